@@ -1,0 +1,74 @@
+# `make` alone prints this list. Everything runs in .venv, which is made on first use.
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-core check format look bench build clean
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
+STAMP_SOURCES := pyproject.toml constraints.txt
+export PYTHONUTF8 := 1
+# One BLAS thread per test worker: two workers on two cores, and results that do not depend on the load.
+ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
+
+help: ## Show this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1#\2/p' $(MAKEFILE_LIST) | column -t -s '#' 2>/dev/null \
+		|| sed -n 's/^\([a-z-]*\):.*## /  make \1   /p' $(MAKEFILE_LIST)
+
+.venv/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "eckart needs Python 3.11 or newer; name one with: make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
+		{ echo "This Python has no venv module; install it first (on Debian and Ubuntu: apt-get install python3-venv)."; exit 1; }
+	@rm -rf .venv
+	@echo "Making .venv ..."
+	@$(PYTHON) -m venv .venv
+	@touch $@
+
+# A stamp is written last, so an interrupted installation is done again.
+.venv/demo: .venv/python $(STAMP_SOURCES)
+	@echo "Installing eckart ..."
+	@$(PIP_INSTALL) '.[demo]'
+	@touch $@
+
+.venv/dev: .venv/python $(STAMP_SOURCES)
+	@echo "Installing eckart and the tools to work on it ..."
+	@$(PIP_INSTALL) '.[dev]'
+	@touch $@ .venv/demo
+
+.venv/torch: .venv/dev
+	@echo "Installing PyTorch, the reference that some tests compare with ..."
+	@$(PIP_INSTALL) '.[dev,torch]'
+	@touch $@
+
+demo: .venv/demo ## Factor the worked example and a photograph, and say where the report is
+	@$(BIN)/eckart demo --output demo --force
+
+test: .venv/torch check ## Everything that must hold: style, types, layers, tests
+	@$(ONE_THREAD) $(BIN)/python -m pytest -q -n auto
+
+test-core: .venv/dev check ## The same without PyTorch
+	@$(ONE_THREAD) $(BIN)/python -m pytest -q -n auto -m "not torch"
+
+check: .venv/dev ## Style, types and layers only
+	@$(BIN)/ruff format --check --quiet . && $(BIN)/ruff check --quiet .
+	@$(BIN)/lint-imports --no-cache > .venv/lint-imports.log || { cat .venv/lint-imports.log; exit 1; }
+	@$(BIN)/basedpyright --level error
+
+format: .venv/dev ## Rewrite the code in the project's style
+	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+look: .venv/dev demo ## Open the demo's reports in headless Chromium: no console error, no request, a picture
+	@$(BIN)/python tests/look.py demo
+
+bench: .venv/torch ## Measure against the peers; prints the tables of docs/benchmarks.md
+	@env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BIN)/python benchmarks/gradient_epoch.py
+
+build: .venv/dev ## Build the wheel and try it in an empty environment
+	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+	@rm -rf .venv/wheel-test && $(BIN)/python -m venv .venv/wheel-test
+	@.venv/wheel-test/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt dist/eckart-*.whl
+	@.venv/wheel-test/bin/eckart --version
+	@.venv/wheel-test/bin/eckart factor examples/article.csv --rank 2 --output .venv/wheel-test/article.npz
+
+clean: ## Remove what make made
+	@rm -rf .venv dist demo .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,5 @@
+"""`python -m eckart`."""
+
+from eckart.cli import run
+
+run()

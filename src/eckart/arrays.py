@@ -1,0 +1,82 @@
+"""Array types, the dtypes that eckart computes in, and the size of their rounding errors."""
+
+import math
+from typing import Any, Final, TypeAlias
+
+import ml_dtypes
+import numpy as np
+import numpy.typing as npt
+
+from eckart.errors import MatrixError
+
+Array: TypeAlias = npt.NDArray[np.floating[Any]]
+DType: TypeAlias = np.dtype[np.floating[Any]]
+
+FLOAT32: Final[DType] = np.dtype(np.float32)
+FLOAT64: Final[DType] = np.dtype(np.float64)
+HALVES: Final = (np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16))
+
+
+def working_dtype(dtype: np.dtype[Any]) -> DType:
+    """The dtype in which a matrix of `dtype` is computed.
+
+    float32 and float64 are kept, float16 and bfloat16 become float32, integers and booleans
+    float64.
+
+    Raises:
+        MatrixError: If `dtype` is complex, or does not hold numbers.
+
+    Example:
+        >>> working_dtype(np.dtype("float16")), working_dtype(np.dtype("int8"))
+        (dtype('float32'), dtype('float64'))
+    """
+    if dtype in (FLOAT32, FLOAT64):
+        return dtype.newbyteorder("=")
+    if dtype in HALVES:
+        return FLOAT32
+    if dtype.kind in "iub" or dtype.kind == "f":
+        return FLOAT64
+    if dtype.kind == "c":
+        raise MatrixError(
+            f"The matrix holds complex numbers ({dtype}), which eckart does not factor.",
+            hint="Factor its real and imaginary parts as two matrices.",
+            code="complex",
+        )
+    raise MatrixError(
+        f"The matrix holds {dtype}, not numbers.", hint="Convert it to float32.", code="not-numbers"
+    )
+
+
+def working_array(values: npt.ArrayLike) -> Array:
+    """`values` as an array of a working dtype; no copy where it already is one.
+
+    Raises:
+        MatrixError: If the values are complex, or not numbers.
+    """
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise MatrixError(
+            f"This is not a matrix: {error}.",
+            hint="Give rows of equal length.",
+            code="not-a-matrix",
+        ) from error
+    return array.astype(working_dtype(array.dtype), copy=False)
+
+
+def rounding(shape: tuple[int, int], dtype: DType) -> float:
+    """Relative size, in the norm, of what rounding alone does to a factorisation of this shape.
+
+    p·eps with p = 4·√max(rows, columns): the "modestly growing function" p(m, n) of the LAPACK
+    Users' Guide, section 4.9, in |σ̂_i − σ_i| ≤ p·eps·σ₁.
+
+    Example:
+        >>> rounding((4, 4), FLOAT64)
+        1.7763568394002505e-15
+    """
+    return 4 * math.sqrt(max(shape)) * float(np.finfo(dtype).eps)
+
+
+def inner(X: Array, Y: Array) -> float:
+    """⟨X, Y⟩ = Σ X_ij·Y_ij, summed in float64 whatever the dtype of X and Y."""
+    return float(np.einsum("ij,ij->", X, Y, dtype=np.float64, casting="same_kind"))

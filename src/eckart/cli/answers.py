@@ -1,0 +1,102 @@
+"""The answers of the commands that factor: a table, a message, a report, an exit status."""
+
+from pathlib import Path
+from typing import Any
+
+from eckart.cli import console
+from eckart.cli.options import EXIT_STATUS
+
+
+def deliver(result: Any, report: Path | None, *, as_json: bool, quiet: bool) -> int:
+    """Show a `Factoring`, write its report, and give the exit status of its grade."""
+    document = result.to_dict()
+    files = dict(document["files"])
+    if report is not None:
+        write_report(result, report)
+        files["report"] = str(report)
+        document["files"] = files
+    if as_json:
+        console.answer_json("factor", document)
+    else:
+        show_factoring(document)
+    for path in files.values():
+        console.note(f"Wrote {path}", quiet=quiet)
+    return EXIT_STATUS[result.grade]
+
+
+def show_factoring(document: dict[str, Any]) -> None:
+    """The figures of a `Factoring` for a person."""
+    from eckart.reports import factor_table
+
+    losses = [record for record in _sampled(document) if record["loss"] is not None]
+    if losses:
+        rows = [(str(record["step"]), f"{record['loss']:.4f}") for record in losses]
+        console.answer_table(("epoch", "loss"), rows)
+    console.answer_rows(factor_table(document))
+    for part in document["parts"]:
+        console.answer_text(f"{part['name']}: {part['message']}".removeprefix(": "))
+
+
+def write_report(result: Any, path: Path) -> None:
+    """Write the HTML report of a `Factoring`."""
+    from eckart.reports import factor_page
+    from eckart.storage import whole_file
+
+    page = factor_page(result.report_document())
+    with whole_file(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+
+
+def show_spectrum(parts: Any, source: Path, *, as_json: bool) -> int:
+    """Show the singular values and the ranks they suggest; always a success."""
+    from eckart.jobs.spectrum import suggest_rank
+
+    spectrum = suggest_rank(parts, source)
+    document = spectrum.to_dict()
+    if as_json:
+        console.answer_json("factor", document)
+        return 0
+    for name, values in document["singular_values"].items():
+        rows, columns = document["shapes"][name]
+        title = f"{f'{source.name} {name}'.rstrip()}: {rows} × {columns}, its singular values"
+        console.answer_table(("", "σ", ""), _bars(values), title=title, bars=True)
+    console.answer_table(
+        ("choice", "rank", "relative error", "bytes of the factors"),
+        [
+            (
+                choice["why"],
+                str(choice["rank"]),
+                f"{choice['relative_error']:.4g}",
+                f"{choice['factor_bytes']:,}",
+            )
+            for choice in document["choices"]
+        ],
+    )
+    best = document["suggested"]
+    console.answer_text(
+        f"Suggested: --rank {best['rank']} (relative error {best['relative_error']:.2g})."
+    )
+    return 0
+
+
+def _bars(values: list[float], lines: int = 16) -> list[tuple[str, str, str]]:
+    """The first singular values as numbers and bars, and how many are left."""
+    longest = values[0] or 1.0
+    rows = [
+        (str(place), f"{value:.4g}", "█" * round(40 * value / longest) or "▏")
+        for place, value in enumerate(values[:lines], start=1)
+    ]
+    if len(values) > lines:
+        rows.append(("…", f"{values[-1]:.4g}", f"{len(values) - lines} more, this is the last"))
+    return rows
+
+
+def _sampled(document: dict[str, Any], lines: int = 10) -> list[dict[str, Any]]:
+    """About ten records of the only history, evenly spaced: epoch 0, 100, 200 … of a thousand."""
+    if len(document["parts"]) != 1:
+        return []
+    history = document["parts"][0]["history"]
+    if len(history) < 2:
+        return []
+    stride = max(1, -(-len(history) // lines))
+    return history[::stride]

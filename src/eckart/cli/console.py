@@ -1,0 +1,139 @@
+"""The only file that prints: answers to stdout, everything else to stderr."""
+
+import json
+import sys
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import click
+
+from eckart.errors import EckartError
+
+
+class _Step(Protocol):
+    @property
+    def number(self) -> int: ...
+    @property
+    def loss(self) -> float | None: ...
+
+
+def answer_text(text: str) -> None:
+    """A line of the answer."""
+    click.echo(text)
+
+
+def answer_json(command: str, result: dict[str, Any]) -> None:
+    """The answer for a program: one document."""
+    document = {"schema": 1, "command": command, "result": result}
+    click.echo(json.dumps(document, allow_nan=False, ensure_ascii=False))
+
+
+def answer_rows(rows: Sequence[tuple[str, str]], title: str = "") -> None:
+    """The answer for a person: labels and values."""
+    answer_table(("", ""), rows, title=title, numbers=False)
+
+
+def answer_table(
+    header: tuple[str, ...],
+    rows: Sequence[tuple[str, ...]],
+    *,
+    title: str = "",
+    numbers: bool = True,
+    bars: bool = False,
+) -> None:
+    """A small table; with `numbers`, all columns but the first are aligned to the right.
+
+    With `bars` the last column is a picture and stays on the left.
+    """
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(
+        title=Text(title) if title else None,
+        title_justify="left",
+        box=box.SIMPLE_HEAD if any(header) else None,
+        show_header=any(header),
+        pad_edge=False,
+        padding=(0, 2, 0, 0),
+    )
+    right = range(1, len(header) - bars) if numbers else ()
+    for position, name in enumerate(header):
+        table.add_column(
+            Text(name),
+            justify="right" if position in right else "left",
+            style="dim" if not numbers and not position else "",
+            no_wrap=position == 0,
+        )
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    _rich(sys.stdout).print(table)
+
+
+def note(text: str, *, quiet: bool = False) -> None:
+    """Something a person should know, on stderr."""
+    if not quiet:
+        click.echo(text, err=True)
+
+
+def fail(error: EckartError, command: str, *, as_json: bool) -> None:
+    """Say what went wrong: a sentence and a hint on stderr, or a document on stdout."""
+    if as_json:
+        fields = {"code": error.code, "message": error.message, "hint": error.hint}
+        click.echo(
+            json.dumps({"schema": 1, "command": command, "error": fields}, ensure_ascii=False)
+        )
+        return
+    click.echo(f"error: {error.message}", err=True)
+    if error.hint:
+        click.echo(f"hint: {error.hint}", err=True)
+
+
+@contextmanager
+def progress(
+    total: int | None, *, quiet: bool
+) -> Generator[Callable[[str, _Step], None] | None, None, None]:
+    """A bar with loss, rate and time left while the block runs, on a terminal only.
+
+    Gives the function to call with a part's name and each step, or None where nothing is shown.
+    """
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("loss {task.fields[loss]}"),
+        TextColumn("{task.fields[rate]} epochs/s"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=_rich(sys.stderr), transient=True) as bar:
+        task = bar.add_task("Factoring", total=total, loss="…", rate="…")
+
+        def show(part: str, step: _Step) -> None:
+            speed = bar.tasks[0].speed
+            bar.update(
+                task,
+                completed=step.number + 1,
+                description=f"Factoring {part}".rstrip(),
+                loss="…" if step.loss is None else f"{step.loss:.6g}",
+                rate="…" if speed is None else f"{speed:.0f}",
+            )
+
+        yield show
+
+
+def _rich(stream: Any) -> Any:
+    from rich.console import Console
+
+    return Console(file=stream, highlight=False, soft_wrap=False)

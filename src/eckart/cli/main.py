@@ -1,0 +1,147 @@
+"""From the words of a command line to an exit status."""
+
+import difflib
+import os
+import sys
+from importlib import import_module
+from importlib.metadata import version
+from io import TextIOWrapper
+from typing import Any, Final, TextIO
+
+import click
+
+from eckart.cli import console
+from eckart.errors import ArgumentError, EckartError
+
+COMMANDS: Final = {
+    "factor": "Factor a matrix file: W ≈ B·A, written and proven.",
+    "show": "Describe a file of factors.",
+    "apply": "Multiply factors with data: B·A·X.",
+    "expand": "Write B·A out as a matrix.",
+    "truncate": "Reduce factors to a smaller rank.",
+    "demo": "Factor the worked example and a photograph.",
+}
+
+EPILOG: Final = (
+    "Exit status: 0 success · 1 the content was not usable or the run failed · 2 the arguments "
+    "were not · 3 usable, but short of a target that was set · 130 interrupted, with what was "
+    "reached saved and named."
+)
+
+
+class LazyGroup(click.Group):
+    """Commands by name; a command's module is imported when it is called, not for `--help`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order of the table."""
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 click decides the signature
+        """The command of this name."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"eckart.cli.{cmd_name}").command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does, with the nearest name for one that is unknown."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            raise ArgumentError(
+                f"There is no command '{args[0]}'.",
+                hint=f"Did you mean {near[0]}?" if near else "eckart --help lists them.",
+                code="unknown-command",
+            )
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Names and help from the table, without loading any command."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        console.answer_text(f"eckart {version('eckart')}")
+        ctx.exit()
+
+
+@click.group(
+    cls=LazyGroup,
+    help="Low-rank matrix factorisation W ≈ B·A, with proof of how close it is to the best.",
+    epilog=EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_version,
+    help="Show the version and exit.",
+)
+def group() -> None:
+    """Hold the commands together."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: The words after `eckart`; None takes those of the process.
+
+    Returns:
+        The exit status: 0, 1, 2, 3 or 130.
+    """
+    words = sys.argv[1:] if arguments is None else arguments
+    for stream in (sys.stdout, sys.stderr):
+        _speak_utf8(stream)
+    as_json = "--json" in words
+    command = next((word for word in words if word in COMMANDS), "")
+    try:
+        status: Any = group.main(
+            args=list(words), prog_name="eckart", standalone_mode=False, obj=list(words)
+        )
+        return status if isinstance(status, int) else 0
+    except click.exceptions.NoArgsIsHelpError as error:
+        console.answer_text(error.ctx.get_help())
+        return 2
+    except click.ClickException as error:
+        console.fail(_from_click(error), command, as_json=as_json)
+        return 2
+    except EckartError as error:
+        if os.environ.get("ECKART_DEBUG"):
+            raise
+        console.fail(error, command, as_json=as_json)
+        return 2 if isinstance(error, ArgumentError) else 1
+    except (KeyboardInterrupt, click.Abort):
+        stopped = EckartError("Interrupted before there was a result.", code="interrupted")
+        console.fail(stopped, command, as_json=as_json)
+        return 130
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 kept until exit
+        return 1
+
+
+def _from_click(error: click.ClickException) -> EckartError:
+    """Click's complaint about the words as one of ours."""
+    message = error.format_message()
+    hint = "--help lists the options."
+    if isinstance(error, click.NoSuchOption) and error.possibilities:
+        message = f"There is no option {error.option_name}."
+        hint = f"Did you mean {sorted(error.possibilities)[0]}?"
+    code = {
+        "NoSuchOption": "unknown-option",
+        "MissingParameter": "missing-argument",
+        "BadParameter": "bad-option",
+    }.get(type(error).__name__, "bad-usage")
+    return ArgumentError(message, hint=hint, code=code)
+
+
+def _speak_utf8(stream: TextIO) -> None:
+    if isinstance(stream, TextIOWrapper):
+        stream.reconfigure(encoding="utf-8", errors="backslashreplace")

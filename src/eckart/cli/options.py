@@ -1,0 +1,88 @@
+"""Options that several commands share, defined and spelled once."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+EXIT_STATUS: Final = {"success": 0, "short": 3, "failed": 1, "interrupted": 130}
+FILE: Final = click.Path(path_type=Path)
+
+
+class RankType(click.ParamType[int | str]):
+    """A whole number from 1, or "auto"."""
+
+    name = "number|auto"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | str:
+        """The number, or "auto"."""
+        if value == "auto":
+            return "auto"
+        try:
+            rank = int(value)
+        except ValueError:
+            rank = 0
+        if rank < 1:
+            self.fail(f"{value} is not a rank: give a whole number from 1, or auto.", param, ctx)
+        return rank
+
+
+def together(*options: Callable[[F], F]) -> Callable[[F], F]:
+    """Several options as one decorator."""
+
+    def decorate(function: F) -> F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+rank_options = together(
+    click.option("--rank", type=RankType(), help="Columns of B; auto counts what is above noise."),
+    click.option("--tolerance", type=float, help="Smallest rank with this relative error."),
+    click.option("--budget", help="Largest rank whose factors fit, such as 10MB."),
+    click.option("--ratio", type=float, help="The same as a share of the bytes of W."),
+)
+output_option = click.option("-o", "--output", type=FILE, help="Where to write the answer.")
+force_option = click.option("--force", is_flag=True, help="Overwrite what is there.")
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+quiet_option = click.option("--quiet", is_flag=True, help="No progress and no notes on stderr.")
+part_option = click.option("--part", help="One part of a file that has several (R, G, B).")
+threads_option = click.option(
+    "--threads", type=click.IntRange(min=1), help="Threads of the linear algebra."
+)
+selection_options = together(
+    click.option("--header/--no-header", default=None, help="Whether the first row is a header."),
+    click.option("--index/--no-index", default=None, help="Whether the first column is an index."),
+    click.option("--columns", help="Columns of a table to keep, separated by commas."),
+    click.option("--tensor", help="Name of the array, in a file with several."),
+)
+
+
+def limited_threads(threads: int | None) -> AbstractContextManager[Any]:
+    """Limit the threads of BLAS while the block runs; None changes nothing."""
+    if threads is None:
+        return nullcontext()
+    from threadpoolctl import threadpool_limits
+
+    return threadpool_limits(threads)
+
+
+def selection(
+    header: bool | None,
+    index: bool | None,
+    columns: str | None,
+    tensor: str | None,
+) -> Any:
+    """The selection that the options describe."""
+    from eckart.storage import Selection
+
+    names = tuple(name.strip() for name in columns.split(",")) if columns else None
+    return Selection(header=header, index=index, columns=names, tensor=tensor)

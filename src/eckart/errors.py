@@ -1,0 +1,48 @@
+"""What can go wrong, each with a sentence, a hint and a stable code.
+
+Two families decide the exit status of the command line: an `ArgumentError` can be seen from the
+arguments and the existence of paths alone (exit 2); everything else needed the content (exit 1).
+"""
+
+
+class EckartError(Exception):
+    """An error that a user can act on.
+
+    Args:
+        message: One sentence: what is wrong.
+        hint: One sentence: what to do about it; may be empty.
+        code: Stable kebab-case name of this error, for programs that read `--json`.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", code: str = "error") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.code = code
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".rstrip()
+
+
+class ArgumentError(EckartError, ValueError):
+    """An argument is wrong whatever the data holds, such as a rank below 1."""
+
+
+class MatrixError(EckartError, ValueError):
+    """The matrix cannot be factored as asked: NaN, empty, complex, a rank too large for it."""
+
+
+class FormatError(EckartError, ValueError):
+    """A file is damaged, or does not hold what its suffix promises."""
+
+
+class StorageError(EckartError, OSError):
+    """The system refused to read or write: no permission, disk full."""
+
+
+class MissingExtra(EckartError, ImportError):
+    """A part of eckart needs a package that is not installed."""
+
+
+class ConvergenceWarning(UserWarning):
+    """The answer is usable but falls short of a target that was set."""

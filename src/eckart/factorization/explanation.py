@@ -1,0 +1,92 @@
+"""The sentences that say how a run ended, with its figures."""
+
+import math
+
+import numpy as np
+
+from eckart.arrays import Array, rounding
+from eckart.certificates import Certificate
+from eckart.factorization.outcome import Outcome
+from eckart.factorization.result import Record
+from eckart.factors import Factors
+from eckart.ranks import tail_errors
+
+
+def explain(
+    outcome: Outcome,
+    factors: Factors,
+    history: tuple[Record, ...],
+    certificate: Certificate,
+    singular_values: Array | None,
+) -> str:
+    """What the reader of a run wants to know: where it stopped, why, and what would help."""
+    sentences = [_ending(outcome, history), _quality(factors, certificate, singular_values)]
+    if outcome is Outcome.EPOCH_LIMIT:
+        sentences.append("More epochs would lower the loss further.")
+    return " ".join(sentence for sentence in sentences if sentence)
+
+
+def _ending(outcome: Outcome, history: tuple[Record, ...]) -> str:
+    losses = [record.loss for record in history if record.loss is not None]
+    if not losses or not math.isfinite(losses[-1]):
+        return outcome.value
+    return {
+        Outcome.ACCURATE: f"The loss stands at {_figure(losses[-1])} after {len(history)} epochs, "
+        "certified to be close enough to the best.",
+        Outcome.CONVERGED: f"The loss stopped falling at {_figure(losses[-1])} "
+        f"after {len(history)} epochs.",
+        Outcome.EPOCHS_DONE: f"All {len(history)} epochs were run; "
+        f"the loss stands at {_figure(losses[-1])}.",
+        Outcome.EPOCH_LIMIT: f"The loss was still falling after {len(history)} epochs, "
+        f"at {_figure(losses[-1])}.",
+    }.get(outcome, outcome.value)
+
+
+def _quality(factors: Factors, certificate: Certificate, singular_values: Array | None) -> str:
+    if certificate.method == "exact to rounding":
+        return f"B·A equals W to rounding: rank {factors.rank} is enough."
+    best, gap = certificate.best_possible_error, certificate.gap
+    if best is None:
+        return "How far that is from the best possible is not known."
+    if gap is None:
+        return (
+            f"The relative error is {certificate.relative_error:.1e} and the best possible is 0 to "
+            "rounding, so nothing bounds the gap between them."
+        )
+    if singular_values is None:
+        return f"That is at most {gap:.2%} above the best possible error."
+    floor = _floor(factors, singular_values)
+    if gap > 5e-5:
+        return f"The best rank-{factors.rank} pair has {floor}: this one is {gap:.2%} above it."
+    return (
+        f"No rank-{factors.rank} pair can do better ({floor}): the optimum is reached, "
+        f"{1 / (1 + gap):.2%}, and only a higher rank lowers the loss; "
+        f"{_next(factors, singular_values)}"
+    )
+
+
+def _floor(factors: Factors, singular_values: Array) -> str:
+    """The lowest loss of this rank, spelled in singular values: "σ₃² = 2.35664"."""
+    noise = rounding(factors.shape, singular_values.dtype) * float(singular_values[0])
+    present = int(np.count_nonzero(singular_values > noise))
+    terms = [f"σ{_subscript(factors.rank + 1)}²"]
+    if present > factors.rank + 1:
+        terms += ["…"] * (present > factors.rank + 2) + [f"σ{_subscript(present)}²"]
+    loss = float(tail_errors(singular_values)[factors.rank]) ** 2
+    return f"{' + '.join(terms)} = {loss:.6g}"
+
+
+def _next(factors: Factors, singular_values: Array) -> str:
+    errors = tail_errors(singular_values)
+    above = factors.rank + 1
+    loss = float(errors[above]) ** 2
+    noise = rounding(factors.shape, singular_values.dtype) * float(errors[0])
+    return f"at rank {above} it is {'0' if errors[above] <= noise else _figure(loss)}."
+
+
+def _figure(loss: float) -> str:
+    return f"{loss:.4f}" if 1e-2 <= loss < 1e6 else f"{loss:.4g}"
+
+
+def _subscript(number: int) -> str:
+    return str(number).translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉"))

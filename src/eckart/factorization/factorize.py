@@ -1,0 +1,243 @@
+"""The one loop over factors of a known W."""
+
+import time
+import warnings
+from collections.abc import Callable
+from os import PathLike
+from typing import Final, cast
+
+import numpy as np
+
+from eckart.arrays import Array
+from eckart.certificates import Certificate, certify, measure, spectrum
+from eckart.errors import ArgumentError, ConvergenceWarning, MatrixError
+from eckart.factorization.explanation import explain
+from eckart.factorization.outcome import Diverged, Interrupted, Outcome
+from eckart.factorization.result import Factorization, Recipe, machine
+from eckart.factorization.stopping import Ending, Watch
+from eckart.factors import Factors
+from eckart.matrices import Matrix, as_matrix
+from eckart.matrices.derived import check_entries
+from eckart.objectives import Entire, Objective
+from eckart.ranks import RankRule, rank_rule
+from eckart.solvers import ExactSVD, Iterative, Problem, Solver, Step
+from eckart.starts import Randomness, Start, as_randomness, as_start
+
+GOOD_ENOUGH: Final = 1e-3
+"""A certified gap up to this is a success where no accuracy was asked for."""
+
+
+def factorize(
+    W: object,
+    rank: int | str | None = None,
+    *,
+    tolerance: float | None = None,
+    budget: int | str | None = None,
+    ratio: float | None = None,
+    objective: Objective | None = None,
+    solver: Solver | None = None,
+    start: object = None,
+    accuracy: float | None = None,
+    certificate: bool = True,
+    time_limit: float | None = None,
+    seed: int | Randomness = 0,
+    on_step: Callable[[Step], None] | None = None,
+) -> Factorization:
+    """Find B (rows × rank) and A (rank × columns) with W ≈ B·A, and say how good they are.
+
+    Args:
+        W: What to factor, of shape (rows, columns): a NumPy array or memory map, a SciPy sparse
+            matrix, rows of numbers, a `Matrix`, or the path of a file with one matrix.
+        rank: Columns of B: a number, or "auto" for the singular values above the noise. Exactly one
+            of `rank`, `tolerance`, `budget` and `ratio` is given.
+        tolerance: The smallest rank with ‖W − B·A‖ ≤ tolerance·‖W‖.
+        budget: The largest rank whose factors take at most so many bytes: a number, or "10MB".
+        ratio: The same as a share of the bytes of W.
+        objective: Which error counts; by default all entries the same.
+        solver: How to find them; by default `ExactSVD()`.
+        start: First factors of an iterative solver: `Factors`, a pair (B, A), a `LoRAStart`. By
+            default A ~ N(0, σ²) and B = 0.
+        accuracy: The largest certified gap to accept, 0.001 for 0.1 %; anything above it is short
+            of the target.
+        certificate: False measures the error only and leaves the best possible one unknown.
+        time_limit: Seconds after which an iteration stops.
+        seed: Makes the start reproducible: an int, a `Generator` or a `RandomState`.
+        on_step: Called with every step.
+
+    Returns:
+        The factors with their certificate, the history and the recipe.
+
+    Raises:
+        ArgumentError: If an argument is out of its range whatever W holds.
+        MatrixError: If W cannot be factored as asked: NaN, empty, a rank above min(rows, columns).
+        Diverged: If the loss of an iteration grows without bound; has the partial result.
+        Interrupted: At Ctrl-C; has the partial result.
+
+    Warns:
+        ConvergenceWarning: If the answer is short of a target: epochs, time or accuracy.
+
+    Cost:
+        That of the solver (see its docstring), one pass to check and measure W, and the cost of
+        `certify`.
+
+    Example:
+        >>> import eckart
+        >>> run = eckart.factorize([[4, 3, 2, 1], [2, 2, 2, 2], [1, 3, 4, 2], [0, 1, 2, 3]], rank=2)
+        >>> print(run.message)
+        Computed directly; no iteration was needed. No rank-2 pair can do better (σ₃² = 2.35664):
+        the optimum is reached, 100.00%, and only a higher rank lowers the loss; at rank 3 it is 0.
+    """
+    began = time.perf_counter()
+    _check_targets(accuracy, time_limit)
+    randomness, first = as_randomness(seed), as_start(start)
+    matrix = _matrix(W)
+    rule = rank_rule(rank, tolerance, budget, ratio, matrix.nbytes)
+    check_entries(matrix)
+    objective = objective or Entire()
+    working = objective.working(matrix)
+    values = _spectrum_for(rule, working)
+    chosen = rule.choose(working.shape, working.dtype, values)
+    solver, problem, begun = _begin(
+        solver or ExactSVD(), working, chosen, first, randomness, given=start is not None
+    )
+    recipe = Recipe(
+        solver=solver.settings(),
+        rank_rule=rule.describe(),
+        objective=objective.settings(),
+        start=begun.settings() if begun else None,
+        seed=int(seed) if isinstance(seed, int | np.integer) else type(seed).__name__,
+        accuracy=accuracy,
+        shape=matrix.shape,
+        dtype=str(matrix.dtype),
+        **machine(),
+    )
+    ending = _loop(solver, problem, time_limit, on_step)
+    factors = objective.restored(ending.factors)
+    proof, values, outcome = _prove(matrix, factors, ending, values, accuracy, bound=certificate)
+    result = Factorization(
+        factors=factors,
+        outcome=outcome,
+        message=explain(outcome, factors, ending.history, proof, values),
+        history=ending.history,
+        certificate=proof,
+        recipe=recipe,
+        singular_values=values,
+        passes=matrix.passes,
+        seconds=time.perf_counter() - began,
+    )
+    return _deliver(result, solver, problem)
+
+
+def _begin(
+    solver: Solver, W: Matrix, rank: int, first: Start, randomness: Randomness, *, given: bool
+) -> tuple[Solver, Problem, Start | None]:
+    """The solver with its settings chosen, the problem with its start, and how that was made."""
+    if isinstance(solver, Iterative):
+        begun = first.settled(W)
+        problem = Problem(W=W, rank=rank, start=begun.factors(W, rank, randomness))
+        return solver.settled(problem), problem, begun
+    if given:
+        raise ArgumentError(
+            "A start was given to a solver that uses none.",
+            hint="Leave it out, or choose an iterative solver such as gd.",
+            code="start-not-used",
+        )
+    return solver, Problem(W=W, rank=rank, start=None), None
+
+
+def _loop(
+    solver: Solver,
+    problem: Problem,
+    time_limit: float | None,
+    on_step: Callable[[Step], None] | None,
+) -> Ending:
+    """Take steps until the solver ends, its rule or a limit says stop, or the loss diverges."""
+    watch = Watch(solver, problem, time_limit)
+    try:
+        with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+            for step in solver.steps(problem):
+                outcome = watch.judge(step)
+                if on_step is not None and outcome is not Outcome.DIVERGED:
+                    on_step(step)
+                if outcome is not None:
+                    return watch.ending(outcome)
+    except KeyboardInterrupt:
+        return watch.ending(Outcome.INTERRUPTED)
+    return watch.ending(Outcome.EXACT)
+
+
+def _prove(
+    W: Matrix,
+    factors: Factors,
+    ending: Ending,
+    values: Array | None,
+    accuracy: float | None,
+    *,
+    bound: bool,
+) -> tuple[Certificate, Array | None, Outcome]:
+    """The certificate, the singular values it read, and the outcome in the light of both."""
+    outcome = ending.outcome
+    if values is None:
+        values = ending.singular_values
+    if not bound or outcome in (Outcome.DIVERGED, Outcome.INTERRUPTED):
+        return measure(W, factors), values, outcome
+    try:
+        if values is None:
+            values = spectrum(W)
+        proof = certify(W, factors, values)
+    except KeyboardInterrupt:
+        return measure(W, factors), values, Outcome.INTERRUPTED
+    within = proof.gap is not None and proof.gap <= (accuracy or GOOD_ENOUGH)
+    if within and (accuracy is not None or outcome.grade == "short"):
+        return proof, values, Outcome.ACCURATE
+    if accuracy is not None:
+        return proof, values, Outcome.INACCURATE
+    return proof, values, outcome
+
+
+def _deliver(result: Factorization, solver: Solver, problem: Problem) -> Factorization:
+    """Return, warn or raise, as the grade of the outcome asks."""
+    if result.outcome is Outcome.DIVERGED and isinstance(solver, Iterative):
+        raise Diverged(
+            f"The loss grew without bound: at epoch {len(result.history)} it is not finite or more "
+            "than a hundred times where it began.",
+            hint=solver.remedy(problem),
+            partial=result,
+        )
+    if result.outcome is Outcome.INTERRUPTED:
+        raise Interrupted(result)
+    if result.outcome.grade == "short":
+        warnings.warn(result.message, ConvergenceWarning, stacklevel=3)
+    return result
+
+
+def _matrix(W: object) -> Matrix:
+    if isinstance(W, str | PathLike):
+        from eckart.storage import read_matrix
+
+        return read_matrix(cast("str | PathLike[str]", W))
+    return as_matrix(W)
+
+
+def _spectrum_for(rule: RankRule, W: Matrix) -> Array | None:
+    if not rule.needs_spectrum:
+        return None
+    values = spectrum(W)
+    if values is None:
+        rows, columns = W.shape
+        raise MatrixError(
+            f"This {rows} × {columns} matrix is too large to choose the rank by its spectrum.",
+            hint="Give the rank itself, or a budget in bytes.",
+            code="too-large",
+        )
+    return values
+
+
+def _check_targets(accuracy: float | None, time_limit: float | None) -> None:
+    for name, target in (("accuracy", accuracy), ("time limit", time_limit)):
+        if target is not None and not target > 0:
+            raise ArgumentError(
+                f"The {name} is {target}.",
+                hint="Give a positive number.",
+                code=f"bad-{name.replace(' ', '-')}",
+            )

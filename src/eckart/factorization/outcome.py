@@ -1,0 +1,55 @@
+"""How a run can end."""
+
+from enum import Enum
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from eckart.errors import EckartError
+
+if TYPE_CHECKING:
+    from eckart.factorization.result import Factorization
+
+Grade: TypeAlias = Literal["success", "short", "failed", "interrupted"]
+
+
+class Outcome(Enum):
+    """How a run ended; the value is the general sentence, `message` has this run's figures."""
+
+    EXACT = "Computed directly; no iteration was needed."
+    CONVERGED = "The loss stopped falling."
+    EPOCHS_DONE = "All the epochs that were asked for were run."
+    ACCURATE = "The accuracy that was wanted is certified."
+    EPOCH_LIMIT = "The epochs were used up while the loss was still falling."
+    TIME_LIMIT = "The time limit came first."
+    INACCURATE = "The accuracy that was asked for is not certified."
+    DIVERGED = "The loss grew without bound."
+    INTERRUPTED = "The run was interrupted."
+
+    @property
+    def grade(self) -> Grade:
+        """Success, usable but short of a target, failed, or interrupted."""
+        return _GRADES.get(self, "success")
+
+
+_GRADES: dict[Outcome, Grade] = {
+    Outcome.EPOCH_LIMIT: "short",
+    Outcome.TIME_LIMIT: "short",
+    Outcome.INACCURATE: "short",
+    Outcome.DIVERGED: "failed",
+    Outcome.INTERRUPTED: "interrupted",
+}
+
+
+class Diverged(EckartError, ArithmeticError):
+    """The loss grew without bound; `partial` is the run up to there, with its last good factors."""
+
+    def __init__(self, message: str, *, hint: str, partial: "Factorization") -> None:
+        super().__init__(message, hint=hint, code="diverged")
+        self.partial = partial
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C; `partial` is the run up to there."""
+
+    def __init__(self, partial: "Factorization") -> None:
+        super().__init__(partial.message)
+        self.partial = partial

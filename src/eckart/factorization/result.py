@@ -1,0 +1,144 @@
+"""What a run gives back: factors, how it went, how good they are, and how to run it again."""
+
+import math
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.metadata import version
+from platform import python_version
+from typing import Any, cast, final
+
+import threadpoolctl
+
+from eckart.arrays import Array
+from eckart.certificates import Certificate
+from eckart.factorization.outcome import Outcome
+from eckart.factors import Factors
+
+MOST_SINGULAR_VALUES = 2000
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One step of the history.
+
+    Fields:
+        step: From 0.
+        loss: ‖W − B·A‖²_F after the update of this step, or None where it is not known.
+        seconds: Since the first step began.
+    """
+
+    step: int
+    loss: float | None
+    seconds: float
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """Everything that makes the run again.
+
+    Fields:
+        solver: Name and settings, with the values that were chosen from the data.
+        rank_rule: How the rank was chosen.
+        objective: Name and settings.
+        start: Name and settings of the first factors, or None for a solver that needs none.
+        seed: The seed, or the kind of generator that was given.
+        accuracy: The certified accuracy that was asked for, or None.
+        shape: (rows, columns) of W.
+        dtype: In which W was computed.
+        versions: Of Python, eckart, NumPy and SciPy.
+        threads: Of the linear algebra library.
+        blas: That library and its version.
+    """
+
+    solver: dict[str, Any]
+    rank_rule: str
+    objective: dict[str, Any]
+    start: dict[str, Any] | None
+    seed: int | str
+    accuracy: float | None
+    shape: tuple[int, int]
+    dtype: str
+    versions: dict[str, str]
+    threads: int
+    blas: str
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Factorization:
+    """The answer of `factorize`.
+
+    Fields:
+        factors: B and A.
+        outcome: How the run ended.
+        message: The same with this run's figures, for a person.
+        history: One record for each step.
+        certificate: The error, and how far it can be from the best.
+        recipe: Enough to run it again.
+        singular_values: All of W's, descending, where they are known.
+        passes: How often W was read from end to end.
+        seconds: The whole run, certificate included.
+    """
+
+    factors: Factors
+    outcome: Outcome
+    message: str
+    history: tuple[Record, ...]
+    certificate: Certificate
+    recipe: Recipe
+    singular_values: Array | None
+    passes: int
+    seconds: float
+
+    @property
+    def approximation(self) -> Factors:
+        """What the objective fits; for the whole matrix the factors themselves."""
+        return self.factors
+
+    def to_dict(self) -> dict[str, Any]:
+        """The run as plain numbers and text, without the factors; never NaN or infinity."""
+        values = None
+        if self.singular_values is not None:
+            values = [float(value) for value in self.singular_values[:MOST_SINGULAR_VALUES]]
+        return {
+            "rank": self.factors.rank,
+            "shape": list(self.factors.shape),
+            "dtype": str(self.factors.dtype),
+            "factor_bytes": self.factors.nbytes,
+            "outcome": self.outcome.name,
+            "grade": self.outcome.grade,
+            "message": self.message,
+            "certificate": self.certificate.to_dict(),
+            "history": [_finite(asdict(record)) for record in self.history],
+            "singular_values": values,
+            "passes": self.passes,
+            "seconds": self.seconds,
+            "recipe": {**asdict(self.recipe), "shape": list(self.recipe.shape)},
+        }
+
+
+def machine() -> dict[str, Any]:
+    """Versions, threads and linear algebra library, as fields of a `Recipe`."""
+    pools = [pool for pool in _pools() if pool["user_api"] == "blas"]
+    return {
+        "versions": _versions(),
+        "threads": max((pool["num_threads"] for pool in pools), default=1),
+        "blas": ", ".join(sorted({f"{pool['internal_api']} {pool['version']}" for pool in pools})),
+    }
+
+
+def _pools() -> list[dict[str, Any]]:
+    return cast("list[dict[str, Any]]", threadpoolctl.threadpool_info())
+
+
+@cache
+def _versions() -> dict[str, str]:
+    packages = {name: version(name) for name in ("eckart", "numpy", "scipy")}
+    return {"python": python_version(), **packages}
+
+
+def _finite(record: dict[str, Any]) -> dict[str, Any]:
+    loss = record["loss"]
+    return {**record, "loss": loss if loss is not None and math.isfinite(loss) else None}

@@ -1,0 +1,118 @@
+"""When the loop of `factorize` ends."""
+
+import math
+import time
+from dataclasses import dataclass
+from typing import Final, final
+
+import numpy as np
+
+from eckart.arrays import Array, DType
+from eckart.certificates import residual_norm
+from eckart.factorization.outcome import Outcome
+from eckart.factorization.result import Record
+from eckart.factors import Factors
+from eckart.solvers import Iterative, Problem, Solver, Step
+
+CONVERGED_WITHIN: Final = 1e-6
+FEWEST_STEPS: Final = 20
+WINDOWS: Final = 5
+DIVERGED_ABOVE: Final = 100.0
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """Where the loop ended: the last sound factors and how it came there."""
+
+    outcome: Outcome
+    factors: Factors
+    history: tuple[Record, ...]
+    singular_values: Array | None
+
+
+@final
+class Watch:
+    """Keeps the history of one loop and says when it ends."""
+
+    def __init__(self, solver: Solver, problem: Problem, time_limit: float | None) -> None:
+        self._solver = solver
+        self._problem = problem
+        self._time_limit = time_limit
+        self._history: list[Record] = []
+        self._sound: Step | None = None
+        self._squared_norm = problem.W.squared_norm()
+        self._highest = self._squared_norm
+        if problem.start is not None:
+            first_loss = residual_norm(problem.W, problem.start) ** 2
+            self._highest = max(self._squared_norm, first_loss)
+        self._began = time.perf_counter()
+
+    def judge(self, step: Step) -> Outcome | None:
+        """Enter a step in the history; the outcome if the loop ends here, else None."""
+        seconds = time.perf_counter() - self._began
+        if has_diverged(step.loss, self._highest):
+            return Outcome.DIVERGED
+        self._sound = step
+        self._history.append(Record(step=step.number, loss=step.loss, seconds=seconds))
+        if isinstance(self._solver, Iterative) and (outcome := self._verdict(self._solver)):
+            return outcome
+        if self._time_limit is not None and seconds >= self._time_limit:
+            return Outcome.TIME_LIMIT
+        return None
+
+    def ending(self, outcome: Outcome) -> Ending:
+        """The end of the loop, at its last sound step or at the start.
+
+        Raises:
+            KeyboardInterrupt: If it was interrupted before there were any factors.
+        """
+        factors = self._sound.factors() if self._sound else self._problem.start
+        if factors is None:
+            raise KeyboardInterrupt
+        return Ending(
+            outcome=outcome,
+            factors=factors,
+            history=tuple(self._history),
+            singular_values=self._sound.singular_values if self._sound else None,
+        )
+
+    def _verdict(self, solver: Iterative) -> Outcome | None:
+        dtype = self._problem.W.dtype
+        if solver.stop_early and has_converged(self._history, self._squared_norm, dtype):
+            return Outcome.CONVERGED
+        if len(self._history) >= solver.epochs:
+            return Outcome.EPOCH_LIMIT if solver.stop_early else Outcome.EPOCHS_DONE
+        return None
+
+
+def has_converged(history: list[Record], squared_norm: float, dtype: DType) -> bool:
+    """Whether the last fifth of the steps has all but stopped lowering the loss.
+
+    That is: it gained at most one part in a million of the loss (or what rounding can show of it),
+    and no more than the fifth before it, so that a run that is only beginning to leave a saddle
+    goes on. A window that grows with the run is as right for a loss that falls by a factor in each
+    step as for one that falls like 1/step.
+
+    Example:
+        >>> flat = [Record(step=i, loss=1.0, seconds=0.0) for i in range(40)]
+        >>> has_converged(flat, 1.0, np.dtype("float64"))
+        True
+    """
+    count = len(history)
+    if count < FEWEST_STEPS:
+        return False
+    window = count // WINDOWS
+    now, before, earlier = (_loss(history[-1 - k * window]) for k in range(3))
+    shown = 4 * float(np.finfo(dtype).eps) * squared_norm
+    gain = before - now
+    return gain <= max(CONVERGED_WITHIN * now, shown) and gain <= max(earlier - before, shown)
+
+
+def has_diverged(loss: float | None, highest_sound: float) -> bool:
+    """Whether a loss is not finite, or a hundred times above both the first one and ‖W‖²."""
+    return loss is not None and not loss <= DIVERGED_ABOVE * highest_sound
+
+
+def _loss(record: Record) -> float:
+    return math.inf if record.loss is None else record.loss

@@ -1,0 +1,1 @@
+"""What for: one function and one result for each use of W ≈ B·A."""

@@ -1,0 +1,252 @@
+"""Factor a file: matrices in, factors and their proof out."""
+
+import math
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final, final
+
+from eckart.arrays import FLOAT64
+from eckart.errors import ConvergenceWarning
+from eckart.factorization import Factorization, Interrupted, factorize
+from eckart.factorization.outcome import Grade
+from eckart.factors import Factors
+from eckart.matrices import Dense, Difference, Matrix
+from eckart.matrices.derived import thumbnail
+from eckart.ranks import byte_count
+from eckart.solvers import Solver, Step
+from eckart.starts import Randomness
+from eckart.storage import Part, check_output, is_picture, write_factors, write_matrices
+from eckart.storage.formats import suffix_of
+from eckart.storage.pictures import data_uri
+
+GRADES: Final[dict[Grade, int]] = {"success": 0, "short": 1, "failed": 2, "interrupted": 3}
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankChoice:
+    """The one way of four in which the rank was chosen; see `factorize`."""
+
+    rank: int | str | None = None
+    tolerance: float | None = None
+    budget: str | None = None
+    ratio: float | None = None
+
+    def for_part(self, parts: int, nbytes: int) -> dict[str, Any]:
+        """The arguments of `factorize` for one of so many parts; a budget is shared equally."""
+        if self.ratio is not None and 0 < self.ratio < 1:
+            return {"budget": max(1, int(self.ratio * nbytes))}
+        budget = None if self.budget is None else byte_count(self.budget) // parts
+        return {
+            "rank": self.rank,
+            "tolerance": self.tolerance,
+            "budget": budget,
+            "ratio": self.ratio,
+        }
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FactoredPart:
+    """One matrix of the source and its factorisation."""
+
+    name: str
+    matrix: Matrix
+    factorization: Factorization
+
+    def to_dict(self) -> dict[str, Any]:
+        """The factorisation with the part's name and bytes."""
+        return {
+            "name": self.name,
+            "original_bytes": self.matrix.nbytes,
+            **self.factorization.to_dict(),
+        }
+
+    def pictures(self) -> dict[str, Any]:
+        """W, B·A, W − B·A, B and A as thumbnails, for a report."""
+        factors = self.factorization.factors
+        residual = Difference(self.matrix, factors.astype(FLOAT64))
+        matrices: dict[str, Matrix] = {
+            "W": self.matrix,
+            "BA": factors,
+            "residual": residual,
+            "B": Dense(factors.B),
+            "A": Dense(factors.A),
+        }
+        return {name: thumbnail(matrix).tolist() for name, matrix in matrices.items()}
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Factoring:
+    """The result of `factor_parts`.
+
+    Fields:
+        source: Name of the input.
+        parts: One for a plain matrix, one per channel for a picture.
+        files: What was written: `factors`, and `picture` for a picture.
+        command: The command that makes it again, or empty.
+        seconds: The whole job, without reading.
+    """
+
+    source: str
+    parts: tuple[FactoredPart, ...]
+    files: dict[str, str]
+    command: str
+    seconds: float
+
+    @property
+    def grade(self) -> Grade:
+        """The worst grade of its parts."""
+        grades: list[Grade] = [part.factorization.outcome.grade for part in self.parts]
+        return max(grades, key=GRADES.__getitem__)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Figures of the whole and of each part, as plain numbers and text."""
+        certificates = [part.factorization.certificate for part in self.parts]
+        error = math.hypot(*(one.error for one in certificates))
+        norm = math.sqrt(sum(part.matrix.squared_norm() for part in self.parts))
+        bounds = [one.best_possible_error for one in certificates]
+        best = None if None in bounds else math.hypot(*(bound or 0.0 for bound in bounds))
+        exact = all(one.gap == 0 for one in certificates)
+        return {
+            "source": self.source,
+            "command": self.command,
+            "grade": self.grade,
+            "original_bytes": sum(part.matrix.nbytes for part in self.parts),
+            "factor_bytes": sum(part.factorization.factors.nbytes for part in self.parts),
+            "error": error,
+            "relative_error": error / norm if norm > 0 else 0.0,
+            "best_possible_error": best,
+            "share_of_optimum": 1.0 if exact else (best / error if best and error else None),
+            "seconds": self.seconds,
+            "files": dict(self.files),
+            "parts": [part.to_dict() for part in self.parts],
+        }
+
+    def summary(self) -> dict[str, Any]:
+        """`to_dict` without what grows with the run: what is written beside the factors."""
+        document = self.to_dict()
+        for part in document["parts"]:
+            part["history"] = part["history"][-1:]
+            part["singular_values"] = None
+        return document
+
+    def report_document(self) -> dict[str, Any]:
+        """`to_dict` with the pictures that a report draws. One more pass over W and its factors."""
+        document = self.to_dict()
+        for part, figures in zip(self.parts, document["parts"], strict=True):
+            figures["pictures"] = part.pictures()
+        if "picture" in self.files:
+            document["images"] = {
+                "original": data_uri({part.name: part.matrix for part in self.parts}),
+                "approximation": data_uri(
+                    {part.name: part.factorization.factors for part in self.parts}
+                ),
+            }
+        return document
+
+
+def factor_parts(
+    parts: tuple[Part, ...],
+    source: Path,
+    output: Path,
+    choice: RankChoice,
+    *,
+    solver: Solver | None = None,
+    start: object = None,
+    accuracy: float | None = None,
+    certificate: bool = True,
+    time_limit: float | None = None,
+    seed: int | Randomness = 0,
+    force: bool = False,
+    command: str = "",
+    on_step: Callable[[str, Step], None] | None = None,
+) -> Factoring:
+    """Factor every part of a source, write the factors, and the approximated picture of a picture.
+
+    Args:
+        parts: The matrices of the source, as `read_parts` gives them.
+        source: Where they came from; its suffix says whether it is a picture.
+        output: Where the factors go: `.npz`, `.safetensors` or a folder.
+        choice: How the rank is chosen, for each part.
+        solver: As for `factorize`.
+        start: As for `factorize`; a mapping from part to `Factors` gives each part its own.
+        accuracy: As for `factorize`.
+        certificate: As for `factorize`.
+        time_limit: Seconds for each part.
+        seed: As for `factorize`.
+        force: Overwrite what is there.
+        command: What a person typed, for the report.
+        on_step: Called with the part's name and every step.
+
+    Returns:
+        The result. At Ctrl-C what was reached by then, written too, with grade "interrupted".
+
+    Raises:
+        EckartError: As `factorize`, `write_factors` and `write_matrices`.
+    """
+    began = time.perf_counter()
+    picture = picture_path(output) if is_picture(source) else None
+    for path in (output, picture):
+        if path is not None:
+            check_output(path, force=force)
+    done: list[FactoredPart] = []
+    for part in parts:
+        factorization = _factor(
+            part,
+            choice.for_part(len(parts), part.matrix.nbytes),
+            solver=solver,
+            start=start.get(part.name) if isinstance(start, dict) else start,
+            accuracy=accuracy,
+            certificate=certificate,
+            time_limit=time_limit,
+            seed=seed,
+            on_step=None if on_step is None else _named(on_step, part.name),
+        )
+        done.append(FactoredPart(name=part.name, matrix=part.matrix, factorization=factorization))
+        if factorization.outcome.grade == "interrupted":
+            break
+    files = {"factors": str(output)}
+    if picture is not None and len(done) == len(parts):
+        files["picture"] = str(picture)
+    result = Factoring(
+        source=str(source), parts=tuple(done), files=files, command=command, seconds=0.0
+    )
+    _write(result, output, picture, force=force)
+    return replace(result, seconds=time.perf_counter() - began)
+
+
+def picture_path(output: Path) -> Path:
+    """Where the approximated picture goes: beside the factors.
+
+    Example:
+        >>> picture_path(Path("photo.factors.npz")).name
+        'photo.approximation.png'
+    """
+    return output.with_name(
+        output.name.removesuffix(suffix_of(output)).removesuffix(".factors") + ".approximation.png"
+    )
+
+
+def _factor(part: Part, rank: dict[str, Any], **arguments: Any) -> Factorization:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the grade of the result says it
+        try:
+            return factorize(part.matrix, **rank, **arguments)
+        except Interrupted as interrupted:
+            return interrupted.partial
+
+
+def _write(result: Factoring, output: Path, picture: Path | None, *, force: bool) -> None:
+    factors: dict[str, Factors] = {part.name: part.factorization.factors for part in result.parts}
+    write_factors(output, factors, result.summary(), force=force)
+    if picture is not None and "picture" in result.files:
+        write_matrices(picture, factors, force=force)
+
+
+def _named(on_step: Callable[[str, Step], None], name: str) -> Callable[[Step], None]:
+    return lambda step: on_step(name, step)

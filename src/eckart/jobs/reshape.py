@@ -1,0 +1,109 @@
+"""Other forms of the same factors: written out as a matrix, or cut to a smaller rank."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+from eckart.errors import MatrixError
+from eckart.storage import (
+    check_factor_suffix,
+    check_matrix_suffix,
+    check_output,
+    read_factor_file,
+    write_factors,
+    write_matrices,
+)
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reshaping:
+    """The result of `expand` and `truncate`.
+
+    Fields:
+        output: The file that was written.
+        shape: Of the first part.
+        rank: Of the first part, after.
+        relative_change: ‖B·A − B'·A'‖ / ‖B·A‖ over all parts: what a smaller rank lost.
+    """
+
+    output: str
+    shape: tuple[int, int]
+    rank: int
+    relative_change: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as plain numbers and text."""
+        return {
+            "output": self.output,
+            "shape": list(self.shape),
+            "rank": self.rank,
+            "relative_change": self.relative_change,
+        }
+
+    def sentence(self) -> str:
+        """The result for a person."""
+        rows, columns = self.shape
+        return f"{rows} × {columns}, rank {self.rank}, relative change {self.relative_change:.4g}"
+
+
+def expand(
+    factors: Path, output: Path, *, part: str | None = None, force: bool = False
+) -> Reshaping:
+    """Write B·A as a matrix, block by block.
+
+    Args:
+        factors: File of B and A.
+        output: Any matrix format; a picture takes the channels of a picture together.
+        part: Which factors, where there are several; None takes all.
+        force: Overwrite what is there.
+
+    Raises:
+        EckartError: If a file cannot be read or written, or the format cannot hold the parts.
+    """
+    check_matrix_suffix(output)
+    check_output(output, force=force)
+    parts = dict(read_factor_file(factors).parts)
+    if part is not None:
+        if part not in parts:
+            raise MatrixError(
+                f"{factors} has no part '{part}'.",
+                hint=f"It has: {', '.join(name or '(no name)' for name in parts)}.",
+                code="no-such-part",
+            )
+        parts = {part: parts[part]}
+    write_matrices(output, parts, force=force)
+    first = next(iter(parts.values()))
+    return Reshaping(output=str(output), shape=first.shape, rank=first.rank, relative_change=0.0)
+
+
+def truncate(factors: Path, output: Path, rank: int, *, force: bool = False) -> Reshaping:
+    """Write the best factors of a smaller rank.
+
+    Args:
+        factors: File of B and A.
+        output: `.npz`, `.safetensors` or a folder.
+        rank: Columns of B to keep, in every part.
+        force: Overwrite what is there.
+
+    Raises:
+        EckartError: If a file cannot be read or written, or the rank is above that of the factors.
+
+    Cost:
+        A QR factorisation of each factor; W is not needed.
+    """
+    check_factor_suffix(output)
+    check_output(output, force=force)
+    parts = read_factor_file(factors).parts
+    smaller = {name: pair.truncate(rank) for name, pair in parts.items()}
+    lost = sum(float((pair.singular_values()[rank:] ** 2).sum()) for pair in parts.values())
+    whole = sum(float((pair.singular_values() ** 2).sum()) for pair in parts.values())
+    write_factors(output, smaller, force=force)
+    first = next(iter(smaller.values()))
+    return Reshaping(
+        output=str(output),
+        shape=first.shape,
+        rank=first.rank,
+        relative_change=math.sqrt(lost / whole) if whole > 0 else 0.0,
+    )

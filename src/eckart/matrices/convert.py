@@ -1,0 +1,26 @@
+"""From what a user has to a `Matrix`."""
+
+import scipy.sparse
+
+from eckart.matrices.dense import Dense
+from eckart.matrices.protocol import Matrix
+from eckart.matrices.sparse import Sparse
+
+
+def as_matrix(W: object, /) -> Matrix:
+    """`W` as a `Matrix`: a NumPy array or memory map, a SciPy sparse matrix, rows of numbers.
+
+    A `Matrix` (`Factors` are one) is returned as it is.
+
+    Raises:
+        MatrixError: If W is not a matrix of real numbers.
+
+    Example:
+        >>> as_matrix([[1, 2, 3]]).shape
+        (1, 3)
+    """
+    if isinstance(W, Matrix):
+        return W
+    if scipy.sparse.issparse(W):
+        return Sparse(W)
+    return Dense(W)  # pyright: ignore[reportArgumentType] NumPy says what it cannot read

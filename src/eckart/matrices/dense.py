@@ -1,0 +1,92 @@
+"""A matrix held in memory, or mapped into it from a file."""
+
+from collections.abc import Iterator
+from typing import final
+
+import numpy.typing as npt
+
+from eckart.arrays import Array, DType, working_array
+from eckart.errors import MatrixError
+from eckart.matrices.derived import sum_of_squares
+from eckart.matrices.protocol import block_rows
+
+
+@final
+class Dense:
+    """A two-dimensional array as a `Matrix`.
+
+    Args:
+        array: Anything NumPy reads as an array of shape (rows, columns); float32 and float64 are
+            not copied.
+        stored_bytes: Bytes of W where it came from, if that is not what `array` takes.
+
+    Raises:
+        MatrixError: If it is not two-dimensional, is empty, or does not hold real numbers.
+
+    Cost:
+        A product reads the array once; no temporary of rows × columns is made.
+
+    Example:
+        >>> Dense([[1, 2], [3, 4]]).squared_norm()
+        30.0
+    """
+
+    def __init__(self, array: npt.ArrayLike, *, stored_bytes: int | None = None) -> None:
+        values = working_array(array)
+        if values.ndim != 2:
+            raise MatrixError(
+                f"A matrix has two dimensions, this has {values.ndim} (shape {values.shape}).",
+                hint="Reshape it to rows × columns.",
+                code="not-a-matrix",
+            )
+        if values.size == 0:
+            rows, columns = values.shape
+            raise MatrixError(
+                f"The matrix is empty ({rows} × {columns}).",
+                hint="Give at least one row and one column.",
+                code="empty",
+            )
+        self.array = values  # (rows, columns)
+        self.nbytes = stored_bytes or getattr(array, "nbytes", values.nbytes)
+        self.passes = 0
+        self._squared_norm: float | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, columns)."""
+        rows, columns = self.array.shape
+        return rows, columns
+
+    @property
+    def dtype(self) -> DType:
+        """float32 or float64."""
+        return self.array.dtype
+
+    def times(self, X: Array, /) -> Array:
+        """W·X, of shape (rows, k)."""
+        self.passes += 1
+        return self.array @ X.astype(self.dtype, copy=False)
+
+    def transposed_times(self, Y: Array, /) -> Array:
+        """Wᵀ·Y, of shape (columns, k)."""
+        self.passes += 1
+        return self.array.T @ Y.astype(self.dtype, copy=False)
+
+    def gram_times(self, X: Array, /) -> Array:
+        """Wᵀ·(W·X), of shape (columns, k). Two passes through memory."""
+        return self.transposed_times(self.times(X))
+
+    def row_blocks(self, rows: int | None = None, /) -> Iterator[Array]:
+        """Blocks of consecutive rows, not copied."""
+        self.passes += 1
+        height = rows or block_rows(self.shape[1])
+        for start in range(0, self.shape[0], height):
+            yield self.array[start : start + height]
+
+    def squared_norm(self) -> float:
+        """‖W‖²_F, summed in float64."""
+        if self._squared_norm is None:
+            self._squared_norm = sum_of_squares(self)
+        return self._squared_norm
+
+    __matmul__ = times

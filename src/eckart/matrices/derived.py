@@ -1,0 +1,96 @@
+"""What follows from `row_blocks` alone, written once for every kind of matrix."""
+
+from typing import Final
+
+import numpy as np
+
+from eckart.arrays import FLOAT64, Array
+from eckart.errors import MatrixError
+from eckart.matrices.protocol import Matrix
+
+MOST_DENSE_BYTES: Final = 8 * 2**30
+
+
+def dense(W: Matrix) -> Array:
+    """W as one array of shape (rows, columns). One pass; memory rows·columns.
+
+    Raises:
+        MatrixError: If the array would take more than 8 GiB.
+    """
+    rows, columns = W.shape
+    needed = rows * columns * W.dtype.itemsize
+    if needed > MOST_DENSE_BYTES:
+        raise MatrixError(
+            f"A dense copy of this {rows} × {columns} matrix would take {needed / 2**30:.0f} GiB.",
+            hint="Choose a solver that needs products only: --solver gd.",
+            code="too-large",
+        )
+    return np.concatenate(list(W.row_blocks()))
+
+
+def sum_of_squares(W: Matrix) -> float:
+    """‖W‖²_F in float64, block by block. One pass."""
+    total = 0.0
+    for block in W.row_blocks():
+        entries = block.astype(FLOAT64, copy=False).ravel()
+        total += float(np.dot(entries, entries))
+    return total
+
+
+def check_entries(W: Matrix) -> None:
+    """Refuse a matrix whose entries no solver can use. One pass, two where something is wrong.
+
+    Raises:
+        MatrixError: At NaN or infinity (with the place), or where squares over- or underflow.
+    """
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        squared_norm = W.squared_norm()
+    if np.isfinite(squared_norm) and squared_norm > np.finfo(FLOAT64).tiny:
+        return
+    start, largest = 0, 0.0
+    for block in W.row_blocks():
+        bad = np.argwhere(~np.isfinite(block))
+        if bad.size:
+            row, column = start + int(bad[0, 0]), int(bad[0, 1])
+            raise MatrixError(
+                f"The entry at row {row}, column {column} (counted from 0) "
+                f"is {_name(float(block[tuple(bad[0])]))}.",
+                hint="Fill or remove the entries that are not finite numbers.",
+                code="not-finite",
+            )
+        largest = max(largest, float(np.abs(block).max(initial=0.0)))
+        start += len(block)
+    if largest > 0:
+        raise MatrixError(
+            f"The largest entry is {largest:.1e}, so squares leave the range of float64.",
+            hint="Multiply the matrix by a power of ten that brings it near 1.",
+            code="out-of-range",
+        )
+
+
+def thumbnail(W: Matrix, most: int = 256) -> Array:
+    """A picture of W with at most `most` × `most` cells, each the mean of the entries it covers.
+
+    One pass; memory most·columns.
+
+    Example:
+        >>> from eckart.matrices.dense import Dense
+        >>> thumbnail(Dense(np.arange(8.0).reshape(2, 4)), most=2)
+        array([[0.5, 2.5],
+               [4.5, 6.5]])
+    """
+    rows, columns = W.shape
+    row_edges = np.linspace(0, rows, min(rows, most) + 1).astype(int)
+    column_edges = np.linspace(0, columns, min(columns, most) + 1).astype(int)
+    sums = np.zeros((len(row_edges) - 1, len(column_edges) - 1))
+    start = 0
+    for block in W.row_blocks():
+        cells = np.searchsorted(row_edges, np.arange(start, start + len(block)), side="right") - 1
+        narrow = np.add.reduceat(block, column_edges[:-1], axis=1, dtype=np.float64)
+        np.add.at(sums, cells, narrow)
+        start += len(block)
+    return sums / np.outer(np.diff(row_edges), np.diff(column_edges))
+
+
+def _name(value: float) -> str:
+    return "NaN (a missing value)" if np.isnan(value) else "infinite"

@@ -1,0 +1,71 @@
+"""W: what can be factored."""
+
+from collections.abc import Iterator
+from typing import Protocol, runtime_checkable
+
+from eckart.arrays import Array, DType
+
+
+@runtime_checkable
+class Matrix(Protocol):
+    """A matrix of shape (rows, columns), known by its products and its blocks of rows.
+
+    Rows are outputs, users or samples; columns are inputs, items or features. An implementation
+    never changes after it was made.
+    """
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, columns)."""
+        ...
+
+    @property
+    def dtype(self) -> DType:
+        """float32 or float64: the dtype of the products and the blocks."""
+        ...
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that W takes as it is stored (a sparse matrix: its entries and their indices)."""
+        ...
+
+    @property
+    def passes(self) -> int:
+        """How often W has been read from end to end so far."""
+        ...
+
+    def times(self, X: Array, /) -> Array:
+        """W·X, of shape (rows, k), for X of shape (columns, k). One pass."""
+        ...
+
+    def transposed_times(self, Y: Array, /) -> Array:
+        """Wᵀ·Y, of shape (columns, k), for Y of shape (rows, k). One pass."""
+        ...
+
+    def gram_times(self, X: Array, /) -> Array:
+        """Wᵀ·(W·X), of shape (columns, k), for X of shape (columns, k)."""
+        ...
+
+    def row_blocks(self, rows: int | None = None, /) -> Iterator[Array]:
+        """Dense blocks of consecutive rows, each `rows` high but the last. One pass.
+
+        Without `rows` the matrix chooses a height that makes a block some megabytes.
+        """
+        ...
+
+    def squared_norm(self) -> float:
+        """‖W‖²_F, summed in float64. At most one pass; remembered."""
+        ...
+
+
+BLOCK_BYTES = 16 * 2**20
+
+
+def block_rows(columns: int) -> int:
+    """How many rows of `columns` float64 numbers make a block of about 16 MiB.
+
+    Example:
+        >>> block_rows(2048)
+        1024
+    """
+    return max(1, BLOCK_BYTES // (8 * max(1, columns)))

@@ -1,0 +1,6 @@
+"""≈: which error counts."""
+
+from eckart.objectives.entire import Entire
+from eckart.objectives.protocol import Objective
+
+__all__ = ["Entire", "Objective"]

@@ -1,0 +1,196 @@
+"""One page that stands alone: it opens from disk with the network off and asks for nothing."""
+
+from html import escape
+from typing import Any, Final
+
+import plotly.io
+from plotly.offline import get_plotlyjs
+
+from eckart.reports import figures
+from eckart.reports.table import factor_table
+
+POLICY: Final = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
+    "img-src data: blob:; font-src data:"
+)
+FIT: Final = """
+// A figure is drawn before its neighbours are there; it finds its place when all of them are.
+const fit = () => window.dispatchEvent(new Event("resize"));
+window.addEventListener("load", fit);
+document.querySelectorAll("details").forEach((part) => part.addEventListener("toggle", fit));
+"""
+STYLE: Final = """
+:root { color-scheme: light; }
+* { box-sizing: border-box; }
+body { margin: 0; background: #f4f6fa; color: #1c2330;
+       font: 16px/1.5 system-ui, -apple-system, "Segoe UI", sans-serif; }
+main { max-width: 72rem; margin: 0 auto; padding: 2.5rem 1.25rem 4rem; }
+h1 { font-size: 1.7rem; margin: 0 0 .25rem; overflow-wrap: anywhere; }
+h2 { font-size: 1.15rem; margin: 2.5rem 0 .75rem; }
+h3 { font-size: 1rem; margin: 1.5rem 0 .5rem; }
+.equation { color: #5b6577; margin: 0 0 1.5rem; }
+.message { font-size: 1.05rem; margin: .5rem 0; }
+.card { background: #fff; border: 1px solid #e1e6ef; border-radius: 10px; padding: 1rem;
+        margin: 0 0 1rem; }
+.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(24rem, 100%), 1fr));
+        gap: 1rem; }
+.pair .card { margin: 0; min-width: 0; }
+table { border-collapse: collapse; }
+th, td { text-align: left; padding: .3rem 1.5rem .3rem 0; vertical-align: top;
+         border-bottom: 1px solid #eef1f6; }
+tr:last-child > * { border-bottom: 0; }
+th { font-weight: 400; color: #5b6577; white-space: nowrap; }
+td { font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
+pre { background: #1c2330; color: #f4f6fa; border-radius: 8px; padding: 1rem; white-space: pre-wrap;
+      overflow-wrap: anywhere; margin: 0 0 1rem; }
+figure { margin: 0; } figcaption { color: #5b6577; margin-top: .5rem; }
+img { width: 100%; border-radius: 6px; display: block; }
+details { margin-top: 1.5rem; }
+summary { cursor: pointer; font-weight: 600; padding: .25rem 0 .75rem; }
+footer { color: #5b6577; margin-top: 3rem; font-size: .9rem; }
+"""
+
+
+def factor_page(document: dict[str, Any]) -> str:
+    """The report of a factorisation.
+
+    Args:
+        document: `Factoring.report_document()`.
+
+    Returns:
+        HTML that is complete in itself: styles, script and pictures are inside.
+    """
+    parts = document["parts"]
+    messages = "".join(
+        f'<p class="message">{_named(part["name"])}{escape(part["message"])}</p>' for part in parts
+    )
+    sections = "".join(
+        _section(part, photograph="images" in document, alone=len(parts) == 1, first=place == 0)
+        for place, part in enumerate(parts)
+    )
+    return _frame(
+        title=document["source"],
+        body=f"""
+<h1>{escape(document["source"])}</h1>
+<p class="equation">W ≈ B·A, rank {escape(_rank(parts))}</p>
+{messages}
+<h2>Figures</h2>
+<div class="card">{_table(factor_table(document))}</div>
+{_images(document)}
+{sections}
+<h2>Run it again</h2>
+<pre>{escape(document["command"] or "eckart.factorize(W, …)")}</pre>
+<div class="card">{_table(_recipe(parts[0]["recipe"]))}</div>
+<h2>How the figures were obtained</h2>
+<div class="card">{_table(_methods(parts))}</div>
+<footer>eckart {escape(parts[0]["recipe"]["versions"]["eckart"])}</footer>
+""",
+    )
+
+
+def _frame(title: str, body: str) -> str:
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="{escape(POLICY)}">
+<link rel="icon" href="data:,">
+<title>{escape(title)} · eckart</title>
+<style>{STYLE}</style>
+<script>{get_plotlyjs()}</script>
+</head>
+<body><main>{body}</main><script>{FIT}</script></body>
+</html>
+"""
+
+
+def _section(part: dict[str, Any], *, photograph: bool, alone: bool, first: bool) -> str:
+    curves = [figures.loss_curve(part), figures.singular_values(part)]
+    drawn = "".join(f'<div class="card">{_draw(curve)}</div>' for curve in curves if curve)
+    content = f'<div class="pair">{drawn}</div>' if drawn else ""
+    if "pictures" in part:
+        content += f"""
+<h3>The matrix, its approximation and what is left</h3>
+<div class="card">{_draw(figures.matrices(part, photograph=photograph))}</div>
+<h3>The two factors</h3>
+<div class="card">{_draw(figures.factors(part))}</div>"""
+    if alone:
+        return f"<h2>The run</h2>{content}"
+    title = f"Part {escape(part['name'])}, rank {part['rank']}"
+    return f"<details{' open' if first else ''}><summary>{title}</summary>{content}</details>"
+
+
+def _draw(figure: Any) -> str:
+    return plotly.io.to_html(
+        figure,
+        full_html=False,
+        include_plotlyjs=False,
+        config={"displaylogo": False, "responsive": True, "displayModeBar": "hover"},
+    )
+
+
+def _images(document: dict[str, Any]) -> str:
+    images = document.get("images")
+    if not images:
+        return ""
+    shown = "".join(
+        f'<figure class="card"><img src="{escape(images[key])}" alt="{caption}">'
+        f"<figcaption>{caption}</figcaption></figure>"
+        for key, caption in (("original", "W"), ("approximation", "B·A"))
+    )
+    return f'<h2>The picture</h2><div class="pair">{shown}</div>'
+
+
+def _table(rows: list[tuple[str, str]]) -> str:
+    lines = "".join(
+        f"<tr><th>{escape(label)}</th><td>{escape(value)}</td></tr>" for label, value in rows
+    )
+    return f"<table>{lines}</table>"
+
+
+def _recipe(recipe: dict[str, Any]) -> list[tuple[str, str]]:
+    return [
+        ("solver", _settings(recipe["solver"])),
+        ("rank", recipe["rank_rule"]),
+        ("start", _settings(recipe["start"]) if recipe["start"] else "none needed"),
+        ("seed", str(recipe["seed"])),
+        ("computed in", recipe["dtype"]),
+        ("versions", _settings(recipe["versions"])),
+        ("linear algebra", f"{recipe['blas']}, {recipe['threads']} threads"),
+    ]
+
+
+def _settings(settings: dict[str, Any]) -> str:
+    """A name followed by what was set; what was left to its default of nothing is left out."""
+    name = settings.get("name", "")
+    rest = ", ".join(
+        f"{key.replace('_', ' ')} {_value(value)}"
+        for key, value in settings.items()
+        if key != "name" and value is not None
+    )
+    return f"{name}: {rest}" if name and rest else name or rest
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _methods(parts: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    rows: list[tuple[str, str]] = []
+    for part in parts:
+        certificate = part["certificate"]
+        chance = certificate["failure_probability"]
+        doubt = "nothing is random" if chance == 0 else f"wrong with probability {chance:.1e}"
+        rows.append((part["name"] or "certificate", f"{certificate['method']}; {doubt}"))
+    return rows
+
+
+def _named(name: str) -> str:
+    return f"<strong>{escape(name)}</strong> " if name else ""
+
+
+def _rank(parts: list[dict[str, Any]]) -> str:
+    return ", ".join(dict.fromkeys(str(part["rank"]) for part in parts))

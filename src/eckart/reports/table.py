@@ -1,0 +1,97 @@
+"""The figures of a run as labels and values, the same in the terminal and on the page."""
+
+from typing import Any
+
+
+def factor_table(document: dict[str, Any]) -> list[tuple[str, str]]:
+    """Labels and values for a person.
+
+    Args:
+        document: `Factoring.to_dict()`, or `summary()`.
+    """
+    parts = document["parts"]
+    before, after = document["original_bytes"], document["factor_bytes"]
+    rows = [
+        ("shape", _shape(parts)),
+        ("rank", ", ".join(_distinct(str(part["rank"]) for part in parts))),
+        ("relative error", figure(document["relative_error"])),
+        ("best possible", _best(document)),
+        ("share of the optimum", share(document["share_of_optimum"])),
+        (
+            "bytes before → after",
+            f"{byte_size(before)} → {byte_size(after)} ({after / before:.1%})",
+        ),
+    ]
+    if document["seconds"]:
+        rows.append(("time", seconds(document["seconds"])))
+    return rows
+
+
+def figure(number: float | None) -> str:
+    """Four digits, or that it is not known.
+
+    Example:
+        >>> figure(0.16181734), figure(None)
+        ('0.1618', 'not known')
+    """
+    return "not known" if number is None else f"{number:.4g}"
+
+
+def share(number: float | None) -> str:
+    """A share in percent, never rounded up to 100.
+
+    Example:
+        >>> share(1.0), share(0.99999), share(0.98765), share(None)
+        ('100.00 %', '100.00 %', '98.76 %', 'not known')
+    """
+    if number is None:
+        return "not known"
+    return "100.00 %" if number > 0.99995 else f"{int(number * 1e4) / 100:.2f} %"
+
+
+def byte_size(count: float) -> str:
+    """Bytes with a unit.
+
+    Example:
+        >>> byte_size(128), byte_size(786432)
+        ('128 B', '786.4 kB')
+    """
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.4g} {unit}"
+        count /= 1000
+    return f"{count:.4g} TB"
+
+
+def seconds(count: float) -> str:
+    """A time with a unit.
+
+    Example:
+        >>> seconds(0.0123), seconds(75)
+        ('12 ms', '1 min 15 s')
+    """
+    if count < 1:
+        return f"{count * 1e3:.2g} ms" if count < 0.0995 else f"{count * 1e3:.0f} ms"
+    if count < 60:
+        return f"{count:.2f} s"
+    return f"{int(count // 60)} min {int(count % 60)} s"
+
+
+def _shape(parts: list[dict[str, Any]]) -> str:
+    shapes = _distinct(f"{part['shape'][0]} × {part['shape'][1]}" for part in parts)
+    named = [part["name"] for part in parts if part["name"]]
+    return ", ".join(shapes) + (f" in {len(named)} parts ({', '.join(named)})" if named[1:] else "")
+
+
+def _best(document: dict[str, Any]) -> str:
+    """The best possible relative error."""
+    best, error = document["best_possible_error"], document["error"]
+    if best is None:
+        return "not known"
+    if not error:
+        return "0"
+    return figure(document["relative_error"] * best / error)
+
+
+def _distinct(texts: Any) -> list[str]:
+    return list(dict.fromkeys(texts))

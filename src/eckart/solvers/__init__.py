@@ -1,0 +1,7 @@
+"""How B and A are found: one solver, one file."""
+
+from eckart.solvers.exact import ExactSVD
+from eckart.solvers.gradient import GradientDescent
+from eckart.solvers.protocol import Iterative, Problem, Solver, Step
+
+__all__ = ["ExactSVD", "GradientDescent", "Iterative", "Problem", "Solver", "Step"]

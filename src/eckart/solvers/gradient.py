@@ -1,0 +1,194 @@
+"""Plain gradient descent on ‖W − B·A‖²_F, which never forms the residual."""
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import Any, final
+
+import numpy as np
+
+from eckart.arrays import FLOAT64, Array, inner
+from eckart.errors import ArgumentError
+from eckart.factors import Factors
+from eckart.matrices import Matrix
+from eckart.solvers.protocol import Problem, Step
+from eckart.subspaces import largest_singular_value
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GradientDescent:
+    """Gradient descent on f(B, A) = ‖W − B·A‖²_F, both gradients at the old factors.
+
+        G_B = −2·(W·Aᵀ − B·(A·Aᵀ))        B ← B − learning_rate·G_B
+        G_A = −2·(Bᵀ·W − (Bᵀ·B)·A)        A ← A − learning_rate·G_A
+
+    The residual W − B·A is never formed: two products with W and two rank × rank ones are the
+    whole gradient, and the loss ‖W‖² − 2⟨B, W·Aᵀ⟩ + ⟨BᵀB, AAᵀ⟩ comes from the product that the
+    next epoch needs anyway. This expanded loss is blind below about eps·‖W‖², where it is reported
+    as it comes out, or as 0 if that is negative; the certificate measures the error itself.
+
+    Fields:
+        learning_rate: Step size η. None chooses `safe_learning_rate`.
+        epochs: The most updates of both factors.
+        momentum: Share of the last update that is added to the next (heavy ball), 0 to below 1.
+        stop_early: Stop before `epochs` once the loss has converged.
+
+    Raises:
+        ArgumentError: If a field is out of its range.
+
+    Cost:
+        Two products with W of width rank per epoch, one more at the very end, and eight of width 6
+        where `learning_rate` is None; memory 5·(rows + columns)·rank.
+
+    Example:
+        >>> from eckart.matrices import Dense
+        >>> W, start = Dense([[2.0]]), Factors([[1.0]], [[1.0]])
+        >>> steps = GradientDescent(learning_rate=0.1).steps(Problem(W=W, rank=1, start=start))
+        >>> round(next(steps).loss, 9)  # B = A = 1 + 0.1·2·(2 − 1), and (2 − 1.44)² is left
+        0.3136
+
+    Reference:
+        docs/mathematics/gradient-descent.md derives the gradients, the loss and the step size.
+    """
+
+    learning_rate: float | None = None
+    epochs: int = 1000
+    momentum: float = 0.0
+    stop_early: bool = True
+
+    def __post_init__(self) -> None:
+        if self.learning_rate is not None and not 0 < self.learning_rate < math.inf:
+            raise ArgumentError(
+                f"The learning rate is {self.learning_rate}.",
+                hint="Give a positive number, or leave it out to have one chosen from the data.",
+                code="bad-learning-rate",
+            )
+        if self.epochs < 1:
+            raise ArgumentError(
+                f"The number of epochs is {self.epochs}.",
+                hint="Give at least 1.",
+                code="bad-epochs",
+            )
+        if not 0 <= self.momentum < 1:
+            raise ArgumentError(
+                f"The momentum is {self.momentum}.",
+                hint="Give a number from 0 to below 1.",
+                code="bad-momentum",
+            )
+
+    def steps(self, problem: Problem, /) -> Iterator[Step]:
+        """Endless steps; the loss of each is known once the next one's first product is."""
+        W, start = problem.W, _start(problem)
+        rate = self.settled(problem).learning_rate or math.nan
+        unit = _unit(W)  # B = √unit·B', A = √unit·A': no product overflows in float32
+        B = (start.B / math.sqrt(unit)).astype(W.dtype, copy=False)  # (rows, rank)
+        A = (start.A / math.sqrt(unit)).astype(W.dtype, copy=False)  # (rank, columns)
+        twice_rate = W.dtype.type(2 * rate)
+        momentum = W.dtype.type(self.momentum)
+        V_B, V_A = np.zeros_like(B), np.zeros_like(A)  # the last updates
+        P, H_B, H_A = W.times(A.T), _gram(B.T), _gram(A)
+        for number in itertools.count():
+            Q = W.transposed_times(B)  # (columns, rank)
+            V_B = _update(P - B @ (unit * H_A).astype(W.dtype), twice_rate, momentum, V_B)
+            V_A = _update(Q.T - (unit * H_B).astype(W.dtype) @ A, twice_rate, momentum, V_A)
+            B, A = B + V_B, A + V_A
+            P, H_B, H_A = W.times(A.T), _gram(B.T), _gram(A)
+            loss = W.squared_norm() - 2 * unit * inner(B, P) + unit**2 * inner(H_B, H_A)
+            yield Step(
+                number=number,
+                loss=max(loss, 0.0) if math.isfinite(loss) else math.inf,
+                factors=partial(_factors, B, A, math.sqrt(unit)),
+            )
+
+    def settings(self) -> dict[str, Any]:
+        """Name and settings, for the recipe."""
+        return {"name": "gd", **asdict(self)}
+
+    def settled(self, problem: Problem, /) -> "GradientDescent":
+        """With the learning rate that is used."""
+        if self.learning_rate is not None:
+            return self
+        rate = safe_learning_rate(problem.W, _start(problem)) * (1 - self.momentum)
+        return replace(self, learning_rate=rate)
+
+    def remedy(self, problem: Problem, /) -> str:
+        """Name a learning rate that works for this problem."""
+        rate = replace(self, learning_rate=None).settled(problem).learning_rate or math.nan
+        return f"A learning rate of {_two_digits_below(rate):g} works here."
+
+
+def safe_learning_rate(W: Matrix, start: Factors) -> float:
+    """A step size at which gradient descent from `start` goes down.
+
+    Near a minimiser the largest curvature of ½·f is √(c² + 4σ₁²), where c = ‖AAᵀ − BᵀB‖₂ is all but
+    conserved on the way, and at the start it is at most ‖A‖² + ‖B‖² + ‖W − B·A‖ (spectral norms).
+    With L the larger of the two, f itself has curvature 2·L and descends at rates below 1/L; three
+    quarters of that leave room for σ̂₁ < σ₁ and for c to drift.
+
+    Args:
+        W: Matrix of shape (rows, columns).
+        start: The factors to begin at.
+
+    Returns:
+        0.75 / L; 1 where W and the start are zero.
+
+    Cost:
+        8 products `gram_times` of width 6.
+
+    Reference:
+        docs/mathematics/gradient-descent.md, "The step size".
+    """
+    sigma = largest_singular_value(W)
+    H_B, H_A = _gram(start.B.T), _gram(start.A)
+    left, right = (math.sqrt(float(np.linalg.norm(H, 2))) for H in (H_B, H_A))
+    imbalance = float(np.linalg.norm(H_A - H_B, 2))
+    at_minimum = math.hypot(imbalance, 2 * sigma)
+    at_start = left**2 + right**2 + sigma + left * right
+    curvature = max(at_minimum, at_start)
+    return 0.75 / curvature if curvature > 0 else 1.0
+
+
+def _start(problem: Problem) -> Factors:
+    if problem.start is None:
+        raise ArgumentError(
+            "Gradient descent begins at given factors.", hint="Give a start.", code="no-start"
+        )
+    return problem.start
+
+
+def _unit(W: Matrix) -> float:
+    """The power of four next to ‖W‖, so that its root is exact and no digit changes."""
+    norm = math.sqrt(W.squared_norm())
+    return 4.0 ** round(math.log(norm, 4)) if norm > 0 else 1.0
+
+
+def _update(descent: Array, twice_rate: Any, momentum: Any, last: Array) -> Array:
+    """The next update of a factor, from half its negative gradient and its last update."""
+    descent *= twice_rate
+    if momentum:
+        descent += momentum * last
+    return descent
+
+
+def _gram(X: Array) -> Array:
+    """X·Xᵀ in float64, of shape (rank, rank): a loss near its floor needs every digit."""
+    exact = X.astype(FLOAT64, copy=False)
+    return exact @ exact.T
+
+
+def _factors(B: Array, A: Array, scale: float) -> Factors:
+    return Factors(B * B.dtype.type(scale), A * A.dtype.type(scale))
+
+
+def _two_digits_below(number: float) -> float:
+    """`number` rounded down to two digits.
+
+    Example:
+        >>> _two_digits_below(0.02791)
+        0.027
+    """
+    step = 10.0 ** (math.floor(math.log10(number)) - 1)
+    return round(math.floor(number / step) * step, 12 - math.floor(math.log10(number)))

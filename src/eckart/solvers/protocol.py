@@ -1,0 +1,80 @@
+"""The shape of a solver: settings that turn a problem into steps."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol, final, runtime_checkable
+
+from eckart.arrays import Array
+from eckart.factors import Factors
+from eckart.matrices import Matrix
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """What a solver is given: the working matrix of an objective, a rank, where to begin."""
+
+    W: Matrix  # (rows, columns)
+    rank: int
+    start: Factors | None  # given to an `Iterative` solver only
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One step of a solver.
+
+    Fields:
+        number: From 0.
+        loss: ‖W − B·A‖²_F at these factors, or None where the solver does not know it.
+        factors: Forms the factors; costs nothing until it is called.
+        singular_values: All singular values of W, where the solver has them.
+    """
+
+    number: int
+    loss: float | None
+    factors: Callable[[], Factors]
+    singular_values: Array | None = None
+
+
+class Solver(Protocol):
+    """A frozen dataclass of settings that yields steps; it never prints and never stops a run."""
+
+    def steps(self, problem: Problem, /) -> Iterator[Step]:
+        """The steps towards a solution; one step for a closed form, no end for an iteration."""
+        ...
+
+    def settings(self) -> dict[str, Any]:
+        """Name and settings, for the recipe."""
+        ...
+
+
+@runtime_checkable
+class Iterative(Protocol):
+    """A solver that begins at given factors. Its stopping rule is data, which `factorize` reads."""
+
+    @property
+    def epochs(self) -> int:
+        """The most steps to take."""
+        ...
+
+    @property
+    def stop_early(self) -> bool:
+        """Whether to stop before that, once the loss has converged."""
+        ...
+
+    def steps(self, problem: Problem, /) -> Iterator[Step]:
+        """As `Solver.steps`."""
+        ...
+
+    def settings(self) -> dict[str, Any]:
+        """As `Solver.settings`."""
+        ...
+
+    def settled(self, problem: Problem, /) -> "Iterative":
+        """The same solver with every setting that was left out chosen from the problem."""
+        ...
+
+    def remedy(self, problem: Problem, /) -> str:
+        """What to do when the loss of this problem has diverged: one sentence with a number."""
+        ...

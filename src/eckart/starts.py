@@ -1,0 +1,187 @@
+"""First factors: where an iteration begins."""
+
+import math
+import operator
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Protocol, TypeAlias, final
+
+import numpy as np
+
+from eckart.arrays import Array, working_array
+from eckart.errors import ArgumentError, MatrixError
+from eckart.factors import Factors
+from eckart.matrices import Matrix
+from eckart.subspaces import largest_singular_value
+
+Randomness: TypeAlias = np.random.Generator | np.random.RandomState
+
+
+class Start(Protocol):
+    """A way to make the first factors of a matrix."""
+
+    def factors(self, W: Matrix, rank: int, randomness: Randomness, /) -> Factors:
+        """Factors of the shape of W and the given rank."""
+        ...
+
+    def settled(self, W: Matrix, /) -> "Start":
+        """The same start with every setting that was left out chosen from W."""
+        ...
+
+    def settings(self) -> dict[str, Any]:
+        """Name and settings, for the recipe."""
+        ...
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoRAStart:
+    """The start of low-rank adapters: one factor N(0, σ²), the other zero, so that B·A = 0.
+
+    Fields:
+        gaussian: The factor that is random. The other is zero.
+        sigma: Standard deviation of its entries. None takes `default_sigma`.
+
+    Raises:
+        ArgumentError: If sigma is not positive.
+
+    Example:
+        >>> from eckart.matrices import Dense
+        >>> start = LoRAStart(sigma=1.0).factors(Dense(np.eye(3)), 2, np.random.default_rng(0))
+        >>> start.B.any(), start.A.shape
+        (np.False_, (2, 3))
+
+    Reference:
+        Hu et al. (2021), LoRA, section 4.1.
+    """
+
+    gaussian: Literal["A", "B"] = "A"
+    sigma: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.sigma is not None and not 0 < self.sigma < math.inf:
+            raise ArgumentError(
+                f"Sigma is {self.sigma}.", hint="Give a positive number.", code="bad-sigma"
+            )
+        if self.gaussian not in ("A", "B"):
+            raise ArgumentError(
+                f"The gaussian factor is '{self.gaussian}'.",
+                hint="Give A or B.",
+                code="bad-gaussian",
+            )
+
+    def factors(self, W: Matrix, rank: int, randomness: Randomness, /) -> Factors:
+        """Draw the random factor, in float64 and row by row, whatever the dtype of W."""
+        rows, columns = W.shape
+        sigma = self.settled(W).sigma or math.nan
+        if self.gaussian == "A":
+            A = sigma * randomness.standard_normal((rank, columns))
+            return Factors(np.zeros((rows, rank)), A).astype(W.dtype)
+        B = sigma * randomness.standard_normal((rows, rank))
+        return Factors(B, np.zeros((rank, columns))).astype(W.dtype)
+
+    def settled(self, W: Matrix, /) -> "LoRAStart":
+        """With the sigma that is used."""
+        return replace(self, sigma=self.sigma or default_sigma(W, self.gaussian))
+
+    def settings(self) -> dict[str, Any]:
+        """Name and settings, for the recipe."""
+        return {"name": "lora", "gaussian": self.gaussian, "sigma": self.sigma}
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GivenStart:
+    """Factors that the user gives."""
+
+    given: Factors
+
+    def factors(self, W: Matrix, rank: int, randomness: Randomness, /) -> Factors:
+        """The given factors, if they fit.
+
+        Raises:
+            MatrixError: If their shape or rank differs from what is asked for.
+        """
+        del randomness
+        if self.given.shape != W.shape or self.given.rank != rank:
+            rows, columns = W.shape
+            raise MatrixError(
+                f"The start is {self.given!r}, which does not fit.",
+                hint=f"Give B of shape ({rows}, {rank}) and A of shape ({rank}, {columns}).",
+                code="start-does-not-fit",
+            )
+        return self.given.astype(W.dtype)
+
+    def settled(self, W: Matrix, /) -> "GivenStart":
+        """The same: nothing was left out."""
+        del W
+        return self
+
+    def settings(self) -> dict[str, Any]:
+        """Name, for the recipe."""
+        return {"name": "given"}
+
+
+def default_sigma(W: Matrix, gaussian: Literal["A", "B"] = "A") -> float:
+    """√(σ̂₁/length), so that AAᵀ ≈ σ₁·I for A of `length` columns (BᵀB for B of `length` rows).
+
+    Much smaller, and the first epochs are lost on leaving the saddle at B = A = 0; much larger, and
+    the imbalance AAᵀ − BᵀB keeps the step size small.
+
+    Cost:
+        8 products `gram_times` of width 6.
+
+    Example:
+        >>> from eckart.matrices import Dense
+        >>> round(default_sigma(Dense(np.diag([8.0, 1.0]))), 6)
+        2.0
+    """
+    length = W.shape[1] if gaussian == "A" else W.shape[0]
+    return math.sqrt(largest_singular_value(W) / length) or 1.0
+
+
+def as_start(start: object) -> Start:
+    """`Factors`, a pair (B, A), a `Start` or None (the start of low-rank adapters) as a `Start`.
+
+    Raises:
+        ArgumentError: If it is none of these.
+    """
+    if start is None:
+        return LoRAStart()
+    if isinstance(start, Factors):
+        return GivenStart(given=start)
+    if isinstance(start, LoRAStart | GivenStart):
+        return start
+    if isinstance(start, tuple | list) and len(start) == 2:  # pyright: ignore[reportUnknownArgumentType]
+        B, A = (_array(factor) for factor in start)  # pyright: ignore[reportUnknownVariableType]
+        return GivenStart(given=Factors(B, A))
+    raise ArgumentError(
+        f"The start is a {type(start).__name__}.",  # pyright: ignore[reportUnknownArgumentType]
+        hint="Give Factors, a pair (B, A), or nothing.",
+        code="bad-start",
+    )
+
+
+def as_randomness(seed: object) -> Randomness:
+    """The source of random numbers for a seed: an int, a `Generator` or a `RandomState`.
+
+    Raises:
+        ArgumentError: If it is none of these, or negative.
+
+    Example:
+        >>> as_randomness(0).standard_normal() == as_randomness(0).standard_normal()
+        True
+    """
+    if isinstance(seed, np.random.Generator | np.random.RandomState):
+        return seed
+    number = operator.index(seed) if hasattr(seed, "__index__") else -1  # pyright: ignore[reportArgumentType]
+    if number >= 0:
+        return np.random.Generator(np.random.Philox(number))
+    raise ArgumentError(
+        f"The seed is {seed!r}.",
+        hint="Give a whole number from 0, a numpy Generator or a RandomState.",
+        code="bad-seed",
+    )
+
+
+def _array(factor: Any) -> Array:
+    return working_array(factor)

@@ -1,0 +1,35 @@
+"""Files: one module per format, a table from suffix to module."""
+
+from eckart.storage.contents import Contents, FactorFile, Part, Selection
+from eckart.storage.formats import (
+    check_factor_suffix,
+    check_input,
+    check_matrix_suffix,
+    is_picture,
+    read_factor_file,
+    read_factors,
+    read_matrix,
+    read_parts,
+    write_factors,
+    write_matrices,
+)
+from eckart.storage.whole import check_output, whole_file
+
+__all__ = [
+    "Contents",
+    "FactorFile",
+    "Part",
+    "Selection",
+    "check_factor_suffix",
+    "check_input",
+    "check_matrix_suffix",
+    "check_output",
+    "is_picture",
+    "read_factor_file",
+    "read_factors",
+    "read_matrix",
+    "read_parts",
+    "whole_file",
+    "write_factors",
+    "write_matrices",
+]

@@ -1,0 +1,117 @@
+"""What a file holds, whatever its format."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, final
+
+from eckart.errors import FormatError
+from eckart.factors import Factors
+from eckart.matrices import Matrix
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which part of a file to read, and how.
+
+    Fields:
+        header: Whether the first row of a table is a header; None finds out.
+        index: Whether the first column of a table is an index; None finds out.
+        columns: Names of the columns of a table to keep, in this order; None keeps all.
+        tensor: Name of the array in a file that holds several; None takes the only matrix.
+    """
+
+    header: bool | None = None
+    index: bool | None = None
+    columns: tuple[str, ...] | None = None
+    tensor: str | None = None
+
+    def given(self) -> set[str]:
+        """Names of the fields that are set."""
+        fields = ("header", "index", "columns", "tensor")
+        return {name for name in fields if getattr(self, name) is not None}
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One matrix of a file: a plain matrix has no name, a picture has one part per channel."""
+
+    name: str
+    matrix: Matrix
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contents:
+    """The matrices of a file, and what a person should know about how they were read."""
+
+    parts: tuple[Part, ...]
+    notes: tuple[str, ...] = ()
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FactorFile:
+    """The factors of a file by part, and the document that was written with them."""
+
+    parts: Mapping[str, Factors]
+    document: dict[str, Any] = field(default_factory=dict[str, Any])
+
+
+def to_arrays(parts: Mapping[str, Factors]) -> dict[str, Any]:
+    """Arrays by name: `B` and `A`, or `NAME.B` and `NAME.A` for a named part."""
+    arrays: dict[str, Any] = {}
+    for name, factors in parts.items():
+        prefix = f"{name}." if name else ""
+        arrays[f"{prefix}B"] = factors.B
+        arrays[f"{prefix}A"] = factors.A
+    return arrays
+
+
+def from_arrays(arrays: Mapping[str, Any], path: object) -> dict[str, Factors]:
+    """The inverse of `to_arrays`.
+
+    Raises:
+        FormatError: If no pair is there, or one half of a pair is missing.
+    """
+    names = [name.removesuffix("B") for name in arrays if name == "B" or name.endswith(".B")]
+    missing = [f"{prefix}A" for prefix in names if f"{prefix}A" not in arrays]
+    if not names or missing:
+        raise FormatError(
+            f"{path} holds no factors: {' and '.join(missing or ['B and A'])} missing.",
+            hint="Give a file that `eckart factor` wrote, or one with arrays named B and A.",
+            code="not-factors",
+        )
+    return {
+        prefix.removesuffix("."): Factors(arrays[f"{prefix}B"], arrays[f"{prefix}A"])
+        for prefix in names
+    }
+
+
+def choose_array(shapes: Mapping[str, tuple[int, ...]], tensor: str | None, path: object) -> str:
+    """The name of the array to read: the one asked for, or the only matrix.
+
+    Raises:
+        FormatError: If the name is not there, or none was asked for and the choice is not unique.
+    """
+    matrices = [name for name, shape in shapes.items() if len(shape) == 2]
+    if tensor is not None and tensor in shapes:
+        return tensor
+    if tensor is None and len(matrices) == 1:
+        return matrices[0]
+    listed = ", ".join(
+        f"{name} {'×'.join(map(str, shapes[name])) or 'scalar'}" for name in list(shapes)[:30]
+    )
+    more = f", and {len(shapes) - 30} more" if len(shapes) > 30 else ""
+    if tensor is not None:
+        raise FormatError(
+            f"{path} has no tensor '{tensor}'.",
+            hint=f"It has: {listed}{more}.",
+            code="no-such-tensor",
+        )
+    raise FormatError(
+        f"{path} holds {len(matrices)} matrices.",
+        hint=f"Name one with --tensor: {listed}{more}.",
+        code="tensor-not-chosen",
+    )

@@ -1,0 +1,266 @@
+"""The table from suffix to format, and reading and writing through it."""
+
+import difflib
+from collections.abc import Mapping
+from importlib import import_module
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any, Final, Protocol, TypeVar, cast
+
+from eckart.errors import ArgumentError, MatrixError
+from eckart.factors import Factors
+from eckart.matrices import Matrix
+from eckart.storage.contents import Contents, FactorFile, Selection
+from eckart.storage.whole import check_output, reading, whole_file
+
+T = TypeVar("T")
+
+
+class Format(Protocol):
+    """A module of this package that reads, and may write, one kind of file."""
+
+    SELECTABLE: frozenset[str]  # the fields of a Selection that it understands
+
+    def read(self, path: Path, selection: Selection) -> Contents:
+        """The matrices of the file."""
+        ...
+
+    def write(self, path: Path, parts: Mapping[str, Matrix]) -> None:
+        """Write matrices, in blocks of rows."""
+        ...
+
+    def read_factors(self, path: Path) -> FactorFile:
+        """The factors of the file."""
+        ...
+
+    def write_factors(
+        self, path: Path, parts: Mapping[str, Factors], document: Mapping[str, Any]
+    ) -> None:
+        """Write factors and the document that describes them."""
+        ...
+
+
+MATRICES: Final = {
+    ".npy": "npy",
+    ".npz": "npz",
+    ".csv": "delimited",
+    ".tsv": "delimited",
+    ".parquet": "parquet",
+    ".mtx": "matrix_market",
+    ".mtx.gz": "matrix_market",
+    ".safetensors": "tensors",
+    ".png": "pictures",
+    ".jpg": "pictures",
+    ".jpeg": "pictures",
+}
+FACTORS: Final = {".npz": "npz", ".safetensors": "tensors", "": "folder"}
+PICTURES: Final = frozenset(suffix for suffix, name in MATRICES.items() if name == "pictures")
+
+
+def suffix_of(path: Path) -> str:
+    """The suffix in lower case, `.mtx.gz` in one piece; a folder has none.
+
+    Example:
+        >>> suffix_of(Path("W.MTX.gz")), suffix_of(Path("out"))
+        ('.mtx.gz', '')
+    """
+    if path.is_dir():
+        return ""
+    double = "".join(path.suffixes[-2:]).lower()
+    return double if double in MATRICES else path.suffix.lower()
+
+
+def is_picture(path: Path) -> bool:
+    """Whether the suffix is that of a picture."""
+    return suffix_of(path) in PICTURES
+
+
+def check_input(path: Path, selection: Selection) -> None:
+    """Refuse a path that is not there, or that no format or not this selection can read.
+
+    Raises:
+        ArgumentError: If so.
+    """
+    if not path.exists():
+        near = [str(path.with_name(name)) for name in _near_names(path)]
+        hint = f"Did you mean {near[0]}?" if near else "Check the path."
+        raise ArgumentError(f"There is no file {path}.", hint=hint, code="no-such-file")
+    module = _format(path, MATRICES, "read a matrix from")
+    unknown = selection.given() - module.SELECTABLE
+    if unknown:
+        option = f"--{sorted(unknown)[0]}"
+        raise ArgumentError(
+            f"{option} means nothing for a {suffix_of(path)} file.",
+            hint="Leave it out.",
+            code="option-does-not-apply",
+        )
+
+
+def check_factor_suffix(path: Path) -> None:
+    """Refuse a path to which no factors can be written.
+
+    Raises:
+        ArgumentError: If the suffix is unknown.
+    """
+    _format(path, FACTORS, "write factors to")
+
+
+def check_matrix_suffix(path: Path) -> None:
+    """Refuse a path to which no matrix can be written.
+
+    Raises:
+        ArgumentError: If the suffix is unknown.
+    """
+    _format(path, MATRICES, "write a matrix to")
+
+
+def read_parts(path: str | PathLike[str], selection: Selection | None = None) -> Contents:
+    """The matrices of a file, by its suffix.
+
+    Raises:
+        ArgumentError: If the path is not there or its suffix is unknown.
+        FormatError: If the file is damaged.
+        MatrixError: If it does not hold real numbers.
+        StorageError: If the system refuses to read it.
+    """
+    source, chosen = Path(path), selection or Selection()
+    check_input(source, chosen)
+    with reading(source):
+        return _format(source, MATRICES, "read a matrix from").read(source, chosen)
+
+
+def read_matrix(path: str | PathLike[str], name: str | None = None) -> Matrix:
+    """The matrix of a file, by its suffix: an array, a table, a tensor, a picture.
+
+    Args:
+        path: The file.
+        name: Which matrix, in a file that holds several: a tensor, a channel (R, G, B).
+
+    Raises:
+        ArgumentError: If the path is not there or its suffix is unknown.
+        FormatError: If the file is damaged, or holds several matrices and none was named.
+        MatrixError: If it does not hold real numbers.
+        StorageError: If the system refuses to read it.
+
+    Cost:
+        A `.npy` of floats is mapped, not read; everything else is read into memory.
+
+    Example:
+        >>> read_matrix("examples/article.csv").shape
+        (4, 4)
+    """
+    source = Path(path)
+    picture = is_picture(source)
+    contents = read_parts(source, Selection(tensor=None if picture else name))
+    parts = {part.name: part.matrix for part in contents.parts}
+    return _chosen(parts, name if picture else None, source)
+
+
+def write_matrices(
+    path: str | PathLike[str], parts: Mapping[str, Matrix], *, force: bool = False
+) -> None:
+    """Write matrices to a file, by its suffix, in blocks of rows.
+
+    Raises:
+        ArgumentError: If the suffix is unknown, or the file exists and `force` is false.
+        MatrixError: If the format cannot hold these parts.
+        StorageError: If the system refuses to write.
+    """
+    target = Path(path)
+    module = _format(target, MATRICES, "write a matrix to")
+    check_output(target, force=force)
+    with whole_file(target) as temporary:
+        module.write(temporary, parts)
+
+
+def read_factor_file(path: str | PathLike[str]) -> FactorFile:
+    """All factors of a file or folder, and the document written with them.
+
+    Raises:
+        ArgumentError: If the path is not there or its suffix is unknown.
+        FormatError: If the file is damaged or holds no factors.
+        StorageError: If the system refuses to read it.
+    """
+    source = Path(path)
+    with reading(source):
+        if not source.exists():
+            raise FileNotFoundError(fspath(source))
+        file = _format(source, FACTORS, "read factors from").read_factors(source)
+    written = [part["name"] for part in file.document.get("parts", ())]
+    ordered = {name: file.parts[name] for name in written if name in file.parts}
+    return FactorFile(parts={**ordered, **file.parts}, document=file.document)
+
+
+def read_factors(path: str | PathLike[str], name: str | None = None) -> Factors:
+    """The factors of a file or folder.
+
+    Args:
+        path: `.npz`, `.safetensors`, or a folder of `.csv`.
+        name: Which part, where there are several.
+
+    Raises:
+        ArgumentError: If the path is not there or its suffix is unknown.
+        FormatError: If the file is damaged, holds no factors, or has no such part.
+        StorageError: If the system refuses to read it.
+
+    Example:
+        >>> read_factors("examples/article_start.npz")
+        Factors(4 × 4, rank 2, float64)
+    """
+    return _chosen(read_factor_file(path).parts, name, Path(path))
+
+
+def write_factors(
+    path: str | PathLike[str],
+    parts: Mapping[str, Factors],
+    document: Mapping[str, Any] | None = None,
+    *,
+    force: bool = False,
+) -> None:
+    """Write factors to `.npz`, `.safetensors` or a folder of `.csv`, by the suffix.
+
+    Raises:
+        ArgumentError: If the suffix is unknown, or the file exists and `force` is false.
+        StorageError: If the system refuses to write.
+    """
+    target = Path(path)
+    module = _format(target, FACTORS, "write factors to")
+    check_output(target, force=force)
+    with whole_file(target) as temporary:
+        module.write_factors(temporary, parts, document or {})
+
+
+def _chosen(parts: Mapping[str, T], name: str | None, path: Path) -> T:
+    if name is None and len(parts) == 1:
+        return next(iter(parts.values()))
+    if name is not None and name in parts:
+        return parts[name]
+    raise MatrixError(
+        f"{path} has {len(parts)} parts{'' if name is None else f', none named {name}'}.",
+        hint=f"Name one of: {', '.join(part or '(no name)' for part in parts)}.",
+        code="no-such-part",
+    )
+
+
+def _format(path: Path, table: Mapping[str, str], verb: str) -> Format:
+    suffix = suffix_of(path)
+    if suffix not in table:
+        near = difflib.get_close_matches(
+            suffix, [known for known in table if known], n=1, cutoff=0.4
+        )
+        known = ", ".join(known or "a folder" for known in table)
+        hint = f"Did you mean {near[0]}?" if near else f"Known are: {known}."
+        raise ArgumentError(
+            f"eckart cannot {verb} {path.name or path}: "
+            f"its suffix {suffix or '(none)'} is unknown.",
+            hint=hint,
+            code="unknown-suffix",
+        )
+    return cast("Format", import_module(f"eckart.storage.{table[suffix]}"))
+
+
+def _near_names(path: Path) -> list[str]:
+    if not path.parent.is_dir():
+        return []
+    names = [entry.name for entry in path.parent.iterdir() if entry.is_file()]
+    return difflib.get_close_matches(path.name, names, n=1, cutoff=0.75)

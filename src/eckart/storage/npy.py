@@ -1,0 +1,78 @@
+"""NumPy's `.npy`: one array, mapped into memory. Pickled arrays are refused."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eckart.errors import FormatError, MatrixError
+from eckart.matrices import Dense, Matrix
+from eckart.storage.contents import Contents, Part, Selection
+from eckart.storage.whole import damaged
+
+SELECTABLE: frozenset[str] = frozenset()
+
+
+def read(path: Path, selection: Selection) -> Contents:
+    """The array, mapped; the file stays open as long as it is used."""
+    del selection
+    return Contents(parts=(Part(name="", matrix=Dense(load(path, path))),))
+
+
+def load(file: Any, path: Path) -> Any:
+    """The array of a `.npy` file, mapped; or of an open one, read.
+
+    Raises:
+        FormatError: If it is pickled or damaged.
+    """
+    try:
+        return np.load(file, mmap_mode="r" if file is path else None, allow_pickle=False)
+    except (ValueError, EOFError, TypeError, OverflowError) as error:
+        if "pickle" in str(error) or "Python objects" in str(error):
+            raise pickled(path) from error
+        raise damaged(path, error) from error
+
+
+def pickled(path: Path) -> FormatError:
+    """The error for a file that could run code when it is read."""
+    return FormatError(
+        f"{path} holds pickled Python objects, which eckart never unpickles.",
+        hint="Save the numbers as a plain array: np.save(path, array.astype(float)).",
+        code="pickled",
+    )
+
+
+def write(path: Path, parts: Mapping[str, Matrix]) -> None:
+    """Write one matrix, block by block."""
+    W = only_part(parts, path)
+    with path.open("wb") as file:
+        header: dict[str, Any] = {
+            "descr": np.lib.format.dtype_to_descr(W.dtype),
+            "fortran_order": False,
+            "shape": W.shape,
+        }
+        np.lib.format.write_array_header_1_0(file, header)
+        for block in W.row_blocks():
+            file.write(np.ascontiguousarray(block).data)
+
+
+def only_part(parts: Mapping[str, Matrix], path: Path) -> Matrix:
+    """The only matrix, for a format that holds no more.
+
+    Raises:
+        MatrixError: If there are several.
+    """
+    if len(parts) > 1:
+        raise MatrixError(
+            f"A {path.suffix} file holds one matrix, here are {len(parts)}: {', '.join(parts)}.",
+            hint="Choose one with --part, or write .npz or .safetensors.",
+            code="too-many-parts",
+        )
+    return next(iter(parts.values()))
+
+
+def fits(shape: tuple[int, ...], itemsize: int, available: int) -> bool:
+    """Whether an array of this shape can be in so many bytes; its header may say anything."""
+    return all(length >= 0 for length in shape) and math.prod(shape) * itemsize <= available

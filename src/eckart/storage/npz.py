@@ -1,0 +1,118 @@
+"""NumPy's `.npz`: dense arrays, SciPy's sparse matrices, and eckart's factors."""
+
+import json
+import zipfile
+import zlib
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import scipy.sparse
+
+from eckart.factors import Factors
+from eckart.matrices import Dense, Matrix, Sparse
+from eckart.matrices.derived import dense
+from eckart.storage.contents import (
+    Contents,
+    FactorFile,
+    Part,
+    Selection,
+    choose_array,
+    from_arrays,
+    to_arrays,
+)
+from eckart.storage.npy import fits, pickled
+from eckart.storage.whole import damaged
+
+SELECTABLE = frozenset({"tensor"})
+DOCUMENT: Final = "eckart.json"
+MOST_DEFLATION: Final = 1032  # DEFLATE cannot do better, so a larger claim is false
+
+
+def read(path: Path, selection: Selection) -> Contents:
+    """The named or only matrix; a sparse one stays sparse."""
+    with _opened(path) as archive:
+        names = set(archive.files)
+        if {"format", "shape", "data"} <= names:
+            return Contents(parts=(Part(name="", matrix=_sparse(path, archive)),))
+        shapes = {name: _header(archive, name, path)[0] for name in archive.files}
+        chosen = choose_array(shapes, selection.tensor, path)
+        return Contents(parts=(Part(name="", matrix=Dense(archive[chosen])),))
+
+
+def write(path: Path, parts: Mapping[str, Matrix]) -> None:
+    """Write each matrix under its part's name, or `W`."""
+    arrays = {name or "W": dense(W) for name, W in parts.items()}
+    with path.open("wb") as file:
+        np.savez(file, **arrays)  # pyright: ignore[reportArgumentType] names are the user's
+
+
+def read_factors(path: Path) -> FactorFile:
+    """Pairs `NAME.B`, `NAME.A` and the document beside them."""
+    with _opened(path) as archive:
+        for name in archive.files:
+            _header(archive, name, path)
+        arrays = {name: archive[name] for name in archive.files}
+    text = arrays.pop(DOCUMENT, None)
+    try:
+        document = json.loads(text.tobytes()) if text is not None else {}
+    except ValueError as error:
+        raise damaged(path, error) from error
+    return FactorFile(parts=from_arrays(arrays, path), document=document)
+
+
+def write_factors(path: Path, parts: Mapping[str, Factors], document: Mapping[str, Any]) -> None:
+    """Write pairs `NAME.B`, `NAME.A` and the document as UTF-8 text."""
+    arrays = to_arrays(parts)
+    text = json.dumps(document, allow_nan=False)
+    arrays[DOCUMENT] = np.frombuffer(text.encode(), dtype=np.uint8)
+    with path.open("wb") as file:
+        np.savez(file, **arrays)
+
+
+@contextmanager
+def _opened(path: Path) -> Generator[Any, None, None]:
+    """The archive, with every way it can be broken as one error."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            if not hasattr(archive, "files"):
+                raise damaged(path, "it is not an archive of arrays")
+            yield archive
+    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, NotImplementedError) as error:
+        raise damaged(path, error) from error
+    except ValueError as error:
+        if type(error) is not ValueError:
+            raise
+        if "pickle" in str(error):
+            raise pickled(path) from error
+        raise damaged(path, error) from error
+
+
+def _header(archive: Any, name: str, path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and dtype of an array, checked against the bytes that are really there."""
+    member = archive.zip.getinfo(name if name in archive.zip.namelist() else f"{name}.npy")
+    with archive.zip.open(member) as file:
+        version = np.lib.format.read_magic(file)
+        reader = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }.get(version)
+        if reader is None:
+            raise damaged(path, f"unknown version {version} of the array {name}")
+        shape, _, dtype = reader(file)
+    if dtype.hasobject:
+        raise pickled(path)
+    if not fits(shape, dtype.itemsize, MOST_DEFLATION * member.compress_size + 4096):
+        raise damaged(path, f"the header of {name} promises more numbers than the file holds")
+    return shape, dtype
+
+
+def _sparse(path: Path, archive: Any) -> Sparse:
+    for name in archive.files:
+        _header(archive, name, path)
+    stored: Any = scipy.sparse.load_npz(path)
+    if hasattr(stored, "check_format"):
+        stored.check_format(full_check=True)
+    return Sparse(stored)

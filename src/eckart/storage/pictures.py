@@ -1,0 +1,100 @@
+"""Pictures: each colour channel a matrix of brightness, 0 to 255 (16-bit grey: 0 to 65 535)."""
+
+import base64
+import io
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from eckart.arrays import FLOAT32
+from eckart.errors import MatrixError
+from eckart.matrices import Dense, Matrix
+from eckart.matrices.derived import dense
+from eckart.storage.contents import Contents, Part, Selection
+from eckart.storage.whole import damaged
+
+SELECTABLE: frozenset[str] = frozenset()
+CHANNELS = {"L": ("",), "I;16": ("",), "RGB": ("R", "G", "B"), "RGBA": ("R", "G", "B", "alpha")}
+
+
+def read(path: Path, selection: Selection) -> Contents:
+    """One part per channel in float32, which holds 16 bits exactly; turned as the camera said."""
+    del selection
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as opened:
+                picture = ImageOps.exif_transpose(opened)
+                if picture.mode not in CHANNELS:
+                    transparent = "transparency" in picture.info or picture.mode in ("LA", "PA")
+                    picture = picture.convert("RGBA" if transparent else _plain_mode(picture.mode))
+                values = np.asarray(picture)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise MatrixError(
+            f"{path} has more than {Image.MAX_IMAGE_PIXELS} pixels.",
+            hint="Scale it down first.",
+            code="too-large",
+        ) from error
+    except (UnidentifiedImageError, SyntaxError, ValueError, EOFError) as error:
+        raise damaged(path, error) from error
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise damaged(path, error) from error
+    channels = values[..., None] if values.ndim == 2 else values
+    parts = (
+        Part(
+            name=name,
+            matrix=Dense(
+                np.ascontiguousarray(channels[..., position]).astype(FLOAT32),
+                stored_bytes=channels[..., position].nbytes,
+            ),
+        )
+        for position, name in enumerate(CHANNELS[picture.mode])
+    )
+    return Contents(parts=tuple(parts))
+
+
+def write(path: Path, parts: Mapping[str, Matrix]) -> None:
+    """Write channels as a picture, rounded and clipped to the range of their bits."""
+    picture = _picture(parts)
+    if path.suffix.lower() in (".jpg", ".jpeg"):
+        plain = "L" if picture.mode in ("L", "I;16") else "RGB"
+        picture.convert(plain).save(path, quality=95)
+    else:
+        picture.save(path)
+
+
+def data_uri(parts: Mapping[str, Matrix], most: int = 640) -> str:
+    """A picture of at most `most` × `most` pixels as text that a page can show by itself."""
+    picture = _picture(parts)
+    if picture.mode == "I;16":
+        picture = Image.fromarray((np.asarray(picture) // 257).astype(np.uint8))
+    picture.thumbnail((most, most))
+    stream = io.BytesIO()
+    picture.save(stream, format="PNG")
+    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
+
+
+def _picture(parts: Mapping[str, Matrix]) -> Any:
+    names = tuple(parts)
+    order = next((known for known in CHANNELS.values() if set(known) == set(names)), None)
+    if order is None and len(names) > 1:
+        raise MatrixError(
+            f"The parts {', '.join(names)} are not the channels of a picture.",
+            hint="Choose one with --part, or write .npz or .safetensors.",
+            code="not-a-picture",
+        )
+    layers = [dense(parts[name]) for name in order or names]
+    deep = len(layers) == 1 and float(layers[0].max()) > 2 * 255
+    most, dtype = (65535, np.uint16) if deep else (255, np.uint8)
+    values = np.clip(np.rint(np.stack(layers, axis=-1)), 0, most).astype(dtype)
+    return Image.fromarray(values[..., 0] if len(layers) == 1 else values)
+
+
+def _plain_mode(mode: str) -> str:
+    return "L" if mode in ("1", "I", "F") else "RGB"

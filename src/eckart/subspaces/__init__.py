@@ -1,0 +1,5 @@
+"""Subspaces that hold most of W, and what they tell about its singular values."""
+
+from eckart.subspaces.norms import largest_singular_value
+
+__all__ = ["largest_singular_value"]

@@ -1,0 +1,74 @@
+"""Open the reports of a folder in headless Chromium: `python tests/look.py FOLDER`.
+
+Fails where a page writes an error to the console or asks for anything beyond the file itself, and
+leaves a picture of each page beside it for a person to look at.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--disable-extensions", "--hide-scrollbars", "--window-size=1280,2500",
+    "--virtual-time-budget=8000", "--enable-logging=stderr", "--v=0",
+)  # fmt: skip
+OWN = ("file:", "data:", "blob:", "about:", "chrome:", "devtools:")
+
+
+def look(browser: str, page: Path) -> list[str]:
+    """What is wrong with a page; writes its picture."""
+    with tempfile.TemporaryDirectory() as profile:
+        log = Path(profile) / "net.json"
+        done = subprocess.run(
+            [
+                browser,
+                *FLAGS,
+                f"--user-data-dir={profile}/user",
+                f"--log-net-log={log}",
+                f"--screenshot={page.with_suffix('.look.png')}",
+                page.resolve().as_uri(),
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        faults = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+        if not page.with_suffix(".look.png").exists():
+            faults.append(f"no picture was made (exit {done.returncode})")
+        return faults + [f"request for {url}" for url in requests(log)]
+
+
+def requests(log: Path) -> list[str]:
+    """Addresses that the page asked for, from Chromium's own log of the network.
+
+    What the browser asks for by itself (updates, the time) has no origin there.
+    """
+    events = json.loads(log.read_text(encoding="utf-8"))["events"]
+    made = [event["params"] for event in events if "initiator" in event.get("params", {})]
+    urls = {asked["url"] for asked in made if asked["initiator"] != "not an origin"}
+    return sorted(url for url in urls if not url.startswith(OWN))
+
+
+def main() -> int:
+    browser = next((path for name in NAMES if (path := shutil.which(name))), None)
+    if browser is None:
+        print("There is no Chromium here, so the reports were not looked at.")
+        return 0
+    pages = sorted(Path(sys.argv[1]).glob("*.html"))
+    failed = not pages
+    for page in pages:
+        faults = look(browser, page)
+        failed |= bool(faults)
+        print(f"{page}: {'; '.join(faults) or 'no error, no request'}; see {page.stem}.look.png")
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
