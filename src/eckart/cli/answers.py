@@ -82,8 +82,13 @@ def show_spectrum(parts: Any, source: Path, *, as_json: bool) -> int:
 def _bars(values: list[float], lines: int = 16) -> list[tuple[str, str, str]]:
     """The first singular values as numbers and bars, and how many are left."""
     longest = values[0] or 1.0
+    smallest = 1e-14 * longest  # below that a singular value is what rounding made of a zero
     rows = [
-        (str(place), f"{value:.4g}", "█" * round(40 * value / longest) or "▏")
+        (
+            str(place),
+            f"{value:.4g}" if value > smallest else "0",
+            "█" * round(40 * value / longest) or "▏",
+        )
         for place, value in enumerate(values[:lines], start=1)
     ]
     if len(values) > lines:

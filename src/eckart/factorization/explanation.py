@@ -69,11 +69,10 @@ def _floor(factors: Factors, singular_values: Array) -> str:
     """The lowest loss of this rank, spelled in singular values: "σ₃² = 2.35664"."""
     noise = rounding(factors.shape, singular_values.dtype) * float(singular_values[0])
     present = int(np.count_nonzero(singular_values > noise))
-    terms = [f"σ{_subscript(factors.rank + 1)}²"]
-    if present > factors.rank + 1:
-        terms += ["…"] * (present > factors.rank + 2) + [f"σ{_subscript(present)}²"]
+    first, second = (f"σ{_subscript(factors.rank + place)}²" for place in (1, 2))
+    terms = first if present <= factors.rank + 1 else f"{first} + {second} + …"
     loss = float(tail_errors(singular_values)[factors.rank]) ** 2
-    return f"{' + '.join(terms)} = {loss:.6g}"
+    return f"{terms} = {loss:.6g}"
 
 
 def _next(factors: Factors, singular_values: Array) -> str:
@@ -85,7 +84,7 @@ def _next(factors: Factors, singular_values: Array) -> str:
 
 
 def _figure(loss: float) -> str:
-    return f"{loss:.4f}" if 1e-2 <= loss < 1e6 else f"{loss:.4g}"
+    return f"{loss:.4f}" if 1e-2 <= loss < 100 else f"{loss:.6g}"
 
 
 def _subscript(number: int) -> str:

@@ -14,7 +14,7 @@ def factor_table(document: dict[str, Any]) -> list[tuple[str, str]]:
     rows = [
         ("shape", _shape(parts)),
         ("rank", ", ".join(_distinct(str(part["rank"]) for part in parts))),
-        ("relative error", figure(document["relative_error"])),
+        ("relative error", _error(document)),
         ("best possible", _best(document)),
         ("share of the optimum", share(document["share_of_optimum"])),
         (
@@ -81,6 +81,12 @@ def _shape(parts: list[dict[str, Any]]) -> str:
     shapes = _distinct(f"{part['shape'][0]} × {part['shape'][1]}" for part in parts)
     named = [part["name"] for part in parts if part["name"]]
     return ", ".join(shapes) + (f" in {len(named)} parts ({', '.join(named)})" if named[1:] else "")
+
+
+def _error(document: dict[str, Any]) -> str:
+    exact = all(part["certificate"]["gap"] == 0 for part in document["parts"])
+    shown = figure(document["relative_error"])
+    return "0, to rounding" if exact and document["relative_error"] < 1e-6 else shown
 
 
 def _best(document: dict[str, Any]) -> str:
