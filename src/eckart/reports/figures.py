@@ -83,7 +83,9 @@ def singular_values(part: dict[str, Any]) -> go.Figure | None:
         annotation={"text": f"rank {rank}", "font": {"color": FLOOR}},
     )
     curve.update_xaxes(title="place", rangemode="tozero", dtick=1 if len(values) <= 20 else None)
-    scale = _log_axis(float(values[positive].min()), values[0]) if wide else {"rangemode": "tozero"}
+    scale: dict[str, Any] = {"rangemode": "tozero"}
+    if wide:
+        scale = _log_axis(float(values[positive].min()), values[0])
     curve.update_yaxes(title="singular value", **scale)
     return _styled(curve, 380)
 

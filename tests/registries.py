@@ -1,0 +1,44 @@
+"""The lists that every contract test is parametrised by."""
+
+import numpy as np
+
+import eckart
+import market
+from eckart.matrices import Dense, Difference, Matrix, Sparse
+from eckart.solvers import Solver
+
+DENSE_AND_SPARSE = market.sparse()
+KINDS: dict[str, tuple[Matrix, np.ndarray]] = {
+    "dense": (Dense(market.spectral("power law")), market.spectral("power law")),
+    "dense float32": (
+        Dense(market.MATRICES["float32"]()),
+        market.MATRICES["float32"](),
+    ),
+    "dense, columns first": (
+        Dense(np.asfortranarray(market.spectral("exponential"))),
+        market.spectral("exponential"),
+    ),
+    "dense integers": (Dense(np.arange(12).reshape(3, 4)), np.arange(12.0).reshape(3, 4)),
+    "sparse": (Sparse(DENSE_AND_SPARSE), DENSE_AND_SPARSE.toarray()),
+    "sparse float32": (
+        Sparse(DENSE_AND_SPARSE.astype(np.float32)),
+        DENSE_AND_SPARSE.toarray().astype(np.float32),
+    ),
+    "factors": (
+        eckart.Factors(np.arange(8.0).reshape(4, 2), np.arange(6.0).reshape(2, 3)),
+        np.arange(8.0).reshape(4, 2) @ np.arange(6.0).reshape(2, 3),
+    ),
+    "difference": (
+        Difference(Dense(market.spectral("flat")), Dense(market.spectral("clustered"))),
+        market.spectral("flat") - market.spectral("clustered"),
+    ),
+    "difference of sparse and factors": (
+        Difference(Sparse(DENSE_AND_SPARSE), eckart.Factors(np.ones((50, 1)), np.ones((1, 40)))),
+        DENSE_AND_SPARSE.toarray() - 1.0,
+    ),
+}
+SOLVERS: dict[str, Solver] = {
+    "svd": eckart.ExactSVD(),
+    "gd": eckart.GradientDescent(epochs=4000),
+    "gd with momentum": eckart.GradientDescent(epochs=4000, momentum=0.5),
+}

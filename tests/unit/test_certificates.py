@@ -1,0 +1,111 @@
+"""The certificate against answers of LAPACK: it holds, from good factors and bad."""
+
+import numpy as np
+import pytest
+import scipy.sparse
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import eckart
+import market
+from eckart.certificates import LARGEST_EXACT, certify, residual_norm, spectrum
+from eckart.errors import MatrixError
+from eckart.matrices import Dense, Sparse
+from tolerances import rounding
+
+
+@settings(max_examples=150)
+@given(
+    name=st.sampled_from(sorted(market.SPECTRA)),
+    shape=st.sampled_from(sorted(market.SHAPES)),
+    seed=st.integers(0, 10**6),
+    dtype=st.sampled_from([np.float32, np.float64]),
+    rank=st.integers(1, 30),
+    kind=st.sampled_from(["best", "noise", "zero", "half", "too large"]),
+)
+def test_the_bound_is_never_above_the_optimum(name, shape, seed, dtype, rank, kind):
+    W = market.with_spectrum(market.SPECTRA[name], *market.SHAPES[shape], seed).astype(dtype)
+    generator = np.random.default_rng(seed)
+    best = eckart.factorize(W, rank)
+    B, A = best.factors.B, best.factors.A
+    if kind == "noise":
+        B = generator.standard_normal(B.shape)
+    elif kind == "zero":
+        B = np.zeros_like(B)
+    elif kind == "half":
+        B = B * (generator.random(rank) > 0.5)
+    elif kind == "too large":
+        B = B * 1e6
+    factors = eckart.Factors(B, A)
+    exact = W.astype(np.float64)
+    for proof in (certify(W, factors), certify(W, factors, best.singular_values)):
+        assert proof.best_possible_error <= market.optimum(W, rank) + rounding(exact)
+        error = np.linalg.norm(exact - factors.astype(np.float64).dense())
+        assert abs(proof.error - error) <= 2 * rounding(exact - factors.dense()) + rounding(exact)
+        assert proof.gap is None or proof.gap >= 0
+        assert proof.failure_probability == 0
+        if proof.gap:
+            assert proof.gap == pytest.approx(proof.error / proof.best_possible_error - 1)
+            assert proof.share_of_optimum == pytest.approx(proof.best_possible_error / proof.error)
+
+
+def test_the_best_factors_have_a_gap_of_rounding_only():
+    W = market.spectral("power law")
+    proof = certify(W, eckart.factorize(W, 5).factors)
+    assert proof.gap <= rounding(W, 4) / proof.error
+
+
+def test_factors_that_equal_w_are_exact_to_rounding():
+    for dtype in (np.float32, np.float64):
+        W = market.spectral("exact rank 5").astype(dtype)
+        proof = certify(W, eckart.factorize(W, 5).factors)
+        assert proof.method == "exact to rounding"
+        assert (proof.gap, proof.share_of_optimum) == (0.0, 1.0)
+
+
+def test_an_error_where_none_is_possible_has_no_bounded_gap():
+    W = market.spectral("exact rank 5")
+    best = eckart.factorize(W, 5).factors
+    proof = certify(W, eckart.Factors(best.B * (1 + 1e-9), best.A))
+    assert proof.gap is None
+    assert proof.share_of_optimum is None
+
+
+def test_the_zero_matrix_is_exact():
+    W = np.zeros((4, 3))
+    proof = certify(W, eckart.Factors(np.zeros((4, 1)), np.zeros((1, 3))))
+    assert (proof.error, proof.relative_error, proof.gap) == (0.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize("size", [1.0, 1e-3, 1e-6, 1e-9, 0.0])
+def test_the_error_of_a_sparse_matrix_is_that_of_its_dense_copy(size):
+    stored = market.sparse()
+    W = stored.toarray()
+    U, S, Vt = np.linalg.svd(W)
+    factors = eckart.Factors(U[:, :40] * S * (1 + size), Vt)
+    thin, thick = residual_norm(Sparse(stored), factors), residual_norm(Dense(W), factors)
+    assert thin == pytest.approx(thick, rel=1e-6, abs=rounding(W))
+
+
+def test_a_sparse_matrix_is_not_made_dense_for_its_error(monkeypatch):
+    W = Sparse(scipy.sparse.random_array((60, 50), density=0.05, rng=0))
+
+    def refuse(*_):
+        raise AssertionError("row_blocks makes dense blocks")
+
+    monkeypatch.setattr(Sparse, "row_blocks", refuse)
+    assert residual_norm(W, eckart.Factors(np.ones((60, 1)), np.ones((1, 50)))) > 0
+
+
+def test_a_matrix_too_large_for_all_its_singular_values_has_no_bound():
+    W = Sparse(scipy.sparse.random_array((LARGEST_EXACT + 1,) * 2, density=1e-4, rng=0))
+    assert spectrum(W) is None
+    side = LARGEST_EXACT + 1
+    proof = certify(W, eckart.Factors(np.ones((side, 1)), np.ones((1, side))))
+    assert proof.best_possible_error is None
+    assert "not bounded" in proof.method
+
+
+def test_factors_of_another_shape_are_refused():
+    with pytest.raises(MatrixError, match="subtracted"):
+        certify(np.eye(3), eckart.Factors(np.ones((2, 1)), np.ones((1, 3))))
