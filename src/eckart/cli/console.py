@@ -96,28 +96,30 @@ def progress(
 ) -> Generator[Callable[[str, _Step], None] | None, None, None]:
     """A bar with loss, rate and time left while the block runs, on a terminal only.
 
+    Without a total, which a direct solver has none of, the time that has passed.
+
     Gives the function to call with a part's name and each step, or None where nothing is shown.
     """
     if quiet or not sys.stderr.isatty():
         yield None
         return
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
+    from rich import progress as bars
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("loss {task.fields[loss]}"),
-        TextColumn("{task.fields[rate]} epochs/s"),
-        TimeRemainingColumn(),
+    columns: tuple[Any, ...] = (
+        bars.SpinnerColumn(),
+        bars.TextColumn("{task.description}"),
+        bars.TimeElapsedColumn(),
     )
-    with Progress(*columns, console=_rich(sys.stderr), transient=True) as bar:
+    if total is not None:
+        columns = (
+            bars.TextColumn("{task.description}"),
+            bars.BarColumn(),
+            bars.MofNCompleteColumn(),
+            bars.TextColumn("loss {task.fields[loss]}"),
+            bars.TextColumn("{task.fields[rate]} epochs/s"),
+            bars.TimeRemainingColumn(),
+        )
+    with bars.Progress(*columns, console=_rich(sys.stderr), transient=True) as bar:
         task = bar.add_task("Factoring", total=total, loss="…", rate="…")
 
         def show(part: str, step: _Step) -> None:

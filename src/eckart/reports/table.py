@@ -14,6 +14,7 @@ def factor_table(document: dict[str, Any]) -> list[tuple[str, str]]:
     rows = [
         ("shape", _shape(parts)),
         ("rank", ", ".join(_distinct(str(part["rank"]) for part in parts))),
+        ("solver", _solver(parts[0]["recipe"])),
         ("relative error", _error(document)),
         ("best possible", _best(document)),
         ("share of the optimum", share(document["share_of_optimum"])),
@@ -87,6 +88,20 @@ def _error(document: dict[str, Any]) -> str:
     exact = all(part["certificate"]["gap"] == 0 for part in document["parts"])
     shown = figure(document["relative_error"])
     return "0, to rounding" if exact and document["relative_error"] < 1e-6 else shown
+
+
+def _solver(recipe: dict[str, Any]) -> str:
+    """The solver and its start in a line, with the numbers that were chosen from the data."""
+    solver, start = recipe["solver"], recipe["start"]
+    words = [solver["name"]]
+    if "learning_rate" in solver:
+        words.append(f"learning rate {solver['learning_rate']:.4g}")
+    if start and start["name"] == "lora":
+        other = "B" if start["gaussian"] == "A" else "A"
+        words.append(f"start {start['gaussian']} ~ N(0, {start['sigma']:.4g}²), {other} = 0")
+    elif start:
+        words.append("given start")
+    return ", ".join(words)
 
 
 def _best(document: dict[str, Any]) -> str:
