@@ -48,7 +48,9 @@ class Certificate:
         return {**asdict(self), "share_of_optimum": self.share_of_optimum}
 
 
-def certify(W: object, factors: Factors, singular_values: Array | None = None) -> Certificate:
+def certify(
+    W: object, factors: Factors, singular_values: Array | None = None, *, bound: bool = True
+) -> Certificate:
     """Measure the error of factors and bound the best error of their rank.
 
     By Eckart and Young no pair (B, A) of rank r has ‖W − B·A‖ below √(σ²_{r+1} + σ²_{r+2} + …).
@@ -61,6 +63,7 @@ def certify(W: object, factors: Factors, singular_values: Array | None = None) -
         factors: Factors of that shape, from anywhere.
         singular_values: All singular values of W where a solver already has them. They are computed
             where they are missing and min(rows, columns) is at most 3000.
+        bound: False measures the error only, in one pass.
 
     Returns:
         The certificate; its bound is None where no singular values are known.
@@ -83,10 +86,10 @@ def certify(W: object, factors: Factors, singular_values: Array | None = None) -
     """
     matrix = as_matrix(W)
     error, norm = residual_norm(matrix, factors), math.sqrt(matrix.squared_norm())
-    if singular_values is None:
+    if singular_values is None and bound:
         singular_values = spectrum(matrix)
     best = None
-    if singular_values is not None:
+    if singular_values is not None and bound:
         slack = rounding(matrix.shape, singular_values.dtype) * float(singular_values[0])
         surely = np.maximum(singular_values.astype(FLOAT64) - slack, 0.0)
         best = min(error, float(tail_errors(surely)[min(factors.rank, len(surely))]))
@@ -98,24 +101,7 @@ def certify(W: object, factors: Factors, singular_values: Array | None = None) -
         best_possible_error=best,
         gap=gap,
         failure_probability=0.0,
-        method=_method(exact, bounded=singular_values is not None),
-    )
-
-
-def measure(W: Matrix, factors: Factors) -> Certificate:
-    """The error alone, with no bound on the best possible one.
-
-    Cost:
-        One pass and one product of width rank in float64.
-    """
-    error, norm = residual_norm(W, factors), math.sqrt(W.squared_norm())
-    return Certificate(
-        error=error,
-        relative_error=error / norm if norm > 0 else 0.0,
-        best_possible_error=None,
-        gap=None,
-        failure_probability=0.0,
-        method="error by direct products; the best possible error was not asked for",
+        method=_method(exact, best, bound=bound),
     )
 
 
@@ -148,9 +134,11 @@ def residual_norm(W: Matrix, factors: Factors) -> float:
     return math.sqrt(Difference(W, exactly).squared_norm())
 
 
-def _method(exact: bool, *, bounded: bool) -> str:
+def _method(exact: bool, best: float | None, *, bound: bool) -> str:
     if exact:
         return "exact to rounding"
-    if bounded:
-        return "error by direct products; best possible error from all singular values (LAPACK)"
-    return "error by direct products; the best possible error is not bounded at this size"
+    if not bound:
+        return "error by direct products; the best possible error was not asked for"
+    if best is None:
+        return "error by direct products; the best possible error is not bounded at this size"
+    return "error by direct products; best possible error from all singular values (LAPACK)"

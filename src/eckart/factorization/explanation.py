@@ -35,11 +35,14 @@ def _ending(outcome: Outcome, history: tuple[Record, ...]) -> str:
         "certified to be close enough to the best.",
         Outcome.CONVERGED: f"The loss stopped falling at {_figure(losses[-1])} "
         f"after {len(history)} epochs.",
-        Outcome.EPOCHS_DONE: f"All {len(history)} epochs were run; "
-        f"the loss stands at {_figure(losses[-1])}.",
+        Outcome.EPOCHS_DONE: f"{_all(len(history))} run; the loss stands at {_figure(losses[-1])}.",
         Outcome.EPOCH_LIMIT: f"The loss was still falling after {len(history)} epochs, "
         f"at {_figure(losses[-1])}.",
     }.get(outcome, outcome.value)
+
+
+def _all(epochs: int) -> str:
+    return f"All {epochs} epochs were" if epochs > 1 else "The one epoch was"
 
 
 def _quality(factors: Factors, certificate: Certificate, singular_values: Array | None) -> str:

@@ -9,10 +9,11 @@ from typing import Final, cast
 import numpy as np
 
 from eckart.arrays import Array
-from eckart.certificates import Certificate, certify, measure, spectrum
+from eckart.certificates import Certificate, certify, spectrum
 from eckart.errors import ArgumentError, ConvergenceWarning, MatrixError
 from eckart.factorization.explanation import explain
-from eckart.factorization.outcome import Diverged, Interrupted, Outcome
+from eckart.factorization.failures import Diverged, Interrupted
+from eckart.factorization.outcome import Outcome
 from eckart.factorization.result import Factorization, Recipe, machine
 from eckart.factorization.stopping import Ending, Watch
 from eckart.factors import Factors
@@ -92,6 +93,7 @@ def factorize(
     randomness, first = as_randomness(seed), as_start(start)
     matrix = _matrix(W)
     rule = rank_rule(rank, tolerance, budget, ratio, matrix.nbytes)
+    read_before = matrix.passes
     check_entries(matrix)
     objective = objective or Entire()
     working = objective.working(matrix)
@@ -122,7 +124,7 @@ def factorize(
         certificate=proof,
         recipe=recipe,
         singular_values=values,
-        passes=matrix.passes,
+        passes=matrix.passes - read_before,
         seconds=time.perf_counter() - began,
     )
     return _deliver(result, solver, problem)
@@ -180,13 +182,13 @@ def _prove(
     if values is None:
         values = ending.singular_values
     if not bound or outcome in (Outcome.DIVERGED, Outcome.INTERRUPTED):
-        return measure(W, factors), values, outcome
+        return certify(W, factors, bound=False), values, outcome
     try:
         if values is None:
             values = spectrum(W)
         proof = certify(W, factors, values)
     except KeyboardInterrupt:
-        return measure(W, factors), values, Outcome.INTERRUPTED
+        return certify(W, factors, bound=False), values, Outcome.INTERRUPTED
     within = proof.gap is not None and proof.gap <= (accuracy or GOOD_ENOUGH)
     if within and (accuracy is not None or outcome.grade == "short"):
         return proof, values, Outcome.ACCURATE

@@ -1,12 +1,7 @@
 """How a run can end."""
 
 from enum import Enum
-from typing import TYPE_CHECKING, Literal, TypeAlias
-
-from eckart.errors import EckartError
-
-if TYPE_CHECKING:
-    from eckart.factorization.result import Factorization
+from typing import Literal, TypeAlias
 
 Grade: TypeAlias = Literal["success", "short", "failed", "interrupted"]
 
@@ -37,19 +32,3 @@ _GRADES: dict[Outcome, Grade] = {
     Outcome.DIVERGED: "failed",
     Outcome.INTERRUPTED: "interrupted",
 }
-
-
-class Diverged(EckartError, ArithmeticError):
-    """The loss grew without bound; `partial` is the run up to there, with its last good factors."""
-
-    def __init__(self, message: str, *, hint: str, partial: "Factorization") -> None:
-        super().__init__(message, hint=hint, code="diverged")
-        self.partial = partial
-
-
-class Interrupted(KeyboardInterrupt):
-    """Ctrl-C; `partial` is the run up to there."""
-
-    def __init__(self, partial: "Factorization") -> None:
-        super().__init__(partial.message)
-        self.partial = partial
