@@ -1,7 +1,7 @@
 """Open the reports of a folder in headless Chromium: `python tests/look.py FOLDER`.
 
 Fails where a page writes an error to the console or asks for anything beyond the file itself, and
-leaves a picture of each page beside it for a person to look at.
+leaves a picture of each page beside it, NAME.look.png, for a person to look at.
 """
 
 import json
@@ -11,11 +11,15 @@ import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
+
 NAMES = ("chromium", "chromium-browser", "google-chrome")
+TALLEST = 8000
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--disable-extensions", "--hide-scrollbars", "--window-size=1280,2500",
+    "--disable-extensions", "--hide-scrollbars", f"--window-size=1280,{TALLEST}",
     "--virtual-time-budget=8000", "--enable-logging=stderr", "--v=0",
 )  # fmt: skip
 OWN = ("file:", "data:", "blob:", "about:", "chrome:", "devtools:")
@@ -23,6 +27,8 @@ OWN = ("file:", "data:", "blob:", "about:", "chrome:", "devtools:")
 
 def look(browser: str, page: Path) -> list[str]:
     """What is wrong with a page; writes its picture."""
+    picture = page.with_suffix(".look.png")
+    picture.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory() as profile:
         log = Path(profile) / "net.json"
         done = subprocess.run(
@@ -31,7 +37,7 @@ def look(browser: str, page: Path) -> list[str]:
                 *FLAGS,
                 f"--user-data-dir={profile}/user",
                 f"--log-net-log={log}",
-                f"--screenshot={page.with_suffix('.look.png')}",
+                f"--screenshot={picture}",
                 page.resolve().as_uri(),
             ],
             capture_output=True,
@@ -40,9 +46,20 @@ def look(browser: str, page: Path) -> list[str]:
             timeout=120,
         )
         faults = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
-        if not page.with_suffix(".look.png").exists():
+        if picture.exists():
+            crop(picture)
+        else:
             faults.append(f"no picture was made (exit {done.returncode})")
         return faults + [f"request for {url}" for url in requests(log)]
+
+
+def crop(picture: Path) -> None:
+    """Cut the empty window below the page off its picture."""
+    with Image.open(picture) as window:
+        pixels = np.asarray(window.convert("RGB"))
+    written = np.flatnonzero((pixels != pixels[-1, 0]).any(axis=(1, 2)))
+    height = min(len(pixels), int(written.max(initial=0)) + 40)
+    Image.fromarray(pixels[:height]).save(picture)
 
 
 def requests(log: Path) -> list[str]:
@@ -57,12 +74,17 @@ def requests(log: Path) -> list[str]:
 
 
 def main() -> int:
+    if len(sys.argv) != 2:
+        print("Name one folder: python tests/look.py FOLDER")
+        return 2
     browser = next((path for name in NAMES if (path := shutil.which(name))), None)
     if browser is None:
         print("There is no Chromium here, so the reports were not looked at.")
         return 0
     pages = sorted(Path(sys.argv[1]).glob("*.html"))
     failed = not pages
+    if failed:
+        print(f"There is no .html file in {sys.argv[1]}.")
     for page in pages:
         faults = look(browser, page)
         failed |= bool(faults)

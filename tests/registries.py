@@ -39,6 +39,7 @@ KINDS: dict[str, tuple[Matrix, np.ndarray]] = {
 }
 SOLVERS: dict[str, Solver] = {
     "svd": eckart.ExactSVD(),
+    "krylov": eckart.BlockKrylov(),
     "gd": eckart.GradientDescent(epochs=4000),
     "gd with momentum": eckart.GradientDescent(epochs=4000, momentum=0.5),
 }

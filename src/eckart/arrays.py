@@ -12,6 +12,8 @@ from eckart.errors import MatrixError
 Array: TypeAlias = npt.NDArray[np.floating[Any]]
 DType: TypeAlias = np.dtype[np.floating[Any]]
 
+Randomness: TypeAlias = np.random.Generator | np.random.RandomState
+
 FLOAT32: Final[DType] = np.dtype(np.float32)
 FLOAT64: Final[DType] = np.dtype(np.float64)
 HALVES: Final = (np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16))

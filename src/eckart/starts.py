@@ -3,17 +3,15 @@
 import math
 import operator
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol, TypeAlias, final
+from typing import Any, Literal, Protocol, final
 
 import numpy as np
 
-from eckart.arrays import Array, working_array
+from eckart.arrays import Array, Randomness, working_array
 from eckart.errors import ArgumentError, MatrixError
 from eckart.factors import Factors
 from eckart.matrices import Matrix
 from eckart.subspaces import largest_singular_value
-
-Randomness: TypeAlias = np.random.Generator | np.random.RandomState
 
 
 class Start(Protocol):

@@ -30,8 +30,9 @@ def show_factoring(document: dict[str, Any]) -> None:
 
     losses = [record for record in _sampled(document) if record["loss"] is not None]
     if losses:
+        solver = document["parts"][0]["recipe"]["solver"]["name"]
         rows = [(str(record["step"]), f"{record['loss']:.4f}") for record in losses]
-        console.answer_table(("epoch", "loss"), rows)
+        console.answer_table(("block" if solver == "krylov" else "epoch", "loss"), rows)
     console.answer_rows(factor_table(document))
     for part in document["parts"]:
         console.answer_text(f"{part['name']}: {part['message']}".removeprefix(": "))

@@ -34,10 +34,9 @@ GRADIENT_ONLY: Final = (
 @rank_options
 @click.option(
     "--solver",
-    type=click.Choice(["svd", "gd"]),
-    default="svd",
-    show_default=True,
-    help="Exact singular value decomposition, or gradient descent.",
+    type=click.Choice(["svd", "krylov", "gd"]),
+    help="Exact decomposition, block Krylov iteration or gradient descent.  [default: svd, "
+    "krylov for large matrices]",
 )
 @click.option(
     "--learning-rate", type=float, help="Step size of gd; chosen from the data if left out."
@@ -96,7 +95,7 @@ def command(matrix: Path, report: Path | None, as_json: bool, **options: Any) ->
             return show_spectrum(contents.parts, matrix, as_json=as_json)
         from eckart.jobs.factor import factor_parts
 
-        total = solver.epochs if hasattr(solver, "epochs") else None
+        total = getattr(solver, "epochs", None)
         with console.progress(total, quiet=options["quiet"]) as on_step:
             result = factor_parts(
                 contents.parts,
@@ -173,16 +172,17 @@ def _rank_choice(options: dict[str, Any]) -> Any:
 def _solver(options: dict[str, Any]) -> tuple[Any, Any]:
     """The solver and the start that the options describe."""
     given = {name: options[name] for name in GRADIENT_ONLY if options[name] is not None}
-    if options["solver"] == "svd":
+    if options["solver"] != "gd":
         if given:
             raise ArgumentError(
-                f"--{next(iter(given)).replace('_', '-')} means nothing for --solver svd.",
+                f"--{next(iter(given)).replace('_', '-')} means nothing without --solver gd.",
                 hint="Leave it out, or choose --solver gd.",
                 code="option-does-not-apply",
             )
-        from eckart.solvers import ExactSVD
+        from eckart.solvers import BlockKrylov, ExactSVD
 
-        return ExactSVD(), None
+        direct = {"svd": ExactSVD, "krylov": BlockKrylov, None: lambda: None}
+        return direct[options["solver"]](), None
     from eckart.solvers import GradientDescent
 
     settings = {

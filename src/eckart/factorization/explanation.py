@@ -36,6 +36,8 @@ def _ending(outcome: Outcome, history: tuple[Record, ...]) -> str:
         Outcome.CONVERGED: f"The loss stopped falling at {_figure(losses[-1])} "
         f"after {len(history)} epochs.",
         Outcome.EPOCHS_DONE: f"{_all(len(history))} run; the loss stands at {_figure(losses[-1])}.",
+        Outcome.SETTLED: f"More products would lower the error by less than 0.1 %: "
+        f"the loss stands at {_figure(losses[-1])}.",
         Outcome.EPOCH_LIMIT: f"The loss was still falling after {len(history)} epochs, "
         f"at {_figure(losses[-1])}.",
     }.get(outcome, outcome.value)

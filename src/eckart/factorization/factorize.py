@@ -8,8 +8,8 @@ from typing import Final, cast
 
 import numpy as np
 
-from eckart.arrays import Array
-from eckart.certificates import Certificate, certify, spectrum
+from eckart.arrays import Array, Randomness
+from eckart.certificates import LARGEST_EXACT, Certificate, certify, spectrum
 from eckart.errors import ArgumentError, ConvergenceWarning, MatrixError
 from eckart.factorization.explanation import explain
 from eckart.factorization.failures import Diverged, Interrupted
@@ -21,9 +21,11 @@ from eckart.matrices import Matrix, as_matrix
 from eckart.matrices.derived import check_entries
 from eckart.objectives import Entire, Objective
 from eckart.ranks import RankRule, rank_rule
-from eckart.solvers import ExactSVD, Iterative, Problem, Solver, Step
-from eckart.starts import Randomness, Start, as_randomness, as_start
+from eckart.solvers import BlockKrylov, ExactSVD, Iterative, Problem, Solver, Step
+from eckart.starts import Start, as_randomness, as_start
 
+FAST_EXACT: Final = 1000
+"""Up to min(rows, columns) of this, the exact decomposition is the default."""
 GOOD_ENOUGH: Final = 1e-3
 """A certified gap up to this is a success where no accuracy was asked for."""
 
@@ -55,7 +57,7 @@ def factorize(
         budget: The largest rank whose factors take at most so many bytes: a number, or "10MB".
         ratio: The same as a share of the bytes of W.
         objective: Which error counts; by default all entries the same.
-        solver: How to find them; by default `ExactSVD()`.
+        solver: How to find them; by default `ExactSVD()`, and `BlockKrylov()` for large matrices.
         start: First factors of an iterative solver: `Factors`, a pair (B, A), a `LoRAStart`. By
             default A ~ N(0, σ²) and B = 0.
         accuracy: The largest certified gap to accept, 0.001 for 0.1 %; anything above it is short
@@ -100,7 +102,12 @@ def factorize(
     values = _spectrum_for(rule, working)
     chosen = rule.choose(working.shape, working.dtype, values)
     solver, problem, begun = _begin(
-        solver or ExactSVD(), working, chosen, first, randomness, given=start is not None
+        solver or default_solver(working, chosen),
+        working,
+        chosen,
+        first,
+        randomness,
+        given=start is not None,
     )
     recipe = Recipe(
         solver=solver.settings(),
@@ -130,6 +137,19 @@ def factorize(
     return _deliver(result, solver, problem)
 
 
+def default_solver(W: Matrix, rank: int) -> Solver:
+    """The exact decomposition where it is fast, block Krylov iteration where that is faster.
+
+    Example:
+        >>> default_solver(as_matrix(np.eye(4)), rank=2)
+        ExactSVD()
+    """
+    smaller = min(W.shape)
+    if smaller <= FAST_EXACT or (smaller <= LARGEST_EXACT and 4 * rank > smaller):
+        return ExactSVD()
+    return BlockKrylov()
+
+
 def _begin(
     solver: Solver, W: Matrix, rank: int, first: Start, randomness: Randomness, *, given: bool
 ) -> tuple[Solver, Problem, Start | None]:
@@ -144,7 +164,7 @@ def _begin(
             hint="Leave it out, or choose an iterative solver such as gd.",
             code="start-not-used",
         )
-    return solver, Problem(W=W, rank=rank, start=None), None
+    return solver, Problem(W=W, rank=rank, start=None, randomness=randomness), None
 
 
 def _loop(
@@ -165,7 +185,7 @@ def _loop(
                     return watch.ending(outcome)
     except KeyboardInterrupt:
         return watch.ending(Outcome.INTERRUPTED)
-    return watch.ending(Outcome.EXACT)
+    return watch.ending(watch.finished())
 
 
 def _prove(

@@ -11,9 +11,11 @@ class Outcome(Enum):
 
     EXACT = "Computed directly; no iteration was needed."
     CONVERGED = "The loss stopped falling."
+    SETTLED = "More products would lower the error by less than 0.1 %."
+    WHOLE = "The space of the products holds all of W."
     EPOCHS_DONE = "All the epochs that were asked for were run."
     ACCURATE = "The accuracy that was wanted is certified."
-    EPOCH_LIMIT = "The epochs were used up while the loss was still falling."
+    EPOCH_LIMIT = "The steps were used up while the loss was still falling."
     TIME_LIMIT = "The time limit came first."
     INACCURATE = "The accuracy that was asked for is not certified."
     DIVERGED = "The loss grew without bound."

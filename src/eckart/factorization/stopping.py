@@ -12,11 +12,12 @@ from eckart.certificates import residual_norm
 from eckart.factorization.outcome import Outcome
 from eckart.factorization.result import Record
 from eckart.factors import Factors
-from eckart.solvers import Iterative, Problem, Solver, Step
+from eckart.solvers import Iterative, Problem, Solver, Step, Widening
 
 CONVERGED_WITHIN: Final = 1e-6
 FEWEST_STEPS: Final = 20
 WINDOWS: Final = 5
+SETTLED_WITHIN: Final = 5e-4
 DIVERGED_ABOVE: Final = 100.0
 
 
@@ -55,11 +56,16 @@ class Watch:
             return Outcome.DIVERGED
         self._sound = step
         self._history.append(Record(step=step.number, loss=step.loss, seconds=seconds))
-        if isinstance(self._solver, Iterative) and (outcome := self._verdict(self._solver)):
+        outcome = self._verdict(step)
+        if outcome is not None:
             return outcome
         if self._time_limit is not None and seconds >= self._time_limit:
             return Outcome.TIME_LIMIT
         return None
+
+    def finished(self) -> Outcome:
+        """The outcome of a solver that ended by itself."""
+        return Outcome.WHOLE if isinstance(self._solver, Widening) else Outcome.EXACT
 
     def ending(self, outcome: Outcome) -> Ending:
         """The end of the loop, at its last sound step or at the start.
@@ -77,11 +83,20 @@ class Watch:
             singular_values=self._sound.singular_values if self._sound else None,
         )
 
-    def _verdict(self, solver: Iterative) -> Outcome | None:
-        dtype = self._problem.W.dtype
-        if solver.stop_early and has_converged(self._history, self._squared_norm, dtype):
-            return Outcome.CONVERGED
-        if len(self._history) >= solver.epochs:
+    def _verdict(self, step: Step) -> Outcome | None:
+        """What the stopping rule of the solver says of the history."""
+        solver, history, dtype = self._solver, self._history, self._problem.W.dtype
+        if isinstance(solver, Iterative):
+            converged = has_converged(history, self._squared_norm, dtype)
+            most, reached = solver.epochs, Outcome.CONVERGED
+        elif isinstance(solver, Widening):
+            converged = has_settled(step, self._squared_norm, dtype)
+            most, reached = solver.blocks, Outcome.SETTLED
+        else:
+            return None
+        if solver.stop_early and converged:
+            return reached
+        if len(history) >= most:
             return Outcome.EPOCH_LIMIT if solver.stop_early else Outcome.EPOCHS_DONE
         return None
 
@@ -107,6 +122,24 @@ def has_converged(history: list[Record], squared_norm: float, dtype: DType) -> b
     shown = 4 * float(np.finfo(dtype).eps) * squared_norm
     gain = before - now
     return gain <= max(CONVERGED_WITHIN * now, shown) and gain <= max(earlier - before, shown)
+
+
+def has_settled(step: Step, squared_norm: float, dtype: DType) -> bool:
+    """Whether the last pass over W lowered the error by so little that the next need not be made.
+
+    That is by 0.05 %, so that 0.1 % is more than the next would gain even where gains shrink
+    slowly. The error is the root of the loss, so its share is half that of the loss. A loss that is
+    all rounding has settled too.
+
+    Example:
+        >>> step = Step(number=3, loss=1.0, gain=0.003, factors=lambda: Factors([[1.0]], [[1.0]]))
+        >>> has_settled(step, 10.0, np.dtype("float64"))
+        False
+    """
+    if step.loss is None or step.gain is None:
+        return False
+    shown = 8 * float(np.finfo(dtype).eps) * squared_norm
+    return step.loss <= shown or step.gain <= 2 * SETTLED_WITHIN * step.loss
 
 
 def has_diverged(loss: float | None, highest_sound: float) -> bool:

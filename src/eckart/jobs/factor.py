@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, final
 
-from eckart.arrays import FLOAT64
+from eckart.arrays import FLOAT64, Randomness
 from eckart.errors import ConvergenceWarning
 from eckart.factorization import Factorization, Interrupted, factorize
 from eckart.factorization.outcome import Grade
@@ -17,7 +17,6 @@ from eckart.matrices import Dense, Difference, Matrix
 from eckart.matrices.derived import thumbnail
 from eckart.ranks import byte_count
 from eckart.solvers import Solver, Step
-from eckart.starts import Randomness
 from eckart.storage import Part, check_output, is_picture, write_factors, write_matrices
 from eckart.storage.formats import suffix_of
 from eckart.storage.pictures import data_uri

@@ -2,6 +2,16 @@
 
 from eckart.solvers.exact import ExactSVD
 from eckart.solvers.gradient import GradientDescent
-from eckart.solvers.protocol import Iterative, Problem, Solver, Step
+from eckart.solvers.krylov import BlockKrylov
+from eckart.solvers.protocol import Iterative, Problem, Solver, Step, Widening
 
-__all__ = ["ExactSVD", "GradientDescent", "Iterative", "Problem", "Solver", "Step"]
+__all__ = [
+    "BlockKrylov",
+    "ExactSVD",
+    "GradientDescent",
+    "Iterative",
+    "Problem",
+    "Solver",
+    "Step",
+    "Widening",
+]

@@ -1,10 +1,12 @@
 """The shape of a solver: settings that turn a problem into steps."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, final, runtime_checkable
 
-from eckart.arrays import Array
+import numpy as np
+
+from eckart.arrays import Array, Randomness
 from eckart.factors import Factors
 from eckart.matrices import Matrix
 
@@ -17,6 +19,7 @@ class Problem:
     W: Matrix  # (rows, columns)
     rank: int
     start: Factors | None  # given to an `Iterative` solver only
+    randomness: Randomness = field(default_factory=lambda: np.random.Generator(np.random.Philox(0)))
 
 
 @final
@@ -29,12 +32,14 @@ class Step:
         loss: ‖W − B·A‖²_F at these factors, or None where the solver does not know it.
         factors: Forms the factors; costs nothing until it is called.
         singular_values: All singular values of W, where the solver has them.
+        gain: By how much the last pass over W lowered the loss, where the solver knows.
     """
 
     number: int
     loss: float | None
     factors: Callable[[], Factors]
     singular_values: Array | None = None
+    gain: float | None = None
 
 
 class Solver(Protocol):
@@ -77,4 +82,19 @@ class Iterative(Protocol):
 
     def remedy(self, problem: Problem, /) -> str:
         """What to do when the loss of this problem has diverged: one sentence with a number."""
+        ...
+
+
+@runtime_checkable
+class Widening(Protocol):
+    """A solver whose space widens from step to step, so that its loss never rises."""
+
+    @property
+    def blocks(self) -> int:
+        """The most steps to take."""
+        ...
+
+    @property
+    def stop_early(self) -> bool:
+        """Whether to stop before that, once further steps would gain too little."""
         ...
