@@ -1,11 +1,14 @@
 """The lists that every contract test is parametrised by."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 import eckart
 import market
 from eckart.matrices import Dense, Difference, Matrix, Sparse
 from eckart.solvers import Solver
+from eckart.starts import GivenStart, Start
 
 DENSE_AND_SPARSE = market.sparse()
 KINDS: dict[str, tuple[Matrix, np.ndarray]] = {
@@ -42,4 +45,18 @@ SOLVERS: dict[str, Solver] = {
     "krylov": eckart.BlockKrylov(),
     "gd": eckart.GradientDescent(epochs=4000),
     "gd with momentum": eckart.GradientDescent(epochs=4000, momentum=0.5),
+}
+
+
+def _given(W: Matrix, rank: int) -> Start:
+    generator = np.random.default_rng(5)
+    B = generator.standard_normal((W.shape[0], rank))
+    return GivenStart(given=eckart.Factors(B, generator.standard_normal((rank, W.shape[1]))))
+
+
+STARTS: dict[str, Callable[[Matrix, int], Start]] = {
+    "lora": lambda *_: eckart.LoRAStart(),
+    "lora, B random": lambda *_: eckart.LoRAStart(gaussian="B"),
+    "lora, sigma given": lambda *_: eckart.LoRAStart(sigma=0.5),
+    "given": _given,
 }

@@ -1,4 +1,4 @@
-"""The only file with tolerance numbers, each derived.
+"""The only file with tolerance numbers, each derived; `test_tolerances.py` sees to that.
 
 Rounding: a backward stable computation with a (rows, columns) matrix has a normwise error of
 at most p·eps·‖W‖ with a modestly growing p (LAPACK Users' Guide, section 4.9). p = 64 + √max(rows,
@@ -10,6 +10,28 @@ import numpy as np
 
 SQUARE_ROOT_OF_EPS = 2.0**-26
 """What the difference of two equal squares can show in float64."""
+
+SETTLED = 1e-3
+"""The share of the optimum within which a run is good where no accuracy was asked for (design)."""
+
+CONVERGED = 1e-6
+"""The share of the loss that a converged run may still have gained in its last fifth; one of the
+error is half that, so two runs that stop at different roundings agree to this share of it."""
+
+EXPANDED = 1e-6
+"""Six digits: to which the expanded form of the error of a sparse matrix is promised."""
+
+POWER_ITERATION = 0.9
+"""σ̂₁/σ₁ after q = 7 powers of WᵀW is at least (cos²θ)^(1/4q), where θ is the angle between the
+leading direction and the six random ones: cos²θ is 6/30 on average here, and 0.9²⁸ = 0.05."""
+
+CHOSEN_RATE = 1e-6
+"""σ̂₁ of a diagonal 2 × 2 matrix, where six columns span everything, is σ₁ to float64; 6 digits."""
+
+
+def summation(terms: int) -> float:
+    """Relative error of a plain sum of positive numbers, one after the other (Higham, 4.2)."""
+    return terms * float(np.finfo(np.float64).eps)
 
 
 def rounding(W: np.ndarray, chain: int = 1, dtype: object = None) -> float:
@@ -23,3 +45,16 @@ def close(X: np.ndarray, Y: np.ndarray, tolerance: float) -> bool:
     if X.shape != Y.shape:
         return False
     return float(np.linalg.norm(X.astype(np.float64) - Y.astype(np.float64))) <= tolerance
+
+
+def agree(x: object, y: object, share: float = 0.0) -> bool:
+    """Whether numbers agree one by one, to a share of the larger or to the rounding of float64.
+
+    For sums of positive terms and for functions of one number, whose rounding is relative to each:
+    65 is the p of a 1 × 1 matrix.
+    """
+    left, right = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    if left.shape != right.shape:
+        return False
+    share = max(share, 65 * float(np.finfo(np.float64).eps))
+    return bool((np.abs(left - right) <= share * np.maximum(np.abs(left), np.abs(right))).all())

@@ -396,3 +396,27 @@ def test_help_and_the_library_load_nothing_heavy():
             [sys.executable, "-c", script], capture_output=True, check=True, text=True
         )
         assert done.stdout.splitlines()[-1].split() == ["LOADED"], code
+
+
+class TestCertify:
+    def test_the_gap_of_good_and_of_bad_factors(self, run):
+        result(run, "factor article.csv --rank 2 --json")
+        good = result(run, "certify article.csv article.factors.npz --accuracy 1e-9 --json")
+        assert good["gap"] == pytest.approx(0, abs=1e-12)
+        bad = result(run, "certify article.csv article_start.npz --accuracy 0.1 --json", 3)
+        S = np.linalg.svd(ARTICLE, compute_uv=False)
+        assert bad["gap"] == pytest.approx(np.linalg.norm(S) / np.linalg.norm(S[2:]) - 1)
+        assert bad["relative_error"] == pytest.approx(1)
+
+    def test_factors_of_another_matrix_are_refused(self, run):
+        Path("t.csv").write_text("1,2\n3,4\n")
+        assert error(run, "certify t.csv article_start.npz", 1)["code"] == "shapes-differ"
+        np.savez("parts.npz", **{"R.B": np.ones((4, 1)), "R.A": np.ones((1, 4))})
+        assert error(run, "certify article.csv parts.npz", 1)["code"] == "parts-differ"
+        assert error(run, "certify nope.csv article_start.npz", 2)["code"] == "no-such-file"
+
+    def test_a_table_for_a_person(self, run):
+        status, out, _ = run("certify article.csv article_start.npz")
+        assert status == 0
+        assert "largest possible gap" in out
+        assert "nothing is random" in out

@@ -11,7 +11,7 @@ from eckart.errors import MatrixError
 from eckart.matrices import Dense, Difference, Matrix, as_matrix
 from eckart.matrices.derived import dense
 from registries import KINDS
-from tolerances import close, rounding
+from tolerances import agree, close, rounding
 
 kinds = pytest.mark.parametrize("kind", KINDS)
 
@@ -50,6 +50,40 @@ def test_the_transposed_product_is_the_adjoint(kind):
 
 
 @kinds
+def test_products_are_linear(kind):
+    W, truth = KINDS[kind]
+    for product, length in ((W.times, truth.shape[1]), (W.transposed_times, truth.shape[0])):
+        X, Y = random(length, 2).astype(W.dtype), random(length, 2, seed=1).astype(W.dtype)
+        size = float(np.linalg.norm(X) + 3 * np.linalg.norm(Y))
+        together = product(X - W.dtype.type(3) * Y)
+        assert close(together, product(X) - 3 * product(Y), rounding(truth, 4, W.dtype) * size)
+
+
+@kinds
+def test_products_keep_the_dtype_and_take_any_number_of_columns(kind):
+    W, truth = KINDS[kind]
+    rows, columns = truth.shape
+    for count in (1, 4):
+        X, Y = np.ones((columns, count), W.dtype), np.ones((rows, count), W.dtype)
+        assert (W.times(X).shape, W.times(X).dtype) == ((rows, count), W.dtype)
+        assert (W.transposed_times(Y).shape, W.transposed_times(Y).dtype) == (
+            (columns, count),
+            W.dtype,
+        )
+        assert (W.gram_times(X).shape, W.gram_times(X).dtype) == ((columns, count), W.dtype)
+
+
+@kinds
+def test_products_do_not_change_what_they_are_given(kind):
+    W, truth = KINDS[kind]
+    X, Y = random(truth.shape[1], 2), random(truth.shape[0], 2)
+    X.flags.writeable = Y.flags.writeable = False
+    W.times(X)
+    W.transposed_times(Y)
+    W.gram_times(X)
+
+
+@kinds
 def test_the_squared_norm_is_that_of_the_entries(kind):
     W, truth = KINDS[kind]
     expected = float(np.linalg.norm(truth.astype(np.float64)) ** 2)
@@ -79,6 +113,41 @@ def test_every_product_and_every_walk_over_the_blocks_is_counted_as_a_pass(kind)
     assert W.passes == before + 3
 
 
+@kinds
+def test_the_squared_norm_is_remembered(kind):
+    W, _ = KINDS[kind]
+    first, before = W.squared_norm(), W.passes
+    assert W.squared_norm() == first
+    assert W.passes == before
+
+
+def test_factors_read_nothing_and_a_difference_as_often_as_the_more_often_read_of_the_two():
+    factors = eckart.Factors(np.ones((4, 1)), np.ones((1, 3)))
+    inner = Dense(np.ones((4, 3)))
+    difference = Difference(inner, factors)
+    list(difference.row_blocks())
+    difference.times(np.ones((3, 1)))
+    assert factors.passes == 0
+    assert difference.passes == inner.passes == 2
+
+
+@settings(max_examples=40)
+@given(rows=st.integers(1, 12), columns=st.integers(1, 12), rank=st.integers(1, 14),
+       height=st.integers(1, 14), seed=st.integers(0, 10**6))  # fmt: skip
+def test_the_residual_of_factors_is_the_matrix_that_numpy_subtracts(
+    rows, columns, rank, height, seed
+):
+    W, B, A = random(rows, columns, seed), random(rows, rank, seed + 1), random(rank, columns, 2)
+    residual = Difference(Dense(W), eckart.Factors(B, A))
+    truth, X, Y = W - B @ A, random(columns, 2), random(rows, 2)
+    size = float(np.linalg.norm(W) + np.linalg.norm(B) * np.linalg.norm(A)) * np.ones((1, 1))
+    assert close(np.concatenate(list(residual.row_blocks(height))), truth, rounding(size))
+    assert close(residual.times(X), truth @ X, rounding(size, 4) * float(np.linalg.norm(X)))
+    assert close(
+        residual.transposed_times(Y), truth.T @ Y, rounding(size, 4) * float(np.linalg.norm(Y))
+    )
+
+
 @settings(max_examples=40)
 @given(rows=st.integers(1, 12), columns=st.integers(1, 12), seed=st.integers(0, 1000))
 def test_dense_and_sparse_make_the_same_products(rows, columns, seed):
@@ -87,7 +156,8 @@ def test_dense_and_sparse_make_the_same_products(rows, columns, seed):
     thick, thin = as_matrix(truth), as_matrix(scipy.sparse.csc_array(truth))
     tolerance = rounding(truth, 4) * float(np.linalg.norm(X))
     assert close(thick.times(X), thin.times(X), tolerance)
-    assert abs(thick.squared_norm() - thin.squared_norm()) <= 1e-13 * thick.squared_norm()
+    assert agree(thick.squared_norm(), thin.squared_norm())
+    assert close(np.concatenate(list(thin.row_blocks(1 + seed % 5))), truth, 0.0)
 
 
 @pytest.mark.parametrize(

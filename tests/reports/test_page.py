@@ -1,5 +1,6 @@
 """The report: one page that stands alone, asks for nothing, and believes no name."""
 
+import json
 import re
 from pathlib import Path
 
@@ -34,24 +35,68 @@ def own_markup(page: str) -> str:
     return re.sub(r"<script>.*?</script>", "", page, flags=re.S)
 
 
+def figures_of(page: str) -> list[list]:
+    """What each figure of the page is drawn from: traces, layout, config; strict JSON only."""
+
+    def refuse(word: str):
+        raise AssertionError(f"{word} is not JSON")
+
+    decoder, drawn = json.JSONDecoder(parse_constant=refuse), []
+    for call in re.finditer(r'Plotly\.newPlot\(\s*"[0-9a-f-]{36}",', page):
+        place, values = call.end(), []
+        while len(values) < 3:
+            place = re.compile(r"[\s,]*").match(page, place).end()
+            value, place = decoder.raw_decode(page, place)
+            values.append(value)
+        drawn.append(values)
+    return drawn
+
+
 def test_the_page_asks_for_nothing_and_may_not(gradient):
     page = factor_page(gradient.report_document())
     markup = own_markup(page)
     assert page.startswith("<!doctype html>")
     assert page.count("</html>") == 1
     assert "default-src &#x27;none&#x27;" in markup
-    assert not re.search(r'(src|href)="(?!data:)', markup)
+    assert not re.search(r"(src|href)\s*=\s*(?![\"']data:)", markup)
+    assert re.findall(r"<link[^>]*>", markup) == ['<link rel="icon" href="data:,">']
+    assert page.count("plotly.js v") == 1
     assert "<script src" not in page
     assert "@import" not in markup
     assert "url(" not in markup
 
 
-def test_a_name_cannot_become_markup(tmp_path):
-    nasty = '<img src=x onerror=alert(1)></script><script>alert(2)</script>".csv'
-    page = factor_page(factoring(tmp_path, source=nasty.replace("/", "\\")).report_document())
-    assert "<img src=x" not in page
-    assert "<script>alert" not in page
-    assert "&lt;img src=x" in page
+def test_no_figure_offers_to_upload_itself(gradient):
+    drawn = figures_of(factor_page(gradient.report_document()))
+    assert len(drawn) == 4
+    for _, _, config in drawn:
+        assert config["showSendToCloud"] is False
+        assert "plotlyServerURL" not in config
+
+
+def test_what_is_embedded_is_strict_json_even_where_nothing_is_finite(gradient):
+    document = gradient.report_document()
+    part = document["parts"][0]
+    part["pictures"]["BA"][0][0] = float("nan")
+    part["pictures"]["residual"][0][0] = float("inf")
+    part["singular_values"] = [9.0, 1.0, 1e-30, 0.0]
+    assert len(figures_of(factor_page(document))) == 4
+
+
+@pytest.mark.parametrize("place", ["source", "command", "message", "name", "method", "blas"])
+@pytest.mark.parametrize(
+    "nasty", ["<img src=x onerror=alert(1)>", "</script><script>alert(2)</script>", '"><b>']
+)
+def test_a_text_cannot_become_markup(tmp_path, place, nasty):
+    document = factoring(tmp_path, names=("R", "G")).report_document()
+    for part in document["parts"]:
+        holders = (document, part, part["certificate"], part["recipe"])
+        next(holder for holder in holders if place in holder)[place] = nasty
+    page = factor_page(document)
+    assert nasty not in page
+    assert nasty.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace(
+        '"', "&quot;"
+    ) in page  # fmt: skip
 
 
 def test_the_floor_is_drawn_where_eckart_and_young_put_it(gradient):
@@ -61,6 +106,25 @@ def test_the_floor_is_drawn_where_eckart_and_young_put_it(gradient):
     assert curve.layout.shapes[0].y0 == pytest.approx(floor.sum())
     assert "2.35664" in curve.layout.annotations[0].text
     assert len(curve.data[0].y) == len(part["history"])
+
+
+def test_a_floor_of_zero_is_said_where_a_logarithm_cannot_draw_it(tmp_path):
+    part = factoring(tmp_path, solver=eckart.GradientDescent()).report_document()["parts"][0]
+    part["certificate"]["best_possible_error"] = 0.0
+    for record in part["history"]:
+        record["loss"] = 10.0 ** -record["step"] if record["step"] < 20 else 0.0
+    curve = figures.loss_curve(part)
+    assert not curve.layout.shapes
+    assert curve.layout.annotations[0].text == "the floor, 0, is below this figure"
+    assert curve.layout.yaxis.type == "log"
+    assert curve.data[0].y[20] is None
+
+
+def test_without_a_bound_the_curve_has_no_floor(tmp_path):
+    result = factoring(tmp_path, solver=eckart.GradientDescent(), certificate=False)
+    curve = figures.loss_curve(result.report_document()["parts"][0])
+    assert not curve.layout.shapes
+    assert not curve.layout.annotations
 
 
 def test_the_chosen_rank_is_marked_among_the_singular_values(gradient):
@@ -75,6 +139,14 @@ def test_the_pictures_show_the_numbers_of_a_small_matrix(gradient):
     np.testing.assert_allclose(W.z, ARTICLE)
     np.testing.assert_allclose(W.z - product.z, residual.z, atol=1e-6)
     assert W.texttemplate
+
+
+def test_the_pointer_says_which_rows_a_cell_stands_for(gradient):
+    document = gradient.report_document()["parts"][0]
+    document["shape"] = [40, 4]
+    W = figures.matrices(document, photograph=False).data[0]
+    np.testing.assert_allclose(W.y, [4.5, 14.5, 24.5, 34.5])
+    assert W.hovertemplate.startswith("row %{y:.0f} ± 5, column %{x:.0f}<br>")
 
 
 def test_a_direct_solver_has_no_loss_curve(tmp_path):
@@ -97,6 +169,28 @@ def test_parts_are_summed_into_one_table(tmp_path):
     one = document["parts"][0]["certificate"]
     assert document["error"] == pytest.approx(np.sqrt(3) * one["error"])
     assert document["relative_error"] == pytest.approx(one["relative_error"])
+
+
+def test_settings_that_differ_between_parts_are_shown_for_each(tmp_path):
+    document = factoring(tmp_path, names=("R", "G"), solver=eckart.GradientDescent())
+    document = document.report_document()
+    document["parts"][1]["recipe"]["solver"]["learning_rate"] = 0.125
+    assert dict(factor_table(document))["solver"] == "gd, with settings for each part"
+    markup = own_markup(factor_page(document))
+    assert "<th>solver, R</th>" in markup
+    assert "<th>solver, G</th><td>gd: learning rate 0.125" in markup
+    assert "<th>seed</th>" in markup
+
+
+def test_every_part_but_the_first_is_folded(tmp_path):
+    page = factor_page(factoring(tmp_path, names=("R", "G", "B")).report_document())
+    assert "<h2>Part R, rank 2</h2>" in page
+    assert re.findall(r"<details><summary>(.*?)</summary>", page) == [
+        "Part G, rank 2", "Part B, rank 2"]  # fmt: skip
+
+
+def test_without_pictures_the_curves_remain(gradient):
+    assert len(figures_of(factor_page(gradient.to_dict()))) == 2
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,10 @@ def _quality(factors: Factors, certificate: Certificate, singular_values: Array 
         return f"That is at most {gap:.2%} above the best possible error."
     floor = _floor(factors, singular_values)
     if gap > 5e-5:
-        return f"The best rank-{factors.rank} pair has {floor}: this one is {gap:.2%} above it."
+        return (
+            f"The best rank-{factors.rank} pair has {floor}: "
+            f"the error of this one is {gap:.2%} above its error."
+        )
     return (
         f"No rank-{factors.rank} pair can do better ({floor}): the optimum is reached, "
         f"{1 / (1 + gap):.2%}, and only a higher rank lowers the loss; "

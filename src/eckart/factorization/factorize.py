@@ -1,8 +1,10 @@
 """The one loop over factors of a known W."""
 
+import math
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from os import PathLike
 from typing import Final, cast
 
@@ -13,10 +15,10 @@ from eckart.certificates import LARGEST_EXACT, Certificate, certify, spectrum
 from eckart.errors import ArgumentError, ConvergenceWarning, MatrixError
 from eckart.factorization.explanation import explain
 from eckart.factorization.failures import Diverged, Interrupted
+from eckart.factorization.loop import Loop
 from eckart.factorization.outcome import Outcome
 from eckart.factorization.result import Factorization, Recipe, machine
-from eckart.factorization.stopping import Ending, Watch
-from eckart.factors import Factors
+from eckart.factorization.stopping import Ending
 from eckart.matrices import Matrix, as_matrix
 from eckart.matrices.derived import check_entries
 from eckart.objectives import Entire, Objective
@@ -26,6 +28,9 @@ from eckart.starts import Start, as_randomness, as_start
 
 FAST_EXACT: Final = 1000
 """Up to min(rows, columns) of this, the exact decomposition is the default."""
+MOST_TESTS: Final = 6
+HOPEFUL: Final = 0.9
+"""Another test is worth its products if the last two steps brought the gap below this share."""
 GOOD_ENOUGH: Final = 1e-3
 """A certified gap up to this is a success where no accuracy was asked for."""
 
@@ -120,13 +125,15 @@ def factorize(
         dtype=str(matrix.dtype),
         **machine(),
     )
-    ending = _loop(solver, problem, time_limit, on_step)
+    loop = Loop(solver, problem, time_limit, on_step)
+    proof, values, ending = _prove(
+        matrix, objective, loop, loop.run(), values, accuracy, bound=certificate
+    )
     factors = objective.restored(ending.factors)
-    proof, values, outcome = _prove(matrix, factors, ending, values, accuracy, bound=certificate)
     result = Factorization(
         factors=factors,
-        outcome=outcome,
-        message=explain(outcome, factors, ending.history, proof, values),
+        outcome=ending.outcome,
+        message=explain(ending.outcome, factors, ending.history, proof, values),
         history=ending.history,
         certificate=proof,
         recipe=recipe,
@@ -167,54 +174,59 @@ def _begin(
     return solver, Problem(W=W, rank=rank, start=None, randomness=randomness), None
 
 
-def _loop(
-    solver: Solver,
-    problem: Problem,
-    time_limit: float | None,
-    on_step: Callable[[Step], None] | None,
-) -> Ending:
-    """Take steps until the solver ends, its rule or a limit says stop, or the loss diverges."""
-    watch = Watch(solver, problem, time_limit)
-    try:
-        with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-            for step in solver.steps(problem):
-                outcome = watch.judge(step)
-                if on_step is not None and outcome is not Outcome.DIVERGED:
-                    on_step(step)
-                if outcome is not None:
-                    return watch.ending(outcome)
-    except KeyboardInterrupt:
-        return watch.ending(Outcome.INTERRUPTED)
-    return watch.ending(watch.finished())
-
-
 def _prove(
     W: Matrix,
-    factors: Factors,
+    objective: Objective,
+    loop: Loop,
     ending: Ending,
     values: Array | None,
     accuracy: float | None,
     *,
     bound: bool,
-) -> tuple[Certificate, Array | None, Outcome]:
-    """The certificate, the singular values it read, and the outcome in the light of both."""
-    outcome = ending.outcome
+) -> tuple[Certificate, Array | None, Ending]:
+    """The certificate, the singular values it read, and the ending in the light of both.
+
+    A solver that knows more with every step takes two more while the gap is above what is wanted,
+    and goes on as long as that narrows it: the singular values that must lie outside the space for
+    a proof to be tight leave it slowly. Each test draws fresh probes.
+    """
     if values is None:
         values = ending.singular_values
-    if not bound or outcome in (Outcome.DIVERGED, Outcome.INTERRUPTED):
-        return certify(W, factors, bound=False), values, outcome
+    if not bound or ending.outcome in (Outcome.DIVERGED, Outcome.INTERRUPTED):
+        return certify(W, objective.restored(ending.factors), bound=False), values, ending
     try:
-        if values is None:
+        if values is None and min(W.shape) <= FAST_EXACT:
             values = spectrum(W)
-        proof = certify(W, factors, values)
+        proof = certify(W, objective.restored(ending.factors), values, evidence=ending.evidence)
+        for test in range(2, MOST_TESTS + 1):
+            further = loop.further() if _wants_more(proof, ending, accuracy) else None
+            if further is None:
+                break
+            ending, last = loop.further() or further, proof
+            factors = objective.restored(ending.factors)
+            proof = certify(W, factors, values, evidence=ending.evidence, test=test)
+            if _gap(proof) > HOPEFUL * _gap(last):
+                break
     except KeyboardInterrupt:
-        return certify(W, factors, bound=False), values, Outcome.INTERRUPTED
-    within = proof.gap is not None and proof.gap <= (accuracy or GOOD_ENOUGH)
-    if within and (accuracy is not None or outcome.grade == "short"):
-        return proof, values, Outcome.ACCURATE
-    if accuracy is not None:
-        return proof, values, Outcome.INACCURATE
-    return proof, values, outcome
+        ending = replace(ending, outcome=Outcome.INTERRUPTED)
+        return certify(W, objective.restored(ending.factors), bound=False), values, ending
+    return proof, values, replace(ending, outcome=_outcome(ending, proof, accuracy))
+
+
+def _wants_more(proof: Certificate, ending: Ending, accuracy: float | None) -> bool:
+    return ending.evidence is not None and _gap(proof) > (accuracy or GOOD_ENOUGH)
+
+
+def _gap(proof: Certificate) -> float:
+    return math.inf if proof.gap is None else proof.gap
+
+
+def _outcome(ending: Ending, proof: Certificate, accuracy: float | None) -> Outcome:
+    """The outcome in the light of the certificate."""
+    within = _gap(proof) <= (accuracy or GOOD_ENOUGH)
+    if within and (accuracy is not None or ending.outcome.grade == "short"):
+        return Outcome.ACCURATE
+    return ending.outcome if accuracy is None else Outcome.INACCURATE
 
 
 def _deliver(result: Factorization, solver: Solver, problem: Problem) -> Factorization:

@@ -13,6 +13,7 @@ from eckart.factorization.outcome import Outcome
 from eckart.factorization.result import Record
 from eckart.factors import Factors
 from eckart.solvers import Iterative, Problem, Solver, Step, Widening
+from eckart.subspaces import Evidence
 
 CONVERGED_WITHIN: Final = 1e-6
 FEWEST_STEPS: Final = 20
@@ -30,6 +31,7 @@ class Ending:
     factors: Factors
     history: tuple[Record, ...]
     singular_values: Array | None
+    evidence: Evidence | None
 
 
 @final
@@ -81,6 +83,7 @@ class Watch:
             factors=factors,
             history=tuple(self._history),
             singular_values=self._sound.singular_values if self._sound else None,
+            evidence=self._sound.evidence() if self._sound and self._sound.evidence else None,
         )
 
     def _verdict(self, step: Step) -> Outcome | None:

@@ -6,50 +6,65 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-ACCENT: Final = "#2457c5"
-FLOOR: Final = "#c2410c"
+ACCENT: Final = "rgb(36, 87, 197)"
+FLOOR: Final = "rgb(194, 65, 12)"
 GREY: Final = "#9aa3b2"
-FONT: Final = {"family": "system-ui, sans-serif", "size": 13, "color": "#1c2330"}
+INK: Final = "rgb(28, 35, 48)"
+"""Of all text but that on coloured cells. In the dark the page's style finds these by value."""
+FONT: Final = {"family": "system-ui, sans-serif", "size": 13, "color": INK}
+LINES: Final = "rgba(128, 140, 160, 0.2)"
+LIGHT: Final = ((0.0, "#f2f5fc"), (1.0, "#86a9ee"))
+LIGHT_DIVERGING: Final = ((0.0, "#eda17f"), (0.5, "#fbfbfb"), (1.0, "#86a9ee"))
+"""Under printed numbers: light enough that black is readable on every cell."""
 MOST_NUMBERS: Final = 12
 MOST_POINTS: Final = 2000
 
 
 def loss_curve(part: dict[str, Any]) -> go.Figure | None:
-    """The loss over the epochs with the best possible one as a line; None where there is none."""
+    """The loss over the steps with the best possible one as a line; None where there is none."""
     history = [record for record in part["history"] if record["loss"] is not None]
     if len(history) < 2:
         return None
     stride = -(-len(history) // MOST_POINTS)
     kept = history[::stride] + ([history[-1]] if (len(history) - 1) % stride else [])
-    losses = [record["loss"] for record in kept]
+    losses: list[float] = [record["loss"] for record in kept]
+    unit = "epoch" if "epochs" in part["recipe"]["solver"] else "step"
+    best = part["certificate"]["best_possible_error"]
+    floor: float | None = None if best is None else best**2
+    positive = min((loss for loss in losses if loss > 0), default=0.0)
+    within = floor is not None and floor > 1e-6 * positive
+    lowest = min(floor, positive) if floor is not None and within else positive
+    wide = lowest > 0 and max(losses) > 20 * lowest
+    if not wide:
+        lowest = min(*losses, losses[0] if floor is None else floor)
     curve = go.Figure(
         go.Scatter(
             x=[record["step"] for record in kept],
-            y=losses,
-            mode="lines",
+            y=[loss if loss > 0 or not wide else None for loss in losses],
+            mode="lines" if len(kept) > 30 else "lines+markers",
             name="loss",
             line={"color": ACCENT, "width": 2.5},
-            hovertemplate="epoch %{x}<br>loss %{y:.6g}<extra></extra>",
+            hovertemplate=f"{unit} %{{x}}<br>loss %{{y:.6g}}<extra></extra>",
         )
     )
-    best = part["certificate"]["best_possible_error"]
-    floor = None if best is None else best**2
-    lowest = min(losses) if floor is None else min(*losses, floor)
-    wide = lowest > 0 and max(losses) > 20 * lowest
     if floor is not None:
-        curve.add_hline(y=floor, line={"color": FLOOR, "dash": "dash", "width": 1.5})
-        curve.add_annotation(
-            text=f"no rank-{part['rank']} pair is below {floor:.6g}",
-            font={"color": FLOOR},
-            showarrow=False,
-            xref="paper",
-            x=1,
-            y=np.log10(floor) if wide else floor,  # plotly places notes by the exponent
-            yanchor="bottom",
-        )
-    curve.update_xaxes(title="epoch")
-    curve.update_yaxes(title="loss ‖W − B·A‖²", **(_log_axis(lowest, max(losses)) if wide else {}))
+        _mark_floor(curve, floor, part["rank"], wide=wide, drawn=within or not wide)
+    curve.update_xaxes(title=unit, dtick=_whole(len(kept)))
+    curve.update_yaxes(title="loss ‖W − B·A‖²", **_axis(lowest, max(losses), wide=wide))
     return _styled(curve, 380)
+
+
+def _mark_floor(curve: go.Figure, floor: float, rank: int, *, wide: bool, drawn: bool) -> None:
+    """The line no loss can cross, with its note beneath it, where no curve can be."""
+    text = f"no rank-{rank} pair is below {floor:.6g}"
+    if drawn:
+        curve.add_hline(y=floor, line={"color": FLOOR, "dash": "dash", "width": 1.5})
+        place = {"y": np.log10(floor) if wide else floor, "yanchor": "top"}
+    else:
+        text = f"the floor, {floor:.3g}, is below this figure"
+        place = {"y": 1, "yref": "paper", "yanchor": "top"}
+    note = {"text": text, "font": {"color": FLOOR}, "showarrow": False}
+    curve.add_annotation(**note, **place, xref="paper", x=1, xanchor="right")
 
 
 def singular_values(part: dict[str, Any]) -> go.Figure | None:
@@ -60,12 +75,13 @@ def singular_values(part: dict[str, Any]) -> go.Figure | None:
     rank = part["rank"]
     places = np.arange(1, len(values) + 1)
     positive = values > values[0] * 1e-12
-    wide = positive.any() and values[0] > 50 * values[positive].min()
+    wide = bool(positive.any() and values[0] > 50 * values[positive].min())
+    zeros = int(np.count_nonzero(~positive)) if wide else 0
     shown = np.where(positive, values, np.nan) if wide else values
     curve = go.Figure()
     for name, kept, colour in (
         ("kept", places <= rank, ACCENT),
-        ("left out", places > rank, GREY),
+        (f"left out, {zeros} of them 0" if zeros else "left out", places > rank, GREY),
     ):
         if kept.any():
             curve.add_scatter(
@@ -75,18 +91,18 @@ def singular_values(part: dict[str, Any]) -> go.Figure | None:
                 name=name,
                 marker={"color": colour, "size": 9 if len(values) < 60 else 5},
                 line={"color": colour, "width": 3},
+                cliponaxis=False,
                 hovertemplate="σ<sub>%{x}</sub> = %{y:.6g}<extra></extra>",
             )
-    curve.add_vline(
-        x=rank + 0.5,
-        line={"color": FLOOR, "dash": "dash", "width": 1.5},
-        annotation={"text": f"rank {rank}", "font": {"color": FLOOR}},
-    )
-    curve.update_xaxes(title="place", rangemode="tozero", dtick=1 if len(values) <= 20 else None)
-    scale: dict[str, Any] = {"rangemode": "tozero"}
+    curve.add_vline(x=rank + 0.5, line={"color": FLOOR, "dash": "dash", "width": 1.5})
+    mark = {"text": f"rank {rank}", "font": {"color": FLOOR}, "showarrow": False}
+    curve.add_annotation(**mark, x=rank + 0.5, y=1, yref="paper", yanchor="bottom")
+    spare = 0.02 * (len(values) - 1) + 0.5
+    curve.update_xaxes(title="place of σ in order", range=[1 - spare, len(values) + spare])
+    curve.update_xaxes(dtick=1 if len(values) <= 20 else None)
+    curve.update_yaxes(title="singular value σ", rangemode="tozero")
     if wide:
-        scale = _log_axis(float(values[positive].min()), values[0])
-    curve.update_yaxes(title="singular value", **scale)
+        curve.update_yaxes(**_axis(float(values[positive].min()), float(values[0]), wide=True))
     return _styled(curve, 380)
 
 
@@ -96,28 +112,38 @@ def matrices(part: dict[str, Any], *, photograph: bool) -> go.Figure:
     rows, columns = part["shape"]
     low = min(pictures["W"].min(), pictures["BA"].min())
     high = max(pictures["W"].max(), pictures["BA"].max())
+    low, high = (low, high) if low < high else (low - 1, high + 1)
     most = float(np.abs(pictures["residual"]).max()) or 1.0
-    sheet = make_subplots(1, 3, subplot_titles=("W", "B·A", "W − B·A"), horizontal_spacing=0.06)
-    scale = "gray" if photograph else "Viridis"
+    few = _prints_numbers(pictures["W"])
+    titles = ("W", "B·A", "W − B·A")
+    sheet = make_subplots(1, 3, subplot_titles=titles, horizontal_spacing=0.09)
+    shared: dict[str, Any] = {
+        "colorscale": LIGHT if few else "gray" if photograph else "Viridis",
+        "zmin": low,
+        "zmax": high,
+    }
     looks: tuple[dict[str, Any], ...] = (
-        {"colorscale": scale, "zmin": low, "zmax": high, "showscale": False},
-        {"colorscale": scale, "zmin": low, "zmax": high, "showscale": False},
-        {"colorscale": "RdBu", "zmin": -most, "zmax": most, "colorbar": {"thickness": 12}},
+        {**shared, "showscale": False},
+        {**shared, "colorbar": _bar(0.642)},
+        {**_diverging(few, "RdBu"), "zmin": -most, "zmax": most, "colorbar": _bar(1.005)},
     )
     for place, (picture, look) in enumerate(zip(pictures.values(), looks, strict=True), start=1):
         sheet.add_trace(_heatmap(picture, (rows, columns), **look), 1, place)
-    sheet.update_xaxes(constrain="domain")
-    sheet.update_yaxes(constrain="domain", autorange="reversed")
+    sheet.update_xaxes(constrain="domain", dtick=_whole(columns))
+    sheet.update_yaxes(constrain="domain", autorange="reversed", dtick=_whole(rows))
     for place in (2, 3):  # the zoom of the first is the zoom of all
         sheet.update_xaxes(matches="x", col=place)
-        sheet.update_yaxes(matches="y", col=place)
+        sheet.update_yaxes(matches="y", col=place, showticklabels=False)
+    height = 300.0
     if 0.2 < rows / columns < 5:
-        sheet.update_yaxes(scaleanchor="x", col=1)
-    return _styled(sheet, 390)
+        sheet.update_yaxes(scaleanchor="x", constraintoward="top", col=1)
+        sheet.update_yaxes(constraintoward="top")
+        height = min(max(275 * rows / columns, 130.0), 340.0)
+    return _styled(sheet, height + 110)
 
 
 def factors(part: dict[str, Any]) -> go.Figure:
-    """B and A as pictures, on one scale centred on zero."""
+    """B and A as pictures, each on its own scale centred on zero."""
     B, A = np.asarray(part["pictures"]["B"]), np.asarray(part["pictures"]["A"])
     rows, columns = part["shape"]
     rank = part["rank"]
@@ -130,42 +156,87 @@ def factors(part: dict[str, Any]) -> go.Figure:
     )
     for place, (picture, shape) in enumerate(((B, (rows, rank)), (A, (rank, columns))), start=1):
         most = float(np.abs(picture).max()) or 1.0
-        bar = {"thickness": 12, "x": 0.345 if place == 1 else 1.01}
-        look = {"colorscale": "PuOr", "zmin": -most, "zmax": most, "colorbar": bar}
+        scale = _diverging(_prints_numbers(picture), "PuOr")
+        bar = _bar(0.342 if place == 1 else 1.005)
+        look = {**scale, "zmin": -most, "zmax": most, "colorbar": bar}
         sheet.add_trace(_heatmap(picture, shape, **look), 1, place)
+        sheet.update_yaxes(dtick=_whole(shape[0]), col=place)
+        sheet.update_xaxes(dtick=_whole(shape[1]), col=place)
     sheet.update_yaxes(autorange="reversed")
-    if max(B.shape) <= MOST_NUMBERS:
-        sheet.update_xaxes(dtick=1)
-        sheet.update_yaxes(dtick=1)
-    return _styled(sheet, 360)
+    return _styled(sheet, 370)
 
 
-def _log_axis(low: float, high: float) -> dict[str, Any]:
-    """A logarithmic axis with labels at 1, 2, 5 within few decades, at 1 within many."""
-    decades = np.log10(high / low)
-    return {"type": "log", "dtick": "D2" if decades < 3 else None, "nticks": 8}
+def _axis(low: float, high: float, *, wide: bool) -> dict[str, Any]:
+    """A range with room beneath for a note; where it is wide, logarithmic with whole labels."""
+    if not wide:
+        span = (high - low) or 1.0
+        return {"range": [low - 0.12 * span, high + 0.05 * span]}
+    bottom, top = np.log10(low), np.log10(high)
+    span = top - bottom
+    scale = {"type": "log", "range": [bottom - 0.12 * span, top + 0.05 * span]}
+    if span < 2.5 and low > 1e-4 and high < 1e6:
+        return {**scale, "dtick": "D2", "tickformat": "~g"}
+    return {**scale, "dtick": max(1, round(span / 6)), "exponentformat": "power"}
+
+
+def _bar(x: float) -> dict[str, Any]:
+    place = {"x": x, "y": 1, "yanchor": "top", "len": 1}
+    return {"thickness": 10, "outlinewidth": 0, "exponentformat": "e", **place}
+
+
+def _diverging(few: bool, scale: str) -> dict[str, Any]:
+    return {"colorscale": LIGHT_DIVERGING if few else scale}
+
+
+def _whole(entries: int) -> int | None:
+    """Ticks at every row or column where they are few; never between two."""
+    return 1 if entries <= MOST_NUMBERS else None
+
+
+def _prints_numbers(picture: Any) -> bool:
+    return max(picture.shape) <= MOST_NUMBERS
 
 
 def _heatmap(picture: Any, shape: tuple[int, int], **look: Any) -> go.Heatmap:
     """Cells at the rows and columns they cover, counted from 0; small ones show their numbers."""
     height, width = picture.shape
-    few = max(height, width) <= MOST_NUMBERS
+    numbers = _prints_numbers(picture)
+    row, column = (
+        f"{name} %{{{axis}:.0f}}" + (f" ± {np.ceil(entries / cells / 2):.0f}" * (entries > cells))
+        for name, axis, entries, cells in (
+            ("row", "y", shape[0], height),
+            ("column", "x", shape[1], width),
+        )
+    )
     return go.Heatmap(
         z=picture.astype(np.float32),
         y=(np.arange(height) + 0.5) * shape[0] / height - 0.5,
         x=(np.arange(width) + 0.5) * shape[1] / width - 0.5,
-        texttemplate="%{z:.3g}" if few else None,
-        hovertemplate="row %{y:.0f}, column %{x:.0f}<br>%{z:.6g}<extra></extra>",
+        texttemplate="%{z:.3g}" if numbers else None,
+        textfont={"color": "#000"} if numbers else None,
+        hovertemplate=f"{row}, {column}<br>%{{z:.6g}}<extra></extra>",
         **look,
     )
 
 
-def _styled(sheet: go.Figure, height: int) -> go.Figure:
+def _styled(sheet: go.Figure, height: float) -> go.Figure:
+    """One look for every figure; transparent, so that the page decides what is behind."""
+    ticks: dict[str, Any] = {
+        "ticks": "outside",
+        "ticklen": 5,
+        "tickcolor": LINES,
+        "linecolor": LINES,
+    }
+    sheet.update_xaxes(gridcolor=LINES, zeroline=False, **ticks)
+    sheet.update_yaxes(gridcolor=LINES, zeroline=False, automargin=True, **ticks)
     return sheet.update_layout(
         template="plotly_white",
         height=height,
-        margin={"l": 60, "r": 20, "t": 64, "b": 50},
+        paper_bgcolor="rgba(0, 0, 0, 0)",
+        plot_bgcolor="rgba(0, 0, 0, 0)",
+        margin={"l": 60, "r": 20, "t": 72, "b": 50},
         font=FONT,
         hoverlabel={"font": {"family": "ui-monospace, monospace"}},
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        modebar={"bgcolor": "rgba(0, 0, 0, 0)", "color": LINES, "activecolor": GREY},
+        legend={"orientation": "h", "y": 1.09, "yanchor": "bottom", "x": 0},
     )

@@ -11,8 +11,16 @@ from eckart.reports.table import factor_table
 
 POLICY: Final = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
-    "img-src data: blob:; font-src data:"
+    "img-src data: blob:; base-uri 'none'; form-action 'none'"
 )
+CONFIG: Final = {
+    "displaylogo": False,
+    "responsive": True,
+    "displayModeBar": "hover",
+    "modeBarButtonsToRemove": ["select2d", "lasso2d"],
+    # plotly.js 4 offers to upload a figure to its makers, which no policy of a page can forbid.
+    "showSendToCloud": False,
+}
 FIT: Final = """
 // A figure is drawn before its neighbours are there; it finds its place when all of them are.
 const fit = () => window.dispatchEvent(new Event("resize"));
@@ -20,35 +28,49 @@ window.addEventListener("load", fit);
 document.querySelectorAll("details").forEach((part) => part.addEventListener("toggle", fit));
 """
 STYLE: Final = """
-:root { color-scheme: light; }
+:root { color-scheme: light dark; --ink: #1c2330; --quiet: #5b6577; --page: #f4f6fa;
+        --card: #fff; --line: #e1e6ef; }
 * { box-sizing: border-box; }
-body { margin: 0; background: #f4f6fa; color: #1c2330;
+body { margin: 0; background: var(--page); color: var(--ink);
        font: 16px/1.5 system-ui, -apple-system, "Segoe UI", sans-serif; }
 main { max-width: 72rem; margin: 0 auto; padding: 2.5rem 1.25rem 4rem; }
 h1 { font-size: 1.7rem; margin: 0 0 .25rem; overflow-wrap: anywhere; }
 h2 { font-size: 1.15rem; margin: 2.5rem 0 .75rem; }
 h3 { font-size: 1rem; margin: 1.5rem 0 .5rem; }
-.equation { color: #5b6577; margin: 0 0 1.5rem; }
+.equation { color: var(--quiet); margin: 0 0 1.5rem; }
 .message { font-size: 1.05rem; margin: .5rem 0; }
-.card { background: #fff; border: 1px solid #e1e6ef; border-radius: 10px; padding: 1rem;
+.card { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 1rem;
         margin: 0 0 1rem; }
 .pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(24rem, 100%), 1fr));
         gap: 1rem; }
 .pair .card { margin: 0; min-width: 0; }
+.modebar-btn path { fill: var(--quiet) !important; }
+.wide { overflow-x: auto; } .wide > div { min-width: 42rem; }
 table { border-collapse: collapse; }
 th, td { text-align: left; padding: .3rem 1.5rem .3rem 0; vertical-align: top;
-         border-bottom: 1px solid #eef1f6; }
+         border-bottom: 1px solid var(--line); }
 tr:last-child > * { border-bottom: 0; }
-th { font-weight: 400; color: #5b6577; white-space: nowrap; }
+th { font-weight: 400; color: var(--quiet); white-space: nowrap; }
 td { font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
 pre { background: #1c2330; color: #f4f6fa; border-radius: 8px; padding: 1rem; white-space: pre-wrap;
-      overflow-wrap: anywhere; margin: 0 0 1rem; }
-figure { margin: 0; } figcaption { color: #5b6577; margin-top: .5rem; }
+      overflow-wrap: anywhere; margin: 0 0 1rem; user-select: all; }
+figure { margin: 0; } figcaption { color: var(--quiet); margin-top: .5rem; }
 img { width: 100%; border-radius: 6px; display: block; }
 details { margin-top: 1.5rem; }
 summary { cursor: pointer; font-weight: 600; padding: .25rem 0 .75rem; }
-footer { color: #5b6577; margin-top: 3rem; font-size: .9rem; }
+footer { color: var(--quiet); margin-top: 3rem; font-size: .9rem; }
 """
+DARK: Final = f"""
+@media (prefers-color-scheme: dark) {{
+  :root {{ --ink: #e6eaf2; --quiet: #9aa5b8; --page: #12161e; --card: #1b212c; --line: #2c3442; }}
+  .main-svg text[style*="{figures.INK}"] {{ fill: var(--ink) !important; }}
+  .main-svg text[style*="{figures.FLOOR}"] {{ fill: #ff9f70 !important; }}
+  .main-svg path[style*="stroke: {figures.FLOOR}"] {{ stroke: #ff9f70 !important; }}
+  .main-svg path[style*="stroke: {figures.ACCENT}"] {{ stroke: #7ba4ff !important; }}
+  .main-svg path[style*="fill: {figures.ACCENT}"] {{ fill: #7ba4ff !important; }}
+}}
+"""
+"""Figures are drawn once, for the light; in the dark their colours are found by value."""
 
 
 def factor_page(document: dict[str, Any]) -> str:
@@ -80,7 +102,7 @@ def factor_page(document: dict[str, Any]) -> str:
 {sections}
 <h2>Run it again</h2>
 <pre>{escape(document["command"] or "eckart.factorize(W, …)")}</pre>
-<div class="card">{_table(_recipe(parts[0]["recipe"]))}</div>
+<div class="card">{_table(_recipes(parts))}</div>
 <h2>How the figures were obtained</h2>
 <div class="card">{_table(_methods(parts))}</div>
 <footer>eckart {escape(parts[0]["recipe"]["versions"]["eckart"])}</footer>
@@ -97,7 +119,7 @@ def _frame(title: str, body: str) -> str:
 <meta http-equiv="Content-Security-Policy" content="{escape(POLICY)}">
 <link rel="icon" href="data:,">
 <title>{escape(title)} · eckart</title>
-<style>{STYLE}</style>
+<style>{STYLE}{DARK}</style>
 <script>{get_plotlyjs()}</script>
 </head>
 <body><main>{body}</main><script>{FIT}</script></body>
@@ -112,13 +134,15 @@ def _section(part: dict[str, Any], *, photograph: bool, alone: bool, first: bool
     if "pictures" in part:
         content += f"""
 <h3>The matrix, its approximation and what is left</h3>
-<div class="card">{_draw(figures.matrices(part, photograph=photograph))}</div>
+<div class="card wide">{_draw(figures.matrices(part, photograph=photograph))}</div>
 <h3>The two factors</h3>
-<div class="card">{_draw(figures.factors(part))}</div>"""
+<div class="card wide">{_draw(figures.factors(part))}</div>"""
     if alone:
         return f"<h2>The run</h2>{content}"
     title = f"Part {escape(part['name'])}, rank {part['rank']}"
-    return f"<details{' open' if first else ''}><summary>{title}</summary>{content}</details>"
+    if first:
+        return f"<h2>{title}</h2>{content}"
+    return f"<details><summary>{title}</summary>{content}</details>"
 
 
 def _draw(figure: Any) -> str:
@@ -126,7 +150,7 @@ def _draw(figure: Any) -> str:
         figure,
         full_html=False,
         include_plotlyjs=False,
-        config={"displaylogo": False, "responsive": True, "displayModeBar": "hover"},
+        config=CONFIG,
     )
 
 
@@ -137,7 +161,10 @@ def _images(document: dict[str, Any]) -> str:
     shown = "".join(
         f'<figure class="card"><img src="{escape(images[key])}" alt="{caption}">'
         f"<figcaption>{caption}</figcaption></figure>"
-        for key, caption in (("original", "W"), ("approximation", "B·A"))
+        for key, caption in (
+            ("original", "W, the original"),
+            ("approximation", "B·A, the approximation"),
+        )
     )
     return f'<h2>The picture</h2><div class="pair">{shown}</div>'
 
@@ -149,16 +176,30 @@ def _table(rows: list[tuple[str, str]]) -> str:
     return f"<table>{lines}</table>"
 
 
-def _recipe(recipe: dict[str, Any]) -> list[tuple[str, str]]:
-    return [
-        ("solver", _settings(recipe["solver"])),
-        ("rank", recipe["rank_rule"]),
-        ("start", _settings(recipe["start"]) if recipe["start"] else "none needed"),
-        ("seed", str(recipe["seed"])),
-        ("computed in", recipe["dtype"]),
-        ("versions", _settings(recipe["versions"])),
-        ("linear algebra", f"{recipe['blas']}, {recipe['threads']} threads"),
-    ]
+def _recipes(parts: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """The recipe of all parts in a table; where they differ, each with its part's name."""
+    recipes = [_recipe(part["recipe"]) for part in parts]
+    rows: list[tuple[str, str]] = []
+    for label, text in recipes[0].items():
+        if all(recipe[label] == text for recipe in recipes):
+            rows.append((label, text))
+            continue
+        named = zip(parts, recipes, strict=True)
+        rows += [(f"{label}, {part['name']}", recipe[label]) for part, recipe in named]
+    return rows
+
+
+def _recipe(recipe: dict[str, Any]) -> dict[str, str]:
+    threads = recipe["threads"]
+    return {
+        "solver": _settings(recipe["solver"]),
+        "rank": recipe["rank_rule"],
+        "start": _settings(recipe["start"]) if recipe["start"] else "none needed",
+        "seed": str(recipe["seed"]),
+        "computed in": recipe["dtype"],
+        "versions": _settings(recipe["versions"]),
+        "linear algebra": f"{recipe['blas']}, {threads} thread{'s' * (threads != 1)}",
+    }
 
 
 def _settings(settings: dict[str, Any]) -> str:
@@ -183,7 +224,9 @@ def _methods(parts: list[dict[str, Any]]) -> list[tuple[str, str]]:
     for part in parts:
         certificate = part["certificate"]
         chance = certificate["failure_probability"]
-        doubt = "nothing is random" if chance == 0 else f"wrong with probability {chance:.1e}"
+        doubt = (
+            "nothing is random" if chance == 0 else f"wrong with probability at most {chance:.1e}"
+        )
         rows.append((part["name"] or "certificate", f"{certificate['method']}; {doubt}"))
     return rows
 

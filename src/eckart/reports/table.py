@@ -1,6 +1,9 @@
 """The figures of a run as labels and values, the same in the terminal and on the page."""
 
-from typing import Any
+import math
+from typing import Any, Final
+
+MOST_NAMES: Final = 4
 
 
 def factor_table(document: dict[str, Any]) -> list[tuple[str, str]]:
@@ -14,7 +17,7 @@ def factor_table(document: dict[str, Any]) -> list[tuple[str, str]]:
     rows = [
         ("shape", _shape(parts)),
         ("rank", ", ".join(_distinct(str(part["rank"]) for part in parts))),
-        ("solver", _solver(parts[0]["recipe"])),
+        ("solver", _solvers(parts)),
         ("relative error", _error(document)),
         ("best possible", _best(document)),
         ("share of the optimum", share(document["share_of_optimum"])),
@@ -28,6 +31,25 @@ def factor_table(document: dict[str, Any]) -> list[tuple[str, str]]:
     return rows
 
 
+def certificate_table(document: dict[str, Any]) -> list[tuple[str, str]]:
+    """Labels and values of a proof for a person.
+
+    Args:
+        document: `Proof.to_dict()`.
+    """
+    gap = document["gap"]
+    chance = max(part["failure_probability"] for part in document["parts"])
+    return [
+        ("relative error", figure(document["relative_error"])),
+        ("best possible", figure(_relative_best(document))),
+        ("largest possible gap", "not bounded" if gap is None else f"{gap:.3%}"),
+        ("share of the optimum", share(None if gap is None else 1 / (1 + gap))),
+        ("obtained by", "; ".join(_distinct(part["method"] for part in document["parts"]))),
+        ("wrong with probability", f"at most {chance:.1g}" if chance else "0, nothing is random"),
+        ("time", seconds(document["seconds"])),
+    ]
+
+
 def figure(number: float | None) -> str:
     """Four digits, or that it is not known.
 
@@ -39,7 +61,7 @@ def figure(number: float | None) -> str:
 
 
 def share(number: float | None) -> str:
-    """A share in percent, never rounded up to 100.
+    """A share in percent, rounded down; 100 only within the 0.005 % where the optimum is reached.
 
     Example:
         >>> share(1.0), share(0.99999), share(0.98765), share(None)
@@ -47,7 +69,7 @@ def share(number: float | None) -> str:
     """
     if number is None:
         return "not known"
-    return "100.00 %" if number > 0.99995 else f"{int(number * 1e4) / 100:.2f} %"
+    return "100.00 %" if number > 0.99995 else f"{math.floor(number * 1e4 + 1e-9) / 100:.2f} %"
 
 
 def byte_size(count: float) -> str:
@@ -81,13 +103,28 @@ def seconds(count: float) -> str:
 def _shape(parts: list[dict[str, Any]]) -> str:
     shapes = _distinct(f"{part['shape'][0]} × {part['shape'][1]}" for part in parts)
     named = [part["name"] for part in parts if part["name"]]
-    return ", ".join(shapes) + (f" in {len(named)} parts ({', '.join(named)})" if named[1:] else "")
+    if not named[1:]:
+        return ", ".join(shapes)
+    names = ", ".join(named[:MOST_NAMES]) + (", …" if named[MOST_NAMES:] else "")
+    return f"{', '.join(shapes)} in {len(named)} parts ({names})"
 
 
 def _error(document: dict[str, Any]) -> str:
-    exact = all(part["certificate"]["gap"] == 0 for part in document["parts"])
-    shown = figure(document["relative_error"])
-    return "0, to rounding" if exact and document["relative_error"] < 1e-6 else shown
+    return "0, to rounding" if _exact(document) else figure(document["relative_error"])
+
+
+def _exact(document: dict[str, Any]) -> bool:
+    every = all(part["certificate"]["gap"] == 0 for part in document["parts"])
+    return every and document["relative_error"] < 1e-6
+
+
+def _solvers(parts: list[dict[str, Any]]) -> str:
+    """The solver, with its figures where all parts have the same."""
+    lines = _distinct(_solver(part["recipe"]) for part in parts)
+    if len(lines) == 1:
+        return lines[0]
+    names = _distinct(part["recipe"]["solver"]["name"] for part in parts)
+    return f"{', '.join(names)}, with settings for each part"
 
 
 def _solver(recipe: dict[str, Any]) -> str:
@@ -111,7 +148,14 @@ def _best(document: dict[str, Any]) -> str:
         return "not known"
     if not error:
         return "0"
-    return figure(document["relative_error"] * best / error)
+    return "0, to rounding" if _exact(document) else figure(_relative_best(document))
+
+
+def _relative_best(document: dict[str, Any]) -> float | None:
+    best, error = document["best_possible_error"], document["error"]
+    if best is None:
+        return None
+    return document["relative_error"] * best / error if error else 0.0
 
 
 def _distinct(texts: Any) -> list[str]:

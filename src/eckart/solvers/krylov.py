@@ -12,7 +12,7 @@ from eckart.errors import ArgumentError
 from eckart.factors import Factors
 from eckart.matrices import Matrix
 from eckart.solvers.protocol import Problem, Step
-from eckart.subspaces import KrylovSpace
+from eckart.subspaces import Evidence, KrylovSpace
 
 MOST_WIDTH: Final = 6
 """The space is restarted above this many times rank + oversampling columns."""
@@ -100,13 +100,15 @@ def _step(number: int, W: Matrix, space: KrylovSpace, rank: int) -> Step:
     values, G = space.ritz()
     values, G = values[:rank], G[:, :rank]
     sharp = values > SHARP * float(np.finfo(W.dtype).eps) * values[0]
-    squares = np.einsum("ij,ij->j", G, space.residual_gram() @ G)
+    residual = space.residual_gram()
+    squares = np.einsum("ij,ij->j", G, residual @ G)
     gain = float((squares[sharp] / values[sharp]).sum())
     correction = np.where(sharp, (space.tail @ G) / np.where(sharp, values, 1.0), 0.0)
     return Step(
         number=number,
         loss=max(0.0, W.squared_norm() - float(values.sum()) - gain),
         gain=gain,
+        evidence=partial(Evidence, V=space.V, H=space.H, residual=residual),
         factors=partial(_factors, space.V, space.Y, space.rest, G, correction, rank),
     )
 

@@ -9,6 +9,7 @@ import numpy as np
 from eckart.arrays import Array, Randomness
 from eckart.factors import Factors
 from eckart.matrices import Matrix
+from eckart.subspaces import Evidence
 
 
 @final
@@ -33,6 +34,7 @@ class Step:
         factors: Forms the factors; costs nothing until it is called.
         singular_values: All singular values of W, where the solver has them.
         gain: By how much the last pass over W lowered the loss, where the solver knows.
+        evidence: Forms what the solver knows of W for the certificate, where it knows more.
     """
 
     number: int
@@ -40,6 +42,7 @@ class Step:
     factors: Callable[[], Factors]
     singular_values: Array | None = None
     gain: float | None = None
+    evidence: Callable[[], Evidence] | None = None
 
 
 class Solver(Protocol):

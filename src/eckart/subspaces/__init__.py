@@ -1,6 +1,13 @@
 """Subspaces that hold most of W, and what they tell about its singular values."""
 
+from eckart.subspaces.bounds import Evidence, leading_squares_bound, outside_bound
 from eckart.subspaces.krylov import KrylovSpace
 from eckart.subspaces.norms import largest_singular_value
 
-__all__ = ["KrylovSpace", "largest_singular_value"]
+__all__ = [
+    "Evidence",
+    "KrylovSpace",
+    "largest_singular_value",
+    "leading_squares_bound",
+    "outside_bound",
+]

@@ -1,0 +1,53 @@
+"""The one loop over the steps of a solver."""
+
+from collections.abc import Callable
+from typing import final
+
+import numpy as np
+
+from eckart.factorization.outcome import Outcome
+from eckart.factorization.stopping import Ending, Watch
+from eckart.solvers import Problem, Solver, Step
+
+
+@final
+class Loop:
+    """Takes the steps of one solver on one problem, and can take more where a proof wants them."""
+
+    def __init__(
+        self,
+        solver: Solver,
+        problem: Problem,
+        time_limit: float | None,
+        on_step: Callable[[Step], None] | None,
+    ) -> None:
+        self._watch = Watch(solver, problem, time_limit)
+        self._steps = solver.steps(problem)
+        self._on_step = on_step
+
+    def run(self) -> Ending:
+        """Take steps until the solver ends, its rule or a limit says stop, or the loss diverges."""
+        try:
+            while True:
+                outcome = self._step()
+                if outcome is not None:
+                    return self._watch.ending(outcome)
+        except KeyboardInterrupt:
+            return self._watch.ending(Outcome.INTERRUPTED)
+
+    def further(self) -> Ending | None:
+        """The ending after one step more; None where the solver has none, or a limit is reached."""
+        outcome = self._step()
+        if outcome not in (Outcome.SETTLED, Outcome.WHOLE, None):
+            return None
+        return self._watch.ending(outcome or Outcome.SETTLED)
+
+    def _step(self) -> Outcome | None:
+        with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+            step = next(self._steps, None)
+        if step is None:
+            return self._watch.finished()
+        outcome = self._watch.judge(step)
+        if self._on_step is not None and outcome is not Outcome.DIVERGED:
+            self._on_step(step)
+        return outcome

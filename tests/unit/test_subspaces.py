@@ -1,0 +1,200 @@
+"""Orthonormal columns, Krylov spaces, and the bounds that follow from them."""
+
+import numpy as np
+import pytest
+import scipy.linalg
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import market
+from eckart.matrices import Dense
+from eckart.subspaces import Evidence, KrylovSpace, leading_squares_bound, outside_bound
+from eckart.subspaces.orthonormal import orthonormal
+from tolerances import close, rounding
+
+named = pytest.mark.parametrize("name", market.SPECTRA)
+
+
+def random(rows: int, columns: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((rows, columns))
+
+
+def evidence_of(W: np.ndarray, V: np.ndarray) -> tuple[Evidence, float]:
+    """What is true of an orthonormal V, computed in full; and ‖W(I − VVᵀ)‖²."""
+    Y = W @ V
+    H = Y.T @ Y
+    S = W.T @ Y - V @ H
+    outside = float(np.linalg.norm(W - Y @ V.T, 2)) ** 2
+    return Evidence(V=V, H=H, residual=S.T @ S), outside
+
+
+class TestOrthonormal:
+    @settings(max_examples=80)
+    @given(length=st.integers(1, 40), width=st.integers(0, 20), count=st.integers(1, 20),
+           seed=st.integers(0, 10**6), decay=st.sampled_from([0.0, 0.3, 1.0]),
+           dtype=st.sampled_from([np.float32, np.float64]))  # fmt: skip
+    def test_columns_are_orthonormal_to_one_another_and_to_those_before(
+        self, length, width, count, seed, decay, dtype
+    ):
+        V = np.linalg.qr(random(length, min(width, length), seed))[0].astype(dtype)
+        X = (random(length, count, seed + 1) * np.exp(-decay * np.arange(count))).astype(dtype)
+        Q = orthonormal(X, V, noise=rounding(X))
+        whole = np.hstack([V, Q])
+        size = whole.shape[1]
+        assert size <= length
+        identity = np.eye(size, dtype=dtype)
+        assert close(whole.T @ whole, identity, rounding(np.eye(length, dtype=dtype), 4))
+
+    @pytest.mark.parametrize("kept", [1, 3, 6])
+    def test_directions_that_are_only_noise_are_dropped(self, kept):
+        X = random(30, kept) @ random(kept, 8, seed=1)
+        Q = orthonormal(X, np.zeros((30, 0)), noise=rounding(X))
+        assert Q.shape == (30, kept)
+        assert close(Q @ (Q.T @ X), X, rounding(X, 4))
+
+    def test_nothing_is_left_of_columns_that_are_already_there(self):
+        V = np.linalg.qr(random(20, 6))[0]
+        X = V @ random(6, 4)
+        assert orthonormal(X, V, noise=rounding(X)).shape == (20, 0)
+
+
+class TestKrylovSpace:
+    @pytest.mark.parametrize("restarted", [False, True])
+    @pytest.mark.parametrize(
+        "name", ["power law", "flat", "clustered", "exact rank 5", "wide", "float32", "one row",
+                 "one column", "huge entries", "tiny float32", "repeated columns", "Hilbert"],
+    )  # fmt: skip
+    def test_it_is_what_it_says_after_every_block(self, name, restarted):
+        W = market.MATRICES[name]()
+        space = KrylovSpace(Dense(W), 4, np.random.default_rng(0))
+        exact = W.astype(np.float64)
+        squared = rounding(W, 8) * float(np.linalg.norm(exact))
+        for block in range(6):
+            if space.is_whole:
+                break
+            space.grow()
+            if restarted and block == 2 and space.width > 6:
+                space.restart(6)
+            V, Y = space.V.astype(np.float64), space.Y.astype(np.float64)
+            identity = np.eye(space.width)
+            assert close(V.T @ V, identity, rounding(np.eye(max(W.shape), dtype=W.dtype), 4))
+            assert close(Y, exact @ V, rounding(W, 4))
+            assert close(space.H, Y.T @ Y, squared)
+            S = exact.T @ Y - V @ space.H
+            assert close(space.rest @ space.tail, S, squared)
+            assert close(space.residual_gram(), S.T @ S, squared * np.linalg.norm(exact) ** 2)
+
+    @named
+    def test_ritz_values_rise_to_the_squared_singular_values_and_never_above(self, name):
+        W = market.spectral(name)
+        truth = scipy.linalg.svdvals(W) ** 2
+        space = KrylovSpace(Dense(W), 5, np.random.default_rng(0))
+        last = np.zeros(0)
+        while not space.is_whole:
+            space.grow()
+            values = space.ritz()[0]
+            slack = rounding(W, 2) * float(np.linalg.norm(W))
+            assert (values <= truth[: len(values)] + slack).all()
+            assert (values[: len(last)] >= last - slack).all()
+            last = values
+        assert close(np.pad(last, (0, 30 - len(last))), truth, slack)
+
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    def test_an_exact_rank_is_explored_to_its_end(self, dtype):
+        W = market.spectral("exact rank 5").astype(dtype)
+        space = KrylovSpace(Dense(W), 3, np.random.default_rng(0))
+        space.grow()
+        space.grow()
+        assert close(space.Y @ space.V.T, W, rounding(W, 4))
+
+    def test_a_matrix_of_zeros_is_whole_at_once(self):
+        space = KrylovSpace(Dense(np.zeros((6, 4))), 2, np.random.default_rng(0))
+        space.grow()
+        assert space.is_whole
+
+    def test_a_block_costs_two_products(self):
+        W = Dense(market.spectral("power law"))
+        W.squared_norm()
+        before = W.passes
+        space = KrylovSpace(W, 4, np.random.default_rng(0))
+        assert W.passes == before + 1
+        for block in range(3):
+            space.grow()
+            assert W.passes == before + 1 + 2 * (block + 1)
+
+
+class TestBounds:
+    """No subspace, however bad, may make the bound too small."""
+
+    @settings(max_examples=200)
+    @given(
+        name=st.sampled_from(sorted(market.SPECTRA)),
+        shape=st.sampled_from(sorted(market.SHAPES)),
+        seed=st.integers(0, 10**6),
+        rank=st.integers(1, 10),
+        extra=st.integers(0, 15),
+        kind=st.sampled_from(["random", "leading", "trailing", "second best", "tilted", "krylov"]),
+    )
+    def test_the_leading_squares_are_never_above_their_bound(
+        self, name, shape, seed, rank, extra, kind
+    ):
+        W = market.with_spectrum(market.SPECTRA[name], *market.SHAPES[shape], seed)
+        Vt = scipy.linalg.svd(W, full_matrices=False)[2]
+        width = rank + extra
+        chosen = {
+            "random": random(W.shape[1], width, seed),
+            "leading": Vt[:width].T,
+            "trailing": Vt[-width:].T,
+            "second best": Vt[1 : width + 1].T,
+            "tilted": Vt[:width].T + 0.1 * random(W.shape[1], width, seed) / W.shape[1] ** 0.5,
+            "krylov": W.T @ (W @ (W.T @ random(W.shape[0], width, seed))),
+        }[kind]
+        V = np.linalg.qr(chosen)[0]
+        evidence, outside = evidence_of(W, V)
+        total = float(np.linalg.norm(W)) ** 2
+        truth = float(np.sum(scipy.linalg.svdvals(W)[:rank] ** 2))
+        slack = rounding(W, 4) * float(np.linalg.norm(W))
+        bound = leading_squares_bound(evidence, rank, outside, total)
+        assert truth - slack <= bound <= total
+        # a larger ν is a weaker claim, and must not bring the bound below the truth either
+        assert leading_squares_bound(evidence, rank, 3 * outside, total) >= truth - slack
+
+    @named
+    def test_a_space_that_holds_the_leading_directions_has_a_tight_bound(self, name):
+        W = market.spectral(name)
+        Vt = scipy.linalg.svd(W, full_matrices=False)[2]
+        evidence, outside = evidence_of(W, Vt[:10].T)
+        truth = float(np.sum(scipy.linalg.svdvals(W)[:10] ** 2))
+        bound = leading_squares_bound(evidence, 10, outside, float(np.linalg.norm(W)) ** 2)
+        if name in ("flat",):
+            assert bound >= truth
+        else:
+            assert abs(bound - truth) <= rounding(W, 8) * float(np.linalg.norm(W))
+
+    @settings(max_examples=150)
+    @given(
+        name=st.sampled_from(sorted(market.SPECTRA)),
+        shape=st.sampled_from(sorted(market.SHAPES)),
+        seed=st.integers(0, 10**6),
+        width=st.integers(0, 20),
+        dtype=st.sampled_from([np.float32, np.float64]),
+    )
+    def test_what_lies_outside_is_never_above_its_bound(self, name, shape, seed, width, dtype):
+        W = market.with_spectrum(market.SPECTRA[name], *market.SHAPES[shape], seed).astype(dtype)
+        V = np.linalg.qr(random(W.shape[1], width, seed))[0].astype(dtype)
+        probes = np.random.Generator(np.random.Philox(seed))  # never those that made V
+        outside = np.linalg.norm(W.astype(np.float64) @ (np.eye(W.shape[1]) - V @ V.T), 2)
+        bound = np.sqrt(outside_bound(Dense(W), V, 1e-6, probes))
+        assert bound >= outside - rounding(W)
+        # ‖Mω‖ is at most (√rank(M) + 5)·‖M‖, but with probability e^(−12.5)
+        most = (1e6 ** (1 / 6) * np.sqrt(2 / np.pi) * (np.sqrt(min(W.shape)) + 5)) ** (1 / 11)
+        assert bound <= most * outside + rounding(W)
+
+    @pytest.mark.parametrize("scale", [1e-30, 1e30])
+    def test_the_bound_of_what_lies_outside_scales_with_the_matrix(self, scale):
+        W, V = market.spectral("power law"), np.eye(30, 4)
+        plain, large = (
+            outside_bound(Dense(size * W), V, 1e-6, np.random.default_rng(0))
+            for size in (1.0, scale)
+        )
+        assert abs(large / scale**2 - plain) <= rounding(np.array([[plain]]), 64)
