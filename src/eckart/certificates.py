@@ -1,6 +1,7 @@
 """How good: the error of W − B·A beside a bound on the best error that is possible."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final, final
 
@@ -128,6 +129,34 @@ def certify(
         gap=gap,
         failure_probability=failure,
         method="exact to rounding" if exact else f"error by direct products; {how}",
+    )
+
+
+def together(certificates: Sequence[Certificate], norms: Sequence[float]) -> Certificate:
+    """One certificate for several matrices with their own factors, as if they were one matrix.
+
+    Squared errors add up, and so do the bounds and the failure probabilities.
+
+    Args:
+        certificates: One for each matrix.
+        norms: ‖W‖_F of each.
+
+    Example:
+        >>> parts = [certify(np.diag([3.0, 1.0]), Factors([[3.0], [0.0]], [[1.0, 0.0]]))] * 4
+        >>> together(parts, [10**0.5] * 4).error
+        2.0
+    """
+    error, norm = math.hypot(*(one.error for one in certificates)), math.hypot(*norms)
+    bounds = [one.best_possible_error for one in certificates]
+    best = None if None in bounds else math.hypot(*(bound or 0.0 for bound in bounds))
+    exact = all(one.gap == 0 for one in certificates)
+    return Certificate(
+        error=error,
+        relative_error=error / norm if norm > 0 else 0.0,
+        best_possible_error=best,
+        gap=0.0 if exact else (error / best - 1 if best else None),
+        failure_probability=sum(one.failure_probability for one in certificates),
+        method="; ".join(dict.fromkeys(one.method for one in certificates)),
     )
 
 

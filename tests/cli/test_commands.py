@@ -1,10 +1,7 @@
 """Every command: help, the happy path, bad arguments, JSON."""
 
-import json
-import shlex
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,45 +9,8 @@ import pytest
 from PIL import Image
 
 import eckart
-from eckart.cli import main
+from commandline import ARTICLE, ROOT, error, result
 from eckart.cli.main import COMMANDS
-
-ROOT = Path(__file__).parents[2]
-ARTICLE = np.array([[4, 3, 2, 1], [2, 2, 2, 2], [1, 3, 4, 2], [0, 1, 2, 3]])
-Run = Callable[[str], tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(tmp_path, monkeypatch, capsys) -> Run:
-    """Run a command line in an empty folder that holds the examples: status, stdout, stderr."""
-    for name in ("article.csv", "article_start.npz"):
-        (tmp_path / name).write_bytes((ROOT / "examples" / name).read_bytes())
-    monkeypatch.chdir(tmp_path)
-
-    def go(line: str) -> tuple[int, str, str]:
-        status = main(shlex.split(line))
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return go
-
-
-def result(run: Run, line: str, status: int = 0) -> dict:
-    got, out, _ = run(line)
-    assert got == status
-    document = json.loads(out, parse_constant=lambda name: pytest.fail(f"{name} in JSON"))
-    assert document["schema"] == 1
-    return document["result"]
-
-
-def error(run: Run, line: str, status: int) -> dict:
-    got, out, err = run(line + " --json")
-    assert got == status
-    assert "Traceback" not in out + err
-    fields = json.loads(out)["error"]
-    assert set(fields) == {"code", "message", "hint"}
-    assert fields["message"].endswith(".")
-    return fields
 
 
 class TestTheWorkedExample:
@@ -308,63 +268,6 @@ def test_without_json_an_error_is_a_sentence_and_a_hint_on_stderr(run):
     assert err == "error: There is no file artcle.csv.\nhint: Did you mean article.csv?\n"
 
 
-class TestFilesOfFactors:
-    def test_show_describes_them(self, run):
-        result(run, "factor article.csv --rank 2 --json")
-        document = result(run, "show article.factors.npz --json")
-        part = document["parts"][0]
-        assert (part["shape"], part["rank"], part["dtype"], part["bytes"]) == (
-            [4, 4], 2, "float64", 128)  # fmt: skip
-        np.testing.assert_allclose(
-            part["singular_values"], np.linalg.svd(ARTICLE, compute_uv=False)[:2]
-        )
-        assert "eckart factor article.csv --rank 2" in document["made_by"]["command"]
-        status, out, _ = run("show article.factors.npz")
-        assert status == 0
-        assert "4 × 4" in out
-
-    def test_show_describes_factors_of_another_program(self, run):
-        status, out, _ = run("show article_start.npz")
-        assert status == 0
-        assert "4 × 4" in out
-
-    @pytest.mark.parametrize("suffix", [".csv", ".npy", ".npz", ".parquet", ".mtx", ".safetensors"])
-    def test_expand_writes_the_product(self, run, suffix):
-        result(run, "factor article.csv --rank 2 --json")
-        run(f"expand article.factors.npz -o W2{suffix}")
-        U, S, Vt = np.linalg.svd(ARTICLE)
-        np.testing.assert_allclose(
-            np.concatenate(list(eckart.read_matrix(f"W2{suffix}").row_blocks())),
-            (U[:, :2] * S[:2]) @ Vt[:2],
-            atol=1e-13,
-        )
-
-    def test_truncate_keeps_the_best(self, run):
-        result(run, "factor article.csv --rank 3 --json")
-        document = result(run, "truncate article.factors.npz --rank 1 --json")
-        S = np.linalg.svd(ARTICLE, compute_uv=False)
-        assert document["relative_change"] == pytest.approx(
-            np.linalg.norm(S[1:]) / np.linalg.norm(S)
-        )
-        U, S, Vt = np.linalg.svd(ARTICLE)
-        np.testing.assert_allclose(
-            eckart.read_factors("article.factors.rank1.npz").dense(),
-            S[0] * np.outer(U[:, 0], Vt[0]),
-            atol=1e-13,
-        )
-
-    def test_apply_multiplies_without_forming_the_product(self, run):
-        result(run, "factor article.csv --rank 4 --json")
-        np.save("X.npy", np.arange(8.0).reshape(4, 2))
-        document = result(run, "apply article.factors.npz X.npy --json")
-        assert document["output"] == "X.applied.npy"
-        expected = ARTICLE @ np.arange(8.0).reshape(4, 2)
-        np.testing.assert_allclose(np.load("X.applied.npy"), expected, atol=1e-12)
-        run("apply article.factors.npz X.npy --transpose -o T.npy")
-        expected = ARTICLE.T @ np.arange(8.0).reshape(4, 2)
-        np.testing.assert_allclose(np.load("T.npy"), expected, atol=1e-12)
-
-
 def test_the_demo_factors_the_example_and_a_photograph(run):
     document = result(run, "demo --json")
     assert document["runs"]["article"]["share_of_optimum"] == pytest.approx(1)
@@ -396,27 +299,3 @@ def test_help_and_the_library_load_nothing_heavy():
             [sys.executable, "-c", script], capture_output=True, check=True, text=True
         )
         assert done.stdout.splitlines()[-1].split() == ["LOADED"], code
-
-
-class TestCertify:
-    def test_the_gap_of_good_and_of_bad_factors(self, run):
-        result(run, "factor article.csv --rank 2 --json")
-        good = result(run, "certify article.csv article.factors.npz --accuracy 1e-9 --json")
-        assert good["gap"] == pytest.approx(0, abs=1e-12)
-        bad = result(run, "certify article.csv article_start.npz --accuracy 0.1 --json", 3)
-        S = np.linalg.svd(ARTICLE, compute_uv=False)
-        assert bad["gap"] == pytest.approx(np.linalg.norm(S) / np.linalg.norm(S[2:]) - 1)
-        assert bad["relative_error"] == pytest.approx(1)
-
-    def test_factors_of_another_matrix_are_refused(self, run):
-        Path("t.csv").write_text("1,2\n3,4\n")
-        assert error(run, "certify t.csv article_start.npz", 1)["code"] == "shapes-differ"
-        np.savez("parts.npz", **{"R.B": np.ones((4, 1)), "R.A": np.ones((1, 4))})
-        assert error(run, "certify article.csv parts.npz", 1)["code"] == "parts-differ"
-        assert error(run, "certify nope.csv article_start.npz", 2)["code"] == "no-such-file"
-
-    def test_a_table_for_a_person(self, run):
-        status, out, _ = run("certify article.csv article_start.npz")
-        assert status == 0
-        assert "largest possible gap" in out
-        assert "nothing is random" in out

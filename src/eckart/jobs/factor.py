@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final, final
 
 from eckart.arrays import FLOAT64, Randomness
+from eckart.certificates import together
 from eckart.errors import ConvergenceWarning
 from eckart.factorization import Factorization, Interrupted, factorize
 from eckart.factorization.outcome import Grade
@@ -105,22 +106,20 @@ class Factoring:
 
     def to_dict(self) -> dict[str, Any]:
         """Figures of the whole and of each part, as plain numbers and text."""
-        certificates = [part.factorization.certificate for part in self.parts]
-        error = math.hypot(*(one.error for one in certificates))
-        norm = math.sqrt(sum(part.matrix.squared_norm() for part in self.parts))
-        bounds = [one.best_possible_error for one in certificates]
-        best = None if None in bounds else math.hypot(*(bound or 0.0 for bound in bounds))
-        exact = all(one.gap == 0 for one in certificates)
+        whole = together(
+            [part.factorization.certificate for part in self.parts],
+            [math.sqrt(part.matrix.squared_norm()) for part in self.parts],
+        )
         return {
             "source": self.source,
             "command": self.command,
             "grade": self.grade,
             "original_bytes": sum(part.matrix.nbytes for part in self.parts),
             "factor_bytes": sum(part.factorization.factors.nbytes for part in self.parts),
-            "error": error,
-            "relative_error": error / norm if norm > 0 else 0.0,
-            "best_possible_error": best,
-            "share_of_optimum": 1.0 if exact else (best / error if best and error else None),
+            "error": whole.error,
+            "relative_error": whole.relative_error,
+            "best_possible_error": whole.best_possible_error,
+            "share_of_optimum": whole.share_of_optimum,
             "seconds": self.seconds,
             "files": dict(self.files),
             "parts": [part.to_dict() for part in self.parts],

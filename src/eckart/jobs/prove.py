@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-from eckart.certificates import Certificate, certify
+from eckart.certificates import Certificate, certify, together
 from eckart.errors import MatrixError
 from eckart.matrices.derived import check_entries
 from eckart.storage import Selection, read_factor_file, read_parts
@@ -35,19 +35,11 @@ class Proof:
 
     def to_dict(self) -> dict[str, Any]:
         """The certificates as plain numbers and text, and their sum over the parts."""
-        ones = list(self.certificates.values())
-        error = math.hypot(*(one.error for one in ones))
-        norm = math.hypot(*self.norms.values())
-        bounds = [one.best_possible_error for one in ones]
-        best = None if None in bounds else math.hypot(*(bound or 0.0 for bound in bounds))
-        exact = all(one.gap == 0 for one in ones)
+        whole = together(list(self.certificates.values()), list(self.norms.values()))
         return {
             "source": self.source,
             "factors": self.factors,
-            "error": error,
-            "relative_error": error / norm if norm > 0 else 0.0,
-            "best_possible_error": best,
-            "gap": 0.0 if exact else (error / best - 1 if best else None),
+            **whole.to_dict(),
             "seconds": self.seconds,
             "parts": [{"name": name, **one.to_dict()} for name, one in self.certificates.items()],
         }
