@@ -77,6 +77,37 @@ def test_the_same_seed_gives_the_same_bits(solver):
     np.testing.assert_array_equal(first.factors.A, second.factors.A)
 
 
+@pytest.mark.parametrize("solver", [name for name in SOLVERS if name.startswith("gd")])
+@pytest.mark.parametrize("gaussian", ["A", "B"])
+def test_either_factor_may_be_the_random_one(solver, gaussian):
+    W = market.spectral("exponential")
+    run = factor(W, solver, 4, start=eckart.LoRAStart(gaussian=gaussian))
+    assert run.certificate.error <= (1 + SETTLED) * market.optimum(W, 4)
+
+
+@solvers
+def test_the_full_rank_leaves_no_error(solver):
+    W = market.with_spectrum(np.array([5.0, 4.0, 3.0]), 7, 3)
+    assert close(factor(W, solver, 3).factors.dense(), W, 4 * SQUARE_ROOT_OF_EPS * 50**0.5)
+
+
+@solvers
+def test_a_matrix_of_zeros_is_factored_without_error(solver):
+    run = factor(np.zeros((6, 4)), solver, 2)
+    assert run.factors.rank == 2
+    assert (run.certificate.error, run.certificate.relative_error) == (0.0, 0.0)
+    assert run.certificate.gap == 0.0
+
+
+@solvers
+@pytest.mark.parametrize("kind", [np.asarray, scipy.sparse.csr_array])
+def test_the_input_is_left_as_it_was(solver, kind):
+    W = market.sparse().toarray()
+    given_ = kind(W.copy())
+    factor(given_, solver, 2)
+    np.testing.assert_array_equal(scipy.sparse.csr_array(given_).toarray(), W)
+
+
 @solvers
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_the_dtype_is_kept(solver, dtype):
@@ -113,6 +144,9 @@ def test_the_exact_solver_does_not_care_about_transposition_and_permutation():
     plain = eckart.factorize(W, 4).factors.dense()
     assert close(eckart.factorize(W.T, 4).factors.dense().T, plain, rounding(W, 8))
     assert close(eckart.factorize(W[shuffle], 4).factors.dense(), plain[shuffle], rounding(W, 8))
+    across = np.random.default_rng(1).permutation(W.shape[1])
+    by_columns = eckart.factorize(W[:, across], 4).factors.dense()
+    assert close(by_columns, plain[:, across], rounding(W, 8))
 
 
 def test_the_exact_factors_are_orthogonal_descending_and_signed():

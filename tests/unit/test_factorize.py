@@ -1,6 +1,7 @@
 """factorize(): the rank rules, bad input, the loop, the result."""
 
 import json
+import warnings
 
 import ml_dtypes
 import numpy as np
@@ -75,6 +76,32 @@ class TestBadInput:
             eckart.factorize(W * scale, 1)
         assert error.value.code == "out-of-range"
 
+    @pytest.mark.parametrize(
+        ("bad", "code"),
+        [(np.ones((0, 4)), "empty"), (np.ones((4, 0)), "empty"), (np.ones(4), "not-a-matrix"),
+         (np.ones((2, 2, 2)), "not-a-matrix"), (np.ones((2, 2)) * 1j, "complex"),
+         ([[1.0, 2.0], [3.0]], "not-a-matrix"), ([["a", "b"]], "not-numbers"),
+         (None, "not-numbers")],
+    )  # fmt: skip
+    def test_what_is_no_matrix_is_refused_before_any_work(self, bad, code):
+        with pytest.raises(MatrixError) as error:
+            eckart.factorize(bad, 1)
+        assert error.value.code == code
+        assert error.value.hint
+
+    def test_a_wrong_argument_is_seen_before_w_is_read(self):
+        class Unread:
+            shape, dtype, nbytes, passes = (3, 3), np.dtype(float), 72, 0
+
+            def read(self, *_):
+                raise AssertionError("W was read")
+
+            times = transposed_times = gram_times = row_blocks = squared_norm = read
+
+        for arguments in ({"rank": 0}, {"rank": 1, "seed": -1}, {"rank": 1, "accuracy": -1.0}):
+            with pytest.raises(ArgumentError):
+                eckart.factorize(Unread(), **arguments)
+
     def test_a_start_of_another_shape_is_refused(self):
         with pytest.raises(MatrixError, match=r"B of shape \(60, 2\)"):
             eckart.factorize(
@@ -140,6 +167,36 @@ class TestTheLoop:
         assert len(partial.history) == 6
         assert partial.factors.shape == W.shape
         assert isinstance(error.value, KeyboardInterrupt)
+
+    def test_ctrl_c_in_a_widening_space_gives_the_partial_result_too(self):
+        def stop(step):
+            raise KeyboardInterrupt
+
+        with pytest.raises(eckart.Interrupted) as error:
+            eckart.factorize(W, 3, solver=eckart.BlockKrylov(), on_step=stop)
+        partial = error.value.partial
+        assert partial.outcome.grade == "interrupted"
+        assert partial.certificate.error >= market.optimum(W, 3) - rounding(W)
+        assert partial.certificate.best_possible_error is None
+
+    @pytest.mark.parametrize(
+        "solver", [eckart.ExactSVD(), eckart.BlockKrylov(), eckart.GradientDescent(epochs=30)]
+    )
+    def test_watching_changes_nothing(self, solver):
+        seen = []
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", eckart.ConvergenceWarning)
+            watched = eckart.factorize(W, 3, solver=solver, on_step=seen.append)
+            plain = eckart.factorize(W, 3, solver=solver)
+        np.testing.assert_array_equal(watched.factors.dense(), plain.factors.dense())
+        assert len(seen) == len(watched.history) == len(plain.history)
+
+    def test_an_error_in_on_step_is_the_users_own(self):
+        def fail(step):
+            raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            eckart.factorize(W, 3, on_step=fail)
 
 
 class TestAccuracy:

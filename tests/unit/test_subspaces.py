@@ -1,4 +1,4 @@
-"""Orthonormal columns, Krylov spaces, and the bounds that follow from them."""
+"""Orthonormal columns, Krylov spaces and what lies outside, in both dtypes and at any scale."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import market
 from eckart.matrices import Dense
-from eckart.subspaces import Evidence, KrylovSpace, leading_squares_bound, outside_bound
+from eckart.subspaces import KrylovSpace, outside_bound
 from eckart.subspaces.orthonormal import orthonormal
 from tolerances import close, rounding
 
@@ -17,15 +17,6 @@ named = pytest.mark.parametrize("name", market.SPECTRA)
 
 def random(rows: int, columns: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal((rows, columns))
-
-
-def evidence_of(W: np.ndarray, V: np.ndarray) -> tuple[Evidence, float]:
-    """What is true of an orthonormal V, computed in full; and ‖W(I − VVᵀ)‖²."""
-    Y = W @ V
-    H = Y.T @ Y
-    S = W.T @ Y - V @ H
-    outside = float(np.linalg.norm(W - Y @ V.T, 2)) ** 2
-    return Evidence(V=V, H=H, residual=S.T @ S), outside
 
 
 class TestOrthonormal:
@@ -51,11 +42,6 @@ class TestOrthonormal:
         Q = orthonormal(X, np.zeros((30, 0)), noise=rounding(X))
         assert Q.shape == (30, kept)
         assert close(Q @ (Q.T @ X), X, rounding(X, 4))
-
-    def test_nothing_is_left_of_columns_that_are_already_there(self):
-        V = np.linalg.qr(random(20, 6))[0]
-        X = V @ random(6, 4)
-        assert orthonormal(X, V, noise=rounding(X)).shape == (20, 0)
 
 
 class TestKrylovSpace:
@@ -112,65 +98,8 @@ class TestKrylovSpace:
         space.grow()
         assert space.is_whole
 
-    def test_a_block_costs_two_products(self):
-        W = Dense(market.spectral("power law"))
-        W.squared_norm()
-        before = W.passes
-        space = KrylovSpace(W, 4, np.random.default_rng(0))
-        assert W.passes == before + 1
-        for block in range(3):
-            space.grow()
-            assert W.passes == before + 1 + 2 * (block + 1)
 
-
-class TestBounds:
-    """No subspace, however bad, may make the bound too small."""
-
-    @settings(max_examples=200)
-    @given(
-        name=st.sampled_from(sorted(market.SPECTRA)),
-        shape=st.sampled_from(sorted(market.SHAPES)),
-        seed=st.integers(0, 10**6),
-        rank=st.integers(1, 10),
-        extra=st.integers(0, 15),
-        kind=st.sampled_from(["random", "leading", "trailing", "second best", "tilted", "krylov"]),
-    )
-    def test_the_leading_squares_are_never_above_their_bound(
-        self, name, shape, seed, rank, extra, kind
-    ):
-        W = market.with_spectrum(market.SPECTRA[name], *market.SHAPES[shape], seed)
-        Vt = scipy.linalg.svd(W, full_matrices=False)[2]
-        width = rank + extra
-        chosen = {
-            "random": random(W.shape[1], width, seed),
-            "leading": Vt[:width].T,
-            "trailing": Vt[-width:].T,
-            "second best": Vt[1 : width + 1].T,
-            "tilted": Vt[:width].T + 0.1 * random(W.shape[1], width, seed) / W.shape[1] ** 0.5,
-            "krylov": W.T @ (W @ (W.T @ random(W.shape[0], width, seed))),
-        }[kind]
-        V = np.linalg.qr(chosen)[0]
-        evidence, outside = evidence_of(W, V)
-        total = float(np.linalg.norm(W)) ** 2
-        truth = float(np.sum(scipy.linalg.svdvals(W)[:rank] ** 2))
-        slack = rounding(W, 4) * float(np.linalg.norm(W))
-        bound = leading_squares_bound(evidence, rank, outside, total)
-        assert truth - slack <= bound <= total
-        # a larger ν is a weaker claim, and must not bring the bound below the truth either
-        assert leading_squares_bound(evidence, rank, 3 * outside, total) >= truth - slack
-
-    @named
-    def test_a_space_that_holds_the_leading_directions_has_a_tight_bound(self, name):
-        W = market.spectral(name)
-        Vt = scipy.linalg.svd(W, full_matrices=False)[2]
-        evidence, outside = evidence_of(W, Vt[:10].T)
-        truth = float(np.sum(scipy.linalg.svdvals(W)[:10] ** 2))
-        bound = leading_squares_bound(evidence, 10, outside, float(np.linalg.norm(W)) ** 2)
-        if name in ("flat",):
-            assert bound >= truth
-        else:
-            assert abs(bound - truth) <= rounding(W, 8) * float(np.linalg.norm(W))
-
+class TestOutside:
     @settings(max_examples=150)
     @given(
         name=st.sampled_from(sorted(market.SPECTRA)),
