@@ -61,7 +61,10 @@ look: .venv/dev demo ## Open the demo's reports in headless Chromium: no console
 	@$(BIN)/python tests/look.py demo
 
 bench: .venv/torch ## Measure against the peers; prints the tables of docs/benchmarks.md
-	@env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BIN)/python benchmarks/gradient_epoch.py
+	@for script in gradient_epoch low_rank certificates; do \
+		env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BIN)/python benchmarks/$$script.py || exit 1; \
+		echo; \
+	done
 
 build: .venv/dev ## Build the wheel and try it in an empty environment
 	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .

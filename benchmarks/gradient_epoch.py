@@ -6,15 +6,14 @@ so that a machine that slows down slows all of them. Run with `make bench`.
 
 import argparse
 import json
-import platform
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import threadpoolctl
 import torch
+from machine import machine
 
 import eckart
 from eckart.matrices import Dense
@@ -142,17 +141,6 @@ def report(
         figures[name] = {"ms": times.tolist(), "ratio": ratio, "relative_error": error}
     if options.json:
         options.json.write_text(json.dumps({"machine": machine(), "figures": figures}, indent=1))
-
-
-def machine() -> str:
-    pools = {
-        f"{pool['internal_api']} {pool.get('architecture', '')} {pool['num_threads']} threads"
-        for pool in threadpoolctl.threadpool_info()
-    }
-    return (
-        f"Python {platform.python_version()}, NumPy {np.__version__}, PyTorch {torch.__version__}, "
-        f"eckart {eckart.__version__}; {'; '.join(sorted(pools))}"
-    )
 
 
 if __name__ == "__main__":

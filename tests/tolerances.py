@@ -14,6 +14,10 @@ SQUARE_ROOT_OF_EPS = 2.0**-26
 SETTLED = 1e-3
 """The share of the optimum within which a run is good where no accuracy was asked for (design)."""
 
+SUM_OF_256 = 8.0
+"""In eps: a sum of 256 in pairs or in lanes has a depth of at most 8 + 1 additions, each wrong by
+half an eps, twice that with the squares."""
+
 CONVERGED = 1e-6
 """The share of the loss that a converged run may still have gained in its last fifth; one of the
 error is half that, so two runs that stop at different roundings agree to this share of it."""

@@ -7,24 +7,26 @@ from typing import Any, Final, final
 
 import numpy as np
 
-from eckart.arrays import FLOAT64, Array, inner, rounding
+from eckart.arrays import FLOAT32, FLOAT64, Array, rounding
 from eckart.factors import Factors
 from eckart.lapack import singular_values as all_singular_values
-from eckart.matrices import Difference, Matrix, Sparse, as_matrix
+from eckart.matrices import Difference, Matrix, as_matrix
 from eckart.matrices.derived import dense
 from eckart.ranks import tail_errors
-from eckart.subspaces import Evidence, KrylovSpace, leading_squares_bound, outside_bound
+from eckart.subspaces import Evidence, KrylovSpace, Probing, leading_squares_bound
 
 SMALL: Final = 1000
 """Up to min(rows, columns) of this, the best possible error comes from all singular values."""
 LARGEST_EXACT: Final = 3000
 """Up to min(rows, columns) of this, all singular values can be had."""
-FAILURE: Final = 1e-6
-"""Of all bounds from products of a run together: test j spends FAILURE/(j·(j + 1))."""
 LOST_DIGITS: Final = 32.0
 """Rounding of sums of products, in eps."""
-PROBE_KEY: Final = 0xEC4A87
-"""The probes of a certificate are drawn apart from every solver, whatever its seed."""
+MEASURED_WITHIN: Final = {FLOAT32: 1e-4, FLOAT64: 1e-8}
+"""The error is measured to this share of itself, by the rounding that can be promised."""
+GATHERED: Final = 0xEC4A86
+"""Key of the directions in which evidence is gathered for factors that came without any."""
+FEW_ENTRIES: Final = 2**21
+"""Up to so many, the residual in float64 takes no time."""
 OVERSAMPLING: Final = 8
 BLOCKS: Final = 4
 
@@ -66,7 +68,7 @@ def certify(
     singular_values: Array | None = None,
     *,
     evidence: Evidence | None = None,
-    test: int = 1,
+    probing: Probing | None = None,
     bound: bool = True,
 ) -> Certificate:
     """Measure the error of factors and bound the best error of their rank.
@@ -82,8 +84,7 @@ def certify(
         factors: Factors of that shape, from anywhere.
         singular_values: All singular values of W where a solver already has them.
         evidence: What a solver knows of a large W; it is gathered where it is missing.
-        test: Which test of a run this is: test j draws fresh probes and may fail with probability
-            10⁻⁶/(j·(j + 1)).
+        probing: The random tests of a run so far, if this is not the first.
         bound: False measures the error only, in one pass.
 
     Returns:
@@ -94,8 +95,9 @@ def certify(
         MatrixError: If the shapes differ.
 
     Cost:
-        One pass and one product of width rank in float64. For a small W all its singular values by
-        LAPACK; for a large one 11 products of width 6, and without evidence those of `KrylovSpace`.
+        One product of width rank, and a pass in float64 where the error is small. For a small W all
+        its singular values by LAPACK; for a large one 3 to 11 products of width 16, and without
+        evidence those of `KrylovSpace`.
 
     Example:
         >>> from eckart.matrices import Dense
@@ -107,6 +109,7 @@ def certify(
         Eckart, Young (1936), Psychometrika 1(3); docs/mathematics/certificate.md.
     """
     matrix = as_matrix(W)
+    factors = factors.on(matrix.namespace)
     error, norm = residual_norm(matrix, factors), math.sqrt(matrix.squared_norm())
     exact = error <= rounding(matrix.shape, factors.dtype) * norm
     best, failure, how = None, 0.0, "the best possible error was not asked for"
@@ -116,9 +119,10 @@ def certify(
         best = _exact_bound(matrix, factors.rank, singular_values)
         how = "best possible error from all singular values (LAPACK)"
     elif bound and not exact:
-        failure = FAILURE * (1 - 1 / (test + 1))
+        probing = probing or Probing()
         known = evidence or _gathered(matrix, factors.rank)
-        best = _probable_bound(matrix, factors.rank, known, test)
+        best = probable_bound(matrix, factors.rank, known, probing)
+        failure = probing.failure
         how = "best possible error bounded by products with W (Ky Fan)"
     best = None if best is None else min(error, best)
     gap = 0.0 if exact else (error / best - 1 if best else None)
@@ -166,16 +170,16 @@ def _exact_bound(W: Matrix, rank: int, singular_values: Array) -> float:
     return float(tail_errors(surely)[min(rank, len(surely))])
 
 
-def _probable_bound(W: Matrix, rank: int, evidence: Evidence, test: int) -> float | None:
+def probable_bound(W: Matrix, rank: int, evidence: Evidence, probing: Probing) -> float | None:
     """√(‖W‖² − U), where U bounds σ₁² + … + σ_r² and what rounding may have hidden of it.
 
     H and the norm are sums of products made in the dtype of W, each wrong by some eps of ‖W‖².
+    None where that leaves nothing.
     """
     if evidence.H.shape[0] < rank:
         return None
     total = W.squared_norm()
-    randomness = np.random.Generator(np.random.Philox(key=PROBE_KEY + test))
-    outside = outside_bound(W, evidence.V, FAILURE / (test * (test + 1)), randomness)
+    outside = probing.outside(W, evidence, rank)
     slack = LOST_DIGITS * float(np.finfo(W.dtype).eps) * total
     upper = leading_squares_bound(evidence, rank, outside, total) + slack
     return math.sqrt(total - upper) if upper < total else None
@@ -183,7 +187,7 @@ def _probable_bound(W: Matrix, rank: int, evidence: Evidence, test: int) -> floa
 
 def _gathered(W: Matrix, rank: int) -> Evidence:
     """Evidence of a Krylov space four blocks wide, for factors that came without any."""
-    randomness = np.random.Generator(np.random.Philox(key=PROBE_KEY))
+    randomness = np.random.Generator(np.random.Philox(key=GATHERED))
     space = KrylovSpace(W, rank + OVERSAMPLING, randomness)
     for _ in range(BLOCKS):
         space.grow()
@@ -200,22 +204,30 @@ def spectrum(W: Matrix) -> Array | None:
     """
     if min(W.shape) > LARGEST_EXACT or math.prod(W.shape) > LARGEST_EXACT * 10**5:
         return None
-    return all_singular_values(dense(W))
+    return all_singular_values(W.namespace.get(dense(W)))
 
 
 def residual_norm(W: Matrix, factors: Factors) -> float:
-    """‖W − B·A‖_F, with float64 sums.
+    """‖W − B·A‖_F, to one part in 10⁴ for a float32 W and in 10⁸ for a float64 one.
 
-    The subtraction is made block by block. A sparse W is not made dense where the expanded form
-    ‖W‖² − 2⟨B, WAᵀ⟩ + ⟨BᵀB, AAᵀ⟩ is sure to six digits.
+    An error within the rounding of float64 is known to that rounding.
+
+    With p = `rounding` of the dtype, ‖W‖² − 2⟨B, WAᵀ⟩ + ⟨BᵀB, AAᵀ⟩ is wrong by at most p·‖W‖² and
+    the subtraction block by block by p·‖W‖. The cheapest of three ways that is sure enough is
+    taken: the expanded form, the subtraction in the dtype of W, and that in float64; for up to two
+    million entries always the last.
 
     Cost:
-        One pass and one product of width rank in float64.
+        One product of width rank; where the error is below a fifth of ‖W‖ (10⁻³ for float64), one
+        pass and a product in the dtype of W, and below a tenth (10⁻⁶) in float64.
     """
-    exactly = factors.astype(FLOAT64)
-    if isinstance(W, Sparse) and exactly.shape == W.shape:
-        terms = W.squared_norm() + exactly.squared_norm()
-        expanded = terms - 2 * inner(exactly.B, W.times(exactly.A.T))
-        if expanded > 1e6 * rounding(W.shape, FLOAT64) * terms:
+    if factors.shape == W.shape and math.prod(W.shape) > FEW_ENTRIES:
+        terms = W.squared_norm() + factors.squared_norm()
+        lost, within = rounding(W.shape, W.dtype), MEASURED_WITHIN[W.dtype]
+        product = W.namespace.inner(factors.B, W.times(factors.A.T))
+        expanded = terms - 2 * product
+        if expanded >= lost / (2 * within) * terms:
             return math.sqrt(expanded)
-    return math.sqrt(Difference(W, exactly).squared_norm())
+        if expanded >= (lost / within) ** 2 * terms:
+            return math.sqrt(Difference(W, factors).squared_norm())
+    return math.sqrt(Difference(W, factors.astype(FLOAT64)).squared_norm())

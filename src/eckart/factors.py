@@ -8,9 +8,10 @@ from typing import final
 import numpy as np
 import numpy.typing as npt
 
-from eckart.arrays import Array, DType, inner, working_array
+from eckart.arrays import Array, DType, inner, working_dtype
 from eckart.errors import ArgumentError, MatrixError
 from eckart.lapack import svd
+from eckart.namespaces import HOST, Namespace, as_working, dtype_of, is_on_device, namespace_of
 
 
 @final
@@ -19,7 +20,8 @@ class Factors:
     """Two thin factors whose product B·A approximates a matrix; a `Matrix` in its own right.
 
     Args:
-        B: Array of shape (rows, rank): a LoRA's `lora_B`, the users of a recommender.
+        B: Array of shape (rows, rank): a LoRA's `lora_B`, the users of a recommender. NumPy's, or
+            one of PyTorch or CuPy, which stays on its device.
         A: Array of shape (rank, columns): a LoRA's `lora_A`, the items of a recommender.
 
     Raises:
@@ -43,28 +45,30 @@ class Factors:
     A: Array  # (rank, columns)
 
     def __init__(self, B: npt.ArrayLike, A: npt.ArrayLike) -> None:
-        left, right = working_array(B), working_array(A)
+        left, right = _together(B, A)
         if left.ndim != 2 or right.ndim != 2 or left.shape[1] != right.shape[0]:
             raise MatrixError(
-                f"B of shape {left.shape} and A of shape {right.shape} cannot be multiplied.",
+                f"B of shape {tuple(left.shape)} and A of shape {tuple(right.shape)} "
+                "cannot be multiplied.",
                 hint="B is rows × rank and A is rank × columns.",
                 code="shapes-differ",
             )
-        if left.size == 0 or right.size == 0:
+        if 0 in (*left.shape, *right.shape):
             raise MatrixError(
-                f"B of shape {left.shape} and A of shape {right.shape} are empty.",
+                f"B of shape {tuple(left.shape)} and A of shape {tuple(right.shape)} are empty.",
                 hint="Give at least one row, one column and rank 1.",
                 code="empty",
             )
-        if not (np.isfinite(left).all() and np.isfinite(right).all()):
+        namespace = namespace_of(left)
+        if not (namespace.is_finite(left) and namespace.is_finite(right)):
             raise MatrixError(
                 "The factors hold NaN or infinity.",
                 hint="Give finite numbers only.",
                 code="not-finite",
             )
-        dtype = np.result_type(left, right)
-        object.__setattr__(self, "B", left.astype(dtype, copy=False))
-        object.__setattr__(self, "A", right.astype(dtype, copy=False))
+        dtype = np.result_type(dtype_of(left), dtype_of(right))
+        object.__setattr__(self, "B", namespace.astype(left, dtype))
+        object.__setattr__(self, "A", namespace.astype(right, dtype))
 
     def __repr__(self) -> str:
         rows, columns = self.shape
@@ -83,7 +87,12 @@ class Factors:
     @property
     def dtype(self) -> DType:
         """float32 or float64, that of both factors."""
-        return self.B.dtype
+        return dtype_of(self.B)
+
+    @property
+    def namespace(self) -> Namespace:
+        """Array module and device of both factors."""
+        return namespace_of(self.B)
 
     @property
     def nbytes(self) -> int:
@@ -115,8 +124,8 @@ class Factors:
 
     def squared_norm(self) -> float:
         """‖B·A‖²_F = ⟨BᵀB, AAᵀ⟩, in float64; B·A is not formed."""
-        B, A = self.B.astype(np.float64, copy=False), self.A.astype(np.float64, copy=False)
-        return max(0.0, inner(B.T @ B, A @ A.T))
+        gram, (B, A) = self.namespace.gram, (self.B, self.A)
+        return max(0.0, inner(gram(B, B), gram(A.T, A.T)))
 
     def dense(self) -> Array:
         """B·A as one array of shape (rows, columns)."""
@@ -124,7 +133,15 @@ class Factors:
 
     def astype(self, dtype: npt.DTypeLike) -> "Factors":
         """The same factors in another dtype; not copied where they already have it."""
-        return Factors(self.B.astype(dtype, copy=False), self.A.astype(dtype, copy=False))
+        move, kind = self.namespace.astype, working_dtype(np.dtype(dtype))
+        return Factors(move(self.B, kind), move(self.A, kind))
+
+    def on(self, namespace: Namespace) -> "Factors":
+        """The same factors in another namespace; not copied where they are there."""
+        if type(namespace) is type(self.namespace):
+            return self
+        B, A = self.namespace.get(self.B), self.namespace.get(self.A)
+        return Factors(namespace.put(B, self.dtype), namespace.put(A, self.dtype))
 
     def truncate(self, rank: int) -> "Factors":
         """The best factors of a smaller rank: the leading singular directions of B·A.
@@ -146,7 +163,7 @@ class Factors:
         """
         check_rank(rank, most=self.rank, what="these factors")
         U, S, Vt = self._singular()
-        scale = np.sqrt(S[:rank])
+        scale = self.namespace.put(np.sqrt(S[:rank]), self.dtype)
         return Factors(U[:, :rank] * scale, scale[:, None] * Vt[:rank])
 
     def balance(self) -> "Factors":
@@ -166,29 +183,42 @@ class Factors:
         """
         from eckart.storage import write_factors
 
-        write_factors(path, {"": self}, force=force)
+        write_factors(path, {"": self.on(HOST)}, force=force)
 
     __matmul__ = times
 
     def _singular(self) -> tuple[Array, Array, Array]:
-        Q, R = np.linalg.qr(self.B)  # (rows, k), (k, rank)
-        P, L = np.linalg.qr(self.A.T)  # (columns, k'), (k', rank)
-        U, S, Vt = svd(R @ L.T)
+        """U and Vt in the namespace, S as a NumPy array; by two thin QR and a small SVD."""
+        namespace = self.namespace
+        Q, R = namespace.qr(self.B)  # (rows, k), (k, rank)
+        P, L = namespace.qr(self.A.T)  # (columns, k'), (k', rank)
+        U, S, Vt = svd(namespace.get(R @ L.T))
         missing = self.rank - len(S)  # where the rank is above rows or columns
-        U, S, Vt = Q @ U, np.pad(S, (0, missing)), Vt @ P.T
-        return np.pad(U, ((0, 0), (0, missing))), S, np.pad(Vt, ((0, missing), (0, 0)))
+        U, Vt = np.pad(U, ((0, 0), (0, missing))), np.pad(Vt, ((0, missing), (0, 0)))
+        U, Vt = (namespace.put(X, self.dtype) for X in (U, Vt))
+        return Q @ U, np.pad(S, (0, missing)), Vt @ P.T
 
     def _fitting(self, X: npt.ArrayLike, length: int) -> Array:
-        array = working_array(X)
+        array = as_working(X)
         if array.ndim not in (1, 2) or array.shape[0] != length:
             rows, columns = self.shape
             raise MatrixError(
                 f"Factors of a {rows} × {columns} matrix cannot multiply data of shape "
-                f"{array.shape}.",
+                f"{tuple(array.shape)}.",
                 hint=f"Give data with {length} rows.",
                 code="shapes-differ",
             )
-        return array
+        return array if is_on_device(array) else self.namespace.put(array, array.dtype)
+
+
+def _together(B: object, A: object) -> tuple[Array, Array]:
+    """Both in a working dtype and, where one is on a device, both there."""
+    left, right = as_working(B), as_working(A)
+    if is_on_device(left) and not is_on_device(right):
+        right = namespace_of(left).put(right, right.dtype)
+    elif is_on_device(right) and not is_on_device(left):
+        left = namespace_of(right).put(left, left.dtype)
+    return left, right
 
 
 def check_rank(rank: int, *, most: int, what: str) -> None:

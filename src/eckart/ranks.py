@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Protocol, final
+from typing import Protocol, final, runtime_checkable
 
 import numpy as np
 
@@ -25,6 +25,25 @@ class RankRule(Protocol):
 
     def describe(self) -> str:
         """The rule in a few words, for the recipe."""
+        ...
+
+
+@runtime_checkable
+class GrowingRule(Protocol):
+    """A rule that can say from the leading singular values alone that they are enough."""
+
+    def enough(self, shape: tuple[int, int], leading: Array, total: float) -> int | None:
+        """The rank, or None if it takes more singular values to tell.
+
+        Args:
+            shape: Of the matrix.
+            leading: The largest squared singular values, descending, each perhaps a little low.
+            total: ‖W‖²_F, the sum of all squared singular values.
+        """
+        ...
+
+    def explain(self, shape: tuple[int, int], leading: Array, total: float) -> str:
+        """Why this rank, in one sentence with the figures, or an empty text."""
         ...
 
 
@@ -92,6 +111,18 @@ class WithinTolerance:
         errors = tail_errors(_known(singular_values))
         within = np.flatnonzero(errors <= self.tolerance * errors[0])
         return max(1, int(within[0]))
+
+    def enough(self, shape: tuple[int, int], leading: Array, total: float) -> int | None:
+        """The first rank whose tail ‖W‖² − (σ₁² + … + σ_r²) is within the tolerance; at least 1."""
+        del shape
+        left = total - np.cumsum(leading)
+        within = np.flatnonzero(left <= self.tolerance**2 * total)
+        return int(within[0]) + 1 if within.size else None
+
+    def explain(self, shape: tuple[int, int], leading: Array, total: float) -> str:
+        """Nothing: the error says it."""
+        del shape, leading, total
+        return ""
 
     def describe(self) -> str:
         """Tolerance and number."""
@@ -169,6 +200,34 @@ class NoiseThreshold:
         known = _known(singular_values)
         return max(1, int(np.count_nonzero(known > noise_threshold(shape, known))))
 
+    def enough(self, shape: tuple[int, int], leading: Array, total: float) -> int | None:
+        """The count above the threshold for the noise that the rest amounts to; at least 1.
+
+        With r values above it the noise is σ̂² = (‖W‖² − σ₁² − … − σ_r²)/((rows − r)·(columns − r))
+        and the threshold λ(β)·√max·σ̂, so r is raised from 0 until the next value is below its own
+        threshold. One more value than r must be known.
+        """
+        left = total - np.append(0.0, np.cumsum(leading))
+        for rank, value in enumerate(leading):
+            if value <= _known_noise_threshold(shape, rank, float(left[rank])) ** 2:
+                return max(1, rank)
+        return None
+
+    def explain(self, shape: tuple[int, int], leading: Array, total: float) -> str:
+        """The threshold, and between which singular values it falls."""
+        values = np.sqrt(np.maximum(leading, 0.0))
+        if len(leading) >= min(shape):
+            threshold = noise_threshold(shape, values)
+            rank = max(1, int(np.count_nonzero(values > threshold)))
+        else:
+            rank = self.enough(shape, leading, total) or len(leading)
+            threshold = _known_noise_threshold(shape, rank, total - float(leading[:rank].sum()))
+        below = f", number {rank + 1} is {values[rank]:.4g}" if rank < len(values) else ""
+        return (
+            f"Rank {rank} was chosen because noise alone would reach {threshold:.4g}: "
+            f"singular value number {rank} is {values[rank - 1]:.4g}{below}."
+        )
+
     def describe(self) -> str:
         """The rule's name."""
         return "singular values above the noise (Gavish and Donoho)"
@@ -184,6 +243,16 @@ def noise_threshold(shape: tuple[int, int], singular_values: Array) -> float:
     ratio = min(shape) / max(shape)
     omega = 0.56 * ratio**3 - 0.95 * ratio**2 + 1.82 * ratio + 1.43
     return round(omega, 12) * float(np.median(singular_values))
+
+
+def _known_noise_threshold(shape: tuple[int, int], rank: int, left: float) -> float:
+    """λ(β)·√max·σ̂ for the noise σ̂ that `left`, the squares beyond the rank, amounts to."""
+    rows, columns = shape
+    ratio = min(shape) / max(shape)
+    root = math.sqrt(ratio**2 + 14 * ratio + 1)
+    factor = math.sqrt(2 * (ratio + 1) + 8 * ratio / (ratio + 1 + root))
+    entries = max(1, (rows - rank) * (columns - rank))
+    return factor * math.sqrt(max(shape) * max(0.0, left) / entries)
 
 
 def tail_errors(singular_values: Array) -> Array:

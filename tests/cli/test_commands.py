@@ -125,6 +125,17 @@ class TestFactor:
         start = result(run, line)["parts"][0]["recipe"]["start"]
         assert start == {"name": "lora", "gaussian": "B", "sigma": 0.5}
 
+    def test_a_start_is_a_word_or_a_file_of_any_name(self, run):
+        line = "factor article.csv --rank 2 --solver gd --force --json --start"
+        start = result(run, f"{line} lora --sigma 0.5")["parts"][0]["recipe"]["start"]
+        assert start == {"name": "lora", "gaussian": "A", "sigma": 0.5}
+        start = result(run, f"{line} article_start.npz")["parts"][0]["recipe"]["start"]
+        assert start == {"name": "given"}
+
+    def test_the_memory_of_krylov_is_limited_and_in_the_recipe(self, run):
+        line = "factor article.csv --rank 2 --solver krylov --memory 2GB --json"
+        assert result(run, line)["parts"][0]["recipe"]["solver"]["memory"] == "2GB"
+
     def test_a_picture_gives_channels_and_the_approximated_picture(self, run):
         x, y = np.meshgrid(np.arange(32), np.arange(24))
         pixels = np.stack([8 * x % 256, 10 * y % 256, x + y], axis=-1).astype(np.uint8)
@@ -198,6 +209,9 @@ class TestFactor:
         ("factor article.csv --rank 1 --report r.pdf", "unknown-suffix"),
         ("factor article.csv --rank 1 --tensor w", "option-does-not-apply"),
         ("factor article.csv --rank 1 --epochs 3", "option-does-not-apply"),
+        ("factor article.csv --rank 1 --solver gd --memory 2GB", "option-does-not-apply"),
+        ("factor article.csv --rank 1 --solver krylov --memory lots", "bad-bytes"),
+        ("factor article.csv --rank 1 --solver gd --start nope.npz", "no-such-file"),
         ("factor article.csv --rank 2 --solver gd --start article_start.npz --sigma 1",
          "option-does-not-apply"),
         ("factor article.csv --rank 1 --solver gd --learning-rate -1", "bad-learning-rate"),
@@ -293,6 +307,7 @@ def test_help_and_the_library_load_nothing_heavy():
         "import eckart",
         "from eckart.cli import main; main(['--help'])",
         "from eckart.cli import main; main(['factor', '--help'])",
+        "from eckart.cli import main; main(['compare', '--help'])",
     ):
         script = f"{code}; import sys; print('LOADED', *{heavy!r} & set(sys.modules))"
         done = subprocess.run(

@@ -9,9 +9,10 @@ import pytest
 import eckart
 import market
 from eckart import certificates
-from eckart.certificates import FAILURE, certify
+from eckart.certificates import certify
 from eckart.matrices import Dense
 from eckart.solvers import Problem
+from eckart.subspaces import FAILURE, Probing
 from registries import SOLVERS
 from tolerances import SETTLED, rounding
 
@@ -32,6 +33,13 @@ def of(name: str, shape: str, dtype: type, seed: int) -> np.ndarray:
     return market.with_spectrum(market.SPECTRA[name], *market.SHAPES[shape], seed).astype(dtype)
 
 
+def after(tests: int) -> Probing:
+    """The state of a run that has made so many tests."""
+    probing = Probing()
+    probing.tests = tests
+    return probing
+
+
 @spectra
 @shapes
 @dtypes
@@ -44,7 +52,7 @@ def test_the_bound_is_never_above_the_optimum_whatever_the_seed_and_the_factors(
             generator.standard_normal((W.shape[0], rank)),
             generator.standard_normal((rank, W.shape[1])),
         )
-        proof = certify(W, eckart.Factors(B, A), test=1 + seed % 6)
+        proof = certify(W, eckart.Factors(B, A), probing=after(seed % 6))
         best = market.optimum(W, rank)
         assert proof.best_possible_error is None or proof.best_possible_error <= best + rounding(
             W.astype(np.float64)
@@ -61,9 +69,9 @@ def test_the_bound_of_a_krylov_run_is_never_above_the_optimum(name, shape, dtype
         rank = 1 + seed % 8
         problem = Problem(W=Dense(W), rank=rank, start=None, randomness=np.random.default_rng(seed))
         best = market.optimum(W, rank)
-        steps = eckart.BlockKrylov(oversampling=1 + seed % 4).steps(problem)
+        steps, probing = eckart.BlockKrylov(oversampling=1 + seed % 4).steps(problem), Probing()
         for step in itertools.islice(steps, 6):
-            proof = certify(W, step.factors(), evidence=step.evidence(), test=step.number + 1)
+            proof = certify(W, step.factors(), evidence=step.evidence(), probing=probing)
             bound = proof.best_possible_error
             assert bound is None or bound <= best + rounding(W.astype(np.float64)), seed
             assert proof.gap is None or proof.gap >= 0
@@ -93,7 +101,7 @@ def test_a_converged_run_is_certified_to_half_a_percent(name):
 def test_repeated_tests_spend_less_than_what_is_promised():
     W = market.spectral("power law")
     factors = eckart.Factors(np.ones((60, 1)), np.ones((1, 30)))
-    spent = [certify(W, factors, test=test).failure_probability for test in range(1, 30)]
+    spent = [certify(W, factors, probing=after(test)).failure_probability for test in range(29)]
     assert (np.diff(spent) > 0).all()
     assert spent[0] == FAILURE / 2
     assert max(spent) < FAILURE

@@ -1,6 +1,5 @@
 """The report: one page that stands alone, asks for nothing, and believes no name."""
 
-import json
 import re
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from eckart.matrices import Dense
 from eckart.reports import factor_page, factor_table, figures
 from eckart.reports.table import byte_size, seconds, share
 from eckart.storage import Part
+from pages import figures_of, own_markup
 
 ARTICLE = np.array([[4, 3, 2, 1], [2, 2, 2, 2], [1, 3, 4, 2], [0, 1, 2, 3]])
 
@@ -28,28 +28,6 @@ def factoring(tmp_path: Path, source: str = "W.csv", names: tuple[str, ...] = ("
 @pytest.fixture
 def gradient(tmp_path) -> Factoring:
     return factoring(tmp_path, solver=eckart.GradientDescent())
-
-
-def own_markup(page: str) -> str:
-    """The page without the plotting library."""
-    return re.sub(r"<script>.*?</script>", "", page, flags=re.S)
-
-
-def figures_of(page: str) -> list[list]:
-    """What each figure of the page is drawn from: traces, layout, config; strict JSON only."""
-
-    def refuse(word: str):
-        raise AssertionError(f"{word} is not JSON")
-
-    decoder, drawn = json.JSONDecoder(parse_constant=refuse), []
-    for call in re.finditer(r'Plotly\.newPlot\(\s*"[0-9a-f-]{36}",', page):
-        place, values = call.end(), []
-        while len(values) < 3:
-            place = re.compile(r"[\s,]*").match(page, place).end()
-            value, place = decoder.raw_decode(page, place)
-            values.append(value)
-        drawn.append(values)
-    return drawn
 
 
 def test_the_page_asks_for_nothing_and_may_not(gradient):

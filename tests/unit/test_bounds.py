@@ -14,7 +14,7 @@ import market
 from eckart import certificates
 from eckart.certificates import certify
 from eckart.matrices import Dense
-from eckart.subspaces import Evidence, leading_squares_bound, outside_bound
+from eckart.subspaces import Evidence, Probing, leading_squares_bound, outside_bound
 from tolerances import rounding
 
 
@@ -95,7 +95,7 @@ def test_certificates_from_products_hold_for_every_solver_and_for_bad_factors(
         for proof in (
             certify(W, good, evidence=step.evidence()),
             certify(W, good),
-            certify(W, bad, evidence=step.evidence(), test=3),
+            certify(W, bad, evidence=step.evidence(), probing=Probing()),
         ):
             assert proof.failure_probability <= 1e-6
             if proof.best_possible_error is not None:

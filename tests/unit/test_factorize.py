@@ -11,6 +11,7 @@ import scipy.sparse
 import eckart
 import market
 from eckart.errors import ArgumentError, MatrixError
+from eckart.namespaces import HOST
 from tolerances import close, rounding
 
 W = market.spectral("power law")
@@ -91,7 +92,7 @@ class TestBadInput:
 
     def test_a_wrong_argument_is_seen_before_w_is_read(self):
         class Unread:
-            shape, dtype, nbytes, passes = (3, 3), np.dtype(float), 72, 0
+            shape, dtype, nbytes, passes, namespace = (3, 3), np.dtype(float), 72, 0, HOST
 
             def read(self, *_):
                 raise AssertionError("W was read")

@@ -88,9 +88,9 @@ def test_a_block_takes_two_passes_and_the_run_one_more():
     W = Dense(slow())
     steps = eckart.BlockKrylov(oversampling=8).steps(Problem(W=W, rank=2, start=None))
     next(steps)
-    assert W.passes - 1 == 2 * 2 + 1  # the norm; two blocks of 9 columns make the first step
+    assert W.passes - 1 == 2 + 1  # the norm; one block of 32 columns makes the first step
     next(steps)
-    assert W.passes - 1 == 2 * 3 + 1
+    assert W.passes - 1 == 2 * 2 + 1
 
 
 def test_a_space_above_its_width_is_restarted_and_goes_on_to_the_optimum():

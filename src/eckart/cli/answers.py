@@ -5,20 +5,21 @@ from typing import Any
 
 from eckart.cli import console
 from eckart.cli.options import EXIT_STATUS
+from eckart.errors import ArgumentError
 
 
-def deliver(result: Any, report: Path | None, *, as_json: bool, quiet: bool) -> int:
-    """Show a `Factoring`, write its report, and give the exit status of its grade."""
+def deliver(command: str, result: Any, report: Path | None, *, as_json: bool, quiet: bool) -> int:
+    """Show a `Factoring` or a `Comparison`, write its report, and give its grade's exit status."""
     document = result.to_dict()
     files = dict(document["files"])
     if report is not None:
-        write_report(result, report)
+        write_report(command, result, report)
         files["report"] = str(report)
         document["files"] = files
     if as_json:
-        console.answer_json("factor", document)
+        console.answer_json(command, document)
     else:
-        show_factoring(document)
+        {"factor": show_factoring, "compare": show_comparison}[command](document)
     for path in files.values():
         console.note(f"Wrote {path}", quiet=quiet)
     return EXIT_STATUS[result.grade]
@@ -38,14 +39,46 @@ def show_factoring(document: dict[str, Any]) -> None:
         console.answer_text(f"{part['name']}: {part['message']}".removeprefix(": "))
 
 
-def write_report(result: Any, path: Path) -> None:
-    """Write the HTML report of a `Factoring`."""
-    from eckart.reports import factor_page
+def show_comparison(document: dict[str, Any]) -> None:
+    """The figures of a `Comparison` for a person."""
+    from eckart.reports import compare_table, compare_verdict
+
+    header, rows = compare_table(document)
+    console.answer_table(header, rows, aside=True)
+    for run in document["runs"]:
+        if run["grade"] != "success":
+            console.answer_text(f"{run['name']}: {run['message']}")
+    console.answer_text(compare_verdict(document))
+
+
+def write_report(command: str, result: Any, path: Path) -> None:
+    """Write the HTML report of a `Factoring` or a `Comparison`."""
+    from eckart.reports import compare_page, factor_page
     from eckart.storage import whole_file
 
-    page = factor_page(result.report_document())
+    draw = {"factor": factor_page, "compare": compare_page}[command]
+    page = draw(result.report_document())
     with whole_file(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
+
+
+def check_report(path: Path | None, *, force: bool) -> None:
+    """Refuse a report that cannot be written, before any work.
+
+    Raises:
+        ArgumentError: If it is not an .html file, is there and `force` is false, or has no folder.
+    """
+    from eckart.storage import check_output
+
+    if path is None:
+        return
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise ArgumentError(
+            f"A report is an .html file, not {path.name}.",
+            hint=f"Write it to {path.with_suffix('.html').name}.",
+            code="unknown-suffix",
+        )
+    check_output(path, force=force)
 
 
 def show_spectrum(parts: Any, source: Path, *, as_json: bool) -> int:
@@ -60,7 +93,7 @@ def show_spectrum(parts: Any, source: Path, *, as_json: bool) -> int:
     for name, values in document["singular_values"].items():
         rows, columns = document["shapes"][name]
         title = f"{f'{source.name} {name}'.rstrip()}: {rows} × {columns}, its singular values"
-        console.answer_table(("", "σ", ""), _bars(values), title=title, bars=True)
+        console.answer_table(("", "σ", ""), _bars(values), title=title, aside=True)
     console.answer_table(
         ("choice", "rank", "relative error", "bytes of the factors"),
         [

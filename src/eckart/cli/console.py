@@ -40,11 +40,11 @@ def answer_table(
     *,
     title: str = "",
     numbers: bool = True,
-    bars: bool = False,
+    aside: bool = False,
 ) -> None:
     """A small table; with `numbers`, all columns but the first are aligned to the right.
 
-    With `bars` the last column is a picture and stays on the left.
+    With `aside` the last column, a picture or words, stays on the left.
     """
     from rich import box
     from rich.table import Table
@@ -58,7 +58,7 @@ def answer_table(
         pad_edge=False,
         padding=(0, 2, 0, 0),
     )
-    right = range(1, len(header) - bars) if numbers else ()
+    right = range(1, len(header) - aside) if numbers else ()
     for position, name in enumerate(header):
         table.add_column(
             Text(name),

@@ -2,12 +2,12 @@
 
 import shlex
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any
 
 import click
 
 from eckart.cli import console
-from eckart.cli.answers import deliver, show_spectrum
+from eckart.cli.answers import check_report, deliver, show_spectrum
 from eckart.cli.options import (
     FILE,
     force_option,
@@ -16,15 +16,14 @@ from eckart.cli.options import (
     output_option,
     quiet_option,
     rank_options,
+    report_option,
+    run_arguments,
+    run_options,
     selection,
     selection_options,
     threads_option,
 )
-from eckart.errors import ArgumentError
-
-GRADIENT_ONLY: Final = (
-    "learning_rate", "epochs", "momentum", "stop_early", "start", "gaussian", "sigma"
-)  # fmt: skip
+from eckart.cli.solvers import SOLVERS, listed, make_solvers, solver_options
 
 
 @click.command(
@@ -34,41 +33,14 @@ GRADIENT_ONLY: Final = (
 @rank_options
 @click.option(
     "--solver",
-    type=click.Choice(["svd", "krylov", "gd"]),
-    help="Exact decomposition, block Krylov iteration or gradient descent.  [default: svd, "
-    "krylov for large matrices]",
+    type=click.Choice(list(SOLVERS)),
+    help=f"{listed()}.  [default: svd, krylov for large matrices]",
 )
-@click.option(
-    "--learning-rate", type=float, help="Step size of gd; chosen from the data if left out."
-)
-@click.option("--epochs", type=click.IntRange(min=1), help="Most epochs of gd.  [default: 1000]")
-@click.option("--momentum", type=float, help="Momentum of gd.  [default: 0]")
-@click.option(
-    "--early-stop/--no-early-stop",
-    "stop_early",
-    default=None,
-    help="Whether gd stops once the loss has converged.  [default: early-stop]",
-)
-@click.option("--start", type=FILE, help="File with the first B and A of gd.")
-@click.option(
-    "--gaussian",
-    type=click.Choice(["A", "B"]),
-    help="The random factor at the start; the other is zero.  [default: A]",
-)
-@click.option(
-    "--sigma", type=float, help="Its standard deviation; chosen from the data if left out."
-)
-@click.option("--accuracy", type=float, help="Largest certified gap to accept, 0.001 for 0.1 %.")
-@click.option(
-    "--certificate/--no-certificate", default=True, help="Whether to bound the best possible error."
-)
-@click.option("--time-limit", type=float, help="Seconds after which gd stops.")
-@click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the random start."
-)
+@solver_options
+@run_options
 @selection_options
 @output_option
-@click.option("--report", type=FILE, help="Write a report with pictures to this .html file.")
+@report_option
 @force_option
 @json_option
 @quiet_option
@@ -81,7 +53,9 @@ def command(matrix: Path, report: Path | None, as_json: bool, **options: Any) ->
     the rank it shows the singular values and suggests one.
     """
     chosen = selection(options["header"], options["index"], options["columns"], options["tensor"])
-    solver, start = _solver(options)
+    named = options["solver"]
+    solvers, start = make_solvers([named] if named else [], options)
+    solver = solvers.get(named)
     choice = _rank_choice(options)
     output = options["output"] or default_output(matrix)
     _check_paths(matrix, chosen, output, report, choosing=choice is None, force=options["force"])
@@ -104,15 +78,12 @@ def command(matrix: Path, report: Path | None, as_json: bool, **options: Any) ->
                 choice,
                 solver=solver,
                 start=start,
-                accuracy=options["accuracy"],
-                certificate=options["certificate"],
-                time_limit=options["time_limit"],
-                seed=options["seed"],
+                **run_arguments(options),
                 force=options["force"],
                 command=shlex.join(["eckart", *click.get_current_context().obj]),
                 on_step=on_step,
             )
-    return deliver(result, report, as_json=as_json, quiet=options["quiet"])
+    return deliver("factor", result, report, as_json=as_json, quiet=options["quiet"])
 
 
 def default_output(matrix: Path) -> Path:
@@ -146,14 +117,7 @@ def _check_paths(
         return
     check_factor_suffix(output)
     check_output(output, force=force)
-    if report is not None:
-        if report.suffix.lower() not in (".html", ".htm"):
-            raise ArgumentError(
-                f"A report is an .html file, not {report.name}.",
-                hint=f"Write it to {report.with_suffix('.html').name}.",
-                code="unknown-suffix",
-            )
-        check_output(report, force=force)
+    check_report(report, force=force)
 
 
 def _rank_choice(options: dict[str, Any]) -> Any:
@@ -167,45 +131,3 @@ def _rank_choice(options: dict[str, Any]) -> Any:
 
     rank_rule(*ways.values(), nbytes=1)
     return RankChoice(**ways)
-
-
-def _solver(options: dict[str, Any]) -> tuple[Any, Any]:
-    """The solver and the start that the options describe."""
-    given = {name: options[name] for name in GRADIENT_ONLY if options[name] is not None}
-    if options["solver"] != "gd":
-        if given:
-            raise ArgumentError(
-                f"--{next(iter(given)).replace('_', '-')} means nothing without --solver gd.",
-                hint="Leave it out, or choose --solver gd.",
-                code="option-does-not-apply",
-            )
-        from eckart.solvers import BlockKrylov, ExactSVD
-
-        direct = {"svd": ExactSVD, "krylov": BlockKrylov, None: lambda: None}
-        return direct[options["solver"]](), None
-    from eckart.solvers import GradientDescent
-
-    settings = {
-        name: given.pop(name)
-        for name in ("learning_rate", "epochs", "momentum", "stop_early")
-        if name in given
-    }
-    return GradientDescent(**settings), _start(**given)
-
-
-def _start(
-    start: Path | None = None, gaussian: Literal["A", "B"] = "A", sigma: float | None = None
-) -> Any:
-    from eckart.starts import LoRAStart
-
-    if start is None:
-        return LoRAStart(gaussian=gaussian, sigma=sigma)
-    if sigma is not None or gaussian != "A":
-        raise ArgumentError(
-            "--start gives both factors, so --gaussian and --sigma mean nothing beside it.",
-            hint="Leave them out.",
-            code="option-does-not-apply",
-        )
-    from eckart.storage import read_factor_file
-
-    return dict(read_factor_file(start).parts)

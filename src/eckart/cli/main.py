@@ -15,6 +15,7 @@ from eckart.errors import ArgumentError, EckartError
 
 COMMANDS: Final = {
     "factor": "Factor a matrix file: W ≈ B·A, written and proven.",
+    "compare": "Factor a matrix with several solvers, beside one another.",
     "certify": "Say how far factors are from W and from the best of their rank.",
     "show": "Describe a file of factors.",
     "apply": "Multiply factors with data: B·A·X.",

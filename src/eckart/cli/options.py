@@ -58,12 +58,38 @@ part_option = click.option("--part", help="One part of a file that has several (
 threads_option = click.option(
     "--threads", type=click.IntRange(min=1), help="Threads of the linear algebra."
 )
+report_option = click.option(
+    "--report", type=FILE, help="Write a report with pictures to this .html file."
+)
+run_options = together(
+    click.option(
+        "--accuracy", type=float, help="Largest certified gap to accept, 0.001 for 0.1 %."
+    ),
+    click.option(
+        "--certificate/--no-certificate",
+        default=True,
+        help="Whether to bound the best possible error.",
+    ),
+    click.option("--time-limit", type=float, help="Seconds after which an iteration stops."),
+    click.option(
+        "--seed",
+        type=click.IntRange(min=0),
+        default=0,
+        show_default=True,
+        help="Of everything random.",
+    ),
+)
 selection_options = together(
     click.option("--header/--no-header", default=None, help="Whether the first row is a header."),
     click.option("--index/--no-index", default=None, help="Whether the first column is an index."),
     click.option("--columns", help="Columns of a table to keep, separated by commas."),
     click.option("--tensor", help="Name of the array, in a file with several."),
 )
+
+
+def run_arguments(options: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of `factorize` that the `run_options` give."""
+    return {name: options[name] for name in ("accuracy", "certificate", "time_limit", "seed")}
 
 
 def limited_threads(threads: int | None) -> AbstractContextManager[Any]:

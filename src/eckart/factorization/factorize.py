@@ -11,7 +11,13 @@ from typing import Final, cast
 import numpy as np
 
 from eckart.arrays import Array, Randomness
-from eckart.certificates import LARGEST_EXACT, Certificate, certify, spectrum
+from eckart.certificates import (
+    LARGEST_EXACT,
+    Certificate,
+    certify,
+    probable_bound,
+    spectrum,
+)
 from eckart.errors import ArgumentError, ConvergenceWarning, MatrixError
 from eckart.factorization.explanation import explain
 from eckart.factorization.failures import Diverged, Interrupted
@@ -25,12 +31,13 @@ from eckart.objectives import Entire, Objective
 from eckart.ranks import RankRule, rank_rule
 from eckart.solvers import BlockKrylov, ExactSVD, Iterative, Problem, Solver, Step
 from eckart.starts import Start, as_randomness, as_start
+from eckart.subspaces import Probing
 
 FAST_EXACT: Final = 1000
 """Up to min(rows, columns) of this, the exact decomposition is the default."""
 MOST_TESTS: Final = 6
 HOPEFUL: Final = 0.9
-"""Another test is worth its products if the last two steps brought the gap below this share."""
+"""Another step is worth its products if the last one brought the gap below this share."""
 GOOD_ENOUGH: Final = 1e-3
 """A certified gap up to this is a success where no accuracy was asked for."""
 
@@ -129,7 +136,7 @@ def factorize(
     proof, values, ending = _prove(
         matrix, objective, loop, loop.run(), values, accuracy, bound=certificate
     )
-    factors = objective.restored(ending.factors)
+    factors = objective.restored(ending.factors())
     result = Factorization(
         factors=factors,
         outcome=ending.outcome,
@@ -163,7 +170,7 @@ def _begin(
     """The solver with its settings chosen, the problem with its start, and how that was made."""
     if isinstance(solver, Iterative):
         begun = first.settled(W)
-        problem = Problem(W=W, rank=rank, start=begun.factors(W, rank, randomness))
+        problem = Problem(W=W, rank=rank, start=begun.factors(W, rank, randomness).on(W.namespace))
         return solver.settled(problem), problem, begun
     if given:
         raise ArgumentError(
@@ -186,35 +193,48 @@ def _prove(
 ) -> tuple[Certificate, Array | None, Ending]:
     """The certificate, the singular values it read, and the ending in the light of both.
 
-    A solver that knows more with every step takes two more while the gap is above what is wanted,
+    A solver that knows more with every step takes another while the gap is above what is wanted,
     and goes on as long as that narrows it: the singular values that must lie outside the space for
-    a proof to be tight leave it slowly. Each test draws fresh probes.
+    a proof to be tight leave it slowly.
     """
     if values is None:
         values = ending.singular_values
     if not bound or ending.outcome in (Outcome.DIVERGED, Outcome.INTERRUPTED):
-        return certify(W, objective.restored(ending.factors), bound=False), values, ending
+        return certify(W, objective.restored(ending.factors()), bound=False), values, ending
+    probing = Probing()
     try:
         if values is None and min(W.shape) <= FAST_EXACT:
             values = spectrum(W)
-        proof = certify(W, objective.restored(ending.factors), values, evidence=ending.evidence)
-        for test in range(2, MOST_TESTS + 1):
-            further = loop.further() if _wants_more(proof, ending, accuracy) else None
-            if further is None:
-                break
-            ending, last = loop.further() or further, proof
-            factors = objective.restored(ending.factors)
-            proof = certify(W, factors, values, evidence=ending.evidence, test=test)
-            if _gap(proof) > HOPEFUL * _gap(last):
-                break
+        if values is None and ending.evidence is not None:
+            ending = _widened(objective.working(W), loop, ending, accuracy or GOOD_ENOUGH, probing)
+        evidence = None if ending.evidence is None else ending.evidence()
+        factors = objective.restored(ending.factors())
+        proof = certify(W, factors, values, evidence=evidence, probing=probing)
     except KeyboardInterrupt:
         ending = replace(ending, outcome=Outcome.INTERRUPTED)
-        return certify(W, objective.restored(ending.factors), bound=False), values, ending
+        return certify(W, objective.restored(ending.factors()), bound=False), values, ending
     return proof, values, replace(ending, outcome=_outcome(ending, proof, accuracy))
 
 
-def _wants_more(proof: Certificate, ending: Ending, accuracy: float | None) -> bool:
-    return ending.evidence is not None and _gap(proof) > (accuracy or GOOD_ENOUGH)
+def _widened(W: Matrix, loop: Loop, ending: Ending, wanted: float, probing: Probing) -> Ending:
+    """The ending after as many more steps as narrow the gap to what is wanted."""
+    gap, last = _narrowed(W, ending, probing), math.inf
+    while gap > wanted and gap <= HOPEFUL * last and probing.tests <= MOST_TESTS:
+        further = loop.further()
+        if further is None:
+            break
+        ending, last = further, gap
+        gap = _narrowed(W, ending, probing)
+    return ending
+
+
+def _narrowed(W: Matrix, ending: Ending, probing: Probing) -> float:
+    """The gap by the loss that the solver reports, which is close enough to decide to go on."""
+    loss = ending.history[-1].loss
+    if ending.evidence is None or loss is None:
+        return 0.0
+    best = probable_bound(W, ending.rank, ending.evidence(), probing)
+    return math.inf if not best else max(0.0, math.sqrt(loss) / best - 1)
 
 
 def _gap(proof: Certificate) -> float:

@@ -24,6 +24,7 @@ class Loop:
         self._watch = Watch(solver, problem, time_limit)
         self._steps = solver.steps(problem)
         self._on_step = on_step
+        self._ended = False
 
     def run(self) -> Ending:
         """Take steps until the solver ends, its rule or a limit says stop, or the loss diverges."""
@@ -37,15 +38,18 @@ class Loop:
 
     def further(self) -> Ending | None:
         """The ending after one step more; None where the solver has none, or a limit is reached."""
-        outcome = self._step()
-        if outcome not in (Outcome.SETTLED, Outcome.WHOLE, None):
+        if self._ended:
             return None
-        return self._watch.ending(outcome or Outcome.SETTLED)
+        outcome = self._step()
+        if outcome not in (Outcome.SETTLED, None):
+            return None
+        return self._watch.ending(Outcome.SETTLED)
 
     def _step(self) -> Outcome | None:
         with np.errstate(over="ignore", invalid="ignore", under="ignore"):
             step = next(self._steps, None)
         if step is None:
+            self._ended = True
             return self._watch.finished()
         outcome = self._watch.judge(step)
         if self._on_step is not None and outcome is not Outcome.DIVERGED:

@@ -2,8 +2,9 @@
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, final
+from typing import Final, cast, final
 
 import numpy as np
 
@@ -18,20 +19,22 @@ from eckart.subspaces import Evidence
 CONVERGED_WITHIN: Final = 1e-6
 FEWEST_STEPS: Final = 20
 WINDOWS: Final = 5
-SETTLED_WITHIN: Final = 5e-4
+SETTLED_WITHIN: Final = 1e-3
+SLOWEST: Final = 0.95
 DIVERGED_ABOVE: Final = 100.0
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ending:
-    """Where the loop ended: the last sound factors and how it came there."""
+    """Where the loop ended: the last sound step, or the start, and how it came there."""
 
     outcome: Outcome
-    factors: Factors
+    rank: int
+    factors: Callable[[], Factors]
     history: tuple[Record, ...]
     singular_values: Array | None
-    evidence: Evidence | None
+    evidence: Callable[[], Evidence] | None
 
 
 @final
@@ -44,6 +47,7 @@ class Watch:
         self._time_limit = time_limit
         self._history: list[Record] = []
         self._sound: Step | None = None
+        self._before: Step | None = None
         self._squared_norm = problem.W.squared_norm()
         self._highest = self._squared_norm
         if problem.start is not None:
@@ -56,7 +60,7 @@ class Watch:
         seconds = time.perf_counter() - self._began
         if has_diverged(step.loss, self._highest):
             return Outcome.DIVERGED
-        self._sound = step
+        self._before, self._sound = self._sound, step
         self._history.append(Record(step=step.number, loss=step.loss, seconds=seconds))
         outcome = self._verdict(step)
         if outcome is not None:
@@ -75,15 +79,18 @@ class Watch:
         Raises:
             KeyboardInterrupt: If it was interrupted before there were any factors.
         """
-        factors = self._sound.factors() if self._sound else self._problem.start
-        if factors is None:
+        start, sound = self._problem.start, self._sound
+        if sound is None and start is None:
             raise KeyboardInterrupt
+        first = Step(number=0, loss=None, factors=lambda: cast("Factors", start))
+        step = sound or first
         return Ending(
             outcome=outcome,
-            factors=factors,
+            rank=step.rank or self._problem.rank,
+            factors=step.factors,
             history=tuple(self._history),
-            singular_values=self._sound.singular_values if self._sound else None,
-            evidence=self._sound.evidence() if self._sound and self._sound.evidence else None,
+            singular_values=step.singular_values,
+            evidence=step.evidence,
         )
 
     def _verdict(self, step: Step) -> Outcome | None:
@@ -93,7 +100,7 @@ class Watch:
             converged = has_converged(history, self._squared_norm, dtype)
             most, reached = solver.epochs, Outcome.CONVERGED
         elif isinstance(solver, Widening):
-            converged = has_settled(step, self._squared_norm, dtype)
+            converged = has_settled(step, self._before, self._squared_norm, dtype)
             most, reached = solver.blocks, Outcome.SETTLED
         else:
             return None
@@ -127,22 +134,31 @@ def has_converged(history: list[Record], squared_norm: float, dtype: DType) -> b
     return gain <= max(CONVERGED_WITHIN * now, shown) and gain <= max(earlier - before, shown)
 
 
-def has_settled(step: Step, squared_norm: float, dtype: DType) -> bool:
-    """Whether the last pass over W lowered the error by so little that the next need not be made.
+def has_settled(step: Step, before: Step | None, squared_norm: float, dtype: DType) -> bool:
+    """Whether all further passes over W together would lower the error by less than 0.1 %.
 
-    That is by 0.05 %, so that 0.1 % is more than the next would gain even where gains shrink
-    slowly. The error is the root of the loss, so its share is half that of the loss. A loss that is
+    The gain g of the last pass foretells that of the next block: c·g, where c is what the block
+    before brought for each unit of the gain before it. Gains that fall by a share ρ from step to
+    step then bring c·g/(1 − ρ) in all. A first step has settled where its gain is a quarter of
+    that. The error is the root of the loss, so its share is half that of the loss. A loss that is
     all rounding has settled too.
 
     Example:
         >>> step = Step(number=3, loss=1.0, gain=0.003, factors=lambda: Factors([[1.0]], [[1.0]]))
-        >>> has_settled(step, 10.0, np.dtype("float64"))
+        >>> has_settled(step, None, 10.0, np.dtype("float64"))
         False
     """
     if step.loss is None or step.gain is None:
         return False
     shown = 8 * float(np.finfo(dtype).eps) * squared_norm
-    return step.loss <= shown or step.gain <= 2 * SETTLED_WITHIN * step.loss
+    wanted = max(shown, 2 * SETTLED_WITHIN * step.loss)
+    if step.loss <= shown:
+        return True
+    if before is None or before.loss is None or not before.gain:
+        return step.gain <= wanted / 4
+    brought = max(0.0, before.loss - step.loss) / before.gain
+    falling = min(step.gain / before.gain, SLOWEST)
+    return brought * step.gain / (1 - falling) <= wanted
 
 
 def has_diverged(loss: float | None, highest_sound: float) -> bool:

@@ -3,10 +3,10 @@
 import math
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, final
+from typing import Any, Final, cast, final
 
 from eckart.arrays import FLOAT64, Randomness
 from eckart.certificates import together
@@ -18,7 +18,14 @@ from eckart.matrices import Dense, Difference, Matrix
 from eckart.matrices.derived import thumbnail
 from eckart.ranks import byte_count
 from eckart.solvers import Solver, Step
-from eckart.storage import Part, check_output, is_picture, write_factors, write_matrices
+from eckart.storage import (
+    Part,
+    check_output,
+    choose_part,
+    is_picture,
+    write_factors,
+    write_matrices,
+)
 from eckart.storage.formats import suffix_of
 from eckart.storage.pictures import data_uri
 
@@ -101,8 +108,7 @@ class Factoring:
     @property
     def grade(self) -> Grade:
         """The worst grade of its parts."""
-        grades: list[Grade] = [part.factorization.outcome.grade for part in self.parts]
-        return max(grades, key=GRADES.__getitem__)
+        return worst(part.factorization.outcome.grade for part in self.parts)
 
     def to_dict(self) -> dict[str, Any]:
         """Figures of the whole and of each part, as plain numbers and text."""
@@ -194,16 +200,16 @@ def factor_parts(
             check_output(path, force=force)
     done: list[FactoredPart] = []
     for part in parts:
-        factorization = _factor(
-            part,
-            choice.for_part(len(parts), part.matrix.nbytes),
+        factorization = reached(
+            part.matrix,
+            **choice.for_part(len(parts), part.matrix.nbytes),
             solver=solver,
-            start=start.get(part.name) if isinstance(start, dict) else start,
+            start=start_of(part, start),
             accuracy=accuracy,
             certificate=certificate,
             time_limit=time_limit,
             seed=seed,
-            on_step=None if on_step is None else _named(on_step, part.name),
+            on_step=None if on_step is None else named(on_step, part.name),
         )
         done.append(FactoredPart(name=part.name, matrix=part.matrix, factorization=factorization))
         if factorization.outcome.grade == "interrupted":
@@ -230,13 +236,40 @@ def picture_path(output: Path) -> Path:
     )
 
 
-def _factor(part: Part, rank: dict[str, Any], **arguments: Any) -> Factorization:
+def reached(W: Matrix, **arguments: Any) -> Factorization:
+    """`factorize` without its warning, which the grade says, and at Ctrl-C what it had by then."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # the grade of the result says it
+        warnings.simplefilter("ignore", ConvergenceWarning)
         try:
-            return factorize(part.matrix, **rank, **arguments)
+            return factorize(W, **arguments)
         except Interrupted as interrupted:
             return interrupted.partial
+
+
+def start_of(part: Part, start: object) -> object:
+    """The start of one part: its own where a mapping gives each part its own.
+
+    Raises:
+        MatrixError: If the mapping has none for it.
+    """
+    if not isinstance(start, dict):
+        return start
+    return choose_part(cast("dict[str, Factors]", start), part.name, "The start")
+
+
+def named(on_step: Callable[[str, Step], None], name: str) -> Callable[[Step], None]:
+    """Where every step is told together with a name."""
+    return lambda step: on_step(name, step)
+
+
+def worst(grades: Iterable[Grade]) -> Grade:
+    """The grade of several runs together.
+
+    Example:
+        >>> worst(["success", "failed", "short"])
+        'failed'
+    """
+    return max(grades, key=GRADES.__getitem__)
 
 
 def _write(result: Factoring, output: Path, picture: Path | None, *, force: bool) -> None:
@@ -244,7 +277,3 @@ def _write(result: Factoring, output: Path, picture: Path | None, *, force: bool
     write_factors(output, factors, result.summary(), force=force)
     if picture is not None and "picture" in result.files:
         write_matrices(picture, factors, force=force)
-
-
-def _named(on_step: Callable[[str, Step], None], name: str) -> Callable[[Step], None]:
-    return lambda step: on_step(name, step)

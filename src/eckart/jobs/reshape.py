@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-from eckart.errors import MatrixError
 from eckart.storage import (
     check_factor_suffix,
     check_matrix_suffix,
     check_output,
+    choose_part,
     read_factor_file,
     write_factors,
     write_matrices,
@@ -66,13 +66,7 @@ def expand(
     check_output(output, force=force)
     parts = dict(read_factor_file(factors).parts)
     if part is not None:
-        if part not in parts:
-            raise MatrixError(
-                f"{factors} has no part '{part}'.",
-                hint=f"It has: {', '.join(name or '(no name)' for name in parts)}.",
-                code="no-such-part",
-            )
-        parts = {part: parts[part]}
+        parts = {part: choose_part(parts, part, factors)}
     write_matrices(output, parts, force=force)
     first = next(iter(parts.values()))
     return Reshaping(output=str(output), shape=first.shape, rank=first.rank, relative_change=0.0)

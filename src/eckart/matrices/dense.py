@@ -5,10 +5,11 @@ from typing import final
 
 import numpy.typing as npt
 
-from eckart.arrays import Array, DType, working_array
+from eckart.arrays import Array, DType
 from eckart.errors import MatrixError
 from eckart.matrices.derived import sum_of_squares
 from eckart.matrices.protocol import block_rows
+from eckart.namespaces import as_working, dtype_of, is_on_device, namespace_of
 
 
 @final
@@ -16,8 +17,8 @@ class Dense:
     """A two-dimensional array as a `Matrix`.
 
     Args:
-        array: Anything NumPy reads as an array of shape (rows, columns); float32 and float64 are
-            not copied.
+        array: Anything NumPy reads as an array of shape (rows, columns), or an array of PyTorch or
+            CuPy, which stays on its device; float32 and float64 are not copied.
         stored_bytes: Bytes of W where it came from, if that is not what `array` takes.
 
     Raises:
@@ -32,14 +33,15 @@ class Dense:
     """
 
     def __init__(self, array: npt.ArrayLike, *, stored_bytes: int | None = None) -> None:
-        values = working_array(array)
+        values = as_working(array)
         if values.ndim != 2:
             raise MatrixError(
-                f"A matrix has two dimensions, this has {values.ndim} (shape {values.shape}).",
+                f"A matrix has two dimensions, this has {values.ndim} "
+                f"(shape {tuple(values.shape)}).",
                 hint="Reshape it to rows × columns.",
                 code="not-a-matrix",
             )
-        if values.size == 0:
+        if 0 in values.shape:
             rows, columns = values.shape
             raise MatrixError(
                 f"The matrix is empty ({rows} × {columns}).",
@@ -47,6 +49,7 @@ class Dense:
                 code="empty",
             )
         self.array = values  # (rows, columns)
+        self.namespace = namespace_of(values)
         self.nbytes = stored_bytes or getattr(array, "nbytes", values.nbytes)
         self.passes = 0
         self._squared_norm: float | None = None
@@ -60,17 +63,17 @@ class Dense:
     @property
     def dtype(self) -> DType:
         """float32 or float64."""
-        return self.array.dtype
+        return dtype_of(self.array)
 
     def times(self, X: Array, /) -> Array:
         """W·X, of shape (rows, k)."""
         self.passes += 1
-        return self.array @ X.astype(self.dtype, copy=False)
+        return self.array @ self._own(X)
 
     def transposed_times(self, Y: Array, /) -> Array:
         """Wᵀ·Y, of shape (columns, k)."""
         self.passes += 1
-        return self.array.T @ Y.astype(self.dtype, copy=False)
+        return (self._own(Y).T @ self.array).T  # the faster order in BLAS
 
     def gram_times(self, X: Array, /) -> Array:
         """Wᵀ·(W·X), of shape (columns, k). Two passes through memory."""
@@ -88,5 +91,10 @@ class Dense:
         if self._squared_norm is None:
             self._squared_norm = sum_of_squares(self)
         return self._squared_norm
+
+    def _own(self, X: Array) -> Array:
+        """X in the namespace and the dtype of W."""
+        move = self.namespace.astype if is_on_device(X) else self.namespace.put
+        return move(X, self.dtype)
 
     __matmul__ = times

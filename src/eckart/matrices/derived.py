@@ -1,5 +1,6 @@
 """What follows from `row_blocks` alone, written once for every kind of matrix."""
 
+import math
 from typing import Final
 
 import numpy as np
@@ -12,7 +13,7 @@ MOST_DENSE_BYTES: Final = 8 * 2**30
 
 
 def dense(W: Matrix) -> Array:
-    """W as one array of shape (rows, columns). One pass; memory rows·columns.
+    """W as one array of shape (rows, columns) in its namespace. One pass; memory rows·columns.
 
     Raises:
         MatrixError: If the array would take more than 8 GiB.
@@ -25,16 +26,12 @@ def dense(W: Matrix) -> Array:
             hint="Choose a solver that needs products only: --solver krylov.",
             code="too-large",
         )
-    return np.concatenate(list(W.row_blocks()))
+    return W.namespace.concatenate(list(W.row_blocks()))
 
 
 def sum_of_squares(W: Matrix) -> float:
     """‖W‖²_F in float64, block by block. One pass."""
-    total = 0.0
-    for block in W.row_blocks():
-        entries = block.astype(FLOAT64, copy=False).ravel()
-        total += float(np.dot(entries, entries))
-    return total
+    return math.fsum(W.namespace.squares(block) for block in W.row_blocks())
 
 
 def check_entries(W: Matrix) -> None:
@@ -48,7 +45,8 @@ def check_entries(W: Matrix) -> None:
     if np.isfinite(squared_norm) and squared_norm > np.finfo(FLOAT64).tiny:
         return
     start, largest = 0, 0.0
-    for block in W.row_blocks():
+    for native in W.row_blocks():
+        block = W.namespace.get(native)
         bad = np.argwhere(~np.isfinite(block))
         if bad.size:
             row, column = start + int(bad[0, 0]), int(bad[0, 1])
@@ -84,7 +82,8 @@ def thumbnail(W: Matrix, most: int = 256) -> Array:
     column_edges = np.linspace(0, columns, min(columns, most) + 1).astype(int)
     sums = np.zeros((len(row_edges) - 1, len(column_edges) - 1))
     start = 0
-    for block in W.row_blocks():
+    for native in W.row_blocks():
+        block = W.namespace.get(native)
         cells = np.searchsorted(row_edges, np.arange(start, start + len(block)), side="right") - 1
         narrow = np.add.reduceat(block, column_edges[:-1], axis=1, dtype=np.float64)
         np.add.at(sums, cells, narrow)

@@ -9,6 +9,7 @@ from eckart.arrays import Array, DType
 from eckart.errors import MatrixError
 from eckart.matrices.derived import sum_of_squares
 from eckart.matrices.protocol import Matrix, block_rows
+from eckart.namespaces import Namespace
 
 
 @final
@@ -50,6 +51,11 @@ class Difference:
         return np.result_type(self.first.dtype, self.second.dtype)
 
     @property
+    def namespace(self) -> Namespace:
+        """That of the first, which the second shares."""
+        return self.first.namespace
+
+    @property
     def nbytes(self) -> int:
         """Bytes of both."""
         return self.first.nbytes + self.second.nbytes
@@ -76,7 +82,7 @@ class Difference:
         height = rows or block_rows(self.shape[1])
         pairs = zip(self.first.row_blocks(height), self.second.row_blocks(height), strict=True)
         for first, second in pairs:
-            yield np.subtract(first, second, dtype=self.dtype)
+            yield self.namespace.astype(first, self.dtype) - second
 
     def squared_norm(self) -> float:
         """‖W₁ − W₂‖²_F, summed in float64."""

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Protocol, runtime_checkable
 
 from eckart.arrays import Array, DType
+from eckart.namespaces import Namespace
 
 
 @runtime_checkable
@@ -22,6 +23,11 @@ class Matrix(Protocol):
     @property
     def dtype(self) -> DType:
         """float32 or float64: the dtype of the products and the blocks."""
+        ...
+
+    @property
+    def namespace(self) -> Namespace:
+        """Array module and device of the products and the blocks."""
         ...
 
     @property

@@ -9,6 +9,7 @@ import scipy.sparse
 from eckart.arrays import FLOAT64, Array, DType, working_dtype
 from eckart.errors import MatrixError
 from eckart.matrices.protocol import block_rows
+from eckart.namespaces import HOST
 
 
 @final
@@ -40,6 +41,7 @@ class Sparse:
         compressed: Any = scipy.sparse.csr_array(stored, dtype=dtype)
         compressed.sum_duplicates()
         self.stored = compressed  # (rows, columns)
+        self.namespace = HOST
         self.passes = 0
         self._squared_norm: float | None = None
 

@@ -8,6 +8,15 @@ from plotly.subplots import make_subplots
 
 ACCENT: Final = "rgb(36, 87, 197)"
 FLOOR: Final = "rgb(194, 65, 12)"
+CURVES: Final = {
+    ACCENT: "#7ba4ff",
+    "rgb(13, 138, 98)": "#4fd1a1",
+    "rgb(158, 44, 160)": "#e58be6",
+    "rgb(168, 118, 0)": "#e8c04f",
+    "rgb(71, 85, 105)": "#b8c4d6",
+}
+"""Colours of things beside one another, and what each is in the dark."""
+SYMBOLS: Final = ("circle", "diamond", "square", "triangle-up", "star")
 GREY: Final = "#9aa3b2"
 INK: Final = "rgb(28, 35, 48)"
 """Of all text but that on coloured cells. In the dark the page's style finds these by value."""
@@ -25,15 +34,12 @@ def loss_curve(part: dict[str, Any]) -> go.Figure | None:
     history = [record for record in part["history"] if record["loss"] is not None]
     if len(history) < 2:
         return None
-    stride = -(-len(history) // MOST_POINTS)
-    kept = history[::stride] + ([history[-1]] if (len(history) - 1) % stride else [])
+    kept = _thinned(history)
     losses: list[float] = [record["loss"] for record in kept]
     unit = "epoch" if "epochs" in part["recipe"]["solver"] else "step"
     best = part["certificate"]["best_possible_error"]
     floor: float | None = None if best is None else best**2
-    positive = min((loss for loss in losses if loss > 0), default=0.0)
-    within = floor is not None and floor > 1e-6 * positive
-    lowest = min(floor, positive) if floor is not None and within else positive
+    lowest, within = _lowest(losses, floor)
     wide = lowest > 0 and max(losses) > 20 * lowest
     if not wide:
         lowest = min(*losses, losses[0] if floor is None else floor)
@@ -54,6 +60,116 @@ def loss_curve(part: dict[str, Any]) -> go.Figure | None:
     return _styled(curve, 380)
 
 
+def loss_curves(document: dict[str, Any]) -> go.Figure | None:
+    """The losses of several solvers over one another, by steps and by time; None where W is 0.
+
+    A curve ends in a mark of its own shape, a cross where the run failed. A solver of one step is
+    the mark alone.
+    """
+    drawn = [(place, run, _points(run)) for place, run in enumerate(document["runs"])]
+    drawn = [(place, run, points) for place, run, points in drawn if points]
+    losses = [loss for _, _, points in drawn for _, _, loss in points]
+    best = document["best_possible_error"]
+    floor = None if best is None else best**2
+    lowest, within = _lowest(losses, floor)
+    if lowest <= 0:
+        return None
+    sheet = make_subplots(1, 2, shared_yaxes=True, horizontal_spacing=0.04)
+    for column, (title, unit) in enumerate((("steps", ""), ("time", "s"))):
+        for place, run, points in drawn:
+            path = [(point[column], point[2]) for point in points]
+            for trace in _curve(run, place, path, f"{title} %{{x:.4~s}}{unit}"):
+                trace.showlegend = trace.showlegend and column == 0
+                sheet.add_trace(trace, 1, column + 1)
+        look = {"tickformat": "~s", "ticksuffix": unit}
+        reach = _across(
+            [[point[column] for point in points] for _, _, points in drawn], whole=not unit
+        )
+        sheet.update_xaxes({"title": title, **look, **reach}, col=column + 1)
+    if floor is not None:
+        _mark_floor(sheet, floor, document["rank"], wide=True, drawn=within)
+    sheet.update_yaxes(**_axis(lowest, max(losses), wide=True))
+    sheet.update_yaxes(title="loss ‖W − B·A‖²", col=1)
+    return _styled(sheet, 440).update_layout(legend={"y": 1.03})
+
+
+def _points(run: dict[str, Any]) -> list[tuple[float, float, float]]:
+    """(steps, seconds, loss) of a run; its error says the loss of a last step that knows none."""
+    history = run["history"]
+    known = _thinned([record for record in history if record["loss"] is not None], early=True)
+    points = [(record["step"] + 1, record["seconds"], record["loss"]) for record in known]
+    if history and history[-1]["loss"] is None:
+        last, error = history[-1], run["certificate"]["error"]
+        points.append((last["step"] + 1, last["seconds"], error**2))
+    return points
+
+
+def _curve(
+    run: dict[str, Any], place: int, path: list[tuple[float, float]], where: str
+) -> list[go.Scatter]:
+    """The line of a run, where it has one, and the mark at its end, which the legend shows too."""
+    colour = list(CURVES)[place % len(CURVES)]
+    failed = run["grade"] == "failed"
+    symbol = "x" if failed else SYMBOLS[place % len(SYMBOLS)]
+    steps = [(x, loss if loss > 0 else None) for x, loss in path]
+    shared: dict[str, Any] = {
+        "name": f"{run['name']} ({run['outcome'].lower()})" if failed else run["name"],
+        "legendgroup": run["name"],
+        "line": {"color": colour, "width": 2.5},
+        "hovertemplate": f"{run['name']}<br>{where}<br>loss %{{y:.6g}}<extra></extra>",
+    }
+    line = go.Scatter(
+        x=[x for x, _ in steps],
+        y=[loss for _, loss in steps],
+        mode="lines" if len(steps) > 30 else "lines+markers",
+        marker={"color": colour, "size": 5},
+        showlegend=False,
+        **shared,
+    )
+    end = go.Scatter(
+        x=[steps[-1][0]],
+        y=[steps[-1][1]],
+        mode="lines+markers" if steps[1:] else "markers",
+        marker={"color": colour, "size": 11, "symbol": symbol},
+        showlegend=True,
+        cliponaxis=False,
+        **shared,
+    )
+    return [line, end] if steps[1:] else [end]
+
+
+def _across(curves: list[list[float]], *, whole: bool) -> dict[str, Any]:
+    """A horizontal axis, of `whole` numbers or any; logarithmic where one run is much longer."""
+    ends = [curve[-1] for curve in curves]
+    longest = max(ends)
+    first = min((curve[0] for curve in curves if curve[0] > 0), default=longest)
+    if longest <= 10 * min(ends) or first == longest:
+        return {"range": [0, 1.04 * longest], "dtick": _whole(int(longest)) if whole else None}
+    bottom, top = np.log10(first), np.log10(longest)
+    room = 0.04 * (top - bottom)
+    return {"type": "log", "dtick": 1, "range": [bottom - room, top + room]}
+
+
+def _thinned(history: list[dict[str, Any]], *, early: bool = False) -> list[dict[str, Any]]:
+    """At most about 2000 records with the first and the last: evenly, or most of them `early`."""
+    last = len(history) - 1
+    if last < MOST_POINTS:
+        return history
+    if early:
+        places = np.unique(np.geomspace(1, last + 1, MOST_POINTS).round().astype(int)) - 1
+    else:
+        places = np.unique(np.append(np.arange(0, last, -(-last // MOST_POINTS)), last))
+    return [history[place] for place in places]
+
+
+def _lowest(losses: list[float], floor: float | None) -> tuple[float, bool]:
+    """The lowest of the losses and the floor above 0, and whether the floor is within reach."""
+    positive = min((loss for loss in losses if loss > 0), default=0.0)
+    if floor is None or floor <= 1e-6 * positive:
+        return positive, False
+    return min(floor, positive), True
+
+
 def _mark_floor(curve: go.Figure, floor: float, rank: int, *, wide: bool, drawn: bool) -> None:
     """The line no loss can cross, with its note beneath it, where no curve can be."""
     text = f"no rank-{rank} pair is below {floor:.6g}"
@@ -63,7 +179,7 @@ def _mark_floor(curve: go.Figure, floor: float, rank: int, *, wide: bool, drawn:
     else:
         text = f"the floor, {floor:.3g}, is below this figure"
         place = {"y": 1, "yref": "paper", "yanchor": "top"}
-    note = {"text": text, "font": {"color": FLOOR}, "showarrow": False}
+    note = {"text": text, "font": {"color": FLOOR}, "showarrow": False, "yshift": -7}
     curve.add_annotation(**note, **place, xref="paper", x=1, xanchor="right")
 
 
@@ -189,7 +305,7 @@ def _diverging(few: bool, scale: str) -> dict[str, Any]:
 
 
 def _whole(entries: int) -> int | None:
-    """Ticks at every row or column where they are few; never between two."""
+    """Ticks at every row, column or step where they are few; never between two."""
     return 1 if entries <= MOST_NUMBERS else None
 
 

@@ -1,13 +1,14 @@
 """One page that stands alone: it opens from disk with the network off and asks for nothing."""
 
 from html import escape
+from itertools import cycle
 from typing import Any, Final
 
 import plotly.io
 from plotly.offline import get_plotlyjs
 
 from eckart.reports import figures
-from eckart.reports.table import factor_table
+from eckart.reports.table import compare_table, compare_verdict, factor_table
 
 POLICY: Final = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
@@ -52,6 +53,10 @@ th, td { text-align: left; padding: .3rem 1.5rem .3rem 0; vertical-align: top;
 tr:last-child > * { border-bottom: 0; }
 th { font-weight: 400; color: var(--quiet); white-space: nowrap; }
 td { font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
+.grid { width: 100%; } .grid th { border-bottom: 1px solid var(--line); }
+.grid td { white-space: nowrap; } .grid .number { text-align: right; }
+.swatch { display: inline-block; width: .7rem; height: .7rem; border-radius: 50%;
+          margin-right: .5rem; background: var(--light); }
 pre { background: #1c2330; color: #f4f6fa; border-radius: 8px; padding: 1rem; white-space: pre-wrap;
       overflow-wrap: anywhere; margin: 0 0 1rem; user-select: all; }
 figure { margin: 0; } figcaption { color: var(--quiet); margin-top: .5rem; }
@@ -60,14 +65,19 @@ details { margin-top: 1.5rem; }
 summary { cursor: pointer; font-weight: 600; padding: .25rem 0 .75rem; }
 footer { color: var(--quiet); margin-top: 3rem; font-size: .9rem; }
 """
+CURVES_IN_THE_DARK: Final = "\n  ".join(
+    f'.main-svg path[style*="{name}: {light}"] {{ {name}: {dark} !important; }}'
+    for light, dark in figures.CURVES.items()
+    for name in ("stroke", "fill")
+)
 DARK: Final = f"""
 @media (prefers-color-scheme: dark) {{
   :root {{ --ink: #e6eaf2; --quiet: #9aa5b8; --page: #12161e; --card: #1b212c; --line: #2c3442; }}
   .main-svg text[style*="{figures.INK}"] {{ fill: var(--ink) !important; }}
   .main-svg text[style*="{figures.FLOOR}"] {{ fill: #ff9f70 !important; }}
   .main-svg path[style*="stroke: {figures.FLOOR}"] {{ stroke: #ff9f70 !important; }}
-  .main-svg path[style*="stroke: {figures.ACCENT}"] {{ stroke: #7ba4ff !important; }}
-  .main-svg path[style*="fill: {figures.ACCENT}"] {{ fill: #7ba4ff !important; }}
+  .swatch {{ background: var(--dark); }}
+  {CURVES_IN_THE_DARK}
 }}
 """
 """Figures are drawn once, for the light; in the dark their colours are found by value."""
@@ -106,6 +116,50 @@ def factor_page(document: dict[str, Any]) -> str:
 <h2>How the figures were obtained</h2>
 <div class="card">{_table(_methods(parts))}</div>
 <footer>eckart {escape(parts[0]["recipe"]["versions"]["eckart"])}</footer>
+""",
+    )
+
+
+def compare_page(document: dict[str, Any]) -> str:
+    """The report of a comparison.
+
+    Args:
+        document: `Comparison.report_document()`.
+
+    Returns:
+        HTML that is complete in itself: styles and script are inside.
+    """
+    runs = document["runs"]
+    marks = [
+        f'<span class="swatch" style="--light: {light}; --dark: {dark}"></span>'
+        for (light, dark), _ in zip(cycle(figures.CURVES.items()), runs, strict=False)
+    ]
+    rows, columns = document["shape"]
+    title = f"{document['source']} {document['part']}".rstrip()
+    curves, values = figures.loss_curves(document), figures.singular_values(document)
+    endings = "".join(
+        f"<tr><th>{mark}{escape(run['name'])}</th><td>{escape(run['message'])}</td></tr>"
+        for mark, run in zip(marks, runs, strict=True)
+    )
+    return _frame(
+        title=title,
+        body=f"""
+<h1>{escape(title)}</h1>
+<p class="equation">W ≈ B·A, {rows} × {columns}, rank {document["rank"]}</p>
+<p class="message">{escape(compare_verdict(document))}</p>
+<h2>The solvers beside one another</h2>
+<div class="card wide">{_grid(*compare_table(document), marks)}</div>
+<h2>The losses over one another</h2>
+<div class="card wide">{_draw(curves) if curves else "There is no loss above 0 to draw."}</div>
+<h2>How each run ended</h2>
+<div class="card"><table>{endings}</table></div>
+{f'<h2>The matrix</h2><div class="card">{_draw(values)}</div>' if values else ""}
+<h2>Run it again</h2>
+<pre>{escape(document["command"] or "eckart.factorize(W, …)")}</pre>
+<div class="card">{_table(_recipes(runs))}</div>
+<h2>How the figures were obtained</h2>
+<div class="card">{_table(_methods(runs))}</div>
+<footer>eckart {escape(runs[0]["recipe"]["versions"]["eckart"])}</footer>
 """,
     )
 
@@ -176,6 +230,21 @@ def _table(rows: list[tuple[str, str]]) -> str:
     return f"<table>{lines}</table>"
 
 
+def _grid(header: tuple[str, ...], rows: list[tuple[str, ...]], marks: list[str]) -> str:
+    """A table with a header and marked rows; all but its first and last column are numbers."""
+    sides = ("", *[' class="number"'] * (len(header) - 2), "")
+    heads = "".join(
+        f"<th{side}>{escape(name)}</th>" for side, name in zip(sides, header, strict=True)
+    )
+    lines = ""
+    for mark, row in zip(marks, rows, strict=True):
+        cells = [
+            f"<td{side}>{escape(text)}</td>" for side, text in zip(sides[1:], row[1:], strict=True)
+        ]
+        lines += f"<tr><td>{mark}{escape(row[0])}</td>{''.join(cells)}</tr>"
+    return f'<table class="grid"><tr>{heads}</tr>{lines}</table>'
+
+
 def _recipes(parts: list[dict[str, Any]]) -> list[tuple[str, str]]:
     """The recipe of all parts in a table; where they differ, each with its part's name."""
     recipes = [_recipe(part["recipe"]) for part in parts]
@@ -220,15 +289,16 @@ def _value(value: Any) -> str:
 
 
 def _methods(parts: list[dict[str, Any]]) -> list[tuple[str, str]]:
-    rows: list[tuple[str, str]] = []
+    """How each certificate was obtained; those obtained alike in one row."""
+    names: dict[str, list[str]] = {}
     for part in parts:
         certificate = part["certificate"]
         chance = certificate["failure_probability"]
         doubt = (
             "nothing is random" if chance == 0 else f"wrong with probability at most {chance:.1e}"
         )
-        rows.append((part["name"] or "certificate", f"{certificate['method']}; {doubt}"))
-    return rows
+        names.setdefault(f"{certificate['method']}; {doubt}", []).append(part["name"])
+    return [(", ".join(alike) or "certificate", text) for text, alike in names.items()]
 
 
 def _named(name: str) -> str:

@@ -4,6 +4,8 @@ import math
 from typing import Any, Final
 
 MOST_NAMES: Final = 4
+NEAR: Final = 0.001
+"""Errors within this share of the lowest are as good as it."""
 
 
 def factor_table(document: dict[str, Any]) -> list[tuple[str, str]]:
@@ -37,17 +39,82 @@ def certificate_table(document: dict[str, Any]) -> list[tuple[str, str]]:
     Args:
         document: `Proof.to_dict()`.
     """
-    gap = document["gap"]
     chance = document["failure_probability"]
     return [
         ("relative error", figure(document["relative_error"])),
         ("best possible", figure(_relative_best(document))),
-        ("largest possible gap", "not bounded" if gap is None else f"{gap:.3%}"),
+        ("largest possible gap", gap(document["gap"])),
         ("share of the optimum", share(document["share_of_optimum"])),
         ("obtained by", document["method"]),
         ("wrong with probability", f"at most {chance:.1g}" if chance else "0, nothing is random"),
         ("time", seconds(document["seconds"])),
     ]
+
+
+def compare_table(document: dict[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """The header and one row for each solver, for a person; numbers between two columns of words.
+
+    Args:
+        document: `Comparison.to_dict()`.
+    """
+    header = ("solver", "rank", "error", "relative error", "gap", "passes", "time", "outcome")
+    rows = [
+        (
+            run["name"],
+            str(run["rank"]),
+            figure(run["certificate"]["error"]),
+            figure(run["certificate"]["relative_error"]),
+            gap(run["gap"]),
+            str(run["passes"]),
+            seconds(run["solving_seconds"]),
+            run["outcome"].lower().replace("_", " "),
+        )
+        for run in document["runs"]
+    ]
+    return header, rows
+
+
+def compare_verdict(document: dict[str, Any]) -> str:
+    """Which solvers came closest, which of these took the least time, and what none can do.
+
+    Args:
+        document: `Comparison.to_dict()`.
+    """
+    sentences = [_closest([run for run in document["runs"] if run["grade"] != "failed"])]
+    if document["not_run"]:
+        sentences.append(f"Interrupted before {_listed(document['not_run'])} had a result.")
+    if document["best_possible_error"]:
+        best = figure(document["best_possible_error"])
+        sentences.append(f"No rank-{document['rank']} pair has an error below {best}.")
+    return " ".join(sentences)
+
+
+def _closest(runs: list[dict[str, Any]]) -> str:
+    if not runs:
+        return "No solver reached an answer."
+    ordered = sorted(runs, key=_relative_error)
+    lowest = _relative_error(ordered[0])
+    near = [run for run in runs if _relative_error(run) <= lowest * (1 + NEAR)]
+    quickest = min(near, key=lambda run: run["solving_seconds"])
+    if near[1:]:
+        return (
+            f"{_listed([run['name'] for run in near])} come within {NEAR:.1%} of the lowest error; "
+            f"the quickest of them is {quickest['name']}, {seconds(quickest['solving_seconds'])}."
+        )
+    behind = ""
+    if ordered[1:]:
+        behind = f"; the next is {ordered[1]['name']} with {figure(_relative_error(ordered[1]))}"
+    return f"{quickest['name']} comes closest, with a relative error of {figure(lowest)}{behind}."
+
+
+def gap(number: float | None) -> str:
+    """A certified gap in percent.
+
+    Example:
+        >>> gap(0.00123), gap(None)
+        ('0.123%', 'not bounded')
+    """
+    return "not bounded" if number is None else f"{number:.3%}"
 
 
 def figure(number: float | None) -> str:
@@ -156,6 +223,16 @@ def _relative_best(document: dict[str, Any]) -> float | None:
     if best is None:
         return None
     return document["relative_error"] * best / error if error else 0.0
+
+
+def _relative_error(run: dict[str, Any]) -> float:
+    """The relative error of a run, 0 where it is exact to rounding."""
+    proof = run["certificate"]
+    return 0.0 if proof["gap"] == 0 and proof["relative_error"] < 1e-6 else proof["relative_error"]
+
+
+def _listed(names: list[str]) -> str:
+    return " and ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
 
 
 def _distinct(texts: Any) -> list[str]:

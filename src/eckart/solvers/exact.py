@@ -7,7 +7,6 @@ from typing import Any, final
 import numpy as np
 
 from eckart.factors import Factors
-from eckart.lapack import scaled, svd
 from eckart.matrices.derived import dense
 from eckart.solvers.protocol import Problem, Step
 
@@ -38,12 +37,15 @@ class ExactSVD:
 
     def steps(self, problem: Problem, /) -> Iterator[Step]:
         """One step, which also knows every singular value of W."""
-        W, exponent = scaled(dense(problem.W))
-        U, S, Vt = svd(W)
+        namespace = problem.W.namespace
+        W, exponent = namespace.scaled(dense(problem.W))
+        U, S, Vt = namespace.svd(W)
         rank = problem.rank
-        signs = np.sign(Vt[np.arange(rank), np.abs(Vt[:rank]).argmax(axis=1)])
-        B = U[:, :rank] * np.ldexp(S[:rank] * signs, exponent)
-        A = Vt[:rank] * signs[:, None]
+        largest = np.asarray(namespace.get(Vt[:rank]))
+        signs = np.sign(largest[np.arange(rank), np.abs(largest).argmax(axis=1)])
+        scale = namespace.put(np.ldexp(S[:rank] * signs, exponent), problem.W.dtype)
+        B = U[:, :rank] * scale
+        A = Vt[:rank] * namespace.put(signs[:, None], problem.W.dtype)
         yield Step(
             number=0,
             loss=None,

@@ -9,7 +9,7 @@ from typing import Any, final
 
 import numpy as np
 
-from eckart.arrays import FLOAT64, Array, inner
+from eckart.arrays import Array, inner
 from eckart.errors import ArgumentError
 from eckart.factors import Factors
 from eckart.matrices import Matrix
@@ -81,27 +81,33 @@ class GradientDescent:
 
     def steps(self, problem: Problem, /) -> Iterator[Step]:
         """Endless steps; the loss of each is known once the next one's first product is."""
-        W, start = problem.W, _start(problem)
+        W, start = problem.W, begun_at(problem)
         rate = self.settled(problem).learning_rate or math.nan
         unit = _unit(W)  # B = √unit·B', A = √unit·A': no product overflows in float32
-        B = (start.B / math.sqrt(unit)).astype(W.dtype, copy=False)  # (rows, rank)
-        A = (start.A / math.sqrt(unit)).astype(W.dtype, copy=False)  # (rank, columns)
-        twice_rate = W.dtype.type(2 * rate)
-        momentum = W.dtype.type(self.momentum)
-        V_B, V_A = np.zeros_like(B), np.zeros_like(A)  # the last updates
-        P, H_B, H_A = W.times(A.T), _gram(B.T), _gram(A)
+        B, A = start.B / math.sqrt(unit), start.A / math.sqrt(unit)  # (rows, rank), (rank, columns)
+        small, gram = partial(_small, W, unit), W.namespace.gram
+        V_B, V_A = 0 * B, 0 * A  # the last updates
+        P, H_B, H_A = W.times(A.T), gram(B, B), gram(A.T, A.T)
         for number in itertools.count():
             Q = W.transposed_times(B)  # (columns, rank)
-            V_B = _update(P - B @ (unit * H_A).astype(W.dtype), twice_rate, momentum, V_B)
-            V_A = _update(Q.T - (unit * H_B).astype(W.dtype) @ A, twice_rate, momentum, V_A)
+            V_B = self._update(P - B @ small(H_A), 2 * rate, V_B)
+            V_A = self._update(Q.T - small(H_B) @ A, 2 * rate, V_A)
             B, A = B + V_B, A + V_A
-            P, H_B, H_A = W.times(A.T), _gram(B.T), _gram(A)
-            loss = W.squared_norm() - 2 * unit * inner(B, P) + unit**2 * inner(H_B, H_A)
+            P, H_B, H_A = W.times(A.T), gram(B, B), gram(A.T, A.T)
+            left = W.squared_norm() - 2 * unit * W.namespace.inner(B, P)
+            loss = left + unit**2 * inner(H_B, H_A)
             yield Step(
                 number=number,
                 loss=max(loss, 0.0) if math.isfinite(loss) else math.inf,
                 factors=partial(_factors, B, A, math.sqrt(unit)),
             )
+
+    def _update(self, descent: Array, twice_rate: float, last: Array) -> Array:
+        """The next update of a factor, from half its negative gradient and its last update."""
+        descent *= twice_rate
+        if self.momentum:
+            descent += self.momentum * last
+        return descent
 
     def settings(self) -> dict[str, Any]:
         """Name and settings, for the recipe."""
@@ -111,7 +117,7 @@ class GradientDescent:
         """With the learning rate that is used."""
         if self.learning_rate is not None:
             return self
-        rate = safe_learning_rate(problem.W, _start(problem)) * (1 - self.momentum)
+        rate = safe_learning_rate(problem.W, begun_at(problem)) * math.sqrt(1 - self.momentum)
         return replace(self, learning_rate=rate)
 
     def remedy(self, problem: Problem, /) -> str:
@@ -142,7 +148,8 @@ def safe_learning_rate(W: Matrix, start: Factors) -> float:
         docs/mathematics/gradient-descent.md, "The step size".
     """
     sigma = largest_singular_value(W)
-    H_B, H_A = _gram(start.B.T), _gram(start.A)
+    gram = W.namespace.gram
+    H_B, H_A = gram(start.B, start.B), gram(start.A.T, start.A.T)
     left, right = (math.sqrt(float(np.linalg.norm(H, 2))) for H in (H_B, H_A))
     imbalance = float(np.linalg.norm(H_A - H_B, 2))
     at_minimum = math.hypot(imbalance, 2 * sigma)
@@ -151,10 +158,15 @@ def safe_learning_rate(W: Matrix, start: Factors) -> float:
     return 0.75 / curvature if curvature > 0 else 1.0
 
 
-def _start(problem: Problem) -> Factors:
+def begun_at(problem: Problem) -> Factors:
+    """The first factors of a problem.
+
+    Raises:
+        ArgumentError: If there are none.
+    """
     if problem.start is None:
         raise ArgumentError(
-            "Gradient descent begins at given factors.", hint="Give a start.", code="no-start"
+            "This solver begins at given factors.", hint="Give a start.", code="no-start"
         )
     return problem.start
 
@@ -165,22 +177,13 @@ def _unit(W: Matrix) -> float:
     return 4.0 ** round(math.log(norm, 4)) if norm > 0 else 1.0
 
 
-def _update(descent: Array, twice_rate: Any, momentum: Any, last: Array) -> Array:
-    """The next update of a factor, from half its negative gradient and its last update."""
-    descent *= twice_rate
-    if momentum:
-        descent += momentum * last
-    return descent
-
-
-def _gram(X: Array) -> Array:
-    """X·Xᵀ in float64, of shape (rank, rank): a loss near its floor needs every digit."""
-    exact = X.astype(FLOAT64, copy=False)
-    return exact @ exact.T
+def _small(W: Matrix, unit: float, H: Array) -> Array:
+    """unit·H in the namespace of W."""
+    return W.namespace.put(unit * H, W.dtype)
 
 
 def _factors(B: Array, A: Array, scale: float) -> Factors:
-    return Factors(B * B.dtype.type(scale), A * A.dtype.type(scale))
+    return Factors(B * scale, A * scale)
 
 
 def _two_digits_below(number: float) -> float:

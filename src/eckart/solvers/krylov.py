@@ -8,17 +8,24 @@ from typing import Any, Final, final
 import numpy as np
 
 from eckart.arrays import Array
-from eckart.errors import ArgumentError
+from eckart.errors import ArgumentError, MatrixError
 from eckart.factors import Factors
 from eckart.matrices import Matrix
+from eckart.ranks import byte_count
 from eckart.solvers.protocol import Problem, Step
 from eckart.subspaces import Evidence, KrylovSpace
 
-MOST_WIDTH: Final = 6
-"""The space is restarted above this many times rank + oversampling columns."""
-
-SHARP: Final = 1000
+MOST_WIDTH: Final = 5
+"""The space is restarted above this many times rank + oversampling columns; a block more is used
+while it grows."""
+SPARE: Final = 5
+"""Below this share of the bytes of W the space is never restarted."""
+FEWEST: Final = 32
+"""Columns of a block, at least: a product with fewer is no faster, since it waits for W."""
+SHARP: Final = 30
 """Ritz values above this many eps·λ₁ are exact enough to divide by."""
+LOOK_AGAIN: Final = 1.15
+"""While the rank is not known, Ritz values are computed each time the space is so much wider."""
 
 
 @final
@@ -39,15 +46,18 @@ class BlockKrylov:
 
     Fields:
         oversampling: Columns of the space beyond the rank, at least.
-        blocks: The most blocks to add.
+        blocks: The most blocks to add once the rank is known.
+        memory: The most bytes of the space, a number or "500MB"; it is restarted where it would
+            grow above. None takes 5·(rank + oversampling) columns, or a fifth of the bytes of W.
         stop_early: Stop before that, once another pass would lower the error by less than 0.1 %.
 
     Raises:
         ArgumentError: If a field is out of its range.
 
     Cost:
-        Two passes over W for each block, of width rank/2 + oversampling, usually three to five
-        blocks, and one more; memory at most 6·(rows + columns)·(rank + oversampling) beside W.
+        Two passes over W for each block, of width max(32, rank/2 + oversampling), usually two to
+        five blocks, and one more; memory at most the larger of 6·(rows + columns)·(rank +
+        oversampling) numbers and a quarter of W.
 
     Example:
         >>> from eckart.matrices import Dense
@@ -63,6 +73,7 @@ class BlockKrylov:
 
     oversampling: int = 8
     blocks: int = 60
+    memory: int | str | None = None
     stop_early: bool = True
 
     def __post_init__(self) -> None:
@@ -76,24 +87,76 @@ class BlockKrylov:
 
     def steps(self, problem: Problem, /) -> Iterator[Step]:
         """One step for each block once the space is wide enough; ends where it holds all of W."""
-        W, rank = problem.W, problem.rank
-        enough = min(rank + self.oversampling, *W.shape)
-        block = rank // 2 + self.oversampling
-        space = KrylovSpace(W, block, problem.randomness)
+        W, search = problem.W, _RankSearch(problem)
+        most = self._most_width(W, problem.rank)
+        block = self._block(W, problem.rank, most)
+        space = KrylovSpace(W, block, problem.randomness, room=most)
         number = 0
         while True:
             space.grow()
-            if space.width >= enough or space.is_whole:
+            rank = search.rank(space)
+            if rank is not None and (space.width >= rank + self.oversampling or space.is_whole):
                 yield _step(number, W, space, rank)
                 number += 1
             if space.is_whole:
                 return
-            if space.width + block > MOST_WIDTH * (rank + self.oversampling) + block:
-                space.restart(rank + block)
+            if rank is not None:
+                most = self._most_width(W, rank)
+            if space.width + block > most and (rank is not None or self.memory is not None):
+                space.restart(self._kept(W, rank or space.width, block, most))
+
+    def _most_width(self, W: Matrix, rank: int) -> int:
+        """Columns at which the space is restarted."""
+        column = sum(W.shape) * W.dtype.itemsize  # bytes of one in V and in Y
+        if self.memory is not None:
+            return byte_count(self.memory) // column
+        return max(MOST_WIDTH * (rank + self.oversampling), W.nbytes // SPARE // column)
+
+    def _block(self, W: Matrix, rank: int, most: int) -> int:
+        """Columns to add at a time: few enough that three blocks fit."""
+        least = rank // 2 + self.oversampling
+        return max(1, min(max(FEWEST, least), max(least, most // 3), *W.shape))
+
+    def _kept(self, W: Matrix, rank: int, block: int, most: int) -> int:
+        """Columns to keep at a restart, so that the next block fits.
+
+        Raises:
+            MatrixError: If the memory is not enough for the rank and a block.
+        """
+        kept = min(rank + block, most - block)
+        if kept < min(rank + self.oversampling, *W.shape):
+            needed = (rank + self.oversampling + block) * sum(W.shape) * W.dtype.itemsize
+            raise MatrixError(
+                f"A rank of {rank} and more takes a space of at least {needed / 1e6:.1f} MB.",
+                hint="Allow more memory, or choose a smaller rank.",
+                code="memory-too-small",
+            )
+        return kept
 
     def settings(self) -> dict[str, Any]:
         """Name and settings, for the recipe."""
         return {"name": "krylov", **asdict(self)}
+
+
+@final
+class _RankSearch:
+    """The rank of a problem, found while the space grows where a rule has to choose it."""
+
+    def __init__(self, problem: Problem) -> None:
+        self._problem = problem
+        self._looked_at = 0
+
+    def rank(self, space: KrylovSpace) -> int | None:
+        """The rank that is known now; None while the rule needs a wider space to tell."""
+        problem, W = self._problem, self._problem.W
+        if problem.rule is None:
+            return problem.rank
+        if space.width < LOOK_AGAIN * self._looked_at and not space.is_whole:
+            return None
+        values = space.ritz()[0]
+        rank = problem.rule.enough(W.shape, values, W.squared_norm())
+        self._looked_at = space.width if rank is None else 0
+        return len(values) if rank is None and space.is_whole else rank
 
 
 def _step(number: int, W: Matrix, space: KrylovSpace, rank: int) -> Step:
@@ -108,16 +171,20 @@ def _step(number: int, W: Matrix, space: KrylovSpace, rank: int) -> Step:
         number=number,
         loss=max(0.0, W.squared_norm() - float(values.sum()) - gain),
         gain=gain,
-        evidence=partial(Evidence, V=space.V, H=space.H, residual=residual),
-        factors=partial(_factors, space.V, space.Y, space.rest, G, correction, rank),
+        rank=rank,
+        evidence=partial(
+            Evidence, V=space.V, H=space.H, residual=residual, restarts=space.restarts
+        ),
+        factors=partial(_factors, W, space.V, space.Y, space.rest, G, correction, rank),
     )
 
 
-def _factors(V: Array, Y: Array, rest: Array, G: Array, correction: Array, rank: int) -> Factors:
+def _factors(
+    W: Matrix, V: Array, Y: Array, rest: Array, G: Array, correction: Array, rank: int
+) -> Factors:
     """B = Y·G and A = (V·G + rest·correction)ᵀ, with zeros where W has no more directions."""
-    leading = G.astype(V.dtype)
-    missing = rank - leading.shape[1]
-    right = V @ leading + rest @ correction.astype(V.dtype)
-    return Factors(
-        np.pad(Y @ leading, ((0, 0), (0, missing))), np.pad(right.T, ((0, missing), (0, 0)))
+    missing = rank - G.shape[1]
+    leading, more = (
+        W.namespace.put(np.pad(X, ((0, 0), (0, missing))), W.dtype) for X in (G, correction)
     )
+    return Factors(Y @ leading, leading.T @ V.T + more.T @ rest.T)

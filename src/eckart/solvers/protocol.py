@@ -9,17 +9,27 @@ import numpy as np
 from eckart.arrays import Array, Randomness
 from eckart.factors import Factors
 from eckart.matrices import Matrix
+from eckart.ranks import GrowingRule
 from eckart.subspaces import Evidence
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """What a solver is given: the working matrix of an objective, a rank, where to begin."""
+    """What a solver is given: the working matrix of an objective, a rank, where to begin.
 
-    W: Matrix  # (rows, columns)
+    Fields:
+        W: Matrix of shape (rows, columns).
+        rank: Columns of B; a first guess where there is a rule.
+        start: First factors, given to an `Iterative` solver only.
+        rule: Chooses the rank from the leading singular values; for a `Widening` solver only.
+        randomness: Of the solver.
+    """
+
+    W: Matrix
     rank: int
-    start: Factors | None  # given to an `Iterative` solver only
+    start: Factors | None
+    rule: GrowingRule | None = None
     randomness: Randomness = field(default_factory=lambda: np.random.Generator(np.random.Philox(0)))
 
 
@@ -35,6 +45,7 @@ class Step:
         singular_values: All singular values of W, where the solver has them.
         gain: By how much the last pass over W lowered the loss, where the solver knows.
         evidence: Forms what the solver knows of W for the certificate, where it knows more.
+        rank: Of the factors, where the solver has chosen it.
     """
 
     number: int
@@ -43,6 +54,7 @@ class Step:
     singular_values: Array | None = None
     gain: float | None = None
     evidence: Callable[[], Evidence] | None = None
+    rank: int | None = None
 
 
 class Solver(Protocol):

@@ -153,7 +153,7 @@ def read_matrix(path: str | PathLike[str], name: str | None = None) -> Matrix:
     picture = is_picture(source)
     contents = read_parts(source, Selection(tensor=None if picture else name))
     parts = {part.name: part.matrix for part in contents.parts}
-    return _chosen(parts, name if picture else None, source)
+    return choose_part(parts, name if picture else None, source)
 
 
 def write_matrices(
@@ -207,7 +207,7 @@ def read_factors(path: str | PathLike[str], name: str | None = None) -> Factors:
         >>> read_factors("examples/article_start.npz")
         Factors(4 × 4, rank 2, float64)
     """
-    return _chosen(read_factor_file(path).parts, name, Path(path))
+    return choose_part(read_factor_file(path).parts, name, Path(path))
 
 
 def write_factors(
@@ -230,14 +230,25 @@ def write_factors(
         module.write_factors(temporary, parts, document or {})
 
 
-def _chosen(parts: Mapping[str, T], name: str | None, path: Path) -> T:
+def choose_part(parts: Mapping[str, T], name: str | None, whole: object) -> T:
+    """The part of this name, or the only one.
+
+    Args:
+        parts: Whatever there is, by name.
+        name: Which to take; None takes the only one.
+        whole: What has the parts, for the message.
+
+    Raises:
+        MatrixError: If there is no such part, or none was named of several.
+    """
     if name is None and len(parts) == 1:
         return next(iter(parts.values()))
     if name is not None and name in parts:
         return parts[name]
+    count = f"{len(parts)} part{'s' * (len(parts) != 1)}"
     raise MatrixError(
-        f"{path} has {len(parts)} parts{'' if name is None else f', none named {name}'}.",
-        hint=f"Name one of: {', '.join(part or '(no name)' for part in parts)}.",
+        f"{whole} has {count}{'' if name is None else f', none named {name}'}.",
+        hint=f"Name one with --part: {', '.join(part or '(no name)' for part in parts)}.",
         code="no-such-part",
     )
 

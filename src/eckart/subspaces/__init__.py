@@ -3,10 +3,13 @@
 from eckart.subspaces.bounds import Evidence, leading_squares_bound, outside_bound
 from eckart.subspaces.krylov import KrylovSpace
 from eckart.subspaces.norms import largest_singular_value
+from eckart.subspaces.probing import FAILURE, Probing
 
 __all__ = [
+    "FAILURE",
     "Evidence",
     "KrylovSpace",
+    "Probing",
     "largest_singular_value",
     "leading_squares_bound",
     "outside_bound",

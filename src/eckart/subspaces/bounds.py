@@ -8,8 +8,10 @@ import numpy as np
 
 from eckart.arrays import FLOAT64, Array, Randomness
 from eckart.matrices import Matrix
+from eckart.namespaces import Namespace, dtype_of
 
-PROBES: Final = 6
+PROBES: Final = 16
+"""A product with so few columns takes little longer than with one."""
 POWERS: Final = 5
 PLACES: Final = (1.0, 0.9, 0.7, 0.5, 0.3, 0.1)
 """Where between ν and the r-th Ritz value the free parameter t is tried."""
@@ -24,41 +26,55 @@ class Evidence:
         V: Array of shape (columns, width) with orthonormal columns.
         H: (WV)ᵀ(WV), of shape (width, width), in float64.
         residual: SᵀS with S = Wᵀ(WV) − V·H, of shape (width, width), in float64.
+        restarts: How often directions were dropped from V. While this stands, V only grows.
     """
 
     V: Array
     H: Array
     residual: Array
+    restarts: int = 0
 
 
-def outside_bound(W: Matrix, V: Array, failure: float, randomness: Randomness) -> float:
+def outside_bound(
+    W: Matrix, V: Array, failure: float, randomness: Randomness, *, wanted: float = 0.0
+) -> float:
     """An upper bound ν on ‖W(I − VVᵀ)‖² (spectral), wrong with probability at most `failure`.
 
-    With E = W(I − VVᵀ) and six Gaussian vectors ω, ‖M‖ ≤ α·√(2/π)·max‖Mω‖ holds for any matrix M
-    but with probability α⁻⁶; for M = (EEᵀ)^q·E, whose norm is ‖E‖^(2q+1), the factor in front
-    counts by its (2q+1)-th root only.
+    With E = W(I − VVᵀ) and p Gaussian vectors ω, ‖M‖ ≤ α·√(2/π)·max‖Mω‖ holds for any matrix M
+    but with probability α^−p; for M = (EEᵀ)^q·E, whose norm is ‖E‖^(2q+1), the factor in front
+    counts by its (2q+1)-th root only. Each q from 1 to 5 is a bound of its own with a fifth of the
+    failure, so that the products may end with the first that is sharp enough.
 
     Args:
         W: Matrix of shape (rows, columns).
         V: Array of shape (columns, width) with orthonormal columns.
         failure: Probability of the bound being wrong.
         randomness: Of the vectors; it must not have been used to make V.
+        wanted: A bound at or below this is sharp enough.
 
     Cost:
-        11 products with W of width 6.
+        3 to 11 products with W of width 16.
 
     Reference:
         Halko, Martinsson, Tropp (2011), SIAM Review 53(2), lemma 4.1.
     """
-    X = randomness.standard_normal((W.shape[1], PROBES)).astype(W.dtype)
+    namespace = W.namespace
+    drawn = randomness.standard_normal((W.shape[1], PROBES))
+    X = _outside(namespace.put(drawn, W.dtype), V)
+    slack = math.log((failure / POWERS) ** (-1 / PROBES) * math.sqrt(2 / math.pi))
     logarithms = np.zeros(PROBES)
-    for _ in range(POWERS):
-        X, sizes = _unit(W.times(_outside(X, V)))
-        X, more = _unit(_outside(W.transposed_times(X), V))
-        logarithms += sizes + more
-    logarithms += _unit(W.times(_outside(X, V)))[1]
-    slack = math.log(failure ** (-1 / PROBES) * math.sqrt(2 / math.pi))
-    return math.exp(2 * (slack + float(logarithms.max())) / (2 * POWERS + 1))
+    best = math.inf
+    Y, sizes = _unit(W.times(X), namespace)
+    for power in range(1, POWERS + 1):
+        logarithms += sizes
+        X, sizes = _unit(_outside(W.transposed_times(Y), V), namespace)
+        logarithms += sizes
+        Y, sizes = _unit(W.times(X), namespace)
+        longest = float((logarithms + sizes).max())
+        best = min(best, math.exp(2 * (slack + longest) / (2 * power + 1)))
+        if best <= wanted:
+            break
+    return best
 
 
 def leading_squares_bound(evidence: Evidence, rank: int, outside: float, total: float) -> float:
@@ -75,7 +91,7 @@ def leading_squares_bound(evidence: Evidence, rank: int, outside: float, total: 
         total: ‖W‖²_F.
 
     Cost:
-        Seven symmetric eigenvalue problems of the width.
+        Three to seven symmetric eigenvalue problems of the width.
 
     Reference:
         docs/mathematics/certificate.md has the proof.
@@ -84,10 +100,15 @@ def leading_squares_bound(evidence: Evidence, rank: int, outside: float, total: 
     leading = float(values[:rank].sum())
     best = leading + min(rank * outside, max(0.0, total - float(values.sum())))
     room = float(values[rank - 1]) - outside
+    last = math.inf
     for place in PLACES if room > 0 else ():
         t = outside + place * room
         lifted = np.linalg.eigvalsh(evidence.H + evidence.residual / (place * room))
-        best = min(best, rank * t + float(np.maximum(lifted - t, 0.0).sum()))
+        upper = rank * t + float(np.maximum(lifted - t, 0.0).sum())
+        best = min(best, upper)
+        if upper > last:
+            break
+        last = upper
     return min(best, total)
 
 
@@ -95,8 +116,8 @@ def _outside(X: Array, V: Array) -> Array:
     return X - V @ (V.T @ X)
 
 
-def _unit(X: Array) -> tuple[Array, Array]:
+def _unit(X: Array, namespace: Namespace) -> tuple[Array, Array]:
     """Columns of length 1, and the logarithms of the lengths they had."""
-    lengths = np.sqrt(np.square(X, dtype=FLOAT64).sum(axis=0))
+    lengths = np.sqrt(np.diag(namespace.gram(X, X)))
     lengths = np.maximum(lengths, np.finfo(FLOAT64).tiny)
-    return X / lengths.astype(X.dtype), np.log(lengths)
+    return X / namespace.put(lengths, dtype_of(X)), np.log(lengths)

@@ -1,7 +1,7 @@
 """A block Krylov space of WᵀW, grown block by block, with what the products with it tell of W."""
 
 import math
-from typing import final
+from typing import Any, cast, final
 
 import numpy as np
 
@@ -15,12 +15,11 @@ class KrylovSpace:
     """Orthonormal V with W·V beside it, where V spans WᵀΩ, WᵀW·WᵀΩ, (WᵀW)²·WᵀΩ and so on.
 
     Fields:
-        V: Array of shape (columns, width) with orthonormal columns.
-        Y: W·V, of shape (rows, width).
         H: YᵀY = Vᵀ(WᵀW)V, of shape (width, width), in float64.
         rest: What the products with the last block left outside V, of shape (columns, block).
         tail: Array of shape (block, width) with WᵀY − V·H = rest·tail, to rounding: the residual of
             a Krylov space is that of its last block.
+        restarts: How often directions were dropped from V.
 
     A block that loses rank is deflated: what is left of it after the projection onto V would be
     rounding. It is refilled with random directions, so that a matrix of exact low rank or with
@@ -30,33 +29,48 @@ class KrylovSpace:
         W: Matrix of shape (rows, columns).
         block: Columns in a block.
         randomness: Of the random directions.
+        room: Columns to make room for at once; memory is taken as they are filled.
 
     Cost:
         One product with W of width `block` to begin, two for each `grow`, and about
-        16·columns·width·block + 2·rows·width·block operations; memory (rows + columns)·width.
+        10·columns·width·block + 2·rows·width·block operations; memory (rows + columns)·width, and
+        up to half as much again while it grows.
 
     Reference:
         Musco, Musco (2015), Randomized block Krylov methods, algorithm 2; Tropp, Webber (2023),
         arXiv 2306.12418.
     """
 
-    def __init__(self, W: Matrix, block: int, randomness: Randomness) -> None:
+    def __init__(self, W: Matrix, block: int, randomness: Randomness, room: int = 0) -> None:
         rows, columns = W.shape
         self._W = W
+        self._namespace = W.namespace
         self._block = min(block, columns)
         self._randomness = randomness
         self._rounding = rounding(W.shape, W.dtype)
-        self.V = np.zeros((columns, 0), W.dtype)
-        self.Y = np.zeros((rows, 0), W.dtype)
+        room = min(room, columns)
+        self._Vt = W.namespace.zeros((room, columns), W.dtype)  # a vector of the basis in each row
+        self._Yt = W.namespace.zeros((room, rows), W.dtype)
         self.H = np.zeros((0, 0))
+        self.restarts = 0
         self.tail = np.zeros((self._block, 0))
         self.rest = W.transposed_times(self._random(rows, self._block))
-        self._noise = self._rounding * _longest(self.rest)
+        self._noise = self._rounding * self._longest(self.rest)
 
     @property
     def width(self) -> int:
         """Columns of V."""
-        return self.V.shape[1]
+        return self.H.shape[0]
+
+    @property
+    def V(self) -> Array:
+        """Array of shape (columns, width) with orthonormal columns."""
+        return self._Vt[: self.width].T
+
+    @property
+    def Y(self) -> Array:
+        """W·V, of shape (rows, width)."""
+        return self._Yt[: self.width].T
 
     @property
     def is_whole(self) -> bool:
@@ -66,17 +80,18 @@ class KrylovSpace:
 
     def grow(self) -> None:
         """Add the next block to V, its product to Y, and what that leaves outside to `rest`."""
-        Q = self._refilled(orthonormal(self.rest, self.V, self._noise))
-        Y = self._W.times(Q)
-        across = (self.Y.T @ Y).astype(FLOAT64)
-        exact = Y.astype(FLOAT64, copy=False)
-        within = exact.T @ exact
+        Q = self._refilled(orthonormal(self.rest, self.V, self._noise, self._namespace))
+        last = self._W.times(Q)
+        across = self._namespace.get(self.Y.T @ last).astype(FLOAT64)
+        within = self._namespace.gram(last, last)
+        self._append(Q, last)
         self.H = np.block([[self.H, across], [across.T, within]])
-        self.V, self.Y = np.hstack([self.V, Q]), np.hstack([self.Y, Y])
-        self.tail = np.eye(Q.shape[1], self.width, self.width - Q.shape[1])
-        projected = self.V @ np.vstack([across, within]).astype(Q.dtype)
-        self.rest = self._W.transposed_times(Y) - projected
-        self._noise = self._rounding * math.sqrt(float(np.linalg.norm(self.H, 1))) * _longest(Y)
+        count = Q.shape[1]
+        self.tail = np.eye(count, self.width, self.width - count)
+        coefficients = self._namespace.put(np.vstack([across, within]), self._W.dtype)
+        self.rest = self._W.transposed_times(last) - self.V @ coefficients
+        largest = math.sqrt(float(np.linalg.norm(self.H, 1)))
+        self._noise = self._rounding * largest * math.sqrt(float(np.diag(within).max(initial=0.0)))
 
     def ritz(self) -> tuple[Array, Array]:
         """The Ritz values of WᵀW, descending, and their vectors G in coordinates of V."""
@@ -85,15 +100,31 @@ class KrylovSpace:
 
     def residual_gram(self) -> Array:
         """SᵀS with S = WᵀY − V·H, of shape (width, width), in float64."""
-        exact = self.rest.astype(FLOAT64, copy=False)
-        return self.tail.T @ (exact.T @ exact) @ self.tail
+        return self.tail.T @ self._namespace.gram(self.rest, self.rest) @ self.tail
 
     def restart(self, keep: int) -> None:
         """Keep the leading `keep` Ritz vectors only; the next block goes on from where it was."""
         values, G = self.ritz()
-        leading = G[:, :keep].astype(self.V.dtype)
-        self.V, self.Y, self.H = self.V @ leading, self.Y @ leading, np.diag(values[:keep])
+        leading = self._namespace.put(G[:, :keep].T, self._W.dtype)
+        V, Y = leading @ self.V.T, leading @ self.Y.T
+        self.H = np.diag(values[:keep])
         self.tail = self.tail @ G[:, :keep]
+        self.restarts += 1
+        self._Vt, self._Yt = (self._longer(X, len(self._Vt)) for X in (V, Y))
+
+    def _append(self, Q: Array, last: Array) -> None:
+        """Write a block behind the basis, in place while there is room."""
+        count = self.width + Q.shape[1]
+        if count > len(self._Vt):
+            room = max(count, min(len(self._Vt) * 3 // 2, self._W.shape[1]))
+            self._Vt, self._Yt = (self._longer(X, room) for X in (self._Vt, self._Yt))
+        self._Vt[self.width : count] = Q.T
+        self._Yt[self.width : count] = last.T
+
+    def _longer(self, X: Array, room: int) -> Array:
+        longer = self._namespace.zeros((room, X.shape[1]), self._W.dtype)
+        longer[: self.width] = X[: self.width]
+        return longer
 
     def _refilled(self, Q: Array) -> Array:
         """Q with random directions in place of those that were deflated."""
@@ -101,12 +132,17 @@ class KrylovSpace:
         missing = min(self._block, room) - Q.shape[1]
         if missing <= 0:
             return Q[:, :room]
-        fresh = self._random(self._W.shape[1], missing)
-        return np.hstack([Q, orthonormal(fresh, np.hstack([self.V, Q]), 0.0)])
+        before = Q.shape[1]
+        both = self._namespace.zeros((self.width + before + missing, Q.shape[0]), self._W.dtype)
+        both[: self.width], both[self.width : self.width + before] = self._Vt[: self.width], Q.T
+        known = both[: self.width + before].T
+        fresh = orthonormal(self._random(Q.shape[0], missing), known, 0.0, self._namespace)
+        both[self.width + before :] = fresh.T
+        return both[self.width :].T
 
     def _random(self, length: int, count: int) -> Array:
-        return self._randomness.standard_normal((length, count)).astype(self._W.dtype)
+        drawn = self._randomness.standard_normal((length, count))
+        return self._namespace.put(cast("Any", drawn), self._W.dtype)
 
-
-def _longest(X: Array) -> float:
-    return math.sqrt(float(np.square(X, dtype=FLOAT64).sum(axis=0).max(initial=0.0)))
+    def _longest(self, X: Array) -> float:
+        return math.sqrt(float(np.diag(self._namespace.gram(X, X)).max(initial=0.0)))

@@ -42,6 +42,7 @@ def largest_singular_value(W: Matrix) -> float:
     ritz = 0.0
     for _ in range(ITERATIONS):
         Q = np.linalg.qr(X)[0].astype(W.dtype, copy=False)
-        X = W.gram_times(Q).astype(FLOAT64, copy=False) / scale
+        product = W.gram_times(W.namespace.put(Q, W.dtype))
+        X = W.namespace.get(product).astype(FLOAT64, copy=False) / scale
         ritz = float(np.linalg.eigvalsh(Q.T.astype(FLOAT64) @ X)[-1]) * scale
     return float(np.sqrt(max(ritz, 0.0)))

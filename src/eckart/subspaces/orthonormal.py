@@ -4,29 +4,35 @@ from typing import Final
 
 import numpy as np
 
-from eckart.arrays import FLOAT64, Array
+from eckart.arrays import Array
+from eckart.namespaces import HOST, Namespace, dtype_of
 
 KEPT_LENGTH: Final = 0.5
 """After the first turn every column that was no noise has a length near 1."""
+LITTLE: Final = 0.1
+"""Unit columns with coefficients in V below this keep their length when these are taken off."""
+MOST_TURNS: Final = 4
 
 
-def orthonormal(X: Array, V: Array, noise: float) -> Array:
+def orthonormal(X: Array, V: Array, noise: float, namespace: Namespace = HOST) -> Array:
     """The columns of X made orthonormal to those of V and to one another.
 
-    X ← X − V(VᵀX), then X ← X·E·Λ^(−½) with XᵀX = E·Λ·Eᵀ, three times. Directions whose length
-    is within `noise` after the first projection are dropped: they are rounding, and made to length
-    1 they would be no direction of X.
+    In each turn X ← X − V(VᵀX), then X ← X·E·Λ^(−½) with XᵀX = E·Λ·Eᵀ. Directions whose length is
+    within `noise` after the first projection are dropped: they are rounding, and made to length 1
+    they would be no direction of X. Two turns are enough where the second had little left to take
+    off: then no length was lost, and with it no digit.
 
     Args:
         X: Array of shape (length, k).
         V: Array of shape (length, width) with orthonormal columns; width may be 0.
         noise: Length up to which a direction is dropped.
+        namespace: Where both live.
 
     Returns:
         The orthonormal columns, of shape (length, at most k).
 
     Cost:
-        12·length·width·k + 12·length·k² operations, all in matrix products; several times faster
+        8·length·width·k + 8·length·k² operations, all in matrix products; several times faster
         than Householder's QR for a thin X.
 
     Example:
@@ -37,15 +43,19 @@ def orthonormal(X: Array, V: Array, noise: float) -> Array:
     Reference:
         Stathopoulos, Wu (2002), SIAM Journal on Scientific Computing 23(6), algorithm SVQB.
     """
-    Q = X
-    for shortest in (noise, KEPT_LENGTH, KEPT_LENGTH):
-        Q = _whitened(Q - V @ (V.T @ Q), shortest)
+    Q, shortest = X, noise
+    for turn in range(MOST_TURNS):
+        C = V.T @ Q
+        Q = _whitened(Q - V @ C, shortest, namespace)
+        taken = float(np.abs(namespace.get(C)).max(initial=0.0))
+        if turn > 0 and taken <= LITTLE:
+            break
+        shortest = KEPT_LENGTH
     return Q
 
 
-def _whitened(X: Array, shortest: float) -> Array:
+def _whitened(X: Array, shortest: float, namespace: Namespace) -> Array:
     """X·E·Λ^(−½) over the directions that are longer than `shortest`."""
-    exact = X.astype(FLOAT64, copy=False)
-    squares, E = np.linalg.eigh(exact.T @ exact)
+    squares, E = np.linalg.eigh(namespace.gram(X, X))
     kept = squares > shortest**2
-    return X @ (E[:, kept] / np.sqrt(squares[kept])).astype(X.dtype)
+    return X @ namespace.put(E[:, kept] / np.sqrt(squares[kept]), dtype_of(X))
