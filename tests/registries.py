@@ -44,6 +44,7 @@ SOLVERS: dict[str, Solver] = {
     "svd": eckart.ExactSVD(),
     "krylov": eckart.BlockKrylov(),
     "gd": eckart.GradientDescent(epochs=4000),
+    "scaled-gd": eckart.ScaledGradientDescent(),
     "gd with momentum": eckart.GradientDescent(epochs=4000, momentum=0.5),
 }
 
@@ -58,5 +59,6 @@ STARTS: dict[str, Callable[[Matrix, int], Start]] = {
     "lora": lambda *_: eckart.LoRAStart(),
     "lora, B random": lambda *_: eckart.LoRAStart(gaussian="B"),
     "lora, sigma given": lambda *_: eckart.LoRAStart(sigma=0.5),
+    "spectral": lambda *_: eckart.SpectralStart(),
     "given": _given,
 }

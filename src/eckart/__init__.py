@@ -21,6 +21,8 @@ _HOMES = {
     "LoRAStart": "eckart.starts",
     "Matrix": "eckart.matrices",
     "Outcome": "eckart.factorization",
+    "ScaledGradientDescent": "eckart.solvers",
+    "SpectralStart": "eckart.starts",
     "as_matrix": "eckart.matrices",
     "certify": "eckart.certificates",
     "factorize": "eckart.factorization",

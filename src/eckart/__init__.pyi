@@ -14,7 +14,9 @@ from eckart.objectives import Entire as Entire
 from eckart.solvers import BlockKrylov as BlockKrylov
 from eckart.solvers import ExactSVD as ExactSVD
 from eckart.solvers import GradientDescent as GradientDescent
+from eckart.solvers import ScaledGradientDescent as ScaledGradientDescent
 from eckart.starts import LoRAStart as LoRAStart
+from eckart.starts import SpectralStart as SpectralStart
 from eckart.storage import read_factors as read_factors
 from eckart.storage import read_matrix as read_matrix
 

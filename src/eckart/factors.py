@@ -208,7 +208,9 @@ class Factors:
                 hint=f"Give data with {length} rows.",
                 code="shapes-differ",
             )
-        return array if is_on_device(array) else self.namespace.put(array, array.dtype)
+        if is_on_device(array):
+            return self.namespace.astype(array, self.dtype)
+        return self.namespace.put(array, array.dtype)
 
 
 def _together(B: object, A: object) -> tuple[Array, Array]:

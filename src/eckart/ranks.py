@@ -42,10 +42,6 @@ class GrowingRule(Protocol):
         """
         ...
 
-    def explain(self, shape: tuple[int, int], leading: Array, total: float) -> str:
-        """Why this rank, in one sentence with the figures, or an empty text."""
-        ...
-
 
 @final
 @dataclass(frozen=True, slots=True)
@@ -118,11 +114,6 @@ class WithinTolerance:
         left = total - np.cumsum(leading)
         within = np.flatnonzero(left <= self.tolerance**2 * total)
         return int(within[0]) + 1 if within.size else None
-
-    def explain(self, shape: tuple[int, int], leading: Array, total: float) -> str:
-        """Nothing: the error says it."""
-        del shape, leading, total
-        return ""
 
     def describe(self) -> str:
         """Tolerance and number."""

@@ -3,7 +3,7 @@
 import math
 import operator
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol, final
+from typing import Any, Final, Literal, Protocol, final
 
 import numpy as np
 
@@ -11,7 +11,9 @@ from eckart.arrays import Array, Randomness, working_array
 from eckart.errors import ArgumentError, MatrixError
 from eckart.factors import Factors
 from eckart.matrices import Matrix
-from eckart.subspaces import largest_singular_value
+from eckart.subspaces import KrylovSpace, largest_singular_value
+
+SKETCH_OVERSAMPLING: Final = 8
 
 
 class Start(Protocol):
@@ -88,6 +90,35 @@ class LoRAStart:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SpectralStart:
+    """Balanced factors of a sketch of W: BᵀB = AAᵀ, already near the leading directions.
+
+    Cost:
+        Two products with W of width rank + 8.
+
+    Reference:
+        Tong, Ma, Chi (2021), section 2; the sketch: Halko, Martinsson, Tropp (2011), algorithm 4.1.
+    """
+
+    def factors(self, W: Matrix, rank: int, randomness: Randomness, /) -> Factors:
+        """The leading Ritz directions of the space of one block, as B·A with √σ on both sides."""
+        space = KrylovSpace(W, rank + SKETCH_OVERSAMPLING, randomness)
+        space.grow()
+        leading = W.namespace.put(space.ritz()[1][:, :rank], W.dtype)
+        return Factors(space.Y @ leading, (space.V @ leading).T).balance()
+
+    def settled(self, W: Matrix, /) -> "SpectralStart":
+        """The same: nothing was left out."""
+        del W
+        return self
+
+    def settings(self) -> dict[str, Any]:
+        """Name, for the recipe."""
+        return {"name": "spectral"}
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GivenStart:
     """Factors that the user gives."""
 
@@ -147,14 +178,14 @@ def as_start(start: object) -> Start:
         return LoRAStart()
     if isinstance(start, Factors):
         return GivenStart(given=start)
-    if isinstance(start, LoRAStart | GivenStart):
+    if isinstance(start, LoRAStart | SpectralStart | GivenStart):
         return start
     if isinstance(start, tuple | list) and len(start) == 2:  # pyright: ignore[reportUnknownArgumentType]
         B, A = (_array(factor) for factor in start)  # pyright: ignore[reportUnknownVariableType]
         return GivenStart(given=Factors(B, A))
     raise ArgumentError(
         f"The start is a {type(start).__name__}.",  # pyright: ignore[reportUnknownArgumentType]
-        hint="Give Factors, a pair (B, A), or nothing.",
+        hint="Give Factors, a pair (B, A), a LoRAStart or SpectralStart, or nothing.",
         code="bad-start",
     )
 

@@ -13,7 +13,7 @@ from eckart.errors import ArgumentError
 
 Given: TypeAlias = Mapping[str, Any]
 
-STARTS: Final = {"lora": "LoRAStart"}
+STARTS: Final = {"lora": "LoRAStart", "spectral": "SpectralStart"}
 """The words that `--start` knows beside a file, and their classes in `eckart.starts`."""
 START_OPTIONS: Final = ("start", "gaussian", "sigma")
 
@@ -52,6 +52,12 @@ SOLVERS: Final = {
         "gradient descent",
         "GradientDescent",
         ("learning_rate", "epochs", "momentum", "stop_early"),
+        starts=True,
+    ),
+    "scaled-gd": Kind(
+        "scaled gradient descent",
+        "ScaledGradientDescent",
+        ("learning_rate", "epochs", "stop_early"),
         starts=True,
     ),
 }

@@ -19,6 +19,7 @@ from eckart.certificates import (
     spectrum,
 )
 from eckart.errors import ArgumentError, ConvergenceWarning, MatrixError
+from eckart.factorization.choice import explain_rank
 from eckart.factorization.explanation import explain
 from eckart.factorization.failures import Diverged, Interrupted
 from eckart.factorization.loop import Loop
@@ -28,13 +29,15 @@ from eckart.factorization.stopping import Ending
 from eckart.matrices import Matrix, as_matrix
 from eckart.matrices.derived import check_entries
 from eckart.objectives import Entire, Objective
-from eckart.ranks import RankRule, rank_rule
-from eckart.solvers import BlockKrylov, ExactSVD, Iterative, Problem, Solver, Step
+from eckart.ranks import GrowingRule, RankRule, rank_rule
+from eckart.solvers import BlockKrylov, ExactSVD, Iterative, Problem, Solver, Step, Widening
 from eckart.starts import Start, as_randomness, as_start
 from eckart.subspaces import Probing
 
 FAST_EXACT: Final = 1000
 """Up to min(rows, columns) of this, the exact decomposition is the default."""
+GUESS: Final = 32
+"""The rank whose blocks a search for the rank begins with."""
 MOST_TESTS: Final = 6
 HOPEFUL: Final = 0.9
 """Another step is worth its products if the last one brought the gap below this share."""
@@ -111,8 +114,9 @@ def factorize(
     check_entries(matrix)
     objective = objective or Entire()
     working = objective.working(matrix)
-    values = _spectrum_for(rule, working)
-    chosen = rule.choose(working.shape, working.dtype, values)
+    values = spectrum(working) if rule.needs_spectrum else None
+    growing = _growing(rule, values, working, solver)
+    chosen = GUESS if growing else rule.choose(working.shape, working.dtype, values)
     solver, problem, begun = _begin(
         solver or default_solver(working, chosen),
         working,
@@ -121,6 +125,7 @@ def factorize(
         randomness,
         given=start is not None,
     )
+    problem = replace(problem, rule=growing)
     recipe = Recipe(
         solver=solver.settings(),
         rank_rule=rule.describe(),
@@ -132,15 +137,22 @@ def factorize(
         dtype=str(matrix.dtype),
         **machine(),
     )
-    loop = Loop(solver, problem, time_limit, on_step)
+    loop, probing = Loop(solver, problem, time_limit, on_step), Probing()
     proof, values, ending = _prove(
-        matrix, objective, loop, loop.run(), values, accuracy, bound=certificate
+        matrix, objective, loop, loop.run(), values, accuracy, probing, bound=certificate
     )
     factors = objective.restored(ending.factors())
     result = Factorization(
         factors=factors,
         outcome=ending.outcome,
-        message=explain(ending.outcome, factors, ending.history, proof, values),
+        message=" ".join(
+            sentence
+            for sentence in (
+                explain(ending.outcome, factors, ending.history, proof, values),
+                explain_rank(rule, working, values, ending, probing) if certificate else "",
+            )
+            if sentence
+        ),
         history=ending.history,
         certificate=proof,
         recipe=recipe,
@@ -188,6 +200,7 @@ def _prove(
     ending: Ending,
     values: Array | None,
     accuracy: float | None,
+    probing: Probing,
     *,
     bound: bool,
 ) -> tuple[Certificate, Array | None, Ending]:
@@ -201,7 +214,6 @@ def _prove(
         values = ending.singular_values
     if not bound or ending.outcome in (Outcome.DIVERGED, Outcome.INTERRUPTED):
         return certify(W, objective.restored(ending.factors()), bound=False), values, ending
-    probing = Probing()
     try:
         if values is None and min(W.shape) <= FAST_EXACT:
             values = spectrum(W)
@@ -273,18 +285,20 @@ def _matrix(W: object) -> Matrix:
     return as_matrix(W)
 
 
-def _spectrum_for(rule: RankRule, W: Matrix) -> Array | None:
-    if not rule.needs_spectrum:
+def _growing(
+    rule: RankRule, values: Array | None, W: Matrix, solver: Solver | None
+) -> GrowingRule | None:
+    """The rule, where the solver has to find the rank because W is too large for its spectrum."""
+    if not rule.needs_spectrum or values is not None:
         return None
-    values = spectrum(W)
-    if values is None:
-        rows, columns = W.shape
-        raise MatrixError(
-            f"This {rows} × {columns} matrix is too large to choose the rank by its spectrum.",
-            hint="Give the rank itself, or a budget in bytes.",
-            code="too-large",
-        )
-    return values
+    if isinstance(rule, GrowingRule) and isinstance(solver or BlockKrylov(), Widening):
+        return rule
+    rows, columns = W.shape
+    raise MatrixError(
+        f"This {rows} × {columns} matrix is too large to choose the rank by its spectrum.",
+        hint="Give the rank itself, or leave the solver to krylov, which finds it as it goes.",
+        code="too-large",
+    )
 
 
 def _check_targets(accuracy: float | None, time_limit: float | None) -> None:

@@ -4,6 +4,7 @@ from eckart.solvers.exact import ExactSVD
 from eckart.solvers.gradient import GradientDescent
 from eckart.solvers.krylov import BlockKrylov
 from eckart.solvers.protocol import Iterative, Problem, Solver, Step, Widening
+from eckart.solvers.scaled_gradient import ScaledGradientDescent
 
 __all__ = [
     "BlockKrylov",
@@ -11,6 +12,7 @@ __all__ = [
     "GradientDescent",
     "Iterative",
     "Problem",
+    "ScaledGradientDescent",
     "Solver",
     "Step",
     "Widening",

@@ -13,7 +13,7 @@ from eckart.arrays import Array, inner
 from eckart.errors import ArgumentError
 from eckart.factors import Factors
 from eckart.matrices import Matrix
-from eckart.solvers.protocol import Problem, Step
+from eckart.solvers.protocol import Problem, Step, begun_at
 from eckart.subspaces import largest_singular_value
 
 
@@ -156,19 +156,6 @@ def safe_learning_rate(W: Matrix, start: Factors) -> float:
     at_start = left**2 + right**2 + sigma + left * right
     curvature = max(at_minimum, at_start)
     return 0.75 / curvature if curvature > 0 else 1.0
-
-
-def begun_at(problem: Problem) -> Factors:
-    """The first factors of a problem.
-
-    Raises:
-        ArgumentError: If there are none.
-    """
-    if problem.start is None:
-        raise ArgumentError(
-            "This solver begins at given factors.", hint="Give a start.", code="no-start"
-        )
-    return problem.start
 
 
 def _unit(W: Matrix) -> float:

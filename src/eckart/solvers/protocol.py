@@ -7,6 +7,7 @@ from typing import Any, Protocol, final, runtime_checkable
 import numpy as np
 
 from eckart.arrays import Array, Randomness
+from eckart.errors import ArgumentError
 from eckart.factors import Factors
 from eckart.matrices import Matrix
 from eckart.ranks import GrowingRule
@@ -31,6 +32,19 @@ class Problem:
     start: Factors | None
     rule: GrowingRule | None = None
     randomness: Randomness = field(default_factory=lambda: np.random.Generator(np.random.Philox(0)))
+
+
+def begun_at(problem: Problem) -> Factors:
+    """The first factors of a problem.
+
+    Raises:
+        ArgumentError: If there are none.
+    """
+    if problem.start is None:
+        raise ArgumentError(
+            "This solver begins at given factors.", hint="Give a start.", code="no-start"
+        )
+    return problem.start
 
 
 @final
