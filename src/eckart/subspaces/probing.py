@@ -14,6 +14,8 @@ PROBE_KEY: Final = 0xEC4A87
 """The probes are drawn apart from every solver, whatever its seed."""
 SHARP_ENOUGH: Final = 0.5
 """Share of the r-th Ritz value below which what lies outside hardly loosens the bound."""
+USABLE: Final = 0.8
+"""Share below which another test is not worth its products."""
 
 
 @final
@@ -37,13 +39,13 @@ class Probing:
 
     def outside(self, W: Matrix, evidence: Evidence, rank: int) -> float:
         """A bound ν on ‖W(I − VVᵀ)‖²; a new test where the last is of no use for this rank."""
-        threshold = SHARP_ENOUGH * float(np.linalg.eigvalsh(evidence.H)[-rank])
-        if evidence.restarts == self._restarts and self._outside <= threshold:
+        last = float(np.linalg.eigvalsh(evidence.H)[-rank])
+        if evidence.restarts == self._restarts and self._outside <= USABLE * last:
             return self._outside
         self.tests += 1
         randomness = np.random.Generator(np.random.Philox(key=PROBE_KEY + self.tests))
         failure = FAILURE / (self.tests * (self.tests + 1))
-        found = outside_bound(W, evidence.V, failure, randomness, wanted=threshold)
+        found = outside_bound(W, evidence.V, failure, randomness, wanted=SHARP_ENOUGH * last)
         grown = evidence.restarts == self._restarts
         self._outside = min(found, self._outside) if grown else found
         self._restarts = evidence.restarts
