@@ -110,7 +110,7 @@ def test_a_matrix_of_exact_rank_is_explored_to_its_end(rank):
     assert abs(run.certificate.error - market.optimum(W, rank)) <= 4 * SQUARE_ROOT_OF_EPS * 6
 
 
-@pytest.mark.parametrize("settings_", [{"oversampling": 0}, {"blocks": 0}])
+@pytest.mark.parametrize("settings_", [{"oversampling": 0}, {"blocks": 0}, {"memory": "much"}])
 def test_settings_out_of_range_are_refused(settings_):
     with pytest.raises(ArgumentError):
         eckart.BlockKrylov(**settings_)

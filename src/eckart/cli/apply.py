@@ -51,8 +51,7 @@ def command(
     target = output or data.with_name(f"{data.name.split('.')[0]}.applied.npy")
     chosen = selection(header, index, columns, tensor)
     result = multiply(factors, data, target, chosen, part=part, transpose=transpose, force=force)
-    for text in result.notes:
-        console.note(f"note: {text}", quiet=quiet)
+    console.notes(result.notes, quiet=quiet)
     if as_json:
         console.answer_json("apply", result.to_dict())
     else:

@@ -45,8 +45,7 @@ def command(
 
     with limited_threads(threads):
         proof = prove(matrix, factors, selection(header, index, columns, tensor))
-    for text in proof.notes:
-        console.note(f"note: {text}", quiet=quiet)
+    console.notes(proof.notes, quiet=quiet)
     document = proof.to_dict()
     if as_json:
         console.answer_json("certify", document)

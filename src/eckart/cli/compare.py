@@ -83,8 +83,7 @@ def command(matrix: Path, report: Path | None, as_json: bool, **options: Any) ->
     check_report(report, force=options["force"])
     with limited_threads(options["threads"]):
         contents = read_parts(matrix, chosen)
-        for text in contents.notes:
-            console.note(f"note: {text}", quiet=options["quiet"])
+        console.notes(contents.notes, quiet=options["quiet"])
         part = choose_part({one.name: one for one in contents.parts}, options["part"], matrix)
         from eckart.jobs.compare import compare_solvers
 

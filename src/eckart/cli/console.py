@@ -77,6 +77,12 @@ def note(text: str, *, quiet: bool = False) -> None:
         click.echo(text, err=True)
 
 
+def notes(texts: Sequence[str], *, quiet: bool) -> None:
+    """How an input was read, on stderr."""
+    for text in texts:
+        note(f"note: {text}", quiet=quiet)
+
+
 def fail(error: EckartError, command: str, *, as_json: bool) -> None:
     """Say what went wrong: a sentence and a hint on stderr, or a document on stdout."""
     if as_json:

@@ -63,8 +63,7 @@ def command(matrix: Path, report: Path | None, as_json: bool, **options: Any) ->
 
     with limited_threads(options["threads"]):
         contents = read_parts(matrix, chosen)
-        for text in contents.notes:
-            console.note(f"note: {text}", quiet=options["quiet"])
+        console.notes(contents.notes, quiet=options["quiet"])
         if choice is None:
             return show_spectrum(contents.parts, matrix, as_json=as_json)
         from eckart.jobs.factor import factor_parts

@@ -142,17 +142,13 @@ def factorize(
         matrix, objective, loop, loop.run(), values, accuracy, probing, bound=certificate
     )
     factors = objective.restored(ending.factors())
+    why = explain_rank(rule, working, values, ending, probing) if certificate else ""
+    if proof.failure_probability > 0:  # the tests of the rank were made after those of the proof
+        proof = replace(proof, failure_probability=probing.failure)
     result = Factorization(
         factors=factors,
         outcome=ending.outcome,
-        message=" ".join(
-            sentence
-            for sentence in (
-                explain(ending.outcome, factors, ending.history, proof, values),
-                explain_rank(rule, working, values, ending, probing) if certificate else "",
-            )
-            if sentence
-        ),
+        message=f"{explain(ending.outcome, factors, ending.history, proof, values)} {why}".rstrip(),
         history=ending.history,
         certificate=proof,
         recipe=recipe,
@@ -231,7 +227,7 @@ def _prove(
 def _widened(W: Matrix, loop: Loop, ending: Ending, wanted: float, probing: Probing) -> Ending:
     """The ending after as many more steps as narrow the gap to what is wanted."""
     gap, last = _narrowed(W, ending, probing), math.inf
-    while gap > wanted and gap <= HOPEFUL * last and probing.tests <= MOST_TESTS:
+    while gap > wanted and gap <= HOPEFUL * last and probing.tests < MOST_TESTS:
         further = loop.further()
         if further is None:
             break

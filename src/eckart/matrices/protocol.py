@@ -55,7 +55,7 @@ class Matrix(Protocol):
     def row_blocks(self, rows: int | None = None, /) -> Iterator[Array]:
         """Dense blocks of consecutive rows, each `rows` high but the last. One pass.
 
-        Without `rows` the matrix chooses a height that makes a block some megabytes.
+        Without `rows` the matrix chooses a height that makes a block about two megabytes.
         """
         ...
 
@@ -64,14 +64,14 @@ class Matrix(Protocol):
         ...
 
 
-BLOCK_BYTES = 16 * 2**20
+BLOCK_BYTES = 2 * 2**20
 
 
 def block_rows(columns: int) -> int:
-    """How many rows of `columns` float64 numbers make a block of about 16 MiB.
+    """How many rows of `columns` float64 numbers make a block of 2 MiB, which stays in the cache.
 
     Example:
         >>> block_rows(2048)
-        1024
+        128
     """
     return max(1, BLOCK_BYTES // (8 * max(1, columns)))

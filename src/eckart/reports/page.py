@@ -110,12 +110,7 @@ def factor_page(document: dict[str, Any]) -> str:
 <div class="card">{_table(factor_table(document))}</div>
 {_images(document)}
 {sections}
-<h2>Run it again</h2>
-<pre>{escape(document["command"] or "eckart.factorize(W, …)")}</pre>
-<div class="card">{_table(_recipes(parts))}</div>
-<h2>How the figures were obtained</h2>
-<div class="card">{_table(_methods(parts))}</div>
-<footer>eckart {escape(parts[0]["recipe"]["versions"]["eckart"])}</footer>
+{_origin(document["command"], parts)}
 """,
     )
 
@@ -154,14 +149,19 @@ def compare_page(document: dict[str, Any]) -> str:
 <h2>How each run ended</h2>
 <div class="card"><table>{endings}</table></div>
 {f'<h2>The matrix</h2><div class="card">{_draw(values)}</div>' if values else ""}
-<h2>Run it again</h2>
-<pre>{escape(document["command"] or "eckart.factorize(W, …)")}</pre>
+{_origin(document["command"], runs)}
+""",
+    )
+
+
+def _origin(command: str, runs: list[dict[str, Any]]) -> str:
+    """The end of every page: how to run it again, and how its figures were obtained."""
+    return f"""<h2>Run it again</h2>
+<pre>{escape(command or "eckart.factorize(W, …)")}</pre>
 <div class="card">{_table(_recipes(runs))}</div>
 <h2>How the figures were obtained</h2>
 <div class="card">{_table(_methods(runs))}</div>
-<footer>eckart {escape(runs[0]["recipe"]["versions"]["eckart"])}</footer>
-""",
-    )
+<footer>eckart {escape(runs[0]["recipe"]["versions"]["eckart"])}</footer>"""
 
 
 def _frame(title: str, body: str) -> str:

@@ -13,7 +13,7 @@ from eckart.arrays import Array, inner
 from eckart.errors import ArgumentError
 from eckart.factors import Factors
 from eckart.matrices import Matrix
-from eckart.solvers.protocol import Problem, Step, begun_at
+from eckart.solvers.protocol import Problem, Step, begun_at, check_count
 from eckart.subspaces import largest_singular_value
 
 
@@ -66,12 +66,7 @@ class GradientDescent:
                 hint="Give a positive number, or leave it out to have one chosen from the data.",
                 code="bad-learning-rate",
             )
-        if self.epochs < 1:
-            raise ArgumentError(
-                f"The number of epochs is {self.epochs}.",
-                hint="Give at least 1.",
-                code="bad-epochs",
-            )
+        check_count("epochs", self.epochs)
         if not 0 <= self.momentum < 1:
             raise ArgumentError(
                 f"The momentum is {self.momentum}.",

@@ -8,11 +8,11 @@ from typing import Any, Final, final
 import numpy as np
 
 from eckart.arrays import Array
-from eckart.errors import ArgumentError, MatrixError
+from eckart.errors import MatrixError
 from eckart.factors import Factors
 from eckart.matrices import Matrix
 from eckart.ranks import byte_count
-from eckart.solvers.protocol import Problem, Step
+from eckart.solvers.protocol import Problem, Step, check_count
 from eckart.subspaces import Evidence, KrylovSpace
 
 MOST_WIDTH: Final = 5
@@ -56,8 +56,8 @@ class BlockKrylov:
 
     Cost:
         Two passes over W for each block, of width max(32, rank/2 + oversampling), usually two to
-        five blocks, and one more; memory at most the larger of 6·(rows + columns)·(rank +
-        oversampling) numbers and a quarter of W.
+        five blocks, and one more; the space takes at most the larger of 5·(rows + columns)·(rank +
+        oversampling) numbers and a fifth of W, and a block beside it while it grows.
 
     Example:
         >>> from eckart.matrices import Dense
@@ -77,13 +77,10 @@ class BlockKrylov:
     stop_early: bool = True
 
     def __post_init__(self) -> None:
-        for name, least in (("oversampling", 1), ("blocks", 1)):
-            if getattr(self, name) < least:
-                raise ArgumentError(
-                    f"The number of {name} is {getattr(self, name)}.",
-                    hint=f"Give at least {least}.",
-                    code=f"bad-{name}",
-                )
+        check_count("oversampling", self.oversampling)
+        check_count("blocks", self.blocks)
+        if self.memory is not None:
+            byte_count(self.memory)
 
     def steps(self, problem: Problem, /) -> Iterator[Step]:
         """One step for each block once the space is wide enough; ends where it holds all of W."""

@@ -34,6 +34,18 @@ class Problem:
     randomness: Randomness = field(default_factory=lambda: np.random.Generator(np.random.Philox(0)))
 
 
+def check_count(name: str, number: int) -> None:
+    """Refuse a setting that counts something and is below 1.
+
+    Raises:
+        ArgumentError: With the code "bad-" and the name.
+    """
+    if number < 1:
+        raise ArgumentError(
+            f"The number of {name} is {number}.", hint="Give at least 1.", code=f"bad-{name}"
+        )
+
+
 def begun_at(problem: Problem) -> Factors:
     """The first factors of a problem.
 

@@ -12,7 +12,7 @@ from eckart.errors import ArgumentError
 from eckart.factors import Factors
 from eckart.lapack import svd
 from eckart.matrices import Matrix
-from eckart.solvers.protocol import Problem, Step, begun_at
+from eckart.solvers.protocol import Problem, Step, begun_at, check_count
 
 DEFAULT_RATE: Final = 2 / 3
 """Near the optimum the scaled curvature lies between 1 and 2, so that this shrinks every error to
@@ -65,12 +65,7 @@ class ScaledGradientDescent:
                 hint="Give a number between 0 and 1, or leave it out.",
                 code="bad-learning-rate",
             )
-        if self.epochs < 1:
-            raise ArgumentError(
-                f"The number of epochs is {self.epochs}.",
-                hint="Give at least 1.",
-                code="bad-epochs",
-            )
+        check_count("epochs", self.epochs)
 
     def steps(self, problem: Problem, /) -> Iterator[Step]:
         """Endless steps; the loss of each is known once the next one's first product is."""

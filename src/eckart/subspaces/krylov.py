@@ -52,6 +52,7 @@ class KrylovSpace:
         self._Vt = W.namespace.zeros((room, columns), W.dtype)  # a vector of the basis in each row
         self._Yt = W.namespace.zeros((room, rows), W.dtype)
         self.H = np.zeros((0, 0))
+        self._ritz: tuple[Array, Array] | None = None  # of H, once they were asked for
         self.restarts = 0
         self.tail = np.zeros((self._block, 0))
         self.rest = W.transposed_times(self._random(rows, self._block))
@@ -85,7 +86,7 @@ class KrylovSpace:
         across = self._namespace.get(self.Y.T @ last).astype(FLOAT64)
         within = self._namespace.gram(last, last)
         self._append(Q, last)
-        self.H = np.block([[self.H, across], [across.T, within]])
+        self.H, self._ritz = np.block([[self.H, across], [across.T, within]]), None
         count = Q.shape[1]
         self.tail = np.eye(count, self.width, self.width - count)
         coefficients = self._namespace.put(np.vstack([across, within]), self._W.dtype)
@@ -95,8 +96,10 @@ class KrylovSpace:
 
     def ritz(self) -> tuple[Array, Array]:
         """The Ritz values of WᵀW, descending, and their vectors G in coordinates of V."""
-        values, G = np.linalg.eigh(self.H)
-        return values[::-1], G[:, ::-1]
+        if self._ritz is None:
+            values, G = np.linalg.eigh(self.H)
+            self._ritz = values[::-1], G[:, ::-1]
+        return self._ritz
 
     def residual_gram(self) -> Array:
         """SᵀS with S = WᵀY − V·H, of shape (width, width), in float64."""
@@ -107,7 +110,7 @@ class KrylovSpace:
         values, G = self.ritz()
         leading = self._namespace.put(G[:, :keep].T, self._W.dtype)
         V, Y = leading @ self.V.T, leading @ self.Y.T
-        self.H = np.diag(values[:keep])
+        self.H, self._ritz = np.diag(values[:keep]), None
         self.tail = self.tail @ G[:, :keep]
         self.restarts += 1
         self._Vt, self._Yt = (self._longer(X, len(self._Vt)) for X in (V, Y))
