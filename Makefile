@@ -36,8 +36,8 @@ help: ## Show this list
 	@touch $@ .venv/demo
 
 .venv/torch: .venv/dev
-	@echo "Installing PyTorch, the reference that some tests compare with ..."
-	@$(PIP_INSTALL) '.[dev,torch]'
+	@echo "Installing PyTorch and PEFT, the references that some tests compare with ..."
+	@$(PIP_INSTALL) '.[dev,torch,adapters]'
 	@touch $@
 
 demo: .venv/demo ## Factor the worked example and a photograph, and say where the report is
