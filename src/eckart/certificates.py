@@ -10,7 +10,7 @@ import numpy as np
 from eckart.arrays import FLOAT32, FLOAT64, Array, rounding
 from eckart.factors import Factors
 from eckart.lapack import singular_values as all_singular_values
-from eckart.matrices import Difference, Matrix, as_matrix
+from eckart.matrices import Difference, Matrix, Sparse, as_matrix
 from eckart.matrices.derived import dense
 from eckart.ranks import tail_errors
 from eckart.subspaces import Evidence, KrylovSpace, Probing, leading_squares_bound
@@ -178,10 +178,24 @@ def probable_bound(W: Matrix, rank: int, evidence: Evidence, probing: Probing) -
     """
     if evidence.H.shape[0] < rank:
         return None
+    return _root(W, probing.leading_squares(W, evidence, rank))
+
+
+def likely_bound(W: Matrix, rank: int, evidence: Evidence) -> float | None:
+    """What `probable_bound` may be expected to find, from a guess at what lies outside V.
+
+    No product; a few symmetric eigenvalue problems of the width of V.
+    """
+    if evidence.H.shape[0] < rank:
+        return None
+    outside, total = evidence.likely_outside(), W.squared_norm()
+    return _root(W, leading_squares_bound(evidence, rank, outside, total))
+
+
+def _root(W: Matrix, leading_squares: float) -> float | None:
+    """√(‖W‖² − U), with what rounding may have hidden of U; None where nothing is left."""
     total = W.squared_norm()
-    outside = probing.outside(W, evidence, rank)
-    slack = LOST_DIGITS * float(np.finfo(W.dtype).eps) * total
-    upper = leading_squares_bound(evidence, rank, outside, total) + slack
+    upper = leading_squares + LOST_DIGITS * float(np.finfo(W.dtype).eps) * total
     return math.sqrt(total - upper) if upper < total else None
 
 
@@ -193,7 +207,7 @@ def _gathered(W: Matrix, rank: int) -> Evidence:
         space.grow()
         if space.is_whole:
             break
-    return Evidence(V=space.V, H=space.H, residual=space.residual_gram())
+    return space.evidence()
 
 
 def spectrum(W: Matrix) -> Array | None:
@@ -212,22 +226,37 @@ def residual_norm(W: Matrix, factors: Factors) -> float:
 
     An error within the rounding of float64 is known to that rounding.
 
-    With p = `rounding` of the dtype, ‖W‖² − 2⟨B, WAᵀ⟩ + ⟨BᵀB, AAᵀ⟩ is wrong by at most p·‖W‖² and
-    the subtraction block by block by p·‖W‖. The cheapest of three ways that is sure enough is
-    taken: the expanded form, the subtraction in the dtype of W, and that in float64; for up to two
-    million entries always the last.
+    With p(k) = (64 + √k)·eps, ‖W‖² − 2⟨B, WAᵀ⟩ + ⟨BᵀB, AAᵀ⟩ is wrong by at most
+    p(max(rows, columns))·‖W‖², and the subtraction block by block, whose sums have `rank` terms, by
+    p(rank)·‖W‖. The cheapest of three ways that is sure enough is taken: the expanded form, the
+    subtraction in the dtype of W, and that in float64; for up to two million entries always the
+    last. A sparse W, whose blocks would be dense, takes the expanded form in float64 before that.
 
     Cost:
         One product of width rank; where the error is below a fifth of ‖W‖ (10⁻³ for float64), one
-        pass and a product in the dtype of W, and below a tenth (10⁻⁶) in float64.
+        pass and a product in the dtype of W instead, and below a twelfth (10⁻⁶) in float64.
     """
+    wide = factors.astype(FLOAT64)
     if factors.shape == W.shape and math.prod(W.shape) > FEW_ENTRIES:
-        terms = W.squared_norm() + factors.squared_norm()
-        lost, within = rounding(W.shape, W.dtype), MEASURED_WITHIN[W.dtype]
-        product = W.namespace.inner(factors.B, W.times(factors.A.T))
-        expanded = terms - 2 * product
-        if expanded >= lost / (2 * within) * terms:
-            return math.sqrt(expanded)
-        if expanded >= (lost / within) ** 2 * terms:
-            return math.sqrt(Difference(W, factors).squared_norm())
-    return math.sqrt(Difference(W, factors.astype(FLOAT64)).squared_norm())
+        terms, within = W.squared_norm() + factors.squared_norm(), MEASURED_WITHIN[W.dtype]
+        likely = abs(W.squared_norm() - factors.squared_norm())  # it for B·A a projection of W
+        if likely >= (sure := rounding(W.shape, W.dtype) / (2 * within) * terms):
+            expanded = _expanded(W, factors)
+            if expanded >= sure:
+                return math.sqrt(expanded)
+        summed = (factors.rank, factors.rank)
+        if isinstance(W, Sparse):
+            expanded = _expanded(W, wide)
+            if expanded >= rounding(W.shape, FLOAT64) / (2 * within) * terms:
+                return math.sqrt(expanded)
+        elif likely >= (sure := (rounding(summed, W.dtype) / within) ** 2 * terms):
+            squared = Difference(W, factors).squared_norm()
+            if squared >= sure:
+                return math.sqrt(squared)
+    return math.sqrt(Difference(W, wide).squared_norm())
+
+
+def _expanded(W: Matrix, factors: Factors) -> float:
+    """‖W − B·A‖² = ‖W‖² − 2⟨B, WAᵀ⟩ + ⟨BᵀB, AAᵀ⟩, in the dtype of the factors or of W."""
+    product = W.namespace.inner(factors.B, W.times(factors.A.T))
+    return W.squared_norm() + factors.squared_norm() - 2 * product

@@ -10,6 +10,7 @@ import eckart
 from eckart.errors import MatrixError
 from eckart.matrices import Dense, Difference, Matrix, as_matrix
 from eckart.matrices.derived import dense
+from eckart.threads import limited_threads
 from registries import KINDS
 from tolerances import SUM_OF_256, agree, close, rounding
 
@@ -47,6 +48,24 @@ def test_the_transposed_product_is_the_adjoint(kind):
     X, Y = random(truth.shape[1], 2).astype(W.dtype), random(truth.shape[0], 2).astype(W.dtype)
     scale = rounding(truth, 4, W.dtype) * float(np.linalg.norm(X) * np.linalg.norm(Y))
     assert abs(np.vdot(Y, W.times(X)) - np.vdot(W.transposed_times(Y), X)) <= scale
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_products_with_a_large_sparse_matrix_are_the_same_bits_on_any_threads(threads):
+    stored = scipy.sparse.random_array(
+        (3000, 700), density=0.05, rng=np.random.default_rng(1)
+    ).tolil()
+    stored[17] = 1.0  # one row with more entries than its share
+    W, X, Y = as_matrix(stored), random(700, 35), random(3000, 35, seed=1)
+    with limited_threads(1):
+        expected = W.times(X), W.transposed_times(Y)
+    with limited_threads(threads):
+        got = W.times(X), W.transposed_times(Y)
+    np.testing.assert_array_equal(got[0], expected[0])
+    np.testing.assert_array_equal(got[1], expected[1])
+    truth = stored.toarray()
+    assert close(got[0], truth @ X, rounding(truth, 4) * float(np.linalg.norm(X)))
+    assert close(got[1], truth.T @ Y, rounding(truth, 4) * float(np.linalg.norm(Y)))
 
 
 @kinds

@@ -9,12 +9,12 @@ from eckart.cli.options import (
     EXIT_STATUS,
     FILE,
     json_option,
-    limited_threads,
     quiet_option,
     selection,
     selection_options,
     threads_option,
 )
+from eckart.threads import limited_threads
 
 
 @click.command(epilog="Example: eckart certify W.npy W.factors.npz --accuracy 0.001")

@@ -13,7 +13,6 @@ from eckart.cli.options import (
     FILE,
     force_option,
     json_option,
-    limited_threads,
     part_option,
     quiet_option,
     report_option,
@@ -24,6 +23,7 @@ from eckart.cli.options import (
     threads_option,
 )
 from eckart.cli.solvers import SOLVERS, listed, make_solvers, solver_options
+from eckart.threads import limited_threads
 
 
 class SolversType(click.ParamType[tuple[str, ...]]):

@@ -12,7 +12,6 @@ from eckart.cli.options import (
     FILE,
     force_option,
     json_option,
-    limited_threads,
     output_option,
     quiet_option,
     rank_options,
@@ -24,6 +23,7 @@ from eckart.cli.options import (
     threads_option,
 )
 from eckart.cli.solvers import SOLVERS, listed, make_solvers, solver_options
+from eckart.threads import limited_threads
 
 
 @click.command(

@@ -1,7 +1,6 @@
 """Options that several commands share, defined and spelled once."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -90,15 +89,6 @@ selection_options = together(
 def run_arguments(options: dict[str, Any]) -> dict[str, Any]:
     """The arguments of `factorize` that the `run_options` give."""
     return {name: options[name] for name in ("accuracy", "certificate", "time_limit", "seed")}
-
-
-def limited_threads(threads: int | None) -> AbstractContextManager[Any]:
-    """Limit the threads of BLAS while the block runs; None changes nothing."""
-    if threads is None:
-        return nullcontext()
-    from threadpoolctl import threadpool_limits
-
-    return threadpool_limits(threads)
 
 
 def selection(

@@ -5,6 +5,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from os import PathLike
 from typing import Final, cast
 
@@ -15,6 +16,7 @@ from eckart.certificates import (
     LARGEST_EXACT,
     Certificate,
     certify,
+    likely_bound,
     probable_bound,
     spectrum,
 )
@@ -38,7 +40,8 @@ FAST_EXACT: Final = 1000
 """Up to min(rows, columns) of this, the exact decomposition is the default."""
 GUESS: Final = 32
 """The rank whose blocks a search for the rank begins with."""
-MOST_TESTS: Final = 6
+MOST_STEPS: Final = 6
+"""That a proof may ask for."""
 HOPEFUL: Final = 0.9
 """Another step is worth its products if the last one brought the gap below this share."""
 GOOD_ENOUGH: Final = 1e-3
@@ -225,23 +228,41 @@ def _prove(
 
 
 def _widened(W: Matrix, loop: Loop, ending: Ending, wanted: float, probing: Probing) -> Ending:
-    """The ending after as many more steps as narrow the gap to what is wanted."""
-    gap, last = _narrowed(W, ending, probing), math.inf
-    while gap > wanted and gap <= HOPEFUL * last and probing.tests < MOST_TESTS:
+    """The ending after as many more steps as narrow the gap to what is wanted.
+
+    While a guess at what lies outside the space says that a test would not prove enough, a step is
+    better spent on widening it; then each step is followed by a test.
+    """
+    expected = partial(likely_bound, W)
+    ending, hoped = _narrowed(loop, ending, wanted, expected)
+    if hoped > wanted:
+        return ending
+    proven = partial(probable_bound, W, probing=probing)
+    return _narrowed(loop, ending, wanted, proven)[0]
+
+
+def _narrowed(
+    loop: Loop, ending: Ending, wanted: float, bound: Callable[..., float | None]
+) -> tuple[Ending, float]:
+    """The ending after more steps, and its gap: until that is small or hardly falls any more."""
+    gap, last = _gap_by(bound, ending), math.inf
+    for _ in range(MOST_STEPS):
+        if gap <= wanted or gap > HOPEFUL * last:
+            break
         further = loop.further()
         if further is None:
             break
         ending, last = further, gap
-        gap = _narrowed(W, ending, probing)
-    return ending
+        gap = _gap_by(bound, ending)
+    return ending, gap
 
 
-def _narrowed(W: Matrix, ending: Ending, probing: Probing) -> float:
+def _gap_by(bound: Callable[..., float | None], ending: Ending) -> float:
     """The gap by the loss that the solver reports, which is close enough to decide to go on."""
     loss = ending.history[-1].loss
     if ending.evidence is None or loss is None:
         return 0.0
-    best = probable_bound(W, ending.rank, ending.evidence(), probing)
+    best = bound(rank=ending.rank, evidence=ending.evidence())
     return math.inf if not best else max(0.0, math.sqrt(loss) / best - 1)
 
 

@@ -1,10 +1,13 @@
 """From what a user has to a `Matrix`."""
 
+from typing import Any, cast
+
 import scipy.sparse
 
 from eckart.matrices.dense import Dense
 from eckart.matrices.protocol import Matrix
 from eckart.matrices.sparse import Sparse
+from eckart.namespaces import is_on_device
 
 
 def as_matrix(W: object, /) -> Matrix:
@@ -19,6 +22,8 @@ def as_matrix(W: object, /) -> Matrix:
         >>> as_matrix([[1, 2, 3]]).shape
         (1, 3)
     """
+    if is_on_device(W):  # asked first: a tensor may refuse the questions of the protocol
+        return Dense(cast("Any", W))
     if isinstance(W, Matrix):
         return W
     if scipy.sparse.issparse(W):

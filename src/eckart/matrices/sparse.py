@@ -1,7 +1,8 @@
 """A sparse matrix, never made dense as a whole."""
 
 from collections.abc import Iterator
-from typing import Any, final
+from itertools import pairwise, product
+from typing import Any, Final, final
 
 import numpy as np
 import scipy.sparse
@@ -10,6 +11,16 @@ from eckart.arrays import FLOAT64, Array, DType, working_dtype
 from eckart.errors import MatrixError
 from eckart.matrices.protocol import block_rows
 from eckart.namespaces import HOST
+from eckart.threads import in_threads
+
+PIECES: Final = 8
+"""Blocks of rows, with the same number of stored entries each, that W·X is spread over."""
+HALVES: Final = 2
+"""Blocks of rows that Wᵀ·Y is spread over; each needs a result of its own, so they are few."""
+WIDTH: Final = 16
+"""Columns of Y at a time: rows of the result that are met at random then stay in the cache."""
+LITTLE: Final = 2**20
+"""Multiplications that are not worth a thread."""
 
 
 @final
@@ -23,7 +34,8 @@ class Sparse:
         MatrixError: If it is empty or does not hold real numbers.
 
     Cost:
-        A product costs stored entries × k. Only `row_blocks` makes dense blocks.
+        A product costs stored entries × k, on all threads; the same bits whatever their number.
+        Only `row_blocks` makes dense blocks.
 
     Example:
         >>> Sparse(scipy.sparse.eye_array(3)).times(np.ones((3, 1))).T
@@ -64,12 +76,29 @@ class Sparse:
     def times(self, X: Array, /) -> Array:
         """W·X, of shape (rows, k); in float64 where X is."""
         self.passes += 1
-        return np.asarray(self.stored @ X)
+        if self._is_little(X):
+            return np.asarray(self.stored @ X)
+        own = np.ascontiguousarray(X)
+        return np.concatenate(in_threads(lambda piece: piece[1] @ own, self._pieces(PIECES)))
 
     def transposed_times(self, Y: Array, /) -> Array:
         """Wᵀ·Y, of shape (columns, k); in float64 where Y is."""
         self.passes += 1
-        return np.asarray(self.stored.T @ Y)
+        if self._is_little(Y):
+            return np.asarray(self.stored.T @ Y)
+
+        def partial(chosen: tuple[int, tuple[int, Any]]) -> Array:
+            column, (row, piece) = chosen
+            own = Y[row : row + piece.shape[0], column : column + WIDTH]
+            return np.asarray(piece.T @ np.ascontiguousarray(own))
+
+        columns = range(0, Y.shape[1], WIDTH)
+        parts = in_threads(partial, product(columns, self._pieces(HALVES)))
+        result = np.empty((self.shape[1], Y.shape[1]), parts[0].dtype)
+        for number, column in enumerate(columns):
+            both = parts[HALVES * number : HALVES * (number + 1)]
+            np.add(*both, out=result[:, column : column + WIDTH])
+        return result
 
     def gram_times(self, X: Array, /) -> Array:
         """Wᵀ·(W·X), of shape (columns, k). Two passes through memory."""
@@ -88,5 +117,25 @@ class Sparse:
             entries = self.stored.data.astype(FLOAT64, copy=False)
             self._squared_norm = float(np.dot(entries, entries))
         return self._squared_norm
+
+    def _is_little(self, X: Array) -> bool:
+        return self.stored.nnz * X.shape[1] < LITTLE or self.shape[0] < PIECES
+
+    def _pieces(self, count: int) -> list[tuple[int, Any]]:
+        """Consecutive rows with about as many stored entries in each, and the number of the first.
+
+        The entries are not copied.
+        """
+        stored, columns = self.stored, self.shape[1]
+        shares = np.linspace(0, stored.nnz, count + 1)[1:-1]
+        inner = np.searchsorted(stored.indptr, shares)
+        edges = [0, *(int(edge) for edge in inner), self.shape[0]]
+        pieces: list[tuple[int, Any]] = []
+        for start, stop in pairwise(edges):
+            first, last = stored.indptr[start], stored.indptr[stop]
+            entries = stored.data[first:last], stored.indices[first:last]
+            own = (*entries, stored.indptr[start : stop + 1] - first)
+            pieces.append((start, scipy.sparse.csr_array(own, shape=(stop - start, columns))))
+        return pieces
 
     __matmul__ = times

@@ -13,7 +13,7 @@ from eckart.factors import Factors
 from eckart.matrices import Matrix
 from eckart.ranks import byte_count
 from eckart.solvers.protocol import Problem, Step, check_count
-from eckart.subspaces import Evidence, KrylovSpace
+from eckart.subspaces import KrylovSpace
 
 MOST_WIDTH: Final = 5
 """The space is restarted above this many times rank + oversampling columns; a block more is used
@@ -160,8 +160,8 @@ def _step(number: int, W: Matrix, space: KrylovSpace, rank: int) -> Step:
     values, G = space.ritz()
     values, G = values[:rank], G[:, :rank]
     sharp = values > SHARP * float(np.finfo(W.dtype).eps) * values[0]
-    residual = space.residual_gram()
-    squares = np.einsum("ij,ij->j", G, residual @ G)
+    evidence = space.evidence()
+    squares = np.einsum("ij,ij->j", G, evidence.residual @ G)
     gain = float((squares[sharp] / values[sharp]).sum())
     correction = np.where(sharp, (space.tail @ G) / np.where(sharp, values, 1.0), 0.0)
     return Step(
@@ -169,9 +169,7 @@ def _step(number: int, W: Matrix, space: KrylovSpace, rank: int) -> Step:
         loss=max(0.0, W.squared_norm() - float(values.sum()) - gain),
         gain=gain,
         rank=rank,
-        evidence=partial(
-            Evidence, V=space.V, H=space.H, residual=residual, restarts=space.restarts
-        ),
+        evidence=lambda: evidence,
         factors=partial(_factors, W, space.V, space.Y, space.rest, G, correction, rank),
     )
 

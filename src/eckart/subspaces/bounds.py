@@ -1,6 +1,7 @@
 """Upper bounds from a subspace: on what lies outside it, and on the leading singular values."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, final
 
@@ -27,16 +28,39 @@ class Evidence:
         H: (WV)ᵀ(WV), of shape (width, width), in float64.
         residual: SᵀS with S = Wᵀ(WV) − V·H, of shape (width, width), in float64.
         restarts: How often directions were dropped from V. While this stands, V only grows.
+        newest: The columns that V was last widened by.
+        values: The eigenvalues of H, descending, where they are known already.
     """
 
     V: Array
     H: Array
     residual: Array
     restarts: int = 0
+    newest: int = 0
+    values: Array | None = None
+
+    def ritz_values(self) -> Array:
+        """The eigenvalues of H, descending."""
+        return np.linalg.eigvalsh(self.H)[::-1] if self.values is None else self.values
+
+    def likely_outside(self) -> float:
+        """A guess at ‖W(I − VVᵀ)‖²: what the newest columns found outside those before them."""
+        newest = self.H[-self.newest :, -self.newest :] if self.newest else self.H[-1:, -1:]
+        return float(np.linalg.eigvalsh(newest)[-1])
+
+
+def never(_bound: float) -> bool:
+    """No bound is sharp enough."""
+    return False
 
 
 def outside_bound(
-    W: Matrix, V: Array, failure: float, randomness: Randomness, *, wanted: float = 0.0
+    W: Matrix,
+    V: Array,
+    failure: float,
+    randomness: Randomness,
+    *,
+    enough: Callable[[float], bool] = never,
 ) -> float:
     """An upper bound ν on ‖W(I − VVᵀ)‖² (spectral), wrong with probability at most `failure`.
 
@@ -50,7 +74,7 @@ def outside_bound(
         V: Array of shape (columns, width) with orthonormal columns.
         failure: Probability of the bound being wrong.
         randomness: Of the vectors; it must not have been used to make V.
-        wanted: A bound at or below this is sharp enough.
+        enough: Whether a bound is so sharp that the products may end.
 
     Cost:
         3 to 11 products with W of width 16.
@@ -72,7 +96,7 @@ def outside_bound(
         Y, sizes = _unit(W.times(X), namespace)
         longest = float((logarithms + sizes).max())
         best = min(best, math.exp(2 * (slack + longest) / (2 * power + 1)))
-        if best <= wanted:
+        if enough(best):
             break
     return best
 
@@ -96,7 +120,7 @@ def leading_squares_bound(evidence: Evidence, rank: int, outside: float, total: 
     Reference:
         docs/mathematics/certificate.md has the proof.
     """
-    values = np.linalg.eigvalsh(evidence.H)[::-1]
+    values = evidence.ritz_values()
     leading = float(values[:rank].sum())
     best = leading + min(rank * outside, max(0.0, total - float(values.sum())))
     room = float(values[rank - 1]) - outside

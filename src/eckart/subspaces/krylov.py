@@ -7,6 +7,7 @@ import numpy as np
 
 from eckart.arrays import FLOAT64, Array, Randomness, rounding
 from eckart.matrices import Matrix
+from eckart.subspaces.bounds import Evidence
 from eckart.subspaces.orthonormal import orthonormal
 
 
@@ -53,6 +54,7 @@ class KrylovSpace:
         self._Yt = W.namespace.zeros((room, rows), W.dtype)
         self.H = np.zeros((0, 0))
         self._ritz: tuple[Array, Array] | None = None  # of H, once they were asked for
+        self._residual: Array | None = None
         self.restarts = 0
         self.tail = np.zeros((self._block, 0))
         self.rest = W.transposed_times(self._random(rows, self._block))
@@ -86,7 +88,8 @@ class KrylovSpace:
         across = self._namespace.get(self.Y.T @ last).astype(FLOAT64)
         within = self._namespace.gram(last, last)
         self._append(Q, last)
-        self.H, self._ritz = np.block([[self.H, across], [across.T, within]]), None
+        self.H = np.block([[self.H, across], [across.T, within]])
+        self._ritz = self._residual = None
         count = Q.shape[1]
         self.tail = np.eye(count, self.width, self.width - count)
         coefficients = self._namespace.put(np.vstack([across, within]), self._W.dtype)
@@ -103,14 +106,28 @@ class KrylovSpace:
 
     def residual_gram(self) -> Array:
         """SᵀS with S = WᵀY − V·H, of shape (width, width), in float64."""
-        return self.tail.T @ self._namespace.gram(self.rest, self.rest) @ self.tail
+        if self._residual is None:
+            gram = self._namespace.gram(self.rest, self.rest)
+            self._residual = self.tail.T @ gram @ self.tail
+        return self._residual
+
+    def evidence(self) -> Evidence:
+        """What this space proves of W, as it is now."""
+        return Evidence(
+            V=self.V,
+            H=self.H,
+            residual=self.residual_gram(),
+            restarts=self.restarts,
+            newest=len(self.tail),
+            values=self.ritz()[0],
+        )
 
     def restart(self, keep: int) -> None:
         """Keep the leading `keep` Ritz vectors only; the next block goes on from where it was."""
         values, G = self.ritz()
         leading = self._namespace.put(G[:, :keep].T, self._W.dtype)
         V, Y = leading @ self.V.T, leading @ self.Y.T
-        self.H, self._ritz = np.diag(values[:keep]), None
+        self.H, self._ritz, self._residual = np.diag(values[:keep]), None, None
         self.tail = self.tail @ G[:, :keep]
         self.restarts += 1
         self._Vt, self._Yt = (self._longer(X, len(self._Vt)) for X in (V, Y))

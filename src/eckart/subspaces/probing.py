@@ -1,21 +1,21 @@
 """The random tests of one run, and what they may have failed by together."""
 
 import math
+from collections.abc import Callable
 from typing import Final, final
 
 import numpy as np
 
 from eckart.matrices import Matrix
-from eckart.subspaces.bounds import Evidence, outside_bound
+from eckart.subspaces.bounds import Evidence, leading_squares_bound, outside_bound
 
 FAILURE: Final = 1e-6
 """Of all tests of a run together: test j spends FAILURE/(j·(j + 1))."""
 PROBE_KEY: Final = 0xEC4A87
 """The probes are drawn apart from every solver, whatever its seed."""
-SHARP_ENOUGH: Final = 0.5
-"""Share of the r-th Ritz value below which what lies outside hardly loosens the bound."""
-USABLE: Final = 0.8
-"""Share below which another test is not worth its products."""
+LOOSENED_WITHIN: Final = 4e-4
+"""Where knowing that nothing lies outside would raise the bound on τ_r² by no more than this share,
+what is known is sharp enough."""
 
 
 @final
@@ -31,22 +31,39 @@ class Probing:
         self.tests = 0
         self._outside = math.inf
         self._restarts = -1
+        self._known: tuple[tuple[int, int, int], float] | None = None
 
     @property
     def failure(self) -> float:
         """Of all tests up to now together."""
         return FAILURE * (1 - 1 / (self.tests + 1))
 
-    def outside(self, W: Matrix, evidence: Evidence, rank: int) -> float:
-        """A bound ν on ‖W(I − VVᵀ)‖²; a new test where the last is of no use for this rank."""
-        last = float(np.linalg.eigvalsh(evidence.H)[-rank])
-        if evidence.restarts == self._restarts and self._outside <= USABLE * last:
+    def leading_squares(self, W: Matrix, evidence: Evidence, rank: int) -> float:
+        """An upper bound on σ₁² + … + σ_r²; after a new test where the last one leaves it loose."""
+        key = (evidence.restarts, evidence.H.shape[0], rank)
+        if self._known is None or self._known[0] != key:
+            total = W.squared_norm()
+            best = total - leading_squares_bound(evidence, rank, 0.0, total)
+
+            def is_sharp(outside: float) -> bool:
+                left = total - leading_squares_bound(evidence, rank, outside, total)
+                return left >= (1 - LOOSENED_WITHIN) * best
+
+            outside = self._bound_outside(W, evidence, is_sharp)
+            self._known = key, leading_squares_bound(evidence, rank, outside, total)
+        return self._known[1]
+
+    def _bound_outside(
+        self, W: Matrix, evidence: Evidence, is_sharp: Callable[[float], bool]
+    ) -> float:
+        """A bound ν on ‖W(I − VVᵀ)‖²: the last one, if that is sharp still, or that of a test."""
+        grown = evidence.restarts == self._restarts
+        if grown and is_sharp(self._outside):
             return self._outside
         self.tests += 1
         randomness = np.random.Generator(np.random.Philox(key=PROBE_KEY + self.tests))
         failure = FAILURE / (self.tests * (self.tests + 1))
-        found = outside_bound(W, evidence.V, failure, randomness, wanted=SHARP_ENOUGH * last)
-        grown = evidence.restarts == self._restarts
+        found = outside_bound(W, evidence.V, failure, randomness, enough=is_sharp)
         self._outside = min(found, self._outside) if grown else found
         self._restarts = evidence.restarts
         return self._outside

@@ -1,0 +1,57 @@
+"""How many threads may work, and independent pieces of work spread over them."""
+
+import os
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Final, TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_LIMIT: Final[ContextVar[int | None]] = ContextVar("threads", default=None)
+
+
+@contextmanager
+def limited_threads(threads: int | None) -> Generator[None, None, None]:
+    """Limit the threads of BLAS and of `in_threads` while the block runs; None changes nothing."""
+    if threads is None:
+        yield
+        return
+    from threadpoolctl import threadpool_limits
+
+    token = _LIMIT.set(threads)
+    try:
+        with threadpool_limits(threads):
+            yield
+    finally:
+        _LIMIT.reset(token)
+
+
+def thread_count() -> int:
+    """Threads that may work at once: the limit, else OMP_NUM_THREADS, else the cores."""
+    limit = _LIMIT.get()
+    if limit is not None:
+        return limit
+    named = os.environ.get("OMP_NUM_THREADS", "")
+    if named.isdigit() and int(named) > 0:
+        return int(named)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def in_threads(function: Callable[[T], R], pieces: Iterable[T]) -> list[R]:
+    """What the function returns for each piece, in order, whatever the number of threads.
+
+    For work that leaves Python's lock, as products of arrays do.
+
+    Example:
+        >>> in_threads(abs, [-2, 3, -4])
+        [2, 3, 4]
+    """
+    listed = list(pieces)
+    count = min(thread_count(), len(listed))
+    if count <= 1:
+        return [function(piece) for piece in listed]
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(function, listed))
