@@ -7,6 +7,7 @@ else; `__init__.pyi` lists them for people and type checkers.
 from importlib import import_module
 
 _HOMES = {
+    "AboveThreshold": "eckart.ranks",
     "BlockKrylov": "eckart.solvers",
     "Certificate": "eckart.certificates",
     "ConvergenceWarning": "eckart.errors",

@@ -11,6 +11,7 @@ from eckart.factors import Factors as Factors
 from eckart.matrices import Matrix as Matrix
 from eckart.matrices import as_matrix as as_matrix
 from eckart.objectives import Entire as Entire
+from eckart.ranks import AboveThreshold as AboveThreshold
 from eckart.solvers import BlockKrylov as BlockKrylov
 from eckart.solvers import ExactSVD as ExactSVD
 from eckart.solvers import GradientDescent as GradientDescent

@@ -10,6 +10,7 @@ import market
 from eckart.arrays import FLOAT32, FLOAT64
 from eckart.errors import ArgumentError, MatrixError
 from eckart.ranks import (
+    AboveThreshold,
     GivenRank,
     NoiseThreshold,
     WithinBytes,
@@ -91,7 +92,7 @@ def test_every_rule_keeps_at_least_one_column():
     assert NoiseThreshold().choose((3, 3), FLOAT64, np.ones(3)) == 1
 
 
-@pytest.mark.parametrize("rule", [WithinTolerance(0.1), NoiseThreshold()])
+@pytest.mark.parametrize("rule", [WithinTolerance(0.1), NoiseThreshold(), AboveThreshold(0.5)])
 def test_a_rule_that_needs_the_spectrum_says_so(rule):
     assert rule.needs_spectrum
     with pytest.raises(ArgumentError, match="reads the singular values"):
@@ -108,6 +109,7 @@ def test_a_rule_of_arithmetic_needs_none(rule):
     ("ways", "rule", "said"),
     [((3, None, None, None), GivenRank(3), "rank 3"),
      (("auto", None, None, None), NoiseThreshold(), "noise"),
+     ((AboveThreshold(0.5), None, None, None), AboveThreshold(0.5), "singular values above 0.5"),
      ((None, 0.1, None, None), WithinTolerance(0.1), "tolerance 0.1"),
      ((None, None, "1kB", None), WithinBytes(1000), "at most 1000 bytes"),
      ((None, None, None, 0.25), WithinBytes(2000), "at most 2000 bytes")],
@@ -130,3 +132,21 @@ def test_what_is_no_number_of_bytes_is_refused(text):
     with pytest.raises(ArgumentError) as error:
         byte_count(text)
     assert error.value.code == "bad-bytes"
+
+
+@pytest.mark.parametrize(("threshold", "rank"), [(0.5, 3), (1.5, 2), (9.0, 1)])
+def test_a_known_threshold_counts_what_is_above_it_and_leaves_at_least_one(threshold, rank):
+    values, rule = np.array([3.0, 2.0, 1.0, 0.1]), AboveThreshold(threshold)
+    assert rule.choose((4, 4), FLOAT64, values) == rank
+    assert rule.enough((4, 4), np.square(values), 14.01) == rank
+    assert f"number {rank} is" in rule.explain((4, 4), np.square(values), 14.01)
+
+
+def test_a_known_threshold_waits_for_a_value_below_it():
+    assert AboveThreshold(0.5).enough((4, 4), np.array([9.0, 4.0]), 14.01) is None
+
+
+@pytest.mark.parametrize("threshold", [0.0, -1.0, np.nan, np.inf])
+def test_a_threshold_is_a_positive_number(threshold):
+    with pytest.raises(ArgumentError):
+        AboveThreshold(threshold)

@@ -8,7 +8,7 @@ from eckart.arrays import Array
 from eckart.certificates import probable_bound
 from eckart.factorization.stopping import Ending
 from eckart.matrices import Matrix
-from eckart.ranks import NoiseThreshold, RankRule, WithinTolerance
+from eckart.ranks import AboveThreshold, NoiseThreshold, RankRule, WithinTolerance
 from eckart.subspaces import Evidence, Probing
 
 FARTHEST = 16
@@ -28,7 +28,7 @@ def explain_rank(
         probing: Its tests up to now.
     """
     evidence = ending.evidence() if ending.evidence is not None else None
-    if isinstance(rule, NoiseThreshold):
+    if isinstance(rule, NoiseThreshold | AboveThreshold):
         if values is not None:
             return rule.explain(W.shape, np.square(values), W.squared_norm())
         if evidence is not None:

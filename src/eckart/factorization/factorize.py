@@ -31,7 +31,7 @@ from eckart.factorization.stopping import Ending
 from eckart.matrices import Matrix, as_matrix
 from eckart.matrices.derived import check_entries
 from eckart.objectives import Entire, Objective
-from eckart.ranks import GrowingRule, RankRule, rank_rule
+from eckart.ranks import AboveThreshold, GrowingRule, RankRule, rank_rule
 from eckart.solvers import BlockKrylov, ExactSVD, Iterative, Problem, Solver, Step, Widening
 from eckart.starts import Start, as_randomness, as_start
 from eckart.subspaces import Probing
@@ -50,7 +50,7 @@ GOOD_ENOUGH: Final = 1e-3
 
 def factorize(
     W: object,
-    rank: int | str | None = None,
+    rank: int | str | AboveThreshold | None = None,
     *,
     tolerance: float | None = None,
     budget: int | str | None = None,
@@ -69,8 +69,8 @@ def factorize(
     Args:
         W: What to factor, of shape (rows, columns): a NumPy array or memory map, a SciPy sparse
             matrix, rows of numbers, a `Matrix`, or the path of a file with one matrix.
-        rank: Columns of B: a number, or "auto" for the singular values above the noise. Exactly one
-            of `rank`, `tolerance`, `budget` and `ratio` is given.
+        rank: Columns of B: a number, "auto" for the singular values above the noise, or an
+            `AboveThreshold`. Exactly one of `rank`, `tolerance`, `budget` and `ratio` is given.
         tolerance: The smallest rank with ‖W − B·A‖ ≤ tolerance·‖W‖.
         budget: The largest rank whose factors take at most so many bytes: a number, or "10MB".
         ratio: The same as a share of the bytes of W.

@@ -1,0 +1,20 @@
+"""How many columns: the rank rules. Arithmetic only; nothing here touches W."""
+
+from eckart.ranks.choice import byte_count, rank_rule
+from eckart.ranks.noise import AboveThreshold, NoiseThreshold, noise_threshold
+from eckart.ranks.protocol import GrowingRule, RankRule, tail_errors
+from eckart.ranks.rules import GivenRank, WithinBytes, WithinTolerance
+
+__all__ = [
+    "AboveThreshold",
+    "GivenRank",
+    "GrowingRule",
+    "NoiseThreshold",
+    "RankRule",
+    "WithinBytes",
+    "WithinTolerance",
+    "byte_count",
+    "noise_threshold",
+    "rank_rule",
+    "tail_errors",
+]

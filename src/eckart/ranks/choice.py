@@ -1,0 +1,91 @@
+"""Which of the ways to choose the rank a user took."""
+
+import math
+
+import numpy as np
+
+from eckart.errors import ArgumentError
+from eckart.ranks.noise import AboveThreshold, NoiseThreshold
+from eckart.ranks.protocol import RankRule
+from eckart.ranks.rules import GivenRank, WithinBytes, WithinTolerance, check_open_unit
+
+
+def rank_rule(
+    rank: int | str | AboveThreshold | None,
+    tolerance: float | None,
+    budget: int | str | None,
+    ratio: float | None,
+    nbytes: int,
+) -> RankRule:
+    """The rule for exactly one of four ways to choose the rank.
+
+    Args:
+        rank: A number, "auto", or the threshold that counts.
+        tolerance: Relative error.
+        budget: Bytes of the factors, or text such as "10MB".
+        ratio: Share of the bytes of W.
+        nbytes: Bytes of W.
+
+    Raises:
+        ArgumentError: If none or more than one is given, or the one given is out of its range.
+    """
+    given = [way for way in (rank, tolerance, budget, ratio) if way is not None]
+    if len(given) != 1:
+        raise ArgumentError(
+            f"{len(given) or 'None'} of rank, tolerance, budget and ratio "
+            f"{'is' if len(given) < 2 else 'are'} given.",
+            hint="Give exactly one of the four.",
+            code="rank-not-chosen" if not given else "rank-chosen-twice",
+        )
+    if tolerance is not None:
+        return WithinTolerance(tolerance)
+    if budget is not None:
+        return WithinBytes(byte_count(budget))
+    if ratio is not None:
+        check_open_unit("ratio", ratio)
+        return WithinBytes(max(1, int(ratio * nbytes)))
+    if isinstance(rank, AboveThreshold):
+        return rank
+    return NoiseThreshold() if rank == "auto" else GivenRank(_whole(rank))
+
+
+def byte_count(text: int | str) -> int:
+    """The bytes that a text such as "10MB", "2GiB" or "4096" names.
+
+    Raises:
+        ArgumentError: If it cannot be read.
+
+    Example:
+        >>> byte_count("10MB"), byte_count("2 KiB")
+        (10000000, 2048)
+    """
+    if isinstance(text, int):
+        return text
+    number = text.strip().rstrip("BbIiKkMmGgTt ")
+    unit = text.strip()[len(number) :].strip().lower()
+    scales = {"": 1, "b": 1}
+    for power, letter in enumerate("kmgt", start=1):
+        scales |= {
+            letter: 1000**power,
+            f"{letter}b": 1000**power,
+            f"{letter}ib": 1024**power,
+        }
+    try:
+        size = float(number) * scales[unit]
+    except (ValueError, KeyError):
+        size = math.nan
+    if not math.isfinite(size):
+        raise ArgumentError(
+            f"'{text}' is not a number of bytes.",
+            hint="Write it like 10MB or 512KiB.",
+            code="bad-bytes",
+        )
+    return int(size)
+
+
+def _whole(rank: int | str | None) -> int:
+    if isinstance(rank, int | np.integer) and not isinstance(rank, bool):
+        return int(rank)
+    raise ArgumentError(
+        f"The rank is {rank!r}.", hint='Give a whole number, or "auto".', code="rank-not-whole"
+    )

@@ -1,0 +1,151 @@
+"""The rank as the count of singular values above noise, of known or unknown strength."""
+
+import math
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+
+from eckart.arrays import Array, DType
+from eckart.errors import ArgumentError
+from eckart.ranks.protocol import known_values
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class NoiseThreshold:
+    """As many columns as there are singular values above the noise (`rank="auto"`).
+
+    The threshold is ω(β)·median(σ), with β = min/max of rows and columns and
+    ω(β) ≈ 0.56β³ − 0.95β² + 1.82β + 1.43: the best hard threshold for white noise of unknown
+    strength.
+
+    Reference:
+        Gavish, Donoho (2014), IEEE Transactions on Information Theory 60(8), equation 5.
+    """
+
+    @property
+    def needs_spectrum(self) -> bool:
+        """Yes."""
+        return True
+
+    def choose(self, shape: tuple[int, int], dtype: DType, singular_values: Array | None) -> int:
+        """The count of singular values above the threshold; at least 1."""
+        del dtype
+        known = known_values(singular_values)
+        return max(1, int(np.count_nonzero(known > noise_threshold(shape, known))))
+
+    def enough(self, shape: tuple[int, int], leading: Array, total: float) -> int | None:
+        """The count above the threshold for the noise that the rest amounts to; at least 1.
+
+        With r values above it the noise is σ̂² = (‖W‖² − σ₁² − … − σ_r²)/((rows − r)·(columns − r))
+        and the threshold λ(β)·√max·σ̂, so r is raised from 0 until the next value is below its own
+        threshold. One more value than r must be known.
+        """
+        left = total - np.append(0.0, np.cumsum(leading))
+        for rank, value in enumerate(leading):
+            if value <= _known_noise_threshold(shape, rank, float(left[rank])) ** 2:
+                return max(1, rank)
+        return None
+
+    def explain(self, shape: tuple[int, int], leading: Array, total: float) -> str:
+        """The threshold, and between which singular values it falls."""
+        values = np.sqrt(np.maximum(leading, 0.0))
+        if len(leading) >= min(shape):
+            threshold = noise_threshold(shape, values)
+            rank = max(1, int(np.count_nonzero(values > threshold)))
+        else:
+            rank = self.enough(shape, leading, total) or len(leading)
+            threshold = _known_noise_threshold(shape, rank, total - float(leading[:rank].sum()))
+        return _between(f"noise alone would reach {threshold:.4g}", rank, values)
+
+    def describe(self) -> str:
+        """The rule's name."""
+        return "singular values above the noise (Gavish and Donoho)"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class AboveThreshold:
+    """As many columns as there are singular values above a threshold that is known.
+
+    Such as what noise of a known strength reaches.
+
+    Args:
+        threshold: In the unit of the singular values.
+
+    Raises:
+        ArgumentError: If it is not a positive number.
+
+    Example:
+        >>> AboveThreshold(2.0).choose((3, 3), np.dtype("float64"), np.array([5.0, 3.0, 1.0]))
+        2
+    """
+
+    threshold: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.threshold < math.inf:
+            raise ArgumentError(
+                f"The threshold is {self.threshold}.",
+                hint="Give a positive number.",
+                code="bad-threshold",
+            )
+
+    @property
+    def needs_spectrum(self) -> bool:
+        """Yes."""
+        return True
+
+    def choose(self, shape: tuple[int, int], dtype: DType, singular_values: Array | None) -> int:
+        """The count of singular values above the threshold; at least 1."""
+        del shape, dtype
+        return max(1, int(np.count_nonzero(known_values(singular_values) > self.threshold)))
+
+    def enough(self, shape: tuple[int, int], leading: Array, total: float) -> int | None:
+        """The count above the threshold, once one below it is known; at least 1."""
+        del shape, total
+        below = np.flatnonzero(leading <= self.threshold**2)
+        return max(1, int(below[0])) if below.size else None
+
+    def explain(self, shape: tuple[int, int], leading: Array, total: float) -> str:
+        """The threshold, and between which singular values it falls."""
+        del shape, total
+        values = np.sqrt(np.maximum(leading, 0.0))
+        rank = max(1, int(np.count_nonzero(values > self.threshold)))
+        return _between(f"the threshold is {self.threshold:.4g}", rank, values)
+
+    def describe(self) -> str:
+        """The threshold."""
+        return f"singular values above {self.threshold:g}"
+
+
+def noise_threshold(shape: tuple[int, int], singular_values: Array) -> float:
+    """ω(β)·median(σ): singular values below it are what white noise alone would show.
+
+    Example:
+        >>> noise_threshold((2, 2), np.array([3.0, 1.0]))
+        5.72
+    """
+    ratio = min(shape) / max(shape)
+    omega = 0.56 * ratio**3 - 0.95 * ratio**2 + 1.82 * ratio + 1.43
+    return round(omega, 12) * float(np.median(singular_values))
+
+
+def _known_noise_threshold(shape: tuple[int, int], rank: int, left: float) -> float:
+    """λ(β)·√max·σ̂ for the noise σ̂ that `left`, the squares beyond the rank, amounts to."""
+    rows, columns = shape
+    ratio = min(shape) / max(shape)
+    root = math.sqrt(ratio**2 + 14 * ratio + 1)
+    factor = math.sqrt(2 * (ratio + 1) + 8 * ratio / (ratio + 1 + root))
+    entries = max(1, (rows - rank) * (columns - rank))
+    return factor * math.sqrt(max(shape) * max(0.0, left) / entries)
+
+
+def _between(reason: str, rank: int, values: Array) -> str:
+    """The sentence that says why, with the singular values next to the threshold."""
+    below = f", number {rank + 1} is {values[rank]:.4g}" if rank < len(values) else ""
+    return (
+        f"Rank {rank} was chosen because {reason}: "
+        f"singular value number {rank} is {values[rank - 1]:.4g}{below}."
+    )

@@ -1,0 +1,149 @@
+"""The rank as a number, from a tolerance and from a number of bytes."""
+
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+
+from eckart.arrays import Array, DType
+from eckart.errors import ArgumentError, MatrixError
+from eckart.factors import check_rank
+from eckart.ranks.protocol import known_values, tail_errors
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class GivenRank:
+    """The rank that the user named.
+
+    Raises:
+        ArgumentError: If it is below 1.
+
+    Example:
+        >>> GivenRank(2).choose((4, 4), np.dtype("float64"), None)
+        2
+    """
+
+    rank: int
+
+    def __post_init__(self) -> None:
+        check_rank(self.rank, most=self.rank, what="anything")
+
+    @property
+    def needs_spectrum(self) -> bool:
+        """No."""
+        return False
+
+    def choose(self, shape: tuple[int, int], dtype: DType, singular_values: Array | None) -> int:
+        """The named rank, if the matrix has as many rows and columns."""
+        del dtype, singular_values
+        rows, columns = shape
+        check_rank(self.rank, most=min(shape), what=f"a {rows} × {columns} matrix")
+        return int(self.rank)
+
+    def describe(self) -> str:
+        """Rank and number."""
+        return f"rank {self.rank}"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class WithinTolerance:
+    """The smallest rank with ‖W − B·A‖ ≤ tolerance·‖W‖.
+
+    Raises:
+        ArgumentError: If the tolerance is not between 0 and 1.
+
+    Example:
+        >>> WithinTolerance(0.3).choose((2, 2), np.dtype("float64"), np.array([4.0, 1.0]))
+        1
+    """
+
+    tolerance: float
+
+    def __post_init__(self) -> None:
+        check_open_unit("tolerance", self.tolerance)
+
+    @property
+    def needs_spectrum(self) -> bool:
+        """Yes."""
+        return True
+
+    def choose(self, shape: tuple[int, int], dtype: DType, singular_values: Array | None) -> int:
+        """The first rank whose tail √(σ²_{r+1} + …) is within the tolerance; at least 1."""
+        del shape, dtype
+        errors = tail_errors(known_values(singular_values))
+        within = np.flatnonzero(errors <= self.tolerance * errors[0])
+        return max(1, int(within[0]))
+
+    def enough(self, shape: tuple[int, int], leading: Array, total: float) -> int | None:
+        """The first rank whose tail ‖W‖² − (σ₁² + … + σ_r²) is within the tolerance; at least 1."""
+        del shape
+        left = total - np.cumsum(leading)
+        within = np.flatnonzero(left <= self.tolerance**2 * total)
+        return int(within[0]) + 1 if within.size else None
+
+    def describe(self) -> str:
+        """Tolerance and number."""
+        return f"tolerance {self.tolerance:g}"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class WithinBytes:
+    """The largest rank whose two factors take at most `most_bytes`.
+
+    Raises:
+        ArgumentError: If `most_bytes` is below 1.
+
+    Example:
+        >>> WithinBytes(64).choose((4, 4), np.dtype("float32"), None)
+        2
+    """
+
+    most_bytes: int
+
+    def __post_init__(self) -> None:
+        if self.most_bytes < 1:
+            raise ArgumentError(
+                f"The budget is {self.most_bytes} bytes.",
+                hint="Give at least 1 byte.",
+                code="budget-too-small",
+            )
+
+    @property
+    def needs_spectrum(self) -> bool:
+        """No."""
+        return False
+
+    def choose(self, shape: tuple[int, int], dtype: DType, singular_values: Array | None) -> int:
+        """The bytes / ((rows + columns)·bytes of a number), at most min(rows, columns)."""
+        del singular_values
+        column_bytes = sum(shape) * dtype.itemsize
+        rank = min(self.most_bytes // column_bytes, *shape)
+        if rank < 1:
+            raise MatrixError(
+                f"Factors of rank 1 already take {column_bytes} bytes, "
+                f"the budget is {self.most_bytes}.",
+                hint=f"Give a budget of at least {column_bytes} bytes.",
+                code="budget-too-small",
+            )
+        return rank
+
+    def describe(self) -> str:
+        """Bytes."""
+        return f"at most {self.most_bytes} bytes"
+
+
+def check_open_unit(name: str, number: float) -> None:
+    """Refuse a number that is not between 0 and 1.
+
+    Raises:
+        ArgumentError: With its name.
+    """
+    if not 0 < number < 1:
+        raise ArgumentError(
+            f"The {name} is {number}.",
+            hint=f"Give a {name} between 0 and 1.",
+            code=f"bad-{name}",
+        )
