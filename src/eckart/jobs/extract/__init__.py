@@ -1,0 +1,1 @@
+"""Extracting an adapter: the low-rank difference between a base model and its fine-tune."""

@@ -1,0 +1,181 @@
+"""`pytorch_model.bin`: read by PyTorch's weights-only reader; nothing pickled is ever executed.
+
+The only module that imports PyTorch for checkpoints.
+"""
+
+import pickle
+import warnings
+import zipfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Final, cast, final
+
+import numpy as np
+import numpy.typing as npt
+
+from eckart.errors import FormatError, MissingExtra
+from eckart.storage.checkpoints.dtypes import StoredDtype
+from eckart.storage.checkpoints.shard import TensorInfo, changed, unreadable
+from eckart.storage.whole import damaged, reading
+
+NAMES: Final = {
+    "torch.float64": StoredDtype.F64,
+    "torch.float32": StoredDtype.F32,
+    "torch.float16": StoredDtype.F16,
+    "torch.bfloat16": StoredDtype.BF16,
+    "torch.complex64": StoredDtype.C64,
+    "torch.int64": StoredDtype.I64,
+    "torch.int32": StoredDtype.I32,
+    "torch.int16": StoredDtype.I16,
+    "torch.int8": StoredDtype.I8,
+    "torch.uint64": StoredDtype.U64,
+    "torch.uint32": StoredDtype.U32,
+    "torch.uint16": StoredDtype.U16,
+    "torch.uint8": StoredDtype.U8,
+    "torch.bool": StoredDtype.BOOL,
+    "torch.float8_e4m3fn": StoredDtype.F8_E4M3,
+    "torch.float8_e4m3fnuz": StoredDtype.F8_E4M3FNUZ,
+    "torch.float8_e5m2": StoredDtype.F8_E5M2,
+    "torch.float8_e5m2fnuz": StoredDtype.F8_E5M2FNUZ,
+    "torch.float8_e8m0fnu": StoredDtype.F8_E8M0,
+}
+"""What safetensors calls the dtypes of PyTorch."""
+
+PAGE: Final = 4096
+SAMPLES: Final = 4096
+"""Pages that stand for a file, at most."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PickledFile:
+    """A file that `torch.save` wrote from a dictionary of tensors.
+
+    Fields:
+        path: The file.
+        tensors: By name, in the order of the dictionary. Tied weights have one entry per name.
+        resident: The tensors themselves, for the format before PyTorch 1.6, which cannot be
+            mapped; None for every other file.
+
+    Cost:
+        Nothing is kept mapped; each read maps the file anew and parses its list of tensors (some
+        milliseconds), so that what is read counts as memory only while it is used. A file from
+        before PyTorch 1.6 is held in memory whole.
+    """
+
+    path: Path
+    tensors: Mapping[str, TensorInfo]
+    resident: Mapping[str, Any] | None
+
+    def read(self, name: str, /) -> npt.NDArray[Any]:
+        """A tensor in its stored dtype, in memory of its own, in C order.
+
+        Raises:
+            FormatError: If NumPy lacks the dtype, or the file has changed since it was opened.
+            MatrixError: If it does not fit into memory.
+            StorageError: If the system refuses to read it.
+        """
+        known = self.tensors[name]
+        if known.dtype.numpy is None:
+            raise unreadable(name, known.dtype, self.path)
+        tensors = self.resident or _tensors(self.path)
+        if name not in tensors or _info(name, tensors[name], self.path) != known:
+            raise changed(self.path)
+        tensor = tensors[name].detach().contiguous()
+        with reading(self.path):
+            if known.dtype is StoredDtype.BF16:
+                torch = import_module("torch")
+                return tensor.view(torch.int16).numpy().view(known.dtype.numpy).copy()
+            return np.array(tensor.numpy(), known.dtype.numpy)
+
+    def samples(self) -> Iterable[tuple[int, int]]:
+        """Pages at equal distances, and the last one."""
+        size = self.path.stat().st_size
+        step = max(PAGE, size // SAMPLES)
+        for start in (*range(0, size, step), max(0, size - PAGE)):
+            yield start, min(start + PAGE, size)
+
+
+def open_pickled(path: Path) -> PickledFile:
+    """List the tensors of a file that `torch.save` wrote.
+
+    Raises:
+        ArgumentError: If there is no such file.
+        FormatError: If it is damaged, or holds anything but tensors by name.
+        MissingExtra: If PyTorch is not installed.
+        StorageError: If the system refuses to read it.
+    """
+    with reading(path):
+        path.stat()
+    # advice to those who write such files; here and not at each read, as no thread may do this
+    with warnings.catch_warnings(action="ignore"):
+        tensors = _tensors(path)
+    listed = {name: _info(name, tensor, path) for name, tensor in tensors.items()}
+    return PickledFile(path=path, tensors=listed, resident=None if _is_mapped(path) else tensors)
+
+
+def _is_mapped(path: Path) -> bool:
+    return zipfile.is_zipfile(path)
+
+
+def _is_stored(path: Path) -> bool:
+    with zipfile.ZipFile(path) as archive:
+        return all(entry.compress_type == zipfile.ZIP_STORED for entry in archive.infolist())
+
+
+def _tensors(path: Path) -> dict[str, Any]:
+    """The dictionary of tensors, mapped where the format allows it."""
+    try:
+        torch = import_module("torch")
+    except ImportError as error:
+        raise MissingExtra(
+            f"Reading {path} needs PyTorch, which is not installed.",
+            hint="Run: pip install 'eckart[adapters]', or give safetensors.",
+            code="missing-extra",
+        ) from error
+    loaded = _loaded(torch, path)
+    state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else loaded
+    if not isinstance(state, dict) or not all(
+        isinstance(name, str) and isinstance(tensor, torch.Tensor)
+        for name, tensor in cast("dict[object, object]", state).items()
+    ):
+        raise FormatError(
+            f"{path} holds something other than tensors by name.",
+            hint="Save the weights alone: torch.save(model.state_dict(), path).",
+            code="not-weights",
+        )
+    return cast("dict[str, Any]", state)
+
+
+def _loaded(torch: Any, path: Path) -> object:
+    mapped = _is_mapped(path)
+    try:
+        # mapped, the bytes of a compressed entry would be taken for numbers
+        if mapped and not _is_stored(path):
+            raise ValueError("it is compressed, which PyTorch does not do")
+        return torch.load(path, weights_only=True, mmap=mapped, map_location="cpu")
+    except pickle.UnpicklingError as error:
+        raise FormatError(
+            f"{path} is damaged, or holds Python objects that eckart never unpickles.",
+            hint="Save the weights alone as safetensors: model.save_pretrained(folder).",
+            code="pickled",
+        ) from error
+    # bytes that someone else wrote make its parser fail in every way
+    except Exception as error:
+        raise damaged(path, error) from error
+
+
+def _info(name: str, tensor: Any, path: Path) -> TensorInfo:
+    """What the tensor is; refused where it is not a plain array in this file."""
+    dtype = NAMES.get(str(tensor.dtype))
+    layout = str(tensor.layout)
+    if dtype is None or tensor.is_quantized or layout != "torch.strided" or tensor.is_meta:
+        raise unreadable(name, f"{tensor.dtype} ({layout})", path)
+    shape = tuple(int(length) for length in tensor.shape)
+    nbytes = dtype.nbytes(shape)
+    # a repeated entry may stand for any number of them
+    if nbytes > path.stat().st_size:
+        raise damaged(path, f"the tensor {name[:100]!r} claims {nbytes} bytes")
+    return TensorInfo(name=name, dtype=dtype, shape=shape, nbytes=nbytes, file=path)

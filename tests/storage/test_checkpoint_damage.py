@@ -1,0 +1,418 @@
+"""Damaged and hostile checkpoints: one sentence, no memory taken, nothing executed."""
+
+import json
+import pickle
+import struct
+import sys
+import tracemalloc
+import zipfile
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.numpy import save, save_file
+
+from eckart.errors import ArgumentError, EckartError, FormatError, MissingExtra
+from eckart.storage.checkpoints import open_checkpoint
+
+ONE = {"b": np.float32([[1, 2], [3, 4]]), "a": np.float16([5, 6])}
+TWO = {"c": np.float32([7])}
+INDEX = "model.safetensors.index.json"
+FIRST, SECOND = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
+SMALL = 2**20
+"""Bytes that any parser may take; no claim in these files is that modest."""
+
+
+class Bomb:
+    """Leaves a trace if anything unpickles it."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (Path.touch, (self.trace,))
+
+
+def file_of(header: object, data: bytes = b"", path: Path = Path("m.safetensors")) -> Path:
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + data)
+    return path
+
+
+def entry(dtype: object = "F32", shape: object = (2,), offsets: object = (0, 8)) -> dict:
+    return {"dtype": dtype, "shape": shape, "data_offsets": offsets}
+
+
+def sharded(folder: Path, weight_map: object = None, *parts: dict[str, np.ndarray]) -> Path:
+    for name, part in zip((FIRST, SECOND), parts or (ONE, TWO), strict=False):
+        save_file(part, folder / name)
+    written = {"weight_map": weight_map or {"a": FIRST, "b": FIRST, "c": SECOND}}
+    (folder / INDEX).write_text(json.dumps(written))
+    return folder
+
+
+@contextmanager
+def taking_little() -> Generator[None]:
+    """Fails if more memory is taken than any parser needs."""
+    tracemalloc.start()
+    try:
+        yield
+        assert tracemalloc.get_traced_memory()[1] < SMALL
+    finally:
+        tracemalloc.stop()
+
+
+def refused(path: Path, code: str = "damaged-file") -> FormatError:
+    """The error of a file, which takes next to no memory and names the file or its folder."""
+    with taking_little(), pytest.raises(FormatError) as error:
+        open_checkpoint(path)
+    assert error.value.code == code
+    assert str(path) in error.value.message
+    assert error.value.hint
+    assert "\n" not in str(error.value)
+    return error.value
+
+
+@pytest.mark.parametrize("keep", [0, 7, 8, 9, 100, -5, -1])
+def test_a_truncated_file_is_refused(tmp_path, keep):
+    content = save(ONE)
+    (tmp_path / "m.safetensors").write_bytes(content[:keep])
+    refused(tmp_path / "m.safetensors")
+
+
+def test_bytes_after_the_last_tensor_are_refused(tmp_path):
+    (tmp_path / "m.safetensors").write_bytes(save(ONE) + b"\0")
+    refused(tmp_path / "m.safetensors")
+
+
+@pytest.mark.parametrize("claimed", [10**12, 2**64 - 1, 100_000_001, 2**63])
+def test_a_header_that_claims_more_than_there_is_takes_no_memory(tmp_path, claimed):
+    (tmp_path / "m.safetensors").write_bytes(struct.pack("<Q", claimed) + b"{}" * 20)
+    assert f"claims {claimed} bytes" in refused(tmp_path / "m.safetensors").message
+
+
+def test_a_header_beyond_the_limit_of_the_format_is_not_read(tmp_path):
+    path = tmp_path / "m.safetensors"
+    with path.open("wb") as file:
+        file.write(struct.pack("<Q", 100_000_001))
+        file.truncate(200_000_000)
+    assert "the format allows 100000000" in refused(path).message
+
+
+@pytest.mark.parametrize(
+    ("claim", "reason"),
+    [
+        (entry(shape=(10**6, 10**6), offsets=(0, 4 * 10**12)), "8 follow the header"),
+        (entry(shape=(10**6, 10**6)), "takes 4e+12 bytes, its data_offsets 8"),
+        (entry(shape=(2**31, 2**31, 0), offsets=(0, 0)), "claims 2147483648 × 2147483648 × 0"),
+        (entry(shape=(2**63, 2), offsets=(0, 8)), "no shape"),
+        (entry(shape=(-2, -1)), "no shape"),
+        (entry(shape=(2.0,)), "no shape"),
+        (entry(shape=(True, 2)), "no shape"),
+        (entry(shape=("2",)), "no shape"),
+        (entry(shape=None), "no shape"),
+        (entry(shape={"2": 2}), "no shape"),
+        (entry(shape=(1,) * 65, offsets=(0, 4)), "no shape"),
+        (entry(dtype="F33"), "unknown dtype"),
+        (entry(dtype=["F32"]), "unknown dtype"),
+        (entry(dtype="F4", shape=(3,), offsets=(0, 1)), "takes 1.5 bytes"),
+        (entry(offsets=(8, 0)), "data_offsets -8"),
+        (entry(offsets=(-8, 0)), "no data_offsets"),
+        (entry(offsets=(0,)), "no data_offsets"),
+        (entry(offsets=(0, 8, 16)), "no data_offsets"),
+        (entry(offsets=(0.0, 8.0)), "no data_offsets"),
+        (entry(offsets="08"), "no data_offsets"),
+        (entry(offsets=(4, 12)), "leaves a gap"),
+        ([], "unknown dtype"),
+        (7, "unknown dtype"),
+    ],
+)
+def test_a_tensor_whose_claims_do_not_fit_is_refused(tmp_path, claim, reason):
+    path = file_of({"w": claim}, bytes(8), tmp_path / "m.safetensors")
+    assert reason in refused(path).message
+
+
+def test_tensors_that_overlap_are_refused(tmp_path):
+    header = {"first": entry(), "second": entry(offsets=(4, 12))}
+    path = file_of(header, bytes(12), tmp_path / "m.safetensors")
+    assert "'second' overlaps" in refused(path).message
+
+
+@pytest.mark.parametrize(
+    ("header", "reason"),
+    [
+        (b"[]", "no object"),
+        (b"7", "no object"),
+        (b"", "Expecting value"),
+        (b'{"w"', "delimiter"),
+        (b"\xff\xfe", "utf-8"),
+        (b'{"w": ' + b"[" * 100_000, "recursion"),
+        (b'{"w": ' + b"9" * 5000 + b"}", "digits"),
+        (b'{"w": 1, "w": 2}', "'w' twice"),
+        (b'{"w": {"dtype": "F32", "dtype": "F16"}}', "'dtype' twice"),
+        (b'{"__metadata__": {"format": 1}}', "no object of texts"),
+        (b'{"__metadata__": "pt"}', "no object of texts"),
+        (b'{"\\u001b[2J": {}}', "cannot be printed"),
+        (b'{"\\ud800": {}}', "cannot be printed"),
+    ],
+)
+def test_a_header_that_is_no_header_is_refused(tmp_path, header, reason):
+    path = file_of(header, b"", tmp_path / "m.safetensors")
+    assert reason in refused(path).message
+
+
+def test_a_file_without_tensors_is_refused(tmp_path):
+    refused(file_of({}, b"", tmp_path / "m.safetensors"), "no-weights")
+
+
+def test_a_pointer_of_git_lfs_says_what_to_run(tmp_path):
+    text = "version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 1000\n"
+    (tmp_path / "model.safetensors").write_text(text)
+    with pytest.raises(FormatError, match="git lfs pull") as error:
+        open_checkpoint(tmp_path)
+    assert error.value.code == "lfs-pointer"
+
+
+@given(noise=st.binary(max_size=300))
+def test_noise_is_nothing_but_an_error(tmp_path_factory, noise):
+    path = tmp_path_factory.mktemp("m") / "m.safetensors"
+    path.write_bytes(noise)
+    with pytest.raises(FormatError):
+        open_checkpoint(path)
+
+
+VALID = save({"b": np.float32([[1, 2], [3, 4]]), "a": np.float16([5, 6])}, {"format": "pt"})
+
+
+@given(
+    edits=st.lists(
+        st.tuples(st.integers(0, len(VALID) - 1), st.integers(0, 255)), min_size=1, max_size=4
+    ),
+    keep=st.one_of(st.just(len(VALID)), st.integers(0, len(VALID))),
+)
+def test_an_edited_file_is_read_within_its_size_or_refused(tmp_path_factory, edits, keep):
+    content = bytearray(VALID)
+    for where, byte in edits:
+        content[where] = byte
+    path = tmp_path_factory.mktemp("m") / "m.safetensors"
+    path.write_bytes(content[:keep])
+    with taking_little(), suppress(EckartError):
+        checkpoint = open_checkpoint(path)
+        for name, told in checkpoint.tensors.items():
+            if told.dtype.numpy is not None:
+                assert checkpoint.read(name).nbytes == told.nbytes <= keep
+
+
+WORD = st.sampled_from(["w", "dtype", "shape", "data_offsets", "__metadata__", "F32", "BOOL", ""])
+NUMBER = st.one_of(st.integers(-1, 9), st.sampled_from([2**31, 2**63, 10**12, 10**400]))
+JSON = st.recursive(
+    st.one_of(st.none(), st.booleans(), NUMBER, st.floats(allow_nan=False), WORD),
+    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(WORD, inner, max_size=4)),
+    max_leaves=12,
+)
+CLAIM = st.fixed_dictionaries(
+    {
+        "dtype": WORD,
+        "shape": st.lists(NUMBER, max_size=3),
+        "data_offsets": st.lists(NUMBER, max_size=3),
+    }
+)
+
+
+@given(header=st.dictionaries(WORD, st.one_of(JSON, CLAIM), max_size=4), size=st.integers(0, 20))
+def test_any_json_is_read_within_its_size_or_refused(tmp_path_factory, header, size):
+    path = file_of(header, bytes(size), tmp_path_factory.mktemp("m") / "m.safetensors")
+    with suppress(EckartError):
+        checkpoint = open_checkpoint(path)
+        assert checkpoint.nbytes == size
+        assert sum(checkpoint.read(name).nbytes for name in checkpoint.tensors) == size
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../../etc/passwd",
+        "/etc/passwd",
+        "..",
+        "../x.safetensors",
+        "/x.safetensors",
+        "a/b.safetensors",
+    ],
+)
+def test_an_index_may_not_name_a_file_elsewhere(tmp_path, name):
+    error = refused(sharded(tmp_path, {"a": FIRST, "b": name}), "unsafe-index")
+    assert repr(name) in error.message
+
+
+@pytest.mark.parametrize(
+    "name", ["C:x.safetensors", "a\\b.safetensors", "", ".", "config.json", 7, None, ["x"]]
+)
+def test_an_index_may_name_nothing_but_weights(tmp_path, name):
+    refused(sharded(tmp_path, {"a": name}), "unsafe-index")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"weight_map": {}}', '{"weight_map": [1]}'])
+def test_an_index_without_a_map_is_refused(tmp_path, text):
+    sharded(tmp_path)
+    (tmp_path / INDEX).write_text(text)
+    refused(tmp_path)
+
+
+def test_a_missing_shard_is_named(tmp_path):
+    (sharded(tmp_path) / SECOND).unlink()
+    assert f"{SECOND} is missing" in refused(tmp_path, "missing-shard").message
+
+
+def test_a_truncated_shard_is_named(tmp_path):
+    shard = sharded(tmp_path) / SECOND
+    shard.write_bytes(shard.read_bytes()[:-1])
+    assert SECOND in refused(tmp_path).message
+
+
+@pytest.mark.parametrize(
+    "weight_map", [{"a": FIRST, "c": SECOND, "d": SECOND}, {"a": SECOND, "c": FIRST}]
+)
+def test_a_tensor_that_is_not_where_the_index_says_is_an_error(tmp_path, weight_map):
+    error = refused(sharded(tmp_path, weight_map), "index-disagrees")
+    assert f"is not in {SECOND}" in error.message
+
+
+@pytest.mark.parametrize("indexed", [True, False])
+def test_a_tensor_in_two_files_is_an_error(tmp_path, indexed):
+    sharded(tmp_path, {"a": FIRST, "c": SECOND}, ONE, {**TWO, "a": ONE["a"]})
+    if not indexed:
+        (tmp_path / INDEX).unlink()
+    assert FIRST in refused(tmp_path, "duplicate-tensor").message
+
+
+def test_a_folder_without_weights_is_refused(tmp_path):
+    assert "only" not in refused(tmp_path, "no-weights").message
+    (tmp_path / "config.json").write_text("{}")
+    assert "only config.json" in refused(tmp_path, "no-weights").message
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '"llama"'])
+def test_a_damaged_config_is_refused(tmp_path, text):
+    save_file(ONE, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(text)
+    assert "config.json" in refused(tmp_path).message
+
+
+def test_a_file_that_is_replaced_after_it_was_opened_is_noticed(tmp_path):
+    path = tmp_path / "m.safetensors"
+    save_file(ONE, path)
+    checkpoint = open_checkpoint(path)
+    save_file(TWO, path)
+    with pytest.raises(FormatError) as error:
+        checkpoint.read("b")
+    assert error.value.code == "changed-file"
+    path.unlink()
+    with pytest.raises(ArgumentError):
+        checkpoint.read("b")
+
+
+def test_a_file_of_pytorch_without_pytorch_says_what_to_install(tmp_path, monkeypatch):
+    (tmp_path / "pytorch_model.bin").write_bytes(b"anything")
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(MissingExtra, match=r"pip install 'eckart\[adapters\]'") as error:
+        open_checkpoint(tmp_path)
+    assert error.value.code == "missing-extra"
+
+
+def test_safetensors_are_read_without_pytorch(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    save_file(ONE, tmp_path / "model.safetensors")
+    assert open_checkpoint(tmp_path).read("a").tolist() == [5, 6]
+
+
+@pytest.mark.torch
+class TestPyTorch:
+    @pytest.fixture(autouse=True)
+    def torch(self):
+        return pytest.importorskip("torch")
+
+    @pytest.mark.parametrize("kind", ["plain", "zip", "legacy"])
+    def test_a_pickle_with_a_payload_is_refused_and_not_executed(self, tmp_path, torch, kind):
+        path, trace = tmp_path / "pytorch_model.bin", tmp_path / "trace"
+        state = {"a": torch.ones(2), "b": Bomb(trace)}
+        if kind == "plain":
+            path.write_bytes(pickle.dumps(Bomb(trace)))
+        else:
+            torch.save(state, path, _use_new_zipfile_serialization=kind == "zip")
+        with pytest.raises(FormatError, match="never unpickles") as error:
+            open_checkpoint(tmp_path)
+        assert error.value.code == "pickled"
+        assert not trace.exists()
+
+    @pytest.mark.parametrize("legacy", [False, True])
+    @pytest.mark.parametrize("keep", [0.0, 0.1, 0.5, 0.9, 0.99])
+    def test_a_truncated_file_of_pytorch_is_refused(self, tmp_path, torch, keep, legacy):
+        path = tmp_path / "pytorch_model.bin"
+        state = {"a": torch.ones(2000)}
+        torch.save(state, path, _use_new_zipfile_serialization=not legacy)
+        path.write_bytes(path.read_bytes()[: int(keep * path.stat().st_size)])
+        with pytest.raises(FormatError) as error:
+            open_checkpoint(tmp_path)
+        assert error.value.code in ("damaged-file", "pickled")
+
+    def test_a_compressed_archive_is_refused(self, tmp_path, torch):
+        torch.save({"a": torch.zeros(70_000)}, tmp_path / "stored.bin")
+        with (
+            zipfile.ZipFile(tmp_path / "stored.bin") as stored,
+            zipfile.ZipFile(tmp_path / "m.bin", "w", zipfile.ZIP_DEFLATED) as deflated,
+        ):
+            for name in stored.namelist():
+                deflated.writestr(name, stored.read(name))
+        assert "compressed" in refused(tmp_path / "m.bin").message
+
+    def test_a_shape_beyond_its_storage_is_refused(self, tmp_path, torch):
+        torch.save({"a": torch.zeros(70_000)}, tmp_path / "honest.bin")
+        written = {size: b"J" + struct.pack("<i", size) + b"\x85" for size in (70_000, 2**31 - 1)}
+        with (
+            zipfile.ZipFile(tmp_path / "honest.bin") as honest,
+            zipfile.ZipFile(tmp_path / "m.bin", "w") as lying,
+        ):
+            for name in honest.namelist():
+                lying.writestr(name, honest.read(name).replace(*written.values()))
+        assert "not resizable" in refused(tmp_path / "m.bin").message
+
+    @given(noise=st.binary(max_size=100))
+    def test_noise_is_nothing_but_an_error(self, tmp_path_factory, noise):
+        path = tmp_path_factory.mktemp("m") / "m.bin"
+        path.write_bytes(noise)
+        with pytest.raises(EckartError):
+            open_checkpoint(path)
+
+    def test_a_tensor_that_claims_more_than_the_file_takes_no_memory(self, tmp_path, torch):
+        torch.save({"a": torch.zeros(1).expand(10**6, 10**6)}, tmp_path / "m.bin")
+        with pytest.raises(FormatError, match="claims 4000000000000 bytes") as error:
+            open_checkpoint(tmp_path / "m.bin")
+        assert error.value.code == "damaged-file"
+
+    @pytest.mark.parametrize(
+        "state", [[1, 2], {"a": 1}, {"model": {"a": None}}, {1: None}, {"state_dict": 3}]
+    )
+    def test_anything_but_tensors_by_name_is_refused(self, tmp_path, torch, state):
+        torch.save(state, tmp_path / "m.bin")
+        with pytest.raises(FormatError) as error:
+            open_checkpoint(tmp_path / "m.bin")
+        assert error.value.code == "not-weights"
+
+    def test_what_is_no_plain_array_is_refused(self, tmp_path, torch):
+        for value in (torch.eye(3).to_sparse(), torch.zeros(2, dtype=torch.complex128)):
+            torch.save({"a": value}, tmp_path / "m.bin")
+            with pytest.raises(FormatError) as error:
+                open_checkpoint(tmp_path / "m.bin")
+            assert error.value.code == "unsupported-dtype"
+
+    def test_a_file_that_is_replaced_after_it_was_opened_is_noticed(self, tmp_path, torch):
+        torch.save({"a": torch.zeros(2)}, tmp_path / "m.bin")
+        checkpoint = open_checkpoint(tmp_path / "m.bin")
+        torch.save({"a": torch.zeros(3)}, tmp_path / "m.bin")
+        with pytest.raises(FormatError) as error:
+            checkpoint.read("a")
+        assert error.value.code == "changed-file"
