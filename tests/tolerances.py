@@ -32,6 +32,10 @@ leading direction and the six random ones: cos²θ is 6/30 on average here, and 
 CHOSEN_RATE = 1e-6
 """σ̂₁ of a diagonal 2 × 2 matrix, where six columns span everything, is σ₁ to float64; 6 digits."""
 
+LOGITS = 1e-5
+"""Of logits of tiny models in float32 whose weights agree to rounding: 20 roundings of eps in a
+row, and attention may enlarge each a few times."""
+
 
 def summation(terms: int) -> float:
     """Relative error of a plain sum of positive numbers, one after the other (Higham, 4.2)."""

@@ -170,6 +170,30 @@ class Factors:
         """The same product with BᵀB = AAᵀ, diagonal and descending: √σ on both factors."""
         return self.truncate(self.rank)
 
+    def pad(self, rank: int) -> "Factors":
+        """The same product with columns and rows of zeros up to a larger rank.
+
+        Raises:
+            ArgumentError: If `rank` is below this rank.
+
+        Example:
+            >>> Factors([[2.0]], [[3.0]]).pad(2).B
+            array([[2., 0.]])
+        """
+        missing = rank - self.rank
+        if missing < 0:
+            raise ArgumentError(
+                f"Factors of rank {self.rank} cannot be padded to rank {rank}.",
+                hint="Use truncate for a smaller rank.",
+                code="rank-too-small",
+            )
+        if missing == 0:
+            return self
+        get, put = self.namespace.get, self.namespace.put
+        B = np.pad(get(self.B), ((0, 0), (0, missing)))
+        A = np.pad(get(self.A), ((0, missing), (0, 0)))
+        return Factors(put(B, self.dtype), put(A, self.dtype))
+
     def singular_values(self) -> Array:
         """The `rank` singular values of B·A, descending."""
         return self._singular()[1]

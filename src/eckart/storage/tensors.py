@@ -34,10 +34,10 @@ READABLE: Final = frozenset(
 
 def read(path: Path, selection: Selection) -> Contents:
     """The named or only matrix."""
-    with _opened(path) as file:
+    with opened(path) as file:
         shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 the handle is no dict
         chosen = choose_array(shapes, selection.tensor, path)
-        return Contents(parts=(Part(name="", matrix=Dense(_tensor(file, chosen, path))),))
+        return Contents(parts=(Part(name="", matrix=Dense(tensor_of(file, chosen, path))),))
 
 
 def write(path: Path, parts: Mapping[str, Matrix]) -> None:
@@ -47,8 +47,8 @@ def write(path: Path, parts: Mapping[str, Matrix]) -> None:
 
 def read_factors(path: Path) -> FactorFile:
     """Pairs `NAME.B`, `NAME.A` and the document in the metadata."""
-    with _opened(path) as file:
-        arrays = {name: _tensor(file, name, path) for name in file.keys()}  # noqa: SIM118 the handle is no dict
+    with opened(path) as file:
+        arrays = {name: tensor_of(file, name, path) for name in file.keys()}  # noqa: SIM118 the handle is no dict
         text = (file.metadata() or {}).get(DOCUMENT)
     try:
         document = json.loads(text) if text else {}
@@ -65,7 +65,12 @@ def write_factors(path: Path, parts: Mapping[str, Factors], document: Mapping[st
 
 
 @contextmanager
-def _opened(path: Path) -> Generator[Any, None, None]:
+def opened(path: Path) -> Generator[Any, None, None]:
+    """The handle of a file; what is wrong with its header or its bytes is one sentence.
+
+    Raises:
+        FormatError: If the file is damaged.
+    """
     try:
         with safe_open(path, framework="numpy") as file:
             yield file
@@ -73,7 +78,12 @@ def _opened(path: Path) -> Generator[Any, None, None]:
         raise damaged(path, error) from error
 
 
-def _tensor(file: Any, name: str, path: Path) -> Any:
+def tensor_of(file: Any, name: str, path: Path) -> Any:
+    """One tensor of an opened file as a NumPy array.
+
+    Raises:
+        FormatError: If its dtype is none that eckart reads.
+    """
     dtype = file.get_slice(name).get_dtype()
     if dtype not in READABLE:
         raise FormatError(

@@ -1,0 +1,177 @@
+"""One budget for many layers: which ranks lose the least. Arithmetic only, as in `ranks`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar, cast, final
+
+import numpy as np
+import numpy.typing as npt
+
+from eckart.arrays import Array
+from eckart.errors import ArgumentError
+
+T = TypeVar("T")
+
+
+def allocate(
+    spectra: Sequence[Array],
+    costs: Sequence[int],
+    budget: int,
+    *,
+    weights: Sequence[float] | None = None,
+    multiple: int | Sequence[int] = 1,
+    least: int | Sequence[int] = 0,
+    most: int | Sequence[int] | None = None,
+) -> tuple[int, ...]:
+    """The rank of each layer: the largest weight·σ²/cost first, while the budget lasts.
+
+    With ranks r the layers lose Σ weight·(σ²_{r+1} + …), by Eckart and Young. Because the singular
+    values of a layer descend, taking the largest gain per byte first is the best that can be done
+    with the bytes it takes up to the first block that does not fit. So no other ranks within the
+    budget lose less by more than the gain of that one block; where all costs are equal and blocks
+    are of one column, none lose less at all. Behind it, smaller blocks of other layers still fill
+    what is left. A block that gains nothing is never taken.
+
+    Args:
+        spectra: Singular values of each layer, descending; more than `most` are not looked at.
+        costs: Bytes of one column of B and one row of A of each layer.
+        budget: Bytes of all of them together.
+        weights: What a squared error of each layer counts, such as 1/‖W‖²; None counts all alike.
+        multiple: Ranks are multiples of it, or all that a layer has.
+        least: Columns that a layer gets in any case, as far as it has them.
+        most: Columns that a layer gets at most.
+
+    Returns:
+        One rank for each layer, 0 for a layer that is better left out.
+
+    Raises:
+        ArgumentError: If the budget does not reach for the least ranks, or an argument is not one
+            number for each layer.
+
+    Cost:
+        Sorts all singular values once.
+
+    Example:
+        The second layer has the larger values, but its columns are ten times as dear:
+
+        >>> allocate([np.array([3.0, 1.0]), np.array([4.0, 2.0])], costs=[10, 100], budget=120)
+        (2, 1)
+    """
+    count = len(spectra)
+    weighted = _each(weights, 1.0, count, "weights")
+    layers = [
+        _layer(spectrum, weight, block, most_columns)
+        for spectrum, weight, block, most_columns in zip(
+            spectra,
+            weighted,
+            _each(multiple, 1, count, "multiple"),
+            _each(most, None, count, "most"),
+            strict=True,
+        )
+    ]
+    prices = _each(costs, 1, count, "costs")
+    start = [
+        layer.blocks_for(columns or 0)
+        for layer, columns in zip(layers, _each(least, 0, count, "least"), strict=True)
+    ]
+    spent = sum(
+        layer.columns(blocks) * price
+        for layer, blocks, price in zip(layers, start, prices, strict=True)
+    )
+    if spent > budget:
+        raise ArgumentError(
+            f"The least ranks already take {spent} bytes, the budget is {budget}.",
+            hint=f"Give a budget of at least {spent} bytes.",
+            code="budget-too-small",
+        )
+    taken = _greedy(layers, prices, start, budget - spent)
+    return tuple(layer.columns(blocks) for layer, blocks in zip(layers, taken, strict=True))
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """Gains of the blocks of one layer, and the columns that all blocks up to each one hold."""
+
+    gains: Array  # (blocks,), each the sum over its columns
+    ends: npt.NDArray[np.int64]  # (blocks,)
+
+    def columns(self, blocks: int) -> int:
+        """Columns of the first blocks."""
+        return int(self.ends[blocks - 1]) if blocks else 0
+
+    def blocks_for(self, columns: int) -> int:
+        """The fewest blocks with as many columns, as far as there are."""
+        return min(int(np.searchsorted(self.ends, columns)) + (columns > 0), len(self.ends))
+
+    def widths(self) -> npt.NDArray[np.int64]:
+        """Columns of each block."""
+        return np.diff(self.ends, prepend=0)
+
+
+def _layer(spectrum: Array, weight: float, block: int, most: int | None) -> _Layer:
+    gains = weight * np.square(np.asarray(spectrum, np.float64)[:most])
+    starts = np.arange(0, len(gains), block)
+    ends = np.minimum(starts + block, len(gains)).astype(np.int64)
+    summed = np.add.reduceat(gains, starts) if len(gains) else gains
+    return _Layer(summed, ends)
+
+
+def _greedy(
+    layers: Sequence[_Layer], prices: Sequence[int], start: Sequence[int], left: int
+) -> list[int]:
+    """Blocks of each layer after the largest gains per byte have been taken from `left` bytes."""
+    owners, blocks, bytes_of = _candidates(layers, prices, start)
+    # the first blocks that fit together are taken at once, the rest one by one
+    fitting = int(np.searchsorted(np.cumsum(bytes_of), left, side="right"))
+    taken = np.array(start, dtype=np.int64)
+    np.add.at(taken, owners[:fitting], 1)
+    left -= int(bytes_of[:fitting].sum())
+    smallest = np.minimum.accumulate(bytes_of[::-1])[::-1]
+    for place in range(fitting, len(owners)):
+        if smallest[place] > left:
+            break
+        owner = owners[place]
+        # a block can only follow the one before it
+        if taken[owner] == blocks[place] and bytes_of[place] <= left:
+            taken[owner] += 1
+            left -= int(bytes_of[place])
+    return [int(number) for number in taken]
+
+
+def _candidates(
+    layers: Sequence[_Layer], prices: Sequence[int], start: Sequence[int]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Layer, number and bytes of every block that gains something, the best gain per byte first."""
+    owners, blocks, bytes_of, densities = [], [], [], []
+    for owner, (layer, price, first) in enumerate(zip(layers, prices, start, strict=True)):
+        cost = layer.widths()[first:] * price
+        gains = layer.gains[first:]
+        # the mean of equal numbers may round upwards, and no block may come before the last one
+        density = np.minimum.accumulate(gains / cost) if len(gains) else gains
+        useful = int(np.count_nonzero(density > 0))
+        owners.append(np.full(useful, owner, np.int64))
+        blocks.append(first + np.arange(useful, dtype=np.int64))
+        bytes_of.append(cost[:useful])
+        densities.append(density[:useful])
+    if not owners:
+        nothing = np.zeros(0, np.int64)
+        return nothing, nothing, nothing
+    owner, block = np.concatenate(owners), np.concatenate(blocks)
+    order = np.lexsort((block, owner, -np.concatenate(densities)))
+    return owner[order], block[order], np.concatenate(bytes_of)[order]
+
+
+def _each(given: T | Sequence[T] | None, default: T, count: int, name: str) -> list[T]:
+    """One value for each layer."""
+    if given is None:
+        return [default] * count
+    if not isinstance(given, Sequence | np.ndarray):
+        return [given] * count
+    if len(given) != count:
+        raise ArgumentError(
+            f"There are {len(given)} {name} for {count} layers.",
+            hint="Give one for each layer.",
+            code="lengths-differ",
+        )
+    return list(cast(Sequence[T], given))

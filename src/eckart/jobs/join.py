@@ -1,0 +1,131 @@
+"""Several adapters of one base as one: the weighted sum of their changes, exactly."""
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from eckart.errors import ArgumentError, MatrixError
+from eckart.factors import Factors, check_rank
+from eckart.storage.adapters import AdaptedLayer, Adapter, matrix_shape, pad_experts
+from eckart.storage.adapters.adapter import Tensor
+
+SUM_OF_WEIGHTS = 1e-9
+"""How far weights may be from a sum of 1: they are decimal numbers that a person wrote."""
+
+
+def join_adapters(
+    adapters: Sequence[Adapter], weights: Sequence[float], rank: int | None = None
+) -> Adapter:
+    """The adapter whose change of each weight is Σ weight·B·A over the adapters that have it.
+
+    Changes of biases add in the same way. Saved values are not changes, so they can only be kept
+    where all adapters that have them agree and their weights add up to 1.
+
+    Args:
+        adapters: Of one base.
+        weights: One for each adapter, of either sign.
+        rank: The most columns of B of any layer, the best of the sum; None keeps the sum of the
+            ranks, at most rows or columns.
+
+    Raises:
+        ArgumentError: If there is not one finite weight for each adapter, none is left, or the
+            rank is below 1.
+        MatrixError: If the adapters have different shapes or kinds of a layer, saved values that
+            differ, or different bases.
+
+    Cost:
+        Two QR factorisations of the stacked factors of each layer and a singular value
+        decomposition of the sum of the ranks; B·A is never formed.
+    """
+    _check_weights(adapters, weights)
+    if rank is not None:
+        check_rank(rank, most=rank, what="an adapter")
+    used = [(adapter, weight) for adapter, weight in zip(adapters, weights, strict=True) if weight]
+    parts: dict[str, list[tuple[AdaptedLayer, float]]] = {}
+    for adapter, weight in used:
+        for layer in adapter.layers:
+            parts.setdefault(layer.module, []).append((layer, weight))
+    joined = Adapter(
+        layers=tuple(_sum(parts[module], rank) for module in sorted(parts)),
+        saved=_saved(used),
+        tied=any(adapter.tied for adapter, _ in used),
+        experts=any(adapter.experts for adapter, _ in used),
+        base_name=_common([adapter.base_name for adapter, _ in used], "base models"),
+        task_type=_common([adapter.task_type for adapter, _ in used], "tasks"),
+    )
+    return pad_experts(joined)
+
+
+def _sum(parts: Sequence[tuple[AdaptedLayer, float]], rank: int | None) -> AdaptedLayer:
+    first = parts[0][0]
+    for layer, _ in parts:
+        if layer.kind is not first.kind or layer.shape != first.shape:
+            raise MatrixError(
+                f"The adapters do not fit together: '{first.module}' is {first.kind} of "
+                f"{first.shape} in one and {layer.kind} of {layer.shape} in another.",
+                hint="Join adapters of one base model only.",
+                code="shapes-differ",
+            )
+    stacked = Factors(
+        np.hstack([weight * layer.factors.B for layer, weight in parts]),
+        np.vstack([layer.factors.A for layer, _ in parts]),
+    )
+    most = min(stacked.rank, *matrix_shape(first.shape))
+    biases = [weight * layer.bias for layer, weight in parts if layer.bias is not None]
+    return replace(
+        first,
+        factors=stacked.truncate(most if rank is None else min(rank, most)),
+        bias=np.sum(biases, axis=0) if biases else None,
+    )
+
+
+def _saved(used: Sequence[tuple[Adapter, float]]) -> Mapping[str, Tensor]:
+    saved: dict[str, Tensor] = {}
+    totals: Counter[str] = Counter()
+    for adapter, weight in used:
+        for name, tensor in adapter.saved.items():
+            known = saved.setdefault(name, tensor)
+            totals[name] += weight  # pyright: ignore[reportArgumentType] a counter of fractions
+            if known is not tensor and not np.array_equal(known, tensor):
+                raise _unjoinable(name, "the adapters save different values")
+    for name, total in totals.items():
+        if not math.isclose(total, 1.0, rel_tol=0.0, abs_tol=SUM_OF_WEIGHTS):
+            raise _unjoinable(name, f"the weights of the adapters that save it add up to {total:g}")
+    return saved
+
+
+def _unjoinable(name: str, why: str) -> MatrixError:
+    return MatrixError(
+        f"'{name}' cannot be joined: {why}.",
+        hint="Saved values take the place of the base's; merge into the base model instead.",
+        code="saved-differ",
+    )
+
+
+def _common(names: Sequence[str | None], what: str) -> str | None:
+    known = sorted({name for name in names if name is not None})
+    if len(known) > 1:
+        raise MatrixError(
+            f"The adapters are of different {what}: {' and '.join(known)}.",
+            hint="Join adapters of one base model only.",
+            code="bases-differ",
+        )
+    return known[0] if known else None
+
+
+def _check_weights(adapters: Sequence[Adapter], weights: Sequence[float]) -> None:
+    if len(adapters) != len(weights) or not adapters:
+        raise ArgumentError(
+            f"There are {len(weights)} weights for {len(adapters)} adapters.",
+            hint="Give one weight for each adapter.",
+            code="lengths-differ",
+        )
+    if not all(map(math.isfinite, weights)) or not any(weights):
+        raise ArgumentError(
+            f"The weights are {', '.join(f'{weight:g}' for weight in weights)}.",
+            hint="Give finite weights, not all of them 0.",
+            code="bad-weights",
+        )

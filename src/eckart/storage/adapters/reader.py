@@ -1,0 +1,186 @@
+"""Reading an adapter: eckart's own, and those that PEFT trained."""
+
+import json
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from eckart.arrays import FLOAT32, Array
+from eckart.errors import ArgumentError, EckartError, FormatError
+from eckart.storage.adapters.adapter import AdaptedLayer, Adapter, Kind, Tensor
+from eckart.storage.adapters.experts import expert_of, live_name
+from eckart.storage.adapters.orientation import BIAS_TENSOR, EMBEDDING_PAIR, PAIR, factors_of
+from eckart.storage.adapters.scaling import Scaling, check_plain, scaling_of
+from eckart.storage.adapters.writer import CONFIGURATION, PREFIX, TENSORS
+from eckart.storage.tensors import opened, tensor_of
+from eckart.storage.whole import damaged, reading
+
+_MARK: Final = ".lora_"
+_BENEATH: Final = ".base_layer."
+_AXES: Final = {2: Kind.LINEAR, 3: Kind.CONVOLUTION, 4: Kind.CONVOLUTION, 5: Kind.CONVOLUTION}
+
+
+def read_adapter(folder: Path, *, transposed: Collection[str] | None = None) -> Adapter:
+    """The adapter in a folder, its scale multiplied into B.
+
+    Args:
+        folder: With `adapter_config.json` and `adapter_model.safetensors`.
+        transposed: The adapted modules whose weight is stored as (inputs, outputs), which the
+            adapter alone does not tell; None takes all linear ones where it says `fan_in_fan_out`,
+            and none otherwise.
+
+    Raises:
+        ArgumentError: If a file is not there.
+        FormatError: If a file is damaged, tensors are missing or do not fit together, the
+            factors hold NaN or infinity, or it is no plain LoRA.
+
+    Cost:
+        The whole adapter in memory.
+    """
+    document = _document(folder / CONFIGURATION)
+    path = folder / TENSORS
+    check_plain(document, folder / CONFIGURATION)
+    groups, saved = _sorted(_tensors(path), path)
+    scaling = scaling_of(document, folder / CONFIGURATION)
+    _check_stacked(groups, scaling, path)
+    if transposed is None:
+        transposed = groups if document.get("fan_in_fan_out") is True else ()
+    layers = tuple(
+        _layer(module, groups[module], scaling, module in transposed, path)
+        for module in sorted(groups)
+    )
+    return Adapter(
+        layers=layers,
+        saved=saved,
+        tied=document.get("ensure_weight_tying") is True,
+        experts=bool(scaling.parameters) or any(map(expert_of, groups)),
+        base_name=_text(document, "base_model_name_or_path"),
+        task_type=_text(document, "task_type"),
+    )
+
+
+def _document(path: Path) -> dict[str, Any]:
+    with reading(path):
+        text = path.read_bytes()
+    try:
+        document = json.loads(text)
+    except ValueError as error:
+        raise damaged(path, error) from error
+    if not isinstance(document, dict):
+        raise damaged(path, "it holds no settings")
+    return document
+
+
+def _text(document: Mapping[str, Any], key: str) -> str | None:
+    value = document.get(key)
+    return value if isinstance(value, str) else None
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    pickled = path.with_suffix(".bin")
+    if pickled.exists() and not path.exists():
+        raise ArgumentError(
+            f"{pickled} is pickled, which could run any code.",
+            hint="Load it with PEFT and save it again: that writes safetensors.",
+            code="pickled",
+        )
+    with reading(path), opened(path) as file:
+        return {name: tensor_of(file, name, path) for name in file.keys()}  # noqa: SIM118 the handle is no dict
+
+
+def _sorted(
+    tensors: Mapping[str, Tensor], path: Path
+) -> tuple[dict[str, dict[str, Tensor]], dict[str, Tensor]]:
+    """Tensors of each adapted module by their last name, and saved values by parameter."""
+    groups: dict[str, dict[str, Tensor]] = {}
+    saved: dict[str, Tensor] = {}
+    known = {*PAIR, *EMBEDDING_PAIR, BIAS_TENSOR}
+    for name, tensor in tensors.items():
+        bare = name.removeprefix(PREFIX)
+        module, mark, last = bare.partition(_MARK)
+        if not mark:
+            saved[bare.replace(_BENEATH, ".")] = _finite(tensor, name, path)
+        elif f"lora_{last}" not in known or module.endswith(_BENEATH.rstrip(".")):
+            raise FormatError(
+                f"{path} holds '{name}', which is not of a plain LoRA.",
+                hint="Merge this adapter with PEFT, and extract one from the merged model.",
+                code="not-lora",
+            )
+        else:
+            groups.setdefault(module, {})[f"lora_{last}"] = tensor
+    if not groups:
+        raise FormatError(
+            f"{path} adapts no layer.", hint="Give an adapter that PEFT wrote.", code="no-layers"
+        )
+    return groups, saved
+
+
+def _check_stacked(modules: Collection[str], scaling: Scaling, path: Path) -> None:
+    """Refuse factors of all experts in one tensor, as PEFT trains them."""
+    experts = {expert.parameter for expert in map(expert_of, modules) if expert is not None}
+    weights = {f"{live_name(module)}.weight" for module in modules}
+    known = [name for name in (*experts, *weights) if scaling.adapts(name)]
+    for ending in scaling.parameters:
+        if not any(name == ending or name.endswith(f".{ending}") for name in known):
+            raise FormatError(
+                f"{path} adapts '{ending}', which holds all experts in one tensor.",
+                hint="Merge this adapter with PEFT, and extract one from the merged model.",
+                code="not-lora",
+            )
+
+
+def _finite(tensor: Tensor, name: str, path: Path) -> Tensor:
+    if not np.isfinite(tensor).all():
+        raise FormatError(
+            f"The tensor '{name}' of {path} holds NaN or infinity.",
+            hint="The adapter is broken; train or extract it again.",
+            code="not-finite",
+        )
+    return tensor
+
+
+def _layer(
+    module: str, tensors: Mapping[str, Tensor], scaling: Scaling, transposed: bool, path: Path
+) -> AdaptedLayer:
+    names = EMBEDDING_PAIR if set(tensors) & set(EMBEDDING_PAIR) else PAIR
+    wanted = {*names, *([BIAS_TENSOR] if scaling.bias else [])}
+    if set(tensors) != wanted:
+        wrong = sorted(wanted ^ set(tensors))[0]
+        raise FormatError(
+            f"{path} {'lacks' if wrong in wanted else 'has, against its settings,'} "
+            f"'{module}.{wrong}'.",
+            hint="Check that both files are of the same adapter.",
+            code="tensors-missing",
+        )
+    pair: dict[str, Array] = {
+        name: _finite(tensors[name], f"{module}.{name}", path).astype(FLOAT32) for name in names
+    }
+    kind = Kind.EMBEDDING if names == EMBEDDING_PAIR else _kind(module, pair, transposed, path)
+    bias = tensors.get(BIAS_TENSOR)
+    factor = scaling.factor(module, rank=pair[names[1]].shape[0], path=path)
+    pair[names[0]] = pair[names[0]] * np.float32(factor)
+    try:
+        factors, shape = factors_of(kind, pair)
+        return AdaptedLayer(
+            module=module,
+            kind=kind,
+            factors=factors,
+            shape=shape,
+            bias=None if bias is None else _finite(bias, module, path).astype(FLOAT32) * factor,
+        )
+    except EckartError as error:
+        raise FormatError(
+            f"{path} is damaged: '{module}': {error.message}",
+            hint="Check that it was copied or downloaded whole.",
+            code="damaged-file",
+        ) from error
+
+
+def _kind(module: str, pair: Mapping[str, Array], transposed: bool, path: Path) -> Kind:
+    B, A = (pair[name] for name in PAIR)
+    kind = _AXES.get(A.ndim)
+    if kind is None or B.ndim != A.ndim or any(length != 1 for length in B.shape[2:]):
+        raise damaged(path, f"the factors of '{module}' have the shapes {B.shape} and {A.shape}")
+    return Kind.TRANSPOSED if transposed and kind is Kind.LINEAR else kind

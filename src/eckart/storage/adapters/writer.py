@@ -1,0 +1,143 @@
+"""Writing an adapter as PEFT reads it: `adapter_config.json` and `adapter_model.safetensors`."""
+
+import json
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, final
+
+import numpy as np
+
+from eckart.arrays import FLOAT32, Array
+from eckart.errors import MatrixError
+from eckart.storage.adapters.adapter import AdaptedLayer, Adapter, Outline, Tensor, outline
+from eckart.storage.adapters.configuration import (
+    SavedNames,
+    check_layers,
+    check_saved,
+    configuration,
+    saved_names,
+)
+from eckart.storage.adapters.experts import check_experts
+from eckart.storage.adapters.orientation import BIAS_TENSOR, stored_shapes, stored_tensors
+from eckart.storage.adapters.rounding import DTYPES, StoredDType, stored_factors
+from eckart.storage.tensor_stream import Entry, write_tensors
+from eckart.storage.whole import whole_file
+
+CONFIGURATION: Final = "adapter_config.json"
+TENSORS: Final = "adapter_model.safetensors"
+PREFIX: Final = "base_model.model."
+
+
+def write_adapter(
+    folder: Path,
+    adapter: Adapter,
+    dtype: StoredDType = "float32",
+    *,
+    base_modules: Collection[str] = (),
+) -> None:
+    """Write an adapter that PEFT loads, unmerged and merged alike, without a warning.
+
+    The factors are balanced and rounded as `stored_factors` says, with alpha = r, so that the
+    scale is 1. Changes of biases are kept in float32 and new values in their own dtype. The same
+    adapter gives the same bytes: no time, no path and no version is written.
+
+    Args:
+        folder: Made where it does not exist; other files in it are left alone.
+        adapter: What to write.
+        dtype: Of the factors.
+        base_modules: Names of all modules of the base, where they are known: modules whose name
+            ends like that of an adapted one are then excluded, and a saved one that would be put
+            in the place of another is refused.
+
+    Raises:
+        MatrixError: If PEFT could not load it, or would load it wrongly; or if the factors do not
+            fit into `dtype`.
+        StorageError: If the system refuses to write.
+
+    Cost:
+        Each layer is taken twice from `adapter.layers`, once for its shape and once for its
+        numbers, and not kept.
+    """
+    layers = [outline(layer) for layer in adapter.layers]
+    saved = saved_names(adapter.saved, {layer.module for layer in layers})
+    check_layers(adapter, layers)
+    check_experts(layers)
+    check_saved(saved, {*base_modules, *(layer.module for layer in layers)})
+    document = configuration(adapter, layers, saved, base_modules)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_tensors(folder / TENSORS, _entries(adapter, layers, saved, dtype))
+    with whole_file(folder / CONFIGURATION) as temporary:
+        temporary.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+
+
+@final
+@dataclass(slots=True)
+class _Rounded:
+    """The tensors of the layer that is being written; its two factors are made together."""
+
+    layers: Sequence[AdaptedLayer]
+    dtype: StoredDType
+    position: int = -1
+    tensors: dict[str, Array] = field(default_factory=dict[str, Array])
+
+    def tensor(self, position: int, name: str) -> Array:
+        """A tensor of a layer, in the dtype of the file."""
+        if position != self.position:
+            layer = self.layers[position]
+            factors = stored_factors(layer, self.dtype)
+            self.tensors = stored_tensors(outline(layer), factors)
+            self.position = position
+        return self.tensors[name].astype(DTYPES[self.dtype])
+
+    def bias(self, position: int) -> Array:
+        """The change of the bias of a layer."""
+        layer = self.layers[position]
+        if layer.bias is None or not np.isfinite(layer.bias).all():
+            raise MatrixError(
+                f"The change of the bias of '{layer.module}' holds NaN or infinity.",
+                hint="Give finite numbers only.",
+                code="not-finite",
+            )
+        return layer.bias.astype(FLOAT32)
+
+
+def _entries(
+    adapter: Adapter, layers: list[Outline], saved: SavedNames, dtype: StoredDType
+) -> Iterator[Entry]:
+    rounded = _Rounded(adapter.layers, dtype)
+    for position, layer in enumerate(layers):
+        stem = f"{PREFIX}{layer.module}"
+        for name, shape in stored_shapes(layer).items():
+            yield Entry(
+                name=f"{stem}.{name}",
+                dtype=DTYPES[dtype],
+                shape=shape,
+                make=lambda position=position, name=name: rounded.tensor(position, name),
+            )
+        if layer.has_bias:
+            yield Entry(
+                name=f"{stem}.{BIAS_TENSOR}",
+                dtype=FLOAT32,
+                shape=(layer.outputs,),
+                make=lambda position=position: rounded.bias(position),
+            )
+    for parameter, key in saved.keys.items():
+        tensor = adapter.saved[parameter]
+        yield Entry(
+            name=f"{PREFIX}{key}",
+            dtype=tensor.dtype,
+            shape=tensor.shape,
+            make=lambda parameter=parameter: _saved(adapter, parameter),
+        )
+
+
+def _saved(adapter: Adapter, parameter: str) -> Tensor:
+    tensor = adapter.saved[parameter]
+    if not np.isfinite(tensor).all():
+        raise MatrixError(
+            f"The saved values of '{parameter}' hold NaN or infinity.",
+            hint="Give finite numbers only.",
+            code="not-finite",
+        )
+    return tensor
