@@ -1,0 +1,260 @@
+"""Base and fine-tune in, adapter out."""
+
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any, Final, final
+
+from eckart.errors import ArgumentError, MatrixError
+from eckart.jobs.extract.assembly import assemble, saved_pairs
+from eckart.jobs.extract.choice import LayerRanks
+from eckart.jobs.extract.coverage import Coverage, Patterns, cover
+from eckart.jobs.extract.result import Extraction, reports
+from eckart.jobs.extract.sharing import budget_bytes, first_columns, shared
+from eckart.jobs.extract.sources import is_tied, open_pair
+from eckart.jobs.extract.survey import Survey
+from eckart.jobs.extract.work import Work
+from eckart.ranks import byte_count
+from eckart.storage import check_output, whole_file
+from eckart.storage.adapters import LeftOut, StoredDType, portable, write_adapter
+from eckart.storage.checkpoints import Checkpoint
+
+PROFILES: Final = ("peft", "portable")
+FLOORS: Final = {"bfloat16": "2·10⁻³", "float16": "3·10⁻⁴"}
+"""Relative error that rounding the factors to a dtype leaves at any rank."""
+OnTensor = Callable[[str, int], None]
+Finish = Callable[[Extraction, Path], None]
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What decides every byte of an adapter, beside the two checkpoints.
+
+    Fields:
+        ranks: The rule for the ranks.
+        patterns: Which tensors are wanted.
+        dtype: Of the stored factors.
+        profile: Of PROFILES.
+        base_name: What the adapter says that its base is.
+        seed: Of the job.
+
+    Raises:
+        ArgumentError: If there is no such profile.
+    """
+
+    ranks: LayerRanks
+    patterns: Patterns
+    dtype: StoredDType = "float32"
+    profile: str = "peft"
+    base_name: str | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.profile not in PROFILES:
+            raise ArgumentError(
+                f"There is no profile '{self.profile}'.",
+                hint=f"Give {' or '.join(PROFILES)}.",
+                code="no-such-profile",
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """As a file keeps them."""
+        document = asdict(self)
+        patterns = document.pop("patterns")
+        return {**document, **{name: list(value) for name, value in patterns.items()}}
+
+
+def extract_adapter(
+    base: str | PathLike[str],
+    tuned: str | PathLike[str],
+    out: str | PathLike[str],
+    *,
+    rank: int | str | None = None,
+    tolerance: float | None = None,
+    budget: int | str | None = None,
+    ratio: float | None = None,
+    tolerance_of: str = "delta",
+    relative: bool = False,
+    overrides: dict[str, int] | None = None,
+    least: int = 0,
+    most: int | None = None,
+    multiple: int = 1,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    dtype: StoredDType = "float32",
+    profile: str = "peft",
+    base_name: str | None = None,
+    seed: int = 0,
+    resume: bool = False,
+    force: bool = False,
+    on_tensor: OnTensor | None = None,
+    finish: Finish | None = None,
+) -> Extraction:
+    """Write the change from a base model to its fine-tune as an adapter that PEFT loads.
+
+    For every weight ΔW = W_tuned − W_base ≈ B·A; biases and norms that changed go along. One pair
+    of tensors is in memory at a time, while the next is read. Nothing is left out silently: what
+    the adapter cannot take in is in the result with its share of the change.
+
+    Args:
+        base: A folder or file of a checkpoint: safetensors, or PyTorch's own format.
+        tuned: The same of the fine-tune.
+        out: The folder of the adapter.
+        rank: Of every layer, or "noise": the singular values that the rounding of the stored dtype
+            cannot explain. Exactly one of `rank`, `tolerance`, `budget` and `ratio` is given.
+        tolerance: ‖ΔW − B·A‖ of every layer, relative to `tolerance_of`.
+        budget: Bytes of all factors together, a number or "100MB", spent where they lower the
+            error most.
+        ratio: The same as a share of the bytes of the weights that become factors.
+        tolerance_of: "delta" or "W".
+        relative: Spend the budget by errors relative to ‖W‖ of each layer.
+        overrides: Ranks by shell pattern of the module; 0 leaves it out.
+        least: The smallest rank of a layer.
+        most: The largest rank of a layer.
+        multiple: Ranks are raised to multiples of this.
+        include: Shell patterns of names of tensors, of which one has to match; none takes all.
+        exclude: Shell patterns of names of tensors to leave out.
+        dtype: Of the stored factors.
+        profile: "peft", or "portable" for what vLLM and llama.cpp accept.
+        base_name: What the adapter says that its base is.
+        seed: Of the whole job; each layer draws from its own.
+        resume: Go on with the unfinished work of an earlier run.
+        force: Overwrite `out`, and drop unfinished work.
+        on_tensor: Called with the name and the number of entries of each tensor that is done.
+        finish: Called with the result and the folder before it gets its name: what it writes there
+            appears together with the adapter.
+
+    Raises:
+        ArgumentError: If an argument is out of its range, or `out` exists.
+        FormatError: If a checkpoint is damaged or quantised, or the two do not belong together.
+        MatrixError: If a tensor holds NaN, or nothing has changed.
+        StorageError: If the system refuses to read or write.
+
+    Cost:
+        Reads both checkpoints once; a budget reads the layers once more whose rank it changes. The
+        memory of the two largest pairs as stored, and about 5 bytes for each entry of the largest.
+    """
+    ranks = LayerRanks(
+        rank=rank,
+        tolerance=tolerance,
+        budget=None if budget is None else byte_count(budget),
+        ratio=ratio,
+        of=tolerance_of,
+        relative=relative,
+        overrides=overrides or {},
+        least=least,
+        most=most,
+        multiple=multiple,
+    )
+    settings = Settings(
+        ranks=ranks,
+        patterns=Patterns(include=tuple(include), exclude=tuple(exclude)),
+        dtype=dtype,
+        profile=profile,
+        base_name=base_name,
+        seed=seed,
+    )
+    return extract(
+        base,
+        tuned,
+        Path(out),
+        settings,
+        resume=resume,
+        force=force,
+        on_tensor=on_tensor or (lambda _name, _entries: None),
+        finish=finish or (lambda _result, _folder: None),
+    )
+
+
+def extract(
+    base: str | PathLike[str],
+    tuned: str | PathLike[str],
+    target: Path,
+    settings: Settings,
+    *,
+    resume: bool,
+    force: bool,
+    on_tensor: OnTensor,
+    finish: Finish,
+) -> Extraction:
+    """`extract_adapter` with its settings in one piece."""
+    began = time.perf_counter()
+    check_output(target, force=force)
+    before, after = open_pair(base, tuned)
+    coverage = cover(before, after, settings.patterns)
+    work = Work.beside(target)
+    prints = {"base": before.fingerprint(), "tuned": after.fingerprint()}
+    work.begin({**settings.to_dict(), **prints}, resume=resume, force=force)
+    survey, budget = _survey(before, after, coverage, settings, work, on_tensor)
+    findings = list(survey.findings())
+    if settings.ranks.is_shared:
+        findings = shared(survey, findings, budget)
+    adapter = assemble(survey, findings, base_name=settings.base_name)
+    left: tuple[LeftOut, ...] = ()
+    if settings.profile == "portable":
+        adapter, left = portable(adapter)
+    if not adapter.layers and not adapter.saved:
+        raise _nothing(before, after)
+    result = Extraction(
+        base=str(base),
+        tuned=str(tuned),
+        folder=target,
+        tensors=tuple(reports(findings, adapter, left, settings.dtype)),
+        settings=settings.to_dict(),
+        notes=tuple(_notes(coverage, settings)),
+        seconds=time.perf_counter() - began,
+    )
+    modules = {name.rpartition(".")[0] for name in before.tensors}
+    with whole_file(target) as temporary:
+        shutil.rmtree(temporary, ignore_errors=True)
+        write_adapter(temporary, adapter, settings.dtype, base_modules=modules)
+        finish(result, temporary)
+    work.remove()
+    return result
+
+
+def _survey(
+    before: Checkpoint,
+    after: Checkpoint,
+    coverage: Coverage,
+    settings: Settings,
+    work: Work,
+    on_tensor: OnTensor,
+) -> tuple[Survey, int]:
+    """The survey of both checkpoints, and the budget of all layers where there is one."""
+    ranks = settings.ranks
+    pairs = tuple(saved_pairs(coverage.tensors, tied=is_tied(after, before)))
+    budget = budget_bytes(ranks, pairs, after) if ranks.is_shared else 0
+    caps = first_columns(ranks, pairs, budget, settings.dtype) if ranks.is_shared else {}
+    survey = Survey(
+        base=before,
+        tuned=after,
+        pairs=pairs,
+        ranks=ranks,
+        caps=caps,
+        dtype=settings.dtype,
+        seed=settings.seed,
+        work=work,
+        on_tensor=on_tensor,
+    )
+    return survey, budget
+
+
+def _notes(coverage: Coverage, settings: Settings) -> Iterator[str]:
+    if coverage.matching.prefix:
+        yield coverage.matching.prefix
+    floor = FLOORS.get(settings.dtype)
+    if floor:
+        yield f"Factors in {settings.dtype} leave a relative error of about {floor} at any rank."
+
+
+def _nothing(before: Checkpoint, after: Checkpoint) -> MatrixError:
+    return MatrixError(
+        f"No tensor that was asked for differs between {before.path} and {after.path}.",
+        hint="Check that they are a base and its fine-tune, and what the patterns leave out.",
+        code="nothing-changed",
+    )

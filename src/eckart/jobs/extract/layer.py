@@ -1,0 +1,205 @@
+"""One layer: its change factored, and its error measured with the factors as they are stored."""
+
+import hashlib
+import math
+import time
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final, final
+
+import numpy as np
+
+from eckart.arrays import Array
+from eckart.certificates import Certificate, certify
+from eckart.factorization import factorize
+from eckart.factors import Factors
+from eckart.jobs.extract.coverage import TensorPair
+from eckart.jobs.extract.delta import Delta
+from eckart.ranks import tail_errors
+from eckart.storage.adapters import AdaptedLayer, Kind, StoredDType, stored_factors
+
+MOST_VALUES: Final = 4096
+"""Singular values that are kept of a layer."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spectrum:
+    """What is known of the singular values of a change.
+
+    Fields:
+        leading: The largest, descending.
+        is_whole: Whether these are all.
+    """
+
+    leading: tuple[float, ...]
+    is_whole: bool
+
+    def above(self, threshold: float) -> int:
+        """How many are above a threshold."""
+        return sum(value > threshold for value in self.leading)
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerFigures:
+    """What is known of one layer, as plain numbers.
+
+    Fields:
+        delta_norm: ‖ΔW‖_F.
+        weight_norm: ‖W_tuned‖_F.
+        rank: Columns of B; 0 for a layer that is left out.
+        error: ‖ΔW − B·A‖_F with the factors as stored.
+        best_possible_error: At most the error of any pair of this rank; 0 where not known.
+        gap: error / best_possible_error − 1, at least 0; None where nothing bounds it.
+        spectrum: Of ΔW.
+        seconds: Of factoring and measuring.
+    """
+
+    delta_norm: float
+    weight_norm: float
+    rank: int
+    error: float
+    best_possible_error: float
+    gap: float | None
+    spectrum: Spectrum
+    seconds: float
+
+    @property
+    def relative_error(self) -> float:
+        """‖ΔW − B·A‖ / ‖ΔW‖."""
+        return self.error / self.delta_norm if self.delta_norm else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields, as a file keeps them."""
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(document: dict[str, Any]) -> "LayerFigures":
+        """The figures that `to_dict` gave."""
+        known = document["spectrum"]
+        spectrum = Spectrum(leading=tuple(known["leading"]), is_whole=known["is_whole"])
+        rest = {name: value for name, value in document.items() if name != "spectrum"}
+        return LayerFigures(spectrum=spectrum, **rest)
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FactoredLayer:
+    """The factors of a layer, before they are rounded for a file, and the figures of it."""
+
+    factors: Factors
+    figures: LayerFigures
+
+
+def factor_layer(
+    pair: TensorPair, delta: Delta, rank: dict[str, Any], dtype: StoredDType, seed: int
+) -> FactoredLayer:
+    """Factor the change of a layer.
+
+    Args:
+        pair: Which layer.
+        delta: Its change.
+        rank: The arguments of `factorize` that choose the rank.
+        dtype: That the factors will be stored in.
+        seed: Of the whole job; each layer draws from its own.
+
+    Raises:
+        MatrixError: If the change cannot be factored, or its factors do not fit into `dtype`.
+
+    Cost:
+        That of `factorize` with a certificate, and a measurement of the error.
+    """
+    began = time.perf_counter()
+    run = factorize(delta.matrix, **rank, seed=layer_seed(seed, pair.name))
+    factors = _kept(run.factors)
+    values = run.singular_values
+    known = factors.singular_values() if values is None else values
+    spectrum = Spectrum(
+        leading=tuple(float(value) for value in known[:MOST_VALUES]), is_whole=values is not None
+    )
+    best = run.certificate.best_possible_error or 0.0
+    proof = _proof(pair, delta, factors, dtype, best)
+    return _factored(delta, factors, proof, spectrum, time.perf_counter() - began)
+
+
+def cut_layer(
+    pair: TensorPair, delta: Delta, layer: FactoredLayer, rank: int, dtype: StoredDType
+) -> FactoredLayer:
+    """A factored layer at a smaller rank, with its error measured again.
+
+    The factors are a prefix of those there were; the bound comes from all singular values where
+    they are known, else from products with the change.
+    """
+    began = time.perf_counter()
+    factors, known = layer.factors.truncate(rank), layer.figures.spectrum
+    best = float(tail_errors(np.array(known.leading))[rank]) if known.is_whole else None
+    proof = _proof(pair, delta, factors, dtype, best)
+    seconds = layer.figures.seconds + time.perf_counter() - began
+    return _factored(delta, factors, proof, known, seconds)
+
+
+def left_out(delta: Delta, figures: LayerFigures | None = None) -> LayerFigures:
+    """The figures of a layer at rank 0."""
+    norm = math.sqrt(delta.matrix.squared_norm())
+    return LayerFigures(
+        delta_norm=norm,
+        weight_norm=delta.weight_norm,
+        rank=0,
+        error=norm,
+        best_possible_error=norm,
+        gap=0.0,
+        spectrum=figures.spectrum if figures else Spectrum(leading=(), is_whole=False),
+        seconds=figures.seconds if figures else 0.0,
+    )
+
+
+def _proof(
+    pair: TensorPair, delta: Delta, factors: Factors, dtype: StoredDType, best: float | None
+) -> Certificate:
+    """The certificate of the factors as they are stored; without a bound, one is computed."""
+    stored = stored_factors(as_adapted(pair, factors), dtype)
+    own = certify(delta.matrix, stored, bound=best is None)
+    if best is None or own.gap == 0:
+        return own
+    best = min(best, own.error)
+    return replace(own, best_possible_error=best, gap=own.error / best - 1 if best else None)
+
+
+def _factored(
+    delta: Delta, factors: Factors, proof: Certificate, spectrum: Spectrum, seconds: float
+) -> FactoredLayer:
+    figures = LayerFigures(
+        delta_norm=math.sqrt(delta.matrix.squared_norm()),
+        weight_norm=delta.weight_norm,
+        rank=factors.rank,
+        error=proof.error,
+        best_possible_error=proof.best_possible_error or 0.0,
+        gap=proof.gap,
+        spectrum=spectrum,
+        seconds=seconds,
+    )
+    return FactoredLayer(factors=factors, figures=figures)
+
+
+def as_adapted(pair: TensorPair, factors: Factors, bias: Array | None = None) -> AdaptedLayer:
+    """A layer of an adapter."""
+    return AdaptedLayer(
+        module=pair.module,
+        kind=pair.kind or Kind.LINEAR,
+        factors=factors,
+        shape=pair.shape,
+        bias=bias,
+    )
+
+
+def layer_seed(seed: int, name: str) -> int:
+    """A seed of its own for each layer, which does not depend on the others."""
+    digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
+    return int.from_bytes(digest[:8])
+
+
+def _kept(factors: Factors) -> Factors:
+    """Without columns that are zeros: those of a matrix of lower rank than was asked for."""
+    lengths = np.linalg.norm(factors.B, axis=0) * np.linalg.norm(factors.A, axis=1)
+    count = max(1, int(np.count_nonzero(lengths)))
+    return factors if count == factors.rank else factors.truncate(count)

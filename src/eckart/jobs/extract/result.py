@@ -1,0 +1,182 @@
+"""What an extraction found, layer by layer, and what it could not take in."""
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final, final
+
+from eckart.factorization.outcome import Grade
+from eckart.jobs.extract.coverage import TensorPair, Way
+from eckart.jobs.extract.layer import LayerFigures
+from eckart.jobs.extract.survey import Finding
+from eckart.storage.adapters import Adapter, LeftOut, StoredDType, adapter_bytes, matrix_shape
+
+UNCHANGED: Final = "unchanged"
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorReport:
+    """What became of one tensor.
+
+    Fields:
+        pair: Which one.
+        delta_norm: ‖W_tuned − W_base‖_F; None where one of the two is missing.
+        error: What of that the adapter leaves out; None where delta_norm is.
+        figures: Of a layer that was factored, also one that was left out at rank 0.
+        nbytes: In the adapter.
+    """
+
+    pair: TensorPair
+    delta_norm: float | None
+    error: float | None
+    figures: LayerFigures | None = None
+    nbytes: int = 0
+
+    @property
+    def state(self) -> str:
+        """In a word or two."""
+        if self.pair.way is Way.FACTORS and self.figures and self.figures.rank == 0:
+            return "left out"
+        return UNCHANGED if self.delta_norm == 0 else str(self.pair.way)
+
+    def to_dict(self, total: float) -> dict[str, Any]:
+        """Plain numbers and text; `total` is the norm of the whole change."""
+        document: dict[str, Any] = {
+            "name": self.pair.module if self.pair.way is Way.FACTORS else self.pair.name,
+            "state": self.state,
+            "shape": list(self.pair.shape),
+            "bytes": self.nbytes,
+            "delta_norm": self.delta_norm,
+            "share_of_delta": (self.delta_norm / total) ** 2 if self.delta_norm else 0.0,
+            "why": self.pair.why,
+        }
+        figures = self.figures
+        if figures is not None:
+            document |= {
+                "kind": str(self.pair.kind),
+                "rank": figures.rank,
+                "relative_error": figures.relative_error,
+                "best_possible_error": figures.best_possible_error / (figures.delta_norm or 1.0),
+                "gap": figures.gap,
+                "relative_change": figures.delta_norm / (figures.weight_norm or 1.0),
+                "singular_values": list(figures.spectrum.leading),
+                "spectrum_is_whole": figures.spectrum.is_whole,
+                "column_bytes": self.nbytes // figures.rank
+                if figures.rank
+                else 4 * sum(matrix_shape(self.pair.shape)),
+                "seconds": figures.seconds,
+            }
+        return document
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extraction:
+    """The result of `extract_adapter`.
+
+    Fields:
+        base, tuned: What was given.
+        folder: Of the adapter.
+        tensors: What became of each tensor of either checkpoint.
+        settings: Enough to run it again.
+        notes: What a person should know, in sentences.
+        seconds: The whole job, without the writing.
+    """
+
+    base: str
+    tuned: str
+    folder: Path
+    tensors: tuple[TensorReport, ...]
+    settings: dict[str, Any]
+    notes: tuple[str, ...]
+    seconds: float
+
+    @property
+    def grade(self) -> Grade:
+        """Success: what is not covered is said, and none of it was promised."""
+        return "success"
+
+    @property
+    def layers(self) -> tuple[TensorReport, ...]:
+        """Those with factors."""
+        return tuple(one for one in self.tensors if one.figures and one.figures.rank)
+
+    @property
+    def delta_norm(self) -> float:
+        """‖W_tuned − W_base‖ over all tensors of both."""
+        return math.hypot(*(one.delta_norm or 0.0 for one in self.tensors))
+
+    @property
+    def relative_error(self) -> float:
+        """What the adapter leaves out of the whole change, relative to it."""
+        total = self.delta_norm
+        return math.hypot(*(one.error or 0.0 for one in self.tensors)) / total if total else 0.0
+
+    @property
+    def nbytes(self) -> int:
+        """Of all tensors of the adapter."""
+        return sum(one.nbytes for one in self.tensors)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers and text: what `report.json`, `--json` and the report are made from."""
+        total = self.delta_norm
+        changed = [one for one in self.tensors if one.state != UNCHANGED]
+        return {
+            "source": f"{self.base} → {self.tuned}",
+            "base": self.base,
+            "tuned": self.tuned,
+            "folder": str(self.folder),
+            "grade": self.grade,
+            "seconds": self.seconds,
+            "settings": self.settings,
+            "notes": list(self.notes),
+            "delta_norm": total,
+            "relative_error": self.relative_error,
+            "relative_error_of_layers": _relative(self.layers),
+            "bytes": self.nbytes,
+            "unchanged": len(self.tensors) - len(changed),
+            "tensors": [one.to_dict(total or 1.0) for one in changed],
+        }
+
+
+def reports(
+    findings: Iterable[Finding], adapter: Adapter, left: Iterable[LeftOut], dtype: StoredDType
+) -> Iterator[TensorReport]:
+    """What became of every tensor in the adapter as it is written."""
+    ranks: dict[str, int] = {}
+    biased: set[str] = set()
+    for layer in adapter.layers:
+        ranks[layer.module] = layer.rank
+        if layer.bias is not None:
+            biased.add(layer.module)
+    dropped = {one.name: f"the profile has no place for it: {one.reason}" for one in left}
+    for one in findings:
+        pair, nbytes = one.pair, 0
+        covered = pair.name in adapter.saved
+        if covered:
+            nbytes = adapter.saved[pair.name].nbytes
+        elif pair.way is Way.BIAS and pair.module in biased:
+            covered, nbytes = True, 4 * math.prod(pair.shape)
+        error = 0.0 if covered else one.delta_norm
+        if pair.way is Way.FACTORS and one.figures and pair.module in ranks:
+            error = one.figures.error
+            nbytes = adapter_bytes(pair.shape, ranks[pair.module], dtype)
+        why = dropped.get(pair.module if pair.way is Way.FACTORS else pair.name)
+        if why is not None:
+            pair = replace(pair, way=Way.NONE, why=why)
+        yield TensorReport(
+            pair=pair,
+            delta_norm=one.delta_norm,
+            error=None if one.delta_norm is None else error,
+            figures=None if why else one.figures,
+            nbytes=nbytes,
+        )
+
+
+def _relative(layers: Iterable[TensorReport]) -> float:
+    """The error of all factored layers together, relative to their change."""
+    listed = list(layers)
+    total = math.hypot(*(one.delta_norm or 0.0 for one in listed))
+    return math.hypot(*(one.error or 0.0 for one in listed)) / total if total else 0.0

@@ -1,0 +1,77 @@
+"""The two checkpoints: opened, and refused where no adapter can come of them."""
+
+import re
+from collections.abc import Iterator
+from os import PathLike
+from pathlib import Path
+from typing import Final
+
+from eckart.errors import ArgumentError, FormatError
+from eckart.jobs.extract.coverage import live_name
+from eckart.storage.checkpoints import Checkpoint, open_checkpoint, quantisation
+from eckart.storage.checkpoints.strict_json import read_object
+
+_ADAPTER: Final = "adapter_config.json"
+_BASE_MODEL: Final = re.compile(r"^base_model:\s*(?:-\s*)?[\"']?([^\s\"']+)", re.MULTILINE)
+HEAD: Final = "lm_head.weight"
+
+
+def open_pair(
+    base: str | PathLike[str], tuned: str | PathLike[str]
+) -> tuple[Checkpoint, Checkpoint]:
+    """Open a base and its fine-tune.
+
+    Raises:
+        ArgumentError: If there is no such path, or both are the same.
+        FormatError: If either is damaged or quantised, or the two are the wrong way round.
+    """
+    if Path(base).resolve() == Path(tuned).resolve():
+        raise ArgumentError(
+            f"{base} is given both as the base and as its fine-tune.",
+            hint="Give two checkpoints.",
+            code="same-checkpoint",
+        )
+    before, after = open_checkpoint(base), open_checkpoint(tuned)
+    for checkpoint in (before, after):
+        method = quantisation(checkpoint)
+        if method is not None:
+            raise FormatError(
+                f"{checkpoint.path} is quantised ({method}), so its tensors are no weights.",
+                hint="Give the checkpoint it was made from, in float16, bfloat16 or float32.",
+                code="quantised",
+            )
+    if _comes_from(before, after) and not _comes_from(after, before):
+        raise FormatError(
+            f"{before.path} says that it was made from {after.path.name}: "
+            "they are the wrong way round.",
+            hint="Give the base first and its fine-tune second.",
+            code="wrong-way-round",
+        )
+    return before, after
+
+
+def is_tied(tuned: Checkpoint, base: Checkpoint) -> bool:
+    """Whether the model uses its embedding table as its head too."""
+    names = {live_name(name) for name in tuned.tensors}
+    architectures = tuned.config.get("architectures") or base.config.get("architectures") or [""]
+    is_language_model = str(architectures[0]).endswith(("ForCausalLM", "LMHeadModel"))
+    asked = tuned.config.get("tie_word_embeddings", base.config.get("tie_word_embeddings"))
+    return is_language_model and HEAD not in names and asked is not False
+
+
+def _comes_from(child: Checkpoint, parent: Checkpoint) -> bool:
+    """Whether a trace in a checkpoint names the other one as what it was made from."""
+    return any(Path(trace).name == parent.path.resolve().name for trace in _traces(child))
+
+
+def _traces(checkpoint: Checkpoint) -> Iterator[str]:
+    yield str(checkpoint.config.get("_name_or_path", ""))
+    folder = checkpoint.path if checkpoint.path.is_dir() else checkpoint.path.parent
+    if (folder / _ADAPTER).is_file():
+        yield str(read_object(folder / _ADAPTER).get("base_model_name_or_path", ""))
+    card = folder / "README.md"
+    if card.is_file():
+        with card.open(encoding="utf-8", errors="replace") as file:
+            found = _BASE_MODEL.search(file.read(10_000))
+        if found:
+            yield found[1]

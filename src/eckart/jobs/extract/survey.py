@@ -1,0 +1,174 @@
+"""Every tensor once: what changed, by how much, and the factors of what becomes factors."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, final
+
+from eckart.jobs.extract.ahead import Tensor, read_ahead
+from eckart.jobs.extract.choice import NOISE, LayerRanks
+from eckart.jobs.extract.coverage import TensorPair, Way
+from eckart.jobs.extract.delta import Delta, noise_edge, subtract
+from eckart.jobs.extract.layer import FactoredLayer, LayerFigures, cut_layer, factor_layer, left_out
+from eckart.jobs.extract.work import Work
+from eckart.storage.adapters import StoredDType, matrix_shape
+from eckart.storage.checkpoints import Checkpoint
+
+FIRST: Final = "first"
+FINAL: Final = "final"
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What is known of one tensor.
+
+    Fields:
+        number: Of the tensor, by which its work is kept.
+        pair: Which one.
+        delta_norm: ‖W_tuned − W_base‖; 0 if it is unchanged, None where one of them is missing.
+        figures: Of a changed layer that becomes factors.
+        stage: Under which its factors are kept.
+    """
+
+    number: int
+    pair: TensorPair
+    delta_norm: float | None
+    figures: LayerFigures | None = None
+    stage: str = FIRST
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Survey:
+    """The two checkpoints, what is wanted of each layer, and where finished work is kept.
+
+    Fields:
+        base, tuned: Opened.
+        pairs: All tensors.
+        ranks: The rule.
+        caps: Columns that each layer is factored with at first, by module, where the ranks depend
+            on one another.
+        dtype: Of the stored factors.
+        seed: Of the job.
+        work: The folder.
+        on_tensor: Called with the name and the bytes of each tensor that is done.
+    """
+
+    base: Checkpoint
+    tuned: Checkpoint
+    pairs: Sequence[TensorPair]
+    ranks: LayerRanks
+    caps: dict[str, int]
+    dtype: StoredDType
+    seed: int
+    work: Work
+    on_tensor: Callable[[str, int], None]
+
+    def findings(self) -> Iterator[Finding]:
+        """Each tensor, in order; what earlier runs finished is not read again."""
+        known = {number: self._known(number, pair) for number, pair in enumerate(self.pairs)}
+        missing = [number for number, finding in known.items() if finding is None]
+        reading = read_ahead(self.base, self.tuned, [self.pairs[number] for number in missing])
+        for number, finding in known.items():
+            if finding is None:
+                finding = self._found(number, *next(reading))
+            self.on_tensor(finding.pair.name, math.prod(finding.pair.shape))
+            yield finding
+
+    def factors(self, finding: Finding) -> FactoredLayer:
+        """The factors of a layer, which are kept on disk."""
+        layer = self.work.kept(finding.number, finding.stage)
+        assert layer is not None
+        return layer
+
+    def at_stage(self, finding: Finding, stage: str, rank: int) -> Finding | None:
+        """The layer as an earlier run kept it under a stage, if it did at this rank."""
+        layer = self.work.kept(finding.number, stage)
+        if layer is None or layer.figures.rank != rank:
+            return None
+        return replace(finding, figures=layer.figures, stage=stage)
+
+    def resized(self, finding: Finding, rank: int, delta: Delta, stage: str) -> Finding:
+        """The layer at another rank, kept under a stage of its own."""
+        layer = self.factors(finding)
+        if rank == 0:
+            layer = replace(layer, figures=left_out(delta, layer.figures))
+        elif rank > layer.factors.rank:
+            layer = self._factored(finding.pair, delta, {"rank": rank})
+        elif rank < layer.factors.rank:
+            layer = cut_layer(finding.pair, delta, layer, rank, self.dtype)
+        self.work.keep(finding.number, layer, stage)
+        return replace(finding, figures=layer.figures, stage=stage)
+
+    def deltas(self, findings: Sequence[Finding]) -> Iterator[tuple[Finding, Delta]]:
+        """The changes of some layers, read again."""
+        reading = read_ahead(self.base, self.tuned, [finding.pair for finding in findings])
+        for finding, (pair, before, after) in zip(findings, reading, strict=True):
+            assert before is not None
+            assert after is not None
+            delta = subtract(pair, before, after)
+            assert delta is not None
+            yield finding, delta
+
+    def _known(self, number: int, pair: TensorPair) -> Finding | None:
+        note = self.work.noted(number)
+        if note is not None:
+            figures = note["figures"] and LayerFigures.from_dict(note["figures"])
+            return Finding(number=number, pair=pair, delta_norm=note["delta_norm"], figures=figures)
+        layer = self.work.kept(number, FIRST)
+        if layer is None:
+            return None
+        norm = layer.figures.delta_norm
+        return Finding(number=number, pair=pair, delta_norm=norm, figures=layer.figures)
+
+    def _found(
+        self, number: int, pair: TensorPair, before: Tensor | None, after: Tensor | None
+    ) -> Finding:
+        delta = None
+        if pair.has_delta and before is not None and after is not None:
+            delta = subtract(pair, before, after)
+            if delta is None:
+                return self._noted(number, pair, 0.0, None)
+        if delta is None:
+            return self._noted(number, pair, None, None)
+        norm = math.sqrt(delta.matrix.squared_norm())
+        if pair.way is not Way.FACTORS or after is None:
+            return self._noted(number, pair, norm, None)
+        layer = self._chosen(pair, delta, after)
+        if layer is None:
+            return self._noted(number, pair, norm, left_out(delta))
+        self.work.keep(number, layer, FIRST)
+        return Finding(number=number, pair=pair, delta_norm=norm, figures=layer.figures)
+
+    def _chosen(self, pair: TensorPair, delta: Delta, after: Tensor) -> FactoredLayer | None:
+        """The layer with the rank its rule chooses; None where that is 0."""
+        own, shape = self.ranks.override(pair.module), delta.matrix.shape
+        if own is None and self.ranks.is_shared:
+            return self._factored(pair, delta, {"rank": self.caps[pair.module]})
+        edge = None
+        if own is None and self.ranks.rank == NOISE:
+            edge = noise_edge(after.reshape(matrix_shape(pair.shape)))
+        chosen = self.ranks.wanted(pair, delta, edge)
+        if chosen is None:
+            return None
+        layer = self._factored(pair, delta, chosen)
+        rank = layer.factors.rank
+        if edge is not None and not layer.figures.spectrum.above(edge):
+            rank = 0
+        limited = self.ranks.limited(pair.module, rank, shape)
+        if limited == layer.factors.rank:
+            return layer
+        if limited > layer.factors.rank:
+            return self._factored(pair, delta, {"rank": limited})
+        return cut_layer(pair, delta, layer, limited, self.dtype) if limited else None
+
+    def _factored(self, pair: TensorPair, delta: Delta, rank: dict[str, Any]) -> FactoredLayer:
+        return factor_layer(pair, delta, rank, self.dtype, self.seed)
+
+    def _noted(
+        self, number: int, pair: TensorPair, norm: float | None, figures: LayerFigures | None
+    ) -> Finding:
+        document = {"delta_norm": norm, "figures": figures and figures.to_dict()}
+        self.work.note(number, document)
+        return Finding(number=number, pair=pair, delta_norm=norm, figures=figures)

@@ -1,0 +1,112 @@
+"""The unfinished work of an extraction: one small file for each tensor that is done."""
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, final
+
+from eckart.errors import ArgumentError, FormatError
+from eckart.jobs.extract.layer import FactoredLayer, LayerFigures
+from eckart.storage import read_factor_file, whole_file, write_factors
+
+SETTINGS: Final = "settings.json"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A folder beside the adapter that is being made.
+
+    Every file in it is written whole or not at all, so that a job that was killed at any moment
+    can go on: what has a file is done.
+    """
+
+    folder: Path
+
+    @staticmethod
+    def beside(adapter: Path) -> "Work":
+        """The folder for an adapter."""
+        return Work(adapter.with_name(f"{adapter.name}.unfinished"))
+
+    def begin(self, settings: dict[str, Any], *, resume: bool, force: bool) -> None:
+        """Make the folder, or check that the one there is of the same job.
+
+        Raises:
+            ArgumentError: If there is unfinished work and neither `resume` nor `force` is set, or
+                it is of another job.
+        """
+        if force and not resume:
+            self.remove()
+        if not self.folder.exists():
+            self.folder.mkdir()
+            self._write(SETTINGS, settings)
+            return
+        if not resume:
+            raise ArgumentError(
+                f"{self.folder} holds the unfinished work of an earlier run.",
+                hint="Go on with --resume, or begin again with --force.",
+                code="unfinished-work",
+            )
+        known = self._read(SETTINGS) or settings
+        different = sorted(name for name in settings if known.get(name) != settings[name])
+        if different:
+            raise ArgumentError(
+                f"The unfinished work in {self.folder} is of another job: "
+                f"{' and '.join(different)} {'differs' if len(different) == 1 else 'differ'}.",
+                hint="Give what it was begun with, or begin again with --force.",
+                code="another-job",
+            )
+        self._write(SETTINGS, settings)
+
+    def note(self, number: int, document: dict[str, Any]) -> None:
+        """Keep what is known of a tensor that has no factors."""
+        self._write(f"{number:05d}.json", document)
+
+    def noted(self, number: int) -> dict[str, Any] | None:
+        """What `note` kept, if it did."""
+        return self._read(f"{number:05d}.json")
+
+    def keep(self, number: int, layer: FactoredLayer, stage: str) -> None:
+        """Keep a factored layer."""
+        path = self._factors(number, stage)
+        write_factors(path, {"": layer.factors}, layer.figures.to_dict(), force=True)
+
+    def kept(self, number: int, stage: str) -> FactoredLayer | None:
+        """What `keep` kept, if it did."""
+        path = self._factors(number, stage)
+        if not path.exists():
+            return None
+        file = read_factor_file(path)
+        figures = LayerFigures.from_dict(dict(file.document))
+        return FactoredLayer(factors=file.parts[""], figures=figures)
+
+    def remove(self) -> None:
+        """Take the folder away."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _factors(self, number: int, stage: str) -> Path:
+        return self.folder / f"{number:05d}.{stage}.safetensors"
+
+    def _write(self, name: str, document: dict[str, Any]) -> None:
+        with whole_file(self.folder / name) as temporary:
+            temporary.write_text(json.dumps(document, allow_nan=False), encoding="utf-8")
+
+    def _read(self, name: str) -> dict[str, Any] | None:
+        path = self.folder / name
+        if not path.exists():
+            return None
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise FormatError(
+                f"{path} is damaged.",
+                hint="Begin again with --force.",
+                code="damaged-file",
+            ) from error
+
+
+def is_same_file(first: Path, second: Path) -> bool:
+    """Whether two paths lead to one place."""
+    return os.path.realpath(first) == os.path.realpath(second)
