@@ -1,13 +1,9 @@
 """Damaged and hostile checkpoints: one sentence, no memory taken, nothing executed."""
 
 import json
-import pickle
 import struct
 import sys
-import tracemalloc
-import zipfile
-from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -16,25 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import save, save_file
 
-from eckart.errors import ArgumentError, EckartError, FormatError, MissingExtra
+from checkpoints import (
+    FIRST,
+    INDEX,
+    ONE,
+    SECOND,
+    TWO,
+    refused,
+    sharded,
+    taking_little,
+)
+from eckart.errors import ArgumentError, EckartError, FormatError
 from eckart.storage.checkpoints import open_checkpoint
-
-ONE = {"b": np.float32([[1, 2], [3, 4]]), "a": np.float16([5, 6])}
-TWO = {"c": np.float32([7])}
-INDEX = "model.safetensors.index.json"
-FIRST, SECOND = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
-SMALL = 2**20
-"""Bytes that any parser may take; no claim in these files is that modest."""
-
-
-class Bomb:
-    """Leaves a trace if anything unpickles it."""
-
-    def __init__(self, trace: Path) -> None:
-        self.trace = trace
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return (Path.touch, (self.trace,))
 
 
 def file_of(header: object, data: bytes = b"", path: Path = Path("m.safetensors")) -> Path:
@@ -45,36 +34,6 @@ def file_of(header: object, data: bytes = b"", path: Path = Path("m.safetensors"
 
 def entry(dtype: object = "F32", shape: object = (2,), offsets: object = (0, 8)) -> dict:
     return {"dtype": dtype, "shape": shape, "data_offsets": offsets}
-
-
-def sharded(folder: Path, weight_map: object = None, *parts: dict[str, np.ndarray]) -> Path:
-    for name, part in zip((FIRST, SECOND), parts or (ONE, TWO), strict=False):
-        save_file(part, folder / name)
-    written = {"weight_map": weight_map or {"a": FIRST, "b": FIRST, "c": SECOND}}
-    (folder / INDEX).write_text(json.dumps(written))
-    return folder
-
-
-@contextmanager
-def taking_little() -> Generator[None]:
-    """Fails if more memory is taken than any parser needs."""
-    tracemalloc.start()
-    try:
-        yield
-        assert tracemalloc.get_traced_memory()[1] < SMALL
-    finally:
-        tracemalloc.stop()
-
-
-def refused(path: Path, code: str = "damaged-file") -> FormatError:
-    """The error of a file, which takes next to no memory and names the file or its folder."""
-    with taking_little(), pytest.raises(FormatError) as error:
-        open_checkpoint(path)
-    assert error.value.code == code
-    assert str(path) in error.value.message
-    assert error.value.hint
-    assert "\n" not in str(error.value)
-    return error.value
 
 
 @pytest.mark.parametrize("keep", [0, 7, 8, 9, 100, -5, -1])
@@ -315,104 +274,7 @@ def test_a_file_that_is_replaced_after_it_was_opened_is_noticed(tmp_path):
         checkpoint.read("b")
 
 
-def test_a_file_of_pytorch_without_pytorch_says_what_to_install(tmp_path, monkeypatch):
-    (tmp_path / "pytorch_model.bin").write_bytes(b"anything")
-    monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(MissingExtra, match=r"pip install 'eckart\[adapters\]'") as error:
-        open_checkpoint(tmp_path)
-    assert error.value.code == "missing-extra"
-
-
 def test_safetensors_are_read_without_pytorch(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     save_file(ONE, tmp_path / "model.safetensors")
     assert open_checkpoint(tmp_path).read("a").tolist() == [5, 6]
-
-
-@pytest.mark.torch
-class TestPyTorch:
-    @pytest.fixture(autouse=True)
-    def torch(self):
-        return pytest.importorskip("torch")
-
-    @pytest.mark.parametrize("kind", ["plain", "zip", "legacy"])
-    def test_a_pickle_with_a_payload_is_refused_and_not_executed(self, tmp_path, torch, kind):
-        path, trace = tmp_path / "pytorch_model.bin", tmp_path / "trace"
-        state = {"a": torch.ones(2), "b": Bomb(trace)}
-        if kind == "plain":
-            path.write_bytes(pickle.dumps(Bomb(trace)))
-        else:
-            torch.save(state, path, _use_new_zipfile_serialization=kind == "zip")
-        with pytest.raises(FormatError, match="never unpickles") as error:
-            open_checkpoint(tmp_path)
-        assert error.value.code == "pickled"
-        assert not trace.exists()
-
-    @pytest.mark.parametrize("legacy", [False, True])
-    @pytest.mark.parametrize("keep", [0.0, 0.1, 0.5, 0.9, 0.99])
-    def test_a_truncated_file_of_pytorch_is_refused(self, tmp_path, torch, keep, legacy):
-        path = tmp_path / "pytorch_model.bin"
-        state = {"a": torch.ones(2000)}
-        torch.save(state, path, _use_new_zipfile_serialization=not legacy)
-        path.write_bytes(path.read_bytes()[: int(keep * path.stat().st_size)])
-        with pytest.raises(FormatError) as error:
-            open_checkpoint(tmp_path)
-        assert error.value.code in ("damaged-file", "pickled")
-
-    def test_a_compressed_archive_is_refused(self, tmp_path, torch):
-        torch.save({"a": torch.zeros(70_000)}, tmp_path / "stored.bin")
-        with (
-            zipfile.ZipFile(tmp_path / "stored.bin") as stored,
-            zipfile.ZipFile(tmp_path / "m.bin", "w", zipfile.ZIP_DEFLATED) as deflated,
-        ):
-            for name in stored.namelist():
-                deflated.writestr(name, stored.read(name))
-        assert "compressed" in refused(tmp_path / "m.bin").message
-
-    def test_a_shape_beyond_its_storage_is_refused(self, tmp_path, torch):
-        torch.save({"a": torch.zeros(70_000)}, tmp_path / "honest.bin")
-        written = {size: b"J" + struct.pack("<i", size) + b"\x85" for size in (70_000, 2**31 - 1)}
-        with (
-            zipfile.ZipFile(tmp_path / "honest.bin") as honest,
-            zipfile.ZipFile(tmp_path / "m.bin", "w") as lying,
-        ):
-            for name in honest.namelist():
-                lying.writestr(name, honest.read(name).replace(*written.values()))
-        assert "not resizable" in refused(tmp_path / "m.bin").message
-
-    @given(noise=st.binary(max_size=100))
-    def test_noise_is_nothing_but_an_error(self, tmp_path_factory, noise):
-        path = tmp_path_factory.mktemp("m") / "m.bin"
-        path.write_bytes(noise)
-        with pytest.raises(EckartError):
-            open_checkpoint(path)
-
-    def test_a_tensor_that_claims_more_than_the_file_takes_no_memory(self, tmp_path, torch):
-        torch.save({"a": torch.zeros(1).expand(10**6, 10**6)}, tmp_path / "m.bin")
-        with pytest.raises(FormatError, match="claims 4000000000000 bytes") as error:
-            open_checkpoint(tmp_path / "m.bin")
-        assert error.value.code == "damaged-file"
-
-    @pytest.mark.parametrize(
-        "state", [[1, 2], {"a": 1}, {"model": {"a": None}}, {1: None}, {"state_dict": 3}]
-    )
-    def test_anything_but_tensors_by_name_is_refused(self, tmp_path, torch, state):
-        torch.save(state, tmp_path / "m.bin")
-        with pytest.raises(FormatError) as error:
-            open_checkpoint(tmp_path / "m.bin")
-        assert error.value.code == "not-weights"
-
-    def test_what_is_no_plain_array_is_refused(self, tmp_path, torch):
-        for value in (torch.eye(3).to_sparse(), torch.zeros(2, dtype=torch.complex128)):
-            torch.save({"a": value}, tmp_path / "m.bin")
-            with pytest.raises(FormatError) as error:
-                open_checkpoint(tmp_path / "m.bin")
-            assert error.value.code == "unsupported-dtype"
-
-    def test_a_file_that_is_replaced_after_it_was_opened_is_noticed(self, tmp_path, torch):
-        torch.save({"a": torch.zeros(2)}, tmp_path / "m.bin")
-        checkpoint = open_checkpoint(tmp_path / "m.bin")
-        torch.save({"a": torch.zeros(3)}, tmp_path / "m.bin")
-        with pytest.raises(FormatError) as error:
-            checkpoint.read("a")
-        assert error.value.code == "changed-file"

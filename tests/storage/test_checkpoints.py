@@ -5,7 +5,6 @@ import struct
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given
@@ -13,69 +12,27 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from eckart.errors import ArgumentError, FormatError
+from checkpoints import (
+    INDEX,
+    ONE,
+    layout,
+    same,
+    sharded,
+    tensor,
+    write,
+)
+from eckart.errors import ArgumentError, FormatError, StorageError
 from eckart.storage import whole_file
 from eckart.storage.checkpoints import (
     CheckpointWriter,
     StoredDtype,
-    TensorLayout,
     open_checkpoint,
     quantisation,
-    stored_dtype,
 )
 
 DTYPES = [dtype for dtype in StoredDtype if dtype.numpy is not None]
 WEIGHTS = [dtype for dtype in DTYPES if dtype.is_weight]
 SHAPES = [(), (0,), (3,), (2, 3), (0, 4), (2, 3, 4), (1, 1, 1, 5)]
-INDEX = "model.safetensors.index.json"
-
-
-def tensor(dtype: StoredDtype, shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
-    """Every pattern of bits is as likely as any other: NaN, infinities and −0 are among them."""
-    assert dtype.numpy is not None
-    size = int(np.prod(shape)) * dtype.numpy.itemsize
-    content = np.random.default_rng(seed).bytes(size)
-    if dtype is StoredDtype.BOOL:
-        content = bytes(byte & 1 for byte in content)
-    return np.frombuffer(content, dtype.numpy).reshape(shape)
-
-
-def same(x: np.ndarray, y: np.ndarray) -> bool:
-    return x.dtype == y.dtype and x.shape == y.shape and x.tobytes() == y.tobytes()
-
-
-def layout(tensors: dict[str, np.ndarray]) -> dict[str, TensorLayout]:
-    return {
-        name: TensorLayout(dtype=StoredDtype(stored_dtype(array.dtype)), shape=array.shape)
-        for name, array in tensors.items()
-    }
-
-
-def write(target: Path, tensors: dict[str, np.ndarray], **settings: object) -> None:
-    with (
-        whole_file(target) as temporary,
-        CheckpointWriter(temporary, layout(tensors), **settings) as writer,
-    ):
-        for name in writer.order:
-            writer.write(name, tensors[name])
-
-
-def shards(
-    folder: Path, *parts: dict[str, np.ndarray], extra: dict[str, str] | None = None
-) -> Path:
-    """A folder of several files and their index, as transformers writes it."""
-    folder.mkdir(exist_ok=True)
-    weight_map = dict(extra or {})
-    for i, part in enumerate(parts, 1):
-        name = f"model-{i:05}-of-{len(parts):05}.safetensors"
-        save_file(part, folder / name)
-        weight_map |= dict.fromkeys(part, name)
-    (folder / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
-    return folder
-
-
-ONE = {"b": np.float32([[1, 2], [3, 4]]), "a": np.float16([5, 6])}
-TWO = {"c": np.float32([7])}
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -169,8 +126,19 @@ def test_a_writer_keeps_to_what_was_announced(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_full_disk_leaves_nothing(tmp_path):
+    tensors = {"w": np.zeros(10**6)}
+    path = tmp_path / "m.safetensors"
+    with pytest.raises(StorageError) as error, whole_file(path) as temporary:  # noqa: PT012 the lines belong
+        temporary.symlink_to("/dev/full")
+        with CheckpointWriter(temporary, layout(tensors)) as writer:
+            writer.write("w", tensors["w"])
+    assert error.value.code == "disk-full"
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_checkpoint_says_what_it_holds(tmp_path):
-    folder = shards(tmp_path / "m", ONE, TWO)
+    folder = sharded(tmp_path / "m")
     (folder / "config.json").write_text('{"model_type": "llama", "limit": Infinity}')
     checkpoint = open_checkpoint(folder)
     assert list(checkpoint.tensors) == ["b", "a", "c"]
@@ -182,14 +150,14 @@ def test_a_checkpoint_says_what_it_holds(tmp_path):
 
 
 def test_a_single_file_and_shards_without_an_index_are_read(tmp_path):
-    folder = shards(tmp_path / "m", ONE, TWO)
+    folder = sharded(tmp_path / "m")
     assert list(open_checkpoint(folder / "model-00002-of-00002.safetensors").tensors) == ["c"]
     (folder / INDEX).unlink()
     assert list(open_checkpoint(folder).tensors) == ["b", "a", "c"]
 
 
 def test_the_file_that_transformers_loads_is_the_one_that_is_read(tmp_path):
-    folder = shards(tmp_path / "m", ONE, TWO)
+    folder = sharded(tmp_path / "m")
     save_file({"whole": ONE["b"]}, folder / "model.safetensors")
     (folder / "config.json").write_text('{"model_type": "bert"}')
     assert list(open_checkpoint(folder).tensors) == ["whole"]
@@ -197,14 +165,14 @@ def test_the_file_that_transformers_loads_is_the_one_that_is_read(tmp_path):
 
 
 def test_an_index_of_another_name_is_found(tmp_path):
-    folder = shards(tmp_path / "m", ONE, TWO)
+    folder = sharded(tmp_path / "m")
     (folder / INDEX).rename(folder / "diffusion_pytorch_model.safetensors.index.json")
     (folder / "._model.safetensors").write_bytes(b"a trace of macOS")
     assert open_checkpoint(folder).nbytes == 24
 
 
 def test_files_may_be_links_as_in_the_cache_of_the_hub(tmp_path):
-    blobs = shards(tmp_path / "blobs", ONE, TWO)
+    blobs = sharded(tmp_path / "blobs")
     folder = tmp_path / "snapshot"
     folder.mkdir()
     for blob in blobs.iterdir():
@@ -213,7 +181,7 @@ def test_files_may_be_links_as_in_the_cache_of_the_hub(tmp_path):
 
 
 def test_a_tensor_that_the_index_does_not_name_is_read_as_its_loaders_do(tmp_path):
-    folder = shards(tmp_path / "m", ONE, TWO)
+    folder = sharded(tmp_path / "m")
     index = json.loads((folder / INDEX).read_text())
     del index["weight_map"]["a"]
     (folder / INDEX).write_text(json.dumps(index))
@@ -312,102 +280,40 @@ def test_narrow_dtypes_are_listed_and_not_read(tmp_path, dtype, shape, method):
         assert error.value.code == "unsupported-dtype"
 
 
-@pytest.mark.torch
-class TestPyTorch:
-    @pytest.fixture(autouse=True)
-    def torch(self):
-        return pytest.importorskip("torch")
-
-    @pytest.mark.parametrize("legacy", [False, True])
-    @pytest.mark.parametrize(
-        "dtype", ["float64", "float32", "float16", "bfloat16", "int64", "bool"]
-    )
-    def test_what_pytorch_saves_is_read_bit_for_bit(self, tmp_path, torch, dtype, legacy):
-        kind = getattr(torch, dtype)
-        W = torch.randn(6, 4).to(kind)
-        state = {
-            "whole": W,
-            "transposed": W.T,
-            "strided": W[1::2, 1:],
-            "number": W[0, 0],
-            "empty": W[:0],
-            "parameter": torch.nn.Parameter(W) if kind.is_floating_point else W,
-            "repeated": W[:1, :1].expand(2, 3),
-        }
-        path = tmp_path / "pytorch_model.bin"
-        torch.save(state, path, _use_new_zipfile_serialization=not legacy)
-        checkpoint = open_checkpoint(tmp_path)
-        assert list(checkpoint.tensors) == list(state)
-        for name, stored in state.items():
-            read = checkpoint.read(name)
-            assert read.flags.c_contiguous
-            assert read.flags.writeable
-            assert read.shape == tuple(stored.shape)
-            assert read.dtype == checkpoint.tensors[name].dtype.numpy
-            assert np.array_equal(read.astype(np.float64), stored.detach().double().numpy())
-
-    def test_tied_tensors_have_memory_of_their_own(self, tmp_path, torch):
-        W = torch.randn(4, 3)
-        torch.save({"embed": W, "head": W}, tmp_path / "pytorch_model.bin")
-        checkpoint = open_checkpoint(tmp_path)
-        first = checkpoint.read("embed")
-        first[:] = 0
-        assert np.array_equal(checkpoint.read("head"), W.numpy())
-
-    def test_shards_of_pytorch_are_read_through_their_index(self, tmp_path, torch):
-        names = [f"pytorch_model-0000{i}-of-00002.bin" for i in (1, 2)]
-        torch.save({"a": torch.ones(2)}, tmp_path / names[0])
-        torch.save({"b": torch.zeros(3)}, tmp_path / names[1])
-        torch.save({"seed": 0}, tmp_path / "training_args.bin")
-        index = {"weight_map": {"a": names[0], "b": names[1]}}
-        (tmp_path / "pytorch_model.bin.index.json").write_text(json.dumps(index))
-        checkpoint = open_checkpoint(tmp_path)
-        assert same(checkpoint.read("a"), np.ones(2, np.float32))
-        assert set(checkpoint.fingerprint()) == set(names)
-
-    def test_a_state_dict_inside_a_training_checkpoint_is_read(self, tmp_path, torch):
-        torch.save({"state_dict": {"a": torch.ones(2)}, "epoch": 3}, tmp_path / "last.pt")
-        assert list(open_checkpoint(tmp_path / "last.pt").tensors) == ["a"]
-
-    def test_a_fingerprint_sees_a_training_step(self, tmp_path, torch):
-        W = torch.randn(100, 100)
-        prints = []
-        for i, content in enumerate([W, W, W + 1]):
-            torch.save({"w": content}, tmp_path / f"{i}.bin")
-            prints.append(next(iter(open_checkpoint(tmp_path / f"{i}.bin").fingerprint().values())))
-        assert prints[0] != prints[2]
-
-    def test_transformers_loads_what_is_written(self, tmp_path, torch, monkeypatch):
-        transformers = pytest.importorskip("transformers")
-        monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-        config = transformers.LlamaConfig(
-            hidden_size=16,
-            intermediate_size=32,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            vocab_size=64,
-            dtype="bfloat16",
-        )
-        torch.manual_seed(0)
-        model = transformers.LlamaForCausalLM(config).to(torch.bfloat16)
-        model.save_pretrained(tmp_path / "theirs")
-        theirs = open_checkpoint(tmp_path / "theirs")
-        tensors = {name: theirs.read(name) for name in theirs.tensors}
-        assert tensors["lm_head.weight"].dtype == ml_dtypes.bfloat16
-        write(tmp_path / "ours", tensors, shard_bytes=4000)
-        config.save_pretrained(tmp_path / "ours")
-        again = transformers.LlamaForCausalLM.from_pretrained(tmp_path / "ours")
-        assert len(list((tmp_path / "ours").glob("*.safetensors"))) > 2
-        for name, weight in model.state_dict().items():
-            assert torch.equal(again.state_dict()[name], weight)
-        single = tmp_path / "theirs" / "model.safetensors"
-        write(tmp_path / "single.safetensors", tensors)
-        assert (tmp_path / "single.safetensors").read_bytes() == single.read_bytes()
-
-
 def test_what_is_no_checkpoint_is_an_argument_error(tmp_path):
     (tmp_path / "model.gguf").write_bytes(b"GGUF")
     for path, code in (("meta-llama/Llama-3", "no-such-file"), ("model.gguf", "unknown-suffix")):
         with pytest.raises(ArgumentError) as error:
             open_checkpoint(tmp_path / path)
         assert error.value.code == code
+
+
+@pytest.mark.torch
+def test_transformers_loads_what_is_written(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    import torch
+    import transformers
+
+    config = transformers.LlamaConfig(
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        vocab_size=64,
+        dtype="bfloat16",
+    )
+    torch.manual_seed(0)
+    model = transformers.LlamaForCausalLM(config).to(torch.bfloat16)
+    model.save_pretrained(tmp_path / "theirs")
+    theirs = open_checkpoint(tmp_path / "theirs")
+    tensors = {name: theirs.read(name) for name in theirs.tensors}
+    assert theirs.tensors["lm_head.weight"].dtype is StoredDtype.BF16
+    write(tmp_path / "ours", tensors, shard_bytes=4000)
+    config.save_pretrained(tmp_path / "ours")
+    again = transformers.LlamaForCausalLM.from_pretrained(tmp_path / "ours")
+    assert len(list((tmp_path / "ours").glob("*.safetensors"))) > 2
+    for name, weight in model.state_dict().items():
+        assert torch.equal(again.state_dict()[name], weight)
+    single = tmp_path / "theirs" / "model.safetensors"
+    write(tmp_path / "single.safetensors", tensors)
+    assert (tmp_path / "single.safetensors").read_bytes() == single.read_bytes()

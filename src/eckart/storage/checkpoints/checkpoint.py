@@ -12,7 +12,7 @@ import numpy.typing as npt
 from eckart.errors import FormatError
 from eckart.storage.checkpoints.fingerprints import fingerprint
 from eckart.storage.checkpoints.folder import CONFIG, SAFE, find_weights
-from eckart.storage.checkpoints.pickled import open_pickled
+from eckart.storage.checkpoints.pickled import PickledFile
 from eckart.storage.checkpoints.safetensors_file import open_safetensors
 from eckart.storage.checkpoints.shard import Shard, TensorInfo
 from eckart.storage.whole import reading
@@ -118,7 +118,7 @@ def open_checkpoint(path: str | PathLike[str]) -> Checkpoint:
     with reading(source):
         weights = find_weights(source)
         shards = [
-            open_safetensors(file) if file.suffix == SAFE else open_pickled(file)
+            open_safetensors(file) if file.suffix == SAFE else PickledFile(file)
             for file in weights.files
         ]
     tensors = _union(shards, source)

@@ -3,8 +3,15 @@
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Final
 
 from eckart.storage.whole import reading
+
+PAGE: Final = 4096
+"""Bytes that are sampled at a time."""
+
+SAMPLES: Final = 4096
+"""Pages that stand for a file, at most."""
 
 
 def fingerprint(path: Path, samples: Iterable[tuple[int, int]]) -> str:

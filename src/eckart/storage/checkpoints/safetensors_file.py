@@ -5,18 +5,15 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, final
+from typing import Any, final
 
 import numpy as np
 import numpy.typing as npt
 
+from eckart.storage.checkpoints.fingerprints import PAGE, SAMPLES
 from eckart.storage.checkpoints.header import Header, read_header
-from eckart.storage.checkpoints.shard import TensorInfo, changed, unreadable
+from eckart.storage.checkpoints.shard import TensorInfo, changed, stamp, unreadable
 from eckart.storage.whole import damaged, reading
-
-PAGE: Final = 4096
-SAMPLES: Final = 4096
-"""Pages that stand for a file, at most."""
 
 
 @final
@@ -27,8 +24,7 @@ class SafetensorsFile:
     Fields:
         path: The file.
         header: What it holds.
-        stamp: Its inode, its size and when it was last changed, to notice that it is replaced
-            while tensors are read.
+        opened: The stamp that it had when its header was read.
 
     Cost:
         Nothing is kept open or mapped: what is read counts as memory only while it is used, and
@@ -37,7 +33,7 @@ class SafetensorsFile:
 
     path: Path
     header: Header
-    stamp: tuple[int, int, int]
+    opened: tuple[int, int, int]
 
     @property
     def tensors(self) -> Mapping[str, TensorInfo]:
@@ -60,7 +56,7 @@ class SafetensorsFile:
         if dtype is None:
             raise unreadable(name, tensor.dtype, self.path)
         with reading(self.path), self.path.open("rb", buffering=0) as file:
-            if _stamp(os.fstat(file.fileno())) != self.stamp:
+            if stamp(os.fstat(file.fileno())) != self.opened:
                 raise changed(self.path)
             array = np.empty(math.prod(tensor.shape), dtype)
             remaining = array.view(np.uint8).data
@@ -90,9 +86,5 @@ def open_safetensors(path: Path) -> SafetensorsFile:
         StorageError: If the system refuses to read it.
     """
     with reading(path):
-        stamp = _stamp(path.stat())
-    return SafetensorsFile(path=path, header=read_header(path), stamp=stamp)
-
-
-def _stamp(status: os.stat_result) -> tuple[int, int, int]:
-    return status.st_ino, status.st_size, status.st_mtime_ns
+        opened = stamp(path.stat())
+    return SafetensorsFile(path=path, header=read_header(path), opened=opened)

@@ -1,5 +1,6 @@
 """One file of a checkpoint: which tensors it holds, and reading them one by one."""
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +52,11 @@ class Shard(Protocol):
     def samples(self) -> Iterable[tuple[int, int]]:
         """Which bytes tell this file from another, as pairs of start and stop."""
         ...
+
+
+def stamp(status: os.stat_result) -> tuple[int, int, int]:
+    """What changes when a file is replaced or edited: its inode, its size, its time of change."""
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def unreadable(tensor: str, dtype: object, path: Path) -> FormatError:
