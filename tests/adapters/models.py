@@ -275,6 +275,10 @@ def qwen3_only_down() -> Pair:
     return qwen3_moe("down_proj|q_proj")
 
 
+def qwen3_only_experts() -> Pair:
+    return qwen3_moe("experts")
+
+
 def qwen2_moe() -> Pair:
     base = _built("Qwen2Moe", **SIZES, **MOE, num_experts=4, shared_expert_intermediate_size=12)
     pair = Pair(base, tune(base, r"proj.weight|_proj$|gate", "norm"), checkpoint=True)
@@ -311,6 +315,7 @@ PAIRS: dict[str, Callable[[], Pair]] = {
     "Qwen3-MoE, experts of one layer": qwen3_one_layer_of_experts,
     "Qwen3-MoE, no experts": qwen3_no_experts,
     "Qwen3-MoE, outputs of experts": qwen3_only_down,
+    "Qwen3-MoE, experts only": qwen3_only_experts,
     "Qwen2-MoE, a shared expert": qwen2_moe,
     "DeepSeek-V3, shared experts": deepseek,
 }
