@@ -7,7 +7,7 @@ import contextlib
 import copy
 import re
 import warnings
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -75,7 +75,7 @@ class Pair:
             tokens = torch.randint(0, 64, (2, 12), generator=generator)
             return model(tokens).logits.numpy()
 
-    def adapter(self, folder: Path, rank: Callable[[str, int], int] | None = None) -> Adapter:
+    def adapter(self, folder: Path, rank: Callable[[str], int] | None = None) -> Adapter:
         """The adapter of full rank, by NumPy, or of the rank that a function of the name says."""
         base, tuned = self.tensors(self.base, folder / "b"), self.tensors(self.tuned, folder / "t")
         layers, saved, biases = [], {}, ({}, {})
@@ -89,7 +89,8 @@ class Pair:
                 saved[name] = tuned[name]
             else:
                 kind = next((k for p, k in self.kinds.items() if re.search(p, module)), Kind.LINEAR)
-                layers.append(full_rank(module, kind, tuned[name] - base[name], rank))
+                wanted = rank(module) if rank else None
+                layers.append(full_rank(module, kind, tuned[name] - base[name], wanted))
         whole = {name.rpartition(".")[0] for name in saved}
         saved |= {n: b for n, b in biases[1].items() if n.rpartition(".")[0] in whole}
         rest = [{n: b for n, b in side.items() if n not in saved} for side in biases]
@@ -98,17 +99,14 @@ class Pair:
         return with_biases(adapter, *rest)
 
 
-def full_rank(
-    module: str, kind: Kind, change: np.ndarray, rank: Callable[[str, int], int] | None = None
-) -> AdaptedLayer:
-    """The factors of a change by NumPy's SVD in float64."""
+def full_rank(module: str, kind: Kind, change: np.ndarray, rank: int | None = None) -> AdaptedLayer:
+    """The factors of a change by NumPy's SVD in float64, of full rank or of another."""
     W = change.astype(np.float64).reshape(matrix_shape(change.shape))
     U, S, Vt = np.linalg.svd(W, full_matrices=False)
-    factors = Factors((U * np.sqrt(S)).astype(np.float32),
-                      (np.sqrt(S)[:, None] * Vt).astype(np.float32))  # fmt: skip
-    wanted = rank(module, len(S)) if rank else len(S)
-    factors = factors.pad(wanted) if wanted > len(S) else factors.truncate(wanted)
-    return AdaptedLayer(module=module, kind=kind, factors=factors, shape=change.shape)
+    wanted = rank or len(S)
+    factors = Factors((U * np.sqrt(S)).astype(np.float32)[:, :wanted],
+                      (np.sqrt(S)[:, None] * Vt).astype(np.float32)[:wanted])  # fmt: skip
+    return AdaptedLayer(module=module, kind=kind, factors=factors.pad(wanted), shape=change.shape)
 
 
 @contextlib.contextmanager
@@ -277,6 +275,10 @@ def qwen3_only_down() -> Pair:
     return qwen3_moe("down_proj|q_proj")
 
 
+def qwen3_only_experts() -> Pair:
+    return qwen3_moe("experts")
+
+
 def qwen2_moe() -> Pair:
     base = _built("Qwen2Moe", **SIZES, **MOE, num_experts=4, shared_expert_intermediate_size=12)
     pair = Pair(base, tune(base, r"proj.weight|_proj$|gate", "norm"), checkpoint=True)
@@ -313,10 +315,7 @@ PAIRS: dict[str, Callable[[], Pair]] = {
     "Qwen3-MoE, experts of one layer": qwen3_one_layer_of_experts,
     "Qwen3-MoE, no experts": qwen3_no_experts,
     "Qwen3-MoE, outputs of experts": qwen3_only_down,
+    "Qwen3-MoE, experts only": qwen3_only_experts,
     "Qwen2-MoE, a shared expert": qwen2_moe,
     "DeepSeek-V3, shared experts": deepseek,
 }
-
-
-def names_of(modules: Collection[str], ending: str) -> list[str]:
-    return [name for name in modules if name.endswith(ending)]

@@ -98,6 +98,17 @@ def test_arrays_of_a_working_dtype_are_not_copied():
     assert factors.astype(np.float64).B is B
 
 
+def test_padding_adds_zeros_and_keeps_the_product():
+    factors = eckart.Factors(np.arange(6.0).reshape(3, 2), np.arange(8.0).reshape(2, 4))
+    padded = factors.pad(5)
+    assert (padded.rank, padded.shape) == (5, factors.shape)
+    np.testing.assert_array_equal(padded.dense(), factors.dense())
+    assert not padded.B[:, 2:].any()
+    assert factors.pad(2) is factors
+    with pytest.raises(ArgumentError):
+        factors.pad(1)
+
+
 def test_factors_describe_themselves():
     assert repr(eckart.Factors(np.ones((3, 1)), np.ones((1, 2)))) == (
         "Factors(3 × 2, rank 1, float64)"

@@ -18,17 +18,20 @@ from eckart.errors import FormatError
 from eckart.storage.whole import whole_file
 
 NAMES: Final = {
+    np.dtype(np.int64): "I64",
     np.dtype(np.float64): "F64",
     np.dtype(np.float32): "F32",
-    np.dtype(np.float16): "F16",
-    np.dtype(ml_dtypes.bfloat16): "BF16",
-    np.dtype(np.int64): "I64",
     np.dtype(np.int32): "I32",
+    np.dtype(ml_dtypes.bfloat16): "BF16",
+    np.dtype(np.float16): "F16",
     np.dtype(np.int16): "I16",
     np.dtype(np.int8): "I8",
     np.dtype(np.uint8): "U8",
     np.dtype(np.bool_): "BOOL",
 }
+"""Names of the dtypes in the order of the library: wide numbers first, so that each tensor begins
+at a multiple of the width of its numbers."""
+
 ALIGNMENT: Final = 8
 METADATA: Final = {"format": "pt"}
 
@@ -59,9 +62,7 @@ class Entry:
 def write_tensors(
     path: Path, entries: Iterable[Entry], metadata: Mapping[str, str] = METADATA
 ) -> None:
-    """Write the entries as a whole file, in the order of their size in bits and their names.
-
-    The same entries give the same bytes.
+    """Write the entries as a whole file, the same bytes as the library's own `save`.
 
     Raises:
         FormatError: If a dtype has no name in the format, or a tensor is not what its entry says.
@@ -70,8 +71,8 @@ def write_tensors(
     Cost:
         One tensor in memory at a time.
     """
-    # wide numbers first, so that each tensor begins at a multiple of the width of its numbers
-    ordered = sorted(entries, key=lambda entry: (-entry.dtype.itemsize, entry.name))
+    order = {dtype: place for place, dtype in enumerate(NAMES)}
+    ordered = sorted(entries, key=lambda entry: (order.get(entry.dtype, len(order)), entry.name))
     with whole_file(path) as temporary, temporary.open("wb") as file:
         file.write(_header(ordered, metadata, path))
         for entry in ordered:

@@ -78,7 +78,7 @@ class AdaptedLayer:
     @property
     def outputs(self) -> int:
         """The length of its bias."""
-        return self.shape[1] if self.kind is Kind.TRANSPOSED else self.shape[0]
+        return _outputs(self.kind, self.shape)
 
 
 def _no_tensors() -> Mapping[str, Tensor]:
@@ -125,7 +125,11 @@ class Outline:
     @property
     def outputs(self) -> int:
         """The length of its bias."""
-        return self.shape[1] if self.kind is Kind.TRANSPOSED else self.shape[0]
+        return _outputs(self.kind, self.shape)
+
+
+def _outputs(kind: Kind, shape: tuple[int, ...]) -> int:
+    return shape[1] if kind is Kind.TRANSPOSED else shape[0]
 
 
 def outline(layer: AdaptedLayer) -> Outline:
