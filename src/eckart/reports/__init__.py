@@ -1,5 +1,12 @@
 """What a person sees of a result, drawn from its document alone."""
 
+from eckart.reports.extract_page import extract_page
+from eckart.reports.extract_table import (
+    extract_table,
+    extract_verdict,
+    layer_rows,
+    missing_rows,
+)
 from eckart.reports.page import compare_page, factor_page
 from eckart.reports.table import (
     certificate_table,
@@ -13,6 +20,11 @@ __all__ = [
     "compare_page",
     "compare_table",
     "compare_verdict",
+    "extract_page",
+    "extract_table",
+    "extract_verdict",
     "factor_page",
     "factor_table",
+    "layer_rows",
+    "missing_rows",
 ]

@@ -56,8 +56,8 @@ def loss_curve(part: dict[str, Any]) -> go.Figure | None:
     if floor is not None:
         _mark_floor(curve, floor, part["rank"], wide=wide, drawn=within or not wide)
     curve.update_xaxes(title=unit, dtick=_whole(len(kept)))
-    curve.update_yaxes(title="loss ‖W − B·A‖²", **_axis(lowest, max(losses), wide=wide))
-    return _styled(curve, 380)
+    curve.update_yaxes(title="loss ‖W − B·A‖²", **axis(lowest, max(losses), wide=wide))
+    return styled(curve, 380)
 
 
 def loss_curves(document: dict[str, Any]) -> go.Figure | None:
@@ -88,9 +88,9 @@ def loss_curves(document: dict[str, Any]) -> go.Figure | None:
         sheet.update_xaxes({"title": title, **look, **reach}, col=column + 1)
     if floor is not None:
         _mark_floor(sheet, floor, document["rank"], wide=True, drawn=within)
-    sheet.update_yaxes(**_axis(lowest, max(losses), wide=True))
+    sheet.update_yaxes(**axis(lowest, max(losses), wide=True))
     sheet.update_yaxes(title="loss ‖W − B·A‖²", col=1)
-    return _styled(sheet, 440).update_layout(legend={"y": 1.03})
+    return styled(sheet, 440).update_layout(legend={"y": 1.03})
 
 
 def _points(run: dict[str, Any]) -> list[tuple[float, float, float]]:
@@ -218,8 +218,8 @@ def singular_values(part: dict[str, Any]) -> go.Figure | None:
     curve.update_xaxes(dtick=1 if len(values) <= 20 else None)
     curve.update_yaxes(title="singular value σ", rangemode="tozero")
     if wide:
-        curve.update_yaxes(**_axis(float(values[positive].min()), float(values[0]), wide=True))
-    return _styled(curve, 380)
+        curve.update_yaxes(**axis(float(values[positive].min()), float(values[0]), wide=True))
+    return styled(curve, 380)
 
 
 def matrices(part: dict[str, Any], *, photograph: bool) -> go.Figure:
@@ -255,7 +255,7 @@ def matrices(part: dict[str, Any], *, photograph: bool) -> go.Figure:
         sheet.update_yaxes(scaleanchor="x", constraintoward="top", col=1)
         sheet.update_yaxes(constraintoward="top")
         height = min(max(275 * rows / columns, 130.0), 340.0)
-    return _styled(sheet, height + 110)
+    return styled(sheet, height + 110)
 
 
 def factors(part: dict[str, Any]) -> go.Figure:
@@ -279,10 +279,10 @@ def factors(part: dict[str, Any]) -> go.Figure:
         sheet.update_yaxes(dtick=_whole(shape[0]), col=place)
         sheet.update_xaxes(dtick=_whole(shape[1]), col=place)
     sheet.update_yaxes(autorange="reversed")
-    return _styled(sheet, 370)
+    return styled(sheet, 370)
 
 
-def _axis(low: float, high: float, *, wide: bool) -> dict[str, Any]:
+def axis(low: float, high: float, *, wide: bool) -> dict[str, Any]:
     """A range with room beneath for a note; where it is wide, logarithmic with whole labels."""
     if not wide:
         span = (high - low) or 1.0
@@ -335,7 +335,7 @@ def _heatmap(picture: Any, shape: tuple[int, int], **look: Any) -> go.Heatmap:
     )
 
 
-def _styled(sheet: go.Figure, height: float) -> go.Figure:
+def styled(sheet: go.Figure, height: float) -> go.Figure:
     """One look for every figure; transparent, so that the page decides what is behind."""
     ticks: dict[str, Any] = {
         "ticks": "outside",

@@ -1,86 +1,12 @@
-"""One page that stands alone: it opens from disk with the network off and asks for nothing."""
+"""The pages of a factorisation and of a comparison."""
 
 from html import escape
 from itertools import cycle
-from typing import Any, Final
-
-import plotly.io
-from plotly.offline import get_plotlyjs
+from typing import Any
 
 from eckart.reports import figures
+from eckart.reports.html import draw, frame, grid, table
 from eckart.reports.table import compare_table, compare_verdict, factor_table
-
-POLICY: Final = (
-    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
-    "img-src data: blob:; base-uri 'none'; form-action 'none'"
-)
-CONFIG: Final = {
-    "displaylogo": False,
-    "responsive": True,
-    "displayModeBar": "hover",
-    "modeBarButtonsToRemove": ["select2d", "lasso2d"],
-    # plotly.js 4 offers to upload a figure to its makers, which no policy of a page can forbid.
-    "showSendToCloud": False,
-}
-FIT: Final = """
-// A figure is drawn before its neighbours are there; it finds its place when all of them are.
-const fit = () => window.dispatchEvent(new Event("resize"));
-window.addEventListener("load", fit);
-document.querySelectorAll("details").forEach((part) => part.addEventListener("toggle", fit));
-"""
-STYLE: Final = """
-:root { color-scheme: light dark; --ink: #1c2330; --quiet: #5b6577; --page: #f4f6fa;
-        --card: #fff; --line: #e1e6ef; }
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--page); color: var(--ink);
-       font: 16px/1.5 system-ui, -apple-system, "Segoe UI", sans-serif; }
-main { max-width: 72rem; margin: 0 auto; padding: 2.5rem 1.25rem 4rem; }
-h1 { font-size: 1.7rem; margin: 0 0 .25rem; overflow-wrap: anywhere; }
-h2 { font-size: 1.15rem; margin: 2.5rem 0 .75rem; }
-h3 { font-size: 1rem; margin: 1.5rem 0 .5rem; }
-.equation { color: var(--quiet); margin: 0 0 1.5rem; }
-.message { font-size: 1.05rem; margin: .5rem 0; }
-.card { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 1rem;
-        margin: 0 0 1rem; }
-.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(24rem, 100%), 1fr));
-        gap: 1rem; }
-.pair .card { margin: 0; min-width: 0; }
-.modebar-btn path { fill: var(--quiet) !important; }
-.wide { overflow-x: auto; } .wide > div { min-width: 42rem; }
-table { border-collapse: collapse; }
-th, td { text-align: left; padding: .3rem 1.5rem .3rem 0; vertical-align: top;
-         border-bottom: 1px solid var(--line); }
-tr:last-child > * { border-bottom: 0; }
-th { font-weight: 400; color: var(--quiet); white-space: nowrap; }
-td { font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
-.grid { width: 100%; } .grid th { border-bottom: 1px solid var(--line); }
-.grid td { white-space: nowrap; } .grid .number { text-align: right; }
-.swatch { display: inline-block; width: .7rem; height: .7rem; border-radius: 50%;
-          margin-right: .5rem; background: var(--light); }
-pre { background: #1c2330; color: #f4f6fa; border-radius: 8px; padding: 1rem; white-space: pre-wrap;
-      overflow-wrap: anywhere; margin: 0 0 1rem; user-select: all; }
-figure { margin: 0; } figcaption { color: var(--quiet); margin-top: .5rem; }
-img { width: 100%; border-radius: 6px; display: block; }
-details { margin-top: 1.5rem; }
-summary { cursor: pointer; font-weight: 600; padding: .25rem 0 .75rem; }
-footer { color: var(--quiet); margin-top: 3rem; font-size: .9rem; }
-"""
-CURVES_IN_THE_DARK: Final = "\n  ".join(
-    f'.main-svg path[style*="{name}: {light}"] {{ {name}: {dark} !important; }}'
-    for light, dark in figures.CURVES.items()
-    for name in ("stroke", "fill")
-)
-DARK: Final = f"""
-@media (prefers-color-scheme: dark) {{
-  :root {{ --ink: #e6eaf2; --quiet: #9aa5b8; --page: #12161e; --card: #1b212c; --line: #2c3442; }}
-  .main-svg text[style*="{figures.INK}"] {{ fill: var(--ink) !important; }}
-  .main-svg text[style*="{figures.FLOOR}"] {{ fill: #ff9f70 !important; }}
-  .main-svg path[style*="stroke: {figures.FLOOR}"] {{ stroke: #ff9f70 !important; }}
-  .swatch {{ background: var(--dark); }}
-  {CURVES_IN_THE_DARK}
-}}
-"""
-"""Figures are drawn once, for the light; in the dark their colours are found by value."""
 
 
 def factor_page(document: dict[str, Any]) -> str:
@@ -100,14 +26,14 @@ def factor_page(document: dict[str, Any]) -> str:
         _section(part, photograph="images" in document, alone=len(parts) == 1, first=place == 0)
         for place, part in enumerate(parts)
     )
-    return _frame(
+    return frame(
         title=document["source"],
         body=f"""
 <h1>{escape(document["source"])}</h1>
 <p class="equation">W ≈ B·A, rank {escape(_rank(parts))}</p>
 {messages}
 <h2>Figures</h2>
-<div class="card">{_table(factor_table(document))}</div>
+<div class="card">{table(factor_table(document))}</div>
 {_images(document)}
 {sections}
 {_origin(document["command"], parts)}
@@ -136,19 +62,19 @@ def compare_page(document: dict[str, Any]) -> str:
         f"<tr><th>{mark}{escape(run['name'])}</th><td>{escape(run['message'])}</td></tr>"
         for mark, run in zip(marks, runs, strict=True)
     )
-    return _frame(
+    return frame(
         title=title,
         body=f"""
 <h1>{escape(title)}</h1>
 <p class="equation">W ≈ B·A, {rows} × {columns}, rank {document["rank"]}</p>
 <p class="message">{escape(compare_verdict(document))}</p>
 <h2>The solvers beside one another</h2>
-<div class="card wide">{_grid(*compare_table(document), marks)}</div>
+<div class="card wide">{grid(*compare_table(document), marks)}</div>
 <h2>The losses over one another</h2>
-<div class="card wide">{_draw(curves) if curves else "There is no loss above 0 to draw."}</div>
+<div class="card wide">{draw(curves) if curves else "There is no loss above 0 to draw."}</div>
 <h2>How each run ended</h2>
 <div class="card"><table>{endings}</table></div>
-{f'<h2>The matrix</h2><div class="card">{_draw(values)}</div>' if values else ""}
+{f'<h2>The matrix</h2><div class="card">{draw(values)}</div>' if values else ""}
 {_origin(document["command"], runs)}
 """,
     )
@@ -158,54 +84,28 @@ def _origin(command: str, runs: list[dict[str, Any]]) -> str:
     """The end of every page: how to run it again, and how its figures were obtained."""
     return f"""<h2>Run it again</h2>
 <pre>{escape(command or "eckart.factorize(W, …)")}</pre>
-<div class="card">{_table(_recipes(runs))}</div>
+<div class="card">{table(_recipes(runs))}</div>
 <h2>How the figures were obtained</h2>
-<div class="card">{_table(_methods(runs))}</div>
+<div class="card">{table(_methods(runs))}</div>
 <footer>eckart {escape(runs[0]["recipe"]["versions"]["eckart"])}</footer>"""
-
-
-def _frame(title: str, body: str) -> str:
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="{escape(POLICY)}">
-<link rel="icon" href="data:,">
-<title>{escape(title)} · eckart</title>
-<style>{STYLE}{DARK}</style>
-<script>{get_plotlyjs()}</script>
-</head>
-<body><main>{body}</main><script>{FIT}</script></body>
-</html>
-"""
 
 
 def _section(part: dict[str, Any], *, photograph: bool, alone: bool, first: bool) -> str:
     curves = [figures.loss_curve(part), figures.singular_values(part)]
-    drawn = "".join(f'<div class="card">{_draw(curve)}</div>' for curve in curves if curve)
+    drawn = "".join(f'<div class="card">{draw(curve)}</div>' for curve in curves if curve)
     content = f'<div class="pair">{drawn}</div>' if drawn else ""
     if "pictures" in part:
         content += f"""
 <h3>The matrix, its approximation and what is left</h3>
-<div class="card wide">{_draw(figures.matrices(part, photograph=photograph))}</div>
+<div class="card wide">{draw(figures.matrices(part, photograph=photograph))}</div>
 <h3>The two factors</h3>
-<div class="card wide">{_draw(figures.factors(part))}</div>"""
+<div class="card wide">{draw(figures.factors(part))}</div>"""
     if alone:
         return f"<h2>The run</h2>{content}"
     title = f"Part {escape(part['name'])}, rank {part['rank']}"
     if first:
         return f"<h2>{title}</h2>{content}"
     return f"<details><summary>{title}</summary>{content}</details>"
-
-
-def _draw(figure: Any) -> str:
-    return plotly.io.to_html(
-        figure,
-        full_html=False,
-        include_plotlyjs=False,
-        config=CONFIG,
-    )
 
 
 def _images(document: dict[str, Any]) -> str:
@@ -221,28 +121,6 @@ def _images(document: dict[str, Any]) -> str:
         )
     )
     return f'<h2>The picture</h2><div class="pair">{shown}</div>'
-
-
-def _table(rows: list[tuple[str, str]]) -> str:
-    lines = "".join(
-        f"<tr><th>{escape(label)}</th><td>{escape(value)}</td></tr>" for label, value in rows
-    )
-    return f"<table>{lines}</table>"
-
-
-def _grid(header: tuple[str, ...], rows: list[tuple[str, ...]], marks: list[str]) -> str:
-    """A table with a header and marked rows; all but its first and last column are numbers."""
-    sides = ("", *[' class="number"'] * (len(header) - 2), "")
-    heads = "".join(
-        f"<th{side}>{escape(name)}</th>" for side, name in zip(sides, header, strict=True)
-    )
-    lines = ""
-    for mark, row in zip(marks, rows, strict=True):
-        cells = [
-            f"<td{side}>{escape(text)}</td>" for side, text in zip(sides[1:], row[1:], strict=True)
-        ]
-        lines += f"<tr><td>{mark}{escape(row[0])}</td>{''.join(cells)}</tr>"
-    return f'<table class="grid"><tr>{heads}</tr>{lines}</table>'
 
 
 def _recipes(parts: list[dict[str, Any]]) -> list[tuple[str, str]]:

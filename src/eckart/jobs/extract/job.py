@@ -12,6 +12,8 @@ from eckart.errors import ArgumentError, MatrixError
 from eckart.jobs.extract.assembly import assemble, saved_pairs
 from eckart.jobs.extract.choice import LayerRanks
 from eckart.jobs.extract.coverage import Coverage, Patterns, cover
+from eckart.jobs.extract.curve import size_curve
+from eckart.jobs.extract.documents import write_documents
 from eckart.jobs.extract.result import Extraction, reports
 from eckart.jobs.extract.sharing import budget_bytes, first_columns, shared
 from eckart.jobs.extract.sources import is_tied, open_pair
@@ -26,7 +28,6 @@ PROFILES: Final = ("peft", "portable")
 FLOORS: Final = {"bfloat16": "2·10⁻³", "float16": "3·10⁻⁴"}
 """Relative error that rounding the factors to a dtype leaves at any rank."""
 OnTensor = Callable[[str, int], None]
-Finish = Callable[[Extraction, Path], None]
 
 
 @final
@@ -92,7 +93,7 @@ def extract_adapter(
     resume: bool = False,
     force: bool = False,
     on_tensor: OnTensor | None = None,
-    finish: Finish | None = None,
+    command: str = "",
 ) -> Extraction:
     """Write the change from a base model to its fine-tune as an adapter that PEFT loads.
 
@@ -125,8 +126,7 @@ def extract_adapter(
         resume: Go on with the unfinished work of an earlier run.
         force: Overwrite `out`, and drop unfinished work.
         on_tensor: Called with the name and the number of entries of each tensor that is done.
-        finish: Called with the result and the folder before it gets its name: what it writes there
-            appears together with the adapter.
+        command: That the report names to make it again.
 
     Raises:
         ArgumentError: If an argument is out of its range, or `out` exists.
@@ -166,7 +166,7 @@ def extract_adapter(
         resume=resume,
         force=force,
         on_tensor=on_tensor or (lambda _name, _entries: None),
-        finish=finish or (lambda _result, _folder: None),
+        command=command,
     )
 
 
@@ -179,7 +179,7 @@ def extract(
     resume: bool,
     force: bool,
     on_tensor: OnTensor,
-    finish: Finish,
+    command: str,
 ) -> Extraction:
     """`extract_adapter` with its settings in one piece."""
     began = time.perf_counter()
@@ -199,20 +199,23 @@ def extract(
         adapter, left = portable(adapter)
     if not adapter.layers and not adapter.saved:
         raise _nothing(before, after)
+    tensors = tuple(reports(findings, adapter, left, settings.dtype))
     result = Extraction(
         base=str(base),
         tuned=str(tuned),
         folder=target,
-        tensors=tuple(reports(findings, adapter, left, settings.dtype)),
+        tensors=tensors,
         settings=settings.to_dict(),
         notes=tuple(_notes(coverage, settings)),
+        curve=size_curve([one for one in tensors if one.figures], settings.dtype),
+        command=command,
         seconds=time.perf_counter() - began,
     )
     modules = {name.rpartition(".")[0] for name in before.tensors}
     with whole_file(target) as temporary:
         shutil.rmtree(temporary, ignore_errors=True)
         write_adapter(temporary, adapter, settings.dtype, base_modules=modules)
-        finish(result, temporary)
+        write_documents(result, temporary)
     work.remove()
     return result
 

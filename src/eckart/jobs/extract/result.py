@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, final
 
@@ -10,9 +11,10 @@ from eckart.factorization.outcome import Grade
 from eckart.jobs.extract.coverage import TensorPair, Way
 from eckart.jobs.extract.layer import LayerFigures
 from eckart.jobs.extract.survey import Finding
-from eckart.storage.adapters import Adapter, LeftOut, StoredDType, adapter_bytes, matrix_shape
+from eckart.storage.adapters import Adapter, LeftOut, StoredDType, adapter_bytes
 
 UNCHANGED: Final = "unchanged"
+FEWEST_VALUES: Final = 64
 
 
 @final
@@ -61,11 +63,7 @@ class TensorReport:
                 "best_possible_error": figures.best_possible_error / (figures.delta_norm or 1.0),
                 "gap": figures.gap,
                 "relative_change": figures.delta_norm / (figures.weight_norm or 1.0),
-                "singular_values": list(figures.spectrum.leading),
-                "spectrum_is_whole": figures.spectrum.is_whole,
-                "column_bytes": self.nbytes // figures.rank
-                if figures.rank
-                else 4 * sum(matrix_shape(self.pair.shape)),
+                "singular_values": list(figures.spectrum.leading[: _shown(figures.rank)]),
                 "seconds": figures.seconds,
             }
         return document
@@ -82,6 +80,8 @@ class Extraction:
         tensors: What became of each tensor of either checkpoint.
         settings: Enough to run it again.
         notes: What a person should know, in sentences.
+        curve: See `size_curve`.
+        command: The command that makes it again, or empty.
         seconds: The whole job, without the writing.
     """
 
@@ -91,6 +91,8 @@ class Extraction:
     tensors: tuple[TensorReport, ...]
     settings: dict[str, Any]
     notes: tuple[str, ...]
+    curve: dict[str, Any]
+    command: str
     seconds: float
 
     @property
@@ -129,6 +131,8 @@ class Extraction:
             "tuned": self.tuned,
             "folder": str(self.folder),
             "grade": self.grade,
+            "command": self.command,
+            "version": version("eckart"),
             "seconds": self.seconds,
             "settings": self.settings,
             "notes": list(self.notes),
@@ -136,9 +140,16 @@ class Extraction:
             "relative_error": self.relative_error,
             "relative_error_of_layers": _relative(self.layers),
             "bytes": self.nbytes,
+            "factor_bytes": sum(one.nbytes for one in self.layers),
+            "curve": self.curve,
             "unchanged": len(self.tensors) - len(changed),
             "tensors": [one.to_dict(total or 1.0) for one in changed],
         }
+
+
+def _shown(rank: int) -> int:
+    """How many singular values a document holds of a layer of this rank."""
+    return max(FEWEST_VALUES, 2 * rank)
 
 
 def reports(

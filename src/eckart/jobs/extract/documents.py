@@ -1,0 +1,101 @@
+"""What lies beside an adapter for people and programs: a report, its figures, a README."""
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+from eckart.jobs.extract.result import Extraction
+
+REPORT: Final = "report.json"
+PAGE: Final = "report.html"
+README: Final = "README.md"
+MOST_ROWS: Final = 40
+
+
+def write_documents(result: Extraction, folder: Path) -> None:
+    """Write `report.json`, `report.html` and `README.md` into the folder of an adapter."""
+    from eckart.reports import extract_page  # draws with a library that takes long to load
+
+    document = result.to_dict()
+    (folder / REPORT).write_text(json.dumps(document, allow_nan=False), encoding="utf-8")
+    (folder / PAGE).write_text(extract_page(document), encoding="utf-8")
+    (folder / README).write_text(_readme(document), encoding="utf-8")
+
+
+def read_report(folder: Path) -> dict[str, Any] | None:
+    """The figures beside an adapter, where eckart wrote them and they can be read."""
+    try:
+        document = json.loads((folder / REPORT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return document if isinstance(document, dict) and "tensors" in document else None
+
+
+def _readme(document: dict[str, Any]) -> str:
+    from eckart.reports import extract_table, extract_verdict, layer_rows, missing_rows
+
+    settings = document["settings"]
+    base = settings["base_name"]
+    head = ["library_name: peft", "tags:", "- lora", "- eckart"]
+    if base:
+        head.insert(0, f"base_model: {base}")
+    own = Path(document["folder"]).name
+    lines = [
+        "---",
+        *head,
+        "---",
+        "",
+        "# A low-rank adapter extracted from a fine-tune",
+        "",
+        f"For every layer W_tuned − W_base ≈ B·A. {extract_verdict(document)}",
+        "",
+        *(f"{note}\n" for note in document["notes"]),
+        "```python",
+        "from peft import PeftModel",
+        f"model = PeftModel.from_pretrained(base, {own!r})  # base: {base or 'as loaded'}",
+        "```",
+        "",
+        *_grid(("", ""), extract_table(document)),
+        "",
+        "Made with:",
+        "",
+        "```",
+        document["command"] or "eckart.extract_adapter(…)",
+        "```",
+        "",
+        *_caveats(settings),
+        "",
+        "## Layers",
+        "",
+        *_grid(
+            ("layer", "rank", "relative error", "best possible"),
+            [(row[0], row[2], row[3], row[4]) for row in layer_rows(document)][:MOST_ROWS],
+        ),
+        "",
+        f"All of them are in `{PAGE}` and `{REPORT}`.",
+    ]
+    missing = missing_rows(document)
+    if missing:
+        heads = ("tensor", "share of the change", "why")
+        lines += ["", "## Not covered", "", *_grid(heads, missing[:MOST_ROWS])]
+    return "\n".join(lines) + "\n"
+
+
+def _caveats(settings: dict[str, Any]) -> list[str]:
+    said = [
+        "Errors are of the weights, measured with the factors as they are stored; "
+        "what a task makes of them is for the task to say."
+    ]
+    if settings["profile"] == "portable":
+        said.append("It has linear layers of one rank only, as vLLM and llama.cpp want it.")
+    else:
+        said.append(
+            "Ranks may differ between layers, which PEFT reads and vLLM and llama.cpp do not; "
+            "`--profile portable` makes one for them."
+        )
+    return said
+
+
+def _grid(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+    lines = [header, ("---",) * len(header), *rows]
+    return ["| " + " | ".join(cell.replace("|", "·") for cell in line) + " |" for line in lines]
