@@ -21,6 +21,7 @@ COMMANDS: Final = {
     "apply": "Multiply factors with data: B·A·X.",
     "expand": "Write B·A out as a matrix.",
     "truncate": "Reduce factors to a smaller rank.",
+    "extract": "Write the change of a fine-tune as an adapter that PEFT loads.",
     "demo": "Factor the worked example and a photograph.",
 }
 

@@ -165,7 +165,7 @@ def extract_adapter(
         settings,
         resume=resume,
         force=force,
-        on_tensor=on_tensor or (lambda _name, _entries: None),
+        on_tensor=on_tensor,
         command=command,
     )
 
@@ -178,7 +178,7 @@ def extract(
     *,
     resume: bool,
     force: bool,
-    on_tensor: OnTensor,
+    on_tensor: OnTensor | None,
     command: str,
 ) -> Extraction:
     """`extract_adapter` with its settings in one piece."""
@@ -189,7 +189,7 @@ def extract(
     work = Work.beside(target)
     prints = {"base": before.fingerprint(), "tuned": after.fingerprint()}
     work.begin({**settings.to_dict(), **prints}, resume=resume, force=force)
-    survey, budget = _survey(before, after, coverage, settings, work, on_tensor)
+    survey, budget = _survey(before, after, coverage, settings, work, on_tensor or _tell_nobody)
     findings = list(survey.findings())
     if settings.ranks.is_shared:
         findings = shared(survey, findings, budget)
@@ -218,6 +218,10 @@ def extract(
         write_documents(result, temporary)
     work.remove()
     return result
+
+
+def _tell_nobody(_name: str, _entries: int) -> None:
+    pass
 
 
 def _survey(
