@@ -36,6 +36,9 @@ LOGITS = 1e-5
 """Of logits of tiny models in float32 whose weights agree to rounding: 20 roundings of eps in a
 row, and attention may enlarge each a few times."""
 
+ADAPTER_ERROR = 1e-4
+"""Of the error of stored factors in float32: it is measured to one part in 10⁴."""
+
 
 def summation(terms: int) -> float:
     """Relative error of a plain sum of positive numbers, one after the other (Higham, 4.2)."""

@@ -8,6 +8,8 @@ from eckart.factorization import Interrupted as Interrupted
 from eckart.factorization import Outcome as Outcome
 from eckart.factorization import factorize as factorize
 from eckart.factors import Factors as Factors
+from eckart.jobs.extract import Extraction as Extraction
+from eckart.jobs.extract import extract_adapter as extract_adapter
 from eckart.matrices import Matrix as Matrix
 from eckart.matrices import as_matrix as as_matrix
 from eckart.matrices import centred as centred

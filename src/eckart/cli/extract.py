@@ -100,21 +100,27 @@ def command(base: Path, tuned: Path, output: Path | None, as_json: bool, **optio
         )
     from eckart.jobs.extract.job import extract
     from eckart.jobs.extract.sources import open_pair
+    from eckart.jobs.extract.work import Work
 
     with limited_threads(options["threads"]):
         _, after = open_pair(base, tuned)
         total = sum(math.prod(one.shape) for one in after.tensors.values())
         with console.tensor_progress(total, quiet=options["quiet"], verb="Extracting") as shown:
-            result = extract(
-                base,
-                tuned,
-                output,
-                settings,
-                resume=options["resume"],
-                force=options["force"],
-                on_tensor=shown,
-                command=shlex.join(["eckart", *click.get_current_context().obj]),
-            )
+            try:
+                result = extract(
+                    base,
+                    tuned,
+                    output,
+                    settings,
+                    resume=options["resume"],
+                    force=options["force"],
+                    on_tensor=shown,
+                    command=shlex.join(["eckart", *click.get_current_context().obj]),
+                )
+            except KeyboardInterrupt as interrupt:
+                kept = Work.beside(output).folder
+                said = f"Interrupted; {kept} holds what was finished: go on with --resume."
+                raise KeyboardInterrupt(said) from interrupt
     document = result.to_dict()
     if as_json:
         console.answer_json("extract", document)

@@ -121,8 +121,9 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         console.fail(error, command, as_json=as_json)
         return 2 if isinstance(error, ArgumentError) else 1
-    except (KeyboardInterrupt, click.Abort):
-        stopped = EckartError("Interrupted before there was a result.", code="interrupted")
+    except (KeyboardInterrupt, click.Abort) as interrupt:
+        said = str(interrupt) or "Interrupted before there was a result."
+        stopped = EckartError(said, code="interrupted")
         console.fail(stopped, command, as_json=as_json)
         return 130
     except BrokenPipeError:
