@@ -141,6 +141,36 @@ def progress(
         yield show
 
 
+@contextmanager
+def tensor_progress(
+    total_entries: int, *, quiet: bool, verb: str
+) -> Generator[Callable[[str, int], None] | None, None, None]:
+    """A bar over the entries of all tensors while the block runs, on a terminal only.
+
+    Gives the function to call with the name and the entries of each tensor that is done, or None
+    where nothing is shown.
+    """
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from rich import progress as bars
+
+    columns = (
+        bars.TextColumn("{task.description}"),
+        bars.BarColumn(),
+        bars.TaskProgressColumn(),
+        bars.TimeRemainingColumn(),
+        bars.TextColumn("{task.fields[tensor]}", style="dim"),
+    )
+    with bars.Progress(*columns, console=_rich(sys.stderr), transient=True) as bar:
+        task = bar.add_task(verb, total=total_entries, tensor="")
+
+        def show(name: str, entries: int) -> None:
+            bar.update(task, advance=entries, tensor=name)
+
+        yield show
+
+
 def _rich(stream: Any) -> Any:
     from rich.console import Console
 

@@ -21,6 +21,7 @@ COMMANDS: Final = {
     "apply": "Multiply factors with data: B·A·X.",
     "expand": "Write B·A out as a matrix.",
     "truncate": "Reduce factors to a smaller rank.",
+    "verify": "Hold an adapter against the two models it was made from.",
     "demo": "Factor the worked example and a photograph.",
 }
 
