@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from adapters.pairs import saved_pair
 from eckart.cli import main
 from eckart.cli.main import COMMANDS, group
+from eckart.jobs.extract import extract_adapter
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -21,10 +23,21 @@ def blocks(page: Path, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", page.read_text("utf-8"), re.M | re.S)
 
 
+@pytest.fixture(scope="session")
+def models(tmp_path_factory):
+    """A tiny base model, its fine-tune and an adapter of the two: what a user would have."""
+    folder = tmp_path_factory.mktemp("models")
+    base, tuned = saved_pair(folder)
+    extract_adapter(base, tuned, folder / "adapter", rank=4)
+    shutil.copytree(folder / "adapter", folder / "other")
+    return folder
+
+
 @pytest.fixture
-def newcomer(tmp_path, monkeypatch):
-    """An empty folder that holds the examples, as a clone does."""
+def newcomer(tmp_path, monkeypatch, models):
+    """A folder that holds the examples, as a clone does, and models."""
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    shutil.copytree(models, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "100")
 

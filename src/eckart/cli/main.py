@@ -22,6 +22,7 @@ COMMANDS: Final = {
     "expand": "Write B·A out as a matrix.",
     "truncate": "Reduce factors to a smaller rank.",
     "extract": "Write the change of a fine-tune as an adapter that PEFT loads.",
+    "verify": "Hold an adapter against the two models it was made from.",
     "demo": "Factor the worked example and a photograph.",
 }
 

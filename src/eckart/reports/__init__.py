@@ -14,8 +14,11 @@ from eckart.reports.table import (
     compare_verdict,
     factor_table,
 )
+from eckart.reports.verify_table import HEADER as VERIFY_HEADER
+from eckart.reports.verify_table import uncovered_rows, verify_rows, verify_verdict
 
 __all__ = [
+    "VERIFY_HEADER",
     "certificate_table",
     "compare_page",
     "compare_table",
@@ -27,4 +30,7 @@ __all__ = [
     "factor_table",
     "layer_rows",
     "missing_rows",
+    "uncovered_rows",
+    "verify_rows",
+    "verify_verdict",
 ]

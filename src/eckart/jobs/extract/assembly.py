@@ -136,13 +136,14 @@ def _saved(
         for name, stored in names.items()
         if name.rpartition(".")[0] in modules
     }
-    tables = [name for name in saved if _is_input_table(name)]
+    tables = [name for name in saved if is_input_table(name)]
     if tied and tables:
         saved[HEAD] = saved[tables[0]]
     return saved
 
 
-def _is_input_table(name: str) -> bool:
+def is_input_table(name: str) -> bool:
+    """Whether a tensor is the table of a vocabulary, by its name."""
     return name.endswith(("embed_tokens.weight", "wte.weight", "embed_in.weight"))
 
 
@@ -166,7 +167,7 @@ def saved_pairs(pairs: Sequence[TensorPair], *, tied: bool) -> Iterator[TensorPa
     PEFT adds the change of a shared table once for each of its two uses.
     """
     for pair in pairs:
-        if tied and _is_input_table(pair.name) and pair.way is Way.FACTORS:
+        if tied and is_input_table(pair.name) and pair.way is Way.FACTORS:
             yield replace(pair, way=Way.SAVED, kind=None, why="the model uses it as its head too")
         else:
             yield pair

@@ -216,13 +216,14 @@ def _way(name: str, shape: tuple[int, ...], model_type: str) -> tuple[Way, Kind 
     if len(shape) < 2:
         return Way.SAVED, None, ""
     if len(shape) == 2:
-        return Way.FACTORS, _kind(module, shape, model_type), ""
+        return Way.FACTORS, kind_of(module, shape, model_type), ""
     if shape[1] == 1 and shape[0] > 1:
         return Way.SAVED, None, "a convolution in groups has no factors of its shape"
     return Way.FACTORS, Kind.CONVOLUTION, ""
 
 
-def _kind(module: str, shape: tuple[int, ...], model_type: str) -> Kind:
+def kind_of(module: str, shape: tuple[int, ...], model_type: str) -> Kind:
+    """What a module does with its weight of two axes, by its name and the model it is in."""
     last = module.rpartition(".")[2]
     if is_table(module):
         return Kind.EMBEDDING

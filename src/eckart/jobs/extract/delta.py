@@ -130,6 +130,6 @@ def _check_finite(pair: TensorPair, change: Array, base: Tensor, tuned: Tensor) 
     raise MatrixError(
         f"The tensor '{name}' of the {side} holds a number that is {what} "
         f"(entry {place}, counted from 0).",
-        hint="Leave it out with --exclude, or repair the checkpoint.",
+        hint="Repair the checkpoint, or extract without it: --exclude.",
         code="not-finite",
     )

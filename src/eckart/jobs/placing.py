@@ -1,0 +1,136 @@
+"""Where in a model each part of an adapter belongs, whatever stands before their names."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final, final
+
+from eckart.arrays import Array
+from eckart.factors import Factors
+from eckart.jobs.extract.coverage import CONV1D, kind_of
+from eckart.jobs.extract.matching import Shapes, match_names
+from eckart.storage.adapters import AdaptedLayer, Adapter, Kind
+from eckart.storage.adapters.adapter import BIAS, WEIGHT, Tensor
+from eckart.storage.adapters.experts import live_name
+
+STRAIGHT: Final = (Kind.LINEAR, Kind.TRANSPOSED)
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placing:
+    """The parts of an adapter by the names of the tensors of a model.
+
+    Fields:
+        layers: The changed weights, in the orientation of the model's.
+        biases: Changes of biases.
+        saved: New values.
+        unplaced: Saved values that the model has no tensor of, by their names in the adapter.
+        unknown: Names of weights and biases that the adapter changes and the model has not.
+        misfits: Sentences on shapes that do not fit.
+        prefix: A sentence on what had to be left out of names to match them, or None.
+    """
+
+    layers: Mapping[str, AdaptedLayer]
+    biases: Mapping[str, Array]
+    saved: Mapping[str, Tensor]
+    unplaced: Mapping[str, Tensor]
+    unknown: tuple[str, ...]
+    misfits: tuple[str, ...]
+    prefix: str | None
+
+
+def place(adapter: Adapter, shapes: Shapes, model_type: str) -> Placing:
+    """Find the tensor that each part of an adapter changes.
+
+    An adapter does not tell whether a weight is stored as (outputs, inputs) or as (inputs,
+    outputs). The shape of the model's does, and for a square one the type of the model; where
+    that is not known, what the adapter says of all its layers.
+
+    Args:
+        adapter: Of any base with these tensors.
+        shapes: Of the tensors of the model by name.
+        model_type: As its `config.json` has it; "" where there is none.
+    """
+    names, prefix = _names(adapter, shapes)
+    weights = {f"{layer.module}.{WEIGHT}": layer for layer in adapter.layers}
+    changes = {
+        f"{layer.module}.{BIAS}": layer.bias for layer in adapter.layers if layer.bias is not None
+    }
+    layers: dict[str, AdaptedLayer] = {}
+    biases: dict[str, Array] = {}
+    misfits: list[str] = []
+    for name, layer in weights.items():
+        shape = shapes[names[name]] if name in names else layer.shape
+        found = _oriented(layer, shape, model_type)
+        if found is None:
+            misfits.append(_misfit(name, layer.shape, shape))
+        elif name in names:
+            layers[names[name]] = found
+    for name, change in changes.items():
+        shape = shapes[names[name]] if name in names else change.shape
+        if shape != change.shape:
+            misfits.append(_misfit(name, change.shape, shape))
+        elif name in names:
+            biases[names[name]] = change
+    return Placing(
+        layers=layers,
+        biases=biases,
+        saved={names[name]: tensor for name, tensor in adapter.saved.items() if name in names},
+        unplaced={name: tensor for name, tensor in adapter.saved.items() if name not in names},
+        unknown=tuple(name for name in (*weights, *changes) if name not in names),
+        misfits=tuple(misfits),
+        prefix=prefix,
+    )
+
+
+def _names(adapter: Adapter, shapes: Shapes) -> tuple[Mapping[str, str], str | None]:
+    """The tensor of the model by the parameter of the adapter; and how they were matched."""
+    wanted = {f"{layer.module}.{WEIGHT}": layer.shape for layer in adapter.layers}
+    for layer in adapter.layers:
+        if layer.bias is not None:
+            wanted[f"{layer.module}.{BIAS}"] = layer.bias.shape
+    wanted |= {name: tensor.shape for name, tensor in adapter.saved.items()}
+    # a checkpoint of Mixtral has other names than the model that PEFT trains
+    ours = {live_name(name): name for name in shapes}
+    theirs = {live_name(name): name for name in wanted}
+    matching = match_names(
+        {live: shapes[name] for live, name in ours.items()},
+        {live: wanted[name] for live, name in theirs.items()},
+    )
+    found = {theirs[y]: ours[x] for x, y in (*matching.pairs, *matching.reshaped)}
+    sides = (("model", matching.base_prefix), ("adapter", matching.tuned_prefix))
+    said = [f"'{prefix}' in the {side}" for side, prefix in sides if prefix]
+    return found, f"Names were matched without {' and '.join(said)}." if said else None
+
+
+def _oriented(layer: AdaptedLayer, shape: tuple[int, ...], model_type: str) -> AdaptedLayer | None:
+    """The layer with its factors as the weight is stored; None where they do not fit."""
+    found = layer
+    if layer.kind in STRAIGHT and len(shape) == 2:
+        wanted = layer.kind
+        if shape[0] != shape[1]:
+            wanted = layer.kind if layer.shape == shape else _other(layer.kind)
+        elif model_type or layer.module.rpartition(".")[2] not in CONV1D:
+            wanted = kind_of(layer.module, shape, model_type)
+            wanted = wanted if wanted in STRAIGHT else Kind.LINEAR
+        found = layer if layer.kind is wanted else _turned(layer)
+    return found if found.shape == shape else None
+
+
+def _turned(layer: AdaptedLayer) -> AdaptedLayer:
+    """The same layer of a weight that is stored the other way round."""
+    B, A = layer.factors.B, layer.factors.A
+    return replace(
+        layer, kind=_other(layer.kind), factors=Factors(A.T, B.T), shape=layer.shape[::-1]
+    )
+
+
+def _other(kind: Kind) -> Kind:
+    return Kind.LINEAR if kind is Kind.TRANSPOSED else Kind.TRANSPOSED
+
+
+def _misfit(name: str, shape: tuple[int, ...], wanted: tuple[int, ...]) -> str:
+    return (
+        f"'{name}' is {' × '.join(map(str, shape))} in the adapter "
+        f"and {' × '.join(map(str, wanted))} in the model."
+    )
