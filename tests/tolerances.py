@@ -36,6 +36,14 @@ LOGITS = 1e-5
 """Of logits of tiny models in float32 whose weights agree to rounding: 20 roundings of eps in a
 row, and attention may enlarge each a few times."""
 
+MEASURED = 1e-4
+"""To which `residual_norm` is promised for a float32 W."""
+
+MERGED = 4.0
+"""In eps of the dtype of a merged weight, relative to its norm: PEFT rounds the change and then the
+sum, we the sum alone; each rounding is half an eps, and the size of the change may be twice that of
+the sum."""
+
 
 def summation(terms: int) -> float:
     """Relative error of a plain sum of positive numbers, one after the other (Higham, 4.2)."""

@@ -22,6 +22,7 @@ COMMANDS: Final = {
     "expand": "Write B·A out as a matrix.",
     "truncate": "Reduce factors to a smaller rank.",
     "verify": "Hold an adapter against the two models it was made from.",
+    "merge": "Write a model with adapters merged into its weights.",
     "demo": "Factor the worked example and a photograph.",
 }
 
