@@ -2,7 +2,7 @@
 
 A BERT of 12 layers that was fine-tuned to name the class of a reaction is extracted at several
 ranks, loaded by PEFT (`PeftModel.from_pretrained`, and after `merge_and_unload`), and asked about
-5 001 reactions: is the superclass right, and is the class the one the fine-tune itself gives? Then a
+5 001 reactions: is the superclass right, and is the class the one that the fine-tune gives? Then a
 budget for all layers together is put beside one rank for all, at equal bytes. Run with
 `make bench-adapters`, or with --help for smaller runs.
 """
