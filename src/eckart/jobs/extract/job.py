@@ -23,6 +23,7 @@ from eckart.ranks import byte_count
 from eckart.storage import check_output
 from eckart.storage.adapters import Adapter, LeftOut, StoredDType, portable, write_adapter
 from eckart.storage.checkpoints import Checkpoint
+from eckart.threads import limited_threads
 
 PROFILES: Final = ("peft", "portable")
 FLOORS: Final = {"bfloat16": "2·10⁻³", "float16": "3·10⁻⁴"}
@@ -204,7 +205,8 @@ def extract(
         result = _result(before, after, target, settings, coverage, findings, adapter, left)
         result = replace(result, command=command, seconds=time.perf_counter() - began)
         modules = {name.rpartition(".")[0] for name in before.tensors}
-        with work.draft(target) as folder:
+        # thin factors: more threads than one only wait for each other
+        with limited_threads(1), work.draft(target) as folder:
             write_adapter(folder, adapter, settings.dtype, base_modules=modules)
             write_documents(result, folder)
     work.remove()
