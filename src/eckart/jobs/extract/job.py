@@ -1,6 +1,5 @@
 """Base and fine-tune in, adapter out."""
 
-import shutil
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ from eckart.jobs.extract.sources import is_tied, open_pair
 from eckart.jobs.extract.survey import Finding, Survey
 from eckart.jobs.extract.work import Work
 from eckart.ranks import byte_count
-from eckart.storage import check_output, whole_file
+from eckart.storage import check_output
 from eckart.storage.adapters import Adapter, LeftOut, StoredDType, portable, write_adapter
 from eckart.storage.checkpoints import Checkpoint
 
@@ -184,10 +183,11 @@ def extract(
 ) -> Extraction:
     """`extract_adapter` with its settings in one piece."""
     began = time.perf_counter()
-    check_output(target, force=force)
+    work = Work.beside(target)
+    # killed when the adapter was in its place already: what is left of the work may be finished
+    check_output(target, force=force or (resume and work.folder.exists()))
     before, after = open_pair(base, tuned)
     coverage = cover(before, after, settings.patterns)
-    work = Work.beside(target)
     prints = {"base": before.fingerprint(), "tuned": after.fingerprint()}
     work.begin({**settings.to_dict(), **prints}, resume=resume, force=force)
     survey, budget = _survey(before, after, coverage, settings, work, on_tensor or _tell_nobody)
@@ -204,10 +204,9 @@ def extract(
         result = _result(before, after, target, settings, coverage, findings, adapter, left)
         result = replace(result, command=command, seconds=time.perf_counter() - began)
         modules = {name.rpartition(".")[0] for name in before.tensors}
-        with whole_file(target) as temporary:
-            shutil.rmtree(temporary, ignore_errors=True)
-            write_adapter(temporary, adapter, settings.dtype, base_modules=modules)
-            write_documents(result, temporary)
+        with work.draft(target) as folder:
+            write_adapter(folder, adapter, settings.dtype, base_modules=modules)
+            write_documents(result, folder)
     work.remove()
     return result
 
