@@ -73,7 +73,10 @@ class Watch:
 
     def finished(self) -> Outcome:
         """The outcome of a solver that ended by itself."""
-        return Outcome.WHOLE if isinstance(self._solver, Widening) else Outcome.EXACT
+        if isinstance(self._solver, Widening):
+            return Outcome.WHOLE
+        knows_all = self._sound is not None and self._sound.singular_values is not None
+        return Outcome.EXACT if knows_all else Outcome.SKETCHED
 
     def ending(self, outcome: Outcome) -> Ending:
         """The end of the loop, at its last sound step or at the start.
