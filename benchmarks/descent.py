@@ -16,9 +16,10 @@ import numpy as np
 from machine import machine
 
 import eckart
+from eckart.arrays import as_randomness
 from eckart.matrices import Dense
 from eckart.solvers import Iterative, Problem, Step
-from eckart.starts import LoRAStart, SpectralStart, Start, as_randomness
+from eckart.starts import LoRAStart, SpectralStart, Start
 
 RANK = 20
 TARGET = 1.0001

@@ -16,9 +16,9 @@ import torch
 from machine import machine
 
 import eckart
+from eckart.arrays import as_randomness
 from eckart.matrices import Dense
 from eckart.solvers import Problem
-from eckart.starts import as_randomness
 
 Loop = Iterator[float]
 

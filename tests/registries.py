@@ -45,6 +45,7 @@ SOLVERS: dict[str, Solver] = {
     "krylov": eckart.BlockKrylov(),
     "gd": eckart.GradientDescent(epochs=4000),
     "scaled-gd": eckart.ScaledGradientDescent(),
+    "single-pass": eckart.SinglePass(),
     "gd with momentum": eckart.GradientDescent(epochs=4000, momentum=0.5),
 }
 

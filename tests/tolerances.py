@@ -36,6 +36,8 @@ LOGITS = 1e-5
 """Of logits of tiny models in float32 whose weights agree to rounding: 20 roundings of eps in a
 row, and attention may enlarge each a few times."""
 
+ADAPTER_ERROR = 1e-4
+"""Of the error of stored factors in float32: it is measured to one part in 10⁴."""
 MEASURED = 1e-4
 """To which `residual_norm` is promised for a float32 W."""
 

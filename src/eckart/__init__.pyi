@@ -8,17 +8,22 @@ from eckart.factorization import Interrupted as Interrupted
 from eckart.factorization import Outcome as Outcome
 from eckart.factorization import factorize as factorize
 from eckart.factors import Factors as Factors
+from eckart.jobs.extract import Extraction as Extraction
+from eckart.jobs.extract import extract_adapter as extract_adapter
 from eckart.matrices import Matrix as Matrix
 from eckart.matrices import as_matrix as as_matrix
+from eckart.matrices import centred as centred
 from eckart.objectives import Entire as Entire
 from eckart.ranks import AboveThreshold as AboveThreshold
 from eckart.solvers import BlockKrylov as BlockKrylov
 from eckart.solvers import ExactSVD as ExactSVD
 from eckart.solvers import GradientDescent as GradientDescent
 from eckart.solvers import ScaledGradientDescent as ScaledGradientDescent
+from eckart.solvers import SinglePass as SinglePass
 from eckart.starts import LoRAStart as LoRAStart
 from eckart.starts import SpectralStart as SpectralStart
 from eckart.storage import read_factors as read_factors
 from eckart.storage import read_matrix as read_matrix
+from eckart.subspaces import Sketch as Sketch
 
 __version__: str

@@ -1,13 +1,14 @@
 """Array types, the dtypes that eckart computes in, and the size of their rounding errors."""
 
 import math
+import operator
 from typing import Any, Final, TypeAlias
 
 import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
-from eckart.errors import MatrixError
+from eckart.errors import ArgumentError, MatrixError
 
 Array: TypeAlias = npt.NDArray[np.floating[Any]]
 DType: TypeAlias = np.dtype[np.floating[Any]]
@@ -84,3 +85,25 @@ def rounding(shape: tuple[int, int], dtype: DType) -> float:
 def inner(X: Array, Y: Array) -> float:
     """⟨X, Y⟩ = Σ X_ij·Y_ij, summed in float64 whatever the dtype of X and Y."""
     return float(np.einsum("ij,ij->", X, Y, dtype=np.float64, casting="same_kind"))
+
+
+def as_randomness(seed: object) -> Randomness:
+    """The source of random numbers for a seed: an int, a `Generator` or a `RandomState`.
+
+    Raises:
+        ArgumentError: If it is none of these, or negative.
+
+    Example:
+        >>> as_randomness(0).standard_normal() == as_randomness(0).standard_normal()
+        True
+    """
+    if isinstance(seed, np.random.Generator | np.random.RandomState):
+        return seed
+    number = operator.index(seed) if hasattr(seed, "__index__") else -1  # pyright: ignore[reportArgumentType]
+    if number >= 0:
+        return np.random.Generator(np.random.Philox(number))
+    raise ArgumentError(
+        f"The seed is {seed!r}.",
+        hint="Give a whole number from 0, a numpy Generator or a RandomState.",
+        code="bad-seed",
+    )

@@ -1,7 +1,6 @@
 """First factors: where an iteration begins."""
 
 import math
-import operator
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, Protocol, final
 
@@ -187,28 +186,6 @@ def as_start(start: object) -> Start:
         f"The start is a {type(start).__name__}.",  # pyright: ignore[reportUnknownArgumentType]
         hint="Give Factors, a pair (B, A), a LoRAStart or SpectralStart, or nothing.",
         code="bad-start",
-    )
-
-
-def as_randomness(seed: object) -> Randomness:
-    """The source of random numbers for a seed: an int, a `Generator` or a `RandomState`.
-
-    Raises:
-        ArgumentError: If it is none of these, or negative.
-
-    Example:
-        >>> as_randomness(0).standard_normal() == as_randomness(0).standard_normal()
-        True
-    """
-    if isinstance(seed, np.random.Generator | np.random.RandomState):
-        return seed
-    number = operator.index(seed) if hasattr(seed, "__index__") else -1  # pyright: ignore[reportArgumentType]
-    if number >= 0:
-        return np.random.Generator(np.random.Philox(number))
-    raise ArgumentError(
-        f"The seed is {seed!r}.",
-        hint="Give a whole number from 0, a numpy Generator or a RandomState.",
-        code="bad-seed",
     )
 
 

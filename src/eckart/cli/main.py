@@ -21,6 +21,7 @@ COMMANDS: Final = {
     "apply": "Multiply factors with data: B·A·X.",
     "expand": "Write B·A out as a matrix.",
     "truncate": "Reduce factors, or an adapter, to a smaller rank.",
+    "extract": "Write the change of a fine-tune as an adapter that PEFT loads.",
     "verify": "Hold an adapter against the two models it was made from.",
     "merge": "Write a model with adapters merged into its weights.",
     "join": "Join adapters of one model into one, exactly.",
@@ -123,8 +124,9 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         console.fail(error, command, as_json=as_json)
         return 2 if isinstance(error, ArgumentError) else 1
-    except (KeyboardInterrupt, click.Abort):
-        stopped = EckartError("Interrupted before there was a result.", code="interrupted")
+    except (KeyboardInterrupt, click.Abort) as interrupt:
+        said = str(interrupt) or "Interrupted before there was a result."
+        stopped = EckartError(said, code="interrupted")
         console.fail(stopped, command, as_json=as_json)
         return 130
     except BrokenPipeError:

@@ -60,6 +60,7 @@ SOLVERS: Final = {
         ("learning_rate", "epochs", "stop_early"),
         starts=True,
     ),
+    "single-pass": Kind("sketches of one pass", "SinglePass", ("width",)),
 }
 
 
@@ -91,6 +92,11 @@ solver_options = together(
         default=None,
         help=f"Whether {owners('stop_early')} stops once the loss has converged.  "
         "[default: early-stop]",
+    ),
+    click.option(
+        "--width",
+        type=click.IntRange(min=1),
+        help=f"Directions of the sketches of {owners('width')}.  [default: 5·rank + 8]",
     ),
     click.option("--memory", help=f"Most bytes of the space of {owners('memory')}, such as 2GB."),
     click.option(

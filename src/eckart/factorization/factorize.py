@@ -11,7 +11,7 @@ from typing import Final, cast
 
 import numpy as np
 
-from eckart.arrays import Array, Randomness
+from eckart.arrays import Array, Randomness, as_randomness
 from eckart.certificates import (
     LARGEST_EXACT,
     Certificate,
@@ -33,7 +33,7 @@ from eckart.matrices.derived import check_entries
 from eckart.objectives import Entire, Objective
 from eckart.ranks import AboveThreshold, GrowingRule, RankRule, rank_rule
 from eckart.solvers import BlockKrylov, ExactSVD, Iterative, Problem, Solver, Step, Widening
-from eckart.starts import Start, as_randomness, as_start
+from eckart.starts import Start, as_start
 from eckart.subspaces import Probing
 
 FAST_EXACT: Final = 1000

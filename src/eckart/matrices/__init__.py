@@ -1,9 +1,10 @@
 """W: what can be factored, in memory or not."""
 
+from eckart.matrices.centred import centred
 from eckart.matrices.convert import as_matrix
 from eckart.matrices.dense import Dense
 from eckart.matrices.difference import Difference
 from eckart.matrices.protocol import Matrix
 from eckart.matrices.sparse import Sparse
 
-__all__ = ["Dense", "Difference", "Matrix", "Sparse", "as_matrix"]
+__all__ = ["Dense", "Difference", "Matrix", "Sparse", "as_matrix", "centred"]

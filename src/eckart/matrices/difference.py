@@ -16,6 +16,11 @@ from eckart.namespaces import Namespace
 class Difference:
     """The difference of two matrices of one shape: a residual W − B·A, a change of a weight.
 
+    Args:
+        first: W₁, of shape (rows, columns).
+        second: W₂, of the same shape.
+        squared_norm: ‖W₁ − W₂‖²_F, where whoever makes it knows a cheaper way to it.
+
     Raises:
         MatrixError: If the shapes differ.
 
@@ -29,7 +34,7 @@ class Difference:
         4.0
     """
 
-    def __init__(self, first: Matrix, second: Matrix) -> None:
+    def __init__(self, first: Matrix, second: Matrix, *, squared_norm: float | None = None) -> None:
         if first.shape != second.shape:
             raise MatrixError(
                 f"A {_spoken(first)} and a {_spoken(second)} matrix cannot be subtracted.",
@@ -38,7 +43,7 @@ class Difference:
             )
         self.first = first
         self.second = second
-        self._squared_norm: float | None = None
+        self._squared_norm = squared_norm
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -111,6 +111,11 @@ class Sparse:
         for start in range(0, self.shape[0], height):
             yield self.stored[start : start + height].toarray()
 
+    def stored_blocks(self) -> Iterator[Any]:
+        """Blocks of consecutive rows as they are stored, not copied. One pass."""
+        self.passes += 1
+        yield from (piece for _, piece in self._pieces(PIECES))
+
     def squared_norm(self) -> float:
         """‖W‖²_F, summed in float64 over the stored entries."""
         if self._squared_norm is None:

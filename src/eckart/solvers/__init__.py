@@ -5,6 +5,7 @@ from eckart.solvers.gradient import GradientDescent
 from eckart.solvers.krylov import BlockKrylov
 from eckart.solvers.protocol import Iterative, Problem, Solver, Step, Widening
 from eckart.solvers.scaled_gradient import ScaledGradientDescent
+from eckart.solvers.single_pass import SinglePass
 
 __all__ = [
     "BlockKrylov",
@@ -13,6 +14,7 @@ __all__ = [
     "Iterative",
     "Problem",
     "ScaledGradientDescent",
+    "SinglePass",
     "Solver",
     "Step",
     "Widening",

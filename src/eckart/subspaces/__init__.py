@@ -4,12 +4,14 @@ from eckart.subspaces.bounds import Evidence, leading_squares_bound, outside_bou
 from eckart.subspaces.krylov import KrylovSpace
 from eckart.subspaces.norms import largest_singular_value
 from eckart.subspaces.probing import FAILURE, Probing
+from eckart.subspaces.sketch import Sketch
 
 __all__ = [
     "FAILURE",
     "Evidence",
     "KrylovSpace",
     "Probing",
+    "Sketch",
     "largest_singular_value",
     "leading_squares_bound",
     "outside_bound",

@@ -33,6 +33,9 @@ TASKS: Final = {
 }
 """What the names of architectures end in, and PEFT's names of their tasks."""
 
+EXPERTS: Final = ("num_experts", "num_local_experts", "n_routed_experts")
+"""What the config of a mixture calls the number of its experts."""
+
 
 @final
 @dataclass(frozen=True, slots=True)
@@ -91,7 +94,7 @@ def assemble(survey: Survey, findings: Sequence[Finding], *, base_name: str | No
     chosen = tuple(factored[module] for module in factored if module in ranks)
     kinds = {one.pair.module: one.pair.kind or Kind.LINEAR for one in chosen}
     base_biases, tuned_biases = _biases(survey, findings, ranks)
-    experts = bool(uniform_groups(one.pair.module for one in findings if one.pair.tuned))
+    experts = _has_experts(survey.tuned) or _has_experts(survey.base)
     biases = changed_biases(kinds, base_biases, tuned_biases, experts=experts)
     tied = is_tied(survey.tuned, survey.base)
     saved = {**_saved(survey.tuned, findings, tied=tied), **biases.saved}
@@ -142,6 +145,12 @@ def _saved(
 def is_input_table(name: str) -> bool:
     """Whether a tensor is the table of a vocabulary, by its name."""
     return name.endswith(("embed_tokens.weight", "wte.weight", "embed_in.weight"))
+
+
+def _has_experts(checkpoint: Checkpoint) -> bool:
+    """Whether PEFT would take the model for a mixture of experts: it goes by the config."""
+    names = (live_name(name).rpartition(".")[0] for name in checkpoint.tensors)
+    return any(checkpoint.config.get(key) for key in EXPERTS) or bool(uniform_groups(names))
 
 
 def _task(checkpoint: Checkpoint) -> str | None:

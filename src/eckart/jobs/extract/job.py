@@ -1,14 +1,14 @@
 """Base and fine-tune in, adapter out."""
 
-import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any, Final, final
 
-from eckart.errors import ArgumentError, MatrixError
+from eckart.errors import ArgumentError, EckartError, MatrixError, StorageError
 from eckart.jobs.extract.assembly import assemble, saved_pairs
 from eckart.jobs.extract.choice import LayerRanks
 from eckart.jobs.extract.coverage import Coverage, Patterns, cover
@@ -17,12 +17,13 @@ from eckart.jobs.extract.documents import write_documents
 from eckart.jobs.extract.result import Extraction, reports
 from eckart.jobs.extract.sharing import budget_bytes, first_columns, shared
 from eckart.jobs.extract.sources import is_tied, open_pair
-from eckart.jobs.extract.survey import Survey
+from eckart.jobs.extract.survey import Finding, Survey
 from eckart.jobs.extract.work import Work
 from eckart.ranks import byte_count
-from eckart.storage import check_output, whole_file
-from eckart.storage.adapters import LeftOut, StoredDType, portable, write_adapter
+from eckart.storage import check_output
+from eckart.storage.adapters import Adapter, LeftOut, StoredDType, portable, write_adapter
 from eckart.storage.checkpoints import Checkpoint
+from eckart.threads import limited_threads
 
 PROFILES: Final = ("peft", "portable")
 FLOORS: Final = {"bfloat16": "2·10⁻³", "float16": "3·10⁻⁴"}
@@ -165,7 +166,7 @@ def extract_adapter(
         settings,
         resume=resume,
         force=force,
-        on_tensor=on_tensor or (lambda _name, _entries: None),
+        on_tensor=on_tensor,
         command=command,
     )
 
@@ -178,46 +179,76 @@ def extract(
     *,
     resume: bool,
     force: bool,
-    on_tensor: OnTensor,
+    on_tensor: OnTensor | None,
     command: str,
 ) -> Extraction:
     """`extract_adapter` with its settings in one piece."""
     began = time.perf_counter()
-    check_output(target, force=force)
+    work = Work.beside(target)
+    # killed when the adapter was in its place already: what is left of the work may be finished
+    check_output(target, force=force or (resume and work.folder.exists()))
     before, after = open_pair(base, tuned)
     coverage = cover(before, after, settings.patterns)
-    work = Work.beside(target)
     prints = {"base": before.fingerprint(), "tuned": after.fingerprint()}
     work.begin({**settings.to_dict(), **prints}, resume=resume, force=force)
-    survey, budget = _survey(before, after, coverage, settings, work, on_tensor)
-    findings = list(survey.findings())
-    if settings.ranks.is_shared:
-        findings = shared(survey, findings, budget)
-    adapter = assemble(survey, findings, base_name=settings.base_name)
-    left: tuple[LeftOut, ...] = ()
-    if settings.profile == "portable":
-        adapter, left = portable(adapter)
-    if not adapter.layers and not adapter.saved:
-        raise _nothing(before, after)
+    survey, budget = _survey(before, after, coverage, settings, work, on_tensor or _tell_nobody)
+    with _kept_for_later(work):
+        findings = list(survey.findings())
+        if settings.ranks.is_shared:
+            findings = shared(survey, findings, budget)
+        adapter = assemble(survey, findings, base_name=settings.base_name)
+        left: tuple[LeftOut, ...] = ()
+        if settings.profile == "portable":
+            adapter, left = portable(adapter)
+        if not adapter.layers and not adapter.saved:
+            raise _nothing(before, after)
+        result = _result(before, after, target, settings, coverage, findings, adapter, left)
+        result = replace(result, command=command, seconds=time.perf_counter() - began)
+        modules = {name.rpartition(".")[0] for name in before.tensors}
+        # thin factors: more threads than one only wait for each other
+        with limited_threads(1), work.draft(target) as folder:
+            write_adapter(folder, adapter, settings.dtype, base_modules=modules)
+            write_documents(result, folder)
+    work.remove()
+    return result
+
+
+@contextmanager
+def _kept_for_later(work: Work) -> Generator[None, None, None]:
+    """Take unfinished work away where it can never be finished: the data or the wish is wrong."""
+    try:
+        yield
+    except StorageError:  # a full disk can be cleared
+        raise
+    except EckartError:
+        work.remove()
+        raise
+
+
+def _result(
+    before: Checkpoint,
+    after: Checkpoint,
+    target: Path,
+    settings: Settings,
+    coverage: Coverage,
+    findings: Sequence[Finding],
+    adapter: Adapter,
+    left: Sequence[LeftOut],
+) -> Extraction:
     tensors = tuple(reports(findings, adapter, left, settings.dtype))
-    result = Extraction(
-        base=str(base),
-        tuned=str(tuned),
+    return Extraction(
+        base=str(before.path),
+        tuned=str(after.path),
         folder=target,
         tensors=tensors,
         settings=settings.to_dict(),
         notes=tuple(_notes(coverage, settings)),
         curve=size_curve([one for one in tensors if one.figures], settings.dtype),
-        command=command,
-        seconds=time.perf_counter() - began,
     )
-    modules = {name.rpartition(".")[0] for name in before.tensors}
-    with whole_file(target) as temporary:
-        shutil.rmtree(temporary, ignore_errors=True)
-        write_adapter(temporary, adapter, settings.dtype, base_modules=modules)
-        write_documents(result, temporary)
-    work.remove()
-    return result
+
+
+def _tell_nobody(_name: str, _entries: int) -> None:
+    pass
 
 
 def _survey(

@@ -8,7 +8,7 @@ from typing import Any, Final, final
 
 import numpy as np
 
-from eckart.arrays import Array
+from eckart.arrays import Array, rounding
 from eckart.certificates import Certificate, certify
 from eckart.factorization import factorize
 from eckart.factors import Factors
@@ -199,7 +199,8 @@ def layer_seed(seed: int, name: str) -> int:
 
 
 def _kept(factors: Factors) -> Factors:
-    """Without columns that are zeros: those of a matrix of lower rank than was asked for."""
+    """Without columns that are rounding: those of a change of lower rank than was asked for."""
     lengths = np.linalg.norm(factors.B, axis=0) * np.linalg.norm(factors.A, axis=1)
-    count = max(1, int(np.count_nonzero(lengths)))
+    noise = rounding(factors.shape, factors.dtype) * lengths.max()
+    count = max(1, int(np.count_nonzero(lengths > noise)))
     return factors if count == factors.rank else factors.truncate(count)

@@ -92,8 +92,8 @@ class Extraction:
     settings: dict[str, Any]
     notes: tuple[str, ...]
     curve: dict[str, Any]
-    command: str
-    seconds: float
+    command: str = ""
+    seconds: float = 0.0
 
     @property
     def grade(self) -> Grade:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any, Final, final
 
@@ -13,7 +14,10 @@ from eckart.jobs.extract.layer import FactoredLayer, LayerFigures, cut_layer, fa
 from eckart.jobs.extract.work import Work
 from eckart.storage.adapters import StoredDType, matrix_shape
 from eckart.storage.checkpoints import Checkpoint
+from eckart.threads import limited_threads
 
+ALONE: Final = 2**20
+"""Entries of a layer below which one thread is as fast as two, which wait for each other."""
 FIRST: Final = "first"
 FINAL: Final = "final"
 
@@ -92,12 +96,13 @@ class Survey:
     def resized(self, finding: Finding, rank: int, delta: Delta, stage: str) -> Finding:
         """The layer at another rank, kept under a stage of its own."""
         layer = self.factors(finding)
-        if rank == 0:
-            layer = replace(layer, figures=left_out(delta, layer.figures))
-        elif rank > layer.factors.rank:
-            layer = self._factored(finding.pair, delta, {"rank": rank})
-        elif rank < layer.factors.rank:
-            layer = cut_layer(finding.pair, delta, layer, rank, self.dtype)
+        with _threads(delta):
+            if rank == 0:
+                layer = replace(layer, figures=left_out(delta, layer.figures))
+            elif rank > layer.factors.rank:
+                layer = self._factored(finding.pair, delta, {"rank": rank})
+            elif rank < layer.factors.rank:
+                layer = cut_layer(finding.pair, delta, layer, rank, self.dtype)
         self.work.keep(finding.number, layer, stage)
         return replace(finding, figures=layer.figures, stage=stage)
 
@@ -135,7 +140,8 @@ class Survey:
         norm = math.sqrt(delta.matrix.squared_norm())
         if pair.way is not Way.FACTORS or after is None:
             return self._noted(number, pair, norm, None)
-        layer = self._chosen(pair, delta, after)
+        with _threads(delta):
+            layer = self._chosen(pair, delta, after)
         if layer is None:
             return self._noted(number, pair, norm, left_out(delta))
         self.work.keep(number, layer, FIRST)
@@ -172,3 +178,8 @@ class Survey:
         document = {"delta_norm": norm, "figures": figures and figures.to_dict()}
         self.work.note(number, document)
         return Finding(number=number, pair=pair, delta_norm=norm, figures=figures)
+
+
+def _threads(delta: Delta) -> AbstractContextManager[None]:
+    """One thread of BLAS for a small layer, whatever the load: the shape alone decides."""
+    return limited_threads(1 if math.prod(delta.matrix.shape) <= ALONE else None)

@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, final
@@ -12,6 +14,7 @@ from eckart.jobs.extract.layer import FactoredLayer, LayerFigures
 from eckart.storage import read_factor_file, whole_file, write_factors
 
 SETTINGS: Final = "settings.json"
+DRAFT: Final = "adapter"
 
 
 @final
@@ -82,8 +85,33 @@ class Work:
         figures = LayerFigures.from_dict(dict(file.document))
         return FactoredLayer(factors=file.parts[""], figures=figures)
 
+    @contextmanager
+    def draft(self, target: Path) -> Generator[Path, None, None]:
+        """Give a folder to write the adapter to, which takes the place of `target` at the end.
+
+        It is in here, so that it goes with the rest when a process that was killed left it.
+
+        Raises:
+            StorageError: If the system refuses.
+        """
+        folder = self.folder / DRAFT
+        shutil.rmtree(folder, ignore_errors=True)
+        with whole_file(target) as temporary:
+            try:
+                yield folder
+                folder.rename(temporary)
+            except BaseException:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
+
     def remove(self) -> None:
-        """Take the folder away."""
+        """Take the folder away, the settings last: without them nothing in it can be trusted."""
+        if self.folder.is_dir():
+            for path in self.folder.iterdir():
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                elif path.name != SETTINGS:
+                    path.unlink(missing_ok=True)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _factors(self, number: int, stage: str) -> Path:

@@ -1,0 +1,64 @@
+"""Factors from sketches that are made while W is read once."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, final
+
+from eckart.matrices import Matrix, Sparse
+from eckart.solvers.protocol import Problem, Step, check_count
+from eckart.subspaces import Sketch
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SinglePass:
+    """Factors from three sketches of W, for data that can be read only once.
+
+    W is read from its first row to its last, once; `Sketch` takes rows that arrive from elsewhere.
+    The error is a small multiple of the best possible one, and comes near it where singular values
+    decay fast or the sketch is wide: where W can be read again, `BlockKrylov` is closer in less
+    time. The certificate, and the error without it, read W again.
+
+    Fields:
+        width: Directions of the sketches; by default 5·rank + 8. A wider one is closer.
+
+    Raises:
+        ArgumentError: If the width is below 1.
+
+    Cost:
+        One pass; 8·rows·columns·width operations and memory width·(rows + 4·columns).
+
+    Example:
+        >>> import numpy as np
+        >>> from eckart.matrices import Dense
+        >>> W = Dense(np.outer([1.0, 2.0, 2.0], [3.0, 4.0]))
+        >>> step = next(SinglePass().steps(Problem(W=W, rank=1, start=None)))
+        >>> bool(np.allclose(step.factors().dense(), W.array)), W.passes
+        (True, 1)
+
+    Reference:
+        Tropp, Yurtsever, Udell, Cevher (2019), SIAM Journal on Scientific Computing 41(4).
+    """
+
+    width: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.width is not None:
+            check_count("width", self.width)
+
+    def steps(self, problem: Problem, /) -> Iterator[Step]:
+        """One step, whose loss is not known: that would take another pass."""
+        W, rank = problem.W, problem.rank
+        sketch = Sketch(W.shape[1], rank, width=self.width, dtype=W.dtype, seed=problem.randomness)
+        for rows in _rows(W):
+            sketch.add(rows)
+        yield Step(number=0, loss=None, factors=sketch.factors)
+
+    def settings(self) -> dict[str, Any]:
+        """Name and settings, for the recipe."""
+        return {"name": "single-pass", **asdict(self)}
+
+
+def _rows(W: Matrix) -> Iterator[Any]:
+    """The rows in blocks; those of a sparse W as they are stored."""
+    return W.stored_blocks() if isinstance(W, Sparse) else W.row_blocks()
