@@ -10,10 +10,12 @@ from adapters import models
 from adapters.loading import difference, load, merged
 from adapters.models import PAIRS
 from adapters.test_reading_peft import saved_by_peft
+from adapters.test_traps import layers_of
+from eckart.jobs.join import join_folders
 from eckart.jobs.merge import merge_adapters
 from eckart.jobs.verify import verify_adapter
-from eckart.storage.adapters import pad_experts, write_adapter
-from tolerances import LOGITS, MERGED
+from eckart.storage.adapters import Kind, pad_experts, read_adapter, write_adapter
+from tolerances import LOGITS, MERGED, close, rounding
 
 pytestmark = pytest.mark.torch
 pytest.importorskip("peft")
@@ -95,3 +97,26 @@ def test_an_adapter_that_peft_trained_merges_to_the_same_weights(name, dtype, tm
     )
     assert result.grade == "success", result
     assert np.isfinite(result.relative_error)
+
+
+@pytest.mark.parametrize(("way", "rank"), [("cat", None), ("svd", 4)])
+def test_joined_adapters_are_those_that_peft_weights(way, rank, tmp_path):
+    pair, names = models.plain_llama(), ("a", "b")
+    for seed, name in enumerate(names):
+        settings = {"target_modules": ["q_proj", "up_proj"], "r": 3 + seed, "lora_alpha": 5}
+        saved_by_peft(copy.deepcopy(pair.base), settings, tmp_path / name, seed=seed)
+    theirs = load(pair.base, tmp_path / "a").model
+    theirs.load_adapter(tmp_path / "b", adapter_name="b")
+    theirs.add_weighted_adapter(["default", "b"], [0.7, -0.3], "both", way, svd_rank=rank)
+    folders = [tmp_path / name for name in names]
+    result = join_folders(folders, [0.7, -0.3], tmp_path / "joined", rank=rank)
+    modules = layers_of(theirs)
+    joined = read_adapter(tmp_path / "joined")
+    assert {layer.module for layer in joined.layers} == modules.keys()
+    for layer in joined.layers:
+        W = modules[layer.module].get_delta_weight("both").detach().numpy()
+        assert layer.rank == (rank or 7)
+        assert layer.kind is Kind.LINEAR
+        assert close(layer.factors.dense(), W, rounding(W, 8))
+    assert (result.relative_change > 0) is (rank is not None)
+    assert load(pair.base, tmp_path / "joined").unexpected == []

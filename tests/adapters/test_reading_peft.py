@@ -49,11 +49,11 @@ BASES = {
 }
 
 
-def saved_by_peft(base, settings, folder):
+def saved_by_peft(base, settings, folder, seed=1):
     """A PEFT model whose adapter is random, and saved."""
     import torch
 
-    torch.manual_seed(1)
+    torch.manual_seed(seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = peft.get_peft_model(base, peft.LoraConfig(**settings))

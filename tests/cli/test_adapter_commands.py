@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from adapters.pairs import SHAPES, saved_pair
 from checkpoints import write
 from commandline import error, result
 from eckart.jobs.extract import extract_adapter
-from tolerances import LOGITS
+from tolerances import LOGITS, MEASURED, agree
 
 
 @pytest.fixture(scope="module")
@@ -94,9 +95,71 @@ class TestMerge:
         assert not Path("merged").exists()
 
 
+class TestJoin:
+    def test_halves_of_one_adapter_are_the_adapter(self, here):
+        document = result(here, "join adapter adapter --weights 0.25,0.75 --rank 4 -o j --json")
+        assert (document["layers"], document["largest_rank"]) == (4, 4)
+        assert document["relative_change"] < LOGITS
+        errors = [
+            [
+                one["relative_error"]
+                for one in result(here, f"verify {a} base tuned --json")["layers"]
+            ]
+            for a in ("adapter", "j")
+        ]
+        assert agree(*errors, MEASURED)
+
+    def test_a_person_sees_a_sentence(self, here):
+        status, out, err = here("join adapter --weights 1 --rank 3 --dtype float16 -o j")
+        assert status == 0
+        assert out.startswith("4 layers, rank 3, float16, ")
+        assert err == "Wrote j\n"
+
+    def test_saved_values_that_cannot_be_joined_are_exit_1_and_nothing_is_written(self, here):
+        fields = error(here, "join adapter adapter --weights 1,1 -o j", 1)
+        assert fields["code"] == "saved-differ"
+        assert not Path("j").exists()
+
+
+class TestTruncate:
+    def test_an_adapter_is_cut_to_a_rank(self, here):
+        document = result(here, "truncate adapter --rank 2 --json")
+        assert document["output"] == "adapter.rank2"
+        assert (document["smallest_rank"], document["largest_rank"]) == (2, 2)
+        checked = result(here, "verify adapter.rank2 base tuned --json")
+        assert checked["relative_error"] > document["relative_change"] / 2
+
+    def test_an_adapter_is_cut_to_a_budget(self, here):
+        document = result(here, "truncate adapter/ --budget 1kB --dtype float16 --json")
+        assert document["output"] == "adapter.1kB"
+        assert 900 < document["bytes"] <= 1_000
+        tensors = load_file("adapter.1kB/adapter_model.safetensors").values()
+        assert document["bytes"] == sum(tensor.nbytes for tensor in tensors)
+        assert document["dtype"] == "float16"
+
+    def test_factors_are_cut_as_before(self, here):
+        result(here, "factor article.csv --rank 3 -o f.npz --json")
+        assert result(here, "truncate f.npz --rank 1 --json")["rank"] == 1
+
+
 @pytest.mark.parametrize(
     ("line", "code"),
     [
+        ("join -o j --weights 1", "missing-argument"),
+        ("join adapter -o j", "missing-argument"),
+        ("join adapter nowhere --weights 1,1 -o j", "no-such-file"),
+        ("join adapter --weights 1,1 -o j", "lengths-differ"),
+        ("join adapter --weights 1 --rank 0 -o j", "bad-option"),
+        ("join adapter --weights 1 -o tuned", "output-exists"),
+        ("join adapter --weights 1 -o adapter --force", "output-is-input"),
+        ("truncate adapter", "rank-not-chosen"),
+        ("truncate adapter --rank 2 --budget 1MB", "rank-chosen-twice"),
+        ("truncate adapter --budget lots", "bad-bytes"),
+        ("truncate adapter --budget 20", "budget-too-small"),
+        ("truncate adapter --rank 2 -o base", "output-exists"),
+        ("truncate article_start.npz", "rank-not-chosen"),
+        ("truncate article_start.npz --rank 1 --budget 1MB", "option-does-not-apply"),
+        ("truncate article_start.npz --rank 1 --dtype float16", "option-does-not-apply"),
         ("merge base -o merged", "missing-argument"),
         ("merge base adapter", "missing-argument"),
         ("merge base nowhere -o merged", "no-such-file"),
@@ -120,7 +183,15 @@ def test_what_the_command_line_alone_shows_to_be_wrong_is_exit_2(here, line, cod
     assert error(here, line, 2)["code"] == code
 
 
-@pytest.mark.parametrize("line", ["verify adapter base tuned", "merge base adapter -o merged"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "verify adapter base tuned",
+        "merge base adapter -o merged",
+        "join adapter --weights 1 -o j",
+        "truncate adapter --rank 1",
+    ],
+)
 def test_a_damaged_adapter_is_exit_1_and_nothing_is_written(here, line):
     path = Path("adapter/adapter_model.safetensors")
     path.write_bytes(path.read_bytes()[:-7])

@@ -20,10 +20,11 @@ COMMANDS: Final = {
     "show": "Describe a file of factors.",
     "apply": "Multiply factors with data: B·A·X.",
     "expand": "Write B·A out as a matrix.",
-    "truncate": "Reduce factors to a smaller rank.",
+    "truncate": "Reduce factors, or an adapter, to a smaller rank.",
     "extract": "Write the change of a fine-tune as an adapter that PEFT loads.",
     "verify": "Hold an adapter against the two models it was made from.",
     "merge": "Write a model with adapters merged into its weights.",
+    "join": "Join adapters of one model into one, exactly.",
     "demo": "Factor the worked example and a photograph.",
 }
 

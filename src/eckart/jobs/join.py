@@ -4,12 +4,24 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
 from eckart.errors import ArgumentError, MatrixError
 from eckart.factors import Factors, check_rank
-from eckart.storage.adapters import AdaptedLayer, Adapter, matrix_shape, pad_experts
+from eckart.jobs.resize import resize_adapter
+from eckart.jobs.written import WrittenAdapter, write_smaller
+from eckart.storage import check_apart, check_output
+from eckart.storage.adapters import (
+    AdaptedLayer,
+    Adapter,
+    StoredDType,
+    factor_dtype,
+    matrix_shape,
+    pad_experts,
+    read_adapter,
+)
 from eckart.storage.adapters.adapter import Tensor
 
 SUM_OF_WEIGHTS = 1e-9
@@ -55,6 +67,7 @@ def join_adapters(
         experts=any(adapter.experts for adapter, _ in used),
         base_name=_common([adapter.base_name for adapter, _ in used], "base models"),
         task_type=_common([adapter.task_type for adapter, _ in used], "tasks"),
+        excluded=sorted({name for adapter, _ in used for name in adapter.excluded}),
     )
     return pad_experts(joined)
 
@@ -114,6 +127,41 @@ def _common(names: Sequence[str | None], what: str) -> str | None:
             code="bases-differ",
         )
     return known[0] if known else None
+
+
+def join_folders(
+    folders: Sequence[Path],
+    weights: Sequence[float],
+    out: Path,
+    *,
+    rank: int | None = None,
+    dtype: StoredDType | None = None,
+    force: bool = False,
+) -> WrittenAdapter:
+    """Join the adapters of some folders into one in another, as `join_adapters` does.
+
+    Args:
+        folders: Of adapters of one base.
+        weights: One for each.
+        out: The folder of the new adapter.
+        rank: The most columns of B of any layer; None loses nothing.
+        dtype: Of the stored factors; None takes that of all adapters where it is one, else float32.
+        force: Overwrite what is there.
+
+    Raises:
+        ArgumentError: As `join_adapters`, or if a path is not there or `out` exists.
+        FormatError: If an adapter is damaged.
+        MatrixError: As `join_adapters`, or if the factors do not fit into the dtype.
+        StorageError: If the system refuses to read or write.
+    """
+    check_weights(len(folders), weights)
+    check_apart(out, folders)
+    check_output(out, force=force)
+    joined = join_adapters([read_adapter(folder) for folder in folders], weights)
+    smaller = joined if rank is None else resize_adapter(joined, rank=rank)
+    dtypes: list[StoredDType] = [factor_dtype(folder) for folder in folders]
+    own = dtypes[0] if len(set(dtypes)) == 1 else "float32"
+    return write_smaller(folders, joined, smaller, out, dtype or own)
 
 
 def check_weights(count: int, weights: Sequence[float]) -> None:

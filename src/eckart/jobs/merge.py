@@ -9,12 +9,11 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, final
 
-from eckart.errors import ArgumentError
 from eckart.jobs.extract.sources import open_weights
 from eckart.jobs.join import check_weights
 from eckart.jobs.merge_plan import Plan, plan
 from eckart.jobs.watching import Watch, unwatched
-from eckart.storage import check_output, whole_file
+from eckart.storage import check_apart, check_output, whole_file
 from eckart.storage.adapters import StoredDType, read_adapter
 from eckart.storage.adapters.adapter import Tensor
 from eckart.storage.checkpoints import Checkpoint, CheckpointWriter
@@ -146,22 +145,6 @@ def merge_adapters(
         notes=planned.notes,
         seconds=time.perf_counter() - began,
     )
-
-
-def check_apart(target: Path, inputs: Sequence[Path]) -> None:
-    """Refuse an output that would take the place of an input, whatever is forced.
-
-    Raises:
-        ArgumentError: If it is one of them or a folder above one.
-    """
-    own = target.resolve()
-    for path in inputs:
-        if own == path.resolve() or own in path.resolve().parents:
-            raise ArgumentError(
-                f"{target} is or holds {path}, which is read.",
-                hint="Give another --output.",
-                code="output-is-input",
-            )
 
 
 def _write(

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -9,12 +10,16 @@ from eckart.allocation import allocate
 from eckart.arrays import FLOAT32, Array
 from eckart.errors import ArgumentError
 from eckart.factors import check_rank
+from eckart.jobs.written import WrittenAdapter, write_smaller
+from eckart.storage import check_apart, check_output
 from eckart.storage.adapters import (
     AdaptedLayer,
     Adapter,
     StoredDType,
     adapter_bytes,
+    factor_dtype,
     pad_experts,
+    read_adapter,
     uniform_groups,
 )
 
@@ -63,6 +68,38 @@ def with_ranks(adapter: Adapter, ranks: Mapping[str, int]) -> Adapter:
     """The adapter with each layer cut to a rank of its own; 0 leaves it out."""
     layers = [_cut(layer, ranks[layer.module]) for layer in adapter.layers if ranks[layer.module]]
     return pad_experts(replace(adapter, layers=tuple(layers)))
+
+
+def truncate_adapter(
+    folder: Path,
+    out: Path,
+    *,
+    rank: int | None = None,
+    budget: int | None = None,
+    dtype: StoredDType | None = None,
+    force: bool = False,
+) -> WrittenAdapter:
+    """Write a smaller adapter beside another, as `resize_adapter` cuts it.
+
+    Args:
+        folder: Of the adapter.
+        out: Of the smaller one.
+        rank: The most columns of B of any layer.
+        budget: Bytes of all tensors.
+        dtype: Of the stored factors; None keeps it.
+        force: Overwrite what is there.
+
+    Raises:
+        ArgumentError: As `resize_adapter`, or if a path is not there or `out` exists.
+        FormatError: If the adapter is damaged.
+        MatrixError: If the factors do not fit into the dtype.
+        StorageError: If the system refuses to read or write.
+    """
+    check_apart(out, [folder])
+    check_output(out, force=force)
+    adapter, own = read_adapter(folder), dtype or factor_dtype(folder)
+    smaller = resize_adapter(adapter, rank=rank, budget=budget, dtype=own)
+    return write_smaller([folder], adapter, smaller, out, own)
 
 
 def _cut(layer: AdaptedLayer, rank: int) -> AdaptedLayer:

@@ -14,13 +14,14 @@ from eckart.storage.formats import (
     write_factors,
     write_matrices,
 )
-from eckart.storage.whole import check_output, whole_file
+from eckart.storage.whole import check_apart, check_output, whole_file
 
 __all__ = [
     "Contents",
     "FactorFile",
     "Part",
     "Selection",
+    "check_apart",
     "check_factor_suffix",
     "check_input",
     "check_matrix_suffix",

@@ -3,7 +3,7 @@
 import errno
 import os
 import shutil
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -37,6 +37,22 @@ def check_output(path: Path, *, force: bool) -> None:
             hint="Make it first.",
             code="no-such-folder",
         )
+
+
+def check_apart(target: Path, inputs: Sequence[Path]) -> None:
+    """Refuse an output that would take the place of an input, whatever is forced.
+
+    Raises:
+        ArgumentError: If it is one of them or a folder above one.
+    """
+    own = target.resolve()
+    for path in inputs:
+        if own == path.resolve() or own in path.resolve().parents:
+            raise ArgumentError(
+                f"{target} is or holds {path}, which is read.",
+                hint="Give another --output.",
+                code="output-is-input",
+            )
 
 
 @contextmanager

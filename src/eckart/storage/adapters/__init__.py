@@ -4,7 +4,7 @@ from eckart.storage.adapters.adapter import AdaptedLayer, Adapter, Kind, matrix_
 from eckart.storage.adapters.biases import Biases, changed_biases, with_biases
 from eckart.storage.adapters.experts import pad_experts, uniform_groups
 from eckart.storage.adapters.portable import LeftOut, portable
-from eckart.storage.adapters.reader import read_adapter
+from eckart.storage.adapters.reader import factor_dtype, read_adapter
 from eckart.storage.adapters.rounding import StoredDType, adapter_bytes, stored_factors
 from eckart.storage.adapters.writer import write_adapter
 
@@ -17,6 +17,7 @@ __all__ = [
     "StoredDType",
     "adapter_bytes",
     "changed_biases",
+    "factor_dtype",
     "matrix_shape",
     "pad_experts",
     "portable",

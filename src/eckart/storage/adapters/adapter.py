@@ -101,6 +101,8 @@ class Adapter:
         base_name: Of the base model, such as `meta-llama/Llama-3.2-1B`.
         task_type: PEFT's name of the task, such as `CAUSAL_LM`. For a classifier PEFT asks for the
             new values of its head, so the task is written only where `saved` has them.
+        excluded: Modules of the base that are not adapted though their name ends like that of one
+            that is.
     """
 
     layers: Sequence[AdaptedLayer]
@@ -109,6 +111,7 @@ class Adapter:
     experts: bool = False
     base_name: str | None = None
     task_type: str | None = None
+    excluded: Sequence[str] = ()
 
 
 @final

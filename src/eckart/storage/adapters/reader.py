@@ -12,8 +12,10 @@ from eckart.errors import ArgumentError, EckartError, FormatError
 from eckart.storage.adapters.adapter import AdaptedLayer, Adapter, Kind, Tensor
 from eckart.storage.adapters.experts import expert_of, live_name
 from eckart.storage.adapters.orientation import BIAS_TENSOR, EMBEDDING_PAIR, PAIR, factors_of
+from eckart.storage.adapters.rounding import DTYPES, StoredDType
 from eckart.storage.adapters.scaling import Scaling, check_plain, scaling_of
 from eckart.storage.adapters.writer import CONFIGURATION, PREFIX, TENSORS
+from eckart.storage.checkpoints.header import read_header
 from eckart.storage.tensors import opened, tensor_of
 from eckart.storage.whole import damaged, reading
 
@@ -58,7 +60,21 @@ def read_adapter(folder: Path, *, transposed: Collection[str] | None = None) -> 
         experts=bool(scaling.parameters) or any(map(expert_of, groups)),
         base_name=_text(document, "base_model_name_or_path"),
         task_type=_text(document, "task_type"),
+        excluded=_names(document, "exclude_modules"),
     )
+
+
+def factor_dtype(folder: Path) -> StoredDType:
+    """The dtype that the factors of an adapter are stored in; float32 where they differ.
+
+    Raises:
+        ArgumentError: If the file is not there.
+        FormatError: If it is damaged.
+    """
+    tensors = read_header(folder / TENSORS).tensors
+    known = {tensor.dtype.numpy for name, tensor in tensors.items() if _MARK in name}
+    found: list[StoredDType] = [name for name, dtype in DTYPES.items() if known == {dtype}]
+    return found[0] if found else "float32"
 
 
 def _document(path: Path) -> dict[str, Any]:
@@ -76,6 +92,11 @@ def _document(path: Path) -> dict[str, Any]:
 def _text(document: Mapping[str, Any], key: str) -> str | None:
     value = document.get(key)
     return value if isinstance(value, str) else None
+
+
+def _names(document: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    value = document.get(key)
+    return tuple(map(str, value)) if isinstance(value, list) else ()
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:

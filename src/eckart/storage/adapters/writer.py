@@ -67,7 +67,7 @@ def write_adapter(
     check_layers(adapter, layers)
     check_experts(layers)
     check_saved(saved, {*base_modules, *(layer.module for layer in layers)})
-    document = configuration(adapter, layers, saved, base_modules)
+    document = configuration(adapter, layers, saved, {*base_modules, *adapter.excluded})
     folder.mkdir(parents=True, exist_ok=True)
     entries = {entry.name: entry for entry in _entries(adapter, layers, saved, dtype)}
     layouts = {name: entry.layout(folder / TENSORS) for name, entry in entries.items()}
