@@ -65,6 +65,9 @@ content_options = together(
         show_default=True,
         help="portable is what vLLM and llama.cpp accept.",
     ),
+    click.option(
+        "--calibration", type=FILE, help="Second moments of inputs, from eckart calibrate."
+    ),
     click.option("--base-name", help="What the adapter says that its base is."),
     click.option("--seed", type=click.IntRange(min=0), default=0, help="Of everything random."),
 )
@@ -208,6 +211,7 @@ def _settings(options: dict[str, Any]) -> Any:
         profile=options["profile"],
         base_name=options["base_name"],
         seed=options["seed"],
+        calibration=options["calibration"],
     )
 
 

@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "verify": "Hold an adapter against the two models it was made from.",
     "merge": "Write a model with adapters merged into its weights.",
     "join": "Join adapters of one model into one, exactly.",
+    "calibrate": "Measure what the layers of a model get to see, for extract.",
     "demo": "Factor the worked example and a photograph.",
 }
 

@@ -10,6 +10,7 @@ from typing import Any, Final, final
 
 from eckart.errors import ArgumentError, EckartError, MatrixError, StorageError
 from eckart.jobs.extract.assembly import assemble, saved_pairs
+from eckart.jobs.extract.calibration import Calibration
 from eckart.jobs.extract.choice import LayerRanks
 from eckart.jobs.extract.coverage import Coverage, Patterns, cover
 from eckart.jobs.extract.curve import size_curve
@@ -43,6 +44,7 @@ class Settings:
         profile: Of PROFILES.
         base_name: What the adapter says that its base is.
         seed: Of the job.
+        calibration: A file of second moments of inputs, or None.
 
     Raises:
         ArgumentError: If there is no such profile.
@@ -54,6 +56,7 @@ class Settings:
     profile: str = "peft"
     base_name: str | None = None
     seed: int = 0
+    calibration: Path | None = None
 
     def __post_init__(self) -> None:
         if self.profile not in PROFILES:
@@ -67,6 +70,7 @@ class Settings:
         """As a file keeps them."""
         document = asdict(self)
         patterns = document.pop("patterns")
+        document["calibration"] = self.calibration and str(self.calibration)
         return {**document, **{name: list(value) for name, value in patterns.items()}}
 
 
@@ -90,6 +94,7 @@ def extract_adapter(
     dtype: StoredDType = "float32",
     profile: str = "peft",
     base_name: str | None = None,
+    calibration: str | PathLike[str] | None = None,
     seed: int = 0,
     resume: bool = False,
     force: bool = False,
@@ -123,6 +128,8 @@ def extract_adapter(
         dtype: Of the stored factors.
         profile: "peft", or "portable" for what vLLM and llama.cpp accept.
         base_name: What the adapter says that its base is.
+        calibration: A file of second moments of the inputs of layers, which `eckart calibrate`
+            writes: those layers are factored so that their answers lose least.
         seed: Of the whole job; each layer draws from its own.
         resume: Go on with the unfinished work of an earlier run.
         force: Overwrite `out`, and drop unfinished work.
@@ -158,6 +165,7 @@ def extract_adapter(
         profile=profile,
         base_name=base_name,
         seed=seed,
+        calibration=None if calibration is None else Path(calibration),
     )
     return extract(
         base,
@@ -189,9 +197,14 @@ def extract(
     check_output(target, force=force or (resume and work.folder.exists()))
     before, after = open_pair(base, tuned)
     coverage = cover(before, after, settings.patterns)
-    prints = {"base": before.fingerprint(), "tuned": after.fingerprint()}
+    calibration = settings.calibration and Calibration.open(settings.calibration)
+    prints: dict[str, Any] = {"base": before.fingerprint(), "tuned": after.fingerprint()}
+    if calibration is not None:
+        prints["moments"] = calibration.fingerprint()
     work.begin({**settings.to_dict(), **prints}, resume=resume, force=force)
-    survey, budget = _survey(before, after, coverage, settings, work, on_tensor or _tell_nobody)
+    survey, budget = _survey(
+        before, after, coverage, settings, work, calibration, on_tensor or _tell_nobody
+    )
     with _kept_for_later(work):
         findings = list(survey.findings())
         if settings.ranks.is_shared:
@@ -257,6 +270,7 @@ def _survey(
     coverage: Coverage,
     settings: Settings,
     work: Work,
+    calibration: Calibration | None,
     on_tensor: OnTensor,
 ) -> tuple[Survey, int]:
     """The survey of both checkpoints, and the budget of all layers where there is one."""
@@ -273,6 +287,7 @@ def _survey(
         dtype=settings.dtype,
         seed=settings.seed,
         work=work,
+        calibration=calibration,
         on_tensor=on_tensor,
     )
     return survey, budget
@@ -281,6 +296,11 @@ def _survey(
 def _notes(coverage: Coverage, settings: Settings) -> Iterator[str]:
     if coverage.matching.prefix:
         yield coverage.matching.prefix
+    if settings.calibration:
+        yield (
+            f"Layers with moments in {settings.calibration.name} were factored for the smallest "
+            "error of their answers; the relative errors are those of the weights."
+        )
     floor = FLOORS.get(settings.dtype)
     if floor:
         yield f"Factors in {settings.dtype} leave a relative error of about {floor} at any rank."

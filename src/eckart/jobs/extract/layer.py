@@ -53,6 +53,8 @@ class LayerFigures:
         gap: error / best_possible_error − 1, at least 0; None where nothing bounds it.
         spectrum: Of ΔW.
         seconds: Of factoring and measuring.
+        weighted_error: ‖(ΔW − B·A)·x‖ relative to ‖ΔW·x‖ over the inputs that were measured, where
+            there are any: then the spectrum and the gap are of these answers.
     """
 
     delta_norm: float
@@ -63,6 +65,7 @@ class LayerFigures:
     gap: float | None
     spectrum: Spectrum
     seconds: float
+    weighted_error: float | None = None
 
     @property
     def relative_error(self) -> float:

@@ -62,6 +62,7 @@ class TensorReport:
                 "relative_error": figures.relative_error,
                 "best_possible_error": figures.best_possible_error / (figures.delta_norm or 1.0),
                 "gap": figures.gap,
+                "weighted_error": figures.weighted_error,
                 "relative_change": figures.delta_norm / (figures.weight_norm or 1.0),
                 "singular_values": list(figures.spectrum.leading[: _shown(figures.rank)]),
                 "seconds": figures.seconds,

@@ -101,14 +101,17 @@ class _Item:
         padded = np.array([[*spectrum, *[0.0] * (count - len(spectrum))] for spectrum in spectra])
         return np.sqrt(np.square(padded).sum(axis=0))
 
-    def weight(self, relative: bool) -> float:
-        """What a squared error counts."""
-        norm = math.hypot(*(one.figures.weight_norm for one in self.members if one.figures))
-        return 1 / norm**2 if relative and norm else 1.0
+    def weight(self, relative: bool, typical: float) -> float:
+        """What a squared error counts; that of weights whose inputs are not known, as typical."""
+        figures = [one.figures for one in self.members if one.figures]
+        scale = 1.0 if all(one.weighted_error is not None for one in figures) else typical
+        norm = math.hypot(*(one.weight_norm for one in figures))
+        return scale / norm**2 if relative and norm else scale
 
 
 def _shares(survey: Survey, layers: Sequence[Finding], budget: int) -> dict[int, int]:
     ranks, dtype = survey.ranks, survey.dtype
+    typical = survey.calibration.typical() if survey.calibration else 1.0
     items, fixed = _items(layers), {}
     free: list[_Item] = []
     for item in items:
@@ -123,7 +126,7 @@ def _shares(survey: Survey, layers: Sequence[Finding], budget: int) -> dict[int,
         [item.values() for item in free],
         [sum(adapter_bytes(one.pair.shape, 1, dtype) for one in item.members) for item in free],
         max(0, budget),
-        weights=[item.weight(ranks.relative) for item in free],
+        weights=[item.weight(ranks.relative, typical) for item in free],
         multiple=ranks.multiple,
         least=ranks.least,
         most=ranks.most,

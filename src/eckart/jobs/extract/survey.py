@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, final
 
 from eckart.jobs.extract.ahead import Tensor, read_ahead
+from eckart.jobs.extract.calibration import Calibration, cut_weighted, factor_weighted
 from eckart.jobs.extract.choice import NOISE, LayerRanks
 from eckart.jobs.extract.coverage import TensorPair, Way
 from eckart.jobs.extract.delta import Delta, noise_edge, subtract
@@ -56,6 +57,7 @@ class Survey:
         dtype: Of the stored factors.
         seed: Of the job.
         work: The folder.
+        calibration: The second moments of inputs, where there are any.
         on_tensor: Called with the name and the bytes of each tensor that is done.
     """
 
@@ -67,6 +69,7 @@ class Survey:
     dtype: StoredDType
     seed: int
     work: Work
+    calibration: Calibration | None
     on_tensor: Callable[[str, int], None]
 
     def findings(self) -> Iterator[Finding]:
@@ -102,7 +105,7 @@ class Survey:
             elif rank > layer.factors.rank:
                 layer = self._factored(finding.pair, delta, {"rank": rank})
             elif rank < layer.factors.rank:
-                layer = cut_layer(finding.pair, delta, layer, rank, self.dtype)
+                layer = self._cut(finding.pair, delta, layer, rank)
         self.work.keep(finding.number, layer, stage)
         return replace(finding, figures=layer.figures, stage=stage)
 
@@ -167,10 +170,21 @@ class Survey:
             return layer
         if limited > layer.factors.rank:
             return self._factored(pair, delta, {"rank": limited})
-        return cut_layer(pair, delta, layer, limited, self.dtype) if limited else None
+        return self._cut(pair, delta, layer, limited) if limited else None
 
     def _factored(self, pair: TensorPair, delta: Delta, rank: dict[str, Any]) -> FactoredLayer:
+        objective = self.calibration and self.calibration.objective(pair)
+        if objective is not None:
+            return factor_weighted(pair, delta, rank, objective, self.dtype, self.seed)
         return factor_layer(pair, delta, rank, self.dtype, self.seed)
+
+    def _cut(
+        self, pair: TensorPair, delta: Delta, layer: FactoredLayer, rank: int
+    ) -> FactoredLayer:
+        objective = self.calibration and self.calibration.objective(pair)
+        if objective is not None:
+            return cut_weighted(pair, delta, layer, rank, objective, self.dtype)
+        return cut_layer(pair, delta, layer, rank, self.dtype)
 
     def _noted(
         self, number: int, pair: TensorPair, norm: float | None, figures: LayerFigures | None
