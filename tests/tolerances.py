@@ -38,6 +38,13 @@ row, and attention may enlarge each a few times."""
 
 ADAPTER_ERROR = 1e-4
 """Of the error of stored factors in float32: it is measured to one part in 10⁴."""
+MEASURED = 1e-4
+"""To which `residual_norm` is promised for a float32 W."""
+
+MERGED = 4.0
+"""In eps of the dtype of a merged weight, relative to its norm: PEFT rounds the change and then the
+sum, we the sum alone; each rounding is half an eps, and the size of the change may be twice that of
+the sum."""
 
 
 def summation(terms: int) -> float:

@@ -27,6 +27,7 @@ _HOMES = {
     "SinglePass": "eckart.solvers",
     "Sketch": "eckart.subspaces",
     "SpectralStart": "eckart.starts",
+    "Weighted": "eckart.objectives",
     "as_matrix": "eckart.matrices",
     "centred": "eckart.matrices",
     "certify": "eckart.certificates",

@@ -14,6 +14,7 @@ from eckart.matrices import Matrix as Matrix
 from eckart.matrices import as_matrix as as_matrix
 from eckart.matrices import centred as centred
 from eckart.objectives import Entire as Entire
+from eckart.objectives import Weighted as Weighted
 from eckart.ranks import AboveThreshold as AboveThreshold
 from eckart.solvers import BlockKrylov as BlockKrylov
 from eckart.solvers import ExactSVD as ExactSVD

@@ -13,6 +13,8 @@ from eckart.errors import StorageError
 from eckart.jobs.extract import extract_adapter
 from eckart.jobs.extract.survey import Survey
 from eckart.storage import checkpoints
+from eckart.storage.adapters import read_adapter
+from tolerances import ADAPTER_ERROR, agree
 
 ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
 
@@ -218,3 +220,44 @@ def test_only_two_pairs_are_in_memory(models, monkeypatch):
 
     extract_adapter(models / "base", models / "tuned", models / "out", rank=3, on_tensor=count)
     assert all(seen <= 2 * (number + 2) for number, seen in enumerate(done))
+
+
+def test_again_cuts_an_adapter_without_the_models(run, models):
+    assert run("extract base tuned --rank 12 -o large --quiet")[0] == 0
+    for rule, name in (("--rank 3", "a"), ("--budget 15kB", "b"), ("--tolerance 0.4", "c")):
+        status, out, _ = run(f"extract --again large {rule} -o {name} --json")
+        assert status == 0
+        found = json.loads(out)["result"]
+        direct = extract_adapter(
+            models / "base", models / "tuned", models / f"{name}2",
+            **{"rank": 3} if name == "a" else {"budget": 15_000} if name == "b" else
+            {"tolerance": 0.4},
+        )  # fmt: skip
+        expected = {one.pair.module: one.figures for one in direct.layers}
+        layers = {one["name"]: one for one in found["tensors"] if one.get("rank")}
+        assert layers.keys() == expected.keys()
+        for module, one in layers.items():
+            assert one["rank"] == expected[module].rank
+            assert agree(one["relative_error"], expected[module].relative_error, ADAPTER_ERROR)
+            assert one["best_possible_error"] <= one["relative_error"]
+        assert agree(found["relative_error"], direct.relative_error, ADAPTER_ERROR)
+        assert found["bytes"] == direct.nbytes
+        stored = {layer.module: layer.rank for layer in read_adapter(models / name).layers}
+        assert stored == {module: one["rank"] for module, one in layers.items()}
+
+
+@pytest.mark.parametrize(
+    ("line", "status", "code"),
+    [
+        ("extract --again base --rank 2 -o out", 1, "no-report"),
+        ("extract base tuned --again base --rank 2 -o out", 2, "bad-usage"),
+        ("extract base --rank 2 -o out", 2, "bad-usage"),
+        ("extract --again small --rank noise -o out", 2, "needs-models"),
+        ("extract --again small --tolerance 0.01 -o out", 2, "needs-models"),
+    ],
+)
+def test_again_says_what_it_cannot_do(run, models, line, status, code):
+    run("extract base tuned --rank 4 -o small --quiet")
+    got, out, _ = run(f"{line} --json")
+    assert (got, json.loads(out)["error"]["code"]) == (status, code)
+    assert not (models / "out").exists()

@@ -71,18 +71,18 @@ content_options = together(
 
 
 @click.command(epilog="Example: eckart extract base tuned --rank 16 -o adapter")
-@click.argument("base", metavar="BASE", type=FILE)
-@click.argument("tuned", metavar="TUNED", type=FILE)
+@click.argument("models", metavar="BASE TUNED", nargs=-1, type=FILE)
 @output_option
 @rank_options
 @content_options
+@click.option("--again", type=FILE, help="Cut this adapter instead of factoring two models.")
 @click.option("--plan", is_flag=True, help="Say what it would take, and do not begin.")
 @click.option("--resume", is_flag=True, help="Go on with the unfinished work of an earlier run.")
 @force_option
 @json_option
 @quiet_option
 @threads_option
-def command(base: Path, tuned: Path, output: Path | None, as_json: bool, **options: Any) -> int:
+def command(models: tuple[Path, ...], output: Path | None, as_json: bool, **options: Any) -> int:
     """Write the change from the model BASE to its fine-tune TUNED as an adapter that PEFT loads.
 
     For every weight W_tuned − W_base ≈ B·A, measured with the factors as they are stored; changed
@@ -90,14 +90,49 @@ def command(base: Path, tuned: Path, output: Path | None, as_json: bool, **optio
     change. BASE and TUNED are folders or files of safetensors or of PyTorch.
     """
     settings = _settings(options)
-    if options["plan"]:
-        return _show_plan(base, tuned, settings, as_json=as_json)
+    pair = _pair(models, again=options["again"])
+    if options["plan"] and pair is not None:
+        return _show_plan(*pair, settings, as_json=as_json)
     if output is None:
         raise ArgumentError(
             "There is no place for the adapter.",
             hint="Name a folder with --output.",
             code="no-output",
         )
+    words = shlex.join(["eckart", *click.get_current_context().obj])
+    if pair is not None:
+        document = _extracted(*pair, output, settings, words, options)
+    else:
+        from eckart.jobs.extract.again import extract_again
+
+        document = extract_again(
+            options["again"], output, settings.ranks, command=words, force=options["force"]
+        )
+    if as_json:
+        console.answer_json("extract", document)
+    else:
+        show_extraction(document)
+    console.note(f"Wrote {output}", quiet=options["quiet"])
+    return EXIT_STATUS[document["grade"]]
+
+
+def _pair(models: tuple[Path, ...], *, again: Path | None) -> tuple[Path, Path] | None:
+    """Two models, or none beside an adapter to cut."""
+    if again is not None and not models:
+        return None
+    if again is None and len(models) == 2:
+        return models[0], models[1]
+    raise ArgumentError(
+        f"{len(models)} models are given" + (" beside --again." if again else "."),
+        hint="Give BASE and TUNED, or --again ADAPTER alone.",
+        code="bad-usage",
+    )
+
+
+def _extracted(
+    base: Path, tuned: Path, output: Path, settings: Any, words: str, options: dict[str, Any]
+) -> dict[str, Any]:
+    """The document of an extraction, with a bar while it runs."""
     from eckart.jobs.extract.job import extract
     from eckart.jobs.extract.sources import open_pair
     from eckart.jobs.extract.work import Work
@@ -115,19 +150,13 @@ def command(base: Path, tuned: Path, output: Path | None, as_json: bool, **optio
                     resume=options["resume"],
                     force=options["force"],
                     on_tensor=shown,
-                    command=shlex.join(["eckart", *click.get_current_context().obj]),
+                    command=words,
                 )
             except KeyboardInterrupt as interrupt:
                 kept = Work.beside(output).folder
                 said = f"Interrupted; {kept} holds what was finished: go on with --resume."
                 raise KeyboardInterrupt(said) from interrupt
-    document = result.to_dict()
-    if as_json:
-        console.answer_json("extract", document)
-    else:
-        show_extraction(document)
-    console.note(f"Wrote {output}", quiet=options["quiet"])
-    return EXIT_STATUS[result.grade]
+    return result.to_dict()
 
 
 def show_extraction(document: dict[str, Any]) -> None:

@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "truncate": "Reduce factors to a smaller rank.",
     "extract": "Write the change of a fine-tune as an adapter that PEFT loads.",
     "verify": "Hold an adapter against the two models it was made from.",
+    "merge": "Write a model with adapters merged into its weights.",
     "demo": "Factor the worked example and a photograph.",
 }
 

@@ -32,6 +32,21 @@ class RankType(click.ParamType[int | str]):
         return rank
 
 
+class WeightsType(click.ParamType[tuple[float, ...]]):
+    """Numbers separated by commas."""
+
+    name = "number,number,…"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[float, ...]:
+        """The numbers, in the order given."""
+        try:
+            return tuple(float(number) for number in str(value).split(","))
+        except ValueError:
+            self.fail(f"{value} are no weights: give numbers such as 0.7,0.3.", param, ctx)
+
+
 def together(*options: Callable[[F], F]) -> Callable[[F], F]:
     """Several options as one decorator."""
 
@@ -56,6 +71,13 @@ quiet_option = click.option("--quiet", is_flag=True, help="No progress and no no
 part_option = click.option("--part", help="One part of a file that has several (R, G, B).")
 threads_option = click.option(
     "--threads", type=click.IntRange(min=1), help="Threads of the linear algebra."
+)
+dtype_option = click.option(
+    "--dtype",
+    type=click.Choice(["same", "float32", "bfloat16", "float16"]),
+    default="same",
+    show_default=True,
+    help="Of the weights that are written.",
 )
 report_option = click.option(
     "--report", type=FILE, help="Write a report with pictures to this .html file."

@@ -33,7 +33,7 @@ from eckart.matrices.derived import check_entries
 from eckart.objectives import Entire, Objective
 from eckart.ranks import AboveThreshold, GrowingRule, RankRule, rank_rule
 from eckart.solvers import BlockKrylov, ExactSVD, Iterative, Problem, Solver, Step, Widening
-from eckart.starts import Start, as_start
+from eckart.starts import GivenStart, Start, as_start
 from eckart.subspaces import Probing
 
 FAST_EXACT: Final = 1000
@@ -74,7 +74,8 @@ def factorize(
         tolerance: The smallest rank with ‖W − B·A‖ ≤ tolerance·‖W‖.
         budget: The largest rank whose factors take at most so many bytes: a number, or "10MB".
         ratio: The same as a share of the bytes of W.
-        objective: Which error counts; by default all entries the same.
+        objective: Which error counts; by default all entries the same. The certificate and the
+            history are of that error.
         solver: How to find them; by default `ExactSVD()`, and `BlockKrylov()` for large matrices.
         start: First factors of an iterative solver: `Factors`, a pair (B, A), a `LoRAStart`. By
             default A ~ N(0, σ²) and B = 0.
@@ -117,6 +118,8 @@ def factorize(
     check_entries(matrix)
     objective = objective or Entire()
     working = objective.working(matrix)
+    if isinstance(first, GivenStart):
+        first = replace(first, given=objective.lifted(first.given))
     values = spectrum(working) if rule.needs_spectrum else None
     growing = _growing(rule, values, working, solver)
     chosen = GUESS if growing else rule.choose(working.shape, working.dtype, values)
@@ -142,7 +145,7 @@ def factorize(
     )
     loop, probing = Loop(solver, problem, time_limit, on_step), Probing()
     proof, values, ending = _prove(
-        matrix, objective, loop, loop.run(), values, accuracy, probing, bound=certificate
+        working, loop, loop.run(), values, accuracy, probing, bound=certificate
     )
     factors = objective.restored(ending.factors())
     why = explain_rank(rule, working, values, ending, probing) if certificate else ""
@@ -194,7 +197,6 @@ def _begin(
 
 def _prove(
     W: Matrix,
-    objective: Objective,
     loop: Loop,
     ending: Ending,
     values: Array | None,
@@ -205,6 +207,8 @@ def _prove(
 ) -> tuple[Certificate, Array | None, Ending]:
     """The certificate, the singular values it read, and the ending in the light of both.
 
+    All of them are of the working matrix, whose error is the one that the objective counts.
+
     A solver that knows more with every step takes another while the gap is above what is wanted,
     and goes on as long as that narrows it: the singular values that must lie outside the space for
     a proof to be tight leave it slowly.
@@ -212,18 +216,17 @@ def _prove(
     if values is None:
         values = ending.singular_values
     if not bound or ending.outcome in (Outcome.DIVERGED, Outcome.INTERRUPTED):
-        return certify(W, objective.restored(ending.factors()), bound=False), values, ending
+        return certify(W, ending.factors(), bound=False), values, ending
     try:
         if values is None and min(W.shape) <= FAST_EXACT:
             values = spectrum(W)
         if values is None and ending.evidence is not None:
-            ending = _widened(objective.working(W), loop, ending, accuracy or GOOD_ENOUGH, probing)
+            ending = _widened(W, loop, ending, accuracy or GOOD_ENOUGH, probing)
         evidence = None if ending.evidence is None else ending.evidence()
-        factors = objective.restored(ending.factors())
-        proof = certify(W, factors, values, evidence=evidence, probing=probing)
+        proof = certify(W, ending.factors(), values, evidence=evidence, probing=probing)
     except KeyboardInterrupt:
         ending = replace(ending, outcome=Outcome.INTERRUPTED)
-        return certify(W, objective.restored(ending.factors()), bound=False), values, ending
+        return certify(W, ending.factors(), bound=False), values, ending
     return proof, values, replace(ending, outcome=_outcome(ending, proof, accuracy))
 
 

@@ -10,6 +10,7 @@ class Outcome(Enum):
     """How a run ended; the value is the general sentence, `message` has this run's figures."""
 
     EXACT = "Computed directly; no iteration was needed."
+    SKETCHED = "Computed from sketches of W; no iteration was needed."
     CONVERGED = "The loss stopped falling."
     SETTLED = "More products would lower the error by less than 0.1 %."
     WHOLE = "The space of the products holds all of W."

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, cast, final
 
@@ -21,6 +21,7 @@ FEWEST_STEPS: Final = 20
 WINDOWS: Final = 5
 SETTLED_WITHIN: Final = 1e-3
 SLOWEST: Final = 0.95
+DOUBTED: Final = 1.2
 DIVERGED_ABOVE: Final = 100.0
 
 
@@ -47,7 +48,7 @@ class Watch:
         self._time_limit = time_limit
         self._history: list[Record] = []
         self._sound: Step | None = None
-        self._before: Step | None = None
+        self._last: list[tuple[float | None, float | None]] = []  # loss and gain of three steps
         self._squared_norm = problem.W.squared_norm()
         self._highest = self._squared_norm
         if problem.start is not None:
@@ -60,9 +61,10 @@ class Watch:
         seconds = time.perf_counter() - self._began
         if has_diverged(step.loss, self._highest):
             return Outcome.DIVERGED
-        self._before, self._sound = self._sound, step
+        self._sound = step
+        self._last = [*self._last[-2:], (step.loss, step.gain)]
         self._history.append(Record(step=step.number, loss=step.loss, seconds=seconds))
-        outcome = self._verdict(step)
+        outcome = self._verdict()
         if outcome is not None:
             return outcome
         if self._time_limit is not None and seconds >= self._time_limit:
@@ -71,7 +73,10 @@ class Watch:
 
     def finished(self) -> Outcome:
         """The outcome of a solver that ended by itself."""
-        return Outcome.WHOLE if isinstance(self._solver, Widening) else Outcome.EXACT
+        if isinstance(self._solver, Widening):
+            return Outcome.WHOLE
+        knows_all = self._sound is not None and self._sound.singular_values is not None
+        return Outcome.EXACT if knows_all else Outcome.SKETCHED
 
     def ending(self, outcome: Outcome) -> Ending:
         """The end of the loop, at its last sound step or at the start.
@@ -93,14 +98,14 @@ class Watch:
             evidence=step.evidence,
         )
 
-    def _verdict(self, step: Step) -> Outcome | None:
+    def _verdict(self) -> Outcome | None:
         """What the stopping rule of the solver says of the history."""
         solver, history, dtype = self._solver, self._history, self._problem.W.dtype
         if isinstance(solver, Iterative):
             converged = has_converged(history, self._squared_norm, dtype)
             most, reached = solver.epochs, Outcome.CONVERGED
         elif isinstance(solver, Widening):
-            converged = has_settled(step, self._before, self._squared_norm, dtype)
+            converged = has_settled(self._last, self._squared_norm, dtype)
             most, reached = solver.blocks, Outcome.SETTLED
         else:
             return None
@@ -134,31 +139,43 @@ def has_converged(history: list[Record], squared_norm: float, dtype: DType) -> b
     return gain <= max(CONVERGED_WITHIN * now, shown) and gain <= max(earlier - before, shown)
 
 
-def has_settled(step: Step, before: Step | None, squared_norm: float, dtype: DType) -> bool:
+def has_settled(
+    last: Sequence[tuple[float | None, float | None]], squared_norm: float, dtype: DType
+) -> bool:
     """Whether all further passes over W together would lower the error by less than 0.1 %.
 
     The gain g of the last pass foretells that of the next block: c·g, where c is what the block
     before brought for each unit of the gain before it. Gains that fall by a share ρ from step to
-    step then bring c·g/(1 − ρ) in all. A first step has settled where its gain is a quarter of
-    that. The error is the root of the loss, so its share is half that of the loss. A loss that is
-    all rounding has settled too.
+    step then bring c·g/(1 − ρ) in all; a share that rises is taken to rise on, and one that was
+    seen only once is doubted by a fifth. A first step has settled where its gain is a quarter of
+    what is wanted. The error is the root of the loss, so its share is half that of the loss. A loss
+    that is all rounding has settled too.
+
+    Args:
+        last: Loss and gain of the steps so far; the last three count.
+        squared_norm: ‖W‖²_F.
+        dtype: Of W.
 
     Example:
-        >>> step = Step(number=3, loss=1.0, gain=0.003, factors=lambda: Factors([[1.0]], [[1.0]]))
-        >>> has_settled(step, None, 10.0, np.dtype("float64"))
+        >>> has_settled([(1.0, 0.003)], 10.0, np.dtype("float64"))
         False
     """
-    if step.loss is None or step.gain is None:
+    losses = [loss for loss, _ in last[-3:] if loss is not None]
+    gains = [gain for _, gain in last[-3:] if gain is not None]
+    if not losses or len(losses) != len(gains):
         return False
     shown = 8 * float(np.finfo(dtype).eps) * squared_norm
-    wanted = max(shown, 2 * SETTLED_WITHIN * step.loss)
-    if step.loss <= shown:
+    wanted = max(shown, 2 * SETTLED_WITHIN * losses[-1])
+    if losses[-1] <= shown:
         return True
-    if before is None or before.loss is None or not before.gain:
-        return step.gain <= wanted / 4
-    brought = max(0.0, before.loss - step.loss) / before.gain
-    falling = min(step.gain / before.gain, SLOWEST)
-    return brought * step.gain / (1 - falling) <= wanted
+    if len(gains) == 1 or not all(gains[:-1]):
+        return gains[-1] <= wanted / 4
+    brought = max(0.0, losses[-2] - losses[-1]) / gains[-2]
+    falling = gains[-1] / gains[-2]
+    doubt = DOUBTED
+    if len(gains) > 2:
+        falling, doubt = falling * max(1.0, falling * gains[-3] / gains[-2]), 1.0
+    return doubt * brought * gains[-1] / (1 - min(falling, SLOWEST)) <= wanted
 
 
 def has_diverged(loss: float | None, highest_sound: float) -> bool:

@@ -40,7 +40,7 @@ def join_adapters(
         Two QR factorisations of the stacked factors of each layer and a singular value
         decomposition of the sum of the ranks; B·A is never formed.
     """
-    _check_weights(adapters, weights)
+    check_weights(len(adapters), weights)
     if rank is not None:
         check_rank(rank, most=rank, what="an adapter")
     used = [(adapter, weight) for adapter, weight in zip(adapters, weights, strict=True) if weight]
@@ -116,10 +116,15 @@ def _common(names: Sequence[str | None], what: str) -> str | None:
     return known[0] if known else None
 
 
-def _check_weights(adapters: Sequence[Adapter], weights: Sequence[float]) -> None:
-    if len(adapters) != len(weights) or not adapters:
+def check_weights(count: int, weights: Sequence[float]) -> None:
+    """Refuse weights that are not one finite number for each adapter, or all 0.
+
+    Raises:
+        ArgumentError: If they are not.
+    """
+    if count != len(weights) or not count:
         raise ArgumentError(
-            f"There are {len(weights)} weights for {len(adapters)} adapters.",
+            f"There are {len(weights)} weights for {count} adapters.",
             hint="Give one weight for each adapter.",
             code="lengths-differ",
         )

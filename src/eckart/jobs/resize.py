@@ -1,6 +1,6 @@
 """A smaller adapter: every layer cut to a rank, or all of them to a budget at once."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -56,6 +56,11 @@ def resize_adapter(
         most = rank or 0
         check_rank(most, most=most, what="an adapter")
         ranks = {layer.module: min(most, layer.rank) for layer in adapter.layers}
+    return with_ranks(adapter, ranks)
+
+
+def with_ranks(adapter: Adapter, ranks: Mapping[str, int]) -> Adapter:
+    """The adapter with each layer cut to a rank of its own; 0 leaves it out."""
     layers = [_cut(layer, ranks[layer.module]) for layer in adapter.layers if ranks[layer.module]]
     return pad_experts(replace(adapter, layers=tuple(layers)))
 

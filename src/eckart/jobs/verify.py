@@ -122,11 +122,17 @@ class _Checks:
             delta = subtract(pair, before, after)
         norm = math.sqrt(delta.matrix.squared_norm()) if delta else 0.0
         self.squares += norm**2
-        if pair.name in self.placing.saved:
-            self._saved(pair, self.placing.saved[pair.name], after, norm)
-        elif pair.name in self.placing.layers and pair.has_delta:
+        saved = self.placing.saved.get(pair.name)
+        adapted = pair.name in self.placing.layers
+        if adapted and saved is not None and saved.shape == after.shape:
+            # PEFT saves the table beneath the factors of an embedding, which add to that
+            delta = subtract(pair, saved, after)
+            self._layer(pair, delta, math.sqrt(delta.matrix.squared_norm()) if delta else 0.0)
+        elif saved is not None:
+            self._saved(pair, saved, after, norm)
+        elif adapted and pair.has_delta:
             self._layer(pair, delta, norm)
-        elif pair.name in self.placing.layers:
+        elif adapted:
             self.misfits.append(f"'{pair.name}' cannot be adapted: {pair.why}.")
         elif pair.name in self.placing.biases and before is not None:
             self._bias(pair, self.placing.biases[pair.name], before, after, norm)

@@ -7,6 +7,7 @@ import numpy as np
 from eckart.arrays import FLOAT64, Array
 from eckart.factors import Factors
 from eckart.matrices.convert import as_matrix
+from eckart.matrices.derived import check_entries
 from eckart.matrices.difference import Difference
 from eckart.matrices.protocol import Matrix
 from eckart.matrices.sparse import Sparse
@@ -21,6 +22,9 @@ def centred(W: object, /) -> Difference:
     Args:
         W: What `as_matrix` reads, of shape (rows, columns).
 
+    Raises:
+        MatrixError: If it is no matrix of finite numbers.
+
     Cost:
         One pass for the means, and one for the norm; of a sparse W the stored entries only. Where
         means are far larger than what is around them, products lose as many digits as those have in
@@ -33,6 +37,8 @@ def centred(W: object, /) -> Difference:
     """
     matrix = as_matrix(W)
     means = column_means(matrix)
+    if not np.isfinite(means).all():
+        check_entries(matrix)  # says where
     rows = matrix.shape[0]
     put = matrix.namespace.put
     ones = Factors(put(np.ones((rows, 1)), matrix.dtype), put(means[np.newaxis, :], matrix.dtype))
@@ -42,12 +48,14 @@ def centred(W: object, /) -> Difference:
 
 def column_means(W: Matrix) -> Array:
     """The mean of every column, of shape (columns,), in float64. One pass."""
+    rows, columns = W.shape
     if isinstance(W, Sparse):
-        return W.transposed_times(np.ones((W.shape[0], 1)))[:, 0] / W.shape[0]
-    total = np.zeros(W.shape[1])
-    for block in W.row_blocks():
-        total += W.namespace.get(block).sum(axis=0, dtype=FLOAT64)
-    return total / W.shape[0]
+        return W.transposed_times(np.ones((rows, 1)))[:, 0] / rows
+    total = np.zeros(columns)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for block in W.row_blocks():
+            total += W.namespace.get(block).sum(axis=0, dtype=FLOAT64)
+    return total / rows
 
 
 def _sparse_norm(W: Sparse, means: Array) -> float:

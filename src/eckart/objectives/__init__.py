@@ -2,5 +2,6 @@
 
 from eckart.objectives.entire import Entire
 from eckart.objectives.protocol import Objective
+from eckart.objectives.weighted import Weighted
 
-__all__ = ["Entire", "Objective"]
+__all__ = ["Entire", "Objective", "Weighted"]

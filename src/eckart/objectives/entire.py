@@ -21,6 +21,10 @@ class Entire:
         """W itself."""
         return W
 
+    def lifted(self, factors: Factors, /) -> Factors:
+        """The factors themselves."""
+        return factors
+
     def restored(self, factors: Factors, /) -> Factors:
         """The factors themselves."""
         return factors

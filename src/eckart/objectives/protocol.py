@@ -13,6 +13,10 @@ class Objective(Protocol):
         """The matrix whose best rank-r factors in the Frobenius norm minimise this error."""
         ...
 
+    def lifted(self, factors: Factors, /) -> Factors:
+        """Factors of W, taken to factors of the working matrix: the inverse of `restored`."""
+        ...
+
     def restored(self, factors: Factors, /) -> Factors:
         """Factors of the working matrix, taken back to factors of W."""
         ...

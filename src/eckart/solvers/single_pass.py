@@ -17,7 +17,8 @@ class SinglePass:
     W is read from its first row to its last, once; `Sketch` takes rows that arrive from elsewhere.
     The error is a small multiple of the best possible one, and comes near it where singular values
     decay fast or the sketch is wide: where W can be read again, `BlockKrylov` is closer in less
-    time. The certificate, and the error without it, read W again.
+    time. `factorize` reads W once more to check it, once to measure the error and as often as the
+    certificate needs; what cannot be read again at all is added to a `Sketch`.
 
     Fields:
         width: Directions of the sketches; by default 5·rank + 8. A wider one is closer.
@@ -26,7 +27,8 @@ class SinglePass:
         ArgumentError: If the width is below 1.
 
     Cost:
-        One pass; 8·rows·columns·width operations and memory width·(rows + 4·columns).
+        One pass; 10·rows·columns·width operations and memory width·(rows + 5·columns) + 9·width²
+        numbers. A sparse W stays sparse: 10·width operations for each stored entry.
 
     Example:
         >>> import numpy as np

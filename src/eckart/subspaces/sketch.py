@@ -3,22 +3,26 @@
 from typing import Any, Final, final
 
 import numpy as np
+import scipy.sparse
 
 from eckart.arrays import FLOAT64, Array, DType, Randomness, as_randomness, working_dtype
 from eckart.errors import ArgumentError, MatrixError
 from eckart.factors import Factors, check_rank
+from eckart.matrices.protocol import block_rows
 from eckart.namespaces import HOST, Namespace, as_working, namespace_of
 
 ROOM: Final = 5
 """Directions of a sketch for each column of the factors that are wanted of it, and some more."""
 MORE: Final = 8
+CORE: Final = 3
+"""Rows and columns of the core for each direction; two would do, three are closer for the bytes."""
 
 
 @final
 class Sketch:
     """Three random products of W, kept while its rows arrive in any number at a time.
 
-    With Gaussian Ω (columns × k), Υ (k × rows), Φ (s × rows) and Ψ (columns × s), s = 2k + 1:
+    With Gaussian Ω (columns × k), Υ (k × rows), Φ (s × rows) and Ψ (columns × s), s = 3k + 1:
 
         Y = W·Ω,   X = Υ·W,   Z = Φ·W·Ψ
 
@@ -30,7 +34,7 @@ class Sketch:
         columns: Of W.
         rank: Of the factors that will be wanted.
         width: k; by default 5·rank + 8. A wider sketch is closer.
-        dtype: float32 or float64, of the sketches and the factors.
+        dtype: float32 or float64, of the sketches and the factors, whatever the rows have.
         seed: An int, a `Generator` or a `RandomState`.
 
     Raises:
@@ -38,7 +42,8 @@ class Sketch:
         MatrixError: If the rank is above the columns.
 
     Cost:
-        2·columns·(2·k + s) operations for each row; memory k·(rows + columns) + (k + s)·columns.
+        10·k·columns operations for each row; memory k·(rows + 5·columns) + 9·k² numbers, and
+        3·k·rows more while factors are formed.
 
     Example:
         >>> W = np.outer(np.arange(1.0, 7.0), [1.0, 2.0, 0.0, 1.0])
@@ -74,7 +79,7 @@ class Sketch:
         self.width = min(wide, columns)
         self.columns = columns
         self.dtype: DType = working_dtype(np.dtype(dtype))
-        self._core = 2 * self.width + 1
+        self._core = CORE * self.width + 1
         self._key = int.from_bytes(as_randomness(seed).bytes(8))
         drawn = self._stream(0).standard_normal((columns, self.width + self._core))
         self._right = drawn.astype(self.dtype)  # Ω and Ψ beside one another
@@ -90,36 +95,26 @@ class Sketch:
         return sum(block.shape[0] for block in self._seen)
 
     def add(self, rows: Any) -> None:
-        """Take in the next rows of W.
+        """Take in the next rows of W; rows that are refused change nothing.
 
         Args:
             rows: One row of shape (columns,), or an array or SciPy sparse block of shape
-                (any, columns).
+                (any, columns). All of them are arrays of one library, on one device.
 
         Raises:
-            MatrixError: If they have another length, or a number in them is not finite.
+            MatrixError: If they have another length, are complex, live elsewhere than those before
+                them, or hold a number that is not finite.
         """
-        block: Any = rows if hasattr(rows, "tocsr") else as_working(rows)
-        block = block.reshape(1, -1) if block.ndim == 1 else block
-        if block.shape[1] != self.columns:
-            raise MatrixError(
-                f"Rows of {block.shape[1]} numbers were added to a sketch of {self.columns} "
-                "columns.",
-                hint="Give rows of one length.",
-                code="shapes-differ",
-            )
-        namespace = self._namespace = HOST if hasattr(block, "tocsr") else namespace_of(block)
-        products = block @ namespace.put(self._right, self.dtype)
-        Y, across = products[:, : self.width], products[:, self.width :]
-        if not namespace.is_finite(products):
-            raise MatrixError(
-                f"A number in the rows from {self.rows} on is not finite.",
-                hint="Fill or remove the entries that are not finite numbers.",
-                code="not-finite",
-            )
-        left = namespace.put(self._drawn(self._rows, block.shape[0]), self.dtype)
-        X = (block.T @ left[:, : self.width]).T
-        self._X = X if self._X is None else self._X + X
+        block, namespace = self._block(rows)
+        if not self._seen:
+            self._namespace, self._right = namespace, namespace.put(self._right, self.dtype)
+        with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+            Y = block @ self._right[:, : self.width]
+            across = block @ self._right[:, self.width :]
+            self._check_finite(Y, across)
+            left = namespace.put(self._drawn(self._rows, block.shape[0]), self.dtype)
+            X = (block.T @ left[:, : self.width]).T
+            self._X = X if self._X is None else self._X + X
         self._Z += namespace.gram(left[:, self.width :], across)
         self._seen.append(Y)
 
@@ -130,32 +125,80 @@ class Sketch:
             rank: Of the factors; by default the one that the sketch was made for.
 
         Raises:
-            MatrixError: If there are no rows, or the rank is above what the sketch can hold.
+            MatrixError: If there are no rows, the rank is above what the sketch can hold, or its
+                sums have left the range of its dtype.
 
         Cost:
             Two thin QR factorisations of width k, and least squares of size s.
         """
-        rank = self.rank if rank is None else rank
+        rank, X = self.rank if rank is None else rank, self._X
+        if X is None or self.rows == 0:
+            raise MatrixError("No rows were added.", hint="Add the rows of W.", code="empty")
+        namespace, counted = self._namespace, "1 row" if self.rows == 1 else f"{self.rows} rows"
         most = min(self.rows, self.width)
-        check_rank(rank, most=most, what=f"a sketch of {self.rows} rows and width {self.width}")
-        assert self._X is not None
-        namespace = self._namespace
-        Q = namespace.qr(namespace.concatenate(self._seen))[0]
-        P = namespace.qr(self._X.T)[0]
+        check_rank(rank, most=most, what=f"a sketch of {counted} and width {self.width}")
+        if not namespace.is_finite(X):
+            raise MatrixError(
+                f"Sums over the rows leave the range of {self.dtype}.",
+                hint="Make the sketch with dtype float64, or multiply the rows by a power of ten.",
+                code="out-of-range",
+            )
+        self._seen = [namespace.concatenate(self._seen)]
+        Q, P = namespace.qr(self._seen[0])[0], namespace.qr(X.T)[0]
         U, S, Vt = np.linalg.svd(self._middle(Q, P))
         B = Q @ namespace.put(U[:, :rank] * S[:rank], self.dtype)
         return Factors(B, namespace.put(Vt[:rank], self.dtype) @ P.T)
 
+    def _block(self, rows: Any) -> tuple[Any, Namespace]:
+        """Rows as a block of shape (any, columns) in the dtype of the sketch, and where they live.
+
+        Raises:
+            MatrixError: As `add`, for everything but the numbers themselves.
+        """
+        sparse = scipy.sparse.issparse(rows)
+        block: Any = rows if sparse else as_working(rows)
+        if sparse:
+            working_dtype(block.dtype)
+        if block.ndim == 1:
+            block = block.reshape(1, -1)
+        if block.ndim != 2 or block.shape[1] != self.columns:
+            raise MatrixError(
+                f"Rows of shape {tuple(block.shape)} were added to a sketch of {self.columns} "
+                "columns.",
+                hint=f"Give rows of {self.columns} numbers.",
+                code="shapes-differ",
+            )
+        namespace = HOST if sparse else namespace_of(block)
+        if self._seen and type(namespace) is not type(self._namespace):
+            raise MatrixError(
+                "These rows live elsewhere than those before them.",
+                hint="Give all rows as arrays of one library.",
+                code="mixed-arrays",
+            )
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is found
+            if sparse:
+                return scipy.sparse.csr_array(block, dtype=self.dtype), namespace
+            return namespace.astype(block, self.dtype), namespace
+
+    def _check_finite(self, *products: Array) -> None:
+        """Refuse rows by their products, in which every number of a row takes part."""
+        if not all(self._namespace.is_finite(product) for product in products):
+            raise MatrixError(
+                f"A number in the rows from {self.rows} on (counted from 0) is not finite, or "
+                f"beyond {self.dtype}.",
+                hint="Fill or remove the entries that are not finite numbers.",
+                code="not-finite",
+            )
+
     def _middle(self, Q: Array, P: Array) -> Array:
         """C of the least squares (ΦQ)·C·(PᵀΨ) = Z, in float64."""
-        namespace, rows = self._namespace, self._stream(1)
-        left, start = np.zeros((self._core, Q.shape[1])), 0
-        for block in self._seen:  # Φ is drawn again rather than kept: it is twice as large as Y
-            stop = start + block.shape[0]
-            drawn = self._drawn(rows, stop - start)[:, self.width :]
-            left += namespace.gram(namespace.put(drawn, self.dtype), Q[start:stop])
-            start = stop
-        right = namespace.gram(namespace.put(self._right[:, self.width :], self.dtype), P)
+        namespace, stream = self._namespace, self._stream(1)
+        left, height = np.zeros((self._core, Q.shape[1])), block_rows(self.width + self._core)
+        for start in range(0, Q.shape[0], height):  # Φ is drawn again: kept, it would be 3 × Y
+            part = Q[start : start + height]
+            drawn = self._drawn(stream, part.shape[0])[:, self.width :]
+            left += namespace.gram(namespace.put(drawn, self.dtype), part)
+        right = namespace.gram(self._right[:, self.width :], P)
         half = np.linalg.lstsq(left, self._Z)[0]
         return np.linalg.lstsq(right, half.T)[0].T
 

@@ -14,9 +14,13 @@ MOST_ROWS: Final = 40
 
 def write_documents(result: Extraction, folder: Path) -> None:
     """Write `report.json`, `report.html` and `README.md` into the folder of an adapter."""
+    write_page(result.to_dict(), folder)
+
+
+def write_page(document: dict[str, Any], folder: Path) -> None:
+    """The same from the document of a result."""
     from eckart.reports import extract_page  # draws with a library that takes long to load
 
-    document = result.to_dict()
     (folder / REPORT).write_text(json.dumps(document, allow_nan=False), encoding="utf-8")
     (folder / PAGE).write_text(extract_page(document), encoding="utf-8")
     (folder / README).write_text(_readme(document), encoding="utf-8")

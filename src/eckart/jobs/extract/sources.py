@@ -31,15 +31,7 @@ def open_pair(
             hint="Give two checkpoints.",
             code="same-checkpoint",
         )
-    before, after = open_checkpoint(base), open_checkpoint(tuned)
-    for checkpoint in (before, after):
-        method = quantisation(checkpoint)
-        if method is not None:
-            raise FormatError(
-                f"{checkpoint.path} is quantised ({method}), so its tensors are no weights.",
-                hint="Give the checkpoint it was made from, in float16, bfloat16 or float32.",
-                code="quantised",
-            )
+    before, after = open_weights(base), open_weights(tuned)
     if _comes_from(before, after) and not _comes_from(after, before):
         raise FormatError(
             f"{before.path} says that it was made from {after.path.name}: "
@@ -48,6 +40,24 @@ def open_pair(
             code="wrong-way-round",
         )
     return before, after
+
+
+def open_weights(path: str | PathLike[str]) -> Checkpoint:
+    """Open a checkpoint whose tensors are plain numbers.
+
+    Raises:
+        ArgumentError: If there is no such path.
+        FormatError: If it is damaged or quantised.
+    """
+    checkpoint = open_checkpoint(path)
+    method = quantisation(checkpoint)
+    if method is not None:
+        raise FormatError(
+            f"{checkpoint.path} is quantised ({method}), so its tensors are no weights.",
+            hint="Give the checkpoint it was made from, in float16, bfloat16 or float32.",
+            code="quantised",
+        )
+    return checkpoint
 
 
 def is_tied(tuned: Checkpoint, base: Checkpoint) -> bool:

@@ -1,15 +1,15 @@
 """Writing an adapter as PEFT reads it: `adapter_config.json` and `adapter_model.safetensors`."""
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, final
+from typing import Any, Final, final
 
 import numpy as np
 
 from eckart.arrays import FLOAT32, Array
-from eckart.errors import MatrixError
+from eckart.errors import FormatError, MatrixError
 from eckart.storage.adapters.adapter import AdaptedLayer, Adapter, Outline, Tensor, outline
 from eckart.storage.adapters.configuration import (
     SavedNames,
@@ -21,7 +21,9 @@ from eckart.storage.adapters.configuration import (
 from eckart.storage.adapters.experts import check_experts
 from eckart.storage.adapters.orientation import BIAS_TENSOR, stored_shapes, stored_tensors
 from eckart.storage.adapters.rounding import DTYPES, StoredDType, stored_factors
-from eckart.storage.tensor_stream import Entry, write_tensors
+from eckart.storage.checkpoints.dtypes import stored_dtype
+from eckart.storage.checkpoints.layout import TensorLayout
+from eckart.storage.checkpoints.writer import CheckpointWriter
 from eckart.storage.whole import whole_file
 
 CONFIGURATION: Final = "adapter_config.json"
@@ -53,6 +55,7 @@ def write_adapter(
     Raises:
         MatrixError: If PEFT could not load it, or would load it wrongly; or if the factors do not
             fit into `dtype`.
+        FormatError: If new values have a dtype that the file cannot hold.
         StorageError: If the system refuses to write.
 
     Cost:
@@ -66,9 +69,38 @@ def write_adapter(
     check_saved(saved, {*base_modules, *(layer.module for layer in layers)})
     document = configuration(adapter, layers, saved, base_modules)
     folder.mkdir(parents=True, exist_ok=True)
-    write_tensors(folder / TENSORS, _entries(adapter, layers, saved, dtype))
+    entries = {entry.name: entry for entry in _entries(adapter, layers, saved, dtype)}
+    layouts = {name: entry.layout(folder / TENSORS) for name, entry in entries.items()}
+    with (
+        whole_file(folder / TENSORS) as temporary,
+        CheckpointWriter(temporary, layouts) as writer,
+    ):
+        for name in writer.order:
+            writer.write(name, entries[name].make())
     with whole_file(folder / CONFIGURATION) as temporary:
         temporary.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Entry:
+    """One tensor of the file; `make` gives it when its turn comes."""
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    make: Callable[[], Tensor]
+
+    def layout(self, path: Path) -> TensorLayout:
+        """Its place in the file."""
+        stored = stored_dtype(self.dtype)
+        if stored is None:
+            raise FormatError(
+                f"{path} cannot hold '{self.name}', which is {self.dtype}.",
+                hint="Convert it to float32.",
+                code="unsupported-dtype",
+            )
+        return TensorLayout(dtype=stored, shape=self.shape)
 
 
 @final
@@ -104,19 +136,19 @@ class _Rounded:
 
 def _entries(
     adapter: Adapter, layers: list[Outline], saved: SavedNames, dtype: StoredDType
-) -> Iterator[Entry]:
+) -> Iterator[_Entry]:
     rounded = _Rounded(adapter.layers, dtype)
     for position, layer in enumerate(layers):
         stem = f"{PREFIX}{layer.module}"
         for name, shape in stored_shapes(layer).items():
-            yield Entry(
+            yield _Entry(
                 name=f"{stem}.{name}",
                 dtype=DTYPES[dtype],
                 shape=shape,
                 make=lambda position=position, name=name: rounded.tensor(position, name),
             )
         if layer.has_bias:
-            yield Entry(
+            yield _Entry(
                 name=f"{stem}.{BIAS_TENSOR}",
                 dtype=FLOAT32,
                 shape=(layer.outputs,),
@@ -124,7 +156,7 @@ def _entries(
             )
     for parameter, key in saved.keys.items():
         tensor = adapter.saved[parameter]
-        yield Entry(
+        yield _Entry(
             name=f"{PREFIX}{key}",
             dtype=tensor.dtype,
             shape=tensor.shape,

@@ -1,0 +1,231 @@
+"""A smaller adapter from one that was extracted, without factoring or the models."""
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, cast, final
+
+import numpy as np
+
+from eckart.allocation import allocate
+from eckart.arrays import Array
+from eckart.errors import ArgumentError, FormatError
+from eckart.jobs.extract.choice import NOISE, OF_WEIGHT, LayerRanks
+from eckart.jobs.extract.documents import read_report, write_page
+from eckart.jobs.resize import with_ranks
+from eckart.storage import check_output, whole_file
+from eckart.storage.adapters import (
+    AdaptedLayer,
+    Adapter,
+    StoredDType,
+    adapter_bytes,
+    matrix_shape,
+    read_adapter,
+    uniform_groups,
+    write_adapter,
+)
+
+NOTE: Final = "Cut from {name}: the errors follow from its spectra and were not measured again."
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Known:
+    """A layer of the adapter, and what was found of it when it was extracted.
+
+    Fields:
+        layer: As stored.
+        values: Its singular values.
+        figures: Of the report.
+    """
+
+    layer: AdaptedLayer
+    values: Array
+    figures: Mapping[str, Any]
+
+    def error(self, rank: int) -> float:
+        """‖ΔW − B·A‖ at a smaller rank: what was left before, and the squares that go."""
+        norm = float(self.figures["delta_norm"])
+        before = float(self.figures["relative_error"]) * norm
+        return math.hypot(before, float(np.linalg.norm(self.values[rank:])))
+
+
+def extract_again(
+    adapter: Path, out: Path, ranks: LayerRanks, *, command: str = "", force: bool = False
+) -> dict[str, Any]:
+    """Write a smaller adapter from one that eckart extracted.
+
+    Args:
+        adapter: Its folder, with the `report.json` beside it.
+        out: The folder of the new one.
+        ranks: The rule; "noise" needs the models.
+        command: That the report names to make it again.
+        force: Overwrite `out`.
+
+    Returns:
+        The document of the new adapter, as `Extraction.to_dict` gives it.
+
+    Raises:
+        ArgumentError: If the rule asks for more than the adapter holds.
+        FormatError: If the folder holds no adapter with the report of an extraction.
+        StorageError: If the system refuses to write.
+
+    Cost:
+        Two thin QR factorisations of the factors of each layer.
+    """
+    began = time.perf_counter()
+    check_output(out, force=force)
+    report = read_report(adapter)
+    if report is None:
+        raise FormatError(
+            f"{adapter} has no report.json of an extraction beside it.",
+            hint="Extract from the models, or use eckart truncate.",
+            code="no-report",
+        )
+    stored = read_adapter(adapter)
+    dtype = cast("StoredDType", report["settings"]["dtype"])
+    known = _known(stored, report, adapter)
+    chosen = _ranks(known, ranks, dtype)
+    smaller = with_ranks(stored, chosen)
+    document = _document(report, known, smaller, dtype)
+    document |= {
+        "folder": str(out),
+        "command": command,
+        "seconds": time.perf_counter() - began,
+        "notes": [*report["notes"], NOTE.format(name=adapter.name)],
+    }
+    with whole_file(out) as temporary:
+        write_adapter(temporary, smaller, dtype)
+        write_page(document, temporary)
+    return document
+
+
+def _known(stored: Adapter, report: Mapping[str, Any], path: Path) -> dict[str, _Known]:
+    figures = {one["name"]: one for one in report["tensors"]}
+    known: dict[str, _Known] = {}
+    for layer in stored.layers:
+        if layer.module not in figures or "relative_error" not in figures[layer.module]:
+            raise FormatError(
+                f"The report in {path} does not know the layer '{layer.module}'.",
+                hint="Extract from the models again.",
+                code="no-report",
+            )
+        values = layer.factors.singular_values()
+        known[layer.module] = _Known(layer=layer, values=values, figures=figures[layer.module])
+    return known
+
+
+def _ranks(known: Mapping[str, _Known], ranks: LayerRanks, dtype: StoredDType) -> dict[str, int]:
+    """The rank of each layer by the rule, one for all experts of a kind."""
+    if ranks.rank == NOISE:
+        raise ArgumentError(
+            "The noise of the stored weights is not known without the models.",
+            hint="Give BASE and TUNED.",
+            code="needs-models",
+        )
+    shared = _shared(known, ranks, dtype) if ranks.is_shared else {}
+    chosen: dict[str, int] = {}
+    for module, one in known.items():
+        own = ranks.override(module)
+        wanted = shared.get(module, own)
+        if wanted is None:
+            wanted = ranks.rank if isinstance(ranks.rank, int) else _within(one, ranks)
+            shape = matrix_shape(one.layer.shape)
+            wanted = ranks.limited(module, wanted, (shape[0], shape[1]))
+        if isinstance(ranks.rank, int) and own is None and wanted > one.layer.rank:
+            wanted = one.layer.rank
+        chosen[module] = min(wanted, one.layer.rank)
+    for group in uniform_groups(known):
+        chosen |= dict.fromkeys(group, max(chosen[module] for module in group))
+    return chosen
+
+
+def _within(one: _Known, ranks: LayerRanks) -> int:
+    """The smallest rank within the tolerance.
+
+    Raises:
+        ArgumentError: If the adapter itself is not.
+    """
+    norm = float(one.figures["delta_norm"])
+    if ranks.of == OF_WEIGHT:
+        norm /= float(one.figures["relative_change"]) or 1.0
+    allowed = (ranks.tolerance or 0.0) * norm
+    if one.error(one.layer.rank) > allowed:
+        raise ArgumentError(
+            f"'{one.layer.module}' has a relative error of {one.figures['relative_error']:.3g} at "
+            f"the {one.layer.rank} columns that the adapter holds.",
+            hint="Give a larger tolerance, or extract from the models again.",
+            code="needs-models",
+        )
+    return next(rank for rank in range(one.layer.rank + 1) if one.error(rank) <= allowed)
+
+
+def _shared(known: Mapping[str, _Known], ranks: LayerRanks, dtype: StoredDType) -> dict[str, int]:
+    """The ranks that a budget buys; a ratio is of the bytes of the layers in float32."""
+    free = {name: one for name, one in known.items() if ranks.override(name) is None}
+    costs = [adapter_bytes(one.layer.shape, 1, dtype) for one in free.values()]
+    whole = sum(4 * math.prod(one.layer.shape) for one in known.values())
+    budget = ranks.budget if ranks.budget is not None else int((ranks.ratio or 0.0) * whole)
+    fixed = sum(
+        adapter_bytes(one.layer.shape, min(own, one.layer.rank), dtype)
+        for name, one in known.items()
+        if (own := ranks.override(name)) is not None
+    )
+    weights = [_weight(one) if ranks.relative else 1.0 for one in free.values()]
+    chosen = allocate(
+        [one.values for one in free.values()],
+        costs,
+        max(0, budget - fixed),
+        weights=weights,
+        multiple=ranks.multiple,
+        least=ranks.least,
+        most=ranks.most,
+    )
+    return dict(zip(free, chosen, strict=True))
+
+
+def _weight(one: _Known) -> float:
+    norm = float(one.figures["delta_norm"]) / (float(one.figures["relative_change"]) or 1.0)
+    return 1 / norm**2 if norm else 1.0
+
+
+def _document(
+    report: Mapping[str, Any], known: Mapping[str, _Known], smaller: Adapter, dtype: StoredDType
+) -> dict[str, Any]:
+    """The report with the figures of the smaller layers."""
+    ranks = {layer.module: layer.rank for layer in smaller.layers}
+    tensors: list[dict[str, Any]] = []
+    squares, of_layers, total_of_layers = 0.0, 0.0, 0.0
+    for one in report["tensors"]:
+        figures = dict(one)
+        norm = one["delta_norm"] or 0.0
+        error = norm if one["state"] in ("not covered", "left out") else 0.0
+        if one["name"] in known:
+            rank, layer = ranks.get(one["name"], 0), known[one["name"]]
+            error = layer.error(rank)
+            relative = error / (norm or 1.0)
+            figures |= {
+                "rank": rank,
+                "state": "factors" if rank else "left out",
+                "relative_error": relative,
+                "best_possible_error": min(one["best_possible_error"], relative)
+                if rank == one["rank"]
+                else relative / (1 + (one["gap"] or 0.0)),
+                "bytes": adapter_bytes(layer.layer.shape, rank, dtype),
+            }
+            if rank:
+                of_layers += error**2
+                total_of_layers += norm**2
+        squares += error**2
+        tensors.append(figures)
+    total = float(report["delta_norm"]) or 1.0
+    return {
+        **report,
+        "tensors": tensors,
+        "relative_error": math.sqrt(squares) / total,
+        "relative_error_of_layers": math.sqrt(of_layers / (total_of_layers or 1.0)),
+        "bytes": sum(one["bytes"] for one in tensors),
+        "factor_bytes": sum(one["bytes"] for one in tensors if one["state"] == "factors"),
+    }

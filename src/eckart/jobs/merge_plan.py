@@ -1,0 +1,239 @@
+"""What a merged model will hold: every tensor with its dtype, its shape and what changes it."""
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, final
+
+from eckart.arrays import Array
+from eckart.errors import MatrixError
+from eckart.factors import Factors
+from eckart.jobs.extract.assembly import is_input_table
+from eckart.jobs.extract.sources import HEAD, is_tied
+from eckart.jobs.extract.unchanged import is_unchanged
+from eckart.jobs.join import SUM_OF_WEIGHTS
+from eckart.jobs.placing import Placing, place
+from eckart.jobs.sums import Change
+from eckart.storage.adapters import Adapter, StoredDType
+from eckart.storage.adapters.adapter import Tensor
+from eckart.storage.adapters.rounding import DTYPES
+from eckart.storage.checkpoints import Checkpoint, StoredDtype, TensorLayout, stored_dtype
+
+UNCHANGED: Final = Change()
+
+
+def _lists() -> Any:
+    return defaultdict(list)
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A merged model before its numbers are known.
+
+    Fields:
+        layouts: All tensors, those of the base first; files are filled in this order.
+        changes: What becomes of tensors of the base.
+        new: Values of tensors that the base does not have.
+        config: Settings of `config.json` that are others than the base's.
+        notes: What a person should know, in sentences.
+    """
+
+    layouts: Mapping[str, TensorLayout]
+    changes: Mapping[str, Change]
+    new: Mapping[str, Tensor]
+    config: Mapping[str, Any]
+    notes: tuple[str, ...]
+
+    def change(self, name: str) -> Change:
+        """What becomes of a tensor."""
+        if name in self.new:
+            return Change(replacement=self.new[name])
+        return self.changes.get(name, UNCHANGED)
+
+
+def plan(
+    base: Checkpoint, adapters: Sequence[tuple[Adapter, float]], dtype: StoredDType | None
+) -> Plan:
+    """Decide what a merged model holds.
+
+    A head that adapters save beside a table that the base shares with it is left out where the two
+    are equal, so that they stay shared.
+
+    Args:
+        base: The model.
+        adapters: Each with its weight, not 0.
+        dtype: Of all weights; None keeps that of each.
+
+    Raises:
+        MatrixError: If an adapter changes what the base does not have, or in another shape, or
+            new values cannot be added up.
+    """
+    shapes = {name: info.shape for name, info in base.tensors.items()}
+    parts = _Parts(base=base, tied=is_tied(base, base))
+    for adapter, weight in adapters:
+        placing = place(adapter, shapes, str(base.config.get("model_type", "")))
+        _check(placing, base, tied=parts.tied)
+        parts.add(placing, weight)
+    changes = {name: parts.change(name, shapes[name]) for name in shapes if parts.touch(name)}
+    new = {name: _replacement(name, values) for name, values in parts.unplaced.items()}
+    config, notes = _settings(changes, new, parts, dtype)
+    return Plan(
+        layouts=_layouts(base, changes, new, dtype),
+        changes=changes,
+        new=new,
+        config=config,
+        notes=(*parts.notes, *notes),
+    )
+
+
+@final
+@dataclass(slots=True, kw_only=True)
+class _Parts:
+    """What all adapters do, by the names of tensors, each part with the weight of its adapter."""
+
+    base: Checkpoint
+    tied: bool
+    factors: dict[str, list[tuple[Factors, float]]] = field(default_factory=_lists)
+    biases: dict[str, list[tuple[Array, float]]] = field(default_factory=_lists)
+    saved: dict[str, list[tuple[Tensor, float]]] = field(default_factory=_lists)
+    unplaced: dict[str, list[tuple[Tensor, float]]] = field(default_factory=_lists)
+    notes: list[str] = field(default_factory=list[str])
+
+    def add(self, placing: Placing, weight: float) -> None:
+        """Take in one adapter."""
+        if placing.prefix and placing.prefix not in self.notes:
+            self.notes.append(placing.prefix)
+        for name, layer in placing.layers.items():
+            self.factors[name].append((layer.factors, weight))
+        for name, change in placing.biases.items():
+            self.biases[name].append((change, weight))
+        for name, values in placing.saved.items():
+            self.saved[name].append((values, weight))
+        for name, values in placing.unplaced.items():
+            shared = self.tied and name == HEAD
+            if not (shared and any(_are_equal(values, own) for own in _tables(placing.saved))):
+                self.unplaced[name].append((values, weight))
+
+    def touch(self, name: str) -> bool:
+        """Whether they change a tensor of the base."""
+        return name in self.factors or name in self.biases or name in self.saved
+
+    def change(self, name: str, shape: tuple[int, ...]) -> Change:
+        """What becomes of a tensor of the base."""
+        saved, factors = self.saved.get(name, []), self.factors.get(name, [])
+        replaced = _is_one_value(saved)
+        if any(values.shape != shape for values, _ in saved) and (factors or not replaced):
+            raise _not_addable(name, "it has another shape than in the base")
+        return Change(
+            factors=factors,
+            biases=self.biases.get(name, []),
+            saved=[] if replaced else saved,
+            replacement=saved[0][0] if replaced else None,
+        )
+
+
+def _settings(
+    changes: Mapping[str, Change],
+    new: Mapping[str, Tensor],
+    parts: _Parts,
+    dtype: StoredDType | None,
+) -> tuple[dict[str, Any], list[str]]:
+    """Settings of `config.json` that the merged model needs, and what is to be said."""
+    config: dict[str, Any] = {}
+    notes = [f"'{name}' is not in the base; it was added." for name in new]
+    tables = [name for name in changes if is_input_table(name)]
+    if parts.tied and HEAD in new:
+        config["tie_word_embeddings"] = False
+        notes.append("The head was the table of the vocabulary; now each has its own values.")
+    elif parts.tied and tables:
+        notes.append(f"The head is the table '{tables[0]}' and changes with it.")
+    for name in tables:
+        rows, replacement = parts.base.tensors[name].shape[0], changes[name].replacement
+        if replacement is not None and len(replacement) != rows:
+            notes.append(f"'{name}' has {len(replacement)} rows, {rows} in the base.")
+            if parts.base.config.get("vocab_size") == rows:
+                config["vocab_size"] = len(replacement)
+    if dtype is not None:
+        config |= {key: dtype for key in ("dtype", "torch_dtype") if key in parts.base.config}
+    between = [name for name, change in changes.items() if change.saved]
+    if between:
+        notes.append(
+            f"{len(between)} saved value{'s' if len(between) > 1 else ''} of adapters that differ "
+            f"or whose weights do not add up to 1 count with their difference from the base, such "
+            f"as '{between[0]}'."
+        )
+    return config, notes
+
+
+def _layouts(
+    base: Checkpoint,
+    changes: Mapping[str, Change],
+    new: Mapping[str, Tensor],
+    dtype: StoredDType | None,
+) -> dict[str, TensorLayout]:
+    wanted = None if dtype is None else stored_dtype(DTYPES[dtype])
+    layouts: dict[str, TensorLayout] = {}
+    for name, info in base.tensors.items():
+        replacement = changes.get(name, UNCHANGED).replacement
+        layouts[name] = TensorLayout(
+            dtype=wanted if wanted is not None and info.dtype.is_weight else info.dtype,
+            shape=info.shape if replacement is None else replacement.shape,
+        )
+    largest = layouts[base.largest().name].dtype
+    for name, values in new.items():
+        own = stored_dtype(values.dtype) or StoredDtype.F32
+        both = own.is_weight and largest.is_weight
+        layouts[name] = TensorLayout(dtype=largest if both else own, shape=values.shape)
+    return layouts
+
+
+def _check(placing: Placing, base: Checkpoint, *, tied: bool) -> None:
+    if placing.unknown:
+        name = placing.unknown[0]
+        more = f", nor {len(placing.unknown) - 1} more" if placing.unknown[1:] else ""
+        head = tied and name == HEAD
+        raise MatrixError(
+            f"{base.path} has no tensor '{name}' that the adapter changes{more}.",
+            hint="The base uses its table as its head: merge into a copy that has both."
+            if head
+            else "Give the base that the adapter was made for.",
+            code="no-such-tensor",
+        )
+    if placing.misfits:
+        raise MatrixError(
+            placing.misfits[0],
+            hint="Give the base that the adapter was made for.",
+            code="shapes-differ",
+        )
+
+
+def _replacement(name: str, saved: Sequence[tuple[Tensor, float]]) -> Tensor:
+    """The values of a tensor that the base does not have."""
+    if not _is_one_value(saved):
+        raise _not_addable(name, "it is not in the base")
+    return saved[0][0]
+
+
+def _is_one_value(saved: Sequence[tuple[Tensor, float]]) -> bool:
+    """Whether all values are equal and their weights add up to 1."""
+    total = math.fsum(weight for _, weight in saved)
+    one = math.isclose(total, 1.0, rel_tol=0.0, abs_tol=SUM_OF_WEIGHTS)
+    return one and all(_are_equal(values, saved[0][0]) for values, _ in saved[1:])
+
+
+def _are_equal(x: Tensor, y: Tensor) -> bool:
+    return x is y or is_unchanged(x, y)
+
+
+def _tables(saved: Mapping[str, Tensor]) -> list[Tensor]:
+    return [values for name, values in saved.items() if is_input_table(name)]
+
+
+def _not_addable(name: str, why: str) -> MatrixError:
+    return MatrixError(
+        f"The values that adapters save of '{name}' cannot be added up: {why}.",
+        hint="Merge the adapter that saves it alone, with weight 1.",
+        code="saved-differ",
+    )
