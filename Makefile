@@ -1,6 +1,6 @@
 # `make` alone prints this list. Everything runs in .venv, which is made on first use.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-core check format look bench build clean
+.PHONY: help demo test test-core check format look bench bench-adapters build clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -63,6 +63,15 @@ look: .venv/dev demo ## Open the demo's reports in headless Chromium: no console
 bench: .venv/torch ## Measure against the peers; prints the tables of docs/benchmarks.md
 	@for script in gradient_epoch descent low_rank certificates; do \
 		env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BIN)/python benchmarks/$$script.py || exit 1; \
+		echo; \
+	done
+
+# RXNFP and REACTIONS are folders with the inputs of reactions.py, which says how to get them;
+# MERGEKIT is the program mergekit-extract-lora in an environment of its own.
+bench-adapters: .venv/torch ## Measure extraction: RXNFP=... REACTIONS=... MERGEKIT=... (all may be left out)
+	@for script in killed.py "reactions.py --models '$(RXNFP)' --data '$(REACTIONS)'" \
+		"adapters.py $(if $(MERGEKIT),--mergekit '$(MERGEKIT)')"; do \
+		eval "env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BIN)/python -W ignore benchmarks/$$script"; \
 		echo; \
 	done
 

@@ -62,20 +62,19 @@ def add_folders(parser: argparse.ArgumentParser) -> None:
 
 
 def check_folders(options: argparse.Namespace) -> None:
-    """Leave with a sentence for each input that is not there."""
+    """Leave with a sentence for each input that is not there, and how to get it."""
     names = ("pytorch_model.bin", "config.json", "vocab.txt")
     wanted = {
         "models": [MODELS / model / name for model in (BASE, TUNED) for name in names],
         "data": [Path(QUESTIONS), Path(CLASSES)],
     }
-    missing = [
-        f"{getattr(options, place) / path} is missing. How to get it: {HOW[place]}"
-        for place, paths in wanted.items()
-        for path in paths
-        if not (getattr(options, place) / path).is_file()
-    ]
-    if missing:
-        sys.exit("\n".join(missing))
+    lines: list[str] = []
+    for place, paths in wanted.items():
+        missing = [path for path in paths if not (getattr(options, place) / path).is_file()]
+        lines += [f"{getattr(options, place) / path} is missing." for path in missing]
+        lines += [f"How to get it: {HOW[place]}", ""] if missing else []
+    if lines:
+        sys.exit("\n".join(lines))
 
 
 def read_task(models: Path, data: Path, count: int | None = None) -> Task:

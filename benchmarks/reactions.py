@@ -8,6 +8,7 @@ budget for all layers together is put beside one rank for all, at equal bytes. R
 """
 
 import argparse
+import hashlib
 import math
 import shutil
 import tempfile
@@ -60,21 +61,18 @@ class Bench:
     base: Path
     tuned: Path
     folder: Path
+    cache: Path
     reference: Answers
     sample: Answers
 
     def adapted(self, **rule: Any) -> Adapted:
         """Extract, load with PEFT, ask, merge, ask again."""
-        from peft import PeftModel
-
         from eckart.jobs.extract import extract_adapter
 
         out = self.folder / "adapter"
         shutil.rmtree(out, ignore_errors=True)
         result = extract_adapter(self.base, self.tuned, out, **rule)
-        model = PeftModel.from_pretrained(classifier(self.base), out).eval()
-        loaded = answers(model, self.task, self.sample)
-        merged = answers(model.merge_and_unload(), self.task)
+        loaded, merged = self._answers(out)
         layers = [one for one in result.tensors if one.figures is not None]
         ranks = sorted(one.figures.rank for one in layers if one.figures)
         errors = math.hypot(*(one.error or 0.0 for one in layers))
@@ -86,6 +84,21 @@ class Bench:
             same=bool((loaded == merged[self.sample]).all()),
             missed=result.relative_error**2,
         )
+
+    def _answers(self, adapter: Path) -> tuple[Answers, Answers]:
+        """To the sample as PEFT loads the adapter, and to all when it is merged; kept on disk."""
+        from peft import PeftModel
+
+        digest = hashlib.sha256(f"{len(self.task.tokens)}".encode())
+        for name in ("adapter_config.json", "adapter_model.safetensors"):
+            digest.update((adapter / name).read_bytes())
+        known = self.cache / f"reactions-{digest.hexdigest()[:24]}.npz"
+        if not known.exists():
+            model = PeftModel.from_pretrained(classifier(self.base), adapter).eval()
+            loaded = answers(model, self.task, self.sample)
+            np.savez(known, loaded=loaded, merged=answers(model.merge_and_unload(), self.task))
+        with np.load(known) as kept:
+            return kept["loaded"], kept["merged"]
 
     def head_only(self) -> Answers:
         """The base with the head of the fine-tune, copied by hand: PEFT has no such adapter."""
@@ -113,6 +126,7 @@ def main() -> None:
             base=base,
             tuned=tuned,
             folder=Path(folder),
+            cache=options.cache,
             reference=reference,
             sample=sample,
         )
