@@ -15,7 +15,7 @@ LAYERS: Final = (
     "best possible",
     "gap",
     "bytes",
-    "share of the change",
+    "of the change",
     "time",
 )
 MISSING: Final = ("tensor", "share of the change", "why")

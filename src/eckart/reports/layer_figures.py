@@ -80,8 +80,8 @@ def size_curve(document: dict[str, Any]) -> go.Figure | None:
         return None
     drawn = go.Figure()
     for name, key, colour, dash in (
-        ("bytes where they lower the error most", "shared", ACCENT, "solid"),
-        ("one rank for all layers", "uniform", GREY, "dot"),
+        ("bytes shared out", "shared", ACCENT, "solid"),
+        ("one rank for all", "uniform", GREY, "dot"),
     ):
         drawn.add_scatter(
             x=[count / 1e6 for count in curve["bytes"]],

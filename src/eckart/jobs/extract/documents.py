@@ -40,13 +40,15 @@ def _readme(document: dict[str, Any]) -> str:
 
     settings = document["settings"]
     base = settings["base_name"]
-    head = ["library_name: peft", "tags:", "- lora", "- eckart"]
-    if base:
-        head.insert(0, f"base_model: {base}")
+    named = [f"base_model: {base}"] if base else []
     own = Path(document["folder"]).name
     lines = [
         "---",
-        *head,
+        *named,
+        "library_name: peft",
+        "tags:",
+        "- lora",
+        "- eckart",
         "---",
         "",
         "# A low-rank adapter extracted from a fine-tune",
@@ -78,11 +80,14 @@ def _readme(document: dict[str, Any]) -> str:
         "",
         f"All of them are in `{PAGE}` and `{REPORT}`.",
     ]
-    missing = missing_rows(document)
-    if missing:
-        heads = ("tensor", "share of the change", "why")
-        lines += ["", "## Not covered", "", *_grid(heads, missing[:MOST_ROWS])]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *_not_covered(missing_rows(document))]) + "\n"
+
+
+def _not_covered(missing: list[tuple[str, ...]]) -> list[str]:
+    if not missing:
+        return []
+    heads = ("tensor", "share of the change", "why")
+    return ["", "## Not covered", "", *_grid(heads, missing[:MOST_ROWS])]
 
 
 def _caveats(settings: dict[str, Any]) -> list[str]:
