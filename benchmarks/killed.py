@@ -97,7 +97,7 @@ def arguments() -> argparse.Namespace:
     add("--rounds", type=int, default=30)
     add("--most-kills", type=int, default=4, help="of a round")
     add("--rules", nargs="+", default=list(RULES), choices=list(RULES))
-    add("--threads", type=int, default=1)
+    add("--threads", type=int, default=2)
     add("--seed", type=int, default=0)
     add("--cache", type=Path, default=Path(tempfile.gettempdir()) / "eckart-bench")
     return parser.parse_args()

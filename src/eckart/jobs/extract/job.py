@@ -206,7 +206,7 @@ def extract(
         before, after, coverage, settings, work, calibration, on_tensor or _tell_nobody
     )
     with _kept_for_later(work):
-        findings = list(survey.findings())
+        findings = survey.findings()
         if settings.ranks.is_shared:
             findings = shared(survey, findings, budget)
         adapter = assemble(survey, findings, base_name=settings.base_name)

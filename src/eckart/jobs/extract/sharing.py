@@ -82,8 +82,8 @@ def _at(
     ]
     done = {one.number: survey.at_stage(one, stage, ranks[one.number]) for one in changing}
     missing = [one for one in changing if done[one.number] is None]
-    for one, delta in survey.deltas(missing):
-        done[one.number] = survey.resized(one, ranks[one.number], delta, stage)
+    for one in survey.resized(missing, ranks, stage):
+        done[one.number] = one
     return [done.get(one.number) or one for one in findings]
 
 

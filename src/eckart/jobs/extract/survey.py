@@ -1,12 +1,11 @@
 """Every tensor once: what changed, by how much, and the factors of what becomes factors."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, final
 
-from eckart.jobs.extract.ahead import Tensor, read_ahead
+from eckart.jobs.extract.ahead import ReadPair, Tensor, read_ahead, side_by_side
 from eckart.jobs.extract.calibration import Calibration, cut_weighted, factor_weighted
 from eckart.jobs.extract.choice import NOISE, LayerRanks
 from eckart.jobs.extract.coverage import TensorPair, Way
@@ -15,10 +14,9 @@ from eckart.jobs.extract.layer import FactoredLayer, LayerFigures, cut_layer, fa
 from eckart.jobs.extract.work import Work
 from eckart.storage.adapters import StoredDType, matrix_shape
 from eckart.storage.checkpoints import Checkpoint
-from eckart.threads import limited_threads
 
-ALONE: Final = 2**20
-"""Entries of a layer below which one thread is as fast as two, which wait for each other."""
+ALONE: Final = 2**25
+"""Entries of a tensor above which it is worked on alone, by all threads of BLAS."""
 FIRST: Final = "first"
 FINAL: Final = "final"
 
@@ -72,16 +70,17 @@ class Survey:
     calibration: Calibration | None
     on_tensor: Callable[[str, int], None]
 
-    def findings(self) -> Iterator[Finding]:
+    def findings(self) -> list[Finding]:
         """Each tensor, in order; what earlier runs finished is not read again."""
         known = {number: self._known(number, pair) for number, pair in enumerate(self.pairs)}
-        missing = [number for number, finding in known.items() if finding is None]
-        reading = read_ahead(self.base, self.tuned, [self.pairs[number] for number in missing])
-        for number, finding in known.items():
-            if finding is None:
-                finding = self._found(number, *next(reading))
-            self.on_tensor(finding.pair.name, math.prod(finding.pair.shape))
-            yield finding
+        found = {number: finding for number, finding in known.items() if finding is not None}
+        for finding in found.values():
+            self._tell(finding)
+        missing = [(number, pair) for number, pair in enumerate(self.pairs) if number not in found]
+        for finding in self._each(missing, self._found):
+            self._tell(finding)
+            found[finding.number] = finding
+        return [found[number] for number in known]
 
     def factors(self, finding: Finding) -> FactoredLayer:
         """The factors of a layer, which are kept on disk."""
@@ -96,28 +95,50 @@ class Survey:
             return None
         return replace(finding, figures=layer.figures, stage=stage)
 
-    def resized(self, finding: Finding, rank: int, delta: Delta, stage: str) -> Finding:
-        """The layer at another rank, kept under a stage of its own."""
+    def resized(
+        self, findings: Sequence[Finding], ranks: Mapping[int, int], stage: str
+    ) -> Iterator[Finding]:
+        """Layers at other ranks, in any order, each kept under a stage of its own."""
+        by_number = {finding.number: finding for finding in findings}
+
+        def resize(number: int, stored: ReadPair) -> Finding:
+            return self._resized(by_number[number], ranks[number], stored, stage)
+
+        yield from self._each([(one.number, one.pair) for one in findings], resize)
+
+    def _each(
+        self, tensors: Sequence[tuple[int, TensorPair]], work: Callable[[int, ReadPair], Finding]
+    ) -> Iterator[Finding]:
+        """What the work makes of each tensor and its number: small ones side by side.
+
+        Which they are depends on their shapes only, and so do the bits of their factors.
+        """
+        small = [one for one in tensors if math.prod(one[1].shape) <= ALONE]
+        large = [one for one in tensors if math.prod(one[1].shape) > ALONE]
+        reading = read_ahead(self.base, self.tuned, [pair for _, pair in small])
+        numbered = zip([number for number, _ in small], reading, strict=True)
+        yield from side_by_side(lambda given: work(*given), numbered)
+        for number, pair in large:  # not read ahead: a pair, its change and another pair are much
+            yield work(number, next(read_ahead(self.base, self.tuned, [pair])))
+
+    def _resized(self, finding: Finding, rank: int, stored: ReadPair, stage: str) -> Finding:
+        pair, before, after = stored
+        assert before is not None
+        assert after is not None
+        delta = subtract(pair, before, after)
+        assert delta is not None
         layer = self.factors(finding)
-        with _threads(delta):
-            if rank == 0:
-                layer = replace(layer, figures=left_out(delta, layer.figures))
-            elif rank > layer.factors.rank:
-                layer = self._factored(finding.pair, delta, {"rank": rank})
-            elif rank < layer.factors.rank:
-                layer = self._cut(finding.pair, delta, layer, rank)
+        if rank == 0:
+            layer = replace(layer, figures=left_out(delta, layer.figures))
+        elif rank > layer.factors.rank:
+            layer = self._factored(pair, delta, {"rank": rank})
+        elif rank < layer.factors.rank:
+            layer = self._cut(pair, delta, layer, rank)
         self.work.keep(finding.number, layer, stage)
         return replace(finding, figures=layer.figures, stage=stage)
 
-    def deltas(self, findings: Sequence[Finding]) -> Iterator[tuple[Finding, Delta]]:
-        """The changes of some layers, read again."""
-        reading = read_ahead(self.base, self.tuned, [finding.pair for finding in findings])
-        for finding, (pair, before, after) in zip(findings, reading, strict=True):
-            assert before is not None
-            assert after is not None
-            delta = subtract(pair, before, after)
-            assert delta is not None
-            yield finding, delta
+    def _tell(self, finding: Finding) -> None:
+        self.on_tensor(finding.pair.name, math.prod(finding.pair.shape))
 
     def _known(self, number: int, pair: TensorPair) -> Finding | None:
         note = self.work.noted(number)
@@ -130,9 +151,8 @@ class Survey:
         norm = layer.figures.delta_norm
         return Finding(number=number, pair=pair, delta_norm=norm, figures=layer.figures)
 
-    def _found(
-        self, number: int, pair: TensorPair, before: Tensor | None, after: Tensor | None
-    ) -> Finding:
+    def _found(self, number: int, stored: ReadPair) -> Finding:
+        pair, before, after = stored
         delta = None
         if pair.has_delta and before is not None and after is not None:
             delta = subtract(pair, before, after)
@@ -143,8 +163,7 @@ class Survey:
         norm = math.sqrt(delta.matrix.squared_norm())
         if pair.way is not Way.FACTORS or after is None:
             return self._noted(number, pair, norm, None)
-        with _threads(delta):
-            layer = self._chosen(pair, delta, after)
+        layer = self._chosen(pair, delta, after)
         if layer is None:
             return self._noted(number, pair, norm, left_out(delta))
         self.work.keep(number, layer, FIRST)
@@ -192,8 +211,3 @@ class Survey:
         document = {"delta_norm": norm, "figures": figures and figures.to_dict()}
         self.work.note(number, document)
         return Finding(number=number, pair=pair, delta_norm=norm, figures=figures)
-
-
-def _threads(delta: Delta) -> AbstractContextManager[None]:
-    """One thread of BLAS for a small layer, whatever the load: the shape alone decides."""
-    return limited_threads(1 if math.prod(delta.matrix.shape) <= ALONE else None)
