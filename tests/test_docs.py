@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from adapters.pairs import saved_pair
+from adapters.pairs import extracted
 from eckart.cli import main
 from eckart.cli.main import COMMANDS, group
-from eckart.jobs.extract import extract_adapter
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -27,8 +26,7 @@ def blocks(page: Path, language: str) -> list[str]:
 def models(tmp_path_factory):
     """A tiny base model, its fine-tune and an adapter of the two: what a user would have."""
     folder = tmp_path_factory.mktemp("models")
-    base, tuned = saved_pair(folder)
-    extract_adapter(base, tuned, folder / "adapter", rank=4)
+    extracted(folder)
     shutil.copytree(folder / "adapter", folder / "other")
     return folder
 

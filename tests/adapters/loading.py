@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from tolerances import LOGITS
+
 HARMLESS = (
     # transformers 5.23 of itself
     r"`is_gradient_checkpointing` is deprecated",
@@ -68,6 +70,20 @@ def merged(loaded: Loaded) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         return loaded.model.merge_and_unload()
+
+
+def check_fine_tune(pair: Any, folder: Path) -> None:
+    """The base of a `Pair` with its adapter answers as the fine-tune: loaded, and merged."""
+    loaded = load(pair.base, folder)
+    assert loaded.warnings == []
+    assert loaded.missing == []
+    assert loaded.unexpected == []
+    expected = pair.logits(pair.tuned)
+    assert difference(pair.logits(pair.base), expected) > 100 * LOGITS
+    unmerged = difference(pair.logits(loaded.model), expected)
+    after = difference(pair.logits(merged(loaded)), expected)
+    assert unmerged < LOGITS
+    assert after < LOGITS
 
 
 def difference(x: np.ndarray, y: np.ndarray) -> float:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from checkpoints import write
+from eckart.jobs.extract import extract_adapter
 
 CONFIG = {
     "architectures": ["LlamaForCausalLM"],
@@ -59,3 +60,10 @@ def saved_pair(folder: Path, dtype: object = np.float32) -> tuple[Path, Path]:
     """The base and its fine-tune, in two folders."""
     base = weights(dtype)
     return save(folder / "base", base), save(folder / "tuned", tuned_weights(base))
+
+
+def extracted(folder: Path) -> Path:
+    """The folder with a base, its fine-tune and the adapter of rank 4 that eckart extracted."""
+    base, tuned = saved_pair(folder)
+    extract_adapter(base, tuned, folder / "adapter", rank=4)
+    return folder

@@ -209,3 +209,35 @@ def test_wishes_that_cannot_be_met_are_refused_and_leave_nothing(tmp_path, setti
     with pytest.raises(error):
         extract_adapter(base, after, tmp_path / "out", **settings)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["base", "tuned"]
+
+
+def test_the_error_of_the_layers_counts_those_that_are_left_out(tmp_path):
+    base, after = pair(tmp_path)
+    result = extract_adapter(base, after, tmp_path / "out", rank=4, overrides={"*mlp*": 0})
+    layers = [one for one in result.tensors if one.figures]
+    whole = np.linalg.norm([one.delta_norm for one in layers])
+    expected = np.linalg.norm([one.error for one in layers]) / whole
+    assert agree(result.to_dict()["relative_error_of_layers"], float(expected), 1e-12)
+    assert expected > max(one.figures.relative_error for one in result.layers if one.figures) / 2
+
+
+def test_a_budget_pays_for_experts_that_have_not_changed(tmp_path):
+    """PEFT stacks experts, so one that did not change takes columns of zeros with the others."""
+    generator = np.random.default_rng(0)
+    names = [
+        f"m.layers.0.mlp.experts.{n}.{k}_proj.weight"
+        for n in range(4)
+        for k in ("gate", "up", "down")
+    ]
+    before = {name: generator.standard_normal((24, 24)).astype(np.float32) for name in names}
+    after = {
+        name: W + np.float32(0.1) * generator.standard_normal(W.shape).astype(np.float32)
+        if "experts.0." in name else W
+        for name, W in before.items()
+    }  # fmt: skip
+    base, tune = write(tmp_path / "base", before), write(tmp_path / "tuned", after)
+    budget = 12 * adapter_bytes((24, 24), 5)
+    extract_adapter(base, tune, tmp_path / "out", budget=budget)
+    layers = read_adapter(tmp_path / "out").layers
+    stored = sum(adapter_bytes(layer.shape, layer.rank) for layer in layers)
+    assert 0.8 * budget < stored <= budget

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from adapters.loading import difference, load, merged
+from adapters.loading import check_fine_tune, difference, load, merged
 from adapters.models import PAIRS, Pair, llama, quiet, tune
 from eckart.jobs.extract import extract_adapter
 from tolerances import LOGITS
@@ -34,16 +34,7 @@ def test_the_adapter_of_full_rank_is_the_fine_tune(name, tmp_path):
     pair = PAIRS[name]()
     base, tuned = saved(pair, tmp_path)
     result = extract_adapter(base, tuned, tmp_path / "adapter", rank=FULL)
-    loaded = load(pair.base, tmp_path / "adapter")
-    assert loaded.warnings == []
-    assert loaded.missing == []
-    assert loaded.unexpected == []
-    expected = pair.logits(pair.tuned)
-    assert difference(pair.logits(pair.base), expected) > 100 * LOGITS
-    unmerged = difference(pair.logits(loaded.model), expected)
-    after = difference(pair.logits(merged(loaded)), expected)
-    assert unmerged < LOGITS, (name, unmerged)
-    assert after < LOGITS, (name, after)
+    check_fine_tune(pair, tmp_path / "adapter")
     assert result.relative_error < LOGITS
 
 

@@ -2,10 +2,9 @@
 
 import pytest
 
-from adapters.loading import difference, load, merged
+from adapters.loading import check_fine_tune
 from adapters.models import PAIRS
 from eckart.storage.adapters import pad_experts, write_adapter
-from tolerances import LOGITS
 
 pytestmark = pytest.mark.torch
 pytest.importorskip("peft")
@@ -16,14 +15,4 @@ def test_a_model_with_its_adapter_is_the_tuned_model(name, tmp_path):
     pair = PAIRS[name]()
     adapter = pad_experts(pair.adapter(tmp_path))
     write_adapter(tmp_path / "adapter", adapter, base_modules=pair.modules())
-    loaded = load(pair.base, tmp_path / "adapter")
-    assert loaded.warnings == []
-    assert loaded.missing == []
-    assert loaded.unexpected == []
-    expected = pair.logits(pair.tuned)
-    assert difference(pair.logits(pair.base), expected) > 100 * LOGITS
-    unmerged = difference(pair.logits(loaded.model), expected)
-    after = difference(pair.logits(merged(loaded)), expected)
-    print(f"{name:35s} loaded {unmerged:.1e} merged {after:.1e}")
-    assert unmerged < LOGITS
-    assert after < LOGITS
+    check_fine_tune(pair, tmp_path / "adapter")

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from adapters.pairs import save, saved_pair, tuned_weights, weights
+from adapters.pairs import extracted, save, tuned_weights, weights
 from adapters.samples import layer
 from eckart import Factors
 from eckart.errors import ArgumentError, EckartError
@@ -22,10 +22,7 @@ Q = "model.layers.0.self_attn.q_proj"
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """Base, fine-tune and the adapter of rank 4 that eckart extracted."""
-    folder = tmp_path_factory.mktemp("made")
-    base, tuned = saved_pair(folder)
-    extract_adapter(base, tuned, folder / "adapter", rank=4)
-    return folder
+    return extracted(tmp_path_factory.mktemp("made"))
 
 
 @pytest.fixture

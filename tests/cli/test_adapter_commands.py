@@ -9,19 +9,15 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from adapters.pairs import SHAPES, saved_pair
+from adapters.pairs import SHAPES, extracted
 from checkpoints import write
 from commandline import error, result
-from eckart.jobs.extract import extract_adapter
 from tolerances import LOGITS, MEASURED, agree
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("made")
-    base, tuned = saved_pair(folder)
-    extract_adapter(base, tuned, folder / "adapter", rank=4)
-    return folder
+    return extracted(tmp_path_factory.mktemp("made"))
 
 
 @pytest.fixture

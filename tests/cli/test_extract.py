@@ -253,6 +253,7 @@ def test_again_cuts_an_adapter_without_the_models(run, models):
         ("extract base tuned --again base --rank 2 -o out", 2, "bad-usage"),
         ("extract base --rank 2 -o out", 2, "bad-usage"),
         ("extract --again small --rank noise -o out", 2, "needs-models"),
+        ("extract --again small --rank 2 --plan", 2, "option-does-not-apply"),
         ("extract --again small --tolerance 0.01 -o out", 2, "needs-models"),
     ],
 )

@@ -29,7 +29,7 @@ def bert(prefix: str, layers: int = 12) -> dict[str, tuple[int, ...]]:
 def test_the_same_names_are_matched_as_they_are():
     matching = match_names(LLAMA, LLAMA)
     assert matching.pairs == tuple((name, name) for name in LLAMA)
-    assert matching.prefix is None
+    assert matching.prefix() is None
     assert matching.reshaped == matching.only_base == matching.only_tuned == ()
 
 
@@ -44,7 +44,7 @@ def test_a_base_with_a_prefix_and_another_head_is_matched_as_in_rxnfp():
     assert matching.pairs == tuple((f"bert.{name}", name) for name in bert(""))
     assert matching.only_base == ("cls.predictions.decoder.weight", "cls.predictions.bias")
     assert matching.only_tuned == ("classifier.weight", "classifier.bias")
-    assert matching.prefix == "Names were matched without 'bert.' in the base checkpoint."
+    assert matching.prefix() == "Names were matched without 'bert.' in the base checkpoint."
 
 
 @pytest.mark.parametrize("prefix", ["base_model.model.", "_orig_mod.", "module.", "model."])
@@ -68,7 +68,7 @@ def test_a_body_without_its_head_is_matched():
 def test_two_different_prefixes_are_matched():
     matching = match_names(bert("bert."), bert("roberta."))
     assert matching.pairs == tuple((f"bert.{name}", f"roberta.{name}") for name in bert(""))
-    assert matching.prefix == (
+    assert matching.prefix() == (
         "Names were matched without 'bert.' in the base checkpoint and "
         "'roberta.' in the tuned checkpoint."
     )

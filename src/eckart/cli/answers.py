@@ -25,6 +25,16 @@ def deliver(command: str, result: Any, report: Path | None, *, as_json: bool, qu
     return EXIT_STATUS[result.grade]
 
 
+def wrote(command: str, result: Any, target: Path, *, as_json: bool, quiet: bool) -> int:
+    """Show a result that is one sentence and where it went; always a success."""
+    if as_json:
+        console.answer_json(command, result.to_dict())
+    else:
+        console.answer_text(result.sentence())
+    console.note(f"Wrote {target}", quiet=quiet)
+    return 0
+
+
 def show_factoring(document: dict[str, Any]) -> None:
     """The figures of a `Factoring` for a person."""
     from eckart.reports import factor_table

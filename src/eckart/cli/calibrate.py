@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from eckart.cli import console
+from eckart.cli.answers import wrote
 from eckart.cli.options import FILE, force_option, json_option, output_option, quiet_option
 from eckart.errors import ArgumentError
 
@@ -52,9 +53,4 @@ def command(
         result = calibrate(
             model, texts, target, length=length, include=include, force=force, on_text=shown
         )
-    if as_json:
-        console.answer_json("calibrate", result.to_dict())
-    else:
-        console.answer_text(f"{result.layers} layers over {result.tokens} tokens.")
-    console.note(f"Wrote {target}", quiet=quiet)
-    return 0
+    return wrote("calibrate", result, target, as_json=as_json, quiet=quiet)

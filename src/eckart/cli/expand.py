@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from eckart.cli import console
+from eckart.cli.answers import wrote
 from eckart.cli.options import FILE, force_option, json_option, part_option, quiet_option
 
 
@@ -30,9 +30,4 @@ def command(
     from eckart.jobs.reshape import expand
 
     result = expand(factors, output, part=part, force=force)
-    if as_json:
-        console.answer_json("expand", result.to_dict())
-    else:
-        console.answer_text(result.sentence())
-    console.note(f"Wrote {output}", quiet=quiet)
-    return 0
+    return wrote("expand", result, output, as_json=as_json, quiet=quiet)

@@ -1,7 +1,7 @@
 """`eckart extract`."""
 
-import math
 import shlex
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +94,13 @@ def command(models: tuple[Path, ...], output: Path | None, as_json: bool, **opti
     """
     settings = _settings(options)
     pair = _pair(models, again=options["again"])
-    if options["plan"] and pair is not None:
+    if options["plan"]:
+        if pair is None:
+            raise ArgumentError(
+                "--again needs no plan: it factors nothing.",
+                hint="Leave --plan out.",
+                code="option-does-not-apply",
+            )
         return _show_plan(*pair, settings, as_json=as_json)
     if output is None:
         raise ArgumentError(
@@ -137,28 +143,24 @@ def _extracted(
 ) -> dict[str, Any]:
     """The document of an extraction, with a bar while it runs."""
     from eckart.jobs.extract.job import extract
-    from eckart.jobs.extract.sources import open_pair
     from eckart.jobs.extract.work import Work
 
-    with limited_threads(options["threads"]):
-        _, after = open_pair(base, tuned)
-        total = sum(math.prod(one.shape) for one in after.tensors.values())
-        with console.tensor_progress(total, quiet=options["quiet"], verb="Extracting") as shown:
-            try:
-                result = extract(
-                    base,
-                    tuned,
-                    output,
-                    settings,
-                    resume=options["resume"],
-                    force=options["force"],
-                    on_tensor=shown,
-                    command=words,
-                )
-            except KeyboardInterrupt as interrupt:
-                kept = Work.beside(output).folder
-                said = f"Interrupted; {kept} holds what was finished: go on with --resume."
-                raise KeyboardInterrupt(said) from interrupt
+    try:
+        with limited_threads(options["threads"]):
+            result = extract(
+                base,
+                tuned,
+                output,
+                settings,
+                resume=options["resume"],
+                force=options["force"],
+                watch=partial(console.tensor_progress, quiet=options["quiet"], verb="Extracting"),
+                command=words,
+            )
+    except KeyboardInterrupt as interrupt:
+        kept = Work.beside(output).folder
+        said = f"Interrupted; {kept} holds what was finished: go on with --resume."
+        raise KeyboardInterrupt(said) from interrupt
     return result.to_dict()
 
 

@@ -5,15 +5,12 @@ from typing import Any
 
 import click
 
-from eckart.cli import console
+from eckart.cli.answers import wrote
 from eckart.cli.options import (
     FILE,
     WeightsType,
-    dtype_option,
-    force_option,
-    json_option,
-    quiet_option,
     threads_option,
+    writing_options,
 )
 from eckart.threads import limited_threads
 
@@ -25,10 +22,7 @@ from eckart.threads import limited_threads
 @click.option(
     "--rank", type=click.IntRange(min=1), help="Most columns of B.  [default: the sum of the ranks]"
 )
-@dtype_option
-@force_option
-@json_option
-@quiet_option
+@writing_options
 @threads_option
 def command(
     adapters: tuple[Path, ...],
@@ -56,9 +50,4 @@ def command(
             dtype=None if dtype == "same" else dtype,
             force=force,
         )
-    if as_json:
-        console.answer_json("join", result.to_dict())
-    else:
-        console.answer_text(result.sentence())
-    console.note(f"Wrote {output}", quiet=quiet)
-    return 0
+    return wrote("join", result, output, as_json=as_json, quiet=quiet)

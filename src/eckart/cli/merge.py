@@ -7,14 +7,12 @@ from typing import Any
 import click
 
 from eckart.cli import console
+from eckart.cli.answers import wrote
 from eckart.cli.options import (
     FILE,
     WeightsType,
-    dtype_option,
-    force_option,
-    json_option,
-    quiet_option,
     threads_option,
+    writing_options,
 )
 from eckart.threads import limited_threads
 
@@ -24,10 +22,7 @@ from eckart.threads import limited_threads
 @click.argument("adapters", metavar="ADAPTER...", type=FILE, nargs=-1, required=True)
 @click.option("-o", "--output", type=FILE, required=True, help="Folder of the merged model.")
 @click.option("--weights", type=WeightsType(), help="One for each adapter.  [default: 1 for each]")
-@dtype_option
-@force_option
-@json_option
-@quiet_option
+@writing_options
 @threads_option
 def command(
     base: Path,
@@ -57,9 +52,4 @@ def command(
             watch=partial(console.tensor_progress, quiet=quiet, verb="Merging"),
         )
     console.notes(result.notes, quiet=quiet)
-    if as_json:
-        console.answer_json("merge", result.to_dict())
-    else:
-        console.answer_text(result.sentence())
-    console.note(f"Wrote {output}", quiet=quiet)
-    return 0
+    return wrote("merge", result, output, as_json=as_json, quiet=quiet)

@@ -79,6 +79,8 @@ dtype_option = click.option(
     show_default=True,
     help="Of the weights that are written.",
 )
+writing_options = together(dtype_option, force_option, json_option, quiet_option)
+"""Of the commands that write weights made from others."""
 report_option = click.option(
     "--report", type=FILE, help="Write a report with pictures to this .html file."
 )

@@ -5,14 +5,11 @@ from typing import Any
 
 import click
 
-from eckart.cli import console
+from eckart.cli.answers import wrote
 from eckart.cli.options import (
     FILE,
-    dtype_option,
-    force_option,
-    json_option,
     output_option,
-    quiet_option,
+    writing_options,
 )
 from eckart.errors import ArgumentError
 
@@ -22,10 +19,7 @@ from eckart.errors import ArgumentError
 @click.option("--rank", type=click.IntRange(min=1), help="Columns of B to keep.")
 @click.option("--budget", help="Bytes of an adapter, such as 50MB, spent where they count most.")
 @output_option
-@dtype_option
-@force_option
-@json_option
-@quiet_option
+@writing_options
 def command(
     factors: Path,
     rank: int | None,
@@ -57,12 +51,7 @@ def command(
         stem = factors.name.removesuffix(factors.suffix)
         target = output or factors.with_name(f"{stem}.rank{rank}{factors.suffix}")
         result = truncate(factors, target, rank, force=force)
-    if as_json:
-        console.answer_json("truncate", result.to_dict())
-    else:
-        console.answer_text(result.sentence())
-    console.note(f"Wrote {target}", quiet=quiet)
-    return 0
+    return wrote("truncate", result, target, as_json=as_json, quiet=quiet)
 
 
 def _adapter(

@@ -41,6 +41,10 @@ class Calibrated:
         """The fields as plain numbers and text."""
         return asdict(self)
 
+    def sentence(self) -> str:
+        """The result for a person."""
+        return f"{self.layers} layers over {self.tokens} tokens."
+
 
 def calibrate(
     model: Path,

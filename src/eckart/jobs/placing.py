@@ -98,9 +98,7 @@ def _names(adapter: Adapter, shapes: Shapes) -> tuple[Mapping[str, str], str | N
         {live: wanted[name] for live, name in theirs.items()},
     )
     found = {theirs[y]: ours[x] for x, y in (*matching.pairs, *matching.reshaped)}
-    sides = (("model", matching.base_prefix), ("adapter", matching.tuned_prefix))
-    said = [f"'{prefix}' in the {side}" for side, prefix in sides if prefix]
-    return found, f"Names were matched without {' and '.join(said)}." if said else None
+    return found, matching.prefix("model", "adapter")
 
 
 def _oriented(layer: AdaptedLayer, shape: tuple[int, ...], model_type: str) -> AdaptedLayer | None:

@@ -1,15 +1,15 @@
 """A smaller adapter: every layer cut to a rank, or all of them to a budget at once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from eckart.allocation import allocate
-from eckart.arrays import FLOAT32, Array
+from eckart.arrays import FLOAT32, FLOAT64
 from eckart.errors import ArgumentError
 from eckart.factors import check_rank
+from eckart.jobs.shares import Claim, share_out
 from eckart.jobs.written import WrittenAdapter, write_smaller
 from eckart.storage import check_apart, check_output
 from eckart.storage.adapters import (
@@ -108,34 +108,31 @@ def _cut(layer: AdaptedLayer, rank: int) -> AdaptedLayer:
 
 def _ranks(adapter: Adapter, budget: int, dtype: StoredDType) -> dict[str, int]:
     layers = {layer.module: layer for layer in adapter.layers}
-    fixed = sum(tensor.nbytes for tensor in adapter.saved.values())
-    fixed += sum(layer.outputs * FLOAT32.itemsize for layer in layers.values() if _changes(layer))
-    groups = uniform_groups(layers)
-    experts = {module for group in groups for module in group}
-    groups += [(module,) for module in layers if module not in experts]
-    needed = [int(group[0] in experts or _changes(layers[group[0]])) for group in groups]
-    # one column of every expert of a group is taken or left together: their squares add
-    spectra = [_together([layers[module] for module in group]) for group in groups]
-    costs = [sum(adapter_bytes(layers[m].shape, 1, dtype) for m in group) for group in groups]
-    chosen = allocate(spectra, costs, budget - fixed, least=needed)
-    if not any(chosen):
+    rest = sum(tensor.nbytes for tensor in adapter.saved.values())
+    rest += sum(
+        layer.outputs * FLOAT32.itemsize for layer in layers.values() if layer.bias is not None
+    )
+    experts = {module for group in uniform_groups(layers) for module in group}
+    claims = [
+        Claim(
+            module=module,
+            shape=layer.shape,
+            gains=np.square(layer.factors.singular_values().astype(FLOAT64)),
+            least=least_columns(layer, is_expert=module in experts),
+        )
+        for module, layer in layers.items()
+    ]
+    chosen = share_out(claims, max(0, budget - rest), dtype)
+    if not any(chosen.values()):
+        cheapest = min(adapter_bytes(layer.shape, 1, dtype) for layer in layers.values())
         raise ArgumentError(
             f"The budget of {budget} bytes does not reach for one column of any layer.",
-            hint=f"Give a budget of at least {fixed + min(costs)} bytes.",
+            hint=f"Give a budget of at least {rest + cheapest} bytes.",
             code="budget-too-small",
         )
-    return {
-        module: number for group, number in zip(groups, chosen, strict=True) for module in group
-    }
+    return chosen
 
 
-def _changes(layer: AdaptedLayer) -> bool:
-    return layer.bias is not None
-
-
-def _together(layers: Sequence[AdaptedLayer]) -> Array:
-    squares = [layer.factors.singular_values().astype(np.float64) ** 2 for layer in layers]
-    total = np.zeros(max(map(len, squares)))
-    for square in squares:
-        total[: len(square)] += square
-    return np.sqrt(total)
+def least_columns(layer: AdaptedLayer, *, is_expert: bool) -> int:
+    """The fewest columns of a layer that its adapter can be without: its bias hangs on it."""
+    return int(is_expert or layer.bias is not None)

@@ -16,8 +16,8 @@ from eckart.errors import ArgumentError
 from eckart.factors import Factors
 from eckart.jobs.extract.ahead import read_ahead
 from eckart.jobs.extract.assembly import is_input_table
-from eckart.jobs.extract.coverage import Coverage, Patterns, TensorPair, cover
-from eckart.jobs.extract.delta import DIGITS, Delta, subtract
+from eckart.jobs.extract.coverage import Coverage, Patterns, TensorPair, cover, model_type
+from eckart.jobs.extract.delta import Delta, digits, subtract
 from eckart.jobs.extract.documents import read_report
 from eckart.jobs.extract.sources import HEAD, is_tied, open_pair
 from eckart.jobs.extract.unchanged import is_unchanged
@@ -76,8 +76,8 @@ def verify_adapter(
     content = read_adapter(folder)
     coverage = cover(before, after, Patterns())
     pairs = [pair for pair in coverage.tensors if pair.tuned is not None]
-    model_type = str(after.config.get("model_type", before.config.get("model_type", "")))
-    placing = place(content, {pair.name: pair.shape for pair in pairs}, model_type)
+    shapes = {pair.name: pair.shape for pair in pairs}
+    placing = place(content, shapes, model_type(before, after))
     checks = _Checks(placing=placing, recorded=_recorded(folder))
     with watch(sum(math.prod(pair.shape) for pair in pairs)) as on_tensor:
         for pair, first, second in read_ahead(before, after, pairs):
@@ -179,7 +179,7 @@ class _Checks:
         wide, narrow = after.astype(FLOAT32), before.astype(FLOAT32)
         error = float(np.linalg.norm(wide - narrow - change))
         scale = float(np.linalg.norm(wide) + np.linalg.norm(narrow))
-        fits = error <= 2.0 ** -min(DIGITS[after.dtype], DIGITS[FLOAT32]) * scale
+        fits = error <= 2.0 ** -min(digits(after.dtype), digits(FLOAT32)) * scale
         why = "" if fits else DIFFERENT
         self.values.append(ValueCheck(name=pair.name, delta_norm=norm, error=error, why=why))
 
@@ -210,7 +210,7 @@ def _only_in_base(coverage: Coverage) -> Iterator[Uncovered]:
 def _notes(
     coverage: Coverage, placing: Placing, before: Checkpoint, after: Checkpoint
 ) -> Iterator[str]:
-    for said in (coverage.matching.prefix, placing.prefix):
+    for said in (coverage.matching.prefix(), placing.prefix):
         if said:
             yield said
     if is_tied(after, before):

@@ -1,6 +1,7 @@
 """Errors weighted by what W will be multiplied with."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final, final
 
 import numpy as np
@@ -14,7 +15,7 @@ DAMPING: Final = 1e-4
 
 
 @final
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Weighted:
     """The squared error of the answers, ‖(W − B·A)·G^½‖²_F, for inputs with second moments G.
 
@@ -31,7 +32,7 @@ class Weighted:
             is not above 0.
 
     Cost:
-        A symmetric eigenvalue problem of the columns; products with W cost one with G^½ more.
+        One symmetric eigenvalue problem of the columns; products with W cost one with G^½ more.
 
     Example:
         >>> from eckart.matrices import Dense
@@ -76,10 +77,16 @@ class Weighted:
 
     def _power(self, exponent: float) -> Array:
         """(G + damping·mean)^exponent, symmetric."""
+        damped, E = self._directions
+        return (E * damped**exponent) @ E.T
+
+    @cached_property
+    def _directions(self) -> tuple[Array, Array]:
+        """The damped eigenvalues of G and its eigenvectors."""
         moments = np.asarray(self.moments, FLOAT64)
         values, E = np.linalg.eigh(moments)
-        damped = np.maximum(values, 0.0) + self.damping * float(np.trace(moments)) / len(moments)
-        return (E * damped**exponent) @ E.T
+        mean = float(np.trace(moments)) / len(moments)
+        return np.maximum(values, 0.0) + self.damping * mean, E
 
 
 def _refused(what: str) -> ArgumentError:

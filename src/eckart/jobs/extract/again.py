@@ -9,12 +9,12 @@ from typing import Any, Final, cast, final
 
 import numpy as np
 
-from eckart.allocation import allocate
-from eckart.arrays import Array
+from eckart.arrays import FLOAT64, Array
 from eckart.errors import ArgumentError, FormatError
 from eckart.jobs.extract.choice import NOISE, OF_WEIGHT, LayerRanks
 from eckart.jobs.extract.documents import read_report, write_page
-from eckart.jobs.resize import with_ranks
+from eckart.jobs.resize import least_columns, with_ranks
+from eckart.jobs.shares import Claim, share_out
 from eckart.storage import check_output, whole_file
 from eckart.storage.adapters import (
     AdaptedLayer,
@@ -44,6 +44,11 @@ class _Known:
     layer: AdaptedLayer
     values: Array
     figures: Mapping[str, Any]
+
+    @property
+    def least(self) -> int:
+        """The fewest columns that it can be cut to."""
+        return least_columns(self.layer, is_expert=False)
 
     def error(self, rank: int) -> float:
         """‖ΔW − B·A‖ at a smaller rank: what was left before, and the squares that go."""
@@ -125,21 +130,23 @@ def _ranks(known: Mapping[str, _Known], ranks: LayerRanks, dtype: StoredDType) -
             hint="Give BASE and TUNED.",
             code="needs-models",
         )
-    shared = _shared(known, ranks, dtype) if ranks.is_shared else {}
-    chosen: dict[str, int] = {}
-    for module, one in known.items():
-        own = ranks.override(module)
-        wanted = shared.get(module, own)
-        if wanted is None:
-            wanted = ranks.rank if isinstance(ranks.rank, int) else _within(one, ranks)
-            shape = matrix_shape(one.layer.shape)
-            wanted = ranks.limited(module, wanted, (shape[0], shape[1]))
-        if isinstance(ranks.rank, int) and own is None and wanted > one.layer.rank:
-            wanted = one.layer.rank
-        chosen[module] = min(wanted, one.layer.rank)
+    if ranks.is_shared:
+        chosen = _shared(known, ranks, dtype)
+    else:
+        chosen = {module: _rank(one, ranks) for module, one in known.items()}
     for group in uniform_groups(known):
         chosen |= dict.fromkeys(group, max(chosen[module] for module in group))
-    return chosen
+    return {module: min(rank, known[module].layer.rank) for module, rank in chosen.items()}
+
+
+def _rank(one: _Known, ranks: LayerRanks) -> int:
+    """The rank of a layer by a rule that looks at it alone."""
+    module, own = one.layer.module, ranks.override(one.layer.module)
+    if own is not None:
+        return own
+    wanted = ranks.rank if isinstance(ranks.rank, int) else _within(one, ranks)
+    rows, columns = matrix_shape(one.layer.shape)
+    return max(ranks.limited(module, wanted, (rows, columns)), one.least)
 
 
 def _within(one: _Known, ranks: LayerRanks) -> int:
@@ -164,31 +171,25 @@ def _within(one: _Known, ranks: LayerRanks) -> int:
 
 def _shared(known: Mapping[str, _Known], ranks: LayerRanks, dtype: StoredDType) -> dict[str, int]:
     """The ranks that a budget buys; a ratio is of the bytes of the layers in float32."""
-    free = {name: one for name, one in known.items() if ranks.override(name) is None}
-    costs = [adapter_bytes(one.layer.shape, 1, dtype) for one in free.values()]
     whole = sum(4 * math.prod(one.layer.shape) for one in known.values())
     budget = ranks.budget if ranks.budget is not None else int((ranks.ratio or 0.0) * whole)
-    fixed = sum(
-        adapter_bytes(one.layer.shape, min(own, one.layer.rank), dtype)
-        for name, one in known.items()
-        if (own := ranks.override(name)) is not None
-    )
-    weights = [_weight(one) if ranks.relative else 1.0 for one in free.values()]
-    chosen = allocate(
-        [one.values for one in free.values()],
-        costs,
-        max(0, budget - fixed),
-        weights=weights,
-        multiple=ranks.multiple,
-        least=ranks.least,
-        most=ranks.most,
-    )
-    return dict(zip(free, chosen, strict=True))
+    claims = [
+        Claim(
+            module=module,
+            shape=one.layer.shape,
+            gains=_weight(one, ranks) * np.square(one.values.astype(FLOAT64)),
+            least=max(ranks.least, one.least),
+            fixed=ranks.override(module),
+        )
+        for module, one in known.items()
+    ]
+    return share_out(claims, budget, dtype, multiple=ranks.multiple, most=ranks.most)
 
 
-def _weight(one: _Known) -> float:
+def _weight(one: _Known, ranks: LayerRanks) -> float:
+    """What a squared error counts."""
     norm = float(one.figures["delta_norm"]) / (float(one.figures["relative_change"]) or 1.0)
-    return 1 / norm**2 if norm else 1.0
+    return 1 / norm**2 if ranks.relative and norm else 1.0
 
 
 def _document(
@@ -215,9 +216,9 @@ def _document(
                 else relative / (1 + (one["gap"] or 0.0)),
                 "bytes": adapter_bytes(layer.layer.shape, rank, dtype),
             }
-            if rank:
-                of_layers += error**2
-                total_of_layers += norm**2
+        if "relative_error" in one:  # layers that were left out count too
+            of_layers += error**2
+            total_of_layers += norm**2
         squares += error**2
         tensors.append(figures)
     total = float(report["delta_norm"]) or 1.0

@@ -14,8 +14,9 @@ from eckart.threads import limited_threads, thread_count
 T = TypeVar("T")
 R = TypeVar("R")
 
-MOST_AT_ONCE: Final = 4
-"""Tensors that are worked on side by side, however many cores there are: each takes memory."""
+MOST_AT_ONCE: Final = 2
+"""Tensors that are worked on side by side, however many cores there are. With the change of each
+and the pair that is read meanwhile they stay within four times the largest pair."""
 Tensor = npt.NDArray[Any]
 Stored = tuple[Tensor | None, Tensor | None]
 ReadPair = tuple[TensorPair, Tensor | None, Tensor | None]
@@ -54,7 +55,7 @@ def side_by_side(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
     items do not. What each item gives does not depend on how many there are.
 
     Cost:
-        The memory of up to four items and what the work takes for them, and of the next item.
+        The memory of two items and what the work takes for them, and of the next item.
     """
     count = min(thread_count(), MOST_AT_ONCE)
     with limited_threads(1), ThreadPoolExecutor(count) as pool:

@@ -149,6 +149,11 @@ def cover(base: Checkpoint, tuned: Checkpoint, patterns: Patterns) -> Coverage:
     return Coverage(tensors=wanted, matching=matching)
 
 
+def model_type(base: Checkpoint, tuned: Checkpoint) -> str:
+    """What the configs call the model, such as "gpt2"; "" where neither does."""
+    return str(tuned.config.get("model_type", base.config.get("model_type", "")))
+
+
 def live_name(name: str) -> str:
     """The name of a tensor in the model that runs, without what wrapped it when it was saved.
 
@@ -172,10 +177,10 @@ def is_table(name: str) -> bool:
 
 
 def _tensors(base: Checkpoint, tuned: Checkpoint, matching: Matching) -> Iterator[TensorPair]:
-    model_type = str(tuned.config.get("model_type", base.config.get("model_type", "")))
+    known = model_type(base, tuned)
     for ours, theirs in matching.pairs:
         name, shape = live_name(theirs), tuned.tensors[theirs].shape
-        way, kind, why = _way(name, shape, model_type)
+        way, kind, why = _way(name, shape, known)
         yield TensorPair(
             name=name, base=ours, tuned=theirs, shape=shape, way=way, kind=kind, why=why
         )

@@ -26,8 +26,6 @@ PIECE: Final = 2**16
 Larger pieces take four times as long, most of it for pages that the system clears each time."""
 PART: Final = 2**22
 """Entries that one thread subtracts before it takes the next."""
-DIGITS: Final = {BFLOAT16: 7, np.dtype(np.float16): 10, FLOAT32: 23, FLOAT64: 52}
-"""Bits of the significand behind the point: a number w is rounded to 2^(⌊log₂|w|⌋ − digits)."""
 EXPONENT_OF_ONE: Final = 127
 """In the bits of a float32."""
 SURELY: Final = 3.27
@@ -86,6 +84,16 @@ def subtract(pair: TensorPair, base: Tensor, tuned: Tensor) -> Delta | None:
     return Delta(matrix=Dense(change.reshape(shape)), weight_norm=math.sqrt(squares))
 
 
+def digits(dtype: np.dtype[Any]) -> int:
+    """Bits of the significand behind the point: w is rounded to 2^(⌊log₂|w|⌋ − digits).
+
+    Example:
+        >>> digits(BFLOAT16), digits(FLOAT32)
+        (7, 23)
+    """
+    return int(ml_dtypes.finfo(dtype).nmant)
+
+
 def noise_edge(stored: Tensor) -> float:
     """What the largest singular value of the rounding errors of a stored matrix reaches.
 
@@ -105,7 +113,7 @@ def noise_edge(stored: Tensor) -> float:
         variances Bandeira, van Handel (2016), Annals of Probability 44(4).
     """
     rows, columns = stored.shape
-    ulps = np.exp2(np.arange(256.0) - EXPONENT_OF_ONE - DIGITS[stored.dtype])
+    ulps = np.exp2(np.arange(256.0) - EXPONENT_OF_ONE - digits(stored.dtype))
     ulps[0] = 0.0  # zero, and what is as good as zero
     table = np.square(ulps) / 12
     down, across = np.zeros(columns), 0.0

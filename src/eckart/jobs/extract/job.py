@@ -1,8 +1,9 @@
 """Base and fine-tune in, adapter out."""
 
+import math
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -20,6 +21,7 @@ from eckart.jobs.extract.sharing import budget_bytes, first_columns, shared
 from eckart.jobs.extract.sources import is_tied, open_pair
 from eckart.jobs.extract.survey import Finding, Survey
 from eckart.jobs.extract.work import Work
+from eckart.jobs.watching import OnTensor, Watch
 from eckart.ranks import byte_count
 from eckart.storage import check_output
 from eckart.storage.adapters import Adapter, LeftOut, StoredDType, portable, write_adapter
@@ -29,7 +31,6 @@ from eckart.threads import limited_threads
 PROFILES: Final = ("peft", "portable")
 FLOORS: Final = {"bfloat16": "2·10⁻³", "float16": "3·10⁻⁴"}
 """Relative error that rounding the factors to a dtype leaves at any rank."""
-OnTensor = Callable[[str, int], None]
 
 
 @final
@@ -103,8 +104,8 @@ def extract_adapter(
 ) -> Extraction:
     """Write the change from a base model to its fine-tune as an adapter that PEFT loads.
 
-    For every weight ΔW = W_tuned − W_base ≈ B·A; biases and norms that changed go along. One pair
-    of tensors is in memory at a time, while the next is read. Nothing is left out silently: what
+    For every weight ΔW = W_tuned − W_base ≈ B·A; biases and norms that changed go along. Two pairs
+    of tensors are worked on at a time, one where it is large. Nothing is left out silently: what
     the adapter cannot take in is in the result with its share of the change.
 
     Args:
@@ -143,8 +144,8 @@ def extract_adapter(
         StorageError: If the system refuses to read or write.
 
     Cost:
-        Reads both checkpoints once; a budget reads the layers once more whose rank it changes. The
-        memory of the two largest pairs as stored, and about 5 bytes for each entry of the largest.
+        Reads both checkpoints once; a budget reads the layers once more whose rank it changes. At
+        most four times the stored bytes of the largest pair, and some hundred megabytes.
     """
     ranks = LayerRanks(
         rank=rank,
@@ -174,7 +175,7 @@ def extract_adapter(
         settings,
         resume=resume,
         force=force,
-        on_tensor=on_tensor,
+        watch=lambda _entries: nullcontext(on_tensor),
         command=command,
     )
 
@@ -187,10 +188,10 @@ def extract(
     *,
     resume: bool,
     force: bool,
-    on_tensor: OnTensor | None,
+    watch: Watch,
     command: str,
 ) -> Extraction:
-    """`extract_adapter` with its settings in one piece."""
+    """`extract_adapter` with its settings in one piece, entering `watch` around the work."""
     began = time.perf_counter()
     work = Work.beside(target)
     # killed when the adapter was in its place already: what is left of the work may be finished
@@ -202,13 +203,12 @@ def extract(
     if calibration is not None:
         prints["moments"] = calibration.fingerprint()
     work.begin({**settings.to_dict(), **prints}, resume=resume, force=force)
-    survey, budget = _survey(
-        before, after, coverage, settings, work, calibration, on_tensor or _tell_nobody
-    )
+    survey, budget = _survey(before, after, coverage, settings, work, calibration)
     with _kept_for_later(work):
-        findings = survey.findings()
-        if settings.ranks.is_shared:
-            findings = shared(survey, findings, budget)
+        with watch(sum(math.prod(pair.shape) for pair in survey.pairs)) as on_tensor:
+            findings = survey.findings(on_tensor)
+            if settings.ranks.is_shared:
+                findings = shared(survey, findings, budget, on_tensor)
         adapter = assemble(survey, findings, base_name=settings.base_name)
         left: tuple[LeftOut, ...] = ()
         if settings.profile == "portable":
@@ -260,10 +260,6 @@ def _result(
     )
 
 
-def _tell_nobody(_name: str, _entries: int) -> None:
-    pass
-
-
 def _survey(
     before: Checkpoint,
     after: Checkpoint,
@@ -271,7 +267,6 @@ def _survey(
     settings: Settings,
     work: Work,
     calibration: Calibration | None,
-    on_tensor: OnTensor,
 ) -> tuple[Survey, int]:
     """The survey of both checkpoints, and the budget of all layers where there is one."""
     ranks = settings.ranks
@@ -288,14 +283,14 @@ def _survey(
         seed=settings.seed,
         work=work,
         calibration=calibration,
-        on_tensor=on_tensor,
     )
     return survey, budget
 
 
 def _notes(coverage: Coverage, settings: Settings) -> Iterator[str]:
-    if coverage.matching.prefix:
-        yield coverage.matching.prefix
+    prefix = coverage.matching.prefix()
+    if prefix:
+        yield prefix
     if settings.calibration:
         yield (
             f"Layers with moments in {settings.calibration.name} were factored for the smallest "

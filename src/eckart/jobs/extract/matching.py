@@ -29,11 +29,15 @@ class Matching:
     base_prefix: str
     tuned_prefix: str
 
-    @property
-    def prefix(self) -> str | None:
-        """One sentence on what had to be left out of the names; None if they are the same."""
-        sides = (("base", self.base_prefix), ("tuned", self.tuned_prefix))
-        said = [f"'{prefix}' in the {side} checkpoint" for side, prefix in sides if prefix]
+    def prefix(self, base: str = "base checkpoint", tuned: str = "tuned checkpoint") -> str | None:
+        """One sentence on what had to be left out of the names; None if they are the same.
+
+        Args:
+            base: What the first side is called.
+            tuned: What the second is called.
+        """
+        sides = ((base, self.base_prefix), (tuned, self.tuned_prefix))
+        said = [f"'{prefix}' in the {side}" for side, prefix in sides if prefix]
         return f"Names were matched without {' and '.join(said)}." if said else None
 
 

@@ -139,7 +139,7 @@ class Extraction:
             "notes": list(self.notes),
             "delta_norm": total,
             "relative_error": self.relative_error,
-            "relative_error_of_layers": _relative(self.layers),
+            "relative_error_of_layers": _relative(one for one in self.tensors if one.figures),
             "bytes": self.nbytes,
             "factor_bytes": sum(one.nbytes for one in self.layers),
             "curve": self.curve,

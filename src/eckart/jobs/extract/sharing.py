@@ -1,17 +1,16 @@
 """A budget for all layers together: which ranks, and the layers cut to them."""
 
-import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Final, final
+from typing import Final
 
 import numpy as np
 
-from eckart.allocation import allocate
 from eckart.arrays import Array
 from eckart.jobs.extract.choice import LayerRanks
 from eckart.jobs.extract.coverage import TensorPair, Way
 from eckart.jobs.extract.survey import FINAL, Finding, Survey
+from eckart.jobs.shares import Claim, share_out
+from eckart.jobs.watching import OnTensor
 from eckart.storage.adapters import StoredDType, adapter_bytes, matrix_shape, uniform_groups
 from eckart.storage.checkpoints import Checkpoint
 
@@ -49,7 +48,9 @@ def first_columns(
     return caps
 
 
-def shared(survey: Survey, findings: Sequence[Finding], budget: int) -> list[Finding]:
+def shared(
+    survey: Survey, findings: Sequence[Finding], budget: int, on_tensor: OnTensor | None
+) -> list[Finding]:
     """The findings with every layer at the rank that the budget buys the smallest error with.
 
     Layers whose share is all the columns they were factored with may deserve more: they are
@@ -58,21 +59,24 @@ def shared(survey: Survey, findings: Sequence[Finding], budget: int) -> list[Fin
     """
     known, shares = list(findings), dict[int, int]()
     for number in range(ROUNDS):
-        layers = [one for one in known if one.figures is not None]
-        shares = _shares(survey, layers, budget)
+        shares = _shares(survey, known, budget)
         wider = {
             one.number: _twice(one, survey.ranks)
-            for one in layers
-            if _is_short(one, shares[one.number], survey.ranks)
+            for one in known
+            if one.number in shares and _is_short(one, shares[one.number], survey.ranks)
         }
         if not wider:
             break
-        known = _at(survey, known, wider, f"round-{number + 1}")
-    return _at(survey, known, shares, FINAL)
+        known = _at(survey, known, wider, f"round-{number + 1}", on_tensor)
+    return _at(survey, known, shares, FINAL, on_tensor)
 
 
 def _at(
-    survey: Survey, findings: Sequence[Finding], ranks: dict[int, int], stage: str
+    survey: Survey,
+    findings: Sequence[Finding],
+    ranks: dict[int, int],
+    stage: str,
+    on_tensor: OnTensor | None,
 ) -> list[Finding]:
     """The findings with some layers at other ranks; their changes are read again."""
     changing = [
@@ -84,65 +88,45 @@ def _at(
     missing = [one for one in changing if done[one.number] is None]
     for one in survey.resized(missing, ranks, stage):
         done[one.number] = one
+        if on_tensor is not None:
+            on_tensor(one.pair.name, 0)  # its entries have counted already
     return [done.get(one.number) or one for one in findings]
 
 
-@final
-@dataclass(frozen=True, slots=True)
-class _Item:
-    """Layers that share one rank: one, or all experts of a kind."""
-
-    members: tuple[Finding, ...]
-
-    def values(self) -> Array:
-        """Root of the summed squares of the singular values of all."""
-        spectra = [one.figures.spectrum.leading for one in self.members if one.figures]
-        count = max(len(spectrum) for spectrum in spectra)
-        padded = np.array([[*spectrum, *[0.0] * (count - len(spectrum))] for spectrum in spectra])
-        return np.sqrt(np.square(padded).sum(axis=0))
-
-    def weight(self, relative: bool, typical: float) -> float:
-        """What a squared error counts; that of weights whose inputs are not known, as typical."""
-        figures = [one.figures for one in self.members if one.figures]
-        scale = 1.0 if all(one.weighted_error is not None for one in figures) else typical
-        norm = math.hypot(*(one.weight_norm for one in figures))
-        return scale / norm**2 if relative and norm else scale
-
-
-def _shares(survey: Survey, layers: Sequence[Finding], budget: int) -> dict[int, int]:
-    ranks, dtype = survey.ranks, survey.dtype
+def _shares(survey: Survey, findings: Sequence[Finding], budget: int) -> dict[int, int]:
+    """The share of each changed layer by its number; experts that did not change are paid for."""
+    ranks = survey.ranks
     typical = survey.calibration.typical() if survey.calibration else 1.0
-    items, fixed = _items(layers), {}
-    free: list[_Item] = []
-    for item in items:
-        own = ranks.override(item.members[0].pair.module)
-        if own is None:
-            free.append(item)
-            continue
-        for one in item.members:
-            fixed[one.number] = min(own, *matrix_shape(one.pair.shape))
-            budget -= adapter_bytes(one.pair.shape, fixed[one.number], dtype)
-    chosen = allocate(
-        [item.values() for item in free],
-        [sum(adapter_bytes(one.pair.shape, 1, dtype) for one in item.members) for item in free],
-        max(0, budget),
-        weights=[item.weight(ranks.relative, typical) for item in free],
-        multiple=ranks.multiple,
-        least=ranks.least,
-        most=ranks.most,
-    )
-    for item, rank in zip(free, chosen, strict=True):
-        for one in item.members:
-            fixed[one.number] = min(rank, *matrix_shape(one.pair.shape))
-    return fixed
+    layers = [one for one in findings if one.pair.way is Way.FACTORS]
+    stacked = {module for group in uniform_groups(_modules(layers)) for module in group}
+    claims = [
+        Claim(
+            module=one.pair.module,
+            shape=one.pair.shape,
+            gains=_gains(one, ranks, typical),
+            least=ranks.least,
+            fixed=ranks.override(one.pair.module),
+        )
+        for one in layers
+        if one.figures is not None or one.pair.module in stacked
+    ]
+    shares = share_out(claims, budget, survey.dtype, multiple=ranks.multiple, most=ranks.most)
+    return {one.number: shares[one.pair.module] for one in layers if one.figures is not None}
 
 
-def _items(layers: Sequence[Finding]) -> list[_Item]:
-    by_module = {one.pair.module: one for one in layers}
-    groups = uniform_groups(by_module)
-    grouped = {module for group in groups for module in group}
-    alone = [_Item((one,)) for one in layers if one.pair.module not in grouped]
-    return [*alone, *(_Item(tuple(by_module[module] for module in group)) for group in groups)]
+def _modules(layers: Iterable[Finding]) -> list[str]:
+    return [one.pair.module for one in layers]
+
+
+def _gains(finding: Finding, ranks: LayerRanks, typical: float) -> Array:
+    """What each column of a layer is worth; inputs that are not known are taken as typical."""
+    figures = finding.figures
+    if figures is None:
+        return np.zeros(0)
+    scale = typical if figures.weighted_error is None else 1.0
+    if ranks.relative and figures.weight_norm:
+        scale /= figures.weight_norm**2
+    return scale * np.square(np.array(figures.spectrum.leading))
 
 
 def _is_short(finding: Finding, share: int, ranks: LayerRanks) -> bool:

@@ -12,6 +12,7 @@ from eckart.jobs.extract.coverage import TensorPair, Way
 from eckart.jobs.extract.delta import Delta, noise_edge, subtract
 from eckart.jobs.extract.layer import FactoredLayer, LayerFigures, cut_layer, factor_layer, left_out
 from eckart.jobs.extract.work import Work
+from eckart.jobs.watching import OnTensor
 from eckart.storage.adapters import StoredDType, matrix_shape
 from eckart.storage.checkpoints import Checkpoint
 
@@ -56,7 +57,6 @@ class Survey:
         seed: Of the job.
         work: The folder.
         calibration: The second moments of inputs, where there are any.
-        on_tensor: Called with the name and the bytes of each tensor that is done.
     """
 
     base: Checkpoint
@@ -68,17 +68,20 @@ class Survey:
     seed: int
     work: Work
     calibration: Calibration | None
-    on_tensor: Callable[[str, int], None]
 
-    def findings(self) -> list[Finding]:
-        """Each tensor, in order; what earlier runs finished is not read again."""
+    def findings(self, on_tensor: OnTensor | None) -> list[Finding]:
+        """Each tensor, in order; what earlier runs finished is not read again.
+
+        Args:
+            on_tensor: Called with the name and the entries of each tensor that is done.
+        """
         known = {number: self._known(number, pair) for number, pair in enumerate(self.pairs)}
         found = {number: finding for number, finding in known.items() if finding is not None}
         for finding in found.values():
-            self._tell(finding)
+            _tell(on_tensor, finding)
         missing = [(number, pair) for number, pair in enumerate(self.pairs) if number not in found]
         for finding in self._each(missing, self._found):
-            self._tell(finding)
+            _tell(on_tensor, finding)
             found[finding.number] = finding
         return [found[number] for number in known]
 
@@ -136,9 +139,6 @@ class Survey:
             layer = self._cut(pair, delta, layer, rank)
         self.work.keep(finding.number, layer, stage)
         return replace(finding, figures=layer.figures, stage=stage)
-
-    def _tell(self, finding: Finding) -> None:
-        self.on_tensor(finding.pair.name, math.prod(finding.pair.shape))
 
     def _known(self, number: int, pair: TensorPair) -> Finding | None:
         note = self.work.noted(number)
@@ -211,3 +211,8 @@ class Survey:
         document = {"delta_norm": norm, "figures": figures and figures.to_dict()}
         self.work.note(number, document)
         return Finding(number=number, pair=pair, delta_norm=norm, figures=figures)
+
+
+def _tell(on_tensor: OnTensor | None, finding: Finding) -> None:
+    if on_tensor is not None:
+        on_tensor(finding.pair.name, math.prod(finding.pair.shape))

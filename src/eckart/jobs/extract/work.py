@@ -1,7 +1,6 @@
 """The unfinished work of an extraction: one small file for each tensor that is done."""
 
 import json
-import os
 import shutil
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -133,8 +132,3 @@ class Work:
                 hint="Begin again with --force.",
                 code="damaged-file",
             ) from error
-
-
-def is_same_file(first: Path, second: Path) -> bool:
-    """Whether two paths lead to one place."""
-    return os.path.realpath(first) == os.path.realpath(second)
