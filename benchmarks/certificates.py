@@ -225,7 +225,7 @@ def evidence(W: Array, V: Array) -> Evidence:
     Y = exactly @ own
     H = Y.T @ Y
     rest = exactly.T @ Y - own @ H
-    return Evidence(V=V, H=H, residual=rest.T @ rest)
+    return Evidence(V=V, H=H, rest=rest.T @ rest, tail=np.eye(V.shape[1]))
 
 
 def report(found: list[Finding], matrices: int) -> int:

@@ -22,7 +22,7 @@ def evidence_of(W: np.ndarray, V: np.ndarray) -> Evidence:
     Y = W @ V
     H = Y.T @ Y
     S = W.T @ Y - V @ H
-    return Evidence(V=V, H=H, residual=S.T @ S)
+    return Evidence(V=V, H=H, rest=S.T @ S, tail=np.eye(V.shape[1]))
 
 
 def subspace(kind: str, W: np.ndarray, width: int, generator: np.random.Generator) -> np.ndarray:

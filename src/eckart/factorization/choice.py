@@ -32,7 +32,7 @@ def explain_rank(
         if values is not None:
             return rule.explain(W.shape, np.square(values), W.squared_norm())
         if evidence is not None:
-            leading = np.linalg.eigvalsh(evidence.H)[::-1]
+            leading = evidence.ritz()[0]
             return rule.explain(W.shape, leading, W.squared_norm())
     if isinstance(rule, WithinTolerance) and values is None and evidence is not None:
         return _smallest(rule.tolerance, W, ending.rank, evidence, probing)

@@ -16,6 +16,7 @@ from eckart.certificates import (
     LARGEST_EXACT,
     Certificate,
     certify,
+    clearest_bound,
     likely_bound,
     probable_bound,
     spectrum,
@@ -216,14 +217,16 @@ def _prove(
     if values is None:
         values = ending.singular_values
     if not bound or ending.outcome in (Outcome.DIVERGED, Outcome.INTERRUPTED):
-        return certify(W, ending.factors(), bound=False), values, ending
+        return certify(W, ending.factors(), loss=ending.loss, bound=False), values, ending
     try:
         if values is None and min(W.shape) <= FAST_EXACT:
             values = spectrum(W)
         if values is None and ending.evidence is not None:
             ending = _widened(W, loop, ending, accuracy or GOOD_ENOUGH, probing)
         evidence = None if ending.evidence is None else ending.evidence()
-        proof = certify(W, ending.factors(), values, evidence=evidence, probing=probing)
+        proof = certify(
+            W, ending.factors(), values, evidence=evidence, probing=probing, loss=ending.loss
+        )
     except KeyboardInterrupt:
         ending = replace(ending, outcome=Outcome.INTERRUPTED)
         return certify(W, ending.factors(), bound=False), values, ending
@@ -237,6 +240,8 @@ def _widened(W: Matrix, loop: Loop, ending: Ending, wanted: float, probing: Prob
     better spent on widening it; then each step is followed by a test.
     """
     expected = partial(likely_bound, W)
+    if _gap_by(partial(clearest_bound, W), ending) > wanted:
+        return ending  # rounding alone leaves more open, whatever lies outside
     ending, hoped = _narrowed(loop, ending, wanted, expected)
     if hoped > wanted:
         return ending
@@ -262,11 +267,10 @@ def _narrowed(
 
 def _gap_by(bound: Callable[..., float | None], ending: Ending) -> float:
     """The gap by the loss that the solver reports, which is close enough to decide to go on."""
-    loss = ending.history[-1].loss
-    if ending.evidence is None or loss is None:
+    if ending.evidence is None or ending.loss is None:
         return 0.0
     best = bound(rank=ending.rank, evidence=ending.evidence())
-    return math.inf if not best else max(0.0, math.sqrt(loss) / best - 1)
+    return math.inf if not best else max(0.0, math.sqrt(ending.loss) / best - 1)
 
 
 def _gap(proof: Certificate) -> float:

@@ -37,6 +37,11 @@ class Ending:
     singular_values: Array | None
     evidence: Callable[[], Evidence] | None
 
+    @property
+    def loss(self) -> float | None:
+        """‖W − B·A‖²_F, where the solver has it, with its evidence, from its own products."""
+        return self.history[-1].loss if self.evidence is not None else None
+
 
 @final
 class Watch:

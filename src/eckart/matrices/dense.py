@@ -9,7 +9,7 @@ from eckart.arrays import Array, DType
 from eckart.errors import MatrixError
 from eckart.matrices.derived import sum_of_squares
 from eckart.matrices.protocol import block_rows
-from eckart.namespaces import as_working, dtype_of, is_on_device, namespace_of
+from eckart.namespaces import HOST, as_working, dtype_of, is_on_device, namespace_of
 
 
 @final
@@ -89,7 +89,11 @@ class Dense:
     def squared_norm(self) -> float:
         """‖W‖²_F, summed in float64."""
         if self._squared_norm is None:
-            self._squared_norm = sum_of_squares(self)
+            if self.namespace is HOST and self.array.flags.c_contiguous:  # no temporary is made
+                self.passes += 1
+                self._squared_norm = HOST.squares(self.array)
+            else:
+                self._squared_norm = sum_of_squares(self)
         return self._squared_norm
 
     def _own(self, X: Array) -> Array:

@@ -20,8 +20,9 @@ MOST_WIDTH: Final = 5
 while it grows."""
 SPARE: Final = 5
 """Below this share of the bytes of W the space is never restarted."""
-FEWEST: Final = 32
-"""Columns of a block, at least: a product with fewer is no faster, since it waits for W."""
+WIDE: Final = 72
+"""Columns of a block up to which it is wider than rank/2 + oversampling: two of 2·rank come as
+close as three or four of half that, with fewer products, and a wide product is the faster one."""
 SHARP: Final = 30
 """Ritz values above this many eps·λ₁ are exact enough to divide by."""
 LOOK_AGAIN: Final = 1.15
@@ -55,9 +56,10 @@ class BlockKrylov:
         ArgumentError: If a field is out of its range.
 
     Cost:
-        Two passes over W for each block, of width max(32, rank/2 + oversampling), usually two to
-        five blocks, and one more; the space takes at most the larger of 5·(rows + columns)·(rank +
-        oversampling) numbers and a fifth of W, and a block beside it while it grows.
+        Two passes over W for each block, usually two to five blocks, and one more; a block has
+        max(72, rank/2 + oversampling) columns, or 2·rank + oversampling where that is less. The
+        space takes at most the larger of 5·(rows + columns)·(rank + oversampling) numbers and a
+        fifth of W, and a block beside it while it grows.
 
     Example:
         >>> from eckart.matrices import Dense
@@ -97,8 +99,9 @@ class BlockKrylov:
                 number += 1
             if space.is_whole:
                 return
-            if rank is not None:
+            if rank is not None:  # found by a search, it may be far below the first guess
                 most = self._most_width(W, rank)
+                most = most if self.memory is not None else max(most, rank + 2 * block)
             if space.width + block > most and (rank is not None or self.memory is not None):
                 space.restart(self._kept(W, rank or space.width, block, most))
 
@@ -112,7 +115,8 @@ class BlockKrylov:
     def _block(self, W: Matrix, rank: int, most: int) -> int:
         """Columns to add at a time: few enough that three blocks fit."""
         least = rank // 2 + self.oversampling
-        return max(1, min(max(FEWEST, least), max(least, most // 3), *W.shape))
+        wide = max(least, min(WIDE, 2 * rank + self.oversampling))
+        return max(1, min(wide, max(least, most // 3), *W.shape))
 
     def _kept(self, W: Matrix, rank: int, block: int, most: int) -> int:
         """Columns to keep at a restart, so that the next block fits.
@@ -161,9 +165,10 @@ def _step(number: int, W: Matrix, space: KrylovSpace, rank: int) -> Step:
     values, G = values[:rank], G[:, :rank]
     sharp = values > SHARP * float(np.finfo(W.dtype).eps) * values[0]
     evidence = space.evidence()
-    squares = np.einsum("ij,ij->j", G, evidence.residual @ G)
+    outside = evidence.tail @ G
+    squares = np.einsum("ij,ij->j", outside, evidence.rest @ outside)
     gain = float((squares[sharp] / values[sharp]).sum())
-    correction = np.where(sharp, (space.tail @ G) / np.where(sharp, values, 1.0), 0.0)
+    correction = np.where(sharp, outside / np.where(sharp, values, 1.0), 0.0)
     return Step(
         number=number,
         loss=max(0.0, W.squared_norm() - float(values.sum()) - gain),

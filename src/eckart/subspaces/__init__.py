@@ -3,7 +3,7 @@
 from eckart.subspaces.bounds import Evidence, leading_squares_bound, outside_bound
 from eckart.subspaces.krylov import KrylovSpace
 from eckart.subspaces.norms import largest_singular_value
-from eckart.subspaces.probing import FAILURE, Probing
+from eckart.subspaces.probing import FAILURE, Probing, hidden
 from eckart.subspaces.sketch import Sketch
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "KrylovSpace",
     "Probing",
     "Sketch",
+    "hidden",
     "largest_singular_value",
     "leading_squares_bound",
     "outside_bound",

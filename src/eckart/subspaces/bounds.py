@@ -16,6 +16,11 @@ PROBES: Final = 16
 POWERS: Final = 5
 PLACES: Final = (1.0, 0.9, 0.7, 0.5, 0.3, 0.1)
 """Where between ν and the r-th Ritz value the free parameter t is tried."""
+LEAST_ROOM: Final = 1e-12
+"""Between ν and the r-th Ritz value, as a share of that; below it t would be ν to rounding."""
+UNSEEN: Final = 1.5
+"""What a test will find outside a space, for each unit that the newest columns found: a bound is
+above the truth, and each block finds less of it."""
 
 
 @final
@@ -26,27 +31,45 @@ class Evidence:
     Fields:
         V: Array of shape (columns, width) with orthonormal columns.
         H: (WV)ᵀ(WV), of shape (width, width), in float64.
-        residual: SᵀS with S = Wᵀ(WV) − V·H, of shape (width, width), in float64.
+        rest: SᵀS = tailᵀ·rest·tail in float64, with S = Wᵀ(WV) − V·H; symmetric, of shape (k, k).
+        tail: Of shape (k, width); in a Krylov space k is the last block.
         restarts: How often directions were dropped from V. While this stands, V only grows.
         newest: The columns that V was last widened by.
-        values: The eigenvalues of H, descending, where they are known already.
+        known: The eigenvalues of H, descending, and its eigenvectors, where they are known already.
     """
 
     V: Array
     H: Array
-    residual: Array
+    rest: Array
+    tail: Array
     restarts: int = 0
     newest: int = 0
-    values: Array | None = None
+    known: tuple[Array, Array] | None = None
 
-    def ritz_values(self) -> Array:
-        """The eigenvalues of H, descending."""
-        return np.linalg.eigvalsh(self.H)[::-1] if self.values is None else self.values
+    @property
+    def width(self) -> int:
+        """Columns of V."""
+        return self.H.shape[0]
+
+    def ritz(self) -> tuple[Array, Array]:
+        """The eigenvalues of H, descending, and its eigenvectors."""
+        return eigenpairs(self.H) if self.known is None else self.known
+
+    def root(self) -> Array:
+        """R of shape (k, width) with RᵀR = SᵀS."""
+        squares, E = np.linalg.eigh(self.rest)
+        return np.sqrt(np.maximum(squares, 0.0))[:, np.newaxis] * (E.T @ self.tail)
 
     def likely_outside(self) -> float:
         """A guess at ‖W(I − VVᵀ)‖²: what the newest columns found outside those before them."""
         newest = self.H[-self.newest :, -self.newest :] if self.newest else self.H[-1:, -1:]
-        return float(np.linalg.eigvalsh(newest)[-1])
+        return UNSEEN * float(np.linalg.eigvalsh(newest)[-1])
+
+
+def eigenpairs(H: Array) -> tuple[Array, Array]:
+    """The eigenvalues of a symmetric H, descending, and its eigenvectors."""
+    values, G = np.linalg.eigh(H)
+    return values[::-1], G[:, ::-1]
 
 
 def never(_bound: float) -> bool:
@@ -115,25 +138,50 @@ def leading_squares_bound(evidence: Evidence, rank: int, outside: float, total: 
         total: ‖W‖²_F.
 
     Cost:
-        Three to seven symmetric eigenvalue problems of the width.
+        Three to seven symmetric eigenvalue problems, each little larger than the rank where V holds
+        much more than that, else of its width.
 
     Reference:
         docs/mathematics/certificate.md has the proof.
     """
-    values = evidence.ritz_values()
+    values, G = evidence.ritz()
+    S = evidence.root() @ G
     leading = float(values[:rank].sum())
     best = leading + min(rank * outside, max(0.0, total - float(values.sum())))
     room = float(values[rank - 1]) - outside
     last = math.inf
-    for place in PLACES if room > 0 else ():
+    for place in PLACES if room > LEAST_ROOM * float(values[rank - 1]) else ():
         t = outside + place * room
-        lifted = np.linalg.eigvalsh(evidence.H + evidence.residual / (place * room))
+        lifted = _lifted(values, S, rank, outside, t)
         upper = rank * t + float(np.maximum(lifted - t, 0.0).sum())
         best = min(best, upper)
         if upper > last:
             break
         last = upper
     return min(best, total)
+
+
+def _lifted(values: Array, S: Array, rank: int, outside: float, t: float) -> Array:
+    """Eigenvalues that bound those of WᵀW above t: of H + SᵀS/(t − ν), or of its leading part.
+
+    Ritz vectors well below t may count as outside: in Schur's complement they raise ν by
+    ‖S₂(t − Θ₂)⁻¹S₂ᵀ‖. Where that would take half of t − ν, none of them do.
+    """
+    middle = (outside + t) / 2
+    count = max(rank, int(np.count_nonzero(values > middle)))
+    far = S[:, count:] / np.sqrt(t - values[count:])
+    raised = outside + _largest_square(far)
+    if raised > middle:
+        count, raised = len(values), outside
+    near = S[:, :count]
+    return np.linalg.eigvalsh(np.diag(values[:count]) + near.T @ near / (t - raised))
+
+
+def _largest_square(X: Array) -> float:
+    """‖X‖² (spectral), by the smaller of its Gram matrices."""
+    if not X.size:
+        return 0.0
+    return float(np.linalg.eigvalsh(X @ X.T if X.shape[0] < X.shape[1] else X.T @ X)[-1])
 
 
 def _outside(X: Array, V: Array) -> Array:

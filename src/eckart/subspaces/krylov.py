@@ -1,13 +1,13 @@
 """A block Krylov space of WᵀW, grown block by block, with what the products with it tell of W."""
 
 import math
-from typing import Any, cast, final
+from typing import final
 
 import numpy as np
 
 from eckart.arrays import FLOAT64, Array, Randomness, rounding
 from eckart.matrices import Matrix
-from eckart.subspaces.bounds import Evidence
+from eckart.subspaces.bounds import Evidence, eigenpairs
 from eckart.subspaces.orthonormal import orthonormal
 
 
@@ -54,11 +54,12 @@ class KrylovSpace:
         self._Yt = W.namespace.zeros((room, rows), W.dtype)
         self.H = np.zeros((0, 0))
         self._ritz: tuple[Array, Array] | None = None  # of H, once they were asked for
-        self._residual: Array | None = None
+        self._rest_gram: Array | None = None
         self.restarts = 0
         self.tail = np.zeros((self._block, 0))
         self.rest = W.transposed_times(self._random(rows, self._block))
-        self._noise = self._rounding * self._longest(self.rest)
+        longest = float(np.diag(self.rest_gram()).max(initial=0.0))
+        self._noise = self._rounding * math.sqrt(longest)
 
     @property
     def width(self) -> int:
@@ -83,13 +84,14 @@ class KrylovSpace:
 
     def grow(self) -> None:
         """Add the next block to V, its product to Y, and what that leaves outside to `rest`."""
-        Q = self._refilled(orthonormal(self.rest, self.V, self._noise, self._namespace))
+        own = orthonormal(self.rest, self.V, self._noise, self._namespace, apart=True)
+        Q = self._refilled(own)
         last = self._W.times(Q)
         across = self._namespace.get(self.Y.T @ last).astype(FLOAT64)
         within = self._namespace.gram(last, last)
         self._append(Q, last)
         self.H = np.block([[self.H, across], [across.T, within]])
-        self._ritz = self._residual = None
+        self._ritz = self._rest_gram = None
         count = Q.shape[1]
         self.tail = np.eye(count, self.width, self.width - count)
         coefficients = self._namespace.put(np.vstack([across, within]), self._W.dtype)
@@ -100,26 +102,25 @@ class KrylovSpace:
     def ritz(self) -> tuple[Array, Array]:
         """The Ritz values of WᵀW, descending, and their vectors G in coordinates of V."""
         if self._ritz is None:
-            values, G = np.linalg.eigh(self.H)
-            self._ritz = values[::-1], G[:, ::-1]
+            self._ritz = eigenpairs(self.H)
         return self._ritz
 
-    def residual_gram(self) -> Array:
-        """SᵀS with S = WᵀY − V·H, of shape (width, width), in float64."""
-        if self._residual is None:
-            gram = self._namespace.gram(self.rest, self.rest)
-            self._residual = self.tail.T @ gram @ self.tail
-        return self._residual
+    def rest_gram(self) -> Array:
+        """restᵀ·rest, of shape (block, block), in float64."""
+        if self._rest_gram is None:
+            self._rest_gram = self._namespace.gram(self.rest, self.rest)
+        return self._rest_gram
 
     def evidence(self) -> Evidence:
         """What this space proves of W, as it is now."""
         return Evidence(
             V=self.V,
             H=self.H,
-            residual=self.residual_gram(),
+            rest=self.rest_gram(),
+            tail=self.tail,
             restarts=self.restarts,
             newest=len(self.tail),
-            values=self.ritz()[0],
+            known=self.ritz(),
         )
 
     def restart(self, keep: int) -> None:
@@ -127,7 +128,7 @@ class KrylovSpace:
         values, G = self.ritz()
         leading = self._namespace.put(G[:, :keep].T, self._W.dtype)
         V, Y = leading @ self.V.T, leading @ self.Y.T
-        self.H, self._ritz, self._residual = np.diag(values[:keep]), None, None
+        self.H, self._ritz = np.diag(values[:keep]), None
         self.tail = self.tail @ G[:, :keep]
         self.restarts += 1
         self._Vt, self._Yt = (self._longer(X, len(self._Vt)) for X in (V, Y))
@@ -161,8 +162,7 @@ class KrylovSpace:
         return both[self.width :].T
 
     def _random(self, length: int, count: int) -> Array:
-        drawn = self._randomness.standard_normal((length, count))
-        return self._namespace.put(cast("Any", drawn), self._W.dtype)
-
-    def _longest(self, X: Array) -> float:
-        return math.sqrt(float(np.diag(self._namespace.gram(X, X)).max(initial=0.0)))
+        """Uniform in 2¹⁶ steps between ±1, none of them 0: as good as normal ones, and cheaper."""
+        drawn = np.frombuffer(self._randomness.bytes(2 * length * count), np.int16)
+        steps = drawn.reshape(length, count).astype(self._W.dtype)
+        return self._namespace.put((steps + 0.5) / 2**15, self._W.dtype)

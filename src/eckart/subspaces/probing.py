@@ -16,6 +16,19 @@ PROBE_KEY: Final = 0xEC4A87
 LOOSENED_WITHIN: Final = 4e-4
 """Where knowing that nothing lies outside would raise the bound on τ_r² by no more than this share,
 what is known is sharp enough."""
+NOT_SEEN: Final = 0.25
+"""Nor is a sharper one worth products that would raise it by less than this share of what rounding
+hides."""
+LOST_DIGITS: Final = 32.0
+"""Rounding of sums of products, in eps."""
+
+
+def hidden(W: Matrix) -> float:
+    """What rounding may have hidden of a sum of squared singular values, 32·eps·‖W‖².
+
+    H, S and ‖W‖² are sums of products made in the dtype of W, each wrong by some eps of ‖W‖².
+    """
+    return LOST_DIGITS * float(np.finfo(W.dtype).eps) * W.squared_norm()
 
 
 @final
@@ -40,14 +53,15 @@ class Probing:
 
     def leading_squares(self, W: Matrix, evidence: Evidence, rank: int) -> float:
         """An upper bound on σ₁² + … + σ_r²; after a new test where the last one leaves it loose."""
-        key = (evidence.restarts, evidence.H.shape[0], rank)
+        key = (evidence.restarts, evidence.width, rank)
         if self._known is None or self._known[0] != key:
             total = W.squared_norm()
             best = total - leading_squares_bound(evidence, rank, 0.0, total)
+            enough = (1 - LOOSENED_WITHIN) * best - NOT_SEEN * hidden(W)
 
             def is_sharp(outside: float) -> bool:
                 left = total - leading_squares_bound(evidence, rank, outside, total)
-                return left >= (1 - LOOSENED_WITHIN) * best
+                return left >= enough
 
             outside = self._bound_outside(W, evidence, is_sharp)
             self._known = key, leading_squares_bound(evidence, rank, outside, total)
