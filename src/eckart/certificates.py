@@ -24,8 +24,8 @@ MEASURED_WITHIN: Final = {FLOAT32: 1e-4, FLOAT64: 1e-8}
 KNOWN_WITHIN: Final = {FLOAT32: 2.5e-4, FLOAT64: 1e-8}
 """The error is taken from what a solver knows where that is sure to this share of it: in float32 a
 quarter of the 0.1 % to which runs are proven."""
-ROUGHLY: Final = 1e-3
-"""The same share where no bound is asked for, so that nothing is made of the error."""
+ROUGHLY: Final = 1e-2
+"""The same share where no bound is asked for, so that nothing is made of the error but a figure."""
 GATHERED: Final = 0xEC4A86
 """Key of the directions in which evidence is gathered for factors that came without any."""
 FEW_ENTRIES: Final = 2**21
@@ -89,9 +89,9 @@ def certify(
         singular_values: All singular values of W where a solver already has them.
         evidence: What a solver knows of a large W; it is gathered where it is missing.
         probing: The random tests of a run so far, if this is not the first.
-        loss: ‖W − B·A‖²_F, where the solver has it from its own products, wrong by at most
-            32·eps·‖W‖². It takes the place of a measurement where that is at most 1/4000 of the
-            error (in float64 10⁻⁸, without the bound 1/1000).
+        loss: ‖W − B·A‖²_F of a large W, where the solver has it from its own products, wrong by at
+            most 32·eps·‖W‖². It takes the place of a measurement where that is at most 1/4000 of
+            the error (in float64 10⁻⁸, without the bound 1/100).
         bound: False measures the error only, in one pass.
 
     Returns:
@@ -119,9 +119,11 @@ def certify(
     matrix = as_matrix(W)
     factors = factors.on(matrix.namespace)
     within = KNOWN_WITHIN[matrix.dtype] if bound else ROUGHLY
-    known = None if loss is None else _known_error(matrix, loss, within)
-    error, norm = known or residual_norm(matrix, factors), math.sqrt(matrix.squared_norm())
-    measured = "error by direct products" if known is None else "error by products of the solver"
+    norm, measured = math.sqrt(matrix.squared_norm()), "error by direct products"
+    if loss and (doubt := hidden(matrix) / (2 * loss)) <= within and _is_large(matrix):
+        error, measured = math.sqrt(loss), f"error by products of the solver, to {doubt:.1g} of it"
+    else:
+        error = residual_norm(matrix, factors, None if bound else ROUGHLY)
     exact = error <= rounding(matrix.shape, factors.dtype) * norm
     best, failure, how = None, 0.0, "the best possible error was not asked for"
     if bound and min(matrix.shape) <= SMALL and singular_values is None:
@@ -207,11 +209,9 @@ def clearest_bound(W: Matrix, rank: int, evidence: Evidence) -> float | None:
     return _root(W, float(evidence.ritz()[0][:rank].sum()))
 
 
-def _known_error(W: Matrix, loss: float, within: float) -> float | None:
-    """√loss, where rounding can have changed it by at most so large a share, and W is large."""
-    if math.prod(W.shape) <= FEW_ENTRIES:
-        return None
-    return math.sqrt(loss) if loss > 0 and hidden(W) <= 2 * within * loss else None
+def _is_large(W: Matrix) -> bool:
+    """Whether a residual in float64 takes time."""
+    return math.prod(W.shape) > FEW_ENTRIES
 
 
 def _root(W: Matrix, leading_squares: float) -> float | None:
@@ -243,8 +243,8 @@ def spectrum(W: Matrix) -> Array | None:
     return all_singular_values(W.namespace.get(dense(W)))
 
 
-def residual_norm(W: Matrix, factors: Factors) -> float:
-    """‖W − B·A‖_F, to one part in 10⁴ for a float32 W and in 10⁸ for a float64 one.
+def residual_norm(W: Matrix, factors: Factors, within: float | None = None) -> float:
+    """‖W − B·A‖_F, to the share `within`, or to 10⁻⁴ for a float32 W and 10⁻⁸ for a float64 one.
 
     An error within the rounding of float64 is known to that rounding.
 
@@ -259,8 +259,11 @@ def residual_norm(W: Matrix, factors: Factors) -> float:
         pass and a product in the dtype of W instead, and below a twelfth (10⁻⁶) in float64.
     """
     wide = factors.astype(FLOAT64)
-    if factors.shape == W.shape and math.prod(W.shape) > FEW_ENTRIES:
-        terms, within = W.squared_norm() + factors.squared_norm(), MEASURED_WITHIN[W.dtype]
+    if factors.shape == W.shape and _is_large(W):
+        terms, within = (
+            W.squared_norm() + factors.squared_norm(),
+            within or MEASURED_WITHIN[W.dtype],
+        )
         likely = abs(W.squared_norm() - factors.squared_norm())  # it for B·A a projection of W
         if likely >= (sure := rounding(W.shape, W.dtype) / (2 * within) * terms):
             expanded = _expanded(W, factors)

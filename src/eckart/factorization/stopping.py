@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Final, cast, final
 
 import numpy as np
@@ -97,7 +98,7 @@ class Watch:
         return Ending(
             outcome=outcome,
             rank=step.rank or self._problem.rank,
-            factors=step.factors,
+            factors=cache(step.factors),
             history=tuple(self._history),
             singular_values=step.singular_values,
             evidence=step.evidence,
