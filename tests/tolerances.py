@@ -58,6 +58,12 @@ def rounding(W: np.ndarray, chain: int = 1, dtype: object = None) -> float:
     return chain * (64 + np.sqrt(max(W.shape))) * eps * float(np.linalg.norm(W.astype(np.float64)))
 
 
+def hidden(W: np.ndarray) -> float:
+    """What rounding may hide of a squared error that is known from squares: 32·eps·‖W‖²."""
+    exact = W.astype(np.float64)
+    return 32 * float(np.finfo(W.dtype).eps) * float(np.vdot(exact, exact))
+
+
 def close(X: np.ndarray, Y: np.ndarray, tolerance: float) -> bool:
     """Whether ‖X − Y‖ is within a tolerance."""
     if X.shape != Y.shape:

@@ -23,6 +23,7 @@ WINDOWS: Final = 5
 SETTLED_WITHIN: Final = 1e-3
 SLOWEST: Final = 0.95
 DOUBTED: Final = 1.2
+OVERSEEN: Final = 5
 DIVERGED_ABOVE: Final = 100.0
 
 
@@ -111,7 +112,8 @@ class Watch:
             converged = has_converged(history, self._squared_norm, dtype)
             most, reached = solver.epochs, Outcome.CONVERGED
         elif isinstance(solver, Widening):
-            converged = has_settled(self._last, self._squared_norm, dtype)
+            foreseen = 0.0 if self._sound is None else self._sound.foreseen
+            converged = has_settled(self._last, self._squared_norm, dtype, foreseen)
             most, reached = solver.blocks, Outcome.SETTLED
         else:
             return None
@@ -146,7 +148,10 @@ def has_converged(history: list[Record], squared_norm: float, dtype: DType) -> b
 
 
 def has_settled(
-    last: Sequence[tuple[float | None, float | None]], squared_norm: float, dtype: DType
+    last: Sequence[tuple[float | None, float | None]],
+    squared_norm: float,
+    dtype: DType,
+    foreseen: float = 0.0,
 ) -> bool:
     """Whether all further passes over W together would lower the error by less than 0.1 %.
 
@@ -155,12 +160,14 @@ def has_settled(
     step then bring c·g/(1 − ρ) in all; a share that rises is taken to rise on, and one that was
     seen only once is doubted by a fifth. A first step has settled where its gain is a quarter of
     what is wanted. The error is the root of the loss, so its share is half that of the loss. A loss
-    that is all rounding has settled too.
+    that is all rounding has settled too. What a solver foresees itself is a guess, often a few
+    times too large: it speaks against settling only where it is five times what is wanted.
 
     Args:
         last: Loss and gain of the steps so far; the last three count.
         squared_norm: ‖W‖²_F.
         dtype: Of W.
+        foreseen: The guess of the solver.
 
     Example:
         >>> has_settled([(1.0, 0.003)], 10.0, np.dtype("float64"))
@@ -174,6 +181,8 @@ def has_settled(
     wanted = max(shown, 2 * SETTLED_WITHIN * losses[-1])
     if losses[-1] <= shown:
         return True
+    if foreseen > OVERSEEN * wanted:
+        return False
     if len(gains) == 1 or not all(gains[:-1]):
         return gains[-1] <= wanted / 4
     brought = max(0.0, losses[-2] - losses[-1]) / gains[-2]

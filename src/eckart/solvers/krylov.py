@@ -25,6 +25,8 @@ WIDE: Final = 72
 close as three or four of half that, with fewer products, and a wide product is the faster one."""
 SHARP: Final = 30
 """Ritz values above this many eps·λ₁ are exact enough to divide by."""
+NEAREST: Final = 0.95
+"""A direction outside the space is taken to be no longer than this share of a Ritz value."""
 LOOK_AGAIN: Final = 1.15
 """While the rank is not known, Ritz values are computed each time the space is so much wider."""
 
@@ -167,16 +169,28 @@ def _step(number: int, W: Matrix, space: KrylovSpace, rank: int) -> Step:
     evidence = space.evidence()
     outside = evidence.tail @ G
     squares = np.einsum("ij,ij->j", outside, evidence.rest @ outside)
-    gain = float((squares[sharp] / values[sharp]).sum())
+    gains = squares[sharp] / values[sharp]
+    gain = float(gains.sum())
     correction = np.where(sharp, outside / np.where(sharp, values, 1.0), 0.0)
     return Step(
         number=number,
         loss=max(0.0, W.squared_norm() - float(values.sum()) - gain),
         gain=gain,
+        foreseen=_foreseen(gains, values[sharp], evidence.newest_square()),
         rank=rank,
         evidence=lambda: evidence,
         factors=partial(_factors, W, space.V, space.Y, space.rest, G, correction, rank),
     )
+
+
+def _foreseen(gains: Array, values: Array, square: float) -> float:
+    """What the next blocks will lower the loss by, to second order.
+
+    A Ritz value θ rises by ‖S·g‖²/(θ − μ), where μ is the squared length of W on the direction that
+    is new to the space; ‖S·g‖²/θ of that was gained already. Of μ the newest block is the measure.
+    """
+    share = np.minimum(square / values, NEAREST)
+    return float((gains * share / (1 - share)).sum())
 
 
 def _factors(

@@ -70,6 +70,7 @@ class Step:
         factors: Forms the factors; costs nothing until it is called.
         singular_values: All singular values of W, where the solver has them.
         gain: By how much the last pass over W lowered the loss, where the solver knows.
+        foreseen: A guess at how much further passes will lower it, where the solver has one.
         evidence: Forms what the solver knows of W for the certificate, where it knows more.
         rank: Of the factors, where the solver has chosen it.
     """
@@ -79,6 +80,7 @@ class Step:
     factors: Callable[[], Factors]
     singular_values: Array | None = None
     gain: float | None = None
+    foreseen: float = 0.0
     evidence: Callable[[], Evidence] | None = None
     rank: int | None = None
 

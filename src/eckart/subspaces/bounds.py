@@ -62,8 +62,15 @@ class Evidence:
 
     def likely_outside(self) -> float:
         """A guess at ‖W(I − VVᵀ)‖²: what the newest columns found outside those before them."""
-        newest = self.H[-self.newest :, -self.newest :] if self.newest else self.H[-1:, -1:]
-        return UNSEEN * float(np.linalg.eigvalsh(newest)[-1])
+        return UNSEEN * float(np.linalg.eigvalsh(self._newest())[-1])
+
+    def newest_square(self) -> float:
+        """‖W·v‖² of the newest columns v, on average."""
+        newest = self._newest()
+        return float(np.trace(newest)) / len(newest)
+
+    def _newest(self) -> Array:
+        return self.H[-self.newest :, -self.newest :] if self.newest else self.H[-1:, -1:]
 
 
 def eigenpairs(H: Array) -> tuple[Array, Array]:
