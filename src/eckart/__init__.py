@@ -33,8 +33,11 @@ _HOMES = {
     "certify": "eckart.certificates",
     "extract_adapter": "eckart.jobs.extract",
     "factorize": "eckart.factorization",
+    "merge_adapters": "eckart.jobs.merge",
     "read_factors": "eckart.storage",
     "read_matrix": "eckart.storage",
+    "truncate_adapter": "eckart.jobs.resize",
+    "verify_adapter": "eckart.jobs.verify",
 }
 
 

@@ -10,6 +10,9 @@ from eckart.factorization import factorize as factorize
 from eckart.factors import Factors as Factors
 from eckart.jobs.extract import Extraction as Extraction
 from eckart.jobs.extract import extract_adapter as extract_adapter
+from eckart.jobs.merge import merge_adapters as merge_adapters
+from eckart.jobs.resize import truncate_adapter as truncate_adapter
+from eckart.jobs.verify import verify_adapter as verify_adapter
 from eckart.matrices import Matrix as Matrix
 from eckart.matrices import as_matrix as as_matrix
 from eckart.matrices import centred as centred
