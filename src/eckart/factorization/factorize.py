@@ -45,6 +45,8 @@ MOST_STEPS: Final = 6
 """That a proof may ask for."""
 HOPEFUL: Final = 0.9
 """Another step is worth its products if the last one brought the gap below this share."""
+NEAR_ROUNDING: Final = 1.1
+"""No step is worth its products once the gap is so many times what rounding alone leaves open."""
 GOOD_ENOUGH: Final = 1e-3
 """A certified gap up to this is a success where no accuracy was asked for."""
 
@@ -240,8 +242,10 @@ def _widened(W: Matrix, loop: Loop, ending: Ending, wanted: float, probing: Prob
     better spent on widening it; then each step is followed by a test.
     """
     expected = partial(likely_bound, W)
-    if _gap_by(partial(clearest_bound, W), ending) > wanted:
-        return ending  # rounding alone leaves more open, whatever lies outside
+    # rounding alone leaves something open, whatever lies outside
+    wanted = max(wanted, NEAR_ROUNDING * _gap_by(partial(clearest_bound, W), ending))
+    if math.isinf(wanted):
+        return ending
     ending, hoped = _narrowed(loop, ending, wanted, expected)
     if hoped > wanted:
         return ending

@@ -24,6 +24,7 @@ SETTLED_WITHIN: Final = 1e-3
 SLOWEST: Final = 0.95
 DOUBTED: Final = 1.2
 OVERSEEN: Final = 5
+UNDERSEEN: Final = 8
 DIVERGED_ABOVE: Final = 100.0
 
 
@@ -112,7 +113,7 @@ class Watch:
             converged = has_converged(history, self._squared_norm, dtype)
             most, reached = solver.epochs, Outcome.CONVERGED
         elif isinstance(solver, Widening):
-            foreseen = 0.0 if self._sound is None else self._sound.foreseen
+            foreseen = None if self._sound is None else self._sound.foreseen
             converged = has_settled(self._last, self._squared_norm, dtype, foreseen)
             most, reached = solver.blocks, Outcome.SETTLED
         else:
@@ -151,7 +152,7 @@ def has_settled(
     last: Sequence[tuple[float | None, float | None]],
     squared_norm: float,
     dtype: DType,
-    foreseen: float = 0.0,
+    foreseen: float | None = None,
 ) -> bool:
     """Whether all further passes over W together would lower the error by less than 0.1 %.
 
@@ -159,9 +160,10 @@ def has_settled(
     before brought for each unit of the gain before it. Gains that fall by a share ρ from step to
     step then bring c·g/(1 − ρ) in all; a share that rises is taken to rise on, and one that was
     seen only once is doubted by a fifth. A first step has settled where its gain is a quarter of
-    what is wanted. The error is the root of the loss, so its share is half that of the loss. A loss
-    that is all rounding has settled too. What a solver foresees itself is a guess, often a few
-    times too large: it speaks against settling only where it is five times what is wanted.
+    what is wanted, or what the solver foresees an eighth. The error is the root of the loss, so its
+    share is half that of the loss. A loss that is all rounding has settled too. What a solver
+    foresees itself is a guess, at the first step often a few times too small, later too large:
+    there it speaks against settling only where it is five times what is wanted.
 
     Args:
         last: Loss and gain of the steps so far; the last three count.
@@ -181,10 +183,10 @@ def has_settled(
     wanted = max(shown, 2 * SETTLED_WITHIN * losses[-1])
     if losses[-1] <= shown:
         return True
-    if foreseen > OVERSEEN * wanted:
+    if foreseen is not None and foreseen > OVERSEEN * wanted:
         return False
     if len(gains) == 1 or not all(gains[:-1]):
-        return gains[-1] <= wanted / 4
+        return gains[-1] <= wanted / 4 or (foreseen is not None and foreseen <= wanted / UNDERSEEN)
     brought = max(0.0, losses[-2] - losses[-1]) / gains[-2]
     falling = gains[-1] / gains[-2]
     doubt = DOUBTED

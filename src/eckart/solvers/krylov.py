@@ -1,5 +1,6 @@
 """Randomised block Krylov iteration: the fast road to nearly the best factors of a large matrix."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -20,9 +21,13 @@ MOST_WIDTH: Final = 5
 while it grows."""
 SPARE: Final = 5
 """Below this share of the bytes of W the space is never restarted."""
-WIDE: Final = 72
+WIDE: Final = 56
 """Columns of a block up to which it is wider than rank/2 + oversampling: two of 2·rank come as
 close as three or four of half that, with fewer products, and a wide product is the faster one."""
+THIN: Final = 32
+"""The same where W stores a small part of its entries, and a product costs what its columns do."""
+SMALL_PART: Final = 4
+"""W stores a small part where all its entries would take so many times the bytes."""
 SHARP: Final = 30
 """Ritz values above this many eps·λ₁ are exact enough to divide by."""
 NEAREST: Final = 0.95
@@ -59,7 +64,8 @@ class BlockKrylov:
 
     Cost:
         Two passes over W for each block, usually two to five blocks, and one more; a block has
-        max(72, rank/2 + oversampling) columns, or 2·rank + oversampling where that is less. The
+        max(56, rank/2 + oversampling) columns, or 2·rank + oversampling where that is less; for a
+        W that stores a small part of its entries 32 in the place of 56. The
         space takes at most the larger of 5·(rows + columns)·(rank + oversampling) numbers and a
         fifth of W, and a block beside it while it grows.
 
@@ -117,7 +123,8 @@ class BlockKrylov:
     def _block(self, W: Matrix, rank: int, most: int) -> int:
         """Columns to add at a time: few enough that three blocks fit."""
         least = rank // 2 + self.oversampling
-        wide = max(least, min(WIDE, 2 * rank + self.oversampling))
+        thin = math.prod(W.shape) * W.dtype.itemsize > SMALL_PART * W.nbytes
+        wide = max(least, min(THIN if thin else WIDE, 2 * rank + self.oversampling))
         return max(1, min(wide, max(least, most // 3), *W.shape))
 
     def _kept(self, W: Matrix, rank: int, block: int, most: int) -> int:
@@ -176,7 +183,7 @@ def _step(number: int, W: Matrix, space: KrylovSpace, rank: int) -> Step:
         number=number,
         loss=max(0.0, W.squared_norm() - float(values.sum()) - gain),
         gain=gain,
-        foreseen=_foreseen(gains, values[sharp], evidence.newest_square()),
+        foreseen=_foreseen(gains, values[sharp], evidence.next_square()),
         rank=rank,
         evidence=lambda: evidence,
         factors=partial(_factors, W, space.V, space.Y, space.rest, G, correction, rank),
@@ -187,7 +194,7 @@ def _foreseen(gains: Array, values: Array, square: float) -> float:
     """What the next blocks will lower the loss by, to second order.
 
     A Ritz value θ rises by ‖S·g‖²/(θ − μ), where μ is the squared length of W on the direction that
-    is new to the space; ‖S·g‖²/θ of that was gained already. Of μ the newest block is the measure.
+    is new to the space; ‖S·g‖²/θ of that was gained already.
     """
     share = np.minimum(square / values, NEAREST)
     return float((gains * share / (1 - share)).sum())

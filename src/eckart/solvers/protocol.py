@@ -80,7 +80,7 @@ class Step:
     factors: Callable[[], Factors]
     singular_values: Array | None = None
     gain: float | None = None
-    foreseen: float = 0.0
+    foreseen: float | None = None
     evidence: Callable[[], Evidence] | None = None
     rank: int | None = None
 

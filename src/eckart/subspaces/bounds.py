@@ -64,9 +64,14 @@ class Evidence:
         """A guess at ‖W(I − VVᵀ)‖²: what the newest columns found outside those before them."""
         return UNSEEN * float(np.linalg.eigvalsh(self._newest())[-1])
 
-    def newest_square(self) -> float:
-        """‖W·v‖² of the newest columns v, on average."""
+    def next_square(self) -> float:
+        """A guess at ‖W·v‖² of directions v outside: that of the newest columns, on average.
+
+        The first columns hold the leading directions themselves; of them the smallest counts.
+        """
         newest = self._newest()
+        if len(newest) == self.width:
+            return float(np.linalg.eigvalsh(newest)[0])
         return float(np.trace(newest)) / len(newest)
 
     def _newest(self) -> Array:

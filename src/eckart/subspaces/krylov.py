@@ -9,6 +9,7 @@ from eckart.arrays import FLOAT64, Array, Randomness, rounding
 from eckart.matrices import Matrix
 from eckart.subspaces.bounds import Evidence, eigenpairs
 from eckart.subspaces.orthonormal import orthonormal
+from eckart.subspaces.start import first_directions, random_array
 
 
 @final
@@ -57,7 +58,7 @@ class KrylovSpace:
         self._rest_gram: Array | None = None
         self.restarts = 0
         self.tail = np.zeros((self._block, 0))
-        self.rest = W.transposed_times(self._random(rows, self._block))
+        self.rest = first_directions(W, self._block, randomness)
         longest = float(np.diag(self.rest_gram()).max(initial=0.0))
         self._noise = self._rounding * math.sqrt(longest)
 
@@ -162,7 +163,4 @@ class KrylovSpace:
         return both[self.width :].T
 
     def _random(self, length: int, count: int) -> Array:
-        """Uniform in 2¹⁶ steps between ±1, none of them 0: as good as normal ones, and cheaper."""
-        drawn = np.frombuffer(self._randomness.bytes(2 * length * count), np.int16)
-        steps = drawn.reshape(length, count).astype(self._W.dtype)
-        return self._namespace.put((steps + 0.5) / 2**15, self._W.dtype)
+        return random_array(length, count, self._W.dtype, self._randomness, self._namespace)
