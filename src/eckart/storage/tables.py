@@ -144,6 +144,21 @@ def write_table(path: Path, columns: Mapping[str, Any]) -> None:
             arrow_csv.write_csv(table, temporary, write_options=options)
 
 
+def read_parquet(path: Path) -> Any:
+    """The whole of a Parquet file that eckart wrote.
+
+    Raises:
+        FormatError: If it is damaged.
+        StorageError: If the system refuses to read it.
+    """
+    with reading(path):
+        try:
+            with pq.ParquetFile(path) as file:
+                return file.read()
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
+            raise damaged(path, error) from error
+
+
 def check_table_output(path: Path) -> None:
     """Refuse a path to which no table can be written.
 

@@ -3,12 +3,12 @@
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, Final, TypeAlias, cast, final
+from typing import Any, Final, TypeAlias, final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
+from pyarrow import compute
 
 from eckart.errors import ArgumentError, MatrixError
 from eckart.jobs.recommend.columns import KNOWN, ColumnNames, find_columns
@@ -17,6 +17,7 @@ from eckart.storage.tables import Kind, TableHead, read_columns, table_head
 
 Numbers: TypeAlias = npt.NDArray[np.float32]
 Times: TypeAlias = npt.NDArray[np.int64]
+pc: Final[Any] = compute  # its functions are made when it is imported, which no type checker sees
 
 KINDS: Final[dict[str, Kind]] = {
     "user": "id",
@@ -125,7 +126,7 @@ def read_table(
         path = Path(data)
         head = table_head(path, KNOWN)
         found, notes = find_columns(head, named, path.name, needed=needed)
-        wanted = {place: KINDS[role] for role, place in found.items()}
+        wanted: dict[int, Kind] = {place: KINDS[role] for role, place in found.items()}
         read = read_columns(path, head, wanted)
         columns = {role: read.column(str(place)) for role, place in found.items()}
         untyped = bool(head.delimiter)
@@ -212,8 +213,8 @@ def interactions_of(
     if known is not None:
         (users, to_user), (items, to_item) = known[0].extended(users), known[1].extended(items)
         rows, columns = to_user[rows], to_item[columns]
-    ratings = _numbers(table, "rating")
-    weights = _numbers(table, "weight")
+    ratings = numbers_of(table, "rating")
+    weights = numbers_of(table, "weight")
     read = Interactions(
         users=users,
         items=items,
@@ -225,7 +226,7 @@ def interactions_of(
     )
     _check(read, table.source, scale)
     read = _positive(read, ratings is not None, implicit=implicit, at_least=at_least, notes=notes)
-    read = _once(read, notes)
+    read = once(read, notes)
     return replace(read, notes=tuple(notes))
 
 
@@ -269,8 +270,8 @@ def _with_own_ids(read: Interactions) -> Interactions:
     )
 
 
-def _once(read: Interactions, notes: list[str]) -> Interactions:
-    """Sorted by user and item, each pair once."""
+def once(read: Interactions, notes: list[str]) -> Interactions:
+    """Sorted by user and item, each pair once; what was done about others goes into the notes."""
     pairs = read.rows.astype(np.int64) * max(len(read.items), 1) + read.columns
     if not (np.diff(pairs) > 0).all():
         order = np.argsort(pairs, kind="stable")
@@ -281,17 +282,17 @@ def _once(read: Interactions, notes: list[str]) -> Interactions:
     repeated = len(pairs) - int(last.sum())
     if not repeated:
         return read
-    once = read.chosen(last)
+    kept = read.chosen(last)
     if read.ratings is not None:
         by = "in time" if read.times is not None else "in the table"
         notes.append(f"{repeated:,} ratings of a pair that is rated again later are left out: "
                      f"the last {by} counts.")  # fmt: skip
-        return once
+        return kept
     weights = read.weights if read.weights is not None else np.ones(len(read), np.float32)
     first = np.flatnonzero(np.append(True, np.diff(pairs) > 0))
     summed = np.add.reduceat(weights.astype(np.float64), first).astype(np.float32)
     notes.append(f"{repeated:,} repeated interactions are added to the weights of the first.")
-    return replace(once, weights=summed)
+    return replace(kept, weights=summed)
 
 
 def _check(read: Interactions, source: str, scale: tuple[float, float] | None) -> None:
@@ -321,7 +322,12 @@ def _refuse(wrong: npt.NDArray[np.bool_], read: Interactions, source: str, what:
     )
 
 
-def _numbers(table: Table, role: str) -> Numbers | None:
+def numbers_of(table: Table, role: str) -> Numbers | None:
+    """The column of ratings or weights; None where there is none.
+
+    Raises:
+        MatrixError: If it does not hold numbers.
+    """
     column = table.columns.get(role)
     if column is None:
         return None
@@ -390,7 +396,7 @@ def _of_matrix(W: Any, user_ids: Any, item_ids: Any, role: str) -> Table:
                 code="transposed" if swapped else "shapes-differ",
             )
         sides.append(np.arange(length) if ids is None else ids)
-    rows, columns = cast("Any", entries.row), cast("Any", entries.col)
+    rows, columns = entries.row, entries.col
     named = [pa.chunked_array([pa.array(side)]).take(pa.array(places))
              for side, places in zip(sides, (rows, columns), strict=True)]  # fmt: skip
     data = pa.array(np.asarray(entries.data, np.float64))

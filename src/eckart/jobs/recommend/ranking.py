@@ -13,6 +13,8 @@ Scores: TypeAlias = npt.NDArray[np.float32]
 Scorer: TypeAlias = Callable[[npt.NDArray[np.intp]], Scores]
 """Given the places of some users, their scores of all items: (users, items), fresh each time."""
 
+History: TypeAlias = tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]
+"""Where the items of each user begin and end, and the items: what he has seen."""
 BLOCK_BYTES: Final = 32_000_000
 """Of scores that are formed at once."""
 
@@ -60,7 +62,8 @@ def rank(
         >>> rank(lambda users: table[users], np.array([0]), 3, 2).items.tolist()
         [[1, 2]]
     """
-    blocks = list(ranked_blocks(score, users, total, k, seen=seen, allowed=allowed))
+    history = None if seen is None else (seen.starts(), seen.columns)
+    blocks = list(ranked_blocks(score, users, total, k, history=history, allowed=allowed))
     if not blocks:
         return Ranking(
             users=users, items=np.zeros((0, k), np.int32), scores=np.zeros((0, k), np.float32)
@@ -78,20 +81,20 @@ def ranked_blocks(
     total: int,
     k: int,
     *,
-    seen: Interactions | None = None,
+    history: History | None = None,
     allowed: npt.NDArray[np.bool_] | None = None,
 ) -> Iterator[Ranking]:
     """The same block by block, for lists that do not all fit into memory."""
     height = max(1, BLOCK_BYTES // (4 * max(total, 1)))
-    starts = None if seen is None else seen.starts()
     for begin in range(0, len(users), height):
         block = users[begin : begin + height]
         scores = score(block)
-        if seen is not None and starts is not None:
+        if history is not None:
+            starts, items = history
             counts = starts[block + 1] - starts[block]
             rows = np.repeat(np.arange(len(block)), counts)
             offsets = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
-            columns = seen.columns[np.repeat(starts[block], counts) + offsets]
+            columns = items[np.repeat(starts[block], counts) + offsets]
             scores[rows, columns] = -np.inf
         if allowed is not None:
             scores[:, ~allowed] = -np.inf

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eckart.errors import ArgumentError, MatrixError
+from eckart.jobs.recommend.merging import joined
 from eckart.jobs.recommend.interactions import Interactions
 
 Way: TypeAlias = Literal["random", "last", "users"]
@@ -39,6 +40,11 @@ class Split:
     def seen(self) -> Interactions:
         """What a tested user is known to have dealt with, and is not recommended again."""
         return self.train if self.shown is None else self.shown
+
+    @property
+    def known(self) -> Interactions:
+        """All that is known before the test part is: what is fitted and what is shown."""
+        return self.train if self.shown is None else joined(self.train, self.shown)
 
 
 def split(

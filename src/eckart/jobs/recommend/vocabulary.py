@@ -2,17 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias, cast, final
+from typing import Any, Final, TypeAlias, cast, final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
+from pyarrow import compute
 
 from eckart.errors import MatrixError
 
 Places: TypeAlias = npt.NDArray[np.int32]
 Id: TypeAlias = int | str
+pc: Final[Any] = compute  # its functions are made when it is imported, which no type checker sees
 
 
 @final
