@@ -10,10 +10,15 @@ import numpy as np
 from eckart.arrays import FLOAT32, FLOAT64, Array, rounding
 from eckart.factors import Factors
 from eckart.lapack import singular_values as all_singular_values
-from eckart.matrices import Difference, Matrix, Sparse, as_matrix
+from eckart.matrices import Difference, Entries, Matrix, Sparse, as_matrix
 from eckart.matrices.derived import dense
+from eckart.objectives import Observed
+from eckart.offset import Offset
 from eckart.ranks import tail_errors
+from eckart.samples import Samples
+from eckart.solvers.equations import cut
 from eckart.subspaces import Evidence, KrylovSpace, Probing, leading_squares_bound
+from eckart.threads import in_threads
 
 SMALL: Final = 1000
 """Up to min(rows, columns) of this, the best possible error comes from all singular values."""
@@ -134,6 +139,46 @@ def certify(
         failure_probability=failure,
         method="exact to rounding" if exact else f"error by direct products; {how}",
     )
+
+
+def certify_known(
+    entries: Entries, objective: Observed, fitted: Offset | Samples
+) -> Certificate:
+    """The error over the known entries; the best possible one is not known (it is NP-hard to find).
+
+    Cost:
+        2·rank operations for each entry.
+    """
+    offset = fitted.offset if isinstance(fitted, Samples) else fitted
+    squared, scale = known_error(entries, objective, offset)
+    return Certificate(
+        error=math.sqrt(squared),
+        relative_error=math.sqrt(squared / scale) if scale > 0 else 0.0,
+        best_possible_error=None,
+        gap=None,
+        failure_probability=0.0,
+        method="error over the known entries; the best possible error of a rank is NP-hard to find",
+    )
+
+
+def known_error(entries: Entries, objective: Observed, offset: Offset) -> tuple[float, float]:
+    """Σ w·(W − ŷ)² and Σ w·W² over the known entries, in float64."""
+    from eckart.kernels.predictions import squared_errors
+
+    order = entries.by_rows
+    sums, squares = np.zeros((2, entries.shape[0]))
+    table = np.ascontiguousarray(offset.factors.A.T, FLOAT32)
+    B = np.ascontiguousarray(offset.factors.B, FLOAT32)
+    column_bias, row_bias = (bias.astype(FLOAT32) for bias in (offset.column_bias, offset.row_bias))
+
+    def kernel(piece: tuple[int, int]) -> None:
+        squared_errors(
+            *piece, order.starts, order.indices, objective.targets(order), objective.weights(order),
+            column_bias, np.float32(offset.mean), table, B, row_bias, sums, squares,
+        )
+
+    in_threads(kernel, cut(order.starts, per_row=1))
+    return math.fsum(sums), math.fsum(squares)
 
 
 def together(certificates: Sequence[Certificate], norms: Sequence[float]) -> Certificate:

@@ -1,0 +1,97 @@
+"""How the equations of rows are solved: conjugate gradients, Cholesky."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Final, final
+
+import numpy as np
+
+from eckart.arrays import FLOAT32, Array
+from eckart.solvers.equations import Equations, run
+from eckart.solvers.protocol import check_count
+
+SCRATCH: Final = 2**18
+"""Numbers of gathered rows that a thread keeps: 1 MB, which stays in its cache."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConjugateGradients:
+    """A few steps of preconditioned conjugate gradients, from where the last sweep ended.
+
+    The factors are turned so that what all rows share, α·AAᵀ, is diagonal; it costs nothing then,
+    and the diagonal of the whole system is a good preconditioner.
+
+    Fields:
+        steps: For each row in each sweep.
+
+    Cost:
+        About 4·(steps + 1)·rank operations for each entry.
+
+    Reference:
+        Takács, Pilászy, Tikk (2011), RecSys; docs/mathematics/observed.md.
+    """
+
+    steps: int = 3
+
+    def __post_init__(self) -> None:
+        check_count("steps", self.steps)
+
+    @property
+    def rotates(self) -> bool:
+        """True: the kernel knows a diagonal gram only."""
+        return True
+
+    def solve(self, equations: Equations, X: Array, /) -> Array:
+        """Improve X in place."""
+        from eckart.kernels.conjugate import conjugate_rows
+
+        diagonal = np.ascontiguousarray(np.diag(equations.gram))
+        kept = max(1, SCRATCH // X.shape[1])
+
+        def kernel(first: int, last: int, losses: Array) -> None:
+            conjugate_rows(
+                first, last, self.steps, kept, *equations.known(),
+                diagonal, equations.ridge, equations.linear, X, losses,
+            )
+
+        return run(equations, len(X), kernel)
+
+    def settings(self) -> dict[str, Any]:
+        """Name and settings, for the recipe."""
+        return {"name": "conjugate gradients", **asdict(self)}
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cholesky:
+    """The exact solution of every row.
+
+    Cost:
+        rank² operations for each entry and rank³/3 for each row.
+
+    Reference:
+        Hu, Koren, Volinsky (2008), ICDM.
+    """
+
+    @property
+    def rotates(self) -> bool:
+        """True: a diagonal gram makes rows with few entries cheap."""
+        return True
+
+    def solve(self, equations: Equations, X: Array, /) -> Array:
+        """Replace X."""
+        from eckart.kernels.exact import exact_rows
+
+        gram = equations.gram.astype(FLOAT32)
+
+        def kernel(first: int, last: int, losses: Array) -> None:
+            exact_rows(
+                first, last, *equations.known(),
+                gram, equations.ridge, equations.linear, X, losses,
+            )
+
+        return run(equations, len(X), kernel)
+
+    def settings(self) -> dict[str, Any]:
+        """Name, for the recipe."""
+        return {"name": "cholesky"}
