@@ -25,6 +25,7 @@ _HOMES = {
     "GradientDescent": "eckart.solvers",
     "Interrupted": "eckart.factorization",
     "LoRAStart": "eckart.starts",
+    "LowRankRecommender": "eckart.jobs.recommend",
     "Matrix": "eckart.matrices",
     "Observed": "eckart.objectives",
     "Offset": "eckart.offset",

@@ -10,6 +10,7 @@ from eckart.factorization import factorize as factorize
 from eckart.factors import Factors as Factors
 from eckart.jobs.extract import Extraction as Extraction
 from eckart.jobs.extract import extract_adapter as extract_adapter
+from eckart.jobs.recommend import LowRankRecommender as LowRankRecommender
 from eckart.matrices import Entries as Entries
 from eckart.matrices import Matrix as Matrix
 from eckart.matrices import as_matrix as as_matrix

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final, final
 
 import numpy as np
@@ -199,7 +200,7 @@ def _binned(
     """The mean of values over ranges of counts."""
     bins: list[dict[str, Any]] = []
     edges: Sequence[float] = (0, *EDGES, np.inf)
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in pairwise(edges):
         here = (counts >= low) & (counts < high)
         if not here.any():
             continue

@@ -111,7 +111,7 @@ def explain(model: Model, user: object, item: object, *, names: Names | None = N
             hint="Add interactions of the user first.",
             code="no-history",
         )
-    base, adds = _shares(model, row, column, history)
+    base, adds = _shares(model, column, history)
     places = model.data.columns[history]
     ratings = model.data.ratings
     order = np.argsort(-adds, kind="stable")
@@ -136,13 +136,11 @@ def explain(model: Model, user: object, item: object, *, names: Names | None = N
     )
 
 
-def _shares(
-    model: Model, row: int, column: int, history: slice
-) -> tuple[float, npt.NDArray[np.float64]]:
+def _shares(model: Model, column: int, history: slice) -> tuple[float, npt.NDArray[np.float64]]:
     """The score of an item that is the same for all, and what each item of the history adds."""
     offset, objective = model.offset, model.objective
     places = model.data.columns[history]
-    Z = _with_bias(model, np.append(places, column))
+    D = _with_bias(model, np.append(places, column))
     weights = np.ones(len(places))
     if model.data.weights is not None:
         weights = model.data.weights[history].astype(np.float64)
@@ -153,9 +151,9 @@ def _shares(
     M, linear = _shared(model, places)
     count = len(places) + objective.unobserved_weight * len(model.data.items)
     ridge = objective.strength * max(count, 1.0) ** objective.count_exponent
-    own = Z[:-1]
-    M = M + (own * weights[:, None]).T @ own + ridge * np.eye(Z.shape[1])
-    direction = np.linalg.solve(M, Z[-1])
+    own = D[:-1]
+    M = M + (own * weights[:, None]).T @ own + ridge * np.eye(D.shape[1])
+    direction = np.linalg.solve(M, D[-1])
     adds = (own @ direction) * weights * targets + linear @ direction
     base = float(offset.mean + offset.column_bias[column])
     return base, adds
@@ -163,10 +161,10 @@ def _shares(
 
 def _with_bias(model: Model, places: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     """Factors of some items, with a one for the bias of the user where there is one."""
-    Z = model.offset.factors.A.T[places].astype(np.float64)
+    D = model.offset.factors.A.T[places].astype(np.float64)
     if model.objective.has_biases:
-        Z = np.concatenate([Z, np.ones((len(Z), 1))], axis=1)
-    return Z
+        D = np.concatenate([D, np.ones((len(D), 1))], axis=1)
+    return D
 
 
 def _shared(

@@ -66,7 +66,11 @@ class Prediction:
                     "user": user,
                     "item": item,
                     "predicted": float(predicted),
-                    **({} if self.deviation is None else {"deviation": float(deviation) if np.isfinite(deviation) else None}),
+                    **(
+                        {}
+                        if self.deviation is None
+                        else {"deviation": float(deviation) if np.isfinite(deviation) else None}
+                    ),
                 }
                 for user, item, predicted, deviation in zip(
                     self.users[:most].to_pylist(),

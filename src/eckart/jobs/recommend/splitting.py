@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from eckart.errors import ArgumentError, MatrixError
-from eckart.jobs.recommend.merging import joined
 from eckart.jobs.recommend.interactions import Interactions
+from eckart.jobs.recommend.merging import joined
 
 Way: TypeAlias = Literal["random", "last", "users"]
 WAYS: Final[tuple[Way, ...]] = ("random", "last", "users")
