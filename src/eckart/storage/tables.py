@@ -1,7 +1,8 @@
 """Tables of columns that have names: interactions, pairs, titles."""
 
 import csv
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, final
@@ -132,16 +133,35 @@ def write_table(path: Path, columns: Mapping[str, Any]) -> None:
     Raises:
         StorageError: If the system refuses.
     """
-    table = pa.table(dict(columns))
+    write_tables(path, [columns])
+
+
+def write_tables(path: Path, blocks: Iterable[Mapping[str, Any]]) -> None:
+    """Write blocks of rows with the same columns, one at a time, whole or not at all.
+
+    Raises:
+        StorageError: If the system refuses.
+    """
+    suffix = path.suffix.lower()
+    tables = (pa.table(dict(block)) for block in blocks)
     with whole_file(path) as temporary:
-        if path.suffix.lower() == ".parquet":
-            pq.write_table(table, temporary)
-        elif path.suffix.lower() in (".jsonl", ".ndjson"):
-            _write_lines(temporary, table)
-        else:
-            delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-            options = arrow_csv.WriteOptions(delimiter=delimiter)
-            arrow_csv.write_csv(table, temporary, write_options=options)
+        if suffix in (".jsonl", ".ndjson"):
+            with temporary.open("w", encoding="utf-8") as file:
+                for table in tables:
+                    file.writelines(
+                        json.dumps(row, ensure_ascii=False) + "\n" for row in table.to_pylist()
+                    )
+            return
+        first = next(tables)
+        options = arrow_csv.WriteOptions(delimiter="\t" if suffix == ".tsv" else ",")
+        with (
+            pq.ParquetWriter(temporary, first.schema)
+            if suffix == ".parquet"
+            else arrow_csv.CSVWriter(temporary, first.schema, write_options=options)
+        ) as writer:
+            writer.write_table(first)
+            for table in tables:
+                writer.write_table(table.cast(first.schema))
 
 
 def read_parquet(path: Path) -> Any:
@@ -171,14 +191,6 @@ def check_table_output(path: Path) -> None:
             hint="Give .parquet, .csv, .tsv or .jsonl.",
             code="unknown-suffix",
         )
-
-
-def _write_lines(path: Path, table: Any) -> None:
-    import json
-
-    with path.open("w", encoding="utf-8") as file:
-        for batch in table.to_batches(65536):
-            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in batch.to_pylist())
 
 
 def _typed(path: Path, columns: Sequence[str] | None) -> Any:

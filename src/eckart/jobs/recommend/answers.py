@@ -77,20 +77,31 @@ def listed(
 
 
 def as_table(
-    model: Model, ranking: Ranking, *, names: Names | None, popular: Any
+    model: Model, ranking: Ranking, *, names: Names | None, popular: Any, asked: Any = None
 ) -> dict[str, Any]:
-    """All lists as columns: user, item, place, score, title and whether it is a popular one."""
-    users = np.repeat(ranking.users, ranking.items.shape[1])
-    kept = ranking.items.ravel() >= 0
+    """All lists as columns: user, item, place, score, title and whether it is a popular one.
+
+    Args:
+        model: That was fitted.
+        ranking: Of some users.
+        names: Titles by id.
+        popular: Which of the users got the popular items.
+        asked: Their ids as text, where some may be unknown.
+    """
     k = ranking.items.shape[1]
+    lists = np.repeat(np.arange(len(ranking.users)), k)
+    kept = ranking.items.ravel() >= 0
+    whose = lists[kept]
+    users = model.data.users
+    ids = users.column(ranking.users[whose]) if asked is None else asked.take(pa.array(whose))
     columns = {
-        "user": model.data.users.column(users[kept]),
+        "user": ids,
         "item": model.data.items.column(ranking.items.ravel()[kept]),
         "place": pa.array(np.tile(np.arange(1, k + 1, dtype=np.int32), len(ranking.users))[kept]),
         "score": pa.array(ranking.scores.ravel()[kept]),
-        "popular": pa.array(np.repeat(np.asarray(popular, np.bool_), k)[kept]),
+        "popular": pa.array(np.asarray(popular, np.bool_)[whose]),
     }
     if names is not None:
-        ids = columns["item"].cast(pa.string()).to_pylist()
-        columns["title"] = pa.array([names.get(one, "") for one in ids])
+        titled = columns["item"].cast(pa.string()).to_pylist()
+        columns["title"] = pa.array([names.get(one, "") for one in titled])
     return columns

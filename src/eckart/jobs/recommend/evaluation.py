@@ -95,16 +95,16 @@ def evaluate(
     """
     test, train = held.test, held.train
     figures: dict[str, dict[str, Figure]] = {"model": {}}
-    rated = test.ratings is not None
     errors: dict[str, npt.NDArray[np.float64]] = {}
-    if rated:
+    known = train.item_counts() > 0
+    findable = known[test.columns]
+    wanted = findable
+    if test.ratings is not None:
         errors = _rate(model, held, figures)
         if relevant is None:
             low, high = model.scale or (float(test.ratings.min()), float(test.ratings.max()))
             relevant = low + RELEVANT * (high - low)
-    known = train.item_counts() > 0
-    findable = known[test.columns]
-    wanted = findable & (test.ratings >= relevant) if test.ratings is not None else findable
+        wanted = findable & (test.ratings >= relevant)
     target = test.chosen(wanted)
     users = _ranked_users(target, seed)
     popular = popularity(train)
@@ -118,7 +118,7 @@ def evaluate(
         rankings[method] = ranking
         if len(users):
             figures.setdefault(method, {}).update(ranking_figures(ranking, target))
-    metric = "rmse" if rated else f"ndcg@{k}"
+    metric = "rmse" if test.ratings is not None else f"ndcg@{k}"
     return Evaluation(
         way=held.way,
         k=k,

@@ -73,10 +73,25 @@ def top_tables(
     seen: bool = False,
     allowed: npt.NDArray[np.bool_] | None = None,
     names: Names | None = None,
-) -> Iterator[dict[str, Any]]:
-    """The same for many users, as columns of blocks of a table."""
+    asked: Any = None,
+) -> Iterator[tuple[dict[str, Any], int]]:
+    """The same for many users, as columns of blocks of a table, and how many users each holds.
+
+    Args:
+        model: That was fitted.
+        places: Of the users, −1 for unknown ones.
+        k: How many items.
+        seen: Whether items may be listed that the user has already dealt with.
+        allowed: A mask of items.
+        names: Titles by id.
+        asked: The ids of the users as text, where unknown ones are to be named.
+    """
+    begin = 0
     for ranking, popular in ranked(model, places, k, seen=seen, allowed=allowed):
-        yield as_table(model, ranking, names=names, popular=popular)
+        size = len(ranking.users)
+        own = None if asked is None else asked.slice(begin, size)
+        yield as_table(model, ranking, names=names, popular=popular, asked=own), size
+        begin += size
 
 
 def ranked(
