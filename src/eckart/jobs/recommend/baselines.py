@@ -34,18 +34,8 @@ class Averages:
 
 
 def popularity(data: Interactions) -> npt.NDArray[np.float32]:
-    """A score for each item by how many users dealt with it; no two are equal.
-
-    Of items with as many users the one with more weight is better, then the earlier one.
-    """
-    counts = data.item_counts()
-    weights = counts if data.weights is None else np.bincount(
-        data.columns, data.weights, minlength=len(data.items)
-    )  # fmt: skip
-    order = np.lexsort((-np.arange(len(counts)), weights, counts))
-    scores = np.empty(len(counts), np.float32)
-    scores[order] = np.arange(len(counts), dtype=np.float32)
-    return scores
+    """A score for each item: how many users dealt with it. Of equal ones the earlier is better."""
+    return data.item_counts().astype(np.float32)
 
 
 def popular_scores(scores: npt.NDArray[np.float32], users: int) -> Scores:

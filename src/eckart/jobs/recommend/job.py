@@ -174,6 +174,7 @@ def fit_recommender(
             settings = replace(settings, regularization=choice.regularization)
     notes += [one.sentence() for one in (tuning, choice) if one is not None]
     evaluation = _evaluated(held, settings, scale, k, watch)
+    notes += _advice(evaluation)
     with watch("Fitting", settings.epochs) as on_step:
         fit = fit_model(read, settings, scale=scale, start=start, on_step=on_step)
     model = replace(fit.model, document=_document(fit, evaluation, data))
@@ -236,6 +237,19 @@ def _evaluated(
     with watch("Evaluating", settings.epochs) as on_step:
         fit = fit_split(held, settings, scale=scale, on_step=on_step)
         return evaluate(fit.model, held, k=k, seed=settings.seed)
+
+
+def _advice(evaluation: Evaluation | None) -> list[str]:
+    """What to do where predicted ratings do not tell what people choose."""
+    if evaluation is None or evaluation.relevant is None:
+        return []
+    own, popular = (evaluation.figures[method].get("ndcg") for method in ("model", "most popular"))
+    if own is None or popular is None or own.value >= popular.value:
+        return []
+    return [
+        "Predicted ratings say how much people like what they choose, not what they choose: for "
+        f"lists fit with --min-rating {evaluation.relevant:g}, which learns that."
+    ]
 
 
 def _document(fit: Fit, evaluation: Evaluation | None, data: Any) -> dict[str, Any]:
