@@ -152,12 +152,12 @@ def test_a_user_who_is_added_is_the_one_who_was_fitted():
     row = model.user(1007)
     own = model.data.chosen(model.data.rows == row)
     pairs = {
-        "user": ["twin"] * len(own),
+        "user": [7] * len(own),
         "item": own.items.listed(own.columns),
         "rating": own.ratings,
     }
     with_twin = add_interactions(model, pairs).model
-    twin = with_twin.offset.factors.B[with_twin.user("twin")]
+    twin = with_twin.offset.factors.B[with_twin.user(7)]
     assert close(twin, model.offset.factors.B[row], FLOAT32_SOLUTION)
 
 
@@ -165,7 +165,7 @@ def test_a_user_who_is_added_is_the_one_who_was_fitted():
 def test_new_users_and_items_are_taken_in(kind):
     data = implicit() if kind == "implicit" else read()
     model = fitted(data, implicit_features=0.5 if kind == "implicit features" else 0.0)
-    new = {"user": ["new", "new", 1000], "item": ["item 1", "novel", "novel"]}
+    new = {"user": [7, 7, 1000], "item": ["item 1", "novel", "novel"]}
     if kind != "implicit":
         new["rating"] = [5.0, 4.0, 2.0]
     result = add_interactions(model, new)
@@ -176,7 +176,12 @@ def test_new_users_and_items_are_taken_in(kind):
     assert (after.offset.factors.B[1 : data.shape[0]] == model.offset.factors.B[1:]).all()
     assert after.offset.factors.A[:, after.item("novel")].any()
     assert len(after.data) == len(data) + 3
-    assert top_items(after, ["new"], 3)[0].popular is False
+    assert top_items(after, [7], 3)[0].popular is False
+
+
+def test_ids_that_are_added_are_of_the_kind_of_the_model():
+    with pytest.raises(EckartError, match="whole numbers, and x is none"):
+        add_interactions(fitted(), {"user": ["x"], "item": ["item 1"], "rating": [3.0]})
 
 
 def test_adding_keeps_the_history_and_a_new_rating_takes_the_place_of_the_old():
@@ -216,7 +221,7 @@ def test_a_user_who_is_removed_is_gone_and_the_others_are_as_they_were():
 
 def test_a_refit_from_an_older_model_keeps_its_history_and_settings():
     model = fitted()
-    new = {"user": ["new"], "item": ["item 1"], "rating": [5.0]}
+    new = {"user": [7], "item": ["item 1"], "rating": [5.0]}
     result = fit_recommender(new, older=model)
     assert len(result.model.data) == len(model.data) + 1
     assert result.model.objective.strength == model.objective.strength

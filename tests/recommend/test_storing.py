@@ -126,9 +126,9 @@ def test_the_recommender_is_saved_and_loaded(tmp_path):
     assert again.recommend(1000) == made.recommend(1000)
     assert again.similar("item 1", 3) == made.similar("item 1", 3)
     assert again.explain(1000, "item 1").score == made.explain(1000, "item 1").score
-    again.partial_fit({"user": ["new"], "item": ["item 1"], "rating": [5.0]})
-    assert again.recommend("new").popular is False
-    assert again.remove("new").recommend("new").popular is True
+    again.partial_fit({"user": [7], "item": ["item 1"], "rating": [5.0]})
+    assert again.recommend(7).popular is False
+    assert again.remove(7).recommend(7).popular is True
 
 
 def test_a_recommender_that_is_not_fitted_says_so():

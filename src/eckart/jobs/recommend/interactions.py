@@ -1,5 +1,6 @@
 """Who dealt with what: the known entries of a users × items matrix, with their ids."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -12,7 +13,7 @@ from pyarrow import compute
 
 from eckart.errors import ArgumentError, MatrixError
 from eckart.jobs.recommend.columns import KNOWN, ColumnNames, find_columns
-from eckart.jobs.recommend.vocabulary import Places, Vocabulary
+from eckart.jobs.recommend.vocabulary import Places, Vocabulary, column_of
 from eckart.storage.tables import Kind, TableHead, read_columns, table_head
 
 Numbers: TypeAlias = npt.NDArray[np.float32]
@@ -131,10 +132,21 @@ def read_table(
         columns = {role: read.column(str(place)) for role, place in found.items()}
         untyped = bool(head.delimiter)
         return Table(columns=columns, source=path.name, untyped=untyped, notes=tuple(notes))
-    table = _arrow(data)
-    head = TableHead(names=tuple(str(name) for name in table.schema.names), width=table.num_columns)
+    if isinstance(data, Mapping):
+        names, held = list(data), [_column(role, values) for role, values in data.items()]
+    else:
+        table = _arrow(data)
+        names, held = table.schema.names, table.columns
+    head = TableHead(names=tuple(str(name) for name in names), width=len(names))
     found, notes = find_columns(head, named, "The table", needed=needed)
-    columns = {role: table.column(place) for role, place in found.items()}
+    columns = {role: held[place] for role, place in found.items()}
+    lengths = {len(column) for column in columns.values()}
+    if len(lengths) > 1:
+        raise MatrixError(
+            f"The columns have different lengths: {sorted(lengths)}.",
+            hint="Give one entry for each row.",
+            code="shapes-differ",
+        )
     return Table(columns=columns, source="the table", untyped=False, notes=tuple(notes))
 
 
@@ -363,12 +375,24 @@ def _times(table: Table, notes: list[str]) -> Times | None:
     return np.asarray(pc.fill_null(filled, lowest).to_numpy(), np.int64)
 
 
+def _column(name: object, values: Any) -> Any:
+    """A column of a mapping; numbers too large for Arrow stay as they are, for the ids."""
+    try:
+        return column_of(values)[0] if not isinstance(values, list) else pa.array(values)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+        return values
+    except MatrixError as error:
+        raise MatrixError(
+            f"The column '{name}' cannot be read: {error.message}", hint=error.hint, code=error.code
+        ) from error
+
+
 def _arrow(data: Any) -> Any:
     if isinstance(data, pa.Table):
         return data
     try:
         return pa.table(data)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError, AttributeError, ValueError) as error:
+    except (pa.ArrowException, TypeError, AttributeError, ValueError, OverflowError) as error:
         raise MatrixError(
             f"Interactions cannot be read from {type(data).__name__}: {error}.",
             hint="Give a path, a data frame, an Arrow table, a mapping of columns or a SciPy "

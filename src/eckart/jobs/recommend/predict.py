@@ -13,6 +13,7 @@ from eckart.jobs.recommend.exchanged import check_not_exchanged
 from eckart.jobs.recommend.interactions import numbers_of, read_table
 from eckart.jobs.recommend.metrics import Figure, rating_figures
 from eckart.jobs.recommend.model import Model
+from eckart.jobs.recommend.vocabulary import column_of
 from eckart.samples import Samples
 
 
@@ -125,8 +126,8 @@ def predict_pairs(
     if actual is not None and len(actual):
         figures = rating_figures(predicted, actual, rows)
     return Prediction(
-        users=table.columns["user"],
-        items=table.columns["item"],
+        users=column_of(table.columns["user"])[0],
+        items=column_of(table.columns["item"])[0],
         predicted=predicted,
         deviation=_deviation(model, rows, columns),
         actual=actual,

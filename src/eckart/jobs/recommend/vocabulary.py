@@ -88,14 +88,18 @@ class Vocabulary:
         return self.ids.take(pa.array(chosen, mask=chosen < 0))
 
     def extended(self, other: "Vocabulary") -> tuple["Vocabulary", Places]:
-        """This vocabulary with new ids behind its own, and the places of the other's ids."""
+        """This vocabulary with new ids behind its own, and the places of the other's ids.
+
+        Raises:
+            MatrixError: If the new ids are text and these are numbers.
+        """
         places = self._found(other.ids)
         new = places < 0
         if not new.any():
             return self, places
         own, added = self.ids, other.ids.filter(pa.array(new))
         if own.type != added.type:
-            own, added = own.cast(pa.string()), added.cast(pa.string())
+            added = added.cast(pa.string()) if pa.types.is_string(own.type) else _whole(added)
         places[new] = len(self) + np.arange(int(new.sum()), dtype=np.int32)
         joined = pa.concat_arrays([own, added])
         return Vocabulary(joined, self.whole and other.whole), places
@@ -202,6 +206,18 @@ def _number(text: str) -> int | None:
     except ValueError:
         return None
     return number if -(2**63) <= number < 2**63 and str(number) == text else None
+
+
+def _whole(texts: Any) -> Any:
+    """Texts as numbers of 64 bits."""
+    numbers = [_number(text) for text in texts.to_pylist()]
+    if None in numbers:
+        raise MatrixError(
+            f"The ids of the model are whole numbers, and {texts[numbers.index(None)]} is none.",
+            hint="Give ids of the same kind.",
+            code="other-ids",
+        )
+    return pa.array(numbers, pa.int64())
 
 
 def all_of(ids: Sequence[object]) -> Any:
