@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pandas
+import polars
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -85,7 +86,7 @@ def test_every_format_reads_the_same(tmp_path, name):
     assert data.times.tolist() == [5, 7, 6]
 
 
-@pytest.mark.parametrize("frame", [pandas.DataFrame, pa.table, dict])
+@pytest.mark.parametrize("frame", [pandas.DataFrame, polars.DataFrame, pa.table, dict])
 def test_every_kind_of_table_reads_the_same(frame):
     names = ("customer", "product", "stars", "date")
     columns = dict(zip(names, (list(cells) for cells in zip(*TABLE, strict=True)), strict=True))
