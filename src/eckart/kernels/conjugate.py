@@ -2,42 +2,66 @@
 
 import numpy as np
 
-from eckart.kernels.compiled import Kernel
-from eckart.kernels.gathered import add_curvature, add_residuals
+from eckart.kernels.compiled import Kernel, inner
+from eckart.kernels.gathered import add_combination, dots, gather, subtract_from_targets, total_weight, weigh, weighed_squares
+
+
+@inner
+def add_residuals(begin, end, known, x, residual, kept, shares):
+    """residual += Dᵀ w(t − Dx); returns Σ w (t − Dx)²."""
+    starts, indices, targets, weights, offsets, mean, table = known
+    total = np.float32(0.0)
+    for first in range(begin, end, kept.shape[0]):
+        count = min(kept.shape[0], end - first)
+        gather(kept, table, indices, first, count)
+        dots(kept, count, x, shares)
+        subtract_from_targets(first, count, indices, targets, offsets, mean, shares)
+        total += weighed_squares(first, count, weights, shares)
+        add_combination(kept, count, shares, residual)
+    return total
+
+
+@inner
+def add_curvature(begin, end, known, x, product, kept, shares):
+    """product += Dᵀ w(Dx); where all rows fit in `kept` they are there already."""
+    starts, indices, targets, weights, offsets, mean, table = known
+    for first in range(begin, end, kept.shape[0]):
+        count = min(kept.shape[0], end - first)
+        if end - begin > kept.shape[0]:
+            gather(kept, table, indices, first, count)
+        dots(kept, count, x, shares)
+        weigh(first, count, weights, shares)
+        add_combination(kept, count, shares, product)
 
 
 @Kernel
-def conjugate_rows(
-    first, last, steps, kept_rows,
-    starts, indices, targets, weights, offsets, mean, table, diagonal, ridge, linear, X, losses,
-):
+def conjugate_rows(first, last, steps, kept_rows, known, diagonal, typical, ridge, linear, X, losses):
     """For each row, steps towards the x that minimises Σ w(t − Dx)² + xᵀ(diagonal + ridge)x − 2·linear·x.
 
-    X holds where each begins and where it ends; `losses` what is left of the minimum's value.
+    Preconditioned by what the diagonal of the system would be if all its D were typical: the mean
+    of D² over all entries. X holds where each begins and where it ends; `losses` the value that is reached.
     """
     width = X.shape[1]
-    kept = np.empty((kept_rows, width), np.float32)
-    own = np.arange(kept_rows).astype(indices.dtype)
+    starts = known[0]
+    kept, shares = np.empty((kept_rows, width), np.float32), np.empty(kept_rows, np.float32)
     residual, search = np.empty(width, np.float32), np.empty(width, np.float32)
     product, inverse = np.empty(width, np.float32), np.empty(width, np.float32)
     for row in range(first, last):
         begin, end = starts[row], starts[row + 1]
-        count = end - begin
         x = X[row]
         loss = 0.0
         for c in range(width):
             inverse[c] = diagonal[c] + ridge[row]
             residual[c] = -inverse[c] * x[c]
-            loss += x[c] * x[c] * inverse[c]
-            if linear.shape[0] > 0:
+            loss -= x[c] * residual[c]
+        if linear.shape[0] > 0:
+            for c in range(width):
                 residual[c] += linear[row, c]
                 loss -= 2 * x[c] * linear[row, c]
-        loss += add_residuals(
-            begin, end, indices, targets, weights, offsets, mean, table, x, residual, inverse, kept
-        )
-        along = np.float32(0.0)
+        loss += add_residuals(begin, end, known, x, residual, kept, shares)
+        along, weight = np.float32(0.0), total_weight(begin, end, known[3])
         for c in range(width):
-            inverse[c] = np.float32(1.0) / inverse[c]
+            inverse[c] = np.float32(1.0) / (inverse[c] + weight * typical[c])
             search[c] = inverse[c] * residual[c]
             along += residual[c] * search[c]
         for _ in range(steps):
@@ -45,15 +69,12 @@ def conjugate_rows(
                 break
             for c in range(width):
                 product[c] = (diagonal[c] + ridge[row]) * search[c]
-            if count <= kept_rows:
-                add_curvature(count, own, 0, weights, begin, kept, search, product)
-            else:
-                add_curvature(count, indices, begin, weights, begin, table, search, product)
+            add_curvature(begin, end, known, search, product, kept, shares)
             curvature = np.float32(0.0)
             for c in range(width):
                 curvature += search[c] * product[c]
-            size = along / curvature
-            before, along = along, np.float32(0.0)
+            size, before = along / curvature, along
+            along = np.float32(0.0)
             for c in range(width):
                 x[c] += size * search[c]
                 residual[c] -= size * product[c]

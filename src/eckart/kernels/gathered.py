@@ -1,12 +1,60 @@
-"""Products with the rows of a table that one row's entries name, four at a time.
+"""Products with the rows of a table that one row's entries name, copied side by side first.
 
-D stands for those rows, w for the weights of the entries. Four dot products share each load of x,
-and each loaded piece of D is used for both Dx and Dᵀ(·) while it is in the first cache.
+Rows of a large table are far apart; a copy that stays in the cache is read several times. Four rows
+are taken at a time, so that each loaded number of the vector serves four products.
 """
 
 import numpy as np
 
 from eckart.kernels.compiled import inner
+
+
+@inner
+def gather(kept, table, indices, first, count):
+    """Copy the rows indices[first : first + count] of the table to the top of `kept`."""
+    for j in range(count):
+        source, to = table[indices[first + j]], kept[j]
+        for c in range(kept.shape[1]):
+            to[c] = source[c]
+
+
+@inner
+def dots(kept, count, x, out):
+    """The product of the first rows of `kept` with x."""
+    j = 0
+    while j + 4 <= count:
+        d0, d1, d2, d3 = kept[j], kept[j + 1], kept[j + 2], kept[j + 3]
+        s0 = s1 = s2 = s3 = np.float32(0.0)
+        for c in range(x.shape[0]):
+            s0 += d0[c] * x[c]
+            s1 += d1[c] * x[c]
+            s2 += d2[c] * x[c]
+            s3 += d3[c] * x[c]
+        out[j], out[j + 1], out[j + 2], out[j + 3] = s0, s1, s2, s3
+        j += 4
+    while j < count:
+        d0, s0 = kept[j], np.float32(0.0)
+        for c in range(x.shape[0]):
+            s0 += d0[c] * x[c]
+        out[j] = s0
+        j += 1
+
+
+@inner
+def add_combination(kept, count, shares, y):
+    """y += Σ shares·kept, over the first rows."""
+    j = 0
+    while j + 4 <= count:
+        d0, d1, d2, d3 = kept[j], kept[j + 1], kept[j + 2], kept[j + 3]
+        s0, s1, s2, s3 = shares[j], shares[j + 1], shares[j + 2], shares[j + 3]
+        for c in range(y.shape[0]):
+            y[c] += s0 * d0[c] + s1 * d1[c] + s2 * d2[c] + s3 * d3[c]
+        j += 4
+    while j < count:
+        d0, s0 = kept[j], shares[j]
+        for c in range(y.shape[0]):
+            y[c] += s0 * d0[c]
+        j += 1
 
 
 @inner
@@ -19,97 +67,76 @@ def target(entry, column, targets, offsets, mean):
 
 
 @inner
-def add_residuals(
-    begin, end, indices, targets, weights, offsets, mean, table, x, gradient, squares, kept
-):
-    """gradient += Dᵀ w(t − Dx) and squares += Σ w D²; the rows of D go to `kept` where it has room.
+def weigh(first, count, weights, shares):
+    """Multiply the shares by the weights of the entries, in place."""
+    if weights.shape[0] > 0:
+        for j in range(count):
+            shares[j] *= weights[first + j]
 
-    Returns:
-        Σ w (t − Dx)².
-    """
-    width = x.shape[0]
-    keeps = kept.shape[0] >= end - begin
-    total = 0.0
-    entry = begin
-    while entry + 4 <= end:
-        i0, i1, i2, i3 = indices[entry], indices[entry + 1], indices[entry + 2], indices[entry + 3]
-        d0, d1, d2, d3 = table[i0], table[i1], table[i2], table[i3]
-        s0 = s1 = s2 = s3 = np.float32(0.0)
-        for c in range(width):
-            s0 += d0[c] * x[c]
-            s1 += d1[c] * x[c]
-            s2 += d2[c] * x[c]
-            s3 += d3[c] * x[c]
-        s0 = target(entry, i0, targets, offsets, mean) - s0
-        s1 = target(entry + 1, i1, targets, offsets, mean) - s1
-        s2 = target(entry + 2, i2, targets, offsets, mean) - s2
-        s3 = target(entry + 3, i3, targets, offsets, mean) - s3
-        w0 = w1 = w2 = w3 = np.float32(1.0)
-        if weights.shape[0] > 0:
-            w0, w1, w2, w3 = weights[entry], weights[entry + 1], weights[entry + 2], weights[entry + 3]
-        total += w0 * s0 * s0 + w1 * s1 * s1 + w2 * s2 * s2 + w3 * s3 * s3
-        s0, s1, s2, s3 = w0 * s0, w1 * s1, w2 * s2, w3 * s3
-        for c in range(width):
-            gradient[c] += s0 * d0[c] + s1 * d1[c] + s2 * d2[c] + s3 * d3[c]
-            squares[c] += (
-                w0 * d0[c] * d0[c] + w1 * d1[c] * d1[c] + w2 * d2[c] * d2[c] + w3 * d3[c] * d3[c]
-            )
-        if keeps:
-            place = entry - begin
-            kept[place, :] = d0
-            kept[place + 1, :] = d1
-            kept[place + 2, :] = d2
-            kept[place + 3, :] = d3
-        entry += 4
-    while entry < end:
-        d0 = table[indices[entry]]
-        s0 = np.float32(0.0)
-        for c in range(width):
-            s0 += d0[c] * x[c]
-        s0 = target(entry, indices[entry], targets, offsets, mean) - s0
-        w0 = weights[entry] if weights.shape[0] > 0 else np.float32(1.0)
-        total += w0 * s0 * s0
-        s0 *= w0
-        for c in range(width):
-            gradient[c] += s0 * d0[c]
-            squares[c] += w0 * d0[c] * d0[c]
-        if keeps:
-            kept[entry - begin, :] = d0
-        entry += 1
+
+@inner
+def subtract_from_targets(first, count, indices, targets, offsets, mean, said):
+    """said ← t − said, for the entries from `first`."""
+    for j in range(count):
+        said[j] = -mean - said[j]
+    if targets.shape[0] > 0:
+        for j in range(count):
+            said[j] += targets[first + j]
+    else:
+        for j in range(count):
+            said[j] += np.float32(1.0)
+    if offsets.shape[0] > 0:
+        for j in range(count):
+            said[j] -= offsets[indices[first + j]]
+
+
+@inner
+def weighed_squares(first, count, weights, left):
+    """left ← w·left; returns Σ w·left²."""
+    total = np.float32(0.0)
+    if weights.shape[0] > 0:
+        for j in range(count):
+            total += weights[first + j] * left[j] * left[j]
+            left[j] *= weights[first + j]
+    else:
+        for j in range(count):
+            total += left[j] * left[j]
     return total
 
 
 @inner
-def add_curvature(count, indices, first, weights, first_weight, table, x, out):
-    """out += Dᵀ w(Dx), for the rows indices[first : first + count] of the table."""
-    width = x.shape[0]
-    weighted = weights.shape[0] > 0
-    j = 0
-    while j + 4 <= count:
-        d0, d1 = table[indices[first + j]], table[indices[first + j + 1]]
-        d2, d3 = table[indices[first + j + 2]], table[indices[first + j + 3]]
-        s0 = s1 = s2 = s3 = np.float32(0.0)
-        for c in range(width):
-            s0 += d0[c] * x[c]
-            s1 += d1[c] * x[c]
-            s2 += d2[c] * x[c]
-            s3 += d3[c] * x[c]
-        if weighted:
-            at = first_weight + j
-            s0 *= weights[at]
-            s1 *= weights[at + 1]
-            s2 *= weights[at + 2]
-            s3 *= weights[at + 3]
-        for c in range(width):
-            out[c] += s0 * d0[c] + s1 * d1[c] + s2 * d2[c] + s3 * d3[c]
-        j += 4
-    while j < count:
-        d0 = table[indices[first + j]]
-        s0 = np.float32(0.0)
-        for c in range(width):
-            s0 += d0[c] * x[c]
-        if weighted:
-            s0 *= weights[first_weight + j]
-        for c in range(width):
-            out[c] += s0 * d0[c]
-        j += 1
+def total_weight(begin, end, weights):
+    """The sum of the weights of some entries."""
+    if weights.shape[0] == 0:
+        return np.float32(end - begin)
+    total = np.float32(0.0)
+    for entry in range(begin, end):
+        total += weights[entry]
+    return total
+
+
+@inner
+def scale_rows(kept, first, count, weights):
+    """Multiply each of the first rows of `kept` by the root of its entry's weight."""
+    if weights.shape[0] > 0:
+        for j in range(count):
+            row, root = kept[j], np.sqrt(weights[first + j])
+            for c in range(kept.shape[1]):
+                row[c] *= root
+
+
+@inner
+def clear(x):
+    """x ← 0; a loop, since what Numba compiles for an assignment of slices takes seconds."""
+    for c in range(x.shape[0]):
+        x[c] = np.float32(0.0)
+
+
+@inner
+def copy_with_ridge(gram, ridge, H):
+    """H ← gram + ridge on the diagonal."""
+    for i in range(H.shape[0]):
+        row, source = H[i], gram[i]
+        for c in range(H.shape[1]):
+            row[c] = source[c]
+        row[i] += ridge

@@ -29,7 +29,8 @@ class Equations:
         mean: Held fixed.
         offsets: Held fixed for each D: its own bias; of length 0 for zeros.
         table: Every D, of shape (others, width); the last number is 1 where rows have a bias.
-        gram: Array of shape (width, width), the same for all rows.
+        counts: How many entries name each D.
+        gram: Array of shape (width, width), float32, the same for all rows.
         ridge: Array of shape (rows,), above 0.
         linear: Array of shape (rows, width), or (0, width) for zeros.
     """
@@ -40,6 +41,7 @@ class Equations:
     mean: float
     offsets: Array
     table: Array
+    counts: npt.NDArray[np.int64]
     gram: Array
     ridge: Array
     linear: Array
@@ -47,6 +49,15 @@ class Equations:
     def pieces(self) -> list[tuple[int, int]]:
         """Ranges of rows with about equal work."""
         return cut(self.order.starts, per_row=self.table.shape[1] // 4)
+
+    def typical_squares(self) -> Array:
+        """The mean of D² over all entries, of shape (width,)."""
+        share = self.counts / max(1, len(self.order.indices))
+        sums = in_threads(
+            lambda here: share[here] @ np.square(self.table[here], dtype=FLOAT64),
+            blocks(len(self.table)),
+        )
+        return np.sum(sums, axis=0).astype(FLOAT32)
 
     def known(self) -> tuple[Any, ...]:
         """The first arguments of every kernel."""

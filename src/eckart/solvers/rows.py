@@ -5,7 +5,7 @@ from typing import Any, Final, final
 
 import numpy as np
 
-from eckart.arrays import FLOAT32, Array
+from eckart.arrays import Array
 from eckart.solvers.equations import Equations, run
 from eckart.solvers.protocol import check_count
 
@@ -31,7 +31,7 @@ class ConjugateGradients:
         Takács, Pilászy, Tikk (2011), RecSys; docs/mathematics/observed.md.
     """
 
-    steps: int = 3
+    steps: int = 2
 
     def __post_init__(self) -> None:
         check_count("steps", self.steps)
@@ -46,12 +46,13 @@ class ConjugateGradients:
         from eckart.kernels.conjugate import conjugate_rows
 
         diagonal = np.ascontiguousarray(np.diag(equations.gram))
+        typical = equations.typical_squares()
         kept = max(1, SCRATCH // X.shape[1])
 
         def kernel(first: int, last: int, losses: Array) -> None:
             conjugate_rows(
-                first, last, self.steps, kept, *equations.known(),
-                diagonal, equations.ridge, equations.linear, X, losses,
+                first, last, self.steps, kept, equations.known(),
+                diagonal, typical, equations.ridge, equations.linear, X, losses,
             )
 
         return run(equations, len(X), kernel)
@@ -67,7 +68,8 @@ class Cholesky:
     """The exact solution of every row.
 
     Cost:
-        rank² operations for each entry and rank³/3 for each row.
+        rank² operations for each entry and rank³/3 for each row; where a row has m < ¾·rank entries
+        m²·rank and m³/3.
 
     Reference:
         Hu, Koren, Volinsky (2008), ICDM.
@@ -82,11 +84,12 @@ class Cholesky:
         """Replace X."""
         from eckart.kernels.exact import exact_rows
 
-        gram = equations.gram.astype(FLOAT32)
+        gram = equations.gram
+        diagonal = not np.any(gram - np.diag(np.diag(gram)))
 
         def kernel(first: int, last: int, losses: Array) -> None:
             exact_rows(
-                first, last, *equations.known(),
+                first, last, diagonal, equations.known(),
                 gram, equations.ridge, equations.linear, X, losses,
             )
 

@@ -136,6 +136,7 @@ class Tables:
                     mean=self.mean,
                     offsets=held,
                     table=other.X,
+                    counts=other.order.counts,
                     gram=whole,
                     ridge=side.ridge,
                     linear=linear,
