@@ -83,12 +83,15 @@ def main() -> None:
     parser.add_argument("--peer", help="A Python with implicit, irspack and Optuna.")
     parser.add_argument("--trials", type=int, default=40)
     parser.add_argument("--seeds", type=int, default=1, help="Of the splits.")
+    parser.add_argument("--only", default="", help="Sets whose names hold this.")
     arguments = parser.parse_args()
     print(machine())
     sets = {"generated, rank 12": generated()}
     if arguments.splits:
         sets["MovieLens 100K, ratings of at least 4"] = liked(arguments.splits)
     for name, (rows, columns) in sets.items():
+        if arguments.only not in name:
+            continue
         print(f"\n{name}: {arguments.trials} trials each\n")
         print("| library | test users | NDCG@100 | eckart minus it | s | settings |")
         print("|---|---:|---:|---:|---:|---|")
@@ -106,6 +109,8 @@ def main() -> None:
                     subprocess.run(
                         [*words, library, str(path), str(out), str(arguments.trials), str(seed)],
                         check=True,
+                        stdout=subprocess.DEVNULL,  # irspack draws a progress bar
+                        stderr=subprocess.DEVNULL,
                     )
                     with np.load(out, allow_pickle=False) as found:
                         figures.setdefault(library, []).append(found["ndcg"])

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from eckart.jobs.recommend.predict import predict_pairs
 from eckart.jobs.recommend.settings import Settings
 from eckart.jobs.recommend.similarity import similar_items
 from eckart.jobs.recommend.splitting import split
+from eckart.jobs.recommend.storing import load_model
 from eckart.jobs.recommend.top import top_items
 from eckart.threads import limited_threads
 from recommend.samples import fitted, implicit, ratings, read
@@ -228,6 +230,21 @@ def test_a_refit_from_an_older_model_keeps_its_history_and_settings():
     assert fit_recommender(None, older=result.model).fit.run.history[0].loss < 2 * (
         result.fit.run.history[-1].loss
     )
+
+
+def test_an_interrupted_fit_gives_a_model_of_what_was_reached(tmp_path):
+    def stop(step):
+        if step.number == 2:
+            raise KeyboardInterrupt
+
+    def watch(what, total):
+        return nullcontext(stop if what == "Fitting" else None)
+
+    settings = Settings(rank=2, regularization=0.1, epochs=50)
+    result = fit_recommender(ratings(), tmp_path / "m", settings=settings, watch=watch)
+    assert result.grade == "interrupted"
+    assert len(result.fit.run.history) == 3
+    assert load_model(tmp_path / "m").data.shape == result.model.data.shape
 
 
 # --- explanations, likeness ------------------------------------------------------------------

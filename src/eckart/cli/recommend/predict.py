@@ -13,6 +13,8 @@ from eckart.cli.recommend.shared import (
     column_names,
     column_options,
     loaded,
+    names_option,
+    titles,
 )
 
 
@@ -21,6 +23,7 @@ from eckart.cli.recommend.shared import (
 @click.argument("pairs", metavar="PAIRS", type=FILE)
 @column_options
 @click.option("--clip", is_flag=True, help="Keep predictions within the scale of the ratings.")
+@names_option
 @output_option
 @force_option
 @json_option
@@ -36,7 +39,7 @@ def command(model: Path, pairs: Path, as_json: bool, **options: Any) -> int:
     from eckart.jobs.recommend.storing import check_model
 
     check_model(model)
-    check_files(pairs)
+    check_files(pairs, options["names"])
     output = options["output"]
     if output is not None:
         from eckart.storage import check_output
@@ -44,7 +47,13 @@ def command(model: Path, pairs: Path, as_json: bool, **options: Any) -> int:
 
         check_table_output(output)
         check_output(output, force=options["force"])
-    result = predict_pairs(loaded(model), pairs, column_names(options), clip=options["clip"])
+    result = predict_pairs(
+        loaded(model),
+        pairs,
+        column_names(options),
+        clip=options["clip"],
+        names=titles(options["names"]),
+    )
     if output is not None:
         from eckart.storage.tables import write_table
 
@@ -64,17 +73,19 @@ def _show(document: dict[str, Any], *, written: bool, lines: int = 10) -> None:
     if not written:
         shown = document["predictions"][:lines]
         spread = any("deviation" in one for one in shown)
+        titled = any("title" in one for one in shown)
         rows = [
             (
                 str(one["user"]),
                 str(one["item"]),
                 f"{one['predicted']:.4f}",
                 *((_number(one["deviation"]),) if spread else ()),
+                *((one["title"],) if titled else ()),
             )
             for one in shown
         ]
         header = ("user", "item", "predicted", *(("deviation",) if spread else ()))
-        console.answer_table(header, rows)
+        console.answer_table((*header, *(("title",) if titled else ())), rows, aside=titled)
     figures = [("pairs", f"{document['pairs']:,}")]
     unknown = [name for name in ("unknown_users", "unknown_items") if document[name]]
     figures += [(name.replace("_", " "), f"{document[name]:,}") for name in unknown]

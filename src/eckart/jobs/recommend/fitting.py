@@ -7,7 +7,7 @@ from typing import Any, Final, final
 import numpy as np
 
 from eckart.arrays import as_randomness
-from eckart.factorization import Factorization, factorize
+from eckart.factorization import Factorization, Interrupted, factorize
 from eckart.factors import Factors
 from eckart.jobs.recommend.interactions import Interactions
 from eckart.jobs.recommend.methods import make_solver
@@ -49,6 +49,7 @@ def fit_model(
     start: Model | None = None,
     time_limit: float | None = None,
     on_step: OnStep | None = None,
+    keep_interrupted: bool = False,
 ) -> Fit:
     """Fit a model to all of some interactions.
 
@@ -63,6 +64,7 @@ def fit_model(
         start: An older model to begin at.
         time_limit: Seconds after which the solver stops.
         on_step: Called with every step.
+        keep_interrupted: At Ctrl-C make a model of what was reached, instead of raising.
 
     Raises:
         ArgumentError: If a setting means nothing for these interactions.
@@ -75,16 +77,22 @@ def fit_model(
     explicit = data.ratings is not None
     objective = settings.objective(explicit=explicit, regularization=regularization)
     entries = as_entries(data)
-    run = factorize(
-        entries,
-        settings.rank,
-        objective=objective,
-        solver=make_solver(settings),
-        start=None if start is None else warm_start(start, data, settings, objective),
-        time_limit=time_limit,
-        seed=settings.seed,
-        on_step=on_step,
-    )
+    begun = None if start is None else warm_start(start, data, settings, objective)
+    try:
+        run = factorize(
+            entries,
+            settings.rank,
+            objective=objective,
+            solver=make_solver(settings),
+            start=begun,
+            time_limit=time_limit,
+            seed=settings.seed,
+            on_step=on_step,
+        )
+    except Interrupted as interrupted:
+        if not keep_interrupted:
+            raise
+        run = interrupted.partial
     approximation = run.approximation
     if settings.method not in ("gibbs", "gd") and not settings.nonnegative:
         approximation = fold_in(approximation, objective, entries, "rows")

@@ -21,7 +21,7 @@ from eckart.jobs.recommend.picture import item_map
 from eckart.jobs.recommend.settings import Settings
 from eckart.jobs.recommend.splitting import SHARE, Split, Way, split
 from eckart.jobs.recommend.storing import load_model, save_model
-from eckart.jobs.recommend.tuning import Tuning, tune
+from eckart.jobs.recommend.tuning import TRIALS, Tuning, tune
 
 OnPart: TypeAlias = Callable[[str, int | None], AbstractContextManager[Callable[..., None] | None]]
 """Given what is done and how many steps it has at most, what is entered around it: it gives what is
@@ -157,7 +157,8 @@ def fit_recommender(
     visible = read if held is None else held.train
     tuning = choice = None
     if tuned:
-        with watch("Tuning", trials) as on_trial:
+        most = trials or (None if time_limit else TRIALS)
+        with watch("Tuning", most) as on_trial:
             tuning = tune(
                 visible,
                 settings,
@@ -176,7 +177,11 @@ def fit_recommender(
     evaluation = _evaluated(held, settings, scale, k, watch)
     notes += _advice(evaluation)
     with watch("Fitting", settings.epochs) as on_step:
-        fit = fit_model(read, settings, scale=scale, start=start, on_step=on_step)
+        fit = fit_model(
+            read, settings, scale=scale, start=start, on_step=on_step, keep_interrupted=True
+        )
+    if fit.run.outcome.grade != "success":
+        notes.append(fit.run.message)
     model = replace(fit.model, document=_document(fit, evaluation, data))
     if output is not None:
         save_model(model, output, force=force)

@@ -13,6 +13,7 @@ from eckart.jobs.recommend.exchanged import check_not_exchanged
 from eckart.jobs.recommend.interactions import numbers_of, read_table
 from eckart.jobs.recommend.metrics import Figure, rating_figures
 from eckart.jobs.recommend.model import Model
+from eckart.jobs.recommend.names import Names
 from eckart.jobs.recommend.vocabulary import column_of
 from eckart.samples import Samples
 
@@ -28,6 +29,7 @@ class Prediction:
         deviation: Its standard deviation, of a Bayesian model; else None.
         actual: The ratings, where there was a column of them.
         unknown_users, unknown_items: How many pairs have a user or an item that is unknown.
+        titles: Of the items, where names were given.
         rmse, mae: Of the predictions, where there were ratings.
         notes: What a person should know.
     """
@@ -39,6 +41,7 @@ class Prediction:
     actual: Array | None
     unknown_users: int
     unknown_items: int
+    titles: tuple[str, ...] | None
     rmse: Figure | None
     mae: Figure | None
     notes: tuple[str, ...]
@@ -50,6 +53,8 @@ class Prediction:
             table["deviation"] = self.deviation
         if self.actual is not None:
             table["rating"] = self.actual
+        if self.titles is not None:
+            table["title"] = list(self.titles)
         return table
 
     def to_dict(self, most: int = 1000) -> dict[str, Any]:
@@ -73,12 +78,13 @@ class Prediction:
                         else {"deviation": float(deviation) if np.isfinite(deviation) else None}
                     ),
                 }
-                for user, item, predicted, deviation in zip(
+                for place, user, item, predicted, deviation in zip(
+                    range(most),
                     self.users[:most].to_pylist(),
                     self.items[:most].to_pylist(),
                     self.predicted[:most],
                     (self.predicted if self.deviation is None else self.deviation)[:most],
-                    strict=True,
+                    strict=False,
                 )
             ],
             "notes": list(self.notes),
@@ -91,6 +97,7 @@ def predict_pairs(
     named: ColumnNames | None = None,
     *,
     clip: bool = False,
+    names: Names | None = None,
 ) -> Prediction:
     """The value of each pair of a table.
 
@@ -102,6 +109,7 @@ def predict_pairs(
         pairs: A path or table with columns of users and items, and of ratings if there are.
         named: Columns that have other names than usual.
         clip: Whether predictions are kept within the scale of the ratings.
+        names: Titles by id.
 
     Raises:
         ArgumentError: If there is no such file, or its suffix is unknown.
@@ -125,9 +133,14 @@ def predict_pairs(
     figures: dict[str, Figure] = {}
     if actual is not None and len(actual):
         figures = rating_figures(predicted, actual, rows)
+    items = column_of(table.columns["item"])[0]
+    titles = None
+    if names is not None:
+        titles = tuple(names.get(str(one), "") for one in items.to_pylist())
     return Prediction(
         users=column_of(table.columns["user"])[0],
-        items=column_of(table.columns["item"])[0],
+        items=items,
+        titles=titles,
         predicted=predicted,
         deviation=_deviation(model, rows, columns),
         actual=actual,
