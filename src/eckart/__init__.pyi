@@ -25,10 +25,13 @@ from eckart.solvers import AlternatingLeastSquares as AlternatingLeastSquares
 from eckart.solvers import BlockKrylov as BlockKrylov
 from eckart.solvers import Cholesky as Cholesky
 from eckart.solvers import ConjugateGradients as ConjugateGradients
+from eckart.solvers import CoordinateBlocks as CoordinateBlocks
 from eckart.solvers import ExactSVD as ExactSVD
+from eckart.solvers import GibbsSampling as GibbsSampling
 from eckart.solvers import GradientDescent as GradientDescent
 from eckart.solvers import ScaledGradientDescent as ScaledGradientDescent
 from eckart.solvers import SinglePass as SinglePass
+from eckart.solvers import StochasticGradient as StochasticGradient
 from eckart.solvers import fold_in as fold_in
 from eckart.starts import LoRAStart as LoRAStart
 from eckart.starts import SpectralStart as SpectralStart

@@ -13,6 +13,20 @@ from eckart.offset import Offset
 
 
 @final
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Prior:
+    """The Gaussian prior of the rows (or columns) of one draw.
+
+    Fields:
+        mean: Array of shape (width,): of the factors and, last, of the bias where there is one.
+        precision: Array of shape (width, width), divided by that of an entry.
+    """
+
+    mean: Array
+    precision: Array
+
+
+@final
 @dataclass(frozen=True, eq=False, repr=False)
 class Samples:
     """Draws (mean, biases, B, A) from the posterior of a factorisation.
@@ -23,6 +37,7 @@ class Samples:
     Fields:
         draws: The draws that were kept.
         noise: Variance of an entry about what the factors say.
+        priors: Of the rows and of the columns of each draw; for folding in new ones.
 
     Example:
         >>> draws = [Offset(0.0, [0.0], [0.0], Factors([[1.0]], [[value]])) for value in (2.0, 4.0)]
@@ -33,6 +48,7 @@ class Samples:
 
     draws: tuple[Offset, ...]
     noise: float
+    priors: tuple[tuple[Prior, Prior], ...] = ()
 
     def __repr__(self) -> str:
         return f"Samples({len(self.draws)} draws, {self.draws[0]!r})"

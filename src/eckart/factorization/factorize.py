@@ -42,6 +42,7 @@ from eckart.solvers import (
     Solver,
     Step,
     Widening,
+    fits_entries,
 )
 from eckart.starts import GivenStart, Start, as_start
 from eckart.subspaces import Probing
@@ -130,8 +131,23 @@ def factorize(
                 code="observed-rank",
             )
         return factorize_observed(
-            W, int(rank), objective or Observed(), solver, start, time_limit, seed, on_step
+            W,
+            int(rank),
+            objective or Observed(),
+            solver,
+            start,
+            time_limit,
+            seed,
+            on_step,
+            bound=certificate,
         )
+    if fits_entries(solver):
+        raise ArgumentError(
+            "This solver fits known entries only, and W is a whole matrix.",
+            hint="Give Entries, or a sparse matrix with the objective Observed().",
+            code="needs-entries",
+        )
+    solver = cast("Solver | None", solver)
     randomness, first = as_randomness(seed), as_start(start)
     matrix = _matrix(W)
     rule = rank_rule(rank, tolerance, budget, ratio, matrix.nbytes)

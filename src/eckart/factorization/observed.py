@@ -23,7 +23,14 @@ from eckart.matrices import Entries
 from eckart.objectives import Objective, Observed
 from eckart.offset import Offset
 from eckart.samples import Samples
-from eckart.solvers import AlternatingLeastSquares, ObservedProblem, ObservedSolver, Solver, Step
+from eckart.solvers import (
+    AlternatingLeastSquares,
+    ObservedProblem,
+    ObservedSolver,
+    Solver,
+    Step,
+    fits_entries,
+)
 from eckart.starts import GivenStart, as_start
 
 MOST_RANK = 2**14
@@ -40,6 +47,8 @@ def factorize_observed(
     time_limit: float | None,
     seed: int | Randomness,
     on_step: Callable[[Step], None] | None,
+    *,
+    bound: bool,
 ) -> Factorization:
     """As `factorize`, for a matrix of which only some entries are known."""
     began = time.perf_counter()
@@ -64,7 +73,7 @@ def factorize_observed(
     )
     ending = Loop(solver.steps(problem), Watch(solver, problem, time_limit), on_step).run()
     fitted = cast("Offset | Samples", ending.approximation and ending.approximation())
-    proof = certify_known(entries, objective, fitted)
+    proof = certify_known(entries, objective, fitted, bound=bound)
     result = Factorization(
         factors=fitted.factors,
         outcome=ending.outcome,
@@ -134,7 +143,7 @@ def _checked(
     objective: Objective | Observed, solver: Solver | ObservedSolver | None
 ) -> tuple[Observed, ObservedSolver]:
     chosen = AlternatingLeastSquares() if solver is None else solver
-    if not isinstance(objective, Observed) or not isinstance(chosen, ObservedSolver):
+    if not isinstance(objective, Observed) or not fits_entries(chosen):
         raise ArgumentError(
             "This solver or objective needs every entry of W.",
             hint="Known entries need Observed() and a solver such as AlternatingLeastSquares().",

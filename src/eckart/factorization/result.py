@@ -99,7 +99,7 @@ class Factorization:
 
     @property
     def approximation(self) -> Approximation:
-        """What the objective fits: factors; with `Observed` an `Offset` or, by sampling, `Samples`."""
+        """What the objective fits: factors; an `Offset` or `Samples` of known entries."""
         return self.factors if self.fitted is None else self.fitted
 
     def to_dict(self) -> dict[str, Any]:

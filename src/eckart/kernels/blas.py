@@ -1,3 +1,4 @@
+# pyright: reportMissingParameterType=false, reportUnknownParameterType=false
 """Products of small matrices by the BLAS that SciPy brings, callable from a kernel.
 
 The routines are found by name when compiled code is loaded, so that it can be kept on disk. All
@@ -25,9 +26,7 @@ def _routine(name: str, *arguments: Any) -> Any:
     return types.ExternalFunction(symbol, types.void(*arguments))
 
 
-_ssyrk = _routine(
-    "ssyrk", CHARACTER, CHARACTER, WHOLE, WHOLE, REAL, REAL, WHOLE, REAL, REAL, WHOLE
-)
+_ssyrk = _routine("ssyrk", CHARACTER, CHARACTER, WHOLE, WHOLE, REAL, REAL, WHOLE, REAL, REAL, WHOLE)
 _sgemm = _routine(
     "sgemm",
     CHARACTER, CHARACTER, WHOLE, WHOLE, WHOLE, REAL, REAL, WHOLE, REAL, WHOLE, REAL, REAL, WHOLE,
@@ -35,32 +34,39 @@ _sgemm = _routine(
 
 
 @inner
-def add_gram(F, count, H):
-    """H += FᵀF of the first `count` rows of F, on the diagonal and right of it."""
-    sizes = np.array([F.shape[1], count, F.strides[0] // 4, H.strides[0] // 4], np.int32)
+def add_gram(D, count, H):
+    """H += DᵀD of the first `count` rows of D, on the diagonal and right of it."""
+    sizes = np.array([D.shape[1], count, D.strides[0] // 4, H.strides[0] // 4], np.int32)
     one = np.ones(1, np.float32)
     _ssyrk(
         LETTERS[3:].ctypes, LETTERS.ctypes, sizes.ctypes, sizes[1:].ctypes, one.ctypes,
-        F.ctypes, sizes[2:].ctypes, one.ctypes, H.ctypes, sizes[3:].ctypes,
+        D.ctypes, sizes[2:].ctypes, one.ctypes, H.ctypes, sizes[3:].ctypes,
     )  # fmt: skip
 
 
 @inner
-def outer_gram(F, count, K):
-    """K = FFᵀ of the first `count` rows of F, on the diagonal and right of it."""
-    sizes = np.array([count, F.shape[1], F.strides[0] // 4, K.strides[0] // 4], np.int32)
+def outer_gram(D, count, H):
+    """H = DDᵀ of the first `count` rows of D, on the diagonal and right of it."""
+    sizes = np.array([count, D.shape[1], D.strides[0] // 4, H.strides[0] // 4], np.int32)
     scales = np.array([1.0, 0.0], np.float32)
     _ssyrk(
         LETTERS[3:].ctypes, LETTERS[1:].ctypes, sizes.ctypes, sizes[1:].ctypes, scales.ctypes,
-        F.ctypes, sizes[2:].ctypes, scales[1:].ctypes, K.ctypes, sizes[3:].ctypes,
+        D.ctypes, sizes[2:].ctypes, scales[1:].ctypes, H.ctypes, sizes[3:].ctypes,
     )  # fmt: skip
 
 
 @inner
 def subtract_product(P, Q, out):
-    """out −= PᵀQ; the three may be parts of larger arrays, the columns of each side by side."""
+    """Out −= PᵀQ; the three may be parts of larger arrays, the columns of each side by side."""
     sizes = np.array(
-        [Q.shape[1], P.shape[1], P.shape[0], Q.strides[0] // 4, P.strides[0] // 4, out.strides[0] // 4],
+        [
+            Q.shape[1],
+            P.shape[1],
+            P.shape[0],
+            Q.strides[0] // 4,
+            P.strides[0] // 4,
+            out.strides[0] // 4,
+        ],
         np.int32,
     )
     scales = np.array([-1.0, 1.0], np.float32)

@@ -1,3 +1,4 @@
+# pyright: reportMissingParameterType=false, reportUnknownParameterType=false
 """Cholesky's factorisation of small matrices, in blocks."""
 
 import numpy as np
@@ -47,7 +48,7 @@ def factored(H):
 
 @inner
 def forward(R, x):
-    """x ← R⁻ᵀx."""
+    """X ← R⁻ᵀx."""
     for c in range(R.shape[0]):
         row = R[c]
         value = x[c] / row[c]
@@ -58,7 +59,7 @@ def forward(R, x):
 
 @inner
 def backward(R, x):
-    """x ← R⁻¹x."""
+    """X ← R⁻¹x."""
     for i in range(R.shape[0] - 1, -1, -1):
         row, total = R[i], np.float32(0.0)
         for c in range(i + 1, R.shape[0]):

@@ -1,15 +1,24 @@
+# pyright: reportMissingParameterType=false, reportUnknownParameterType=false
 """Least squares of one row after another by preconditioned conjugate gradients."""
 
 import numpy as np
 
 from eckart.kernels.compiled import Kernel, inner
-from eckart.kernels.gathered import add_combination, dots, gather, subtract_from_targets, total_weight, weigh, weighed_squares
+from eckart.kernels.gathered import (
+    add_combination,
+    dots,
+    gather,
+    subtract_from_targets,
+    total_weight,
+    weigh,
+    weighed_squares,
+)
 
 
 @inner
 def add_residuals(begin, end, known, x, residual, kept, shares):
-    """residual += Dᵀ w(t − Dx); returns Σ w (t − Dx)²."""
-    starts, indices, targets, weights, offsets, mean, table = known
+    """Residual += Dᵀ w(t − Dx); returns Σ w (t − Dx)²."""
+    _, indices, targets, weights, offsets, mean, table = known
     total = np.float32(0.0)
     for first in range(begin, end, kept.shape[0]):
         count = min(kept.shape[0], end - first)
@@ -23,8 +32,8 @@ def add_residuals(begin, end, known, x, residual, kept, shares):
 
 @inner
 def add_curvature(begin, end, known, x, product, kept, shares):
-    """product += Dᵀ w(Dx); where all rows fit in `kept` they are there already."""
-    starts, indices, targets, weights, offsets, mean, table = known
+    """Product += Dᵀ w(Dx); where all rows fit in `kept` they are there already."""
+    _, indices, _, weights, _, _, table = known
     for first in range(begin, end, kept.shape[0]):
         count = min(kept.shape[0], end - first)
         if end - begin > kept.shape[0]:
@@ -35,11 +44,13 @@ def add_curvature(begin, end, known, x, product, kept, shares):
 
 
 @Kernel
-def conjugate_rows(first, last, steps, kept_rows, known, diagonal, typical, ridge, linear, X, losses):
-    """For each row, steps towards the x that minimises Σ w(t − Dx)² + xᵀ(diagonal + ridge)x − 2·linear·x.
+def conjugate_rows(
+    first, last, steps, kept_rows, known, diagonal, typical, ridge, linear, X, losses
+):
+    """For each row, steps to the least Σ w(t − Dx)² + xᵀ(diagonal + ridge)x − 2·linear·x.
 
     Preconditioned by what the diagonal of the system would be if all its D were typical: the mean
-    of D² over all entries. X holds where each begins and where it ends; `losses` the value that is reached.
+    of D² over all entries. X holds where each begins and where it ends; `losses` the value there.
     """
     width = X.shape[1]
     starts = known[0]

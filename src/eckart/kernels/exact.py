@@ -1,3 +1,4 @@
+# pyright: reportMissingParameterType=false, reportUnknownParameterType=false
 """Least squares of one row after another by Cholesky's factorisation."""
 
 import numpy as np
@@ -22,7 +23,7 @@ AT_ONCE = 256
 @inner
 def assembled(begin, end, known, gram, ridge, H, right, kept, shares):
     """H = gram + ridge + Σ w·DᵀD and right += Σ w·t·D; returns Σ w·t²."""
-    starts, indices, targets, weights, offsets, mean, table = known
+    _, indices, targets, weights, offsets, mean, table = known
     copy_with_ridge(gram, ridge, H)
     total = 0.0
     for first in range(begin, end, kept.shape[0]):
@@ -39,7 +40,7 @@ def assembled(begin, end, known, gram, ridge, H, right, kept, shares):
 
 @inner
 def solved_by_entries(begin, end, known, inverse, root, x, kept, shares, left):
-    """x = inverse·x + z, where z solves the rest as a system with one unknown for each entry.
+    """X = inverse·x + z, where z solves the rest as a system with one unknown for each entry.
 
     With F = √w·D·root and root² = inverse the least squares problem for z is solved by
     root·Fᵀ(FFᵀ + 1)⁻¹√w(t − Dx), whose matrix is small where there are few entries.
@@ -47,12 +48,14 @@ def solved_by_entries(begin, end, known, inverse, root, x, kept, shares, left):
     Returns:
         The value of the problem: √w(t − Dx)ᵀ(FFᵀ + 1)⁻¹√w(t − Dx) − ⟨linear, inverse·linear⟩.
     """
-    starts, indices, targets, weights, offsets, mean, table = known
+    _, indices, targets, weights, offsets, mean, table = known
     count, value = end - begin, 0.0
     for c in range(x.shape[0]):
         linear = x[c]
         x[c] *= inverse[c]
         value -= linear * x[c]
+    if count == 0:
+        return value
     gather(kept, table, indices, begin, count)
     dots(kept, count, x, shares)
     subtract_from_targets(begin, count, indices, targets, offsets, mean, shares)
@@ -104,9 +107,7 @@ def exact_rows(first, last, diagonal, known, gram, ridge, linear, X, losses):
             for c in range(width):
                 inverse[c] = np.float32(1.0) / (gram[c, c] + ridge[row])
                 root[c] = np.sqrt(inverse[c])
-            losses[row] = solved_by_entries(
-                begin, end, known, inverse, root, x, kept, shares, left
-            )
+            losses[row] = solved_by_entries(begin, end, known, inverse, root, x, kept, shares, left)
         else:
             loss = assembled(begin, end, known, gram, ridge[row], H, x, kept, shares)
             for c in range(width):

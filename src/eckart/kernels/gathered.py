@@ -1,3 +1,4 @@
+# pyright: reportMissingParameterType=false, reportUnknownParameterType=false
 """Products with the rows of a table that one row's entries name, copied side by side first.
 
 Rows of a large table are far apart; a copy that stays in the cache is read several times. Four rows
@@ -42,7 +43,7 @@ def dots(kept, count, x, out):
 
 @inner
 def add_combination(kept, count, shares, y):
-    """y += Σ shares·kept, over the first rows."""
+    """Y += Σ shares·kept, over the first rows."""
     j = 0
     while j + 4 <= count:
         d0, d1, d2, d3 = kept[j], kept[j + 1], kept[j + 2], kept[j + 3]
@@ -76,7 +77,7 @@ def weigh(first, count, weights, shares):
 
 @inner
 def subtract_from_targets(first, count, indices, targets, offsets, mean, said):
-    """said ← t − said, for the entries from `first`."""
+    """Said ← t − said, for the entries from `first`."""
     for j in range(count):
         said[j] = -mean - said[j]
     if targets.shape[0] > 0:
@@ -92,7 +93,7 @@ def subtract_from_targets(first, count, indices, targets, offsets, mean, said):
 
 @inner
 def weighed_squares(first, count, weights, left):
-    """left ← w·left; returns Σ w·left²."""
+    """Left ← w·left; returns Σ w·left²."""
     total = np.float32(0.0)
     if weights.shape[0] > 0:
         for j in range(count):
@@ -127,7 +128,7 @@ def scale_rows(kept, first, count, weights):
 
 @inner
 def clear(x):
-    """x ← 0; a loop, since what Numba compiles for an assignment of slices takes seconds."""
+    """X ← 0; a loop, since what Numba compiles for an assignment of slices takes seconds."""
     for c in range(x.shape[0]):
         x[c] = np.float32(0.0)
 

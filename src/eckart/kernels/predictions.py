@@ -1,3 +1,4 @@
+# pyright: reportMissingParameterType=false, reportUnknownParameterType=false
 """What the factors say of the known entries, and how far that is off."""
 
 import numpy as np

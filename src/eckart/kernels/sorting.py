@@ -1,3 +1,4 @@
+# pyright: reportMissingParameterType=false, reportUnknownParameterType=false
 """Entries put in the order of their rows, in time and memory proportional to their number."""
 
 import numpy as np

@@ -18,7 +18,7 @@ NONE: Final[Array] = np.empty(0, FLOAT32)
 @final
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Compressed:
-    """Entries in the order of their rows (or columns): those of row i are at starts[i] : starts[i + 1].
+    """Entries in the order of rows (or columns): those of row i are starts[i] : starts[i + 1].
 
     Fields:
         starts: Array of shape (rows + 1,), int64.
@@ -88,8 +88,8 @@ class Entries:
             shape: (rows, columns); by default just large enough.
 
         Raises:
-            MatrixError: If the lists do not fit together, an index is out of range, a value or weight is not
-                a finite number, or an entry is listed twice.
+            MatrixError: If the lists do not fit together, an index is out of range, a value
+                or weight is not a finite number, or an entry is listed twice.
 
         Cost:
             Two counting sorts; the memory of the result twice for a moment.
@@ -99,8 +99,15 @@ class Entries:
         if weights is not None:
             weight = _numbers(weights, "weight")
             if len(weight) and weight.min() < 0:
-                raise MatrixError("A weight is negative.", hint="Give weights of at least 0.", code="bad-weight")
-        lengths = {len(row), len(column), len(value), *([len(weight)] if weights is not None else [])}
+                raise MatrixError(
+                    "A weight is negative.", hint="Give weights of at least 0.", code="bad-weight"
+                )
+        lengths = {
+            len(row),
+            len(column),
+            len(value),
+            *([len(weight)] if weights is not None else []),
+        }
         if len(lengths) > 1:
             raise MatrixError(
                 f"Rows, columns, values and weights have different lengths: {sorted(lengths)}.",
@@ -186,7 +193,11 @@ def _indices(places: npt.ArrayLike, name: str) -> Indices:
 def _numbers(numbers: npt.ArrayLike, name: str) -> Array:
     array = np.asarray(numbers)
     if array.ndim != 1 or array.dtype.kind not in "biuf":
-        raise MatrixError(f"The {name}s are not a list of numbers.", hint="Give one number for each entry.", code="not-numbers")
+        raise MatrixError(
+            f"The {name}s are not a list of numbers.",
+            hint="Give one number for each entry.",
+            code="not-numbers",
+        )
     with np.errstate(over="ignore"):
         array = np.ascontiguousarray(array, FLOAT32)
     if not np.isfinite(array).all():
@@ -229,7 +240,9 @@ def _empty(count: int, size: int, of: int, weighted: bool) -> Compressed:
     )
 
 
-def _sorted(places: Indices, others: Indices, values: Array, weights: Array, count: int, of: int) -> Compressed:
+def _sorted(
+    places: Indices, others: Indices, values: Array, weights: Array, count: int, of: int
+) -> Compressed:
     from eckart.kernels.sorting import counted, scattered
 
     made = _empty(count, len(values), of, len(weights) > 0)
@@ -244,8 +257,14 @@ def _turned(given: Compressed, count: int, of: int) -> Compressed:
     made = _empty(count, len(given.values), of, len(given.weights) > 0)
     counted(given.indices, made.starts)
     transposed(
-        given.starts, given.indices, given.values, given.weights,
-        made.starts, made.indices, made.values, made.weights,
+        given.starts,
+        given.indices,
+        given.values,
+        given.weights,
+        made.starts,
+        made.indices,
+        made.values,
+        made.weights,
     )
     return made
 

@@ -20,7 +20,7 @@ class Observed:
 
     For ratings (`unobserved_weight` 0), with ŷ = mean + row bias + column bias + (B·A):
 
-        Σ_known w·(W − ŷ)² + λ·Σ_rows n_i^ν·(‖B_i‖² + bias_i²) + λ·Σ_columns n_j^ν·(‖A_j‖² + bias_j²)
+        Σ_known w·(W − ŷ)² + λ·Σ_rows n_i^ν·(‖B_i‖² + bias_i²) + the same for columns
 
     where n is how many entries the row or column has. For what was seen or bought
     (`unobserved_weight` α above 0) the values of the entries say how much they count, c, and all
@@ -50,8 +50,8 @@ class Observed:
         0.05
 
     Reference:
-        Zhou et al. (2008), ALS-WR; Koren (2008), section 2; Cortes (2018), arXiv 1809.00366 (implicit
-        features); Rendle et al. (2022), arXiv 2110.14037 (the unobserved weight).
+        Zhou et al. (2008), ALS-WR; Koren (2008), section 2; Cortes (2018), arXiv 1809.00366
+        (implicit features); Rendle et al. (2022), arXiv 2110.14037 (the unobserved weight).
     """
 
     regularization: float | None = None
@@ -90,7 +90,7 @@ class Observed:
         return self.unobserved_weight == 0 if self.biases is None else self.biases
 
     def mean(self, entries: Entries) -> float:
-        """What every prediction begins with: the weighted mean of the values, or 0 without biases."""
+        """The weighted mean of the values, which biases are added to; 0 without them."""
         if not self.has_biases or len(entries) == 0:
             return 0.0
         return float(np.average(entries.values.astype(FLOAT64), weights=entries.weights))
@@ -103,6 +103,22 @@ class Observed:
         if len(weights):
             return float(np.sum(left * weights.astype(FLOAT64)))
         return float(np.sum(left)) if len(targets) else float(len(entries))
+
+    def is_nuclear(self, entries: Entries) -> bool:
+        """Whether this is ‖W − B·A‖² + λ(‖B‖² + ‖A‖²) over the known entries and nothing more."""
+        plain = self.count_exponent == 0 and self.unobserved_weight == 0 and not self.has_biases
+        more = self.implicit_features > 0 or self.nonnegative or self._has_attributes
+        return plain and not more and entries.weights is None
+
+    @property
+    def _has_attributes(self) -> bool:
+        return self.row_attributes is not None or self.column_attributes is not None
+
+    @property
+    def for_ratings_only(self) -> bool:
+        """Whether there is nothing but ratings and biases: what every solver can fit."""
+        more = self.implicit_features > 0 or self.nonnegative or self._has_attributes
+        return self.unobserved_weight == 0 and not more
 
     def ridge(self, order: Compressed, others: int) -> Array:
         """The penalty of each row (or column) of an order: λ·(n + α·others)^ν, n at least 1."""
@@ -124,7 +140,7 @@ class Observed:
         """Refuse entries that do not fit.
 
         Raises:
-            MatrixError: If there are none, a confidence is negative, or attributes have another length.
+            MatrixError: If there are none, a confidence is negative, or attributes do not fit.
         """
         if len(entries) == 0:
             raise MatrixError("No entry is known.", hint="Give at least one.", code="empty")
@@ -140,7 +156,7 @@ class Observed:
         ):
             if attributes is not None and attributes.shape[0] != count:
                 raise MatrixError(
-                    f"There are {attributes.shape[0]} lists of {name} attributes for {count} {name}s.",
+                    f"There are attributes of {attributes.shape[0]} {name}s, of {count}.",
                     hint=f"Give one for each {name}.",
                     code="shapes-differ",
                 )

@@ -3,6 +3,7 @@
 from eckart.solvers.alternating import AlternatingLeastSquares
 from eckart.solvers.exact import ExactSVD
 from eckart.solvers.folding import fold_in
+from eckart.solvers.gibbs import GibbsSampling
 from eckart.solvers.gradient import GradientDescent
 from eckart.solvers.krylov import BlockKrylov
 from eckart.solvers.protocol import (
@@ -14,10 +15,12 @@ from eckart.solvers.protocol import (
     Solver,
     Step,
     Widening,
+    fits_entries,
 )
-from eckart.solvers.rows import Cholesky, ConjugateGradients
+from eckart.solvers.rows import Cholesky, ConjugateGradients, CoordinateBlocks
 from eckart.solvers.scaled_gradient import ScaledGradientDescent
 from eckart.solvers.single_pass import SinglePass
+from eckart.solvers.stochastic import StochasticGradient
 
 __all__ = [
     "AlternatingLeastSquares",
@@ -25,7 +28,9 @@ __all__ = [
     "BlockKrylov",
     "Cholesky",
     "ConjugateGradients",
+    "CoordinateBlocks",
     "ExactSVD",
+    "GibbsSampling",
     "GradientDescent",
     "Iterative",
     "ObservedProblem",
@@ -35,6 +40,8 @@ __all__ = [
     "SinglePass",
     "Solver",
     "Step",
+    "StochasticGradient",
     "Widening",
+    "fits_entries",
     "fold_in",
 ]

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from eckart.errors import ArgumentError
-from eckart.offset import Offset
 from eckart.solvers.equations import RowSolver
 from eckart.solvers.protocol import ObservedProblem, Step, check_count
-from eckart.solvers.rows import ConjugateGradients
+from eckart.solvers.rows import ConjugateGradients, NonnegativeCoordinates
 from eckart.solvers.tables import Tables
 from eckart.threads import one_blas_thread
 
@@ -24,8 +23,8 @@ class AlternatingLeastSquares:
     whatever the number of threads.
 
     Fields:
-        by: How each row is solved: `ConjugateGradients()`, `Cholesky()`. None takes the first, and
-            coordinate descent where the factors must not be negative.
+        by: How each row is solved: `ConjugateGradients()`, `Cholesky()`, `CoordinateBlocks()`. None
+            takes the first, and coordinate descent where the factors must not be negative.
         epochs: The most sweeps over both sides.
         stop_early: Stop before `epochs` once the loss has converged.
 
@@ -60,7 +59,12 @@ class AlternatingLeastSquares:
         for number in itertools.count():
             with one_blas_thread():
                 loss = tables.sweep(solver)
-            yield Step(number=number, loss=loss, factors=lambda: tables.offset().factors, approximation=tables.offset)
+            yield Step(
+                number=number,
+                loss=loss,
+                factors=lambda: tables.offset().factors,
+                approximation=tables.offset,
+            )
 
     def settings(self) -> dict[str, Any]:
         """Name and settings, for the recipe."""
@@ -68,7 +72,12 @@ class AlternatingLeastSquares:
         return {"name": "als", "by": by, "epochs": self.epochs, "stop_early": self.stop_early}
 
     def _row_solver(self, problem: ObservedProblem) -> RowSolver:
-        return self.by or ConjugateGradients()
-
-
-__all__ = ["AlternatingLeastSquares", "ArgumentError", "Offset"]
+        if not problem.objective.nonnegative:
+            return self.by or ConjugateGradients()
+        if self.by is not None:
+            raise ArgumentError(
+                "Factors without negative numbers are found by coordinate descent only.",
+                hint="Leave out how rows are solved.",
+                code="nonnegative-by",
+            )
+        return NonnegativeCoordinates(bounded=problem.rank)

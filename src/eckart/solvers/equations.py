@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final, Protocol, final
 
 import numpy as np
 import numpy.typing as npt
 
 from eckart.arrays import FLOAT32, FLOAT64, Array
-from eckart.matrices.entries import NONE, Compressed
+from eckart.matrices.entries import Compressed
 from eckart.threads import in_threads
 
 PIECES: Final = 32
@@ -100,7 +101,7 @@ def cut(starts: npt.NDArray[np.int64], *, per_row: int) -> list[tuple[int, int]]
     work = starts + np.arange(rows + 1) * per_row
     edges = np.searchsorted(work, np.linspace(0, work[-1], PIECES + 1))
     edges[0], edges[-1] = 0, rows
-    return [(int(a), int(z)) for a, z in zip(edges[:-1], edges[1:], strict=True) if z > a]
+    return [(int(a), int(z)) for a, z in pairwise(edges) if z > a]
 
 
 def blocks(rows: int) -> list[slice]:
@@ -111,7 +112,7 @@ def blocks(rows: int) -> list[slice]:
 def gram(X: Array) -> Array:
     """XᵀX in float64, summed over blocks of a fixed size: the same whatever the threads."""
     parts = in_threads(lambda here: X[here].T @ X[here], blocks(len(X)))
-    return np.sum(parts, axis=0, dtype=FLOAT64)
+    return np.asarray(np.sum(parts, axis=0, dtype=FLOAT64))
 
 
 def turn(tables: Sequence[Array], E: Array) -> None:
@@ -131,6 +132,3 @@ def run(equations: Equations, rows: int, kernel: Callable[[int, int, Array], obj
     losses = np.zeros(rows, FLOAT64)
     in_threads(lambda piece: kernel(piece[0], piece[1], losses), equations.pieces())
     return losses
-
-
-__all__ = ["NONE", "Equations", "RowSolver", "blocks", "cut", "gram", "run", "turn"]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias, final, runtime_checkable
+from typing import Any, Protocol, TypeAlias, TypeGuard, final, runtime_checkable
 
 import numpy as np
 
@@ -191,3 +191,8 @@ class Widening(Protocol):
     def stop_early(self) -> bool:
         """Whether to stop before that, once further steps would gain too little."""
         ...
+
+
+def fits_entries(solver: object) -> TypeGuard[ObservedSolver]:
+    """Whether a solver is one of known entries, not of a whole matrix."""
+    return isinstance(solver, ObservedSolver) and not isinstance(solver, Iterative)

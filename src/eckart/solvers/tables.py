@@ -1,8 +1,8 @@
 """The state of an alternating solver: both factors with their biases, and one sweep over a side."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, TypeVar, final
 
 import numpy as np
 import scipy.sparse
@@ -13,6 +13,8 @@ from eckart.matrices.entries import NONE, Compressed, Entries
 from eckart.objectives import Observed
 from eckart.offset import Offset
 from eckart.solvers.equations import Equations, RowSolver, gram, turn
+
+Result = TypeVar("Result")
 
 
 @final
@@ -50,7 +52,12 @@ class Side:
     """Rows (or columns): their entries, their numbers, and their companions."""
 
     def __init__(
-        self, objective: Observed, order: Compressed, X: Array, others: int, companions: list[Companion]
+        self,
+        objective: Observed,
+        order: Compressed,
+        X: Array,
+        others: int,
+        companions: list[Companion],
     ) -> None:
         self.order, self.X, self.companions = order, X, companions
         self.ridge = objective.ridge(order, others)
@@ -73,7 +80,9 @@ class Tables:
         rows, columns = entries.shape
         down, across = entries.by_rows, entries.by_columns
         pattern = _pattern(down, columns) if objective.implicit_features > 0 else None
-        more = _companions(objective, pattern, objective.row_attributes, start.extra_columns, self.rank)
+        more = _companions(
+            objective, pattern, objective.row_attributes, start.extra_columns, self.rank
+        )
         turned = None if pattern is None else pattern.T.tocsr()
         below = None if start.extra_rows is None else start.extra_rows.T
         less = _companions(objective, turned, objective.column_attributes, below, self.rank)
@@ -102,19 +111,17 @@ class Tables:
         )
         return float(np.sum(losses)) + self.rows.penalty() + beside + constant
 
-    def improve(
-        self, side: Side, other: Side, solver: RowSolver, *, turning: bool = True
-    ) -> Array:
+    def improve(self, side: Side, other: Side, solver: RowSolver, *, turning: bool = True) -> Array:
         """Improve one side while the other is held fixed; the sum of squares of each of its rows.
 
         Both factors may be turned by the same orthogonal matrix, which changes no prediction.
         """
         rank = self.rank
-        shared = self.objective.unobserved_weight * gram(other.X[:, :rank]) if (
-            self.objective.unobserved_weight > 0
-        ) else np.zeros((rank, rank))
+        shared = np.zeros((rank, rank))
+        if self.objective.unobserved_weight > 0:
+            shared += self.objective.unobserved_weight * gram(other.X[:, :rank])
         for part in side.companions:
-            shared = shared + part.weight * gram(part.C)
+            shared += part.weight * gram(part.C)
         if turning and solver.rotates and shared.any():
             values, E = np.linalg.eigh(shared)
             shared = np.diag(np.maximum(values, 0.0))
@@ -124,25 +131,35 @@ class Tables:
         linear = np.zeros((len(side.X) if side.companions else 0, side.X.shape[1]), FLOAT32)
         for part in side.companions:
             linear[:, :rank] += part.weight * (part.M @ part.C)
+        return self.solve(side, other, solver.solve, whole, linear)
+
+    def solve(
+        self,
+        side: Side,
+        other: Side,
+        by: Callable[[Equations, Array], Result],
+        shared: Array | None = None,
+        linear: Array | None = None,
+    ) -> Result:
+        """Hand the equations of a side to what solves them; the bias of the other is one then."""
+        rank, width = self.rank, side.X.shape[1]
         held = other.X[:, rank].copy() if self.biased else NONE
         if self.biased:
             other.X[:, rank] = 1
         try:
-            return solver.solve(
-                Equations(
-                    order=side.order,
-                    targets=side.targets,
-                    weights=side.weights,
-                    mean=self.mean,
-                    offsets=held,
-                    table=other.X,
-                    counts=other.order.counts,
-                    gram=whole,
-                    ridge=side.ridge,
-                    linear=linear,
-                ),
-                side.X,
+            equations = Equations(
+                order=side.order,
+                targets=side.targets,
+                weights=side.weights,
+                mean=self.mean,
+                offsets=held,
+                table=other.X,
+                counts=other.order.counts,
+                gram=np.zeros((width, width), FLOAT32) if shared is None else shared,
+                ridge=side.ridge,
+                linear=np.zeros((0, width), FLOAT32) if linear is None else linear,
             )
+            return by(equations, side.X)
         finally:
             if self.biased:
                 other.X[:, rank] = held
