@@ -37,6 +37,9 @@ def fit_rows(document: dict[str, Any]) -> list[tuple[str, str]]:
         rows.append(("α", f"{objective['unobserved_weight']:.4g}"))
     if objective["implicit_features"]:
         rows.append(("implicit features", f"{objective['implicit_features']:g}"))
+    gap = document["run"]["certificate"].get("regularized_gap")
+    if gap is not None:
+        rows.append(("from the optimum", f"at most {gap:.2%}"))
     rows.append(("time", f"{document['seconds']:.2f} s"))
     return rows
 

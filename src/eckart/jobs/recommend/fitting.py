@@ -11,7 +11,7 @@ from eckart.factorization import Factorization, Interrupted, factorize
 from eckart.factors import Factors
 from eckart.jobs.recommend.interactions import Interactions
 from eckart.jobs.recommend.methods import make_solver
-from eckart.jobs.recommend.model import Model, as_entries, as_offset
+from eckart.jobs.recommend.model import Model, as_entries, as_offset, each_draw, plainest
 from eckart.jobs.recommend.settings import Settings
 from eckart.jobs.recommend.splitting import Split
 from eckart.objectives import Observed
@@ -83,7 +83,7 @@ def fit_model(
             entries,
             settings.rank,
             objective=objective,
-            solver=make_solver(settings),
+            solver=make_solver(settings, data.shape),
             start=begun,
             time_limit=time_limit,
             seed=settings.seed,
@@ -94,10 +94,10 @@ def fit_model(
             raise
         run = interrupted.partial
     approximation = run.approximation
-    if settings.method not in ("gibbs", "gd") and not settings.nonnegative:
-        approximation = fold_in(approximation, objective, entries, "rows")
-    if not explicit and isinstance(approximation, Offset):
-        approximation = approximation.factors
+    if not isinstance(approximation, Samples):
+        if settings.method != "gd" and not settings.nonnegative:
+            approximation = fold_in(approximation, objective, entries, "rows")
+        approximation = plainest(as_offset(approximation), objective)
     low_high = scale
     if explicit and scale is None and data.ratings is not None:
         low_high = (float(data.ratings.min()), float(data.ratings.max()))
@@ -119,13 +119,16 @@ def fit_split(held: Split, settings: Settings, **arguments: Any) -> Fit:
     fit = fit_model(held.train, settings, **arguments)
     if held.shown is None:
         return fit
-    shown = held.shown
-    folded = as_offset(fold_in(fit.model.offset, fit.model.objective, as_entries(shown), "rows"))
-    old = fit.model.offset
+    shown, model = held.shown, fit.model
+    folded = fold_in(model.approximation, model.objective, as_entries(shown), "rows")
     held_out = shown.user_counts() > 0
-    B = np.where(held_out[:, None], folded.factors.B, old.factors.B)
-    bias = np.where(held_out, folded.row_bias, old.row_bias)
-    return replace(fit, model=fit.model.having(held.known, old.with_rows(B, bias)))
+
+    def taken(old: Offset, new: Offset) -> Offset:
+        B = np.where(held_out[:, None], new.factors.B, old.factors.B)
+        return old.with_rows(B, np.where(held_out, new.row_bias, old.row_bias))
+
+    both = each_draw(model.approximation, taken, folded)
+    return replace(fit, model=model.having(held.known, plainest(both, model.objective)))
 
 
 def warm_start(old: Model, data: Interactions, settings: Settings, objective: Observed) -> Offset:
@@ -154,8 +157,3 @@ def warm_start(old: Model, data: Interactions, settings: Settings, objective: Ob
     (B, row_bias), (A, column_bias) = sides
     mean = objective.mean(as_entries(data))
     return Offset(mean, row_bias, column_bias, Factors(B, A.T))
-
-
-def is_bayesian(model: Model) -> bool:
-    """Whether predictions have a standard deviation."""
-    return isinstance(model.approximation, Samples)

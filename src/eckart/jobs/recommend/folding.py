@@ -12,7 +12,7 @@ from eckart.jobs.recommend.columns import ColumnNames
 from eckart.jobs.recommend.exchanged import check_not_exchanged
 from eckart.jobs.recommend.interactions import Interactions, Table, interactions_of, read_table
 from eckart.jobs.recommend.merging import as_known, merged, without_user
-from eckart.jobs.recommend.model import Model, as_entries
+from eckart.jobs.recommend.model import Model, as_entries, each_draw, plainest
 from eckart.offset import Offset
 from eckart.samples import Samples
 from eckart.solvers import fold_in
@@ -71,34 +71,27 @@ def add_interactions(model: Model, data: Any, named: ColumnNames | None = None) 
         named: Columns that have other names than usual.
 
     Raises:
-        ArgumentError: If there is no such file, or the model is Bayesian.
+        ArgumentError: If there is no such file.
         FormatError: If it is damaged.
         MatrixError: If a rating is NaN or off the scale, or users and items are exchanged.
 
     Cost:
         rank² operations for each interaction of the users and items concerned.
     """
-    if isinstance(model.approximation, Samples):
-        raise ArgumentError(
-            "Nothing can be added to a Bayesian model: its draws belong to the data it was fitted "
-            "to.",
-            hint="Fit it again to all of the data, or fit one without --bayesian.",
-            code="not-addable",
-        )
     new, notes = _read(model, data, named)
     together = merged(model.data, new)
     known = model.data.shape
-    offset = _widened(model.offset, together.shape)
+    shape = together.shape
+    wide = each_draw(model.approximation, lambda draw, _: _widened(draw, shape))
     touched = np.unique(new.rows)
-    fitted = _solve_rows(model, offset, together, touched)
+    fitted = _solve_rows(model, wide, together, touched)
     fresh = np.arange(known[1], together.shape[1])
     if len(fresh):
         fitted = _solve_columns(model, fitted, together, fresh)
         of_fresh = np.unique(together.rows[together.columns >= known[1]])
         fitted = _solve_rows(model, fitted, together, of_fresh)
-    approximation = fitted if model.objective.has_biases else fitted.factors
     return Addition(
-        model=model.having(replace(together, notes=()), approximation),
+        model=model.having(replace(together, notes=()), plainest(fitted, model.objective)),
         interactions=len(new),
         new_users=together.shape[0] - known[0],
         new_items=together.shape[1] - known[1],
@@ -126,14 +119,8 @@ def remove_user(model: Model, user: object) -> Model:
             hint="Delete the model instead.",
             code="last-user",
         )
-    data = without_user(model.data, place)
-    if isinstance(model.approximation, Samples):
-        draws = tuple(_without_row(draw, place) for draw in model.approximation.draws)
-        return model.having(data, replace(model.approximation, draws=draws))
-    if isinstance(model.approximation, Factors):
-        factors = model.approximation
-        return model.having(data, Factors(np.delete(factors.B, place, axis=0), factors.A))
-    return model.having(data, _without_row(model.approximation, place))
+    left = each_draw(model.approximation, lambda draw, _: _without_row(draw, place))
+    return model.having(without_user(model.data, place), plainest(left, model.objective))
 
 
 def _read(model: Model, data: Any, named: ColumnNames | None) -> tuple[Interactions, list[str]]:
@@ -175,22 +162,32 @@ def _widened(offset: Offset, shape: tuple[int, int]) -> Offset:
     )
 
 
-def _solve_rows(model: Model, offset: Offset, data: Interactions, rows: Any) -> Offset:
+def _solve_rows(
+    model: Model, known: Offset | Samples, data: Interactions, rows: Any
+) -> Offset | Samples:
     """Some users solved anew from all that they dealt with."""
-    part = _only(data, rows, side=0)
-    folded = fold_in(offset, model.objective, as_entries(part), "rows")
-    B, bias = offset.factors.B.astype(FLOAT32), offset.row_bias.copy()
-    B[rows], bias[rows] = folded.factors.B, folded.row_bias
-    return offset.with_rows(B, bias)
+    part = as_entries(_only(data, rows, side=0))
+
+    def taken(old: Offset, new: Offset) -> Offset:
+        B, bias = old.factors.B.astype(FLOAT32), old.row_bias.copy()
+        B[rows], bias[rows] = new.factors.B, new.row_bias
+        return old.with_rows(B, bias)
+
+    return each_draw(known, taken, fold_in(known, model.objective, part, "rows"))
 
 
-def _solve_columns(model: Model, offset: Offset, data: Interactions, columns: Any) -> Offset:
+def _solve_columns(
+    model: Model, known: Offset | Samples, data: Interactions, columns: Any
+) -> Offset | Samples:
     """Some items solved anew from all who dealt with them."""
-    part = _only(data, columns, side=1)
-    folded = fold_in(offset, model.objective, as_entries(part), "columns")
-    A, bias = offset.factors.A.astype(FLOAT32), offset.column_bias.copy()
-    A[:, columns], bias[columns] = folded.factors.A, folded.column_bias
-    return offset.with_columns(A, bias)
+    part = as_entries(_only(data, columns, side=1))
+
+    def taken(old: Offset, new: Offset) -> Offset:
+        A, bias = old.factors.A.astype(FLOAT32), old.column_bias.copy()
+        A[:, columns], bias[columns] = new.factors.A, new.column_bias
+        return old.with_columns(A, bias)
+
+    return each_draw(known, taken, fold_in(known, model.objective, part, "columns"))
 
 
 def _only(data: Interactions, places: Any, *, side: int) -> Interactions:

@@ -1,7 +1,8 @@
 """A fitted recommender: factors, ids, and the interactions that it was fitted to."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias, final
+from typing import Any, TypeAlias, cast, final
 
 import numpy as np
 import numpy.typing as npt
@@ -28,8 +29,8 @@ class Model:
     Fields:
         data: The interactions that it knows; rows and columns of the factors are its ids.
         approximation: Of the users × items matrix.
-        objective: That was minimised, with every setting chosen; None for factors drawn from a
-            posterior.
+        objective: That was minimised, with every setting chosen; of draws from a posterior the
+            penalty plays no part.
         scale: The lowest and the highest rating; None without ratings.
         document: How it was made: settings, seed, evaluation, versions.
     """
@@ -133,6 +134,32 @@ def as_offset(approximation: Approximation) -> Offset:
     rows, columns = approximation.shape
     dtype = approximation.dtype
     return Offset(0.0, np.zeros(rows, dtype), np.zeros(columns, dtype), approximation)
+
+
+def each_draw(
+    approximation: Approximation,
+    function: Callable[[Offset, Offset], Offset],
+    other: Approximation | None = None,
+) -> Offset | Samples:
+    """What a function gives for an approximation, or for each draw of one.
+
+    Args:
+        approximation: That is changed.
+        function: Of a draw and its counterpart.
+        other: An approximation with as many draws; None takes the first one itself.
+    """
+    second = approximation if other is None else other
+    if isinstance(approximation, Samples):
+        pairs = zip(approximation.draws, cast("Samples", second).draws, strict=True)
+        return replace(approximation, draws=tuple(function(*pair) for pair in pairs))
+    return function(as_offset(approximation), as_offset(second))
+
+
+def plainest(approximation: Offset | Samples, objective: Observed) -> Approximation:
+    """Factors alone, where there are no biases."""
+    if isinstance(approximation, Offset) and objective.unobserved_weight > 0:
+        return approximation.factors
+    return approximation
 
 
 def as_entries(data: Interactions) -> Entries:

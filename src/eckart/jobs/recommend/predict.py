@@ -57,6 +57,19 @@ class Prediction:
             table["title"] = list(self.titles)
         return table
 
+    def _line(self, place: int) -> dict[str, Any]:
+        line: dict[str, Any] = {
+            "user": self.users[place].as_py(),
+            "item": self.items[place].as_py(),
+            "predicted": float(self.predicted[place]),
+        }
+        if self.titles is not None:
+            line["title"] = self.titles[place]
+        if self.deviation is not None:
+            deviation = float(self.deviation[place])
+            line["deviation"] = deviation if np.isfinite(deviation) else None
+        return line
+
     def to_dict(self, most: int = 1000) -> dict[str, Any]:
         """Counts and figures, and the first predictions."""
         return {
@@ -67,26 +80,7 @@ class Prediction:
             "mae": None if self.mae is None else self.mae.value,
             "rmse_error": None if self.rmse is None else self.rmse.error,
             "mae_error": None if self.mae is None else self.mae.error,
-            "predictions": [
-                {
-                    "user": user,
-                    "item": item,
-                    "predicted": float(predicted),
-                    **(
-                        {}
-                        if self.deviation is None
-                        else {"deviation": float(deviation) if np.isfinite(deviation) else None}
-                    ),
-                }
-                for place, user, item, predicted, deviation in zip(
-                    range(most),
-                    self.users[:most].to_pylist(),
-                    self.items[:most].to_pylist(),
-                    self.predicted[:most],
-                    (self.predicted if self.deviation is None else self.deviation)[:most],
-                    strict=False,
-                )
-            ],
+            "predictions": [self._line(place) for place in range(min(most, len(self.predicted)))],
             "notes": list(self.notes),
         }
 

@@ -16,7 +16,7 @@ from eckart.jobs.recommend.model import Approximation, Model
 from eckart.jobs.recommend.vocabulary import Vocabulary
 from eckart.objectives import Observed
 from eckart.offset import Offset
-from eckart.samples import Samples
+from eckart.samples import Prior, Samples
 from eckart.storage import check_output, whole_file
 from eckart.storage.checkpoints.strict_json import read_object
 from eckart.storage.tables import read_parquet, write_table
@@ -31,6 +31,7 @@ USERS: Final = "users.parquet"
 ITEMS: Final = "items.parquet"
 HISTORY: Final = "history.parquet"
 FILES: Final = (FACTORS, USERS, ITEMS, HISTORY)
+PRIORS: Final = ("row_prior", "column_prior")
 OBJECTIVE: Final = (
     "regularization",
     "count_exponent",
@@ -198,12 +199,14 @@ def _described(approximation: Approximation) -> dict[str, Any]:
 
 def _arrays(approximation: Approximation) -> dict[str, Any]:
     if isinstance(approximation, Samples):
-        parts = [_arrays(draw) for draw in approximation.draws]
-        return {
-            f"{place}.{name}": array
-            for place, part in enumerate(parts)
-            for name, array in part.items()
-        }
+        arrays: dict[str, Any] = {}
+        pairs = zip(approximation.draws, approximation.priors, strict=True)
+        for place, (draw, priors) in enumerate(pairs):
+            arrays |= {f"{place}.{name}": array for name, array in _arrays(draw).items()}
+            for side, prior in zip(PRIORS, priors, strict=True):
+                arrays[f"{place}.{side}.mean"] = prior.mean
+                arrays[f"{place}.{side}.precision"] = prior.precision
+        return arrays
     if isinstance(approximation, Factors):
         return {"B": approximation.B, "A": approximation.A}
     arrays = {
@@ -260,18 +263,27 @@ def _approximation(kind: dict[str, Any], arrays: dict[str, Any]) -> Approximatio
         return Factors(arrays["B"], arrays["A"])
     if kind["kind"] == "offset":
         return _offset(float(kind["mean"]), arrays)
+    parts: dict[str, dict[str, Any]] = {}
+    for name, array in arrays.items():
+        place, _, rest = name.partition(".")
+        parts.setdefault(place, {})[rest] = array
     draws = [
-        _offset(
-            float(kind["means"][place]),
-            {
-                name.partition(".")[2]: array
-                for name, array in arrays.items()
-                if name.startswith(f"{place}.")
-            },
+        _offset(float(kind["means"][place]), parts[str(place)])
+        for place in range(int(kind["draws"]))
+    ]
+    priors = [
+        tuple(
+            Prior(
+                mean=arrays[f"{place}.{side}.mean"],
+                precision=arrays[f"{place}.{side}.precision"],
+            )
+            for side in PRIORS
         )
         for place in range(int(kind["draws"]))
     ]
-    return Samples(draws=tuple(draws), noise=float(kind["noise"]))
+    return Samples(
+        draws=tuple(draws), noise=float(kind["noise"]), priors=tuple((a, z) for a, z in priors)
+    )
 
 
 def _offset(mean: float, arrays: dict[str, Any]) -> Offset:
