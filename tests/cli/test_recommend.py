@@ -144,6 +144,21 @@ def test_export(shop):
     assert (document["vectors"], document["width"]) == (24, 3)
 
 
+def test_a_bayesian_model_gives_deviations(shop):
+    shop("recommend fit ratings.csv --bayesian --rank 2 --epochs 20 -o b")
+    document = result(shop, "recommend predict b ratings.csv --json")
+    assert all(one["deviation"] > 0 for one in document["predictions"])
+    status, out, _ = shop("recommend predict b ratings.csv --names dishes.csv")
+    assert status == 0
+    assert "deviation" in out
+    assert "title" in out
+
+
+def test_tuning_says_what_it_chose(shop):
+    _, _, err = shop("recommend fit ratings.csv --tune --trials 2 --epochs 3 -o t")
+    assert "Tuned in 2 trials" in err
+
+
 @pytest.mark.parametrize(
     ("line", "status", "code"),
     [

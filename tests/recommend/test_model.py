@@ -9,6 +9,7 @@ import pytest
 
 import eckart
 from eckart.errors import EckartError
+from eckart.jobs.recommend.baselines import averages
 from eckart.jobs.recommend.choosing import choose_regularization
 from eckart.jobs.recommend.evaluation import evaluate
 from eckart.jobs.recommend.explain import explain
@@ -20,7 +21,7 @@ from eckart.jobs.recommend.predict import predict_pairs
 from eckart.jobs.recommend.settings import Settings
 from eckart.jobs.recommend.similarity import similar_items
 from eckart.jobs.recommend.splitting import split
-from eckart.jobs.recommend.storing import load_model
+from eckart.jobs.recommend.storing import load_model, save_model
 from eckart.jobs.recommend.top import top_items
 from eckart.threads import limited_threads
 from recommend.samples import fitted, implicit, ratings, read
@@ -105,6 +106,71 @@ def test_equal_ratings_give_that_rating():
     columns = {"user": [1, 1, 2, 2], "item": [1, 2, 1, 2], "rating": [4.0] * 4}
     model = fitted(read_interactions(columns), rank=2)
     assert agree(predict_pairs(model, columns).predicted, 4 * np.ones(4), share=FLOAT32_SOLUTION)
+
+
+# --- a posterior -----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def bayesian():
+    held = split(read(users=120), "random", share=0.2)
+    return held, fit_split(held, Settings(rank=2, method="gibbs", epochs=40)).model
+
+
+def test_the_deviations_of_a_posterior_are_as_large_as_its_errors(bayesian):
+    held, model = bayesian
+    test = held.test
+    pairs = {
+        "user": test.users.column(test.rows),
+        "item": test.items.column(test.columns),
+        "rating": test.ratings,
+    }
+    result = predict_pairs(model, pairs)
+    within = np.abs(result.predicted - test.ratings) <= 2 * result.deviation
+    # 95 % of a Gaussian; ratings are rounded and kept to a scale, so a little room on both sides
+    assert 0.9 <= within.mean() <= 0.995
+    assert result.rmse.value < averages_error(held)
+
+
+def averages_error(held):
+    base = averages(held.train).predict(held.test.rows, held.test.columns)
+    return np.sqrt(np.mean(np.square(base - held.test.ratings)))
+
+
+def test_a_posterior_takes_new_users_and_items_in_and_forgets_users(bayesian):
+    _, model = bayesian
+    new = {"user": [7, 7, 1000], "item": ["item 1", "novel", "novel"], "rating": [5.0, 4.0, 2.0]}
+    after = add_interactions(model, new).model
+    assert len(after.approximation.draws) == len(model.approximation.draws)
+    assert np.isfinite(after.scores(np.array([after.user(7)]))).all()
+    assert remove_user(after, 7).data.shape[0] == model.data.shape[0]
+    with pytest.raises(EckartError, match="no sum over"):
+        explain(model, 1000, "item 1")
+
+
+def test_a_posterior_is_the_same_after_reading(bayesian, tmp_path):
+    _, model = bayesian
+    save_model(model, tmp_path / "m")
+    again = load_model(tmp_path / "m")
+    assert top_items(again, [1000, 1001], 3) == top_items(model, [1000, 1001], 3)
+    own = add_interactions(again, {"user": [7], "item": ["item 1"], "rating": [5.0]})
+    assert own.new_users == 1
+
+
+@pytest.mark.parametrize("method", ["cholesky", "blocks", "gd"])
+def test_every_solver_beats_averages(method):
+    held = split(read(users=120), "random", share=0.2)
+    fit = fit_split(held, Settings(rank=2, method=method, regularization=0.02, epochs=60))
+    test = held.test
+    predicted = fit.model.predict(test.rows, test.columns, clip=True)
+    assert np.sqrt(np.mean(np.square(predicted - test.ratings))) < averages_error(held)
+
+
+def test_factors_are_not_negative_where_they_must_not_be():
+    for data in (read(), implicit()):
+        model = fitted(data, nonnegative=True)
+        assert model.offset.factors.B.min() >= 0
+        assert model.offset.factors.A.min() >= 0
 
 
 # --- the same answer every time --------------------------------------------------------------
