@@ -46,6 +46,10 @@ MERGED = 4.0
 sum, we the sum alone; each rounding is half an eps, and the size of the change may be twice that of
 the sum."""
 
+FLOAT32_SOLUTION = 2e-4
+"""Of scores of a recommender in float32: normal equations with a condition of about 10², each
+rounded to 6·10⁻⁸, and sums of up to a hundred terms."""
+
 
 def summation(terms: int) -> float:
     """Relative error of a plain sum of positive numbers, one after the other (Higham, 4.2)."""
@@ -76,10 +80,6 @@ def agree(x: object, y: object, share: float = 0.0) -> bool:
         return False
     share = max(share, 65 * float(np.finfo(np.float64).eps))
     return bool((np.abs(left - right) <= share * np.maximum(np.abs(left), np.abs(right))).all())
-
-FLOAT32_SOLUTION = 2e-4
-"""Of scores of a recommender in float32: normal equations with a condition of about 10², each
-rounded to 6·10⁻⁸, and sums of up to a hundred terms."""
 
 
 def solved(H: np.ndarray, x: np.ndarray, chain: int = 1) -> float:

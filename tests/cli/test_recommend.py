@@ -31,7 +31,9 @@ def shop(run: Run, made) -> Run:
 
 
 def test_fit_measures_against_what_has_to_be_beaten_and_writes_a_report(shop):
-    line = "recommend fit ratings.csv --rank 2 --test random -o m --report m.html --names dishes.csv"
+    line = (
+        "recommend fit ratings.csv --rank 2 --test random -o m --report m.html --names dishes.csv"
+    )
     status, out, err = shop(line)
     assert status == 0
     assert "averages" in out

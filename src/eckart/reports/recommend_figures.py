@@ -6,6 +6,8 @@ import plotly.graph_objects as go
 
 from eckart.reports.figures import ACCENT, FLOOR, GREY, axis, styled
 
+MOST_NAMED: Final = 40
+"""Items whose titles are written beside their points."""
 SHADES: Final = ((0.0, "#c2410c"), (0.5, "#b8c4d6"), (1.0, "#2457c5"))
 
 
@@ -46,7 +48,9 @@ def choice_curve(document: dict[str, Any]) -> go.Figure | None:
         )
     )
     drawn.add_vline(x=choice["regularization"], line={"color": FLOOR, "dash": "dash"})
-    drawn.update_xaxes(title="λ", type="log", dtick=1, exponentformat="power")
+    tried = [one["regularization"] for one in choice["tried"]]
+    labels = [f"{one:.2g}" for one in tried]
+    drawn.update_xaxes(title="λ", type="log", tickvals=tried, ticktext=labels)
     drawn.update_yaxes(title=f"{choice['metric']}, held out")
     return styled(drawn, 340)
 
@@ -98,6 +102,7 @@ def map_figure(plane: dict[str, Any]) -> go.Figure:
             plane["ids"], plane["titles"] or [""] * len(plane["ids"]), strict=True
         )
     ]
+    few = plane["titles"] is not None and len(plane["ids"]) <= MOST_NAMED
     colour: dict[str, Any] = {"color": ACCENT}
     if plane["means"] is not None:
         bar = {"thickness": 10, "outlinewidth": 0, "title": "mean"}
@@ -106,15 +111,17 @@ def map_figure(plane: dict[str, Any]) -> go.Figure:
         go.Scatter(
             x=plane["x"],
             y=plane["y"],
-            mode="markers",
-            text=words,
+            mode="markers+text" if few else "markers",
+            text=plane["titles"] if few else words,
+            textposition="top center",
+            hovertext=words,
             customdata=plane["users"],
             marker={
                 "size": [5 + 13 * (count / most) ** 0.5 for count in plane["users"]],
                 "opacity": 0.75,
                 **colour,
             },
-            hovertemplate="%{text}<br>%{customdata:,} users<extra></extra>",
+            hovertemplate="%{hovertext}<br>%{customdata:,} users<extra></extra>",
         )
     )
     drawn.update_xaxes(title="first direction", showticklabels=False)

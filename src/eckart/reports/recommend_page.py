@@ -38,6 +38,8 @@ rank {document["run"]["rank"]}</p>
 {document["map"]["share"]:.0%} of the variance of the factors. Zoom in, and point at an item for its
 name.</p>
 <div class="card wide">{draw(map_figure(document["map"]))}</div>
+<h2>Run it again</h2>
+<pre>{escape(document["command"] or "eckart.LowRankRecommender(…).fit(…)")}</pre>
 <footer>eckart {escape(document["run"]["recipe"]["versions"]["eckart"])}</footer>
 """,
     )

@@ -1,5 +1,6 @@
 """`eckart recommend fit`."""
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,7 @@ def _report(result: Any, path: Path, names: dict[str, str] | None) -> None:
     from eckart.reports import recommend_page
     from eckart.storage import whole_file
 
-    page = recommend_page(result.report_document(names))
+    command = shlex.join(["eckart", *click.get_current_context().obj])
+    page = recommend_page(result.report_document(names, command))
     with whole_file(path) as temporary:
         temporary.write_text(page, encoding="utf-8")

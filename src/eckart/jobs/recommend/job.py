@@ -89,9 +89,11 @@ class Fitting:
             "seconds": self.seconds,
         }
 
-    def report_document(self, names: dict[str, str] | None = None) -> dict[str, Any]:
-        """The same with what only the report draws: the map of the items."""
-        return {**self.to_dict(), "map": item_map(self.model, names)}
+    def report_document(
+        self, names: dict[str, str] | None = None, command: str = ""
+    ) -> dict[str, Any]:
+        """The same with what only the report has: the map of the items, and the command line."""
+        return {**self.to_dict(), "map": item_map(self.model, names), "command": command}
 
 
 def fit_recommender(
