@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Final, cast, final
+from typing import Final, final
 
 import numpy as np
 
@@ -14,7 +14,9 @@ from eckart.certificates import residual_norm
 from eckart.factorization.outcome import Outcome
 from eckart.factorization.result import Record
 from eckart.factors import Factors
-from eckart.solvers import Iterative, Problem, Solver, Step, Widening
+from eckart.offset import Offset
+from eckart.samples import Samples
+from eckart.solvers import Iterative, ObservedProblem, ObservedSolver, Problem, Step, Widening
 from eckart.subspaces import Evidence
 
 CONVERGED_WITHIN: Final = 1e-6
@@ -36,6 +38,7 @@ class Ending:
     outcome: Outcome
     rank: int
     factors: Callable[[], Factors]
+    approximation: Callable[[], Offset | Samples] | None
     history: tuple[Record, ...]
     singular_values: Array | None
     evidence: Callable[[], Evidence] | None
@@ -50,18 +53,16 @@ class Ending:
 class Watch:
     """Keeps the history of one loop and says when it ends."""
 
-    def __init__(self, solver: Solver, problem: Problem, time_limit: float | None) -> None:
+    def __init__(
+        self, solver: object, problem: Problem | ObservedProblem, time_limit: float | None
+    ) -> None:
         self._solver = solver
         self._problem = problem
         self._time_limit = time_limit
         self._history: list[Record] = []
         self._sound: Step | None = None
         self._last: list[tuple[float | None, float | None]] = []  # loss and gain of three steps
-        self._squared_norm = problem.W.squared_norm()
-        self._highest = self._squared_norm
-        if problem.start is not None:
-            first_loss = residual_norm(problem.W, problem.start) ** 2
-            self._highest = max(self._squared_norm, first_loss)
+        self._squared_norm, self._highest, self._dtype = _scale(problem)
         self._began = time.perf_counter()
 
     def judge(self, step: Step) -> Outcome | None:
@@ -92,15 +93,14 @@ class Watch:
         Raises:
             KeyboardInterrupt: If it was interrupted before there were any factors.
         """
-        start, sound = self._problem.start, self._sound
-        if sound is None and start is None:
+        step = self._sound or _first(self._problem)
+        if step is None:
             raise KeyboardInterrupt
-        first = Step(number=0, loss=None, factors=lambda: cast("Factors", start))
-        step = sound or first
         return Ending(
             outcome=outcome,
             rank=step.rank or self._problem.rank,
             factors=cache(step.factors),
+            approximation=step.approximation,
             history=tuple(self._history),
             singular_values=step.singular_values,
             evidence=step.evidence,
@@ -108,8 +108,8 @@ class Watch:
 
     def _verdict(self) -> Outcome | None:
         """What the stopping rule of the solver says of the history."""
-        solver, history, dtype = self._solver, self._history, self._problem.W.dtype
-        if isinstance(solver, Iterative):
+        solver, history, dtype = self._solver, self._history, self._dtype
+        if isinstance(solver, Iterative | ObservedSolver):
             converged = has_converged(history, self._squared_norm, dtype)
             most, reached = solver.epochs, Outcome.CONVERGED
         elif isinstance(solver, Widening):
@@ -123,6 +123,38 @@ class Watch:
         if len(history) >= most:
             return Outcome.EPOCH_LIMIT if solver.stop_early else Outcome.EPOCHS_DONE
         return None
+
+
+def _scale(problem: Problem | ObservedProblem) -> tuple[float, float, DType]:
+    """The loss of no factors at all, the highest that is sound, and the dtype of the sums."""
+    if isinstance(problem, ObservedProblem):
+        nothing = problem.objective.of_nothing(problem.entries)
+        # where the mean explains everything, the penalty of the start is all there is
+        return nothing, nothing + _penalty(problem), problem.start.dtype
+    squared_norm = problem.W.squared_norm()
+    if problem.start is None:
+        return squared_norm, squared_norm, problem.W.dtype
+    first_loss = residual_norm(problem.W, problem.start) ** 2
+    return squared_norm, max(squared_norm, first_loss), problem.W.dtype
+
+
+def _penalty(problem: ObservedProblem) -> float:
+    """What the objective adds for the size of the factors of the start."""
+    entries, factors = problem.entries, problem.start.factors
+    rows, columns = entries.shape
+    sides = ((entries.by_rows, columns, factors.B), (entries.by_columns, rows, factors.A.T))
+    return sum(
+        float(problem.objective.ridge(order, others) @ np.einsum("ij,ij->i", X, X))
+        for order, others, X in sides
+    )
+
+
+def _first(problem: Problem | ObservedProblem) -> Step | None:
+    """The start as a step, where there is one."""
+    start = problem.start
+    if isinstance(start, Offset):
+        return Step(number=0, loss=None, factors=lambda: start.factors, approximation=lambda: start)
+    return None if start is None else Step(number=0, loss=None, factors=lambda: start)
 
 
 def has_converged(history: list[Record], squared_norm: float, dtype: DType) -> bool:

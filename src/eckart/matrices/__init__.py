@@ -4,8 +4,9 @@ from eckart.matrices.centred import centred
 from eckart.matrices.convert import as_matrix
 from eckart.matrices.dense import Dense
 from eckart.matrices.difference import Difference
+from eckart.matrices.entries import Entries
 from eckart.matrices.product import Product
 from eckart.matrices.protocol import Matrix
 from eckart.matrices.sparse import Sparse
 
-__all__ = ["Dense", "Difference", "Matrix", "Product", "Sparse", "as_matrix", "centred"]
+__all__ = ["Dense", "Difference", "Entries", "Matrix", "Product", "Sparse", "as_matrix", "centred"]

@@ -8,6 +8,8 @@ from eckart.reports.extract_table import (
     missing_rows,
 )
 from eckart.reports.page import compare_page, factor_page
+from eckart.reports.recommend_page import recommend_page
+from eckart.reports.recommend_table import evaluation_sentence, fit_rows, metric_table
 from eckart.reports.table import (
     certificate_table,
     compare_table,
@@ -23,13 +25,17 @@ __all__ = [
     "compare_page",
     "compare_table",
     "compare_verdict",
+    "evaluation_sentence",
     "extract_page",
     "extract_table",
     "extract_verdict",
     "factor_page",
     "factor_table",
+    "fit_rows",
     "layer_rows",
+    "metric_table",
     "missing_rows",
+    "recommend_page",
     "uncovered_rows",
     "verify_rows",
     "verify_verdict",

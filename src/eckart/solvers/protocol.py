@@ -2,15 +2,18 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol, final, runtime_checkable
+from typing import Any, Protocol, TypeAlias, TypeGuard, final, runtime_checkable
 
 import numpy as np
 
 from eckart.arrays import Array, Randomness
 from eckart.errors import ArgumentError
 from eckart.factors import Factors
-from eckart.matrices import Matrix
+from eckart.matrices import Entries, Matrix
+from eckart.objectives import Observed
+from eckart.offset import Offset
 from eckart.ranks import GrowingRule
+from eckart.samples import Samples
 from eckart.subspaces import Evidence
 
 
@@ -32,6 +35,30 @@ class Problem:
     start: Factors | None
     rule: GrowingRule | None = None
     randomness: Randomness = field(default_factory=lambda: np.random.Generator(np.random.Philox(0)))
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObservedProblem:
+    """What a solver of known entries is given.
+
+    Fields:
+        entries: The known entries.
+        objective: Which error counts, and the penalty.
+        rank: Columns of B.
+        start: Where to begin.
+        randomness: Of the solver.
+    """
+
+    entries: Entries
+    objective: Observed
+    rank: int
+    start: Offset
+    randomness: Randomness
+
+
+Approximation: TypeAlias = Factors | Offset | Samples
+"""What an objective fits."""
 
 
 def check_count(name: str, number: int) -> None:
@@ -73,6 +100,7 @@ class Step:
         foreseen: A guess at how much further passes will lower it, where the solver has one.
         evidence: Forms what the solver knows of W for the certificate, where it knows more.
         rank: Of the factors, where the solver has chosen it.
+        approximation: Forms what the objective fits, where that is more than the factors.
     """
 
     number: int
@@ -83,6 +111,7 @@ class Step:
     foreseen: float | None = None
     evidence: Callable[[], Evidence] | None = None
     rank: int | None = None
+    approximation: Callable[[], Offset | Samples] | None = None
 
 
 class Solver(Protocol):
@@ -90,6 +119,29 @@ class Solver(Protocol):
 
     def steps(self, problem: Problem, /) -> Iterator[Step]:
         """The steps towards a solution; one step for a closed form, no end for an iteration."""
+        ...
+
+    def settings(self) -> dict[str, Any]:
+        """Name and settings, for the recipe."""
+        ...
+
+
+@runtime_checkable
+class ObservedSolver(Protocol):
+    """A solver of known entries. Its stopping rule is data, which `factorize` reads."""
+
+    @property
+    def epochs(self) -> int:
+        """The most steps to take."""
+        ...
+
+    @property
+    def stop_early(self) -> bool:
+        """Whether to stop before that, once the loss has converged."""
+        ...
+
+    def steps(self, problem: ObservedProblem, /) -> Iterator[Step]:
+        """Endless steps from the start of the problem."""
         ...
 
     def settings(self) -> dict[str, Any]:
@@ -141,3 +193,8 @@ class Widening(Protocol):
     def stop_early(self) -> bool:
         """Whether to stop before that, once further steps would gain too little."""
         ...
+
+
+def fits_entries(solver: object) -> TypeGuard[ObservedSolver]:
+    """Whether a solver is one of known entries, not of a whole matrix."""
+    return isinstance(solver, ObservedSolver) and not isinstance(solver, Iterative)
