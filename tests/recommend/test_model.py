@@ -1,5 +1,6 @@
 """What a fitted model answers, and what users of other libraries had to complain about."""
 
+import json
 import subprocess
 import sys
 from contextlib import nullcontext
@@ -106,6 +107,30 @@ def test_equal_ratings_give_that_rating():
     columns = {"user": [1, 1, 2, 2], "item": [1, 2, 1, 2], "rating": [4.0] * 4}
     model = fitted(read_interactions(columns), rank=2)
     assert agree(predict_pairs(model, columns).predicted, 4 * np.ones(4), share=FLOAT32_SOLUTION)
+
+
+SMALL = {
+    "one interaction": {"user": [1], "item": [2], "rating": [3.0]},
+    "one user": {"user": [1] * 30, "item": list(range(30)), "rating": [1.0, 2.0, 3.0] * 10},
+    "one item": {"user": list(range(30)), "item": [1] * 30, "rating": [1.0, 2.0, 3.0] * 10},
+    "all zero": {"user": [1, 2] * 20, "item": list(range(40)), "rating": [0.0] * 40},
+    "below zero": {"user": [1, 2] * 20, "item": list(range(40)), "rating": [-10.0, 10.0] * 20},
+}
+
+
+@pytest.mark.parametrize("kind", [*SMALL, "one user, no ratings"])
+@pytest.mark.parametrize("test", [None, "random"])
+def test_whatever_is_small_or_equal_is_fitted_or_refused_and_never_nan(kind, test):
+    data = dict(SMALL.get(kind, SMALL["one user"]))
+    if kind not in SMALL:
+        del data["rating"]
+    if kind == "one interaction" and test:
+        with pytest.raises(EckartError, match="too few"):
+            fit_recommender(data, test=test)
+        return
+    result = fit_recommender(data, test=test)
+    json.dumps(result.report_document(), allow_nan=False)
+    assert np.isfinite(result.model.scores(np.array([0]))).all()
 
 
 # --- a posterior -----------------------------------------------------------------------------
