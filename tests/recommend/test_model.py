@@ -118,19 +118,25 @@ SMALL = {
 }
 
 
-@pytest.mark.parametrize("kind", [*SMALL, "one user, no ratings"])
-@pytest.mark.parametrize("test", [None, "random"])
-def test_whatever_is_small_or_equal_is_fitted_or_refused_and_never_nan(kind, test):
-    data = dict(SMALL.get(kind, SMALL["one user"]))
-    if kind not in SMALL:
-        del data["rating"]
-    if kind == "one interaction" and test:
-        with pytest.raises(EckartError, match="too few"):
-            fit_recommender(data, test=test)
-        return
-    result = fit_recommender(data, test=test)
+NO_RATINGS = {name: SMALL["one user"][name] for name in ("user", "item")}
+
+
+@pytest.mark.parametrize("data", [*SMALL.values(), NO_RATINGS], ids=[*SMALL, "no ratings"])
+def test_whatever_is_small_or_equal_is_fitted_and_never_nan(data):
+    result = fit_recommender(data)
     json.dumps(result.report_document(), allow_nan=False)
     assert np.isfinite(result.model.scores(np.array([0]))).all()
+
+
+@pytest.mark.parametrize("kind", ["one user", "one item", "all zero"])
+def test_figures_of_what_is_small_or_equal_are_no_nan(kind):
+    result = fit_recommender(SMALL[kind], test="random")
+    json.dumps(result.report_document(), allow_nan=False)
+
+
+def test_one_interaction_leaves_nothing_to_test_on():
+    with pytest.raises(EckartError, match="too few"):
+        fit_recommender(SMALL["one interaction"], test="random")
 
 
 # --- a posterior -----------------------------------------------------------------------------
