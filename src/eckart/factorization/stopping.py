@@ -120,7 +120,8 @@ def _scale(problem: Problem | ObservedProblem) -> tuple[float, float, DType]:
     """The loss of no factors at all, the highest that is sound, and the dtype of the sums."""
     if isinstance(problem, ObservedProblem):
         nothing = problem.objective.of_nothing(problem.entries)
-        return nothing, nothing, problem.start.dtype
+        # values that all equal their mean leave nothing, which no loss can be measured by
+        return nothing, nothing + problem.objective.size(problem.entries), problem.start.dtype
     squared_norm = problem.W.squared_norm()
     if problem.start is None:
         return squared_norm, squared_norm, problem.W.dtype
