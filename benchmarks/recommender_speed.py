@@ -3,9 +3,9 @@
     python benchmarks/recommender_speed.py --peers PYTHON [--size 1M] [--ranks 64 128 256]
 
 PYTHON is that of an environment with implicit, irspack and cmfrec. Two threads for the kernels,
-BLAS at its own defaults. irspack minimises the loss of Rendle et al., implicit and cmfrec that of Hu
-et al.; eckart runs once on each. The loss that counts is the one that the contenders of a group
-reach of which every sweep is known; cmfrec tells its last one only.
+BLAS at its own defaults. irspack minimises the loss of Rendle et al., implicit and cmfrec that of
+Hu et al.; eckart runs once on each. The loss that counts is the one that all contenders of a group
+reach whose every sweep is known; cmfrec tells its last one only.
 """
 
 import argparse
