@@ -97,12 +97,21 @@ class Observed:
 
     def of_nothing(self, entries: Entries) -> float:
         """The error of factors that are zero: Σ w·(W − mean)²."""
-        order = entries.by_rows
-        weights, targets = self.weights(order), self.targets(order)
-        left = np.square(targets.astype(FLOAT64) - self.mean(entries)) if len(targets) else 1.0
+        return self._squares(entries, self.mean(entries))
+
+    def size(self, entries: Entries) -> float:
+        """Σ w·(W² + 1): how large a loss of these entries may be, whatever their mean."""
+        return self._squares(entries, 0.0) + self._squares(entries, None)
+
+    def _squares(self, entries: Entries, mean: float | None) -> float:
+        """Σ w·(W − mean)², or Σ w."""
+        weights, targets = self.weights(entries.by_rows), self.targets(entries.by_rows)
+        left = np.ones(1) if mean is None or not len(targets) else targets.astype(FLOAT64) - mean
         if len(weights):
-            return float(np.sum(left * weights.astype(FLOAT64)))
-        return float(np.sum(left)) if len(targets) else float(len(entries))
+            return float(np.sum(np.square(left) * weights.astype(FLOAT64)))
+        return (
+            float(np.sum(np.square(left))) if len(left) > 1 else len(entries) * float(left[0]) ** 2
+        )
 
     def is_nuclear(self, entries: Entries) -> bool:
         """Whether this is ‖W − B·A‖² + λ(‖B‖² + ‖A‖²) over the known entries and nothing more."""

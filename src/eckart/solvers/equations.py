@@ -94,8 +94,8 @@ def cut(starts: npt.NDArray[np.int64], *, per_row: int) -> list[tuple[int, int]]
     """Ranges of rows with about equal work: one for each entry and `per_row` for each row.
 
     Example:
-        >>> cut(np.array([0, 10, 10, 20]), per_row=0)[-1]
-        (2, 3)
+        >>> cut(np.array([0, 10, 10, 20]), per_row=0)
+        [(0, 1), (1, 3)]
     """
     rows = len(starts) - 1
     work = starts + np.arange(rows + 1) * per_row
