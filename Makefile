@@ -1,6 +1,6 @@
 # `make` alone prints this list. Everything runs in .venv, which is made on first use.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-core check format look bench bench-adapters build clean
+.PHONY: help demo test test-core check format look bench bench-adapters bench-known build clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -74,6 +74,12 @@ bench-adapters: .venv/torch ## Measure extraction: RXNFP=... REACTIONS=... MERGE
 		eval "env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BIN)/python -W ignore benchmarks/$$script"; \
 		echo; \
 	done
+
+# PEERS is the Python of an environment with implicit, irspack and cmfrec; SPLITS a file of MovieLens-100K
+# that recommender_quality.py describes.
+bench-known: .venv/dev ## Measure known entries: PEERS=PYTHON SPLITS=FILE (either may be left out)
+	@$(if $(PEERS),$(BIN)/python benchmarks/recommender_speed.py --peers '$(PEERS)',echo "Without PEERS=PYTHON no speed is measured.")
+	@$(if $(SPLITS),$(BIN)/python benchmarks/recommender_quality.py '$(SPLITS)',echo "Without SPLITS=FILE no quality is measured.")
 
 build: .venv/dev ## Build the wheel and try it in an empty environment
 	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
