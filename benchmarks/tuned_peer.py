@@ -133,12 +133,9 @@ def main() -> None:
         return float(ndcg(score(shown), shown, hidden).mean())
 
     began = time.perf_counter()
-    # points that fill the space, the same for libraries with the same settings: what a sampler that
-    # looks at the figures would try next hangs on their last digits
-    sampler = optuna.samplers.QMCSampler(
-        scramble=True, seed=int(seed), warn_independent_sampling=False
+    study = optuna.create_study(
+        direction="maximize", sampler=optuna.samplers.TPESampler(seed=int(seed))
     )
-    study = optuna.create_study(direction="maximize", sampler=sampler)
     study.optimize(judge, n_trials=int(trials) - 1)
     params = middle(study)
     score = FITS[library](optuna.trial.FixedTrial(params), data["train"])
