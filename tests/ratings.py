@@ -72,7 +72,7 @@ def loss(entries, objective, offset):
 def systems(entries, objective, offset, side="columns"):
     """(H, b) of each column (or row) while the other side is held fixed, with its bias last."""
     W, C, down, across = dense_parts(entries, objective)
-    B, A = offset.factors.B.astype(np.float64), offset.factors.A.W.astype(np.float64)
+    B, A = offset.factors.B.astype(np.float64), offset.factors.A.T.astype(np.float64)
     table, held, ridge = B, offset.row_bias, across
     extra = offset.extra_rows
     if side == "rows":
@@ -81,11 +81,11 @@ def systems(entries, objective, offset, side="columns"):
     design = np.hstack([table, np.ones((len(table), 1))]) if objective.has_biases else table
     for j in range(W.shape[1]):
         w = C[:, j]
-        H = (design * w[:, None]).W @ design + ridge[j] * np.eye(design.shape[1])
-        b = design.W @ (w * (W[:, j] - offset.mean - held))
+        H = (design * w[:, None]).T @ design + ridge[j] * np.eye(design.shape[1])
+        b = design.T @ (w * (W[:, j] - offset.mean - held))
         k = table.shape[1]
-        H[:k, :k] += objective.unobserved_weight * table.W @ table
+        H[:k, :k] += objective.unobserved_weight * table.T @ table
         if extra is not None:
-            H[:k, :k] += objective.implicit_features * extra.W @ extra
-            b[:k] += objective.implicit_features * extra.W @ (w > 0)
+            H[:k, :k] += objective.implicit_features * extra.T @ extra
+            b[:k] += objective.implicit_features * extra.T @ (w > 0)
         yield H, b

@@ -11,6 +11,7 @@ from PIL import Image
 import eckart
 from commandline import ARTICLE, ROOT, error, result
 from eckart.cli.main import COMMANDS
+from eckart.cli.recommend import COMMANDS as PARTS
 
 
 class TestTheWorkedExample:
@@ -52,7 +53,13 @@ class TestTheWorkedExample:
         )
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+EVERY = [
+    *(name for name in COMMANDS if name != "recommend"),
+    *(f"recommend {one}" for one in PARTS),
+]
+
+
+@pytest.mark.parametrize("command", EVERY)
 def test_every_command_has_help(run, command):
     status, out, _ = run(f"{command} --help")
     assert status == 0

@@ -1,5 +1,6 @@
 """What a fitted model answers, and what users of other libraries had to complain about."""
 
+import json
 import subprocess
 import sys
 from contextlib import nullcontext
@@ -106,6 +107,36 @@ def test_equal_ratings_give_that_rating():
     columns = {"user": [1, 1, 2, 2], "item": [1, 2, 1, 2], "rating": [4.0] * 4}
     model = fitted(read_interactions(columns), rank=2)
     assert agree(predict_pairs(model, columns).predicted, 4 * np.ones(4), share=FLOAT32_SOLUTION)
+
+
+SMALL = {
+    "one interaction": {"user": [1], "item": [2], "rating": [3.0]},
+    "one user": {"user": [1] * 30, "item": list(range(30)), "rating": [1.0, 2.0, 3.0] * 10},
+    "one item": {"user": list(range(30)), "item": [1] * 30, "rating": [1.0, 2.0, 3.0] * 10},
+    "all zero": {"user": [1, 2] * 20, "item": list(range(40)), "rating": [0.0] * 40},
+    "below zero": {"user": [1, 2] * 20, "item": list(range(40)), "rating": [-10.0, 10.0] * 20},
+}
+
+
+NO_RATINGS = {name: SMALL["one user"][name] for name in ("user", "item")}
+
+
+@pytest.mark.parametrize("data", [*SMALL.values(), NO_RATINGS], ids=[*SMALL, "no ratings"])
+def test_whatever_is_small_or_equal_is_fitted_and_never_nan(data):
+    result = fit_recommender(data)
+    json.dumps(result.report_document(), allow_nan=False)
+    assert np.isfinite(result.model.scores(np.array([0]))).all()
+
+
+@pytest.mark.parametrize("kind", ["one user", "one item", "all zero"])
+def test_figures_of_what_is_small_or_equal_are_no_nan(kind):
+    result = fit_recommender(SMALL[kind], test="random")
+    json.dumps(result.report_document(), allow_nan=False)
+
+
+def test_one_interaction_leaves_nothing_to_test_on():
+    with pytest.raises(EckartError, match="too few"):
+        fit_recommender(SMALL["one interaction"], test="random")
 
 
 # --- a posterior -----------------------------------------------------------------------------

@@ -168,6 +168,7 @@ def test_a_certificate_is_strict_json():
             "failure_probability",
             "method",
             "share_of_optimum",
+            "regularized_gap",
         }
 
 

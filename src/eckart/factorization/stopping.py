@@ -129,24 +129,13 @@ def _scale(problem: Problem | ObservedProblem) -> tuple[float, float, DType]:
     """The loss of no factors at all, the highest that is sound, and the dtype of the sums."""
     if isinstance(problem, ObservedProblem):
         nothing = problem.objective.of_nothing(problem.entries)
-        # where the mean explains everything, the penalty of the start is all there is
-        return nothing, nothing + _penalty(problem), problem.start.dtype
+        # values that all equal their mean leave nothing, which no loss can be measured by
+        return nothing, nothing + problem.objective.size(problem.entries), problem.start.dtype
     squared_norm = problem.W.squared_norm()
     if problem.start is None:
         return squared_norm, squared_norm, problem.W.dtype
     first_loss = residual_norm(problem.W, problem.start) ** 2
     return squared_norm, max(squared_norm, first_loss), problem.W.dtype
-
-
-def _penalty(problem: ObservedProblem) -> float:
-    """What the objective adds for the size of the factors of the start."""
-    entries, factors = problem.entries, problem.start.factors
-    rows, columns = entries.shape
-    sides = ((entries.by_rows, columns, factors.B), (entries.by_columns, rows, factors.A.T))
-    return sum(
-        float(problem.objective.ridge(order, others) @ np.einsum("ij,ij->i", X, X))
-        for order, others, X in sides
-    )
 
 
 def _first(problem: Problem | ObservedProblem) -> Step | None:

@@ -120,9 +120,7 @@ class Entries:
         across = _sorted(column, row, value, weight, width, height)
         down = _turned(across, height, width)
         _check_distinct(down)
-        made = cls(shape=(height, width), by_rows=down)
-        made.__dict__["by_columns"] = across
-        return made
+        return cls(shape=(height, width), by_rows=down)
 
     @classmethod
     def of_sparse(cls, W: Any) -> "Entries":
@@ -215,7 +213,7 @@ def _above(places: Indices) -> int:
 
 
 def _check_range(places: Indices, count: int, name: str) -> None:
-    if count < 1:
+    if count < 1 and not len(places):
         raise MatrixError(f"There are no {name}s.", hint="Give at least one entry.", code="empty")
     if len(places) and (int(places.min()) < 0 or int(places.max()) >= count):
         bad = int(places.min()) if int(places.min()) < 0 else int(places.max())

@@ -1,5 +1,7 @@
 """Only the known entries count, or they count more than the rest."""
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, final
 
@@ -11,6 +13,7 @@ from eckart.matrices.entries import NONE, Compressed, Entries
 
 EXPLICIT: Final = 0.1
 IMPLICIT: Final = 0.003
+BLOCK: Final = 2**20
 
 
 @final
@@ -93,16 +96,30 @@ class Observed:
         """The weighted mean of the values, which biases are added to; 0 without them."""
         if not self.has_biases or len(entries) == 0:
             return 0.0
-        return float(np.average(entries.values.astype(FLOAT64), weights=entries.weights))
+        order = entries.by_rows
+        total = _total(len(entries), lambda here: _weighed(order.values[here], order.weights[here]))
+        each = _total(len(entries), lambda here: _weighed(None, order.weights[here], here))
+        return total / each if each > 0 else 0.0
 
     def of_nothing(self, entries: Entries) -> float:
         """The error of factors that are zero: Σ w·(W − mean)²."""
-        order = entries.by_rows
-        weights, targets = self.weights(order), self.targets(order)
-        left = np.square(targets.astype(FLOAT64) - self.mean(entries)) if len(targets) else 1.0
-        if len(weights):
-            return float(np.sum(left * weights.astype(FLOAT64)))
-        return float(np.sum(left)) if len(targets) else float(len(entries))
+        return self._squares(entries, self.mean(entries))
+
+    def size(self, entries: Entries) -> float:
+        """Σ w·(W² + 1): how large a loss of these entries may be, whatever their mean."""
+        return self._squares(entries, 0.0) + self._squares(entries, None)
+
+    def _squares(self, entries: Entries, mean: float | None) -> float:
+        """Σ w·(W − mean)², or Σ w."""
+        weights, targets = self.weights(entries.by_rows), self.targets(entries.by_rows)
+
+        def part(here: slice) -> float:
+            left = None
+            if mean is not None and len(targets):
+                left = np.square(targets[here].astype(FLOAT64) - mean)
+            return _weighed(left, weights[here], here)
+
+        return _total(len(entries), part)
 
     def is_nuclear(self, entries: Entries) -> bool:
         """Whether this is ‖W − B·A‖² + λ(‖B‖² + ‖A‖²) over the known entries and nothing more."""
@@ -177,6 +194,22 @@ class Observed:
             else self.column_attributes.shape[1],
             "attribute_weight": self.attribute_weight,
         }
+
+
+def _total(count: int, part: Callable[[slice], float]) -> float:
+    """A sum over entries, block by block: copies in float64 of all of them would be larger."""
+    starts = range(0, count, BLOCK)
+    return math.fsum(part(slice(start, min(start + BLOCK, count))) for start in starts)
+
+
+def _weighed(values: Array | None, weights: Array, here: slice | None = None) -> float:
+    """Σ w·value in float64; ones in place of either that is missing."""
+    if values is None:
+        if len(weights) == 0 and here is not None:
+            return float(here.stop - here.start)
+        return float(np.sum(weights, dtype=FLOAT64))
+    wide = values.astype(FLOAT64)
+    return float(wide @ weights.astype(FLOAT64)) if len(weights) else float(np.sum(wide))
 
 
 def _at_least(number: float, name: str, *, above: bool = False) -> None:

@@ -94,8 +94,8 @@ def cut(starts: npt.NDArray[np.int64], *, per_row: int) -> list[tuple[int, int]]
     """Ranges of rows with about equal work: one for each entry and `per_row` for each row.
 
     Example:
-        >>> cut(np.array([0, 10, 10, 20]), per_row=0)[-1]
-        (2, 3)
+        >>> cut(np.array([0, 10, 10, 20]), per_row=0)
+        [(0, 1), (1, 3)]
     """
     rows = len(starts) - 1
     work = starts + np.arange(rows + 1) * per_row
@@ -115,16 +115,22 @@ def gram(X: Array) -> Array:
     return np.asarray(np.sum(parts, axis=0, dtype=FLOAT64))
 
 
-def turn(tables: Sequence[Array], E: Array) -> None:
-    """Multiply the leading columns of every table by E, in place."""
-    width = E.shape[0]
-    small = E.astype(FLOAT32)
+def turned(tables: Sequence[Array], E: Array) -> list[Array]:
+    """Every table with its leading columns multiplied by E.
 
-    def turned(piece: tuple[Array, slice]) -> None:
-        table, here = piece
-        table[here, :width] = table[here, :width] @ small
+    Copies, so that an interruption finds all tables turned or none.
+    """
+    width, small = E.shape[0], E.astype(FLOAT32)
+    made = [np.empty_like(table) for table in tables]
 
-    in_threads(turned, [(table, here) for table in tables for here in blocks(len(table))])
+    def turn(piece: tuple[int, slice]) -> None:
+        number, here = piece
+        np.matmul(tables[number][here, :width], small, out=made[number][here, :width])
+        made[number][here, width:] = tables[number][here, width:]
+
+    pieces = [(number, here) for number, table in enumerate(tables) for here in blocks(len(table))]
+    in_threads(turn, pieces)
+    return made
 
 
 def run(equations: Equations, rows: int, kernel: Callable[[int, int, Array], object]) -> Array:

@@ -73,9 +73,10 @@ def fold_in(
         )
     if isinstance(approximation, Samples):
         place = 0 if side == "rows" else 1
+        priors = [pair[place] for pair in approximation.priors] or [None] * len(approximation.draws)
         draws = tuple(
-            _folded(draw, objective, entries, side, prior[place])
-            for draw, prior in zip(approximation.draws, approximation.priors, strict=True)
+            _folded(draw, objective, entries, side, prior)
+            for draw, prior in zip(approximation.draws, priors, strict=True)
         )
         return replace(approximation, draws=draws)
     if isinstance(approximation, Factors):

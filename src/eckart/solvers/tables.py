@@ -1,7 +1,7 @@
 """The state of an alternating solver: both factors with their biases, and one sweep over a side."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar, final
 
 import numpy as np
@@ -12,7 +12,7 @@ from eckart.factors import Factors
 from eckart.matrices.entries import NONE, Compressed, Entries
 from eckart.objectives import Observed
 from eckart.offset import Offset
-from eckart.solvers.equations import Equations, RowSolver, gram, turn
+from eckart.solvers.equations import Equations, RowSolver, gram, turned
 
 Result = TypeVar("Result")
 
@@ -125,7 +125,7 @@ class Tables:
         if turning and solver.rotates and shared.any():
             values, E = np.linalg.eigh(shared)
             shared = np.diag(np.maximum(values, 0.0))
-            turn(list(self._all()), E)
+            self._turn(E)
         whole = np.zeros((side.X.shape[1],) * 2, FLOAT32)
         whole[:rank, :rank] = shared
         linear = np.zeros((len(side.X) if side.companions else 0, side.X.shape[1]), FLOAT32)
@@ -181,11 +181,15 @@ class Tables:
         X, rank = side.X, self.rank
         return X[:, :rank].copy(), X[:, rank].copy() if self.biased else np.zeros(len(X), FLOAT32)
 
-    def _all(self) -> Iterator[Array]:
-        for side in (self.rows, self.columns):
-            yield side.X
-            for part in side.companions:
-                yield part.C
+    def _turn(self, E: Array) -> None:
+        """Multiply both factors, and those of all companions, by an orthogonal matrix."""
+        sides = (self.rows, self.columns)
+        parts = [part.C for side in sides for part in side.companions]
+        B, A, *rest = turned([self.rows.X, self.columns.X, *parts], E)
+        made = iter(rest)
+        more = [[replace(part, C=next(made)) for part in side.companions] for side in sides]
+        self.rows.X, self.columns.X = B, A
+        self.rows.companions, self.columns.companions = more
 
 
 def _companions(

@@ -17,7 +17,8 @@ from eckart.storage.whole import damaged, reading, whole_file
 
 Kind: TypeAlias = Literal["id", "number", "time", "text"]
 
-TEXT: Final = frozenset({".csv", ".tsv", ".dat", ".data", ".txt"})
+TEXT: Final = frozenset({".csv", ".tsv", ".dat", ".data", ".txt", ".base", ".test", ".item"})
+"""The last four and `.dat` are those of MovieLens."""
 LINES: Final = frozenset({".jsonl", ".ndjson", ".json"})
 PARQUET: Final = frozenset({".parquet"})
 DELIMITERS: Final = ("::", "\t", "|", ";", ",")

@@ -212,6 +212,8 @@ def interactions_of(
 ) -> Interactions:
     """The interactions of a table that was read; of `known` ids, or of those it has.
 
+    The columns of users and items are taken out of the table.
+
     Raises:
         MatrixError: As `read_interactions` does.
     """
@@ -220,8 +222,9 @@ def interactions_of(
         raise MatrixError(
             f"{table.source} holds no interactions.", hint="Give at least one row.", code="empty"
         )
-    users, rows = Vocabulary.encoded(table.columns["user"], "user", untyped=table.untyped)
-    items, columns = Vocabulary.encoded(table.columns["item"], "item", untyped=table.untyped)
+    # taken out of the table, so that ids do not stay in memory beside their places
+    users, rows = Vocabulary.encoded(table.columns.pop("user"), "user", untyped=table.untyped)
+    items, columns = Vocabulary.encoded(table.columns.pop("item"), "item", untyped=table.untyped)
     if known is not None:
         (users, to_user), (items, to_item) = known[0].extended(users), known[1].extended(items)
         rows, columns = to_user[rows], to_item[columns]
@@ -285,12 +288,12 @@ def _with_own_ids(read: Interactions) -> Interactions:
 def once(read: Interactions, notes: list[str]) -> Interactions:
     """Sorted by user and item, each pair once; what was done about others goes into the notes."""
     pairs = read.rows.astype(np.int64) * max(len(read.items), 1) + read.columns
-    if not (np.diff(pairs) > 0).all():
+    if not (pairs[1:] > pairs[:-1]).all():
         order = np.argsort(pairs, kind="stable")
         if read.times is not None:
             order = np.lexsort((read.times, pairs))
         read, pairs = read.chosen(order), pairs[order]
-    last = np.append(np.diff(pairs) > 0, True)
+    last = np.append(pairs[1:] > pairs[:-1], True)
     repeated = len(pairs) - int(last.sum())
     if not repeated:
         return read
@@ -301,7 +304,7 @@ def once(read: Interactions, notes: list[str]) -> Interactions:
                      f"the last {by} counts.")  # fmt: skip
         return kept
     weights = read.weights if read.weights is not None else np.ones(len(read), np.float32)
-    first = np.flatnonzero(np.append(True, np.diff(pairs) > 0))
+    first = np.flatnonzero(np.append(True, pairs[1:] > pairs[:-1]))
     summed = np.add.reduceat(weights.astype(np.float64), first).astype(np.float32)
     notes.append(f"{repeated:,} repeated interactions are added to the weights of the first.")
     return replace(kept, weights=summed)

@@ -250,7 +250,9 @@ def _advice(evaluation: Evaluation | None) -> list[str]:
     """What to do where predicted ratings do not tell what people choose."""
     if evaluation is None or evaluation.relevant is None:
         return []
-    own, popular = (evaluation.figures[method].get("ndcg") for method in ("model", "most popular"))
+    own, popular = (
+        evaluation.figures.get(method, {}).get("ndcg") for method in ("model", "most popular")
+    )
     if own is None or popular is None or own.value >= popular.value:
         return []
     return [

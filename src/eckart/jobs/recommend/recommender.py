@@ -1,6 +1,7 @@
 """The recommender as one object, for Python."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from os import PathLike
 from typing import Any, final
 
@@ -19,6 +20,7 @@ from eckart.jobs.recommend.similarity import similar_items
 from eckart.jobs.recommend.splitting import Way
 from eckart.jobs.recommend.storing import load_model, save_model
 from eckart.jobs.recommend.top import top_items
+from eckart.solvers import Step
 
 
 @final
@@ -98,6 +100,7 @@ class LowRankRecommender:
         item_ids: Sequence[object] | None = None,
         test: Way | None = None,
         k: int = 10,
+        on_step: Callable[[Step], None] | None = None,
     ) -> "LowRankRecommender":
         """Fit to interactions, anew every time.
 
@@ -109,6 +112,7 @@ class LowRankRecommender:
             test: Also hold a model of a training part against the rest: random, last, users. The
                 figures are in `fitting.evaluation`.
             k: Length of the lists that are evaluated.
+            on_step: Called with every step of the last fit.
 
         Raises:
             MatrixError: If a rating is NaN or off the scale, or an id is missing.
@@ -122,7 +126,12 @@ class LowRankRecommender:
             item_ids=item_ids,
         )
         self.fitting = fit_recommender(
-            data, scale=self._scale, settings=self.settings, test=test, k=k
+            data,
+            scale=self._scale,
+            settings=self.settings,
+            test=test,
+            k=k,
+            watch=lambda what, _: nullcontext(on_step if what == "Fitting" else None),
         )
         self._model = self.fitting.model
         return self
