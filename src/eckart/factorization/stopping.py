@@ -36,6 +36,7 @@ class Ending:
     history: tuple[Record, ...]
     singular_values: Array | None
     evidence: Callable[[], Evidence] | None
+    directions: Callable[[], tuple[Array, Array]] | None = None
 
     @property
     def loss(self) -> float | None:
@@ -101,6 +102,7 @@ class Watch:
             history=tuple(self._history),
             singular_values=step.singular_values,
             evidence=step.evidence,
+            directions=step.directions,
         )
 
     def _verdict(self) -> Outcome | None:
@@ -110,8 +112,9 @@ class Watch:
             converged = has_converged(history, self._squared_norm, dtype)
             most, reached = solver.epochs, Outcome.CONVERGED
         elif isinstance(solver, Widening):
-            converged = has_settled(self._last, self._squared_norm, dtype)
-            most, reached = solver.blocks, Outcome.SETTLED
+            converged = self._is_settled(solver)
+            most = solver.blocks
+            reached = Outcome.SETTLED if solver.residual is None else Outcome.RESOLVED
         else:
             return None
         if solver.stop_early and converged:
@@ -119,6 +122,13 @@ class Watch:
         if len(history) >= most:
             return Outcome.EPOCH_LIMIT if solver.stop_early else Outcome.EPOCHS_DONE
         return None
+
+    def _is_settled(self, solver: Widening) -> bool:
+        """Whether the directions are as exact as the solver says, or else the error is."""
+        if solver.residual is None:
+            return has_settled(self._last, self._squared_norm, self._problem.W.dtype)
+        known = None if self._sound is None else self._sound.residual
+        return known is not None and known <= solver.residual
 
 
 def has_converged(history: list[Record], squared_norm: float, dtype: DType) -> bool:

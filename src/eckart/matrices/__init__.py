@@ -7,5 +7,21 @@ from eckart.matrices.difference import Difference
 from eckart.matrices.product import Product
 from eckart.matrices.protocol import Matrix
 from eckart.matrices.sparse import Sparse
+from eckart.matrices.standardised import Moments, Standardised, standardised
+from eckart.matrices.streamed import RowReader, RowSource, Streamed
 
-__all__ = ["Dense", "Difference", "Matrix", "Product", "Sparse", "as_matrix", "centred"]
+__all__ = [
+    "Dense",
+    "Difference",
+    "Matrix",
+    "Moments",
+    "Product",
+    "RowReader",
+    "RowSource",
+    "Sparse",
+    "Standardised",
+    "Streamed",
+    "as_matrix",
+    "centred",
+    "standardised",
+]

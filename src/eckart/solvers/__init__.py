@@ -2,6 +2,7 @@
 
 from eckart.solvers.exact import ExactSVD
 from eckart.solvers.gradient import GradientDescent
+from eckart.solvers.gram import GramSVD
 from eckart.solvers.krylov import BlockKrylov
 from eckart.solvers.protocol import Iterative, Problem, Solver, Step, Widening
 from eckart.solvers.scaled_gradient import ScaledGradientDescent
@@ -11,6 +12,7 @@ __all__ = [
     "BlockKrylov",
     "ExactSVD",
     "GradientDescent",
+    "GramSVD",
     "Iterative",
     "Problem",
     "ScaledGradientDescent",

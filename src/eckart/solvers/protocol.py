@@ -25,6 +25,8 @@ class Problem:
         start: First factors, given to an `Iterative` solver only.
         rule: Chooses the rank from the leading singular values; for a `Widening` solver only.
         randomness: Of the solver.
+        first: Directions near the leading ones of WᵀW, of shape (columns, k), where whoever
+            measured W has some already.
     """
 
     W: Matrix
@@ -32,6 +34,7 @@ class Problem:
     start: Factors | None
     rule: GrowingRule | None = None
     randomness: Randomness = field(default_factory=lambda: np.random.Generator(np.random.Philox(0)))
+    first: Array | None = None
 
 
 def check_count(name: str, number: int) -> None:
@@ -72,6 +75,9 @@ class Step:
         gain: By how much the last pass over W lowered the loss, where the solver knows.
         evidence: Forms what the solver knows of W for the certificate, where it knows more.
         rank: Of the factors, where the solver has chosen it.
+        residual: The largest ‖WᵀWv − σ²v‖/σ₁² of the leading singular directions, where it is known.
+        directions: Forms orthonormal rows A, near the leading right singular vectors of W, and what
+            is at most their σ², where the solver has them without a further product.
     """
 
     number: int
@@ -81,6 +87,8 @@ class Step:
     gain: float | None = None
     evidence: Callable[[], Evidence] | None = None
     rank: int | None = None
+    residual: float | None = None
+    directions: Callable[[], tuple[Array, Array]] | None = None
 
 
 class Solver(Protocol):
@@ -138,4 +146,9 @@ class Widening(Protocol):
     @property
     def stop_early(self) -> bool:
         """Whether to stop before that, once further steps would gain too little."""
+        ...
+
+    @property
+    def residual(self) -> float | None:
+        """The residual of the singular directions to stop at, in place of the error of B·A."""
         ...
