@@ -2,6 +2,7 @@ from eckart.certificates import Certificate as Certificate
 from eckart.certificates import certify as certify
 from eckart.errors import ConvergenceWarning as ConvergenceWarning
 from eckart.errors import EckartError as EckartError
+from eckart.estimators import LowRankReducer as LowRankReducer
 from eckart.factorization import Diverged as Diverged
 from eckart.factorization import Factorization as Factorization
 from eckart.factorization import Interrupted as Interrupted
@@ -19,6 +20,7 @@ from eckart.ranks import AboveThreshold as AboveThreshold
 from eckart.solvers import BlockKrylov as BlockKrylov
 from eckart.solvers import ExactSVD as ExactSVD
 from eckart.solvers import GradientDescent as GradientDescent
+from eckart.solvers import GramSVD as GramSVD
 from eckart.solvers import ScaledGradientDescent as ScaledGradientDescent
 from eckart.solvers import SinglePass as SinglePass
 from eckart.starts import LoRAStart as LoRAStart

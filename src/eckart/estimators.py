@@ -5,7 +5,6 @@ import warnings
 from typing import Any, Self, final
 
 import numpy as np
-import scipy.sparse
 
 from eckart.errors import ArgumentError, ConvergenceWarning, MatrixError, MissingExtra
 from eckart.jobs.reduce import Reduction, begun_with, grown, reduced
@@ -142,9 +141,9 @@ class LowRankReducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         check_is_fitted(self)
         return self._reduction_now().project(self._checked(X, reset=False))
 
-    def fit_transform(self, X: Any, y: Any = None) -> Any:
+    def fit_transform(self, X: Any, y: Any = None, **fit_params: Any) -> Any:
         """As `fit`, then `transform`."""
-        return self.fit(X, y).transform(X)
+        return self.fit(X, y, **fit_params).transform(X)
 
     def inverse_transform(self, X: Any) -> Any:
         """The rows that scores stand for, of shape (rows, features)."""
@@ -169,8 +168,8 @@ class LowRankReducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             Tipping, Bishop (1999), Mixtures of probabilistic principal component analysers.
         """
         check_is_fitted(self)
-        checked = self._checked(X, reset=False)
-        dense = checked.toarray() if scipy.sparse.issparse(checked) else checked
+        checked: Any = self._checked(X, reset=False)
+        dense: Any = checked.toarray() if hasattr(checked, "toarray") else checked
         around = (dense - self.mean_) / (1.0 if self.scale_ is None else self.scale_)
         precision = self.get_precision()
         sign, logarithm = np.linalg.slogdet(self.get_covariance())
@@ -245,7 +244,9 @@ class LowRankReducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         self.explained_variance_ratio_ = reduction.shares.astype(reduction.dtype)
         self.singular_values_ = np.sqrt(reduction.squares[:rank]).astype(reduction.dtype)
         self.mean_ = reduction.means.astype(reduction.dtype)
-        self.scale_ = None if reduction.scales is None else reduction.scales.astype(self.mean_.dtype)
+        self.scale_ = (
+            None if reduction.scales is None else reduction.scales.astype(self.mean_.dtype)
+        )
         left = min(rows, columns) - rank
         unexplained = reduction.energy - float(reduction.squares[:rank].sum())
         self.noise_variance_ = max(0.0, unexplained) / (rows - 1) / left if left > 0 else 0.0

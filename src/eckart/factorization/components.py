@@ -27,10 +27,12 @@ from eckart.subspaces import Evidence, Probing, hidden, leading_squares_bound
 EXACT_WORK: Final = 10**9
 """rows·columns·min(rows, columns) up to which LAPACK decomposes all of W."""
 BLOCKS_OF_A_GRAM: Final = 8
-"""WᵀW of a matrix so many times as wide as a block of the Krylov space takes no longer than that."""
+"""WᵀW of a matrix up to so many times as wide as a block of a Krylov space takes no longer."""
 RESIDUALS: Final = {FLOAT32: 1e-4, FLOAT64: 1e-6}
 """‖WᵀWv − σ²v‖/σ₁² of every component that is kept, unless another is asked for."""
 GUESS: Final = 32
+FOR_THE_SPACE: Final = 0.25
+"""Of the memory that a streamed matrix may take, beside its blocks of rows."""
 SAMPLED: Final = 32
 """A run may begin with the leading directions of one row in so many."""
 UNSAMPLED: Final = 8
@@ -172,8 +174,8 @@ def component_solver(W: Matrix, rank: int, residual: float | None = None) -> Sol
         return GramSVD()
     if not streamed and rows * columns * min(W.shape) <= EXACT_WORK:
         return ExactSVD()
-    if streamed:
-        memory = int(W.source.memory * 0.4) if isinstance(W.source, Streamed) else None
+    if isinstance(W, Standardised) and isinstance(W.source, Streamed):
+        memory = int(FOR_THE_SPACE * W.source.memory)
         return BlockKrylov(residual=residual, tall=False, memory=memory)
     krylov = BlockKrylov(residual=residual or RESIDUALS[W.dtype], tall=False)
     is_sparse = isinstance(W, Standardised) and isinstance(W.source, Sparse)
@@ -193,9 +195,7 @@ def _problem(
         first = W.moments.first
         if first is None and growing is None:
             first = sampled(W, solver.width(rank), randomness)
-    return Problem(
-        W=W, rank=rank, start=None, rule=growing, randomness=randomness, first=first
-    )
+    return Problem(W=W, rank=rank, start=None, rule=growing, randomness=randomness, first=first)
 
 
 def sampled(W: Standardised, width: int, randomness: Randomness) -> Array | None:
@@ -221,9 +221,7 @@ def _known(ending: Ending, squares: Array) -> Array:
     return np.maximum(np.concatenate([squares, known[len(squares) :]]), 0.0)
 
 
-def _proof(
-    W: Matrix, A: Array, squares: Array, ending: Ending, *, bound: bool
-) -> Certificate:
+def _proof(W: Matrix, A: Array, squares: Array, ending: Ending, *, bound: bool) -> Certificate:
     """The error of A beside the best possible, in sums of squared singular values."""
     total, rank = W.squared_norm(), len(squares)
     norm, best, failure, how = math.sqrt(total), None, 0.0, "the best possible error is not known"

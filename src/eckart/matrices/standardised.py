@@ -332,11 +332,11 @@ def deviations(around: Array, rows: int, means: Array) -> Array:
 def _sparse_moments(W: Sparse, *, centre: bool, scale: bool) -> Moments:
     """From the stored entries alone."""
     rows, columns = W.shape
-    data = W.stored.data.astype(FLOAT64, copy=False)
+    data: Array = W.stored.data.astype(FLOAT64, copy=False)
     counts = np.bincount(W.stored.indices, minlength=columns)
     means = np.bincount(W.stored.indices, weights=data, minlength=columns) / rows
     apart = np.square(data - means[W.stored.indices])
-    around = np.bincount(W.stored.indices, weights=apart, minlength=columns)
+    around: Array = np.bincount(W.stored.indices, weights=apart, minlength=columns).astype(FLOAT64)
     around += (rows - counts) * np.square(means)
     scales = deviations(around, rows, means) if scale else None
     about = around if centre else around + rows * np.square(means)
@@ -344,9 +344,7 @@ def _sparse_moments(W: Sparse, *, centre: bool, scale: bool) -> Moments:
     return Moments(means=means if centre else means * 0.0, scales=scales, energy=energy)
 
 
-def _streamed_moments(
-    W: Streamed, *, centre: bool, scale: bool, width: int, seed: Any
-) -> Moments:
+def _streamed_moments(W: Streamed, *, centre: bool, scale: bool, width: int, seed: Any) -> Moments:
     """Of a streamed matrix, with WᵀW or WᵀW·Ω made in the same pass about a provisional point."""
     rows, columns = W.shape
     whole = columns <= min(MOST_COVARIANCE, W.most_columns)

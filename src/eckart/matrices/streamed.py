@@ -207,7 +207,7 @@ def _read(source: RowSource, free: Queue[Array], full: Queue[Any], stop: threadi
             full.put(None)
         finally:
             reader.close()
-    except BaseException as error:  # noqa: BLE001 it is raised again where the blocks are used
+    except BaseException as error:
         full.put(error)
 
 

@@ -8,6 +8,8 @@ from eckart.reports.extract_table import (
     missing_rows,
 )
 from eckart.reports.page import compare_page, factor_page
+from eckart.reports.reduce_page import reduce_page
+from eckart.reports.reduce_table import component_rows, reduce_table
 from eckart.reports.table import (
     certificate_table,
     compare_table,
@@ -23,6 +25,7 @@ __all__ = [
     "compare_page",
     "compare_table",
     "compare_verdict",
+    "component_rows",
     "extract_page",
     "extract_table",
     "extract_verdict",
@@ -30,6 +33,8 @@ __all__ = [
     "factor_table",
     "layer_rows",
     "missing_rows",
+    "reduce_page",
+    "reduce_table",
     "uncovered_rows",
     "verify_rows",
     "verify_verdict",

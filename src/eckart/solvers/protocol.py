@@ -75,7 +75,7 @@ class Step:
         gain: By how much the last pass over W lowered the loss, where the solver knows.
         evidence: Forms what the solver knows of W for the certificate, where it knows more.
         rank: Of the factors, where the solver has chosen it.
-        residual: The largest ‖WᵀWv − σ²v‖/σ₁² of the leading singular directions, where it is known.
+        residual: The largest ‖WᵀWv − σ²v‖/σ₁² of the leading directions, where it is asked for.
         directions: Forms orthonormal rows A, near the leading right singular vectors of W, and what
             is at most their σ², where the solver has them without a further product.
     """

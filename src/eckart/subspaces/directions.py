@@ -15,12 +15,12 @@ SHARP: Final = 30
 def leading_directions(
     evidence: Evidence, rest: Array, rank: int, W: Matrix
 ) -> tuple[Array, Array]:
-    """Orthonormal rows A near the leading right singular vectors of W, and what is at most their σ².
+    """Orthonormal rows A near the leading right singular vectors of W, and lower bounds on σ².
 
-    From WᵀW·V = V·H + R·T, with R the orthonormal columns of the rest, they are the leading
+    From WᵀW·V = V·H + R·L, with R the orthonormal columns of the rest, they are the leading
     eigenvectors of the Nyström approximation
 
-        (WᵀW·V)·H⁻¹·(WᵀW·V)ᵀ = [V R]·[[H, Tᵀ], [T, T·H⁻¹·Tᵀ]]·[V R]ᵀ  ≼  WᵀW,
+        (WᵀW·V)·H⁻¹·(WᵀW·V)ᵀ = [V R]·[[H, Lᵀ], [L, L·H⁻¹·Lᵀ]]·[V R]ᵀ  ≼  WᵀW,
 
     the best that products already made have to give: those of one half step more than the Ritz
     vectors of V.
@@ -48,10 +48,10 @@ def leading_directions(
     noise = rounding(W.shape, W.dtype) * largest
     kept = squares > noise**2
     lengths, E = np.sqrt(squares[kept]), E[:, kept]
-    T = lengths[:, np.newaxis] * (E.T @ evidence.tail) @ G  # in coordinates of Ritz vectors
+    L = lengths[:, np.newaxis] * (E.T @ evidence.tail) @ G  # in coordinates of Ritz vectors
     sharp = values > SHARP * float(np.finfo(W.dtype).eps) * largest
-    corner = (T[:, sharp] / values[sharp]) @ T[:, sharp].T
-    found, P = eigenpairs(np.block([[np.diag(values), T.T], [T, corner]]))
+    corner = (L[:, sharp] / values[sharp]) @ L[:, sharp].T
+    found, P = eigenpairs(np.block([[np.diag(values), L.T], [L, corner]]))
     found, P = found[:rank], P[:, :rank]
     put, width = W.namespace.put, len(values)
     A = put(G @ P[:width], W.dtype).T @ evidence.V.T

@@ -5,7 +5,6 @@ from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
-import scipy.sparse
 
 from eckart.arrays import FLOAT64, Array, working_dtype
 from eckart.jobs.reduce.reduction import Reduction
@@ -66,7 +65,7 @@ def grown(old: Reduction, X: Any) -> Reduction:
     height = max(64, 4 * max(len(old.A), SPARE * old.rank + FEWEST_SPARE))
     for start in range(0, X.shape[0], height):
         piece = X[start : start + height]
-        dense = piece.toarray() if scipy.sparse.issparse(piece) else np.asarray(piece)
+        dense = piece.toarray() if hasattr(piece, "toarray") else np.asarray(piece)
         old = _with_block(old, dense.astype(FLOAT64))
     return old
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import Any, final
 
 import numpy as np
-import scipy.sparse
 
 from eckart.arrays import FLOAT64, Array, DType
 from eckart.errors import FormatError, MatrixError
@@ -81,7 +80,7 @@ class Reduction:
         self._check_columns(X.shape[1])
         A = self.A[: self.rank]
         narrow = (A if self.scales is None else A / self.scales).astype(self.dtype)
-        if scipy.sparse.issparse(X):
+        if hasattr(X, "toarray"):
             scores = np.asarray(X @ narrow.T) - (self.means @ narrow.T.astype(FLOAT64))
         else:
             scores = (X - self.means.astype(X.dtype)) @ narrow.T
