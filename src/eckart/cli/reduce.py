@@ -20,6 +20,7 @@ from eckart.cli.options import (
 )
 from eckart.errors import ArgumentError
 
+SOLVERS = {"svd": "ExactSVD", "gram": "GramSVD", "krylov": "BlockKrylov"}
 WAYS = ("rank", "tolerance", "variance")
 
 
@@ -41,6 +42,11 @@ WAYS = ("rank", "tolerance", "variance")
 @click.option("--model", type=FILE, help="Project the rows with this saved reduction.")
 @click.option("--inverse", is_flag=True, help="With --model: from scores back to rows.")
 @click.option("--update", type=FILE, help="Take the rows into this saved reduction.")
+@click.option(
+    "--solver",
+    type=click.Choice(list(SOLVERS)),
+    help="svd, gram (all of WᵀW, in one pass) or krylov; chosen by the size if left out.",
+)
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="Of the random directions.")
 @click.option(
     "--certificate/--no-certificate",
@@ -112,6 +118,7 @@ def _run(table: Path, reading: Any, options: dict[str, Any]) -> Any:
             scale=options["scale"],
             whiten=options["whiten"],
             tol=options["tol"],
+            solver=options["solver"],
             seed=options["seed"],
             certificate=options["certificate"],
         )

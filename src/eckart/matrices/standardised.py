@@ -208,7 +208,14 @@ class Standardised:
 
 
 def standardised(
-    W: object, /, *, centre: bool = True, scale: bool = False, width: int = 0, seed: Any = None
+    W: object,
+    /,
+    *,
+    centre: bool = True,
+    scale: bool = False,
+    width: int = 0,
+    seed: Any = None,
+    whole: bool = True,
 ) -> Standardised:
     """W with the means of its columns subtracted and its columns divided by their deviations.
 
@@ -219,6 +226,7 @@ def standardised(
             column is left as it is.
         width: Columns of WᵀW·Ω to make in the pass over a streamed W that is too wide for WᵀW.
         seed: A `numpy.random.Generator` for Ω.
+        whole: False makes WᵀW·Ω even where W is not too wide.
 
     Raises:
         MatrixError: If it is no matrix of finite numbers.
@@ -233,7 +241,9 @@ def standardised(
     """
     matrix = as_matrix(W)
     if isinstance(matrix, Streamed):
-        found = _streamed_moments(matrix, centre=centre, scale=scale, width=width, seed=seed)
+        wide = matrix.shape[1] > min(MOST_COVARIANCE, matrix.most_columns)
+        omega = _omega(matrix, width, seed) if wide or not whole else None
+        found = _streamed_moments(matrix, omega, centre=centre, scale=scale)
     elif isinstance(matrix, Sparse):
         found = _sparse_moments(matrix, centre=centre, scale=scale)
     else:
@@ -344,13 +354,11 @@ def _sparse_moments(W: Sparse, *, centre: bool, scale: bool) -> Moments:
     return Moments(means=means if centre else means * 0.0, scales=scales, energy=energy)
 
 
-def _streamed_moments(W: Streamed, *, centre: bool, scale: bool, width: int, seed: Any) -> Moments:
+def _streamed_moments(W: Streamed, omega: Array | None, *, centre: bool, scale: bool) -> Moments:
     """Of a streamed matrix, with WᵀW or WᵀW·Ω made in the same pass about a provisional point."""
     rows, columns = W.shape
-    whole = columns <= min(MOST_COVARIANCE, W.most_columns)
     pivot = np.zeros(columns, W.dtype)
-    omega = None if whole else seed.standard_normal((columns, width)).astype(W.dtype)
-    shape = (columns, columns) if whole else (width, columns)
+    shape = (columns if omega is None else omega.shape[1], columns)
     sums, squares, energy, total = np.zeros(columns), np.zeros(columns), 0.0, np.zeros(shape)
     begun = not (centre or scale)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -374,6 +382,11 @@ def _streamed_moments(W: Streamed, *, centre: bool, scale: bool, width: int, see
     sketch = (total + omega.T.astype(FLOAT64) @ back).T
     scaled = sketch if found.scales is None else sketch / found.scales[:, np.newaxis]
     return _with(found, first=scaled.astype(W.dtype))
+
+
+def _omega(W: Streamed, width: int, seed: Any) -> Array:
+    columns = W.shape[1]
+    return np.asarray(seed.standard_normal((columns, min(width, columns)))).astype(W.dtype)
 
 
 def _with(found: Moments, *, gram: Array | None = None, first: Array | None = None) -> Moments:

@@ -9,12 +9,15 @@ from eckart.reports.figures import ACCENT, CURVES, FLOOR, GREY, axis, styled
 
 MOST_GROUPS: Final = 12
 BARS: Final = 8
+NOTHING: Final = 1e-13
+"""A share of the variance that is all rounding."""
 
 
 def scree(document: dict[str, Any]) -> go.Figure:
     """The share of the variance of every component that is known, with the chosen rank."""
     rank = document["rank"]
     shares = document["spectrum"] or document["explained_share"]
+    shares = [value if value > NOTHING else 0.0 for value in shares]
     positive = [value for value in shares if value > 0] or [1.0]
     wide = max(positive) > 20 * min(positive)
     figure = go.Figure()

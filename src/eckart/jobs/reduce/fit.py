@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 
 from eckart.arrays import Randomness, as_randomness
+from eckart.errors import ArgumentError
 from eckart.factorization import Components, components
+from eckart.factorization.components import RESIDUALS
 from eckart.jobs.reduce.reduction import Reduction, made_of
-from eckart.matrices import Standardised, standardised
+from eckart.matrices import Standardised, Streamed, standardised
 from eckart.ranks import check_open_unit
-from eckart.solvers import BlockKrylov, Solver, Step
+from eckart.solvers import BlockKrylov, ExactSVD, GramSVD, Solver, Step
 
 GUESS = 64
 """The rank that the first pass over a streamed matrix is prepared for where it is not given."""
@@ -27,7 +29,7 @@ def reduced(
     scale: bool = False,
     whiten: bool = False,
     tol: float | None = None,
-    solver: Solver | None = None,
+    solver: str | None = None,
     certificate: bool = True,
     seed: int | Randomness = 0,
     on_step: Callable[[Step], None] | None = None,
@@ -45,7 +47,7 @@ def reduced(
         scale: Whether to divide the columns by their standard deviations.
         whiten: Whether scores are divided by theirs.
         tol: ‖WᵀWv − σ²v‖/σ₁² at which a component v is exact enough.
-        solver: As for `components`.
+        solver: "svd", "gram" or "krylov"; by default by the size of W.
         certificate: As for `components`.
         seed: As for `components`.
         on_step: As for `components`.
@@ -56,18 +58,24 @@ def reduced(
     """
     if tol is not None:
         check_open_unit("tol", tol)
-    randomness = as_randomness(seed)
     guess = rank if isinstance(rank, int) else GUESS
     width = BlockKrylov().width(guess)
-    working = standardised(W, centre=centre, scale=scale, width=width, seed=randomness)
+    working = standardised(
+        W,
+        centre=centre,
+        scale=scale,
+        width=width,
+        seed=as_randomness(seed),
+        whole=solver != "krylov",
+    )
     found = components(
         working,
         rank,
         tolerance=_tolerance(tolerance, variance),
         residual=tol,
-        solver=solver,
+        solver=named_solver(solver, working, tol),
         certificate=certificate,
-        seed=randomness,
+        seed=seed,
         on_step=on_step,
     )
     best = found.certificate.best_possible_error
@@ -82,6 +90,26 @@ def reduced(
         floor=best,
     )
     return reduction, found, working
+
+
+def named_solver(name: str | None, W: Standardised, tol: float | None) -> Solver | None:
+    """The solver of a name; None leaves the choice.
+
+    Raises:
+        ArgumentError: If there is none of this name.
+    """
+    if name is None or (name == "krylov" and isinstance(W.source, Streamed)):
+        return None
+    known = {"svd": ExactSVD(), "gram": GramSVD()}
+    if name == "krylov":
+        return BlockKrylov(residual=tol or RESIDUALS[W.dtype], tall=False)
+    if name not in known:
+        raise ArgumentError(
+            f"There is no solver '{name}'.",
+            hint="Give svd, gram or krylov.",
+            code="unknown-solver",
+        )
+    return known[name]
 
 
 def _tolerance(tolerance: float | None, variance: float | None) -> float | None:

@@ -145,7 +145,6 @@ def reduce_file(
     table, W = open_matrix(path, reading)
     watched = None if on_step is None else partial(on_step, "")
     reduction, found, _ = reduced(W, names=table.names, on_step=watched, **choice)
-    reduction = replace(reduction, document={"source": str(path), "message": found.message})
     files = {
         "scores": output,
         "loadings": tables_path(output, "loadings"),
@@ -154,6 +153,8 @@ def reduce_file(
     picture = Picture(reduction.rank, W.shape[0])
     with whole_file(output) as temporary:
         _write_scores(temporary, output.suffix.lower(), W, table, reduction, reading, picture)
+        said = {"source": str(path), "message": found.message, "passes": W.passes}
+        reduction = replace(reduction, document=said)
         write_loadings(files["loadings"], reduction, force=force)
         write_reduction(files["model"], reduction, force=force)
     result = Reduced(
@@ -191,7 +192,8 @@ def project_file(
         One pass.
     """
     began = time.perf_counter()
-    check_reduction_output(output, force=force)
+    check_score_suffix(output)
+    check_output(output, force=force)
     reduction = read_reduction(model)
     if not inverse and reading.columns is None and reduction.names and is_named(path):
         reading = replace(reading, columns=reduction.names)
