@@ -123,8 +123,9 @@ def main() -> None:
     try:
         make(path, rows, given.power)
         print(machine())
-        print(f"{rows} × {COLUMNS} float32, {path.stat().st_size / 1e9:.1f} GB, σ_i = i^-{given.power}, "
-              f"rank {RANK}, --memory {given.memory}")  # fmt: skip
+        size = path.stat().st_size / 1e9
+        print(f"{rows} × {COLUMNS} float32, {size:.1f} GB, σ_i = i^-{given.power}, rank {RANK}, "
+              f"--memory {given.memory}")  # fmt: skip
         once, again = read_once(path), read_once(path)
         print(f"reading the file once: {once:.1f} s and {again:.1f} s")
         bare = run([sys.executable, "-c", "import time; time.sleep(0.2)"])[1]
@@ -134,8 +135,9 @@ def main() -> None:
         for solver in ("gram", "krylov"):
             dropped(path)
             seconds, peak = run([
-                str(Path(sys.executable).with_name("eckart")), "reduce", str(path), "--rank", str(RANK),
-                "--memory", given.memory, "-o", str(out), "--force", "--json", "--solver", solver,
+                str(Path(sys.executable).with_name("eckart")), "reduce", str(path),
+                "--rank", str(RANK), "--memory", given.memory, "--quiet",
+                "-o", str(out), "--force", "--json", "--solver", solver,
             ])  # fmt: skip
             with np.load(folder / "bench-scores.model.npz") as file:
                 A = file["A"]
@@ -157,9 +159,8 @@ def main() -> None:
         print("| program | time | anonymous memory | error above the best | passes |")
         print("|---|---|---|---|---|")
         for name, seconds, peak, reached, passes in table:
-            print(
-                f"| {name} | {seconds:.1f} s | {peak:.0f} MB | {reached / best - 1:.4%} | {passes} |"
-            )
+            above = reached / best - 1
+            print(f"| {name} | {seconds:.1f} s | {peak:.0f} MB | {above:.4%} | {passes} |")
     finally:
         for leftover in folder.glob("bench-*"):
             leftover.unlink()

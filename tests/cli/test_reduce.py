@@ -62,7 +62,7 @@ def test_every_kind_of_file_streams_to_the_same_scores(run, table, kind):
         np.abs(scores("s.parquet")), np.abs(U[:, :3] * S[:3]), atol=tolerance
     )
     assert document["streamed"] is True
-    assert document["passes"] == 2
+    assert document["passes"] == (3 if kind in ("csv", "tsv") else 2)  # text is counted first
     assert document["read_bytes"] > 0
 
 

@@ -37,6 +37,8 @@ SAMPLED: Final = 32
 """A run may begin with the leading directions of one row in so many."""
 UNSAMPLED: Final = 8
 """Directions of the first block that are drawn at random, in case the sample misses something."""
+CLOSE: Final = 1e-6
+"""A share of the variance that is not worth a word."""
 CLEAR: Final = 1000.0
 """An error whose square is so many times what rounding hides is known from ‖W‖² and the σ²."""
 
@@ -281,10 +283,9 @@ def _message(outcome: Outcome, rank: int, proof: Certificate) -> str:
     sentences = [f"{components} {kept:.4%} of the variance."]
     if proof.best_possible_error is not None and proof.error > 0:
         most = 1 - (proof.best_possible_error / proof.error * proof.relative_error) ** 2
-        if most - kept <= 1e-6:
-            sentences.append(f"No {rank} directions hold more.")
-        else:
-            sentences.append(f"No {rank} directions hold more than {most:.4%}.")
+        others = f"No {rank} directions hold" if rank > 1 else "No direction holds"
+        than = f" than {most:.4%}" if most - kept > CLOSE else ""
+        sentences.append(f"{others} more{than}.")
     if outcome.grade == "short":
         sentences.append(outcome.value)
     return " ".join(sentences)

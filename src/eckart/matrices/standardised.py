@@ -302,10 +302,16 @@ def _moments(W: Matrix, *, centre: bool, scale: bool) -> Moments:
 
 def _pivot(W: Matrix) -> Array:
     """A point near the rows where they are far from 0: the mean of the first; else 0."""
-    head = W.namespace.get(next(iter(W.row_blocks(64)))).astype(FLOAT64)
-    mean = head.mean(axis=0)
-    spread = float(np.square(head - mean).sum())
-    return mean if len(head) * float(np.square(mean).sum()) > FAR * spread else mean * 0.0
+    return _pivot_of(W.namespace.get(next(iter(W.row_blocks(64)))))
+
+
+def _pivot_of(rows: Array) -> Array:
+    head = rows[:64].astype(FLOAT64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = head.mean(axis=0)
+        spread = float(np.square(head - mean).sum())
+        far = len(head) * float(np.square(mean).sum()) > FAR * spread
+    return mean if far else np.zeros(len(mean))
 
 
 def _finished(
@@ -360,17 +366,18 @@ def _streamed_moments(W: Streamed, omega: Array | None, *, centre: bool, scale: 
     pivot = np.zeros(columns, W.dtype)
     shape = (columns if omega is None else omega.shape[1], columns)
     sums, squares, energy, total = np.zeros(columns), np.zeros(columns), 0.0, np.zeros(shape)
-    begun = not (centre or scale)
     with np.errstate(over="ignore", invalid="ignore"):
-        for block in W.row_blocks():
-            if not begun:
-                pivot[:], begun = block.mean(axis=0, dtype=FLOAT64), True
-            np.subtract(block, pivot, out=block)
+        for block in _about(W, pivot, moving=centre or scale):
             sums += np.ones(len(block), W.dtype) @ block
             if scale:
                 squares += np.einsum("ij,ij->j", block, block)
-            energy += HOST.squares(block)
-            total += block.T @ block if omega is None else (block @ omega).T @ block
+            if omega is None:
+                total += block.T @ block
+            else:
+                total += (block @ omega).T @ block
+                energy += HOST.squares(block)
+    if omega is None:
+        energy = float(np.trace(total))
     exact = pivot.astype(FLOAT64)
     found = _finished(rows, exact, sums, squares, energy, centre=centre, scale=scale)
     offset, away = sums / rows, exact
@@ -382,6 +389,16 @@ def _streamed_moments(W: Streamed, omega: Array | None, *, centre: bool, scale: 
     sketch = (total + omega.T.astype(FLOAT64) @ back).T
     scaled = sketch if found.scales is None else sketch / found.scales[:, np.newaxis]
     return _with(found, first=scaled.astype(W.dtype))
+
+
+def _about(W: Streamed, pivot: Array, *, moving: bool) -> Iterator[Array]:
+    """Blocks less a pivot, written into `pivot` where the first rows are far from 0."""
+    far = False
+    for place, block in enumerate(W.row_blocks()):
+        if place == 0 and moving:
+            pivot[:] = _pivot_of(block)
+            far = bool(pivot.any())
+        yield np.subtract(block, pivot, out=block) if far else block
 
 
 def _omega(W: Streamed, width: int, seed: Any) -> Array:

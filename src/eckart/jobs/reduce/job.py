@@ -152,8 +152,9 @@ def reduce_file(
     }
     picture = Picture(reduction.rank, W.shape[0])
     with whole_file(output) as temporary:
-        _write_scores(temporary, output.suffix.lower(), W, table, reduction, reading, picture)
-        said = {"source": str(path), "message": found.message, "passes": W.passes}
+        suffix = output.suffix.lower()
+        _write_scores(temporary, suffix, W, table, reduction, reading, picture, unchecked=False)
+        said = {"source": str(path), "message": found.message, "passes": table.passes + W.passes}
         reduction = replace(reduction, document=said)
         write_loadings(files["loadings"], reduction, force=force)
         write_reduction(files["model"], reduction, force=force)
@@ -163,7 +164,7 @@ def reduce_file(
         found=found,
         shape=W.shape,
         streamed=isinstance(W, Streamed),
-        passes=W.passes,
+        passes=table.passes + W.passes,
         read_bytes=W.nbytes,
         notes=table.notes,
         files={kind: str(file) for kind, file in files.items()},
@@ -210,7 +211,7 @@ def project_file(
         found=None,
         shape=W.shape,
         streamed=isinstance(W, Streamed),
-        passes=W.passes,
+        passes=table.passes + W.passes,
         read_bytes=W.nbytes,
         notes=table.notes,
         files={"rows" if inverse else "scores": str(output)},
@@ -258,7 +259,7 @@ def update_file(
         found=None,
         shape=W.shape,
         streamed=isinstance(W, Streamed),
-        passes=W.passes,
+        passes=table.passes + W.passes,
         read_bytes=W.nbytes,
         notes=table.notes,
         files={"model": str(output)},
@@ -306,6 +307,7 @@ def _write_scores(
     picture: Picture,
     *,
     inverse: bool = False,
+    unchecked: bool = True,
 ) -> None:
     """The last pass: every block of rows projected, or restored, and written."""
     names = list(score_names(reduction))
@@ -315,8 +317,12 @@ def _write_scores(
     shape = W.shape[0], len(names)
     with score_writer(temporary, suffix, shape, names, reduction.dtype) as writer:
         for block in raw_blocks(W):
-            check_finite(block)
-            scores = reduction.restore(block) if inverse else reduction.project(block)
+            if unchecked:
+                check_finite(block)
+            if inverse:
+                scores = reduction.restore(block)
+            else:
+                scores = reduction.project(block, may_change=isinstance(W, Streamed))
             along = companions.take(len(scores))
             if not inverse:
                 picture.add(scores, along, reading.colour, reading.ids)

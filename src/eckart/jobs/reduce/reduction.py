@@ -71,8 +71,12 @@ class Reduction:
         """The same as shares of the whole variance."""
         return self.squares[: self.rank] / (self.energy or 1.0)
 
-    def project(self, X: Any) -> Array:
+    def project(self, X: Any, *, may_change: bool = False) -> Array:
         """The scores of rows, of shape (rows, rank), without making a sparse X dense.
+
+        Args:
+            X: Of shape (rows, columns).
+            may_change: Whether X may be overwritten, so that no copy of it is made.
 
         Raises:
             MatrixError: If X has another number of columns.
@@ -83,8 +87,11 @@ class Reduction:
         if hasattr(X, "toarray"):
             scores = np.asarray(X @ narrow.T) - (self.means @ narrow.T.astype(FLOAT64))
         else:
-            scores = (X - self.means.astype(X.dtype)) @ narrow.T
-        return (scores / self._lengths()).astype(self.dtype, copy=False)
+            out = X if may_change else None
+            scores = np.subtract(X, self.means.astype(X.dtype), out=out) @ narrow.T
+        if self.whitened:
+            scores = scores / self._lengths()
+        return scores.astype(self.dtype, copy=False)
 
     def restore(self, scores: Array) -> Array:
         """The rows that scores stand for, of shape (rows, columns).

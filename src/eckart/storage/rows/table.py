@@ -36,12 +36,14 @@ class Table:
         source: Where the rows come from.
         names: Of the columns of numbers, or None.
         notes: Which columns were skipped, and how else the file was read.
+        passes: How often the file was read to open it.
         along: Opens the columns that go along, in batches; None where there are none.
     """
 
     source: RowSource
     names: tuple[str, ...] | None
     notes: tuple[str, ...] = ()
+    passes: int = 0
     along: Callable[[], Iterator[Any]] | None = None
 
     def companions(self) -> "Companions":

@@ -16,7 +16,7 @@ from eckart.storage.rows.table import Table, Wanted
 
 
 def open_rows(path: Path, wanted: Wanted) -> Table:
-    """The rows; reading it once to count them is said."""
+    """The rows; one pass counts them."""
     first, _ = first_rows(path)
     header = wanted.header
     if header is None:
@@ -34,10 +34,8 @@ def open_rows(path: Path, wanted: Wanted) -> Table:
     return Table(
         source=Batches(path, kept, rows, FLOAT64, opened),
         names=tuple(kept) if header else None,
-        notes=(
-            *skipped(names, kept, wanted, path),
-            f"{path.name}: read once more to count its {rows} rows.",
-        ),
+        notes=skipped(names, kept, wanted, path),
+        passes=1,
         along=partial(opened, beside) if beside else None,
     )
 
