@@ -378,6 +378,8 @@ def _streamed_moments(W: Streamed, omega: Array | None, *, centre: bool, scale: 
                 energy += HOST.squares(block)
     if omega is None:
         energy = float(np.trace(total))
+    if not np.isfinite(energy):
+        return Moments(means=sums, scales=None, energy=energy)
     exact = pivot.astype(FLOAT64)
     found = _finished(rows, exact, sums, squares, energy, centre=centre, scale=scale)
     offset, away = sums / rows, exact
