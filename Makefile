@@ -1,6 +1,6 @@
 # `make` alone prints this list. Everything runs in .venv, which is made on first use.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-core check format look bench bench-adapters build clean
+.PHONY: help demo test test-core check format look bench bench-adapters bench-recommend build clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -74,6 +74,12 @@ bench-adapters: .venv/torch ## Measure extraction: RXNFP=... REACTIONS=... MERGE
 		eval "env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BIN)/python -W ignore benchmarks/$$script"; \
 		echo; \
 	done
+
+# RATINGS is an .npz with the folds that ratings.py describes; PEER is a Python with implicit and irspack.
+bench-recommend: .venv/torch ## Measure recommending: RATINGS=... PEER=... (both may be left out)
+	@$(if $(RATINGS),$(BIN)/python benchmarks/ratings.py $(RATINGS),echo "No RATINGS: the folds are left out.")
+	@$(BIN)/python benchmarks/rankings.py $(if $(RATINGS),--splits $(RATINGS)) $(if $(PEER),--peer $(PEER))
+	@$(BIN)/python benchmarks/recommend_scale.py
 
 build: .venv/dev ## Build the wheel and try it in an empty environment
 	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .

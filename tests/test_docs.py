@@ -11,6 +11,7 @@ import pytest
 from adapters.pairs import extracted
 from eckart.cli import main
 from eckart.cli.main import COMMANDS, group
+from eckart.cli.recommend import COMMANDS as PARTS
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -72,10 +73,13 @@ def test_the_links_of_a_page_lead_somewhere(page):
     assert missing == []
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [*COMMANDS, *(f"recommend {part}" for part in PARTS)])
 def test_every_command_has_a_page_with_all_its_options(command):
-    text = (ROOT / "docs" / "commands" / f"{command}.md").read_text("utf-8")
-    options = group.get_command(None, command).params
+    text = (ROOT / "docs" / "commands" / f"{command.replace(' ', '-')}.md").read_text("utf-8")
+    found = group
+    for name in command.split():
+        found = found.get_command(None, name)
+    options = found.params
     missing = [
         name
         for option in options

@@ -46,6 +46,10 @@ MERGED = 4.0
 sum, we the sum alone; each rounding is half an eps, and the size of the change may be twice that of
 the sum."""
 
+FLOAT32_SOLUTION = 2e-4
+"""Of scores of a recommender in float32: normal equations with a condition of about 10², each
+rounded to 6·10⁻⁸, and sums of up to a hundred terms."""
+
 
 def summation(terms: int) -> float:
     """Relative error of a plain sum of positive numbers, one after the other (Higham, 4.2)."""
@@ -56,6 +60,12 @@ def rounding(W: np.ndarray, chain: int = 1, dtype: object = None) -> float:
     """Absolute normwise tolerance for `chain` stable computations with W."""
     eps = float(np.finfo(dtype or (W.dtype if W.dtype.kind == "f" else np.float64)).eps)
     return chain * (64 + np.sqrt(max(W.shape))) * eps * float(np.linalg.norm(W.astype(np.float64)))
+
+
+def hidden(W: np.ndarray) -> float:
+    """What rounding may hide of a squared error that is known from squares: 32·eps·‖W‖²."""
+    exact = W.astype(np.float64)
+    return 32 * float(np.finfo(W.dtype).eps) * float(np.vdot(exact, exact))
 
 
 def close(X: np.ndarray, Y: np.ndarray, tolerance: float) -> bool:
@@ -83,3 +93,24 @@ SQUARED = 1e-7
 angles between directions whose σ differ by a tenth."""
 SIX_DIGITS = 1e-6
 """Issue 6: the same explained variance as a full decomposition to six digits."""
+
+
+def solved(H: np.ndarray, x: np.ndarray, chain: int = 1) -> float:
+    """Of the solution x of Hx = b in float32: p·eps·cond(H)·‖x‖ (LAPACK Users' Guide, 4.3)."""
+    eps = float(np.finfo(np.float32).eps)
+    return (
+        chain * (64 + np.sqrt(len(H))) * eps * float(np.linalg.cond(H)) * float(np.linalg.norm(x))
+    )
+
+
+def summed(terms: int, size: float) -> float:
+    """Of a sum in float32 of so many terms whose sizes add up to `size`."""
+    return (64 + np.sqrt(terms)) * float(np.finfo(np.float32).eps) * size
+
+
+SPREAD = 0.1
+"""Of the standard deviation of 2000 standardised errors: five of its standard errors 1/√(2·2000)
+are 0.08, and the draws that the mean is of add their own."""
+
+DUAL = 1e-3
+"""Of a regularised optimum, to which alternating least squares comes in 400 sweeps in float32."""

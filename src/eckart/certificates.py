@@ -6,14 +6,27 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final, final
 
 import numpy as np
+import scipy.sparse
 
 from eckart.arrays import FLOAT32, FLOAT64, Array, rounding
 from eckart.factors import Factors
 from eckart.lapack import singular_values as all_singular_values
-from eckart.matrices import Difference, Matrix, Sparse, as_matrix
+from eckart.matrices import Difference, Entries, Matrix, Sparse, as_matrix
 from eckart.matrices.derived import dense
+from eckart.objectives import Observed
+from eckart.offset import Offset
 from eckart.ranks import tail_errors
-from eckart.subspaces import Evidence, KrylovSpace, Probing, hidden, leading_squares_bound
+from eckart.samples import Samples
+from eckart.solvers.known import known_error
+from eckart.subspaces import (
+    FAILURE,
+    Evidence,
+    KrylovSpace,
+    Probing,
+    hidden,
+    leading_squares_bound,
+    outside_bound,
+)
 
 SMALL: Final = 1000
 """Up to min(rows, columns) of this, the best possible error comes from all singular values."""
@@ -24,8 +37,8 @@ MEASURED_WITHIN: Final = {FLOAT32: 1e-4, FLOAT64: 1e-8}
 KNOWN_WITHIN: Final = {FLOAT32: 2.5e-4, FLOAT64: 1e-8}
 """The error is taken from what a solver knows where that is sure to this share of it: in float32 a
 quarter of the 0.1 % to which runs are proven."""
-ROUGHLY: Final = 1e-3
-"""The same share where no bound is asked for, so that nothing is made of the error."""
+ROUGHLY: Final = 1e-2
+"""The same share where no bound is asked for, so that nothing is made of the error but a figure."""
 GATHERED: Final = 0xEC4A86
 """Key of the directions in which evidence is gathered for factors that came without any."""
 FEW_ENTRIES: Final = 2**21
@@ -46,6 +59,8 @@ class Certificate:
         gap: error / best_possible_error − 1, at least 0. None where nothing bounds it.
         failure_probability: Of `best_possible_error` being too large; 0 where nothing is random.
         method: How the figures were obtained.
+        regularized_gap: How far the penalised error over known entries is above the least of any
+            rank, as a share of that; None where it is not known.
     """
 
     error: float
@@ -54,6 +69,7 @@ class Certificate:
     gap: float | None
     failure_probability: float
     method: str
+    regularized_gap: float | None = None
 
     @property
     def share_of_optimum(self) -> float | None:
@@ -89,9 +105,9 @@ def certify(
         singular_values: All singular values of W where a solver already has them.
         evidence: What a solver knows of a large W; it is gathered where it is missing.
         probing: The random tests of a run so far, if this is not the first.
-        loss: ‖W − B·A‖²_F, where the solver has it from its own products, wrong by at most
-            32·eps·‖W‖². It takes the place of a measurement where that is at most 1/4000 of the
-            error (in float64 10⁻⁸, without the bound 1/1000).
+        loss: ‖W − B·A‖²_F of a large W, where the solver has it from its own products, wrong by at
+            most 32·eps·‖W‖². It takes the place of a measurement where that is at most 1/4000 of
+            the error (in float64 10⁻⁸, without the bound 1/100).
         bound: False measures the error only, in one pass.
 
     Returns:
@@ -119,9 +135,11 @@ def certify(
     matrix = as_matrix(W)
     factors = factors.on(matrix.namespace)
     within = KNOWN_WITHIN[matrix.dtype] if bound else ROUGHLY
-    known = None if loss is None else _known_error(matrix, loss, within)
-    error, norm = known or residual_norm(matrix, factors), math.sqrt(matrix.squared_norm())
-    measured = "error by direct products" if known is None else "error by products of the solver"
+    norm, measured = math.sqrt(matrix.squared_norm()), "error by direct products"
+    if loss and (doubt := hidden(matrix) / (2 * loss)) <= within and _is_large(matrix):
+        error, measured = math.sqrt(loss), f"error by products of the solver, to {doubt:.1g} of it"
+    else:
+        error = residual_norm(matrix, factors, None if bound else ROUGHLY)
     exact = error <= rounding(matrix.shape, factors.dtype) * norm
     best, failure, how = None, 0.0, "the best possible error was not asked for"
     if bound and min(matrix.shape) <= SMALL and singular_values is None:
@@ -145,6 +163,68 @@ def certify(
         failure_probability=failure,
         method="exact to rounding" if exact else f"{measured}; {how}",
     )
+
+
+def certify_known(
+    entries: Entries, objective: Observed, fitted: Offset | Samples, *, bound: bool = True
+) -> Certificate:
+    """The error over the known entries, and how far from the best that is where it can be known.
+
+    The best error of a rank is NP-hard to find. But Σ(W − B·A)² + λ(‖B‖² + ‖A‖²) is least where
+    ‖W − X‖² + 2λ‖X‖_* is, over X of any rank: a convex problem. Its dual says how far from that
+    optimum the factors are, `regularized_gap`, where the objective has this form: a count exponent
+    of 0 and nothing else but λ.
+
+    Cost:
+        2·rank operations for each entry; for the gap some products of width 16 with a sparse matrix
+        of the entries.
+
+    Reference:
+        Mazumder, Hastie, Tibshirani (2010), JMLR 11; docs/mathematics/observed.md.
+    """
+    offset = fitted.offset if isinstance(fitted, Samples) else fitted
+    squared, scale = known_error(entries, objective, offset)
+    gap, how = None, "the best possible error of a rank is NP-hard to find"
+    if bound and isinstance(fitted, Offset) and objective.is_nuclear(entries):
+        gap = duality_gap(entries, objective.strength, offset.factors)
+        how += "; gap to the best of any rank with its penalty by the dual of the nuclear norm"
+    return Certificate(
+        error=math.sqrt(squared),
+        relative_error=math.sqrt(squared / scale) if scale > 0 else 0.0,
+        best_possible_error=None,
+        gap=None,
+        failure_probability=0.0 if gap is None else FAILURE,
+        method=f"error over the known entries; {how}",
+        regularized_gap=gap,
+    )
+
+
+def duality_gap(entries: Entries, strength: float, factors: Factors) -> float | None:
+    """How far ½‖W − X‖² + λ‖X‖_* over the known entries is above its minimum, as a share of that.
+
+    With R = W − X on the known entries, Y = R·min(1, λ/‖R‖₂) is feasible in the dual, whose value
+    ⟨Y, W⟩ − ½‖Y‖² nothing can go below. ‖R‖₂ is computed where min(rows, columns) is at most 3000,
+    else bounded from above by products with R, wrong with probability 10⁻⁶. None where that leaves
+    nothing.
+    """
+    order = entries.by_rows
+    here = Offset(0.0, np.zeros(entries.shape[0]), np.zeros(entries.shape[1]), factors)
+    values = order.values.astype(FLOAT64)
+    left = values - here.predict(entries.rows, entries.columns)
+    primal = 0.5 * float(left @ left) + strength * float(np.sum(factors.singular_values()))
+    R = Sparse(scipy.sparse.csr_array((left, order.indices, order.starts), shape=entries.shape))
+    spectral = _spectral_norm(R) if left.any() else 0.0
+    share = min(1.0, strength / spectral) if spectral > 0 else 1.0
+    dual = share * float(left @ values) - 0.5 * share**2 * float(left @ left)
+    return max(0.0, primal / dual - 1) if dual > 0 else None
+
+
+def _spectral_norm(R: Matrix) -> float:
+    values = spectrum(R)
+    if values is not None:
+        return float(values[0]) * (1 + rounding(R.shape, values.dtype))
+    randomness = np.random.Generator(np.random.Philox(key=GATHERED))
+    return math.sqrt(outside_bound(R, np.zeros((R.shape[1], 0)), FAILURE, randomness))
 
 
 def together(certificates: Sequence[Certificate], norms: Sequence[float]) -> Certificate:
@@ -208,11 +288,9 @@ def clearest_bound(W: Matrix, rank: int, evidence: Evidence) -> float | None:
     return _root(W, float(evidence.ritz()[0][:rank].sum()))
 
 
-def _known_error(W: Matrix, loss: float, within: float) -> float | None:
-    """√loss, where rounding can have changed it by at most so large a share, and W is large."""
-    if math.prod(W.shape) <= FEW_ENTRIES:
-        return None
-    return math.sqrt(loss) if loss > 0 and hidden(W) <= 2 * within * loss else None
+def _is_large(W: Matrix) -> bool:
+    """Whether a residual in float64 takes time."""
+    return math.prod(W.shape) > FEW_ENTRIES
 
 
 def _root(W: Matrix, leading_squares: float) -> float | None:
@@ -244,8 +322,8 @@ def spectrum(W: Matrix) -> Array | None:
     return all_singular_values(W.namespace.get(dense(W)))
 
 
-def residual_norm(W: Matrix, factors: Factors) -> float:
-    """‖W − B·A‖_F, to one part in 10⁴ for a float32 W and in 10⁸ for a float64 one.
+def residual_norm(W: Matrix, factors: Factors, within: float | None = None) -> float:
+    """‖W − B·A‖_F, to the share `within`, or to 10⁻⁴ for a float32 W and 10⁻⁸ for a float64 one.
 
     An error within the rounding of float64 is known to that rounding.
 
@@ -260,8 +338,11 @@ def residual_norm(W: Matrix, factors: Factors) -> float:
         pass and a product in the dtype of W instead, and below a twelfth (10⁻⁶) in float64.
     """
     wide = factors.astype(FLOAT64)
-    if factors.shape == W.shape and math.prod(W.shape) > FEW_ENTRIES:
-        terms, within = W.squared_norm() + factors.squared_norm(), MEASURED_WITHIN[W.dtype]
+    if factors.shape == W.shape and _is_large(W):
+        terms, within = (
+            W.squared_norm() + factors.squared_norm(),
+            within or MEASURED_WITHIN[W.dtype],
+        )
         likely = abs(W.squared_norm() - factors.squared_norm())  # it for B·A a projection of W
         if likely >= (sure := rounding(W.shape, W.dtype) / (2 * within) * terms):
             expanded = _expanded(W, factors)

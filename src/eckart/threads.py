@@ -5,7 +5,8 @@ from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Final, TypeVar
+from functools import cache
+from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -27,6 +28,21 @@ def limited_threads(threads: int | None) -> Generator[None, None, None]:
             yield
     finally:
         _LIMIT.reset(token)
+
+
+@contextmanager
+def one_blas_thread() -> Generator[None, None, None]:
+    """One thread for BLAS while the block runs, for work that is spread by `in_threads` itself."""
+    with _pools().limit(limits=1, user_api="blas"):
+        yield
+
+
+@cache
+def _pools() -> Any:
+    """The thread pools that are loaded; looking for them takes milliseconds."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 def thread_count() -> int:

@@ -12,7 +12,7 @@ import market
 from eckart.errors import ArgumentError
 from eckart.matrices import Dense
 from eckart.solvers import Problem
-from eckart.subspaces import KrylovSpace
+from eckart.subspaces import KrylovSpace, hidden
 from eckart.subspaces.orthonormal import orthonormal
 from tolerances import SQUARE_ROOT_OF_EPS, rounding
 
@@ -67,6 +67,26 @@ def test_the_residual_of_the_space_is_that_of_its_last_block(dtype, restarted):
     assert np.linalg.norm(S - space.rest.astype(np.float64) @ space.tail) <= scale
     root = space.evidence().root()
     assert np.linalg.norm(S.T @ S - root.T @ root) <= 2 * scale * np.linalg.norm(S) + scale**2
+
+
+@settings(max_examples=60)
+@given(
+    name=st.sampled_from(sorted(market.SPECTRA)),
+    shape=st.sampled_from(sorted(market.SHAPES)),
+    dtype=st.sampled_from([np.float32, np.float64]),
+    spread=st.sampled_from([0.0, 1.0, 4.0]),
+    rank=st.integers(1, 8),
+    seed=st.integers(0, 10**6),
+)
+def test_the_loss_is_right_to_what_rounding_may_hide(name, shape, dtype, spread, rank, seed):
+    W = market.with_spectrum(market.SPECTRA[name], *market.SHAPES[shape], seed)
+    W = W * np.exp(spread * np.random.default_rng(seed).standard_normal(W.shape[1]))
+    matrix = Dense(W.astype(dtype))
+    problem = Problem(W=matrix, rank=rank, start=None, randomness=np.random.default_rng(seed))
+    for step in itertools.islice(eckart.BlockKrylov(oversampling=2).steps(problem), 4):
+        B, A = (X.astype(np.longdouble) for X in (step.factors().B, step.factors().A))
+        truth = float(np.square(matrix.array.astype(np.longdouble) - B @ A).sum())
+        assert abs(step.loss - truth) <= hidden(matrix)
 
 
 @pytest.mark.parametrize("name", market.SPECTRA)

@@ -30,7 +30,7 @@ def claims(modules, seed=0, **settings):
 
 
 @settings(max_examples=30)
-@given(seed=st.integers(0, 999), columns=st.integers(0, 8))
+@given(seed=st.integers(0, 999), columns=st.integers(1, 8))
 def test_no_other_ranks_of_equal_layers_gain_more(seed, columns):
     layers = claims(["a", "b"], seed)
     cost = adapter_bytes((4, 4), 1)
@@ -67,3 +67,9 @@ def test_least_ranks_hold_and_have_to_fit():
     assert min(share_out(layers, 4 * cost, "float32").values()) == 2
     with pytest.raises(ArgumentError):
         share_out(layers, 3 * cost, "float32")
+
+
+def test_a_budget_that_buys_no_column_is_refused_with_what_is_missing():
+    cost = adapter_bytes((4, 4), 1)
+    with pytest.raises(ArgumentError, match=r"not reach .* at least 1 bytes more"):
+        share_out(claims(["a", "b"]), cost - 1, "float32")

@@ -72,3 +72,8 @@ def test_gains_whose_share_rises_are_taken_to_fall_slower_still(first, settled):
     # a share of 1/4 after 1/2 stays: 0.5·0.00125/(1 − 1/4); after 1/80 it goes on rising
     losses = [(1.02, first), (1.0025, 0.005), (1.0, 0.00125)]
     assert has_settled(losses, 1.0, FLOAT64) is settled
+
+
+@pytest.mark.parametrize(("foreseen", "settled"), [(0.009, True), (0.011, False)])
+def test_a_solver_that_foresees_five_times_what_is_wanted_goes_on(foreseen, settled):
+    assert has_settled([(1.005, 0.01), (1.0, 0.0)], 1.0, FLOAT64, foreseen) is settled

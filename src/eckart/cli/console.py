@@ -171,6 +171,41 @@ def tensor_progress(
         yield show
 
 
+@contextmanager
+def work(
+    what: str, total: int | None, *, quiet: bool
+) -> Generator[Callable[..., None] | None, None, None]:
+    """What is being done, how far it is and since when, on a terminal only.
+
+    Gives the function to call with each step of a solver, with a count and the best figure so far,
+    or with a word; None where nothing is shown.
+    """
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from rich import progress as bars
+
+    columns: tuple[Any, ...] = (
+        bars.TextColumn("{task.description}"),
+        *((bars.BarColumn(), bars.MofNCompleteColumn()) if total else (bars.SpinnerColumn(),)),
+        bars.TextColumn("{task.fields[said]}", style="dim"),
+        bars.TimeElapsedColumn(),
+    )
+    with bars.Progress(*columns, console=_rich(sys.stderr), transient=True) as bar:
+        task = bar.add_task(what, total=total, said="")
+
+        def show(done: Any, best: float | None = None) -> None:
+            if isinstance(done, str):
+                bar.update(task, advance=1, said=done)
+            elif isinstance(done, int):
+                bar.update(task, completed=done, said="" if best is None else f"best {best:.4f}")
+            else:
+                said = "" if done.loss is None else f"loss {done.loss:.6g}"
+                bar.update(task, completed=done.number + 1, said=said)
+
+        yield show
+
+
 def _rich(stream: Any) -> Any:
     from rich.console import Console
 

@@ -1,9 +1,7 @@
 """From the words of a command line to an exit status."""
 
-import difflib
 import os
 import sys
-from importlib import import_module
 from importlib.metadata import version
 from io import TextIOWrapper
 from typing import Any, Final, TextIO
@@ -11,6 +9,7 @@ from typing import Any, Final, TextIO
 import click
 
 from eckart.cli import console
+from eckart.cli.lazy import LazyGroup
 from eckart.errors import ArgumentError, EckartError
 
 COMMANDS: Final = {
@@ -27,6 +26,7 @@ COMMANDS: Final = {
     "join": "Join adapters of one model into one, exactly.",
     "calibrate": "Measure what the layers of a model get to see, for extract.",
     "reduce": "Reduce a table to a few components, streamed where it is large.",
+    "recommend": "Ratings or clicks in, ranked answers out.",
     "demo": "Factor the worked example and a photograph.",
 }
 
@@ -37,41 +37,6 @@ EPILOG: Final = (
 )
 
 
-class LazyGroup(click.Group):
-    """Commands by name; a command's module is imported when it is called, not for `--help`."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Names in the order of the table."""
-        del ctx
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 click decides the signature
-        """The command of this name."""
-        if cmd_name not in COMMANDS:
-            return None
-        command: click.Command = import_module(f"eckart.cli.{cmd_name}").command
-        return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click does, with the nearest name for one that is unknown."""
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
-            raise ArgumentError(
-                f"There is no command '{args[0]}'.",
-                hint=f"Did you mean {near[0]}?" if near else "eckart --help lists them.",
-                code="unknown-command",
-            )
-        return super().resolve_command(ctx, args)
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Names and help from the table, without loading any command."""
-        del ctx
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
-
-
 def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     if wanted:
         console.answer_text(f"eckart {version('eckart')}")
@@ -80,6 +45,8 @@ def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
 
 @click.group(
     cls=LazyGroup,
+    table=COMMANDS,
+    package="eckart.cli",
     help="Low-rank matrix factorisation W ≈ B·A, with proof of how close it is to the best.",
     epilog=EPILOG,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
@@ -109,7 +76,7 @@ def main(arguments: list[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         _speak_utf8(stream)
     as_json = "--json" in words
-    command = next((word for word in words if word in COMMANDS), "")
+    command = _named(words)
     try:
         status: Any = group.main(
             args=list(words), prog_name="eckart", standalone_mode=False, obj=list(words)
@@ -134,6 +101,18 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 kept until exit
         return 1
+
+
+def _named(words: list[str]) -> str:
+    """The command among the words, for `--json`: "factor", "recommend fit"."""
+    plain = [word for word in words if not word.startswith("-")]
+    command = next((word for word in plain if word in COMMANDS), "")
+    if command != "recommend":
+        return command
+    from eckart.cli.recommend import COMMANDS as PARTS
+
+    part = next((word for word in plain if word in PARTS), "")
+    return f"recommend {part}".rstrip()
 
 
 def _from_click(error: click.ClickException) -> EckartError:

@@ -18,7 +18,7 @@ from eckart.certificates import (
 from eckart.factorization.loop import Loop
 from eckart.factorization.outcome import Outcome
 from eckart.factorization.result import Recipe, Record, machine
-from eckart.factorization.stopping import Ending
+from eckart.factorization.stopping import Ending, Watch
 from eckart.matrices import Matrix, Sparse, Standardised, Streamed
 from eckart.ranks import GrowingRule, RankRule, rank_rule, tail_errors
 from eckart.solvers import BlockKrylov, ExactSVD, GramSVD, Problem, Solver, Step
@@ -126,7 +126,7 @@ def components(
     guess = GUESS if rule.needs_spectrum else rule.choose(W.shape, W.dtype, None)
     solver = solver or component_solver(W, guess, residual)
     problem = _problem(W, guess, rule, solver, randomness)
-    loop = Loop(solver, problem, time_limit, on_step)
+    loop = Loop(solver.steps(problem), Watch(solver, problem, time_limit), on_step)
     ending = loop.run()
     if ending.directions is None or ending.outcome is Outcome.INTERRUPTED:
         raise KeyboardInterrupt
@@ -181,7 +181,7 @@ def component_solver(W: Matrix, rank: int, residual: float | None = None) -> Sol
         return BlockKrylov(residual=residual, tall=False, memory=memory)
     krylov = BlockKrylov(residual=residual or RESIDUALS[W.dtype], tall=False)
     is_sparse = isinstance(W, Standardised) and isinstance(W.source, Sparse)
-    if rows >= columns and columns <= BLOCKS_OF_A_GRAM * krylov.width(rank) and not is_sparse:
+    if rows >= columns and columns <= BLOCKS_OF_A_GRAM * krylov.width(W, rank) and not is_sparse:
         return GramSVD()
     return krylov
 
@@ -196,7 +196,7 @@ def _problem(
     if isinstance(solver, BlockKrylov) and isinstance(W, Standardised):
         first = W.moments.first
         if first is None and growing is None:
-            first = sampled(W, solver.width(rank), randomness)
+            first = sampled(W, solver.width(W, rank), randomness)
     return Problem(W=W, rank=rank, start=None, rule=growing, randomness=randomness, first=first)
 
 

@@ -26,6 +26,17 @@ def explain(
     return " ".join(sentence for sentence in sentences if sentence)
 
 
+def explain_known(
+    outcome: Outcome, history: tuple[Record, ...], certificate: Certificate, known: int
+) -> str:
+    """How a run over known entries ended, and how far it is off for each of them."""
+    each = certificate.error / math.sqrt(known)
+    sentences = [_ending(outcome, history), f"The known entries are met to {each:.4g} (RMSE)."]
+    if outcome is Outcome.EPOCH_LIMIT:
+        sentences.append("More epochs would lower the loss further.")
+    return " ".join(sentences)
+
+
 def _ending(outcome: Outcome, history: tuple[Record, ...]) -> str:
     losses = [record.loss for record in history if record.loss is not None]
     if not losses or not math.isfinite(losses[-1]):

@@ -26,14 +26,25 @@ from eckart.factorization.choice import explain_rank
 from eckart.factorization.explanation import explain
 from eckart.factorization.failures import Diverged, Interrupted
 from eckart.factorization.loop import Loop
+from eckart.factorization.observed import factorize_observed
 from eckart.factorization.outcome import Outcome
 from eckart.factorization.result import Factorization, Recipe, machine
-from eckart.factorization.stopping import Ending
-from eckart.matrices import Matrix, as_matrix
+from eckart.factorization.stopping import Ending, Watch
+from eckart.matrices import Entries, Matrix, as_matrix
 from eckart.matrices.derived import check_entries
-from eckart.objectives import Entire, Objective
+from eckart.objectives import Entire, Objective, Observed
 from eckart.ranks import AboveThreshold, GrowingRule, RankRule, rank_rule
-from eckart.solvers import BlockKrylov, ExactSVD, Iterative, Problem, Solver, Step, Widening
+from eckart.solvers import (
+    BlockKrylov,
+    ExactSVD,
+    Iterative,
+    ObservedSolver,
+    Problem,
+    Solver,
+    Step,
+    Widening,
+    fits_entries,
+)
 from eckart.starts import GivenStart, Start, as_start
 from eckart.subspaces import Probing
 
@@ -45,6 +56,8 @@ MOST_STEPS: Final = 6
 """That a proof may ask for."""
 HOPEFUL: Final = 0.9
 """Another step is worth its products if the last one brought the gap below this share."""
+NEAR_ROUNDING: Final = 1.1
+"""No step is worth its products once the gap is so many times what rounding alone leaves open."""
 GOOD_ENOUGH: Final = 1e-3
 """A certified gap up to this is a success where no accuracy was asked for."""
 
@@ -56,8 +69,8 @@ def factorize(
     tolerance: float | None = None,
     budget: int | str | None = None,
     ratio: float | None = None,
-    objective: Objective | None = None,
-    solver: Solver | None = None,
+    objective: Objective | Observed | None = None,
+    solver: Solver | ObservedSolver | None = None,
     start: object = None,
     accuracy: float | None = None,
     certificate: bool = True,
@@ -69,7 +82,8 @@ def factorize(
 
     Args:
         W: What to factor, of shape (rows, columns): a NumPy array or memory map, a SciPy sparse
-            matrix, rows of numbers, a `Matrix`, or the path of a file with one matrix.
+            matrix, rows of numbers, a `Matrix`, the path of a file with one matrix, or `Entries`,
+            whose other entries are not known (as are those of a sparse matrix with `Observed`).
         rank: Columns of B: a number, "auto" for the singular values above the noise, or an
             `AboveThreshold`. Exactly one of `rank`, `tolerance`, `budget` and `ratio` is given.
         tolerance: The smallest rank with ‖W − B·A‖ ≤ tolerance·‖W‖.
@@ -112,6 +126,31 @@ def factorize(
     """
     began = time.perf_counter()
     _check_targets(accuracy, time_limit)
+    if isinstance(W, Entries) or isinstance(objective, Observed):
+        if rank is None or not isinstance(rank, int | np.integer) or accuracy is not None:
+            raise ArgumentError(
+                "Known entries are factored at a rank that is given, and to no certified accuracy.",
+                hint="Give rank as a number, and neither tolerance, budget, ratio nor accuracy.",
+                code="observed-rank",
+            )
+        return factorize_observed(
+            W,
+            int(rank),
+            objective or Observed(),
+            solver,
+            start,
+            time_limit,
+            seed,
+            on_step,
+            bound=certificate,
+        )
+    if fits_entries(solver):
+        raise ArgumentError(
+            "This solver fits known entries only, and W is a whole matrix.",
+            hint="Give Entries, or a sparse matrix with the objective Observed().",
+            code="needs-entries",
+        )
+    solver = cast("Solver | None", solver)
     randomness, first = as_randomness(seed), as_start(start)
     matrix = _matrix(W)
     rule = rank_rule(rank, tolerance, budget, ratio, matrix.nbytes)
@@ -144,7 +183,8 @@ def factorize(
         dtype=str(matrix.dtype),
         **machine(),
     )
-    loop, probing = Loop(solver, problem, time_limit, on_step), Probing()
+    loop = Loop(solver.steps(problem), Watch(solver, problem, time_limit), on_step)
+    probing = Probing()
     proof, values, ending = _prove(
         working, loop, loop.run(), values, accuracy, probing, bound=certificate
     )
@@ -240,8 +280,10 @@ def _widened(W: Matrix, loop: Loop, ending: Ending, wanted: float, probing: Prob
     better spent on widening it; then each step is followed by a test.
     """
     expected = partial(likely_bound, W)
-    if _gap_by(partial(clearest_bound, W), ending) > wanted:
-        return ending  # rounding alone leaves more open, whatever lies outside
+    # rounding alone leaves something open, whatever lies outside
+    wanted = max(wanted, NEAR_ROUNDING * _gap_by(partial(clearest_bound, W), ending))
+    if math.isinf(wanted):
+        return ending
     ending, hoped = _narrowed(loop, ending, wanted, expected)
     if hoped > wanted:
         return ending

@@ -1,13 +1,13 @@
 """The one loop over the steps of a solver."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import final
 
 import numpy as np
 
 from eckart.factorization.outcome import Outcome
 from eckart.factorization.stopping import Ending, Watch
-from eckart.solvers import Problem, Solver, Step
+from eckart.solvers import Step
 
 
 @final
@@ -16,13 +16,11 @@ class Loop:
 
     def __init__(
         self,
-        solver: Solver,
-        problem: Problem,
-        time_limit: float | None,
+        steps: Iterator[Step],
+        watch: Watch,
         on_step: Callable[[Step], None] | None,
     ) -> None:
-        self._watch = Watch(solver, problem, time_limit)
-        self._steps = solver.steps(problem)
+        self._steps, self._watch = steps, watch
         self._on_step = on_step
         self._ended = False
 

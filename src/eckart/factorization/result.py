@@ -13,6 +13,9 @@ from eckart.arrays import Array
 from eckart.certificates import Certificate
 from eckart.factorization.outcome import Outcome
 from eckart.factors import Factors
+from eckart.offset import Offset
+from eckart.samples import Samples
+from eckart.solvers import Approximation
 
 MOST_SINGULAR_VALUES = 2000
 
@@ -80,6 +83,7 @@ class Factorization:
         singular_values: All of W's, descending, where they are known.
         passes: How often W was read from end to end.
         seconds: The whole run, certificate included.
+        fitted: What the objective fits, where that is more than the factors.
     """
 
     factors: Factors
@@ -91,11 +95,12 @@ class Factorization:
     singular_values: Array | None
     passes: int
     seconds: float
+    fitted: Offset | Samples | None = None
 
     @property
-    def approximation(self) -> Factors:
-        """What the objective fits; for the whole matrix the factors themselves."""
-        return self.factors
+    def approximation(self) -> Approximation:
+        """What the objective fits: factors; an `Offset` or `Samples` of known entries."""
+        return self.factors if self.fitted is None else self.fitted
 
     def to_dict(self) -> dict[str, Any]:
         """The run as plain numbers and text, without the factors; never NaN or infinity."""

@@ -4,7 +4,8 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, cast, final
+from functools import cache
+from typing import Final, final
 
 import numpy as np
 
@@ -13,7 +14,9 @@ from eckart.certificates import residual_norm
 from eckart.factorization.outcome import Outcome
 from eckart.factorization.result import Record
 from eckart.factors import Factors
-from eckart.solvers import Iterative, Problem, Solver, Step, Widening
+from eckart.offset import Offset
+from eckart.samples import Samples
+from eckart.solvers import Iterative, ObservedProblem, ObservedSolver, Problem, Step, Widening
 from eckart.subspaces import Evidence
 
 CONVERGED_WITHIN: Final = 1e-6
@@ -22,6 +25,8 @@ WINDOWS: Final = 5
 SETTLED_WITHIN: Final = 1e-3
 SLOWEST: Final = 0.95
 DOUBTED: Final = 1.2
+OVERSEEN: Final = 5
+UNDERSEEN: Final = 8
 DIVERGED_ABOVE: Final = 100.0
 
 
@@ -33,6 +38,7 @@ class Ending:
     outcome: Outcome
     rank: int
     factors: Callable[[], Factors]
+    approximation: Callable[[], Offset | Samples] | None
     history: tuple[Record, ...]
     singular_values: Array | None
     evidence: Callable[[], Evidence] | None
@@ -48,18 +54,16 @@ class Ending:
 class Watch:
     """Keeps the history of one loop and says when it ends."""
 
-    def __init__(self, solver: Solver, problem: Problem, time_limit: float | None) -> None:
+    def __init__(
+        self, solver: object, problem: Problem | ObservedProblem, time_limit: float | None
+    ) -> None:
         self._solver = solver
         self._problem = problem
         self._time_limit = time_limit
         self._history: list[Record] = []
         self._sound: Step | None = None
         self._last: list[tuple[float | None, float | None]] = []  # loss and gain of three steps
-        self._squared_norm = problem.W.squared_norm()
-        self._highest = self._squared_norm
-        if problem.start is not None:
-            first_loss = residual_norm(problem.W, problem.start) ** 2
-            self._highest = max(self._squared_norm, first_loss)
+        self._squared_norm, self._highest, self._dtype = _scale(problem)
         self._began = time.perf_counter()
 
     def judge(self, step: Step) -> Outcome | None:
@@ -90,15 +94,14 @@ class Watch:
         Raises:
             KeyboardInterrupt: If it was interrupted before there were any factors.
         """
-        start, sound = self._problem.start, self._sound
-        if sound is None and start is None:
+        step = self._sound or _first(self._problem)
+        if step is None:
             raise KeyboardInterrupt
-        first = Step(number=0, loss=None, factors=lambda: cast("Factors", start))
-        step = sound or first
         return Ending(
             outcome=outcome,
             rank=step.rank or self._problem.rank,
-            factors=step.factors,
+            factors=cache(step.factors),
+            approximation=step.approximation,
             history=tuple(self._history),
             singular_values=step.singular_values,
             evidence=step.evidence,
@@ -107,8 +110,8 @@ class Watch:
 
     def _verdict(self) -> Outcome | None:
         """What the stopping rule of the solver says of the history."""
-        solver, history, dtype = self._solver, self._history, self._problem.W.dtype
-        if isinstance(solver, Iterative):
+        solver, history, dtype = self._solver, self._history, self._dtype
+        if isinstance(solver, Iterative | ObservedSolver):
             converged = has_converged(history, self._squared_norm, dtype)
             most, reached = solver.epochs, Outcome.CONVERGED
         elif isinstance(solver, Widening):
@@ -126,9 +129,42 @@ class Watch:
     def _is_settled(self, solver: Widening) -> bool:
         """Whether the directions are as exact as the solver says, or else the error is."""
         if solver.residual is None:
-            return has_settled(self._last, self._squared_norm, self._problem.W.dtype)
+            foreseen = None if self._sound is None else self._sound.foreseen
+            return has_settled(self._last, self._squared_norm, self._dtype, foreseen)
         known = None if self._sound is None else self._sound.residual
         return known is not None and known <= solver.residual
+
+
+def _scale(problem: Problem | ObservedProblem) -> tuple[float, float, DType]:
+    """The loss of no factors at all, the highest that is sound, and the dtype of the sums."""
+    if isinstance(problem, ObservedProblem):
+        nothing = problem.objective.of_nothing(problem.entries)
+        # where the mean explains everything, the penalty of the start is all there is
+        return nothing, nothing + _penalty(problem), problem.start.dtype
+    squared_norm = problem.W.squared_norm()
+    if problem.start is None:
+        return squared_norm, squared_norm, problem.W.dtype
+    first_loss = residual_norm(problem.W, problem.start) ** 2
+    return squared_norm, max(squared_norm, first_loss), problem.W.dtype
+
+
+def _penalty(problem: ObservedProblem) -> float:
+    """What the objective adds for the size of the factors of the start."""
+    entries, factors = problem.entries, problem.start.factors
+    rows, columns = entries.shape
+    sides = ((entries.by_rows, columns, factors.B), (entries.by_columns, rows, factors.A.T))
+    return sum(
+        float(problem.objective.ridge(order, others) @ np.einsum("ij,ij->i", X, X))
+        for order, others, X in sides
+    )
+
+
+def _first(problem: Problem | ObservedProblem) -> Step | None:
+    """The start as a step, where there is one."""
+    start = problem.start
+    if isinstance(start, Offset):
+        return Step(number=0, loss=None, factors=lambda: start.factors, approximation=lambda: start)
+    return None if start is None else Step(number=0, loss=None, factors=lambda: start)
 
 
 def has_converged(history: list[Record], squared_norm: float, dtype: DType) -> bool:
@@ -155,7 +191,10 @@ def has_converged(history: list[Record], squared_norm: float, dtype: DType) -> b
 
 
 def has_settled(
-    last: Sequence[tuple[float | None, float | None]], squared_norm: float, dtype: DType
+    last: Sequence[tuple[float | None, float | None]],
+    squared_norm: float,
+    dtype: DType,
+    foreseen: float | None = None,
 ) -> bool:
     """Whether all further passes over W together would lower the error by less than 0.1 %.
 
@@ -163,13 +202,16 @@ def has_settled(
     before brought for each unit of the gain before it. Gains that fall by a share ρ from step to
     step then bring c·g/(1 − ρ) in all; a share that rises is taken to rise on, and one that was
     seen only once is doubted by a fifth. A first step has settled where its gain is a quarter of
-    what is wanted. The error is the root of the loss, so its share is half that of the loss. A loss
-    that is all rounding has settled too.
+    what is wanted, or what the solver foresees an eighth. The error is the root of the loss, so its
+    share is half that of the loss. A loss that is all rounding has settled too. What a solver
+    foresees itself is a guess, at the first step often a few times too small, later too large:
+    there it speaks against settling only where it is five times what is wanted.
 
     Args:
         last: Loss and gain of the steps so far; the last three count.
         squared_norm: ‖W‖²_F.
         dtype: Of W.
+        foreseen: The guess of the solver.
 
     Example:
         >>> has_settled([(1.0, 0.003)], 10.0, np.dtype("float64"))
@@ -183,8 +225,10 @@ def has_settled(
     wanted = max(shown, 2 * SETTLED_WITHIN * losses[-1])
     if losses[-1] <= shown:
         return True
+    if foreseen is not None and foreseen > OVERSEEN * wanted:
+        return False
     if len(gains) == 1 or not all(gains[:-1]):
-        return gains[-1] <= wanted / 4
+        return gains[-1] <= wanted / 4 or (foreseen is not None and foreseen <= wanted / UNDERSEEN)
     brought = max(0.0, losses[-2] - losses[-1]) / gains[-2]
     falling = gains[-1] / gains[-2]
     doubt = DOUBTED

@@ -16,7 +16,6 @@ from eckart.storage.adapters import (
     AdaptedLayer,
     Adapter,
     StoredDType,
-    adapter_bytes,
     factor_dtype,
     pad_experts,
     read_adapter,
@@ -122,15 +121,7 @@ def _ranks(adapter: Adapter, budget: int, dtype: StoredDType) -> dict[str, int]:
         )
         for module, layer in layers.items()
     ]
-    chosen = share_out(claims, max(0, budget - rest), dtype)
-    if not any(chosen.values()):
-        cheapest = min(adapter_bytes(layer.shape, 1, dtype) for layer in layers.values())
-        raise ArgumentError(
-            f"The budget of {budget} bytes does not reach for one column of any layer.",
-            hint=f"Give a budget of at least {rest + cheapest} bytes.",
-            code="budget-too-small",
-        )
-    return chosen
+    return share_out(claims, max(0, budget - rest), dtype)
 
 
 def least_columns(layer: AdaptedLayer, *, is_expert: bool) -> int:

@@ -54,7 +54,8 @@ def share_out(
         most: Columns that a layer gets at most.
 
     Raises:
-        ArgumentError: If the budget does not reach for the fixed and the least ranks.
+        ArgumentError: If the budget does not reach for the fixed and the least ranks, or for one
+            column of any layer.
 
     Example:
         >>> claims = [Claim(module=name, shape=(4, 4), gains=np.array(gains))
@@ -86,6 +87,13 @@ def share_out(
     )
     for group, rank in zip(groups, chosen, strict=True):
         ranks |= {one.module: min(rank, *matrix_shape(one.shape)) for one in group}
+    if known and not any(ranks.values()):
+        cheapest = min(adapter_bytes(claim.shape, multiple, dtype) for claim in known.values())
+        raise ArgumentError(
+            f"A budget of {budget} bytes for the factors does not reach for one column of any.",
+            hint=f"Give at least {cheapest - budget} bytes more.",
+            code="budget-too-small",
+        )
     return ranks
 
 

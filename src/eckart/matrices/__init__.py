@@ -4,6 +4,7 @@ from eckart.matrices.centred import centred
 from eckart.matrices.convert import as_matrix
 from eckart.matrices.dense import Dense
 from eckart.matrices.difference import Difference
+from eckart.matrices.entries import Entries
 from eckart.matrices.product import Product
 from eckart.matrices.protocol import Matrix
 from eckart.matrices.sparse import Sparse
@@ -13,6 +14,7 @@ from eckart.matrices.streamed import RowReader, RowSource, Streamed
 __all__ = [
     "Dense",
     "Difference",
+    "Entries",
     "Matrix",
     "Moments",
     "Product",

@@ -8,6 +8,8 @@ from eckart.reports.extract_table import (
     missing_rows,
 )
 from eckart.reports.page import compare_page, factor_page
+from eckart.reports.recommend_page import recommend_page
+from eckart.reports.recommend_table import evaluation_sentence, fit_rows, metric_table
 from eckart.reports.reduce_page import reduce_page
 from eckart.reports.reduce_table import component_rows, reduce_table
 from eckart.reports.table import (
@@ -26,13 +28,17 @@ __all__ = [
     "compare_table",
     "compare_verdict",
     "component_rows",
+    "evaluation_sentence",
     "extract_page",
     "extract_table",
     "extract_verdict",
     "factor_page",
     "factor_table",
+    "fit_rows",
     "layer_rows",
+    "metric_table",
     "missing_rows",
+    "recommend_page",
     "reduce_page",
     "reduce_table",
     "uncovered_rows",

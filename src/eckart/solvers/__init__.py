@@ -1,23 +1,49 @@
 """How B and A are found: one solver, one file."""
 
+from eckart.solvers.alternating import AlternatingLeastSquares
 from eckart.solvers.exact import ExactSVD
+from eckart.solvers.folding import fold_in
+from eckart.solvers.gibbs import GibbsSampling
 from eckart.solvers.gradient import GradientDescent
 from eckart.solvers.gram import GramSVD
 from eckart.solvers.krylov import BlockKrylov
-from eckart.solvers.protocol import Iterative, Problem, Solver, Step, Widening
+from eckart.solvers.protocol import (
+    Approximation,
+    Iterative,
+    ObservedProblem,
+    ObservedSolver,
+    Problem,
+    Solver,
+    Step,
+    Widening,
+    fits_entries,
+)
+from eckart.solvers.rows import Cholesky, ConjugateGradients, CoordinateBlocks
 from eckart.solvers.scaled_gradient import ScaledGradientDescent
 from eckart.solvers.single_pass import SinglePass
+from eckart.solvers.stochastic import StochasticGradient
 
 __all__ = [
+    "AlternatingLeastSquares",
+    "Approximation",
     "BlockKrylov",
+    "Cholesky",
+    "ConjugateGradients",
+    "CoordinateBlocks",
     "ExactSVD",
+    "GibbsSampling",
     "GradientDescent",
     "GramSVD",
     "Iterative",
+    "ObservedProblem",
+    "ObservedSolver",
     "Problem",
     "ScaledGradientDescent",
     "SinglePass",
     "Solver",
     "Step",
+    "StochasticGradient",
     "Widening",
+    "fits_entries",
+    "fold_in",
 ]

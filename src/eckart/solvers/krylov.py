@@ -22,9 +22,15 @@ MOST_WIDTH: Final = 5
 while it grows."""
 SPARE: Final = 5
 """Below this share of the bytes of W the space is never restarted."""
-WIDE: Final = 72
+WIDE: Final = 56
 """Columns of a block up to which it is wider than rank/2 + oversampling: two of 2·rank come as
 close as three or four of half that, with fewer products, and a wide product is the faster one."""
+THIN: Final = 32
+"""The same where W stores a small part of its entries, and a product costs what its columns do."""
+SMALL_PART: Final = 4
+"""W stores a small part where all its entries would take so many times the bytes."""
+NEAREST: Final = 0.95
+"""A direction outside the space is taken to be no longer than this share of a Ritz value."""
 LOOK_AGAIN: Final = 1.15
 """While the rank is not known, Ritz values are computed each time the space is so much wider."""
 
@@ -61,7 +67,8 @@ class BlockKrylov:
 
     Cost:
         Two passes over W for each block, usually two to five blocks, and one more; a block has
-        max(72, rank/2 + oversampling) columns, or 2·rank + oversampling where that is less. The
+        max(56, rank/2 + oversampling) columns, or 2·rank + oversampling where that is less; for a
+        W that stores a small part of its entries 32 in the place of 56. The
         space takes at most the larger of 5·(rows + columns)·(rank + oversampling) numbers and a
         fifth of W, and a block beside it while it grows.
 
@@ -129,11 +136,13 @@ class BlockKrylov:
     def _block(self, W: Matrix, rank: int, most: int) -> int:
         """Columns to add at a time: few enough that three blocks fit."""
         least = rank // 2 + self.oversampling
-        return max(1, min(self.width(rank), max(least, most // 3), *W.shape))
+        return max(1, min(self.width(W, rank), max(least, most // 3), *W.shape))
 
-    def width(self, rank: int) -> int:
+    def width(self, W: Matrix, rank: int) -> int:
         """Columns of a block where neither W nor the memory is short of them."""
-        return max(rank // 2 + self.oversampling, min(WIDE, 2 * rank + self.oversampling))
+        thin = math.prod(W.shape) * W.dtype.itemsize > SMALL_PART * W.nbytes
+        wide = min(THIN if thin else WIDE, 2 * rank + self.oversampling)
+        return max(rank // 2 + self.oversampling, wide)
 
     def _kept(self, W: Matrix, rank: int, block: int, most: int) -> int:
         """Columns to keep at a restart, so that the next block fits.
@@ -184,7 +193,8 @@ def _step(number: int, W: Matrix, space: KrylovSpace, rank: int, solver: BlockKr
     evidence = space.evidence()
     outside = evidence.tail @ G
     squares = np.einsum("ij,ij->j", outside, evidence.rest @ outside)
-    gain = float((squares[sharp] / values[sharp]).sum())
+    gains = squares[sharp] / values[sharp]
+    gain = float(gains.sum())
     correction = np.where(sharp, outside / np.where(sharp, values, 1.0), 0.0)
     directions = partial(leading_directions, evidence, space.rest, rank, W)
     formed = partial(_factors, W, space.V, space.Y, space.rest, G, correction, rank)
@@ -192,6 +202,7 @@ def _step(number: int, W: Matrix, space: KrylovSpace, rank: int, solver: BlockKr
         number=number,
         loss=max(0.0, W.squared_norm() - float(values.sum()) - gain),
         gain=gain,
+        foreseen=_foreseen(gains, values[sharp], evidence.next_square()),
         rank=rank,
         evidence=lambda: evidence,
         factors=formed if solver.tall else partial(_projected, W, directions),
@@ -216,6 +227,16 @@ def _projected(W: Matrix, directions: Callable[[], tuple[Array, Array]]) -> Fact
     """The directions and the product with them, by one pass over W."""
     A = directions()[0]
     return Factors(W.times(A.T), A)
+
+
+def _foreseen(gains: Array, values: Array, square: float) -> float:
+    """What the next blocks will lower the loss by, to second order.
+
+    A Ritz value θ rises by ‖S·g‖²/(θ − μ), where μ is the squared length of W on the direction that
+    is new to the space; ‖S·g‖²/θ of that was gained already.
+    """
+    share = np.minimum(square / values, NEAREST)
+    return float((gains * share / (1 - share)).sum())
 
 
 def _factors(

@@ -2,15 +2,18 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol, final, runtime_checkable
+from typing import Any, Protocol, TypeAlias, TypeGuard, final, runtime_checkable
 
 import numpy as np
 
 from eckart.arrays import Array, Randomness
 from eckart.errors import ArgumentError
 from eckart.factors import Factors
-from eckart.matrices import Matrix
+from eckart.matrices import Entries, Matrix
+from eckart.objectives import Observed
+from eckart.offset import Offset
 from eckart.ranks import GrowingRule
+from eckart.samples import Samples
 from eckart.subspaces import Evidence
 
 
@@ -35,6 +38,30 @@ class Problem:
     rule: GrowingRule | None = None
     randomness: Randomness = field(default_factory=lambda: np.random.Generator(np.random.Philox(0)))
     first: Array | None = None
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObservedProblem:
+    """What a solver of known entries is given.
+
+    Fields:
+        entries: The known entries.
+        objective: Which error counts, and the penalty.
+        rank: Columns of B.
+        start: Where to begin.
+        randomness: Of the solver.
+    """
+
+    entries: Entries
+    objective: Observed
+    rank: int
+    start: Offset
+    randomness: Randomness
+
+
+Approximation: TypeAlias = Factors | Offset | Samples
+"""What an objective fits."""
 
 
 def check_count(name: str, number: int) -> None:
@@ -73,11 +100,13 @@ class Step:
         factors: Forms the factors; costs nothing until it is called.
         singular_values: All singular values of W, where the solver has them.
         gain: By how much the last pass over W lowered the loss, where the solver knows.
+        foreseen: A guess at how much further passes will lower it, where the solver has one.
         evidence: Forms what the solver knows of W for the certificate, where it knows more.
         rank: Of the factors, where the solver has chosen it.
         residual: The largest ‖WᵀWv − σ²v‖/σ₁² of the leading directions, where it is asked for.
         directions: Forms orthonormal rows A, near the leading right singular vectors of W, and what
             is at most their σ², where the solver has them without a further product.
+        approximation: Forms what the objective fits, where that is more than the factors.
     """
 
     number: int
@@ -85,10 +114,12 @@ class Step:
     factors: Callable[[], Factors]
     singular_values: Array | None = None
     gain: float | None = None
+    foreseen: float | None = None
     evidence: Callable[[], Evidence] | None = None
     rank: int | None = None
     residual: float | None = None
     directions: Callable[[], tuple[Array, Array]] | None = None
+    approximation: Callable[[], Offset | Samples] | None = None
 
 
 class Solver(Protocol):
@@ -96,6 +127,29 @@ class Solver(Protocol):
 
     def steps(self, problem: Problem, /) -> Iterator[Step]:
         """The steps towards a solution; one step for a closed form, no end for an iteration."""
+        ...
+
+    def settings(self) -> dict[str, Any]:
+        """Name and settings, for the recipe."""
+        ...
+
+
+@runtime_checkable
+class ObservedSolver(Protocol):
+    """A solver of known entries. Its stopping rule is data, which `factorize` reads."""
+
+    @property
+    def epochs(self) -> int:
+        """The most steps to take."""
+        ...
+
+    @property
+    def stop_early(self) -> bool:
+        """Whether to stop before that, once the loss has converged."""
+        ...
+
+    def steps(self, problem: ObservedProblem, /) -> Iterator[Step]:
+        """Endless steps from the start of the problem."""
         ...
 
     def settings(self) -> dict[str, Any]:
@@ -152,3 +206,8 @@ class Widening(Protocol):
     def residual(self) -> float | None:
         """The residual of the singular directions to stop at, in place of the error of B·A."""
         ...
+
+
+def fits_entries(solver: object) -> TypeGuard[ObservedSolver]:
+    """Whether a solver is one of known entries, not of a whole matrix."""
+    return isinstance(solver, ObservedSolver) and not isinstance(solver, Iterative)

@@ -23,7 +23,7 @@ from eckart.storage.contents import (
     from_arrays,
     to_arrays,
 )
-from eckart.storage.whole import damaged
+from eckart.storage.whole import damaged, reading
 
 SELECTABLE = frozenset({"tensor"})
 DOCUMENT: Final = "eckart"
@@ -62,6 +62,22 @@ def write_factors(path: Path, parts: Mapping[str, Factors], document: Mapping[st
     arrays = {name: np.ascontiguousarray(array) for name, array in to_arrays(parts).items()}
     metadata = {DOCUMENT: json.dumps(document, allow_nan=False)}
     path.write_bytes(save(arrays, metadata=metadata))
+
+
+def read_arrays(path: Path) -> dict[str, Any]:
+    """All tensors of a file.
+
+    Raises:
+        FormatError: If it is damaged, or holds a dtype that eckart does not read.
+        StorageError: If the system refuses to read it.
+    """
+    with reading(path), opened(path) as file:
+        return {name: tensor_of(file, name, path) for name in file.keys()}  # noqa: SIM118 the handle is no dict
+
+
+def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
+    """Write arrays by name."""
+    path.write_bytes(save({name: np.ascontiguousarray(array) for name, array in arrays.items()}))
 
 
 @contextmanager

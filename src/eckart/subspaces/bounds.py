@@ -62,8 +62,20 @@ class Evidence:
 
     def likely_outside(self) -> float:
         """A guess at ‖W(I − VVᵀ)‖²: what the newest columns found outside those before them."""
-        newest = self.H[-self.newest :, -self.newest :] if self.newest else self.H[-1:, -1:]
-        return UNSEEN * float(np.linalg.eigvalsh(newest)[-1])
+        return UNSEEN * float(np.linalg.eigvalsh(self._newest())[-1])
+
+    def next_square(self) -> float:
+        """A guess at ‖W·v‖² of directions v outside: that of the newest columns, on average.
+
+        The first columns hold the leading directions themselves; of them the smallest counts.
+        """
+        newest = self._newest()
+        if len(newest) == self.width:
+            return float(np.linalg.eigvalsh(newest)[0])
+        return float(np.trace(newest)) / len(newest)
+
+    def _newest(self) -> Array:
+        return self.H[-self.newest :, -self.newest :] if self.newest else self.H[-1:, -1:]
 
 
 def eigenpairs(H: Array) -> tuple[Array, Array]:

@@ -10,6 +10,7 @@ from eckart.arrays import FLOAT64, Array, Randomness, rounding
 from eckart.matrices import Matrix
 from eckart.subspaces.bounds import Evidence, eigenpairs
 from eckart.subspaces.orthonormal import orthonormal
+from eckart.subspaces.start import first_directions, random_array
 
 
 @final
@@ -163,10 +164,9 @@ class KrylovSpace:
 
     def _first(self) -> Array:
         """WᵀΩ, or WᵀW·Ω for an Ω that takes no room on the side of the rows."""
-        rows, columns = self._W.shape
         if self._tall:
-            return self._W.transposed_times(self._random(rows, self._block))
-        return self._W.gram_times(self._random(columns, self._block))
+            return first_directions(self._W, self._block, self._randomness)
+        return self._W.gram_times(self._random(self._W.shape[1], self._block))
 
     def _append(self, Q: Array, last: Array) -> None:
         """Write a block behind the basis, in place while there is room."""
@@ -197,7 +197,4 @@ class KrylovSpace:
         return both[self.width :].T
 
     def _random(self, length: int, count: int) -> Array:
-        """Uniform in 2¹⁶ steps between ±1, none of them 0: as good as normal ones, and cheaper."""
-        drawn = np.frombuffer(self._randomness.bytes(2 * length * count), np.int16)
-        steps = drawn.reshape(length, count).astype(self._W.dtype)
-        return self._namespace.put((steps + 0.5) / 2**15, self._W.dtype)
+        return random_array(length, count, self._W.dtype, self._randomness, self._namespace)

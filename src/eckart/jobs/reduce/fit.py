@@ -11,7 +11,7 @@ from eckart.errors import ArgumentError
 from eckart.factorization import Components, components
 from eckart.factorization.components import RESIDUALS
 from eckart.jobs.reduce.reduction import Reduction, made_of
-from eckart.matrices import Standardised, Streamed, standardised
+from eckart.matrices import Standardised, Streamed, as_matrix, standardised
 from eckart.ranks import check_open_unit
 from eckart.solvers import BlockKrylov, ExactSVD, GramSVD, Solver, Step
 
@@ -59,7 +59,7 @@ def reduced(
     if tol is not None:
         check_open_unit("tol", tol)
     guess = rank if isinstance(rank, int) else GUESS
-    width = BlockKrylov().width(guess)
+    width = BlockKrylov().width(as_matrix(W), guess)
     working = standardised(
         W,
         centre=centre,

@@ -1,0 +1,58 @@
+"""Groups of commands that are loaded when they are called."""
+
+import difflib
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+import click
+
+from eckart.errors import ArgumentError
+
+
+class LazyGroup(click.Group):
+    """Commands by name; a command's module is imported when it is called, not for `--help`.
+
+    Args:
+        table: Name and one line of help of each command.
+        package: Where the module of each is; its command is called `command`.
+        settings: Of click.
+    """
+
+    def __init__(self, *, table: Mapping[str, str], package: str, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._table = table
+        self._package = package
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order of the table."""
+        del ctx
+        return list(self._table)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 click decides the signature
+        """The command of this name."""
+        if cmd_name not in self._table:
+            return None
+        command: click.Command = import_module(f"{self._package}.{cmd_name}").command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does, with the nearest name for one that is unknown."""
+        if args and args[0] not in self._table and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], self._table, n=1)
+            raise ArgumentError(
+                f"There is no command '{args[0]}'.",
+                hint=f"Did you mean {near[0]}?"
+                if near
+                else f"{ctx.command_path} --help lists them.",
+                code="unknown-command",
+            )
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Names and help from the table, without loading any command."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl(list(self._table.items()))

@@ -1,0 +1,141 @@
+"""`eckart recommend fit`."""
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import click
+
+from eckart.cli import console
+from eckart.cli.answers import check_report
+from eckart.cli.options import (
+    EXIT_STATUS,
+    FILE,
+    force_option,
+    json_option,
+    output_option,
+    quiet_option,
+    report_option,
+    threads_option,
+)
+from eckart.cli.recommend.fit_options import checked, data_options, model_options, test_options
+from eckart.cli.recommend.shared import check_files, column_names, column_options, titles
+from eckart.threads import limited_threads
+
+
+@click.command(
+    epilog="Example: eckart recommend fit ratings.csv --test random -o model --report model.html"
+)
+@click.argument("data", metavar="[INTERACTIONS]", type=FILE, required=False)
+@column_options
+@data_options
+@model_options
+@test_options
+@click.option("--from", "older", type=FILE, help="An older model to begin at; its history is kept.")
+@click.option("--names", type=FILE, help="A table of ids and titles, for the report.")
+@output_option
+@report_option
+@force_option
+@json_option
+@quiet_option
+@threads_option
+def command(data: Path | None, report: Path | None, as_json: bool, **options: Any) -> int:
+    """Fit a model to a table of ratings, or of interactions without ratings.
+
+    Reads .csv, .tsv, .dat (with ::), .data, .parquet and .jsonl, the text also as .gz. Columns are
+    found by their names, or named; ids may be of any type. The model is a folder, MODEL by default
+    the name of the table with .model.
+    """
+    checked(options, has_data=data is not None)
+    output = options["output"] or _default(data or options["older"])
+    _check_paths(data, output, report, options)
+    from eckart.jobs.recommend.job import fit_recommender
+    from eckart.kernels.compiled import compiling_said_by
+
+    quiet = options["quiet"]
+    with (
+        limited_threads(options["threads"]),
+        compiling_said_by(lambda text: console.note(text, quiet=quiet)),
+    ):
+        result = fit_recommender(
+            data,
+            output,
+            named=column_names(options),
+            implicit=True if options["implicit"] else None,
+            at_least=options["min_rating"],
+            scale=options["scale"] or None,
+            settings=_settings(options),
+            test=options["test"],
+            share=options["share"],
+            k=options["k"],
+            tuned=options["tuned"],
+            trials=options["trials"],
+            time_limit=options["time_limit"],
+            older=options["older"],
+            force=options["force"],
+            watch=lambda what, total: console.work(what, total, quiet=quiet),
+        )
+    document = result.to_dict()
+    if report is not None:
+        _report(result, report, titles(options["names"]))
+    if as_json:
+        console.answer_json("recommend fit", document)
+    else:
+        console.notes(result.notes, quiet=quiet)
+        _show(document)
+    console.note(f"Wrote {output}", quiet=quiet)
+    if report is not None:
+        console.note(f"Wrote {report}", quiet=quiet)
+    return EXIT_STATUS[result.grade]
+
+
+def _settings(options: dict[str, Any]) -> Any:
+    """The settings that were given; None where an older model's are to be taken."""
+    from eckart.jobs.recommend.settings import Settings
+
+    names = ("rank", "regularization", "count_exponent", "unobserved_weight",
+             "implicit_features", "nonnegative", "method", "epochs")  # fmt: skip
+    given = {name: options[name] for name in names if options[name] not in (None, False)}
+    if options["bayesian"]:
+        given["method"] = "gibbs"
+    if options["older"] is not None and not given and options["seed"] == 0:
+        return None
+    return Settings(**given, seed=options["seed"])
+
+
+def _check_paths(
+    data: Path | None, output: Path, report: Path | None, options: dict[str, Any]
+) -> None:
+    from eckart.jobs.recommend.storing import check_model
+    from eckart.storage import check_output
+
+    check_files(data, options["names"])
+    if options["older"] is not None:
+        check_model(options["older"])
+    check_output(output, force=options["force"])
+    check_report(report, force=options["force"])
+
+
+def _default(source: Path) -> Path:
+    """Where the model goes when no output is named: beside the input."""
+    name = source.name.removesuffix(".gz")
+    return source.with_name(f"{Path(name).stem}.model")
+
+
+def _show(document: dict[str, Any]) -> None:
+    from eckart.reports import fit_rows, metric_table
+
+    console.answer_rows(fit_rows(document))
+    if document["evaluation"] is not None:
+        header, rows = metric_table(document["evaluation"])
+        console.answer_table(header, rows)
+
+
+def _report(result: Any, path: Path, names: dict[str, str] | None) -> None:
+    from eckart.reports import recommend_page
+    from eckart.storage import whole_file
+
+    command = shlex.join(["eckart", *click.get_current_context().obj])
+    page = recommend_page(result.report_document(names, command))
+    with whole_file(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")

@@ -1,0 +1,44 @@
+"""`eckart recommend remove`."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from eckart.cli import console
+from eckart.cli.options import force_option, json_option, output_option, quiet_option
+from eckart.cli.recommend.shared import MODEL, loaded
+
+
+@click.command(epilog="Example: eckart recommend remove model --user 42")
+@MODEL
+@click.option("--user", required=True, help="His id.")
+@output_option
+@force_option
+@json_option
+@quiet_option
+def command(model: Path, user: str, as_json: bool, **options: Any) -> int:
+    """Forget a user: his id, his factors and his history.
+
+    Without --output the model itself is replaced, whole or not at all. The factors of the items
+    still are what they became with him: `eckart recommend fit --from MODEL` fits them without.
+    """
+    from eckart.jobs.recommend.folding import remove_user
+    from eckart.jobs.recommend.storing import check_model, save_model
+    from eckart.storage import check_output
+
+    check_model(model)
+    target = options["output"] or model
+    force = options["force"] or target == model
+    check_output(target, force=force)
+    before = loaded(model)
+    after = remove_user(before, user)
+    save_model(after, target, force=force)
+    gone = len(before.data) - len(after.data)
+    if as_json:
+        document = {"user": user, "interactions": gone, "users": len(after.data.users)}
+        console.answer_json("recommend remove", {**document, "folder": str(target)})
+    else:
+        console.answer_text(f"Removed user {user} and {gone:,} interactions.")
+    console.note(f"Wrote {target}", quiet=options["quiet"])
+    return 0

@@ -1,0 +1,77 @@
+"""Options and checks that the commands of `eckart recommend` share."""
+
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from eckart.cli.options import FILE, together
+
+MODEL: Final = click.argument("model", metavar="MODEL", type=FILE)
+names_option = click.option(
+    "--names", type=FILE, help="A table of ids and titles; the answers show the titles."
+)
+k_option = click.option(
+    "-k",
+    "--number",
+    "k",
+    type=click.IntRange(min=1),
+    default=10,
+    show_default=True,
+    help="Items of a list.",
+)
+column_options = together(
+    click.option("--user", "user_column", help="The column of users; found by its name."),
+    click.option("--item", "item_column", help="The column of items."),
+    click.option("--rating", "rating_column", help="The column of ratings, if there is one."),
+    click.option("--weight", "weight_column", help="The column of weights or counts."),
+    click.option("--time", "time_column", help="The column of times."),
+)
+
+
+def column_names(options: dict[str, Any]) -> Any:
+    """The columns that were named."""
+    from eckart.jobs.recommend.columns import NAMES, ColumnNames
+
+    return ColumnNames(**{role: options[f"{role}_column"] for role in NAMES})
+
+
+def loaded(model: Path) -> Any:
+    """The model in a folder."""
+    from eckart.jobs.recommend.storing import load_model
+
+    return load_model(model)
+
+
+def titles(names: Path | None) -> dict[str, str] | None:
+    """Titles by id, where a file of them was given."""
+    if names is None:
+        return None
+    from eckart.jobs.recommend.names import read_names
+
+    return read_names(names)
+
+
+def check_files(*paths: Path | None) -> None:
+    """Refuse tables that are not there or of an unknown suffix."""
+    from eckart.storage.tables import check_table
+
+    for path in paths:
+        if path is not None:
+            check_table(path)
+
+
+def line_rows(lines: list[dict[str, Any]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """The header and rows of a list of items."""
+    titled = any("title" in line for line in lines)
+    header = ("place", "item", "score", *(("title",) if titled else ()))
+    rows = [
+        (
+            str(place),
+            str(line["item"]),
+            f"{line['score']:.4f}",
+            *((line["title"],) if titled else ()),
+        )
+        for place, line in enumerate(lines, start=1)
+    ]
+    return header, rows

@@ -1,0 +1,164 @@
+"""`eckart recommend top`."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from eckart.cli import console
+from eckart.cli.options import (
+    FILE,
+    force_option,
+    json_option,
+    output_option,
+    quiet_option,
+    threads_option,
+)
+from eckart.cli.recommend.shared import (
+    MODEL,
+    check_files,
+    k_option,
+    line_rows,
+    loaded,
+    names_option,
+    titles,
+)
+from eckart.errors import ArgumentError
+from eckart.threads import limited_threads
+
+
+@click.command(epilog="Example: eckart recommend top model --user 42 -k 10 --names items.csv")
+@MODEL
+@click.option("--user", "user_ids", multiple=True, help="Whose list; may be given several times.")
+@click.option("--users", type=FILE, help="A table with a column of users.")
+@click.option("--all", "everyone", is_flag=True, help="Of all users.")
+@k_option
+@click.option("--seen", is_flag=True, help="List items too that the user has dealt with.")
+@click.option("--only", help="The items that may be listed, separated by commas, or a table.")
+@click.option("--without", help="Items that may not, separated by commas, or a table.")
+@names_option
+@output_option
+@force_option
+@json_option
+@quiet_option
+@threads_option
+def command(model: Path, as_json: bool, **options: Any) -> int:
+    """The best items for some users, without those they have dealt with.
+
+    Of one user they are shown; of several or all they are written to --output, a .parquet, .csv,
+    .tsv or .jsonl with the columns user, item, place, score, popular. Who has no history gets the
+    items that most users dealt with, and is told so.
+    """
+    from eckart.jobs.recommend.storing import check_model
+
+    check_model(model)
+    users = _wanted(options)
+    check_files(options["names"], options["users"])
+    output = options["output"]
+    if output is not None:
+        _check_output(output, force=options["force"])
+    with limited_threads(options["threads"]):
+        fitted = loaded(model)
+        names = titles(options["names"])
+        only, without = _items(options["only"]), _items(options["without"])
+        if output is None:
+            return _show(fitted, users, only, without, names, as_json=as_json, options=options)
+        return _write(fitted, users, only, without, names, as_json=as_json, options=options)
+
+
+def _show(
+    fitted: Any, users: Any, only: Any, without: Any, names: Any, *, as_json: bool, options: Any
+) -> int:
+    from eckart.jobs.recommend.top import top_items
+
+    chosen = fitted.data.users.listed() if users is None else users
+    lists = top_items(
+        fitted,
+        chosen,
+        options["k"],
+        seen=options["seen"],
+        only=only,
+        without=without,
+        names=names,
+    )
+    documents = [one.to_dict() for one in lists]
+    if as_json:
+        console.answer_json("recommend top", {"k": options["k"], "users": documents})
+        return 0
+    for one in documents:
+        header, rows = line_rows(one["items"])
+        title = f"User {one['user']}" if len(documents) > 1 else ""
+        console.answer_table(header, rows, title=title, aside="title" in header)
+        if one["popular"]:
+            console.note(
+                f"Nothing is known of user {one['user']}: these are the items most users chose.",
+                quiet=options["quiet"],
+            )
+        if len(one["items"]) < options["k"]:
+            console.note(
+                f"No more than {len(one['items'])} items are left for user {one['user']}.",
+                quiet=options["quiet"],
+            )
+    return 0
+
+
+def _write(
+    fitted: Any, users: Any, only: Any, without: Any, names: Any, *, as_json: bool, options: Any
+) -> int:
+    from eckart.jobs.recommend.writing import write_top
+
+    with console.work("Ranking", None, quiet=options["quiet"]) as on_block:
+        result = write_top(
+            fitted,
+            options["output"],
+            users,
+            options["k"],
+            seen=options["seen"],
+            only=only,
+            without=without,
+            names=names,
+            on_block=on_block,
+        )
+    if as_json:
+        console.answer_json("recommend top", result.to_dict())
+    else:
+        console.answer_text(result.sentence())
+    console.note(f"Wrote {options['output']}", quiet=options["quiet"])
+    return 0
+
+
+def _wanted(options: dict[str, Any]) -> Any:
+    """The ids of the users; None for all."""
+    ways = [bool(options["user_ids"]), options["users"] is not None, options["everyone"]]
+    if sum(ways) != 1:
+        raise ArgumentError(
+            "Whose list it should be is not clear.",
+            hint="Give exactly one of --user ID, --users FILE and --all.",
+            code="bad-users",
+        )
+    if options["everyone"]:
+        return None
+    if options["user_ids"]:
+        return list(options["user_ids"])
+    from eckart.jobs.recommend.writing import read_ids
+
+    return read_ids(options["users"], "user")
+
+
+def _items(words: str | None) -> Any:
+    """Items from words or from a table."""
+    if words is None:
+        return None
+    if Path(words).is_file():
+        from eckart.jobs.recommend.writing import read_ids
+
+        return read_ids(Path(words), "item")
+    return [word.strip() for word in words.split(",") if word.strip()]
+
+
+def _check_output(output: Path, *, force: bool) -> None:
+    from eckart.storage import check_output
+    from eckart.storage.tables import check_table_output
+
+    check_table_output(output)
+    check_output(output, force=force)

@@ -1,0 +1,125 @@
+"""Which column of a table holds the users, the items, the ratings."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, final
+
+from eckart.errors import MatrixError
+from eckart.storage.tables import TableHead, plain
+
+NAMES: Final = {
+    "user": (
+        "user", "userid", "users", "uid", "customer", "customerid", "reviewerid", "reviewer",
+        "member", "memberid", "account", "accountid", "person", "session", "sessionid", "visitor",
+        "visitorid", "profile", "userprofile", "msno",
+    ),
+    "item": (
+        "item", "itemid", "items", "iid", "movie", "movieid", "product", "productid", "asin",
+        "parentasin", "isbn", "book", "bookid", "track", "trackid", "song", "songid", "artist",
+        "artistid", "business", "businessid", "article", "articleid", "sku", "stockcode", "game",
+        "gameid", "anime", "animeid", "joke", "jokeid", "video", "videoid",
+    ),
+    "rating": ("rating", "ratings", "score", "stars", "overall", "grade", "bookrating", "value"),
+    "weight": (
+        "weight", "weights", "count", "counts", "plays", "playcount", "confidence", "quantity",
+        "listens", "views", "clicks",
+    ),
+    "time": (
+        "time", "timestamp", "date", "datetime", "ts", "createdat", "unixreviewtime", "when",
+    ),
+}  # fmt: skip
+"""What columns are called in the data sets and shops of this field, without punctuation."""
+KNOWN: Final = frozenset(name for names in NAMES.values() for name in names)
+ORDER: Final = ("user", "item", "rating", "time")
+"""Of the columns of a file without a header."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ColumnNames:
+    """The columns that were named; None is found by its name.
+
+    Example:
+        >>> ColumnNames(user="customer").given()
+        {'user': 'customer'}
+    """
+
+    user: str | None = None
+    item: str | None = None
+    rating: str | None = None
+    weight: str | None = None
+    time: str | None = None
+
+    def given(self) -> dict[str, str]:
+        """Those that were named."""
+        named = {role: getattr(self, role) for role in NAMES}
+        return {role: name for role, name in named.items() if name is not None}
+
+
+def find_columns(
+    head: TableHead, named: ColumnNames, source: str, *, needed: Sequence[str] = ("user", "item")
+) -> tuple[dict[str, int], list[str]]:
+    """The position of each column that is there.
+
+    A column that was named is taken by its name, or by its number from 1 where there is no header;
+    the others by the names that such columns commonly have.
+
+    Args:
+        head: Of the table.
+        named: The columns that were named.
+        source: The table, for messages.
+        needed: The columns without which it cannot be used.
+
+    Returns:
+        Position by role (user, item, rating, weight, time), and what to tell the reader.
+
+    Raises:
+        MatrixError: If a named or needed column is not there.
+
+    Example:
+        >>> head = TableHead(names=("userId", "movieId", "rating"), width=3)
+        >>> find_columns(head, ColumnNames(), "ratings.csv")
+        ({'user': 0, 'item': 1, 'rating': 2}, [])
+    """
+    names = list(head.names or [str(place) for place in range(1, head.width + 1)])
+    found: dict[str, int] = {}
+    for role, name in named.given().items():
+        if name not in names:
+            raise _no_column(source, name, names)
+        found[role] = names.index(name)
+    notes: list[str] = []
+    if head.names is None:
+        free = [place for place in range(head.width) if place not in found.values()]
+        unnamed = [role for role in ORDER if role not in found]
+        found.update(zip(unnamed, free, strict=False))
+        listed = ", ".join(f"{role} = column {place + 1}" for role, place in found.items())
+        notes.append(f"{source} has no header; taken as {listed} (name them if not).")
+    else:
+        _by_name(names, found)
+    for role in needed:
+        if role not in found:
+            raise MatrixError(
+                f"{source} has no column that is called like a {role}: {', '.join(names[:20])}.",
+                hint=f"Name it with --{role}.",
+                code="no-such-column",
+            )
+    return found, notes
+
+
+def _by_name(names: list[str], found: dict[str, int]) -> None:
+    """Add the columns with common names, where none of that role was named."""
+    plain_names = [plain(name) for name in names]
+    for role, common in NAMES.items():
+        for name in common:
+            if role not in found and name in plain_names:
+                place = plain_names.index(name)
+                if place not in found.values():
+                    found[role] = place
+
+
+def _no_column(source: str, name: str, names: list[str]) -> MatrixError:
+    return MatrixError(
+        f"{source} has no column '{name}'.",
+        hint=f"It has: {', '.join(names[:30])}{' …' if len(names) > 30 else ''}.",
+        code="no-such-column",
+    )

@@ -1,0 +1,57 @@
+"""Whether users and items stand in each other's place."""
+
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from eckart.errors import MatrixError
+from eckart.jobs.recommend.interactions import Table
+from eckart.jobs.recommend.vocabulary import Vocabulary
+
+FEW: Final = 0.5
+MANY: Final = 0.9
+
+
+def check_not_exchanged(
+    table: Table,
+    rows: npt.NDArray[Any],
+    columns: npt.NDArray[Any],
+    known: tuple[Vocabulary, Vocabulary],
+) -> list[str]:
+    """Hold the ids of a table against those that a model knows, both ways round.
+
+    Args:
+        table: That was read.
+        rows: The places of its users, −1 where they are unknown.
+        columns: The places of its items.
+        known: The users and the items of the model.
+
+    Returns:
+        What to tell the reader, if it cannot be decided.
+
+    Raises:
+        MatrixError: If the users of the table are the items of the model.
+    """
+    fits = np.mean((rows >= 0) & (columns >= 0)) if len(rows) else 1.0
+    if fits >= MANY:
+        return []
+    users, items = known
+    turned = np.mean(
+        (items.places(table.columns["user"], "user") >= 0)
+        & (users.places(table.columns["item"], "item") >= 0)
+    )
+    if turned < MANY or turned <= fits:
+        return []
+    if fits <= FEW:
+        raise MatrixError(
+            f"Users and items of {table.source} are exchanged: its users are items of the model "
+            f"in {turned:.0%} of the rows, and users of it in {fits:.0%}.",
+            hint="Name the columns with --user and --item the other way round; a matrix is "
+            "users × items, so give its transpose.",
+            code="transposed",
+        )
+    return [
+        f"Only {fits:.0%} of the pairs of {table.source} are known, but {turned:.0%} are if its "
+        "users are taken as items; if they are exchanged, name them with --user and --item."
+    ]

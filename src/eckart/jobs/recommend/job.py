@@ -1,0 +1,273 @@
+"""Ratings or clicks in, a model that answers out: what `eckart recommend fit` does."""
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
+from typing import Any, Final, TypeAlias, final
+
+from eckart.errors import ArgumentError
+from eckart.factorization.outcome import Grade
+from eckart.jobs.recommend.choosing import Choice, choose_regularization
+from eckart.jobs.recommend.columns import ColumnNames
+from eckart.jobs.recommend.evaluation import Evaluation, evaluate
+from eckart.jobs.recommend.fitting import Fit, fit_model, fit_split
+from eckart.jobs.recommend.interactions import Interactions, read_interactions
+from eckart.jobs.recommend.merging import as_known, merged
+from eckart.jobs.recommend.model import Model
+from eckart.jobs.recommend.picture import item_map
+from eckart.jobs.recommend.settings import Settings
+from eckart.jobs.recommend.splitting import SHARE, Split, Way, split
+from eckart.jobs.recommend.storing import load_model, save_model
+from eckart.jobs.recommend.tuning import TRIALS, Tuning, tune
+
+OnPart: TypeAlias = Callable[[str, int | None], AbstractContextManager[Callable[..., None] | None]]
+"""Given what is done and how many steps it has at most, what is entered around it: it gives what is
+called with each step, or None."""
+TAKEN: Final = ("rank", "regularization", "count_exponent", "unobserved_weight",
+                "implicit_features", "nonnegative", "method")  # fmt: skip
+
+
+def unwatched(_what: str, _total: int | None) -> AbstractContextManager[None]:
+    """Tells nobody."""
+    return nullcontext()
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitting:
+    """The result of `fit_recommender`.
+
+    Fields:
+        model: Fitted to all interactions.
+        fit: The run that made it.
+        evaluation: Of a model fitted to a training part, with the same settings; or None.
+        choice: How λ was chosen; None where it was given.
+        tuning: How all settings were chosen, or None.
+        source: Name of the input.
+        folder: Where the model was written; None if it was not.
+        notes: What a person should know, in sentences.
+        seconds: The whole job.
+    """
+
+    model: Model
+    fit: Fit
+    evaluation: Evaluation | None
+    choice: Choice | None
+    tuning: Tuning | None
+    source: str
+    folder: str | None
+    notes: tuple[str, ...]
+    seconds: float
+
+    @property
+    def grade(self) -> Grade:
+        """Of the run."""
+        return self.fit.run.outcome.grade
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers and text."""
+        data, run = self.model.data, self.fit.run
+        return {
+            "source": self.source,
+            "folder": self.folder,
+            "users": len(data.users),
+            "items": len(data.items),
+            "interactions": len(data),
+            "density": len(data) / (len(data.users) * len(data.items)),
+            "explicit": self.model.explicit,
+            "scale": None if self.model.scale is None else list(self.model.scale),
+            "settings": self.model.document["settings"],
+            "objective": self.model.objective.settings(),
+            "choice": None if self.choice is None else self.choice.to_dict(),
+            "tuning": None if self.tuning is None else self.tuning.to_dict(),
+            "evaluation": None if self.evaluation is None else self.evaluation.to_dict(),
+            "run": run.to_dict(),
+            "notes": list(self.notes),
+            "seconds": self.seconds,
+        }
+
+    def report_document(
+        self, names: dict[str, str] | None = None, command: str = ""
+    ) -> dict[str, Any]:
+        """The same with what only the report has: the map of the items, and the command line."""
+        return {**self.to_dict(), "map": item_map(self.model, names), "command": command}
+
+
+def fit_recommender(
+    data: Any,
+    output: str | PathLike[str] | None = None,
+    *,
+    named: ColumnNames | None = None,
+    implicit: bool | None = None,
+    at_least: float | None = None,
+    scale: tuple[float, float] | None = None,
+    settings: Settings | None = None,
+    test: Way | None = None,
+    share: float = SHARE,
+    k: int = 10,
+    tuned: bool = False,
+    trials: int | None = None,
+    time_limit: float | None = None,
+    older: str | PathLike[str] | Model | None = None,
+    force: bool = False,
+    watch: OnPart = unwatched,
+) -> Fitting:
+    """Fit a recommender, choose what was left out, and say how good it is.
+
+    The test part is taken out first; λ and what is tuned are chosen on a part of the rest; the
+    figures are of a model fitted to the rest. The model that is given back and written is fitted
+    to everything, with the same settings.
+
+    Args:
+        data: Interactions as `read_interactions` takes them; None with an older model fits its own.
+        output: The folder to write the model to.
+        named: Columns that have other names than usual.
+        implicit: Whether only the fact of an interaction counts; None: where there is no rating.
+        at_least: Keep only ratings of at least this, as interactions.
+        scale: The lowest and the highest rating that can be.
+        settings: Of the fit; None takes those of the older model, or the defaults.
+        test: How a test part is taken: random, last, users; None takes none.
+        share: Of the interactions or users in it.
+        k: Length of the lists that are evaluated.
+        tuned: Whether rank, λ, α and ν are chosen by Optuna.
+        trials: Of the tuning.
+        time_limit: Seconds for the tuning.
+        older: A model to begin at; its interactions are kept, later ones take their place.
+        force: Overwrite the folder.
+        watch: Entered around each part of the work.
+
+    Raises:
+        ArgumentError: If an argument is out of range, or means nothing for this input.
+        FormatError: If a file is damaged.
+        MatrixError: If the interactions cannot be used.
+        MissingExtra: If tuning needs a package that is not there.
+        StorageError: If the system refuses to read or write.
+    """
+    began = time.perf_counter()
+    start = load_model(older) if isinstance(older, str | PathLike) else older
+    read = _read(data, start, named, implicit=implicit, at_least=at_least, scale=scale)
+    notes = list(read.notes)
+    settings = settings or _settings_of(start)
+    if scale is None and start is not None:
+        scale = start.scale
+    settings, changed = settings.fitting(read)
+    notes += changed
+    held = None if test is None else split(read, test, share=share, seed=settings.seed)
+    visible = read if held is None else held.train
+    tuning = choice = None
+    if tuned:
+        most = trials or (None if time_limit else TRIALS)
+        with watch("Tuning", most) as on_trial:
+            tuning = tune(
+                visible,
+                settings,
+                scale=scale,
+                trials=trials,
+                time_limit=time_limit,
+                on_trial=on_trial,
+            )
+        settings = tuning.settings
+    elif settings.regularization is None:
+        with watch("Choosing λ", None) as on_trial:
+            choice = choose_regularization(visible, settings, scale=scale, on_trial=on_trial)
+        if choice is not None:
+            settings = replace(settings, regularization=choice.regularization)
+    notes += [one.sentence() for one in (tuning, choice) if one is not None]
+    evaluation = _evaluated(held, settings, scale, k, watch)
+    notes += _advice(evaluation)
+    with watch("Fitting", settings.epochs) as on_step:
+        fit = fit_model(
+            read, settings, scale=scale, start=start, on_step=on_step, keep_interrupted=True
+        )
+    if fit.run.outcome.grade != "success":
+        notes.append(fit.run.message)
+    model = replace(fit.model, document=_document(fit, evaluation, data))
+    if output is not None:
+        save_model(model, output, force=force)
+    return Fitting(
+        model=model,
+        fit=fit,
+        evaluation=evaluation,
+        choice=choice,
+        tuning=tuning,
+        source=_source(data),
+        folder=None if output is None else str(output),
+        notes=tuple(notes),
+        seconds=time.perf_counter() - began,
+    )
+
+
+def _read(
+    data: Any,
+    start: Model | None,
+    named: ColumnNames | None,
+    *,
+    implicit: bool | None,
+    at_least: float | None,
+    scale: tuple[float, float] | None,
+) -> Interactions:
+    """The interactions that were given, and those of the older model."""
+    if data is None:
+        if start is None:
+            raise ArgumentError(
+                "There is nothing to fit.", hint="Give a file of interactions.", code="no-input"
+            )
+        return start.data
+    if start is not None and not start.explicit and at_least is None:
+        implicit = True
+    read = read_interactions(data, named, implicit=implicit, at_least=at_least, scale=scale)
+    if start is None:
+        return read
+    together = merged(start.data, as_known(read, start.data.users, start.data.items))
+    return replace(together, notes=read.notes)
+
+
+def _settings_of(start: Model | None) -> Settings:
+    if start is None:
+        return Settings()
+    kept = start.document.get("settings", {})
+    return Settings(**{name: kept[name] for name in TAKEN if name in kept})
+
+
+def _evaluated(
+    held: Split | None,
+    settings: Settings,
+    scale: tuple[float, float] | None,
+    k: int,
+    watch: OnPart,
+) -> Evaluation | None:
+    if held is None:
+        return None
+    with watch("Evaluating", settings.epochs) as on_step:
+        fit = fit_split(held, settings, scale=scale, on_step=on_step)
+        return evaluate(fit.model, held, k=k, seed=settings.seed)
+
+
+def _advice(evaluation: Evaluation | None) -> list[str]:
+    """What to do where predicted ratings do not tell what people choose."""
+    if evaluation is None or evaluation.relevant is None:
+        return []
+    own, popular = (evaluation.figures[method].get("ndcg") for method in ("model", "most popular"))
+    if own is None or popular is None or own.value >= popular.value:
+        return []
+    return [
+        "Predicted ratings say how much people like what they choose, not what they choose: for "
+        f"lists fit with --min-rating {evaluation.relevant:g}, which learns that."
+    ]
+
+
+def _document(fit: Fit, evaluation: Evaluation | None, data: Any) -> dict[str, Any]:
+    return {
+        "source": _source(data),
+        "settings": fit.model.document["settings"],
+        "outcome": fit.run.outcome.name,
+        "recipe": fit.run.to_dict()["recipe"],
+        "evaluation": None if evaluation is None else evaluation.to_dict(),
+    }
+
+
+def _source(data: Any) -> str:
+    return Path(data).name if isinstance(data, str | PathLike) else type(data).__name__

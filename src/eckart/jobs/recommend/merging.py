@@ -1,0 +1,81 @@
+"""Interactions put together: a history and what came later, or parts of one."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from eckart.errors import MatrixError
+from eckart.jobs.recommend.interactions import Interactions, once
+from eckart.jobs.recommend.vocabulary import Vocabulary
+
+
+def merged(old: Interactions, new: Interactions) -> Interactions:
+    """A history with later interactions, over the ids of the later ones.
+
+    A new rating takes the place of the old one of its pair; interactions without ratings are added
+    up.
+
+    Args:
+        old: The history.
+        new: Its ids begin with those of the history, in their order.
+
+    Raises:
+        MatrixError: If one has ratings and the other has none.
+    """
+    if (old.ratings is None) != (new.ratings is None):
+        has, lacks = ("The model", "the new interactions") if new.ratings is None else (
+            "The new interactions", "the model",
+        )  # fmt: skip
+        raise MatrixError(
+            f"{has} {'has' if new.ratings is None else 'have'} ratings, {lacks} "
+            f"{'have' if new.ratings is None else 'has'} none.",
+            hint="Give interactions of the same kind.",
+            code="other-kind",
+        )
+    return once(joined(old, new), [])
+
+
+def joined(old: Interactions, new: Interactions) -> Interactions:
+    """All entries of two, over the ids of the second, sorted; of one pair the old one first."""
+    times = None
+    if old.times is not None and new.times is not None:
+        times = np.concatenate([old.times, new.times])
+    ratings = None
+    if old.ratings is not None and new.ratings is not None:
+        ratings = np.concatenate([old.ratings, new.ratings])
+    both = Interactions(
+        users=new.users,
+        items=new.items,
+        rows=np.concatenate([old.rows, new.rows]),
+        columns=np.concatenate([old.columns, new.columns]),
+        ratings=ratings,
+        weights=_weights(old, new),
+        times=times,
+    )
+    return both.chosen(np.lexsort((both.columns, both.rows)))
+
+
+def as_known(data: Interactions, users: Vocabulary, items: Vocabulary) -> Interactions:
+    """The same interactions over ids that begin with those of `users` and `items`."""
+    users, to_user = users.extended(data.users)
+    items, to_item = items.extended(data.items)
+    rows, columns = to_user[data.rows], to_item[data.columns]
+    order = np.lexsort((columns, rows))
+    moved = replace(data, users=users, items=items, rows=rows, columns=columns)
+    return moved.chosen(order)
+
+
+def without_user(data: Interactions, place: int) -> Interactions:
+    """The same interactions less those of one user, and less his id."""
+    kept = data.chosen(data.rows != place)
+    rows = kept.rows - (kept.rows > place).astype(np.int32)
+    return replace(kept, users=data.users.without(place), rows=rows)
+
+
+def _weights(old: Interactions, new: Interactions) -> Any:
+    if old.weights is None and new.weights is None:
+        return None
+    own = [np.ones(len(one), np.float32) if one.weights is None else one.weights
+           for one in (old, new)]  # fmt: skip
+    return np.concatenate(own)

@@ -1,0 +1,42 @@
+"""Titles of items, by id."""
+
+from os import PathLike
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import pyarrow as pa
+
+from eckart.errors import MatrixError
+from eckart.jobs.recommend.columns import NAMES
+from eckart.storage.tables import plain, read_columns, table_head
+
+Names: TypeAlias = dict[str, str]
+"""Title by the text of an id."""
+TITLES: Final = ("title", "name", "itemname", "movietitle", "label", "product", "description")
+
+
+def read_names(path: str | PathLike[str]) -> Names:
+    """Titles by id from a table: its column of items, or the first; its titles, or the second.
+
+    Raises:
+        ArgumentError: If there is no such file, or its suffix is unknown.
+        FormatError: If it is damaged.
+        MatrixError: If it has one column only.
+        StorageError: If the system refuses to read it.
+    """
+    source = Path(path)
+    head = table_head(source, frozenset((*NAMES["item"], *TITLES)))
+    if head.width < 2:
+        raise MatrixError(
+            f"{source} has one column.",
+            hint="Give ids in one and titles in another.",
+            code="no-such-column",
+        )
+    labels = [plain(name) for name in head.names or ()]
+    ids = next((labels.index(name) for name in (*NAMES["item"], "id") if name in labels), 0)
+    others = [labels.index(name) for name in TITLES if name in labels]
+    titles = next((place for place in others if place != ids), 1 if ids == 0 else 0)
+    table: Any = read_columns(source, head, {ids: "text", titles: "text"})
+    keys = table.column(str(ids)).cast(pa.string()).to_pylist()
+    values = table.column(str(titles)).cast(pa.string()).to_pylist()
+    return {key: value or "" for key, value in zip(keys, values, strict=True) if key is not None}

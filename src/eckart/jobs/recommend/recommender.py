@@ -1,0 +1,205 @@
+"""The recommender as one object, for Python."""
+
+from collections.abc import Iterable, Sequence
+from os import PathLike
+from typing import Any, final
+
+from eckart.arrays import Array
+from eckart.errors import ArgumentError
+from eckart.jobs.recommend.answers import Listed
+from eckart.jobs.recommend.columns import ColumnNames
+from eckart.jobs.recommend.explain import Explanation, explain
+from eckart.jobs.recommend.folding import add_interactions, remove_user
+from eckart.jobs.recommend.interactions import read_interactions
+from eckart.jobs.recommend.job import Fitting, fit_recommender
+from eckart.jobs.recommend.model import Model
+from eckart.jobs.recommend.predict import predict_pairs
+from eckart.jobs.recommend.settings import Method, Settings
+from eckart.jobs.recommend.similarity import similar_items
+from eckart.jobs.recommend.splitting import Way
+from eckart.jobs.recommend.storing import load_model, save_model
+from eckart.jobs.recommend.top import top_items
+
+
+@final
+class LowRankRecommender:
+    """Recommends items to users, from ratings or from what they bought, heard or clicked.
+
+    W is users × items and most of its entries are unknown; what is known is factored, and B·A fills
+    in the rest. Ids of any type go in and come out; the interactions are kept, so no answer needs
+    them again.
+
+    Args:
+        rank: Columns of B. Lowered to the number of users or items where there are fewer.
+        regularization: λ; None is chosen by `fit` on a validation part of its input.
+        count_exponent: ν: the penalty of a user or item with n entries grows with n^ν.
+        unobserved_weight: α, how much what is not there counts as a zero; without ratings only.
+        implicit_features: Weight of which items were rated at all, beside the ratings.
+        nonnegative: Whether factors must not be negative.
+        method: als, cholesky, blocks, gd, or gibbs for predictions with a standard deviation.
+        epochs: Sweeps; None takes the method's own number.
+        implicit: Whether only the fact of an interaction counts; None: where there are no ratings.
+        scale: The lowest and highest rating; None takes those of the data.
+        columns: Names of the columns: user, item, rating, weight, time; found where left out.
+        seed: Of everything random. The same seed gives the same bits, on any number of threads.
+
+    Raises:
+        ArgumentError: If a setting is out of its range.
+
+    Example:
+        >>> ratings = {
+        ...     "user": ["ann", "ann", "bob", "bob", "cid", "cid"],
+        ...     "item": ["tea", "jam", "tea", "rye", "jam", "rye"],
+        ...     "rating": [5, 4, 5, 1, 4, 2],
+        ... }
+        >>> model = LowRankRecommender(rank=1, regularization=0.1).fit(ratings)
+        >>> [line.item for line in model.recommend("ann").lines]
+        ['rye']
+    """
+
+    def __init__(
+        self,
+        rank: int = 32,
+        *,
+        regularization: float | None = None,
+        count_exponent: float = 1.0,
+        unobserved_weight: float | None = None,
+        implicit_features: float = 0.0,
+        nonnegative: bool = False,
+        method: Method = "als",
+        epochs: int | None = None,
+        implicit: bool | None = None,
+        scale: tuple[float, float] | None = None,
+        columns: dict[str, str] | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.settings = Settings(
+            rank=rank,
+            regularization=regularization,
+            count_exponent=count_exponent,
+            unobserved_weight=unobserved_weight,
+            implicit_features=implicit_features,
+            nonnegative=nonnegative,
+            method=method,
+            epochs=epochs,
+            seed=seed,
+        )
+        self._implicit = implicit
+        self._scale = scale
+        self._named = ColumnNames(**(columns or {}))
+        self._model: Model | None = None
+        self.fitting: Fitting | None = None
+
+    def fit(
+        self,
+        interactions: Any,
+        *,
+        user_ids: Sequence[object] | None = None,
+        item_ids: Sequence[object] | None = None,
+        test: Way | None = None,
+        k: int = 10,
+    ) -> "LowRankRecommender":
+        """Fit to interactions, anew every time.
+
+        Args:
+            interactions: A path, a Polars, pandas or Arrow table, a mapping of columns, or a SciPy
+                sparse matrix of users × items.
+            user_ids: Of the rows of a sparse matrix.
+            item_ids: Of its columns.
+            test: Also hold a model of a training part against the rest: random, last, users. The
+                figures are in `fitting.evaluation`.
+            k: Length of the lists that are evaluated.
+
+        Raises:
+            MatrixError: If a rating is NaN or off the scale, or an id is missing.
+        """
+        data = read_interactions(
+            interactions,
+            self._named,
+            implicit=self._implicit,
+            scale=self._scale,
+            user_ids=user_ids,
+            item_ids=item_ids,
+        )
+        self.fitting = fit_recommender(
+            data, scale=self._scale, settings=self.settings, test=test, k=k
+        )
+        self._model = self.fitting.model
+        return self
+
+    @property
+    def model(self) -> Model:
+        """What was fitted.
+
+        Raises:
+            ArgumentError: If nothing was.
+        """
+        if self._model is None:
+            raise ArgumentError(
+                "This recommender is not fitted.", hint="Call fit first.", code="not-fitted"
+            )
+        return self._model
+
+    def predict(self, users: Any, items: Any, *, clip: bool = True) -> Array:
+        """The rating of each pair; of unknown users and items by what is known of the other.
+
+        Args:
+            users: Ids.
+            items: Ids, as many.
+            clip: Whether predictions are kept within the scale of the ratings.
+        """
+        pairs = {"user": users, "item": items}
+        return predict_pairs(self.model, pairs, clip=clip).predicted
+
+    def recommend(
+        self,
+        user: object,
+        k: int = 10,
+        *,
+        seen: bool = False,
+        only: Iterable[object] | None = None,
+        without: Iterable[object] | None = None,
+    ) -> Listed:
+        """The k best items of a user, without those he has seen; of an unknown one the popular."""
+        (found,) = top_items(self.model, [user], k, seen=seen, only=only, without=without)
+        return found
+
+    def recommend_all(
+        self, users: Sequence[object] | None = None, k: int = 10, **filters: Any
+    ) -> list[Listed]:
+        """The k best items of several users, or of all."""
+        chosen = self.model.data.users.listed() if users is None else users
+        return top_items(self.model, chosen, k, **filters)
+
+    def similar(self, item: object, k: int = 10) -> Listed:
+        """The k items most like one."""
+        return similar_items(self.model, item, k)
+
+    def explain(self, user: object, item: object) -> Explanation:
+        """What each item of a user's history adds to the score of an item."""
+        return explain(self.model, user, item)
+
+    def partial_fit(self, interactions: Any) -> "LowRankRecommender":
+        """Take new interactions, users and items in, without a new fit; the history is kept."""
+        if self._model is None:
+            return self.fit(interactions)
+        self._model = add_interactions(self._model, interactions, self._named).model
+        return self
+
+    def remove(self, user: object) -> "LowRankRecommender":
+        """Forget a user."""
+        self._model = remove_user(self.model, user)
+        return self
+
+    def save(self, path: str | PathLike[str], *, force: bool = False) -> None:
+        """Write the model to a folder: safetensors, Parquet, JSON."""
+        save_model(self.model, path, force=force)
+
+    @staticmethod
+    def load(path: str | PathLike[str]) -> "LowRankRecommender":
+        """Read a model from its folder."""
+        model = load_model(path)
+        kept = model.document.get("settings", {})
+        made = LowRankRecommender(**kept, implicit=not model.explicit, scale=model.scale)
+        made._model = model
+        return made

@@ -1,0 +1,297 @@
+"""A model as a folder: safetensors, Parquet and JSON. Nothing is ever unpickled."""
+
+import hashlib
+import json
+from os import PathLike
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from eckart.errors import ArgumentError, EckartError, FormatError
+from eckart.factors import Factors
+from eckart.jobs.recommend.interactions import Interactions
+from eckart.jobs.recommend.model import Approximation, Model
+from eckart.jobs.recommend.vocabulary import Vocabulary
+from eckart.objectives import Observed
+from eckart.offset import Offset
+from eckart.samples import Prior, Samples
+from eckart.storage import check_output, whole_file
+from eckart.storage.checkpoints.strict_json import read_object
+from eckart.storage.tables import read_parquet, write_table
+from eckart.storage.tensors import read_arrays, write_arrays
+from eckart.storage.whole import damaged
+
+FORMAT: Final = "eckart recommender"
+VERSION: Final = 1
+DOCUMENT: Final = "model.json"
+FACTORS: Final = "factors.safetensors"
+USERS: Final = "users.parquet"
+ITEMS: Final = "items.parquet"
+HISTORY: Final = "history.parquet"
+FILES: Final = (FACTORS, USERS, ITEMS, HISTORY)
+PRIORS: Final = ("row_prior", "column_prior")
+OBJECTIVE: Final = (
+    "regularization",
+    "count_exponent",
+    "unobserved_weight",
+    "biases",
+    "implicit_features",
+    "nonnegative",
+    "attribute_weight",
+)
+
+
+def save_model(model: Model, path: str | PathLike[str], *, force: bool = False) -> None:
+    """Write a model to a folder, whole or not at all.
+
+    Raises:
+        ArgumentError: If the folder exists and `force` is false, or is none of ours.
+        StorageError: If the system refuses.
+    """
+    folder = Path(path)
+    check_output(folder, force=force)
+    if folder.exists() and not (folder / DOCUMENT).is_file():
+        raise ArgumentError(
+            f"{folder} exists and is no model, so it is not overwritten.",
+            hint="Give another --output.",
+            code="not-a-model",
+        )
+    with whole_file(folder) as temporary:
+        temporary.mkdir()
+        _write(model, temporary)
+
+
+def load_model(path: str | PathLike[str]) -> Model:
+    """Read a model from its folder; every file is checked against what was written.
+
+    Raises:
+        ArgumentError: If there is no such folder.
+        FormatError: If it is no model, of another version, or a file is missing or damaged.
+        StorageError: If the system refuses.
+    """
+    folder = Path(path)
+    document = _document(folder)
+    for name in FILES:
+        _check_file(folder / name, str(document["files"].get(name, "")))
+    try:
+        return _read(folder, document)
+    except (KeyError, TypeError, ValueError, IndexError, pa.ArrowInvalid) as error:
+        if isinstance(error, EckartError):
+            raise
+        raise damaged(folder / DOCUMENT, error) from error
+
+
+def check_model(path: Path) -> None:
+    """Refuse a path that is no folder of a model, from its existence alone.
+
+    Raises:
+        ArgumentError: If so.
+    """
+    if not path.exists():
+        raise ArgumentError(
+            f"There is no model {path}.",
+            hint="Fit one with: eckart recommend fit ratings.csv -o model",
+            code="no-such-file",
+        )
+    if not (path / DOCUMENT).is_file():
+        raise ArgumentError(
+            f"{path} is no model: it holds no {DOCUMENT}.",
+            hint="Give the folder that eckart recommend fit wrote.",
+            code="not-a-model",
+        )
+
+
+def _document(folder: Path) -> dict[str, Any]:
+    check_model(folder)
+    document = read_object(folder / DOCUMENT)
+    if document.get("format") != FORMAT:
+        raise FormatError(
+            f"{folder / DOCUMENT} does not describe a recommender.",
+            hint="Give the folder that eckart recommend fit wrote.",
+            code="not-a-model",
+        )
+    if document.get("version") != VERSION:
+        raise FormatError(
+            f"{folder} is a model of version {document.get('version')}; this eckart reads version "
+            f"{VERSION}.",
+            hint="Use the eckart that wrote it, or fit the model again.",
+            code="other-version",
+        )
+    if not isinstance(document.get("files"), dict):
+        raise damaged(folder / DOCUMENT, "it lists no files")
+    return document
+
+
+def _check_file(path: Path, digest: str) -> None:
+    if not path.is_file():
+        raise FormatError(
+            f"The model {path.parent} lacks its file {path.name}.",
+            hint="Copy the whole folder, or fit the model again.",
+            code="missing-file",
+        )
+    if _digest(path) != digest:
+        raise FormatError(
+            f"{path} is not the file that was written with this model.",
+            hint="Copy the whole folder again, or fit the model again.",
+            code="damaged-file",
+        )
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _write(model: Model, folder: Path) -> None:
+    data = model.data
+    write_arrays(folder / FACTORS, _arrays(model.approximation))
+    counts = (data.user_counts(), data.item_counts())
+    for name, vocabulary, count in zip(
+        (USERS, ITEMS), (data.users, data.items), counts, strict=True
+    ):
+        write_table(folder / name, {"id": vocabulary.ids, "entries": pa.array(count)})
+    write_table(
+        folder / HISTORY,
+        {
+            name: values
+            for name, values in (
+                ("user", data.rows),
+                ("item", data.columns),
+                ("rating", data.ratings),
+                ("weight", data.weights),
+                ("time", data.times),
+            )
+            if values is not None
+        },
+    )
+    settings = model.objective.settings()
+    document = {
+        "format": FORMAT,
+        "version": VERSION,
+        "users": len(data.users),
+        "items": len(data.items),
+        "interactions": len(data),
+        "whole_ids": [data.users.whole, data.items.whole],
+        "scale": None if model.scale is None else list(model.scale),
+        "objective": {name: settings[name] for name in OBJECTIVE},
+        "approximation": _described(model.approximation),
+        "document": model.document,
+        "files": {name: _digest(folder / name) for name in FILES},
+    }
+    text = json.dumps(document, allow_nan=False, ensure_ascii=False, indent=1)
+    (folder / DOCUMENT).write_text(text, encoding="utf-8")
+
+
+def _described(approximation: Approximation) -> dict[str, Any]:
+    if isinstance(approximation, Samples):
+        return {
+            "kind": "samples",
+            "draws": len(approximation.draws),
+            "means": [draw.mean for draw in approximation.draws],
+            "noise": approximation.noise,
+        }
+    if isinstance(approximation, Offset):
+        return {"kind": "offset", "mean": approximation.mean}
+    return {"kind": "factors"}
+
+
+def _arrays(approximation: Approximation) -> dict[str, Any]:
+    if isinstance(approximation, Samples):
+        arrays: dict[str, Any] = {}
+        pairs = zip(approximation.draws, approximation.priors, strict=True)
+        for place, (draw, priors) in enumerate(pairs):
+            arrays |= {f"{place}.{name}": array for name, array in _arrays(draw).items()}
+            for side, prior in zip(PRIORS, priors, strict=True):
+                arrays[f"{place}.{side}.mean"] = prior.mean
+                arrays[f"{place}.{side}.precision"] = prior.precision
+        return arrays
+    if isinstance(approximation, Factors):
+        return {"B": approximation.B, "A": approximation.A}
+    arrays = {
+        "B": approximation.factors.B,
+        "A": approximation.factors.A,
+        "row_bias": approximation.row_bias,
+        "column_bias": approximation.column_bias,
+    }
+    for name in ("extra_columns", "extra_rows"):
+        extra = getattr(approximation, name)
+        if extra is not None:
+            arrays[name] = extra
+    return arrays
+
+
+def _read(folder: Path, document: dict[str, Any]) -> Model:
+    whole = document["whole_ids"]
+    users, items = (
+        Vocabulary(_column(read_parquet(folder / name), "id"), bool(is_whole))
+        for name, is_whole in zip((USERS, ITEMS), whole, strict=True)
+    )
+    table = read_parquet(folder / HISTORY)
+    columns = {name: _column(table, name).to_numpy() for name in table.schema.names}
+    data = Interactions(
+        users=users,
+        items=items,
+        rows=columns["user"],
+        columns=columns["item"],
+        ratings=columns.get("rating"),
+        weights=columns.get("weight"),
+        times=columns.get("time"),
+    )
+    arrays = read_arrays(folder / FACTORS)
+    approximation = _approximation(document["approximation"], arrays)
+    if approximation.shape != data.shape or len(data) != document["interactions"]:
+        raise damaged(folder / DOCUMENT, "the factors do not fit the ids")
+    scale = document["scale"]
+    return Model(
+        data=data,
+        approximation=approximation,
+        objective=Observed(**document["objective"]),
+        scale=None if scale is None else (float(scale[0]), float(scale[1])),
+        document=document["document"],
+    )
+
+
+def _column(table: Any, name: str) -> Any:
+    column = table.column(name)
+    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+
+
+def _approximation(kind: dict[str, Any], arrays: dict[str, Any]) -> Approximation:
+    if kind["kind"] == "factors":
+        return Factors(arrays["B"], arrays["A"])
+    if kind["kind"] == "offset":
+        return _offset(float(kind["mean"]), arrays)
+    parts: dict[str, dict[str, Any]] = {}
+    for name, array in arrays.items():
+        place, _, rest = name.partition(".")
+        parts.setdefault(place, {})[rest] = array
+    draws = [
+        _offset(float(kind["means"][place]), parts[str(place)])
+        for place in range(int(kind["draws"]))
+    ]
+    priors = [
+        tuple(
+            Prior(
+                mean=arrays[f"{place}.{side}.mean"],
+                precision=arrays[f"{place}.{side}.precision"],
+            )
+            for side in PRIORS
+        )
+        for place in range(int(kind["draws"]))
+    ]
+    return Samples(
+        draws=tuple(draws), noise=float(kind["noise"]), priors=tuple((a, z) for a, z in priors)
+    )
+
+
+def _offset(mean: float, arrays: dict[str, Any]) -> Offset:
+    return Offset(
+        mean,
+        arrays["row_bias"],
+        arrays["column_bias"],
+        Factors(np.asarray(arrays["B"]), np.asarray(arrays["A"])),
+        arrays.get("extra_columns"),
+        arrays.get("extra_rows"),
+    )

@@ -1,0 +1,159 @@
+"""The best items for one user, some or all."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from eckart.errors import ArgumentError, MatrixError
+from eckart.jobs.recommend.answers import Listed, as_table, listed
+from eckart.jobs.recommend.baselines import popular_scores
+from eckart.jobs.recommend.model import Model
+from eckart.jobs.recommend.names import Names
+from eckart.jobs.recommend.ranking import Ranking, Scores, ranked_blocks
+from eckart.jobs.recommend.vocabulary import all_of
+
+
+def top_items(
+    model: Model,
+    users: Sequence[object],
+    k: int = 10,
+    *,
+    seen: bool = False,
+    only: Iterable[object] | None = None,
+    without: Iterable[object] | None = None,
+    names: Names | None = None,
+) -> list[Listed]:
+    """The k best items of some users, the best first.
+
+    Who has no history gets the items that most users dealt with, and the list says so.
+
+    Args:
+        model: That was fitted.
+        users: Their ids; a user may be unknown.
+        k: How many items. There may be fewer, where fewer are left.
+        seen: Whether items may be listed that the user has already dealt with.
+        only: The items that may be listed; None allows all.
+        without: Items that may not.
+        names: Titles by id.
+
+    Raises:
+        ArgumentError: If k is below 1.
+        MatrixError: If an item of `only` or `without` is unknown.
+
+    Cost:
+        users × items × rank operations; 32 MB of scores at a time.
+    """
+    places = model.data.users.places(all_of(users))
+    lists: list[Listed] = []
+    allowed = allowed_items(model, only, without)
+    for ranking, popular in ranked(model, places, k, seen=seen, allowed=allowed):
+        for row in range(len(ranking.users)):
+            user = users[len(lists)]
+            own = model.data.users.at(int(places[len(lists)])) if places[len(lists)] >= 0 else user
+            lists.append(
+                listed(
+                    model,
+                    ranking,
+                    row,
+                    names=names,
+                    user=own if isinstance(own, int | str) else str(own),
+                    popular=bool(popular[row]),
+                )
+            )
+    return lists
+
+
+def top_tables(
+    model: Model,
+    places: npt.NDArray[np.int32],
+    k: int,
+    *,
+    seen: bool = False,
+    allowed: npt.NDArray[np.bool_] | None = None,
+    names: Names | None = None,
+    asked: Any = None,
+) -> Iterator[tuple[dict[str, Any], int]]:
+    """The same for many users, as columns of blocks of a table, and how many users each holds.
+
+    Args:
+        model: That was fitted.
+        places: Of the users, −1 for unknown ones.
+        k: How many items.
+        seen: Whether items may be listed that the user has already dealt with.
+        allowed: A mask of items.
+        names: Titles by id.
+        asked: The ids of the users as text, where unknown ones are to be named.
+    """
+    begin = 0
+    for ranking, popular in ranked(model, places, k, seen=seen, allowed=allowed):
+        size = len(ranking.users)
+        own = None if asked is None else asked.slice(begin, size)
+        yield as_table(model, ranking, names=names, popular=popular, asked=own), size
+        begin += size
+
+
+def ranked(
+    model: Model,
+    places: npt.NDArray[np.int32],
+    k: int,
+    *,
+    seen: bool,
+    allowed: npt.NDArray[np.bool_] | None,
+) -> Iterator[tuple[Ranking, npt.NDArray[np.bool_]]]:
+    """Lists of users by place, −1 for unknown ones, and which of them hold the popular items."""
+    if k < 1:
+        raise ArgumentError(f"k is {k}.", hint="Give at least 1.", code="bad-k")
+    counts = np.append(model.data.user_counts(), 0)
+    cold = counts[places] == 0
+    popular = model.popularity()
+    cold_row = len(model.data.users)
+
+    def score(rows: npt.NDArray[np.intp]) -> Scores:
+        known = rows < cold_row
+        if known.all():
+            return model.scores(rows)
+        scores = popular_scores(popular, len(rows))
+        if known.any():
+            scores[known] = model.scores(rows[known])
+        return scores
+
+    rows = np.where(cold, cold_row, places).astype(np.intp)
+    starts = model.data.starts()  # with one user more, who has seen nothing
+    history = None if seen else (np.append(starts, starts[-1]), model.data.columns)
+    total = len(model.data.items)
+    begin = 0
+    for block in ranked_blocks(score, rows, total, k, history=history, allowed=allowed):
+        end = begin + len(block.users)
+        own = Ranking(
+            users=places[begin:end].astype(np.intp), items=block.items, scores=block.scores
+        )
+        yield own, cold[begin:end]
+        begin = end
+
+
+def allowed_items(
+    model: Model, only: Iterable[object] | None, without: Iterable[object] | None
+) -> npt.NDArray[np.bool_] | None:
+    """A mask of the items that may be listed; None where all may.
+
+    Raises:
+        MatrixError: If one is unknown.
+    """
+    if only is None and without is None:
+        return None
+    allowed = np.full(len(model.data.items), only is None)
+    for ids, may in ((only, True), (without, False)):
+        if ids is not None:
+            wanted = list(ids)
+            places = model.data.items.places(all_of(wanted)) if wanted else np.zeros(0, np.int32)
+            if (places < 0).any():
+                unknown = wanted[int(np.argmax(places < 0))]
+                raise MatrixError(
+                    f"The model knows no item {unknown}.",
+                    hint="Give items that it was fitted to.",
+                    code="unknown-item",
+                )
+            allowed[places] = may
+    return allowed

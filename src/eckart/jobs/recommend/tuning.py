@@ -1,0 +1,180 @@
+"""Rank, λ, α and ν chosen together by Optuna."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Final, final
+
+import numpy as np
+
+from eckart.errors import ArgumentError, MissingExtra
+from eckart.jobs.recommend.choosing import DEPTH, sampled, score
+from eckart.jobs.recommend.fitting import fit_model
+from eckart.jobs.recommend.interactions import Interactions
+from eckart.jobs.recommend.settings import Settings
+from eckart.jobs.recommend.splitting import Way, split
+
+TRIALS: Final = 40
+LARGEST_RANK: Final = 256
+
+OnTuned = Callable[[int, float], None]
+"""Called with the number of trials that are done and the best figure."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tuning:
+    """The result of `tune`.
+
+    Fields:
+        settings: The best.
+        figure: Of the best on the validation part.
+        metric: What it is: rmse, or ndcg@20.
+        trials: Settings and figure of each, in order.
+        seconds: That it took.
+    """
+
+    settings: Settings
+    figure: float
+    metric: str
+    trials: tuple[dict[str, Any], ...]
+    seconds: float
+
+    def sentence(self) -> str:
+        """What a person should know."""
+        own = self.settings
+        alpha = "" if own.unobserved_weight is None else f", α = {own.unobserved_weight:.3g}"
+        return (
+            f"Tuned in {len(self.trials)} trials: rank {own.rank}, λ = {own.regularization:.3g}, "
+            f"ν = {own.count_exponent:.2f}{alpha} ({self.metric} {self.figure:.4f})."
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers."""
+        return {
+            "settings": self.settings.to_dict(),
+            "figure": self.figure,
+            "metric": self.metric,
+            "trials": list(self.trials),
+            "seconds": self.seconds,
+        }
+
+
+def tune(
+    data: Interactions,
+    settings: Settings,
+    *,
+    scale: tuple[float, float] | None = None,
+    trials: int | None = None,
+    time_limit: float | None = None,
+    on_trial: OnTuned | None = None,
+) -> Tuning:
+    """The settings that predict a tenth of the interactions best from the others.
+
+    The first trial is the default, so the answer is never worse than that on the validation part.
+    With the same seed and number of trials the answer is the same; a time limit gives that up.
+
+    Args:
+        data: All that may be looked at.
+        settings: What is not chosen: method, epochs, seed.
+        scale: Of the ratings.
+        trials: How many settings are tried; None is 40, or as many as the time allows.
+        time_limit: Seconds after which no trial begins.
+        on_trial: Called after every trial.
+
+    Raises:
+        ArgumentError: If the method has no λ.
+        MatrixError: If there is too little to take a part from.
+        MissingExtra: If Optuna is not installed.
+    """
+    if settings.method == "gibbs":
+        raise ArgumentError(
+            "A Bayesian model has no λ to choose.",
+            hint="Leave out --tune or --bayesian.",
+            code="option-does-not-apply",
+        )
+    optuna = _optuna()
+    explicit = data.ratings is not None
+    way: Way = "random"
+    held = split(sampled(data, settings.seed), way, seed=settings.seed)
+    largest = max(1, min(LARGEST_RANK, *held.train.shape))
+    records: list[dict[str, Any]] = []
+    began = time.perf_counter()
+
+    def trial(suggest: Any) -> float:
+        chosen = _rescaled(
+            _suggested(suggest, settings, explicit=explicit, largest=largest), held.train
+        )
+        figure = score(fit_model(held.train, chosen, scale=scale).model, held)
+        shown = figure if explicit else -figure
+        records.append({**chosen.to_dict(), "figure": shown})
+        if on_trial is not None:
+            best = min if explicit else max
+            on_trial(len(records), best(record["figure"] for record in records))
+        return figure
+
+    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=settings.seed))
+    study.enqueue_trial(_first(settings, explicit=explicit, largest=largest))
+    most = trials or (None if time_limit else TRIALS)
+    study.optimize(trial, n_trials=most, timeout=time_limit, catch=())
+    best = min(records, key=lambda record: record["figure"] * (1 if explicit else -1))
+    wanted = {name: value for name, value in best.items() if name != "figure"}
+    return Tuning(
+        settings=Settings(**wanted),
+        figure=best["figure"],
+        metric="rmse" if explicit else f"ndcg@{DEPTH}",
+        trials=tuple(records),
+        seconds=time.perf_counter() - began,
+    )
+
+
+def _first(settings: Settings, *, explicit: bool, largest: int) -> dict[str, Any]:
+    shared = {
+        "rank": min(settings.rank, largest),
+        "regularization": 0.1 if explicit else 0.01,
+        "count_exponent": 1.0,
+    }
+    return shared if explicit else {**shared, "unobserved_weight": 0.1}
+
+
+def _suggested(suggest: Any, settings: Settings, *, explicit: bool, largest: int) -> Settings:
+    """One set of settings."""
+    ranks = suggest.suggest_int("rank", min(4, largest), largest, log=True)
+    exponent = suggest.suggest_float("count_exponent", 0.25, 1.25)
+    if explicit:
+        chosen = suggest.suggest_float("regularization", 0.01, 1.0, log=True)
+        return replace(settings, rank=ranks, regularization=chosen, count_exponent=exponent)
+    return replace(
+        settings,
+        rank=ranks,
+        regularization=suggest.suggest_float("regularization", 1e-4, 0.3, log=True),
+        count_exponent=exponent,
+        unobserved_weight=suggest.suggest_float("unobserved_weight", 3e-3, 1.0, log=True),
+    )
+
+
+def _rescaled(chosen: Settings, data: Interactions) -> Settings:
+    """With the λ that, summed over all users and items, punishes as much as it would with ν = 1.
+
+    So λ and ν can be looked for apart from one another (Rendle et al. 2022, section 3).
+    """
+    assert chosen.regularization is not None
+    alpha = chosen.unobserved_weight or 0.0
+    rows = data.user_counts() + alpha * len(data.items)
+    columns = data.item_counts() + alpha * len(data.users)
+    counts = np.maximum(np.concatenate([rows, columns]), 1.0)
+    share = float(np.sum(counts) / np.sum(counts**chosen.count_exponent))
+    return replace(chosen, regularization=chosen.regularization * share)
+
+
+def _optuna() -> Any:
+    try:
+        import optuna
+    except ImportError as error:
+        raise MissingExtra(
+            "Tuning needs Optuna.",
+            hint="Install it with: pip install 'eckart[tune]'",
+            code="missing-extra",
+        ) from error
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna

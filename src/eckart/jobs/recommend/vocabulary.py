@@ -1,0 +1,225 @@
+"""Ids of users or items, of any type, and the rows or columns they stand for."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias, cast, final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pyarrow import compute
+
+from eckart.errors import MatrixError
+
+Places: TypeAlias = npt.NDArray[np.int32]
+Id: TypeAlias = int | str
+pc: Final[Any] = compute  # its functions are made when it is imported, which no type checker sees
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Vocabulary:
+    """The ids of one side, each at its place; ids are given back as they came.
+
+    Fields:
+        ids: An Arrow array of int64 or text without nulls, each id once.
+        whole: Whether text ids are whole numbers, too large for 64 bits.
+
+    Example:
+        >>> vocabulary, places = Vocabulary.encoded(["b", "a", "b"])
+        >>> vocabulary.listed(), places.tolist()
+        (['a', 'b'], [1, 0, 1])
+        >>> vocabulary.place("b"), vocabulary.place("c")
+        (1, -1)
+    """
+
+    ids: Any
+    whole: bool = False
+
+    @staticmethod
+    def encoded(
+        column: Any, what: str = "id", *, untyped: bool = False
+    ) -> tuple["Vocabulary", Places]:
+        """The sorted vocabulary of a column, and the place of each of its entries.
+
+        Args:
+            column: The ids.
+            what: They are, for messages.
+            untyped: Whether they are from a text file, where numbers are text too.
+
+        Raises:
+            MatrixError: If an id is missing, or the ids are of several types.
+        """
+        column, large = column_of(column)
+        codes, distinct = _dictionary(column, what)
+        ids, whole = _normal(distinct, untyped=untyped or large)
+        order = pc.sort_indices(ids).to_numpy()
+        to_place = np.empty(len(order), np.int32)
+        to_place[order] = np.arange(len(order), dtype=np.int32)
+        return Vocabulary(ids.take(pa.array(order)), whole), to_place[codes]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def places(self, column: Any, what: str = "id") -> Places:
+        """The place of each id of a column; -1 where it is unknown."""
+        codes, distinct = _dictionary(column_of(column)[0], what)
+        return self._found(distinct)[codes]
+
+    def place(self, one: object) -> int:
+        """The place of one id, given as it is or as text; -1 where it is unknown."""
+        return int(self._found(pa.array([str(one)]))[0])
+
+    def at(self, place: int) -> Id:
+        """The id at a place."""
+        found = self.ids[place].as_py()
+        return int(found) if self.whole else cast("Id", found)
+
+    def listed(self, places: npt.ArrayLike | None = None) -> list[Id]:
+        """The ids at some places, or all of them, in order."""
+        found = self.column(places).to_pylist()
+        return [int(one) for one in found] if self.whole else found
+
+    def column(self, places: npt.ArrayLike | None = None) -> Any:
+        """The ids at some places as an Arrow array; null where the place is below 0."""
+        if places is None:
+            return self.ids
+        chosen = np.asarray(places, np.int64)
+        return self.ids.take(pa.array(chosen, mask=chosen < 0))
+
+    def extended(self, other: "Vocabulary") -> tuple["Vocabulary", Places]:
+        """This vocabulary with new ids behind its own, and the places of the other's ids.
+
+        Raises:
+            MatrixError: If the new ids are text and these are numbers.
+        """
+        places = self._found(other.ids)
+        new = places < 0
+        if not new.any():
+            return self, places
+        own, added = self.ids, other.ids.filter(pa.array(new))
+        if own.type != added.type:
+            added = added.cast(pa.string()) if pa.types.is_string(own.type) else _whole(added)
+        places[new] = len(self) + np.arange(int(new.sum()), dtype=np.int32)
+        joined = pa.concat_arrays([own, added])
+        return Vocabulary(joined, self.whole and other.whole), places
+
+    def without(self, place: int) -> "Vocabulary":
+        """This vocabulary less the id at a place."""
+        kept = np.delete(np.arange(len(self)), place)
+        return Vocabulary(self.ids.take(pa.array(kept)), self.whole)
+
+    def _found(self, distinct: Any) -> Places:
+        """The places of an array of ids of any type."""
+        if pa.types.is_integer(self.ids.type):
+            asked = _decoded(distinct)
+            if not pa.types.is_integer(asked.type):
+                asked = pa.array([_number(text) for text in asked.to_pylist()], pa.int64())
+        else:
+            asked = _decoded(distinct).cast(pa.string())
+        found = pc.fill_null(pc.index_in(asked, value_set=self.ids, skip_nulls=True), -1)
+        return np.asarray(found.to_numpy(), np.int32).copy()
+
+
+def column_of(values: Any) -> tuple[Any, bool]:
+    """A column of ids as an Arrow array, and whether they are whole numbers beyond 64 bits.
+
+    Raises:
+        MatrixError: If the ids are of several types.
+    """
+    if isinstance(values, pa.ChunkedArray | pa.Array):
+        return values, False
+    try:
+        return pa.array(values), False
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, pa.ArrowNotImplementedError):
+        pass
+    listed: list[Any] = list(values)
+    kinds = {type(one).__name__ for one in listed}
+    if kinds == {"int"}:
+        return pa.array([str(one) for one in listed]), True
+    raise MatrixError(
+        f"The ids are of several types: {', '.join(sorted(kinds))}.",
+        hint="Convert them to text or to whole numbers.",
+        code="mixed-ids",
+    )
+
+
+def _dictionary(column: Any, what: str) -> tuple[npt.NDArray[np.int32], Any]:
+    """Codes of a column and its distinct values."""
+    if column.null_count:
+        row = int(np.flatnonzero(np.asarray(pc.is_null(column)))[0]) + 1
+        raise MatrixError(
+            f"Row {row} has no {what}.", hint="Leave out rows without one.", code="missing-id"
+        )
+    if isinstance(column, pa.ChunkedArray):
+        encoded = column.dictionary_encode() if not _is_dictionary(column) else column
+        encoded = encoded.unify_dictionaries()
+        if encoded.num_chunks == 0:
+            return np.zeros(0, np.int32), pa.array([], pa.string())
+        codes = [np.asarray(chunk.indices) for chunk in encoded.chunks]
+        return np.concatenate(codes).astype(np.int32, copy=False), encoded.chunk(0).dictionary
+    if not _is_dictionary(column):
+        column = column.dictionary_encode()
+    return np.asarray(column.indices).astype(np.int32, copy=False), column.dictionary
+
+
+def _is_dictionary(column: Any) -> bool:
+    return bool(pa.types.is_dictionary(column.type))
+
+
+def _decoded(distinct: Any) -> Any:
+    """Distinct ids as integers or text; a float that is whole is an integer."""
+    kind = distinct.type
+    if pa.types.is_integer(kind) or pa.types.is_string(kind):
+        return distinct
+    if pa.types.is_floating(kind):
+        numbers = distinct.to_numpy(zero_copy_only=False)
+        if np.isfinite(numbers).all() and (numbers == np.rint(numbers)).all():
+            return distinct.cast(pa.int64())
+    return distinct.cast(pa.string())
+
+
+def _normal(distinct: Any, *, untyped: bool) -> tuple[Any, bool]:
+    """Distinct ids as int64 or text, and whether those texts are whole numbers.
+
+    Text of a file without types is taken as numbers where all of it is; one with leading zeros is
+    text, since it would not be given back as it came.
+    """
+    ids = _decoded(distinct)
+    if pa.types.is_integer(ids.type):
+        untyped = True
+        ids = ids.cast(pa.string()) if pa.types.is_uint64(ids.type) else ids.cast(pa.int64())
+    if pa.types.is_int64(ids.type) or not untyped:
+        return ids, False
+    if not pc.all(pc.match_substring_regex(ids, r"^(0|-?[1-9][0-9]*)$")).as_py():
+        return ids, False
+    try:
+        return ids.cast(pa.int64()), False
+    except pa.ArrowInvalid:
+        return ids, True
+
+
+def _number(text: str) -> int | None:
+    """A text as a number of 64 bits; None where it is none."""
+    try:
+        number = int(text)
+    except ValueError:
+        return None
+    return number if -(2**63) <= number < 2**63 and str(number) == text else None
+
+
+def _whole(texts: Any) -> Any:
+    """Texts as numbers of 64 bits."""
+    numbers = [_number(text) for text in texts.to_pylist()]
+    if None in numbers:
+        raise MatrixError(
+            f"The ids of the model are whole numbers, and {texts[numbers.index(None)]} is none.",
+            hint="Give ids of the same kind.",
+            code="other-ids",
+        )
+    return pa.array(numbers, pa.int64())
+
+
+def all_of(ids: Sequence[object]) -> Any:
+    """Several ids, given as they are or as text, as a column."""
+    return pa.array([str(one) for one in ids], pa.string())

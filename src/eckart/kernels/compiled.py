@@ -1,0 +1,75 @@
+"""Functions that Numba compiles: once, on disk, and said beforehand where it takes seconds."""
+
+import logging
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from threading import Lock
+from typing import Any, Final, final
+
+from numba import njit
+
+LOGGER: Final = logging.getLogger("eckart")
+NOTICE: Final = "Compiling the inner loops; this happens once and takes a few seconds."
+UNWRITABLE: Final = (
+    "The compiled inner loops cannot be kept on this disk, so every run compiles them again; "
+    "NUMBA_CACHE_DIR may name a folder that can be written."
+)
+FAST: Final = frozenset({"reassoc", "contract", "nsz", "arcp"})
+"""Sums may be reordered into vector lanes; NaN and infinity keep their meaning."""
+
+_SAY: Final[ContextVar[Callable[[str], None]]] = ContextVar("say", default=LOGGER.info)
+_SAID: Final[set[str]] = set()
+_COMPILING: Final = Lock()
+
+
+@contextmanager
+def compiling_said_by(say: Callable[[str], None]) -> Generator[None, None, None]:
+    """While the block runs, tell a person by `say` that something is being compiled."""
+    token = _SAY.set(say)
+    try:
+        yield
+    finally:
+        _SAY.reset(token)
+
+
+def inner(function: Callable[..., Any]) -> Any:
+    """A function that only kernels call; compiled into each of them."""
+    return _dispatcher(function)
+
+
+@final
+class Kernel:
+    """A function that Numba compiles when it is first called, unless it finds it on disk."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._compiled = _dispatcher(function)
+        self._name = function.__name__
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Run on arrays and numbers, outside Python's lock."""
+        if not self._compiled.signatures:
+            with _COMPILING:
+                if not self._compiled.signatures and not self._is_on_disk():
+                    _say_once(NOTICE)
+                return self._compiled(*arguments)
+        return self._compiled(*arguments)
+
+    def _is_on_disk(self) -> bool:
+        folder = self._compiled.stats.cache_path
+        return folder is not None and any(Path(folder).glob(f"*.{self._name}-*.nbi"))
+
+
+def _dispatcher(function: Callable[..., Any]) -> Any:
+    try:
+        return njit(nogil=True, cache=True, fastmath=set(FAST), error_model="numpy")(function)
+    except RuntimeError:  # Numba found no folder that it may write to
+        _say_once(UNWRITABLE)
+        return njit(nogil=True, fastmath=set(FAST), error_model="numpy")(function)
+
+
+def _say_once(notice: str) -> None:
+    if notice not in _SAID:
+        _SAID.add(notice)
+        _SAY.get()(notice)

@@ -1,0 +1,283 @@
+"""The known entries of a matrix, most of which is not known."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final, final
+
+import numpy as np
+import numpy.typing as npt
+
+from eckart.arrays import FLOAT32, Array
+from eckart.errors import MatrixError
+
+Indices = npt.NDArray[np.integer[Any]]
+NONE: Final[Array] = np.empty(0, FLOAT32)
+"""Weights that are all one."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Compressed:
+    """Entries in the order of rows (or columns): those of row i are starts[i] : starts[i + 1].
+
+    Fields:
+        starts: Array of shape (rows + 1,), int64.
+        indices: The column of each entry, ascending within a row.
+        values: Its value, float32.
+        weights: Its weight, float32; of length 0 where all are one.
+    """
+
+    starts: npt.NDArray[np.int64]
+    indices: Indices
+    values: Array
+    weights: Array
+
+    @property
+    def counts(self) -> npt.NDArray[np.int64]:
+        """How many entries each row has."""
+        return np.diff(self.starts)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the four arrays."""
+        return sum(part.nbytes for part in (self.starts, self.indices, self.values, self.weights))
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Entries:
+    """Entries (row, column, value) of a matrix whose other entries are not known, or not seen.
+
+    Not a `Matrix`: an entry that is not listed is unknown, not zero. Made by `Entries.of` or
+    `Entries.of_sparse`; kept by rows, and by columns from when they are first asked for.
+
+    Fields:
+        shape: (rows, columns); users × items.
+        by_rows: The entries in the order of rows.
+
+    Cost:
+        8 bytes for each entry in each order that is kept, 12 with weights.
+
+    Example:
+        >>> entries = Entries.of(rows=[1, 0, 1], columns=[0, 2, 1], values=[3, 4, 5])
+        >>> entries
+        Entries(3 of 2 × 3)
+        >>> entries.row(1)
+        (array([0, 1], dtype=int32), array([3., 5.], dtype=float32))
+    """
+
+    shape: tuple[int, int]
+    by_rows: Compressed
+
+    @classmethod
+    def of(
+        cls,
+        rows: npt.ArrayLike,
+        columns: npt.ArrayLike,
+        values: npt.ArrayLike,
+        weights: npt.ArrayLike | None = None,
+        shape: tuple[int, int] | None = None,
+    ) -> "Entries":
+        """Entries from three or four lists of the same length, in any order.
+
+        Args:
+            rows: The row of each entry, from 0.
+            columns: Its column, from 0.
+            values: Its value.
+            weights: How much its error counts, at least 0; None counts all the same.
+            shape: (rows, columns); by default just large enough.
+
+        Raises:
+            MatrixError: If the lists do not fit together, an index is out of range, a value
+                or weight is not a finite number, or an entry is listed twice.
+
+        Cost:
+            Two counting sorts; the memory of the result twice for a moment.
+        """
+        row, column = _indices(rows, "row"), _indices(columns, "column")
+        value, weight = _numbers(values, "value"), NONE
+        if weights is not None:
+            weight = _numbers(weights, "weight")
+            if len(weight) and weight.min() < 0:
+                raise MatrixError(
+                    "A weight is negative.", hint="Give weights of at least 0.", code="bad-weight"
+                )
+        lengths = {
+            len(row),
+            len(column),
+            len(value),
+            *([len(weight)] if weights is not None else []),
+        }
+        if len(lengths) > 1:
+            raise MatrixError(
+                f"Rows, columns, values and weights have different lengths: {sorted(lengths)}.",
+                hint="Give one of each for every entry.",
+                code="shapes-differ",
+            )
+        height, width = shape or (_above(row), _above(column))
+        _check_range(row, height, "row")
+        _check_range(column, width, "column")
+        across = _sorted(column, row, value, weight, width, height)
+        down = _turned(across, height, width)
+        _check_distinct(down)
+        made = cls(shape=(height, width), by_rows=down)
+        made.__dict__["by_columns"] = across
+        return made
+
+    @classmethod
+    def of_sparse(cls, W: Any) -> "Entries":
+        """The stored entries of a SciPy sparse matrix, zeros among them.
+
+        Raises:
+            MatrixError: As `of`.
+        """
+        listed = W.tocoo()
+        rows, columns = (listed.row, listed.col)
+        return cls.of(rows, columns, listed.data, shape=listed.shape)
+
+    @cached_property
+    def by_columns(self) -> Compressed:
+        """The same entries in the order of columns."""
+        return _turned(self.by_rows, self.shape[1], self.shape[0])
+
+    @property
+    def rows(self) -> Indices:
+        """The row of each entry; formed when asked for."""
+        kind = self.by_rows.indices.dtype
+        return np.repeat(np.arange(self.shape[0], dtype=kind), self.by_rows.counts)
+
+    @property
+    def columns(self) -> Indices:
+        """The column of each entry."""
+        return self.by_rows.indices
+
+    @property
+    def values(self) -> Array:
+        """The value of each entry, row by row."""
+        return self.by_rows.values
+
+    @property
+    def weights(self) -> Array | None:
+        """The weight of each entry; None where all are one."""
+        return self.by_rows.weights if len(self.by_rows.weights) else None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all that is kept."""
+        orders = [part for part in self.__dict__.values() if isinstance(part, Compressed)]
+        return sum(part.nbytes for part in orders)
+
+    def row(self, number: int) -> tuple[Indices, Array]:
+        """The columns and values of one row."""
+        here = slice(*self.by_rows.starts[number : number + 2])
+        return self.by_rows.indices[here], self.by_rows.values[here]
+
+    def __len__(self) -> int:
+        return len(self.by_rows.values)
+
+    def __repr__(self) -> str:
+        return f"Entries({len(self)} of {self.shape[0]} × {self.shape[1]})"
+
+
+def _indices(places: npt.ArrayLike, name: str) -> Indices:
+    array = np.asarray(places)
+    if array.ndim != 1 or (array.dtype.kind not in "iu" and array.size):
+        raise MatrixError(
+            f"The {name} of each entry is not a list of whole numbers.",
+            hint="Number rows and columns from 0.",
+            code="bad-index",
+        )
+    return array.astype(np.int64, copy=False) if array.dtype.kind != "i" else array
+
+
+def _numbers(numbers: npt.ArrayLike, name: str) -> Array:
+    array = np.asarray(numbers)
+    if array.ndim != 1 or array.dtype.kind not in "biuf":
+        raise MatrixError(
+            f"The {name}s are not a list of numbers.",
+            hint="Give one number for each entry.",
+            code="not-numbers",
+        )
+    with np.errstate(over="ignore"):
+        array = np.ascontiguousarray(array, FLOAT32)
+    if not np.isfinite(array).all():
+        place = int(np.argmin(np.isfinite(array)))
+        raise MatrixError(
+            f"The {name} of entry {place} (counted from 0) is not a finite number.",
+            hint="Leave out entries that are not known.",
+            code="not-finite",
+        )
+    return array
+
+
+def _above(places: Indices) -> int:
+    return int(places.max()) + 1 if len(places) else 0
+
+
+def _check_range(places: Indices, count: int, name: str) -> None:
+    if count < 1:
+        raise MatrixError(f"There are no {name}s.", hint="Give at least one entry.", code="empty")
+    if len(places) and (int(places.min()) < 0 or int(places.max()) >= count):
+        bad = int(places.min()) if int(places.min()) < 0 else int(places.max())
+        raise MatrixError(
+            f"An entry is in {name} {bad}, of {count} {name}s.",
+            hint=f"Number {name}s from 0 to {count - 1}.",
+            code="bad-index",
+        )
+
+
+def _index_type(count: int) -> type[np.int32] | type[np.int64]:
+    return np.int32 if count <= np.iinfo(np.int32).max else np.int64
+
+
+def _empty(count: int, size: int, of: int, weighted: bool) -> Compressed:
+    """Room for entries: `count` places, `size` entries, indices below `of`."""
+    return Compressed(
+        starts=np.zeros(count + 1, np.int64),
+        indices=np.empty(size, _index_type(of)),
+        values=np.empty(size, FLOAT32),
+        weights=np.empty(size if weighted else 0, FLOAT32),
+    )
+
+
+def _sorted(
+    places: Indices, others: Indices, values: Array, weights: Array, count: int, of: int
+) -> Compressed:
+    from eckart.kernels.sorting import counted, scattered
+
+    made = _empty(count, len(values), of, len(weights) > 0)
+    counted(places, made.starts)
+    scattered(places, others, values, weights, made.starts, made.indices, made.values, made.weights)
+    return made
+
+
+def _turned(given: Compressed, count: int, of: int) -> Compressed:
+    from eckart.kernels.sorting import counted, transposed
+
+    made = _empty(count, len(given.values), of, len(given.weights) > 0)
+    counted(given.indices, made.starts)
+    transposed(
+        given.starts,
+        given.indices,
+        given.values,
+        given.weights,
+        made.starts,
+        made.indices,
+        made.values,
+        made.weights,
+    )
+    return made
+
+
+def _check_distinct(by_rows: Compressed) -> None:
+    from eckart.kernels.sorting import first_duplicate
+
+    row = first_duplicate(by_rows.starts, by_rows.indices)
+    if row >= 0:
+        columns = by_rows.indices[slice(*by_rows.starts[row : row + 2])]
+        column = int(columns[1:][np.diff(columns) == 0][0])
+        raise MatrixError(
+            f"The entry at row {row}, column {column} is listed twice.",
+            hint="Sum the duplicates, or keep the last of them.",
+            code="duplicate-entry",
+        )

@@ -1,0 +1,110 @@
+"""New rows or columns of a fitted matrix, by the equations of the fit and without fitting again."""
+
+from dataclasses import replace
+from typing import Literal, overload
+
+import numpy as np
+
+from eckart.arrays import FLOAT32
+from eckart.errors import MatrixError
+from eckart.factors import Factors
+from eckart.matrices import Entries
+from eckart.objectives import Observed
+from eckart.offset import Offset
+from eckart.samples import Prior, Samples
+from eckart.solvers.rows import Cholesky
+from eckart.solvers.tables import Tables
+from eckart.threads import one_blas_thread
+
+Side = Literal["rows", "columns"]
+
+
+@overload
+def fold_in(
+    approximation: Offset | Factors, objective: Observed, entries: Entries, side: Side = "rows"
+) -> Offset: ...
+@overload
+def fold_in(
+    approximation: Samples, objective: Observed, entries: Entries, side: Side = "rows"
+) -> Samples: ...
+def fold_in(
+    approximation: Offset | Factors | Samples,
+    objective: Observed,
+    entries: Entries,
+    side: Side = "rows",
+) -> Offset | Samples:
+    """Fit new rows (or columns) to a factorisation whose columns (or rows) stay as they are.
+
+    Each new row is the exact solution of the equations that a fitted one solves, so a row of the
+    fit folded in anew is itself once the fit has converged. For `Samples` it is the mean of its
+    posterior in every draw.
+
+    Args:
+        approximation: That was fitted.
+        objective: By which it was fitted; attributes, if any, are those of the new rows.
+        entries: Of the new rows: (new rows, columns), or (rows, new columns).
+        side: Which are new.
+
+    Returns:
+        An approximation of the shape of `entries`: the new rows with the old columns, or the
+        reverse. A row without entries and attributes has factors and bias of 0 in an `Offset`.
+
+    Raises:
+        MatrixError: If the side that stays has another length.
+
+    Cost:
+        rank² operations for each entry and rank³/3 for each row; that for each draw of `Samples`.
+
+    Example:
+        >>> fitted = Offset(0.0, [0.0], [0.0, 0.0], Factors([[1.0]], [[1.0, 2.0]]))
+        >>> new = Entries.of([0], [1], [4.0], shape=(1, 2))
+        >>> objective = Observed(regularization=1e-6, biases=False)
+        >>> fold_in(fitted, objective, new).factors.B.round(3)
+        array([[2.]], dtype=float32)
+    """
+    along = 1 if side == "rows" else 0
+    if entries.shape[along] != approximation.shape[along]:
+        kept = "columns" if side == "rows" else "rows"
+        raise MatrixError(
+            f"The entries have {entries.shape[along]} {kept}, "
+            f"the factors {approximation.shape[along]}.",
+            hint=f"Number {kept} as when the factors were fitted.",
+            code="shapes-differ",
+        )
+    if isinstance(approximation, Samples):
+        place = 0 if side == "rows" else 1
+        draws = tuple(
+            _folded(draw, objective, entries, side, prior[place])
+            for draw, prior in zip(approximation.draws, approximation.priors, strict=True)
+        )
+        return replace(approximation, draws=draws)
+    if isinstance(approximation, Factors):
+        rows, columns = approximation.shape
+        approximation = Offset(0.0, np.zeros(rows), np.zeros(columns), approximation)
+    return _folded(approximation, objective, entries, side, None)
+
+
+def _folded(
+    fitted: Offset, objective: Observed, entries: Entries, side: Side, prior: Prior | None
+) -> Offset:
+    """With what the objective penalises, or with a prior."""
+    count = entries.shape[0 if side == "rows" else 1]
+    bias, B = np.zeros(count, FLOAT32), np.zeros((count, fitted.rank), FLOAT32)
+    if side == "rows":
+        only = replace(objective, column_attributes=None)
+        start = replace(fitted.with_rows(B, bias), extra_rows=None)
+    else:
+        only = replace(objective, row_attributes=None)
+        start = replace(fitted.with_columns(B.T, bias), extra_columns=None)
+    tables = Tables(entries, only, start)
+    new, old = (tables.rows, tables.columns) if side == "rows" else (tables.columns, tables.rows)
+    with one_blas_thread():
+        if prior is None:
+            tables.improve(new, old, Cholesky(), turning=False)
+        else:
+            new.ridge = np.zeros(count, FLOAT32)
+            linear = np.tile(prior.precision @ prior.mean, (count, 1))
+            tables.solve(new, old, Cholesky().solve, prior.precision, linear)
+    return replace(
+        tables.offset(), extra_columns=fitted.extra_columns, extra_rows=fitted.extra_rows
+    )

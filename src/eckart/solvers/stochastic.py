@@ -1,0 +1,153 @@
+"""Stochastic gradient descent over known entries."""
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any, final
+
+import numpy as np
+
+from eckart.arrays import FLOAT32, FLOAT64, Array
+from eckart.errors import ArgumentError
+from eckart.factors import Factors
+from eckart.offset import Offset
+from eckart.solvers.known import known_error
+from eckart.solvers.protocol import ObservedProblem, Step, check_count
+
+FIRST_SIZE = 0.1
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StochasticGradient:
+    """Descent on one entry after another, in a fresh random order in every epoch.
+
+        e = w·(W_ij − ŷ_ij)      B_i ← B_i + η·(e·A_j − λ·n_i^(ν−1)·B_i)      and so on
+
+    Each step is one of η/2 against the gradient of that entry's share of the objective: its squared
+    error, and the penalties of its row and column divided among their entries. For ratings; the
+    unobserved weight, non-negativity, implicit features and attributes need alternating least
+    squares. One thread; the order is drawn from the seed.
+
+    Fields:
+        learning_rate: η.
+        decay: By which η is multiplied after every epoch, above 0 and at most 1.
+        epochs: The most passes over the entries.
+        stop_early: Stop before `epochs` once the loss has converged.
+
+    Raises:
+        ArgumentError: If a field is out of its range, or the objective needs another solver.
+
+    Cost:
+        About 10·rank operations for each entry and epoch.
+
+    Reference:
+        Funk (2006); Koren, Bell, Volinsky (2009), Computer 42(8).
+    """
+
+    learning_rate: float = 0.01
+    decay: float = 0.97
+    epochs: int = 40
+    stop_early: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 < self.learning_rate < math.inf:
+            raise ArgumentError(
+                f"The learning rate is {self.learning_rate}.",
+                hint="Give a positive number.",
+                code="bad-learning-rate",
+            )
+        if not 0 < self.decay <= 1:
+            raise ArgumentError(
+                f"The decay is {self.decay}.",
+                hint="Give a number above 0 and at most 1.",
+                code="bad-decay",
+            )
+        check_count("epochs", self.epochs)
+
+    def steps(self, problem: ObservedProblem, /) -> Iterator[Step]:
+        """Endless epochs, each with the objective after it."""
+        from eckart.kernels.descent import descend
+
+        entries, objective, start = problem.entries, problem.objective, problem.start
+        _check(problem)
+        order, rows = entries.by_rows, entries.rows
+        row_ridge = objective.ridge(order, 0)
+        column_ridge = objective.ridge(entries.by_columns, 0)
+        decays = (
+            row_ridge / np.maximum(order.counts, 1),
+            column_ridge / np.maximum(entries.by_columns.counts, 1),
+        )
+        decays = tuple(decay.astype(FLOAT32) for decay in decays)
+        B, A = self._begun(problem)
+        rate, mean = self.learning_rate, np.float32(start.mean)
+        for number in itertools.count():
+            visits = problem.randomness.permutation(len(order.values))
+            descend(
+                visits, rows, order.indices, order.values, order.weights, mean,
+                np.float32(rate), *decays, B, A,
+            )  # fmt: skip
+            rate *= self.decay
+            if not objective.has_biases:
+                B[:, -1] = A[:, -1] = 0
+            if not (np.isfinite(B).all() and np.isfinite(A).all()):
+                yield Step(number=number, loss=math.inf, factors=lambda: start.factors)
+                return
+            fitted = _offset(start.mean, B, A)
+            loss = known_error(entries, objective, fitted)[0]
+            loss += float(row_ridge @ _squares(B)) + float(column_ridge @ _squares(A))
+            yield Step(
+                number=number,
+                loss=loss,
+                factors=partial(_factors, fitted),
+                approximation=partial(_itself, fitted),
+            )
+
+    def settings(self) -> dict[str, Any]:
+        """Name and settings, for the recipe."""
+        return {"name": "sgd", **asdict(self)}
+
+    def _begun(self, problem: ObservedProblem) -> tuple[Array, Array]:
+        """B and Aᵀ with biases; both random where the start has no B, which no step would leave."""
+        start, rank = problem.start, problem.rank
+        tables: list[Array] = []
+        fresh = not start.factors.B.any()
+        for factor, bias in (
+            (start.factors.B, start.row_bias),
+            (start.factors.A.T, start.column_bias),
+        ):
+            table = np.empty((len(factor), rank + 1), FLOAT32)
+            drawn = problem.randomness.standard_normal(factor.shape) if fresh else None
+            table[:, :rank] = factor if drawn is None else drawn * (FIRST_SIZE / rank**0.25)
+            table[:, rank] = bias
+            tables.append(table)
+        return tables[0], tables[1]
+
+
+def _check(problem: ObservedProblem) -> None:
+    if not problem.objective.for_ratings_only:
+        raise ArgumentError(
+            "Stochastic gradient descent fits ratings, without an unobserved weight, "
+            "non-negativity, implicit features or attributes.",
+            hint="Use AlternatingLeastSquares() for those.",
+            code="needs-als",
+        )
+
+
+def _offset(mean: float, B: Array, A: Array) -> Offset:
+    factors = Factors(B[:, :-1].copy(), A[:, :-1].T.copy())
+    return Offset(mean, B[:, -1].copy(), A[:, -1].copy(), factors)
+
+
+def _factors(fitted: Offset) -> Factors:
+    return fitted.factors
+
+
+def _itself(fitted: Offset) -> Offset:
+    return fitted
+
+
+def _squares(X: Array) -> Array:
+    return np.einsum("ij,ij->i", X, X, dtype=FLOAT64)

@@ -1,0 +1,449 @@
+"""What a fitted model answers, and what users of other libraries had to complain about."""
+
+import subprocess
+import sys
+from contextlib import nullcontext
+
+import numpy as np
+import pytest
+
+import eckart
+from eckart.errors import EckartError
+from eckart.jobs.recommend.baselines import averages
+from eckart.jobs.recommend.choosing import choose_regularization
+from eckart.jobs.recommend.evaluation import evaluate
+from eckart.jobs.recommend.explain import explain
+from eckart.jobs.recommend.fitting import fit_model, fit_split
+from eckart.jobs.recommend.folding import add_interactions, remove_user
+from eckart.jobs.recommend.interactions import read_interactions
+from eckart.jobs.recommend.job import fit_recommender
+from eckart.jobs.recommend.predict import predict_pairs
+from eckart.jobs.recommend.settings import Settings
+from eckart.jobs.recommend.similarity import similar_items
+from eckart.jobs.recommend.splitting import split
+from eckart.jobs.recommend.storing import load_model, save_model
+from eckart.jobs.recommend.top import top_items
+from eckart.threads import limited_threads
+from recommend.samples import fitted, implicit, ratings, read
+from tolerances import FLOAT32_SOLUTION, agree, close
+
+
+def bits(model):
+    offset = model.offset
+    return [array.tobytes() for array in (offset.factors.B, offset.factors.A, offset.row_bias)]
+
+
+# --- ids in, ids out; lists ------------------------------------------------------------------
+
+
+def test_lists_hold_ids_and_nothing_that_was_seen():
+    model = fitted()
+    for one in top_items(model, model.data.users.listed(), 5):
+        row = model.user(one.user)
+        seen = set(model.data.items.listed(model.data.columns[model.data.rows == row]))
+        assert {line.item for line in one.lines}.isdisjoint(seen)
+        scores = [line.score for line in one.lines]
+        assert scores == sorted(scores, reverse=True)
+
+
+def test_seen_items_come_where_they_are_asked_for():
+    model = fitted()
+    everything = top_items(model, [1000], model.data.shape[1], seen=True)[0]
+    assert len(everything.lines) == model.data.shape[1]
+
+
+def test_scores_of_lists_are_those_of_predict():
+    model = fitted()
+    found = top_items(model, [1000], 5)[0]
+    pairs = {"user": [1000] * 5, "item": [line.item for line in found.lines]}
+    predicted = predict_pairs(model, pairs).predicted
+    assert agree(predicted, [line.score for line in found.lines], share=FLOAT32_SOLUTION)
+
+
+def test_only_and_without():
+    model = fitted()
+    only = ["item 1", "item 2", "item 3"]
+    found = top_items(model, [1000], 5, seen=True, only=only, without=["item 2"])[0]
+    assert {line.item for line in found.lines} == {"item 1", "item 3"}
+    with pytest.raises(EckartError, match="no item nothing"):
+        top_items(model, [1000], only=["nothing"])
+
+
+def test_a_user_with_every_item_gets_an_empty_list():
+    columns = {"user": [1, 1, 1, 2], "item": [1, 2, 3, 1], "rating": [3.0, 4.0, 5.0, 2.0]}
+    model = fitted(read_interactions(columns), rank=1)
+    assert top_items(model, [1], 5)[0].lines == ()
+
+
+def test_a_user_without_history_gets_the_popular_items_and_is_told_so():
+    model = fitted()
+    found = top_items(model, ["nobody"], 3)[0]
+    counts = model.data.item_counts()
+    assert found.popular
+    assert [line.score for line in found.lines] == sorted(counts, reverse=True)[:3]
+
+
+def test_one_item_only():
+    for columns in (
+        {"user": [1, 2], "item": [7, 7], "rating": [3.0, 5.0]},
+        {"user": [1, 2], "item": [7, 7]},
+    ):
+        model = fitted(read_interactions(columns), rank=4)
+        assert top_items(model, [3], 2)[0].lines[0].item == 7
+        assert np.isfinite(predict_pairs(model, {"user": [1], "item": [7]}).predicted).all()
+
+
+@pytest.mark.parametrize("rank", [5, 64])
+def test_a_rank_above_the_number_of_items_is_lowered_and_said(rank):
+    columns = {"user": [1, 2, 3, 3], "item": [7, 7, 8, 7], "rating": [3.0, 5.0, 4.0, 1.0]}
+    result = fit_recommender(columns, settings=Settings(rank=rank, regularization=0.1))
+    assert result.model.offset.rank == 2
+    assert any(f"Rank {rank}" in note for note in result.notes)
+    assert np.isfinite(result.model.offset.factors.A).all()
+
+
+def test_equal_ratings_give_that_rating():
+    columns = {"user": [1, 1, 2, 2], "item": [1, 2, 1, 2], "rating": [4.0] * 4}
+    model = fitted(read_interactions(columns), rank=2)
+    assert agree(predict_pairs(model, columns).predicted, 4 * np.ones(4), share=FLOAT32_SOLUTION)
+
+
+# --- a posterior -----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def bayesian():
+    held = split(read(users=120), "random", share=0.2)
+    return held, fit_split(held, Settings(rank=2, method="gibbs", epochs=40)).model
+
+
+def test_the_deviations_of_a_posterior_are_as_large_as_its_errors(bayesian):
+    held, model = bayesian
+    test = held.test
+    pairs = {
+        "user": test.users.column(test.rows),
+        "item": test.items.column(test.columns),
+        "rating": test.ratings,
+    }
+    result = predict_pairs(model, pairs)
+    within = np.abs(result.predicted - test.ratings) <= 2 * result.deviation
+    # 95 % of a Gaussian; ratings are rounded and kept to a scale, so a little room on both sides
+    assert 0.9 <= within.mean() <= 0.995
+    assert result.rmse.value < averages_error(held)
+
+
+def averages_error(held):
+    base = averages(held.train).predict(held.test.rows, held.test.columns)
+    return np.sqrt(np.mean(np.square(base - held.test.ratings)))
+
+
+def test_a_posterior_takes_new_users_and_items_in_and_forgets_users(bayesian):
+    _, model = bayesian
+    new = {"user": [7, 7, 1000], "item": ["item 1", "novel", "novel"], "rating": [5.0, 4.0, 2.0]}
+    after = add_interactions(model, new).model
+    assert len(after.approximation.draws) == len(model.approximation.draws)
+    assert np.isfinite(after.scores(np.array([after.user(7)]))).all()
+    assert remove_user(after, 7).data.shape[0] == model.data.shape[0]
+    with pytest.raises(EckartError, match="no sum over"):
+        explain(model, 1000, "item 1")
+
+
+def test_a_posterior_is_the_same_after_reading(bayesian, tmp_path):
+    _, model = bayesian
+    save_model(model, tmp_path / "m")
+    again = load_model(tmp_path / "m")
+    assert top_items(again, [1000, 1001], 3) == top_items(model, [1000, 1001], 3)
+    own = add_interactions(again, {"user": [7], "item": ["item 1"], "rating": [5.0]})
+    assert own.new_users == 1
+
+
+@pytest.mark.parametrize("method", ["cholesky", "blocks", "gd"])
+def test_every_solver_beats_averages(method):
+    held = split(read(users=120), "random", share=0.2)
+    fit = fit_split(held, Settings(rank=2, method=method, regularization=0.02, epochs=60))
+    test = held.test
+    predicted = fit.model.predict(test.rows, test.columns, clip=True)
+    assert np.sqrt(np.mean(np.square(predicted - test.ratings))) < averages_error(held)
+
+
+def test_factors_are_not_negative_where_they_must_not_be():
+    for data in (read(), implicit()):
+        model = fitted(data, nonnegative=True)
+        assert model.offset.factors.B.min() >= 0
+        assert model.offset.factors.A.min() >= 0
+
+
+# --- the same answer every time --------------------------------------------------------------
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_does_not():
+    assert bits(fitted(seed=3)) == bits(fitted(seed=3))
+    assert bits(fitted(seed=3)) != bits(fitted(seed=4))
+
+
+def test_the_number_of_threads_changes_nothing():
+    found = []
+    for threads in (1, 2):
+        with limited_threads(threads):
+            found.append(bits(fitted()))
+    assert found[0] == found[1]
+
+
+def test_fitting_twice_begins_anew():
+    data = ratings()
+    recommender = eckart.LowRankRecommender(rank=3, regularization=0.1)
+    first = bits(recommender.fit(data).model)
+    assert bits(recommender.fit(data).model) == first
+    other = recommender.fit(ratings(users=20)).model
+    assert other.data.shape[0] == 20
+
+
+def test_two_processes_find_the_same(tmp_path):
+    code = (
+        "import sys, eckart; sys.path.insert(0, 'tests'); from recommend.samples import ratings;"
+        "m = eckart.LowRankRecommender(rank=3, regularization=0.1).fit(ratings()).model;"
+        "print(m.offset.factors.A.tobytes().hex()[:4000])"
+    )
+    runs = [
+        subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+        for _ in range(2)
+    ]
+    assert runs[0].stdout == runs[1].stdout != ""
+
+
+# --- later users, items and interactions -----------------------------------------------------
+
+
+def test_a_user_who_is_added_is_the_one_who_was_fitted():
+    # every user of a model is solved exactly at the end, by the equations that adding uses
+    model = fitted()
+    row = model.user(1007)
+    own = model.data.chosen(model.data.rows == row)
+    pairs = {
+        "user": [7] * len(own),
+        "item": own.items.listed(own.columns),
+        "rating": own.ratings,
+    }
+    with_twin = add_interactions(model, pairs).model
+    twin = with_twin.offset.factors.B[with_twin.user(7)]
+    assert close(twin, model.offset.factors.B[row], FLOAT32_SOLUTION)
+
+
+@pytest.mark.parametrize("kind", ["explicit", "implicit", "implicit features"])
+def test_new_users_and_items_are_taken_in(kind):
+    data = implicit() if kind == "implicit" else read()
+    model = fitted(data, implicit_features=0.5 if kind == "implicit features" else 0.0)
+    new = {"user": [7, 7, 1000], "item": ["item 1", "novel", "novel"]}
+    if kind != "implicit":
+        new["rating"] = [5.0, 4.0, 2.0]
+    result = add_interactions(model, new)
+    assert (result.new_users, result.new_items, result.changed_users) == (1, 1, 1)
+    after = result.model
+    # what was known stays where it was, but for the users with new interactions
+    assert (after.offset.factors.A[:, : data.shape[1]] == model.offset.factors.A).all()
+    assert (after.offset.factors.B[1 : data.shape[0]] == model.offset.factors.B[1:]).all()
+    assert after.offset.factors.A[:, after.item("novel")].any()
+    assert len(after.data) == len(data) + 3
+    assert top_items(after, [7], 3)[0].popular is False
+
+
+def test_ids_that_are_added_are_of_the_kind_of_the_model():
+    with pytest.raises(EckartError, match="whole numbers, and x is none"):
+        add_interactions(fitted(), {"user": ["x"], "item": ["item 1"], "rating": [3.0]})
+
+
+def test_adding_keeps_the_history_and_a_new_rating_takes_the_place_of_the_old():
+    model = fitted()
+    row, item = model.user(1000), model.data.items.at(model.data.columns[0])
+    after = add_interactions(model, {"user": [1000], "item": [item], "rating": [1.0]}).model
+    assert len(after.data) == len(model.data)
+    here = (after.data.rows == row) & (after.data.columns == after.item(item))
+    assert after.data.ratings[here].tolist() == [1.0]
+
+
+def test_exchanged_users_and_items_are_noticed_by_their_ids():
+    model = fitted()
+    known = {"user": model.data.items.listed()[:30], "item": model.data.users.listed()[:30]}
+    for call in (add_interactions, predict_pairs):
+        with pytest.raises(EckartError, match="exchanged") as caught:
+            call(model, {**known, "rating": [3.0] * 30})
+        assert caught.value.code == "transposed"
+
+
+def test_what_is_added_is_checked_against_the_scale():
+    with pytest.raises(EckartError, match="outside 1 to 5"):
+        add_interactions(fitted(), {"user": [1000], "item": ["item 1"], "rating": [7.0]})
+
+
+def test_a_user_who_is_removed_is_gone_and_the_others_are_as_they_were():
+    model = fitted()
+    after = remove_user(model, 1003)
+    with pytest.raises(EckartError, match="no user 1003"):
+        after.user(1003)
+    assert len(after.data) == int((model.data.rows != 3).sum())
+    for user in (1002, 1004):
+        own, before = after.offset.factors.B[after.user(user)], model.user(user)
+        assert (own == model.offset.factors.B[before]).all()
+        assert top_items(after, [user]) == top_items(model, [user])
+
+
+def test_a_refit_from_an_older_model_keeps_its_history_and_settings():
+    model = fitted()
+    new = {"user": [7], "item": ["item 1"], "rating": [5.0]}
+    result = fit_recommender(new, older=model)
+    assert len(result.model.data) == len(model.data) + 1
+    assert result.model.objective.strength == model.objective.strength
+    assert fit_recommender(None, older=result.model).fit.run.history[0].loss < 2 * (
+        result.fit.run.history[-1].loss
+    )
+
+
+def test_an_interrupted_fit_gives_a_model_of_what_was_reached(tmp_path):
+    def stop(step):
+        if step.number == 2:
+            raise KeyboardInterrupt
+
+    def watch(what, total):
+        return nullcontext(stop if what == "Fitting" else None)
+
+    settings = Settings(rank=2, regularization=0.1, epochs=50)
+    result = fit_recommender(ratings(), tmp_path / "m", settings=settings, watch=watch)
+    assert result.grade == "interrupted"
+    assert len(result.fit.run.history) == 3
+    assert load_model(tmp_path / "m").data.shape == result.model.data.shape
+
+
+# --- explanations, likeness ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["explicit", "implicit", "implicit features", "weighted"])
+def test_explanations_sum_to_the_score(kind):
+    data = implicit() if kind == "implicit" else read()
+    if kind == "weighted":
+        weights = np.random.default_rng(0).uniform(0.5, 2, len(ratings()["user"]))
+        data = read_interactions({**ratings(), "weight": weights})
+    model = fitted(data, implicit_features=0.5 if kind == "implicit features" else 0.0)
+    for user in (1000, 1009):
+        for item in ("item 3", "item 17"):
+            found = explain(model, user, item)
+            total = found.base + sum(reason.adds for reason in found.reasons)
+            assert agree(total, found.score)
+            assert close(np.array([found.score]), np.array([found.fitted]), FLOAT32_SOLUTION)
+            assert len(found.reasons) == int((model.data.rows == model.user(user)).sum())
+
+
+def test_an_item_is_like_those_of_the_same_direction():
+    drawn = np.random.default_rng(1)
+    group = drawn.integers(0, 2, 80)
+    rows, columns = np.nonzero(drawn.random((80, 20)) < 0.5)
+    liked = np.where((columns < 10) == (group[rows] == 0), 5.0, 1.0)
+    model = fitted(read_interactions({"user": rows, "item": columns, "rating": liked}), rank=2)
+    assert all(line.item < 10 for line in similar_items(model, 3, 9).lines)
+
+
+def test_an_unknown_item_that_is_a_user_is_said_to_be_one():
+    with pytest.raises(EckartError, match="but a user of that id"):
+        similar_items(fitted(), 1000)
+
+
+# --- choosing and measuring ------------------------------------------------------------------
+
+
+def test_a_model_beats_what_it_has_to_beat():
+    result = fit_recommender(ratings(users=200), test="random", settings=Settings(rank=2))
+    figures = result.evaluation.figures
+    assert figures["model"]["rmse"].value < figures["averages"]["rmse"].value
+    assert result.choice.regularization in [one for one, _ in result.choice.tried]
+
+
+def test_regularization_is_the_best_of_those_that_were_tried():
+    choice = choose_regularization(read(users=100), Settings(rank=2))
+    assert dict(choice.tried)[choice.regularization] == min(figure for _, figure in choice.tried)
+
+
+@pytest.mark.parametrize("way", ["random", "last", "users"])
+def test_parts_are_apart_and_together_everything(way):
+    data = read()
+    held = split(data, way)
+    parts = [held.train, held.test, *([held.shown] if held.shown else [])]
+    pairs = [set(zip(part.rows.tolist(), part.columns.tolist(), strict=True)) for part in parts]
+    assert sum(len(part) for part in pairs) == len(data) == len(set.union(*pairs))
+
+
+def test_last_holds_back_the_latest_of_each_user():
+    held = split(read(), "last")
+    for row in np.unique(held.test.rows):
+        latest = held.test.times[held.test.rows == row].min()
+        assert latest >= held.train.times[held.train.rows == row].max()
+
+
+def test_held_out_users_are_known_by_what_is_shown_of_them():
+    held = split(read(users=100), "users", share=0.3)
+    fit = fit_split(held, Settings(rank=2, regularization=0.05))
+    tested = np.unique(held.test.rows)
+    assert fit.model.offset.factors.B[tested].any(axis=1).all()
+    assert not np.isin(tested, held.train.rows).any()
+
+
+def test_a_test_user_with_nothing_to_be_found_is_left_out_of_the_means():
+    data = read(users=100)
+    held = split(data, "random")
+    model = fitted(held.train)
+    found = evaluate(model, held, relevant=5.0)
+    wanted = held.test.ratings >= 5.0
+    assert found.ranked_users == len(np.unique(held.test.rows[wanted]))
+
+
+def test_without_anything_to_be_found_there_are_no_lists_and_no_nan():
+    held = split(read(), "random")
+    found = evaluate(fitted(held.train), held, relevant=6.0)
+    assert "ndcg" not in found.figures["model"]
+    assert found.ranked_users == 0
+
+
+def test_the_implicit_model_finds_what_users_like_better_than_popularity():
+    held = split(implicit(users=200), "users", share=0.3)
+    fit = fit_split(held, Settings(rank=2, regularization=0.01))
+    figures = evaluate(fit.model, held).figures
+    own, popular = figures["model"]["ndcg"], figures["most popular"]["ndcg"]
+    assert own.value > popular.value + 2 * popular.error
+
+
+def test_unknown_users_and_items_are_predicted_by_what_is_known():
+    model = fitted()
+    pairs = {"user": [1000, "?", "?"], "item": ["?", "item 1", "?"], "rating": [3.0, 3.0, 3.0]}
+    pairs["user"] = [str(one) for one in pairs["user"]]
+    result = predict_pairs(model, pairs)
+    offset = model.offset
+    assert (result.unknown_users, result.unknown_items) == (2, 2)
+    expected = [
+        offset.mean + offset.row_bias[0],
+        offset.mean + offset.column_bias[model.item("item 1")],
+        offset.mean,
+    ]
+    assert agree(result.predicted, expected, share=FLOAT32_SOLUTION)
+
+
+def test_clipped_predictions_are_within_the_scale():
+    model = fitted()
+    everything = {
+        "user": np.repeat(model.data.users.listed(), model.data.shape[1]),
+        "item": model.data.items.listed() * model.data.shape[0],
+    }
+    clipped = predict_pairs(model, everything, clip=True).predicted
+    assert clipped.min() >= 1
+    assert clipped.max() <= 5
+
+
+@pytest.mark.parametrize(
+    ("settings", "data"),
+    [
+        ({"unobserved_weight": 0.1}, read),
+        ({"implicit_features": 0.5}, implicit),
+        ({"method": "gibbs"}, implicit),
+    ],
+)
+def test_settings_that_mean_nothing_for_the_data_are_refused(settings, data):
+    with pytest.raises(EckartError) as caught:
+        fit_model(data(), Settings(**settings))
+    assert caught.value.code == "option-does-not-apply"

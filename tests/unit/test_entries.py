@@ -1,0 +1,77 @@
+"""Known entries: any order, two ways to look at them, and no surprises."""
+
+import numpy as np
+import pytest
+import scipy.sparse
+from hypothesis import given
+from hypothesis import strategies as st
+
+import eckart
+
+
+@given(rows=st.integers(1, 9), columns=st.integers(1, 9), seed=st.integers(0, 10**6))
+def test_both_orders_are_those_of_scipy(rows, columns, seed):
+    generator = np.random.default_rng(seed)
+    W = scipy.sparse.random_array((rows, columns), density=0.4, rng=generator)
+    entries = eckart.Entries.of_sparse(W)
+    for order, reference in ((entries.by_rows, W.tocsr()), (entries.by_columns, W.tocsc())):
+        reference.sort_indices()
+        np.testing.assert_array_equal(order.starts, reference.indptr)
+        np.testing.assert_array_equal(order.indices, reference.indices)
+        np.testing.assert_array_equal(order.values, reference.data.astype(np.float32))
+
+
+def test_the_order_of_the_entries_does_not_matter():
+    generator = np.random.default_rng(0)
+    row, column = np.nonzero(generator.random((20, 15)) < 0.3)
+    values, weights = generator.random((2, len(row)))
+    shuffled = generator.permutation(len(row))
+    first = eckart.Entries.of(row, column, values, weights)
+    second = eckart.Entries.of(*(part[shuffled] for part in (row, column, values, weights)))
+    for name in ("rows", "columns", "values", "weights"):
+        np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
+    np.testing.assert_array_equal(first.rows, row)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_an_entry_takes_at_most_three_times_twelve_bytes(weighted):
+    row, column = np.divmod(np.arange(10_000), 100)
+    values = np.ones(10_000)
+    entries = eckart.Entries.of(row, column, values, values if weighted else None)
+    assert entries.by_columns.indices.dtype == np.int32
+    assert entries.nbytes <= 36 * len(entries)
+
+
+def test_a_row_is_looked_up():
+    entries = eckart.Entries.of([2, 0, 2], [1, 0, 0], [5, 6, 7], shape=(4, 2))
+    columns, values = entries.row(2)
+    assert (columns.tolist(), values.tolist()) == ([0, 1], [7.0, 5.0])
+    assert entries.row(3)[0].size == 0
+    assert repr(entries) == "Entries(3 of 4 × 2)"
+
+
+@pytest.mark.parametrize(
+    ("code", "arguments"),
+    [
+        ("duplicate-entry", ([0, 0], [1, 1], [1, 2])),
+        ("bad-index", ([-1], [0], [1])),
+        ("bad-index", ([0.5], [0], [1])),
+        ("bad-index", (["a"], [0], [1])),
+        ("bad-index", ([0], [5], [1], None, (1, 5))),
+        ("shapes-differ", ([0, 1], [0], [1])),
+        ("not-finite", ([0], [0], [np.nan])),
+        ("not-finite", ([0], [0], [1e300])),
+        ("not-numbers", ([0], [0], ["five"])),
+        ("bad-weight", ([0], [0], [1], [-1])),
+        ("empty", ([], [], [])),
+    ],
+)
+def test_what_is_not_entries_is_refused_by_name(code, arguments):
+    with pytest.raises(eckart.EckartError) as caught:
+        eckart.Entries.of(*arguments)
+    assert caught.value.code == code
+
+
+def test_no_entry_is_known_is_refused_by_factorize():
+    with pytest.raises(eckart.EckartError, match="No entry is known"):
+        eckart.factorize(eckart.Entries.of([], [], [], shape=(3, 2)), 1)
