@@ -2,6 +2,8 @@
 
     python benchmarks/reduce_streamed.py [--gigabytes 6] [--power 1] [--folder /tmp]
 
+The peers need dask: pip install 'dask[array]'.
+
 Makes the file, drops it from the page cache before each run where that is allowed, and deletes it.
 Each program runs in a process of its own; its error is measured by one independent NumPy pass.
 """
