@@ -61,7 +61,7 @@ look: .venv/dev demo ## Open the demo's reports in headless Chromium: no console
 	@$(BIN)/python tests/look.py demo
 
 bench: .venv/torch ## Measure against the peers; prints the tables of docs/benchmarks.md
-	@for script in gradient_epoch descent low_rank certificates; do \
+	@for script in gradient_epoch descent low_rank certificates reduce; do \
 		env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BIN)/python benchmarks/$$script.py || exit 1; \
 		echo; \
 	done

@@ -2,6 +2,7 @@ from eckart.certificates import Certificate as Certificate
 from eckart.certificates import certify as certify
 from eckart.errors import ConvergenceWarning as ConvergenceWarning
 from eckart.errors import EckartError as EckartError
+from eckart.estimators import LowRankReducer as LowRankReducer
 from eckart.factorization import Diverged as Diverged
 from eckart.factorization import Factorization as Factorization
 from eckart.factorization import Interrupted as Interrupted
@@ -32,6 +33,7 @@ from eckart.solvers import CoordinateBlocks as CoordinateBlocks
 from eckart.solvers import ExactSVD as ExactSVD
 from eckart.solvers import GibbsSampling as GibbsSampling
 from eckart.solvers import GradientDescent as GradientDescent
+from eckart.solvers import GramSVD as GramSVD
 from eckart.solvers import ScaledGradientDescent as ScaledGradientDescent
 from eckart.solvers import SinglePass as SinglePass
 from eckart.solvers import StochasticGradient as StochasticGradient

@@ -145,7 +145,7 @@ def certify(
     if bound and min(matrix.shape) <= SMALL and singular_values is None:
         singular_values = spectrum(matrix)
     if bound and singular_values is not None:
-        best = _exact_bound(matrix, factors.rank, singular_values)
+        best = exact_bound(matrix, factors.rank, singular_values)
         how = "best possible error from all singular values (LAPACK)"
     elif bound and not exact:
         probing = probing or Probing()
@@ -255,7 +255,8 @@ def together(certificates: Sequence[Certificate], norms: Sequence[float]) -> Cer
     )
 
 
-def _exact_bound(W: Matrix, rank: int, singular_values: Array) -> float:
+def exact_bound(W: Matrix, rank: int, singular_values: Array) -> float:
+    """√(σ²_{r+1} + …), each σ lowered by what rounding may have added to it."""
     slack = rounding(W.shape, singular_values.dtype) * float(singular_values[0])
     surely = np.maximum(singular_values.astype(FLOAT64) - slack, 0.0)
     return float(tail_errors(surely)[min(rank, len(surely))])

@@ -9,7 +9,7 @@ from eckart.errors import ArgumentError
 
 
 def deliver(command: str, result: Any, report: Path | None, *, as_json: bool, quiet: bool) -> int:
-    """Show a `Factoring` or a `Comparison`, write its report, and give its grade's exit status."""
+    """Show a job's result, write its report, and give its grade's exit status."""
     document = result.to_dict()
     files = dict(document["files"])
     if report is not None:
@@ -19,7 +19,8 @@ def deliver(command: str, result: Any, report: Path | None, *, as_json: bool, qu
     if as_json:
         console.answer_json(command, document)
     else:
-        {"factor": show_factoring, "compare": show_comparison}[command](document)
+        shown = {"factor": show_factoring, "compare": show_comparison, "reduce": show_reduction}
+        shown[command](document)
     for path in files.values():
         console.note(f"Wrote {path}", quiet=quiet)
     return EXIT_STATUS[result.grade]
@@ -61,12 +62,22 @@ def show_comparison(document: dict[str, Any]) -> None:
     console.answer_text(compare_verdict(document))
 
 
+def show_reduction(document: dict[str, Any]) -> None:
+    """The figures of a `Reduced` for a person."""
+    from eckart.reports import component_rows, reduce_table
+
+    header, rows = component_rows(document)
+    console.answer_table(header, rows, aside=True)
+    console.answer_rows(reduce_table(document))
+    console.answer_text(document["message"])
+
+
 def write_report(command: str, result: Any, path: Path) -> None:
-    """Write the HTML report of a `Factoring` or a `Comparison`."""
-    from eckart.reports import compare_page, factor_page
+    """Write the HTML report of a job's result."""
+    from eckart.reports import compare_page, factor_page, reduce_page
     from eckart.storage import whole_file
 
-    draw = {"factor": factor_page, "compare": compare_page}[command]
+    draw = {"factor": factor_page, "compare": compare_page, "reduce": reduce_page}[command]
     page = draw(result.report_document())
     with whole_file(path) as temporary:
         temporary.write_text(page, encoding="utf-8")

@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "merge": "Write a model with adapters merged into its weights.",
     "join": "Join adapters of one model into one, exactly.",
     "calibrate": "Measure what the layers of a model get to see, for extract.",
+    "reduce": "Reduce a table to a few components, streamed where it is large.",
     "recommend": "Ratings or clicks in, ranked answers out.",
     "demo": "Factor the worked example and a photograph.",
 }

@@ -13,6 +13,7 @@ class Outcome(Enum):
     SKETCHED = "Computed from sketches of W; no iteration was needed."
     CONVERGED = "The loss stopped falling."
     SETTLED = "More products would lower the error by less than 0.1 %."
+    RESOLVED = "The leading singular directions are as exact as was wanted."
     WHOLE = "The space of the products holds all of W."
     EPOCHS_DONE = "All the epochs that were asked for were run."
     ACCURATE = "The accuracy that was wanted is certified."

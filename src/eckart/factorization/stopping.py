@@ -42,6 +42,7 @@ class Ending:
     history: tuple[Record, ...]
     singular_values: Array | None
     evidence: Callable[[], Evidence] | None
+    directions: Callable[[], tuple[Array, Array]] | None = None
 
     @property
     def loss(self) -> float | None:
@@ -104,6 +105,7 @@ class Watch:
             history=tuple(self._history),
             singular_values=step.singular_values,
             evidence=step.evidence,
+            directions=step.directions,
         )
 
     def _verdict(self) -> Outcome | None:
@@ -113,9 +115,9 @@ class Watch:
             converged = has_converged(history, self._squared_norm, dtype)
             most, reached = solver.epochs, Outcome.CONVERGED
         elif isinstance(solver, Widening):
-            foreseen = None if self._sound is None else self._sound.foreseen
-            converged = has_settled(self._last, self._squared_norm, dtype, foreseen)
-            most, reached = solver.blocks, Outcome.SETTLED
+            converged = self._is_settled(solver)
+            most = solver.blocks
+            reached = Outcome.SETTLED if solver.residual is None else Outcome.RESOLVED
         else:
             return None
         if solver.stop_early and converged:
@@ -123,6 +125,14 @@ class Watch:
         if len(history) >= most:
             return Outcome.EPOCH_LIMIT if solver.stop_early else Outcome.EPOCHS_DONE
         return None
+
+    def _is_settled(self, solver: Widening) -> bool:
+        """Whether the directions are as exact as the solver says, or else the error is."""
+        if solver.residual is None:
+            foreseen = None if self._sound is None else self._sound.foreseen
+            return has_settled(self._last, self._squared_norm, self._dtype, foreseen)
+        known = None if self._sound is None else self._sound.residual
+        return known is not None and known <= solver.residual
 
 
 def _scale(problem: Problem | ObservedProblem) -> tuple[float, float, DType]:

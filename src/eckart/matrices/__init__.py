@@ -8,5 +8,22 @@ from eckart.matrices.entries import Entries
 from eckart.matrices.product import Product
 from eckart.matrices.protocol import Matrix
 from eckart.matrices.sparse import Sparse
+from eckart.matrices.standardised import Moments, Standardised, standardised
+from eckart.matrices.streamed import RowReader, RowSource, Streamed
 
-__all__ = ["Dense", "Difference", "Entries", "Matrix", "Product", "Sparse", "as_matrix", "centred"]
+__all__ = [
+    "Dense",
+    "Difference",
+    "Entries",
+    "Matrix",
+    "Moments",
+    "Product",
+    "RowReader",
+    "RowSource",
+    "Sparse",
+    "Standardised",
+    "Streamed",
+    "as_matrix",
+    "centred",
+    "standardised",
+]

@@ -8,6 +8,7 @@ import numpy as np
 from eckart.arrays import FLOAT64, Array
 from eckart.errors import MatrixError
 from eckart.matrices.protocol import Matrix
+from eckart.namespaces import HOST
 
 MOST_DENSE_BYTES: Final = 8 * 2**30
 
@@ -26,7 +27,14 @@ def dense(W: Matrix) -> Array:
             hint="Choose a solver that needs products only: --solver krylov.",
             code="too-large",
         )
-    return W.namespace.concatenate(list(W.row_blocks()))
+    if W.namespace is not HOST:
+        return W.namespace.concatenate(list(W.row_blocks()))
+    whole = np.empty(W.shape, W.dtype)
+    start = 0
+    for block in W.row_blocks():  # a block may be gone when the next is there
+        whole[start : start + len(block)] = block
+        start += len(block)
+    return whole
 
 
 def sum_of_squares(W: Matrix) -> float:

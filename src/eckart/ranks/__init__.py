@@ -3,7 +3,7 @@
 from eckart.ranks.choice import byte_count, rank_rule
 from eckart.ranks.noise import AboveThreshold, NoiseThreshold, noise_threshold
 from eckart.ranks.protocol import GrowingRule, RankRule, tail_errors
-from eckart.ranks.rules import GivenRank, WithinBytes, WithinTolerance
+from eckart.ranks.rules import GivenRank, WithinBytes, WithinTolerance, check_open_unit
 
 __all__ = [
     "AboveThreshold",
@@ -14,6 +14,7 @@ __all__ = [
     "WithinBytes",
     "WithinTolerance",
     "byte_count",
+    "check_open_unit",
     "noise_threshold",
     "rank_rule",
     "tail_errors",

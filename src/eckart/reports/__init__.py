@@ -10,6 +10,8 @@ from eckart.reports.extract_table import (
 from eckart.reports.page import compare_page, factor_page
 from eckart.reports.recommend_page import recommend_page
 from eckart.reports.recommend_table import evaluation_sentence, fit_rows, metric_table
+from eckart.reports.reduce_page import reduce_page
+from eckart.reports.reduce_table import component_rows, reduce_table
 from eckart.reports.table import (
     certificate_table,
     compare_table,
@@ -25,6 +27,7 @@ __all__ = [
     "compare_page",
     "compare_table",
     "compare_verdict",
+    "component_rows",
     "evaluation_sentence",
     "extract_page",
     "extract_table",
@@ -36,6 +39,8 @@ __all__ = [
     "metric_table",
     "missing_rows",
     "recommend_page",
+    "reduce_page",
+    "reduce_table",
     "uncovered_rows",
     "verify_rows",
     "verify_verdict",

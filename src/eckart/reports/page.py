@@ -36,7 +36,7 @@ def factor_page(document: dict[str, Any]) -> str:
 <div class="card">{table(factor_table(document))}</div>
 {_images(document)}
 {sections}
-{_origin(document["command"], parts)}
+{origin(document["command"], parts)}
 """,
     )
 
@@ -75,12 +75,12 @@ def compare_page(document: dict[str, Any]) -> str:
 <h2>How each run ended</h2>
 <div class="card"><table>{endings}</table></div>
 {f'<h2>The matrix</h2><div class="card">{draw(values)}</div>' if values else ""}
-{_origin(document["command"], runs)}
+{origin(document["command"], runs)}
 """,
     )
 
 
-def _origin(command: str, runs: list[dict[str, Any]]) -> str:
+def origin(command: str, runs: list[dict[str, Any]]) -> str:
     """The end of every page: how to run it again, and how its figures were obtained."""
     return f"""<h2>Run it again</h2>
 <pre>{escape(command or "eckart.factorize(W, …)")}</pre>

@@ -5,6 +5,7 @@ from eckart.solvers.exact import ExactSVD
 from eckart.solvers.folding import fold_in
 from eckart.solvers.gibbs import GibbsSampling
 from eckart.solvers.gradient import GradientDescent
+from eckart.solvers.gram import GramSVD
 from eckart.solvers.krylov import BlockKrylov
 from eckart.solvers.protocol import (
     Approximation,
@@ -32,6 +33,7 @@ __all__ = [
     "ExactSVD",
     "GibbsSampling",
     "GradientDescent",
+    "GramSVD",
     "Iterative",
     "ObservedProblem",
     "ObservedSolver",

@@ -6,6 +6,7 @@ from typing import Any, final
 
 import numpy as np
 
+from eckart.arrays import FLOAT64
 from eckart.factors import Factors
 from eckart.matrices.derived import dense
 from eckart.solvers.protocol import Problem, Step
@@ -51,6 +52,7 @@ class ExactSVD:
             loss=None,
             factors=lambda: Factors(B, A),
             singular_values=np.ldexp(S, exponent),
+            directions=lambda: (A, np.square(np.ldexp(S[:rank].astype(FLOAT64), exponent))),
         )
 
     def settings(self) -> dict[str, Any]:

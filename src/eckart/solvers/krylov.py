@@ -1,7 +1,7 @@
 """Randomised block Krylov iteration: the fast road to nearly the best factors of a large matrix."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, Final, final
@@ -12,9 +12,10 @@ from eckart.arrays import Array
 from eckart.errors import MatrixError
 from eckart.factors import Factors
 from eckart.matrices import Matrix
-from eckart.ranks import byte_count
+from eckart.ranks import byte_count, check_open_unit
 from eckart.solvers.protocol import Problem, Step, check_count
-from eckart.subspaces import KrylovSpace
+from eckart.subspaces import KrylovSpace, leading_directions
+from eckart.subspaces.directions import SHARP
 
 MOST_WIDTH: Final = 5
 """The space is restarted above this many times rank + oversampling columns; a block more is used
@@ -28,8 +29,6 @@ THIN: Final = 32
 """The same where W stores a small part of its entries, and a product costs what its columns do."""
 SMALL_PART: Final = 4
 """W stores a small part where all its entries would take so many times the bytes."""
-SHARP: Final = 30
-"""Ritz values above this many eps·λ₁ are exact enough to divide by."""
 NEAREST: Final = 0.95
 """A direction outside the space is taken to be no longer than this share of a Ritz value."""
 LOOK_AGAIN: Final = 1.15
@@ -58,6 +57,10 @@ class BlockKrylov:
         memory: The most bytes of the space, a number or "500MB"; it is restarted where it would
             grow above. None takes 5·(rank + oversampling) columns, or a fifth of the bytes of W.
         stop_early: Stop before that, once another pass would lower the error by less than 0.1 %.
+        residual: Stop instead once every leading direction v has ‖WᵀWv − σ²v‖ ≤ residual·σ₁², as
+            one who looks at the directions themselves wants it.
+        tall: Whether W·V is kept. If not, a block is one fused pass WᵀW·X and memory is that of the
+            columns alone; singular values below √eps·σ₁ are then lost, and B takes one more pass.
 
     Raises:
         ArgumentError: If a field is out of its range.
@@ -85,10 +88,14 @@ class BlockKrylov:
     blocks: int = 60
     memory: int | str | None = None
     stop_early: bool = True
+    residual: float | None = None
+    tall: bool = True
 
     def __post_init__(self) -> None:
         check_count("oversampling", self.oversampling)
         check_count("blocks", self.blocks)
+        if self.residual is not None:
+            check_open_unit("residual", self.residual)
         if self.memory is not None:
             byte_count(self.memory)
 
@@ -97,13 +104,15 @@ class BlockKrylov:
         W, search = problem.W, _RankSearch(problem)
         most = self._most_width(W, problem.rank)
         block = self._block(W, problem.rank, most)
-        space = KrylovSpace(W, block, problem.randomness, room=most)
+        space = KrylovSpace(
+            W, block, problem.randomness, room=most, tall=self.tall, first=problem.first
+        )
         number = 0
         while True:
             space.grow()
             rank = search.rank(space)
             if rank is not None and (space.width >= rank + self.oversampling or space.is_whole):
-                yield _step(number, W, space, rank)
+                yield _step(number, W, space, rank, self)
                 number += 1
             if space.is_whole:
                 return
@@ -115,17 +124,25 @@ class BlockKrylov:
 
     def _most_width(self, W: Matrix, rank: int) -> int:
         """Columns at which the space is restarted."""
-        column = sum(W.shape) * W.dtype.itemsize  # bytes of one in V and in Y
+        column = self._column(W)
         if self.memory is not None:
             return byte_count(self.memory) // column
         return max(MOST_WIDTH * (rank + self.oversampling), W.nbytes // SPARE // column)
 
+    def _column(self, W: Matrix) -> int:
+        """Bytes of a column of the space, in V and in Y."""
+        return (sum(W.shape) if self.tall else W.shape[1]) * W.dtype.itemsize
+
     def _block(self, W: Matrix, rank: int, most: int) -> int:
         """Columns to add at a time: few enough that three blocks fit."""
         least = rank // 2 + self.oversampling
+        return max(1, min(self.width(W, rank), max(least, most // 3), *W.shape))
+
+    def width(self, W: Matrix, rank: int) -> int:
+        """Columns of a block where neither W nor the memory is short of them."""
         thin = math.prod(W.shape) * W.dtype.itemsize > SMALL_PART * W.nbytes
-        wide = max(least, min(THIN if thin else WIDE, 2 * rank + self.oversampling))
-        return max(1, min(wide, max(least, most // 3), *W.shape))
+        wide = min(THIN if thin else WIDE, 2 * rank + self.oversampling)
+        return max(rank // 2 + self.oversampling, wide)
 
     def _kept(self, W: Matrix, rank: int, block: int, most: int) -> int:
         """Columns to keep at a restart, so that the next block fits.
@@ -135,7 +152,7 @@ class BlockKrylov:
         """
         kept = min(rank + block, most - block)
         if kept < min(rank + self.oversampling, *W.shape):
-            needed = (rank + self.oversampling + block) * sum(W.shape) * W.dtype.itemsize
+            needed = (rank + self.oversampling + block) * self._column(W)
             raise MatrixError(
                 f"A rank of {rank} and more takes a space of at least {needed / 1e6:.1f} MB.",
                 hint="Allow more memory, or choose a smaller rank.",
@@ -169,7 +186,7 @@ class _RankSearch:
         return len(values) if rank is None and space.is_whole else rank
 
 
-def _step(number: int, W: Matrix, space: KrylovSpace, rank: int) -> Step:
+def _step(number: int, W: Matrix, space: KrylovSpace, rank: int, solver: BlockKrylov) -> Step:
     values, G = space.ritz()
     values, G = values[:rank], G[:, :rank]
     sharp = values > SHARP * float(np.finfo(W.dtype).eps) * values[0]
@@ -179,6 +196,8 @@ def _step(number: int, W: Matrix, space: KrylovSpace, rank: int) -> Step:
     gains = squares[sharp] / values[sharp]
     gain = float(gains.sum())
     correction = np.where(sharp, outside / np.where(sharp, values, 1.0), 0.0)
+    directions = partial(leading_directions, evidence, space.rest, rank, W)
+    formed = partial(_factors, W, space.V, space.Y, space.rest, G, correction, rank)
     return Step(
         number=number,
         loss=max(0.0, W.squared_norm() - float(values.sum()) - gain),
@@ -186,8 +205,28 @@ def _step(number: int, W: Matrix, space: KrylovSpace, rank: int) -> Step:
         foreseen=_foreseen(gains, values[sharp], evidence.next_square()),
         rank=rank,
         evidence=lambda: evidence,
-        factors=partial(_factors, W, space.V, space.Y, space.rest, G, correction, rank),
+        factors=formed if solver.tall else partial(_projected, W, directions),
+        residual=None if solver.residual is None else _residual(values, squares, directions),
+        directions=directions,
     )
+
+
+def _residual(
+    values: Array, squares: Array, directions: Callable[[], tuple[Array, Array]]
+) -> float:
+    """The largest residual, and what the last product found beside the Ritz vectors, by λ₁.
+
+    The second tells of directions that a space not begun at random does not have yet.
+    """
+    found = float(directions()[1].sum() - values.sum())
+    largest = math.sqrt(float(squares.max(initial=0.0)))
+    return max(largest, found) / float(values[0] or 1.0)
+
+
+def _projected(W: Matrix, directions: Callable[[], tuple[Array, Array]]) -> Factors:
+    """The directions and the product with them, by one pass over W."""
+    A = directions()[0]
+    return Factors(W.times(A.T), A)
 
 
 def _foreseen(gains: Array, values: Array, square: float) -> float:

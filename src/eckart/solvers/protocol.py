@@ -28,6 +28,8 @@ class Problem:
         start: First factors, given to an `Iterative` solver only.
         rule: Chooses the rank from the leading singular values; for a `Widening` solver only.
         randomness: Of the solver.
+        first: Directions near the leading ones of WᵀW, of shape (columns, k), where whoever
+            measured W has some already.
     """
 
     W: Matrix
@@ -35,6 +37,7 @@ class Problem:
     start: Factors | None
     rule: GrowingRule | None = None
     randomness: Randomness = field(default_factory=lambda: np.random.Generator(np.random.Philox(0)))
+    first: Array | None = None
 
 
 @final
@@ -100,6 +103,9 @@ class Step:
         foreseen: A guess at how much further passes will lower it, where the solver has one.
         evidence: Forms what the solver knows of W for the certificate, where it knows more.
         rank: Of the factors, where the solver has chosen it.
+        residual: The largest ‖WᵀWv − σ²v‖/σ₁² of the leading directions, where it is asked for.
+        directions: Forms orthonormal rows A, near the leading right singular vectors of W, and what
+            is at most their σ², where the solver has them without a further product.
         approximation: Forms what the objective fits, where that is more than the factors.
     """
 
@@ -111,6 +117,8 @@ class Step:
     foreseen: float | None = None
     evidence: Callable[[], Evidence] | None = None
     rank: int | None = None
+    residual: float | None = None
+    directions: Callable[[], tuple[Array, Array]] | None = None
     approximation: Callable[[], Offset | Samples] | None = None
 
 
@@ -192,6 +200,11 @@ class Widening(Protocol):
     @property
     def stop_early(self) -> bool:
         """Whether to stop before that, once further steps would gain too little."""
+        ...
+
+    @property
+    def residual(self) -> float | None:
+        """The residual of the singular directions to stop at, in place of the error of B·A."""
         ...
 
 

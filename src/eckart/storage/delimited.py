@@ -22,7 +22,7 @@ MISSING: Final = frozenset({"", "na", "n/a", "nan", "null", "none", "-nan", "#n/
 
 def read(path: Path, selection: Selection) -> Contents:
     """A table of numbers, with what was taken as header and index said in the notes."""
-    first, second = _first_rows(path)
+    first, second = first_rows(path)
     layout, notes = _layout(path, first, second, selection)
     table = _parse(path, layout)
     if layout.index_unsure and _is_index(table.column(0)):
@@ -39,7 +39,7 @@ def read(path: Path, selection: Selection) -> Contents:
 
 def write(path: Path, parts: Mapping[str, Matrix]) -> None:
     """Write one matrix without header, block by block, with every digit that float64 needs."""
-    options = arrow_csv.WriteOptions(include_header=False, delimiter=_delimiter(path))
+    options = arrow_csv.WriteOptions(include_header=False, delimiter=delimiter_of(path))
     blocks = only_part(parts, path).row_blocks()
     table = table_of(next(blocks).astype(float, copy=False))
     with arrow_csv.CSVWriter(path, table.schema, write_options=options) as writer:
@@ -84,7 +84,7 @@ def _layout(
     notes: list[str] = []
     header = selection.header
     if header is None:
-        header = any(not _is_number(cell) for cell in first)
+        header = any(not is_number_text(cell) for cell in first)
         if header:
             shown = ", ".join(first[:4]) + (" …" if len(first) > 4 else "")
             notes.append(
@@ -100,7 +100,7 @@ def _layout(
             "(--no-index if not)."
         )
     body = second if header else first
-    unsure = index is None and len(first) > 1 and bool(body) and not _is_number(body[0])
+    unsure = index is None and len(first) > 1 and bool(body) and not is_number_text(body[0])
     layout = _Layout(
         names=names,
         header=header,
@@ -121,7 +121,7 @@ def _parse(path: Path, layout: _Layout) -> Any:
         table = arrow_csv.read_csv(
             path,
             read_options=arrow_csv.ReadOptions(column_names=keys, skip_rows=int(layout.header)),
-            parse_options=arrow_csv.ParseOptions(delimiter=_delimiter(path)),
+            parse_options=arrow_csv.ParseOptions(delimiter=delimiter_of(path)),
             convert_options=arrow_csv.ConvertOptions(
                 column_types=types,
                 null_values=[*sorted(MISSING), "NA", "N/A", "NaN", "NULL", "None"],
@@ -136,11 +136,11 @@ def _parse(path: Path, layout: _Layout) -> Any:
     return table
 
 
-def _first_rows(path: Path) -> tuple[list[str], list[str]]:
+def first_rows(path: Path) -> tuple[list[str], list[str]]:
     """The first two rows that are not blank."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = (row for row in csv.reader(file, delimiter=_delimiter(path)) if any(row))
+            rows = (row for row in csv.reader(file, delimiter=delimiter_of(path)) if any(row))
             first, second = next(rows, []), next(rows, [])
     except (UnicodeDecodeError, csv.Error) as error:
         raise damaged(path, error) from error
@@ -153,7 +153,7 @@ def _located(path: Path, layout: _Layout, error: Exception) -> FormatError | Mat
     """The error with the line and the column of the cell that caused it."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.reader(file, delimiter=_delimiter(path))
+            rows = csv.reader(file, delimiter=delimiter_of(path))
             seen_header = not layout.header
             for row in rows:
                 if not any(row):
@@ -179,7 +179,7 @@ def _fault(
             code="ragged",
         )
     for position, cell in enumerate(row):
-        if not layout.is_text(position) and not _is_number(cell):
+        if not layout.is_text(position) and not is_number_text(cell):
             name = f" ('{layout.names[position]}')" if layout.header else ""
             return MatrixError(
                 f"{path}, line {line}, column {position + 1}{name}: '{cell[:40]}' is not a number.",
@@ -192,11 +192,12 @@ def _fault(
 def _is_index(column: Any) -> bool:
     """Whether most cells of a text column are no numbers."""
     cells = column.unique().to_pylist()
-    text = sum(not _is_number(cell or "") for cell in cells)
+    text = sum(not is_number_text(cell or "") for cell in cells)
     return 2 * text >= len(cells)
 
 
-def _is_number(cell: str) -> bool:
+def is_number_text(cell: str) -> bool:
+    """Whether a cell holds a number, or a word for a missing one."""
     text = cell.strip()
     if text.lower() in MISSING:
         return True
@@ -207,5 +208,6 @@ def _is_number(cell: str) -> bool:
     return "_" not in text
 
 
-def _delimiter(path: Path) -> str:
+def delimiter_of(path: Path) -> str:
+    """What stands between the cells: a tab in a `.tsv`, else a comma."""
     return "\t" if path.suffix.lower() == ".tsv" else ","

@@ -51,6 +51,21 @@ def write(path: Path, parts: Mapping[str, Matrix]) -> None:
 
 def read_factors(path: Path) -> FactorFile:
     """Pairs `NAME.B`, `NAME.A` and the document beside them."""
+    arrays, document = read_arrays(path)
+    return FactorFile(parts=from_arrays(arrays, path), document=document)
+
+
+def write_factors(path: Path, parts: Mapping[str, Factors], document: Mapping[str, Any]) -> None:
+    """Write pairs `NAME.B`, `NAME.A` and the document as UTF-8 text."""
+    write_arrays(path, to_arrays(parts), document)
+
+
+def read_arrays(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """All arrays by name, and the document beside them.
+
+    Raises:
+        FormatError: If the file is damaged.
+    """
     with _opened(path) as archive:
         for name in archive.files:
             _header(archive, name, path)
@@ -60,16 +75,15 @@ def read_factors(path: Path) -> FactorFile:
         document = json.loads(text.tobytes()) if text is not None else {}
     except ValueError as error:
         raise damaged(path, error) from error
-    return FactorFile(parts=from_arrays(arrays, path), document=document)
+    return arrays, document
 
 
-def write_factors(path: Path, parts: Mapping[str, Factors], document: Mapping[str, Any]) -> None:
-    """Write pairs `NAME.B`, `NAME.A` and the document as UTF-8 text."""
-    arrays = to_arrays(parts)
-    text = json.dumps(document, allow_nan=False)
-    arrays[DOCUMENT] = np.frombuffer(text.encode(), dtype=np.uint8)
+def write_arrays(path: Path, arrays: Mapping[str, Any], document: Mapping[str, Any]) -> None:
+    """Write arrays by name, and a document as UTF-8 text."""
+    text = json.dumps(document, allow_nan=False).encode()
+    named = {**arrays, DOCUMENT: np.frombuffer(text, dtype=np.uint8)}
     with path.open("wb") as file:
-        np.savez(file, **arrays)
+        np.savez(file, **named)  # pyright: ignore[reportArgumentType] names are ours
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """A block Krylov space of WᵀW, grown block by block, with what the products with it tell of W."""
 
 import math
+from collections.abc import Callable
 from typing import final
 
 import numpy as np
@@ -15,6 +16,9 @@ from eckart.subspaces.start import first_directions, random_array
 @final
 class KrylovSpace:
     """Orthonormal V with W·V beside it, where V spans WᵀΩ, WᵀW·WᵀΩ, (WᵀW)²·WᵀΩ and so on.
+
+    Without the side of the rows, W·V is not kept: a block then takes one fused product WᵀW·X, and
+    the memory that of the columns alone.
 
     Fields:
         H: YᵀY = Vᵀ(WᵀW)V, of shape (width, width), in float64.
@@ -32,6 +36,8 @@ class KrylovSpace:
         block: Columns in a block.
         randomness: Of the random directions.
         room: Columns to make room for at once; memory is taken as they are filled.
+        tall: Whether to keep the side of the rows, W·V.
+        first: Directions to begin with, of shape (columns, block), in place of WᵀΩ.
 
     Cost:
         One product with W of width `block` to begin, two for each `grow`, and about
@@ -43,7 +49,16 @@ class KrylovSpace:
         arXiv 2306.12418.
     """
 
-    def __init__(self, W: Matrix, block: int, randomness: Randomness, room: int = 0) -> None:
+    def __init__(
+        self,
+        W: Matrix,
+        block: int,
+        randomness: Randomness,
+        room: int = 0,
+        *,
+        tall: bool = True,
+        first: Array | None = None,
+    ) -> None:
         rows, columns = W.shape
         self._W = W
         self._namespace = W.namespace
@@ -52,13 +67,14 @@ class KrylovSpace:
         self._rounding = rounding(W.shape, W.dtype)
         room = min(room, columns)
         self._Vt = W.namespace.zeros((room, columns), W.dtype)  # a vector of the basis in each row
-        self._Yt = W.namespace.zeros((room, rows), W.dtype)
+        self._tall = tall
+        self._Yt = W.namespace.zeros((room, rows if tall else 0), W.dtype)
         self.H = np.zeros((0, 0))
         self._ritz: tuple[Array, Array] | None = None  # of H, once they were asked for
         self._rest_gram: Array | None = None
         self.restarts = 0
         self.tail = np.zeros((self._block, 0))
-        self.rest = first_directions(W, self._block, randomness)
+        self.rest = self._first() if first is None else first[:, : self._block]
         longest = float(np.diag(self.rest_gram()).max(initial=0.0))
         self._noise = self._rounding * math.sqrt(longest)
 
@@ -74,7 +90,7 @@ class KrylovSpace:
 
     @property
     def Y(self) -> Array:
-        """W·V, of shape (rows, width)."""
+        """W·V, of shape (rows, width); of shape (0, width) where the rows' side is not kept."""
         return self._Yt[: self.width].T
 
     @property
@@ -87,16 +103,14 @@ class KrylovSpace:
         """Add the next block to V, its product to Y, and what that leaves outside to `rest`."""
         own = orthonormal(self.rest, self.V, self._noise, self._namespace, apart=True)
         Q = self._refilled(own)
-        last = self._W.times(Q)
-        across = self._namespace.get(self.Y.T @ last).astype(FLOAT64)
-        within = self._namespace.gram(last, last)
+        last, product, across, within = self._products(Q)
         self._append(Q, last)
         self.H = np.block([[self.H, across], [across.T, within]])
         self._ritz = self._rest_gram = None
         count = Q.shape[1]
         self.tail = np.eye(count, self.width, self.width - count)
         coefficients = self._namespace.put(np.vstack([across, within]), self._W.dtype)
-        self.rest = self._W.transposed_times(last) - self.V @ coefficients
+        self.rest = product() - self.V @ coefficients
         largest = math.sqrt(float(np.linalg.norm(self.H, 1)))
         self._noise = self._rounding * largest * math.sqrt(float(np.diag(within).max(initial=0.0)))
 
@@ -133,6 +147,26 @@ class KrylovSpace:
         self.tail = self.tail @ G[:, :keep]
         self.restarts += 1
         self._Vt, self._Yt = (self._longer(X, len(self._Vt)) for X in (V, Y))
+
+    def _products(self, Q: Array) -> tuple[Array, Callable[[], Array], Array, Array]:
+        """W·Q where it is kept, WᵀW·Q when it is asked for, and (WV)ᵀ(WQ), (WQ)ᵀ(WQ)."""
+        W, namespace = self._W, self._namespace
+        if not self._tall:
+            product = W.gram_times(Q)
+            within = namespace.gram(Q, product)
+            empty = namespace.zeros((0, Q.shape[1]), W.dtype)
+            across = namespace.gram(self.V, product)
+            return empty, lambda: product, across, (within + within.T) / 2
+        last = W.times(Q)
+        across = namespace.get(self.Y.T @ last).astype(FLOAT64)
+        within = namespace.gram(last, last)
+        return last, lambda: W.transposed_times(last), across, within
+
+    def _first(self) -> Array:
+        """WᵀΩ, or WᵀW·Ω for an Ω that takes no room on the side of the rows."""
+        if self._tall:
+            return first_directions(self._W, self._block, self._randomness)
+        return self._W.gram_times(self._random(self._W.shape[1], self._block))
 
     def _append(self, Q: Array, last: Array) -> None:
         """Write a block behind the basis, in place while there is room."""

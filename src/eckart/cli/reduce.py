@@ -1,0 +1,188 @@
+"""`eckart reduce`."""
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import click
+
+from eckart.cli import console
+from eckart.cli.answers import check_report, deliver
+from eckart.cli.options import (
+    FILE,
+    RankType,
+    force_option,
+    json_option,
+    output_option,
+    quiet_option,
+    report_option,
+    threads_option,
+)
+from eckart.errors import ArgumentError
+
+SOLVERS = {"svd": "ExactSVD", "gram": "GramSVD", "krylov": "BlockKrylov"}
+WAYS = ("rank", "tolerance", "variance")
+
+
+@click.command(epilog="Example: eckart reduce table.parquet --rank 50 -o scores.parquet")
+@click.argument("table", metavar="TABLE", type=FILE)
+@click.option("--rank", type=RankType(), help="Components; auto counts what is above noise.")
+@click.option("--tolerance", type=float, help="As few as keep the relative error within this.")
+@click.option("--variance", type=float, help="As few as hold this share of the variance: 0.95.")
+@click.option("--centre/--no-centre", default=True, help="Whether to subtract the means.")
+@click.option("--scale", is_flag=True, help="Divide the columns by their standard deviations.")
+@click.option("--whiten", is_flag=True, help="Divide the scores by theirs.")
+@click.option("--tol", type=float, help="Residual of the components, as a share of σ₁².")
+@click.option("--id", "ids", multiple=True, help="A column that passes through; may be repeated.")
+@click.option("--color", "colour", help="A column that colours the picture of the report.")
+@click.option("--columns", help="Columns of numbers to keep, separated by commas.")
+@click.option("--header/--no-header", default=None, help="Whether a text file has a header.")
+@click.option("--tensor", help="Name of the array, in a file that holds several.")
+@click.option("--memory", help="Most memory to use, such as 500MB; the file is read in blocks.")
+@click.option("--model", type=FILE, help="Project the rows with this saved reduction.")
+@click.option("--inverse", is_flag=True, help="With --model: from scores back to rows.")
+@click.option("--update", type=FILE, help="Take the rows into this saved reduction.")
+@click.option(
+    "--solver",
+    type=click.Choice(list(SOLVERS)),
+    help="svd, gram (all of WᵀW, in one pass) or krylov; chosen by the size if left out.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, help="Of the random directions.")
+@click.option(
+    "--certificate/--no-certificate",
+    default=True,
+    help="Whether to bound the best possible error.",
+)
+@output_option
+@report_option
+@force_option
+@json_option
+@quiet_option
+@threads_option
+def command(table: Path, **options: Any) -> int:
+    """Reduce a table to a few components: scores, loadings, and how much of the variance they hold.
+
+    Writes the scores to --output (.parquet, .csv, .tsv, .npy), and beside it NAME.loadings, one row
+    for each column of the table, and NAME.model.npz, which projects new rows.
+    """
+    from eckart.jobs.reduce.job import Reading
+    from eckart.threads import limited_threads
+
+    _check(options)
+    columns = options["columns"]
+    reading = Reading(
+        columns=None if columns is None else tuple(columns.split(",")),
+        ids=options["ids"],
+        colour=options["colour"],
+        header=options["header"],
+        tensor=options["tensor"],
+        memory=options["memory"],
+    )
+    _check_paths(table, options)
+    with limited_threads(options["threads"]):
+        result = _run(table, reading, options)
+    console.notes(result.notes, quiet=options["quiet"])
+    return deliver(
+        "reduce", result, options["report"], as_json=options["as_json"], quiet=options["quiet"]
+    )
+
+
+def _run(table: Path, reading: Any, options: dict[str, Any]) -> Any:
+    """The job that the options ask for."""
+    from eckart.jobs.reduce.job import project_file, reduce_file, update_file
+
+    output, force = _output(table, options), options["force"]
+    words = shlex.join(["eckart", *click.get_current_context().obj])
+    if options["model"] is not None:
+        return project_file(
+            table, options["model"], output, reading,
+            inverse=options["inverse"], force=force, command=words,
+        )  # fmt: skip
+    if options["update"] is not None:
+        own = options["output"] is None
+        return update_file(
+            table, options["update"], output, reading, force=force or own, command=words
+        )
+    with console.progress(None, quiet=options["quiet"]) as on_step:
+        return reduce_file(
+            table,
+            output,
+            reading,
+            force=force,
+            command=words,
+            on_step=on_step,
+            rank=options["rank"],
+            tolerance=options["tolerance"],
+            variance=options["variance"],
+            centre=options["centre"],
+            scale=options["scale"],
+            whiten=options["whiten"],
+            tol=options["tol"],
+            solver=options["solver"],
+            seed=options["seed"],
+            certificate=options["certificate"],
+        )
+
+
+def _output(table: Path, options: dict[str, Any]) -> Path:
+    """Where the answer goes when nothing is named: beside the table, or to what was saved."""
+    if options["output"] is not None:
+        return options["output"]
+    if options["update"] is not None:
+        return options["update"]
+    suffix = table.suffix.lower() if table.suffix.lower() in (".csv", ".tsv") else ".parquet"
+    word = "restored" if options["inverse"] else "scores"
+    return table.with_name(f"{table.stem}.{word}{suffix}")
+
+
+def _check(options: dict[str, Any]) -> None:
+    """Refuse options that do not go together.
+
+    Raises:
+        ArgumentError: If so.
+    """
+    given = [f"--{name}" for name in WAYS if options[name] is not None]
+    saved = [f"--{name}" for name in ("model", "update") if options[name] is not None]
+    if saved and (given or len(saved) > 1):
+        raise ArgumentError(
+            f"{' and '.join([*saved, *given])} do not go together.",
+            hint="A saved reduction has its rank.",
+            code="option-does-not-apply",
+        )
+    if options["inverse"] and options["model"] is None:
+        raise ArgumentError(
+            "--inverse goes back with a saved reduction.",
+            hint="Name it with --model.",
+            code="option-does-not-apply",
+        )
+    if not saved and len(given) != 1:
+        raise ArgumentError(
+            f"{len(given) or 'None'} of {', '.join(f'--{name}' for name in WAYS)} "
+            f"{'is' if len(given) < 2 else 'are'} given.",
+            hint="Give exactly one of them.",
+            code="rank-chosen-twice" if given else "rank-not-chosen",
+        )
+
+
+def _check_paths(table: Path, options: dict[str, Any]) -> None:
+    """Refuse what the existence of paths alone shows to be wrong.
+
+    Raises:
+        ArgumentError: If so.
+    """
+    from eckart.ranks import byte_count
+    from eckart.storage import check_input
+    from eckart.storage.contents import Selection
+    from eckart.storage.rows import is_read_by_rows
+
+    if not table.exists() or not is_read_by_rows(table):
+        check_input(table, Selection())
+    for name in ("model", "update"):
+        path = options[name]
+        if path is not None and not path.exists():
+            raise ArgumentError(
+                f"There is no file {path}.", hint="Check the path.", code="no-such-file"
+            )
+    if options["memory"] is not None:
+        byte_count(options["memory"])
+    check_report(options["report"], force=options["force"])

@@ -1,0 +1,271 @@
+"""The face that scikit-learn knows; the only module that imports it."""
+
+import math
+import warnings
+from typing import Any, Self, final
+
+import numpy as np
+
+from eckart.errors import ArgumentError, ConvergenceWarning, MatrixError, MissingExtra
+from eckart.jobs.reduce import Reduction, begun_with, grown, reduced
+
+try:
+    from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+    from sklearn.utils import check_random_state
+    from sklearn.utils.validation import check_is_fitted, validate_data
+except ImportError as error:
+    raise MissingExtra(
+        "LowRankReducer needs scikit-learn, which is not installed.",
+        hint="pip install 'eckart[sklearn]'",
+        code="missing-extra",
+    ) from error
+
+
+@final
+class LowRankReducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """Principal components by products with the data: a PCA that takes sparse and growing tables.
+
+    Scores are (X − mean)·Aᵀ, with the rows of A the leading right singular vectors of X − mean,
+    each with ‖WᵀWv − σ²v‖ ≤ tol·σ₁². Without centring it is a truncated SVD. A sparse X stays
+    sparse, centred or not.
+
+    Args:
+        n_components: How many: a number; a share of the variance between 0 and 1; "auto" for those
+            above the noise; None for min(rows, columns).
+        center: Whether to subtract the means of the columns.
+        scale: Whether to divide the columns by their standard deviations; constant ones stay.
+        whiten: Whether scores are divided by their standard deviations.
+        tol: The residual of the components; None takes 1e-6, in float32 1e-4.
+        certificate: Whether to spend products on bounding how good any components could be.
+        random_state: Of the random directions, as scikit-learn has it.
+
+    Fields:
+        components_: A, of shape (components, features); the entry of largest size in each row is
+            positive.
+        explained_variance_: Variance of the scores.
+        explained_variance_ratio_: The same as shares of the variance of X.
+        singular_values_: Of X − mean.
+        mean_: Of the features.
+        scale_: Their standard deviations, or None.
+        noise_variance_: Mean variance of the directions that are left out.
+        n_components_: How many components there are.
+        n_samples_: How many rows were seen.
+        certificate_: The error of the rows, and a bound on the best possible; a dictionary.
+
+    Cost:
+        One pass for the means, a few for the components, one for the scores.
+
+    Example:
+        >>> X = np.outer(np.arange(6.0), [1.0, 2.0]) + 5
+        >>> LowRankReducer(n_components=1).fit(X).explained_variance_ratio_.round(6)
+        array([1.])
+    """
+
+    def __init__(
+        self,
+        n_components: int | float | str | None = None,
+        *,
+        center: bool = True,
+        scale: bool = False,
+        whiten: bool = False,
+        tol: float | None = None,
+        certificate: bool = False,
+        random_state: Any = 0,
+    ) -> None:
+        self.n_components = n_components
+        self.center = center
+        self.scale = scale
+        self.whiten = whiten
+        self.tol = tol
+        self.certificate = certificate
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Find the components of the rows of X.
+
+        Args:
+            X: Of shape (rows, features), dense or sparse.
+            y: Ignored.
+        """
+        del y
+        checked = self._checked(X, reset=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            reduction, found, _ = reduced(
+                checked,
+                **self._choice(checked.shape),
+                centre=self.center,
+                scale=self.scale,
+                whiten=self.whiten,
+                tol=self.tol,
+                certificate=self.certificate,
+                seed=self._seed(),
+            )
+        if found.outcome.grade == "short":
+            warnings.warn(found.message, ConvergenceWarning, stacklevel=2)
+        self.certificate_ = found.certificate.to_dict()
+        return self._learned(reduction)
+
+    def partial_fit(self, X: Any, y: Any = None) -> Self:
+        """Take more rows into the components, without the rows before.
+
+        The first rows are at least as many as the components, and with `scale` it is their
+        standard deviations that stay. The certificate then says that the error is at most the root
+        of the energy that was let go.
+        """
+        del y
+        first = not hasattr(self, "_reduction")
+        checked = self._checked(X, reset=first)
+        if first:
+            choice = self._choice(checked.shape)
+            if not isinstance(choice.get("rank"), int):
+                raise ArgumentError(
+                    "partial_fit needs to know how many components there are.",
+                    hint="Give n_components as a whole number.",
+                    code="not-growing",
+                )
+            reduction = begun_with(
+                checked,
+                choice["rank"],
+                centre=self.center,
+                scale=self.scale,
+                whiten=self.whiten,
+            )
+        else:
+            reduction = grown(self._reduction, checked)
+        self.certificate_ = _grown_certificate(reduction)
+        return self._learned(reduction)
+
+    def transform(self, X: Any) -> Any:
+        """The scores of the rows of X, of shape (rows, components)."""
+        check_is_fitted(self)
+        return self._reduction_now().project(self._checked(X, reset=False))
+
+    def fit_transform(self, X: Any, y: Any = None, **fit_params: Any) -> Any:
+        """As `fit`, then `transform`."""
+        return self.fit(X, y, **fit_params).transform(X)
+
+    def inverse_transform(self, X: Any) -> Any:
+        """The rows that scores stand for, of shape (rows, features)."""
+        check_is_fitted(self)
+        return self._reduction_now().restore(np.asarray(X))
+
+    def get_covariance(self) -> Any:
+        """The covariance of the features by this model: AᵀΛA and equal noise elsewhere."""
+        check_is_fitted(self)
+        A, noise = self.components_, self.noise_variance_
+        inner = (A.T * np.maximum(self.explained_variance_ - noise, 0.0)) @ A
+        return inner + noise * np.eye(A.shape[1])
+
+    def get_precision(self) -> Any:
+        """The inverse of `get_covariance`."""
+        return np.linalg.pinv(self.get_covariance(), hermitian=True)
+
+    def score_samples(self, X: Any) -> Any:
+        """The log-likelihood of each row under the Gaussian model of the components.
+
+        Reference:
+            Tipping, Bishop (1999), Mixtures of probabilistic principal component analysers.
+        """
+        check_is_fitted(self)
+        checked: Any = self._checked(X, reset=False)
+        dense: Any = checked.toarray() if hasattr(checked, "toarray") else checked
+        around = (dense - self.mean_) / (1.0 if self.scale_ is None else self.scale_)
+        precision = self.get_precision()
+        sign, logarithm = np.linalg.slogdet(self.get_covariance())
+        size = np.einsum("ij,jk,ik->i", around, precision, around)
+        constant = around.shape[1] * math.log(2 * math.pi) + (logarithm if sign > 0 else 0.0)
+        return -0.5 * (size + constant)
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """The mean of `score_samples`, which model selection compares."""
+        del y
+        return float(np.mean(self.score_samples(X)))
+
+    @property
+    def n_features_out_(self) -> int:
+        """How many columns the scores have."""
+        return self.n_components_
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.n_components_
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+    def _checked(self, X: Any, *, reset: bool) -> Any:
+        return validate_data(
+            self,
+            X,
+            reset=reset,
+            accept_sparse=("csr", "csc"),
+            dtype=(np.float64, np.float32),
+            ensure_min_samples=2 if reset else 1,
+        )
+
+    def _choice(self, shape: tuple[int, int]) -> dict[str, Any]:
+        """How many components, as `reduced` wants it."""
+        wanted = self.n_components
+        if wanted is None:
+            return {"rank": min(shape)}
+        if wanted == "auto":
+            return {"rank": "auto"}
+        if isinstance(wanted, float | np.floating) and 0 < wanted < 1:
+            return {"variance": float(wanted)}
+        if isinstance(wanted, int | np.integer) and not isinstance(wanted, bool):
+            if wanted > min(shape):
+                raise MatrixError(
+                    f"n_components={wanted} must be between 1 and min(n_samples, n_features)="
+                    f"{min(shape)}.",
+                    code="rank-too-large",
+                )
+            return {"rank": int(wanted)}
+        raise ArgumentError(
+            f"n_components={wanted!r} is no number of components.",
+            hint='Give a whole number, a share of the variance between 0 and 1, or "auto".',
+            code="bad-n-components",
+        )
+
+    def _seed(self) -> Any:
+        state = self.random_state
+        if isinstance(state, int | np.integer | np.random.Generator):
+            return state
+        return check_random_state(state)
+
+    def _learned(self, reduction: Reduction) -> Self:
+        self._reduction = reduction
+        rank, rows, columns = reduction.rank, reduction.rows, reduction.columns
+        self.components_ = reduction.A[:rank]
+        self.explained_variance_ = reduction.variances.astype(reduction.dtype)
+        self.explained_variance_ratio_ = reduction.shares.astype(reduction.dtype)
+        self.singular_values_ = np.sqrt(reduction.squares[:rank]).astype(reduction.dtype)
+        self.mean_ = reduction.means.astype(reduction.dtype)
+        self.scale_ = (
+            None if reduction.scales is None else reduction.scales.astype(self.mean_.dtype)
+        )
+        left = min(rows, columns) - rank
+        unexplained = reduction.energy - float(reduction.squares[:rank].sum())
+        self.noise_variance_ = max(0.0, unexplained) / (rows - 1) / left if left > 0 else 0.0
+        self.n_components_ = rank
+        self.n_samples_ = rows
+        return self
+
+    def _reduction_now(self) -> Reduction:
+        return self._reduction
+
+
+def _grown_certificate(reduction: Reduction) -> dict[str, Any]:
+    """What can be promised of rows that are gone."""
+    error, floor = reduction.error, reduction.floor
+    return {
+        "error": error,
+        "relative_error": error / math.sqrt(reduction.energy) if reduction.energy else 0.0,
+        "best_possible_error": floor,
+        "gap": error / floor - 1 if floor else None,
+        "failure_probability": 0.0,
+        "method": "at most the root of the energy that was let go",
+    }

@@ -1,0 +1,131 @@
+"""From a matrix to its reduction."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from eckart.arrays import Randomness, as_randomness
+from eckart.errors import ArgumentError
+from eckart.factorization import Components, components
+from eckart.factorization.components import RESIDUALS
+from eckart.jobs.reduce.reduction import Reduction, made_of
+from eckart.matrices import Standardised, Streamed, as_matrix, standardised
+from eckart.ranks import check_open_unit
+from eckart.solvers import BlockKrylov, ExactSVD, GramSVD, Solver, Step
+
+GUESS = 64
+"""The rank that the first pass over a streamed matrix is prepared for where it is not given."""
+
+
+def reduced(
+    W: object,
+    rank: int | str | None = None,
+    *,
+    tolerance: float | None = None,
+    variance: float | None = None,
+    centre: bool = True,
+    scale: bool = False,
+    whiten: bool = False,
+    tol: float | None = None,
+    solver: str | None = None,
+    certificate: bool = True,
+    seed: int | Randomness = 0,
+    on_step: Callable[[Step], None] | None = None,
+    names: tuple[str, ...] | None = None,
+) -> tuple[Reduction, Components, Standardised]:
+    """The components of a matrix, centred and scaled as asked, and what they are made of.
+
+    Args:
+        W: What `as_matrix` reads.
+        rank: How many components: a number or "auto"; exactly one of `rank`, `tolerance` and
+            `variance` is given.
+        tolerance: As few as keep ‖W − W·Aᵀ·A‖ within this share of ‖W‖.
+        variance: As few as hold this share of the variance.
+        centre: Whether to subtract the means of the columns.
+        scale: Whether to divide the columns by their standard deviations.
+        whiten: Whether scores are divided by theirs.
+        tol: ‖WᵀWv − σ²v‖/σ₁² at which a component v is exact enough.
+        solver: "svd", "gram" or "krylov"; by default by the size of W.
+        certificate: As for `components`.
+        seed: As for `components`.
+        on_step: As for `components`.
+        names: Of the columns.
+
+    Raises:
+        EckartError: As `standardised` and `components`.
+    """
+    if tol is not None:
+        check_open_unit("tol", tol)
+    guess = rank if isinstance(rank, int) else GUESS
+    width = BlockKrylov().width(as_matrix(W), guess)
+    working = standardised(
+        W,
+        centre=centre,
+        scale=scale,
+        width=width,
+        seed=as_randomness(seed),
+        whole=solver != "krylov",
+    )
+    found = components(
+        working,
+        rank,
+        tolerance=_tolerance(tolerance, variance),
+        residual=tol,
+        solver=named_solver(solver, working, tol),
+        certificate=certificate,
+        seed=seed,
+        on_step=on_step,
+    )
+    best = found.certificate.best_possible_error
+    reduction = made_of(
+        working.moments,
+        found.A,
+        found.squares,
+        working.shape[0],
+        names=names,
+        centred=centre,
+        whitened=whiten,
+        floor=best,
+    )
+    return reduction, found, working
+
+
+def named_solver(name: str | None, W: Standardised, tol: float | None) -> Solver | None:
+    """The solver of a name; None leaves the choice.
+
+    Raises:
+        ArgumentError: If there is none of this name.
+    """
+    if name is None or (name == "krylov" and isinstance(W.source, Streamed)):
+        return None
+    known = {"svd": ExactSVD(), "gram": GramSVD()}
+    if name == "krylov":
+        return BlockKrylov(residual=tol or RESIDUALS[W.dtype], tall=False)
+    if name not in known:
+        raise ArgumentError(
+            f"There is no solver '{name}'.",
+            hint="Give svd, gram or krylov.",
+            code="unknown-solver",
+        )
+    return known[name]
+
+
+def _tolerance(tolerance: float | None, variance: float | None) -> float | None:
+    """The relative error that leaves so much of the variance.
+
+    Raises:
+        ArgumentError: If the share is not between 0 and 1.
+    """
+    if variance is None:
+        return tolerance
+    check_open_unit("variance", variance)
+    return math.sqrt(1 - variance)
+
+
+def loadings(reduction: Reduction) -> dict[str, Any]:
+    """The columns of each component, by name."""
+    names = reduction.names or tuple(map(str, range(reduction.columns)))
+    table = {f"PC{place}": row for place, row in enumerate(reduction.A[: reduction.rank], start=1)}
+    return {"column": np.array(names), **table}

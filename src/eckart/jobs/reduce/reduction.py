@@ -1,0 +1,199 @@
+"""What a reduction keeps of a table: the column side, which new rows are projected with."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, final
+
+import numpy as np
+
+from eckart.arrays import FLOAT64, Array, DType
+from eckart.errors import FormatError, MatrixError
+from eckart.matrices import Moments
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reduction:
+    """Scores are ((X − 1·meansᵀ)/scales)·Aᵀ, divided by their deviations where they are whitened.
+
+    Fields:
+        A: Orthonormal rows, of shape (rank, columns): the components.
+        means: Of the columns; zeros where they are not centred.
+        scales: By which the columns are divided; None for none.
+        squares: σ² of each component.
+        energy: ‖W‖²_F of all rows, centred and scaled.
+        rows: How many rows it was made of.
+        rank: How many components are used; A may hold more, for rows that are still to come.
+        names: Of the columns, or None.
+        centred: Whether the means are those of the columns.
+        whitened: Whether scores have variance 1.
+        floor: Nothing of this rank has a smaller error, where it is known.
+        document: What the run that made it said.
+    """
+
+    A: Array
+    means: Array
+    scales: Array | None
+    squares: Array
+    energy: float
+    rows: int
+    rank: int
+    names: tuple[str, ...] | None = None
+    centred: bool = True
+    whitened: bool = False
+    floor: float | None = None
+    document: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    @property
+    def columns(self) -> int:
+        """Of the table."""
+        return self.A.shape[1]
+
+    @property
+    def dtype(self) -> DType:
+        """float32 or float64."""
+        return self.A.dtype
+
+    @property
+    def error(self) -> float:
+        """‖W − W·Aᵀ·A‖_F of all rows is at most the root of the energy that was let go."""
+        kept = float(self.squares[: self.rank].sum())
+        return math.sqrt(max(0.0, self.energy - kept))
+
+    @property
+    def variances(self) -> Array:
+        """Variance of the scores of each component that is used, before they are whitened."""
+        return self.squares[: self.rank] / max(1, self.rows - 1)
+
+    @property
+    def shares(self) -> Array:
+        """The same as shares of the whole variance."""
+        return self.squares[: self.rank] / (self.energy or 1.0)
+
+    def project(self, X: Any, *, may_change: bool = False) -> Array:
+        """The scores of rows, of shape (rows, rank), without making a sparse X dense.
+
+        Args:
+            X: Of shape (rows, columns).
+            may_change: Whether X may be overwritten, so that no copy of it is made.
+
+        Raises:
+            MatrixError: If X has another number of columns.
+        """
+        self._check_columns(X.shape[1])
+        A = self.A[: self.rank]
+        narrow = (A if self.scales is None else A / self.scales).astype(self.dtype)
+        if hasattr(X, "toarray"):
+            scores = np.asarray(X @ narrow.T) - (self.means @ narrow.T.astype(FLOAT64))
+        else:
+            out = X if may_change else None
+            scores = np.subtract(X, self.means.astype(X.dtype), out=out) @ narrow.T
+        if self.whitened:
+            scores = scores / self._lengths()
+        return scores.astype(self.dtype, copy=False)
+
+    def restore(self, scores: Array) -> Array:
+        """The rows that scores stand for, of shape (rows, columns).
+
+        Raises:
+            MatrixError: If there are more or fewer scores in a row than components.
+        """
+        if scores.shape[1] != self.rank:
+            raise MatrixError(
+                f"There are {scores.shape[1]} scores in a row, the reduction has {self.rank} "
+                "components.",
+                hint="Give scores that this reduction made.",
+                code="shapes-differ",
+            )
+        rows = (scores * self._lengths()) @ self.A[: self.rank]
+        if self.scales is not None:
+            rows = rows * self.scales
+        return (rows + self.means).astype(self.dtype, copy=False)
+
+    def arrays(self) -> dict[str, Array]:
+        """What is written to a file, by name."""
+        scales = {} if self.scales is None else {"scales": self.scales}
+        return {"A": self.A, "means": self.means, "squares": self.squares, **scales}
+
+    def facts(self) -> dict[str, Any]:
+        """The rest of what is written, as plain numbers and text."""
+        return {
+            "kind": "reduction",
+            "energy": self.energy,
+            "rows": self.rows,
+            "rank": self.rank,
+            "names": None if self.names is None else list(self.names),
+            "centred": self.centred,
+            "whitened": self.whitened,
+            "floor": self.floor,
+            "document": self.document,
+        }
+
+    def _lengths(self) -> Array:
+        """What scores are divided by."""
+        if not self.whitened:
+            return np.ones(self.rank)
+        found = np.sqrt(self.variances)
+        return np.where(found > 0, found, 1.0)
+
+    def _check_columns(self, columns: int) -> None:
+        if columns != self.columns:
+            raise MatrixError(
+                f"The data has {columns} columns, the reduction was made of {self.columns}.",
+                hint="Give a table with the same columns.",
+                code="shapes-differ",
+            )
+
+
+def read_back(arrays: Mapping[str, Array], facts: Mapping[str, Any], path: object) -> Reduction:
+    """A reduction from the content of its file.
+
+    Raises:
+        FormatError: If it is no reduction, or its parts do not fit together.
+    """
+    try:
+        A, means, squares = arrays["A"], arrays["means"], arrays["squares"]
+        names, scales = facts["names"], arrays.get("scales")
+        columns = (A.shape[1],)
+        fits = means.shape == columns and squares.shape == (A.shape[0],)
+        fits = fits and (scales is None or scales.shape == columns)
+        fits = fits and (names is None or len(names) == A.shape[1])
+        if facts["kind"] != "reduction" or not fits or not 1 <= facts["rank"] <= len(A):
+            raise KeyError("kind")
+        if not all(np.isfinite(array).all() for array in arrays.values()):
+            raise KeyError("NaN")
+        return Reduction(
+            A=A,
+            means=means,
+            scales=scales,
+            squares=squares,
+            energy=float(facts["energy"]),
+            rows=int(facts["rows"]),
+            rank=int(facts["rank"]),
+            names=None if names is None else tuple(map(str, names)),
+            centred=bool(facts["centred"]),
+            whitened=bool(facts["whitened"]),
+            floor=facts["floor"],
+            document=dict(facts["document"]),
+        )
+    except (KeyError, TypeError, IndexError, ValueError) as error:
+        raise FormatError(
+            f"{path} holds no reduction.",
+            hint="Give the .npz file that `eckart reduce` wrote beside its scores.",
+            code="not-a-reduction",
+        ) from error
+
+
+def made_of(moments: Moments, A: Array, squares: Array, rows: int, **rest: Any) -> Reduction:
+    """The reduction of a matrix from its moments and its components."""
+    return Reduction(
+        A=A,
+        means=moments.means,
+        scales=moments.scales,
+        squares=squares,
+        energy=moments.energy,
+        rows=rows,
+        rank=len(squares),
+        **rest,
+    )

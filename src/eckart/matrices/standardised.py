@@ -1,0 +1,414 @@
+"""A matrix whose columns are centred and scaled while its products are made."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final, final
+
+import numpy as np
+
+from eckart.arrays import FLOAT64, Array, DType
+from eckart.errors import MatrixError
+from eckart.matrices.convert import as_matrix
+from eckart.matrices.dense import Dense
+from eckart.matrices.derived import check_entries
+from eckart.matrices.protocol import Matrix
+from eckart.matrices.sparse import Sparse
+from eckart.matrices.streamed import Streamed
+from eckart.namespaces import HOST, Namespace
+
+FAR: Final = 100.0
+"""Means whose squares are so many times the variances are subtracted before the products."""
+BLOCK_ENTRIES: Final = 2**21
+MOST_COVARIANCE: Final = 2048
+"""Columns up to which the first pass over a matrix that is streamed forms all of WᵀW."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moments:
+    """What one pass over the rows tells of the columns.
+
+    Fields:
+        means: Of the columns, in float64; zeros where they are not subtracted.
+        scales: By which the columns are divided; None for none. A constant column has 1.
+        energy: ‖(W − 1·meansᵀ)/scales‖²_F.
+        gram: WᵀW of the same, where the pass made it.
+        first: WᵀW·Ω of the same, where the pass made that.
+    """
+
+    means: Array
+    scales: Array | None
+    energy: float
+    gram: Array | None = None
+    first: Array | None = None
+
+
+@final
+class Standardised:
+    """(W − 1·meansᵀ)·diag(1/scales), which is never formed as a whole.
+
+    Args:
+        source: W, of shape (rows, columns).
+        moments: Of W, as `measured` finds them.
+
+    Cost:
+        That of W. `gram_times` is one pass over W, blocks of rows at a time, but for a sparse W.
+        Means far larger than what is around them are subtracted from each block, so that no digit
+        is lost to them; others from the small products.
+    """
+
+    def __init__(self, source: Matrix, moments: Moments) -> None:
+        self.source = source
+        self.moments = moments
+        self._own = source.namespace.put
+        sparse, streamed = isinstance(source, Sparse), isinstance(source, Streamed)
+        spread, far = moments.energy, source.shape[0] * float(np.square(self._shift()).sum())
+        self._plain = sparse or source.namespace is not HOST
+        self._explicit = streamed or (not self._plain and far > FAR * spread)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, columns)."""
+        return self.source.shape
+
+    @property
+    def dtype(self) -> DType:
+        """That of W."""
+        return self.source.dtype
+
+    @property
+    def namespace(self) -> Namespace:
+        """That of W."""
+        return self.source.namespace
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of W."""
+        return self.source.nbytes
+
+    @property
+    def passes(self) -> int:
+        """How often W has been read."""
+        return self.source.passes
+
+    def times(self, X: Array, /) -> Array:
+        """The product with X, of shape (rows, k)."""
+        if self._explicit:
+            return np.concatenate([block @ self._put(X) for block in self._buffered()])
+        return self.source.times(self._narrowed(X)) - self._offset(X)
+
+    def transposed_times(self, Y: Array, /) -> Array:
+        """The product of the transpose with Y, of shape (columns, k)."""
+        if self._explicit:
+            total = np.zeros((Y.shape[1], self.shape[1]))
+            start = 0
+            for block in self._buffered():
+                total += self._put(Y[start : start + len(block)]).T @ block
+                start += len(block)
+            return total.T.astype(self.dtype)
+        ones = self._put(np.ones((1, len(Y))))
+        product = self.source.transposed_times(Y) - self._put(self._means()).T @ (ones @ Y)
+        return self._divided(product)
+
+    def gram_times(self, X: Array, /) -> Array:
+        """The product of the transpose with that with X, of shape (columns, k)."""
+        if self._plain:
+            return self.transposed_times(self.times(X))
+        total = np.zeros((X.shape[1], self.shape[1]))
+        if self._explicit:
+            X = self._put(X)
+            for block in self._buffered():
+                total += (block @ X).T @ block
+            return total.T.astype(self.dtype)
+        narrow, offset, sums = self._narrowed(X), self._offset(X), np.zeros((X.shape[1], 1))
+        for block in self.source.row_blocks(tall_rows(self.shape[1])):
+            Y = block @ narrow
+            Y -= offset
+            total += Y.T @ block
+            sums[:, 0] += Y.sum(axis=0, dtype=FLOAT64)
+        total -= sums * self._means()
+        return self._divided(total.T).astype(self.dtype)
+
+    def row_blocks(self, rows: int | None = None, /) -> Iterator[Array]:
+        """Blocks of consecutive rows, centred and scaled; of a streamed W valid until the next."""
+        if isinstance(self.source, Streamed):
+            for block in self.source.row_blocks(rows):
+                yield self._moved(block, block)
+            return
+        for block in self.source.row_blocks(rows or tall_rows(self.shape[1])):
+            yield self._moved(block, None)
+
+    def _buffered(self) -> Iterator[Array]:
+        """The same blocks, each good until the next only, so that no memory is taken anew."""
+        if isinstance(self.source, Streamed):
+            yield from self.row_blocks()
+            return
+        height = tall_rows(self.shape[1])
+        buffer = np.empty((min(height, self.shape[0]), self.shape[1]), self.dtype)
+        for block in self.source.row_blocks(height):
+            yield self._moved(block, buffer[: len(block)])
+
+    def _moved(self, block: Array, out: Array | None) -> Array:
+        """A block centred and scaled."""
+        moved = np.subtract(block, self._put(self._means()), out=out)
+        if self.moments.scales is not None:
+            moved *= self._put(1 / self.moments.scales[np.newaxis])
+        return moved
+
+    def few_rows(self, count: int) -> "Standardised | None":
+        """About so many rows, evenly spread, as a matrix of their own; None if they are read."""
+        step = max(1, self.shape[0] // count)
+        if isinstance(self.source, Sparse):
+            return Standardised(Sparse(self.source.stored[::step]), self.moments)
+        if not isinstance(self.source, Dense) or self.namespace is not HOST:
+            return None
+        return Standardised(Dense(np.ascontiguousarray(self.source.array[::step])), self.moments)
+
+    def covariance(self) -> Array:
+        """The product of the transpose with itself, in float64. One pass."""
+        total = np.zeros((self.shape[1], self.shape[1]))
+        if self._explicit:
+            for block in self._buffered():
+                total += block.T @ block
+            return total
+        means, scales = self.moments.means, self.moments.scales
+        for block in self.source.row_blocks(tall_rows(self.shape[1])):
+            total += block.T @ block
+        total -= self.shape[0] * np.outer(means, means)
+        return _scaled_gram(total, scales)
+
+    def squared_norm(self) -> float:
+        """‖·‖²_F, as the moments have it."""
+        return self.moments.energy
+
+    def _means(self) -> Array:
+        return self.moments.means[np.newaxis]
+
+    def _shift(self) -> Array:
+        scales = self.moments.scales
+        return self.moments.means if scales is None else self.moments.means / scales
+
+    def _put(self, X: Array) -> Array:
+        return self._own(X, self.dtype)
+
+    def _narrowed(self, X: Array) -> Array:
+        """diag(1/scales)·X."""
+        return self._divided(self._put(X))
+
+    def _divided(self, X: Array) -> Array:
+        scales = self.moments.scales
+        return X if scales is None else X / self._put(scales[:, np.newaxis])
+
+    def _offset(self, X: Array) -> Array:
+        """meansᵀ·diag(1/scales)·X, which is subtracted from every row of the product."""
+        return self._put(self._means()) @ self._narrowed(X)
+
+    __matmul__ = times
+
+
+def standardised(
+    W: object,
+    /,
+    *,
+    centre: bool = True,
+    scale: bool = False,
+    width: int = 0,
+    seed: Any = None,
+    whole: bool = True,
+) -> Standardised:
+    """W with the means of its columns subtracted and its columns divided by their deviations.
+
+    Args:
+        W: What `as_matrix` reads.
+        centre: Whether to subtract the means.
+        scale: Whether to divide by the standard deviations (ddof 1, as of a sample); a constant
+            column is left as it is.
+        width: Columns of WᵀW·Ω to make in the pass over a streamed W that is too wide for WᵀW.
+        seed: A `numpy.random.Generator` for Ω.
+        whole: False makes WᵀW·Ω even where W is not too wide.
+
+    Raises:
+        MatrixError: If it is no matrix of finite numbers.
+
+    Cost:
+        One pass.
+
+    Example:
+        >>> W = standardised([[1.0, 5.0], [3.0, 5.0]], scale=True)
+        >>> W.moments.means.tolist(), W.moments.scales.round(6).tolist(), round(W.squared_norm(), 9)
+        ([2.0, 5.0], [1.414214, 1.0], 1.0)
+    """
+    matrix = as_matrix(W)
+    if isinstance(matrix, Streamed):
+        wide = matrix.shape[1] > min(MOST_COVARIANCE, matrix.most_columns)
+        omega = _omega(matrix, width, seed) if wide or not whole else None
+        found = _streamed_moments(matrix, omega, centre=centre, scale=scale)
+    elif isinstance(matrix, Sparse):
+        found = _sparse_moments(matrix, centre=centre, scale=scale)
+    else:
+        found = _moments(matrix, centre=centre, scale=scale)
+    if not np.isfinite(found.energy) or not np.isfinite(found.means).all():
+        check_entries(matrix)
+        raise MatrixError(
+            "The entries are so large that their squares leave the range of float64.",
+            hint="Divide the matrix by a power of ten that brings it near 1.",
+            code="out-of-range",
+        )
+    return Standardised(matrix, found)
+
+
+def gram(W: Matrix) -> Array:
+    """WᵀW in float64, of shape (columns, columns). One pass, or none where one made it already."""
+    if isinstance(W, Standardised) and W.moments.gram is not None:
+        return W.moments.gram
+    if isinstance(W, Standardised) and W.namespace is HOST and not isinstance(W.source, Sparse):
+        return W.covariance()
+    columns = W.shape[1]
+    total = np.zeros((columns, columns))
+    for block in W.row_blocks(tall_rows(columns)):
+        total += W.namespace.get(block.T @ block)
+    return total
+
+
+def _scaled_gram(total: Array, scales: Array | None) -> Array:
+    return total if scales is None else total / scales / scales[:, np.newaxis]
+
+
+def tall_rows(columns: int) -> int:
+    """Rows of a block that is worth a product of its own: two million entries."""
+    return max(64, BLOCK_ENTRIES // columns)
+
+
+def _moments(W: Matrix, *, centre: bool, scale: bool) -> Moments:
+    """Of a matrix in memory, about its first row, in two small sums for each block."""
+    rows, columns = W.shape
+    sums, squares, energy = np.zeros(columns), np.zeros(columns), 0.0
+    first = _pivot(W) if centre or scale else np.zeros(columns)
+    near = not first.any()
+    pivot = first.astype(W.dtype)
+    buffer = None if near else np.empty((min(rows, tall_rows(columns)), columns), W.dtype)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for native in W.row_blocks(tall_rows(columns)):
+            block = W.namespace.get(native)
+            if buffer is not None:
+                block = np.subtract(block, pivot, out=buffer[: len(block)])
+            sums += np.ones(len(block), W.dtype) @ block
+            if scale:
+                squares += np.einsum("ij,ij->j", block, block)
+            energy += HOST.squares(block)
+    return _finished(rows, pivot.astype(FLOAT64), sums, squares, energy, centre=centre, scale=scale)
+
+
+def _pivot(W: Matrix) -> Array:
+    """A point near the rows where they are far from 0: the mean of the first; else 0."""
+    return _pivot_of(W.namespace.get(next(iter(W.row_blocks(64)))))
+
+
+def _pivot_of(rows: Array) -> Array:
+    head = rows[:64].astype(FLOAT64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = head.mean(axis=0)
+        spread = float(np.square(head - mean).sum())
+        far = len(head) * float(np.square(mean).sum()) > FAR * spread
+    return mean if far else np.zeros(len(mean))
+
+
+def _finished(
+    rows: int,
+    pivot: Array,
+    sums: Array,
+    squares: Array,
+    energy: float,
+    *,
+    centre: bool,
+    scale: bool,
+) -> Moments:
+    """Moments from sums about a pivot."""
+    offset = sums / rows  # of the means from the pivot
+    means = pivot + offset
+    scales = None
+    if scale:
+        around = np.maximum(squares - rows * np.square(offset), 0.0)
+        scales = deviations(around, rows, means)
+        about = around if centre else around + rows * np.square(means)
+        energy = float((about / np.square(scales)).sum())
+    elif centre:
+        energy = max(0.0, energy - rows * float(np.square(offset).sum()))
+    return Moments(means=means if centre else means * 0.0, scales=scales, energy=energy)
+
+
+def deviations(around: Array, rows: int, means: Array) -> Array:
+    """Standard deviations from sums of squares about the means; 1 where a column is constant."""
+    found = np.sqrt(around / max(1, rows - 1))
+    constant = found <= 1e-12 * np.abs(means) + np.finfo(FLOAT64).tiny
+    return np.where(constant, 1.0, found)
+
+
+def _sparse_moments(W: Sparse, *, centre: bool, scale: bool) -> Moments:
+    """From the stored entries alone."""
+    rows, columns = W.shape
+    data: Array = W.stored.data.astype(FLOAT64, copy=False)
+    counts = np.bincount(W.stored.indices, minlength=columns)
+    means = np.bincount(W.stored.indices, weights=data, minlength=columns) / rows
+    apart = np.square(data - means[W.stored.indices])
+    around: Array = np.bincount(W.stored.indices, weights=apart, minlength=columns).astype(FLOAT64)
+    around += (rows - counts) * np.square(means)
+    scales = deviations(around, rows, means) if scale else None
+    about = around if centre else around + rows * np.square(means)
+    energy = math.fsum(about if scales is None else about / np.square(scales))
+    return Moments(means=means if centre else means * 0.0, scales=scales, energy=energy)
+
+
+def _streamed_moments(W: Streamed, omega: Array | None, *, centre: bool, scale: bool) -> Moments:
+    """Of a streamed matrix, with WᵀW or WᵀW·Ω made in the same pass about a provisional point."""
+    rows, columns = W.shape
+    pivot = np.zeros(columns, W.dtype)
+    shape = (columns if omega is None else omega.shape[1], columns)
+    sums, squares, energy, total = np.zeros(columns), np.zeros(columns), 0.0, np.zeros(shape)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for block in _about(W, pivot, moving=centre or scale):
+            sums += np.ones(len(block), W.dtype) @ block
+            if scale:
+                squares += np.einsum("ij,ij->j", block, block)
+            if omega is None:
+                total += block.T @ block
+            else:
+                total += (block @ omega).T @ block
+                energy += HOST.squares(block)
+    if omega is None:
+        energy = float(np.trace(total))
+    if not np.isfinite(energy):
+        return Moments(means=sums, scales=None, energy=energy)
+    exact = pivot.astype(FLOAT64)
+    found = _finished(rows, exact, sums, squares, energy, centre=centre, scale=scale)
+    offset, away = sums / rows, exact
+    back = -rows * np.outer(offset, offset)
+    if not centre:  # about 0: W = block + 1·pivotᵀ
+        back = np.outer(sums, away) + np.outer(away, sums) + rows * np.outer(away, away)
+    if omega is None:
+        return _with(found, gram=_scaled_gram(total + back, found.scales))
+    sketch = (total + omega.T.astype(FLOAT64) @ back).T
+    scaled = sketch if found.scales is None else sketch / found.scales[:, np.newaxis]
+    return _with(found, first=scaled.astype(W.dtype))
+
+
+def _about(W: Streamed, pivot: Array, *, moving: bool) -> Iterator[Array]:
+    """Blocks less a pivot, written into `pivot` where the first rows are far from 0."""
+    far = False
+    for place, block in enumerate(W.row_blocks()):
+        if place == 0 and moving:
+            pivot[:] = _pivot_of(block)
+            far = bool(pivot.any())
+        yield np.subtract(block, pivot, out=block) if far else block
+
+
+def _omega(W: Streamed, width: int, seed: Any) -> Array:
+    columns = W.shape[1]
+    return np.asarray(seed.standard_normal((columns, min(width, columns)))).astype(W.dtype)
+
+
+def _with(found: Moments, *, gram: Array | None = None, first: Array | None = None) -> Moments:
+    return Moments(
+        means=found.means, scales=found.scales, energy=found.energy, gram=gram, first=first
+    )

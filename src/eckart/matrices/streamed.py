@@ -1,0 +1,243 @@
+"""A matrix that is larger than memory: rows are read in blocks, the next while one is used."""
+
+import math
+import threading
+from collections.abc import Iterator
+from queue import Empty, Queue
+from typing import Any, Final, Protocol, final
+
+import numpy as np
+
+from eckart.arrays import Array, DType
+from eckart.errors import MatrixError
+from eckart.matrices.derived import sum_of_squares
+from eckart.matrices.protocol import Matrix
+from eckart.namespaces import HOST, Namespace
+
+BUFFERS: Final = 2
+"""One is filled while the other is used."""
+MOST_BLOCK: Final = 64 * 2**20
+"""A larger block is no faster."""
+SHARE: Final = 0.5
+"""Of the memory that the buffers may take."""
+
+
+class RowReader(Protocol):
+    """A file opened at its first row."""
+
+    def read(self, out: Array, /) -> int:
+        """Fill `out` from its top with the next rows; how many there were, 0 at the end."""
+        ...
+
+    def close(self) -> None:
+        """Give the file back."""
+        ...
+
+
+class RowSource(Protocol):
+    """Where rows come from: a file or several."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, columns)."""
+        ...
+
+    @property
+    def dtype(self) -> DType:
+        """float32 or float64, of the rows as they are read."""
+        ...
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the numbers."""
+        ...
+
+    def open(self) -> RowReader:
+        """Begin at the first row."""
+        ...
+
+
+@final
+class Streamed:
+    """Rows of a file, or of several, as a `Matrix` of which two blocks are in memory.
+
+    Args:
+        source: Where the rows come from.
+        memory: Bytes that may be used; half of them for the two blocks.
+
+    Raises:
+        MatrixError: If the memory is not enough for a few rows.
+
+    Cost:
+        Each product, and each walk over the blocks, reads every row once, from a thread of its own.
+        A block is overwritten when the next but one is asked for, and may be written into.
+    """
+
+    def __init__(self, source: RowSource, *, memory: int = 2**30) -> None:
+        rows, columns = source.shape
+        if 0 in source.shape:
+            raise MatrixError(
+                f"The matrix is empty ({rows} × {columns}).",
+                hint="Give at least one row and one column.",
+                code="empty",
+            )
+        self.source = source
+        self.memory = memory
+        self.passes = 0
+        self._squared_norm: float | None = None
+        row = columns * source.dtype.itemsize
+        share = min(MOST_BLOCK, int(SHARE * memory / BUFFERS))
+        self.height = min(rows, share // row)
+        if self.height < min(rows, 16):
+            raise MatrixError(
+                f"A memory of {memory / 1e6:.0f} MB holds {self.height} rows of {columns} columns.",
+                hint=f"Allow at least {math.ceil(64 * row / SHARE * BUFFERS / 1e6)} MB.",
+                code="memory-too-small",
+            )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, columns)."""
+        return self.source.shape
+
+    @property
+    def dtype(self) -> DType:
+        """float32 or float64."""
+        return self.source.dtype
+
+    @property
+    def namespace(self) -> Namespace:
+        """NumPy's."""
+        return HOST
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the numbers."""
+        return self.source.nbytes
+
+    @property
+    def most_columns(self) -> int:
+        """Columns for which WᵀW and what is made of it take less than half of the memory."""
+        return int(math.sqrt(self.memory * (1 - SHARE) / 6 / 8))
+
+    def times(self, X: Array, /) -> Array:
+        """W·X, of shape (rows, k)."""
+        own = X.astype(self.dtype, copy=False)
+        return np.concatenate([block @ own for block in self.row_blocks()])
+
+    def transposed_times(self, Y: Array, /) -> Array:
+        """Wᵀ·Y, of shape (columns, k)."""
+        total = np.zeros((Y.shape[1], self.shape[1]))
+        start = 0
+        for block in self.row_blocks():
+            total += Y[start : start + len(block)].astype(self.dtype, copy=False).T @ block
+            start += len(block)
+        return total.T.astype(self.dtype)
+
+    def gram_times(self, X: Array, /) -> Array:
+        """Wᵀ·(W·X), of shape (columns, k). One pass."""
+        own = X.astype(self.dtype, copy=False)
+        total = np.zeros((X.shape[1], self.shape[1]))
+        for block in self.row_blocks():
+            total += (block @ own).T @ block
+        return total.T.astype(self.dtype)
+
+    def row_blocks(self, rows: int | None = None, /) -> Iterator[Array]:
+        """Blocks of consecutive rows; each may be changed, and is good until the next but one."""
+        self.passes += 1
+        height = min(rows or self.height, self.height)
+        if rows and rows > height:
+            yield from _taller(self.row_blocks(height), rows)
+            self.passes -= 1
+            return
+        yield from _ahead(self.source, height)
+
+    def squared_norm(self) -> float:
+        """‖W‖²_F, summed in float64."""
+        if self._squared_norm is None:
+            self._squared_norm = sum_of_squares(self)
+        return self._squared_norm
+
+    __matmul__ = times
+
+
+def _ahead(source: RowSource, height: int) -> Iterator[Array]:
+    """Blocks of a source, read by a thread that is one block ahead."""
+    free: Queue[Array] = Queue()
+    full: Queue[Any] = Queue()
+    stop = threading.Event()
+    for _ in range(BUFFERS):
+        free.put(np.empty((height, source.shape[1]), source.dtype))
+    thread = threading.Thread(target=_read, args=(source, free, full, stop), daemon=True)
+    thread.start()
+    try:
+        while True:
+            got = full.get()
+            if got is None:
+                return
+            if isinstance(got, BaseException):
+                raise got
+            buffer, count = got
+            yield buffer[:count]
+            free.put(buffer)
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _read(source: RowSource, free: Queue[Array], full: Queue[Any], stop: threading.Event) -> None:
+    """Fill what is free until the rows end; what goes wrong is told to who waits."""
+    left = source.shape[0]
+    try:
+        reader = source.open()
+        try:
+            while left > 0:
+                buffer = _next_free(free, stop)
+                if buffer is None:
+                    return
+                count = reader.read(buffer[: min(left, len(buffer))])
+                if count <= 0:
+                    raise MatrixError(
+                        f"The file ends {left} rows before the {source.shape[0]} it promises.",
+                        hint="Check that it was copied or downloaded whole.",
+                        code="damaged-file",
+                    )
+                left -= count
+                full.put((buffer, count))
+            full.put(None)
+        finally:
+            reader.close()
+    except BaseException as error:
+        full.put(error)
+
+
+def _next_free(free: Queue[Array], stop: threading.Event) -> Array | None:
+    while not stop.is_set():
+        try:
+            return free.get(timeout=0.2)
+        except Empty:
+            continue
+    return None
+
+
+def _taller(blocks: Iterator[Array], rows: int) -> Iterator[Array]:
+    """Blocks of so many rows each, put together from lower ones."""
+    pending: list[Array] = []
+    count = 0
+    for block in blocks:
+        start = 0
+        while start < len(block):
+            piece = block[start : start + rows - count]
+            pending.append(piece.copy())
+            count += len(piece)
+            start += len(piece)
+            if count == rows:
+                yield np.concatenate(pending)
+                pending, count = [], 0
+    if pending:
+        yield np.concatenate(pending)
+
+
+def is_streamed(W: Matrix) -> bool:
+    """Whether the rows of W are read anew for each product."""
+    return isinstance(W, Streamed)

@@ -1,0 +1,99 @@
+"""Rows of a `.npy` file, read into buffers that are used again."""
+
+import os
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+
+from eckart.arrays import Array, DType, working_dtype
+from eckart.matrices import RowReader
+from eckart.storage.npy import fits, load
+from eckart.storage.rows.table import Table, Wanted
+from eckart.storage.rows.unnamed import check_unnamed
+from eckart.storage.whole import damaged
+
+
+def open_rows(path: Path, wanted: Wanted) -> Table:
+    """The rows of the array."""
+    check_unnamed(path, wanted)
+    return Table(source=ArrayFile(path), names=None)
+
+
+@final
+class ArrayFile:
+    """A two-dimensional `.npy` file as a `RowSource`.
+
+    Raises:
+        FormatError: If it is damaged, pickled or not two-dimensional.
+    """
+
+    def __init__(self, path: Path) -> None:
+        array = load(path, path)
+        if array.ndim != 2:
+            raise damaged(path, f"it holds an array of {array.ndim} dimensions, not a matrix")
+        if not fits(array.shape, array.dtype.itemsize, path.stat().st_size):
+            raise damaged(path, "its header promises more numbers than it holds")
+        self.path = path
+        self.shape: tuple[int, int] = array.shape
+        self.stored: Any = array.dtype
+        self.dtype: DType = working_dtype(array.dtype)
+        self.nbytes = int(array.nbytes)
+        self.by_rows = bool(array.flags.c_contiguous)
+        self.offset = int(array.offset)
+
+    def open(self) -> RowReader:
+        """Begin at the first row."""
+        return _Rows(self) if self.by_rows else _Columns(self)
+
+
+@final
+class _Rows:
+    """Rows that lie one behind another."""
+
+    def __init__(self, source: ArrayFile) -> None:
+        self._source = source
+        self._file = source.path.open("rb", buffering=0)
+        self._file.seek(source.offset)
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(self._file.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
+
+    def read(self, out: Array, /) -> int:
+        """Fill `out`, by way of an array of the stored dtype where that is another."""
+        own = self._source.stored == out.dtype
+        target: Any = out if own else np.empty(out.shape, self._source.stored)
+        view = memoryview(target).cast("B")
+        done = 0
+        while done < len(view):
+            count = self._file.readinto(view[done:])
+            if not count:
+                break
+            done += count
+        rows = done // (target.shape[1] * target.itemsize)
+        if not own:
+            out[:rows] = target[:rows]
+        return rows
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+@final
+class _Columns:
+    """Rows of an array whose columns lie one behind another, by way of a map."""
+
+    def __init__(self, source: ArrayFile) -> None:
+        self._array = load(source.path, source.path)
+        self._start = 0
+
+    def read(self, out: Array, /) -> int:
+        """Fill `out`."""
+        rows = self._array[self._start : self._start + len(out)]
+        out[: len(rows)] = rows
+        self._start += len(rows)
+        return len(rows)
+
+    def close(self) -> None:
+        """Let the map go."""
+        del self._array

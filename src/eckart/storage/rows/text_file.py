@@ -1,0 +1,75 @@
+"""Rows of a `.csv` or `.tsv`, parsed anew in each pass."""
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv as arrow_csv
+
+from eckart.arrays import FLOAT64
+from eckart.errors import MatrixError
+from eckart.storage.delimited import MISSING, delimiter_of, first_rows, is_number_text
+from eckart.storage.rows.arrow import Batches, arrow_errors, chosen, skipped
+from eckart.storage.rows.table import Table, Wanted
+
+
+def open_rows(path: Path, wanted: Wanted) -> Table:
+    """The rows; one pass counts them."""
+    first, _ = first_rows(path)
+    header = wanted.header
+    if header is None:
+        header = any(not is_number_text(cell) for cell in first)
+    names = first if header else [str(place) for place in range(len(first))]
+    guessed = arrow_errors(path, partial(_types, path, names, header=header))
+    kept = chosen(names, guessed, wanted, path)
+    opened = partial(_batches, path, names, header, kept)
+    rows = sum(batch.num_rows for batch in arrow_errors(path, lambda: _all(opened(kept[:1]))))
+    if rows == 0:
+        raise MatrixError(
+            f"{path} has a header and no rows.", hint="Give at least one row.", code="empty"
+        )
+    beside = list(wanted.beside)
+    return Table(
+        source=Batches(path, kept, rows, FLOAT64, opened),
+        names=tuple(kept) if header else None,
+        notes=skipped(names, kept, wanted, path),
+        passes=1,
+        along=partial(opened, beside) if beside else None,
+    )
+
+
+def _all(batches: Iterator[Any]) -> Iterator[Any]:
+    return iter(list(batches))
+
+
+def _types(path: Path, names: list[str], *, header: bool) -> list[Any]:
+    """The types that Arrow takes the columns for from the first block of the file."""
+    with arrow_csv.open_csv(path, **_options(path, names, header, {}, None)) as reader:
+        return list(reader.schema.types)
+
+
+def _batches(
+    path: Path, names: list[str], header: bool, numbers: list[str], columns: list[str]
+) -> Iterator[Any]:
+    types = {name: pa.float64() if name in numbers else pa.string() for name in columns}
+    with arrow_csv.open_csv(path, **_options(path, names, header, types, columns)) as reader:
+        yield from reader
+
+
+def _options(
+    path: Path, names: list[str], header: bool, types: dict[str, Any], columns: list[str] | None
+) -> dict[str, Any]:
+    return {
+        "read_options": arrow_csv.ReadOptions(
+            column_names=names, skip_rows=int(header), block_size=4 * 2**20
+        ),
+        "parse_options": arrow_csv.ParseOptions(delimiter=delimiter_of(path)),
+        "convert_options": arrow_csv.ConvertOptions(
+            column_types=types,
+            include_columns=columns,
+            null_values=[*sorted(MISSING), "NA", "N/A", "NaN", "NULL", "None"],
+            strings_can_be_null=True,
+        ),
+    }

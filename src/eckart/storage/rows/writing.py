@@ -1,0 +1,106 @@
+"""Scores, written in blocks of rows as they are made."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, Protocol, final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as arrow_csv
+import pyarrow.parquet as pq
+
+from eckart.arrays import Array
+from eckart.errors import ArgumentError
+
+SUFFIXES: Final = (".parquet", ".csv", ".tsv", ".npy")
+
+
+class ScoreWriter(Protocol):
+    """Takes blocks of scores with what goes along with them."""
+
+    def write(self, scores: Array, beside: Any) -> None:
+        """The next rows; `beside` is an Arrow table of as many rows, or None."""
+        ...
+
+
+def check_score_suffix(path: Path) -> None:
+    """Refuse a path to which no scores can be written.
+
+    Raises:
+        ArgumentError: If its suffix is unknown.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise ArgumentError(
+            f"eckart cannot write scores to {path.name}.",
+            hint=f"Known are: {', '.join(SUFFIXES)}.",
+            code="unknown-suffix",
+        )
+
+
+@contextmanager
+def score_writer(
+    path: Path, suffix: str, shape: tuple[int, int], names: list[str], dtype: Any
+) -> Generator[ScoreWriter, None, None]:
+    """A writer for a file that is closed at the end.
+
+    Args:
+        path: Where to write, whatever its own suffix.
+        suffix: Of the format.
+        shape: Of all scores together.
+        names: Of their columns.
+        dtype: Of the scores.
+    """
+    if suffix == ".npy":
+        with path.open("wb") as file:
+            header: dict[str, Any] = {
+                "descr": np.lib.format.dtype_to_descr(np.dtype(dtype)),
+                "fortran_order": False,
+                "shape": shape,
+            }
+            np.lib.format.write_array_header_1_0(file, header)
+            yield _Plain(file)
+        return
+    writer = _Tables(path, suffix, names)
+    try:
+        yield writer
+    finally:
+        writer.close()
+
+
+@final
+class _Plain:
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    def write(self, scores: Array, beside: Any) -> None:
+        del beside
+        self._file.write(np.ascontiguousarray(scores).data)
+
+
+@final
+class _Tables:
+    def __init__(self, path: Path, suffix: str, names: list[str]) -> None:
+        self._path, self._suffix, self._names = path, suffix, names
+        self._writer: Any = None
+
+    def write(self, scores: Array, beside: Any) -> None:
+        columns = {} if beside is None else dict(zip(beside.column_names, beside.columns,
+                                                     strict=True))  # fmt: skip
+        made = {name: pa.array(scores[:, place]) for place, name in enumerate(self._names)}
+        table = pa.table({**columns, **made})
+        if self._writer is None:
+            self._writer = self._open(table.schema)
+        self._writer.write_table(table)
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+    def _open(self, schema: Any) -> Any:
+        if self._suffix == ".parquet":
+            return pq.ParquetWriter(self._path, schema)
+        delimiter = "\t" if self._suffix == ".tsv" else ","
+        return arrow_csv.CSVWriter(
+            self._path, schema, write_options=arrow_csv.WriteOptions(delimiter=delimiter)
+        )

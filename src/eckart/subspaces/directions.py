@@ -1,0 +1,83 @@
+"""The leading right singular directions of W, from a space and what the products with it left."""
+
+from typing import Final
+
+import numpy as np
+
+from eckart.arrays import FLOAT64, Array, rounding
+from eckart.matrices import Matrix
+from eckart.subspaces.bounds import Evidence, eigenpairs
+
+SHARP: Final = 30
+"""Ritz values above this many eps·λ₁ are exact enough to divide by."""
+
+
+def leading_directions(
+    evidence: Evidence, rest: Array, rank: int, W: Matrix
+) -> tuple[Array, Array]:
+    """Orthonormal rows A near the leading right singular vectors of W, and lower bounds on σ².
+
+    From WᵀW·V = V·H + R·L, with R the orthonormal columns of the rest, they are the leading
+    eigenvectors of the Nyström approximation
+
+        (WᵀW·V)·H⁻¹·(WᵀW·V)ᵀ = [V R]·[[H, Lᵀ], [L, L·H⁻¹·Lᵀ]]·[V R]ᵀ  ≼  WᵀW,
+
+    the best that products already made have to give: those of one half step more than the Ritz
+    vectors of V.
+
+    Args:
+        evidence: V, H and the tail of a Krylov space.
+        rest: Its last block's rest, of shape (columns, block).
+        rank: Rows of A.
+        W: The matrix.
+
+    Returns:
+        A of shape (rank, columns), zeros where W has no more directions, and `rank` values in
+        float64, descending. The entry of largest size in each row is positive.
+
+    Cost:
+        2·columns·(width + block)·rank operations and an eigenvalue problem of width + block.
+
+    Reference:
+        Halko, Martinsson, Tropp (2011), SIAM Review 53(2), section 5.4; Tropp, Webber (2023),
+        arXiv 2306.12418, algorithm RBKI with a Nyström approximation.
+    """
+    values, G = evidence.ritz()
+    largest = float(values[0])
+    squares, E = np.linalg.eigh(evidence.rest)
+    noise = rounding(W.shape, W.dtype) * largest
+    kept = squares > noise**2
+    lengths, E = np.sqrt(squares[kept]), E[:, kept]
+    L = lengths[:, np.newaxis] * (E.T @ evidence.tail) @ G  # in coordinates of Ritz vectors
+    sharp = values > SHARP * float(np.finfo(W.dtype).eps) * largest
+    corner = (L[:, sharp] / values[sharp]) @ L[:, sharp].T
+    found, P = eigenpairs(np.block([[np.diag(values), L.T], [L, corner]]))
+    found, P = found[:rank], P[:, :rank]
+    put, width = W.namespace.put, len(values)
+    A = put(G @ P[:width], W.dtype).T @ evidence.V.T
+    if kept.any():
+        outside = put((E / lengths) @ P[width:], W.dtype)
+        A = A + outside.T @ rest.T
+    return directed(_polished(A, W), W), np.maximum(_padded(found, rank), 0.0)
+
+
+def directed(A: Array, W: Matrix) -> Array:
+    """Rows with the sign that makes their entry of largest size positive."""
+    host = W.namespace.get(A)
+    places = np.abs(host).argmax(axis=1)
+    signs = np.where(host[np.arange(len(host)), places] < 0, -1.0, 1.0)
+    return A * W.namespace.put(signs[:, np.newaxis], W.dtype)
+
+
+def _polished(A: Array, W: Matrix) -> Array:
+    """Rows made orthonormal to rounding, in order."""
+    gram = W.namespace.gram(A.T, A.T)
+    try:
+        inverse = np.linalg.inv(np.linalg.cholesky(gram))
+    except np.linalg.LinAlgError:
+        return A
+    return W.namespace.put(inverse, W.dtype) @ A
+
+
+def _padded(values: Array, rank: int) -> Array:
+    return np.pad(values.astype(FLOAT64), (0, rank - len(values)))

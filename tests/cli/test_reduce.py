@@ -1,0 +1,239 @@
+"""`eckart reduce`: tables in, scores out, and what happens when something is wrong."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from commandline import error, result
+from streams import numbers
+from tolerances import SQUARED
+
+NAMES = [f"x{place}" for place in range(20)]
+
+
+@pytest.fixture
+def table(run):
+    """A Parquet table with names and a group beside its numbers, in the folder of `run`."""
+    frame = pd.DataFrame(numbers(), columns=NAMES)
+    frame.insert(0, "who", [f"row {place}" for place in range(len(frame))])
+    frame["group"] = np.where(np.arange(len(frame)) % 3, "b", "<i>a</i>")
+    frame.to_parquet("t.parquet", index=False)
+    return frame
+
+
+def exact(frame):
+    X = frame[NAMES].to_numpy()
+    return np.linalg.svd(X - X.mean(axis=0), full_matrices=False)
+
+
+def scores(path):
+    frame = pd.read_parquet(path)
+    return frame[[name for name in frame if name.startswith("PC")]].to_numpy()
+
+
+def test_scores_loadings_and_variances_are_those_of_lapack(run, table):
+    document = result(run, "reduce t.parquet --rank 4 --id who -o s.parquet --json")
+    U, S, Vt = exact(table)
+    np.testing.assert_allclose(document["explained_variance"], S[:4] ** 2 / 499, rtol=SQUARED)
+    np.testing.assert_allclose(np.abs(scores("s.parquet")), np.abs(U[:, :4] * S[:4]), atol=SQUARED)
+    assert list(pd.read_parquet("s.parquet")["who"]) == list(table["who"])
+    loadings = pd.read_parquet("s.loadings.parquet")
+    assert list(loadings["column"]) == NAMES
+    np.testing.assert_allclose(np.abs(loadings["PC1"]), np.abs(Vt[0]), atol=SQUARED)
+    assert any("skipped 1 column that is not numbers (group)" in note for note in document["notes"])
+    strongest = document["components"][0]["columns"][0]
+    assert strongest == NAMES[int(np.abs(Vt[0]).argmax())]
+
+
+@pytest.mark.parametrize("kind", ["npy", "fortran.npy", "f2.npy", "parquet", "folder", "csv", "tsv",
+                                  "zarr", "h5", "h5ad", "sparse.h5ad"])  # fmt: skip
+def test_every_kind_of_file_streams_to_the_same_scores(run, table, kind):
+    path = write(kind, table)
+    document = result(run, f"reduce {path} --rank 3 --memory 1MB -o s.parquet --json")
+    U, S, _ = exact(table)
+    tolerance = SQUARED if kind != "f2.npy" else 0.02  # two bytes hold three digits
+    np.testing.assert_allclose(
+        np.abs(scores("s.parquet")), np.abs(U[:, :3] * S[:3]), atol=tolerance
+    )
+    assert document["streamed"] is True
+    assert document["passes"] == (3 if kind in ("csv", "tsv") else 2)  # text is counted first
+    assert document["read_bytes"] > 0
+
+
+def write(kind, table):
+    X = table[NAMES].to_numpy()
+    path = Path(f"data.{kind}")
+    if kind.endswith("npy"):
+        made = {"npy": X, "fortran.npy": np.asfortranarray(X), "f2.npy": X.astype(np.float16)}[kind]
+        np.save(path, made)
+    elif kind in ("parquet", "folder"):
+        if kind == "parquet":
+            table.to_parquet(path, row_group_size=70)
+        else:
+            path = Path("data")
+            path.mkdir()
+            for number, start in enumerate(range(0, 500, 200)):
+                table[start : start + 200].to_parquet(path / f"part-{number}.parquet")
+    elif kind in ("csv", "tsv"):
+        table.to_csv(path, index=False, sep="\t" if kind == "tsv" else ",")
+    elif kind == "zarr":
+        import zarr
+
+        zarr.save_array(path, X)
+    else:
+        hdf5(path, kind, X)
+    return path
+
+
+def hdf5(path, kind, X):
+    import h5py
+    import scipy.sparse
+
+    with h5py.File(path, "w") as file:
+        if kind != "sparse.h5ad":
+            file["X"] = X
+            return
+        stored, group = scipy.sparse.csr_matrix(X), file.create_group("X")
+        group.attrs["encoding-type"], group.attrs["shape"] = "csr_matrix", X.shape
+        for name in ("data", "indices", "indptr"):
+            group[name] = getattr(stored, name)
+
+
+def test_new_rows_are_projected_and_come_back(run, table):
+    result(run, "reduce t.parquet --rank 20 --id who -o s.parquet --json")
+    document = result(run, "reduce t.parquet --model s.model.npz -o again.csv --json")
+    assert document["files"] == {"scores": "again.csv"}
+    again = pd.read_csv("again.csv").to_numpy()
+    np.testing.assert_allclose(again, scores("s.parquet"), atol=SQUARED)
+    result(run, "reduce again.csv --model s.model.npz --inverse -o back.parquet --json")
+    back = pd.read_parquet("back.parquet")
+    np.testing.assert_allclose(back[NAMES].to_numpy(), table[NAMES].to_numpy(), atol=SQUARED)
+
+
+def test_whitened_scores_of_a_scaled_table_have_variance_one(run, table):
+    table["x3"] = 7.0  # a constant column survives
+    table.to_parquet("t.parquet", index=False)
+    result(run, "reduce t.parquet --rank 4 --scale --whiten -o s.parquet --json")
+    np.testing.assert_allclose(scores("s.parquet").std(axis=0, ddof=1), 1.0, rtol=SQUARED)
+    assert "x3" in list(pd.read_parquet("s.loadings.parquet")["column"])
+
+
+def test_the_rank_is_chosen_by_the_share_of_the_variance(run, table):
+    document = result(run, "reduce t.parquet --variance 0.9 -o s.parquet --json")
+    S = exact(table)[1]
+    held = np.cumsum(S**2) / np.sum(S**2)
+    assert document["rank"] == int(np.searchsorted(held, 0.9)) + 1
+    assert document["cumulative_share"][-1] >= 0.9
+
+
+def test_more_rows_are_taken_in_and_the_promise_holds(run, table):
+    table[:300].to_parquet("first.parquet")
+    table[300:].to_parquet("more.parquet")
+    result(run, "reduce first.parquet --rank 5 -o s.parquet --json")
+    document = result(run, "reduce more.parquet --update s.model.npz -o both.npz --json")
+    proof = document["certificate"]
+    best = np.sqrt(np.square(exact(table)[1][5:]).sum())
+    assert document["rows_behind"] == 500
+    assert proof["best_possible_error"] <= best * (1 + SQUARED)
+    X = table[NAMES].to_numpy()
+    with np.load("both.npz") as file:
+        A, means = file["A"][:5], file["means"]
+    np.testing.assert_allclose(means, X.mean(axis=0))
+    centred = X - means
+    assert np.linalg.norm(centred - centred @ A.T @ A) <= proof["error"] * (1 + SQUARED)
+
+
+def test_the_report_stands_alone_and_escapes_what_the_table_says(run, table):
+    status, _, err = run(
+        "reduce t.parquet --rank 3 --id who --color group -o s.parquet --report r.html"
+    )
+    assert status == 0
+    assert "Wrote r.html" in err
+    page = Path("r.html").read_text("utf-8")
+    assert "row 0" in page
+    assert "<i>a</i>" not in page
+    assert "http://" not in page.split("<body>")[1].replace("http://www.w3.org", "")
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("reduce t.parquet", "rank-not-chosen"),
+        ("reduce t.parquet --rank 2 --variance 0.5", "rank-chosen-twice"),
+        ("reduce none.parquet --rank 2", "no-such-file"),
+        ("reduce t.parquet --rank 2 -o s.xyz", "unknown-suffix"),
+        ("reduce t.parquet --rank 2 --memory lots", "bad-bytes"),
+        ("reduce t.parquet --inverse --rank 2", "option-does-not-apply"),
+        ("reduce t.parquet --model none.npz", "no-such-file"),
+        ("reduce t.parquet --variance 1.5", "bad-variance"),
+        ("reduce t.parquet --rank 2 --tol 2", "bad-tol"),
+        ("reduce t.parquet --rank 2 -o t.parquet", "output-exists"),
+        ("reduce article_start.npz --rank 2 --id who", "option-does-not-apply"),
+    ],
+)  # fmt: skip
+def test_what_the_arguments_alone_show_is_exit_2(run, table, line, code):
+    before = sorted(Path().iterdir())
+    assert error(run, line, 2)["code"] == code
+    assert sorted(Path().iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("reduce t.parquet --rank 21", "rank-too-large"),
+        ("reduce t.parquet --rank 2 --columns who", "not-numbers"),
+        ("reduce t.parquet --rank 2 --id nobody", "no-such-column"),
+        ("reduce t.parquet --rank 2 --memory 1kB", "memory-too-small"),
+        ("reduce gap.csv --rank 1", "not-finite"),
+        ("reduce short.parquet --rank 2", "damaged-file"),
+        ("reduce cut.npy --rank 2 --memory 1MB", "damaged-file"),
+        ("reduce t.parquet --model article_start.npz", "not-a-reduction"),
+        ("reduce article.csv --model m.model.npz", "no-such-column"),
+    ],
+)  # fmt: skip
+def test_what_needs_the_content_is_exit_1_and_nothing_is_written(run, table, line, code):
+    Path("gap.csv").write_text("a,b\n1,2\n3,\n5,6\n")
+    whole = Path("t.parquet").read_bytes()
+    Path("short.parquet").write_bytes(whole[: len(whole) // 2])
+    np.save("W.npy", numbers())
+    Path("cut.npy").write_bytes(Path("W.npy").read_bytes()[:-4000])
+    result(run, "reduce t.parquet --rank 2 -o m.parquet --json")
+    before = sorted(Path().iterdir())
+    assert error(run, line, 1)["code"] == code
+    assert sorted(Path().iterdir()) == before
+
+
+def test_a_row_group_that_is_damaged_is_one_sentence(run, table):
+    whole = bytearray(Path("t.parquet").read_bytes())
+    middle = len(whole) // 2
+    whole[middle : middle + 200] = bytes(200)
+    Path("t.parquet").write_bytes(whole)
+    got, out, err = run("reduce t.parquet --rank 2 -o s.parquet --json")
+    assert got in (0, 1)  # pages without a checksum may hold any numbers
+    assert "Traceback" not in out + err
+    assert (got == 0) == Path("s.parquet").exists()
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.05, 0.2])
+def test_a_killed_run_leaves_the_old_output_or_the_new_one(run, table, delay):
+    result(run, "reduce t.parquet --rank 2 -o s.parquet --json")
+    old = Path("s.parquet").read_bytes()
+    np.save("W.npy", numbers(60_000, 40))
+    words = [sys.executable, "-m", "eckart", "reduce", "W.npy", "--rank", "2", "-o", "s.parquet",
+             "--force", "--memory", "4MB", "--quiet"]  # fmt: skip
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
+    while process.poll() is None and not list(Path().glob(".partial-*")):
+        pass
+    try:
+        process.wait(delay)
+    except subprocess.TimeoutExpired:
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    now = Path("s.parquet").read_bytes()
+    assert now == old or len(pd.read_parquet("s.parquet")) == 60_000

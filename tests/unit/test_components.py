@@ -1,0 +1,99 @@
+"""Components of every solver against LAPACK, and what they promise."""
+
+import numpy as np
+import pytest
+
+import market
+from eckart.factorization import Outcome, components
+from eckart.matrices import Dense, Streamed, standardised
+from eckart.solvers import BlockKrylov, ExactSVD, GramSVD
+from streams import InMemory, numbers
+from tolerances import SIX_DIGITS, SQUARED, agree, close
+
+SOLVERS = {
+    "svd": ExactSVD(),
+    "gram": GramSVD(),
+    "krylov": BlockKrylov(residual=1e-8, tall=False),
+    "krylov, tall": BlockKrylov(residual=1e-8),
+}
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("spectrum", ["power law", "square root law", "exponential", "clustered"])
+def test_their_values_are_those_of_lapack_and_their_rows_orthonormal(solver, spectrum):
+    X = market.spectral(spectrum)
+    found = components(Dense(X), market.RANK, solver=SOLVERS[solver])
+    exact = np.square(np.linalg.svd(X, compute_uv=False))
+    assert close(found.squares, exact[: market.RANK], SQUARED * exact[0])
+    A = found.A
+    assert close(A @ A.T, np.eye(market.RANK), SQUARED)
+    missed = np.linalg.norm(X - X @ A.T @ A)
+    assert missed >= market.optimum(X, market.RANK) * (1 - SQUARED)
+    assert abs(found.certificate.error - missed) <= SQUARED * np.linalg.norm(X)
+    assert found.certificate.best_possible_error <= market.optimum(X, market.RANK) * (1 + SQUARED)
+    residuals = X.T @ (X @ A.T) - A.T * found.squares
+    assert np.linalg.norm(residuals, axis=0).max() <= SIX_DIGITS * exact[0]
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_the_entry_of_largest_size_in_each_row_is_positive(solver):
+    A = components(Dense(market.spectral("power law")), 4, solver=SOLVERS[solver]).A
+    assert (A[np.arange(4), np.abs(A).argmax(axis=1)] > 0).all()
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_a_tolerance_finds_the_smallest_rank(solver):
+    X = market.spectral("power law")
+    found = components(Dense(X), tolerance=0.3, solver=SOLVERS[solver])
+    tails = [market.optimum(X, rank) / np.linalg.norm(X) for rank in range(31)]
+    assert len(found.squares) == next(rank for rank, tail in enumerate(tails) if tail <= 0.3)
+
+
+@pytest.mark.parametrize("solver", ["gram", "krylov", "krylov, tall"])
+def test_a_matrix_of_less_rank_has_rows_of_zeros_for_the_rest(solver):
+    X = market.spectral("exact rank 5")
+    found = components(Dense(X), 8, solver=SOLVERS[solver])
+    assert found.certificate.relative_error <= SQUARED
+    assert close(found.squares[5:], np.zeros(3), SQUARED)
+
+
+def test_a_streamed_table_is_read_once_and_gives_what_the_array_gives():
+    X = numbers()
+    source = Streamed(InMemory(X), memory=40_000)
+    found = components(standardised(source), 4)
+    known = components(standardised(X), 4)
+    assert source.passes == 1
+    assert found.recipe.solver["name"] == "gram"
+    assert agree(found.squares, known.squares, SQUARED)
+    assert close(found.A, known.A, SQUARED)
+    assert agree(found.total, known.total, SQUARED)
+
+
+def test_a_streamed_table_that_is_too_wide_for_its_gram_matrix_takes_a_pass_for_each_block():
+    X = numbers(rows=3000, columns=300)
+    source = Streamed(InMemory(X), memory=2_000_000)
+    W = standardised(source, width=20, seed=np.random.default_rng(0), whole=False)
+    found = components(W, 5)
+    assert found.recipe.solver["name"] == "krylov"
+    assert source.passes == 1 + len(found.history)
+    optimum = market.optimum(X - X.mean(axis=0), 5)
+    assert optimum * (1 - SQUARED) <= found.certificate.error <= 1.001 * optimum
+    assert found.certificate.failure_probability == 0
+
+
+def test_the_run_ends_when_the_directions_are_as_exact_as_was_asked():
+    X = numbers(rows=4000, columns=200)
+    solver = BlockKrylov(residual=1e-3, tall=False)
+    loose = components(standardised(X), 5, solver=solver)
+    strict = components(standardised(X), 5, solver=BlockKrylov(residual=1e-9, tall=False))
+    assert loose.outcome is Outcome.RESOLVED
+    assert len(loose.history) < len(strict.history)
+
+
+def test_a_row_that_the_sample_missed_is_found():
+    X = numbers(rows=6400, columns=100) / 10
+    X[1] = 0.0
+    X[1, 7] = 100.0  # one row in 32 is sampled; this is none of them
+    found = components(standardised(X), 2, solver=BlockKrylov(residual=1e-6, tall=False))
+    exact = np.linalg.svd(X - X.mean(axis=0), compute_uv=False)
+    assert agree(np.sqrt(found.squares), exact[:2], SIX_DIGITS)

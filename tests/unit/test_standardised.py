@@ -1,0 +1,83 @@
+"""Centring and scaling while products are made, against NumPy."""
+
+import numpy as np
+import pytest
+import scipy.sparse
+
+from eckart.errors import MatrixError
+from eckart.matrices import Sparse, Streamed, standardised
+from eckart.matrices.standardised import gram
+from streams import InMemory
+from tolerances import close, rounding
+
+
+def truth(X, centre, scale):
+    moved = X - X.mean(axis=0) if centre else X.copy()
+    if scale:
+        deviations = X.std(axis=0, ddof=1)
+        moved = moved / np.where(deviations > 1e-9, deviations, 1.0)
+    return moved
+
+
+def tables():
+    generator = np.random.default_rng(0)
+    X = generator.standard_normal((400, 12)) * np.arange(1, 13)
+    X[:, 5] = 3.0
+    return {"near 0": X, "far from 0": X + 1e4}
+
+
+def kinds(X):
+    return {
+        "dense": X,
+        "sparse": Sparse(scipy.sparse.csr_array(X)),
+        "streamed": Streamed(InMemory(X), memory=12 * 8 * 150),
+        "streamed, not whole": Streamed(InMemory(X), memory=12 * 8 * 90),
+    }
+
+
+@pytest.mark.parametrize("kind", ["dense", "sparse", "streamed", "streamed, not whole"])
+@pytest.mark.parametrize("table", ["near 0", "far from 0"])
+@pytest.mark.parametrize(("centre", "scale"), [(0, 0), (0, 1), (1, 0), (1, 1)])
+def test_products_are_those_of_the_table_that_numpy_centres_and_scales(kind, table, centre, scale):
+    X = tables()[table]
+    W = standardised(
+        kinds(X)[kind], centre=bool(centre), scale=bool(scale), width=3,
+        seed=np.random.default_rng(1), whole="not" not in kind,
+    )  # fmt: skip
+    expected = truth(X, centre, scale)
+    generator = np.random.default_rng(2)
+    P, Y = generator.standard_normal((12, 3)), generator.standard_normal((400, 2))
+    size = rounding(np.linalg.norm(X) * np.ones((1, 1)), 8)
+    assert close(W.times(P), expected @ P, size * float(np.linalg.norm(P)))
+    assert close(W.transposed_times(Y), expected.T @ Y, size * float(np.linalg.norm(Y)))
+    square = size * float(np.linalg.norm(X))
+    assert close(W.gram_times(P), expected.T @ (expected @ P), square * float(np.linalg.norm(P)))
+    assert close(gram(W), expected.T @ expected, square)
+    energy = float(np.square(expected).sum())
+    assert abs(W.squared_norm() - energy) <= square
+    blocks = np.concatenate([block.copy() for block in W.row_blocks(37)])
+    assert close(blocks, expected, size)
+
+
+def test_one_pass_makes_the_moments_and_the_gram_matrix_of_a_streamed_table():
+    X = tables()["far from 0"]
+    source = Streamed(InMemory(X), memory=12 * 8 * 150)
+    W = standardised(source)
+    assert source.passes == 1
+    gram(W)
+    assert source.passes == 1
+
+
+def test_a_constant_column_survives_scaling():
+    W = standardised(tables()["near 0"], scale=True)
+    assert W.moments.scales[5] == 1.0
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("stream", [True, False])
+def test_what_is_not_finite_is_named_with_its_place(bad, stream):
+    X = tables()["near 0"]
+    X[7, 3] = bad
+    W = Streamed(InMemory(X), memory=12 * 8 * 150) if stream else X
+    with pytest.raises(MatrixError, match="row 7, column 3"):
+        standardised(W)
