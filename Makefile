@@ -81,11 +81,9 @@ bench-recommend: .venv/torch ## Measure recommending: RATINGS=... PEER=... (both
 	@$(BIN)/python benchmarks/rankings.py $(if $(RATINGS),--splits $(RATINGS)) $(if $(PEER),--peer $(PEER))
 	@$(BIN)/python benchmarks/recommend_scale.py
 
-# PEERS is the Python of an environment with implicit, irspack and cmfrec; SPLITS a file of MovieLens-100K
-# that recommender_quality.py describes.
-bench-known: .venv/dev ## Measure known entries: PEERS=PYTHON SPLITS=FILE (either may be left out)
+# PEERS is the Python of an environment with implicit, irspack and cmfrec.
+bench-known: .venv/dev ## Measure known entries: PEERS=PYTHON
 	@$(if $(PEERS),$(BIN)/python benchmarks/recommender_speed.py --peers '$(PEERS)',echo "Without PEERS=PYTHON no speed is measured.")
-	@$(if $(SPLITS),$(BIN)/python benchmarks/recommender_quality.py '$(SPLITS)',echo "Without SPLITS=FILE no quality is measured.")
 
 build: .venv/dev ## Build the wheel and try it in an empty environment
 	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
