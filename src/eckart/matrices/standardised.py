@@ -1,8 +1,6 @@
 """A matrix whose columns are centred and scaled while its products are made."""
 
-import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Final, final
 
 import numpy as np
@@ -12,36 +10,22 @@ from eckart.errors import MatrixError
 from eckart.matrices.convert import as_matrix
 from eckart.matrices.dense import Dense
 from eckart.matrices.derived import check_entries
+from eckart.matrices.moments import (
+    FAR,
+    Moments,
+    moments_of,
+    scaled_gram,
+    sparse_moments,
+    streamed_moments,
+    tall_rows,
+)
 from eckart.matrices.protocol import Matrix
 from eckart.matrices.sparse import Sparse
 from eckart.matrices.streamed import Streamed
 from eckart.namespaces import HOST, Namespace
 
-FAR: Final = 100.0
-"""Means whose squares are so many times the variances are subtracted before the products."""
-BLOCK_ENTRIES: Final = 2**21
 MOST_COVARIANCE: Final = 2048
 """Columns up to which the first pass over a matrix that is streamed forms all of WᵀW."""
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Moments:
-    """What one pass over the rows tells of the columns.
-
-    Fields:
-        means: Of the columns, in float64; zeros where they are not subtracted.
-        scales: By which the columns are divided; None for none. A constant column has 1.
-        energy: ‖(W − 1·meansᵀ)/scales‖²_F.
-        gram: WᵀW of the same, where the pass made it.
-        first: WᵀW·Ω of the same, where the pass made that.
-    """
-
-    means: Array
-    scales: Array | None
-    energy: float
-    gram: Array | None = None
-    first: Array | None = None
 
 
 @final
@@ -176,7 +160,7 @@ class Standardised:
         for block in self.source.row_blocks(tall_rows(self.shape[1])):
             total += block.T @ block
         total -= self.shape[0] * np.outer(means, means)
-        return _scaled_gram(total, scales)
+        return scaled_gram(total, scales)
 
     def squared_norm(self) -> float:
         """‖·‖²_F, as the moments have it."""
@@ -243,11 +227,11 @@ def standardised(
     if isinstance(matrix, Streamed):
         wide = matrix.shape[1] > min(MOST_COVARIANCE, matrix.most_columns)
         omega = _omega(matrix, width, seed) if wide or not whole else None
-        found = _streamed_moments(matrix, omega, centre=centre, scale=scale)
+        found = streamed_moments(matrix, omega, centre=centre, scale=scale)
     elif isinstance(matrix, Sparse):
-        found = _sparse_moments(matrix, centre=centre, scale=scale)
+        found = sparse_moments(matrix, centre=centre, scale=scale)
     else:
-        found = _moments(matrix, centre=centre, scale=scale)
+        found = moments_of(matrix, centre=centre, scale=scale)
     if not np.isfinite(found.energy) or not np.isfinite(found.means).all():
         check_entries(matrix)
         raise MatrixError(
@@ -271,144 +255,6 @@ def gram(W: Matrix) -> Array:
     return total
 
 
-def _scaled_gram(total: Array, scales: Array | None) -> Array:
-    return total if scales is None else total / scales / scales[:, np.newaxis]
-
-
-def tall_rows(columns: int) -> int:
-    """Rows of a block that is worth a product of its own: two million entries."""
-    return max(64, BLOCK_ENTRIES // columns)
-
-
-def _moments(W: Matrix, *, centre: bool, scale: bool) -> Moments:
-    """Of a matrix in memory, about its first row, in two small sums for each block."""
-    rows, columns = W.shape
-    sums, squares, energy = np.zeros(columns), np.zeros(columns), 0.0
-    first = _pivot(W) if centre or scale else np.zeros(columns)
-    near = not first.any()
-    pivot = first.astype(W.dtype)
-    buffer = None if near else np.empty((min(rows, tall_rows(columns)), columns), W.dtype)
-    with np.errstate(over="ignore", invalid="ignore"):
-        for native in W.row_blocks(tall_rows(columns)):
-            block = W.namespace.get(native)
-            if buffer is not None:
-                block = np.subtract(block, pivot, out=buffer[: len(block)])
-            sums += np.ones(len(block), W.dtype) @ block
-            if scale:
-                squares += np.einsum("ij,ij->j", block, block)
-            energy += HOST.squares(block)
-    return _finished(rows, pivot.astype(FLOAT64), sums, squares, energy, centre=centre, scale=scale)
-
-
-def _pivot(W: Matrix) -> Array:
-    """A point near the rows where they are far from 0: the mean of the first; else 0."""
-    return _pivot_of(W.namespace.get(next(iter(W.row_blocks(64)))))
-
-
-def _pivot_of(rows: Array) -> Array:
-    head = rows[:64].astype(FLOAT64)
-    with np.errstate(over="ignore", invalid="ignore"):
-        mean = head.mean(axis=0)
-        spread = float(np.square(head - mean).sum())
-        far = len(head) * float(np.square(mean).sum()) > FAR * spread
-    return mean if far else np.zeros(len(mean))
-
-
-def _finished(
-    rows: int,
-    pivot: Array,
-    sums: Array,
-    squares: Array,
-    energy: float,
-    *,
-    centre: bool,
-    scale: bool,
-) -> Moments:
-    """Moments from sums about a pivot."""
-    offset = sums / rows  # of the means from the pivot
-    means = pivot + offset
-    scales = None
-    if scale:
-        around = np.maximum(squares - rows * np.square(offset), 0.0)
-        scales = deviations(around, rows, means)
-        about = around if centre else around + rows * np.square(means)
-        energy = float((about / np.square(scales)).sum())
-    elif centre:
-        energy = max(0.0, energy - rows * float(np.square(offset).sum()))
-    return Moments(means=means if centre else means * 0.0, scales=scales, energy=energy)
-
-
-def deviations(around: Array, rows: int, means: Array) -> Array:
-    """Standard deviations from sums of squares about the means; 1 where a column is constant."""
-    found = np.sqrt(around / max(1, rows - 1))
-    constant = found <= 1e-12 * np.abs(means) + np.finfo(FLOAT64).tiny
-    return np.where(constant, 1.0, found)
-
-
-def _sparse_moments(W: Sparse, *, centre: bool, scale: bool) -> Moments:
-    """From the stored entries alone."""
-    rows, columns = W.shape
-    data: Array = W.stored.data.astype(FLOAT64, copy=False)
-    counts = np.bincount(W.stored.indices, minlength=columns)
-    means = np.bincount(W.stored.indices, weights=data, minlength=columns) / rows
-    apart = np.square(data - means[W.stored.indices])
-    around: Array = np.bincount(W.stored.indices, weights=apart, minlength=columns).astype(FLOAT64)
-    around += (rows - counts) * np.square(means)
-    scales = deviations(around, rows, means) if scale else None
-    about = around if centre else around + rows * np.square(means)
-    energy = math.fsum(about if scales is None else about / np.square(scales))
-    return Moments(means=means if centre else means * 0.0, scales=scales, energy=energy)
-
-
-def _streamed_moments(W: Streamed, omega: Array | None, *, centre: bool, scale: bool) -> Moments:
-    """Of a streamed matrix, with WᵀW or WᵀW·Ω made in the same pass about a provisional point."""
-    rows, columns = W.shape
-    pivot = np.zeros(columns, W.dtype)
-    shape = (columns if omega is None else omega.shape[1], columns)
-    sums, squares, energy, total = np.zeros(columns), np.zeros(columns), 0.0, np.zeros(shape)
-    with np.errstate(over="ignore", invalid="ignore"):
-        for block in _about(W, pivot, moving=centre or scale):
-            sums += np.ones(len(block), W.dtype) @ block
-            if scale:
-                squares += np.einsum("ij,ij->j", block, block)
-            if omega is None:
-                total += block.T @ block
-            else:
-                total += (block @ omega).T @ block
-                energy += HOST.squares(block)
-    if omega is None:
-        energy = float(np.trace(total))
-    if not np.isfinite(energy):
-        return Moments(means=sums, scales=None, energy=energy)
-    exact = pivot.astype(FLOAT64)
-    found = _finished(rows, exact, sums, squares, energy, centre=centre, scale=scale)
-    offset, away = sums / rows, exact
-    back = -rows * np.outer(offset, offset)
-    if not centre:  # about 0: W = block + 1·pivotᵀ
-        back = np.outer(sums, away) + np.outer(away, sums) + rows * np.outer(away, away)
-    if omega is None:
-        return _with(found, gram=_scaled_gram(total + back, found.scales))
-    sketch = (total + omega.T.astype(FLOAT64) @ back).T
-    scaled = sketch if found.scales is None else sketch / found.scales[:, np.newaxis]
-    return _with(found, first=scaled.astype(W.dtype))
-
-
-def _about(W: Streamed, pivot: Array, *, moving: bool) -> Iterator[Array]:
-    """Blocks less a pivot, written into `pivot` where the first rows are far from 0."""
-    far = False
-    for place, block in enumerate(W.row_blocks()):
-        if place == 0 and moving:
-            pivot[:] = _pivot_of(block)
-            far = bool(pivot.any())
-        yield np.subtract(block, pivot, out=block) if far else block
-
-
 def _omega(W: Streamed, width: int, seed: Any) -> Array:
     columns = W.shape[1]
     return np.asarray(seed.standard_normal((columns, min(width, columns)))).astype(W.dtype)
-
-
-def _with(found: Moments, *, gram: Array | None = None, first: Array | None = None) -> Moments:
-    return Moments(
-        means=found.means, scales=found.scales, energy=found.energy, gram=gram, first=first
-    )

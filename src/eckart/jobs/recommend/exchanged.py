@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eckart.errors import MatrixError
-from eckart.jobs.recommend.interactions import Table
+from eckart.jobs.recommend.reading import Table
 from eckart.jobs.recommend.vocabulary import Vocabulary
 
 FEW: Final = 0.5

@@ -10,9 +10,10 @@ from eckart.errors import ArgumentError
 from eckart.factors import Factors
 from eckart.jobs.recommend.columns import ColumnNames
 from eckart.jobs.recommend.exchanged import check_not_exchanged
-from eckart.jobs.recommend.interactions import Interactions, Table, interactions_of, read_table
+from eckart.jobs.recommend.interactions import Interactions, interactions_of
 from eckart.jobs.recommend.merging import as_known, merged, without_user
 from eckart.jobs.recommend.model import Model, as_entries, each_draw, plainest
+from eckart.jobs.recommend.reading import Table, read_table
 from eckart.offset import Offset
 from eckart.samples import Samples
 from eckart.solvers import fold_in

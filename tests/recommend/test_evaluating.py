@@ -1,0 +1,115 @@
+"""What a model is measured by: parts of the data, figures, settings that were chosen by them."""
+
+import numpy as np
+import pytest
+
+from eckart.errors import EckartError
+from eckart.jobs.recommend.choosing import choose_regularization
+from eckart.jobs.recommend.evaluation import evaluate
+from eckart.jobs.recommend.fitting import fit_model, fit_split
+from eckart.jobs.recommend.job import fit_recommender
+from eckart.jobs.recommend.predict import predict_pairs
+from eckart.jobs.recommend.settings import Settings
+from eckart.jobs.recommend.splitting import split
+from recommend.samples import fitted, implicit, ratings, read
+from tolerances import FLOAT32_SOLUTION, agree
+
+
+def test_a_model_beats_what_it_has_to_beat():
+    result = fit_recommender(ratings(users=200), test="random", settings=Settings(rank=2))
+    figures = result.evaluation.figures
+    assert figures["model"]["rmse"].value < figures["averages"]["rmse"].value
+    assert result.choice.regularization in [one for one, _ in result.choice.tried]
+
+
+def test_regularization_is_the_best_of_those_that_were_tried():
+    choice = choose_regularization(read(users=100), Settings(rank=2))
+    assert dict(choice.tried)[choice.regularization] == min(figure for _, figure in choice.tried)
+
+
+@pytest.mark.parametrize("way", ["random", "last", "users"])
+def test_parts_are_apart_and_together_everything(way):
+    data = read()
+    held = split(data, way)
+    parts = [held.train, held.test, *([held.shown] if held.shown else [])]
+    pairs = [set(zip(part.rows.tolist(), part.columns.tolist(), strict=True)) for part in parts]
+    assert sum(len(part) for part in pairs) == len(data) == len(set.union(*pairs))
+
+
+def test_last_holds_back_the_latest_of_each_user():
+    held = split(read(), "last")
+    for row in np.unique(held.test.rows):
+        latest = held.test.times[held.test.rows == row].min()
+        assert latest >= held.train.times[held.train.rows == row].max()
+
+
+def test_held_out_users_are_known_by_what_is_shown_of_them():
+    held = split(read(users=100), "users", share=0.3)
+    fit = fit_split(held, Settings(rank=2, regularization=0.05))
+    tested = np.unique(held.test.rows)
+    assert fit.model.offset.factors.B[tested].any(axis=1).all()
+    assert not np.isin(tested, held.train.rows).any()
+
+
+def test_a_test_user_with_nothing_to_be_found_is_left_out_of_the_means():
+    data = read(users=100)
+    held = split(data, "random")
+    model = fitted(held.train)
+    found = evaluate(model, held, relevant=5.0)
+    wanted = held.test.ratings >= 5.0
+    assert found.ranked_users == len(np.unique(held.test.rows[wanted]))
+
+
+def test_without_anything_to_be_found_there_are_no_lists_and_no_nan():
+    held = split(read(), "random")
+    found = evaluate(fitted(held.train), held, relevant=6.0)
+    assert "ndcg" not in found.figures["model"]
+    assert found.ranked_users == 0
+
+
+def test_the_implicit_model_finds_what_users_like_better_than_popularity():
+    held = split(implicit(users=200), "users", share=0.3)
+    fit = fit_split(held, Settings(rank=2, regularization=0.01))
+    figures = evaluate(fit.model, held).figures
+    own, popular = figures["model"]["ndcg"], figures["most popular"]["ndcg"]
+    assert own.value > popular.value + 2 * popular.error
+
+
+def test_unknown_users_and_items_are_predicted_by_what_is_known():
+    model = fitted()
+    pairs = {"user": [1000, "?", "?"], "item": ["?", "item 1", "?"], "rating": [3.0, 3.0, 3.0]}
+    pairs["user"] = [str(one) for one in pairs["user"]]
+    result = predict_pairs(model, pairs)
+    offset = model.offset
+    assert (result.unknown_users, result.unknown_items) == (2, 2)
+    expected = [
+        offset.mean + offset.row_bias[0],
+        offset.mean + offset.column_bias[model.item("item 1")],
+        offset.mean,
+    ]
+    assert agree(result.predicted, expected, share=FLOAT32_SOLUTION)
+
+
+def test_clipped_predictions_are_within_the_scale():
+    model = fitted()
+    everything = {
+        "user": np.repeat(model.data.users.listed(), model.data.shape[1]),
+        "item": model.data.items.listed() * model.data.shape[0],
+    }
+    clipped = predict_pairs(model, everything, clip=True).predicted
+    assert clipped.min() >= 1
+    assert clipped.max() <= 5
+
+
+@pytest.mark.parametrize(
+    ("settings", "data"),
+    [
+        ({"unobserved_weight": 0.1}, read),
+        ({"implicit_features": 0.5}, implicit),
+        ({"method": "gibbs"}, implicit),
+    ],
+)
+def test_settings_that_mean_nothing_for_the_data_are_refused(settings, data):
+    with pytest.raises(EckartError) as caught:
+        fit_model(data(), Settings(**settings))
+    assert caught.value.code == "option-does-not-apply"
