@@ -163,12 +163,14 @@ def from_solvers(W: Array, rank: int, seed: int) -> Iterator[tuple[str, eckart.C
 
 
 def every_solver() -> Iterator[tuple[str, Any]]:
-    """All that `eckart.solvers` has: gradient solvers cut short, the others to their end too."""
+    """All for whole matrices: gradient solvers cut short, the others to their end too."""
     for name in solvers.__all__:
         kind = getattr(solvers, name)
         if not (dataclasses.is_dataclass(kind) and hasattr(kind, "settings")):
             continue
         fields = {field.name for field in dataclasses.fields(kind)}
+        if solvers.fits_entries(kind()):
+            continue
         if "epochs" not in fields:
             yield name, kind()
         for limit, few in (("epochs", FEW), ("blocks", 1)):
