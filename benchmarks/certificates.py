@@ -166,7 +166,7 @@ def every_solver() -> Iterator[tuple[str, Any]]:
     """All for whole matrices: gradient solvers cut short, the others to their end too."""
     for name in solvers.__all__:
         kind = getattr(solvers, name)
-        if not (dataclasses.is_dataclass(kind) and hasattr(kind, "settings")):
+        if not (dataclasses.is_dataclass(kind) and callable(getattr(kind, "steps", None))):
             continue
         fields = {field.name for field in dataclasses.fields(kind)}
         if solvers.fits_entries(kind()):

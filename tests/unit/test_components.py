@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 import market
+from eckart import certificates
 from eckart.factorization import Outcome, components
 from eckart.matrices import Dense, Streamed, standardised
-from eckart.solvers import BlockKrylov, ExactSVD, GramSVD
+from eckart.solvers import BlockKrylov, ExactSVD, GramSVD, Problem
 from streams import InMemory, numbers
-from tolerances import SIX_DIGITS, SQUARED, agree, close
+from tolerances import SIX_DIGITS, SQUARED, agree, close, rounding
 
 SOLVERS = {
     "svd": ExactSVD(),
@@ -97,3 +98,13 @@ def test_a_row_that_the_sample_missed_is_found():
     found = components(standardised(X), 2, solver=BlockKrylov(residual=1e-6, tall=False))
     exact = np.linalg.svd(X - X.mean(axis=0), compute_uv=False)
     assert agree(np.sqrt(found.squares), exact[:2], SIX_DIGITS)
+
+
+def test_what_the_gram_solver_knows_bounds_the_best_error(monkeypatch):
+    monkeypatch.setattr(certificates, "SMALL", 0)  # as if the matrix were large
+    W = np.random.default_rng(0).standard_normal((300, 40))
+    step = next(GramSVD().steps(Problem(W=Dense(W), rank=3, start=None)))
+    proof = certificates.certify(W, step.factors(), evidence=step.evidence())
+    best = market.optimum(W, 3)
+    assert proof.best_possible_error <= best + rounding(W)
+    assert proof.error <= best + rounding(W)

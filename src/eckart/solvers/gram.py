@@ -61,7 +61,7 @@ class GramSVD:
             number=0,
             loss=max(0.0, W.squared_norm() - float(kept.sum())),
             factors=partial(_factors, W, rows),
-            evidence=partial(_evidence, values),
+            evidence=partial(_evidence, W, values, G),
             rank=rank,
             directions=lambda: (rows, np.pad(kept, (0, missing))),
         )
@@ -84,11 +84,11 @@ def _factors(W: Matrix, A: Array) -> Factors:
     return Factors(W.times(A.T), A)
 
 
-def _evidence(values: Array) -> Evidence:
-    """WᵀW is known: nothing lies outside."""
+def _evidence(W: Matrix, values: Array, G: Array) -> Evidence:
+    """Eigenvectors of WᵀW leave no residual."""
     width, none = len(values), np.zeros((0, 0))
     return Evidence(
-        V=np.zeros((0, width)),
+        V=W.namespace.put(np.ascontiguousarray(G), W.dtype),
         H=np.diag(values),
         rest=none,
         tail=np.zeros((0, width)),
