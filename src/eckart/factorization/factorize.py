@@ -54,9 +54,8 @@ GUESS: Final = 32
 """The rank whose blocks a search for the rank begins with."""
 MOST_STEPS: Final = 6
 """That a proof may ask for."""
-HASTENING: Final = 2
-"""Steps are worth their products while the gap would be small enough in time if the remaining ones
-narrowed it by the share of the last one so many times: a gap closes faster once ν is below θ_r."""
+HOPEFUL: Final = 0.9
+"""Another step is worth its products if the last one brought the gap below this share."""
 NEAR_ROUNDING: Final = 1.1
 """No step is worth its products once the gap is so many times what rounding alone leaves open."""
 GOOD_ENOUGH: Final = 1e-3
@@ -295,11 +294,10 @@ def _widened(W: Matrix, loop: Loop, ending: Ending, wanted: float, probing: Prob
 def _narrowed(
     loop: Loop, ending: Ending, wanted: float, bound: Callable[..., float | None]
 ) -> tuple[Ending, float]:
-    """The ending after more steps, and its gap: until that is small, or will not be in time."""
+    """The ending after more steps, and its gap: until that is small or hardly falls any more."""
     gap, last = _gap_by(bound, ending), math.inf
-    for left in range(MOST_STEPS, 0, -1):
-        falling = gap / last if math.isfinite(last) else 0.0
-        if gap <= wanted or (falling and gap * falling ** (HASTENING * left) > wanted):
+    for _ in range(MOST_STEPS):
+        if gap <= wanted or gap > HOPEFUL * last:
             break
         further = loop.further()
         if further is None:
