@@ -29,6 +29,9 @@ def fit_rows(document: dict[str, Any]) -> list[tuple[str, str]]:
     ]
     if document["scale"] is not None:
         rows.append(("scale", f"{document['scale'][0]:g} to {document['scale'][1]:g}"))
+    for side, own in document["attributes"].items():
+        if own is not None:
+            rows.append((f"attributes of {side}", _attributes(own, side)))
     rows.append(("rank", str(document["run"]["rank"])))
     rows.append(("solver", settings["method"]))
     if settings["method"] != "gibbs":
@@ -82,6 +85,15 @@ def evaluation_sentence(evaluation: dict[str, Any]) -> str:
         f"Measured on {kinds[evaluation['test']]}: {evaluation['tested']:,} entries, lists of "
         f"{evaluation['ranked_users']:,} users.{found}{unknown} ± is one standard error."
     )
+
+
+def _attributes(own: dict[str, Any], side: str) -> str:
+    columns = len(own["columns"])
+    total = own["known"] + own["unknown"]
+    alone = own["without_interactions"]
+    kind = f"{columns} column" + ("s" if columns > 1 else "")
+    known = f"{own['width']:,} from {kind}, of {own['known']:,} of {total:,} {side}"
+    return known + (f", {alone:,} of them without interactions" if alone else "")
 
 
 def _cell(figure: dict[str, float | None] | None) -> str:

@@ -3,6 +3,7 @@
 `LowRankRecommender` is all of it as one object; under it are plain functions of a `Model`.
 """
 
+from eckart.jobs.recommend.attribute_tables import AttributeTables
 from eckart.jobs.recommend.evaluation import Evaluation, evaluate
 from eckart.jobs.recommend.explain import explain
 from eckart.jobs.recommend.exporting import export_factors
@@ -19,6 +20,7 @@ from eckart.jobs.recommend.storing import load_model, save_model
 from eckart.jobs.recommend.top import top_items
 
 __all__ = [
+    "AttributeTables",
     "Evaluation",
     "Fitting",
     "Interactions",

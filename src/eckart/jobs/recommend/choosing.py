@@ -137,7 +137,13 @@ def sampled(data: Interactions, seed: int) -> Interactions:
     part = data.chosen(chosen[data.rows])
     kept = np.cumsum(chosen) - 1
     users = replace(data.users, ids=data.users.column(np.flatnonzero(chosen)))
-    return replace(part, users=users, rows=kept[part.rows].astype(np.int32))
+    attributes = data.user_attributes
+    return replace(
+        part,
+        users=users,
+        rows=kept[part.rows].astype(np.int32),
+        user_attributes=None if attributes is None else attributes.chosen(chosen),
+    )
 
 
 def _descend(

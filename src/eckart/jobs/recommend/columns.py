@@ -85,7 +85,7 @@ def find_columns(
     found: dict[str, int] = {}
     for role, name in named.given().items():
         if name not in names:
-            raise _no_column(source, name, names)
+            raise no_column(source, name, names)
         found[role] = names.index(name)
     notes: list[str] = []
     if head.names is None:
@@ -117,7 +117,8 @@ def _by_name(names: list[str], found: dict[str, int]) -> None:
                     found[role] = place
 
 
-def _no_column(source: str, name: str, names: list[str]) -> MatrixError:
+def no_column(source: str, name: str, names: list[str]) -> MatrixError:
+    """That a column is not there, with those that are."""
     return MatrixError(
         f"{source} has no column '{name}'.",
         hint=f"It has: {', '.join(names[:30])}{' …' if len(names) > 30 else ''}.",

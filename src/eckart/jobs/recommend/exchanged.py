@@ -1,11 +1,13 @@
-"""Whether users and items stand in each other's place."""
+"""Whether users and items stand in each other's place, or have ids of another kind."""
 
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from eckart.errors import MatrixError
+from eckart.jobs.recommend.interactions import Interactions
 from eckart.jobs.recommend.reading import Table
 from eckart.jobs.recommend.vocabulary import Vocabulary
 
@@ -55,3 +57,24 @@ def check_not_exchanged(
         f"Only {fits:.0%} of the pairs of {table.source} are known, but {turned:.0%} are if its "
         "users are taken as items; if they are exchanged, name them with --user and --item."
     ]
+
+
+def check_numbered(known: Interactions, ids: tuple[Any, Any]) -> None:
+    """Refuse a sparse matrix whose rows and columns are numbered, where a model has other ids.
+
+    Args:
+        known: What the model knows.
+        ids: Of the rows and of the columns; None where they are numbered.
+
+    Raises:
+        MatrixError: If numbers are no ids of the model.
+    """
+    for vocabulary, own, what in zip(
+        (known.users, known.items), ids, ("user", "item"), strict=True
+    ):
+        if own is None and not pa.types.is_integer(vocabulary.ids.type):
+            raise MatrixError(
+                f"The model knows {what}s by name, and those of the matrix have only numbers.",
+                hint=f"Give {what}_ids, one for each {'row' if what == 'user' else 'column'}.",
+                code="other-ids",
+            )

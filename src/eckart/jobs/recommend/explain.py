@@ -39,13 +39,14 @@ class Reason:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """The result of `explain`: score = base + what the items of the history add.
+    """The result of `explain`: score = base + attributes + what the items of the history add.
 
     Fields:
         user, item: Their ids.
         score: Of the item for the user.
         base: What the score is for anybody: the mean and what the item adds to it; 0 for
             interactions.
+        attributes: What is added by the attributes of the user; None where there are none.
         reasons: The items of the history, the one that speaks most for the item first.
         fitted: The score that the model gives; the two differ where its solver had not converged.
         title: Of the item, where names were given.
@@ -55,6 +56,7 @@ class Explanation:
     item: Id
     score: float
     base: float
+    attributes: float | None
     reasons: tuple[Reason, ...]
     fitted: float
     title: str | None
@@ -67,6 +69,7 @@ class Explanation:
             **({} if self.title is None else {"title": self.title}),
             "score": self.score,
             "base": self.base,
+            **({} if self.attributes is None else {"attributes": self.attributes}),
             "fitted": self.fitted,
             "reasons": [reason.to_dict() for reason in self.reasons],
         }
@@ -77,7 +80,8 @@ def explain(model: Model, user: object, item: object, *, names: Names | None = N
 
     The factors of a user solve M·x = Σ w_i·t_i·z_i over his items i, with t_i the rating less what
     is expected of it (or 1) and z_i the factors of the item with a one for the user's bias. So the
-    score of item j is base + Σ w_i·t_i·(z_jᵀ·M⁻¹·z_i), one term for each.
+    score of item j is base + Σ w_i·t_i·(z_jᵀ·M⁻¹·z_i), one term for each; attributes of the user
+    are terms like the others.
 
     Args:
         model: That was fitted.
@@ -86,9 +90,9 @@ def explain(model: Model, user: object, item: object, *, names: Names | None = N
         names: Titles by id.
 
     Raises:
-        ArgumentError: If the model is a Bayesian one or was fitted with attributes, so that no such
+        ArgumentError: If the model is a Bayesian one or has no negative factors, so that no such
             equations hold.
-        MatrixError: If the user or item is unknown, or the user has no history.
+        MatrixError: If the user or item is unknown, or nothing is known of the user.
 
     Cost:
         One system of rank × rank, and the history of the user.
@@ -105,13 +109,13 @@ def explain(model: Model, user: object, item: object, *, names: Names | None = N
     row, column = model.user(user), model.item(item)
     starts = model.data.starts()
     history = slice(int(starts[row]), int(starts[row + 1]))
-    if history.start == history.stop:
+    if model.strangers()[row]:
         raise MatrixError(
-            f"User {user} has no history, so nothing speaks for an item.",
+            f"Nothing is known of user {user}, so nothing speaks for an item.",
             hint="Add interactions of the user first.",
             code="no-history",
         )
-    base, adds = _shares(model, column, history)
+    base, adds, by_attributes = _shares(model, row, column, history)
     places = model.data.columns[history]
     ratings = model.data.ratings
     order = np.argsort(-adds, kind="stable")
@@ -128,16 +132,19 @@ def explain(model: Model, user: object, item: object, *, names: Names | None = N
     return Explanation(
         user=model.data.users.at(row),
         item=own,
-        score=base + float(adds.sum()),
+        score=base + float(adds.sum()) + (by_attributes or 0.0),
         base=base,
+        attributes=by_attributes,
         reasons=reasons,
         fitted=float(model.predict(np.array([row]), np.array([column]))[0]),
         title=None if names is None else names.get(str(own), ""),
     )
 
 
-def _shares(model: Model, column: int, history: slice) -> tuple[float, npt.NDArray[np.float64]]:
-    """The score of an item that is the same for all, and what each item of the history adds."""
+def _shares(
+    model: Model, row: int, column: int, history: slice
+) -> tuple[float, npt.NDArray[np.float64], float | None]:
+    """What of a score is the same for all, and what each item and the attributes add to it."""
     offset, objective = model.offset, model.objective
     places = model.data.columns[history]
     D = _with_bias(model, np.append(places, column))
@@ -156,7 +163,13 @@ def _shares(model: Model, column: int, history: slice) -> tuple[float, npt.NDArr
     direction = np.linalg.solve(M, D[-1])
     adds = (own @ direction) * weights * targets + linear @ direction
     base = float(offset.mean + offset.column_bias[column])
-    return base, adds
+    attributes = model.data.user_attributes
+    if attributes is None:
+        return base, adds, None
+    has = attributes.matrix[[row]].toarray()[0]
+    C = _attribute_factors(model)
+    by_attributes = objective.attribute_weight * (has @ C) @ direction[: C.shape[1]]
+    return base, adds, float(by_attributes)
 
 
 def _with_bias(model: Model, places: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
@@ -181,4 +194,15 @@ def _shared(
         C = extra.T[: len(model.data.items)].astype(np.float64)
         M[: len(A), : len(A)] += objective.implicit_features * (C.T @ C)
         linear[:, : len(A)] = objective.implicit_features * C[places]
+    if model.data.user_attributes is not None:
+        C = _attribute_factors(model)
+        M[: len(A), : len(A)] += objective.attribute_weight * (C.T @ C)
     return M, linear
+
+
+def _attribute_factors(model: Model) -> npt.NDArray[np.float64]:
+    """The factors of the attributes of users, of shape (attributes, rank)."""
+    extra, attributes = model.offset.extra_columns, model.data.user_attributes
+    assert extra is not None
+    assert attributes is not None
+    return extra.T[len(extra.T) - attributes.width :].astype(np.float64)

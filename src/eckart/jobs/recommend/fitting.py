@@ -11,7 +11,14 @@ from eckart.factorization import Factorization, Interrupted, factorize
 from eckart.factors import Factors
 from eckart.jobs.recommend.interactions import Interactions
 from eckart.jobs.recommend.methods import make_solver
-from eckart.jobs.recommend.model import Model, as_entries, as_offset, each_draw, plainest
+from eckart.jobs.recommend.model import (
+    Model,
+    as_entries,
+    as_offset,
+    attributed,
+    each_draw,
+    plainest,
+)
 from eckart.jobs.recommend.settings import Settings
 from eckart.jobs.recommend.splitting import Split
 from eckart.objectives import Observed
@@ -75,7 +82,8 @@ def fit_model(
     """
     settings, notes = settings.fitting(data)
     explicit = data.ratings is not None
-    objective = settings.objective(explicit=explicit, regularization=regularization)
+    plain = settings.objective(explicit=explicit, regularization=regularization)
+    objective = attributed(plain, data)
     entries = as_entries(data)
     begun = None if start is None else warm_start(start, data, settings, objective)
     try:
@@ -97,7 +105,8 @@ def fit_model(
     if not isinstance(approximation, Samples):
         if settings.method != "gd" and not settings.nonnegative:
             approximation = fold_in(approximation, objective, entries, "rows")
-        approximation = plainest(as_offset(approximation), objective)
+        approximation = as_offset(approximation)
+    approximation = plainest(each_draw(approximation, _laid_out), objective)
     low_high = scale
     if explicit and scale is None and data.ratings is not None:
         low_high = (float(data.ratings.min()), float(data.ratings.max()))
@@ -105,7 +114,7 @@ def fit_model(
         model=Model(
             data=replace(data, notes=()),
             approximation=approximation,
-            objective=objective,
+            objective=plain,
             scale=low_high if explicit else None,
             document={"settings": {**settings.to_dict(), "regularization": objective.strength}},
         ),
@@ -114,13 +123,23 @@ def fit_model(
     )
 
 
+def _laid_out(offset: Offset, _: Offset) -> Offset:
+    """With factors in memory as they are when they are read from a file.
+
+    Products depend on that in their last bits, and a model is to answer the same after reading.
+    """
+    B, A = (np.ascontiguousarray(factor) for factor in (offset.factors.B, offset.factors.A))
+    return offset.with_rows(B, offset.row_bias).with_columns(A, offset.column_bias)
+
+
 def fit_split(held: Split, settings: Settings, **arguments: Any) -> Fit:
     """Fit a model to the training part of a split, with held-out users folded in."""
     fit = fit_model(held.train, settings, **arguments)
     if held.shown is None:
         return fit
     shown, model = held.shown, fit.model
-    folded = fold_in(model.approximation, model.objective, as_entries(shown), "rows")
+    objective = attributed(model.objective, shown)
+    folded = fold_in(model.approximation, objective, as_entries(shown), "rows")
     held_out = shown.user_counts() > 0
 
     def taken(old: Offset, new: Offset) -> Offset:
@@ -128,7 +147,7 @@ def fit_split(held: Split, settings: Settings, **arguments: Any) -> Fit:
         return old.with_rows(B, np.where(held_out, new.row_bias, old.row_bias))
 
     both = each_draw(model.approximation, taken, folded)
-    return replace(fit, model=model.having(held.known, plainest(both, model.objective)))
+    return replace(fit, model=model.having(held.known, plainest(both, objective)))
 
 
 def warm_start(old: Model, data: Interactions, settings: Settings, objective: Observed) -> Offset:

@@ -8,12 +8,14 @@ import numpy as np
 from eckart.arrays import FLOAT32
 from eckart.errors import ArgumentError
 from eckart.factors import Factors
+from eckart.jobs.recommend.attaching import attach_later
+from eckart.jobs.recommend.attribute_tables import AttributeTables
 from eckart.jobs.recommend.columns import ColumnNames
-from eckart.jobs.recommend.exchanged import check_not_exchanged
+from eckart.jobs.recommend.exchanged import check_not_exchanged, check_numbered
 from eckart.jobs.recommend.interactions import Interactions, interactions_of
 from eckart.jobs.recommend.merging import as_known, merged, without_user
-from eckart.jobs.recommend.model import Model, as_entries, each_draw, plainest
-from eckart.jobs.recommend.reading import Table, read_table
+from eckart.jobs.recommend.model import Model, as_entries, attributed, each_draw, plainest
+from eckart.jobs.recommend.reading import read_table, table_of_matrix
 from eckart.offset import Offset
 from eckart.samples import Samples
 from eckart.solvers import fold_in
@@ -59,44 +61,55 @@ class Addition:
         }
 
 
-def add_interactions(model: Model, data: Any, named: ColumnNames | None = None) -> Addition:
-    """Take new interactions into a model by the equations of its fit.
+def add_interactions(
+    model: Model,
+    data: Any,
+    named: ColumnNames | None = None,
+    *,
+    attributes: AttributeTables | None = None,
+    user_ids: Any = None,
+    item_ids: Any = None,
+) -> Addition:
+    """Take new interactions, users and items into a model by the equations of its fit.
 
-    Users with new interactions are solved exactly from their whole history, old and new; then new
-    items from all who dealt with them; then the users who dealt with those once more. The factors
-    of known items stay: they change with a new fit only.
+    Users with new interactions or attributes are solved exactly from all that is known of them, old
+    and new; then new items from all who dealt with them and from their attributes; then the users
+    who dealt with those once more. The factors of known items stay: they change with a new fit
+    only.
 
     Args:
         model: That was fitted.
-        data: A path, a table, or `Interactions`.
+        data: A path, a table, a SciPy sparse matrix of users × items, or `Interactions`; None adds
+            attributes only.
         named: Columns that have other names than usual.
+        attributes: Of new users and items, or of known ones in place of what was known of them;
+            with the columns of the fit.
+        user_ids: Of the rows of a sparse matrix; their numbers if left out.
+        item_ids: Of its columns.
 
     Raises:
         ArgumentError: If there is no such file.
         FormatError: If it is damaged.
-        MatrixError: If a rating is NaN or off the scale, or users and items are exchanged.
+        MatrixError: If a rating is NaN or off the scale, users and items are exchanged, or the
+            model was fitted without attributes.
 
     Cost:
         rank² operations for each interaction of the users and items concerned.
     """
-    new, notes = _read(model, data, named)
-    together = merged(model.data, new)
+    new, notes = _read(model, data, named, (user_ids, item_ids))
+    together, users = merged(model.data, new), np.unique(new.rows)
+    if attributes is not None:
+        attached = attach_later(together, attributes, named)
+        together, notes = attached.data, [*notes, *attached.notes]
+        users = np.union1d(users, attached.places.get("user", users))
     known = model.data.shape
-    shape = together.shape
-    wide = each_draw(model.approximation, lambda draw, _: _widened(draw, shape))
-    touched = np.unique(new.rows)
-    fitted = _solve_rows(model, wide, together, touched)
-    fresh = np.arange(known[1], together.shape[1])
-    if len(fresh):
-        fitted = _solve_columns(model, fitted, together, fresh)
-        of_fresh = np.unique(together.rows[together.columns >= known[1]])
-        fitted = _solve_rows(model, fitted, together, of_fresh)
+    fitted = _solved(model, together, users)
     return Addition(
         model=model.having(replace(together, notes=()), plainest(fitted, model.objective)),
         interactions=len(new),
         new_users=together.shape[0] - known[0],
         new_items=together.shape[1] - known[1],
-        changed_users=int((touched < known[0]).sum()),
+        changed_users=int((users < known[0]).sum()),
         notes=(*new.notes, *notes),
     )
 
@@ -120,16 +133,27 @@ def remove_user(model: Model, user: object) -> Model:
             hint="Delete the model instead.",
             code="last-user",
         )
-    left = each_draw(model.approximation, lambda draw, _: _without_row(draw, place))
+    pattern = model.objective.implicit_features > 0
+    left = each_draw(
+        model.approximation, lambda draw, _: _without_row(draw, place, pattern=pattern)
+    )
     return model.having(without_user(model.data, place), plainest(left, model.objective))
 
 
-def _read(model: Model, data: Any, named: ColumnNames | None) -> tuple[Interactions, list[str]]:
+def _read(
+    model: Model, data: Any, named: ColumnNames | None, ids: tuple[Any, Any]
+) -> tuple[Interactions, list[str]]:
     """New interactions over ids that begin with those of the model."""
-    if isinstance(data, Interactions):
-        return as_known(data, model.data.users, model.data.items), []
-    table: Table = read_table(data, named)
     users, items = model.data.users, model.data.items
+    if data is None:
+        return replace(model.data.chosen(np.zeros(0, np.intp)), notes=()), []
+    if isinstance(data, Interactions):
+        return as_known(data, users, items), []
+    if hasattr(data, "tocoo"):
+        check_numbered(model.data, ids)
+        table = table_of_matrix(data, *ids, "rating" if model.explicit else "weight")
+    else:
+        table = read_table(data, named)
     rows = users.places(table.columns["user"], "user")
     columns = items.places(table.columns["item"], "item")
     said = check_not_exchanged(table, rows, columns, (users, items))
@@ -142,17 +166,32 @@ def _read(model: Model, data: Any, named: ColumnNames | None) -> tuple[Interacti
     return new, said
 
 
-def _widened(offset: Offset, shape: tuple[int, int]) -> Offset:
-    """Zeros for the new rows and columns."""
+def _solved(model: Model, data: Interactions, users: Any) -> Offset | Samples:
+    """Some users and all new items of a model solved from what is known of them now."""
+    shape, known = data.shape, model.data.shape
+    fitted = each_draw(
+        model.approximation,
+        lambda draw, _: _widened(draw, shape, pattern=model.objective.implicit_features > 0),
+    )
+    fitted = _solve_rows(model, fitted, data, users)
+    fresh = np.arange(known[1], shape[1])
+    if len(fresh):
+        fitted = _solve_columns(model, fitted, data, fresh)
+        of_fresh = np.unique(data.rows[data.columns >= known[1]])
+        fitted = _solve_rows(model, fitted, data, of_fresh)
+    return fitted
+
+
+def _widened(offset: Offset, shape: tuple[int, int], *, pattern: bool) -> Offset:
+    """Zeros for the new rows and columns; with a pattern also among the factors of it."""
     rows, columns = (more - known for more, known in zip(shape, offset.shape, strict=True))
     B = np.pad(offset.factors.B, ((0, rows), (0, 0)))
     A = np.pad(offset.factors.A, ((0, 0), (0, columns)))
-    extra = offset.extra_columns
-    if extra is not None and extra.shape[1] == offset.shape[1]:
-        extra = np.pad(extra, ((0, 0), (0, columns)))
-    below = offset.extra_rows
-    if below is not None and below.shape[0] == offset.shape[0]:
-        below = np.pad(below, ((0, rows), (0, 0)))
+    extra, below = offset.extra_columns, offset.extra_rows
+    if pattern and extra is not None and below is not None:
+        # those of the pattern come first, one for each row or column, then those of attributes
+        extra = np.insert(extra, [offset.shape[1]] * columns, 0, axis=1)
+        below = np.insert(below, [offset.shape[0]] * rows, 0, axis=0)
     return Offset(
         offset.mean,
         np.pad(offset.row_bias, (0, rows)),
@@ -166,29 +205,33 @@ def _widened(offset: Offset, shape: tuple[int, int]) -> Offset:
 def _solve_rows(
     model: Model, known: Offset | Samples, data: Interactions, rows: Any
 ) -> Offset | Samples:
-    """Some users solved anew from all that they dealt with."""
-    part = as_entries(_only(data, rows, side=0))
+    """Some users solved anew from all that is known of them."""
+    if not len(rows):
+        return known
+    part = _only(data, rows, side=0)
+    objective = attributed(model.objective, part)
 
     def taken(old: Offset, new: Offset) -> Offset:
         B, bias = old.factors.B.astype(FLOAT32), old.row_bias.copy()
         B[rows], bias[rows] = new.factors.B, new.row_bias
         return old.with_rows(B, bias)
 
-    return each_draw(known, taken, fold_in(known, model.objective, part, "rows"))
+    return each_draw(known, taken, fold_in(known, objective, as_entries(part), "rows"))
 
 
 def _solve_columns(
     model: Model, known: Offset | Samples, data: Interactions, columns: Any
 ) -> Offset | Samples:
     """Some items solved anew from all who dealt with them."""
-    part = as_entries(_only(data, columns, side=1))
+    part = _only(data, columns, side=1)
+    objective = attributed(model.objective, part)
 
     def taken(old: Offset, new: Offset) -> Offset:
         A, bias = old.factors.A.astype(FLOAT32), old.column_bias.copy()
         A[:, columns], bias[columns] = new.factors.A, new.column_bias
         return old.with_columns(A, bias)
 
-    return each_draw(known, taken, fold_in(known, model.objective, part, "columns"))
+    return each_draw(known, taken, fold_in(known, objective, as_entries(part), "columns"))
 
 
 def _only(data: Interactions, places: Any, *, side: int) -> Interactions:
@@ -197,16 +240,18 @@ def _only(data: Interactions, places: Any, *, side: int) -> Interactions:
     to_new = np.full(data.shape[side], -1, np.int32)
     to_new[places] = np.arange(len(places), dtype=np.int32)
     part = data.chosen(to_new[own] >= 0)
+    attributes = data.user_attributes if side == 0 else data.item_attributes
+    kept = None if attributes is None else attributes.chosen(places)
     if side == 0:
         users = replace(data.users, ids=data.users.column(places))
-        return replace(part, users=users, rows=to_new[part.rows])
+        return replace(part, users=users, rows=to_new[part.rows], user_attributes=kept)
     items = replace(data.items, ids=data.items.column(places))
-    return replace(part, items=items, columns=to_new[part.columns])
+    return replace(part, items=items, columns=to_new[part.columns], item_attributes=kept)
 
 
-def _without_row(offset: Offset, place: int) -> Offset:
+def _without_row(offset: Offset, place: int, *, pattern: bool) -> Offset:
     extra = offset.extra_rows
-    if extra is not None and extra.shape[0] == offset.shape[0]:
+    if pattern and extra is not None:
         extra = np.delete(extra, place, axis=0)
     B, bias = np.delete(offset.factors.B, place, axis=0), np.delete(offset.row_bias, place)
     return replace(offset.with_rows(B, bias), extra_rows=extra)

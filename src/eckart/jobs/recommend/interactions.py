@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eckart.errors import ArgumentError, MatrixError
+from eckart.jobs.recommend.attributes import Attributes
 from eckart.jobs.recommend.columns import ColumnNames
 from eckart.jobs.recommend.reading import (
     Numbers,
@@ -32,6 +33,8 @@ class Interactions:
         weights: None where all are 1.
         times: Seconds or ranks in time; None where they are not known.
         notes: What was done to them that a person should know.
+        user_attributes, item_attributes: What else is known of the users and items; None where
+            there is no table of them.
     """
 
     users: Vocabulary
@@ -42,6 +45,8 @@ class Interactions:
     weights: Numbers | None = None
     times: Times | None = None
     notes: tuple[str, ...] = ()
+    user_attributes: Attributes | None = None
+    item_attributes: Attributes | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -50,6 +55,11 @@ class Interactions:
     def shape(self) -> tuple[int, int]:
         """(users, items)."""
         return len(self.users), len(self.items)
+
+    @property
+    def has_attributes(self) -> bool:
+        """Whether anything else is known of users or items."""
+        return self.user_attributes is not None or self.item_attributes is not None
 
     def chosen(self, places: npt.NDArray[Any]) -> "Interactions":
         """Some of the entries, by mask or places, with all ids kept."""

@@ -10,13 +10,15 @@ from typing import Any, Final, TypeAlias, final
 
 from eckart.errors import ArgumentError
 from eckart.factorization.outcome import Grade
+from eckart.jobs.recommend.attaching import attach, summary
+from eckart.jobs.recommend.attribute_tables import AttributeTables
 from eckart.jobs.recommend.choosing import Choice, choose_regularization
 from eckart.jobs.recommend.columns import ColumnNames
 from eckart.jobs.recommend.evaluation import Evaluation, evaluate
 from eckart.jobs.recommend.fitting import Fit, fit_model, fit_split
 from eckart.jobs.recommend.interactions import Interactions, read_interactions
 from eckart.jobs.recommend.merging import as_known, merged
-from eckart.jobs.recommend.model import Model
+from eckart.jobs.recommend.model import Model, attributed
 from eckart.jobs.recommend.picture import item_map
 from eckart.jobs.recommend.settings import Settings
 from eckart.jobs.recommend.splitting import SHARE, Split, Way, split
@@ -27,7 +29,7 @@ OnPart: TypeAlias = Callable[[str, int | None], AbstractContextManager[Callable[
 """Given what is done and how many steps it has at most, what is entered around it: it gives what is
 called with each step, or None."""
 TAKEN: Final = ("rank", "regularization", "count_exponent", "unobserved_weight",
-                "implicit_features", "nonnegative", "method")  # fmt: skip
+                "implicit_features", "nonnegative", "attribute_weight", "method")  # fmt: skip
 
 
 def unwatched(_what: str, _total: int | None) -> AbstractContextManager[None]:
@@ -80,7 +82,8 @@ class Fitting:
             "explicit": self.model.explicit,
             "scale": None if self.model.scale is None else list(self.model.scale),
             "settings": self.model.document["settings"],
-            "objective": self.model.objective.settings(),
+            "objective": attributed(self.model.objective, data).settings(),
+            "attributes": summary(data),
             "choice": None if self.choice is None else self.choice.to_dict(),
             "tuning": None if self.tuning is None else self.tuning.to_dict(),
             "evaluation": None if self.evaluation is None else self.evaluation.to_dict(),
@@ -104,6 +107,7 @@ def fit_recommender(
     implicit: bool | None = None,
     at_least: float | None = None,
     scale: tuple[float, float] | None = None,
+    attributes: AttributeTables | None = None,
     settings: Settings | None = None,
     test: Way | None = None,
     share: float = SHARE,
@@ -128,6 +132,8 @@ def fit_recommender(
         implicit: Whether only the fact of an interaction counts; None: where there is no rating.
         at_least: Keep only ratings of at least this, as interactions.
         scale: The lowest and the highest rating that can be.
+        attributes: Of users and items, in place of those of an older model. Who has some is known,
+            with interactions or without.
         settings: Of the fit; None takes those of the older model, or the defaults.
         test: How a test part is taken: random, last, users; None takes none.
         share: Of the interactions or users in it.
@@ -150,6 +156,10 @@ def fit_recommender(
     start = load_model(older) if isinstance(older, str | PathLike) else older
     read = _read(data, start, named, implicit=implicit, at_least=at_least, scale=scale)
     notes = list(read.notes)
+    if attributes is not None:
+        attached = attach(read, attributes, named)
+        read = attached.data
+        notes += attached.notes
     settings = settings or _settings_of(start)
     if scale is None and start is not None:
         scale = start.scale

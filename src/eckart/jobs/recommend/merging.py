@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from eckart.errors import MatrixError
+from eckart.jobs.recommend.attributes import Attributes
 from eckart.jobs.recommend.interactions import Interactions, once
 from eckart.jobs.recommend.vocabulary import Vocabulary
 
@@ -52,17 +53,30 @@ def joined(old: Interactions, new: Interactions) -> Interactions:
         ratings=ratings,
         weights=_weights(old, new),
         times=times,
+        user_attributes=_widest(old.user_attributes, new.user_attributes, len(new.users)),
+        item_attributes=_widest(old.item_attributes, new.item_attributes, len(new.items)),
     )
     return both.chosen(np.lexsort((both.columns, both.rows)))
 
 
 def as_known(data: Interactions, users: Vocabulary, items: Vocabulary) -> Interactions:
-    """The same interactions over ids that begin with those of `users` and `items`."""
+    """The same interactions over ids that begin with those of `users` and `items`.
+
+    Attributes stay behind: those of another table have other columns.
+    """
     users, to_user = users.extended(data.users)
     items, to_item = items.extended(data.items)
     rows, columns = to_user[data.rows], to_item[data.columns]
     order = np.lexsort((columns, rows))
-    moved = replace(data, users=users, items=items, rows=rows, columns=columns)
+    moved = replace(
+        data,
+        users=users,
+        items=items,
+        rows=rows,
+        columns=columns,
+        user_attributes=None,
+        item_attributes=None,
+    )
     return moved.chosen(order)
 
 
@@ -70,7 +84,18 @@ def without_user(data: Interactions, place: int) -> Interactions:
     """The same interactions less those of one user, and less his id."""
     kept = data.chosen(data.rows != place)
     rows = kept.rows - (kept.rows > place).astype(np.int32)
-    return replace(kept, users=data.users.without(place), rows=rows)
+    attributes = data.user_attributes
+    if attributes is not None:
+        attributes = attributes.chosen(np.delete(np.arange(len(attributes)), place))
+    users = data.users.without(place)
+    return replace(kept, users=users, rows=rows, user_attributes=attributes)
+
+
+def _widest(old: Attributes | None, new: Attributes | None, count: int) -> Attributes | None:
+    """The later attributes, or the older ones with empty rows for ids that came later."""
+    if new is not None or old is None:
+        return new
+    return old.widened(count)
 
 
 def _weights(old: Interactions, new: Interactions) -> Any:

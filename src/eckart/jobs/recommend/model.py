@@ -13,6 +13,7 @@ from eckart.factors import Factors
 from eckart.jobs.recommend.baselines import popularity
 from eckart.jobs.recommend.interactions import Interactions
 from eckart.jobs.recommend.ranking import Scores
+from eckart.jobs.recommend.vocabulary import Vocabulary
 from eckart.matrices import Entries
 from eckart.objectives import Observed
 from eckart.offset import Offset
@@ -29,8 +30,8 @@ class Model:
     Fields:
         data: The interactions that it knows; rows and columns of the factors are its ids.
         approximation: Of the users × items matrix.
-        objective: That was minimised, with every setting chosen; of draws from a posterior the
-            penalty plays no part.
+        objective: That was minimised, with every setting chosen, without the attributes, which are
+            those of `data`; of draws from a posterior the penalty plays no part.
         scale: The lowest and the highest rating; None without ratings.
         document: How it was made: settings, seed, evaluation, versions.
     """
@@ -86,20 +87,20 @@ class Model:
         """A score of each item by how many users dealt with it."""
         return popularity(self.data)
 
+    def strangers(self) -> npt.NDArray[np.bool_]:
+        """Of which users nothing is known, neither interactions nor attributes."""
+        nothing = self.data.user_counts() == 0
+        attributes = self.data.user_attributes
+        return nothing if attributes is None else nothing & ~attributes.known
+
     def item(self, item: object) -> int:
         """The place of an item.
 
         Raises:
             MatrixError: If it is unknown.
         """
-        place = self.data.items.place(item)
-        if place < 0:
-            raise MatrixError(
-                f"The model knows no item {item}{self._exchanged(item)}.",
-                hint="Give one that it was fitted to, or add its interactions first.",
-                code="unknown-item",
-            )
-        return place
+        exchanged = self.data.users.place(item) >= 0
+        return _place(self.data.items, item, "item", ", but a user of that id" if exchanged else "")
 
     def user(self, user: object) -> int:
         """The place of a user.
@@ -107,22 +108,23 @@ class Model:
         Raises:
             MatrixError: If it is unknown.
         """
-        place = self.data.users.place(user)
-        if place < 0:
-            raise MatrixError(
-                f"The model knows no user {user}.",
-                hint="Give one that it was fitted to, or add its interactions first.",
-                code="unknown-user",
-            )
-        return place
+        return _place(self.data.users, user, "user")
 
     def having(self, data: Interactions, approximation: Approximation) -> "Model":
         """The same model of other interactions."""
         return replace(self, data=data, approximation=approximation)
 
-    def _exchanged(self, item: object) -> str:
-        known = self.data.users.place(item) >= 0
-        return ", but a user of that id" if known else ""
+
+def _place(vocabulary: Vocabulary, one: object, what: str, more: str = "") -> int:
+    """The place of an id that must be known."""
+    place = vocabulary.place(one)
+    if place < 0:
+        raise MatrixError(
+            f"The model knows no {what} {one}{more}.",
+            hint="Give one that it was fitted to, or add its interactions first.",
+            code=f"unknown-{what}",
+        )
+    return place
 
 
 def as_offset(approximation: Approximation) -> Offset:
@@ -156,13 +158,24 @@ def each_draw(
 
 
 def plainest(approximation: Offset | Samples, objective: Observed) -> Approximation:
-    """Factors alone, where there are no biases."""
-    if isinstance(approximation, Offset) and objective.unobserved_weight > 0:
-        return approximation.factors
-    return approximation
+    """Factors alone, where there are neither biases nor factors of attributes."""
+    if not isinstance(approximation, Offset) or objective.unobserved_weight == 0:
+        return approximation
+    more = approximation.extra_columns is not None or approximation.extra_rows is not None
+    return approximation if more else approximation.factors
 
 
 def as_entries(data: Interactions) -> Entries:
     """Interactions as entries: ratings, or ones that count by their weights."""
     values = np.ones(len(data), np.float32) if data.ratings is None else data.ratings
     return Entries.of(data.rows, data.columns, values, data.weights, data.shape)
+
+
+def attributed(objective: Observed, data: Interactions) -> Observed:
+    """An objective with the attributes of some users and items."""
+    users, items = data.user_attributes, data.item_attributes
+    return replace(
+        objective,
+        row_attributes=None if users is None else users.matrix,
+        column_attributes=None if items is None else items.matrix,
+    )

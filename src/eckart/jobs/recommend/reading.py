@@ -1,6 +1,6 @@
 """Tables of interactions as they are read: columns by role, before ids and entries."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -81,22 +81,40 @@ def read_table(
         columns = {role: read.column(str(place)) for role, place in found.items()}
         untyped = bool(head.delimiter)
         return Table(columns=columns, source=path.name, untyped=untyped, notes=tuple(notes))
-    if isinstance(data, Mapping):
-        names, held = list(data), [_column(role, values) for role, values in data.items()]
-    else:
-        table = _arrow(data)
-        names, held = table.schema.names, table.columns
-    head = TableHead(names=tuple(str(name) for name in names), width=len(names))
+    names, held = columns_in(data)
+    head = TableHead(names=tuple(names), width=len(names))
     found, notes = find_columns(head, named, "The table", needed=needed)
     columns = {role: held[place] for role, place in found.items()}
-    lengths = {len(column) for column in columns.values()}
+    check_lengths(columns.values())
+    return Table(columns=columns, source="the table", untyped=False, notes=tuple(notes))
+
+
+def columns_in(data: Any) -> tuple[list[str], list[Any]]:
+    """Names and columns of a data frame, an Arrow table or a mapping of columns.
+
+    Raises:
+        MatrixError: If it is none of these.
+    """
+    if isinstance(data, Mapping):
+        columns: list[Any] = [_column(name, values) for name, values in data.items()]
+        return [str(name) for name in data], columns
+    table = _arrow(data)
+    return list(table.schema.names), list(table.columns)
+
+
+def check_lengths(columns: Iterable[Any]) -> None:
+    """Refuse columns that are not of one length.
+
+    Raises:
+        MatrixError: If so.
+    """
+    lengths = {len(column) for column in columns}
     if len(lengths) > 1:
         raise MatrixError(
             f"The columns have different lengths: {sorted(lengths)}.",
             hint="Give one entry for each row.",
             code="shapes-differ",
         )
-    return Table(columns=columns, source="the table", untyped=False, notes=tuple(notes))
 
 
 def numbers_of(table: Table, role: str) -> Numbers | None:

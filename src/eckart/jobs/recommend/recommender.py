@@ -8,6 +8,7 @@ from typing import Any, final
 from eckart.arrays import Array
 from eckart.errors import ArgumentError
 from eckart.jobs.recommend.answers import Listed
+from eckart.jobs.recommend.attribute_tables import AttributeTables
 from eckart.jobs.recommend.columns import ColumnNames
 from eckart.jobs.recommend.explain import Explanation, explain
 from eckart.jobs.recommend.folding import add_interactions, remove_user
@@ -38,6 +39,7 @@ class LowRankRecommender:
         unobserved_weight: α, how much what is not there counts as a zero; without ratings only.
         implicit_features: Weight of which items were rated at all, beside the ratings.
         nonnegative: Whether factors must not be negative.
+        attribute_weight: Of the error of each attribute of a user or item, where there are any.
         method: als, cholesky, blocks, gd, or gibbs for predictions with a standard deviation.
         epochs: Sweeps; None takes the method's own number.
         implicit: Whether only the fact of an interaction counts; None: where there are no ratings.
@@ -68,6 +70,7 @@ class LowRankRecommender:
         unobserved_weight: float | None = None,
         implicit_features: float = 0.0,
         nonnegative: bool = False,
+        attribute_weight: float = 1.0,
         method: Method = "als",
         epochs: int | None = None,
         implicit: bool | None = None,
@@ -82,6 +85,7 @@ class LowRankRecommender:
             unobserved_weight=unobserved_weight,
             implicit_features=implicit_features,
             nonnegative=nonnegative,
+            attribute_weight=attribute_weight,
             method=method,
             epochs=epochs,
             seed=seed,
@@ -98,6 +102,8 @@ class LowRankRecommender:
         *,
         user_ids: Sequence[object] | None = None,
         item_ids: Sequence[object] | None = None,
+        user_attributes: Any = None,
+        item_attributes: Any = None,
         test: Way | None = None,
         k: int = 10,
         on_step: Callable[[Step], None] | None = None,
@@ -109,6 +115,10 @@ class LowRankRecommender:
                 sparse matrix of users × items.
             user_ids: Of the rows of a sparse matrix.
             item_ids: Of its columns.
+            user_attributes: What else is known of users: a path, a table or a mapping with a column
+                of ids; numbers are standardised, text and truth values are a one for each word.
+                Users who stand in it are known, also without interactions.
+            item_attributes: The same of items.
             test: Also hold a model of a training part against the rest: random, last, users. The
                 figures are in `fitting.evaluation`.
             k: Length of the lists that are evaluated.
@@ -128,6 +138,8 @@ class LowRankRecommender:
         self.fitting = fit_recommender(
             data,
             scale=self._scale,
+            named=self._named,
+            attributes=_tables(user_attributes, item_attributes),
             settings=self.settings,
             test=test,
             k=k,
@@ -188,11 +200,44 @@ class LowRankRecommender:
         """What each item of a user's history adds to the score of an item."""
         return explain(self.model, user, item)
 
-    def partial_fit(self, interactions: Any) -> "LowRankRecommender":
-        """Take new interactions, users and items in, without a new fit; the history is kept."""
+    def partial_fit(
+        self,
+        interactions: Any = None,
+        *,
+        user_ids: Sequence[object] | None = None,
+        item_ids: Sequence[object] | None = None,
+        user_attributes: Any = None,
+        item_attributes: Any = None,
+    ) -> "LowRankRecommender":
+        """Take new interactions, users and items in, without a new fit; the history is kept.
+
+        Args:
+            interactions: As `fit` takes them; None takes attributes only.
+            user_ids: Of the rows of a sparse matrix; their numbers if left out.
+            item_ids: Of its columns.
+            user_attributes: Of new users, or of known ones in place of what was known of them.
+            item_attributes: The same of items.
+
+        Raises:
+            MatrixError: If a rating is NaN or off the scale, an id is missing, or the model was
+                fitted without attributes.
+        """
         if self._model is None:
-            return self.fit(interactions)
-        self._model = add_interactions(self._model, interactions, self._named).model
+            return self.fit(
+                interactions,
+                user_ids=user_ids,
+                item_ids=item_ids,
+                user_attributes=user_attributes,
+                item_attributes=item_attributes,
+            )
+        self._model = add_interactions(
+            self._model,
+            interactions,
+            self._named,
+            attributes=_tables(user_attributes, item_attributes),
+            user_ids=user_ids,
+            item_ids=item_ids,
+        ).model
         return self
 
     def remove(self, user: object) -> "LowRankRecommender":
@@ -212,3 +257,7 @@ class LowRankRecommender:
         made = LowRankRecommender(**kept, implicit=not model.explicit, scale=model.scale)
         made._model = model
         return made
+
+
+def _tables(users: Any, items: Any) -> AttributeTables | None:
+    return None if users is None and items is None else AttributeTables(users=users, items=items)

@@ -27,6 +27,7 @@ class Settings:
             only. None is 0.1.
         implicit_features: Weight of which items were rated at all, beside the ratings.
         nonnegative: Whether factors must not be negative.
+        attribute_weight: Of the error of each attribute of a user or item, where there are any.
         method: als, cholesky, blocks, gd or gibbs.
         epochs: Sweeps over both sides; None takes the method's own number.
         seed: Of everything random.
@@ -45,6 +46,7 @@ class Settings:
     unobserved_weight: float | None = None
     implicit_features: float = 0.0
     nonnegative: bool = False
+    attribute_weight: float = 1.0
     method: Method = "als"
     epochs: int | None = None
     seed: int = 0
@@ -72,12 +74,14 @@ class Settings:
                 count_exponent=self.count_exponent,
                 unobserved_weight=weight,
                 nonnegative=self.nonnegative,
+                attribute_weight=self.attribute_weight,
             )
         return Observed(
             regularization=chosen,
             count_exponent=self.count_exponent,
             implicit_features=self.implicit_features,
             nonnegative=self.nonnegative,
+            attribute_weight=self.attribute_weight,
         )
 
     def fitting(self, data: Interactions) -> tuple["Settings", list[str]]:
@@ -93,6 +97,13 @@ class Settings:
             raise _apart("Implicit features mean nothing without ratings.", "Leave them out.")
         if not explicit and self.method == "gibbs":
             raise _apart("A Bayesian model takes ratings.", "Leave out --bayesian.")
+        if not data.has_attributes and self.attribute_weight != 1:
+            raise _apart("A weight of attributes means nothing without any.", "Leave it out.")
+        if data.has_attributes and self.method in ("gd", "gibbs"):
+            raise _apart(
+                f"The solver {self.method} takes no attributes.",
+                "Leave them out, or fit by als, cholesky or blocks.",
+            )
         most = min(data.shape)
         if self.rank <= most:
             return self, []
@@ -110,6 +121,7 @@ class Settings:
             "unobserved_weight": self.unobserved_weight,
             "implicit_features": self.implicit_features,
             "nonnegative": self.nonnegative,
+            "attribute_weight": self.attribute_weight,
             "method": self.method,
             "epochs": self.epochs,
             "seed": self.seed,

@@ -11,6 +11,11 @@ import pyarrow as pa
 
 from eckart.errors import ArgumentError, EckartError, FormatError
 from eckart.factors import Factors
+from eckart.jobs.recommend.attribute_storing import (
+    ATTRIBUTES,
+    read_attributes_of,
+    write_attributes,
+)
 from eckart.jobs.recommend.interactions import Interactions
 from eckart.jobs.recommend.model import Approximation, Model
 from eckart.jobs.recommend.vocabulary import Vocabulary
@@ -73,7 +78,7 @@ def load_model(path: str | PathLike[str]) -> Model:
     """
     folder = Path(path)
     document = _document(folder)
-    for name in FILES:
+    for name in _files(document):
         _check_file(folder / name, str(document["files"].get(name, "")))
     try:
         return _read(folder, document)
@@ -124,6 +129,11 @@ def _document(folder: Path) -> dict[str, Any]:
     return document
 
 
+def _files(document: dict[str, Any]) -> tuple[str, ...]:
+    """The files that belong to a model, beside its document."""
+    return FILES if document.get("attributes") is None else (*FILES, ATTRIBUTES)
+
+
 def _check_file(path: Path, digest: str) -> None:
     if not path.is_file():
         raise FormatError(
@@ -167,7 +177,7 @@ def _write(model: Model, folder: Path) -> None:
         },
     )
     settings = model.objective.settings()
-    document = {
+    document: dict[str, Any] = {
         "format": FORMAT,
         "version": VERSION,
         "users": len(data.users),
@@ -177,9 +187,10 @@ def _write(model: Model, folder: Path) -> None:
         "scale": None if model.scale is None else list(model.scale),
         "objective": {name: settings[name] for name in OBJECTIVE},
         "approximation": _described(model.approximation),
+        "attributes": write_attributes(data, folder),
         "document": model.document,
-        "files": {name: _digest(folder / name) for name in FILES},
     }
+    document["files"] = {name: _digest(folder / name) for name in _files(document)}
     text = json.dumps(document, allow_nan=False, ensure_ascii=False, indent=1)
     (folder / DOCUMENT).write_text(text, encoding="utf-8")
 
@@ -230,6 +241,7 @@ def _read(folder: Path, document: dict[str, Any]) -> Model:
     )
     table = read_parquet(folder / HISTORY)
     columns = {name: _column(table, name).to_numpy() for name in table.schema.names}
+    attributes = read_attributes_of(folder, document.get("attributes"), (len(users), len(items)))
     data = Interactions(
         users=users,
         items=items,
@@ -238,6 +250,8 @@ def _read(folder: Path, document: dict[str, Any]) -> Model:
         ratings=columns.get("rating"),
         weights=columns.get("weight"),
         times=columns.get("time"),
+        user_attributes=attributes[0],
+        item_attributes=attributes[1],
     )
     arrays = read_arrays(folder / FACTORS)
     approximation = _approximation(document["approximation"], arrays)

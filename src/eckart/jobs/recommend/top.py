@@ -27,7 +27,8 @@ def top_items(
 ) -> list[Listed]:
     """The k best items of some users, the best first.
 
-    Who has no history gets the items that most users dealt with, and the list says so.
+    Of whom nothing is known, neither history nor attributes, gets the items that most users dealt
+    with, and the list says so.
 
     Args:
         model: That was fitted.
@@ -105,8 +106,7 @@ def ranked(
     """Lists of users by place, −1 for unknown ones, and which of them hold the popular items."""
     if k < 1:
         raise ArgumentError(f"k is {k}.", hint="Give at least 1.", code="bad-k")
-    counts = np.append(model.data.user_counts(), 0)
-    cold = counts[places] == 0
+    cold = np.append(model.strangers(), True)[places]
     popular = model.popularity()
     cold_row = len(model.data.users)
 

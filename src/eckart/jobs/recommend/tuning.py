@@ -1,4 +1,4 @@
-"""Rank, λ, α and ν chosen together by Optuna."""
+"""Rank, λ, α, ν and the weight of attributes chosen together by Optuna."""
 
 import time
 from collections.abc import Callable
@@ -16,6 +16,7 @@ from eckart.jobs.recommend.splitting import Way, split
 
 TRIALS: Final = 40
 LARGEST_RANK: Final = 256
+ATTRIBUTE_WEIGHTS: Final = (0.01, 100.0)
 
 OnTuned = Callable[[int, float], None]
 """Called with the number of trials that are done and the best figure."""
@@ -32,6 +33,7 @@ class Tuning:
         metric: What it is: rmse, or ndcg@20.
         trials: Settings and figure of each, in order.
         seconds: That it took.
+        attributes: Whether there were any, whose weight was chosen too.
     """
 
     settings: Settings
@@ -39,14 +41,16 @@ class Tuning:
     metric: str
     trials: tuple[dict[str, Any], ...]
     seconds: float
+    attributes: bool = False
 
     def sentence(self) -> str:
         """What a person should know."""
         own = self.settings
         alpha = "" if own.unobserved_weight is None else f", α = {own.unobserved_weight:.3g}"
+        weight = f", attributes × {own.attribute_weight:.3g}" if self.attributes else ""
         return (
             f"Tuned in {len(self.trials)} trials: rank {own.rank}, λ = {own.regularization:.3g}, "
-            f"ν = {own.count_exponent:.2f}{alpha} ({self.metric} {self.figure:.4f})."
+            f"ν = {own.count_exponent:.2f}{alpha}{weight} ({self.metric} {self.figure:.4f})."
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -94,7 +98,7 @@ def tune(
             code="option-does-not-apply",
         )
     optuna = _optuna()
-    explicit = data.ratings is not None
+    explicit, attributes = data.ratings is not None, data.has_attributes
     way: Way = "random"
     held = split(sampled(data, settings.seed), way, seed=settings.seed)
     largest = max(1, min(LARGEST_RANK, *held.train.shape))
@@ -103,7 +107,10 @@ def tune(
 
     def trial(suggest: Any) -> float:
         chosen = _rescaled(
-            _suggested(suggest, settings, explicit=explicit, largest=largest), held.train
+            _suggested(
+                suggest, settings, explicit=explicit, largest=largest, attributes=attributes
+            ),
+            held.train,
         )
         figure = score(fit_model(held.train, chosen, scale=scale).model, held)
         shown = figure if explicit else -figure
@@ -114,7 +121,8 @@ def tune(
         return figure
 
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=settings.seed))
-    study.enqueue_trial(_first(settings, explicit=explicit, largest=largest))
+    first = _first(settings, explicit=explicit, largest=largest, attributes=attributes)
+    study.enqueue_trial(first)
     most = trials or (None if time_limit else TRIALS)
     study.optimize(trial, n_trials=most, timeout=time_limit, catch=())
     best = min(records, key=lambda record: record["figure"] * (1 if explicit else -1))
@@ -125,21 +133,30 @@ def tune(
         metric="rmse" if explicit else f"ndcg@{DEPTH}",
         trials=tuple(records),
         seconds=time.perf_counter() - began,
+        attributes=attributes,
     )
 
 
-def _first(settings: Settings, *, explicit: bool, largest: int) -> dict[str, Any]:
+def _first(settings: Settings, *, explicit: bool, largest: int, attributes: bool) -> dict[str, Any]:
     shared = {
         "rank": min(settings.rank, largest),
         "regularization": 0.1 if explicit else 0.01,
         "count_exponent": 1.0,
     }
+    if attributes:
+        shared["attribute_weight"] = float(np.clip(settings.attribute_weight, *ATTRIBUTE_WEIGHTS))
     return shared if explicit else {**shared, "unobserved_weight": 0.1}
 
 
-def _suggested(suggest: Any, settings: Settings, *, explicit: bool, largest: int) -> Settings:
+def _suggested(
+    suggest: Any, settings: Settings, *, explicit: bool, largest: int, attributes: bool
+) -> Settings:
     """One set of settings."""
-    ranks = suggest.suggest_int("rank", min(4, largest), largest, log=True)
+    if attributes:
+        weight = suggest.suggest_float("attribute_weight", *ATTRIBUTE_WEIGHTS, log=True)
+        settings = replace(settings, attribute_weight=weight)
+    fewest = min(4, settings.rank, largest)
+    ranks = suggest.suggest_int("rank", fewest, largest, log=True)
     exponent = suggest.suggest_float("count_exponent", 0.25, 1.25)
     if explicit:
         chosen = suggest.suggest_float("regularization", 0.01, 1.0, log=True)

@@ -23,7 +23,7 @@ class Written:
     Fields:
         users: Whose lists were written.
         lines: Of all lists together.
-        popular: Users without history, who got the popular items.
+        popular: Users of whom nothing is known, who got the popular items.
         path: Of the table.
     """
 
@@ -35,7 +35,7 @@ class Written:
     def sentence(self) -> str:
         """What was done."""
         told = (
-            f"; {self.popular:,} of them have no history and got the popular items"
+            f"; nothing is known of {self.popular:,} of them, who got the popular items"
             if self.popular
             else ""
         )
@@ -104,11 +104,10 @@ def write_top(
             yield table
 
     write_tables(path, blocks())
-    known = np.append(model.data.user_counts(), 0)
     return Written(
         users=len(places),
         lines=counts["lines"],
-        popular=int((known[places] == 0).sum()),
+        popular=int(np.append(model.strangers(), True)[places].sum()),
         path=str(path),
     )
 

@@ -1,0 +1,176 @@
+"""Tables of what is known of users and items, as they are read."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any, Final, Literal, TypeAlias, final
+
+from eckart.errors import MatrixError
+from eckart.jobs.recommend.columns import NAMES, ColumnNames, no_column
+from eckart.jobs.recommend.reading import check_lengths, columns_in
+from eckart.jobs.recommend.vocabulary import column_of
+from eckart.storage.tables import Kind, TableHead, plain, read_columns, table_head
+
+Role: TypeAlias = Literal["user", "item"]
+ROLES: Final[tuple[Role, ...]] = ("user", "item")
+MARKS: Final = ("id", "category")
+"""What may stand behind a colon after the name of a column."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class AttributeTables:
+    """Where attributes of users and items are.
+
+    Fields:
+        users: A path, a data frame, an Arrow table or a mapping of columns with a row for each
+            user; None where nothing is known of them.
+        items: The same for items.
+        user_columns: Which columns count; None takes all that tell something. `NAME:category` takes
+            numbers as names of something, `NAME:id` is the column of ids.
+        item_columns: The same for items.
+    """
+
+    users: Any = None
+    items: Any = None
+    user_columns: tuple[str, ...] | None = None
+    item_columns: tuple[str, ...] | None = None
+
+    def of(self, role: Role) -> tuple[Any, tuple[str, ...] | None]:
+        """The table of one side, and which of its columns count."""
+        if role == "user":
+            return self.users, self.user_columns
+        return self.items, self.item_columns
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class AttributeTable:
+    """A table that was read.
+
+    Fields:
+        ids: Of its rows.
+        columns: Arrow arrays by name.
+        words: Names of columns whose numbers are names of something.
+        named: Whether the columns were asked for by their names.
+        id_column: The name of the column of ids.
+        source: The table, for messages.
+        untyped: Whether it is from a text file, where ids have no type.
+        notes: How it was read.
+    """
+
+    ids: Any
+    columns: dict[str, Any]
+    words: frozenset[str]
+    named: bool
+    id_column: str
+    source: str
+    untyped: bool
+    notes: tuple[str, ...]
+
+
+def read_attributes(
+    data: Any, role: Role, named: ColumnNames, wanted: Sequence[str] | None
+) -> AttributeTable:
+    """The ids and the columns of a table of users or of items.
+
+    The ids are in the column that is marked so; else in the one that is called as in the table of
+    interactions, or as such columns commonly are; else in the first.
+
+    Args:
+        data: A path, or anything with columns.
+        role: Whose attributes they are.
+        named: The columns of the interactions that were named.
+        wanted: The columns to read, with their marks; None reads all.
+
+    Raises:
+        ArgumentError: If there is no such file, or its suffix is unknown.
+        FormatError: If it is damaged.
+        MatrixError: If a column is not there, or there is none beside the ids.
+        StorageError: If the system refuses to read it.
+    """
+    opened = _opened(data, role, [getattr(named, role) or "", *(wanted or ())])
+    names, source = opened.names, opened.source
+    marked = _marked(names, wanted, source)
+    chosen = [name for name, mark in marked.items() if mark != "id"]
+    ids = next((name for name, mark in marked.items() if mark == "id"), None)
+    ids = ids or _id_column(names, getattr(named, role), (*NAMES[role], "id"), chosen)
+    columns = [name for name in chosen or names if name != ids]
+    if not columns:
+        raise MatrixError(
+            f"{source} has no column beside the ids.",
+            hint=f"Give attributes of {role}s beside their ids.",
+            code="no-attributes",
+        )
+    first, *others = opened.read([names.index(name) for name in (ids, *columns)])
+    check_lengths([first, *others])
+    headless = opened.head is not None and opened.head.names is None
+    return AttributeTable(
+        ids=first,
+        columns={name: column_of(one)[0] for name, one in zip(columns, others, strict=True)},
+        words=frozenset(name for name, mark in marked.items() if mark == "category"),
+        named=bool(chosen),
+        id_column=ids,
+        source=source,
+        untyped=opened.head is not None and bool(opened.head.delimiter),
+        notes=(f"{source} has no header; its ids are taken from column {ids}.",) * headless,
+    )
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Opened:
+    """A table: the names of its columns, and where the columns are."""
+
+    names: list[str]
+    source: str
+    path: Path | None = None
+    head: TableHead | None = None
+    held: tuple[Any, ...] = ()
+
+    def read(self, places: list[int]) -> list[Any]:
+        """The columns at some places, of which the first holds ids."""
+        if self.path is None or self.head is None:
+            return [self.held[place] for place in places]
+        kinds: dict[int, Kind] = dict.fromkeys(places, "text")
+        table = read_columns(self.path, self.head, {**kinds, places[0]: "id"})
+        return [table.column(str(place)) for place in places]
+
+
+def _opened(data: Any, role: Role, named: Sequence[str]) -> _Opened:
+    """A table; it has a header where its first row holds a common name or one that was named."""
+    if not isinstance(data, str | PathLike):
+        names, held = columns_in(data)
+        return _Opened(names=names, source=f"the table of {role}s", held=tuple(held))
+    path = Path(data)
+    words = {plain(word) for one in named for word in (one, one.rpartition(":")[0])}
+    words -= {word for word in words if not word or word.isdigit()}
+    head = table_head(path, frozenset((*NAMES[role], "id", *words)))
+    names = list(head.names or [str(place) for place in range(1, head.width + 1)])
+    return _Opened(names=names, source=path.name, path=path, head=head)
+
+
+def _marked(names: Sequence[str], wanted: Sequence[str] | None, source: str) -> dict[str, str]:
+    """The columns that were asked for, and the mark of each, or nothing."""
+    marked: dict[str, str] = {}
+    for one in wanted or ():
+        name, colon, mark = one.rpartition(":")
+        if one in names or not colon or mark not in MARKS:
+            name, mark = one, ""
+        if name not in names:
+            raise no_column(source, name, list(names))
+        marked[name] = mark
+    return marked
+
+
+def _id_column(
+    names: Sequence[str], given: str | None, common: Sequence[str], chosen: Sequence[str]
+) -> str:
+    if given is not None and given in names:
+        return given
+    labels = [plain(name) for name in names]
+    for name in common:
+        if name in labels and names[labels.index(name)] not in chosen:
+            return names[labels.index(name)]
+    return names[0]
