@@ -24,7 +24,7 @@ def made(tmp_path_factory):
 @pytest.fixture
 def shop(run: Run, made) -> Run:
     """The examples and a model of them."""
-    for name in ("ratings.csv", "dishes.csv"):
+    for name in ("ratings.csv", "dishes.csv", "guests.csv"):
         shutil.copy(ROOT / "examples" / name, name)
     shutil.copytree(made, "model")
     return run
@@ -59,6 +59,11 @@ def test_fit_gives_every_figure_as_json(shop):
 def test_the_model_is_named_after_the_table(shop):
     shop("recommend fit ratings.csv --rank 2 --regularization 0.1")
     assert Path("ratings.model/model.json").is_file()
+
+
+def test_a_zero_is_a_number_that_was_given(shop):
+    line = "recommend fit ratings.csv --rank 2 --regularization 0.1 --count-exponent 0 -o m --json"
+    assert result(shop, line)["objective"]["count_exponent"] == 0
 
 
 def test_high_ratings_as_interactions(shop):
@@ -146,6 +151,46 @@ def test_export(shop):
     assert (document["vectors"], document["width"]) == (24, 3)
 
 
+ATTRIBUTES = "--user-attributes guests.csv --item-attributes dishes.csv"
+
+
+@pytest.mark.parametrize("kind", ["", " --min-rating 4"], ids=["ratings", "clicks"])
+def test_attributes_are_counted_stored_and_answer_for_who_did_nothing(shop, kind):
+    line = f"recommend fit ratings.csv {ATTRIBUTES} --rank 4 --regularization 0.1{kind} -o m"
+    document = result(shop, line + " --report m.html --json")
+    users, items = (document["attributes"][side] for side in ("users", "items"))
+    assert (users["columns"], users["width"], users["known"]) == (["likes", "vegetarian"], 5, 36)
+    assert (items["columns"], items["width"], items["known"]) == (["tags"], 7, 26)
+    assert users["without_interactions"] >= 2
+    assert "attributes of users" in Path("m.html").read_text("utf-8")
+    (found,) = result(shop, "recommend top m --user quentin -k 3 --json")["users"]
+    assert not found["popular"]
+    assert all(one["item"] < 108 or one["item"] == 124 for one in found["items"])
+    Path("pairs.csv").write_text("user,item\nquentin,124\nquentin,125\n")
+    predicted = result(shop, "recommend predict m pairs.csv --json")
+    assert (predicted["unknown_users"], predicted["unknown_items"]) == (0, 0)
+    sweet, meat = (one["predicted"] for one in predicted["predictions"])
+    assert sweet > meat
+    status, out, _ = shop("recommend explain m --user quentin --item 124")
+    assert status == 0
+    assert "attributes" in out
+
+
+def test_attributes_are_added_and_their_users_known(shop):
+    shop(f"recommend fit ratings.csv {ATTRIBUTES} --rank 4 --regularization 0.1 -o m")
+    Path("new.csv").write_text("user,likes,vegetarian\nnew,light,yes\nada,meat,no\n")
+    document = result(shop, "recommend add m --user-attributes new.csv --json")
+    assert (document["interactions"], document["new_users"], document["changed_users"]) == (0, 1, 1)
+    (found,) = result(shop, "recommend top m --user new -k 3 --json")["users"]
+    assert all(one["item"] >= 116 for one in found["items"])
+    Path("more.csv").write_text("user,item,rating\nnew,100,5\n")
+    document = result(shop, "recommend add m more.csv --user-attributes new.csv --json")
+    assert document["interactions"] == 1
+    assert (
+        result(shop, "recommend fit --from m -o again --json")["attributes"]["users"]["known"] == 37
+    )
+
+
 def test_a_bayesian_model_gives_deviations(shop):
     shop("recommend fit ratings.csv --bayesian --rank 2 --epochs 20 -o b")
     document = result(shop, "recommend predict b ratings.csv --json")
@@ -171,6 +216,12 @@ def test_tuning_says_what_it_chose(shop):
         ("recommend fit ratings.csv -o model", 2, "output-exists"),
         ("recommend fit ratings.csv --rank 0 -o m", 2, "bad-option"),
         ("recommend fit ratings.csv --regularization -1 -o m", 2, "bad-regularization"),
+        ("recommend fit ratings.csv --regularization 0 -o m", 2, "bad-regularization"),
+        (
+            "recommend fit ratings.csv --implicit --unobserved-weight 0 -o m",
+            2,
+            "bad-unobserved-weight",
+        ),
         ("recommend fit ratings.csv --share 2 -o m", 2, "bad-share"),
         ("recommend fit ratings.csv --scale 5 1 -o m", 2, "bad-scale"),
         ("recommend fit ratings.csv --trials 3 -o m", 2, "option-does-not-apply"),
@@ -190,6 +241,23 @@ def test_tuning_says_what_it_chose(shop):
         ("recommend add model missing.csv", 2, "no-such-file"),
         ("recommend remove model --user x", 1, "unknown-user"),
         ("recommend export model -o items.csv", 2, "unknown-suffix"),
+        ("recommend fit ratings.csv --user-attributes missing.csv -o m", 2, "no-such-file"),
+        ("recommend fit ratings.csv --user-attributes guests.xlsx -o m", 2, "no-such-file"),
+        ("recommend fit ratings.csv --user-columns likes -o m", 2, "option-does-not-apply"),
+        ("recommend fit ratings.csv --attribute-weight 2 -o m", 2, "option-does-not-apply"),
+        (
+            f"recommend fit ratings.csv {ATTRIBUTES} --attribute-weight 0 -o m",
+            2,
+            "bad-weight-of-attributes",
+        ),
+        (f"recommend fit ratings.csv {ATTRIBUTES} --user-columns age -o m", 1, "no-such-column"),
+        (f"recommend fit ratings.csv {ATTRIBUTES} --item-columns title -o m", 1, "bad-attribute"),
+        ("recommend fit ratings.csv --user-attributes dishes.csv -o m", 1, "no-such-ids"),
+        ("recommend fit ratings.csv --user-attributes ratings.csv -o m", 1, "repeated-id"),
+        (f"recommend fit ratings.csv {ATTRIBUTES} --bayesian -o m", 2, "option-does-not-apply"),
+        ("recommend add model", 2, "missing-argument"),
+        ("recommend add model --user-attributes missing.csv", 2, "no-such-file"),
+        ("recommend add model --user-attributes guests.csv", 1, "no-attributes"),
         ("recommend tops model", 2, "unknown-command"),
     ],
 )

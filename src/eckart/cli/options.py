@@ -84,6 +84,19 @@ writing_options = together(dtype_option, force_option, json_option, quiet_option
 report_option = click.option(
     "--report", type=FILE, help="Write a report with pictures to this .html file."
 )
+seed_option = click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Of everything random.",
+)
+answer_options = together(output_option, force_option, json_option, quiet_option)
+"""Of the commands that write one answer."""
+reported_options = together(
+    output_option, report_option, force_option, json_option, quiet_option, threads_option
+)
+"""Of the commands that fit, write what they found and report on it."""
 run_options = together(
     click.option(
         "--accuracy", type=float, help="Largest certified gap to accept, 0.001 for 0.1 %."
@@ -94,13 +107,7 @@ run_options = together(
         help="Whether to bound the best possible error.",
     ),
     click.option("--time-limit", type=float, help="Seconds after which an iteration stops."),
-    click.option(
-        "--seed",
-        type=click.IntRange(min=0),
-        default=0,
-        show_default=True,
-        help="Of everything random.",
-    ),
+    seed_option,
 )
 selection_options = together(
     click.option("--header/--no-header", default=None, help="Whether the first row is a header."),

@@ -8,16 +8,7 @@ import click
 
 from eckart.cli import console
 from eckart.cli.answers import check_report, deliver
-from eckart.cli.options import (
-    FILE,
-    RankType,
-    force_option,
-    json_option,
-    output_option,
-    quiet_option,
-    report_option,
-    threads_option,
-)
+from eckart.cli.options import FILE, RankType, reported_options, seed_option
 from eckart.errors import ArgumentError
 
 SOLVERS = {"svd": "ExactSVD", "gram": "GramSVD", "krylov": "BlockKrylov"}
@@ -47,18 +38,13 @@ WAYS = ("rank", "tolerance", "variance")
     type=click.Choice(list(SOLVERS)),
     help="svd, gram (all of WᵀW, in one pass) or krylov; chosen by the size if left out.",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, help="Of the random directions.")
+@seed_option
 @click.option(
     "--certificate/--no-certificate",
     default=True,
     help="Whether to bound the best possible error.",
 )
-@output_option
-@report_option
-@force_option
-@json_option
-@quiet_option
-@threads_option
+@reported_options
 def command(table: Path, **options: Any) -> int:
     """Reduce a table to a few components: scores, loadings, and how much of the variance they hold.
 

@@ -6,35 +6,31 @@ from typing import Any
 import click
 
 from eckart.cli import console
-from eckart.cli.options import (
-    FILE,
-    force_option,
-    json_option,
-    output_option,
-    quiet_option,
-    threads_option,
-)
+from eckart.cli.options import FILE, answer_options, threads_option
 from eckart.cli.recommend.shared import (
     MODEL,
+    attribute_options,
+    attribute_tables,
     check_files,
     column_names,
     column_options,
     loaded,
 )
+from eckart.errors import ArgumentError
 from eckart.threads import limited_threads
 
 
 @click.command(epilog="Example: eckart recommend add model new_ratings.csv -o model2")
 @MODEL
-@click.argument("data", metavar="INTERACTIONS", type=FILE)
+@click.argument("data", metavar="[INTERACTIONS]", type=FILE, required=False)
 @column_options
-@output_option
-@force_option
-@json_option
-@quiet_option
+@attribute_options
+@answer_options
 @threads_option
-def command(model: Path, data: Path, as_json: bool, **options: Any) -> int:
+def command(model: Path, data: Path | None, as_json: bool, **options: Any) -> int:
     """Take new interactions, users and items into a model, by the equations of its fit.
+
+    Tables of attributes may come along, or alone, where it was fitted with some.
 
     Without --output the model itself is replaced, whole or not at all. Known items keep their
     factors; `eckart recommend fit --from MODEL` fits everything again, from where it was.
@@ -43,13 +39,20 @@ def command(model: Path, data: Path, as_json: bool, **options: Any) -> int:
     from eckart.jobs.recommend.storing import check_model, save_model
     from eckart.storage import check_output
 
+    tables = attribute_tables(options)
+    if data is None and tables is None:
+        raise ArgumentError(
+            "There is nothing to add.",
+            hint="Give a table of interactions, or of attributes.",
+            code="missing-argument",
+        )
     check_model(model)
-    check_files(data)
+    check_files(data, options["user_attributes"], options["item_attributes"])
     target = options["output"] or model
     force = options["force"] or target == model
     check_output(target, force=force)
     with limited_threads(options["threads"]):
-        result = add_interactions(loaded(model), data, column_names(options))
+        result = add_interactions(loaded(model), data, column_names(options), attributes=tables)
     save_model(result.model, target, force=force)
     if as_json:
         console.answer_json("recommend add", {**result.to_dict(), "folder": str(target)})

@@ -52,6 +52,8 @@ def _show(document: dict[str, Any], k: int) -> None:
     if rest:
         left = sum(one["adds"] for one in reasons) - sum(one["adds"] for one in shown)
         rows.append((f"{rest} others", f"{left:+.4f}", *padding))
+    if document.get("attributes"):
+        rows.append(("attributes", f"{document['attributes']:+.4f}", *padding))
     if document["base"]:
         rows.append(("for anybody", f"{document['base']:+.4f}", *padding))
     rows.append(("score", f"{document['score']:.4f}", *padding))

@@ -8,18 +8,21 @@ import click
 
 from eckart.cli import console
 from eckart.cli.answers import check_report
-from eckart.cli.options import (
-    EXIT_STATUS,
-    FILE,
-    force_option,
-    json_option,
-    output_option,
-    quiet_option,
-    report_option,
-    threads_option,
+from eckart.cli.options import EXIT_STATUS, FILE, reported_options
+from eckart.cli.recommend.fit_options import (
+    checked,
+    data_options,
+    model_options,
+    side_options,
+    test_options,
 )
-from eckart.cli.recommend.fit_options import checked, data_options, model_options, test_options
-from eckart.cli.recommend.shared import check_files, column_names, column_options, titles
+from eckart.cli.recommend.shared import (
+    attribute_tables,
+    check_files,
+    column_names,
+    column_options,
+    titles,
+)
 from eckart.threads import limited_threads
 
 
@@ -29,16 +32,12 @@ from eckart.threads import limited_threads
 @click.argument("data", metavar="[INTERACTIONS]", type=FILE, required=False)
 @column_options
 @data_options
+@side_options
 @model_options
 @test_options
 @click.option("--from", "older", type=FILE, help="An older model to begin at; its history is kept.")
 @click.option("--names", type=FILE, help="A table of ids and titles, for the report.")
-@output_option
-@report_option
-@force_option
-@json_option
-@quiet_option
-@threads_option
+@reported_options
 def command(data: Path | None, report: Path | None, as_json: bool, **options: Any) -> int:
     """Fit a model to a table of ratings, or of interactions without ratings.
 
@@ -64,6 +63,7 @@ def command(data: Path | None, report: Path | None, as_json: bool, **options: An
             implicit=True if options["implicit"] else None,
             at_least=options["min_rating"],
             scale=options["scale"] or None,
+            attributes=attribute_tables(options),
             settings=_settings(options),
             test=options["test"],
             share=options["share"],
@@ -94,8 +94,14 @@ def _settings(options: dict[str, Any]) -> Any:
     from eckart.jobs.recommend.settings import Settings
 
     names = ("rank", "regularization", "count_exponent", "unobserved_weight",
-             "implicit_features", "nonnegative", "method", "epochs")  # fmt: skip
-    given = {name: options[name] for name in names if options[name] not in (None, False)}
+             "implicit_features", "nonnegative", "attribute_weight", "method",
+             "epochs")  # fmt: skip
+    # by identity: 0 is a number that was given, and equals False
+    given = {
+        name: options[name]
+        for name in names
+        if options[name] is not None and options[name] is not False
+    }
     if options["bayesian"]:
         given["method"] = "gibbs"
     if options["older"] is not None and not given and options["seed"] == 0:
@@ -109,7 +115,7 @@ def _check_paths(
     from eckart.jobs.recommend.storing import check_model
     from eckart.storage import check_output
 
-    check_files(data, options["names"])
+    check_files(data, options["names"], options["user_attributes"], options["item_attributes"])
     if options["older"] is not None:
         check_model(options["older"])
     check_output(output, force=options["force"])

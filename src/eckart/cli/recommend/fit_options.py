@@ -4,7 +4,8 @@ from typing import Any, Final
 
 import click
 
-from eckart.cli.options import together
+from eckart.cli.options import seed_option, together
+from eckart.cli.recommend.shared import attribute_options, length_option
 from eckart.errors import ArgumentError
 
 METHODS: Final = ("als", "cholesky", "blocks", "gd", "gibbs")
@@ -14,6 +15,20 @@ data_options = together(
     click.option("--min-rating", type=float, help="Keep ratings of at least this as interactions."),
     click.option(
         "--scale", type=(float, float), help="The lowest and highest rating there can be."
+    ),
+)
+side_options = together(
+    attribute_options,
+    click.option(
+        "--user-columns",
+        help="Columns of --user-attributes that count, separated by commas; NAME:category takes "
+        "numbers as names, NAME:id is the column of ids.",
+    ),
+    click.option("--item-columns", help="The same of --item-attributes."),
+    click.option(
+        "--attribute-weight",
+        type=float,
+        help="How much each attribute counts beside an interaction.  [default: 1]",
     ),
 )
 model_options = together(
@@ -46,13 +61,7 @@ model_options = together(
     click.option("--tune", "tuned", is_flag=True, help="Choose rank, λ, α and ν by Optuna."),
     click.option("--trials", type=click.IntRange(min=1), help="Of --tune.  [default: 40]"),
     click.option("--time-limit", type=float, help="Seconds for --tune."),
-    click.option(
-        "--seed",
-        type=click.IntRange(min=0),
-        default=0,
-        show_default=True,
-        help="Of everything random.",
-    ),
+    seed_option,
 )
 test_options = together(
     click.option(
@@ -61,15 +70,7 @@ test_options = together(
         help="Hold a part back and measure on it: random ones, the last ones of each user, users.",
     ),
     click.option("--share", type=float, default=0.1, show_default=True, help="Of --test."),
-    click.option(
-        "-k",
-        "--number",
-        "k",
-        type=click.IntRange(min=1),
-        default=10,
-        show_default=True,
-        help="Length of the lists that are measured.",
-    ),
+    length_option("Length of the lists that are measured."),
 )
 
 
@@ -96,11 +97,16 @@ def checked(options: dict[str, Any], *, has_data: bool) -> None:
                 hint="Leave one of them out.",
                 code="option-does-not-apply",
             )
-    for name in ("trials", "time_limit"):
-        if options[name] is not None and not options["tuned"]:
+    for name, needed in (
+        ("trials", "tuned"),
+        ("time_limit", "tuned"),
+        ("user_columns", "user_attributes"),
+        ("item_columns", "item_attributes"),
+    ):
+        if options[name] is not None and not options[needed]:
             raise ArgumentError(
-                f"--{_spelled(name)} means nothing without --tune.",
-                hint="Leave it out, or add --tune.",
+                f"--{_spelled(name)} means nothing without --{_spelled(needed)}.",
+                hint=f"Leave it out, or add --{_spelled(needed)}.",
                 code="option-does-not-apply",
             )
     scale = options["scale"]

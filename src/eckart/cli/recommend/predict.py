@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from eckart.cli import console
-from eckart.cli.options import FILE, force_option, json_option, output_option, quiet_option
+from eckart.cli.options import FILE, answer_options
 from eckart.cli.recommend.shared import (
     MODEL,
     check_files,
@@ -24,10 +24,7 @@ from eckart.cli.recommend.shared import (
 @column_options
 @click.option("--clip", is_flag=True, help="Keep predictions within the scale of the ratings.")
 @names_option
-@output_option
-@force_option
-@json_option
-@quiet_option
+@answer_options
 def command(model: Path, pairs: Path, as_json: bool, **options: Any) -> int:
     """The rating of each pair of a table of users and items.
 

@@ -6,17 +6,14 @@ from typing import Any
 import click
 
 from eckart.cli import console
-from eckart.cli.options import force_option, json_option, output_option, quiet_option
+from eckart.cli.options import answer_options
 from eckart.cli.recommend.shared import MODEL, loaded
 
 
 @click.command(epilog="Example: eckart recommend remove model --user 42")
 @MODEL
 @click.option("--user", required=True, help="His id.")
-@output_option
-@force_option
-@json_option
-@quiet_option
+@answer_options
 def command(model: Path, user: str, as_json: bool, **options: Any) -> int:
     """Forget a user: his id, his factors and his history.
 

@@ -11,15 +11,22 @@ MODEL: Final = click.argument("model", metavar="MODEL", type=FILE)
 names_option = click.option(
     "--names", type=FILE, help="A table of ids and titles; the answers show the titles."
 )
-k_option = click.option(
-    "-k",
-    "--number",
-    "k",
-    type=click.IntRange(min=1),
-    default=10,
-    show_default=True,
-    help="Items of a list.",
-)
+
+
+def length_option(words: str) -> Any:
+    """The option of how long lists are."""
+    return click.option(
+        "-k",
+        "--number",
+        "k",
+        type=click.IntRange(min=1),
+        default=10,
+        show_default=True,
+        help=words,
+    )
+
+
+k_option = length_option("Items of a list.")
 column_options = together(
     click.option("--user", "user_column", help="The column of users; found by its name."),
     click.option("--item", "item_column", help="The column of items."),
@@ -27,6 +34,29 @@ column_options = together(
     click.option("--weight", "weight_column", help="The column of weights or counts."),
     click.option("--time", "time_column", help="The column of times."),
 )
+
+attribute_options = together(
+    click.option(
+        "--user-attributes", type=FILE, help="A table of what else is known of users, by id."
+    ),
+    click.option("--item-attributes", type=FILE, help="The same of items."),
+)
+
+
+def attribute_tables(options: dict[str, Any]) -> Any:
+    """The tables of attributes that were given; None without any."""
+    from eckart.jobs.recommend.attribute_tables import AttributeTables
+
+    if options["user_attributes"] is None and options["item_attributes"] is None:
+        return None
+    columns = (options.get(f"{role}_columns") for role in ("user", "item"))
+    users, items = (None if one is None else tuple(one.split(",")) for one in columns)
+    return AttributeTables(
+        users=options["user_attributes"],
+        items=options["item_attributes"],
+        user_columns=users,
+        item_columns=items,
+    )
 
 
 def column_names(options: dict[str, Any]) -> Any:

@@ -6,14 +6,7 @@ from typing import Any
 import click
 
 from eckart.cli import console
-from eckart.cli.options import (
-    FILE,
-    force_option,
-    json_option,
-    output_option,
-    quiet_option,
-    threads_option,
-)
+from eckart.cli.options import FILE, answer_options, threads_option
 from eckart.cli.recommend.shared import (
     MODEL,
     check_files,
@@ -37,17 +30,14 @@ from eckart.threads import limited_threads
 @click.option("--only", help="The items that may be listed, separated by commas, or a table.")
 @click.option("--without", help="Items that may not, separated by commas, or a table.")
 @names_option
-@output_option
-@force_option
-@json_option
-@quiet_option
+@answer_options
 @threads_option
 def command(model: Path, as_json: bool, **options: Any) -> int:
     """The best items for some users, without those they have dealt with.
 
     Of one user they are shown; of several or all they are written to --output, a .parquet, .csv,
-    .tsv or .jsonl with the columns user, item, place, score, popular. Who has no history gets the
-    items that most users dealt with, and is told so.
+    .tsv or .jsonl with the columns user, item, place, score, popular. Of whom nothing is known gets
+    the items that most users dealt with, and is told so.
     """
     from eckart.jobs.recommend.storing import check_model
 

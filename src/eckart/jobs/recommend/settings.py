@@ -62,6 +62,12 @@ class Settings:
             raise ArgumentError(
                 f"There are {self.epochs} epochs.", hint="Give at least 1.", code="bad-epochs"
             )
+        if self.unobserved_weight == 0:
+            raise ArgumentError(
+                "The unobserved weight is 0, so anything is explained by ones everywhere.",
+                hint="Give a number above 0.",
+                code="bad-unobserved-weight",
+            )
         self.objective(explicit=self.unobserved_weight is None, regularization=None)
 
     def objective(self, *, explicit: bool, regularization: float | None) -> Observed:
