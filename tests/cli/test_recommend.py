@@ -72,6 +72,17 @@ def test_high_ratings_as_interactions(shop):
     assert document["objective"]["unobserved_weight"] == 0.1
 
 
+def test_low_ratings_as_dislikes(shop):
+    line = "recommend fit ratings.csv --min-rating 4 --disliked 2 --rank 2 -o m"
+    document = result(shop, line + " --regularization 0.1 --json")
+    assert (document["explicit"], document["interactions"]) == (False, 236)
+    assert document["disliked"] == 106
+    _, out, _ = shop(line + " --force")
+    assert "of them dislikes" in out
+    Path("new.csv").write_text("user,item,rating\nzoe,103,5\nzoe,101,1\nzoe,100,3\n")
+    assert result(shop, "recommend add m new.csv --json")["interactions"] == 2
+
+
 def test_top_shows_titles(shop):
     document = result(shop, "recommend top model --user ada -k 3 --names dishes.csv --json")
     (own,) = document["users"]
@@ -222,6 +233,8 @@ def test_tuning_says_what_it_chose(shop):
             2,
             "bad-unobserved-weight",
         ),
+        ("recommend fit ratings.csv --disliked 2 -o m", 2, "option-does-not-apply"),
+        ("recommend fit ratings.csv --min-rating 3 --disliked 3 -o m", 2, "bad-disliked"),
         ("recommend fit ratings.csv --share 2 -o m", 2, "bad-share"),
         ("recommend fit ratings.csv --scale 5 1 -o m", 2, "bad-scale"),
         ("recommend fit ratings.csv --trials 3 -o m", 2, "option-does-not-apply"),

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from eckart.jobs.recommend.feedback import Feedback
 from eckart.jobs.recommend.fitting import fit_model
 from eckart.jobs.recommend.interactions import Interactions, read_interactions
 from eckart.jobs.recommend.settings import Settings
@@ -34,4 +35,4 @@ def fitted(data: Interactions | None = None, **settings):
 
 def implicit(**arguments) -> Interactions:
     """Interactions without ratings: the high ratings."""
-    return read_interactions(ratings(**arguments), at_least=3.5)
+    return read_interactions(ratings(**arguments), None, Feedback(at_least=3.5))

@@ -12,6 +12,7 @@ import scipy.sparse
 
 from eckart.errors import EckartError
 from eckart.jobs.recommend.columns import ColumnNames
+from eckart.jobs.recommend.feedback import Feedback
 from eckart.jobs.recommend.interactions import read_interactions
 from eckart.jobs.recommend.vocabulary import Vocabulary
 
@@ -142,7 +143,7 @@ def test_a_rating_that_is_none_is_refused_with_its_row(bad):
 def test_a_rating_off_the_scale_is_refused_with_its_row():
     table = {"user": [1, 2, 3], "item": [7, 8, 9], "rating": [1.0, 9.0, 0.0]}
     with pytest.raises(EckartError, match=r"Row 2 .*outside 1 to 5; so have 1 more"):
-        read_interactions(table, scale=(1, 5))
+        read_interactions(table, None, Feedback(scale=(1, 5)))
 
 
 def test_a_missing_rating_in_a_file_is_refused_with_its_row(tmp_path):

@@ -25,7 +25,7 @@ def fit_rows(document: dict[str, Any]) -> list[tuple[str, str]]:
     kind = "ratings" if document["explicit"] else "interactions"
     rows = [
         ("users × items", f"{document['users']:,} × {document['items']:,}"),
-        (kind, f"{document['interactions']:,} ({document['density']:.2%} of all)"),
+        (kind, _counted(document)),
     ]
     if document["scale"] is not None:
         rows.append(("scale", f"{document['scale'][0]:g} to {document['scale'][1]:g}"))
@@ -85,6 +85,11 @@ def evaluation_sentence(evaluation: dict[str, Any]) -> str:
         f"Measured on {kinds[evaluation['test']]}: {evaluation['tested']:,} entries, lists of "
         f"{evaluation['ranked_users']:,} users.{found}{unknown} ± is one standard error."
     )
+
+
+def _counted(document: dict[str, Any]) -> str:
+    disliked = f", {document['disliked']:,} of them dislikes" if document["disliked"] else ""
+    return f"{document['interactions']:,} ({document['density']:.2%} of all){disliked}"
 
 
 def _attributes(own: dict[str, Any], side: str) -> str:

@@ -60,9 +60,7 @@ def command(data: Path | None, report: Path | None, as_json: bool, **options: An
             data,
             output,
             named=column_names(options),
-            implicit=True if options["implicit"] else None,
-            at_least=options["min_rating"],
-            scale=options["scale"] or None,
+            feedback=_feedback(options),
             attributes=attribute_tables(options),
             settings=_settings(options),
             test=options["test"],
@@ -87,6 +85,19 @@ def command(data: Path | None, report: Path | None, as_json: bool, **options: An
     if report is not None:
         console.note(f"Wrote {report}", quiet=quiet)
     return EXIT_STATUS[result.grade]
+
+
+def _feedback(options: dict[str, Any]) -> Any:
+    """What ratings stand for; None where an older model's answer is to be taken."""
+    from eckart.jobs.recommend.feedback import Feedback
+
+    given = Feedback(
+        implicit=True if options["implicit"] else None,
+        at_least=options["min_rating"],
+        disliked=options["disliked"],
+        scale=options["scale"] or None,
+    )
+    return None if given == Feedback() else given
 
 
 def _settings(options: dict[str, Any]) -> Any:

@@ -13,6 +13,7 @@ METHODS: Final = ("als", "cholesky", "blocks", "gd", "gibbs")
 data_options = together(
     click.option("--implicit", is_flag=True, help="Only the fact of an interaction counts."),
     click.option("--min-rating", type=float, help="Keep ratings of at least this as interactions."),
+    click.option("--disliked", type=float, help="Take ratings of at most this as dislikes."),
     click.option(
         "--scale", type=(float, float), help="The lowest and highest rating there can be."
     ),

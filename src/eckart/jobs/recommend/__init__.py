@@ -7,6 +7,7 @@ from eckart.jobs.recommend.attribute_tables import AttributeTables
 from eckart.jobs.recommend.evaluation import Evaluation, evaluate
 from eckart.jobs.recommend.explain import explain
 from eckart.jobs.recommend.exporting import export_factors
+from eckart.jobs.recommend.feedback import Feedback
 from eckart.jobs.recommend.folding import add_interactions, remove_user
 from eckart.jobs.recommend.interactions import Interactions, read_interactions
 from eckart.jobs.recommend.job import Fitting, fit_recommender
@@ -22,6 +23,7 @@ from eckart.jobs.recommend.top import top_items
 __all__ = [
     "AttributeTables",
     "Evaluation",
+    "Feedback",
     "Fitting",
     "Interactions",
     "LowRankRecommender",

@@ -121,7 +121,10 @@ def score(model: Model, held: Split) -> float:
     if test.ratings is not None:
         predicted = model.predict(test.rows, test.columns, clip=True)
         return float(np.sqrt(np.mean(np.square(predicted - test.ratings))))
+    test = test.chosen(test.liked)
     users = np.unique(test.rows).astype(np.intp)
+    if not len(users):
+        return 0.0
     if len(users) > MOST_USERS:
         users = users[:: -(-len(users) // MOST_USERS)]
     ranking = rank(model.scores, users, len(test.items), DEPTH, seen=held.seen)

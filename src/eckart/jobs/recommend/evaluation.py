@@ -98,7 +98,7 @@ def evaluate(
     errors: dict[str, npt.NDArray[np.float64]] = {}
     known = train.item_counts() > 0
     findable = known[test.columns]
-    wanted = findable
+    wanted = findable & test.liked
     if test.ratings is not None:
         errors = _rate(model, held, figures)
         if relevant is None:

@@ -150,8 +150,8 @@ def _shares(
     D = _with_bias(model, np.append(places, column))
     weights = np.ones(len(places))
     if model.data.weights is not None:
-        weights = model.data.weights[history].astype(np.float64)
-    targets = np.ones(len(places))
+        weights = np.abs(model.data.weights[history], dtype=np.float64)
+    targets = model.data.liked[history].astype(np.float64)
     if model.data.ratings is not None:
         expected = offset.mean + offset.column_bias[places]
         targets = model.data.ratings[history].astype(np.float64) - expected

@@ -151,19 +151,14 @@ def _read(
         return as_known(data, users, items), []
     if hasattr(data, "tocoo"):
         check_numbered(model.data, ids)
-        table = table_of_matrix(data, *ids, "rating" if model.explicit else "weight")
+        rated = model.explicit or model.feedback.needs_ratings
+        table = table_of_matrix(data, *ids, "rating" if rated else "weight")
     else:
         table = read_table(data, named)
     rows = users.places(table.columns["user"], "user")
     columns = items.places(table.columns["item"], "item")
     said = check_not_exchanged(table, rows, columns, (users, items))
-    new = interactions_of(
-        table,
-        implicit=None if model.explicit else True,
-        scale=model.scale,
-        known=(users, items),
-    )
-    return new, said
+    return as_known(interactions_of(table, model.feedback), users, items), said
 
 
 def _solved(model: Model, data: Interactions, users: Any) -> Offset | Samples:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from eckart.errors import ArgumentError, MatrixError
 from eckart.jobs.recommend.attributes import Attributes
 from eckart.jobs.recommend.columns import ColumnNames
+from eckart.jobs.recommend.feedback import Feedback
 from eckart.jobs.recommend.reading import (
     Numbers,
     Table,
@@ -30,7 +31,7 @@ class Interactions:
         users, items: The ids of the rows and of the columns.
         rows, columns: Place of the user and of the item of each entry.
         ratings: None where it is only known that there was an interaction.
-        weights: None where all are 1.
+        weights: None where all are 1; without ratings below 0 for what was disliked.
         times: Seconds or ranks in time; None where they are not known.
         notes: What was done to them that a person should know.
         user_attributes, item_attributes: What else is known of the users and items; None where
@@ -61,6 +62,13 @@ class Interactions:
         """Whether anything else is known of users or items."""
         return self.user_attributes is not None or self.item_attributes is not None
 
+    @property
+    def liked(self) -> npt.NDArray[np.bool_]:
+        """Which entries are no dislikes."""
+        if self.ratings is not None or self.weights is None:
+            return np.ones(len(self), np.bool_)
+        return self.weights > 0
+
     def chosen(self, places: npt.NDArray[Any]) -> "Interactions":
         """Some of the entries, by mask or places, with all ids kept."""
         return replace(
@@ -89,10 +97,8 @@ class Interactions:
 def read_interactions(
     data: Any,
     named: ColumnNames | None = None,
+    feedback: Feedback | None = None,
     *,
-    implicit: bool | None = None,
-    at_least: float | None = None,
-    scale: tuple[float, float] | None = None,
     user_ids: Any = None,
     item_ids: Any = None,
 ) -> Interactions:
@@ -105,15 +111,13 @@ def read_interactions(
         data: A path, a data frame, an Arrow table, a mapping of columns, a SciPy sparse matrix of
             users × items, or `Interactions`, which are given back.
         named: Columns that have other names than usual.
-        implicit: Whether only the fact of an interaction counts; None: where there is no rating.
-        at_least: Keep only ratings of at least this, as interactions.
-        scale: The lowest and the highest rating that can be.
+        feedback: What ratings stand for; None takes them as ratings.
         user_ids: Of the rows of a sparse matrix; their numbers if left out.
         item_ids: Of its columns.
 
     Raises:
-        ArgumentError: If there is no such file, its suffix is unknown, or `implicit=False` meets
-            no ratings.
+        ArgumentError: If there is no such file, its suffix is unknown, or `feedback` needs ratings
+            and there are none.
         FormatError: If the file is damaged.
         MatrixError: If an id is missing, or a rating is NaN or out of range: with its row.
         StorageError: If the system refuses to read it.
@@ -125,28 +129,23 @@ def read_interactions(
     """
     if isinstance(data, Interactions):
         return data
+    feedback = feedback or Feedback()
     if hasattr(data, "tocoo"):
-        table = table_of_matrix(data, user_ids, item_ids, "weight" if implicit else "rating")
+        clicks = feedback.implicit and not feedback.needs_ratings
+        table = table_of_matrix(data, user_ids, item_ids, "weight" if clicks else "rating")
     else:
         table = read_table(data, named)
-    if "rating" not in table.columns and (implicit is False or at_least is not None):
+    if "rating" not in table.columns and feedback.needs_ratings:
         raise ArgumentError(
             f"{table.source} has no ratings.",
             hint="Name their column with --rating, or leave out what asks for ratings.",
             code="no-ratings",
         )
-    return interactions_of(table, implicit=implicit, at_least=at_least, scale=scale)
+    return interactions_of(table, feedback)
 
 
-def interactions_of(
-    table: Table,
-    *,
-    implicit: bool | None = None,
-    at_least: float | None = None,
-    scale: tuple[float, float] | None = None,
-    known: tuple[Vocabulary, Vocabulary] | None = None,
-) -> Interactions:
-    """The interactions of a table that was read; of `known` ids, or of those it has.
+def interactions_of(table: Table, feedback: Feedback) -> Interactions:
+    """The interactions of a table that was read.
 
     The columns of users and items are taken out of the table.
 
@@ -161,51 +160,50 @@ def interactions_of(
     # taken out of the table, so that ids do not stay in memory beside their places
     users, rows = Vocabulary.encoded(table.columns.pop("user"), "user", untyped=table.untyped)
     items, columns = Vocabulary.encoded(table.columns.pop("item"), "item", untyped=table.untyped)
-    if known is not None:
-        (users, to_user), (items, to_item) = known[0].extended(users), known[1].extended(items)
-        rows, columns = to_user[rows], to_item[columns]
-    ratings = numbers_of(table, "rating")
-    weights = numbers_of(table, "weight")
     read = Interactions(
         users=users,
         items=items,
         rows=rows,
         columns=columns,
-        ratings=ratings,
-        weights=weights,
+        ratings=numbers_of(table, "rating"),
+        weights=numbers_of(table, "weight"),
         times=times_of(table, notes),
     )
-    _check(read, table.source, scale)
-    read = _positive(read, ratings is not None, implicit=implicit, at_least=at_least, notes=notes)
-    read = once(read, notes)
-    return replace(read, notes=tuple(notes))
-
-
-def _positive(
-    read: Interactions,
-    rated: bool,
-    *,
-    implicit: bool | None,
-    at_least: float | None,
-    notes: list[str],
-) -> Interactions:
-    """Without ratings, where only interactions count; those of weight 0 are none."""
-    if rated and at_least is not None and read.ratings is not None:
-        kept = read.ratings >= at_least
-        notes.append(f"{int(kept.sum()):,} of {len(kept):,} ratings are at least {at_least:g}.")
-        if not kept.any():
-            raise MatrixError(
-                f"No rating is at least {at_least:g}.", hint="Give a smaller one.", code="empty"
-            )
-        read = replace(_with_own_ids(read.chosen(kept)), ratings=None)
-    elif rated and implicit:
-        notes.append("The ratings are left aside: only that there was an interaction counts.")
-        read = replace(read, ratings=None)
+    _check(read, table.source, feedback.scale)
     if read.weights is not None and not read.weights.all():
         kept = read.weights > 0
         notes.append(f"{int((~kept).sum()):,} rows of weight 0 are left out.")
         read = _with_own_ids(read.chosen(kept))
-    return read
+    read = once(_chosen_only(read, feedback, notes), notes)
+    return replace(read, notes=tuple(notes))
+
+
+def _chosen_only(read: Interactions, feedback: Feedback, notes: list[str]) -> Interactions:
+    """Without ratings, where only interactions count; of dislikes the weights are negative."""
+    at_least, disliked = feedback.at_least, feedback.disliked
+    if read.ratings is None or not (feedback.implicit or at_least is not None):
+        return read
+    if disliked is not None:
+        read = once(read, notes)
+    ratings = read.ratings
+    assert ratings is not None
+    bad = np.zeros(len(read), np.bool_) if disliked is None else ratings <= disliked
+    kept = ~bad if at_least is None else ratings >= at_least
+    if at_least is None and disliked is None:
+        notes.append("The ratings are left aside: only that there was an interaction counts.")
+    if at_least is not None:
+        notes.append(f"{int(kept.sum()):,} of {len(kept):,} ratings are at least {at_least:g}.")
+    if disliked is not None:
+        ones = np.ones(len(read), np.float32) if read.weights is None else read.weights
+        read = replace(read, weights=np.where(bad, -ones, ones))
+        notes.append(f"{int(bad.sum()):,} of {len(bad):,} ratings are at most {disliked:g}: these "
+                     "are dislikes.")  # fmt: skip
+    kept = kept | bad
+    if not kept.any():
+        raise MatrixError(
+            f"No rating is at least {at_least:g}.", hint="Give a smaller one.", code="empty"
+        )
+    return replace(_with_own_ids(read.chosen(kept)), ratings=None)
 
 
 def _with_own_ids(read: Interactions) -> Interactions:

@@ -15,6 +15,7 @@ from eckart.jobs.recommend.attribute_tables import AttributeTables
 from eckart.jobs.recommend.choosing import Choice, choose_regularization
 from eckart.jobs.recommend.columns import ColumnNames
 from eckart.jobs.recommend.evaluation import Evaluation, evaluate
+from eckart.jobs.recommend.feedback import Feedback
 from eckart.jobs.recommend.fitting import Fit, fit_model, fit_split
 from eckart.jobs.recommend.interactions import Interactions, read_interactions
 from eckart.jobs.recommend.merging import as_known, merged
@@ -78,6 +79,7 @@ class Fitting:
             "users": len(data.users),
             "items": len(data.items),
             "interactions": len(data),
+            "disliked": int((~data.liked).sum()),
             "density": len(data) / (len(data.users) * len(data.items)),
             "explicit": self.model.explicit,
             "scale": None if self.model.scale is None else list(self.model.scale),
@@ -104,9 +106,7 @@ def fit_recommender(
     output: str | PathLike[str] | None = None,
     *,
     named: ColumnNames | None = None,
-    implicit: bool | None = None,
-    at_least: float | None = None,
-    scale: tuple[float, float] | None = None,
+    feedback: Feedback | None = None,
     attributes: AttributeTables | None = None,
     settings: Settings | None = None,
     test: Way | None = None,
@@ -129,9 +129,7 @@ def fit_recommender(
         data: Interactions as `read_interactions` takes them; None with an older model fits its own.
         output: The folder to write the model to.
         named: Columns that have other names than usual.
-        implicit: Whether only the fact of an interaction counts; None: where there is no rating.
-        at_least: Keep only ratings of at least this, as interactions.
-        scale: The lowest and the highest rating that can be.
+        feedback: What ratings stand for; None takes them as ratings, or as the older model did.
         attributes: Of users and items, in place of those of an older model. Who has some is known,
             with interactions or without.
         settings: Of the fit; None takes those of the older model, or the defaults.
@@ -154,15 +152,15 @@ def fit_recommender(
     """
     began = time.perf_counter()
     start = load_model(older) if isinstance(older, str | PathLike) else older
-    read = _read(data, start, named, implicit=implicit, at_least=at_least, scale=scale)
+    feedback = feedback or (Feedback() if start is None else start.feedback)
+    read = _read(data, start, named, feedback)
     notes = list(read.notes)
     if attributes is not None:
         attached = attach(read, attributes, named)
         read = attached.data
         notes += attached.notes
     settings = settings or _settings_of(start)
-    if scale is None and start is not None:
-        scale = start.scale
+    scale = feedback.scale or (None if start is None else start.scale)
     settings, changed = settings.fitting(read)
     notes += changed
     held = None if test is None else split(read, test, share=share, seed=settings.seed)
@@ -194,7 +192,8 @@ def fit_recommender(
         )
     if fit.run.outcome.grade != "success":
         notes.append(fit.run.message)
-    model = replace(fit.model, document=_document(fit, evaluation, data))
+    document = {**_document(fit, evaluation, data), "feedback": feedback.to_dict()}
+    model = replace(fit.model, document=document)
     if output is not None:
         save_model(model, output, force=force)
     return Fitting(
@@ -211,13 +210,7 @@ def fit_recommender(
 
 
 def _read(
-    data: Any,
-    start: Model | None,
-    named: ColumnNames | None,
-    *,
-    implicit: bool | None,
-    at_least: float | None,
-    scale: tuple[float, float] | None,
+    data: Any, start: Model | None, named: ColumnNames | None, feedback: Feedback
 ) -> Interactions:
     """The interactions that were given, and those of the older model."""
     if data is None:
@@ -226,9 +219,9 @@ def _read(
                 "There is nothing to fit.", hint="Give a file of interactions.", code="no-input"
             )
         return start.data
-    if start is not None and not start.explicit and at_least is None:
-        implicit = True
-    read = read_interactions(data, named, implicit=implicit, at_least=at_least, scale=scale)
+    if start is not None and not start.explicit and feedback.at_least is None:
+        feedback = replace(feedback, implicit=True)
+    read = read_interactions(data, named, feedback)
     if start is None:
         return read
     together = merged(start.data, as_known(read, start.data.users, start.data.items))

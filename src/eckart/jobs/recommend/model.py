@@ -11,6 +11,7 @@ from eckart.arrays import Array
 from eckart.errors import MatrixError
 from eckart.factors import Factors
 from eckart.jobs.recommend.baselines import popularity
+from eckart.jobs.recommend.feedback import Feedback
 from eckart.jobs.recommend.interactions import Interactions
 from eckart.jobs.recommend.ranking import Scores
 from eckart.jobs.recommend.vocabulary import Vocabulary
@@ -46,6 +47,14 @@ class Model:
     def explicit(self) -> bool:
         """Whether it was fitted to ratings."""
         return self.data.ratings is not None
+
+    @property
+    def feedback(self) -> Feedback:
+        """What the numbers of later tables stand for: the same as at the fit."""
+        kept = Feedback.of_dict(self.document.get("feedback", {}))
+        if not self.explicit and kept.at_least is None:
+            kept = replace(kept, implicit=True)
+        return replace(kept, scale=self.scale)
 
     @property
     def offset(self) -> Offset:
@@ -166,9 +175,12 @@ def plainest(approximation: Offset | Samples, objective: Observed) -> Approximat
 
 
 def as_entries(data: Interactions) -> Entries:
-    """Interactions as entries: ratings, or ones that count by their weights."""
-    values = np.ones(len(data), np.float32) if data.ratings is None else data.ratings
-    return Entries.of(data.rows, data.columns, values, data.weights, data.shape)
+    """Interactions as entries: ratings, or ones, of dislikes zeros, that count by their weights."""
+    if data.ratings is not None:
+        return Entries.of(data.rows, data.columns, data.ratings, data.weights, data.shape)
+    values = data.liked.astype(np.float32)
+    weights = None if data.weights is None else np.abs(data.weights)
+    return Entries.of(data.rows, data.columns, values, weights, data.shape)
 
 
 def attributed(objective: Observed, data: Interactions) -> Observed:

@@ -11,6 +11,7 @@ from eckart.jobs.recommend.answers import Listed
 from eckart.jobs.recommend.attribute_tables import AttributeTables
 from eckart.jobs.recommend.columns import ColumnNames
 from eckart.jobs.recommend.explain import Explanation, explain
+from eckart.jobs.recommend.feedback import Feedback
 from eckart.jobs.recommend.folding import add_interactions, remove_user
 from eckart.jobs.recommend.interactions import read_interactions
 from eckart.jobs.recommend.job import Fitting, fit_recommender
@@ -43,6 +44,9 @@ class LowRankRecommender:
         method: als, cholesky, blocks, gd, or gibbs for predictions with a standard deviation.
         epochs: Sweeps; None takes the method's own number.
         implicit: Whether only the fact of an interaction counts; None: where there are no ratings.
+        at_least: Keep only ratings of at least this, as interactions.
+        disliked: Take ratings of at most this as dislikes: zeros that count as much as an
+            interaction; with `implicit` or `at_least`.
         scale: The lowest and highest rating; None takes those of the data.
         columns: Names of the columns: user, item, rating, weight, time; found where left out.
         seed: Of everything random. The same seed gives the same bits, on any number of threads.
@@ -74,6 +78,8 @@ class LowRankRecommender:
         method: Method = "als",
         epochs: int | None = None,
         implicit: bool | None = None,
+        at_least: float | None = None,
+        disliked: float | None = None,
         scale: tuple[float, float] | None = None,
         columns: dict[str, str] | None = None,
         seed: int = 0,
@@ -90,8 +96,9 @@ class LowRankRecommender:
             epochs=epochs,
             seed=seed,
         )
-        self._implicit = implicit
-        self._scale = scale
+        self._feedback = Feedback(
+            implicit=implicit, at_least=at_least, disliked=disliked, scale=scale
+        )
         self._named = ColumnNames(**(columns or {}))
         self._model: Model | None = None
         self.fitting: Fitting | None = None
@@ -130,14 +137,13 @@ class LowRankRecommender:
         data = read_interactions(
             interactions,
             self._named,
-            implicit=self._implicit,
-            scale=self._scale,
+            self._feedback,
             user_ids=user_ids,
             item_ids=item_ids,
         )
         self.fitting = fit_recommender(
             data,
-            scale=self._scale,
+            feedback=self._feedback,
             named=self._named,
             attributes=_tables(user_attributes, item_attributes),
             settings=self.settings,
@@ -254,7 +260,8 @@ class LowRankRecommender:
         """Read a model from its folder."""
         model = load_model(path)
         kept = model.document.get("settings", {})
-        made = LowRankRecommender(**kept, implicit=not model.explicit, scale=model.scale)
+        made = LowRankRecommender(**kept)
+        made._feedback = model.feedback
         made._model = model
         return made
 

@@ -1,0 +1,75 @@
+"""What the numbers of a table of interactions stand for."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, final
+
+from eckart.errors import ArgumentError
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feedback:
+    """Whether ratings are ratings, or say who chose what.
+
+    Fields:
+        implicit: Whether only the fact of an interaction counts; None: where there is no rating.
+        at_least: Keep only ratings of at least this, as interactions.
+        disliked: Take ratings of at most this as dislikes: zeros that count as much as an
+            interaction.
+        scale: The lowest and the highest rating that can be.
+
+    Raises:
+        ArgumentError: If two do not go together.
+
+    Example:
+        >>> Feedback(at_least=4, disliked=2).disliked
+        2
+    """
+
+    implicit: bool | None = None
+    at_least: float | None = None
+    disliked: float | None = None
+    scale: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        if self.disliked is None:
+            return
+        if self.at_least is None and not self.implicit:
+            raise ArgumentError(
+                "Dislikes mean something among interactions only; low ratings are ratings.",
+                hint="Add --min-rating or --implicit.",
+                code="option-does-not-apply",
+            )
+        if self.at_least is not None and self.disliked >= self.at_least:
+            raise ArgumentError(
+                f"Ratings of at least {self.at_least:g} are interactions, and of at most "
+                f"{self.disliked:g} dislikes.",
+                hint="Let dislikes end below where interactions begin.",
+                code="bad-disliked",
+            )
+
+    @property
+    def needs_ratings(self) -> bool:
+        """Whether it means nothing without a column of ratings."""
+        cut = self.at_least is not None or self.disliked is not None
+        return cut or self.implicit is False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+    @staticmethod
+    def of_dict(document: dict[str, Any]) -> "Feedback":
+        """What `to_dict` described.
+
+        Raises:
+            ArgumentError: If two do not go together.
+            TypeError: If there is something else in it.
+        """
+        scale = document.get("scale")
+        return Feedback(
+            implicit=document.get("implicit"),
+            at_least=document.get("at_least"),
+            disliked=document.get("disliked"),
+            scale=None if scale is None else (float(scale[0]), float(scale[1])),
+        )
