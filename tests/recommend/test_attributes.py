@@ -471,10 +471,11 @@ def test_the_column_of_ids_can_be_marked(tmp_path):
         ({"user": ["a", "b"], "age": [1.0, np.inf]}, "bad-attribute"),
         ({"user": ["a", "b", "c"], "age": [1.0, 2.0, np.inf]}, "not-finite"),
         ({"user": ["a", "b"], "age": [1, 2, 3]}, "shapes-differ"),
+        ({"user": ["a", "b"], "age": [1, "old"]}, "mixed-values"),
         (3, "not-interactions"),
     ],
     ids=["twice", "missing", "others", "alone", "names", "one number", "infinite", "lengths",
-         "no table"],
+         "mixed", "no table"],
 )  # fmt: skip
 def test_tables_that_cannot_be_used_are_refused(table, code):
     named = ("age",) if code in ("bad-attribute", "not-finite") else None

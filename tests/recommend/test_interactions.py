@@ -48,6 +48,35 @@ def test_ids_of_several_types_are_refused_by_name():
         Vocabulary.encoded(["a", 1])
 
 
+@pytest.mark.parametrize(
+    "ids",
+    [5, None, [1j, 2j], np.ones((2, 2)), np.zeros(2, [("a", "i4")]), [[1], [2]], [{"a": 1}] * 2],
+    ids=["number", "nothing", "complex", "table", "records", "lists", "mappings"],
+)
+def test_what_can_be_no_ids_is_refused_in_a_sentence(ids):
+    with pytest.raises(EckartError) as caught:
+        read_interactions({"user": ids, "item": [1, 2], "rating": [3.0, 4.0]})
+    assert caught.value.code in ("bad-ids", "shapes-differ")
+
+
+@pytest.mark.parametrize("role", ["rating", "weight", "time"])
+def test_numbers_of_several_types_are_refused_by_their_column(role):
+    table = {"user": [1, 2], "item": [1, 2], role: [3.0, "four"]}
+    with pytest.raises(EckartError, match=f"column of {role}s ") as caught:
+        read_interactions(table)
+    assert caught.value.code == "not-numbers"
+
+
+def test_a_missing_rating_of_a_list_is_refused_with_its_row():
+    with pytest.raises(EckartError, match=r"Row 2 .*finite"):
+        read_interactions({"user": [1, 2], "item": [1, 2], "rating": [3.0, None]})
+
+
+def test_ratings_may_be_numbers_that_float32_does_not_know():
+    table = {"user": [1, 2], "item": [1, 2], "rating": [2**60 + 1, 3]}
+    assert read_interactions(table).ratings[0] == 2**60
+
+
 def test_the_order_of_rows_changes_nothing():
     columns = {"user": ["b", "a", "c"], "item": [2, 1, 2], "rating": [1.0, 2.0, 3.0]}
     turned = {name: values[::-1] for name, values in columns.items()}

@@ -108,7 +108,10 @@ def read_attributes(
     headless = opened.head is not None and opened.head.names is None
     return AttributeTable(
         ids=first,
-        columns={name: column_of(one)[0] for name, one in zip(columns, others, strict=True)},
+        columns={
+            name: column_of(one, f"values of the column '{name}'")[0]
+            for name, one in zip(columns, others, strict=True)
+        },
         words=frozenset(name for name, mark in marked.items() if mark == "category"),
         named=bool(chosen),
         id_column=ids,

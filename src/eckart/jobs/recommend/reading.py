@@ -127,22 +127,34 @@ def numbers_of(table: Table, role: str) -> Numbers | None:
     if column is None:
         return None
     try:
-        wide = pc.cast(column, pa.float64()).to_numpy()
+        # not safe, or whole numbers that float64 rounds would be none
+        wide = pc.cast(column, pa.float64(), safe=False)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        # text that is no number, or a type that has none
         raise MatrixError(
             f"The column of {role}s of {table.source} does not hold numbers.",
             hint=f"Name another with --{role}.",
             code="not-numbers",
         ) from error
     with np.errstate(over="ignore", invalid="ignore"):
-        return np.asarray(wide, np.float32)
+        return np.asarray(wide.to_numpy(zero_copy_only=False), np.float32)
 
 
 def times_of(table: Table, notes: list[str]) -> Times | None:
-    """Times as whole numbers that are in their order; of text, its ranks in sorted order."""
+    """Times as whole numbers that are in their order; of text, its ranks in sorted order.
+
+    Raises:
+        MatrixError: If they are of several types.
+    """
     column = table.columns.get("time")
     if column is None:
         return None
+    if isinstance(column, list):
+        raise MatrixError(
+            f"The column of times of {table.source} is of several types.",
+            hint="Name another with --time.",
+            code="not-numbers",
+        )
     if column.null_count:
         notes.append(f"{column.null_count:,} times are missing; they count as the earliest.")
     kind = column.type

@@ -1,6 +1,6 @@
 """Ids of users or items, of any type, and the rows or columns they stand for."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, cast, final
 
@@ -121,31 +121,48 @@ class Vocabulary:
         return np.asarray(found.to_numpy(), np.int32).copy()
 
 
-def column_of(values: Any) -> tuple[Any, bool]:
-    """A column of ids as an Arrow array, and whether they are whole numbers beyond 64 bits.
+def column_of(values: Any, what: str = "ids") -> tuple[Any, bool]:
+    """A column as an Arrow array, and whether it holds whole numbers beyond 64 bits, as text.
+
+    Args:
+        values: The column.
+        what: It holds, for messages.
 
     Raises:
-        MatrixError: If the ids are of several types.
+        MatrixError: If it is none, or its values are of several types or of one without text.
     """
     if isinstance(values, pa.ChunkedArray | pa.Array):
         return values, False
+    if not isinstance(values, Iterable):
+        raise _bad(f"The {what} are {type(values).__name__}, which is no column.", what)
+    listed = values if isinstance(values, Sized) else list(cast("Iterable[Any]", values))
     try:
-        return pa.array(values), False
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, pa.ArrowNotImplementedError):
-        pass
-    listed: list[Any] = list(values)
-    kinds = {type(one).__name__ for one in listed}
-    if kinds == {"int"}:
-        return pa.array([str(one) for one in listed]), True
-    raise MatrixError(
-        f"The ids are of several types: {', '.join(sorted(kinds))}.",
-        hint="Convert them to text or to whole numbers.",
-        code="mixed-ids",
-    )
+        return pa.array(listed), False
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
+        # several types, or one that Arrow does not know
+        kinds = sorted({type(one).__name__ for one in cast("Iterable[Any]", listed)})
+    except OverflowError:
+        kinds = sorted({type(one).__name__ for one in cast("Iterable[Any]", listed)})
+        if kinds == ["int"]:
+            return pa.array([str(one) for one in cast("Iterable[int]", listed)]), True
+    if len(kinds) > 1:
+        raise MatrixError(
+            f"The {what} are of several types: {', '.join(kinds)}.",
+            hint="Convert them to text or to whole numbers.",
+            code=f"mixed-{what.partition(' ')[0]}",
+        )
+    raise _bad(f"The {what} are of the type {kinds[0]}.", what)
+
+
+def _bad(message: str, what: str) -> MatrixError:
+    hint = "Give a list of numbers or of text."
+    return MatrixError(message, hint=hint, code=f"bad-{what.partition(' ')[0]}")
 
 
 def _dictionary(column: Any, what: str) -> tuple[npt.NDArray[np.int32], Any]:
     """Codes of a column and its distinct values."""
+    if pa.types.is_nested(column.type):
+        raise _bad(f"Each {what} is a {column.type}, not one number or text.", "ids")
     if column.null_count:
         row = int(np.flatnonzero(np.asarray(pc.is_null(column)))[0]) + 1
         raise MatrixError(
