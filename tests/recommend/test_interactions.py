@@ -50,8 +50,17 @@ def test_ids_of_several_types_are_refused_by_name():
 
 @pytest.mark.parametrize(
     "ids",
-    [5, None, [1j, 2j], np.ones((2, 2)), np.zeros(2, [("a", "i4")]), [[1], [2]], [{"a": 1}] * 2],
-    ids=["number", "nothing", "complex", "table", "records", "lists", "mappings"],
+    [
+        5,
+        None,
+        [1j, 2j],
+        [np.complex128(1)] * 2,
+        np.ones((2, 2)),
+        np.zeros(2, [("a", "i4")]),
+        [[1], [2]],
+        [{"a": 1}] * 2,
+    ],
+    ids=["number", "nothing", "complex", "numpy", "table", "records", "lists", "mappings"],
 )
 def test_what_can_be_no_ids_is_refused_in_a_sentence(ids):
     with pytest.raises(EckartError) as caught:

@@ -15,6 +15,7 @@ from eckart.cli.options import (
     json_option,
     output_option,
     quiet_option,
+    seed_option,
     threads_option,
     together,
 )
@@ -69,7 +70,7 @@ content_options = together(
         "--calibration", type=FILE, help="Second moments of inputs, from eckart calibrate."
     ),
     click.option("--base-name", help="What the adapter says that its base is."),
-    click.option("--seed", type=click.IntRange(min=0), default=0, help="Of everything random."),
+    seed_option,
 )
 
 

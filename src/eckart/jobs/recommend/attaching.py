@@ -1,15 +1,14 @@
 """Attributes joined to interactions: ids that have some are known, whether they did anything."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, final
+from typing import Any, TypeAlias, final
 
 import numpy as np
 import numpy.typing as npt
 
 from eckart.errors import MatrixError
 from eckart.jobs.recommend.attribute_tables import (
-    ROLES,
     AttributeTable,
     AttributeTables,
     Role,
@@ -19,6 +18,14 @@ from eckart.jobs.recommend.attributes import Attributes, learned_features, matri
 from eckart.jobs.recommend.columns import ColumnNames
 from eckart.jobs.recommend.interactions import Interactions
 from eckart.jobs.recommend.vocabulary import Vocabulary
+
+Rows: TypeAlias = npt.NDArray[np.int32]
+Columns: TypeAlias = tuple[str, ...] | None
+How: TypeAlias = Callable[
+    [Interactions, Role, Any, Columns, ColumnNames], tuple[Interactions, Rows, list[str]]
+]
+"""How the attributes of one side are joined; also the places of the rows of their table, and what
+to tell."""
 
 
 @final
@@ -33,7 +40,7 @@ class Attached:
     """
 
     data: Interactions
-    places: Mapping[Role, npt.NDArray[np.int32]]
+    places: Mapping[Role, Rows]
     notes: tuple[str, ...]
 
 
@@ -52,34 +59,7 @@ def attach(data: Interactions, tables: AttributeTables, named: ColumnNames | Non
             column tells anything.
         StorageError: If the system refuses to read it.
     """
-    places: dict[Role, npt.NDArray[np.int32]] = {}
-    notes: list[str] = []
-    for role in ROLES:
-        source, wanted = tables.of(role)
-        if source is None:
-            continue
-        table = read_attributes(source, role, named or ColumnNames(), wanted)
-        known = _vocabulary(data, role)
-        vocabulary, here = _extended(known, table, role)
-        if not (here < len(known)).any():
-            raise MatrixError(
-                f"None of the {role}s of the interactions is in {table.source}; its ids were taken "
-                f"from the column '{table.id_column}'.",
-                hint=f"Name that column as in the interactions, or mark it: "
-                f"--{role}-columns NAME:id.",
-                code="no-such-ids",
-            )
-        features, left_out = learned_features(
-            table.columns, table.words, table.source, named=table.named
-        )
-        matrix, _ = matrix_of(features, table.columns, table.source)
-        made = Attributes(features=features, matrix=matrix[:0], id_column=table.id_column).widened(
-            len(vocabulary)
-        )
-        data = _with(data, role, vocabulary, made.placed(here, matrix))
-        places[role] = here
-        notes += [*table.notes, *left_out]
-    return Attached(data=data, places=places, notes=tuple(notes))
+    return _each(data, tables, named, _attached)
 
 
 def attach_later(
@@ -98,27 +78,7 @@ def attach_later(
         MatrixError: If the model has no attributes of that side, or a column of them is missing.
         StorageError: If the system refuses to read it.
     """
-    places: dict[Role, npt.NDArray[np.int32]] = {}
-    notes: list[str] = []
-    for role in ROLES:
-        source, wanted = tables.of(role)
-        if source is None:
-            continue
-        own = data.user_attributes if role == "user" else data.item_attributes
-        if own is None:
-            raise MatrixError(
-                f"The model was fitted without attributes of {role}s.",
-                hint=f"Fit it with --{role}-attributes.",
-                code="no-attributes",
-            )
-        table = _as_at_the_fit(source, role, named, own, wanted)
-        vocabulary, here = _extended(_vocabulary(data, role), table, role)
-        matrix, said = matrix_of(own.features, table.columns, table.source)
-        widened = own.widened(len(vocabulary))
-        data = _with(data, role, vocabulary, widened.placed(here, matrix))
-        places[role] = here
-        notes += [*table.notes, *said]
-    return Attached(data=data, places=places, notes=tuple(notes))
+    return _each(data, tables, named, _attached_later)
 
 
 def summary(data: Interactions) -> dict[str, Any]:
@@ -142,28 +102,64 @@ def _counted(attributes: Attributes | None, counts: npt.NDArray[np.int64]) -> di
     }
 
 
-def _as_at_the_fit(
-    source: Any,
-    role: Role,
-    named: ColumnNames | None,
-    own: Attributes,
-    wanted: tuple[str, ...] | None,
-) -> AttributeTable:
-    """A later table, with the columns of the fit; its ids are where they were then, if they can."""
-    given = named or ColumnNames()
-    if getattr(given, role) is None:
-        given = replace(given, **{role: own.id_column})
-    columns = [feature.name for feature in own.features]
-    return read_attributes(source, role, given, [*columns, *(wanted or ())])
+def _each(
+    data: Interactions, tables: AttributeTables, named: ColumnNames | None, how: How
+) -> Attached:
+    places: dict[Role, Rows] = {}
+    notes: list[str] = []
+    for role, source, columns in tables.given():
+        data, places[role], said = how(data, role, source, columns, named or ColumnNames())
+        notes += said
+    return Attached(data=data, places=places, notes=tuple(notes))
+
+
+def _attached(
+    data: Interactions, role: Role, source: Any, columns: Columns, named: ColumnNames
+) -> tuple[Interactions, Rows, list[str]]:
+    table = read_attributes(source, role, named, columns)
+    known = _vocabulary(data, role)
+    vocabulary, rows = _extended(known, table, role)
+    if not (rows < len(known)).any():
+        raise MatrixError(
+            f"None of the {role}s of the interactions is in {table.source}; its ids were taken "
+            f"from the column '{table.id_column}'.",
+            hint=f"Name that column as in the interactions, or mark it: --{role}-columns NAME:id.",
+            code="no-such-ids",
+        )
+    features, left_out = learned_features(
+        table.columns, table.words, table.source, named=table.named
+    )
+    matrix, _ = matrix_of(features, table.columns, table.source)
+    made = Attributes(features=features, matrix=matrix[:0], id_column=table.id_column)
+    made = made.widened(len(vocabulary)).placed(rows, matrix)
+    return _with(data, role, vocabulary, made), rows, [*table.notes, *left_out]
+
+
+def _attached_later(
+    data: Interactions, role: Role, source: Any, columns: Columns, named: ColumnNames
+) -> tuple[Interactions, Rows, list[str]]:
+    own = data.user_attributes if role == "user" else data.item_attributes
+    if own is None:
+        raise MatrixError(
+            f"The model was fitted without attributes of {role}s.",
+            hint=f"Fit it with --{role}-attributes.",
+            code="no-attributes",
+        )
+    if getattr(named, role) is None:
+        named = replace(named, **{role: own.id_column})
+    wanted = [feature.name for feature in own.features]
+    table = read_attributes(source, role, named, [*wanted, *(columns or ())])
+    vocabulary, rows = _extended(_vocabulary(data, role), table, role)
+    matrix, said = matrix_of(own.features, table.columns, table.source)
+    made = own.widened(len(vocabulary)).placed(rows, matrix)
+    return _with(data, role, vocabulary, made), rows, [*table.notes, *said]
 
 
 def _vocabulary(data: Interactions, role: Role) -> Vocabulary:
     return data.users if role == "user" else data.items
 
 
-def _extended(
-    known: Vocabulary, table: AttributeTable, role: Role
-) -> tuple[Vocabulary, npt.NDArray[np.int32]]:
+def _extended(known: Vocabulary, table: AttributeTable, role: Role) -> tuple[Vocabulary, Rows]:
     """The ids that are known and those of a table behind them, and the place of each of its rows.
 
     Raises:

@@ -1,6 +1,6 @@
 """Tables of what is known of users and items, as they are read."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -13,7 +13,6 @@ from eckart.jobs.recommend.vocabulary import column_of
 from eckart.storage.tables import Kind, TableHead, plain, read_columns, table_head
 
 Role: TypeAlias = Literal["user", "item"]
-ROLES: Final[tuple[Role, ...]] = ("user", "item")
 MARKS: Final = ("id", "category")
 """What may stand behind a colon after the name of a column."""
 
@@ -37,11 +36,12 @@ class AttributeTables:
     user_columns: tuple[str, ...] | None = None
     item_columns: tuple[str, ...] | None = None
 
-    def of(self, role: Role) -> tuple[Any, tuple[str, ...] | None]:
-        """The table of one side, and which of its columns count."""
-        if role == "user":
-            return self.users, self.user_columns
-        return self.items, self.item_columns
+    def given(self) -> Iterator[tuple[Role, Any, tuple[str, ...] | None]]:
+        """The tables that there are: whose, the table, and which of its columns count."""
+        if self.users is not None:
+            yield "user", self.users, self.user_columns
+        if self.items is not None:
+            yield "item", self.items, self.item_columns
 
 
 @final

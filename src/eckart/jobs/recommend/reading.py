@@ -174,7 +174,7 @@ def _column(name: object, values: Any) -> Any:
     """A column of a mapping; numbers too large for Arrow stay as they are, for the ids."""
     try:
         return column_of(values)[0] if not isinstance(values, list) else pa.array(values)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
         return values
     except MatrixError as error:
         raise MatrixError(
