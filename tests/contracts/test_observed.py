@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import eckart
 import ratings
 from eckart.threads import limited_threads
-from tolerances import DUAL, SPREAD, close, solved, summed
+from tolerances import DUAL, FLOAT32_SOLUTION, SPREAD, close, solved, summed
 
 OBJECTIVES = {
     "ratings": (eckart.Observed(), ratings.known()),
@@ -194,6 +194,27 @@ def test_attributes_are_more_columns_of_the_matrix():
     nobody = eckart.Entries.of([], [], [], shape=(30, 20))
     folded = eckart.fold_in(run.approximation, objective, nobody)
     assert folded.factors.B.any()  # a row without entries is known by its attributes
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.1])
+def test_the_penalty_of_a_row_counts_its_attributes(alpha):
+    entries = ratings.clicks() if alpha else ratings.known()
+    attributes = np.random.default_rng(0).random((30, 5))
+    objective = eckart.Observed(
+        unobserved_weight=alpha, row_attributes=attributes, attribute_weight=0.5, biases=False,
+        regularization=0.2, count_exponent=0.7,
+    )  # fmt: skip
+    run = eckart.factorize(entries, 4, objective=objective)
+    found = eckart.fold_in(run.approximation, objective, entries).factors.B
+    A = run.approximation.factors.A.T.astype(np.float64)
+    C = run.approximation.extra_columns.T.astype(np.float64)
+    for row in range(30):
+        columns, values = entries.row(row)
+        D = A[columns]
+        ridge = 0.2 * (len(columns) + alpha * len(A) + 0.5 * 5) ** 0.7
+        system = D.T @ D + alpha * A.T @ A + 0.5 * C.T @ C + ridge * np.eye(4)
+        x = np.linalg.solve(system, D.T @ values + 0.5 * C.T @ attributes[row])
+        assert close(found[row], x, FLOAT32_SOLUTION * float(np.linalg.norm(x)))
 
 
 def soft_impute(W, known, strength):

@@ -8,6 +8,7 @@ import numpy as np
 import pandas
 import pyarrow as pa
 import pytest
+from sklearn.linear_model import Ridge
 
 import eckart
 from eckart.errors import EckartError
@@ -22,6 +23,7 @@ from eckart.jobs.recommend.fitting import fit_model, fit_split
 from eckart.jobs.recommend.folding import add_interactions, remove_user
 from eckart.jobs.recommend.interactions import read_interactions
 from eckart.jobs.recommend.job import fit_recommender
+from eckart.jobs.recommend.mapping import DAMPING
 from eckart.jobs.recommend.predict import predict_pairs
 from eckart.jobs.recommend.settings import Settings
 from eckart.jobs.recommend.splitting import split
@@ -122,23 +124,49 @@ def test_of_whom_nothing_is_known_gets_the_popular_items():
 
 
 def test_attributes_are_part_of_the_equations_of_a_user():
-    # the reference solves (Σ z·zᵀ + w·CᵀC + λ·n·I)·x = Σ z·t + w·Cᵀ·m in float64
+    # (Σ z·zᵀ + w·CᵀC + λ·(n + w·attributes)·I)·x = Σ z·t + w·Cᵀ·m, solved in float64
     model = fitted(attribute_weight=0.7, method="cholesky")
     offset, data, objective = model.offset, model.data, model.objective
     C = offset.extra_columns.T.astype(np.float64)
     M = data.user_attributes.matrix.toarray()
-    for row in (model.user(100), model.user(140)):
+    for row in (model.user(120), model.user(140)):
         here = np.flatnonzero(data.rows == row)
         items = data.columns[here]
         D = np.column_stack([offset.factors.A.T[items].astype(np.float64), np.ones(len(here))])
         targets = data.ratings[here] - offset.mean - offset.column_bias[items]
-        system = D.T @ D + objective.strength * max(len(here), 1) * np.eye(D.shape[1])
+        count = len(here) + 0.7 * M.shape[1]
+        system = D.T @ D + objective.strength * count * np.eye(D.shape[1])
         system[:-1, :-1] += 0.7 * C.T @ C
         right = D.T @ targets
         right[:-1] += 0.7 * C.T @ M[row]
         x = np.linalg.solve(system, right)
         own = np.append(offset.factors.B[row], offset.row_bias[row])
         assert close(own, x, FLOAT32_SOLUTION * float(np.linalg.norm(x)))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("side", ["users", "items"])
+def test_who_did_nothing_is_what_a_ridge_regression_says_of_his_attributes(kind, side):
+    model = fitted(kind)
+    offset, data = model.offset, model.data
+    if side == "users":
+        attributes, counts = data.user_attributes, data.user_counts()
+        found = np.column_stack([offset.factors.B, offset.row_bias])
+    else:
+        attributes, counts = data.item_attributes, data.item_counts()
+        found = np.column_stack([offset.factors.A.T, offset.column_bias])
+    M, there = attributes.matrix.toarray().astype(np.float64), counts > 0
+    assert (~there).sum() == COLD
+    reference = Ridge(alpha=DAMPING).fit(M[there], found[there].astype(np.float64))
+    expected = reference.predict(M[~there])
+    assert close(found[~there], expected, FLOAT32_SOLUTION * float(np.linalg.norm(expected)))
+
+
+def test_factors_by_attributes_are_not_negative_where_they_must_not_be():
+    for kind in ("explicit", "implicit"):
+        model = fitted(kind, nonnegative=True)
+        assert model.offset.factors.B.min() >= 0
+        assert model.offset.factors.A.min() >= 0
 
 
 def test_the_choice_of_regularization_knows_the_attributes():
@@ -416,6 +444,15 @@ def test_a_column_that_tells_nothing_is_left_out_or_refused_if_it_was_named(colu
     with pytest.raises(EckartError, match=message) as caught:
         attach(data, named, None)
     assert caught.value.code == "bad-attribute"
+
+
+def test_more_attributes_than_can_be_solved_for_are_refused():
+    words = [f"w{n // 2}" for n in range(2 * MOST_LEVELS)]
+    table = {"user": list(range(len(words))), **{f"c{n}": words for n in range(11)}}
+    data = read_interactions({"user": [0, 1], "item": [1, 2], "rating": [3.0, 4.0]})
+    with pytest.raises(EckartError, match="11,000 attributes") as caught:
+        attach(data, AttributeTables(users=table), None)
+    assert caught.value.code == "too-many-attributes"
 
 
 # --- tables ----------------------------------------------------------------------------------

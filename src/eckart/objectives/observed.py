@@ -41,7 +41,8 @@ class Observed:
         implicit_features: Weight at least 0 of a second matrix, which entries are known at all
             (1 or 0), that is factored together with the first and shares its B and its A.
         nonnegative: Whether B and A (not the biases) must not be negative.
-        row_attributes: Array of shape (rows, more), or SciPy sparse: more columns of W, all known.
+        row_attributes: Array of shape (rows, more), or SciPy sparse: more columns of W, all known;
+            n counts them too, each by its weight.
         column_attributes: Array of shape (columns, more): more rows of W.
         attribute_weight: Of the error of attributes.
 
@@ -137,9 +138,14 @@ class Observed:
         more = self.implicit_features > 0 or self.nonnegative or self._has_attributes
         return self.unobserved_weight == 0 and not more
 
-    def ridge(self, order: Compressed, others: int) -> Array:
-        """The penalty of each row (or column) of an order: λ·(n + α·others)^ν, n at least 1."""
+    def ridge(self, order: Compressed, others: int, attributes: Any = None) -> Array:
+        """The penalty of each row (or column) of an order, λ·(n + α·others + w·attributes)^ν.
+
+        What is in the brackets is at least 1.
+        """
         counts = order.counts + self.unobserved_weight * others
+        if attributes is not None:
+            counts = counts + self.attribute_weight * attributes.shape[1]
         return (self.strength * np.maximum(counts, 1.0) ** self.count_exponent).astype(FLOAT32)
 
     def targets(self, order: Compressed) -> Array:

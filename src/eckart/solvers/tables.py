@@ -58,9 +58,10 @@ class Side:
         X: Array,
         others: int,
         companions: list[Companion],
+        attributes: Any,
     ) -> None:
         self.order, self.X, self.companions = order, X, companions
-        self.ridge = objective.ridge(order, others)
+        self.ridge = objective.ridge(order, others, attributes)
         self.targets, self.weights = objective.targets(order), objective.weights(order)
 
     def penalty(self) -> float:
@@ -86,8 +87,8 @@ class Tables:
         turned = None if pattern is None else pattern.T.tocsr()
         below = None if start.extra_rows is None else start.extra_rows.T
         less = _companions(objective, turned, objective.column_attributes, below, self.rank)
-        self.rows = Side(objective, down, B, columns, more)
-        self.columns = Side(objective, across, A, rows, less)
+        self.rows = Side(objective, down, B, columns, more, objective.row_attributes)
+        self.columns = Side(objective, across, A, rows, less, objective.column_attributes)
 
     def _table(self, factor: Array, bias: Array) -> Array:
         table = np.empty((len(factor), self.rank + self.biased), FLOAT32)

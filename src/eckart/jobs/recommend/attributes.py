@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, final
+from typing import Any, Final, final
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +10,9 @@ import scipy.sparse
 
 from eckart.errors import MatrixError
 from eckart.jobs.recommend.features import Feature, learned
+
+MOST_WIDTH: Final = 10_000
+"""Numbers and words of a table: systems of so many equations are solved for who did nothing."""
 
 
 @final
@@ -77,7 +80,8 @@ def learned_features(
         named: Whether these columns were asked for; one that tells nothing is refused then.
 
     Raises:
-        MatrixError: If one that was asked for tells nothing, or none does.
+        MatrixError: If one that was asked for tells nothing, none does, or all together have more
+            than 10,000 numbers and words.
     """
     features: list[Feature] = []
     notes: list[str] = []
@@ -93,6 +97,14 @@ def learned_features(
             f"{source} has no column of attributes that tells anything.",
             hint=notes[0].removesuffix(" It is left out.") if notes else "Give one beside the ids.",
             code="no-attributes",
+        )
+    width = sum(feature.width for feature in features)
+    if width > MOST_WIDTH:
+        raise MatrixError(
+            f"{source} has {width:,} attributes, numbers and words together, more than "
+            f"{MOST_WIDTH:,}.",
+            hint="Leave the columns with the most words out.",
+            code="too-many-attributes",
         )
     return tuple(features), notes
 

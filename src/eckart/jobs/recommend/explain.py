@@ -157,15 +157,20 @@ def _shares(
         targets = model.data.ratings[history].astype(np.float64) - expected
     M, linear = _shared(model, places)
     count = len(places) + objective.unobserved_weight * len(model.data.items)
+    attributes = model.data.user_attributes
+    if attributes is not None:
+        count += objective.attribute_weight * attributes.width
     ridge = objective.strength * max(count, 1.0) ** objective.count_exponent
     own = D[:-1]
     M = M + (own * weights[:, None]).T @ own + ridge * np.eye(D.shape[1])
     direction = np.linalg.solve(M, D[-1])
     adds = (own @ direction) * weights * targets + linear @ direction
     base = float(offset.mean + offset.column_bias[column])
-    attributes = model.data.user_attributes
     if attributes is None:
         return base, adds, None
+    if not len(places):
+        fitted = model.predict(np.array([row]), np.array([column]))
+        return base, adds, float(fitted[0]) - base
     has = attributes.matrix[[row]].toarray()[0]
     C = _attribute_factors(model)
     by_attributes = objective.attribute_weight * (has @ C) @ direction[: C.shape[1]]

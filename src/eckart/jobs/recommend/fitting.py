@@ -10,6 +10,7 @@ from eckart.arrays import as_randomness
 from eckart.factorization import Factorization, Interrupted, factorize
 from eckart.factors import Factors
 from eckart.jobs.recommend.interactions import Interactions
+from eckart.jobs.recommend.mapping import mapped
 from eckart.jobs.recommend.methods import make_solver
 from eckart.jobs.recommend.model import (
     Model,
@@ -103,9 +104,13 @@ def fit_model(
         run = interrupted.partial
     approximation = run.approximation
     if not isinstance(approximation, Samples):
+        # items first: with what is unobserved the users' equations hold all of them
+        approximation = mapped(
+            as_offset(approximation), data, "columns", nonnegative=plain.nonnegative
+        )
         if settings.method != "gd" and not settings.nonnegative:
             approximation = fold_in(approximation, objective, entries, "rows")
-        approximation = as_offset(approximation)
+        approximation = mapped(approximation, data, "rows", nonnegative=plain.nonnegative)
     approximation = plainest(each_draw(approximation, _laid_out), objective)
     low_high = scale
     if explicit and scale is None and data.ratings is not None:

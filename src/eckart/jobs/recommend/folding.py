@@ -13,6 +13,7 @@ from eckart.jobs.recommend.attribute_tables import AttributeTables
 from eckart.jobs.recommend.columns import ColumnNames
 from eckart.jobs.recommend.exchanged import check_not_exchanged, check_numbered
 from eckart.jobs.recommend.interactions import Interactions, interactions_of
+from eckart.jobs.recommend.mapping import Side, learned_mapping, placed
 from eckart.jobs.recommend.merging import as_known, merged, without_user
 from eckart.jobs.recommend.model import Model, as_entries, attributed, each_draw, plainest
 from eckart.jobs.recommend.reading import read_table, table_of_matrix
@@ -211,7 +212,8 @@ def _solve_rows(
         B[rows], bias[rows] = new.factors.B, new.row_bias
         return old.with_rows(B, bias)
 
-    return each_draw(known, taken, fold_in(known, objective, as_entries(part), "rows"))
+    found = each_draw(known, taken, fold_in(known, objective, as_entries(part), "rows"))
+    return _by_attributes(model, found, data, "rows", rows)
 
 
 def _solve_columns(
@@ -226,7 +228,19 @@ def _solve_columns(
         A[:, columns], bias[columns] = new.factors.A, new.column_bias
         return old.with_columns(A, bias)
 
-    return each_draw(known, taken, fold_in(known, objective, as_entries(part), "columns"))
+    found = each_draw(known, taken, fold_in(known, objective, as_entries(part), "columns"))
+    return _by_attributes(model, found, data, "columns", columns)
+
+
+def _by_attributes(
+    model: Model, found: Offset | Samples, data: Interactions, side: Side, places: Any
+) -> Offset | Samples:
+    """Those of some places who have no interactions by what is known of the others."""
+    nonnegative = model.objective.nonnegative
+    mapping = learned_mapping(model.offset, model.data, side, nonnegative=nonnegative)
+    if mapping is None or isinstance(found, Samples):
+        return found
+    return placed(mapping, found, data, side, places)
 
 
 def _only(data: Interactions, places: Any, *, side: int) -> Interactions:
