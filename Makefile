@@ -75,10 +75,12 @@ bench-adapters: .venv/torch ## Measure extraction: RXNFP=... REACTIONS=... MERGE
 		echo; \
 	done
 
-# RATINGS is an .npz with the folds that ratings.py describes; PEER is a Python with implicit and irspack.
-bench-recommend: .venv/torch ## Measure recommending: RATINGS=... PEER=... (both may be left out)
+# RATINGS is an .npz with the folds that ratings.py describes; PEER is a Python with implicit and irspack;
+# TABLES are three tables, of ratings, users and items, for attributes.py.
+bench-recommend: .venv/torch ## Measure recommending: RATINGS=... PEER=... TABLES=... (all may be left out)
 	@$(if $(RATINGS),$(BIN)/python benchmarks/ratings.py $(RATINGS),echo "No RATINGS: the folds are left out.")
 	@$(BIN)/python benchmarks/rankings.py $(if $(RATINGS),--splits $(RATINGS)) $(if $(PEER),--peer $(PEER))
+	@$(if $(TABLES),$(BIN)/python benchmarks/attributes.py $(TABLES),echo "No TABLES: attributes are left out.")
 	@$(BIN)/python benchmarks/recommend_scale.py
 
 # PEERS is the Python of an environment with implicit, irspack and cmfrec.
