@@ -122,6 +122,16 @@ def test_what_is_added_is_taken_as_at_the_fit(tmp_path, kind):
     assert after.model.data.users.listed()[:60] == model.data.users.listed()
 
 
+def test_a_refit_from_an_older_model_takes_ratings_as_that_did():
+    older = fit_recommender(
+        ratings(), feedback=BOTH, settings=Settings(rank=2, regularization=0.05)
+    ).model
+    new = {"user": [7, 7, 7], "item": ["item 1", "item 2", "item 3"], "rating": [5.0, 1.0, 3.0]}
+    model = fit_recommender(new, older=older, feedback=Feedback(scale=(1.0, 5.0))).model
+    assert model.data.weights[model.data.rows == model.user(7)].tolist() == [1.0, -1.0]
+    assert model.feedback.disliked == BOTH.disliked
+
+
 def test_rows_of_weight_zero_may_be_added():
     model = fitted(read_interactions({"user": [1, 1, 2], "item": [5, 6, 5], "plays": [1, 2, 3]}))
     after = add_interactions(model, {"user": [3, 4], "item": [5, 6], "plays": [0.0, 2.0]}).model

@@ -129,7 +129,7 @@ def fit_recommender(
         data: Interactions as `read_interactions` takes them; None with an older model fits its own.
         output: The folder to write the model to.
         named: Columns that have other names than usual.
-        feedback: What ratings stand for; None takes them as ratings, or as the older model did.
+        feedback: What ratings stand for; what is None in it is as the older model had it.
         attributes: Of users and items, in place of those of an older model. Who has some is known,
             with interactions or without.
         settings: Of the fit; None takes those of the older model, or the defaults.
@@ -152,7 +152,7 @@ def fit_recommender(
     """
     began = time.perf_counter()
     start = load_model(older) if isinstance(older, str | PathLike) else older
-    feedback = feedback or (Feedback() if start is None else start.feedback)
+    feedback = _feedback_of(feedback, start)
     read = _read(data, start, named, feedback)
     notes = list(read.notes)
     if attributes is not None:
@@ -219,13 +219,19 @@ def _read(
                 "There is nothing to fit.", hint="Give a file of interactions.", code="no-input"
             )
         return start.data
-    if start is not None and not start.explicit and feedback.at_least is None:
-        feedback = replace(feedback, implicit=True)
     read = read_interactions(data, named, feedback)
     if start is None:
         return read
     together = merged(start.data, as_known(read, start.data.users, start.data.items))
     return replace(together, notes=read.notes)
+
+
+def _feedback_of(given: Feedback | None, start: Model | None) -> Feedback:
+    given = given or Feedback()
+    if start is None:
+        return given
+    named = {name: value for name, value in given.to_dict().items() if value is not None}
+    return replace(start.feedback, **named)
 
 
 def _settings_of(start: Model | None) -> Settings:

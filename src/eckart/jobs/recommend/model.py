@@ -54,7 +54,7 @@ class Model:
         kept = Feedback.of_dict(self.document.get("feedback", {}))
         if not self.explicit and kept.at_least is None:
             kept = replace(kept, implicit=True)
-        return replace(kept, scale=self.scale)
+        return replace(kept, scale=self.scale or kept.scale)
 
     @property
     def offset(self) -> Offset:
