@@ -36,3 +36,9 @@ def fitted(data: Interactions | None = None, **settings):
 def implicit(**arguments) -> Interactions:
     """Interactions without ratings: the high ratings."""
     return read_interactions(ratings(**arguments), None, Feedback(at_least=3.5))
+
+
+def bits(model) -> list[bytes]:
+    """Of factors and biases."""
+    offset = model.offset
+    return [array.tobytes() for array in (offset.factors.B, offset.factors.A, offset.row_bias)]

@@ -110,6 +110,10 @@ def checked(options: dict[str, Any], *, has_data: bool) -> None:
                 hint=f"Leave it out, or add --{_spelled(needed)}.",
                 code="option-does-not-apply",
             )
+    _check_numbers(options)
+
+
+def _check_numbers(options: dict[str, Any]) -> None:
     scale = options["scale"]
     if scale and not scale[0] < scale[1]:
         raise ArgumentError(

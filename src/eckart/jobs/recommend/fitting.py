@@ -13,6 +13,7 @@ from eckart.jobs.recommend.interactions import Interactions
 from eckart.jobs.recommend.mapping import mapped
 from eckart.jobs.recommend.methods import make_solver
 from eckart.jobs.recommend.model import (
+    Approximation,
     Model,
     as_entries,
     as_offset,
@@ -22,6 +23,7 @@ from eckart.jobs.recommend.model import (
 )
 from eckart.jobs.recommend.settings import Settings
 from eckart.jobs.recommend.splitting import Split
+from eckart.matrices import Entries
 from eckart.objectives import Observed
 from eckart.offset import Offset
 from eckart.samples import Samples
@@ -102,23 +104,14 @@ def fit_model(
         if not keep_interrupted:
             raise
         run = interrupted.partial
-    approximation = run.approximation
-    if not isinstance(approximation, Samples):
-        # items first: with what is unobserved the users' equations hold all of them
-        approximation = mapped(
-            as_offset(approximation), data, "columns", nonnegative=plain.nonnegative
-        )
-        if settings.method != "gd" and not settings.nonnegative:
-            approximation = fold_in(approximation, objective, entries, "rows")
-        approximation = mapped(approximation, data, "rows", nonnegative=plain.nonnegative)
-    approximation = plainest(each_draw(approximation, _laid_out), objective)
+    approximation = _answering(run.approximation, data, entries, settings, objective)
     low_high = scale
     if explicit and scale is None and data.ratings is not None:
         low_high = (float(data.ratings.min()), float(data.ratings.max()))
     return Fit(
         model=Model(
             data=replace(data, notes=()),
-            approximation=approximation,
+            approximation=plainest(each_draw(approximation, _laid_out), plain),
             objective=plain,
             scale=low_high if explicit else None,
             document={"settings": {**settings.to_dict(), "regularization": objective.strength}},
@@ -126,6 +119,24 @@ def fit_model(
         run=run,
         notes=tuple(notes),
     )
+
+
+def _answering(
+    found: Approximation,
+    data: Interactions,
+    entries: Entries,
+    settings: Settings,
+    objective: Observed,
+) -> Approximation:
+    """What a solver found with all that it leaves to be solved or predicted."""
+    if isinstance(found, Samples):
+        return found
+    # items first: with what is unobserved the users' equations hold all of them
+    nonnegative = objective.nonnegative
+    offset = mapped(as_offset(found), data, "columns", nonnegative=nonnegative)
+    if settings.method != "gd" and not nonnegative:
+        offset = fold_in(offset, objective, entries, "rows")
+    return mapped(offset, data, "rows", nonnegative=nonnegative)
 
 
 def _laid_out(offset: Offset, _: Offset) -> Offset:

@@ -165,24 +165,9 @@ def fit_recommender(
     notes += changed
     held = None if test is None else split(read, test, share=share, seed=settings.seed)
     visible = read if held is None else held.train
-    tuning = choice = None
-    if tuned:
-        most = trials or (None if time_limit else TRIALS)
-        with watch("Tuning", most) as on_trial:
-            tuning = tune(
-                visible,
-                settings,
-                scale=scale,
-                trials=trials,
-                time_limit=time_limit,
-                on_trial=on_trial,
-            )
-        settings = tuning.settings
-    elif settings.regularization is None:
-        with watch("Choosing λ", None) as on_trial:
-            choice = choose_regularization(visible, settings, scale=scale, on_trial=on_trial)
-        if choice is not None:
-            settings = replace(settings, regularization=choice.regularization)
+    settings, tuning, choice = _chosen(
+        visible, settings, scale, watch, tuned=tuned, trials=trials, time_limit=time_limit
+    )
     notes += [one.sentence() for one in (tuning, choice) if one is not None]
     evaluation = _evaluated(held, settings, scale, k, watch)
     notes += _advice(evaluation)
@@ -224,6 +209,37 @@ def _read(
         return read
     together = merged(start.data, as_known(read, start.data.users, start.data.items))
     return replace(together, notes=read.notes)
+
+
+def _chosen(
+    visible: Interactions,
+    settings: Settings,
+    scale: tuple[float, float] | None,
+    watch: OnPart,
+    *,
+    tuned: bool,
+    trials: int | None,
+    time_limit: float | None,
+) -> tuple[Settings, Tuning | None, Choice | None]:
+    """The settings with what was left out of them, and how it was chosen."""
+    if tuned:
+        with watch("Tuning", trials or (None if time_limit else TRIALS)) as on_trial:
+            tuning = tune(
+                visible,
+                settings,
+                scale=scale,
+                trials=trials,
+                time_limit=time_limit,
+                on_trial=on_trial,
+            )
+        return tuning.settings, tuning, None
+    if settings.regularization is not None:
+        return settings, None, None
+    with watch("Choosing λ", None) as on_trial:
+        choice = choose_regularization(visible, settings, scale=scale, on_trial=on_trial)
+    if choice is not None:
+        settings = replace(settings, regularization=choice.regularization)
+    return settings, None, choice
 
 
 def _feedback_of(given: Feedback | None, start: Model | None) -> Feedback:

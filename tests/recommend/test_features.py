@@ -1,0 +1,171 @@
+"""Tables of attributes: which columns tell something, as which numbers, and what is refused."""
+
+import numpy as np
+import pandas
+import pyarrow as pa
+import pytest
+
+from eckart.errors import EckartError
+from eckart.jobs.recommend.attaching import attach
+from eckart.jobs.recommend.attribute_tables import AttributeTables
+from eckart.jobs.recommend.features import MOST_LEVELS, learned
+from eckart.jobs.recommend.interactions import read_interactions
+from tolerances import agree
+
+# --- columns as numbers ----------------------------------------------------------------------
+
+
+def test_numbers_are_standardised():
+    numbers = np.array([3.0, np.nan, 8.0, 1.0, 2.5])
+    cells = learned("n", pa.array(numbers)).cells(pa.array(numbers), "t")
+    there = numbers[~np.isnan(numbers)]
+    assert cells.rows.tolist() == [0, 2, 3, 4]
+    assert agree(cells.values, (there - there.mean()) / there.std())
+
+
+def test_words_are_a_one_for_each_as_pandas_has_them():
+    texts = ["Action|Comedy", "Comedy", None, "", "Drama|Action|Action", " Comedy ", "Drama"]
+    feature = learned("genres", pa.array(texts))
+    cells = feature.cells(pa.array(texts), "t")
+    made = np.zeros((len(texts), feature.width))
+    made[cells.rows, cells.places] = cells.values
+    clean = pandas.Series([(one or "").replace(" ", "") for one in texts])
+    expected = clean.str.get_dummies("|").drop(columns="")
+    assert list(feature.levels) == expected.columns.tolist()
+    assert (made == expected.to_numpy()).all()
+
+
+@pytest.mark.parametrize(
+    ("column", "levels"),
+    [
+        (pa.array([True, False, True, None]), ("false", "true")),
+        (pa.array([["a", "b"], [], None, ["a"]]), ("a", "b")),
+        (pa.array(["x", "y", "x"]).dictionary_encode(), ("x", "y")),
+        (pa.chunked_array([["x"], ["x", "y"]]), ("x", "y")),
+        (pa.array(["1", "2", "two", "2"]), ("1", "2", "two")),
+    ],
+    ids=["truth values", "lists", "categories", "chunks", "words among numbers"],
+)
+def test_what_is_no_number_is_words(column, levels):
+    assert learned("c", column).levels == levels
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array([1, 2, 4]),
+        pa.array(["1", " 2.5", "", None]),
+        pa.array(np.array(["2020-01-01", "2021-05-05"], "datetime64[D]")),
+        pa.array([1e300, -1e300]),
+    ],
+    ids=["integers", "text of numbers", "dates", "large"],
+)
+def test_what_is_numbers_has_no_levels(column):
+    feature = learned("c", column)
+    assert feature.levels is None
+    assert np.isfinite(feature.cells(column, "t").values).all()
+
+
+def test_codes_are_words_where_that_is_asked_for():
+    feature = learned("occupation", pa.array([10, 2, 10, 2]), as_words=True)
+    assert feature.levels == ("10", "2")
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        (["a", "b", "c"], "No two rows share a value"),
+        ([2.0, 2.0], "are the same"),
+        ([None, None], "is empty"),
+        (["", " "], "is empty"),
+        ([f"w{n // 2}" for n in range(2 * MOST_LEVELS + 2)], "1,001 different values"),
+        ([{"a": 1}, {"a": 1}], "neither number nor text"),
+    ],
+    ids=["distinct", "constant", "missing", "blank", "levels", "structs"],
+)
+def test_a_column_that_tells_nothing_is_left_out_or_refused_if_it_was_named(column, message):
+    count = len(column)
+    table = {"user": list(range(count)), "what": column, "odd": [n % 2 for n in range(count)]}
+    data = read_interactions({"user": [0, 1], "item": [1, 2], "rating": [3.0, 4.0]})
+    found = attach(data, AttributeTables(users=table), None)
+    assert any(message in note for note in found.notes)
+    assert [one.name for one in found.data.user_attributes.features] == ["odd"]
+    named = AttributeTables(users=table, user_columns=("what",))
+    with pytest.raises(EckartError, match=message) as caught:
+        attach(data, named, None)
+    assert caught.value.code == "bad-attribute"
+
+
+def test_more_attributes_than_can_be_solved_for_are_refused():
+    words = [f"w{n // 2}" for n in range(2 * MOST_LEVELS)]
+    table = {"user": list(range(len(words))), **{f"c{n}": words for n in range(11)}}
+    data = read_interactions({"user": [0, 1], "item": [1, 2], "rating": [3.0, 4.0]})
+    with pytest.raises(EckartError, match="11,000 attributes") as caught:
+        attach(data, AttributeTables(users=table), None)
+    assert caught.value.code == "too-many-attributes"
+
+
+# --- tables ----------------------------------------------------------------------------------
+
+SMALL = {"user": ["a", "b"], "item": [1, 2], "rating": [3.0, 4.0]}
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".parquet", ".jsonl", ".csv.gz", "frame"])
+def test_every_format_of_attributes_reads_the_same(tmp_path, suffix):
+    frame = pandas.DataFrame(
+        {"age": [20.0, 30.0, 40.0], "userId": ["a", "b", "c"], "sex": ["f", "m", "f"]}
+    )
+    path = tmp_path / f"users{suffix}"
+    if suffix == ".parquet":
+        frame.to_parquet(path)
+    elif suffix == ".jsonl":
+        frame.to_json(path, orient="records", lines=True)
+    else:
+        frame.to_csv(path, index=False, sep="\t" if suffix == ".tsv" else ",")
+    tables = AttributeTables(users=frame if suffix == "frame" else path)
+    data = attach(read_interactions(SMALL), tables, None).data
+    assert data.users.listed() == ["a", "b", "c"]
+    high = np.sqrt(1.5)
+    expected = np.array([[-high, 1, 0], [0, 0, 1], [high, 1, 0]], np.float32)
+    assert agree(data.user_attributes.matrix.toarray(), expected)
+
+
+def test_a_table_without_header_has_its_ids_first(tmp_path):
+    (tmp_path / "u.user").write_text("")
+    (tmp_path / "users.dat").write_text("a::F::1\nb::M::56\n")
+    found = attach(read_interactions(SMALL), AttributeTables(users=tmp_path / "users.dat",
+                   user_columns=("3",)), None)  # fmt: skip
+    assert [one.name for one in found.data.user_attributes.features] == ["3"]
+    assert any("no header" in note for note in found.notes)
+
+
+def test_the_column_of_ids_can_be_marked(tmp_path):
+    path = tmp_path / "people.csv"
+    path.write_text("town,login\nx,a\nx,b\ny,c\n")
+    tables = AttributeTables(users=path, user_columns=("login:id",))
+    own = attach(read_interactions(SMALL), tables, None).data.user_attributes
+    assert (own.id_column, own.features[0].levels) == ("login", ("x", "y"))
+
+
+@pytest.mark.parametrize(
+    ("table", "code"),
+    [
+        ({"user": ["a", "b", "a"], "age": [1, 2, 3]}, "repeated-id"),
+        ({"user": ["a", None], "age": [1, 2]}, "missing-id"),
+        ({"user": ["x", "y"], "age": [1, 2]}, "no-such-ids"),
+        ({"user": ["a", "b"]}, "no-attributes"),
+        ({"user": ["a", "b"], "name": ["Ann", "Bob"]}, "no-attributes"),
+        ({"user": ["a", "b"], "age": [1.0, np.inf]}, "bad-attribute"),
+        ({"user": ["a", "b", "c"], "age": [1.0, 2.0, np.inf]}, "not-finite"),
+        ({"user": ["a", "b"], "age": [1, 2, 3]}, "shapes-differ"),
+        ({"user": ["a", "b"], "age": [1, "old"]}, "mixed-values"),
+        (3, "not-interactions"),
+    ],
+    ids=["twice", "missing", "others", "alone", "names", "one number", "infinite", "lengths",
+         "mixed", "no table"],
+)  # fmt: skip
+def test_tables_that_cannot_be_used_are_refused(table, code):
+    named = ("age",) if code in ("bad-attribute", "not-finite") else None
+    with pytest.raises(EckartError) as caught:
+        attach(read_interactions(SMALL), AttributeTables(users=table, user_columns=named), None)
+    assert caught.value.code == code
