@@ -10,6 +10,7 @@ import numpy as np
 from eckart.arrays import FLOAT64, Array, DType
 from eckart.errors import FormatError, MatrixError
 from eckart.jobs.reduce.scoring import scores_of_known
+from eckart.matrices.moments import FAR
 
 
 @final
@@ -90,14 +91,17 @@ class Reduction:
         self._check_columns(X.shape[1])
         A = self.A[: self.rank]
         narrow = (A if self.scales is None else A / self.scales).astype(self.dtype)
-        if hasattr(X, "toarray"):
-            scores = np.asarray(X @ narrow.T) - (self.means @ narrow.T.astype(FLOAT64))
-        else:
+        if self._is_far and not hasattr(X, "toarray"):
             X = np.subtract(X, self.means.astype(X.dtype), out=X if may_change else None)
+            left = np.zeros(len(self.means))
             scores = X @ narrow.T
+        else:
+            left = self.means
+            scores = np.asarray(X @ narrow.T) - (left @ narrow.T.astype(FLOAT64)).astype(X.dtype)
         unknown = np.flatnonzero(~np.isfinite(scores).all(axis=1))
         if unknown.size:  # a NaN in a row is one in its scores
-            around = X[unknown].toarray() - self.means if hasattr(X, "toarray") else X[unknown]
+            rows = X[unknown]
+            around = (rows.toarray() if hasattr(rows, "toarray") else rows) - left
             around = around if self.scales is None else around / self.scales
             scores[unknown] = scores_of_known(around, A, self.ridges)
         if self.whitened:
@@ -162,6 +166,12 @@ class Reduction:
         if self.strength > 0:
             return self.strength / np.sqrt(squares)
         return self.error**2 / max(1, self.columns - self.rank) / squares
+
+    @property
+    def _is_far(self) -> bool:
+        """Whether the means are so large that digits are lost unless they are subtracted first."""
+        means = self.means if self.scales is None else self.means / self.scales
+        return self.rows * float(np.square(means).sum()) > FAR * self.energy
 
     def _lengths(self) -> Array:
         """What scores are divided by."""
