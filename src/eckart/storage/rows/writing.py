@@ -100,7 +100,7 @@ class _Tables:
     def _open(self, schema: Any) -> Any:
         if self._suffix == ".parquet":
             # numbers that are all different gain nothing from a dictionary, and it takes time
-            beside = [name for name in schema.names if name not in set(self._names)]
+            beside: Any = [name for name in schema.names if name not in set(self._names)]
             return pq.ParquetWriter(self._path, schema, use_dictionary=beside)
         delimiter = "\t" if self._suffix == ".tsv" else ","
         return arrow_csv.CSVWriter(
