@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 
 from eckart.errors import MatrixError
+from eckart.jobs.recommend.blockwise import taken
 from eckart.jobs.recommend.interactions import Interactions, once
+from eckart.jobs.recommend.pairs import pair_order
 from eckart.jobs.recommend.vocabulary import Vocabulary
 
 
@@ -53,17 +55,16 @@ def joined(old: Interactions, new: Interactions) -> Interactions:
         weights=_weights(old, new),
         times=times,
     )
-    return both.chosen(np.lexsort((both.columns, both.rows)))
+    return both.chosen(pair_order(both.rows, both.columns, both.shape))
 
 
 def as_known(data: Interactions, users: Vocabulary, items: Vocabulary) -> Interactions:
     """The same interactions over ids that begin with those of `users` and `items`."""
     users, to_user = users.extended(data.users)
     items, to_item = items.extended(data.items)
-    rows, columns = to_user[data.rows], to_item[data.columns]
-    order = np.lexsort((columns, rows))
+    rows, columns = taken(to_user, data.rows), taken(to_item, data.columns)
     moved = replace(data, users=users, items=items, rows=rows, columns=columns)
-    return moved.chosen(order)
+    return moved.chosen(pair_order(rows, columns, moved.shape))
 
 
 def without_user(data: Interactions, place: int) -> Interactions:

@@ -163,6 +163,6 @@ def plainest(approximation: Offset | Samples, objective: Observed) -> Approximat
 
 
 def as_entries(data: Interactions) -> Entries:
-    """Interactions as entries: ratings, or ones that count by their weights."""
+    """Interactions as entries, which share their memory: ratings, or ones that count by weights."""
     values = np.ones(len(data), np.float32) if data.ratings is None else data.ratings
-    return Entries.of(data.rows, data.columns, values, data.weights, data.shape)
+    return Entries.of_rows(data.user_counts(), data.columns, values, data.weights, data.shape)
