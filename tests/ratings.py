@@ -78,7 +78,9 @@ def systems(entries, objective, offset, side="columns"):
     if side == "rows":
         W, C, table, held, ridge = W.T, C.T, A, offset.column_bias, down
         extra = None if offset.extra_columns is None else offset.extra_columns.T
-    design = np.hstack([table, np.ones((len(table), 1))]) if objective.has_biases else table
+    biased = objective.row_biases if side == "rows" else True
+    own = np.full((len(table), 1), float(biased))
+    design = np.hstack([table, own]) if objective.has_biases else table
     for j in range(W.shape[1]):
         w = C[:, j]
         H = (design * w[:, None]).T @ design + ridge[j] * np.eye(design.shape[1])

@@ -124,3 +124,17 @@ def test_the_same_seed_gives_the_same_bits():
     X = numbers(5000, 900)
     first, again = (LowRankReducer(5, random_state=3).fit(X).components_ for _ in range(2))
     np.testing.assert_array_equal(first, again)
+
+
+def test_gaps_are_fitted_and_scored():
+    X = numbers(columns=12)
+    gaps = X.copy()
+    gaps[np.random.default_rng(0).random(X.shape) < 0.1] = np.nan
+    reducer = LowRankReducer(n_components=6)
+    scores = reducer.fit_transform(gaps)
+    known = ~np.isnan(gaps)
+    restored = reducer.inverse_transform(scores)
+    by_means = np.broadcast_to(np.nanmean(gaps, axis=0), X.shape)
+    assert np.linalg.norm((restored - X)[~known]) < np.linalg.norm((by_means - X)[~known])
+    assert np.isfinite(reducer.score(gaps))
+    assert reducer.partial_fit(gaps).n_samples_ == 2 * len(X)

@@ -27,7 +27,8 @@ class LowRankReducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
     Scores are (X − mean)·Aᵀ, with the rows of A the leading right singular vectors of X − mean,
     each with ‖WᵀWv − σ²v‖ ≤ tol·σ₁². Without centring it is a truncated SVD. A sparse X stays
-    sparse, centred or not.
+    sparse, centred or not. Entries that are NaN are gaps: the components are fitted to the others,
+    and a row's scores to what is known of it.
 
     Args:
         n_components: How many: a number; a share of the variance between 0 and 1; "auto" for those
@@ -91,7 +92,7 @@ class LowRankReducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         checked = self._checked(X, reset=True)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
-            reduction, found, _ = reduced(
+            reduction, found = reduced(
                 checked,
                 **self._choice(checked.shape),
                 centre=self.center,
@@ -170,6 +171,7 @@ class LowRankReducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         check_is_fitted(self)
         checked: Any = self._checked(X, reset=False)
         dense: Any = checked.toarray() if hasattr(checked, "toarray") else checked
+        dense = self._reduction_now().filled(dense)
         around = (dense - self.mean_) / (1.0 if self.scale_ is None else self.scale_)
         precision = self.get_precision()
         sign, logarithm = np.linalg.slogdet(self.get_covariance())
@@ -194,6 +196,7 @@ class LowRankReducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
+        tags.input_tags.allow_nan = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 
@@ -203,6 +206,7 @@ class LowRankReducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             X,
             reset=reset,
             accept_sparse=("csr", "csc"),
+            ensure_all_finite="allow-nan",
             dtype=(np.float64, np.float32),
             ensure_min_samples=2 if reset else 1,
         )

@@ -190,7 +190,8 @@ def test_what_the_arguments_alone_show_is_exit_2(run, table, line, code):
         ("reduce t.parquet --rank 2 --columns who", "not-numbers"),
         ("reduce t.parquet --rank 2 --id nobody", "no-such-column"),
         ("reduce t.parquet --rank 2 --memory 1kB", "memory-too-small"),
-        ("reduce gap.csv --rank 1", "not-finite"),
+        ("reduce infinite.csv --rank 1", "not-finite"),
+        ("reduce infinite.csv --model m.model.npz --columns x0", "no-such-column"),
         ("reduce short.parquet --rank 2", "damaged-file"),
         ("reduce cut.npy --rank 2 --memory 1MB", "damaged-file"),
         ("reduce t.parquet --model article_start.npz", "not-a-reduction"),
@@ -198,7 +199,7 @@ def test_what_the_arguments_alone_show_is_exit_2(run, table, line, code):
     ],
 )  # fmt: skip
 def test_what_needs_the_content_is_exit_1_and_nothing_is_written(run, table, line, code):
-    Path("gap.csv").write_text("a,b\n1,2\n3,\n5,6\n")
+    Path("infinite.csv").write_text("a,b\n1,2\n3,inf\n5,6\n")
     whole = Path("t.parquet").read_bytes()
     Path("short.parquet").write_bytes(whole[: len(whole) // 2])
     np.save("W.npy", numbers())
@@ -237,3 +238,27 @@ def test_a_killed_run_leaves_the_old_output_or_the_new_one(run, table, delay):
         process.wait()
     now = Path("s.parquet").read_bytes()
     assert now == old or len(pd.read_parquet("s.parquet")) == 60_000
+
+
+def test_gaps_are_counted_and_factored_around(run, table):
+    holed = table.copy()
+    holed.loc[::7, "x3"] = np.nan
+    holed.to_csv("gaps.csv", index=False)
+    document = result(run, "reduce gaps.csv --rank 4 --id who -o s.csv --json")
+    assert document["missing"] == holed["x3"].isna().sum()
+    assert document["message"].startswith("72 of 10,000 entries (0.7%) are missing")
+    assert np.isfinite(scores_of_csv("s.csv")).all()
+    again = result(run, "reduce gaps.csv --model s.model.npz -o again.csv --json")
+    assert "72 of 10,000 entries (0.7%) are missing and were factored around." in again["notes"]
+    np.testing.assert_array_equal(scores_of_csv("again.csv"), scores_of_csv("s.csv"))
+    assert result(run, "reduce gaps.csv --update s.model.npz --json")["missing"] == 144
+    cut = pd.read_csv("s.csv")
+    cut.loc[3, "PC1"] = np.nan
+    cut.to_csv("cut.csv", index=False)
+    line = "reduce cut.csv --model s.model.npz --inverse -o back.csv"
+    assert error(run, line, 1)["code"] == "not-finite"
+
+
+def scores_of_csv(path):
+    frame = pd.read_csv(path)
+    return frame[[name for name in frame if name.startswith("PC")]].to_numpy()

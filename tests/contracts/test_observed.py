@@ -19,6 +19,7 @@ OBJECTIVES = {
     "ratings, few of them": (eckart.Observed(), ratings.known(density=0.1)),
     "weighted ratings": (eckart.Observed(regularization=0.3), ratings.known(weighted=True)),
     "no biases": (eckart.Observed(biases=False, count_exponent=0.5), ratings.known()),
+    "biases of columns only": (eckart.Observed(row_biases=False), ratings.known()),
     "implicit features": (eckart.Observed(implicit_features=0.5), ratings.known()),
     "clicks": (eckart.Observed(unobserved_weight=0.1, regularization=0.01), ratings.clicks()),
     "counted clicks": (eckart.Observed(unobserved_weight=0.3), ratings.clicks(counted=True)),

@@ -75,3 +75,33 @@ def test_what_is_not_entries_is_refused_by_name(code, arguments):
 def test_no_entry_is_known_is_refused_by_factorize():
     with pytest.raises(eckart.EckartError, match="No entry is known"):
         eckart.factorize(eckart.Entries.of([], [], [], shape=(3, 2)), 1)
+
+
+def ordered(weighted):
+    generator = np.random.default_rng(1)
+    row, column = np.nonzero(generator.random((20, 15)) < 0.3)
+    values, weights = generator.random((2, len(row))).astype(np.float32)
+    return row, column.astype(np.int32), values, weights if weighted else None
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_entries_in_order_share_their_memory_and_are_the_same(weighted):
+    row, column, values, weights = ordered(weighted)
+    shared = eckart.Entries.of_rows(np.bincount(row), column, values, weights, (20, 15))
+    sorted_anew = eckart.Entries.of(row, column, values, weights, (20, 15))
+    assert np.shares_memory(shared.columns, column)
+    assert np.shares_memory(shared.values, values)
+    for order in ("by_rows", "by_columns"):
+        for part in ("starts", "indices", "values", "weights"):
+            one, other = (getattr(getattr(made, order), part) for made in (shared, sorted_anew))
+            np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("code", "columns"), [("not-in-order", [1, 0]), ("not-in-order", [1, 1]), ("bad-index", [0, 2])]
+)
+def test_entries_that_are_not_in_order_are_refused(code, columns):
+    ones = np.ones(2, np.float32)
+    with pytest.raises(eckart.errors.EckartError) as caught:
+        eckart.Entries.of_rows(np.array([2]), np.array(columns), ones, None, (1, 2))
+    assert caught.value.code == code

@@ -54,3 +54,75 @@ def first_duplicate(starts, indices):
             if indices[entry] == indices[entry - 1]:
                 return np.int64(row)
     return np.int64(-1)
+
+
+@Kernel
+def ascending(starts, indices):
+    """Whether the columns of each row ascend and none is there twice."""
+    for row in range(starts.shape[0] - 1):
+        for entry in range(starts[row] + 1, starts[row + 1]):
+            if indices[entry] <= indices[entry - 1]:
+                return False
+    return True
+
+
+@Kernel
+def repeated(rows, columns):
+    """How many pairs (row, column) equal the one before them; −1 where pairs are not in order."""
+    same = 0
+    for entry in range(1, rows.shape[0]):
+        if rows[entry] > rows[entry - 1]:
+            continue
+        if rows[entry] < rows[entry - 1] or columns[entry] < columns[entry - 1]:
+            return np.int64(-1)
+        if columns[entry] == columns[entry - 1]:
+            same += 1
+    return np.int64(same)
+
+
+@Kernel
+def placed(places, order, starts, out):
+    """Put the entries of `order` behind the last one of their place; of length 0 it is all entries.
+
+    Entries of a place keep their order, so this is one pass of a sort by several keys.
+    """
+    free = starts[:-1].copy()
+    for step in range(places.shape[0]):
+        entry = order[step] if order.shape[0] > 0 else step
+        to = free[places[entry]]
+        free[places[entry]] += 1
+        out[to] = entry
+
+
+@Kernel
+def distinct(order, rows, columns):
+    """How many different pairs there are; `order` names them in their order."""
+    count = min(order.shape[0], 1)
+    for step in range(1, order.shape[0]):
+        entry, before = order[step], order[step - 1]
+        count += rows[entry] != rows[before] or columns[entry] != columns[before]
+    return np.int64(count)
+
+
+@Kernel
+def merged(order, rows, columns, times, weights, totals):
+    """Leave in the first places of `order` the latest entry of each pair.
+
+    Of equal times, or without times, it is the last one of `order`. `totals`, unless it is of
+    length 0, is made the sum of the weights of each pair; without weights each entry counts one.
+    """
+    made, total = 0, 0.0
+    latest = order[0]
+    for step in range(order.shape[0]):
+        entry = order[step]
+        if rows[entry] != rows[latest] or columns[entry] != columns[latest]:
+            order[made] = latest
+            if totals.shape[0] > 0:
+                totals[made] = total
+            made, total, latest = made + 1, 0.0, entry
+        elif times.shape[0] == 0 or times[entry] >= times[latest]:
+            latest = entry
+        total += weights[entry] if weights.shape[0] > 0 else 1.0
+    order[made] = latest
+    if totals.shape[0] > 0:
+        totals[made] = total

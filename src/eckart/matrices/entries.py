@@ -123,6 +123,54 @@ class Entries:
         return cls(shape=(height, width), by_rows=down)
 
     @classmethod
+    def of_rows(
+        cls,
+        counts: npt.NDArray[np.int64],
+        columns: Indices,
+        values: Array,
+        weights: Array | None,
+        shape: tuple[int, int],
+    ) -> "Entries":
+        """Entries that are in order already, row by row; the arrays are kept and not copied.
+
+        Args:
+            counts: How many entries each row has.
+            columns: The column of each entry, ascending within a row.
+            values: Its value, a finite number, float32.
+            weights: How much its error counts, float32; None counts all the same.
+            shape: (rows, columns).
+
+        Raises:
+            MatrixError: If the columns of a row do not ascend, or one is out of range.
+
+        Cost:
+            No memory for the entries beyond what is given.
+
+        Example:
+            >>> ones = np.ones(3, np.float32)
+            >>> of_two = Entries.of_rows(np.array([1, 2]), np.array([2, 0, 1]), ones, None, (2, 3))
+            >>> of_two.row(1)[0]
+            array([0, 1])
+        """
+        from eckart.kernels.sorting import ascending
+
+        _check_range(columns, shape[1], "column")
+        starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+        if not ascending(starts, columns):
+            raise MatrixError(
+                "The columns of a row do not ascend.",
+                hint="Give entries in any order to Entries.of.",
+                code="not-in-order",
+            )
+        kept = Compressed(
+            starts=starts,
+            indices=columns,
+            values=values,
+            weights=NONE if weights is None else weights,
+        )
+        return cls(shape=shape, by_rows=kept)
+
+    @classmethod
     def of_sparse(cls, W: Any) -> "Entries":
         """The stored entries of a SciPy sparse matrix, zeros among them.
 

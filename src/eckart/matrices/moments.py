@@ -102,9 +102,9 @@ def _finished(
     return Moments(means=means if centre else means * 0.0, scales=scales, energy=energy)
 
 
-def deviations(around: Array, rows: int, means: Array) -> Array:
+def deviations(around: Array, rows: int | Array, means: Array) -> Array:
     """Standard deviations from sums of squares about the means; 1 where a column is constant."""
-    found = np.sqrt(around / max(1, rows - 1))
+    found = np.sqrt(around / np.maximum(1, rows - 1))
     constant = found <= 1e-12 * np.abs(means) + np.finfo(FLOAT64).tiny
     return np.where(constant, 1.0, found)
 

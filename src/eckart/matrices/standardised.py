@@ -166,6 +166,27 @@ class Standardised:
         """‖·‖²_F, as the moments have it."""
         return self.moments.energy
 
+    @property
+    def is_finite(self) -> bool:
+        """Whether the sums over the entries are finite numbers."""
+        moments = self.moments
+        return bool(np.isfinite(moments.energy) and np.isfinite(moments.means).all())
+
+    def check(self) -> None:
+        """Refuse a matrix whose sums are no finite numbers.
+
+        Raises:
+            MatrixError: If they are not, with the place of the entry where it is one.
+        """
+        if self.is_finite:
+            return
+        check_entries(self.source)
+        raise MatrixError(
+            "The entries are so large that their squares leave the range of float64.",
+            hint="Divide the matrix by a power of ten that brings it near 1.",
+            code="out-of-range",
+        )
+
     def _means(self) -> Array:
         return self.moments.means[np.newaxis]
 
@@ -223,7 +244,21 @@ def standardised(
         >>> W.moments.means.tolist(), W.moments.scales.round(6).tolist(), round(W.squared_norm(), 9)
         ([2.0, 5.0], [1.414214, 1.0], 1.0)
     """
-    matrix = as_matrix(W)
+    found = measured(as_matrix(W), centre=centre, scale=scale, width=width, seed=seed, whole=whole)
+    found.check()
+    return found
+
+
+def measured(
+    matrix: Matrix,
+    *,
+    centre: bool,
+    scale: bool,
+    width: int = 0,
+    seed: Any = None,
+    whole: bool = True,
+) -> Standardised:
+    """As `standardised`, for a matrix whose entries may turn out to be no finite numbers."""
     if isinstance(matrix, Streamed):
         wide = matrix.shape[1] > min(MOST_COVARIANCE, matrix.most_columns)
         omega = _omega(matrix, width, seed) if wide or not whole else None
@@ -232,13 +267,6 @@ def standardised(
         found = sparse_moments(matrix, centre=centre, scale=scale)
     else:
         found = moments_of(matrix, centre=centre, scale=scale)
-    if not np.isfinite(found.energy) or not np.isfinite(found.means).all():
-        check_entries(matrix)
-        raise MatrixError(
-            "The entries are so large that their squares leave the range of float64.",
-            hint="Divide the matrix by a power of ten that brings it near 1.",
-            code="out-of-range",
-        )
     return Standardised(matrix, found)
 
 

@@ -38,6 +38,7 @@ class Observed:
         unobserved_weight: α, at least 0.
         biases: Whether rows and columns have one; they are fitted in every sweep. None: only for
             ratings. Not together with an unobserved weight.
+        row_biases: False leaves only the biases of columns, as principal components have them.
         implicit_features: Weight at least 0 of a second matrix, which entries are known at all
             (1 or 0), that is factored together with the first and shares its B and its A.
         nonnegative: Whether B and A (not the biases) must not be negative.
@@ -62,6 +63,7 @@ class Observed:
     count_exponent: float = 1.0
     unobserved_weight: float = 0.0
     biases: bool | None = None
+    row_biases: bool = True
     implicit_features: float = 0.0
     nonnegative: bool = False
     row_attributes: Any = None
@@ -136,7 +138,7 @@ class Observed:
     def for_ratings_only(self) -> bool:
         """Whether there is nothing but ratings and biases: what every solver can fit."""
         more = self.implicit_features > 0 or self.nonnegative or self._has_attributes
-        return self.unobserved_weight == 0 and not more
+        return self.unobserved_weight == 0 and not more and self.row_biases
 
     def ridge(self, order: Compressed, others: int, attributes: Any = None) -> Array:
         """The penalty of each row (or column) of an order, λ·(n + α·others + w·attributes)^ν.
@@ -192,6 +194,7 @@ class Observed:
             "count_exponent": self.count_exponent,
             "unobserved_weight": self.unobserved_weight,
             "biases": self.has_biases,
+            "row_biases": self.has_biases and self.row_biases,
             "implicit_features": self.implicit_features,
             "nonnegative": self.nonnegative,
             "row_attributes": None if self.row_attributes is None else self.row_attributes.shape[1],

@@ -56,7 +56,7 @@ class GramSVD:
         kept = np.maximum(values[:rank], 0.0)
         missing = rank - len(kept)
         A = np.pad(G[:, :rank].T, ((0, missing), (0, 0)))
-        rows = directed(W.namespace.put(A, W.dtype), W)
+        rows = directed(W.namespace.put(A, W.dtype), W.namespace)
         yield Step(
             number=0,
             loss=max(0.0, W.squared_norm() - float(kept.sum())),

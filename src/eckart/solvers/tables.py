@@ -59,8 +59,11 @@ class Side:
         others: int,
         companions: list[Companion],
         attributes: Any,
+        *,
+        biased: bool,
     ) -> None:
         self.order, self.X, self.companions = order, X, companions
+        self.biased = biased
         self.ridge = objective.ridge(order, others, attributes)
         self.targets, self.weights = objective.targets(order), objective.weights(order)
 
@@ -87,8 +90,11 @@ class Tables:
         turned = None if pattern is None else pattern.T.tocsr()
         below = None if start.extra_rows is None else start.extra_rows.T
         less = _companions(objective, turned, objective.column_attributes, below, self.rank)
-        self.rows = Side(objective, down, B, columns, more, objective.row_attributes)
-        self.columns = Side(objective, across, A, rows, less, objective.column_attributes)
+        own = self.biased and objective.row_biases
+        self.rows = Side(objective, down, B, columns, more, objective.row_attributes, biased=own)
+        self.columns = Side(
+            objective, across, A, rows, less, objective.column_attributes, biased=self.biased
+        )
 
     def _table(self, factor: Array, bias: Array) -> Array:
         table = np.empty((len(factor), self.rank + self.biased), FLOAT32)
@@ -142,11 +148,14 @@ class Tables:
         shared: Array | None = None,
         linear: Array | None = None,
     ) -> Result:
-        """Hand the equations of a side to what solves them; the bias of the other is one then."""
+        """Hand the equations of a side to what solves them.
+
+        The bias of the other is one then, or 0 where the side has none, which leaves its own at 0.
+        """
         rank, width = self.rank, side.X.shape[1]
         held = other.X[:, rank].copy() if self.biased else NONE
         if self.biased:
-            other.X[:, rank] = 1
+            other.X[:, rank] = side.biased
         try:
             equations = Equations(
                 order=side.order,

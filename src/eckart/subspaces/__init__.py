@@ -1,7 +1,7 @@
 """Subspaces that hold most of W, and what they tell about its singular values."""
 
 from eckart.subspaces.bounds import Evidence, leading_squares_bound, outside_bound
-from eckart.subspaces.directions import leading_directions
+from eckart.subspaces.directions import directed, leading_directions
 from eckart.subspaces.krylov import KrylovSpace
 from eckart.subspaces.norms import largest_singular_value
 from eckart.subspaces.probing import FAILURE, Probing, hidden
@@ -13,6 +13,7 @@ __all__ = [
     "KrylovSpace",
     "Probing",
     "Sketch",
+    "directed",
     "hidden",
     "largest_singular_value",
     "leading_directions",

@@ -6,6 +6,7 @@ import numpy as np
 
 from eckart.arrays import FLOAT64, Array, rounding
 from eckart.matrices import Matrix
+from eckart.namespaces import Namespace
 from eckart.subspaces.bounds import Evidence, eigenpairs
 
 SHARP: Final = 30
@@ -58,15 +59,15 @@ def leading_directions(
     if kept.any():
         outside = put((E / lengths) @ P[width:], W.dtype)
         A = A + outside.T @ rest.T
-    return directed(_polished(A, W), W), np.maximum(_padded(found, rank), 0.0)
+    return directed(_polished(A, W), W.namespace), np.maximum(_padded(found, rank), 0.0)
 
 
-def directed(A: Array, W: Matrix) -> Array:
+def directed(A: Array, namespace: Namespace) -> Array:
     """Rows with the sign that makes their entry of largest size positive."""
-    host = W.namespace.get(A)
+    host = namespace.get(A)
     places = np.abs(host).argmax(axis=1)
     signs = np.where(host[np.arange(len(host)), places] < 0, -1.0, 1.0)
-    return A * W.namespace.put(signs[:, np.newaxis], W.dtype)
+    return A * namespace.put(signs[:, np.newaxis], host.dtype)
 
 
 def _polished(A: Array, W: Matrix) -> Array:

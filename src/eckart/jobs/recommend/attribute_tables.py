@@ -10,7 +10,8 @@ from eckart.errors import MatrixError
 from eckart.jobs.recommend.columns import NAMES, ColumnNames, no_column
 from eckart.jobs.recommend.reading import check_lengths, columns_in
 from eckart.jobs.recommend.vocabulary import column_of
-from eckart.storage.tables import Kind, TableHead, plain, read_columns, table_head
+from eckart.storage.table_text import Kind, TableHead, plain
+from eckart.storage.tables import read_columns, table_head
 
 Role: TypeAlias = Literal["user", "item"]
 MARKS: Final = ("id", "category")

@@ -1,14 +1,18 @@
 """What any model has to beat: the most popular items, and averages."""
 
+import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Final, final
+from typing import Any, Final, TypeAlias, final
 
 import numpy as np
 import numpy.typing as npt
 
+from eckart.jobs.recommend.blockwise import blocks, summed
 from eckart.jobs.recommend.interactions import Interactions
 from eckart.jobs.recommend.ranking import Scores
 
+Numbers: TypeAlias = npt.NDArray[np.float64]
 SWEEPS: Final = 10
 DAMPING: Final = 5.0
 """Ratings of the mean that every user and item is given beside its own."""
@@ -38,7 +42,9 @@ def popularity(data: Interactions) -> npt.NDArray[np.float32]:
 
     Of equal ones the earlier is better.
     """
-    return np.bincount(data.columns[data.liked], minlength=len(data.items)).astype(np.float32)
+    liked = data.liked
+    counts = data.item_counts() if liked.all() else data.chosen(liked).item_counts()
+    return counts.astype(np.float32)
 
 
 def popular_scores(scores: npt.NDArray[np.float32], users: int) -> Scores:
@@ -46,25 +52,65 @@ def popular_scores(scores: npt.NDArray[np.float32], users: int) -> Scores:
     return np.tile(scores, (users, 1))
 
 
-def averages(data: Interactions) -> Averages:
+def averages(*parts: Interactions) -> Averages:
     """The mean and what each user and item adds, each drawn towards 0 by five ratings.
+
+    Args:
+        parts: Interactions over the same ids, taken together.
 
     Raises:
         ValueError: If there are no ratings.
+
+    Cost:
+        Ten passes over the ratings; memory of a block of them.
     """
-    if data.ratings is None:
+    if any(part.ratings is None for part in parts):
         raise ValueError("averages of interactions without ratings")
-    weights = np.ones(len(data)) if data.weights is None else data.weights.astype(np.float64)
-    mean = float(np.average(data.ratings, weights=weights))
-    off = data.ratings.astype(np.float64) - mean
-    users, items = np.zeros(len(data.users)), np.zeros(len(data.items))
+    every = [(part, here) for part in parts for here in blocks(len(part))]
+    mean = math.fsum(float(np.sum(_weights(part, here) * _off(part, here, 0.0)))
+                     for part, here in every)  # fmt: skip
+    mean /= math.fsum(float(np.sum(_weights(part, here))) for part, here in every)
+    users, items = (np.zeros(count) for count in parts[0].shape)
+    of_users = DAMPING + _total(summed(part.rows, len(users), _weighing(part)) for part in parts)
+    of_items = DAMPING + _total(summed(part.columns, len(items), _weighing(part)) for part in parts)
     for _ in range(SWEEPS):
-        users = _damped(data.rows, off - items[data.columns], weights, len(users))
-        items = _damped(data.columns, off - users[data.rows], weights, len(items))
+        users = _total(_beside_items(part, mean, items) for part in parts) / of_users
+        items = _total(_beside_users(part, mean, users) for part in parts) / of_items
     return Averages(mean=mean, users=users, items=items)
 
 
-def _damped(places: Any, off: Any, weights: Any, count: int) -> npt.NDArray[np.float64]:
-    return np.bincount(places, weights * off, minlength=count) / (
-        DAMPING + np.bincount(places, weights, minlength=count)
-    )
+def _total(parts: Iterable[Numbers]) -> Numbers:
+    return np.sum(list(parts), axis=0)
+
+
+def _weights(part: Interactions, here: slice) -> Numbers:
+    if part.weights is None:
+        return np.ones(here.stop - here.start)
+    return part.weights[here].astype(np.float64)
+
+
+def _weighing(part: Interactions) -> Callable[[slice], Numbers]:
+    return lambda here: _weights(part, here)
+
+
+def _off(part: Interactions, here: slice, mean: float) -> Numbers:
+    assert part.ratings is not None
+    return part.ratings[here].astype(np.float64) - mean
+
+
+def _beside_items(part: Interactions, mean: float, items: Numbers) -> Numbers:
+    """What is left of the ratings of each user, summed."""
+
+    def left(here: slice) -> Numbers:
+        return _weights(part, here) * (_off(part, here, mean) - items[part.columns[here]])
+
+    return summed(part.rows, len(part.users), left)
+
+
+def _beside_users(part: Interactions, mean: float, users: Numbers) -> Numbers:
+    """What is left of the ratings of each item, summed."""
+
+    def left(here: slice) -> Numbers:
+        return _weights(part, here) * (_off(part, here, mean) - users[part.rows[here]])
+
+    return summed(part.columns, len(part.items), left)

@@ -6,6 +6,7 @@ from typing import Any, Final, final
 
 import numpy as np
 
+from eckart.jobs.recommend.blockwise import taken
 from eckart.jobs.recommend.fitting import fit_model
 from eckart.jobs.recommend.interactions import Interactions
 from eckart.jobs.recommend.metrics import ranking_per_user
@@ -137,7 +138,7 @@ def sampled(data: Interactions, seed: int) -> Interactions:
         return data
     drawn = np.random.Generator(np.random.Philox(seed))
     chosen = drawn.random(len(data.users)) < MOST_ENTRIES / len(data)
-    part = data.chosen(chosen[data.rows])
+    part = data.chosen(taken(chosen, data.rows))
     kept = np.cumsum(chosen) - 1
     users = replace(data.users, ids=data.users.column(np.flatnonzero(chosen)))
     attributes = data.user_attributes

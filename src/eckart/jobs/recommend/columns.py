@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final, final
 
 from eckart.errors import MatrixError
-from eckart.storage.tables import TableHead, plain
+from eckart.storage.table_text import TableHead, plain
 
 NAMES: Final = {
     "user": (

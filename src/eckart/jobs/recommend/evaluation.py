@@ -137,7 +137,8 @@ def _rate(
     model: Model, held: Split, figures: dict[str, dict[str, Figure]]
 ) -> dict[str, npt.NDArray[np.float64]]:
     """Enter RMSE and MAE of the model and of averages; their squared errors by method."""
-    test, base = held.test, averages(held.train if held.shown is None else held.known)
+    test = held.test
+    base = averages(*(part for part in (held.train, held.shown) if part is not None))
     assert test.ratings is not None
     errors: dict[str, npt.NDArray[np.float64]] = {}
     predictions = {

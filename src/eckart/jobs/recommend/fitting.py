@@ -149,7 +149,10 @@ def _laid_out(offset: Offset, _: Offset) -> Offset:
 
 
 def fit_split(held: Split, settings: Settings, **arguments: Any) -> Fit:
-    """Fit a model to the training part of a split, with held-out users folded in."""
+    """Fit a model to the training part of a split, with held-out users folded in.
+
+    The model's history is the training part: what is shown of held-out users is in the split.
+    """
     fit = fit_model(held.train, settings, **arguments)
     if held.shown is None:
         return fit
@@ -163,7 +166,8 @@ def fit_split(held: Split, settings: Settings, **arguments: Any) -> Fit:
         return old.with_rows(B, np.where(held_out, new.row_bias, old.row_bias))
 
     both = each_draw(model.approximation, taken, folded)
-    return replace(fit, model=model.having(held.known, plainest(both, objective)))
+    answering = model.having(held.train, plainest(both, objective))
+    return replace(fit, model=answering)
 
 
 def warm_start(old: Model, data: Interactions, settings: Settings, objective: Observed) -> Offset:

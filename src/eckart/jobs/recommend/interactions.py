@@ -5,20 +5,16 @@ from typing import Any, final
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from eckart.errors import ArgumentError, MatrixError
 from eckart.jobs.recommend.attributes import Attributes
+from eckart.jobs.recommend.blockwise import counted, taken
 from eckart.jobs.recommend.columns import ColumnNames
 from eckart.jobs.recommend.feedback import Feedback
-from eckart.jobs.recommend.reading import (
-    Numbers,
-    Table,
-    Times,
-    numbers_of,
-    read_table,
-    table_of_matrix,
-    times_of,
-)
+from eckart.jobs.recommend.gathering import Gathered, Times
+from eckart.jobs.recommend.pairs import Order, pair_order, repeats, without_repeats
+from eckart.jobs.recommend.reading import Blocks, Numbers, Table, read_blocks, table_of_matrix
 from eckart.jobs.recommend.vocabulary import Places, Vocabulary
 
 
@@ -71,27 +67,30 @@ class Interactions:
 
     def chosen(self, places: npt.NDArray[Any]) -> "Interactions":
         """Some of the entries, by mask or places, with all ids kept."""
+
+        def some(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+            return values[places] if places.dtype == np.bool_ else taken(values, places)
+
         return replace(
             self,
-            rows=self.rows[places],
-            columns=self.columns[places],
-            ratings=None if self.ratings is None else self.ratings[places],
-            weights=None if self.weights is None else self.weights[places],
-            times=None if self.times is None else self.times[places],
+            rows=some(self.rows),
+            columns=some(self.columns),
+            ratings=None if self.ratings is None else some(self.ratings),
+            weights=None if self.weights is None else some(self.weights),
+            times=None if self.times is None else some(self.times),
         )
 
     def starts(self) -> npt.NDArray[np.int64]:
         """Where the entries of each user begin, and the end: of length users + 1."""
-        counts = np.bincount(self.rows, minlength=len(self.users))
-        return np.concatenate([[0], np.cumsum(counts)])
+        return np.concatenate([np.zeros(1, np.int64), np.cumsum(self.user_counts())])
 
     def item_counts(self) -> npt.NDArray[np.int64]:
         """How many users dealt with each item."""
-        return np.bincount(self.columns, minlength=len(self.items))
+        return counted(self.columns, len(self.items))
 
     def user_counts(self) -> npt.NDArray[np.int64]:
         """How many items each user dealt with."""
-        return np.bincount(self.rows, minlength=len(self.users))
+        return counted(self.rows, len(self.users))
 
 
 def read_interactions(
@@ -132,10 +131,11 @@ def read_interactions(
     feedback = feedback or Feedback()
     if hasattr(data, "tocoo"):
         clicks = feedback.implicit and not feedback.needs_ratings
-        table = table_of_matrix(data, user_ids, item_ids, "weight" if clicks else "rating")
+        role = "weight" if clicks else "rating"
+        table = table_of_matrix(data, user_ids, item_ids, role).blocks()
     else:
-        table = read_table(data, named)
-    if "rating" not in table.columns and feedback.needs_ratings:
+        table = read_blocks(data, named)
+    if "rating" not in table.roles and feedback.needs_ratings:
         raise ArgumentError(
             f"{table.source} has no ratings.",
             hint="Name their column with --rating, or leave out what asks for ratings.",
@@ -144,32 +144,34 @@ def read_interactions(
     return interactions_of(table, feedback)
 
 
-def interactions_of(table: Table, feedback: Feedback) -> Interactions:
+def interactions_of(table: Table | Blocks, feedback: Feedback) -> Interactions:
     """The interactions of a table that was read.
 
-    The columns of users and items are taken out of the table.
+    The columns are taken out of the table.
 
     Raises:
         MatrixError: As `read_interactions` does.
     """
-    notes = list(table.notes)
-    if not len(table.columns["user"]):
+    blocks = table.blocks() if isinstance(table, Table) else table
+    notes = list(blocks.notes)
+    gathered = Gathered(blocks)
+    (users, rows), (items, columns) = gathered.ids("user"), gathered.ids("item")
+    if not len(rows):
         raise MatrixError(
-            f"{table.source} holds no interactions.", hint="Give at least one row.", code="empty"
+            f"{blocks.source} holds no interactions.", hint="Give at least one row.", code="empty"
         )
-    # taken out of the table, so that ids do not stay in memory beside their places
-    users, rows = Vocabulary.encoded(table.columns.pop("user"), "user", untyped=table.untyped)
-    items, columns = Vocabulary.encoded(table.columns.pop("item"), "item", untyped=table.untyped)
     read = Interactions(
         users=users,
         items=items,
         rows=rows,
         columns=columns,
-        ratings=numbers_of(table, "rating"),
-        weights=numbers_of(table, "weight"),
-        times=times_of(table, notes),
+        ratings=gathered.numbers("rating"),
+        weights=gathered.numbers("weight"),
+        times=gathered.times(notes),
     )
-    _check(read, table.source, feedback.scale)
+    # Arrow keeps what it has freed, as much as a block and all ids
+    pa.default_memory_pool().release_unused()
+    _check(read, blocks.source, feedback.scale)
     if read.weights is not None and not read.weights.all():
         kept = read.weights > 0
         notes.append(f"{int((~kept).sum()):,} rows of weight 0 are left out.")
@@ -183,14 +185,15 @@ def _chosen_only(read: Interactions, feedback: Feedback, notes: list[str]) -> In
     at_least, disliked = feedback.at_least, feedback.disliked
     if read.ratings is None or not (feedback.implicit or at_least is not None):
         return read
+    if at_least is None and disliked is None:
+        notes.append("The ratings are left aside: only that there was an interaction counts.")
+        return replace(read, ratings=None)
     if disliked is not None:
         read = once(read, notes)
     ratings = read.ratings
     assert ratings is not None
     bad = np.zeros(len(read), np.bool_) if disliked is None else ratings <= disliked
     kept = ~bad if at_least is None else ratings >= at_least
-    if at_least is None and disliked is None:
-        notes.append("The ratings are left aside: only that there was an interaction counts.")
     if at_least is not None:
         notes.append(f"{int(kept.sum()):,} of {len(kept):,} ratings are at least {at_least:g}.")
     if disliked is not None:
@@ -208,40 +211,41 @@ def _chosen_only(read: Interactions, feedback: Feedback, notes: list[str]) -> In
 
 def _with_own_ids(read: Interactions) -> Interactions:
     """Without the ids that no entry has any more."""
-    held, rows = np.unique(read.rows, return_inverse=True)
-    kept, columns = np.unique(read.columns, return_inverse=True)
-    return replace(
-        read,
-        users=Vocabulary(read.users.column(held), read.users.whole),
-        items=Vocabulary(read.items.column(kept), read.items.whole),
-        rows=rows.astype(np.int32),
-        columns=columns.astype(np.int32),
-    )
+    sides: list[tuple[Vocabulary, Places]] = []
+    for vocabulary, places, counts in (
+        (read.users, read.rows, read.user_counts()),
+        (read.items, read.columns, read.item_counts()),
+    ):
+        kept = np.flatnonzero(counts)
+        to_new = np.cumsum(counts > 0, dtype=np.int32) - 1
+        own = Vocabulary(vocabulary.column(kept), vocabulary.whole)
+        sides.append((own, taken(to_new, places)))
+    (users, rows), (items, columns) = sides
+    return replace(read, users=users, items=items, rows=rows, columns=columns)
 
 
 def once(read: Interactions, notes: list[str]) -> Interactions:
     """Sorted by user and item, each pair once; what was done about others goes into the notes."""
-    pairs = read.rows.astype(np.int64) * max(len(read.items), 1) + read.columns
-    if not (pairs[1:] > pairs[:-1]).all():
-        order = np.argsort(pairs, kind="stable")
-        if read.times is not None:
-            order = np.lexsort((read.times, pairs))
-        read, pairs = read.chosen(order), pairs[order]
-    last = np.append(pairs[1:] > pairs[:-1], True)
-    repeated = len(pairs) - int(last.sum())
-    if not repeated:
+    found = repeats(read.rows, read.columns)
+    if not found:
         return read
-    kept = read.chosen(last)
-    if read.ratings is not None:
+    order: Order = np.arange(len(read))
+    if found < 0:
+        order = pair_order(read.rows, read.columns, read.shape)
+    rated = read.ratings is not None
+    pairs = (read.rows, read.columns)
+    order, weights = without_repeats(order, pairs, read.times, read.weights, add=not rated)
+    left_out = len(read) - len(order)
+    if left_out and rated:
         by = "in time" if read.times is not None else "in the table"
-        notes.append(f"{repeated:,} ratings of a pair that is rated again later are left out: "
+        notes.append(f"{left_out:,} ratings of a pair that is rated again later are left out: "
                      f"the last {by} counts.")  # fmt: skip
-        return kept
-    weights = read.weights if read.weights is not None else np.ones(len(read), np.float32)
-    first = np.flatnonzero(np.append(True, pairs[1:] > pairs[:-1]))
-    summed = np.add.reduceat(weights.astype(np.float64), first).astype(np.float32)
-    notes.append(f"{repeated:,} repeated interactions are added to the weights of the first.")
-    return replace(kept, weights=summed)
+    elif left_out:
+        notes.append(f"{left_out:,} repeated interactions are added to the weights of the first.")
+    if weights is not None:
+        read = replace(read, weights=None)
+    kept = read.chosen(order)
+    return kept if weights is None else replace(kept, weights=weights)
 
 
 def _check(read: Interactions, source: str, scale: tuple[float, float] | None) -> None:

@@ -1,12 +1,10 @@
 """Ratings or clicks in, a model that answers out: what `eckart recommend fit` does."""
 
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, Final, TypeAlias, final
+from typing import Any, Final, final
 
 from eckart.errors import ArgumentError
 from eckart.factorization.outcome import Grade
@@ -20,22 +18,15 @@ from eckart.jobs.recommend.fitting import Fit, fit_model, fit_split
 from eckart.jobs.recommend.interactions import Interactions, read_interactions
 from eckart.jobs.recommend.merging import as_known, merged
 from eckart.jobs.recommend.model import Model, attributed
+from eckart.jobs.recommend.parts import OnPart, timed, unwatched
 from eckart.jobs.recommend.picture import item_map
 from eckart.jobs.recommend.settings import Settings
 from eckart.jobs.recommend.splitting import SHARE, Split, Way, split
 from eckart.jobs.recommend.storing import load_model, save_model
 from eckart.jobs.recommend.tuning import TRIALS, Tuning, tune
 
-OnPart: TypeAlias = Callable[[str, int | None], AbstractContextManager[Callable[..., None] | None]]
-"""Given what is done and how many steps it has at most, what is entered around it: it gives what is
-called with each step, or None."""
 TAKEN: Final = ("rank", "regularization", "count_exponent", "unobserved_weight",
                 "implicit_features", "nonnegative", "attribute_weight", "method")  # fmt: skip
-
-
-def unwatched(_what: str, _total: int | None) -> AbstractContextManager[None]:
-    """Tells nobody."""
-    return nullcontext()
 
 
 @final
@@ -53,6 +44,7 @@ class Fitting:
         folder: Where the model was written; None if it was not.
         notes: What a person should know, in sentences.
         seconds: The whole job.
+        seconds_of: Each part of it: reading, fitting, writing, and what else was done.
     """
 
     model: Model
@@ -64,6 +56,7 @@ class Fitting:
     folder: str | None
     notes: tuple[str, ...]
     seconds: float
+    seconds_of: dict[str, float]
 
     @property
     def grade(self) -> Grade:
@@ -92,6 +85,7 @@ class Fitting:
             "run": run.to_dict(),
             "notes": list(self.notes),
             "seconds": self.seconds,
+            "seconds_of": self.seconds_of,
         }
 
     def report_document(
@@ -150,15 +144,13 @@ def fit_recommender(
         MissingExtra: If tuning needs a package that is not there.
         StorageError: If the system refuses to read or write.
     """
-    began = time.perf_counter()
-    start = load_model(older) if isinstance(older, str | PathLike) else older
-    feedback = _feedback_of(feedback, start)
-    read = _read(data, start, named, feedback)
+    began, seconds_of = time.perf_counter(), dict[str, float]()
+    watch = timed(watch, seconds_of)
+    with watch("Reading", None):
+        start = load_model(older) if isinstance(older, str | PathLike) else older
+        feedback = _feedback_of(feedback, start)
+        read = _read(data, start, named, feedback, attributes)
     notes = list(read.notes)
-    if attributes is not None:
-        attached = attach(read, attributes, named)
-        read = attached.data
-        notes += attached.notes
     settings = settings or _settings_of(start)
     scale = feedback.scale or (None if start is None else start.scale)
     settings, changed = settings.fitting(read)
@@ -171,6 +163,8 @@ def fit_recommender(
     notes += [one.sentence() for one in (tuning, choice) if one is not None]
     evaluation = _evaluated(held, settings, scale, k, watch)
     notes += _advice(evaluation)
+    # the parts are as large as the whole, which is fitted beside nothing else
+    del held, visible
     with watch("Fitting", settings.epochs) as on_step:
         fit = fit_model(
             read, settings, scale=scale, start=start, on_step=on_step, keep_interrupted=True
@@ -180,7 +174,8 @@ def fit_recommender(
     document = {**_document(fit, evaluation, data), "feedback": feedback.to_dict()}
     model = replace(fit.model, document=document)
     if output is not None:
-        save_model(model, output, force=force)
+        with watch("Writing", None):
+            save_model(model, output, force=force)
     return Fitting(
         model=model,
         fit=fit,
@@ -191,13 +186,28 @@ def fit_recommender(
         folder=None if output is None else str(output),
         notes=tuple(notes),
         seconds=time.perf_counter() - began,
+        seconds_of=seconds_of,
     )
 
 
 def _read(
+    data: Any,
+    start: Model | None,
+    named: ColumnNames | None,
+    feedback: Feedback,
+    attributes: AttributeTables | None,
+) -> Interactions:
+    """The interactions that were given and those of the older model, with attributes."""
+    read = _interactions(data, start, named, feedback)
+    if attributes is None:
+        return read
+    attached = attach(read, attributes, named)
+    return replace(attached.data, notes=(*read.notes, *attached.notes))
+
+
+def _interactions(
     data: Any, start: Model | None, named: ColumnNames | None, feedback: Feedback
 ) -> Interactions:
-    """The interactions that were given, and those of the older model."""
     if data is None:
         if start is None:
             raise ArgumentError(

@@ -7,7 +7,9 @@ import numpy as np
 
 from eckart.errors import MatrixError
 from eckart.jobs.recommend.attributes import Attributes
+from eckart.jobs.recommend.blockwise import taken
 from eckart.jobs.recommend.interactions import Interactions, once
+from eckart.jobs.recommend.pairs import pair_order
 from eckart.jobs.recommend.vocabulary import Vocabulary
 
 
@@ -56,7 +58,7 @@ def joined(old: Interactions, new: Interactions) -> Interactions:
         user_attributes=_widest(old.user_attributes, new.user_attributes, len(new.users)),
         item_attributes=_widest(old.item_attributes, new.item_attributes, len(new.items)),
     )
-    return both.chosen(np.lexsort((both.columns, both.rows)))
+    return both.chosen(pair_order(both.rows, both.columns, both.shape))
 
 
 def as_known(data: Interactions, users: Vocabulary, items: Vocabulary) -> Interactions:
@@ -66,8 +68,7 @@ def as_known(data: Interactions, users: Vocabulary, items: Vocabulary) -> Intera
     """
     users, to_user = users.extended(data.users)
     items, to_item = items.extended(data.items)
-    rows, columns = to_user[data.rows], to_item[data.columns]
-    order = np.lexsort((columns, rows))
+    rows, columns = taken(to_user, data.rows), taken(to_item, data.columns)
     moved = replace(
         data,
         users=users,
@@ -77,7 +78,7 @@ def as_known(data: Interactions, users: Vocabulary, items: Vocabulary) -> Intera
         user_attributes=None,
         item_attributes=None,
     )
-    return moved.chosen(order)
+    return moved.chosen(pair_order(rows, columns, moved.shape))
 
 
 def without_user(data: Interactions, place: int) -> Interactions:

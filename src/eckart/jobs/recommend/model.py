@@ -175,12 +175,18 @@ def plainest(approximation: Offset | Samples, objective: Observed) -> Approximat
 
 
 def as_entries(data: Interactions) -> Entries:
-    """Interactions as entries: ratings, or ones, of dislikes zeros, that count by their weights."""
+    """Interactions as entries, which share their memory where they can.
+
+    The values are ratings, or ones, of dislikes zeros, that count by their weights.
+    """
+    weights = data.weights
     if data.ratings is not None:
-        return Entries.of(data.rows, data.columns, data.ratings, data.weights, data.shape)
-    values = data.liked.astype(np.float32)
-    weights = None if data.weights is None else np.abs(data.weights)
-    return Entries.of(data.rows, data.columns, values, weights, data.shape)
+        values = data.ratings
+    else:
+        values = data.liked.astype(np.float32)
+        if weights is not None and weights.min(initial=0) < 0:
+            weights = np.abs(weights)
+    return Entries.of_rows(data.user_counts(), data.columns, values, weights, data.shape)
 
 
 def attributed(objective: Observed, data: Interactions) -> Observed:

@@ -8,7 +8,8 @@ import pyarrow as pa
 
 from eckart.errors import MatrixError
 from eckart.jobs.recommend.columns import NAMES
-from eckart.storage.tables import plain, read_columns, table_head
+from eckart.storage.table_text import plain
+from eckart.storage.tables import read_columns, table_head
 
 Names: TypeAlias = dict[str, str]
 """Title by the text of an id."""

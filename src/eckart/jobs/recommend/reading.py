@@ -1,6 +1,6 @@
 """Tables of interactions as they are read: columns by role, before ids and entries."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -14,12 +14,10 @@ from pyarrow import compute
 from eckart.errors import MatrixError
 from eckart.jobs.recommend.columns import KNOWN, ColumnNames, find_columns
 from eckart.jobs.recommend.vocabulary import column_of
-from eckart.storage.tables import Kind, TableHead, read_columns, table_head
+from eckart.storage.table_text import Kind, TableHead
+from eckart.storage.tables import column_blocks, read_columns, table_head
 
 Numbers: TypeAlias = npt.NDArray[np.float32]
-
-
-Times: TypeAlias = npt.NDArray[np.int64]
 
 
 pc: Final[Any] = compute  # its functions are made when it is imported, which no type checker sees
@@ -47,6 +45,45 @@ class Table:
     """
 
     columns: dict[str, Any]
+    source: str
+    untyped: bool
+    notes: tuple[str, ...] = ()
+
+    def blocks(self) -> "Blocks":
+        """The table as one block; the columns are taken out of it when they are asked for."""
+
+        def taken_out() -> Iterator[dict[str, Any]]:
+            columns = {role: self.columns.pop(role) for role in tuple(self.columns)}
+            yield columns
+
+        return Blocks(
+            roles=frozenset(self.columns),
+            columns=taken_out(),
+            times=None,
+            source=self.source,
+            untyped=self.untyped,
+            notes=self.notes,
+        )
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blocks:
+    """Columns of one table by role, that come a block of rows at a time.
+
+    Fields:
+        roles: Which there are.
+        columns: Of each block, Arrow arrays.
+        times: Gives the whole column of times, whose blocks may differ in type; None where they
+            do not.
+        source: The table, for messages.
+        untyped: Whether it is from a text file, where ids have no type.
+        notes: How it was read.
+    """
+
+    roles: frozenset[str]
+    columns: Iterator[dict[str, Any]]
+    times: Callable[[], Any] | None
     source: str
     untyped: bool
     notes: tuple[str, ...] = ()
@@ -117,6 +154,34 @@ def check_lengths(columns: Iterable[Any]) -> None:
         )
 
 
+def read_blocks(data: Any, named: ColumnNames | None = None) -> Blocks:
+    """The same for interactions, a file block by block.
+
+    Raises:
+        ArgumentError: As `read_table`.
+        FormatError: As `read_table`; a file is read when the blocks are asked for.
+        MatrixError: As `read_table`.
+        StorageError: As `read_table`.
+    """
+    if not isinstance(data, str | PathLike):
+        return read_table(data, named).blocks()
+    path = Path(data)
+    head = table_head(path, KNOWN)
+    found, notes = find_columns(head, named or ColumnNames(), path.name, needed=("user", "item"))
+    wanted: dict[int, Kind] = {place: KINDS[role] for role, place in found.items()}
+    return Blocks(
+        roles=frozenset(found),
+        columns=(
+            {role: block.column(str(place)) for role, place in found.items()}
+            for block in column_blocks(path, head, wanted)
+        ),
+        times=lambda: read_columns(path, head, {found["time"]: "time"}).column(0),
+        source=path.name,
+        untyped=bool(head.delimiter),
+        notes=tuple(notes),
+    )
+
+
 def numbers_of(table: Table, role: str) -> Numbers | None:
     """The column of ratings or weights; None where there is none.
 
@@ -124,50 +189,27 @@ def numbers_of(table: Table, role: str) -> Numbers | None:
         MatrixError: If it does not hold numbers.
     """
     column = table.columns.get(role)
-    if column is None:
-        return None
+    return None if column is None else as_numbers(column, role, table.source)
+
+
+def as_numbers(column: Any, role: str, source: str) -> Numbers:
+    """A column of ratings or weights; NaN where there is none.
+
+    Raises:
+        MatrixError: If it does not hold numbers.
+    """
     try:
         # not safe, or whole numbers that float64 rounds would be none
         wide = pc.cast(column, pa.float64(), safe=False)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         # text that is no number, or a type that has none
         raise MatrixError(
-            f"The column of {role}s of {table.source} does not hold numbers.",
+            f"The column of {role}s of {source} does not hold numbers.",
             hint=f"Name another with --{role}.",
             code="not-numbers",
         ) from error
     with np.errstate(over="ignore", invalid="ignore"):
         return np.asarray(wide.to_numpy(zero_copy_only=False), np.float32)
-
-
-def times_of(table: Table, notes: list[str]) -> Times | None:
-    """Times as whole numbers that are in their order; of text, its ranks in sorted order.
-
-    Raises:
-        MatrixError: If they are of several types.
-    """
-    column = table.columns.get("time")
-    if column is None:
-        return None
-    if isinstance(column, list):
-        raise MatrixError(
-            f"The column of times of {table.source} is of several types.",
-            hint="Name another with --time.",
-            code="not-numbers",
-        )
-    if column.null_count:
-        notes.append(f"{column.null_count:,} times are missing; they count as the earliest.")
-    kind = column.type
-    if pa.types.is_temporal(kind):
-        filled = pc.cast(column, pa.timestamp("us"), safe=False).cast(pa.int64())
-    elif pa.types.is_integer(kind):
-        filled = column.cast(pa.int64())
-    elif pa.types.is_floating(kind):
-        filled = pc.cast(pc.multiply(column, 1e3), pa.int64(), safe=False)
-    else:
-        filled = pc.rank(column.cast(pa.string()), tiebreaker="dense").cast(pa.int64())
-    lowest = np.iinfo(np.int64).min
-    return np.asarray(pc.fill_null(filled, lowest).to_numpy(), np.int64)
 
 
 def _column(name: object, values: Any) -> Any:

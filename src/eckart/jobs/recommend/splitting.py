@@ -1,14 +1,16 @@
 """Parts of the interactions that a model does not see, to hold it against."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias, final
+from itertools import pairwise
+from typing import Any, Final, Literal, TypeAlias, final
 
 import numpy as np
 import numpy.typing as npt
 
 from eckart.errors import ArgumentError, MatrixError
+from eckart.jobs.recommend.blockwise import BLOCK, taken
 from eckart.jobs.recommend.interactions import Interactions
-from eckart.jobs.recommend.merging import joined
 
 Way: TypeAlias = Literal["random", "last", "users"]
 WAYS: Final[tuple[Way, ...]] = ("random", "last", "users")
@@ -40,11 +42,6 @@ class Split:
     def seen(self) -> Interactions:
         """What a tested user is known to have dealt with, and is not recommended again."""
         return self.train if self.shown is None else self.shown
-
-    @property
-    def known(self) -> Interactions:
-        """All that is known before the test part is: what is fitted and what is shown."""
-        return self.train if self.shown is None else joined(self.train, self.shown)
 
 
 def split(
@@ -95,41 +92,71 @@ def _random(data: Interactions, share: float, drawn: np.random.Generator) -> npt
 
 
 def _last(data: Interactions, share: float) -> npt.NDArray[np.bool_]:
-    counts, starts = data.user_counts(), data.starts()
+    counts = data.user_counts()
     if data.times is None:
         raise ArgumentError(
             "There are no times, so the last interactions are not known.",
             hint="Name their column with --time, or test on a random part.",
             code="no-times",
         )
-    order = np.lexsort((data.times, data.rows))
-    place = np.arange(len(data)) - np.repeat(starts[:-1], counts)
-    taken = np.where(counts > 1, np.maximum(1, np.floor(share * counts)), 0)
-    hidden = np.zeros(len(data), np.bool_)
-    hidden[order] = place >= np.repeat(counts - taken, counts)
-    return hidden
+    times: npt.NDArray[np.int64] = data.times
+
+    def earlier(here: slice) -> npt.NDArray[Any]:
+        return times[here]
+
+    wanted = np.where(counts > 1, np.maximum(1, np.floor(share * counts)), 0)
+    kept = (counts - wanted).astype(np.int64)
+    return ~_first(data, earlier, kept)
 
 
 def _by_users(data: Interactions, share: float, drawn: np.random.Generator, most: int) -> Split:
-    counts, starts = data.user_counts(), data.starts()
+    counts = data.user_counts()
     able = np.flatnonzero(counts >= FEWEST)
     count = min(most, max(1, round(share * len(data.users))), len(able))
     if not len(able) or count == len(data.users):
         raise _too_few(data)
     held = np.zeros(len(data.users), np.bool_)
     held[drawn.choice(able, count, replace=False)] = True
+    of_held = taken(held, data.rows)
+
+    def at_random(here: slice) -> npt.NDArray[Any]:
+        return drawn.random(len(data.rows[here]))
+
     # a random order within each user, of which the first fifth is hidden
-    order = np.lexsort((drawn.random(len(data)), data.rows))
-    place = np.arange(len(data)) - np.repeat(starts[:-1], counts)
-    hidden = np.zeros(len(data), np.bool_)
-    hidden[order] = place < np.repeat(np.floor(HIDDEN * counts), counts)
-    of_held = held[data.rows]
+    hidden = _first(data, at_random, np.floor(HIDDEN * counts).astype(np.int64))
+    hidden &= of_held
     return Split(
         way="users",
         train=data.chosen(~of_held),
         shown=data.chosen(of_held & ~hidden),
-        test=data.chosen(of_held & hidden),
+        test=data.chosen(hidden),
     )
+
+
+def _first(
+    data: Interactions,
+    keys: Callable[[slice], npt.NDArray[Any]],
+    wanted: npt.NDArray[np.int64],
+) -> npt.NDArray[np.bool_]:
+    """Which entries are among the first so many of their user by a key, blocks of users at a time.
+
+    Args:
+        data: The entries.
+        keys: Given slices of the entries one after another, the key of each; of equal keys the
+            earlier entry is first.
+        wanted: How many of each user.
+    """
+    starts = data.starts()
+    first = np.zeros(len(data), np.bool_)
+    ends = np.searchsorted(starts, np.arange(BLOCK, len(data) + BLOCK, BLOCK))
+    edges = np.unique(np.append(0, np.minimum(ends, len(wanted))))
+    for low, high in pairwise(edges):
+        here = slice(int(starts[low]), int(starts[high]))
+        order = np.lexsort((keys(here), data.rows[here]))
+        counts = np.diff(starts[low : high + 1])
+        place = np.arange(len(order)) - np.repeat(starts[low:high] - here.start, counts)
+        first[here.start + order] = place < np.repeat(wanted[low:high], counts)
+    return first
 
 
 def _too_few(data: Interactions) -> MatrixError:

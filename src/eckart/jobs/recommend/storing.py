@@ -240,7 +240,12 @@ def _read(folder: Path, document: dict[str, Any]) -> Model:
         for name, is_whole in zip((USERS, ITEMS), whole, strict=True)
     )
     table = read_parquet(folder / HISTORY)
-    columns = {name: _column(table, name).to_numpy() for name in table.schema.names}
+    # kernels are compiled once more for arrays that cannot be written to, as Arrow's are
+    columns = {
+        name: np.require(table.column(name).to_numpy(), requirements="W")
+        for name in table.schema.names
+    }
+    del table
     attributes = read_attributes_of(folder, document.get("attributes"), (len(users), len(items)))
     data = Interactions(
         users=users,

@@ -10,6 +10,8 @@ import pyarrow as pa
 from pyarrow import compute
 
 from eckart.errors import MatrixError
+from eckart.jobs.recommend.blockwise import taken
+from eckart.jobs.recommend.encoding import Encoder
 
 Places: TypeAlias = npt.NDArray[np.int32]
 Id: TypeAlias = int | str
@@ -51,20 +53,29 @@ class Vocabulary:
             MatrixError: If an id is missing, or the ids are of several types.
         """
         column, large = column_of(column)
-        codes, distinct = _dictionary(column, what)
-        ids, whole = _normal(distinct, untyped=untyped or large)
+        encoder = Encoder(what)
+        encoder.add(column)
+        return Vocabulary.coded(encoder, untyped=untyped or large)
+
+    @staticmethod
+    def coded(encoder: Encoder, *, untyped: bool) -> tuple["Vocabulary", Places]:
+        """The same of ids that were coded block by block."""
+        distinct, codes = encoder.finish()
+        ids, whole = _normal(distinct, untyped=untyped)
         order = pc.sort_indices(ids).to_numpy()
         to_place = np.empty(len(order), np.int32)
         to_place[order] = np.arange(len(order), dtype=np.int32)
-        return Vocabulary(ids.take(pa.array(order)), whole), to_place[codes]
+        return Vocabulary(ids.take(pa.array(order)), whole), taken(to_place, codes, out=codes)
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def places(self, column: Any, what: str = "id") -> Places:
         """The place of each id of a column; -1 where it is unknown."""
-        codes, distinct = _dictionary(column_of(column)[0], what)
-        return self._found(distinct)[codes]
+        encoder = Encoder(what)
+        encoder.add(column_of(column)[0])
+        distinct, codes = encoder.finish()
+        return taken(self._found(distinct), codes, out=codes)
 
     def place(self, one: object) -> int:
         """The place of one id, given as it is or as text; -1 where it is unknown."""
@@ -157,31 +168,6 @@ def column_of(values: Any, what: str = "ids") -> tuple[Any, bool]:
 def _bad(message: str, what: str) -> MatrixError:
     hint = "Give a list of numbers or of text."
     return MatrixError(message, hint=hint, code=f"bad-{what.partition(' ')[0]}")
-
-
-def _dictionary(column: Any, what: str) -> tuple[npt.NDArray[np.int32], Any]:
-    """Codes of a column and its distinct values."""
-    if pa.types.is_nested(column.type):
-        raise _bad(f"Each {what} is a {column.type}, not one number or text.", "ids")
-    if column.null_count:
-        row = int(np.flatnonzero(np.asarray(pc.is_null(column)))[0]) + 1
-        raise MatrixError(
-            f"Row {row} has no {what}.", hint="Leave out rows without one.", code="missing-id"
-        )
-    if isinstance(column, pa.ChunkedArray):
-        encoded = column.dictionary_encode() if not _is_dictionary(column) else column
-        encoded = encoded.unify_dictionaries()
-        if encoded.num_chunks == 0:
-            return np.zeros(0, np.int32), pa.array([], pa.string())
-        codes = [np.asarray(chunk.indices) for chunk in encoded.chunks]
-        return np.concatenate(codes).astype(np.int32, copy=False), encoded.chunk(0).dictionary
-    if not _is_dictionary(column):
-        column = column.dictionary_encode()
-    return np.asarray(column.indices).astype(np.int32, copy=False), column.dictionary
-
-
-def _is_dictionary(column: Any) -> bool:
-    return bool(pa.types.is_dictionary(column.type))
 
 
 def _decoded(distinct: Any) -> Any:

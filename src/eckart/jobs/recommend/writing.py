@@ -12,7 +12,8 @@ from eckart.jobs.recommend.model import Model
 from eckart.jobs.recommend.names import Names
 from eckart.jobs.recommend.top import allowed_items, top_tables
 from eckart.jobs.recommend.vocabulary import all_of
-from eckart.storage.tables import plain, read_columns, table_head, write_tables
+from eckart.storage.table_text import plain
+from eckart.storage.tables import read_columns, table_head, write_tables
 
 
 @final

@@ -10,9 +10,12 @@ from eckart.arrays import Randomness, as_randomness
 from eckart.errors import ArgumentError
 from eckart.factorization import Components, components
 from eckart.factorization.components import RESIDUALS
-from eckart.jobs.reduce.reduction import Reduction, made_of
-from eckart.matrices import Standardised, Streamed, as_matrix, standardised
-from eckart.ranks import check_open_unit
+from eckart.jobs.reduce.gaps import around_gaps
+from eckart.jobs.reduce.known import known_entries
+from eckart.jobs.reduce.reduction import Reduction
+from eckart.matrices import Standardised, Streamed, as_matrix
+from eckart.matrices.standardised import measured
+from eckart.ranks import check_open_unit, rank_rule
 from eckart.solvers import BlockKrylov, ExactSVD, GramSVD, Solver, Step
 
 GUESS = 64
@@ -34,8 +37,11 @@ def reduced(
     seed: int | Randomness = 0,
     on_step: Callable[[Step], None] | None = None,
     names: tuple[str, ...] | None = None,
-) -> tuple[Reduction, Components, Standardised]:
+) -> tuple[Reduction, Components]:
     """The components of a matrix, centred and scaled as asked, and what they are made of.
+
+    A dense or streamed matrix may have gaps, entries that are NaN: the components are then those of
+    the known entries alone, see `around_gaps`.
 
     Args:
         W: What `as_matrix` reads.
@@ -54,42 +60,58 @@ def reduced(
         names: Of the columns.
 
     Raises:
-        EckartError: As `standardised` and `components`.
+        EckartError: As `standardised`, `components` and `around_gaps`.
     """
     if tol is not None:
         check_open_unit("tol", tol)
     guess = rank if isinstance(rank, int) else GUESS
-    width = BlockKrylov().width(as_matrix(W), guess)
-    working = standardised(
-        W,
+    matrix = as_matrix(W)
+    working = measured(
+        matrix,
         centre=centre,
         scale=scale,
-        width=width,
+        width=BlockKrylov().width(matrix, guess),
         seed=as_randomness(seed),
         whole=solver != "krylov",
     )
-    found = components(
-        working,
-        rank,
-        tolerance=_tolerance(tolerance, variance),
-        residual=tol,
-        solver=named_solver(solver, working, tol),
-        certificate=certificate,
-        seed=seed,
-        on_step=on_step,
-    )
-    best = found.certificate.best_possible_error
-    reduction = made_of(
-        working.moments,
-        found.A,
-        found.squares,
-        working.shape[0],
+    least = _tolerance(tolerance, variance)
+    known = None if working.is_finite else known_entries(matrix, centre=centre, scale=scale)
+    if known is not None and known.missing:
+        rule = rank_rule(rank, least, None, None, matrix.nbytes)
+        filled = around_gaps(
+            known, rule, centre=centre, dtype=matrix.dtype, certificate=certificate, seed=seed,
+            on_step=on_step,
+        )  # fmt: skip
+        found, moments, strength = filled.found, filled.moments, filled.penalty.strength
+    else:
+        working.check()
+        moments, strength = working.moments, 0.0
+        found = components(
+            working,
+            rank,
+            tolerance=least,
+            residual=tol,
+            solver=named_solver(solver, working, tol),
+            certificate=certificate,
+            seed=seed,
+            on_step=on_step,
+        )
+    reduction = Reduction(
+        A=found.A,
+        means=moments.means,
+        scales=moments.scales,
+        squares=found.squares,
+        energy=moments.energy,
+        rows=matrix.shape[0],
+        rank=len(found.squares),
         names=names,
         centred=centre,
         whitened=whiten,
-        floor=best,
+        floor=found.certificate.best_possible_error,
+        strength=strength,
+        missing=0 if known is None else known.missing,
     )
-    return reduction, found, working
+    return reduction, found
 
 
 def named_solver(name: str | None, W: Standardised, tol: float | None) -> Solver | None:

@@ -7,9 +7,11 @@ from typing import Any, Final
 import numpy as np
 
 from eckart.arrays import FLOAT64, Array, working_dtype
+from eckart.jobs.reduce.fit import reduced
 from eckart.jobs.reduce.reduction import Reduction
 from eckart.lapack import svd
-from eckart.matrices import standardised
+from eckart.matrices import as_matrix
+from eckart.matrices.standardised import measured
 
 SPARE: Final = 2
 """Directions kept for each that is used: what is let go now may be wanted later."""
@@ -20,12 +22,14 @@ def begun_with(
     X: Any, rank: int, *, centre: bool = True, scale: bool = False, whiten: bool = False
 ) -> Reduction:
     """The reduction of the first rows, whose standard deviations stay the scales."""
-    moments = standardised(X, centre=centre, scale=scale).moments
+    working = measured(as_matrix(X), centre=centre, scale=scale)
+    if not working.is_finite:
+        return reduced(X, rank, centre=centre, scale=scale, whiten=whiten, certificate=False)[0]
     columns = X.shape[1]
     empty = Reduction(
         A=np.zeros((0, columns), working_dtype(X.dtype)),
         means=np.zeros(columns),
-        scales=moments.scales,
+        scales=working.moments.scales,
         squares=np.zeros(0),
         energy=0.0,
         rows=0,
@@ -49,7 +53,8 @@ def grown(old: Reduction, X: Any) -> Reduction:
 
         ‖W − W·Aᵀ·A‖² ≤ energy − σ₁² − … − σ_r²,
 
-    while nothing of rank r is below the tail of what is known.
+    while nothing of rank r is below the tail of what is known. What is missing in the new rows is
+    taken as their scores in the old components restore it, and no such bound is known then.
 
     Args:
         old: The reduction so far; its scales stay as they are.
@@ -66,7 +71,9 @@ def grown(old: Reduction, X: Any) -> Reduction:
     for start in range(0, X.shape[0], height):
         piece = X[start : start + height]
         dense = piece.toarray() if hasattr(piece, "toarray") else np.asarray(piece)
-        old = _with_block(old, dense.astype(FLOAT64))
+        whole = old.filled(dense).astype(FLOAT64)
+        old = replace(old, missing=old.missing + int(np.count_nonzero(np.isnan(dense))))
+        old = _with_block(old, whole)
     return old
 
 
@@ -93,5 +100,7 @@ def _with_block(old: Reduction, X: Array) -> Reduction:
         means=(n * old.means + m * means) / (n + m) if old.centred else old.means,
         energy=old.energy + added,
         rows=n + m,
-        floor=max(old.floor or 0.0, math.sqrt(float(squares[rank:].sum()))),
+        floor=None
+        if old.missing
+        else max(old.floor or 0.0, math.sqrt(float(squares[rank:].sum()))),
     )

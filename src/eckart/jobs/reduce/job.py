@@ -9,6 +9,7 @@ from typing import Any, Final, final
 
 import numpy as np
 
+from eckart.errors import MatrixError
 from eckart.factorization import Components
 from eckart.factorization.outcome import Grade
 from eckart.jobs.reduce.files import (
@@ -20,7 +21,8 @@ from eckart.jobs.reduce.files import (
 )
 from eckart.jobs.reduce.fit import reduced
 from eckart.jobs.reduce.growing import grown
-from eckart.jobs.reduce.opening import Reading, check_finite, is_named, open_matrix, raw_blocks
+from eckart.jobs.reduce.known import missing_sentence
+from eckart.jobs.reduce.opening import Reading, is_named, missing_in, open_matrix, raw_blocks
 from eckart.jobs.reduce.picture import Picture
 from eckart.jobs.reduce.reduction import Reduction
 from eckart.matrices import Matrix, Streamed
@@ -85,6 +87,7 @@ class Reduced:
             "centred": reduction.centred,
             "scaled": reduction.scales is not None,
             "whitened": reduction.whitened,
+            "missing": reduction.missing,
             "explained_variance": reduction.variances.tolist(),
             "explained_share": shares.tolist(),
             "cumulative_share": np.cumsum(shares).tolist(),
@@ -144,7 +147,7 @@ def reduce_file(
     check_reduction_output(output, force=force)
     table, W = open_matrix(path, reading)
     watched = None if on_step is None else partial(on_step, "")
-    reduction, found, _ = reduced(W, names=table.names, on_step=watched, **choice)
+    reduction, found = reduced(W, names=table.names, on_step=watched, **choice)
     files = {
         "scores": output,
         "loadings": tables_path(output, "loadings"),
@@ -153,25 +156,12 @@ def reduce_file(
     picture = Picture(reduction.rank, W.shape[0])
     with whole_file(output) as temporary:
         suffix = output.suffix.lower()
-        _write_scores(temporary, suffix, W, table, reduction, reading, picture, unchecked=False)
+        _write_scores(temporary, suffix, W, table, reduction, reading, picture)
         said = {"source": str(path), "message": found.message, "passes": table.passes + W.passes}
         reduction = replace(reduction, document=said)
         write_loadings(files["loadings"], reduction, force=force)
         write_reduction(files["model"], reduction, force=force)
-    result = Reduced(
-        source=str(path),
-        reduction=reduction,
-        found=found,
-        shape=W.shape,
-        streamed=isinstance(W, Streamed),
-        passes=table.passes + W.passes,
-        read_bytes=W.nbytes,
-        notes=table.notes,
-        files={kind: str(file) for kind, file in files.items()},
-        picture=picture,
-        command=command,
-    )
-    return replace(result, seconds=time.perf_counter() - began)
+    return _answer(path, table, W, reduction, picture, files, command, began, found)
 
 
 def project_file(
@@ -204,21 +194,11 @@ def project_file(
     picture = Picture(reduction.rank, W.shape[0])
     with whole_file(output) as temporary:
         suffix = output.suffix.lower()
-        _write_scores(temporary, suffix, W, table, reduction, reading, picture, inverse=inverse)
-    result = Reduced(
-        source=str(path),
-        reduction=reduction,
-        found=None,
-        shape=W.shape,
-        streamed=isinstance(W, Streamed),
-        passes=table.passes + W.passes,
-        read_bytes=W.nbytes,
-        notes=table.notes,
-        files={"rows" if inverse else "scores": str(output)},
-        picture=picture,
-        command=command,
-    )
-    return replace(result, seconds=time.perf_counter() - began)
+        missing = _write_scores(
+            temporary, suffix, W, table, reduction, reading, picture, inverse=inverse, counted=True
+        )
+    files = {"rows" if inverse else "scores": output}
+    return _answer(path, _noted(table, missing, W), W, reduction, picture, files, command, began)
 
 
 def update_file(
@@ -249,24 +229,49 @@ def update_file(
     table, W = open_matrix(path, reading)
     if W.shape[1] != reduction.columns:
         reduction.project(np.zeros((1, W.shape[1])))
+    missing = 0
     for block in raw_blocks(W):
-        check_finite(block)
+        missing += missing_in(block)
         reduction = grown(reduction, block)
     write_reduction(output, reduction, force=force)
-    result = Reduced(
+    picture, files = Picture(reduction.rank, W.shape[0]), {"model": output}
+    return _answer(path, _noted(table, missing, W), W, reduction, picture, files, command, began)
+
+
+def _noted(table: Table, missing: int, W: Matrix) -> Table:
+    """A table with a note of how many of its entries are missing."""
+    if not missing:
+        return table
+    note = missing_sentence(missing, W.shape[0] * W.shape[1])
+    return replace(table, notes=(*table.notes, note))
+
+
+def _answer(
+    path: Path,
+    table: Table,
+    W: Matrix,
+    reduction: Reduction,
+    picture: Picture,
+    files: dict[str, Path],
+    command: str,
+    began: float,
+    found: Components | None = None,
+) -> Reduced:
+    """What a job says of itself when it ends."""
+    return Reduced(
         source=str(path),
         reduction=reduction,
-        found=None,
+        found=found,
         shape=W.shape,
         streamed=isinstance(W, Streamed),
         passes=table.passes + W.passes,
         read_bytes=W.nbytes,
         notes=table.notes,
-        files={"model": str(output)},
-        picture=Picture(reduction.rank, W.shape[0]),
+        files={kind: str(file) for kind, file in files.items()},
+        picture=picture,
         command=command,
+        seconds=time.perf_counter() - began,
     )
-    return replace(result, seconds=time.perf_counter() - began)
 
 
 def check_reduction_output(output: Path, *, force: bool) -> None:
@@ -307,9 +312,16 @@ def _write_scores(
     picture: Picture,
     *,
     inverse: bool = False,
-    unchecked: bool = True,
-) -> None:
-    """The last pass: every block of rows projected, or restored, and written."""
+    counted: bool = False,
+) -> int:
+    """The last pass: every block of rows projected, or restored, and written.
+
+    Gives back how many entries are missing, where they are counted.
+
+    Raises:
+        MatrixError: If an entry is infinite, or one of scores that are to be restored is missing.
+    """
+    missing = 0
     names = list(score_names(reduction))
     if inverse:
         names = list(reduction.names or map(str, range(reduction.columns)))
@@ -317,9 +329,10 @@ def _write_scores(
     shape = W.shape[0], len(names)
     with score_writer(temporary, suffix, shape, names, reduction.dtype) as writer:
         for block in raw_blocks(W):
-            if unchecked:
-                check_finite(block)
+            if counted:
+                missing += missing_in(block)
             if inverse:
+                _check_whole(missing)
                 scores = reduction.restore(block)
             else:
                 scores = reduction.project(block, may_change=isinstance(W, Streamed))
@@ -327,6 +340,16 @@ def _write_scores(
             if not inverse:
                 picture.add(scores, along, reading.colour, reading.ids)
             writer.write(scores, None if along is None else along.select(list(reading.ids)))
+    return missing
+
+
+def _check_whole(missing: int) -> None:
+    if missing:
+        raise MatrixError(
+            f"{missing} of the scores are missing.",
+            hint="Rows can be restored from whole scores only.",
+            code="not-finite",
+        )
 
 
 def _promise(reduction: Reduction) -> dict[str, Any]:

@@ -103,17 +103,18 @@ def raw_blocks(W: Matrix) -> Iterator[Any]:
         yield from W.row_blocks()
 
 
-def check_finite(block: Any) -> None:
-    """Refuse rows with missing values.
+def missing_in(block: Any) -> int:
+    """How many entries of some rows are missing.
 
     Raises:
-        MatrixError: If there are any.
+        MatrixError: If one is infinite.
     """
     data = block.data if hasattr(block, "indptr") else block
-    missing = int(np.count_nonzero(~np.isfinite(data)))
-    if missing:
+    missing = int(np.count_nonzero(np.isnan(data)))
+    if np.count_nonzero(~np.isfinite(data)) > missing:
         raise MatrixError(
-            f"{missing} entries of these rows are missing or infinite.",
-            hint="Fill or remove them.",
+            "An entry of these rows is infinite.",
+            hint="Correct it, or leave it empty.",
             code="not-finite",
         )
+    return missing

@@ -9,7 +9,8 @@ import numpy as np
 
 from eckart.arrays import FLOAT64, Array, DType
 from eckart.errors import FormatError, MatrixError
-from eckart.matrices import Moments
+from eckart.jobs.reduce.scoring import scores_of_known
+from eckart.matrices.moments import FAR
 
 
 @final
@@ -29,6 +30,8 @@ class Reduction:
         centred: Whether the means are those of the columns.
         whitened: Whether scores have variance 1.
         floor: Nothing of this rank has a smaller error, where it is known.
+        strength: λ by which it was fitted around gaps; 0 where there were none.
+        missing: Entries that were not known, of those it was made of.
         document: What the run that made it said.
     """
 
@@ -43,6 +46,8 @@ class Reduction:
     centred: bool = True
     whitened: bool = False
     floor: float | None = None
+    strength: float = 0.0
+    missing: int = 0
     document: dict[str, Any] = field(default_factory=dict[str, Any])
 
     @property
@@ -78,20 +83,37 @@ class Reduction:
             X: Of shape (rows, columns).
             may_change: Whether X may be overwritten, so that no copy of it is made.
 
+        Rows with gaps, which are NaN, get the scores that meet what is known of them best.
+
         Raises:
-            MatrixError: If X has another number of columns.
+            MatrixError: If X has another number of columns, or an entry is infinite.
         """
         self._check_columns(X.shape[1])
         A = self.A[: self.rank]
         narrow = (A if self.scales is None else A / self.scales).astype(self.dtype)
-        if hasattr(X, "toarray"):
-            scores = np.asarray(X @ narrow.T) - (self.means @ narrow.T.astype(FLOAT64))
+        if self._is_far and not hasattr(X, "toarray"):
+            X = np.subtract(X, self.means.astype(X.dtype), out=X if may_change else None)
+            left = np.zeros(len(self.means))
+            scores = X @ narrow.T
         else:
-            out = X if may_change else None
-            scores = np.subtract(X, self.means.astype(X.dtype), out=out) @ narrow.T
+            left = self.means
+            scores = np.asarray(X @ narrow.T) - (left @ narrow.T.astype(FLOAT64)).astype(X.dtype)
+        unknown = np.flatnonzero(~np.isfinite(scores).all(axis=1))
+        if unknown.size:  # a NaN in a row is one in its scores
+            rows = X[unknown]
+            around = (rows.toarray() if hasattr(rows, "toarray") else rows) - left
+            around = around if self.scales is None else around / self.scales
+            scores[unknown] = scores_of_known(around, A, self.ridges)
         if self.whitened:
             scores = scores / self._lengths()
         return scores.astype(self.dtype, copy=False)
+
+    def filled(self, X: Array) -> Array:
+        """Rows with what is missing as their scores restore it; X itself where nothing is."""
+        gaps = np.isnan(X)
+        if not gaps.any():
+            return X
+        return np.where(gaps, self.restore(self.project(X)), X)
 
     def restore(self, scores: Array) -> Array:
         """The rows that scores stand for, of shape (rows, columns).
@@ -127,8 +149,29 @@ class Reduction:
             "centred": self.centred,
             "whitened": self.whitened,
             "floor": self.floor,
+            "strength": self.strength,
+            "missing": self.missing,
             "document": self.document,
         }
+
+    @property
+    def ridges(self) -> Array:
+        """What a squared score of a row with gaps is penalised by, of shape (rank,).
+
+        Fitted around gaps, it is λ/σ: what ‖B‖² costs where B and A are of equal lengths. Else the
+        mean variance of what is left out over that of the component, as for probabilistic
+        principal components.
+        """
+        squares = np.maximum(self.squares[: self.rank], np.finfo(FLOAT64).tiny)
+        if self.strength > 0:
+            return self.strength / np.sqrt(squares)
+        return self.error**2 / max(1, self.columns - self.rank) / squares
+
+    @property
+    def _is_far(self) -> bool:
+        """Whether the means are so large that digits are lost unless they are subtracted first."""
+        means = self.means if self.scales is None else self.means / self.scales
+        return self.rows * float(np.square(means).sum()) > FAR * self.energy
 
     def _lengths(self) -> Array:
         """What scores are divided by."""
@@ -175,6 +218,8 @@ def read_back(arrays: Mapping[str, Array], facts: Mapping[str, Any], path: objec
             centred=bool(facts["centred"]),
             whitened=bool(facts["whitened"]),
             floor=facts["floor"],
+            strength=float(facts.get("strength", 0.0)),
+            missing=int(facts.get("missing", 0)),
             document=dict(facts["document"]),
         )
     except (KeyError, TypeError, IndexError, ValueError) as error:
@@ -183,17 +228,3 @@ def read_back(arrays: Mapping[str, Array], facts: Mapping[str, Any], path: objec
             hint="Give the .npz file that `eckart reduce` wrote beside its scores.",
             code="not-a-reduction",
         ) from error
-
-
-def made_of(moments: Moments, A: Array, squares: Array, rows: int, **rest: Any) -> Reduction:
-    """The reduction of a matrix from its moments and its components."""
-    return Reduction(
-        A=A,
-        means=moments.means,
-        scales=moments.scales,
-        squares=squares,
-        energy=moments.energy,
-        rows=rows,
-        rank=len(squares),
-        **rest,
-    )

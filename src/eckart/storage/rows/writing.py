@@ -99,7 +99,9 @@ class _Tables:
 
     def _open(self, schema: Any) -> Any:
         if self._suffix == ".parquet":
-            return pq.ParquetWriter(self._path, schema)
+            # numbers that are all different gain nothing from a dictionary, and it takes time
+            beside: Any = [name for name in schema.names if name not in set(self._names)]
+            return pq.ParquetWriter(self._path, schema, use_dictionary=beside)
         delimiter = "\t" if self._suffix == ".tsv" else ","
         return arrow_csv.CSVWriter(
             self._path, schema, write_options=arrow_csv.WriteOptions(delimiter=delimiter)

@@ -1,0 +1,217 @@
+"""The components of a table with gaps: least squares over the known entries alone."""
+
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final, cast, final
+
+import numpy as np
+
+from eckart.arrays import FLOAT32, FLOAT64, Array, DType, Randomness, as_randomness
+from eckart.certificates import Certificate, certify_known
+from eckart.errors import ConvergenceWarning
+from eckart.factorization import Components, Factorization, Outcome, Record, factorize
+from eckart.factors import Factors, check_rank
+from eckart.jobs.reduce.known import Known
+from eckart.jobs.reduce.penalty import Penalty, chosen_penalty, objective, spectral_start
+from eckart.matrices import Entries, Moments
+from eckart.namespaces import HOST
+from eckart.offset import Offset
+from eckart.ranks import GrowingRule, RankRule
+from eckart.solvers import AlternatingLeastSquares, Step
+from eckart.subspaces import directed
+
+FIRST_RANK: Final = 16
+"""Where a rule finds the rank, the first that is tried; then twice as many, and so on."""
+ROUND: Final = 20
+"""Sweeps between which the factors are brought to equal lengths."""
+EPOCHS: Final = 15 * ROUND
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filled:
+    """The answer of `around_gaps`.
+
+    Fields:
+        found: The components, as `components` gives them.
+        moments: Of the columns, with the gaps as the factors fill them.
+        penalty: λ.
+    """
+
+    found: Components
+    moments: Moments
+    penalty: Penalty
+
+
+def around_gaps(
+    known: Known,
+    rule: RankRule,
+    *,
+    centre: bool,
+    dtype: DType,
+    certificate: bool = True,
+    seed: int | Randomness = 0,
+    on_step: Callable[[Step], None] | None = None,
+) -> Filled:
+    """Components from the known entries of a table, none of the others filled in by hand.
+
+    Minimises Σ_known (W − means − B·A)² + λ(‖B‖² + ‖A‖²) by alternating least squares, with λ
+    chosen on a tenth of the known entries, and turns B·A into orthonormal components.
+
+    Args:
+        known: The entries.
+        rule: How many components; one that needs the spectrum is asked at 16, 32, … of them.
+        centre: Whether the means are fitted.
+        dtype: Of the components.
+        certificate: Whether to compute the duality gap.
+        seed: Of the start and of the held-out entries.
+        on_step: Called with every step of the last fit.
+
+    Raises:
+        ArgumentError: If a rank is below 1.
+        MatrixError: If it is above min(rows, columns).
+
+    Cost:
+        About 8·rank operations for each known entry and sweep; some hundred sweeps in all.
+
+    Reference:
+        Mazumder, Hastie, Tibshirani (2010), JMLR 11; docs/mathematics/components.md.
+    """
+    began = time.perf_counter()
+    entries, randomness = known.entries, as_randomness(seed)
+    grows, most = rule.needs_spectrum, min(entries.shape)
+    rank = min(FIRST_RANK, most) if grows else rule.choose(entries.shape, dtype, None)
+    check_rank(rank, most=most, what=f"a table of {entries.shape[0]} × {entries.shape[1]}")
+    penalty = chosen_penalty(entries, rank, centre=centre, randomness=randomness)
+    fitted = Fitting(entries, penalty, centre, randomness, on_step)
+    fit = fitted.at(rank, watched=not grows)
+    while grows:
+        wanted = fitted.enough(rule, fit, dtype)
+        if wanted is not None:
+            fit = fitted.at(wanted, start=_centred(fit, most=wanted))
+            break
+        rank = min(2 * rank, most)
+        fit = fitted.at(rank, watched=False)
+    offset = _centred(fit, most=fit.factors.rank)
+    proof = _proof(entries, offset, penalty, bound=certificate)
+    found = _components(entries, offset, fit, proof, rule, dtype)
+    said = " ".join([known.sentence(), penalty.sentence(), found.message])
+    scales = 1.0 if known.scales is None else known.scales
+    return Filled(
+        found=replace(found, message=said, seconds=time.perf_counter() - began),
+        moments=Moments(
+            means=known.means + offset.column_bias * scales,
+            scales=known.scales,
+            energy=found.total,
+        ),
+        penalty=penalty,
+    )
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Fitting:
+    """Fits to the same entries with the same λ, of one rank or another."""
+
+    entries: Entries
+    penalty: Penalty
+    centre: bool
+    randomness: Randomness
+    on_step: Callable[[Step], None] | None
+
+    def at(
+        self, rank: int, *, start: Offset | Factors | None = None, watched: bool = True
+    ) -> Factorization:
+        """The fit of a rank, in rounds that each begin with factors of equal lengths."""
+        start = start or spectral_start(self.entries, rank)
+        history: list[Record] = []
+        while True:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ConvergenceWarning)  # a round is not the run
+                fit = factorize(
+                    self.entries,
+                    rank,
+                    objective=objective(self.penalty.strength, centre=self.centre),
+                    solver=AlternatingLeastSquares(epochs=ROUND, stop_early=True),
+                    start=start,
+                    certificate=False,
+                    on_step=self.on_step if watched else None,
+                )
+            history += fit.history
+            if fit.outcome is not Outcome.EPOCH_LIMIT or len(history) >= EPOCHS:
+                return replace(fit, history=tuple(history))
+            offset = cast("Offset", fit.approximation)
+            start = replace(offset, factors=offset.factors.balance())
+
+    def enough(self, rule: RankRule, fit: Factorization, dtype: DType) -> int | None:
+        """The rank that a rule wants, or None where it takes more singular values to tell."""
+        values = _centred(fit, most=fit.factors.rank).factors.singular_values()
+        shape, squares, found = fit.factors.shape, np.square(values), None
+        if isinstance(rule, GrowingRule):
+            found = rule.enough(shape, squares, _energy(self.entries, squares, fit.certificate))
+        if found is None and len(values) == min(shape):
+            return rule.choose(shape, dtype, values)
+        return found
+
+
+def _centred(fit: Factorization, *, most: int) -> Offset:
+    """What was fitted, of a smaller rank, with B about its mean where there are means."""
+    offset = cast("Offset", fit.approximation)
+    B, A = offset.factors.B.astype(FLOAT64), offset.factors.A.astype(FLOAT64)
+    bias = np.zeros(A.shape[1])
+    if fit.recipe.objective["biases"]:
+        around = B.mean(axis=0)
+        B, bias = B - around, offset.column_bias + offset.mean + around @ A
+    return Offset(0.0, np.zeros(len(B)), bias, Factors(B, A).truncate(most))
+
+
+def _energy(entries: Entries, squares: Array, proof: Certificate) -> float:
+    """‖W‖² with the gaps filled, if the error in them is what it is on the known entries."""
+    rows, columns = entries.shape
+    return float(squares.sum()) + proof.error**2 * rows * columns / len(entries)
+
+
+def _proof(entries: Entries, offset: Offset, penalty: Penalty, *, bound: bool) -> Certificate:
+    """The error over the known entries, and the duality gap about these means."""
+    order = entries.by_rows
+    values = (order.values - offset.column_bias[order.indices]).astype(FLOAT32)
+    around = Entries(shape=entries.shape, by_rows=replace(order, values=values))
+    own = replace(offset, column_bias=np.zeros(entries.shape[1]))
+    return certify_known(around, objective(penalty.strength, centre=False), own, bound=bound)
+
+
+def _components(
+    entries: Entries,
+    offset: Offset,
+    fit: Factorization,
+    proof: Certificate,
+    rule: RankRule,
+    dtype: DType,
+) -> Components:
+    """The same as orthonormal rows and their σ²."""
+    values = offset.factors.singular_values()
+    squares = np.square(values)
+    lengths = np.sqrt(np.where(values > 0, values, 1.0))
+    A = directed(offset.factors.A / lengths[:, np.newaxis], HOST)
+    message = (
+        f"{f'{len(values)} components meet' if len(values) > 1 else 'One component meets'} "
+        "the known entries to "
+        f"{proof.error / np.sqrt(len(entries)):.4g} (RMSE)."
+    )
+    if fit.outcome.grade == "short":
+        message += f" {fit.outcome.value}"
+    return Components(
+        A=A.astype(dtype),
+        squares=squares,
+        spectrum=squares,
+        total=_energy(entries, squares, proof),
+        outcome=fit.outcome,
+        message=message,
+        history=fit.history,
+        certificate=proof,
+        recipe=replace(fit.recipe, rank_rule=rule.describe()),
+        passes=0,
+        seconds=fit.seconds,
+    )

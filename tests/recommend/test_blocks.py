@@ -1,0 +1,244 @@
+"""Tables that come in blocks are read as if they came whole, and in little memory."""
+
+import gzip
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pandas
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eckart.errors import EckartError
+from eckart.jobs.recommend import blockwise, encoding, splitting
+from eckart.jobs.recommend.baselines import averages
+from eckart.jobs.recommend.encoding import Encoder
+from eckart.jobs.recommend.growing import SLAB, Growing
+from eckart.jobs.recommend.interactions import read_interactions
+from eckart.jobs.recommend.pairs import pair_order, repeats, without_repeats
+from eckart.jobs.recommend.splitting import split
+from eckart.storage import table_text, tables
+from recommend.samples import read
+from tolerances import summation
+
+PER_RATING = 3 * 12
+"""Bytes that a fit may take for each rating: three times a user, an item and a rating."""
+OF_BLOCKS = 40_000_000
+"""Bytes of a block of rows in all its forms, and of pieces that are not full."""
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    """A few rows at a time."""
+    monkeypatch.setattr(tables, "BATCH", 3)
+    monkeypatch.setattr(table_text, "BLOCK", 40)
+    monkeypatch.setattr(encoding, "FEW", 2)
+
+
+BLOCKS = st.lists(st.lists(st.sampled_from("abcdefgh"), max_size=6), max_size=8)
+
+
+@given(blocks=BLOCKS, few=st.integers(0, 5), coded=st.booleans())
+def test_ids_that_come_in_blocks_have_the_codes_of_pandas(blocks, few, coded):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(encoding, "FEW", few)
+        encoder = Encoder("user")
+        for block in blocks:
+            column = pa.array(block, pa.string())
+            encoder.add(column.dictionary_encode() if coded else column)
+        distinct, codes = encoder.finish()
+    expected, ids = pandas.factorize(np.array([one for block in blocks for one in block], object))
+    assert codes.tolist() == expected.tolist()
+    assert distinct.to_pylist() == list(ids)
+
+
+PAIRS = st.lists(
+    st.tuples(st.integers(0, 4), st.integers(0, 3), st.integers(0, 2)), min_size=1, max_size=40
+)
+
+
+@given(pairs=PAIRS)
+def test_pairs_are_in_the_order_of_a_stable_sort(pairs):
+    rows, columns, _ = np.array(pairs, np.int32).T.copy()
+    order = pair_order(rows, columns, (5, 4))
+    assert order.tolist() == np.lexsort((columns, rows)).tolist()
+    same = repeats(rows[order], columns[order])
+    assert same == len(pairs) - len(set(zip(rows.tolist(), columns.tolist(), strict=True)))
+    assert (repeats(rows, columns) < 0) == (order.tolist() != list(range(len(pairs))))
+
+
+@given(pairs=PAIRS, timed=st.booleans(), weighted=st.booleans())
+def test_of_repeated_pairs_the_latest_stays_and_weights_are_summed(pairs, timed, weighted):
+    rows, columns, third = np.array(pairs, np.int32).T.copy()
+    times = third.astype(np.int64) if timed else None
+    weights = (third + 1).astype(np.float32) if weighted else None
+    frame = pandas.DataFrame({
+        "row": rows, "column": columns, "time": times if timed else 0, "entry": range(len(rows)),
+        "weight": weights if weighted else 1.0,
+    })  # fmt: skip
+    latest = frame.sort_values(["row", "column", "time", "entry"]).drop_duplicates(
+        ["row", "column"], keep="last"
+    )
+    order = pair_order(rows, columns, (5, 4))
+    kept, totals = without_repeats(order, (rows, columns), times, weights, add=True)
+    assert kept.tolist() == latest["entry"].tolist()
+    if totals is not None:
+        assert totals.tolist() == frame.groupby(["row", "column"])["weight"].sum().tolist()
+
+
+def test_what_grows_is_joined_in_order():
+    growing = Growing(np.int32)
+    parts = [np.arange(SLAB - 1), np.arange(5), np.arange(0), np.arange(SLAB + 3)]
+    for part in parts:
+        growing.add(part)
+    assert len(growing) == sum(len(part) for part in parts)
+    np.testing.assert_array_equal(growing.joined(), np.concatenate(parts))
+    assert len(growing) == 0
+
+
+def test_sums_by_blocks_are_those_of_all_entries():
+    drawn = np.random.default_rng(0)
+    places = drawn.integers(0, 7, 2 * blockwise.BLOCK + 5).astype(np.int32)
+    whole = drawn.integers(0, 9, len(places)).astype(float)  # whole numbers have exact sums
+    counts = np.bincount(places, minlength=9)
+    np.testing.assert_array_equal(blockwise.counted(places, 9), counts)
+    sums = blockwise.summed(places, 9, lambda here: whole[here])
+    np.testing.assert_array_equal(sums, np.bincount(places, whole, minlength=9))
+    np.testing.assert_array_equal(blockwise.taken(whole, places), whole[places])
+
+
+LINES = [f"{7 * row % 5},i{row % 4},{row % 3 + 0.5},{100 - row}" for row in range(20)]
+
+
+def written(folder, name):
+    """The lines as a file of some format."""
+    path = folder / name
+    text = "\n".join(["user,item,rating,time", *LINES]) + "\n"
+    if name.endswith(".gz"):
+        path.write_bytes(gzip.compress(text.encode()))
+    elif name.endswith(".dat"):
+        path.write_text("\n".join(LINES).replace(",", "::"))
+    elif name.endswith(".parquet"):
+        cells = list(zip(*(line.split(",") for line in LINES), strict=True))
+        table = pa.table({
+            "user": [int(cell) for cell in cells[0]], "item": pa.array(cells[1]),
+            "rating": [float(cell) for cell in cells[2]], "time": [int(cell) for cell in cells[3]],
+        })  # fmt: skip
+        pq.write_table(table, path, row_group_size=7)
+    else:
+        path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("name", ["r.csv", "r.csv.gz", "r.dat", "r.parquet"])
+def test_a_file_in_blocks_is_read_as_a_whole_one(tmp_path, monkeypatch, name):
+    path = written(tmp_path, name)
+    whole = read_interactions(path)
+    monkeypatch.setattr(tables, "BATCH", 3)
+    monkeypatch.setattr(table_text, "BLOCK", 40)
+    monkeypatch.setattr(encoding, "FEW", 2)
+    blocks = read_interactions(path)
+    assert blocks.users.listed() == whole.users.listed() == [0, 1, 2, 3, 4]
+    assert blocks.items.listed() == whole.items.listed()
+    for field in ("rows", "columns", "ratings", "times"):
+        np.testing.assert_array_equal(getattr(blocks, field), getattr(whole, field))
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize(
+    "times",
+    [
+        ["3", "20", "100.5", "4"],
+        ["2020-01-03", "2020-01-20", "2021-01-01 10:00:00", "2020-01-04"],
+        ["3", "b", "c", "4"],
+        ["", "20", "100", "4"],
+    ],
+    ids=["whole, then fractions", "days, then hours", "numbers, then text", "missing first"],
+)
+def test_times_whose_blocks_look_unlike_are_still_in_their_order(tmp_path, times):
+    lines = [f"user {place},an item of many letters,{one}" for place, one in enumerate(times)]
+    (tmp_path / "r.csv").write_text("\n".join(["user,item,time", *lines]) + "\n")
+    read = read_interactions(tmp_path / "r.csv")
+    assert np.argsort(read.times, kind="stable").tolist() == [0, 3, 1, 2]
+
+
+def test_a_missing_time_is_the_earliest_in_text_too():
+    data = {"user": [1, 2, 3], "item": [1, 1, 1], "time": ["b", None, "a"]}
+    read = read_interactions(data)
+    assert np.argsort(read.times).tolist() == [1, 2, 0]
+    assert "1 times are missing" in read.notes[0]
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("name", ["r.csv", "r.parquet"])
+def test_the_row_of_what_is_missing_is_counted_from_the_first_block(tmp_path, name):
+    users = [*range(10), None, 11]
+    path = tmp_path / name
+    if name == "r.csv":
+        lines = [f"{'' if user is None else user},item,4" for user in users]
+        path.write_text("\n".join(["user,item,rating", *lines]) + "\n")
+    else:
+        pq.write_table(pa.table({"user": users, "item": [1] * 12}), path)
+    with pytest.raises(EckartError, match="Row 11 has no user"):
+        read_interactions(path)
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_the_row_of_a_word_in_a_later_block_is_named(tmp_path):
+    (tmp_path / "r.csv").write_text("user,item,rating\n" + "a,x,4\n" * 20 + "b,y,good\n")
+    with pytest.raises(EckartError, match="row 21: 'good'"):
+        read_interactions(tmp_path / "r.csv")
+
+
+@pytest.mark.parametrize("way", ["random", "last", "users"])
+def test_a_split_made_by_blocks_of_users_is_the_same(monkeypatch, way):
+    data = read()
+    whole = split(data, way)
+    monkeypatch.setattr(splitting, "BLOCK", 7)
+    blocks = split(data, way)
+    for part in ("train", "test"):
+        one, other = getattr(whole, part), getattr(blocks, part)
+        np.testing.assert_array_equal(one.rows, other.rows)
+        np.testing.assert_array_equal(one.columns, other.columns)
+
+
+def test_averages_of_parts_are_those_of_the_whole():
+    data = read()
+    some = data.rows % 3 == 0
+    parts = averages(data.chosen(some), data.chosen(~some))
+    whole = averages(data)
+    # ten sweeps over sums of all ratings, of which each may be 5
+    most = 10 * summation(len(data)) * 5
+    assert abs(parts.mean - whole.mean) < most
+    assert np.abs(parts.users - whole.users).max() < most
+    assert np.abs(parts.items - whole.items).max() < most
+
+
+def peak(*words) -> int:
+    """Bytes that the command held at most."""
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+    line = [sys.executable, "-m", "eckart", "recommend", "fit", *map(str, words), "--quiet"]
+    process = subprocess.Popen(line, env={**os.environ, **threads}, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    return usage.ru_maxrss * 1024
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the system counts memory in another unit")
+def test_the_command_takes_at_most_three_times_twelve_bytes_for_a_rating(tmp_path):
+    drawn, count = np.random.default_rng(0), 3_000_000
+    table = pa.table({
+        "user": 10**12 + drawn.integers(0, count // 150, count),
+        "item": drawn.integers(0, count // 1000, count),
+        "rating": drawn.integers(1, 11, count) / 2,
+    })  # fmt: skip
+    pq.write_table(table, tmp_path / "many.parquet")
+    pq.write_table(table.slice(0, 1000), tmp_path / "few.parquet")
+    chosen = ("--regularization", 0.1, "--rank", 4, "--epochs", 1, "--force", "-o", tmp_path / "m")
+    few = [peak(tmp_path / "few.parquet", *chosen) for _ in range(2)]  # the first may compile
+    assert peak(tmp_path / "many.parquet", *chosen) - min(few) < PER_RATING * count + OF_BLOCKS
