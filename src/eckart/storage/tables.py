@@ -201,7 +201,8 @@ def _parquet_blocks(path: Path, head: TableHead, wanted: Mapping[int, Kind]) -> 
     chosen = [names[position] for position in wanted]
     keys = [str(position) for position in wanted]
     try:
-        with pq.ParquetFile(path, buffer_size=BUFFER) as file:
+        # what is read ahead is kept to the end, so that the whole file would be in memory by then
+        with pq.ParquetFile(path, pre_buffer=False, buffer_size=BUFFER) as file:
             for batch in file.iter_batches(BATCH, columns=chosen):
                 yield pa.Table.from_batches([batch]).select(chosen).rename_columns(keys)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:

@@ -76,7 +76,7 @@ def fit_model(
     settings, notes = settings.fitting(data)
     explicit = data.ratings is not None
     objective = settings.objective(explicit=explicit, regularization=regularization)
-    entries = as_entries(data)
+    entries = as_entries(data, objective)
     begun = None if start is None else warm_start(start, data, settings, objective)
     try:
         run = factorize(
@@ -123,7 +123,9 @@ def fit_split(held: Split, settings: Settings, **arguments: Any) -> Fit:
     if held.shown is None:
         return fit
     shown, model = held.shown, fit.model
-    folded = fold_in(model.approximation, model.objective, as_entries(shown), "rows")
+    folded = fold_in(
+        model.approximation, model.objective, as_entries(shown, model.objective), "rows"
+    )
     held_out = shown.user_counts() > 0
 
     def taken(old: Offset, new: Offset) -> Offset:
@@ -159,5 +161,5 @@ def warm_start(old: Model, data: Interactions, settings: Settings, objective: Ob
         own_bias[own] = bias[places[own]]
         sides.append((first, own_bias if objective.has_biases else np.zeros_like(own_bias)))
     (B, row_bias), (A, column_bias) = sides
-    mean = objective.mean(as_entries(data))
+    mean = objective.mean(as_entries(data, objective))
     return Offset(mean, row_bias, column_bias, Factors(B, A.T))

@@ -167,7 +167,7 @@ def _solve_rows(
     model: Model, known: Offset | Samples, data: Interactions, rows: Any
 ) -> Offset | Samples:
     """Some users solved anew from all that they dealt with."""
-    part = as_entries(_only(data, rows, side=0))
+    part = as_entries(_only(data, rows, side=0), model.objective)
 
     def taken(old: Offset, new: Offset) -> Offset:
         B, bias = old.factors.B.astype(FLOAT32), old.row_bias.copy()
@@ -181,7 +181,7 @@ def _solve_columns(
     model: Model, known: Offset | Samples, data: Interactions, columns: Any
 ) -> Offset | Samples:
     """Some items solved anew from all who dealt with them."""
-    part = as_entries(_only(data, columns, side=1))
+    part = as_entries(_only(data, columns, side=1), model.objective)
 
     def taken(old: Offset, new: Offset) -> Offset:
         A, bias = old.factors.A.astype(FLOAT32), old.column_bias.copy()

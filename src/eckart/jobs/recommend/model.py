@@ -53,7 +53,7 @@ class Model:
 
     def entries(self) -> Entries:
         """The interactions as the objective wants them."""
-        return as_entries(self.data)
+        return as_entries(self.data, self.objective)
 
     def scores(self, users: npt.NDArray[np.intp]) -> Scores:
         """Scores of all items for some users: (users, items), float32."""
@@ -162,7 +162,11 @@ def plainest(approximation: Offset | Samples, objective: Observed) -> Approximat
     return approximation
 
 
-def as_entries(data: Interactions) -> Entries:
+def as_entries(data: Interactions, objective: Observed) -> Entries:
     """Interactions as entries, which share their memory: ratings, or ones that count by weights."""
-    values = np.ones(len(data), np.float32) if data.ratings is None else data.ratings
-    return Entries.of_rows(data.user_counts(), data.columns, values, data.weights, data.shape)
+    values, weights = data.ratings, data.weights
+    if values is None and weights is not None and objective.unobserved_weight > 0:
+        values, weights = weights, None  # the values say how much an entry counts there
+    if values is None:
+        values = np.ones(len(data), np.float32)
+    return Entries.of_rows(data.user_counts(), data.columns, values, weights, data.shape)
