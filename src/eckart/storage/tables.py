@@ -182,6 +182,22 @@ def read_parquet(path: Path) -> Any:
             raise damaged(path, error) from error
 
 
+def parquet_columns(path: Path) -> Iterator[tuple[str, Any]]:
+    """Each column of a Parquet file that eckart wrote, by name, read when it is asked for.
+
+    Raises:
+        FormatError: If it is damaged.
+        StorageError: If the system refuses to read it.
+    """
+    with reading(path):
+        try:
+            with pq.ParquetFile(path) as file:
+                for name in file.schema_arrow.names:
+                    yield name, file.read(columns=[name]).column(0)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
+            raise damaged(path, error) from error
+
+
 def check_table_output(path: Path) -> None:
     """Refuse a path to which no table can be written.
 
