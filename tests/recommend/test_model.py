@@ -12,10 +12,11 @@ import eckart
 from eckart.errors import EckartError
 from eckart.jobs.recommend.baselines import averages
 from eckart.jobs.recommend.explain import explain
-from eckart.jobs.recommend.fitting import fit_split
+from eckart.jobs.recommend.fitting import fit_model, fit_split
 from eckart.jobs.recommend.folding import add_interactions, remove_user
 from eckart.jobs.recommend.interactions import read_interactions
 from eckart.jobs.recommend.job import fit_recommender
+from eckart.jobs.recommend.methods import make_solver
 from eckart.jobs.recommend.predict import predict_pairs
 from eckart.jobs.recommend.settings import Settings
 from eckart.jobs.recommend.similarity import similar_items
@@ -370,3 +371,22 @@ def test_an_unknown_item_that_is_a_user_is_said_to_be_one():
 
 
 # --- choosing and measuring ------------------------------------------------------------------
+
+
+def test_interactions_with_weights_are_ones_that_count_by_them():
+    drawn = np.random.default_rng(0)
+    table = {"user": drawn.integers(0, 30, 400), "item": drawn.integers(0, 20, 400)}
+    data = read_interactions(table)
+    settings = Settings(rank=3, regularization=0.01, epochs=4)
+    fit = fit_model(data, settings)
+    assert data.weights.max() > 1
+    ones = np.ones(len(data))
+    reference = eckart.factorize(
+        eckart.Entries.of(data.rows, data.columns, ones, data.weights, data.shape),
+        settings.rank,
+        objective=fit.model.objective,
+        solver=make_solver(settings, data.shape),
+        seed=settings.seed,
+    )
+    np.testing.assert_array_equal(fit.run.factors.B, reference.factors.B)
+    np.testing.assert_array_equal(fit.run.factors.A, reference.factors.A)

@@ -182,6 +182,22 @@ def read_parquet(path: Path) -> Any:
             raise damaged(path, error) from error
 
 
+def parquet_columns(path: Path) -> Iterator[tuple[str, Any]]:
+    """Each column of a Parquet file that eckart wrote, by name, read when it is asked for.
+
+    Raises:
+        FormatError: If it is damaged.
+        StorageError: If the system refuses to read it.
+    """
+    with reading(path):
+        try:
+            with pq.ParquetFile(path) as file:
+                for name in file.schema_arrow.names:
+                    yield name, file.read(columns=[name]).column(0)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
+            raise damaged(path, error) from error
+
+
 def check_table_output(path: Path) -> None:
     """Refuse a path to which no table can be written.
 
@@ -201,7 +217,8 @@ def _parquet_blocks(path: Path, head: TableHead, wanted: Mapping[int, Kind]) -> 
     chosen = [names[position] for position in wanted]
     keys = [str(position) for position in wanted]
     try:
-        with pq.ParquetFile(path, buffer_size=BUFFER) as file:
+        # what is read ahead is kept to the end, so that the whole file would be in memory by then
+        with pq.ParquetFile(path, pre_buffer=False, buffer_size=BUFFER) as file:
             for batch in file.iter_batches(BATCH, columns=chosen):
                 yield pa.Table.from_batches([batch]).select(chosen).rename_columns(keys)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:

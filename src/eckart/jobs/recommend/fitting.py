@@ -87,7 +87,7 @@ def fit_model(
     explicit = data.ratings is not None
     plain = settings.objective(explicit=explicit, regularization=regularization)
     objective = attributed(plain, data)
-    entries = as_entries(data)
+    entries = as_entries(data, objective)
     begun = None if start is None else warm_start(start, data, settings, objective)
     try:
         run = factorize(
@@ -158,7 +158,7 @@ def fit_split(held: Split, settings: Settings, **arguments: Any) -> Fit:
         return fit
     shown, model = held.shown, fit.model
     objective = attributed(model.objective, shown)
-    folded = fold_in(model.approximation, objective, as_entries(shown), "rows")
+    folded = fold_in(model.approximation, objective, as_entries(shown, objective), "rows")
     held_out = shown.user_counts() > 0
 
     def taken(old: Offset, new: Offset) -> Offset:
@@ -194,5 +194,5 @@ def warm_start(old: Model, data: Interactions, settings: Settings, objective: Ob
         own_bias[own] = bias[places[own]]
         sides.append((first, own_bias if objective.has_biases else np.zeros_like(own_bias)))
     (B, row_bias), (A, column_bias) = sides
-    mean = objective.mean(as_entries(data))
+    mean = objective.mean(as_entries(data, objective))
     return Offset(mean, row_bias, column_bias, Factors(B, A.T))

@@ -212,7 +212,7 @@ def _solve_rows(
         B[rows], bias[rows] = new.factors.B, new.row_bias
         return old.with_rows(B, bias)
 
-    found = each_draw(known, taken, fold_in(known, objective, as_entries(part), "rows"))
+    found = each_draw(known, taken, fold_in(known, objective, as_entries(part, objective), "rows"))
     return _by_attributes(model, found, data, "rows", rows)
 
 
@@ -228,7 +228,9 @@ def _solve_columns(
         A[:, columns], bias[columns] = new.factors.A, new.column_bias
         return old.with_columns(A, bias)
 
-    found = each_draw(known, taken, fold_in(known, objective, as_entries(part), "columns"))
+    found = each_draw(
+        known, taken, fold_in(known, objective, as_entries(part, objective), "columns")
+    )
     return _by_attributes(model, found, data, "columns", columns)
 
 

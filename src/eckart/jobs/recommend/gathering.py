@@ -30,7 +30,7 @@ class Gathered:
     """
 
     def __init__(self, blocks: Blocks) -> None:
-        self._blocks, self._times = blocks, list[Any]()
+        self._blocks, self._times = blocks, _Times()
         self._ids = {"user": Encoder("user"), "item": Encoder("item")}
         self._numbers = {
             role: Growing(np.float32) for role in ("rating", "weight") if role in blocks.roles
@@ -53,7 +53,7 @@ class Gathered:
                 code="not-numbers",
             )
         if "time" in columns:
-            self._times.append(columns.pop("time"))
+            self._times.add(columns.pop("time"))
 
     def ids(self, role: str) -> tuple[Vocabulary, Places]:
         """The vocabulary of users or items and the place of each entry; can be asked for once."""
@@ -66,29 +66,41 @@ class Gathered:
 
     def times(self, notes: list[str]) -> Times | None:
         """Times as whole numbers that are in their order; of text, its ranks in sorted order."""
-        chunks = [chunk for column in self._times for chunk in _chunks(column)]
-        self._times = []
-        if not chunks:
+        if len(self._times.kinds) > 1 and self._blocks.times is not None:
+            self._times = _Times()
+            self._times.add(self._blocks.times())
+        if not self._times.kinds:
             return None
-        if len({chunk.type for chunk in chunks}) > 1 and self._blocks.times is not None:
-            chunks = _chunks(self._blocks.times())
-        missing = sum(chunk.null_count for chunk in chunks)
-        if missing:
-            notes.append(f"{missing:,} times are missing; they count as the earliest.")
-        if not (_has_numbers(chunks[0].type) or pa.types.is_temporal(chunks[0].type)):
-            return _ranks(chunks)
-        whole = Growing(np.int64)
-        while chunks:
-            whole.add(_whole(chunks.pop(0)))
-        return whole.joined()
+        if self._times.missing:
+            notes.append(f"{self._times.missing:,} times are missing; they count as the earliest.")
+        return self._times.finish()
 
 
-def _chunks(column: Any) -> list[Any]:
-    return list(column.chunks) if isinstance(column, pa.ChunkedArray) else [column]
+@final
+class _Times:
+    """Blocks of times: numbers as they are kept, texts as they came."""
+
+    def __init__(self) -> None:
+        self.kinds: set[Any] = set()
+        self.missing = 0
+        self._numbers, self._texts = Growing(np.int64), list[Any]()
+
+    def add(self, column: Any) -> None:
+        for chunk in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
+            self.kinds.add(chunk.type)
+            self.missing += chunk.null_count
+            if _has_numbers(chunk.type):
+                self._numbers.add(_whole(chunk))
+            else:
+                self._texts.append(chunk)
+
+    def finish(self) -> Times:
+        return _ranks(self._texts) if self._texts else self._numbers.joined()
 
 
 def _has_numbers(kind: Any) -> bool:
-    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
+    types = pa.types
+    return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_temporal(kind))
 
 
 def _whole(chunk: Any) -> Times:

@@ -1,7 +1,7 @@
 """Who dealt with what: the known entries of a users × items matrix, with their ids."""
 
 from dataclasses import dataclass, replace
-from typing import Any, final
+from typing import Any, Final, final
 
 import numpy as np
 import numpy.typing as npt
@@ -13,9 +13,12 @@ from eckart.jobs.recommend.blockwise import counted, taken
 from eckart.jobs.recommend.columns import ColumnNames
 from eckart.jobs.recommend.feedback import Feedback
 from eckart.jobs.recommend.gathering import Gathered, Times
-from eckart.jobs.recommend.pairs import Order, pair_order, repeats, without_repeats
+from eckart.jobs.recommend.pairs import pair_order, repeats, same_order, without_repeats
 from eckart.jobs.recommend.reading import Blocks, Numbers, Table, read_blocks, table_of_matrix
 from eckart.jobs.recommend.vocabulary import Places, Vocabulary
+
+COLUMNS: Final = ("rows", "columns", "ratings", "weights", "times")
+"""What there is of each entry, and may be None but for the first two."""
 
 
 @final
@@ -154,6 +157,13 @@ def interactions_of(table: Table | Blocks, feedback: Feedback) -> Interactions:
     """
     blocks = table.blocks() if isinstance(table, Table) else table
     notes = list(blocks.notes)
+    # nothing here holds the entries, so that each column is freed as soon as it is sorted
+    read = once(_chosen_only(_checked(blocks, feedback, notes), feedback, notes), notes)
+    return replace(read, notes=tuple(notes))
+
+
+def _checked(blocks: Blocks, feedback: Feedback, notes: list[str]) -> Interactions:
+    """All rows as they are in the table, without those of weight 0; bad numbers are refused."""
     gathered = Gathered(blocks)
     (users, rows), (items, columns) = gathered.ids("user"), gathered.ids("item")
     if not len(rows):
@@ -172,12 +182,11 @@ def interactions_of(table: Table | Blocks, feedback: Feedback) -> Interactions:
     # Arrow keeps what it has freed, as much as a block and all ids
     pa.default_memory_pool().release_unused()
     _check(read, blocks.source, feedback.scale)
-    if read.weights is not None and not read.weights.all():
-        kept = read.weights > 0
-        notes.append(f"{int((~kept).sum()):,} rows of weight 0 are left out.")
-        read = _with_own_ids(read.chosen(kept))
-    read = once(_chosen_only(read, feedback, notes), notes)
-    return replace(read, notes=tuple(notes))
+    if read.weights is None or read.weights.all():
+        return read
+    kept = read.weights > 0
+    notes.append(f"{int((~kept).sum()):,} rows of weight 0 are left out.")
+    return _with_own_ids(read.chosen(kept))
 
 
 def _chosen_only(read: Interactions, feedback: Feedback, notes: list[str]) -> Interactions:
@@ -225,27 +234,40 @@ def _with_own_ids(read: Interactions) -> Interactions:
 
 
 def once(read: Interactions, notes: list[str]) -> Interactions:
-    """Sorted by user and item, each pair once; what was done about others goes into the notes."""
+    """Sorted by user and item, each pair once; what was done about others goes into the notes.
+
+    Cost:
+        8 bytes for each entry; where the caller does not hold `read` its columns are freed one by
+        one.
+    """
     found = repeats(read.rows, read.columns)
     if not found:
         return read
-    order: Order = np.arange(len(read))
-    if found < 0:
-        order = pair_order(read.rows, read.columns, read.shape)
-    rated = read.ratings is not None
+    order = same_order(len(read)) if found > 0 else pair_order(read.rows, read.columns, read.shape)
+    rated, timed, count = read.ratings is not None, read.times is not None, len(read)
     pairs = (read.rows, read.columns)
     order, weights = without_repeats(order, pairs, read.times, read.weights, add=not rated)
-    left_out = len(read) - len(order)
-    if left_out and rated:
-        by = "in time" if read.times is not None else "in the table"
-        notes.append(f"{left_out:,} ratings of a pair that is rated again later are left out: "
-                     f"the last {by} counts.")  # fmt: skip
-    elif left_out:
-        notes.append(f"{left_out:,} repeated interactions are added to the weights of the first.")
+    if len(order) < count:
+        notes.append(_of_repeats(count - len(order), rated=rated, timed=timed))
+    users, items = read.users, read.items
+    columns = {
+        name: getattr(read, name) for name in COLUMNS if name != "weights" or weights is None
+    }
+    del read, pairs
+    for name, values in columns.items():
+        columns[name] = None if values is None else taken(values, order)
     if weights is not None:
-        read = replace(read, weights=None)
-    kept = read.chosen(order)
-    return kept if weights is None else replace(kept, weights=weights)
+        columns["weights"] = weights
+    return Interactions(users=users, items=items, **columns)
+
+
+def _of_repeats(count: int, *, rated: bool, timed: bool) -> str:
+    if not rated:
+        return f"{count:,} repeated interactions are added to the weights of the first."
+    return (
+        f"{count:,} ratings of a pair that is rated again later are left out: "
+        f"the last {'in time' if timed else 'in the table'} counts."
+    )
 
 
 def _check(read: Interactions, source: str, scale: tuple[float, float] | None) -> None:

@@ -63,7 +63,7 @@ class Model:
 
     def entries(self) -> Entries:
         """The interactions as the objective wants them."""
-        return as_entries(self.data)
+        return as_entries(self.data, self.objective)
 
     def scores(self, users: npt.NDArray[np.intp]) -> Scores:
         """Scores of all items for some users: (users, items), float32."""
@@ -174,18 +174,19 @@ def plainest(approximation: Offset | Samples, objective: Observed) -> Approximat
     return approximation if more else approximation.factors
 
 
-def as_entries(data: Interactions) -> Entries:
+def as_entries(data: Interactions, objective: Observed) -> Entries:
     """Interactions as entries, which share their memory where they can.
 
     The values are ratings, or ones, of dislikes zeros, that count by their weights.
     """
-    weights = data.weights
-    if data.ratings is not None:
-        values = data.ratings
-    else:
-        values = data.liked.astype(np.float32)
-        if weights is not None and weights.min(initial=0) < 0:
-            weights = np.abs(weights)
+    values, weights = data.ratings, data.weights
+    if values is None and weights is not None:
+        if weights.min(initial=0) < 0:
+            values, weights = data.liked.astype(np.float32), np.abs(weights)
+        elif objective.unobserved_weight > 0:
+            values, weights = weights, None  # the values say how much an entry counts there
+    if values is None:
+        values = np.ones(len(data), np.float32)
     return Entries.of_rows(data.user_counts(), data.columns, values, weights, data.shape)
 
 

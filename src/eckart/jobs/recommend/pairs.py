@@ -23,6 +23,16 @@ def repeats(rows: npt.NDArray[Any], columns: npt.NDArray[Any]) -> int:
     return int(repeated(rows, columns))
 
 
+def same_order(count: int) -> Order:
+    """The order of entries as they are, in 4 bytes each where that is enough.
+
+    Example:
+        >>> same_order(3)
+        array([0, 1, 2], dtype=int32)
+    """
+    return np.arange(count, dtype=_kind(count))
+
+
 def pair_order(rows: npt.NDArray[Any], columns: npt.NDArray[Any], shape: tuple[int, int]) -> Order:
     """The order of entries by row, then by column; equal pairs stay as they are.
 
@@ -41,14 +51,19 @@ def pair_order(rows: npt.NDArray[Any], columns: npt.NDArray[Any], shape: tuple[i
     """
     from eckart.kernels.sorting import counted, placed
 
-    order: Order = np.empty(0, np.int32 if len(rows) <= np.iinfo(np.int32).max else np.int64)
+    kind = _kind(len(rows))
+    order: Order = np.empty(0, kind)
     for places, count in ((columns, shape[1]), (rows, shape[0])):
         starts = np.zeros(count + 1, np.int64)
         counted(places, starts)
-        made = np.empty(len(rows), order.dtype)
+        made = np.empty(len(rows), kind)
         placed(places, order, starts, made)
         order = made
     return order
+
+
+def _kind(count: int) -> type[np.int32] | type[np.int64]:
+    return np.int32 if count <= np.iinfo(np.int32).max else np.int64
 
 
 def without_repeats(

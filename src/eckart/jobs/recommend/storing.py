@@ -24,7 +24,7 @@ from eckart.offset import Offset
 from eckart.samples import Prior, Samples
 from eckart.storage import check_output, whole_file
 from eckart.storage.checkpoints.strict_json import read_object
-from eckart.storage.tables import read_parquet, write_table
+from eckart.storage.tables import parquet_columns, read_parquet, write_table
 from eckart.storage.tensors import read_arrays, write_arrays
 from eckart.storage.whole import damaged
 
@@ -239,13 +239,12 @@ def _read(folder: Path, document: dict[str, Any]) -> Model:
         Vocabulary(_column(read_parquet(folder / name), "id"), bool(is_whole))
         for name, is_whole in zip((USERS, ITEMS), whole, strict=True)
     )
-    table = read_parquet(folder / HISTORY)
     # kernels are compiled once more for arrays that cannot be written to, as Arrow's are
     columns = {
-        name: np.require(table.column(name).to_numpy(), requirements="W")
-        for name in table.schema.names
+        name: np.require(column.to_numpy(), requirements="W")
+        for name, column in parquet_columns(folder / HISTORY)
     }
-    del table
+    pa.default_memory_pool().release_unused()
     attributes = read_attributes_of(folder, document.get("attributes"), (len(users), len(items)))
     data = Interactions(
         users=users,
