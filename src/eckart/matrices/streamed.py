@@ -11,7 +11,6 @@ import numpy as np
 from eckart.arrays import Array, DType
 from eckart.errors import MatrixError
 from eckart.matrices.derived import sum_of_squares
-from eckart.matrices.protocol import Matrix
 from eckart.namespaces import HOST, Namespace
 
 BUFFERS: Final = 2
@@ -236,8 +235,3 @@ def _taller(blocks: Iterator[Array], rows: int) -> Iterator[Array]:
                 pending, count = [], 0
     if pending:
         yield np.concatenate(pending)
-
-
-def is_streamed(W: Matrix) -> bool:
-    """Whether the rows of W are read anew for each product."""
-    return isinstance(W, Streamed)
