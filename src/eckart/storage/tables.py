@@ -13,6 +13,7 @@ import pyarrow.json as arrow_json
 import pyarrow.parquet as pq
 
 from eckart.errors import ArgumentError, FormatError, MatrixError
+from eckart.storage.arrow_damage import arrow_reading
 from eckart.storage.whole import damaged, reading, whole_file
 
 Kind: TypeAlias = Literal["id", "number", "time", "text"]
@@ -93,7 +94,7 @@ def table_head(path: Path, known: frozenset[str]) -> TableHead:
         StorageError: If the system refuses to read it.
     """
     check_table(path)
-    with reading(path):
+    with reading(path), arrow_reading(path):
         if table_suffix(path) in TEXT:
             return _text_head(path, known)
         names = tuple(_typed(path, None).schema.names)
@@ -119,7 +120,7 @@ def read_columns(path: Path, head: TableHead, wanted: Mapping[int, Kind]) -> Any
         MatrixError: If a cell of a column of numbers is none.
         StorageError: If the system refuses to read it.
     """
-    with reading(path):
+    with reading(path), arrow_reading(path):
         if table_suffix(path) in TEXT:
             return _text(path, head, wanted)
         names = head.names or ()
@@ -172,12 +173,8 @@ def read_parquet(path: Path) -> Any:
         FormatError: If it is damaged.
         StorageError: If the system refuses to read it.
     """
-    with reading(path):
-        try:
-            with pq.ParquetFile(path) as file:
-                return file.read()
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
-            raise damaged(path, error) from error
+    with reading(path), arrow_reading(path), pq.ParquetFile(path) as file:
+        return file.read()
 
 
 def check_table_output(path: Path) -> None:
@@ -196,16 +193,13 @@ def check_table_output(path: Path) -> None:
 
 def _typed(path: Path, columns: Sequence[str] | None) -> Any:
     """A Parquet or JSON lines file; of Parquet without columns only the schema."""
-    try:
-        if table_suffix(path) in PARQUET:
-            with pq.ParquetFile(path) as file:
-                if columns is None:
-                    return file.schema_arrow.empty_table()
-                return file.read(columns=list(columns))
-        with pa.input_stream(str(path), compression="detect") as stream:
-            return arrow_json.read_json(stream)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
-        raise damaged(path, error) from error
+    if table_suffix(path) in PARQUET:
+        with pq.ParquetFile(path) as file:
+            if columns is None:
+                return file.schema_arrow.empty_table()
+            return file.read(columns=list(columns))
+    with pa.input_stream(str(path), compression="detect") as stream:
+        return arrow_json.read_json(stream)
 
 
 def _text_head(path: Path, known: frozenset[str]) -> TableHead:
