@@ -1,10 +1,12 @@
 """Open the reports of a folder in headless Chromium: `python tests/look.py FOLDER`.
 
-Fails where a page writes an error to the console or asks for anything beyond the file itself, and
-leaves a picture of each page beside it, NAME.look.png, for a person to look at.
+Fails where a page writes an error to the console, asks for anything beyond the file itself, or
+draws a figure wider than its place in a window of any of four widths, and leaves a picture of each
+page beside it, NAME.look.png, for a person to look at.
 """
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -22,6 +24,12 @@ FLAGS = (
     "--disable-extensions", "--hide-scrollbars", f"--window-size=1280,{TALLEST}",
     "--virtual-time-budget=8000", "--enable-logging=stderr", "--v=0",
 )  # fmt: skip
+WIDTHS = (400, 800, 1200, 1600)
+MEASURE = """<script>requestAnimationFrame(() => requestAnimationFrame(() => {
+  const wide = [...document.querySelectorAll(".plotly-graph-div")].filter((figure) =>
+    figure.clientWidth && figure.querySelector(".main-svg").clientWidth > figure.clientWidth);
+  document.documentElement.dataset.tooWide = wide.length;
+}));</script>"""
 OWN = ("file:", "data:", "blob:", "about:", "chrome:", "devtools:")
 
 
@@ -50,7 +58,24 @@ def look(browser: str, page: Path) -> list[str]:
             crop(picture)
         else:
             faults.append(f"no picture was made (exit {done.returncode})")
+        faults += [fault for width in WIDTHS for fault in too_wide(browser, page, profile, width)]
         return faults + [f"request for {url}" for url in requests(log)]
+
+
+def too_wide(browser: str, page: Path, profile: str, width: int) -> list[str]:
+    """How many figures are drawn wider than their place, in a window that is so wide."""
+    measured = Path(profile) / "measured.html"
+    measured.write_text(page.read_text(encoding="utf-8") + MEASURE, encoding="utf-8")
+    done = subprocess.run(
+        [browser, *FLAGS, f"--window-size={width},900", f"--user-data-dir={profile}/user",
+         "--dump-dom", measured.as_uri()],
+        capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    found = re.search(r'<html[^>]*data-too-wide="(\d+)"', done.stdout)
+    if found is None:
+        return [f"the figures were not measured in a window {width} wide"]
+    count = int(found[1])
+    return [f"{count} figures are too wide in a window {width} wide"] if count else []
 
 
 def crop(picture: Path) -> None:

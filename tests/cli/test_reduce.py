@@ -12,7 +12,7 @@ import pytest
 
 from commandline import error, result
 from streams import numbers
-from tolerances import SQUARED
+from tolerances import SETTLED, SQUARED
 
 NAMES = [f"x{place}" for place in range(20)]
 
@@ -64,6 +64,28 @@ def test_every_kind_of_file_streams_to_the_same_scores(run, table, kind):
     assert document["streamed"] is True
     assert document["passes"] == (3 if kind in ("csv", "tsv") else 2)  # text is counted first
     assert document["read_bytes"] > 0
+
+
+@pytest.mark.parametrize(("power", "most"), [(1.0, 4), (0.5, 6)])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_krylov_run_on_a_file_is_within_a_thousandth_in_so_many_passes(run, power, most, seed):
+    rank, columns = 20, 300
+    generator = np.random.default_rng(7)
+    turn = np.linalg.qr(generator.standard_normal((columns, columns)))[0]
+    drawn = generator.standard_normal((6000, columns)) * np.arange(1, columns + 1) ** -power
+    X = (drawn @ turn + generator.standard_normal(columns) / 10).astype(np.float32)
+    np.save("W.npy", X)
+    document = result(run, f"reduce W.npy --rank {rank} --memory 2MB --solver krylov --seed {seed} "
+                           "-o s.npy --json")  # fmt: skip
+    assert document["passes"] <= most  # the means and the scores included
+    moved = X - X.mean(axis=0, dtype=np.float64)
+    optimum = np.sqrt(np.square(np.linalg.svd(moved, compute_uv=False)[rank:]).sum())
+    with np.load("s.model.npz") as file:
+        A = file["A"][:rank].astype(np.float64)
+    assert np.linalg.norm(moved - moved @ A.T @ A) <= (1 + SETTLED) * optimum
+    proof = document["certificate"]
+    assert proof["best_possible_error"] <= optimum * (1 + SQUARED)
+    assert proof["gap"] <= SETTLED
 
 
 def write(kind, table):

@@ -52,6 +52,17 @@ def test_no_figure_offers_to_upload_itself(gradient):
         assert "plotlyServerURL" not in config
 
 
+def test_every_figure_takes_the_width_of_its_place_and_follows_it(gradient):
+    page = factor_page(gradient.report_document())
+    for _, layout, config in figures_of(page):
+        assert "width" not in layout
+        assert config["responsive"] is False  # the observer of the page is at once
+    own = page.rsplit("<script>", 1)[1]
+    assert "new ResizeObserver" in own
+    assert 'querySelectorAll(".plotly-graph-div")' in own
+    assert own.count(".plotly-graph-div") < page.count('class="plotly-graph-div"')
+
+
 def test_what_is_embedded_is_strict_json_even_where_nothing_is_finite(gradient):
     document = gradient.report_document()
     part = document["parts"][0]

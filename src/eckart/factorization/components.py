@@ -19,10 +19,11 @@ from eckart.factorization.loop import Loop
 from eckart.factorization.outcome import Outcome
 from eckart.factorization.result import Recipe, Record, machine
 from eckart.factorization.stopping import Ending, Watch
-from eckart.matrices import Matrix, Sparse, Standardised, Streamed
+from eckart.matrices import Matrix, Sparse, Standardised, Streamed, is_streamed
+from eckart.matrices.sketching import gaussian_probes
 from eckart.ranks import GrowingRule, RankRule, rank_rule, tail_errors
 from eckart.solvers import BlockKrylov, ExactSVD, GramSVD, Problem, Solver, Step
-from eckart.subspaces import Evidence, Probing, hidden, leading_squares_bound
+from eckart.subspaces import Evidence, Probing, Riding, hidden, leading_squares_bound
 
 EXACT_WORK: Final = 10**9
 """rows·columns·min(rows, columns) up to which LAPACK decomposes all of W."""
@@ -111,7 +112,7 @@ def components(
             float32 10⁻⁴. A streamed W stops by its error instead, unless it is given.
         solver: `ExactSVD`, `GramSVD` or `BlockKrylov`; by default by the size of W.
         certificate: Whether to spend products on bounding the best error; a streamed W is never
-            read for that, what is known by then is all there is.
+            read for that, probes ride along in its products.
         time_limit: Seconds after which an iteration stops.
         seed: Of the random directions.
         on_step: Called with every step.
@@ -192,12 +193,29 @@ def _problem(
     growing = rule if rule.needs_spectrum and isinstance(rule, GrowingRule) else None
     if isinstance(solver, ExactSVD):
         return Problem(W=W, rank=min(W.shape) if rule.needs_spectrum else rank, start=None)
-    first = None
+    first, riding = None, None
     if isinstance(solver, BlockKrylov) and isinstance(W, Standardised):
         first = W.moments.first
         if first is None and growing is None:
             first = sampled(W, solver.width(W, rank), randomness)
-    return Problem(W=W, rank=rank, start=None, rule=growing, randomness=randomness, first=first)
+        riding = _riding(W) if is_streamed(W) else None
+    return Problem(
+        W=W,
+        rank=rank,
+        start=None,
+        rule=growing,
+        randomness=randomness,
+        first=first,
+        riding=riding,
+    )
+
+
+def _riding(W: Standardised) -> Riding:
+    """Probes of a streamed W, with their first product where the moments brought it."""
+    probed = W.moments.probed
+    if probed is not None:
+        return Riding(probed, 1)
+    return Riding(gaussian_probes(W.shape[1], W.dtype), 0)
 
 
 def sampled(W: Standardised, width: int, randomness: Randomness) -> Array | None:
@@ -251,16 +269,17 @@ def _bound(
     """The best possible error, the probability that it is less, and how that was found."""
     if evidence.tail.shape[0] == 0:
         return clearest_bound(W, rank, evidence), 0.0, "best possible error from all of WᵀW"
-    streamed = isinstance(W, Standardised) and isinstance(W.source, Streamed)
-    if bound and not streamed:
+    if bound and not is_streamed(W):
         probing = Probing()
         best = probable_bound(W, rank, evidence, probing)
         return best, probing.failure, "best possible error bounded by products with W (Ky Fan)"
-    total = W.squared_norm()
-    outside = max(0.0, total - float(evidence.ritz()[0].sum()))
-    left = total - leading_squares_bound(evidence, rank, outside, total) - hidden(W)
-    how = "best possible error bounded by the products that were made (Ky Fan)"
-    return (math.sqrt(left) if left > 0 else None), 0.0, how
+    total, values = W.squared_norm(), evidence.ritz()[0]
+    outside, how = total - float(values.sum()), "the products that were made"
+    if evidence.outside is not None and evidence.outside < outside:
+        outside, how = evidence.outside, "probes that went along with the products"
+    left = total - leading_squares_bound(evidence, rank, max(0.0, outside), total) - hidden(W)
+    best = math.sqrt(left) if left > 0 else None
+    return best, evidence.failure, f"best possible error bounded by {how} (Ky Fan)"
 
 
 def _error(W: Matrix, A: Array, squares: Array, ending: Ending) -> float:

@@ -27,6 +27,8 @@ SLOWEST: Final = 0.95
 DOUBTED: Final = 1.2
 OVERSEEN: Final = 5
 UNDERSEEN: Final = 8
+FORESEEN_BY: Final = 3
+"""Steps that foretell the next where a proof costs nothing: two may mislead."""
 DIVERGED_ABOVE: Final = 100.0
 
 
@@ -59,6 +61,7 @@ class Watch:
     ) -> None:
         self._solver = solver
         self._problem = problem
+        self._rides = isinstance(problem, Problem) and problem.riding is not None
         self._time_limit = time_limit
         self._history: list[Record] = []
         self._sound: Step | None = None
@@ -129,6 +132,11 @@ class Watch:
     def _is_settled(self, solver: Widening) -> bool:
         """Whether the directions are as exact as the solver says, or else the error is."""
         if solver.residual is None:
+            proven = None if self._sound is None else self._sound.excess
+            if proven is not None and proven <= SETTLED_WITHIN:
+                return True
+            if self._rides and len(self._last) < FORESEEN_BY:
+                return False
             foreseen = None if self._sound is None else self._sound.foreseen
             return has_settled(self._last, self._squared_norm, self._dtype, foreseen)
         known = None if self._sound is None else self._sound.residual

@@ -8,7 +8,7 @@ from eckart.matrices.entries import Entries
 from eckart.matrices.product import Product
 from eckart.matrices.protocol import Matrix
 from eckart.matrices.sparse import Sparse
-from eckart.matrices.standardised import Moments, Standardised, standardised
+from eckart.matrices.standardised import Moments, Standardised, is_streamed, standardised
 from eckart.matrices.streamed import RowReader, RowSource, Streamed
 
 __all__ = [
@@ -25,5 +25,6 @@ __all__ = [
     "Streamed",
     "as_matrix",
     "centred",
+    "is_streamed",
     "standardised",
 ]

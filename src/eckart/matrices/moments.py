@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, final
 
 import numpy as np
 
 from eckart.arrays import FLOAT64, Array
 from eckart.matrices.protocol import Matrix
+from eckart.matrices.sketching import Sketching
 from eckart.matrices.sparse import Sparse
 from eckart.matrices.streamed import Streamed
 from eckart.namespaces import HOST
@@ -29,7 +30,9 @@ class Moments:
         scales: By which the columns are divided; None for none. A constant column has 1.
         energy: ‖(W − 1·meansᵀ)/scales‖²_F.
         gram: WᵀW of the same, where the pass made it.
-        first: WᵀW·Ω of the same, where the pass made that.
+        first: Orthonormal columns near the leading right singular vectors of the same, where the
+            pass made a sketch.
+        probed: WᵀW·Ω of the same for Gaussian Ω that nothing else is made of, where the pass did.
     """
 
     means: Array
@@ -37,6 +40,7 @@ class Moments:
     energy: float
     gram: Array | None = None
     first: Array | None = None
+    probed: Array | None = None
 
 
 def scaled_gram(total: Array, scales: Array | None) -> Array:
@@ -124,37 +128,40 @@ def sparse_moments(W: Sparse, *, centre: bool, scale: bool) -> Moments:
     return Moments(means=means if centre else means * 0.0, scales=scales, energy=energy)
 
 
-def streamed_moments(W: Streamed, omega: Array | None, *, centre: bool, scale: bool) -> Moments:
-    """Of a streamed matrix, with WᵀW or WᵀW·Ω made in the same pass about a provisional point."""
+def streamed_moments(
+    W: Streamed, sketching: Sketching | None, *, centre: bool, scale: bool
+) -> Moments:
+    """Of a streamed matrix, with WᵀW or a sketch made in the same pass about a near point."""
     rows, columns = W.shape
-    pivot = np.zeros(columns, W.dtype)
-    shape = (columns if omega is None else omega.shape[1], columns)
-    sums, squares, energy, total = np.zeros(columns), np.zeros(columns), 0.0, np.zeros(shape)
+    pivot, sums, squares, energy = (
+        np.zeros(columns, W.dtype),
+        np.zeros(columns),
+        np.zeros(columns),
+        0.0,
+    )
+    total = np.zeros((columns, columns) if sketching is None else (0, 0))
     with np.errstate(over="ignore", invalid="ignore"):
         for block in _about(W, pivot, moving=centre or scale):
             sums += np.ones(len(block), W.dtype) @ block
             if scale:
                 squares += np.einsum("ij,ij->j", block, block)
-            if omega is None:
+            if sketching is None:
                 total += block.T @ block
             else:
-                total += (block @ omega).T @ block
+                sketching.add(block)
                 energy += HOST.squares(block)
-    if omega is None:
+    if sketching is None:
         energy = float(np.trace(total))
     if not np.isfinite(energy):
         return Moments(means=sums, scales=None, energy=energy)
-    exact = pivot.astype(FLOAT64)
-    found = _finished(rows, exact, sums, squares, energy, centre=centre, scale=scale)
-    offset, away = sums / rows, exact
-    back = -rows * np.outer(offset, offset)
-    if not centre:  # about 0: W = block + 1·pivotᵀ
-        back = np.outer(sums, away) + np.outer(away, sums) + rows * np.outer(away, away)
-    if omega is None:
-        return _with(found, gram=scaled_gram(total + back, found.scales))
-    sketch = (total + omega.T.astype(FLOAT64) @ back).T
-    scaled = sketch if found.scales is None else sketch / found.scales[:, np.newaxis]
-    return _with(found, first=scaled.astype(W.dtype))
+    away = pivot.astype(FLOAT64)
+    found = _finished(rows, away, sums, squares, energy, centre=centre, scale=scale)
+    shift = sums / rows if centre else -away  # from the point to the means, or to 0
+    if sketching is None:
+        total -= np.outer(sums, shift) + np.outer(shift, sums - rows * shift)
+        return replace(found, gram=scaled_gram(total, found.scales))
+    probed = sketching.probed(rows, sums, shift)
+    return replace(found, first=sketching.first(shift, found.scales), probed=probed)
 
 
 def _about(W: Streamed, pivot: Array, *, moving: bool) -> Iterator[Array]:
@@ -165,12 +172,6 @@ def _about(W: Streamed, pivot: Array, *, moving: bool) -> Iterator[Array]:
             pivot[:] = _far_means(block)
             far = bool(pivot.any())
         yield np.subtract(block, pivot, out=block) if far else block
-
-
-def _with(found: Moments, *, gram: Array | None = None, first: Array | None = None) -> Moments:
-    return Moments(
-        means=found.means, scales=found.scales, energy=found.energy, gram=gram, first=first
-    )
 
 
 def tall_rows(columns: int) -> int:

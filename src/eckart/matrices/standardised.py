@@ -7,6 +7,7 @@ import numpy as np
 
 from eckart.arrays import FLOAT64, Array, DType
 from eckart.errors import MatrixError
+from eckart.matrices.compression import ROOM, Compression
 from eckart.matrices.convert import as_matrix
 from eckart.matrices.dense import Dense
 from eckart.matrices.derived import check_entries
@@ -20,12 +21,15 @@ from eckart.matrices.moments import (
     tall_rows,
 )
 from eckart.matrices.protocol import Matrix
+from eckart.matrices.sketching import Sketching, gaussian_probes
 from eckart.matrices.sparse import Sparse
 from eckart.matrices.streamed import Streamed
 from eckart.namespaces import HOST, Namespace
 
 MOST_COVARIANCE: Final = 2048
 """Columns up to which the first pass over a matrix that is streamed forms all of WᵀW."""
+FOR_THE_SKETCH: Final = 0.25
+"""Of the memory of a streamed W; it is given back before a space is made."""
 
 
 @final
@@ -229,9 +233,9 @@ def standardised(
         centre: Whether to subtract the means.
         scale: Whether to divide by the standard deviations (ddof 1, as of a sample); a constant
             column is left as it is.
-        width: Columns of WᵀW·Ω to make in the pass over a streamed W that is too wide for WᵀW.
-        seed: A `numpy.random.Generator` for Ω.
-        whole: False makes WᵀW·Ω even where W is not too wide.
+        width: Leading directions to find in the pass over a streamed W that is too wide for WᵀW.
+        seed: A `numpy.random.Generator` for these.
+        whole: False finds them even where W is not too wide.
 
     Raises:
         MatrixError: If it is no matrix of finite numbers.
@@ -261,8 +265,8 @@ def measured(
     """As `standardised`, for a matrix whose entries may turn out to be no finite numbers."""
     if isinstance(matrix, Streamed):
         wide = matrix.shape[1] > min(MOST_COVARIANCE, matrix.most_columns)
-        omega = _omega(matrix, width, seed) if wide or not whole else None
-        found = streamed_moments(matrix, omega, centre=centre, scale=scale)
+        beside = _sketching(matrix, width, seed, scale=scale) if wide or not whole else None
+        found = streamed_moments(matrix, beside, centre=centre, scale=scale)
     elif isinstance(matrix, Sparse):
         found = sparse_moments(matrix, centre=centre, scale=scale)
     else:
@@ -283,6 +287,14 @@ def gram(W: Matrix) -> Array:
     return total
 
 
-def _omega(W: Streamed, width: int, seed: Any) -> Array:
-    columns = W.shape[1]
-    return np.asarray(seed.standard_normal((columns, min(width, columns)))).astype(W.dtype)
+def is_streamed(W: Matrix) -> bool:
+    """Whether the rows of W are read anew for each product."""
+    return isinstance(W.source if isinstance(W, Standardised) else W, Streamed)
+
+
+def _sketching(W: Streamed, width: int, seed: Any, *, scale: bool) -> Sketching:
+    """As tall as its share of the memory allows; deviations that are not known yet spoil probes."""
+    rows, columns = W.shape
+    height = min(ROOM * width, int(FOR_THE_SKETCH * W.memory) // (columns * W.dtype.itemsize))
+    compression = Compression(rows, columns, height, W.dtype, seed)
+    return Sketching(compression, width, None if scale else gaussian_probes(columns, W.dtype))

@@ -8,10 +8,9 @@ from typing import Any, Final, Protocol, final
 
 import numpy as np
 
-from eckart.arrays import Array, DType
+from eckart.arrays import Array, DType, own_pages
 from eckart.errors import MatrixError
 from eckart.matrices.derived import sum_of_squares
-from eckart.matrices.protocol import Matrix
 from eckart.namespaces import HOST, Namespace
 
 BUFFERS: Final = 2
@@ -19,7 +18,9 @@ BUFFERS: Final = 2
 MOST_BLOCK: Final = 64 * 2**20
 """A larger block is no faster."""
 SHARE: Final = 0.5
-"""Of the memory that the buffers may take."""
+"""Of the memory that the buffers may take, with what a reader keeps."""
+LEAST: Final = 0.125
+"""Of the memory for the buffers alone, whatever a reader keeps."""
 
 
 class RowReader(Protocol):
@@ -52,6 +53,11 @@ class RowSource(Protocol):
         """Bytes of the numbers."""
         ...
 
+    @property
+    def held(self) -> int:
+        """Bytes that a reader keeps, beside what it fills."""
+        ...
+
     def open(self) -> RowReader:
         """Begin at the first row."""
         ...
@@ -63,7 +69,7 @@ class Streamed:
 
     Args:
         source: Where the rows come from.
-        memory: Bytes that may be used; half of them for the two blocks.
+        memory: Bytes that may be used; half of them for the two blocks and what a reader keeps.
 
     Raises:
         MatrixError: If the memory is not enough for a few rows.
@@ -86,7 +92,8 @@ class Streamed:
         self.passes = 0
         self._squared_norm: float | None = None
         row = columns * source.dtype.itemsize
-        share = min(MOST_BLOCK, int(SHARE * memory / BUFFERS))
+        buffers = max(int(SHARE * memory) - source.held, int(LEAST * memory))
+        share = min(MOST_BLOCK, buffers // BUFFERS)
         self.height = min(rows, share // row)
         if self.height < min(rows, 16):
             raise MatrixError(
@@ -167,7 +174,7 @@ def _ahead(source: RowSource, height: int) -> Iterator[Array]:
     full: Queue[Any] = Queue()
     stop = threading.Event()
     for _ in range(BUFFERS):
-        free.put(np.empty((height, source.shape[1]), source.dtype))
+        free.put(own_pages((height, source.shape[1]), source.dtype))
     thread = threading.Thread(target=_read, args=(source, free, full, stop), daemon=True)
     thread.start()
     try:
@@ -236,8 +243,3 @@ def _taller(blocks: Iterator[Array], rows: int) -> Iterator[Array]:
                 pending, count = [], 0
     if pending:
         yield np.concatenate(pending)
-
-
-def is_streamed(W: Matrix) -> bool:
-    """Whether the rows of W are read anew for each product."""
-    return isinstance(W, Streamed)

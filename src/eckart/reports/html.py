@@ -17,17 +17,19 @@ POLICY: Final = (
 )
 CONFIG: Final = {
     "displaylogo": False,
-    "responsive": True,
+    "responsive": False,  # that is a resize 0.1 s late; FIT does it at once
     "displayModeBar": "hover",
     "modeBarButtonsToRemove": ["select2d", "lasso2d"],
     # plotly.js 4 offers to upload a figure to its makers, which no policy of a page can forbid.
     "showSendToCloud": False,
 }
 FIT: Final = """
-// A figure is drawn before its neighbours are there; it finds its place when all of them are.
-const fit = () => window.dispatchEvent(new Event("resize"));
-window.addEventListener("load", fit);
-document.querySelectorAll("details").forEach((part) => part.addEventListener("toggle", fit));
+// A card is wider while its neighbours are not there, and 0 wide while its part is folded: a figure
+// is drawn anew when the width of its place changes, before that is painted.
+const fit = new ResizeObserver((seen) => seen.forEach(({target, contentRect: {width}}) => {
+  if (width && width !== target._fullLayout.width) Plotly.relayout(target, {autosize: true});
+}));
+document.querySelectorAll(".plotly-graph-div").forEach((figure) => fit.observe(figure));
 """
 STYLE: Final = """
 :root { color-scheme: light dark; --ink: #1c2330; --quiet: #5b6577; --page: #f4f6fa;

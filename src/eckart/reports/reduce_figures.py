@@ -5,7 +5,7 @@ from typing import Any, Final
 import numpy as np
 import plotly.graph_objects as go
 
-from eckart.reports.figures import ACCENT, CURVES, FLOOR, GREY, axis, styled
+from eckart.reports.figures import ACCENT, CURVES, FLOOR, GREY, MOST_NUMBERS, axis, styled
 
 MOST_GROUPS: Final = 12
 BARS: Final = 8
@@ -47,7 +47,8 @@ def scree(document: dict[str, Any]) -> go.Figure:
         showarrow=False,
         font={"color": FLOOR},
     )
-    figure.update_xaxes(title="component", dtick=1 if len(shares) <= 20 else None)
+    every = 1 if len(shares) <= MOST_NUMBERS else None
+    figure.update_xaxes(title="component", dtick=every, range=[0.5, len(shares) + 0.5])
     look: dict[str, Any] = {"rangemode": "tozero"}
     if wide:
         look = axis(min(positive), max(positive), wide=True)
@@ -69,7 +70,7 @@ def cumulative(document: dict[str, Any]) -> go.Figure:
             hovertemplate="%{x} components hold %{y:.3%}<extra></extra>",
         )
     )
-    figure.update_xaxes(title="components", dtick=1 if len(held) <= 20 else None)
+    figure.update_xaxes(title="components", dtick=1 if len(held) <= MOST_NUMBERS else None)
     figure.update_yaxes(title="share of the variance together", tickformat=".0%", range=[0, 1.03])
     return styled(figure, 380)
 

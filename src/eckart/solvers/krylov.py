@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any, Final, final
 
 import numpy as np
@@ -11,10 +11,16 @@ import numpy as np
 from eckart.arrays import Array
 from eckart.errors import MatrixError
 from eckart.factors import Factors
-from eckart.matrices import Matrix
+from eckart.matrices import Matrix, is_streamed
 from eckart.ranks import byte_count, check_open_unit
 from eckart.solvers.protocol import Problem, Step, check_count
-from eckart.subspaces import KrylovSpace, leading_directions
+from eckart.subspaces import (
+    Evidence,
+    KrylovSpace,
+    hidden,
+    leading_directions,
+    leading_squares_bound,
+)
 from eckart.subspaces.directions import SHARP
 
 MOST_WIDTH: Final = 5
@@ -27,6 +33,8 @@ WIDE: Final = 56
 close as three or four of half that, with fewer products, and a wide product is the faster one."""
 THIN: Final = 32
 """The same where W stores a small part of its entries, and a product costs what its columns do."""
+STREAMED: Final = 256
+"""The same where W is read anew for each product, which takes as long as some hundred columns."""
 SMALL_PART: Final = 4
 """W stores a small part where all its entries would take so many times the bytes."""
 NEAREST: Final = 0.95
@@ -68,7 +76,7 @@ class BlockKrylov:
     Cost:
         Two passes over W for each block, usually two to five blocks, and one more; a block has
         max(56, rank/2 + oversampling) columns, or 2·rank + oversampling where that is less; for a
-        W that stores a small part of its entries 32 in the place of 56. The
+        W that stores a small part of its entries 32 in the place of 56, for a streamed one 256. The
         space takes at most the larger of 5·(rows + columns)·(rank + oversampling) numbers and a
         fifth of W, and a block beside it while it grows.
 
@@ -105,7 +113,13 @@ class BlockKrylov:
         most = self._most_width(W, problem.rank)
         block = self._block(W, problem.rank, most)
         space = KrylovSpace(
-            W, block, problem.randomness, room=most, tall=self.tall, first=problem.first
+            W,
+            block,
+            problem.randomness,
+            room=most,
+            tall=self.tall,
+            first=problem.first,
+            riding=problem.riding,
         )
         number = 0
         while True:
@@ -140,6 +154,8 @@ class BlockKrylov:
 
     def width(self, W: Matrix, rank: int) -> int:
         """Columns of a block where neither W nor the memory is short of them."""
+        if is_streamed(W):
+            return max(rank + self.oversampling, min(STREAMED, 2 * rank + self.oversampling))
         thin = math.prod(W.shape) * W.dtype.itemsize > SMALL_PART * W.nbytes
         wide = min(THIN if thin else WIDE, 2 * rank + self.oversampling)
         return max(rank // 2 + self.oversampling, wide)
@@ -196,7 +212,7 @@ def _step(number: int, W: Matrix, space: KrylovSpace, rank: int, solver: BlockKr
     gains = squares[sharp] / values[sharp]
     gain = float(gains.sum())
     correction = np.where(sharp, outside / np.where(sharp, values, 1.0), 0.0)
-    directions = partial(leading_directions, evidence, space.rest, rank, W)
+    directions = cache(partial(leading_directions, evidence, space.rest, rank, W))
     formed = partial(_factors, W, space.V, space.Y, space.rest, G, correction, rank)
     return Step(
         number=number,
@@ -208,7 +224,20 @@ def _step(number: int, W: Matrix, space: KrylovSpace, rank: int, solver: BlockKr
         factors=formed if solver.tall else partial(_projected, W, directions),
         residual=None if solver.residual is None else _residual(values, squares, directions),
         directions=directions,
+        excess=None if solver.residual is not None else _excess(W, evidence, rank, directions),
     )
+
+
+def _excess(
+    W: Matrix, evidence: Evidence, rank: int, directions: Callable[[], tuple[Array, Array]]
+) -> float | None:
+    """How far the error of the directions may be above the best, as a share of it."""
+    total, outside = W.squared_norm(), evidence.outside
+    if outside is None:
+        return None
+    left = total - leading_squares_bound(evidence, rank, outside, total) - hidden(W)
+    reached = total - float(directions()[1].sum())
+    return math.sqrt(max(reached, 0.0) / left) - 1 if left > 0 else None
 
 
 def _residual(

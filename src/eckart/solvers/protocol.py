@@ -14,7 +14,7 @@ from eckart.objectives import Observed
 from eckart.offset import Offset
 from eckart.ranks import GrowingRule
 from eckart.samples import Samples
-from eckart.subspaces import Evidence
+from eckart.subspaces import Evidence, Riding
 
 
 @final
@@ -30,6 +30,7 @@ class Problem:
         randomness: Of the solver.
         first: Directions near the leading ones of WᵀW, of shape (columns, k), where whoever
             measured W has some already.
+        riding: Probes to go along with the products, where those of their own would be passes.
     """
 
     W: Matrix
@@ -38,6 +39,7 @@ class Problem:
     rule: GrowingRule | None = None
     randomness: Randomness = field(default_factory=lambda: np.random.Generator(np.random.Philox(0)))
     first: Array | None = None
+    riding: Riding | None = None
 
 
 @final
@@ -107,6 +109,8 @@ class Step:
         directions: Forms orthonormal rows A, near the leading right singular vectors of W, and what
             is at most their σ², where the solver has them without a further product.
         approximation: Forms what the objective fits, where that is more than the factors.
+        excess: A bound on the share by which the error of `directions` is above the best possible
+            one, where the solver has it without a further product.
     """
 
     number: int
@@ -120,6 +124,7 @@ class Step:
     residual: float | None = None
     directions: Callable[[], tuple[Array, Array]] | None = None
     approximation: Callable[[], Offset | Samples] | None = None
+    excess: float | None = None
 
 
 class Solver(Protocol):

@@ -4,30 +4,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from eckart.errors import MatrixError
 from eckart.matrices import Dense, Matrix
+from eckart.storage.arrow_damage import arrow_reading
 from eckart.storage.contents import Contents, Part, Selection
 from eckart.storage.npy import only_part
 from eckart.storage.table import is_number, matrix_of, select, table_of
-from eckart.storage.whole import damaged
 
 SELECTABLE = frozenset({"columns", "index"})
 
 
 def read(path: Path, selection: Selection) -> Contents:
     """The chosen columns as a matrix; an index that pandas wrote is left out and said."""
-    try:
-        with pq.ParquetFile(path) as file:
-            schema = file.schema_arrow
-            keep, notes = _keep(schema, selection, path)
-            table: Any = file.read(columns=[schema.names[position] for position in keep])
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise
-        raise damaged(path, error) from error
+    with arrow_reading(path), pq.ParquetFile(path) as file:
+        schema = file.schema_arrow
+        keep, notes = _keep(schema, selection, path)
+        table: Any = file.read(columns=[schema.names[position] for position in keep])
     W = matrix_of(table.select([schema.names[position] for position in keep]))
     return Contents(parts=(Part(name="", matrix=Dense(W)),), notes=notes)
 

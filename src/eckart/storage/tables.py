@@ -11,8 +11,9 @@ import pyarrow.json as arrow_json
 import pyarrow.parquet as pq
 
 from eckart.errors import ArgumentError
+from eckart.storage.arrow_damage import arrow_reading
 from eckart.storage.table_text import Kind, TableHead, text_blocks, text_columns, text_head
-from eckart.storage.whole import damaged, reading, whole_file
+from eckart.storage.whole import reading, whole_file
 
 TEXT: Final = frozenset({".csv", ".tsv", ".dat", ".data", ".txt", ".base", ".test", ".item"})
 """The last four and `.dat` are those of MovieLens."""
@@ -72,7 +73,7 @@ def table_head(path: Path, known: frozenset[str]) -> TableHead:
         StorageError: If the system refuses to read it.
     """
     check_table(path)
-    with reading(path):
+    with reading(path), arrow_reading(path):
         if table_suffix(path) in TEXT:
             return text_head(path, known)
         names = tuple(_typed(path, None).schema.names)
@@ -98,7 +99,7 @@ def read_columns(path: Path, head: TableHead, wanted: Mapping[int, Kind]) -> Any
         MatrixError: If a cell of a column of numbers is none.
         StorageError: If the system refuses to read it.
     """
-    with reading(path):
+    with reading(path), arrow_reading(path):
         if table_suffix(path) in TEXT:
             return text_columns(path, head, wanted)
         names = head.names or ()
@@ -174,12 +175,8 @@ def read_parquet(path: Path) -> Any:
         FormatError: If it is damaged.
         StorageError: If the system refuses to read it.
     """
-    with reading(path):
-        try:
-            with pq.ParquetFile(path) as file:
-                return file.read()
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
-            raise damaged(path, error) from error
+    with reading(path), arrow_reading(path), pq.ParquetFile(path) as file:
+        return file.read()
 
 
 def parquet_columns(path: Path) -> Iterator[tuple[str, Any]]:
@@ -189,13 +186,9 @@ def parquet_columns(path: Path) -> Iterator[tuple[str, Any]]:
         FormatError: If it is damaged.
         StorageError: If the system refuses to read it.
     """
-    with reading(path):
-        try:
-            with pq.ParquetFile(path) as file:
-                for name in file.schema_arrow.names:
-                    yield name, file.read(columns=[name]).column(0)
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
-            raise damaged(path, error) from error
+    with reading(path), arrow_reading(path), pq.ParquetFile(path) as file:
+        for name in file.schema_arrow.names:
+            yield name, file.read(columns=[name]).column(0)
 
 
 def check_table_output(path: Path) -> None:
@@ -216,24 +209,21 @@ def _parquet_blocks(path: Path, head: TableHead, wanted: Mapping[int, Kind]) -> 
     names = head.names or ()
     chosen = [names[position] for position in wanted]
     keys = [str(position) for position in wanted]
-    try:
-        # what is read ahead is kept to the end, so that the whole file would be in memory by then
-        with pq.ParquetFile(path, pre_buffer=False, buffer_size=BUFFER) as file:
-            for batch in file.iter_batches(BATCH, columns=chosen):
-                yield pa.Table.from_batches([batch]).select(chosen).rename_columns(keys)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
-        raise damaged(path, error) from error
+    # what is read ahead is kept to the end, so that the whole file would be in memory by then
+    with (
+        arrow_reading(path),
+        pq.ParquetFile(path, pre_buffer=False, buffer_size=BUFFER) as file,
+    ):
+        for batch in file.iter_batches(BATCH, columns=chosen):
+            yield pa.Table.from_batches([batch]).select(chosen).rename_columns(keys)
 
 
 def _typed(path: Path, columns: Sequence[str] | None) -> Any:
     """A Parquet or JSON lines file; of Parquet without columns only the schema."""
-    try:
-        if table_suffix(path) in PARQUET:
-            with pq.ParquetFile(path) as file:
-                if columns is None:
-                    return file.schema_arrow.empty_table()
-                return file.read(columns=list(columns))
-        with pa.input_stream(str(path), compression="detect") as stream:
-            return arrow_json.read_json(stream)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
-        raise damaged(path, error) from error
+    if table_suffix(path) in PARQUET:
+        with pq.ParquetFile(path) as file:
+            if columns is None:
+                return file.schema_arrow.empty_table()
+            return file.read(columns=list(columns))
+    with pa.input_stream(str(path), compression="detect") as stream:
+        return arrow_json.read_json(stream)

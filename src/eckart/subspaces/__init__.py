@@ -5,6 +5,7 @@ from eckart.subspaces.directions import directed, leading_directions
 from eckart.subspaces.krylov import KrylovSpace
 from eckart.subspaces.norms import largest_singular_value
 from eckart.subspaces.probing import FAILURE, Probing, hidden
+from eckart.subspaces.riding import Riding
 from eckart.subspaces.sketch import Sketch
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "Evidence",
     "KrylovSpace",
     "Probing",
+    "Riding",
     "Sketch",
     "directed",
     "hidden",

@@ -22,6 +22,10 @@ UNSEEN: Final = 1.5
 """What a test will find outside a space, for each unit that the newest columns found: a bound is
 above the truth, and each block finds less of it."""
 
+EVEN: Final = 1e-15
+"""The smallest share that two parts of a sum are weighted by."""
+TINY: Final = float(np.finfo(FLOAT64).tiny)
+
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +40,10 @@ class Evidence:
         restarts: How often directions were dropped from V. While this stands, V only grows.
         newest: The columns that V was last widened by.
         known: The eigenvalues of H, descending, and its eigenvectors, where they are known already.
+        lost: L of shape (any, width), where LᵀL bounds the square of what S has beyond rest·tail:
+            directions of earlier rests that were dropped. None where none were.
+        outside: A bound on ‖W(I − VVᵀ)‖² (spectral) from probes that rode along; None without them.
+        failure: The probability that it is wrong, or that one before it was.
     """
 
     V: Array
@@ -45,6 +53,9 @@ class Evidence:
     restarts: int = 0
     newest: int = 0
     known: tuple[Array, Array] | None = None
+    lost: Array | None = None
+    outside: float | None = None
+    failure: float = 0.0
 
     @property
     def width(self) -> int:
@@ -56,9 +67,15 @@ class Evidence:
         return eigenpairs(self.H) if self.known is None else self.known
 
     def root(self) -> Array:
-        """R of shape (k, width) with RᵀR = SᵀS."""
+        """R with RᵀR = SᵀS, or ⪰ where something was lost; of shape (any, width)."""
         squares, E = np.linalg.eigh(self.rest)
-        return np.sqrt(np.maximum(squares, 0.0))[:, np.newaxis] * (E.T @ self.tail)
+        known = np.sqrt(np.maximum(squares, 0.0))[:, np.newaxis] * (E.T @ self.tail)
+        if self.lost is None:
+            return known
+        # (x + y)ᵀ(x + y) ⪯ (1 + c)·xᵀx + (1 + 1/c)·yᵀy for every c > 0
+        share = float(np.linalg.norm(self.lost)) / max(float(np.linalg.norm(known)), TINY)
+        share = min(max(share, EVEN), 1 / EVEN)
+        return np.vstack([math.sqrt(1 + share) * known, math.sqrt(1 + 1 / share) * self.lost])
 
     def likely_outside(self) -> float:
         """A guess at ‖W(I − VVᵀ)‖²: what the newest columns found outside those before them."""
@@ -203,5 +220,5 @@ def _outside(X: Array, V: Array) -> Array:
 def _unit(X: Array, namespace: Namespace) -> tuple[Array, Array]:
     """Columns of length 1, and the logarithms of the lengths they had."""
     lengths = np.sqrt(np.diag(namespace.gram(X, X)))
-    lengths = np.maximum(lengths, np.finfo(FLOAT64).tiny)
+    lengths = np.maximum(lengths, TINY)
     return X / namespace.put(lengths, dtype_of(X)), np.log(lengths)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import final
+from typing import Final, final
 
 import numpy as np
 
@@ -10,7 +10,11 @@ from eckart.arrays import FLOAT64, Array, Randomness, rounding
 from eckart.matrices import Matrix
 from eckart.subspaces.bounds import Evidence, eigenpairs
 from eckart.subspaces.orthonormal import orthonormal
+from eckart.subspaces.riding import Riding
 from eckart.subspaces.start import first_directions, random_array
+
+FUSED: Final = 8.0
+"""In eps: up to which what a fused product leaves outside the space is taken for rounding."""
 
 
 @final
@@ -38,6 +42,7 @@ class KrylovSpace:
         room: Columns to make room for at once; memory is taken as they are filled.
         tall: Whether to keep the side of the rows, W·V.
         first: Directions to begin with, of shape (columns, block), in place of WᵀΩ.
+        riding: Probes that ride along; only where W·V is not kept.
 
     Cost:
         One product with W of width `block` to begin, two for each `grow`, and about
@@ -58,6 +63,7 @@ class KrylovSpace:
         *,
         tall: bool = True,
         first: Array | None = None,
+        riding: Riding | None = None,
     ) -> None:
         rows, columns = W.shape
         self._W = W
@@ -65,14 +71,19 @@ class KrylovSpace:
         self._block = min(block, columns)
         self._randomness = randomness
         self._rounding = rounding(W.shape, W.dtype)
+        eps = float(np.finfo(W.dtype).eps)
+        # a fused product sums its blocks in float64, and no long W·V is rounded in between
+        self._hidden = self._rounding if tall else FUSED * eps
         room = min(room, columns)
         self._Vt = W.namespace.zeros((room, columns), W.dtype)  # a vector of the basis in each row
         self._tall = tall
+        self._riding = None if tall else riding
         self._Yt = W.namespace.zeros((room, rows if tall else 0), W.dtype)
         self.H = np.zeros((0, 0))
         self._ritz: tuple[Array, Array] | None = None  # of H, once they were asked for
         self._rest_gram: Array | None = None
         self.restarts = 0
+        self._lost: Array | None = None
         self.tail = np.zeros((self._block, 0))
         self.rest = self._first() if first is None else first[:, : self._block]
         longest = float(np.diag(self.rest_gram()).max(initial=0.0))
@@ -103,16 +114,20 @@ class KrylovSpace:
         """Add the next block to V, its product to Y, and what that leaves outside to `rest`."""
         own = orthonormal(self.rest, self.V, self._noise, self._namespace, apart=True)
         Q = self._refilled(own)
+        self._lose(own)
         last, product, across, within = self._products(Q)
         self._append(Q, last)
         self.H = np.block([[self.H, across], [across.T, within]])
         self._ritz = self._rest_gram = None
         count = Q.shape[1]
         self.tail = np.eye(count, self.width, self.width - count)
+        if self._lost is not None:
+            self._lost = np.pad(self._lost, ((0, 0), (0, count)))
         coefficients = self._namespace.put(np.vstack([across, within]), self._W.dtype)
         self.rest = product() - self.V @ coefficients
         largest = math.sqrt(float(np.linalg.norm(self.H, 1)))
-        self._noise = self._rounding * largest * math.sqrt(float(np.diag(within).max(initial=0.0)))
+        longest = math.sqrt(float(np.diag(within).max(initial=0.0)))
+        self._noise = self._hidden * largest * longest
 
     def ritz(self) -> tuple[Array, Array]:
         """The Ritz values of WᵀW, descending, and their vectors G in coordinates of V."""
@@ -128,6 +143,9 @@ class KrylovSpace:
 
     def evidence(self) -> Evidence:
         """What this space proves of W, as it is now."""
+        riding = self._riding
+        outside = None if riding is None else riding.bound(self._W)
+        failure = 0.0 if riding is None else riding.failure
         return Evidence(
             V=self.V,
             H=self.H,
@@ -136,6 +154,9 @@ class KrylovSpace:
             restarts=self.restarts,
             newest=len(self.tail),
             known=self.ritz(),
+            lost=self._lost,
+            outside=outside,
+            failure=failure,
         )
 
     def restart(self, keep: int) -> None:
@@ -145,14 +166,17 @@ class KrylovSpace:
         V, Y = leading @ self.V.T, leading @ self.Y.T
         self.H, self._ritz = np.diag(values[:keep]), None
         self.tail = self.tail @ G[:, :keep]
+        self._lost = None if self._lost is None else self._lost @ G[:, :keep]
         self.restarts += 1
+        if self._riding is not None:
+            self._riding.begin()
         self._Vt, self._Yt = (self._longer(X, len(self._Vt)) for X in (V, Y))
 
     def _products(self, Q: Array) -> tuple[Array, Callable[[], Array], Array, Array]:
         """W·Q where it is kept, WᵀW·Q when it is asked for, and (WV)ᵀ(WQ), (WQ)ᵀ(WQ)."""
         W, namespace = self._W, self._namespace
         if not self._tall:
-            product = W.gram_times(Q)
+            product = self._fused(Q)
             within = namespace.gram(Q, product)
             empty = namespace.zeros((0, Q.shape[1]), W.dtype)
             across = namespace.gram(self.V, product)
@@ -161,6 +185,28 @@ class KrylovSpace:
         across = namespace.get(self.Y.T @ last).astype(FLOAT64)
         within = namespace.gram(last, last)
         return last, lambda: W.transposed_times(last), across, within
+
+    def _lose(self, own: Array) -> None:
+        """Keep account of what of the rest is no part of the next block."""
+        if self.width == 0 or own.shape[1] == self.rest.shape[1]:
+            return
+        left = self.rest - own @ (own.T @ self.rest)
+        squares, E = np.linalg.eigh(self._namespace.gram(left, left))
+        rows = np.sqrt(np.maximum(squares, 0.0))[:, np.newaxis] * (E.T @ self.tail)
+        if self._lost is not None:  # (x + y)ᵀ(x + y) ⪯ 2·xᵀx + 2·yᵀy
+            rows = np.linalg.qr(math.sqrt(2) * np.vstack([self._lost, rows]))[1]
+        self._lost = rows
+
+    def _fused(self, Q: Array) -> Array:
+        """WᵀW·Q, with the probes beside Q."""
+        W, riding = self._W, self._riding
+        if riding is None:
+            return W.gram_times(Q)
+        beside = riding.beside(W, self.V, Q)
+        both = W.gram_times(self._namespace.concatenate([Q.T, beside.T]).T)
+        count = Q.shape[1]
+        riding.take(both[:, count:], self.V, Q)
+        return both[:, :count]
 
     def _first(self) -> Array:
         """WᵀΩ, or WᵀW·Ω for an Ω that takes no room on the side of the rows."""

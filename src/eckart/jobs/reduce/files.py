@@ -9,6 +9,7 @@ from eckart.jobs.reduce.fit import loadings
 from eckart.jobs.reduce.reduction import Reduction, read_back
 from eckart.storage import check_output, npz, whole_file
 from eckart.storage.rows import score_writer
+from eckart.storage.rows.columns import text_column
 from eckart.storage.whole import reading
 
 
@@ -72,7 +73,7 @@ def write_loadings(path: Path, reduction: Reduction, *, force: bool) -> None:
     table = loadings(reduction)
     names = [name for name in table if name != "column"]
     columns = np.stack([table[name] for name in names], axis=1)
-    beside = pa.table({"column": pa.array(table["column"].tolist(), pa.string())})
+    beside = pa.table({"column": text_column(table["column"].tolist())})
     with (
         whole_file(path) as temporary,
         score_writer(temporary, path.suffix.lower(), columns.shape, names, columns.dtype) as writer,

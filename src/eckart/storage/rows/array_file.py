@@ -39,6 +39,7 @@ class ArrayFile:
         self.stored: Any = array.dtype
         self.dtype: DType = working_dtype(array.dtype)
         self.nbytes = int(array.nbytes)
+        self.held = 0
         self.by_rows = bool(array.flags.c_contiguous)
         self.offset = int(array.offset)
 

@@ -4,16 +4,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, final
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from eckart.arrays import FLOAT32, FLOAT64, Array, DType
-from eckart.errors import EckartError, MatrixError
+from eckart.errors import MatrixError
 from eckart.matrices import RowReader
+from eckart.storage.arrow_damage import arrow_reading
+from eckart.storage.rows.columns import numbers
 from eckart.storage.rows.table import Wanted
 from eckart.storage.table import is_number, select
-from eckart.storage.whole import damaged
 
 
 @final
@@ -26,6 +25,7 @@ class Batches:
         rows: How many there are.
         dtype: float32 or float64.
         opened: Begins the batches of these columns anew.
+        held: Bytes of the largest batch, and of what is kept to make it.
     """
 
     def __init__(
@@ -35,12 +35,14 @@ class Batches:
         rows: int,
         dtype: DType,
         opened: Callable[[list[str]], Iterator[Any]],
+        held: int = 0,
     ) -> None:
         self.path = path
         self.names = names
         self.shape = rows, len(names)
         self.dtype = dtype
         self.nbytes = rows * len(names) * dtype.itemsize
+        self.held = held
         self._opened = opened
 
     def open(self) -> RowReader:
@@ -60,39 +62,28 @@ class _Reader:
         done = 0
         while done < len(out):
             if self._batch is None or self._batch.num_rows == 0:
+                self._batch = None  # so that one batch is given back before the next is made
                 self._batch = self._next()
                 if self._batch is None:
                     break
-            piece = self._batch.slice(0, len(out) - done)
-            for position, column in enumerate(piece.columns):
-                out[done : done + piece.num_rows, position] = _numbers(column, out.dtype)
-            self._batch = self._batch.slice(piece.num_rows)
-            done += piece.num_rows
+            done += self._take(out[done:])
         return done
+
+    def _take(self, out: Array) -> int:
+        """The next rows of this batch."""
+        piece = self._batch.slice(0, len(out))
+        for position, column in enumerate(piece.columns):
+            out[: piece.num_rows, position] = numbers(column, out.dtype)
+        self._batch = self._batch.slice(piece.num_rows)
+        return piece.num_rows
 
     def close(self) -> None:
         """Let the batches go."""
         self._batches, self._batch = iter(()), None
 
     def _next(self) -> Any:
-        return arrow_errors(self._path, lambda: next(self._batches, None))
-
-
-def arrow_errors(path: Path, read: Callable[[], Any]) -> Any:
-    """What a function reads, with what Arrow says of a damaged file as one sentence.
-
-    Raises:
-        FormatError: If it is damaged.
-    """
-    try:
-        return read()
-    except EckartError:
-        raise
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError, pa.ArrowKeyError,
-            OSError) as error:  # fmt: skip
-        if isinstance(error, OSError) and error.errno is not None:
-            raise
-        raise damaged(path, error) from error
+        with arrow_reading(self._path):
+            return next(self._batches, None)
 
 
 def chosen(names: list[str], types: list[Any], wanted: Wanted, path: Path) -> list[str]:
@@ -139,11 +130,3 @@ def narrow_dtype(types: list[Any]) -> DType:
     """float32 where every column is float32 or narrower, else float64."""
     narrow = all(pa.types.is_float32(kind) or pa.types.is_float16(kind) for kind in types)
     return FLOAT32 if narrow else FLOAT64
-
-
-def _numbers(column: Any, dtype: Any) -> Any:
-    """A column as floats; a missing value becomes NaN."""
-    if column.null_count == 0 and pa.types.is_floating(column.type):
-        return column.to_numpy(zero_copy_only=False)
-    kind = pa.float32() if dtype == FLOAT32 else pa.float64()
-    return np.asarray(pc.cast(column, kind).to_numpy(zero_copy_only=False))

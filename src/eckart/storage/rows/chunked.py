@@ -99,6 +99,7 @@ class ChunkedArray:
         self.shape = int(rows), int(columns)
         self.dtype: DType = working_dtype(np.dtype(stored.dtype))
         self.nbytes = self.shape[0] * self.shape[1] * self.dtype.itemsize
+        self.held = 0
         self.stored = stored
 
     def open(self) -> RowReader:
@@ -132,6 +133,7 @@ class CompressedRows:
         self.shape = int(rows), int(columns)
         self.dtype: DType = working_dtype(np.dtype(group["data"].dtype))
         self.nbytes = self.shape[0] * self.shape[1] * self.dtype.itemsize
+        self.held = 0
         self.group = group
         self.starts = np.asarray(group["indptr"][:])
 

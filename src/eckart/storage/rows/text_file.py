@@ -10,8 +10,9 @@ import pyarrow.csv as arrow_csv
 
 from eckart.arrays import FLOAT64
 from eckart.errors import MatrixError
+from eckart.storage.arrow_damage import arrow_reading
 from eckart.storage.delimited import MISSING, delimiter_of, first_rows, is_number_text
-from eckart.storage.rows.arrow import Batches, arrow_errors, chosen, skipped
+from eckart.storage.rows.arrow import Batches, chosen, skipped
 from eckart.storage.rows.table import Table, Wanted
 
 
@@ -22,10 +23,12 @@ def open_rows(path: Path, wanted: Wanted) -> Table:
     if header is None:
         header = any(not is_number_text(cell) for cell in first)
     names = first if header else [str(place) for place in range(len(first))]
-    guessed = arrow_errors(path, partial(_types, path, names, header=header))
+    with arrow_reading(path):
+        guessed = _types(path, names, header=header)
     kept = chosen(names, guessed, wanted, path)
     opened = partial(_batches, path, names, header, kept)
-    rows = sum(batch.num_rows for batch in arrow_errors(path, lambda: _all(opened(kept[:1]))))
+    with arrow_reading(path):
+        rows = sum(batch.num_rows for batch in opened(kept[:1]))
     if rows == 0:
         raise MatrixError(
             f"{path} has a header and no rows.", hint="Give at least one row.", code="empty"
@@ -38,10 +41,6 @@ def open_rows(path: Path, wanted: Wanted) -> Table:
         passes=1,
         along=partial(opened, beside) if beside else None,
     )
-
-
-def _all(batches: Iterator[Any]) -> Iterator[Any]:
-    return iter(list(batches))
 
 
 def _types(path: Path, names: list[str], *, header: bool) -> list[Any]:

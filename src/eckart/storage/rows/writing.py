@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from eckart.arrays import Array
 from eckart.errors import ArgumentError
+from eckart.storage.rows.columns import column_of
 
 SUFFIXES: Final = (".parquet", ".csv", ".tsv", ".npy")
 
@@ -87,7 +88,7 @@ class _Tables:
     def write(self, scores: Array, beside: Any) -> None:
         columns = {} if beside is None else dict(zip(beside.column_names, beside.columns,
                                                      strict=True))  # fmt: skip
-        made = {name: pa.array(scores[:, place]) for place, name in enumerate(self._names)}
+        made = {name: column_of(scores[:, place]) for place, name in enumerate(self._names)}
         table = pa.table({**columns, **made})
         if self._writer is None:
             self._writer = self._open(table.schema)
