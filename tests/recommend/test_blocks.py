@@ -17,6 +17,7 @@ from eckart.errors import EckartError
 from eckart.jobs.recommend import blockwise, encoding, splitting
 from eckart.jobs.recommend.baselines import averages
 from eckart.jobs.recommend.encoding import Encoder
+from eckart.jobs.recommend.feedback import Feedback
 from eckart.jobs.recommend.growing import SLAB, Growing
 from eckart.jobs.recommend.interactions import read_interactions
 from eckart.jobs.recommend.pairs import pair_order, repeats, without_repeats
@@ -29,6 +30,16 @@ PER_RATING = 3 * 12
 """Bytes that a fit may take for each rating: three times a user, an item and a rating."""
 OF_BLOCKS = 40_000_000
 """Bytes of a block of rows in all its forms, and of pieces that are not full."""
+MEASURE = """
+import os, subprocess, sys
+process = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
+_, status, usage = os.wait4(process.pid, 0)
+process.returncode = os.waitstatus_to_exitcode(status)
+print(usage.ru_maxrss)
+sys.exit(process.returncode)
+"""
+"""Runs a command and prints the most memory that it held. A small process does this, because the
+system counts the memory of whoever starts a process as its own."""
 
 
 @pytest.fixture
@@ -134,17 +145,19 @@ def written(folder, name):
     return path
 
 
+@pytest.mark.parametrize("feedback", [None, Feedback(at_least=2, disliked=1)])
 @pytest.mark.parametrize("name", ["r.csv", "r.csv.gz", "r.dat", "r.parquet"])
-def test_a_file_in_blocks_is_read_as_a_whole_one(tmp_path, monkeypatch, name):
+def test_a_file_in_blocks_is_read_as_a_whole_one(tmp_path, monkeypatch, name, feedback):
     path = written(tmp_path, name)
-    whole = read_interactions(path)
+    whole = read_interactions(path, None, feedback)
     monkeypatch.setattr(tables, "BATCH", 3)
     monkeypatch.setattr(table_text, "BLOCK", 40)
     monkeypatch.setattr(encoding, "FEW", 2)
-    blocks = read_interactions(path)
+    blocks = read_interactions(path, None, feedback)
+    assert blocks.notes == whole.notes
     assert blocks.users.listed() == whole.users.listed() == [0, 1, 2, 3, 4]
     assert blocks.items.listed() == whole.items.listed()
-    for field in ("rows", "columns", "ratings", "times"):
+    for field in ("rows", "columns", "ratings", "weights", "times"):
         np.testing.assert_array_equal(getattr(blocks, field), getattr(whole, field))
 
 
@@ -222,23 +235,33 @@ def peak(*words) -> int:
     """Bytes that the command held at most."""
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     line = [sys.executable, "-m", "eckart", "recommend", "fit", *map(str, words), "--quiet"]
-    process = subprocess.Popen(line, env={**os.environ, **threads}, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 0
-    return usage.ru_maxrss * 1024
+    measured = subprocess.run(
+        [sys.executable, "-c", MEASURE, *line],
+        env={**os.environ, **threads}, check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    return int(measured.stdout) * 1024
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the system counts memory in another unit")
-def test_the_command_takes_at_most_three_times_twelve_bytes_for_a_rating(tmp_path):
+@pytest.mark.parametrize(
+    "more",
+    [(), ("--min-rating", 3, "--disliked", 2.5), ("--user-attributes", "users.parquet")],
+    ids=["ratings", "dislikes", "attributes"],
+)
+def test_the_command_takes_at_most_three_times_twelve_bytes_for_a_rating(
+    tmp_path, monkeypatch, more
+):
+    monkeypatch.chdir(tmp_path)
     drawn, count = np.random.default_rng(0), 3_000_000
     table = pa.table({
         "user": 10**12 + drawn.integers(0, count // 150, count),
         "item": drawn.integers(0, count // 1000, count),
         "rating": drawn.integers(1, 11, count) / 2,
     })  # fmt: skip
-    pq.write_table(table, tmp_path / "many.parquet")
-    pq.write_table(table.slice(0, 1000), tmp_path / "few.parquet")
-    chosen = ("--regularization", 0.1, "--rank", 4, "--epochs", 1, "--force", "-o", tmp_path / "m")
-    few = [peak(tmp_path / "few.parquet", *chosen) for _ in range(2)]  # the first may compile
-    assert peak(tmp_path / "many.parquet", *chosen) - min(few) < PER_RATING * count + OF_BLOCKS
+    pq.write_table(table, "many.parquet")
+    pq.write_table(table.slice(0, 1000), "few.parquet")
+    users = table["user"].unique()
+    pq.write_table(pa.table({"user": users, "age": drawn.random(len(users))}), "users.parquet")
+    chosen = ("--regularization", 0.1, "--rank", 4, "--epochs", 1, "--force", "-o", "model", *more)
+    few = [peak("few.parquet", *chosen) for _ in range(2)]  # the first may compile
+    assert peak("many.parquet", *chosen) - min(few) < PER_RATING * count + OF_BLOCKS

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeAlias, final
 import numpy as np
 import numpy.typing as npt
 
-from eckart.jobs.recommend.blockwise import blocks, summed
+from eckart.jobs.recommend.blockwise import blocks, counted, summed
 from eckart.jobs.recommend.interactions import Interactions
 from eckart.jobs.recommend.ranking import Scores
 
@@ -43,8 +43,8 @@ def popularity(data: Interactions) -> npt.NDArray[np.float32]:
     Of equal ones the earlier is better.
     """
     liked = data.liked
-    counts = data.item_counts() if liked.all() else data.chosen(liked).item_counts()
-    return counts.astype(np.float32)
+    columns = data.columns if liked.all() else data.columns[liked]
+    return counted(columns, len(data.items)).astype(np.float32)
 
 
 def popular_scores(scores: npt.NDArray[np.float32], users: int) -> Scores:

@@ -19,6 +19,7 @@ from eckart.jobs.recommend.vocabulary import Places, Vocabulary
 
 COLUMNS: Final = ("rows", "columns", "ratings", "weights", "times")
 """What there is of each entry, and may be None but for the first two."""
+NOTHING: Final = np.empty(0, np.int32)
 
 
 @final
@@ -157,13 +158,13 @@ def interactions_of(table: Table | Blocks, feedback: Feedback) -> Interactions:
     """
     blocks = table.blocks() if isinstance(table, Table) else table
     notes = list(blocks.notes)
-    # nothing here holds the entries, so that each column is freed as soon as it is sorted
-    read = once(_chosen_only(_checked(blocks, feedback, notes), feedback, notes), notes)
+    # nothing here holds the entries, so that what is sorted or left out is freed at once
+    read = once(_chosen_only(_checked(blocks, feedback.scale, notes), feedback, notes), notes)
     return replace(read, notes=tuple(notes))
 
 
-def _checked(blocks: Blocks, feedback: Feedback, notes: list[str]) -> Interactions:
-    """All rows as they are in the table, without those of weight 0; bad numbers are refused."""
+def _checked(blocks: Blocks, scale: tuple[float, float] | None, notes: list[str]) -> Interactions:
+    """All rows as they are in the table, but for those of weight 0."""
     gathered = Gathered(blocks)
     (users, rows), (items, columns) = gathered.ids("user"), gathered.ids("item")
     if not len(rows):
@@ -181,12 +182,13 @@ def _checked(blocks: Blocks, feedback: Feedback, notes: list[str]) -> Interactio
     )
     # Arrow keeps what it has freed, as much as a block and all ids
     pa.default_memory_pool().release_unused()
-    _check(read, blocks.source, feedback.scale)
-    if read.weights is None or read.weights.all():
-        return read
-    kept = read.weights > 0
-    notes.append(f"{int((~kept).sum()):,} rows of weight 0 are left out.")
-    return _with_own_ids(read.chosen(kept))
+    _check(read, blocks.source, scale)
+    if read.weights is not None and not read.weights.all():
+        kept = read.weights > 0
+        notes.append(f"{int((~kept).sum()):,} rows of weight 0 are left out.")
+        read = read.chosen(kept)
+        return _with_own_ids(read)
+    return read
 
 
 def _chosen_only(read: Interactions, feedback: Feedback, notes: list[str]) -> Interactions:
@@ -199,23 +201,33 @@ def _chosen_only(read: Interactions, feedback: Feedback, notes: list[str]) -> In
         return replace(read, ratings=None)
     if disliked is not None:
         read = once(read, notes)
-    ratings = read.ratings
+    kept, bad = _judged(read, feedback, notes)
+    read = replace(read, ratings=None)
+    if disliked is not None:
+        signs = np.where(bad, np.float32(-1), np.float32(1))
+        read = replace(read, weights=signs if read.weights is None else signs * read.weights)
+    read = read.chosen(kept | bad)
+    return _with_own_ids(read)
+
+
+def _judged(
+    read: Interactions, feedback: Feedback, notes: list[str]
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Which ratings are interactions, and which are dislikes."""
+    at_least, disliked, ratings = feedback.at_least, feedback.disliked, read.ratings
     assert ratings is not None
     bad = np.zeros(len(read), np.bool_) if disliked is None else ratings <= disliked
     kept = ~bad if at_least is None else ratings >= at_least
     if at_least is not None:
         notes.append(f"{int(kept.sum()):,} of {len(kept):,} ratings are at least {at_least:g}.")
     if disliked is not None:
-        ones = np.ones(len(read), np.float32) if read.weights is None else read.weights
-        read = replace(read, weights=np.where(bad, -ones, ones))
         notes.append(f"{int(bad.sum()):,} of {len(bad):,} ratings are at most {disliked:g}: these "
                      "are dislikes.")  # fmt: skip
-    kept = kept | bad
-    if not kept.any():
+    if not (kept.any() or bad.any()):
         raise MatrixError(
             f"No rating is at least {at_least:g}.", hint="Give a smaller one.", code="empty"
         )
-    return replace(_with_own_ids(read.chosen(kept)), ratings=None)
+    return kept, bad
 
 
 def _with_own_ids(read: Interactions) -> Interactions:
@@ -249,7 +261,7 @@ def once(read: Interactions, notes: list[str]) -> Interactions:
     order, weights = without_repeats(order, pairs, read.times, read.weights, add=not rated)
     if len(order) < count:
         notes.append(_of_repeats(count - len(order), rated=rated, timed=timed))
-    users, items = read.users, read.items
+    sides = replace(read, rows=NOTHING, columns=NOTHING, ratings=None, weights=None, times=None)
     columns = {
         name: getattr(read, name) for name in COLUMNS if name != "weights" or weights is None
     }
@@ -258,7 +270,7 @@ def once(read: Interactions, notes: list[str]) -> Interactions:
         columns[name] = None if values is None else taken(values, order)
     if weights is not None:
         columns["weights"] = weights
-    return Interactions(users=users, items=items, **columns)
+    return replace(sides, **columns)
 
 
 def _of_repeats(count: int, *, rated: bool, timed: bool) -> str:
