@@ -109,7 +109,20 @@ def run(words: list[str]) -> tuple[float, float]:
     return seconds, peak / 1024
 
 
-def main() -> None:
+def products(rows: int) -> float:
+    """Seconds of WᵀW and W·Aᵀ for so many rows, from those of a few blocks in memory."""
+    drawn = np.random.default_rng(0)
+    block = drawn.standard_normal((BLOCK, COLUMNS), dtype=np.float32)
+    narrow = drawn.standard_normal((COLUMNS, RANK), dtype=np.float32)
+    best = np.inf
+    for _ in range(5):
+        began = time.perf_counter()
+        _ = block.T @ block, block @ narrow
+        best = min(best, time.perf_counter() - began)
+    return best * rows / BLOCK
+
+
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("--gigabytes", type=float, default=6)
     parser.add_argument("--power", type=float, default=1)
@@ -117,8 +130,13 @@ def main() -> None:
     parser.add_argument(
         "--part", type=int, default=6, help="IncrementalPCA gets 1/part of the rows"
     )
+    parser.add_argument("--peers", nargs="*", default=list(PEERS), choices=list(PEERS))
     parser.add_argument("--folder", type=Path, default=Path("/tmp"))
-    given = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    given = arguments()
     folder = given.folder
     path, out = folder / "bench-reduce.npy", folder / "bench-scores.npy"
     rows = int(given.gigabytes * 1e9 / 4 / COLUMNS) // BLOCK * BLOCK
@@ -130,6 +148,7 @@ def main() -> None:
               f"--memory {given.memory}")  # fmt: skip
         once, again = read_once(path), read_once(path)
         print(f"reading the file once: {once:.1f} s and {again:.1f} s")
+        print(f"the matrix products of two passes alone: {products(rows):.1f} s")
         bare = run([sys.executable, "-c", "import time; time.sleep(0.2)"])[1]
         gram = covariance(path)
         best = float(np.sqrt(np.linalg.eigvalsh(gram)[:-RANK].sum()))
@@ -147,7 +166,7 @@ def main() -> None:
             table.append(
                 (f"eckart, {solver}", seconds, peak - bare, error(gram, A), rest["passes"])
             )
-        for name, code in PEERS.items():
+        for name, code in ((name, PEERS[name]) for name in given.peers):
             dropped(path)
             part = given.part if "part" in name else 1
             answer = folder / "bench-answer.npy"
