@@ -44,6 +44,8 @@ def scree(document: dict[str, Any]) -> go.Figure:
         y=1,
         yref="paper",
         yanchor="bottom",
+        # towards the middle of the figure, so that it is not cut off at a side
+        xanchor="right" if 2 * rank > len(shares) else "left",
         showarrow=False,
         font={"color": FLOOR},
     )
