@@ -7,7 +7,7 @@ import numpy as np
 from eckart.jobs.recommend.model import Model
 
 MOST: Final = 1500
-"""Items that are drawn: those that most users dealt with."""
+"""Items that are drawn: those that most users dealt with; none that nobody did."""
 
 
 def item_map(model: Model, names: dict[str, str] | None = None) -> dict[str, Any]:
@@ -23,7 +23,7 @@ def item_map(model: Model, names: dict[str, str] | None = None) -> dict[str, Any
     """
     data = model.data
     counts = data.item_counts()
-    places = np.argsort(-counts, kind="stable")[:MOST]
+    places = np.argsort(-counts, kind="stable")[: min(MOST, np.count_nonzero(counts))]
     points = model.offset.factors.balance().A.T[places].astype(np.float64)
     points = points - points.mean(axis=0)
     U, S, _ = np.linalg.svd(points, full_matrices=False)
