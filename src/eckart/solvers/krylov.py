@@ -222,7 +222,9 @@ def _step(number: int, W: Matrix, space: KrylovSpace, rank: int, solver: BlockKr
         rank=rank,
         evidence=lambda: evidence,
         factors=formed if solver.tall else partial(_projected, W, directions),
-        residual=None if solver.residual is None else _residual(values, squares, directions),
+        residual=None
+        if solver.residual is None
+        else _residual(values, squares, directions, solver.residual),
         directions=directions,
         excess=None if solver.residual is not None else _excess(W, evidence, rank, directions),
     )
@@ -241,15 +243,18 @@ def _excess(
 
 
 def _residual(
-    values: Array, squares: Array, directions: Callable[[], tuple[Array, Array]]
+    values: Array, squares: Array, directions: Callable[[], tuple[Array, Array]], wanted: float
 ) -> float:
     """The largest residual, and what the last product found beside the Ritz vectors, by λ₁.
 
-    The second tells of directions that a space not begun at random does not have yet.
+    The second tells of directions that a space not begun at random does not have yet. It takes the
+    directions, which are not formed where the first is too large already.
     """
-    found = float(directions()[1].sum() - values.sum())
-    largest = math.sqrt(float(squares.max(initial=0.0)))
-    return max(largest, found) / float(values[0] or 1.0)
+    scale = float(values[0] or 1.0)
+    largest = math.sqrt(float(squares.max(initial=0.0))) / scale
+    if largest > wanted:
+        return largest
+    return max(largest, float(directions()[1].sum() - values.sum()) / scale)
 
 
 def _projected(W: Matrix, directions: Callable[[], tuple[Array, Array]]) -> Factors:
