@@ -134,7 +134,7 @@ class LowRankReducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             )
         else:
             reduction = grown(self._reduction, checked)
-        self.certificate_ = _grown_certificate(reduction)
+        self.certificate_ = reduction.promise()
         return self._learned(reduction)
 
     def transform(self, X: Any) -> Any:
@@ -260,16 +260,3 @@ class LowRankReducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
     def _reduction_now(self) -> Reduction:
         return self._reduction
-
-
-def _grown_certificate(reduction: Reduction) -> dict[str, Any]:
-    """What can be promised of rows that are gone."""
-    error, floor = reduction.error, reduction.floor
-    return {
-        "error": error,
-        "relative_error": error / math.sqrt(reduction.energy) if reduction.energy else 0.0,
-        "best_possible_error": floor,
-        "gap": error / floor - 1 if floor else None,
-        "failure_probability": 0.0,
-        "method": "at most the root of the energy that was let go",
-    }

@@ -93,7 +93,7 @@ class Reduced:
             "cumulative_share": np.cumsum(shares).tolist(),
             "components": strongest(reduction),
             "spectrum": [],
-            "certificate": _promise(reduction),
+            "certificate": reduction.promise(),
             "message": _message(reduction),
             "streamed": self.streamed,
             "passes": self.passes,
@@ -350,20 +350,6 @@ def _check_whole(missing: int) -> None:
             hint="Rows can be restored from whole scores only.",
             code="not-finite",
         )
-
-
-def _promise(reduction: Reduction) -> dict[str, Any]:
-    """What can be said of all rows a reduction was made of, also of those that are gone."""
-    error, floor = reduction.error, reduction.floor
-    floor = None if floor is None else min(floor, error)
-    return {
-        "error": error,
-        "relative_error": (error**2 / reduction.energy) ** 0.5 if reduction.energy else 0.0,
-        "best_possible_error": floor,
-        "gap": error / floor - 1 if floor else None,
-        "failure_probability": 0.0,
-        "method": "at most the root of the energy that was let go",
-    }
 
 
 def _message(reduction: Reduction) -> str:

@@ -70,9 +70,9 @@ def objective(strength: float, *, centre: bool) -> Observed:
 def chosen_penalty(entries: Entries, rank: int, *, centre: bool, randomness: Randomness) -> Penalty:
     """The λ whose factors meet a held-out tenth of the entries best.
 
-    From ‖W‖₂, with which factors of zero are best, downwards by factors of four until it gets
-    worse. What noise adds to singular values grows with the root of the count of entries, and so
-    does the λ that is given back.
+    From ‖W‖₂ over the share of entries that are known, with which factors of zero are best,
+    downwards by factors of four until it gets no better. What noise adds to singular values grows
+    with the root of the count of entries, and so does the λ that is given back.
 
     Cost:
         At most 12 fits of 15 sweeps.

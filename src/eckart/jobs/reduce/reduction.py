@@ -66,6 +66,19 @@ class Reduction:
         kept = float(self.squares[: self.rank].sum())
         return math.sqrt(max(0.0, self.energy - kept))
 
+    def promise(self) -> dict[str, Any]:
+        """What can be said of all rows it was made of, also of those that are gone."""
+        error = self.error
+        floor = None if self.floor is None else min(self.floor, error)
+        return {
+            "error": error,
+            "relative_error": error / math.sqrt(self.energy) if self.energy else 0.0,
+            "best_possible_error": floor,
+            "gap": error / floor - 1 if floor else None,
+            "failure_probability": 0.0,
+            "method": "at most the root of the energy that was let go",
+        }
+
     @property
     def variances(self) -> Array:
         """Variance of the scores of each component that is used, before they are whitened."""
