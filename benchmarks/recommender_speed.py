@@ -94,6 +94,7 @@ def main() -> None:
     parser.add_argument("--size", choices=SIZES, default="1M")
     parser.add_argument("--ranks", type=int, nargs="+", default=[64, 128, 256])
     parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--without-ratings", action="store_true", help="clicks only")
     parser.add_argument("--lines", type=Path, help="tables of the lines that earlier runs printed")
     chosen = parser.parse_args()
     if chosen.lines:
@@ -111,7 +112,8 @@ def main() -> None:
             for names in GROUPS.values()
             for name in names
         ]
-        every += [contend(name, data, 50, 15, chosen.peers) for name in EXPLICIT]
+        if not chosen.without_ratings:
+            every += [contend(name, data, 50, 15, chosen.peers) for name in EXPLICIT]
     table(every)
 
 

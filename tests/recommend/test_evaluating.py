@@ -10,7 +10,7 @@ from eckart.jobs.recommend.fitting import fit_model, fit_split
 from eckart.jobs.recommend.job import fit_recommender
 from eckart.jobs.recommend.predict import predict_pairs
 from eckart.jobs.recommend.settings import Settings
-from eckart.jobs.recommend.splitting import split
+from eckart.jobs.recommend.splitting import TEST, split
 from recommend.samples import fitted, implicit, ratings, read
 from tolerances import FLOAT32_SOLUTION, agree
 
@@ -37,10 +37,11 @@ def test_parts_are_apart_and_together_everything(way):
 
 
 def test_last_holds_back_the_latest_of_each_user():
-    held = split(read(), "last")
-    for row in np.unique(held.test.rows):
-        latest = held.test.times[held.test.rows == row].min()
-        assert latest >= held.train.times[held.train.rows == row].max()
+    data = read()
+    hidden = split(data, "last").parts == TEST
+    for row in np.unique(data.rows[hidden]):
+        own = data.rows == row
+        assert data.times[own & hidden].min() >= data.times[own & ~hidden].max()
 
 
 def test_held_out_users_are_known_by_what_is_shown_of_them():

@@ -157,17 +157,18 @@ def fit_recommender(
     notes += changed
     held = None if test is None else split(read, test, share=share, seed=settings.seed)
     visible = read if held is None else held.train
+    del read  # the parts are as large as the whole, and tell it again
     settings, tuning, choice = _chosen(
         visible, settings, scale, watch, tuned=tuned, trials=trials, time_limit=time_limit
     )
     notes += [one.sentence() for one in (tuning, choice) if one is not None]
     evaluation = _evaluated(held, settings, scale, k, watch)
     notes += _advice(evaluation)
-    # the parts are as large as the whole, which is fitted beside nothing else
+    everything = visible if held is None else held.joined()
     del held, visible
     with watch("Fitting", settings.epochs) as on_step:
         fit = fit_model(
-            read, settings, scale=scale, start=start, on_step=on_step, keep_interrupted=True
+            everything, settings, scale=scale, start=start, on_step=on_step, keep_interrupted=True
         )
     if fit.run.outcome.grade != "success":
         notes.append(fit.run.message)

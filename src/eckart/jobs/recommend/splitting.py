@@ -1,7 +1,7 @@
 """Parts of the interactions that a model does not see, to hold it against."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Final, Literal, TypeAlias, final
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from eckart.errors import ArgumentError, MatrixError
 from eckart.jobs.recommend.blockwise import BLOCK, taken
-from eckart.jobs.recommend.interactions import Interactions
+from eckart.jobs.recommend.interactions import COLUMNS, NOTHING, Interactions
 
 Way: TypeAlias = Literal["random", "last", "users"]
 WAYS: Final[tuple[Way, ...]] = ("random", "last", "users")
@@ -19,29 +19,48 @@ HIDDEN: Final = 0.2
 """Of the items of a held-out user, those that are to be found from the others."""
 FEWEST: Final = 5
 """Items of a user that can be held out whole."""
+TRAIN, SHOWN, TEST = range(3)
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
-    """What is fitted and what is held against it, over the same ids.
+    """What is fitted and what is held against it, over the same ids; without times.
 
     Fields:
         way: How it was made.
         train: Is fitted.
         shown: What is shown of held-out users, who are folded in; else None.
         test: Is held against the answers.
+        parts: In which of these each entry is, as TRAIN, SHOWN or TEST.
+        rest: What no part has: the times and the notes.
     """
 
     way: Way
     train: Interactions
     test: Interactions
-    shown: Interactions | None = None
+    shown: Interactions | None
+    parts: npt.NDArray[np.uint8]
+    rest: Interactions
 
     @property
     def seen(self) -> Interactions:
         """What a tested user is known to have dealt with, and is not recommended again."""
         return self.train if self.shown is None else self.shown
+
+    def joined(self) -> Interactions:
+        """All that was split, as it was: who has the parts need not keep the whole beside them."""
+        pieces = {TRAIN: self.train, SHOWN: self.shown, TEST: self.test}
+        columns: dict[str, npt.NDArray[Any]] = {}
+        for name in COLUMNS:
+            first = getattr(self.train, name)
+            if first is None:
+                continue
+            columns[name] = np.empty(len(self.parts), first.dtype)
+            for part, piece in pieces.items():
+                if piece is not None:
+                    columns[name][self.parts == part] = getattr(piece, name)
+        return replace(self.rest, **columns)
 
 
 def split(
@@ -81,7 +100,19 @@ def split(
     hidden = _random(data, share, drawn) if way == "random" else _last(data, share)
     if not hidden.any() or hidden.all():
         raise _too_few(data)
-    return Split(way=way, train=data.chosen(~hidden), test=data.chosen(hidden))
+    return _parted(data, way, np.where(hidden, np.uint8(TEST), np.uint8(TRAIN)))
+
+
+def _parted(data: Interactions, way: Way, parts: npt.NDArray[np.uint8]) -> Split:
+    timeless = replace(data, times=None)
+    return Split(
+        way=way,
+        train=timeless.chosen(parts == TRAIN),
+        shown=timeless.chosen(parts == SHOWN) if way == "users" else None,
+        test=timeless.chosen(parts == TEST),
+        parts=parts,
+        rest=replace(data, rows=NOTHING, columns=NOTHING, ratings=None, weights=None),
+    )
 
 
 def _random(data: Interactions, share: float, drawn: np.random.Generator) -> npt.NDArray[np.bool_]:
@@ -125,12 +156,9 @@ def _by_users(data: Interactions, share: float, drawn: np.random.Generator, most
     # a random order within each user, of which the first fifth is hidden
     hidden = _first(data, at_random, np.floor(HIDDEN * counts).astype(np.int64))
     hidden &= of_held
-    return Split(
-        way="users",
-        train=data.chosen(~of_held),
-        shown=data.chosen(of_held & ~hidden),
-        test=data.chosen(hidden),
-    )
+    parts = np.where(of_held, np.uint8(SHOWN), np.uint8(TRAIN))
+    parts[hidden] = TEST
+    return _parted(data, "users", parts)
 
 
 def _first(
