@@ -206,7 +206,8 @@ class LowRankReducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             X,
             reset=reset,
             accept_sparse=("csr", "csc"),
-            ensure_all_finite="allow-nan",
+            # what is fitted is summed anyway, and refused then
+            ensure_all_finite=False if reset else "allow-nan",
             dtype=(np.float64, np.float32),
             ensure_min_samples=2 if reset else 1,
         )

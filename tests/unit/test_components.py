@@ -5,9 +5,11 @@ import pytest
 
 import market
 from eckart import certificates
+from eckart.errors import ArgumentError, MatrixError
 from eckart.factorization import Outcome, components
+from eckart.factorization.components import component_solver
 from eckart.matrices import Dense, Streamed, standardised
-from eckart.solvers import BlockKrylov, ExactSVD, GramSVD, Problem
+from eckart.solvers import BlockKrylov, Davidson, ExactSVD, GramSVD, Problem
 from streams import InMemory, numbers
 from tolerances import SETTLED, SIX_DIGITS, SQUARED, agree, close, hidden, rounding
 
@@ -16,6 +18,8 @@ SOLVERS = {
     "gram": GramSVD(),
     "krylov": BlockKrylov(residual=1e-8, tall=False),
     "krylov, tall": BlockKrylov(residual=1e-8),
+    "davidson": Davidson(residual=1e-8),
+    "davidson, not probed": Davidson(residual=1e-8, probe=False),
 }
 
 
@@ -42,7 +46,7 @@ def test_the_entry_of_largest_size_in_each_row_is_positive(solver):
     assert (A[np.arange(4), np.abs(A).argmax(axis=1)] > 0).all()
 
 
-@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("solver", ["svd", "gram", "krylov", "krylov, tall"])
 def test_a_tolerance_finds_the_smallest_rank(solver):
     X = market.spectral("power law")
     found = components(Dense(X), tolerance=0.3, solver=SOLVERS[solver])
@@ -50,7 +54,7 @@ def test_a_tolerance_finds_the_smallest_rank(solver):
     assert len(found.squares) == next(rank for rank, tail in enumerate(tails) if tail <= 0.3)
 
 
-@pytest.mark.parametrize("solver", ["gram", "krylov", "krylov, tall"])
+@pytest.mark.parametrize("solver", sorted(SOLVERS.keys() - {"svd"}))
 def test_a_matrix_of_less_rank_has_rows_of_zeros_for_the_rest(solver):
     X = market.spectral("exact rank 5")
     found = components(Dense(X), 8, solver=SOLVERS[solver])
@@ -151,3 +155,82 @@ def test_what_the_gram_solver_knows_bounds_the_best_error(monkeypatch):
     best = market.optimum(W, 3)
     assert proof.best_possible_error <= best + rounding(W)
     assert proof.error <= best + rounding(W)
+
+
+def tall(spectrum="square root law", rows=8000, columns=160, dtype=np.float64):
+    """Rows of a distribution with a mean, far more of them than columns."""
+    drawn = np.random.default_rng(3)
+    places = np.arange(1, columns + 1.0)
+    sigmas = {
+        "square root law": places**-0.5,
+        "power law": 1 / places,
+        "flat": np.ones(columns),
+        "cut": np.where(places <= 5, 1.0, 1e-3),
+    }[spectrum]
+    turn = np.linalg.qr(drawn.standard_normal((columns, columns)))[0]
+    return ((drawn.standard_normal((rows, columns)) * sigmas + 0.2) @ turn).astype(dtype)
+
+
+@pytest.mark.parametrize("spectrum", ["square root law", "power law", "flat", "cut"])
+@pytest.mark.parametrize("centre", [True, False])
+@pytest.mark.parametrize("scale", [True, False])
+@pytest.mark.parametrize("probe", [True, False])
+def test_directions_that_a_sample_foretold_are_as_exact_as_was_asked(
+    spectrum, centre, scale, probe
+):
+    X = tall(spectrum)
+    W = standardised(X, centre=centre, scale=scale)
+    found = components(W, 5, solver=Davidson(residual=1e-5, probe=probe))
+    own = X - X.mean(axis=0) if centre else X
+    own = own / X.std(axis=0, ddof=1) if scale else own
+    exact = np.square(np.linalg.svd(own, compute_uv=False))
+    assert found.outcome is Outcome.RESOLVED
+    assert close(found.A @ found.A.T, np.eye(5), SQUARED)
+    values = np.square(own @ found.A.T).sum(axis=0)
+    assert close(found.squares, values, SQUARED * exact[0])
+    residuals = own.T @ (own @ found.A.T) - found.A.T * values
+    assert np.linalg.norm(residuals, axis=0).max() <= 1e-5 * exact[0] * (1 + SQUARED)
+    proof, optimum = found.certificate, market.optimum(own, 5)
+    assert proof.best_possible_error <= optimum * (1 + SQUARED)
+    assert proof.error >= optimum * (1 - SQUARED)
+
+
+def test_directions_are_only_probed_where_no_certificate_is_asked_for():
+    W = standardised(tall("cut", rows=40_000, columns=300))
+    widths = {}
+    for probe in (True, False):
+        problem, solver = Problem(W=W, rank=5, start=None), Davidson(residual=1e-4, probe=probe)
+        steps = list(zip(solver.steps(problem), range(2), strict=False))
+        widths[probe] = [step.evidence().width for step, _ in steps]
+    assert widths[True][0] == widths[True][1]
+    assert widths[False][0] < widths[False][1]
+    assert component_solver(W, 5, certificate=False).probe
+    assert not component_solver(W, 5).probe
+
+
+def test_a_sample_that_is_unlike_the_rows_is_left_aside():
+    X = tall(rows=6400, columns=100)
+    X[:3] = 1000.0 * np.eye(3, 100)  # three rows that hold all there is, hardly ever in a sample
+    found = components(standardised(X), 6, solver=Davidson(residual=1e-6))
+    exact = np.square(np.linalg.svd(X - X.mean(axis=0), compute_uv=False))
+    assert close(found.squares, exact[:6], SIX_DIGITS * exact[0])
+
+
+def test_a_sample_is_not_for_a_rank_that_is_to_be_found_nor_for_what_is_streamed():
+    with pytest.raises(ArgumentError, match="takes a rank"):
+        components(Dense(tall()), tolerance=0.3, solver=Davidson())
+    streamed = standardised(Streamed(InMemory(numbers()), memory=40_000))
+    with pytest.raises(MatrixError, match="in memory only"):
+        components(streamed, 4, solver=Davidson())
+
+
+def test_the_solver_is_chosen_by_the_shape():
+    def solver(rows, columns, **known):
+        W = standardised(np.ones((rows, columns), np.float32), centre=False)
+        return type(component_solver(W, 5, **known))
+
+    assert solver(40_000, 100) is ExactSVD
+    assert solver(120_000, 100) is GramSVD
+    assert solver(40_000, 300) is Davidson
+    assert solver(40_000, 300, searched=True) is BlockKrylov
+    assert solver(2_000, 3_000) is BlockKrylov

@@ -22,7 +22,7 @@ from eckart.factorization.stopping import Ending, Watch
 from eckart.matrices import Matrix, Sparse, Standardised, Streamed, is_streamed
 from eckart.matrices.sketching import gaussian_probes
 from eckart.ranks import GrowingRule, RankRule, rank_rule, tail_errors
-from eckart.solvers import BlockKrylov, ExactSVD, GramSVD, Problem, Solver, Step
+from eckart.solvers import BlockKrylov, Davidson, ExactSVD, GramSVD, Problem, Solver, Step
 from eckart.subspaces import Evidence, Probing, Riding, hidden, leading_squares_bound
 
 EXACT_WORK: Final = 10**9
@@ -31,6 +31,10 @@ BLOCKS_OF_A_GRAM: Final = 8
 """WᵀW of a matrix up to so many times as wide as a block of a Krylov space takes no longer."""
 RESIDUALS: Final = {FLOAT32: 1e-4, FLOAT64: 1e-6}
 """‖WᵀWv − σ²v‖/σ₁² of every component that is kept, unless another is asked for."""
+MOST_LIKE: Final = 4096
+"""Columns up to which a second matrix of columns² is small beside W."""
+ROWS_OF_A_SAMPLE: Final = 2
+"""For each column, at least."""
 GUESS: Final = 32
 FOR_THE_SPACE: Final = 0.25
 """Of the memory that a streamed matrix may take, beside its blocks of rows."""
@@ -110,7 +114,7 @@ def components(
         tolerance: The smallest rank with ‖W − W·Aᵀ·A‖ ≤ tolerance·‖W‖.
         residual: Stop once ‖WᵀWv − σ²v‖ ≤ residual·σ₁² for every row v; by default 10⁻⁶, in
             float32 10⁻⁴. A streamed W stops by its error instead, unless it is given.
-        solver: `ExactSVD`, `GramSVD` or `BlockKrylov`; by default by the size of W.
+        solver: `ExactSVD`, `GramSVD`, `Davidson` or `BlockKrylov`; by default by the size of W.
         certificate: Whether to spend products on bounding the best error; a streamed W is never
             read for that, probes ride along in its products.
         time_limit: Seconds after which an iteration stops.
@@ -125,7 +129,10 @@ def components(
     randomness = as_randomness(seed)
     rule = rank_rule(rank, tolerance, None, None, W.nbytes)
     guess = GUESS if rule.needs_spectrum else rule.choose(W.shape, W.dtype, None)
-    solver = solver or component_solver(W, guess, residual)
+    searched = rule.needs_spectrum and isinstance(rule, GrowingRule)
+    solver = solver or component_solver(
+        W, guess, residual, searched=searched, certificate=certificate
+    )
     problem = _problem(W, guess, rule, solver, randomness)
     loop = Loop(solver.steps(problem), Watch(solver, problem, time_limit), on_step)
     ending = loop.run()
@@ -163,8 +170,22 @@ def components(
     )
 
 
-def component_solver(W: Matrix, rank: int, residual: float | None = None) -> Solver:
+def component_solver(
+    W: Matrix,
+    rank: int,
+    residual: float | None = None,
+    *,
+    searched: bool = False,
+    certificate: bool = True,
+) -> Solver:
     """The solver for the components of W, by its shape and where it is.
+
+    Args:
+        W: The matrix.
+        rank: How many are wanted.
+        residual: As for `components`.
+        searched: Whether the rank is a guess, and a rule is to find it.
+        certificate: As for `components`.
 
     Example:
         >>> from eckart.matrices import Dense
@@ -180,11 +201,22 @@ def component_solver(W: Matrix, rank: int, residual: float | None = None) -> Sol
     if isinstance(W, Standardised) and isinstance(W.source, Streamed):
         memory = int(FOR_THE_SPACE * W.source.memory)
         return BlockKrylov(residual=residual, tall=False, memory=memory)
-    krylov = BlockKrylov(residual=residual or RESIDUALS[W.dtype], tall=False)
-    is_sparse = isinstance(W, Standardised) and isinstance(W.source, Sparse)
-    if rows >= columns and columns <= BLOCKS_OF_A_GRAM * krylov.width(W, rank) and not is_sparse:
+    wanted = residual or RESIDUALS[W.dtype]
+    krylov = BlockKrylov(residual=wanted, tall=False)
+    if isinstance(W, Standardised) and isinstance(W.source, Sparse):
+        return krylov
+    if rows >= columns and columns <= BLOCKS_OF_A_GRAM * krylov.width(W, rank):
         return GramSVD()
+    if not searched and isinstance(W, Standardised) and W.has_rows and _is_tall(W, rank):
+        return Davidson(residual=wanted, probe=not certificate)
     return krylov
+
+
+def _is_tall(W: Matrix, rank: int) -> bool:
+    """Whether a sample that costs no more than a product is tall enough to be like W."""
+    rows, columns = W.shape
+    few = Davidson.sampled_rows(W, rank)
+    return columns <= MOST_LIKE and few >= ROWS_OF_A_SAMPLE * columns and rows >= 2 * few
 
 
 def _problem(
@@ -221,11 +253,9 @@ def _riding(W: Standardised) -> Riding:
 def sampled(W: Standardised, width: int, randomness: Randomness) -> Array | None:
     """Directions near the leading ones of a few of the rows; None where there are too few rows."""
     count = W.shape[0] // SAMPLED
-    if count < 4 * width or width <= UNSAMPLED or isinstance(W.source, Streamed):
+    if count < 4 * width or width <= UNSAMPLED or not W.has_rows:
         return None
-    few = W.few_rows(count)
-    if few is None:
-        return None
+    few = W.few_rows(count, randomness)
     drawn = np.asarray(randomness.standard_normal((W.shape[1], width)))
     X = drawn[:, UNSAMPLED:].astype(W.dtype)
     for _ in range(2):

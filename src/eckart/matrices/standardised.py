@@ -1,11 +1,12 @@
 """A matrix whose columns are centred and scaled while its products are made."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, Final, final
 
 import numpy as np
 
-from eckart.arrays import FLOAT64, Array, DType
+from eckart.arrays import FLOAT64, Array, DType, Randomness
 from eckart.errors import MatrixError
 from eckart.matrices.compression import ROOM, Compression
 from eckart.matrices.convert import as_matrix
@@ -144,24 +145,58 @@ class Standardised:
             moved *= self._put(1 / self.moments.scales[np.newaxis])
         return moved
 
-    def few_rows(self, count: int) -> "Standardised | None":
-        """About so many rows, evenly spread, as a matrix of their own; None if they are read."""
-        step = max(1, self.shape[0] // count)
-        if isinstance(self.source, Sparse):
-            return Standardised(Sparse(self.source.stored[::step]), self.moments)
-        if not isinstance(self.source, Dense) or self.namespace is not HOST:
-            return None
-        return Standardised(Dense(np.ascontiguousarray(self.source.array[::step])), self.moments)
+    def gram_of(self, X: Array, /) -> Array:
+        """Xᵀ·Wᵀ·W·X in float64, of shape (k, k): half the operations of `gram_times`. One pass."""
+        if self._plain:
+            Y = self.times(X)
+            return self.namespace.gram(Y, Y)
+        total = np.zeros((X.shape[1], X.shape[1]))
+        if self._explicit:
+            for block in self._buffered():
+                Y = block @ X
+                total += Y.T @ Y
+            return total
+        narrow, offset = self._narrowed(X), self._offset(X)
+        for block in self.source.row_blocks(tall_rows(self.shape[1])):
+            Y = block @ narrow
+            Y -= offset
+            total += Y.T @ Y
+        return total
 
-    def covariance(self) -> Array:
-        """The product of the transpose with itself, in float64. One pass."""
+    @property
+    def has_rows(self) -> bool:
+        """Whether any of its rows can be had at once: it is in the memory of the host."""
+        return isinstance(self.source, Sparse | Dense) and self.namespace is HOST
+
+    def few_rows(self, count: int, randomness: Randomness) -> "Standardised":
+        """So many rows, one at random of each stretch, as a matrix of their own.
+
+        Only of one that `has_rows`.
+        """
+        rows = self.shape[0]
+        edges = np.arange(count + 1) * rows // count
+        chosen = edges[:-1] + (randomness.random(count) * np.diff(edges)).astype(np.intp)
+        source: Any = self.source
+        matrix: Matrix = (
+            Sparse(source.stored[chosen])
+            if isinstance(source, Sparse)
+            else Dense(source.array[chosen])
+        )
+        moments = self.moments
+        if moments.means.any():  # about their own means, which the small products rely on
+            sums = matrix.transposed_times(np.ones((count, 1), self.dtype))
+            moments = replace(moments, means=sums[:, 0].astype(FLOAT64) / count)
+        return Standardised(matrix, moments)
+
+    def covariance(self, height: int | None = None) -> Array:
+        """The product of the transpose with itself, summed over blocks in float64. One pass."""
         total = np.zeros((self.shape[1], self.shape[1]))
         if self._explicit:
             for block in self._buffered():
                 total += block.T @ block
             return total
         means, scales = self.moments.means, self.moments.scales
-        for block in self.source.row_blocks(tall_rows(self.shape[1])):
+        for block in self.source.row_blocks(height or tall_rows(self.shape[1])):
             total += block.T @ block
         total -= self.shape[0] * np.outer(means, means)
         return scaled_gram(total, scales)
@@ -202,8 +237,12 @@ class Standardised:
         return self._own(X, self.dtype)
 
     def _narrowed(self, X: Array) -> Array:
-        """diag(1/scales)·X."""
-        return self._divided(self._put(X))
+        """diag(1/scales)·X, laid out for the products with blocks of rows."""
+        return (
+            np.asfortranarray(self._divided(self._put(X)))
+            if not self._plain
+            else self._divided(self._put(X))
+        )
 
     def _divided(self, X: Array) -> Array:
         scales = self.moments.scales

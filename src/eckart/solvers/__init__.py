@@ -1,6 +1,7 @@
 """How B and A are found: one solver, one file."""
 
 from eckart.solvers.alternating import AlternatingLeastSquares
+from eckart.solvers.davidson import Davidson
 from eckart.solvers.exact import ExactSVD
 from eckart.solvers.folding import fold_in
 from eckart.solvers.gibbs import GibbsSampling
@@ -30,6 +31,7 @@ __all__ = [
     "Cholesky",
     "ConjugateGradients",
     "CoordinateBlocks",
+    "Davidson",
     "ExactSVD",
     "GibbsSampling",
     "GradientDescent",

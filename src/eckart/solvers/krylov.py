@@ -1,27 +1,16 @@
 """Randomised block Krylov iteration: the fast road to nearly the best factors of a large matrix."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from functools import cache, partial
 from typing import Any, Final, final
 
-import numpy as np
-
-from eckart.arrays import Array
 from eckart.errors import MatrixError
-from eckart.factors import Factors
 from eckart.matrices import Matrix, is_streamed
 from eckart.ranks import byte_count, check_open_unit
 from eckart.solvers.protocol import Problem, Step, check_count
-from eckart.subspaces import (
-    Evidence,
-    KrylovSpace,
-    hidden,
-    leading_directions,
-    leading_squares_bound,
-)
-from eckart.subspaces.directions import SHARP
+from eckart.solvers.ritz import ritz_step
+from eckart.subspaces import KrylovSpace
 
 MOST_WIDTH: Final = 5
 """The space is restarted above this many times rank + oversampling columns; a block more is used
@@ -37,8 +26,6 @@ STREAMED: Final = 256
 """The same where W is read anew for each product, which takes as long as some hundred columns."""
 SMALL_PART: Final = 4
 """W stores a small part where all its entries would take so many times the bytes."""
-NEAREST: Final = 0.95
-"""A direction outside the space is taken to be no longer than this share of a Ritz value."""
 LOOK_AGAIN: Final = 1.15
 """While the rank is not known, Ritz values are computed each time the space is so much wider."""
 
@@ -81,6 +68,7 @@ class BlockKrylov:
         fifth of W, and a block beside it while it grows.
 
     Example:
+        >>> import numpy as np
         >>> from eckart.matrices import Dense
         >>> W = Dense(np.diag([5.0, 3.0, 1.0]))
         >>> step = next(BlockKrylov().steps(Problem(W=W, rank=1, start=None)))
@@ -126,7 +114,7 @@ class BlockKrylov:
             space.grow()
             rank = search.rank(space)
             if rank is not None and (space.width >= rank + self.oversampling or space.is_whole):
-                yield _step(number, W, space, rank, self)
+                yield ritz_step(number, W, space, rank, tall=self.tall, residual=self.residual)
                 number += 1
             if space.is_whole:
                 return
@@ -200,85 +188,3 @@ class _RankSearch:
         rank = problem.rule.enough(W.shape, values, W.squared_norm())
         self._looked_at = space.width if rank is None else 0
         return len(values) if rank is None and space.is_whole else rank
-
-
-def _step(number: int, W: Matrix, space: KrylovSpace, rank: int, solver: BlockKrylov) -> Step:
-    values, G = space.ritz()
-    values, G = values[:rank], G[:, :rank]
-    sharp = values > SHARP * float(np.finfo(W.dtype).eps) * values[0]
-    evidence = space.evidence()
-    outside = evidence.tail @ G
-    squares = np.einsum("ij,ij->j", outside, evidence.rest @ outside)
-    gains = squares[sharp] / values[sharp]
-    gain = float(gains.sum())
-    correction = np.where(sharp, outside / np.where(sharp, values, 1.0), 0.0)
-    directions = cache(partial(leading_directions, evidence, space.rest, rank, W))
-    formed = partial(_factors, W, space.V, space.Y, space.rest, G, correction, rank)
-    return Step(
-        number=number,
-        loss=max(0.0, W.squared_norm() - float(values.sum()) - gain),
-        gain=gain,
-        foreseen=_foreseen(gains, values[sharp], evidence.next_square()),
-        rank=rank,
-        evidence=lambda: evidence,
-        factors=formed if solver.tall else partial(_projected, W, directions),
-        residual=None
-        if solver.residual is None
-        else _residual(values, squares, directions, solver.residual),
-        directions=directions,
-        excess=None if solver.residual is not None else _excess(W, evidence, rank, directions),
-    )
-
-
-def _excess(
-    W: Matrix, evidence: Evidence, rank: int, directions: Callable[[], tuple[Array, Array]]
-) -> float | None:
-    """How far the error of the directions may be above the best, as a share of it."""
-    total, outside = W.squared_norm(), evidence.outside
-    if outside is None:
-        return None
-    left = total - leading_squares_bound(evidence, rank, outside, total) - hidden(W)
-    reached = total - float(directions()[1].sum())
-    return math.sqrt(max(reached, 0.0) / left) - 1 if left > 0 else None
-
-
-def _residual(
-    values: Array, squares: Array, directions: Callable[[], tuple[Array, Array]], wanted: float
-) -> float:
-    """The largest residual, and what the last product found beside the Ritz vectors, by λ₁.
-
-    The second tells of directions that a space not begun at random does not have yet. It takes the
-    directions, which are not formed where the first is too large already.
-    """
-    scale = float(values[0] or 1.0)
-    largest = math.sqrt(float(squares.max(initial=0.0))) / scale
-    if largest > wanted:
-        return largest
-    return max(largest, float(directions()[1].sum() - values.sum()) / scale)
-
-
-def _projected(W: Matrix, directions: Callable[[], tuple[Array, Array]]) -> Factors:
-    """The directions and the product with them, by one pass over W."""
-    A = directions()[0]
-    return Factors(W.times(A.T), A)
-
-
-def _foreseen(gains: Array, values: Array, square: float) -> float:
-    """What the next blocks will lower the loss by, to second order.
-
-    A Ritz value θ rises by ‖S·g‖²/(θ − μ), where μ is the squared length of W on the direction that
-    is new to the space; ‖S·g‖²/θ of that was gained already.
-    """
-    share = np.minimum(square / values, NEAREST)
-    return float((gains * share / (1 - share)).sum())
-
-
-def _factors(
-    W: Matrix, V: Array, Y: Array, rest: Array, G: Array, correction: Array, rank: int
-) -> Factors:
-    """B = Y·G and A = (V·G + rest·correction)ᵀ, with zeros where W has no more directions."""
-    missing = rank - G.shape[1]
-    leading, more = (
-        W.namespace.put(np.pad(X, ((0, 0), (0, missing))), W.dtype) for X in (G, correction)
-    )
-    return Factors(Y @ leading, leading.T @ V.T + more.T @ rest.T)

@@ -2,7 +2,9 @@
 
 from eckart.subspaces.bounds import Evidence, leading_squares_bound, outside_bound
 from eckart.subspaces.directions import directed, leading_directions
+from eckart.subspaces.given import GivenSpace
 from eckart.subspaces.krylov import KrylovSpace
+from eckart.subspaces.likeness import Likeness
 from eckart.subspaces.norms import largest_singular_value
 from eckart.subspaces.probing import FAILURE, Probing, hidden
 from eckart.subspaces.riding import Riding
@@ -11,7 +13,9 @@ from eckart.subspaces.sketch import Sketch
 __all__ = [
     "FAILURE",
     "Evidence",
+    "GivenSpace",
     "KrylovSpace",
+    "Likeness",
     "Probing",
     "Riding",
     "Sketch",

@@ -1,0 +1,232 @@
+"""Block Davidson iteration: the singular directions of a tall matrix, foretold by a sample."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any, Final, final
+
+import numpy as np
+from scipy.special import gammaincinv
+
+from eckart.arrays import Array, Randomness
+from eckart.errors import ArgumentError, MatrixError
+from eckart.matrices import Matrix, Standardised
+from eckart.matrices.standardised import standardised
+from eckart.ranks import check_open_unit
+from eckart.solvers.protocol import Problem, Step, check_count
+from eckart.solvers.ritz import projected, ritz_step
+from eckart.subspaces import FAILURE, GivenSpace, Likeness, directed
+from eckart.subspaces.bounds import eigenpairs
+
+BESIDE: Final = 14
+"""Directions beyond the rank, at least: the next ones, which the last are told apart from."""
+ROUND: Final = 16
+"""Widths of products are multiples of this."""
+SPENT: Final = 2
+"""The Gram matrix of 2·width/columns of the rows takes half the time of a product with W."""
+MOST: Final = 3.0
+"""A sample is made of so many times as many rows, at most, where these are too few."""
+AIMED: Final = 0.7
+"""Of the residual that is asked for: what two products are to reach."""
+PROBES: Final = (8, 16, 32)
+"""The fewer there are, the farther their bound is likely to be above a residual."""
+DOUBTED: Final = 2.0
+"""What is foretold may be so many times too small."""
+STALLED: Final = 0.5
+"""Residuals that fell by less were foretold in vain, and the sample is left aside."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Davidson:
+    """Leading right singular vectors of a matrix with far more rows than columns.
+
+    The Gram matrix of a sample of the rows is a likeness M of WᵀW that costs half as much as one
+    product, or more where its spectrum says that more rows would spare a product. Its
+    leading eigenvectors are the first directions; each product with W corrects M where it can be
+    corrected, so that the error of the directions falls by about √(t/(s·θ)) with each: s rows of
+    the sample, t the energy that is left, θ the smallest σ² that is asked for. Directions that are
+    foretold to be good enough take half a product to be sure of: W·A, and a few probes.
+
+    Should a sample not be like W, the residuals themselves widen the space.
+
+    Fields:
+        probe: Whether directions that are foretold to be good enough are only probed. A space
+            without them leaves the best possible error less well known.
+        blocks: The most products with W.
+        stop_early: Stop before that, once the residual is reached.
+        residual: ‖WᵀWv − σ²v‖/σ₁² of every direction.
+
+    Raises:
+        ArgumentError: If a field is out of its range.
+
+    Cost:
+        A Gram matrix of 2 to 6·width/columns of the rows, then usually two passes over W; memory
+        5·columns² + 3·columns·width numbers.
+
+    Example:
+        >>> W = np.random.default_rng(0).standard_normal((2000, 90)) / np.arange(1, 91)
+        >>> last = list(Davidson().steps(Problem(W=standardised(W), rank=2, start=None)))[-1]
+        >>> bool(np.allclose(last.directions()[1], np.linalg.svd(W - W.mean(0))[1][:2] ** 2))
+        True
+
+    Reference:
+        Davidson (1975), Journal of Computational Physics 17; on a sample as a preconditioner:
+        docs/mathematics/components.md.
+    """
+
+    probe: bool = True
+    blocks: int = 60
+    stop_early: bool = True
+    residual: float = 1e-6
+
+    def __post_init__(self) -> None:
+        check_count("blocks", self.blocks)
+        check_open_unit("residual", self.residual)
+
+    def steps(self, problem: Problem, /) -> Iterator[Step]:
+        """One step for each product; ends where the space holds every column, or all that W has.
+
+        Raises:
+            ArgumentError: If the rank is to be found.
+            MatrixError: If no sample can be taken of W.
+        """
+        if problem.rule is not None:
+            raise ArgumentError(
+                "This solver takes a rank, not a rule that finds one.",
+                hint="Give a rank, or take BlockKrylov.",
+                code="rank-not-given",
+            )
+        W, rank = _with_rows(problem.W), problem.rank
+        width = self._width(W, rank)
+        likeness, X = self._first(W, rank, width, problem.randomness)
+        space = GivenSpace(W)
+        number, known, before = 0, 0, math.inf
+        while True:
+            space.add(X)
+            step = ritz_step(number, W, space, rank, tall=False, residual=self.residual)
+            yield step
+            number += 1
+            if space.width in (known, W.shape[1]):
+                return
+            now = step.residual or 0.0
+            if now > STALLED * before:
+                X = space.rest @ _coordinates(space, width)
+            else:
+                X, foretold = _foretold(likeness, space, width, rank)
+                count = _probes(foretold / self.residual, rank) if self.probe else None
+                if count is not None:
+                    yield _probed(number, W, space, X[:, :rank], count, problem.randomness)
+                    number += 1
+            known, before = space.width, now
+
+    def _first(
+        self, W: Standardised, rank: int, width: int, randomness: Randomness
+    ) -> tuple[Likeness, Array]:
+        """A likeness of W, of more rows where few would leave too much, and its directions."""
+        few = self.sampled_rows(W, rank)
+        likeness = Likeness(_sample(W, few, randomness))
+        drawn = randomness.standard_normal((W.shape[1], width)).astype(W.dtype)
+        X = likeness.directions(drawn)
+        times = likeness.outlook(X, rank, few) / (AIMED * self.residual)  # as many rows are enough
+        if times > 1:
+            more = min(W.shape[0], round(few * min(times, MOST)) - few)
+            likeness.join(_sample(W, more, randomness), more / (few + more))
+            X = likeness.directions(X)
+        return likeness, X
+
+    @staticmethod
+    def _width(W: Matrix, rank: int) -> int:
+        """Columns of a product."""
+        return min(W.shape[1], _rounded(rank + BESIDE))
+
+    @classmethod
+    def sampled_rows(cls, W: Matrix, rank: int) -> int:
+        """Rows of the sample for so many directions of W."""
+        rows, columns = W.shape
+        return min(rows, SPENT * cls._width(W, rank) * rows // columns)
+
+    def settings(self) -> dict[str, Any]:
+        """Name and settings, for the recipe."""
+        return {"name": "davidson", **asdict(self)}
+
+
+def _sample(W: Standardised, count: int, randomness: Randomness) -> Array:
+    """WᵀW of so many of the rows, as if they were all."""
+    few = W.few_rows(count, randomness)
+    return (few.covariance(count) * (W.shape[0] / count)).astype(W.dtype)
+
+
+def _rounded(width: int) -> int:
+    """The next width that products are fast for."""
+    return -(-width // ROUND) * ROUND
+
+
+def _foretold(likeness: Likeness, space: GivenSpace, width: int, rank: int) -> tuple[Array, float]:
+    """Directions for the next product, and by what share of σ₁² they are likely to be wrong."""
+    likeness.learn(space, rank)
+    X = likeness.directions(space.V @ _coordinates(space, width))
+    return X, likeness.foretold(space, X, rank) / float(space.ritz()[0][0] or 1.0)
+
+
+def _probes(foretold: float, rank: int) -> int | None:
+    """As many as tell that residuals are small enough, foretold by such a share of that."""
+    for count in PROBES:
+        if DOUBTED * foretold * math.sqrt(count / _surely(count, rank)) <= 1:
+            return count
+    return None
+
+
+def _surely(count: int, rank: int) -> float:
+    """What a χ² of so many degrees of freedom is below for one of `rank` with probability 10⁻⁶."""
+    return 2 * float(gammaincinv(count / 2, FAILURE / rank))
+
+
+def _with_rows(W: Matrix) -> Standardised:
+    """W as a matrix of which some rows can be had.
+
+    Raises:
+        MatrixError: If they cannot.
+    """
+    own = W if isinstance(W, Standardised) else standardised(W, centre=False)
+    if not own.has_rows:
+        raise MatrixError(
+            "A sample of the rows is taken of a matrix in memory only.",
+            hint="Take BlockKrylov.",
+            code="not-in-memory",
+        )
+    return own
+
+
+def _coordinates(space: GivenSpace, width: int) -> Array:
+    return space.ritz()[1][:, :width].astype(space.V.dtype)
+
+
+def _probed(
+    number: int, W: Standardised, space: GivenSpace, X: Array, count: int, randomness: Randomness
+) -> Step:
+    """Directions whose residuals are bounded by probes.
+
+    With r a residual and Ω of p Gaussian columns, ‖Ωᵀr‖² is ‖r‖² times a χ² of p degrees of
+    freedom.
+    """
+    rank = X.shape[1]
+    count = _rounded(rank + count) - rank  # for the same time
+    probes = randomness.standard_normal((len(X), count)).astype(W.dtype)
+    inner = W.gram_of(np.hstack([X, probes]))
+    squares, G = eigenpairs(inner[:rank, :rank])
+    A = directed(G.T.astype(W.dtype) @ X.T, W.namespace)
+    signs = np.sign(np.einsum("ij,ij->j", A.T, X @ G.astype(W.dtype)))
+    seen = inner[rank:, :rank] @ G * signs - probes.T @ A.T * squares
+    evidence = space.evidence()
+    longest = math.sqrt(float(np.einsum("ij,ij->j", seen, seen).max()) / _surely(count, rank))
+    return Step(
+        number=number,
+        loss=max(0.0, W.squared_norm() - float(squares.sum())),
+        factors=partial(projected, W, lambda: (A, squares)),
+        evidence=lambda: evidence,
+        rank=rank,
+        residual=longest / float(squares[0] or 1.0),
+        directions=lambda: (A, squares),
+    )
