@@ -10,6 +10,7 @@ class InMemory:
         self.array = array
         self.shape, self.dtype, self.nbytes = array.shape, array.dtype, array.nbytes
         self.held = 0
+        self.lead = 0
         self.ends_at = len(array) if ends_at is None else ends_at
         self.fails_at = fails_at
         self.opened = self.closed = 0

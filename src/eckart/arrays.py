@@ -18,6 +18,8 @@ Randomness: TypeAlias = np.random.Generator | np.random.RandomState
 
 FLOAT32: Final[DType] = np.dtype(np.float32)
 FLOAT64: Final[DType] = np.dtype(np.float64)
+PAGE: Final = 4096
+"""Bytes; disks and systems have pages of so many, or a part."""
 HALVES: Final = (np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16))
 
 
@@ -110,10 +112,15 @@ def as_randomness(seed: object) -> Randomness:
     )
 
 
-def own_pages(shape: tuple[int, int], dtype: DType) -> Array:
+def own_pages(shape: tuple[int, int], dtype: DType, lead: int = 0) -> Array:
     """An array of zeros whose memory goes back to the system as soon as it is let go.
 
     What malloc has given out once may stay with the thread that asked for it.
+
+    Args:
+        shape: (rows, columns).
+        dtype: float32 or float64.
+        lead: Bytes of its first page that are left before it.
 
     Example:
         >>> own_pages((2, 3), FLOAT64).sum()
@@ -122,5 +129,6 @@ def own_pages(shape: tuple[int, int], dtype: DType) -> Array:
     size = shape[0] * shape[1]
     if size == 0 or not hasattr(mmap, "MAP_PRIVATE"):
         return np.zeros(shape, dtype)
-    pages = mmap.mmap(-1, size * dtype.itemsize, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    return np.frombuffer(pages, dtype, size).reshape(shape)
+    length = lead + size * dtype.itemsize
+    pages = mmap.mmap(-1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return np.frombuffer(pages, dtype, size, lead).reshape(shape)

@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol, final
 
 import numpy as np
 
-from eckart.arrays import Array, DType, own_pages
+from eckart.arrays import PAGE, Array, DType, own_pages
 from eckart.errors import MatrixError
 from eckart.matrices.derived import sum_of_squares
 from eckart.namespaces import HOST, Namespace
@@ -58,6 +58,11 @@ class RowSource(Protocol):
         """Bytes that a reader keeps, beside what it fills."""
         ...
 
+    @property
+    def lead(self) -> int:
+        """Bytes of a page that are before the first row, in a file that is read page by page."""
+        ...
+
     def open(self) -> RowReader:
         """Begin at the first row."""
         ...
@@ -94,7 +99,7 @@ class Streamed:
         row = columns * source.dtype.itemsize
         buffers = max(int(SHARE * memory) - source.held, int(LEAST * memory))
         share = min(MOST_BLOCK, buffers // BUFFERS)
-        self.height = min(rows, share // row)
+        self.height = min(rows, _even(share // row, row))
         if self.height < min(rows, 16):
             raise MatrixError(
                 f"A memory of {memory / 1e6:.0f} MB holds {self.height} rows of {columns} columns.",
@@ -168,13 +173,19 @@ class Streamed:
     __matmul__ = times
 
 
+def _even(height: int, row: int) -> int:
+    """So many rows or some less, so that blocks begin at the same byte of a page."""
+    step = PAGE // math.gcd(PAGE, row)
+    return height - height % step if height > step else height
+
+
 def _ahead(source: RowSource, height: int) -> Iterator[Array]:
     """Blocks of a source, read by a thread that is one block ahead."""
     free: Queue[Array] = Queue()
     full: Queue[Any] = Queue()
     stop = threading.Event()
     for _ in range(BUFFERS):
-        free.put(own_pages((height, source.shape[1]), source.dtype))
+        free.put(own_pages((height, source.shape[1]), source.dtype, source.lead))
     thread = threading.Thread(target=_read, args=(source, free, full, stop), daemon=True)
     thread.start()
     try:

@@ -1,17 +1,20 @@
 """Rows of a `.npy` file, read into buffers that are used again."""
 
-import os
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Final, final
 
 import numpy as np
 
-from eckart.arrays import Array, DType, working_dtype
+from eckart.arrays import PAGE, Array, DType, working_dtype
 from eckart.matrices import RowReader
 from eckart.storage.npy import fits, load
 from eckart.storage.rows.table import Table, Wanted
+from eckart.storage.rows.uncached import UncachedFile
 from eckart.storage.rows.unnamed import check_unnamed
 from eckart.storage.whole import damaged
+
+CACHED: Final = 2**31
+"""A file of up to so many bytes is left in the system's cache for whoever reads it next."""
 
 
 def open_rows(path: Path, wanted: Wanted) -> Table:
@@ -42,6 +45,7 @@ class ArrayFile:
         self.held = 0
         self.by_rows = bool(array.flags.c_contiguous)
         self.offset = int(array.offset)
+        self.lead = self.offset % PAGE
 
     def open(self) -> RowReader:
         """Begin at the first row."""
@@ -54,23 +58,15 @@ class _Rows:
 
     def __init__(self, source: ArrayFile) -> None:
         self._source = source
-        self._file = source.path.open("rb", buffering=0)
-        self._file.seek(source.offset)
-        if hasattr(os, "posix_fadvise"):
-            os.posix_fadvise(self._file.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
+        self._file = UncachedFile(source.path, cached=source.nbytes <= CACHED)
+        self._place = source.offset
 
     def read(self, out: Array, /) -> int:
         """Fill `out`, by way of an array of the stored dtype where that is another."""
         own = self._source.stored == out.dtype
         target: Any = out if own else np.empty(out.shape, self._source.stored)
-        view = memoryview(target).cast("B")
-        done = 0
-        while done < len(view):
-            count = self._file.readinto(view[done:])
-            if not count:
-                break
-            done += count
-        rows = done // (target.shape[1] * target.itemsize)
+        rows = self._file.fill(target, self._place) // (target.shape[1] * target.itemsize)
+        self._place += rows * target.shape[1] * target.itemsize
         if not own:
             out[:rows] = target[:rows]
         return rows

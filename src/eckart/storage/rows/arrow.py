@@ -43,6 +43,7 @@ class Batches:
         self.dtype = dtype
         self.nbytes = rows * len(names) * dtype.itemsize
         self.held = held
+        self.lead = 0
         self._opened = opened
 
     def open(self) -> RowReader:

@@ -100,6 +100,7 @@ class ChunkedArray:
         self.dtype: DType = working_dtype(np.dtype(stored.dtype))
         self.nbytes = self.shape[0] * self.shape[1] * self.dtype.itemsize
         self.held = 0
+        self.lead = 0
         self.stored = stored
 
     def open(self) -> RowReader:
@@ -134,6 +135,7 @@ class CompressedRows:
         self.dtype: DType = working_dtype(np.dtype(group["data"].dtype))
         self.nbytes = self.shape[0] * self.shape[1] * self.dtype.itemsize
         self.held = 0
+        self.lead = 0
         self.group = group
         self.starts = np.asarray(group["indptr"][:])
 
