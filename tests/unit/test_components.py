@@ -216,6 +216,21 @@ def test_a_sample_that_is_unlike_the_rows_is_left_aside():
     assert close(found.squares, exact[:6], SIX_DIGITS * exact[0])
 
 
+@pytest.mark.parametrize("probe", [True, False])
+@pytest.mark.parametrize("spectrum", ["power law", "square root law", "cut"])
+@pytest.mark.parametrize("centre", [True, False])
+def test_a_direction_that_no_sampled_row_has_is_found(probe, spectrum, centre):
+    X = tall(spectrum, rows=20_000)
+    X[:, 7] = 0.0
+    X[11, :], X[11, 7] = 0.0, 150.0  # nothing else has any of this column
+    found = components(
+        standardised(X, centre=centre), 6, solver=Davidson(residual=1e-4, probe=probe)
+    )
+    own = X - X.mean(axis=0) if centre else X
+    exact = np.square(np.linalg.svd(own, compute_uv=False))
+    assert close(found.squares, exact[:6], SIX_DIGITS * exact[0])
+
+
 def test_a_sample_is_not_for_a_rank_that_is_to_be_found_nor_for_what_is_streamed():
     with pytest.raises(ArgumentError, match="takes a rank"):
         components(Dense(tall()), tolerance=0.3, solver=Davidson())

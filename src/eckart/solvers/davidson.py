@@ -18,9 +18,13 @@ from eckart.solvers.protocol import Problem, Step, check_count
 from eckart.solvers.ritz import projected, ritz_step
 from eckart.subspaces import FAILURE, GivenSpace, Likeness, directed
 from eckart.subspaces.bounds import eigenpairs
+from eckart.subspaces.orthonormal import orthonormal
 
 BESIDE: Final = 14
-"""Directions beyond the rank, at least: the next ones, which the last are told apart from."""
+"""Columns of a product beyond the rank, at least: the next directions, and stray ones."""
+STRAY: Final = 4
+"""Directions that were drawn at random, and what products make of them outside the space: they find
+what is held by rows of which the sample has none."""
 ROUND: Final = 16
 """Widths of products are multiples of this."""
 SPENT: Final = 2
@@ -49,7 +53,8 @@ class Davidson:
     the sample, t the energy that is left, θ the smallest σ² that is asked for. Directions that are
     foretold to be good enough take half a product to be sure of: W·A, and a few probes.
 
-    Should a sample not be like W, the residuals themselves widen the space.
+    Should a sample not be like W, the residuals themselves widen the space; what it lacks
+    altogether is found by a few directions drawn at random that go along.
 
     Fields:
         probe: Whether directions that are foretold to be good enough are only probed. A space
@@ -100,24 +105,25 @@ class Davidson:
             )
         W, rank = _with_rows(problem.W), problem.rank
         width = self._width(W, rank)
-        likeness, X = self._first(W, rank, width, problem.randomness)
-        space = GivenSpace(W)
+        likeness, X = self._first(W, rank, width - STRAY, problem.randomness)
+        space, stray = GivenSpace(W), _drawn(W, STRAY, problem.randomness)
         number, known, before = 0, 0, math.inf
         while True:
-            space.add(X)
+            space.add(np.hstack([X, stray]))
             step = ritz_step(number, W, space, rank, tall=False, residual=self.residual)
             yield step
             number += 1
             if space.width in (known, W.shape[1]):
                 return
-            now = step.residual or 0.0
+            now, stray = step.residual or 0.0, _unit(space.rest @ (space.V.T @ stray))
             if now > STALLED * before:
-                X = space.rest @ _coordinates(space, width)
+                X = _unit(space.rest @ _coordinates(space, width))
             else:
-                X, foretold = _foretold(likeness, space, width, rank)
+                X, foretold = _foretold(likeness, space, width - STRAY, rank)
                 count = _probes(foretold / self.residual, rank) if self.probe else None
                 if count is not None:
-                    yield _probed(number, W, space, X[:, :rank], count, problem.randomness)
+                    own = np.hstack([X[:, :rank], orthonormal(stray, X[:, :rank], 0.0)])
+                    yield _probed(number, W, space, own, rank, count, problem.randomness)
                     number += 1
             known, before = space.width, now
 
@@ -127,8 +133,7 @@ class Davidson:
         """A likeness of W, of more rows where few would leave too much, and its directions."""
         few = self.sampled_rows(W, rank)
         likeness = Likeness(_sample(W, few, randomness))
-        drawn = randomness.standard_normal((W.shape[1], width)).astype(W.dtype)
-        X = likeness.directions(drawn)
+        X = likeness.directions(_drawn(W, width, randomness))
         times = likeness.outlook(X, rank, few) / (AIMED * self.residual)  # as many rows are enough
         if times > 1:
             more = min(W.shape[0], round(few * min(times, MOST)) - few)
@@ -203,22 +208,39 @@ def _coordinates(space: GivenSpace, width: int) -> Array:
     return space.ritz()[1][:, :width].astype(space.V.dtype)
 
 
+def _drawn(W: Matrix, count: int, randomness: Randomness) -> Array:
+    """Random directions."""
+    return _unit(randomness.standard_normal((W.shape[1], count)).astype(W.dtype))
+
+
+def _unit(X: Array) -> Array:
+    """Columns of length 1, or 0."""
+    lengths = np.linalg.norm(X, axis=0)
+    return X / np.where(lengths > 0, lengths, 1.0)
+
+
 def _probed(
-    number: int, W: Standardised, space: GivenSpace, X: Array, count: int, randomness: Randomness
+    number: int,
+    W: Standardised,
+    space: GivenSpace,
+    X: Array,
+    rank: int,
+    count: int,
+    randomness: Randomness,
 ) -> Step:
-    """Directions whose residuals are bounded by probes.
+    """Directions whose residuals are bounded by probes: the leading ones of what X spans.
 
     With r a residual and Ω of p Gaussian columns, ‖Ωᵀr‖² is ‖r‖² times a χ² of p degrees of
     freedom.
     """
-    rank = X.shape[1]
-    count = _rounded(rank + count) - rank  # for the same time
+    width = X.shape[1]
+    count = _rounded(width + count) - width  # for the same time
     probes = randomness.standard_normal((len(X), count)).astype(W.dtype)
     inner = W.gram_of(np.hstack([X, probes]))
-    squares, G = eigenpairs(inner[:rank, :rank])
+    squares, G = (part[..., :rank] for part in eigenpairs(inner[:width, :width]))
     A = directed(G.T.astype(W.dtype) @ X.T, W.namespace)
     signs = np.sign(np.einsum("ij,ij->j", A.T, X @ G.astype(W.dtype)))
-    seen = inner[rank:, :rank] @ G * signs - probes.T @ A.T * squares
+    seen = inner[width:, :width] @ G * signs - probes.T @ A.T * squares
     evidence = space.evidence()
     longest = math.sqrt(float(np.einsum("ij,ij->j", seen, seen).max()) / _surely(count, rank))
     return Step(
