@@ -6,7 +6,7 @@ import numpy as np
 
 import eckart
 import market
-from eckart.matrices import Dense, Difference, Matrix, Sparse
+from eckart.matrices import Dense, Difference, Matrix, Sparse, Transposed
 from eckart.solvers import Solver
 from eckart.starts import GivenStart, Start
 
@@ -39,6 +39,11 @@ KINDS: dict[str, tuple[Matrix, np.ndarray]] = {
         Difference(Sparse(DENSE_AND_SPARSE), eckart.Factors(np.ones((50, 1)), np.ones((1, 40)))),
         DENSE_AND_SPARSE.toarray() - 1.0,
     ),
+    "transposed": (
+        Transposed(Dense(market.spectral("exponential"))),
+        market.spectral("exponential").T,
+    ),
+    "transposed sparse": (Transposed(Sparse(DENSE_AND_SPARSE)), DENSE_AND_SPARSE.toarray().T),
 }
 SOLVERS: dict[str, Solver] = {
     "svd": eckart.ExactSVD(),

@@ -1,18 +1,22 @@
 """Components of every solver against LAPACK, and what they promise."""
 
+import sys
+
 import numpy as np
 import pytest
+import scipy.sparse
 
 import market
 from eckart import certificates
 from eckart.errors import ArgumentError, MatrixError
 from eckart.factorization import Outcome, components
-from eckart.factorization.components import component_solver
+from eckart.factorization.components import RESIDUALS, component_solver
 from eckart.matrices import Dense, Streamed, standardised
 from eckart.solvers import BlockKrylov, Davidson, ExactSVD, GramSVD, Problem
 from streams import InMemory, numbers
 from tolerances import SETTLED, SIX_DIGITS, SQUARED, agree, close, hidden, rounding
 
+components_module = sys.modules["eckart.factorization.components"]
 SOLVERS = {
     "svd": ExactSVD(),
     "gram": GramSVD(),
@@ -249,3 +253,37 @@ def test_the_solver_is_chosen_by_the_shape():
     assert solver(40_000, 300) is Davidson
     assert solver(40_000, 300, searched=True) is BlockKrylov
     assert solver(2_000, 3_000) is BlockKrylov
+
+
+@pytest.mark.parametrize("centre", [True, False])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_sparse_matrix_of_few_rows_is_taken_from_their_side(centre, dtype, monkeypatch):
+    monkeypatch.setattr(components_module, "EXACT_WORK", 0)
+    drawn = np.random.default_rng(0)
+    X = drawn.standard_normal((150, 3)) @ drawn.standard_normal((3, 700))
+    X = np.where(drawn.random(X.shape) < 0.1, X, 0.0).astype(dtype)
+    W = standardised(scipy.sparse.csr_array(X), centre=centre)
+    found = components(W, 5)
+    own = X.astype(np.float64) - (X.mean(axis=0, dtype=np.float64) if centre else 0.0)
+    exact = np.square(np.linalg.svd(own, compute_uv=False))
+    asked = RESIDUALS[np.dtype(dtype)]
+    assert found.A.shape == (5, 700)
+    assert found.outcome is Outcome.RESOLVED
+    assert close(found.squares, exact[:5], asked * exact[0])
+    residuals = own.T @ (own @ found.A.T) - found.A.T * found.squares
+    assert np.linalg.norm(residuals, axis=0).max() <= asked * exact[0]
+    assert close(found.A @ found.A.T, np.eye(5), 100 * np.finfo(dtype).eps)
+    optimum, proof = market.optimum(own, 5), found.certificate
+    doubt = hidden(own.astype(dtype)) / (2 * optimum)
+    assert abs(proof.error - np.linalg.norm(own - own @ found.A.T @ found.A)) <= doubt
+    assert optimum * (1 - 10 * asked) <= proof.best_possible_error <= optimum + doubt
+
+
+def test_what_a_sparse_matrix_of_few_rows_has_no_more_of_is_zero(monkeypatch):
+    monkeypatch.setattr(components_module, "EXACT_WORK", 0)
+    X = np.zeros((40, 90))
+    X[3, 4], X[5, 6] = 2.0, 1.0
+    found = components(standardised(scipy.sparse.csr_array(X), centre=False), 4)
+    assert close(found.squares, np.array([4.0, 1.0, 0.0, 0.0]), SQUARED)
+    assert close(np.abs(found.A[:2]), np.eye(90)[[4, 6]], SQUARED)
+    assert not found.A[2:].any()

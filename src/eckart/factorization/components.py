@@ -19,11 +19,19 @@ from eckart.factorization.loop import Loop
 from eckart.factorization.outcome import Outcome
 from eckart.factorization.result import Recipe, Record, machine
 from eckart.factorization.stopping import Ending, Watch
-from eckart.matrices import Matrix, Sparse, Standardised, Streamed, is_streamed
+from eckart.matrices import Matrix, Sparse, Standardised, Streamed, Transposed, is_streamed
 from eckart.matrices.sketching import gaussian_probes
 from eckart.ranks import GrowingRule, RankRule, rank_rule, tail_errors
 from eckart.solvers import BlockKrylov, Davidson, ExactSVD, GramSVD, Problem, Solver, Step
-from eckart.subspaces import Evidence, Probing, Riding, hidden, leading_squares_bound
+from eckart.subspaces import (
+    Evidence,
+    Probing,
+    Riding,
+    directed,
+    hidden,
+    leading_squares_bound,
+)
+from eckart.subspaces.bounds import eigenpairs
 
 EXACT_WORK: Final = 10**9
 """rows·columns·min(rows, columns) up to which LAPACK decomposes all of W."""
@@ -129,21 +137,24 @@ def components(
     randomness = as_randomness(seed)
     rule = rank_rule(rank, tolerance, None, None, W.nbytes)
     guess = GUESS if rule.needs_spectrum else rule.choose(W.shape, W.dtype, None)
+    side = Transposed(W) if solver is None and _is_lighter_turned(W) else W
     searched = rule.needs_spectrum and isinstance(rule, GrowingRule)
     solver = solver or component_solver(
         W, guess, residual, searched=searched, certificate=certificate
     )
-    problem = _problem(W, guess, rule, solver, randomness)
+    problem = _problem(side, guess, rule, solver, randomness)
     loop = Loop(solver.steps(problem), Watch(solver, problem, time_limit), on_step)
     ending = loop.run()
     if ending.directions is None or ending.outcome is Outcome.INTERRUPTED:
         raise KeyboardInterrupt
     A, squares = ending.directions()
+    if side is not W:
+        A, squares = _turned(W, A)
     spectrum = _known(ending, squares)
     if isinstance(solver, ExactSVD) and rule.needs_spectrum:
         count = rule.choose(W.shape, W.dtype, ending.singular_values)
         A, squares = A[:count], squares[:count]
-    proof = _proof(W, A, squares, ending, bound=certificate)
+    proof = _proof(W, side, A, squares, ending, bound=certificate)
     recipe = Recipe(
         solver=solver.settings(),
         rank_rule=rule.describe(),
@@ -212,6 +223,26 @@ def component_solver(
     return krylov
 
 
+def _is_lighter_turned(W: Matrix) -> bool:
+    """Whether the space is better made of the rows' side: of a sparse W that has few of them.
+
+    Its products cost the same from either side, and all else as much as the side is long.
+    """
+    is_sparse = isinstance(W, Standardised) and isinstance(W.source, Sparse)
+    rows, columns = W.shape
+    return is_sparse and rows < columns and rows * columns * rows > EXACT_WORK
+
+
+def _turned(W: Matrix, U: Array) -> tuple[Array, Array]:
+    """Right singular directions from left ones, by one product and the small problem it leaves."""
+    product, rank = W.transposed_times(U.T), len(U)
+    values, G = eigenpairs(W.namespace.gram(product, product))
+    noise = rank * float(np.finfo(W.dtype).eps) * float(values[0])
+    lengths = np.sqrt(np.where(values > noise, values, np.inf))
+    A = directed((product @ (G / lengths).astype(W.dtype)).T, W.namespace)
+    return A, np.where(values > noise, values, 0.0)
+
+
 def _is_tall(W: Matrix, rank: int) -> bool:
     """Whether a sample that costs no more than a product is tall enough to be like W."""
     rows, columns = W.shape
@@ -271,7 +302,9 @@ def _known(ending: Ending, squares: Array) -> Array:
     return np.maximum(np.concatenate([squares, known[len(squares) :]]), 0.0)
 
 
-def _proof(W: Matrix, A: Array, squares: Array, ending: Ending, *, bound: bool) -> Certificate:
+def _proof(
+    W: Matrix, side: Matrix, A: Array, squares: Array, ending: Ending, *, bound: bool
+) -> Certificate:
     """The error of A beside the best possible, in sums of squared singular values."""
     total, rank = W.squared_norm(), len(squares)
     norm, best, failure, how = math.sqrt(total), None, 0.0, "the best possible error is not known"
@@ -280,7 +313,7 @@ def _proof(W: Matrix, A: Array, squares: Array, ending: Ending, *, bound: bool) 
         best = exact_bound(W, rank, ending.singular_values)
         how = "best possible error from all singular values (LAPACK)"
     elif ending.evidence is not None:
-        best, failure, how = _bound(W, rank, ending.evidence(), bound=bound)
+        best, failure, how = _bound(side, rank, ending.evidence(), bound=bound)
     exact = error <= rounding(W.shape, W.dtype) * norm
     best = None if best is None else min(best, error)
     return Certificate(

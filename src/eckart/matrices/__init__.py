@@ -10,6 +10,7 @@ from eckart.matrices.protocol import Matrix
 from eckart.matrices.sparse import Sparse
 from eckart.matrices.standardised import Moments, Standardised, is_streamed, standardised
 from eckart.matrices.streamed import RowReader, RowSource, Streamed
+from eckart.matrices.transposed import Transposed
 
 __all__ = [
     "Dense",
@@ -23,6 +24,7 @@ __all__ = [
     "Sparse",
     "Standardised",
     "Streamed",
+    "Transposed",
     "as_matrix",
     "centred",
     "is_streamed",

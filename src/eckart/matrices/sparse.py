@@ -19,7 +19,7 @@ HALVES: Final = 2
 """Blocks of rows that Wᵀ·Y is spread over; each needs a result of its own, so they are few."""
 WIDTH: Final = 16
 """Columns of Y at a time: rows of the result that are met at random then stay in the cache."""
-LITTLE: Final = 2**20
+LITTLE: Final = 2**24
 """Multiplications that are not worth a thread."""
 
 
@@ -56,6 +56,7 @@ class Sparse:
         self.namespace = HOST
         self.passes = 0
         self._squared_norm: float | None = None
+        self._cut: dict[int, list[tuple[int, Any]]] = {}
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -131,6 +132,11 @@ class Sparse:
 
         The entries are not copied.
         """
+        if count not in self._cut:
+            self._cut[count] = self._cut_evenly(count)
+        return self._cut[count]
+
+    def _cut_evenly(self, count: int) -> list[tuple[int, Any]]:
         stored, columns = self.stored, self.shape[1]
         shares = np.linspace(0, stored.nnz, count + 1)[1:-1]
         inner = np.searchsorted(stored.indptr, shares)

@@ -22,6 +22,9 @@ WIDE: Final = 56
 close as three or four of half that, with fewer products, and a wide product is the faster one."""
 THIN: Final = 32
 """The same where W stores a small part of its entries, and a product costs what its columns do."""
+NARROW: Final = 12
+"""The same, or a quarter of the rank, where the directions themselves count: more blocks of fewer
+columns make a polynomial of a higher degree, which tells directions apart with fewer columns."""
 STREAMED: Final = 256
 """The same where W is read anew for each product, which takes as long as some hundred columns."""
 SMALL_PART: Final = 4
@@ -145,6 +148,8 @@ class BlockKrylov:
         if is_streamed(W):
             return max(rank + self.oversampling, min(STREAMED, 2 * rank + self.oversampling))
         thin = math.prod(W.shape) * W.dtype.itemsize > SMALL_PART * W.nbytes
+        if thin and self.residual is not None:
+            return max(NARROW, rank // 4)
         wide = min(THIN if thin else WIDE, 2 * rank + self.oversampling)
         return max(rank // 2 + self.oversampling, wide)
 
