@@ -16,7 +16,6 @@ import scipy.sparse
 
 UNOBSERVED, PENALTY = 0.1, 0.003
 HU_PENALTY = 1.0
-EXPLICIT_PENALTY = 0.05
 
 
 def rendle_loss(X: Any, B: Any, A: Any) -> float:
@@ -135,7 +134,9 @@ def cmfrec(X: Any, rank: int, epochs: int) -> list[tuple[float, float]]:
     return [(time.perf_counter() - began, hu_loss(X, model.A_, model.B_))]
 
 
-def explicit(name: str, X: Any, values: Any, rank: int, epochs: int) -> list[tuple[float, float]]:
+def explicit(
+    name: str, penalty: float, X: Any, values: Any, rank: int, epochs: int
+) -> list[tuple[float, float]]:
     """Ratings: a tenth held out; seconds and the RMSE on it."""
     coo = X.tocoo()
     test = np.random.default_rng(1).random(X.nnz) < 0.1
@@ -146,7 +147,7 @@ def explicit(name: str, X: Any, values: Any, rank: int, epochs: int) -> list[tup
 
         entries = library.Entries.of(row, column, values[~test], shape=X.shape)
         how = library.Cholesky() if name.endswith("exact") else None
-        objective = library.Observed(regularization=EXPLICIT_PENALTY)
+        objective = library.Observed(regularization=penalty)
         warm = library.Entries.of(row[:9], column[:9], values[~test][:9])
         library.factorize(warm, rank, objective=objective, solver=solver_of(library, how, 1))
         began = time.perf_counter()
@@ -162,7 +163,7 @@ def explicit(name: str, X: Any, values: Any, rank: int, epochs: int) -> list[tup
         from cmfrec import CMF
 
         model = CMF(
-            k=rank, lambda_=EXPLICIT_PENALTY, scale_lam=True, niter=epochs,
+            k=rank, lambda_=penalty, scale_lam=True, niter=epochs,
             use_cg=not name.endswith("exact"), finalize_chol=False, nthreads=2, use_float=True,
             precompute_for_predictions=False, verbose=False, random_state=1,
         )  # fmt: skip
@@ -191,7 +192,7 @@ def main() -> None:
     kind, *more = name.split(":")
     with contextlib.redirect_stdout(sys.stderr):
         if kind == "ratings":
-            seen = explicit(more[0], X, values, rank, epochs)
+            seen = explicit(more[0], float(more[1]), X, values, rank, epochs)
         elif kind == "eckart":
             seen = eckart(X, rank, epochs, *more)
         else:

@@ -25,7 +25,11 @@ GROUPS = {
     "Rendle's loss, exact": ("eckart:rendle:exact", "irspack:CHOLESKY"),
     "Hu's loss, conjugate gradients": ("eckart:hu:cg", "implicit", "cmfrec"),
 }
-EXPLICIT = ("ratings:eckart", "ratings:cmfrec", "ratings:eckart-exact", "ratings:cmfrec-exact")
+EXPLICIT = tuple(
+    f"ratings:{name}:{penalty}"
+    for penalty in (0.05, 0.06, 0.07, 0.08, 0.1)
+    for name in ("eckart", "cmfrec", "eckart-exact")
+)
 HERE = Path(__file__).parent
 LIMIT = 900
 
@@ -79,13 +83,15 @@ def table(lines: list[dict[str, Any]]) -> None:
                 print(f"| {group} | {rank} | {line['name']} | {race(line, common)} |")
     explicit = [line for line in lines if line["name"] in EXPLICIT and line["seen"]]
     if explicit:
-        print("\n| ratings | rank | seconds | RMSE of a tenth held out | GiB |")
-        print("|---|---:|---:|---:|---:|")
+        print("\n| ratings | λ | rank | seconds | RMSE of a tenth held out | GiB |")
+        print("|---|---:|---:|---:|---:|---:|")
         for line in explicit:
             ((seconds, error),) = line["seen"]
-            name = line["name"].removeprefix("ratings:")
-            peak = line["peak_gib"]
-            print(f"| {name} | {line['rank']} | {seconds:.2f} | {error:.4f} | {peak:.2f} |")
+            _, name, penalty = line["name"].split(":")
+            print(
+                f"| {name} | {penalty} | {line['rank']} | {seconds:.2f} | {error:.4f} | "
+                f"{line['peak_gib']:.2f} |"
+            )
 
 
 def main() -> None:
@@ -95,6 +101,7 @@ def main() -> None:
     parser.add_argument("--ranks", type=int, nargs="+", default=[64, 128, 256])
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--without-ratings", action="store_true", help="clicks only")
+    parser.add_argument("--without-clicks", action="store_true", help="ratings only")
     parser.add_argument("--lines", type=Path, help="tables of the lines that earlier runs printed")
     chosen = parser.parse_args()
     if chosen.lines:
@@ -108,7 +115,7 @@ def main() -> None:
         np.savez(data, row=row, column=column, rating=ratings(row, column), shape=(rows, columns))
         every = [
             contend(name, data, rank, chosen.epochs, chosen.peers)
-            for rank in chosen.ranks
+            for rank in ([] if chosen.without_clicks else chosen.ranks)
             for names in GROUPS.values()
             for name in names
         ]

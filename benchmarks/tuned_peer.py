@@ -7,6 +7,7 @@ It runs in an environment of the library, so it needs only that, NumPy, SciPy an
 
 import sys
 import time
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -14,6 +15,7 @@ import optuna
 import scipy.sparse
 
 EPOCHS = 16
+BEGIN = 16
 K = 100
 
 
@@ -42,12 +44,8 @@ Scorer = Callable[[scipy.sparse.csr_matrix], np.ndarray]
 def fit_eckart(trial: optuna.Trial, W: scipy.sparse.csr_matrix) -> Scorer:
     from eckart import AlternatingLeastSquares, Entries, Observed, factorize, fold_in
 
-    rank, alpha, strength, exponent = suggested(trial)
-    objective = Observed(
-        regularization=strength * rescaled(W, alpha, exponent),
-        count_exponent=exponent,
-        unobserved_weight=alpha,
-    )
+    rank, alpha, strength = suggested(trial)
+    objective = Observed(regularization=strength, unobserved_weight=alpha)
     solver = AlternatingLeastSquares(epochs=EPOCHS)
     run = factorize(
         Entries.of_sparse(W), rank, objective=objective, solver=solver, certificate=False
@@ -63,9 +61,9 @@ def fit_eckart(trial: optuna.Trial, W: scipy.sparse.csr_matrix) -> Scorer:
 def fit_irspack(trial: optuna.Trial, W: scipy.sparse.csr_matrix) -> Scorer:
     from irspack.recommenders import IALSRecommender
 
-    rank, alpha, strength, exponent = suggested(trial)
+    rank, alpha, strength = suggested(trial)
     model = IALSRecommender(
-        W, n_components=rank, alpha0=alpha, reg=strength, nu=exponent, nu_star=1.0,
+        W, n_components=rank, alpha0=alpha, reg=strength, nu=1.0,
         train_epochs=EPOCHS, n_threads=2,
     )  # fmt: skip
     model.learn()
@@ -91,49 +89,36 @@ def fit_implicit(trial: optuna.Trial, W: scipy.sparse.csr_matrix) -> Scorer:
     return score
 
 
-def suggested(trial: optuna.Trial) -> tuple[int, float, float, float]:
-    """The same ranges for both libraries with Rendle's loss; λ is that of ν = 1."""
+def suggested(trial: optuna.Trial) -> tuple[int, float, float]:
+    """The same ranges for both libraries with Rendle's loss; ν is 1, the default of both."""
     return (
         trial.suggest_int("rank", 8, 256, log=True),
-        trial.suggest_float("alpha", 3e-3, 1.0, log=True),
+        trial.suggest_float("alpha", 3e-3, 10.0, log=True),
         trial.suggest_float("regularization", 1e-4, 0.3, log=True),
-        trial.suggest_float("exponent", 0.25, 1.25),
     )
-
-
-def rescaled(W: scipy.sparse.csr_matrix, alpha: float, exponent: float) -> float:
-    rows = np.bincount(W.nonzero()[0], minlength=W.shape[0]) + alpha * W.shape[1]
-    columns = np.bincount(W.indices, minlength=W.shape[1]) + alpha * W.shape[0]
-    counts = np.concatenate([rows, columns])
-    return float(counts.sum() / (counts**exponent).sum())
 
 
 FITS = {"eckart": fit_eckart, "irspack": fit_irspack, "implicit": fit_implicit}
 
 
-def middle(study: optuna.Study) -> dict[str, float]:
-    """The middle of the five best settings: the very best owes much to luck with few users."""
-    best = sorted(study.trials, key=lambda trial: -trial.value)[:5]
-    found = {}
-    for name in best[0].params:
-        values = np.array([trial.params[name] for trial in best])
-        mean = float(values.mean() if name == "exponent" else np.exp(np.log(values).mean()))
-        found[name] = round(mean) if name == "rank" else mean
-    return found
+def tuned(judge: Callable[[optuna.Trial], float], trials: int, seed: int) -> optuna.Study:
+    """Points that are the same for the same ranges, and then those of a Gaussian process.
 
-
-def sampler(seed: int) -> optuna.samplers.BaseSampler:
-    """Points that fill the ranges evenly and do not depend on what they give.
-
-    So libraries with the same loss are tried at the same points, and none is luckier in them.
+    Of the samplers of Optuna this one owes least to luck with so few trials; it takes PyTorch.
     """
-    return optuna.samplers.QMCSampler(qmc_type="sobol", scramble=True, seed=seed)
+    sobol = optuna.samplers.QMCSampler(qmc_type="sobol", scramble=True, seed=seed)
+    study = optuna.create_study(direction="maximize", sampler=sobol)
+    study.optimize(judge, n_trials=min(BEGIN, trials))
+    study.sampler = optuna.samplers.GPSampler(seed=seed, n_startup_trials=BEGIN)
+    study.optimize(judge, n_trials=max(0, trials - BEGIN))
+    return study
 
 
 def main() -> None:
     library, parts, out, trials, seed = sys.argv[1:]
     data = load(parts)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
 
     def judge(trial: optuna.Trial) -> float:
         score = FITS[library](trial, data["train"])
@@ -141,9 +126,7 @@ def main() -> None:
         return float(ndcg(score(shown), shown, hidden).mean())
 
     began = time.perf_counter()
-    study = optuna.create_study(direction="maximize", sampler=sampler(int(seed)))
-    study.optimize(judge, n_trials=int(trials) - 1)
-    params = middle(study)
+    params = tuned(judge, int(trials) - 1, int(seed)).best_params
     score = FITS[library](optuna.trial.FixedTrial(params), data["train"])
     seconds = time.perf_counter() - began
     shown, hidden = data["test_shown"], data["test_hidden"]

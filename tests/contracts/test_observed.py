@@ -107,6 +107,22 @@ def test_folding_in_gives_the_solution_of_the_row(name):
             assert np.linalg.norm(x - wanted) <= solved(H, np.array([scale]))
 
 
+def test_folding_in_gives_no_negative_factors_where_the_fit_allowed_none():
+    objective = eckart.Observed(regularization=0.01, biases=False, nonnegative=True)
+    entries = ratings.known()
+    run = eckart.factorize(entries, 3, objective=objective)
+    for side in ("rows", "columns"):
+        offset = eckart.fold_in(run.approximation, objective, entries, side)
+        factor = offset.factors.B if side == "rows" else offset.factors.A.T
+        for x, (H, b) in zip(
+            factor, ratings.systems(entries, objective, run.approximation, side), strict=True
+        ):
+            L = np.linalg.cholesky(H)
+            wanted = scipy.optimize.nnls(L.T, np.linalg.solve(L, b))[0]
+            assert x.min() >= 0
+            assert np.linalg.norm(x - wanted) <= solved(H, np.array([2 * np.linalg.norm(wanted)]))
+
+
 SOLVERS = {
     "als": eckart.AlternatingLeastSquares(epochs=3),
     "sgd": eckart.StochasticGradient(epochs=3),

@@ -12,6 +12,7 @@ from eckart.jobs.recommend.fitting import fit_split
 from eckart.jobs.recommend.folding import add_interactions
 from eckart.jobs.recommend.interactions import read_interactions
 from eckart.jobs.recommend.job import fit_recommender
+from eckart.jobs.recommend.merging import as_known, merged
 from eckart.jobs.recommend.settings import Settings
 from eckart.jobs.recommend.splitting import split
 from eckart.jobs.recommend.storing import load_model, save_model
@@ -164,3 +165,11 @@ def test_thresholds_that_do_not_go_together_are_refused(numbers, code):
 def test_dislikes_need_ratings():
     with pytest.raises(EckartError, match="no ratings"):
         read_interactions({"user": [1], "item": [2]}, None, Feedback(implicit=True, disliked=2))
+
+
+def test_who_changes_his_mind_later_has_the_later_opinion():
+    first = {"user": [1, 1, 2, 2], "item": [7, 8, 7, 8], "rating": [5, 1, 5, 5]}
+    then = {"user": [1, 1, 2], "item": [7, 8, 7], "rating": [1, 5, 5]}
+    old, new = (read_interactions(table, None, BOTH) for table in (first, then))
+    together = merged(old, as_known(new, old.users, old.items))
+    assert together.weights.tolist() == [-1.0, 1.0, 2.0, 1.0]

@@ -195,6 +195,11 @@ def test_factors_are_not_negative_where_they_must_not_be():
         model = fitted(data, nonnegative=True)
         assert model.offset.factors.B.min() >= 0
         assert model.offset.factors.A.min() >= 0
+        later = {"user": [99] * 3, "item": list(data.items.ids[:3])}
+        if model.explicit:
+            later["rating"] = [5, 1, 4]
+        added = add_interactions(model, later).model
+        assert added.offset.factors.B.min() >= 0
 
 
 # --- the same answer every time --------------------------------------------------------------

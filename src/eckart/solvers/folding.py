@@ -1,7 +1,7 @@
 """New rows or columns of a fitted matrix, by the equations of the fit and without fitting again."""
 
 from dataclasses import replace
-from typing import Literal, overload
+from typing import Final, Literal, overload
 
 import numpy as np
 
@@ -12,11 +12,13 @@ from eckart.matrices import Entries
 from eckart.objectives import Observed
 from eckart.offset import Offset
 from eckart.samples import Prior, Samples
-from eckart.solvers.rows import Cholesky
+from eckart.solvers.rows import Cholesky, NonnegativeCoordinates
 from eckart.solvers.tables import Tables
 from eckart.threads import one_blas_thread
 
 Side = Literal["rows", "columns"]
+CYCLES: Final = 1000
+"""Over the coordinates of a row that must not be negative; most rows stand still far earlier."""
 
 
 @overload
@@ -35,8 +37,9 @@ def fold_in(
 ) -> Offset | Samples:
     """Fit new rows (or columns) to a factorisation whose columns (or rows) stay as they are.
 
-    Each new row is the exact solution of the equations that a fitted one solves, so a row of the
-    fit folded in anew is itself once the fit has converged. For `Samples` it is the mean of its
+    Each new row is the exact solution of the equations that a fitted one solves, with no negative
+    factor where the fit allowed none, so a row of the fit folded in anew is itself once the fit has
+    converged. For `Samples` it is the mean of its
     posterior in every draw.
 
     Args:
@@ -101,7 +104,8 @@ def _folded(
     new, old = (tables.rows, tables.columns) if side == "rows" else (tables.columns, tables.rows)
     with one_blas_thread():
         if prior is None:
-            tables.improve(new, old, Cholesky(), turning=False)
+            by = NonnegativeCoordinates(bounded=fitted.rank, cycles=CYCLES)
+            tables.improve(new, old, by if only.nonnegative else Cholesky(), turning=False)
         else:
             new.ridge = np.zeros(count, FLOAT32)
             linear = np.tile(prior.precision @ prior.mean, (count, 1))

@@ -134,7 +134,7 @@ def _answering(
     # items first: with what is unobserved the users' equations hold all of them
     nonnegative = objective.nonnegative
     offset = mapped(as_offset(found), data, "columns", nonnegative=nonnegative)
-    if settings.method != "gd" and not nonnegative:
+    if settings.method != "gd":
         offset = fold_in(offset, objective, entries, "rows")
     return mapped(offset, data, "rows", nonnegative=nonnegative)
 

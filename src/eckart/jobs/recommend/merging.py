@@ -16,8 +16,8 @@ from eckart.jobs.recommend.vocabulary import Vocabulary
 def merged(old: Interactions, new: Interactions) -> Interactions:
     """A history with later interactions, over the ids of the later ones.
 
-    A new rating takes the place of the old one of its pair; interactions without ratings are added
-    up.
+    A new rating takes the place of the old one of its pair, and so does a like that of a dislike,
+    or the reverse; other interactions without ratings are added up.
 
     Args:
         old: The history.
@@ -36,7 +36,17 @@ def merged(old: Interactions, new: Interactions) -> Interactions:
             hint="Give interactions of the same kind.",
             code="other-kind",
         )
-    return once(joined(old, new), [])
+    return once(_changed_minds(joined(old, new)), [])
+
+
+def _changed_minds(both: Interactions) -> Interactions:
+    """Without the weight of whoever liked later what he had disliked, or the reverse."""
+    if both.ratings is not None or both.weights is None or not (both.weights < 0).any():
+        return both
+    weights = both.weights.copy()
+    again = (both.rows[1:] == both.rows[:-1]) & (both.columns[1:] == both.columns[:-1])
+    weights[:-1][again & (weights[1:] * weights[:-1] < 0)] = 0.0
+    return replace(both, weights=weights)
 
 
 def joined(old: Interactions, new: Interactions) -> Interactions:

@@ -14,6 +14,10 @@ from eckart.storage.rows.table import Table, Wanted
 from eckart.storage.rows.unnamed import check_unnamed
 from eckart.storage.whole import damaged
 
+KEPT: Final = {"h5py": 20 * 2**20, "zarr": 36 * 2**20}
+"""Bytes that they keep of what they read, whatever the array."""
+PIECE: Final = 2**20
+"""Bytes of a dataset without chunks that are read at once."""
 PACKAGES: Final = {".zarr": "zarr", ".h5": "h5py", ".hdf5": "h5py", ".h5ad": "h5py"}
 
 
@@ -31,7 +35,7 @@ def open_rows(path: Path, wanted: Wanted) -> Table:
     if suffix == ".h5ad":
         return Table(source=_annotated(opened, path), names=_genes(opened))
     found = _chosen(opened, wanted.tensor or "", path)
-    return Table(source=ChunkedArray(found), names=None)
+    return Table(source=ChunkedArray(found, KEPT[package.__name__]), names=None)
 
 
 def _hdf5(package: Any, path: Path) -> Any:
@@ -70,7 +74,7 @@ def _annotated(opened: Any, path: Path) -> "ChunkedArray | CompressedRows":
         raise damaged(path, "it has no X")
     X = opened["X"]
     if hasattr(X, "dtype"):
-        return ChunkedArray(X)
+        return ChunkedArray(X, KEPT["h5py"])
     kind = X.attrs.get("encoding-type", X.attrs.get("h5sparse_format", ""))
     if "csr" not in str(kind):
         raise FormatError(
@@ -92,16 +96,24 @@ def _genes(opened: Any) -> tuple[str, ...] | None:
 
 @final
 class ChunkedArray:
-    """A dataset of two dimensions as a `RowSource`."""
+    """A dataset of two dimensions as a `RowSource`.
 
-    def __init__(self, stored: Any) -> None:
+    Args:
+        stored: The dataset.
+        kept: Bytes that its package keeps beside one row of chunks.
+    """
+
+    def __init__(self, stored: Any, kept: int) -> None:
         rows, columns = stored.shape
         self.shape = int(rows), int(columns)
         self.dtype: DType = working_dtype(np.dtype(stored.dtype))
         self.nbytes = self.shape[0] * self.shape[1] * self.dtype.itemsize
-        self.held = 0
         self.lead = 0
         self.stored = stored
+        row = self.shape[1] * np.dtype(stored.dtype).itemsize
+        chunks = getattr(stored, "chunks", None)
+        self.height = int(chunks[0]) if chunks else max(1, PIECE // row)
+        self.held = kept + min(self.height, self.shape[0]) * row
 
     def open(self) -> RowReader:
         """Begin at the first row."""
@@ -115,11 +127,17 @@ class _Slices:
         self._start = 0
 
     def read(self, out: Array, /) -> int:
-        """Fill `out` with a slice of rows."""
-        rows = self._source.stored[self._start : self._start + len(out)]
-        out[: len(rows)] = rows
-        self._start += len(rows)
-        return len(rows)
+        """Fill `out` from one row of chunks after another, so that hardly more is held."""
+        source, done = self._source, 0
+        while done < len(out):
+            left = source.height - self._start % source.height
+            stop = self._start + min(left, len(out) - done)
+            rows = source.stored[self._start : stop]
+            if not len(rows):
+                break
+            out[done : done + len(rows)] = rows
+            done, self._start = done + len(rows), self._start + len(rows)
+        return done
 
     def close(self) -> None:
         """Nothing to give back: the file stays open as long as its source."""

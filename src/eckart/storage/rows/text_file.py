@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.csv as arrow_csv
@@ -14,6 +14,15 @@ from eckart.storage.arrow_damage import arrow_reading
 from eckart.storage.delimited import MISSING, delimiter_of, first_rows, is_number_text
 from eckart.storage.rows.arrow import Batches, chosen, skipped
 from eckart.storage.rows.table import Table, Wanted
+
+BLOCK: Final = 2**18
+LINES: Final = 4
+LONGEST: Final = 2**26
+"""Bytes of a line that are looked at."""
+HELD: Final = 40
+"""What Arrow keeps of text and numbers at once, in blocks of text."""
+KEPT: Final = 24 * 2**20
+"""Bytes that its threads keep beside that, whatever the table."""
 
 
 def open_rows(path: Path, wanted: Wanted) -> Table:
@@ -27,6 +36,7 @@ def open_rows(path: Path, wanted: Wanted) -> Table:
         guessed = _types(path, names, header=header)
     kept = chosen(names, guessed, wanted, path)
     opened = partial(_batches, path, names, header, kept)
+    held = KEPT + HELD * _block_size(path)
     with arrow_reading(path):
         rows = sum(batch.num_rows for batch in opened(kept[:1]))
     if rows == 0:
@@ -35,12 +45,19 @@ def open_rows(path: Path, wanted: Wanted) -> Table:
         )
     beside = list(wanted.beside)
     return Table(
-        source=Batches(path, kept, rows, FLOAT64, opened),
+        source=Batches(path, kept, rows, FLOAT64, opened, held),
         names=tuple(kept) if header else None,
         notes=skipped(names, kept, wanted, path),
         passes=1,
         along=partial(opened, beside) if beside else None,
     )
+
+
+def _block_size(path: Path) -> int:
+    """Bytes of text that Arrow reads at once: several lines of it, and more of short ones."""
+    with path.open("rb") as file:
+        lengths = [len(file.readline(LONGEST)) for _ in range(2)]
+    return max(BLOCK, LINES * max(lengths))
 
 
 def _types(path: Path, names: list[str], *, header: bool) -> list[Any]:
@@ -62,7 +79,7 @@ def _options(
 ) -> dict[str, Any]:
     return {
         "read_options": arrow_csv.ReadOptions(
-            column_names=names, skip_rows=int(header), block_size=4 * 2**20
+            column_names=names, skip_rows=int(header), block_size=_block_size(path)
         ),
         "parse_options": arrow_csv.ParseOptions(delimiter=delimiter_of(path)),
         "convert_options": arrow_csv.ConvertOptions(
