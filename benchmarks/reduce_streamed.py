@@ -125,7 +125,7 @@ def products(rows: int) -> float:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("--gigabytes", type=float, default=6)
-    parser.add_argument("--power", type=float, default=1)
+    parser.add_argument("--power", type=float, default=1.0)
     parser.add_argument("--memory", default="500MB")
     parser.add_argument(
         "--part", type=int, default=6, help="IncrementalPCA gets 1/part of the rows"

@@ -27,12 +27,16 @@ STRAY: Final = 4
 what is held by rows of which the sample has none."""
 ROUND: Final = 16
 """Widths of products are multiples of this."""
-SPENT: Final = 2
+LEAST: Final = 2
+"""Rows of the first sample, for each column."""
+HALF: Final = 2
 """The Gram matrix of 2·width/columns of the rows takes half the time of a product with W."""
-MOST: Final = 3.0
-"""A sample is made of so many times as many rows, at most, where these are too few."""
+MOST: Final = 3
+"""Halves of a product that a sample may take."""
 AIMED: Final = 0.7
 """Of the residual that is asked for: what two products are to reach."""
+PROBED: Final = 0.1
+"""The same, to be sure of by probes."""
 PROBES: Final = (8, 16, 32)
 """The fewer there are, the farther their bound is likely to be above a residual."""
 DOUBTED: Final = 2.0
@@ -46,12 +50,12 @@ STALLED: Final = 0.5
 class Davidson:
     """Leading right singular vectors of a matrix with far more rows than columns.
 
-    The Gram matrix of a sample of the rows is a likeness M of WᵀW that costs half as much as one
-    product, or more where its spectrum says that more rows would spare a product. Its
-    leading eigenvectors are the first directions; each product with W corrects M where it can be
-    corrected, so that the error of the directions falls by about √(t/(s·θ)) with each: s rows of
-    the sample, t the energy that is left, θ the smallest σ² that is asked for. Directions that are
-    foretold to be good enough take half a product to be sure of: W·A, and a few probes.
+    The Gram matrix of a few rows is a likeness M of WᵀW. By its spectrum more are taken, as many as
+    it foretells to spare products, for the time of at most one and a half. The leading eigenvectors
+    of M are the first directions; each product with W corrects M where it can be corrected, so that
+    the error of the directions falls by about √(t/(s·θ)) with each: s rows of the sample, t the
+    energy that is left, θ the smallest σ² that is asked for. Directions that are foretold to be
+    good enough take half a product to be sure of: W·A, and a few probes.
 
     Should a sample not be like W, the residuals themselves widen the space; what it lacks
     altogether is found by a few directions drawn at random that go along.
@@ -67,7 +71,7 @@ class Davidson:
         ArgumentError: If a field is out of its range.
 
     Cost:
-        A Gram matrix of 2 to 6·width/columns of the rows, then usually two passes over W; memory
+        A Gram matrix of at most 6·width/columns of the rows, then usually two passes over W; memory
         5·columns² + 3·columns·width numbers.
 
     Example:
@@ -131,15 +135,26 @@ class Davidson:
         self, W: Standardised, rank: int, width: int, randomness: Randomness
     ) -> tuple[Likeness, Array]:
         """A likeness of W, of more rows where few would leave too much, and its directions."""
-        few = self.sampled_rows(W, rank)
+        few = min(W.shape[0], LEAST * W.shape[1])
         likeness = Likeness(_sample(W, few, randomness))
         X = likeness.directions(_drawn(W, width, randomness))
-        times = likeness.outlook(X, rank, few) / (AIMED * self.residual)  # as many rows are enough
-        if times > 1:
-            more = min(W.shape[0], round(few * min(times, MOST)) - few)
+        count = self._enough(few, likeness.outlook(X, rank, few), self.sampled_rows(W, rank))
+        if count > few:
+            more = min(W.shape[0], count - few)
             likeness.join(_sample(W, more, randomness), more / (few + more))
             X = likeness.directions(X)
         return likeness, X
+
+    def _enough(self, few: int, outlook: float, half: int) -> int:
+        """Rows of a sample that leave residuals small enough, by what they are with a few.
+
+        They go with 1/rows. Up to the time of half a product may be spent for the chance to probe,
+        three times that to be spared a product.
+        """
+        probed = math.ceil(few * outlook / (PROBED * self.residual))
+        if self.probe and probed <= half:
+            return probed
+        return min(math.ceil(few * outlook / (AIMED * self.residual)), MOST * half)
 
     @staticmethod
     def _width(W: Matrix, rank: int) -> int:
@@ -148,9 +163,9 @@ class Davidson:
 
     @classmethod
     def sampled_rows(cls, W: Matrix, rank: int) -> int:
-        """Rows of the sample for so many directions of W."""
+        """Rows whose Gram matrix takes half the time of a product for so many directions of W."""
         rows, columns = W.shape
-        return min(rows, SPENT * cls._width(W, rank) * rows // columns)
+        return min(rows, HALF * cls._width(W, rank) * rows // columns)
 
     def settings(self) -> dict[str, Any]:
         """Name and settings, for the recipe."""
