@@ -212,6 +212,18 @@ def test_directions_are_only_probed_where_no_certificate_is_asked_for():
     assert not component_solver(W, 5).probe
 
 
+@pytest.mark.parametrize("solver", [Davidson(), BlockKrylov(residual=1e-6, tall=False)])
+def test_the_spectrum_ends_where_it_is_not_known(solver):
+    X = tall("square root law")
+    found = components(standardised(X), 5, solver=solver)
+    exact = np.square(np.linalg.svd(X - X.mean(axis=0), compute_uv=False))
+    known = found.spectrum
+    assert 5 < len(known) < len(exact)
+    # each is within a tenth of itself of some squared singular value, and at most its own
+    assert (known <= exact[: len(known)] * (1 + SQUARED)).all()
+    assert (np.abs(known[:, np.newaxis] - exact).min(axis=1) <= 0.1 * known).all()
+
+
 def test_a_sample_that_is_unlike_the_rows_is_left_aside():
     X = tall(rows=6400, columns=100)
     X[:3] = 1000.0 * np.eye(3, 100)  # three rows that hold all there is, hardly ever in a sample

@@ -52,6 +52,8 @@ UNSAMPLED: Final = 8
 """Directions of the first block that are drawn at random, in case the sample misses something."""
 CLOSE: Final = 1e-6
 """A share of the variance that is not worth a word."""
+KNOWN_WITHIN: Final = 0.1
+"""A Ritz value is as near to a squared singular value as its residual, by this share at most."""
 CLEAR: Final = 1000.0
 """An error whose square is so many times what rounding hides is known from ‖W‖² and the σ²."""
 
@@ -295,11 +297,17 @@ def sampled(W: Standardised, width: int, randomness: Randomness) -> Array | None
 
 
 def _known(ending: Ending, squares: Array) -> Array:
-    """The leading squared singular values that the run knows."""
+    """The leading squared singular values that the run knows to a tenth, and those it was asked."""
     if ending.singular_values is not None:
         return np.square(ending.singular_values.astype(FLOAT64))
-    known = squares if ending.evidence is None else ending.evidence().ritz()[0]
-    return np.maximum(np.concatenate([squares, known[len(squares) :]]), 0.0)
+    if ending.evidence is None:
+        return np.maximum(squares, 0.0)
+    evidence = ending.evidence()
+    values, G = evidence.ritz()
+    residuals = np.linalg.norm(evidence.root() @ G, axis=0)
+    unknown = np.flatnonzero(residuals > KNOWN_WITHIN * values)
+    count = unknown[0] if len(unknown) else len(values)
+    return np.maximum(np.concatenate([squares, values[len(squares) : count]]), 0.0)
 
 
 def _proof(
