@@ -1,8 +1,9 @@
 """Ranked lists for users that no model has seen, each library tuned with the same budget.
 
 Of held-out users 80 % of the items are shown to the model and the others are to be found; half of
-those users choose the settings, the other half is measured. PEER is a Python with implicit, irspack
-and Optuna. SPLITS as in `ratings.py`; without it only the generated set is measured.
+those users choose the settings, the other half is measured. PEER is a Python with implicit,
+irspack, Optuna and PyTorch. SPLITS as in `ratings.py`; without it only the generated set is
+measured.
 """
 
 import argparse
@@ -88,7 +89,7 @@ def save(found: dict[str, object], path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--splits")
-    parser.add_argument("--peer", help="A Python with implicit, irspack and Optuna.")
+    parser.add_argument("--peer", help="A Python with implicit, irspack, Optuna and PyTorch.")
     parser.add_argument("--trials", type=int, default=40)
     parser.add_argument("--seeds", type=int, default=1, help="Of the splits.")
     parser.add_argument("--only", default="", help="Sets whose names hold this.")
