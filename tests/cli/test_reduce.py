@@ -284,3 +284,10 @@ def test_gaps_are_counted_and_factored_around(run, table):
 def scores_of_csv(path):
     frame = pd.read_csv(path)
     return frame[[name for name in frame if name.startswith("PC")]].to_numpy()
+
+
+def test_a_line_longer_than_a_block_of_text_is_read(run):
+    lines = [f"{row},{row * row % 7},{'x' * (700_000 if row == 30 else 3)}" for row in range(60)]
+    Path("t.csv").write_text("\n".join(["a,b,text", *lines]) + "\n")
+    result(run, "reduce t.csv --rank 1 --memory 200MB -o s.csv --json")
+    assert len(Path("s.csv").read_text().splitlines()) == 61

@@ -121,6 +121,23 @@ def test_a_matrix_is_the_same_read_past_the_cache(tmp_path, monkeypatch, dtype, 
         np.testing.assert_array_equal(read, W.astype(streamed.dtype))
 
 
+@pytest.mark.skipif(not hasattr(os, "O_DIRECT"), reason="this system has no way past its cache")
+@pytest.mark.parametrize("stored", [np.float32, np.float16])
+def test_rows_of_any_dtype_are_read_straight(tmp_path, monkeypatch, stored):
+    monkeypatch.setattr(array_file, "CACHED", 0)
+    np.save(tmp_path / "w.npy", np.ones((2000, 1000), stored))
+    asked = []
+
+    def has(_file, start, stop):
+        asked.append((start, stop))
+        return True
+
+    monkeypatch.setattr(UncachedFile, "_has", has)
+    streamed = Streamed(ArrayFile(tmp_path / "w.npy"), memory=8_000_000)
+    # only what begins at the same byte of a page in the file and in memory is asked for
+    assert sum(1 for _ in streamed.row_blocks()) == len(asked)
+
+
 def test_blocks_begin_at_the_same_byte_of_a_page(tmp_path, monkeypatch):
     monkeypatch.setattr(array_file, "CACHED", 0)
     W = np.ones((1000, 1000), np.float32)

@@ -81,3 +81,23 @@ def test_what_is_not_finite_is_named_with_its_place(bad, stream):
     W = Streamed(InMemory(X), memory=12 * 8 * 150) if stream else X
     with pytest.raises(MatrixError, match="row 7, column 3"):
         standardised(W)
+
+
+@pytest.mark.parametrize("centre", [True, False])
+@pytest.mark.parametrize("scale", [True, False])
+@pytest.mark.parametrize("mean", [0.1, 1e3])
+@pytest.mark.parametrize("make", [np.asarray, scipy.sparse.csr_array])
+def test_small_products_and_those_of_all_rows_are_those_of_the_whole(centre, scale, mean, make):
+    generator = np.random.default_rng(0)
+    X = generator.standard_normal((900, 12)) + mean
+    W, V = standardised(make(X), centre=centre, scale=scale), generator.standard_normal((12, 3))
+    own = truth(X, centre, scale)
+    size = float(np.linalg.norm(X))
+    tolerance = rounding(size * np.ones((1, 1)), 8) * size * float(np.linalg.norm(V)) ** 2
+    assert close(W.gram_of(V), (own @ V).T @ (own @ V), tolerance)
+    few = W.few_rows(900, generator)
+    assert few.shape == (900, 12)
+    assert close(few.covariance() if make is np.asarray else gram(few), own.T @ own, tolerance)
+    some = W.few_rows(90, generator)
+    assert some.shape == (90, 12)
+    assert abs(some.squared_norm() - W.squared_norm() / 10) <= tolerance

@@ -39,10 +39,6 @@ BLOCKS_OF_A_GRAM: Final = 8
 """WᵀW of a matrix up to so many times as wide as a block of a Krylov space takes no longer."""
 RESIDUALS: Final = {FLOAT32: 1e-4, FLOAT64: 1e-6}
 """‖WᵀWv − σ²v‖/σ₁² of every component that is kept, unless another is asked for."""
-MOST_LIKE: Final = 4096
-"""Columns up to which a second matrix of columns² is small beside W."""
-ROWS_OF_A_SAMPLE: Final = 2
-"""For each column, at least."""
 GUESS: Final = 32
 FOR_THE_SPACE: Final = 0.25
 """Of the memory that a streamed matrix may take, beside its blocks of rows."""
@@ -220,7 +216,7 @@ def component_solver(
         return krylov
     if rows >= columns and columns <= BLOCKS_OF_A_GRAM * krylov.width(W, rank):
         return GramSVD()
-    if not searched and isinstance(W, Standardised) and W.has_rows and _is_tall(W, rank):
+    if not searched and isinstance(W, Standardised) and W.has_rows and Davidson.suits(W, rank):
         return Davidson(residual=wanted, probe=not certificate)
     return krylov
 
@@ -243,13 +239,6 @@ def _turned(W: Matrix, U: Array) -> tuple[Array, Array]:
     lengths = np.sqrt(np.where(values > noise, values, np.inf))
     A = directed((product @ (G / lengths).astype(W.dtype)).T, W.namespace)
     return A, np.where(values > noise, values, 0.0)
-
-
-def _is_tall(W: Matrix, rank: int) -> bool:
-    """Whether a sample that costs no more than a product is tall enough to be like W."""
-    rows, columns = W.shape
-    few = Davidson.sampled_rows(W, rank)
-    return columns <= MOST_LIKE and few >= ROWS_OF_A_SAMPLE * columns and rows >= 2 * few
 
 
 def _problem(

@@ -104,18 +104,12 @@ class Standardised:
         """The product of the transpose with that with X, of shape (columns, k)."""
         if self._plain:
             return self.transposed_times(self.times(X))
-        total = np.zeros((X.shape[1], self.shape[1]))
-        if self._explicit:
-            X = self._put(X)
-            for block in self._buffered():
-                total += (block @ X).T @ block
-            return total.T.astype(self.dtype)
-        narrow, offset, sums = self._narrowed(X), self._offset(X), np.zeros((X.shape[1], 1))
-        for block in self.source.row_blocks(tall_rows(self.shape[1])):
-            Y = block @ narrow
-            Y -= offset
+        total, sums = np.zeros((X.shape[1], self.shape[1])), np.zeros((X.shape[1], 1))
+        for block, Y in self._products(X):
             total += Y.T @ block
             sums[:, 0] += Y.sum(axis=0, dtype=FLOAT64)
+        if self._explicit:
+            return total.T.astype(self.dtype)
         total -= sums * self._means()
         return self._divided(total.T).astype(self.dtype)
 
@@ -151,17 +145,21 @@ class Standardised:
             Y = self.times(X)
             return self.namespace.gram(Y, Y)
         total = np.zeros((X.shape[1], X.shape[1]))
+        for _, Y in self._products(X):
+            total += Y.T @ Y
+        return total
+
+    def _products(self, X: Array) -> Iterator[tuple[Array, Array]]:
+        """Blocks of rows of W, centred and scaled only where means are far, and of the product."""
         if self._explicit:
-            for block in self._buffered():
-                Y = block @ X
-                total += Y.T @ Y
-            return total
-        narrow, offset = self._narrowed(X), self._offset(X)
+            own = self._put(X)
+            yield from ((block, block @ own) for block in self._buffered())
+            return
+        narrow, offset = np.asfortranarray(self._narrowed(X)), self._offset(X)
         for block in self.source.row_blocks(tall_rows(self.shape[1])):
             Y = block @ narrow
             Y -= offset
-            total += Y.T @ Y
-        return total
+            yield block, Y
 
     @property
     def has_rows(self) -> bool:
@@ -182,7 +180,7 @@ class Standardised:
             if isinstance(source, Sparse)
             else Dense(source.array[chosen])
         )
-        moments = self.moments
+        moments = replace(self.moments, energy=self.moments.energy * count / rows)
         if moments.means.any():  # about their own means, which the small products rely on
             sums = matrix.transposed_times(np.ones((count, 1), self.dtype))
             moments = replace(moments, means=sums[:, 0].astype(FLOAT64) / count)
@@ -237,12 +235,8 @@ class Standardised:
         return self._own(X, self.dtype)
 
     def _narrowed(self, X: Array) -> Array:
-        """diag(1/scales)·X, laid out for the products with blocks of rows."""
-        return (
-            np.asfortranarray(self._divided(self._put(X)))
-            if not self._plain
-            else self._divided(self._put(X))
-        )
+        """diag(1/scales)·X."""
+        return self._divided(self._put(X))
 
     def _divided(self, X: Array) -> Array:
         scales = self.moments.scales

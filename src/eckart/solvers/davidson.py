@@ -19,7 +19,10 @@ from eckart.solvers.ritz import projected, ritz_step
 from eckart.subspaces import FAILURE, GivenSpace, Likeness, directed
 from eckart.subspaces.bounds import eigenpairs
 from eckart.subspaces.orthonormal import orthonormal
+from eckart.subspaces.start import random_array
 
+MOST_COLUMNS: Final = 4096
+"""Up to these a second matrix of columns² is small beside W."""
 BESIDE: Final = 14
 """Columns of a product beyond the rank, at least: the next directions, and stray ones."""
 STRAY: Final = 4
@@ -124,10 +127,12 @@ class Davidson:
                 X = _unit(space.rest @ _coordinates(space, width))
             else:
                 X, foretold = _foretold(likeness, space, width - STRAY, rank)
-                count = _probes(foretold / self.residual, rank) if self.probe else None
+                # the residuals that are probed at step n fail with probability 10⁻⁶/(n·(n + 1))
+                cases = rank * number * (number + 1)
+                count = _probes(foretold / self.residual, cases) if self.probe else None
                 if count is not None:
                     own = np.hstack([X[:, :rank], orthonormal(stray, X[:, :rank], 0.0)])
-                    yield _probed(number, W, space, own, rank, count, problem.randomness)
+                    yield _probed(number, W, space, own, rank, (count, cases), problem.randomness)
                     number += 1
             known, before = space.width, now
 
@@ -138,7 +143,7 @@ class Davidson:
         few = min(W.shape[0], LEAST * W.shape[1])
         likeness = Likeness(_sample(W, few, randomness))
         X = likeness.directions(_drawn(W, width, randomness))
-        count = self._enough(few, likeness.outlook(X, rank, few), self.sampled_rows(W, rank))
+        count = self._enough(few, likeness.outlook(X, rank, few), self._half(W, rank))
         if count > few:
             more = min(W.shape[0], count - few)
             likeness.join(_sample(W, more, randomness), more / (few + more))
@@ -162,7 +167,14 @@ class Davidson:
         return min(W.shape[1], _rounded(rank + BESIDE))
 
     @classmethod
-    def sampled_rows(cls, W: Matrix, rank: int) -> int:
+    def suits(cls, W: Matrix, rank: int) -> bool:
+        """Whether W is so tall that a sample which costs half a product can be like it."""
+        rows, columns = W.shape
+        half = cls._half(W, rank)
+        return columns <= MOST_COLUMNS and half >= LEAST * columns and rows >= 2 * half
+
+    @classmethod
+    def _half(cls, W: Matrix, rank: int) -> int:
         """Rows whose Gram matrix takes half the time of a product for so many directions of W."""
         rows, columns = W.shape
         return min(rows, HALF * cls._width(W, rank) * rows // columns)
@@ -190,17 +202,17 @@ def _foretold(likeness: Likeness, space: GivenSpace, width: int, rank: int) -> t
     return X, likeness.foretold(space, X, rank) / float(space.ritz()[0][0] or 1.0)
 
 
-def _probes(foretold: float, rank: int) -> int | None:
+def _probes(foretold: float, cases: int) -> int | None:
     """As many as tell that residuals are small enough, foretold by such a share of that."""
     for count in PROBES:
-        if DOUBTED * foretold * math.sqrt(count / _surely(count, rank)) <= 1:
+        if DOUBTED * foretold * math.sqrt(count / _surely(count, cases)) <= 1:
             return count
     return None
 
 
-def _surely(count: int, rank: int) -> float:
-    """What a χ² of so many degrees of freedom is below for one of `rank` with probability 10⁻⁶."""
-    return 2 * float(gammaincinv(count / 2, FAILURE / rank))
+def _surely(count: int, cases: int) -> float:
+    """What one of so many χ², each of `count` degrees of freedom, is below with chance 10⁻⁶."""
+    return 2 * float(gammaincinv(count / 2, FAILURE / cases))
 
 
 def _with_rows(W: Matrix) -> Standardised:
@@ -225,7 +237,7 @@ def _coordinates(space: GivenSpace, width: int) -> Array:
 
 def _drawn(W: Matrix, count: int, randomness: Randomness) -> Array:
     """Random directions."""
-    return _unit(randomness.standard_normal((W.shape[1], count)).astype(W.dtype))
+    return _unit(random_array(W.shape[1], count, W.dtype, randomness, W.namespace))
 
 
 def _unit(X: Array) -> Array:
@@ -240,7 +252,7 @@ def _probed(
     space: GivenSpace,
     X: Array,
     rank: int,
-    count: int,
+    probes: tuple[int, int],
     randomness: Randomness,
 ) -> Step:
     """Directions whose residuals are bounded by probes: the leading ones of what X spans.
@@ -248,16 +260,16 @@ def _probed(
     With r a residual and Ω of p Gaussian columns, ‖Ωᵀr‖² is ‖r‖² times a χ² of p degrees of
     freedom.
     """
-    width = X.shape[1]
+    width, (count, cases) = X.shape[1], probes
     count = _rounded(width + count) - width  # for the same time
-    probes = randomness.standard_normal((len(X), count)).astype(W.dtype)
-    inner = W.gram_of(np.hstack([X, probes]))
+    drawn = randomness.standard_normal((len(X), count)).astype(W.dtype)
+    inner = W.gram_of(np.hstack([X, drawn]))
     squares, G = (part[..., :rank] for part in eigenpairs(inner[:width, :width]))
     A = directed(G.T.astype(W.dtype) @ X.T, W.namespace)
     signs = np.sign(np.einsum("ij,ij->j", A.T, X @ G.astype(W.dtype)))
-    seen = inner[width:, :width] @ G * signs - probes.T @ A.T * squares
+    seen = inner[width:, :width] @ G * signs - drawn.T @ A.T * squares
     evidence = space.evidence()
-    longest = math.sqrt(float(np.einsum("ij,ij->j", seen, seen).max()) / _surely(count, rank))
+    longest = math.sqrt(float(np.einsum("ij,ij->j", seen, seen).max()) / _surely(count, cases))
     return Step(
         number=number,
         loss=max(0.0, W.squared_norm() - float(squares.sum())),

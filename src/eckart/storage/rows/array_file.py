@@ -3,9 +3,7 @@
 from pathlib import Path
 from typing import Any, Final, final
 
-import numpy as np
-
-from eckart.arrays import PAGE, Array, DType, working_dtype
+from eckart.arrays import PAGE, Array, DType, own_pages, working_dtype
 from eckart.matrices import RowReader
 from eckart.storage.npy import fits, load
 from eckart.storage.rows.table import Table, Wanted
@@ -64,7 +62,8 @@ class _Rows:
     def read(self, out: Array, /) -> int:
         """Fill `out`, by way of an array of the stored dtype where that is another."""
         own = self._source.stored == out.dtype
-        target: Any = out if own else np.empty(out.shape, self._source.stored)
+        # that begins where the next row does in its page, so that it is read straight
+        target: Any = out if own else own_pages(out.shape, self._source.stored, self._place % PAGE)
         rows = self._file.fill(target, self._place) // (target.shape[1] * target.itemsize)
         self._place += rows * target.shape[1] * target.itemsize
         if not own:

@@ -16,9 +16,9 @@ from eckart.storage.rows.arrow import Batches, chosen, skipped
 from eckart.storage.rows.table import Table, Wanted
 
 BLOCK: Final = 2**18
-LINES: Final = 4
+LINES: Final = 8
 LONGEST: Final = 2**26
-"""Bytes of a line that are looked at."""
+"""Bytes of a line, at most."""
 HELD: Final = 40
 """What Arrow keeps of text and numbers at once, in blocks of text."""
 KEPT: Final = 24 * 2**20
@@ -32,25 +32,40 @@ def open_rows(path: Path, wanted: Wanted) -> Table:
     if header is None:
         header = any(not is_number_text(cell) for cell in first)
     names = first if header else [str(place) for place in range(len(first))]
-    with arrow_reading(path):
-        guessed = _types(path, names, header=header)
-    kept = chosen(names, guessed, wanted, path)
-    opened = partial(_batches, path, names, header, kept)
-    held = KEPT + HELD * _block_size(path)
-    with arrow_reading(path):
-        rows = sum(batch.num_rows for batch in opened(kept[:1]))
+    kept, rows, block = _counted(path, names, wanted, header=header)
+    opened = partial(_batches, path, names, header, block, kept)
     if rows == 0:
         raise MatrixError(
             f"{path} has a header and no rows.", hint="Give at least one row.", code="empty"
         )
     beside = list(wanted.beside)
     return Table(
-        source=Batches(path, kept, rows, FLOAT64, opened, held),
+        source=Batches(path, kept, rows, FLOAT64, opened, KEPT + HELD * block),
         names=tuple(kept) if header else None,
         notes=skipped(names, kept, wanted, path),
         passes=1,
         along=partial(opened, beside) if beside else None,
     )
+
+
+def _counted(
+    path: Path, names: list[str], wanted: Wanted, *, header: bool
+) -> tuple[list[str], int, int]:
+    """The columns to read, how many rows there are, and the bytes to read at once.
+
+    A line longer than all that Arrow reads at once is an error there; more is read then.
+    """
+    block = _block_size(path)
+    with arrow_reading(path):
+        while True:
+            try:
+                kept = chosen(names, _types(path, names, header, block), wanted, path)
+                counted = _batches(path, names, header, block, kept, kept[:1])
+                return kept, sum(batch.num_rows for batch in counted), block
+            except pa.ArrowInvalid as error:
+                if "straddl" not in str(error) or block >= LONGEST:
+                    raise
+            block *= 2
 
 
 def _block_size(path: Path) -> int:
@@ -60,26 +75,36 @@ def _block_size(path: Path) -> int:
     return max(BLOCK, LINES * max(lengths))
 
 
-def _types(path: Path, names: list[str], *, header: bool) -> list[Any]:
+def _types(path: Path, names: list[str], header: bool, block: int) -> list[Any]:
     """The types that Arrow takes the columns for from the first block of the file."""
-    with arrow_csv.open_csv(path, **_options(path, names, header, {}, None)) as reader:
+    with arrow_csv.open_csv(path, **_options(path, names, header, block, {}, None)) as reader:
         return list(reader.schema.types)
 
 
 def _batches(
-    path: Path, names: list[str], header: bool, numbers: list[str], columns: list[str]
+    path: Path,
+    names: list[str],
+    header: bool,
+    block: int,
+    numbers: list[str],
+    columns: list[str],
 ) -> Iterator[Any]:
     types = {name: pa.float64() if name in numbers else pa.string() for name in columns}
-    with arrow_csv.open_csv(path, **_options(path, names, header, types, columns)) as reader:
+    with arrow_csv.open_csv(path, **_options(path, names, header, block, types, columns)) as reader:
         yield from reader
 
 
 def _options(
-    path: Path, names: list[str], header: bool, types: dict[str, Any], columns: list[str] | None
+    path: Path,
+    names: list[str],
+    header: bool,
+    block: int,
+    types: dict[str, Any],
+    columns: list[str] | None,
 ) -> dict[str, Any]:
     return {
         "read_options": arrow_csv.ReadOptions(
-            column_names=names, skip_rows=int(header), block_size=_block_size(path)
+            column_names=names, skip_rows=int(header), block_size=block
         ),
         "parse_options": arrow_csv.ParseOptions(delimiter=delimiter_of(path)),
         "convert_options": arrow_csv.ConvertOptions(
