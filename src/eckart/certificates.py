@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, final
 
 import numpy as np
@@ -26,6 +26,7 @@ from eckart.subspaces import (
     hidden,
     leading_squares_bound,
     outside_bound,
+    rise_bound,
 )
 
 SMALL: Final = 1000
@@ -34,15 +35,17 @@ LARGEST_EXACT: Final = 3000
 """Up to min(rows, columns) of this, all singular values can be had."""
 MEASURED_WITHIN: Final = {FLOAT32: 1e-4, FLOAT64: 1e-8}
 """The error is measured to this share of itself, by the rounding that can be promised."""
-KNOWN_WITHIN: Final = {FLOAT32: 2.5e-4, FLOAT64: 1e-8}
-"""The error is taken from what a solver knows where that is sure to this share of it: in float32 a
-quarter of the 0.1 % to which runs are proven."""
+KNOWN_WITHIN: Final = {FLOAT32: 1e-3, FLOAT64: 1e-8}
+"""The error is taken from what a solver knows where that is sure to this share of it: in float32
+the 0.1 % within which an answer is called near the best."""
 ROUGHLY: Final = 1e-2
 """The same share where no bound is asked for, so that nothing is made of the error but a figure."""
 GATHERED: Final = 0xEC4A86
 """Key of the directions in which evidence is gathered for factors that came without any."""
 FEW_ENTRIES: Final = 2**21
 """Up to so many, the residual in float64 takes no time."""
+LITTLE: Final = 2e-3
+"""What rounding may hide of ‖W‖² is of no account where it is below this share of the loss."""
 OVERSAMPLING: Final = 8
 BLOCKS: Final = 4
 
@@ -75,6 +78,16 @@ class Certificate:
     def share_of_optimum(self) -> float | None:
         """best_possible_error / error = 1 / (1 + gap): 1 at the optimum."""
         return None if self.gap is None else 1 / (1 + self.gap)
+
+    def scaled(self, factor: float, failure: float = 0.0) -> "Certificate":
+        """That of factor·W and its factors, after further tests that fail with some probability."""
+        best = self.best_possible_error
+        return replace(
+            self,
+            error=self.error * factor,
+            best_possible_error=None if best is None else best * factor,
+            failure_probability=self.failure_probability + failure,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """The fields and the share of the optimum, as plain numbers."""
@@ -139,7 +152,10 @@ def certify(
     if loss and (doubt := hidden(matrix) / (2 * loss)) <= within and _is_large(matrix):
         error, measured = math.sqrt(loss), f"error by products of the solver, to {doubt:.1g} of it"
     else:
-        error = residual_norm(matrix, factors, None if bound else ROUGHLY)
+        error, doubt = (
+            residual_norm(matrix, factors, None if bound else ROUGHLY),
+            MEASURED_WITHIN[matrix.dtype],
+        )
     exact = error <= rounding(matrix.shape, factors.dtype) * norm
     best, failure, how = None, 0.0, "the best possible error was not asked for"
     if bound and min(matrix.shape) <= SMALL and singular_values is None:
@@ -148,11 +164,11 @@ def certify(
         best = exact_bound(matrix, factors.rank, singular_values)
         how = "best possible error from all singular values (LAPACK)"
     elif bound and not exact:
-        probing = probing or Probing()
         found = evidence or _gathered(matrix, factors.rank)
-        best = probable_bound(matrix, factors.rank, found, probing)
-        failure = probing.failure
-        how = "best possible error bounded by products with W (Ky Fan)"
+        best, failure = _bounded(matrix, factors.rank, found, probing)
+        if loss is not None and hidden(matrix) > LITTLE * loss:
+            best = _larger(best, _measured_bound(matrix, factors.rank, found, error * (1 - doubt)))
+        how = "best possible error bounded by products with W (Weyl)"
     best = None if best is None else min(error, best)
     gap = 0.0 if exact else (error / best - 1 if best else None)
     return Certificate(
@@ -272,15 +288,60 @@ def probable_bound(W: Matrix, rank: int, evidence: Evidence, probing: Probing) -
     return _root(W, probing.leading_squares(W, evidence, rank))
 
 
-def likely_bound(W: Matrix, rank: int, evidence: Evidence) -> float | None:
-    """What `probable_bound` may be expected to find, from a guess at what lies outside V.
+def _bounded(
+    W: Matrix, rank: int, evidence: Evidence, probing: Probing | None
+) -> tuple[float | None, float]:
+    """The best bound that was found, and the probability that any of them is wrong.
+
+    Tests of their own are made only where no probes were multiplied along, or were made before.
+    """
+    carried = carried_bound(W, rank, evidence)
+    carries = evidence.outside is not None and math.isfinite(evidence.outside)
+    if carries and not (probing and probing.tests):
+        return carried, evidence.failure
+    probing = probing or Probing()
+    tested = probable_bound(W, rank, evidence, probing)
+    return _larger(carried, tested), evidence.failure + probing.failure
+
+
+def _larger(*bounds: float | None) -> float | None:
+    """The largest of the bounds that there are."""
+    return max((bound for bound in bounds if bound is not None), default=None)
+
+
+def _measured_bound(W: Matrix, rank: int, evidence: Evidence, error: float) -> float | None:
+    """The best possible error, from the least that the error of the solver's factors can be.
+
+    With P an orthonormal basis of the columns of B, ‖W − B·A‖² = ‖W − PPᵀW‖² + ‖PPᵀW − B·A‖², and
+    the last is rounding. ‖W‖² appears nowhere, so that a large σ₁ hides only p·eps·‖W‖ of an error,
+    not √eps of it.
+    """
+    if evidence.gain is None or evidence.outside is None or evidence.width < rank:
+        return None
+    total, share = W.squared_norm(), rounding(W.shape, W.dtype)
+    upper = rise_bound(evidence, rank, evidence.outside, total, share)
+    left = error**2 - share**2 * total
+    left -= max(0.0, upper - evidence.gain)
+    return math.sqrt(left) if left > 0 else None
+
+
+def carried_bound(
+    W: Matrix, rank: int, evidence: Evidence, *, likely: bool = False
+) -> float | None:
+    """As `probable_bound`, by the probes that were multiplied along with the space, if any.
 
     No product; a few symmetric eigenvalue problems of the width of V.
+
+    Args:
+        W: The matrix.
+        rank: Columns of B.
+        evidence: Of a space.
+        likely: Whether to take the estimate of the probes in place of their bound.
     """
-    if evidence.width < rank:
+    outside = evidence.likely if likely else evidence.outside
+    if evidence.width < rank or outside is None or math.isinf(outside):
         return None
-    outside, total = evidence.likely_outside(), W.squared_norm()
-    return _root(W, leading_squares_bound(evidence, rank, outside, total))
+    return _root(W, leading_squares_bound(evidence, rank, outside, W.squared_norm()))
 
 
 def clearest_bound(W: Matrix, rank: int, evidence: Evidence) -> float | None:

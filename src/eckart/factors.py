@@ -166,6 +166,10 @@ class Factors:
         scale = self.namespace.put(np.sqrt(S[:rank]), self.dtype)
         return Factors(U[:, :rank] * scale, scale[:, None] * Vt[:rank])
 
+    def scaled(self, factor: float) -> "Factors":
+        """The factors of factor·B·A; the same where it is 1."""
+        return self if factor == 1 else Factors(self.B * factor, self.A)
+
     def balance(self) -> "Factors":
         """The same product with BᵀB = AAᵀ, diagonal and descending: √σ on both factors."""
         return self.truncate(self.rank)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from eckart.arrays import Array
-from eckart.certificates import probable_bound
+from eckart.certificates import carried_bound, probable_bound
 from eckart.factorization.stopping import Ending
 from eckart.matrices import Matrix
 from eckart.ranks import AboveThreshold, NoiseThreshold, RankRule, WithinTolerance
@@ -44,7 +44,9 @@ def _smallest(tolerance: float, W: Matrix, rank: int, evidence: Evidence, probin
     wanted = tolerance * math.sqrt(W.squared_norm())
     smallest = rank
     while smallest > 1 and rank - smallest < FARTHEST:
-        bound = probable_bound(W, smallest - 1, evidence, probing)
+        bound = carried_bound(W, smallest - 1, evidence)
+        if bound is None:
+            bound = probable_bound(W, smallest - 1, evidence, probing)
         if bound is not None and bound > wanted:
             break
         smallest -= 1

@@ -25,8 +25,8 @@ from eckart.ranks import GrowingRule, RankRule, rank_rule, tail_errors
 from eckart.solvers import BlockKrylov, Davidson, ExactSVD, GramSVD, Problem, Solver, Step
 from eckart.subspaces import (
     Evidence,
+    PowerProbes,
     Probing,
-    Riding,
     directed,
     hidden,
     leading_squares_bound,
@@ -247,12 +247,12 @@ def _problem(
     growing = rule if rule.needs_spectrum and isinstance(rule, GrowingRule) else None
     if isinstance(solver, ExactSVD):
         return Problem(W=W, rank=min(W.shape) if rule.needs_spectrum else rank, start=None)
-    first, riding = None, None
+    first, probes = None, None
     if isinstance(solver, BlockKrylov) and isinstance(W, Standardised):
         first = W.moments.first
         if first is None and growing is None:
             first = sampled(W, solver.width(W, rank), randomness)
-        riding = _riding(W) if is_streamed(W) else None
+        probes = _probes(W) if is_streamed(W) else None
     return Problem(
         W=W,
         rank=rank,
@@ -260,16 +260,16 @@ def _problem(
         rule=growing,
         randomness=randomness,
         first=first,
-        riding=riding,
+        probes=probes,
     )
 
 
-def _riding(W: Standardised) -> Riding:
+def _probes(W: Standardised) -> PowerProbes:
     """Probes of a streamed W, with their first product where the moments brought it."""
     probed = W.moments.probed
     if probed is not None:
-        return Riding(probed, 1)
-    return Riding(gaussian_probes(W.shape[1], W.dtype), 0)
+        return PowerProbes(probed, 1)
+    return PowerProbes(gaussian_probes(W.shape[1], W.dtype))
 
 
 def sampled(W: Standardised, width: int, randomness: Randomness) -> Array | None:
@@ -329,17 +329,18 @@ def _bound(
     """The best possible error, the probability that it is less, and how that was found."""
     if evidence.tail.shape[0] == 0:
         return clearest_bound(W, rank, evidence), 0.0, "best possible error from all of WᵀW"
-    if bound and not is_streamed(W):
+    carried = evidence.outside is not None and math.isfinite(evidence.outside)
+    if bound and not (carried or is_streamed(W)):
         probing = Probing()
         best = probable_bound(W, rank, evidence, probing)
-        return best, probing.failure, "best possible error bounded by products with W (Ky Fan)"
+        return best, probing.failure, "best possible error bounded by products with W (Weyl)"
     total, values = W.squared_norm(), evidence.ritz()[0]
     outside, how = total - float(values.sum()), "the products that were made"
     if evidence.outside is not None and evidence.outside < outside:
-        outside, how = evidence.outside, "probes that went along with the products"
+        outside, how = evidence.outside, "probes that were multiplied along"
     left = total - leading_squares_bound(evidence, rank, max(0.0, outside), total) - hidden(W)
     best = math.sqrt(left) if left > 0 else None
-    return best, evidence.failure, f"best possible error bounded by {how} (Ky Fan)"
+    return best, evidence.failure, f"best possible error bounded by {how} (Weyl)"
 
 
 def _error(W: Matrix, A: Array, squares: Array, ending: Ending) -> float:

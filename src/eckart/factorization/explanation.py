@@ -1,6 +1,7 @@
 """The sentences that say how a run ended, with its figures."""
 
 import math
+from typing import Final
 
 import numpy as np
 
@@ -18,12 +19,22 @@ def explain(
     history: tuple[Record, ...],
     certificate: Certificate,
     singular_values: Array | None,
+    estimated_gap: float | None = None,
 ) -> str:
     """What the reader of a run wants to know: where it stopped, why, and what would help."""
-    sentences = [_ending(outcome, history), _quality(factors, certificate, singular_values)]
-    if outcome is Outcome.EPOCH_LIMIT:
-        sentences.append("More epochs would lower the loss further.")
+    sentences = [
+        _ending(outcome, history, estimated_gap),
+        _quality(factors, certificate, singular_values),
+        _HINTS.get(outcome, ""),
+    ]
     return " ".join(sentence for sentence in sentences if sentence)
+
+
+_HINTS: Final = {
+    Outcome.EPOCH_LIMIT: "More epochs would lower the loss further.",
+    Outcome.STALLED: "Give the matrix in float64, or subtract what is far larger than the rest.",
+    Outcome.FAR: "Begin elsewhere (another seed or start), or take the solver svd or krylov.",
+}
 
 
 def explain_known(
@@ -31,27 +42,45 @@ def explain_known(
 ) -> str:
     """How a run over known entries ended, and how far it is off for each of them."""
     each = certificate.error / math.sqrt(known)
-    sentences = [_ending(outcome, history), f"The known entries are met to {each:.4g} (RMSE)."]
+    sentences = [
+        _ending(outcome, history, None),
+        f"The known entries are met to {each:.4g} (RMSE).",
+    ]
     if outcome is Outcome.EPOCH_LIMIT:
         sentences.append("More epochs would lower the loss further.")
     return " ".join(sentences)
 
 
-def _ending(outcome: Outcome, history: tuple[Record, ...]) -> str:
+def _ending(outcome: Outcome, history: tuple[Record, ...], estimated_gap: float | None) -> str:
     losses = [record.loss for record in history if record.loss is not None]
     if not losses or not math.isfinite(losses[-1]):
         return outcome.value
+    stands = f"the loss stands at {_figure(losses[-1])}"
     return {
         Outcome.ACCURATE: f"The loss stands at {_figure(losses[-1])} after {len(history)} epochs, "
         "certified to be close enough to the best.",
         Outcome.CONVERGED: f"The loss stopped falling at {_figure(losses[-1])} "
         f"after {len(history)} epochs.",
-        Outcome.EPOCHS_DONE: f"{_all(len(history))} run; the loss stands at {_figure(losses[-1])}.",
-        Outcome.SETTLED: f"More products would lower the error by less than 0.1 %: "
-        f"the loss stands at {_figure(losses[-1])}.",
+        Outcome.FAR: f"The loss stopped falling at {_figure(losses[-1])} "
+        f"after {len(history)} epochs, far above the best possible one.",
+        Outcome.EPOCHS_DONE: f"{_all(len(history))} run; {stands}.",
+        Outcome.SETTLED: f"The error is estimated to be at most {_share(estimated_gap)} above the "
+        f"best possible one: {stands}.",
+        Outcome.UNPROVEN: "More products would lower the error by less than 0.1 %, and nothing "
+        f"outside their space is known to be larger than what is kept: {stands}. Singular values "
+        f"around the rank are too alike for a sharper estimate than {_share(estimated_gap)}.",
+        Outcome.STALLED: "Further products bring nothing that numbers of this precision can tell: "
+        f"{stands}.",
         Outcome.EPOCH_LIMIT: f"The loss was still falling after {len(history)} epochs, "
         f"at {_figure(losses[-1])}.",
     }.get(outcome, outcome.value)
+
+
+def _share(gap: float | None) -> str:
+    """A gap as a share with two digits that count."""
+    if gap is None or not math.isfinite(gap):
+        return "an unknown share"
+    return "0.01 %" if gap <= 1e-4 else f"{100 * gap:.2g} %"
 
 
 def _all(epochs: int) -> str:
@@ -63,14 +92,14 @@ def _quality(factors: Factors, certificate: Certificate, singular_values: Array 
         return f"B·A equals W to rounding: rank {factors.rank} is enough."
     best, gap = certificate.best_possible_error, certificate.gap
     if best is None:
-        return "How far that is from the best possible is not known."
+        return "How far that is from the best possible is not proven."
     if gap is None:
         return (
             f"The relative error is {certificate.relative_error:.1e} and the best possible is 0 to "
             "rounding, so nothing bounds the gap between them."
         )
     if singular_values is None:
-        return f"That is at most {gap:.2%} above the best possible error."
+        return f"It is proven to be at most {gap:.2%} above the best possible error."
     floor = _floor(factors, singular_values)
     if gap > 5e-5:
         return (

@@ -1,26 +1,16 @@
 """The one loop over factors of a known W."""
 
-import math
 import time
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from os import PathLike
 from typing import Final, cast
 
 import numpy as np
 
 from eckart.arrays import Array, Randomness, as_randomness
-from eckart.certificates import (
-    LARGEST_EXACT,
-    Certificate,
-    certify,
-    clearest_bound,
-    likely_bound,
-    probable_bound,
-    spectrum,
-)
+from eckart.certificates import LARGEST_EXACT, spectrum
 from eckart.errors import ArgumentError, ConvergenceWarning, MatrixError
 from eckart.factorization.choice import explain_rank
 from eckart.factorization.explanation import explain
@@ -28,9 +18,10 @@ from eckart.factorization.failures import Diverged, Interrupted
 from eckart.factorization.loop import Loop
 from eckart.factorization.observed import factorize_observed
 from eckart.factorization.outcome import Outcome
+from eckart.factorization.proving import prove
 from eckart.factorization.result import Factorization, Recipe, machine
-from eckart.factorization.stopping import Ending, Watch
-from eckart.matrices import Entries, Matrix, as_matrix
+from eckart.factorization.stopping import Watch
+from eckart.matrices import Entries, Matrix, as_matrix, rescaled
 from eckart.matrices.derived import check_entries
 from eckart.objectives import Entire, Objective, Observed
 from eckart.ranks import AboveThreshold, GrowingRule, RankRule, rank_rule
@@ -46,20 +37,12 @@ from eckart.solvers import (
     fits_entries,
 )
 from eckart.starts import GivenStart, Start, as_start
-from eckart.subspaces import Probing
+from eckart.subspaces import CARRIED, Probing
 
 FAST_EXACT: Final = 1000
 """Up to min(rows, columns) of this, the exact decomposition is the default."""
 GUESS: Final = 32
 """The rank whose blocks a search for the rank begins with."""
-MOST_STEPS: Final = 6
-"""That a proof may ask for."""
-HOPEFUL: Final = 0.9
-"""Another step is worth its products if the last one brought the gap below this share."""
-NEAR_ROUNDING: Final = 1.1
-"""No step is worth its products once the gap is so many times what rounding alone leaves open."""
-GOOD_ENOUGH: Final = 1e-3
-"""A certified gap up to this is a success where no accuracy was asked for."""
 
 
 def factorize(
@@ -157,9 +140,11 @@ def factorize(
     read_before = matrix.passes
     check_entries(matrix)
     objective = objective or Entire()
-    working = objective.working(matrix)
+    working, exponent = objective.working(matrix), 0
     if isinstance(first, GivenStart):
         first = replace(first, given=objective.lifted(first.given))
+    if not isinstance(solver, Iterative) and not isinstance(rule, AboveThreshold):
+        working, exponent = rescaled(working)
     values = spectrum(working) if rule.needs_spectrum else None
     growing = _growing(rule, values, working, solver)
     chosen = GUESS if growing else rule.choose(working.shape, working.dtype, values)
@@ -183,22 +168,28 @@ def factorize(
         dtype=str(matrix.dtype),
         **machine(),
     )
-    loop = Loop(solver.steps(problem), Watch(solver, problem, time_limit), on_step)
-    probing = Probing()
-    proof, values, ending = _prove(
+    loop = Loop(
+        solver.steps(problem), Watch(solver, problem, time_limit), _in_units(on_step, exponent)
+    )
+    probing = Probing(1 - CARRIED)
+    proof, values, ending = prove(
         working, loop, loop.run(), values, accuracy, probing, bound=certificate
     )
-    factors = objective.restored(ending.factors())
+    spent = probing.failure
     why = explain_rank(rule, working, values, ending, probing) if certificate else ""
-    if proof.failure_probability > 0:  # the tests of the rank were made after those of the proof
-        proof = replace(proof, failure_probability=probing.failure)
+    proof = proof.scaled(2.0**-exponent, failure=probing.failure - spent)
+    factors = objective.restored(ending.factors()).scaled(2.0**-exponent)
+    history = tuple(record.scaled(2.0**-exponent) for record in ending.history)
+    values = None if values is None else np.ldexp(values, -exponent)
+    ended = explain(ending.outcome, factors, history, proof, values, ending.excess)
     result = Factorization(
         factors=factors,
         outcome=ending.outcome,
-        message=f"{explain(ending.outcome, factors, ending.history, proof, values)} {why}".rstrip(),
-        history=ending.history,
+        message=f"{ended} {why}".rstrip(),
+        history=history,
         certificate=proof,
         recipe=recipe,
+        estimated_gap=ending.excess,
         singular_values=values,
         passes=matrix.passes - read_before,
         seconds=time.perf_counter() - began,
@@ -236,97 +227,6 @@ def _begin(
     return solver, Problem(W=W, rank=rank, start=None, randomness=randomness), None
 
 
-def _prove(
-    W: Matrix,
-    loop: Loop,
-    ending: Ending,
-    values: Array | None,
-    accuracy: float | None,
-    probing: Probing,
-    *,
-    bound: bool,
-) -> tuple[Certificate, Array | None, Ending]:
-    """The certificate, the singular values it read, and the ending in the light of both.
-
-    All of them are of the working matrix, whose error is the one that the objective counts.
-
-    A solver that knows more with every step takes another while the gap is above what is wanted,
-    and goes on as long as that narrows it: the singular values that must lie outside the space for
-    a proof to be tight leave it slowly.
-    """
-    if values is None:
-        values = ending.singular_values
-    if not bound or ending.outcome in (Outcome.DIVERGED, Outcome.INTERRUPTED):
-        return certify(W, ending.factors(), loss=ending.loss, bound=False), values, ending
-    try:
-        if values is None and min(W.shape) <= FAST_EXACT:
-            values = spectrum(W)
-        if values is None and ending.evidence is not None:
-            ending = _widened(W, loop, ending, accuracy or GOOD_ENOUGH, probing)
-        evidence = None if ending.evidence is None else ending.evidence()
-        proof = certify(
-            W, ending.factors(), values, evidence=evidence, probing=probing, loss=ending.loss
-        )
-    except KeyboardInterrupt:
-        ending = replace(ending, outcome=Outcome.INTERRUPTED)
-        return certify(W, ending.factors(), bound=False), values, ending
-    return proof, values, replace(ending, outcome=_outcome(ending, proof, accuracy))
-
-
-def _widened(W: Matrix, loop: Loop, ending: Ending, wanted: float, probing: Probing) -> Ending:
-    """The ending after as many more steps as narrow the gap to what is wanted.
-
-    While a guess at what lies outside the space says that a test would not prove enough, a step is
-    better spent on widening it; then each step is followed by a test.
-    """
-    expected = partial(likely_bound, W)
-    # rounding alone leaves something open, whatever lies outside
-    wanted = max(wanted, NEAR_ROUNDING * _gap_by(partial(clearest_bound, W), ending))
-    if math.isinf(wanted):
-        return ending
-    ending, hoped = _narrowed(loop, ending, wanted, expected)
-    if hoped > wanted:
-        return ending
-    proven = partial(probable_bound, W, probing=probing)
-    return _narrowed(loop, ending, wanted, proven)[0]
-
-
-def _narrowed(
-    loop: Loop, ending: Ending, wanted: float, bound: Callable[..., float | None]
-) -> tuple[Ending, float]:
-    """The ending after more steps, and its gap: until that is small or hardly falls any more."""
-    gap, last = _gap_by(bound, ending), math.inf
-    for _ in range(MOST_STEPS):
-        if gap <= wanted or gap > HOPEFUL * last:
-            break
-        further = loop.further()
-        if further is None:
-            break
-        ending, last = further, gap
-        gap = _gap_by(bound, ending)
-    return ending, gap
-
-
-def _gap_by(bound: Callable[..., float | None], ending: Ending) -> float:
-    """The gap by the loss that the solver reports, which is close enough to decide to go on."""
-    if ending.evidence is None or ending.loss is None:
-        return 0.0
-    best = bound(rank=ending.rank, evidence=ending.evidence())
-    return math.inf if not best else max(0.0, math.sqrt(ending.loss) / best - 1)
-
-
-def _gap(proof: Certificate) -> float:
-    return math.inf if proof.gap is None else proof.gap
-
-
-def _outcome(ending: Ending, proof: Certificate, accuracy: float | None) -> Outcome:
-    """The outcome in the light of the certificate."""
-    within = _gap(proof) <= (accuracy or GOOD_ENOUGH)
-    if within and (accuracy is not None or ending.outcome.grade == "short"):
-        return Outcome.ACCURATE
-    return ending.outcome if accuracy is None else Outcome.INACCURATE
-
-
 def _deliver(result: Factorization, solver: Solver, problem: Problem) -> Factorization:
     """Return, warn or raise, as the grade of the outcome asks."""
     if result.outcome is Outcome.DIVERGED and isinstance(solver, Iterative):
@@ -341,6 +241,21 @@ def _deliver(result: Factorization, solver: Solver, problem: Problem) -> Factori
     if result.outcome.grade == "short":
         warnings.warn(result.message, ConvergenceWarning, stacklevel=3)
     return result
+
+
+def _in_units(
+    on_step: Callable[[Step], None] | None, exponent: int
+) -> Callable[[Step], None] | None:
+    """Called with steps whose losses and factors are those of W itself."""
+    if on_step is None or exponent == 0:
+        return on_step
+    factor = 2.0**-exponent
+
+    def called(step: Step) -> None:
+        loss = None if step.loss is None else step.loss * factor**2
+        on_step(replace(step, loss=loss, factors=lambda: step.factors().scaled(factor)))
+
+    return called
 
 
 def _matrix(W: object) -> Matrix:

@@ -39,9 +39,9 @@ class Loop:
         if self._ended:
             return None
         outcome = self._step()
-        if outcome not in (Outcome.SETTLED, None):
+        if outcome not in (Outcome.SETTLED, Outcome.UNPROVEN, None):
             return None
-        return self._watch.ending(Outcome.SETTLED)
+        return self._watch.ending(outcome or Outcome.SETTLED)
 
     def _step(self) -> Outcome | None:
         with np.errstate(over="ignore", invalid="ignore", under="ignore"):

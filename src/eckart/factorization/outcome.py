@@ -12,12 +12,17 @@ class Outcome(Enum):
     EXACT = "Computed directly; no iteration was needed."
     SKETCHED = "Computed from sketches of W; no iteration was needed."
     CONVERGED = "The loss stopped falling."
-    SETTLED = "More products would lower the error by less than 0.1 %."
+    SETTLED = "The error is estimated to be within 0.1 % of the best possible one."
+    UNPROVEN = (
+        "Nothing that is left out is known to be larger; the spectrum is too flat for a proof."
+    )
     RESOLVED = "The leading singular directions are as exact as was wanted."
     WHOLE = "The space of the products holds all of W."
     EPOCHS_DONE = "All the epochs that were asked for were run."
     ACCURATE = "The accuracy that was wanted is certified."
     EPOCH_LIMIT = "The steps were used up while the loss was still falling."
+    FAR = "The loss stopped falling far above the best possible one."
+    STALLED = "Further products bring nothing that numbers of this precision can tell."
     TIME_LIMIT = "The time limit came first."
     INACCURATE = "The accuracy that was asked for is not certified."
     DIVERGED = "The loss grew without bound."
@@ -31,6 +36,8 @@ class Outcome(Enum):
 
 _GRADES: dict[Outcome, Grade] = {
     Outcome.EPOCH_LIMIT: "short",
+    Outcome.FAR: "short",
+    Outcome.STALLED: "short",
     Outcome.TIME_LIMIT: "short",
     Outcome.INACCURATE: "short",
     Outcome.DIVERGED: "failed",

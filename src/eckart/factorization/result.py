@@ -1,7 +1,7 @@
 """What a run gives back: factors, how it went, how good they are, and how to run it again."""
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from importlib.metadata import version
 from platform import python_version
@@ -34,6 +34,10 @@ class Record:
     step: int
     loss: float | None
     seconds: float
+
+    def scaled(self, factor: float) -> "Record":
+        """The same step of factor·W."""
+        return self if self.loss is None else replace(self, loss=self.loss * factor**2)
 
 
 @final
@@ -80,6 +84,8 @@ class Factorization:
         history: One record for each step.
         certificate: The error, and how far it can be from the best.
         recipe: Enough to run it again.
+        estimated_gap: An estimate of certificate.gap, rather above the truth, from probes that were
+            multiplied along; None where the solver makes none.
         singular_values: All of W's, descending, where they are known.
         passes: How often W was read from end to end.
         seconds: The whole run, certificate included.
@@ -95,6 +101,7 @@ class Factorization:
     singular_values: Array | None
     passes: int
     seconds: float
+    estimated_gap: float | None = None
     fitted: Offset | Samples | None = None
 
     @property
@@ -116,7 +123,10 @@ class Factorization:
             "grade": self.outcome.grade,
             "message": self.message,
             "certificate": self.certificate.to_dict(),
-            "history": [_finite(asdict(record)) for record in self.history],
+            "estimated_gap": _finite(self.estimated_gap),
+            "history": [
+                {**asdict(record), "loss": _finite(record.loss)} for record in self.history
+            ],
             "singular_values": values,
             "passes": self.passes,
             "seconds": self.seconds,
@@ -144,6 +154,5 @@ def _versions() -> dict[str, str]:
     return {"python": python_version(), **packages}
 
 
-def _finite(record: dict[str, Any]) -> dict[str, Any]:
-    loss = record["loss"]
-    return {**record, "loss": loss if loss is not None and math.isfinite(loss) else None}
+def _finite(number: float | None) -> float | None:
+    return number if number is not None and math.isfinite(number) else None

@@ -17,6 +17,7 @@ from eckart.factors import Factors
 from eckart.offset import Offset
 from eckart.samples import Samples
 from eckart.solvers import Iterative, ObservedProblem, ObservedSolver, Problem, Step, Widening
+from eckart.solvers.ritz import is_missing, is_near
 from eckart.subspaces import Evidence
 
 CONVERGED_WITHIN: Final = 1e-6
@@ -24,11 +25,10 @@ FEWEST_STEPS: Final = 20
 WINDOWS: Final = 5
 SETTLED_WITHIN: Final = 1e-3
 SLOWEST: Final = 0.95
-DOUBTED: Final = 1.2
-OVERSEEN: Final = 5
-UNDERSEEN: Final = 8
 FORESEEN_BY: Final = 3
-"""Steps that foretell the next where a proof costs nothing: two may mislead."""
+"""Steps that foretell the next: two may mislead."""
+STALLED_AFTER: Final = 10
+STALLED_ABOVE: Final = 0.9
 DIVERGED_ABOVE: Final = 100.0
 
 
@@ -45,6 +45,7 @@ class Ending:
     singular_values: Array | None
     evidence: Callable[[], Evidence] | None
     directions: Callable[[], tuple[Array, Array]] | None = None
+    excess: float | None = None
 
     @property
     def loss(self) -> float | None:
@@ -61,11 +62,11 @@ class Watch:
     ) -> None:
         self._solver = solver
         self._problem = problem
-        self._rides = isinstance(problem, Problem) and problem.riding is not None
         self._time_limit = time_limit
         self._history: list[Record] = []
         self._sound: Step | None = None
         self._last: list[tuple[float | None, float | None]] = []  # loss and gain of three steps
+        self._excesses: list[float] = []
         self._squared_norm, self._highest, self._dtype = _scale(problem)
         self._began = time.perf_counter()
 
@@ -76,6 +77,8 @@ class Watch:
             return Outcome.DIVERGED
         self._sound = step
         self._last = [*self._last[-2:], (step.loss, step.gain)]
+        if step.excess is not None:
+            self._excesses.append(step.excess)
         self._history.append(Record(step=step.number, loss=step.loss, seconds=seconds))
         outcome = self._verdict()
         if outcome is not None:
@@ -109,38 +112,44 @@ class Watch:
             singular_values=step.singular_values,
             evidence=step.evidence,
             directions=step.directions,
+            excess=step.excess,
         )
 
     def _verdict(self) -> Outcome | None:
         """What the stopping rule of the solver says of the history."""
-        solver, history, dtype = self._solver, self._history, self._dtype
+        solver, history = self._solver, self._history
         if isinstance(solver, Iterative | ObservedSolver):
-            converged = has_converged(history, self._squared_norm, dtype)
-            most, reached = solver.epochs, Outcome.CONVERGED
+            converged = has_converged(history, self._squared_norm, self._dtype)
+            reached = Outcome.CONVERGED if converged else None
+            most = solver.epochs
         elif isinstance(solver, Widening):
-            converged = self._is_settled(solver)
-            most = solver.blocks
-            reached = Outcome.SETTLED if solver.residual is None else Outcome.RESOLVED
+            reached, most = self._reached(solver), solver.blocks
         else:
             return None
-        if solver.stop_early and converged:
+        if solver.stop_early and reached is not None:
             return reached
         if len(history) >= most:
             return Outcome.EPOCH_LIMIT if solver.stop_early else Outcome.EPOCHS_DONE
         return None
 
-    def _is_settled(self, solver: Widening) -> bool:
-        """Whether the directions are as exact as the solver says, or else the error is."""
-        if solver.residual is None:
-            proven = None if self._sound is None else self._sound.excess
-            if proven is not None and proven <= SETTLED_WITHIN:
-                return True
-            if self._rides and len(self._last) < FORESEEN_BY:
-                return False
-            foreseen = None if self._sound is None else self._sound.foreseen
-            return has_settled(self._last, self._squared_norm, self._dtype, foreseen)
-        known = None if self._sound is None else self._sound.residual
-        return known is not None and known <= solver.residual
+    def _reached(self, solver: Widening) -> Outcome | None:
+        """What a space has come to: directions as exact as is asked for, or else a small error.
+
+        The error is small where it is estimated to be at most 0.1 % above the best, or where
+        further products would gain that little and nothing outside the space is known to be larger
+        than what is kept.
+        """
+        step = self._sound
+        if step is None:
+            return None
+        if solver.residual is not None:
+            known = step.residual is not None and step.residual <= solver.residual
+            return Outcome.RESOLVED if known else None
+        if is_near(step):
+            return Outcome.SETTLED
+        if not is_missing(step) and has_settled(self._last, self._squared_norm, self._dtype):
+            return Outcome.UNPROVEN
+        return Outcome.STALLED if has_stalled(self._excesses) else None
 
 
 def _scale(problem: Problem | ObservedProblem) -> tuple[float, float, DType]:
@@ -191,24 +200,19 @@ def has_settled(
     last: Sequence[tuple[float | None, float | None]],
     squared_norm: float,
     dtype: DType,
-    foreseen: float | None = None,
 ) -> bool:
     """Whether all further passes over W together would lower the error by less than 0.1 %.
 
     The gain g of the last pass foretells that of the next block: c·g, where c is what the block
     before brought for each unit of the gain before it. Gains that fall by a share ρ from step to
-    step then bring c·g/(1 − ρ) in all; a share that rises is taken to rise on, and one that was
-    seen only once is doubted by a fifth. A first step has settled where its gain is a quarter of
-    what is wanted, or what the solver foresees an eighth. The error is the root of the loss, so its
-    share is half that of the loss. A loss that is all rounding has settled too. What a solver
-    foresees itself is a guess, at the first step often a few times too small, later too large:
-    there it speaks against settling only where it is five times what is wanted.
+    step then bring c·g/(1 − ρ) in all; a share that rises is taken to rise on. Three steps are
+    needed to tell; a loss that is all rounding has settled at once. The error is the root of the
+    loss, so its share is half that of the loss.
 
     Args:
         last: Loss and gain of the steps so far; the last three count.
         squared_norm: ‖W‖²_F.
         dtype: Of W.
-        foreseen: The guess of the solver.
 
     Example:
         >>> has_settled([(1.0, 0.003)], 10.0, np.dtype("float64"))
@@ -222,16 +226,29 @@ def has_settled(
     wanted = max(shown, 2 * SETTLED_WITHIN * losses[-1])
     if losses[-1] <= shown:
         return True
-    if foreseen is not None and foreseen > OVERSEEN * wanted:
+    if len(gains) < FORESEEN_BY:
         return False
-    if len(gains) == 1 or not all(gains[:-1]):
-        return gains[-1] <= wanted / 4 or (foreseen is not None and foreseen <= wanted / UNDERSEEN)
+    if not all(gains[:-1]):
+        return gains[-1] <= wanted
     brought = max(0.0, losses[-2] - losses[-1]) / gains[-2]
     falling = gains[-1] / gains[-2]
-    doubt = DOUBTED
-    if len(gains) > 2:
-        falling, doubt = falling * max(1.0, falling * gains[-3] / gains[-2]), 1.0
-    return doubt * brought * gains[-1] / (1 - min(falling, SLOWEST)) <= wanted
+    falling *= max(1.0, falling * gains[-3] / gains[-2])
+    return brought * gains[-1] / (1 - min(falling, SLOWEST)) <= wanted
+
+
+def has_stalled(excesses: Sequence[float]) -> bool:
+    """Whether the estimated excess of the error fell by less than a tenth in the last ten steps.
+
+    Random directions have joined the space by then where any were missing, so that the rest is what
+    rounding leaves.
+
+    Example:
+        >>> has_stalled([0.5] * 11), has_stalled([0.9**n for n in range(30)])
+        (True, False)
+    """
+    if len(excesses) <= STALLED_AFTER:
+        return False
+    return min(excesses[-STALLED_AFTER:]) > STALLED_ABOVE * min(excesses[:-STALLED_AFTER])
 
 
 def has_diverged(loss: float | None, highest_sound: float) -> bool:

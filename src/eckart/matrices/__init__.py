@@ -7,6 +7,7 @@ from eckart.matrices.difference import Difference
 from eckart.matrices.entries import Entries
 from eckart.matrices.product import Product
 from eckart.matrices.protocol import Matrix
+from eckart.matrices.rescaled import Rescaled, rescaled
 from eckart.matrices.sparse import Sparse
 from eckart.matrices.standardised import Moments, Standardised, is_streamed, standardised
 from eckart.matrices.streamed import RowReader, RowSource, Streamed
@@ -19,6 +20,7 @@ __all__ = [
     "Matrix",
     "Moments",
     "Product",
+    "Rescaled",
     "RowReader",
     "RowSource",
     "Sparse",
@@ -28,5 +30,6 @@ __all__ = [
     "as_matrix",
     "centred",
     "is_streamed",
+    "rescaled",
     "standardised",
 ]

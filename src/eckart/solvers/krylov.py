@@ -9,19 +9,18 @@ from eckart.errors import MatrixError
 from eckart.matrices import Matrix, is_streamed
 from eckart.ranks import byte_count, check_open_unit
 from eckart.solvers.protocol import Problem, Step, check_count
-from eckart.solvers.ritz import ritz_step
-from eckart.subspaces import KrylovSpace
+from eckart.solvers.ritz import is_missing, ritz_step
+from eckart.subspaces import KrylovSpace, PowerProbes, gaussian_columns
 
 MOST_WIDTH: Final = 5
 """The space is restarted above this many times rank + oversampling columns; a block more is used
 while it grows."""
 SPARE: Final = 5
 """Below this share of the bytes of W the space is never restarted."""
-WIDE: Final = 56
-"""Columns of a block up to which it is wider than rank/2 + oversampling: two of 2·rank come as
-close as three or four of half that, with fewer products, and a wide product is the faster one."""
-THIN: Final = 32
-"""The same where W stores a small part of its entries, and a product costs what its columns do."""
+MULTIPLE: Final = 16
+"""Columns of a product, probes included, are a multiple of this: BLAS is fast for those."""
+PROBES: Final = 16
+"""Columns at least that are multiplied along with each block, to say what lies outside of it."""
 NARROW: Final = 12
 """The same, or a quarter of the rank, where the directions themselves count: more blocks of fewer
 columns make a polynomial of a higher degree, which tells directions apart with fewer columns."""
@@ -29,6 +28,13 @@ STREAMED: Final = 256
 """The same where W is read anew for each product, which takes as long as some hundred columns."""
 SMALL_PART: Final = 4
 """W stores a small part where all its entries would take so many times the bytes."""
+WIDE: Final = 56
+"""Columns of a block at least, or 2·rank + oversampling where that is less: a product takes little
+longer with them than with a few, and two wide blocks come as close as three of half the width."""
+LITTLE: Final = 1e-3
+"""A gain of this share of the loss is little: what is missing is not in the space of the blocks."""
+FRESH: Final = 4
+"""One random direction joins for so many columns of a block where something is missing."""
 LOOK_AGAIN: Final = 1.15
 """While the rank is not known, Ritz values are computed each time the space is so much wider."""
 
@@ -110,22 +116,26 @@ class BlockKrylov:
             room=most,
             tall=self.tall,
             first=problem.first,
-            riding=problem.riding,
+            probes=problem.probes or PowerProbes(gaussian_columns(W, _probes(block))),
         )
-        number = 0
+        number, fresh, later = 0, 0, None
         while True:
-            space.grow()
-            rank = search.rank(space)
+            space.grow(later, fresh, problem.rank)
+            fresh, rank = 0, search.rank(space)
             if rank is not None and (space.width >= rank + self.oversampling or space.is_whole):
-                yield ritz_step(number, W, space, rank, tall=self.tall, residual=self.residual)
-                number += 1
+                step = ritz_step(number, W, space, rank, tall=self.tall, residual=self.residual)
+                yield step
+                number, later = number + 1, self._later(W, rank, block)
+                if is_missing(step) and (step.gain or 0.0) <= LITTLE * (step.loss or 0.0):
+                    fresh = later // FRESH
             if space.is_whole:
                 return
             if rank is not None:  # found by a search, it may be far below the first guess
                 most = self._most_width(W, rank)
                 most = most if self.memory is not None else max(most, rank + 2 * block)
-            if space.width + block > most and (rank is not None or self.memory is not None):
-                space.restart(self._kept(W, rank or space.width, block, most))
+            if space.width + block + fresh > most and (rank is not None or self.memory is not None):
+                space.restart(self._kept(W, rank or space.width, block + fresh, most))
+                fresh = 0
 
     def _most_width(self, W: Matrix, rank: int) -> int:
         """Columns at which the space is restarted."""
@@ -140,7 +150,7 @@ class BlockKrylov:
 
     def _block(self, W: Matrix, rank: int, most: int) -> int:
         """Columns to add at a time: few enough that three blocks fit."""
-        least = rank // 2 + self.oversampling
+        least = rank + self.oversampling
         return max(1, min(self.width(W, rank), max(least, most // 3), *W.shape))
 
     def width(self, W: Matrix, rank: int) -> int:
@@ -150,8 +160,15 @@ class BlockKrylov:
         thin = math.prod(W.shape) * W.dtype.itemsize > SMALL_PART * W.nbytes
         if thin and self.residual is not None:
             return max(NARROW, rank // 4)
-        wide = min(THIN if thin else WIDE, 2 * rank + self.oversampling)
-        return max(rank // 2 + self.oversampling, wide)
+        return max(rank + self.oversampling, min(WIDE, 2 * rank + self.oversampling))
+
+    def _later(self, W: Matrix, rank: int, block: int) -> int:
+        """Columns of a block once the space is wide enough for the rank."""
+        if is_streamed(W):
+            return block
+        probes = _probes(block)
+        together = max(min(block, WIDE), rank // 2 + self.oversampling) + probes
+        return min(block, -(-together // MULTIPLE) * MULTIPLE - probes)
 
     def _kept(self, W: Matrix, rank: int, block: int, most: int) -> int:
         """Columns to keep at a restart, so that the next block fits.
@@ -174,6 +191,11 @@ class BlockKrylov:
         return {"name": "krylov", **asdict(self)}
 
 
+def _probes(block: int) -> int:
+    """Columns that are multiplied along with a block: at least so many that both fill a product."""
+    return -(-(block + PROBES) // MULTIPLE) * MULTIPLE - block
+
+
 @final
 class _RankSearch:
     """The rank of a problem, found while the space grows where a rule has to choose it."""
@@ -189,7 +211,7 @@ class _RankSearch:
             return problem.rank
         if space.width < LOOK_AGAIN * self._looked_at and not space.is_whole:
             return None
-        values = space.ritz()[0]
+        values = space.ritz(space.width)[0]
         rank = problem.rule.enough(W.shape, values, W.squared_norm())
         self._looked_at = space.width if rank is None else 0
         return len(values) if rank is None and space.is_whole else rank

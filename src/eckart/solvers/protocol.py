@@ -14,7 +14,7 @@ from eckart.objectives import Observed
 from eckart.offset import Offset
 from eckart.ranks import GrowingRule
 from eckart.samples import Samples
-from eckart.subspaces import Evidence, Riding
+from eckart.subspaces import Evidence, PowerProbes
 
 
 @final
@@ -30,7 +30,7 @@ class Problem:
         randomness: Of the solver.
         first: Directions near the leading ones of WᵀW, of shape (columns, k), where whoever
             measured W has some already.
-        riding: Probes to go along with the products, where those of their own would be passes.
+        probes: Probes to multiply along with the blocks, where whoever measured W has some already.
     """
 
     W: Matrix
@@ -39,7 +39,7 @@ class Problem:
     rule: GrowingRule | None = None
     randomness: Randomness = field(default_factory=lambda: np.random.Generator(np.random.Philox(0)))
     first: Array | None = None
-    riding: Riding | None = None
+    probes: PowerProbes | None = None
 
 
 @final
@@ -102,15 +102,15 @@ class Step:
         factors: Forms the factors; costs nothing until it is called.
         singular_values: All singular values of W, where the solver has them.
         gain: By how much the last pass over W lowered the loss, where the solver knows.
-        foreseen: A guess at how much further passes will lower it, where the solver has one.
         evidence: Forms what the solver knows of W for the certificate, where it knows more.
         rank: Of the factors, where the solver has chosen it.
         residual: The largest ‖WᵀWv − σ²v‖/σ₁² of the leading directions, where it is asked for.
         directions: Forms orthonormal rows A, near the leading right singular vectors of W, and what
             is at most their σ², where the solver has them without a further product.
         approximation: Forms what the objective fits, where that is more than the factors.
-        excess: A bound on the share by which the error of `directions` is above the best possible
-            one, where the solver has it without a further product.
+        excess: An estimate of the share by which the error is above the best possible one, rather
+            too large, where the solver has one.
+        least_excess: The same for the least that is known to lie outside the space of the solver.
     """
 
     number: int
@@ -118,13 +118,13 @@ class Step:
     factors: Callable[[], Factors]
     singular_values: Array | None = None
     gain: float | None = None
-    foreseen: float | None = None
     evidence: Callable[[], Evidence] | None = None
     rank: int | None = None
     residual: float | None = None
     directions: Callable[[], tuple[Array, Array]] | None = None
     approximation: Callable[[], Offset | Samples] | None = None
     excess: float | None = None
+    least_excess: float | None = None
 
 
 class Solver(Protocol):

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache, partial
 from typing import Final
 
@@ -12,17 +13,21 @@ from eckart.factors import Factors
 from eckart.matrices import Matrix
 from eckart.solvers.protocol import Step
 from eckart.subspaces import (
-    Evidence,
     GivenSpace,
     KrylovSpace,
     hidden,
     leading_directions,
-    leading_squares_bound,
+    rise,
 )
 from eckart.subspaces.directions import SHARP
+from eckart.subspaces.krylov import ROUNDED
 
-NEAREST: Final = 0.95
-"""A direction outside the space is taken to be no longer than this share of a Ritz value."""
+NEAR: Final = 1e-3
+"""The share of the best error within which an answer is near it."""
+SURELY: Final = 1e-2
+"""The share of the best error that no success is above."""
+SAFETY: Final = 1.4
+"""What is known to be missing may be so many times too small."""
 
 
 def ritz_step(
@@ -44,41 +49,63 @@ def ritz_step(
         tall: Whether the space has W·V too, so that B takes no product.
         residual: ‖WᵀWv − σ²v‖/σ₁² that is asked for; None where the error counts.
     """
-    values, G = space.ritz()
+    values, G = space.ritz(rank)
+    tail = float(values[rank:].sum())
     values, G = values[:rank], G[:, :rank]
     sharp = values > SHARP * float(np.finfo(W.dtype).eps) * values[0]
     evidence = space.evidence()
     outside = evidence.tail @ G
     squares = np.einsum("ij,ij->j", outside, evidence.rest @ outside)
-    gains = squares[sharp] / values[sharp]
-    gain = float(gains.sum())
+    gain = float((squares[sharp] / values[sharp]).sum())
     correction = np.where(sharp, outside / np.where(sharp, values, 1.0), 0.0)
     directions = cache(partial(leading_directions, evidence, space.rest, rank, W))
     formed = partial(_factors, W, space.V, space.Y, space.rest, G, correction, rank)
+    loss = max(0.0, W.squared_norm() - float(values.sum()) - gain)
+    least, likely = (
+        _excess(loss, float(rise(values, squares, nu).sum()) - gain, tail, W)
+        for nu in space.outside()
+    )
     return Step(
         number=number,
-        loss=max(0.0, W.squared_norm() - float(values.sum()) - gain),
+        loss=loss,
         gain=gain,
-        foreseen=_foreseen(gains, values[sharp], evidence.next_square()),
         rank=rank,
-        evidence=lambda: evidence,
+        evidence=lambda: replace(evidence, gain=gain if tall else None),
         factors=formed if tall else partial(projected, W, directions),
         residual=None if residual is None else _residual(values, squares, directions, residual),
         directions=directions,
-        excess=None if residual is not None else _excess(W, evidence, rank, directions),
+        excess=likely,
+        least_excess=least,
     )
 
 
-def _excess(
-    W: Matrix, evidence: Evidence, rank: int, directions: Callable[[], tuple[Array, Array]]
-) -> float | None:
-    """How far the error of the directions may be above the best, as a share of it."""
-    total, outside = W.squared_norm(), evidence.outside
-    if outside is None:
-        return None
-    left = total - leading_squares_bound(evidence, rank, outside, total) - hidden(W)
-    reached = total - float(directions()[1].sum())
-    return math.sqrt(max(reached, 0.0) / left) - 1 if left > 0 else None
+def is_missing(step: Step) -> bool:
+    """Whether what is known to lie outside the space would lower the error by more than 0.1 %."""
+    return step.least_excess is not None and SAFETY * step.least_excess > NEAR
+
+
+def is_near(step: Step) -> bool:
+    """Whether the error is estimated to be within 0.1 % of the best possible one.
+
+    By the estimate that is rather too large; or by that of the least, which is nearer the truth
+    once probes hold two powers, where the other rules out more than 1 %.
+    """
+    if step.excess is None:
+        return False
+    likely = step.number > 0 and not is_missing(step) and step.excess <= SURELY
+    return likely or step.excess <= NEAR
+
+
+def _excess(loss: float, left: float, tail: float, W: Matrix) -> float:
+    """By what share the error is above the best, if so much of the loss is left to gain.
+
+    The best loss is the loss less that and less what rounding may have put there, and no less than
+    the tail of Ritz values.
+    """
+    best = max(loss - left - hidden(W), tail)
+    if left <= ROUNDED * float(np.finfo(W.dtype).eps) ** 2 * W.squared_norm():
+        return 0.0
+    return math.sqrt(1 + left / best) - 1 if best > 0 else math.inf
 
 
 def _residual(
@@ -100,16 +127,6 @@ def projected(W: Matrix, directions: Callable[[], tuple[Array, Array]]) -> Facto
     """The directions and the product with them, by one pass over W."""
     A = directions()[0]
     return Factors(W.times(A.T), A)
-
-
-def _foreseen(gains: Array, values: Array, square: float) -> float:
-    """What the next blocks will lower the loss by, to second order.
-
-    A Ritz value θ rises by ‖S·g‖²/(θ − μ), where μ is the squared length of W on the direction that
-    is new to the space; ‖S·g‖²/θ of that was gained already.
-    """
-    share = np.minimum(square / values, NEAREST)
-    return float((gains * share / (1 - share)).sum())
 
 
 def _factors(

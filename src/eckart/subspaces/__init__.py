@@ -1,28 +1,38 @@
 """Subspaces that hold most of W, and what they tell about its singular values."""
 
-from eckart.subspaces.bounds import Evidence, leading_squares_bound, outside_bound
+from eckart.subspaces.bounds import (
+    Evidence,
+    leading_squares_bound,
+    outside_bound,
+    rise,
+    rise_bound,
+)
 from eckart.subspaces.directions import directed, leading_directions
 from eckart.subspaces.given import GivenSpace
 from eckart.subspaces.krylov import KrylovSpace
 from eckart.subspaces.likeness import Likeness
 from eckart.subspaces.norms import largest_singular_value
-from eckart.subspaces.probing import FAILURE, Probing, hidden
-from eckart.subspaces.riding import Riding
+from eckart.subspaces.power_probes import PowerProbes, gaussian_columns
+from eckart.subspaces.probing import CARRIED, FAILURE, Probing, hidden
 from eckart.subspaces.sketch import Sketch
 
 __all__ = [
+    "CARRIED",
     "FAILURE",
     "Evidence",
     "GivenSpace",
     "KrylovSpace",
     "Likeness",
+    "PowerProbes",
     "Probing",
-    "Riding",
     "Sketch",
     "directed",
+    "gaussian_columns",
     "hidden",
     "largest_singular_value",
     "leading_directions",
     "leading_squares_bound",
     "outside_bound",
+    "rise",
+    "rise_bound",
 ]

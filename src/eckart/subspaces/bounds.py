@@ -14,14 +14,13 @@ from eckart.namespaces import Namespace, dtype_of
 PROBES: Final = 16
 """A product with so few columns takes little longer than with one."""
 POWERS: Final = 5
-PLACES: Final = (1.0, 0.9, 0.7, 0.5, 0.3, 0.1)
-"""Where between ν and the r-th Ritz value the free parameter t is tried."""
+SCALES: Final = 4.0
+"""Above the r-th Ritz value the free parameter t is tried at powers of this."""
+ENOUGH: Final = 0.05
+"""Larger t are tried while what they may take off is more than this share of the bound."""
+MOST_LEVELS: Final = 14
 LEAST_ROOM: Final = 1e-12
 """Between ν and the r-th Ritz value, as a share of that; below it t would be ν to rounding."""
-UNSEEN: Final = 1.5
-"""What a test will find outside a space, for each unit that the newest columns found: a bound is
-above the truth, and each block finds less of it."""
-
 EVEN: Final = 1e-15
 """The smallest share that two parts of a sum are weighted by."""
 TINY: Final = float(np.finfo(FLOAT64).tiny)
@@ -38,12 +37,14 @@ class Evidence:
         rest: SᵀS = tailᵀ·rest·tail in float64, with S = Wᵀ(WV) − V·H; symmetric, of shape (k, k).
         tail: Of shape (k, width); in a Krylov space k is the last block.
         restarts: How often directions were dropped from V. While this stands, V only grows.
-        newest: The columns that V was last widened by.
+        gain: By how much the factors that come with this lower the loss beyond ‖W‖² − Σλ_i.
         known: The eigenvalues of H, descending, and its eigenvectors, where they are known already.
         lost: L of shape (any, width), where LᵀL bounds the square of what S has beyond rest·tail:
             directions of earlier rests that were dropped. None where none were.
-        outside: A bound on ‖W(I − VVᵀ)‖² (spectral) from probes that rode along; None without them.
-        failure: The probability that it is wrong, or that one before it was.
+        outside: A bound on ‖W(I − VVᵀ)‖² (spectral) from probes that were multiplied along; None
+            without them, infinite where they do not tell.
+        likely: An estimate of the same, rather above it.
+        failure: The probability that the bound is wrong, or that one before it was.
     """
 
     V: Array
@@ -51,10 +52,11 @@ class Evidence:
     rest: Array
     tail: Array
     restarts: int = 0
-    newest: int = 0
+    gain: float | None = None
     known: tuple[Array, Array] | None = None
     lost: Array | None = None
     outside: float | None = None
+    likely: float = math.inf
     failure: float = 0.0
 
     @property
@@ -76,23 +78,6 @@ class Evidence:
         share = float(np.linalg.norm(self.lost)) / max(float(np.linalg.norm(known)), TINY)
         share = min(max(share, EVEN), 1 / EVEN)
         return np.vstack([math.sqrt(1 + share) * known, math.sqrt(1 + 1 / share) * self.lost])
-
-    def likely_outside(self) -> float:
-        """A guess at ‖W(I − VVᵀ)‖²: what the newest columns found outside those before them."""
-        return UNSEEN * float(np.linalg.eigvalsh(self._newest())[-1])
-
-    def next_square(self) -> float:
-        """A guess at ‖W·v‖² of directions v outside: that of the newest columns, on average.
-
-        The first columns hold the leading directions themselves; of them the smallest counts.
-        """
-        newest = self._newest()
-        if len(newest) == self.width:
-            return float(np.linalg.eigvalsh(newest)[0])
-        return float(np.trace(newest)) / len(newest)
-
-    def _newest(self) -> Array:
-        return self.H[-self.newest :, -self.newest :] if self.newest else self.H[-1:, -1:]
 
 
 def eigenpairs(H: Array) -> tuple[Array, Array]:
@@ -156,9 +141,9 @@ def outside_bound(
 def leading_squares_bound(evidence: Evidence, rank: int, outside: float, total: float) -> float:
     """An upper bound on σ₁² + … + σ_r² of W.
 
-    For every t > ν, U(t) = r·t + Σ [λ_i(H + SᵀS/(t − ν)) − t]₊ is one (Ky Fan's dual with a Schur
-    complement), and so is λ₁(H) + … + λ_r(H) + min(r·ν, ‖W‖² − tr H) (Ky Fan's inequality), which
-    needs no gap.
+    For every t > ν each σ_i² ≤ max(t, λ_i(H + SᵀS/(t − ν))) (Schur's complement and Weyl), so that
+    every i may take the best of several t; and λ₁(H) + … + λ_r(H) + min(r·ν, ‖W‖² − tr H) is a
+    bound too (Ky Fan's inequality), which needs no gap.
 
     Args:
         evidence: Of W; its width is at least `rank`.
@@ -167,30 +152,88 @@ def leading_squares_bound(evidence: Evidence, rank: int, outside: float, total: 
         total: ‖W‖²_F.
 
     Cost:
-        Three to seven symmetric eigenvalue problems, each little larger than the rank where V holds
+        Three to ten symmetric eigenvalue problems, each little larger than the rank where V holds
         much more than that, else of its width.
 
     Reference:
         docs/mathematics/certificate.md has the proof.
     """
+    leading = float(evidence.ritz()[0][:rank].sum())
+    return min(leading + rise_bound(evidence, rank, outside, total), total)
+
+
+def rise_bound(
+    evidence: Evidence, rank: int, outside: float, total: float, rounding: float = 0.0
+) -> float:
+    """An upper bound on σ₁² + … + σ_r² − (λ₁(H) + … + λ_r(H)), as `leading_squares_bound`.
+
+    It is made of differences, one for each i, so that it may be far smaller than the sums.
+
+    Args:
+        evidence: Of W; its width is at least `rank`.
+        rank: How many singular values.
+        outside: ν ≥ ‖W(I − VVᵀ)‖² (spectral).
+        total: ‖W‖²_F.
+        rounding: A share of σ₁·√λ_i by which column i of S may be wrong.
+    """
     values, G = evidence.ritz()
     S = evidence.root() @ G
-    leading = float(values[:rank].sum())
-    best = leading + min(rank * outside, max(0.0, total - float(values.sum())))
-    room = float(values[rank - 1]) - outside
-    last = math.inf
-    for place in PLACES if room > LEAST_ROOM * float(values[rank - 1]) else ():
-        t = outside + place * room
-        lifted = _lifted(values, S, rank, outside, t)
-        upper = rank * t + float(np.maximum(lifted - t, 0.0).sum())
-        best = min(best, upper)
-        if upper > last:
-            break
-        last = upper
-    return min(best, total)
+    unsure = rounding**2 * values[0] * np.maximum(values, 0.0)
+    if rounding > 0:  # (x + y)ᵀ(x + y) ⪯ (1 + c)·xᵀx + (1 + 1/c)·yᵀy for every c > 0
+        weights = 1 / np.maximum(values[:rank], TINY)
+        known = float(np.einsum("ij,ij->j", S, S)[:rank] @ weights)
+        share = min(
+            max(math.sqrt(float(unsure[:rank] @ weights) / max(known, TINY)), EVEN), 1 / EVEN
+        )
+        S, unsure = math.sqrt(1 + share) * S, (1 + 1 / share) * unsure
+    leading, squares = values[:rank], np.einsum("ij,ij->j", S, S)[:rank]
+    least = min(rank * outside, max(0.0, total - float(values.sum())))
+    upper = np.full(rank, np.inf)
+    first, *others = _levels(leading, squares + unsure[:rank], outside) or [math.inf]
+    for t in (first, *others) if math.isfinite(first) else ():
+        rises = upper - leading
+        if t > first and float(rises[leading > t].sum()) <= ENOUGH * float(rises.sum()):
+            break  # what only a larger t would sharpen is small already
+        lifted = _lifted(values, S, unsure, rank, outside, t)[:rank]
+        upper = np.minimum(upper, np.maximum(t, lifted))
+    return min(least, float(np.maximum(upper - leading, 0.0).sum()))
 
 
-def _lifted(values: Array, S: Array, rank: int, outside: float, t: float) -> Array:
+def rise(values: Array, squares: Array, outside: float) -> Array:
+    """By how much squared singular values may be above Ritz values, to first order.
+
+    That is the larger eigenvalue of [θ_i, s_i; s_i, ν] less θ_i, or the smallest t with
+    t ≥ θ_i + s_i²/(t − ν). It leaves out only what residuals have in common, and makes no
+    difference of large numbers.
+
+    Args:
+        values: Ritz values θ.
+        squares: s², the squared lengths of their residuals.
+        outside: ν.
+
+    Example:
+        >>> rise(np.array([3.0]), np.array([0.0]), 1.0), rise(np.array([1.0]), np.array([0.0]), 3.0)
+        (array([0.]), array([2.]))
+    """
+    if math.isinf(outside):
+        return np.full(len(values), math.inf)
+    half = (values - outside) / 2
+    root = np.sqrt(half**2 + squares)
+    below = squares / np.maximum(half + root, TINY)  # the same, where half is positive
+    return np.where(half > 0, below, root - half)
+
+
+def _levels(leading: Array, squares: Array, outside: float) -> list[float]:
+    """Places for t: where the smallest leading value may rise to, and above it by scales."""
+    t = max(float(leading[-1]), float((leading + rise(leading, squares, outside))[-1]))
+    t = max(t, outside * (1 + LEAST_ROOM))
+    if not math.isfinite(t):
+        return []
+    count = 1 + max(0, math.ceil(math.log(max(float(leading[0]) / max(t, TINY), 1.0), SCALES)))
+    return [t * SCALES**power for power in range(min(count, MOST_LEVELS))]
+
+
+def _lifted(values: Array, S: Array, unsure: Array, rank: int, outside: float, t: float) -> Array:
     """Eigenvalues that bound those of WᵀW above t: of H + SᵀS/(t − ν), or of its leading part.
 
     Ritz vectors well below t may count as outside: in Schur's complement they raise ν by
@@ -198,12 +241,14 @@ def _lifted(values: Array, S: Array, rank: int, outside: float, t: float) -> Arr
     """
     middle = (outside + t) / 2
     count = max(rank, int(np.count_nonzero(values > middle)))
-    far = S[:, count:] / np.sqrt(t - values[count:])
-    raised = outside + _largest_square(far)
+    room = t - values[count:]
+    raised = outside + _largest_square(S[:, count:] / np.sqrt(room))
+    raised += float((unsure[count:] / room).max(initial=0.0))
     if raised > middle:
         count, raised = len(values), outside
     near = S[:, :count]
-    return np.linalg.eigvalsh(np.diag(values[:count]) + near.T @ near / (t - raised))
+    square = near.T @ near + np.diag(unsure[:count])
+    return np.linalg.eigvalsh(np.diag(values[:count]) + square / (t - raised))[::-1]
 
 
 def _largest_square(X: Array) -> float:

@@ -1,5 +1,6 @@
 """A space of directions that are given to it, with what the products with them tell of W."""
 
+import math
 from typing import final
 
 import numpy as np
@@ -37,7 +38,6 @@ class GivenSpace:
         self._Pt = self._Vt  # (WᵀW·V)ᵀ
         self.H = np.zeros((0, 0))
         self.rest = self.V
-        self._newest = 0
         self._ritz: tuple[Array, Array] | None = None
 
     @property
@@ -65,10 +65,15 @@ class GivenSpace:
         self._Vt = namespace.concatenate([self._Vt, Q.T])
         self._Pt = namespace.concatenate([self._Pt, product.T])
         self.rest = self._Pt.T - self.V @ namespace.put(self.H, W.dtype)
-        self._newest, self._ritz = Q.shape[1], None
+        self._ritz = None
 
-    def ritz(self) -> tuple[Array, Array]:
+    def outside(self) -> tuple[float, float]:
+        """At least and about ‖W(I − VVᵀ)‖²: nothing is known of it."""
+        return 0.0, math.inf
+
+    def ritz(self, rank: int = 1) -> tuple[Array, Array]:
         """The Ritz values of WᵀW, descending, and their vectors G in coordinates of V."""
+        del rank
         if self._ritz is None:
             self._ritz = eigenpairs(self.H)
         return self._ritz
@@ -80,6 +85,5 @@ class GivenSpace:
             H=self.H,
             rest=self._namespace.gram(self.rest, self.rest),
             tail=np.eye(self.width),
-            newest=self._newest,
             known=self.ritz(),
         )

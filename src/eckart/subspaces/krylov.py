@@ -10,11 +10,19 @@ from eckart.arrays import FLOAT64, Array, Randomness, rounding
 from eckart.matrices import Matrix
 from eckart.subspaces.bounds import Evidence, eigenpairs
 from eckart.subspaces.orthonormal import orthonormal
-from eckart.subspaces.riding import Riding
+from eckart.subspaces.power_probes import PowerProbes
 from eckart.subspaces.start import first_directions, random_array
 
-FUSED: Final = 8.0
-"""In eps: up to which what a fused product leaves outside the space is taken for rounding."""
+NOISE: Final = 8.0
+"""In eps·σ₁: up to which what a product leaves outside the space is taken for rounding."""
+SPREAD: Final = 1e-5
+"""A block is turned to its own Ritz vectors where rounding beside its longest column would be more
+than this share of the square of its shortest."""
+ROUNDED: Final = 36.0
+"""In (eps·‖W‖)²: what rounding alone leaves outside of a space that holds all of W."""
+SQUARED: Final = 1e-11
+"""Ritz values below this share of the largest are found from W·V itself: of its Gram matrix in
+float64 rounding would take more than a thousandth of them."""
 
 
 @final
@@ -33,7 +41,9 @@ class KrylovSpace:
 
     A block that loses rank is deflated: what is left of it after the projection onto V would be
     rounding. It is refilled with random directions, so that a matrix of exact low rank or with
-    repeated singular values is explored to its end.
+    repeated singular values is explored to its end. A block whose columns W makes of very different
+    length is turned to its own Ritz vectors before the product with Wᵀ, so that the rounding of the
+    longest does not hide the shortest.
 
     Args:
         W: Matrix of shape (rows, columns).
@@ -42,7 +52,7 @@ class KrylovSpace:
         room: Columns to make room for at once; memory is taken as they are filled.
         tall: Whether to keep the side of the rows, W·V.
         first: Directions to begin with, of shape (columns, block), in place of WᵀΩ.
-        riding: Probes that ride along; only where W·V is not kept.
+        probes: Multiplied along with every block, to say what lies outside V.
 
     Cost:
         One product with W of width `block` to begin, two for each `grow`, and about
@@ -63,7 +73,7 @@ class KrylovSpace:
         *,
         tall: bool = True,
         first: Array | None = None,
-        riding: Riding | None = None,
+        probes: PowerProbes | None = None,
     ) -> None:
         rows, columns = W.shape
         self._W = W
@@ -71,13 +81,11 @@ class KrylovSpace:
         self._block = min(block, columns)
         self._randomness = randomness
         self._rounding = rounding(W.shape, W.dtype)
-        eps = float(np.finfo(W.dtype).eps)
-        # a fused product sums its blocks in float64, and no long W·V is rounded in between
-        self._hidden = self._rounding if tall else FUSED * eps
+        self._eps = float(np.finfo(W.dtype).eps)
         room = min(room, columns)
         self._Vt = W.namespace.zeros((room, columns), W.dtype)  # a vector of the basis in each row
         self._tall = tall
-        self._riding = None if tall else riding
+        self._probes = probes
         self._Yt = W.namespace.zeros((room, rows if tall else 0), W.dtype)
         self.H = np.zeros((0, 0))
         self._ritz: tuple[Array, Array] | None = None  # of H, once they were asked for
@@ -87,7 +95,8 @@ class KrylovSpace:
         self.tail = np.zeros((self._block, 0))
         self.rest = self._first() if first is None else first[:, : self._block]
         longest = float(np.diag(self.rest_gram()).max(initial=0.0))
-        self._noise = self._rounding * math.sqrt(longest)
+        self._lengths = np.ones(self.rest.shape[1])  # of W on the columns that left the rest
+        self._noise = NOISE * self._eps * math.sqrt(longest)
 
     @property
     def width(self) -> int:
@@ -106,33 +115,62 @@ class KrylovSpace:
 
     @property
     def is_whole(self) -> bool:
-        """Whether V spans all that W has: no energy is left outside, or no column to add."""
-        left = self._W.squared_norm() - float(np.trace(self.H))
-        return self.width >= self._W.shape[1] or left <= self._rounding**2 * self._W.squared_norm()
+        """Whether V spans all that W has: there is no column to add, or only rounding outside.
 
-    def grow(self) -> None:
-        """Add the next block to V, its product to Y, and what that leaves outside to `rest`."""
-        own = orthonormal(self.rest, self.V, self._noise, self._namespace, apart=True)
-        Q = self._refilled(own)
-        self._lose(own)
-        last, product, across, within = self._products(Q)
+        ‖W‖² less what V holds tells no less than √eps·‖W‖; a probe outside V tells to rounding.
+        """
+        if self.width >= self._W.shape[1]:
+            return True
+        total = self._W.squared_norm()
+        left, least = total - float(np.trace(self.H)), self.outside()[0]
+        known = ROUNDED * self._eps**2 * total
+        return left <= self._rounding**2 * total and least <= known
+
+    def grow(self, block: int | None = None, fresh: int = 0, rank: int = 0) -> None:
+        """Add a block to V, its product to Y, and what that leaves outside to `rest`.
+
+        Where the block has fewer columns than the rest, those directions of the rest are taken that
+        leave most of the leading Ritz vectors' residuals, each by its Ritz value; the others wait.
+
+        Args:
+            block: Columns of the block; by default as many as the first. Random directions take
+                the place of those that the rest is short of.
+            fresh: Random directions beside those.
+            rank: How many Ritz vectors are leading.
+        """
+        room, own = self._W.shape[1] - self.width, self._independent()
+        count = min(self._block if block is None else block, room)
+        chosen, waiting = self._chosen(own, count, rank) if count < own.shape[1] else (own, None)
+        filled = self._filled(chosen, min(count + fresh, room))
+        Q, last, product, across, within = self._products(filled)
         self._append(Q, last)
         self.H = np.block([[self.H, across], [across.T, within]])
         self._ritz = self._rest_gram = None
-        count = Q.shape[1]
-        self.tail = np.eye(count, self.width, self.width - count)
-        if self._lost is not None:
-            self._lost = np.pad(self._lost, ((0, 0), (0, count)))
         coefficients = self._namespace.put(np.vstack([across, within]), self._W.dtype)
-        self.rest = product() - self.V @ coefficients
-        largest = math.sqrt(float(np.linalg.norm(self.H, 1)))
-        longest = math.sqrt(float(np.diag(within).max(initial=0.0)))
-        self._noise = self._hidden * largest * longest
+        self._wait(waiting, Q.shape[1], product() - self.V @ coefficients)
+        largest = math.sqrt(float(np.linalg.norm(self.H, 1))) or 1.0
+        lengths = np.sqrt(np.maximum(np.diag(within), 0.0))
+        waited = np.full(len(self.tail) - len(lengths), 1 / largest)  # never taken for rounding
+        self._lengths = np.concatenate([waited, np.maximum(lengths, self._eps * largest)])
+        self._noise = NOISE * self._eps * largest
 
-    def ritz(self) -> tuple[Array, Array]:
-        """The Ritz values of WᵀW, descending, and their vectors G in coordinates of V."""
+    def ritz(self, rank: int = 1) -> tuple[Array, Array]:
+        """The Ritz values of WᵀW, descending, and their vectors G in coordinates of V.
+
+        Args:
+            rank: How many of the leading ones have to be right to c·eps·σ₁ in σ. Where a Gram
+                matrix would have lost them they come from a QR factorisation of W·V.
+        """
         if self._ritz is None:
             self._ritz = eigenpairs(self.H)
+            self._from_products = not self._tall
+        values = self._ritz[0]
+        place = min(rank, len(values)) - 1
+        if not self._from_products and values[place] <= SQUARED * values[0]:
+            R = self._namespace.qr(self._namespace.astype(self.Y, FLOAT64))[1]
+            _, S, Vt = np.linalg.svd(self._namespace.get(R))
+            squares = np.pad(np.square(S), (0, self.width - len(S)))  # of more columns than rows
+            self._ritz, self._from_products = (squares, Vt.T), True
         return self._ritz
 
     def rest_gram(self) -> Array:
@@ -141,22 +179,25 @@ class KrylovSpace:
             self._rest_gram = self._namespace.gram(self.rest, self.rest)
         return self._rest_gram
 
+    def outside(self) -> tuple[float, float]:
+        """At least and about ‖W(I − VVᵀ)‖² (spectral), by the probes; 0 and infinite without."""
+        probes = self._probes
+        return (0.0, math.inf) if probes is None else (probes.least(), probes.estimate(self._W))
+
     def evidence(self) -> Evidence:
-        """What this space proves of W, as it is now."""
-        riding = self._riding
-        outside = None if riding is None else riding.bound(self._W)
-        failure = 0.0 if riding is None else riding.failure
+        """What this space tells of W, as it is now."""
+        probes = self._probes
         return Evidence(
             V=self.V,
             H=self.H,
             rest=self.rest_gram(),
             tail=self.tail,
             restarts=self.restarts,
-            newest=len(self.tail),
             known=self.ritz(),
             lost=self._lost,
-            outside=outside,
-            failure=failure,
+            outside=None if probes is None else probes.bound(self._W),
+            likely=self.outside()[1],
+            failure=0.0 if probes is None else probes.failure,
         )
 
     def restart(self, keep: int) -> None:
@@ -168,45 +209,82 @@ class KrylovSpace:
         self.tail = self.tail @ G[:, :keep]
         self._lost = None if self._lost is None else self._lost @ G[:, :keep]
         self.restarts += 1
-        if self._riding is not None:
-            self._riding.begin()
+        if self._probes is not None:
+            self._probes.drop(float(values[keep:].max(initial=0.0)))
         self._Vt, self._Yt = (self._longer(X, len(self._Vt)) for X in (V, Y))
 
-    def _products(self, Q: Array) -> tuple[Array, Callable[[], Array], Array, Array]:
-        """W·Q where it is kept, WᵀW·Q when it is asked for, and (WV)ᵀ(WQ), (WQ)ᵀ(WQ)."""
-        W, namespace = self._W, self._namespace
+    def _products(self, Q: Array) -> tuple[Array, Array, Callable[[], Array], Array, Array]:
+        """Q, W·Q where it is kept, WᵀW·Q once V holds Q, (WV)ᵀ(WQ) and (WQ)ᵀ(WQ)."""
+        W, namespace, count = self._W, self._namespace, Q.shape[1]
+        beside = self._beside(Q)
         if not self._tall:
-            product = self._fused(Q)
+            both = W.gram_times(beside)
+            product = both[:, :count]
             within = namespace.gram(Q, product)
-            empty = namespace.zeros((0, Q.shape[1]), W.dtype)
+            empty = namespace.zeros((0, count), W.dtype)
             across = namespace.gram(self.V, product)
-            return empty, lambda: product, across, (within + within.T) / 2
-        last = W.times(Q)
-        across = namespace.get(self.Y.T @ last).astype(FLOAT64)
+            return Q, empty, lambda: self._taken(both, count), across, (within + within.T) / 2
+        both = W.times(beside)
+        last, probed = both[:, :count], both[:, count:]
         within = namespace.gram(last, last)
-        return last, lambda: W.transposed_times(last), across, within
+        values = np.linalg.eigvalsh(within)
+        if self._eps * values[-1] > SPREAD * values[0]:
+            values, E = eigenpairs(within)
+            turned = namespace.put(E, W.dtype)
+            Q, last, within = Q @ turned, last @ turned, np.diag(values)
+            both = namespace.concatenate([last.T, probed.T]).T
+        across = namespace.get(self.Y.T @ last).astype(FLOAT64)
+        return Q, last, lambda: self._taken(W.transposed_times(both), count), across, within
+
+    def _beside(self, Q: Array) -> Array:
+        """Q with the probes beside it."""
+        if self._probes is None:
+            return Q
+        probes = self._probes.beside(self._W, self.V, Q)
+        return self._namespace.concatenate([Q.T, probes.T]).T
+
+    def _taken(self, both: Array, count: int) -> Array:
+        """The product with a block, once the probes have taken theirs."""
+        if self._probes is not None:
+            self._probes.take(self._W, both[:, count:], self.V)
+        return both[:, :count]
+
+    def _independent(self) -> Array:
+        """An orthonormal basis of the rest, outside V, without what is rounding."""
+        scaled = self.rest / self._namespace.put(self._lengths, self._W.dtype)
+        own = orthonormal(scaled, self.V, self._noise, self._namespace, apart=True)
+        if self.width > 0 and own.shape[1] < self.rest.shape[1]:
+            self._lose(own)
+        return own
+
+    def _chosen(self, own: Array, count: int, rank: int) -> tuple[Array, tuple[Array, Array]]:
+        """The directions of the rest to take, and the others with their rows of the tail."""
+        values, G = (part[..., :rank] for part in self.ritz(rank))
+        tail = self._namespace.get(own.T @ self.rest).astype(FLOAT64) @ self.tail
+        weighted = tail @ G / np.sqrt(np.maximum(values, self._eps * values[0] or 1.0))
+        E = eigenpairs(weighted @ weighted.T)[1]
+        turned = own @ self._namespace.put(E, self._W.dtype)
+        return turned[:, :count], (turned[:, count:], E[:, count:].T @ tail)
+
+    def _wait(self, waiting: tuple[Array, Array] | None, count: int, rest: Array) -> None:
+        """Make the rest and the tail of what waits and of what a block of `count` left."""
+        self.tail = np.eye(count, self.width, self.width - count)
+        self.rest = rest
+        if waiting is not None:
+            left, tail = waiting
+            self.rest = self._namespace.concatenate([left.T, rest.T]).T
+            self.tail = np.vstack([np.pad(tail, ((0, 0), (0, count))), self.tail])
+        if self._lost is not None:
+            self._lost = np.pad(self._lost, ((0, 0), (0, count)))
 
     def _lose(self, own: Array) -> None:
         """Keep account of what of the rest is no part of the next block."""
-        if self.width == 0 or own.shape[1] == self.rest.shape[1]:
-            return
         left = self.rest - own @ (own.T @ self.rest)
         squares, E = np.linalg.eigh(self._namespace.gram(left, left))
         rows = np.sqrt(np.maximum(squares, 0.0))[:, np.newaxis] * (E.T @ self.tail)
         if self._lost is not None:  # (x + y)ᵀ(x + y) ⪯ 2·xᵀx + 2·yᵀy
             rows = np.linalg.qr(math.sqrt(2) * np.vstack([self._lost, rows]))[1]
         self._lost = rows
-
-    def _fused(self, Q: Array) -> Array:
-        """WᵀW·Q, with the probes beside Q."""
-        W, riding = self._W, self._riding
-        if riding is None:
-            return W.gram_times(Q)
-        beside = riding.beside(W, self.V, Q)
-        both = W.gram_times(self._namespace.concatenate([Q.T, beside.T]).T)
-        count = Q.shape[1]
-        riding.take(both[:, count:], self.V, Q)
-        return both[:, :count]
 
     def _first(self) -> Array:
         """WᵀΩ, or WᵀW·Ω for an Ω that takes no room on the side of the rows."""
@@ -228,14 +306,12 @@ class KrylovSpace:
         longer[: self.width] = X[: self.width]
         return longer
 
-    def _refilled(self, Q: Array) -> Array:
-        """Q with random directions in place of those that were deflated."""
-        room = self._W.shape[1] - self.width
-        missing = min(self._block, room) - Q.shape[1]
+    def _filled(self, Q: Array, count: int) -> Array:
+        """Q with random directions beside it, so that there are `count`."""
+        before, missing = Q.shape[1], count - Q.shape[1]
         if missing <= 0:
-            return Q[:, :room]
-        before = Q.shape[1]
-        both = self._namespace.zeros((self.width + before + missing, Q.shape[0]), self._W.dtype)
+            return Q
+        both = self._namespace.zeros((self.width + count, Q.shape[0]), self._W.dtype)
         both[: self.width], both[self.width : self.width + before] = self._Vt[: self.width], Q.T
         known = both[: self.width + before].T
         fresh = orthonormal(self._random(Q.shape[0], missing), known, 0.0, self._namespace)

@@ -57,15 +57,15 @@ def orthonormal(
             C = V.T @ Q
             Q = Q - V @ C
             taken = float(np.abs(namespace.get(C)).max(initial=0.0))
-        Q = _whitened(Q, shortest, namespace)
+        Q = whitened(Q, shortest, namespace)
         if turn > 0 and taken <= LITTLE:
             break
         shortest = KEPT_LENGTH
     return Q
 
 
-def _whitened(X: Array, shortest: float, namespace: Namespace) -> Array:
-    """X·E·Λ^(−½) over the directions that are longer than `shortest`."""
+def whitened(X: Array, shortest: float, namespace: Namespace) -> Array:
+    """X·E·Λ^(−½) over the directions that are longer than `shortest`: one turn of `orthonormal`."""
     gram = namespace.gram(X, X)
     if float(np.abs(gram - np.eye(len(gram))).sum(axis=0).max(initial=0.0)) <= NEARLY:
         inverse = np.linalg.inv(np.linalg.cholesky(gram)).T

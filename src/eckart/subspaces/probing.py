@@ -11,6 +11,8 @@ from eckart.subspaces.bounds import Evidence, leading_squares_bound, outside_bou
 
 FAILURE: Final = 1e-6
 """Of all tests of a run together: test j spends FAILURE/(j·(j + 1))."""
+CARRIED: Final = 0.5
+"""Its share for probes that are multiplied along with a space, where a run may make tests too."""
 PROBE_KEY: Final = 0xEC4A87
 """The probes are drawn apart from every solver, whatever its seed."""
 LOOSENED_WITHIN: Final = 4e-4
@@ -35,13 +37,17 @@ def hidden(W: Matrix) -> float:
 class Probing:
     """The random tests of one run: what they may have failed by, and the bound they left.
 
-    Test j draws fresh probes and may fail with probability 10⁻⁶/(j·(j + 1)). What it finds to lie
-    outside a space bounds what lies outside every wider one, so a space that has only grown needs
-    no new test.
+    Test j draws fresh probes and may fail with probability 10⁻⁶/(j·(j + 1)), or a share of it. What
+    it finds to lie outside a space bounds what lies outside every wider one, so a space that has
+    only grown needs no new test.
+
+    Args:
+        share: Of 10⁻⁶, where other tests of the run may fail too.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, share: float = 1.0) -> None:
         self.tests = 0
+        self._allowed = share * FAILURE
         self._outside = math.inf
         self._restarts = -1
         self._known: tuple[tuple[int, int, int], float] | None = None
@@ -49,7 +55,7 @@ class Probing:
     @property
     def failure(self) -> float:
         """Of all tests up to now together."""
-        return FAILURE * (1 - 1 / (self.tests + 1))
+        return self._allowed * (1 - 1 / (self.tests + 1))
 
     def leading_squares(self, W: Matrix, evidence: Evidence, rank: int) -> float:
         """An upper bound on σ₁² + … + σ_r²; after a new test where the last one leaves it loose."""
@@ -76,7 +82,7 @@ class Probing:
             return self._outside
         self.tests += 1
         randomness = np.random.Generator(np.random.Philox(key=PROBE_KEY + self.tests))
-        failure = FAILURE / (self.tests * (self.tests + 1))
+        failure = self._allowed / (self.tests * (self.tests + 1))
         found = outside_bound(W, evidence.V, failure, randomness, enough=is_sharp)
         self._outside = min(found, self._outside) if grown else found
         self._restarts = evidence.restarts

@@ -1,0 +1,232 @@
+"""An attack: drawn spectra, shapes and dtypes, and a search for the worst error above the optimum.
+
+    PYTHONPATH=tests python benchmarks/any_spectrum.py [--draws 10000] [--search 200]
+
+The singular values are known, so the best error of the rank is. Every case is factored with and
+without a certificate. An answer is measured by error/optimum, above what rounding allows: p·eps·‖W‖
+with the p of LAPACK's backward errors. Run with `make bench-spectra`.
+"""
+
+import argparse
+import json
+import os
+import time
+import warnings
+from collections import defaultdict
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from drawn import FAMILIES, SIZES, Case, Random, draw
+from machine import machine, prepare_processes
+from streams import InMemory
+
+import eckart
+from eckart import certificates
+from eckart.factorization import components
+from eckart.matrices import Streamed, standardised
+
+NEAR, FAR, SURE = 1.001, 1.005, 1.01
+
+
+class Answer(NamedTuple):
+    """One run: of what, and how far from the best.
+
+    Fields:
+        ratio: error / optimum, after what rounding allows was taken off the error.
+        grade: Of the outcome.
+        gap: That is certified; None where nothing is.
+        violated: Whether the bound is above the optimum.
+        off: Of singular values, in p·eps·σ₁, where the run gives any.
+    """
+
+    family: str
+    who: str
+    seed: int
+    ratio: float
+    grade: str
+    gap: float | None
+    violated: bool
+    seconds: float
+    off: float = 0.0
+
+
+def main() -> None:
+    options = arguments()
+    prepare_processes(1)
+    print(machine().rsplit("; ", 1)[0] + f"; {options.processes} processes of one thread\n")
+    began = time.perf_counter()
+    context = get_context("spawn")
+    with ProcessPoolExecutor(options.processes, mp_context=context) as pool:
+        whole = partial(answers, who=tuple(options.who), sizes=tuple(options.sizes))
+        found = [
+            one
+            for group in pool.map(
+                whole, range(options.first, options.first + options.draws), chunksize=8
+            )
+            for one in group
+        ]
+        report(found)
+        if options.search:
+            print(
+                "\n| family | who | worst found by the search | after draws |\n|---|---|---:|---:|"
+            )
+            wanted = [(family, options.search, tuple(options.sizes)) for family in FAMILIES]
+            for line in pool.map(searched, wanted):
+                print(line, flush=True)
+    print(f"\n{time.perf_counter() - began:.0f} s")
+    if options.json:
+        options.json.write_text(json.dumps([one._asdict() for one in found]))
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    add = parser.add_argument
+    add("--draws", type=int, default=10_000)
+    add("--first", type=int, default=0, help="seed of the first draw")
+    add("--search", type=int, default=0, help="draws of a search for the worst of each family")
+    add("--who", nargs="+", default=list(RUNS), choices=list(RUNS))
+    add("--sizes", nargs="+", type=int, default=list(SIZES))
+    add("--processes", type=int, default=os.cpu_count())
+    add("--json", type=Path, help="write the figures here too")
+    return parser.parse_args()
+
+
+def answers(seed: int, *, who: tuple[str, ...], sizes: tuple[int, ...]) -> list[Answer]:
+    """The answers to one draw."""
+    products_only()
+    case = draw(Random([seed, 1]), sizes=sizes)
+    W = case.matrix()
+    return [judged(name, case, W, seed) for name in who if suits(name, case)]
+
+
+def products_only() -> None:
+    """Nobody may compute all singular values, however small W is."""
+    certificates.SMALL = certificates.LARGEST_EXACT = 0
+    warnings.simplefilter("ignore")
+
+
+def suits(name: str, case: Case) -> bool:
+    """Whether a road takes such a matrix; sums of squares of a table may not leave the range."""
+    rows, columns = case.shape
+    if name == "davidson":
+        return rows >= 4 * columns
+    return name != "gram" or rows >= columns
+
+
+def judged(name: str, case: Case, W: np.ndarray, seed: int) -> Answer:
+    """One run held against the truth."""
+    began = time.perf_counter()
+    error, run, off = RUNS[name](case, W)
+    seconds = time.perf_counter() - began
+    proof = run.certificate
+    best = proof.best_possible_error
+    slack = (64 + np.sqrt(max(W.shape))) * np.finfo(np.float64).eps * np.linalg.norm(case.values)
+    # W has the drawn singular values to its own rounding only
+    slack = max(slack, case.rounding if case.dtype == "float32" else 0.0)
+    above = max(error - case.rounding, 0.0)
+    ratio = above / case.optimum if case.optimum > 0 else (1.0 if above == 0 else np.inf)
+    violated = best is not None and bool(best > case.optimum + slack)
+    grade = run.outcome.grade
+    return Answer(case.family, name, seed, float(ratio), grade, proof.gap, violated, seconds, off)
+
+
+def factored(case: Case, W: np.ndarray, *, certificate: bool) -> tuple[float, Any, float]:
+    """The error of a run of `factorize`, and the run."""
+    run = eckart.factorize(
+        W, case.rank, solver=eckart.BlockKrylov(), certificate=certificate, seed=case.seed
+    )
+    factors = run.factors.astype(np.float64)
+    return float(np.linalg.norm(W.astype(np.float64) - factors.dense())), run, 0.0
+
+
+def reduced(case: Case, W: np.ndarray, *, solver: Any, streamed: bool) -> tuple[float, Any, float]:
+    """The error of components that are not centred, and how far their σ are off."""
+    matrix = standardised(Streamed(InMemory(W)) if streamed else W, centre=False)
+    run = components(matrix, case.rank, solver=solver, seed=case.seed)
+    exact = W.astype(np.float64)
+    error = float(np.linalg.norm(exact - exact @ run.A.T.astype(np.float64) @ run.A))
+    unit = (64 + np.sqrt(max(W.shape))) * np.finfo(case.dtype).eps * case.values[0]
+    found = np.sqrt(np.maximum(run.squares, 0.0))
+    off = float(np.abs(found - case.values[: case.rank]).max()) / unit
+    return error, run, off
+
+
+RUNS = {
+    "krylov": partial(factored, certificate=False),
+    "krylov, certificate": partial(factored, certificate=True),
+    "components": partial(
+        reduced, solver=eckart.BlockKrylov(tall=False, residual=1e-5), streamed=False
+    ),
+    "streamed": partial(reduced, solver=None, streamed=True),
+    "gram": partial(reduced, solver=eckart.GramSVD(), streamed=False),
+}
+
+
+def report(found: list[Answer]) -> None:
+    """What came of all draws, by who answered and by family."""
+    print(
+        "| who | family | draws | within 1.001 | above 1.005 | worst | success above 1.01 |"
+        " short | median gap | violations | worst σ, p·eps·σ₁ |"
+    )
+    print("|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|")
+    groups: dict[tuple[str, str], list[Answer]] = defaultdict(list)
+    for one in found:
+        groups[one.who, one.family].append(one)
+        groups[one.who, "all"].append(one)
+    for (who, family), group in sorted(groups.items()):
+        ratios = np.array([one.ratio for one in group])
+        gaps = [one.gap if one.gap is not None else np.inf for one in group]
+        wrong = sum(one.ratio > SURE and one.grade == "success" for one in group)
+        worst = max(group, key=lambda one: one.ratio)
+        print(
+            f"| {who} | {family} | {len(group)} | {np.mean(ratios <= NEAR):.2%} | "
+            f"{int((ratios > FAR).sum())} | {worst.ratio:.5f} (draw {worst.seed}) | {wrong} | "
+            f"{sum(one.grade == 'short' for one in group)} | {np.median(gaps):.3%} | "
+            f"{sum(one.violated for one in group)} | {max(one.off for one in group):.2g} |",
+            flush=True,
+        )
+
+
+def searched(wanted: tuple[str, int, tuple[int, ...]]) -> str:
+    """The worst that a search for the largest error above the optimum finds in a family."""
+    import optuna
+
+    products_only()
+    family, draws, sizes = wanted
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=0))
+
+    def objective(trial: Any) -> float:
+        case = draw(Suggested(trial), sizes=sizes, family=family)
+        return min(judged("krylov", case, case.matrix(), case.seed).ratio, 1e6)
+
+    study.optimize(objective, n_trials=draws)
+    return f"| {family} | krylov | {study.best_value:.5f} | {draws} |"
+
+
+class Suggested:
+    """Choices of a search."""
+
+    def __init__(self, trial: Any) -> None:
+        self._trial = trial
+
+    def integer(self, name: str, low: int, high: int) -> int:
+        """A whole number, of a range that does not change with other choices."""
+        share = self._trial.suggest_float(name, 0.0, 1.0)
+        return low + min(int(share * (high - low + 1)), high - low)
+
+    def number(self, name: str, low: float, high: float) -> float:
+        """A number."""
+        return self._trial.suggest_float(name, low, high)
+
+    def pick(self, name: str, options: Any) -> Any:
+        """One of the options."""
+        return options[self._trial.suggest_categorical(name, list(range(len(options))))]
+
+
+if __name__ == "__main__":
+    main()

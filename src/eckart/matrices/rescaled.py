@@ -1,0 +1,103 @@
+"""A matrix whose entries are so large or small that their squares leave the range of its dtype."""
+
+import math
+from collections.abc import Iterator
+from typing import Final, final
+
+import numpy as np
+
+from eckart.arrays import FLOAT32, FLOAT64, Array, DType
+from eckart.matrices.protocol import Matrix
+from eckart.namespaces import Namespace
+
+DECADES: Final = {FLOAT32: 6, FLOAT64: 60}
+"""‖W‖ between 10^−n and 10^n needs no rescaling: products WᵀW·X, and directions a millionth as long
+as the longest, stay far from both ends of the range."""
+
+
+@final
+class Rescaled:
+    """2^exponent·W, which is never formed: every product is rescaled as soon as it is made.
+
+    Multiplying by a power of two changes no digit.
+
+    Args:
+        source: W, of shape (rows, columns).
+        exponent: Of two.
+
+    Cost:
+        That of the products with W.
+
+    Example:
+        >>> from eckart.matrices.dense import Dense
+        >>> float(Rescaled(Dense([[3.0, 4.0]]), -1).squared_norm())
+        6.25
+    """
+
+    def __init__(self, source: Matrix, exponent: int) -> None:
+        self.source = source
+        self.exponent = exponent
+        self._factor = 2.0**exponent
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, columns)."""
+        return self.source.shape
+
+    @property
+    def dtype(self) -> DType:
+        """That of W."""
+        return self.source.dtype
+
+    @property
+    def namespace(self) -> Namespace:
+        """That of W."""
+        return self.source.namespace
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of W."""
+        return self.source.nbytes
+
+    @property
+    def passes(self) -> int:
+        """How often W has been read."""
+        return self.source.passes
+
+    def times(self, X: Array, /) -> Array:
+        """The product with X, of shape (rows, k)."""
+        return self.source.times(X) * self._factor
+
+    def transposed_times(self, Y: Array, /) -> Array:
+        """The product of the transpose with Y, of shape (columns, k)."""
+        return self.source.transposed_times(Y) * self._factor
+
+    def gram_times(self, X: Array, /) -> Array:
+        """The product of the transpose with that with X, of shape (columns, k)."""
+        return self.transposed_times(self.times(X))
+
+    def row_blocks(self, rows: int | None = None, /) -> Iterator[Array]:
+        """Blocks of consecutive rows, rescaled."""
+        for block in self.source.row_blocks(rows):
+            yield block * self._factor
+
+    def squared_norm(self) -> float:
+        """‖·‖²_F."""
+        return self.source.squared_norm() * self._factor**2
+
+    __matmul__ = times
+
+
+def rescaled(W: Matrix) -> tuple[Matrix, int]:
+    """W with ‖W‖ near 1, and the exponent of two that it was multiplied by; W where it is not far.
+
+    Example:
+        >>> from eckart.matrices.dense import Dense
+        >>> rescaled(Dense(np.full((2, 2), 1e-20, np.float32)))[1]
+        65
+    """
+    norm = math.sqrt(W.squared_norm())
+    if norm == 0 or abs(math.log10(norm)) <= DECADES[W.dtype]:
+        return W, 0
+    exponent = -int(np.frexp(norm)[1])
+    return Rescaled(W, exponent), exponent

@@ -1,0 +1,141 @@
+"""Probes multiplied along with the blocks of a growing space: what lies outside of it."""
+
+import math
+from typing import Final, final
+
+import numpy as np
+from scipy.special import gammaincinv
+
+from eckart.arrays import FLOAT64, Array
+from eckart.matrices import Matrix
+from eckart.subspaces.probing import CARRIED, FAILURE
+
+PROBE_KEY: Final = 0xEC4A89
+"""Key of the probes, which are drawn apart from every solver, whatever its seed."""
+
+
+INDEPENDENT: Final = 1e-6
+"""Columns count as far as they are independent to the square root of this, in float32 a few eps."""
+
+
+@final
+class PowerProbes:
+    """A few columns that are multiplied along in every product WᵀW·[Q, X], beside a block Q.
+
+    Let V₁ ⊂ V₂ ⊂ … be the bases of the space, Π_j = I − V_jV_jᵀ and A_j = Π_j·WᵀW·Π_j, and Ω
+    Gaussian columns of which no V_j is made. The columns are M·Ω with M = A_k···A₁, or
+    M = A_k···A₁·WᵀW where the first product was made before there was a space; q factors in all.
+    Then ‖M‖ ≥ ν^q with ν = ‖A_k‖ = ‖W(I − VVᵀ)‖² (spectral), and two figures follow:
+
+    * `bound`: with u the leading left singular vector of M, uᵀMΩ is ‖M‖ times p independent normal
+      numbers, so that ‖M‖² ≤ ‖MΩ‖²/x but with the probability that χ² of p degrees of freedom is
+      below x. After j products that is 5·10⁻⁷/(j·(j + 1)·2^j): the estimate may have decided after
+      each whether random directions joined the space, and the bound holds for every course.
+    * `estimate`: ⟨Mω_i, Mω_j⟩² has the expectation tr((MᵀM)²) ≥ ν^(4q) for i ≠ j, so that the mean
+      over all pairs estimates ν from above, by a factor that tends to 1 as q grows. It needs no
+      constant for a failure probability; a lone direction is underestimated by a factor f with the
+      probability that a mean of squares of p normal numbers is below f^(2q).
+    * `least`: the largest Ritz value of A_k in the span of the columns, which ν is never below.
+
+    A restart drops directions of which the columns have nothing any more, and the products are no
+    longer nested: from there on nothing is bounded, and what was dropped counts in the estimate.
+
+    Args:
+        columns: Ω or WᵀW·Ω, of shape (columns, p) with p ≥ 2.
+        power: How many factors they hold already, 0 or 1.
+
+    Cost:
+        p columns more in each product; no pass.
+
+    Reference:
+        docs/mathematics/certificate.md has the proof; Kong, Valiant (2017), Annals of Statistics
+        45(5), for the moments of a spectrum from pairs of columns.
+    """
+
+    def __init__(self, columns: Array, power: int = 0) -> None:
+        self._columns, self._power = columns, power
+        self._logarithm = 0.0
+        self._ritz: float = 0.0  # of the last product
+        self._dropped = 0.0
+        self._is_nested = True
+
+    @property
+    def failure(self) -> float:
+        """The probability that any bound up to now is wrong."""
+        return CARRIED * FAILURE * (1 - 1 / (self._power + 1))
+
+    @property
+    def count(self) -> int:
+        """How many columns there are."""
+        return self._columns.shape[1]
+
+    def drop(self, largest: float) -> None:
+        """The space was restarted without Ritz vectors of which this is the largest value."""
+        self._dropped, self._is_nested = max(self._dropped, largest), False
+
+    def beside(self, W: Matrix, V: Array, Q: Array) -> Array:
+        """The columns to multiply beside a block Q, orthonormal to V: those outside both.
+
+        They are outside V since the last product, but for what rounding left of much longer parts.
+        """
+        X = _outside(_outside(self._columns, V), Q)
+        squares = np.diag(W.namespace.gram(X, X))
+        longest = math.sqrt(float(squares.max(initial=0.0))) or 1.0
+        self._logarithm += math.log(longest)
+        self._columns = X / longest
+        return self._columns
+
+    def take(self, W: Matrix, product: Array, V: Array) -> None:
+        """Take in the product of WᵀW with what `beside` made, for V with the block in it."""
+        X, self._columns = self._columns, _outside(product, V)
+        self._power += 1
+        squares, E = np.linalg.eigh(W.namespace.gram(X, X))
+        kept = squares > INDEPENDENT * squares[-1]
+        half = E[:, kept] / np.sqrt(squares[kept])
+        inner = half.T @ W.namespace.gram(X, self._columns) @ half
+        self._ritz = float(np.linalg.eigvalsh((inner + inner.T) / 2)[-1]) if kept.any() else 0.0
+
+    def bound(self, W: Matrix) -> float:
+        """An upper bound ν on ‖W(I − VVᵀ)‖² for V with the block of the last product.
+
+        Infinite before the first product and after a restart.
+        """
+        j = self._power
+        if j == 0 or not self._is_nested:
+            return math.inf
+        allowed = CARRIED * FAILURE / (j * (j + 1) * 2.0**j)
+        surely = 2 * float(gammaincinv(self.count / 2, allowed))
+        squared = float(np.linalg.eigvalsh(self._gram(W))[-1]) / surely
+        return self._root(squared, 2 * j)
+
+    def estimate(self, W: Matrix) -> float:
+        """An estimate of ‖W(I − VVᵀ)‖², rather above it; infinite before the first product."""
+        if self._power == 0:
+            return math.inf
+        gram = self._gram(W)
+        apart = float(np.square(gram).sum() - np.square(np.diag(gram)).sum())
+        apart /= self.count * (self.count - 1)
+        estimated = self._root(math.sqrt(max(apart, 0.0)), 2 * self._power)
+        return max(estimated, self.least())
+
+    def least(self) -> float:
+        """A lower bound on ‖W(I − VVᵀ)‖², as near as the columns come; 0 before the first."""
+        return max(self._ritz, self._dropped)
+
+    def _gram(self, W: Matrix) -> Array:
+        return W.namespace.gram(self._columns, self._columns)
+
+    def _root(self, squared: float, power: int) -> float:
+        """(e^(2·logarithm)·squared)^(1/power), in logarithms, since powers leave the range."""
+        squared = max(squared, float(np.finfo(FLOAT64).tiny))
+        return math.exp((2 * self._logarithm + math.log(squared)) / power)
+
+
+def gaussian_columns(W: Matrix, count: int) -> Array:
+    """Ω with independent normal entries, of shape (columns, count), the same in every run."""
+    generator = np.random.Generator(np.random.Philox(key=PROBE_KEY))
+    return W.namespace.put(generator.standard_normal((W.shape[1], count)), W.dtype)
+
+
+def _outside(X: Array, V: Array) -> Array:
+    return X - V @ (V.T @ X)
