@@ -20,14 +20,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from drawn import FAMILIES, SIZES, Case, Random, draw
 from machine import machine, prepare_processes
-from streams import InMemory
 
 import eckart
+from drawn import FAMILIES, SIZES, Case, Random, draw
 from eckart import certificates
 from eckart.factorization import components
 from eckart.matrices import Streamed, standardised
+from streams import InMemory
 
 NEAR, FAR, SURE = 1.001, 1.005, 1.01
 

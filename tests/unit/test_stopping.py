@@ -7,7 +7,7 @@ from eckart.arrays import FLOAT32, FLOAT64
 from eckart.factorization import Record
 from eckart.factorization.stopping import has_converged, has_diverged, has_settled
 from eckart.solvers import Step
-from eckart.solvers.ritz import is_missing, is_near
+from eckart.solvers.ritz import is_complete, is_missing, is_near
 
 
 def history(losses) -> list[Record]:
@@ -77,9 +77,9 @@ def test_an_estimate_rather_too_large_is_enough_by_itself():
     assert not is_near(step(number=0, excess=0.0011, least=0.0))
 
 
-def test_the_least_excess_counts_from_the_second_step_on_where_no_more_than_one_percent_is_open():
+def test_the_least_excess_counts_where_no_more_than_one_percent_is_open():
     assert is_near(step(excess=0.0099, least=0.0007))
-    assert not is_near(step(number=0, excess=0.0099, least=0.0007))
+    assert not is_near(step(excess=0.0099))
     assert not is_near(step(excess=0.0101, least=0.0007))
     assert not is_near(step(excess=0.0099, least=0.0008))
 
@@ -88,3 +88,5 @@ def test_what_is_known_to_be_missing_keeps_a_run_going_whatever_the_forecast_say
     assert is_missing(step(excess=1.0, least=0.01))
     assert not is_missing(step(excess=1.0, least=0.0))
     assert not is_missing(step())
+    assert not is_complete(step())
+    assert is_complete(step(excess=1.0, least=0.0005))

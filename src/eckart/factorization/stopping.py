@@ -17,7 +17,7 @@ from eckart.factors import Factors
 from eckart.offset import Offset
 from eckart.samples import Samples
 from eckart.solvers import Iterative, ObservedProblem, ObservedSolver, Problem, Step, Widening
-from eckart.solvers.ritz import is_missing, is_near
+from eckart.solvers.ritz import is_complete, is_near
 from eckart.subspaces import Evidence
 
 CONVERGED_WITHIN: Final = 1e-6
@@ -147,7 +147,7 @@ class Watch:
             return Outcome.RESOLVED if known else None
         if is_near(step):
             return Outcome.SETTLED
-        if not is_missing(step) and has_settled(self._last, self._squared_norm, self._dtype):
+        if is_complete(step) and has_settled(self._last, self._squared_norm, self._dtype):
             return Outcome.UNPROVEN
         return Outcome.STALLED if has_stalled(self._excesses) else None
 

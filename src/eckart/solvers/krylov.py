@@ -13,8 +13,7 @@ from eckart.solvers.ritz import is_missing, ritz_step
 from eckart.subspaces import KrylovSpace, PowerProbes, gaussian_columns
 
 MOST_WIDTH: Final = 5
-"""The space is restarted above this many times rank + oversampling columns; a block more is used
-while it grows."""
+"""The space is restarted above this many times a block; a block more is used while it grows."""
 SPARE: Final = 5
 """Below this share of the bytes of W the space is never restarted."""
 MULTIPLE: Final = 16
@@ -142,7 +141,7 @@ class BlockKrylov:
         column = self._column(W)
         if self.memory is not None:
             return byte_count(self.memory) // column
-        return max(MOST_WIDTH * (rank + self.oversampling), W.nbytes // SPARE // column)
+        return max(MOST_WIDTH * self.width(W, rank), W.nbytes // SPARE // column)
 
     def _column(self, W: Matrix) -> int:
         """Bytes of a column of the space, in V and in Y."""

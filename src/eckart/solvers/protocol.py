@@ -110,7 +110,8 @@ class Step:
         approximation: Forms what the objective fits, where that is more than the factors.
         excess: An estimate of the share by which the error is above the best possible one, rather
             too large, where the solver has one.
-        least_excess: The same for the least that is known to lie outside the space of the solver.
+        least_excess: The same for the least that can lie outside the space of the solver; None
+            where that is not known.
     """
 
     number: int

@@ -8,24 +8,31 @@ from typing import Final
 
 import numpy as np
 
-from eckart.arrays import Array
+from eckart.arrays import FLOAT64, Array
 from eckart.factors import Factors
 from eckart.matrices import Matrix
 from eckart.solvers.protocol import Step
 from eckart.subspaces import (
+    Evidence,
     GivenSpace,
     KrylovSpace,
     hidden,
     leading_directions,
     rise,
+    ritz_of_products,
 )
-from eckart.subspaces.directions import SHARP
+from eckart.subspaces.bounds import rounded
 from eckart.subspaces.krylov import ROUNDED
 
 NEAR: Final = 1e-3
 """The share of the best error within which an answer is near it."""
+TOLD: Final = 32.0
+"""In eps: residuals below this many times what one rounding makes of them are rounding."""
 SURELY: Final = 1e-2
 """The share of the best error that no success is above."""
+SQUARED: Final = 1e-4
+"""In float64 squares of σ_r below this share of σ₁² lose so many digits of the factors that these
+are made from W·V itself."""
 SAFETY: Final = 1.4
 """What is known to be missing may be so many times too small."""
 
@@ -52,17 +59,21 @@ def ritz_step(
     values, G = space.ritz(rank)
     tail = float(values[rank:].sum())
     values, G = values[:rank], G[:, :rank]
-    sharp = values > SHARP * float(np.finfo(W.dtype).eps) * values[0]
     evidence = space.evidence()
     outside = evidence.tail @ G
     squares = np.einsum("ij,ij->j", outside, evidence.rest @ outside)
-    gain = float((squares[sharp] / values[sharp]).sum())
-    correction = np.where(sharp, outside / np.where(sharp, values, 1.0), 0.0)
+    told = _told(values, squares, rounded(evidence.H, values, G), W)
+    gain = float((squares[told] / values[told]).sum())
     directions = cache(partial(leading_directions, evidence, space.rest, rank, W))
-    formed = partial(_factors, W, space.V, space.Y, space.rest, G, correction, rank)
+    hides = W.dtype == FLOAT64 and values[-1] < SQUARED * values[0]
+    formed = partial(
+        _factors, W, space.Y, space.rest, evidence, None if hides else (values, G), rank
+    )
     loss = max(0.0, W.squared_norm() - float(values.sum()) - gain)
     least, likely = (
-        _excess(loss, float(rise(values, squares, nu).sum()) - gain, tail, W)
+        None
+        if nu is None
+        else _excess(loss, float(rise(values, squares, nu).sum()) - gain, tail, W)
         for nu in space.outside()
     )
     return Step(
@@ -84,16 +95,20 @@ def is_missing(step: Step) -> bool:
     return step.least_excess is not None and SAFETY * step.least_excess > NEAR
 
 
+def is_complete(step: Step) -> bool:
+    """Whether the least that can lie outside the space is known, and would gain less than that."""
+    return step.least_excess is not None and not is_missing(step)
+
+
 def is_near(step: Step) -> bool:
     """Whether the error is estimated to be within 0.1 % of the best possible one.
 
-    By the estimate that is rather too large; or by that of the least, which is nearer the truth
-    once probes hold two powers, where the other rules out more than 1 %.
+    By the estimate that is rather too large; or by that of the least, which is nearer the truth,
+    where the other rules out more than 1 %.
     """
     if step.excess is None:
         return False
-    likely = step.number > 0 and not is_missing(step) and step.excess <= SURELY
-    return likely or step.excess <= NEAR
+    return step.excess <= NEAR or (is_complete(step) and step.excess <= SURELY)
 
 
 def _excess(loss: float, left: float, tail: float, W: Matrix) -> float:
@@ -129,12 +144,31 @@ def projected(W: Matrix, directions: Callable[[], tuple[Array, Array]]) -> Facto
     return Factors(W.times(A.T), A)
 
 
+def _told(values: Array, squares: Array, unsure: Array, W: Matrix) -> Array:
+    """Which residuals are more than rounding; others would make A worse, not better."""
+    share = (TOLD * float(np.finfo(W.dtype).eps)) ** 2
+    return (values > share * values[0]) & (squares > share * unsure)
+
+
 def _factors(
-    W: Matrix, V: Array, Y: Array, rest: Array, G: Array, correction: Array, rank: int
+    W: Matrix,
+    Y: Array,
+    rest: Array,
+    evidence: Evidence,
+    ritz: tuple[Array, Array] | None,
+    rank: int,
 ) -> Factors:
-    """B = Y·G and A = (V·G + rest·correction)ᵀ, with zeros where W has no more directions."""
+    """B = Y·G and A = (V·G + rest·tail·G·Λ⁻¹)ᵀ, with zeros where W has no more directions.
+
+    Without Ritz values they are found from Y itself.
+    """
+    values, G = (part[..., :rank] for part in ritz or ritz_of_products(Y, W.namespace))
+    outside = evidence.tail @ G
+    squares = np.einsum("ij,ij->j", outside, evidence.rest @ outside)
+    told = _told(values, squares, rounded(evidence.H, values, G), W)
+    correction = np.where(told, outside / np.where(told, values, 1.0), 0.0)
     missing = rank - G.shape[1]
     leading, more = (
         W.namespace.put(np.pad(X, ((0, 0), (0, missing))), W.dtype) for X in (G, correction)
     )
-    return Factors(Y @ leading, leading.T @ V.T + more.T @ rest.T)
+    return Factors(Y @ leading, leading.T @ evidence.V.T + more.T @ rest.T)

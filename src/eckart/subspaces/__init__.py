@@ -9,7 +9,7 @@ from eckart.subspaces.bounds import (
 )
 from eckart.subspaces.directions import directed, leading_directions
 from eckart.subspaces.given import GivenSpace
-from eckart.subspaces.krylov import KrylovSpace
+from eckart.subspaces.krylov import KrylovSpace, ritz_of_products
 from eckart.subspaces.likeness import Likeness
 from eckart.subspaces.norms import largest_singular_value
 from eckart.subspaces.power_probes import PowerProbes, gaussian_columns
@@ -35,4 +35,5 @@ __all__ = [
     "outside_bound",
     "rise",
     "rise_bound",
+    "ritz_of_products",
 ]

@@ -80,6 +80,20 @@ class Evidence:
         return np.vstack([math.sqrt(1 + share) * known, math.sqrt(1 + 1 / share) * self.lost])
 
 
+def rounded(H: Array, values: Array, G: Array) -> Array:
+    """Squares of what rounding may be in WᵀW·V·g_i, in eps²: σ₁² times Σ_j g_ji²·‖W·v_j‖².
+
+    It is σ₁²·σ_i² where the columns of V are near singular vectors, and σ₁⁴ where g_i takes two
+    that are long and nearly cancel.
+
+    Args:
+        H: (WV)ᵀ(WV).
+        values: Its leading eigenvalues.
+        G: Their eigenvectors.
+    """
+    return values[0] * (np.maximum(np.diag(H), 0.0) @ np.square(G))
+
+
 def eigenpairs(H: Array) -> tuple[Array, Array]:
     """The eigenvalues of a symmetric H, descending, and its eigenvectors."""
     values, G = np.linalg.eigh(H)
@@ -174,11 +188,11 @@ def rise_bound(
         rank: How many singular values.
         outside: ν ≥ ‖W(I − VVᵀ)‖² (spectral).
         total: ‖W‖²_F.
-        rounding: A share of σ₁·√λ_i by which column i of S may be wrong.
+        rounding: By what share columns of S may be wrong, as `rounded`.
     """
     values, G = evidence.ritz()
     S = evidence.root() @ G
-    unsure = rounding**2 * values[0] * np.maximum(values, 0.0)
+    unsure = rounding**2 * rounded(evidence.H, values, G)
     if rounding > 0:  # (x + y)ᵀ(x + y) ⪯ (1 + c)·xᵀx + (1 + 1/c)·yᵀy for every c > 0
         weights = 1 / np.maximum(values[:rank], TINY)
         known = float(np.einsum("ij,ij->j", S, S)[:rank] @ weights)
@@ -187,7 +201,9 @@ def rise_bound(
         )
         S, unsure = math.sqrt(1 + share) * S, (1 + 1 / share) * unsure
     leading, squares = values[:rank], np.einsum("ij,ij->j", S, S)[:rank]
-    least = min(rank * outside, max(0.0, total - float(values.sum())))
+    least = rank * outside
+    if rounding == 0:  # ‖W‖² less squares is known to √eps·‖W‖ only
+        least = min(least, max(0.0, total - float(values.sum())))
     upper = np.full(rank, np.inf)
     first, *others = _levels(leading, squares + unsure[:rank], outside) or [math.inf]
     for t in (first, *others) if math.isfinite(first) else ():

@@ -67,9 +67,9 @@ class GivenSpace:
         self.rest = self._Pt.T - self.V @ namespace.put(self.H, W.dtype)
         self._ritz = None
 
-    def outside(self) -> tuple[float, float]:
-        """At least and about ‖W(I − VVᵀ)‖²: nothing is known of it."""
-        return 0.0, math.inf
+    def outside(self) -> tuple[float | None, float]:
+        """The least that ‖W(I − VVᵀ)‖² can be, and an estimate: nothing is known of it."""
+        return None, math.inf
 
     def ritz(self, rank: int = 1) -> tuple[Array, Array]:
         """The Ritz values of WᵀW, descending, and their vectors G in coordinates of V."""

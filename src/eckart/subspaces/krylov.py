@@ -8,21 +8,37 @@ import numpy as np
 
 from eckart.arrays import FLOAT64, Array, Randomness, rounding
 from eckart.matrices import Matrix
+from eckart.namespaces import Namespace
 from eckart.subspaces.bounds import Evidence, eigenpairs
 from eckart.subspaces.orthonormal import orthonormal
 from eckart.subspaces.power_probes import PowerProbes
+from eckart.subspaces.probing import hidden
 from eckart.subspaces.start import first_directions, random_array
 
 NOISE: Final = 8.0
 """In eps·σ₁: up to which what a product leaves outside the space is taken for rounding."""
-SPREAD: Final = 1e-5
-"""A block is turned to its own Ritz vectors where rounding beside its longest column would be more
-than this share of the square of its shortest."""
-ROUNDED: Final = 36.0
+SPREAD: Final = 1e3
+"""A block is turned to its own Ritz vectors where they differ by more than this factor."""
+TELLING: Final = 2
+"""Powers that probes need to be near the largest direction outside the space."""
+ROUNDED: Final = 256.0
 """In (eps·‖W‖)²: what rounding alone leaves outside of a space that holds all of W."""
 SQUARED: Final = 1e-11
 """Ritz values below this share of the largest are found from W·V itself: of its Gram matrix in
 float64 rounding would take more than a thousandth of them."""
+
+
+def ritz_of_products(Y: Array, namespace: Namespace) -> tuple[Array, Array]:
+    """The squared singular values of Y = W·V, and its right singular vectors, right to eps·σ₁.
+
+    By QR in float64, so that nothing is squared.
+
+    Cost:
+        2·rows·width² operations in float64 and a singular value decomposition of width.
+    """
+    R = namespace.qr(namespace.astype(Y, FLOAT64))[1]
+    _, S, Vt = np.linalg.svd(namespace.get(R))
+    return np.pad(np.square(S), (0, Y.shape[1] - len(S))), Vt.T
 
 
 @final
@@ -122,9 +138,10 @@ class KrylovSpace:
         if self.width >= self._W.shape[1]:
             return True
         total = self._W.squared_norm()
-        left, least = total - float(np.trace(self.H)), self.outside()[0]
-        known = ROUNDED * self._eps**2 * total
-        return left <= self._rounding**2 * total and least <= known
+        left = total - float(np.trace(self.H))
+        if self._probes is None:
+            return left <= self._rounding**2 * total
+        return left <= hidden(self._W) and self._probes.least() <= ROUNDED * self._eps**2 * total
 
     def grow(self, block: int | None = None, fresh: int = 0, rank: int = 0) -> None:
         """Add a block to V, its product to Y, and what that leaves outside to `rest`.
@@ -158,8 +175,8 @@ class KrylovSpace:
         """The Ritz values of WᵀW, descending, and their vectors G in coordinates of V.
 
         Args:
-            rank: How many of the leading ones have to be right to c·eps·σ₁ in σ. Where a Gram
-                matrix would have lost them they come from a QR factorisation of W·V.
+            rank: How many of the leading ones have to tell. Where a Gram matrix would have lost
+                them they come from W·V itself.
         """
         if self._ritz is None:
             self._ritz = eigenpairs(self.H)
@@ -167,10 +184,7 @@ class KrylovSpace:
         values = self._ritz[0]
         place = min(rank, len(values)) - 1
         if not self._from_products and values[place] <= SQUARED * values[0]:
-            R = self._namespace.qr(self._namespace.astype(self.Y, FLOAT64))[1]
-            _, S, Vt = np.linalg.svd(self._namespace.get(R))
-            squares = np.pad(np.square(S), (0, self.width - len(S)))  # of more columns than rows
-            self._ritz, self._from_products = (squares, Vt.T), True
+            self._ritz, self._from_products = ritz_of_products(self.Y, self._namespace), True
         return self._ritz
 
     def rest_gram(self) -> Array:
@@ -179,10 +193,17 @@ class KrylovSpace:
             self._rest_gram = self._namespace.gram(self.rest, self.rest)
         return self._rest_gram
 
-    def outside(self) -> tuple[float, float]:
-        """At least and about ‖W(I − VVᵀ)‖² (spectral), by the probes; 0 and infinite without."""
+    def outside(self) -> tuple[float | None, float]:
+        """The least that ‖W(I − VVᵀ)‖² (spectral) can be, and an estimate of it, by the probes.
+
+        The first is None before they hold two powers, when it is far from the truth; the other is
+        infinite without them.
+        """
         probes = self._probes
-        return (0.0, math.inf) if probes is None else (probes.least(), probes.estimate(self._W))
+        if probes is None:
+            return None, math.inf
+        known = probes.power >= TELLING
+        return probes.least() if known else None, probes.estimate(self._W)
 
     def evidence(self) -> Evidence:
         """What this space tells of W, as it is now."""
@@ -210,7 +231,7 @@ class KrylovSpace:
         self._lost = None if self._lost is None else self._lost @ G[:, :keep]
         self.restarts += 1
         if self._probes is not None:
-            self._probes.drop(float(values[keep:].max(initial=0.0)))
+            self._probes.begin()
         self._Vt, self._Yt = (self._longer(X, len(self._Vt)) for X in (V, Y))
 
     def _products(self, Q: Array) -> tuple[Array, Array, Callable[[], Array], Array, Array]:
@@ -228,10 +249,12 @@ class KrylovSpace:
         last, probed = both[:, :count], both[:, count:]
         within = namespace.gram(last, last)
         values = np.linalg.eigvalsh(within)
-        if self._eps * values[-1] > SPREAD * values[0]:
-            values, E = eigenpairs(within)
-            turned = namespace.put(E, W.dtype)
-            Q, last, within = Q @ turned, last @ turned, np.diag(values)
+        if values[-1] > SPREAD * values[0]:
+            turned = namespace.put(eigenpairs(within)[1], W.dtype)
+            Q, last = Q @ turned, last @ turned
+            within = namespace.gram(
+                last, last
+            )  # of the columns as they are, each to its own rounding
             both = namespace.concatenate([last.T, probed.T]).T
         across = namespace.get(self.Y.T @ last).astype(FLOAT64)
         return Q, last, lambda: self._taken(W.transposed_times(both), count), across, within

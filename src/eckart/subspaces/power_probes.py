@@ -14,6 +14,8 @@ PROBE_KEY: Final = 0xEC4A89
 """Key of the probes, which are drawn apart from every solver, whatever its seed."""
 
 
+LOST: Final = 0.1
+"""Columns that a projection leaves less than this of have lost a digit to it."""
 INDEPENDENT: Final = 1e-6
 """Columns count as far as they are independent to the square root of this, in float32 a few eps."""
 
@@ -37,8 +39,10 @@ class PowerProbes:
       probability that a mean of squares of p normal numbers is below f^(2q).
     * `least`: the largest Ritz value of A_k in the span of the columns, which ν is never below.
 
-    A restart drops directions of which the columns have nothing any more, and the products are no
-    longer nested: from there on nothing is bounded, and what was dropped counts in the estimate.
+    After a restart, which drops directions from the space, the products begin anew.
+
+    Fields:
+        power: q, how many factors the columns hold.
 
     Args:
         columns: Ω or WᵀW·Ω, of shape (columns, p) with p ≥ 2.
@@ -53,34 +57,37 @@ class PowerProbes:
     """
 
     def __init__(self, columns: Array, power: int = 0) -> None:
-        self._columns, self._power = columns, power
-        self._logarithm = 0.0
-        self._ritz: float = 0.0  # of the last product
-        self._dropped = 0.0
-        self._is_nested = True
+        self._first, self._first_power = columns, power
+        self._products = power
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin anew, for a next space that does not hold the last one."""
+        self._columns, self.power = self._first, self._first_power
+        self._logarithm, self._ritz = 0.0, 0.0
 
     @property
     def failure(self) -> float:
         """The probability that any bound up to now is wrong."""
-        return CARRIED * FAILURE * (1 - 1 / (self._power + 1))
+        return CARRIED * FAILURE * (1 - 1 / (self._products + 1))
 
     @property
     def count(self) -> int:
         """How many columns there are."""
         return self._columns.shape[1]
 
-    def drop(self, largest: float) -> None:
-        """The space was restarted without Ritz vectors of which this is the largest value."""
-        self._dropped, self._is_nested = max(self._dropped, largest), False
-
     def beside(self, W: Matrix, V: Array, Q: Array) -> Array:
         """The columns to multiply beside a block Q, orthonormal to V: those outside both.
 
-        They are outside V since the last product, but for what rounding left of much longer parts.
+        They are outside V since the last product, but for what rounding left of much longer parts:
+        where that was all there is, it is taken off once more.
         """
-        X = _outside(_outside(self._columns, V), Q)
-        squares = np.diag(W.namespace.gram(X, X))
-        longest = math.sqrt(float(squares.max(initial=0.0))) or 1.0
+        before, X = math.inf, self._columns
+        longest = self._longest(W, X)
+        while longest < LOST * before:
+            before = longest
+            X = _outside(_outside(X, V), Q)
+            longest = self._longest(W, X)
         self._logarithm += math.log(longest)
         self._columns = X / longest
         return self._columns
@@ -88,7 +95,8 @@ class PowerProbes:
     def take(self, W: Matrix, product: Array, V: Array) -> None:
         """Take in the product of WᵀW with what `beside` made, for V with the block in it."""
         X, self._columns = self._columns, _outside(product, V)
-        self._power += 1
+        self.power += 1
+        self._products += 1
         squares, E = np.linalg.eigh(W.namespace.gram(X, X))
         kept = squares > INDEPENDENT * squares[-1]
         half = E[:, kept] / np.sqrt(squares[kept])
@@ -98,32 +106,38 @@ class PowerProbes:
     def bound(self, W: Matrix) -> float:
         """An upper bound ν on ‖W(I − VVᵀ)‖² for V with the block of the last product.
 
-        Infinite before the first product and after a restart.
+        Infinite before the first product.
         """
-        j = self._power
-        if j == 0 or not self._is_nested:
+        if self.power == 0:
             return math.inf
+        j = self._products
         allowed = CARRIED * FAILURE / (j * (j + 1) * 2.0**j)
         surely = 2 * float(gammaincinv(self.count / 2, allowed))
         squared = float(np.linalg.eigvalsh(self._gram(W))[-1]) / surely
-        return self._root(squared, 2 * j)
+        return self._root(squared, 2 * self.power)
 
     def estimate(self, W: Matrix) -> float:
         """An estimate of ‖W(I − VVᵀ)‖², rather above it; infinite before the first product."""
-        if self._power == 0:
+        if self.power == 0:
             return math.inf
         gram = self._gram(W)
         apart = float(np.square(gram).sum() - np.square(np.diag(gram)).sum())
         apart /= self.count * (self.count - 1)
-        estimated = self._root(math.sqrt(max(apart, 0.0)), 2 * self._power)
-        return max(estimated, self.least())
+        estimated = self._root(math.sqrt(max(apart, 0.0)), 2 * self.power)
+        return max(estimated, self._ritz)
 
     def least(self) -> float:
         """A lower bound on ‖W(I − VVᵀ)‖², as near as the columns come; 0 before the first."""
-        return max(self._ritz, self._dropped)
+        return self._ritz
 
     def _gram(self, W: Matrix) -> Array:
         return W.namespace.gram(self._columns, self._columns)
+
+    @staticmethod
+    def _longest(W: Matrix, X: Array) -> float:
+        """The length of the longest column; 1 where all are zero."""
+        squares = np.diag(W.namespace.gram(X, X))
+        return math.sqrt(float(squares.max(initial=0.0))) or 1.0
 
     def _root(self, squared: float, power: int) -> float:
         """(e^(2·logarithm)·squared)^(1/power), in logarithms, since powers leave the range."""

@@ -43,7 +43,7 @@ def first_directions(W: Matrix, count: int, randomness: Randomness) -> Array:
     start = random_array(height, count, W.dtype, randomness, W.namespace)
     rest = (start.T @ small).T
     for turned in (small, small.T):  # each made orthonormal, so that no square hides what is small
-        rest = turned @ whitened(rest, 0.0, W.namespace)
+        rest = turned @ whitened(rest, W.namespace)[0]
     return rest
 
 
