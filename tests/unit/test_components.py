@@ -10,13 +10,13 @@ import market
 from eckart import certificates
 from eckart.errors import ArgumentError, MatrixError
 from eckart.factorization import Outcome, components
-from eckart.factorization.components import RESIDUALS, component_solver
+from eckart.factorization.component_solver import RESIDUALS, component_solver
 from eckart.matrices import Dense, Streamed, standardised
 from eckart.solvers import BlockKrylov, Davidson, ExactSVD, GramSVD, Problem
 from streams import InMemory, numbers
 from tolerances import SETTLED, SIX_DIGITS, SQUARED, agree, close, hidden, rounding
 
-components_module = sys.modules["eckart.factorization.components"]
+components_module = sys.modules["eckart.factorization.component_solver"]
 SOLVERS = {
     "svd": ExactSVD(),
     "gram": GramSVD(),

@@ -73,8 +73,8 @@ def step(number=1, excess=None, least=None) -> Step:
 
 
 def test_an_estimate_rather_too_large_is_enough_by_itself():
-    assert is_near(step(number=0, excess=0.0009, least=0.0))
-    assert not is_near(step(number=0, excess=0.0011, least=0.0))
+    assert is_near(step(excess=0.0009))
+    assert not is_near(step(excess=0.0011))
 
 
 def test_the_least_excess_counts_where_no_more_than_one_percent_is_open():

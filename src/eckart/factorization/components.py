@@ -8,46 +8,47 @@ from typing import Any, Final, final
 
 import numpy as np
 
-from eckart.arrays import FLOAT32, FLOAT64, Array, Randomness, as_randomness, rounding
+from eckart.arrays import FLOAT64, Array, Randomness, as_randomness, rounding
 from eckart.certificates import (
     Certificate,
     clearest_bound,
     exact_bound,
     probable_bound,
 )
+from eckart.factorization.component_solver import (
+    GUESS,
+    LOST,
+    component_problem,
+    component_solver,
+    is_lighter_turned,
+    one_sided,
+)
 from eckart.factorization.loop import Loop
 from eckart.factorization.outcome import Outcome
 from eckart.factorization.result import Recipe, Record, machine
 from eckart.factorization.stopping import Ending, Watch
-from eckart.matrices import Matrix, Sparse, Standardised, Streamed, Transposed, is_streamed
-from eckart.matrices.sketching import gaussian_probes
-from eckart.ranks import GrowingRule, RankRule, rank_rule, tail_errors
-from eckart.solvers import BlockKrylov, Davidson, ExactSVD, GramSVD, Problem, Solver, Step
+from eckart.matrices import Matrix, Transposed, is_streamed, rescaled
+from eckart.ranks import GrowingRule, rank_rule, tail_errors
+from eckart.solvers import ExactSVD, Solver, Step
 from eckart.subspaces import (
+    CARRIED,
     Evidence,
-    PowerProbes,
     Probing,
     directed,
     hidden,
     leading_squares_bound,
 )
 from eckart.subspaces.bounds import eigenpairs
+from eckart.subspaces.orthonormal import orthonormal
 
-EXACT_WORK: Final = 10**9
-"""rows·columns·min(rows, columns) up to which LAPACK decomposes all of W."""
-BLOCKS_OF_A_GRAM: Final = 8
-"""WᵀW of a matrix up to so many times as wide as a block of a Krylov space takes no longer."""
-RESIDUALS: Final = {FLOAT32: 1e-4, FLOAT64: 1e-6}
-"""‖WᵀWv − σ²v‖/σ₁² of every component that is kept, unless another is asked for."""
-GUESS: Final = 32
-FOR_THE_SPACE: Final = 0.25
-"""Of the memory that a streamed matrix may take, beside its blocks of rows."""
-SAMPLED: Final = 32
-"""A run may begin with the leading directions of one row in so many."""
-UNSAMPLED: Final = 8
-"""Directions of the first block that are drawn at random, in case the sample misses something."""
+SUMMED: Final = 8.0
+"""In eps·σ₁² for each direction: what rounding may do to sums of eigenvalues."""
+PROVEN: Final = 5e-3
+"""A gap up to this is proof enough; of a larger one tests are made, where W is in memory."""
 CLOSE: Final = 1e-6
 """A share of the variance that is not worth a word."""
+SHOWN: Final = 1e-3
+"""A gap up to this is none to two digits of a percent."""
 KNOWN_WITHIN: Final = 0.1
 """A Ritz value is as near to a squared singular value as its residual, by this share at most."""
 CLEAR: Final = 1000.0
@@ -118,11 +119,11 @@ def components(
         W: Matrix of shape (rows, columns).
         rank: Rows of A, or "auto"; exactly one of `rank` and `tolerance` is given.
         tolerance: The smallest rank with ‖W − W·Aᵀ·A‖ ≤ tolerance·‖W‖.
-        residual: Stop once ‖WᵀWv − σ²v‖ ≤ residual·σ₁² for every row v; by default 10⁻⁶, in
-            float32 10⁻⁴. A streamed W stops by its error instead, unless it is given.
+        residual: Stop once ‖WᵀWv − σ²v‖ ≤ residual·σ² for every row v; by default 10⁻⁵, in float32
+            10⁻³. A streamed W stops by its error instead, unless it is given.
         solver: `ExactSVD`, `GramSVD`, `Davidson` or `BlockKrylov`; by default by the size of W.
         certificate: Whether to spend products on bounding the best error; a streamed W is never
-            read for that, probes ride along in its products.
+            read for that, probes are multiplied along in its products.
         time_limit: Seconds after which an iteration stops.
         seed: Of the random directions.
         on_step: Called with every step.
@@ -134,13 +135,15 @@ def components(
     began, read_before = time.perf_counter(), W.passes
     randomness = as_randomness(seed)
     rule = rank_rule(rank, tolerance, None, None, W.nbytes)
+    total = W.squared_norm()
+    W, exponent = rescaled(W)
     guess = GUESS if rule.needs_spectrum else rule.choose(W.shape, W.dtype, None)
-    side = Transposed(W) if solver is None and _is_lighter_turned(W) else W
+    side = Transposed(W) if solver is None and is_lighter_turned(W) else W
     searched = rule.needs_spectrum and isinstance(rule, GrowingRule)
     solver = solver or component_solver(
         W, guess, residual, searched=searched, certificate=certificate
     )
-    problem = _problem(side, guess, rule, solver, randomness)
+    problem = component_problem(side, guess, rule, solver, randomness)
     loop = Loop(solver.steps(problem), Watch(solver, problem, time_limit), on_step)
     ending = loop.run()
     if ending.directions is None or ending.outcome is Outcome.INTERRUPTED:
@@ -148,6 +151,9 @@ def components(
     A, squares = ending.directions()
     if side is not W:
         A, squares = _turned(W, A)
+    if ending.singular_values is None and squares[-1] < LOST[W.dtype] * squares[0]:
+        space = A if ending.evidence is None or side is not W else ending.evidence().V.T
+        A, squares = (part[: len(squares)] for part in one_sided(W, space))
     spectrum = _known(ending, squares)
     if isinstance(solver, ExactSVD) and rule.needs_spectrum:
         count = rule.choose(W.shape, W.dtype, ending.singular_values)
@@ -164,125 +170,32 @@ def components(
         dtype=str(W.dtype),
         **machine(),
     )
+    factor = 2.0**-exponent
     return Components(
         A=A,
-        squares=squares,
-        spectrum=spectrum,
-        total=W.squared_norm(),
+        squares=squares * factor**2,
+        spectrum=spectrum * factor**2,
+        total=total,
         outcome=ending.outcome,
         message=_message(ending.outcome, len(squares), proof),
-        history=ending.history,
-        certificate=proof,
+        history=tuple(record.scaled(factor) for record in ending.history),
+        certificate=proof.scaled(factor),
         recipe=recipe,
         passes=W.passes - read_before,
         seconds=time.perf_counter() - began,
     )
 
 
-def component_solver(
-    W: Matrix,
-    rank: int,
-    residual: float | None = None,
-    *,
-    searched: bool = False,
-    certificate: bool = True,
-) -> Solver:
-    """The solver for the components of W, by its shape and where it is.
-
-    Args:
-        W: The matrix.
-        rank: How many are wanted.
-        residual: As for `components`.
-        searched: Whether the rank is a guess, and a rule is to find it.
-        certificate: As for `components`.
-
-    Example:
-        >>> from eckart.matrices import Dense
-        >>> component_solver(Dense(np.eye(4)), 2)
-        ExactSVD()
-    """
-    rows, columns = W.shape
-    streamed = isinstance(W, Standardised) and isinstance(W.source, Streamed)
-    if streamed and isinstance(W, Standardised) and W.moments.gram is not None:
-        return GramSVD()
-    if not streamed and rows * columns * min(W.shape) <= EXACT_WORK:
-        return ExactSVD()
-    if isinstance(W, Standardised) and isinstance(W.source, Streamed):
-        memory = int(FOR_THE_SPACE * W.source.memory)
-        return BlockKrylov(residual=residual, tall=False, memory=memory)
-    wanted = residual or RESIDUALS[W.dtype]
-    krylov = BlockKrylov(residual=wanted, tall=False)
-    if isinstance(W, Standardised) and isinstance(W.source, Sparse):
-        return krylov
-    if rows >= columns and columns <= BLOCKS_OF_A_GRAM * krylov.width(W, rank):
-        return GramSVD()
-    if not searched and isinstance(W, Standardised) and W.has_rows and Davidson.suits(W, rank):
-        return Davidson(residual=wanted, probe=not certificate)
-    return krylov
-
-
-def _is_lighter_turned(W: Matrix) -> bool:
-    """Whether the space is better made of the rows' side: of a sparse W that has few of them.
-
-    Its products cost the same from either side, and all else as much as the side is long.
-    """
-    is_sparse = isinstance(W, Standardised) and isinstance(W.source, Sparse)
-    rows, columns = W.shape
-    return is_sparse and rows < columns and rows * columns * rows > EXACT_WORK
-
-
 def _turned(W: Matrix, U: Array) -> tuple[Array, Array]:
-    """Right singular directions from left ones, by one product and the small problem it leaves."""
-    product, rank = W.transposed_times(U.T), len(U)
+    """Right singular directions from left ones, by two products and a small problem."""
+    product = W.transposed_times(U.T)
+    A = orthonormal(product, product[:, :0], 0.0, W.namespace)
+    product = W.times(A)
     values, G = eigenpairs(W.namespace.gram(product, product))
-    noise = rank * float(np.finfo(W.dtype).eps) * float(values[0])
-    lengths = np.sqrt(np.where(values > noise, values, np.inf))
-    A = directed((product @ (G / lengths).astype(W.dtype)).T, W.namespace)
-    return A, np.where(values > noise, values, 0.0)
-
-
-def _problem(
-    W: Matrix, rank: int, rule: RankRule, solver: Solver, randomness: Randomness
-) -> Problem:
-    growing = rule if rule.needs_spectrum and isinstance(rule, GrowingRule) else None
-    if isinstance(solver, ExactSVD):
-        return Problem(W=W, rank=min(W.shape) if rule.needs_spectrum else rank, start=None)
-    first, probes = None, None
-    if isinstance(solver, BlockKrylov) and isinstance(W, Standardised):
-        first = W.moments.first
-        if first is None and growing is None:
-            first = sampled(W, solver.width(W, rank), randomness)
-        probes = _probes(W) if is_streamed(W) else None
-    return Problem(
-        W=W,
-        rank=rank,
-        start=None,
-        rule=growing,
-        randomness=randomness,
-        first=first,
-        probes=probes,
-    )
-
-
-def _probes(W: Standardised) -> PowerProbes:
-    """Probes of a streamed W, with their first product where the moments brought it."""
-    probed = W.moments.probed
-    if probed is not None:
-        return PowerProbes(probed, 1)
-    return PowerProbes(gaussian_probes(W.shape[1], W.dtype))
-
-
-def sampled(W: Standardised, width: int, randomness: Randomness) -> Array | None:
-    """Directions near the leading ones of a few of the rows; None where there are too few rows."""
-    count = W.shape[0] // SAMPLED
-    if count < 4 * width or width <= UNSAMPLED or not W.has_rows:
-        return None
-    few = W.few_rows(count, randomness)
-    drawn = np.asarray(randomness.standard_normal((W.shape[1], width)))
-    X = drawn[:, UNSAMPLED:].astype(W.dtype)
-    for _ in range(2):
-        X = np.linalg.qr(few.transposed_times(few.times(X)))[0]
-    return np.hstack([X, drawn[:, :UNSAMPLED].astype(W.dtype) / math.sqrt(W.shape[1])])
+    missing = len(U) - len(values)
+    turned = np.pad(W.namespace.get(A) @ G, ((0, 0), (0, missing)))
+    rows = W.namespace.put(turned.T, W.dtype)
+    return directed(rows, W.namespace), np.pad(np.maximum(values, 0.0), (0, missing))
 
 
 def _known(ending: Ending, squares: Array) -> Array:
@@ -329,18 +242,22 @@ def _bound(
     """The best possible error, the probability that it is less, and how that was found."""
     if evidence.tail.shape[0] == 0:
         return clearest_bound(W, rank, evidence), 0.0, "best possible error from all of WᵀW"
-    carried = evidence.outside is not None and math.isfinite(evidence.outside)
-    if bound and not (carried or is_streamed(W)):
-        probing = Probing()
-        best = probable_bound(W, rank, evidence, probing)
-        return best, probing.failure, "best possible error bounded by products with W (Weyl)"
     total, values = W.squared_norm(), evidence.ritz()[0]
     outside, how = total - float(values.sum()), "the products that were made"
     if evidence.outside is not None and evidence.outside < outside:
         outside, how = evidence.outside, "probes that were multiplied along"
-    left = total - leading_squares_bound(evidence, rank, max(0.0, outside), total) - hidden(W)
+    upper = leading_squares_bound(evidence, rank, max(0.0, outside), total)
+    unsure = SUMMED * rank * float(np.finfo(FLOAT64).eps) * float(values[0])  # of values in float64
+    left, failure = total - upper - max(hidden(W), unsure), evidence.failure
+    reached = total - float(values[:rank].sum())
+    if bound and not is_streamed(W) and left * (1 + PROVEN) ** 2 < reached:
+        probing = Probing(1 - CARRIED)
+        tested = probable_bound(W, rank, evidence, probing)
+        if tested is not None and tested**2 - unsure > left:
+            left, how = tested**2 - unsure, "products with W"
+        failure += probing.failure
     best = math.sqrt(left) if left > 0 else None
-    return best, evidence.failure, f"best possible error bounded by {how} (Weyl)"
+    return best, failure, f"best possible error bounded by {how} (Weyl)"
 
 
 def _error(W: Matrix, A: Array, squares: Array, ending: Ending) -> float:
@@ -364,8 +281,14 @@ def _message(outcome: Outcome, rank: int, proof: Certificate) -> str:
     if proof.best_possible_error is not None and proof.error > 0:
         most = 1 - (proof.best_possible_error / proof.error * proof.relative_error) ** 2
         others = f"No {rank} directions hold" if rank > 1 else "No direction holds"
-        than = f" than {most:.4%}" if most - kept > CLOSE else ""
-        sentences.append(f"{others} more{than}.")
+        if most - kept > CLOSE:
+            sentences.append(f"{others} more than {most:.4%}.")
+        elif proof.gap is not None and proof.gap <= SHOWN:
+            sentences.append(f"{others} more.")
+        else:
+            sentences.append(
+                f"The rest is proven to be at most {proof.gap or 0.0:.2%} above the least possible."
+            )
     if outcome.grade == "short":
         sentences.append(outcome.value)
     return " ".join(sentences)

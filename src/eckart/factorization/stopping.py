@@ -29,6 +29,7 @@ FORESEEN_BY: Final = 3
 """Steps that foretell the next: two may mislead."""
 STALLED_AFTER: Final = 10
 STALLED_ABOVE: Final = 0.9
+PATIENT: Final = 24
 DIVERGED_ABOVE: Final = 100.0
 
 
@@ -137,19 +138,23 @@ class Watch:
 
         The error is small where it is estimated to be at most 0.1 % above the best, or where
         further products would gain that little and nothing outside the space is known to be larger
-        than what is kept.
+        than what is kept. Directions that a flat spectrum does not tell apart are waited for some
+        steps only.
         """
         step = self._sound
         if step is None:
             return None
+        flat = is_complete(step) and has_settled(self._last, self._squared_norm, self._dtype)
+        small = Outcome.SETTLED if is_near(step) else Outcome.UNPROVEN if flat else None
         if solver.residual is not None:
-            known = step.residual is not None and step.residual <= solver.residual
-            return Outcome.RESOLVED if known else None
-        if is_near(step):
-            return Outcome.SETTLED
-        if is_complete(step) and has_settled(self._last, self._squared_norm, self._dtype):
-            return Outcome.UNPROVEN
-        return Outcome.STALLED if has_stalled(self._excesses) else None
+            exact = step.residual is not None and step.residual <= solver.residual
+            if exact and (small is not None or step.excess is None):
+                return Outcome.RESOLVED
+            if len(self._history) < PATIENT:
+                return None
+        if small is None and has_stalled(self._excesses):
+            return Outcome.STALLED
+        return small
 
 
 def _scale(problem: Problem | ObservedProblem) -> tuple[float, float, DType]:

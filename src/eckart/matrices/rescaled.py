@@ -8,6 +8,7 @@ import numpy as np
 
 from eckart.arrays import FLOAT32, FLOAT64, Array, DType
 from eckart.matrices.protocol import Matrix
+from eckart.matrices.standardised import Standardised
 from eckart.namespaces import Namespace
 
 DECADES: Final = {FLOAT32: 6, FLOAT64: 60}
@@ -97,7 +98,8 @@ def rescaled(W: Matrix) -> tuple[Matrix, int]:
         65
     """
     norm = math.sqrt(W.squared_norm())
-    if norm == 0 or abs(math.log10(norm)) <= DECADES[W.dtype]:
+    if norm == 0 or not math.isfinite(norm) or abs(math.log10(norm)) <= DECADES[W.dtype]:
         return W, 0
     exponent = -int(np.frexp(norm)[1])
-    return Rescaled(W, exponent), exponent
+    own = isinstance(W, Standardised)
+    return W.rescaled(exponent) if own else Rescaled(W, exponent), exponent

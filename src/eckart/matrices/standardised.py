@@ -1,5 +1,6 @@
 """A matrix whose columns are centred and scaled while its products are made."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Final, final
@@ -40,6 +41,7 @@ class Standardised:
     Args:
         source: W, of shape (rows, columns).
         moments: Of W, as `measured` finds them.
+        explicit: Whether every block is centred and scaled before it is multiplied.
 
     Cost:
         That of W. `gram_times` is one pass over W, blocks of rows at a time, but for a sparse W.
@@ -47,14 +49,15 @@ class Standardised:
         is lost to them; others from the small products.
     """
 
-    def __init__(self, source: Matrix, moments: Moments) -> None:
+    def __init__(self, source: Matrix, moments: Moments, *, explicit: bool = False) -> None:
         self.source = source
         self.moments = moments
         self._own = source.namespace.put
         sparse, streamed = isinstance(source, Sparse), isinstance(source, Streamed)
         spread, far = moments.energy, source.shape[0] * float(np.square(self._shift()).sum())
         self._plain = sparse or source.namespace is not HOST
-        self._explicit = streamed or (not self._plain and far > FAR * spread)
+        far_off = explicit or far > FAR * spread
+        self._explicit = streamed or (not self._plain and far_off)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -104,14 +107,20 @@ class Standardised:
         """The product of the transpose with that with X, of shape (columns, k)."""
         if self._plain:
             return self.transposed_times(self.times(X))
+        return self.gram_products(X, 0)[0]
+
+    def gram_products(self, X: Array, count: int) -> tuple[Array, Array]:
+        """As the function `gram_products`, in one pass over blocks of rows."""
         total, sums = np.zeros((X.shape[1], self.shape[1])), np.zeros((X.shape[1], 1))
+        inner = np.zeros((count, count))
         for block, Y in self._products(X):
             total += Y.T @ block
             sums[:, 0] += Y.sum(axis=0, dtype=FLOAT64)
+            inner += HOST.gram(Y[:, :count], Y[:, :count])
         if self._explicit:
-            return total.T.astype(self.dtype)
+            return total.T.astype(self.dtype), inner
         total -= sums * self._means()
-        return self._divided(total.T).astype(self.dtype)
+        return self._divided(total.T).astype(self.dtype), inner
 
     def row_blocks(self, rows: int | None = None, /) -> Iterator[Array]:
         """Blocks of consecutive rows, centred and scaled; of a streamed W valid until the next."""
@@ -160,6 +169,24 @@ class Standardised:
             Y = block @ narrow
             Y -= offset
             yield block, Y
+
+    @property
+    def is_by_blocks(self) -> bool:
+        """Whether a fused product walks over blocks of rows."""
+        return not self._plain
+
+    def rescaled(self, exponent: int) -> "Standardised":
+        """2^exponent times this matrix."""
+        moments, factor = self.moments, 2.0**exponent
+        scales = np.ones(self.shape[1]) if moments.scales is None else moments.scales
+        changed = replace(
+            moments,
+            scales=scales / factor,
+            energy=moments.energy * factor**2,
+            gram=None if moments.gram is None else moments.gram * factor**2,
+            probed=None if moments.probed is None else moments.probed * factor * factor,
+        )
+        return Standardised(self.source, changed, explicit=True)
 
     @property
     def has_rows(self) -> bool:
@@ -215,14 +242,24 @@ class Standardised:
         Raises:
             MatrixError: If they are not, with the place of the entry where it is one.
         """
-        if self.is_finite:
+        if not self.is_finite:
+            check_entries(self.source)
+            raise MatrixError(
+                f"The entries are so large that their squares leave the range of {self.dtype}.",
+                hint="Divide the matrix by a power of ten that brings it near 1.",
+                code="out-of-range",
+            )
+        size, least = math.prod(self.shape), float(np.finfo(self.dtype).tiny)
+        if self.moments.energy > size * least / float(np.finfo(self.dtype).eps):
             return
-        check_entries(self.source)
-        raise MatrixError(
-            "The entries are so large that their squares leave the range of float64.",
-            hint="Divide the matrix by a power of ten that brings it near 1.",
-            code="out-of-range",
-        )
+        get = self.namespace.get  # a table of nothing but constants is sound
+        largest = max(float(np.abs(get(block)).max()) for block in self.source.row_blocks())
+        if 0 < largest < math.sqrt(least / float(np.finfo(self.dtype).eps)):
+            raise MatrixError(
+                f"The largest entry is {largest:.1e}, and squares leave the range of {self.dtype}.",
+                hint="Multiply the matrix by a power of ten that brings it near 1.",
+                code="out-of-range",
+            )
 
     def _means(self) -> Array:
         return self.moments.means[np.newaxis]
@@ -317,6 +354,32 @@ def gram(W: Matrix) -> Array:
     total = np.zeros((columns, columns))
     for block in W.row_blocks(tall_rows(columns)):
         total += W.namespace.get(block.T @ block)
+    return total
+
+
+def gram_products(W: Matrix, X: Array, count: int) -> tuple[Array, Array]:
+    """WᵀW·X, and (W·X₁)ᵀ(W·X₁) in float64 for the first `count` columns X₁ of X.
+
+    The second is made from W·X₁, each column to its own rounding, where products with WᵀW·X would
+    have the rounding of the longest.
+    """
+    if isinstance(W, Standardised) and W.is_by_blocks:
+        return W.gram_products(X, count)
+    if is_streamed(W):
+        product = W.gram_times(X)
+        inner = W.namespace.gram(X[:, :count], product[:, :count])
+        return product, (inner + inner.T) / 2
+    Y = W.times(X)
+    return W.transposed_times(Y), W.namespace.gram(Y[:, :count], Y[:, :count])
+
+
+def deflated_gram(W: Matrix, A: Array) -> Array:
+    """ΠWᵀWΠ in float64 with Π = I − AᵀA, where what A holds is taken off every row. One pass."""
+    columns = W.shape[1]
+    total, own = np.zeros((columns, columns)), W.namespace.put(A, W.dtype)
+    for block in W.row_blocks(tall_rows(columns)):
+        left = block - (block @ own.T) @ own
+        total += W.namespace.get(left.T @ left)
     return total
 
 

@@ -68,7 +68,7 @@ class Davidson:
             without them leaves the best possible error less well known.
         blocks: The most products with W.
         stop_early: Stop before that, once the residual is reached.
-        residual: ‖WᵀWv − σ²v‖/σ₁² of every direction.
+        residual: ‖WᵀWv − σ²v‖/σ² of every direction v.
 
     Raises:
         ArgumentError: If a field is out of its range.
@@ -91,7 +91,7 @@ class Davidson:
     probe: bool = True
     blocks: int = 60
     stop_early: bool = True
-    residual: float = 1e-6
+    residual: float = 1e-5
 
     def __post_init__(self) -> None:
         check_count("blocks", self.blocks)
@@ -196,10 +196,11 @@ def _rounded(width: int) -> int:
 
 
 def _foretold(likeness: Likeness, space: GivenSpace, width: int, rank: int) -> tuple[Array, float]:
-    """Directions for the next product, and by what share of σ₁² they are likely to be wrong."""
+    """Directions for the next product, and by what share of σ_r² they are likely to be wrong."""
     likeness.learn(space, rank)
     X = likeness.directions(space.V @ _coordinates(space, width))
-    return X, likeness.foretold(space, X, rank) / float(space.ritz()[0][0] or 1.0)
+    least = float(space.ritz()[0][:rank][-1])
+    return X, likeness.foretold(space, X, rank) / least if least > 0 else math.inf
 
 
 def _probes(foretold: float, cases: int) -> int | None:
@@ -269,13 +270,14 @@ def _probed(
     signs = np.sign(np.einsum("ij,ij->j", A.T, X @ G.astype(W.dtype)))
     seen = inner[width:, :width] @ G * signs - drawn.T @ A.T * squares
     evidence = space.evidence()
-    longest = math.sqrt(float(np.einsum("ij,ij->j", seen, seen).max()) / _surely(count, cases))
+    lengths = np.sqrt(np.einsum("ij,ij->j", seen, seen) / _surely(count, cases))
+    own = np.where(squares > 0, squares, squares[0] or 1.0)
     return Step(
         number=number,
         loss=max(0.0, W.squared_norm() - float(squares.sum())),
         factors=partial(projected, W, lambda: (A, squares)),
         evidence=lambda: evidence,
         rank=rank,
-        residual=longest / float(squares[0] or 1.0),
+        residual=float((lengths / own).max()),
         directions=lambda: (A, squares),
     )

@@ -11,14 +11,17 @@ import scipy.linalg
 from eckart.arrays import Array
 from eckart.factors import Factors
 from eckart.matrices import Matrix
-from eckart.matrices.standardised import gram
+from eckart.matrices.standardised import deflated_gram, gram
 from eckart.solvers.protocol import Problem, Step
 from eckart.subspaces import Evidence
 from eckart.subspaces.directions import directed
+from eckart.subspaces.krylov import ROUNDED
 
 ALL: Final = 600
 """Up to so many columns all eigenvalues are computed; of more, a few beyond the rank."""
 MORE: Final = 2
+TOLD: Final = 300.0
+"""In eps·σ₁²: eigenvalues above this are told from rounding to a third of a percent."""
 
 
 @final
@@ -29,8 +32,9 @@ class GramSVD:
         WᵀW = A'ᵀ·Λ·A',    A = the leading rows of A',    B = W·Aᵀ
 
     One pass over W makes WᵀW, whatever the spectrum; B takes another. Squares halve the digits:
-    singular values below √eps·σ₁ are lost, so it is no road to a small error of B·A, but it is all
-    that principal components need.
+    singular values below some √eps·σ₁ are lost in it. Where the rank reaches so far down, what was
+    found is taken off every row and WᵀW of the rest made anew, in one pass more for every three
+    decades (seven in float64) of singular values.
 
     Cost:
         One pass and rows·columns² operations, columns³ more; memory 3·columns² in float64.
@@ -47,9 +51,9 @@ class GramSVD:
 
     def steps(self, problem: Problem, /) -> Iterator[Step]:
         """One step."""
-        W, M = problem.W, gram(problem.W)
-        values, G = _leading(M, None if problem.rule else problem.rank)
-        rank = problem.rank
+        W, M, rank = problem.W, gram(problem.W), problem.rank
+        values, G = _leading(M, None if problem.rule else rank)
+        values, G = _deflated(W, values, G, len(values) if problem.rule else rank)
         if problem.rule is not None:
             found = problem.rule.enough(W.shape, values, float(np.trace(M)))
             rank = found or len(values)
@@ -78,6 +82,23 @@ def _leading(M: Array, rank: int | None) -> tuple[Array, Array]:
     several = None if wanted == columns else (columns - wanted, columns - 1)
     solved: Any = scipy.linalg.eigh(M, subset_by_index=several, check_finite=False)
     return solved[0][::-1], solved[1][:, ::-1]
+
+
+def _deflated(W: Matrix, values: Array, G: Array, rank: int) -> tuple[Array, Array]:
+    """The same pairs, those that rounding of the largest hides found in what the others leave."""
+    eps, largest = float(np.finfo(W.dtype).eps), float(values[0])
+    known = int(np.count_nonzero(values > TOLD * eps * largest))
+    while 0 < known < min(rank, len(values)):
+        A = G[:, :known].T
+        below, rest = _leading(deflated_gram(W, A), rank - known)
+        if below[0] <= ROUNDED * eps**2 * W.squared_norm():
+            break  # only rounding is left
+        below, rest = below[: rank - known], rest[:, : rank - known]
+        rest = np.linalg.qr(rest - A.T @ (A @ rest))[0]
+        values, G = np.concatenate([values[:known], below]), np.hstack([A.T, rest])
+        further = int(np.count_nonzero(below > TOLD * eps * below[0]))
+        known += max(1, further)
+    return values, G
 
 
 def _factors(W: Matrix, A: Array) -> Factors:

@@ -13,7 +13,10 @@ from eckart.solvers.ritz import is_missing, ritz_step
 from eckart.subspaces import KrylovSpace, PowerProbes, gaussian_columns
 
 MOST_WIDTH: Final = 5
-"""The space is restarted above this many times a block; a block more is used while it grows."""
+"""The space is restarted above this many times rank + oversampling columns; a block more is used
+while it grows."""
+MOST_BLOCKS: Final = 4
+"""The same in blocks: probes that begin anew at a restart tell after two."""
 SPARE: Final = 5
 """Below this share of the bytes of W the space is never restarted."""
 MULTIPLE: Final = 16
@@ -21,10 +24,10 @@ MULTIPLE: Final = 16
 PROBES: Final = 16
 """Columns at least that are multiplied along with each block, to say what lies outside of it."""
 NARROW: Final = 12
-"""The same, or a quarter of the rank, where the directions themselves count: more blocks of fewer
-columns make a polynomial of a higher degree, which tells directions apart with fewer columns."""
+"""Columns of a later block, or a quarter of the rank, where W stores a small part of its entries
+and directions count: more blocks of fewer columns make a polynomial of a higher degree."""
 STREAMED: Final = 256
-"""The same where W is read anew for each product, which takes as long as some hundred columns."""
+"""Columns of a block where W is read anew for each product, which takes as long as some hundred."""
 SMALL_PART: Final = 4
 """W stores a small part where all its entries would take so many times the bytes."""
 WIDE: Final = 56
@@ -60,8 +63,8 @@ class BlockKrylov:
         memory: The most bytes of the space, a number or "500MB"; it is restarted where it would
             grow above. None takes 5·(rank + oversampling) columns, or a fifth of the bytes of W.
         stop_early: Stop before that, once another pass would lower the error by less than 0.1 %.
-        residual: Stop instead once every leading direction v has ‖WᵀWv − σ²v‖ ≤ residual·σ₁², as
-            one who looks at the directions themselves wants it.
+        residual: Stop instead once every leading direction v has ‖WᵀWv − σ²v‖ ≤ residual·σ², as
+            one who looks at the directions themselves wants it, or what rounding makes of that.
         tall: Whether W·V is kept. If not, a block is one fused pass WᵀW·X and memory is that of the
             columns alone; singular values below √eps·σ₁ are then lost, and B takes one more pass.
 
@@ -141,7 +144,8 @@ class BlockKrylov:
         column = self._column(W)
         if self.memory is not None:
             return byte_count(self.memory) // column
-        return max(MOST_WIDTH * self.width(W, rank), W.nbytes // SPARE // column)
+        most = max(MOST_WIDTH * (rank + self.oversampling), MOST_BLOCKS * self.width(W, rank))
+        return max(most, W.nbytes // SPARE // column)
 
     def _column(self, W: Matrix) -> int:
         """Bytes of a column of the space, in V and in Y."""
@@ -156,15 +160,15 @@ class BlockKrylov:
         """Columns of a block where neither W nor the memory is short of them."""
         if is_streamed(W):
             return max(rank + self.oversampling, min(STREAMED, 2 * rank + self.oversampling))
-        thin = math.prod(W.shape) * W.dtype.itemsize > SMALL_PART * W.nbytes
-        if thin and self.residual is not None:
-            return max(NARROW, rank // 4)
         return max(rank + self.oversampling, min(WIDE, 2 * rank + self.oversampling))
 
     def _later(self, W: Matrix, rank: int, block: int) -> int:
         """Columns of a block once the space is wide enough for the rank."""
         if is_streamed(W):
             return block
+        thin = math.prod(W.shape) * W.dtype.itemsize > SMALL_PART * W.nbytes
+        if thin and self.residual is not None:
+            return min(block, max(NARROW, rank // 4))
         probes = _probes(block)
         together = max(min(block, WIDE), rank // 2 + self.oversampling) + probes
         return min(block, -(-together // MULTIPLE) * MULTIPLE - probes)

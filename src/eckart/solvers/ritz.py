@@ -7,6 +7,7 @@ from functools import cache, partial
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from eckart.arrays import FLOAT64, Array
 from eckart.factors import Factors
@@ -54,7 +55,7 @@ def ritz_step(
         space: Of directions, with the products with them.
         rank: How many directions are wanted.
         tall: Whether the space has W·V too, so that B takes no product.
-        residual: ‖WᵀWv − σ²v‖/σ₁² that is asked for; None where the error counts.
+        residual: ‖WᵀWv − σ²v‖/σ² that is asked for; None where the error counts.
     """
     values, G = space.ritz(rank)
     tail = float(values[rank:].sum())
@@ -62,7 +63,8 @@ def ritz_step(
     evidence = space.evidence()
     outside = evidence.tail @ G
     squares = np.einsum("ij,ij->j", outside, evidence.rest @ outside)
-    told = _told(values, squares, rounded(evidence.H, values, G), W)
+    unsure = (TOLD * float(np.finfo(W.dtype).eps)) ** 2 * rounded(evidence.H, values, G)
+    told = _told(values, squares, unsure, W)
     gain = float((squares[told] / values[told]).sum())
     directions = cache(partial(leading_directions, evidence, space.rest, rank, W))
     hides = W.dtype == FLOAT64 and values[-1] < SQUARED * values[0]
@@ -72,7 +74,7 @@ def ritz_step(
     loss = max(0.0, W.squared_norm() - float(values.sum()) - gain)
     least, likely = (
         None
-        if nu is None
+        if nu is None or math.isinf(nu)
         else _excess(loss, float(rise(values, squares, nu).sum()) - gain, tail, W)
         for nu in space.outside()
     )
@@ -83,7 +85,9 @@ def ritz_step(
         rank=rank,
         evidence=lambda: replace(evidence, gain=gain if tall else None),
         factors=formed if tall else partial(projected, W, directions),
-        residual=None if residual is None else _residual(values, squares, directions, residual),
+        residual=None
+        if residual is None
+        else _residual(values, squares, unsure, directions, residual),
         directions=directions,
         excess=likely,
         least_excess=least,
@@ -124,18 +128,24 @@ def _excess(loss: float, left: float, tail: float, W: Matrix) -> float:
 
 
 def _residual(
-    values: Array, squares: Array, directions: Callable[[], tuple[Array, Array]], wanted: float
+    values: Array,
+    squares: Array,
+    unsure: Array,
+    directions: Callable[[], tuple[Array, Array]],
+    wanted: float,
 ) -> float:
-    """The largest residual, and what the last product found beside the Ritz vectors, by λ₁.
+    """The largest residual, and what the last product found beside the Ritz vectors, by their λ.
 
-    The second tells of directions that a space not begun at random does not have yet. It takes the
-    directions, which are not formed where the first is too large already.
+    A residual that is rounding counts as none. The second tells of directions that a space not
+    begun at random does not have yet. It takes the directions, which are not formed where the first
+    is too large already.
     """
-    scale = float(values[0] or 1.0)
-    largest = math.sqrt(float(squares.max(initial=0.0))) / scale
+    own = np.maximum(values, np.sqrt(unsure))
+    own[own == 0] = 1.0
+    largest = float((np.sqrt(np.where(squares > unsure, squares, 0.0)) / own).max(initial=0.0))
     if largest > wanted:
         return largest
-    return max(largest, float(directions()[1].sum() - values.sum()) / scale)
+    return max(largest, float(directions()[1].sum() - values.sum()) / float(own[-1]))
 
 
 def projected(W: Matrix, directions: Callable[[], tuple[Array, Array]]) -> Factors:
@@ -144,10 +154,10 @@ def projected(W: Matrix, directions: Callable[[], tuple[Array, Array]]) -> Facto
     return Factors(W.times(A.T), A)
 
 
-def _told(values: Array, squares: Array, unsure: Array, W: Matrix) -> Array:
+def _told(values: Array, squares: Array, unsure: Array, W: Matrix) -> npt.NDArray[np.bool_]:
     """Which residuals are more than rounding; others would make A worse, not better."""
     share = (TOLD * float(np.finfo(W.dtype).eps)) ** 2
-    return (values > share * values[0]) & (squares > share * unsure)
+    return (values > share * values[0]) & (squares > unsure)
 
 
 def _factors(
@@ -162,10 +172,12 @@ def _factors(
 
     Without Ritz values they are found from Y itself.
     """
-    values, G = (part[..., :rank] for part in ritz or ritz_of_products(Y, W.namespace))
+    found, basis = ritz_of_products(Y, W.namespace) if ritz is None else ritz
+    values, G = found[:rank], basis[:, :rank]
     outside = evidence.tail @ G
     squares = np.einsum("ij,ij->j", outside, evidence.rest @ outside)
-    told = _told(values, squares, rounded(evidence.H, values, G), W)
+    unsure = (TOLD * float(np.finfo(W.dtype).eps)) ** 2 * rounded(evidence.H, values, G)
+    told = _told(values, squares, unsure, W)
     correction = np.where(told, outside / np.where(told, values, 1.0), 0.0)
     missing = rank - G.shape[1]
     leading, more = (

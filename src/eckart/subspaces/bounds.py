@@ -234,6 +234,7 @@ def rise(values: Array, squares: Array, outside: float) -> Array:
     if math.isinf(outside):
         return np.full(len(values), math.inf)
     half = (values - outside) / 2
+    squares = np.maximum(squares, 0.0)  # a quadratic form may be below 0 by rounding
     root = np.sqrt(half**2 + squares)
     below = squares / np.maximum(half + root, TINY)  # the same, where half is positive
     return np.where(half > 0, below, root - half)

@@ -8,6 +8,7 @@ import numpy as np
 
 from eckart.arrays import FLOAT64, Array, Randomness, rounding
 from eckart.matrices import Matrix
+from eckart.matrices.standardised import gram_products
 from eckart.namespaces import Namespace
 from eckart.subspaces.bounds import Evidence, eigenpairs
 from eckart.subspaces.orthonormal import orthonormal
@@ -19,9 +20,12 @@ NOISE: Final = 8.0
 """In eps·σ₁: up to which what a product leaves outside the space is taken for rounding."""
 SPREAD: Final = 1e3
 """A block is turned to its own Ritz vectors where they differ by more than this factor."""
+HIDDEN: Final = 1e-3
+"""The first fused product is made again with Ritz vectors where rounding of the longest would be
+more than this share of the square of the shortest."""
 TELLING: Final = 2
 """Powers that probes need to be near the largest direction outside the space."""
-ROUNDED: Final = 256.0
+ROUNDED: Final = 2500.0
 """In (eps·‖W‖)²: what rounding alone leaves outside of a space that holds all of W."""
 SQUARED: Final = 1e-11
 """Ritz values below this share of the largest are found from W·V itself: of its Gram matrix in
@@ -141,7 +145,8 @@ class KrylovSpace:
         left = total - float(np.trace(self.H))
         if self._probes is None:
             return left <= self._rounding**2 * total
-        return left <= hidden(self._W) and self._probes.least() <= ROUNDED * self._eps**2 * total
+        likely = self._probes.estimate(self._W)
+        return left <= hidden(self._W) and self._block * likely <= ROUNDED * self._eps**2 * total
 
     def grow(self, block: int | None = None, fresh: int = 0, rank: int = 0) -> None:
         """Add a block to V, its product to Y, and what that leaves outside to `rest`.
@@ -164,11 +169,10 @@ class KrylovSpace:
         self.H = np.block([[self.H, across], [across.T, within]])
         self._ritz = self._rest_gram = None
         coefficients = self._namespace.put(np.vstack([across, within]), self._W.dtype)
-        self._wait(waiting, Q.shape[1], product() - self.V @ coefficients)
         largest = math.sqrt(float(np.linalg.norm(self.H, 1))) or 1.0
         lengths = np.sqrt(np.maximum(np.diag(within), 0.0))
-        waited = np.full(len(self.tail) - len(lengths), 1 / largest)  # never taken for rounding
-        self._lengths = np.concatenate([waited, np.maximum(lengths, self._eps * largest)])
+        self._lengths = np.maximum(lengths, self._eps * largest)
+        self._wait(waiting, product() - self.V @ coefficients, largest)
         self._noise = NOISE * self._eps * largest
 
     def ritz(self, rank: int = 1) -> tuple[Array, Array]:
@@ -239,12 +243,14 @@ class KrylovSpace:
         W, namespace, count = self._W, self._namespace, Q.shape[1]
         beside = self._beside(Q)
         if not self._tall:
-            both = W.gram_times(beside)
-            product = both[:, :count]
-            within = namespace.gram(Q, product)
+            both, within = gram_products(W, beside, count)
+            values, E = eigenpairs(within)
+            if self.width == 0 and self._eps * values[0] > HIDDEN * values[-1]:
+                Q = Q @ namespace.put(E, W.dtype)
+                both, within = gram_products(W, self._beside(Q), count)
+            across = namespace.gram(self.V, both[:, :count])
             empty = namespace.zeros((0, count), W.dtype)
-            across = namespace.gram(self.V, product)
-            return Q, empty, lambda: self._taken(both, count), across, (within + within.T) / 2
+            return Q, empty, lambda: self._taken(both, count), across, within
         both = W.times(beside)
         last, probed = both[:, :count], both[:, count:]
         within = namespace.gram(last, last)
@@ -289,14 +295,20 @@ class KrylovSpace:
         turned = own @ self._namespace.put(E, self._W.dtype)
         return turned[:, :count], (turned[:, count:], E[:, count:].T @ tail)
 
-    def _wait(self, waiting: tuple[Array, Array] | None, count: int, rest: Array) -> None:
-        """Make the rest and the tail of what waits and of what a block of `count` left."""
+    def _wait(self, waiting: tuple[Array, Array] | None, rest: Array, largest: float) -> None:
+        """Make the rest and the tail of what waits, as long as it is, and of what a block left."""
+        count = rest.shape[1]
         self.tail = np.eye(count, self.width, self.width - count)
         self.rest = rest
         if waiting is not None:
             left, tail = waiting
+            sizes = np.linalg.norm(tail, axis=1)
+            sizes = np.maximum(sizes, self._eps**2 * largest**2)
+            left = left * self._namespace.put(sizes, self._W.dtype)
             self.rest = self._namespace.concatenate([left.T, rest.T]).T
-            self.tail = np.vstack([np.pad(tail, ((0, 0), (0, count))), self.tail])
+            tail = np.pad(tail / sizes[:, np.newaxis], ((0, 0), (0, count)))
+            self.tail = np.vstack([tail, self.tail])
+            self._lengths = np.concatenate([sizes / largest, self._lengths])  # never rounding
         if self._lost is not None:
             self._lost = np.pad(self._lost, ((0, 0), (0, count)))
 

@@ -57,7 +57,7 @@ class Likeness:
         self._M = self._M + share * (M - self._M)
 
     def outlook(self, X: Array, rank: int, sampled: int) -> float:
-        """What the second residuals are likely to be by σ₁², from the spectrum of M alone.
+        """What the second residuals are likely to be by σ_r², from the spectrum of M alone.
 
         With tr(M) = t and θ the smallest of the leading eigenvalues, the first are √(θ·t/s)
         outside X, as λ_j is spread there, and the second √(t/s) of what that moves, in W.
@@ -72,7 +72,7 @@ class Likeness:
         if least <= 0:
             return 0.0
         moved = float(np.linalg.norm(outside)) / math.sqrt(energy * least)
-        return energy / sampled * moved / float(values[0])
+        return energy / sampled * moved / least
 
     def learn(self, space: GivenSpace, rank: int) -> None:
         """Take over what a space knows, and see how far M was amiss.

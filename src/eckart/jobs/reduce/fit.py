@@ -9,7 +9,7 @@ import numpy as np
 from eckart.arrays import Randomness, as_randomness
 from eckart.errors import ArgumentError
 from eckart.factorization import Components, components
-from eckart.factorization.components import RESIDUALS
+from eckart.factorization.component_solver import RESIDUALS
 from eckart.jobs.reduce.gaps import around_gaps
 from eckart.jobs.reduce.known import known_entries
 from eckart.jobs.reduce.reduction import Reduction
@@ -52,7 +52,7 @@ def reduced(
         centre: Whether to subtract the means of the columns.
         scale: Whether to divide the columns by their standard deviations.
         whiten: Whether scores are divided by theirs.
-        tol: ‖WᵀWv − σ²v‖/σ₁² at which a component v is exact enough.
+        tol: ‖WᵀWv − σ²v‖/σ² at which a component v is exact enough.
         solver: "svd", "gram" or "krylov"; by default by the size of W.
         certificate: As for `components`.
         seed: As for `components`.
