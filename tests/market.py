@@ -63,3 +63,38 @@ def sparse(seed: int = 0) -> scipy.sparse.csr_array:
     """A sparse matrix with empty rows and columns."""
     stored = scipy.sparse.random_array((50, 40), density=0.05, rng=seed, format="csr")
     return scipy.sparse.csr_array(stored)
+
+
+def hard(name: str, dtype: str = "float32") -> np.ndarray:
+    """A matrix of HARD, 320 × 260, its directions random or those of rows in order."""
+    values, _ = HARD[name]
+    if name.startswith("rows"):
+        turn = np.linalg.qr(np.random.default_rng(2).standard_normal((260, 260)))[0]
+        return np.vstack([values[:, np.newaxis] * turn.T, np.zeros((60, 260))]).astype(dtype)
+    return with_spectrum(values, 320, 260).astype(dtype)
+
+
+def _tail(count: int, level: float, power: float = 0.2) -> np.ndarray:
+    return level * np.arange(1.0, count + 1) ** -power
+
+
+HARD: dict[str, tuple[np.ndarray, int]] = {
+    "as many equal values as the rank": (np.r_[np.ones(40), _tail(220, 0.3)], 40),
+    "a few equal values more": (np.r_[np.ones(48), _tail(212, 0.1)], 40),
+    "twice as many": (np.r_[np.ones(80), _tail(180, 0.2, 0.5)], 40),
+    "a step a thousand high": (np.r_[np.full(30, 1e3), np.ones(30), _tail(200, 0.5)], 60),
+    "one outlier": (np.r_[1e5, np.ones(40), _tail(219, 0.5)], 41),
+    "outliers beside a decay": (np.r_[3e4, 2e4, 1e4, 1.0 / np.arange(1, 258.0)], 20),
+    "clusters": (0.8 ** np.repeat(np.arange(6.0), 45)[:260], 60),
+    "exponential to a floor": (np.exp(-np.arange(260.0) / 5) + 1e-4, 40),
+    "slow": (np.arange(1, 261.0) ** -0.3, 30),
+    "nearly flat": (np.linspace(1.0, 0.9, 260), 30),
+    "flat": (np.ones(260), 20),
+    "exact rank below": (np.r_[np.ones(20), np.zeros(240)], 40),
+    "exact rank of a decay": (np.r_[np.arange(1, 41.0) ** -1.8, np.zeros(220)], 40),
+    "two scales": (np.r_[np.arange(1, 31.0) ** -1.0, 1e-4 * np.arange(1, 231.0) ** -0.5], 45),
+    "rows in order": (np.arange(1, 261.0) ** -1.0, 40),
+    "rows in order, a step": (np.r_[np.full(20, 1e3), np.ones(30), _tail(210, 0.5)], 50),
+}
+"""Spectra that solvers were fooled by, each with a rank; benchmarks/any_spectrum.py found the later
+ones."""

@@ -6,7 +6,7 @@ import numpy as np
 
 import eckart
 import market
-from eckart.matrices import Dense, Difference, Matrix, Sparse, Transposed
+from eckart.matrices import Dense, Difference, Matrix, Rescaled, Sparse, Transposed
 from eckart.solvers import Solver
 from eckart.starts import GivenStart, Start
 
@@ -38,6 +38,10 @@ KINDS: dict[str, tuple[Matrix, np.ndarray]] = {
     "difference of sparse and factors": (
         Difference(Sparse(DENSE_AND_SPARSE), eckart.Factors(np.ones((50, 1)), np.ones((1, 40)))),
         DENSE_AND_SPARSE.toarray() - 1.0,
+    ),
+    "rescaled": (
+        Rescaled(Dense(market.spectral("exponential")), 70),
+        market.spectral("exponential") * 2.0**70,
     ),
     "transposed": (
         Transposed(Dense(market.spectral("exponential"))),

@@ -14,6 +14,12 @@ SQUARE_ROOT_OF_EPS = 2.0**-26
 SETTLED = 1e-3
 """The share of the optimum within which a run is good where no accuracy was asked for (design)."""
 
+FAR = 1.005
+"""Of the optimum: issue 14 allows no error above it, beside rounding, whatever the spectrum."""
+
+SURELY = 1.01
+"""Of the optimum: no answer above it may call itself a success."""
+
 SUM_OF_256 = 8.0
 """In eps: a sum of 256 in pairs or in lanes has a depth of at most 8 + 1 additions, each wrong by
 half an eps, twice that with the squares."""

@@ -11,11 +11,12 @@ import scipy.sparse
 from eckart.arrays import FLOAT32, FLOAT64, Array, rounding
 from eckart.factors import Factors
 from eckart.lapack import singular_values as all_singular_values
-from eckart.matrices import Difference, Entries, Matrix, Sparse, as_matrix
+from eckart.matrices import Entries, Matrix, Sparse, as_matrix
 from eckart.matrices.derived import dense
 from eckart.objectives import Observed
 from eckart.offset import Offset
 from eckart.ranks import tail_errors
+from eckart.residuals import MEASURED_WITHIN, is_large, residual_norm
 from eckart.samples import Samples
 from eckart.solvers.known import known_error
 from eckart.subspaces import (
@@ -33,8 +34,6 @@ SMALL: Final = 1000
 """Up to min(rows, columns) of this, the best possible error comes from all singular values."""
 LARGEST_EXACT: Final = 3000
 """Up to min(rows, columns) of this, all singular values can be had."""
-MEASURED_WITHIN: Final = {FLOAT32: 1e-4, FLOAT64: 1e-8}
-"""The error is measured to this share of itself, by the rounding that can be promised."""
 KNOWN_WITHIN: Final = {FLOAT32: 1e-3, FLOAT64: 1e-8}
 """The error is taken from what a solver knows where that is sure to this share of it: in float32
 the 0.1 % within which an answer is called near the best."""
@@ -42,8 +41,6 @@ ROUGHLY: Final = 1e-2
 """The same share where no bound is asked for, so that nothing is made of the error but a figure."""
 GATHERED: Final = 0xEC4A86
 """Key of the directions in which evidence is gathered for factors that came without any."""
-FEW_ENTRIES: Final = 2**21
-"""Up to so many, the residual in float64 takes no time."""
 LITTLE: Final = 2e-3
 """What rounding may hide of ‖W‖² is of no account where it is below this share of the loss."""
 OVERSAMPLING: Final = 8
@@ -149,7 +146,7 @@ def certify(
     factors = factors.on(matrix.namespace)
     within = KNOWN_WITHIN[matrix.dtype] if bound else ROUGHLY
     norm, measured = math.sqrt(matrix.squared_norm()), "error by direct products"
-    if loss and (doubt := hidden(matrix) / (2 * loss)) <= within and _is_large(matrix):
+    if loss and (doubt := hidden(matrix) / (2 * loss)) <= within and is_large(matrix):
         error, measured = math.sqrt(loss), f"error by products of the solver, to {doubt:.1g} of it"
     else:
         error, doubt = (
@@ -349,11 +346,6 @@ def clearest_bound(W: Matrix, rank: int, evidence: Evidence) -> float | None:
     return _root(W, float(evidence.ritz()[0][:rank].sum()))
 
 
-def _is_large(W: Matrix) -> bool:
-    """Whether a residual in float64 takes time."""
-    return math.prod(W.shape) > FEW_ENTRIES
-
-
 def _root(W: Matrix, leading_squares: float) -> float | None:
     """√(‖W‖² − U), with what rounding may have hidden of U; None where nothing is left."""
     total = W.squared_norm()
@@ -381,47 +373,3 @@ def spectrum(W: Matrix) -> Array | None:
     if min(W.shape) > LARGEST_EXACT or math.prod(W.shape) > LARGEST_EXACT * 10**5:
         return None
     return all_singular_values(W.namespace.get(dense(W)))
-
-
-def residual_norm(W: Matrix, factors: Factors, within: float | None = None) -> float:
-    """‖W − B·A‖_F, to the share `within`, or to 10⁻⁴ for a float32 W and 10⁻⁸ for a float64 one.
-
-    An error within the rounding of float64 is known to that rounding.
-
-    With p(k) = (64 + √k)·eps, ‖W‖² − 2⟨B, WAᵀ⟩ + ⟨BᵀB, AAᵀ⟩ is wrong by at most
-    p(max(rows, columns))·‖W‖², and the subtraction block by block, whose sums have `rank` terms, by
-    p(rank)·‖W‖. The cheapest of three ways that is sure enough is taken: the expanded form, the
-    subtraction in the dtype of W, and that in float64; for up to two million entries always the
-    last. A sparse W, whose blocks would be dense, takes the expanded form in float64 before that.
-
-    Cost:
-        One product of width rank; where the error is below a fifth of ‖W‖ (10⁻³ for float64), one
-        pass and a product in the dtype of W instead, and below a twelfth (10⁻⁶) in float64.
-    """
-    wide = factors.astype(FLOAT64)
-    if factors.shape == W.shape and _is_large(W):
-        terms, within = (
-            W.squared_norm() + factors.squared_norm(),
-            within or MEASURED_WITHIN[W.dtype],
-        )
-        likely = abs(W.squared_norm() - factors.squared_norm())  # it for B·A a projection of W
-        if likely >= (sure := rounding(W.shape, W.dtype) / (2 * within) * terms):
-            expanded = _expanded(W, factors)
-            if expanded >= sure:
-                return math.sqrt(expanded)
-        summed = (factors.rank, factors.rank)
-        if isinstance(W, Sparse):
-            expanded = _expanded(W, wide)
-            if expanded >= rounding(W.shape, FLOAT64) / (2 * within) * terms:
-                return math.sqrt(expanded)
-        elif likely >= (sure := (rounding(summed, W.dtype) / within) ** 2 * terms):
-            squared = Difference(W, factors).squared_norm()
-            if squared >= sure:
-                return math.sqrt(squared)
-    return math.sqrt(Difference(W, wide).squared_norm())
-
-
-def _expanded(W: Matrix, factors: Factors) -> float:
-    """‖W − B·A‖² = ‖W‖² − 2⟨B, WAᵀ⟩ + ⟨BᵀB, AAᵀ⟩, in the dtype of the factors or of W."""
-    product = W.namespace.inner(factors.B, W.times(factors.A.T))
-    return W.squared_norm() + factors.squared_norm() - 2 * product

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 import eckart
 import market
-from eckart.certificates import LARGEST_EXACT, certify, residual_norm, spectrum
+from eckart.certificates import LARGEST_EXACT, certify, spectrum
 from eckart.errors import MatrixError
 from eckart.matrices import Dense, Sparse
 from eckart.matrices.protocol import BLOCK_BYTES
+from eckart.residuals import residual_norm
 from eckart.subspaces import FAILURE
 from tolerances import EXPANDED, MEASURED, agree, rounding
 

@@ -14,7 +14,7 @@ from eckart.matrices import Dense
 from eckart.solvers import Problem
 from eckart.subspaces import KrylovSpace, hidden
 from eckart.subspaces.orthonormal import orthonormal
-from tolerances import SQUARE_ROOT_OF_EPS, rounding
+from tolerances import SETTLED, SQUARE_ROOT_OF_EPS, agree, rounding
 
 
 def slow(rows: int = 300, columns: int = 200, dtype=np.float64) -> np.ndarray:
@@ -146,3 +146,55 @@ def test_a_large_matrix_is_factored_by_it_and_proven(dtype):
     assert run.certificate.best_possible_error <= best * (1 + 1e-6)
     assert run.certificate.gap <= 5e-3
     assert 0 < run.certificate.failure_probability <= 1e-6
+
+
+@settings(max_examples=40)
+@given(decades=st.integers(0, 12), noise=st.booleans(), seed=st.integers(0, 10**6))
+def test_columns_far_shorter_than_the_longest_are_made_orthonormal_without_losing_them(
+    decades, noise, seed
+):
+    """A Gram matrix tells lengths down to √eps of the longest; the next turn tells the rest."""
+    generator = np.random.default_rng(seed)
+    X = generator.standard_normal((60, 8)) @ np.diag(10.0 ** -np.linspace(0, decades, 8))
+    X = X @ np.linalg.qr(generator.standard_normal((8, 8)))[0] if noise else X
+    Q = orthonormal(X, np.zeros((60, 0)), noise=0.0)
+    assert Q.shape[1] == 8
+    assert np.linalg.norm(Q.T @ Q - np.eye(8)) <= rounding(np.eye(60))
+    # what X holds is held, each direction to the rounding of the longest
+    assert np.linalg.norm(X - Q @ (Q.T @ X)) <= rounding(X)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_block_may_be_narrower_than_the_rest_and_the_residual_stays_that_of_the_rest(dtype):
+    W = slow(dtype=dtype)
+    space = KrylovSpace(Dense(W), 24, np.random.default_rng(0))
+    for block in (None, 8, 10, 6):
+        space.grow(block, rank=12)
+    exact, V = W.astype(np.float64), space.V.astype(np.float64)
+    assert space.width == 24 + 8 + 10 + 6
+    S = exact.T @ (exact @ V) - V @ space.H
+    scale = rounding(W, 4) * np.linalg.norm(W)
+    assert np.linalg.norm(S - space.rest.astype(np.float64) @ space.tail) <= scale
+
+
+def test_random_directions_join_a_block_where_they_are_asked_for():
+    space = KrylovSpace(Dense(slow()), 8, np.random.default_rng(0))
+    space.grow()
+    space.grow(8, fresh=5)
+    assert space.width == 8 + 8 + 5
+    assert np.linalg.norm(space.V.T @ space.V - np.eye(21)) <= rounding(np.eye(200))
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-21, 1e19, 1e30])
+def test_a_scale_that_leaves_no_room_for_squares_changes_no_digit(scale):
+    W = slow().astype(np.float32)
+    near = eckart.factorize(W, 5, solver=eckart.BlockKrylov())
+    seen = []
+    factor = 2.0 ** np.round(np.log2(scale))
+    far = eckart.factorize(
+        (W * factor).astype(np.float32), 5, solver=eckart.BlockKrylov(), on_step=seen.append
+    )
+    assert agree(far.certificate.error / factor, near.certificate.error, SETTLED)
+    assert far.certificate.best_possible_error <= far.certificate.error
+    assert agree(seen[-1].loss, far.history[-1].loss)
+    assert agree(far.history[-1].loss / factor**2, near.history[-1].loss, SETTLED)

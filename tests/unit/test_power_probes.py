@@ -48,7 +48,7 @@ def test_the_bound_is_above_what_lies_outside_every_space(spectrum, power, resta
 
 @pytest.mark.parametrize("spectrum", ["power law", "square root law", "clustered"])
 def test_the_estimate_is_seldom_below_the_truth_and_never_far(spectrum):
-    """A mean of squares of 16 normal numbers is below 1/4 with a probability of 10⁻⁴."""
+    """A mean of squares of 16 normal numbers is below 1/4 with a probability of 1.1·10⁻³."""
     X = market.spectral(spectrum)
     shares = [
         (likely / truth) ** (2 * (block + 1))

@@ -84,8 +84,8 @@ def is_lighter_turned(W: Matrix) -> bool:
     return is_sparse and rows < columns and rows * columns * rows > EXACT_WORK
 
 
-def one_sided(W: Matrix, A: Array) -> tuple[Array, Array]:
-    """The best orthonormal rows in the span of those of A, and their σ², right to eps·σ₁ in σ.
+def one_sided(W: Matrix, A: Array, rank: int) -> tuple[Array, Array]:
+    """The best `rank` orthonormal rows in the span of A's, and their σ², right to eps·σ₁ in σ.
 
     With W·Aᵀ = Q·R, block of rows by block of rows, they come from the singular value decomposition
     of R: nothing is squared. One pass.
@@ -94,8 +94,8 @@ def one_sided(W: Matrix, A: Array) -> tuple[Array, Array]:
     for block in W.row_blocks(tall_rows(W.shape[1])):
         R = np.linalg.qr(np.vstack([R, get(block @ A.T).astype(FLOAT64)]), mode="r")
     _, S, Vt = np.linalg.svd(R)
-    turned = W.namespace.put(Vt, W.dtype) @ A
-    return directed(turned, W.namespace), np.pad(np.square(S), (0, len(A) - len(S)))
+    turned = W.namespace.put(Vt[:rank], W.dtype) @ A
+    return directed(turned, W.namespace), np.pad(np.square(S), (0, len(A) - len(S)))[:rank]
 
 
 def component_problem(

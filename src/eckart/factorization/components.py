@@ -28,8 +28,9 @@ from eckart.factorization.outcome import Outcome
 from eckart.factorization.result import Recipe, Record, machine
 from eckart.factorization.stopping import Ending, Watch
 from eckart.matrices import Matrix, Transposed, is_streamed, rescaled
-from eckart.ranks import GrowingRule, rank_rule, tail_errors
-from eckart.solvers import ExactSVD, Solver, Step
+from eckart.ranks import GrowingRule, RankRule, rank_rule, tail_errors
+from eckart.solvers import Davidson, ExactSVD, GramSVD, Solver, Step
+from eckart.solvers.gram import TOLD
 from eckart.subspaces import (
     CARRIED,
     Evidence,
@@ -143,17 +144,17 @@ def components(
     solver = solver or component_solver(
         W, guess, residual, searched=searched, certificate=certificate
     )
-    problem = component_problem(side, guess, rule, solver, randomness)
-    loop = Loop(solver.steps(problem), Watch(solver, problem, time_limit), on_step)
-    ending = loop.run()
+    ending = _ended(solver, side, guess, rule, randomness, time_limit, on_step)
+    if isinstance(solver, Davidson) and _hides(ending, W):
+        solver = GramSVD()  # which takes off every row what is found, and so finds what that hides
+        ending = _ended(solver, side, guess, rule, randomness, time_limit, on_step)
     if ending.directions is None or ending.outcome is Outcome.INTERRUPTED:
         raise KeyboardInterrupt
     A, squares = ending.directions()
     if side is not W:
         A, squares = _turned(W, A)
     if ending.singular_values is None and squares[-1] < LOST[W.dtype] * squares[0]:
-        space = A if ending.evidence is None or side is not W else ending.evidence().V.T
-        A, squares = (part[: len(squares)] for part in one_sided(W, space))
+        A, squares = one_sided(W, _space(W, A, ending) if side is W else A, len(squares))
     spectrum = _known(ending, squares)
     if isinstance(solver, ExactSVD) and rule.needs_spectrum:
         count = rule.choose(W.shape, W.dtype, ending.singular_values)
@@ -184,6 +185,36 @@ def components(
         passes=W.passes - read_before,
         seconds=time.perf_counter() - began,
     )
+
+
+def _ended(
+    solver: Solver,
+    W: Matrix,
+    rank: int,
+    rule: RankRule,
+    randomness: Randomness,
+    time_limit: float | None,
+    on_step: Callable[[Step], None] | None,
+) -> Ending:
+    """The ending of one run of a solver."""
+    problem = component_problem(W, rank, rule, solver, randomness)
+    return Loop(solver.steps(problem), Watch(solver, problem, time_limit), on_step).run()
+
+
+def _hides(ending: Ending, W: Matrix) -> bool:
+    """Whether rounding of the largest σ² is no small part of the least that is kept."""
+    if ending.directions is None:
+        return False
+    squares = ending.directions()[1]
+    return bool(squares[-1] < TOLD * float(np.finfo(W.dtype).eps) * squares[0])
+
+
+def _space(W: Matrix, A: Array, ending: Ending) -> Array:
+    """Orthonormal rows that span those of A and the space that the solver found them in."""
+    if ending.evidence is None:
+        return A
+    both = W.namespace.concatenate([ending.evidence().V.T, A])
+    return W.namespace.qr(both.T)[0].T
 
 
 def _turned(W: Matrix, U: Array) -> tuple[Array, Array]:

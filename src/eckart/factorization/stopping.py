@@ -10,11 +10,11 @@ from typing import Final, final
 import numpy as np
 
 from eckart.arrays import Array, DType
-from eckart.certificates import residual_norm
 from eckart.factorization.outcome import Outcome
 from eckart.factorization.result import Record
 from eckart.factors import Factors
 from eckart.offset import Offset
+from eckart.residuals import residual_norm
 from eckart.samples import Samples
 from eckart.solvers import Iterative, ObservedProblem, ObservedSolver, Problem, Step, Widening
 from eckart.solvers.ritz import is_complete, is_near

@@ -11,7 +11,6 @@ from typing import Final, final
 import numpy as np
 
 from eckart.arrays import FLOAT32, Array
-from eckart.certificates import residual_norm
 from eckart.errors import ArgumentError
 from eckart.factors import Factors
 from eckart.jobs.extract.ahead import read_ahead
@@ -24,6 +23,7 @@ from eckart.jobs.extract.unchanged import is_unchanged
 from eckart.jobs.placing import Placing, place
 from eckart.jobs.verification import LayerCheck, Uncovered, ValueCheck, Verification
 from eckart.jobs.watching import Watch, unwatched
+from eckart.residuals import residual_norm
 from eckart.storage.adapters import read_adapter
 from eckart.storage.adapters.adapter import Tensor
 from eckart.storage.checkpoints import Checkpoint

@@ -90,14 +90,12 @@ def _deflated(W: Matrix, values: Array, G: Array, rank: int) -> tuple[Array, Arr
     known = int(np.count_nonzero(values > TOLD * eps * largest))
     while 0 < known < min(rank, len(values)):
         A = G[:, :known].T
-        below, rest = _leading(deflated_gram(W, A), rank - known)
-        if below[0] <= ROUNDED * eps**2 * W.squared_norm():
-            break  # only rounding is left
-        below, rest = below[: rank - known], rest[:, : rank - known]
+        below, rest = (part[..., : rank - known] for part in _leading(deflated_gram(W, A), rank))
         rest = np.linalg.qr(rest - A.T @ (A @ rest))[0]
         values, G = np.concatenate([values[:known], below]), np.hstack([A.T, rest])
-        further = int(np.count_nonzero(below > TOLD * eps * below[0]))
-        known += max(1, further)
+        if below[0] <= ROUNDED * eps**2 * W.squared_norm():
+            break  # only rounding is left
+        known += max(1, int(np.count_nonzero(below > TOLD * eps * below[0])))
     return values, G
 
 

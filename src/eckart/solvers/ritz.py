@@ -72,10 +72,12 @@ def ritz_step(
         _factors, W, space.Y, space.rest, evidence, None if hides else (values, G), rank
     )
     loss = max(0.0, W.squared_norm() - float(values.sum()) - gain)
+    # directions are half a step ahead of V, too, but not where squares hide the shortest of them
+    sure = gain if tall or values[-1] > SQUARED * values[0] else 0.0
     least, likely = (
         None
         if nu is None or math.isinf(nu)
-        else _excess(loss, float(rise(values, squares, nu).sum()) - gain, tail, W)
+        else _excess(loss, float(rise(values, squares, nu).sum()) - sure, tail, W)
         for nu in space.outside()
     )
     return Step(

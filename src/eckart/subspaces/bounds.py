@@ -236,8 +236,8 @@ def rise(values: Array, squares: Array, outside: float) -> Array:
     half = (values - outside) / 2
     squares = np.maximum(squares, 0.0)  # a quadratic form may be below 0 by rounding
     root = np.sqrt(half**2 + squares)
-    below = squares / np.maximum(half + root, TINY)  # the same, where half is positive
-    return np.where(half > 0, below, root - half)
+    above = half > 0  # there the same without a difference of two that are nearly equal
+    return np.where(above, squares / np.where(above, half + root, 1.0), root - half)
 
 
 def _levels(leading: Array, squares: Array, outside: float) -> list[float]:

@@ -10,7 +10,6 @@ from typing import Any, Final, final
 import numpy as np
 
 from eckart.arrays import FLOAT64
-from eckart.certificates import residual_norm
 from eckart.errors import FormatError
 from eckart.factorization import factorize
 from eckart.factors import Factors
@@ -26,6 +25,7 @@ from eckart.jobs.extract.layer import (
 )
 from eckart.matrices import Dense
 from eckart.objectives import Weighted
+from eckart.residuals import residual_norm
 from eckart.storage.adapters import Kind, StoredDType, stored_factors
 from eckart.storage.checkpoints import Checkpoint, open_checkpoint
 
