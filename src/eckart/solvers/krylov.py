@@ -35,6 +35,8 @@ WIDE: Final = 56
 longer with them than with a few, and two wide blocks come as close as three of half the width."""
 LITTLE: Final = 1e-3
 """A gain of this share of the loss is little: what is missing is not in the space of the blocks."""
+LATE: Final = 2
+"""From this step on a direction longer than those that are kept should be in the space."""
 FRESH: Final = 4
 """One random direction joins for so many columns of a block where something is missing."""
 LOOK_AGAIN: Final = 1.15
@@ -128,7 +130,7 @@ class BlockKrylov:
                 step = ritz_step(number, W, space, rank, tall=self.tall, residual=self.residual)
                 yield step
                 number, later = number + 1, self._later(W, rank, block)
-                if is_missing(step) and (step.gain or 0.0) <= LITTLE * (step.loss or 0.0):
+                if is_missing(step) and self._is_stuck(step, space, rank):
                     fresh = later // FRESH
             if space.is_whole:
                 return
@@ -138,6 +140,13 @@ class BlockKrylov:
             if space.width + block + fresh > most and (rank is not None or self.memory is not None):
                 space.restart(self._kept(W, rank or space.width, block + fresh, most))
                 fresh = 0
+
+    @staticmethod
+    def _is_stuck(step: Step, space: KrylovSpace, rank: int) -> bool:
+        """Whether what is missing will not come by itself: little came, or it is large for long."""
+        least, values = space.outside()[0] or 0.0, space.ritz(rank)[0]
+        late = step.number >= LATE and least > values[min(rank, len(values)) - 1]
+        return late or (step.gain or 0.0) <= LITTLE * (step.loss or 0.0)
 
     def _most_width(self, W: Matrix, rank: int) -> int:
         """Columns at which the space is restarted."""

@@ -57,12 +57,12 @@ def ritz_step(
         tall: Whether the space has W·V too, so that B takes no product.
         residual: ‖WᵀWv − σ²v‖/σ² that is asked for; None where the error counts.
     """
-    values, G = space.ritz(rank)
-    tail = float(values[rank:].sum())
-    values, G = values[:rank], G[:, :rank]
+    every, basis = space.ritz(rank)
+    tail, values, G = float(every[rank:].sum()), every[:rank], basis[:, :rank]
     evidence = space.evidence()
-    outside = evidence.tail @ G
-    squares = np.einsum("ij,ij->j", outside, evidence.rest @ outside)
+    outside = evidence.tail @ basis
+    lengths = np.einsum("ij,ij->j", outside, evidence.rest @ outside)
+    squares = lengths[:rank]
     unsure = (TOLD * float(np.finfo(W.dtype).eps)) ** 2 * rounded(evidence.H, values, G)
     told = _told(values, squares, unsure, W)
     gain = float((squares[told] / values[told]).sum())
@@ -77,7 +77,7 @@ def ritz_step(
     least, likely = (
         None
         if nu is None or math.isinf(nu)
-        else _excess(loss, float(rise(values, squares, nu).sum()) - sure, tail, W)
+        else _excess(loss, _risen(every, lengths, nu, rank) - sure, tail, W)
         for nu in space.outside()
     )
     return Step(
@@ -127,6 +127,16 @@ def _excess(loss: float, left: float, tail: float, W: Matrix) -> float:
     if left <= ROUNDED * float(np.finfo(W.dtype).eps) ** 2 * W.squared_norm():
         return 0.0
     return math.sqrt(1 + left / best) - 1 if best > 0 else math.inf
+
+
+def _risen(values: Array, squares: Array, outside: float, rank: int) -> float:
+    """By how much the leading squared singular values may be above the leading Ritz values.
+
+    Any Ritz value may rise among the leading ones: half of a direction that is missing may be in
+    the space, as one further down.
+    """
+    risen = np.sort(values + rise(values, squares, outside))[::-1]
+    return float((risen[:rank] - values[:rank]).sum())
 
 
 def _residual(
