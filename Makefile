@@ -1,6 +1,6 @@
 # `make` alone prints this list. Everything runs in .venv, which is made on first use.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-core check format look bench bench-adapters bench-known bench-recommend build clean
+.PHONY: help demo test test-core check format look bench bench-spectra bench-adapters bench-known bench-recommend build clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -65,6 +65,11 @@ bench: .venv/torch ## Measure against the peers; prints the tables of docs/bench
 		env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BIN)/python benchmarks/$$script.py || exit 1; \
 		echo; \
 	done
+
+bench-spectra: .venv/torch ## Attack the solvers with drawn spectra, then search for the worst: DRAWS=10000
+	@env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BIN)/python benchmarks/fooled.py
+	@env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE PYTHONPATH=tests $(BIN)/python benchmarks/any_spectrum.py \
+		--draws $(or $(DRAWS),10000) --search 100
 
 # RXNFP and REACTIONS are folders with the inputs of reactions.py, which says how to get them;
 # MERGEKIT is the program mergekit-extract-lora in an environment of its own.

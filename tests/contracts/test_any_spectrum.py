@@ -122,7 +122,8 @@ def test_components_have_the_singular_values_of_lapack_where_they_were_fooled(na
     run = components(matrix, rank, solver=solver)
     exact, A = W.astype(np.float64), run.A.astype(np.float64)
     best = float(np.linalg.norm(values[rank:]))
-    holds(float(np.linalg.norm(exact - exact @ A.T @ A)), best, run, rounding(W))
+    slack = rounding(W) + (RESIDUAL * np.linalg.norm(exact) if road == "krylov" else 0.0)
+    holds(float(np.linalg.norm(exact - exact @ A.T @ A)), best, run, slack)
     # a residual of 10⁻⁵ leaves the square of that over the distance to the next value, here a
     # hundredth at least; rounding the rest
     lapack = np.linalg.svd(exact, compute_uv=False)[:rank]

@@ -31,6 +31,7 @@ from eckart.matrices import Matrix, Transposed, is_streamed, rescaled
 from eckart.ranks import GrowingRule, RankRule, rank_rule, tail_errors
 from eckart.solvers import Davidson, ExactSVD, GramSVD, Solver, Step
 from eckart.solvers.gram import TOLD
+from eckart.solvers.ritz import SUMMED
 from eckart.subspaces import (
     CARRIED,
     Evidence,
@@ -42,8 +43,6 @@ from eckart.subspaces import (
 from eckart.subspaces.bounds import eigenpairs
 from eckart.subspaces.orthonormal import orthonormal
 
-SUMMED: Final = 8.0
-"""In eps·σ₁² for each direction: what rounding may do to sums of eigenvalues."""
 PROVEN: Final = 5e-3
 """A gap up to this is proof enough; of a larger one tests are made, where W is in memory."""
 CLOSE: Final = 1e-6

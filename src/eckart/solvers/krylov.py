@@ -179,7 +179,7 @@ class BlockKrylov:
         if thin and self.residual is not None:
             return min(block, max(NARROW, rank // 4))
         probes = _probes(block)
-        together = max(min(block, WIDE), rank // 2 + self.oversampling) + probes
+        together = max(min(block, WIDE), 3 * rank // 4 + self.oversampling) + probes
         return min(block, -(-together // MULTIPLE) * MULTIPLE - probes)
 
     def _kept(self, W: Matrix, rank: int, block: int, most: int) -> int:

@@ -34,6 +34,8 @@ SURELY: Final = 1e-2
 SQUARED: Final = 1e-4
 """In float64 squares of σ_r below this share of σ₁² lose so many digits of the factors that these
 are made from W·V itself."""
+SUMMED: Final = 8.0
+"""In eps·σ₁²: what rounding may make of an eigenvalue of a Gram matrix in float64."""
 SAFETY: Final = 1.4
 """What is known to be missing may be so many times too small."""
 
@@ -58,7 +60,9 @@ def ritz_step(
         residual: ‖WᵀWv − σ²v‖/σ² that is asked for; None where the error counts.
     """
     every, basis = space.ritz(rank)
-    tail, values, G = float(every[rank:].sum()), every[:rank], basis[:, :rank]
+    values, G = every[:rank], basis[:, :rank]
+    hides = 0.0 if tall else SUMMED * float(np.finfo(FLOAT64).eps) * float(values[0])
+    tail = float(np.maximum(every[rank:] - hides, 0.0).sum())
     evidence = space.evidence()
     outside = evidence.tail @ basis
     lengths = np.einsum("ij,ij->j", outside, evidence.rest @ outside)
