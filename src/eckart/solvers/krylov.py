@@ -55,16 +55,18 @@ class BlockKrylov:
 
     the best factors with these columns of B. Each step adds one block. The error never rises from
     step to step and never falls below the optimum. For the same products it is smaller than that of
-    subspace iteration, by orders of magnitude where singular values decay slowly. The last product
-    of a step lowers the loss by Σ ‖rest·tail·g_i‖²/λ_i, which bounds what the next can gain where
-    gains shrink, and is what the run is stopped by.
+    subspace iteration, by orders of magnitude where singular values decay slowly. Probes that are
+    multiplied along with every block estimate what lies outside the space, and so how far the error
+    is above the best; while they know of something larger outside that does not come by itself,
+    random directions join the next block.
 
     Fields:
         oversampling: Columns of the space beyond the rank, at least.
         blocks: The most blocks to add once the rank is known.
         memory: The most bytes of the space, a number or "500MB"; it is restarted where it would
             grow above. None takes 5·(rank + oversampling) columns, or a fifth of the bytes of W.
-        stop_early: Stop before that, once another pass would lower the error by less than 0.1 %.
+        stop_early: Stop before that, once the error is estimated to be within 0.1 % of the best, or
+            further passes would gain that little and nothing larger is known to be outside.
         residual: Stop instead once every leading direction v has ‖WᵀWv − σ²v‖ ≤ residual·σ², as
             one who looks at the directions themselves wants it, or what rounding makes of that.
         tall: Whether W·V is kept. If not, a block is one fused pass WᵀW·X and memory is that of the
@@ -74,11 +76,12 @@ class BlockKrylov:
         ArgumentError: If a field is out of its range.
 
     Cost:
-        Two passes over W for each block, usually two to five blocks, and one more; a block has
-        max(56, rank/2 + oversampling) columns, or 2·rank + oversampling where that is less; for a
-        W that stores a small part of its entries 32 in the place of 56, for a streamed one 256. The
-        space takes at most the larger of 5·(rows + columns)·(rank + oversampling) numbers and a
-        fifth of W, and a block beside it while it grows.
+        Two passes over W for each block, usually two to five blocks, and one more. The first block
+        has rank + oversampling columns, or min(56, 2·rank + oversampling) where that is more; later
+        ones 3·rank/4 + oversampling, at least 56 or as many as the first; for a streamed W up to
+        256. At least 16 probes go along. The space takes at most the larger of
+        5·(rows + columns)·(rank + oversampling) numbers, four blocks and a fifth of W, and a block
+        beside it while it grows.
 
     Example:
         >>> import numpy as np

@@ -61,7 +61,7 @@ def ritz_step(
     """
     every, basis = space.ritz(rank)
     values, G = every[:rank], basis[:, :rank]
-    hides = 0.0 if tall else SUMMED * float(np.finfo(FLOAT64).eps) * float(values[0])
+    hides = 0.0 if space.squares_nothing else SUMMED * float(np.finfo(FLOAT64).eps) * values[0]
     tail = float(np.maximum(every[rank:] - hides, 0.0).sum())
     evidence = space.evidence()
     outside = evidence.tail @ basis

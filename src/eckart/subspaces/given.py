@@ -67,6 +67,11 @@ class GivenSpace:
         self.rest = self._Pt.T - self.V @ namespace.put(self.H, W.dtype)
         self._ritz = None
 
+    @property
+    def squares_nothing(self) -> bool:
+        """Whether the Ritz values come from W·V itself: they do not."""
+        return False
+
     def outside(self) -> tuple[float | None, float]:
         """The least that ‖W(I − VVᵀ)‖² can be, and an estimate: nothing is known of it."""
         return None, math.inf

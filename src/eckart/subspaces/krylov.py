@@ -191,6 +191,11 @@ class KrylovSpace:
             self._ritz, self._from_products = ritz_of_products(self.Y, self._namespace), True
         return self._ritz
 
+    @property
+    def squares_nothing(self) -> bool:
+        """Whether the Ritz values come from W·V itself, not from its Gram matrix."""
+        return self._tall and self._ritz is not None and self._from_products
+
     def rest_gram(self) -> Array:
         """restᵀ·rest, of shape (block, block), in float64."""
         if self._rest_gram is None:
