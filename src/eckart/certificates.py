@@ -149,10 +149,8 @@ def certify(
     if loss and (doubt := hidden(matrix) / (2 * loss)) <= within and is_large(matrix):
         error, measured = math.sqrt(loss), f"error by products of the solver, to {doubt:.1g} of it"
     else:
-        error, doubt = (
-            residual_norm(matrix, factors, None if bound else ROUGHLY),
-            MEASURED_WITHIN[matrix.dtype],
-        )
+        doubt = MEASURED_WITHIN[matrix.dtype] if bound and loss is None else within
+        error = residual_norm(matrix, factors, doubt)
     exact = error <= rounding(matrix.shape, factors.dtype) * norm
     best, failure, how = None, 0.0, "the best possible error was not asked for"
     if bound and min(matrix.shape) <= SMALL and singular_values is None:

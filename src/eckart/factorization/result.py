@@ -136,7 +136,8 @@ class Factorization:
 
 def machine() -> dict[str, Any]:
     """Versions, threads and linear algebra library, as fields of a `Recipe`."""
-    pools = [pool for pool in _pools() if pool["user_api"] == "blas"]
+    found = cast("list[dict[str, Any]]", _pools().info())
+    pools = [pool for pool in found if pool["user_api"] == "blas"]
     return {
         "versions": _versions(),
         "threads": max((pool["num_threads"] for pool in pools), default=1),
@@ -144,8 +145,10 @@ def machine() -> dict[str, Any]:
     }
 
 
-def _pools() -> list[dict[str, Any]]:
-    return cast("list[dict[str, Any]]", threadpoolctl.threadpool_info())
+@cache
+def _pools() -> threadpoolctl.ThreadpoolController:
+    """The libraries with threads, searched for once."""
+    return threadpoolctl.ThreadpoolController()
 
 
 @cache

@@ -11,6 +11,7 @@ from eckart.ranks import byte_count, check_open_unit
 from eckart.solvers.protocol import Problem, Step, check_count
 from eckart.solvers.ritz import is_missing, ritz_step
 from eckart.subspaces import KrylovSpace, PowerProbes, gaussian_columns
+from eckart.subspaces.krylov import MULTIPLE
 
 MOST_WIDTH: Final = 5
 """The space is restarted above this many times rank + oversampling columns; a block more is used
@@ -19,10 +20,8 @@ MOST_BLOCKS: Final = 4
 """The same in blocks: probes that begin anew at a restart tell after two."""
 SPARE: Final = 5
 """Below this share of the bytes of W the space is never restarted."""
-MULTIPLE: Final = 16
-"""Columns of a product, probes included, are a multiple of this: BLAS is fast for those."""
 PROBES: Final = 16
-"""Columns at least that are multiplied along with each block, to say what lies outside of it."""
+"""Columns that are multiplied along with each block, to say what lies outside of it."""
 NARROW: Final = 12
 """Columns of a later block, or a quarter of the rank, where W stores a small part of its entries
 and directions count: more blocks of fewer columns make a polynomial of a higher degree."""
@@ -30,7 +29,7 @@ STREAMED: Final = 256
 """Columns of a block where W is read anew for each product, which takes as long as some hundred."""
 SMALL_PART: Final = 4
 """W stores a small part where all its entries would take so many times the bytes."""
-WIDE: Final = 56
+WIDE: Final = 48
 """Columns of a block at least, or 2·rank + oversampling where that is less: a product takes little
 longer with them than with a few, and two wide blocks come as close as three of half the width."""
 LITTLE: Final = 1e-3
@@ -77,9 +76,9 @@ class BlockKrylov:
 
     Cost:
         Two passes over W for each block, usually two to five blocks, and one more. The first block
-        has rank + oversampling columns, or min(56, 2·rank + oversampling) where that is more; later
-        ones 3·rank/4 + oversampling, at least 56 or as many as the first; for a streamed W up to
-        256. At least 16 probes go along. The space takes at most the larger of
+        has rank + oversampling columns, or min(48, 2·rank + oversampling) where that is more; later
+        ones as many as promise 97 % of what is to gain, up to 3·rank/4 + oversampling or 48; for a
+        streamed W up to 256. With 16 probes that go along, each is a multiple of 16. The space takes at most the larger of
         5·(rows + columns)·(rank + oversampling) numbers, four blocks and a fifth of W, and a block
         beside it while it grows.
 
@@ -123,7 +122,7 @@ class BlockKrylov:
             room=most,
             tall=self.tall,
             first=problem.first,
-            probes=problem.probes or PowerProbes(gaussian_columns(W, _probes(block))),
+            probes=problem.probes or PowerProbes(gaussian_columns(W, PROBES)),
         )
         number, fresh, later = 0, 0, None
         while True:
@@ -165,8 +164,9 @@ class BlockKrylov:
 
     def _block(self, W: Matrix, rank: int, most: int) -> int:
         """Columns to add at a time: few enough that three blocks fit."""
-        least = rank + self.oversampling
-        return max(1, min(self.width(W, rank), max(least, most // 3), *W.shape))
+        least, wide = rank + self.oversampling, self.width(W, rank) + PROBES
+        together = max(-(-(least + PROBES) // MULTIPLE), wide // MULTIPLE) * MULTIPLE
+        return max(1, min(together - PROBES, max(least, most // 3), *W.shape))
 
     def width(self, W: Matrix, rank: int) -> int:
         """Columns of a block where neither W nor the memory is short of them."""
@@ -181,9 +181,7 @@ class BlockKrylov:
         thin = math.prod(W.shape) * W.dtype.itemsize > SMALL_PART * W.nbytes
         if thin and self.residual is not None:
             return min(block, max(NARROW, rank // 4))
-        probes = _probes(block)
-        together = max(min(block, WIDE), 3 * rank // 4 + self.oversampling) + probes
-        return min(block, -(-together // MULTIPLE) * MULTIPLE - probes)
+        return min(block, max(WIDE, 3 * rank // 4 + self.oversampling))
 
     def _kept(self, W: Matrix, rank: int, block: int, most: int) -> int:
         """Columns to keep at a restart, so that the next block fits.
@@ -204,11 +202,6 @@ class BlockKrylov:
     def settings(self) -> dict[str, Any]:
         """Name and settings, for the recipe."""
         return {"name": "krylov", **asdict(self)}
-
-
-def _probes(block: int) -> int:
-    """Columns that are multiplied along with a block: at least so many that both fill a product."""
-    return -(-(block + PROBES) // MULTIPLE) * MULTIPLE - block
 
 
 @final

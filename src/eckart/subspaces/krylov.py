@@ -23,6 +23,10 @@ SPREAD: Final = 1e3
 HIDDEN: Final = 1e-3
 """The first fused product is made again with Ritz vectors where rounding of the longest would be
 more than this share of the square of the shortest."""
+MULTIPLE: Final = 16
+"""Columns of a product, probes included, are a multiple of this: BLAS is fast for those."""
+MOSTLY: Final = 0.97
+"""A later block takes so much of what the leading residuals promise; what else waits."""
 TELLING: Final = 2
 """Powers that probes need to be near the largest direction outside the space."""
 ROUNDED: Final = 2500.0
@@ -152,17 +156,22 @@ class KrylovSpace:
         """Add a block to V, its product to Y, and what that leaves outside to `rest`.
 
         Where the block has fewer columns than the rest, those directions of the rest are taken that
-        leave most of the leading Ritz vectors' residuals, each by its Ritz value; the others wait.
+        leave most of the leading Ritz vectors' residuals, each by its Ritz value: to first order
+        the loss falls by the square of that. A few that promise 97 % of it are enough; the others
+        wait.
 
         Args:
-            block: Columns of the block; by default as many as the first. Random directions take
-                the place of those that the rest is short of.
+            block: The most columns of the block; by default as many as the first. Random directions
+                take the place of those that the rest is short of.
             fresh: Random directions beside those.
             rank: How many Ritz vectors are leading.
         """
         room, own = self._W.shape[1] - self.width, self._independent()
         count = min(self._block if block is None else block, room)
-        chosen, waiting = self._chosen(own, count, rank) if count < own.shape[1] else (own, None)
+        chosen, waiting = own, None
+        if count < own.shape[1]:
+            chosen, waiting = self._chosen(own, count, rank)
+            count = chosen.shape[1]
         filled = self._filled(chosen, min(count + fresh, room))
         Q, last, product, across, within = self._products(filled)
         self._append(Q, last)
@@ -292,11 +301,14 @@ class KrylovSpace:
         return own
 
     def _chosen(self, own: Array, count: int, rank: int) -> tuple[Array, tuple[Array, Array]]:
-        """The directions of the rest to take, and the others with their rows of the tail."""
+        """The directions of the rest to take, `count` at most, and the others with their tail."""
         values, G = (part[..., :rank] for part in self.ritz(rank))
         tail = self._namespace.get(own.T @ self.rest).astype(FLOAT64) @ self.tail
         weighted = tail @ G / np.sqrt(np.maximum(values, self._eps * values[0] or 1.0))
-        E = eigenpairs(weighted @ weighted.T)[1]
+        promised, E = eigenpairs(weighted @ weighted.T)
+        wanted = 1 + int(np.searchsorted(np.cumsum(promised), MOSTLY * promised.sum()))
+        probes = 0 if self._probes is None else self._probes.count
+        count = min(count, -(-(wanted + probes) // MULTIPLE) * MULTIPLE - probes)
         turned = own @ self._namespace.put(E, self._W.dtype)
         return turned[:, :count], (turned[:, count:], E[:, count:].T @ tail)
 
