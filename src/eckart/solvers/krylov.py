@@ -78,9 +78,9 @@ class BlockKrylov:
         Two passes over W for each block, usually two to five blocks, and one more. The first block
         has rank + oversampling columns, or min(48, 2·rank + oversampling) where that is more; later
         ones as many as promise 97 % of what is to gain, up to 3·rank/4 + oversampling or 48; for a
-        streamed W up to 256. With 16 probes that go along, each is a multiple of 16. The space takes at most the larger of
-        5·(rows + columns)·(rank + oversampling) numbers, four blocks and a fifth of W, and a block
-        beside it while it grows.
+        streamed W up to 256. With 16 probes that go along, each is a multiple of 16. The space
+        takes at most the larger of 5·(rows + columns)·(rank + oversampling) numbers, four blocks
+        and a fifth of W, and a block beside it while it grows.
 
     Example:
         >>> import numpy as np
