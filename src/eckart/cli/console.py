@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
 import click
@@ -74,7 +74,7 @@ def answer_table(
 def note(text: str, *, quiet: bool = False) -> None:
     """Something a person should know, on stderr."""
     if not quiet:
-        click.echo(text, err=True)
+        _aside(text)
 
 
 def notes(texts: Sequence[str], *, quiet: bool) -> None:
@@ -91,9 +91,9 @@ def fail(error: EckartError, command: str, *, as_json: bool) -> None:
             json.dumps({"schema": 1, "command": command, "error": fields}, ensure_ascii=False)
         )
         return
-    click.echo(f"error: {error.message}", err=True)
+    _aside(f"error: {error.message}")
     if error.hint:
-        click.echo(f"hint: {error.hint}", err=True)
+        _aside(f"hint: {error.hint}")
 
 
 @contextmanager
@@ -204,6 +204,12 @@ def work(
                 bar.update(task, completed=done.number + 1, said=said)
 
         yield show
+
+
+def _aside(text: str) -> None:
+    """A line on stderr; where that cannot be written to, there is nobody to tell."""
+    with suppress(OSError):
+        click.echo(text, err=True)
 
 
 def _rich(stream: Any) -> Any:

@@ -4,6 +4,7 @@ import os
 import sys
 from importlib.metadata import version
 from io import TextIOWrapper
+from pathlib import Path
 from typing import Any, Final, TextIO
 
 import click
@@ -81,26 +82,30 @@ def main(arguments: list[str] | None = None) -> int:
         status: Any = group.main(
             args=list(words), prog_name="eckart", standalone_mode=False, obj=list(words)
         )
+        sys.stdout.flush()
         return status if isinstance(status, int) else 0
     except click.exceptions.NoArgsIsHelpError as error:
         console.answer_text(error.ctx.get_help())
         return 2
-    except click.ClickException as error:
-        console.fail(_from_click(error), command, as_json=as_json)
-        return 2
-    except EckartError as error:
-        if os.environ.get("ECKART_DEBUG"):
+    except (click.ClickException, EckartError, OSError, KeyboardInterrupt, click.Abort) as error:
+        if os.environ.get("ECKART_DEBUG") and isinstance(error, EckartError):
             raise
-        console.fail(error, command, as_json=as_json)
-        return 2 if isinstance(error, ArgumentError) else 1
-    except (KeyboardInterrupt, click.Abort) as interrupt:
-        said = str(interrupt) or "Interrupted before there was a result."
-        stopped = EckartError(said, code="interrupted")
-        console.fail(stopped, command, as_json=as_json)
-        return 130
-    except BrokenPipeError:
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 kept until exit
-        return 1
+        said, status = _said(error)
+        if said is not None:
+            console.fail(said, command, as_json=as_json)
+        return status
+
+
+def _said(error: BaseException) -> tuple[EckartError | None, int]:
+    """What to say of an error, if there is anybody to say it to, and the exit status."""
+    if isinstance(error, click.ClickException):
+        return _from_click(error), 2
+    if isinstance(error, EckartError):
+        return error, 2 if isinstance(error, ArgumentError) else 1
+    if isinstance(error, OSError):
+        return _from_system(error), 1
+    said = str(error) or "Interrupted before there was a result."
+    return EckartError(said, code="interrupted"), 130
 
 
 def _named(words: list[str]) -> str:
@@ -128,6 +133,17 @@ def _from_click(error: click.ClickException) -> EckartError:
         "BadParameter": "bad-option",
     }.get(type(error).__name__, "bad-usage")
     return ArgumentError(message, hint=hint, code=code)
+
+
+def _from_system(error: OSError) -> EckartError | None:
+    """What the system refused, where nobody knew better what it was about."""
+    from eckart.storage.whole import refused
+
+    if error.filename is None:  # of no file, but of the stream of the answer
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 kept until exit
+    if isinstance(error, BrokenPipeError):
+        return None
+    return refused(error, Path(error.filename or "the answer"), "write")
 
 
 def _speak_utf8(stream: TextIO) -> None:

@@ -1,5 +1,6 @@
 """Options that several commands share, defined and spelled once."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -9,7 +10,19 @@ import click
 F = TypeVar("F", bound=Callable[..., Any])
 
 EXIT_STATUS: Final = {"success": 0, "short": 3, "failed": 1, "interrupted": 130}
-FILE: Final = click.Path(path_type=Path)
+
+
+class FileType(click.Path):
+    """A path, of which nothing but that it is not empty is known yet."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """The path."""
+        if not os.fspath(value):
+            self.fail("The name of the file is empty.", param, ctx)
+        return Path(os.fsdecode(value))
+
+
+FILE: Final = FileType()
 
 
 class RankType(click.ParamType[int | str]):

@@ -69,8 +69,9 @@ def command(table: Path, **options: Any) -> int:
         result = _run(table, reading, options)
     console.notes(result.notes, quiet=options["quiet"])
     return deliver(
-        "reduce", result, options["report"], as_json=options["as_json"], quiet=options["quiet"]
-    )
+        "reduce", result, options["report"],
+        force=options["force"], as_json=options["as_json"], quiet=options["quiet"],
+    )  # fmt: skip
 
 
 def _run(table: Path, reading: Any, options: dict[str, Any]) -> Any:
@@ -118,7 +119,9 @@ def _output(table: Path, options: dict[str, Any]) -> Path:
         return options["update"]
     suffix = table.suffix.lower() if table.suffix.lower() in (".csv", ".tsv") else ".parquet"
     word = "restored" if options["inverse"] else "scores"
-    return table.with_name(f"{table.stem}.{word}{suffix}")
+    from eckart.storage import beside, named_path
+
+    return beside(table, f"{named_path(table).stem}.{word}{suffix}")
 
 
 def _check(options: dict[str, Any]) -> None:
@@ -171,4 +174,5 @@ def _check_paths(table: Path, options: dict[str, Any]) -> None:
             )
     if options["memory"] is not None:
         byte_count(options["memory"])
-    check_report(options["report"], force=options["force"])
+    apart = [table, options["model"], options["update"], _output(table, options)]
+    check_report(options["report"], force=options["force"], apart=apart)
