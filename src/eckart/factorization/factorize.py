@@ -108,7 +108,7 @@ def factorize(
         the optimum is reached, 100.00%, and only a higher rank lowers the loss; at rank 3 it is 0.
     """
     began = time.perf_counter()
-    _check_targets(accuracy, time_limit)
+    _check_targets(accuracy, time_limit, certificate=certificate)
     if isinstance(W, Entries) or isinstance(objective, Observed):
         if rank is None or not isinstance(rank, int | np.integer) or accuracy is not None:
             raise ArgumentError(
@@ -282,7 +282,7 @@ def _growing(
     )
 
 
-def _check_targets(accuracy: float | None, time_limit: float | None) -> None:
+def _check_targets(accuracy: float | None, time_limit: float | None, *, certificate: bool) -> None:
     for name, target in (("accuracy", accuracy), ("time limit", time_limit)):
         if target is not None and not target > 0:
             raise ArgumentError(
@@ -290,3 +290,9 @@ def _check_targets(accuracy: float | None, time_limit: float | None) -> None:
                 hint="Give a positive number.",
                 code=f"bad-{name.replace(' ', '-')}",
             )
+    if accuracy is not None and not certificate:
+        raise ArgumentError(
+            "An accuracy is proven by the certificate that is left out.",
+            hint="Leave out the accuracy, or keep the certificate.",
+            code="accuracy-without-certificate",
+        )

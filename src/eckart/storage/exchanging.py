@@ -40,11 +40,16 @@ def workplace(target: Path) -> Generator[Path, None, None]:
     folder = _folder(target)
     lock = _locked(folder, target)
     try:
-        _clear(folder, target)
+        _restore(folder, target)
+        _clear(folder)
         (folder / NEW).mkdir()
         yield folder / NEW / target.name
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):
+            _clear(folder)
+            # once it is unlocked another run may be in here, so that nothing but the folder goes
+            (folder / LOCK).unlink()
+            folder.rmdir()
         os.close(lock)
 
 
@@ -126,11 +131,14 @@ def _is_taken(lock: int) -> bool:
     return True
 
 
-def _clear(folder: Path, target: Path) -> None:
-    """Take away what a run left that was killed; an output that it had moved aside goes back."""
+def _restore(folder: Path, target: Path) -> None:
+    """Put an output back that a run which was killed had moved aside."""
     old = folder / OLD / target.name
     if old.exists() and not target.exists():
         old.rename(target)
+
+
+def _clear(folder: Path) -> None:
     for path in folder.iterdir():
         if path.name != LOCK:
             shutil.rmtree(path)

@@ -12,7 +12,7 @@ from eckart.errors import ArgumentError, MatrixError
 from eckart.factors import Factors
 from eckart.matrices import Matrix
 from eckart.storage.contents import Contents, FactorFile, Selection
-from eckart.storage.outputs import check_output
+from eckart.storage.outputs import check_output, located
 from eckart.storage.whole import read_steadily, reading, whole_file
 
 T = TypeVar("T")
@@ -85,7 +85,7 @@ def check_input(path: Path, selection: Selection) -> None:
     Raises:
         ArgumentError: If so.
     """
-    if not path.exists():
+    if not located(path).exists():
         near = [str(path.with_name(name)) for name in _near_names(path)]
         hint = f"Did you mean {near[0]}?" if near else "Check the path."
         raise ArgumentError(f"There is no file {path}.", hint=hint, code="no-such-file")
@@ -259,6 +259,7 @@ def choose_part(parts: Mapping[str, T], name: str | None, whole: object) -> T:
 
 
 def _format(path: Path, table: Mapping[str, str], verb: str) -> Format:
+    located(path)
     suffix = suffix_of(path)
     if suffix not in table:
         near = difflib.get_close_matches(

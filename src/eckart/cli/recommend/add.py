@@ -14,6 +14,7 @@ from eckart.cli.recommend.shared import (
     check_files,
     column_names,
     column_options,
+    wrote_model,
 )
 from eckart.errors import ArgumentError
 from eckart.threads import limited_threads
@@ -58,5 +59,5 @@ def command(model: Path, data: Path | None, as_json: bool, **options: Any) -> in
     else:
         console.notes(result.notes, quiet=options["quiet"])
         console.answer_text(result.sentence())
-    console.note(f"Wrote {target}", quiet=options["quiet"])
+    wrote_model(target, quiet=options["quiet"])
     return 0

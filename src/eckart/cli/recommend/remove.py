@@ -7,7 +7,7 @@ import click
 
 from eckart.cli import console
 from eckart.cli.options import answer_options
-from eckart.cli.recommend.shared import MODEL
+from eckart.cli.recommend.shared import MODEL, wrote_model
 
 
 @click.command(epilog="Example: eckart recommend remove model --user 42")
@@ -33,5 +33,5 @@ def command(model: Path, user: str, as_json: bool, **options: Any) -> int:
         console.answer_json("recommend remove", {**document, "folder": str(target)})
     else:
         console.answer_text(f"Removed user {user} and {gone:,} interactions.")
-    console.note(f"Wrote {target}", quiet=options["quiet"])
+    wrote_model(target, quiet=options["quiet"])
     return 0

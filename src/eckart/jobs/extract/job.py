@@ -205,26 +205,27 @@ def extract(
     prints: dict[str, Any] = {"base": before.fingerprint(), "tuned": after.fingerprint()}
     if calibration is not None:
         prints["moments"] = calibration.fingerprint()
-    with whole_file(target, force=forced) as place, _kept_for_later(work):
+    with whole_file(target, force=forced) as place:
         work.begin({**settings.to_dict(), **prints}, resume=resume, force=force)
         survey, budget = _survey(before, after, coverage, settings, work, calibration)
-        with watch(sum(math.prod(pair.shape) for pair in survey.pairs)) as on_tensor:
-            findings = survey.findings(on_tensor)
-            if settings.ranks.is_shared:
-                findings = shared(survey, findings, budget, on_tensor)
-        adapter = assemble(survey, findings, base_name=settings.base_name)
-        left: tuple[LeftOut, ...] = ()
-        if settings.profile == "portable":
-            adapter, left = portable(adapter)
-        if not adapter.layers and not adapter.saved:
-            raise _nothing(before, after)
-        result = _result(before, after, target, settings, coverage, findings, adapter, left)
-        result = replace(result, command=command, seconds=time.perf_counter() - began)
-        modules = {name.rpartition(".")[0] for name in before.tensors}
-        # thin factors: more threads than one only wait for each other
-        with limited_threads(1), work.draft(place) as folder:
-            write_adapter(folder, adapter, settings.dtype, base_modules=modules)
-            write_documents(result, folder)
+        with _kept_for_later(work):
+            with watch(sum(math.prod(pair.shape) for pair in survey.pairs)) as on_tensor:
+                findings = survey.findings(on_tensor)
+                if settings.ranks.is_shared:
+                    findings = shared(survey, findings, budget, on_tensor)
+            adapter = assemble(survey, findings, base_name=settings.base_name)
+            left: tuple[LeftOut, ...] = ()
+            if settings.profile == "portable":
+                adapter, left = portable(adapter)
+            if not adapter.layers and not adapter.saved:
+                raise _nothing(before, after)
+            result = _result(before, after, target, settings, coverage, findings, adapter, left)
+            result = replace(result, command=command, seconds=time.perf_counter() - began)
+            modules = {name.rpartition(".")[0] for name in before.tensors}
+            # thin factors: more threads than one only wait for each other
+            with limited_threads(1), work.draft(place) as folder:
+                write_adapter(folder, adapter, settings.dtype, base_modules=modules)
+                write_documents(result, folder)
     work.remove()
     return result
 
