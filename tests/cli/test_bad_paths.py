@@ -35,7 +35,7 @@ READERS = {
     "recommend similar": "recommend similar model --item 100 --names names.csv",
     "recommend explain": "recommend explain model --user ada --item 100 --names names.csv",
 }
-LINES = {name: writer.line for name, writer in WRITERS.items()} | READERS
+LINES = {name: writer.line for name, writer in WRITERS.items() if writer.runs} | READERS
 
 
 def bad(kind, suffix):
@@ -81,7 +81,7 @@ def test_every_path_of_every_command_may_lead_nowhere(name, kind, place, capsys)
             shutil.rmtree("x", ignore_errors=True)
 
 
-@pytest.mark.parametrize("stem", [b"x" * 251, "é".encode() * 125, b"caf\xe9", b"a\nb", b"", b"a.b"])
+@pytest.mark.parametrize("stem", [b"x" * 251, "é".encode() * 125, b"caf\xe9", b"a\nb", b"a.b"])
 @pytest.mark.parametrize(
     "line",
     ["factor {}.npy --rank 1", "factor {}.csv --rank 1", "apply f.npz {}.csv",
@@ -140,20 +140,21 @@ def test_a_full_disk_behind_a_stream_is_one_sentence(words, stream, place):
 REDUCE = "reduce X.csv --rank 1 -o o.csv"
 SIGNALLED = """
 import builtins, os, signal, sys
-imported, real = [0], builtins.__import__
+imported, real, moment = [0], builtins.__import__, int(sys.argv[1])
 def counting(*arguments, **names):
     imported[0] += 1
-    if imported[0] == int(sys.argv[1]):
+    if imported[0] == moment:
         os.kill(os.getpid(), signal.SIGINT)
     return real(*arguments, **names)
+sys.argv[1:] = sys.argv[2:]
+import eckart
 builtins.__import__ = counting
 from eckart.cli import run
-sys.argv[1:] = sys.argv[2:]
 run()
 """
 
 
-@pytest.mark.parametrize("moment", [2, 40, 300, 900, 2500, 6000])
+@pytest.mark.parametrize("moment", [8, 300, 900, 2500, 6000])
 def test_ctrl_c_while_packages_are_loaded_is_one_sentence(moment, place):
     done = subprocess.run(
         [sys.executable, "-c", SIGNALLED, str(moment), *REDUCE.split()],

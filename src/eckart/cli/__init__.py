@@ -1,14 +1,14 @@
 """The command line: a table of commands, each loaded when it is called."""
 
-import signal
 import sys
-from types import FrameType
-from typing import Final
 
-INTERRUPTED: Final = 130
-SENTENCE: Final = "error: Interrupted before there was a result.\n"
+INTERRUPTED = 130
+SENTENCE = "error: Interrupted before there was a result.\n"
 
 try:
+    import signal
+    from types import FrameType
+
     from eckart.cli.main import main
 except KeyboardInterrupt:  # Ctrl-C while the first packages are loaded
     sys.stderr.write(SENTENCE)

@@ -38,6 +38,16 @@ EPILOG: Final = (
 )
 
 
+FAILURES: Final = (
+    click.ClickException,
+    click.Abort,
+    EckartError,
+    KeyboardInterrupt,
+    OSError,
+    UnicodeEncodeError,
+)
+
+
 def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     if wanted:
         console.answer_text(f"eckart {version('eckart')}")
@@ -87,23 +97,43 @@ def main(arguments: list[str] | None = None) -> int:
     except click.exceptions.NoArgsIsHelpError as error:
         console.answer_text(error.ctx.get_help())
         return 2
-    except (click.ClickException, EckartError, OSError, KeyboardInterrupt, click.Abort) as error:
+    except FAILURES as error:
         if os.environ.get("ECKART_DEBUG") and isinstance(error, EckartError):
             raise
-        said, status = _said(error)
-        if said is not None:
-            console.fail(said, command, as_json=as_json)
-        return status
+        return _failed(error, command, as_json=as_json)
 
 
-def _said(error: BaseException) -> tuple[EckartError | None, int]:
-    """What to say of an error, if there is anybody to say it to, and the exit status."""
+def _failed(error: BaseException, command: str, *, as_json: bool) -> int:
+    """Say what went wrong where it can be said, and give the exit status."""
+    is_stream = _is_of_stream(error)
+    said, status = _said(error)
+    if is_stream:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 kept until exit
+    try:
+        if not isinstance(error, BrokenPipeError):
+            console.fail(said, command, as_json=as_json and not is_stream)
+            sys.stdout.flush()
+    except OSError as broken:
+        return _failed(broken, command, as_json=False)
+    return status
+
+
+def _is_of_stream(error: BaseException) -> bool:
+    """Whether it is the answer that could not be written, and not a file."""
+    return isinstance(error, OSError) and not isinstance(error, EckartError) and not error.filename
+
+
+def _said(error: BaseException) -> tuple[EckartError, int]:
+    """What to say of an error, and the exit status."""
     if isinstance(error, click.ClickException):
         return _from_click(error), 2
     if isinstance(error, EckartError):
         return error, 2 if isinstance(error, ArgumentError) else 1
     if isinstance(error, OSError):
         return _from_system(error), 1
+    if isinstance(error, UnicodeEncodeError):
+        said = f"{error.object[:100]!a} is no text in UTF-8."
+        return EckartError(said, hint="Give another name.", code="not-utf8"), 1
     said = str(error) or "Interrupted before there was a result."
     return EckartError(said, code="interrupted"), 130
 
@@ -135,14 +165,10 @@ def _from_click(error: click.ClickException) -> EckartError:
     return ArgumentError(message, hint=hint, code=code)
 
 
-def _from_system(error: OSError) -> EckartError | None:
+def _from_system(error: OSError) -> EckartError:
     """What the system refused, where nobody knew better what it was about."""
     from eckart.storage.whole import refused
 
-    if error.filename is None:  # of no file, but of the stream of the answer
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 kept until exit
-    if isinstance(error, BrokenPipeError):
-        return None
     return refused(error, Path(error.filename or "the answer"), "write")
 
 

@@ -49,6 +49,9 @@ def whole_file(path: Path, *, force: bool = True) -> Generator[Path, None, None]
             check_free(path, force=force)
             check_kind(path, is_folder=temporary.is_dir())
             put(temporary, target)
+    except UnicodeEncodeError as error:
+        check_utf8(path, error)
+        raise
     except OSError as error:
         if isinstance(error, EckartError):
             raise
@@ -94,6 +97,9 @@ def reading(path: Path) -> Generator[None, None, None]:
         yield
     except EckartError:
         raise
+    except UnicodeEncodeError as error:
+        check_utf8(path, error)
+        raise
     except FileNotFoundError as error:
         raise ArgumentError(
             f"There is no file {path}.", hint="Check the path.", code="no-such-file"
@@ -106,6 +112,21 @@ def reading(path: Path) -> Generator[None, None, None]:
             hint="Save the matrix as .npy, which is mapped instead of read.",
             code="too-large",
         ) from error
+
+
+def check_utf8(path: Path, error: UnicodeEncodeError) -> None:
+    """Say it where the name of a file is what could not be written as UTF-8, as Arrow asks for.
+
+    Raises:
+        StorageError: If so.
+    """
+    if str(path.absolute()) == str(path.absolute()).encode("utf-8", "replace").decode("utf-8"):
+        return
+    raise StorageError(
+        f"The name {str(path)!a} is no UTF-8, so that Arrow cannot open it.",
+        hint="Rename it, or the folder that it is in.",
+        code="name-not-utf8",
+    ) from error
 
 
 def damaged(path: Path, error: Exception | str) -> FormatError:

@@ -148,7 +148,14 @@ def _items(words: str | None) -> Any:
         from eckart.jobs.recommend.writing import read_ids
 
         return read_ids(Path(words), "item")
-    return [word.strip() for word in words.split(",") if word.strip()]
+    items = [word.strip() for word in words.split(",") if word.strip()]
+    if not items:
+        raise ArgumentError(
+            "No item is named.",
+            hint="Name items, separated by commas, or a table.",
+            code="no-items",
+        )
+    return items
 
 
 def _tables(options: dict[str, Any]) -> list[Path]:
