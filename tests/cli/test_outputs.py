@@ -1,5 +1,6 @@
 """Nothing of the user's is destroyed, whatever is forced: laws over every command that writes."""
 
+import itertools
 import json
 import os
 from pathlib import Path
@@ -80,12 +81,11 @@ def named_output(way, source, suffix, place):
     return link
 
 
-@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", WRITERS)
-def test_an_output_is_no_input_nor_above_nor_inside_one(name, way, place, code):
+def test_an_output_is_no_input_nor_above_nor_inside_one(name, place, code):
     writer = WRITERS[name]
     before = contents(place)
-    for source in map(Path, writer.inputs):
+    for way, source in itertools.product(WAYS, map(Path, writer.inputs)):
         output = named_output(way, source, writer.suffix, place)
         if output is None:
             continue
