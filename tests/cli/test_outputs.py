@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import random
 from pathlib import Path
 
 import click
@@ -13,7 +14,9 @@ from eckart.cli import main
 from eckart.cli.main import COMMANDS, group
 from eckart.cli.recommend import COMMANDS as PARTS
 from eckart.storage.outputs import MARKER
+from killing import killed
 
+KILLS = 4
 WAYS = ("itself", "link", "hard link", "above", "inside", "link to above")
 OTHERS = ("unknown-suffix", "output-of-another-kind")
 FOLDERS = [name for name, writer in WRITERS.items() if writer.is_folder]
@@ -182,6 +185,29 @@ def test_what_older_versions_wrote_is_known_by_its_names(names, is_replaced, pla
     status = main([*WRITERS["factor to a folder"].words("o"), "--force"])
     assert status == (0 if is_replaced else 2)
     assert (Path("o") / MARKER).is_file() == is_replaced
+
+
+def wholly(path):
+    """Whether a file is there, or a folder with all that its marker lists and nothing else."""
+    if path.is_file():
+        return path.stat().st_size > 0
+    listed = json.loads((path / MARKER).read_text())["files"]
+    return set(contents(path)) == {*listed, MARKER}
+
+
+@pytest.mark.parametrize("name", RUNNING)
+def test_a_kill_leaves_an_output_and_nothing_after_the_next_run(name, place):
+    writer = WRITERS[name]
+    words = [*writer.words(writer.output), "--force", "--quiet"]
+    assert main(words) == 0
+    before = set(Path().iterdir())
+    count = killed(10**9, lambda: main(words))
+    generator = random.Random(name)
+    for _ in range(KILLS):
+        killed(generator.randint(1, count), lambda: main(words))
+        assert wholly(Path(writer.output))
+    assert main(words) == 0
+    assert set(Path().iterdir()) == before
 
 
 @pytest.mark.parametrize("name", RUNNING)

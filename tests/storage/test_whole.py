@@ -1,11 +1,8 @@
 """Old or new, never neither: outputs under kills, two writers, and readers in between."""
 
 import json
-import os
 import random
 import shutil
-import signal
-import sys
 import threading
 from pathlib import Path
 
@@ -22,6 +19,7 @@ from eckart.jobs.recommend.storing import load_model, save_model, updated_model,
 from eckart.jobs.resize import truncate_adapter
 from eckart.storage import exchanging, read_factors, whole_file, write_factors
 from eckart.storage.outputs import MARKER, beside, check_output, located
+from killing import killed
 from recommend.samples import fitted
 
 KILLS = 30
@@ -47,35 +45,6 @@ def restored(path):
     with pytest.raises(RuntimeError), whole_file(path):
         raise RuntimeError
     return path
-
-
-def killed(moment, work):
-    """Do some work in a child that is killed when it has asked the system so many times.
-
-    Gives how many times it has; less than `moment` if it came to its end.
-    """
-    reading, writing = os.pipe()
-    child = os.fork()
-    if not child:
-        count = 0
-
-        def seen(event, _arguments):
-            nonlocal count
-            if event == "open" or (event.startswith(("os.", "shutil.")) and event != "os.kill"):
-                count += 1
-                if count == moment:
-                    os.kill(os.getpid(), signal.SIGKILL)
-
-        sys.addaudithook(seen)
-        try:
-            work()
-            os.write(writing, str(count).encode())
-        finally:
-            os._exit(0)
-    os.close(writing)
-    os.waitpid(child, 0)
-    with os.fdopen(reading) as pipe:
-        return int(pipe.read() or moment)
 
 
 def factors(rank):
@@ -217,6 +186,14 @@ def test_a_reader_sees_the_old_or_the_new(tmp_path):
     reader.join()
     assert set(found) <= {1, 2}
     assert len(found) > 1
+
+
+@pytest.mark.parametrize("name", ["f.npz", "f"])
+def test_the_new_has_the_permissions_of_the_old(name, tmp_path):
+    write_factors(tmp_path / name, {"": factors(1)})
+    (tmp_path / name).chmod(0o700)
+    write_factors(tmp_path / name, {"": factors(2)}, force=True)
+    assert (tmp_path / name).stat().st_mode & 0o777 == 0o700
 
 
 @pytest.mark.parametrize("bytes_of_name", [250, 255])

@@ -56,9 +56,13 @@ def workplace(target: Path) -> Generator[Path, None, None]:
 def put(made: Path, target: Path) -> None:
     """Put what was made in a workplace in its place: at every moment the old or the new is there.
 
+    Who may read the old may read the new, and nobody else.
+
     Raises:
         OSError: If the system refuses; the old is then where it was.
     """
+    if target.exists():
+        shutil.copymode(target, made)
     if not made.is_dir():
         made.replace(target)
     elif not target.exists():
