@@ -167,7 +167,7 @@ RUNS = {
     "krylov": partial(factored, certificate=False),
     "krylov, certificate": partial(factored, certificate=True),
     "components": partial(
-        reduced, solver=eckart.BlockKrylov(tall=False, residual=1e-5), streamed=False
+        reduced, solver=eckart.BlockKrylov(tall=False, residual=1e-6), streamed=False
     ),
     "streamed": partial(reduced, solver=None, streamed=True),
     "gram": partial(reduced, solver=eckart.GramSVD(), streamed=False),

@@ -116,8 +116,9 @@ def certify(
         evidence: What a solver knows of a large W; it is gathered where it is missing.
         probing: The random tests of a run so far, if this is not the first.
         loss: ‖W − B·A‖²_F of a large W, where the solver has it from its own products, wrong by at
-            most 32·eps·‖W‖². It takes the place of a measurement where that is at most 1/4000 of
-            the error (in float64 10⁻⁸, without the bound 1/100).
+            most 32·eps·‖W‖². It takes the place of a measurement where that is at most 1/1000 of
+            the error (in float64 10⁻⁸, without the bound 1/100), else the measurement is right to
+            that share.
         bound: False measures the error only, in one pass.
 
     Returns:

@@ -141,7 +141,6 @@ class BlockKrylov:
                 most = most if self.memory is not None else max(most, rank + 2 * block)
             if space.width + block + fresh > most and (rank is not None or self.memory is not None):
                 space.restart(self._kept(W, rank or space.width, block + fresh, most))
-                fresh = 0
 
     @staticmethod
     def _is_stuck(step: Step, space: KrylovSpace, rank: int) -> bool:

@@ -19,6 +19,8 @@ SCALES: Final = 4.0
 ENOUGH: Final = 0.05
 """Larger t are tried while what they may take off is more than this share of the bound."""
 MOST_LEVELS: Final = 14
+HIDDEN: Final = float(np.finfo(FLOAT64).eps) ** 2
+"""Of the largest Ritz value: less than this is 0 to rounding, and nothing is divided by less."""
 LEAST_ROOM: Final = 1e-12
 """Between ν and the r-th Ritz value, as a share of that; below it t would be ν to rounding."""
 EVEN: Final = 1e-15
@@ -243,7 +245,7 @@ def rise(values: Array, squares: Array, outside: float) -> Array:
 def _levels(leading: Array, squares: Array, outside: float) -> list[float]:
     """Places for t: where the smallest leading value may rise to, and above it by scales."""
     t = max(float(leading[-1]), float((leading + rise(leading, squares, outside))[-1]))
-    t = max(t, outside * (1 + LEAST_ROOM))
+    t = max(t, outside * (1 + LEAST_ROOM), HIDDEN * float(leading[0]), TINY)
     if not math.isfinite(t):
         return []
     count = 1 + max(0, math.ceil(math.log(max(float(leading[0]) / max(t, TINY), 1.0), SCALES)))
