@@ -181,7 +181,8 @@ class KrylovSpace:
         largest = math.sqrt(float(np.linalg.norm(self.H, 1))) or 1.0
         lengths = np.sqrt(np.maximum(np.diag(within), 0.0))
         self._lengths = np.maximum(lengths, self._eps * largest)
-        self._wait(waiting, product() - self.V @ coefficients, largest)
+        held = (coefficients.T @ self.V.T).T  # laid out like the product, or subtraction is slow
+        self._wait(waiting, product() - held, largest)
         self._noise = NOISE * self._eps * largest
 
     def ritz(self, rank: int = 1) -> tuple[Array, Array]:
