@@ -127,7 +127,7 @@ def judged(name: str, case: Case, W: np.ndarray, seed: int) -> Answer | None:
     try:
         error, run, off = RUNS[name](case, W)
         found = len(run.A if name in COMPONENTS else run.factors.A)
-        optimum = float(np.linalg.norm(case.values[found :]))
+        optimum = float(np.linalg.norm(case.values[found:]))
     except eckart.EckartError as refused:
         if refused.code != "out-of-range":
             raise

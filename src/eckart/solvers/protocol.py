@@ -112,6 +112,8 @@ class Step:
             too large, where the solver has one.
         least_excess: The same for the least that can lie outside the space of the solver; None
             where that is not known.
+        larger_outside: Whether a direction outside that space is known to be larger than the last
+            that is kept; None where nothing is known.
     """
 
     number: int
@@ -126,6 +128,7 @@ class Step:
     approximation: Callable[[], Offset | Samples] | None = None
     excess: float | None = None
     least_excess: float | None = None
+    larger_outside: bool | None = None
 
 
 class Solver(Protocol):
