@@ -163,11 +163,12 @@ def searched_rank(case: Case, W: np.ndarray) -> tuple[float, Any, float]:
     counts as wholly wrong.
     """
     total = float(np.linalg.norm(case.values))
-    tolerance = min(case.optimum * (1 + NEAR_RANK) / total, 0.999)
+    wanted = max(case.optimum * (1 + NEAR_RANK), case.rounding)
+    tolerance = min(wanted / total, 0.999)
     run = eckart.factorize(W, tolerance=tolerance, solver=eckart.BlockKrylov(), seed=case.seed)
     factors = run.factors.astype(np.float64)
     error = float(np.linalg.norm(W.astype(np.float64) - factors.dense()))
-    if error > tolerance * total + case.rounding:
+    if error > wanted + case.rounding:
         error = np.inf
     return error, run, float(factors.rank - case.rank)
 
