@@ -107,11 +107,28 @@ class GibbsSampling:
 
 def _sweep(tables: Tables, side: Side, other: Side, noise: float, randomness: Randomness) -> Prior:
     """Draw the prior of a side, then all its rows."""
-    from eckart.kernels.sampled import sampled_rows
-
     mean, precision = _prior(side.X.astype(FLOAT64), randomness)
     prior = Prior(mean=mean.astype(FLOAT32), precision=(precision * noise).astype(FLOAT32))
-    linear = (noise * (precision @ mean)).astype(FLOAT32)
+    draw_rows(tables, side, other, prior, noise, randomness)
+    return prior
+
+
+def draw_rows(
+    tables: Tables, side: Side, other: Side, prior: Prior, noise: float, randomness: Randomness
+) -> None:
+    """Draw all rows of a side from their posterior, given the other side.
+
+    Args:
+        tables: Both sides.
+        side: That is drawn.
+        other: That is held fixed.
+        prior: Of the rows that are drawn.
+        noise: Variance of an entry.
+        randomness: Of the draw.
+    """
+    from eckart.kernels.sampled import sampled_rows
+
+    linear = (prior.precision.astype(FLOAT64) @ prior.mean).astype(FLOAT32)
     drawn = (randomness.standard_normal(side.X.shape) * np.sqrt(noise)).astype(FLOAT32)
 
     def solve(equations: Equations, X: Array) -> None:
@@ -124,7 +141,6 @@ def _sweep(tables: Tables, side: Side, other: Side, noise: float, randomness: Ra
         )
 
     tables.solve(side, other, solve)
-    return prior
 
 
 def _prior(X: Array, randomness: Randomness) -> tuple[Array, Array]:

@@ -158,7 +158,10 @@ def fit_split(held: Split, settings: Settings, **arguments: Any) -> Fit:
         return fit
     shown, model = held.shown, fit.model
     objective = attributed(model.objective, shown)
-    folded = fold_in(model.approximation, objective, as_entries(shown, objective), "rows")
+    randomness = np.random.default_rng([settings.seed, len(shown)])
+    folded = fold_in(
+        model.approximation, objective, as_entries(shown, objective), "rows", seed=randomness
+    )
     held_out = shown.user_counts() > 0
 
     def taken(old: Offset, new: Offset) -> Offset:

@@ -5,7 +5,7 @@ from typing import Any, final
 
 import numpy as np
 
-from eckart.arrays import FLOAT32
+from eckart.arrays import FLOAT32, Randomness
 from eckart.errors import ArgumentError
 from eckart.factors import Factors
 from eckart.jobs.recommend.attaching import attach_later
@@ -169,12 +169,14 @@ def _solved(model: Model, data: Interactions, users: Any) -> Offset | Samples:
         model.approximation,
         lambda draw, _: _widened(draw, shape, pattern=model.objective.implicit_features > 0),
     )
-    fitted = _solve_rows(model, fitted, data, users)
+    # one source for all, of its own for each addition: what is drawn has to be independent
+    randomness = np.random.default_rng([len(data), len(model.data), *shape])
+    fitted = _solve_rows(model, fitted, data, users, randomness)
     fresh = np.arange(known[1], shape[1])
     if len(fresh):
-        fitted = _solve_columns(model, fitted, data, fresh)
+        fitted = _solve_columns(model, fitted, data, fresh, randomness)
         of_fresh = np.unique(data.rows[data.columns >= known[1]])
-        fitted = _solve_rows(model, fitted, data, of_fresh)
+        fitted = _solve_rows(model, fitted, data, of_fresh, randomness)
     return fitted
 
 
@@ -199,7 +201,7 @@ def _widened(offset: Offset, shape: tuple[int, int], *, pattern: bool) -> Offset
 
 
 def _solve_rows(
-    model: Model, known: Offset | Samples, data: Interactions, rows: Any
+    model: Model, known: Offset | Samples, data: Interactions, rows: Any, randomness: Randomness
 ) -> Offset | Samples:
     """Some users solved anew from all that is known of them."""
     if not len(rows):
@@ -212,12 +214,13 @@ def _solve_rows(
         B[rows], bias[rows] = new.factors.B, new.row_bias
         return old.with_rows(B, bias)
 
-    found = each_draw(known, taken, fold_in(known, objective, as_entries(part, objective), "rows"))
+    entries = as_entries(part, objective)
+    found = each_draw(known, taken, fold_in(known, objective, entries, "rows", seed=randomness))
     return _by_attributes(model, found, data, "rows", rows)
 
 
 def _solve_columns(
-    model: Model, known: Offset | Samples, data: Interactions, columns: Any
+    model: Model, known: Offset | Samples, data: Interactions, columns: Any, randomness: Randomness
 ) -> Offset | Samples:
     """Some items solved anew from all who dealt with them."""
     part = _only(data, columns, side=1)
@@ -228,9 +231,8 @@ def _solve_columns(
         A[:, columns], bias[columns] = new.factors.A, new.column_bias
         return old.with_columns(A, bias)
 
-    found = each_draw(
-        known, taken, fold_in(known, objective, as_entries(part, objective), "columns")
-    )
+    entries = as_entries(part, objective)
+    found = each_draw(known, taken, fold_in(known, objective, entries, "columns", seed=randomness))
     return _by_attributes(model, found, data, "columns", columns)
 
 
