@@ -10,8 +10,9 @@ from pyarrow import compute
 from eckart.errors import MatrixError
 from eckart.jobs.recommend.encoding import Encoder
 from eckart.jobs.recommend.growing import Growing
+from eckart.jobs.recommend.ids import column_of
 from eckart.jobs.recommend.reading import Blocks, Numbers, as_numbers
-from eckart.jobs.recommend.vocabulary import Places, Vocabulary, column_of
+from eckart.jobs.recommend.vocabulary import Places, Vocabulary
 
 Times: TypeAlias = npt.NDArray[np.int64]
 pc: Final[Any] = compute  # its functions are made when it is imported, which no type checker sees

@@ -10,11 +10,11 @@ from eckart.arrays import Array
 from eckart.errors import MatrixError
 from eckart.jobs.recommend.columns import ColumnNames
 from eckart.jobs.recommend.exchanged import check_not_exchanged
+from eckart.jobs.recommend.ids import column_of
 from eckart.jobs.recommend.metrics import Figure, rating_figures
 from eckart.jobs.recommend.model import Model
 from eckart.jobs.recommend.names import Names
 from eckart.jobs.recommend.reading import numbers_of, read_table
-from eckart.jobs.recommend.vocabulary import column_of
 from eckart.samples import Samples
 
 

@@ -9,10 +9,10 @@ import numpy.typing as npt
 from eckart.errors import ArgumentError, MatrixError
 from eckart.jobs.recommend.answers import Listed, as_table, listed
 from eckart.jobs.recommend.baselines import popular_scores
+from eckart.jobs.recommend.ids import all_of
 from eckart.jobs.recommend.model import Model
 from eckart.jobs.recommend.names import Names
 from eckart.jobs.recommend.ranking import Ranking, Scores, ranked_blocks
-from eckart.jobs.recommend.vocabulary import all_of
 
 
 def top_items(
@@ -46,20 +46,22 @@ def top_items(
     Cost:
         users × items × rank operations; 32 MB of scores at a time.
     """
-    places = model.data.users.places(all_of(users))
+    asked = all_of(users)
+    places = model.data.users.places(asked)
+    ids = asked.to_pylist()
     lists: list[Listed] = []
     allowed = allowed_items(model, only, without)
     for ranking, popular in ranked(model, places, k, seen=seen, allowed=allowed):
         for row in range(len(ranking.users)):
-            user = users[len(lists)]
-            own = model.data.users.at(int(places[len(lists)])) if places[len(lists)] >= 0 else user
+            place = int(places[len(lists)])
+            user = ids[len(lists)] if place < 0 else model.data.users.at(place)
             lists.append(
                 listed(
                     model,
                     ranking,
                     row,
                     names=names,
-                    user=own if isinstance(own, int | str) else str(own),
+                    user=user,
                     popular=bool(popular[row]),
                 )
             )
@@ -146,10 +148,10 @@ def allowed_items(
     allowed = np.full(len(model.data.items), only is None)
     for ids, may in ((only, True), (without, False)):
         if ids is not None:
-            wanted = list(ids)
-            places = model.data.items.places(all_of(wanted)) if wanted else np.zeros(0, np.int32)
+            wanted = all_of(ids)
+            places = model.data.items.places(wanted)
             if (places < 0).any():
-                unknown = wanted[int(np.argmax(places < 0))]
+                unknown = wanted[int(np.argmax(places < 0))].as_py()
                 raise MatrixError(
                     f"The model knows no item {unknown}.",
                     hint="Give items that it was fitted to.",
