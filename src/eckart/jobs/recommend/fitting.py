@@ -9,6 +9,7 @@ import numpy as np
 from eckart.arrays import as_randomness
 from eckart.factorization import Factorization, Interrupted, factorize
 from eckart.factors import Factors
+from eckart.jobs.recommend.feedback import Feedback
 from eckart.jobs.recommend.interactions import Interactions
 from eckart.jobs.recommend.mapping import mapped
 from eckart.jobs.recommend.methods import make_solver
@@ -114,7 +115,10 @@ def fit_model(
             approximation=plainest(each_draw(approximation, _laid_out), plain),
             objective=plain,
             scale=low_high if explicit else None,
-            document={"settings": {**settings.to_dict(), "regularization": objective.strength}},
+            document={
+                "settings": {**settings.to_dict(), "regularization": objective.strength},
+                "feedback": Feedback(scale=scale).to_dict(),
+            },
         ),
         run=run,
         notes=tuple(notes),

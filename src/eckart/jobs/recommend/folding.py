@@ -98,15 +98,20 @@ def add_interactions(
         rank² operations for each interaction of the users and items concerned.
     """
     new, notes = _read(model, data, named, (user_ids, item_ids))
-    together, users = merged(model.data, new), np.unique(new.rows)
+    together, users = merged(model.data, new, notes), np.unique(new.rows)
     if attributes is not None:
         attached = attach_later(together, attributes, named)
         together, notes = attached.data, [*notes, *attached.notes]
         users = np.union1d(users, attached.places.get("user", users))
     known = model.data.shape
     fitted = _solved(model, together, users)
+    after = model.having(replace(together, notes=()), plainest(fitted, model.objective))
+    scale = _widened_scale(model, together)
+    if model.scale != scale and model.scale is not None and scale is not None:
+        notes.append("The scale of the ratings was {:g} to {:g} and is now {:g} to {:g}."
+                     .format(*model.scale, *scale))  # fmt: skip
     return Addition(
-        model=model.having(replace(together, notes=()), plainest(fitted, model.objective)),
+        model=replace(after, scale=scale),
         interactions=len(new),
         new_users=together.shape[0] - known[0],
         new_items=together.shape[1] - known[1],
@@ -160,6 +165,14 @@ def _read(
     columns = items.places(table.columns["item"], "item")
     said = check_not_exchanged(table, rows, columns, (users, items))
     return as_known(interactions_of(table, model.feedback), users, items), said
+
+
+def _widened_scale(model: Model, data: Interactions) -> tuple[float, float] | None:
+    """The scale of a model with later ratings: one that was given stays."""
+    if model.scale is None or data.ratings is None or model.feedback.scale is not None:
+        return model.scale
+    low, high = model.scale
+    return min(low, float(data.ratings.min())), max(high, float(data.ratings.max()))
 
 
 def _solved(model: Model, data: Interactions, users: Any) -> Offset | Samples:

@@ -10,9 +10,10 @@ import pyarrow as pa
 from eckart.errors import ArgumentError, MatrixError
 from eckart.jobs.recommend.attributes import Attributes
 from eckart.jobs.recommend.blockwise import counted, taken
+from eckart.jobs.recommend.clocks import Clock, Times
 from eckart.jobs.recommend.columns import ColumnNames
 from eckart.jobs.recommend.feedback import Feedback
-from eckart.jobs.recommend.gathering import Gathered, Times
+from eckart.jobs.recommend.gathering import Gathered
 from eckart.jobs.recommend.pairs import pair_order, repeats, same_order, without_repeats
 from eckart.jobs.recommend.reading import Blocks, Numbers, Table, read_blocks, table_of_matrix
 from eckart.jobs.recommend.vocabulary import Places, Vocabulary
@@ -32,7 +33,8 @@ class Interactions:
         rows, columns: Place of the user and of the item of each entry.
         ratings: None where it is only known that there was an interaction.
         weights: None where all are 1; without ratings below 0 for what was disliked.
-        times: Seconds or ranks in time; None where they are not known.
+        times: When each was, as whole numbers; None where it is not known.
+        clock: What the times count; None without them.
         notes: What was done to them that a person should know.
         user_attributes, item_attributes: What else is known of the users and items; None where
             there is no table of them.
@@ -45,6 +47,7 @@ class Interactions:
     ratings: Numbers | None = None
     weights: Numbers | None = None
     times: Times | None = None
+    clock: Clock | None = None
     notes: tuple[str, ...] = ()
     user_attributes: Attributes | None = None
     item_attributes: Attributes | None = None
@@ -171,6 +174,7 @@ def _checked(blocks: Blocks, scale: tuple[float, float] | None, notes: list[str]
         raise MatrixError(
             f"{blocks.source} holds no interactions.", hint="Give at least one row.", code="empty"
         )
+    times, clock = gathered.times(notes)
     read = Interactions(
         users=users,
         items=items,
@@ -178,7 +182,8 @@ def _checked(blocks: Blocks, scale: tuple[float, float] | None, notes: list[str]
         columns=columns,
         ratings=gathered.numbers("rating"),
         weights=gathered.numbers("weight"),
-        times=gathered.times(notes),
+        times=times,
+        clock=clock,
     )
     # Arrow keeps what it has freed, as much as a block and all ids
     pa.default_memory_pool().release_unused()
@@ -304,6 +309,7 @@ def _refuse(wrong: npt.NDArray[np.bool_], read: Interactions, source: str, what:
     more = f"; so have {others:,} more" if others else ""
     raise MatrixError(
         f"Row {place + 1} of {source} ({pair}) has {what}{more}.",
-        hint="Correct these rows or leave them out; rows are counted from 1, without the header.",
+        hint="Correct these rows or leave them out; rows are counted from 1, without the header."
+        + (" A scale that is given does not widen." if "outside" in what else ""),
         code="bad-rating" if "rating" in what else "bad-weight",
     )

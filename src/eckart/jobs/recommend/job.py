@@ -152,7 +152,7 @@ def fit_recommender(
         read = _read(data, start, named, feedback, attributes)
     notes = list(read.notes)
     settings = settings or _settings_of(start)
-    scale = feedback.scale or (None if start is None else start.scale)
+    scale = feedback.scale
     settings, changed = settings.fitting(read)
     notes += changed
     held = None if test is None else split(read, test, share=share, seed=settings.seed)
@@ -218,8 +218,9 @@ def _interactions(
     read = read_interactions(data, named, feedback)
     if start is None:
         return read
-    together = merged(start.data, as_known(read, start.data.users, start.data.items))
-    return replace(together, notes=read.notes)
+    notes = list(read.notes)
+    together = merged(start.data, as_known(read, start.data.users, start.data.items), notes)
+    return replace(together, notes=tuple(notes))
 
 
 def _chosen(

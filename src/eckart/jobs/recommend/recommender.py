@@ -12,7 +12,7 @@ from eckart.jobs.recommend.attribute_tables import AttributeTables
 from eckart.jobs.recommend.columns import ColumnNames
 from eckart.jobs.recommend.explain import Explanation, explain
 from eckart.jobs.recommend.feedback import Feedback
-from eckart.jobs.recommend.folding import add_interactions, remove_user
+from eckart.jobs.recommend.folding import Addition, add_interactions, remove_user
 from eckart.jobs.recommend.interactions import read_interactions
 from eckart.jobs.recommend.job import Fitting, fit_recommender
 from eckart.jobs.recommend.model import Model
@@ -102,6 +102,7 @@ class LowRankRecommender:
         self._named = ColumnNames(**(columns or {}))
         self._model: Model | None = None
         self.fitting: Fitting | None = None
+        self.addition: Addition | None = None
 
     def fit(
         self,
@@ -217,6 +218,8 @@ class LowRankRecommender:
     ) -> "LowRankRecommender":
         """Take new interactions, users and items in, without a new fit; the history is kept.
 
+        What a person should know of it is in `addition.notes`.
+
         Args:
             interactions: As `fit` takes them; None takes attributes only.
             user_ids: Of the rows of a sparse matrix; their numbers if left out.
@@ -236,14 +239,15 @@ class LowRankRecommender:
                 user_attributes=user_attributes,
                 item_attributes=item_attributes,
             )
-        self._model = add_interactions(
+        self.addition = add_interactions(
             self._model,
             interactions,
             self._named,
             attributes=_tables(user_attributes, item_attributes),
             user_ids=user_ids,
             item_ids=item_ids,
-        ).model
+        )
+        self._model = self.addition.model
         return self
 
     def remove(self, user: object) -> "LowRankRecommender":

@@ -104,7 +104,7 @@ def split(
 
 
 def _parted(data: Interactions, way: Way, parts: npt.NDArray[np.uint8]) -> Split:
-    timeless = replace(data, times=None)
+    timeless = replace(data, times=None, clock=None)
     return Split(
         way=way,
         train=timeless.chosen(parts == TRAIN),
