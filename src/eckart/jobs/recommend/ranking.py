@@ -105,7 +105,7 @@ def _best(users: npt.NDArray[np.intp], scores: Scores, k: int) -> Ranking:
     """Of equal scores the earlier item comes first."""
     width = min(k, scores.shape[1])
     if width < scores.shape[1]:
-        chosen = np.sort(np.argpartition(scores, -width, axis=1)[:, -width:], axis=1)
+        chosen = np.sort(_largest(scores, width), axis=1)
     else:
         chosen = np.broadcast_to(np.arange(width), scores.shape)
     values = np.take_along_axis(scores, chosen, axis=1)
@@ -117,3 +117,15 @@ def _best(users: npt.NDArray[np.intp], scores: Scores, k: int) -> Ranking:
     gone = ~np.isfinite(best)
     items[gone], best[gone] = -1, np.nan
     return Ranking(users=users, items=items, scores=best)
+
+
+def _largest(scores: Scores, width: int) -> npt.NDArray[np.intp]:
+    """The places of so many largest scores of each row; of those that equal the last the first."""
+    chosen = np.argpartition(scores, -width, axis=1)[:, -width:]
+    least = np.take_along_axis(scores, chosen, axis=1).min(axis=1)
+    tied = np.flatnonzero(np.count_nonzero(scores >= least[:, None], axis=1) > width)
+    for row in tied[np.isfinite(least[tied])]:
+        above = np.flatnonzero(scores[row] > least[row])
+        equal = np.flatnonzero(scores[row] == least[row])
+        chosen[row] = np.append(above, equal[: width - len(above)])
+    return chosen

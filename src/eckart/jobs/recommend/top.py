@@ -8,11 +8,11 @@ import numpy.typing as npt
 
 from eckart.errors import ArgumentError, MatrixError
 from eckart.jobs.recommend.answers import Listed, as_table, listed
-from eckart.jobs.recommend.baselines import popular_scores
+from eckart.jobs.recommend.baselines import with_popular
 from eckart.jobs.recommend.ids import all_of
 from eckart.jobs.recommend.model import Model
 from eckart.jobs.recommend.names import Names
-from eckart.jobs.recommend.ranking import Ranking, Scores, ranked_blocks
+from eckart.jobs.recommend.ranking import Ranking, ranked_blocks
 
 
 def top_items(
@@ -108,19 +108,9 @@ def ranked(
     """Lists of users by place, −1 for unknown ones, and which of them hold the popular items."""
     if k < 1:
         raise ArgumentError(f"k is {k}.", hint="Give at least 1.", code="bad-k")
-    cold = np.append(model.strangers(), True)[places]
-    popular = model.popularity()
-    cold_row = len(model.data.users)
-
-    def score(rows: npt.NDArray[np.intp]) -> Scores:
-        known = rows < cold_row
-        if known.all():
-            return model.scores(rows)
-        scores = popular_scores(popular, len(rows))
-        if known.any():
-            scores[known] = model.scores(rows[known])
-        return scores
-
+    strangers = np.append(model.strangers(), True)
+    cold, cold_row = strangers[places], len(model.data.users)
+    score = with_popular(model.scores, model.popularity(), strangers)
     rows = np.where(cold, cold_row, places).astype(np.intp)
     starts = model.data.starts()  # with one user more, who has seen nothing
     history = None if seen else (np.append(starts, starts[-1]), model.data.columns)
