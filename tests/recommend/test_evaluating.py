@@ -10,11 +10,12 @@ from eckart.jobs.recommend.choosing import choose_regularization
 from eckart.jobs.recommend.clocks import Clock
 from eckart.jobs.recommend.evaluation import evaluate
 from eckart.jobs.recommend.fitting import fit_model, fit_split
+from eckart.jobs.recommend.interactions import read_interactions
 from eckart.jobs.recommend.job import fit_recommender
 from eckart.jobs.recommend.merging import joined
 from eckart.jobs.recommend.predict import predict_pairs
 from eckart.jobs.recommend.settings import Settings
-from eckart.jobs.recommend.splitting import TEST, split
+from eckart.jobs.recommend.splitting import TEST, Split, split
 from eckart.jobs.recommend.top import top_items
 from recommend.samples import fitted, implicit, ratings, read
 from tolerances import FLOAT32_SOLUTION, agree
@@ -142,3 +143,24 @@ def test_what_is_measured_is_what_a_list_answers(way, data):
         wanted = set(target.items.listed(target.columns[target.rows == user]))
         hits.append(sum(line.item in wanted for line in lines) / len(wanted))
     assert figures["recall"].value == pytest.approx(np.mean(hits))
+
+
+def test_a_user_without_training_entries_is_measured_by_the_popular_items():
+    rated = {
+        "user": ["a", "b", "c", "d", "e", "e"],
+        "item": ["much", "much", "much", "much", "good", "fine"],
+        "rating": [5.0, 1.0, 1.0, 1.0, 5.0, 4.0],
+    }
+    data = read_interactions(rated)
+    parts = (data.rows == 0).astype(np.uint8)
+    held = Split(
+        way="random",
+        train=data.chosen(parts == 0),
+        test=data.chosen(parts == 1),
+        shown=None,
+        parts=parts,
+        rest=data,
+    )
+    model = fit_split(held, Settings(rank=1, regularization=0.1)).model
+    assert top_items(model, ["a"], 1)[0].lines[0].item == "much"
+    assert evaluate(model, held, k=1).figures["model"]["recall"].value == 1

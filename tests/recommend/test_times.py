@@ -225,3 +225,36 @@ def test_what_times_count_is_kept_in_the_folder(tmp_path):
     model = LowRankRecommender.load(tmp_path / "m")
     assert model.model.data.clock == load_model(tmp_path / "m").data.clock
     assert model.partial_fit(rated(5, "2024-06-01")).model.data.ratings[0] == 5
+
+
+FEEDBACKS = [{}, {"at_least": 4}, {"at_least": 4, "disliked": 2}, {"implicit": True},
+             {"implicit": True, "disliked": 2}]  # fmt: skip
+ROWS = [("a", "x", 5, 1), ("a", "y", 4, 2), ("b", "x", 3, 3), ("b", "y", 5, 4), ("c", "x", 1, 5),
+        ("c", "y", 5, 6), ("d", "z", 5, 7)]  # fmt: skip
+LATER = [("a", "x", 1, 9), ("a", "y", 5, 9), ("b", "x", 5, 9), ("b", "y", 3, 9), ("c", "x", 4, 9),
+         ("c", "y", 2, 0), ("e", "x", 3, 9), ("e", "z", 5, 9)]  # fmt: skip
+
+
+def columns_of(rows: list) -> dict:
+    return dict(zip(("user", "item", "rating", "time"), zip(*rows, strict=True), strict=True))
+
+
+@pytest.mark.parametrize(("feedback", "turned"), [*((one, False) for one in FEEDBACKS), ({}, True),
+                                                  ({"implicit": True}, True)], ids=str)  # fmt: skip
+def test_a_later_rating_counts_whatever_ratings_stand_for(feedback, turned):
+    first, later = (LATER, ROWS) if turned else (ROWS, LATER)
+    whole = LowRankRecommender(rank=1, regularization=0.1, epochs=1, **feedback)
+    whole.fit(columns_of(first + later))
+    parts = LowRankRecommender(rank=1, regularization=0.1, epochs=1, **feedback)
+    parts.fit(columns_of(first)).partial_fit(columns_of(later))
+    again = fit_recommender(columns_of(later), older=LowRankRecommender(
+        rank=1, regularization=0.1, epochs=1, **feedback).fit(columns_of(first)).model)  # fmt: skip
+    assert entries(parts.model.data) == entries(whole.model.data) == entries(again.model.data)
+
+
+def entries(data) -> set:
+    """User, item, rating and weight of each entry."""
+    weights = np.ones(len(data)) if data.weights is None else data.weights
+    ratings = weights if data.ratings is None else data.ratings
+    users, items = data.users.listed(data.rows), data.items.listed(data.columns)
+    return set(zip(users, items, ratings.tolist(), weights.tolist(), strict=True))

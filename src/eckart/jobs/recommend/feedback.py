@@ -49,10 +49,14 @@ class Feedback:
             )
 
     @property
+    def judges(self) -> bool:
+        """Whether ratings decide what is an interaction."""
+        return self.at_least is not None or self.disliked is not None
+
+    @property
     def needs_ratings(self) -> bool:
         """Whether it means nothing without a column of ratings."""
-        cut = self.at_least is not None or self.disliked is not None
-        return cut or self.implicit is False
+        return self.judges or self.implicit is False
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""

@@ -64,7 +64,7 @@ def fit_model(
 ) -> Fit:
     """Fit a model to all of some interactions.
 
-    Where the solver is an alternating one, the users are solved exactly once more at the end, so
+    Unless the solver draws from a posterior, the users are solved exactly once more at the end, so
     that a user of the model is the same as one who is added later, and explanations sum to scores.
 
     Args:
@@ -105,7 +105,7 @@ def fit_model(
         if not keep_interrupted:
             raise
         run = interrupted.partial
-    approximation = _answering(run.approximation, data, entries, settings, objective)
+    approximation = _answering(run.approximation, data, entries, objective)
     low_high = scale
     if explicit and scale is None and data.ratings is not None:
         low_high = (float(data.ratings.min()), float(data.ratings.max()))
@@ -129,7 +129,6 @@ def _answering(
     found: Approximation,
     data: Interactions,
     entries: Entries,
-    settings: Settings,
     objective: Observed,
 ) -> Approximation:
     """What a solver found with all that it leaves to be solved or predicted."""
@@ -138,8 +137,7 @@ def _answering(
     # items first: with what is unobserved the users' equations hold all of them
     nonnegative = objective.nonnegative
     offset = mapped(as_offset(found), data, "columns", nonnegative=nonnegative)
-    if settings.method != "gd":
-        offset = fold_in(offset, objective, entries, "rows")
+    offset = fold_in(offset, objective, entries, "rows")
     return mapped(offset, data, "rows", nonnegative=nonnegative)
 
 

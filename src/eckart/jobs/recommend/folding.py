@@ -14,7 +14,7 @@ from eckart.jobs.recommend.columns import ColumnNames
 from eckart.jobs.recommend.exchanged import check_not_exchanged, check_numbered
 from eckart.jobs.recommend.interactions import Interactions, interactions_of
 from eckart.jobs.recommend.mapping import Side, learned_mapping, placed
-from eckart.jobs.recommend.merging import as_known, merged, without_user
+from eckart.jobs.recommend.merging import as_known, merged, of_known, without_user
 from eckart.jobs.recommend.model import Model, as_entries, attributed, each_draw, plainest
 from eckart.jobs.recommend.reading import read_table, table_of_matrix
 from eckart.offset import Offset
@@ -98,7 +98,8 @@ def add_interactions(
         rank² operations for each interaction of the users and items concerned.
     """
     new, notes = _read(model, data, named, (user_ids, item_ids))
-    together, users = merged(model.data, new, notes), np.unique(new.rows)
+    together = merged(model.data, new, notes, judged=model.feedback.judges)
+    users = np.unique(new.rows)
     if attributes is not None:
         attached = attach_later(together, attributes, named)
         together, notes = attached.data, [*notes, *attached.notes]
@@ -112,7 +113,7 @@ def add_interactions(
                      .format(*model.scale, *scale))  # fmt: skip
     return Addition(
         model=replace(after, scale=scale),
-        interactions=len(new),
+        interactions=len(new) if new.weights is None else int(np.count_nonzero(new.weights)),
         new_users=together.shape[0] - known[0],
         new_items=together.shape[1] - known[1],
         changed_users=int((users < known[0]).sum()),
@@ -164,7 +165,8 @@ def _read(
     rows = users.places(table.columns["user"], "user")
     columns = items.places(table.columns["item"], "item")
     said = check_not_exchanged(table, rows, columns, (users, items))
-    return as_known(interactions_of(table, model.feedback), users, items), said
+    read = interactions_of(table, model.feedback, later=True)
+    return of_known(read, users, items), said
 
 
 def _widened_scale(model: Model, data: Interactions) -> tuple[float, float] | None:

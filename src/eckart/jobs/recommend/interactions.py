@@ -107,6 +107,7 @@ def read_interactions(
     *,
     user_ids: Any = None,
     item_ids: Any = None,
+    later: bool = False,
 ) -> Interactions:
     """Interactions with ids as they are, checked, each pair of user and item once.
 
@@ -120,6 +121,7 @@ def read_interactions(
         feedback: What ratings stand for; None takes them as ratings.
         user_ids: Of the rows of a sparse matrix; their numbers if left out.
         item_ids: Of its columns.
+        later: Whether they come later than a history, as in `interactions_of`.
 
     Raises:
         ArgumentError: If there is no such file, its suffix is unknown, or `feedback` needs ratings
@@ -148,13 +150,21 @@ def read_interactions(
             hint="Name their column with --rating, or leave out what asks for ratings.",
             code="no-ratings",
         )
-    return interactions_of(table, feedback)
+    return interactions_of(table, feedback, later=later)
 
 
-def interactions_of(table: Table | Blocks, feedback: Feedback) -> Interactions:
+def interactions_of(
+    table: Table | Blocks, feedback: Feedback, *, later: bool = False
+) -> Interactions:
     """The interactions of a table that was read.
 
     The columns are taken out of the table.
+
+    Args:
+        table: That was read.
+        feedback: What its ratings stand for.
+        later: Whether they come later than a history. Ratings that are neither interactions nor
+            dislikes stay, with a weight of 0, to take the place of older ones.
 
     Raises:
         MatrixError: As `read_interactions` does.
@@ -162,7 +172,9 @@ def interactions_of(table: Table | Blocks, feedback: Feedback) -> Interactions:
     blocks = table.blocks() if isinstance(table, Table) else table
     notes = list(blocks.notes)
     # nothing here holds the entries, so that what is sorted or left out is freed at once
-    read = once(_chosen_only(_checked(blocks, feedback.scale, notes), feedback, notes), notes)
+    read = once(
+        _chosen_only(_checked(blocks, feedback.scale, notes), feedback, notes, later=later), notes
+    )
     return replace(read, notes=tuple(notes))
 
 
@@ -192,27 +204,34 @@ def _checked(blocks: Blocks, scale: tuple[float, float] | None, notes: list[str]
         kept = read.weights > 0
         notes.append(f"{int((~kept).sum()):,} rows of weight 0 are left out.")
         read = read.chosen(kept)
-        return _with_own_ids(read)
+        return with_own_ids(read)
     return read
 
 
-def _chosen_only(read: Interactions, feedback: Feedback, notes: list[str]) -> Interactions:
+def _chosen_only(
+    read: Interactions, feedback: Feedback, notes: list[str], *, later: bool
+) -> Interactions:
     """Without ratings, where only interactions count; of dislikes the weights are negative."""
-    at_least, disliked = feedback.at_least, feedback.disliked
-    if read.ratings is None or not (feedback.implicit or at_least is not None):
+    if read.ratings is None or not (feedback.implicit or feedback.judges):
         return read
-    if at_least is None and disliked is None:
+    if not feedback.judges:
         notes.append("The ratings are left aside: only that there was an interaction counts.")
         return replace(read, ratings=None)
-    if disliked is not None:
-        read = once(read, notes)
+    read = once(read, notes)
     kept, bad = _judged(read, feedback, notes)
     read = replace(read, ratings=None)
-    if disliked is not None:
-        signs = np.where(bad, np.float32(-1), np.float32(1))
+    if later or feedback.disliked is not None:
+        signs = kept.astype(np.float32) - bad
         read = replace(read, weights=signs if read.weights is None else signs * read.weights)
-    read = read.chosen(kept | bad)
-    return _with_own_ids(read)
+    if later:
+        return read
+    if not (kept.any() or bad.any()):
+        raise MatrixError(
+            f"No rating is at least {feedback.at_least:g}.",
+            hint="Give a smaller one.",
+            code="empty",
+        )
+    return with_own_ids(read.chosen(kept | bad))
 
 
 def _judged(
@@ -228,14 +247,10 @@ def _judged(
     if disliked is not None:
         notes.append(f"{int(bad.sum()):,} of {len(bad):,} ratings are at most {disliked:g}: these "
                      "are dislikes.")  # fmt: skip
-    if not (kept.any() or bad.any()):
-        raise MatrixError(
-            f"No rating is at least {at_least:g}.", hint="Give a smaller one.", code="empty"
-        )
     return kept, bad
 
 
-def _with_own_ids(read: Interactions) -> Interactions:
+def with_own_ids(read: Interactions) -> Interactions:
     """Without the ids that no entry has any more."""
     sides: list[tuple[Vocabulary, Places]] = []
     for vocabulary, places, counts in (
@@ -250,8 +265,14 @@ def _with_own_ids(read: Interactions) -> Interactions:
     return replace(read, users=users, items=items, rows=rows, columns=columns)
 
 
-def once(read: Interactions, notes: list[str]) -> Interactions:
+def once(read: Interactions, notes: list[str], *, add: bool | None = None) -> Interactions:
     """Sorted by user and item, each pair once; what was done about others goes into the notes.
+
+    Args:
+        read: Interactions in any order.
+        notes: Gets what was done.
+        add: Whether the weights of a pair are added up, else the last one counts; None adds where
+            there are no ratings.
 
     Cost:
         8 bytes for each entry; where the caller does not hold `read` its columns are freed one by
@@ -263,7 +284,9 @@ def once(read: Interactions, notes: list[str]) -> Interactions:
     order = same_order(len(read)) if found > 0 else pair_order(read.rows, read.columns, read.shape)
     rated, timed, count = read.ratings is not None, read.times is not None, len(read)
     pairs = (read.rows, read.columns)
-    order, weights = without_repeats(order, pairs, read.times, read.weights, add=not rated)
+    order, weights = without_repeats(
+        order, pairs, read.times, read.weights, add=not rated if add is None else add
+    )
     if len(order) < count:
         notes.append(_of_repeats(count - len(order), rated=rated, timed=timed))
     sides = replace(read, rows=NOTHING, columns=NOTHING, ratings=None, weights=None, times=None)

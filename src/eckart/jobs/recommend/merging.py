@@ -9,12 +9,14 @@ from eckart.errors import MatrixError
 from eckart.jobs.recommend.attributes import Attributes
 from eckart.jobs.recommend.blockwise import taken
 from eckart.jobs.recommend.clocks import EARLIEST, Clock, Times, behind, comparable, together
-from eckart.jobs.recommend.interactions import Interactions, once
+from eckart.jobs.recommend.interactions import Interactions, once, with_own_ids
 from eckart.jobs.recommend.pairs import pair_order
 from eckart.jobs.recommend.vocabulary import Vocabulary
 
 
-def merged(old: Interactions, new: Interactions, notes: list[str]) -> Interactions:
+def merged(
+    old: Interactions, new: Interactions, notes: list[str] | None = None, *, judged: bool = False
+) -> Interactions:
     """A history with later interactions, over the ids of the later ones.
 
     A new rating takes the place of the old one of its pair, unless both have times that can be
@@ -25,6 +27,8 @@ def merged(old: Interactions, new: Interactions, notes: list[str]) -> Interactio
         old: The history.
         new: Its ids begin with those of the history, in their order.
         notes: Gets what a person should know.
+        judged: Whether interactions are ratings above or below some: then the later one of a pair
+            takes the place of the earlier, also where it is no interaction and its weight is 0.
 
     Raises:
         MatrixError: If one has ratings and the other has none.
@@ -41,9 +45,16 @@ def merged(old: Interactions, new: Interactions, notes: list[str]) -> Interactio
         )
     both = joined(old, new)
     again = (both.rows[1:] == both.rows[:-1]) & (both.columns[1:] == both.columns[:-1])
-    if both.times is not None:
+    if both.times is not None and notes is not None:
         notes += _of_times(old, new, int(np.sum(again & (both.times[1:] < both.times[:-1]))))
-    return once(_changed_minds(both, again), [])
+    if not judged:
+        return once(_changed_minds(both, again), [])
+    last = once(both, [], add=False)
+    if last.weights is None:
+        return last
+    last = last.chosen(last.weights != 0)
+    plain = last.weights is not None and (last.weights == 1).all()
+    return replace(last, weights=None) if plain else last
 
 
 def _of_times(old: Interactions, new: Interactions, earlier: int) -> list[str]:
@@ -108,6 +119,15 @@ def _times(old: Interactions, new: Interactions) -> tuple[Times | None, Clock | 
     if comparable(old.clock, new.clock):
         return together(own, (new.times, new.clock))
     return behind(own, new.times)
+
+
+def of_known(data: Interactions, users: Vocabulary, items: Vocabulary) -> Interactions:
+    """As `as_known`, without what has no weight and is of users or items that are not known."""
+    if data.weights is not None and not data.weights.all():
+        known = users.places(data.users.ids)[data.rows] >= 0
+        known &= items.places(data.items.ids)[data.columns] >= 0
+        data = with_own_ids(data.chosen(known | (data.weights != 0)))
+    return as_known(data, users, items)
 
 
 def as_known(data: Interactions, users: Vocabulary, items: Vocabulary) -> Interactions:

@@ -261,11 +261,12 @@ class LowRankRecommender:
 
     @staticmethod
     def load(path: str | PathLike[str]) -> "LowRankRecommender":
-        """Read a model from its folder."""
+        """Read a model from its folder; it can be fitted anew as it was when it was made."""
         model = load_model(path)
-        kept = model.document.get("settings", {})
-        made = LowRankRecommender(**kept)
-        made._feedback = model.feedback
+        kept = model.document
+        made = LowRankRecommender(**kept.get("asked", kept.get("settings", {})))
+        made._named = ColumnNames(**kept.get("columns", {}))
+        made._feedback = Feedback.of_dict(kept.get("feedback", {}))
         made._model = model
         return made
 
