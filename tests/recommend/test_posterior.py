@@ -70,6 +70,23 @@ def test_intervals_of_what_is_added_hold_as_often_as_those_of_what_was_fitted(co
     assert ROOM[0] < held_share(model, *pairs, W[rows, columns]) < ROOM[1]
 
 
+@pytest.mark.parametrize("unit", [1e-3, 0.05, 10.0, 100.0, 1e6])
+def test_the_unit_of_the_ratings_does_not_matter(unit):
+    W, drawn = unit * truth(2), np.random.default_rng(2)
+    known = known_of(drawn, 5)
+    first = known & (np.arange(150) < OLD)[:, None]
+    model = LowRankRecommender(rank=4, scale=(-1e9, 1e9), method="gibbs", epochs=60)
+    model.fit(table(W, first, turned=False))
+    model.partial_fit(table(W, known & ~first, turned=False))
+    for part in (slice(0, OLD), slice(OLD, 150)):
+        rows, columns = np.nonzero(~known[part])
+        rows += part.start
+        assert ROOM[0] < held_share(model, rows, columns, W[rows, columns]) < ROOM[1]
+    rows, columns = np.nonzero(~known[:OLD])
+    off = model.model.approximation.predict(rows, columns) - W[rows, columns]
+    assert np.sqrt(np.mean(np.square(off))) < 0.5 * unit
+
+
 def test_intervals_of_users_who_are_held_out_hold_as_often():
     W, drawn = truth(7), np.random.default_rng(7)
     data = read_interactions(table(W, drawn.random(W.shape) < 0.4, turned=False))

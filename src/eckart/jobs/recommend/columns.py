@@ -74,7 +74,7 @@ def find_columns(
         Position by role (user, item, rating, weight, time), and what to tell the reader.
 
     Raises:
-        MatrixError: If a named or needed column is not there.
+        MatrixError: If a named or needed column is not there, or two have the same name.
 
     Example:
         >>> head = TableHead(names=("userId", "movieId", "rating"), width=3)
@@ -102,6 +102,13 @@ def find_columns(
                 f"{source} has no column that is called like a {role}: {', '.join(names[:20])}.",
                 hint=f"Name it with --{role}.",
                 code="no-such-column",
+            )
+    for place in found.values():
+        if names.count(names[place]) > 1:
+            raise MatrixError(
+                f"{source} has several columns called '{names[place]}'.",
+                hint="Give each column a name of its own.",
+                code="repeated-column",
             )
     return found, notes
 

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, final
 
 from eckart.errors import ArgumentError
+from eckart.jobs.recommend.checks import check_number, check_scale
 
 
 @final
@@ -32,6 +33,11 @@ class Feedback:
     scale: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
+        for name in ("at_least", "disliked"):
+            if getattr(self, name) is not None:
+                check_number(name, getattr(self, name))
+        if self.scale is not None:
+            check_scale(self.scale)
         if self.disliked is None:
             return
         if self.at_least is None and not self.implicit:

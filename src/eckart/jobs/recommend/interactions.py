@@ -20,6 +20,8 @@ from eckart.jobs.recommend.vocabulary import Places, Vocabulary
 
 COLUMNS: Final = ("rows", "columns", "ratings", "weights", "times")
 """What there is of each entry, and may be None but for the first two."""
+LARGEST: Final = 1e9
+"""Of a rating: conjugate gradients square factors of its size twice, in numbers of 32 bits."""
 NOTHING: Final = np.empty(0, np.int32)
 
 
@@ -175,6 +177,11 @@ def interactions_of(
     read = once(
         _chosen_only(_checked(blocks, feedback.scale, notes), feedback, notes, later=later), notes
     )
+    if read.ratings is not None and len(read) > 1 and np.ptp(read.ratings) == 0:
+        notes.append(
+            f"All ratings are {read.ratings[0]:g}, so they say nothing of who likes what; taken as "
+            "interactions, with --implicit, they say who chose what."
+        )
     return replace(read, notes=tuple(notes))
 
 
@@ -202,6 +209,12 @@ def _checked(blocks: Blocks, scale: tuple[float, float] | None, notes: list[str]
     _check(read, blocks.source, scale)
     if read.weights is not None and not read.weights.all():
         kept = read.weights > 0
+        if not kept.any():
+            raise MatrixError(
+                f"All weights of {blocks.source} are 0.",
+                hint="Give weights above 0, or name another column.",
+                code="empty",
+            )
         notes.append(f"{int((~kept).sum()):,} rows of weight 0 are left out.")
         read = read.chosen(kept)
         return with_own_ids(read)
@@ -314,6 +327,8 @@ def _check(read: Interactions, source: str, scale: tuple[float, float] | None) -
     """Refuse numbers that are none, negative weights, and ratings off the scale."""
     if read.ratings is not None:
         _refuse(~np.isfinite(read.ratings), read, source, "no rating that is a finite number")
+        large = np.abs(read.ratings) > LARGEST
+        _refuse(large, read, source, f"a rating beyond {LARGEST:g}, too large to be squared")
         if scale is not None:
             low, high = scale
             off = (read.ratings < low) | (read.ratings > high)
@@ -333,6 +348,7 @@ def _refuse(wrong: npt.NDArray[np.bool_], read: Interactions, source: str, what:
     raise MatrixError(
         f"Row {place + 1} of {source} ({pair}) has {what}{more}.",
         hint="Correct these rows or leave them out; rows are counted from 1, without the header."
-        + (" A scale that is given does not widen." if "outside" in what else ""),
+        + (" A scale that is given does not widen." if "outside" in what else "")
+        + (" Or give all in a larger unit." if "beyond" in what else ""),
         code="bad-rating" if "rating" in what else "bad-weight",
     )

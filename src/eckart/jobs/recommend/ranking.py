@@ -7,6 +7,7 @@ from typing import Final, TypeAlias, final
 import numpy as np
 import numpy.typing as npt
 
+from eckart.jobs.recommend.checks import check_whole
 from eckart.jobs.recommend.interactions import Interactions
 
 Scores: TypeAlias = npt.NDArray[np.float32]
@@ -54,6 +55,9 @@ def rank(
         seen: What is left out, by user; None leaves nothing out.
         allowed: A mask of the items that may be listed.
 
+    Raises:
+        ArgumentError: If k is no whole number from 1.
+
     Cost:
         users × items scores, 32 MB of them at a time.
 
@@ -84,7 +88,12 @@ def ranked_blocks(
     history: History | None = None,
     allowed: npt.NDArray[np.bool_] | None = None,
 ) -> Iterator[Ranking]:
-    """The same block by block, for lists that do not all fit into memory."""
+    """The same block by block, for lists that do not all fit into memory.
+
+    Raises:
+        ArgumentError: If k is no whole number from 1.
+    """
+    check_whole("k", k)
     height = max(1, BLOCK_BYTES // (4 * max(total, 1)))
     for begin in range(0, len(users), height):
         block = users[begin : begin + height]

@@ -241,6 +241,12 @@ def _arrow(data: Any) -> Any:
 def table_of_matrix(W: Any, user_ids: Any, item_ids: Any, role: str) -> Table:
     """The stored entries of a sparse matrix of users × items; a stored 0 is an entry too."""
     entries = W.tocoo()
+    if np.iscomplexobj(entries.data):
+        raise MatrixError(
+            "The matrix holds complex numbers, which are no ratings.",
+            hint="Give its real part.",
+            code="not-numbers",
+        )
     sides: list[Any] = []
     for length, ids, what in zip(W.shape, (user_ids, item_ids), ("user", "item"), strict=True):
         if ids is not None and len(ids) != length:

@@ -125,8 +125,12 @@ def _document(folder: Path) -> dict[str, Any]:
             hint="Use the eckart that wrote it, or fit the model again.",
             code="other-version",
         )
-    if not isinstance(document.get("files"), dict):
-        raise damaged(folder / DOCUMENT, "it lists no files")
+    digest = document.pop("digest", None)
+    if digest is not None and digest != hashlib.sha256(_text(document)).hexdigest():
+        raise damaged(folder / DOCUMENT, "it is not as it was written")
+    for name, what in (("files", "files"), ("document", "settings")):
+        if not isinstance(document.get(name), dict):
+            raise damaged(folder / DOCUMENT, f"it lists no {what}")
     return document
 
 
@@ -193,8 +197,12 @@ def _write(model: Model, folder: Path) -> None:
         "document": model.document,
     }
     document["files"] = {name: _digest(folder / name) for name in _files(document)}
-    text = json.dumps(document, allow_nan=False, ensure_ascii=False, indent=1)
-    (folder / DOCUMENT).write_text(text, encoding="utf-8")
+    document["digest"] = hashlib.sha256(_text(document)).hexdigest()
+    (folder / DOCUMENT).write_bytes(_text(document))
+
+
+def _text(document: dict[str, Any]) -> bytes:
+    return json.dumps(document, allow_nan=False, ensure_ascii=False, indent=1).encode()
 
 
 def _described(approximation: Approximation) -> dict[str, Any]:

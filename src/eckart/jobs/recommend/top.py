@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eckart.errors import ArgumentError, MatrixError
+from eckart.errors import MatrixError
 from eckart.jobs.recommend.answers import Listed, as_table, listed
 from eckart.jobs.recommend.baselines import with_popular
 from eckart.jobs.recommend.ids import all_of
@@ -106,8 +106,6 @@ def ranked(
     allowed: npt.NDArray[np.bool_] | None,
 ) -> Iterator[tuple[Ranking, npt.NDArray[np.bool_]]]:
     """Lists of users by place, −1 for unknown ones, and which of them hold the popular items."""
-    if k < 1:
-        raise ArgumentError(f"k is {k}.", hint="Give at least 1.", code="bad-k")
     strangers = np.append(model.strangers(), True)
     cold, cold_row = strangers[places], len(model.data.users)
     score = with_popular(model.scores, model.popularity(), strangers)
