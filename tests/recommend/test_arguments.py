@@ -53,6 +53,29 @@ def test_a_scale_is_two_numbers_the_lower_first(scale):
         LowRankRecommender(scale=scale)
 
 
+@pytest.mark.parametrize(
+    "columns", [{"usr": "x"}, {"user": 3}, 3, "user", ["user"], {"user": None}]
+)
+def test_names_of_columns_are_a_mapping_of_texts_by_role(columns):
+    with pytest.raises(EckartError) as caught:
+        LowRankRecommender(columns=columns)
+    assert "user, item, rating, weight, time" in caught.value.hint
+
+
+@pytest.mark.parametrize("wrong", ["nope", 3, True, ["last"]])
+def test_ways_of_testing_that_there_are_not_are_refused_with_those_there_are(wrong):
+    with pytest.raises(EckartError) as caught:
+        LowRankRecommender(rank=2).fit(TABLE, test=wrong)
+    assert "random, last, users" in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["implicit", "nonnegative"])
+@pytest.mark.parametrize("wrong", ["yes", 1, 0.5, [True]])
+def test_what_is_true_or_false_is_nothing_else(name, wrong):
+    with pytest.raises(EckartError, match=name):
+        LowRankRecommender(**{name: wrong})
+
+
 @pytest.mark.parametrize("method", ["ALS", "", "svd", "Gibbs"])
 def test_a_solver_that_there_is_not_is_refused_with_those_there_are(method):
     with pytest.raises(EckartError) as caught:

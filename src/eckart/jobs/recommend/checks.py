@@ -4,6 +4,8 @@ import math
 from collections.abc import Collection
 from numbers import Integral, Real
 
+import numpy as np
+
 from eckart.errors import ArgumentError
 
 
@@ -62,4 +64,18 @@ def check_scale(scale: object) -> None:
             f"The scale is {scale!r}.",
             hint="Give the lowest and then the highest rating, such as (1, 5).",
             code="bad-scale",
+        )
+
+
+def check_truth(name: str, value: object) -> None:
+    """Refuse what is neither true nor false.
+
+    Raises:
+        ArgumentError: With the code "bad-" and the name.
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise ArgumentError(
+            f"What was given for {name} is {value!r}.",
+            hint="Give True or False.",
+            code=f"bad-{name}",
         )

@@ -1,10 +1,10 @@
 """Which column of a table holds the users, the items, the ratings."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, final
 
-from eckart.errors import MatrixError
+from eckart.errors import ArgumentError, MatrixError
 from eckart.storage.table_text import TableHead, plain
 
 NAMES: Final = {
@@ -49,6 +49,23 @@ class ColumnNames:
     rating: str | None = None
     weight: str | None = None
     time: str | None = None
+
+    @staticmethod
+    def of(names: object) -> "ColumnNames":
+        """Those of a mapping from role to name.
+
+        Raises:
+            ArgumentError: If there is another role in it, or it is no mapping of texts.
+        """
+        mapping = names if isinstance(names, Mapping) else {"": names}
+        for role, name in mapping.items():
+            if role not in NAMES or not isinstance(name, str):
+                raise ArgumentError(
+                    f"The columns are {names!r}.",
+                    hint=f"Give a mapping from {', '.join(NAMES)} to the names of the columns.",
+                    code="bad-columns",
+                )
+        return ColumnNames(**mapping)
 
     def given(self) -> dict[str, str]:
         """Those that were named."""

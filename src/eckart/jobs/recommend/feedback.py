@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, final
 
 from eckart.errors import ArgumentError
-from eckart.jobs.recommend.checks import check_number, check_scale
+from eckart.jobs.recommend.checks import check_number, check_scale, check_truth
 
 
 @final
@@ -33,6 +33,8 @@ class Feedback:
     scale: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
+        if self.implicit is not None:
+            check_truth("implicit", self.implicit)
         for name in ("at_least", "disliked"):
             if getattr(self, name) is not None:
                 check_number(name, getattr(self, name))

@@ -99,7 +99,7 @@ class LowRankRecommender:
         self._feedback = Feedback(
             implicit=implicit, at_least=at_least, disliked=disliked, scale=scale
         )
-        self._named = ColumnNames(**(columns or {}))
+        self._named = ColumnNames.of({} if columns is None else columns)
         self._model: Model | None = None
         self.fitting: Fitting | None = None
         self.addition: Addition | None = None
@@ -265,7 +265,7 @@ class LowRankRecommender:
         model = load_model(path)
         kept = model.document
         made = LowRankRecommender(**kept.get("asked", kept.get("settings", {})))
-        made._named = ColumnNames(**kept.get("columns", {}))
+        made._named = ColumnNames.of(kept.get("columns", {}))
         made._feedback = Feedback.of_dict(kept.get("feedback", {}))
         made._model = model
         return made

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, TypeAlias, final
 
 from eckart.errors import ArgumentError
-from eckart.jobs.recommend.checks import check_number, check_whole, check_word
+from eckart.jobs.recommend.checks import check_number, check_truth, check_whole, check_word
 from eckart.jobs.recommend.interactions import Interactions
 from eckart.objectives import Observed
 
@@ -60,6 +60,7 @@ class Settings:
             check_whole("epochs", self.epochs)
         check_whole("seed", self.seed, least=0)
         check_word("method", self.method, METHODS)
+        check_truth("nonnegative", self.nonnegative)
         for name in NUMBERS:
             if getattr(self, name) is not None:
                 check_number(name, getattr(self, name))
