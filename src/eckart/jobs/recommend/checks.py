@@ -15,7 +15,7 @@ def check_whole(name: str, value: object, *, least: int = 1, code: str | None = 
     Raises:
         ArgumentError: With the code "bad-" and the name, or another.
     """
-    if isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least:
+    if type(value) is not bool and isinstance(value, Integral) and int(value) >= least:
         return
     raise ArgumentError(
         f"The {name} is {value!r}.",
@@ -30,7 +30,7 @@ def check_number(name: str, value: object) -> None:
     Raises:
         ArgumentError: With the code "bad-" and the name.
     """
-    if not isinstance(value, Real) or isinstance(value, bool) or not math.isfinite(value):
+    if type(value) is bool or not isinstance(value, Real) or not math.isfinite(value):
         raise ArgumentError(
             f"The {name.replace('_', ' ')} is {value!r}.",
             hint="Give a finite number.",
