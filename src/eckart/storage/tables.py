@@ -1,6 +1,7 @@
 """Tables of columns that have names: interactions, pairs, titles."""
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -152,9 +153,7 @@ def write_tables(path: Path, blocks: Iterable[Mapping[str, Any]]) -> None:
         if suffix in (".jsonl", ".ndjson"):
             with temporary.open("w", encoding="utf-8") as file:
                 for table in tables:
-                    file.writelines(
-                        json.dumps(row, ensure_ascii=False) + "\n" for row in table.to_pylist()
-                    )
+                    file.writelines(_json_line(row) for row in table.to_pylist())
             return
         first = next(tables)
         options = arrow_csv.WriteOptions(delimiter="\t" if suffix == ".tsv" else ",")
@@ -166,6 +165,15 @@ def write_tables(path: Path, blocks: Iterable[Mapping[str, Any]]) -> None:
             writer.write_table(first)
             for table in tables:
                 writer.write_table(table.cast(first.schema))
+
+
+def _json_line(row: dict[str, Any]) -> str:
+    """One row as JSON, which knows no NaN and no infinity: null."""
+    known = {
+        name: None if isinstance(cell, float) and not math.isfinite(cell) else cell
+        for name, cell in row.items()
+    }
+    return json.dumps(known, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def read_parquet(path: Path) -> Any:

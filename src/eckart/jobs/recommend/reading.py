@@ -13,7 +13,7 @@ from pyarrow import compute
 
 from eckart.errors import MatrixError
 from eckart.jobs.recommend.columns import KNOWN, ColumnNames, find_columns
-from eckart.jobs.recommend.vocabulary import column_of
+from eckart.jobs.recommend.ids import column_of
 from eckart.storage.table_text import Kind, TableHead
 from eckart.storage.tables import column_blocks, read_columns, table_head
 
@@ -216,12 +216,12 @@ def _column(name: object, values: Any) -> Any:
     """A column of a mapping; numbers too large for Arrow stay as they are, for the ids."""
     try:
         return column_of(values)[0] if not isinstance(values, list) else pa.array(values)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
-        return values
     except MatrixError as error:
         raise MatrixError(
             f"The column '{name}' cannot be read: {error.message}", hint=error.hint, code=error.code
         ) from error
+    except (pa.ArrowException, OverflowError, TypeError, ValueError):
+        return values
 
 
 def _arrow(data: Any) -> Any:
@@ -241,6 +241,12 @@ def _arrow(data: Any) -> Any:
 def table_of_matrix(W: Any, user_ids: Any, item_ids: Any, role: str) -> Table:
     """The stored entries of a sparse matrix of users × items; a stored 0 is an entry too."""
     entries = W.tocoo()
+    if np.iscomplexobj(entries.data):
+        raise MatrixError(
+            "The matrix holds complex numbers, which are no ratings.",
+            hint="Give its real part.",
+            code="not-numbers",
+        )
     sides: list[Any] = []
     for length, ids, what in zip(W.shape, (user_ids, item_ids), ("user", "item"), strict=True):
         if ids is not None and len(ids) != length:
