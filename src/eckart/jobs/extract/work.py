@@ -11,6 +11,7 @@ from typing import Any, Final, final
 from eckart.errors import ArgumentError, FormatError
 from eckart.jobs.extract.layer import FactoredLayer, LayerFigures
 from eckart.storage import read_factor_file, whole_file, write_factors
+from eckart.storage.whole import refused
 
 SETTINGS: Final = "settings.json"
 DRAFT: Final = "adapter"
@@ -30,6 +31,7 @@ class Work:
     @staticmethod
     def beside(adapter: Path) -> "Work":
         """The folder for an adapter."""
+        adapter = adapter if adapter.name else adapter.resolve()
         return Work(adapter.with_name(f"{adapter.name}.unfinished"))
 
     def begin(self, settings: dict[str, Any], *, resume: bool, force: bool) -> None:
@@ -42,7 +44,10 @@ class Work:
         if force and not resume:
             self.remove()
         if not self.folder.exists():
-            self.folder.mkdir()
+            try:
+                self.folder.mkdir()
+            except OSError as error:
+                raise refused(error, self.folder, "write") from error
             self._write(SETTINGS, settings)
             return
         if not resume:
