@@ -6,7 +6,7 @@ from typing import Final, Literal, overload
 import numpy as np
 
 from eckart.arrays import FLOAT32
-from eckart.errors import MatrixError
+from eckart.errors import ArgumentError, MatrixError
 from eckart.factors import Factors
 from eckart.matrices import Entries
 from eckart.objectives import Observed
@@ -53,6 +53,7 @@ def fold_in(
         reverse. A row without entries and attributes has factors and bias of 0 in an `Offset`.
 
     Raises:
+        ArgumentError: If an argument is of another kind.
         MatrixError: If the side that stays has another length.
 
     Cost:
@@ -65,6 +66,7 @@ def fold_in(
         >>> fold_in(fitted, objective, new).factors.B.round(3)
         array([[2.]], dtype=float32)
     """
+    _check(approximation, objective, entries, side)
     along = 1 if side == "rows" else 0
     if entries.shape[along] != approximation.shape[along]:
         kept = "columns" if side == "rows" else "rows"
@@ -86,6 +88,29 @@ def fold_in(
         rows, columns = approximation.shape
         approximation = Offset(0.0, np.zeros(rows), np.zeros(columns), approximation)
     return _folded(approximation, objective, entries, side, None)
+
+
+def _check(approximation: object, objective: object, entries: object, side: object) -> None:
+    """Refuse what is of another kind.
+
+    Raises:
+        ArgumentError: With the name of the argument.
+    """
+    for name, value, kinds in (
+        ("approximation", approximation, (Offset, Factors, Samples)),
+        ("objective", objective, (Observed,)),
+        ("entries", entries, (Entries,)),
+    ):
+        if not isinstance(value, kinds):
+            raise ArgumentError(
+                f"The {name} is a {type(value).__name__}.",
+                hint=f"Give {' or '.join(kind.__name__ for kind in kinds)}.",
+                code=f"bad-{name}",
+            )
+    if not isinstance(side, str) or side not in ("rows", "columns"):
+        raise ArgumentError(
+            f"The side is {side!r}.", hint='Give "rows" or "columns".', code="bad-side"
+        )
 
 
 def _folded(
