@@ -23,7 +23,7 @@ from eckart.factorization.component_solver import (
     is_lighter_turned,
     one_sided,
 )
-from eckart.factorization.loop import Loop
+from eckart.factorization.loop import Loop, in_units
 from eckart.factorization.outcome import Outcome
 from eckart.factorization.result import Recipe, Record, machine
 from eckart.factorization.stopping import Ending, Watch
@@ -137,6 +137,7 @@ def components(
     rule = rank_rule(rank, tolerance, None, None, W.nbytes)
     total = W.squared_norm()
     W, exponent = rescaled(W)
+    on_step = in_units(on_step, exponent)
     guess = GUESS if rule.needs_spectrum else rule.choose(W.shape, W.dtype, None)
     side = Transposed(W) if solver is None and is_lighter_turned(W) else W
     searched = rule.needs_spectrum and isinstance(rule, GrowingRule)

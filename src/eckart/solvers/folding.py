@@ -69,7 +69,7 @@ def fold_in(
         reverse. A row without entries and attributes has factors and bias of 0 in an `Offset`.
 
     Raises:
-        ArgumentError: If `Samples` have no priors.
+        ArgumentError: If an argument is of another kind, or `Samples` have no priors.
         MatrixError: If the side that stays has another length.
 
     Cost:
@@ -82,6 +82,7 @@ def fold_in(
         >>> fold_in(fitted, objective, new).factors.B.round(3)
         array([[2.]], dtype=float32)
     """
+    _check(approximation, objective, entries, side)
     along = 1 if side == "rows" else 0
     if entries.shape[along] != approximation.shape[along]:
         kept = "columns" if side == "rows" else "rows"
@@ -105,6 +106,29 @@ def fold_in(
             turning=False,
         )
     return _with_extra(tables.offset(), approximation)
+
+
+def _check(approximation: object, objective: object, entries: object, side: object) -> None:
+    """Refuse what is of another kind.
+
+    Raises:
+        ArgumentError: With the name of the argument.
+    """
+    for name, value, kinds in (
+        ("approximation", approximation, (Offset, Factors, Samples)),
+        ("objective", objective, (Observed,)),
+        ("entries", entries, (Entries,)),
+    ):
+        if not isinstance(value, kinds):
+            raise ArgumentError(
+                f"The {name} is a {type(value).__name__}.",
+                hint=f"Give {' or '.join(kind.__name__ for kind in kinds)}.",
+                code=f"bad-{name}",
+            )
+    if not isinstance(side, str) or side not in ("rows", "columns"):
+        raise ArgumentError(
+            f"The side is {side!r}.", hint='Give "rows" or "columns".', code="bad-side"
+        )
 
 
 def _drawn(

@@ -7,10 +7,11 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar, cast
 
+from eckart.arguments import as_path
 from eckart.errors import ArgumentError, MatrixError
 from eckart.factors import Factors
 from eckart.matrices import Matrix
-from eckart.storage.contents import Contents, FactorFile, Selection
+from eckart.storage.contents import Contents, FactorFile, Selection, meaningless
 from eckart.storage.whole import check_output, reading, whole_file
 
 T = TypeVar("T")
@@ -88,12 +89,7 @@ def check_input(path: Path, selection: Selection) -> None:
     module = _format(path, MATRICES, "read a matrix from")
     unknown = selection.given() - module.SELECTABLE
     if unknown:
-        option = f"--{sorted(unknown)[0]}"
-        raise ArgumentError(
-            f"{option} means nothing for a {suffix_of(path)} file.",
-            hint="Leave it out.",
-            code="option-does-not-apply",
-        )
+        raise meaningless(sorted(unknown)[0], suffix_of(path))
 
 
 def check_factor_suffix(path: Path) -> None:
@@ -123,7 +119,7 @@ def read_parts(path: str | PathLike[str], selection: Selection | None = None) ->
         MatrixError: If it does not hold real numbers.
         StorageError: If the system refuses to read it.
     """
-    source, chosen = Path(path), selection or Selection()
+    source, chosen = as_path(path), selection or Selection()
     check_input(source, chosen)
     with reading(source):
         return _format(source, MATRICES, "read a matrix from").read(source, chosen)
@@ -149,7 +145,7 @@ def read_matrix(path: str | PathLike[str], name: str | None = None) -> Matrix:
         >>> read_matrix("examples/article.csv").shape
         (4, 4)
     """
-    source = Path(path)
+    source = as_path(path)
     picture = is_picture(source)
     contents = read_parts(source, Selection(tensor=None if picture else name))
     parts = {part.name: part.matrix for part in contents.parts}
@@ -166,7 +162,7 @@ def write_matrices(
         MatrixError: If the format cannot hold these parts.
         StorageError: If the system refuses to write.
     """
-    target = Path(path)
+    target = as_path(path)
     module = _format(target, MATRICES, "write a matrix to")
     check_output(target, force=force)
     with whole_file(target) as temporary:
@@ -181,7 +177,7 @@ def read_factor_file(path: str | PathLike[str]) -> FactorFile:
         FormatError: If the file is damaged or holds no factors.
         StorageError: If the system refuses to read it.
     """
-    source = Path(path)
+    source = as_path(path)
     with reading(source):
         if not source.exists():
             raise FileNotFoundError(fspath(source))
@@ -207,7 +203,7 @@ def read_factors(path: str | PathLike[str], name: str | None = None) -> Factors:
         >>> read_factors("examples/article_start.npz")
         Factors(4 × 4, rank 2, float64)
     """
-    return choose_part(read_factor_file(path).parts, name, Path(path))
+    return choose_part(read_factor_file(path).parts, name, as_path(path))
 
 
 def write_factors(
@@ -223,7 +219,7 @@ def write_factors(
         ArgumentError: If the suffix is unknown, or the file exists and `force` is false.
         StorageError: If the system refuses to write.
     """
-    target = Path(path)
+    target = as_path(path)
     module = _format(target, FACTORS, "write factors to")
     check_output(target, force=force)
     with whole_file(target) as temporary:

@@ -8,7 +8,7 @@ import numpy as np
 
 from eckart.arrays import FLOAT64, Array, Randomness, rounding
 from eckart.matrices import Matrix
-from eckart.matrices.standardised import gram_products
+from eckart.matrices.grams import gram_products
 from eckart.namespaces import Namespace
 from eckart.subspaces.bounds import Evidence, eigenpairs
 from eckart.subspaces.orthonormal import orthonormal
