@@ -1,9 +1,13 @@
-"""An empty folder to run commands in."""
+"""Folders to run commands in: one with the examples, one with all that commands read."""
 
+import os
 import shlex
+import shutil
+from pathlib import Path
 
 import pytest
 
+from cli.writers import furnish
 from commandline import ROOT, Run
 from eckart.cli import main
 
@@ -21,3 +25,25 @@ def run(tmp_path, monkeypatch, capsys) -> Run:
         return status, captured.out, captured.err
 
     return go
+
+
+@pytest.fixture(scope="session")
+def furnished(tmp_path_factory) -> Path:
+    """A folder with all that the commands that write read."""
+    folder = tmp_path_factory.mktemp("furnished") / "place"
+    folder.mkdir()
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        furnish(folder)
+    finally:
+        os.chdir(before)
+    return folder
+
+
+@pytest.fixture
+def place(furnished, tmp_path, monkeypatch) -> Path:
+    """The folder above the current one, which holds a copy of all that the commands read."""
+    shutil.copytree(furnished, tmp_path / "place")
+    monkeypatch.chdir(tmp_path / "place")
+    return tmp_path

@@ -77,10 +77,12 @@ class TestMerge:
 
     def test_an_existing_model_is_overwritten_only_when_forced(self, here):
         result(here, "merge base adapter -o merged --json")
-        Path("merged/old.json").write_text("{}")
         assert error(here, "merge base adapter -o merged", 2)["code"] == "output-exists"
         result(here, "merge base adapter -o merged --force --json")
-        assert not Path("merged/old.json").exists()
+        Path("merged/mine.json").write_text("{}")
+        fields = error(here, "merge base adapter -o merged --force", 2)
+        assert fields["code"] == "output-holds-others"
+        assert Path("merged/mine.json").read_text() == "{}"
 
     def test_an_adapter_of_another_model_is_exit_1(self, here):
         Path("tuned/model.safetensors").unlink()

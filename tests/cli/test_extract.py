@@ -14,6 +14,7 @@ from eckart.jobs.extract import extract_adapter
 from eckart.jobs.extract.survey import Survey
 from eckart.storage import checkpoints
 from eckart.storage.adapters import read_adapter
+from eckart.storage.outputs import MARKER
 from tolerances import ADAPTER_ERROR, agree
 
 ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
@@ -39,7 +40,7 @@ def test_it_writes_an_adapter_and_says_how_close_it_is(run, models):
     assert err == "Wrote small\n"
     assert left(models) == ["small"]
     assert sorted(path.name for path in (models / "small").iterdir()) == sorted(
-        [*ADAPTER, "README.md", "report.html", "report.json"]
+        [MARKER, *ADAPTER, "README.md", "report.html", "report.json"]
     )
 
 

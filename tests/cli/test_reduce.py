@@ -251,7 +251,7 @@ def test_a_killed_run_leaves_the_old_output_or_the_new_one(run, table, delay):
     words = [sys.executable, "-m", "eckart", "reduce", "W.npy", "--rank", "2", "-o", "s.parquet",
              "--force", "--memory", "4MB", "--quiet"]  # fmt: skip
     process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
-    while process.poll() is None and not list(Path().glob(".partial-*")):
+    while process.poll() is None and not list(Path().glob(".eckart-*")):
         pass
     try:
         process.wait(delay)

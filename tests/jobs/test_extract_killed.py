@@ -9,6 +9,7 @@ from safetensors.numpy import save_file
 from eckart.errors import ArgumentError
 from eckart.jobs.extract import extract_adapter, job
 from eckart.jobs.extract.work import SETTINGS, Work
+from eckart.storage.outputs import WORKPLACE
 
 FILES = ("adapter_config.json", "adapter_model.safetensors")
 
@@ -57,7 +58,7 @@ def test_what_was_killed_before_its_work_was_removed_is_gone_on_with(
     assert not Work.beside(tmp_path / "out").folder.exists()
 
 
-def test_a_killed_writer_leaves_nothing_outside_the_unfinished_work(
+def test_a_killed_writer_leaves_nothing_large_outside_the_unfinished_work(
     pair, known, tmp_path, monkeypatch
 ):
     before = set(tmp_path.iterdir())
@@ -67,7 +68,9 @@ def test_a_killed_writer_leaves_nothing_outside_the_unfinished_work(
         with pytest.raises(KeyboardInterrupt):
             extract_adapter(*pair, tmp_path / "out", rank=2)
     work = Work.beside(tmp_path / "out").folder
-    assert set(tmp_path.iterdir()) - before == {work}
+    (left,) = set(tmp_path.iterdir()) - before - {work}
+    assert WORKPLACE.fullmatch(left.name)
+    assert not [path for path in left.rglob("*") if path.is_file() and path.stat().st_size]
     extract_adapter(*pair, tmp_path / "out", rank=2, resume=True)
     assert contents(tmp_path / "out") == known
     assert set(tmp_path.iterdir()) - before == {tmp_path / "out"}

@@ -87,7 +87,7 @@ def test_another_document_is_an_error(folder, tmp_path, change, code):
 def test_nothing_but_a_model_is_overwritten(folder, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
-    with pytest.raises(EckartError, match="no model"):
+    with pytest.raises(EckartError, match="holds thesis"):
         save_model(load_model(folder), tmp_path / "mine", force=True)
     assert (tmp_path / "mine" / "thesis.txt").is_file()
 

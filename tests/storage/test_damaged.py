@@ -19,7 +19,7 @@ from PIL import Image
 import eckart
 from eckart.errors import ArgumentError, EckartError, FormatError, MatrixError, StorageError
 from eckart.matrices import Dense
-from eckart.storage import read_parts, whole_file, write_factors, write_matrices
+from eckart.storage import exchanging, read_parts, whole_file, write_factors, write_matrices
 
 W = np.random.default_rng(0).standard_normal((40, 30))
 FACTORS = eckart.Factors(W[:, :2], W[:2])
@@ -210,6 +210,7 @@ def test_a_refused_write_leaves_what_was_there(tmp_path, monkeypatch, name, numb
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", refuse)
         patch.setattr(Path, "rename", refuse)
+        patch.setattr(exchanging, "exchanged", refuse)
         with pytest.raises(StorageError) as error:
             write_factors(path, {"": FACTORS.truncate(1)}, force=True)
     assert error.value.code == code
@@ -224,8 +225,8 @@ def test_a_write_that_is_interrupted_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_full_disk_is_said_in_one_sentence():
-    with pytest.raises(StorageError, match="disk is full") as error, whole_file(Path("/dev/full")):
+def test_a_full_disk_is_said_in_one_sentence(tmp_path):
+    with pytest.raises(StorageError, match="disk is full") as error, whole_file(tmp_path / "W"):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert error.value.code == "disk-full"
 

@@ -1,5 +1,6 @@
 """The answers of the commands that factor: a table, a message, a report, an exit status."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +9,14 @@ from eckart.cli.options import EXIT_STATUS
 from eckart.errors import ArgumentError
 
 
-def deliver(command: str, result: Any, report: Path | None, *, as_json: bool, quiet: bool) -> int:
+def deliver(
+    command: str, result: Any, report: Path | None, *, force: bool, as_json: bool, quiet: bool
+) -> int:
     """Show a job's result, write its report, and give its grade's exit status."""
     document = result.to_dict()
     files = dict(document["files"])
     if report is not None:
-        write_report(command, result, report)
+        write_report(command, result, report, force=force)
         files["report"] = str(report)
         document["files"] = files
     if as_json:
@@ -72,22 +75,27 @@ def show_reduction(document: dict[str, Any]) -> None:
     console.answer_text(document["message"])
 
 
-def write_report(command: str, result: Any, path: Path) -> None:
+def write_report(command: str, result: Any, path: Path, *, force: bool) -> None:
     """Write the HTML report of a job's result."""
     from eckart.reports import compare_page, factor_page, reduce_page
-    from eckart.storage import whole_file
+    from eckart.storage import whole_file, write_text
 
     draw = {"factor": factor_page, "compare": compare_page, "reduce": reduce_page}[command]
     page = draw(result.report_document())
-    with whole_file(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    with whole_file(path, force=force) as temporary:
+        write_text(temporary, page)
 
 
-def check_report(path: Path | None, *, force: bool) -> None:
+def check_report(path: Path | None, *, force: bool, apart: Sequence[Path | None]) -> None:
     """Refuse a report that cannot be written, before any work.
 
+    Args:
+        path: Of the report; None is none.
+        force: Whether what is there may be replaced.
+        apart: All that is read, and what else is written.
+
     Raises:
-        ArgumentError: If it is not an .html file, is there and `force` is false, or has no folder.
+        ArgumentError: If it is not an .html file, or as `check_output`.
     """
     from eckart.storage import check_output
 
@@ -96,10 +104,10 @@ def check_report(path: Path | None, *, force: bool) -> None:
     if path.suffix.lower() not in (".html", ".htm"):
         raise ArgumentError(
             f"A report is an .html file, not {path.name}.",
-            hint=f"Write it to {path.with_suffix('.html').name}.",
+            hint="Name an .html file.",
             code="unknown-suffix",
         )
-    check_output(path, force=force)
+    check_output(path, force=force, inputs=apart)
 
 
 def show_spectrum(parts: Any, source: Path, *, as_json: bool) -> int:

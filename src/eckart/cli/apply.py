@@ -47,8 +47,9 @@ def command(
     any matrix format with --output.
     """
     from eckart.jobs.multiply import multiply
+    from eckart.storage import beside, named_path
 
-    target = output or data.with_name(f"{data.name.split('.')[0]}.applied.npy")
+    target = output or beside(data, f"{named_path(data).name.split('.')[0]}.applied.npy")
     chosen = selection(header, index, columns, tensor)
     result = multiply(factors, data, target, chosen, part=part, transpose=transpose, force=force)
     console.notes(result.notes, quiet=quiet)

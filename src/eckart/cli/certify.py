@@ -8,6 +8,7 @@ from eckart.cli import console
 from eckart.cli.options import (
     EXIT_STATUS,
     FILE,
+    PositiveType,
     json_option,
     quiet_option,
     selection,
@@ -20,7 +21,9 @@ from eckart.threads import limited_threads
 @click.command(epilog="Example: eckart certify W.npy W.factors.npz --accuracy 0.001")
 @click.argument("matrix", metavar="W", type=FILE)
 @click.argument("factors", metavar="FACTORS", type=FILE)
-@click.option("--accuracy", type=float, help="Largest certified gap to accept, 0.001 for 0.1 %.")
+@click.option(
+    "--accuracy", type=PositiveType(), help="Largest certified gap to accept, 0.001 for 0.1 %."
+)
 @selection_options
 @json_option
 @quiet_option

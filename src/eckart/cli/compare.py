@@ -22,7 +22,7 @@ from eckart.cli.options import (
     selection_options,
     threads_option,
 )
-from eckart.cli.solvers import SOLVERS, listed, make_solvers, solver_options
+from eckart.cli.solvers import SOLVERS, listed, make_solvers, solver_options, start_file
 from eckart.threads import limited_threads
 
 
@@ -80,7 +80,7 @@ def command(matrix: Path, report: Path | None, as_json: bool, **options: Any) ->
     from eckart.storage import check_input, choose_part, read_parts
 
     check_input(matrix, chosen)
-    check_report(report, force=options["force"])
+    check_report(report, force=options["force"], apart=[matrix, start_file(options)])
     with limited_threads(options["threads"]):
         contents = read_parts(matrix, chosen)
         console.notes(contents.notes, quiet=options["quiet"])
@@ -99,4 +99,7 @@ def command(matrix: Path, report: Path | None, as_json: bool, **options: Any) ->
                 getattr(solver, "epochs", None), quiet=options["quiet"]
             ),
         )
-    return deliver("compare", result, report, as_json=as_json, quiet=options["quiet"])
+    return deliver(
+        "compare", result, report,
+        force=options["force"], as_json=as_json, quiet=options["quiet"],
+    )  # fmt: skip

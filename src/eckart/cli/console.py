@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 from unicodedata import category
 
@@ -85,7 +85,7 @@ def answer_table(
 def note(text: str, *, quiet: bool = False) -> None:
     """Something a person should know, on stderr."""
     if not quiet:
-        click.echo(_shown(text), err=True)
+        _aside(_shown(text))
 
 
 def notes(texts: Sequence[str], *, quiet: bool) -> None:
@@ -102,9 +102,9 @@ def fail(error: EckartError, command: str, *, as_json: bool) -> None:
             json.dumps({"schema": 1, "command": command, "error": fields}, ensure_ascii=False)
         )
         return
-    click.echo(f"error: {_shown(error.message)}", err=True)
+    _aside(f"error: {_shown(error.message)}")
     if error.hint:
-        click.echo(f"hint: {_shown(error.hint)}", err=True)
+        _aside(f"hint: {_shown(error.hint)}")
 
 
 @contextmanager
@@ -215,6 +215,12 @@ def work(
                 bar.update(task, completed=done.number + 1, said=said)
 
         yield show
+
+
+def _aside(text: str) -> None:
+    """A line on stderr; where that cannot be written to, there is nobody to tell."""
+    with suppress(OSError):
+        click.echo(text, err=True)
 
 
 def _rich(stream: Any) -> Any:

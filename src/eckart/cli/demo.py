@@ -34,7 +34,7 @@ def command(
     reports: dict[str, str] = {}
     for name, result in results.items():
         reports[name] = str((output / f"{name}.html").resolve())
-        write_report("factor", result, output / f"{name}.html")
+        write_report("factor", result, output / f"{name}.html", force=force)
     if as_json:
         documents = {name: result.to_dict() for name, result in results.items()}
         console.answer_json("demo", {"runs": documents, "reports": reports})

@@ -22,7 +22,7 @@ from eckart.cli.options import (
     selection_options,
     threads_option,
 )
-from eckart.cli.solvers import SOLVERS, listed, make_solvers, solver_options
+from eckart.cli.solvers import SOLVERS, listed, make_solvers, solver_options, start_file
 from eckart.threads import limited_threads
 
 
@@ -57,10 +57,13 @@ def command(matrix: Path, report: Path | None, as_json: bool, **options: Any) ->
     solvers, start = make_solvers([named] if named else [], options)
     solver = solvers.get(named)
     choice = _rank_choice(options)
-    output = options["output"] or default_output(matrix)
-    _check_paths(matrix, chosen, output, report, choosing=choice is None, force=options["force"])
-    from eckart.storage import read_parts
+    from eckart.storage import check_input, read_parts
 
+    check_input(matrix, chosen)
+    output = options["output"] or default_output(matrix)
+    read = [matrix, start_file(options)]
+    if choice is not None:
+        _check_paths(read, output, report, force=options["force"])
     with limited_threads(options["threads"]):
         contents = read_parts(matrix, chosen)
         console.notes(contents.notes, quiet=options["quiet"])
@@ -82,7 +85,9 @@ def command(matrix: Path, report: Path | None, as_json: bool, **options: Any) ->
                 command=shlex.join(["eckart", *click.get_current_context().obj]),
                 on_step=on_step,
             )
-    return deliver("factor", result, report, as_json=as_json, quiet=options["quiet"])
+    return deliver(
+        "factor", result, report, force=options["force"], as_json=as_json, quiet=options["quiet"]
+    )
 
 
 def default_output(matrix: Path) -> Path:
@@ -92,31 +97,23 @@ def default_output(matrix: Path) -> Path:
         >>> default_output(Path("W.mtx.gz")).name
         'W.factors.npz'
     """
-    name = matrix.name
+    from eckart.storage import beside, named_path
+
+    name = named_path(matrix).name
     for suffix in reversed(matrix.suffixes[-2:]):
         if suffix.lower() in (".gz", matrix.suffix.lower(), ".mtx"):
             name = name.removesuffix(suffix)
-    return matrix.with_name(f"{name}.factors.npz")
+    return beside(matrix, f"{name}.factors.npz")
 
 
 def _check_paths(
-    matrix: Path,
-    chosen: Any,
-    output: Path,
-    report: Path | None,
-    *,
-    choosing: bool,
-    force: bool,
+    read: list[Path | None], output: Path, report: Path | None, *, force: bool
 ) -> None:
     """Refuse what the existence of paths alone shows to be wrong, before any work."""
-    from eckart.storage import check_factor_suffix, check_input, check_output
+    from eckart.storage import check_factor_output
 
-    check_input(matrix, chosen)
-    if choosing:
-        return
-    check_factor_suffix(output)
-    check_output(output, force=force)
-    check_report(report, force=force)
+    check_factor_output(output, force=force, inputs=read)
+    check_report(report, force=force, apart=[*read, output])
 
 
 def _rank_choice(options: dict[str, Any]) -> Any:

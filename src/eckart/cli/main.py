@@ -4,6 +4,7 @@ import os
 import sys
 from importlib.metadata import version
 from io import TextIOWrapper
+from pathlib import Path
 from typing import Any, Final, TextIO
 
 import click
@@ -34,6 +35,16 @@ EPILOG: Final = (
     "Exit status: 0 success · 1 the content was not usable or the run failed · 2 the arguments "
     "were not · 3 usable, but short of a target that was set · 130 interrupted, with what was "
     "reached saved and named."
+)
+
+
+FAILURES: Final = (
+    click.ClickException,
+    click.Abort,
+    EckartError,
+    KeyboardInterrupt,
+    OSError,
+    UnicodeEncodeError,
 )
 
 
@@ -81,26 +92,50 @@ def main(arguments: list[str] | None = None) -> int:
         status: Any = group.main(
             args=list(words), prog_name="eckart", standalone_mode=False, obj=list(words)
         )
+        sys.stdout.flush()
         return status if isinstance(status, int) else 0
     except click.exceptions.NoArgsIsHelpError as error:
         console.answer_text(error.ctx.get_help())
         return 2
-    except click.ClickException as error:
-        console.fail(_from_click(error), command, as_json=as_json)
-        return 2
-    except EckartError as error:
-        if os.environ.get("ECKART_DEBUG"):
+    except FAILURES as error:
+        if os.environ.get("ECKART_DEBUG") and isinstance(error, EckartError):
             raise
-        console.fail(error, command, as_json=as_json)
-        return 2 if isinstance(error, ArgumentError) else 1
-    except (KeyboardInterrupt, click.Abort) as interrupt:
-        said = str(interrupt) or "Interrupted before there was a result."
-        stopped = EckartError(said, code="interrupted")
-        console.fail(stopped, command, as_json=as_json)
-        return 130
-    except BrokenPipeError:
+        return _failed(error, command, as_json=as_json)
+
+
+def _failed(error: BaseException, command: str, *, as_json: bool) -> int:
+    """Say what went wrong where it can be said, and give the exit status."""
+    is_stream = _is_of_stream(error)
+    said, status = _said(error)
+    if is_stream:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 kept until exit
-        return 1
+    try:
+        if not isinstance(error, BrokenPipeError):
+            console.fail(said, command, as_json=as_json and not is_stream)
+            sys.stdout.flush()
+    except OSError as broken:
+        return _failed(broken, command, as_json=False)
+    return status
+
+
+def _is_of_stream(error: BaseException) -> bool:
+    """Whether it is the answer that could not be written, and not a file."""
+    return isinstance(error, OSError) and not isinstance(error, EckartError) and not error.filename
+
+
+def _said(error: BaseException) -> tuple[EckartError, int]:
+    """What to say of an error, and the exit status."""
+    if isinstance(error, click.ClickException):
+        return _from_click(error), 2
+    if isinstance(error, EckartError):
+        return error, 2 if isinstance(error, ArgumentError) else 1
+    if isinstance(error, OSError):
+        return _from_system(error), 1
+    if isinstance(error, UnicodeEncodeError):
+        said = f"{error.object[:100]!a} is no text in UTF-8."
+        return EckartError(said, hint="Give another name.", code="not-utf8"), 1
+    said = str(error) or "Interrupted before there was a result."
+    return EckartError(said, code="interrupted"), 130
 
 
 def _named(words: list[str]) -> str:
@@ -128,6 +163,13 @@ def _from_click(error: click.ClickException) -> EckartError:
         "BadParameter": "bad-option",
     }.get(type(error).__name__, "bad-usage")
     return ArgumentError(message, hint=hint, code=code)
+
+
+def _from_system(error: OSError) -> EckartError:
+    """What the system refused, where nobody knew better what it was about."""
+    from eckart.storage.whole import refused
+
+    return refused(error, Path(error.filename or "the answer"), "write")
 
 
 def _speak_utf8(stream: TextIO) -> None:

@@ -1,5 +1,7 @@
 """Options that several commands share, defined and spelled once."""
 
+import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -9,7 +11,27 @@ import click
 F = TypeVar("F", bound=Callable[..., Any])
 
 EXIT_STATUS: Final = {"success": 0, "short": 3, "failed": 1, "interrupted": 130}
-FILE: Final = click.Path(path_type=Path)
+
+
+class FileType(click.Path):
+    """A path that leads somewhere, whether something is there or not."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """The path.
+
+        Raises:
+            ArgumentError: If there can be nothing of its name.
+        """
+        if not os.fspath(value):
+            self.fail("The name of the file is empty.", param, ctx)
+        from eckart.storage.outputs import located
+
+        path = Path(os.fsdecode(value))
+        located(path)
+        return path
+
+
+FILE: Final = FileType()
 
 
 class RankType(click.ParamType[int | str]):
@@ -30,6 +52,24 @@ class RankType(click.ParamType[int | str]):
         if rank < 1:
             self.fail(f"{value} is not a rank: give a whole number from 1, or auto.", param, ctx)
         return rank
+
+
+class PositiveType(click.ParamType[float]):
+    """A positive number, finite."""
+
+    name = "number"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """The number."""
+        try:
+            number = float(value)
+        except ValueError:
+            number = 0.0
+        if not 0 < number < math.inf:
+            self.fail(f"{value} is not a positive number.", param, ctx)
+        return number
 
 
 class WeightsType(click.ParamType[tuple[float, ...]]):

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from eckart.cli import console
 from eckart.cli.answers import check_report, deliver
@@ -69,8 +70,9 @@ def command(table: Path, **options: Any) -> int:
         result = _run(table, reading, options)
     console.notes(result.notes, quiet=options["quiet"])
     return deliver(
-        "reduce", result, options["report"], as_json=options["as_json"], quiet=options["quiet"]
-    )
+        "reduce", result, options["report"],
+        force=options["force"], as_json=options["as_json"], quiet=options["quiet"],
+    )  # fmt: skip
 
 
 def _run(table: Path, reading: Any, options: dict[str, Any]) -> Any:
@@ -118,7 +120,9 @@ def _output(table: Path, options: dict[str, Any]) -> Path:
         return options["update"]
     suffix = table.suffix.lower() if table.suffix.lower() in (".csv", ".tsv") else ".parquet"
     word = "restored" if options["inverse"] else "scores"
-    return table.with_name(f"{table.stem}.{word}{suffix}")
+    from eckart.storage import beside, named_path
+
+    return beside(table, f"{named_path(table).stem}.{word}{suffix}")
 
 
 def _check(options: dict[str, Any]) -> None:
@@ -129,10 +133,11 @@ def _check(options: dict[str, Any]) -> None:
     """
     given = [f"--{name}" for name in WAYS if options[name] is not None]
     saved = [f"--{name}" for name in ("model", "update") if options[name] is not None]
+    given += _of_the_fit(options) if saved else []
     if saved and (given or len(saved) > 1):
         raise ArgumentError(
             f"{' and '.join([*saved, *given])} do not go together.",
-            hint="A saved reduction has its rank.",
+            hint="A saved reduction has its rank and all that it was fitted with.",
             code="option-does-not-apply",
         )
     if options["inverse"] and options["model"] is None:
@@ -148,6 +153,16 @@ def _check(options: dict[str, Any]) -> None:
             hint="Give exactly one of them.",
             code="rank-chosen-twice" if given else "rank-not-chosen",
         )
+
+
+def _of_the_fit(options: dict[str, Any]) -> list[str]:
+    """The options that were given of how components are found."""
+    context = click.get_current_context()
+    return [
+        f"--{'no-' if options[name] is False else ''}{name}"
+        for name in ("centre", "scale", "whiten", "tol", "solver", "seed", "certificate")
+        if context.get_parameter_source(name) is not ParameterSource.DEFAULT
+    ]
 
 
 def _check_paths(table: Path, options: dict[str, Any]) -> None:
@@ -171,4 +186,5 @@ def _check_paths(table: Path, options: dict[str, Any]) -> None:
             )
     if options["memory"] is not None:
         byte_count(options["memory"])
-    check_report(options["report"], force=options["force"])
+    apart = [table, options["model"], options["update"], _output(table, options)]
+    check_report(options["report"], force=options["force"], apart=apart)

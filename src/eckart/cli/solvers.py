@@ -135,6 +135,12 @@ def make_solvers(names: Sequence[str], options: Given) -> tuple[dict[str, Any], 
     return solvers, _start(given) if any(kind.starts for kind in kinds.values()) else None
 
 
+def start_file(options: Given) -> Path | None:
+    """The file that the start is read from, if it is one."""
+    start = options["start"]
+    return None if start is None or start in STARTS else Path(start)
+
+
 def _start(given: Given) -> Any:
     """A start by its word, or the factors of a file by part."""
     start = given.get("start", "lora")

@@ -35,9 +35,10 @@ def command(
     A folder with adapter_config.json is an adapter: each of its layers is cut to --rank, or all to
     --budget at once. Writes FACTORS.rankR beside the input, or to --output; W is not needed.
     """
+    from eckart.storage import beside, named_path
+
     if (factors / "adapter_config.json").is_file():
-        own = factors if factors.name not in ("", "..") else factors.resolve()
-        target = output or own.with_name(f"{own.name}.{budget or f'rank{rank}'}")
+        target = output or beside(factors, f"{named_path(factors).name}.{budget or f'rank{rank}'}")
         result = _adapter(factors, target, rank, budget, dtype, force=force)
     else:
         if rank is None or budget is not None or dtype != "same":
@@ -48,8 +49,8 @@ def command(
             )
         from eckart.jobs.reshape import truncate
 
-        stem = factors.name.removesuffix(factors.suffix)
-        target = output or factors.with_name(f"{stem}.rank{rank}{factors.suffix}")
+        name, suffix = named_path(factors).name, "" if factors.is_dir() else factors.suffix
+        target = output or beside(factors, f"{name.removesuffix(suffix)}.rank{rank}{suffix}")
         result = truncate(factors, target, rank, force=force)
     return wrote("truncate", result, target, as_json=as_json, quiet=quiet)
 

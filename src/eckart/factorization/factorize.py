@@ -334,3 +334,9 @@ def _check_arguments(
                 hint="Give a positive number.",
                 code=f"bad-{name.replace(' ', '-')}",
             )
+    if accuracy is not None and not certificate:
+        raise ArgumentError(
+            "An accuracy is proven by the certificate that is left out.",
+            hint="Leave out the accuracy, or keep the certificate.",
+            code="accuracy-without-certificate",
+        )

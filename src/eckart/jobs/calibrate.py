@@ -76,7 +76,7 @@ def calibrate(
         The model in memory and inputs² numbers for each layer; one forward pass for each text.
     """
     began = time.perf_counter()
-    check_output(out, force=force)
+    check_output(out, force=force, inputs=[model, texts])
     with reading(texts):
         try:
             lines = [line.strip() for line in texts.read_text(encoding="utf-8").splitlines()]
@@ -97,7 +97,7 @@ def calibrate(
         raise _refused(f"{texts} has no tokens of this model.", "Give other texts.")
     if not watched:
         raise _refused(f"{model} has no linear layer that was asked for.", "Change --include.")
-    _write(moments, out)
+    _write(moments, out, force=force)
     seconds = time.perf_counter() - began
     return Calibrated(layers=len(moments), tokens=tokens, file=str(out), seconds=seconds)
 
@@ -149,14 +149,14 @@ def _watched(
             handle.remove()
 
 
-def _write(moments: dict[str, Any], out: Path) -> None:
+def _write(moments: dict[str, Any], out: Path, *, force: bool) -> None:
     layouts = {
         name: TensorLayout(dtype=StoredDtype.F32, shape=tuple(total.shape))
         for name, (total, _) in moments.items()
     }
     with (
-        whole_file(out) as temporary,
-        CheckpointWriter(temporary.with_suffix(".safetensors"), layouts) as writer,
+        whole_file(out, force=force) as temporary,
+        CheckpointWriter(temporary, layouts) as writer,
     ):
         for name in writer.order:
             total, count = moments[name]

@@ -13,7 +13,9 @@ from eckart.factors import Factors
 from eckart.jobs.factor import Factoring, RankChoice, factor_parts
 from eckart.matrices import Dense
 from eckart.solvers import GradientDescent, Step
-from eckart.storage import read_parts, write_factors, write_matrices
+from eckart.storage import read_parts, whole_file, write_factors, write_matrices
+from eckart.storage.outputs import located
+from eckart.storage.whole import refused
 
 ARTICLE: Final = ((4, 3, 2, 1), (2, 2, 2, 2), (1, 3, 4, 2), (0, 1, 2, 3))
 PHOTOGRAPH: Final = "skimage/data/astronaut.png"  # NASA, public domain
@@ -34,20 +36,29 @@ def run_demo(
         MissingExtra: If scikit-image, which brings the photograph, is not installed.
     """
     photograph = _photograph()
-    if folder.exists() and not force and any(folder.iterdir()):
+    target = located(folder)
+    if target.exists() and not target.is_dir():
+        raise ArgumentError(
+            f"{folder} is no folder.", hint="Give another --output.", code="output-of-another-kind"
+        )
+    if target.exists() and not force and any(target.iterdir()):
         raise ArgumentError(
             f"The folder {folder} is not empty.",
             hint="Use --force to overwrite it, or another --output.",
             code="output-exists",
         )
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise refused(error, folder, "write") from error
     article, start = folder / "article.csv", folder / "article_start.npz"
     write_matrices(article, {"": Dense(ARTICLE)}, force=force)
     B = np.random.RandomState(666).randn(4, 2)
     first = Factors(B, np.zeros((2, 4)))
     write_factors(start, {"": first}, force=force)
     picture = folder / "photograph.png"
-    shutil.copyfile(photograph, picture)
+    with whole_file(picture, force=force) as temporary:
+        shutil.copyfile(photograph, temporary)
     return {
         "article": factor_parts(
             read_parts(article).parts,

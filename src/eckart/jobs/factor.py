@@ -20,9 +20,12 @@ from eckart.ranks import byte_count
 from eckart.solvers import Solver, Step
 from eckart.storage import (
     Part,
+    beside,
+    check_factor_output,
     check_output,
     choose_part,
     is_picture,
+    named_path,
     write_factors,
     write_matrices,
 )
@@ -195,9 +198,9 @@ def factor_parts(
     """
     began = time.perf_counter()
     picture = picture_path(output) if is_picture(source) else None
-    for path in (output, picture):
-        if path is not None:
-            check_output(path, force=force)
+    check_factor_output(output, force=force, inputs=[source])
+    if picture is not None:
+        check_output(picture, force=force, inputs=[source, output])
     done: list[FactoredPart] = []
     for part in parts:
         factorization = reached(
@@ -231,9 +234,8 @@ def picture_path(output: Path) -> Path:
         >>> picture_path(Path("photo.factors.npz")).name
         'photo.approximation.png'
     """
-    return output.with_name(
-        output.name.removesuffix(suffix_of(output)).removesuffix(".factors") + ".approximation.png"
-    )
+    stem = named_path(output).name.removesuffix(suffix_of(output)).removesuffix(".factors")
+    return beside(output, f"{stem}.approximation.png")
 
 
 def reached(W: Matrix, **arguments: Any) -> Factorization:

@@ -12,7 +12,7 @@ from eckart.errors import ArgumentError, MatrixError
 from eckart.factors import Factors, check_rank
 from eckart.jobs.resize import resize_adapter
 from eckart.jobs.written import WrittenAdapter, write_smaller
-from eckart.storage import check_apart, check_output
+from eckart.storage import check_output
 from eckart.storage.adapters import (
     AdaptedLayer,
     Adapter,
@@ -156,13 +156,12 @@ def join_folders(
         StorageError: If the system refuses to read or write.
     """
     check_weights(len(folders), weights)
-    check_apart(out, folders)
-    check_output(out, force=force)
+    check_output(out, force=force, inputs=folders, is_folder=True)
     joined = join_adapters([read_adapter(folder) for folder in folders], weights)
     smaller = joined if rank is None else resize_adapter(joined, rank=rank)
     dtypes: list[StoredDType] = [factor_dtype(folder) for folder in folders]
     own = dtypes[0] if len(set(dtypes)) == 1 else "float32"
-    return write_smaller(folders, joined, smaller, out, dtype or own)
+    return write_smaller(folders, joined, smaller, out, dtype or own, force=force)
 
 
 def check_weights(count: int, weights: Sequence[float]) -> None:

@@ -1,7 +1,6 @@
 """A model with its adapters merged into the weights, written one tensor at a time."""
 
 import math
-import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,11 +12,12 @@ from eckart.jobs.extract.sources import open_weights
 from eckart.jobs.join import check_weights
 from eckart.jobs.merge_plan import Plan, plan
 from eckart.jobs.watching import Watch, unwatched
-from eckart.storage import check_apart, check_output, whole_file
+from eckart.storage import check_output, whole_file
 from eckart.storage.adapters import StoredDType, read_adapter
 from eckart.storage.adapters.adapter import Tensor
 from eckart.storage.checkpoints import Checkpoint, CheckpointWriter
 from eckart.storage.checkpoints.companions import copy_companions
+from eckart.storage.checkpoints.folder import SAFE
 from eckart.storage.checkpoints.writer import SHARD_BYTES
 
 
@@ -115,8 +115,8 @@ def merge_adapters(
     began = time.perf_counter()
     target, chosen = Path(out), list(weights or [1.0] * len(adapters))
     check_weights(len(adapters), chosen)
-    check_apart(target, [Path(base), *map(Path, adapters)])
-    check_output(target, force=force)
+    sources = [Path(base), *map(Path, adapters)]
+    check_output(target, force=force, inputs=sources, is_folder=target.suffix != SAFE)
     checkpoint = open_weights(base)
     used = [
         (read_adapter(Path(folder)), weight)
@@ -125,9 +125,7 @@ def merge_adapters(
     ]
     planned = plan(checkpoint, used, dtype)
     left: tuple[str, ...] = ()
-    with whole_file(target) as temporary:
-        if temporary.is_dir():
-            shutil.rmtree(temporary)
+    with whole_file(target, force=force) as temporary:
         _write(temporary, checkpoint, planned, shard_bytes, watch)
         if temporary.is_dir() and checkpoint.config:
             folder = checkpoint.path if checkpoint.path.is_dir() else checkpoint.path.parent

@@ -9,8 +9,7 @@ from eckart.matrices import Dense
 from eckart.matrices.derived import check_entries, dense
 from eckart.storage import (
     Selection,
-    check_matrix_suffix,
-    check_output,
+    check_matrix_output,
     read_factors,
     read_parts,
     write_matrices,
@@ -63,8 +62,7 @@ def multiply(
     Raises:
         EckartError: If a file cannot be read or written, or the shapes do not fit.
     """
-    check_matrix_suffix(output)
-    check_output(output, force=force)
+    check_matrix_output(output, force=force, inputs=[factors, data])
     pair = read_factors(factors, part)
     contents = read_parts(data, selection)
     seconds = 0.0

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any, final
 
 from eckart.storage import (
-    check_factor_suffix,
-    check_matrix_suffix,
-    check_output,
+    check_factor_output,
+    check_matrix_output,
     choose_part,
     read_factor_file,
     write_factors,
@@ -62,8 +61,7 @@ def expand(
     Raises:
         EckartError: If a file cannot be read or written, or the format cannot hold the parts.
     """
-    check_matrix_suffix(output)
-    check_output(output, force=force)
+    check_matrix_output(output, force=force, inputs=[factors])
     parts = dict(read_factor_file(factors).parts)
     if part is not None:
         parts = {part: choose_part(parts, part, factors)}
@@ -87,8 +85,7 @@ def truncate(factors: Path, output: Path, rank: int, *, force: bool = False) -> 
     Cost:
         A QR factorisation of each factor; W is not needed.
     """
-    check_factor_suffix(output)
-    check_output(output, force=force)
+    check_factor_output(output, force=force, inputs=[factors])
     parts = read_factor_file(factors).parts
     smaller = {name: pair.truncate(rank) for name, pair in parts.items()}
     lost = sum(float((pair.singular_values()[rank:] ** 2).sum()) for pair in parts.values())

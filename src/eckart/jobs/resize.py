@@ -11,7 +11,7 @@ from eckart.errors import ArgumentError
 from eckart.factors import check_rank
 from eckart.jobs.shares import Claim, share_out
 from eckart.jobs.written import WrittenAdapter, write_smaller
-from eckart.storage import check_apart, check_output
+from eckart.storage import check_output
 from eckart.storage.adapters import (
     AdaptedLayer,
     Adapter,
@@ -94,11 +94,10 @@ def truncate_adapter(
         MatrixError: If the factors do not fit into the dtype.
         StorageError: If the system refuses to read or write.
     """
-    check_apart(out, [folder])
-    check_output(out, force=force)
+    check_output(out, force=force, inputs=[folder], is_folder=True)
     adapter, own = read_adapter(folder), dtype or factor_dtype(folder)
     smaller = resize_adapter(adapter, rank=rank, budget=budget, dtype=own)
-    return write_smaller([folder], adapter, smaller, out, own)
+    return write_smaller([folder], adapter, smaller, out, own, force=force)
 
 
 def _cut(layer: AdaptedLayer, rank: int) -> AdaptedLayer:

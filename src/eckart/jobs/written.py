@@ -1,7 +1,6 @@
 """An adapter that was made from others, and what was lost by it."""
 
 import math
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,7 +64,13 @@ class WrittenAdapter:
 
 
 def write_smaller(
-    sources: Sequence[Path], whole: Adapter, smaller: Adapter, out: Path, dtype: StoredDType
+    sources: Sequence[Path],
+    whole: Adapter,
+    smaller: Adapter,
+    out: Path,
+    dtype: StoredDType,
+    *,
+    force: bool,
 ) -> WrittenAdapter:
     """Write an adapter that was cut from a whole one, and say what that lost.
 
@@ -75,6 +80,7 @@ def write_smaller(
         smaller: After.
         out: The folder to write.
         dtype: Of the factors.
+        force: Overwrite what is there.
 
     Raises:
         MatrixError: If PEFT could not load it, or its factors do not fit into `dtype`.
@@ -83,8 +89,7 @@ def write_smaller(
     Cost:
         Two QR factorisations of the factors of each layer.
     """
-    with whole_file(out) as temporary:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with whole_file(out, force=force) as temporary:
         write_adapter(temporary, smaller, dtype)
     ranks = {layer.module: layer.rank for layer in smaller.layers}
     lost = total = 0.0

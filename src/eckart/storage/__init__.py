@@ -2,9 +2,9 @@
 
 from eckart.storage.contents import Contents, FactorFile, Part, Selection
 from eckart.storage.formats import (
-    check_factor_suffix,
+    check_factor_output,
     check_input,
-    check_matrix_suffix,
+    check_matrix_output,
     choose_part,
     is_picture,
     read_factor_file,
@@ -14,20 +14,24 @@ from eckart.storage.formats import (
     write_factors,
     write_matrices,
 )
-from eckart.storage.whole import check_apart, check_output, whole_file
+from eckart.storage.outputs import beside, check_apart, check_output, is_same, named_path
+from eckart.storage.whole import whole_file, write_text
 
 __all__ = [
     "Contents",
     "FactorFile",
     "Part",
     "Selection",
+    "beside",
     "check_apart",
-    "check_factor_suffix",
+    "check_factor_output",
     "check_input",
-    "check_matrix_suffix",
+    "check_matrix_output",
     "check_output",
     "choose_part",
     "is_picture",
+    "is_same",
+    "named_path",
     "read_factor_file",
     "read_factors",
     "read_matrix",
@@ -35,4 +39,5 @@ __all__ = [
     "whole_file",
     "write_factors",
     "write_matrices",
+    "write_text",
 ]

@@ -11,7 +11,7 @@ from eckart.matrices import Dense
 from eckart.matrices.derived import dense
 from eckart.storage import delimited
 from eckart.storage.contents import FactorFile, Selection, from_arrays, to_arrays
-from eckart.storage.whole import damaged
+from eckart.storage.whole import damaged, write_text
 
 DOCUMENT: Final = "factors.json"
 
@@ -49,4 +49,4 @@ def write_factors(path: Path, parts: Mapping[str, Factors], document: Mapping[st
         delimited.write(path / f"{name}.csv", {"": Dense(array)})
     dtype = str(next(iter(parts.values())).dtype)
     text = json.dumps({"dtype": dtype, "document": document}, allow_nan=False, indent=1)
-    (path / DOCUMENT).write_text(text, encoding="utf-8")
+    write_text(path / DOCUMENT, text)

@@ -1,7 +1,8 @@
 """The table from suffix to format, and reading and writing through it."""
 
 import difflib
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from os import PathLike, fspath
 from pathlib import Path
@@ -12,7 +13,8 @@ from eckart.errors import ArgumentError, MatrixError
 from eckart.factors import Factors
 from eckart.matrices import Matrix
 from eckart.storage.contents import Contents, FactorFile, Selection, meaningless
-from eckart.storage.whole import check_output, reading, whole_file
+from eckart.storage.outputs import check_output, located
+from eckart.storage.whole import read_steadily, reading, whole_file
 
 T = TypeVar("T")
 
@@ -55,17 +57,19 @@ MATRICES: Final = {
     ".jpeg": "pictures",
 }
 FACTORS: Final = {".npz": "npz", ".safetensors": "tensors", "": "folder"}
+CUT: Final = re.compile(r"\.rank\d+")
+"""What `eckart truncate` adds to the name of a folder."""
 PICTURES: Final = frozenset(suffix for suffix, name in MATRICES.items() if name == "pictures")
 
 
 def suffix_of(path: Path) -> str:
-    """The suffix in lower case, `.mtx.gz` in one piece; a folder has none.
+    """The suffix in lower case, `.mtx.gz` in one piece; a folder has none, nor has `NAME.rank2`.
 
     Example:
-        >>> suffix_of(Path("W.MTX.gz")), suffix_of(Path("out"))
-        ('.mtx.gz', '')
+        >>> suffix_of(Path("W.MTX.gz")), suffix_of(Path("out")), suffix_of(Path("out.rank2"))
+        ('.mtx.gz', '', '')
     """
-    if path.is_dir():
+    if path.is_dir() or CUT.fullmatch(path.suffix):
         return ""
     double = "".join(path.suffixes[-2:]).lower()
     return double if double in MATRICES else path.suffix.lower()
@@ -82,7 +86,7 @@ def check_input(path: Path, selection: Selection) -> None:
     Raises:
         ArgumentError: If so.
     """
-    if not path.exists():
+    if not located(path).exists():
         near = [str(path.with_name(name)) for name in _near_names(path)]
         hint = f"Did you mean {near[0]}?" if near else "Check the path."
         raise ArgumentError(f"There is no file {path}.", hint=hint, code="no-such-file")
@@ -92,22 +96,24 @@ def check_input(path: Path, selection: Selection) -> None:
         raise meaningless(sorted(unknown)[0], suffix_of(path))
 
 
-def check_factor_suffix(path: Path) -> None:
+def check_factor_output(path: Path, *, force: bool, inputs: Sequence[Path | None] = ()) -> None:
     """Refuse a path to which no factors can be written.
 
     Raises:
-        ArgumentError: If the suffix is unknown.
+        ArgumentError: If the suffix is unknown, or as `check_output`.
     """
     _format(path, FACTORS, "write factors to")
+    check_output(path, force=force, inputs=inputs, is_folder=suffix_of(path) == "")
 
 
-def check_matrix_suffix(path: Path) -> None:
+def check_matrix_output(path: Path, *, force: bool, inputs: Sequence[Path | None] = ()) -> None:
     """Refuse a path to which no matrix can be written.
 
     Raises:
-        ArgumentError: If the suffix is unknown.
+        ArgumentError: If the suffix is unknown, or as `check_output`.
     """
     _format(path, MATRICES, "write a matrix to")
+    check_output(path, force=force, inputs=inputs)
 
 
 def read_parts(path: str | PathLike[str], selection: Selection | None = None) -> Contents:
@@ -164,8 +170,7 @@ def write_matrices(
     """
     target = as_path(path)
     module = _format(target, MATRICES, "write a matrix to")
-    check_output(target, force=force)
-    with whole_file(target) as temporary:
+    with whole_file(target, force=force) as temporary:
         module.write(temporary, parts)
 
 
@@ -181,7 +186,8 @@ def read_factor_file(path: str | PathLike[str]) -> FactorFile:
     with reading(source):
         if not source.exists():
             raise FileNotFoundError(fspath(source))
-        file = _format(source, FACTORS, "read factors from").read_factors(source)
+        module = _format(source, FACTORS, "read factors from")
+        file = read_steadily(source, lambda: module.read_factors(source))
     written = [part["name"] for part in file.document.get("parts", ())]
     ordered = {name: file.parts[name] for name in written if name in file.parts}
     return FactorFile(parts={**ordered, **file.parts}, document=file.document)
@@ -221,8 +227,7 @@ def write_factors(
     """
     target = as_path(path)
     module = _format(target, FACTORS, "write factors to")
-    check_output(target, force=force)
-    with whole_file(target) as temporary:
+    with whole_file(target, force=force) as temporary:
         module.write_factors(temporary, parts, document or {})
 
 
@@ -250,6 +255,7 @@ def choose_part(parts: Mapping[str, T], name: str | None, whole: object) -> T:
 
 
 def _format(path: Path, table: Mapping[str, str], verb: str) -> Format:
+    located(path)
     suffix = suffix_of(path)
     if suffix not in table:
         near = difflib.get_close_matches(

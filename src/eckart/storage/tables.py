@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from eckart.errors import ArgumentError
 from eckart.storage.arrow_damage import arrow_reading
+from eckart.storage.outputs import check_output
 from eckart.storage.table_text import Kind, TableHead, text_blocks, text_columns, text_head
 from eckart.storage.whole import reading, whole_file
 
@@ -132,16 +133,16 @@ def column_blocks(path: Path, head: TableHead, wanted: Mapping[int, Kind]) -> It
             yield read_columns(path, head, wanted)
 
 
-def write_table(path: Path, columns: Mapping[str, Any]) -> None:
+def write_table(path: Path, columns: Mapping[str, Any], *, force: bool = False) -> None:
     """Write named columns to `.parquet`, `.csv`, `.tsv` or `.jsonl`, whole or not at all.
 
     Raises:
         StorageError: If the system refuses.
     """
-    write_tables(path, [columns])
+    write_tables(path, [columns], force=force)
 
 
-def write_tables(path: Path, blocks: Iterable[Mapping[str, Any]]) -> None:
+def write_tables(path: Path, blocks: Iterable[Mapping[str, Any]], *, force: bool = False) -> None:
     """Write blocks of rows with the same columns, one at a time, whole or not at all.
 
     Raises:
@@ -149,7 +150,7 @@ def write_tables(path: Path, blocks: Iterable[Mapping[str, Any]]) -> None:
     """
     suffix = path.suffix.lower()
     tables = (pa.table(dict(block)) for block in blocks)
-    with whole_file(path) as temporary:
+    with whole_file(path, force=force) as temporary:
         if suffix in (".jsonl", ".ndjson"):
             with temporary.open("w", encoding="utf-8") as file:
                 for table in tables:
@@ -199,11 +200,11 @@ def parquet_columns(path: Path) -> Iterator[tuple[str, Any]]:
             yield name, file.read(columns=[name]).column(0)
 
 
-def check_table_output(path: Path) -> None:
+def check_table_output(path: Path, *, force: bool, inputs: Sequence[Path | None] = ()) -> None:
     """Refuse a path to which no table can be written.
 
     Raises:
-        ArgumentError: If the suffix is unknown.
+        ArgumentError: If the suffix is unknown, or as `check_output`.
     """
     if path.suffix.lower() not in (".parquet", ".csv", ".tsv", ".jsonl", ".ndjson"):
         raise ArgumentError(
@@ -211,6 +212,7 @@ def check_table_output(path: Path) -> None:
             hint="Give .parquet, .csv, .tsv or .jsonl.",
             code="unknown-suffix",
         )
+    check_output(path, force=force, inputs=inputs)
 
 
 def _parquet_blocks(path: Path, head: TableHead, wanted: Mapping[int, Kind]) -> Iterator[Any]:

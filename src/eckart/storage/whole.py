@@ -1,14 +1,16 @@
 """Files that are written whole or not at all, and what the system says when it refuses."""
 
 import errno
-import os
-import shutil
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from eckart.errors import ArgumentError, EckartError, FormatError, MatrixError, StorageError
+from eckart.storage.exchanging import put, workplace
+from eckart.storage.outputs import check_free, check_kind, located, mark
+
+T = TypeVar("T")
 
 _SENTENCES: Final = {
     errno.ENOSPC: ("The disk is full", "Free some space or write elsewhere.", "disk-full"),
@@ -17,65 +19,69 @@ _SENTENCES: Final = {
     errno.EPERM: ("There is no permission", "Check who owns it.", "no-permission"),
     errno.EROFS: ("The disk is read-only", "Write elsewhere.", "no-permission"),
 }
-
-
-def check_output(path: Path, *, force: bool) -> None:
-    """Refuse an output that cannot be written, before any work is done for it.
-
-    Raises:
-        ArgumentError: If `path` exists and `force` is false, or its folder does not exist.
-    """
-    if path.exists() and not force:
-        raise ArgumentError(
-            f"{path} exists.",
-            hint="Use --force to overwrite it, or another --output.",
-            code="output-exists",
-        )
-    if not path.resolve().parent.is_dir():
-        raise ArgumentError(
-            f"The folder {path.resolve().parent} does not exist.",
-            hint="Make it first.",
-            code="no-such-folder",
-        )
-
-
-def check_apart(target: Path, inputs: Sequence[Path]) -> None:
-    """Refuse an output that would take the place of an input, whatever is forced.
-
-    Raises:
-        ArgumentError: If it is one of them or a folder above one.
-    """
-    own = target.resolve()
-    for path in inputs:
-        if own == path.resolve() or own in path.resolve().parents:
-            raise ArgumentError(
-                f"{target} is or holds {path}, which is read.",
-                hint="Give another --output.",
-                code="output-is-input",
-            )
+ATTEMPTS: Final = 50
+"""How often a folder is read that is replaced while it is read."""
 
 
 @contextmanager
-def whole_file(path: Path) -> Generator[Path, None, None]:
-    """Give a temporary name beside `path` to write a file or a folder to; rename it at the end.
+def whole_file(path: Path, *, force: bool = True) -> Generator[Path, None, None]:
+    """Give a free path to write a file or a folder to, which is put in the place of `path`.
 
-    Whatever goes wrong, `path` is either what it was before or the whole of the new content.
+    Whatever goes wrong, `path` is either what it was before or the whole of the new content. Runs
+    that write one output take turns. A folder lists its files in a marker, by which a later run
+    knows that it may take its place.
+
+    Args:
+        path: The output; a link's target is updated.
+        force: Whether what is there may be replaced, as `check_output` allows.
 
     Raises:
-        StorageError: If the system refuses.
+        ArgumentError: As `check_output`, for what came to be there since.
+        StorageError: If the system refuses, or another run keeps writing to `path`.
     """
-    temporary = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    target = located(path)
     try:
-        yield temporary
-        _replace(temporary, path)
+        with workplace(target) as temporary:
+            check_free(path, force=force)
+            yield temporary
+            if temporary.is_dir():
+                mark(temporary)
+            check_free(path, force=force)
+            check_kind(path, is_folder=temporary.is_dir())
+            put(temporary, target)
+    except UnicodeEncodeError as error:
+        check_utf8(path, error)
+        raise
     except OSError as error:
-        _remove(temporary)
         if isinstance(error, EckartError):
             raise
         raise refused(error, path, "write") from error
-    except BaseException:
-        _remove(temporary)
-        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write text as UTF-8; what is no character, as in names of files, is written as its number."""
+    path.write_bytes(text.encode("utf-8", "backslashreplace"))
+
+
+def read_steadily(folder: Path, read: Callable[[], T]) -> T:
+    """What is read from a folder, all of it from before or all of it from after a replacement.
+
+    Raises:
+        Whatever `read` does, of a folder that was not replaced meanwhile.
+    """
+    for _ in range(ATTEMPTS):
+        before = _identity(folder)
+        try:
+            found = read()
+        except (EckartError, OSError):
+            if _identity(folder) == before:
+                raise
+        else:
+            if _identity(folder) == before:
+                return found
+    raise StorageError(
+        f"{folder} is being replaced again and again.", hint="Try later.", code="always-replaced"
+    )
 
 
 @contextmanager
@@ -91,6 +97,9 @@ def reading(path: Path) -> Generator[None, None, None]:
         yield
     except EckartError:
         raise
+    except UnicodeEncodeError as error:
+        check_utf8(path, error)
+        raise
     except FileNotFoundError as error:
         raise ArgumentError(
             f"There is no file {path}.", hint="Check the path.", code="no-such-file"
@@ -103,6 +112,21 @@ def reading(path: Path) -> Generator[None, None, None]:
             hint="Save the matrix as .npy, which is mapped instead of read.",
             code="too-large",
         ) from error
+
+
+def check_utf8(path: Path, error: UnicodeEncodeError) -> None:
+    """Say it where the name of a file is what could not be written as UTF-8, as Arrow asks for.
+
+    Raises:
+        StorageError: If so.
+    """
+    if str(path.absolute()) == str(path.absolute()).encode("utf-8", "replace").decode("utf-8"):
+        return
+    raise StorageError(
+        f"The name {str(path)!a} is no UTF-8, so that Arrow cannot open it.",
+        hint="Rename it, or the folder that it is in.",
+        code="name-not-utf8",
+    ) from error
 
 
 def damaged(path: Path, error: Exception | str) -> FormatError:
@@ -123,18 +147,9 @@ def refused(error: OSError, path: Path, verb: str) -> StorageError:
     return StorageError(f"Cannot {verb} {path}: {sentence.lower()}.", hint=hint, code=code)
 
 
-def _replace(temporary: Path, path: Path) -> None:
-    if temporary.is_dir() and path.exists():
-        old = path.with_name(f".replaced-{os.getpid()}-{path.name}")
-        path.rename(old)
-        temporary.rename(path)
-        _remove(old)
-    else:
-        temporary.replace(path)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """What another folder in the same place has not: its number may be used again, in time."""
+    with suppress(OSError):
+        status = folder.stat()
+        return status.st_ino, status.st_ctime_ns
+    return None

@@ -14,7 +14,7 @@ from eckart.cli.recommend.shared import (
     check_files,
     column_names,
     column_options,
-    loaded,
+    wrote_model,
 )
 from eckart.errors import ArgumentError
 from eckart.threads import limited_threads
@@ -36,8 +36,7 @@ def command(model: Path, data: Path | None, as_json: bool, **options: Any) -> in
     factors; `eckart recommend fit --from MODEL` fits everything again, from where it was.
     """
     from eckart.jobs.recommend.folding import add_interactions
-    from eckart.jobs.recommend.storing import check_model, save_model
-    from eckart.storage import check_output
+    from eckart.jobs.recommend.storing import updated_model, write_model
 
     tables = attribute_tables(options)
     if data is None and tables is None:
@@ -46,18 +45,19 @@ def command(model: Path, data: Path | None, as_json: bool, **options: Any) -> in
             hint="Give a table of interactions, or of attributes.",
             code="missing-argument",
         )
-    check_model(model)
-    check_files(data, options["user_attributes"], options["item_attributes"])
+    sources = (data, options["user_attributes"], options["item_attributes"])
+    check_files(*sources)
     target = options["output"] or model
-    force = options["force"] or target == model
-    check_output(target, force=force)
-    with limited_threads(options["threads"]):
-        result = add_interactions(loaded(model), data, column_names(options), attributes=tables)
-    save_model(result.model, target, force=force)
+    with (
+        limited_threads(options["threads"]),
+        updated_model(model, target, force=options["force"], inputs=sources) as (before, place),
+    ):
+        result = add_interactions(before, data, column_names(options), attributes=tables)
+        write_model(result.model, place)
     if as_json:
         console.answer_json("recommend add", {**result.to_dict(), "folder": str(target)})
     else:
         console.notes(result.notes, quiet=options["quiet"])
         console.answer_text(result.sentence())
-    console.note(f"Wrote {target}", quiet=options["quiet"])
+    wrote_model(target, quiet=options["quiet"])
     return 0

@@ -31,7 +31,7 @@ def command(model: Path, output: Path, side: str, force: bool, as_json: bool, qu
     from eckart.jobs.recommend.storing import check_model
 
     check_model(model)
-    check_export(output, side, force=force)
+    check_export(output, side, force=force, inputs=[model])
     fitted = loaded(model)
     files = export_factors(fitted, output, side, force=force)
     count = len(fitted.data.users if side == "users" else fitted.data.items)

@@ -75,7 +75,7 @@ def command(data: Path | None, report: Path | None, as_json: bool, **options: An
         )
     document = result.to_dict()
     if report is not None:
-        _report(result, report, titles(options["names"]))
+        _report(result, report, titles(options["names"]), force=options["force"])
     if as_json:
         console.answer_json("recommend fit", document)
     else:
@@ -126,17 +126,21 @@ def _check_paths(
     from eckart.jobs.recommend.storing import check_model
     from eckart.storage import check_output
 
-    check_files(data, options["names"], options["user_attributes"], options["item_attributes"])
+    tables = (data, options["names"], options["user_attributes"], options["item_attributes"])
+    check_files(*tables)
     if options["older"] is not None:
         check_model(options["older"])
-    check_output(output, force=options["force"])
-    check_report(report, force=options["force"])
+    read = [*tables, options["older"]]
+    check_output(output, force=options["force"], inputs=read, is_folder=True)
+    check_report(report, force=options["force"], apart=[*read, output])
 
 
 def _default(source: Path) -> Path:
     """Where the model goes when no output is named: beside the input."""
-    name = source.name.removesuffix(".gz")
-    return source.with_name(f"{Path(name).stem}.model")
+    from eckart.storage import beside, named_path
+
+    name = named_path(source).name.removesuffix(".gz")
+    return beside(source, f"{Path(name).stem}.model")
 
 
 def _show(document: dict[str, Any]) -> None:
@@ -148,11 +152,11 @@ def _show(document: dict[str, Any]) -> None:
         console.answer_table(header, rows)
 
 
-def _report(result: Any, path: Path, names: dict[str, str] | None) -> None:
+def _report(result: Any, path: Path, names: dict[str, str] | None, *, force: bool) -> None:
     from eckart.reports import recommend_page
-    from eckart.storage import whole_file
+    from eckart.storage import whole_file, write_text
 
     command = shlex.join(["eckart", *click.get_current_context().obj])
     page = recommend_page(result.report_document(names, command))
-    with whole_file(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    with whole_file(path, force=force) as temporary:
+        write_text(temporary, page)

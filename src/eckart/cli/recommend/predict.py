@@ -39,11 +39,10 @@ def command(model: Path, pairs: Path, as_json: bool, **options: Any) -> int:
     check_files(pairs, options["names"])
     output = options["output"]
     if output is not None:
-        from eckart.storage import check_output
         from eckart.storage.tables import check_table_output
 
-        check_table_output(output)
-        check_output(output, force=options["force"])
+        read = [model, pairs, options["names"]]
+        check_table_output(output, force=options["force"], inputs=read)
     result = predict_pairs(
         loaded(model),
         pairs,
@@ -54,7 +53,7 @@ def command(model: Path, pairs: Path, as_json: bool, **options: Any) -> int:
     if output is not None:
         from eckart.storage.tables import write_table
 
-        write_table(output, result.columns())
+        write_table(output, result.columns(), force=options["force"])
     document = result.to_dict()
     if as_json:
         console.answer_json("recommend predict", document)

@@ -7,7 +7,7 @@ import click
 
 from eckart.cli import console
 from eckart.cli.options import answer_options
-from eckart.cli.recommend.shared import MODEL, loaded
+from eckart.cli.recommend.shared import MODEL, wrote_model
 
 
 @click.command(epilog="Example: eckart recommend remove model --user 42")
@@ -21,21 +21,17 @@ def command(model: Path, user: str, as_json: bool, **options: Any) -> int:
     still are what they became with him: `eckart recommend fit --from MODEL` fits them without.
     """
     from eckart.jobs.recommend.folding import remove_user
-    from eckart.jobs.recommend.storing import check_model, save_model
-    from eckart.storage import check_output
+    from eckart.jobs.recommend.storing import updated_model, write_model
 
-    check_model(model)
     target = options["output"] or model
-    force = options["force"] or target == model
-    check_output(target, force=force)
-    before = loaded(model)
-    after = remove_user(before, user)
-    save_model(after, target, force=force)
+    with updated_model(model, target, force=options["force"]) as (before, place):
+        after = remove_user(before, user)
+        write_model(after, place)
     gone = len(before.data) - len(after.data)
     if as_json:
         document = {"user": user, "interactions": gone, "users": len(after.data.users)}
         console.answer_json("recommend remove", {**document, "folder": str(target)})
     else:
         console.answer_text(f"Removed user {user} and {gone:,} interactions.")
-    console.note(f"Wrote {target}", quiet=options["quiet"])
+    wrote_model(target, quiet=options["quiet"])
     return 0

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import click
 
+from eckart.cli import console
 from eckart.cli.options import FILE, together
 
 MODEL: Final = click.argument("model", metavar="MODEL", type=FILE)
@@ -71,6 +72,15 @@ def loaded(model: Path) -> Any:
     from eckart.jobs.recommend.storing import load_model
 
     return load_model(model)
+
+
+def wrote_model(folder: Path, *, quiet: bool) -> None:
+    """Say where a model was written, and what that means in a shell that was in it."""
+    console.note(f"Wrote {folder}", quiet=quiet)
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        console.note("note: the folder that you are in was replaced; cd . is the new", quiet=quiet)
 
 
 def titles(names: Path | None) -> dict[str, str] | None:

@@ -1,5 +1,6 @@
 """`eckart recommend top`."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,10 @@ def command(model: Path, as_json: bool, **options: Any) -> int:
     check_files(options["names"], options["users"])
     output = options["output"]
     if output is not None:
-        _check_output(output, force=options["force"])
+        from eckart.storage.tables import check_table_output
+
+        read = [model, *(options[name] for name in ("names", "users")), *_tables(options)]
+        check_table_output(output, force=options["force"], inputs=read)
     with limited_threads(options["threads"]):
         fitted = loaded(model)
         names = titles(options["names"])
@@ -108,6 +112,7 @@ def _write(
             without=without,
             names=names,
             on_block=on_block,
+            force=options["force"],
         )
     if as_json:
         console.answer_json("recommend top", result.to_dict())
@@ -139,16 +144,27 @@ def _items(words: str | None) -> Any:
     """Items from words or from a table."""
     if words is None:
         return None
-    if Path(words).is_file():
+    if _is_table(words):
         from eckart.jobs.recommend.writing import read_ids
 
         return read_ids(Path(words), "item")
-    return [word.strip() for word in words.split(",") if word.strip()]
+    items = [word.strip() for word in words.split(",") if word.strip()]
+    if not items:
+        raise ArgumentError(
+            "No item is named.",
+            hint="Name items, separated by commas, or a table.",
+            code="no-items",
+        )
+    return items
 
 
-def _check_output(output: Path, *, force: bool) -> None:
-    from eckart.storage import check_output
-    from eckart.storage.tables import check_table_output
+def _tables(options: dict[str, Any]) -> list[Path]:
+    """Which of the items that may and may not be listed are in tables."""
+    words = [options[name] for name in ("only", "without")]
+    return [Path(one) for one in words if one is not None and _is_table(one)]
 
-    check_table_output(output)
-    check_output(output, force=force)
+
+def _is_table(words: str) -> bool:
+    with suppress(OSError, ValueError):  # a long list is no name of a file
+        return Path(words).is_file()
+    return False

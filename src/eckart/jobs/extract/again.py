@@ -81,7 +81,7 @@ def extract_again(
         Two thin QR factorisations of the factors of each layer.
     """
     began = time.perf_counter()
-    check_output(out, force=force)
+    check_output(out, force=force, inputs=[adapter], is_folder=True)
     report = read_report(adapter)
     if report is None:
         raise FormatError(
@@ -101,7 +101,7 @@ def extract_again(
         "seconds": time.perf_counter() - began,
         "notes": [*report["notes"], NOTE.format(name=adapter.name)],
     }
-    with whole_file(out) as temporary:
+    with whole_file(out, force=force) as temporary:
         write_adapter(temporary, smaller, dtype)
         write_page(document, temporary)
     return document

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from eckart.jobs.extract.result import Extraction
+from eckart.storage import write_text
 
 REPORT: Final = "report.json"
 PAGE: Final = "report.html"
@@ -21,9 +22,9 @@ def write_page(document: dict[str, Any], folder: Path) -> None:
     """The same from the document of a result."""
     from eckart.reports import extract_page  # draws with a library that takes long to load
 
-    (folder / REPORT).write_text(json.dumps(document, allow_nan=False), encoding="utf-8")
-    (folder / PAGE).write_text(extract_page(document), encoding="utf-8")
-    (folder / README).write_text(_readme(document), encoding="utf-8")
+    write_text(folder / REPORT, json.dumps(document, allow_nan=False))
+    write_text(folder / PAGE, extract_page(document))
+    write_text(folder / README, _readme(document))
 
 
 def read_report(folder: Path) -> dict[str, Any] | None:

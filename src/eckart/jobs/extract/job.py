@@ -23,7 +23,7 @@ from eckart.jobs.extract.survey import Finding, Survey
 from eckart.jobs.extract.work import Work
 from eckart.jobs.watching import OnTensor, Watch
 from eckart.ranks import byte_count
-from eckart.storage import check_output
+from eckart.storage import check_output, whole_file
 from eckart.storage.adapters import Adapter, LeftOut, StoredDType, portable, write_adapter
 from eckart.storage.checkpoints import Checkpoint
 from eckart.threads import limited_threads
@@ -207,42 +207,46 @@ def extract(
     began = time.perf_counter()
     work = Work.beside(target)
     # killed when the adapter was in its place already: what is left of the work may be finished
-    check_output(target, force=force or (resume and work.folder.exists()))
+    forced = force or (resume and work.folder.exists())
+    sources = [Path(base), Path(tuned), settings.calibration]
+    check_output(target, force=forced, inputs=sources, is_folder=True)
+    work.check(sources)
     before, after = open_pair(base, tuned)
     coverage = cover(before, after, settings.patterns)
     calibration = settings.calibration and Calibration.open(settings.calibration)
     prints: dict[str, Any] = {"base": before.fingerprint(), "tuned": after.fingerprint()}
     if calibration is not None:
         prints["moments"] = calibration.fingerprint()
-    work.begin({**settings.to_dict(), **prints}, resume=resume, force=force)
-    survey, budget = _survey(before, after, coverage, settings, work, calibration)
-    with _kept_for_later(work):
-        with watch(sum(math.prod(pair.shape) for pair in survey.pairs)) as on_tensor:
-            findings = survey.findings(on_tensor)
-            if settings.ranks.is_shared:
-                findings = shared(survey, findings, budget, on_tensor)
-        adapter, findings = assembled(
-            survey,
-            findings,
-            coverage.placement,
-            base_name=settings.base_name,
-            check=settings.check,
-        )
-        left: tuple[LeftOut, ...] = ()
-        if settings.profile == "portable":
-            adapter, left = portable(adapter)
-        if not adapter.layers and not adapter.saved:
-            raise _nothing(before, after)
-        result = _result(before, after, target, settings, coverage, findings, adapter, left)
-        result = replace(result, command=command, seconds=time.perf_counter() - began)
-        modules = coverage.placement.modules
-        # thin factors: more threads than one only wait for each other
-        with limited_threads(1), work.draft(target) as folder:
-            write_adapter(folder, adapter, settings.dtype, base_modules=modules)
-            if settings.check_forward:
-                said = forward_note(coverage.placement, before.path, after.path, folder)
-                result = replace(result, notes=(*result.notes, said))
-            write_documents(result, folder)
+    with whole_file(target, force=forced) as place:
+        work.begin({**settings.to_dict(), **prints}, resume=resume, force=force)
+        survey, budget = _survey(before, after, coverage, settings, work, calibration)
+        with _kept_for_later(work):
+            with watch(sum(math.prod(pair.shape) for pair in survey.pairs)) as on_tensor:
+                findings = survey.findings(on_tensor)
+                if settings.ranks.is_shared:
+                    findings = shared(survey, findings, budget, on_tensor)
+            adapter, findings = assembled(
+                survey,
+                findings,
+                coverage.placement,
+                base_name=settings.base_name,
+                check=settings.check,
+            )
+            left: tuple[LeftOut, ...] = ()
+            if settings.profile == "portable":
+                adapter, left = portable(adapter)
+            if not adapter.layers and not adapter.saved:
+                raise _nothing(before, after)
+            result = _result(before, after, target, settings, coverage, findings, adapter, left)
+            result = replace(result, command=command, seconds=time.perf_counter() - began)
+            modules = coverage.placement.modules
+            # thin factors: more threads than one only wait for each other
+            with limited_threads(1), work.draft(place) as folder:
+                write_adapter(folder, adapter, settings.dtype, base_modules=modules)
+                if settings.check_forward:
+                    said = forward_note(coverage.placement, before.path, after.path, folder)
+                    result = replace(result, notes=(*result.notes, said))
+                write_documents(result, folder)
     work.remove()
     return result
 

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,16 @@ from typing import Any, Final, final
 
 from eckart.errors import ArgumentError, FormatError
 from eckart.jobs.extract.layer import FactoredLayer, LayerFigures
-from eckart.storage import read_factor_file, whole_file, write_factors
+from eckart.storage import (
+    beside,
+    check_apart,
+    named_path,
+    read_factor_file,
+    whole_file,
+    write_factors,
+    write_text,
+)
+from eckart.storage.outputs import check_kind, strangers
 from eckart.storage.whole import refused
 
 SETTINGS: Final = "settings.json"
@@ -31,8 +40,16 @@ class Work:
     @staticmethod
     def beside(adapter: Path) -> "Work":
         """The folder for an adapter."""
-        adapter = adapter if adapter.name else adapter.resolve()
-        return Work(adapter.with_name(f"{adapter.name}.unfinished"))
+        return Work(beside(adapter, f"{named_path(adapter).name}.unfinished"))
+
+    def check(self, inputs: Sequence[Path | None]) -> None:
+        """Refuse a folder that holds what is read, or what eckart did not write.
+
+        Raises:
+            ArgumentError: If so.
+        """
+        check_apart(self.folder, inputs)
+        check_kind(self.folder, is_folder=True)
 
     def begin(self, settings: dict[str, Any], *, resume: bool, force: bool) -> None:
         """Make the folder, or check that the one there is of the same job.
@@ -90,26 +107,24 @@ class Work:
         return FactoredLayer(factors=file.parts[""], figures=figures)
 
     @contextmanager
-    def draft(self, target: Path) -> Generator[Path, None, None]:
-        """Give a folder to write the adapter to, which takes the place of `target` at the end.
+    def draft(self, place: Path) -> Generator[Path, None, None]:
+        """Give a folder to write the adapter to, which is moved to a free place at the end.
 
         It is in here, so that it goes with the rest when a process that was killed left it.
-
-        Raises:
-            StorageError: If the system refuses.
         """
         folder = self.folder / DRAFT
         shutil.rmtree(folder, ignore_errors=True)
-        with whole_file(target) as temporary:
-            try:
-                yield folder
-                folder.rename(temporary)
-            except BaseException:
-                shutil.rmtree(folder, ignore_errors=True)
-                raise
+        try:
+            yield folder
+            folder.rename(place)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
 
     def remove(self) -> None:
         """Take the folder away, the settings last: without them nothing in it can be trusted."""
+        if strangers(self.folder):
+            return
         if self.folder.is_dir():
             for path in self.folder.iterdir():
                 if path.is_dir():
@@ -122,8 +137,8 @@ class Work:
         return self.folder / f"{number:05d}.{stage}.safetensors"
 
     def _write(self, name: str, document: dict[str, Any]) -> None:
-        with whole_file(self.folder / name) as temporary:
-            temporary.write_text(json.dumps(document, allow_nan=False), encoding="utf-8")
+        with whole_file(self.folder / name, force=True) as temporary:
+            write_text(temporary, json.dumps(document, allow_nan=False))
 
     def _read(self, name: str) -> dict[str, Any] | None:
         path = self.folder / name

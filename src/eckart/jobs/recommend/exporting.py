@@ -1,5 +1,6 @@
 """Factors for a vector store: arrays and ids."""
 
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any, Final
@@ -10,7 +11,7 @@ import pyarrow as pa
 
 from eckart.errors import ArgumentError, MatrixError
 from eckart.jobs.recommend.model import Model
-from eckart.storage import check_output, whole_file
+from eckart.storage import check_output, whole_file, write_text
 from eckart.storage.tables import write_table
 
 SIDES: Final = ("users", "items")
@@ -47,7 +48,7 @@ def export_factors(
     if path.suffix.lower() == ".parquet":
         width = vectors.shape[1]
         flat = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), width)
-        write_table(path, {"id": vocabulary.ids, "vector": flat})
+        write_table(path, {"id": vocabulary.ids, "vector": flat}, force=force)
         return [path]
     broken = [one for one in vocabulary.listed() if len(f"{one}.".splitlines()) > 1]
     if broken:
@@ -56,16 +57,24 @@ def export_factors(
             hint=f"Write them to {path.with_suffix('.parquet').name}.",
             code="bad-ids",
         )
-    with whole_file(path) as temporary, temporary.open("wb") as file:
+    with whole_file(path, force=force) as temporary, temporary.open("wb") as file:
         np.save(file, vectors, allow_pickle=False)
-    beside = path.with_suffix(".ids.txt")
-    with whole_file(beside) as temporary:
-        lines = "".join(f"{one}\n" for one in vocabulary.listed())
-        temporary.write_text(lines, encoding="utf-8")
-    return [path, beside]
+    with whole_file(ids_path(path), force=force) as temporary:
+        write_text(temporary, "".join(f"{one}\n" for one in vocabulary.listed()))
+    return [path, ids_path(path)]
 
 
-def check_export(path: Path, side: str, *, force: bool) -> None:
+def ids_path(path: Path) -> Path:
+    """Where the ids of exported vectors go: beside them.
+
+    Example:
+        >>> ids_path(Path("items.npy")).name
+        'items.ids.txt'
+    """
+    return path.with_name(f"{path.stem}.ids.txt")
+
+
+def check_export(path: Path, side: str, *, force: bool, inputs: Sequence[Path | None] = ()) -> None:
     """Refuse a file that cannot be written, before any work.
 
     Raises:
@@ -78,10 +87,11 @@ def check_export(path: Path, side: str, *, force: bool) -> None:
     if path.suffix.lower() not in SUFFIXES:
         raise ArgumentError(
             f"Factors are exported to .npy or .parquet, not to {path.name}.",
-            hint=f"Write them to {path.with_suffix('.parquet').name}.",
+            hint="Name a .parquet or a .npy file.",
             code="unknown-suffix",
         )
-    check_output(path, force=force)
+    for file in (path,) if path.suffix.lower() == ".parquet" else (path, ids_path(path)):
+        check_output(file, force=force, inputs=inputs)
 
 
 def vectors_of(model: Model, side: str) -> npt.NDArray[Any]:

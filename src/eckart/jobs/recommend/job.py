@@ -24,6 +24,7 @@ from eckart.jobs.recommend.settings import Settings
 from eckart.jobs.recommend.splitting import SHARE, Split, Way, split
 from eckart.jobs.recommend.storing import load_model, save_model
 from eckart.jobs.recommend.tuning import TRIALS, Tuning, tune
+from eckart.storage import check_output
 
 TAKEN: Final = ("rank", "regularization", "count_exponent", "unobserved_weight",
                 "implicit_features", "nonnegative", "attribute_weight", "method")  # fmt: skip
@@ -145,6 +146,10 @@ def fit_recommender(
         StorageError: If the system refuses to read or write.
     """
     began, seconds_of = time.perf_counter(), dict[str, float]()
+    if output is not None:
+        check_output(
+            Path(output), force=force, inputs=_paths(data, older, attributes), is_folder=True
+        )
     watch = timed(watch, seconds_of)
     with watch("Reading", None):
         start = load_model(older) if isinstance(older, str | PathLike) else older
@@ -312,6 +317,16 @@ def _document(fit: Fit, evaluation: Evaluation | None, data: Any) -> dict[str, A
         "recipe": fit.run.to_dict()["recipe"],
         "evaluation": None if evaluation is None else evaluation.to_dict(),
     }
+
+
+def _paths(*given: Any) -> list[Path]:
+    """What is read from disk."""
+    tables = [
+        table
+        for one in given
+        for table in ((one.users, one.items) if isinstance(one, AttributeTables) else (one,))
+    ]
+    return [Path(table) for table in tables if isinstance(table, str | PathLike)]
 
 
 def _source(data: Any) -> str:

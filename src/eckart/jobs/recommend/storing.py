@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import Any, Final
@@ -23,11 +25,11 @@ from eckart.jobs.recommend.vocabulary import Vocabulary
 from eckart.objectives import Observed
 from eckart.offset import Offset
 from eckart.samples import Prior, Samples
-from eckart.storage import check_output, whole_file
+from eckart.storage import check_output, is_same, whole_file
 from eckart.storage.checkpoints.strict_json import read_object
 from eckart.storage.tables import parquet_columns, read_parquet, write_table
 from eckart.storage.tensors import read_arrays, write_arrays
-from eckart.storage.whole import damaged
+from eckart.storage.whole import damaged, read_steadily
 
 FORMAT: Final = "eckart recommender"
 VERSION: Final = 1
@@ -57,16 +59,35 @@ def save_model(model: Model, path: str | PathLike[str], *, force: bool = False) 
         StorageError: If the system refuses.
     """
     folder = Path(path)
-    check_output(folder, force=force)
-    if folder.exists() and not (folder / DOCUMENT).is_file():
-        raise ArgumentError(
-            f"{folder} exists and is no model, so it is not overwritten.",
-            hint="Give another --output.",
-            code="not-a-model",
-        )
-    with whole_file(folder) as temporary:
-        temporary.mkdir()
-        _write(model, temporary)
+    check_output(folder, force=force, is_folder=True)
+    with whole_file(folder, force=force) as temporary:
+        write_model(model, temporary)
+
+
+@contextmanager
+def updated_model(
+    folder: Path, target: Path, *, force: bool, inputs: Sequence[Path | None] = ()
+) -> Generator[tuple[Model, Path], None, None]:
+    """Give a model and the folder to write its later state to, which takes the place of `target`.
+
+    Of two runs that update one model the second takes up what the first wrote.
+
+    Args:
+        folder: Of the model.
+        target: Of its later state; `folder` itself, or another.
+        force: Whether what is at `target` may be replaced; `folder` itself always is.
+        inputs: What else is read.
+
+    Raises:
+        ArgumentError: If there is no such model, or as `check_output`.
+        FormatError: If the model is damaged.
+        StorageError: If the system refuses.
+    """
+    check_model(folder)
+    forced = force or is_same(folder, target)
+    check_output(target, force=forced, inputs=inputs, is_folder=True, updates=folder)
+    with whole_file(target, force=forced) as temporary:
+        yield load_model(folder), temporary
 
 
 def load_model(path: str | PathLike[str]) -> Model:
@@ -78,6 +99,10 @@ def load_model(path: str | PathLike[str]) -> Model:
         StorageError: If the system refuses.
     """
     folder = Path(path)
+    return read_steadily(folder, lambda: _load(folder))
+
+
+def _load(folder: Path) -> Model:
     document = _document(folder)
     for name in _files(document):
         _check_file(folder / name, str(document["files"].get(name, "")))
@@ -159,7 +184,9 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _write(model: Model, folder: Path) -> None:
+def write_model(model: Model, folder: Path) -> None:
+    """Write the files of a model to a folder that is not there yet."""
+    folder.mkdir()
     data = model.data
     write_arrays(folder / FACTORS, _arrays(model.approximation))
     counts = (data.user_counts(), data.item_counts())
@@ -202,7 +229,8 @@ def _write(model: Model, folder: Path) -> None:
 
 
 def _text(document: dict[str, Any]) -> bytes:
-    return json.dumps(document, allow_nan=False, ensure_ascii=False, indent=1).encode()
+    text = json.dumps(document, allow_nan=False, ensure_ascii=False, indent=1)
+    return text.encode("utf-8", "backslashreplace")
 
 
 def _described(approximation: Approximation) -> dict[str, Any]:

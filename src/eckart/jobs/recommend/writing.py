@@ -63,6 +63,7 @@ def write_top(
     without: Iterable[object] | None = None,
     names: Names | None = None,
     on_block: Callable[..., None] | None = None,
+    force: bool = False,
 ) -> Written:
     """Write the k best items of some users, or of all, to a table.
 
@@ -76,6 +77,7 @@ def write_top(
         without: Items that may not.
         names: Titles by id.
         on_block: Called with a word for each block of users.
+        force: Overwrite what is there.
 
     Raises:
         MatrixError: If an item is unknown.
@@ -104,7 +106,7 @@ def write_top(
                 on_block(f"{begin:,} users")
             yield table
 
-    write_tables(path, blocks())
+    write_tables(path, blocks(), force=force)
     return Written(
         users=len(places),
         lines=counts["lines"],

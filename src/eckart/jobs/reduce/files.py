@@ -7,7 +7,7 @@ import numpy as np
 from eckart.errors import ArgumentError
 from eckart.jobs.reduce.fit import loadings
 from eckart.jobs.reduce.reduction import Reduction, read_back
-from eckart.storage import check_output, npz, whole_file
+from eckart.storage import beside, named_path, npz, whole_file
 from eckart.storage.rows import score_writer
 from eckart.storage.rows.columns import text_column
 from eckart.storage.whole import reading
@@ -20,7 +20,7 @@ def model_path(output: Path) -> Path:
         >>> model_path(Path("scores.parquet")).name
         'scores.model.npz'
     """
-    return output.with_name(f"{output.stem}.model.npz")
+    return beside(output, f"{named_path(output).stem}.model.npz")
 
 
 def tables_path(output: Path, kind: str) -> Path:
@@ -31,7 +31,7 @@ def tables_path(output: Path, kind: str) -> Path:
         'scores.loadings.csv'
     """
     suffix = ".csv" if output.suffix.lower() == ".npy" else output.suffix
-    return output.with_name(f"{output.stem}.{kind}{suffix}")
+    return beside(output, f"{named_path(output).stem}.{kind}{suffix}")
 
 
 def write_reduction(path: Path, reduction: Reduction, *, force: bool) -> None:
@@ -41,9 +41,8 @@ def write_reduction(path: Path, reduction: Reduction, *, force: bool) -> None:
         ArgumentError: If the suffix is another, or the file exists and `force` is false.
         StorageError: If the system refuses to write.
     """
-    _check_model(path)
-    check_output(path, force=force)
-    with whole_file(path) as temporary:
+    check_model_path(path)
+    with whole_file(path, force=force) as temporary:
         npz.write_arrays(temporary, reduction.arrays(), reduction.facts())
 
 
@@ -54,7 +53,7 @@ def read_reduction(path: Path) -> Reduction:
         ArgumentError: If it is not there or its suffix is another.
         FormatError: If it is damaged, or no reduction.
     """
-    _check_model(path)
+    check_model_path(path)
     with reading(path):
         arrays, facts = npz.read_arrays(path)
     return read_back(arrays, facts, path)
@@ -69,19 +68,23 @@ def write_loadings(path: Path, reduction: Reduction, *, force: bool) -> None:
     """
     import pyarrow as pa
 
-    check_output(path, force=force)
     table = loadings(reduction)
     names = [name for name in table if name != "column"]
     columns = np.stack([table[name] for name in names], axis=1)
     beside = pa.table({"column": text_column(table["column"].tolist())})
     with (
-        whole_file(path) as temporary,
+        whole_file(path, force=force) as temporary,
         score_writer(temporary, path.suffix.lower(), columns.shape, names, columns.dtype) as writer,
     ):
         writer.write(columns, beside)
 
 
-def _check_model(path: Path) -> None:
+def check_model_path(path: Path) -> None:
+    """Refuse a path that is none of a reduction.
+
+    Raises:
+        ArgumentError: If the suffix is another.
+    """
     if path.suffix.lower() != ".npz":
         raise ArgumentError(
             f"A reduction is an .npz file, not {path.name}.",

@@ -1,7 +1,7 @@
 """Reduce a file: a table in, scores and what they are made of out."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,7 @@ from eckart.errors import MatrixError
 from eckart.factorization import Components
 from eckart.factorization.outcome import Grade
 from eckart.jobs.reduce.files import (
+    check_model_path,
     model_path,
     read_reduction,
     tables_path,
@@ -144,7 +145,7 @@ def reduce_file(
         streamed two blocks of rows are in memory, and what is as wide as a row.
     """
     began = time.perf_counter()
-    check_reduction_output(output, force=force)
+    check_reduction_output(output, force=force, inputs=[path])
     table, W = open_matrix(path, reading)
     watched = None if on_step is None else partial(on_step, "")
     reduction, found = reduced(W, names=table.names, on_step=watched, **choice)
@@ -154,7 +155,7 @@ def reduce_file(
         "model": model_path(output),
     }
     picture = Picture(reduction.rank, W.shape[0])
-    with whole_file(output) as temporary:
+    with whole_file(output, force=force) as temporary:
         suffix = output.suffix.lower()
         _write_scores(temporary, suffix, W, table, reduction, reading, picture)
         said = {"source": str(path), "message": found.message, "passes": table.passes + W.passes}
@@ -184,7 +185,7 @@ def project_file(
     """
     began = time.perf_counter()
     check_score_suffix(output)
-    check_output(output, force=force)
+    check_output(output, force=force, inputs=[path, model])
     reduction = read_reduction(model)
     if not inverse and reading.columns is None and reduction.names and is_named(path):
         reading = replace(reading, columns=reduction.names)
@@ -192,7 +193,7 @@ def project_file(
         reading = replace(reading, columns=score_names(reduction))
     table, W = open_matrix(path, reading)
     picture = Picture(reduction.rank, W.shape[0])
-    with whole_file(output) as temporary:
+    with whole_file(output, force=force) as temporary:
         suffix = output.suffix.lower()
         missing = _write_scores(
             temporary, suffix, W, table, reduction, reading, picture, inverse=inverse, counted=True
@@ -222,18 +223,20 @@ def update_file(
         One pass over the new rows.
     """
     began = time.perf_counter()
-    check_output(output, force=force)
-    reduction = read_reduction(saved)
-    if reading.columns is None and reduction.names and is_named(path):
-        reading = replace(reading, columns=reduction.names)
-    table, W = open_matrix(path, reading)
-    if W.shape[1] != reduction.columns:
-        reduction.project(np.zeros((1, W.shape[1])))
-    missing = 0
-    for block in raw_blocks(W):
-        missing += missing_in(block)
-        reduction = grown(reduction, block)
-    write_reduction(output, reduction, force=force)
+    check_model_path(output)
+    check_output(output, force=force, inputs=[path], updates=saved)
+    with whole_file(output, force=force) as temporary:
+        reduction = read_reduction(saved)
+        if reading.columns is None and reduction.names and is_named(path):
+            reading = replace(reading, columns=reduction.names)
+        table, W = open_matrix(path, reading)
+        if W.shape[1] != reduction.columns:
+            reduction.project(np.zeros((1, W.shape[1])))
+        missing = 0
+        for block in raw_blocks(W):
+            missing += missing_in(block)
+            reduction = grown(reduction, block)
+        write_reduction(temporary, reduction, force=force)
     picture, files = Picture(reduction.rank, W.shape[0]), {"model": output}
     return _answer(path, _noted(table, missing, W), W, reduction, picture, files, command, began)
 
@@ -274,7 +277,7 @@ def _answer(
     )
 
 
-def check_reduction_output(output: Path, *, force: bool) -> None:
+def check_reduction_output(output: Path, *, force: bool, inputs: Sequence[Path]) -> None:
     """Refuse an output that cannot be written, before any work.
 
     Raises:
@@ -282,7 +285,7 @@ def check_reduction_output(output: Path, *, force: bool) -> None:
     """
     check_score_suffix(output)
     for path in (output, tables_path(output, "loadings"), model_path(output)):
-        check_output(path, force=force)
+        check_output(path, force=force, inputs=inputs)
 
 
 def score_names(reduction: Reduction) -> tuple[str, ...]:

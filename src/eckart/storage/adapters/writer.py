@@ -24,7 +24,7 @@ from eckart.storage.adapters.rounding import DTYPES, StoredDType, stored_factors
 from eckart.storage.checkpoints.dtypes import stored_dtype
 from eckart.storage.checkpoints.layout import TensorLayout
 from eckart.storage.checkpoints.writer import CheckpointWriter
-from eckart.storage.whole import whole_file
+from eckart.storage.whole import whole_file, write_text
 
 CONFIGURATION: Final = "adapter_config.json"
 TENSORS: Final = "adapter_model.safetensors"
@@ -66,13 +66,13 @@ def write_adapter(
     folder.mkdir(parents=True, exist_ok=True)
     layouts = {name: entry.layout(folder / TENSORS) for name, entry in entries.items()}
     with (
-        whole_file(folder / TENSORS) as temporary,
+        whole_file(folder / TENSORS, force=True) as temporary,
         CheckpointWriter(temporary, layouts) as writer,
     ):
         for name in writer.order:
             writer.write(name, entries[name].make())
-    with whole_file(folder / CONFIGURATION) as temporary:
-        temporary.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    with whole_file(folder / CONFIGURATION, force=True) as temporary:
+        write_text(temporary, json.dumps(document, indent=2) + "\n")
 
 
 def described_adapter(

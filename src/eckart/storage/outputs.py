@@ -1,0 +1,270 @@
+"""What may be written where: the one rule for every command and function that writes.
+
+An output is never an input, nor above or inside one, whatever is forced. A file takes the place of
+a file, and a folder that of a folder in which all was written by eckart.
+"""
+
+import errno
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from eckart.errors import ArgumentError
+
+MARKER: Final = ".eckart.json"
+"""Lists the files that eckart wrote to a folder, in that folder."""
+
+UNMARKED: Final = (
+    ("factors.json", re.compile(r"factors\.json|([^/]+\.)?[AB]\.csv")),
+    ("settings.json", re.compile(r"settings\.json|\d{5}\.[^/]+|adapter(/[^/]+)?")),
+    (
+        "model.json",
+        re.compile(r"model\.json|(factors|attributes)\.safetensors|(users|items|history)\.parquet"),
+    ),
+    (
+        "report.json",
+        re.compile(
+            r"report\.(json|html)|README\.md|adapter_config\.json|adapter_model\.safetensors"
+        ),
+    ),
+)
+"""Of folders without a marker, unfinished or of older versions: what to know one by, all names."""
+
+WORKPLACE: Final = re.compile(r"(.*/)?\.eckart-[0-9a-f]{16}(/.*)?")
+"""What a killed run leaves, in which an output was made."""
+
+
+def check_output(
+    path: Path,
+    *,
+    force: bool,
+    inputs: Sequence[Path | None] = (),
+    is_folder: bool = False,
+    updates: Path | None = None,
+) -> None:
+    """Refuse an output that cannot or may not be written, before any work is done for it.
+
+    Args:
+        path: The output.
+        force: Whether what is there may be replaced.
+        inputs: All that is read, and the other outputs of the same run.
+        is_folder: Whether the output is a folder.
+        updates: An input whose later state the output may be, in its own place.
+
+    Raises:
+        ArgumentError: If it is, holds or lies in an input; if it exists and `force` is false; if
+            what is there is no file, or no folder of eckart's; or if its folder does not exist.
+    """
+    target = located(path)
+    in_place = updates is not None and is_same(target, located(updates))
+    check_free(path, force=force)
+    check_apart(path, (*inputs, *(() if in_place else (updates,))))
+    if is_folder and not in_place and _is_around_us(target):
+        raise ArgumentError(
+            f"{path} is or holds the folder that you are in.",
+            hint="Give another --output.",
+            code="output-is-current-folder",
+        )
+    check_kind(path, is_folder=is_folder)
+
+
+def check_free(path: Path, *, force: bool) -> None:
+    """The part of the rule that `force` decides.
+
+    Raises:
+        ArgumentError: If the output exists and `force` is false, or its folder does not exist.
+    """
+    target = located(path)
+    if not target.parent.is_dir():
+        raise ArgumentError(
+            f"The folder {target.parent} does not exist.",
+            hint="Make it first.",
+            code="no-such-folder",
+        )
+    if target.exists() and not force:
+        raise ArgumentError(
+            f"{path} exists.",
+            hint="Use --force to overwrite it, or another --output.",
+            code="output-exists",
+        )
+
+
+def check_apart(path: Path, inputs: Sequence[Path | None]) -> None:
+    """The part of the rule that holds whatever is forced.
+
+    Raises:
+        ArgumentError: If the path is, holds or lies in one of the inputs.
+    """
+    target = located(path)
+    for source in inputs:
+        for one in () if source is None else _sources(source):
+            relation = _relation(target, located(one))
+            if relation is not None:
+                raise ArgumentError(
+                    f"{path} {relation} {one}, which is read or written too.",
+                    hint="Give another --output.",
+                    code="output-is-input",
+                )
+
+
+def check_kind(path: Path, *, is_folder: bool) -> None:
+    """The part of the rule that holds for what is there already.
+
+    Raises:
+        ArgumentError: If it is of another kind, or a folder with what eckart did not write.
+    """
+    target = located(path)
+    if not target.exists():
+        return
+    if not target.is_file() and not target.is_dir():
+        raise ArgumentError(
+            f"{path} is a pipe or a device, and an output is put in its place whole.",
+            hint="Name a file.",
+            code="output-is-no-file",
+        )
+    if target.is_dir() != is_folder:
+        kinds = ("folder", "file") if target.is_dir() else ("file", "folder")
+        raise ArgumentError(
+            f"{path} is a {kinds[0]}, and the output is a {kinds[1]}.",
+            hint="Give another --output.",
+            code="output-of-another-kind",
+        )
+    if target.is_dir():
+        _check_own(path, target)
+
+
+def located(path: Path) -> Path:
+    """The place that a path leads to, its links followed: a link as output updates its target.
+
+    Raises:
+        ArgumentError: If the path leads nowhere: a circle of links, or a name too long.
+    """
+    try:
+        target = path.resolve()
+        if target.is_symlink():
+            raise RuntimeError("a circle of links")
+        target.exists()  # says nothing of a missing file, and raises where there can be none
+    except (OSError, RuntimeError, ValueError) as error:
+        raise unusable(path, error) from error
+    return target
+
+
+def unusable(path: Path, error: Exception) -> ArgumentError:
+    """The error for a path that the system takes for no name at all."""
+    number = error.errno if isinstance(error, OSError) else None
+    if number == errno.ENAMETOOLONG:
+        return ArgumentError(
+            f"The name {path.name[:40]}… is too long for this disk.",
+            hint="Give a shorter one.",
+            code="name-too-long",
+        )
+    if number == errno.ELOOP or isinstance(error, RuntimeError):
+        return ArgumentError(
+            f"{path} is a link that leads in a circle.",
+            hint="Check the path.",
+            code="links-in-a-circle",
+        )
+    reason = error.strerror if isinstance(error, OSError) else str(error)
+    return ArgumentError(
+        f"{str(path)!r} is no path: {str(reason).lower()}.", hint="Check the path.", code="no-path"
+    )
+
+
+def beside(path: Path, name: str) -> Path:
+    """A file of another name beside a path, also where that is `.`, `..` or `/`.
+
+    Example:
+        >>> beside(Path("data/W.csv"), "W.factors.npz").as_posix()
+        'data/W.factors.npz'
+    """
+    return named_path(path).parent / name
+
+
+def named_path(path: Path) -> Path:
+    """The same path with a last name: `.` and `..` have none.
+
+    Example:
+        >>> named_path(Path(".")) == Path.cwd()
+        True
+    """
+    return path if path.name not in ("", "..") else located(path)
+
+
+def is_same(one: Path, other: Path) -> bool:
+    """Whether two paths lead to one file or folder, by links or hard links too."""
+    try:
+        return one == other or one.samefile(other)
+    except OSError:
+        return False
+
+
+def mark(folder: Path) -> None:
+    """List all that lies in a folder, in its marker."""
+    files = sorted(str(path) for path in _below(folder) if not (folder / path).is_dir())
+    text = json.dumps({"written_by": "eckart", "files": files}, indent=1)
+    (folder / MARKER).write_text(f"{text}\n", encoding="utf-8")
+
+
+def strangers(folder: Path) -> list[str]:
+    """What lies in a folder and was not written by eckart, by name."""
+    found = {str(path) for path in _below(folder)}
+    listed = _listed(folder, found)
+    found = {name for name in found if not WORKPLACE.fullmatch(name)}
+    own = listed | {str(above) for file in listed for above in Path(file).parents} | {MARKER}
+    return sorted(name for name in found if name not in own or (folder / name).is_symlink())
+
+
+def _is_around_us(target: Path) -> bool:
+    here = located(Path())
+    return target == here or target in here.parents
+
+
+def _check_own(path: Path, target: Path) -> None:
+    others = strangers(target)
+    if others:
+        more = f" and {len(others) - 1} more" if others[1:] else ""
+        raise ArgumentError(
+            f"{path} holds {others[0]}{more}, which eckart did not write.",
+            hint="Give another --output, or move it away.",
+            code="output-holds-others",
+        )
+
+
+def _relation(target: Path, place: Path) -> str | None:
+    """How an output lies to what is read, where the two are not apart."""
+    if is_same(place, target) or target in place.parents:
+        return "is or holds"
+    return "lies in" if place in target.parents else None
+
+
+def _sources(source: Path) -> Iterator[Path]:
+    """A path that is read, and what a folder's links lead to."""
+    yield source
+    if source.is_dir():
+        with suppress(OSError):
+            for entry in os.scandir(source):
+                if entry.is_symlink() or entry.stat(follow_symlinks=False).st_nlink > 1:
+                    yield Path(entry.path)
+
+
+def _listed(folder: Path, found: set[str]) -> set[str]:
+    """The files that eckart wrote to a folder: by its marker, or by the names of older versions."""
+    try:
+        document = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        for sign, names in UNMARKED:
+            if sign in found:
+                return {name for name in found if names.fullmatch(name)}
+        return set()
+    files = document.get("files") if isinstance(document, dict) else None
+    return {str(file) for file in files} if isinstance(files, list) else set()
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """All that lies in a folder, relative to it; links are not followed."""
+    for place, folders, files in os.walk(folder):
+        yield from (Path(place, name).relative_to(folder) for name in (*folders, *files))

@@ -1,0 +1,165 @@
+"""Paths that lead nowhere, in the place of every path of every command: one sentence."""
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cli.writers import WRITERS
+from commandline import ROOT
+from eckart.cli import main
+
+BAD = {
+    "empty": "",
+    "the current folder": ".",
+    "the folder above": "..",
+    "the root": "/",
+    "links in a circle": "circle",
+    "a name of 255 bytes": "x" * 245 + "é" * 5,
+    "a name too long": "x" * 300,
+    "a path too long": "x/" * 3000,
+    "no utf-8": os.fsdecode(b"caf\xe9"),
+    "in a file": "W.npy/x",
+    "in a missing folder": "missing/x",
+    "an empty folder": "d",
+    "a line break": "a\nb",
+}
+READERS = {
+    "show": "show f.npz",
+    "certify": "certify W.npy f.npz",
+    "verify": "verify adapter base tuned",
+    "recommend similar": "recommend similar model --item 100 --names names.csv",
+    "recommend explain": "recommend explain model --user ada --item 100 --names names.csv",
+}
+LINES = {name: writer.line for name, writer in WRITERS.items() if writer.runs} | READERS
+
+
+def bad(kind, suffix):
+    """A bad path of this suffix, made where it has to be there."""
+    name = BAD[kind]
+    if kind in ("empty", "the current folder", "the folder above", "the root"):
+        return name
+    if kind == "a name of 255 bytes":
+        return name[len(suffix) :] + suffix
+    path = f"{name}{suffix}"
+    if kind == "links in a circle" and not Path(path).is_symlink():
+        Path(path).symlink_to(path)
+    if kind == "an empty folder":
+        Path(path).mkdir(exist_ok=True)
+    return path
+
+
+def refused(words, capsys):
+    """The exit status of a line that has to end in a sentence."""
+    status = main([*words, "--json"])
+    out, err = capsys.readouterr()
+    assert "Traceback" not in out + err
+    assert status in (0, 1, 2), words
+    return status
+
+
+@pytest.mark.parametrize("kind", BAD)
+@pytest.mark.parametrize("name", LINES)
+def test_every_path_of_every_command_may_lead_nowhere(name, kind, place, capsys):
+    words = shlex.split(LINES[name])
+    for number, word in enumerate(words):
+        if word == "{}" or Path(word).exists():
+            suffix = WRITERS[name].suffix if word == "{}" else Path(word).suffix
+            line = [*words]
+            line[number] = bad(kind, suffix)
+            output = "o" + (WRITERS[name].suffix if name in WRITERS else "")
+            line = [output if one == "{}" else one for one in line]
+            if name in WRITERS:
+                line.append("--force")
+            status = refused(line, capsys)
+            if word != "{}" and kind != "a line break":
+                assert status, line
+            shutil.rmtree("x", ignore_errors=True)
+
+
+@pytest.mark.parametrize("stem", [b"x" * 251, "é".encode() * 125, b"caf\xe9", b"a\nb", b"a.b"])
+@pytest.mark.parametrize(
+    "line",
+    ["factor {}.npy --rank 1", "factor {}.csv --rank 1", "apply f.npz {}.csv",
+     "truncate {}.npz --rank 1", "reduce {}.csv --rank 1", "reduce {}.npy --rank 1",
+     "factor {}.npy --rank 1 --report {}.html", "reduce {}.csv --rank 1 --report {}.html",
+     "recommend fit {}.csv --rank 1 --regularization 1 --report {}.html"],
+)  # fmt: skip
+def test_a_strange_name_is_read_and_has_its_default_output(line, stem, place, capsys):
+    name = os.fsdecode(stem)
+    for source, suffix in (("W.npy", ".npy"), ("X.csv", ".csv"), ("f.npz", ".npz")):
+        wanted = "ratings.csv" if "recommend" in line and suffix == ".csv" else source
+        shutil.copy(wanted, f"{name}{suffix}")
+    status = refused(line.replace("{}", name).split(" "), capsys)
+    assert status in ((0, 1, 2) if len(stem) > 200 or stem == b"caf\xe9" else (0,))
+
+
+@pytest.mark.parametrize(
+    "words", ["truncate . --rank 1", "show .", "truncate . --rank 1 -o .", "merge . . -o .",
+              "extract . . --rank 1 -o .", "factor . --rank 1", "reduce . --rank 1",
+              "recommend fit . --rank 1"],
+)  # fmt: skip
+@pytest.mark.parametrize("folder", ["pair", "adapter", "base", "model"])
+def test_a_folder_may_be_named_from_within(words, folder, place, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+    before = sorted(os.listdir())  # noqa: PTH208 names alone
+    refused(words.split(), capsys)
+    assert sorted(os.listdir()) == before  # noqa: PTH208
+
+
+def test_the_demo_is_not_written_to_a_file(place, capsys):
+    for output in ("W.npy", "W.npy/x", "", "x" * 300):
+        assert refused(["demo", "-o", output], capsys)
+
+
+@pytest.mark.parametrize(
+    "words", ["show f.npz", "show f.npz --json", "--help", "--version", "factor --help",
+              "factor W.npy --rank 1 --force", "factor nothing.npy --json"],
+)  # fmt: skip
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_full_disk_behind_a_stream_is_one_sentence(words, stream, place):
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, stream: full}
+        done = subprocess.run(
+            [sys.executable, "-m", "eckart", *words.split()], check=False, text=True, **streams,
+            env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        )  # fmt: skip
+    assert "Traceback" not in (done.stderr or "") + (done.stdout or "")
+    assert "Exception" not in (done.stderr or "")
+    if stream == "stdout":
+        assert done.returncode == 1
+        assert "disk is full" in done.stderr
+    else:
+        assert done.returncode in (0, 2)
+
+
+REDUCE = "reduce X.csv --rank 1 -o o.csv"
+SIGNALLED = """
+import builtins, os, signal, sys
+imported, real, moment = [0], builtins.__import__, int(sys.argv[1])
+def counting(*arguments, **names):
+    imported[0] += 1
+    if imported[0] == moment:
+        os.kill(os.getpid(), signal.SIGINT)
+    return real(*arguments, **names)
+sys.argv[1:] = sys.argv[2:]
+import eckart
+builtins.__import__ = counting
+from eckart.cli import run
+run()
+"""
+
+
+@pytest.mark.parametrize("moment", [8, 300, 900, 2500, 6000])
+def test_ctrl_c_while_packages_are_loaded_is_one_sentence(moment, place):
+    done = subprocess.run(
+        [sys.executable, "-c", SIGNALLED, str(moment), *REDUCE.split()],
+        check=False, text=True, capture_output=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr
+    assert done.returncode in (0, 130)
