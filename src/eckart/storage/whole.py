@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+import stat
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,6 +54,23 @@ def check_apart(target: Path, inputs: Sequence[Path]) -> None:
                 hint="Give another --output.",
                 code="output-is-input",
             )
+
+
+def check_regular(path: Path) -> None:
+    """Refuse what is no file, or can be read once only, such as a pipe.
+
+    Raises:
+        ArgumentError: If so.
+        OSError: If it is not there.
+    """
+    if path.is_dir():
+        raise ArgumentError(f"{path} is a folder.", hint="Give a file.", code="not-a-file")
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise ArgumentError(
+            f"{path} is a pipe or a device, and a table is read more than once.",
+            hint="Save it to a file first.",
+            code="not-a-file",
+        )
 
 
 @contextmanager

@@ -96,6 +96,12 @@ def find_columns(
         notes.append(f"{source} has no header; taken as {listed} (name them if not).")
     else:
         _by_name(names, found)
+    for role, place in found.items():
+        if head.names is not None and names.count(names[place]) > 1:
+            notes.append(
+                f"{source} has {names.count(names[place])} columns '{names[place]}'; the first is "
+                f"taken as {role}."
+            )
     for role in needed:
         if role not in found:
             raise MatrixError(

@@ -7,6 +7,7 @@ from typing import Any, final
 
 import numpy as np
 
+from eckart.errors import MatrixError
 from eckart.jobs.recommend.columns import KNOWN, NAMES
 from eckart.jobs.recommend.model import Model
 from eckart.jobs.recommend.names import Names
@@ -119,9 +120,16 @@ def read_ids(path: Path, role: str) -> list[str]:
     Raises:
         ArgumentError: If there is no such file, or its suffix is unknown.
         FormatError: If it is damaged.
+        MatrixError: If a row has no id.
     """
     head = table_head(path, KNOWN | {"id"})
     labels = [plain(name) for name in head.names or ()]
     place = next((labels.index(name) for name in (*NAMES[role], "id") if name in labels), 0)
-    column = read_columns(path, head, {place: "text"}).column(0)
-    return [str(one) for one in column.to_pylist() if one is not None]
+    found = read_columns(path, head, {place: "id"}).column(0).to_pylist()
+    if None in found:
+        raise MatrixError(
+            f"Row {found.index(None) + 1} of {path.name} has no {role}.",
+            hint="Leave it out; a word such as NA is an id in quotes only.",
+            code="missing-id",
+        )
+    return [str(one) for one in found]
