@@ -1,6 +1,7 @@
 """Tables of text: `.csv` and `.tsv`."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,9 @@ import pyarrow.csv as arrow_csv
 from eckart.errors import MatrixError
 from eckart.matrices import Dense, Matrix
 from eckart.storage.arrow_damage import arrow_reading
-from eckart.storage.columns import numbers
 from eckart.storage.contents import Contents, Part, Selection
 from eckart.storage.npy import only_part
+from eckart.storage.rows.arrow import Batches
 from eckart.storage.table import select, table_of
 from eckart.storage.text.survey import NumberText, read_numbers
 
@@ -25,11 +26,7 @@ def read(path: Path, selection: Selection) -> Contents:
         positions, notes = _kept(table, selection)
         table.check(positions)
         W = np.empty((table.count, len(positions)))
-        done = 0
-        for batch in table.batches(positions):
-            for place, column in enumerate(batch.columns):
-                W[done : done + batch.num_rows, place] = numbers(column, W.dtype)
-            done += batch.num_rows
+        Batches(path, W.shape, W.dtype, partial(table.batches, positions)).open().read(W)
     return Contents(parts=(Part(name="", matrix=Dense(W)),), notes=(*table.notes, *notes))
 
 

@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, final
 
+import numpy as np
+
 from eckart.arrays import Array, DType
 from eckart.errors import MatrixError
 from eckart.matrices import RowReader
@@ -19,7 +21,7 @@ class Batches:
         path: For messages.
         shape: Rows and columns.
         dtype: float32 or float64.
-        opened: Begins the batches anew.
+        opened: Begins the batches anew, of Arrow or as arrays.
         held: Bytes of the largest batch, and of what is kept to make it.
     """
 
@@ -55,7 +57,7 @@ class _Reader:
         """Fill `out` column by column from as many batches as it takes."""
         done = 0
         while done < len(out):
-            if self._batch is None or self._batch.num_rows == 0:
+            if self._batch is None or not len(self._batch):
                 self._batch = None  # so that one batch is given back before the next is made
                 self._batch = self._next()
                 if self._batch is None:
@@ -65,11 +67,14 @@ class _Reader:
 
     def _take(self, out: Array) -> int:
         """The next rows of this batch."""
-        piece = self._batch.slice(0, len(out))
-        for position, column in enumerate(piece.columns):
-            out[: piece.num_rows, position] = numbers(column, out.dtype)
-        self._batch = self._batch.slice(piece.num_rows)
-        return piece.num_rows
+        count = min(len(out), len(self._batch))
+        if isinstance(self._batch, np.ndarray):
+            out[:count], self._batch = self._batch[:count], self._batch[count:]
+            return count
+        for position, column in enumerate(self._batch.slice(0, count).columns):
+            out[:count, position] = numbers(column, out.dtype)
+        self._batch = self._batch.slice(count)
+        return count
 
     def close(self) -> None:
         """Let the batches go."""

@@ -11,7 +11,7 @@ import pyarrow as pa
 from eckart.arrays import DType, own_pages
 from eckart.errors import FormatError, MatrixError
 from eckart.storage.arrow_damage import arrow_reading
-from eckart.storage.columns import column_of, numbers
+from eckart.storage.columns import numbers
 from eckart.storage.parquet import index_of
 from eckart.storage.parquet_columns import ParquetColumns
 from eckart.storage.rows.arrow import Batches, no_numbers, skipped
@@ -198,5 +198,4 @@ def _in_columns(opened: ParquetColumns, group: int, places: list[int], dtype: DT
         part = opened.read_group(group, places[start : start + AT_ONCE])
         for place, column in enumerate(part.columns, start):
             values[place] = numbers(column.combine_chunks(), dtype)
-    keys = [str(place) for place in range(len(places))]
-    return pa.RecordBatch.from_arrays([column_of(row) for row in values], names=keys)
+    return values.T

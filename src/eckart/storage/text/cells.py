@@ -3,6 +3,8 @@
 import re
 from typing import Any, Final
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from pyarrow import compute
 
@@ -23,6 +25,8 @@ _COMMA: Final = r"[+-]?(?:[0-9]+,[0-9]*|,[0-9]+)(?:[eE][+-]?[0-9]+)?"
 _GROUPED: Final = r"[+-]?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]*)?"
 _POINT: Final = r"[+-]?(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 
+_IS_NUMBER, _IS_COMMA, _IS_POINT = map(re.compile, (_NUMBER, _COMMA, _POINT))
+
 
 def is_missing(cell: str) -> bool:
     """Whether a cell is empty, or a word for a missing value."""
@@ -37,19 +41,19 @@ def is_number(cell: str, decimal: str = ".") -> bool:
         (False, True, True, False)
     """
     text = cell.strip()
-    if text in MISSING or re.fullmatch(_NUMBER, text):
+    if text in MISSING or _IS_NUMBER.fullmatch(text):
         return True
-    return decimal == "," and re.fullmatch(_COMMA, text) is not None
+    return decimal == "," and _IS_COMMA.fullmatch(text) is not None
 
 
 def has_comma(cell: str) -> bool:
     """Whether a cell is a number with a decimal comma."""
-    return re.fullmatch(_COMMA, cell.strip()) is not None
+    return _IS_COMMA.fullmatch(cell.strip()) is not None
 
 
 def has_point(cell: str) -> bool:
     """Whether a cell is a number with a decimal point."""
-    return re.fullmatch(_POINT, cell.strip()) is not None
+    return _IS_POINT.fullmatch(cell.strip()) is not None
 
 
 def commas(column: Any) -> int:
@@ -62,9 +66,10 @@ def points(column: Any) -> int:
     return _count(_matches(pc.utf8_trim_whitespace(column), _POINT))
 
 
-def with_commas(column: Any) -> int:
-    """How many are numbers with commas, decimal ones or between groups of digits."""
-    return _count(_matches(pc.utf8_trim_whitespace(column), f"{_COMMA}|{_GROUPED}"))
+def with_commas(column: Any) -> npt.NDArray[np.bool_]:
+    """Which are numbers with commas, decimal ones or between groups of digits."""
+    found = _matches(pc.utf8_trim_whitespace(column), f"{_COMMA}|{_GROUPED}")
+    return np.asarray(found.to_numpy(zero_copy_only=False), np.bool_)
 
 
 def numbers(column: Any, decimal: str = ".") -> tuple[Any, Any]:

@@ -4,6 +4,8 @@ import csv
 import io
 import re
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Final, final
 
 import pyarrow as pa
@@ -18,6 +20,22 @@ from eckart.storage.whole import damaged
 BLOCK: Final = 2**18
 ROWS: Final = 8
 """Of the longest line that was seen, which a block holds at least."""
+WIDE: Final = 500
+"""Columns from which their number, and not that of the cells, makes Arrow slow."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flat:
+    """Cells row by row.
+
+    Fields:
+        cells: An Arrow array of numbers, or of text where a cell is none.
+        shape: Rows and columns.
+    """
+
+    cells: Any
+    shape: tuple[int, int]
 
 
 @final
@@ -59,20 +77,45 @@ class TextRows:
         self.passes += 1
         options = self._options(types, as_written)
         for lines in self._blocks():
-            self.block = max(self.block, len(lines))
-            read: Any = arrow_csv.ReadOptions(
-                column_names=[str(position) for position in range(self.sample.width)],
-                block_size=len(lines) + 1,
-            )
-            try:
-                table = arrow_csv.read_csv(pa.BufferReader(lines), read_options=read, **options)
-            except pa.ArrowInvalid as error:
-                if "Expected" in str(error):
-                    raise self.located(error) from error
-                if "Empty CSV" in str(error):
-                    continue
-                raise
-            yield from table.to_batches()
+            yield from self._parsed(lines, options)
+
+    def pieces(self, types: Mapping[int, Any]) -> Iterator[Any]:
+        """The same of all columns; of a wide table its cells, which is quicker.
+
+        Raises:
+            FormatError: As `batches`.
+            pa.ArrowInvalid: As `batches`.
+        """
+        self.passes += 1
+        options = self._options(types, as_written=False)
+        for lines in self._blocks():
+            if self.sample.width >= WIDE and b'"' not in lines:
+                yield self._flat(lines)
+            else:
+                yield from self._parsed(lines, options)
+
+    def _parsed(self, lines: bytes, options: dict[str, Any]) -> list[Any]:
+        keys = [str(position) for position in range(self.sample.width)]
+        read: Any = arrow_csv.ReadOptions(column_names=keys, block_size=len(lines) + 1)
+        try:
+            table = arrow_csv.read_csv(pa.BufferReader(lines), read_options=read, **options)
+        except pa.ArrowInvalid as error:
+            if "Expected" in str(error):
+                raise self.located(error) from error
+            if "Empty CSV" in str(error):
+                return []
+            raise
+        return table.to_batches()
+
+    def _flat(self, lines: bytes) -> Flat:
+        """The cells of lines without quotes, read as those of one column."""
+        delimiter = self.sample.delimiter.encode()
+        rows = [row for row in lines.splitlines() if row]
+        width = self.sample.width
+        if any(row.count(delimiter) != width - 1 for row in rows):
+            raise self.located("its lines have different lengths")
+        cells = b"\n".join(rows).replace(delimiter, b"\n") + b"\n" if rows else b""
+        return Flat(cells=one_column(cells, self.decimal), shape=(len(rows), width))
 
     def located(self, error: Exception | str, numbers: Collection[int] = ()) -> Exception:
         """The error with the line of what caused it: a line of another width, or a word."""
@@ -188,6 +231,25 @@ class TextRows:
             hint="Close it, or write it twice within a cell in quotes.",
             code="damaged-file",
         )
+
+
+def one_column(lines: bytes, decimal: str = ".") -> Any:
+    """Lines as one Arrow array: of numbers, or where one is none of text."""
+    options: dict[str, Any] = {
+        "read_options": arrow_csv.ReadOptions(column_names=["0"], block_size=len(lines) + 1),
+        "parse_options": arrow_csv.ParseOptions(
+            delimiter=SEPARATOR.decode(), quote_char=False, ignore_empty_lines=False
+        ),
+    }
+    for kind in (pa.float64(), pa.string()) if lines else ():
+        convert: Any = arrow_csv.ConvertOptions(
+            column_types={"0": kind}, null_values=sorted(MISSING), strings_can_be_null=True,
+            decimal_point=decimal,
+        )  # fmt: skip
+        with suppress(pa.ArrowInvalid):
+            table = arrow_csv.read_csv(pa.BufferReader(lines), convert_options=convert, **options)
+            return table.column(0).combine_chunks()
+    return pa.array([], pa.float64())
 
 
 def _outside(quoted: re.Pattern[bytes], text: bytes, end: int) -> tuple[int, int]:

@@ -4,40 +4,79 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, final
+from typing import Any, Final, TypeAlias, final
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from pyarrow import compute
 
+from eckart.arrays import FLOAT64
 from eckart.errors import MatrixError
+from eckart.storage.columns import numbers as as_floats
 from eckart.storage.text.cells import is_number, numbers, with_commas
-from eckart.storage.text.reader import TextRows
+from eckart.storage.text.reader import WIDE, Flat, TextRows
 from eckart.storage.text.sample import Sample, read_sample
 
 pc: Final[Any] = compute  # its functions are made when it is imported, which no type checker sees
 
 
+Counts: TypeAlias = npt.NDArray[np.int64]
+
+
 @final
-@dataclass(slots=True)
-class _Tally:
-    """What the cells of a column are; `plain` where Arrow reads them as numbers by itself."""
+class _Tallies:
+    """What the cells of each column are.
 
-    plain: bool
-    numbers: int = 0
-    words: int = 0
-    doubtful: int = 0
-    held: int = 0
+    Fields:
+        plain: Where Arrow reads them as numbers by itself.
+        numbers: How many are numbers.
+        words: How many are neither numbers nor missing.
+        doubtful: How many of those are numbers with commas.
+        held: How many Arrow does not know to be missing.
+    """
 
-    def add(self, column: Any, decimal: str) -> None:
-        """Count the cells of a batch."""
-        if self.plain:
-            self.numbers += len(column) - column.null_count
+    def __init__(self, plain: list[bool]) -> None:
+        self.plain = np.array(plain, np.bool_)
+        self.numbers, self.words, self.doubtful, self.held = np.zeros((4, len(plain)), np.int64)
+
+    def add(self, piece: Any, decimal: str) -> None:
+        """Count the cells of a batch, or of many columns at once."""
+        if isinstance(piece, Flat):
+            values, words = _values(piece, decimal)
+            known = ~np.isnan(values)
+            self.numbers += known.sum(axis=0)
+            self.words += words.sum(axis=0)
+            self.held += (known | words).sum(axis=0)
+            if words.any():
+                commas = np.zeros(piece.shape, np.bool_)
+                commas[words] = with_commas(piece.cells.filter(pa.array(words.ravel())))
+                self.doubtful += commas.sum(axis=0)
             return
-        found, words = numbers(column, decimal)
-        self.held += len(column) - column.null_count
-        self.numbers += len(found) - found.null_count
-        self.words += int(pc.sum(words).as_py() or 0)
-        self.doubtful += with_commas(column.filter(words)) if self.words else 0
+        for place, column in enumerate(piece.columns):
+            held = len(column) - column.null_count
+            self.held[place] += held
+            if self.plain[place]:
+                self.numbers[place] += held
+                continue
+            found, words = numbers(column, decimal)
+            self.numbers[place] += len(found) - found.null_count
+            self.words[place] += pc.sum(words).as_py() or 0
+            self.doubtful[place] += with_commas(column.filter(words)).sum()
+
+    def end(self) -> None:
+        """See what Arrow can read by itself: of what is missing it knows the bare words."""
+        self.plain |= self.numbers == self.held
+
+
+def _values(piece: Flat, decimal: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    """The numbers of a piece, and where it holds words."""
+    if pa.types.is_string(piece.cells.type):
+        found, words = numbers(piece.cells, decimal)
+        mask = np.asarray(words.to_numpy(zero_copy_only=False), np.bool_)
+    else:
+        found, mask = piece.cells, np.zeros(piece.shape, np.bool_)
+    return as_floats(found, FLOAT64).reshape(piece.shape), mask.reshape(piece.shape)
 
 
 @final
@@ -64,7 +103,7 @@ class NumberText:
     passes: int
     empty: frozenset[int]
     notes: tuple[str, ...]
-    _tallies: list[_Tally] = field(repr=False)
+    _tallies: _Tallies = field(repr=False)
 
     @property
     def unnamed(self) -> bool:
@@ -76,8 +115,9 @@ class NumberText:
 
         Numbers with a comma that is not the decimal one are no words: their column is refused.
         """
-        tally = self._tallies[position]
-        return tally.words - tally.doubtful > tally.numbers + tally.doubtful
+        tallies = self._tallies
+        words = tallies.words[position] - tallies.doubtful[position]
+        return bool(words > tallies.numbers[position] + tallies.doubtful[position])
 
     def check(self, positions: list[int]) -> None:
         """Refuse columns that hold a word.
@@ -85,7 +125,7 @@ class NumberText:
         Raises:
             MatrixError: If one does; the line and the column are named.
         """
-        wrong = [position for position in positions if self._tallies[position].words]
+        wrong = [position for position in positions if self._tallies.words[position]]
         if wrong:
             found = self.text.first_words(wrong)
             position = min(found, key=lambda one: (found[one][0], one))
@@ -93,19 +133,22 @@ class NumberText:
 
     def words(self, positions: list[int]) -> dict[int, str]:
         """What to say of columns that are no numbers: the first cell that is none."""
-        found = self.text.first_words([one for one in positions if self._tallies[one].words])
+        found = self.text.first_words([one for one in positions if self._tallies.words[one]])
         return {one: f"'{cell[:40]}' in line {line}" for one, (line, cell) in found.items()}
 
     def batches(self, positions: list[int]) -> Iterator[Any]:
-        """Batches of columns of numbers, in this order."""
-        plain = {position: self._tallies[position].plain for position in positions}
+        """Batches of columns of numbers, in this order: of Arrow, or arrays where they are many."""
+        plain = self._tallies.plain
         types = {one: pa.float64() if plain[one] else pa.string() for one in positions}
-        for batch in self.text.batches(types):
+        for piece in self.text.pieces(types):
+            if isinstance(piece, Flat):
+                yield _values(piece, self.text.decimal)[0][:, positions]
+                continue
             columns = [
                 column if plain[position] else numbers(column, self.text.decimal)[0]
-                for position, column in zip(types, batch.columns, strict=True)
+                for position, column in zip(types, piece.columns, strict=True)
             ]
-            yield pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
+            yield pa.RecordBatch.from_arrays(columns, names=piece.schema.names)
 
     def beside(self, positions: list[int]) -> Iterator[Any]:
         """Batches of columns as they are written, under their own names."""
@@ -181,7 +224,7 @@ def _header(sample: Sample, header: bool | None) -> tuple[bool, list[str]]:
     return False, []
 
 
-def _tallied(text: TextRows, *, careful: bool) -> tuple[int, list[_Tally]]:
+def _tallied(text: TextRows, *, careful: bool) -> tuple[int, _Tallies]:
     """How many rows there are, and what every column holds.
 
     Args:
@@ -189,37 +232,34 @@ def _tallied(text: TextRows, *, careful: bool) -> tuple[int, list[_Tally]]:
         careful: Read every cell as text; else those as numbers whose column begins with numbers.
     """
     sample = text.sample
-    tallies = [
-        _Tally(
-            plain=not careful
-            and all(
-                is_number(cell, text.decimal) for cell in sample.below(position, header=text.header)
-            )
+    seen = 1 if sample.width >= WIDE else len(sample.records)
+    tallies = _Tallies([
+        not careful
+        and all(
+            is_number(cell, text.decimal)
+            for cell in sample.below(position, header=text.header)[:seen]
         )
         for position in range(sample.width)
-    ]
+    ])  # fmt: skip
     types = {
-        position: pa.float64() if tally.plain else pa.string()
-        for position, tally in enumerate(tallies)
+        position: pa.float64() if plain else pa.string()
+        for position, plain in enumerate(tallies.plain)
     }
     if careful:
         text.find_decimal(types)
     count = 0
-    for batch in text.batches(types):
-        count += batch.num_rows
-        for tally, column in zip(tallies, batch.columns, strict=True):
-            tally.add(column, text.decimal)
-    for tally in tallies:
-        # of what is missing Arrow knows the words that stand alone and without quotes
-        tally.plain = tally.plain or tally.numbers == tally.held
+    for piece in text.pieces(types):
+        count += piece.shape[0] if isinstance(piece, Flat) else piece.num_rows
+        tallies.add(piece, text.decimal)
+    tallies.end()
     return count, tallies
 
 
-def _behind_last(sample: Sample, tallies: list[_Tally], *, header: bool) -> frozenset[int]:
+def _behind_last(sample: Sample, tallies: _Tallies, *, header: bool) -> frozenset[int]:
     """The last column where every line ends in a comma."""
     last = sample.width - 1
     blank = last > 0 and not any(cell.strip() for cell in sample.below(last, header=False))
-    held = tallies[last].numbers + tallies[last].words
+    held = tallies.numbers[last] + tallies.words[last]
     if blank and not held and len(sample.records) > int(header):
         return frozenset((last,))
     return frozenset()
