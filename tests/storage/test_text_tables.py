@@ -276,3 +276,18 @@ def test_blocks_end_where_rows_end(tmp_path_factory, texts):
     found = [cell for batch in rows.batches({1: pa.string()}, as_written=True)
              for cell in batch.column(0).to_pylist()]  # fmt: skip
     assert found == [text.replace('""', '"') for text in texts]
+
+
+@READERS
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("# a,b\n1,2\n3,4\n", "(a, b;"),
+        ("#,b\n1,2\n3,4\n", None),
+        ("# by me\na b\n1 2\n3 4\n", "(a"),
+    ],
+)
+def test_names_in_a_comment_are_a_header(tmp_path, read, text, names):
+    found, notes = read(written(tmp_path, text), index=False)
+    np.testing.assert_array_equal(found, [[1, 2], [3, 4]])
+    assert any((names or "header") in note for note in notes)

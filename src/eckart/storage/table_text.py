@@ -53,9 +53,9 @@ def text_head(path: Path, known: frozenset[str]) -> TableHead:
         MatrixError: If it is empty.
     """
     sample = read_sample(path)
-    header = any(plain(cell) in known for cell in sample.first) or _stands_above(sample)
+    header = any(plain(cell) in known for cell in sample.names) or _stands_above(sample)
     return TableHead(
-        names=tuple(cell.strip() for cell in sample.first) if header else None,
+        names=tuple(sample.names) if header else None,
         width=sample.width,
         text=TextRows(sample, header=header, least=BLOCK),
         notes=tuple(sample.notes()),

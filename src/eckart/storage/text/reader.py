@@ -137,7 +137,7 @@ class TextRows:
 
     def no_number(self, position: int, line: int, cell: str) -> MatrixError:
         """That a cell of a column of numbers is none."""
-        name = f" ('{self.sample.first[position].strip()}')" if self.header else ""
+        name = f" ('{self.sample.names[position]}')" if self.header else ""
         return MatrixError(
             f"{self.sample.path}, line {line}, column {position + 1}{name}: '{cell[:40]}' is not a "
             "number.",
@@ -174,7 +174,7 @@ class TextRows:
     def _rows(self) -> Iterator[tuple[list[str], int]]:
         """The rows that are not blank, read by the standard library, which knows their lines."""
         _, file = opened_text(self.sample.path)
-        skipped = self.sample.records[0].line if self.header else 0
+        skipped = self.sample.before(header=self.header)
         with file:
             for cells, line in cut_records(file, self.sample.delimiter):
                 if cells and line > skipped:
@@ -204,7 +204,7 @@ class TextRows:
         quoted = re.compile(
             rb'(?<![^\r\n%b])"[^"]*(?:""[^"]*)*("|\Z)' % re.escape(self.sample.delimiter.encode())
         )
-        left, line = b"", self.sample.records[0].line if self.header else 0
+        left, line = b"", self.sample.before(header=self.header)
         source = Utf8(self.sample.path, self.sample.start(header=self.header), double=double)
         with io.BufferedReader(source) as file:
             while True:

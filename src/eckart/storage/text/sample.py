@@ -5,7 +5,7 @@ import io
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, final
@@ -20,6 +20,8 @@ RECORDS: Final = 200
 """Lines from which a table is judged, at most."""
 FEWEST: Final = 8
 """Lines that are read at least, however long they are."""
+COMMENT: Final = ("#", "%")
+"""What lines before a table begin with."""
 CHARACTERS: Final = 2**16
 LONGEST: Final = 2**28
 """Characters in which a table has to show how it is cut."""
@@ -53,6 +55,8 @@ class Sample:
         decimal: A comma or a point.
         encoding: In which it is written, as far as it was read.
         longest: Bytes of the longest record.
+        offset: Bytes of UTF-8 of the lines of comment before the table.
+        lines: How many these are.
     """
 
     path: Path
@@ -61,6 +65,14 @@ class Sample:
     decimal: str
     encoding: str
     longest: int
+    offset: int = 0
+    lines: int = 0
+
+    @property
+    def names(self) -> list[str]:
+        """The cells of the first line as names, without the mark of a comment."""
+        first, *others = [cell.strip() for cell in self.first]
+        return [first.removeprefix("#").strip(), *others]
 
     @property
     def first(self) -> list[str]:
@@ -79,11 +91,18 @@ class Sample:
 
     def start(self, *, header: bool) -> int:
         """Bytes of UTF-8 before the first row."""
-        return self.records[0].end if header else 0
+        return self.records[0].end if header else self.offset
+
+    def before(self, *, header: bool) -> int:
+        """Lines before the first row."""
+        return self.records[0].line if header else self.lines
 
     def notes(self) -> list[str]:
         """What a person should know of how it was cut."""
         said: list[str] = []
+        if self.lines:
+            what = "line that is a comment is" if self.lines == 1 else "lines of comment are"
+            said.append(f"{self.path.name}: {self.lines} {what} passed over.")
         if self.encoding != "utf-8":
             said.append(f"{self.path.name}: the text is read as {self.encoding.upper()}.")
         if self.decimal == ",":
@@ -101,18 +120,16 @@ def read_sample(path: Path) -> Sample:
     """
     check_regular(path)
     text, whole, encoding = _beginning(path)
-    suffixes = [suffix.lower() for suffix in path.suffixes[-2:]]
-    tabs = suffixes[-1:] == [".tsv"] or suffixes == [".tsv", ".gz"]
-    choices = ("\t",) if tabs else (*DELIMITERS, " ")
-    cut = [
-        (delimiter, _records(path, text, delimiter, whole=whole))
-        for delimiter in choices
-        if tabs or delimiter in text
-    ]
-    delimiter, records = max(cut or [(",", _records(path, text, ",", whole=whole))], key=_merit)
+    lines = io.StringIO(text, newline="").readlines()
+    lines = lines if whole else lines[:-1] or lines
+    count = next((place for place, line in enumerate(lines) if not line.startswith(COMMENT)), 0)
+    delimiter, records = _cut(path, lines, count, whole=whole)
     if not records:
         raise MatrixError(f"{path} is empty.", hint="Give at least one row.", code="empty")
-    ends = [0, *(record.end for record in records)]
+    if count:
+        count, records = _with_names(path, lines, count, delimiter, records)
+    offset = _bytes(lines[:count])
+    ends = [offset, *(record.end for record in records)]
     return Sample(
         path=path,
         records=records,
@@ -120,6 +137,8 @@ def read_sample(path: Path) -> Sample:
         decimal=_decimal(records, delimiter),
         encoding=encoding,
         longest=max(end - start for start, end in pairwise(ends)),
+        offset=offset,
+        lines=count,
     )
 
 
@@ -155,24 +174,61 @@ def _beginning(path: Path) -> tuple[str, bool, str]:
         return text, not file.read(1), raw.encoding
 
 
-def _records(path: Path, text: str, delimiter: str, *, whole: bool) -> list[Record]:
-    """The records of a text that are not blank, without the last where more text follows."""
-    lines = io.StringIO(text, newline="").readlines()
-    if not whole:
-        lines = lines[:-1] or lines
+def _cut(path: Path, lines: list[str], count: int, *, whole: bool) -> tuple[str, list[Record]]:
+    """The delimiter that fits best, and the records that it makes of the lines behind some."""
+    suffixes = [suffix.lower() for suffix in path.suffixes[-2:]]
+    tabs = suffixes[-1:] == [".tsv"] or suffixes == [".tsv", ".gz"]
+    text = "".join(lines[count:])
+    choices = [one for one in (*DELIMITERS, " ") if one in text]
+    return max(
+        (
+            (delimiter, _records(path, lines, count, delimiter, whole=whole))
+            for delimiter in (["\t"] if tabs else choices or [","])
+        ),
+        key=_merit,
+    )
+
+
+def _with_names(
+    path: Path, lines: list[str], count: int, delimiter: str, records: list[Record]
+) -> tuple[int, list[Record]]:
+    """How many lines of comment there are, where the last may hold the names of the columns."""
+    first, below = ([any(cell and is_number(cell, ",") for cell in record.cells)
+                     for record in [*records, *records][:2]])  # fmt: skip
+    if below and not first:
+        return count, records  # the names are in the line below
+    width, last = len(records[0].cells), lines[count - 1]
+    own = _records(path, lines[:count], count - 1, delimiter, whole=True)
+    if delimiter != " " and own and len(own[0].cells) == width:
+        return count - 1, [*own, *records]
+    bare = [*lines[: count - 1], last.lstrip("#").lstrip(" ")]
+    named = _records(path, bare, count - 1, delimiter, whole=True)
+    if last.startswith("#") and named and len(named[0].cells) == width:
+        return count, [replace(named[0], end=_bytes(lines[:count])), *records]
+    return count, records
+
+
+def _records(
+    path: Path, lines: list[str], count: int, delimiter: str, *, whole: bool
+) -> list[Record]:
+    """The records behind some lines that are not blank; the last is cut off where more follows."""
     found: list[Record] = []
-    ended, used = 0, 0
+    ended, used = _bytes(lines[:count]), count
     try:
-        for cells, line in cut_records(lines, delimiter):
-            ended += sum(len(one.encode()) for one in lines[used:line])
-            used = line
+        for cells, line in cut_records(lines[count:], delimiter):
+            ended += _bytes(lines[used : count + line])
+            used = count + line
             if any(cells):
-                found.append(Record(cells=cells, line=line, end=ended))
+                found.append(Record(cells=cells, line=used, end=ended))
             if len(found) == RECORDS:
                 return found
     except csv.Error as error:
         raise damaged(path, error) from error
     return found if whole else found[:-1] or found
+
+
+def _bytes(lines: list[str]) -> int:
+    return sum(len(line.encode()) for line in lines)
 
 
 def _merit(cut: tuple[str, list[Record]]) -> tuple[bool, float, float, int]:

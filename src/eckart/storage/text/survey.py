@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from pyarrow import compute
 
-from eckart.arrays import FLOAT64
+from eckart.arrays import FLOAT64, Array
 from eckart.errors import MatrixError
 from eckart.storage.columns import numbers as as_floats
 from eckart.storage.text.cells import is_number, numbers, with_commas
@@ -69,7 +69,7 @@ class _Tallies:
         self.plain |= self.numbers == self.held
 
 
-def _values(piece: Flat, decimal: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+def _values(piece: Flat, decimal: str) -> tuple[Array, npt.NDArray[np.bool_]]:
     """The numbers of a piece, and where it holds words."""
     if pa.types.is_string(piece.cells.type):
         found, words = numbers(piece.cells, decimal)
@@ -188,14 +188,13 @@ def read_numbers(path: Path, header: bool | None) -> NumberText:
         cut.append(f"{path.name}: the text is read as {text.encoding.upper()}.")
     if text.decimal != sample.decimal:
         cut.append(f"{path.name}: commas are read as decimal commas.")
-    names = [cell.strip() for cell in sample.first]
     empty = _behind_last(sample, tallies, header=headed)
     if empty:
         cut.append(f"{path.name}: every line ends in a comma; the empty last column is left out.")
     return NumberText(
         path=path,
         text=text,
-        names=names if headed else [str(position) for position in range(sample.width)],
+        names=sample.names if headed else [str(position) for position in range(sample.width)],
         header=headed,
         count=count,
         passes=text.passes,
@@ -213,7 +212,7 @@ def _header(sample: Sample, header: bool | None) -> tuple[bool, list[str]]:
     """
     if header is not None:
         return header, []
-    name, first = sample.path.name, [cell.strip() for cell in sample.first]
+    name, first = sample.path.name, sample.names
     counted = [str(place) for place in range(len(first))]
     unnamed = not first[0] and len(first) > 1 and first[1:] == counted[:-1]
     if unnamed or not all(map(partial(is_number, decimal=sample.decimal), first)):
