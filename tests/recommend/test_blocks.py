@@ -203,7 +203,7 @@ def test_the_row_of_what_is_missing_is_counted_from_the_first_block(tmp_path, na
 @pytest.mark.usefixtures("small_blocks")
 def test_the_row_of_a_word_in_a_later_block_is_named(tmp_path):
     (tmp_path / "r.csv").write_text("user,item,rating\n" + "a,x,4\n" * 20 + "b,y,good\n")
-    with pytest.raises(EckartError, match="row 21: 'good'"):
+    with pytest.raises(EckartError, match=r"line 22, column 3 \('rating'\): 'good'"):
         read_interactions(tmp_path / "r.csv")
 
 

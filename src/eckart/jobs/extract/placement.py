@@ -101,13 +101,14 @@ class Placement:
         if self.running is None:
             yield BY_RULES
         else:
-            yield f"Names and kinds of layers are those of the model as {self.running.source} runs it."
+            source = self.running.source
+            yield f"Names and kinds of layers are those of the model as {source} runs it."
         for side, names in (("base", self.base), ("tuned", self.tuned)):
             other = [(stored, live) for live, stored in names.items() if stored != live]
             if other:
                 yield (
-                    f"{len(other)} tensors of the {side} checkpoint have other names there, such as "
-                    f"'{other[0][0]}', which is '{other[0][1]}'."
+                    f"{len(other)} tensors of the {side} checkpoint have other names there, "
+                    f"such as '{other[0][0]}', which is '{other[0][1]}'."
                 )
 
     @property

@@ -117,8 +117,11 @@ def read_attributes(
         named=bool(chosen),
         id_column=ids,
         source=source,
-        untyped=opened.head is not None and bool(opened.head.delimiter),
-        notes=(f"{source} has no header; its ids are taken from column {ids}.",) * headless,
+        untyped=opened.head is not None and opened.head.text is not None,
+        notes=(
+            *(opened.head.notes if opened.head is not None else ()),
+            *(f"{source} has no header; its ids are taken from column {ids}.",) * headless,
+        ),
     )
 
 

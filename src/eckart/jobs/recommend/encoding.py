@@ -63,8 +63,9 @@ class Encoder:
         return distinct, self._codes.joined()
 
     def _coded(self, chunk: Any) -> Any:
-        """A dictionary array without a missing id."""
-        if pa.types.is_nested(chunk.type):
+        """A dictionary array without a missing id, and without a category that no entry has."""
+        chunk = self._plain(chunk)
+        if pa.types.is_nested(chunk.type) or pa.types.is_fixed_size_binary(chunk.type):
             raise MatrixError(
                 f"Each {self._what} is a {chunk.type}, not one number or text.",
                 hint="Give a list of numbers or of text.",
@@ -82,9 +83,25 @@ class Encoder:
                 hint="Leave out rows without one.",
                 code="missing-id",
             )
-        if isinstance(chunk.type, pa.BaseExtensionType):
-            chunk = canonical(chunk)
         return chunk.dictionary_encode()
+
+    def _plain(self, chunk: Any) -> Any:
+        """An array of extension types or bytes as one of values or text."""
+        kind = chunk.type
+        if isinstance(kind, pa.UuidType):
+            chunk = canonical(chunk)
+        elif isinstance(kind, pa.BaseExtensionType):
+            chunk = chunk.storage
+        if not pa.types.is_binary(kind) and not pa.types.is_large_binary(kind):
+            return chunk
+        try:
+            return chunk.cast(pa.string())
+        except pa.ArrowInvalid as error:
+            raise MatrixError(
+                f"Each {self._what} is of bytes, and some are no text.",
+                hint="Convert them to text or to whole numbers.",
+                code="bad-ids",
+            ) from error
 
     def _settle(self) -> None:
         """Give the ids that wait their codes, and the entries that have them."""

@@ -90,7 +90,8 @@ def canonical(ids: Any) -> Any:
     if pa.types.is_floating(kind):
         return _of_floats(ids)
     if isinstance(kind, pa.UuidType):
-        return pa.array([str(one) for one in ids.to_pylist()], pa.string())
+        texts = [None if one is None else str(one) for one in ids.to_pylist()]
+        return pa.array(texts, pa.string())
     if pa.types.is_time(kind) or pa.types.is_timestamp(kind) or pa.types.is_decimal(kind):
         texts = pc.replace_substring_regex(ids.cast(pa.string()), r"(\.\d*?)0+(Z?)$", r"\1\2")
         texts = pc.replace_substring_regex(texts, r"\.(Z?)$", r"\1")

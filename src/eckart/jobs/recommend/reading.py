@@ -14,7 +14,7 @@ from pyarrow import compute
 from eckart.errors import MatrixError
 from eckart.jobs.recommend.columns import KNOWN, ColumnNames, find_columns
 from eckart.jobs.recommend.ids import column_of
-from eckart.storage.table_text import Kind, TableHead
+from eckart.storage.table_text import Kind, TableHead, plain
 from eckart.storage.tables import column_blocks, read_columns, table_head
 
 Numbers: TypeAlias = npt.NDArray[np.float32]
@@ -111,13 +111,16 @@ def read_table(
     named = named or ColumnNames()
     if isinstance(data, str | PathLike):
         path = Path(data)
-        head = table_head(path, KNOWN)
+        head = table_head(path, _header_names(named))
         found, notes = find_columns(head, named, path.name, needed=needed)
         wanted: dict[int, Kind] = {place: KINDS[role] for role, place in found.items()}
         read = read_columns(path, head, wanted)
-        columns = {role: read.column(str(place)) for role, place in found.items()}
-        untyped = bool(head.delimiter)
-        return Table(columns=columns, source=path.name, untyped=untyped, notes=tuple(notes))
+        return Table(
+            columns={role: read.column(str(place)) for role, place in found.items()},
+            source=path.name,
+            untyped=head.text is not None,
+            notes=(*head.notes, *notes),
+        )
     names, held = columns_in(data)
     head = TableHead(names=tuple(names), width=len(names))
     found, notes = find_columns(head, named, "The table", needed=needed)
@@ -165,9 +168,9 @@ def read_blocks(data: Any, named: ColumnNames | None = None) -> Blocks:
     """
     if not isinstance(data, str | PathLike):
         return read_table(data, named).blocks()
-    path = Path(data)
-    head = table_head(path, KNOWN)
-    found, notes = find_columns(head, named or ColumnNames(), path.name, needed=("user", "item"))
+    path, named = Path(data), named or ColumnNames()
+    head = table_head(path, _header_names(named))
+    found, notes = find_columns(head, named, path.name, needed=("user", "item"))
     wanted: dict[int, Kind] = {place: KINDS[role] for role, place in found.items()}
     return Blocks(
         roles=frozenset(found),
@@ -177,9 +180,15 @@ def read_blocks(data: Any, named: ColumnNames | None = None) -> Blocks:
         ),
         times=lambda: read_columns(path, head, {found["time"]: "time"}).column(0),
         source=path.name,
-        untyped=bool(head.delimiter),
-        notes=tuple(notes),
+        untyped=head.text is not None,
+        notes=(*head.notes, *notes),
     )
+
+
+def _header_names(named: ColumnNames) -> frozenset[str]:
+    """Names that a header would hold: the common ones, and those that were given as words."""
+    given = {plain(name) for name in named.given().values()}
+    return KNOWN | {name for name in given if name and not name.isdigit()}
 
 
 def numbers_of(table: Table, role: str) -> Numbers | None:

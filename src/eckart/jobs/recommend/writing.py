@@ -7,6 +7,7 @@ from typing import Any, final
 
 import numpy as np
 
+from eckart.errors import MatrixError
 from eckart.jobs.recommend.columns import KNOWN, NAMES
 from eckart.jobs.recommend.ids import all_of
 from eckart.jobs.recommend.model import Model
@@ -121,8 +122,17 @@ def read_ids(path: Path, role: str) -> Any:
     Raises:
         ArgumentError: If there is no such file, or its suffix is unknown.
         FormatError: If it is damaged.
+        MatrixError: If a row has no id.
     """
     head = table_head(path, KNOWN | {"id"})
     labels = [plain(name) for name in head.names or ()]
     place = next((labels.index(name) for name in (*NAMES[role], "id") if name in labels), 0)
-    return read_columns(path, head, {place: "text"}).column(0)
+    found = read_columns(path, head, {place: "id"}).column(0)
+    if found.null_count:
+        row = found.to_pylist().index(None) + 1
+        raise MatrixError(
+            f"Row {row} of {path.name} has no {role}.",
+            hint="Leave it out; a word such as NA is an id in quotes only.",
+            code="missing-id",
+        )
+    return found
