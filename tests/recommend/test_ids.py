@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+import scipy.sparse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -211,3 +212,18 @@ def test_a_missing_id_of_a_table_of_users_is_said(tmp_path):
     (tmp_path / "users.csv").write_text("user,n\n1,1\nNA,2\n", encoding="utf-8")
     with pytest.raises(EckartError, match=r"Id 2 .* is missing"):
         top_items(fitted().model, read_ids(tmp_path / "users.csv", "user"), 3)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in COLUMNS if kind != "a generator"])
+def test_ids_of_a_sparse_matrix_may_be_columns_of_any_kind(kind):
+    W = scipy.sparse.csr_array(np.array([[5.0, 4.0], [3.0, 0.0], [0.0, 2.0]]))
+    read = read_interactions(W, user_ids=COLUMNS[kind]([1, 2, 3]), item_ids=[10.0, 11.0])
+    assert read.users.listed() == [1, 2, 3]
+    assert read.items.listed() == [10, 11]
+
+
+@pytest.mark.parametrize("ids", [[1, "a", 2.5], [1, 2, float("nan")], [1, 2, [3]], "abc"])
+def test_ids_of_a_sparse_matrix_that_are_none_are_refused(ids):
+    W = scipy.sparse.csr_array(np.eye(3))
+    with pytest.raises(EckartError):
+        read_interactions(W, user_ids=ids)

@@ -271,10 +271,13 @@ def table_of_matrix(W: Any, user_ids: Any, item_ids: Any, role: str) -> Table:
                 else "Give one id for each row and column.",
                 code="transposed" if swapped else "shapes-differ",
             )
-        sides.append(np.arange(length) if ids is None else ids)
+        side = column_of(np.arange(length) if ids is None else ids)[0]
+        # in chunks, of which the text of all entries may need several
+        sides.append(side if isinstance(side, pa.ChunkedArray) else pa.chunked_array([side]))
     rows, columns = entries.row, entries.col
-    named = [pa.chunked_array([pa.array(side)]).take(pa.array(places))
-             for side, places in zip(sides, (rows, columns), strict=True)]  # fmt: skip
+    named = [
+        side.take(pa.array(places)) for side, places in zip(sides, (rows, columns), strict=True)
+    ]
     data = pa.array(np.asarray(entries.data, np.float64))
     return Table(
         columns={"user": named[0], "item": named[1], role: data},
