@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eckart.arguments import check_whole
-from eckart.arrays import Array, DType, inner, working_dtype
+from eckart.arrays import FLOAT64, Array, DType, inner, working_dtype
 from eckart.errors import ArgumentError, MatrixError
 from eckart.lapack import svd
 from eckart.namespaces import HOST, Namespace, as_working, dtype_of, is_on_device, namespace_of
@@ -215,7 +215,7 @@ class Factors:
         return Factors(put(B, self.dtype), put(A, self.dtype))
 
     def singular_values(self) -> Array:
-        """The `rank` singular values of B·A, descending."""
+        """The `rank` singular values of B·A, descending, in float64."""
         return self._singular()[1]
 
     def save(self, path: str | PathLike[str], *, force: bool = False) -> None:
@@ -232,11 +232,15 @@ class Factors:
     __matmul__ = times
 
     def _singular(self) -> tuple[Array, Array, Array]:
-        """U and Vt in the namespace, S as a NumPy array; by two thin QR and a small SVD."""
+        """U and Vt in the namespace, S in float64, where no product leaves its range.
+
+        By two thin QR and a small SVD.
+        """
         namespace = self.namespace
         Q, R = namespace.qr(self.B)  # (rows, k), (k, rank)
         P, L = namespace.qr(self.A.T)  # (columns, k'), (k', rank)
-        U, S, Vt = svd(namespace.get(R @ L.T))
+        small = namespace.get(R).astype(FLOAT64) @ namespace.get(L).astype(FLOAT64).T
+        U, S, Vt = svd(small)
         missing = self.rank - len(S)  # where the rank is above rows or columns
         U, Vt = np.pad(U, ((0, 0), (0, missing))), np.pad(Vt, ((0, missing), (0, 0)))
         U, Vt = (namespace.put(X, self.dtype) for X in (U, Vt))

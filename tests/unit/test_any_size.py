@@ -234,3 +234,33 @@ def test_a_masked_table_is_one_with_gaps():
     masked, _ = reduced(np.ma.masked_array(np.where(hidden, 1e20, X), mask=hidden), 3)
     gaps, _ = reduced(np.where(hidden, np.nan, X), 3)
     np.testing.assert_array_equal(masked.A, gaps.A)
+
+
+@pytest.mark.parametrize("tens", [-1, 1])
+@pytest.mark.parametrize("imbalance", [0, 12])
+def test_factors_are_cut_whatever_their_size(tens, imbalance):
+    generator, factor = np.random.default_rng(0), 2.0 ** (tens * 100)
+    B, A = generator.standard_normal((9, 4)), generator.standard_normal((4, 7))
+    near = eckart.Factors(B, A)
+    up = 2.0**imbalance
+    far = eckart.Factors((B * factor * up).astype("f4"), (A / up).astype("f4"))
+    share = rounding(np.ones((1, 1)), 8, "f4")
+    assert agree(far.singular_values() / factor, near.singular_values(), share)
+    cut = far.truncate(2)
+    assert close(cut.dense() / factor, near.truncate(2).dense(), rounding(near.dense(), 8, "f4"))
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_a_product_that_float32_cannot_hold_is_cut_right(sign):
+    size = np.float32(2.0 ** (sign * 80))
+    far = eckart.Factors(np.eye(4, 2, dtype="f4") * size, np.eye(2, 4, dtype="f4") * size)
+    assert agree(far.singular_values(), [2.0 ** (sign * 160)] * 2)
+
+
+@pytest.mark.parametrize("value", [1e-150, 1e-20, 1e20, 1e150])
+@pytest.mark.parametrize("solver", [None, eckart.GibbsSampling(), eckart.StochasticGradient()])
+def test_known_entries_of_no_size_for_float32_are_refused(value, solver):
+    values = [value, 2 * value, value]
+    with pytest.raises(EckartError) as error:
+        eckart.factorize(eckart.Entries.of([0, 0, 1], [0, 1, 1], values), 1, solver=solver)
+    assert error.value.code == "out-of-range"

@@ -264,9 +264,17 @@ def _numbers(numbers: npt.ArrayLike, name: str) -> Array:
             hint="Give one number for each entry.",
             code="not-numbers",
         )
-    with np.errstate(over="ignore"):
+    wide = array
+    with np.errstate(over="ignore", under="ignore"):
         array = np.ascontiguousarray(array, FLOAT32)
-    if not np.isfinite(array).all():
+    finite = bool(np.isfinite(array).all())
+    if (not finite and np.isfinite(wide).all()) or (wide.any() and not array.any()):
+        raise MatrixError(
+            f"The {name}s leave the range of float32, in which entries are kept.",
+            hint="Multiply them by a power of ten that brings them near 1.",
+            code="out-of-range",
+        )
+    if not finite:
         place = int(np.argmin(np.isfinite(array)))
         raise MatrixError(
             f"The {name} of entry {place} (counted from 0) is not a finite number.",

@@ -16,6 +16,9 @@ from eckart.matrices.entries import NONE, Compressed, Entries
 EXPLICIT: Final = 0.1
 IMPLICIT: Final = 0.003
 BLOCK: Final = 2**20
+LEAST: Final = 1e-12
+MOST: Final = 1e12
+"""Values between these have squares and products that stay in the range of float32."""
 
 
 @final
@@ -179,6 +182,13 @@ class Observed:
                 "With an unobserved weight values say how much an entry counts; one is negative.",
                 hint="Leave out what was disliked, or give weights.",
                 code="bad-confidence",
+            )
+        largest = max(float(entries.values.max()), -float(entries.values.min()))
+        if self.unobserved_weight == 0 and largest > 0 and not LEAST < largest < MOST:
+            raise MatrixError(
+                f"The largest value is {largest:.1e}, too far from 1 for fits in float32.",
+                hint="Multiply the values by a power of ten that brings them near 1.",
+                code="out-of-range",
             )
         for attributes, count, name in (
             (self.row_attributes, entries.shape[0], "row"),
