@@ -1,6 +1,6 @@
 # `make` alone prints this list. Everything runs in .venv, which is made on first use.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-core check format look bench bench-spectra bench-adapters bench-known bench-recommend build clean
+.PHONY: help demo test test-core check format look bench bench-spectra bench-adapters bench-models bench-known bench-recommend build clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -79,6 +79,9 @@ bench-adapters: .venv/torch ## Measure extraction: RXNFP=... REACTIONS=... MERGE
 		eval "env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BIN)/python -W ignore benchmarks/$$script"; \
 		echo; \
 	done
+
+bench-models: .venv/torch ## Try every model type of transformers and write docs/models.md
+	@$(BIN)/python -W ignore benchmarks/architectures.py --write
 
 # RATINGS is an .npz with the folds that ratings.py describes; PEER is a Python with implicit and irspack;
 # TABLES are three tables, of ratings, users and items, for attributes.py.

@@ -30,6 +30,8 @@ from eckart.matrices import Streamed, standardised
 from streams import InMemory
 
 NEAR, FAR, SURE = 1.001, 1.005, 1.01
+NEAR_RANK = 2e-3
+"""What a search for the rank may have above the best error of the drawn one."""
 
 
 class Answer(NamedTuple):
@@ -40,7 +42,8 @@ class Answer(NamedTuple):
         grade: Of the outcome.
         gap: That is certified; None where nothing is.
         violated: Whether the bound is above the optimum.
-        off: Of singular values, in p·eps·σ₁, where the run gives any.
+        off: Of singular values, in p·eps·σ₁, where the run gives any; of a rank that was looked
+            for, how many more than needed.
     """
 
     family: str
@@ -123,6 +126,8 @@ def judged(name: str, case: Case, W: np.ndarray, seed: int) -> Answer | None:
     began = time.perf_counter()
     try:
         error, run, off = RUNS[name](case, W)
+        found = len(run.A if name in COMPONENTS else run.factors.A)
+        optimum = float(np.linalg.norm(case.values[found:]))
     except eckart.EckartError as refused:
         if refused.code != "out-of-range":
             raise
@@ -136,8 +141,8 @@ def judged(name: str, case: Case, W: np.ndarray, seed: int) -> Answer | None:
     # W has the drawn singular values to its own rounding only
     slack = max(slack, case.rounding if case.dtype == "float32" else 0.0)
     above = max(error - case.rounding, 0.0)
-    ratio = above / case.optimum if case.optimum > 0 else (1.0 if above == 0 else np.inf)
-    violated = best is not None and bool(best > case.optimum + slack)
+    ratio = above / optimum if optimum > 0 else (1.0 if above == 0 else np.inf)
+    violated = best is not None and bool(best > optimum + slack)
     grade = run.outcome.grade
     return Answer(case.family, name, seed, float(ratio), grade, proof.gap, violated, seconds, off)
 
@@ -149,6 +154,23 @@ def factored(case: Case, W: np.ndarray, *, certificate: bool) -> tuple[float, An
     )
     factors = run.factors.astype(np.float64)
     return float(np.linalg.norm(W.astype(np.float64) - factors.dense())), run, 0.0
+
+
+def searched_rank(case: Case, W: np.ndarray) -> tuple[float, Any, float]:
+    """A run that looks for the rank of an error which the drawn rank reaches, as layers are.
+
+    What is off is the number of ranks above that; a rank whose error is above what was asked for
+    counts as wholly wrong.
+    """
+    total = float(np.linalg.norm(case.values))
+    wanted = max(case.optimum * (1 + NEAR_RANK), case.rounding)
+    tolerance = min(wanted / total, 0.999)
+    run = eckart.factorize(W, tolerance=tolerance, solver=eckart.BlockKrylov(), seed=case.seed)
+    factors = run.factors.astype(np.float64)
+    error = float(np.linalg.norm(W.astype(np.float64) - factors.dense()))
+    if error > wanted + case.rounding:
+        error = np.inf
+    return error, run, float(factors.rank - case.rank)
 
 
 def reduced(case: Case, W: np.ndarray, *, solver: Any, streamed: bool) -> tuple[float, Any, float]:
@@ -166,12 +188,15 @@ def reduced(case: Case, W: np.ndarray, *, solver: Any, streamed: bool) -> tuple[
 RUNS = {
     "krylov": partial(factored, certificate=False),
     "krylov, certificate": partial(factored, certificate=True),
+    "tolerance": searched_rank,
     "components": partial(
-        reduced, solver=eckart.BlockKrylov(tall=False, residual=1e-5), streamed=False
+        reduced, solver=eckart.BlockKrylov(tall=False, residual=1e-6), streamed=False
     ),
     "streamed": partial(reduced, solver=None, streamed=True),
     "gram": partial(reduced, solver=eckart.GramSVD(), streamed=False),
 }
+
+COMPONENTS = ("components", "streamed", "gram")
 
 
 def report(found: list[Answer]) -> None:

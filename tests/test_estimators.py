@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import scipy.sparse
-from sklearn.datasets import load_digits
+import scipy.stats
+from sklearn.datasets import load_digits, load_iris
 from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
@@ -13,7 +14,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from eckart import LowRankReducer
 from eckart.errors import EckartError
 from streams import numbers
-from tolerances import SIX_DIGITS, SQUARED
+from tolerances import FLOAT32_SOLUTION, ONE_CELL, SIX_DIGITS, SQUARED
 
 DIGITS = load_digits()
 
@@ -138,3 +139,120 @@ def test_gaps_are_fitted_and_scored():
     assert np.linalg.norm((restored - X)[~known]) < np.linalg.norm((by_means - X)[~known])
     assert np.isfinite(reducer.score(gaps))
     assert reducer.partial_fit(gaps).n_samples_ == 2 * len(X)
+
+
+def test_one_missing_cell_hardly_changes_the_figures():
+    X = load_iris().data
+    gaps = X.copy()
+    gaps[3, 1] = np.nan
+    known = PCA(3).fit(X)
+    found = LowRankReducer(3).fit(gaps)
+    for name in ("explained_variance_", "explained_variance_ratio_", "singular_values_"):
+        np.testing.assert_allclose(getattr(found, name), getattr(known, name), rtol=ONE_CELL)
+    assert found.noise_variance_ == pytest.approx(known.noise_variance_, rel=ONE_CELL)
+
+
+def gapped(share=0.1, seed=0, rows=200):
+    X = numbers(rows, columns=12, seed=seed)
+    gaps = np.where(np.random.default_rng(seed).random(X.shape) < share, np.nan, X)
+    gaps[0] = X[0]
+    return gaps
+
+
+@pytest.mark.parametrize("center", [True, False])
+@pytest.mark.parametrize("scale", [True, False])
+@pytest.mark.parametrize("make", [numbers, gapped, scipy.sparse.csr_array])
+def test_the_explained_variances_are_those_of_the_scores(center, scale, make):
+    X = make(numbers(columns=12)) if make is scipy.sparse.csr_array else make()
+    reducer = LowRankReducer(4, center=center, scale=scale).fit(X)
+    scores = reducer.transform(X)
+    variances = scores.var(axis=0, ddof=int(center))
+    np.testing.assert_allclose(reducer.explained_variance_, variances, rtol=SIX_DIGITS)
+    whitened = LowRankReducer(4, center=center, scale=scale, whiten=True).fit_transform(X)
+    np.testing.assert_allclose(whitened.std(axis=0, ddof=int(center)), 1.0, rtol=SIX_DIGITS)
+    assert 0 < reducer.explained_variance_ratio_.sum() <= 1 + SQUARED
+
+
+@pytest.mark.parametrize("mean", [0.0, 16.0, 1e4])
+@pytest.mark.parametrize("make", [np.asarray, scipy.sparse.csr_array])
+def test_without_centring_the_figures_are_those_of_truncated_svd(mean, make):
+    X = make(numbers(columns=9) + mean)
+    known = TruncatedSVD(4, algorithm="arpack", random_state=0).fit(X)
+    found = LowRankReducer(4, center=False).fit(X)
+    np.testing.assert_allclose(found.singular_values_, known.singular_values_, rtol=SIX_DIGITS)
+    for name in ("explained_variance_", "explained_variance_ratio_"):
+        np.testing.assert_allclose(getattr(found, name), getattr(known, name), rtol=SIX_DIGITS)
+
+
+@pytest.mark.parametrize("center", [True, False])
+def test_rows_in_parts_give_the_figures_of_all_rows_where_nothing_is_let_go(center):
+    X = numbers(300, 6)
+    parts = LowRankReducer(6, center=center)
+    for start in range(0, 300, 60):
+        parts.partial_fit(X[start : start + 60])
+    whole = LowRankReducer(6, center=center).fit(X)
+    for name in ("explained_variance_", "explained_variance_ratio_", "singular_values_"):
+        np.testing.assert_allclose(getattr(parts, name), getattr(whole, name), rtol=SIX_DIGITS)
+
+
+@pytest.mark.parametrize("scale", [True, False])
+def test_the_likelihood_is_the_density_of_the_model(scale):
+    X = numbers(300, 8)
+    reducer = LowRankReducer(3, scale=scale).fit(X)
+    around = (X - reducer.mean_) / (reducer.scale_ if scale else 1.0)
+    density = scipy.stats.multivariate_normal(np.zeros(8), reducer.get_covariance())
+    np.testing.assert_allclose(reducer.score_samples(X), density.logpdf(around), rtol=SIX_DIGITS)
+    product = reducer.get_covariance() @ reducer.get_precision()
+    np.testing.assert_allclose(product, np.eye(8), atol=SIX_DIGITS)
+
+
+@pytest.mark.parametrize("rows", [6, 10])
+def test_a_row_off_the_span_is_never_likely_where_nothing_is_left_out(rows):
+    generator = np.random.default_rng(0)
+    X, others = generator.standard_normal((rows, 30)), generator.standard_normal((20, 30))
+    whole, some = LowRankReducer().fit(X), LowRankReducer(3).fit(X)
+    assert whole.score(others) < some.score(others)
+    assert np.isfinite(whole.score(others))
+    grid = {"n_components": [2, None]}
+    search = GridSearchCV(LowRankReducer(), grid, cv=2).fit(np.vstack([X, others]))
+    assert search.best_params_["n_components"] == 2
+
+
+@pytest.mark.parametrize(("dtype", "tens"), [("f4", 30), ("f4", -30), ("f8", 150), ("f8", -150)])
+@pytest.mark.parametrize("gaps", [False, True])
+def test_figures_of_tables_of_any_size_are_finite_numbers(dtype, tens, gaps):
+    X = gapped() if gaps else numbers()
+    factor = 2.0 ** round(tens * np.log2(10))
+    near = LowRankReducer(3).fit(X.astype(dtype))
+    far = LowRankReducer(3).fit((X * factor).astype(dtype))
+    for name in ("explained_variance_ratio_", "components_"):
+        np.testing.assert_allclose(
+            getattr(far, name), getattr(near, name), rtol=FLOAT32_SOLUTION, atol=FLOAT32_SOLUTION
+        )
+    spread = np.sqrt(far.explained_variance_) / factor
+    np.testing.assert_allclose(spread, np.sqrt(near.explained_variance_), rtol=FLOAT32_SOLUTION)
+    assert np.isfinite(far.score(X * factor))
+
+
+def test_what_is_masked_is_a_gap():
+    gaps = gapped()
+    masked = np.ma.masked_invalid(gaps)
+    masked.data[masked.mask] = 1e20
+    np.testing.assert_array_equal(
+        LowRankReducer(3).fit_transform(masked), LowRankReducer(3).fit_transform(gaps)
+    )
+
+
+@pytest.mark.parametrize("scores", [np.ones(3), np.ones((2, 2)), np.ones((2, 3, 1)), "x", None])
+def test_scores_that_are_none_are_refused(scores):
+    reducer = LowRankReducer(3).fit(numbers())
+    with pytest.raises(EckartError):
+        reducer.inverse_transform(scores)
+
+
+def test_sparse_scores_are_restored_as_dense_ones():
+    reducer = LowRankReducer(3).fit(numbers())
+    scores = np.eye(3)
+    np.testing.assert_array_equal(
+        reducer.inverse_transform(scipy.sparse.csr_array(scores)), reducer.inverse_transform(scores)
+    )

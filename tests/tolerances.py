@@ -127,3 +127,11 @@ fifth of the sweeps gained a millionth of the loss, 10⁻³ in the error, and ha
 
 TURNED_ROWS = 1e-5
 """Orthonormal rows from factors in float32: a hundred roundings."""
+
+SCALED_FIT = 1e-5
+"""Of what is fitted in float32 around gaps: scaled by a power of two the fits are the same bits,
+but means and values are rounded in float64 first."""
+
+ONE_CELL = 0.02
+"""Of variances of 150 rows, one cell of which is missing: 1/600 of what they are made of, and ten
+times as much of the least of them."""

@@ -57,18 +57,45 @@ def working_dtype(dtype: np.dtype[Any]) -> DType:
 def working_array(values: npt.ArrayLike) -> Array:
     """`values` as an array of a working dtype; no copy where it already is one.
 
+    What a masked array hides is missing: NaN.
+
     Raises:
         MatrixError: If the values are complex, or not numbers.
     """
+    array = plain_array(values)
+    return array.astype(working_dtype(array.dtype), copy=False)
+
+
+def plain_array(values: npt.ArrayLike) -> npt.NDArray[Any]:
+    """`values` as an array of whatever dtype; what a masked array hides is NaN.
+
+    Raises:
+        MatrixError: If rows differ in length.
+    """
     try:
-        array = np.asarray(values)
+        return np.asarray(unmasked(values))
     except ValueError as error:
         raise MatrixError(
             f"This is not a matrix: {error}.",
             hint="Give rows of equal length.",
             code="not-a-matrix",
         ) from error
-    return array.astype(working_dtype(array.dtype), copy=False)
+
+
+def unmasked(values: Any) -> Any:
+    """A masked array as one whose hidden entries are NaN; anything else as it is.
+
+    Raises:
+        MatrixError: If it is complex, or not numbers.
+
+    Example:
+        >>> unmasked(np.ma.masked_array([1, 2], mask=[False, True]))
+        array([ 1., nan])
+    """
+    if not isinstance(values, np.ma.MaskedArray):
+        return values
+    masked: Any = values
+    return masked.astype(working_dtype(masked.dtype)).filled(np.nan)
 
 
 def rounding(shape: tuple[int, int], dtype: DType) -> float:
@@ -102,7 +129,10 @@ def as_randomness(seed: object) -> Randomness:
     """
     if isinstance(seed, np.random.Generator | np.random.RandomState):
         return seed
-    number = operator.index(seed) if hasattr(seed, "__index__") else -1  # pyright: ignore[reportArgumentType]
+    try:
+        number = operator.index(seed)  # pyright: ignore[reportArgumentType]
+    except TypeError:
+        number = -1
     if number >= 0:
         return np.random.Generator(np.random.Philox(number))
     raise ArgumentError(

@@ -6,27 +6,22 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, final
 
 import numpy as np
-import scipy.sparse
+import numpy.typing as npt
 
 from eckart.arrays import FLOAT32, FLOAT64, Array, rounding
-from eckart.factors import Factors
+from eckart.errors import MatrixError
+from eckart.factors import Factors, as_factors
 from eckart.lapack import singular_values as all_singular_values
-from eckart.matrices import Entries, Matrix, Sparse, as_matrix
-from eckart.matrices.derived import dense
-from eckart.objectives import Observed
-from eckart.offset import Offset
+from eckart.matrices import Matrix, as_matrix, rescaled
+from eckart.matrices.derived import check_entries, dense
 from eckart.ranks import tail_errors
 from eckart.residuals import MEASURED_WITHIN, is_large, residual_norm
-from eckart.samples import Samples
-from eckart.solvers.known import known_error
 from eckart.subspaces import (
-    FAILURE,
     Evidence,
     KrylovSpace,
     Probing,
     hidden,
     leading_squares_bound,
-    outside_bound,
     rise_bound,
 )
 
@@ -93,7 +88,7 @@ class Certificate:
 
 def certify(
     W: object,
-    factors: Factors,
+    factors: Factors | tuple[npt.ArrayLike, npt.ArrayLike],
     singular_values: Array | None = None,
     *,
     evidence: Evidence | None = None,
@@ -111,13 +106,14 @@ def certify(
 
     Args:
         W: Matrix of shape (rows, columns), or what `as_matrix` reads.
-        factors: Factors of that shape, from anywhere.
+        factors: Factors of that shape, or a pair (B, A), from anywhere.
         singular_values: All singular values of W where a solver already has them.
         evidence: What a solver knows of a large W; it is gathered where it is missing.
         probing: The random tests of a run so far, if this is not the first.
         loss: ‖W − B·A‖²_F of a large W, where the solver has it from its own products, wrong by at
-            most 32·eps·‖W‖². It takes the place of a measurement where that is at most 1/4000 of
-            the error (in float64 10⁻⁸, without the bound 1/100).
+            most 32·eps·‖W‖². It takes the place of a measurement where that is at most 1/1000 of
+            the error (in float64 10⁻⁸, without the bound 1/100), else the measurement is right to
+            that share.
         bound: False measures the error only, in one pass.
 
     Returns:
@@ -125,7 +121,8 @@ def certify(
         tests up to this one together.
 
     Raises:
-        MatrixError: If the shapes differ.
+        ArgumentError: If the factors are neither `Factors` nor a pair.
+        MatrixError: If the shapes differ, or W or the factors hold what is not a finite number.
 
     Cost:
         Nothing where the loss is sure enough, else one product of width rank, and a pass in float64
@@ -142,7 +139,50 @@ def certify(
     Reference:
         Eckart, Young (1936), Psychometrika 1(3); docs/mathematics/certificate.md.
     """
-    matrix = as_matrix(W)
+    matrix, pair = as_matrix(W), as_factors(factors)
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        squared_norm = matrix.squared_norm()
+    if not np.finfo(FLOAT64).tiny < squared_norm < math.inf:
+        check_entries(matrix)  # says what is wrong, if not all are zeros
+    exponent = 0
+    if evidence is None:  # which is of W as it is
+        matrix, exponent = rescaled(matrix)
+    factor = 2.0**exponent
+    proof = _certified(
+        matrix,
+        pair if exponent == 0 else _rescaled(pair, exponent),
+        None if singular_values is None else singular_values * factor,
+        evidence,
+        probing,
+        None if loss is None else loss * factor**2,
+        bound=bound,
+    )
+    if bound and not math.isfinite(proof.error):
+        raise MatrixError(
+            "The factors are so large that their error leaves the range of float64.",
+            hint="Check that they are those of this matrix.",
+            code="out-of-range",
+        )
+    return proof.scaled(1 / factor)
+
+
+def _rescaled(factors: Factors, exponent: int) -> Factors:
+    """Those of 2^exponent·W, with half of that on either side."""
+    half = exponent // 2
+    return Factors(factors.B * 2.0 ** (exponent - half), factors.A * 2.0**half)
+
+
+def _certified(
+    matrix: Matrix,
+    factors: Factors,
+    singular_values: Array | None,
+    evidence: Evidence | None,
+    probing: Probing | None,
+    loss: float | None,
+    *,
+    bound: bool,
+) -> Certificate:
+    """As `certify`, of a matrix whose squares stay in range."""
     factors = factors.on(matrix.namespace)
     within = KNOWN_WITHIN[matrix.dtype] if bound else ROUGHLY
     norm, measured = math.sqrt(matrix.squared_norm()), "error by direct products"
@@ -174,68 +214,6 @@ def certify(
         failure_probability=failure,
         method="exact to rounding" if exact else f"{measured}; {how}",
     )
-
-
-def certify_known(
-    entries: Entries, objective: Observed, fitted: Offset | Samples, *, bound: bool = True
-) -> Certificate:
-    """The error over the known entries, and how far from the best that is where it can be known.
-
-    The best error of a rank is NP-hard to find. But Σ(W − B·A)² + λ(‖B‖² + ‖A‖²) is least where
-    ‖W − X‖² + 2λ‖X‖_* is, over X of any rank: a convex problem. Its dual says how far from that
-    optimum the factors are, `regularized_gap`, where the objective has this form: a count exponent
-    of 0 and nothing else but λ.
-
-    Cost:
-        2·rank operations for each entry; for the gap some products of width 16 with a sparse matrix
-        of the entries.
-
-    Reference:
-        Mazumder, Hastie, Tibshirani (2010), JMLR 11; docs/mathematics/observed.md.
-    """
-    offset = fitted.offset if isinstance(fitted, Samples) else fitted
-    squared, scale = known_error(entries, objective, offset)
-    gap, how = None, "the best possible error of a rank is NP-hard to find"
-    if bound and isinstance(fitted, Offset) and objective.is_nuclear(entries):
-        gap = duality_gap(entries, objective.strength, offset.factors)
-        how += "; gap to the best of any rank with its penalty by the dual of the nuclear norm"
-    return Certificate(
-        error=math.sqrt(squared),
-        relative_error=math.sqrt(squared / scale) if scale > 0 else 0.0,
-        best_possible_error=None,
-        gap=None,
-        failure_probability=0.0 if gap is None else FAILURE,
-        method=f"error over the known entries; {how}",
-        regularized_gap=gap,
-    )
-
-
-def duality_gap(entries: Entries, strength: float, factors: Factors) -> float | None:
-    """How far ½‖W − X‖² + λ‖X‖_* over the known entries is above its minimum, as a share of that.
-
-    With R = W − X on the known entries, Y = R·min(1, λ/‖R‖₂) is feasible in the dual, whose value
-    ⟨Y, W⟩ − ½‖Y‖² nothing can go below. ‖R‖₂ is computed where min(rows, columns) is at most 3000,
-    else bounded from above by products with R, wrong with probability 10⁻⁶. None where that leaves
-    nothing.
-    """
-    order = entries.by_rows
-    here = Offset(0.0, np.zeros(entries.shape[0]), np.zeros(entries.shape[1]), factors)
-    values = order.values.astype(FLOAT64)
-    left = values - here.predict(entries.rows, entries.columns)
-    primal = 0.5 * float(left @ left) + strength * float(np.sum(factors.singular_values()))
-    R = Sparse(scipy.sparse.csr_array((left, order.indices, order.starts), shape=entries.shape))
-    spectral = _spectral_norm(R) if left.any() else 0.0
-    share = min(1.0, strength / spectral) if spectral > 0 else 1.0
-    dual = share * float(left @ values) - 0.5 * share**2 * float(left @ left)
-    return max(0.0, primal / dual - 1) if dual > 0 else None
-
-
-def _spectral_norm(R: Matrix) -> float:
-    values = spectrum(R)
-    if values is not None:
-        return float(values[0]) * (1 + rounding(R.shape, values.dtype))
-    randomness = np.random.Generator(np.random.Philox(key=GATHERED))
-    return math.sqrt(outside_bound(R, np.zeros((R.shape[1], 0)), FAILURE, randomness))
 
 
 def together(certificates: Sequence[Certificate], norms: Sequence[float]) -> Certificate:

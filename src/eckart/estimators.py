@@ -6,8 +6,12 @@ from typing import Any, Self, final
 
 import numpy as np
 
+from eckart.arguments import check_flag
+from eckart.arrays import as_randomness, unmasked
 from eckart.errors import ArgumentError, ConvergenceWarning, MatrixError, MissingExtra
 from eckart.jobs.reduce import Reduction, begun_with, grown, reduced
+from eckart.matrices import as_matrix
+from eckart.matrices.derived import dense
 
 try:
     from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
@@ -27,8 +31,8 @@ class LowRankReducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
     Scores are (X − mean)·Aᵀ, with the rows of A the leading right singular vectors of X − mean,
     each with ‖WᵀWv − σ²v‖ ≤ tol·σ₁². Without centring it is a truncated SVD. A sparse X stays
-    sparse, centred or not. Entries that are NaN are gaps: the components are fitted to the others,
-    and a row's scores to what is known of it.
+    sparse, centred or not. Entries that are NaN, or masked, are gaps: the components are fitted to
+    the others, and a row's scores to what is known of it.
 
     Args:
         n_components: How many: a number; a share of the variance between 0 and 1; "auto" for those
@@ -36,14 +40,15 @@ class LowRankReducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         center: Whether to subtract the means of the columns.
         scale: Whether to divide the columns by their standard deviations; constant ones stay.
         whiten: Whether scores are divided by their standard deviations.
-        tol: The residual of the components; None takes 1e-5, in float32 1e-3.
+        tol: The residual of the components; None takes 1e-6, in float32 1e-3.
         certificate: Whether to spend products on bounding how good any components could be.
         random_state: Of the random directions, as scikit-learn has it.
 
     Fields:
         components_: A, of shape (components, features); the entry of largest size in each row is
             positive.
-        explained_variance_: Variance of the scores.
+        explained_variance_: Variance of the scores, as `PCA` has it; without centring as
+            `TruncatedSVD` does. In float64 like the next two, so that none leaves its range.
         explained_variance_ratio_: The same as shares of the variance of X.
         singular_values_: Of X − mean.
         mean_: Of the features.
@@ -95,11 +100,9 @@ class LowRankReducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             reduction, found = reduced(
                 checked,
                 **self._choice(checked.shape),
-                centre=self.center,
-                scale=self.scale,
-                whiten=self.whiten,
+                **self._flags(),
                 tol=self.tol,
-                certificate=self.certificate,
+                certificate=check_flag("certificate", self.certificate),
                 seed=self._seed(),
             )
         if found.outcome.grade == "short":
@@ -125,13 +128,7 @@ class LowRankReducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
                     hint="Give n_components as a whole number.",
                     code="not-growing",
                 )
-            reduction = begun_with(
-                checked,
-                choice["rank"],
-                centre=self.center,
-                scale=self.scale,
-                whiten=self.whiten,
-            )
+            reduction = begun_with(checked, choice["rank"], **self._flags())
         else:
             reduction = grown(self._reduction, checked)
         self.certificate_ = reduction.promise()
@@ -147,20 +144,29 @@ class LowRankReducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         return self.fit(X, y, **fit_params).transform(X)
 
     def inverse_transform(self, X: Any) -> Any:
-        """The rows that scores stand for, of shape (rows, features)."""
+        """The rows that scores stand for, of shape (rows, features).
+
+        Raises:
+            MatrixError: If the scores are no matrix, or not one for each component.
+        """
         check_is_fitted(self)
-        return self._reduction_now().restore(np.asarray(X))
+        scores = as_matrix(X)
+        return self._reduction_now().restore(scores.namespace.get(dense(scores)))
 
     def get_covariance(self) -> Any:
         """The covariance of the features by this model: AᵀΛA and equal noise elsewhere."""
         check_is_fitted(self)
-        A, noise = self.components_, self.noise_variance_
-        inner = (A.T * np.maximum(self.explained_variance_ - noise, 0.0)) @ A
+        A, noise = self.components_.astype(np.float64), self.noise_variance_
+        inner = (A.T * np.maximum(self._squares_each() - noise, 0.0)) @ A
         return inner + noise * np.eye(A.shape[1])
 
     def get_precision(self) -> Any:
-        """The inverse of `get_covariance`."""
-        return np.linalg.pinv(self.get_covariance(), hermitian=True)
+        """The inverse of `get_covariance`, with at least the noise of rounding."""
+        check_is_fitted(self)
+        A, (lengths, noise) = self.components_.astype(np.float64), self._model()
+        inside = (A.T / lengths) @ A
+        beside = np.eye(A.shape[1]) - A.T @ A
+        return inside if len(A) == A.shape[1] else inside + beside / noise
 
     def score_samples(self, X: Any) -> Any:
         """The log-likelihood of each row under the Gaussian model of the components.
@@ -170,14 +176,17 @@ class LowRankReducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         """
         check_is_fitted(self)
         checked: Any = self._checked(X, reset=False)
-        dense: Any = checked.toarray() if hasattr(checked, "toarray") else checked
-        dense = self._reduction_now().filled(dense)
-        around = (dense - self.mean_) / (1.0 if self.scale_ is None else self.scale_)
-        precision = self.get_precision()
-        sign, logarithm = np.linalg.slogdet(self.get_covariance())
-        size = np.einsum("ij,jk,ik->i", around, precision, around)
-        constant = around.shape[1] * math.log(2 * math.pi) + (logarithm if sign > 0 else 0.0)
-        return -0.5 * (size + constant)
+        rows: Any = checked.toarray() if hasattr(checked, "toarray") else checked
+        rows = self._reduction_now().filled(rows)
+        around = (rows - self.mean_) / (1.0 if self.scale_ is None else self.scale_)
+        A, (lengths, noise) = self.components_.astype(np.float64), self._model()
+        scores = around @ A.T
+        outside = np.square(around - scores @ A).sum(axis=1)
+        with np.errstate(over="ignore"):
+            size = (np.square(scores) / lengths).sum(axis=1) + outside / noise
+        left = A.shape[1] - len(A)
+        logarithm = np.log(lengths).sum() + left * math.log(noise)
+        return -0.5 * (size + A.shape[1] * math.log(2 * math.pi) + logarithm)
 
     def score(self, X: Any, y: Any = None) -> float:
         """The mean of `score_samples`, which model selection compares."""
@@ -203,7 +212,7 @@ class LowRankReducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     def _checked(self, X: Any, *, reset: bool) -> Any:
         return validate_data(
             self,
-            X,
+            unmasked(X),
             reset=reset,
             accept_sparse=("csr", "csc"),
             # what is fitted is summed anyway, and refused then
@@ -217,7 +226,7 @@ class LowRankReducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         wanted = self.n_components
         if wanted is None:
             return {"rank": min(shape)}
-        if wanted == "auto":
+        if isinstance(wanted, str) and wanted == "auto":
             return {"rank": "auto"}
         if isinstance(wanted, float | np.floating) and 0 < wanted < 1:
             return {"variance": float(wanted)}
@@ -235,19 +244,27 @@ class LowRankReducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             code="bad-n-components",
         )
 
+    def _flags(self) -> dict[str, Any]:
+        return {
+            "centre": check_flag("center", self.center),
+            "scale": check_flag("scale", self.scale),
+            "whiten": check_flag("whiten", self.whiten),
+        }
+
     def _seed(self) -> Any:
         state = self.random_state
-        if isinstance(state, int | np.integer | np.random.Generator):
-            return state
-        return check_random_state(state)
+        if state is None or state is np.random:
+            return check_random_state(state)
+        as_randomness(state)  # says what is wrong
+        return state
 
     def _learned(self, reduction: Reduction) -> Self:
         self._reduction = reduction
         rank, rows, columns = reduction.rank, reduction.rows, reduction.columns
         self.components_ = reduction.A[:rank]
-        self.explained_variance_ = reduction.variances.astype(reduction.dtype)
-        self.explained_variance_ratio_ = reduction.shares.astype(reduction.dtype)
-        self.singular_values_ = np.sqrt(reduction.squares[:rank]).astype(reduction.dtype)
+        self.explained_variance_ = reduction.variances
+        self.explained_variance_ratio_ = reduction.shares
+        self.singular_values_ = np.sqrt(np.maximum(reduction.squares[:rank], 0.0))
         self.mean_ = reduction.means.astype(reduction.dtype)
         self.scale_ = (
             None if reduction.scales is None else reduction.scales.astype(self.mean_.dtype)
@@ -261,3 +278,19 @@ class LowRankReducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
     def _reduction_now(self) -> Reduction:
         return self._reduction
+
+    def _squares_each(self) -> Any:
+        """Mean squares of the scores about `mean_`: their variances, where that is the mean."""
+        reduction = self._reduction_now()
+        return reduction.squares[: reduction.rank] / (reduction.rows - 1)
+
+    def _model(self) -> tuple[Any, float]:
+        """Variances along the components and, of the noise, beside them.
+
+        Where nothing is left out that is what rounding leaves, so that a row off their span is
+        never likely.
+        """
+        squares = self._squares_each()
+        eps, tiny = np.finfo(self.components_.dtype).eps, np.finfo(np.float64).tiny
+        noise = max(self.noise_variance_, float(eps * squares[0]), float(tiny))
+        return np.maximum(squares, noise), noise

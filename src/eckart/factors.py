@@ -3,15 +3,18 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from os import PathLike
-from typing import final
+from typing import Any, Final, cast, final
 
 import numpy as np
 import numpy.typing as npt
 
-from eckart.arrays import Array, DType, inner, working_dtype
+from eckart.arguments import check_whole
+from eckart.arrays import FLOAT64, Array, DType, inner, working_dtype
 from eckart.errors import ArgumentError, MatrixError
 from eckart.lapack import svd
 from eckart.namespaces import HOST, Namespace, as_working, dtype_of, is_on_device, namespace_of
+
+MOST_RANK: Final = 2**24
 
 
 @final
@@ -132,8 +135,19 @@ class Factors:
         return self.B @ self.A
 
     def astype(self, dtype: npt.DTypeLike) -> "Factors":
-        """The same factors in another dtype; not copied where they already have it."""
-        move, kind = self.namespace.astype, working_dtype(np.dtype(dtype))
+        """The same factors in another dtype; not copied where they already have it.
+
+        Raises:
+            ArgumentError: If it is the name of no dtype.
+            MatrixError: If it is one of other things than real numbers.
+        """
+        try:
+            kind = working_dtype(np.dtype(dtype))
+        except (TypeError, ValueError, SyntaxError):
+            raise ArgumentError(
+                f"The dtype is {dtype!r}.", hint="Give float32 or float64.", code="bad-dtype"
+            ) from None
+        move = self.namespace.astype
         return Factors(move(self.B, kind), move(self.A, kind))
 
     def on(self, namespace: Namespace) -> "Factors":
@@ -178,12 +192,14 @@ class Factors:
         """The same product with columns and rows of zeros up to a larger rank.
 
         Raises:
-            ArgumentError: If `rank` is below this rank.
+            ArgumentError: If `rank` is below this rank, or no whole number.
+            MatrixError: If it is above 2²⁴.
 
         Example:
             >>> Factors([[2.0]], [[3.0]]).pad(2).B
             array([[2., 0.]])
         """
+        check_rank(rank, most=MOST_RANK, what="factors")
         missing = rank - self.rank
         if missing < 0:
             raise ArgumentError(
@@ -199,7 +215,7 @@ class Factors:
         return Factors(put(B, self.dtype), put(A, self.dtype))
 
     def singular_values(self) -> Array:
-        """The `rank` singular values of B·A, descending."""
+        """The `rank` singular values of B·A, descending, in float64."""
         return self._singular()[1]
 
     def save(self, path: str | PathLike[str], *, force: bool = False) -> None:
@@ -216,11 +232,15 @@ class Factors:
     __matmul__ = times
 
     def _singular(self) -> tuple[Array, Array, Array]:
-        """U and Vt in the namespace, S as a NumPy array; by two thin QR and a small SVD."""
+        """U and Vt in the namespace, S in float64, where no product leaves its range.
+
+        By two thin QR and a small SVD.
+        """
         namespace = self.namespace
         Q, R = namespace.qr(self.B)  # (rows, k), (k, rank)
         P, L = namespace.qr(self.A.T)  # (columns, k'), (k', rank)
-        U, S, Vt = svd(namespace.get(R @ L.T))
+        small = namespace.get(R).astype(FLOAT64) @ namespace.get(L).astype(FLOAT64).T
+        U, S, Vt = svd(small)
         missing = self.rank - len(S)  # where the rank is above rows or columns
         U, Vt = np.pad(U, ((0, 0), (0, missing))), np.pad(Vt, ((0, missing), (0, 0)))
         U, Vt = (namespace.put(X, self.dtype) for X in (U, Vt))
@@ -241,6 +261,29 @@ class Factors:
         return self.namespace.put(array, array.dtype)
 
 
+def as_factors(given: object) -> Factors:
+    """`Factors`, or a pair (B, A), as `Factors`.
+
+    Raises:
+        ArgumentError: If it is neither.
+        MatrixError: As `Factors`.
+
+    Example:
+        >>> as_factors(([[1.0], [2.0]], [[3.0]]))
+        Factors(2 × 1, rank 1, float64)
+    """
+    if isinstance(given, Factors):
+        return given
+    if isinstance(given, tuple | list) and len(cast("list[Any]", given)) == 2:
+        B, A = cast("list[Any]", given)
+        return Factors(B, A)
+    raise ArgumentError(
+        f"The factors are a {type(given).__name__}.",
+        hint="Give Factors or a pair (B, A); eckart.read_factors(path) reads those of a file.",
+        code="bad-factors",
+    )
+
+
 def _together(B: object, A: object) -> tuple[Array, Array]:
     """Both in a working dtype and, where one is on a device, both there."""
     left, right = as_working(B), as_working(A)
@@ -255,10 +298,10 @@ def check_rank(rank: int, *, most: int, what: str) -> None:
     """Refuse a rank below 1 or above `most`.
 
     Raises:
-        ArgumentError: If `rank` is below 1.
+        ArgumentError: If `rank` is no whole number, or below 1.
         MatrixError: If `rank` is above `most`.
     """
-    if rank < 1:
+    if check_whole("rank", rank) < 1:
         raise ArgumentError(
             f"The rank is {rank}.", hint="Give a rank of at least 1.", code="rank-too-small"
         )

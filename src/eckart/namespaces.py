@@ -112,13 +112,13 @@ class NumPy:
         rows = flat[:whole].reshape(-1, PARTIAL)
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             sums = np.vecdot(rows, rows).astype(FLOAT64, copy=False)
-        low, high = _sure_range(X.dtype)
-        unsure = ~((sums > low) & (sums < high))
-        if unsure.any():
-            again = rows[unsure].astype(FLOAT64, copy=False)
-            sums[unsure] = np.vecdot(again, again)
-        rest = flat[whole:].astype(FLOAT64, copy=False)
-        return float(sums.sum()) + float(np.dot(rest, rest))
+            low, high = sure_range(X.dtype)
+            unsure = ~((sums > low) & (sums < high))
+            if unsure.any():
+                again = rows[unsure].astype(FLOAT64, copy=False)
+                sums[unsure] = np.vecdot(again, again)
+            rest = flat[whole:].astype(FLOAT64, copy=False)
+            return float(sums.sum()) + float(np.dot(rest, rest))
 
     def is_finite(self, X: Array, /) -> bool:
         """Whether no entry is NaN or infinite."""
@@ -264,7 +264,7 @@ def _is_torch(X: object) -> bool:
     return array_api_compat.is_torch_array(X)
 
 
-def _sure_range(dtype: DType) -> tuple[float, float]:
+def sure_range(dtype: DType) -> tuple[float, float]:
     """Between these a sum of squares has lost nothing to under- or overflow."""
     kind = np.finfo(dtype)
     return float(kind.tiny) / float(kind.eps) * PARTIAL, float(kind.max)

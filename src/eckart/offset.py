@@ -6,9 +6,10 @@ from typing import Any, Final, final
 import numpy as np
 import numpy.typing as npt
 
-from eckart.arrays import FLOAT64, Array, DType
+from eckart.arguments import check_number
+from eckart.arrays import FLOAT64, Array, DType, plain_array, working_array
 from eckart.errors import MatrixError
-from eckart.factors import Factors
+from eckart.factors import Factors, as_factors
 
 AT_ONCE: Final = 2**22
 """Numbers of one factor that are gathered at a time."""
@@ -47,9 +48,11 @@ class Offset:
     extra_rows: Array | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "factors", as_factors(self.factors))
+        object.__setattr__(self, "mean", check_number("mean", self.mean))
         dtype = self.factors.dtype
         for name, length in zip(("row_bias", "column_bias"), self.shape, strict=True):
-            bias = np.asarray(getattr(self, name), dtype)
+            bias = working_array(getattr(self, name)).astype(dtype, copy=False)
             if bias.shape != (length,):
                 raise MatrixError(
                     f"The {name.replace('_', ' ')} has shape {bias.shape}.",
@@ -87,7 +90,13 @@ class Offset:
         Cost:
             2·rank operations for each; memory of a block at a time.
         """
-        row, column = np.asarray(rows), np.asarray(columns)
+        row, column = _places(rows, self.shape[0], "row"), _places(columns, self.shape[1], "column")
+        if len(row) != len(column):
+            raise MatrixError(
+                f"There are {len(row)} rows and {len(column)} columns.",
+                hint="Give one of each for every place.",
+                code="shapes-differ",
+            )
         out = np.empty(len(row), FLOAT64)
         B, A = self.factors.B, self.factors.A.T
         height = max(1, AT_ONCE // self.rank)
@@ -111,3 +120,20 @@ class Offset:
     def with_columns(self, A: Array, column_bias: Array) -> "Offset":
         """The same rows with other columns."""
         return replace(self, column_bias=column_bias, factors=Factors(self.factors.B, A))
+
+
+def _places(places: npt.ArrayLike, count: int, name: str) -> npt.NDArray[Any]:
+    """A list of rows or columns.
+
+    Raises:
+        MatrixError: If it is none, or one is out of range.
+    """
+    array = plain_array(places)
+    whole = array.ndim == 1 and (array.dtype.kind in "iu" or not array.size)
+    if not whole or (array.size and not 0 <= int(array.min()) <= int(array.max()) < count):
+        raise MatrixError(
+            f"The {name}s are not a list of whole numbers from 0 to {count - 1}.",
+            hint=f"Number {name}s as where this was fitted.",
+            code="bad-index",
+        )
+    return array if array.size else array.astype(np.intp)

@@ -6,9 +6,10 @@ from typing import Any, Final, Literal, Protocol, final
 
 import numpy as np
 
-from eckart.arrays import Array, Randomness, working_array
+from eckart.arguments import check_number
+from eckart.arrays import Randomness
 from eckart.errors import ArgumentError, MatrixError
-from eckart.factors import Factors
+from eckart.factors import Factors, as_factors
 from eckart.matrices import Matrix
 from eckart.subspaces import KrylovSpace, largest_singular_value
 
@@ -57,13 +58,13 @@ class LoRAStart:
     sigma: float | None = None
 
     def __post_init__(self) -> None:
-        if self.sigma is not None and not 0 < self.sigma < math.inf:
+        if self.sigma is not None and not 0 < check_number("sigma", self.sigma) < math.inf:
             raise ArgumentError(
                 f"Sigma is {self.sigma}.", hint="Give a positive number.", code="bad-sigma"
             )
-        if self.gaussian not in ("A", "B"):
+        if not isinstance(self.gaussian, str) or self.gaussian not in ("A", "B"):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ArgumentError(
-                f"The gaussian factor is '{self.gaussian}'.",
+                f"The gaussian factor is {self.gaussian!r}.",
                 hint="Give A or B.",
                 code="bad-gaussian",
             )
@@ -175,19 +176,12 @@ def as_start(start: object) -> Start:
     """
     if start is None:
         return LoRAStart()
-    if isinstance(start, Factors):
-        return GivenStart(given=start)
     if isinstance(start, LoRAStart | SpectralStart | GivenStart):
         return start
-    if isinstance(start, tuple | list) and len(start) == 2:  # pyright: ignore[reportUnknownArgumentType]
-        B, A = (_array(factor) for factor in start)  # pyright: ignore[reportUnknownVariableType]
-        return GivenStart(given=Factors(B, A))
+    if isinstance(start, Factors | tuple | list):
+        return GivenStart(given=as_factors(start))
     raise ArgumentError(
-        f"The start is a {type(start).__name__}.",  # pyright: ignore[reportUnknownArgumentType]
+        f"The start is a {type(start).__name__}.",
         hint="Give Factors, a pair (B, A), a LoRAStart or SpectralStart, or nothing.",
         code="bad-start",
     )
-
-
-def _array(factor: Any) -> Array:
-    return working_array(factor)

@@ -129,16 +129,16 @@ def test_limits_and_overrides_hold(tmp_path):
 def test_what_is_not_covered_is_named_with_its_share(tmp_path):
     before = tensors()
     after = tuned(before)
-    before["model.scale"] = np.ones(3, np.float32)
-    after["model.scale"] = np.full(3, 2.0, np.float32)
+    before["model.experts.up"] = np.ones((2, 3, 4), np.float32)
+    after["model.experts.up"] = np.full((2, 3, 4), 2.0, np.float32)
     before["model.old.weight"] = np.ones((4, 4), np.float32)
     after["score.weight"] = np.ones((2, 40), np.float32)
     base, tune = write(tmp_path / "base", before), write(tmp_path / "tuned", after)
     result = extract_adapter(base, tune, tmp_path / "out", rank=4, exclude=["*k_proj*"])
     document = result.to_dict()
     states = {one["name"]: one for one in document["tensors"]}
-    assert states["model.scale"]["state"] == "not covered"
-    assert states["model.scale"]["share_of_delta"] > 0.1
+    assert states["model.experts.up"]["state"] == "not covered"
+    assert states["model.experts.up"]["share_of_delta"] > 0.1
     assert states["model.old.weight"]["why"] == "its module is not in the fine-tune"
     assert states["score.weight"]["state"] == "saved whole"
     assert "excluded" in states["model.layers.0.self_attn.k_proj.weight"]["why"]

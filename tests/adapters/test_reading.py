@@ -107,7 +107,7 @@ def test_tensors_that_do_not_fit_are_refused(changes, code, words, folder):
         ({"alpha_pattern": {"q": "x"}}, "damaged-file", "alpha_pattern is 'x'"),
         ({"lora_bias": True}, "tensors-missing", "lora_B.bias"),
         ({"peft_type": "LOHA"}, "not-lora", "LOHA"),
-        ({"peft_type": ...}, "not-lora", "None"),
+        ({"peft_type": ...}, "not-lora", "names no peft_type"),
         ({"use_dora": True}, "not-lora", "DoRA"),
         ({"init_lora_weights": "pissa_niter_4"}, "not-lora", "pissa_niter_4"),
         ({"layer_replication": [[0, 1]]}, "not-lora", "replication"),

@@ -7,6 +7,7 @@ import pytest
 
 import eckart
 from commandline import ARTICLE, error, result
+from tolerances import FLOAT32_SOLUTION
 
 
 class TestFilesOfFactors:
@@ -88,3 +89,32 @@ class TestCertify:
         assert status == 0
         assert "largest possible gap" in out
         assert "nothing is random" in out
+
+
+@pytest.mark.parametrize(
+    ("dtype", "size"), [("f4", 1e-30), ("f4", 1e30), ("f8", 1e-150), ("f8", 1e150)]
+)
+def test_commands_on_factors_do_not_depend_on_the_unit(run, dtype, size):
+    W = np.random.default_rng(0).standard_normal((12, 8))
+    figures = []
+    for factor in (1.0, size):
+        np.save("W.npy", (W * factor).astype(dtype))
+        result(run, "factor W.npy --rank 4 -o F.npz --force --json")
+        proof = result(run, "certify W.npy F.npz --json")
+        cut = result(run, "truncate F.npz --rank 2 -o T.npz --force --json")
+        shown = result(run, "show T.npz --json")["parts"][0]["singular_values"]
+        found = result(run, "compare W.npy --rank 2 --solvers svd,krylov --json")["runs"]
+        errors = [one["certificate"]["relative_error"] for one in found]
+        result(run, "expand T.npz -o D.npy --force --json")
+        written = np.linalg.norm(np.load("D.npy").astype(np.float64) / factor)
+        unit = [value / factor for value in shown]
+        figures.append([proof["relative_error"], cut["relative_change"], written, *unit, *errors])
+    np.testing.assert_allclose(figures[1], figures[0], rtol=FLOAT32_SOLUTION)
+
+
+def test_products_that_leave_the_range_are_refused(run):
+    big = np.full((3, 1), 1e25, np.float32)
+    eckart.Factors(big, big.T).save("F.npz")
+    np.save("X.npy", np.ones((3, 1), np.float32))
+    for line in ("expand F.npz -o D.npy --json", "apply F.npz X.npy -o Y.npy --json"):
+        assert error(run, line, 1)["code"] == "out-of-range"

@@ -290,3 +290,49 @@ def test_every_command_has_help_with_an_example(run, command):
     status, out, _ = run(f"recommend {command} --help")
     assert status == 0
     assert f"eckart recommend {command} " in out
+
+
+def test_no_escape_code_of_an_id_reaches_the_terminal(run):
+    lines = ["user,item,rating"]
+    lines += [f"u{user},\x1b[31mi{item}\x07,{1 + user * item % 5}" for user in range(4)
+              for item in range(user, 4)]  # fmt: skip
+    Path("r.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    run("recommend fit r.csv --rank 1 --regularization 0.1 -o m")
+    for line in ("recommend top m --user u3", "recommend top m --user \x1b[31mnobody",
+                 "recommend similar m --item \x1b[31mno"):  # fmt: skip
+        _, out, err = run(line)
+        assert "\x1b" not in out + err
+        assert "\x07" not in out + err
+        assert "\\x1b[31m" in out + err
+
+
+def test_ids_times_and_scales_hold_from_table_to_table(run):
+    Path("r.csv").write_text("user,item,rating,time\n1.0,10.0,2,2020-01-01\n1.0,11.0,4,2020-01-01\n"
+                             "2.0,10.0,5,2020-01-01\n2.0,12.0,3,2020-01-01\n", "utf-8")  # fmt: skip
+    rows = [(1, 10, 1), (3, 12, 5)]
+    lines = [{"user": user, "item": item, "rating": rating, "time": 1717200000}
+             for user, item, rating in rows]  # fmt: skip
+    Path("n.jsonl").write_text("\n".join(json.dumps(one) for one in lines), "utf-8")
+    Path("old.csv").write_text("user,item,rating,time\n2,12,5,1.5e9\n", "utf-8")
+    run("recommend fit r.csv --rank 1 --regularization 0.1 -o m")
+    added = result(run, "recommend add m n.jsonl -o m2 --json")
+    assert (added["new_users"], added["new_items"], added["changed_users"]) == (1, 0, 1)
+    assert "was 2 to 5 and is now 1 to 5" in " ".join(added["notes"])
+    assert "are earlier than" in " ".join(
+        result(run, "recommend add m2 old.csv -o m3 --json")["notes"]
+    )
+    lists = result(run, "recommend top m2 --user 3.0 --json")["users"]
+    assert lists[0]["user"] == 3
+    assert not lists[0]["popular"]
+    again = result(run, "recommend fit n.jsonl --from m --rank 1 --regularization 0.1 -o m4 --json")
+    assert (again["users"], again["scale"]) == (3, [1, 5])
+
+
+def test_deviations_that_are_not_known_are_null_in_lines(run):
+    shutil.copy(ROOT / "examples" / "ratings.csv", "ratings.csv")
+    run("recommend fit ratings.csv --bayesian --rank 2 --epochs 5 -o b --quiet")
+    Path("p.csv").write_text("user,item\nnobody,103\n", "utf-8")
+    run("recommend predict b p.csv -o p.jsonl")
+    assert json.loads(Path("p.jsonl").read_text("utf-8"), parse_constant=pytest.fail) == {
+        "user": "nobody", "item": "103", "predicted": pytest.approx(4, abs=2), "deviation": None,
+    }  # fmt: skip

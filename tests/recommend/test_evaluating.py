@@ -1,16 +1,22 @@
 """What a model is measured by: parts of the data, figures, settings that were chosen by them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from eckart.errors import EckartError
 from eckart.jobs.recommend.choosing import choose_regularization
+from eckart.jobs.recommend.clocks import Clock
 from eckart.jobs.recommend.evaluation import evaluate
 from eckart.jobs.recommend.fitting import fit_model, fit_split
+from eckart.jobs.recommend.interactions import read_interactions
 from eckart.jobs.recommend.job import fit_recommender
+from eckart.jobs.recommend.merging import joined
 from eckart.jobs.recommend.predict import predict_pairs
 from eckart.jobs.recommend.settings import Settings
-from eckart.jobs.recommend.splitting import TEST, split
+from eckart.jobs.recommend.splitting import TEST, Split, split
+from eckart.jobs.recommend.top import top_items
 from recommend.samples import fitted, implicit, ratings, read
 from tolerances import FLOAT32_SOLUTION, agree
 
@@ -114,3 +120,47 @@ def test_settings_that_mean_nothing_for_the_data_are_refused(settings, data):
     with pytest.raises(EckartError) as caught:
         fit_model(data(), Settings(**settings))
     assert caught.value.code == "option-does-not-apply"
+
+
+@pytest.mark.parametrize("way", ["random", "last", "users"])
+@pytest.mark.parametrize("data", [read, implicit])
+def test_what_is_measured_is_what_a_list_answers(way, data):
+    table = data(users=40, share=0.05) if way == "random" else data(users=40)
+    if table.times is None:
+        table = replace(table, times=np.arange(len(table)), clock=Clock(dated=False, digits=0))
+    held = split(table, way, share=0.3)
+    model = fit_split(held, Settings(rank=3, regularization=0.1)).model
+    figures = evaluate(model, held, k=5, relevant=0.0).figures["model"]
+    # the same lists from a model that knows what was shown of the users, and nothing more
+    known = model if held.shown is None else replace(model, data=joined(held.train, held.shown))
+    found = held.train.item_counts() > 0
+    only = known.data.items.listed(np.flatnonzero(found))
+    target = held.test.chosen(found[held.test.columns])
+    users = np.unique(target.rows)
+    hits = []
+    for user in users:
+        lines = top_items(known, [known.data.users.at(user)], 5, only=only)[0].lines
+        wanted = set(target.items.listed(target.columns[target.rows == user]))
+        hits.append(sum(line.item in wanted for line in lines) / len(wanted))
+    assert figures["recall"].value == pytest.approx(np.mean(hits))
+
+
+def test_a_user_without_training_entries_is_measured_by_the_popular_items():
+    rated = {
+        "user": ["a", "b", "c", "d", "e", "e"],
+        "item": ["much", "much", "much", "much", "good", "fine"],
+        "rating": [5.0, 1.0, 1.0, 1.0, 5.0, 4.0],
+    }
+    data = read_interactions(rated)
+    parts = (data.rows == 0).astype(np.uint8)
+    held = Split(
+        way="random",
+        train=data.chosen(parts == 0),
+        test=data.chosen(parts == 1),
+        shown=None,
+        parts=parts,
+        rest=data,
+    )
+    model = fit_split(held, Settings(rank=1, regularization=0.1)).model
+    assert top_items(model, ["a"], 1)[0].lines[0].item == "much"
+    assert evaluate(model, held, k=1).figures["model"]["recall"].value == 1

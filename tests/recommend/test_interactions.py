@@ -192,7 +192,7 @@ def test_a_missing_rating_in_a_file_is_refused_with_its_row(tmp_path):
 
 def test_a_word_among_the_ratings_is_refused_with_its_row(tmp_path):
     (tmp_path / "r.csv").write_text("user,item,rating\na,x,4\nb,y,good\n")
-    with pytest.raises(EckartError, match="row 2: 'good'"):
+    with pytest.raises(EckartError, match=r"line 3, column 3 \('rating'\): 'good'"):
         read_interactions(tmp_path / "r.csv")
 
 

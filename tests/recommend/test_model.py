@@ -299,9 +299,10 @@ def test_exchanged_users_and_items_are_noticed_by_their_ids():
         assert caught.value.code == "transposed"
 
 
-def test_what_is_added_is_checked_against_the_scale():
+def test_what_is_added_is_checked_against_a_scale_that_was_given():
+    given = fit_model(read(), Settings(rank=2, regularization=0.1), scale=(1.0, 5.0)).model
     with pytest.raises(EckartError, match="outside 1 to 5"):
-        add_interactions(fitted(), {"user": [1000], "item": ["item 1"], "rating": [7.0]})
+        add_interactions(given, {"user": [1000], "item": ["item 1"], "rating": [7.0]})
 
 
 def test_a_user_who_is_removed_is_gone_and_the_others_are_as_they_were():

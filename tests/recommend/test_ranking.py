@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eckart import LowRankRecommender
 from eckart.jobs.recommend import ranking as blocks
 from eckart.jobs.recommend.interactions import read_interactions
 from eckart.jobs.recommend.metrics import ranking_figures, ranking_per_user, rating_figures
@@ -117,3 +118,47 @@ def test_the_standard_error_is_that_of_repeated_draws():
         values.append(figure.value)
         errors.append(figure.error)
     assert np.mean(errors) == pytest.approx(np.std(values), rel=0.15)
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    items=st.integers(1, 30),
+    levels=st.integers(1, 4),
+    dropped=st.integers(0, 3),
+)
+def test_of_equal_scores_the_earlier_item_comes_first_whatever_the_length(
+    seed, items, levels, dropped
+):
+    drawn = np.random.default_rng(seed)
+    scores = drawn.integers(0, levels, (5, items)).astype(np.float32)
+    allowed = np.ones(items, np.bool_)
+    allowed[drawn.integers(0, items, dropped)] = False
+    places = np.flatnonzero(allowed)
+    expected = [
+        sorted(places.tolist(), key=lambda item, row=row: (-scores[row, item], item))
+        for row in range(5)
+    ]
+    for k in range(1, items + 2):
+        found = rank(lambda users: scores[users].copy(), np.arange(5), items, k, allowed=allowed)
+        assert [[item for item in row if item >= 0] for row in found.items.tolist()] == [
+            one[:k] for one in expected
+        ]
+
+
+def test_a_shorter_list_is_the_beginning_of_a_longer_one():
+    alike = {"user": [f"u{one}" for one in range(12)], "item": [f"i{one:02d}" for one in range(12)]}
+    rated = {
+        "user": np.repeat(np.arange(30), 40),
+        "item": np.tile([f"i{one:02d}" for one in range(40)], 30),
+        "rating": np.repeat(np.arange(30) % 5 + 1.0, 40),
+    }
+    rated = {name: [*values, other] for (name, values), other in zip(
+        rated.items(), ("99", "other", 3.0), strict=True)}  # fmt: skip
+    rated["user"] = [str(one) for one in rated["user"]]
+    for table, user in ((alike, "nobody"), (alike, "u3"), (rated, "99"), (rated, "nobody")):
+        model = LowRankRecommender(rank=2, regularization=0.01, method="cholesky").fit(table)
+        whole = model.recommend(user, k=len(model.model.data.items)).lines
+        for k in range(1, len(whole)):
+            assert model.recommend(user, k=k).lines == whole[:k]
+        tied = [line.item for line in whole if line.score == whole[0].score]
+        assert tied == sorted(tied)

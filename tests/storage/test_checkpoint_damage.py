@@ -241,8 +241,8 @@ def test_a_tensor_that_is_not_where_the_index_says_is_an_error(tmp_path, weight_
 
 
 @pytest.mark.parametrize("indexed", [True, False])
-def test_a_tensor_in_two_files_is_an_error(tmp_path, indexed):
-    sharded(tmp_path, {"a": FIRST, "c": SECOND}, ONE, {**TWO, "a": ONE["a"]})
+def test_a_tensor_in_two_files_is_an_error_where_no_index_says_which_is_meant(tmp_path, indexed):
+    sharded(tmp_path, {"b": FIRST, "c": SECOND}, ONE, {**TWO, "a": ONE["a"]})
     if not indexed:
         (tmp_path / INDEX).unlink()
     assert FIRST in refused(tmp_path, "duplicate-tensor").message

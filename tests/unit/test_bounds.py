@@ -68,6 +68,16 @@ def test_it_is_tight_for_the_leading_subspace_of_a_spectrum_with_a_gap():
     assert bound <= truth + rounding(W, 4) * np.linalg.norm(W)
 
 
+@pytest.mark.parametrize("outside", [0.0, 1e-40, 1e-20])
+@pytest.mark.parametrize("smallest", [-1e-24, 0.0, 1e-24])
+def test_ritz_values_and_residuals_that_are_rounding_raise_it_by_no_more(outside, smallest):
+    H = np.diag([1.0, 0.5, smallest, smallest / 2])
+    residuals = np.full((4, 4), 1e-15)
+    given = Evidence(V=np.eye(6, 4), H=H, rest=residuals.T @ residuals, tail=np.eye(4))
+    bound = leading_squares_bound(given, 3, outside, 2.0)
+    assert 1.5 <= bound <= 1.5 + 3 * outside + 1e-14
+
+
 @pytest.mark.parametrize("name", market.SPECTRA)
 def test_what_lies_outside_is_bounded_and_not_by_much_more(name):
     W = market.spectral(name)

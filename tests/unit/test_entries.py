@@ -60,7 +60,7 @@ def test_a_row_is_looked_up():
         ("bad-index", ([0], [5], [1], None, (1, 5))),
         ("shapes-differ", ([0, 1], [0], [1])),
         ("not-finite", ([0], [0], [np.nan])),
-        ("not-finite", ([0], [0], [1e300])),
+        ("out-of-range", ([0], [0], [1e300])),
         ("not-numbers", ([0], [0], ["five"])),
         ("bad-weight", ([0], [0], [1], [-1])),
         ("empty", ([], [], [])),

@@ -68,3 +68,14 @@ def test_memory_bounds_the_space_and_too_little_is_refused():
     assert run.certificate.error <= (1 + 10 * SETTLED) * market.optimum(W, 20)
     with pytest.raises(MatrixError, match="takes a space of at least"):
         eckart.factorize(W, 80, solver=eckart.BlockKrylov(memory=90 * column))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("tail", [1e-3, 1e-4, 1e-5])
+def test_an_error_that_squares_in_float32_hide_is_found_at_its_own_rank(dtype, tail):
+    rank, values = 12, np.concatenate([np.linspace(2, 1, 12), np.full(188, tail)])
+    W = market.with_spectrum(values, 240, 200).astype(dtype)
+    wanted = 1.5 * float(np.linalg.norm(values[rank:]) / np.linalg.norm(values))
+    found = eckart.factorize(W, tolerance=wanted, solver=eckart.BlockKrylov())
+    assert found.factors.rank == rank
+    assert found.certificate.relative_error <= wanted

@@ -6,7 +6,7 @@ import scipy.sparse
 
 from eckart.errors import MatrixError
 from eckart.matrices import Sparse, Streamed, standardised
-from eckart.matrices.standardised import gram
+from eckart.matrices.grams import gram
 from streams import InMemory
 from tolerances import close, rounding
 

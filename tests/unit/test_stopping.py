@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import eckart
 from eckart.arrays import FLOAT32, FLOAT64
 from eckart.factorization import Record
 from eckart.factorization.stopping import has_converged, has_diverged, has_settled
@@ -90,3 +91,14 @@ def test_what_is_known_to_be_missing_keeps_a_run_going_whatever_the_forecast_say
     assert not is_missing(step())
     assert not is_complete(step())
     assert is_complete(step(excess=1.0, least=0.0005))
+
+
+@pytest.mark.parametrize("rank", [4, 11])
+def test_a_cluster_wider_than_the_space_is_told_from_a_failure(rank):
+    # 85 equal values where the space is restarted at 80 columns: some copies stay outside for ever
+    values = np.concatenate([np.ones(85), np.full(65, 0.5)])
+    W = np.zeros((150, 300))
+    np.fill_diagonal(W, values)
+    run = eckart.factorize(W, rank, solver=eckart.BlockKrylov(), certificate=False)
+    assert run.outcome.grade == "success"
+    assert run.certificate.error <= 1.001 * float(np.linalg.norm(values[rank:]))

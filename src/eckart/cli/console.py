@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Protocol
+from unicodedata import category
 
 import click
 
@@ -18,9 +19,19 @@ class _Step(Protocol):
     def loss(self) -> float | None: ...
 
 
+def _shown(text: str) -> str:
+    """Text as a terminal may have it: what would move its cursor or is no character is spelled."""
+    if text.isprintable():
+        return text
+    return "".join(
+        one if one in "\n\t" or category(one) not in ("Cc", "Cs") else repr(one)[1:-1]
+        for one in text
+    )
+
+
 def answer_text(text: str) -> None:
     """A line of the answer."""
-    click.echo(text)
+    click.echo(_shown(text))
 
 
 def answer_json(command: str, result: dict[str, Any]) -> None:
@@ -51,7 +62,7 @@ def answer_table(
     from rich.text import Text
 
     table = Table(
-        title=Text(title) if title else None,
+        title=Text(_shown(title)) if title else None,
         title_justify="left",
         box=box.SIMPLE_HEAD if any(header) else None,
         show_header=any(header),
@@ -67,14 +78,14 @@ def answer_table(
             no_wrap=position == 0,
         )
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(_shown(cell)) for cell in row))
     _rich(sys.stdout).print(table)
 
 
 def note(text: str, *, quiet: bool = False) -> None:
     """Something a person should know, on stderr."""
     if not quiet:
-        _aside(text)
+        _aside(_shown(text))
 
 
 def notes(texts: Sequence[str], *, quiet: bool) -> None:
@@ -91,9 +102,9 @@ def fail(error: EckartError, command: str, *, as_json: bool) -> None:
             json.dumps({"schema": 1, "command": command, "error": fields}, ensure_ascii=False)
         )
         return
-    _aside(f"error: {error.message}")
+    _aside(f"error: {_shown(error.message)}")
     if error.hint:
-        _aside(f"hint: {error.hint}")
+        _aside(f"hint: {_shown(error.hint)}")
 
 
 @contextmanager

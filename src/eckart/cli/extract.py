@@ -70,6 +70,16 @@ content_options = together(
         "--calibration", type=FILE, help="Second moments of inputs, from eckart calibrate."
     ),
     click.option("--base-name", help="What the adapter says that its base is."),
+    click.option(
+        "--check/--no-check",
+        default=True,
+        help="Attach the adapter to the model, without its numbers, before it is written.",
+    ),
+    click.option(
+        "--check-forward",
+        is_flag=True,
+        help="Run base + adapter and the fine-tune once, and say how far apart they are.",
+    ),
     seed_option,
 )
 
@@ -215,6 +225,8 @@ def _settings(options: dict[str, Any]) -> Any:
         base_name=options["base_name"],
         seed=options["seed"],
         calibration=options["calibration"],
+        check=options["check"],
+        check_forward=options["check_forward"],
     )
 
 

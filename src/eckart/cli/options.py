@@ -171,5 +171,14 @@ def selection(
     """The selection that the options describe."""
     from eckart.storage import Selection
 
-    names = tuple(name.strip() for name in columns.split(",")) if columns else None
-    return Selection(header=header, index=index, columns=names, tensor=tensor)
+    return Selection(header=header, index=index, columns=column_names(columns), tensor=tensor)
+
+
+def column_names(columns: str | None) -> tuple[str, ...] | None:
+    """The names that were given with commas between them; None where there are none.
+
+    Example:
+        >>> column_names("a, b")
+        ('a', 'b')
+    """
+    return tuple(name.strip() for name in columns.split(",")) if columns else None

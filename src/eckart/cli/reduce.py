@@ -9,7 +9,7 @@ from click.core import ParameterSource
 
 from eckart.cli import console
 from eckart.cli.answers import check_report, deliver
-from eckart.cli.options import FILE, RankType, reported_options, seed_option
+from eckart.cli.options import FILE, RankType, column_names, reported_options, seed_option
 from eckart.errors import ArgumentError
 
 SOLVERS = {"svd": "ExactSVD", "gram": "GramSVD", "krylov": "BlockKrylov"}
@@ -29,6 +29,7 @@ WAYS = ("rank", "tolerance", "variance")
 @click.option("--color", "colour", help="A column that colours the picture of the report.")
 @click.option("--columns", help="Columns of numbers to keep, separated by commas.")
 @click.option("--header/--no-header", default=None, help="Whether a text file has a header.")
+@click.option("--index/--no-index", default=None, help="Whether the first column is an index.")
 @click.option("--tensor", help="Name of the array, in a file that holds several.")
 @click.option("--memory", help="Most memory to use, such as 500MB; the file is read in blocks.")
 @click.option("--model", type=FILE, help="Project the rows with this saved reduction.")
@@ -56,12 +57,12 @@ def command(table: Path, **options: Any) -> int:
     from eckart.threads import limited_threads
 
     _check(options)
-    columns = options["columns"]
     reading = Reading(
-        columns=None if columns is None else tuple(columns.split(",")),
-        ids=options["ids"],
+        columns=column_names(options["columns"]),
+        ids=tuple(dict.fromkeys(options["ids"])),
         colour=options["colour"],
         header=options["header"],
+        index=options["index"],
         tensor=options["tensor"],
         memory=options["memory"],
     )

@@ -16,7 +16,12 @@ FARTHEST = 16
 
 
 def explain_rank(
-    rule: RankRule, W: Matrix, values: Array | None, ending: Ending, probing: Probing
+    rule: RankRule,
+    W: Matrix,
+    values: Array | None,
+    ending: Ending,
+    probing: Probing,
+    unit: float,
 ) -> str:
     """What a person should know of a rank that he did not give himself; else an empty text.
 
@@ -26,14 +31,15 @@ def explain_rank(
         values: All its singular values, where they are known.
         ending: Of the run.
         probing: Its tests up to now.
+        unit: W over the working matrix, for what a person is told.
     """
     evidence = ending.evidence() if ending.evidence is not None else None
     if isinstance(rule, NoiseThreshold | AboveThreshold):
+        total = W.squared_norm() * unit**2
         if values is not None:
-            return rule.explain(W.shape, np.square(values), W.squared_norm())
+            return rule.explain(W.shape, np.square(values * unit), total)
         if evidence is not None:
-            leading = evidence.ritz()[0]
-            return rule.explain(W.shape, leading, W.squared_norm())
+            return rule.explain(W.shape, evidence.ritz()[0] * unit**2, total)
     if isinstance(rule, WithinTolerance) and values is None and evidence is not None:
         return _smallest(rule.tolerance, W, ending.rank, evidence, probing)
     return ""

@@ -17,7 +17,7 @@ EXACT_WORK: Final = 10**9
 """rows·columns·min(rows, columns) up to which LAPACK decomposes all of W."""
 BLOCKS_OF_A_GRAM: Final = 8
 """WᵀW of a matrix up to so many times as wide as a block of a Krylov space takes no longer."""
-RESIDUALS: Final = {FLOAT32: 1e-3, FLOAT64: 1e-5}
+RESIDUALS: Final = {FLOAT32: 1e-3, FLOAT64: 1e-6}
 """‖WᵀWv − σ²v‖/σ² of every component v that is kept, unless another is asked for: its variance is
 then right to the square of that over the gap to the next."""
 GUESS: Final = 32

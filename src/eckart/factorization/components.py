@@ -23,7 +23,7 @@ from eckart.factorization.component_solver import (
     is_lighter_turned,
     one_sided,
 )
-from eckart.factorization.loop import Loop
+from eckart.factorization.loop import Loop, in_units
 from eckart.factorization.outcome import Outcome
 from eckart.factorization.result import Recipe, Record, machine
 from eckart.factorization.stopping import Ending, Watch
@@ -119,7 +119,7 @@ def components(
         W: Matrix of shape (rows, columns).
         rank: Rows of A, or "auto"; exactly one of `rank` and `tolerance` is given.
         tolerance: The smallest rank with ‖W − W·Aᵀ·A‖ ≤ tolerance·‖W‖.
-        residual: Stop once ‖WᵀWv − σ²v‖ ≤ residual·σ² for every row v; by default 10⁻⁵, in float32
+        residual: Stop once ‖WᵀWv − σ²v‖ ≤ residual·σ² for every row v; by default 10⁻⁶, in float32
             10⁻³. A streamed W stops by its error instead, unless it is given.
         solver: `ExactSVD`, `GramSVD`, `Davidson` or `BlockKrylov`; by default by the size of W.
         certificate: Whether to spend products on bounding the best error; a streamed W is never
@@ -137,6 +137,7 @@ def components(
     rule = rank_rule(rank, tolerance, None, None, W.nbytes)
     total = W.squared_norm()
     W, exponent = rescaled(W)
+    on_step = in_units(on_step, exponent)
     guess = GUESS if rule.needs_spectrum else rule.choose(W.shape, W.dtype, None)
     side = Transposed(W) if solver is None and is_lighter_turned(W) else W
     searched = rule.needs_spectrum and isinstance(rule, GrowingRule)

@@ -1,5 +1,6 @@
 """The one loop over factors of a known W."""
 
+import math
 import time
 import warnings
 from collections.abc import Callable
@@ -9,13 +10,14 @@ from typing import Final, cast
 
 import numpy as np
 
-from eckart.arrays import Array, Randomness, as_randomness
+from eckart.arguments import check_flag, check_number
+from eckart.arrays import FLOAT32, FLOAT64, Array, Randomness, as_randomness
 from eckart.certificates import LARGEST_EXACT, spectrum
 from eckart.errors import ArgumentError, ConvergenceWarning, MatrixError
 from eckart.factorization.choice import explain_rank
 from eckart.factorization.explanation import explain
 from eckart.factorization.failures import Diverged, Interrupted
-from eckart.factorization.loop import Loop
+from eckart.factorization.loop import Loop, in_units
 from eckart.factorization.observed import factorize_observed
 from eckart.factorization.outcome import Outcome
 from eckart.factorization.proving import prove
@@ -41,6 +43,8 @@ from eckart.subspaces import CARRIED, Probing
 
 FAST_EXACT: Final = 1000
 """Up to min(rows, columns) of this, the exact decomposition is the default."""
+MOST_DECADES: Final = {FLOAT32: 12, FLOAT64: 151}
+"""An iteration from given factors is sure for ‖W‖ between 10^−n and 10^n."""
 GUESS: Final = 32
 """The rank whose blocks a search for the rank begins with."""
 
@@ -108,7 +112,7 @@ def factorize(
         the optimum is reached, 100.00%, and only a higher rank lowers the loss; at rank 3 it is 0.
     """
     began = time.perf_counter()
-    _check_targets(accuracy, time_limit, certificate=certificate)
+    _check_arguments(solver, objective, on_step, accuracy, time_limit, certificate)
     if isinstance(W, Entries) or isinstance(objective, Observed):
         if rank is None or not isinstance(rank, int | np.integer) or accuracy is not None:
             raise ArgumentError(
@@ -136,15 +140,18 @@ def factorize(
     solver = cast("Solver | None", solver)
     randomness, first = as_randomness(seed), as_start(start)
     matrix = _matrix(W)
-    rule = rank_rule(rank, tolerance, budget, ratio, matrix.nbytes)
+    asked = rank_rule(rank, tolerance, budget, ratio, matrix.nbytes)
     read_before = matrix.passes
     check_entries(matrix)
     objective = objective or Entire()
     working, exponent = objective.working(matrix), 0
     if isinstance(first, GivenStart):
         first = replace(first, given=objective.lifted(first.given))
-    if not isinstance(solver, Iterative) and not isinstance(rule, AboveThreshold):
+    if isinstance(solver, Iterative):
+        _check_scale(working, solver)  # what is given to it is in the unit of W
+    else:
         working, exponent = rescaled(working)
+    rule = asked.scaled(2.0**exponent) if isinstance(asked, AboveThreshold) else asked
     values = spectrum(working) if rule.needs_spectrum else None
     growing = _growing(rule, values, working, solver)
     chosen = GUESS if growing else rule.choose(working.shape, working.dtype, values)
@@ -154,12 +161,12 @@ def factorize(
         chosen,
         first,
         randomness,
+        growing,
         given=start is not None,
     )
-    problem = replace(problem, rule=growing)
     recipe = Recipe(
         solver=solver.settings(),
-        rank_rule=rule.describe(),
+        rank_rule=asked.describe(),
         objective=objective.settings(),
         start=begun.settings() if begun else None,
         seed=int(seed) if isinstance(seed, int | np.integer) else type(seed).__name__,
@@ -169,17 +176,18 @@ def factorize(
         **machine(),
     )
     loop = Loop(
-        solver.steps(problem), Watch(solver, problem, time_limit), _in_units(on_step, exponent)
+        solver.steps(problem), Watch(solver, problem, time_limit), in_units(on_step, exponent)
     )
     probing = Probing(1 - CARRIED)
     proof, values, ending = prove(
         working, loop, loop.run(), values, accuracy, probing, bound=certificate
     )
     spent = probing.failure
-    why = explain_rank(rule, working, values, ending, probing) if certificate else ""
-    proof = proof.scaled(2.0**-exponent, failure=probing.failure - spent)
-    factors = objective.restored(ending.factors()).scaled(2.0**-exponent)
-    history = tuple(record.scaled(2.0**-exponent) for record in ending.history)
+    unit = 2.0**-exponent
+    why = explain_rank(asked, working, values, ending, probing, unit) if certificate else ""
+    proof = proof.scaled(unit, failure=probing.failure - spent)
+    factors = objective.restored(ending.factors()).scaled(unit)
+    history = tuple(record.scaled(unit) for record in ending.history)
     values = None if values is None else np.ldexp(values, -exponent)
     ended = explain(ending.outcome, factors, history, proof, values, ending.excess)
     result = Factorization(
@@ -211,7 +219,14 @@ def default_solver(W: Matrix, rank: int) -> Solver:
 
 
 def _begin(
-    solver: Solver, W: Matrix, rank: int, first: Start, randomness: Randomness, *, given: bool
+    solver: Solver,
+    W: Matrix,
+    rank: int,
+    first: Start,
+    randomness: Randomness,
+    rule: GrowingRule | None,
+    *,
+    given: bool,
 ) -> tuple[Solver, Problem, Start | None]:
     """The solver with its settings chosen, the problem with its start, and how that was made."""
     if isinstance(solver, Iterative):
@@ -224,7 +239,7 @@ def _begin(
             hint="Leave it out, or choose an iterative solver such as gd.",
             code="start-not-used",
         )
-    return solver, Problem(W=W, rank=rank, start=None, randomness=randomness), None
+    return solver, Problem(W=W, rank=rank, start=None, rule=rule, randomness=randomness), None
 
 
 def _deliver(result: Factorization, solver: Solver, problem: Problem) -> Factorization:
@@ -241,21 +256,6 @@ def _deliver(result: Factorization, solver: Solver, problem: Problem) -> Factori
     if result.outcome.grade == "short":
         warnings.warn(result.message, ConvergenceWarning, stacklevel=3)
     return result
-
-
-def _in_units(
-    on_step: Callable[[Step], None] | None, exponent: int
-) -> Callable[[Step], None] | None:
-    """Called with steps whose losses and factors are those of W itself."""
-    if on_step is None or exponent == 0:
-        return on_step
-    factor = 2.0**-exponent
-
-    def called(step: Step) -> None:
-        loss = None if step.loss is None else step.loss * factor**2
-        on_step(replace(step, loss=loss, factors=lambda: step.factors().scaled(factor)))
-
-    return called
 
 
 def _matrix(W: object) -> Matrix:
@@ -282,9 +282,53 @@ def _growing(
     )
 
 
-def _check_targets(accuracy: float | None, time_limit: float | None, *, certificate: bool) -> None:
+def _check_scale(W: Matrix, solver: Iterative) -> None:
+    """Refuse a matrix whose gradients leave the range of its dtype.
+
+    Raises:
+        MatrixError: If its norm is too far from 1.
+    """
+    norm = math.sqrt(W.squared_norm())
+    if norm > 0 and abs(math.log10(norm)) > MOST_DECADES[W.dtype]:
+        raise MatrixError(
+            f"‖W‖ is {norm:.1e}, too far from 1 for {solver.settings()['name']} in {W.dtype}.",
+            hint="Give float64, or multiply W by a power of ten that brings it near 1.",
+            code="out-of-range",
+        )
+
+
+def _check_arguments(
+    solver: object,
+    objective: object,
+    on_step: object,
+    accuracy: float | None,
+    time_limit: float | None,
+    certificate: object,
+) -> None:
+    """Refuse what is of the wrong kind or out of range.
+
+    Raises:
+        ArgumentError: With the name of the argument and what to give.
+    """
+    if solver is not None and not (hasattr(solver, "steps") and hasattr(solver, "settings")):
+        raise ArgumentError(
+            f"The solver is {solver!r}, which is none.",
+            hint="Give one such as eckart.ExactSVD() or eckart.BlockKrylov(), or leave it out.",
+            code="bad-solver",
+        )
+    if objective is not None and not hasattr(objective, "settings"):
+        raise ArgumentError(
+            f"The objective is {objective!r}, which is none.",
+            hint="Give eckart.Entire(), eckart.Weighted(G) or eckart.Observed().",
+            code="bad-objective",
+        )
+    check_flag("certificate", certificate)
+    if on_step is not None and not callable(on_step):
+        raise ArgumentError(
+            f"on_step is {on_step!r}.", hint="Give a function of one step.", code="bad-on-step"
+        )
     for name, target in (("accuracy", accuracy), ("time limit", time_limit)):
-        if target is not None and not target > 0:
+        if target is not None and not check_number(name, target) > 0:
             raise ArgumentError(
                 f"The {name} is {target}.",
                 hint="Give a positive number.",

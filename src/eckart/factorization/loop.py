@@ -1,6 +1,7 @@
 """The one loop over the steps of a solver."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import final
 
 import numpy as np
@@ -53,3 +54,18 @@ class Loop:
         if self._on_step is not None and outcome is not Outcome.DIVERGED:
             self._on_step(step)
         return outcome
+
+
+def in_units(
+    on_step: Callable[[Step], None] | None, exponent: int
+) -> Callable[[Step], None] | None:
+    """Called with steps whose losses and factors are those of W, of a solver of 2^exponent·W."""
+    if on_step is None or exponent == 0:
+        return on_step
+    factor = 2.0**-exponent
+
+    def called(step: Step) -> None:
+        loss = None if step.loss is None else step.loss * factor**2
+        on_step(replace(step, loss=loss, factors=lambda: step.factors().scaled(factor)))
+
+    return called

@@ -10,7 +10,6 @@ import numpy as np
 import scipy.sparse
 
 from eckart.arrays import FLOAT32, Randomness, as_randomness
-from eckart.certificates import certify_known
 from eckart.errors import ArgumentError, ConvergenceWarning, MatrixError
 from eckart.factorization.explanation import explain_known
 from eckart.factorization.failures import Diverged, Interrupted
@@ -19,6 +18,7 @@ from eckart.factorization.outcome import Outcome
 from eckart.factorization.result import Factorization, Recipe, machine
 from eckart.factorization.stopping import Watch
 from eckart.factors import Factors, check_rank
+from eckart.known_certificates import certify_known
 from eckart.matrices import Entries
 from eckart.objectives import Objective, Observed
 from eckart.offset import Offset

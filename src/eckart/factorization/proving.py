@@ -29,6 +29,8 @@ HOPEFUL: Final = 0.9
 """Another step is worth its products if the last one brought the gap below this share."""
 NEAR_ROUNDING: Final = 1.1
 """No step is worth its products once the gap is so many times what rounding alone leaves open."""
+PROVEN: Final = 2e-2
+"""A gap up to this is proof enough where no accuracy was asked for: the estimate is nearer."""
 GOOD_ENOUGH: Final = 1e-3
 """A certified gap up to this is a success where no accuracy was asked for."""
 
@@ -77,11 +79,11 @@ def prove(
 def _proven_further(W: Matrix, loop: Loop, ending: Ending) -> Ending:
     """The ending after one more step where that is likely to prove an answer that is near enough.
 
-    It is where the probes prove a gap of 1 % or more, and estimate one that is less.
+    It is where the probes prove a gap above 2 % only, and estimate one below 1 %.
     """
     if ending.outcome is not Outcome.SETTLED:
         return ending
-    if _gap_by(partial(carried_bound, W), ending) <= SURELY:
+    if _gap_by(partial(carried_bound, W), ending) <= PROVEN:
         return ending
     likely = _gap_by(partial(carried_bound, W, likely=True), ending)
     return (likely <= SURELY and loop.further()) or ending

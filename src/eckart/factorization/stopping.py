@@ -68,6 +68,7 @@ class Watch:
         self._sound: Step | None = None
         self._last: list[tuple[float | None, float | None]] = []  # loss and gain of three steps
         self._excesses: list[float] = []
+        self._larger_outside: bool | None = None
         self._squared_norm, self._highest, self._dtype = _scale(problem)
         self._began = time.perf_counter()
 
@@ -80,6 +81,8 @@ class Watch:
         self._last = [*self._last[-2:], (step.loss, step.gain)]
         if step.excess is not None:
             self._excesses.append(step.excess)
+        if step.larger_outside is not None:
+            self._larger_outside = step.larger_outside
         self._history.append(Record(step=step.number, loss=step.loss, seconds=seconds))
         outcome = self._verdict()
         if outcome is not None:
@@ -138,8 +141,9 @@ class Watch:
 
         The error is small where it is estimated to be at most 0.1 % above the best, or where
         further products would gain that little and nothing outside the space is known to be larger
-        than what is kept. Directions that a flat spectrum does not tell apart are waited for some
-        steps only.
+        than what is kept: by their forecast, or once an estimate that does not fall has cost ten
+        steps that gained nothing. Directions that a flat spectrum does not tell apart are waited
+        for some steps only.
         """
         step = self._sound
         if step is None:
@@ -153,7 +157,10 @@ class Watch:
             if len(self._history) < PATIENT:
                 return None
         if small is None and has_stalled(self._excesses):
-            return Outcome.STALLED
+            still = self._larger_outside is False and is_still(
+                self._history, self._squared_norm, self._dtype
+            )
+            return Outcome.UNPROVEN if still else Outcome.STALLED
         return small
 
 
@@ -254,6 +261,21 @@ def has_stalled(excesses: Sequence[float]) -> bool:
     if len(excesses) <= STALLED_AFTER:
         return False
     return min(excesses[-STALLED_AFTER:]) > STALLED_ABOVE * min(excesses[:-STALLED_AFTER])
+
+
+def is_still(history: Sequence[Record], squared_norm: float, dtype: DType) -> bool:
+    """Whether ten steps together lowered the error by less than 0.1 %, and numbers can tell that.
+
+    Example:
+        >>> steady = [Record(step=i, loss=1.0, seconds=0.0) for i in range(11)]
+        >>> is_still(steady, 10.0, np.dtype("float64")), is_still(steady, 1e15, np.dtype("float64"))
+        (True, False)
+    """
+    if len(history) <= STALLED_AFTER:
+        return False
+    before, now = _loss(history[-1 - STALLED_AFTER]), _loss(history[-1])
+    wanted = 2 * SETTLED_WITHIN * now
+    return before - now <= wanted and 8 * float(np.finfo(dtype).eps) * squared_norm <= wanted
 
 
 def has_diverged(loss: float | None, highest_sound: float) -> bool:

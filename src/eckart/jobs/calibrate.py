@@ -78,7 +78,10 @@ def calibrate(
     began = time.perf_counter()
     check_output(out, force=force, inputs=[model, texts])
     with reading(texts):
-        lines = [line.strip() for line in texts.read_text(encoding="utf-8").splitlines()]
+        try:
+            lines = [line.strip() for line in texts.read_text(encoding="utf-8").splitlines()]
+        except UnicodeDecodeError as error:
+            raise _refused(f"{texts} is not UTF-8.", "Save it as UTF-8.") from error
     lines = [line for line in lines if line]
     if not lines:
         raise _refused(f"{texts} holds no texts.", "Give one text in each line.")
@@ -87,16 +90,36 @@ def calibrate(
     tokens = 0
     with torch.no_grad(), _watched(torch, network, moments, include) as watched:
         for line in lines:
-            encoded = tokenizer(line, return_tensors="pt", truncation=True, max_length=length)
-            tokens += int(encoded["input_ids"].numel())
-            network(**encoded)
+            tokens += _run(network, tokenizer, line, length, model)
             if on_text is not None:
                 on_text(line, 1)
+    if not tokens:
+        raise _refused(f"{texts} has no tokens of this model.", "Give other texts.")
     if not watched:
         raise _refused(f"{model} has no linear layer that was asked for.", "Change --include.")
     _write(moments, out, force=force)
     seconds = time.perf_counter() - began
     return Calibrated(layers=len(moments), tokens=tokens, file=str(out), seconds=seconds)
+
+
+def _run(network: Any, tokenizer: Any, line: str, length: int, model: Path) -> int:
+    """Run the model over one text; the number of its tokens."""
+    try:
+        encoded = tokenizer(line, return_tensors="pt", truncation=True, max_length=length)
+        count = int(encoded["input_ids"].numel())
+        if count:
+            network(**encoded)
+    except Exception as error:  # a model may refuse texts with any error of its own
+        reason = _reason(error)
+        raise _refused(
+            f"The model in {model} cannot run over a text alone: {reason}.",
+            "Give a model of text in which tokens are the only input.",
+        ) from error
+    return count
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
 
 
 @contextmanager
@@ -158,10 +181,9 @@ def _loaded(model: Path) -> tuple[Any, Any, Any]:
             model, local_files_only=True, dtype=torch.float32
         ).eval()
         tokenizer = transformers.AutoTokenizer.from_pretrained(model, local_files_only=True)
-    except (OSError, ValueError, AttributeError, KeyError) as error:
-        reason = " ".join(str(error).split())[:200].rstrip(".")
+    except Exception as error:  # a folder of a model may be wrong in any way
         raise _refused(
-            f"The model in {model} cannot be loaded: {reason}.",
+            f"The model in {model} cannot be loaded: {_reason(error)}.",
             "Give a folder of transformers with its tokenizer.",
         ) from error
     return torch, network, tokenizer

@@ -67,6 +67,7 @@ def join_adapters(
         experts=any(adapter.experts for adapter, _ in used),
         base_name=_common([adapter.base_name for adapter, _ in used], "base models"),
         task_type=_common([adapter.task_type for adapter, _ in used], "tasks"),
+        in_place={name for adapter, _ in used for name in adapter.in_place},
         excluded=sorted({name for adapter, _ in used for name in adapter.excluded}),
     )
     return pad_experts(joined)

@@ -124,11 +124,12 @@ def merge_adapters(
         if weight
     ]
     planned = plan(checkpoint, used, dtype)
+    left: tuple[str, ...] = ()
     with whole_file(target, force=force) as temporary:
         _write(temporary, checkpoint, planned, shard_bytes, watch)
         if temporary.is_dir() and checkpoint.config:
             folder = checkpoint.path if checkpoint.path.is_dir() else checkpoint.path.parent
-            copy_companions(folder, temporary, planned.config)
+            _, left = copy_companions(folder, temporary, planned.config)
         files = sorted(temporary.iterdir()) if temporary.is_dir() else [target]
         names = tuple(path.name for path in files)
     return Merging(
@@ -140,7 +141,7 @@ def merge_adapters(
         tensors=len(planned.layouts),
         nbytes=sum(layout.nbytes for layout in planned.layouts.values()),
         files=names,
-        notes=planned.notes,
+        notes=(*planned.notes, *(f"'{name}' is large and was left behind." for name in left)),
         seconds=time.perf_counter() - began,
     )
 

@@ -10,17 +10,21 @@ from eckart.arrays import Array
 from eckart.errors import MatrixError
 from eckart.factors import Factors
 from eckart.jobs.extract.assembly import is_input_table
-from eckart.jobs.extract.sources import HEAD, is_tied
+from eckart.jobs.extract.placement import Placement
+from eckart.jobs.extract.sources import HEAD
 from eckart.jobs.extract.unchanged import is_unchanged
 from eckart.jobs.join import SUM_OF_WEIGHTS
 from eckart.jobs.placing import Placing, place
 from eckart.jobs.sums import Change
 from eckart.storage.adapters import Adapter, StoredDType
-from eckart.storage.adapters.adapter import Tensor
+from eckart.storage.adapters.adapter import WEIGHT, Tensor, split_parameter
 from eckart.storage.adapters.rounding import DTYPES
 from eckart.storage.checkpoints import Checkpoint, StoredDtype, TensorLayout, stored_dtype
 
 UNCHANGED: Final = Change()
+CLASSIFIERS: Final = ("Classification",)
+CLASSIFIER_HEADS: Final = frozenset({"classifier", "score", "out_proj", "decoder"})
+"""Last names of the layer whose rows are labels."""
 
 
 def _lists() -> Any:
@@ -71,12 +75,14 @@ def plan(
             new values cannot be added up.
     """
     shapes = {name: info.shape for name, info in base.tensors.items()}
-    parts = _Parts(base=base, tied=is_tied(base, base))
+    placement = Placement.of(base, base)
+    parts = _Parts(base=base, tied=placement.is_tied)
     for adapter, weight in adapters:
-        placing = place(adapter, shapes, str(base.config.get("model_type", "")))
+        placing = place(adapter, shapes, placement)
         _check(placing, base, tied=parts.tied)
         parts.add(placing, weight)
     changes = {name: parts.change(name, shapes[name]) for name in shapes if parts.touch(name)}
+    changes |= _copies(changes, base, placement)
     new = {name: _replacement(name, values) for name, values in parts.unplaced.items()}
     config, notes = _settings(changes, new, parts, dtype)
     return Plan(
@@ -149,12 +155,9 @@ def _settings(
         notes.append("The head was the table of the vocabulary; now each has its own values.")
     elif parts.tied and tables:
         notes.append(f"The head is the table '{tables[0]}' and changes with it.")
-    for name in tables:
-        rows, replacement = parts.base.tensors[name].shape[0], changes[name].replacement
-        if replacement is not None and len(replacement) != rows:
-            notes.append(f"'{name}' has {len(replacement)} rows, {rows} in the base.")
-            if parts.base.config.get("vocab_size") == rows:
-                config["vocab_size"] = len(replacement)
+    sizes, said = _sizes(changes, tables, parts.base)
+    config |= sizes
+    notes += said
     if dtype is not None:
         config |= {key: dtype for key in ("dtype", "torch_dtype") if key in parts.base.config}
     between = [name for name, change in changes.items() if change.saved]
@@ -165,6 +168,62 @@ def _settings(
             f"as '{between[0]}'."
         )
     return config, notes
+
+
+def _sizes(
+    changes: Mapping[str, Change], tables: Sequence[str], base: Checkpoint
+) -> tuple[dict[str, Any], list[str]]:
+    """Settings of the size of the vocabulary and of the labels, where they are others now."""
+    config: dict[str, Any] = {}
+    notes: list[str] = []
+    for name, change in changes.items():
+        before, after = base.tensors[name].shape, change.replacement
+        if after is None or after.shape == before:
+            continue
+        if name in tables:
+            notes.append(f"'{name}' has {len(after)} rows, {before[0]} in the base.")
+            config |= _sized(base.config, before[0], len(after))
+        elif _is_of_labels(name, after, base):
+            notes.append(f"'{name}' has {len(after)} labels, {before[0]} in the base.")
+            named = [f"LABEL_{number}" for number in range(len(after))]
+            config["id2label"] = {str(number): label for number, label in enumerate(named)}
+            config["label2id"] = {label: number for number, label in enumerate(named)}
+    return config, notes
+
+
+def _sized(config: Mapping[str, Any], before: int, after: int) -> dict[str, Any]:
+    """The settings of a config, or of a part of it, that give the size of the vocabulary."""
+    changed: dict[str, Any] = {}
+    for key, setting in config.items():
+        if key == "vocab_size" and setting == before:
+            changed[key] = after
+        elif isinstance(setting, dict):
+            inner = _sized(setting, before, after)
+            if inner:
+                changed[key] = {**setting, **inner}
+    return changed
+
+
+def _is_of_labels(name: str, values: Tensor, base: Checkpoint) -> bool:
+    """Whether a weight is that of the layer of a classifier whose rows are its labels."""
+    architecture = str((base.config.get("architectures") or [""])[0])
+    module, parameter = split_parameter(name)
+    is_head = module.rpartition(".")[2] in CLASSIFIER_HEADS and parameter == WEIGHT
+    return architecture.endswith(CLASSIFIERS) and is_head and values.ndim == 2
+
+
+def _copies(
+    changes: Mapping[str, Change], base: Checkpoint, placement: Placement
+) -> dict[str, Change]:
+    """What becomes of further copies of a table that the base stores under several names."""
+    uses = placement.uses(base.tensors)
+    copies: dict[str, Change] = {}
+    for group in placement.ties:
+        stored = [name for name, use in uses.items() if use.name in group]
+        touched = [name for name in stored if name in changes]
+        if touched:
+            copies |= {name: changes[touched[0]] for name in stored if name not in changes}
+    return copies
 
 
 def _layouts(

@@ -5,6 +5,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, final
 
+import numpy as np
+
+from eckart.errors import MatrixError
 from eckart.matrices import Dense
 from eckart.matrices.derived import check_entries, dense
 from eckart.storage import (
@@ -71,7 +74,14 @@ def multiply(
         check_entries(one.matrix)
         X = dense(one.matrix)
         began = time.perf_counter()
-        Y = pair.transposed_times(X) if transpose else pair.times(X)
+        with np.errstate(over="ignore", invalid="ignore"):
+            Y = pair.transposed_times(X) if transpose else pair.times(X)
+        if not pair.namespace.is_finite(Y):
+            raise MatrixError(
+                f"The product leaves the range of {Y.dtype}.",
+                hint="Multiply the data by a power of ten that brings it near 1.",
+                code="out-of-range",
+            )
         seconds += time.perf_counter() - began
         products[one.name] = Dense(Y)
     write_matrices(output, products, force=force)

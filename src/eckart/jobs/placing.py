@@ -4,10 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final, final
 
+import numpy as np
+
 from eckart.arrays import Array
 from eckart.factors import Factors
-from eckart.jobs.extract.coverage import CONV1D, kind_of
 from eckart.jobs.extract.matching import Shapes, match_names
+from eckart.jobs.extract.placement import Placement
+from eckart.jobs.running.rules import CONV1D, kind_of
 from eckart.storage.adapters import AdaptedLayer, Adapter, Kind
 from eckart.storage.adapters.adapter import BIAS, WEIGHT, Tensor
 from eckart.storage.adapters.experts import live_name
@@ -39,7 +42,7 @@ class Placing:
     prefix: str | None
 
 
-def place(adapter: Adapter, shapes: Shapes, model_type: str) -> Placing:
+def place(adapter: Adapter, shapes: Shapes, placement: Placement) -> Placing:
     """Find the tensor that each part of an adapter changes.
 
     An adapter does not tell whether a weight is stored as (outputs, inputs) or as (inputs,
@@ -48,11 +51,12 @@ def place(adapter: Adapter, shapes: Shapes, model_type: str) -> Placing:
 
     Args:
         adapter: Of any base with these tensors.
-        shapes: Of the tensors of the model by name.
-        model_type: As its `config.json` has it; "" where there is none.
+        shapes: Of the tensors of the model by their stored names.
+        placement: Where they go in the running model.
     """
-    names, prefix = _names(adapter, shapes)
-    weights = {f"{layer.module}.{WEIGHT}": layer for layer in adapter.layers}
+    names, prefix = _names(adapter, shapes, placement)
+    model_type = str(placement.config.get("model_type", ""))
+    weights = _once_each(adapter, placement)
     changes = {
         f"{layer.module}.{BIAS}": layer.bias for layer in adapter.layers if layer.bias is not None
     }
@@ -83,7 +87,9 @@ def place(adapter: Adapter, shapes: Shapes, model_type: str) -> Placing:
     )
 
 
-def _names(adapter: Adapter, shapes: Shapes) -> tuple[Mapping[str, str], str | None]:
+def _names(
+    adapter: Adapter, shapes: Shapes, placement: Placement
+) -> tuple[Mapping[str, str], str | None]:
     """The tensor of the model by the parameter of the adapter; and how they were matched."""
     wanted = {f"{layer.module}.{WEIGHT}": layer.shape for layer in adapter.layers}
     for layer in adapter.layers:
@@ -91,14 +97,30 @@ def _names(adapter: Adapter, shapes: Shapes) -> tuple[Mapping[str, str], str | N
             wanted[f"{layer.module}.{BIAS}"] = layer.bias.shape
     wanted |= {name: tensor.shape for name, tensor in adapter.saved.items()}
     # a checkpoint of Mixtral has other names than the model that PEFT trains
-    ours = {live_name(name): name for name in shapes}
-    theirs = {live_name(name): name for name in wanted}
+    ours = {live_name(use.name): name for name, use in placement.uses(shapes).items()}
+    theirs = {live_name(use.name): name for name, use in placement.uses(wanted).items()}
     matching = match_names(
         {live: shapes[name] for live, name in ours.items()},
         {live: wanted[name] for live, name in theirs.items()},
     )
     found = {theirs[y]: ours[x] for x, y in (*matching.pairs, *matching.reshaped)}
     return found, matching.prefix("model", "adapter")
+
+
+def _once_each(adapter: Adapter, placement: Placement) -> dict[str, AdaptedLayer]:
+    """The changed weights by name; one change of a table under several of its names counts once."""
+    weights = {f"{layer.module}.{WEIGHT}": layer for layer in adapter.layers}
+    for group in placement.ties:
+        shared = [name for name in group if name in weights]
+        for other in shared[1:]:
+            if np.array_equal(_table(weights[shared[0]]), _table(weights[other])):
+                del weights[other]
+    return weights
+
+
+def _table(layer: AdaptedLayer) -> Array:
+    """The change of a table, a row for each of its entries."""
+    return layer.factors.dense()
 
 
 def _oriented(layer: AdaptedLayer, shape: tuple[int, ...], model_type: str) -> AdaptedLayer | None:

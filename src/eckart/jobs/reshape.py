@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
+import numpy as np
+
+from eckart.errors import MatrixError
 from eckart.storage import (
     check_factor_output,
     check_matrix_output,
@@ -59,12 +62,20 @@ def expand(
         force: Overwrite what is there.
 
     Raises:
-        EckartError: If a file cannot be read or written, or the format cannot hold the parts.
+        EckartError: If a file cannot be read or written, the format cannot hold the parts, or B·A
+            leaves the range of its dtype.
     """
     check_matrix_output(output, force=force, inputs=[factors])
     parts = dict(read_factor_file(factors).parts)
     if part is not None:
         parts = {part: choose_part(parts, part, factors)}
+    for pair in parts.values():
+        if float(pair.singular_values()[0]) > float(np.finfo(pair.dtype).max):
+            raise MatrixError(
+                f"The entries of B·A leave the range of {pair.dtype}.",
+                hint="Save the factors in float64.",
+                code="out-of-range",
+            )
     write_matrices(output, parts, force=force)
     first = next(iter(parts.values()))
     return Reshaping(output=str(output), shape=first.shape, rank=first.rank, relative_change=0.0)
@@ -88,13 +99,14 @@ def truncate(factors: Path, output: Path, rank: int, *, force: bool = False) -> 
     check_factor_output(output, force=force, inputs=[factors])
     parts = read_factor_file(factors).parts
     smaller = {name: pair.truncate(rank) for name, pair in parts.items()}
-    lost = sum(float((pair.singular_values()[rank:] ** 2).sum()) for pair in parts.values())
-    whole = sum(float((pair.singular_values() ** 2).sum()) for pair in parts.values())
+    values = [pair.singular_values() for pair in parts.values()]
+    lost = math.hypot(*(float(value) for one in values for value in one[rank:]))
+    whole = math.hypot(*(float(value) for one in values for value in one))
     write_factors(output, smaller, force=force)
     first = next(iter(smaller.values()))
     return Reshaping(
         output=str(output),
         shape=first.shape,
         rank=first.rank,
-        relative_change=math.sqrt(lost / whole) if whole > 0 else 0.0,
+        relative_change=lost / whole if whole > 0 else 0.0,
     )

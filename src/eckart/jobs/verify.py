@@ -15,10 +15,10 @@ from eckart.errors import ArgumentError
 from eckart.factors import Factors
 from eckart.jobs.extract.ahead import read_ahead
 from eckart.jobs.extract.assembly import is_input_table
-from eckart.jobs.extract.coverage import Coverage, Patterns, TensorPair, cover, model_type
+from eckart.jobs.extract.coverage import Coverage, Patterns, TensorPair, cover
 from eckart.jobs.extract.delta import Delta, digits, subtract
 from eckart.jobs.extract.documents import read_report
-from eckart.jobs.extract.sources import HEAD, is_tied, open_pair
+from eckart.jobs.extract.sources import HEAD, open_pair
 from eckart.jobs.extract.unchanged import is_unchanged
 from eckart.jobs.placing import Placing, place
 from eckart.jobs.verification import LayerCheck, Uncovered, ValueCheck, Verification
@@ -26,7 +26,6 @@ from eckart.jobs.watching import Watch, unwatched
 from eckart.residuals import residual_norm
 from eckart.storage.adapters import read_adapter
 from eckart.storage.adapters.adapter import Tensor
-from eckart.storage.checkpoints import Checkpoint
 
 DIFFERENT: Final = "its values are not those of the fine-tune"
 
@@ -77,7 +76,7 @@ def verify_adapter(
     coverage = cover(before, after, Patterns())
     pairs = [pair for pair in coverage.tensors if pair.tuned is not None]
     shapes = {pair.name: pair.shape for pair in pairs}
-    placing = place(content, shapes, model_type(before, after))
+    placing = place(content, shapes, coverage.placement)
     checks = _Checks(placing=placing, recorded=_recorded(folder))
     with watch(sum(math.prod(pair.shape) for pair in pairs)) as on_tensor:
         for pair, first, second in read_ahead(before, after, pairs):
@@ -85,7 +84,7 @@ def verify_adapter(
             checks.add(pair, first, second)
             if on_tensor is not None:
                 on_tensor(pair.name, second.size)
-    unplaced = checks.shared(tied=is_tied(after, before))
+    unplaced = checks.shared(tied=coverage.placement.is_tied)
     return Verification(
         adapter=str(adapter),
         base=str(base),
@@ -97,7 +96,7 @@ def verify_adapter(
         misfits=(*placing.misfits, *checks.misfits),
         delta_norm=math.sqrt(checks.squares),
         tolerance=tolerance,
-        notes=tuple(_notes(coverage, placing, before, after)),
+        notes=tuple(_notes(coverage, placing)),
         seconds=time.perf_counter() - began,
     )
 
@@ -207,11 +206,9 @@ def _only_in_base(coverage: Coverage) -> Iterator[Uncovered]:
             yield Uncovered(name=pair.name, delta_norm=None, why=pair.why)
 
 
-def _notes(
-    coverage: Coverage, placing: Placing, before: Checkpoint, after: Checkpoint
-) -> Iterator[str]:
+def _notes(coverage: Coverage, placing: Placing) -> Iterator[str]:
     for said in (coverage.matching.prefix(), placing.prefix):
         if said:
             yield said
-    if is_tied(after, before):
+    if coverage.placement.is_tied:
         yield "The head is the table of the vocabulary, so the two count once."

@@ -6,8 +6,7 @@ from typing import final
 import numpy.typing as npt
 
 from eckart.arrays import Array, DType
-from eckart.errors import MatrixError
-from eckart.matrices.derived import sum_of_squares
+from eckart.matrices.derived import check_shape, sum_of_squares
 from eckart.matrices.protocol import block_rows
 from eckart.namespaces import HOST, as_working, dtype_of, is_on_device, namespace_of
 
@@ -34,20 +33,7 @@ class Dense:
 
     def __init__(self, array: npt.ArrayLike, *, stored_bytes: int | None = None) -> None:
         values = as_working(array)
-        if values.ndim != 2:
-            raise MatrixError(
-                f"A matrix has two dimensions, this has {values.ndim} "
-                f"(shape {tuple(values.shape)}).",
-                hint="Reshape it to rows × columns.",
-                code="not-a-matrix",
-            )
-        if 0 in values.shape:
-            rows, columns = values.shape
-            raise MatrixError(
-                f"The matrix is empty ({rows} × {columns}).",
-                hint="Give at least one row and one column.",
-                code="empty",
-            )
+        check_shape(tuple(values.shape))
         self.array = values  # (rows, columns)
         self.namespace = namespace_of(values)
         self.nbytes = stored_bytes or getattr(array, "nbytes", values.nbytes)

@@ -37,6 +37,32 @@ def dense(W: Matrix) -> Array:
     return whole
 
 
+def check_shape(shape: tuple[int, ...]) -> tuple[int, int]:
+    """The rows and columns of a matrix.
+
+    Raises:
+        MatrixError: If there are not two dimensions, or one of them is empty.
+
+    Example:
+        >>> check_shape((3, 2))
+        (3, 2)
+    """
+    if len(shape) != 2:
+        raise MatrixError(
+            f"A matrix has two dimensions, this has {len(shape)} (shape {tuple(shape)}).",
+            hint="Reshape it to rows × columns.",
+            code="not-a-matrix",
+        )
+    rows, columns = shape
+    if 0 in shape:
+        raise MatrixError(
+            f"The matrix is empty ({rows} × {columns}).",
+            hint="Give at least one row and one column.",
+            code="empty",
+        )
+    return rows, columns
+
+
 def sum_of_squares(W: Matrix) -> float:
     """‖W‖²_F in float64, block by block. One pass."""
     return math.fsum(W.namespace.squares(block) for block in W.row_blocks())
@@ -67,11 +93,16 @@ def check_entries(W: Matrix) -> None:
         largest = max(largest, float(np.abs(block).max(initial=0.0)))
         start += len(block)
     if largest > 0:
-        raise MatrixError(
-            f"The largest entry is {largest:.1e}, so squares leave the range of float64.",
-            hint="Multiply the matrix by a power of ten that brings it near 1.",
-            code="out-of-range",
-        )
+        raise out_of_range(largest)
+
+
+def out_of_range(largest: float) -> MatrixError:
+    """The error for a matrix whose squares cannot be summed."""
+    return MatrixError(
+        f"The largest entry is {largest:.1e}, so squares leave the range of float64.",
+        hint="Multiply the matrix by a power of ten that brings it near 1.",
+        code="out-of-range",
+    )
 
 
 def thumbnail(W: Matrix, most: int = 256) -> Array:

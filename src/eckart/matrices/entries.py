@@ -2,13 +2,16 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final, final
+from typing import Any, Final, cast, final
 
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse
 
-from eckart.arrays import FLOAT32, Array
-from eckart.errors import MatrixError
+from eckart.arguments import check_whole
+from eckart.arrays import FLOAT32, Array, plain_array
+from eckart.errors import ArgumentError, MatrixError
+from eckart.matrices.derived import check_shape
 
 Indices = npt.NDArray[np.integer[Any]]
 NONE: Final[Array] = np.empty(0, FLOAT32)
@@ -114,7 +117,7 @@ class Entries:
                 hint="Give one of each for every entry.",
                 code="shapes-differ",
             )
-        height, width = shape or (_above(row), _above(column))
+        height, width = (_above(row), _above(column)) if shape is None else _shape(shape)
         _check_range(row, height, "row")
         _check_range(column, width, "column")
         across = _sorted(column, row, value, weight, width, height)
@@ -177,7 +180,15 @@ class Entries:
         Raises:
             MatrixError: As `of`.
         """
-        listed = W.tocoo()
+        if not scipy.sparse.issparse(W):
+            raise MatrixError(
+                f"A {type(W).__name__} is no sparse matrix.",
+                hint="Give one of SciPy, or Entries.of(rows, columns, values).",
+                code="not-entries",
+            )
+        stored: Any = W
+        check_shape(stored.shape)
+        listed = stored.tocoo()
         rows, columns = (listed.row, listed.col)
         return cls.of(rows, columns, listed.data, shape=listed.shape)
 
@@ -225,8 +236,17 @@ class Entries:
         return f"Entries({len(self)} of {self.shape[0]} × {self.shape[1]})"
 
 
+def _shape(shape: Any) -> tuple[int, int]:
+    if not isinstance(shape, tuple | list) or len(cast("list[Any]", shape)) != 2:
+        raise ArgumentError(
+            f"The shape is {shape!r}.", hint="Give (rows, columns), or nothing.", code="bad-shape"
+        )
+    rows, columns = cast("list[Any]", shape)
+    return check_whole("number of rows", rows), check_whole("number of columns", columns)
+
+
 def _indices(places: npt.ArrayLike, name: str) -> Indices:
-    array = np.asarray(places)
+    array = plain_array(places)
     if array.ndim != 1 or (array.dtype.kind not in "iu" and array.size):
         raise MatrixError(
             f"The {name} of each entry is not a list of whole numbers.",
@@ -237,16 +257,24 @@ def _indices(places: npt.ArrayLike, name: str) -> Indices:
 
 
 def _numbers(numbers: npt.ArrayLike, name: str) -> Array:
-    array = np.asarray(numbers)
+    array = plain_array(numbers)
     if array.ndim != 1 or array.dtype.kind not in "biuf":
         raise MatrixError(
             f"The {name}s are not a list of numbers.",
             hint="Give one number for each entry.",
             code="not-numbers",
         )
-    with np.errstate(over="ignore"):
+    wide = array
+    with np.errstate(over="ignore", under="ignore"):
         array = np.ascontiguousarray(array, FLOAT32)
-    if not np.isfinite(array).all():
+    finite = bool(np.isfinite(array).all())
+    if (not finite and np.isfinite(wide).all()) or (wide.any() and not array.any()):
+        raise MatrixError(
+            f"The {name}s leave the range of float32, in which entries are kept.",
+            hint="Multiply them by a power of ten that brings them near 1.",
+            code="out-of-range",
+        )
+    if not finite:
         place = int(np.argmin(np.isfinite(array)))
         raise MatrixError(
             f"The {name} of entry {place} (counted from 0) is not a finite number.",

@@ -1,6 +1,5 @@
 """Means, deviations and energy of the columns of a matrix, in one pass over its rows."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final, final
@@ -12,10 +11,13 @@ from eckart.matrices.protocol import Matrix
 from eckart.matrices.sketching import Sketching
 from eckart.matrices.sparse import Sparse
 from eckart.matrices.streamed import Streamed
-from eckart.namespaces import HOST
+from eckart.namespaces import HOST, sure_range
 
 FAR: Final = 100.0
 """Means whose squares are so many times the variances are subtracted before the products."""
+SUMMED_ROWS: Final = 1024
+"""Squares of a column are summed in the dtype of W over so many rows, and these in float64."""
+ROOM: Final = 1e-6
 BLOCK_ENTRIES: Final = 2**21
 """Of a block of rows that is worked on at once."""
 
@@ -49,7 +51,7 @@ def scaled_gram(total: Array, scales: Array | None) -> Array:
 
 
 def moments_of(W: Matrix, *, centre: bool, scale: bool) -> Moments:
-    """Of a matrix in memory, about its first row, in two small sums for each block."""
+    """Of a matrix in memory, about its first rows, in two small sums for each block."""
     rows, columns = W.shape
     sums, squares, energy = np.zeros(columns), np.zeros(columns), 0.0
     first = pivot_of(W) if centre or scale else np.zeros(columns)
@@ -63,23 +65,44 @@ def moments_of(W: Matrix, *, centre: bool, scale: bool) -> Moments:
                 block = np.subtract(block, pivot, out=buffer[: len(block)])
             sums += np.ones(len(block), W.dtype) @ block
             if scale:
-                squares += np.einsum("ij,ij->j", block, block)
+                squares += column_squares(block)
             energy += HOST.squares(block)
     return _finished(rows, pivot.astype(FLOAT64), sums, squares, energy, centre=centre, scale=scale)
 
 
 def pivot_of(W: Matrix) -> Array:
-    """A point near the rows where they are far from 0: the mean of the first; else 0."""
+    """A point near the rows: in each column that is far from 0 the mean of the first; else 0."""
     return _far_means(W.namespace.get(next(iter(W.row_blocks(64)))))
 
 
 def _far_means(rows: Array) -> Array:
+    """Column by column: what is far in one may be nothing beside the entries of another."""
     head = rows[:64].astype(FLOAT64)
     with np.errstate(over="ignore", invalid="ignore"):
         mean = head.mean(axis=0)
-        spread = float(np.square(head - mean).sum())
-        far = len(head) * float(np.square(mean).sum()) > FAR * spread
-    return mean if far else np.zeros(len(mean))
+        spread = np.square(head - mean).sum(axis=0)
+        far = len(head) * np.square(mean) > FAR * spread
+    return np.where(far, mean, 0.0)
+
+
+def column_squares(block: Array) -> Array:
+    """Σ of squares of each column in float64, right whatever the scale of its entries.
+
+    Example:
+        >>> f"{column_squares(np.full((4, 1), 1e-30, np.float32))[0]:.0e}"
+        '4e-60'
+    """
+    total, (low, high) = np.zeros(block.shape[1]), sure_range(block.dtype)
+    for start in range(0, len(block), SUMMED_ROWS):
+        piece = block[start : start + SUMMED_ROWS]
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            sums = np.einsum("ij,ij->j", piece, piece).astype(FLOAT64, copy=False)
+        unsure = ~((sums > low) & (sums < high))
+        if unsure.any():
+            again = piece[:, unsure].astype(FLOAT64)
+            sums[unsure] = np.einsum("ij,ij->j", again, again)
+        total += sums
+    return total
 
 
 def _finished(
@@ -96,20 +119,26 @@ def _finished(
     offset = sums / rows  # of the means from the pivot
     means = pivot + offset
     scales = None
-    if scale:
-        around = np.maximum(squares - rows * np.square(offset), 0.0)
-        scales = deviations(around, rows, means)
-        about = around if centre else around + rows * np.square(means)
-        energy = float((about / np.square(scales)).sum())
-    elif centre:
-        energy = max(0.0, energy - rows * float(np.square(offset).sum()))
+    with np.errstate(over="ignore", invalid="ignore"):
+        if scale:
+            around = np.maximum(squares - rows * np.square(offset), 0.0)
+            scales = deviations(around, rows, means)
+            about = around if centre else around + rows * np.square(means)
+            energy = float((about / np.square(scales)).sum())
+        elif centre:
+            left = energy - rows * float(np.square(offset).sum())
+            energy = 0.0 if left < 0 else left  # what is no number stays none
     return Moments(means=means if centre else means * 0.0, scales=scales, energy=energy)
 
 
 def deviations(around: Array, rows: int | Array, means: Array) -> Array:
-    """Standard deviations from sums of squares about the means; 1 where a column is constant."""
+    """Standard deviations from sums of squares about the means; 1 where a column is constant.
+
+    That is one whose deviation is within the rounding of its mean, at most 10⁻¹² of it.
+    """
     found = np.sqrt(around / np.maximum(1, rows - 1))
-    constant = found <= 1e-12 * np.abs(means) + np.finfo(FLOAT64).tiny
+    share = np.minimum(1e-12, rows * np.finfo(FLOAT64).eps)
+    constant = found <= share * np.abs(means) + np.finfo(FLOAT64).tiny
     return np.where(constant, 1.0, found)
 
 
@@ -119,12 +148,13 @@ def sparse_moments(W: Sparse, *, centre: bool, scale: bool) -> Moments:
     data: Array = W.stored.data.astype(FLOAT64, copy=False)
     counts = np.bincount(W.stored.indices, minlength=columns)
     means = np.bincount(W.stored.indices, weights=data, minlength=columns) / rows
-    apart = np.square(data - means[W.stored.indices])
-    around: Array = np.bincount(W.stored.indices, weights=apart, minlength=columns).astype(FLOAT64)
-    around += (rows - counts) * np.square(means)
-    scales = deviations(around, rows, means) if scale else None
-    about = around if centre else around + rows * np.square(means)
-    energy = math.fsum(about if scales is None else about / np.square(scales))
+    with np.errstate(over="ignore", invalid="ignore"):
+        apart = np.square(data - means[W.stored.indices])
+        around = np.bincount(W.stored.indices, apart, minlength=columns).astype(FLOAT64)
+        around += (rows - counts) * np.square(means)
+        scales = deviations(around, rows, means) if scale else None
+        about = around if centre else around + rows * np.square(means)
+        energy = float(np.sum(about if scales is None else about / np.square(scales)))
     return Moments(means=means if centre else means * 0.0, scales=scales, energy=energy)
 
 
@@ -133,35 +163,50 @@ def streamed_moments(
 ) -> Moments:
     """Of a streamed matrix, with WᵀW or a sketch made in the same pass about a near point."""
     rows, columns = W.shape
-    pivot, sums, squares, energy = (
-        np.zeros(columns, W.dtype),
-        np.zeros(columns),
-        np.zeros(columns),
-        0.0,
-    )
-    total = np.zeros((columns, columns) if sketching is None else (0, 0))
-    with np.errstate(over="ignore", invalid="ignore"):
+    pivot, sums, squares = np.zeros(columns, W.dtype), np.zeros(columns), np.zeros(columns)
+    total, energy, sure = np.zeros((columns, columns) if sketching is None else (0, 0)), 0.0, True
+    low, high = sure_range(W.dtype)
+    high *= ROOM  # a product with probes is larger than the sum of squares
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
         for block in _about(W, pivot, moving=centre or scale):
             sums += np.ones(len(block), W.dtype) @ block
-            if scale:
-                squares += np.einsum("ij,ij->j", block, block)
+            own = column_squares(block) if scale else None
+            squares += 0.0 if own is None else own
             if sketching is None:
-                total += block.T @ block
+                product = block.T @ block
+                total += product
+                in_range = _is_in_range(product, own)
+                energy += float(np.trace(product)) if in_range else HOST.squares(block)
+                sure = sure and in_range
             else:
                 sketching.add(block)
-                energy += HOST.squares(block)
-    if sketching is None:
-        energy = float(np.trace(total))
+                added = HOST.squares(block)
+                sure = sure and low < added < high
+                energy += added
     if not np.isfinite(energy):
         return Moments(means=sums, scales=None, energy=energy)
     away = pivot.astype(FLOAT64)
     found = _finished(rows, away, sums, squares, energy, centre=centre, scale=scale)
     shift = sums / rows if centre else -away  # from the point to the means, or to 0
-    if sketching is None:
-        total -= np.outer(sums, shift) + np.outer(shift, sums - rows * shift)
-        return replace(found, gram=scaled_gram(total, found.scales))
-    probed = sketching.probed(rows, sums, shift)
-    return replace(found, first=sketching.first(shift, found.scales), probed=probed)
+    if sketching is not None:
+        probed = sketching.probed(rows, sums, shift) if sure else None
+        return replace(found, first=sketching.first(shift, found.scales), probed=probed)
+    if not sure:  # whoever wants WᵀW makes it of blocks that are scaled
+        return found
+    total -= np.outer(sums, shift) + np.outer(shift, sums - rows * shift)
+    return replace(found, gram=scaled_gram(total, found.scales))
+
+
+def _is_in_range(product: Array, squares: Array | None) -> bool:
+    """Whether no square that counts has left the range of the dtype of a small product WᵀW.
+
+    Each column counts where columns are divided by their deviations, and `squares` are given then.
+    """
+    low, high = sure_range(product.dtype)
+    if squares is None:
+        return low < float(np.trace(product)) < high
+    found = np.diagonal(product)
+    return bool((((found > low) & (found < high)) | (squares == 0)).all())
 
 
 def _about(W: Streamed, pivot: Array, *, moving: bool) -> Iterator[Array]:

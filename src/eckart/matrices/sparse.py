@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse
 
 from eckart.arrays import FLOAT64, Array, DType, working_dtype
-from eckart.errors import MatrixError
+from eckart.matrices.derived import check_shape
 from eckart.matrices.protocol import block_rows
 from eckart.namespaces import HOST
 from eckart.threads import in_threads
@@ -31,7 +31,7 @@ class Sparse:
         stored: Any SciPy sparse format; kept as compressed rows. Duplicates are summed.
 
     Raises:
-        MatrixError: If it is empty or does not hold real numbers.
+        MatrixError: If it is empty, has not two dimensions, or does not hold real numbers.
 
     Cost:
         A product costs stored entries × k, on all threads; the same bits whatever their number.
@@ -43,12 +43,7 @@ class Sparse:
     """
 
     def __init__(self, stored: Any) -> None:
-        if stored.ndim != 2 or 0 in stored.shape:
-            raise MatrixError(
-                f"The matrix is empty (shape {stored.shape}).",
-                hint="Give at least one row and one column.",
-                code="empty",
-            )
+        check_shape(stored.shape)
         dtype = working_dtype(stored.dtype)
         compressed: Any = scipy.sparse.csr_array(stored, dtype=dtype)
         compressed.sum_duplicates()

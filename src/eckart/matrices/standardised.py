@@ -8,11 +8,10 @@ from typing import Any, Final, final
 import numpy as np
 
 from eckart.arrays import FLOAT64, Array, DType, Randomness
-from eckart.errors import MatrixError
 from eckart.matrices.compression import ROOM, Compression
 from eckart.matrices.convert import as_matrix
 from eckart.matrices.dense import Dense
-from eckart.matrices.derived import check_entries
+from eckart.matrices.derived import check_entries, out_of_range
 from eckart.matrices.moments import (
     FAR,
     Moments,
@@ -26,7 +25,7 @@ from eckart.matrices.protocol import Matrix
 from eckart.matrices.sketching import Sketching, gaussian_probes
 from eckart.matrices.sparse import Sparse
 from eckart.matrices.streamed import Streamed
-from eckart.namespaces import HOST, Namespace
+from eckart.namespaces import HOST, Namespace, sure_range
 
 MOST_COVARIANCE: Final = 2048
 """Columns up to which the first pass over a matrix that is streamed forms all of WᵀW."""
@@ -54,9 +53,10 @@ class Standardised:
         self.moments = moments
         self._own = source.namespace.put
         sparse, streamed = isinstance(source, Sparse), isinstance(source, Streamed)
-        spread, far = moments.energy, source.shape[0] * float(np.square(self._shift()).sum())
+        with np.errstate(over="ignore"):
+            spread, far = moments.energy, source.shape[0] * float(np.square(self._shift()).sum())
         self._plain = sparse or source.namespace is not HOST
-        far_off = explicit or far > FAR * spread
+        far_off = explicit or far > FAR * spread or self._are_wild(moments.scales)
         self._explicit = streamed or (not self._plain and far_off)
 
     @property
@@ -240,26 +240,30 @@ class Standardised:
         """Refuse a matrix whose sums are no finite numbers.
 
         Raises:
-            MatrixError: If they are not, with the place of the entry where it is one.
+            MatrixError: If they are not, with the place of the entry where it is one, or so small
+                that nothing is left of their squares.
         """
         if not self.is_finite:
             check_entries(self.source)
-            raise MatrixError(
-                f"The entries are so large that their squares leave the range of {self.dtype}.",
-                hint="Divide the matrix by a power of ten that brings it near 1.",
-                code="out-of-range",
-            )
-        size, least = math.prod(self.shape), float(np.finfo(self.dtype).tiny)
-        if self.moments.energy > size * least / float(np.finfo(self.dtype).eps):
+            raise out_of_range(self._largest())
+        least = float(np.finfo(FLOAT64).tiny)  # squares are summed in float64
+        if self.moments.energy > math.prod(self.shape) * least:
             return
-        get = self.namespace.get  # a table of nothing but constants is sound
-        largest = max(float(np.abs(get(block)).max()) for block in self.source.row_blocks())
-        if 0 < largest < math.sqrt(least / float(np.finfo(self.dtype).eps)):
-            raise MatrixError(
-                f"The largest entry is {largest:.1e}, and squares leave the range of {self.dtype}.",
-                hint="Multiply the matrix by a power of ten that brings it near 1.",
-                code="out-of-range",
-            )
+        largest = self._largest()  # a table of nothing but constants is sound
+        if 0 < largest < math.sqrt(least / float(np.finfo(FLOAT64).eps)):
+            raise out_of_range(largest)
+
+    def _largest(self) -> float:
+        """The largest size of an entry of W. One pass."""
+        get = self.namespace.get
+        return max(float(np.abs(get(block)).max()) for block in self.source.row_blocks())
+
+    def _are_wild(self, scales: Array | None) -> bool:
+        """Whether squares of entries would leave the range of the dtype unless divided first."""
+        if scales is None:
+            return False
+        (low, high), squares = sure_range(self.dtype), np.square(scales)
+        return bool(squares.min() < low or squares.max() * self.shape[0] > high)
 
     def _means(self) -> Array:
         return self.moments.means[np.newaxis]
@@ -337,6 +341,8 @@ def measured(
         wide = matrix.shape[1] > min(MOST_COVARIANCE, matrix.most_columns)
         beside = _sketching(matrix, width, seed, scale=scale) if wide or not whole else None
         found = streamed_moments(matrix, beside, centre=centre, scale=scale)
+        if beside is None and found.gram is None and 0 < found.energy < math.inf:
+            found = replace(found, gram=_scaled_gram_of(matrix, found))
     elif isinstance(matrix, Sparse):
         found = sparse_moments(matrix, centre=centre, scale=scale)
     else:
@@ -344,48 +350,10 @@ def measured(
     return Standardised(matrix, found)
 
 
-def gram(W: Matrix) -> Array:
-    """WᵀW in float64, of shape (columns, columns). One pass, or none where one made it already."""
-    if isinstance(W, Standardised) and W.moments.gram is not None:
-        return W.moments.gram
-    if isinstance(W, Standardised) and W.namespace is HOST and not isinstance(W.source, Sparse):
-        return W.covariance()
-    columns = W.shape[1]
-    total = np.zeros((columns, columns))
-    for block in W.row_blocks(tall_rows(columns)):
-        total += W.namespace.get(block.T @ block)
-    return total
-
-
-def gram_products(W: Matrix, X: Array, count: int) -> tuple[Array, Array]:
-    """WᵀW·X, and (W·X₁)ᵀ(W·X₁) in float64 for the first `count` columns X₁ of X.
-
-    The second is made from W·X₁, each column to its own rounding, where products with WᵀW·X would
-    have the rounding of the longest.
-    """
-    if isinstance(W, Standardised) and W.is_by_blocks:
-        return W.gram_products(X, count)
-    if is_streamed(W):
-        product = W.gram_times(X)
-        inner = W.namespace.gram(X[:, :count], product[:, :count])
-        return product, (inner + inner.T) / 2
-    Y = W.times(X)
-    return W.transposed_times(Y), W.namespace.gram(Y[:, :count], Y[:, :count])
-
-
-def deflated_gram(W: Matrix, A: Array) -> Array:
-    """ΠWᵀWΠ in float64 with Π = I − AᵀA, where what A holds is taken off every row. One pass."""
-    columns = W.shape[1]
-    total, own = np.zeros((columns, columns)), W.namespace.put(A, W.dtype)
-    for block in W.row_blocks(tall_rows(columns)):
-        left = block - (block @ own.T) @ own
-        total += W.namespace.get(left.T @ left)
-    return total
-
-
-def is_streamed(W: Matrix) -> bool:
-    """Whether the rows of W are read anew for each product."""
-    return isinstance(W.source if isinstance(W, Standardised) else W, Streamed)
+def _scaled_gram_of(W: Streamed, moments: Moments) -> Array:
+    """WᵀW where squares leave the range of the dtype, from blocks that are brought near 1 first."""
+    exponent = -int(np.frexp(math.sqrt(moments.energy))[1])
+    return Standardised(W, moments).rescaled(exponent).covariance() * 4.0**-exponent
 
 
 def _sketching(W: Streamed, width: int, seed: Any, *, scale: bool) -> Sketching:

@@ -10,7 +10,7 @@ import numpy as np
 
 from eckart.arrays import PAGE, Array, DType, own_pages
 from eckart.errors import MatrixError
-from eckart.matrices.derived import sum_of_squares
+from eckart.matrices.derived import check_shape, sum_of_squares
 from eckart.namespaces import HOST, Namespace
 
 BUFFERS: Final = 2
@@ -85,13 +85,7 @@ class Streamed:
     """
 
     def __init__(self, source: RowSource, *, memory: int = 2**30) -> None:
-        rows, columns = source.shape
-        if 0 in source.shape:
-            raise MatrixError(
-                f"The matrix is empty ({rows} × {columns}).",
-                hint="Give at least one row and one column.",
-                code="empty",
-            )
+        rows, columns = check_shape(source.shape)
         self.source = source
         self.memory = memory
         self.passes = 0

@@ -6,14 +6,19 @@ from dataclasses import dataclass
 from typing import Any, Final, final
 
 import numpy as np
+from scipy.sparse import issparse
 
-from eckart.arrays import FLOAT32, FLOAT64, Array
+from eckart.arguments import check_flag, check_number
+from eckart.arrays import FLOAT32, FLOAT64, Array, plain_array
 from eckart.errors import ArgumentError, MatrixError
 from eckart.matrices.entries import NONE, Compressed, Entries
 
 EXPLICIT: Final = 0.1
 IMPLICIT: Final = 0.003
 BLOCK: Final = 2**20
+LEAST: Final = 1e-12
+MOST: Final = 1e12
+"""Values between these have squares and products that stay in the range of float32."""
 
 
 @final
@@ -71,11 +76,14 @@ class Observed:
     attribute_weight: float = 1.0
 
     def __post_init__(self) -> None:
+        _at_least(self.unobserved_weight, "unobserved weight")
         _at_least(self.strength, "regularization", above=True)
         _at_least(self.count_exponent, "count exponent")
-        _at_least(self.unobserved_weight, "unobserved weight")
         _at_least(self.implicit_features, "weight of implicit features")
         _at_least(self.attribute_weight, "weight of attributes", above=True)
+        for name in ("biases", "row_biases", "nonnegative"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, check_flag(name, getattr(self, name)))
         if self.biases and self.unobserved_weight > 0:
             raise ArgumentError(
                 "Biases do not go together with an unobserved weight.",
@@ -175,11 +183,18 @@ class Observed:
                 hint="Leave out what was disliked, or give weights.",
                 code="bad-confidence",
             )
+        largest = max(float(entries.values.max()), -float(entries.values.min()))
+        if self.unobserved_weight == 0 and largest > 0 and not LEAST < largest < MOST:
+            raise MatrixError(
+                f"The largest value is {largest:.1e}, too far from 1 for fits in float32.",
+                hint="Multiply the values by a power of ten that brings them near 1.",
+                code="out-of-range",
+            )
         for attributes, count, name in (
             (self.row_attributes, entries.shape[0], "row"),
             (self.column_attributes, entries.shape[1], "column"),
         ):
-            if attributes is not None and attributes.shape[0] != count:
+            if attributes is not None and _checked_rows(attributes, name) != count:
                 raise MatrixError(
                     f"There are attributes of {attributes.shape[0]} {name}s, of {count}.",
                     hint=f"Give one for each {name}.",
@@ -205,6 +220,23 @@ class Observed:
         }
 
 
+def _checked_rows(attributes: Any, name: str) -> int:
+    """How many rows or columns have attributes.
+
+    Raises:
+        MatrixError: If they are not a matrix of finite numbers.
+    """
+    shape, dtype = getattr(attributes, "shape", ()), getattr(attributes, "dtype", np.dtype("O"))
+    numbers: Any = getattr(attributes, "data", None) if issparse(attributes) else attributes
+    if len(shape) == 2 and dtype.kind in "biuf" and np.isfinite(plain_array(numbers)).all():
+        return int(shape[0])
+    raise MatrixError(
+        f"The {name} attributes are not a matrix of finite numbers.",
+        hint="Give an array with a row for each, or a SciPy sparse one.",
+        code="bad-attributes",
+    )
+
+
 def _total(count: int, part: Callable[[slice], float]) -> float:
     """A sum over entries, block by block: copies in float64 of all of them would be larger."""
     starts = range(0, count, BLOCK)
@@ -222,7 +254,8 @@ def _weighed(values: Array | None, weights: Array, here: slice | None = None) ->
 
 
 def _at_least(number: float, name: str, *, above: bool = False) -> None:
-    if not (number > 0 if above else number >= 0) or not np.isfinite(number):
+    found = check_number(name, number)
+    if not (found > 0 if above else found >= 0) or not math.isfinite(found):
         raise ArgumentError(
             f"The {name} is {number}.",
             hint="Give a positive number." if above else "Give a number of at least 0.",

@@ -6,7 +6,8 @@ from typing import Any, Final, final
 
 import numpy as np
 
-from eckart.arrays import FLOAT64, Array
+from eckart.arguments import check_number
+from eckart.arrays import FLOAT64, Array, working_array
 from eckart.errors import ArgumentError
 from eckart.factors import Factors
 from eckart.matrices import Matrix, Product
@@ -48,13 +49,13 @@ class Weighted:
     damping: float = DAMPING
 
     def __post_init__(self) -> None:
-        moments = np.asarray(self.moments, FLOAT64)
+        moments = working_array(self.moments).astype(FLOAT64)
         square = moments.ndim == 2 and moments.shape[0] == moments.shape[1]
-        if not square or not np.isfinite(moments).all() or not np.allclose(moments, moments.T):
+        if not square or not np.isfinite(moments).all() or not _is_symmetric(moments):
             raise _refused("The moments are not a symmetric matrix of finite numbers.")
         if not np.trace(moments) > 0 or np.diag(moments).min() < 0:
             raise _refused("The moments are not positive.")
-        if not self.damping > 0:
+        if not 0 < check_number("damping", self.damping) < np.inf:
             raise _refused(f"The damping is {self.damping}.")
 
     def working(self, W: Matrix, /) -> Matrix:
@@ -87,6 +88,11 @@ class Weighted:
         values, E = np.linalg.eigh(moments)
         mean = float(np.trace(moments)) / len(moments)
         return np.maximum(values, 0.0) + self.damping * mean, E
+
+
+def _is_symmetric(moments: Array) -> bool:
+    least = 1e-8 * float(np.abs(moments).max(initial=0.0))
+    return bool(np.allclose(moments, moments.T, atol=least))
 
 
 def _refused(what: str) -> ArgumentError:

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from eckart.arguments import check_whole
 from eckart.errors import ArgumentError
 from eckart.ranks.noise import AboveThreshold, NoiseThreshold
 from eckart.ranks.protocol import RankRule
@@ -46,7 +47,7 @@ def rank_rule(
         return WithinBytes(max(1, int(ratio * nbytes)))
     if isinstance(rank, AboveThreshold):
         return rank
-    return NoiseThreshold() if rank == "auto" else GivenRank(_whole(rank))
+    return NoiseThreshold() if isinstance(rank, str) and rank == "auto" else GivenRank(_whole(rank))
 
 
 def byte_count(text: int | str) -> int:
@@ -59,8 +60,8 @@ def byte_count(text: int | str) -> int:
         >>> byte_count("10MB"), byte_count("2 KiB")
         (10000000, 2048)
     """
-    if isinstance(text, int):
-        return text
+    if not isinstance(text, str):
+        return check_whole("number of bytes", text)
     number = text.strip().rstrip("BbIiKkMmGgTt ")
     unit = text.strip()[len(number) :].strip().lower()
     scales = {"": 1, "b": 1}

@@ -6,6 +6,7 @@ from typing import final
 
 import numpy as np
 
+from eckart.arguments import check_number
 from eckart.arrays import Array, DType
 from eckart.errors import ArgumentError
 from eckart.ranks.protocol import known_values
@@ -85,7 +86,7 @@ class AboveThreshold:
     threshold: float
 
     def __post_init__(self) -> None:
-        if not 0 < self.threshold < math.inf:
+        if not 0 < check_number("threshold", self.threshold) < math.inf:
             raise ArgumentError(
                 f"The threshold is {self.threshold}.",
                 hint="Give a positive number.",
@@ -96,6 +97,10 @@ class AboveThreshold:
     def needs_spectrum(self) -> bool:
         """Yes."""
         return True
+
+    def scaled(self, factor: float) -> "AboveThreshold":
+        """The same rule for factor·W."""
+        return AboveThreshold(self.threshold * factor)
 
     def choose(self, shape: tuple[int, int], dtype: DType, singular_values: Array | None) -> int:
         """The count of singular values above the threshold; at least 1."""

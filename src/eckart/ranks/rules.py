@@ -5,6 +5,7 @@ from typing import final
 
 import numpy as np
 
+from eckart.arguments import check_number
 from eckart.arrays import Array, DType
 from eckart.errors import ArgumentError, MatrixError
 from eckart.factors import check_rank
@@ -141,7 +142,7 @@ def check_open_unit(name: str, number: float) -> None:
     Raises:
         ArgumentError: With its name.
     """
-    if not 0 < number < 1:
+    if not 0 < check_number(name, number) < 1:
         raise ArgumentError(
             f"The {name} is {number}.",
             hint=f"Give a {name} between 0 and 1.",

@@ -5,14 +5,16 @@ from typing import Final, Literal, overload
 
 import numpy as np
 
-from eckart.arrays import FLOAT32
-from eckart.errors import MatrixError
+from eckart.arrays import FLOAT32, Randomness, as_randomness
+from eckart.errors import ArgumentError, MatrixError
 from eckart.factors import Factors
 from eckart.matrices import Entries
 from eckart.objectives import Observed
 from eckart.offset import Offset
-from eckart.samples import Prior, Samples
+from eckart.samples import Samples
+from eckart.solvers.gibbs import draw_rows
 from eckart.solvers.rows import Cholesky, NonnegativeCoordinates
+from eckart.solvers.tables import Side as TableSide
 from eckart.solvers.tables import Tables
 from eckart.threads import one_blas_thread
 
@@ -23,36 +25,51 @@ CYCLES: Final = 1000
 
 @overload
 def fold_in(
-    approximation: Offset | Factors, objective: Observed, entries: Entries, side: Side = "rows"
+    approximation: Offset | Factors,
+    objective: Observed,
+    entries: Entries,
+    side: Side = "rows",
+    *,
+    seed: int | Randomness = 0,
 ) -> Offset: ...
 @overload
 def fold_in(
-    approximation: Samples, objective: Observed, entries: Entries, side: Side = "rows"
+    approximation: Samples,
+    objective: Observed,
+    entries: Entries,
+    side: Side = "rows",
+    *,
+    seed: int | Randomness = 0,
 ) -> Samples: ...
 def fold_in(
     approximation: Offset | Factors | Samples,
     objective: Observed,
     entries: Entries,
     side: Side = "rows",
+    *,
+    seed: int | Randomness = 0,
 ) -> Offset | Samples:
     """Fit new rows (or columns) to a factorisation whose columns (or rows) stay as they are.
 
     Each new row is the exact solution of the equations that a fitted one solves, with no negative
     factor where the fit allowed none, so a row of the fit folded in anew is itself once the fit has
-    converged. For `Samples` it is the mean of its
-    posterior in every draw.
+    converged. For `Samples` it is drawn from its posterior in every draw, so that predictions for
+    it are spread as they are for a row of the fit.
 
     Args:
         approximation: That was fitted.
         objective: By which it was fitted; attributes, if any, are those of the new rows.
         entries: Of the new rows: (new rows, columns), or (rows, new columns).
         side: Which are new.
+        seed: Of the draws for `Samples`. What is folded in by turns, rows and then columns, takes
+            one `Generator`, or their draws are no longer independent.
 
     Returns:
         An approximation of the shape of `entries`: the new rows with the old columns, or the
         reverse. A row without entries and attributes has factors and bias of 0 in an `Offset`.
 
     Raises:
+        ArgumentError: If an argument is of another kind, or `Samples` have no priors.
         MatrixError: If the side that stays has another length.
 
     Cost:
@@ -65,6 +82,7 @@ def fold_in(
         >>> fold_in(fitted, objective, new).factors.B.round(3)
         array([[2.]], dtype=float32)
     """
+    _check(approximation, objective, entries, side)
     along = 1 if side == "rows" else 0
     if entries.shape[along] != approximation.shape[along]:
         kept = "columns" if side == "rows" else "rows"
@@ -75,23 +93,66 @@ def fold_in(
             code="shapes-differ",
         )
     if isinstance(approximation, Samples):
-        place = 0 if side == "rows" else 1
-        priors = [pair[place] for pair in approximation.priors] or [None] * len(approximation.draws)
-        draws = tuple(
-            _folded(draw, objective, entries, side, prior)
-            for draw, prior in zip(approximation.draws, priors, strict=True)
-        )
-        return replace(approximation, draws=draws)
+        return _drawn(approximation, objective, entries, side, as_randomness(seed))
     if isinstance(approximation, Factors):
         rows, columns = approximation.shape
         approximation = Offset(0.0, np.zeros(rows), np.zeros(columns), approximation)
-    return _folded(approximation, objective, entries, side, None)
+    tables = _tables(approximation, objective, entries, side)
+    by = NonnegativeCoordinates(bounded=approximation.rank, cycles=CYCLES)
+    with one_blas_thread():
+        tables.improve(
+            *_new_and_old(tables, side),
+            by if tables.objective.nonnegative else Cholesky(),
+            turning=False,
+        )
+    return _with_extra(tables.offset(), approximation)
 
 
-def _folded(
-    fitted: Offset, objective: Observed, entries: Entries, side: Side, prior: Prior | None
-) -> Offset:
-    """With what the objective penalises, or with a prior."""
+def _check(approximation: object, objective: object, entries: object, side: object) -> None:
+    """Refuse what is of another kind.
+
+    Raises:
+        ArgumentError: With the name of the argument.
+    """
+    for name, value, kinds in (
+        ("approximation", approximation, (Offset, Factors, Samples)),
+        ("objective", objective, (Observed,)),
+        ("entries", entries, (Entries,)),
+    ):
+        if not isinstance(value, kinds):
+            raise ArgumentError(
+                f"The {name} is a {type(value).__name__}.",
+                hint=f"Give {' or '.join(kind.__name__ for kind in kinds)}.",
+                code=f"bad-{name}",
+            )
+    if not isinstance(side, str) or side not in ("rows", "columns"):
+        raise ArgumentError(
+            f"The side is {side!r}.", hint='Give "rows" or "columns".', code="bad-side"
+        )
+
+
+def _drawn(
+    fitted: Samples, objective: Observed, entries: Entries, side: Side, randomness: Randomness
+) -> Samples:
+    """Every draw with new rows from the posterior that its own prior gives them."""
+    if len(fitted.priors) < len(fitted.draws):
+        raise ArgumentError(
+            "These samples have no priors, so nothing can be folded in.",
+            hint="Give each draw the priors of its rows and columns.",
+            code="no-priors",
+        )
+    draws: list[Offset] = []
+    place = 0 if side == "rows" else 1
+    for draw, priors in zip(fitted.draws, fitted.priors, strict=True):
+        tables = _tables(draw, objective, entries, side)
+        with one_blas_thread():
+            draw_rows(tables, *_new_and_old(tables, side), priors[place], fitted.noise, randomness)
+        draws.append(_with_extra(tables.offset(), draw))
+    return replace(fitted, draws=tuple(draws))
+
+
+def _tables(fitted: Offset, objective: Observed, entries: Entries, side: Side) -> Tables:
+    """What was fitted with new rows (or columns) of zeros in place of its own."""
     count = entries.shape[0 if side == "rows" else 1]
     bias, B = np.zeros(count, FLOAT32), np.zeros((count, fitted.rank), FLOAT32)
     if side == "rows":
@@ -100,16 +161,12 @@ def _folded(
     else:
         only = replace(objective, row_attributes=None)
         start = replace(fitted.with_columns(B.T, bias), extra_columns=None)
-    tables = Tables(entries, only, start)
-    new, old = (tables.rows, tables.columns) if side == "rows" else (tables.columns, tables.rows)
-    with one_blas_thread():
-        if prior is None:
-            by = NonnegativeCoordinates(bounded=fitted.rank, cycles=CYCLES)
-            tables.improve(new, old, by if only.nonnegative else Cholesky(), turning=False)
-        else:
-            new.ridge = np.zeros(count, FLOAT32)
-            linear = np.tile(prior.precision @ prior.mean, (count, 1))
-            tables.solve(new, old, Cholesky().solve, prior.precision, linear)
-    return replace(
-        tables.offset(), extra_columns=fitted.extra_columns, extra_rows=fitted.extra_rows
-    )
+    return Tables(entries, only, start)
+
+
+def _new_and_old(tables: Tables, side: Side) -> tuple[TableSide, TableSide]:
+    return (tables.rows, tables.columns) if side == "rows" else (tables.columns, tables.rows)
+
+
+def _with_extra(found: Offset, fitted: Offset) -> Offset:
+    return replace(found, extra_columns=fitted.extra_columns, extra_rows=fitted.extra_rows)

@@ -11,6 +11,7 @@ import numpy as np
 from eckart.arrays import FLOAT32, FLOAT64, Array, Randomness
 from eckart.errors import ArgumentError
 from eckart.factors import Factors
+from eckart.matrices import Entries
 from eckart.offset import Offset
 from eckart.samples import Prior, Samples
 from eckart.solvers.equations import Equations, cut
@@ -32,7 +33,8 @@ class GibbsSampling:
     Gaussian-Wishart; so are the columns of A; the precision of the entries is Gamma. The
     strength of every penalty is drawn with the rest, so nothing of it has to be chosen, and
     predictions are means over draws, with a standard deviation. The penalty of the objective is
-    not used.
+    not used. Entries are drawn in units of about their standard deviation, so that it does not
+    matter in which they are given.
 
     Fields:
         samples: Draws after the burn-in.
@@ -75,7 +77,9 @@ class GibbsSampling:
     def steps(self, problem: ObservedProblem, /) -> Iterator[Step]:
         """Endless sweeps; the loss is the squared error of the last draw alone."""
         _check(problem)
-        tables = Tables(problem.entries, problem.objective, problem.start)
+        unit = _unit(problem.entries)
+        tables = Tables(_in_units(problem.entries, unit), problem.objective,
+                        _offset_times(problem.start, 1 / unit))  # fmt: skip
         draws: list[Offset] = []
         priors: list[tuple[Prior, Prior]] = []
         noises: list[float] = []
@@ -83,11 +87,13 @@ class GibbsSampling:
         every = max(1, -(-self.samples // self.keep))
         for number in itertools.count():
             squared = known_error(problem.entries, problem.objective, offset)[0]
-            noise = _noise(squared, len(problem.entries), randomness)
+            noise = _noise(squared / unit**2, len(problem.entries), randomness)
             with one_blas_thread():
                 above = _sweep(tables, tables.rows, tables.columns, noise, randomness)
                 across = _sweep(tables, tables.columns, tables.rows, noise, randomness)
-            offset = tables.offset()
+            offset = _offset_times(tables.offset(), unit)
+            above, across = (_prior_times(one, unit, tables.rank) for one in (above, across))
+            noise *= unit**2
             if number >= self.burn_in and (number - self.burn_in) % every == 0:
                 draws.append(offset)
                 priors.append((above, across))
@@ -105,13 +111,71 @@ class GibbsSampling:
         return {"name": "gibbs", **asdict(self)}
 
 
+def _unit(entries: Entries) -> float:
+    """A power of 4 near the standard deviation of the entries, which the priors take to be 1."""
+    spread = float(np.std(entries.by_rows.values, dtype=FLOAT64))
+    return 4.0 ** round(np.log(spread) / np.log(4)) if spread > 0 else 1.0
+
+
+def _in_units(entries: Entries, unit: float) -> Entries:
+    if unit == 1:
+        return entries
+    order = entries.by_rows
+    weights = order.weights if len(order.weights) else None
+    values = order.values / np.float32(unit)
+    return Entries.of_rows(order.counts, order.indices, values, weights, entries.shape)
+
+
+def _offset_times(offset: Offset, unit: float) -> Offset:
+    """What is the offset of entries that are `unit` times as large."""
+    if unit == 1:
+        return offset
+    root, factors = np.sqrt(unit), offset.factors
+    return Offset(
+        offset.mean * unit,
+        offset.row_bias * FLOAT32.type(unit),
+        offset.column_bias * FLOAT32.type(unit),
+        Factors(factors.B * FLOAT32.type(root), factors.A * FLOAT32.type(root)),
+    )
+
+
+def _prior_times(prior: Prior, unit: float, rank: int) -> Prior:
+    """The prior, whose precision is divided by that of an entry, of what is so many times larger.
+
+    Factors grow with the root of the unit and biases with the unit.
+    """
+    grown = np.full(len(prior.mean), unit)
+    grown[:rank] = np.sqrt(unit)
+    less = (unit / grown).astype(FLOAT32)
+    return Prior(
+        mean=prior.mean * grown.astype(FLOAT32), precision=prior.precision * np.outer(less, less)
+    )
+
+
 def _sweep(tables: Tables, side: Side, other: Side, noise: float, randomness: Randomness) -> Prior:
     """Draw the prior of a side, then all its rows."""
-    from eckart.kernels.sampled import sampled_rows
-
     mean, precision = _prior(side.X.astype(FLOAT64), randomness)
     prior = Prior(mean=mean.astype(FLOAT32), precision=(precision * noise).astype(FLOAT32))
-    linear = (noise * (precision @ mean)).astype(FLOAT32)
+    draw_rows(tables, side, other, prior, noise, randomness)
+    return prior
+
+
+def draw_rows(
+    tables: Tables, side: Side, other: Side, prior: Prior, noise: float, randomness: Randomness
+) -> None:
+    """Draw all rows of a side from their posterior, given the other side.
+
+    Args:
+        tables: Both sides.
+        side: That is drawn.
+        other: That is held fixed.
+        prior: Of the rows that are drawn.
+        noise: Variance of an entry.
+        randomness: Of the draw.
+    """
+    from eckart.kernels.sampled import sampled_rows
+
+    linear = (prior.precision.astype(FLOAT64) @ prior.mean).astype(FLOAT32)
     drawn = (randomness.standard_normal(side.X.shape) * np.sqrt(noise)).astype(FLOAT32)
 
     def solve(equations: Equations, X: Array) -> None:
@@ -124,7 +188,6 @@ def _sweep(tables: Tables, side: Side, other: Side, noise: float, randomness: Ra
         )
 
     tables.solve(side, other, solve)
-    return prior
 
 
 def _prior(X: Array, randomness: Randomness) -> tuple[Array, Array]:

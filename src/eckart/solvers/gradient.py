@@ -9,6 +9,7 @@ from typing import Any, final
 
 import numpy as np
 
+from eckart.arguments import check_number
 from eckart.arrays import Array, inner
 from eckart.errors import ArgumentError
 from eckart.factors import Factors
@@ -60,14 +61,15 @@ class GradientDescent:
     stop_early: bool = True
 
     def __post_init__(self) -> None:
-        if self.learning_rate is not None and not 0 < self.learning_rate < math.inf:
+        rate = self.learning_rate
+        if rate is not None and not 0 < check_number("learning rate", rate) < math.inf:
             raise ArgumentError(
                 f"The learning rate is {self.learning_rate}.",
                 hint="Give a positive number, or leave it out to have one chosen from the data.",
                 code="bad-learning-rate",
             )
         check_count("epochs", self.epochs)
-        if not 0 <= self.momentum < 1:
+        if not 0 <= check_number("momentum", self.momentum) < 1:
             raise ArgumentError(
                 f"The momentum is {self.momentum}.",
                 hint="Give a number from 0 to below 1.",

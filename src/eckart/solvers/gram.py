@@ -11,7 +11,7 @@ import scipy.linalg
 from eckart.arrays import Array
 from eckart.factors import Factors
 from eckart.matrices import Matrix
-from eckart.matrices.standardised import deflated_gram, gram
+from eckart.matrices.grams import deflated_gram, gram
 from eckart.solvers.protocol import Problem, Step
 from eckart.subspaces import Evidence
 from eckart.subspaces.directions import directed

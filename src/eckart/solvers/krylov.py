@@ -5,12 +5,15 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Final, final
 
+from eckart.arrays import Array
 from eckart.errors import MatrixError
+from eckart.factors import Factors
 from eckart.matrices import Matrix, is_streamed
 from eckart.ranks import byte_count, check_open_unit
+from eckart.residuals import residual_norm
 from eckart.solvers.protocol import Problem, Step, check_count
 from eckart.solvers.ritz import is_missing, ritz_step
-from eckart.subspaces import KrylovSpace, PowerProbes, gaussian_columns
+from eckart.subspaces import KrylovSpace, PowerProbes, gaussian_columns, hidden
 from eckart.subspaces.krylov import MULTIPLE
 
 MOST_WIDTH: Final = 5
@@ -141,7 +144,6 @@ class BlockKrylov:
                 most = most if self.memory is not None else max(most, rank + 2 * block)
             if space.width + block + fresh > most and (rank is not None or self.memory is not None):
                 space.restart(self._kept(W, rank or space.width, block + fresh, most))
-                fresh = 0
 
     @staticmethod
     def _is_stuck(step: Step, space: KrylovSpace, rank: int) -> bool:
@@ -220,6 +222,18 @@ class _RankSearch:
         if space.width < LOOK_AGAIN * self._looked_at and not space.is_whole:
             return None
         values = space.ritz(space.width)[0]
-        rank = problem.rule.enough(W.shape, values, W.squared_norm())
+        rank = problem.rule.enough(W.shape, values, self._total(space, values))
         self._looked_at = space.width if rank is None else 0
         return len(values) if rank is None and space.is_whole else rank
+
+    def _total(self, space: KrylovSpace, values: Array) -> float:
+        """‖W‖², or what V has of it and what the rest is measured to be.
+
+        What lies outside V is a difference of squares, of which rounding hides a share of ‖W‖²;
+        where it may be all of that, one pass in float64 measures it.
+        """
+        W = self._problem.W
+        total, inside = W.squared_norm(), float(values.sum())
+        if total - inside > hidden(W) or not space.Y.size:
+            return total
+        return inside + residual_norm(W, Factors(space.Y, space.V.T)) ** 2

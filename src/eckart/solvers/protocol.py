@@ -6,6 +6,7 @@ from typing import Any, Protocol, TypeAlias, TypeGuard, final, runtime_checkable
 
 import numpy as np
 
+from eckart.arguments import check_whole
 from eckart.arrays import Array, Randomness
 from eckart.errors import ArgumentError
 from eckart.factors import Factors
@@ -67,12 +68,12 @@ Approximation: TypeAlias = Factors | Offset | Samples
 
 
 def check_count(name: str, number: int) -> None:
-    """Refuse a setting that counts something and is below 1.
+    """Refuse a setting that counts something and is no whole number, or below 1.
 
     Raises:
         ArgumentError: With the code "bad-" and the name.
     """
-    if number < 1:
+    if check_whole(name, number) < 1:
         raise ArgumentError(
             f"The number of {name} is {number}.", hint="Give at least 1.", code=f"bad-{name}"
         )
@@ -112,6 +113,8 @@ class Step:
             too large, where the solver has one.
         least_excess: The same for the least that can lie outside the space of the solver; None
             where that is not known.
+        larger_outside: Whether a direction outside that space is known to be larger than the last
+            that is kept; None where nothing is known.
     """
 
     number: int
@@ -126,6 +129,7 @@ class Step:
     approximation: Callable[[], Offset | Samples] | None = None
     excess: float | None = None
     least_excess: float | None = None
+    larger_outside: bool | None = None
 
 
 class Solver(Protocol):

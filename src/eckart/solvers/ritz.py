@@ -78,11 +78,12 @@ def ritz_step(
     loss = max(0.0, W.squared_norm() - float(values.sum()) - gain)
     # directions are half a step ahead of V, too, but not where squares hide the shortest of them
     sure = gain if tall or values[-1] > SQUARED * values[0] else 0.0
+    known, estimated = space.outside()
     least, likely = (
         None
         if nu is None or math.isinf(nu)
         else _excess(loss, _risen(every, lengths, nu, rank) - sure, tail, W)
-        for nu in space.outside()
+        for nu in (known, estimated)
     )
     return Step(
         number=number,
@@ -97,6 +98,7 @@ def ritz_step(
         directions=directions,
         excess=likely,
         least_excess=least,
+        larger_outside=None if known is None else bool(known > values[-1]),
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, Final, final
 
+from eckart.arguments import check_number
 from eckart.arrays import Array, inner, rounding
 from eckart.errors import ArgumentError
 from eckart.factors import Factors
@@ -59,7 +60,8 @@ class ScaledGradientDescent:
     stop_early: bool = True
 
     def __post_init__(self) -> None:
-        if self.learning_rate is not None and not 0 < self.learning_rate < 1:
+        rate = self.learning_rate
+        if rate is not None and not 0 < check_number("learning rate", rate) < 1:
             raise ArgumentError(
                 f"The learning rate of scaled gradient descent is {self.learning_rate}.",
                 hint="Give a number between 0 and 1, or leave it out.",

@@ -9,6 +9,7 @@ from typing import Any, final
 
 import numpy as np
 
+from eckart.arguments import check_number
 from eckart.arrays import FLOAT32, FLOAT64, Array
 from eckart.errors import ArgumentError
 from eckart.factors import Factors
@@ -53,13 +54,13 @@ class StochasticGradient:
     stop_early: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 < self.learning_rate < math.inf:
+        if not 0 < check_number("learning rate", self.learning_rate) < math.inf:
             raise ArgumentError(
                 f"The learning rate is {self.learning_rate}.",
                 hint="Give a positive number.",
                 code="bad-learning-rate",
             )
-        if not 0 < self.decay <= 1:
+        if not 0 < check_number("decay", self.decay) <= 1:
             raise ArgumentError(
                 f"The decay is {self.decay}.",
                 hint="Give a number above 0 and at most 1.",

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, final
 
-from eckart.errors import FormatError
+from eckart.errors import ArgumentError, FormatError
 from eckart.factors import Factors
 from eckart.matrices import Matrix
 
@@ -59,6 +59,15 @@ class FactorFile:
     document: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
+def meaningless(option: str, suffix: str) -> ArgumentError:
+    """The error for an option that says nothing of files of this kind."""
+    return ArgumentError(
+        f"--{option} means nothing for a {suffix} file.",
+        hint="Leave it out.",
+        code="option-does-not-apply",
+    )
+
+
 def to_arrays(parts: Mapping[str, Factors]) -> dict[str, Any]:
     """Arrays by name: `B` and `A`, or `NAME.B` and `NAME.A` for a named part."""
     arrays: dict[str, Any] = {}
@@ -110,8 +119,9 @@ def choose_array(shapes: Mapping[str, tuple[int, ...]], tensor: str | None, path
             hint=f"It has: {listed}{more}.",
             code="no-such-tensor",
         )
+    hint = f"It has: {listed}{more}." if listed else "It has no array at all."
     raise FormatError(
-        f"{path} holds {len(matrices)} matrices.",
-        hint=f"Name one with --tensor: {listed}{more}.",
+        f"{path} holds {len(matrices) or 'no'} matrices.",
+        hint=f"Name one with --tensor: {listed}{more}." if matrices else hint,
         code="tensor-not-chosen",
     )

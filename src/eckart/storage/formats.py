@@ -8,10 +8,11 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar, cast
 
+from eckart.arguments import as_path
 from eckart.errors import ArgumentError, MatrixError
 from eckart.factors import Factors
 from eckart.matrices import Matrix
-from eckart.storage.contents import Contents, FactorFile, Selection
+from eckart.storage.contents import Contents, FactorFile, Selection, meaningless
 from eckart.storage.outputs import check_output, located
 from eckart.storage.whole import read_steadily, reading, whole_file
 
@@ -92,12 +93,7 @@ def check_input(path: Path, selection: Selection) -> None:
     module = _format(path, MATRICES, "read a matrix from")
     unknown = selection.given() - module.SELECTABLE
     if unknown:
-        option = f"--{sorted(unknown)[0]}"
-        raise ArgumentError(
-            f"{option} means nothing for a {suffix_of(path)} file.",
-            hint="Leave it out.",
-            code="option-does-not-apply",
-        )
+        raise meaningless(sorted(unknown)[0], suffix_of(path))
 
 
 def check_factor_output(path: Path, *, force: bool, inputs: Sequence[Path | None] = ()) -> None:
@@ -129,7 +125,7 @@ def read_parts(path: str | PathLike[str], selection: Selection | None = None) ->
         MatrixError: If it does not hold real numbers.
         StorageError: If the system refuses to read it.
     """
-    source, chosen = Path(path), selection or Selection()
+    source, chosen = as_path(path), selection or Selection()
     check_input(source, chosen)
     with reading(source):
         return _format(source, MATRICES, "read a matrix from").read(source, chosen)
@@ -155,7 +151,7 @@ def read_matrix(path: str | PathLike[str], name: str | None = None) -> Matrix:
         >>> read_matrix("examples/article.csv").shape
         (4, 4)
     """
-    source = Path(path)
+    source = as_path(path)
     picture = is_picture(source)
     contents = read_parts(source, Selection(tensor=None if picture else name))
     parts = {part.name: part.matrix for part in contents.parts}
@@ -172,7 +168,7 @@ def write_matrices(
         MatrixError: If the format cannot hold these parts.
         StorageError: If the system refuses to write.
     """
-    target = Path(path)
+    target = as_path(path)
     module = _format(target, MATRICES, "write a matrix to")
     with whole_file(target, force=force) as temporary:
         module.write(temporary, parts)
@@ -186,7 +182,7 @@ def read_factor_file(path: str | PathLike[str]) -> FactorFile:
         FormatError: If the file is damaged or holds no factors.
         StorageError: If the system refuses to read it.
     """
-    source = Path(path)
+    source = as_path(path)
     with reading(source):
         if not source.exists():
             raise FileNotFoundError(fspath(source))
@@ -213,7 +209,7 @@ def read_factors(path: str | PathLike[str], name: str | None = None) -> Factors:
         >>> read_factors("examples/article_start.npz")
         Factors(4 × 4, rank 2, float64)
     """
-    return choose_part(read_factor_file(path).parts, name, Path(path))
+    return choose_part(read_factor_file(path).parts, name, as_path(path))
 
 
 def write_factors(
@@ -229,7 +225,7 @@ def write_factors(
         ArgumentError: If the suffix is unknown, or the file exists and `force` is false.
         StorageError: If the system refuses to write.
     """
-    target = Path(path)
+    target = as_path(path)
     module = _format(target, FACTORS, "write factors to")
     with whole_file(target, force=force) as temporary:
         module.write_factors(temporary, parts, document or {})

@@ -1,17 +1,18 @@
 """Matrix Market `.mtx` and `.mtx.gz`."""
 
 import gzip
+import io
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import scipy.io
 import scipy.sparse
 
 from eckart.arrays import Array
-from eckart.errors import MatrixError
+from eckart.errors import EckartError, MatrixError
 from eckart.matrices import Dense, Matrix, Sparse
 from eckart.matrices.derived import dense
 from eckart.storage.contents import Contents, Part, Selection
@@ -20,6 +21,8 @@ from eckart.storage.npz import MOST_DEFLATION
 from eckart.storage.whole import damaged
 
 SELECTABLE: frozenset[str] = frozenset()
+BLANKS = "\ufeff\xef\xbb\xbf \t"
+"""What may stand before the first word: blanks, and the mark of UTF-8 read as anything."""
 FEWEST_BYTES = {"array": 1, "coordinate": 3}  # "0" and "1 1": what one entry takes at least
 
 
@@ -30,8 +33,9 @@ def read(path: Path, selection: Selection) -> Contents:
     holds more numbers than it should.
     """
     del selection
+    notes: tuple[str, ...] = ()
     try:
-        rows, columns, entries, kind, field, symmetry = scipy.io.mminfo(path)
+        rows, columns, entries, kind, field, symmetry = _header(path)
         if field == "complex":
             raise MatrixError(
                 f"{path} holds complex numbers, which eckart does not factor.",
@@ -44,14 +48,13 @@ def read(path: Path, selection: Selection) -> Contents:
         if kind == "array":
             matrix: Matrix = Dense(_array(path, numbers, (rows, columns), symmetry))
         else:
-            matrix = Sparse(_coordinates(path, numbers, (rows, columns), entries, symmetry))
-    except (OverflowError, EOFError, gzip.BadGzipFile, zlib.error, UnicodeDecodeError) as error:
+            numbers, notes = _with_values(path, numbers, entries, field)
+            matrix = Sparse(_coordinates(path, numbers, (rows, columns), symmetry))
+    except EckartError:
+        raise
+    except (OverflowError, EOFError, gzip.BadGzipFile, zlib.error, ValueError) as error:
         raise damaged(path, error) from error
-    except ValueError as error:
-        if isinstance(error, MatrixError):
-            raise
-        raise damaged(path, error) from error
-    return Contents(parts=(Part(name="", matrix=matrix),))
+    return Contents(parts=(Part(name="", matrix=matrix),), notes=notes)
 
 
 def write(path: Path, parts: Mapping[str, Matrix]) -> None:
@@ -60,11 +63,30 @@ def write(path: Path, parts: Mapping[str, Matrix]) -> None:
         scipy.io.mmwrite(file, dense(only_part(parts, path)), precision=17)
 
 
+def _opened(path: Path) -> IO[str]:
+    """The text of a file; comments may be in any encoding that keeps ASCII."""
+    opener: Any = gzip.open if path.suffix.lower() == ".gz" else open
+    return opener(path, "rt", encoding="latin-1")
+
+
+def _header(path: Path) -> tuple[int, int, int, str, str, str]:
+    """Rows, columns, entries, and the three words, as SciPy reads the lines up to the sizes."""
+    with _opened(path) as file:
+        lines = iter(file)
+        first = next((line for line in lines if line.strip()), "").lstrip(BLANKS)
+        sizes = next((line for line in lines if _counts(line)), "")
+    return scipy.io.mminfo(io.BytesIO(f"{first.rstrip()}\n{sizes}".encode("latin-1")))
+
+
+def _counts(line: str) -> bool:
+    """Whether a line is neither blank nor a comment."""
+    return not line.lstrip(BLANKS).startswith("%") and bool(line.strip())
+
+
 def _numbers(path: Path) -> Array:
     """All lines after the sizes, one row each."""
-    opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rt", encoding="utf-8") as file:
-        lines = (line for line in file if line.strip() and not line.startswith("%"))
+    with _opened(path) as file:
+        lines = filter(_counts, file)
         next(lines, "")  # the sizes
         first = next(lines, "")
         if not first:
@@ -89,20 +111,32 @@ def _array(path: Path, numbers: Array, shape: tuple[int, int], symmetry: str) ->
     return stored
 
 
-def _coordinates(
-    path: Path, numbers: Array, shape: tuple[int, int], entries: int, symmetry: str
-) -> Any:
-    """The entries of a coordinate file; a pattern file has ones."""
-    if len(numbers) != entries or (entries and numbers.shape[1] not in (2, 3)):
+def _with_values(
+    path: Path, numbers: Array, entries: int, field: str
+) -> tuple[Array, tuple[str, ...]]:
+    """Places and values of the entries, and what a person should know; a pattern file has ones."""
+    if len(numbers) != entries:
         raise damaged(path, f"{len(numbers)} entries where its header promises {entries}")
     if not entries:
-        return scipy.sparse.coo_array(shape, dtype=np.float64)
+        return np.empty((0, 3)), ()
+    width, needed = numbers.shape[1], 2 if field == "pattern" else 3
+    if width != needed and (needed, width) != (2, 3):
+        raise damaged(path, f"{width} numbers in a line where a {field} entry has {needed}")
+    if needed == 3:
+        return numbers, ()
+    note = "The file says that it is a pattern: all its entries are 1, and its values left out."
+    ones = np.column_stack([numbers[:, :2], np.ones(entries)])
+    return ones, (note,) if width == 3 else ()
+
+
+def _coordinates(path: Path, numbers: Array, shape: tuple[int, int], symmetry: str) -> Any:
+    """The entries of a coordinate file."""
     places = numbers[:, :2].astype(np.int64) - 1
     outside = ((places < 0) | (places >= shape)).any() or (places + 1 != numbers[:, :2]).any()
     if outside:
         raise damaged(path, f"an entry lies outside the {shape[0]} × {shape[1]} matrix")
     row, column = places.T
-    values = numbers[:, 2] if numbers.shape[1] == 3 else np.ones(entries)
+    values = numbers[:, 2]
     if symmetry != "general":
         apart = row != column
         mirrored = -values[apart] if symmetry == "skew-symmetric" else values[apart]
@@ -119,6 +153,6 @@ def _stored(rows: int, columns: int, symmetry: str) -> int:
 
 
 def _check_size(path: Path, count: int, kind: str) -> None:
-    available = path.stat().st_size * (MOST_DEFLATION if path.suffix == ".gz" else 1)
+    available = path.stat().st_size * (MOST_DEFLATION if path.suffix.lower() == ".gz" else 1)
     if count * FEWEST_BYTES[kind] > available + 4096:
         raise damaged(path, "its header promises more entries than the file holds")

@@ -13,6 +13,7 @@ from eckart.storage.contents import Contents, Part, Selection
 from eckart.storage.whole import damaged
 
 SELECTABLE: frozenset[str] = frozenset()
+MAGIC = b"\x93NUMPY"
 
 
 def read(path: Path, selection: Selection) -> Contents:
@@ -30,9 +31,18 @@ def load(file: Any, path: Path) -> Any:
     try:
         return np.load(file, mmap_mode="r" if file is path else None, allow_pickle=False)
     except (ValueError, EOFError, TypeError, OverflowError) as error:
-        if "pickle" in str(error) or "Python objects" in str(error):
-            raise pickled(path) from error
-        raise damaged(path, error) from error
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: Path, error: Exception) -> FormatError:
+    """The error for a file that NumPy does not read: pickled, damaged, or something else."""
+    said = str(error)
+    if "pickle" not in said and "Python objects" not in said:
+        return damaged(path, error)
+    with path.open("rb") as file:  # what has no mark of its own is taken for a pickle by NumPy
+        start = file.read(6)
+    known = start.startswith((b"\x80", b"PK", MAGIC))
+    return pickled(path) if known else damaged(path, "it does not begin as such a file does")
 
 
 def pickled(path: Path) -> FormatError:

@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 import scipy.sparse
 
+from eckart.errors import FormatError
 from eckart.factors import Factors
 from eckart.matrices import Dense, Matrix, Sparse
 from eckart.matrices.derived import dense
@@ -23,7 +24,7 @@ from eckart.storage.contents import (
     from_arrays,
     to_arrays,
 )
-from eckart.storage.npy import fits, pickled
+from eckart.storage.npy import fits, pickled, unreadable
 from eckart.storage.whole import damaged
 
 SELECTABLE = frozenset({"tensor"})
@@ -36,6 +37,12 @@ def read(path: Path, selection: Selection) -> Contents:
     with _opened(path) as archive:
         names = set(archive.files)
         if {"format", "shape", "data"} <= names:
+            if selection.tensor is not None:
+                raise FormatError(
+                    f"{path} has no tensor '{selection.tensor}': it is one sparse matrix.",
+                    hint="Leave --tensor out.",
+                    code="no-such-tensor",
+                )
             return Contents(parts=(Part(name="", matrix=_sparse(path, archive)),))
         shapes = {name: _header(archive, name, path)[0] for name in archive.files}
         chosen = choose_array(shapes, selection.tensor, path)
@@ -99,9 +106,7 @@ def _opened(path: Path) -> Generator[Any, None, None]:
     except ValueError as error:
         if type(error) is not ValueError:
             raise
-        if "pickle" in str(error):
-            raise pickled(path) from error
-        raise damaged(path, error) from error
+        raise unreadable(path, error) from error
 
 
 def _header(archive: Any, name: str, path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:

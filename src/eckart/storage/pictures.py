@@ -18,6 +18,7 @@ from eckart.storage.contents import Contents, Part, Selection
 from eckart.storage.whole import damaged
 
 SELECTABLE: frozenset[str] = frozenset()
+PNG = b"\x89PNG\r\n\x1a\n"
 CHANNELS = {"L": ("",), "I;16": ("",), "RGB": ("R", "G", "B"), "RGBA": ("R", "G", "B", "alpha")}
 
 
@@ -56,7 +57,8 @@ def read(path: Path, selection: Selection) -> Contents:
         )
         for position, name in enumerate(CHANNELS[picture.mode])
     )
-    return Contents(parts=tuple(parts))
+    note = "The picture has 16 bits in each channel, of which the 8 that count most are read."
+    return Contents(parts=tuple(parts), notes=(note,) if _is_cut(path) else ())
 
 
 def write(path: Path, parts: Mapping[str, Matrix]) -> None:
@@ -94,6 +96,13 @@ def _picture(parts: Mapping[str, Matrix]) -> Any:
     most, dtype = (65535, np.uint16) if deep else (255, np.uint8)
     values = np.clip(np.rint(np.stack(layers, axis=-1)), 0, most).astype(dtype)
     return Image.fromarray(values[..., 0] if len(layers) == 1 else values)
+
+
+def _is_cut(path: Path) -> bool:
+    """Whether this is a PNG of 16 bits in several channels, which Pillow reads 8 of."""
+    with path.open("rb") as file:
+        start = file.read(26)
+    return start[:8] == PNG and start[24:25] == b"\x10" and start[25:26] != b"\x00"
 
 
 def _plain_mode(mode: str) -> str:

@@ -1,6 +1,5 @@
-"""Tables as text: how they are cut into cells, and their columns a block of lines at a time."""
+"""Tables of interactions and attributes as text: their columns, a block of lines at a time."""
 
-import csv
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,16 +7,16 @@ from typing import Any, Final, Literal, TypeAlias, final
 
 import pyarrow as pa
 import pyarrow.csv as arrow_csv
+from pyarrow import compute
 
-from eckart.errors import FormatError, MatrixError
-from eckart.storage.whole import damaged
+from eckart.storage.text.cells import MISSING, is_missing, is_number, numbers
+from eckart.storage.text.reader import TextRows
+from eckart.storage.text.sample import Sample, read_sample
 
 Kind: TypeAlias = Literal["id", "number", "time", "text"]
 
-DELIMITERS: Final = ("::", "\t", "|", ";", ",")
-SEPARATOR: Final = "\x1f"
-"""Stands for `::` while Arrow reads, which splits at one character only."""
-MISSING: Final = ["", "NA", "N/A", "NaN", "nan", "NULL", "null", "None", "none"]
+pc: Final[Any] = compute  # its functions are made when it is imported, which no type checker sees
+
 BLOCK: Final = 2**23
 """Bytes of text that are read at a time."""
 
@@ -30,18 +29,21 @@ class TableHead:
     Fields:
         names: Of the columns; None where a text file has no header.
         width: How many columns.
-        delimiter: Of a text file, else empty.
-        encoding: Of a text file.
+        text: The rows of a text file, where ids have no type.
+        notes: How it is read.
     """
 
     names: tuple[str, ...] | None
     width: int
-    delimiter: str = ""
-    encoding: str = "utf-8"
+    text: TextRows | None = None
+    notes: tuple[str, ...] = ()
 
 
 def text_head(path: Path, known: frozenset[str]) -> TableHead:
     """Names of the columns of a text file, and how it is cut into them.
+
+    The first line is a header if it holds a known name; or if it holds no number, and a column
+    holds nothing but numbers below it.
 
     Args:
         path: The file.
@@ -50,26 +52,14 @@ def text_head(path: Path, known: frozenset[str]) -> TableHead:
     Raises:
         MatrixError: If it is empty.
     """
-    with pa.input_stream(str(path), compression="detect") as stream:
-        raw: bytes = stream.read(1 << 16)
-    try:
-        text, encoding = raw.decode("utf-8-sig", errors="strict"), "utf-8"
-    except UnicodeDecodeError as error:
-        # a character may be cut at the end of the piece that was read
-        cut = error.start > len(raw) - 4
-        encoding = "utf-8" if cut else "latin-1"
-        text = raw.decode(encoding, errors="ignore")
-    lines = [line for line in text.splitlines() if line.strip()]
-    if not lines:
-        raise MatrixError(f"{path} is empty.", hint="Give at least one row.", code="empty")
-    delimiter = _delimiter(path, lines[0])
-    first, second = (_cells(line, delimiter) for line in (lines[0], lines[min(1, len(lines) - 1)]))
-    header = any(plain(cell) in known for cell in first) or (
-        len(lines) > 1
-        and any(_is_number(b) and not _is_number(a) for a, b in zip(first, second, strict=False))
+    sample = read_sample(path)
+    header = any(plain(cell) in known for cell in sample.names) or _stands_above(sample)
+    return TableHead(
+        names=tuple(sample.names) if header else None,
+        width=sample.width,
+        text=TextRows(sample, header=header, least=BLOCK),
+        notes=tuple(sample.notes()),
     )
-    names = tuple(cell.strip() for cell in first) if header else None
-    return TableHead(names=names, width=len(first), delimiter=delimiter, encoding=encoding)
 
 
 def plain(name: str) -> str:
@@ -82,30 +72,30 @@ def plain(name: str) -> str:
     return "".join(letter for letter in name.lower() if letter.isalnum())
 
 
-def text_columns(path: Path, head: TableHead, wanted: Mapping[int, Kind]) -> Any:
+def text_columns(rows: TextRows, wanted: Mapping[int, Kind]) -> Any:
     """Some columns of a text file, named by their positions, as an Arrow table.
 
     Args:
-        path: The file.
-        head: What `text_head` found.
+        rows: Of the table, from `text_head`.
         wanted: Positions of the columns and what each holds.
 
     Raises:
         FormatError: If the file is damaged, or a row has another number of cells.
         MatrixError: If a cell of a column of numbers is none.
     """
-    skipped = int(head.names is not None)
+    fast, plain_text = _types(rows.sample, wanted, header=rows.header), _as_text(wanted)
     try:
-        with pa.input_stream(str(path), compression="detect") as stream:
-            if head.delimiter == "::":
-                return _parsed(_buffer(stream.read(), head), head, wanted, skipped)
-            return _parsed(stream, head, wanted, skipped)
-    except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
-        raise _located(path, head, wanted, error) from error
+        return _converted(rows, _together(rows.batches(fast), fast), wanted)
+    except pa.ArrowInvalid:
+        rows.find_decimal(_numbers_in(wanted))
+        return _converted(rows, _together(rows.batches(plain_text), plain_text), wanted)
 
 
-def text_blocks(path: Path, head: TableHead, wanted: Mapping[int, Kind]) -> Iterator[Any]:
+def text_blocks(rows: TextRows, wanted: Mapping[int, Kind]) -> Iterator[Any]:
     """The same, a block of lines at a time; the type of a time is that of its block.
+
+    Where a cell is not of the type that its column begins with, the table is read again as text,
+    and the rows that were given already are passed over.
 
     Raises:
         FormatError: As `text_columns`, at the block where it is.
@@ -114,107 +104,115 @@ def text_blocks(path: Path, head: TableHead, wanted: Mapping[int, Kind]) -> Iter
     Cost:
         Memory of a block of 8 MB and of what is in it.
     """
-    skipped = int(head.names is not None)
+    given = passed = 0
     try:
-        with pa.input_stream(str(path), compression="detect") as stream:
-            for lines in _blocks_of_lines(stream):
-                yield _parsed(_buffer(lines, head), head, wanted, skipped)
-                skipped = 0
-    except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
-        raise _located(path, head, wanted, error) from error
+        for batch in rows.batches(_types(rows.sample, wanted, header=rows.header)):
+            given += batch.num_rows
+            yield _converted(rows, pa.Table.from_batches([batch]), wanted)
+        return
+    except pa.ArrowInvalid:
+        rows.find_decimal(_numbers_in(wanted))
+    for batch in rows.batches(_as_text(wanted)):
+        fresh = batch.slice(max(0, given - passed))
+        passed += batch.num_rows
+        if fresh.num_rows:
+            yield _converted(rows, pa.Table.from_batches([fresh]), wanted)
 
 
-def _blocks_of_lines(stream: Any) -> Iterator[bytes]:
-    """The first block, whatever is in it, and those behind it that are not blank."""
-    left, first = b"", True
-    while piece := stream.read(BLOCK):
-        left += piece
-        end = left.rfind(b"\n") + 1
-        if end and (first or left[:end].strip()):
-            yield left[:end]
-            first = False
-        left = left[end:]
-    if first or left.strip():
-        yield left
+def _stands_above(sample: Sample) -> bool:
+    """Whether the first line holds no number where a column below holds nothing else."""
+    above = [cell for cell in sample.first if not is_missing(cell)]
+    if any(is_number(cell, sample.decimal) for cell in above):
+        return False
+    for position, cell in enumerate(sample.first):
+        below = [one for one in sample.below(position, header=True) if not is_missing(one)]
+        if below and not is_missing(cell) and all(is_number(one, sample.decimal) for one in below):
+            return True
+    return False
 
 
-def _delimiter(path: Path, line: str) -> str:
-    if path.with_suffix("").suffix.lower() == ".tsv" or path.suffix.lower() == ".tsv":
-        return "\t"
-    return next((one for one in DELIMITERS if one in line), ",")
+def _types(sample: Sample, wanted: Mapping[int, Kind], *, header: bool) -> dict[int, Any]:
+    """The types as which Arrow reads columns at once."""
+    types = {**_as_text(wanted)}
+    for position, kind in wanted.items():
+        if kind == "id":
+            types[position] = pa.dictionary(pa.int32(), pa.string())
+        if kind == "number":
+            types[position] = pa.float64()
+        cells = [one for one in sample.below(position, header=header) if not is_missing(one)]
+        if kind == "time" and cells and all(one.isdecimal() for one in cells):
+            types[position] = pa.int64()
+    return types
 
 
-def _cells(line: str, delimiter: str) -> list[str]:
-    return (
-        next(csv.reader([line.replace("::", SEPARATOR)], delimiter=SEPARATOR))
-        if (delimiter == "::")
-        else next(csv.reader([line], delimiter=delimiter))
-    )
+def _as_text(wanted: Mapping[int, Kind]) -> dict[int, Any]:
+    return dict.fromkeys(wanted, pa.string())
 
 
-def _buffer(text: bytes, head: TableHead) -> Any:
-    double = head.delimiter == "::"
-    return pa.BufferReader(text.replace(b"::", SEPARATOR.encode()) if double else text)
+def _numbers_in(wanted: Mapping[int, Kind]) -> list[int]:
+    return [position for position, kind in wanted.items() if kind == "number"]
 
 
-def _parsed(source: Any, head: TableHead, wanted: Mapping[int, Kind], skipped: int) -> Any:
-    types = {
-        "id": pa.dictionary(pa.int32(), pa.string()),
-        "number": pa.float64(),
-        "text": pa.string(),
-    }
-    double = head.delimiter == "::"
+def _together(batches: Iterator[Any], types: Mapping[int, Any]) -> Any:
+    """All batches as one table, which has its columns even where there are none."""
+    schema = pa.schema([(str(position), kind) for position, kind in types.items()])
+    return pa.Table.from_batches(list(batches), schema)
+
+
+def _converted(rows: TextRows, table: Any, wanted: Mapping[int, Kind]) -> Any:
+    """The columns of a table as what they hold.
+
+    Raises:
+        MatrixError: If a cell of a column of numbers is none.
+    """
+    columns: dict[str, Any] = {}
+    for (position, kind), column in zip(wanted.items(), table.columns, strict=True):
+        found = column
+        if kind == "id":
+            found = pa.chunked_array([_id(chunk) for chunk in column.chunks], _ID)
+        elif pa.types.is_string(column.type) and kind == "time":
+            found = _time(column)
+        elif pa.types.is_string(column.type) and kind == "number":
+            found, words = numbers(column, rows.decimal)
+            if pc.any(words).as_py():
+                raise rows.located("a cell is no number", [position])
+        elif kind == "text" and rows.decimal == ",":
+            found = _with_points(column)
+        columns[str(position)] = found
+    return pa.table(columns)
+
+
+_ID: Final = pa.dictionary(pa.int32(), pa.string())
+
+
+def _id(chunk: Any) -> Any:
+    """Ids without blanks around them; one that is blank is missing."""
+    coded = chunk if pa.types.is_dictionary(chunk.type) else chunk.dictionary_encode()
+    trimmed = pc.utf8_trim_whitespace(coded.dictionary)
+    if trimmed.equals(coded.dictionary) and pc.all(pc.not_equal(trimmed, "")).as_py() is not False:
+        return coded.cast(_ID)
+    words = trimmed.take(coded.indices)
+    blank = pc.equal(words, "")
+    return pc.if_else(blank, pa.scalar(None, pa.string()), words).dictionary_encode().cast(_ID)
+
+
+def _time(column: Any) -> Any:
+    """Times as Arrow takes them for: whole numbers, numbers, dates, or text."""
+    cells = pc.fill_null(pc.utf8_trim_whitespace(column), "").combine_chunks()
+    lines = pc.binary_join(pa.ListArray.from_arrays([0, len(cells)], cells), "\n")[0].as_py()
     return arrow_csv.read_csv(
-        source,
-        read_options=arrow_csv.ReadOptions(
-            column_names=[str(position) for position in range(head.width)],
-            skip_rows=skipped,
-            encoding=head.encoding,
-        ),
+        pa.BufferReader(lines.encode() + b"\n"),
+        read_options=arrow_csv.ReadOptions(column_names=["0"], block_size=len(lines) * 4 + 2),
         parse_options=arrow_csv.ParseOptions(
-            delimiter=SEPARATOR if double else head.delimiter,
-            quote_char=False if double else '"',
+            delimiter="\x1f", quote_char=False, ignore_empty_lines=False
         ),
         convert_options=arrow_csv.ConvertOptions(
-            include_columns=[str(position) for position in wanted],
-            column_types={
-                str(position): types[kind] for position, kind in wanted.items() if kind in types
-            },
-            null_values=MISSING,
-            strings_can_be_null=True,
+            null_values=sorted(MISSING), strings_can_be_null=True
         ),
-    )
+    ).column(0)
 
 
-def _located(
-    path: Path, head: TableHead, wanted: Mapping[int, Kind], error: Exception
-) -> FormatError | MatrixError:
-    """The error with the row of the cell that caused it, counted from 1 without the header."""
-    with pa.input_stream(str(path), compression="detect") as stream:
-        text = stream.read().decode(head.encoding, errors="replace")
-    lines = [line for line in text.splitlines() if line.strip()]
-    for row, line in enumerate(lines[int(head.names is not None) :], start=1):
-        cells = _cells(line, head.delimiter)
-        if len(cells) != head.width:
-            return FormatError(
-                f"{path}, row {row}: {len(cells)} cells where the first row has {head.width}.",
-                hint="Give every row the same number of cells.",
-                code="ragged",
-            )
-        for position, kind in wanted.items():
-            cell = cells[position].strip()
-            if kind == "number" and cell not in MISSING and not _is_number(cell):
-                return MatrixError(
-                    f"{path}, row {row}: '{cell[:40]}' is not a number.",
-                    hint="Correct it, or name another column.",
-                    code="not-numbers",
-                )
-    return damaged(path, error)
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
+def _with_points(column: Any) -> Any:
+    """A column whose cells are all numbers with a point for the decimal comma."""
+    _, words = numbers(column, ",")
+    return column if pc.any(words).as_py() else pc.replace_substring(column, ",", ".")

@@ -1,20 +1,22 @@
 """Tables of columns that have names: interactions, pairs, titles."""
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.csv as arrow_csv
-import pyarrow.json as arrow_json
 import pyarrow.parquet as pq
 
 from eckart.errors import ArgumentError
 from eckart.storage.arrow_damage import arrow_reading
+from eckart.storage.json_lines import read_json
 from eckart.storage.outputs import check_output
+from eckart.storage.parquet_columns import ParquetColumns
 from eckart.storage.table_text import Kind, TableHead, text_blocks, text_columns, text_head
-from eckart.storage.whole import reading, whole_file
+from eckart.storage.whole import check_regular, reading, whole_file
 
 TEXT: Final = frozenset({".csv", ".tsv", ".dat", ".data", ".txt", ".base", ".test", ".item"})
 """The last four and `.dat` are those of MovieLens."""
@@ -53,10 +55,11 @@ def check_table(path: Path) -> None:
     Raises:
         ArgumentError: If so.
     """
-    if not path.is_file():
+    if not path.exists():
         raise ArgumentError(
             f"There is no file {path}.", hint="Check the path.", code="no-such-file"
         )
+    check_regular(path)
     table_suffix(path)
 
 
@@ -75,9 +78,14 @@ def table_head(path: Path, known: frozenset[str]) -> TableHead:
     """
     check_table(path)
     with reading(path), arrow_reading(path):
-        if table_suffix(path) in TEXT:
+        suffix = table_suffix(path)
+        if suffix in TEXT:
             return text_head(path, known)
-        names = tuple(_typed(path, None).schema.names)
+        if suffix in PARQUET:
+            with ParquetColumns(path) as file:
+                names = tuple(file.names)
+        else:
+            names = tuple(read_json(path).schema.names)
         return TableHead(names=names, width=len(names))
 
 
@@ -101,11 +109,13 @@ def read_columns(path: Path, head: TableHead, wanted: Mapping[int, Kind]) -> Any
         StorageError: If the system refuses to read it.
     """
     with reading(path), arrow_reading(path):
-        if table_suffix(path) in TEXT:
-            return text_columns(path, head, wanted)
-        names = head.names or ()
-        chosen = [names[position] for position in wanted]
-        table = _typed(path, chosen).select(chosen)
+        if head.text is not None:
+            return text_columns(head.text, wanted)
+        if table_suffix(path) in PARQUET:
+            with ParquetColumns(path) as file:
+                table = file.read(list(wanted))
+        else:
+            table = read_json(path).select(list(wanted))
         return table.rename_columns([str(position) for position in wanted])
 
 
@@ -122,12 +132,11 @@ def column_blocks(path: Path, head: TableHead, wanted: Mapping[int, Kind]) -> It
     Cost:
         Memory of a block: 2¹⁸ rows of Parquet, 8 MB of text.
     """
-    suffix = table_suffix(path)
-    with reading(path):
-        if suffix in TEXT:
-            yield from text_blocks(path, head, wanted)
-        elif suffix in PARQUET:
-            yield from _parquet_blocks(path, head, wanted)
+    with reading(path), arrow_reading(path):
+        if head.text is not None:
+            yield from text_blocks(head.text, wanted)
+        elif table_suffix(path) in PARQUET:
+            yield from _parquet_blocks(path, wanted)
         else:
             yield read_columns(path, head, wanted)
 
@@ -153,9 +162,7 @@ def write_tables(path: Path, blocks: Iterable[Mapping[str, Any]], *, force: bool
         if suffix in (".jsonl", ".ndjson"):
             with temporary.open("w", encoding="utf-8") as file:
                 for table in tables:
-                    file.writelines(
-                        json.dumps(row, ensure_ascii=False) + "\n" for row in table.to_pylist()
-                    )
+                    file.writelines(_json_line(row) for row in table.to_pylist())
             return
         first = next(tables)
         options = arrow_csv.WriteOptions(delimiter="\t" if suffix == ".tsv" else ",")
@@ -167,6 +174,15 @@ def write_tables(path: Path, blocks: Iterable[Mapping[str, Any]], *, force: bool
             writer.write_table(first)
             for table in tables:
                 writer.write_table(table.cast(first.schema))
+
+
+def _json_line(row: dict[str, Any]) -> str:
+    """One row as JSON, which knows no NaN and no infinity: null."""
+    known = {
+        name: None if isinstance(cell, float) and not math.isfinite(cell) else cell
+        for name, cell in row.items()
+    }
+    return json.dumps(known, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def read_parquet(path: Path) -> Any:
@@ -207,25 +223,9 @@ def check_table_output(path: Path, *, force: bool, inputs: Sequence[Path | None]
     check_output(path, force=force, inputs=inputs)
 
 
-def _parquet_blocks(path: Path, head: TableHead, wanted: Mapping[int, Kind]) -> Iterator[Any]:
-    names = head.names or ()
-    chosen = [names[position] for position in wanted]
+def _parquet_blocks(path: Path, wanted: Mapping[int, Kind]) -> Iterator[Any]:
     keys = [str(position) for position in wanted]
     # what is read ahead is kept to the end, so that the whole file would be in memory by then
-    with (
-        arrow_reading(path),
-        pq.ParquetFile(path, pre_buffer=False, buffer_size=BUFFER) as file,
-    ):
-        for batch in file.iter_batches(BATCH, columns=chosen):
-            yield pa.Table.from_batches([batch]).select(chosen).rename_columns(keys)
-
-
-def _typed(path: Path, columns: Sequence[str] | None) -> Any:
-    """A Parquet or JSON lines file; of Parquet without columns only the schema."""
-    if table_suffix(path) in PARQUET:
-        with pq.ParquetFile(path) as file:
-            if columns is None:
-                return file.schema_arrow.empty_table()
-            return file.read(columns=list(columns))
-    with pa.input_stream(str(path), compression="detect") as stream:
-        return arrow_json.read_json(stream)
+    with ParquetColumns(path, BUFFER) as file:
+        for batch in file.batches(BATCH, list(wanted)):
+            yield pa.Table.from_batches([batch]).rename_columns(keys)

@@ -1,6 +1,7 @@
 """Files that are written whole or not at all, and what the system says when it refuses."""
 
 import errno
+import stat
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,6 +22,23 @@ _SENTENCES: Final = {
 }
 ATTEMPTS: Final = 50
 """How often a folder is read that is replaced while it is read."""
+
+
+def check_regular(path: Path) -> None:
+    """Refuse what is no file, or can be read once only, such as a pipe.
+
+    Raises:
+        ArgumentError: If so.
+        OSError: If it is not there.
+    """
+    if path.is_dir():
+        raise ArgumentError(f"{path} is a folder.", hint="Give a file.", code="not-a-file")
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise ArgumentError(
+            f"{path} is a pipe or a device, and a table is read more than once.",
+            hint="Save it to a file first.",
+            code="not-a-file",
+        )
 
 
 @contextmanager

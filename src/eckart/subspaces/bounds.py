@@ -14,11 +14,13 @@ from eckart.namespaces import Namespace, dtype_of
 PROBES: Final = 16
 """A product with so few columns takes little longer than with one."""
 POWERS: Final = 5
-SCALES: Final = 4.0
-"""Above the r-th Ritz value the free parameter t is tried at powers of this."""
 ENOUGH: Final = 0.05
-"""Larger t are tried while what they may take off is more than this share of the bound."""
+"""A further t is tried while it may take more than this share off the bound."""
 MOST_LEVELS: Final = 14
+BETWEEN: Final = 200
+"""Values of t that are tried to first order, twice so many."""
+HIDDEN: Final = float(np.finfo(FLOAT64).eps) ** 2
+"""Of the largest Ritz value: less than this is 0 to rounding, and nothing is divided by less."""
 LEAST_ROOM: Final = 1e-12
 """Between ν and the r-th Ritz value, as a share of that; below it t would be ν to rounding."""
 EVEN: Final = 1e-15
@@ -205,11 +207,7 @@ def rise_bound(
     if rounding == 0:  # ‖W‖² less squares is known to √eps·‖W‖ only
         least = min(least, max(0.0, total - float(values.sum())))
     upper = np.full(rank, np.inf)
-    first, *others = _levels(leading, squares + unsure[:rank], outside) or [math.inf]
-    for t in (first, *others) if math.isfinite(first) else ():
-        rises = upper - leading
-        if t > first and float(rises[leading > t].sum()) <= ENOUGH * float(rises.sum()):
-            break  # what only a larger t would sharpen is small already
+    for t in _levels(leading, squares + unsure[:rank], outside):
         lifted = _lifted(values, S, unsure, rank, outside, t)[:rank]
         upper = np.minimum(upper, np.maximum(t, lifted))
     return min(least, float(np.maximum(upper - leading, 0.0).sum()))
@@ -241,13 +239,31 @@ def rise(values: Array, squares: Array, outside: float) -> Array:
 
 
 def _levels(leading: Array, squares: Array, outside: float) -> list[float]:
-    """Places for t: where the smallest leading value may rise to, and above it by scales."""
-    t = max(float(leading[-1]), float((leading + rise(leading, squares, outside))[-1]))
-    t = max(t, outside * (1 + LEAST_ROOM))
-    if not math.isfinite(t):
+    """Values of t that together leave little to first order, one after the other.
+
+    To first order λ_i may rise by max(t − θ_i, s_i²/(t − ν)). The first t is best where all take
+    the same, each further one where it takes most off what the others leave. The two parts of the
+    maximum are equal at t = θ_i + `rise`; these are tried, and values between them.
+    """
+    equal = leading + rise(leading, squares, outside)
+    least = max(outside * (1 + LEAST_ROOM), HIDDEN * float(leading[0]), TINY)
+    largest = max(float(equal.max()), least)
+    if not math.isfinite(largest):
         return []
-    count = 1 + max(0, math.ceil(math.log(max(float(leading[0]) / max(t, TINY), 1.0), SCALES)))
-    return [t * SCALES**power for power in range(min(count, MOST_LEVELS))]
+    between = outside + np.geomspace(least - outside, largest - outside, BETWEEN)
+    some = equal[np.linspace(0, len(equal) - 1, min(len(equal), BETWEEN)).astype(int)]
+    tried = np.maximum(np.concatenate([some, between]), least)
+    rises = np.maximum(tried[:, np.newaxis] - leading, squares / (tried - outside)[:, np.newaxis])
+    chosen: list[float] = []
+    best = np.full(len(leading), np.inf)
+    while len(chosen) < MOST_LEVELS:
+        together = np.minimum(rises, best).sum(axis=1)
+        place = int(np.argmin(together))
+        if chosen and together[place] >= (1 - ENOUGH) * best.sum():
+            break
+        chosen.append(float(tried[place]))
+        best = np.minimum(best, rises[place])
+    return chosen
 
 
 def _lifted(values: Array, S: Array, unsure: Array, rank: int, outside: float, t: float) -> Array:

@@ -8,7 +8,7 @@ import numpy as np
 
 from eckart.arrays import FLOAT64, Array, Randomness, rounding
 from eckart.matrices import Matrix
-from eckart.matrices.standardised import gram_products
+from eckart.matrices.grams import gram_products
 from eckart.namespaces import Namespace
 from eckart.subspaces.bounds import Evidence, eigenpairs
 from eckart.subspaces.orthonormal import orthonormal
@@ -181,7 +181,8 @@ class KrylovSpace:
         largest = math.sqrt(float(np.linalg.norm(self.H, 1))) or 1.0
         lengths = np.sqrt(np.maximum(np.diag(within), 0.0))
         self._lengths = np.maximum(lengths, self._eps * largest)
-        self._wait(waiting, product() - self.V @ coefficients, largest)
+        held = (coefficients.T @ self.V.T).T  # laid out like the product, or subtraction is slow
+        self._wait(waiting, product() - held, largest)
         self._noise = NOISE * self._eps * largest
 
     def ritz(self, rank: int = 1) -> tuple[Array, Array]:

@@ -1,7 +1,8 @@
 """From what was found to an adapter: layers, biases, new values, experts of one rank."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, final, overload
 
 import numpy as np
@@ -9,10 +10,13 @@ import numpy.typing as npt
 
 from eckart.arrays import FLOAT32, Array
 from eckart.factors import Factors
-from eckart.jobs.extract.coverage import TensorPair, Way, live_name
 from eckart.jobs.extract.layer import as_adapted
-from eckart.jobs.extract.sources import HEAD, is_tied
+from eckart.jobs.extract.placement import Placement
+from eckart.jobs.extract.sources import HEAD
 from eckart.jobs.extract.survey import Finding, Survey
+from eckart.jobs.extract.way import Way
+from eckart.jobs.running import live_name
+from eckart.jobs.running.building import TASKS
 from eckart.storage.adapters import (
     AdaptedLayer,
     Adapter,
@@ -21,17 +25,8 @@ from eckart.storage.adapters import (
     matrix_shape,
     uniform_groups,
 )
+from eckart.storage.adapters.experts import expert_of
 from eckart.storage.checkpoints import Checkpoint
-
-TASKS: Final = {
-    "ForCausalLM": "CAUSAL_LM",
-    "LMHeadModel": "CAUSAL_LM",
-    "ForSequenceClassification": "SEQ_CLS",
-    "ForTokenClassification": "TOKEN_CLS",
-    "ForQuestionAnswering": "QUESTION_ANS",
-    "ForConditionalGeneration": "SEQ_2_SEQ_LM",
-}
-"""What the names of architectures end in, and PEFT's names of their tasks."""
 
 EXPERTS: Final = ("num_experts", "num_local_experts", "n_routed_experts")
 """What the config of a mixture calls the number of its experts."""
@@ -67,15 +62,19 @@ class _Layers(Sequence[AdaptedLayer]):
         return as_adapted(pair, factors, self.biases.get(pair.module))
 
 
-def assemble(survey: Survey, findings: Sequence[Finding], *, base_name: str | None) -> Adapter:
+def assemble(
+    survey: Survey, findings: Sequence[Finding], placement: Placement, *, base_name: str | None
+) -> Adapter:
     """The adapter of all findings.
 
     Experts that must share one rank get zeros up to the largest of theirs, and factors of zeros
-    where they have not changed.
+    where they have not changed. Where only values are saved, one layer gets factors of zeros: PEFT
+    loads no adapter without one.
 
     Args:
         survey: Of the two checkpoints.
         findings: Of every tensor, in order.
+        placement: Where they go in the running model.
         base_name: What the adapter says that its base is.
 
     Cost:
@@ -91,21 +90,41 @@ def assemble(survey: Survey, findings: Sequence[Finding], *, base_name: str | No
         most = max(ranks.get(module, 0) for module in group)
         if most:
             ranks |= dict.fromkeys(group, most)
+    if not ranks:
+        ranks = _one_of_zeros(findings)
     chosen = tuple(factored[module] for module in factored if module in ranks)
     kinds = {one.pair.module: one.pair.kind or Kind.LINEAR for one in chosen}
     base_biases, tuned_biases = _biases(survey, findings, ranks)
     experts = _has_experts(survey.tuned) or _has_experts(survey.base)
     biases = changed_biases(kinds, base_biases, tuned_biases, experts=experts)
-    tied = is_tied(survey.tuned, survey.base)
-    saved = {**_saved(survey.tuned, findings, tied=tied), **biases.saved}
+    saved = {**_saved(survey.tuned, findings, tied=placement.is_ensured), **biases.saved}
+    in_place = {one.pair.name for one in findings if one.pair.in_place}
     return Adapter(
         layers=_Layers(survey, chosen, ranks, biases.changes),
         saved=saved,
-        tied=tied,
+        tied=placement.is_ensured,
         experts=experts,
         base_name=base_name,
-        task_type=_task(survey.tuned) or _task(survey.base),
+        task_type=_task(placement, survey),
+        in_place=in_place & saved.keys(),
     )
+
+
+def _one_of_zeros(findings: Sequence[Finding]) -> dict[str, int]:
+    """Rank 1 for the smallest layer, a linear one if there is one, where anything has changed."""
+    if not any(one.delta_norm != 0 and one.pair.way in (Way.SAVED, Way.BIAS) for one in findings):
+        return {}
+    plain = [
+        one.pair
+        for one in findings
+        if one.pair.way is Way.FACTORS and one.pair.has_delta and not expert_of(one.pair.module)
+    ]
+    smallest = min(
+        plain,
+        key=lambda pair: (pair.kind is not Kind.LINEAR, math.prod(pair.shape)),
+        default=None,
+    )
+    return {} if smallest is None else {smallest.module: 1}
 
 
 def _biases(
@@ -127,14 +146,13 @@ def _saved(
     tuned: Checkpoint, findings: Sequence[Finding], *, tied: bool
 ) -> dict[str, npt.NDArray[Any]]:
     """New values of what is saved whole: all parameters of a module of which one has changed."""
-    modules = {
-        one.pair.module for one in findings if one.pair.way is Way.SAVED and one.delta_norm != 0
-    }
-    names = {live_name(name): name for name in tuned.tensors}
+    changed = [one.pair for one in findings if one.pair.way is Way.SAVED and one.delta_norm != 0]
+    modules = {pair.module for pair in changed if not pair.in_place}
+    alone = {pair.name for pair in changed if pair.in_place}
     saved = {
-        name: tuned.read(stored)
-        for name, stored in names.items()
-        if name.rpartition(".")[0] in modules
+        one.pair.name: tuned.read(one.pair.tuned)
+        for one in findings
+        if one.pair.tuned and (one.pair.module in modules or one.pair.name in alone)
     }
     tables = [name for name in saved if is_input_table(name)]
     if tied and tables:
@@ -153,21 +171,13 @@ def _has_experts(checkpoint: Checkpoint) -> bool:
     return any(checkpoint.config.get(key) for key in EXPERTS) or bool(uniform_groups(names))
 
 
-def _task(checkpoint: Checkpoint) -> str | None:
-    for architecture in checkpoint.config.get("architectures") or ():
-        for ending, task in TASKS.items():
-            if str(architecture).endswith(ending):
-                return task
+def _task(placement: Placement, survey: Survey) -> str | None:
+    """PEFT's name of the task; by the name of the class where the model is not known."""
+    if placement.running is not None:
+        return placement.running.task
+    for checkpoint in (survey.tuned, survey.base):
+        for architecture in checkpoint.config.get("architectures") or ():
+            for ending, task in TASKS.items():
+                if str(architecture).endswith(ending) and task != "SEQ_2_SEQ_LM":
+                    return task
     return None
-
-
-def saved_pairs(pairs: Sequence[TensorPair], *, tied: bool) -> Iterator[TensorPair]:
-    """The pairs, with the table of a tied model saved whole: factors of it would be wrong.
-
-    PEFT adds the change of a shared table once for each of its two uses.
-    """
-    for pair in pairs:
-        if tied and is_input_table(pair.name) and pair.way is Way.FACTORS:
-            yield replace(pair, way=Way.SAVED, kind=None, why="the model uses it as its head too")
-        else:
-            yield pair

@@ -71,15 +71,27 @@ def subtract(pair: TensorPair, base: Tensor, tuned: Tensor) -> Delta | None:
         for start in range(first, min(first + PART, change.size), PIECE):
             place = slice(start, min(start + PIECE, first + PART))
             wide = widened(after[place])
-            own = np.subtract(wide, widened(before[place]), out=change[place])
-            changes += float(np.dot(own, own))
-            weights += float(np.dot(wide, wide))
+            with np.errstate(over="ignore"):  # what is not finite is looked at below
+                own = np.subtract(wide, widened(before[place]), out=change[place])
+                changes += float(np.dot(own, own))
+                weights += float(np.dot(wide, wide))
         return changes, weights
 
     sums = in_threads(part, range(0, change.size, PART))
     changes, squares = (math.fsum(side) for side in zip(*sums, strict=True))
-    if not math.isfinite(changes):  # or they are only too large to be squared
+    if not math.isfinite(changes):
         _check_finite(pair, change, base, tuned)
+        raise MatrixError(
+            f"The tensor '{pair.tuned}' changes by up to {np.abs(change).max():.2g}, "
+            "too much for float32 to square.",
+            hint="Repair the checkpoint, or extract without it: --exclude.",
+            code="too-large",
+        )
+    if not math.isfinite(squares):
+        squares = math.fsum(
+            float(np.square(after[start : start + PIECE].astype(FLOAT64)).sum())
+            for start in range(0, after.size, PIECE)
+        )
     shape = matrix_shape(pair.shape) if len(pair.shape) > 1 else (1, max(1, tuned.size))
     return Delta(matrix=Dense(change.reshape(shape)), weight_norm=math.sqrt(squares))
 

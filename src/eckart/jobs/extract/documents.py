@@ -31,7 +31,7 @@ def read_report(folder: Path) -> dict[str, Any] | None:
     """The figures beside an adapter, where eckart wrote them and they can be read."""
     try:
         document = json.loads((folder / REPORT).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return document if isinstance(document, dict) and "tensors" in document else None
 

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any, Final, final
 
 from eckart.errors import ArgumentError, EckartError, MatrixError, StorageError
-from eckart.jobs.extract.assembly import assemble, saved_pairs
 from eckart.jobs.extract.calibration import Calibration
+from eckart.jobs.extract.checking import assembled, forward_note
 from eckart.jobs.extract.choice import LayerRanks
 from eckart.jobs.extract.coverage import Coverage, Patterns, cover
 from eckart.jobs.extract.curve import size_curve
 from eckart.jobs.extract.documents import write_documents
 from eckart.jobs.extract.result import Extraction, reports
 from eckart.jobs.extract.sharing import budget_bytes, first_columns, shared
-from eckart.jobs.extract.sources import is_tied, open_pair
+from eckart.jobs.extract.sources import open_pair
 from eckart.jobs.extract.survey import Finding, Survey
 from eckart.jobs.extract.work import Work
 from eckart.jobs.watching import OnTensor, Watch
@@ -46,6 +46,8 @@ class Settings:
         base_name: What the adapter says that its base is.
         seed: Of the job.
         calibration: A file of second moments of inputs, or None.
+        check: Whether to attach the adapter to the running model before it is written.
+        check_forward: Whether to run base + adapter and the fine-tune once as well.
 
     Raises:
         ArgumentError: If there is no such profile.
@@ -58,6 +60,8 @@ class Settings:
     base_name: str | None = None
     seed: int = 0
     calibration: Path | None = None
+    check: bool = True
+    check_forward: bool = False
 
     def __post_init__(self) -> None:
         if self.profile not in PROFILES:
@@ -97,6 +101,8 @@ def extract_adapter(
     base_name: str | None = None,
     calibration: str | PathLike[str] | None = None,
     seed: int = 0,
+    check: bool = True,
+    check_forward: bool = False,
     resume: bool = False,
     force: bool = False,
     on_tensor: OnTensor | None = None,
@@ -132,6 +138,10 @@ def extract_adapter(
         calibration: A file of second moments of the inputs of layers, which `eckart calibrate`
             writes: those layers are factored so that their answers lose least.
         seed: Of the whole job; each layer draws from its own.
+        check: Attach the adapter to the model on the meta device before it is written, where
+            transformers and PEFT are installed; what has no place is saved whole or not covered.
+        check_forward: Say how far one pass through base + adapter is from the fine-tune's, which
+            loads one model after the other.
         resume: Go on with the unfinished work of an earlier run.
         force: Overwrite `out`, and drop unfinished work.
         on_tensor: Called with the name and the number of entries of each tensor that is done.
@@ -167,6 +177,8 @@ def extract_adapter(
         base_name=base_name,
         seed=seed,
         calibration=None if calibration is None else Path(calibration),
+        check=check,
+        check_forward=check_forward,
     )
     return extract(
         base,
@@ -213,7 +225,13 @@ def extract(
                 findings = survey.findings(on_tensor)
                 if settings.ranks.is_shared:
                     findings = shared(survey, findings, budget, on_tensor)
-            adapter = assemble(survey, findings, base_name=settings.base_name)
+            adapter, findings = assembled(
+                survey,
+                findings,
+                coverage.placement,
+                base_name=settings.base_name,
+                check=settings.check,
+            )
             left: tuple[LeftOut, ...] = ()
             if settings.profile == "portable":
                 adapter, left = portable(adapter)
@@ -221,10 +239,13 @@ def extract(
                 raise _nothing(before, after)
             result = _result(before, after, target, settings, coverage, findings, adapter, left)
             result = replace(result, command=command, seconds=time.perf_counter() - began)
-            modules = {name.rpartition(".")[0] for name in before.tensors}
+            modules = coverage.placement.modules
             # thin factors: more threads than one only wait for each other
             with limited_threads(1), work.draft(place) as folder:
                 write_adapter(folder, adapter, settings.dtype, base_modules=modules)
+                if settings.check_forward:
+                    said = forward_note(coverage.placement, before.path, after.path, folder)
+                    result = replace(result, notes=(*result.notes, said))
                 write_documents(result, folder)
     work.remove()
     return result
@@ -274,7 +295,7 @@ def _survey(
 ) -> tuple[Survey, int]:
     """The survey of both checkpoints, and the budget of all layers where there is one."""
     ranks = settings.ranks
-    pairs = tuple(saved_pairs(coverage.tensors, tied=is_tied(after, before)))
+    pairs = coverage.tensors
     budget = budget_bytes(ranks, pairs, after) if ranks.is_shared else 0
     caps = first_columns(ranks, pairs, budget, settings.dtype) if ranks.is_shared else {}
     survey = Survey(
@@ -300,6 +321,7 @@ def _notes(coverage: Coverage, settings: Settings) -> Iterator[str]:
             f"Layers with moments in {settings.calibration.name} were factored for the smallest "
             "error of their answers; the relative errors are those of the weights."
         )
+    yield from coverage.placement.notes()
     floor = FLOORS.get(settings.dtype)
     if floor:
         yield f"Factors in {settings.dtype} leave a relative error of about {floor} at any rank."

@@ -10,12 +10,12 @@ import numpy as np
 
 from eckart.arrays import FLOAT32
 from eckart.factorization.factorize import FAST_EXACT
-from eckart.jobs.extract.assembly import saved_pairs
 from eckart.jobs.extract.choice import LayerRanks
-from eckart.jobs.extract.coverage import TensorPair, Way, cover
+from eckart.jobs.extract.coverage import TensorPair, cover
 from eckart.jobs.extract.job import Settings
 from eckart.jobs.extract.sharing import budget_bytes
-from eckart.jobs.extract.sources import is_tied, open_pair
+from eckart.jobs.extract.sources import open_pair
+from eckart.jobs.extract.way import Way
 from eckart.storage.adapters import adapter_bytes, matrix_shape
 
 GUESSED_RANK: Final = 64
@@ -72,7 +72,7 @@ def plan_extraction(
     """
     before, after = open_pair(base, tuned)
     coverage = cover(before, after, settings.patterns)
-    pairs = tuple(saved_pairs(coverage.tensors, tied=is_tied(after, before)))
+    pairs = coverage.tensors
     layers = [pair for pair in pairs if pair.way is Way.FACTORS]
     ranks, dtype = settings.ranks, settings.dtype
     whole = sum(

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any, Final, final
 
 from eckart.factorization.outcome import Grade
-from eckart.jobs.extract.coverage import TensorPair, Way
+from eckart.jobs.extract.coverage import TensorPair
 from eckart.jobs.extract.layer import LayerFigures
 from eckart.jobs.extract.survey import Finding
+from eckart.jobs.extract.way import Way
 from eckart.storage.adapters import Adapter, LeftOut, StoredDType, adapter_bytes
 
 UNCHANGED: Final = "unchanged"

@@ -7,8 +7,9 @@ import numpy as np
 
 from eckart.arrays import Array
 from eckart.jobs.extract.choice import LayerRanks
-from eckart.jobs.extract.coverage import TensorPair, Way
+from eckart.jobs.extract.coverage import TensorPair
 from eckart.jobs.extract.survey import FINAL, Finding, Survey
+from eckart.jobs.extract.way import Way
 from eckart.jobs.shares import Claim, share_out
 from eckart.jobs.watching import OnTensor
 from eckart.storage.adapters import StoredDType, adapter_bytes, matrix_shape, uniform_groups

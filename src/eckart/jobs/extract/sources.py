@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Final
 
 from eckart.errors import ArgumentError, FormatError
-from eckart.jobs.extract.coverage import live_name
+from eckart.jobs.running import live_name
 from eckart.storage.checkpoints import Checkpoint, open_checkpoint, quantisation
 from eckart.storage.checkpoints.strict_json import read_object
 
 _ADAPTER: Final = "adapter_config.json"
 _BASE_MODEL: Final = re.compile(r"^base_model:\s*(?:-\s*)?[\"']?([^\s\"']+)", re.MULTILINE)
+_UNMERGED: Final = re.compile(r"\.(?:base_layer|lora_A|lora_B|modules_to_save)\.")
 HEAD: Final = "lm_head.weight"
 
 
@@ -50,6 +51,13 @@ def open_weights(path: str | PathLike[str]) -> Checkpoint:
         FormatError: If it is damaged or quantised.
     """
     checkpoint = open_checkpoint(path)
+    factors = next((name for name in checkpoint.tensors if _UNMERGED.search(name)), None)
+    if factors is not None:
+        raise FormatError(
+            f"{checkpoint.path} holds a LoRA that is not merged, such as '{factors}'.",
+            hint="Merge it with PEFT (merge_and_unload) and save the model again.",
+            code="unmerged",
+        )
     method = quantisation(checkpoint)
     if method is not None:
         raise FormatError(

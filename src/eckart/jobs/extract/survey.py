@@ -8,9 +8,10 @@ from typing import Any, Final, final
 from eckart.jobs.extract.ahead import ReadPair, Tensor, read_ahead, side_by_side
 from eckart.jobs.extract.calibration import Calibration, cut_weighted, factor_weighted
 from eckart.jobs.extract.choice import NOISE, LayerRanks
-from eckart.jobs.extract.coverage import TensorPair, Way
+from eckart.jobs.extract.coverage import TensorPair
 from eckart.jobs.extract.delta import Delta, noise_edge, subtract
 from eckart.jobs.extract.layer import FactoredLayer, LayerFigures, cut_layer, factor_layer, left_out
+from eckart.jobs.extract.way import Way
 from eckart.jobs.extract.work import Work
 from eckart.jobs.watching import OnTensor
 from eckart.storage.adapters import StoredDType, matrix_shape

@@ -20,6 +20,7 @@ from eckart.storage import (
     write_text,
 )
 from eckart.storage.outputs import check_kind, strangers
+from eckart.storage.whole import refused
 
 SETTINGS: Final = "settings.json"
 DRAFT: Final = "adapter"
@@ -60,7 +61,10 @@ class Work:
         if force and not resume:
             self.remove()
         if not self.folder.exists():
-            self.folder.mkdir()
+            try:
+                self.folder.mkdir()
+            except OSError as error:
+                raise refused(error, self.folder, "write") from error
             self._write(SETTINGS, settings)
             return
         if not resume:

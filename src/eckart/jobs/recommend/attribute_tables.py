@@ -8,8 +8,8 @@ from typing import Any, Final, Literal, TypeAlias, final
 
 from eckart.errors import MatrixError
 from eckart.jobs.recommend.columns import NAMES, ColumnNames, no_column
+from eckart.jobs.recommend.ids import column_of
 from eckart.jobs.recommend.reading import check_lengths, columns_in
-from eckart.jobs.recommend.vocabulary import column_of
 from eckart.storage.table_text import Kind, TableHead, plain
 from eckart.storage.tables import read_columns, table_head
 
@@ -117,8 +117,11 @@ def read_attributes(
         named=bool(chosen),
         id_column=ids,
         source=source,
-        untyped=opened.head is not None and bool(opened.head.delimiter),
-        notes=(f"{source} has no header; its ids are taken from column {ids}.",) * headless,
+        untyped=opened.head is not None and opened.head.text is not None,
+        notes=(
+            *(opened.head.notes if opened.head is not None else ()),
+            *(f"{source} has no header; its ids are taken from column {ids}.",) * headless,
+        ),
     )
 
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from eckart.jobs.recommend.blockwise import blocks, counted, summed
 from eckart.jobs.recommend.interactions import Interactions
-from eckart.jobs.recommend.ranking import Scores
+from eckart.jobs.recommend.ranking import Scorer, Scores
 
 Numbers: TypeAlias = npt.NDArray[np.float64]
 SWEEPS: Final = 10
@@ -50,6 +50,29 @@ def popularity(data: Interactions) -> npt.NDArray[np.float32]:
 def popular_scores(scores: npt.NDArray[np.float32], users: int) -> Scores:
     """The same scores for every one of some users."""
     return np.tile(scores, (users, 1))
+
+
+def with_popular(
+    score: Scorer, popular: npt.NDArray[np.float32], strangers: npt.NDArray[np.bool_]
+) -> Scorer:
+    """Scores as a model gives them, and for users of whom nothing is known those of popularity.
+
+    Args:
+        score: Of the model.
+        popular: A score of each item.
+        strangers: Of which users nothing is known; they are not asked for from the model.
+    """
+
+    def answered(rows: npt.NDArray[np.intp]) -> Scores:
+        known = ~strangers[rows]
+        if known.all():
+            return score(rows)
+        scores = popular_scores(popular, len(rows))
+        if known.any():
+            scores[known] = score(rows[known])
+        return scores
+
+    return answered
 
 
 def averages(*parts: Interactions) -> Averages:

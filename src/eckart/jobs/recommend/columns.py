@@ -1,10 +1,10 @@
 """Which column of a table holds the users, the items, the ratings."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, final
 
-from eckart.errors import MatrixError
+from eckart.errors import ArgumentError, MatrixError
 from eckart.storage.table_text import TableHead, plain
 
 NAMES: Final = {
@@ -50,6 +50,23 @@ class ColumnNames:
     weight: str | None = None
     time: str | None = None
 
+    @staticmethod
+    def of(names: object) -> "ColumnNames":
+        """Those of a mapping from role to name.
+
+        Raises:
+            ArgumentError: If there is another role in it, or it is no mapping of texts.
+        """
+        mapping = names if isinstance(names, Mapping) else {"": names}
+        for role, name in mapping.items():
+            if role not in NAMES or not isinstance(name, str):
+                raise ArgumentError(
+                    f"The columns are {names!r}.",
+                    hint=f"Give a mapping from {', '.join(NAMES)} to the names of the columns.",
+                    code="bad-columns",
+                )
+        return ColumnNames(**mapping)
+
     def given(self) -> dict[str, str]:
         """Those that were named."""
         named = {role: getattr(self, role) for role in NAMES}
@@ -74,7 +91,7 @@ def find_columns(
         Position by role (user, item, rating, weight, time), and what to tell the reader.
 
     Raises:
-        MatrixError: If a named or needed column is not there.
+        MatrixError: If a named or needed column is not there, or two have the same name.
 
     Example:
         >>> head = TableHead(names=("userId", "movieId", "rating"), width=3)
@@ -102,6 +119,13 @@ def find_columns(
                 f"{source} has no column that is called like a {role}: {', '.join(names[:20])}.",
                 hint=f"Name it with --{role}.",
                 code="no-such-column",
+            )
+    for place in found.values():
+        if names.count(names[place]) > 1:
+            raise MatrixError(
+                f"{source} has several columns called '{names[place]}'.",
+                hint="Give each column a name of its own.",
+                code="repeated-column",
             )
     return found, notes
 

@@ -10,6 +10,7 @@ from pyarrow import compute
 from eckart.errors import MatrixError
 from eckart.jobs.recommend.blockwise import taken
 from eckart.jobs.recommend.growing import Growing
+from eckart.jobs.recommend.ids import canonical
 
 Codes: TypeAlias = npt.NDArray[np.int32]
 pc: Final[Any] = compute  # its functions are made when it is imported, which no type checker sees
@@ -62,24 +63,45 @@ class Encoder:
         return distinct, self._codes.joined()
 
     def _coded(self, chunk: Any) -> Any:
-        """A dictionary array without a missing id."""
-        if pa.types.is_nested(chunk.type):
+        """A dictionary array without a missing id, and without a category that no entry has."""
+        chunk = self._plain(chunk)
+        if pa.types.is_nested(chunk.type) or pa.types.is_fixed_size_binary(chunk.type):
             raise MatrixError(
                 f"Each {self._what} is a {chunk.type}, not one number or text.",
                 hint="Give a list of numbers or of text.",
                 code="bad-ids",
             )
-        is_coded = pa.types.is_dictionary(chunk.type)
-        if is_coded and chunk.dictionary.null_count:
-            chunk, is_coded = chunk.dictionary_decode(), False
-        if chunk.null_count:
-            row = len(self._codes) + int(np.flatnonzero(np.asarray(pc.is_null(chunk)))[0]) + 1
+        if pa.types.is_dictionary(chunk.type):
+            if not _has_more(chunk):
+                return chunk
+            chunk = chunk.dictionary_decode()
+        gaps = np.asarray(pc.is_null(chunk, nan_is_null=True))
+        if gaps.any():
+            row = len(self._codes) + int(np.argmax(gaps)) + 1
             raise MatrixError(
                 f"Row {row} has no {self._what}.",
                 hint="Leave out rows without one.",
                 code="missing-id",
             )
-        return chunk if is_coded else chunk.dictionary_encode()
+        return chunk.dictionary_encode()
+
+    def _plain(self, chunk: Any) -> Any:
+        """An array of extension types or bytes as one of values or text."""
+        kind = chunk.type
+        if isinstance(kind, pa.UuidType):
+            chunk = canonical(chunk)
+        elif isinstance(kind, pa.BaseExtensionType):
+            chunk = chunk.storage
+        if not pa.types.is_binary(kind) and not pa.types.is_large_binary(kind):
+            return chunk
+        try:
+            return chunk.cast(pa.string())
+        except pa.ArrowInvalid as error:
+            raise MatrixError(
+                f"Each {self._what} is of bytes, and some are no text.",
+                hint="Convert them to text or to whole numbers.",
+                code="bad-ids",
+            ) from error
 
     def _settle(self) -> None:
         """Give the ids that wait their codes, and the entries that have them."""
@@ -95,3 +117,13 @@ class Encoder:
             first += len(ids)
         self._known = together.dictionary
         self._waiting = []
+
+
+def _has_more(coded: Any) -> bool:
+    """Whether a dictionary array has gaps, or words that none of its entries is."""
+    words = coded.dictionary
+    if coded.null_count or words.null_count or pa.types.is_floating(words.type):
+        return True
+    used = np.zeros(len(words), np.bool_)
+    used[np.asarray(coded.indices)] = True
+    return not bool(used.all())

@@ -8,7 +8,7 @@ from typing import Any, Final, final
 import numpy as np
 import numpy.typing as npt
 
-from eckart.jobs.recommend.baselines import averages, popular_scores, popularity
+from eckart.jobs.recommend.baselines import averages, popular_scores, popularity, with_popular
 from eckart.jobs.recommend.interactions import Interactions
 from eckart.jobs.recommend.metrics import (
     Figure,
@@ -83,8 +83,9 @@ def evaluate(
 
     Ratings are predicted within their scale; those of users that were held out are not, since the
     model ranks for them only. To be found are test items that somebody in the training part dealt
-    with, rated at least `relevant` where there are ratings. Seen items are not listed. Users with
-    nothing to be found are left out of the means.
+    with, rated at least `relevant` where there are ratings. Seen items are not listed, and of whom
+    nothing is known gets the popular ones, as in `top_items`. Users with nothing to be found are
+    left out of the means.
 
     Args:
         model: Fitted to the training part; held-out users are folded in.
@@ -109,8 +110,9 @@ def evaluate(
     users = _ranked_users(target, seed)
     popular = popularity(train)
     rankings: dict[str, Ranking] = {}
+    strangers = model.strangers() & (held.seen.user_counts() == 0)
     scorers: dict[str, Scorer] = {
-        "model": model.scores,
+        "model": with_popular(model.scores, popular, strangers),
         "most popular": lambda rows: popular_scores(popular, len(rows)),
     }
     for method, scorer in scorers.items():

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from eckart.errors import ArgumentError
+from eckart.errors import ArgumentError, MatrixError
 from eckart.jobs.recommend.model import Model
 from eckart.storage import check_output, whole_file, write_text
 from eckart.storage.tables import write_table
@@ -38,6 +38,7 @@ def export_factors(
 
     Raises:
         ArgumentError: If the suffix is another, or a file exists and `force` is false.
+        MatrixError: If an id has a line break and is to be listed by line.
         StorageError: If the system refuses.
     """
     path = Path(output)
@@ -49,6 +50,13 @@ def export_factors(
         flat = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), width)
         write_table(path, {"id": vocabulary.ids, "vector": flat}, force=force)
         return [path]
+    broken = [one for one in vocabulary.listed() if len(f"{one}.".splitlines()) > 1]
+    if broken:
+        raise MatrixError(
+            f"The id {broken[0]!r} has a line break in it, which a list of lines cannot hold.",
+            hint=f"Write them to {path.with_suffix('.parquet').name}.",
+            code="bad-ids",
+        )
     with whole_file(path, force=force) as temporary, temporary.open("wb") as file:
         np.save(file, vectors, allow_pickle=False)
     with whole_file(ids_path(path), force=force) as temporary:

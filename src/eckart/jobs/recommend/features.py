@@ -201,6 +201,10 @@ def _numbers(column: Any) -> npt.NDArray[np.float64] | None:
             plain = pc.if_else(pc.equal(trimmed, ""), pa.scalar(None, kind), trimmed)
         elif pa.types.is_date(kind) or pa.types.is_timestamp(kind):
             plain = pc.cast(pc.cast(plain, pa.timestamp("us"), safe=False), pa.int64())
+        elif pa.types.is_duration(kind) or pa.types.is_time64(kind):
+            plain = pc.cast(plain, pa.int64())
+        elif pa.types.is_time32(kind):
+            plain = pc.cast(plain, pa.int32())
         return np.asarray(
             pc.cast(plain, pa.float64(), safe=False).to_numpy(zero_copy_only=False), np.float64
         )

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, final
 
 from eckart.errors import ArgumentError
+from eckart.jobs.recommend.checks import check_number, check_scale, check_truth
 
 
 @final
@@ -32,6 +33,13 @@ class Feedback:
     scale: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
+        if self.implicit is not None:
+            check_truth("implicit", self.implicit)
+        for name in ("at_least", "disliked"):
+            if getattr(self, name) is not None:
+                check_number(name, getattr(self, name))
+        if self.scale is not None:
+            check_scale(self.scale)
         if self.disliked is None:
             return
         if self.at_least is None and not self.implicit:
@@ -49,10 +57,14 @@ class Feedback:
             )
 
     @property
+    def judges(self) -> bool:
+        """Whether ratings decide what is an interaction."""
+        return self.at_least is not None or self.disliked is not None
+
+    @property
     def needs_ratings(self) -> bool:
         """Whether it means nothing without a column of ratings."""
-        cut = self.at_least is not None or self.disliked is not None
-        return cut or self.implicit is False
+        return self.judges or self.implicit is False
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""

@@ -9,6 +9,7 @@ import numpy as np
 from eckart.arrays import as_randomness
 from eckart.factorization import Factorization, Interrupted, factorize
 from eckart.factors import Factors
+from eckart.jobs.recommend.feedback import Feedback
 from eckart.jobs.recommend.interactions import Interactions
 from eckart.jobs.recommend.mapping import mapped
 from eckart.jobs.recommend.methods import make_solver
@@ -63,7 +64,7 @@ def fit_model(
 ) -> Fit:
     """Fit a model to all of some interactions.
 
-    Where the solver is an alternating one, the users are solved exactly once more at the end, so
+    Unless the solver draws from a posterior, the users are solved exactly once more at the end, so
     that a user of the model is the same as one who is added later, and explanations sum to scores.
 
     Args:
@@ -104,7 +105,7 @@ def fit_model(
         if not keep_interrupted:
             raise
         run = interrupted.partial
-    approximation = _answering(run.approximation, data, entries, settings, objective)
+    approximation = _answering(run.approximation, data, entries, objective)
     low_high = scale
     if explicit and scale is None and data.ratings is not None:
         low_high = (float(data.ratings.min()), float(data.ratings.max()))
@@ -114,7 +115,10 @@ def fit_model(
             approximation=plainest(each_draw(approximation, _laid_out), plain),
             objective=plain,
             scale=low_high if explicit else None,
-            document={"settings": {**settings.to_dict(), "regularization": objective.strength}},
+            document={
+                "settings": {**settings.to_dict(), "regularization": objective.strength},
+                "feedback": Feedback(scale=scale).to_dict(),
+            },
         ),
         run=run,
         notes=tuple(notes),
@@ -125,7 +129,6 @@ def _answering(
     found: Approximation,
     data: Interactions,
     entries: Entries,
-    settings: Settings,
     objective: Observed,
 ) -> Approximation:
     """What a solver found with all that it leaves to be solved or predicted."""
@@ -134,8 +137,7 @@ def _answering(
     # items first: with what is unobserved the users' equations hold all of them
     nonnegative = objective.nonnegative
     offset = mapped(as_offset(found), data, "columns", nonnegative=nonnegative)
-    if settings.method != "gd":
-        offset = fold_in(offset, objective, entries, "rows")
+    offset = fold_in(offset, objective, entries, "rows")
     return mapped(offset, data, "rows", nonnegative=nonnegative)
 
 
@@ -158,7 +160,10 @@ def fit_split(held: Split, settings: Settings, **arguments: Any) -> Fit:
         return fit
     shown, model = held.shown, fit.model
     objective = attributed(model.objective, shown)
-    folded = fold_in(model.approximation, objective, as_entries(shown, objective), "rows")
+    randomness = np.random.default_rng([settings.seed, len(shown)])
+    folded = fold_in(
+        model.approximation, objective, as_entries(shown, objective), "rows", seed=randomness
+    )
     held_out = shown.user_counts() > 0
 
     def taken(old: Offset, new: Offset) -> Offset:

@@ -5,7 +5,7 @@ from typing import Any, final
 
 import numpy as np
 
-from eckart.arrays import FLOAT32
+from eckart.arrays import FLOAT32, Randomness
 from eckart.errors import ArgumentError
 from eckart.factors import Factors
 from eckart.jobs.recommend.attaching import attach_later
@@ -14,7 +14,7 @@ from eckart.jobs.recommend.columns import ColumnNames
 from eckart.jobs.recommend.exchanged import check_not_exchanged, check_numbered
 from eckart.jobs.recommend.interactions import Interactions, interactions_of
 from eckart.jobs.recommend.mapping import Side, learned_mapping, placed
-from eckart.jobs.recommend.merging import as_known, merged, without_user
+from eckart.jobs.recommend.merging import as_known, merged, of_known, without_user
 from eckart.jobs.recommend.model import Model, as_entries, attributed, each_draw, plainest
 from eckart.jobs.recommend.reading import read_table, table_of_matrix
 from eckart.offset import Offset
@@ -98,16 +98,22 @@ def add_interactions(
         rank² operations for each interaction of the users and items concerned.
     """
     new, notes = _read(model, data, named, (user_ids, item_ids))
-    together, users = merged(model.data, new), np.unique(new.rows)
+    together = merged(model.data, new, notes, judged=model.feedback.judges)
+    users = np.unique(new.rows)
     if attributes is not None:
         attached = attach_later(together, attributes, named)
         together, notes = attached.data, [*notes, *attached.notes]
         users = np.union1d(users, attached.places.get("user", users))
     known = model.data.shape
     fitted = _solved(model, together, users)
+    after = model.having(replace(together, notes=()), plainest(fitted, model.objective))
+    scale = _widened_scale(model, together)
+    if model.scale != scale and model.scale is not None and scale is not None:
+        notes.append("The scale of the ratings was {:g} to {:g} and is now {:g} to {:g}."
+                     .format(*model.scale, *scale))  # fmt: skip
     return Addition(
-        model=model.having(replace(together, notes=()), plainest(fitted, model.objective)),
-        interactions=len(new),
+        model=replace(after, scale=scale),
+        interactions=len(new) if new.weights is None else int(np.count_nonzero(new.weights)),
         new_users=together.shape[0] - known[0],
         new_items=together.shape[1] - known[1],
         changed_users=int((users < known[0]).sum()),
@@ -159,7 +165,16 @@ def _read(
     rows = users.places(table.columns["user"], "user")
     columns = items.places(table.columns["item"], "item")
     said = check_not_exchanged(table, rows, columns, (users, items))
-    return as_known(interactions_of(table, model.feedback), users, items), said
+    read = interactions_of(table, model.feedback, later=True)
+    return of_known(read, users, items), said
+
+
+def _widened_scale(model: Model, data: Interactions) -> tuple[float, float] | None:
+    """The scale of a model with later ratings: one that was given stays."""
+    if model.scale is None or data.ratings is None or model.feedback.scale is not None:
+        return model.scale
+    low, high = model.scale
+    return min(low, float(data.ratings.min())), max(high, float(data.ratings.max()))
 
 
 def _solved(model: Model, data: Interactions, users: Any) -> Offset | Samples:
@@ -169,12 +184,14 @@ def _solved(model: Model, data: Interactions, users: Any) -> Offset | Samples:
         model.approximation,
         lambda draw, _: _widened(draw, shape, pattern=model.objective.implicit_features > 0),
     )
-    fitted = _solve_rows(model, fitted, data, users)
+    # one source for all, of its own for each addition: what is drawn has to be independent
+    randomness = np.random.default_rng([len(data), len(model.data), *shape])
+    fitted = _solve_rows(model, fitted, data, users, randomness)
     fresh = np.arange(known[1], shape[1])
     if len(fresh):
-        fitted = _solve_columns(model, fitted, data, fresh)
+        fitted = _solve_columns(model, fitted, data, fresh, randomness)
         of_fresh = np.unique(data.rows[data.columns >= known[1]])
-        fitted = _solve_rows(model, fitted, data, of_fresh)
+        fitted = _solve_rows(model, fitted, data, of_fresh, randomness)
     return fitted
 
 
@@ -199,7 +216,7 @@ def _widened(offset: Offset, shape: tuple[int, int], *, pattern: bool) -> Offset
 
 
 def _solve_rows(
-    model: Model, known: Offset | Samples, data: Interactions, rows: Any
+    model: Model, known: Offset | Samples, data: Interactions, rows: Any, randomness: Randomness
 ) -> Offset | Samples:
     """Some users solved anew from all that is known of them."""
     if not len(rows):
@@ -212,12 +229,13 @@ def _solve_rows(
         B[rows], bias[rows] = new.factors.B, new.row_bias
         return old.with_rows(B, bias)
 
-    found = each_draw(known, taken, fold_in(known, objective, as_entries(part, objective), "rows"))
+    entries = as_entries(part, objective)
+    found = each_draw(known, taken, fold_in(known, objective, entries, "rows", seed=randomness))
     return _by_attributes(model, found, data, "rows", rows)
 
 
 def _solve_columns(
-    model: Model, known: Offset | Samples, data: Interactions, columns: Any
+    model: Model, known: Offset | Samples, data: Interactions, columns: Any, randomness: Randomness
 ) -> Offset | Samples:
     """Some items solved anew from all who dealt with them."""
     part = _only(data, columns, side=1)
@@ -228,9 +246,8 @@ def _solve_columns(
         A[:, columns], bias[columns] = new.factors.A, new.column_bias
         return old.with_columns(A, bias)
 
-    found = each_draw(
-        known, taken, fold_in(known, objective, as_entries(part, objective), "columns")
-    )
+    entries = as_entries(part, objective)
+    found = each_draw(known, taken, fold_in(known, objective, entries, "columns", seed=randomness))
     return _by_attributes(model, found, data, "columns", columns)
 
 

@@ -1,22 +1,25 @@
 """Columns of a table, which come in blocks, as interactions keep them."""
 
-from typing import Any, Final, TypeAlias, final
+from typing import Any, final
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-from pyarrow import compute
 
 from eckart.errors import MatrixError
+from eckart.jobs.recommend.clocks import (
+    EARLIEST,
+    Clock,
+    Times,
+    clocked,
+    numbers_in,
+    plain_times,
+)
 from eckart.jobs.recommend.encoding import Encoder
 from eckart.jobs.recommend.growing import Growing
+from eckart.jobs.recommend.ids import column_of
 from eckart.jobs.recommend.reading import Blocks, Numbers, as_numbers
-from eckart.jobs.recommend.vocabulary import Places, Vocabulary, column_of
-
-Times: TypeAlias = npt.NDArray[np.int64]
-pc: Final[Any] = compute  # its functions are made when it is imported, which no type checker sees
-EARLIEST: Final = np.iinfo(np.int64).min
-"""The time of what has none."""
+from eckart.jobs.recommend.vocabulary import Places, Vocabulary
+from eckart.jobs.recommend.written_times import parsed
 
 
 @final
@@ -30,7 +33,7 @@ class Gathered:
     """
 
     def __init__(self, blocks: Blocks) -> None:
-        self._blocks, self._times = blocks, _Times()
+        self._blocks, self._times = blocks, _Times(blocks.source)
         self._ids = {"user": Encoder("user"), "item": Encoder("item")}
         self._numbers = {
             role: Growing(np.float32) for role in ("rating", "weight") if role in blocks.roles
@@ -64,58 +67,49 @@ class Gathered:
         """Ratings or weights, None where there are none; can be asked for once."""
         return self._numbers.pop(role).joined() if role in self._numbers else None
 
-    def times(self, notes: list[str]) -> Times | None:
-        """Times as whole numbers that are in their order; of text, its ranks in sorted order."""
+    def times(self, notes: list[str]) -> tuple[Times | None, Clock | None]:
+        """Times as whole numbers, and what they count; None where there are none."""
         if len(self._times.kinds) > 1 and self._blocks.times is not None:
-            self._times = _Times()
+            self._times = _Times(self._blocks.source)
             self._times.add(self._blocks.times())
         if not self._times.kinds:
-            return None
-        if self._times.missing:
-            notes.append(f"{self._times.missing:,} times are missing; they count as the earliest.")
-        return self._times.finish()
+            return None, None
+        times, clock = self._times.finish()
+        missing = int(np.count_nonzero(times == EARLIEST))
+        if clock is None:
+            notes.append("All times are missing.")
+            return None, None
+        if missing:
+            notes.append(f"{missing:,} times are missing; they count as the earliest.")
+        return times, clock
 
 
 @final
 class _Times:
     """Blocks of times: numbers as they are kept, texts as they came."""
 
-    def __init__(self) -> None:
+    def __init__(self, source: str) -> None:
         self.kinds: set[Any] = set()
-        self.missing = 0
-        self._numbers, self._texts = Growing(np.int64), list[Any]()
+        self._source = source
+        self._numbers = {np.int64: Growing(np.int64), np.float64: Growing(np.float64)}
+        self._texts = list[Any]()
 
     def add(self, column: Any) -> None:
         for chunk in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
-            self.kinds.add(chunk.type)
-            self.missing += chunk.null_count
-            if _has_numbers(chunk.type):
-                self._numbers.add(_whole(chunk))
+            plain = plain_times(chunk, self._source)
+            self.kinds.add(plain.type)
+            if pa.types.is_string(plain.type):
+                self._texts.append(plain)
             else:
-                self._texts.append(chunk)
+                numbers = numbers_in(plain, self._source)
+                self._numbers[numbers.dtype.type].add(numbers)
 
-    def finish(self) -> Times:
-        return _ranks(self._texts) if self._texts else self._numbers.joined()
-
-
-def _has_numbers(kind: Any) -> bool:
-    types = pa.types
-    return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_temporal(kind))
-
-
-def _whole(chunk: Any) -> Times:
-    """Microseconds of dates, and thousandths of what has a fraction."""
-    if pa.types.is_temporal(chunk.type):
-        filled = pc.cast(chunk, pa.timestamp("us"), safe=False).cast(pa.int64())
-    elif pa.types.is_integer(chunk.type):
-        filled = chunk.cast(pa.int64())
-    else:
-        filled = pc.cast(pc.multiply(chunk, 1e3), pa.int64(), safe=False)
-    return np.asarray(pc.fill_null(filled, EARLIEST), np.int64)
-
-
-def _ranks(chunks: list[Any]) -> Times:
-    texts = pa.chunked_array([chunk.cast(pa.string()) for chunk in chunks])
-    ranks = pc.rank(texts, sort_keys="ascending", tiebreaker="dense").to_numpy().astype(np.int64)
-    ranks[np.asarray(pc.is_null(texts))] = EARLIEST
-    return ranks
+    def finish(self) -> tuple[Times, Clock | None]:
+        if self._texts:
+            texts = pa.chunked_array(self._texts, pa.string()).combine_chunks()
+            read = _Times(self._source)
+            read.add(parsed(texts, self._source))
+            return read.finish()
+        (kind,) = self.kinds
+        of = np.float64 if pa.types.is_floating(kind) else np.int64
+        return clocked(self._numbers[of].joined(), kind, self._source)

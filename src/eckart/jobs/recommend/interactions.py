@@ -10,15 +10,18 @@ import pyarrow as pa
 from eckart.errors import ArgumentError, MatrixError
 from eckart.jobs.recommend.attributes import Attributes
 from eckart.jobs.recommend.blockwise import counted, taken
+from eckart.jobs.recommend.clocks import Clock, Times
 from eckart.jobs.recommend.columns import ColumnNames
 from eckart.jobs.recommend.feedback import Feedback
-from eckart.jobs.recommend.gathering import Gathered, Times
+from eckart.jobs.recommend.gathering import Gathered
 from eckart.jobs.recommend.pairs import pair_order, repeats, same_order, without_repeats
 from eckart.jobs.recommend.reading import Blocks, Numbers, Table, read_blocks, table_of_matrix
 from eckart.jobs.recommend.vocabulary import Places, Vocabulary
 
 COLUMNS: Final = ("rows", "columns", "ratings", "weights", "times")
 """What there is of each entry, and may be None but for the first two."""
+LARGEST: Final = 1e9
+"""Of a rating: conjugate gradients square factors of its size twice, in numbers of 32 bits."""
 NOTHING: Final = np.empty(0, np.int32)
 
 
@@ -32,7 +35,8 @@ class Interactions:
         rows, columns: Place of the user and of the item of each entry.
         ratings: None where it is only known that there was an interaction.
         weights: None where all are 1; without ratings below 0 for what was disliked.
-        times: Seconds or ranks in time; None where they are not known.
+        times: When each was, as whole numbers; None where it is not known.
+        clock: What the times count; None without them.
         notes: What was done to them that a person should know.
         user_attributes, item_attributes: What else is known of the users and items; None where
             there is no table of them.
@@ -45,6 +49,7 @@ class Interactions:
     ratings: Numbers | None = None
     weights: Numbers | None = None
     times: Times | None = None
+    clock: Clock | None = None
     notes: tuple[str, ...] = ()
     user_attributes: Attributes | None = None
     item_attributes: Attributes | None = None
@@ -104,6 +109,7 @@ def read_interactions(
     *,
     user_ids: Any = None,
     item_ids: Any = None,
+    later: bool = False,
 ) -> Interactions:
     """Interactions with ids as they are, checked, each pair of user and item once.
 
@@ -117,6 +123,7 @@ def read_interactions(
         feedback: What ratings stand for; None takes them as ratings.
         user_ids: Of the rows of a sparse matrix; their numbers if left out.
         item_ids: Of its columns.
+        later: Whether they come later than a history, as in `interactions_of`.
 
     Raises:
         ArgumentError: If there is no such file, its suffix is unknown, or `feedback` needs ratings
@@ -145,13 +152,21 @@ def read_interactions(
             hint="Name their column with --rating, or leave out what asks for ratings.",
             code="no-ratings",
         )
-    return interactions_of(table, feedback)
+    return interactions_of(table, feedback, later=later)
 
 
-def interactions_of(table: Table | Blocks, feedback: Feedback) -> Interactions:
+def interactions_of(
+    table: Table | Blocks, feedback: Feedback, *, later: bool = False
+) -> Interactions:
     """The interactions of a table that was read.
 
     The columns are taken out of the table.
+
+    Args:
+        table: That was read.
+        feedback: What its ratings stand for.
+        later: Whether they come later than a history. Ratings that are neither interactions nor
+            dislikes stay, with a weight of 0, to take the place of older ones.
 
     Raises:
         MatrixError: As `read_interactions` does.
@@ -159,7 +174,14 @@ def interactions_of(table: Table | Blocks, feedback: Feedback) -> Interactions:
     blocks = table.blocks() if isinstance(table, Table) else table
     notes = list(blocks.notes)
     # nothing here holds the entries, so that what is sorted or left out is freed at once
-    read = once(_chosen_only(_checked(blocks, feedback.scale, notes), feedback, notes), notes)
+    read = once(
+        _chosen_only(_checked(blocks, feedback.scale, notes), feedback, notes, later=later), notes
+    )
+    if read.ratings is not None and len(read) > 1 and np.ptp(read.ratings) == 0:
+        notes.append(
+            f"All ratings are {read.ratings[0]:g}, so they say nothing of who likes what; taken as "
+            "interactions, with --implicit, they say who chose what."
+        )
     return replace(read, notes=tuple(notes))
 
 
@@ -171,6 +193,7 @@ def _checked(blocks: Blocks, scale: tuple[float, float] | None, notes: list[str]
         raise MatrixError(
             f"{blocks.source} holds no interactions.", hint="Give at least one row.", code="empty"
         )
+    times, clock = gathered.times(notes)
     read = Interactions(
         users=users,
         items=items,
@@ -178,36 +201,50 @@ def _checked(blocks: Blocks, scale: tuple[float, float] | None, notes: list[str]
         columns=columns,
         ratings=gathered.numbers("rating"),
         weights=gathered.numbers("weight"),
-        times=gathered.times(notes),
+        times=times,
+        clock=clock,
     )
     # Arrow keeps what it has freed, as much as a block and all ids
     pa.default_memory_pool().release_unused()
     _check(read, blocks.source, scale)
     if read.weights is not None and not read.weights.all():
         kept = read.weights > 0
+        if not kept.any():
+            raise MatrixError(
+                f"All weights of {blocks.source} are 0.",
+                hint="Give weights above 0, or name another column.",
+                code="empty",
+            )
         notes.append(f"{int((~kept).sum()):,} rows of weight 0 are left out.")
         read = read.chosen(kept)
-        return _with_own_ids(read)
+        return with_own_ids(read)
     return read
 
 
-def _chosen_only(read: Interactions, feedback: Feedback, notes: list[str]) -> Interactions:
+def _chosen_only(
+    read: Interactions, feedback: Feedback, notes: list[str], *, later: bool
+) -> Interactions:
     """Without ratings, where only interactions count; of dislikes the weights are negative."""
-    at_least, disliked = feedback.at_least, feedback.disliked
-    if read.ratings is None or not (feedback.implicit or at_least is not None):
+    if read.ratings is None or not (feedback.implicit or feedback.judges):
         return read
-    if at_least is None and disliked is None:
+    if not feedback.judges:
         notes.append("The ratings are left aside: only that there was an interaction counts.")
         return replace(read, ratings=None)
-    if disliked is not None:
-        read = once(read, notes)
+    read = once(read, notes)
     kept, bad = _judged(read, feedback, notes)
     read = replace(read, ratings=None)
-    if disliked is not None:
-        signs = np.where(bad, np.float32(-1), np.float32(1))
+    if later or feedback.disliked is not None:
+        signs = kept.astype(np.float32) - bad
         read = replace(read, weights=signs if read.weights is None else signs * read.weights)
-    read = read.chosen(kept | bad)
-    return _with_own_ids(read)
+    if later:
+        return read
+    if not (kept.any() or bad.any()):
+        raise MatrixError(
+            f"No rating is at least {feedback.at_least:g}.",
+            hint="Give a smaller one.",
+            code="empty",
+        )
+    return with_own_ids(read.chosen(kept | bad))
 
 
 def _judged(
@@ -223,14 +260,10 @@ def _judged(
     if disliked is not None:
         notes.append(f"{int(bad.sum()):,} of {len(bad):,} ratings are at most {disliked:g}: these "
                      "are dislikes.")  # fmt: skip
-    if not (kept.any() or bad.any()):
-        raise MatrixError(
-            f"No rating is at least {at_least:g}.", hint="Give a smaller one.", code="empty"
-        )
     return kept, bad
 
 
-def _with_own_ids(read: Interactions) -> Interactions:
+def with_own_ids(read: Interactions) -> Interactions:
     """Without the ids that no entry has any more."""
     sides: list[tuple[Vocabulary, Places]] = []
     for vocabulary, places, counts in (
@@ -245,8 +278,14 @@ def _with_own_ids(read: Interactions) -> Interactions:
     return replace(read, users=users, items=items, rows=rows, columns=columns)
 
 
-def once(read: Interactions, notes: list[str]) -> Interactions:
+def once(read: Interactions, notes: list[str], *, add: bool | None = None) -> Interactions:
     """Sorted by user and item, each pair once; what was done about others goes into the notes.
+
+    Args:
+        read: Interactions in any order.
+        notes: Gets what was done.
+        add: Whether the weights of a pair are added up, else the last one counts; None adds where
+            there are no ratings.
 
     Cost:
         8 bytes for each entry; where the caller does not hold `read` its columns are freed one by
@@ -258,7 +297,9 @@ def once(read: Interactions, notes: list[str]) -> Interactions:
     order = same_order(len(read)) if found > 0 else pair_order(read.rows, read.columns, read.shape)
     rated, timed, count = read.ratings is not None, read.times is not None, len(read)
     pairs = (read.rows, read.columns)
-    order, weights = without_repeats(order, pairs, read.times, read.weights, add=not rated)
+    order, weights = without_repeats(
+        order, pairs, read.times, read.weights, add=not rated if add is None else add
+    )
     if len(order) < count:
         notes.append(_of_repeats(count - len(order), rated=rated, timed=timed))
     sides = replace(read, rows=NOTHING, columns=NOTHING, ratings=None, weights=None, times=None)
@@ -286,6 +327,8 @@ def _check(read: Interactions, source: str, scale: tuple[float, float] | None) -
     """Refuse numbers that are none, negative weights, and ratings off the scale."""
     if read.ratings is not None:
         _refuse(~np.isfinite(read.ratings), read, source, "no rating that is a finite number")
+        large = np.abs(read.ratings) > LARGEST
+        _refuse(large, read, source, f"a rating beyond {LARGEST:g}, too large to be squared")
         if scale is not None:
             low, high = scale
             off = (read.ratings < low) | (read.ratings > high)
@@ -304,6 +347,8 @@ def _refuse(wrong: npt.NDArray[np.bool_], read: Interactions, source: str, what:
     more = f"; so have {others:,} more" if others else ""
     raise MatrixError(
         f"Row {place + 1} of {source} ({pair}) has {what}{more}.",
-        hint="Correct these rows or leave them out; rows are counted from 1, without the header.",
+        hint="Correct these rows or leave them out; rows are counted from 1, without the header."
+        + (" A scale that is given does not widen." if "outside" in what else "")
+        + (" Or give all in a larger unit." if "beyond" in what else ""),
         code="bad-rating" if "rating" in what else "bad-weight",
     )

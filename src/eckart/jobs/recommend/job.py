@@ -16,7 +16,7 @@ from eckart.jobs.recommend.evaluation import Evaluation, evaluate
 from eckart.jobs.recommend.feedback import Feedback
 from eckart.jobs.recommend.fitting import Fit, fit_model, fit_split
 from eckart.jobs.recommend.interactions import Interactions, read_interactions
-from eckart.jobs.recommend.merging import as_known, merged
+from eckart.jobs.recommend.merging import merged, of_known
 from eckart.jobs.recommend.model import Model, attributed
 from eckart.jobs.recommend.parts import OnPart, timed, unwatched
 from eckart.jobs.recommend.picture import item_map
@@ -157,7 +157,7 @@ def fit_recommender(
         read = _read(data, start, named, feedback, attributes)
     notes = list(read.notes)
     settings = settings or _settings_of(start)
-    scale = feedback.scale or (None if start is None else start.scale)
+    scale, asked = feedback.scale, settings.to_dict()
     settings, changed = settings.fitting(read)
     notes += changed
     held = None if test is None else split(read, test, share=share, seed=settings.seed)
@@ -177,7 +177,12 @@ def fit_recommender(
         )
     if fit.run.outcome.grade != "success":
         notes.append(fit.run.message)
-    document = {**_document(fit, evaluation, data), "feedback": feedback.to_dict()}
+    document = {
+        **_document(fit, evaluation, data),
+        "feedback": feedback.to_dict(),
+        "asked": asked,
+        "columns": (named or ColumnNames()).given(),
+    }
     model = replace(fit.model, document=document)
     if output is not None:
         with watch("Writing", None):
@@ -220,11 +225,13 @@ def _interactions(
                 "There is nothing to fit.", hint="Give a file of interactions.", code="no-input"
             )
         return start.data
-    read = read_interactions(data, named, feedback)
+    read = read_interactions(data, named, feedback, later=start is not None)
     if start is None:
         return read
-    together = merged(start.data, as_known(read, start.data.users, start.data.items))
-    return replace(together, notes=read.notes)
+    notes = list(read.notes)
+    read = of_known(read, start.data.users, start.data.items)
+    together = merged(start.data, read, notes, judged=feedback.judges)
+    return replace(together, notes=tuple(notes))
 
 
 def _chosen(

@@ -8,20 +8,27 @@ import numpy as np
 from eckart.errors import MatrixError
 from eckart.jobs.recommend.attributes import Attributes
 from eckart.jobs.recommend.blockwise import taken
-from eckart.jobs.recommend.interactions import Interactions, once
+from eckart.jobs.recommend.clocks import EARLIEST, Clock, Times, behind, comparable, together
+from eckart.jobs.recommend.interactions import Interactions, once, with_own_ids
 from eckart.jobs.recommend.pairs import pair_order
 from eckart.jobs.recommend.vocabulary import Vocabulary
 
 
-def merged(old: Interactions, new: Interactions) -> Interactions:
+def merged(
+    old: Interactions, new: Interactions, notes: list[str] | None = None, *, judged: bool = False
+) -> Interactions:
     """A history with later interactions, over the ids of the later ones.
 
-    A new rating takes the place of the old one of its pair, and so does a like that of a dislike,
-    or the reverse; other interactions without ratings are added up.
+    A new rating takes the place of the old one of its pair, unless both have times that can be
+    compared and it is the earlier one; so does a like that of a dislike, or the reverse. Other
+    interactions without ratings are added up.
 
     Args:
         old: The history.
         new: Its ids begin with those of the history, in their order.
+        notes: Gets what a person should know.
+        judged: Whether interactions are ratings above or below some: then the later one of a pair
+            takes the place of the earlier, also where it is no interaction and its weight is 0.
 
     Raises:
         MatrixError: If one has ratings and the other has none.
@@ -36,24 +43,52 @@ def merged(old: Interactions, new: Interactions) -> Interactions:
             hint="Give interactions of the same kind.",
             code="other-kind",
         )
-    return once(_changed_minds(joined(old, new)), [])
+    both = joined(old, new)
+    again = (both.rows[1:] == both.rows[:-1]) & (both.columns[1:] == both.columns[:-1])
+    if both.times is not None and notes is not None:
+        notes += _of_times(old, new, int(np.sum(again & (both.times[1:] < both.times[:-1]))))
+    if not judged:
+        return once(_changed_minds(both, again), [])
+    last = once(both, [], add=False)
+    if last.weights is None:
+        return last
+    last = last.chosen(last.weights != 0)
+    plain = last.weights is not None and (last.weights == 1).all()
+    return replace(last, weights=None) if plain else last
 
 
-def _changed_minds(both: Interactions) -> Interactions:
+def _of_times(old: Interactions, new: Interactions, earlier: int) -> list[str]:
+    """What to tell of times that differ in kind, or that say that something new is not."""
+    if old.clock != new.clock and len(new) and not comparable(old.clock, new.clock):
+        kinds = [
+            "missing" if one is None else "dates" if one.dated else "numbers of their own"
+            for one in (old.clock, new.clock)
+        ]
+        return [f"The times of the history are {kinds[0]}, those of the new interactions "
+                f"{kinds[1]}: the new ones count as later."]  # fmt: skip
+    if earlier:
+        return [f"{earlier:,} new interactions are earlier than those of the same pair that are "
+                "known, which stay."]  # fmt: skip
+    return []
+
+
+def _changed_minds(both: Interactions, again: Any) -> Interactions:
     """Without the weight of whoever liked later what he had disliked, or the reverse."""
     if both.ratings is not None or both.weights is None or not (both.weights < 0).any():
         return both
     weights = both.weights.copy()
-    again = (both.rows[1:] == both.rows[:-1]) & (both.columns[1:] == both.columns[:-1])
-    weights[:-1][again & (weights[1:] * weights[:-1] < 0)] = 0.0
+    changed = again & (weights[1:] * weights[:-1] < 0)
+    earlier = np.zeros(len(again), np.bool_)
+    if both.times is not None:
+        earlier = both.times[1:] < both.times[:-1]
+    weights[:-1][changed & ~earlier] = 0.0
+    weights[1:][changed & earlier] = 0.0
     return replace(both, weights=weights)
 
 
 def joined(old: Interactions, new: Interactions) -> Interactions:
     """All entries of two, over the ids of the second, sorted; of one pair the old one first."""
-    times = None
-    if old.times is not None and new.times is not None:
-        times = np.concatenate([old.times, new.times])
+    times, clock = _times(old, new)
     ratings = None
     if old.ratings is not None and new.ratings is not None:
         ratings = np.concatenate([old.ratings, new.ratings])
@@ -65,10 +100,34 @@ def joined(old: Interactions, new: Interactions) -> Interactions:
         ratings=ratings,
         weights=_weights(old, new),
         times=times,
+        clock=clock,
         user_attributes=_widest(old.user_attributes, new.user_attributes, len(new.users)),
         item_attributes=_widest(old.item_attributes, new.item_attributes, len(new.items)),
     )
     return both.chosen(pair_order(both.rows, both.columns, both.shape))
+
+
+def _times(old: Interactions, new: Interactions) -> tuple[Times | None, Clock | None]:
+    """When each was; what cannot be compared with the times of the history is later."""
+    if old.times is None or old.clock is None:
+        if new.times is None:
+            return None, None
+        return np.concatenate([np.full(len(old), EARLIEST), new.times]), new.clock
+    own = (old.times, old.clock)
+    if new.times is None or new.clock is None:
+        return behind(own, np.zeros(len(new), np.int64))
+    if comparable(old.clock, new.clock):
+        return together(own, (new.times, new.clock))
+    return behind(own, new.times)
+
+
+def of_known(data: Interactions, users: Vocabulary, items: Vocabulary) -> Interactions:
+    """As `as_known`, without what has no weight and is of users or items that are not known."""
+    if data.weights is not None and not data.weights.all():
+        known = users.places(data.users.ids)[data.rows] >= 0
+        known &= items.places(data.items.ids)[data.columns] >= 0
+        data = with_own_ids(data.chosen(known | (data.weights != 0)))
+    return as_known(data, users, items)
 
 
 def as_known(data: Interactions, users: Vocabulary, items: Vocabulary) -> Interactions:

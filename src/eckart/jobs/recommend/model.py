@@ -50,11 +50,14 @@ class Model:
 
     @property
     def feedback(self) -> Feedback:
-        """What the numbers of later tables stand for: the same as at the fit."""
+        """What the numbers of later tables stand for: the same as at the fit.
+
+        It has the scale only if it was given: one that was found in the ratings widens with them.
+        """
         kept = Feedback.of_dict(self.document.get("feedback", {}))
         if not self.explicit and kept.at_least is None:
             kept = replace(kept, implicit=True)
-        return replace(kept, scale=self.scale or kept.scale)
+        return kept
 
     @property
     def offset(self) -> Offset:

@@ -5,12 +5,15 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import pyarrow as pa
+from pyarrow import compute
 
 from eckart.errors import MatrixError
 from eckart.jobs.recommend.columns import NAMES
+from eckart.jobs.recommend.ids import all_of
 from eckart.storage.table_text import plain
 from eckart.storage.tables import read_columns, table_head
 
+pc: Final[Any] = compute  # its functions are made when it is imported, which no type checker sees
 Names: TypeAlias = dict[str, str]
 """Title by the text of an id."""
 TITLES: Final = ("title", "name", "itemname", "movietitle", "label", "product", "description")
@@ -38,6 +41,7 @@ def read_names(path: str | PathLike[str]) -> Names:
     others = [labels.index(name) for name in TITLES if name in labels]
     titles = next((place for place in others if place != ids), 1 if ids == 0 else 0)
     table: Any = read_columns(source, head, {ids: "text", titles: "text"})
-    keys = table.column(str(ids)).cast(pa.string()).to_pylist()
+    table = table.filter(pc.is_valid(table.column(str(ids))))
+    keys = all_of(table.column(str(ids))).cast(pa.string()).to_pylist()
     values = table.column(str(titles)).cast(pa.string()).to_pylist()
-    return {key: value or "" for key, value in zip(keys, values, strict=True) if key is not None}
+    return {key: value or "" for key, value in zip(keys, values, strict=True)}

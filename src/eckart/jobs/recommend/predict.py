@@ -5,16 +5,17 @@ from os import PathLike
 from typing import Any, final
 
 import numpy as np
+import pyarrow as pa
 
 from eckart.arrays import Array
 from eckart.errors import MatrixError
 from eckart.jobs.recommend.columns import ColumnNames
 from eckart.jobs.recommend.exchanged import check_not_exchanged
+from eckart.jobs.recommend.ids import column_of
 from eckart.jobs.recommend.metrics import Figure, rating_figures
 from eckart.jobs.recommend.model import Model
 from eckart.jobs.recommend.names import Names
 from eckart.jobs.recommend.reading import numbers_of, read_table
-from eckart.jobs.recommend.vocabulary import column_of
 from eckart.samples import Samples
 
 
@@ -26,7 +27,8 @@ class Prediction:
     Fields:
         users, items: The ids as they were given, Arrow columns.
         predicted: A value for each pair.
-        deviation: Its standard deviation, of a Bayesian model; else None.
+        deviation: Its standard deviation, of a Bayesian model, NaN where the user or the item is
+            unknown; else None.
         actual: The ratings, where there was a column of them.
         unknown_users, unknown_items: How many pairs have a user or an item that is unknown.
         titles: Of the items, where names were given.
@@ -50,7 +52,7 @@ class Prediction:
         """A table of all pairs."""
         table = {"user": self.users, "item": self.items, "predicted": self.predicted}
         if self.deviation is not None:
-            table["deviation"] = self.deviation
+            table["deviation"] = pa.array(self.deviation, mask=np.isnan(self.deviation))
         if self.actual is not None:
             table["rating"] = self.actual
         if self.titles is not None:

@@ -7,6 +7,7 @@ from typing import Final, TypeAlias, final
 import numpy as np
 import numpy.typing as npt
 
+from eckart.jobs.recommend.checks import check_whole
 from eckart.jobs.recommend.interactions import Interactions
 
 Scores: TypeAlias = npt.NDArray[np.float32]
@@ -54,6 +55,9 @@ def rank(
         seen: What is left out, by user; None leaves nothing out.
         allowed: A mask of the items that may be listed.
 
+    Raises:
+        ArgumentError: If k is no whole number from 1.
+
     Cost:
         users × items scores, 32 MB of them at a time.
 
@@ -84,7 +88,12 @@ def ranked_blocks(
     history: History | None = None,
     allowed: npt.NDArray[np.bool_] | None = None,
 ) -> Iterator[Ranking]:
-    """The same block by block, for lists that do not all fit into memory."""
+    """The same block by block, for lists that do not all fit into memory.
+
+    Raises:
+        ArgumentError: If k is no whole number from 1.
+    """
+    check_whole("k", k)
     height = max(1, BLOCK_BYTES // (4 * max(total, 1)))
     for begin in range(0, len(users), height):
         block = users[begin : begin + height]
@@ -105,7 +114,7 @@ def _best(users: npt.NDArray[np.intp], scores: Scores, k: int) -> Ranking:
     """Of equal scores the earlier item comes first."""
     width = min(k, scores.shape[1])
     if width < scores.shape[1]:
-        chosen = np.sort(np.argpartition(scores, -width, axis=1)[:, -width:], axis=1)
+        chosen = np.sort(_largest(scores, width), axis=1)
     else:
         chosen = np.broadcast_to(np.arange(width), scores.shape)
     values = np.take_along_axis(scores, chosen, axis=1)
@@ -117,3 +126,15 @@ def _best(users: npt.NDArray[np.intp], scores: Scores, k: int) -> Ranking:
     gone = ~np.isfinite(best)
     items[gone], best[gone] = -1, np.nan
     return Ranking(users=users, items=items, scores=best)
+
+
+def _largest(scores: Scores, width: int) -> npt.NDArray[np.intp]:
+    """The places of so many largest scores of each row; of those that equal the last the first."""
+    chosen = np.argpartition(scores, -width, axis=1)[:, -width:]
+    least = np.take_along_axis(scores, chosen, axis=1).min(axis=1)
+    tied = np.flatnonzero(np.count_nonzero(scores >= least[:, None], axis=1) > width)
+    for row in tied[np.isfinite(least[tied])]:
+        above = np.flatnonzero(scores[row] > least[row])
+        equal = np.flatnonzero(scores[row] == least[row])
+        chosen[row] = np.append(above, equal[: width - len(above)])
+    return chosen

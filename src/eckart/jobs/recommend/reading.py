@@ -13,8 +13,8 @@ from pyarrow import compute
 
 from eckart.errors import MatrixError
 from eckart.jobs.recommend.columns import KNOWN, ColumnNames, find_columns
-from eckart.jobs.recommend.vocabulary import column_of
-from eckart.storage.table_text import Kind, TableHead
+from eckart.jobs.recommend.ids import column_of
+from eckart.storage.table_text import Kind, TableHead, plain
 from eckart.storage.tables import column_blocks, read_columns, table_head
 
 Numbers: TypeAlias = npt.NDArray[np.float32]
@@ -111,13 +111,16 @@ def read_table(
     named = named or ColumnNames()
     if isinstance(data, str | PathLike):
         path = Path(data)
-        head = table_head(path, KNOWN)
+        head = table_head(path, _header_names(named))
         found, notes = find_columns(head, named, path.name, needed=needed)
         wanted: dict[int, Kind] = {place: KINDS[role] for role, place in found.items()}
         read = read_columns(path, head, wanted)
-        columns = {role: read.column(str(place)) for role, place in found.items()}
-        untyped = bool(head.delimiter)
-        return Table(columns=columns, source=path.name, untyped=untyped, notes=tuple(notes))
+        return Table(
+            columns={role: read.column(str(place)) for role, place in found.items()},
+            source=path.name,
+            untyped=head.text is not None,
+            notes=(*head.notes, *notes),
+        )
     names, held = columns_in(data)
     head = TableHead(names=tuple(names), width=len(names))
     found, notes = find_columns(head, named, "The table", needed=needed)
@@ -165,9 +168,9 @@ def read_blocks(data: Any, named: ColumnNames | None = None) -> Blocks:
     """
     if not isinstance(data, str | PathLike):
         return read_table(data, named).blocks()
-    path = Path(data)
-    head = table_head(path, KNOWN)
-    found, notes = find_columns(head, named or ColumnNames(), path.name, needed=("user", "item"))
+    path, named = Path(data), named or ColumnNames()
+    head = table_head(path, _header_names(named))
+    found, notes = find_columns(head, named, path.name, needed=("user", "item"))
     wanted: dict[int, Kind] = {place: KINDS[role] for role, place in found.items()}
     return Blocks(
         roles=frozenset(found),
@@ -177,9 +180,15 @@ def read_blocks(data: Any, named: ColumnNames | None = None) -> Blocks:
         ),
         times=lambda: read_columns(path, head, {found["time"]: "time"}).column(0),
         source=path.name,
-        untyped=bool(head.delimiter),
-        notes=tuple(notes),
+        untyped=head.text is not None,
+        notes=(*head.notes, *notes),
     )
+
+
+def _header_names(named: ColumnNames) -> frozenset[str]:
+    """Names that a header would hold: the common ones, and those that were given as words."""
+    given = {plain(name) for name in named.given().values()}
+    return KNOWN | {name for name in given if name and not name.isdigit()}
 
 
 def numbers_of(table: Table, role: str) -> Numbers | None:
@@ -216,12 +225,12 @@ def _column(name: object, values: Any) -> Any:
     """A column of a mapping; numbers too large for Arrow stay as they are, for the ids."""
     try:
         return column_of(values)[0] if not isinstance(values, list) else pa.array(values)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
-        return values
     except MatrixError as error:
         raise MatrixError(
             f"The column '{name}' cannot be read: {error.message}", hint=error.hint, code=error.code
         ) from error
+    except (pa.ArrowException, OverflowError, TypeError, ValueError):
+        return values
 
 
 def _arrow(data: Any) -> Any:
@@ -241,6 +250,12 @@ def _arrow(data: Any) -> Any:
 def table_of_matrix(W: Any, user_ids: Any, item_ids: Any, role: str) -> Table:
     """The stored entries of a sparse matrix of users × items; a stored 0 is an entry too."""
     entries = W.tocoo()
+    if np.iscomplexobj(entries.data):
+        raise MatrixError(
+            "The matrix holds complex numbers, which are no ratings.",
+            hint="Give its real part.",
+            code="not-numbers",
+        )
     sides: list[Any] = []
     for length, ids, what in zip(W.shape, (user_ids, item_ids), ("user", "item"), strict=True):
         if ids is not None and len(ids) != length:
@@ -256,10 +271,13 @@ def table_of_matrix(W: Any, user_ids: Any, item_ids: Any, role: str) -> Table:
                 else "Give one id for each row and column.",
                 code="transposed" if swapped else "shapes-differ",
             )
-        sides.append(np.arange(length) if ids is None else ids)
+        side = column_of(np.arange(length) if ids is None else ids)[0]
+        # in chunks, of which the text of all entries may need several
+        sides.append(side if isinstance(side, pa.ChunkedArray) else pa.chunked_array([side]))
     rows, columns = entries.row, entries.col
-    named = [pa.chunked_array([pa.array(side)]).take(pa.array(places))
-             for side, places in zip(sides, (rows, columns), strict=True)]  # fmt: skip
+    named = [
+        side.take(pa.array(places)) for side, places in zip(sides, (rows, columns), strict=True)
+    ]
     data = pa.array(np.asarray(entries.data, np.float64))
     return Table(
         columns={"user": named[0], "item": named[1], role: data},

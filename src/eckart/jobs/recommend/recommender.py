@@ -12,7 +12,7 @@ from eckart.jobs.recommend.attribute_tables import AttributeTables
 from eckart.jobs.recommend.columns import ColumnNames
 from eckart.jobs.recommend.explain import Explanation, explain
 from eckart.jobs.recommend.feedback import Feedback
-from eckart.jobs.recommend.folding import add_interactions, remove_user
+from eckart.jobs.recommend.folding import Addition, add_interactions, remove_user
 from eckart.jobs.recommend.interactions import read_interactions
 from eckart.jobs.recommend.job import Fitting, fit_recommender
 from eckart.jobs.recommend.model import Model
@@ -99,9 +99,10 @@ class LowRankRecommender:
         self._feedback = Feedback(
             implicit=implicit, at_least=at_least, disliked=disliked, scale=scale
         )
-        self._named = ColumnNames(**(columns or {}))
+        self._named = ColumnNames.of({} if columns is None else columns)
         self._model: Model | None = None
         self.fitting: Fitting | None = None
+        self.addition: Addition | None = None
 
     def fit(
         self,
@@ -217,6 +218,8 @@ class LowRankRecommender:
     ) -> "LowRankRecommender":
         """Take new interactions, users and items in, without a new fit; the history is kept.
 
+        What a person should know of it is in `addition.notes`.
+
         Args:
             interactions: As `fit` takes them; None takes attributes only.
             user_ids: Of the rows of a sparse matrix; their numbers if left out.
@@ -236,14 +239,15 @@ class LowRankRecommender:
                 user_attributes=user_attributes,
                 item_attributes=item_attributes,
             )
-        self._model = add_interactions(
+        self.addition = add_interactions(
             self._model,
             interactions,
             self._named,
             attributes=_tables(user_attributes, item_attributes),
             user_ids=user_ids,
             item_ids=item_ids,
-        ).model
+        )
+        self._model = self.addition.model
         return self
 
     def remove(self, user: object) -> "LowRankRecommender":
@@ -257,11 +261,12 @@ class LowRankRecommender:
 
     @staticmethod
     def load(path: str | PathLike[str]) -> "LowRankRecommender":
-        """Read a model from its folder."""
+        """Read a model from its folder; it can be fitted anew as it was when it was made."""
         model = load_model(path)
-        kept = model.document.get("settings", {})
-        made = LowRankRecommender(**kept)
-        made._feedback = model.feedback
+        kept = model.document
+        made = LowRankRecommender(**kept.get("asked", kept.get("settings", {})))
+        made._named = ColumnNames.of(kept.get("columns", {}))
+        made._feedback = Feedback.of_dict(kept.get("feedback", {}))
         made._model = model
         return made
 

@@ -4,12 +4,15 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, TypeAlias, final
 
 from eckart.errors import ArgumentError
+from eckart.jobs.recommend.checks import check_number, check_truth, check_whole, check_word
 from eckart.jobs.recommend.interactions import Interactions
 from eckart.objectives import Observed
 
 Method: TypeAlias = Literal["als", "cholesky", "blocks", "gd", "gibbs"]
 METHODS: Final[tuple[Method, ...]] = ("als", "cholesky", "blocks", "gd", "gibbs")
 
+NUMBERS: Final = ("regularization", "count_exponent", "unobserved_weight", "implicit_features",
+                  "attribute_weight")  # fmt: skip
 RANK: Final = 32
 UNOBSERVED: Final = 0.1
 
@@ -52,16 +55,15 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.rank < 1:
-            raise ArgumentError(
-                f"The rank is {self.rank}.",
-                hint="Give a rank of at least 1.",
-                code="rank-too-small",
-            )
-        if self.epochs is not None and self.epochs < 1:
-            raise ArgumentError(
-                f"There are {self.epochs} epochs.", hint="Give at least 1.", code="bad-epochs"
-            )
+        check_whole("rank", self.rank, code="rank-too-small")
+        if self.epochs is not None:
+            check_whole("epochs", self.epochs)
+        check_whole("seed", self.seed, least=0)
+        check_word("method", self.method, METHODS)
+        check_truth("nonnegative", self.nonnegative)
+        for name in NUMBERS:
+            if getattr(self, name) is not None:
+                check_number(name, getattr(self, name))
         if self.unobserved_weight == 0:
             raise ArgumentError(
                 "The unobserved weight is 0, so anything is explained by ones everywhere.",

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from eckart.errors import ArgumentError, MatrixError
 from eckart.jobs.recommend.blockwise import BLOCK, taken
+from eckart.jobs.recommend.checks import check_word
 from eckart.jobs.recommend.interactions import COLUMNS, NOTHING, Interactions
 
 Way: TypeAlias = Literal["random", "last", "users"]
@@ -78,16 +79,19 @@ def split(
         most: Users that are held out, at most.
 
     Raises:
-        ArgumentError: If the share is not between 0 and 1, or there are no times for "last".
+        ArgumentError: If there is no such way, the share is not between 0 and 1, or there are no
+            times for "last".
         MatrixError: If there is too little to take a part from.
 
     Example:
-        >>> from eckart.jobs.recommend.interactions import read_interactions
+        >>> from eckart.jobs.recommend.checks import check_word
+    from eckart.jobs.recommend.interactions import read_interactions
         >>> data = read_interactions({"user": [1, 1, 1, 2], "item": [1, 2, 3, 1],
         ...                           "time": [3, 2, 1, 0]})
         >>> len(split(data, "last").test)
         1
     """
+    check_word("test", way, WAYS)
     if not 0 < share < 1:
         raise ArgumentError(
             f"The share of the test part is {share}.",
@@ -104,7 +108,7 @@ def split(
 
 
 def _parted(data: Interactions, way: Way, parts: npt.NDArray[np.uint8]) -> Split:
-    timeless = replace(data, times=None)
+    timeless = replace(data, times=None, clock=None)
     return Split(
         way=way,
         train=timeless.chosen(parts == TRAIN),

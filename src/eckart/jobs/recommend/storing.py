@@ -18,13 +18,14 @@ from eckart.jobs.recommend.attribute_storing import (
     read_attributes_of,
     write_attributes,
 )
+from eckart.jobs.recommend.clocks import Clock, Times, clocked
 from eckart.jobs.recommend.interactions import Interactions
 from eckart.jobs.recommend.model import Approximation, Model
 from eckart.jobs.recommend.vocabulary import Vocabulary
 from eckart.objectives import Observed
 from eckart.offset import Offset
 from eckart.samples import Prior, Samples
-from eckart.storage import check_output, is_same, whole_file, write_text
+from eckart.storage import check_output, is_same, whole_file
 from eckart.storage.checkpoints.strict_json import read_object
 from eckart.storage.tables import parquet_columns, read_parquet, write_table
 from eckart.storage.tensors import read_arrays, write_arrays
@@ -149,8 +150,12 @@ def _document(folder: Path) -> dict[str, Any]:
             hint="Use the eckart that wrote it, or fit the model again.",
             code="other-version",
         )
-    if not isinstance(document.get("files"), dict):
-        raise damaged(folder / DOCUMENT, "it lists no files")
+    digest = document.pop("digest", None)
+    if digest is not None and digest != hashlib.sha256(_text(document)).hexdigest():
+        raise damaged(folder / DOCUMENT, "it is not as it was written")
+    for name, what in (("files", "files"), ("document", "settings")):
+        if not isinstance(document.get(name), dict):
+            raise damaged(folder / DOCUMENT, f"it lists no {what}")
     return document
 
 
@@ -212,14 +217,20 @@ def write_model(model: Model, folder: Path) -> None:
         "interactions": len(data),
         "whole_ids": [data.users.whole, data.items.whole],
         "scale": None if model.scale is None else list(model.scale),
+        "clock": None if data.clock is None else data.clock.to_dict(),
         "objective": {name: settings[name] for name in OBJECTIVE},
         "approximation": _described(model.approximation),
         "attributes": write_attributes(data, folder),
         "document": model.document,
     }
     document["files"] = {name: _digest(folder / name) for name in _files(document)}
+    document["digest"] = hashlib.sha256(_text(document)).hexdigest()
+    (folder / DOCUMENT).write_bytes(_text(document))
+
+
+def _text(document: dict[str, Any]) -> bytes:
     text = json.dumps(document, allow_nan=False, ensure_ascii=False, indent=1)
-    write_text(folder / DOCUMENT, text)
+    return text.encode("utf-8", "backslashreplace")
 
 
 def _described(approximation: Approximation) -> dict[str, Any]:
@@ -273,6 +284,7 @@ def _read(folder: Path, document: dict[str, Any]) -> Model:
     }
     pa.default_memory_pool().release_unused()
     attributes = read_attributes_of(folder, document.get("attributes"), (len(users), len(items)))
+    times, clock = _times(columns.get("time"), document.get("clock"), folder)
     data = Interactions(
         users=users,
         items=items,
@@ -280,7 +292,8 @@ def _read(folder: Path, document: dict[str, Any]) -> Model:
         columns=columns["item"],
         ratings=columns.get("rating"),
         weights=columns.get("weight"),
-        times=columns.get("time"),
+        times=times,
+        clock=clock,
         user_attributes=attributes[0],
         item_attributes=attributes[1],
     )
@@ -296,6 +309,17 @@ def _read(folder: Path, document: dict[str, Any]) -> Model:
         scale=None if scale is None else (float(scale[0]), float(scale[1])),
         document=document["document"],
     )
+
+
+def _times(
+    times: Any, clock: dict[str, Any] | None, folder: Path
+) -> tuple[Times | None, Clock | None]:
+    """Times and what they count, by their size where the model is one of before that was kept."""
+    if times is None:
+        return None, None
+    if clock is None:
+        return clocked(times, pa.int64(), str(folder))
+    return times, Clock(dated=bool(clock["dated"]), digits=int(clock["digits"]))
 
 
 def _column(table: Any, name: str) -> Any:

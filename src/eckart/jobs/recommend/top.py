@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eckart.errors import ArgumentError, MatrixError
+from eckart.errors import MatrixError
 from eckart.jobs.recommend.answers import Listed, as_table, listed
-from eckart.jobs.recommend.baselines import popular_scores
+from eckart.jobs.recommend.baselines import with_popular
+from eckart.jobs.recommend.ids import all_of
 from eckart.jobs.recommend.model import Model
 from eckart.jobs.recommend.names import Names
-from eckart.jobs.recommend.ranking import Ranking, Scores, ranked_blocks
-from eckart.jobs.recommend.vocabulary import all_of
+from eckart.jobs.recommend.ranking import Ranking, ranked_blocks
 
 
 def top_items(
@@ -46,20 +46,22 @@ def top_items(
     Cost:
         users × items × rank operations; 32 MB of scores at a time.
     """
-    places = model.data.users.places(all_of(users))
+    asked = all_of(users)
+    places = model.data.users.places(asked)
+    ids = asked.to_pylist()
     lists: list[Listed] = []
     allowed = allowed_items(model, only, without)
     for ranking, popular in ranked(model, places, k, seen=seen, allowed=allowed):
         for row in range(len(ranking.users)):
-            user = users[len(lists)]
-            own = model.data.users.at(int(places[len(lists)])) if places[len(lists)] >= 0 else user
+            place = int(places[len(lists)])
+            user = ids[len(lists)] if place < 0 else model.data.users.at(place)
             lists.append(
                 listed(
                     model,
                     ranking,
                     row,
                     names=names,
-                    user=own if isinstance(own, int | str) else str(own),
+                    user=user,
                     popular=bool(popular[row]),
                 )
             )
@@ -104,21 +106,9 @@ def ranked(
     allowed: npt.NDArray[np.bool_] | None,
 ) -> Iterator[tuple[Ranking, npt.NDArray[np.bool_]]]:
     """Lists of users by place, −1 for unknown ones, and which of them hold the popular items."""
-    if k < 1:
-        raise ArgumentError(f"k is {k}.", hint="Give at least 1.", code="bad-k")
-    cold = np.append(model.strangers(), True)[places]
-    popular = model.popularity()
-    cold_row = len(model.data.users)
-
-    def score(rows: npt.NDArray[np.intp]) -> Scores:
-        known = rows < cold_row
-        if known.all():
-            return model.scores(rows)
-        scores = popular_scores(popular, len(rows))
-        if known.any():
-            scores[known] = model.scores(rows[known])
-        return scores
-
+    strangers = np.append(model.strangers(), True)
+    cold, cold_row = strangers[places], len(model.data.users)
+    score = with_popular(model.scores, model.popularity(), strangers)
     rows = np.where(cold, cold_row, places).astype(np.intp)
     starts = model.data.starts()  # with one user more, who has seen nothing
     history = None if seen else (np.append(starts, starts[-1]), model.data.columns)
@@ -146,10 +136,10 @@ def allowed_items(
     allowed = np.full(len(model.data.items), only is None)
     for ids, may in ((only, True), (without, False)):
         if ids is not None:
-            wanted = list(ids)
-            places = model.data.items.places(all_of(wanted)) if wanted else np.zeros(0, np.int32)
+            wanted = all_of(ids)
+            places = model.data.items.places(wanted)
             if (places < 0).any():
-                unknown = wanted[int(np.argmax(places < 0))]
+                unknown = wanted[int(np.argmax(places < 0))].as_py()
                 raise MatrixError(
                     f"The model knows no item {unknown}.",
                     hint="Give items that it was fitted to.",

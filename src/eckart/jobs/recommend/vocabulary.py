@@ -1,6 +1,5 @@
 """Ids of users or items, of any type, and the rows or columns they stand for."""
 
-from collections.abc import Iterable, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, cast, final
 
@@ -12,6 +11,7 @@ from pyarrow import compute
 from eckart.errors import MatrixError
 from eckart.jobs.recommend.blockwise import taken
 from eckart.jobs.recommend.encoding import Encoder
+from eckart.jobs.recommend.ids import WHOLE, all_of, canonical, column_of, without_points
 
 Places: TypeAlias = npt.NDArray[np.int32]
 Id: TypeAlias = int | str
@@ -62,6 +62,10 @@ class Vocabulary:
         """The same of ids that were coded block by block."""
         distinct, codes = encoder.finish()
         ids, whole = _normal(distinct, untyped=untyped)
+        alike = ids.dictionary_encode()
+        if len(alike.dictionary) < len(ids):
+            codes = taken(np.asarray(alike.indices), codes, out=codes)
+            ids = alike.dictionary
         order = pc.sort_indices(ids).to_numpy()
         to_place = np.empty(len(order), np.int32)
         to_place[order] = np.arange(len(order), dtype=np.int32)
@@ -78,8 +82,12 @@ class Vocabulary:
         return taken(self._found(distinct), codes, out=codes)
 
     def place(self, one: object) -> int:
-        """The place of one id, given as it is or as text; -1 where it is unknown."""
-        return int(self._found(pa.array([str(one)]))[0])
+        """The place of one id, given as it is or as text; -1 where it is unknown.
+
+        Raises:
+            MatrixError: If it can be no id.
+        """
+        return int(self._found(all_of([one]))[0])
 
     def at(self, place: int) -> Id:
         """The id at a place."""
@@ -109,11 +117,16 @@ class Vocabulary:
         if not new.any():
             return self, places
         own, added = self.ids, other.ids.filter(pa.array(new))
-        if own.type != added.type:
-            added = added.cast(pa.string()) if pa.types.is_string(own.type) else _whole(added)
+        if pa.types.is_integer(own.type) and other.whole:
+            own = own.cast(pa.string())
+        elif pa.types.is_integer(own.type) and not pa.types.is_integer(added.type):
+            added = _whole(added)
+        if pa.types.is_string(own.type):
+            added = added.cast(pa.string())
         places[new] = len(self) + np.arange(int(new.sum()), dtype=np.int32)
+        whole = all(one.whole or pa.types.is_integer(one.ids.type) for one in (self, other))
         joined = pa.concat_arrays([own, added])
-        return Vocabulary(joined, self.whole and other.whole), places
+        return Vocabulary(joined, whole and pa.types.is_string(own.type)), places
 
     def without(self, place: int) -> "Vocabulary":
         """This vocabulary less the id at a place."""
@@ -122,64 +135,17 @@ class Vocabulary:
 
     def _found(self, distinct: Any) -> Places:
         """The places of an array of ids of any type."""
-        if pa.types.is_integer(self.ids.type):
-            asked = _decoded(distinct)
-            if not pa.types.is_integer(asked.type):
+        asked = canonical(distinct)
+        if pa.types.is_integer(asked.type) and not pa.types.is_uint64(asked.type):
+            asked = asked.cast(pa.int64())
+        if not pa.types.is_int64(asked.type) or not pa.types.is_integer(self.ids.type):
+            asked = asked.cast(pa.string())
+            if pa.types.is_integer(self.ids.type) or self.whole:
+                asked = without_points(asked)
+            if pa.types.is_integer(self.ids.type):
                 asked = pa.array([_number(text) for text in asked.to_pylist()], pa.int64())
-        else:
-            asked = _decoded(distinct).cast(pa.string())
         found = pc.fill_null(pc.index_in(asked, value_set=self.ids, skip_nulls=True), -1)
         return np.asarray(found.to_numpy(), np.int32).copy()
-
-
-def column_of(values: Any, what: str = "ids") -> tuple[Any, bool]:
-    """A column as an Arrow array, and whether it holds whole numbers beyond 64 bits, as text.
-
-    Args:
-        values: The column.
-        what: It holds, for messages.
-
-    Raises:
-        MatrixError: If it is none, or its values are of several types or of one without text.
-    """
-    if isinstance(values, pa.ChunkedArray | pa.Array):
-        return values, False
-    if not isinstance(values, Iterable):
-        raise _bad(f"The {what} are {type(values).__name__}, which is no column.", what)
-    listed = values if isinstance(values, Sized) else list(cast("Iterable[Any]", values))
-    try:
-        return pa.array(listed), False
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
-        # several types, or one that Arrow does not know
-        kinds = sorted({type(one).__name__ for one in cast("Iterable[Any]", listed)})
-    except OverflowError:
-        kinds = sorted({type(one).__name__ for one in cast("Iterable[Any]", listed)})
-        if kinds == ["int"]:
-            return pa.array([str(one) for one in cast("Iterable[int]", listed)]), True
-    if len(kinds) > 1:
-        raise MatrixError(
-            f"The {what} are of several types: {', '.join(kinds)}.",
-            hint="Convert them to text or to whole numbers.",
-            code=f"mixed-{what.partition(' ')[0]}",
-        )
-    raise _bad(f"The {what} are of the type {kinds[0]}.", what)
-
-
-def _bad(message: str, what: str) -> MatrixError:
-    hint = "Give a list of numbers or of text."
-    return MatrixError(message, hint=hint, code=f"bad-{what.partition(' ')[0]}")
-
-
-def _decoded(distinct: Any) -> Any:
-    """Distinct ids as integers or text; a float that is whole is an integer."""
-    kind = distinct.type
-    if pa.types.is_integer(kind) or pa.types.is_string(kind):
-        return distinct
-    if pa.types.is_floating(kind):
-        numbers = distinct.to_numpy(zero_copy_only=False)
-        if np.isfinite(numbers).all() and (numbers == np.rint(numbers)).all():
-            return distinct.cast(pa.int64())
-    return distinct.cast(pa.string())
 
 
 def _normal(distinct: Any, *, untyped: bool) -> tuple[Any, bool]:
@@ -188,14 +154,15 @@ def _normal(distinct: Any, *, untyped: bool) -> tuple[Any, bool]:
     Text of a file without types is taken as numbers where all of it is; one with leading zeros is
     text, since it would not be given back as it came.
     """
-    ids = _decoded(distinct)
+    ids = canonical(distinct)
     if pa.types.is_integer(ids.type):
         untyped = True
         ids = ids.cast(pa.string()) if pa.types.is_uint64(ids.type) else ids.cast(pa.int64())
     if pa.types.is_int64(ids.type) or not untyped:
         return ids, False
-    if not pc.all(pc.match_substring_regex(ids, r"^(0|-?[1-9][0-9]*)$")).as_py():
+    if not pc.all(pc.match_substring_regex(ids, WHOLE)).as_py():
         return ids, False
+    ids = without_points(ids)
     try:
         return ids.cast(pa.int64()), False
     except pa.ArrowInvalid:
@@ -221,8 +188,3 @@ def _whole(texts: Any) -> Any:
             code="other-ids",
         )
     return pa.array(numbers, pa.int64())
-
-
-def all_of(ids: Sequence[object]) -> Any:
-    """Several ids, given as they are or as text, as a column."""
-    return pa.array([str(one) for one in ids], pa.string())

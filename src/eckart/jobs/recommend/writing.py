@@ -1,17 +1,18 @@
 """Lists of many users written to a table, block by block."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
 import numpy as np
 
+from eckart.errors import MatrixError
 from eckart.jobs.recommend.columns import KNOWN, NAMES
+from eckart.jobs.recommend.ids import all_of
 from eckart.jobs.recommend.model import Model
 from eckart.jobs.recommend.names import Names
 from eckart.jobs.recommend.top import allowed_items, top_tables
-from eckart.jobs.recommend.vocabulary import all_of
 from eckart.storage.table_text import plain
 from eckart.storage.tables import read_columns, table_head, write_tables
 
@@ -55,7 +56,7 @@ class Written:
 def write_top(
     model: Model,
     path: Path,
-    users: Sequence[object] | None,
+    users: Any,
     k: int = 10,
     *,
     seen: bool = False,
@@ -115,15 +116,23 @@ def write_top(
     )
 
 
-def read_ids(path: Path, role: str) -> list[str]:
-    """The ids of a table: of its column of users or items, else of its first.
+def read_ids(path: Path, role: str) -> Any:
+    """The ids of a table: its column of users or items, else its first.
 
     Raises:
         ArgumentError: If there is no such file, or its suffix is unknown.
         FormatError: If it is damaged.
+        MatrixError: If a row has no id.
     """
     head = table_head(path, KNOWN | {"id"})
     labels = [plain(name) for name in head.names or ()]
     place = next((labels.index(name) for name in (*NAMES[role], "id") if name in labels), 0)
-    column = read_columns(path, head, {place: "text"}).column(0)
-    return [str(one) for one in column.to_pylist() if one is not None]
+    found = read_columns(path, head, {place: "id"}).column(0)
+    if found.null_count:
+        row = found.to_pylist().index(None) + 1
+        raise MatrixError(
+            f"Row {row} of {path.name} has no {role}.",
+            hint="Leave it out; a word such as NA is an id in quotes only.",
+            code="missing-id",
+        )
+    return found

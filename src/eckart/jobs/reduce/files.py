@@ -8,8 +8,8 @@ from eckart.errors import ArgumentError
 from eckart.jobs.reduce.fit import loadings
 from eckart.jobs.reduce.reduction import Reduction, read_back
 from eckart.storage import beside, named_path, npz, whole_file
+from eckart.storage.columns import text_column
 from eckart.storage.rows import score_writer
-from eckart.storage.rows.columns import text_column
 from eckart.storage.whole import reading
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from eckart.factorization.component_solver import RESIDUALS
 from eckart.jobs.reduce.gaps import around_gaps
 from eckart.jobs.reduce.known import known_entries
 from eckart.jobs.reduce.reduction import Reduction
+from eckart.jobs.reduce.variances import told_by_scores
 from eckart.matrices import Standardised, Streamed, as_matrix
 from eckart.matrices.standardised import measured
 from eckart.ranks import check_open_unit, rank_rule
@@ -111,7 +113,13 @@ def reduced(
         strength=strength,
         missing=0 if known is None else known.missing,
     )
-    return reduction, found
+    if centre and not reduction.missing:  # its σ² are those of the scores
+        return reduction, found
+    reduction = told_by_scores(reduction, matrix)
+    kept = {"A": reduction.A, "squares": reduction.squares, "total": reduction.energy}
+    if reduction.missing:
+        kept["spectrum"] = reduction.squares
+    return reduction, replace(found, **kept)
 
 
 def named_solver(name: str | None, W: Standardised, tol: float | None) -> Solver | None:

@@ -1,5 +1,6 @@
 """The components of a table with gaps: least squares over the known entries alone."""
 
+import math
 import time
 import warnings
 from collections.abc import Callable
@@ -9,12 +10,14 @@ from typing import Final, cast, final
 import numpy as np
 
 from eckart.arrays import FLOAT32, FLOAT64, Array, DType, Randomness, as_randomness
-from eckart.certificates import Certificate, certify_known
+from eckart.certificates import Certificate
 from eckart.errors import ConvergenceWarning
 from eckart.factorization import Components, Factorization, Outcome, Record, factorize
+from eckart.factorization.loop import in_units
 from eckart.factors import Factors, check_rank
 from eckart.jobs.reduce.known import Known
 from eckart.jobs.reduce.penalty import Penalty, chosen_penalty, objective, spectral_start
+from eckart.known_certificates import certify_known
 from eckart.matrices import Entries, Moments
 from eckart.namespaces import HOST
 from eckart.offset import Offset
@@ -37,7 +40,7 @@ class Filled:
     Fields:
         found: The components, as `components` gives them.
         moments: Of the columns, with the gaps as the factors fill them.
-        penalty: λ.
+        penalty: λ, in the unit of the table.
     """
 
     found: Components
@@ -85,7 +88,8 @@ def around_gaps(
     rank = min(FIRST_RANK, most) if grows else rule.choose(entries.shape, dtype, None)
     check_rank(rank, most=most, what=f"a table of {entries.shape[0]} × {entries.shape[1]}")
     penalty = chosen_penalty(entries, rank, centre=centre, randomness=randomness)
-    fitted = Fitting(entries, penalty, centre, randomness, on_step)
+    watched = in_units(on_step, -round(math.log2(known.unit)))
+    fitted = Fitting(entries, penalty, centre, randomness, watched)
     fit = fitted.at(rank, watched=not grows)
     while grows:
         wanted = fitted.enough(rule, fit, dtype)
@@ -95,10 +99,11 @@ def around_gaps(
         rank = min(2 * rank, most)
         fit = fitted.at(rank, watched=False)
     offset = _centred(fit, most=fit.factors.rank)
-    proof = _proof(entries, offset, penalty, bound=certificate)
-    found = _components(entries, offset, fit, proof, rule, dtype)
+    proof = _proof(entries, offset, penalty, bound=certificate).scaled(known.unit)
+    penalty = penalty.scaled(known.unit)
+    found = _components(known, offset, fit, proof, rule, dtype)
     said = " ".join([known.sentence(), penalty.sentence(), found.message])
-    scales = 1.0 if known.scales is None else known.scales
+    scales = known.unit if known.scales is None else known.unit * known.scales
     return Filled(
         found=replace(found, message=said, seconds=time.perf_counter() - began),
         moments=Moments(
@@ -183,16 +188,16 @@ def _proof(entries: Entries, offset: Offset, penalty: Penalty, *, bound: bool) -
 
 
 def _components(
-    entries: Entries,
+    known: Known,
     offset: Offset,
     fit: Factorization,
     proof: Certificate,
     rule: RankRule,
     dtype: DType,
 ) -> Components:
-    """The same as orthonormal rows and their σ²."""
-    values = offset.factors.singular_values()
-    squares = np.square(values)
+    """The same as orthonormal rows and their σ², in the unit of the table."""
+    entries, values = known.entries, offset.factors.singular_values()
+    squares = np.square(values * known.unit)
     lengths = np.sqrt(np.where(values > 0, values, 1.0))
     A = directed(offset.factors.A / lengths[:, np.newaxis], HOST)
     message = (
@@ -209,7 +214,7 @@ def _components(
         total=_energy(entries, squares, proof),
         outcome=fit.outcome,
         message=message,
-        history=fit.history,
+        history=tuple(record.scaled(known.unit) for record in fit.history),
         certificate=proof,
         recipe=replace(fit.recipe, rank_rule=rule.describe()),
         passes=0,

@@ -37,6 +37,7 @@ def begun_with(
         centred=centre,
         whitened=whiten,
         floor=0.0,
+        away=None if centre else np.zeros(columns),
     )
     return grown(empty, X)
 
@@ -87,6 +88,7 @@ def _with_block(old: Reduction, X: Array) -> Reduction:
     stack = [roots, around] if between is None else [roots, around, between[np.newaxis]]
     added = float(np.square(around).sum())
     added += 0.0 if between is None else float(np.square(between).sum())
+    away = None if old.away is None else (n * old.away + m * (X / scales).mean(axis=0)) / (n + m)
     _, S, Vt = svd(np.vstack(stack))
     squares = np.square(S)
     keep = min(len(S), SPARE * old.rank + FEWEST_SPARE)
@@ -100,6 +102,9 @@ def _with_block(old: Reduction, X: Array) -> Reduction:
         means=(n * old.means + m * means) / (n + m) if old.centred else old.means,
         energy=old.energy + added,
         rows=n + m,
+        measured=None,
+        whole=None,
+        away=away,
         floor=None
         if old.missing
         else max(old.floor or 0.0, math.sqrt(float(squares[rank:].sum()))),

@@ -1,5 +1,6 @@
 """The known entries of a table with gaps, centred and scaled by what is known of each column."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any, Final, final
 
@@ -7,11 +8,14 @@ import numpy as np
 
 from eckart.arrays import FLOAT32, FLOAT64, Array
 from eckart.errors import MatrixError
+from eckart.lapack import scaled
 from eckart.matrices import Entries, Matrix, Streamed
-from eckart.matrices.derived import check_entries
+from eckart.matrices.derived import check_entries, out_of_range
 from eckart.matrices.entries import NONE, Compressed
 from eckart.matrices.moments import deviations
 
+DECADES: Final = 151
+"""The largest entry is between 10^−n and 10^n, so that sums of squares stay in range."""
 PER_ENTRY: Final = 32
 """Bytes for each known entry: its place and value in both orders, and while it is centred."""
 
@@ -22,13 +26,16 @@ class Known:
     """The entries of a table that are there.
 
     Fields:
-        entries: The values, less the means and divided by the scales.
+        entries: The values, less the means and divided by the scales and the unit.
+        unit: The power of two that brings the values near 1, so that what is found does not depend
+            on their size.
         means: Of what is known of each column, in float64; zeros where they are not subtracted.
         scales: Standard deviations of the same, or None.
         missing: How many entries are not there.
     """
 
     entries: Entries
+    unit: float
     means: Array
     scales: Array | None
     missing: int
@@ -58,8 +65,8 @@ def known_entries(W: Matrix, *, centre: bool, scale: bool) -> Known:
         scale: Whether to divide the columns by their standard deviations.
 
     Raises:
-        MatrixError: If an entry is infinite, a column has none that is known, or what is known does
-            not fit the memory that W may take.
+        MatrixError: If an entry is infinite, a column has none that is known, squares leave the
+            range of float64, or what is known does not fit the memory that W may take.
 
     Cost:
         One pass; 32 bytes for each known entry.
@@ -73,6 +80,9 @@ def known_entries(W: Matrix, *, centre: bool, scale: bool) -> Known:
             hint="Leave it out.",
             code="empty-column",
         )
+    largest = float(np.abs(order.values).max())
+    if largest > 0 and abs(math.log10(largest)) > DECADES:
+        raise out_of_range(largest)
     sums = np.bincount(order.indices, weights=order.values, minlength=columns)
     means = sums / counts
     around = order.values - means[order.indices]
@@ -81,13 +91,22 @@ def known_entries(W: Matrix, *, centre: bool, scale: bool) -> Known:
     values = around if centre else order.values.astype(FLOAT64)
     if scales is not None:
         values /= scales[order.indices]
-    order = replace(order, values=values.astype(FLOAT32))
+    unit = _unit(values)
+    order = replace(order, values=(values / unit).astype(FLOAT32))
     return Known(
         entries=Entries(shape=W.shape, by_rows=order),
+        unit=unit,
         means=means if centre else means * 0.0,
         scales=scales,
         missing=W.shape[0] * columns - len(order.values),
     )
+
+
+def _unit(values: Array) -> float:
+    """The power of two next above the root of the mean square; 1 where all are zero."""
+    near_one, exponent = scaled(values)
+    size = math.sqrt(float(np.mean(np.square(near_one))))
+    return 2.0 ** (exponent + int(np.frexp(size)[1]))
 
 
 def _by_rows(W: Matrix) -> Compressed:

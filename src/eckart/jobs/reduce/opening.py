@@ -30,6 +30,7 @@ class Reading:
         ids: Columns that pass through to the scores.
         colour: A column that colours the picture of the report.
         header: Whether the first row of a text file is a header.
+        index: Whether the first column of a table is an index.
         tensor: Name of the array in a file that holds several.
         memory: The most bytes, a number or "500MB"; the file is then read in blocks of rows.
     """
@@ -38,6 +39,7 @@ class Reading:
     ids: tuple[str, ...] = ()
     colour: str | None = None
     header: bool | None = None
+    index: bool | None = None
     tensor: str | None = None
     memory: int | str | None = None
 
@@ -48,6 +50,7 @@ class Reading:
             columns=self.columns,
             beside=(*self.ids, *colour),
             header=self.header,
+            index=self.index,
             tensor=self.tensor,
         )
 

@@ -1,7 +1,7 @@
 """λ for a table with gaps, chosen on known entries that are held out."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, cast, final
 
 import numpy as np
@@ -51,6 +51,11 @@ class Penalty:
     error: float | None
     held: int
     trials: int
+
+    def scaled(self, factor: float) -> "Penalty":
+        """The same for factor times the entries."""
+        error = None if self.error is None else self.error * factor
+        return replace(self, strength=self.strength * factor, error=error)
 
     def sentence(self) -> str:
         """What was chosen, and how well it predicts what it has not seen."""

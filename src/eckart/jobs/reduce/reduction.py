@@ -32,6 +32,10 @@ class Reduction:
         floor: Nothing of this rank has a smaller error, where it is known.
         strength: λ by which it was fitted around gaps; 0 where there were none.
         missing: Entries that were not known, of those it was made of.
+        measured: Variances of the scores of the rows it was made of, where these are not σ²/(rows −
+            1): of rows with gaps, or that are not centred.
+        whole: Of the rows themselves, with the same.
+        away: Means of the columns, divided by the scales, where they are not subtracted.
         document: What the run that made it said.
     """
 
@@ -48,6 +52,9 @@ class Reduction:
     floor: float | None = None
     strength: float = 0.0
     missing: int = 0
+    measured: Array | None = None
+    whole: float | None = None
+    away: Array | None = None
     document: dict[str, Any] = field(default_factory=dict[str, Any])
 
     @property
@@ -81,13 +88,28 @@ class Reduction:
 
     @property
     def variances(self) -> Array:
-        """Variance of the scores of each component that is used, before they are whitened."""
-        return self.squares[: self.rank] / max(1, self.rows - 1)
+        """Variance of the scores of each component that is used, before they are whitened.
+
+        As `PCA` has it, divided by rows − 1; where columns are not centred as `TruncatedSVD` has
+        it, divided by rows.
+        """
+        if self.measured is not None:
+            return self.measured
+        squares = self.squares[: self.rank]
+        if self.away is None:
+            return squares / max(1, self.rows - 1)
+        around = np.square(self.A[: self.rank] @ self.away)
+        return np.maximum(squares / self.rows - around, 0.0)
 
     @property
     def shares(self) -> Array:
         """The same as shares of the whole variance."""
-        return self.squares[: self.rank] / (self.energy or 1.0)
+        whole = self.whole
+        if self.measured is None or whole is None:
+            whole = self.energy / max(1, self.rows - 1)
+            if self.away is not None:
+                whole = self.energy / self.rows - float(np.square(self.away).sum())
+        return self.variances / (whole if whole > 0 else 1.0)
 
     def project(self, X: Any, *, may_change: bool = False) -> Array:
         """The scores of rows, of shape (rows, rank), without making a sparse X dense.
@@ -148,8 +170,9 @@ class Reduction:
 
     def arrays(self) -> dict[str, Array]:
         """What is written to a file, by name."""
-        scales = {} if self.scales is None else {"scales": self.scales}
-        return {"A": self.A, "means": self.means, "squares": self.squares, **scales}
+        own = {"A": self.A, "means": self.means, "squares": self.squares}
+        more = {"scales": self.scales, "variances": self.measured, "away": self.away}
+        return own | {name: array for name, array in more.items() if array is not None}
 
     def facts(self) -> dict[str, Any]:
         """The rest of what is written, as plain numbers and text."""
@@ -164,6 +187,7 @@ class Reduction:
             "floor": self.floor,
             "strength": self.strength,
             "missing": self.missing,
+            "whole": self.whole,
             "document": self.document,
         }
 
@@ -184,7 +208,8 @@ class Reduction:
     def _is_far(self) -> bool:
         """Whether the means are so large that digits are lost unless they are subtracted first."""
         means = self.means if self.scales is None else self.means / self.scales
-        return self.rows * float(np.square(means).sum()) > FAR * self.energy
+        with np.errstate(over="ignore"):
+            return self.rows * float(np.square(means).sum()) > FAR * self.energy
 
     def _lengths(self) -> Array:
         """What scores are divided by."""
@@ -210,10 +235,11 @@ def read_back(arrays: Mapping[str, Array], facts: Mapping[str, Any], path: objec
     """
     try:
         A, means, squares = arrays["A"], arrays["means"], arrays["squares"]
-        names, scales = facts["names"], arrays.get("scales")
-        columns = (A.shape[1],)
+        names, scales, away = facts["names"], arrays.get("scales"), arrays.get("away")
+        columns, variances = (A.shape[1],), arrays.get("variances")
         fits = means.shape == columns and squares.shape == (A.shape[0],)
-        fits = fits and (scales is None or scales.shape == columns)
+        fits = fits and all(one is None or one.shape == columns for one in (scales, away))
+        fits = fits and (variances is None or variances.shape == (facts["rank"],))
         fits = fits and (names is None or len(names) == A.shape[1])
         if facts["kind"] != "reduction" or not fits or not 1 <= facts["rank"] <= len(A):
             raise KeyError("kind")
@@ -233,6 +259,9 @@ def read_back(arrays: Mapping[str, Array], facts: Mapping[str, Any], path: objec
             floor=facts["floor"],
             strength=float(facts.get("strength", 0.0)),
             missing=int(facts.get("missing", 0)),
+            measured=variances,
+            whole=facts.get("whole"),
+            away=away,
             document=dict(facts["document"]),
         )
     except (KeyError, TypeError, IndexError, ValueError) as error:

@@ -39,9 +39,12 @@ def scores_of_known(around: Array, A: Array, ridges: Array) -> Array:
     rows, columns = np.nonzero(~np.isnan(around))
     if not len(rows):
         return np.zeros((len(around), len(A)))
+    sizes = np.where(np.isnan(around), 0.0, np.abs(around)).max(axis=1, keepdims=True)
+    units = np.ldexp(1.0, np.frexp(sizes)[1])  # a power of two brings each row near 1
     lengths = 1 / np.sqrt(np.maximum(ridges, LEAST))[:, np.newaxis]  # one penalty for all then
     unit = float(np.square(lengths * A).max()) or 1.0
-    known = Entries.of(rows, columns, around[rows, columns], shape=around.shape)
+    near_one = (around / units)[rows, columns]
+    known = Entries.of(rows, columns, near_one, shape=around.shape)
     scaled = Factors(np.zeros((1, len(A))), lengths * A / np.sqrt(unit))
     objective = Observed(regularization=1 / unit, count_exponent=0, biases=False)
-    return fold_in(scaled, objective, known).factors.B * (lengths.T / np.sqrt(unit))
+    return fold_in(scaled, objective, known).factors.B * (lengths.T / np.sqrt(unit)) * units

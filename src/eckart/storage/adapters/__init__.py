@@ -6,9 +6,10 @@ from eckart.storage.adapters.experts import pad_experts, uniform_groups
 from eckart.storage.adapters.portable import LeftOut, portable
 from eckart.storage.adapters.reader import factor_dtype, read_adapter
 from eckart.storage.adapters.rounding import StoredDType, adapter_bytes, stored_factors
-from eckart.storage.adapters.writer import write_adapter
+from eckart.storage.adapters.writer import PREFIX, described_adapter, write_adapter
 
 __all__ = [
+    "PREFIX",
     "AdaptedLayer",
     "Adapter",
     "Biases",
@@ -17,6 +18,7 @@ __all__ = [
     "StoredDType",
     "adapter_bytes",
     "changed_biases",
+    "described_adapter",
     "factor_dtype",
     "matrix_shape",
     "pad_experts",

@@ -1,7 +1,7 @@
 """An adapter in memory: which layers of a model it changes, and by which factors."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final, TypeAlias, final
@@ -101,6 +101,8 @@ class Adapter:
         base_name: Of the base model, such as `meta-llama/Llama-3.2-1B`.
         task_type: PEFT's name of the task, such as `CAUSAL_LM`. For a classifier PEFT asks for the
             new values of its head, so the task is written only where `saved` has them.
+        in_place: Names of `saved` whose values PEFT puts into the base itself: those of a table
+            with several names, and of parameters for which no module can be replaced.
         excluded: Modules of the base that are not adapted though their name ends like that of one
             that is.
     """
@@ -111,6 +113,7 @@ class Adapter:
     experts: bool = False
     base_name: str | None = None
     task_type: str | None = None
+    in_place: Collection[str] = frozenset()
     excluded: Sequence[str] = ()
 
 

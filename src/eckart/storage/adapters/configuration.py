@@ -44,11 +44,14 @@ class SavedNames:
     bias: str
 
 
-def saved_names(saved: Collection[str], adapted: Collection[str]) -> SavedNames:
+def saved_names(
+    saved: Collection[str], adapted: Collection[str], in_place: Collection[str] = ()
+) -> SavedNames:
     """Where each new value goes.
 
     - A parameter of an adapted module replaces the one beneath the factors (`base_layer`).
     - A bias whose module has no other new value is loaded as it is: PEFT's `bias: all`.
+    - A parameter that is put in place has its own name: PEFT loads what it finds the name of.
     - Everything else belongs to a module of `modules_to_save`.
 
     Example:
@@ -59,7 +62,7 @@ def saved_names(saved: Collection[str], adapted: Collection[str]) -> SavedNames:
     keys: dict[str, str] = {}
     modules: set[str] = set()
     bias = "none"
-    owners = Counter(split_parameter(name)[0] for name in saved)
+    owners = Counter(split_parameter(name)[0] for name in saved if name not in in_place)
     for name in sorted(saved):
         module, parameter = split_parameter(name)
         keys[name] = name
@@ -69,7 +72,7 @@ def saved_names(saved: Collection[str], adapted: Collection[str]) -> SavedNames:
                 bias = "lora_only"
         elif parameter == BIAS and owners[module] == 1:
             bias = "all"
-        else:
+        elif name not in in_place:
             modules.add(module)
     return SavedNames(keys=keys, modules=tuple(sorted(modules)), bias=bias)
 
@@ -241,7 +244,8 @@ def _check_tie(adapter: Adapter, adapted: Collection[str]) -> None:
             hint="Save the whole table under both names instead.",
             code="tied",
         )
-    tables = [name for name in adapter.saved if _last(split_parameter(name)[0]) in TABLES]
+    alone = [name for name in adapter.saved if name not in adapter.in_place]
+    tables = [name for name in alone if _last(split_parameter(name)[0]) in TABLES]
     weights = [name for name in tables if not name.endswith(f".{BIAS}")]
     if len(weights) == 1:
         raise MatrixError(

@@ -64,7 +64,7 @@ def portable(adapter: Adapter) -> tuple[Adapter, tuple[LeftOut, ...]]:
         )
     rank = max(layer.rank for layer in kept)
     layers = tuple(replace(layer, factors=layer.factors.pad(rank)) for layer in kept)
-    return replace(adapter, layers=layers, saved={}, tied=False), tuple(left)
+    return replace(adapter, layers=layers, saved={}, in_place=frozenset(), tied=False), tuple(left)
 
 
 def _reason(layer: AdaptedLayer) -> str | None:

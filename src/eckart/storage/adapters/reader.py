@@ -1,6 +1,6 @@
 """Reading an adapter: eckart's own, and those that PEFT trained."""
 
-import json
+import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -9,18 +9,31 @@ import numpy as np
 
 from eckart.arrays import FLOAT32, Array
 from eckart.errors import ArgumentError, EckartError, FormatError
-from eckart.storage.adapters.adapter import AdaptedLayer, Adapter, Kind, Tensor
+from eckart.storage.adapters.adapter import (
+    BIAS,
+    AdaptedLayer,
+    Adapter,
+    Kind,
+    Tensor,
+    split_parameter,
+)
 from eckart.storage.adapters.experts import expert_of, live_name
 from eckart.storage.adapters.orientation import BIAS_TENSOR, EMBEDDING_PAIR, PAIR, factors_of
 from eckart.storage.adapters.rounding import DTYPES, StoredDType
 from eckart.storage.adapters.scaling import Scaling, check_plain, scaling_of
 from eckart.storage.adapters.writer import CONFIGURATION, PREFIX, TENSORS
 from eckart.storage.checkpoints.header import read_header
+from eckart.storage.checkpoints.strict_json import read_object
 from eckart.storage.tensors import opened, tensor_of
 from eckart.storage.whole import damaged, reading
 
 _MARK: Final = ".lora_"
 _BENEATH: Final = ".base_layer."
+_WRAPPERS: Final = re.compile(
+    r"(?:^|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module)\.|^module\.|(?<=\.)modules_to_save\.default\.|"
+    r"(?<=\.lora_[AB])\.default(?=\.)|(?<=\.lora_embedding_[AB])\.default$"
+)
+"""What compilers, parallel training and the state of a live model put into names."""
 _AXES: Final = {2: Kind.LINEAR, 3: Kind.CONVOLUTION, 4: Kind.CONVOLUTION, 5: Kind.CONVOLUTION}
 
 
@@ -60,6 +73,7 @@ def read_adapter(folder: Path, *, transposed: Collection[str] | None = None) -> 
         experts=bool(scaling.parameters) or any(map(expert_of, groups)),
         base_name=_text(document, "base_model_name_or_path"),
         task_type=_text(document, "task_type"),
+        in_place=_in_place(saved, groups, document),
         excluded=_names(document, "exclude_modules"),
     )
 
@@ -78,15 +92,13 @@ def factor_dtype(folder: Path) -> StoredDType:
 
 
 def _document(path: Path) -> dict[str, Any]:
-    with reading(path):
-        text = path.read_bytes()
-    try:
-        document = json.loads(text)
-    except ValueError as error:
-        raise damaged(path, error) from error
-    if not isinstance(document, dict):
-        raise damaged(path, "it holds no settings")
-    return document
+    if path.parent.is_file():
+        raise ArgumentError(
+            f"{path.parent} is a file.",
+            hint=f"Give the folder of the adapter, with its {CONFIGURATION}.",
+            code="not-a-folder",
+        )
+    return read_object(path)
 
 
 def _text(document: Mapping[str, Any], key: str) -> str | None:
@@ -99,6 +111,22 @@ def _names(document: Mapping[str, Any], key: str) -> tuple[str, ...]:
     return tuple(map(str, value)) if isinstance(value, list) else ()
 
 
+def _in_place(
+    saved: Collection[str], adapted: Collection[str], document: Mapping[str, Any]
+) -> frozenset[str]:
+    """Saved values that belong to no module that PEFT replaces, nor are a bias alone."""
+    replaced = _names(document, "modules_to_save")
+    found: set[str] = set()
+    for name in saved:
+        module, parameter = split_parameter(name)
+        words = module.split(".")
+        above = [".".join(words[: end + 1]) for end in range(len(words))]
+        alone = module not in adapted and parameter != BIAS
+        if alone and not any(one.endswith(replaced) for one in above):
+            found.add(name)
+    return frozenset(found)
+
+
 def _tensors(path: Path) -> dict[str, Tensor]:
     pickled = path.with_suffix(".bin")
     if pickled.exists() and not path.exists():
@@ -107,6 +135,7 @@ def _tensors(path: Path) -> dict[str, Tensor]:
             hint="Load it with PEFT and save it again: that writes safetensors.",
             code="pickled",
         )
+    read_header(path)  # which says of a pointer of Git LFS what it is
     with reading(path), opened(path) as file:
         return {name: tensor_of(file, name, path) for name in file.keys()}  # noqa: SIM118 the handle is no dict
 
@@ -119,7 +148,15 @@ def _sorted(
     saved: dict[str, Tensor] = {}
     known = {*PAIR, *EMBEDDING_PAIR, BIAS_TENSOR}
     for name, tensor in tensors.items():
-        bare = name.removeprefix(PREFIX)
+        if tensor.size == 0:
+            raise FormatError(
+                f"The tensor '{name}' of {path} holds no numbers, as ZeRO-3 writes it.",
+                hint="Gather the parameters before the adapter is saved.",
+                code="empty-tensor",
+            )
+        bare = _WRAPPERS.sub("", name).removeprefix(PREFIX)
+        if ".original_module." in bare:  # what the base had there
+            continue
         module, mark, last = bare.partition(_MARK)
         if not mark:
             saved[bare.replace(_BENEATH, ".")] = _finite(tensor, name, path)

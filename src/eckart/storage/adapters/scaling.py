@@ -9,6 +9,7 @@ from typing import Any, Final, cast, final
 
 from eckart.errors import FormatError
 from eckart.storage.adapters.experts import GATE_UP, expert_of, live_name
+from eckart.storage.adapters.patterns import check_cost
 from eckart.storage.whole import damaged
 
 _OTHERS: Final = {
@@ -120,6 +121,13 @@ def check_plain(document: Mapping[str, Any], path: Path) -> None:
     if isinstance(start, str) and start.lower().startswith(_STARTS):
         what = f"started by {start}"
     method = document.get("peft_type")
+    if method is None:
+        raise FormatError(
+            f"{path} is not of PEFT: it names no peft_type"
+            + (", and is of MLX." if "lora_parameters" in document else "."),
+            hint="Convert the adapter to the format of PEFT first.",
+            code="not-lora",
+        )
     if method != "LORA":
         what = str(method)
     if what is not None:
@@ -145,6 +153,7 @@ def _patterns(document: Mapping[str, Any], key: str, path: Path) -> dict[str, fl
     for pattern in patterns:
         try:
             re.compile(f"({pattern})$")
+            check_cost(pattern)
         except re.error as error:
             raise damaged(path, f"'{pattern}' of {key} is no pattern: {error}") from error
     found = cast(dict[str, Any], patterns)

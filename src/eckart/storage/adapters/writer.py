@@ -62,14 +62,8 @@ def write_adapter(
         Each layer is taken twice from `adapter.layers`, once for its shape and once for its
         numbers, and not kept.
     """
-    layers = [outline(layer) for layer in adapter.layers]
-    saved = saved_names(adapter.saved, {layer.module for layer in layers})
-    check_layers(adapter, layers)
-    check_experts(layers)
-    check_saved(saved, {*base_modules, *(layer.module for layer in layers)})
-    document = configuration(adapter, layers, saved, {*base_modules, *adapter.excluded})
+    document, entries = _described(adapter, dtype, base_modules)
     folder.mkdir(parents=True, exist_ok=True)
-    entries = {entry.name: entry for entry in _entries(adapter, layers, saved, dtype)}
     layouts = {name: entry.layout(folder / TENSORS) for name, entry in entries.items()}
     with (
         whole_file(folder / TENSORS, force=True) as temporary,
@@ -79,6 +73,21 @@ def write_adapter(
             writer.write(name, entries[name].make())
     with whole_file(folder / CONFIGURATION, force=True) as temporary:
         write_text(temporary, json.dumps(document, indent=2) + "\n")
+
+
+def described_adapter(
+    adapter: Adapter, *, base_modules: Collection[str] = ()
+) -> tuple[dict[str, Any], dict[str, tuple[int, ...]]]:
+    """The configuration of an adapter and the shapes of the tensors that its file will hold.
+
+    Raises:
+        MatrixError: As `write_adapter`.
+
+    Cost:
+        Each layer is taken once, for its shape.
+    """
+    document, entries = _described(adapter, "float32", base_modules)
+    return document, {name: entry.shape for name, entry in entries.items()}
 
 
 @final
@@ -132,6 +141,19 @@ class _Rounded:
                 code="not-finite",
             )
         return layer.bias.astype(FLOAT32)
+
+
+def _described(
+    adapter: Adapter, dtype: StoredDType, base_modules: Collection[str]
+) -> tuple[dict[str, Any], dict[str, _Entry]]:
+    """The configuration, and the tensors of the file by name."""
+    layers = [outline(layer) for layer in adapter.layers]
+    saved = saved_names(adapter.saved, {layer.module for layer in layers}, adapter.in_place)
+    check_layers(adapter, layers)
+    check_experts(layers)
+    check_saved(saved, {*base_modules, *(layer.module for layer in layers)})
+    document = configuration(adapter, layers, saved, {*base_modules, *adapter.excluded})
+    return document, {entry.name: entry for entry in _entries(adapter, layers, saved, dtype)}
 
 
 def _entries(

@@ -121,7 +121,7 @@ def open_checkpoint(path: str | PathLike[str]) -> Checkpoint:
             open_safetensors(file) if file.suffix == SAFE else PickledFile(file)
             for file in weights.files
         ]
-    tensors = _union(shards, source)
+    tensors = _union(shards, source, weights.index.files if weights.index else {})
     if weights.index is not None:
         weights.index.check({name: tensor.file for name, tensor in tensors.items()})
     return Checkpoint(
@@ -132,10 +132,17 @@ def open_checkpoint(path: str | PathLike[str]) -> Checkpoint:
     )
 
 
-def _union(shards: Sequence[Shard], source: Path) -> dict[str, TensorInfo]:
+def _union(
+    shards: Sequence[Shard], source: Path, files: Mapping[str, str]
+) -> dict[str, TensorInfo]:
+    """All tensors; of one that several files hold, what the index names."""
     tensors: dict[str, TensorInfo] = {}
     for shard in shards:
         for name, tensor in shard.tensors.items():
+            if name in tensors and name in files:
+                if files[name] == shard.path.name:
+                    tensors[name] = tensor
+                continue
             if name in tensors:
                 raise FormatError(
                     f"The tensor {name!r} is both in {tensors[name].file} and "

@@ -2,45 +2,73 @@
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from eckart.storage.checkpoints.folder import CONFIG
 from eckart.storage.checkpoints.strict_json import read_object
 
-SUFFIXES: Final = frozenset({".json", ".txt", ".model", ".jinja", ".py"})
-"""Of settings, vocabularies, templates, and the code of a model that brings its own."""
+WEIGHTS: Final = frozenset(
+    {".bin", ".ckpt", ".gguf", ".h5", ".msgpack", ".onnx", ".ot", ".pt", ".pth", ".safetensors"}
+)
+"""Suffixes of weights, and of the same weights for other programs."""
 
 LARGEST: Final = 100_000_000
-"""Bytes of the largest of them; what is larger is no setting."""
+"""Bytes of the largest file; what is larger is no setting and no vocabulary."""
 
-OTHERS: Final = frozenset({"adapter_config.json", "report.json", "trainer_state.json"})
+OTHERS: Final = frozenset({"README.md", "adapter_config.json", "report.json", "trainer_state.json"})
+PASSING: Final = ("checkpoint-", "runs", "onnx", "openvino", "global_step", "__pycache__")
+"""What begins the names of folders that a model is loaded without."""
 INDEX: Final = ".index.json"
 
 
-def copy_companions(source: Path, target: Path, changes: Mapping[str, Any]) -> tuple[str, ...]:
-    """Copy the small files of a model's folder that are no weights, and say which.
+def copy_companions(
+    source: Path, target: Path, changes: Mapping[str, Any]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Copy what is in a model's folder beside its weights: small files, and folders of them.
+
+    A folder may hold weights of its own, such as the layers behind the model that
+    sentence-transformers keeps; it goes along whole.
 
     Args:
         source: The folder of a checkpoint.
         target: An existing folder.
         changes: Settings of `config.json` that are others in the copy.
 
+    Returns:
+        What was copied, and what was left behind because it is too large.
+
     Raises:
         StorageError: Where this is used within `whole_file`, if the system refuses.
     """
     copied: list[str] = []
-    for path in sorted(source.iterdir()):
-        if path.suffix not in SUFFIXES or path.name in OTHERS or path.name.endswith(INDEX):
-            continue
-        if path.name.startswith(".") or not path.is_file() or path.stat().st_size > LARGEST:
-            continue
-        if path.name == CONFIG and changes:
+    left: list[str] = []
+    for path in sorted(_companions(source)):
+        files = [path] if path.is_file() else [one for one in path.rglob("*") if one.is_file()]
+        if any(one.stat().st_size > LARGEST for one in files):
+            left.append(path.name)
+        elif path.name == CONFIG and changes:
             document = {**read_object(path), **changes}
             text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
             (target / CONFIG).write_text(text, encoding="utf-8")
+            copied.append(path.name)
         else:
-            shutil.copyfile(path, target / path.name)
-        copied.append(path.name)
-    return tuple(copied)
+            for one in files:
+                place = target / one.relative_to(source)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(one, place)
+            copied.append(path.name)
+    return tuple(copied), tuple(left)
+
+
+def _companions(source: Path) -> Iterator[Path]:
+    for path in source.iterdir():
+        if path.name.startswith(".") or path.name in OTHERS or path.name.endswith(INDEX):
+            continue
+        if path.is_dir():
+            is_adapter = (path / "adapter_config.json").exists()
+            if not path.is_symlink() and not path.name.startswith(PASSING) and not is_adapter:
+                yield path
+        elif path.is_file() and path.suffix not in WEIGHTS:
+            yield path

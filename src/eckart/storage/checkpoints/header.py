@@ -73,7 +73,7 @@ def read_header(path: Path) -> Header:
         size = os.fstat(file.fileno()).st_size
         document = parse_object(_text(file, size, path), path)
         nbytes = file.tell()
-    metadata = _metadata(document.pop(METADATA, {}), path)
+    metadata = _metadata(document.pop(METADATA, None) or {}, path)
     entries = sorted(_entry(name, claim, path) for name, claim in document.items())
     _check_tiling(entries, size - nbytes, path)
     tensors = {

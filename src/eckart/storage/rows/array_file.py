@@ -5,6 +5,7 @@ from typing import Any, Final, final
 
 from eckart.arrays import PAGE, Array, DType, own_pages, working_dtype
 from eckart.matrices import RowReader
+from eckart.matrices.derived import check_shape
 from eckart.storage.npy import fits, load
 from eckart.storage.rows.table import Table, Wanted
 from eckart.storage.rows.uncached import UncachedFile
@@ -26,13 +27,13 @@ class ArrayFile:
     """A two-dimensional `.npy` file as a `RowSource`.
 
     Raises:
-        FormatError: If it is damaged, pickled or not two-dimensional.
+        FormatError: If it is damaged or pickled.
+        MatrixError: If it is no matrix.
     """
 
     def __init__(self, path: Path) -> None:
         array = load(path, path)
-        if array.ndim != 2:
-            raise damaged(path, f"it holds an array of {array.ndim} dimensions, not a matrix")
+        check_shape(array.shape)
         if not fits(array.shape, array.dtype.itemsize, path.stat().st_size):
             raise damaged(path, "its header promises more numbers than it holds")
         self.path = path

@@ -4,15 +4,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, final
 
-import pyarrow as pa
+import numpy as np
 
-from eckart.arrays import FLOAT32, FLOAT64, Array, DType
+from eckart.arrays import Array, DType
 from eckart.errors import MatrixError
 from eckart.matrices import RowReader
 from eckart.storage.arrow_damage import arrow_reading
-from eckart.storage.rows.columns import numbers
-from eckart.storage.rows.table import Wanted
-from eckart.storage.table import is_number, select
+from eckart.storage.columns import numbers
 
 
 @final
@@ -21,34 +19,31 @@ class Batches:
 
     Args:
         path: For messages.
-        names: Of the columns to read.
-        rows: How many there are.
+        shape: Rows and columns.
         dtype: float32 or float64.
-        opened: Begins the batches of these columns anew.
+        opened: Begins the batches anew, of Arrow or as arrays.
         held: Bytes of the largest batch, and of what is kept to make it.
     """
 
     def __init__(
         self,
         path: Path,
-        names: list[str],
-        rows: int,
+        shape: tuple[int, int],
         dtype: DType,
-        opened: Callable[[list[str]], Iterator[Any]],
+        opened: Callable[[], Iterator[Any]],
         held: int = 0,
     ) -> None:
         self.path = path
-        self.names = names
-        self.shape = rows, len(names)
+        self.shape = shape
         self.dtype = dtype
-        self.nbytes = rows * len(names) * dtype.itemsize
+        self.nbytes = shape[0] * shape[1] * dtype.itemsize
         self.held = held
         self.lead = 0
         self._opened = opened
 
     def open(self) -> RowReader:
         """Begin at the first batch."""
-        return _Reader(self.path, self._opened(self.names))
+        return _Reader(self.path, self._opened())
 
 
 @final
@@ -62,7 +57,7 @@ class _Reader:
         """Fill `out` column by column from as many batches as it takes."""
         done = 0
         while done < len(out):
-            if self._batch is None or self._batch.num_rows == 0:
+            if self._batch is None or not len(self._batch):
                 self._batch = None  # so that one batch is given back before the next is made
                 self._batch = self._next()
                 if self._batch is None:
@@ -72,11 +67,14 @@ class _Reader:
 
     def _take(self, out: Array) -> int:
         """The next rows of this batch."""
-        piece = self._batch.slice(0, len(out))
-        for position, column in enumerate(piece.columns):
-            out[: piece.num_rows, position] = numbers(column, out.dtype)
-        self._batch = self._batch.slice(piece.num_rows)
-        return piece.num_rows
+        count = min(len(out), len(self._batch))
+        if isinstance(self._batch, np.ndarray):
+            out[:count], self._batch = self._batch[:count], self._batch[count:]
+            return count
+        for position, column in enumerate(self._batch.slice(0, count).columns):
+            out[:count, position] = numbers(column, out.dtype)
+        self._batch = self._batch.slice(count)
+        return count
 
     def close(self) -> None:
         """Let the batches go."""
@@ -87,47 +85,24 @@ class _Reader:
             return next(self._batches, None)
 
 
-def chosen(names: list[str], types: list[Any], wanted: Wanted, path: Path) -> list[str]:
-    """The columns of numbers that are wanted.
+def skipped(path: Path, names: list[str], why: dict[int, str]) -> tuple[str, ...]:
+    """The sentence that says which columns were left out because they hold no numbers.
 
-    Raises:
-        MatrixError: If one is not there or holds no numbers, or none is left.
+    Args:
+        path: The file.
+        names: Of all columns.
+        why: What each of those that are left out holds, by its position.
     """
-    select(names, wanted.beside, path)
-    if wanted.columns is not None:
-        for position in select(names, wanted.columns, path):
-            if not is_number(types[position]):
-                raise MatrixError(
-                    f"The column '{names[position]}' of {path} holds no numbers.",
-                    hint="Leave it out of --columns.",
-                    code="not-numbers",
-                )
-        return list(wanted.columns)
-    found = [
-        name
-        for name, kind in zip(names, types, strict=True)
-        if is_number(kind) and not pa.types.is_null(kind) and name not in wanted.beside
-    ]
-    if not found:
-        raise MatrixError(
-            f"{path} has no column of numbers.", hint="Give a table of numbers.", code="not-numbers"
-        )
-    return found
-
-
-def skipped(names: list[str], kept: list[str], wanted: Wanted, path: Path) -> tuple[str, ...]:
-    """The sentence that says which columns were left out because they hold no numbers."""
-    if wanted.columns is not None:
+    if not why:
         return ()
-    left = [name for name in names if name not in kept and name not in wanted.beside]
-    if not left:
-        return ()
-    shown = ", ".join(left[:10]) + (" …" if len(left) > 10 else "")
-    plural = "columns that are" if len(left) > 1 else "column that is"
-    return (f"{path.name}: skipped {len(left)} {plural} not numbers ({shown}).",)
+    shown = ", ".join(f"{names[place]}: {held}" for place, held in list(why.items())[:10])
+    shown += " …" if len(why) > 10 else ""
+    plural = "columns that are" if len(why) > 1 else "column that is"
+    return (f"{path.name}: skipped {len(why)} {plural} not numbers ({shown}).",)
 
 
-def narrow_dtype(types: list[Any]) -> DType:
-    """float32 where every column is float32 or narrower, else float64."""
-    narrow = all(pa.types.is_float32(kind) or pa.types.is_float16(kind) for kind in types)
-    return FLOAT32 if narrow else FLOAT64
+def no_numbers(path: Path) -> MatrixError:
+    """That none of the columns is left."""
+    return MatrixError(
+        f"{path} has no column of numbers.", hint="Give a table of numbers.", code="not-numbers"
+    )

@@ -1,4 +1,4 @@
-"""Rows of a Zarr array, an HDF5 dataset, and the X of an AnnData file, dense or sparse."""
+"""Rows of a matrix in a Zarr or an HDF5 file, dense or sparse."""
 
 from importlib import import_module
 from pathlib import Path
@@ -8,8 +8,9 @@ import numpy as np
 import scipy.sparse
 
 from eckart.arrays import Array, DType, working_dtype
-from eckart.errors import FormatError, MissingExtra
-from eckart.matrices import RowReader
+from eckart.errors import EckartError, MissingExtra
+from eckart.matrices import RowReader, RowSource
+from eckart.storage.rows.hierarchy import found_matrix, names_of_columns, sparse_members
 from eckart.storage.rows.table import Table, Wanted
 from eckart.storage.rows.unnamed import check_unnamed
 from eckart.storage.whole import damaged
@@ -18,24 +19,29 @@ KEPT: Final = {"h5py": 20 * 2**20, "zarr": 36 * 2**20}
 """Bytes that they keep of what they read, whatever the array."""
 PIECE: Final = 2**20
 """Bytes of a dataset without chunks that are read at once."""
+GAPS: Final = ("_FillValue", "missing_value")
+"""Attributes that say which number stands for none."""
 PACKAGES: Final = {".zarr": "zarr", ".h5": "h5py", ".hdf5": "h5py", ".h5ad": "h5py"}
 
 
 def open_rows(path: Path, wanted: Wanted) -> Table:
-    """The rows of the named or only matrix; of a `.h5ad` those of X, and its names."""
+    """The rows of the named or only matrix; of an AnnData those of X, and the names of genes."""
     check_unnamed(path, wanted)
-    suffix = path.suffix.lower()
-    package = _package(PACKAGES[suffix])
+    package = _package(PACKAGES[path.suffix.lower()])
     try:
         opened: Any = (
-            package.open(str(path), mode="r") if suffix == ".zarr" else _hdf5(package, path)
+            package.open(str(path), mode="r")
+            if package.__name__ == "zarr"
+            else _hdf5(package, path)
         )
-    except (OSError, ValueError, KeyError) as error:
+        place, node = found_matrix(opened, wanted.tensor, path)
+        source = _source(node, place, path, KEPT[package.__name__])
+        names = names_of_columns(opened, place, source.shape[1])
+    except EckartError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise damaged(path, error) from error
-    if suffix == ".h5ad":
-        return Table(source=_annotated(opened, path), names=_genes(opened))
-    found = _chosen(opened, wanted.tensor or "", path)
-    return Table(source=ChunkedArray(found, KEPT[package.__name__]), names=None)
+    return Table(source=source, names=names)
 
 
 def _hdf5(package: Any, path: Path) -> Any:
@@ -53,64 +59,74 @@ def _package(name: str) -> Any:
         ) from error
 
 
-def _chosen(opened: Any, name: str, path: Path) -> Any:
-    """The array of this name, or the only matrix at the top."""
-    if hasattr(opened, "dtype"):
-        return opened
-    arrays = {key: opened[key] for key in opened if len(getattr(opened[key], "shape", ())) == 2}
-    if name in arrays:
-        return arrays[name]
-    if name or len(arrays) != 1:
-        raise FormatError(
-            f"{path} holds {len(arrays)} matrices{f', none named {name}' * bool(name)}.",
-            hint=f"Name one with --tensor: {', '.join(arrays) or 'there is none'}.",
-            code="tensor-not-chosen",
-        )
-    return next(iter(arrays.values()))
+def _source(node: Any, place: str, path: Path, kept: int) -> RowSource:
+    """The rows of a matrix, by how it is stored."""
+    members = sparse_members(node)
+    if members is None:
+        return ChunkedArray(node, kept, path)
+    starts, indices = ("indptr", "indices") if "indptr" in members else ("jc", "ir")
+    shape = _shape(node, int(node[starts].shape[0]) - 1)
+    kind = str(node.attrs.get("encoding-type", node.attrs.get("h5sparse_format", "")))
+    by_rows = "csr" in kind or (
+        "csc" not in kind and starts == "indptr" and int(node[starts].shape[0]) == shape[0] + 1
+    )
+    if int(node[starts].shape[0]) != shape[0 if by_rows else 1] + 1:
+        raise damaged(path, f"the sparse matrix {place} is not of the shape {shape} it promises")
+    if by_rows:
+        return CompressedRows(node["data"], node[indices], node[starts][:], shape, path)
+    parts = node["data"][:], node[indices][:], node[starts][:]
+    _check_places(parts[1], parts[2], shape[0], path)
+    stored: Any = scipy.sparse.csc_array(parts, shape=shape).tocsr()
+    return CompressedRows(stored.data, stored.indices, stored.indptr, shape, path)
 
 
-def _annotated(opened: Any, path: Path) -> "ChunkedArray | CompressedRows":
-    if "X" not in opened:
-        raise damaged(path, "it has no X")
-    X = opened["X"]
-    if hasattr(X, "dtype"):
-        return ChunkedArray(X, KEPT["h5py"])
-    kind = X.attrs.get("encoding-type", X.attrs.get("h5sparse_format", ""))
-    if "csr" not in str(kind):
-        raise FormatError(
-            f"The X of {path} is stored as {kind or 'an unknown kind'}.",
-            hint="Store it dense or as compressed rows (csr).",
-            code="unsupported-layout",
-        )
-    return CompressedRows(X)
+def _shape(node: Any, count: int) -> tuple[int, int]:
+    """The shape that a sparse matrix says it has: SciPy's ways of it, 10x Genomics', MATLAB's."""
+    if "MATLAB_sparse" in node.attrs:
+        return int(node.attrs["MATLAB_sparse"]), count
+    said = node.attrs.get("shape", node.attrs.get("h5sparse_shape"))
+    rows, columns = node["shape"][:] if said is None else said
+    return int(rows), int(columns)
 
 
-def _genes(opened: Any) -> tuple[str, ...] | None:
-    """Names of the columns, where the file keeps them as it should."""
-    var = opened.get("var")
-    key = None if var is None else var.attrs.get("_index", "_index")
-    if var is None or key not in var:
-        return None
-    return tuple(one.decode() if isinstance(one, bytes) else str(one) for one in var[key][:])
+def _check_places(indices: Any, starts: Any, below: int, path: Path) -> None:
+    """Refuse places outside of a sparse matrix, which SciPy would write to."""
+    ascending = len(starts) > 0 and (np.diff(starts) >= 0).all()
+    outside = len(indices) > 0 and (int(indices.min()) < 0 or int(indices.max()) >= below)
+    if not ascending or starts[-1] - starts[0] != len(indices) or outside:
+        raise damaged(path, "a place of its sparse matrix lies outside of it")
 
 
 @final
 class ChunkedArray:
-    """A dataset of two dimensions as a `RowSource`.
+    """A dataset of two dimensions as a `RowSource`; packed integers are decoded.
+
+    Packed are numbers that the conventions of NetCDF say `scale_factor`, `add_offset` or
+    `_FillValue` of: these are stored·scale + offset, and NaN where nothing is stored.
 
     Args:
         stored: The dataset.
         kept: Bytes that its package keeps beside one row of chunks.
+        path: Of the file.
     """
 
-    def __init__(self, stored: Any, kept: int) -> None:
+    def __init__(self, stored: Any, kept: int, path: Path) -> None:
         rows, columns = stored.shape
         self.shape = int(rows), int(columns)
-        self.dtype: DType = working_dtype(np.dtype(stored.dtype))
+        self.factor, self.offset = (
+            float(np.ravel(stored.attrs.get(name, default))[0])
+            for name, default in (("scale_factor", 1.0), ("add_offset", 0.0))
+        )
+        marks = (np.ravel(stored.attrs.get(name, [])) for name in GAPS)
+        self.gaps = [mark for mark in marks if mark.size and mark.dtype.kind in "iuf"]
+        own: DType = working_dtype(np.dtype(stored.dtype))
+        packed = (self.factor, self.offset) != (1.0, 0.0)
+        self.dtype: DType = np.dtype(np.float64) if packed else own
         self.nbytes = self.shape[0] * self.shape[1] * self.dtype.itemsize
         self.lead = 0
         self.stored = stored
-        row = self.shape[1] * np.dtype(stored.dtype).itemsize
+        self.path = path
+        row = max(1, self.shape[1] * np.dtype(stored.dtype).itemsize)
         chunks = getattr(stored, "chunks", None)
         self.height = int(chunks[0]) if chunks else max(1, PIECE // row)
         self.held = kept + min(self.height, self.shape[0]) * row
@@ -118,6 +134,22 @@ class ChunkedArray:
     def open(self) -> RowReader:
         """Begin at the first row."""
         return _Slices(self)
+
+    def decoded(self, start: int, stop: int) -> Any:
+        """Some of the rows as numbers.
+
+        Raises:
+            FormatError: If they cannot be read.
+        """
+        try:
+            stored = np.asarray(self.stored[start:stop])
+        except (OSError, ValueError, RuntimeError, TypeError) as error:
+            raise damaged(self.path, error) from error
+        rows = stored * self.factor + self.offset if self.dtype != stored.dtype else stored
+        if not self.gaps:
+            return rows
+        missing = np.isin(stored, np.concatenate(self.gaps))
+        return np.where(missing, np.nan, rows)
 
 
 @final
@@ -132,7 +164,7 @@ class _Slices:
         while done < len(out):
             left = source.height - self._start % source.height
             stop = self._start + min(left, len(out) - done)
-            rows = source.stored[self._start : stop]
+            rows = source.decoded(self._start, stop)
             if not len(rows):
                 break
             out[done : done + len(rows)] = rows
@@ -145,21 +177,40 @@ class _Slices:
 
 @final
 class CompressedRows:
-    """A group of `data`, `indices` and `indptr` as a `RowSource` of dense rows."""
+    """`data`, `indices` and `indptr`, in a file or in memory, as a `RowSource` of dense rows."""
 
-    def __init__(self, group: Any) -> None:
-        rows, columns = group.attrs.get("shape", group.attrs.get("h5sparse_shape"))
-        self.shape = int(rows), int(columns)
-        self.dtype: DType = working_dtype(np.dtype(group["data"].dtype))
-        self.nbytes = self.shape[0] * self.shape[1] * self.dtype.itemsize
-        self.held = 0
+    def __init__(
+        self, data: Any, indices: Any, starts: Any, shape: tuple[int, int], path: Path
+    ) -> None:
+        self.shape = shape
+        self.dtype: DType = working_dtype(np.dtype(data.dtype))
+        self.nbytes = shape[0] * shape[1] * self.dtype.itemsize
+        in_memory = isinstance(data, np.ndarray)
+        self.held = int(data.nbytes + indices.nbytes) if in_memory else 0
         self.lead = 0
-        self.group = group
-        self.starts = np.asarray(group["indptr"][:])
+        self.data, self.indices, self.path = data, indices, path
+        self.starts = np.asarray(starts).astype(np.int64)
 
     def open(self) -> RowReader:
         """Begin at the first row."""
         return _Pieces(self)
+
+    def rows(self, start: int, stop: int) -> Any:
+        """Some of the rows, made dense.
+
+        Raises:
+            FormatError: If they cannot be read.
+        """
+        starts = self.starts[start : stop + 1]
+        span = slice(int(starts[0]), int(starts[-1]))
+        try:
+            data, indices = np.asarray(self.data[span]), np.asarray(self.indices[span])
+            _check_places(indices, starts, self.shape[1], self.path)
+            parts = data.astype(self.dtype, copy=False), indices, starts - starts[0]
+            piece: Any = scipy.sparse.csr_array(parts, shape=(stop - start, self.shape[1]))
+        except (OSError, RuntimeError, TypeError, ValueError) as error:
+            raise error if isinstance(error, EckartError) else damaged(self.path, error) from error
+        return piece.toarray()
 
 
 @final
@@ -170,14 +221,9 @@ class _Pieces:
 
     def read(self, out: Array, /) -> int:
         """Fill `out` with rows made dense."""
-        source = self._source
-        stop = min(self._start + len(out), source.shape[0])
-        starts = source.starts[self._start : stop + 1]
-        span = slice(int(starts[0]), int(starts[-1]))
-        parts = source.group["data"][span], source.group["indices"][span], starts - starts[0]
+        stop = min(self._start + len(out), self._source.shape[0])
         count = stop - self._start
-        piece: Any = scipy.sparse.csr_array(parts, shape=(count, source.shape[1]))
-        out[:count] = piece.toarray()
+        out[:count] = self._source.rows(self._start, stop)
         self._start = stop
         return count
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from eckart.errors import ArgumentError
+from eckart.storage.contents import meaningless
 from eckart.storage.rows.table import Table, Wanted
 from eckart.storage.whole import reading
 
@@ -20,6 +21,10 @@ READERS: Final = {
 }
 
 
+OPTIONS: Final = {"text_file": {"header"}, "chunked": {"tensor"}}
+"""What else than columns can be said of a file to each reader."""
+
+
 def is_read_by_rows(path: Path) -> bool:
     """Whether a path is of a kind that can be larger than memory; a folder holds Parquet files."""
     return _kind(path) in READERS
@@ -29,7 +34,8 @@ def open_table(path: Path, wanted: Wanted | None = None) -> Table:
     """The rows of a file or a folder.
 
     Raises:
-        ArgumentError: If it is not there, or its suffix is unknown.
+        ArgumentError: If it is not there, its suffix is unknown, or something is said of it that
+            means nothing there.
         FormatError: If it is damaged.
         MatrixError: If a column that is wanted is not there or holds no numbers.
         MissingExtra: If the package that reads it is not installed.
@@ -42,11 +48,16 @@ def open_table(path: Path, wanted: Wanted | None = None) -> Table:
             hint=f"Known are: {', '.join(READERS)} and a folder of .parquet.",
             code="unknown-suffix",
         )
+    chosen = wanted or Wanted()
+    for option in ("header", "tensor"):
+        known = OPTIONS.get(READERS[kind], set[str]())
+        if getattr(chosen, option) is not None and option not in known:
+            raise meaningless(option, kind)
     module: Any = import_module(f"eckart.storage.rows.{READERS[kind]}")
     with reading(path):
         if not path.exists():
             raise FileNotFoundError(str(path))
-        return module.open_rows(path, wanted or Wanted())
+        return module.open_rows(path, chosen)
 
 
 def _kind(path: Path) -> str:

@@ -1,24 +1,22 @@
 """Rows of a Parquet file, or of all files of a folder in the order of their names."""
 
+from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from eckart.arrays import DType, own_pages
 from eckart.errors import FormatError, MatrixError
 from eckart.storage.arrow_damage import arrow_reading
-from eckart.storage.rows.arrow import (
-    Batches,
-    chosen,
-    narrow_dtype,
-    skipped,
-)
-from eckart.storage.rows.columns import column_of, numbers
+from eckart.storage.columns import numbers
+from eckart.storage.parquet import index_of
+from eckart.storage.parquet_columns import ParquetColumns
+from eckart.storage.rows.arrow import Batches, no_numbers, skipped
 from eckart.storage.rows.table import Table, Wanted
+from eckart.storage.table import is_number, narrow_dtype, select
 
 BATCH_BYTES: Final = 4 * 2**20
 BUFFER: Final = 2**16
@@ -37,80 +35,167 @@ AT_ONCE: Final = 32
 
 def open_rows(path: Path, wanted: Wanted) -> Table:
     """The rows of the file, or of the files of the folder."""
-    files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
+    files = _files(path)
+    opened = [_described(file) for file in files]
+    names, first = opened[0].names, opened[0]
+    beside = select(names, wanted.beside, path)
+    kept, notes = _kept(opened, wanted, beside, path)
+    places = [_places(other, first, kept, path) for other in opened]
+    along = [_places(other, first, beside, path) for other in opened]
+    _check_numbers(opened, places, path)
+    types = [one.types[place] for one, own in zip(opened, places, strict=True) for place in own]
+    dtype = narrow_dtype([kind for kind in types if not pa.types.is_null(kind)] or types)
+    tallest = max((max(one.heights, default=0) for one in opened), default=0)
+    held = len(kept) * (tallest * dtype.itemsize if tallest <= LOW else PAGES)
+    held += KEPT + UNPACKED * max(one.footer for one in opened)
+    shape = sum(one.rows for one in opened), len(kept)
+    batches = partial(_number_batches, list(zip(files, places, strict=True)), dtype)
+    beside_names = [names[place] for place in beside]
+    return Table(
+        source=Batches(path, shape, dtype, batches, held),
+        names=tuple(names[place] for place in kept),
+        notes=notes,
+        along=partial(_batches, list(zip(files, along, strict=True)), beside_names)
+        if beside
+        else None,
+    )
+
+
+def _files(path: Path) -> list[Path]:
+    """The file, or those of the folder that are neither hidden nor beside the data.
+
+    Raises:
+        MatrixError: If there are none.
+    """
+    if not path.is_dir():
+        return [path]
+    files = [
+        file
+        for file in sorted(path.rglob("*.parquet"))
+        if not any(part.startswith((".", "_")) for part in file.relative_to(path).parts)
+    ]
     if not files:
         raise MatrixError(
             f"The folder {path} holds no .parquet file.",
             hint="Give a folder of .parquet files.",
             code="empty",
         )
-    schemas = [_schema(file) for file in files]
-    rows, schema = sum(count for count, _, _, _ in schemas), schemas[0][1]
-    names: list[str] = list(schema.names)
-    kept = chosen(names, list(schema.types), wanted, path)
-    for file, (_, other, _, _) in zip(files, schemas, strict=True):
-        missing = [name for name in (*kept, *wanted.beside) if name not in other.names]
-        if missing:
-            raise FormatError(
-                f"{file} has no column '{missing[0]}', which {files[0].name} has.",
-                hint="Give files with the same columns.",
-                code="columns-differ",
-            )
-    types = [schema.field(name).type for name in kept]
-    dtype = narrow_dtype(types)
-    tallest = max(group for _, _, group, _ in schemas)
-    held = len(kept) * (tallest * dtype.itemsize if tallest <= LOW else PAGES)
-    held += KEPT + UNPACKED * max(footer for _, _, _, footer in schemas)
-    source = Batches(path, kept, rows, dtype, partial(_number_batches, files, dtype), held)
-    along = partial(_batches, files, list(wanted.beside)) if wanted.beside else None
-    return Table(
-        source=source, names=tuple(kept), notes=skipped(names, kept, wanted, path), along=along
-    )
+    return files
 
 
-def _schema(file: Path) -> tuple[int, Any, int, int]:
-    """Rows, schema, rows of the tallest row group, and bytes of the footer."""
-    with arrow_reading(file), pq.ParquetFile(file) as opened:
-        groups = range(opened.num_row_groups)
-        heights = [opened.metadata.row_group(group).num_rows for group in groups]
-        footer = opened.metadata.serialized_size
-        return opened.metadata.num_rows, opened.schema_arrow, max(heights, default=0), footer
+def _described(file: Path) -> ParquetColumns:
+    """What a file says of itself; it is closed again."""
+    with arrow_reading(file), ParquetColumns(file) as opened:
+        return opened
 
 
-def _batches(files: list[Path], names: list[str]) -> Iterator[Any]:
+def _kept(
+    opened: list[ParquetColumns], wanted: Wanted, beside: list[int], path: Path
+) -> tuple[list[int], tuple[str, ...]]:
+    """Positions of the columns of numbers in the first file, and which are left out.
+
+    Raises:
+        MatrixError: If one that is wanted is not there or holds no numbers, or none is left.
+    """
+    first = opened[0]
+    if wanted.columns is not None:
+        return select(first.names, wanted.columns, path), ()
+    taken, notes = set(beside), ()
+    if not first.types or is_number(first.types[0]) or first.index():
+        index, notes = index_of(first, wanted.index, path)
+        taken |= index
+    text = {
+        place: str(kind)
+        for place, kind in enumerate(first.types)
+        if place not in taken and not is_number(kind)
+    }
+    kept = [place for place in range(len(first.names)) if place not in {*taken, *text}]
+    if not kept:
+        raise no_numbers(path)
+    return kept, (*notes, *skipped(path, first.names, text))
+
+
+def _places(other: ParquetColumns, first: ParquetColumns, kept: list[int], path: Path) -> list[int]:
+    """Where a file has the columns that are kept of the first one.
+
+    Raises:
+        FormatError: If it lacks one.
+    """
+    if other.names == first.names:
+        return kept
+    where = _numbered(other.names)
+    wanted = {place: key for key, place in _numbered(first.names).items()}
+    missing = [first.names[place] for place in kept if wanted[place] not in where]
+    if missing:
+        raise FormatError(
+            f"A file of {path} has no column '{missing[0]}', which another has.",
+            hint="Give files with the same columns.",
+            code="columns-differ",
+        )
+    return [where[wanted[place]] for place in kept]
+
+
+def _numbered(names: list[str]) -> dict[tuple[str, int], int]:
+    """The place of each name, and of the second and third column that has it."""
+    seen: Counter[str] = Counter()
+    found: dict[tuple[str, int], int] = {}
+    for place, name in enumerate(names):
+        found[name, seen[name]] = place
+        seen[name] += 1
+    return found
+
+
+def _check_numbers(opened: list[ParquetColumns], places: list[list[int]], path: Path) -> None:
+    """Refuse a column that holds no numbers in one of the files.
+
+    Raises:
+        MatrixError: If there is one.
+    """
+    for one, kept in zip(opened, places, strict=True):
+        for place in kept:
+            if not is_number(one.types[place]):
+                raise MatrixError(
+                    f"The column '{one.names[place]}' of {path} holds {one.types[place]}, "
+                    "no numbers.",
+                    hint="Leave it out of --columns.",
+                    code="not-numbers",
+                )
+
+
+def _batches(files: list[tuple[Path, list[int]]], names: list[str]) -> Iterator[Any]:
     """Batches of some columns, in this order of the columns."""
-    for file in files:
-        with pq.ParquetFile(file, pre_buffer=False, buffer_size=BUFFER) as opened:
-            for group in range(opened.num_row_groups):
-                yield from _in_rows(opened, group, names)
+    for file, places in files:
+        with ParquetColumns(file, BUFFER) as opened:
+            for batch in _in_rows(opened, places):
+                yield pa.RecordBatch.from_arrays(batch.columns, names=names)
 
 
-def _number_batches(files: list[Path], dtype: DType, names: list[str]) -> Iterator[Any]:
+def _number_batches(files: list[tuple[Path, list[int]]], dtype: DType) -> Iterator[Any]:
     """Batches of columns of numbers.
 
     A reader holds pages of every column that it was opened for, some megabytes each. So a low row
     group is read a few columns at a time into one array, and a tall one in batches of rows.
     """
-    for file in files:
-        with pq.ParquetFile(file, pre_buffer=False, buffer_size=BUFFER) as opened:
-            for group in range(opened.num_row_groups):
-                if opened.metadata.row_group(group).num_rows <= LOW:
-                    yield _in_columns(opened, group, names, dtype)
+    for file, places in files:
+        with ParquetColumns(file, BUFFER) as opened:
+            for group, height in enumerate(opened.heights):
+                if height <= LOW:
+                    yield _in_columns(opened, group, places, dtype)
                 else:
-                    yield from _in_rows(opened, group, names)
+                    yield from _in_rows(opened, places, [group])
 
 
-def _in_rows(opened: Any, group: int, names: list[str]) -> Iterator[Any]:
-    height = max(256, BATCH_BYTES // (8 * max(1, len(names))))
-    for batch in opened.iter_batches(height, row_groups=[group], columns=names):
-        yield batch.select(names)
+def _in_rows(
+    opened: ParquetColumns, places: list[int], groups: list[int] | None = None
+) -> Iterator[Any]:
+    height = max(256, BATCH_BYTES // (8 * max(1, len(places))))
+    return opened.batches(height, places, groups)
 
 
-def _in_columns(opened: Any, group: int, names: list[str], dtype: DType) -> Any:
-    values = own_pages((len(names), opened.metadata.row_group(group).num_rows), dtype)
-    for start in range(0, len(names), AT_ONCE):
-        some = names[start : start + AT_ONCE]
-        part = opened.read_row_group(group, columns=some, use_threads=False)
-        for place, name in enumerate(some, start):
-            values[place] = numbers(part.column(name).combine_chunks(), dtype)
-    return pa.RecordBatch.from_arrays([column_of(row) for row in values], names=names)
+def _in_columns(opened: ParquetColumns, group: int, places: list[int], dtype: DType) -> Any:
+    values = own_pages((len(places), opened.heights[group]), dtype)
+    for start in range(0, len(places), AT_ONCE):
+        part = opened.read_group(group, places[start : start + AT_ONCE])
+        for place, column in enumerate(part.columns, start):
+            values[place] = numbers(column.combine_chunks(), dtype)
+    return values.T

@@ -18,12 +18,14 @@ class Wanted:
         columns: Names of the columns of numbers, in this order; None takes all there are.
         beside: Columns that go along with the rows and are not computed with.
         header: Whether the first row of a text file is a header; None finds out.
+        index: Whether the first column is an index; None finds out.
         tensor: Name of the array in a file that holds several.
     """
 
     columns: tuple[str, ...] | None = None
     beside: tuple[str, ...] = ()
     header: bool | None = None
+    index: bool | None = None
     tensor: str | None = None
 
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from eckart.arrays import Array
 from eckart.errors import ArgumentError
-from eckart.storage.rows.columns import column_of
+from eckart.storage.columns import column_of
 
 SUFFIXES: Final = (".parquet", ".csv", ".tsv", ".npy")
 
@@ -86,10 +86,10 @@ class _Tables:
         self._writer: Any = None
 
     def write(self, scores: Array, beside: Any) -> None:
-        columns = {} if beside is None else dict(zip(beside.column_names, beside.columns,
-                                                     strict=True))  # fmt: skip
-        made = {name: column_of(scores[:, place]) for place, name in enumerate(self._names)}
-        table = pa.table({**columns, **made})
+        names = [*(() if beside is None else beside.column_names), *self._names]
+        columns = [*(() if beside is None else beside.columns)]
+        columns += [column_of(scores[:, place]) for place in range(len(self._names))]
+        table = pa.Table.from_arrays(columns, names=names)
         if self._writer is None:
             self._writer = self._open(table.schema)
         self._writer.write_table(table)

@@ -14,14 +14,15 @@ from eckart.arrays import FLOAT32, Array, DType
 
 
 def numbers(column: Any, dtype: DType) -> Array:
-    """An Arrow array as floats; a missing value becomes NaN.
+    """An Arrow array as floats; a missing value becomes NaN, and what is too long is rounded.
 
     Example:
         >>> numbers(pa.array([1, None]), np.dtype(float)).tolist()
         [1.0, nan]
     """
     kind = pa.float32() if dtype == FLOAT32 else pa.float64()
-    found = column if pa.types.is_floating(column.type) else pc.cast(column, kind)
+    # not safe, or whole numbers that floats round would be refused
+    found = column if pa.types.is_floating(column.type) else pc.cast(column, kind, safe=False)
     if found.null_count:
         found = pc.fill_null(found, float("nan"))
     values: Any = np.from_dlpack(found) if len(found) else np.zeros(0, dtype)

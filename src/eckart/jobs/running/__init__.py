@@ -1,0 +1,17 @@
+"""The model that a checkpoint is loaded into: names, modules and ties as transformers has them."""
+
+from eckart.jobs.running.attaching import can_attach, unattached
+from eckart.jobs.running.building import running_model
+from eckart.jobs.running.forward import forward_distances
+from eckart.jobs.running.model import Module, Running, Use, live_name
+
+__all__ = [
+    "Module",
+    "Running",
+    "Use",
+    "can_attach",
+    "forward_distances",
+    "live_name",
+    "running_model",
+    "unattached",
+]

@@ -1,0 +1,175 @@
+"""A model of transformers on the meta device, built from a config: no weights, no download."""
+
+import contextlib
+import logging
+import re
+import warnings
+from collections.abc import Callable, Generator, Iterable, Mapping
+from importlib.metadata import version
+from importlib.util import find_spec
+from typing import Any, Final
+
+from eckart.jobs.running.model import Running
+from eckart.jobs.running.modules import modules_of
+
+STACKED: Final = frozenset({"mixtral", "qwen2_moe"})
+"""Layouts of experts that PEFT knows to stack."""
+
+MOST: Final = 10_000
+"""Layers, experts or the like that a model may have."""
+_COUNT: Final = re.compile(r"layers?$|depths?$|num_.*(?:block|stage|expert)|n_.*expert")
+
+QUANTISED: Final = "quantization_config"
+BACKBONE: Final = "use_pretrained_backbone"
+
+TASKS: Final = {
+    "ForCausalLM": "CAUSAL_LM",
+    "LMHeadModel": "CAUSAL_LM",
+    "ForSequenceClassification": "SEQ_CLS",
+    "ForTokenClassification": "TOKEN_CLS",
+    "ForQuestionAnswering": "QUESTION_ANS",
+    "ForConditionalGeneration": "SEQ_2_SEQ_LM",
+}
+"""What the names of architectures end in, and PEFT's names of their tasks."""
+
+
+def running_model(*configs: Mapping[str, Any]) -> Running | None:
+    """The model that the first usable config describes; None where none does.
+
+    Only classes of transformers itself are built. The code that a model brings along is never run,
+    and nothing is asked of a hub.
+
+    Args:
+        configs: As `config.json` has them.
+
+    Cost:
+        The import of transformers, and some milliseconds for each layer of the model.
+    """
+    usable = [
+        one
+        for one in configs
+        if one.get("architectures") and one.get("model_type") and _is_bounded(one)
+    ]
+    if not usable or not all(map(find_spec, ("torch", "transformers"))):
+        return None
+    for config in usable:
+        with _alone(), contextlib.suppress(Exception):  # a config may be wrong in any way
+            return _built(config)
+    return None
+
+
+def _built(config: Mapping[str, Any]) -> Running:
+    import torch
+    import transformers
+
+    architecture = getattr(transformers, str(config["architectures"][0]))
+    if not issubclass(architecture, transformers.PreTrainedModel):
+        raise TypeError
+    kept = _without_weights(config)
+    settings = transformers.CONFIG_MAPPING[config["model_type"]].from_dict(kept)
+    with torch.device("meta"):
+        network = architecture._from_config(settings, dtype=torch.float32)
+    network.eval()
+    state = network.state_dict()
+    return Running(
+        source=f"transformers {version('transformers')}",
+        network=network,
+        shapes={name: tuple(tensor.shape) for name, tensor in state.items()},
+        modules=modules_of(network, state),
+        names=frozenset(name for name, _ in network.named_modules(remove_duplicate=False)),
+        ties=_ties(network),
+        stacks=_stacks(settings.model_type),
+        task=task_of(network),
+        rename=_renaming(network, state),
+    )
+
+
+def task_of(network: Any) -> str | None:
+    """PEFT's name of what a model is for, where it takes the inputs that PEFT passes for it."""
+    name = type(network).__name__
+    task = next((task for ending, task in TASKS.items() if name.endswith(ending)), None)
+    if network.main_input_name != "input_ids":
+        return None
+    if task == "SEQ_2_SEQ_LM" and not network.config.is_encoder_decoder:
+        return None
+    return task
+
+
+def _ties(network: Any) -> tuple[tuple[str, ...], ...]:
+    names: dict[int, list[str]] = {}
+    for name, parameter in network.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(name)
+    return tuple(tuple(group) for group in names.values() if len(group) > 1)
+
+
+def _stacks(model_type: str) -> bool:
+    from transformers import conversion_mapping
+
+    known = getattr(conversion_mapping, "_MODEL_TO_CONVERSION_PATTERN", {})
+    return known.get(model_type, model_type) in STACKED
+
+
+def _renaming(
+    network: Any, state: Mapping[str, Any]
+) -> Callable[[Iterable[str]], Mapping[str, tuple[str, bool]]]:
+    """How transformers names the tensors of a checkpoint when it loads them."""
+    from transformers.conversion_mapping import get_model_conversion_mapping
+    from transformers.core_model_loading import (
+        WeightConverter,
+        WeightRenaming,
+        dot_natural_key,
+        rename_source_key,
+    )
+
+    def rename(stored: Iterable[str]) -> dict[str, tuple[str, bool]]:
+        rules = get_model_conversion_mapping(network)  # some rules remember what they have seen
+        names = [rule for rule in rules if isinstance(rule, WeightRenaming)]
+        converters = [rule for rule in rules if isinstance(rule, WeightConverter)]
+        prefix, found = network.base_model_prefix, {}
+        for name in sorted(stored, key=dot_natural_key):
+            renamed, pattern = rename_source_key(name, names, converters, prefix, state)
+            if renamed not in state and name in state:
+                renamed, pattern = rename_source_key(name, [], [], prefix, state)
+            found[name] = (renamed, pattern is not None)
+        return found
+
+    return rename
+
+
+def _is_bounded(config: Mapping[str, Any]) -> bool:
+    """Whether a model of this config is built in a moment: one that a person trained is."""
+    return all(
+        _is_bounded(setting)
+        if isinstance(setting, dict)
+        else not (isinstance(setting, int) and _COUNT.search(key) and setting > MOST)
+        for key, setting in config.items()
+    )
+
+
+def _without_weights(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config without what would load or convert weights of its own."""
+    kept: dict[str, Any] = {}
+    for key, setting in config.items():
+        if isinstance(setting, dict) and key != QUANTISED:
+            kept[key] = _without_weights(setting)
+        elif key != QUANTISED:
+            kept[key] = False if key == BACKBONE else setting
+    return kept
+
+
+@contextlib.contextmanager
+def _alone() -> Generator[None, None, None]:
+    """Ask nothing of a hub, and say nothing: what transformers says is not of the checkpoint."""
+    from huggingface_hub import constants
+
+    logger = logging.getLogger("transformers")
+    level, offline = logger.level, constants.HF_HUB_OFFLINE
+    logger.setLevel(logging.ERROR)
+    constants.HF_HUB_OFFLINE = True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        constants.HF_HUB_OFFLINE = offline
+        logger.setLevel(level)

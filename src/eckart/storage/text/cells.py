@@ -1,0 +1,98 @@
+"""What a cell of text says: a number, that something is missing, or a word."""
+
+import re
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pyarrow import compute
+
+pc: Final[Any] = compute  # its functions are made when it is imported, which no type checker sees
+
+_WORDS: Final = (
+    "NA", "N/A", "#N/A", "#NA", "#N/A N/A", "<NA>", "NaN", "-NaN", "NULL", "None",
+    "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN",
+)  # fmt: skip
+MISSING: Final = frozenset(
+    ("", *(cased for word in _WORDS for cased in (word, word.lower(), word.upper())))
+)
+"""What pandas takes for a missing value, in upper and lower case too."""
+
+_DIGITS: Final = r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)"
+_NUMBER: Final = rf"[+-]?(?:{_DIGITS}(?:[eE][+-]?[0-9]+)?|(?i:inf|infinity|nan))"
+_COMMA: Final = r"[+-]?(?:[0-9]+,[0-9]*|,[0-9]+)(?:[eE][+-]?[0-9]+)?"
+_GROUPED: Final = r"[+-]?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]*)?"
+_POINT: Final = r"[+-]?(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
+
+_IS_NUMBER, _IS_COMMA, _IS_POINT = map(re.compile, (_NUMBER, _COMMA, _POINT))
+
+
+def is_missing(cell: str) -> bool:
+    """Whether a cell is empty, or a word for a missing value."""
+    return cell.strip() in MISSING
+
+
+def is_number(cell: str, decimal: str = ".") -> bool:
+    """Whether a cell holds a number, or a word for a missing one.
+
+    Example:
+        >>> is_number("1,5"), is_number("1,5", ","), is_number("NA"), is_number("0x10")
+        (False, True, True, False)
+    """
+    text = cell.strip()
+    if text in MISSING or _IS_NUMBER.fullmatch(text):
+        return True
+    return decimal == "," and _IS_COMMA.fullmatch(text) is not None
+
+
+def has_comma(cell: str) -> bool:
+    """Whether a cell is a number with a decimal comma."""
+    return _IS_COMMA.fullmatch(cell.strip()) is not None
+
+
+def has_point(cell: str) -> bool:
+    """Whether a cell is a number with a decimal point."""
+    return _IS_POINT.fullmatch(cell.strip()) is not None
+
+
+def commas(column: Any) -> int:
+    """How many cells of a column of text are numbers with a decimal comma."""
+    return _count(_matches(pc.utf8_trim_whitespace(column), _COMMA))
+
+
+def points(column: Any) -> int:
+    """How many are numbers with a decimal point."""
+    return _count(_matches(pc.utf8_trim_whitespace(column), _POINT))
+
+
+def with_commas(column: Any) -> npt.NDArray[np.bool_]:
+    """Which are numbers with commas, decimal ones or between groups of digits."""
+    found = _matches(pc.utf8_trim_whitespace(column), f"{_COMMA}|{_GROUPED}")
+    return np.asarray(found.to_numpy(zero_copy_only=False), np.bool_)
+
+
+def numbers(column: Any, decimal: str = ".") -> tuple[Any, Any]:
+    """The numbers of a column of text, null where there is none, and where a cell is a word.
+
+    Example:
+        >>> found, words = numbers(pa.array([" 1,5", "NA", "x"]), ",")
+        >>> found.to_pylist(), words.to_pylist()
+        ([1.5, None, None], [False, False, True])
+    """
+    plain = pc.utf8_trim_whitespace(column)
+    known = pc.invert(pc.is_in(pc.fill_null(plain, ""), value_set=pa.array(sorted(MISSING))))
+    plain = pc.if_else(known, plain, pa.scalar(None, plain.type))
+    if decimal == ",":
+        plain = pc.if_else(_matches(plain, _COMMA), pc.replace_substring(plain, ",", "."), plain)
+    right = pc.fill_null(_matches(plain, _NUMBER), False)
+    found = pc.cast(pc.if_else(right, plain, pa.scalar(None, plain.type)), pa.float64())
+    return found, pc.and_(known, pc.invert(right))
+
+
+def _matches(column: Any, pattern: str) -> Any:
+    return pc.match_substring_regex(column, f"^(?:{pattern})$")
+
+
+def _count(mask: Any) -> int:
+    return int(pc.sum(mask).as_py() or 0)

@@ -1,0 +1,361 @@
+"""Adapters, checkpoints and folders that others wrote: read as their makers meant, or refused."""
+
+import json
+import struct
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from adapters.checkpoints import pair
+from adapters.pairs import CONFIG, save, saved_pair, weights
+from adapters.samples import layer
+from eckart.cli import main
+from eckart.errors import EckartError
+from eckart.jobs.extract import extract_adapter
+from eckart.jobs.join import join_folders
+from eckart.jobs.merge import merge_adapters
+from eckart.jobs.resize import truncate_adapter
+from eckart.storage.adapters import Adapter, Kind, read_adapter, write_adapter
+from eckart.storage.adapters.patterns import check_cost
+from eckart.storage.checkpoints import open_checkpoint
+
+Q = "model.layers.0.self_attn.q_proj"
+TABLE = "model.embed_tokens.weight"
+
+
+def adapter(folder: Path, **saved: np.ndarray) -> Path:
+    """An adapter of one layer of the base of `saved_pair`."""
+    write_adapter(folder, Adapter(layers=(layer(Q, (16, 16)),), saved=saved))
+    return folder
+
+
+def edited(folder: Path, **settings) -> Path:
+    path = folder / "adapter_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **settings}))
+    return folder
+
+
+def rewritten(folder: Path, change) -> Path:
+    path = folder / "adapter_model.safetensors"
+    save_file(change(load_file(path)), path)
+    return folder
+
+
+def calls(folder: Path, out: Path):
+    """Each way to use an adapter."""
+    base = folder.parent / "base"
+    return [
+        lambda: merge_adapters(base, [folder], out / "merged"),
+        lambda: truncate_adapter(folder, out / "small", rank=1),
+        lambda: join_folders([folder], [1.0], out / "joined"),
+    ]
+
+
+def refusal(call) -> EckartError:
+    with pytest.raises(EckartError) as caught:
+        call()
+    return caught.value
+
+
+@pytest.mark.parametrize("number", range(3))
+@pytest.mark.parametrize("name", ["saved", "factor"])
+def test_tensors_without_numbers_are_refused(name, number, tmp_path):
+    saved_pair(tmp_path)
+    folder = adapter(tmp_path / "adapter", **{TABLE: np.ones((40, 16), np.float32)})
+    wanted = "embed_tokens" if name == "saved" else "lora_B"
+    rewritten(
+        folder,
+        lambda tensors: {
+            key: np.zeros(0, np.float32) if wanted in key else value
+            for key, value in tensors.items()
+        },
+    )
+    assert refusal(calls(folder, tmp_path)[number]).code == "empty-tensor"
+
+
+@pytest.mark.parametrize(
+    "rename",
+    [
+        lambda name: f"_orig_mod.{name}",
+        lambda name: f"module.{name}",
+        lambda name: name.replace("base_model.model.", "base_model.model._orig_mod."),
+        lambda name: name.replace("layers.0.", "layers.0._fsdp_wrapped_module."),
+        lambda name: name.replace("lora_A.", "lora_A.default.").replace(
+            "lora_B.", "lora_B.default."
+        ),
+    ],
+)
+def test_what_wrapped_the_names_is_left_out_by_every_command(rename, tmp_path):
+    saved_pair(tmp_path)
+    folder = adapter(tmp_path / "adapter")
+    plain = read_adapter(folder)
+    truncate_adapter(folder, tmp_path / "plain", rank=1)
+    rewritten(folder, lambda tensors: {rename(key): value for key, value in tensors.items()})
+    assert [one.module for one in read_adapter(folder).layers] == [Q]
+    assert np.array_equal(read_adapter(folder).layers[0].factors.B, plain.layers[0].factors.B)
+    truncate_adapter(folder, tmp_path / "small", rank=1)
+    assert (
+        load_file(tmp_path / "small" / "adapter_model.safetensors").keys()
+        == load_file(tmp_path / "plain" / "adapter_model.safetensors").keys()
+    )
+
+
+def test_the_state_of_a_live_model_keeps_the_saved_values_and_drops_those_of_the_base(tmp_path):
+    folder = adapter(tmp_path / "adapter", **{TABLE: np.ones((40, 16), np.float32)})
+    stem = "base_model.model.model.embed_tokens."
+
+    def change(tensors):
+        values = tensors.pop(f"{stem}weight")
+        tensors[f"{stem}modules_to_save.default.weight"] = values
+        tensors[f"{stem}original_module.weight"] = 0 * values
+        return tensors
+
+    rewritten(folder, change)
+    assert read_adapter(folder).saved[TABLE].sum() == 640
+
+
+@pytest.mark.parametrize("where", ["top", "text_config"])
+def test_a_grown_vocabulary_is_written_where_the_config_says_its_size(where, tmp_path):
+    size = {"vocab_size": 40}
+    config = (
+        {**CONFIG, "vocab_size": 40}
+        if where == "top"
+        else {
+            **{key: value for key, value in CONFIG.items() if key != "vocab_size"},
+            "text_config": size,
+        }
+    )
+    save(tmp_path / "base", weights(), **config)
+    (tmp_path / "base" / "config.json").write_text(json.dumps(config))
+    tables = {name: np.ones((44, 16), np.float32) for name in (TABLE, "lm_head.weight")}
+    merge_adapters(tmp_path / "base", [adapter(tmp_path / "adapter", **tables)], tmp_path / "out")
+    written = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert (written if where == "top" else written["text_config"])["vocab_size"] == 44
+
+
+def test_all_that_a_model_is_loaded_with_goes_along(tmp_path):
+    base, _ = saved_pair(tmp_path)
+    kept = (
+        "1_Pooling/config.json",
+        "2_Dense/model.safetensors",
+        "modules.json",
+        "qwen.tiktoken",
+        "bpe.codes",
+        "source.spm",
+        "tokenizer.model.v3",
+        "vocab.bpe",
+        "merges.txt",
+        "code.py",
+    )
+    left = (
+        "README.md",
+        "pytorch_model.bin",
+        "model.gguf",
+        ".git/config",
+        "checkpoint-5/a.json",
+        "optimizer.pt",
+        "onnx/model.onnx",
+        "lora/adapter_config.json",
+    )
+    for name in (*kept, *left):
+        (base / name).parent.mkdir(exist_ok=True)
+        (base / name).write_text("{}")
+    merge_adapters(base, [adapter(tmp_path / "adapter")], tmp_path / "out")
+    assert all((tmp_path / "out" / name).is_file() for name in kept)
+    assert not any((tmp_path / "out" / name).exists() for name in left)
+
+
+def test_a_folder_that_is_too_large_is_named(tmp_path, monkeypatch):
+    from eckart.storage.checkpoints import companions
+
+    monkeypatch.setattr(companions, "LARGEST", 1000)
+    base, _ = saved_pair(tmp_path)
+    (base / "2_Dense").mkdir()
+    (base / "2_Dense" / "model.safetensors").write_bytes(bytes(2000))
+    merged = merge_adapters(base, [adapter(tmp_path / "adapter")], tmp_path / "out")
+    assert any("2_Dense" in note for note in merged.notes)
+
+
+def test_the_tied_factors_of_peft_count_once(tmp_path):
+    shared = weights()
+    del shared["lm_head.weight"]
+    config = {**CONFIG, "tie_word_embeddings": True}
+    save(tmp_path / "base", shared, **config)
+    table = layer("model.embed_tokens", (40, 16))
+    head = replace(table, module="lm_head")
+    one = Adapter(layers=(replace(table, kind=Kind.EMBEDDING), head))
+    write_adapter(tmp_path / "adapter", one)
+    edited(tmp_path / "adapter", ensure_weight_tying=True)
+    merge_adapters(tmp_path / "base", [tmp_path / "adapter"], tmp_path / "out")
+    merged = open_checkpoint(tmp_path / "out").read(TABLE)
+    expected = shared[TABLE] + table.factors.dense()
+    assert np.allclose(merged, expected, rtol=0, atol=1e-5 * np.abs(expected).max())  # rounding
+
+
+def test_the_index_says_which_of_two_shards_holds_a_tensor(tmp_path):
+    base, tuned = saved_pair(tmp_path)
+    own, other = load_file(base / "model.safetensors"), load_file(tuned / "model.safetensors")
+    folder = tmp_path / "overlaid"
+    folder.mkdir()
+    save_file(own, folder / "a.safetensors")
+    save_file({f"{Q}.weight": other[f"{Q}.weight"]}, folder / "overlay.safetensors")
+    for file, wanted in (("overlay.safetensors", other), ("a.safetensors", own)):
+        files = {**dict.fromkeys(own, "a.safetensors"), f"{Q}.weight": file}
+        index = {"weight_map": files}
+        (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+        if file == "a.safetensors":  # then the overlay is not read at all
+            (folder / "overlay.safetensors").unlink()
+        read = open_checkpoint(folder).read(f"{Q}.weight")
+        assert np.array_equal(read, wanted[f"{Q}.weight"])
+
+
+def test_metadata_of_null_are_none(tmp_path):
+    base, tuned = saved_pair(tmp_path)
+    path = base / "model.safetensors"
+    stored = path.read_bytes()
+    length = struct.unpack("<Q", stored[:8])[0]
+    header = json.loads(stored[8 : 8 + length]) | {"__metadata__": None}
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + stored[8 + length :])
+    assert load_file(path)
+    extract_adapter(base, tuned, tmp_path / "out", rank=2)
+
+
+@pytest.mark.parametrize("changed", ["bias", "norm", "head"])
+def test_where_only_values_have_changed_one_layer_gets_zeros(changed, tmp_path):
+    before = {**weights(), f"{Q}.bias": np.zeros(16, np.float32)}
+    name = {"bias": f"{Q}.bias", "norm": "model.norm.weight", "head": "lm_head.weight"}[changed]
+    shape = (50, 16) if changed == "head" else before[name].shape
+    save(tmp_path / "base", before, **CONFIG)
+    save(tmp_path / "tuned", {**before, name: np.ones(shape, np.float32)}, **CONFIG)
+    result = extract_adapter(tmp_path / "base", tmp_path / "tuned", tmp_path / "out", rank=2)
+    written = read_adapter(tmp_path / "out")
+    assert [np.abs(one.factors.dense()).max() for one in written.layers] == [0]
+    assert result.relative_error == 0
+    biases = [one.bias for one in written.layers if one.bias is not None]
+    assert np.array_equal([*written.saved.values(), *biases][0], np.ones(shape))
+
+
+@pytest.mark.parametrize("side", ["base", "tuned"])
+def test_a_lora_that_is_not_merged_is_named(side, tmp_path):
+    saved_pair(tmp_path)
+    path = tmp_path / side / "model.safetensors"
+    tensors = load_file(path)
+    tensors[f"{Q}.base_layer.weight"] = tensors.pop(f"{Q}.weight")
+    tensors[f"{Q}.lora_A.default.weight"] = np.zeros((2, 16), np.float32)
+    save_file(tensors, path)
+    said = refusal(
+        lambda: extract_adapter(tmp_path / "base", tmp_path / "tuned", tmp_path / "out", rank=2)
+    )
+    assert said.code == "unmerged"
+    assert "merge_and_unload" in said.hint
+
+
+@pytest.mark.parametrize("place", ["changed", "as in the base"])
+@pytest.mark.parametrize("number", [3e38, -3e38, 2e20])
+def test_huge_numbers_are_counted_or_refused(number, place, tmp_path):
+    base, tuned = saved_pair(tmp_path)
+    for folder in (tuned,) if place == "changed" else (base, tuned):
+        tensors = load_file(folder / "model.safetensors")
+        tensors[f"{Q}.weight"][0, 0] = number
+        save_file(tensors, folder / "model.safetensors")
+    if place == "changed":
+        said = refusal(lambda: extract_adapter(base, tuned, tmp_path / "out", rank=2))
+        assert said.code == "too-large"
+    else:
+        result = extract_adapter(base, tuned, tmp_path / "out", rank=2)
+        json.dumps(result.to_dict(), allow_nan=False)
+
+
+def test_an_output_of_a_dot_is_a_sentence(tmp_path, monkeypatch, capsys):
+    base, tuned = saved_pair(tmp_path)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    status = main(["extract", str(base), str(tuned), "--rank", "2", "-o", "."])
+    assert status == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_folder_without_permission_is_a_sentence(tmp_path):
+    base, tuned = saved_pair(tmp_path)
+    said = refusal(lambda: extract_adapter(base, tuned, "/proc/x", rank=2))
+    assert said.code in ("no-permission", "no-such-file", "cannot-write")
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "([a-z_.0-9]+)+$x",
+        "(a*)*b",
+        "(a|aa)+c",
+        ".*.*.*.*.*x",
+        "((ab)*)*",
+        r"(.+\.)+(.+)+",
+        "(?:.*?)+",
+    ],
+)
+@pytest.mark.parametrize("number", range(3))
+def test_patterns_that_never_end_are_refused(pattern, number, tmp_path):
+    saved_pair(tmp_path)
+    folder = edited(adapter(tmp_path / "adapter"), rank_pattern={pattern: 4})
+    said = refusal(calls(folder, tmp_path)[number])
+    assert said.code == "damaged-file"
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        r"^model\.layers\.0\.q",
+        r".*\.gate_up_proj",
+        "q_proj",
+        r"layers\.(0|1|2)\..*q_proj",
+        r"^(?:.*\.)?layers\.\d+\.self_attn\.[qkv]_proj",
+        r"model\.layers\.\d{1,2}\..*",
+    ],
+)
+def test_patterns_as_people_write_them_are_read(pattern):
+    check_cost(pattern)
+
+
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
+
+
+@pytest.mark.parametrize("number", range(3))
+@pytest.mark.parametrize(
+    ("file", "text", "code", "words"),
+    [
+        ("adapter_model.safetensors", POINTER, "lfs-pointer", "git lfs"),
+        ("adapter_config.json", '{"lora_parameters": {}, "rank": 8}', "not-lora", "MLX"),
+        ("adapter_config.json", "[" * 100_000, "damaged-file", "damaged"),
+        ("adapter_config.json", '{"a":' * 100_000, "damaged-file", "damaged"),
+        ("adapter_config.json", "[]", "damaged-file", "no object"),
+        ("adapter_config.json", "", "damaged-file", "damaged"),
+    ],
+)
+def test_what_is_no_adapter_is_said(file, text, code, words, number, tmp_path):
+    saved_pair(tmp_path)
+    folder = adapter(tmp_path / "adapter")
+    (folder / file).write_text(text)
+    said = refusal(calls(folder, tmp_path)[number])
+    assert said.code == code
+    assert words in f"{said.message} {said.hint}"
+
+
+def test_a_file_in_the_place_of_the_folder_is_said(tmp_path):
+    folder = adapter(tmp_path / "adapter")
+    said = refusal(lambda: read_adapter(folder / "adapter_model.safetensors"))
+    assert "folder" in said.hint
+
+
+def test_texts_that_are_not_utf8_are_said(tmp_path, capsys):
+    pytest.importorskip("torch")
+    base, _ = pair(tmp_path)
+    (tmp_path / "t.txt").write_bytes(b"caf\xe9\n")
+    status = main(
+        ["calibrate", str(base), str(tmp_path / "t.txt"), "-o", str(tmp_path / "g.safetensors")]
+    )
+    assert status == 1
+    assert "UTF-8" in capsys.readouterr().err

@@ -1,0 +1,78 @@
+"""The rules for names, kinds and ties without transformers are those of transformers."""
+
+import json
+
+import pytest
+
+from adapters.architectures import CASES
+from eckart.jobs.extract import placement
+from eckart.jobs.extract.placement import Placement
+from eckart.jobs.extract.way import Way
+from eckart.jobs.running import rules, running_model
+from eckart.storage.checkpoints import open_checkpoint
+
+pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
+pytest.importorskip("peft")
+
+
+def placements(name, folder, monkeypatch):
+    """By transformers, and by rules."""
+    CASES[name].models(folder)
+    base, tuned = (open_checkpoint(folder / one) for one in ("base", "tuned"))
+    known = Placement.of(base, tuned)
+    assert known.running is not None
+    monkeypatch.setattr(placement, "running_model", lambda *_: None)
+    return known, Placement.of(base, tuned)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_names_by_rules_are_those_of_the_running_model(name, tmp_path, monkeypatch):
+    known, guessed = placements(name, tmp_path, monkeypatch)
+    for side in ("base", "tuned"):
+        tied = {other for group in known.ties for other in group}
+        mine = {key: own for key, own in getattr(guessed, side).items() if key not in tied}
+        theirs = {key: own for key, own in getattr(known, side).items() if key not in tied}
+        assert mine == theirs
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_by_rules_no_layer_is_factored_that_cannot_be(name, tmp_path, monkeypatch):
+    """Rules may save whole what could be factored; never the other way round."""
+    known, guessed = placements(name, tmp_path, monkeypatch)
+    for tensor, shape in guessed.shapes.items():
+        mine = guessed.place(tensor, shape)
+        if mine.way is Way.FACTORS:
+            theirs = known.place(tensor, shape)
+            assert (theirs.way, theirs.kind) == (mine.way, mine.kind), tensor
+
+
+def test_a_config_of_another_model_is_not_believed(tmp_path):
+    CASES["only norms"].models(tmp_path)
+    for name in ("base", "tuned"):
+        path = tmp_path / name / "config.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "hidden_size": 64}))
+    base, tuned = (open_checkpoint(tmp_path / one) for one in ("base", "tuned"))
+    assert Placement.of(base, tuned).running is None
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {},
+        {"architectures": ["LlamaForCausalLM"]},
+        {"architectures": ["Nothing"], "model_type": "llama"},
+        {"architectures": ["AutoModel"], "model_type": "llama"},
+        {"architectures": [3], "model_type": "llama"},
+        {"architectures": ["LlamaForCausalLM"], "model_type": "no such"},
+        {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": "much"},
+        {"architectures": ["os"], "model_type": "llama", "auto_map": {"AutoModel": "evil.Evil"}},
+    ],
+)
+def test_no_config_is_an_error(config):
+    assert running_model(config) is None
+
+
+def test_the_embeddings_of_albert_are_told_from_its_projection():
+    assert rules.is_table("albert.embeddings.word_embeddings")
+    assert not rules.is_table("albert.encoder.embedding_hidden_mapping_in")
+    assert rules.is_table("transformer.tokens_embed")

@@ -1,0 +1,184 @@
+"""Tables of interactions in files: headers, ids as they are written, what Arrow knows of types."""
+
+import json
+import os
+import uuid
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from eckart.errors import EckartError
+from eckart.jobs.recommend.columns import ColumnNames
+from eckart.jobs.recommend.interactions import read_interactions
+from eckart.jobs.recommend.writing import read_ids
+
+IDS = [uuid.UUID(int=place) for place in (1, 2, 1)]
+
+
+def read(folder, content, name="r.csv", **named):
+    path = folder / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return read_interactions(path, ColumnNames(**named))
+
+
+def sides(data):
+    return data.users.listed(), data.items.listed()
+
+
+TABLES = {
+    "codes that are no numbers": ("17850,85123A,6\n17850,71053,6\n13047,22632,6\n",
+                                  [13047, 17850], ["22632", "71053", "85123A"]),
+    "blanks behind commas": ("user, item, rating\n1, 3, 4\n2, 3, 5\n2, 4, 5\n", [1, 2], [3, 4]),
+    "blanks between": ("1 2 5\n1 3 4\n2 2 3\n", [1, 2], [2, 3]),
+    "a comment before": ("% bip weighted\n1 2 5\n1 3 4\n2 2 3\n", [1, 2], [2, 3]),
+    "names in a comment": ("#user,item,rating\n1,2,5\n1,3,4\n2,2,3\n", [1, 2], [2, 3]),
+    "names in a comment between blanks": ("# user item rating\n1 2 5\n1 3 4\n2 2 3\n",
+                                          [1, 2], [2, 3]),
+    "a comment before names": ("# made today\nuser,item\n1,2\n1,3\n2,2\n", [1, 2], [2, 3]),
+    "UTF-16": ("user;item;rating\nä;1;2,5\nb;1;3\n".encode("utf-16"), ["b", "ä"], [1]),
+    "latin-1": ("user;item\nä;1\nb;1\n".encode("latin-1"), ["b", "ä"], [1]),
+    "a word for nothing in quotes": ('user,item\n"NA",x\na,y\n', ["NA", "a"], ["x", "y"]),
+    "broken ids": ('user,item\n"a\nb",x\nb,"y, z"\n', ["a\nb", "b"], ["x", "y, z"]),
+    "a comma behind each line": ("user,item,rating,\na,x,5,\nb,y,3,\n", ["a", "b"], ["x", "y"]),
+    "two colons": ("1::10::5::978\n1::11::3::979\n2::10::4::980\n", [1, 2], [10, 11]),
+    "two colons and quotes": ('user::item\na"b::"x\nb::y\n', ['a"b', "b"], ['"x', "y"]),
+    "zeros in front": ("user;item\n007;1\n7;1\n", ["007", "7"], [1]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", TABLES)
+def test_a_table_of_interactions_is_read_whoever_wrote_it(tmp_path, kind):
+    content, users, items = TABLES[kind]
+    assert sides(read(tmp_path, content)) == (users, items)
+
+
+@pytest.mark.parametrize("text", ["user;item;rating\na;x;4,5\nb;y;3\n", "a;x;4,5\nb;y;3\n"])
+def test_ratings_with_decimal_commas_are_read_and_said(tmp_path, text):
+    data = read(tmp_path, text)
+    assert data.ratings.tolist() == [4.5, 3.0]
+    assert any("decimal commas" in note for note in data.notes)
+
+
+def test_decimal_commas_are_seen_wherever_they_begin(tmp_path):
+    rows = [f"u{place};i{place};{place % 5}" for place in range(500)]
+    assert read(tmp_path, "\n".join([*rows, "v;x;2,5"])).ratings[-1] == 2.5
+
+
+def test_named_columns_are_a_header(tmp_path):
+    data = read(tmp_path, "klant,artikel\nu1,i1\nu1,i2\nu2,i1\n", user="klant", item="artikel")
+    assert sides(data) == (["u1", "u2"], ["i1", "i2"])
+
+
+def test_of_two_columns_of_one_name_none_is_taken_for_the_other(tmp_path):
+    with pytest.raises(EckartError, match="several columns called 'rating'"):
+        read(tmp_path, "user,item,rating,rating\na,x,5,1\nb,y,3,2\n")
+    table = pa.Table.from_arrays([pa.array(one) for one in ([1, 2], [3, 4], [5, 6], [1, 1])],
+                                 names=["user", "item", "rating", "rating"])  # fmt: skip
+    pq.write_table(table, tmp_path / "r.parquet")
+    with pytest.raises(EckartError, match="several columns called 'rating'"):
+        read_interactions(tmp_path / "r.parquet")
+    other = pa.Table.from_arrays(table.columns, names=["user", "item", "rating", "other"])
+    pq.write_table(other, tmp_path / "o.parquet")
+    assert read_interactions(tmp_path / "o.parquet").ratings.tolist() == [5.0, 6.0]
+
+
+@pytest.mark.parametrize("cell", ["NA", "null", '""', '" "', ""])
+def test_an_id_that_is_missing_is_refused_with_its_row(tmp_path, cell):
+    with pytest.raises(EckartError, match="Row 2 has no user"):
+        read(tmp_path, f"user,item,rating\na,x,5\n{cell},y,3\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("user,item,rating\na,x,5\nb,y,１\n", r"line 3, column 3 \('rating'\): '１'"),
+        ("user,item,rating\na,x,5\nb,y,0x1\n", r"line 3, column 3 \('rating'\): '0x1'"),
+        ('user,item,rating\n"a\nb",x,5\nb,y,z\n', r"line 4, column 3 \('rating'\): 'z'"),
+        ("user,item,rating\na,x,5\nb,y\n", "line 3: 2 cells where the first row has 3"),
+        ('user,item,rating\na,x,5\n"b,y,3\n', "line 3: a quote is not closed"),
+    ],
+)
+def test_what_is_wrong_is_named_by_its_line(tmp_path, text, said):
+    with pytest.raises(EckartError, match=said):
+        read(tmp_path, text)
+
+
+def test_an_id_in_quotes_may_be_longer_than_a_block(tmp_path):
+    long = "x" * 3_000_000
+    assert sides(read(tmp_path, f'user,item\n"{long}",1\nb,2\n')) == (["b", long], [1, 2])
+
+
+class TestJson:
+    def test_lines_of_any_length_are_read(self, tmp_path):
+        rows = [{"user": f"u{n % 3}", "item": n // 3, "text": "x" * (2_000_000 * (n == 5) + 9)}
+                for n in range(9)]  # fmt: skip
+        text = "\n".join(map(json.dumps, rows))
+        assert sides(read(tmp_path, text, "r.jsonl")) == (["u0", "u1", "u2"], [0, 1, 2])
+
+    def test_a_list_of_objects_is_a_table(self, tmp_path):
+        rows = [{"user": 1, "item": "x"}, {"user": 2, "item": "y", "rating": 3}]
+        data = json.dumps(rows, indent=1)
+        with pytest.raises(EckartError, match="Row 1"):
+            read(tmp_path, data, "r.json")
+        assert sides(read(tmp_path, json.dumps(rows[1:]), "r.json")) == ([2], ["y"])
+
+    @pytest.mark.parametrize("name", ["r.json", "r.jsonl"])
+    def test_values_of_several_types_are_refused_by_name(self, tmp_path, name):
+        rows = [{"user": 1, "item": 2}, {"user": "a", "item": 2}]
+        text = json.dumps(rows) if name == "r.json" else "\n".join(map(json.dumps, rows))
+        with pytest.raises(EckartError, match=r"column 'user' .* several types") as caught:
+            read(tmp_path, text, name)
+        assert caught.value.code == "mixed-types"
+
+    @pytest.mark.parametrize("text", ["[1, 2]", "[", "[" * 100_000, "{", "[null]"])
+    def test_what_is_no_table_is_damaged(self, tmp_path, text):
+        with pytest.raises(EckartError) as caught:
+            read(tmp_path, text, "r.json")
+        assert caught.value.code == "damaged-file"
+
+
+PARQUET = {
+    "unused categories": (pd.Categorical(["x", "y", "x"], categories=["z", "y", "x"]), ["x", "y"]),
+    "UUIDs": (pa.array([one.bytes for one in IDS], pa.uuid()), [str(IDS[0]), str(IDS[1])]),
+    "bytes": (pa.array([b"a", b"b", b"a"]), ["a", "b"]),
+    "views": (pa.array(["a", "b", "a"], pa.string_view()), ["a", "b"]),
+    "truth values of 8 bits": (pa.array([1, 0, 1], pa.int8()).cast(pa.bool8()), [0, 1]),
+    "large": (pa.array([2**63, 1, 2**63], pa.uint64()), [1, 2**63]),
+}
+
+
+@pytest.mark.parametrize("kind", PARQUET)
+def test_ids_of_every_type_of_arrow_are_given_back(tmp_path, kind):
+    column, expected = PARQUET[kind]
+    table = pa.table({"user": pa.array(column), "item": [1, 2, 3]})
+    pq.write_table(table, tmp_path / "r.parquet")
+    for data in (tmp_path / "r.parquet", table):
+        assert read_interactions(data).users.listed() == expected
+
+
+@pytest.mark.parametrize(
+    "column",
+    [pa.array([b"\xff", b"b"]), pa.array([b"ab", b"cd"], pa.binary(2)), pa.array([[1], [2]])],
+)
+def test_ids_without_a_text_are_refused(tmp_path, column):
+    pq.write_table(pa.table({"user": column, "item": [1, 2]}), tmp_path / "r.parquet")
+    with pytest.raises(EckartError) as caught:
+        read_interactions(tmp_path / "r.parquet")
+    assert caught.value.code == "bad-ids"
+
+
+def test_a_table_of_users_loses_none(tmp_path):
+    (tmp_path / "u.csv").write_text('user\n"NA"\n007\n')
+    assert read_ids(tmp_path / "u.csv", "user") == ["NA", "007"]
+    (tmp_path / "u.csv").write_text("user,x\n1,2\nNA,2\n")
+    with pytest.raises(EckartError, match=r"Row 2 of u.csv has no user"):
+        read_ids(tmp_path / "u.csv", "user")
+
+
+@pytest.mark.parametrize("name", ["r.csv", "r.parquet", "r.jsonl"])
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(EckartError, match="is a pipe"):
+        read_interactions(tmp_path / name)
