@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from eckart.arguments import as_path
 from eckart.arrays import FLOAT32, FLOAT64
 from eckart.errors import ArgumentError
 from eckart.factors import check_rank
@@ -94,6 +95,7 @@ def truncate_adapter(
         MatrixError: If the factors do not fit into the dtype.
         StorageError: If the system refuses to read or write.
     """
+    folder, out = as_path(folder), as_path(out)
     check_output(out, force=force, inputs=[folder], is_folder=True)
     adapter, own = read_adapter(folder), dtype or factor_dtype(folder)
     smaller = resize_adapter(adapter, rank=rank, budget=budget, dtype=own)

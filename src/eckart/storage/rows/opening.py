@@ -21,7 +21,11 @@ READERS: Final = {
 }
 
 
-OPTIONS: Final = {"text_file": {"header"}, "chunked": {"tensor"}}
+OPTIONS: Final = {
+    "text_file": {"header", "index"},
+    "parquet_files": {"index"},
+    "chunked": {"tensor"},
+}
 """What else than columns can be said of a file to each reader."""
 
 
@@ -49,7 +53,7 @@ def open_table(path: Path, wanted: Wanted | None = None) -> Table:
             code="unknown-suffix",
         )
     chosen = wanted or Wanted()
-    for option in ("header", "tensor"):
+    for option in ("header", "index", "tensor"):
         known = OPTIONS.get(READERS[kind], set[str]())
         if getattr(chosen, option) is not None and option not in known:
             raise meaningless(option, kind)
