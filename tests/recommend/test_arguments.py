@@ -83,9 +83,14 @@ def test_a_solver_that_there_is_not_is_refused_with_those_there_are(method):
     assert "als, cholesky, blocks, gd, gibbs" in caught.value.hint
 
 
-def test_numbers_of_numpy_are_numbers():
+def test_numbers_of_numpy_are_numbers(tmp_path):
     settings = {"rank": np.int64(2), "regularization": np.float32(0.5), "epochs": np.int32(2)}
-    assert len(fitted(**settings, scale=(np.float64(0), 9)).recommend(1, k=np.int8(1)).lines) == 1
+    model = fitted(**settings, scale=(np.float32(0), 9), nonnegative=np.bool_(False))
+    assert len(model.recommend(1, k=np.int8(1)).lines) == 1
+    model.save(tmp_path / "m")
+    assert LowRankRecommender.load(tmp_path / "m").settings == model.settings
+    with pytest.raises(EckartError, match="outside 0 to 9"):
+        LowRankRecommender.load(tmp_path / "m").partial_fit({**TABLE, "rating": [10.0] * 6})
 
 
 def test_weights_that_are_all_zero_are_said():

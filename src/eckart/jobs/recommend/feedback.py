@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, final
 
 from eckart.errors import ArgumentError
-from eckart.jobs.recommend.checks import check_number, check_scale, check_truth
+from eckart.jobs.recommend.checks import finite_number, rating_scale, truth
 
 
 @final
@@ -33,13 +33,14 @@ class Feedback:
     scale: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
-        if self.implicit is not None:
-            check_truth("implicit", self.implicit)
-        for name in ("at_least", "disliked"):
-            if getattr(self, name) is not None:
-                check_number(name, getattr(self, name))
-        if self.scale is not None:
-            check_scale(self.scale)
+        for name, checked in (
+            ("implicit", lambda given: truth("implicit", given)),
+            ("at_least", lambda given: finite_number("at_least", given)),
+            ("disliked", lambda given: finite_number("disliked", given)),
+            ("scale", rating_scale),
+        ):
+            given = getattr(self, name)
+            object.__setattr__(self, name, None if given is None else checked(given))
         if self.disliked is None:
             return
         if self.at_least is None and not self.implicit:
