@@ -20,7 +20,7 @@ def fitted(table=TABLE, **settings) -> LowRankRecommender:
     return LowRankRecommender(**{"rank": 2, "regularization": 0.1, **settings}).fit(table)
 
 
-@pytest.mark.parametrize("wrong", [*WRONG, 0], ids=repr)
+@pytest.mark.parametrize("wrong", [*WRONG, 0], ids=lambda one: type(one).__name__)
 @pytest.mark.parametrize("name", ["rank", "k", "k of similar", "k of all"])
 def test_counts_are_whole_numbers_from_one(name, wrong):
     model = fitted()
@@ -39,7 +39,7 @@ def test_counts_are_whole_numbers_from_one(name, wrong):
                                   "implicit_features", "attribute_weight", "at_least", "scale",
                                   "method", "epochs", "seed", "disliked"])  # fmt: skip
 @pytest.mark.parametrize(
-    "wrong", ["2", [1], {}, float("nan"), float("inf"), 1 + 2j, True, object()], ids=repr
+    "wrong", ["2", [1], {}, float("nan"), float("inf"), 1 + 2j, True, object()], ids=lambda one: type(one).__name__
 )
 def test_settings_of_a_wrong_type_are_refused_by_name(name, wrong):
     with pytest.raises(EckartError) as caught:
