@@ -36,7 +36,7 @@ def finite_number(name: str, value: object) -> float:
             hint="Give a finite number.",
             code=f"bad-{name.replace('_', '-')}",
         )
-    return value if type(value) is int else float(value)
+    return int(value) if isinstance(value, Integral) else float(value)
 
 
 def check_word(name: str, value: object, words: Collection[str]) -> None:
