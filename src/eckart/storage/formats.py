@@ -11,7 +11,7 @@ from eckart.errors import ArgumentError, MatrixError
 from eckart.factors import Factors
 from eckart.matrices import Matrix
 from eckart.storage.contents import Contents, FactorFile, Selection
-from eckart.storage.whole import check_output, reading, whole_file
+from eckart.storage.whole import check_output, check_regular, reading, whole_file
 
 T = TypeVar("T")
 
@@ -86,6 +86,7 @@ def check_input(path: Path, selection: Selection) -> None:
         hint = f"Did you mean {near[0]}?" if near else "Check the path."
         raise ArgumentError(f"There is no file {path}.", hint=hint, code="no-such-file")
     module = _format(path, MATRICES, "read a matrix from")
+    check_regular(path)
     unknown = selection.given() - module.SELECTABLE
     if unknown:
         option = f"--{sorted(unknown)[0]}"
@@ -185,6 +186,8 @@ def read_factor_file(path: str | PathLike[str]) -> FactorFile:
     with reading(source):
         if not source.exists():
             raise FileNotFoundError(fspath(source))
+        if not source.is_dir():
+            check_regular(source)
         file = _format(source, FACTORS, "read factors from").read_factors(source)
     written = [part["name"] for part in file.document.get("parts", ())]
     ordered = {name: file.parts[name] for name in written if name in file.parts}

@@ -13,7 +13,7 @@ from typing import Any, Final, final
 from eckart.errors import MatrixError
 from eckart.storage.text.cells import has_comma, has_point, is_number
 from eckart.storage.text.stream import SEPARATOR, opened_text
-from eckart.storage.whole import check_regular, damaged
+from eckart.storage.whole import damaged
 
 DELIMITERS: Final = ("::", "\t", "|", ";", ",")
 RECORDS: Final = 200
@@ -114,11 +114,9 @@ def read_sample(path: Path) -> Sample:
     """The first lines of a text file.
 
     Raises:
-        ArgumentError: If it can be read once only.
         FormatError: If it is no text.
         MatrixError: If it is empty.
     """
-    check_regular(path)
     text, whole, encoding = _beginning(path)
     lines = io.StringIO(text, newline="").readlines()
     lines = lines if whole else lines[:-1] or lines
