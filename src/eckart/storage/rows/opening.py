@@ -7,7 +7,7 @@ from typing import Any, Final
 from eckart.errors import ArgumentError
 from eckart.storage.contents import meaningless
 from eckart.storage.rows.table import Table, Wanted
-from eckart.storage.whole import reading
+from eckart.storage.whole import check_regular, reading
 
 READERS: Final = {
     ".npy": "array_file",
@@ -61,6 +61,8 @@ def open_table(path: Path, wanted: Wanted | None = None) -> Table:
     with reading(path):
         if not path.exists():
             raise FileNotFoundError(str(path))
+        if not path.is_dir():
+            check_regular(path)
         return module.open_rows(path, chosen)
 
 
