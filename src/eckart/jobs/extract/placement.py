@@ -98,16 +98,17 @@ class Placement:
 
     def notes(self) -> Iterator[str]:
         """What names, kinds and ties are known from, and whose names are others, in sentences."""
-        if self.running is None:
+        known = self.running
+        if known is None:
             yield BY_RULES
         else:
-            yield f"Names and kinds of layers are those of the model as {self.running.source} runs it."
+            yield f"Names and kinds of layers are those of the model as {known.source} runs it."
         for side, names in (("base", self.base), ("tuned", self.tuned)):
             other = [(stored, live) for live, stored in names.items() if stored != live]
             if other:
                 yield (
-                    f"{len(other)} tensors of the {side} checkpoint have other names there, such as "
-                    f"'{other[0][0]}', which is '{other[0][1]}'."
+                    f"{len(other)} tensors of the {side} checkpoint have other names there, "
+                    f"such as '{other[0][0]}', which is '{other[0][1]}'."
                 )
 
     @property

@@ -31,7 +31,6 @@ class Work:
     @staticmethod
     def beside(adapter: Path) -> "Work":
         """The folder for an adapter."""
-        adapter = adapter if adapter.name else adapter.resolve()
         return Work(adapter.with_name(f"{adapter.name}.unfinished"))
 
     def begin(self, settings: dict[str, Any], *, resume: bool, force: bool) -> None:

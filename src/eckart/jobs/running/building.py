@@ -69,7 +69,7 @@ def _built(config: Mapping[str, Any]) -> Running:
     settings = transformers.CONFIG_MAPPING[config["model_type"]].from_dict(kept)
     with torch.device("meta"):
         network = architecture._from_config(settings, dtype=torch.float32)
-    network.eval()
+    _without_numbers(network.eval())
     state = network.state_dict()
     return Running(
         source=f"transformers {version('transformers')}",
@@ -82,6 +82,18 @@ def _built(config: Mapping[str, Any]) -> Running:
         task=task_of(network),
         rename=_renaming(network, state),
     )
+
+
+def _without_numbers(network: Any) -> None:
+    """Put on the meta device what a class made elsewhere, shared parameters once."""
+    made: dict[int, Any] = {}
+    for module in network.modules():
+        for name, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
+            if not parameter.is_meta:
+                own = type(parameter)(parameter.data.to("meta"), parameter.requires_grad)
+                setattr(module, name, made.setdefault(id(parameter), own))
+        for name, buffer in module.named_buffers(recurse=False, remove_duplicate=False):
+            module._buffers[name] = buffer.to("meta")
 
 
 def task_of(network: Any) -> str | None:
