@@ -234,6 +234,12 @@ def extract(
             adapter, left = portable(adapter)
         if not adapter.layers and not adapter.saved:
             raise _nothing(before, after)
+        if not adapter.layers:
+            raise MatrixError(
+                "Only values have changed, and the model has no layer that PEFT can adapt.",
+                hint="PEFT loads no adapter without an adapted layer; use the fine-tune itself.",
+                code="no-layers",
+            )
         result = _result(before, after, target, settings, coverage, findings, adapter, left)
         result = replace(result, command=command, seconds=time.perf_counter() - began)
         modules = coverage.placement.modules

@@ -20,6 +20,7 @@ MOST: Final = 10_000
 _COUNT: Final = re.compile(r"layers?$|depths?$|num_.*(?:block|stage|expert)|n_.*expert")
 
 QUANTISED: Final = "quantization_config"
+FLOAT: Final = "__float__"
 BACKBONE: Final = "use_pretrained_backbone"
 
 TASKS: Final = {
@@ -166,7 +167,16 @@ def _without_weights(config: Mapping[str, Any]) -> dict[str, Any]:
             kept[key] = _without_weights(setting)
         elif key != QUANTISED:
             kept[key] = False if key == BACKBONE else setting
-    return kept
+    return {key: _number(setting) for key, setting in kept.items()}
+
+
+def _number(setting: Any) -> Any:
+    """The infinity or NaN that transformers writes as an object, wherever it is."""
+    if isinstance(setting, list):
+        return [_number(one) for one in setting]
+    if isinstance(setting, dict) and setting.keys() == {FLOAT}:
+        return float(setting[FLOAT])
+    return setting
 
 
 @contextlib.contextmanager
