@@ -206,6 +206,7 @@ def extract(
 ) -> Extraction:
     """`extract_adapter` with its settings in one piece, entering `watch` around the work."""
     began = time.perf_counter()
+    _check_elsewhere(target)
     work = Work.beside(target)
     # killed when the adapter was in its place already: what is left of the work may be finished
     forced = force or (resume and work.folder.exists())
@@ -238,6 +239,12 @@ def extract(
                 adapter, left = portable(adapter)
             if not adapter.layers and not adapter.saved:
                 raise _nothing(before, after)
+            if not adapter.layers:
+                raise MatrixError(
+                    "Only values have changed, and the model has no layer that PEFT can adapt.",
+                    hint="PEFT loads no adapter without an adapted layer; use the fine-tune.",
+                    code="no-layers",
+                )
             result = _result(before, after, target, settings, coverage, findings, adapter, left)
             result = replace(result, command=command, seconds=time.perf_counter() - began)
             modules = coverage.placement.modules
@@ -250,6 +257,15 @@ def extract(
                 write_documents(result, folder)
     work.remove()
     return result
+
+
+def _check_elsewhere(target: Path) -> None:
+    if Path.cwd().is_relative_to(target.resolve()):
+        raise ArgumentError(
+            f"{target} is the folder that the command runs in, or holds it.",
+            hint="Name a new folder.",
+            code="output-is-here",
+        )
 
 
 @contextmanager
