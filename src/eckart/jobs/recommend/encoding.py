@@ -10,6 +10,7 @@ from pyarrow import compute
 from eckart.errors import MatrixError
 from eckart.jobs.recommend.blockwise import taken
 from eckart.jobs.recommend.growing import Growing
+from eckart.jobs.recommend.ids import canonical
 from eckart.storage.columns import plain_values
 
 Codes: TypeAlias = npt.NDArray[np.int32]
@@ -91,6 +92,9 @@ class Encoder:
         Raises:
             MatrixError: If the bytes are no text.
         """
+        kind = chunk.type
+        if isinstance(kind, pa.BaseExtensionType) and not pa.types.is_string(kind.storage_type):
+            return canonical(chunk)  # a number is no text of what it stands for, as of a period
         try:
             return plain_values(chunk)
         except pa.ArrowInvalid as error:
