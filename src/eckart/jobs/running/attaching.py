@@ -63,7 +63,7 @@ def _lost(
     with warnings.catch_warnings(), torch.device("meta"):
         warnings.simplefilter("ignore")
         config = LoraConfig(**settings)
-        attach = MODEL_TYPE_TO_PEFT_MODEL_MAPPING.get(config.task_type, PeftModel)
+        attach = MODEL_TYPE_TO_PEFT_MODEL_MAPPING.get(str(document["task_type"]), PeftModel)
         attached = attach(network, config)
         if not shapes:
             return {}

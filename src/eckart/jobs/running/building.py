@@ -69,7 +69,7 @@ def _built(config: Mapping[str, Any]) -> Running:
     kept = _without_weights(config)
     settings = transformers.CONFIG_MAPPING[config["model_type"]].from_dict(kept)
     with torch.device("meta"):
-        network = architecture._from_config(settings, dtype=torch.float32)
+        network = architecture(settings)
     _without_numbers(network.eval())
     state = network.state_dict()
     return Running(
@@ -138,11 +138,11 @@ def _renaming(
         rules = get_model_conversion_mapping(network)  # some rules remember what they have seen
         names = [rule for rule in rules if isinstance(rule, WeightRenaming)]
         converters = [rule for rule in rules if isinstance(rule, WeightConverter)]
-        prefix, found = network.base_model_prefix, {}
+        prefix, known, found = network.base_model_prefix, dict(state), {}
         for name in sorted(stored, key=dot_natural_key):
-            renamed, pattern = rename_source_key(name, names, converters, prefix, state)
+            renamed, pattern = rename_source_key(name, names, converters, prefix, known)
             if renamed not in state and name in state:
-                renamed, pattern = rename_source_key(name, [], [], prefix, state)
+                renamed, pattern = rename_source_key(name, [], [], prefix, known)
             found[name] = (renamed, pattern is not None)
         return found
 
