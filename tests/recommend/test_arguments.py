@@ -39,7 +39,9 @@ def test_counts_are_whole_numbers_from_one(name, wrong):
                                   "implicit_features", "attribute_weight", "at_least", "scale",
                                   "method", "epochs", "seed", "disliked"])  # fmt: skip
 @pytest.mark.parametrize(
-    "wrong", ["2", [1], {}, float("nan"), float("inf"), 1 + 2j, True, object()], ids=lambda one: type(one).__name__
+    "wrong",
+    ["2", [1], {}, float("nan"), float("inf"), 1 + 2j, True, object()],
+    ids=lambda one: type(one).__name__,
 )
 def test_settings_of_a_wrong_type_are_refused_by_name(name, wrong):
     with pytest.raises(EckartError) as caught:

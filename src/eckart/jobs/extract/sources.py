@@ -10,6 +10,7 @@ from eckart.errors import ArgumentError, FormatError
 from eckart.jobs.running import live_name
 from eckart.storage.checkpoints import Checkpoint, open_checkpoint, quantisation
 from eckart.storage.checkpoints.strict_json import read_object
+from eckart.storage.outputs import located
 
 _ADAPTER: Final = "adapter_config.json"
 _BASE_MODEL: Final = re.compile(r"^base_model:\s*(?:-\s*)?[\"']?([^\s\"']+)", re.MULTILINE)
@@ -26,7 +27,7 @@ def open_pair(
         ArgumentError: If there is no such path, or both are the same.
         FormatError: If either is damaged or quantised, or the two are the wrong way round.
     """
-    if Path(base).resolve() == Path(tuned).resolve():
+    if located(Path(base)) == located(Path(tuned)):
         raise ArgumentError(
             f"{base} is given both as the base and as its fine-tune.",
             hint="Give two checkpoints.",
