@@ -83,10 +83,7 @@ class Row:
     verdict: str
     loaded: float | None = None
     merged: float | None = None
-    factors: int = 0
-    saved: int = 0
     missing: int = 0
-    share: float = 0.0
     why: str = ""
 
 
@@ -168,19 +165,10 @@ def row(model_type: str, architecture: str, folder: Path, size: float = 0.02) ->
         )
     except Exception as error:
         return Row(model_type, architecture, "refused", why=_sentence(error))
-    document = result.to_dict()
-    states = [tensor["state"] for tensor in document["tensors"]]
-    left = [one for one in document["tensors"] if one["state"] in ("not covered", "left out")]
-    known = Row(
-        model_type,
-        architecture,
-        "",
-        factors=states.count("factors"),
-        saved=states.count("saved whole") + states.count("bias"),
-        missing=len(left),
-        share=sum(one["share_of_delta"] for one in left),
-        why=left[0]["why"] if left else "",
-    )
+    tensors = result.to_dict()["tensors"]
+    left = [one for one in tensors if one["state"] in ("not covered", "left out")]
+    why = left[0]["why"] if left else ""
+    known = Row(model_type, architecture, "", missing=len(left), why=why)
     return _measured(known, base, folder, before, wanted)
 
 
@@ -251,16 +239,14 @@ def page(rows: list[Row]) -> str:
         "",
         *(f"- {VERDICTS[verdict]}: {count}" for verdict, count in counts.items()),
         "",
-        "| model type | class | verdict | loaded | merged | factors | values | not covered |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| model type | class | verdict | loaded | merged | why |",
+        "| --- | --- | --- | --- | --- | --- |",
     ]
     for one in rows:
         if one.verdict != "not made tiny":
             far = [f"{x:.0e}" if x is not None else "" for x in (one.loaded, one.merged)]
-            said = f"{one.share:.0%}: {one.why}" if one.missing else ""
-            said = one.why if one.verdict in ("refused", "wrong") else said
-            cells = (one.model_type, one.architecture, one.verdict, *far, one.factors, one.saved)
-            lines.append("| " + " | ".join(map(str, (*cells, said.replace("|", "·")))) + " |")
+            cells = (one.model_type, one.architecture, one.verdict, *far)
+            lines.append("| " + " | ".join((*cells, one.why.replace("|", "·"))) + " |")
     untried = ", ".join(one.model_type for one in rows if one.verdict == "not made tiny")
     return "\n".join([*lines, "", f"Not made tiny: {untried}."]) + "\n"
 

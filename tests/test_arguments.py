@@ -126,6 +126,31 @@ TABLE = {
     "StochasticGradient": (eckart.StochasticGradient, "learning_rate epochs"),
     "read_matrix": (of(eckart.read_matrix), "path"),
     "read_factors": (of(eckart.read_factors), "path"),
+    "extract_adapter": (
+        of(eckart.extract_adapter, base="b", tuned="t", out="o", rank=2),
+        "base tuned out rank calibration",
+    ),
+    "extract_adapter by a rule": (
+        of(eckart.extract_adapter, base="b", tuned="t", out="o"),
+        "tolerance budget ratio",
+    ),
+    "merge_adapters": (
+        of(eckart.merge_adapters, base="b", adapters=["a"], out="o"),
+        "base adapters out",
+    ),
+    "truncate_adapter": (
+        of(eckart.truncate_adapter, folder="a", out="o", rank=1),
+        "folder out rank budget",
+    ),
+    "verify_adapter": (
+        of(eckart.verify_adapter, base="b", tuned="t", adapter="a"),
+        "base tuned adapter tolerance",
+    ),
+    "LowRankRecommender": (
+        eckart.LowRankRecommender,
+        "rank regularization count_exponent unobserved_weight implicit_features attribute_weight "
+        "method epochs at_least disliked scale columns seed",
+    ),
     "LowRankReducer": (reducer, "n_components tol random_state center scale whiten certificate"),
     "LowRankReducer.inverse_transform": (restored, "X"),
 }

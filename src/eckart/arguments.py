@@ -3,7 +3,7 @@
 import math
 import operator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from eckart.errors import ArgumentError
 
@@ -59,6 +59,21 @@ def check_flag(name: str, flag: Any) -> bool:
     if getattr(flag, "ndim", 0) == 0 and flag in (0, 1):
         return bool(flag)
     raise _wrong(name, flag, "Give True or False.")
+
+
+def check_list(name: str, values: Any) -> list[Any]:
+    """Several values, none of them letters of a text.
+
+    Raises:
+        ArgumentError: If it is anything else, with the code "bad-" and the name.
+
+    Example:
+        >>> check_list("adapters", ("a", "b"))
+        ['a', 'b']
+    """
+    if isinstance(values, list | tuple):
+        return list(cast("list[Any]", values))
+    raise _wrong(name, values, "Give a list.")
 
 
 def as_path(path: Any) -> Path:

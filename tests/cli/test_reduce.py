@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -197,6 +198,8 @@ def test_the_report_stands_alone_and_escapes_what_the_table_says(run, table):
         ("reduce t.parquet --rank 2 --tol 2", "bad-tol"),
         ("reduce t.parquet --rank 2 -o t.parquet", "output-exists"),
         ("reduce article_start.npz --rank 2 --id who", "option-does-not-apply"),
+        ("reduce t.parquet --rank 2 --tensor layers/counts", "option-does-not-apply"),
+        ("reduce article.csv --rank 2 --tensor nonsense", "option-does-not-apply"),
     ],
 )  # fmt: skip
 def test_what_the_arguments_alone_show_is_exit_2(run, table, line, code):
@@ -291,3 +294,29 @@ def test_a_line_longer_than_a_block_of_text_is_read(run):
     Path("t.csv").write_text("\n".join(["a,b,text", *lines]) + "\n")
     result(run, "reduce t.csv --rank 1 --memory 200MB -o s.csv --json")
     assert len(Path("s.csv").read_text().splitlines()) == 61
+
+
+def test_a_layer_of_an_anndata_is_reduced_where_it_is_named(run, table):
+    X = table[NAMES].to_numpy()
+    with h5py.File("a.h5ad", "w") as file:
+        file["X"], file["layers/counts"] = X, 2 * X
+        for part in ("obs", "var"):
+            file.create_group(part)
+    plain, doubled = (
+        result(run, f"reduce a.h5ad --rank 2 -o s.csv --force --json {option}")
+        for option in ("", "--tensor layers/counts")
+    )
+    four_times = 4 * np.array(plain["explained_variance"])
+    np.testing.assert_allclose(doubled["explained_variance"], four_times, rtol=SQUARED)
+    wrong = error(run, "reduce a.h5ad --rank 2 --tensor nonsense --json -o t.csv", 1)
+    assert wrong["code"] == "no-such-tensor"
+
+
+def test_without_centring_the_figures_are_those_of_the_scores(run, table):
+    for option in ("", "--memory 1MB", "--whiten"):
+        line = f"reduce t.parquet --rank 3 --no-centre -o n.parquet --force --json {option}"
+        document = result(run, line)
+        expected = scores("n.parquet").var(axis=0)
+        told = np.ones(3) if "whiten" in option else document["explained_variance"]
+        np.testing.assert_allclose(told, expected, rtol=SQUARED)
+        assert sum(document["explained_share"]) <= 1 + SQUARED

@@ -10,6 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from eckart.errors import EckartError
+from eckart.jobs.recommend.attribute_tables import read_attributes
+from eckart.jobs.recommend.attributes import learned_features
 from eckart.jobs.recommend.columns import ColumnNames
 from eckart.jobs.recommend.interactions import read_interactions
 from eckart.jobs.recommend.writing import read_ids
@@ -182,3 +184,40 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path, name):
     os.mkfifo(tmp_path / name)
     with pytest.raises(EckartError, match="is a pipe"):
         read_interactions(tmp_path / name)
+
+
+class TestAttributes:
+    def features(self, path):
+        found = read_attributes(path, "item", ColumnNames(), None)
+        made, _ = learned_features(found.columns, found.words, found.source, named=False)
+        return {one.name: one for one in made}, found
+
+    def test_numbers_with_decimal_commas_are_numbers(self, tmp_path):
+        path = tmp_path / "items.csv"
+        path.write_text('item;price;kind\n1;1,5;"a,b"\n2;2;c\n3;4,25;c\n')
+        features, found = self.features(path)
+        assert features["price"].levels is None
+        assert features["price"].mean == pytest.approx((1.5 + 2 + 4.25) / 3)
+        assert features["kind"].levels == ("a,b", "c")
+        assert any("decimal commas" in note for note in found.notes)
+
+    def test_a_word_of_a_late_line_makes_all_of_a_column_words(self, tmp_path):
+        path = tmp_path / "items.csv"
+        rows = [f"{place},{place % 3}" for place in range(3000)]
+        path.write_text("\n".join(["item,class", *rows, "3000,x", "3001,x"]))
+        assert self.features(path)[0]["class"].levels == ("0", "1", "2", "x")
+
+    def test_what_arrow_knows_of_types_is_read(self, tmp_path):
+        path = tmp_path / "items.parquet"
+        lasting = pa.array([60, 120, 60], pa.duration("s"))
+        kinds = pa.array(pd.Categorical(["x", "y", "x"], categories=["z", "y", "x"]))
+        pq.write_table(
+            pa.table({"item": [1, 2, 3], "lasting": lasting, "kind": kinds,
+                      "code": pa.array([one.bytes for one in IDS], pa.uuid()),
+                      "noise": pa.array([b"\xff", b"a", b"\xff"])}), path,
+        )  # fmt: skip
+        features, _ = self.features(path)
+        assert set(features) == {"lasting", "kind", "code"}
+        assert (features["lasting"].levels, features["lasting"].mean) == (None, 80.0)
+        assert features["kind"].levels == ("x", "y")
+        assert features["code"].levels == (str(IDS[0]), str(IDS[1]))

@@ -210,7 +210,7 @@ def test_tables_of_ids_may_hold_floats(tmp_path, suffix):
 
 def test_a_missing_id_of_a_table_of_users_is_said(tmp_path):
     (tmp_path / "users.csv").write_text("user,n\n1,1\nNA,2\n", encoding="utf-8")
-    with pytest.raises(EckartError, match=r"Id 2 .* is missing"):
+    with pytest.raises(EckartError, match=r"^Row 2 of users.csv has no user"):
         top_items(fitted().model, read_ids(tmp_path / "users.csv", "user"), 3)
 
 

@@ -65,6 +65,14 @@ SAME = {
     "lines of old": ("a,b\r1,2\r3,4\r", [[1, 2], [3, 4]]),
     "no end of the last line": ("a,b\r\n1,2\r\n3,4", [[1, 2], [3, 4]]),
     "one name twice": ("v,v\n1,2\n3,4\n", [[1, 2], [3, 4]]),
+    "blanks in any number": (" 1   2 \n 10 4\n", [[1, 2], [10, 4]]),
+    "a blank of another kind": ("a,b\n\u00a01,2\n3,4\n", [[1, 2], [3, 4]]),
+    "what spreadsheets say first": ("sep=;\n1,5;2\n3;4\n", [[1.5, 2], [3, 4]]),
+    "what they say above names": ("sep=;\na;b\n1,5;2\n3;4\n", [[1.5, 2], [3, 4]]),
+    "names of rows by R": ('"a","b"\n"x",1,2\n"y",3,4\n', [[1, 2], [3, 4]]),
+    "names of rows by R between blanks": ('"a" "b"\n"x" 1 2\n"y" 3 4\n', [[1, 2], [3, 4]]),
+    "UTF-16 without a mark": ("a,b\n1,2\n".encode("utf-16-le"), [[1, 2]]),
+    "UTF-16, large end first, without": ("a,b\n1,2\n".encode("utf-16-be"), [[1, 2]]),
     "UTF-16": ("é,b\n1,2\n3,4\n".encode("utf-16"), [[1, 2], [3, 4]]),
     "UTF-16, large end first": (b"\xfe\xff" + "é,b\n1,2\n".encode("utf-16-be"), [[1, 2]]),
     "latin-1": ("größe,b\n1,2\n3,4\n".encode("latin-1"), [[1, 2], [3, 4]]),
@@ -165,6 +173,19 @@ def test_one_word_in_a_late_line_does_not_drop_its_column(tmp_path, read):
     path = written(tmp_path, "\n".join(["a,b", *rows]) + "\n")
     with pytest.raises(EckartError, match=r"line 60000, column 2 \('b'\): 'n/v'"):
         read(path)
+
+
+@READERS
+def test_a_point_in_a_late_line_is_no_decimal_comma(tmp_path, read):
+    rows = [f"{i},5;{i % 7}" for i in range(5000)] + ["1.5;2"]
+    with pytest.raises(EckartError, match="line 1, column 1: '0,5' is not a number"):
+        read(written(tmp_path, "\n".join(rows)), header=False)
+
+
+@READERS
+def test_a_cell_more_than_there_are_names_is_no_name_of_a_row(tmp_path, read):
+    with pytest.raises(EckartError, match="line 2: 3 cells where the first row has 2"):
+        read(written(tmp_path, "a,b\n1,2,\n3,4,\n"))
 
 
 @READERS

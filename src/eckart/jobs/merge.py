@@ -8,6 +8,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, final
 
+from eckart.arguments import as_path, check_list
 from eckart.jobs.extract.sources import open_weights
 from eckart.jobs.join import check_weights
 from eckart.jobs.merge_plan import Plan, plan
@@ -113,14 +114,15 @@ def merge_adapters(
         tensor, twice where its dtype changes, and a few megabytes.
     """
     began = time.perf_counter()
-    target, chosen = Path(out), list(weights or [1.0] * len(adapters))
-    check_weights(len(adapters), chosen)
-    sources = [Path(base), *map(Path, adapters)]
+    target, folders = as_path(out), [as_path(one) for one in check_list("adapters", adapters)]
+    chosen = list(weights or [1.0] * len(folders))
+    check_weights(len(folders), chosen)
+    sources = [as_path(base), *folders]
     check_output(target, force=force, inputs=sources, is_folder=target.suffix != SAFE)
     checkpoint = open_weights(base)
     used = [
-        (read_adapter(Path(folder)), weight)
-        for folder, weight in zip(adapters, chosen, strict=True)
+        (read_adapter(folder), weight)
+        for folder, weight in zip(folders, chosen, strict=True)
         if weight
     ]
     planned = plan(checkpoint, used, dtype)

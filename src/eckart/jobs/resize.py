@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from os import PathLike
-from pathlib import Path
 
 import numpy as np
 
+from eckart.arguments import as_path
 from eckart.arrays import FLOAT32, FLOAT64
 from eckart.errors import ArgumentError
 from eckart.factors import check_rank
@@ -95,7 +95,7 @@ def truncate_adapter(
         MatrixError: If the factors do not fit into the dtype.
         StorageError: If the system refuses to read or write.
     """
-    source, target = Path(folder), Path(out)
+    source, target = as_path(folder), as_path(out)
     check_output(target, force=force, inputs=[source], is_folder=True)
     adapter, own = read_adapter(source), dtype or factor_dtype(source)
     smaller = resize_adapter(adapter, rank=rank, budget=budget, dtype=own)

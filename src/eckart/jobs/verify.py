@@ -10,6 +10,7 @@ from typing import Final, final
 
 import numpy as np
 
+from eckart.arguments import as_path, check_number
 from eckart.arrays import FLOAT32, Array
 from eckart.errors import ArgumentError
 from eckart.factors import Factors
@@ -64,13 +65,13 @@ def verify_adapter(
         adapter, of two pairs of tensors as stored, and of one change in float32.
     """
     began = time.perf_counter()
-    if tolerance is not None and not 0 < tolerance < math.inf:
+    if tolerance is not None and not 0 < check_number("tolerance", tolerance) < math.inf:
         raise ArgumentError(
             f"The tolerance is {tolerance}.",
             hint="Give a number above 0, such as 0.05.",
             code="bad-tolerance",
         )
-    folder = Path(adapter)
+    folder = as_path(adapter)
     before, after = open_pair(base, tuned)
     content = read_adapter(folder)
     coverage = cover(before, after, Patterns())

@@ -17,8 +17,9 @@ EXPLICIT: Final = 0.1
 IMPLICIT: Final = 0.003
 BLOCK: Final = 2**20
 LEAST: Final = 1e-12
-MOST: Final = 1e12
-"""Values between these have squares and products that stay in the range of float32."""
+MOST: Final = 1e9
+"""Values between these have squares and products that stay in the range of float32, also those of
+conjugate gradients, which square factors of their size twice."""
 
 
 @final

@@ -29,6 +29,27 @@ def numbers(column: Any, dtype: DType) -> Array:
     return values
 
 
+def plain_values(column: Any) -> Any:
+    """An Arrow array of an extension type as one of its values, UUIDs and bytes as text.
+
+    Raises:
+        pa.ArrowInvalid: If some of the bytes are no text.
+
+    Example:
+        >>> plain_values(pa.array([b"a"])).to_pylist()
+        ['a']
+    """
+    kind = column.type
+    if isinstance(kind, pa.UuidType):
+        texts = [None if one is None else str(one) for one in column.to_pylist()]
+        return pa.array(texts, pa.string())
+    if isinstance(kind, pa.BaseExtensionType):
+        return column.storage
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        return column.cast(pa.string())
+    return column
+
+
 def column_of(values: Array) -> Any:
     """Floats as an Arrow array, without a copy where they lie one behind another.
 

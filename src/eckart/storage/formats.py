@@ -14,7 +14,7 @@ from eckart.factors import Factors
 from eckart.matrices import Matrix
 from eckart.storage.contents import Contents, FactorFile, Selection, meaningless
 from eckart.storage.outputs import check_output, located
-from eckart.storage.whole import read_steadily, reading, whole_file
+from eckart.storage.whole import check_regular, read_steadily, reading, whole_file
 
 T = TypeVar("T")
 
@@ -91,6 +91,7 @@ def check_input(path: Path, selection: Selection) -> None:
         hint = f"Did you mean {near[0]}?" if near else "Check the path."
         raise ArgumentError(f"There is no file {path}.", hint=hint, code="no-such-file")
     module = _format(path, MATRICES, "read a matrix from")
+    check_regular(path)
     unknown = selection.given() - module.SELECTABLE
     if unknown:
         raise meaningless(sorted(unknown)[0], suffix_of(path))
@@ -186,6 +187,8 @@ def read_factor_file(path: str | PathLike[str]) -> FactorFile:
     with reading(source):
         if not source.exists():
             raise FileNotFoundError(fspath(source))
+        if not source.is_dir():
+            check_regular(source)
         module = _format(source, FACTORS, "read factors from")
         file = read_steadily(source, lambda: module.read_factors(source))
     written = [part["name"] for part in file.document.get("parts", ())]

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from eckart.storage.table import is_words
-from eckart.storage.whole import check_regular, damaged
+from eckart.storage.whole import damaged
 
 INDEX = "__index_level_"
 """How pandas begins the name of an index that has none."""
@@ -34,7 +34,6 @@ class ParquetColumns:
     """
 
     def __init__(self, path: Path, buffer: int = 0) -> None:
-        check_regular(path)
         self._file = pq.ParquetFile(path, pre_buffer=buffer == 0, buffer_size=buffer)
         self._schema: Any = self._file.schema_arrow
         self.names: list[str] = list(self._schema.names)

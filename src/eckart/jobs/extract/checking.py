@@ -44,6 +44,7 @@ def assembled(
         That of `assemble` and `unattached`.
     """
     found = findings
+    wrong: Mapping[str, str] = {}
     for _ in range(TRIALS):
         adapter = assemble(survey, found, placement, base_name=base_name)
         running = placement.running

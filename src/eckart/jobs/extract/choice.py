@@ -5,6 +5,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Final, final
 
+from eckart.arguments import check_number, check_whole
 from eckart.errors import ArgumentError
 from eckart.jobs.extract.coverage import TensorPair
 from eckart.jobs.extract.delta import Delta
@@ -61,11 +62,11 @@ class LayerRanks:
                 hint="Give exactly one of the four.",
                 code="rank-not-chosen" if not given else "rank-chosen-twice",
             )
-        whole = isinstance(self.rank, int) and self.rank >= 1
-        if self.rank is not None and not whole and self.rank != NOISE:
+        named = isinstance(self.rank, str) and self.rank == NOISE
+        if self.rank is not None and not named and check_whole("rank", self.rank) < 1:
             raise _bad("rank", self.rank, 'a whole number from 1, or "noise"')
         for name, share in (("tolerance", self.tolerance), ("ratio", self.ratio)):
-            if share is not None and not 0 < share < 1:
+            if share is not None and not 0 < check_number(name, share) < 1:
                 raise _bad(name, share, "a number between 0 and 1")
         if self.of not in (OF_DELTA, OF_WEIGHT):
             raise _bad("reference of the tolerance", self.of, '"delta" or "W"')

@@ -9,6 +9,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Final, final
 
+from eckart.arguments import as_path
 from eckart.errors import ArgumentError, EckartError, MatrixError, StorageError
 from eckart.jobs.extract.calibration import Calibration
 from eckart.jobs.extract.checking import assembled, forward_note
@@ -176,14 +177,14 @@ def extract_adapter(
         profile=profile,
         base_name=base_name,
         seed=seed,
-        calibration=None if calibration is None else Path(calibration),
+        calibration=None if calibration is None else as_path(calibration),
         check=check,
         check_forward=check_forward,
     )
     return extract(
         base,
         tuned,
-        Path(out),
+        as_path(out),
         settings,
         resume=resume,
         force=force,
@@ -208,7 +209,7 @@ def extract(
     work = Work.beside(target)
     # killed when the adapter was in its place already: what is left of the work may be finished
     forced = force or (resume and work.folder.exists())
-    sources = [Path(base), Path(tuned), settings.calibration]
+    sources = [as_path(base), as_path(tuned), settings.calibration]
     check_output(target, force=forced, inputs=sources, is_folder=True)
     work.check(sources)
     before, after = open_pair(base, tuned)
@@ -237,6 +238,12 @@ def extract(
                 adapter, left = portable(adapter)
             if not adapter.layers and not adapter.saved:
                 raise _nothing(before, after)
+            if not adapter.layers:
+                raise MatrixError(
+                    "Only values have changed, and the model has no layer that PEFT can adapt.",
+                    hint="PEFT loads no adapter without an adapted layer; use the fine-tune.",
+                    code="no-layers",
+                )
             result = _result(before, after, target, settings, coverage, findings, adapter, left)
             result = replace(result, command=command, seconds=time.perf_counter() - began)
             modules = coverage.placement.modules

@@ -98,11 +98,11 @@ class Placement:
 
     def notes(self) -> Iterator[str]:
         """What names, kinds and ties are known from, and whose names are others, in sentences."""
-        if self.running is None:
+        known = self.running
+        if known is None:
             yield BY_RULES
         else:
-            source = self.running.source
-            yield f"Names and kinds of layers are those of the model as {source} runs it."
+            yield f"Names and kinds of layers are those of the model as {known.source} runs it."
         for side, names in (("base", self.base), ("tuned", self.tuned)):
             other = [(stored, live) for live, stored in names.items() if stored != live]
             if other:
@@ -200,13 +200,14 @@ class Placement:
         saved = Place(way=Way.SAVED, in_place=self._in_place(name))
         if parameter != WEIGHT or not module or len(shape) < 2:
             return saved
-        if rules.is_read(module, self.shapes):
+        model_type = str(self.config.get("model_type", ""))
+        if rules.is_read(module, self.shapes, model_type):
             return Place(way=Way.SAVED, in_place=saved.in_place, why="other modules read it")
         if rules.may_be_tied(module, self.config, self.shapes):
             why = "the model may use it under another name too"
             return Place(way=Way.SAVED, in_place=True, why=why)
         if len(shape) == 2:
-            kind = rules.kind_of(module, shape, str(self.config.get("model_type", "")))
+            kind = rules.kind_of(module, shape, model_type)
             return Place(way=Way.FACTORS, kind=kind)
         if rules.convolves(name, self.shapes, self.config):
             return Place(way=Way.FACTORS, kind=Kind.CONVOLUTION)

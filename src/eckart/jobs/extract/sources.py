@@ -6,6 +6,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Final
 
+from eckart.arguments import as_path
 from eckart.errors import ArgumentError, FormatError
 from eckart.jobs.running import live_name
 from eckart.storage.checkpoints import Checkpoint, open_checkpoint, quantisation
@@ -27,7 +28,7 @@ def open_pair(
         ArgumentError: If there is no such path, or both are the same.
         FormatError: If either is damaged or quantised, or the two are the wrong way round.
     """
-    if located(Path(base)) == located(Path(tuned)):
+    if located(as_path(base)) == located(as_path(tuned)):
         raise ArgumentError(
             f"{base} is given both as the base and as its fine-tune.",
             hint="Give two checkpoints.",

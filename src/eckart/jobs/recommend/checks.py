@@ -9,14 +9,14 @@ import numpy as np
 from eckart.errors import ArgumentError
 
 
-def check_whole(name: str, value: object, *, least: int = 1, code: str | None = None) -> None:
-    """Refuse what is no whole number from `least`.
+def whole_number(name: str, value: object, *, least: int = 1, code: str | None = None) -> int:
+    """A whole number from `least`, of Python's own type.
 
     Raises:
-        ArgumentError: With the code "bad-" and the name, or another.
+        ArgumentError: If it is none, with the code "bad-" and the name, or another.
     """
     if type(value) is not bool and isinstance(value, Integral) and int(value) >= least:
-        return
+        return int(value)
     raise ArgumentError(
         f"The {name} is {value!r}.",
         hint=f"Give a whole number of at least {least}.",
@@ -24,11 +24,11 @@ def check_whole(name: str, value: object, *, least: int = 1, code: str | None = 
     )
 
 
-def check_number(name: str, value: object) -> None:
-    """Refuse what is no finite number.
+def finite_number(name: str, value: object) -> float:
+    """A finite number, of one of Python's own types.
 
     Raises:
-        ArgumentError: With the code "bad-" and the name.
+        ArgumentError: If it is none, with the code "bad-" and the name.
     """
     if type(value) is bool or not isinstance(value, Real) or not math.isfinite(value):
         raise ArgumentError(
@@ -36,6 +36,7 @@ def check_number(name: str, value: object) -> None:
             hint="Give a finite number.",
             code=f"bad-{name.replace('_', '-')}",
         )
+    return int(value) if isinstance(value, Integral) else float(value)
 
 
 def check_word(name: str, value: object, words: Collection[str]) -> None:
@@ -50,28 +51,28 @@ def check_word(name: str, value: object, words: Collection[str]) -> None:
         )
 
 
-def check_scale(scale: object) -> None:
-    """Refuse what is no lowest and highest rating.
+def rating_scale(scale: object) -> tuple[float, float]:
+    """The lowest and the highest rating, of Python's own types.
 
     Raises:
-        ArgumentError: If so.
+        ArgumentError: If it is none.
     """
-    ends = list(scale) if isinstance(scale, tuple | list) else []
-    for end in ends:
-        check_number("scale", end)
+    given = list(scale) if isinstance(scale, tuple | list) else []
+    ends = [finite_number("scale", end) for end in given]
     if len(ends) != 2 or not ends[0] < ends[1]:
         raise ArgumentError(
             f"The scale is {scale!r}.",
             hint="Give the lowest and then the highest rating, such as (1, 5).",
             code="bad-scale",
         )
+    return ends[0], ends[1]
 
 
-def check_truth(name: str, value: object) -> None:
-    """Refuse what is neither true nor false.
+def truth(name: str, value: object) -> bool:
+    """True or False, of Python's own type.
 
     Raises:
-        ArgumentError: With the code "bad-" and the name.
+        ArgumentError: If it is neither, with the code "bad-" and the name.
     """
     if not isinstance(value, bool | np.bool_):
         raise ArgumentError(
@@ -79,3 +80,4 @@ def check_truth(name: str, value: object) -> None:
             hint="Give True or False.",
             code=f"bad-{name}",
         )
+    return bool(value)

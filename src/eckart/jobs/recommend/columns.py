@@ -57,15 +57,16 @@ class ColumnNames:
         Raises:
             ArgumentError: If there is another role in it, or it is no mapping of texts.
         """
-        mapping = names if isinstance(names, Mapping) else {"": names}
-        for role, name in mapping.items():
+        given: dict[str, str] = {}
+        for role, name in names.items() if isinstance(names, Mapping) else [("", "")]:
             if role not in NAMES or not isinstance(name, str):
                 raise ArgumentError(
                     f"The columns are {names!r}.",
                     hint=f"Give a mapping from {', '.join(NAMES)} to the names of the columns.",
                     code="bad-columns",
                 )
-        return ColumnNames(**mapping)
+            given[str(role)] = name
+        return ColumnNames(**given)
 
     def given(self) -> dict[str, str]:
         """Those that were named."""

@@ -10,7 +10,7 @@ from pyarrow import compute
 from eckart.errors import MatrixError
 from eckart.jobs.recommend.blockwise import taken
 from eckart.jobs.recommend.growing import Growing
-from eckart.jobs.recommend.ids import canonical
+from eckart.storage.columns import plain_values
 
 Codes: TypeAlias = npt.NDArray[np.int32]
 pc: Final[Any] = compute  # its functions are made when it is imported, which no type checker sees
@@ -86,16 +86,13 @@ class Encoder:
         return chunk.dictionary_encode()
 
     def _plain(self, chunk: Any) -> Any:
-        """An array of extension types or bytes as one of values or text."""
-        kind = chunk.type
-        if isinstance(kind, pa.UuidType):
-            chunk = canonical(chunk)
-        elif isinstance(kind, pa.BaseExtensionType):
-            chunk = chunk.storage
-        if not pa.types.is_binary(kind) and not pa.types.is_large_binary(kind):
-            return chunk
+        """An array of an extension type or of bytes as one of values or text.
+
+        Raises:
+            MatrixError: If the bytes are no text.
+        """
         try:
-            return chunk.cast(pa.string())
+            return plain_values(chunk)
         except pa.ArrowInvalid as error:
             raise MatrixError(
                 f"Each {self._what} is of bytes, and some are no text.",

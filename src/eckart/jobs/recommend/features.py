@@ -10,6 +10,7 @@ import pyarrow as pa
 from pyarrow import compute
 
 from eckart.errors import MatrixError
+from eckart.storage.columns import plain_values
 
 pc: Final[Any] = compute  # its functions are made when it is imported, which no type checker sees
 
@@ -213,9 +214,18 @@ def _numbers(column: Any) -> npt.NDArray[np.float64] | None:
 
 
 def _plain(column: Any) -> Any:
-    """One Arrow array, without a dictionary."""
+    """One Arrow array, without a dictionary.
+
+    Raises:
+        MatrixError: If it is of bytes that are no text.
+    """
     whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    return whole.dictionary_decode() if pa.types.is_dictionary(whole.type) else whole
+    if pa.types.is_dictionary(whole.type):
+        whole = whole.dictionary_decode()
+    try:
+        return plain_values(whole)
+    except pa.ArrowInvalid as error:
+        raise _useless("A column holds bytes that are no text.") from error
 
 
 def _text(values: Any) -> Any:

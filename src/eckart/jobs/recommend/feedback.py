@@ -1,10 +1,20 @@
 """What the numbers of a table of interactions stand for."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, final
+from functools import partial
+from typing import Any, Final, final
 
 from eckart.errors import ArgumentError
-from eckart.jobs.recommend.checks import check_number, check_scale, check_truth
+from eckart.jobs.recommend.checks import finite_number, rating_scale, truth
+
+CHECKS: Final[dict[str, Callable[[Any], Any]]] = {
+    "implicit": partial(truth, "implicit"),
+    "at_least": partial(finite_number, "at_least"),
+    "disliked": partial(finite_number, "disliked"),
+    "scale": rating_scale,
+}
+"""What makes a field that was given a plain one, or refuses it."""
 
 
 @final
@@ -33,13 +43,9 @@ class Feedback:
     scale: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
-        if self.implicit is not None:
-            check_truth("implicit", self.implicit)
-        for name in ("at_least", "disliked"):
-            if getattr(self, name) is not None:
-                check_number(name, getattr(self, name))
-        if self.scale is not None:
-            check_scale(self.scale)
+        for name, checked in CHECKS.items():
+            given = getattr(self, name)
+            object.__setattr__(self, name, None if given is None else checked(given))
         if self.disliked is None:
             return
         if self.at_least is None and not self.implicit:

@@ -8,6 +8,7 @@ import pyarrow as pa
 from pyarrow import compute
 
 from eckart.errors import MatrixError
+from eckart.storage.columns import plain_values
 
 pc: Final[Any] = compute  # its functions are made when it is imported, which no type checker sees
 WHOLE: Final = r"^(0|-?[1-9][0-9]*)(\.0)?$"
@@ -90,8 +91,7 @@ def canonical(ids: Any) -> Any:
     if pa.types.is_floating(kind):
         return _of_floats(ids)
     if isinstance(kind, pa.UuidType):
-        texts = [None if one is None else str(one) for one in ids.to_pylist()]
-        return pa.array(texts, pa.string())
+        return plain_values(ids)
     if pa.types.is_time(kind) or pa.types.is_timestamp(kind) or pa.types.is_decimal(kind):
         texts = pc.replace_substring_regex(ids.cast(pa.string()), r"(\.\d*?)0+(Z?)$", r"\1\2")
         texts = pc.replace_substring_regex(texts, r"\.(Z?)$", r"\1")

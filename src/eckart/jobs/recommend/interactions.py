@@ -20,8 +20,6 @@ from eckart.jobs.recommend.vocabulary import Places, Vocabulary
 
 COLUMNS: Final = ("rows", "columns", "ratings", "weights", "times")
 """What there is of each entry, and may be None but for the first two."""
-LARGEST: Final = 1e9
-"""Of a rating: conjugate gradients square factors of its size twice, in numbers of 32 bits."""
 NOTHING: Final = np.empty(0, np.int32)
 
 
@@ -327,8 +325,6 @@ def _check(read: Interactions, source: str, scale: tuple[float, float] | None) -
     """Refuse numbers that are none, negative weights, and ratings off the scale."""
     if read.ratings is not None:
         _refuse(~np.isfinite(read.ratings), read, source, "no rating that is a finite number")
-        large = np.abs(read.ratings) > LARGEST
-        _refuse(large, read, source, f"a rating beyond {LARGEST:g}, too large to be squared")
         if scale is not None:
             low, high = scale
             off = (read.ratings < low) | (read.ratings > high)
@@ -348,7 +344,6 @@ def _refuse(wrong: npt.NDArray[np.bool_], read: Interactions, source: str, what:
     raise MatrixError(
         f"Row {place + 1} of {source} ({pair}) has {what}{more}.",
         hint="Correct these rows or leave them out; rows are counted from 1, without the header."
-        + (" A scale that is given does not widen." if "outside" in what else "")
-        + (" Or give all in a larger unit." if "beyond" in what else ""),
+        + (" A scale that is given does not widen." if "outside" in what else ""),
         code="bad-rating" if "rating" in what else "bad-weight",
     )

@@ -7,7 +7,7 @@ from typing import Final, TypeAlias, final
 import numpy as np
 import numpy.typing as npt
 
-from eckart.jobs.recommend.checks import check_whole
+from eckart.jobs.recommend.checks import whole_number
 from eckart.jobs.recommend.interactions import Interactions
 
 Scores: TypeAlias = npt.NDArray[np.float32]
@@ -93,7 +93,7 @@ def ranked_blocks(
     Raises:
         ArgumentError: If k is no whole number from 1.
     """
-    check_whole("k", k)
+    k = whole_number("k", k)
     height = max(1, BLOCK_BYTES // (4 * max(total, 1)))
     for begin in range(0, len(users), height):
         block = users[begin : begin + height]

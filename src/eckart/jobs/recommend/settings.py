@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, TypeAlias, final
 
 from eckart.errors import ArgumentError
-from eckart.jobs.recommend.checks import check_number, check_truth, check_whole, check_word
+from eckart.jobs.recommend.checks import check_word, finite_number, truth, whole_number
 from eckart.jobs.recommend.interactions import Interactions
 from eckart.objectives import Observed
 
@@ -55,15 +55,19 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_whole("rank", self.rank, code="rank-too-small")
-        if self.epochs is not None:
-            check_whole("epochs", self.epochs)
-        check_whole("seed", self.seed, least=0)
         check_word("method", self.method, METHODS)
-        check_truth("nonnegative", self.nonnegative)
+        plain: dict[str, Any] = {
+            "rank": whole_number("rank", self.rank, code="rank-too-small"),
+            "seed": whole_number("seed", self.seed, least=0),
+            "nonnegative": truth("nonnegative", self.nonnegative),
+        }
+        if self.epochs is not None:
+            plain["epochs"] = whole_number("epochs", self.epochs)
         for name in NUMBERS:
             if getattr(self, name) is not None:
-                check_number(name, getattr(self, name))
+                plain[name] = finite_number(name, getattr(self, name))
+        for name, value in plain.items():
+            object.__setattr__(self, name, value)
         if self.unobserved_weight == 0:
             raise ArgumentError(
                 "The unobserved weight is 0, so anything is explained by ones everywhere.",

@@ -116,8 +116,8 @@ def write_top(
     )
 
 
-def read_ids(path: Path, role: str) -> Any:
-    """The ids of a table: its column of users or items, else its first.
+def read_ids(path: Path, role: str) -> list[Any]:
+    """The ids of a table, of their own types: its column of users or items, else its first.
 
     Raises:
         ArgumentError: If there is no such file, or its suffix is unknown.
@@ -127,11 +127,10 @@ def read_ids(path: Path, role: str) -> Any:
     head = table_head(path, KNOWN | {"id"})
     labels = [plain(name) for name in head.names or ()]
     place = next((labels.index(name) for name in (*NAMES[role], "id") if name in labels), 0)
-    found = read_columns(path, head, {place: "id"}).column(0)
-    if found.null_count:
-        row = found.to_pylist().index(None) + 1
+    found = read_columns(path, head, {place: "id"}).column(0).to_pylist()
+    if None in found:
         raise MatrixError(
-            f"Row {row} of {path.name} has no {role}.",
+            f"Row {found.index(None) + 1} of {path.name} has no {role}.",
             hint="Leave it out; a word such as NA is an id in quotes only.",
             code="missing-id",
         )

@@ -80,7 +80,7 @@ def _whole_matrix(path: Path, reading: Reading) -> tuple[Table, Matrix]:
             hint="Leave --memory, --columns, --id and --color out, or give a table or a .npy.",
             code="option-does-not-apply",
         )
-    selection = Selection(header=reading.header, tensor=reading.tensor)
+    selection = Selection(header=reading.header, index=reading.index, tensor=reading.tensor)
     check_input(path, selection)
     contents = read_parts(path, selection)
     if len(contents.parts) != 1:

@@ -20,6 +20,7 @@ MOST: Final = 10_000
 _COUNT: Final = re.compile(r"layers?$|depths?$|num_.*(?:block|stage|expert)|n_.*expert")
 
 QUANTISED: Final = "quantization_config"
+FLOAT: Final = "__float__"
 BACKBONE: Final = "use_pretrained_backbone"
 
 TASKS: Final = {
@@ -69,7 +70,7 @@ def _built(config: Mapping[str, Any]) -> Running:
     settings = transformers.CONFIG_MAPPING[config["model_type"]].from_dict(kept)
     with torch.device("meta"):
         network = architecture._from_config(settings, dtype=torch.float32)
-    network.eval()
+    _without_numbers(network.eval())
     state = network.state_dict()
     return Running(
         source=f"transformers {version('transformers')}",
@@ -82,6 +83,18 @@ def _built(config: Mapping[str, Any]) -> Running:
         task=task_of(network),
         rename=_renaming(network, state),
     )
+
+
+def _without_numbers(network: Any) -> None:
+    """Put on the meta device what a class made elsewhere, shared parameters once."""
+    made: dict[int, Any] = {}
+    for module in network.modules():
+        for name, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
+            if not parameter.is_meta:
+                own = type(parameter)(parameter.data.to("meta"), parameter.requires_grad)
+                setattr(module, name, made.setdefault(id(parameter), own))
+        for name, buffer in module.named_buffers(recurse=False, remove_duplicate=False):
+            module._buffers[name] = buffer.to("meta")
 
 
 def task_of(network: Any) -> str | None:
@@ -154,7 +167,16 @@ def _without_weights(config: Mapping[str, Any]) -> dict[str, Any]:
             kept[key] = _without_weights(setting)
         elif key != QUANTISED:
             kept[key] = False if key == BACKBONE else setting
-    return kept
+    return {key: _number(setting) for key, setting in kept.items()}
+
+
+def _number(setting: Any) -> Any:
+    """The infinity or NaN that transformers writes as an object, wherever it is."""
+    if isinstance(setting, list):
+        return [_number(one) for one in setting]
+    if isinstance(setting, dict) and setting.keys() == {FLOAT}:
+        return float(setting[FLOAT])
+    return setting
 
 
 @contextlib.contextmanager

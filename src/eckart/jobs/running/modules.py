@@ -8,13 +8,11 @@ from functools import cache
 from typing import Any, Final
 
 from eckart.jobs.running.model import Module
+from eckart.jobs.running.rules import REFUSED
 from eckart.storage.adapters import Kind
 
-REFUSED: Final = {
-    model_type: frozenset({"out_proj", "conv1d"})
-    for model_type in ("falcon_h1", "mamba", "mamba2", "falcon_mamba", "nemotron_h")
-}
-"""Last names of modules that PEFT refuses to adapt, by `model_type`: their kernels read them."""
+PLAIN: Final = frozenset({"FalconLinear"})
+"""Classes with a `forward` of their own that computes what that of the class above it does."""
 
 HARMLESS: Final = ("dtype", "device", "shape", "size", "is_meta", "ndim", "requires_grad")
 """What may be asked of a weight without using its numbers."""
@@ -77,7 +75,8 @@ def _kind(module: Any) -> Kind | None:
     from transformers.pytorch_utils import Conv1D
 
     forward = type(module).forward
-    if isinstance(module, nn.Linear) and forward is nn.Linear.forward:
+    is_plain = forward is nn.Linear.forward or type(module).__name__ in PLAIN
+    if isinstance(module, nn.Linear) and is_plain:
         return Kind.LINEAR
     if isinstance(module, nn.Embedding) and forward is nn.Embedding.forward:
         return None if module.max_norm else Kind.EMBEDDING

@@ -59,6 +59,12 @@ PATCHES: Final = (
     ("output.dense", "mlp.fc2"),
 )
 
+REFUSED: Final = {
+    model_type: frozenset({"out_proj", "conv1d"})
+    for model_type in ("falcon_h1", "mamba", "mamba2", "falcon_mamba", "nemotron_h")
+}
+"""Last names of modules that PEFT refuses to adapt, by `model_type`: their kernels read them."""
+
 HEADS: Final = ("lm_head.", "classifier.", "score.", "cls.", "qa_outputs.")
 """What begins the names of heads, which stand beside the model."""
 
@@ -147,11 +153,12 @@ def may_be_tied(module: str, config: Mapping[str, Any], names: Collection[str]) 
     return shares and "lm_head.weight" not in names
 
 
-def is_read(module: str, names: Collection[str]) -> bool:
+def is_read(module: str, names: Collection[str], model_type: str) -> bool:
     """Whether other modules read the weight of a module instead of calling it."""
     parent, _, last = module.rpartition(".")
     attends = last == "out_proj" and f"{parent}.in_proj_weight" in names
-    return attends or _READ.fullmatch(module) is not None
+    refused = last in REFUSED.get(model_type, ())
+    return attends or refused or _READ.fullmatch(module) is not None
 
 
 def convolves(name: str, shapes: Mapping[str, tuple[int, ...]], config: Mapping[str, Any]) -> bool:

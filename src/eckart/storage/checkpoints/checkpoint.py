@@ -9,6 +9,7 @@ from typing import Any, final
 
 import numpy.typing as npt
 
+from eckart.arguments import as_path
 from eckart.errors import FormatError
 from eckart.storage.checkpoints.fingerprints import fingerprint
 from eckart.storage.checkpoints.folder import CONFIG, SAFE, find_weights
@@ -114,7 +115,7 @@ def open_checkpoint(path: str | PathLike[str]) -> Checkpoint:
     Cost:
         Reads the headers only.
     """
-    source = Path(path)
+    source = as_path(path)
     with reading(source):
         weights = find_weights(source)
         shards = [

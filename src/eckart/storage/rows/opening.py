@@ -7,7 +7,7 @@ from typing import Any, Final
 from eckart.errors import ArgumentError
 from eckart.storage.contents import meaningless
 from eckart.storage.rows.table import Table, Wanted
-from eckart.storage.whole import reading
+from eckart.storage.whole import check_regular, reading
 
 READERS: Final = {
     ".npy": "array_file",
@@ -21,7 +21,11 @@ READERS: Final = {
 }
 
 
-OPTIONS: Final = {"text_file": {"header"}, "chunked": {"tensor"}}
+OPTIONS: Final = {
+    "text_file": {"header", "index"},
+    "parquet_files": {"index"},
+    "chunked": {"tensor"},
+}
 """What else than columns can be said of a file to each reader."""
 
 
@@ -49,7 +53,7 @@ def open_table(path: Path, wanted: Wanted | None = None) -> Table:
             code="unknown-suffix",
         )
     chosen = wanted or Wanted()
-    for option in ("header", "tensor"):
+    for option in ("header", "index", "tensor"):
         known = OPTIONS.get(READERS[kind], set[str]())
         if getattr(chosen, option) is not None and option not in known:
             raise meaningless(option, kind)
@@ -57,6 +61,8 @@ def open_table(path: Path, wanted: Wanted | None = None) -> Table:
     with reading(path):
         if not path.exists():
             raise FileNotFoundError(str(path))
+        if not path.is_dir():
+            check_regular(path)
         return module.open_rows(path, chosen)
 
 

@@ -36,28 +36,32 @@ AT_ONCE: Final = 32
 def open_rows(path: Path, wanted: Wanted) -> Table:
     """The rows of the file, or of the files of the folder."""
     files = _files(path)
-    opened = [_described(file) for file in files]
-    names, first = opened[0].names, opened[0]
-    beside = select(names, wanted.beside, path)
-    kept, notes = _kept(opened, wanted, beside, path)
-    places = [_places(other, first, kept, path) for other in opened]
-    along = [_places(other, first, beside, path) for other in opened]
-    _check_numbers(opened, places, path)
-    types = [one.types[place] for one, own in zip(opened, places, strict=True) for place in own]
-    dtype = narrow_dtype([kind for kind in types if not pa.types.is_null(kind)] or types)
-    tallest = max((max(one.heights, default=0) for one in opened), default=0)
+    with arrow_reading(files[0]), ParquetColumns(files[0]) as first:
+        beside = select(first.names, wanted.beside, path)
+        kept, notes = _kept(first, wanted, beside, path)
+    numbers, along, types = [], [], set[Any]()
+    rows, tallest, footer = 0, 0, 0
+    for file in files:
+        # one at a time, since what a file says of itself may be large
+        with arrow_reading(file), ParquetColumns(file) as opened:
+            places = _places(opened, first, kept, path)
+            _check_numbers(opened, places, path)
+            types |= {opened.types[place] for place in places}
+            rows += opened.rows
+            tallest = max(tallest, *opened.heights, 0)
+            footer = max(footer, opened.footer)
+            numbers.append((file, places))
+            along.append((file, _places(opened, first, beside, path)))
+    dtype = narrow_dtype([kind for kind in types if not pa.types.is_null(kind)] or list(types))
     held = len(kept) * (tallest * dtype.itemsize if tallest <= LOW else PAGES)
-    held += KEPT + UNPACKED * max(one.footer for one in opened)
-    shape = sum(one.rows for one in opened), len(kept)
-    batches = partial(_number_batches, list(zip(files, places, strict=True)), dtype)
-    beside_names = [names[place] for place in beside]
+    held += KEPT + UNPACKED * footer
+    batches = partial(_number_batches, numbers, dtype)
+    names = [first.names[place] for place in beside]
     return Table(
-        source=Batches(path, shape, dtype, batches, held),
-        names=tuple(names[place] for place in kept),
+        source=Batches(path, (rows, len(kept)), dtype, batches, held),
+        names=tuple(first.names[place] for place in kept),
         notes=notes,
-        along=partial(_batches, list(zip(files, along, strict=True)), beside_names)
-        if beside
-        else None,
+        along=partial(_batches, along, names) if beside else None,
     )
 
 
@@ -83,21 +87,14 @@ def _files(path: Path) -> list[Path]:
     return files
 
 
-def _described(file: Path) -> ParquetColumns:
-    """What a file says of itself; it is closed again."""
-    with arrow_reading(file), ParquetColumns(file) as opened:
-        return opened
-
-
 def _kept(
-    opened: list[ParquetColumns], wanted: Wanted, beside: list[int], path: Path
+    first: ParquetColumns, wanted: Wanted, beside: list[int], path: Path
 ) -> tuple[list[int], tuple[str, ...]]:
     """Positions of the columns of numbers in the first file, and which are left out.
 
     Raises:
         MatrixError: If one that is wanted is not there or holds no numbers, or none is left.
     """
-    first = opened[0]
     if wanted.columns is not None:
         return select(first.names, wanted.columns, path), ()
     taken, notes = set(beside), ()
@@ -145,21 +142,20 @@ def _numbered(names: list[str]) -> dict[tuple[str, int], int]:
     return found
 
 
-def _check_numbers(opened: list[ParquetColumns], places: list[list[int]], path: Path) -> None:
+def _check_numbers(opened: ParquetColumns, places: list[int], path: Path) -> None:
     """Refuse a column that holds no numbers in one of the files.
 
     Raises:
         MatrixError: If there is one.
     """
-    for one, kept in zip(opened, places, strict=True):
-        for place in kept:
-            if not is_number(one.types[place]):
-                raise MatrixError(
-                    f"The column '{one.names[place]}' of {path} holds {one.types[place]}, "
-                    "no numbers.",
-                    hint="Leave it out of --columns.",
-                    code="not-numbers",
-                )
+    for place in places:
+        if not is_number(opened.types[place]):
+            raise MatrixError(
+                f"The column '{opened.names[place]}' of {path} holds {opened.types[place]}, "
+                "no numbers.",
+                hint="Leave it out of --columns.",
+                code="not-numbers",
+            )
 
 
 def _batches(files: list[tuple[Path, list[int]]], names: list[str]) -> Iterator[Any]:

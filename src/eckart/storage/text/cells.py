@@ -72,6 +72,12 @@ def with_commas(column: Any) -> npt.NDArray[np.bool_]:
     return np.asarray(found.to_numpy(zero_copy_only=False), np.bool_)
 
 
+def with_odd_blanks(column: Any) -> int:
+    """How many have blanks around them that Arrow does not take off by itself."""
+    plain = pc.utf8_trim(column, characters=" \t")
+    return _count(pc.not_equal(plain, pc.utf8_trim_whitespace(column)))
+
+
 def numbers(column: Any, decimal: str = ".") -> tuple[Any, Any]:
     """The numbers of a column of text, null where there is none, and where a cell is a word.
 

@@ -151,14 +151,13 @@ class TextRows:
         Cost:
             One pass, at most.
         """
-        if self.decimal == "," or self.sample.delimiter == ",":
+        if self.sample.delimiter == ",":
             return
-        with_comma = False
+        with_comma = with_point = False
         for batch in self.batches(dict.fromkeys(positions, pa.string())):
-            if any(points(column) for column in batch.columns):
-                return
             with_comma = with_comma or any(commas(column) for column in batch.columns)
-        self.decimal = "," if with_comma else "."
+            with_point = with_point or any(points(column) for column in batch.columns)
+        self.decimal = "," if with_comma and not with_point else "."
 
     def first_words(self, positions: Collection[int]) -> dict[int, tuple[int, str]]:
         """The line and the text of the first cell of some columns that is no number."""
@@ -205,7 +204,9 @@ class TextRows:
             rb'(?<![^\r\n%b])"[^"]*(?:""[^"]*)*("|\Z)' % re.escape(self.sample.delimiter.encode())
         )
         left, line = b"", self.sample.before(header=self.header)
-        source = Utf8(self.sample.path, self.sample.start(header=self.header), double=double)
+        source = Utf8(
+            self.sample.path, self.sample.start(header=self.header), self.sample.delimiter
+        )
         with io.BufferedReader(source) as file:
             while True:
                 piece = file.read(max(self.block, len(left)))

@@ -12,16 +12,16 @@ from typing import Any, Final, final
 
 from eckart.errors import MatrixError
 from eckart.storage.text.cells import has_comma, has_point, is_number
-from eckart.storage.text.stream import SEPARATOR, opened_text
-from eckart.storage.whole import check_regular, damaged
+from eckart.storage.text.stream import SEPARATOR, joined, opened_text
+from eckart.storage.whole import damaged
 
 DELIMITERS: Final = ("::", "\t", "|", ";", ",")
 RECORDS: Final = 200
 """Lines from which a table is judged, at most."""
 FEWEST: Final = 8
 """Lines that are read at least, however long they are."""
-COMMENT: Final = ("#", "%")
-"""What lines before a table begin with."""
+COMMENT: Final = ("#", "%", "sep=")
+"""What lines before a table begin with; the last is what spreadsheets write."""
 CHARACTERS: Final = 2**16
 LONGEST: Final = 2**28
 """Characters in which a table has to show how it is cut."""
@@ -114,11 +114,9 @@ def read_sample(path: Path) -> Sample:
     """The first lines of a text file.
 
     Raises:
-        ArgumentError: If it can be read once only.
         FormatError: If it is no text.
         MatrixError: If it is empty.
     """
-    check_regular(path)
     text, whole, encoding = _beginning(path)
     lines = io.StringIO(text, newline="").readlines()
     lines = lines if whole else lines[:-1] or lines
@@ -128,6 +126,7 @@ def read_sample(path: Path) -> Sample:
         raise MatrixError(f"{path} is empty.", hint="Give at least one row.", code="empty")
     if count:
         count, records = _with_names(path, lines, count, delimiter, records)
+    records = _with_all_names(records)
     offset = _bytes(lines[:count])
     ends = [offset, *(record.end for record in records)]
     return Sample(
@@ -142,21 +141,19 @@ def read_sample(path: Path) -> Sample:
     )
 
 
-def cut_records(
-    lines: Iterable[str], delimiter: str, *, strict: bool = False
-) -> Iterator[tuple[list[str], int]]:
+def cut_records(lines: Iterable[str], delimiter: str) -> Iterator[tuple[list[str], int]]:
     """The cells of every record of some lines, and the number of its last line.
 
     Raises:
-        csv.Error: If a line cannot be cut; where it is strict, also if a quote is not closed.
+        csv.Error: If a line cannot be cut.
     """
     with _any_length():
+        one, quoting = delimiter, csv.QUOTE_MINIMAL
         if delimiter == "::":
-            one = SEPARATOR.decode()
-            replaced = (line.replace("::", one) for line in lines)
-            reader: Any = csv.reader(replaced, delimiter=one, quoting=csv.QUOTE_NONE)
-        else:
-            reader = csv.reader(lines, delimiter=delimiter, strict=strict)
+            one, quoting = SEPARATOR.decode(), csv.QUOTE_NONE
+        if delimiter in ("::", " "):
+            lines = (joined(line.encode(), delimiter).decode() for line in lines)
+        reader: Any = csv.reader(lines, delimiter=one, quoting=quoting)
         for cells in reader:
             yield cells, reader.line_num
 
@@ -195,7 +192,7 @@ def _with_names(
     """How many lines of comment there are, where the last may hold the names of the columns."""
     first, below = ([any(cell and is_number(cell, ",") for cell in record.cells)
                      for record in [*records, *records][:2]])  # fmt: skip
-    if below and not first:
+    if (below and not first) or lines[count - 1].startswith("sep="):
         return count, records  # the names are in the line below
     width, last = len(records[0].cells), lines[count - 1]
     own = _records(path, lines[:count], count - 1, delimiter, whole=True)
@@ -206,6 +203,16 @@ def _with_names(
     if last.startswith("#") and named and len(named[0].cells) == width:
         return count, [replace(named[0], end=_bytes(lines[:count])), *records]
     return count, records
+
+
+def _with_all_names(records: list[Record]) -> list[Record]:
+    """The records, where the names lack that of the first column, as R writes them."""
+    first, *rows = records
+    width = len(first.cells) + 1
+    shorter = bool(rows) and all(len(row.cells) == width for row in rows)
+    if not shorter or any(map(is_number, first.cells)) or not any(row.cells[-1] for row in rows):
+        return records
+    return [replace(first, cells=["", *first.cells]), *rows]
 
 
 def _records(

@@ -2,6 +2,7 @@
 
 import codecs
 import io
+import re
 from pathlib import Path
 from typing import Any, Final, final
 
@@ -33,18 +34,18 @@ class Utf8(io.RawIOBase):
     Args:
         path: The file.
         start: Bytes of UTF-8 that are left out at the beginning, such as a header.
-        double: Whether `::` becomes one character.
+        delimiter: Of the cells; several characters, or blanks, become one.
 
     Fields:
         encoding: In which it is written, as far as it was read.
     """
 
-    def __init__(self, path: Path, start: int = 0, *, double: bool = False) -> None:
+    def __init__(self, path: Path, start: int = 0, delimiter: str = ",") -> None:
         self._path = path
         self._file: Any = pa.input_stream(str(path), compression="detect")
         head: bytes = self._file.read(4)
         mark, self.encoding = next(
-            ((mark, name) for mark, name in MARKS if head.startswith(mark)), (b"", "utf-8")
+            ((mark, name) for mark, name in MARKS if head.startswith(mark)), (b"", _unmarked(head))
         )
         self._raw = head[len(mark) :] if self.encoding == "utf-8" else head
         self._decoder: codecs.IncrementalDecoder | None = None
@@ -54,7 +55,7 @@ class Utf8(io.RawIOBase):
         self._ready = memoryview(b"")
         self._ended = False
         self._left_out = start
-        self._double, self._colons = double, b""
+        self._delimiter, self._open = delimiter, b""
         self._lines = 0
 
     def readable(self) -> bool:
@@ -72,7 +73,7 @@ class Utf8(io.RawIOBase):
             text = self._next()
             dropped = min(self._left_out, len(text))
             text, self._left_out = text[dropped:], self._left_out - dropped
-            self._ready = memoryview(self._single(text) if self._double else text)
+            self._ready = memoryview(self._single(text) if self._delimiter in ("::", " ") else text)
         count = min(len(view), len(self._ready))
         view[:count] = self._ready[:count]
         self._ready = self._ready[count:]
@@ -112,11 +113,11 @@ class Utf8(io.RawIOBase):
             raise damaged(self._path, error) from error
 
     def _single(self, text: bytes) -> bytes:
-        """The text with one character for `::`; colons at its end wait for what follows."""
-        text = self._colons + text
-        kept = text if self._ended else text.rstrip(b":")
-        self._colons = text[len(kept) :]
-        return kept.replace(b"::", SEPARATOR)
+        """The text with one character between cells; a line that is not whole waits for its end."""
+        text = self._open + text
+        end = len(text) if self._ended else text.rfind(b"\n") + 1
+        self._open = text[end:]
+        return joined(text[:end], self._delimiter)
 
     def _check_plain(self, before: bytes, wrong: int) -> None:
         if self._wide or not before.isascii():
@@ -127,6 +128,25 @@ class Utf8(io.RawIOBase):
                 hint="Save the file as UTF-8.",
                 code="damaged-file",
             )
+
+
+def joined(lines: bytes, delimiter: str) -> bytes:
+    """Lines with one character between their cells, where it is `::` or some blanks.
+
+    Example:
+        >>> joined(b" 1   2 ", " ")
+        b'1 2'
+    """
+    if delimiter == "::":
+        return lines.replace(b"::", SEPARATOR)
+    return re.sub(rb"(?m)^ +| +(?=\r?$)|( ) +", rb"\1", lines)
+
+
+def _unmarked(head: bytes) -> str:
+    """The encoding of a text without a mark: UTF-16 where every other byte is zero."""
+    if len(head) == 4 and head[1::2] == b"\0\0":
+        return "utf-16-le"
+    return "utf-16-be" if len(head) == 4 and head[::2] == b"\0\0" else "utf-8"
 
 
 def opened_text(path: Path) -> tuple[Utf8, io.TextIOWrapper]:

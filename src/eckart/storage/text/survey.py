@@ -14,7 +14,7 @@ from pyarrow import compute
 from eckart.arrays import FLOAT64, Array
 from eckart.errors import MatrixError
 from eckart.storage.columns import numbers as as_floats
-from eckart.storage.text.cells import is_number, numbers, with_commas
+from eckart.storage.text.cells import is_number, numbers, with_commas, with_odd_blanks
 from eckart.storage.text.reader import WIDE, Flat, TextRows
 from eckart.storage.text.sample import Sample, read_sample
 
@@ -63,6 +63,7 @@ class _Tallies:
             self.numbers[place] += len(found) - found.null_count
             self.words[place] += pc.sum(words).as_py() or 0
             self.doubtful[place] += with_commas(column.filter(words)).sum()
+            self.held[place] += with_odd_blanks(column)
 
     def end(self) -> None:
         """See what Arrow can read by itself: of what is missing it knows the bare words."""
@@ -187,7 +188,8 @@ def read_numbers(path: Path, header: bool | None) -> NumberText:
     if text.encoding != sample.encoding:
         cut.append(f"{path.name}: the text is read as {text.encoding.upper()}.")
     if text.decimal != sample.decimal:
-        cut.append(f"{path.name}: commas are read as decimal commas.")
+        commas = f"{path.name}: commas are read as decimal commas."
+        cut = [*cut, commas] if text.decimal == "," else [note for note in cut if note != commas]
     empty = _behind_last(sample, tallies, header=headed)
     if empty:
         cut.append(f"{path.name}: every line ends in a comma; the empty last column is left out.")
