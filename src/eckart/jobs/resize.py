@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
+from os import PathLike
 
 import numpy as np
 
@@ -71,8 +71,8 @@ def with_ranks(adapter: Adapter, ranks: Mapping[str, int]) -> Adapter:
 
 
 def truncate_adapter(
-    folder: Path,
-    out: Path,
+    folder: str | PathLike[str],
+    out: str | PathLike[str],
     *,
     rank: int | None = None,
     budget: int | None = None,
@@ -95,11 +95,11 @@ def truncate_adapter(
         MatrixError: If the factors do not fit into the dtype.
         StorageError: If the system refuses to read or write.
     """
-    folder, out = as_path(folder), as_path(out)
-    check_output(out, force=force, inputs=[folder], is_folder=True)
-    adapter, own = read_adapter(folder), dtype or factor_dtype(folder)
+    source, target = as_path(folder), as_path(out)
+    check_output(target, force=force, inputs=[source], is_folder=True)
+    adapter, own = read_adapter(source), dtype or factor_dtype(source)
     smaller = resize_adapter(adapter, rank=rank, budget=budget, dtype=own)
-    return write_smaller([folder], adapter, smaller, out, own, force=force)
+    return write_smaller([source], adapter, smaller, target, own, force=force)
 
 
 def _cut(layer: AdaptedLayer, rank: int) -> AdaptedLayer:

@@ -69,7 +69,7 @@ def suffix_of(path: Path) -> str:
         >>> suffix_of(Path("W.MTX.gz")), suffix_of(Path("out")), suffix_of(Path("out.rank2"))
         ('.mtx.gz', '', '')
     """
-    if path.is_dir() or CUT.fullmatch(path.suffix):
+    if located(path).is_dir() or CUT.fullmatch(path.suffix):
         return ""
     double = "".join(path.suffixes[-2:]).lower()
     return double if double in MATRICES else path.suffix.lower()
@@ -258,7 +258,6 @@ def choose_part(parts: Mapping[str, T], name: str | None, whole: object) -> T:
 
 
 def _format(path: Path, table: Mapping[str, str], verb: str) -> Format:
-    located(path)
     suffix = suffix_of(path)
     if suffix not in table:
         near = difflib.get_close_matches(

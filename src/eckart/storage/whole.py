@@ -167,7 +167,7 @@ def refused(error: OSError, path: Path, verb: str) -> StorageError:
 
 def _identity(folder: Path) -> tuple[int, int] | None:
     """What another folder in the same place has not: its number may be used again, in time."""
-    with suppress(OSError):
+    with suppress(OSError, ValueError):
         status = folder.stat()
         return status.st_ino, status.st_ctime_ns
     return None

@@ -206,7 +206,6 @@ def extract(
 ) -> Extraction:
     """`extract_adapter` with its settings in one piece, entering `watch` around the work."""
     began = time.perf_counter()
-    _check_elsewhere(target)
     work = Work.beside(target)
     # killed when the adapter was in its place already: what is left of the work may be finished
     forced = force or (resume and work.folder.exists())
@@ -257,15 +256,6 @@ def extract(
                 write_documents(result, folder)
     work.remove()
     return result
-
-
-def _check_elsewhere(target: Path) -> None:
-    if Path.cwd().is_relative_to(target.resolve()):
-        raise ArgumentError(
-            f"{target} is the folder that the command runs in, or holds it.",
-            hint="Name a new folder.",
-            code="output-is-here",
-        )
 
 
 @contextmanager

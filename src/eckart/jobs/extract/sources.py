@@ -11,6 +11,7 @@ from eckart.errors import ArgumentError, FormatError
 from eckart.jobs.running import live_name
 from eckart.storage.checkpoints import Checkpoint, open_checkpoint, quantisation
 from eckart.storage.checkpoints.strict_json import read_object
+from eckart.storage.outputs import located
 
 _ADAPTER: Final = "adapter_config.json"
 _BASE_MODEL: Final = re.compile(r"^base_model:\s*(?:-\s*)?[\"']?([^\s\"']+)", re.MULTILINE)
@@ -27,7 +28,7 @@ def open_pair(
         ArgumentError: If there is no such path, or both are the same.
         FormatError: If either is damaged or quantised, or the two are the wrong way round.
     """
-    if as_path(base).resolve() == as_path(tuned).resolve():
+    if located(as_path(base)) == located(as_path(tuned)):
         raise ArgumentError(
             f"{base} is given both as the base and as its fine-tune.",
             hint="Give two checkpoints.",

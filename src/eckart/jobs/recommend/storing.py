@@ -27,6 +27,7 @@ from eckart.offset import Offset
 from eckart.samples import Prior, Samples
 from eckart.storage import check_output, is_same, whole_file
 from eckart.storage.checkpoints.strict_json import read_object
+from eckart.storage.outputs import located
 from eckart.storage.tables import parquet_columns, read_parquet, write_table
 from eckart.storage.tensors import read_arrays, write_arrays
 from eckart.storage.whole import damaged, read_steadily
@@ -120,7 +121,7 @@ def check_model(path: Path) -> None:
     Raises:
         ArgumentError: If so.
     """
-    if not path.exists():
+    if not located(path).exists():
         raise ArgumentError(
             f"There is no model {path}.",
             hint="Fit one with: eckart recommend fit ratings.csv -o model",
