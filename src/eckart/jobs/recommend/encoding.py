@@ -93,8 +93,8 @@ class Encoder:
             MatrixError: If the bytes are no text.
         """
         kind = chunk.type
-        if isinstance(kind, pa.BaseExtensionType) and not pa.types.is_string(kind.storage_type):
-            return canonical(chunk)  # a number is no text of what it stands for, as of a period
+        if isinstance(kind, pa.BaseExtensionType) and kind.extension_name.startswith("pandas."):
+            return canonical(chunk)  # refused: the number that a period is kept as is no name of it
         try:
             return plain_values(chunk)
         except pa.ArrowInvalid as error:
