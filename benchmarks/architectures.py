@@ -157,6 +157,8 @@ def row(model_type: str, architecture: str, folder: Path, size: float = 0.02) ->
         before = answers(base)
         tuned_copy(base, size).save_pretrained(folder / "tuned")
         wanted = answers(type(network).from_pretrained(folder / "tuned").eval())
+        if before.shape != wanted.shape:
+            raise ValueError("the length of its answers varies")
     except Exception as error:
         return Row(model_type, architecture, "not made tiny", why=_sentence(error))
     try:
