@@ -299,3 +299,13 @@ def test_what_a_sparse_matrix_of_few_rows_has_no_more_of_is_zero(monkeypatch):
     assert close(found.squares, np.array([4.0, 1.0, 0.0, 0.0]), SQUARED)
     assert close(np.abs(found.A[:2]), np.eye(90)[[4, 6]], SQUARED)
     assert not found.A[2:].any()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_rounding_leaves_of_a_direction_takes_no_place_of_another(seed):
+    # WᵀW tells σ₃ from rounding of σ₁, but its direction to 10⁻⁴ only, which is above σ₇
+    values = np.concatenate([[1e5], np.exp(-2.0 * np.arange(149)) + 1e-6])
+    W = market.with_spectrum(values, 150, 150, seed)
+    found = components(standardised(W, centre=False), 7, solver=GramSVD())
+    error = float(np.linalg.norm(W - W @ found.A.T @ found.A))
+    assert error <= 1.005 * float(np.linalg.norm(values[7:])) + rounding(W)

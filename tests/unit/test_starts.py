@@ -112,11 +112,15 @@ def test_a_pair_and_factors_are_a_given_start_and_nothing_is_the_start_of_adapte
     assert as_start(None) == LoRAStart()
 
 
-@pytest.mark.parametrize("bad", [3, "B", (1, 2, 3), np.ones((4, 1))])
-def test_what_is_no_start_is_refused(bad):
+@pytest.mark.parametrize(
+    ("bad", "code"),
+    [(3, "bad-start"), ("B", "bad-start"), (np.ones((4, 1)), "bad-start"),
+     ((1, 2, 3), "bad-factors")],
+)  # fmt: skip
+def test_what_is_no_start_is_refused(bad, code):
     with pytest.raises(ArgumentError) as error:
         as_start(bad)
-    assert error.value.code == "bad-start"
+    assert error.value.code == code
 
 
 def test_a_generator_and_a_random_state_are_used_as_they_are():

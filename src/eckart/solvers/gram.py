@@ -90,7 +90,8 @@ def _deflated(W: Matrix, values: Array, G: Array, rank: int) -> tuple[Array, Arr
     known = int(np.count_nonzero(values > TOLD * eps * largest))
     while 0 < known < min(rank, len(values)):
         A = G[:, :known].T
-        below, rest = (part[..., : rank - known] for part in _leading(deflated_gram(W, A), rank))
+        # as many again: what rounding left of those that are known takes places among them
+        below, rest = (part[..., :rank] for part in _leading(deflated_gram(W, A), rank))
         rest = np.linalg.qr(rest - A.T @ (A @ rest))[0]
         values, G = np.concatenate([values[:known], below]), np.hstack([A.T, rest])
         if below[0] <= ROUNDED * eps**2 * W.squared_norm():

@@ -84,8 +84,7 @@ def split(
         MatrixError: If there is too little to take a part from.
 
     Example:
-        >>> from eckart.jobs.recommend.checks import check_word
-    from eckart.jobs.recommend.interactions import read_interactions
+        >>> from eckart.jobs.recommend.interactions import read_interactions
         >>> data = read_interactions({"user": [1, 1, 1, 2], "item": [1, 2, 3, 1],
         ...                           "time": [3, 2, 1, 0]})
         >>> len(split(data, "last").test)
