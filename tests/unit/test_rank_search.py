@@ -70,9 +70,12 @@ def test_memory_bounds_the_space_and_too_little_is_refused():
         eckart.factorize(W, 80, solver=eckart.BlockKrylov(memory=90 * column))
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("tail", [1e-3, 1e-4, 1e-5])
-def test_an_error_that_squares_in_float32_hide_is_found_at_its_own_rank(dtype, tail):
+@pytest.mark.parametrize(
+    ("dtype", "tail"),
+    [*((np.float32, tail) for tail in (1e-3, 1e-4, 1e-5)),
+     *((np.float64, tail) for tail in (1e-4, 1e-8, 1e-10, 1e-12))],
+)  # fmt: skip
+def test_an_error_that_squares_hide_is_found_at_its_own_rank(dtype, tail):
     rank, values = 12, np.concatenate([np.linspace(2, 1, 12), np.full(188, tail)])
     W = market.with_spectrum(values, 240, 200).astype(dtype)
     wanted = 1.5 * float(np.linalg.norm(values[rank:]) / np.linalg.norm(values))

@@ -36,14 +36,14 @@ class NoiseThreshold:
         known = known_values(singular_values)
         return max(1, int(np.count_nonzero(known > noise_threshold(shape, known))))
 
-    def enough(self, shape: tuple[int, int], leading: Array, total: float) -> int | None:
+    def enough(self, shape: tuple[int, int], leading: Array, rest: float) -> int | None:
         """The count above the threshold for the noise that the rest amounts to; at least 1.
 
         With r values above it the noise is σ̂² = (‖W‖² − σ₁² − … − σ_r²)/((rows − r)·(columns − r))
         and the threshold λ(β)·√max·σ̂, so r is raised from 0 until the next value is below its own
         threshold. One more value than r must be known.
         """
-        left = total - np.append(0.0, np.cumsum(leading))
+        left = rest + np.append(np.cumsum(leading[::-1])[::-1], 0.0)
         for rank, value in enumerate(leading):
             if value <= _known_noise_threshold(shape, rank, float(left[rank])) ** 2:
                 return max(1, rank)
@@ -56,7 +56,7 @@ class NoiseThreshold:
             threshold = noise_threshold(shape, values)
             rank = max(1, int(np.count_nonzero(values > threshold)))
         else:
-            rank = self.enough(shape, leading, total) or len(leading)
+            rank = self.enough(shape, leading, total - float(leading.sum())) or len(leading)
             threshold = _known_noise_threshold(shape, rank, total - float(leading[:rank].sum()))
         return _between(f"noise alone would reach {threshold:.4g}", rank, values)
 
@@ -107,9 +107,9 @@ class AboveThreshold:
         del shape, dtype
         return max(1, int(np.count_nonzero(known_values(singular_values) > self.threshold)))
 
-    def enough(self, shape: tuple[int, int], leading: Array, total: float) -> int | None:
+    def enough(self, shape: tuple[int, int], leading: Array, rest: float) -> int | None:
         """The count above the threshold, once one below it is known; at least 1."""
-        del shape, total
+        del shape, rest
         below = np.flatnonzero(leading <= self.threshold**2)
         return max(1, int(below[0])) if below.size else None
 

@@ -29,13 +29,13 @@ class RankRule(Protocol):
 class GrowingRule(Protocol):
     """A rule that can say from the leading singular values alone that they are enough."""
 
-    def enough(self, shape: tuple[int, int], leading: Array, total: float) -> int | None:
+    def enough(self, shape: tuple[int, int], leading: Array, rest: float) -> int | None:
         """The rank, or None if it takes more singular values to tell.
 
         Args:
             shape: Of the matrix.
             leading: The largest squared singular values, descending, each perhaps a little low.
-            total: ‖W‖²_F, the sum of all squared singular values.
+            rest: The sum of all others, which a difference of ‖W‖² and these may hide.
         """
         ...
 

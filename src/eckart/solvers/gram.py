@@ -55,7 +55,8 @@ class GramSVD:
         values, G = _leading(M, None if problem.rule else rank)
         values, G = _deflated(W, values, G, len(values) if problem.rule else rank)
         if problem.rule is not None:
-            found = problem.rule.enough(W.shape, values, float(np.trace(M)))
+            rest = float(np.trace(M) - values.sum()) if len(values) < W.shape[1] else 0.0
+            found = problem.rule.enough(W.shape, values, max(0.0, rest))
             rank = found or len(values)
         kept = np.maximum(values[:rank], 0.0)
         missing = rank - len(kept)

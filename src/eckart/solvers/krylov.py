@@ -222,18 +222,18 @@ class _RankSearch:
         if space.width < LOOK_AGAIN * self._looked_at and not space.is_whole:
             return None
         values = space.ritz(space.width)[0]
-        rank = problem.rule.enough(W.shape, values, self._total(space, values))
+        rank = problem.rule.enough(W.shape, values, self._rest(space, values))
         self._looked_at = space.width if rank is None else 0
         return len(values) if rank is None and space.is_whole else rank
 
-    def _total(self, space: KrylovSpace, values: Array) -> float:
-        """‖W‖², or what V has of it and what the rest is measured to be.
+    def _rest(self, space: KrylovSpace, values: Array) -> float:
+        """‖W(I − VVᵀ)‖²_F.
 
-        What lies outside V is a difference of squares, of which rounding hides a share of ‖W‖²;
-        where it may be all of that, one pass in float64 measures it.
+        It is a difference of squares, of which rounding hides a share of ‖W‖²; where it may be all
+        of that, one pass in float64 measures it.
         """
         W = self._problem.W
-        total, inside = W.squared_norm(), float(values.sum())
-        if total - inside > hidden(W) or not space.Y.size:
-            return total
-        return inside + residual_norm(W, Factors(space.Y, space.V.T)) ** 2
+        outside = W.squared_norm() - float(values.sum())
+        if outside > hidden(W) or not space.Y.size:
+            return max(0.0, outside)
+        return residual_norm(W, Factors(space.Y, space.V.T)) ** 2

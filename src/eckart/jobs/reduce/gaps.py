@@ -155,7 +155,7 @@ class Fitting:
         values = _centred(fit, most=fit.factors.rank).factors.singular_values()
         shape, squares, found = fit.factors.shape, np.square(values), None
         if isinstance(rule, GrowingRule):
-            found = rule.enough(shape, squares, _energy(self.entries, squares, fit.certificate))
+            found = rule.enough(shape, squares, _outside(self.entries, fit.certificate))
         if found is None and len(values) == min(shape):
             return rule.choose(shape, dtype, values)
         return found
@@ -173,9 +173,14 @@ def _centred(fit: Factorization, *, most: int) -> Offset:
 
 
 def _energy(entries: Entries, squares: Array, proof: Certificate) -> float:
-    """‖W‖² with the gaps filled, if the error in them is what it is on the known entries."""
+    """‖W‖² with the gaps filled."""
+    return float(squares.sum()) + _outside(entries, proof)
+
+
+def _outside(entries: Entries, proof: Certificate) -> float:
+    """The squared error with the gaps, if it is in them what it is on the known entries."""
     rows, columns = entries.shape
-    return float(squares.sum()) + proof.error**2 * rows * columns / len(entries)
+    return proof.error**2 * rows * columns / len(entries)
 
 
 def _proof(entries: Entries, offset: Offset, penalty: Penalty, *, bound: bool) -> Certificate:
