@@ -198,3 +198,15 @@ def test_a_scale_that_leaves_no_room_for_squares_changes_no_digit(scale):
     assert far.certificate.best_possible_error <= far.certificate.error
     assert agree(seen[-1].loss, far.history[-1].loss)
     assert agree(far.history[-1].loss / factor**2, near.history[-1].loss, SETTLED)
+
+
+def test_the_residual_is_known_after_random_directions_joined_and_a_restart_dropped_others():
+    W = Dense(market.with_spectrum(np.arange(1, 121) ** -0.3, 150, 120))
+    space = KrylovSpace(W, 24, np.random.default_rng(0), tall=False)
+    for block, fresh in ((None, 0), (12, 0), (12, 6), (12, 6)):
+        space.grow(block, fresh, rank=8)
+    space.restart(30)
+    V = space.V
+    product = W.array.T @ (W.array @ V)
+    residual = product - V @ (V.T @ product)
+    assert np.allclose(space.rest @ space.tail, residual, atol=1e-12)

@@ -174,6 +174,9 @@ class KrylovSpace:
             count = chosen.shape[1]
         filled = self._filled(chosen, min(count + fresh, room))
         Q, last, product, across, within = self._products(filled)
+        if waiting is not None and filled.shape[1] > chosen.shape[1]:
+            left, tail = waiting  # random directions hold a part of it, which a restart would lose
+            waiting = left - Q @ (Q.T @ left), tail
         self._append(Q, last)
         self.H = np.block([[self.H, across], [across.T, within]])
         self._ritz = self._rest_gram = None
