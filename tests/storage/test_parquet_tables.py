@@ -11,26 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from eckart.errors import EckartError
-from eckart.matrices import Streamed
-from eckart.matrices.derived import dense
-from eckart.storage import Selection, read_parts
 from eckart.storage.parquet_columns import ParquetColumns
 from eckart.storage.rows import open_table, parquet_files
 from eckart.storage.rows.table import Wanted
+from tabled import in_rows, whole
 
 NAN = float("nan")
-
-
-def whole(path, **selection):
-    """What `factor` reads, and what it says."""
-    contents = read_parts(path, Selection(**selection))
-    return dense(contents.parts[0].matrix), contents.notes
-
-
-def in_rows(path, **wanted):
-    """What `reduce` reads, and what it says."""
-    table = open_table(path, Wanted(**wanted))
-    return dense(Streamed(table.source, memory=2**29)), table.notes
 
 
 def in_tall_groups(path, **wanted):

@@ -9,28 +9,14 @@ import pytest
 from hypothesis import given
 
 from eckart.errors import ArgumentError, EckartError
-from eckart.matrices import Streamed
-from eckart.matrices.derived import dense
-from eckart.storage import Selection, read_parts
 from eckart.storage.rows import open_table
 from eckart.storage.rows.table import Wanted
 from eckart.storage.text.cells import MISSING, is_number, numbers
 from eckart.storage.text.reader import TextRows
 from eckart.storage.text.sample import read_sample
+from tabled import in_rows, whole
 
 NAN = float("nan")
-
-
-def whole(path, **selection):
-    """What `factor` reads, and what it says."""
-    contents = read_parts(path, Selection(**selection))
-    return dense(contents.parts[0].matrix), contents.notes
-
-
-def in_rows(path, **wanted):
-    """What `reduce` reads, and what it says."""
-    table = open_table(path, Wanted(**wanted))
-    return dense(Streamed(table.source, memory=2**29)), table.notes
 
 
 READERS = pytest.mark.parametrize("read", [whole, in_rows])

@@ -1,0 +1,24 @@
+"""What the two readers of tables make of a file, as arrays, and what they say."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eckart.matrices import Streamed
+from eckart.matrices.derived import dense
+from eckart.storage import Selection, read_parts
+from eckart.storage.rows import open_table
+from eckart.storage.rows.table import Wanted
+
+
+def whole(path: Path, **selection: Any) -> tuple[np.ndarray, Any]:
+    """What `factor` reads, and what it says."""
+    contents = read_parts(path, Selection(**selection))
+    return dense(contents.parts[0].matrix), contents.notes
+
+
+def in_rows(path: Path, **wanted: Any) -> tuple[np.ndarray, Any]:
+    """What `reduce` reads, and what it says."""
+    table = open_table(path, Wanted(**wanted))
+    return dense(Streamed(table.source, memory=2**29)), table.notes
