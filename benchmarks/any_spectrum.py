@@ -25,11 +25,16 @@ from machine import machine, prepare_processes
 import eckart
 from drawn import FAMILIES, SIZES, Case, Random, draw
 from eckart import certificates
-from eckart.factorization import components
+from eckart.factorization import component_solver, components
 from eckart.matrices import Streamed, standardised
+from eckart.objectives import Weighted
 from streams import InMemory
 
 NEAR, FAR, SURE = 1.001, 1.005, 1.01
+LARGEST_WEIGHTED = 700
+"""Rows and columns up to which all singular values of a weighted matrix are computed."""
+OUTLYING = 1.5
+"""Deviation of the logarithm of what inputs of a layer are long."""
 NEAR_RANK = 2e-3
 """What a search for the rank may have above the best error of the drawn one."""
 
@@ -54,6 +59,22 @@ class Answer(NamedTuple):
     gap: float | None
     violated: bool
     seconds: float
+    off: float = 0.0
+
+
+class Reached(NamedTuple):
+    """What came of one run.
+
+    Fields:
+        error: Of the factors, measured in float64.
+        run: The run.
+        values: The singular values of what was factored.
+        off: As of `Answer`.
+    """
+
+    error: float
+    run: Any
+    values: np.ndarray
     off: float = 0.0
 
 
@@ -108,8 +129,9 @@ def answers(seed: int, *, who: tuple[str, ...], sizes: tuple[int, ...]) -> list[
 
 
 def products_only() -> None:
-    """Nobody may compute all singular values, however small W is."""
+    """Nobody may compute all singular values first, or all of WᵀW, however small W is."""
     certificates.SMALL = certificates.LARGEST_EXACT = 0
+    component_solver.EXACT_WORK = component_solver.BLOCKS_OF_A_GRAM = 0
     warnings.simplefilter("ignore")
 
 
@@ -118,6 +140,8 @@ def suits(name: str, case: Case) -> bool:
     rows, columns = case.shape
     if name == "davidson":
         return rows >= 4 * columns
+    if name == "weighted":
+        return max(case.shape) <= LARGEST_WEIGHTED
     return name != "gram" or rows >= columns
 
 
@@ -125,9 +149,9 @@ def judged(name: str, case: Case, W: np.ndarray, seed: int) -> Answer | None:
     """One run held against the truth; None where the matrix is refused for its range."""
     began = time.perf_counter()
     try:
-        error, run, off = RUNS[name](case, W)
+        error, run, values, off = RUNS[name](case, W)
         found = len(run.A if name in COMPONENTS else run.factors.A)
-        optimum = float(np.linalg.norm(case.values[found:]))
+        optimum = float(np.linalg.norm(values[found:]))
     except eckart.EckartError as refused:
         if refused.code != "out-of-range":
             raise
@@ -137,26 +161,52 @@ def judged(name: str, case: Case, W: np.ndarray, seed: int) -> Answer | None:
     seconds = time.perf_counter() - began
     proof = run.certificate
     best = proof.best_possible_error
-    slack = (64 + np.sqrt(max(W.shape))) * np.finfo(np.float64).eps * np.linalg.norm(case.values)
+    slack = allowed(case, values, np.float64)
     # W has the drawn singular values to its own rounding only
-    slack = max(slack, case.rounding if case.dtype == "float32" else 0.0)
-    above = max(error - case.rounding, 0.0)
+    slack = max(slack, allowed(case, values, case.dtype) if case.dtype == "float32" else 0.0)
+    above = max(error - allowed(case, values, case.dtype), 0.0)
     ratio = above / optimum if optimum > 0 else (1.0 if above == 0 else np.inf)
     violated = best is not None and bool(best > optimum + slack)
     grade = run.outcome.grade
     return Answer(case.family, name, seed, float(ratio), grade, proof.gap, violated, seconds, off)
 
 
-def factored(case: Case, W: np.ndarray, *, certificate: bool) -> tuple[float, Any, float]:
+def allowed(case: Case, values: np.ndarray, dtype: Any) -> float:
+    """What rounding of a dtype does to an error, p·eps·‖W‖."""
+    return float((64 + np.sqrt(max(case.shape))) * np.finfo(dtype).eps * np.linalg.norm(values))
+
+
+def factored(case: Case, W: np.ndarray, *, certificate: bool) -> Reached:
     """The error of a run of `factorize`, and the run."""
     run = eckart.factorize(
         W, case.rank, solver=eckart.BlockKrylov(), certificate=certificate, seed=case.seed
     )
     factors = run.factors.astype(np.float64)
-    return float(np.linalg.norm(W.astype(np.float64) - factors.dense())), run, 0.0
+    error = float(np.linalg.norm(W.astype(np.float64) - factors.dense()))
+    return Reached(error, run, case.values)
 
 
-def searched_rank(case: Case, W: np.ndarray) -> tuple[float, Any, float]:
+def weighted(case: Case, W: np.ndarray) -> Reached:
+    """A layer whose inputs are of very different size, a few hundreds of times the others.
+
+    What is best then is known from all singular values of W·G^½.
+    """
+    generator = np.random.default_rng(case.seed)
+    columns = W.shape[1]
+    sizes = np.exp(OUTLYING * generator.standard_normal(columns))
+    sizes[generator.integers(0, columns, 3)] *= 300.0
+    X = generator.standard_normal((2 * columns, columns)) * sizes
+    objective = Weighted(moments=X.T @ X)
+    run = eckart.factorize(
+        W, case.rank, solver=eckart.BlockKrylov(), objective=objective, seed=case.seed
+    )
+    exact = objective.lifted(eckart.Factors(W.astype(np.float64), np.eye(columns))).dense()
+    found = objective.lifted(run.factors.astype(np.float64)).dense()
+    values = np.linalg.svd(exact, compute_uv=False)
+    return Reached(float(np.linalg.norm(exact - found)), run, values)
+
+
+def searched_rank(case: Case, W: np.ndarray) -> Reached:
     """A run that looks for the rank of an error which the drawn rank reaches, as layers are.
 
     What is off is the number of ranks above that; a rank whose error is above what was asked for
@@ -170,10 +220,10 @@ def searched_rank(case: Case, W: np.ndarray) -> tuple[float, Any, float]:
     error = float(np.linalg.norm(W.astype(np.float64) - factors.dense()))
     if error > wanted + case.rounding:
         error = np.inf
-    return error, run, float(factors.rank - case.rank)
+    return Reached(error, run, case.values, float(factors.rank - case.rank))
 
 
-def reduced(case: Case, W: np.ndarray, *, solver: Any, streamed: bool) -> tuple[float, Any, float]:
+def reduced(case: Case, W: np.ndarray, *, solver: Any, streamed: bool) -> Reached:
     """The error of components that are not centred, and how far their σ are off."""
     matrix = standardised(Streamed(InMemory(W)) if streamed else W, centre=False)
     run = components(matrix, case.rank, solver=solver, seed=case.seed)
@@ -182,16 +232,15 @@ def reduced(case: Case, W: np.ndarray, *, solver: Any, streamed: bool) -> tuple[
     unit = (64 + np.sqrt(max(W.shape))) * np.finfo(case.dtype).eps * case.values[0]
     found = np.sqrt(np.maximum(run.squares, 0.0))
     off = float(np.abs(found - case.values[: case.rank]).max()) / unit
-    return error, run, off
+    return Reached(error, run, case.values, off)
 
 
 RUNS = {
     "krylov": partial(factored, certificate=False),
     "krylov, certificate": partial(factored, certificate=True),
     "tolerance": searched_rank,
-    "components": partial(
-        reduced, solver=eckart.BlockKrylov(tall=False, residual=1e-6), streamed=False
-    ),
+    "weighted": weighted,
+    "components": partial(reduced, solver=None, streamed=False),
     "streamed": partial(reduced, solver=None, streamed=True),
     "gram": partial(reduced, solver=eckart.GramSVD(), streamed=False),
 }

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eckart.matrices import Dense
-from eckart.subspaces import GivenSpace, Likeness
+from eckart.subspaces import GivenSpace, Likeness, PowerProbes, gaussian_columns
 from tolerances import SQUARED, close
 
 SHAPES = st.tuples(st.integers(30, 60), st.integers(8, 20))
@@ -18,10 +18,15 @@ def drawn(shape, seed):
     return generator, W, W.T @ W
 
 
+def given_space(W):
+    """A space of W without directions."""
+    return GivenSpace(Dense(W), PowerProbes(gaussian_columns(Dense(W), 4)))
+
+
 @given(shape=SHAPES, seed=st.integers(0, 100), counts=st.lists(st.integers(1, 4), max_size=3))
 def test_a_space_knows_the_products_with_all_its_directions(shape, seed, counts):
     generator, W, G = drawn(shape, seed)
-    space = GivenSpace(Dense(W))
+    space = given_space(W)
     for count in counts:
         space.add(generator.standard_normal((shape[1], count)))
     V = space.V
@@ -39,7 +44,7 @@ def test_a_space_knows_the_products_with_all_its_directions(shape, seed, counts)
 def test_what_is_learnt_is_right_and_what_is_not_is_left(shape, seed):
     generator, W, G = drawn(shape, seed)
     guess = G + 0.1 * np.diag(generator.random(shape[1]))
-    likeness, space = Likeness(guess), GivenSpace(Dense(W))
+    likeness, space = Likeness(guess), given_space(W)
     space.add(generator.standard_normal((shape[1], 3)))
     likeness.learn(space, 2)
     V, M = space.V, likeness._M
@@ -80,7 +85,7 @@ def test_a_sample_of_more_rows_is_foretold_to_leave_less_and_is_right_about_it()
         likeness = Likeness(few.T @ few * (rows / count))
         X = likeness.directions(generator.standard_normal((columns, 20)))
         outlook = likeness.outlook(X, rank, count)
-        space = GivenSpace(Dense(W))
+        space = given_space(W)
         space.add(X)
         likeness.learn(space, rank)
         least = np.linalg.eigvalsh(G)[-rank]

@@ -1,29 +1,31 @@
 """Which solver finds the components of a matrix, and the problem it is given."""
 
 import math
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
 
 from eckart.arrays import FLOAT32, FLOAT64, Array, Randomness
 from eckart.matrices import Matrix, Sparse, Standardised, Streamed, is_streamed
-from eckart.matrices.moments import tall_rows
 from eckart.matrices.sketching import gaussian_probes
 from eckart.ranks import GrowingRule, RankRule
 from eckart.solvers import BlockKrylov, Davidson, ExactSVD, GramSVD, Problem, Solver
-from eckart.subspaces import PowerProbes, directed
+from eckart.subspaces import PowerProbes
 
 EXACT_WORK: Final = 10**9
 """rows·columns·min(rows, columns) up to which LAPACK decomposes all of W."""
 BLOCKS_OF_A_GRAM: Final = 8
 """WᵀW of a matrix up to so many times as wide as a block of a Krylov space takes no longer."""
-RESIDUALS: Final = {FLOAT32: 1e-3, FLOAT64: 1e-6}
+GRAM_WORK: Final = 3 * 10**11
+"""rows·columns·min(rows, columns), and min(rows, columns)³ four times, up to which a Gram matrix is
+made where an iteration did not tell the directions apart: some ten seconds."""
+FEW_STEPS: Final = 24
+"""Of an iteration in whose place a Gram matrix can be made."""
+RESIDUALS: Final = {FLOAT32: 1e-3, FLOAT64: 1e-8}
 """‖WᵀWv − σ²v‖/σ² of every component v that is kept, unless another is asked for: its variance is
 then right to the square of that over the gap to the next."""
 GUESS: Final = 32
-LOST: Final = {FLOAT32: 1e-8, FLOAT64: 1e-4}
-"""σ² below these shares of the largest have lost so much to squaring that they are made again from
-products with W itself."""
 FOR_THE_SPACE: Final = 0.25
 """Of the memory that a streamed matrix may take, beside its blocks of rows."""
 SAMPLED: Final = 32
@@ -65,6 +67,8 @@ def component_solver(
         return BlockKrylov(residual=residual, tall=False, memory=memory)
     wanted = residual or RESIDUALS[W.dtype]
     krylov = BlockKrylov(residual=wanted, tall=False)
+    if suits_gram(W):
+        krylov = replace(krylov, blocks=FEW_STEPS)
     if isinstance(W, Standardised) and isinstance(W.source, Sparse):
         return krylov
     if rows >= columns and columns <= BLOCKS_OF_A_GRAM * krylov.width(W, rank):
@@ -84,18 +88,11 @@ def is_lighter_turned(W: Matrix) -> bool:
     return is_sparse and rows < columns and rows * columns * rows > EXACT_WORK
 
 
-def one_sided(W: Matrix, A: Array, rank: int) -> tuple[Array, Array]:
-    """The best `rank` orthonormal rows in the span of A's, and their σ², right to eps·σ₁ in σ.
-
-    With W·Aᵀ = Q·R, block of rows by block of rows, they come from the singular value decomposition
-    of R: nothing is squared. One pass.
-    """
-    get, R = W.namespace.get, np.zeros((0, len(A)))
-    for block in W.row_blocks(tall_rows(W.shape[1])):
-        R = np.linalg.qr(np.vstack([R, get(block @ A.T).astype(FLOAT64)]), mode="r")
-    _, S, Vt = np.linalg.svd(R)
-    turned = W.namespace.put(Vt[:rank], W.dtype) @ A
-    return directed(turned, W.namespace), np.pad(np.square(S), (0, len(A) - len(S)))[:rank]
+def suits_gram(W: Matrix) -> bool:
+    """Whether the Gram matrix of the shorter side of W is a matter of seconds; W is in memory."""
+    rows, columns = W.shape
+    shorter = min(W.shape)
+    return not is_streamed(W) and shorter * max(rows * columns, 4 * shorter**2) <= GRAM_WORK
 
 
 def component_problem(

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, final
 
 import numpy as np
@@ -17,32 +17,35 @@ from eckart.certificates import (
 )
 from eckart.factorization.component_solver import (
     GUESS,
-    LOST,
     component_problem,
     component_solver,
     is_lighter_turned,
-    one_sided,
+    suits_gram,
 )
 from eckart.factorization.loop import Loop, in_units
 from eckart.factorization.outcome import Outcome
+from eckart.factorization.refined import hides, refined
 from eckart.factorization.result import Recipe, Record, machine
 from eckart.factorization.stopping import Ending, Watch
 from eckart.matrices import Matrix, Transposed, is_streamed, rescaled
-from eckart.ranks import GrowingRule, RankRule, rank_rule, tail_errors
-from eckart.solvers import Davidson, ExactSVD, GramSVD, Solver, Step
-from eckart.solvers.gram import TOLD
+from eckart.ranks import GrowingRule, RankRule, rank_rule
+from eckart.solvers import BlockKrylov, ExactSVD, GramSVD, Solver, Step
 from eckart.solvers.ritz import SUMMED
 from eckart.subspaces import (
     CARRIED,
     Evidence,
     Probing,
-    directed,
     hidden,
     leading_squares_bound,
 )
-from eckart.subspaces.bounds import eigenpairs
-from eckart.subspaces.orthonormal import orthonormal
 
+LIMITS: Final = {
+    Outcome.EPOCH_LIMIT,
+    Outcome.EPOCHS_DONE,
+    Outcome.TIME_LIMIT,
+    Outcome.INTERRUPTED,
+}
+"""Outcomes of a run that did not come to its own end."""
 PROVEN: Final = 5e-3
 """A gap up to this is proof enough; of a larger one tests are made, where W is in memory."""
 CLOSE: Final = 1e-6
@@ -51,8 +54,6 @@ SHOWN: Final = 1e-3
 """A gap up to this is none to two digits of a percent."""
 KNOWN_WITHIN: Final = 0.1
 """A Ritz value is as near to a squared singular value as its residual, by this share at most."""
-CLEAR: Final = 1000.0
-"""An error whose square is so many times what rounding hides is known from ‖W‖² and the σ²."""
 
 
 @final
@@ -119,7 +120,7 @@ def components(
         W: Matrix of shape (rows, columns).
         rank: Rows of A, or "auto"; exactly one of `rank` and `tolerance` is given.
         tolerance: The smallest rank with ‖W − W·Aᵀ·A‖ ≤ tolerance·‖W‖.
-        residual: Stop once ‖WᵀWv − σ²v‖ ≤ residual·σ² for every row v; by default 10⁻⁶, in float32
+        residual: Stop once ‖WᵀWv − σ²v‖ ≤ residual·σ² for every row v; by default 10⁻⁸, in float32
             10⁻³. A streamed W stops by its error instead, unless it is given.
         solver: `ExactSVD`, `GramSVD`, `Davidson` or `BlockKrylov`; by default by the size of W.
         certificate: Whether to spend products on bounding the best error; a streamed W is never
@@ -141,27 +142,22 @@ def components(
     guess = GUESS if rule.needs_spectrum else rule.choose(W.shape, W.dtype, None)
     side = Transposed(W) if solver is None and is_lighter_turned(W) else W
     searched = rule.needs_spectrum and isinstance(rule, GrowingRule)
-    solver = solver or component_solver(
+    chosen = solver or component_solver(
         W, guess, residual, searched=searched, certificate=certificate
     )
-    ending = _ended(solver, side, guess, rule, randomness, time_limit, on_step)
-    if isinstance(solver, Davidson) and _hides(ending, W):
-        solver = GramSVD()  # which takes off every row what is found, and so finds what that hides
-        ending = _ended(solver, side, guess, rule, randomness, time_limit, on_step)
+    ending = _ended(chosen, side, guess, rule, randomness, time_limit, on_step)
+    if _is_unsure(ending, chosen, W, asked=solver is not None) and suits_gram(W):
+        chosen, side = GramSVD(), W if W.shape[0] >= W.shape[1] else Transposed(W)
+        ending = _ended(chosen, side, guess, rule, randomness, time_limit, on_step)
     if ending.directions is None or ending.outcome is Outcome.INTERRUPTED:
         raise KeyboardInterrupt
-    A, squares = ending.directions()
-    if side is not W:
-        A, squares = _turned(W, A)
-    if ending.singular_values is None and squares[-1] < LOST[W.dtype] * squares[0]:
-        A, squares = one_sided(W, _space(W, A, ending) if side is W else A, len(squares))
+    if isinstance(chosen, ExactSVD) and rule.needs_spectrum:
+        ending = replace(ending, rank=rule.choose(W.shape, W.dtype, ending.singular_values))
+    A, squares, error = refined(W, side, ending)
     spectrum = _known(ending, squares)
-    if isinstance(solver, ExactSVD) and rule.needs_spectrum:
-        count = rule.choose(W.shape, W.dtype, ending.singular_values)
-        A, squares = A[:count], squares[:count]
-    proof = _proof(W, side, A, squares, ending, bound=certificate)
+    proof = _proof(W, side, len(squares), error, ending, bound=certificate)
     recipe = Recipe(
-        solver=solver.settings(),
+        solver=chosen.settings(),
         rank_rule=rule.describe(),
         objective={"name": "entire"},
         start=None,
@@ -201,32 +197,18 @@ def _ended(
     return Loop(solver.steps(problem), Watch(solver, problem, time_limit), on_step).run()
 
 
-def _hides(ending: Ending, W: Matrix) -> bool:
-    """Whether rounding of the largest σ² is no small part of the least that is kept."""
-    if ending.directions is None:
+def _is_unsure(ending: Ending, solver: Solver, W: Matrix, *, asked: bool) -> bool:
+    """Whether an iteration did not tell directions apart, or rounding of the largest hides some.
+
+    One that came to a limit is left as it is, where the limit was asked for.
+    """
+    if isinstance(solver, GramSVD | ExactSVD) or ending.directions is None:
         return False
-    squares = ending.directions()[1]
-    return bool(squares[-1] < TOLD * float(np.finfo(W.dtype).eps) * squares[0])
-
-
-def _space(W: Matrix, A: Array, ending: Ending) -> Array:
-    """Orthonormal rows that span those of A and the space that the solver found them in."""
-    if ending.evidence is None:
-        return A
-    both = W.namespace.concatenate([ending.evidence().V.T, A])
-    return W.namespace.qr(both.T)[0].T
-
-
-def _turned(W: Matrix, U: Array) -> tuple[Array, Array]:
-    """Right singular directions from left ones, by two products and a small problem."""
-    product = W.transposed_times(U.T)
-    A = orthonormal(product, product[:, :0], 0.0, W.namespace)
-    product = W.times(A)
-    values, G = eigenpairs(W.namespace.gram(product, product))
-    missing = len(U) - len(values)
-    turned = np.pad(W.namespace.get(A) @ G, ((0, 0), (0, missing)))
-    rows = W.namespace.put(turned.T, W.dtype)
-    return directed(rows, W.namespace), np.pad(np.maximum(values, 0.0), (0, missing))
+    if ending.outcome in LIMITS:
+        return ending.outcome is Outcome.EPOCH_LIMIT and not asked
+    by_error = isinstance(solver, BlockKrylov) and solver.residual is None
+    told = ending.outcome in {Outcome.RESOLVED, Outcome.WHOLE} or by_error
+    return not told or hides(ending.directions()[1], W)
 
 
 def _known(ending: Ending, squares: Array) -> Array:
@@ -244,12 +226,11 @@ def _known(ending: Ending, squares: Array) -> Array:
 
 
 def _proof(
-    W: Matrix, side: Matrix, A: Array, squares: Array, ending: Ending, *, bound: bool
+    W: Matrix, side: Matrix, rank: int, error: float, ending: Ending, *, bound: bool
 ) -> Certificate:
-    """The error of A beside the best possible, in sums of squared singular values."""
-    total, rank = W.squared_norm(), len(squares)
-    norm, best, failure, how = math.sqrt(total), None, 0.0, "the best possible error is not known"
-    error = _error(W, A, squares, ending)
+    """An error beside the best possible, in sums of squared singular values."""
+    norm, best = math.sqrt(W.squared_norm()), None
+    failure, how = 0.0, "the best possible error is not known"
     if ending.singular_values is not None:
         best = exact_bound(W, rank, ending.singular_values)
         how = "best possible error from all singular values (LAPACK)"
@@ -289,20 +270,6 @@ def _bound(
         failure += probing.failure
     best = math.sqrt(left) if left > 0 else None
     return best, failure, f"best possible error bounded by {how} (Weyl)"
-
-
-def _error(W: Matrix, A: Array, squares: Array, ending: Ending) -> float:
-    """‖W − W·Aᵀ·A‖, from the σ² that are kept where these tell, else block by block."""
-    if ending.singular_values is not None:
-        values = ending.singular_values
-        return float(tail_errors(values)[min(len(squares), len(values))])
-    left = W.squared_norm() - float(squares.sum())
-    if left > CLEAR * hidden(W):
-        return math.sqrt(left)
-    get, total = W.namespace.get, 0.0
-    for block in W.row_blocks():
-        total += float(np.square(get(block - (block @ A.T) @ A), dtype=FLOAT64).sum())
-    return math.sqrt(total)
 
 
 def _message(outcome: Outcome, rank: int, proof: Certificate) -> str:

@@ -25,11 +25,12 @@ def explain(
     sentences = [
         _ending(outcome, history, estimated_gap),
         _quality(factors, certificate, singular_values),
-        _HINTS.get(outcome, ""),
+        _WIDER if outcome is Outcome.FAR and _is_sketched(history) else _HINTS.get(outcome, ""),
     ]
     return " ".join(sentence for sentence in sentences if sentence)
 
 
+_WIDER: Final = "Give the sketch more width, or take krylov where W can be read again."
 _HINTS: Final = {
     Outcome.EPOCH_LIMIT: "More epochs would lower the loss further.",
     Outcome.STALLED: "Give the matrix in float64, or subtract what is far larger than the rest.",
@@ -49,6 +50,11 @@ def explain_known(
     if outcome is Outcome.EPOCH_LIMIT:
         sentences.append("More epochs would lower the loss further.")
     return " ".join(sentences)
+
+
+def _is_sketched(history: tuple[Record, ...]) -> bool:
+    """Whether no step knew its loss, as of sketches alone."""
+    return all(record.loss is None for record in history)
 
 
 def _ending(outcome: Outcome, history: tuple[Record, ...], estimated_gap: float | None) -> str:

@@ -21,7 +21,7 @@ class Outcome(Enum):
     EPOCHS_DONE = "All the epochs that were asked for were run."
     ACCURATE = "The accuracy that was wanted is certified."
     EPOCH_LIMIT = "The steps were used up while the loss was still falling."
-    FAR = "The loss stopped falling far above the best possible one."
+    FAR = "The error is known to be more than 1 % above the best possible one."
     STALLED = "Further products bring nothing that numbers of this precision can tell."
     TIME_LIMIT = "The time limit came first."
     INACCURATE = "The accuracy that was asked for is not certified."

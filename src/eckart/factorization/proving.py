@@ -147,6 +147,7 @@ def _outcome(
         return Outcome.INACCURATE
     if outcome is Outcome.UNPROVEN and gap <= SURELY:
         return Outcome.SETTLED
-    if outcome is Outcome.CONVERGED and values is not None and gap > SURELY:
+    ended = outcome in {Outcome.CONVERGED, Outcome.SKETCHED}
+    if ended and values is not None and gap > SURELY:
         return Outcome.FAR
     return outcome

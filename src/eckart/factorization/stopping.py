@@ -16,7 +16,15 @@ from eckart.factors import Factors
 from eckart.offset import Offset
 from eckart.residuals import residual_norm
 from eckart.samples import Samples
-from eckart.solvers import Iterative, ObservedProblem, ObservedSolver, Problem, Step, Widening
+from eckart.solvers import (
+    Iterative,
+    ObservedProblem,
+    ObservedSolver,
+    Problem,
+    SinglePass,
+    Step,
+    Widening,
+)
 from eckart.solvers.ritz import is_complete, is_near
 from eckart.subspaces import Evidence
 
@@ -95,8 +103,7 @@ class Watch:
         """The outcome of a solver that ended by itself."""
         if isinstance(self._solver, Widening):
             return Outcome.WHOLE
-        knows_all = self._sound is not None and self._sound.singular_values is not None
-        return Outcome.EXACT if knows_all else Outcome.SKETCHED
+        return Outcome.SKETCHED if isinstance(self._solver, SinglePass) else Outcome.EXACT
 
     def ending(self, outcome: Outcome) -> Ending:
         """The end of the loop, at its last sound step or at the start.
@@ -152,7 +159,7 @@ class Watch:
         small = Outcome.SETTLED if is_near(step) else Outcome.UNPROVEN if flat else None
         if solver.residual is not None:
             exact = step.residual is not None and step.residual <= solver.residual
-            if exact and (small is not None or step.excess is None):
+            if exact and (step.excess is None or is_near(step) or is_complete(step)):
                 return Outcome.RESOLVED
             if len(self._history) < PATIENT:
                 return None

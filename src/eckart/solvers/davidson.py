@@ -15,8 +15,15 @@ from eckart.matrices import Matrix, Standardised
 from eckart.matrices.standardised import standardised
 from eckart.ranks import check_open_unit
 from eckart.solvers.protocol import Problem, Step, check_count
-from eckart.solvers.ritz import projected, ritz_step
-from eckart.subspaces import FAILURE, GivenSpace, Likeness, directed
+from eckart.solvers.ritz import excess, projected, ritz_step
+from eckart.subspaces import (
+    FAILURE,
+    GivenSpace,
+    Likeness,
+    PowerProbes,
+    directed,
+    gaussian_columns,
+)
 from eckart.subspaces.bounds import eigenpairs
 from eckart.subspaces.orthonormal import orthonormal
 from eckart.subspaces.start import random_array
@@ -25,6 +32,8 @@ MOST_COLUMNS: Final = 4096
 """Up to these a second matrix of columns² is small beside W."""
 BESIDE: Final = 14
 """Columns of a product beyond the rank, at least: the next directions, and stray ones."""
+ALONG: Final = 16
+"""Columns that are multiplied along, to say what lies outside the space."""
 STRAY: Final = 4
 """Directions that were drawn at random, and what products make of them outside the space: they find
 what is held by rows of which the sample has none."""
@@ -113,7 +122,8 @@ class Davidson:
         W, rank = _with_rows(problem.W), problem.rank
         width = self._width(W, rank)
         likeness, X = self._first(W, rank, width - STRAY, problem.randomness)
-        space, stray = GivenSpace(W), _drawn(W, STRAY, problem.randomness)
+        probes = PowerProbes(gaussian_columns(W, ALONG))
+        space, stray = GivenSpace(W, probes), _drawn(W, STRAY, problem.randomness)
         number, known, before = 0, 0, math.inf
         while True:
             space.add(np.hstack([X, stray]))
@@ -164,7 +174,7 @@ class Davidson:
     @staticmethod
     def _width(W: Matrix, rank: int) -> int:
         """Columns of a product."""
-        return min(W.shape[1], _rounded(rank + BESIDE))
+        return min(W.shape[1], _rounded(rank + BESIDE + ALONG) - ALONG)
 
     @classmethod
     def suits(cls, W: Matrix, rank: int) -> bool:
@@ -262,22 +272,33 @@ def _probed(
     freedom.
     """
     width, (count, cases) = X.shape[1], probes
-    count = _rounded(width + count) - width  # for the same time
+    along = space.probes
+    beside = along.beside(W, space.V, X)
+    count = _rounded(width + ALONG + count) - width - ALONG  # for the same time
     drawn = randomness.standard_normal((len(X), count)).astype(W.dtype)
-    inner = W.gram_of(np.hstack([X, drawn]))
-    squares, G = (part[..., :rank] for part in eigenpairs(inner[:width, :width]))
+    inner = W.gram_of(np.hstack([X, drawn, beside]))
+    outer = width + count
+    every, basis = eigenpairs(inner[:width, :width])
+    squares, G = every[:rank], basis[:, :rank]
     A = directed(G.T.astype(W.dtype) @ X.T, W.namespace)
     signs = np.sign(np.einsum("ij,ij->j", A.T, X @ G.astype(W.dtype)))
-    seen = inner[width:, :width] @ G * signs - drawn.T @ A.T * squares
+    seen = inner[width:outer, :width] @ G * signs - drawn.T @ A.T * squares
     evidence = space.evidence()
     lengths = np.sqrt(np.einsum("ij,ij->j", seen, seen) / _surely(count, cases))
     own = np.where(squares > 0, squares, squares[0] or 1.0)
+    loss = max(0.0, W.squared_norm() - float(squares.sum()))
+    least = max(along.least_by(W, beside, inner[outer:, outer:]), along.least())
+    tail = float(np.maximum(every[rank:], 0.0).sum())
+    known = (every, np.pad(np.square(lengths), (0, len(every) - rank)))
     return Step(
         number=number,
-        loss=max(0.0, W.squared_norm() - float(squares.sum())),
+        loss=loss,
         factors=partial(projected, W, lambda: (A, squares)),
         evidence=lambda: evidence,
         rank=rank,
         residual=float((lengths / own).max()),
         directions=lambda: (A, squares),
+        excess=excess(W, loss, known, along.estimate(W), tail, rank=rank),
+        least_excess=excess(W, loss, known, least, tail, rank=rank),
+        larger_outside=bool(least > squares[-1]),
     )

@@ -13,7 +13,7 @@ from eckart.factors import Factors
 from eckart.matrices import Matrix
 from eckart.matrices.grams import deflated_gram, gram
 from eckart.solvers.protocol import Problem, Step
-from eckart.subspaces import Evidence
+from eckart.subspaces import Evidence, ritz_by_blocks
 from eckart.subspaces.directions import directed
 from eckart.subspaces.krylov import ROUNDED
 
@@ -34,7 +34,7 @@ class GramSVD:
     One pass over W makes WᵀW, whatever the spectrum; B takes another. Squares halve the digits:
     singular values below some √eps·σ₁ are lost in it. Where the rank reaches so far down, what was
     found is taken off every row and WᵀW of the rest made anew, in one pass more for every three
-    decades (seven in float64) of singular values.
+    decades (seven in float64) of singular values, and one for all of them together at the end.
 
     Cost:
         One pass and rows·columns² operations, columns³ more; memory 3·columns² in float64.
@@ -89,7 +89,9 @@ def _deflated(W: Matrix, values: Array, G: Array, rank: int) -> tuple[Array, Arr
     """The same pairs, those that rounding of the largest hides found in what the others leave."""
     eps, largest = float(np.finfo(W.dtype).eps), float(values[0])
     known = int(np.count_nonzero(values > TOLD * eps * largest))
-    while 0 < known < min(rank, len(values)):
+    if not 0 < known < min(rank, len(values)):
+        return values, G
+    while known < min(rank, len(values)):
         A = G[:, :known].T
         # as many again: what rounding left of those that are known takes places among them
         below, rest = (part[..., :rank] for part in _leading(deflated_gram(W, A), rank))
@@ -98,7 +100,9 @@ def _deflated(W: Matrix, values: Array, G: Array, rank: int) -> tuple[Array, Arr
         if below[0] <= ROUNDED * eps**2 * W.squared_norm():
             break  # only rounding is left
         known += max(1, int(np.count_nonzero(below > TOLD * eps * below[0])))
-    return values, G
+    # of what is known, rounding left parts that are longer than some of what is not
+    values, turned = ritz_by_blocks(W, W.namespace.put(G, W.dtype))
+    return values, G @ turned
 
 
 def _factors(W: Matrix, A: Array) -> Factors:

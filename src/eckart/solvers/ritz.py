@@ -80,9 +80,7 @@ def ritz_step(
     sure = gain if tall or values[-1] > SQUARED * values[0] else 0.0
     known, estimated = space.outside()
     least, likely = (
-        None
-        if nu is None or math.isinf(nu)
-        else _excess(loss, _risen(every, lengths, nu, rank) - sure, tail, W)
+        excess(W, loss, (every, lengths), nu, tail, rank=rank, sure=sure)
         for nu in (known, estimated)
     )
     return Step(
@@ -123,12 +121,33 @@ def is_near(step: Step) -> bool:
     return step.excess <= NEAR or (is_complete(step) and step.excess <= SURELY)
 
 
-def _excess(loss: float, left: float, tail: float, W: Matrix) -> float:
-    """By what share the error is above the best, if so much of the loss is left to gain.
+def excess(
+    W: Matrix,
+    loss: float,
+    ritz: tuple[Array, Array],
+    outside: float | None,
+    tail: float,
+    *,
+    rank: int,
+    sure: float = 0.0,
+) -> float | None:
+    """By what share the error is above the best, if so much lies outside the space.
 
-    The best loss is the loss less that and less what rounding may have put there, and no less than
-    the tail of Ritz values.
+    The best loss is the loss less what the leading Ritz values may rise and what rounding may have
+    put there, and no less than the tail of Ritz values.
+
+    Args:
+        W: The matrix.
+        loss: ‖W − B·A‖²_F.
+        ritz: The Ritz values, descending, and the squared lengths of their residuals.
+        outside: ‖W(I − VVᵀ)‖² (spectral); None or infinite where it is not known.
+        tail: The sum of the Ritz values that are not kept.
+        rank: How many are.
+        sure: Of what they may rise, what the loss has without.
     """
+    if outside is None or math.isinf(outside):
+        return None
+    left = _risen(*ritz, outside, rank) - sure
     best = max(loss - left - hidden(W), tail)
     if left <= ROUNDED * float(np.finfo(W.dtype).eps) ** 2 * W.squared_norm():
         return 0.0

@@ -7,7 +7,7 @@ from eckart.subspaces.bounds import (
     rise,
     rise_bound,
 )
-from eckart.subspaces.directions import directed, leading_directions
+from eckart.subspaces.directions import directed, leading_directions, ritz_by_blocks
 from eckart.subspaces.given import GivenSpace
 from eckart.subspaces.krylov import KrylovSpace, ritz_of_products
 from eckart.subspaces.likeness import Likeness
@@ -35,5 +35,6 @@ __all__ = [
     "outside_bound",
     "rise",
     "rise_bound",
+    "ritz_by_blocks",
     "ritz_of_products",
 ]

@@ -6,6 +6,7 @@ import numpy as np
 
 from eckart.arrays import FLOAT64, Array, rounding
 from eckart.matrices import Matrix
+from eckart.matrices.moments import tall_rows
 from eckart.namespaces import Namespace
 from eckart.subspaces.bounds import Evidence, eigenpairs
 
@@ -60,6 +61,19 @@ def leading_directions(
         outside = put((E / lengths) @ P[width:], W.dtype)
         A = A + outside.T @ rest.T
     return directed(_polished(A, W), W.namespace), np.maximum(_padded(found, rank), 0.0)
+
+
+def ritz_by_blocks(W: Matrix, V: Array) -> tuple[Array, Array]:
+    """The squared singular values of W·V and its right singular vectors, right to eps·σ₁ in σ.
+
+    With W·V = Q·R, block of rows by block of rows in float64, they come from the singular value
+    decomposition of R: nothing is squared, and W·V is not kept. One pass.
+    """
+    get, R = W.namespace.get, np.zeros((0, V.shape[1]))
+    for block in W.row_blocks(tall_rows(W.shape[1])):
+        R = np.linalg.qr(np.vstack([R, get(block @ V).astype(FLOAT64)]), mode="r")
+    _, S, Vt = np.linalg.svd(R)
+    return np.pad(np.square(S), (0, V.shape[1] - len(S))), Vt.T
 
 
 def directed(A: Array, namespace: Namespace) -> Array:

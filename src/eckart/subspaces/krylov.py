@@ -27,8 +27,6 @@ MULTIPLE: Final = 16
 """Columns of a product, probes included, are a multiple of this: BLAS is fast for those."""
 MOSTLY: Final = 0.97
 """A later block takes so much of what the leading residuals promise; what else waits."""
-TELLING: Final = 2
-"""Powers that probes need to be near the largest direction outside the space."""
 ROUNDED: Final = 2500.0
 """In (eps·‖W‖)²: what rounding alone leaves outside of a space that holds all of W."""
 SQUARED: Final = 1e-11
@@ -216,16 +214,8 @@ class KrylovSpace:
         return self._rest_gram
 
     def outside(self) -> tuple[float | None, float]:
-        """The least that ‖W(I − VVᵀ)‖² (spectral) can be, and an estimate of it, by the probes.
-
-        The first is None before they hold two powers, when it is far from the truth; the other is
-        infinite without them.
-        """
-        probes = self._probes
-        if probes is None:
-            return None, math.inf
-        known = probes.power >= TELLING
-        return probes.least() if known else None, probes.estimate(self._W)
+        """The least that ‖W(I − VVᵀ)‖² (spectral) can be, and an estimate of it, by the probes."""
+        return (None, math.inf) if self._probes is None else self._probes.outside(self._W)
 
     def evidence(self) -> Evidence:
         """What this space tells of W, as it is now."""

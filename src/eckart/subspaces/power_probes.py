@@ -16,6 +16,8 @@ PROBE_KEY: Final = 0xEC4A89
 
 LOST: Final = 0.1
 """Columns that a projection leaves less than this of have lost a digit to it."""
+TELLING: Final = 2
+"""Powers that probes need to be near the largest direction outside the space."""
 INDEPENDENT: Final = 1e-6
 """Columns count as far as they are independent to the square root of this, in float32 a few eps."""
 
@@ -97,11 +99,18 @@ class PowerProbes:
         X, self._columns = self._columns, _outside(product, V)
         self.power += 1
         self._products += 1
-        squares, E = np.linalg.eigh(W.namespace.gram(X, X))
-        kept = squares > INDEPENDENT * squares[-1]
-        half = E[:, kept] / np.sqrt(squares[kept])
-        inner = half.T @ W.namespace.gram(X, self._columns) @ half
-        self._ritz = float(np.linalg.eigvalsh((inner + inner.T) / 2)[-1]) if kept.any() else 0.0
+        self._ritz = _largest_ritz(W.namespace.gram(X, X), W.namespace.gram(X, self._columns))
+
+    def least_by(self, W: Matrix, X: Array, inner: Array) -> float:
+        """The same lower bound as `least` from (W·X)ᵀ(W·X) alone, for X as `beside` made it.
+
+        It is what the next product would give, for half of it.
+        """
+        return _largest_ritz(W.namespace.gram(X, X), inner)
+
+    def outside(self, W: Matrix) -> tuple[float | None, float]:
+        """`least`, None before there are two powers, when it is far from the truth; `estimate`."""
+        return self.least() if self.power >= TELLING else None, self.estimate(W)
 
     def bound(self, W: Matrix) -> float:
         """An upper bound ν on ‖W(I − VVᵀ)‖² for V with the block of the last product.
@@ -149,6 +158,15 @@ def gaussian_columns(W: Matrix, count: int) -> Array:
     """Ω with independent normal entries, of shape (columns, count), the same in every run."""
     generator = np.random.Generator(np.random.Philox(key=PROBE_KEY))
     return W.namespace.put(generator.standard_normal((W.shape[1], count)), W.dtype)
+
+
+def _largest_ritz(gram: Array, inner: Array) -> float:
+    """The largest t with det(inner − t·gram) = 0, as far as the columns are independent."""
+    squares, E = np.linalg.eigh(gram)
+    kept = squares > INDEPENDENT * squares[-1]
+    half = E[:, kept] / np.sqrt(squares[kept])
+    projected = half.T @ inner @ half
+    return float(np.linalg.eigvalsh((projected + projected.T) / 2)[-1]) if kept.any() else 0.0
 
 
 def _outside(X: Array, V: Array) -> Array:
