@@ -6,10 +6,10 @@ from typing import Final, final
 
 import numpy as np
 
-from eckart.arrays import FLOAT32, FLOAT64, Array, DType
+from eckart.arrays import FLOAT32, FLOAT64, Array
 from eckart.matrices.protocol import Matrix
 from eckart.matrices.standardised import Standardised
-from eckart.namespaces import Namespace
+from eckart.matrices.view import View
 
 DECADES: Final = {FLOAT32: 6, FLOAT64: 60}
 """‖W‖ between 10^−n and 10^n needs no rescaling: products WᵀW·X, and directions a millionth as long
@@ -17,7 +17,7 @@ as the longest, stay far from both ends of the range."""
 
 
 @final
-class Rescaled:
+class Rescaled(View):
     """2^exponent·W, which is never formed: every product is rescaled as soon as it is made.
 
     Multiplying by a power of two changes no digit.
@@ -36,34 +36,9 @@ class Rescaled:
     """
 
     def __init__(self, source: Matrix, exponent: int) -> None:
-        self.source = source
+        super().__init__(source)
         self.exponent = exponent
         self._factor = 2.0**exponent
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(rows, columns)."""
-        return self.source.shape
-
-    @property
-    def dtype(self) -> DType:
-        """That of W."""
-        return self.source.dtype
-
-    @property
-    def namespace(self) -> Namespace:
-        """That of W."""
-        return self.source.namespace
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of W."""
-        return self.source.nbytes
-
-    @property
-    def passes(self) -> int:
-        """How often W has been read."""
-        return self.source.passes
 
     def times(self, X: Array, /) -> Array:
         """The product with X, of shape (rows, k)."""

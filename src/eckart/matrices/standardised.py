@@ -7,7 +7,7 @@ from typing import Any, Final, final
 
 import numpy as np
 
-from eckart.arrays import FLOAT64, Array, DType, Randomness
+from eckart.arrays import FLOAT64, Array, Randomness
 from eckart.matrices.compression import ROOM, Compression
 from eckart.matrices.convert import as_matrix
 from eckart.matrices.dense import Dense
@@ -25,7 +25,8 @@ from eckart.matrices.protocol import Matrix
 from eckart.matrices.sketching import Sketching, gaussian_probes
 from eckart.matrices.sparse import Sparse
 from eckart.matrices.streamed import Streamed
-from eckart.namespaces import HOST, Namespace, sure_range
+from eckart.matrices.view import View
+from eckart.namespaces import HOST, sure_range
 
 MOST_COVARIANCE: Final = 2048
 """Columns up to which the first pass over a matrix that is streamed forms all of WᵀW."""
@@ -34,7 +35,7 @@ FOR_THE_SKETCH: Final = 0.25
 
 
 @final
-class Standardised:
+class Standardised(View):
     """(W − 1·meansᵀ)·diag(1/scales), which is never formed as a whole.
 
     Args:
@@ -49,7 +50,7 @@ class Standardised:
     """
 
     def __init__(self, source: Matrix, moments: Moments, *, explicit: bool = False) -> None:
-        self.source = source
+        super().__init__(source)
         self.moments = moments
         self._own = source.namespace.put
         sparse, streamed = isinstance(source, Sparse), isinstance(source, Streamed)
@@ -58,31 +59,6 @@ class Standardised:
         self._plain = sparse or source.namespace is not HOST
         far_off = explicit or far > FAR * spread or self._are_wild(moments.scales)
         self._explicit = streamed or (not self._plain and far_off)
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(rows, columns)."""
-        return self.source.shape
-
-    @property
-    def dtype(self) -> DType:
-        """That of W."""
-        return self.source.dtype
-
-    @property
-    def namespace(self) -> Namespace:
-        """That of W."""
-        return self.source.namespace
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of W."""
-        return self.source.nbytes
-
-    @property
-    def passes(self) -> int:
-        """How often W has been read."""
-        return self.source.passes
 
     def times(self, X: Array, /) -> Array:
         """The product with X, of shape (rows, k)."""

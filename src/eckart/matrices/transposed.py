@@ -5,13 +5,13 @@ from typing import final
 
 import numpy as np
 
-from eckart.arrays import Array, DType
-from eckart.matrices.protocol import Matrix, block_rows
-from eckart.namespaces import Namespace
+from eckart.arrays import Array
+from eckart.matrices.protocol import block_rows
+from eckart.matrices.view import View
 
 
 @final
-class Transposed:
+class Transposed(View):
     """Wᵀ as a `Matrix`.
 
     Args:
@@ -26,34 +26,11 @@ class Transposed:
         array([[1., 2.]])
     """
 
-    def __init__(self, source: Matrix) -> None:
-        self.source = source
-
     @property
     def shape(self) -> tuple[int, int]:
         """(rows, columns)."""
         rows, columns = self.source.shape
         return columns, rows
-
-    @property
-    def dtype(self) -> DType:
-        """That of W."""
-        return self.source.dtype
-
-    @property
-    def namespace(self) -> Namespace:
-        """That of W."""
-        return self.source.namespace
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of W."""
-        return self.source.nbytes
-
-    @property
-    def passes(self) -> int:
-        """How often W has been read."""
-        return self.source.passes
 
     def times(self, X: Array, /) -> Array:
         """Wᵀ·X."""
