@@ -13,13 +13,16 @@ import os
 import time
 import warnings
 from collections import defaultdict
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy.sparse
 from machine import machine, prepare_processes
 
 import eckart
@@ -28,6 +31,7 @@ from eckart import certificates
 from eckart.factorization import component_solver, components
 from eckart.matrices import Streamed, standardised
 from eckart.objectives import Weighted
+from eckart.solvers import Davidson
 from streams import InMemory
 
 NEAR, FAR, SURE = 1.001, 1.005, 1.01
@@ -223,9 +227,22 @@ def searched_rank(case: Case, W: np.ndarray) -> Reached:
     return Reached(error, run, case.values, float(factors.rank - case.rank))
 
 
-def reduced(case: Case, W: np.ndarray, *, solver: Any, streamed: bool) -> Reached:
+def streamed(W: np.ndarray) -> Streamed:
+    """W as a matrix that is read row by row."""
+    return Streamed(InMemory(W))
+
+
+def scattered(case: Case, W: np.ndarray) -> Reached:
+    """Components of a sparse matrix that has the drawn values anywhere, one in a row and column."""
+    del W
+    generator, diagonal = np.random.default_rng(case.seed), replace(case, basis="both").matrix()
+    rows, columns = (generator.permutation(length) for length in case.shape)
+    return reduced(case, diagonal[rows][:, columns], solver=None, kind=scipy.sparse.csr_array)
+
+
+def reduced(case: Case, W: np.ndarray, *, solver: Any, kind: Callable[[Any], Any]) -> Reached:
     """The error of components that are not centred, and how far their σ are off."""
-    matrix = standardised(Streamed(InMemory(W)) if streamed else W, centre=False)
+    matrix = standardised(kind(W), centre=False)
     run = components(matrix, case.rank, solver=solver, seed=case.seed)
     exact = W.astype(np.float64)
     error = float(np.linalg.norm(exact - exact @ run.A.T.astype(np.float64) @ run.A))
@@ -240,12 +257,14 @@ RUNS = {
     "krylov, certificate": partial(factored, certificate=True),
     "tolerance": searched_rank,
     "weighted": weighted,
-    "components": partial(reduced, solver=None, streamed=False),
-    "streamed": partial(reduced, solver=None, streamed=True),
-    "gram": partial(reduced, solver=eckart.GramSVD(), streamed=False),
+    "components": partial(reduced, solver=None, kind=np.asarray),
+    "streamed": partial(reduced, solver=None, kind=streamed),
+    "sparse": scattered,
+    "gram": partial(reduced, solver=eckart.GramSVD(), kind=np.asarray),
+    "davidson": partial(reduced, solver=Davidson(), kind=np.asarray),
 }
 
-COMPONENTS = ("components", "streamed", "gram")
+COMPONENTS = ("components", "streamed", "sparse", "gram", "davidson")
 
 
 def report(found: list[Answer]) -> None:

@@ -40,7 +40,7 @@ class LowRankReducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         center: Whether to subtract the means of the columns.
         scale: Whether to divide the columns by their standard deviations; constant ones stay.
         whiten: Whether scores are divided by their standard deviations.
-        tol: The residual of the components; None takes 1e-8, in float32 1e-3.
+        tol: The residual of the components; None takes 1e-8, in float32 3e-4.
         certificate: Whether to spend products on bounding how good any components could be.
         random_state: Of the random directions, as scikit-learn has it.
 

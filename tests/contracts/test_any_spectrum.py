@@ -109,7 +109,7 @@ def test_components_are_near_the_best_on_any_spectrum_or_say_that_they_are_not(d
 def values_of_lapack(run: Any, W: np.ndarray) -> None:
     """Singular values as far from LAPACK's as both may be from the truth.
 
-    A residual of 10⁻³ in float32 leaves the square of that over the distance to what lies outside
+    A residual in float32 leaves the square of that over the distance to what lies outside
     the space; a tenth of σ² is taken for it here.
     """
     exact = np.linalg.svd(W.astype(np.float64), compute_uv=False)[: len(run.squares)]

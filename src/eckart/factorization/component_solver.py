@@ -22,7 +22,7 @@ GRAM_WORK: Final = 3 * 10**11
 made where an iteration did not tell the directions apart: some ten seconds."""
 FEW_STEPS: Final = 24
 """Of an iteration in whose place a Gram matrix can be made."""
-RESIDUALS: Final = {FLOAT32: 1e-3, FLOAT64: 1e-8}
+RESIDUALS: Final = {FLOAT32: 3e-4, FLOAT64: 1e-8}
 """‖WᵀWv − σ²v‖/σ² of every component v that is kept, unless another is asked for: its variance is
 then right to the square of that over the gap to the next."""
 GUESS: Final = 32

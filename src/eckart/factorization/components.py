@@ -121,7 +121,7 @@ def components(
         rank: Rows of A, or "auto"; exactly one of `rank` and `tolerance` is given.
         tolerance: The smallest rank with ‖W − W·Aᵀ·A‖ ≤ tolerance·‖W‖.
         residual: Stop once ‖WᵀWv − σ²v‖ ≤ residual·σ² for every row v; by default 10⁻⁸, in float32
-            10⁻³. A streamed W stops by its error instead, unless it is given.
+            3·10⁻⁴. A streamed W stops by its error instead, unless it is given.
         solver: `ExactSVD`, `GramSVD`, `Davidson` or `BlockKrylov`; by default by the size of W.
         certificate: Whether to spend products on bounding the best error; a streamed W is never
             read for that, probes are multiplied along in its products.
