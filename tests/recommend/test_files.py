@@ -134,6 +134,19 @@ class TestJson:
             read(tmp_path, text, name)
         assert caught.value.code == "mixed-types"
 
+    @pytest.mark.parametrize("name", ["r.json", "r.jsonl"])
+    def test_text_that_looks_like_a_date_is_kept_as_it_is_written(self, tmp_path, name):
+        rows = [{"user": "2020-01-02", "item": "2020-01-01T10:00:00Z", "tags": ["2020-01-01"]},
+                {"user": "2020-01-01 10:00", "item": "2020-01-01", "tags": []}]  # fmt: skip
+        text = json.dumps(rows) if name == "r.json" else "\n".join(map(json.dumps, rows))
+        users, items = sides(read(tmp_path, text, name))
+        assert users == ["2020-01-01 10:00", "2020-01-02"]
+        assert items == ["2020-01-01", "2020-01-01T10:00:00Z"]
+
+    def test_whole_numbers_of_any_size_in_a_list_are_ids(self, tmp_path):
+        rows = [{"user": 10**20, "item": 1}, {"user": 2, "item": 2}]
+        assert sides(read(tmp_path, json.dumps(rows), "r.json"))[0] == [str(10**20), "2"]
+
     @pytest.mark.parametrize("text", ["[1, 2]", "[", "[" * 100_000, "{", "[null]"])
     def test_what_is_no_table_is_damaged(self, tmp_path, text):
         with pytest.raises(EckartError) as caught:

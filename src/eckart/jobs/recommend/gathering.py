@@ -5,7 +5,6 @@ from typing import Any, final
 import numpy as np
 import pyarrow as pa
 
-from eckart.errors import MatrixError
 from eckart.jobs.recommend.clocks import (
     EARLIEST,
     Clock,
@@ -49,14 +48,8 @@ class Gathered:
             encoder.add(column)
         for role, numbers in self._numbers.items():
             numbers.add(as_numbers(columns.pop(role), role, self._blocks.source))
-        if isinstance(columns.get("time"), list):
-            raise MatrixError(
-                f"The column of times of {self._blocks.source} is of several types.",
-                hint="Name another with --time.",
-                code="not-numbers",
-            )
         if "time" in columns:
-            self._times.add(columns.pop("time"))
+            self._times.add(column_of(columns.pop("time"), "times")[0])
 
     def ids(self, role: str) -> tuple[Vocabulary, Places]:
         """The vocabulary of users or items and the place of each entry; can be asked for once."""
