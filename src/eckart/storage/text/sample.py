@@ -153,7 +153,7 @@ def cut_records(lines: Iterable[str], delimiter: str) -> Iterator[tuple[list[str
             one, quoting = SEPARATOR.decode(), csv.QUOTE_NONE
         if delimiter in ("::", " "):
             lines = (joined(line.encode(), delimiter).decode() for line in lines)
-        reader: Any = csv.reader(lines, delimiter=one, quoting=quoting)
+        reader: Any = csv.reader(lines, delimiter=one, quoting=quoting, skipinitialspace=True)
         for cells in reader:
             yield cells, reader.line_num
 
@@ -249,9 +249,11 @@ def _merit(cut: tuple[str, list[Record]]) -> tuple[bool, float, float, int]:
     share = sum(is_number(cell, decimal) for cell in cells) / max(1, len(cells))
     agreed = count / max(1, len(records))
     if delimiter == " ":
-        # words of a text are no cells
+        # words of a text are no cells, unless nothing but numbers is there
         fits = any(all(is_number(cell) for cell in column) for column in zip(*body, strict=True))
-        return width > 1 and agreed == 1 and fits, 0.0, 0.0, -len(DELIMITERS)
+        sure = float(share == 1)
+        fits = width > 1 and agreed == 1 and (fits or share == 1)
+        return fits, sure * agreed, sure, -len(DELIMITERS)
     return width > 1, agreed, share, -DELIMITERS.index(delimiter)
 
 
