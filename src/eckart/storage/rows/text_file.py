@@ -54,8 +54,8 @@ def _kept(
     text = [
         place for place in range(len(table.names)) if place not in taken and table.is_text(place)
     ]
-    left_out = skipped(table.path, table.names, table.words(text))
+    why = table.words(text)
     kept = [place for place in range(len(table.names)) if place not in {*taken, *text}]
     if not kept:
-        raise no_numbers(table.path)
-    return kept, (*notes, *left_out)
+        raise no_numbers(table.path, table.names, why)
+    return kept, (*notes, *skipped(table.path, table.names, why))
