@@ -33,6 +33,8 @@ TABLES = {
     "codes that are no numbers": ("17850,85123A,6\n17850,71053,6\n13047,22632,6\n",
                                   [13047, 17850], ["22632", "71053", "85123A"]),
     "blanks behind commas": ("user, item, rating\n1, 3, 4\n2, 3, 5\n2, 4, 5\n", [1, 2], [3, 4]),
+    "quotes behind blanks": ('user, item, rating\n"a b", "x, y", 4\n"c", "z", 5\n',
+                             ["a b", "c"], ["x, y", "z"]),
     "blanks between": ("1 2 5\n1 3 4\n2 2 3\n", [1, 2], [2, 3]),
     "a comment before": ("% bip weighted\n1 2 5\n1 3 4\n2 2 3\n", [1, 2], [2, 3]),
     "names in a comment": ("#user,item,rating\n1,2,5\n1,3,4\n2,2,3\n", [1, 2], [2, 3]),
@@ -84,6 +86,24 @@ def test_of_two_columns_of_one_name_none_is_taken_for_the_other(tmp_path):
     other = pa.Table.from_arrays(table.columns, names=["user", "item", "rating", "other"])
     pq.write_table(other, tmp_path / "o.parquet")
     assert read_interactions(tmp_path / "o.parquet").ratings.tolist() == [5.0, 6.0]
+
+
+def test_one_column_is_not_taken_twice(tmp_path):
+    with pytest.raises(EckartError, match=r"column 'user' .* is named as user and item"):
+        read(tmp_path, "user,item\na,x\n", user="user", item="user")
+
+
+def test_how_a_column_is_named_is_said_for_the_command_line_and_for_python(tmp_path):
+    for table, role in ((b"klant,item\na,1\n", "user"), (b"user,artikel\na,1\n", "item")):
+        with pytest.raises(EckartError, match=f"like an? {role}") as caught:
+            read(tmp_path, table)
+        assert f"--{role} NAME, or columns={{'{role}': 'NAME'}} in Python" in caught.value.hint
+
+
+def test_as_what_columns_without_names_were_taken_is_said_where_they_do_not_fit(tmp_path):
+    with pytest.raises(EckartError, match="line 1, column 3: 'play'") as caught:
+        read(tmp_path, "7,Dota,play,234\n7,Go,play,3\n")
+    assert "user = column 1, item = column 2, rating = column 3" in caught.value.hint
 
 
 @pytest.mark.parametrize("cell", ["NA", "null", '""', '" "', ""])

@@ -13,7 +13,7 @@ from eckart.errors import ArgumentError, MatrixError
 from eckart.factors import Factors
 from eckart.matrices import Matrix
 from eckart.storage.contents import Contents, FactorFile, Selection, meaningless
-from eckart.storage.outputs import check_output, located
+from eckart.storage.outputs import check_output, is_there, located
 from eckart.storage.whole import check_regular, read_steadily, reading, whole_file
 
 T = TypeVar("T")
@@ -98,7 +98,7 @@ def check_input(path: Path, selection: Selection) -> None:
     Raises:
         ArgumentError: If so.
     """
-    if not located(path).exists():
+    if not is_there(path):
         near = [str(path.with_name(name)) for name in _near_names(path)]
         hint = f"Did you mean {near[0]}?" if near else "Check the path."
         raise ArgumentError(f"There is no file {path}.", hint=hint, code="no-such-file")

@@ -9,6 +9,7 @@ import pyarrow as pa
 from pyarrow import compute
 
 from eckart.errors import MatrixError
+from eckart.jobs.recommend.columns import naming
 from eckart.storage.columns import plain_values
 
 Times: TypeAlias = npt.NDArray[np.int64]
@@ -67,7 +68,7 @@ def plain_times(chunk: Any, source: str) -> Any:
     what = "times of day without a date" if types.is_time(kind) else f"of the type {kind}"
     raise MatrixError(
         f"The times of {source} are {what}, so which is later is not known.",
-        hint="Name a column of dates or numbers with --time, or leave that one out.",
+        hint=f"Leave that column out, or name one of dates or numbers: {naming('time')}.",
         code="no-times",
     )
 

@@ -1,6 +1,7 @@
 """Tables of interactions as they are read: columns by role, before ids and entries."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -12,7 +13,7 @@ import pyarrow as pa
 from pyarrow import compute
 
 from eckart.errors import MatrixError
-from eckart.jobs.recommend.columns import KNOWN, ColumnNames, find_columns
+from eckart.jobs.recommend.columns import KNOWN, ColumnNames, find_columns, naming
 from eckart.jobs.recommend.ids import column_of
 from eckart.storage.table_text import Kind, TableHead, plain
 from eckart.storage.tables import column_blocks, read_columns, table_head
@@ -114,7 +115,8 @@ def read_table(
         head = table_head(path, _header_names(named))
         found, notes = find_columns(head, named, path.name, needed=needed)
         wanted: dict[int, Kind] = {place: KINDS[role] for role, place in found.items()}
-        read = read_columns(path, head, wanted)
+        with _as_named(head, notes):
+            read = read_columns(path, head, wanted)
         return Table(
             columns={role: read.column(str(place)) for role, place in found.items()},
             source=path.name,
@@ -171,18 +173,39 @@ def read_blocks(data: Any, named: ColumnNames | None = None) -> Blocks:
     path, named = Path(data), named or ColumnNames()
     head = table_head(path, _header_names(named))
     found, notes = find_columns(head, named, path.name, needed=("user", "item"))
-    wanted: dict[int, Kind] = {place: KINDS[role] for role, place in found.items()}
     return Blocks(
         roles=frozenset(found),
-        columns=(
-            {role: block.column(str(place)) for role, place in found.items()}
-            for block in column_blocks(path, head, wanted)
-        ),
+        columns=_by_role(path, head, found, notes),
         times=lambda: read_columns(path, head, {found["time"]: "time"}).column(0),
         source=path.name,
         untyped=head.text is not None,
         notes=(*head.notes, *notes),
     )
+
+
+def _by_role(
+    path: Path, head: TableHead, found: Mapping[str, int], notes: list[str]
+) -> Iterator[dict[str, Any]]:
+    """The columns of each block of a file."""
+    wanted: dict[int, Kind] = {place: KINDS[role] for role, place in found.items()}
+    with _as_named(head, notes):
+        for block in column_blocks(path, head, wanted):
+            yield {role: block.column(str(place)) for role, place in found.items()}
+
+
+@contextmanager
+def _as_named(head: TableHead, notes: list[str]) -> Generator[None, None, None]:
+    """Say as what the columns of a table without a header were taken, where they do not fit.
+
+    Raises:
+        MatrixError: If a cell of a column of numbers is none.
+    """
+    try:
+        yield
+    except MatrixError as error:
+        if error.code != "not-numbers" or head.names is not None:
+            raise
+        raise MatrixError(error.message, hint=" ".join(notes), code=error.code) from error
 
 
 def _header_names(named: ColumnNames) -> frozenset[str]:
@@ -214,7 +237,7 @@ def as_numbers(column: Any, role: str, source: str) -> Numbers:
         # text that is no number, or a type that has none
         raise MatrixError(
             f"The column of {role}s of {source} does not hold numbers.",
-            hint=f"Name another with --{role}.",
+            hint=f"Name another: {naming(role)}.",
             code="not-numbers",
         ) from error
     with np.errstate(over="ignore", invalid="ignore"):
