@@ -24,6 +24,10 @@ Numbers: TypeAlias = npt.NDArray[np.float32]
 pc: Final[Any] = compute  # its functions are made when it is imported, which no type checker sees
 
 
+FINE: Final = 1000
+"""Large ratings are kept to a part of so many of what they differ by, at least."""
+FAR: Final = 10**5
+"""What is a large rating."""
 KINDS: Final[dict[str, Kind]] = {
     "user": "id",
     "item": "id",
@@ -240,8 +244,31 @@ def as_numbers(column: Any, role: str, source: str) -> Numbers:
             hint=f"Name another: {naming(role)}.",
             code="not-numbers",
         ) from error
+    exact = wide.to_numpy(zero_copy_only=False)
     with np.errstate(over="ignore", invalid="ignore"):
-        return np.asarray(wide.to_numpy(zero_copy_only=False), np.float32)
+        rounded = np.asarray(exact, np.float32)
+        if role == "rating":
+            _check_apart(exact, rounded, source)
+    return rounded
+
+
+def _check_apart(exact: npt.NDArray[Any], rounded: Numbers, source: str) -> None:
+    """Refuse large ratings that differ by hardly more than float32 can tell where they are.
+
+    Raises:
+        MatrixError: If so.
+    """
+    there = np.isfinite(exact) & np.isfinite(rounded)
+    known = exact[there]
+    apart = np.ptp(known) if len(known) else 0.0
+    far = apart and np.abs(known).max() > FAR
+    if far and np.abs(known - rounded[there]).max() > apart / FINE:
+        raise MatrixError(
+            f"The ratings of {source} differ by {apart:.3g} only, about {known[0]:.9g}, and "
+            "float32 does not tell them apart.",
+            hint=f"Subtract {known.min():.9g} from all of them, or name another column.",
+            code="bad-rating",
+        )
 
 
 def _column(name: object, values: Any) -> Any:
