@@ -188,7 +188,7 @@ def factorize(
     proof = proof.scaled(unit, failure=probing.failure - spent)
     factors = objective.restored(ending.factors()).scaled(unit)
     history = tuple(record.scaled(unit) for record in ending.history)
-    values = None if values is None else np.ldexp(values, -exponent)
+    values = None if values is None else np.ldexp(values.astype(FLOAT64), -exponent)
     ended = explain(ending.outcome, factors, history, proof, values, ending.excess)
     result = Factorization(
         factors=factors,
