@@ -302,4 +302,4 @@ def test_components_reach_to_the_ends_of_float32_or_are_refused(exponent, rows, 
         refused = error.code
     assert refused in (None, "out-of-range")
     assert refused is None or make is not np.asarray or exponent > 0
-    np.testing.assert_allclose(shares, expected.shares, rtol=FLOAT32_SOLUTION)
+    assert agree(shares, expected.shares, share=FLOAT32_SOLUTION)
