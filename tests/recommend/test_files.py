@@ -163,9 +163,15 @@ class TestJson:
         assert users == ["2020-01-01 10:00", "2020-01-02"]
         assert items == ["2020-01-01", "2020-01-01T10:00:00Z"]
 
-    def test_whole_numbers_of_any_size_in_a_list_are_ids(self, tmp_path):
-        rows = [{"user": 10**20, "item": 1}, {"user": 2, "item": 2}]
-        assert sides(read(tmp_path, json.dumps(rows), "r.json"))[0] == [str(10**20), "2"]
+    @pytest.mark.parametrize("name", ["r.json", "r.jsonl"])
+    def test_whole_numbers_of_any_size_are_ids(self, tmp_path, name):
+        rows = [{"user": 2**64 - 1, "item": 10**20, "rating": 0.5},
+                {"user": 2**64 - 2, "item": 2, "rating": 1}]  # fmt: skip
+        text = json.dumps(rows) if name == "r.json" else "\n".join(map(json.dumps, rows))
+        found = read(tmp_path, text, name)
+        assert list(map(str, found.users.listed())) == [str(2**64 - 2), str(2**64 - 1)]
+        assert found.items.listed() == [str(10**20), "2"]
+        assert found.ratings.tolist() == [1.0, 0.5]
 
     @pytest.mark.parametrize("text", ["[1, 2]", "[", "[" * 100_000, "{", "[null]"])
     def test_what_is_no_table_is_damaged(self, tmp_path, text):

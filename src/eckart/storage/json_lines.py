@@ -14,6 +14,8 @@ from eckart.storage.whole import damaged
 
 BLOCK: Final = 2**20
 """Bytes that Arrow reads at once; a line is not longer than that."""
+LARGE: Final = re.compile(rb":\s*-?\d{16,}\s*[,}]")
+"""A whole number that a float may not hold, as which Arrow takes one beyond 64 bits."""
 
 
 def read_json(path: Path) -> Any:
@@ -30,6 +32,9 @@ def read_json(path: Path) -> Any:
     options = arrow_json.ReadOptions(block_size=min(max(BLOCK, longest + 2), 2**31 - 1))
     try:
         table = arrow_json.read_json(pa.BufferReader(text), read_options=options)
+        if any(map(pa.types.is_floating, table.schema.types)) and LARGE.search(text):
+            lines = text.decode().split("\n")
+            return _of_rows(path, [json.loads(line) for line in lines if line.strip()])
         written = [(field.name, _as_text(field.type)) for field in table.schema]
         dates = [field for field, was in zip(written, table.schema.types, strict=True)
                  if field[1] != was]  # fmt: skip
@@ -55,6 +60,11 @@ def _of_list(path: Path, text: bytes) -> Any:
         raise damaged(path, error) from error
     if not all(isinstance(row, dict) for row in rows):
         raise damaged(path, "an entry of its list is no object")
+    return _of_rows(path, rows)
+
+
+def _of_rows(path: Path, rows: list[dict[str, Any]]) -> Any:
+    """The table of objects."""
     columns: dict[str, Any] = {}
     for name in dict.fromkeys(name for row in rows for name in row):
         values = [row.get(name) for row in rows]
