@@ -152,6 +152,27 @@ def test_one_missing_cell_hardly_changes_the_figures():
     assert found.noise_variance_ == pytest.approx(known.noise_variance_, rel=ONE_CELL)
 
 
+@pytest.mark.parametrize("size", [1.0, 1e6, 1e9])
+@pytest.mark.parametrize("center", [True, False])
+def test_the_noise_beside_a_direction_of_any_size_is_that_of_the_rest(size, center):
+    X = numbers(300, 9) * np.where(np.arange(9) == 0, size, 1.0)
+    around = X - X.mean(axis=0) if center else X
+    rest = np.linalg.svd(around, compute_uv=False)[2:]
+    found = LowRankReducer(2, center=center).fit(X).noise_variance_
+    assert found == pytest.approx(np.square(rest).sum() / 299 / 7, rel=SIX_DIGITS)
+
+
+def test_a_share_of_the_variance_is_refused_where_means_are_not_subtracted():
+    with pytest.raises(EckartError, match="about their means"):
+        LowRankReducer(0.9, center=False).fit(numbers())
+
+
+def test_a_sparse_table_with_nan_is_refused_in_a_sentence():
+    X = scipy.sparse.csr_array([[1.0, np.nan], [0.0, 2.0], [3.0, 1.0]])
+    with pytest.raises(EckartError, match=r"row 0, column 1 .* is NaN"):
+        LowRankReducer(1).fit(X)
+
+
 def gapped(share=0.1, seed=0, rows=200):
     X = numbers(rows, columns=12, seed=seed)
     gaps = np.where(np.random.default_rng(seed).random(X.shape) < share, np.nan, X)

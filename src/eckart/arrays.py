@@ -73,13 +73,27 @@ def plain_array(values: npt.ArrayLike) -> npt.NDArray[Any]:
         MatrixError: If rows differ in length.
     """
     try:
-        return np.asarray(unmasked(values))
+        array = np.asarray(unmasked(values))
+        return _of_frame(values) if array.dtype.hasobject and _is_numeric(values) else array
     except ValueError as error:
         raise MatrixError(
             f"This is not a matrix: {error}.",
             hint="Give rows of equal length.",
             code="not-a-matrix",
         ) from error
+
+
+def _is_numeric(frame: Any) -> bool:
+    """Whether this is a data frame of pandas with columns of numbers and truth values only."""
+    dtypes: Any = getattr(frame, "dtypes", None)
+    return hasattr(dtypes, "tolist") and all(
+        getattr(dtype, "kind", "O") in "biuf" for dtype in dtypes.tolist()
+    )
+
+
+def _of_frame(frame: Any) -> npt.NDArray[Any]:
+    """Such a frame, whose types have no common one in NumPy, as floats; what is missing is NaN."""
+    return frame.to_numpy(dtype=FLOAT64, na_value=np.nan)
 
 
 def unmasked(values: Any) -> Any:

@@ -35,7 +35,7 @@ class LowRankReducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     the others, and a row's scores to what is known of it.
 
     Args:
-        n_components: How many: a number; a share of the variance between 0 and 1; "auto" for those
+        n_components: How many: a number; centred, a share of the variance below 1; "auto" for those
             above the noise; None for min(rows, columns).
         center: Whether to subtract the means of the columns.
         scale: Whether to divide the columns by their standard deviations; constant ones stay.
@@ -108,7 +108,7 @@ class LowRankReducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         if found.outcome.grade == "short":
             warnings.warn(found.message, ConvergenceWarning, stacklevel=2)
         self.certificate_ = found.certificate.to_dict()
-        return self._learned(reduction)
+        return self._learned(reduction, None if reduction.missing else found.certificate.error)
 
     def partial_fit(self, X: Any, y: Any = None) -> Self:
         """Take more rows into the components, without the rows before.
@@ -258,7 +258,8 @@ class LowRankReducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         as_randomness(state)  # says what is wrong
         return state
 
-    def _learned(self, reduction: Reduction) -> Self:
+    def _learned(self, reduction: Reduction, error: float | None = None) -> Self:
+        """Set the fields; an error that is known has digits that a difference of energies lacks."""
         self._reduction = reduction
         rank, rows, columns = reduction.rank, reduction.rows, reduction.columns
         self.components_ = reduction.A[:rank]
@@ -270,8 +271,8 @@ class LowRankReducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             None if reduction.scales is None else reduction.scales.astype(self.mean_.dtype)
         )
         left = min(rows, columns) - rank
-        unexplained = reduction.energy - float(reduction.squares[:rank].sum())
-        self.noise_variance_ = max(0.0, unexplained) / (rows - 1) / left if left > 0 else 0.0
+        unexplained = (reduction.error if error is None else error) ** 2
+        self.noise_variance_ = unexplained / (rows - 1) / left if left > 0 else 0.0
         self.n_components_ = rank
         self.n_samples_ = rows
         return self

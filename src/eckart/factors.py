@@ -1,5 +1,6 @@
 """B·A: the answer, and itself a matrix."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from os import PathLike
@@ -181,8 +182,9 @@ class Factors:
         return Factors(U[:, :rank] * scale, scale[:, None] * Vt[:rank])
 
     def scaled(self, factor: float) -> "Factors":
-        """The factors of factor·B·A; the same where it is 1."""
-        return self if factor == 1 else Factors(self.B * factor, self.A)
+        """The factors of factor·B·A, for a factor above 0; both are scaled, by powers of two."""
+        half = 2.0 ** (math.frexp(factor)[1] // 2)
+        return self if factor == 1 else Factors(self.B * (factor / half), self.A * half)
 
     def balance(self) -> "Factors":
         """The same product with BᵀB = AAᵀ, diagonal and descending: √σ on both factors."""

@@ -255,6 +255,12 @@ def working_copy(X: Any) -> Array:
             hint="Give a SciPy sparse matrix, or make it dense.",
             code="sparse-tensor",
         )
+    if str(getattr(X, "device", "")) == "meta":
+        raise MatrixError(
+            "The tensor is on the device meta, where it has no numbers.",
+            hint="Load the weights first.",
+            code="no-numbers",
+        )
     dtype = FLOAT32 if name == "bfloat16" else working_dtype(np.dtype(name))
     detached = X.detach() if _is_torch(X) else X
     return OnDevice(detached).astype(detached, dtype)

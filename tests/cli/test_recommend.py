@@ -203,7 +203,8 @@ def test_attributes_are_added_and_their_users_known(shop):
 
 
 def test_a_bayesian_model_gives_deviations(shop):
-    shop("recommend fit ratings.csv --bayesian --rank 2 --epochs 20 -o b")
+    _, out, _ = shop("recommend fit ratings.csv --bayesian --rank 2 --epochs 20 -o b")
+    assert "rank           2" in " ".join(out.splitlines())
     document = result(shop, "recommend predict b ratings.csv --json")
     assert all(one["deviation"] > 0 for one in document["predictions"])
     status, out, _ = shop("recommend predict b ratings.csv --names dishes.csv")

@@ -320,3 +320,10 @@ def test_without_centring_the_figures_are_those_of_the_scores(run, table):
         told = np.ones(3) if "whiten" in option else document["explained_variance"]
         np.testing.assert_allclose(told, expected, rtol=SQUARED)
         assert sum(document["explained_share"]) <= 1 + SQUARED
+        assert "of the sum of squares" in document["message"]
+
+
+def test_rows_that_are_all_the_same_have_no_variance_to_hold(run):
+    np.save("same.npy", np.ones((4, 3)))
+    message = result(run, "reduce same.npy --rank 1 -o s.csv --json")["message"]
+    assert message == "All rows are the same, so that nothing is left to be held."

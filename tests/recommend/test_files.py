@@ -33,6 +33,8 @@ TABLES = {
     "codes that are no numbers": ("17850,85123A,6\n17850,71053,6\n13047,22632,6\n",
                                   [13047, 17850], ["22632", "71053", "85123A"]),
     "blanks behind commas": ("user, item, rating\n1, 3, 4\n2, 3, 5\n2, 4, 5\n", [1, 2], [3, 4]),
+    "quotes behind blanks": ('user, item, rating\n"a b", "x, y", 4\n"c", "z", 5\n',
+                             ["a b", "c"], ["x, y", "z"]),
     "blanks between": ("1 2 5\n1 3 4\n2 2 3\n", [1, 2], [2, 3]),
     "a comment before": ("% bip weighted\n1 2 5\n1 3 4\n2 2 3\n", [1, 2], [2, 3]),
     "names in a comment": ("#user,item,rating\n1,2,5\n1,3,4\n2,2,3\n", [1, 2], [2, 3]),
@@ -86,6 +88,24 @@ def test_of_two_columns_of_one_name_none_is_taken_for_the_other(tmp_path):
     assert read_interactions(tmp_path / "o.parquet").ratings.tolist() == [5.0, 6.0]
 
 
+def test_one_column_is_not_taken_twice(tmp_path):
+    with pytest.raises(EckartError, match=r"column 'user' .* is named as user and item"):
+        read(tmp_path, "user,item\na,x\n", user="user", item="user")
+
+
+def test_how_a_column_is_named_is_said_for_the_command_line_and_for_python(tmp_path):
+    for table, role in ((b"klant,item\na,1\n", "user"), (b"user,artikel\na,1\n", "item")):
+        with pytest.raises(EckartError, match=f"like an? {role}") as caught:
+            read(tmp_path, table)
+        assert f"--{role} NAME, or columns={{'{role}': 'NAME'}} in Python" in caught.value.hint
+
+
+def test_as_what_columns_without_names_were_taken_is_said_where_they_do_not_fit(tmp_path):
+    with pytest.raises(EckartError, match="line 1, column 3: 'play'") as caught:
+        read(tmp_path, "7,Dota,play,234\n7,Go,play,3\n")
+    assert "user = column 1, item = column 2, rating = column 3" in caught.value.hint
+
+
 @pytest.mark.parametrize("cell", ["NA", "null", '""', '" "', ""])
 def test_an_id_that_is_missing_is_refused_with_its_row(tmp_path, cell):
     with pytest.raises(EckartError, match="Row 2 has no user"):
@@ -133,6 +153,25 @@ class TestJson:
         with pytest.raises(EckartError, match=r"column 'user' .* several types") as caught:
             read(tmp_path, text, name)
         assert caught.value.code == "mixed-types"
+
+    @pytest.mark.parametrize("name", ["r.json", "r.jsonl"])
+    def test_text_that_looks_like_a_date_is_kept_as_it_is_written(self, tmp_path, name):
+        rows = [{"user": "2020-01-02", "item": "2020-01-01T10:00:00Z", "tags": ["2020-01-01"]},
+                {"user": "2020-01-01 10:00", "item": "2020-01-01", "tags": []}]  # fmt: skip
+        text = json.dumps(rows) if name == "r.json" else "\n".join(map(json.dumps, rows))
+        users, items = sides(read(tmp_path, text, name))
+        assert users == ["2020-01-01 10:00", "2020-01-02"]
+        assert items == ["2020-01-01", "2020-01-01T10:00:00Z"]
+
+    @pytest.mark.parametrize("name", ["r.json", "r.jsonl"])
+    def test_whole_numbers_of_any_size_are_ids(self, tmp_path, name):
+        rows = [{"user": 2**64 - 1, "item": 10**20, "rating": 0.5},
+                {"user": 2**64 - 2, "item": 2, "rating": 1}]  # fmt: skip
+        text = json.dumps(rows) if name == "r.json" else "\n".join(map(json.dumps, rows))
+        found = read(tmp_path, text, name)
+        assert list(map(str, found.users.listed())) == [str(2**64 - 2), str(2**64 - 1)]
+        assert found.items.listed() == [str(10**20), "2"]
+        assert found.ratings.tolist() == [1.0, 0.5]
 
     @pytest.mark.parametrize("text", ["[1, 2]", "[", "[" * 100_000, "{", "[null]"])
     def test_what_is_no_table_is_damaged(self, tmp_path, text):

@@ -48,6 +48,11 @@ WRITTEN = {
     "text with T and Z": lambda one: moment(one).strftime("%Y-%m-%dT%H:%M:%SZ"),
     "text with a zone": lambda one: moment(one - 7200).strftime("%Y-%m-%dT%H:%M:%S-02:00"),
     "text with a fraction": lambda one: moment(one).strftime("%Y-%m-%d %H:%M:%S.000001"),
+    "text with a zone by name": lambda one: moment(one).strftime("%Y-%m-%d %H:%M:%S UTC"),
+    "text with a comma before the fraction": lambda one: moment(one).strftime(
+        "%Y-%m-%dT%H:%M:%S,5"
+    ),
+    "bytes": lambda one: moment(one).strftime("%Y-%m-%d %H:%M:%S").encode(),
     "text of a spreadsheet": lambda one: moment(one).strftime("%d.%m.%Y %H:%M:%S"),
 }
 EARLY, LATE = 1_577_966_645, 1_717_200_001
@@ -148,6 +153,19 @@ CLOSE = {
     "categories": pd.Categorical(["2020-01-02", "2020-01-01", "2020-01-01"]),
     "American dates": ["12/13/2010 8:26", "12/1/2010 18:26", "1/2/2010 8:00"],
     "numbers without signs": [20240601123000, 20240601122959, 20231231000000],
+    "fractions behind commas": [f"2020-01-01 10:00:00,{one}" for one in ("2", "15", "149")],
+    "years of two digits": ["12/31/01", "12/31/99", "12/30/99"],
+    "days and months without zeros": ["2020-1-10", "2020-1-9", "2020-1-2"],
+    "months": ["2020-10", "2020-9", "2019-12"],
+    "names of months": ["02-Jan-2020", "31-Dec-2019", "30-Dec-2019"],
+    "dates of reviews": ["10 9, 2009", "09 13, 2009", "9 1, 2009"],
+    "moments and nothing": [pd.Timestamp("2020-01-02"), pd.Timestamp("2020-01-01"), pd.NaT],
+    "days of NumPy": [
+        np.datetime64("2020-01-02"),
+        np.datetime64("2020-01-01"),
+        np.datetime64("NaT"),
+    ],
+    "words for nothing": ["2020-01-02", "2020-01-01", "NA"],
     "large text": pa.array(["2020-01-02", "2020-01-01", None], pa.large_string()),
 }
 
@@ -166,6 +184,8 @@ REFUSED = {
     "times of day as text": ([f"1{one}:00:00" for one in range(6)], "'10:00:00'"),
     "too large": (np.arange(6, dtype=np.uint64) + 2**63, "too large"),
     "infinite": ([1.0, 2.0, 3.0, 4.0, 5.0, float("inf")], "too large"),
+    "two ends of a year": (["01/02/03"] * 6, "two ways"),
+    "a zone by name that is none": (["2020-01-01 10:00 GMT"] * 5 + ["soon GMT"], "'soon GMT'"),
     "days or months": (["1/2/2010"] * 3 + ["2/1/2010"] * 3, "two ways"),
     "seconds and milliseconds": ([EARLY] * 3 + [LATE * 1000] * 3, "several units"),
     "numbers and dates": (["1577966645"] * 3 + ["2020-01-01"] * 3, "'1577966645'"),

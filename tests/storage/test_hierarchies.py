@@ -255,3 +255,85 @@ def test_places_outside_of_a_sparse_matrix_are_an_error_and_no_crash(tmp_path, w
         file["W"].attrs.update({"encoding-type": f"{kind}_matrix", "shape": (4, 4)})
     with pytest.raises(EckartError):
         read(path)
+
+
+def marked(path, stored, name="W", **attributes):
+    """A file of one dataset with attributes."""
+    hdf5(path, **{name: stored})
+    with h5py.File(path, "a") as file:
+        file[name].attrs.update(attributes)
+    return path
+
+
+@pytest.mark.parametrize("chunks", [None, (2, 2)])
+def test_matlab_stores_columns_first(tmp_path, chunks):
+    path = tmp_path / "m.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("A", data=X.T, chunks=chunks).attrs["MATLAB_class"] = np.bytes_(
+            "double"
+        )
+        file["name"] = np.array([[97], [98]], "u2")
+        file["name"].attrs["MATLAB_class"] = np.bytes_("char")
+        file["none"] = np.zeros((2, 2))
+        file["none"].attrs.update({"MATLAB_class": np.bytes_("double"), "MATLAB_empty": 1})
+    np.testing.assert_array_equal(read(path)[0], X)
+
+
+def test_cells_of_10x_genomics_are_columns_where_the_shape_does_not_tell(tmp_path):
+    square = np.triu(np.arange(16.0).reshape(4, 4))
+    stored = scipy.sparse.csc_array(square)
+    parts = {key: getattr(stored, key) for key in ("data", "indices", "indptr")}
+    path = hdf5(
+        tmp_path / "x.h5", matrix={**parts, "shape": np.array([4, 4]), "barcodes": text("abcd")}
+    )
+    np.testing.assert_array_equal(read(path)[0], square)
+
+
+SIGNED = np.array([[1, 2], [-1, 4]], "i1")
+
+
+@pytest.mark.parametrize(
+    ("stored", "attributes", "expected"),
+    [
+        (SIGNED, {"_Unsigned": "true"}, [[1, 2], [255, 4]]),
+        (SIGNED, {"_Unsigned": "true", "scale_factor": 0.5, "_FillValue": np.int8(-1)},
+         [[0.5, 1], [np.nan, 2]]),
+        (SIGNED.view("u1"), {"_Unsigned": "false"}, [[1, 2], [-1, 4]]),
+        (np.array([[1, 1e20]], "f4"), {"missing_value": 1e20}, [[1, np.nan]]),
+        (np.array([[1, -9]], "i2"), {"missing_value": "-9"}, [[1, np.nan]]),
+        (np.array([[1, 44]], "u1"), {"_FillValue": 300.0}, [[1, 44]]),
+        (np.array([[1.0, 2.0]]), {"_FillValue": np.nan}, [[1, 2]]),
+    ],
+)  # fmt: skip
+def test_signs_and_marks_are_those_of_the_stored_numbers(tmp_path, stored, attributes, expected):
+    rows, _ = read(marked(tmp_path / "a.h5", stored, **attributes))
+    np.testing.assert_array_equal(rows, expected)
+
+
+def test_a_scale_for_each_column_is_refused(tmp_path):
+    path = marked(tmp_path / "a.h5", X, scale_factor=[1.0, 2.0, 3.0])
+    with pytest.raises(FormatError, match="3 numbers as its scale_factor"):
+        read(path)
+
+
+def test_a_name_is_found_however_deep_and_what_is_no_matrix_is_described(tmp_path):
+    deep = "/".join("abcdefghijkl")
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file[deep] = X
+        file["line"] = np.ones(3)
+    np.testing.assert_array_equal(read(path, deep)[0], X)
+    np.testing.assert_array_equal(read(path, f"./{deep}/")[0], X)
+    for name, said in (("line", r"an array of shape \(3,\)"), ("a/b", "a group of this name")):
+        with pytest.raises(FormatError, match=said):
+            read(path, name)
+    with pytest.raises(FormatError, match=r"it has a/, line \(3,\)"):
+        read(path)
+
+
+def test_numbers_that_are_said_to_be_in_another_file_are_not_read(tmp_path):
+    (tmp_path / "secret").write_bytes(bytes(64))
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("W", (2, 4), "f8", external=[(str(tmp_path / "secret"), 0, 64)])
+    with pytest.raises(FormatError, match="no matrices"):
+        read(tmp_path / "a.h5")

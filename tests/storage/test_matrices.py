@@ -3,6 +3,7 @@
 import gzip
 import json
 import struct
+import zipfile
 from pathlib import Path
 
 import ml_dtypes
@@ -78,6 +79,16 @@ def test_npz_with_several_arrays_wants_a_name(tmp_path):
     with pytest.raises(FormatError, match="no tensor 'third'") as error:
         read(tmp_path / "W.npz", tensor="third")
     assert error.value.code == "no-such-tensor"
+
+
+def test_what_an_npz_holds_beside_a_matrix_does_not_hide_it(tmp_path):
+    beside = {"objects": np.array([[1, "x"]], object), "words": np.array([["x", "y"]])}
+    np.savez(tmp_path / "W.npz", W=W, **beside)
+    with zipfile.ZipFile(tmp_path / "W.npz", "a") as archive:
+        archive.writestr("read.me", "by hand")
+    np.testing.assert_array_equal(read(tmp_path / "W.npz"), W)
+    with pytest.raises(FormatError, match="pickled"):
+        read(tmp_path / "W.npz", tensor="objects")
 
 
 @pytest.mark.parametrize("name", ["W.mtx", "W.mtx.gz"])
@@ -249,6 +260,18 @@ def test_an_unknown_suffix_names_the_nearest(tmp_path):
     with pytest.raises(ArgumentError, match=r"Did you mean \.csv\?") as error:
         read(tmp_path / "W.cvs")
     assert error.value.code == "unknown-suffix"
+
+
+@pytest.mark.parametrize(
+    ("suffix", "hint"),
+    [(".txt", "call it .csv"), (".csv.gz", "Unpack it"), (".h5", "eckart reduce reads it"),
+     (".xlsx", "Save its sheet"), (".pkl", "Known are"), (".feather", "Known are")],
+)  # fmt: skip
+def test_the_hint_for_a_file_of_another_kind_is_of_use(tmp_path, suffix, hint):
+    (tmp_path / f"W{suffix}").write_text("1,2\n")
+    with pytest.raises(ArgumentError) as error:
+        read(tmp_path / f"W{suffix}")
+    assert hint in error.value.hint
 
 
 def test_a_missing_file_names_the_nearest(tmp_path):

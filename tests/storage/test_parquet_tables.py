@@ -181,3 +181,29 @@ def test_what_goes_along_keeps_its_type(tmp_path):
     along = open_table(path, Wanted(beside=("id", "id"))).companions().take(2)
     assert along.columns[0].to_pylist() == ["x", None]
     assert along.columns[1].to_pylist() == [3, 4]
+
+
+@pytest.mark.parametrize("value", [[1.0, 2.0], {"x": 1.0}])
+def test_a_table_without_a_column_of_numbers_says_what_it_has(tmp_path, value):
+    path = written(tmp_path, {"e": [value] * 3})
+    for read, said in ((whole, "1 column do not hold numbers: e"), (in_rows, "numbers: e: ")):
+        with pytest.raises(EckartError, match=said) as caught:
+            read(path)
+        assert "--columns" not in caught.value.hint
+
+
+def test_truth_values_of_eight_bits_are_0_or_1(tmp_path):
+    stored = pa.ExtensionArray.from_storage(pa.bool8(), pa.array([0, 1, 5], pa.int8()))
+    pq.write_table(pa.table({"a": stored, "b": [1.0, 2.0, 3.0]}), tmp_path / "t.parquet")
+    for read in (whole, in_rows):
+        found, _ = read(tmp_path / "t.parquet")
+        np.testing.assert_array_equal(found, [[0, 1], [1, 2], [1, 3]])
+
+
+def test_columns_that_the_first_file_of_a_folder_lacks_are_said(tmp_path):
+    written(tmp_path, {"a": [1.0]}, name="1.parquet")
+    written(tmp_path, {"c": [5.0], "a": [2.0], "b": [3.0]}, name="2.PARQUET")
+    found, notes = in_rows(tmp_path)
+    np.testing.assert_array_equal(found, [[1], [2]])
+    assert any("the columns b, c, not in the first file, left out" in note for note in notes)
+    assert in_rows(tmp_path, columns=("a",))[1] == ()

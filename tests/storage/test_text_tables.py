@@ -57,6 +57,16 @@ SAME = {
     "what they say above names": ("sep=;\na;b\n1,5;2\n3;4\n", [[1.5, 2], [3, 4]]),
     "names of rows by R": ('"a","b"\n"x",1,2\n"y",3,4\n', [[1, 2], [3, 4]]),
     "names of rows by R between blanks": ('"a" "b"\n"x" 1 2\n"y" 3 4\n', [[1, 2], [3, 4]]),
+    "names of several rows by pandas": (",,a,b\ng,1,1,2\ng,2,3,4\n", [[1, 2], [3, 4]]),
+    "names that are numbers by pandas": (",2000.0,2001.0\n0,1,2\n1,3,4\n", [[1, 2], [3, 4]]),
+    "several commas behind each line": ("a,b,,\n1,2,,\n3,4,,\n", [[1, 2], [3, 4]]),
+    "a comma before each line": (",1,2\n,3,4\n", [[1, 2], [3, 4]]),
+    "bars around each line": ("|a|b|\n|1|2|\n|3|4|\n", [[1, 2], [3, 4]]),
+    "decimal commas between blanks": ("1,5 2,5\n3,5 10\n", [[1.5, 2.5], [3.5, 10]]),
+    "decimal commas in quotes of one column": ('"a"\n"1,5"\n"-2,25"\n', [[1.5], [-2.25]]),
+    "names of rows by R that are counted": ("a\n1,5\n2,7\n", [[5], [7]]),
+    "quotes behind blanks": ('a, "b"\n1, "2"\n 3, "4"\n', [[1, 2], [3, 4]]),
+    "what Windows writes": ("“a”,b\n1,2\n".encode("cp1252"), [[1, 2]]),
     "UTF-16 without a mark": ("a,b\n1,2\n".encode("utf-16-le"), [[1, 2]]),
     "UTF-16, large end first, without": ("a,b\n1,2\n".encode("utf-16-be"), [[1, 2]]),
     "UTF-16": ("é,b\n1,2\n3,4\n".encode("utf-16"), [[1, 2], [3, 4]]),
@@ -84,7 +94,10 @@ def test_a_table_is_read_whoever_wrote_it(tmp_path, read, text):
         ("1,5;2\n", "decimal commas"),
         ("é,b\n1,2\n".encode("latin-1"), "read as LATIN-1"),
         ("é,b\n1,2\n".encode("utf-16"), "read as UTF-16"),
-        ("1,2,\n3,4,\n", "every line ends in a comma"),
+        ("1,2,\n3,4,\n", "1 empty column without a name before or behind all others is left out"),
+        ("2000,2001,2002\n1,2,3\n", "the first row, 2000, 2001 …, is taken as numbers"),
+        (",,a\n0,0,1\n", "the first 2 columns, which have no names"),
+        ("a,b’\n1,2\n".encode("cp1252"), "read as WINDOWS-1252"),
     ],
 )
 def test_how_a_table_is_read_is_said(tmp_path, read, text, note):
@@ -110,6 +123,14 @@ BAD = {
     "a ragged line below a broken name": ('"a\nb",c\n1,2\n3\n', "line 4: 1 cells"),
     "a quote that is not closed": ('a,b\n1,2\n3,"4\n5,6\n', "line 3: a quote is not closed"),
     "many thousands": ('a,b\n1,"1,120"\n3,"2,500.5"\n5,6\n', "line 2, column 2 ('b'): '1,120'"),
+    "groups of digits": ("a;b\n1.234,5;2\n3;4\n", "line 2, column 1 ('a'): '1.234,5'"),
+    "money": ("a,b\n$5,2\n$6,4\n", "line 2, column 1 ('a'): '$5'"),
+    "a minus that is none": ("a,b\n−5,2\n−6,4\n", "line 2, column 1 ('a'): '−5'"),
+    "marks for nothing": ("a,b\n1,?\n3,?\n5,6\n", "line 2, column 2 ('b'): '?'"),
+    "decimal commas of one column": (
+        "a\n12,5\n30,7\n",
+        "line 2: 2 cells where the first row has 1",
+    ),
     "both decimals": ("1,5;2.5\n3,5;4\n2;3\n", "line 1, column 1: '1,5'"),
     "zeros": (b"a,b\n1,\0\0\n", "no text"),
     "mixed encodings": (b"\xc3\xa9,b\n1,2\n\xe9,3\n", "line 3: the byte 0xE9 is no UTF-8"),
@@ -123,6 +144,25 @@ def test_what_is_no_number_is_named_by_line_column_and_text(tmp_path, read, text
     with pytest.raises(EckartError) as caught:
         read(written(tmp_path, source), **({"header": False} if source[0] == "1" else {}))
     assert said in caught.value.message
+
+
+@READERS
+@pytest.mark.parametrize(
+    "cell", ["−1", "$1", "1%", "(1)", "1-", "1'000", "1_000", "1,000.5", "1.000,5", "?", "１"]
+)
+def test_a_first_row_of_numbers_that_are_written_otherwise_is_no_header(tmp_path, read, cell):
+    with pytest.raises(EckartError, match="line 1, column 1") as caught:
+        read(written(tmp_path, f"{cell};2\n3;4\n"))
+    assert caught.value.hint.startswith(("Write it with", "Leave the cell empty"))
+
+
+@pytest.mark.parametrize(
+    "word", ["2020-01-01", "31.12.2020", "10.0.0.1", "+", "-", "0x10", "12:30"]
+)
+def test_columns_of_dates_signs_and_codes_are_words(tmp_path, word):
+    found, notes = in_rows(written(tmp_path, f"a,b\n{word},2\n{word},4\n"))
+    assert found.tolist() == [[2], [4]]
+    assert any("skipped 1 column" in note for note in notes)
 
 
 LATE = 60_000
@@ -267,22 +307,35 @@ def test_a_cell_is_a_number_for_one_reader_if_it_is_for_the_other(cell):
         assert words[0].as_py() != is_number(cell, decimal)
 
 
-@given(
-    st.lists(
-        st.text(alphabet='ab",\n', max_size=8).map(lambda text: text.replace('"', '""')),
-        min_size=1, max_size=30,
-    )
-)  # fmt: skip
-def test_blocks_end_where_rows_end(tmp_path_factory, texts):
+quoted_cells = st.tuples(
+    st.text(alphabet='ab",\n\r', max_size=6), st.sampled_from(["", " ", "   "])
+)
+
+
+@given(st.lists(st.tuples(quoted_cells, quoted_cells), min_size=1, max_size=20), st.integers(1, 9))
+def test_blocks_end_where_rows_end(tmp_path_factory, table, block):
     path = tmp_path_factory.mktemp("blocks") / "t.csv"
-    path.write_text("".join(f'{place},"{text}"\n' for place, text in enumerate(texts)))
+    around = [[before + '"' + text.replace('"', '""') + '"' for text, before in row]
+              for row in table]  # fmt: skip
+    lines = [f"{place},{','.join(cells)}\n" for place, cells in enumerate(around)]
+    path.write_text("".join(lines), newline="")
     rows = TextRows(read_sample(path), header=False, least=1)
-    rows.block = 3
+    rows.block = block
     import pyarrow as pa
 
-    found = [cell for batch in rows.batches({1: pa.string()}, as_written=True)
-             for cell in batch.column(0).to_pylist()]  # fmt: skip
-    assert found == [text.replace('""', '"') for text in texts]
+    types = {1: pa.string(), 2: pa.string()}
+    batches = list(rows.batches(types, as_written=True))
+    for place in (0, 1):
+        found = [cell for batch in batches for cell in batch.column(place).to_pylist()]
+        assert found == [row[place][0] for row in table]
+
+
+@READERS
+def test_several_cells_of_a_row_may_be_broken(tmp_path, read):
+    text = "".join(f'{place},"{"x" * (place % 89)}\n","{"y" * (place % 97)}\n"\n'
+                   for place in range(9000))  # fmt: skip
+    found, _ = read(written(tmp_path, "a,t,u\n" + text), columns=("a",))
+    np.testing.assert_array_equal(found[:, 0], np.arange(9000))
 
 
 @READERS

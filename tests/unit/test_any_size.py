@@ -15,7 +15,7 @@ from eckart.matrices import Streamed, as_matrix, standardised
 from eckart.matrices.grams import gram
 from eckart.matrices.moments import column_squares
 from streams import InMemory
-from tolerances import SCALED_FIT, agree, close, rounding
+from tolerances import FAR, FLOAT32_SOLUTION, SCALED_FIT, agree, close, rounding
 
 TENS = {"f4": 30, "f8": 150}
 CASES = [(dtype, sign) for dtype in TENS for sign in (-1, 1)]
@@ -264,3 +264,42 @@ def test_known_entries_of_no_size_for_float32_are_refused(value, solver):
     with pytest.raises(EckartError) as error:
         eckart.factorize(eckart.Entries.of([0, 0, 1], [0, 1, 1], values), 1, solver=solver)
     assert error.value.code == "out-of-range"
+
+
+ENDS = [-146, -130, 118]
+"""Exponents of two at which whole numbers up to 100 are all but out of the range of float32."""
+
+
+def at_an_end(exponent, rows=60):
+    """Whole numbers in float64, and the same times a power of two in float32."""
+    whole = np.random.default_rng(4).integers(-100, 101, (rows, 12)).astype(float)
+    return whole, np.ldexp(whole, exponent).astype(np.float32)
+
+
+@pytest.mark.parametrize("exponent", ENDS)
+@pytest.mark.parametrize("solver", [None, eckart.BlockKrylov()])
+def test_factors_reach_to_the_ends_of_float32(exponent, solver):
+    near, far = at_an_end(exponent)
+    rank = 3
+    best = np.sqrt(np.square(np.linalg.svd(near, compute_uv=False)[rank:]).sum())
+    found = eckart.factorize(far, rank, solver=solver)
+    assert np.ldexp(found.certificate.error, -exponent) <= FAR * best
+    product = found.factors.B.astype(float) @ found.factors.A.astype(float)
+    assert np.linalg.norm(np.ldexp(product, -exponent) - near) <= FAR * best
+
+
+@pytest.mark.parametrize("exponent", ENDS)
+@pytest.mark.parametrize("rows", [60, 1200])
+@pytest.mark.parametrize("scale", [False, True])
+@pytest.mark.parametrize("make", [np.asarray, scipy.sparse.csr_array])
+def test_components_reach_to_the_ends_of_float32_or_are_refused(exponent, rows, scale, make):
+    near, far = at_an_end(exponent, rows)
+    expected = reduced(near, 3, scale=scale)[0]
+    refused, shares = None, expected.shares
+    try:
+        shares = reduced(make(far), 3, scale=scale)[0].shares
+    except EckartError as error:
+        refused = error.code
+    assert refused in (None, "out-of-range")
+    assert refused is None or make is not np.asarray or exponent > 0
+    assert agree(shares, expected.shares, share=FLOAT32_SOLUTION)

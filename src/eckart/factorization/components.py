@@ -111,6 +111,7 @@ def components(
     time_limit: float | None = None,
     seed: int | Randomness = 0,
     on_step: Callable[[Step], None] | None = None,
+    energy: str = "variance",
 ) -> Components:
     """Find the orthonormal rows A for which ‖W − W·Aᵀ·A‖ is smallest, and say how close they are.
 
@@ -128,6 +129,7 @@ def components(
         time_limit: Seconds after which an iteration stops.
         seed: Of the random directions.
         on_step: Called with every step.
+        energy: What ‖W‖² is, for the message.
 
     Raises:
         ArgumentError: If an argument is out of its range.
@@ -174,7 +176,7 @@ def components(
         spectrum=spectrum * factor**2,
         total=total,
         outcome=ending.outcome,
-        message=_message(ending.outcome, len(squares), proof),
+        message=_message(ending.outcome, len(squares), proof, energy if total else ""),
         history=tuple(record.scaled(factor) for record in ending.history),
         certificate=proof.scaled(factor),
         recipe=recipe,
@@ -272,10 +274,12 @@ def _bound(
     return best, failure, f"best possible error bounded by {how} (Weyl)"
 
 
-def _message(outcome: Outcome, rank: int, proof: Certificate) -> str:
+def _message(outcome: Outcome, rank: int, proof: Certificate, energy: str) -> str:
+    if not energy:
+        return "All rows are the same, so that nothing is left to be held."
     kept = 1 - proof.relative_error**2
     components = f"{rank} components hold" if rank > 1 else "One component holds"
-    sentences = [f"{components} {kept:.4%} of the variance."]
+    sentences = [f"{components} {kept:.4%} of the {energy}."]
     if proof.best_possible_error is not None and proof.error > 0:
         most = 1 - (proof.best_possible_error / proof.error * proof.relative_error) ** 2
         others = f"No {rank} directions hold" if rank > 1 else "No direction holds"

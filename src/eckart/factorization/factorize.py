@@ -188,7 +188,7 @@ def factorize(
     proof = proof.scaled(unit, failure=probing.failure - spent)
     factors = objective.restored(ending.factors()).scaled(unit)
     history = tuple(record.scaled(unit) for record in ending.history)
-    values = None if values is None else np.ldexp(values, -exponent)
+    values = None if values is None else _unscaled(values, exponent)
     ended = explain(ending.outcome, factors, history, proof, values, ending.excess)
     result = Factorization(
         factors=factors,
@@ -340,3 +340,10 @@ def _check_arguments(
             hint="Leave out the accuracy, or keep the certificate.",
             code="accuracy-without-certificate",
         )
+
+
+def _unscaled(values: Array, exponent: int) -> Array:
+    """Singular values of 2^exponent·W as those of W, in float64 where their dtype is too narrow."""
+    exact = np.ldexp(values.astype(FLOAT64), -exponent)
+    fits = exact.max(initial=0.0) <= np.finfo(values.dtype).max
+    return exact.astype(values.dtype) if fits else exact

@@ -1,9 +1,11 @@
 """From what a user has to a `Matrix`."""
 
+from os import PathLike, fspath
 from typing import Any, cast
 
 import scipy.sparse
 
+from eckart.errors import MatrixError
 from eckart.matrices.dense import Dense
 from eckart.matrices.protocol import Matrix
 from eckart.matrices.sparse import Sparse
@@ -26,6 +28,12 @@ def as_matrix(W: object, /) -> Matrix:
         return Dense(cast("Any", W))
     if isinstance(W, Matrix):
         return W
+    if isinstance(W, str | PathLike):
+        raise MatrixError(
+            f"This is the path {fspath(cast('str | PathLike[str]', W))!r}, no matrix.",
+            hint="Read the file first: eckart.read_matrix(path).",
+            code="not-a-matrix",
+        )
     if scipy.sparse.issparse(W):
         return Sparse(W)
     return Dense(W)  # pyright: ignore[reportArgumentType] NumPy says what it cannot read

@@ -99,7 +99,7 @@ def check_entries(W: Matrix) -> None:
 def out_of_range(largest: float) -> MatrixError:
     """The error for a matrix whose squares cannot be summed."""
     return MatrixError(
-        f"The largest entry is {largest:.1e}, so squares leave the range of float64.",
+        f"The largest entry is {largest:.1e}, so sums or squares leave the range of its type.",
         hint="Multiply the matrix by a power of ten that brings it near 1.",
         code="out-of-range",
     )

@@ -15,12 +15,16 @@ DECADES: Final = {FLOAT32: 6, FLOAT64: 60}
 """‖W‖ between 10^−n and 10^n needs no rescaling: products WᵀW·X, and directions a millionth as long
 as the longest, stay far from both ends of the range."""
 
+MOST: Final = 100
+"""Of the exponent of two by which vectors near 1 are multiplied before a product."""
+
 
 @final
 class Rescaled(View):
-    """2^exponent·W, which is never formed: every product is rescaled as soon as it is made.
+    """2^exponent·W, which is never formed: what is multiplied with W is rescaled, then the product.
 
-    Multiplying by a power of two changes no digit.
+    Multiplying by a power of two changes no digit. It is done in two steps, neither of which leaves
+    the range, so that products with the smallest and largest numbers of float32 keep theirs too.
 
     Args:
         source: W, of shape (rows, columns).
@@ -38,15 +42,16 @@ class Rescaled(View):
     def __init__(self, source: Matrix, exponent: int) -> None:
         super().__init__(source)
         self.exponent = exponent
-        self._factor = 2.0**exponent
+        first = max(-MOST, min(exponent, MOST))
+        self._first, self._rest = 2.0**first, 2.0 ** (exponent - first)
 
     def times(self, X: Array, /) -> Array:
         """The product with X, of shape (rows, k)."""
-        return self.source.times(X) * self._factor
+        return self.source.times(X * self._first) * self._rest
 
     def transposed_times(self, Y: Array, /) -> Array:
         """The product of the transpose with Y, of shape (columns, k)."""
-        return self.source.transposed_times(Y) * self._factor
+        return self.source.transposed_times(Y * self._first) * self._rest
 
     def gram_times(self, X: Array, /) -> Array:
         """The product of the transpose with that with X, of shape (columns, k)."""
@@ -55,11 +60,11 @@ class Rescaled(View):
     def row_blocks(self, rows: int | None = None, /) -> Iterator[Array]:
         """Blocks of consecutive rows, rescaled."""
         for block in self.source.row_blocks(rows):
-            yield block * self._factor
+            yield block * self._first * self._rest
 
     def squared_norm(self) -> float:
         """‖·‖²_F."""
-        return self.source.squared_norm() * self._factor**2
+        return self.source.squared_norm() * self._first**2 * self._rest**2
 
     __matmul__ = times
 

@@ -8,6 +8,7 @@ from typing import Any, Final, final
 import numpy as np
 
 from eckart.arrays import FLOAT64, Array, Randomness
+from eckart.errors import MatrixError
 from eckart.matrices.compression import ROOM, Compression
 from eckart.matrices.convert import as_matrix
 from eckart.matrices.dense import Dense
@@ -118,10 +119,17 @@ class Standardised(View):
             yield self._moved(block, buffer[: len(block)])
 
     def _moved(self, block: Array, out: Array | None) -> Array:
-        """A block centred and scaled."""
+        """A block centred and scaled; in float64 first where the scales leave the range of W."""
+        scales = self.moments.scales
+        if scales is not None and self._leaves_range():
+            moved = self._put((block - self.moments.means) / scales)
+            if out is None:
+                return moved
+            out[:] = moved
+            return out
         moved = np.subtract(block, self._put(self._means()), out=out)
-        if self.moments.scales is not None:
-            moved *= self._put(1 / self.moments.scales[np.newaxis])
+        if scales is not None:
+            moved *= self._put(1 / scales[np.newaxis])
         return moved
 
     def gram_of(self, X: Array, /) -> Array:
@@ -241,6 +249,11 @@ class Standardised(View):
         (low, high), squares = sure_range(self.dtype), np.square(scales)
         return bool(squares.min() < low or squares.max() * self.shape[0] > high)
 
+    def _leaves_range(self) -> bool:
+        """Whether one of the numbers that columns are multiplied by is none of the dtype."""
+        scales = self.moments.scales
+        return scales is not None and bool(1 / scales.min() > np.finfo(self.dtype).max)
+
     def _means(self) -> Array:
         return self.moments.means[np.newaxis]
 
@@ -257,6 +270,12 @@ class Standardised(View):
 
     def _divided(self, X: Array) -> Array:
         scales = self.moments.scales
+        if self._leaves_range():
+            raise MatrixError(
+                f"The entries are too small for products in {self.dtype}.",
+                hint="Convert the matrix to float64.",
+                code="out-of-range",
+            )
         return X if scales is None else X / self._put(scales[:, np.newaxis])
 
     def _offset(self, X: Array) -> Array:

@@ -32,7 +32,8 @@ def fit_rows(document: dict[str, Any]) -> list[tuple[str, str]]:
     for side, own in document["attributes"].items():
         if own is not None:
             rows.append((f"attributes of {side}", _attributes(own, side)))
-    rows.append(("rank", str(document["run"]["rank"])))
+    drawn = settings["method"] == "gibbs"  # whose mean has the rank of all draws together
+    rows.append(("rank", str((settings if drawn else document["run"])["rank"])))
     rows.append(("solver", settings["method"]))
     if settings["method"] != "gibbs":
         rows.append(("λ", f"{objective['regularization']:.4g}{chosen}"))

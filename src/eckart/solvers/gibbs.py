@@ -11,13 +11,13 @@ import numpy as np
 from eckart.arrays import FLOAT32, FLOAT64, Array, Randomness
 from eckart.errors import ArgumentError
 from eckart.factors import Factors
-from eckart.matrices import Entries
 from eckart.offset import Offset
 from eckart.samples import Prior, Samples
 from eckart.solvers.equations import Equations, cut
 from eckart.solvers.known import known_error
 from eckart.solvers.protocol import ObservedProblem, Step, check_count
 from eckart.solvers.tables import Side, Tables
+from eckart.solvers.units import in_units, offset_times, spread
 from eckart.threads import in_threads, one_blas_thread
 
 STRENGTH: Final = 2.0
@@ -77,9 +77,9 @@ class GibbsSampling:
     def steps(self, problem: ObservedProblem, /) -> Iterator[Step]:
         """Endless sweeps; the loss is the squared error of the last draw alone."""
         _check(problem)
-        unit = _unit(problem.entries)
-        tables = Tables(_in_units(problem.entries, unit), problem.objective,
-                        _offset_times(problem.start, 1 / unit))  # fmt: skip
+        unit = spread(problem.entries.by_rows.values)
+        tables = Tables(in_units(problem.entries, unit), problem.objective,
+                        offset_times(problem.start, 1 / unit))  # fmt: skip
         draws: list[Offset] = []
         priors: list[tuple[Prior, Prior]] = []
         noises: list[float] = []
@@ -91,7 +91,7 @@ class GibbsSampling:
             with one_blas_thread():
                 above = _sweep(tables, tables.rows, tables.columns, noise, randomness)
                 across = _sweep(tables, tables.columns, tables.rows, noise, randomness)
-            offset = _offset_times(tables.offset(), unit)
+            offset = offset_times(tables.offset(), unit)
             above, across = (_prior_times(one, unit, tables.rank) for one in (above, across))
             noise *= unit**2
             if number >= self.burn_in and (number - self.burn_in) % every == 0:
@@ -109,34 +109,6 @@ class GibbsSampling:
     def settings(self) -> dict[str, Any]:
         """Name and settings, for the recipe."""
         return {"name": "gibbs", **asdict(self)}
-
-
-def _unit(entries: Entries) -> float:
-    """A power of 4 near the standard deviation of the entries, which the priors take to be 1."""
-    spread = float(np.std(entries.by_rows.values, dtype=FLOAT64))
-    return 4.0 ** round(np.log(spread) / np.log(4)) if spread > 0 else 1.0
-
-
-def _in_units(entries: Entries, unit: float) -> Entries:
-    if unit == 1:
-        return entries
-    order = entries.by_rows
-    weights = order.weights if len(order.weights) else None
-    values = order.values / np.float32(unit)
-    return Entries.of_rows(order.counts, order.indices, values, weights, entries.shape)
-
-
-def _offset_times(offset: Offset, unit: float) -> Offset:
-    """What is the offset of entries that are `unit` times as large."""
-    if unit == 1:
-        return offset
-    root, factors = np.sqrt(unit), offset.factors
-    return Offset(
-        offset.mean * unit,
-        offset.row_bias * FLOAT32.type(unit),
-        offset.column_bias * FLOAT32.type(unit),
-        Factors(factors.B * FLOAT32.type(root), factors.A * FLOAT32.type(root)),
-    )
 
 
 def _prior_times(prior: Prior, unit: float, rank: int) -> Prior:

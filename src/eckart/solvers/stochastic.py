@@ -16,8 +16,11 @@ from eckart.factors import Factors
 from eckart.offset import Offset
 from eckart.solvers.known import known_error
 from eckart.solvers.protocol import ObservedProblem, Step, check_count
+from eckart.solvers.units import in_units, offset_times
 
 FIRST_SIZE = 0.1
+SERVED = (0.5, 32.0)
+"""Standard deviations of entries that the learning rate serves."""
 
 
 @final
@@ -25,12 +28,14 @@ FIRST_SIZE = 0.1
 class StochasticGradient:
     """Descent on one entry after another, in a fresh random order in every epoch.
 
-        e = w·(W_ij − ŷ_ij)      B_i ← B_i + η·(e·A_j − λ·n_i^(ν−1)·B_i)      and so on
+        e = w·(W_ij − ŷ_ij)      B_i ← (B_i + η·e·A_j)/(1 + η·λ·n_i^(ν−1))      and so on
 
-    Each step is one of η/2 against the gradient of that entry's share of the objective: its squared
-    error, and the penalties of its row and column divided among their entries. For ratings; the
-    unobserved weight, non-negativity, implicit features and attributes need alternating least
-    squares. One thread; the order is drawn from the seed.
+    Each step is to first order in η one of η/2 against the gradient of that entry's share of the
+    objective: its squared error, and the penalties of its row and column divided among their
+    entries; no λ is too large for it. Entries whose standard deviation is below 1/2 or above 32 are
+    taken in a unit in which η serves. For ratings; the unobserved weight, non-negativity, implicit
+    features and attributes need alternating least squares. One thread; the order is drawn from the
+    seed.
 
     Fields:
         learning_rate: η.
@@ -72,8 +77,10 @@ class StochasticGradient:
         """Endless epochs, each with the objective after it."""
         from eckart.kernels.descent import descend
 
-        entries, objective, start = problem.entries, problem.objective, problem.start
+        objective, start = problem.objective, problem.start
         _check(problem)
+        unit = _unit(problem.entries.by_rows.values)
+        entries = in_units(problem.entries, unit)
         order, rows = entries.by_rows, entries.rows
         row_ridge = objective.ridge(order, 0)
         column_ridge = objective.ridge(entries.by_columns, 0)
@@ -81,14 +88,14 @@ class StochasticGradient:
             row_ridge / np.maximum(order.counts, 1),
             column_ridge / np.maximum(entries.by_columns.counts, 1),
         )
-        decays = tuple(decay.astype(FLOAT32) for decay in decays)
-        B, A = self._begun(problem)
-        rate, mean = self.learning_rate, np.float32(start.mean)
+        decays = tuple((decay / unit).astype(FLOAT32) for decay in decays)
+        B, A = self._begun(problem, unit)
+        rate, mean = self.learning_rate, np.float32(start.mean / unit)
         for number in itertools.count():
             visits = problem.randomness.permutation(len(order.values))
             descend(
                 visits, rows, order.indices, order.values, order.weights, mean,
-                np.float32(rate), *decays, B, A,
+                np.float32(rate), *decays, np.float32(unit), B, A,
             )  # fmt: skip
             rate *= self.decay
             if not objective.has_biases:
@@ -96,9 +103,9 @@ class StochasticGradient:
             if not (np.isfinite(B).all() and np.isfinite(A).all()):
                 yield Step(number=number, loss=math.inf, factors=lambda: start.factors)
                 return
-            fitted = _offset(start.mean, B, A)
-            loss = known_error(entries, objective, fitted)[0]
-            loss += float(row_ridge @ _squares(B)) + float(column_ridge @ _squares(A))
+            fitted = offset_times(_offset(start.mean / unit, B, A), unit)
+            loss = known_error(problem.entries, objective, fitted)[0]
+            loss += float(row_ridge @ _squares(B, unit)) + float(column_ridge @ _squares(A, unit))
             yield Step(
                 number=number,
                 loss=loss,
@@ -110,9 +117,9 @@ class StochasticGradient:
         """Name and settings, for the recipe."""
         return {"name": "sgd", **asdict(self)}
 
-    def _begun(self, problem: ObservedProblem) -> tuple[Array, Array]:
+    def _begun(self, problem: ObservedProblem, unit: float) -> tuple[Array, Array]:
         """B and Aᵀ with biases; both random where the start has no B, which no step would leave."""
-        start, rank = problem.start, problem.rank
+        start, rank = offset_times(problem.start, 1 / unit), problem.rank
         tables: list[Array] = []
         fresh = not start.factors.B.any()
         for factor, bias in (
@@ -150,5 +157,16 @@ def _itself(fitted: Offset) -> Offset:
     return fitted
 
 
-def _squares(X: Array) -> Array:
-    return np.einsum("ij,ij->i", X, X, dtype=FLOAT64)
+def _unit(values: Array) -> float:
+    """A power of 4, whose root is exact, that brings the standard deviation to where η serves."""
+    spread = float(np.std(values, dtype=FLOAT64))
+    if not spread:
+        return 1.0
+    below, above = (math.log(spread / end, 4) for end in SERVED)
+    return 4.0 ** (math.floor(below) if below < 0 else max(0, math.ceil(above)))
+
+
+def _squares(X: Array, unit: float) -> Array:
+    """Squares of each row of factors, with its bias, of entries that are `unit` times as large."""
+    factors, bias = X[:, :-1], X[:, -1].astype(FLOAT64)
+    return np.einsum("ij,ij->i", factors, factors, dtype=FLOAT64) * unit + np.square(bias * unit)

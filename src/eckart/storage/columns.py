@@ -22,6 +22,8 @@ def numbers(column: Any, dtype: DType) -> Array:
     """
     kind = pa.float32() if dtype == FLOAT32 else pa.float64()
     # not safe, or whole numbers that floats round would be refused
+    if getattr(column.type, "extension_name", "") == "arrow.bool8":
+        column = column.storage.cast(pa.bool_())
     found = column if pa.types.is_floating(column.type) else pc.cast(column, kind, safe=False)
     if found.null_count:
         found = pc.fill_null(found, float("nan"))

@@ -54,34 +54,41 @@ def _kept(table: NumberText, selection: Selection) -> tuple[list[int], list[str]
     """
     if selection.columns is not None:
         return select(table.names, selection.columns, table.path), []
-    positions = [place for place in range(len(table.names)) if place not in table.empty]
     index, notes = index_of(table, selection.index)
-    if index and len(positions) == 1:
+    left_out = table.empty | set(range(index))
+    positions = [place for place in range(len(table.names)) if place not in left_out]
+    if index and not positions:
         raise MatrixError(
             f"{table.path} has no column beside the index.",
             hint="Use --no-index, or give a table of numbers.",
             code="empty",
         )
-    return positions[int(index) :], notes
+    return positions, notes
 
 
-def index_of(table: NumberText, index: bool | None) -> tuple[bool, list[str]]:
-    """Whether the first column of a table of text is an index, and what to say of it.
+def index_of(table: NumberText, index: bool | None) -> tuple[int, list[str]]:
+    """How many of the first columns of a table of text are an index, and what to say of them.
 
-    It is one if it has no name where the others have, or if it holds words.
+    They are those without a name where others have one; else the first, if it holds words.
 
     Args:
         table: The table.
-        index: Whether it is; None finds out.
+        index: Whether there is one; None finds out.
     """
+    unnamed = table.unnamed
     if index is not None:
-        return index, []
+        return max(1, unnamed) if index else 0, []
     name = table.path.name
-    if table.unnamed:
-        return True, [
+    if unnamed == 1:
+        return 1, [
             f"{name}: the first column, which has no name, is taken as an index "
             "(--no-index if not)."
         ]
+    if unnamed:
+        return unnamed, [
+            f"{name}: the first {unnamed} columns, which have no names, are taken as an index "
+            "(--no-index if not)."
+        ]
     if len(table.names) > 1 and table.is_text(0):
-        return True, [f"{name}: the first column is taken as an index (--no-index if not)."]
-    return False, []
+        return 1, [f"{name}: the first column is taken as an index (--no-index if not)."]
+    return 0, []

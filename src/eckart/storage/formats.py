@@ -13,7 +13,7 @@ from eckart.errors import ArgumentError, MatrixError
 from eckart.factors import Factors
 from eckart.matrices import Matrix
 from eckart.storage.contents import Contents, FactorFile, Selection, meaningless
-from eckart.storage.outputs import check_output, located
+from eckart.storage.outputs import check_output, is_there, located
 from eckart.storage.whole import check_regular, read_steadily, reading, whole_file
 
 T = TypeVar("T")
@@ -59,6 +59,18 @@ MATRICES: Final = {
 FACTORS: Final = {".npz": "npz", ".safetensors": "tensors", "": "folder"}
 CUT: Final = re.compile(r"\.rank\d+")
 """What `eckart truncate` adds to the name of a folder."""
+LIKE: Final = 0.7
+"""How like a suffix has to be to the one that may be meant: `.npx`, `.parqet`."""
+OTHERS: Final = {
+    **dict.fromkeys(
+        (".txt", ".dat", ".data", ".tab", ".asc", ".prn", ".ssv", ".psv"),
+        "If it is a table of text, call it .csv: the separator is found.",
+    ),
+    **dict.fromkeys((".gz", ".bz2", ".xz", ".zst", ".zip"), "Unpack it first."),
+    **dict.fromkeys((".h5", ".hdf5", ".h5ad", ".zarr"), "eckart reduce reads it, row by row."),
+    **dict.fromkeys((".xls", ".xlsx", ".ods"), "Save its sheet as .csv."),
+}
+"""What to do with files of other kinds."""
 PICTURES: Final = frozenset(suffix for suffix, name in MATRICES.items() if name == "pictures")
 
 
@@ -86,7 +98,7 @@ def check_input(path: Path, selection: Selection) -> None:
     Raises:
         ArgumentError: If so.
     """
-    if not located(path).exists():
+    if not is_there(path):
         near = [str(path.with_name(name)) for name in _near_names(path)]
         hint = f"Did you mean {near[0]}?" if near else "Check the path."
         raise ArgumentError(f"There is no file {path}.", hint=hint, code="no-such-file")
@@ -261,10 +273,11 @@ def _format(path: Path, table: Mapping[str, str], verb: str) -> Format:
     suffix = suffix_of(path)
     if suffix not in table:
         near = difflib.get_close_matches(
-            suffix, [known for known in table if known], n=1, cutoff=0.4
+            suffix, [known for known in table if known], n=1, cutoff=LIKE
         )
         known = ", ".join(known or "a folder" for known in table)
         hint = f"Did you mean {near[0]}?" if near else f"Known are: {known}."
+        hint = OTHERS.get(suffix, hint) if verb.startswith("read a matrix") else hint
         raise ArgumentError(
             f"eckart cannot {verb} {path.name or path}: "
             f"its suffix {suffix or '(none)'} is unknown.",

@@ -44,7 +44,7 @@ def read(path: Path, selection: Selection) -> Contents:
                     code="no-such-tensor",
                 )
             return Contents(parts=(Part(name="", matrix=_sparse(path, archive)),))
-        shapes = {name: _header(archive, name, path)[0] for name in archive.files}
+        shapes = _shapes(archive, path, selection.tensor)
         chosen = choose_array(shapes, selection.tensor, path)
         return Contents(parts=(Part(name="", matrix=Dense(archive[chosen])),))
 
@@ -107,6 +107,31 @@ def _opened(path: Path) -> Generator[Any, None, None]:
         if type(error) is not ValueError:
             raise
         raise unreadable(path, error) from error
+
+
+def _shapes(archive: Any, path: Path, wanted: str | None) -> dict[str, tuple[int, ...]]:
+    """The shapes of the arrays of numbers; where none is a matrix, pickled ones are refused.
+
+    What else an archive holds lies beside them.
+    """
+    members = set(archive.zip.namelist())
+    shapes: dict[str, tuple[int, ...]] = {}
+    refused: FormatError | None = None
+    for name in archive.files:
+        if f"{name}.npy" not in members:
+            continue
+        try:
+            shape, dtype = _header(archive, name, path)
+        except FormatError as error:
+            if name == wanted or error.code != "pickled":
+                raise
+            refused = error
+            continue
+        if dtype.kind in "biufcV" and dtype.names is None:
+            shapes[name] = shape
+    if refused is not None and not any(len(shape) == 2 for shape in shapes.values()):
+        raise refused
+    return shapes
 
 
 def _header(archive: Any, name: str, path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:

@@ -153,6 +153,15 @@ def located(path: Path) -> Path:
     return target
 
 
+def is_there(path: Path) -> bool:
+    """Whether a path leads to something, be it a stream such as /dev/stdin, which is at no place.
+
+    Raises:
+        ArgumentError: As `located`.
+    """
+    return located(path).exists() or path.exists()
+
+
 def unusable(path: Path, error: Exception) -> ArgumentError:
     """The error for a path that the system takes for no name at all."""
     number = error.errno if isinstance(error, OSError) else None

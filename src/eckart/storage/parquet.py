@@ -78,9 +78,10 @@ def _keep(
     text = [place for place in keep if not is_number(file.types[place])]
     if text:
         listed = ", ".join(f"{file.names[place]} ({file.types[place]})" for place in text[:10])
+        some, others = f"{len(text)} column{'s' * (len(text) > 1)}", len(text) < len(keep)
         raise MatrixError(
-            f"{path}: {len(text)} columns do not hold numbers: {listed}.",
-            hint="Choose the others with --columns.",
+            f"{path}: the cells of {some} do not hold numbers: {listed}.",
+            hint="Choose the others with --columns." if others else "Give a table of numbers.",
             code="not-numbers",
         )
     return keep, notes

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from eckart.errors import ArgumentError
 from eckart.storage.arrow_damage import arrow_reading
 from eckart.storage.json_lines import read_json
-from eckart.storage.outputs import check_output, located
+from eckart.storage.outputs import check_output, is_there
 from eckart.storage.parquet_columns import ParquetColumns
 from eckart.storage.table_text import Kind, TableHead, text_blocks, text_columns, text_head
 from eckart.storage.whole import check_regular, reading, whole_file
@@ -55,7 +55,7 @@ def check_table(path: Path) -> None:
     Raises:
         ArgumentError: If so.
     """
-    if not located(path).exists():
+    if not is_there(path):
         raise ArgumentError(
             f"There is no file {path}.", hint="Check the path.", code="no-such-file"
         )

@@ -14,6 +14,7 @@ from eckart.jobs.recommend.model import Model
 from eckart.jobs.recommend.ranking import rank
 from eckart.jobs.recommend.settings import Settings
 from eckart.jobs.recommend.splitting import Split, split
+from eckart.solvers.units import spread
 
 FIRST: Final = {"explicit": 0.1, "implicit": 0.01}
 STRIDES: Final = (4, 2, 1)
@@ -75,9 +76,9 @@ def choose_regularization(
 ) -> Choice | None:
     """The λ that predicts a tenth of the interactions best from the others.
 
-    The search goes from λ to its neighbours, 4 times as large and as small, as long as one is
-    better; then in steps of 2 and of √2. None where there are too few interactions to tell, or
-    λ plays no part.
+    The search goes from a λ in units of the ratings to its neighbours, 4 times as large and as
+    small, as long as one is better; then in steps of 2 and of √2. None where there are too few
+    interactions to tell, or λ plays no part.
 
     Args:
         data: All that may be looked at.
@@ -91,7 +92,7 @@ def choose_regularization(
     if len(data) < FEWEST or settings.method == "gibbs":
         return None
     held = split(sampled(data, settings.seed), "random", seed=settings.seed)
-    first = FIRST["explicit" if data.ratings is not None else "implicit"]
+    first = FIRST["implicit"] if data.ratings is None else FIRST["explicit"] * spread(data.ratings)
     figures: dict[int, float] = {}
 
     def judge(halves: int) -> float:

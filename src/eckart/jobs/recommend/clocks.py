@@ -9,6 +9,8 @@ import pyarrow as pa
 from pyarrow import compute
 
 from eckart.errors import MatrixError
+from eckart.jobs.recommend.columns import naming
+from eckart.storage.columns import plain_values
 
 Times: TypeAlias = npt.NDArray[np.int64]
 pc: Final[Any] = compute  # its functions are made when it is imported, which no type checker sees
@@ -61,10 +63,12 @@ def plain_times(chunk: Any, source: str) -> Any:
         return chunk.cast(pa.timestamp("ms"))
     if types.is_null(kind) or types.is_large_string(kind) or types.is_string_view(kind):
         return chunk.cast(pa.string())
+    if types.is_binary(kind) or types.is_large_binary(kind):
+        return plain_values(chunk)
     what = "times of day without a date" if types.is_time(kind) else f"of the type {kind}"
     raise MatrixError(
         f"The times of {source} are {what}, so which is later is not known.",
-        hint="Name a column of dates or numbers with --time, or leave that one out.",
+        hint=f"Leave that column out, or name one of dates or numbers: {naming('time')}.",
         code="no-times",
     )
 

@@ -105,6 +105,7 @@ def find_columns(
         if name not in names:
             raise no_column(source, name, names)
         found[role] = names.index(name)
+    _check_apart(found, names, source)
     notes: list[str] = []
     if head.names is None:
         free = [place for place in range(head.width) if place not in found.values()]
@@ -117,8 +118,9 @@ def find_columns(
     for role in needed:
         if role not in found:
             raise MatrixError(
-                f"{source} has no column that is called like a {role}: {', '.join(names[:20])}.",
-                hint=f"Name it with --{role}.",
+                f"{source} has no column that is called like {'an' if role == 'item' else 'a'} "
+                f"{role}: {', '.join(names[:20])}.",
+                hint=f"Name it: {naming(role)}.",
                 code="no-such-column",
             )
     for place in found.values():
@@ -129,6 +131,28 @@ def find_columns(
                 code="repeated-column",
             )
     return found, notes
+
+
+def _check_apart(found: Mapping[str, int], names: Sequence[str], source: str) -> None:
+    """Refuse one column for two roles.
+
+    Raises:
+        MatrixError: If there is one.
+    """
+    roles: dict[int, str] = {}
+    for role, place in found.items():
+        if place in roles:
+            raise MatrixError(
+                f"The column '{names[place]}' of {source} is named as {roles[place]} and {role}.",
+                hint="Name another column.",
+                code="repeated-column",
+            )
+        roles[place] = role
+
+
+def naming(role: str) -> str:
+    """How a column is named, on the command line and in Python."""
+    return f"--{role} NAME, or columns={{'{role}': 'NAME'}} in Python"
 
 
 def _by_name(names: list[str], found: dict[str, int]) -> None:

@@ -14,6 +14,7 @@ from eckart.jobs.recommend.clocks import (
     numbers_in,
     plain_times,
 )
+from eckart.jobs.recommend.columns import naming
 from eckart.jobs.recommend.encoding import Encoder
 from eckart.jobs.recommend.growing import Growing
 from eckart.jobs.recommend.ids import column_of
@@ -49,14 +50,23 @@ class Gathered:
             encoder.add(column)
         for role, numbers in self._numbers.items():
             numbers.add(as_numbers(columns.pop(role), role, self._blocks.source))
-        if isinstance(columns.get("time"), list):
-            raise MatrixError(
-                f"The column of times of {self._blocks.source} is of several types.",
-                hint="Name another with --time.",
-                code="not-numbers",
-            )
         if "time" in columns:
-            self._times.add(columns.pop("time"))
+            self._times.add(self._moments(columns.pop("time")))
+
+    def _moments(self, column: Any) -> Any:
+        """A column of times as an Arrow array, of moments and gaps as NumPy and pandas have them.
+
+        Raises:
+            MatrixError: If its values are of several types.
+        """
+        try:
+            return column_of(column, "times")[0]
+        except MatrixError as error:
+            raise MatrixError(
+                f"The column of times of {self._blocks.source} cannot be read: {error.message}",
+                hint=f"Name another: {naming('time')}.",
+                code="not-numbers",
+            ) from error
 
     def ids(self, role: str) -> tuple[Vocabulary, Places]:
         """The vocabulary of users or items and the place of each entry; can be asked for once."""

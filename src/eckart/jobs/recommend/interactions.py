@@ -11,7 +11,7 @@ from eckart.errors import ArgumentError, MatrixError
 from eckart.jobs.recommend.attributes import Attributes
 from eckart.jobs.recommend.blockwise import counted, taken
 from eckart.jobs.recommend.clocks import Clock, Times
-from eckart.jobs.recommend.columns import ColumnNames
+from eckart.jobs.recommend.columns import ColumnNames, naming
 from eckart.jobs.recommend.feedback import Feedback
 from eckart.jobs.recommend.gathering import Gathered
 from eckart.jobs.recommend.pairs import pair_order, repeats, same_order, without_repeats
@@ -147,7 +147,7 @@ def read_interactions(
     if "rating" not in table.roles and feedback.needs_ratings:
         raise ArgumentError(
             f"{table.source} has no ratings.",
-            hint="Name their column with --rating, or leave out what asks for ratings.",
+            hint=f"Leave out what asks for ratings, or name their column: {naming('rating')}.",
             code="no-ratings",
         )
     return interactions_of(table, feedback, later=later)
@@ -178,7 +178,7 @@ def interactions_of(
     if read.ratings is not None and len(read) > 1 and np.ptp(read.ratings) == 0:
         notes.append(
             f"All ratings are {read.ratings[0]:g}, so they say nothing of who likes what; taken as "
-            "interactions, with --implicit, they say who chose what."
+            "interactions (implicit), they say who chose what."
         )
     return replace(read, notes=tuple(notes))
 

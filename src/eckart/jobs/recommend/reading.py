@@ -1,6 +1,7 @@
 """Tables of interactions as they are read: columns by role, before ids and entries."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -12,7 +13,7 @@ import pyarrow as pa
 from pyarrow import compute
 
 from eckart.errors import MatrixError
-from eckart.jobs.recommend.columns import KNOWN, ColumnNames, find_columns
+from eckart.jobs.recommend.columns import KNOWN, ColumnNames, find_columns, naming
 from eckart.jobs.recommend.ids import column_of
 from eckart.storage.table_text import Kind, TableHead, plain
 from eckart.storage.tables import column_blocks, read_columns, table_head
@@ -23,6 +24,10 @@ Numbers: TypeAlias = npt.NDArray[np.float32]
 pc: Final[Any] = compute  # its functions are made when it is imported, which no type checker sees
 
 
+FINE: Final = 1000
+"""Large ratings are kept to a part of so many of what they differ by, at least."""
+FAR: Final = 10**5
+"""What is a large rating."""
 KINDS: Final[dict[str, Kind]] = {
     "user": "id",
     "item": "id",
@@ -114,7 +119,8 @@ def read_table(
         head = table_head(path, _header_names(named))
         found, notes = find_columns(head, named, path.name, needed=needed)
         wanted: dict[int, Kind] = {place: KINDS[role] for role, place in found.items()}
-        read = read_columns(path, head, wanted)
+        with _as_named(head, notes):
+            read = read_columns(path, head, wanted)
         return Table(
             columns={role: read.column(str(place)) for role, place in found.items()},
             source=path.name,
@@ -171,18 +177,39 @@ def read_blocks(data: Any, named: ColumnNames | None = None) -> Blocks:
     path, named = Path(data), named or ColumnNames()
     head = table_head(path, _header_names(named))
     found, notes = find_columns(head, named, path.name, needed=("user", "item"))
-    wanted: dict[int, Kind] = {place: KINDS[role] for role, place in found.items()}
     return Blocks(
         roles=frozenset(found),
-        columns=(
-            {role: block.column(str(place)) for role, place in found.items()}
-            for block in column_blocks(path, head, wanted)
-        ),
+        columns=_by_role(path, head, found, notes),
         times=lambda: read_columns(path, head, {found["time"]: "time"}).column(0),
         source=path.name,
         untyped=head.text is not None,
         notes=(*head.notes, *notes),
     )
+
+
+def _by_role(
+    path: Path, head: TableHead, found: Mapping[str, int], notes: list[str]
+) -> Iterator[dict[str, Any]]:
+    """The columns of each block of a file."""
+    wanted: dict[int, Kind] = {place: KINDS[role] for role, place in found.items()}
+    with _as_named(head, notes):
+        for block in column_blocks(path, head, wanted):
+            yield {role: block.column(str(place)) for role, place in found.items()}
+
+
+@contextmanager
+def _as_named(head: TableHead, notes: list[str]) -> Generator[None, None, None]:
+    """Say as what the columns of a table without a header were taken, where they do not fit.
+
+    Raises:
+        MatrixError: If a cell of a column of numbers is none.
+    """
+    try:
+        yield
+    except MatrixError as error:
+        if error.code != "not-numbers" or head.names is not None:
+            raise
+        raise MatrixError(error.message, hint=" ".join(notes), code=error.code) from error
 
 
 def _header_names(named: ColumnNames) -> frozenset[str]:
@@ -214,11 +241,34 @@ def as_numbers(column: Any, role: str, source: str) -> Numbers:
         # text that is no number, or a type that has none
         raise MatrixError(
             f"The column of {role}s of {source} does not hold numbers.",
-            hint=f"Name another with --{role}.",
+            hint=f"Name another: {naming(role)}.",
             code="not-numbers",
         ) from error
+    exact = wide.to_numpy(zero_copy_only=False)
     with np.errstate(over="ignore", invalid="ignore"):
-        return np.asarray(wide.to_numpy(zero_copy_only=False), np.float32)
+        rounded = np.asarray(exact, np.float32)
+        if role == "rating":
+            _check_apart(exact, rounded, source)
+    return rounded
+
+
+def _check_apart(exact: npt.NDArray[Any], rounded: Numbers, source: str) -> None:
+    """Refuse large ratings that differ by hardly more than float32 can tell where they are.
+
+    Raises:
+        MatrixError: If so.
+    """
+    there = np.isfinite(exact) & np.isfinite(rounded)
+    known = exact[there]
+    apart = np.ptp(known) if len(known) else 0.0
+    far = apart and np.abs(known).max() > FAR
+    if far and np.abs(known - rounded[there]).max() > apart / FINE:
+        raise MatrixError(
+            f"The ratings of {source} differ by {apart:.3g} only, about {known[0]:.9g}, and "
+            "float32 does not tell them apart.",
+            hint=f"Subtract {known.min():.9g} from all of them, or name another column.",
+            code="bad-rating",
+        )
 
 
 def _column(name: object, values: Any) -> Any:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from eckart.errors import ArgumentError, MatrixError
 from eckart.jobs.recommend.blockwise import BLOCK, taken
 from eckart.jobs.recommend.checks import check_word
+from eckart.jobs.recommend.columns import naming
 from eckart.jobs.recommend.interactions import COLUMNS, NOTHING, Interactions
 
 Way: TypeAlias = Literal["random", "last", "users"]
@@ -130,7 +131,7 @@ def _last(data: Interactions, share: float) -> npt.NDArray[np.bool_]:
     if data.times is None:
         raise ArgumentError(
             "There are no times, so the last interactions are not known.",
-            hint="Name their column with --time, or test on a random part.",
+            hint=f"Test on a random part, or name their column: {naming('time')}.",
             code="no-times",
         )
     times: npt.NDArray[np.int64] = data.times

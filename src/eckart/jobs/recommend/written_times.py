@@ -8,11 +8,17 @@ import pyarrow as pa
 from pyarrow import compute
 
 from eckart.errors import MatrixError
+from eckart.storage.text.cells import MISSING
 
 pc: Final[Any] = compute  # its functions are made when it is imported, which no type checker sees
-DATES: Final = ("%m/%d/%Y", "%d/%m/%Y", "%Y/%m/%d", "%d.%m.%Y", "%m-%d-%Y", "%d-%m-%Y",
-                "%d %b %Y", "%b %d, %Y", "%d %B %Y", "%B %d, %Y")  # fmt: skip
+DATES: Final = ("%m/%d/%Y", "%d/%m/%Y", "%Y/%m/%d", "%d.%m.%Y", "%m-%d-%Y", "%d-%m-%Y", "%Y-%m-%d",
+                "%d %b %Y", "%b %d, %Y", "%d %B %Y", "%B %d, %Y", "%d-%b-%Y", "%m %d, %Y", "%Y-%m",
+                "%m/%d/%y", "%d/%m/%y", "%y/%m/%d", "%d.%m.%y", "%m-%d-%y", "%d-%m-%y", "%y-%m-%d",
+                "%d-%b-%y")  # fmt: skip
 CLOCKS: Final = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
+FIRST_YEAR: Final = 1000
+"""Of years in full: `%Y` also takes two digits, for a year of the first century."""
+NOTHING: Final = (*sorted(MISSING), "NaT")
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -20,7 +26,7 @@ def parsed(texts: Any, source: str) -> Any:
     """Text as whole numbers, floats or nanoseconds from 1970; without a zone it is UTC.
 
     Args:
-        texts: An Arrow array of text; what is empty is missing.
+        texts: An Arrow array of text; what is empty, or a word such as NA, is missing.
         source: The table, for messages.
 
     Raises:
@@ -31,19 +37,20 @@ def parsed(texts: Any, source: str) -> Any:
         '2020-12-31 10:00:00'
     """
     texts = pc.utf8_trim_whitespace(texts)
-    texts = pc.if_else(pc.equal(texts, ""), pa.scalar(None, pa.string()), texts)
+    missing = pc.is_in(texts, value_set=pa.array(NOTHING))
+    texts = pc.if_else(missing, pa.scalar(None, pa.string()), texts)
     for kind in (pa.int64(), pa.float64()):
         try:
             return texts.cast(kind)
         except pa.ArrowInvalid:
             continue
     coded = texts.dictionary_encode()
-    words = coded.dictionary
+    words = _with_zones(coded.dictionary)
     moments = _iso(words)
     if moments is None:
         moments = _as_in_spreadsheets(words, source)
     if moments is None:
-        raise _no_time(texts, words, source)
+        raise _no_time(texts, coded.dictionary, source)
     return moments.take(coded.indices)
 
 
@@ -62,9 +69,14 @@ def _iso(words: Any) -> Any:
     return pa.array(scaled.astype(np.int64), pa.timestamp("ns" if digits == 9 else "us"))
 
 
+def _with_zones(words: Any) -> Any:
+    """Text with the zone Z where it is named UTC or GMT."""
+    return pc.replace_substring_regex(words, r"\s*(?:UTC|GMT)$", "Z")
+
+
 def _moment(word: str) -> int | None:
     """Nanoseconds from 1970 of one text of ISO 8601; those that are below microseconds are kept."""
-    head, point, rest = word.partition(".")
+    head, point, rest = word.replace(",", ".", 1).partition(".")
     digits = rest[: len(rest) - len(rest.lstrip("0123456789"))] if point else ""
     try:
         moment = datetime.fromisoformat(head + rest[len(digits) :])
@@ -87,9 +99,11 @@ def _as_in_spreadsheets(words: Any, source: str) -> Any:
     for date in DATES:
         for clock in CLOCKS:
             try:
-                found[date + clock] = pc.strptime(words, date + clock, unit="s")
+                moments = pc.strptime(words, date + clock, unit="s")
             except pa.ArrowInvalid:
                 continue
+            if pc.min(pc.year(moments)).as_py() >= FIRST_YEAR:
+                found[date + clock] = moments
     ways = list(found.items())
     for way, other in ways[1:]:
         if not other.equals(ways[0][1]):
@@ -104,7 +118,8 @@ def _as_in_spreadsheets(words: Any, source: str) -> Any:
 
 def _no_time(texts: Any, words: Any, source: str) -> MatrixError:
     """Names the first text that is no time of the usual form."""
-    odd = next((word for word in words.to_pylist() if _moment(word) is None), words[0].as_py())
+    named = zip(words.to_pylist(), _with_zones(words).to_pylist(), strict=True)
+    odd = next((word for word, iso in named if _moment(iso) is None), words[0].as_py())
     row = int(np.argmax(np.asarray(pc.fill_null(pc.equal(texts, odd), False)))) + 1
     return MatrixError(
         f"Row {row} of {source} has the time '{odd[:40]}', and not all times are written in one "

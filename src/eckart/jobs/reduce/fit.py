@@ -15,7 +15,7 @@ from eckart.jobs.reduce.gaps import around_gaps
 from eckart.jobs.reduce.known import known_entries
 from eckart.jobs.reduce.reduction import Reduction
 from eckart.jobs.reduce.variances import told_by_scores
-from eckart.matrices import Standardised, Streamed, as_matrix
+from eckart.matrices import Sparse, Standardised, Streamed, as_matrix
 from eckart.matrices.standardised import measured
 from eckart.ranks import check_open_unit, rank_rule
 from eckart.solvers import BlockKrylov, ExactSVD, GramSVD, Solver, Step
@@ -66,6 +66,7 @@ def reduced(
     """
     if tol is not None:
         check_open_unit("tol", tol)
+    least = _tolerance(tolerance, variance, centre=centre)
     guess = rank if isinstance(rank, int) else GUESS
     matrix = as_matrix(W)
     working = measured(
@@ -76,8 +77,8 @@ def reduced(
         seed=as_randomness(seed),
         whole=solver != "krylov",
     )
-    least = _tolerance(tolerance, variance)
-    known = None if working.is_finite else known_entries(matrix, centre=centre, scale=scale)
+    whole = working.is_finite or isinstance(matrix, Sparse)  # where what is not stored is zero
+    known = None if whole else known_entries(matrix, centre=centre, scale=scale)
     if known is not None and known.missing:
         rule = rank_rule(rank, least, None, None, matrix.nbytes)
         filled = around_gaps(
@@ -97,6 +98,7 @@ def reduced(
             certificate=certificate,
             seed=seed,
             on_step=on_step,
+            energy="variance" if centre else "sum of squares",
         )
     reduction = Reduction(
         A=found.A,
@@ -142,15 +144,21 @@ def named_solver(name: str | None, W: Standardised, tol: float | None) -> Solver
     return known[name]
 
 
-def _tolerance(tolerance: float | None, variance: float | None) -> float | None:
+def _tolerance(tolerance: float | None, variance: float | None, *, centre: bool) -> float | None:
     """The relative error that leaves so much of the variance.
 
     Raises:
-        ArgumentError: If the share is not between 0 and 1.
+        ArgumentError: If the share is not between 0 and 1, or the error is not one of variances.
     """
     if variance is None:
         return tolerance
     check_open_unit("variance", variance)
+    if not centre:
+        raise ArgumentError(
+            "A share of the variance is that of rows about their means, which are not subtracted.",
+            hint="Give the number of components, or subtract the means.",
+            code="variance-not-centred",
+        )
     return math.sqrt(1 - variance)
 
 

@@ -95,14 +95,20 @@ def skipped(path: Path, names: list[str], why: dict[int, str]) -> tuple[str, ...
     """
     if not why:
         return ()
-    shown = ", ".join(f"{names[place]}: {held}" for place, held in list(why.items())[:10])
-    shown += " …" if len(why) > 10 else ""
     plural = "columns that are" if len(why) > 1 else "column that is"
-    return (f"{path.name}: skipped {len(why)} {plural} not numbers ({shown}).",)
+    return (f"{path.name}: skipped {len(why)} {plural} not numbers ({_listed(names, why)}).",)
 
 
-def no_numbers(path: Path) -> MatrixError:
-    """That none of the columns is left."""
+def no_numbers(path: Path, names: list[str], why: dict[int, str]) -> MatrixError:
+    """That none of the columns is left; the arguments are those of `skipped`."""
+    listed = f": {_listed(names, why)}" if why else ""
     return MatrixError(
-        f"{path} has no column of numbers.", hint="Give a table of numbers.", code="not-numbers"
+        f"{path} has no column of numbers{listed}.",
+        hint="Give a table of numbers.",
+        code="not-numbers",
     )
+
+
+def _listed(names: list[str], why: dict[int, str]) -> str:
+    shown = ", ".join(f"{names[place]}: {held}" for place, held in list(why.items())[:10])
+    return shown + " …" * (len(why) > 10)

@@ -10,7 +10,13 @@ import scipy.sparse
 from eckart.arrays import Array, DType, working_dtype
 from eckart.errors import EckartError, MissingExtra
 from eckart.matrices import RowReader, RowSource
-from eckart.storage.rows.hierarchy import found_matrix, names_of_columns, sparse_members
+from eckart.storage.rows.hierarchy import (
+    found_matrix,
+    is_turned,
+    names_of_columns,
+    sparse_members,
+)
+from eckart.storage.rows.packing import Packing
 from eckart.storage.rows.table import Table, Wanted
 from eckart.storage.rows.unnamed import check_unnamed
 from eckart.storage.whole import damaged
@@ -19,8 +25,6 @@ KEPT: Final = {"h5py": 20 * 2**20, "zarr": 36 * 2**20}
 """Bytes that they keep of what they read, whatever the array."""
 PIECE: Final = 2**20
 """Bytes of a dataset without chunks that are read at once."""
-GAPS: Final = ("_FillValue", "missing_value")
-"""Attributes that say which number stands for none."""
 PACKAGES: Final = {".zarr": "zarr", ".h5": "h5py", ".hdf5": "h5py", ".h5ad": "h5py"}
 
 
@@ -66,10 +70,7 @@ def _source(node: Any, place: str, path: Path, kept: int) -> RowSource:
         return ChunkedArray(node, kept, path)
     starts, indices = ("indptr", "indices") if "indptr" in members else ("jc", "ir")
     shape = _shape(node, int(node[starts].shape[0]) - 1)
-    kind = str(node.attrs.get("encoding-type", node.attrs.get("h5sparse_format", "")))
-    by_rows = "csr" in kind or (
-        "csc" not in kind and starts == "indptr" and int(node[starts].shape[0]) == shape[0] + 1
-    )
+    by_rows = starts == "indptr" and _is_by_rows(node, shape)
     if int(node[starts].shape[0]) != shape[0 if by_rows else 1] + 1:
         raise damaged(path, f"the sparse matrix {place} is not of the shape {shape} it promises")
     if by_rows:
@@ -78,6 +79,17 @@ def _source(node: Any, place: str, path: Path, kept: int) -> RowSource:
     _check_places(parts[1], parts[2], shape[0], path)
     stored: Any = scipy.sparse.csc_array(parts, shape=shape).tocsr()
     return CompressedRows(stored.data, stored.indices, stored.indptr, shape, path)
+
+
+def _is_by_rows(node: Any, shape: tuple[int, int]) -> bool:
+    """Whether it is rows that are compressed: as it says, or else as the lengths do.
+
+    Cells of 10x Genomics, which have barcodes, are the columns.
+    """
+    kind = str(node.attrs.get("encoding-type", node.attrs.get("h5sparse_format", "")))
+    if "csr" in kind or "csc" in kind or "barcodes" in node:
+        return "csr" in kind
+    return int(node["indptr"].shape[0]) == shape[0] + 1
 
 
 def _shape(node: Any, count: int) -> tuple[int, int]:
@@ -99,36 +111,27 @@ def _check_places(indices: Any, starts: Any, below: int, path: Path) -> None:
 
 @final
 class ChunkedArray:
-    """A dataset of two dimensions as a `RowSource`; packed integers are decoded.
-
-    Packed are numbers that the conventions of NetCDF say `scale_factor`, `add_offset` or
-    `_FillValue` of: these are stored·scale + offset, and NaN where nothing is stored.
+    """A dataset of two dimensions as a `RowSource`; packed numbers are decoded.
 
     Args:
-        stored: The dataset.
+        stored: The dataset; MATLAB's are turned, since it stores columns first.
         kept: Bytes that its package keeps beside one row of chunks.
         path: Of the file.
     """
 
     def __init__(self, stored: Any, kept: int, path: Path) -> None:
-        rows, columns = stored.shape
+        self.turned = is_turned(stored)
+        rows, columns = stored.shape[::-1] if self.turned else stored.shape
         self.shape = int(rows), int(columns)
-        self.factor, self.offset = (
-            float(np.ravel(stored.attrs.get(name, default))[0])
-            for name, default in (("scale_factor", 1.0), ("add_offset", 0.0))
-        )
-        marks = (np.ravel(stored.attrs.get(name, [])) for name in GAPS)
-        self.gaps = [mark for mark in marks if mark.size and mark.dtype.kind in "iuf"]
-        own: DType = working_dtype(np.dtype(stored.dtype))
-        packed = (self.factor, self.offset) != (1.0, 0.0)
-        self.dtype: DType = np.dtype(np.float64) if packed else own
+        self.packing = Packing.of(stored, path)
+        self.dtype = self.packing.dtype
         self.nbytes = self.shape[0] * self.shape[1] * self.dtype.itemsize
         self.lead = 0
         self.stored = stored
         self.path = path
         row = max(1, self.shape[1] * np.dtype(stored.dtype).itemsize)
         chunks = getattr(stored, "chunks", None)
-        self.height = int(chunks[0]) if chunks else max(1, PIECE // row)
+        self.height = int(chunks[self.turned]) if chunks else max(1, PIECE // row)
         self.held = kept + min(self.height, self.shape[0]) * row
 
     def open(self) -> RowReader:
@@ -142,14 +145,11 @@ class ChunkedArray:
             FormatError: If they cannot be read.
         """
         try:
-            stored = np.asarray(self.stored[start:stop])
+            if self.turned:
+                return self.packing.decoded(np.asarray(self.stored[:, start:stop])).T
+            return self.packing.decoded(np.asarray(self.stored[start:stop]))
         except (OSError, ValueError, RuntimeError, TypeError) as error:
             raise damaged(self.path, error) from error
-        rows = stored * self.factor + self.offset if self.dtype != stored.dtype else stored
-        if not self.gaps:
-            return rows
-        missing = np.isin(stored, np.concatenate(self.gaps))
-        return np.where(missing, np.nan, rows)
 
 
 @final

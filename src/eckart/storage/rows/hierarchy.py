@@ -1,6 +1,7 @@
 """Which array of an HDF5 or Zarr file is read, and what its columns are called."""
 
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,22 +32,27 @@ def found_matrix(opened: Any, name: str | None, path: Path) -> tuple[str, Any]:
         )
     matrices = dict(_matrices(opened, "", set()))
     if name is not None:
-        place = name.strip("/")
-        if place in matrices:
-            return place, matrices[place]
+        place = "/".join(part for part in name.split("/") if part not in ("", "."))
+        node = matrices[place] if place in matrices else _below(opened, place)
+        if node is not None and _is_matrix(node):
+            return place, node
         raise FormatError(
-            f"{path} has no matrix '{name}'.", hint=_listed(matrices), code="no-such-tensor"
+            f"{path} has no matrix '{name}'{_as_it_is(node)}.",
+            hint=_listed(opened, matrices),
+            code="no-such-tensor",
         )
     if is_annotated(opened):
         if "X" in matrices:
             return "X", matrices["X"]
-        raise FormatError(f"{path} has no X.", hint=_listed(matrices), code="tensor-not-chosen")
+        raise FormatError(
+            f"{path} has no X.", hint=_listed(opened, matrices), code="tensor-not-chosen"
+        )
     above = {place: node for place, node in matrices.items() if "/" not in place} or matrices
     if len(above) == 1:
         return next(iter(above.items()))
     raise FormatError(
         f"{path} holds {len(above) or 'no'} matrices.",
-        hint=_listed(matrices),
+        hint=_listed(opened, matrices),
         code="tensor-not-chosen",
     )
 
@@ -70,6 +76,11 @@ def names_of_columns(opened: Any, place: str, columns: int) -> tuple[str, ...] |
     return None if names is None or len(names) != columns else tuple(map(_text, names))
 
 
+def is_turned(node: Any) -> bool:
+    """Whether a dataset is one of MATLAB's, whose columns are the rows that are stored."""
+    return "MATLAB_class" in node.attrs
+
+
 def sparse_members(node: Any) -> set[str] | None:
     """The names of the members of a sparse matrix; None for anything else."""
     if hasattr(node, "dtype"):
@@ -86,17 +97,29 @@ def _matrices(group: Any, place: str, seen: set[Any]) -> Iterator[tuple[str, Any
         node, here = _member(group, key), f"{place}/{key}".lstrip("/")
         if node is None:
             continue
-        if hasattr(node, "dtype"):
-            if len(node.shape or ()) == 2 and _holds_numbers(node):
-                yield here, node
-        elif sparse_members(node) is not None:
+        if _is_matrix(node):
             yield here, node
-        else:
+        elif not hasattr(node, "dtype"):
             yield from _matrices(node, here, seen)
 
 
+def _is_matrix(node: Any) -> bool:
+    """Whether this is a dataset of numbers in two dimensions, or a sparse matrix."""
+    if hasattr(node, "dtype"):
+        return len(node.shape or ()) == 2 and _holds_numbers(node)
+    return sparse_members(node) is not None
+
+
 def _holds_numbers(node: Any) -> bool:
-    """Whether a dataset holds numbers of any kind, not text, records or references."""
+    """Whether a dataset holds numbers of any kind, not text, records or references.
+
+    MATLAB keeps text as numbers, and of an array of nothing its shape. What the file says to be in
+    another file, which may be any of the user's, is not read.
+    """
+    if _text(node.attrs.get("MATLAB_class", "")) == "char" or "MATLAB_empty" in node.attrs:
+        return False
+    if getattr(node, "external", None):
+        return False
     dtype = np.dtype(node.dtype)
     return dtype.kind in "biufc" or (dtype.kind == "V" and dtype.names is None)
 
@@ -112,6 +135,23 @@ def _member(group: Any, key: str) -> Any:
         return group[key] if key and key in group else None
     except (KeyError, OSError, ValueError, RuntimeError):
         return None
+
+
+def _below(group: Any, place: str) -> Any:
+    """The node at a place, however deep; None where there is none."""
+    node = group
+    for key in place.split("/"):
+        node = None if node is None or hasattr(node, "dtype") else _member(node, key)
+    return node
+
+
+def _as_it_is(node: Any) -> str:
+    """What a node is that is no matrix, for a message."""
+    if node is None:
+        return ""
+    if not hasattr(node, "dtype"):
+        return ", but a group of this name"
+    return f", but an array of shape {tuple(node.shape or ())} of {node.dtype}"
 
 
 def _index_of(var: Any) -> Any:
@@ -135,10 +175,16 @@ def _text(name: Any) -> str:
     return name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)
 
 
-def _listed(matrices: dict[str, Any]) -> str:
-    """What can be named, as a hint."""
-    if not matrices:
-        return "It holds no matrix of numbers."
-    places = sorted(matrices)
-    more = f", and {len(places) - MOST_LISTED} more" if len(places) > MOST_LISTED else ""
-    return f"Name one with --tensor: {', '.join(places[:MOST_LISTED])}{more}."
+def _listed(opened: Any, matrices: dict[str, Any]) -> str:
+    """What can be named, as a hint; else what there is in its place."""
+    if matrices:
+        places = sorted(matrices)
+        more = f", and {len(places) - MOST_LISTED} more" if len(places) > MOST_LISTED else ""
+        return f"Name one with --tensor: {', '.join(places[:MOST_LISTED])}{more}."
+    nodes = ((str(key), _member(opened, key)) for key in islice(opened, MOST_LISTED))
+    held = [
+        f"{key} {tuple(node.shape or ())}" if hasattr(node, "dtype") else f"{key}/"
+        for key, node in nodes
+        if node is not None
+    ]
+    return f"Give one with a matrix of numbers; it has {', '.join(held) or 'nothing'}."

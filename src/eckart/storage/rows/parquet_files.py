@@ -39,8 +39,10 @@ def open_rows(path: Path, wanted: Wanted) -> Table:
     with arrow_reading(files[0]), ParquetColumns(files[0]) as first:
         beside = select(first.names, wanted.beside, path)
         kept, notes = _kept(first, wanted, beside, path)
+        own = set(first.names)
     numbers, along, types = [], [], set[Any]()
     rows, tallest, footer = 0, 0, 0
+    others = dict[str, None]()
     for file in files:
         # one at a time, since what a file says of itself may be large
         with arrow_reading(file), ParquetColumns(file) as opened:
@@ -52,11 +54,14 @@ def open_rows(path: Path, wanted: Wanted) -> Table:
             footer = max(footer, opened.footer)
             numbers.append((file, places))
             along.append((file, _places(opened, first, beside, path)))
+            others |= dict.fromkeys(set(opened.names) - own)
     dtype = narrow_dtype([kind for kind in types if not pa.types.is_null(kind)] or list(types))
     held = len(kept) * (tallest * dtype.itemsize if tallest <= LOW else PAGES)
     held += KEPT + UNPACKED * footer
     batches = partial(_number_batches, numbers, dtype)
     names = [first.names[place] for place in beside]
+    if others and wanted.columns is None:
+        notes = (*notes, _left_out(path, sorted(others)))
     return Table(
         source=Batches(path, (rows, len(kept)), dtype, batches, held),
         names=tuple(first.names[place] for place in kept),
@@ -75,8 +80,9 @@ def _files(path: Path) -> list[Path]:
         return [path]
     files = [
         file
-        for file in sorted(path.rglob("*.parquet"))
-        if not any(part.startswith((".", "_")) for part in file.relative_to(path).parts)
+        for file in sorted(path.rglob("*"))
+        if file.suffix.lower() == ".parquet"
+        and not any(part.startswith((".", "_")) for part in file.relative_to(path).parts)
     ]
     if not files:
         raise MatrixError(
@@ -108,8 +114,14 @@ def _kept(
     }
     kept = [place for place in range(len(first.names)) if place not in {*taken, *text}]
     if not kept:
-        raise no_numbers(path)
+        raise no_numbers(path, first.names, text)
     return kept, (*notes, *skipped(path, first.names, text))
+
+
+def _left_out(path: Path, names: list[str]) -> str:
+    shown = ", ".join(names[:10]) + (" …" if len(names) > 10 else "")
+    columns = f"column{'s' * (len(names) > 1)}"
+    return f"{path.name}: the {columns} {shown}, not in the first file, left out."
 
 
 def _places(other: ParquetColumns, first: ParquetColumns, kept: list[int], path: Path) -> list[int]:
@@ -153,7 +165,7 @@ def _check_numbers(opened: ParquetColumns, places: list[int], path: Path) -> Non
             raise MatrixError(
                 f"The column '{opened.names[place]}' of {path} holds {opened.types[place]}, "
                 "no numbers.",
-                hint="Leave it out of --columns.",
+                hint="Choose the others with --columns.",
                 code="not-numbers",
             )
 

@@ -48,14 +48,14 @@ def _kept(
         return select(table.names, wanted.columns, table.path), ()
     taken = {*beside, *table.empty}
     notes: list[str] = []
-    if 0 not in taken and not table.is_text(0):
+    if 0 not in taken and (table.unnamed or not table.is_text(0)):
         index, notes = index_of(table, wanted.index)
-        taken |= {0} if index else set()
+        taken |= set(range(index))
     text = [
         place for place in range(len(table.names)) if place not in taken and table.is_text(place)
     ]
-    left_out = skipped(table.path, table.names, table.words(text))
+    why = table.words(text)
     kept = [place for place in range(len(table.names)) if place not in {*taken, *text}]
     if not kept:
-        raise no_numbers(table.path)
-    return kept, (*notes, *left_out)
+        raise no_numbers(table.path, table.names, why)
+    return kept, (*notes, *skipped(table.path, table.names, why))

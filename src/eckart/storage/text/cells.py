@@ -22,10 +22,27 @@ MISSING: Final = frozenset(
 _DIGITS: Final = r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)"
 _NUMBER: Final = rf"[+-]?(?:{_DIGITS}(?:[eE][+-]?[0-9]+)?|(?i:inf|infinity|nan))"
 _COMMA: Final = r"[+-]?(?:[0-9]+,[0-9]*|,[0-9]+)(?:[eE][+-]?[0-9]+)?"
-_GROUPED: Final = r"[+-]?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]*)?"
 _POINT: Final = r"[+-]?(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 
-_IS_NUMBER, _IS_COMMA, _IS_POINT = map(re.compile, (_NUMBER, _COMMA, _POINT))
+_GROUPED: Final = (
+    r"D+(?:[.,]D*)?|[.,]D+"
+    r"|D{1,3}(?:[,'’_\x{a0}\x{2009}\x{202f}]D{3})+(?:\.D*)?|D{1,3}(?:[. ]D{3})+,D+"
+)
+"""With commas, with marks between groups of digits, or with digits of any alphabet (D)."""
+_UNITS: Final = "$€£¥%"
+_ODD: Final = (
+    rf"[+\x{{2212}}\x{{2013}}-]? ?[{_UNITS}]? ?(?:{_GROUPED})(?:[eE][+-]?D+)? ?[{_UNITS}]?-?"
+    rf"|\([{_UNITS}]?(?:{_GROUPED})\)"
+).replace("D", r"\p{Nd}")
+_GROUPS: Final = r"[0-9]{1,3}(?:[. ][0-9]{3})+"
+_MARK: Final = r"[?*.~_\x{2013}\x{2014}-]+|#[A-Z0-9/]+[!?]"
+
+_IS_NUMBER, _IS_COMMA, _IS_POINT, _IS_ODD, _IS_GROUPS, _IS_MARK = (
+    re.compile(
+        re.sub(r"\\x\{(\w+)\}", lambda one: chr(int(one[1], 16)), pattern).replace(r"\p{Nd}", r"\d")
+    )
+    for pattern in (_NUMBER, _COMMA, _POINT, _ODD, _GROUPS, _MARK)
+)
 
 
 def is_missing(cell: str) -> bool:
@@ -56,6 +73,27 @@ def has_point(cell: str) -> bool:
     return _IS_POINT.fullmatch(cell.strip()) is not None
 
 
+def is_odd(cell: str) -> bool:
+    """Whether a cell that is no number is surely meant as one: `1,120`, `$5`, `−3`, `1'000`, `4 %`.
+
+    Example:
+        >>> is_odd("(1,120.5)"), is_odd("12.5.2020"), is_odd("10.0.0.1"), is_odd("0x10")
+        (True, False, False, False)
+    """
+    return _IS_ODD.fullmatch(cell.strip()) is not None
+
+
+def is_mark(cell: str) -> bool:
+    """Whether a cell has no letters or digits, or is an error of a spreadsheet: `?`, `#DIV/0!`."""
+    return _IS_MARK.fullmatch(cell.strip()) is not None
+
+
+def is_meant(cell: str, decimal: str = ".") -> bool:
+    """Whether a cell is no name of a column: a number, or what is written in the place of one."""
+    plain = is_number(cell, decimal) or is_odd(cell) or is_mark(cell)
+    return plain or _IS_GROUPS.fullmatch(cell.strip()) is not None
+
+
 def commas(column: Any) -> int:
     """How many cells of a column of text are numbers with a decimal comma."""
     return _count(_matches(pc.utf8_trim_whitespace(column), _COMMA))
@@ -66,10 +104,14 @@ def points(column: Any) -> int:
     return _count(_matches(pc.utf8_trim_whitespace(column), _POINT))
 
 
-def with_commas(column: Any) -> npt.NDArray[np.bool_]:
-    """Which are numbers with commas, decimal ones or between groups of digits."""
-    found = _matches(pc.utf8_trim_whitespace(column), f"{_COMMA}|{_GROUPED}")
-    return np.asarray(found.to_numpy(zero_copy_only=False), np.bool_)
+def odd_and_marks(column: Any) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Which are as `is_odd`, and which as `is_mark`."""
+    trimmed = pc.utf8_trim_whitespace(column)
+    odd, marks = (
+        np.asarray(_matches(trimmed, pattern).to_numpy(zero_copy_only=False), np.bool_)
+        for pattern in (_ODD, _MARK)
+    )
+    return odd, marks
 
 
 def with_odd_blanks(column: Any) -> int:

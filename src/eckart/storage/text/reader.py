@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.csv as arrow_csv
 
 from eckart.errors import FormatError, MatrixError
-from eckart.storage.text.cells import MISSING, commas, is_number, points
+from eckart.storage.text.cells import MISSING, commas, is_mark, is_number, is_odd, points
 from eckart.storage.text.sample import Sample, cut_records
 from eckart.storage.text.stream import SEPARATOR, Utf8, opened_text
 from eckart.storage.whole import damaged
@@ -138,10 +138,15 @@ class TextRows:
     def no_number(self, position: int, line: int, cell: str) -> MatrixError:
         """That a cell of a column of numbers is none."""
         name = f" ('{self.sample.names[position]}')" if self.header else ""
+        hint = "Correct it, or leave its column out."
+        if is_odd(cell):
+            hint = "Write it with the digits 0 to 9 and one point, such as -1234.5."
+        elif is_mark(cell):
+            hint = "Leave the cell empty if it is missing."
         return MatrixError(
             f"{self.sample.path}, line {line}, column {position + 1}{name}: '{cell[:40]}' is not a "
             "number.",
-            hint="Correct it, or leave its column out.",
+            hint=hint,
             code="not-numbers",
         )
 
@@ -200,9 +205,9 @@ class TextRows:
     def _blocks(self) -> Iterator[bytes]:
         """Pieces of the text that end where a row ends."""
         double = self.sample.delimiter == "::"
-        quoted = re.compile(
-            rb'(?<![^\r\n%b])"[^"]*(?:""[^"]*)*("|\Z)' % re.escape(self.sample.delimiter.encode())
-        )
+        delimiter = re.escape(self.sample.delimiter.encode())
+        quoted = re.compile(rb'(?<![^\r\n%b]) *"[^"]*(?:""[^"]*)*("|\Z)' % delimiter)
+        late = re.compile(rb'(?:\A|[\r\n%b]) +"' % delimiter)
         left, line = b"", self.sample.before(header=self.header)
         source = Utf8(
             self.sample.path, self.sample.start(header=self.header), self.sample.delimiter
@@ -219,7 +224,11 @@ class TextRows:
                 if open_at >= 0 and not piece:
                     raise self._unclosed(line + left.count(b"\n", 0, open_at) + 1)
                 if end:
-                    yield left[:end]
+                    lines = left[:end]
+                    if not double and late.search(lines):
+                        # a quote behind blanks is one for everybody but Arrow
+                        lines = quoted.sub(lambda cell: cell[0].lstrip(b" "), lines)
+                    yield lines
                     line += left.count(b"\n", 0, end)
                     left = left[end:]
                 if not piece:
@@ -255,13 +264,10 @@ def one_column(lines: bytes, decimal: str = ".") -> Any:
 
 def _outside(quoted: re.Pattern[bytes], text: bytes, end: int) -> tuple[int, int]:
     """The last end of a row up to `end` that is outside of quotes, and where one is open or -1."""
-    open_at = -1
-    for match in quoted.finditer(text):
-        if match.start() >= end:
-            break
-        if not match.group(1):
-            open_at = match.start()
-        if match.end() >= end > match.start() and (open_at >= 0 or match.end() > end):
-            end = max(text.rfind(b"\n", 0, match.start()), text.rfind(b"\r", 0, match.start())) + 1
-            break
+    found = [match for match in quoted.finditer(text) if match.start() < end]
+    open_at = found[-1].start() if found and not found[-1][1] else -1
+    for match in reversed(found):
+        if match.start() < end <= match.end():
+            before = text.rfind(b"\n", 0, match.start()), text.rfind(b"\r", 0, match.start())
+            end = max(before) + 1
     return end, open_at

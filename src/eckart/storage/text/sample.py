@@ -126,7 +126,7 @@ def read_sample(path: Path) -> Sample:
         raise MatrixError(f"{path} is empty.", hint="Give at least one row.", code="empty")
     if count:
         count, records = _with_names(path, lines, count, delimiter, records)
-    records = _with_all_names(records)
+    records = _with_all_names(records, delimiter)
     offset = _bytes(lines[:count])
     ends = [offset, *(record.end for record in records)]
     return Sample(
@@ -153,7 +153,7 @@ def cut_records(lines: Iterable[str], delimiter: str) -> Iterator[tuple[list[str
             one, quoting = SEPARATOR.decode(), csv.QUOTE_NONE
         if delimiter in ("::", " "):
             lines = (joined(line.encode(), delimiter).decode() for line in lines)
-        reader: Any = csv.reader(lines, delimiter=one, quoting=quoting)
+        reader: Any = csv.reader(lines, delimiter=one, quoting=quoting, skipinitialspace=True)
         for cells in reader:
             yield cells, reader.line_num
 
@@ -177,13 +177,16 @@ def _cut(path: Path, lines: list[str], count: int, *, whole: bool) -> tuple[str,
     tabs = suffixes[-1:] == [".tsv"] or suffixes == [".tsv", ".gz"]
     text = "".join(lines[count:])
     choices = [one for one in (*DELIMITERS, " ") if one in text]
-    return max(
+    delimiter, records = max(
         (
             (delimiter, _records(path, lines, count, delimiter, whole=whole))
             for delimiter in (["\t"] if tabs else choices or [","])
         ),
         key=_merit,
     )
+    if delimiter == "," and ";" not in text and all(len(row.cells) == 1 for row in records):
+        delimiter = ";"  # cuts nothing either, and leaves commas to the numbers in quotes
+    return delimiter, records
 
 
 def _with_names(
@@ -205,11 +208,17 @@ def _with_names(
     return count, records
 
 
-def _with_all_names(records: list[Record]) -> list[Record]:
-    """The records, where the names lack that of the first column, as R writes them."""
+def _with_all_names(records: list[Record], delimiter: str) -> list[Record]:
+    """The records, where the names lack that of the first column, as R writes them.
+
+    A name above two numbers may be that of one column with decimal commas, unless rows are counted.
+    """
     first, *rows = records
     width = len(first.cells) + 1
     shorter = bool(rows) and all(len(row.cells) == width for row in rows)
+    if shorter and delimiter == "," and width == 2:
+        counted = all(row.cells[0].strip() == str(place) for place, row in enumerate(rows, 1))
+        shorter = counted or not all(is_number(row.cells[0]) for row in rows)
     if not shorter or any(map(is_number, first.cells)) or not any(row.cells[-1] for row in rows):
         return records
     return [replace(first, cells=["", *first.cells]), *rows]
@@ -249,9 +258,11 @@ def _merit(cut: tuple[str, list[Record]]) -> tuple[bool, float, float, int]:
     share = sum(is_number(cell, decimal) for cell in cells) / max(1, len(cells))
     agreed = count / max(1, len(records))
     if delimiter == " ":
-        # words of a text are no cells
+        # words of a text are no cells, unless nothing but numbers is there
         fits = any(all(is_number(cell) for cell in column) for column in zip(*body, strict=True))
-        return width > 1 and agreed == 1 and fits, 0.0, 0.0, -len(DELIMITERS)
+        sure = float(share == 1)
+        fits = width > 1 and agreed == 1 and (fits or share == 1)
+        return fits, sure * agreed, sure, -len(DELIMITERS)
     return width > 1, agreed, share, -DELIMITERS.index(delimiter)
 
 

@@ -19,6 +19,11 @@ MARKS: Final = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 """What stands before the text of some encodings; that of UTF-32 begins like that of UTF-16."""
+WINDOWS: Final = {
+    byte: bytes([byte]).decode("cp1252") for byte in range(0x80, 0xA0)
+    if byte not in (0x81, 0x8D, 0x8F, 0x90, 0x9D)
+}  # fmt: skip
+"""What Windows writes for bytes that stand for nothing visible in latin-1: €, ’, –."""
 PIECE: Final = 2**20
 SEPARATOR: Final = b"\x1f"
 """Stands for `::` while a table is cut, which is done at one character only."""
@@ -28,8 +33,9 @@ SEPARATOR: Final = b"\x1f"
 class Utf8(io.RawIOBase):
     """A text file, unpacked where it is compressed, as UTF-8 without a mark before it.
 
-    UTF-16 and UTF-32 are known by their mark. What is neither, nor UTF-8, is latin-1; the first
-    byte that is no UTF-8 decides, unless letters beyond ASCII were UTF-8 before it.
+    UTF-16 and UTF-32 are known by their mark. What is neither, nor UTF-8, is latin-1, with what
+    Windows adds to it; the first byte that is no UTF-8 decides, unless letters beyond ASCII were
+    UTF-8 before it.
 
     Args:
         path: The file.
@@ -108,9 +114,14 @@ class Utf8(io.RawIOBase):
                 self._raw = raw[used:]
                 return raw[:used]
         try:
-            return self._decoder.decode(raw, self._ended).encode()
+            text = self._decoder.decode(raw, self._ended)
         except UnicodeError as error:
             raise damaged(self._path, error) from error
+        if self.encoding in ("latin-1", "windows-1252"):
+            windows = text.translate(WINDOWS)
+            self.encoding = self.encoding if windows == text else "windows-1252"
+            text = windows
+        return text.encode()
 
     def _single(self, text: bytes) -> bytes:
         """The text with one character between cells; a line that is not whole waits for its end."""

@@ -14,7 +14,13 @@ from pyarrow import compute
 from eckart.arrays import FLOAT64, Array
 from eckart.errors import MatrixError
 from eckart.storage.columns import numbers as as_floats
-from eckart.storage.text.cells import is_number, numbers, with_commas, with_odd_blanks
+from eckart.storage.text.cells import (
+    is_meant,
+    is_number,
+    numbers,
+    odd_and_marks,
+    with_odd_blanks,
+)
 from eckart.storage.text.reader import WIDE, Flat, TextRows
 from eckart.storage.text.sample import Sample, read_sample
 
@@ -32,13 +38,16 @@ class _Tallies:
         plain: Where Arrow reads them as numbers by itself.
         numbers: How many are numbers.
         words: How many are neither numbers nor missing.
-        doubtful: How many of those are numbers with commas.
+        doubtful: How many of those are surely meant as numbers.
+        marks: How many of them have neither letters nor digits.
         held: How many Arrow does not know to be missing.
     """
 
     def __init__(self, plain: list[bool]) -> None:
         self.plain = np.array(plain, np.bool_)
-        self.numbers, self.words, self.doubtful, self.held = np.zeros((4, len(plain)), np.int64)
+        self.numbers, self.words, self.doubtful, self.marks, self.held = np.zeros(
+            (5, len(plain)), np.int64
+        )
 
     def add(self, piece: Any, decimal: str) -> None:
         """Count the cells of a batch, or of many columns at once."""
@@ -49,9 +58,10 @@ class _Tallies:
             self.words += words.sum(axis=0)
             self.held += (known | words).sum(axis=0)
             if words.any():
-                commas = np.zeros(piece.shape, np.bool_)
-                commas[words] = with_commas(piece.cells.filter(pa.array(words.ravel())))
-                self.doubtful += commas.sum(axis=0)
+                kinds = np.zeros((2, *piece.shape), np.bool_)
+                kinds[:, words] = odd_and_marks(piece.cells.filter(pa.array(words.ravel())))
+                self.doubtful += kinds[0].sum(axis=0)
+                self.marks += kinds[1].sum(axis=0)
             return
         for place, column in enumerate(piece.columns):
             held = len(column) - column.null_count
@@ -62,7 +72,9 @@ class _Tallies:
             found, words = numbers(column, decimal)
             self.numbers[place] += len(found) - found.null_count
             self.words[place] += pc.sum(words).as_py() or 0
-            self.doubtful[place] += with_commas(column.filter(words)).sum()
+            odd, marks = odd_and_marks(column.filter(words))
+            self.doubtful[place] += odd.sum()
+            self.marks[place] += marks.sum()
             self.held[place] += with_odd_blanks(column)
 
     def end(self) -> None:
@@ -92,7 +104,7 @@ class NumberText:
         header: Whether the first row names them.
         count: How many rows there are.
         passes: How often it was read.
-        empty: Positions of the columns behind the last comma of every line.
+        empty: Positions of the columns without name and cells before or behind all others.
         notes: How it was read.
     """
 
@@ -107,18 +119,21 @@ class NumberText:
     _tallies: _Tallies = field(repr=False)
 
     @property
-    def unnamed(self) -> bool:
-        """Whether the first column has no name where the others have one, as pandas writes it."""
-        return self.header and len(self.names) > 1 and not self.names[0]
+    def unnamed(self) -> int:
+        """How many of the first columns have no name where others have one, as pandas writes it."""
+        named = (place for place, name in enumerate(self.names) if name)
+        return next(named, 0) if self.header else 0
 
     def is_text(self, position: int) -> bool:
         """Whether most cells of a column that are there are words.
 
-        Numbers with a comma that is not the decimal one are no words: their column is refused.
+        What is surely meant as a number is no word, nor is a mark such as `?` beside numbers: their
+        column is refused.
         """
         tallies = self._tallies
+        numbers = tallies.numbers[position] + tallies.doubtful[position]
         words = tallies.words[position] - tallies.doubtful[position]
-        return bool(words > tallies.numbers[position] + tallies.doubtful[position])
+        return bool(words - (tallies.marks[position] if numbers else 0) > numbers)
 
     def check(self, positions: list[int]) -> None:
         """Refuse columns that hold a word.
@@ -190,9 +205,13 @@ def read_numbers(path: Path, header: bool | None) -> NumberText:
     if text.decimal != sample.decimal:
         commas = f"{path.name}: commas are read as decimal commas."
         cut = [*cut, commas] if text.decimal == "," else [note for note in cut if note != commas]
-    empty = _behind_last(sample, tallies, header=headed)
+    empty = _outside(sample, tallies)
     if empty:
-        cut.append(f"{path.name}: every line ends in a comma; the empty last column is left out.")
+        many = len(empty) > 1
+        cut.append(
+            f"{path.name}: {len(empty)} empty column{'s' * many} without a name before or behind "
+            f"all others {'are' if many else 'is'} left out."
+        )
     return NumberText(
         path=path,
         text=text,
@@ -209,20 +228,39 @@ def read_numbers(path: Path, header: bool | None) -> NumberText:
 def _header(sample: Sample, header: bool | None) -> tuple[bool, list[str]]:
     """Whether the first row is a header, and what to say of it.
 
-    It is one if it holds a word, or if it is the numbers 0, 1, 2 … of columns behind an empty cell,
-    as pandas writes a table whose columns have no names.
+    It is one if it holds a word, or if it is numbers behind an empty cell, as pandas writes a table
+    whose columns have no names or numbers as names: then these or the rows are counted from 0.
     """
     if header is not None:
         return header, []
     name, first = sample.path.name, sample.names
     counted = [str(place) for place in range(len(first))]
-    unnamed = not first[0] and len(first) > 1 and first[1:] == counted[:-1]
-    if unnamed or not all(map(partial(is_number, decimal=sample.decimal), first)):
+    rows = [cell.strip() for cell in sample.below(0, header=True)]
+    unnamed = (
+        not first[0]
+        and all(first[1:])
+        and bool(first[1:])
+        and (
+            first[1:] == counted[:-1]
+            or (rows != [] and rows == [str(row) for row in range(len(rows))])
+        )
+    )
+    if unnamed or not all(map(partial(is_meant, decimal=sample.decimal), first)):
         shown = ", ".join(first[:4]) + (" …" if len(first) > 4 else "")
         return True, [f"{name}: the first row is taken as a header ({shown}; --no-header if not)."]
-    if len(first) > 1 and first == counted and len(sample.records) > 1:
-        return False, [f"{name}: the first row, 0, 1 …, is taken as numbers (--header if not)."]
+    if len(sample.records) > 1 and _is_counted(first):
+        shown = ", ".join(first[:2])
+        return False, [f"{name}: the first row, {shown} …, is taken as numbers (--header if not)."]
     return False, []
+
+
+def _is_counted(cells: list[str]) -> bool:
+    """Whether cells count from 0, or from anywhere where they are three or more, as years do."""
+    if len(cells) < 2 or not all(cell.isascii() and cell.isdecimal() for cell in cells):
+        return False
+    first = int(cells[0])
+    counted = [str(first + place) for place in range(len(cells))]
+    return cells == counted and (first == 0 or len(cells) > 2)
 
 
 def _tallied(text: TextRows, *, careful: bool) -> tuple[int, _Tallies]:
@@ -256,11 +294,15 @@ def _tallied(text: TextRows, *, careful: bool) -> tuple[int, _Tallies]:
     return count, tallies
 
 
-def _behind_last(sample: Sample, tallies: _Tallies, *, header: bool) -> frozenset[int]:
-    """The last column where every line ends in a comma."""
-    last = sample.width - 1
-    blank = last > 0 and not any(cell.strip() for cell in sample.below(last, header=False))
-    held = tallies.numbers[last] + tallies.words[last]
-    if blank and not held and len(sample.records) > int(header):
-        return frozenset((last,))
-    return frozenset()
+def _outside(sample: Sample, tallies: _Tallies) -> frozenset[int]:
+    """The columns without name and cells before or behind all others: of lines that end in commas.
+
+    There are none where all are so.
+    """
+    blank = (tallies.numbers + tallies.words == 0).tolist()
+    for row in sample.records:
+        for position, cell in enumerate(row.cells):
+            blank[position] = blank[position] and not cell.strip()
+    held = [position for position, empty in enumerate(blank) if not empty]
+    inside = range(held[0], held[-1] + 1) if held else range(sample.width)
+    return frozenset(range(sample.width)) - frozenset(inside)
