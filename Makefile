@@ -41,6 +41,7 @@ help: ## Show this list
 	@touch $@
 
 demo: .venv/demo ## Factor the worked example and a photograph, and say where the report is
+	@rm -f demo/*.look.png # of `make look`: eckart replaces no folder with what it did not write
 	@$(BIN)/eckart demo --output demo --force
 
 test: .venv/torch check ## Everything that must hold: style, types, layers, tests
