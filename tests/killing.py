@@ -5,7 +5,6 @@ import os
 import random
 import signal
 import sys
-import time
 from typing import NamedTuple
 
 import numpy as np
@@ -64,19 +63,6 @@ def asked(work, killed_at=None):
         for is_writing in (False, True)
         for number, places in enumerate(found[is_writing], start=1)
     }
-
-
-def killed_after(seconds, work):
-    """Do some work in a child that is killed after so many seconds, and say whether it was."""
-    child = os.fork()
-    if not child:
-        try:
-            work()
-        finally:
-            os._exit(0)
-    time.sleep(seconds)
-    os.kill(child, signal.SIGKILL)
-    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
 
 
 def moments(seen, count, seed):

@@ -221,8 +221,9 @@ def _decided(target: Path) -> tuple[Path, ...]:
 
 
 def _names(target: Path) -> list[str]:
+    path = _folder(target) / TOGETHER
     try:
-        found = json.loads((_folder(target) / TOGETHER).read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
     except (OSError, ValueError):
         return []
     names = cast("list[Any]", found) if isinstance(found, list) else []

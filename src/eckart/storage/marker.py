@@ -81,8 +81,8 @@ def _is_own(path: Path, name: str, listed: Mapping[str, str | None], folders: se
         return False
     if path.is_dir():
         return name in folders
-    if name == MARKER or name not in listed:
-        return name == MARKER
+    if not path.is_file() or name == MARKER or name not in listed:
+        return name == MARKER and path.is_file()
     try:
         return listed[name] in (None, _identity(path))
     except OSError:  # what may not be read is not known
@@ -110,7 +110,8 @@ def _listed(folder: Path, found: set[str]) -> Mapping[str, str | None]:
     By its marker, or by the names of older versions. A marker of an older version has names alone.
     """
     try:
-        document = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+        is_file = (folder / MARKER).is_file()  # a pipe of this name would be waited for
+        document = json.loads((folder / MARKER).read_text(encoding="utf-8") if is_file else "")
     except (OSError, ValueError):
         for sign, names in UNMARKED:
             if sign in found:

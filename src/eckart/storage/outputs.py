@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from eckart.arguments import check_flag
 from eckart.errors import ArgumentError
 from eckart.storage.marker import strangers
 
@@ -54,14 +55,14 @@ def check_free(path: Path, *, force: bool) -> None:
     Raises:
         ArgumentError: If the output exists and `force` is false, or its folder does not exist.
     """
-    target = located(path)
+    target, forced = located(path), check_flag("force", force)
     if not target.parent.is_dir():
         raise ArgumentError(
             f"The folder {target.parent} does not exist.",
             hint="Make it first.",
             code="no-such-folder",
         )
-    if target.exists() and not force:
+    if target.exists() and not forced:
         raise ArgumentError(
             f"{path} exists.",
             hint="Use --force to overwrite it, or another --output.",

@@ -35,11 +35,7 @@ def check_regular(path: Path) -> None:
     if path.is_dir():
         raise ArgumentError(f"{path} is a folder.", hint="Give a file.", code="not-a-file")
     if not stat.S_ISREG(path.stat().st_mode):
-        raise ArgumentError(
-            f"{path} is a pipe or a device, and a table is read more than once.",
-            hint="Save it to a file first.",
-            code="not-a-file",
-        )
+        raise _no_file(path)
 
 
 @contextmanager
@@ -159,11 +155,14 @@ def reading(path: Path) -> Generator[None, None, None]:
     """Turn what the system says while `path` is read into one sentence.
 
     Raises:
-        ArgumentError: If there is no such file.
+        ArgumentError: If there is no such file, or it is a pipe or a device, which would be waited
+            for, or has no end.
         StorageError: If the system refuses to read it.
         MatrixError: If it does not fit into memory.
     """
     try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise _no_file(path)
         yield
     except EckartError:
         raise
@@ -215,6 +214,14 @@ def refused(error: OSError, path: Path, verb: str) -> StorageError:
         error.errno or 0, (error.strerror or str(error), "Check the path.", f"cannot-{verb}")
     )
     return StorageError(f"Cannot {verb} {path}: {sentence.lower()}.", hint=hint, code=code)
+
+
+def _no_file(path: Path) -> ArgumentError:
+    return ArgumentError(
+        f"{path} is a pipe or a device, and what is read is read more than once.",
+        hint="Save it to a file first.",
+        code="not-a-file",
+    )
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:
