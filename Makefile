@@ -1,6 +1,6 @@
 # `make` alone prints this list. Everything runs in .venv, which is made on first use.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-core check format look bench bench-spectra bench-adapters bench-models bench-known bench-recommend build clean
+.PHONY: help demo test test-core check format look bench bench-spectra bench-adapters bench-models bench-known bench-recommend bench-kills build clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -41,6 +41,7 @@ help: ## Show this list
 	@touch $@
 
 demo: .venv/demo ## Factor the worked example and a photograph, and say where the report is
+	@rm -f demo/*.look.png # of `make look`: eckart replaces no folder with what it did not write
 	@$(BIN)/eckart demo --output demo --force
 
 test: .venv/torch check ## Everything that must hold: style, types, layers, tests
@@ -79,6 +80,9 @@ bench-adapters: .venv/torch ## Measure extraction: RXNFP=... REACTIONS=... MERGE
 		eval "env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BIN)/python -W ignore benchmarks/$$script"; \
 		echo; \
 	done
+
+bench-kills: .venv/torch ## Kill every command that writes 40 times at random moments: KILLS=40
+	@$(ONE_THREAD) PYTHONPATH=tests $(BIN)/python -P benchmarks/kills.py --kills $(or $(KILLS),40)
 
 bench-models: .venv/torch ## Try every model type of transformers and write docs/models.md
 	@$(BIN)/python -W ignore benchmarks/architectures.py --write

@@ -2,6 +2,7 @@
 
 import math
 import operator
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, cast
 
@@ -59,6 +60,16 @@ def check_flag(name: str, flag: Any) -> bool:
     if getattr(flag, "ndim", 0) == 0 and flag in (0, 1):
         return bool(flag)
     raise _wrong(name, flag, "Give True or False.")
+
+
+def is_one_of(word: Any, words: Collection[str]) -> bool:
+    """Whether something is a text, and one of some.
+
+    Example:
+        >>> is_one_of("delta", ("delta", "W"))
+        True
+    """
+    return isinstance(word, str) and word in words
 
 
 def check_list(name: str, values: Any) -> list[Any]:

@@ -23,6 +23,26 @@ PAGE: Final = 4096
 HALVES: Final = (np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16))
 
 
+def as_dtype(dtype: Any) -> DType:
+    """The dtype in which is computed what a user names.
+
+    Raises:
+        ArgumentError: If it is the name of no dtype.
+        MatrixError: If it is one of other things than real numbers.
+
+    Example:
+        >>> as_dtype("float32")
+        dtype('float32')
+    """
+    try:
+        named = np.dtype(dtype)
+    except (TypeError, ValueError, SyntaxError):
+        raise ArgumentError(
+            f"The dtype is {dtype!r}.", hint="Give float32 or float64.", code="bad-dtype"
+        ) from None
+    return working_dtype(named)
+
+
 def working_dtype(dtype: np.dtype[Any]) -> DType:
     """The dtype in which a matrix of `dtype` is computed.
 

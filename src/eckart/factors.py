@@ -9,8 +9,8 @@ from typing import Any, Final, cast, final
 import numpy as np
 import numpy.typing as npt
 
-from eckart.arguments import check_whole
-from eckart.arrays import FLOAT64, Array, DType, inner, working_dtype
+from eckart.arguments import check_number, check_whole
+from eckart.arrays import FLOAT64, Array, DType, as_dtype, inner
 from eckart.errors import ArgumentError, MatrixError
 from eckart.lapack import svd
 from eckart.namespaces import HOST, Namespace, as_working, dtype_of, is_on_device, namespace_of
@@ -121,7 +121,15 @@ class Factors:
         return self.transposed_times(self.times(X))
 
     def row_blocks(self, rows: int | None = None, /) -> Iterator[Array]:
-        """Blocks of consecutive rows of B·A, each formed when asked for."""
+        """Blocks of consecutive rows of B·A, each formed when asked for.
+
+        Raises:
+            ArgumentError: If the number of rows is none.
+        """
+        if rows is not None and check_whole("number of rows", rows) < 0:
+            raise ArgumentError(
+                f"The number of rows is {rows}.", hint="Give at least 1.", code="bad-rows"
+            )
         height = rows or max(1, 2**21 // self.shape[1])
         for start in range(0, self.shape[0], height):
             yield self.B[start : start + height] @ self.A
@@ -142,12 +150,7 @@ class Factors:
             ArgumentError: If it is the name of no dtype.
             MatrixError: If it is one of other things than real numbers.
         """
-        try:
-            kind = working_dtype(np.dtype(dtype))
-        except (TypeError, ValueError, SyntaxError):
-            raise ArgumentError(
-                f"The dtype is {dtype!r}.", hint="Give float32 or float64.", code="bad-dtype"
-            ) from None
+        kind = as_dtype(dtype)
         move = self.namespace.astype
         return Factors(move(self.B, kind), move(self.A, kind))
 
@@ -182,7 +185,12 @@ class Factors:
         return Factors(U[:, :rank] * scale, scale[:, None] * Vt[:rank])
 
     def scaled(self, factor: float) -> "Factors":
-        """The factors of factor·B·A, for a factor above 0; both are scaled, by powers of two."""
+        """The factors of factor·B·A, each scaled by half of its power of two; the same where it is 1.
+
+        Raises:
+            ArgumentError: If it is no number.
+        """
+        check_number("factor", factor)
         half = 2.0 ** (math.frexp(factor)[1] // 2)
         return self if factor == 1 else Factors(self.B * (factor / half), self.A * half)
 

@@ -106,8 +106,12 @@ class Offset:
         return out + self.mean + self.row_bias[row] + self.column_bias[column]
 
     def scores(self, rows: slice | npt.ArrayLike) -> Array:
-        """Whole rows, of shape (len(rows), columns), in the dtype of the factors."""
-        here: Any = rows if isinstance(rows, slice) else np.asarray(rows)
+        """Whole rows, of shape (len(rows), columns), in the dtype of the factors.
+
+        Raises:
+            MatrixError: If they are no list of rows, or one is out of range.
+        """
+        here: Any = rows if isinstance(rows, slice) else _places(rows, self.shape[0], "row")
         scores = self.factors.B[here] @ self.factors.A
         scores += self.column_bias
         scores += self.row_bias[here][:, None] + scores.dtype.type(self.mean)

@@ -16,7 +16,7 @@ from eckart.jobs.join import join_adapters
 from eckart.jobs.merge import merge_adapters
 from eckart.storage.adapters import Adapter, Kind, read_adapter, write_adapter
 from eckart.storage.checkpoints import open_checkpoint
-from eckart.storage.outputs import MARKER
+from eckart.storage.marker import MARKER
 from tolerances import close, rounding
 
 BF16 = np.dtype(ml_dtypes.bfloat16)

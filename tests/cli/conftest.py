@@ -10,6 +10,7 @@ import pytest
 from cli.writers import furnish
 from commandline import ROOT, Run
 from eckart.cli import main
+from eckart.jobs import demo
 
 
 @pytest.fixture
@@ -43,7 +44,11 @@ def furnished(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def place(furnished, tmp_path, monkeypatch) -> Path:
-    """The folder above the current one, which holds a copy of all that the commands read."""
+    """The folder above the current one, which holds a copy of all that the commands read.
+
+    The photograph of the demonstration is a small picture.
+    """
+    monkeypatch.setattr(demo, "_photograph", lambda: furnished / "p.png")
     shutil.copytree(furnished, tmp_path / "place")
     monkeypatch.chdir(tmp_path / "place")
     return tmp_path

@@ -4,6 +4,7 @@ import itertools
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -142,6 +143,80 @@ def test_a_full_disk_behind_a_stream_is_one_sentence(words, stream, place):
         assert "disk is full" in done.stderr
     else:
         assert done.returncode in (0, 2)
+
+
+IN_FOLDERS = {
+    "pair": ("show pair", "truncate pair --rank 1 -o o --force"),
+    "adapter": ("merge base adapter -o o --force", "verify adapter base tuned",
+                "extract --again adapter --rank 1 -o o --force",
+                "truncate pair --rank 1 -o adapter --force"),
+    "base": ("extract base tuned --rank 1 --no-check -o o --force",),
+    "model": ("recommend similar model --item 100", "recommend remove model --user ada -o o"),
+}  # fmt: skip
+
+
+class Waited(BaseException):
+    """It was waited for a pipe."""
+
+
+@pytest.fixture
+def impatient():
+    """End a test that waits for a pipe."""
+
+    def late(*_arguments):
+        raise Waited
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(120)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("folder", IN_FOLDERS)
+def test_a_pipe_in_the_place_of_a_file_of_a_folder_is_not_waited_for(folder, place, capsys):
+    for path in [one for one in sorted(Path(folder).rglob("*")) if one.is_file()]:
+        kept = path.read_bytes()
+        for line in IN_FOLDERS[folder]:
+            path.unlink()
+            os.mkfifo(path)
+            refused(line.split(), capsys)
+            path.unlink()
+            path.write_bytes(kept)
+            shutil.rmtree("o", ignore_errors=True)
+            shutil.rmtree("o.unfinished", ignore_errors=True)
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("name", LINES)
+def test_a_pipe_in_the_place_of_an_input_is_not_waited_for(name, place, capsys):
+    words = shlex.split(LINES[name])
+    output = "o" + (WRITERS[name].suffix if name in WRITERS else "")
+    for at in [at for at, word in enumerate(words) if Path(word).is_file()]:
+        line = [output if word == "{}" else word for word in words]
+        line[at] = f"pipe{Path(words[at]).suffix}"
+        if not Path(line[at]).exists():
+            os.mkfifo(line[at])
+        assert refused(line, capsys) in (1, 2)
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [("show f.npz", 0), ("show f.npz --json", 0), ("--help", 0), ("factor nothing.npy", 2),
+     ("factor W.npy --rank 1 -o o.npz", 0)],
+)  # fmt: skip
+def test_a_closed_stream_is_one_that_nobody_reads(closed, line, status, place):
+    done = subprocess.run(
+        ["sh", "-c", f"{sys.executable} -m eckart {line} {closed}"],
+        check=False, text=True, capture_output=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+    )  # fmt: skip
+    assert "Traceback" not in done.stdout + done.stderr
+    assert done.returncode == status
+    if "o.npz" in line:
+        assert main(["show", "o.npz"]) == 0
 
 
 REDUCE = "reduce X.csv --rank 1 -o o.csv"

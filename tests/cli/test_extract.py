@@ -14,7 +14,7 @@ from eckart.jobs.extract import extract_adapter
 from eckart.jobs.extract.survey import Survey
 from eckart.storage import checkpoints
 from eckart.storage.adapters import read_adapter
-from eckart.storage.outputs import MARKER
+from eckart.storage.marker import MARKER
 from tolerances import ADAPTER_ERROR, agree
 
 ADAPTER = ("adapter_config.json", "adapter_model.safetensors")

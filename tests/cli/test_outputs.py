@@ -3,7 +3,6 @@
 import itertools
 import json
 import os
-import random
 from pathlib import Path
 
 import click
@@ -13,10 +12,9 @@ from cli.writers import WRITERS
 from eckart.cli import main
 from eckart.cli.main import COMMANDS, group
 from eckart.cli.recommend import COMMANDS as PARTS
-from eckart.storage.outputs import MARKER
-from killing import killed
+from eckart.storage.marker import MARKER
+from killing import KILLS, Outputs, asked, moments
 
-KILLS = 4
 WAYS = ("itself", "link", "hard link", "above", "inside", "link to above")
 OTHERS = ("unknown-suffix", "output-of-another-kind")
 FOLDERS = [name for name, writer in WRITERS.items() if writer.is_folder]
@@ -63,7 +61,7 @@ def test_every_command_that_writes_is_in_the_table():
     }
     tested = {writer.line.partition(" ")[0] for writer in WRITERS.values()} - {"recommend"}
     tested |= {" ".join(writer.line.split()[:2]) for writer in WRITERS.values()}
-    assert writing - tested == {"demo"}  # writes files with names of their own
+    assert writing <= tested
 
 
 def named_output(way, source, suffix, place):
@@ -187,27 +185,23 @@ def test_what_older_versions_wrote_is_known_by_its_names(names, is_replaced, pla
     assert (Path("o") / MARKER).is_file() == is_replaced
 
 
-def wholly(path):
-    """Whether a file is there, or a folder with all that its marker lists and nothing else."""
-    if path.is_file():
-        return path.stat().st_size > 0
-    listed = json.loads((path / MARKER).read_text())["files"]
-    return set(contents(path)) == {*listed, MARKER}
-
-
 @pytest.mark.parametrize("name", RUNNING)
-def test_a_kill_leaves_an_output_and_nothing_after_the_next_run(name, place):
+def test_a_kill_leaves_the_old_or_the_new_and_nothing_after_the_next_run(name, place):
+    """Where several files belong together, all are old or all are new."""
     writer = WRITERS[name]
     words = [*writer.words(writer.output), "--force", "--quiet"]
+    furnished = set(Path().iterdir())
     assert main(words) == 0
-    before = set(Path().iterdir())
-    count = killed(10**9, lambda: main(words))
-    generator = random.Random(name)
-    for _ in range(KILLS):
-        killed(generator.randint(1, count), lambda: main(words))
-        assert wholly(Path(writer.output))
-    assert main(words) == 0
-    assert set(Path().iterdir()) == before
+    there = set(Path().iterdir())
+    outputs = Outputs(there - furnished)
+    for number, moment in enumerate(moments(asked(lambda: main(words)), KILLS, name)):
+        before = outputs.state()
+        asked(lambda: main(words), moment)
+        assert not outputs.wrong(), moment
+        assert outputs.are_together(before), moment
+        if number % 10 == 9:
+            assert main(words) == 0
+            assert set(Path().iterdir()) == there
 
 
 @pytest.mark.parametrize("name", RUNNING)

@@ -83,6 +83,7 @@ WRITERS = {
     "recommend predict": Writer("recommend predict model more.csv --names names.csv -o {}", "o.csv",
                                 ("model", "more.csv", "names.csv")),
     "recommend export": Writer("recommend export model -o {}", "o.npy", ("model",)),
+    "demo": Writer("demo -o {}", "o", ()),
 }  # fmt: skip
 """An input that a command updates in its own place is left out of what it reads."""
 

@@ -9,7 +9,7 @@ from safetensors.numpy import save_file
 from eckart.errors import ArgumentError
 from eckart.jobs.extract import extract_adapter, job
 from eckart.jobs.extract.work import SETTINGS, Work
-from eckart.storage.outputs import WORKPLACE
+from eckart.storage.marker import WORKPLACE
 
 FILES = ("adapter_config.json", "adapter_model.safetensors")
 

@@ -18,11 +18,10 @@ from eckart.jobs.recommend.folding import add_interactions
 from eckart.jobs.recommend.storing import load_model, save_model, updated_model, write_model
 from eckart.jobs.resize import truncate_adapter
 from eckart.storage import exchanging, read_factors, whole_file, write_factors
-from eckart.storage.outputs import MARKER, beside, check_output, located
-from killing import killed
+from eckart.storage.marker import MARKER
+from eckart.storage.outputs import beside, check_output, located
+from killing import KILLS, asked, moments
 from recommend.samples import fitted
-
-KILLS = 30
 
 
 def contents(path):
@@ -82,10 +81,9 @@ def test_a_kill_at_any_moment_leaves_the_old_or_the_new(name, tmp_path, monkeypa
     exchanges = name != "renamed"
     if not exchanges:
         monkeypatch.setattr(exchanging, "exchanged", lambda _one, _other: False)
-    count = killed(10**9, lambda: work(out, 1))
     generator = random.Random(0)
-    for _ in range(KILLS):
-        killed(generator.randint(1, count), lambda: work(out, 1 + (contents(out) == known[0])))
+    for moment in moments(asked(lambda: work(out, 1)), KILLS, name):
+        asked(lambda: work(out, 1 + (contents(out) == known[0])), moment)
         assert contents(out if exchanges else restored(out)) in known
         if generator.random() < 0.3:
             work(out, 2)

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from eckart.cli import console
-from eckart.cli.answers import show_factoring, write_report
+from eckart.cli.answers import show_factoring
 from eckart.cli.options import EXIT_STATUS, FILE, force_option, json_option, quiet_option
 
 
@@ -26,15 +26,12 @@ def command(
 
     The photograph comes with scikit-image: pip install 'eckart[demo]'.
     """
-    from eckart.jobs.demo import run_demo
+    from eckart.jobs.demo import report_name, run_demo
 
     total = 1000
     with console.progress(total, quiet=quiet) as on_step:
         results = run_demo(output, force=force, on_step=on_step)
-    reports: dict[str, str] = {}
-    for name, result in results.items():
-        reports[name] = str((output / f"{name}.html").resolve())
-        write_report("factor", result, output / f"{name}.html", force=force)
+    reports = {name: str((output / report_name(name)).resolve()) for name in results}
     if as_json:
         documents = {name: result.to_dict() for name, result in results.items()}
         console.answer_json("demo", {"runs": documents, "reports": reports})

@@ -84,6 +84,7 @@ def main(arguments: list[str] | None = None) -> int:
         The exit status: 0, 1, 2, 3 or 130.
     """
     words = sys.argv[1:] if arguments is None else arguments
+    _open_streams()
     for stream in (sys.stdout, sys.stderr):
         _speak_utf8(stream)
     as_json = "--json" in words
@@ -170,6 +171,19 @@ def _from_system(error: OSError) -> EckartError:
     from eckart.storage.whole import refused
 
     return refused(error, Path(error.filename or "the answer"), "write")
+
+
+def _open_streams() -> None:
+    """Have what was closed lead nowhere: a file of ours would get its number, and what is said."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            nowhere = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 kept until exit
+            setattr(sys, name, nowhere)
 
 
 def _speak_utf8(stream: TextIO) -> None:

@@ -26,6 +26,7 @@ from eckart.storage import (
     choose_part,
     is_picture,
     named_path,
+    whole_files,
     write_factors,
     write_matrices,
 )
@@ -172,6 +173,7 @@ def factor_parts(
     force: bool = False,
     command: str = "",
     on_step: Callable[[str, Step], None] | None = None,
+    final: Path | None = None,
 ) -> Factoring:
     """Factor every part of a source, write the factors, and the approximated picture of a picture.
 
@@ -189,6 +191,7 @@ def factor_parts(
         force: Overwrite what is there.
         command: What a person typed, for the report.
         on_step: Called with the part's name and every step.
+        final: Where the output is moved to in the end, which is what is said of it.
 
     Returns:
         The result. At Ctrl-C what was reached by then, written too, with grade "interrupted".
@@ -217,9 +220,9 @@ def factor_parts(
         done.append(FactoredPart(name=part.name, matrix=part.matrix, factorization=factorization))
         if factorization.outcome.grade == "interrupted":
             break
-    files = {"factors": str(output)}
+    files = {"factors": str(final or output)}
     if picture is not None and len(done) == len(parts):
-        files["picture"] = str(picture)
+        files["picture"] = str(picture_path(final or output))
     result = Factoring(
         source=str(source), parts=tuple(done), files=files, command=command, seconds=0.0
     )
@@ -276,6 +279,9 @@ def worst(grades: Iterable[Grade]) -> Grade:
 
 def _write(result: Factoring, output: Path, picture: Path | None, *, force: bool) -> None:
     factors: dict[str, Factors] = {part.name: part.factorization.factors for part in result.parts}
-    write_factors(output, factors, result.summary(), force=force)
-    if picture is not None and "picture" in result.files:
-        write_matrices(picture, factors, force=force)
+    if picture is None or "picture" not in result.files:
+        write_factors(output, factors, result.summary(), force=force)
+        return
+    with whole_files((output, picture), force=force) as (place, beside_it):
+        write_factors(place, factors, result.summary())
+        write_matrices(beside_it, factors)

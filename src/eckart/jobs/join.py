@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from eckart.arguments import check_number
 from eckart.errors import ArgumentError, MatrixError
 from eckart.factors import Factors, check_rank
 from eckart.jobs.resize import resize_adapter
@@ -176,6 +177,9 @@ def check_weights(count: int, weights: Sequence[float]) -> None:
             hint="Give one weight for each adapter.",
             code="lengths-differ",
         )
+    for weight in weights:
+        if not isinstance(weight, float):
+            check_number("weight", weight)
     if not all(map(math.isfinite, weights)) or not any(weights):
         raise ArgumentError(
             f"The weights are {', '.join(f'{weight:g}' for weight in weights)}.",

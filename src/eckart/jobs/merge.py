@@ -115,7 +115,7 @@ def merge_adapters(
     """
     began = time.perf_counter()
     target, folders = as_path(out), [as_path(one) for one in check_list("adapters", adapters)]
-    chosen = list(weights or [1.0] * len(folders))
+    chosen = [1.0] * len(folders) if weights is None else check_list("weights", weights)
     check_weights(len(folders), chosen)
     sources = [as_path(base), *folders]
     check_output(target, force=force, inputs=sources, is_folder=target.suffix != SAFE)

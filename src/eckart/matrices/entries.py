@@ -144,7 +144,9 @@ class Entries:
             shape: (rows, columns).
 
         Raises:
-            MatrixError: If the columns of a row do not ascend, or one is out of range.
+            ArgumentError: If the shape is none.
+            MatrixError: If the columns of a row do not ascend, or one is out of range, or an array
+                holds something else.
 
         Cost:
             No memory for the entries beyond what is given.
@@ -157,6 +159,17 @@ class Entries:
         """
         from eckart.kernels.sorting import ascending
 
+        shape = _shape(shape)
+        for name, array, kinds in (("count", counts, "iu"), ("column", columns, "iu"),
+                                   ("value", values, "f"), ("weight", weights, "f")):  # fmt: skip
+            if array is not None or name != "weight":
+                _check_array(array, name, kinds)
+        if len(columns) != len(values) or int(counts.sum()) != len(values):
+            raise MatrixError(
+                f"There are {len(columns)} columns and {len(values)} values.",
+                hint="Give one of each for every entry that is counted.",
+                code="shapes-differ",
+            )
         _check_range(columns, shape[1], "column")
         starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
         if not ascending(starts, columns):
@@ -225,7 +238,17 @@ class Entries:
         return sum(part.nbytes for part in orders)
 
     def row(self, number: int) -> tuple[Indices, Array]:
-        """The columns and values of one row."""
+        """The columns and values of one row.
+
+        Raises:
+            ArgumentError: If there is no such row.
+        """
+        if not 0 <= check_whole("row", number) < self.shape[0]:
+            raise ArgumentError(
+                f"There is no row {number}.",
+                hint=f"Number rows from 0 to {self.shape[0] - 1}.",
+                code="bad-index",
+            )
         here = slice(*self.by_rows.starts[number : number + 2])
         return self.by_rows.indices[here], self.by_rows.values[here]
 
@@ -243,6 +266,17 @@ def _shape(shape: Any) -> tuple[int, int]:
         )
     rows, columns = cast("list[Any]", shape)
     return check_whole("number of rows", rows), check_whole("number of columns", columns)
+
+
+def _check_array(array: Any, name: str, kinds: str) -> None:
+    """Refuse what is no array of one dimension with numbers of these kinds."""
+    kept = isinstance(array, np.ndarray) and not isinstance(array, np.ma.MaskedArray)
+    if not kept or array.ndim != 1 or array.dtype.kind not in kinds:
+        raise MatrixError(
+            f"The {name}s are no array of one dimension with one {name} for each.",
+            hint="Give lists, or entries in any order, to Entries.of.",
+            code="not-numbers",
+        )
 
 
 def _indices(places: npt.ArrayLike, name: str) -> Indices:

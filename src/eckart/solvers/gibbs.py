@@ -8,6 +8,7 @@ from typing import Any, Final, final
 
 import numpy as np
 
+from eckart.arguments import check_whole
 from eckart.arrays import FLOAT32, FLOAT64, Array, Randomness
 from eckart.errors import ArgumentError
 from eckart.factors import Factors
@@ -59,7 +60,7 @@ class GibbsSampling:
     def __post_init__(self) -> None:
         check_count("samples", self.samples)
         check_count("keep", self.keep)
-        if self.burn_in < 0:
+        if check_whole("burn-in", self.burn_in) < 0:
             raise ArgumentError(
                 f"The burn-in is {self.burn_in}.", hint="Give at least 0.", code="bad-burn-in"
             )

@@ -15,7 +15,7 @@ from eckart.storage.formats import (
     write_matrices,
 )
 from eckart.storage.outputs import beside, check_apart, check_output, is_same, named_path
-from eckart.storage.whole import whole_file, write_text
+from eckart.storage.whole import whole_file, whole_files, write_text
 
 __all__ = [
     "Contents",
@@ -37,6 +37,7 @@ __all__ = [
     "read_matrix",
     "read_parts",
     "whole_file",
+    "whole_files",
     "write_factors",
     "write_matrices",
     "write_text",

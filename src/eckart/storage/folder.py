@@ -11,7 +11,7 @@ from eckart.matrices import Dense
 from eckart.matrices.derived import dense
 from eckart.storage import delimited
 from eckart.storage.contents import FactorFile, Selection, from_arrays, to_arrays
-from eckart.storage.whole import damaged, write_text
+from eckart.storage.whole import check_regular, damaged, write_text
 
 DOCUMENT: Final = "factors.json"
 
@@ -28,6 +28,7 @@ def read_factors(path: Path) -> FactorFile:
     arrays: dict[str, Any] = {}
     for file in sorted(path.glob("*.csv")):
         if file.stem in ("B", "A") or file.stem.endswith((".B", ".A")):
+            check_regular(file)
             arrays[file.stem] = dense(delimited.read(file, plain).parts[0].matrix)
     if not arrays:
         raise FormatError(

@@ -14,7 +14,7 @@ from eckart.factors import Factors
 from eckart.matrices import Matrix
 from eckart.storage.contents import Contents, FactorFile, Selection, meaningless
 from eckart.storage.outputs import check_output, is_there, located
-from eckart.storage.whole import check_regular, read_steadily, reading, whole_file
+from eckart.storage.whole import check_regular, read_steadily, reading, settle, whole_file
 
 T = TypeVar("T")
 
@@ -139,6 +139,7 @@ def read_parts(path: str | PathLike[str], selection: Selection | None = None) ->
         StorageError: If the system refuses to read it.
     """
     source, chosen = as_path(path), selection or Selection()
+    settle(source)
     check_input(source, chosen)
     with reading(source):
         return _format(source, MATRICES, "read a matrix from").read(source, chosen)
@@ -196,6 +197,7 @@ def read_factor_file(path: str | PathLike[str]) -> FactorFile:
         StorageError: If the system refuses to read it.
     """
     source = as_path(path)
+    settle(source)
     with reading(source):
         if not source.exists():
             raise FileNotFoundError(fspath(source))

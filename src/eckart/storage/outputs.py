@@ -5,37 +5,14 @@ a file, and a folder that of a folder in which all was written by eckart.
 """
 
 import errno
-import json
 import os
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
 
+from eckart.arguments import check_flag
 from eckart.errors import ArgumentError
-
-MARKER: Final = ".eckart.json"
-"""Lists the files that eckart wrote to a folder, in that folder."""
-
-UNMARKED: Final = (
-    ("factors.json", re.compile(r"factors\.json|([^/]+\.)?[AB]\.csv")),
-    ("settings.json", re.compile(r"settings\.json|\d{5}\.[^/]+|adapter(/[^/]+)?")),
-    (
-        "model.json",
-        re.compile(r"model\.json|(factors|attributes)\.safetensors|(users|items|history)\.parquet"),
-    ),
-    (
-        "report.json",
-        re.compile(
-            r"report\.(json|html)|README\.md|adapter_config\.json|adapter_model\.safetensors"
-        ),
-    ),
-)
-"""Of folders without a marker, unfinished or of older versions: what to know one by, all names."""
-
-WORKPLACE: Final = re.compile(r"(.*/)?\.eckart-[0-9a-f]{16}(/.*)?")
-"""What a killed run leaves, in which an output was made."""
+from eckart.storage.marker import strangers
 
 
 def check_output(
@@ -78,14 +55,14 @@ def check_free(path: Path, *, force: bool) -> None:
     Raises:
         ArgumentError: If the output exists and `force` is false, or its folder does not exist.
     """
-    target = located(path)
+    target, forced = located(path), check_flag("force", force)
     if not target.parent.is_dir():
         raise ArgumentError(
             f"The folder {target.parent} does not exist.",
             hint="Make it first.",
             code="no-such-folder",
         )
-    if target.exists() and not force:
+    if target.exists() and not forced:
         raise ArgumentError(
             f"{path} exists.",
             hint="Use --force to overwrite it, or another --output.",
@@ -211,22 +188,6 @@ def is_same(one: Path, other: Path) -> bool:
         return False
 
 
-def mark(folder: Path) -> None:
-    """List all that lies in a folder, in its marker."""
-    files = sorted(str(path) for path in _below(folder) if not (folder / path).is_dir())
-    text = json.dumps({"written_by": "eckart", "files": files}, indent=1)
-    (folder / MARKER).write_text(f"{text}\n", encoding="utf-8")
-
-
-def strangers(folder: Path) -> list[str]:
-    """What lies in a folder and was not written by eckart, by name."""
-    found = {str(path) for path in _below(folder)}
-    listed = _listed(folder, found)
-    found = {name for name in found if not WORKPLACE.fullmatch(name)}
-    own = listed | {str(above) for file in listed for above in Path(file).parents} | {MARKER}
-    return sorted(name for name in found if name not in own or (folder / name).is_symlink())
-
-
 def _is_around_us(target: Path) -> bool:
     here = located(Path())
     return target == here or target in here.parents
@@ -235,9 +196,9 @@ def _is_around_us(target: Path) -> bool:
 def _check_own(path: Path, target: Path) -> None:
     others = strangers(target)
     if others:
-        more = f" and {len(others) - 1} more" if others[1:] else ""
+        named = f"{others[0]} and {len(others) - 1} more" if others[1:] else others[0]
         raise ArgumentError(
-            f"{path} holds {others[0]}{more}, which eckart did not write.",
+            f"{path} holds {named}, which eckart did not write or which was changed since.",
             hint="Give another --output, or move it away.",
             code="output-holds-others",
         )
@@ -258,22 +219,3 @@ def _sources(source: Path) -> Iterator[Path]:
             for entry in os.scandir(source):
                 if entry.is_symlink() or entry.stat(follow_symlinks=False).st_nlink > 1:
                     yield Path(entry.path)
-
-
-def _listed(folder: Path, found: set[str]) -> set[str]:
-    """The files that eckart wrote to a folder: by its marker, or by the names of older versions."""
-    try:
-        document = json.loads((folder / MARKER).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        for sign, names in UNMARKED:
-            if sign in found:
-                return {name for name in found if names.fullmatch(name)}
-        return set()
-    files = document.get("files") if isinstance(document, dict) else None
-    return {str(file) for file in files} if isinstance(files, list) else set()
-
-
-def _below(folder: Path) -> Iterator[Path]:
-    """All that lies in a folder, relative to it; links are not followed."""
-    for place, folders, files in os.walk(folder):
-        yield from (Path(place, name).relative_to(folder) for name in (*folders, *files))

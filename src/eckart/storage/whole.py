@@ -2,14 +2,15 @@
 
 import errno
 import stat
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, TypeVar
 
 from eckart.errors import ArgumentError, EckartError, FormatError, MatrixError, StorageError
-from eckart.storage.exchanging import put, workplace
-from eckart.storage.outputs import check_free, check_kind, located, mark
+from eckart.storage.exchanging import is_half_replaced, put_together, workplaces
+from eckart.storage.marker import mark
+from eckart.storage.outputs import check_free, check_kind, located
 
 T = TypeVar("T")
 
@@ -34,11 +35,7 @@ def check_regular(path: Path) -> None:
     if path.is_dir():
         raise ArgumentError(f"{path} is a folder.", hint="Give a file.", code="not-a-file")
     if not stat.S_ISREG(path.stat().st_mode):
-        raise ArgumentError(
-            f"{path} is a pipe or a device, and a table is read more than once.",
-            hint="Save it to a file first.",
-            code="not-a-file",
-        )
+        raise _no_file(path)
 
 
 @contextmanager
@@ -57,23 +54,74 @@ def whole_file(path: Path, *, force: bool = True) -> Generator[Path, None, None]
         ArgumentError: As `check_output`, for what came to be there since.
         StorageError: If the system refuses, or another run keeps writing to `path`.
     """
-    target = located(path)
+    with whole_files((path,), force=force) as (temporary,):
+        yield temporary
+
+
+@contextmanager
+def whole_files(
+    paths: Sequence[Path], *, force: bool = True
+) -> Generator[tuple[Path, ...], None, None]:
+    """Give a free path for each of several files of one folder, which belong together.
+
+    Each is put in place as `whole_file` does it, when all are made, and the first last. What a run
+    that was killed in between has left of the old is replaced by the next that writes or reads one
+    of them with eckart; other programs see old files beside new ones until then.
+
+    Args:
+        paths: The outputs, the one that others go beside first.
+        force: Whether what is there may be replaced, as `check_output` allows.
+
+    Raises:
+        ArgumentError: As `check_output`, for what came to be there since.
+        StorageError: If the system refuses, or another run keeps writing to one of them.
+    """
+    targets = [located(path) for path in paths]
     try:
-        with workplace(target) as temporary:
-            check_free(path, force=force)
-            yield temporary
-            if temporary.is_dir():
-                mark(temporary)
-            check_free(path, force=force)
-            check_kind(path, is_folder=temporary.is_dir())
-            put(temporary, target)
+        with workplaces(targets) as made:
+            for path in paths:
+                check_free(path, force=force)
+            yield made
+            for path, temporary in zip(paths, made, strict=True):
+                if temporary.is_dir():
+                    mark(temporary)
+                check_free(path, force=force)
+                check_kind(path, is_folder=temporary.is_dir())
+            put_together(made, targets)
     except UnicodeEncodeError as error:
-        check_utf8(path, error)
+        for path in paths:
+            check_utf8(path, error)
         raise
     except OSError as error:
         if isinstance(error, EckartError):
             raise
-        raise refused(error, path, "write") from error
+        raise refused(error, paths[0], "write") from error
+
+
+def settle(path: Path) -> None:
+    """Put in place what a run that was killed had made together with this file.
+
+    Raises:
+        ArgumentError: If the path leads nowhere.
+        StorageError: If it cannot be put in place.
+
+    Cost:
+        One look for a file that is not there, as a rule.
+    """
+    target = located(path)
+    if not is_half_replaced(target):
+        return
+    try:
+        with workplaces((target,)):
+            pass
+    except OSError as error:
+        if isinstance(error, EckartError):
+            raise
+        raise StorageError(
+            f"A run that was killed has replaced {path} or what belongs to it, but not both.",
+            hint="Run it again, or read it where you may write: the rest is put in place then.",
+            code="half-replaced",
+        ) from error
 
 
 def write_text(path: Path, text: str) -> None:
@@ -107,11 +155,14 @@ def reading(path: Path) -> Generator[None, None, None]:
     """Turn what the system says while `path` is read into one sentence.
 
     Raises:
-        ArgumentError: If there is no such file.
+        ArgumentError: If there is no such file, or it is a pipe or a device, which would be waited
+            for, or has no end.
         StorageError: If the system refuses to read it.
         MatrixError: If it does not fit into memory.
     """
     try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise _no_file(path)
         yield
     except EckartError:
         raise
@@ -163,6 +214,14 @@ def refused(error: OSError, path: Path, verb: str) -> StorageError:
         error.errno or 0, (error.strerror or str(error), "Check the path.", f"cannot-{verb}")
     )
     return StorageError(f"Cannot {verb} {path}: {sentence.lower()}.", hint=hint, code=code)
+
+
+def _no_file(path: Path) -> ArgumentError:
+    return ArgumentError(
+        f"{path} is a pipe or a device, and what is read is read more than once.",
+        hint="Save it to a file first.",
+        code="not-a-file",
+    )
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:

@@ -5,7 +5,8 @@ from typing import Any, Final, final
 import numpy as np
 import scipy.sparse
 
-from eckart.arrays import FLOAT64, Array, DType, Randomness, as_randomness, working_dtype
+from eckart.arguments import check_whole
+from eckart.arrays import FLOAT64, Array, DType, Randomness, as_dtype, as_randomness, working_dtype
 from eckart.errors import ArgumentError, MatrixError
 from eckart.factors import Factors, check_rank
 from eckart.matrices.protocol import block_rows
@@ -67,8 +68,9 @@ class Sketch:
         dtype: Any = FLOAT64,
         seed: int | Randomness = 0,
     ) -> None:
+        check_whole("number of columns", columns)
         check_rank(rank, most=columns, what=f"a matrix of {columns} columns")
-        wide = ROOM * rank + MORE if width is None else width
+        wide = ROOM * rank + MORE if width is None else check_whole("width", width)
         if wide < rank:
             raise ArgumentError(
                 f"A sketch of width {wide} is narrower than the rank {rank}.",
@@ -78,10 +80,17 @@ class Sketch:
         self.rank = rank
         self.width = min(wide, columns)
         self.columns = columns
-        self.dtype: DType = working_dtype(np.dtype(dtype))
+        self.dtype: DType = as_dtype(dtype)
         self._core = CORE * self.width + 1
         self._key = int.from_bytes(as_randomness(seed).bytes(8))
-        drawn = self._stream(0).standard_normal((columns, self.width + self._core))
+        try:
+            drawn = self._stream(0).standard_normal((columns, self.width + self._core))
+        except (ValueError, MemoryError):
+            raise MatrixError(
+                f"A sketch of {columns} columns does not fit into memory.",
+                hint="Give a smaller rank, or fewer columns.",
+                code="too-large",
+            ) from None
         self._right = drawn.astype(self.dtype)  # Ω and Ψ beside one another
         self._rows = self._stream(1)  # draws a column of Υ and of Φ for each row that arrives
         self._seen: list[Array] = []  # blocks of Y

@@ -2,10 +2,11 @@
 
 import fnmatch
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, final
+from typing import Any, Final, cast, final
 
-from eckart.arguments import check_number, check_whole
+from eckart.arguments import check_number, check_whole, is_one_of
 from eckart.errors import ArgumentError
 from eckart.jobs.extract.coverage import TensorPair
 from eckart.jobs.extract.delta import Delta
@@ -62,14 +63,29 @@ class LayerRanks:
                 hint="Give exactly one of the four.",
                 code="rank-not-chosen" if not given else "rank-chosen-twice",
             )
+        self._check_ways()
+        self._check_limits()
+
+    def _check_ways(self) -> None:
         named = isinstance(self.rank, str) and self.rank == NOISE
         if self.rank is not None and not named and check_whole("rank", self.rank) < 1:
             raise _bad("rank", self.rank, 'a whole number from 1, or "noise"')
         for name, share in (("tolerance", self.tolerance), ("ratio", self.ratio)):
             if share is not None and not 0 < check_number(name, share) < 1:
                 raise _bad(name, share, "a number between 0 and 1")
-        if self.of not in (OF_DELTA, OF_WEIGHT):
+        if not is_one_of(self.of, (OF_DELTA, OF_WEIGHT)):
             raise _bad("reference of the tolerance", self.of, '"delta" or "W"')
+
+    def _check_limits(self) -> None:
+        overrides: Any = self.overrides  # whatever a caller gave
+        if not isinstance(overrides, Mapping):
+            raise _bad("ranks by pattern", overrides, "a dictionary of patterns and ranks")
+        for pattern, rank in cast("Mapping[Any, Any]", overrides).items():
+            if not isinstance(pattern, str) or check_whole("rank of a pattern", rank) < 0:
+                raise _bad("rank of a pattern", rank, "text and a whole number from 0")
+        for name in ("least", "most", "multiple"):
+            if name != "most" or self.most is not None:
+                check_whole(f"{name} rank", getattr(self, name))
         if self.multiple < 1 or self.least < 0 or (self.most or 1) < max(1, self.least):
             raise _bad("limit of the rank", self.most, "limits from 1, the least before the most")
 

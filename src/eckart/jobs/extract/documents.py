@@ -29,8 +29,10 @@ def write_page(document: dict[str, Any], folder: Path) -> None:
 
 def read_report(folder: Path) -> dict[str, Any] | None:
     """The figures beside an adapter, where eckart wrote them and they can be read."""
+    path = folder / REPORT
     try:
-        document = json.loads((folder / REPORT).read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        document = json.loads(text)
     except (OSError, ValueError, RecursionError):
         return None
     return document if isinstance(document, dict) and "tensors" in document else None

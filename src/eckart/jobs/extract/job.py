@@ -9,7 +9,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Final, final
 
-from eckart.arguments import as_path
+from eckart.arguments import as_path, check_flag, check_list, is_one_of
 from eckart.errors import ArgumentError, EckartError, MatrixError, StorageError
 from eckart.jobs.extract.calibration import Calibration
 from eckart.jobs.extract.checking import assembled, forward_note
@@ -65,7 +65,7 @@ class Settings:
     check_forward: bool = False
 
     def __post_init__(self) -> None:
-        if self.profile not in PROFILES:
+        if not is_one_of(self.profile, PROFILES):
             raise ArgumentError(
                 f"There is no profile '{self.profile}'.",
                 hint=f"Give {' or '.join(PROFILES)}.",
@@ -165,14 +165,17 @@ def extract_adapter(
         ratio=ratio,
         of=tolerance_of,
         relative=relative,
-        overrides=overrides or {},
+        overrides={} if overrides is None else overrides,
         least=least,
         most=most,
         multiple=multiple,
     )
     settings = Settings(
         ranks=ranks,
-        patterns=Patterns(include=tuple(include), exclude=tuple(exclude)),
+        patterns=Patterns(
+            include=tuple(check_list("patterns to include", include)),
+            exclude=tuple(check_list("patterns to exclude", exclude)),
+        ),
         dtype=dtype,
         profile=profile,
         base_name=base_name,
@@ -208,7 +211,8 @@ def extract(
     began = time.perf_counter()
     work = Work.beside(target)
     # killed when the adapter was in its place already: what is left of the work may be finished
-    forced = force or (resume and work.folder.exists())
+    forced = check_flag("force", force)
+    forced = (check_flag("resume", resume) and work.folder.exists()) or forced
     sources = [as_path(base), as_path(tuned), settings.calibration]
     check_output(target, force=forced, inputs=sources, is_folder=True)
     work.check(sources)

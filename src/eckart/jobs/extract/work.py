@@ -19,7 +19,8 @@ from eckart.storage import (
     write_factors,
     write_text,
 )
-from eckart.storage.outputs import check_kind, strangers
+from eckart.storage.marker import strangers
+from eckart.storage.outputs import check_kind
 from eckart.storage.whole import refused
 
 SETTINGS: Final = "settings.json"

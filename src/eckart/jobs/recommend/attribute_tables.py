@@ -176,6 +176,12 @@ def _id_column(
 ) -> str:
     if given is not None and given in names:
         return given
+    if not names:
+        raise MatrixError(
+            "A table of attributes has no columns.",
+            hint="Give a column of ids and columns of what is known of them.",
+            code="no-columns",
+        )
     labels = [plain(name) for name in names]
     for name in common:
         if name in labels and names[labels.index(name)] not in chosen:

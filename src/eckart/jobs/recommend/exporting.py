@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from eckart.errors import ArgumentError, MatrixError
 from eckart.jobs.recommend.model import Model
-from eckart.storage import check_output, whole_file, write_text
+from eckart.storage import check_output, whole_files, write_text
 from eckart.storage.tables import write_table
 
 SIDES: Final = ("users", "items")
@@ -57,10 +57,10 @@ def export_factors(
             hint=f"Write them to {path.with_suffix('.parquet').name}.",
             code="bad-ids",
         )
-    with whole_file(path, force=force) as temporary, temporary.open("wb") as file:
-        np.save(file, vectors, allow_pickle=False)
-    with whole_file(ids_path(path), force=force) as temporary:
-        write_text(temporary, "".join(f"{one}\n" for one in vocabulary.listed()))
+    with whole_files((path, ids_path(path)), force=force) as (place, beside_it):
+        with place.open("wb") as file:
+            np.save(file, vectors, allow_pickle=False)
+        write_text(beside_it, "".join(f"{one}\n" for one in vocabulary.listed()))
     return [path, ids_path(path)]
 
 
@@ -90,8 +90,9 @@ def check_export(path: Path, side: str, *, force: bool, inputs: Sequence[Path | 
             hint="Name a .parquet or a .npy file.",
             code="unknown-suffix",
         )
-    for file in (path,) if path.suffix.lower() == ".parquet" else (path, ids_path(path)):
-        check_output(file, force=force, inputs=inputs)
+    check_output(path, force=force, inputs=inputs)
+    if path.suffix.lower() == ".npy":
+        check_output(ids_path(path), force=force, inputs=[*inputs, path])
 
 
 def vectors_of(model: Model, side: str) -> npt.NDArray[Any]:

@@ -29,7 +29,8 @@ def column_of(values: Any, what: str = "ids") -> tuple[Any, bool]:
     """
     if isinstance(values, pa.ChunkedArray | pa.Array):
         return values, False
-    if not isinstance(values, Iterable) or isinstance(values, str | bytes):
+    is_one = isinstance(values, str | bytes) or getattr(values, "ndim", 1) == 0
+    if is_one or not isinstance(values, Iterable):
         raise _bad(f"The {what} are {type(values).__name__}, which is no column.", what)
     listed = values if isinstance(values, Sized) else list(cast("Iterable[Any]", values))
     try:

@@ -154,7 +154,12 @@ def check_lengths(columns: Iterable[Any]) -> None:
     Raises:
         MatrixError: If so.
     """
-    lengths = {len(column) for column in columns}
+    try:
+        lengths = {len(column) for column in columns}
+    except TypeError:
+        raise MatrixError(
+            "A column is one value and no list.", hint="Put it into a list.", code="bad-column"
+        ) from None
     if len(lengths) > 1:
         raise MatrixError(
             f"The columns have different lengths: {sorted(lengths)}.",
@@ -299,6 +304,12 @@ def _arrow(data: Any) -> Any:
 
 def table_of_matrix(W: Any, user_ids: Any, item_ids: Any, role: str) -> Table:
     """The stored entries of a sparse matrix of users × items; a stored 0 is an entry too."""
+    if len(W.shape) != 2:
+        raise MatrixError(
+            f"The sparse array has {len(W.shape)} dimensions.",
+            hint="Give a matrix of users × items.",
+            code="not-a-matrix",
+        )
     entries = W.tocoo()
     if np.iscomplexobj(entries.data):
         raise MatrixError(

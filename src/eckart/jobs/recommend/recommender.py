@@ -5,6 +5,7 @@ from contextlib import nullcontext
 from os import PathLike
 from typing import Any, final
 
+from eckart.arguments import check_flag
 from eckart.arrays import Array
 from eckart.errors import ArgumentError
 from eckart.jobs.recommend.answers import Listed
@@ -177,7 +178,7 @@ class LowRankRecommender:
             clip: Whether predictions are kept within the scale of the ratings.
         """
         pairs = {"user": users, "item": items}
-        return predict_pairs(self.model, pairs, clip=clip).predicted
+        return predict_pairs(self.model, pairs, clip=check_flag("clip", clip)).predicted
 
     def recommend(
         self,

@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from eckart.errors import ArgumentError
 from eckart.jobs.recommend.answers import Listed, listed
+from eckart.jobs.recommend.checks import whole_number
 from eckart.jobs.recommend.model import Model
 from eckart.jobs.recommend.names import Names
 from eckart.jobs.recommend.ranking import rank
@@ -42,6 +43,7 @@ def similar_items(model: Model, item: object, k: int = 10, *, names: Names | Non
             hint="Give one that users dealt with.",
             code="no-factors",
         )
+    k = min(whole_number("k", k), len(directions))
     allowed = np.arange(len(directions)) != place
     scores = (directions @ own)[None, :]
     ranking = rank(

@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
+from eckart.arguments import as_path
 from eckart.errors import ArgumentError, EckartError, FormatError
 from eckart.factors import Factors
 from eckart.jobs.recommend.attribute_storing import (
@@ -59,7 +60,7 @@ def save_model(model: Model, path: str | PathLike[str], *, force: bool = False) 
         ArgumentError: If the folder exists and `force` is false, or is none of ours.
         StorageError: If the system refuses.
     """
-    folder = Path(path)
+    folder = as_path(path)
     check_output(folder, force=force, is_folder=True)
     with whole_file(folder, force=force) as temporary:
         write_model(model, temporary)
@@ -99,7 +100,7 @@ def load_model(path: str | PathLike[str]) -> Model:
         FormatError: If it is no model, of another version, or a file is missing or damaged.
         StorageError: If the system refuses.
     """
-    folder = Path(path)
+    folder = as_path(path)
     return read_steadily(folder, lambda: _load(folder))
 
 

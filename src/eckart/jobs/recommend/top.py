@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from eckart.arguments import check_flag
 from eckart.errors import MatrixError
 from eckart.jobs.recommend.answers import Listed, as_table, listed
 from eckart.jobs.recommend.baselines import with_popular
+from eckart.jobs.recommend.checks import whole_number
 from eckart.jobs.recommend.ids import all_of
 from eckart.jobs.recommend.model import Model
 from eckart.jobs.recommend.names import Names
@@ -46,6 +48,7 @@ def top_items(
     Cost:
         users × items × rank operations; 32 MB of scores at a time.
     """
+    check_flag("seen", seen)
     asked = all_of(users)
     places = model.data.users.places(asked)
     ids = asked.to_pylist()
@@ -113,6 +116,7 @@ def ranked(
     starts = model.data.starts()  # with one user more, who has seen nothing
     history = None if seen else (np.append(starts, starts[-1]), model.data.columns)
     total = len(model.data.items)
+    k = min(whole_number("k", k), total)
     begin = 0
     for block in ranked_blocks(score, rows, total, k, history=history, allowed=allowed):
         end = begin + len(block.users)

@@ -10,7 +10,7 @@ from eckart.jobs.reduce.reduction import Reduction, read_back
 from eckart.storage import beside, named_path, npz, whole_file
 from eckart.storage.columns import text_column
 from eckart.storage.rows import score_writer
-from eckart.storage.whole import reading
+from eckart.storage.whole import reading, settle
 
 
 def model_path(output: Path) -> Path:
@@ -54,6 +54,7 @@ def read_reduction(path: Path) -> Reduction:
         FormatError: If it is damaged, or no reduction.
     """
     check_model_path(path)
+    settle(path)
     with reading(path):
         arrays, facts = npz.read_arrays(path)
     return read_back(arrays, facts, path)

@@ -28,7 +28,7 @@ from eckart.jobs.reduce.picture import Picture
 from eckart.jobs.reduce.reduction import Reduction
 from eckart.matrices import Matrix, Streamed
 from eckart.solvers import Step
-from eckart.storage import check_output, whole_file
+from eckart.storage import check_output, whole_file, whole_files
 from eckart.storage.rows import Table, check_score_suffix, score_writer
 from eckart.storage.rows.table import Companions
 
@@ -155,13 +155,13 @@ def reduce_file(
         "model": model_path(output),
     }
     picture = Picture(reduction.rank, W.shape[0])
-    with whole_file(output, force=force) as temporary:
+    with whole_files(tuple(files.values()), force=force) as (scores, loadings, model):
         suffix = output.suffix.lower()
-        _write_scores(temporary, suffix, W, table, reduction, reading, picture)
+        _write_scores(scores, suffix, W, table, reduction, reading, picture)
         said = {"source": str(path), "message": found.message, "passes": table.passes + W.passes}
         reduction = replace(reduction, document=said)
-        write_loadings(files["loadings"], reduction, force=force)
-        write_reduction(files["model"], reduction, force=force)
+        write_loadings(loadings, reduction, force=force)
+        write_reduction(model, reduction, force=force)
     return _answer(path, table, W, reduction, picture, files, command, began, found)
 
 
@@ -284,8 +284,10 @@ def check_reduction_output(output: Path, *, force: bool, inputs: Sequence[Path])
         ArgumentError: If its suffix is unknown, or it or what goes beside it is there.
     """
     check_score_suffix(output)
+    others: list[Path] = []
     for path in (output, tables_path(output, "loadings"), model_path(output)):
-        check_output(path, force=force, inputs=inputs)
+        check_output(path, force=force, inputs=[*inputs, *others])
+        others.append(path)
 
 
 def score_names(reduction: Reduction) -> tuple[str, ...]:

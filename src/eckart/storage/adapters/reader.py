@@ -25,7 +25,7 @@ from eckart.storage.adapters.writer import CONFIGURATION, PREFIX, TENSORS
 from eckart.storage.checkpoints.header import read_header
 from eckart.storage.checkpoints.strict_json import read_object
 from eckart.storage.tensors import opened, tensor_of
-from eckart.storage.whole import damaged, reading
+from eckart.storage.whole import damaged, read_steadily, reading
 
 _MARK: Final = ".lora_"
 _BENEATH: Final = ".base_layer."
@@ -54,6 +54,10 @@ def read_adapter(folder: Path, *, transposed: Collection[str] | None = None) -> 
     Cost:
         The whole adapter in memory.
     """
+    return read_steadily(folder, lambda: _read(folder, transposed))
+
+
+def _read(folder: Path, transposed: Collection[str] | None) -> Adapter:
     document = _document(folder / CONFIGURATION)
     path = folder / TENSORS
     check_plain(document, folder / CONFIGURATION)

@@ -16,7 +16,7 @@ from eckart.storage.checkpoints.folder import CONFIG, SAFE, find_weights
 from eckart.storage.checkpoints.pickled import PickledFile
 from eckart.storage.checkpoints.safetensors_file import open_safetensors
 from eckart.storage.checkpoints.shard import Shard, TensorInfo
-from eckart.storage.whole import reading
+from eckart.storage.whole import read_steadily, reading
 
 
 @final
@@ -116,6 +116,10 @@ def open_checkpoint(path: str | PathLike[str]) -> Checkpoint:
         Reads the headers only.
     """
     source = as_path(path)
+    return read_steadily(source, lambda: _opened(source))
+
+
+def _opened(source: Path) -> Checkpoint:
     with reading(source):
         weights = find_weights(source)
         shards = [

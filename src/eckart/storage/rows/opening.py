@@ -7,7 +7,7 @@ from typing import Any, Final
 from eckart.errors import ArgumentError
 from eckart.storage.contents import meaningless
 from eckart.storage.rows.table import Table, Wanted
-from eckart.storage.whole import check_regular, reading
+from eckart.storage.whole import check_regular, reading, settle
 
 READERS: Final = {
     ".npy": "array_file",
@@ -58,6 +58,7 @@ def open_table(path: Path, wanted: Wanted | None = None) -> Table:
         if getattr(chosen, option) is not None and option not in known:
             raise meaningless(option, kind)
     module: Any = import_module(f"eckart.storage.rows.{READERS[kind]}")
+    settle(path)
     with reading(path):
         if not path.exists():
             raise FileNotFoundError(str(path))

@@ -1,0 +1,130 @@
+"""The list of what eckart wrote to a folder, kept in that folder, and what is not on it."""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final, cast
+
+MARKER: Final = ".eckart.json"
+"""Lists the files that eckart wrote to a folder, in that folder."""
+
+PAGE: Final = 4096
+PAGES: Final = 256
+"""A file counts with all of its bytes up to so many pages, and with so many pages beyond."""
+
+UNMARKED: Final = (
+    ("factors.json", re.compile(r"factors\.json|([^/]+\.)?[AB]\.csv")),
+    ("settings.json", re.compile(r"settings\.json|\d{5}\.[^/]+|adapter(/[^/]+)?")),
+    (
+        "model.json",
+        re.compile(r"model\.json|(factors|attributes)\.safetensors|(users|items|history)\.parquet"),
+    ),
+    (
+        "article.factors.npz",
+        re.compile(
+            r"article\.(csv|html|factors\.npz)|article_start\.npz|"
+            r"photograph\.(png|html|factors\.npz|approximation\.png)"
+        ),
+    ),
+    (
+        "report.json",
+        re.compile(
+            r"report\.(json|html)|README\.md|adapter_config\.json|adapter_model\.safetensors"
+        ),
+    ),
+)
+"""Of folders without a marker, unfinished or of older versions: what to know one by, all names."""
+
+WORKPLACE: Final = re.compile(r"(.*/)?\.eckart-[0-9a-f]{16}(/.*)?")
+"""What a killed run leaves, in which an output was made."""
+
+
+def mark(folder: Path) -> None:
+    """List all that lies in a folder, with its sizes and digests, in its marker.
+
+    Cost:
+        Up to 1 MiB read of each file.
+    """
+    files = sorted(path for path in _below(folder) if not (folder / path).is_dir())
+    document = {
+        "written_by": "eckart",
+        "files": {str(path): _identity(folder / path) for path in files},
+    }
+    (folder / MARKER).write_text(f"{json.dumps(document, indent=1)}\n", encoding="utf-8")
+
+
+def strangers(folder: Path) -> list[str]:
+    """What lies in a folder and was not written by eckart, or was changed since, by name.
+
+    A file is known by its size and up to 256 pages of its bytes, in equal distances: what another
+    program wrote is told from it; a change of a few bytes of a large file may be missed.
+
+    Cost:
+        Up to 1 MiB read of each file.
+    """
+    found = {str(path) for path in _below(folder)}
+    listed = _listed(folder, found)
+    folders = {str(above) for file in listed for above in Path(file).parents}
+    return sorted(
+        name
+        for name in found
+        if not WORKPLACE.fullmatch(name) and not _is_own(folder / name, name, listed, folders)
+    )
+
+
+def _is_own(path: Path, name: str, listed: Mapping[str, str | None], folders: set[str]) -> bool:
+    """Whether a file is on the list, as it was written where that is known, or a folder of such."""
+    if path.is_symlink():
+        return False
+    if path.is_dir():
+        return name in folders
+    if not path.is_file() or name == MARKER or name not in listed:
+        return name == MARKER and path.is_file()
+    try:
+        return listed[name] in (None, _identity(path))
+    except OSError:  # what may not be read is not known
+        return False
+
+
+def _identity(path: Path) -> str | None:
+    """The size of a file and the SHA-256 of its bytes or of chosen pages; None of what is none."""
+    if not path.is_file():
+        return None
+    digest, size = hashlib.sha256(), path.stat().st_size
+    with path.open("rb") as file:
+        if size <= PAGES * PAGE:
+            digest.update(file.read())
+        else:
+            for number in range(PAGES):
+                file.seek((size - PAGE) * number // (PAGES - 1))
+                digest.update(file.read(PAGE))
+    return f"{size}:{digest.hexdigest()}"
+
+
+def _listed(folder: Path, found: set[str]) -> Mapping[str, str | None]:
+    """The files that eckart wrote to a folder, with what they are known by.
+
+    By its marker, or by the names of older versions. A marker of an older version has names alone.
+    """
+    try:
+        is_file = (folder / MARKER).is_file()  # a pipe of this name would be waited for
+        document = json.loads((folder / MARKER).read_text(encoding="utf-8") if is_file else "")
+    except (OSError, ValueError):
+        for sign, names in UNMARKED:
+            if sign in found:
+                return dict.fromkeys(name for name in found if names.fullmatch(name))
+        return {}
+    files = cast("dict[str, Any]", document).get("files") if isinstance(document, dict) else None
+    if isinstance(files, list):
+        return dict.fromkeys(map(str, cast("list[Any]", files)))
+    known = cast("dict[str, Any]", files) if isinstance(files, dict) else {}
+    return {name: str(identity) for name, identity in known.items()}
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """All that lies in a folder, relative to it; links are not followed."""
+    for place, folders, files in os.walk(folder):
+        yield from (Path(place, name).relative_to(folder) for name in (*folders, *files))
