@@ -185,7 +185,7 @@ class Factors:
         return Factors(U[:, :rank] * scale, scale[:, None] * Vt[:rank])
 
     def scaled(self, factor: float) -> "Factors":
-        """The factors of factor·B·A, each scaled by half of its power of two; the same where it is 1.
+        """The factors of factor·B·A, each scaled by half its power of two; the same for 1.
 
         Raises:
             ArgumentError: If it is no number.
