@@ -26,7 +26,7 @@ def read(path: Path, selection: Selection) -> Contents:
     """One part per channel in float32, which holds 16 bits exactly; turned as the camera said."""
     del selection
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(action="ignore"):  # of what is said beside the picture
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as opened:
                 picture = ImageOps.exif_transpose(opened)

@@ -1,0 +1,55 @@
+"""Whatever a file holds, it is read or refused in one sentence, in little time and memory."""
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from fuzzing.corpus import CORPUS
+from fuzzing.framing import framed, unframed
+from fuzzing.judging import judge
+from fuzzing.readers import TARGETS
+
+TORCH = {"PyTorch"}
+SLOW = {"model", "adapter", "unfinished extraction"}
+"""Readers that go on to extract an adapter."""
+
+
+def named(names):
+    return [pytest.param(name, marks=pytest.mark.torch if name in TORCH else ()) for name in names]
+
+
+@pytest.mark.parametrize("reader", named(TARGETS))
+def test_every_valid_file_is_read_or_refused_in_one_sentence(reader):
+    verdicts = [judge(TARGETS[reader].reader, seed) for seed in TARGETS[reader].seeds()]
+    assert [verdict.faults for verdict in verdicts] == [{}] * len(verdicts)
+    assert sum(verdict.accepted for verdict in verdicts) > len(verdicts) / 2
+
+
+@pytest.mark.parametrize("reader", named(CORPUS))
+def test_what_once_was_a_fault_is_read_or_refused_in_one_sentence(reader):
+    faults = {
+        what: judge(TARGETS[reader].reader, framed(files)).faults
+        for what, files in CORPUS[reader]().items()
+    }
+    assert {what: fault for what, fault in faults.items() if fault} == {}
+
+
+@pytest.mark.parametrize("reader", named(TARGETS))
+def test_what_is_wrong_somewhere_is_read_or_refused_in_one_sentence(reader):
+    @settings(
+        max_examples=5 if reader in SLOW else 25,
+        suppress_health_check=list(HealthCheck),
+        database=None,
+    )
+    @given(TARGETS[reader].files())
+    def law(files):
+        assert judge(TARGETS[reader].reader, framed(files)).faults == {}
+
+    law()
+
+
+def test_framed_files_are_the_files():
+    files = {"a.csv": b"1\n--- b\n2", "c/d.json": b"", "W.npz!/x.npy": bytes(range(256))}
+    assert unframed(framed({"c/d.json": b"", "W.npz!/x.npy": bytes(range(256))})) == {
+        name: content for name, content in files.items() if name != "a.csv"
+    }
+    assert unframed(b"\n--- ../a\nx\n--- /b\nx\n--- ..\nx\n--- c/../../d\nx") == {}
