@@ -4,6 +4,7 @@ import io
 import json
 from typing import Any
 
+import h5py
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -125,6 +126,29 @@ def _table(columns: list[Any], names: list[str], said: dict[bytes, bytes] | None
     return {"t.parquet": stream.getvalue()}
 
 
+def hdf5() -> dict[str, Files]:
+    content = next(iter(seeded(seeds.hdf5)[2].values()))
+    heap = bytearray(content)
+    place = heap.index(b"GCOL") + 16
+    while heap[place]:  # up to the free space, which has the number 0
+        place += 16 + (heap[place + 8] + 7) // 8 * 8
+    heap[place + 8 : place + 16] = bytes(8)
+    stream = io.BytesIO()
+    with h5py.File(stream, "w") as file:
+        group = file.create_group("X")
+        group["data"], group["indices"], group["shape"] = [1.0], [0], [10**9, 2]
+        group.create_dataset("indptr", (10**9 + 1,), "i8", chunks=(1000,))
+    named = io.BytesIO()
+    with h5py.File(named, "w") as file:
+        file["kind"], file["W"] = np.dtype("f4"), seeds.W
+    return {
+        "a heap that never ends": {"t.h5ad": bytes(heap)},
+        "names of members that are none": {"t.h5": content.replace(b"SNOD", b"ODDS")},
+        "a type with a name": {"t.h5": named.getvalue()},
+        "starts that were never written": {"t.h5": stream.getvalue()},
+    }
+
+
 def zarr_folders() -> dict[str, Files]:
     group = seeded(seeds.zarr_folders)[2]
     return {"a folder of something else": {**group, "t.zarr/notes/a.txt": b"x"}}
@@ -173,6 +197,18 @@ def factor_folders() -> dict[str, Files]:
         },
         **{what: {**whole, "factors.json": text} for what, text in documents.items()},
     }
+
+
+def models() -> dict[str, Files]:
+    own = seeded(seeds.models)[0]
+    config = json.loads(own["config.json"])
+    wrong = {"a mapping": {"a": 1}, "a number": 3, "numbers": [1]}
+    return {
+        f"architectures that are {what}": {
+            **own, "config.json": as_json({**config, "architectures": names})
+        }
+        for what, names in wrong.items()
+    }  # fmt: skip
 
 
 def adapters() -> dict[str, Files]:
@@ -269,10 +305,12 @@ CORPUS = {
     "npy": arrays,
     "npz": archives,
     "Parquet": parquet,
+    "HDF5": hdf5,
     "Zarr": zarr_folders,
     "pictures": pictures,
     "safetensors": weights,
     "folder of factors": factor_folders,
+    "model": models,
     "adapter": adapters,
     "unfinished extraction": runs,
     "recommender": recommenders,

@@ -10,6 +10,9 @@ import scipy.sparse
 from eckart.arrays import Array, DType, working_dtype
 from eckart.errors import EckartError, MissingExtra
 from eckart.matrices import RowReader, RowSource
+from eckart.storage.contents import check_sparse
+from eckart.storage.npz import MOST_DEFLATION
+from eckart.storage.rows.heaps import check_heaps
 from eckart.storage.rows.hierarchy import found_matrix, names_of_columns, sparse_members
 from eckart.storage.rows.table import Table, Wanted
 from eckart.storage.rows.unnamed import check_unnamed
@@ -21,6 +24,8 @@ PIECE: Final = 2**20
 """Bytes of a dataset without chunks that are read at once."""
 GAPS: Final = ("_FillValue", "missing_value")
 """Attributes that say which number stands for none."""
+UNCHECKED: Final = 2**26
+"""Bytes that a part of a sparse matrix may take whatever is stored of it."""
 PACKAGES: Final = {".zarr": "zarr", ".h5": "h5py", ".hdf5": "h5py", ".h5ad": "h5py"}
 
 
@@ -39,12 +44,13 @@ def open_rows(path: Path, wanted: Wanted) -> Table:
         names = names_of_columns(opened, place, source.shape[1])
     except EckartError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+    except (OSError, ValueError, LookupError, TypeError, RuntimeError) as error:
         raise damaged(path, error) from error
     return Table(source=source, names=names)
 
 
 def _hdf5(package: Any, path: Path) -> Any:
+    check_heaps(path)
     return package.File(path, mode="r")
 
 
@@ -65,6 +71,8 @@ def _source(node: Any, place: str, path: Path, kept: int) -> RowSource:
     if members is None:
         return ChunkedArray(node, kept, path)
     starts, indices = ("indptr", "indices") if "indptr" in members else ("jc", "ir")
+    for name in ("data", starts, indices):
+        _check_held(node[name], place, path)
     shape = _shape(node, int(node[starts].shape[0]) - 1)
     kind = str(node.attrs.get("encoding-type", node.attrs.get("h5sparse_format", "")))
     by_rows = "csr" in kind or (
@@ -76,6 +84,7 @@ def _source(node: Any, place: str, path: Path, kept: int) -> RowSource:
         return CompressedRows(node["data"], node[indices], node[starts][:], shape, path)
     parts = node["data"][:], node[indices][:], node[starts][:]
     _check_places(parts[1], parts[2], shape[0], path)
+    check_sparse(path, shape, len(parts[0]))
     stored: Any = scipy.sparse.csc_array(parts, shape=shape).tocsr()
     return CompressedRows(stored.data, stored.indices, stored.indptr, shape, path)
 
@@ -87,6 +96,18 @@ def _shape(node: Any, count: int) -> tuple[int, int]:
     said = node.attrs.get("shape", node.attrs.get("h5sparse_shape"))
     rows, columns = node["shape"][:] if said is None else said
     return int(rows), int(columns)
+
+
+def _check_held(member: Any, place: str, path: Path) -> None:
+    """Refuse a part of a sparse matrix that is said to be much larger than what is stored of it.
+
+    What was never written counts as zeros, of which no sparse matrix is made.
+    """
+    if member.nbytes <= UNCHECKED:
+        return
+    held = member.id.get_storage_size() if hasattr(member, "id") else member.nbytes_stored()
+    if member.nbytes > MOST_DEFLATION * held:
+        raise damaged(path, f"a part of the sparse matrix {place} is larger than what is stored")
 
 
 def _check_places(indices: Any, starts: Any, below: int, path: Path) -> None:

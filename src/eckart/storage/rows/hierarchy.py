@@ -89,7 +89,8 @@ def _matrices(group: Any, place: str, seen: set[Any]) -> Iterator[tuple[str, Any
         if node is None:
             continue
         if hasattr(node, "dtype"):
-            if len(node.shape or ()) == 2 and _holds_numbers(node):
+            # a type that has a name, as NetCDF writes, has a dtype and no shape
+            if len(getattr(node, "shape", None) or ()) == 2 and _holds_numbers(node):
                 yield here, node
         elif sparse_members(node) is not None:
             yield here, node
