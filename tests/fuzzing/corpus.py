@@ -150,8 +150,14 @@ def hdf5() -> dict[str, Files]:
 
 
 def zarr_folders() -> dict[str, Files]:
-    group = seeded(seeds.zarr_folders)[2]
-    return {"a folder of something else": {**group, "t.zarr/notes/a.txt": b"x"}}
+    array, older, group = seeded(seeds.zarr_folders)
+    document = json.loads(array["t.zarr/zarr.json"])
+    document["chunk_grid"]["configuration"]["chunk_shape"] = [0, 3]
+    return {
+        "a folder of something else": {**group, "t.zarr/notes/a.txt": b"x"},
+        "two versions at once": {**older, **array},
+        "chunks of no rows": {**array, "t.zarr/zarr.json": as_json(document)},
+    }
 
 
 def pictures() -> dict[str, Files]:
@@ -203,11 +209,17 @@ def models() -> dict[str, Files]:
     own = seeded(seeds.models)[0]
     config = json.loads(own["config.json"])
     wrong = {"a mapping": {"a": 1}, "a number": 3, "numbers": [1]}
+    tensors = dict(sorted(load(own["model.safetensors"]).items()))
+    signalling = tensors["model.layers.0.self_attn.q_proj.weight"].view(np.uint32)
+    signalling[0, 0] = 0x7F800001
     return {
-        f"architectures that are {what}": {
-            **own, "config.json": as_json({**config, "architectures": names})
-        }
-        for what, names in wrong.items()
+        "a NaN that signals": {**own, "model.safetensors": save(tensors)},
+        **{
+            f"architectures that are {what}": {
+                **own, "config.json": as_json({**config, "architectures": names})
+            }
+            for what, names in wrong.items()
+        },
     }  # fmt: skip
 
 

@@ -1,5 +1,7 @@
 """Rows of a matrix in a Zarr or an HDF5 file, dense or sparse."""
 
+import warnings
+import zlib
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, final
@@ -24,6 +26,17 @@ PIECE: Final = 2**20
 """Bytes of a dataset without chunks that are read at once."""
 GAPS: Final = ("_FillValue", "missing_value")
 """Attributes that say which number stands for none."""
+BROKEN: Final = (
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    RuntimeError,
+    ArithmeticError,
+    EOFError,
+    zlib.error,
+)
+"""What h5py, Zarr and their codecs raise for a file that is broken."""
 UNCHECKED: Final = 2**26
 """Bytes that a part of a sparse matrix may take whatever is stored of it."""
 PACKAGES: Final = {".zarr": "zarr", ".h5": "h5py", ".hdf5": "h5py", ".h5ad": "h5py"}
@@ -34,17 +47,18 @@ def open_rows(path: Path, wanted: Wanted) -> Table:
     check_unnamed(path, wanted)
     package = _package(PACKAGES[path.suffix.lower()])
     try:
-        opened: Any = (
-            package.open(str(path), mode="r")
-            if package.__name__ == "zarr"
-            else _hdf5(package, path)
-        )
+        with warnings.catch_warnings(action="ignore"):  # of other files in a folder of Zarr
+            opened: Any = (
+                package.open(str(path), mode="r")
+                if package.__name__ == "zarr"
+                else _hdf5(package, path)
+            )
         place, node = found_matrix(opened, wanted.tensor, path)
         source = _source(node, place, path, KEPT[package.__name__])
         names = names_of_columns(opened, place, source.shape[1])
     except EckartError:
         raise
-    except (OSError, ValueError, LookupError, TypeError, RuntimeError) as error:
+    except BROKEN as error:
         raise damaged(path, error) from error
     return Table(source=source, names=names)
 
@@ -149,7 +163,7 @@ class ChunkedArray:
         self.path = path
         row = max(1, self.shape[1] * np.dtype(stored.dtype).itemsize)
         chunks = getattr(stored, "chunks", None)
-        self.height = int(chunks[0]) if chunks else max(1, PIECE // row)
+        self.height = max(1, int(chunks[0]) if chunks else PIECE // row)
         self.held = kept + min(self.height, self.shape[0]) * row
 
     def open(self) -> RowReader:
@@ -164,7 +178,7 @@ class ChunkedArray:
         """
         try:
             stored = np.asarray(self.stored[start:stop])
-        except (OSError, ValueError, RuntimeError, TypeError) as error:
+        except BROKEN as error:
             raise damaged(self.path, error) from error
         rows = stored * self.factor + self.offset if self.dtype != stored.dtype else stored
         if not self.gaps:
@@ -229,7 +243,7 @@ class CompressedRows:
             _check_places(indices, starts, self.shape[1], self.path)
             parts = data.astype(self.dtype, copy=False), indices, starts - starts[0]
             piece: Any = scipy.sparse.csr_array(parts, shape=(stop - start, self.shape[1]))
-        except (OSError, RuntimeError, TypeError, ValueError) as error:
+        except BROKEN as error:
             raise error if isinstance(error, EckartError) else damaged(self.path, error) from error
         return piece.toarray()
 
