@@ -17,6 +17,10 @@ from fuzzing.odd import as_json, npy, seeded
 
 Files = dict[str, bytes]
 DEEP = 20_000
+GIF = bytes.fromhex(
+    "474946383761 0500ff00800000 000000000000 2c00720000050005000008 0b0001081c48b0a041820101003b"
+)
+"""Forty bytes that say where a picture of millions of pixels has a small one."""
 HEADER = b"\x93NUMPY\x01\x00"
 
 
@@ -166,7 +170,10 @@ def pictures() -> dict[str, Files]:
     Image.new("L", (2, 2)).save(stream, "PNG", exif=exif)
     content = stream.getvalue()
     place = content.index(b"eXIf") + 12
-    return {"EXIF that is cut off": {"p.png": content[:place] + b"\xff" + content[place + 1 :]}}
+    return {
+        "EXIF that is cut off": {"p.png": content[:place] + b"\xff" + content[place + 1 :]},
+        "more pixels than bytes can stand for": {"p.png": GIF},
+    }
 
 
 def weights() -> dict[str, Files]:
@@ -199,7 +206,8 @@ def factor_folders() -> dict[str, Files]:
     }
     return {
         **{
-            f"a document that is {w}": {**plain, "factors.json": t} for w, t in _documents().items()
+            f"a document that is {what}": {**plain, "factors.json": b'{"document": ' + text + b"}"}
+            for what, text in _documents().items()
         },
         **{what: {**whole, "factors.json": text} for what, text in documents.items()},
     }

@@ -5,6 +5,7 @@ from functools import cache
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from eckart.errors import EckartError
 from fuzzing.corpus import CORPUS
 from fuzzing.framing import framed, unframed
 from fuzzing.judging import judge
@@ -56,6 +57,39 @@ def test_what_is_wrong_somewhere_is_read_or_refused_in_one_sentence(reader):
         assert judge(reader_of(reader), framed(files)).faults == {}
 
     law()
+
+
+READ = {
+    "npy": ("sizes as Python 2 wrote them",),
+    "Parquet": ("pandas says no JSON", "titles in lists", "views of text"),
+    "HDF5": ("a type with a name",),
+    "Zarr": ("a folder of something else",),
+}
+"""Of what once was a fault, what is no damage."""
+
+
+@pytest.mark.parametrize("reader", READ)
+def test_what_is_no_damage_is_read(reader):
+    inputs = CORPUS[reader]()
+    assert all(judge(reader_of(reader), framed(inputs[what])).accepted for what in READ[reader])
+
+
+@pytest.mark.parametrize("reader", ["unfinished extraction", "recommender", "Matrix Market", "pictures"])
+def test_what_does_not_fit_together_is_refused(reader):
+    read = [what for what, files in CORPUS[reader]().items()
+            if judge(reader_of(reader), framed(files)).accepted]  # fmt: skip
+    assert read == []
+
+
+@pytest.mark.parametrize(("depth", "is_read"), [(99, True), (101, False)])
+def test_json_is_read_to_a_hundred_levels(depth, is_read):
+    text = b'{"user": 1, "item": 2, "more": ' + b"[" * depth + b"]" * depth + b"}"
+    assert judge(reader_of("JSON lines"), framed({"t.jsonl": text})).accepted == is_read
+
+
+def test_an_error_is_one_line_whatever_it_names():
+    error = EckartError("There is no 'a\nb\x1b[2J\ud800'.", hint="Give é\u2028.")
+    assert str(error) == r"There is no 'a\nb\x1b[2J\ud800'. Give é\u2028."
 
 
 def test_framed_files_are_the_files():
