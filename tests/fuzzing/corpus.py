@@ -73,6 +73,16 @@ def archives() -> dict[str, Files]:
         "indices": stored.indices, "indptr": stored.indptr,
     }  # fmt: skip
     factors = {"B": seeds.W[:, :1], "A": seeds.W[:1]}
+    reduction = next(files for files in seeded(seeds.archives) if len(files) > 3 and
+                     any(name.endswith("squares.npy") for name in files))  # fmt: skip
+    said = next(name for name in reduction if "eckart.json" in name)
+    facts = json.loads(np.load(io.BytesIO(reduction[said])).tobytes())
+    odd = {
+        "a floor that is a text": {"floor": "x"},
+        "no rows": {"rows": 0},
+        "endless rows": {"rows": 1e400},
+        "a share that is NaN": {"whole": float("nan")},
+    }
     rows = np.zeros(1, np.int64)
     tall = {"format": np.array(b"coo"), "shape": np.array([10**9, 2]), "data": np.ones(1),
             "row": rows, "col": rows}  # fmt: skip
@@ -83,6 +93,13 @@ def archives() -> dict[str, Files]:
         "a format that is a number": _archive(**{**sparse, "format": np.array(1.5)}),
         "a format that is a list": _archive(**{**sparse, "format": np.array([b"csr"])}),
         "a thousand million empty rows": _archive(**tall),
+        **{
+            f"a reduction of {what}": {
+                **reduction,
+                said: npy(np.frombuffer(as_json({**facts, **one}), np.uint8)),
+            }
+            for what, one in odd.items()
+        },
         **{
             f"a document that is {what}": _archive(**factors, eckart=text)
             for what, text in _documents().items()

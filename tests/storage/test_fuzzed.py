@@ -74,7 +74,9 @@ def test_what_is_no_damage_is_read(reader):
     assert all(judge(reader_of(reader), framed(inputs[what])).accepted for what in READ[reader])
 
 
-@pytest.mark.parametrize("reader", ["unfinished extraction", "recommender", "Matrix Market", "pictures"])
+@pytest.mark.parametrize(
+    "reader", ["unfinished extraction", "recommender", "Matrix Market", "pictures"]
+)
 def test_what_does_not_fit_together_is_refused(reader):
     read = [what for what, files in CORPUS[reader]().items()
             if judge(reader_of(reader), framed(files)).accepted]  # fmt: skip

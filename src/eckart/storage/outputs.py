@@ -255,7 +255,7 @@ def _listed(folder: Path, found: set[str]) -> set[str]:
     """The files that eckart wrote to a folder: by its marker, or by the names of older versions."""
     try:
         document = json.loads((folder / MARKER).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         for sign, names in UNMARKED:
             if sign in found:
                 return {name for name in found if names.fullmatch(name)}
