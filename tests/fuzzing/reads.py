@@ -142,7 +142,8 @@ def recommender(folder: Path) -> None:
 def seal(folder: Path) -> None:
     """Write the check sums of a model as they are now, as whoever changed its files can."""
     path = folder / SEALED
-    with contextlib.suppress(ValueError, OSError, RecursionError, AttributeError, TypeError):
+    none = (ValueError, OSError, RecursionError, LookupError, AttributeError, TypeError)
+    with contextlib.suppress(*none):
         document: Any = json.loads(path.read_text(encoding="utf-8"))
         for name in document["files"]:
             if (folder / name).is_file():
