@@ -47,6 +47,7 @@ def market() -> dict[str, Files]:
         "a place beyond 64 bits": "3 3 1\n1e30 1 1\n",
         "a thousand million empty rows": "1000000000 5 1\n1 1 2.5\n",
         "as many empty columns": "5 1000000000 1\n1 1 2.5\n",
+        "some millions of empty rows": "13637420 5 1\n1 5 0\n",
     }
     return {what: {"t.mtx": (head + text).encode()} for what, text in texts.items()}
 

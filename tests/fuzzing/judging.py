@@ -21,7 +21,7 @@ CONSTANT: Final = 192 * 2**20
 """Bytes that any reader may take: buffers of Arrow, blocks of rows, kernels that are compiled."""
 MULTIPLE: Final = 1100
 """Bytes for each of the input that it may take beside that; DEFLATE packs up to 1032 into one."""
-OWN: Final = Path(__file__).parents[2]
+OWN: Final = "src/eckart/"
 
 
 class Hang(BaseException):
@@ -115,9 +115,10 @@ def alarm(seconds: float) -> Generator[None, None, None]:
 def _place(error: BaseException) -> str:
     """The innermost line of eckart that an error came through."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if re.search(r"src/eckart/", frame.filename)]
+    own = [frame for frame in frames if OWN in frame.filename]
     frame = own[-1] if own else frames[-1]
-    return f"{Path(frame.filename).relative_to(OWN) if own else frame.filename}:{frame.lineno}"
+    before, mark, after = frame.filename.rpartition(OWN)
+    return f"{mark}{after if mark else before or after}:{frame.lineno}"
 
 
 def _trace(error: BaseException) -> str:

@@ -8,7 +8,7 @@ from eckart.errors import ArgumentError, FormatError, MatrixError
 from eckart.factors import Factors
 from eckart.matrices import Matrix
 
-EMPTY: Final = 2**24
+EMPTY: Final = 2**22
 MOST_EMPTY: Final = 1000
 """Rows and columns that a sparse matrix may have, and for each of its entries."""
 
