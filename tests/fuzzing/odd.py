@@ -75,9 +75,9 @@ def spoiled_arrays(draw: Callable[..., Any], arrays: Mapping[str, Any]) -> dict[
             made.pop(name, None)
         elif kind == 1 and name in made and made[name].size:
             flat = made[name].copy().reshape(-1)
-            flat[draw(st.integers(0, flat.size - 1))] = draw(
-                st.sampled_from([-1, 0, 1, 7, 100]) if flat.dtype.kind in "iuf" else st.just(0)
-            )
+            values = st.sampled_from([-1, 0, 1, 7, 100]) if flat.dtype.kind in "iuf" else st.just(0)
+            place = draw(st.integers(0, flat.size - 1))
+            flat[place] = np.int64(draw(values)).astype(flat.dtype)  # which may turn it around
             made[name] = flat.reshape(made[name].shape)
         else:
             made[name] = draw(odd_arrays())
