@@ -1,6 +1,6 @@
 # `make` alone prints this list. Everything runs in .venv, which is made on first use.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-core check format look bench bench-spectra bench-adapters bench-models bench-known bench-recommend bench-kills build clean
+.PHONY: help demo test test-core check format look bench bench-spectra bench-adapters bench-models bench-known bench-recommend bench-fuzz bench-kills build clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -38,6 +38,11 @@ help: ## Show this list
 .venv/torch: .venv/dev
 	@echo "Installing PyTorch and PEFT, the references that some tests compare with ..."
 	@$(PIP_INSTALL) '.[dev,torch,adapters]'
+	@touch $@
+
+.venv/fuzz: .venv/torch
+	@echo "Installing the fuzzer ..."
+	@$(PIP_INSTALL) '.[dev,torch,adapters,fuzz]'
 	@touch $@
 
 demo: .venv/demo ## Factor the worked example and a photograph, and say where the report is
@@ -98,6 +103,11 @@ bench-recommend: .venv/torch ## Measure recommending: RATINGS=... PEER=... TABLE
 # PEERS is the Python of an environment with implicit, irspack and cmfrec.
 bench-known: .venv/dev ## Measure known entries: PEERS=PYTHON
 	@$(if $(PEERS),$(BIN)/python benchmarks/recommender_speed.py --peers '$(PEERS)',echo "Without PEERS=PYTHON no speed is measured.")
+
+# READERS are names that `benchmarks/fuzz.py --list` prints, such as 'npz Parquet'.
+bench-fuzz: .venv/fuzz ## Read files that are wrong, an hour in all: SECONDS=200 for each reader, READERS=...
+	@PYTHONPATH=tests $(BIN)/python -P -W ignore benchmarks/fuzz.py --seconds $(or $(SECONDS),200) \
+		--faults .venv/faults $(if $(READERS),--readers $(READERS))
 
 build: .venv/dev ## Build the wheel and try it in an empty environment
 	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .

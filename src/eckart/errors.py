@@ -4,6 +4,8 @@ Two families decide the exit status of the command line: an `ArgumentError` can 
 arguments and the existence of paths alone (exit 2); everything else needed the content (exit 1).
 """
 
+from unicodedata import category
+
 
 class EckartError(Exception):
     """An error that a user can act on.
@@ -15,10 +17,10 @@ class EckartError(Exception):
     """
 
     def __init__(self, message: str, *, hint: str = "", code: str = "error") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message = _spelled(message)
+        self.hint = _spelled(hint)
         self.code = code
+        super().__init__(self.message)
 
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".rstrip()
@@ -42,6 +44,14 @@ class StorageError(EckartError, OSError):
 
 class MissingExtra(EckartError, ImportError):
     """A part of eckart needs a package that is not installed."""
+
+
+def _spelled(text: str) -> str:
+    """Text in one line: names that files hold may have anything in them."""
+    if text.isprintable():
+        return text
+    kinds = ("Cc", "Cs", "Zl", "Zp")
+    return "".join(repr(one)[1:-1] if category(one) in kinds else one for one in text)
 
 
 class ConvergenceWarning(UserWarning):

@@ -1,7 +1,7 @@
 """What follows from `row_blocks` alone, written once for every kind of matrix."""
 
 import math
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -79,21 +79,32 @@ def check_entries(W: Matrix) -> None:
     if np.isfinite(squared_norm) and squared_norm > np.finfo(FLOAT64).tiny:
         return
     start, largest = 0, 0.0
-    for native in W.row_blocks():
-        block = W.namespace.get(native)
-        bad = np.argwhere(~np.isfinite(block))
+    # of a sparse matrix as they are stored: dense rows of one with many columns take for ever
+    for native in getattr(W, "stored_blocks", W.row_blocks)():
+        block = native if hasattr(native, "indptr") else W.namespace.get(native)
+        values: Any = getattr(block, "data", None) if hasattr(block, "indptr") else block
+        bad = np.flatnonzero(~np.isfinite(values))
         if bad.size:
-            row, column = start + int(bad[0, 0]), int(bad[0, 1])
+            row, column = _place(block, int(bad[0]))
             raise MatrixError(
-                f"The entry at row {row}, column {column} (counted from 0) "
-                f"is {_name(float(block[tuple(bad[0])]))}.",
+                f"The entry at row {start + row}, column {column} (counted from 0) "
+                f"is {_name(float(values.flat[bad[0]]))}.",
                 hint="Fill or remove the entries that are not finite numbers.",
                 code="not-finite",
             )
-        largest = max(largest, float(np.abs(block).max(initial=0.0)))
-        start += len(block)
+        largest = max(largest, float(np.abs(values).max(initial=0.0)))
+        start += block.shape[0]
     if largest > 0:
         raise out_of_range(largest)
+
+
+def _place(block: Any, number: int) -> tuple[int, int]:
+    """Row and column of an entry of a dense block, or of a stored one of a sparse block."""
+    if hasattr(block, "indptr"):
+        row = np.searchsorted(block.indptr, number, side="right") - 1
+        return int(row), int(block.indices[number])
+    row, column = np.unravel_index(number, block.shape)
+    return int(row), int(column)
 
 
 def out_of_range(largest: float) -> MatrixError:

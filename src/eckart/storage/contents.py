@@ -1,12 +1,16 @@
 """What a file holds, whatever its format."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, final
+from typing import Any, Final, final
 
-from eckart.errors import ArgumentError, FormatError
+from eckart.errors import ArgumentError, FormatError, MatrixError
 from eckart.factors import Factors
 from eckart.matrices import Matrix
+
+EMPTY: Final = 2**22
+MOST_EMPTY: Final = 1000
+"""Rows and columns that a sparse matrix may have, and for each of its entries."""
 
 
 @final
@@ -68,6 +72,30 @@ def meaningless(option: str, suffix: str) -> ArgumentError:
     )
 
 
+def plain_document(document: object, path: object) -> dict[str, Any]:
+    """What was written beside factors, whose parts have names; {} where nothing was.
+
+    Raises:
+        FormatError: If it is something else.
+    """
+    known: Any = {} if document is None else document
+    parts = known.get("parts", []) if isinstance(known, dict) else None
+    if isinstance(parts, list) and all(
+        isinstance(part, dict) and isinstance(part.get("name"), str) for part in parts
+    ):
+        return known
+    raise other_document(path)
+
+
+def other_document(path: object) -> FormatError:
+    """The error for a document that is not as eckart writes it."""
+    return FormatError(
+        f"The document in {path} is not as eckart writes it.",
+        hint="Save the factors alone, as arrays named B and A.",
+        code="damaged-file",
+    )
+
+
 def to_arrays(parts: Mapping[str, Factors]) -> dict[str, Any]:
     """Arrays by name: `B` and `A`, or `NAME.B` and `NAME.A` for a named part."""
     arrays: dict[str, Any] = {}
@@ -96,6 +124,22 @@ def from_arrays(arrays: Mapping[str, Any], path: object) -> dict[str, Factors]:
         prefix.removesuffix("."): Factors(arrays[f"{prefix}B"], arrays[f"{prefix}A"])
         for prefix in names
     }
+
+
+def check_sparse(path: object, shape: Sequence[int], entries: int) -> None:
+    """Refuse a sparse matrix of so many empty rows and columns that they are all it would take.
+
+    Its compressed rows take 8 bytes for each row, whatever it holds, and its shape is a claim.
+
+    Raises:
+        MatrixError: If so.
+    """
+    if sum(shape) > EMPTY + MOST_EMPTY * entries:
+        raise MatrixError(
+            f"{path} says that it is {' × '.join(map(str, shape))}, and holds {entries} entries.",
+            hint="Leave out the rows and columns that are empty.",
+            code="too-large",
+        )
 
 
 def choose_array(shapes: Mapping[str, tuple[int, ...]], tensor: str | None, path: object) -> str:

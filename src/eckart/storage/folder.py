@@ -10,8 +10,9 @@ from eckart.factors import Factors
 from eckart.matrices import Dense
 from eckart.matrices.derived import dense
 from eckart.storage import delimited
+from eckart.storage.checkpoints.strict_json import read_object
 from eckart.storage.contents import FactorFile, Selection, from_arrays, to_arrays
-from eckart.storage.whole import check_regular, damaged, write_text
+from eckart.storage.whole import check_regular, write_text
 
 DOCUMENT: Final = "factors.json"
 
@@ -20,10 +21,7 @@ def read_factors(path: Path) -> FactorFile:
     """Every `NAME.B.csv` and `NAME.A.csv`, and the document."""
     document: dict[str, Any] = {}
     if (path / DOCUMENT).is_file():
-        try:
-            document = json.loads((path / DOCUMENT).read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise damaged(path / DOCUMENT, error) from error
+        document = read_object(path / DOCUMENT)
     plain = Selection(header=False, index=False)
     arrays: dict[str, Any] = {}
     for file in sorted(path.glob("*.csv")):

@@ -12,7 +12,7 @@ from eckart.arguments import as_path
 from eckart.errors import ArgumentError, MatrixError
 from eckart.factors import Factors
 from eckart.matrices import Matrix
-from eckart.storage.contents import Contents, FactorFile, Selection, meaningless
+from eckart.storage.contents import Contents, FactorFile, Selection, meaningless, plain_document
 from eckart.storage.outputs import check_output, is_there, located
 from eckart.storage.whole import check_regular, read_steadily, reading, settle, whole_file
 
@@ -205,9 +205,10 @@ def read_factor_file(path: str | PathLike[str]) -> FactorFile:
             check_regular(source)
         module = _format(source, FACTORS, "read factors from")
         file = read_steadily(source, lambda: module.read_factors(source))
-    written = [part["name"] for part in file.document.get("parts", ())]
+    document = plain_document(file.document, source)
+    written = [part["name"] for part in document.get("parts", ())]
     ordered = {name: file.parts[name] for name in written if name in file.parts}
-    return FactorFile(parts={**ordered, **file.parts}, document=file.document)
+    return FactorFile(parts={**ordered, **file.parts}, document=document)
 
 
 def read_factors(path: str | PathLike[str], name: str | None = None) -> Factors:

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.json as arrow_json
 
@@ -16,6 +17,9 @@ BLOCK: Final = 2**20
 """Bytes that Arrow reads at once; a line is not longer than that."""
 LARGE: Final = re.compile(rb":\s*-?\d{16,}\s*[,}]")
 """A whole number that a float may not hold, as which Arrow takes one beyond 64 bits."""
+DEEPEST: Final = 100
+"""Lists and objects within one another; Arrow's parser overflows the stack at some thousands."""
+STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"')
 
 
 def read_json(path: Path) -> Any:
@@ -26,14 +30,23 @@ def read_json(path: Path) -> Any:
     """
     with Utf8(path) as source:
         text: bytes = source.read()
+    lines = text.split(b"\n")
+    # of flat objects there is one bracket in a line
+    nested = text.count(b"{") + text.count(b"[") > len(lines) + DEEPEST
+    if nested and max(map(_depth, lines)) > DEEPEST:
+        raise damaged(path, f"more than {DEEPEST} lists and objects are within one another")
     if text[:4096].lstrip().startswith(b"["):
         return _of_list(path, text)
-    longest = max(map(len, text.split(b"\n")))
+    odd = (place for place, line in enumerate(lines) if line[:1] != b"{")
+    wrong = next((one for one in odd if lines[one].lstrip()[:1] not in (b"", b"{")), None)
+    if wrong is not None:  # of a null in the first line Arrow's parser ends the process
+        raise damaged(path, f"line {wrong + 1} is no object")
+    longest = max(map(len, lines))
     options = arrow_json.ReadOptions(block_size=min(max(BLOCK, longest + 2), 2**31 - 1))
     try:
         table = arrow_json.read_json(pa.BufferReader(text), read_options=options)
+        table.validate()  # lists of nothing but null come out shorter than they say
         if any(map(pa.types.is_floating, table.schema.types)) and LARGE.search(text):
-            lines = text.decode().split("\n")
             return _of_rows(path, [json.loads(line) for line in lines if line.strip()])
         written = [(field.name, _as_text(field.type)) for field in table.schema]
         dates = [field for field, was in zip(written, table.schema.types, strict=True)
@@ -50,6 +63,15 @@ def read_json(path: Path) -> Any:
         if mixed and mixed[1]:
             raise _mixed(path, mixed[1], f"{mixed[2]} and {mixed[3]}") from error
         raise damaged(path, error) from error
+
+
+def _depth(line: bytes) -> int:
+    """How many lists and objects are within one another at most, where there are many."""
+    if line.count(b"{") + line.count(b"[") <= DEEPEST:
+        return 0
+    marks = np.frombuffer(STRING.sub(b"", line), np.uint8)
+    opened, closed = (np.isin(marks, list(kind)) for kind in (b"{[", b"}]"))
+    return int(np.max(np.cumsum(opened.astype(np.int64) - closed), initial=0))
 
 
 def _of_list(path: Path, text: bytes) -> Any:
@@ -69,7 +91,10 @@ def _of_rows(path: Path, rows: list[dict[str, Any]]) -> Any:
     for name in dict.fromkeys(name for row in rows for name in row):
         values = [row.get(name) for row in rows]
         try:
+            name.encode()
             columns[name] = pa.array(values)
+        except UnicodeEncodeError as error:
+            raise damaged(path, "a text in it holds half of a character") from error
         except (pa.ArrowException, OverflowError) as error:
             kinds = sorted({type(one).__name__ for one in values if one is not None})
             if kinds == ["int"]:  # beyond 64 bits

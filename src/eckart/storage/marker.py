@@ -112,7 +112,7 @@ def _listed(folder: Path, found: set[str]) -> Mapping[str, str | None]:
     try:
         is_file = (folder / MARKER).is_file()  # a pipe of this name would be waited for
         document = json.loads((folder / MARKER).read_text(encoding="utf-8") if is_file else "")
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         for sign, names in UNMARKED:
             if sign in found:
                 return dict.fromkeys(name for name in found if names.fullmatch(name))

@@ -15,7 +15,7 @@ from eckart.arrays import Array
 from eckart.errors import EckartError, MatrixError
 from eckart.matrices import Dense, Matrix, Sparse
 from eckart.matrices.derived import dense
-from eckart.storage.contents import Contents, Part, Selection
+from eckart.storage.contents import Contents, Part, Selection, check_sparse
 from eckart.storage.npy import only_part
 from eckart.storage.npz import MOST_DEFLATION
 from eckart.storage.whole import damaged
@@ -49,6 +49,7 @@ def read(path: Path, selection: Selection) -> Contents:
             matrix: Matrix = Dense(_array(path, numbers, (rows, columns), symmetry))
         else:
             numbers, notes = _with_values(path, numbers, entries, field)
+            check_sparse(path, (rows, columns), entries)
             matrix = Sparse(_coordinates(path, numbers, (rows, columns), symmetry))
     except EckartError:
         raise
@@ -131,7 +132,8 @@ def _with_values(
 
 def _coordinates(path: Path, numbers: Array, shape: tuple[int, int], symmetry: str) -> Any:
     """The entries of a coordinate file."""
-    places = numbers[:, :2].astype(np.int64) - 1
+    with np.errstate(invalid="ignore"):  # of NaN, which is no place
+        places = numbers[:, :2].astype(np.int64) - 1
     outside = ((places < 0) | (places >= shape)).any() or (places + 1 != numbers[:, :2]).any()
     if outside:
         raise damaged(path, f"an entry lies outside the {shape[0]} × {shape[1]} matrix")

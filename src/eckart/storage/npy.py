@@ -1,19 +1,35 @@
 """NumPy's `.npy`: one array, mapped into memory. Pickled arrays are refused."""
 
 import math
-from collections.abc import Mapping
+import tokenize
+import warnings
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
-from eckart.errors import FormatError, MatrixError
+from eckart.errors import EckartError, FormatError, MatrixError
 from eckart.matrices import Dense, Matrix
 from eckart.storage.contents import Contents, Part, Selection
 from eckart.storage.whole import damaged
 
 SELECTABLE: frozenset[str] = frozenset()
 MAGIC = b"\x93NUMPY"
+WRONG: Final = (
+    ValueError,
+    EOFError,
+    TypeError,
+    KeyError,
+    IndexError,
+    OverflowError,
+    SyntaxError,
+    RecursionError,
+    MemoryError,
+    tokenize.TokenError,
+)
+"""What NumPy raises for a header that is none: it is read as Python's own literals are."""
 
 
 def read(path: Path, selection: Selection) -> Contents:
@@ -28,10 +44,58 @@ def load(file: Any, path: Path) -> Any:
     Raises:
         FormatError: If it is pickled or damaged.
     """
-    try:
+    with header_reading(path):
+        if file is path:
+            _check_fits(path)
         return np.load(file, mmap_mode="r" if file is path else None, allow_pickle=False)
-    except (ValueError, EOFError, TypeError, OverflowError) as error:
+
+
+@contextmanager
+def header_reading(path: Path) -> Generator[None, None, None]:
+    """Turn what NumPy says of a header into one sentence, and leave out what it warns of.
+
+    Raises:
+        FormatError: If it says that the file is pickled or damaged.
+    """
+    try:
+        # of headers that Python 2 wrote, which are read all the same
+        with warnings.catch_warnings(action="ignore"):
+            yield
+    except EckartError:
+        raise
+    except WRONG as error:
         raise unreadable(path, error) from error
+
+
+def header_of(file: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and dtype of the array that begins here in an open file, as it claims them.
+
+    Raises:
+        ValueError: If it is of a version that NumPy does not know.
+        Exception: Any of `WRONG`, if it is damaged.
+    """
+    version = np.lib.format.read_magic(file)
+    # the third, which has UTF-8 in the names of fields, is read like the second
+    first = version == (1, 0)
+    read = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
+    if version not in ((1, 0), (2, 0), (3, 0)):
+        raise ValueError(f"unknown version {version}")
+    shape, _, dtype = read(file)
+    if not all(type(length) is int for length in shape):
+        raise ValueError(f"its shape is {shape}")
+    return shape, dtype
+
+
+def _check_fits(path: Path) -> None:
+    """Refuse a header that promises more than the file holds; NumPy would count beyond 64 bits."""
+    with path.open("rb") as file:
+        if file.read(len(MAGIC)) != MAGIC:
+            return  # what else it is, NumPy says
+        file.seek(0)
+        shape, dtype = header_of(file)
+        left = path.stat().st_size - file.tell()
+    if not dtype.hasobject and not fits(shape, dtype.itemsize, left):
+        raise damaged(path, "its header promises more numbers than it holds")
 
 
 def unreadable(path: Path, error: Exception) -> FormatError:

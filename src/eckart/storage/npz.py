@@ -1,6 +1,8 @@
 """NumPy's `.npz`: dense arrays, SciPy's sparse matrices, and eckart's factors."""
 
 import json
+import lzma
+import struct
 import zipfile
 import zlib
 from collections.abc import Generator, Mapping
@@ -11,25 +13,29 @@ from typing import Any, Final
 import numpy as np
 import scipy.sparse
 
-from eckart.errors import FormatError
+from eckart.errors import EckartError, FormatError
 from eckart.factors import Factors
 from eckart.matrices import Dense, Matrix, Sparse
 from eckart.matrices.derived import dense
+from eckart.storage.checkpoints.strict_json import parse_object
 from eckart.storage.contents import (
     Contents,
     FactorFile,
     Part,
     Selection,
+    check_sparse,
     choose_array,
     from_arrays,
     to_arrays,
 )
-from eckart.storage.npy import fits, pickled, unreadable
+from eckart.storage.npy import fits, header_of, header_reading, pickled
 from eckart.storage.whole import damaged
 
 SELECTABLE = frozenset({"tensor"})
 DOCUMENT: Final = "eckart.json"
 MOST_DEFLATION: Final = 1032  # DEFLATE cannot do better, so a larger claim is false
+BROKEN: Final = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, RuntimeError)
+"""What is raised for an archive that is broken, encrypted or packed in a way that is not known."""
 
 
 def read(path: Path, selection: Selection) -> Contents:
@@ -78,11 +84,7 @@ def read_arrays(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
             _header(archive, name, path)
         arrays = {name: archive[name] for name in archive.files}
     text = arrays.pop(DOCUMENT, None)
-    try:
-        document = json.loads(text.tobytes()) if text is not None else {}
-    except ValueError as error:
-        raise damaged(path, error) from error
-    return arrays, document
+    return arrays, {} if text is None else parse_object(text.tobytes(), path)
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Any], document: Mapping[str, Any]) -> None:
@@ -97,16 +99,20 @@ def write_arrays(path: Path, arrays: Mapping[str, Any], document: Mapping[str, A
 def _opened(path: Path) -> Generator[Any, None, None]:
     """The archive, with every way it can be broken as one error."""
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+        with (
+            header_reading(path),
+            path.open("rb") as file,
+            np.load(file, allow_pickle=False) as archive,
+        ):
             if not hasattr(archive, "files"):
                 raise damaged(path, "it is not an archive of arrays")
             yield archive
-    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, NotImplementedError) as error:
+    except BROKEN as error:
         raise damaged(path, error) from error
-    except ValueError as error:
-        if type(error) is not ValueError:
+    except OSError as error:  # of bzip2, which has no number
+        if isinstance(error, EckartError) or error.errno is not None:
             raise
-        raise unreadable(path, error) from error
+        raise damaged(path, error) from error
 
 
 def _shapes(archive: Any, path: Path, wanted: str | None) -> dict[str, tuple[int, ...]]:
@@ -138,17 +144,11 @@ def _header(archive: Any, name: str, path: Path) -> tuple[tuple[int, ...], np.dt
     """Shape and dtype of an array, checked against the bytes that are really there."""
     member = archive.zip.getinfo(name if name in archive.zip.namelist() else f"{name}.npy")
     with archive.zip.open(member) as file:
-        version = np.lib.format.read_magic(file)
-        reader = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }.get(version)
-        if reader is None:
-            raise damaged(path, f"unknown version {version} of the array {name}")
-        shape, _, dtype = reader(file)
+        shape, dtype = header_of(file)
     if dtype.hasobject:
         raise pickled(path)
-    if not fits(shape, dtype.itemsize, MOST_DEFLATION * member.compress_size + 4096):
+    packed = min(member.compress_size, path.stat().st_size)
+    if not fits(shape, dtype.itemsize, MOST_DEFLATION * packed + 4096):
         raise damaged(path, f"the header of {name} promises more numbers than the file holds")
     return shape, dtype
 
@@ -156,7 +156,11 @@ def _header(archive: Any, name: str, path: Path) -> tuple[tuple[int, ...], np.dt
 def _sparse(path: Path, archive: Any) -> Sparse:
     for name in archive.files:
         _header(archive, name, path)
-    stored: Any = scipy.sparse.load_npz(path)
-    if hasattr(stored, "check_format"):
-        stored.check_format(full_check=True)
+    try:
+        stored: Any = scipy.sparse.load_npz(path)
+        if hasattr(stored, "check_format"):
+            stored.check_format(full_check=True)
+    except AttributeError as error:  # its format is no word
+        raise damaged(path, error) from error
+    check_sparse(path, stored.shape, stored.nnz)
     return Sparse(stored)

@@ -58,8 +58,12 @@ class ParquetColumns:
 
     def index(self) -> set[int]:
         """Positions of the columns that pandas wrote for the index of a data frame."""
-        written = (self._schema.pandas_metadata or {}).get("index_columns", [])
-        stored = {name for name in written if isinstance(name, str)}
+        try:
+            written: Any = (self._schema.pandas_metadata or {}).get("index_columns", [])
+        except (ValueError, AttributeError, RecursionError):  # JSON of something else, or none
+            written = []
+        stored = {name for name in written if isinstance(name, str)} \
+            if isinstance(written, list) else set[str]()  # fmt: skip
         return {
             position
             for position, name in enumerate(self.names)
@@ -76,26 +80,44 @@ class ParquetColumns:
 
     def read(self, positions: Sequence[int]) -> Any:
         """Some columns as an Arrow table, in this order."""
-        return self._file.reader.read_all(column_indices=self._under(positions), use_threads=True)
+        found = self._file.reader.read_all(column_indices=self._under(positions), use_threads=True)
+        return _plain(found)
 
     def read_group(self, group: int, positions: Sequence[int]) -> Any:
         """The same of one row group, without threads."""
-        return self._file.reader.read_row_group(
+        found = self._file.reader.read_row_group(
             group, column_indices=self._under(positions), use_threads=False
         )
+        return _plain(found)
 
     def batches(
         self, height: int, positions: Sequence[int], groups: Sequence[int] | None = None
     ) -> Iterator[Any]:
         """The same in batches of so many rows, of some row groups or of all."""
         chosen = range(len(self.heights)) if groups is None else groups
-        return self._file.reader.iter_batches(
+        batches = self._file.reader.iter_batches(
             height, row_groups=list(chosen), column_indices=self._under(positions), use_threads=True
         )
+        return map(_plain, batches)
 
     def _under(self, positions: Sequence[int]) -> list[int]:
         """What is stored for some columns: one for each, more for a nested one."""
         return [leaf for position in positions for leaf in self._leaves[position]]
+
+
+def _plain(rows: Any) -> Any:
+    """Rows with text and bytes laid out so that all functions of Arrow take them.
+
+    Raises:
+        pa.ArrowInvalid: If the columns of a damaged file are not of one length.
+    """
+    rows.validate()
+    plain = {"string_view": pa.string(), "binary_view": pa.binary()}
+    for place, kind in enumerate(rows.schema.types):
+        if str(kind) in plain:
+            field = rows.schema.field(place).with_type(plain[str(kind)])
+            rows = rows.set_column(place, field, rows.column(place).cast(field.type))
+    return rows
 
 
 def _leaves(kind: Any) -> int:

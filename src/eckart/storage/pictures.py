@@ -15,10 +15,13 @@ from eckart.errors import MatrixError
 from eckart.matrices import Dense, Matrix
 from eckart.matrices.derived import dense
 from eckart.storage.contents import Contents, Part, Selection
+from eckart.storage.npz import MOST_DEFLATION
 from eckart.storage.whole import damaged
 
 SELECTABLE: frozenset[str] = frozenset()
 PNG = b"\x89PNG\r\n\x1a\n"
+LEAST_CLAIM = 2**20
+"""Pixels that are believed of any picture: other formats than PNG pack one colour into nothing."""
 CHANNELS = {"L": ("",), "I;16": ("",), "RGB": ("R", "G", "B"), "RGBA": ("R", "G", "B", "alpha")}
 
 
@@ -26,9 +29,10 @@ def read(path: Path, selection: Selection) -> Contents:
     """One part per channel in float32, which holds 16 bits exactly; turned as the camera said."""
     del selection
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(action="ignore"):  # of what is said beside the picture
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as opened:
+                _check_claim(opened, path)
                 picture = ImageOps.exif_transpose(opened)
                 if picture.mode not in CHANNELS:
                     transparent = "transparency" in picture.info or picture.mode in ("LA", "PA")
@@ -103,6 +107,19 @@ def _is_cut(path: Path) -> bool:
     with path.open("rb") as file:
         start = file.read(26)
     return start[:8] == PNG and start[24:25] == b"\x10" and start[25:26] != b"\x00"
+
+
+def _check_claim(opened: Any, path: Path) -> None:
+    """Refuse a picture that says it has more pixels than its bytes can stand for.
+
+    Raises:
+        FormatError: If so.
+    """
+    size = path.stat().st_size
+    pixels = opened.width * opened.height * len(opened.getbands())
+    # a byte of DEFLATE may stand for so many, each of them for eight pixels of black and white
+    if pixels > LEAST_CLAIM + 8 * MOST_DEFLATION * size:
+        raise damaged(path, f"{size} bytes for {opened.width} × {opened.height} pixels")
 
 
 def _plain_mode(mode: str) -> str:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.csv as arrow_csv
 import pyarrow.parquet as pq
 
-from eckart.errors import ArgumentError
+from eckart.errors import ArgumentError, MatrixError
 from eckart.storage.arrow_damage import arrow_reading
 from eckart.storage.json_lines import read_json
 from eckart.storage.outputs import check_output, is_there
@@ -86,6 +86,10 @@ def table_head(path: Path, known: frozenset[str]) -> TableHead:
                 names = tuple(file.names)
         else:
             names = tuple(read_json(path).schema.names)
+        if not names:
+            raise MatrixError(
+                f"{path} has no columns.", hint="Give a table of named columns.", code="empty"
+            )
         return TableHead(names=names, width=len(names))
 
 

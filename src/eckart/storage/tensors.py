@@ -14,6 +14,7 @@ from eckart.errors import FormatError
 from eckart.factors import Factors
 from eckart.matrices import Dense, Matrix
 from eckart.matrices.derived import dense
+from eckart.storage.checkpoints.strict_json import parse_object
 from eckart.storage.contents import (
     Contents,
     FactorFile,
@@ -50,10 +51,7 @@ def read_factors(path: Path) -> FactorFile:
     with opened(path) as file:
         arrays = {name: tensor_of(file, name, path) for name in file.keys()}  # noqa: SIM118 the handle is no dict
         text = (file.metadata() or {}).get(DOCUMENT)
-    try:
-        document = json.loads(text) if text else {}
-    except ValueError as error:
-        raise damaged(path, error) from error
+    document = parse_object(text.encode(), path) if text else {}
     return FactorFile(parts=from_arrays(arrays, path), document=document)
 
 

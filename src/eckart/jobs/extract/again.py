@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast, final
@@ -10,7 +11,7 @@ from typing import Any, Final, cast, final
 import numpy as np
 
 from eckart.arrays import FLOAT64, Array
-from eckart.errors import ArgumentError, FormatError
+from eckart.errors import ArgumentError, EckartError, FormatError
 from eckart.jobs.extract.choice import NOISE, OF_WEIGHT, LayerRanks
 from eckart.jobs.extract.documents import read_report, write_page
 from eckart.jobs.resize import least_columns, with_ranks
@@ -90,21 +91,35 @@ def extract_again(
             code="no-report",
         )
     stored = read_adapter(adapter)
-    dtype = cast("StoredDType", report["settings"]["dtype"])
-    known = _known(stored, report, adapter)
-    chosen = _ranks(known, ranks, dtype)
-    smaller = with_ranks(stored, chosen)
-    document = _document(report, known, smaller, dtype)
-    document |= {
-        "folder": str(out),
-        "command": command,
-        "seconds": time.perf_counter() - began,
-        "notes": [*report["notes"], NOTE.format(name=adapter.name)],
-    }
-    with whole_file(out, force=force) as temporary:
+    with _as_written(adapter), whole_file(out, force=force) as temporary:
+        dtype = cast("StoredDType", report["settings"]["dtype"])
+        known = _known(stored, report, adapter)
+        smaller = with_ranks(stored, _ranks(known, ranks, dtype))
+        document = _document(report, known, smaller, dtype)
+        document |= {
+            "folder": str(out),
+            "command": command,
+            "seconds": time.perf_counter() - began,
+            "notes": [*report["notes"], NOTE.format(name=adapter.name)],
+        }
         write_adapter(temporary, smaller, dtype)
         write_page(document, temporary)
     return document
+
+
+@contextmanager
+def _as_written(adapter: Path) -> Generator[None, None, None]:
+    """Turn what is raised for a report that was changed into one sentence."""
+    try:
+        yield
+    except EckartError:
+        raise
+    except (LookupError, AttributeError, TypeError, ValueError, ArithmeticError) as error:
+        raise FormatError(
+            f"The report in {adapter} is not as eckart wrote it.",
+            hint="Extract from the models again, or use eckart truncate.",
+            code="no-report",
+        ) from error
 
 
 def _known(stored: Adapter, report: Mapping[str, Any], path: Path) -> dict[str, _Known]:

@@ -54,7 +54,7 @@ class Calibration:
         """
         file = open_checkpoint(path)
         for name, tensor in file.tensors.items():
-            if len(tensor.shape) != 2 or tensor.shape[0] != tensor.shape[1]:
+            if len(tensor.shape) != 2 or tensor.shape[0] != tensor.shape[1] or not tensor.nbytes:
                 raise FormatError(
                     f"The tensor '{name}' of {path} is no matrix of second moments.",
                     hint="Give a file that eckart calibrate wrote.",

@@ -71,7 +71,9 @@ def subtract(pair: TensorPair, base: Tensor, tuned: Tensor) -> Delta | None:
         for start in range(first, min(first + PART, change.size), PIECE):
             place = slice(start, min(start + PIECE, first + PART))
             wide = widened(after[place])
-            with np.errstate(over="ignore"):  # what is not finite is looked at below
+            with np.errstate(
+                over="ignore", invalid="ignore"
+            ):  # what is not finite is looked at below
                 own = np.subtract(wide, widened(before[place]), out=change[place])
                 changes += float(np.dot(own, own))
                 weights += float(np.dot(wide, wide))

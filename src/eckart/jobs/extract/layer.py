@@ -11,7 +11,7 @@ import numpy as np
 from eckart.arrays import FLOAT64, Array, rounding
 from eckart.certificates import Certificate, certify
 from eckart.factorization import factorize
-from eckart.factors import Factors
+from eckart.factors import MOST_RANK, Factors
 from eckart.jobs.extract.coverage import TensorPair
 from eckart.jobs.extract.delta import Delta
 from eckart.ranks import tail_errors
@@ -22,6 +22,24 @@ SAME: Final = 1e-5
 measured to 10⁻⁴ of itself."""
 MOST_VALUES: Final = 4096
 """Singular values that are kept of a layer."""
+
+
+OPTIONAL: Final = ("gap", "weighted_error")
+"""Figures that are not always known."""
+
+
+def finite(value: Any) -> float:
+    """A number of a document, from 0.
+
+    Raises:
+        TypeError: If it is no number.
+        ValueError: If it is NaN, infinite or below 0.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{value!r} is no number")
+    if not 0 <= value < math.inf:
+        raise ValueError(f"{value!r} is no finite number from 0")
+    return float(value)
 
 
 @final
@@ -81,11 +99,25 @@ class LayerFigures:
 
     @staticmethod
     def from_dict(document: dict[str, Any]) -> "LayerFigures":
-        """The figures that `to_dict` gave."""
+        """The figures that `to_dict` gave.
+
+        Raises:
+            KeyError: If one is missing.
+            TypeError: If one is of another type, or there is something else.
+            ValueError: If a number is none.
+        """
         known = document["spectrum"]
-        spectrum = Spectrum(leading=tuple(known["leading"]), is_whole=known["is_whole"])
-        rest = {name: value for name, value in document.items() if name != "spectrum"}
-        return LayerFigures(spectrum=spectrum, **rest)
+        leading = tuple(map(finite, known["leading"]))
+        spectrum = Spectrum(leading=leading, is_whole=bool(known["is_whole"]))
+        rest: dict[str, Any] = {
+            name: None if value is None and name in OPTIONAL else finite(value)
+            for name, value in document.items()
+            if name != "spectrum"
+        }
+        figures = LayerFigures(spectrum=spectrum, **rest)
+        if figures.rank != int(figures.rank) or not 0 <= figures.rank <= MOST_RANK:
+            raise ValueError(f"its rank is {figures.rank}")
+        return replace(figures, rank=int(figures.rank))
 
 
 @final

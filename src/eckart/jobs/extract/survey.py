@@ -88,13 +88,13 @@ class Survey:
 
     def factors(self, finding: Finding) -> FactoredLayer:
         """The factors of a layer, which are kept on disk."""
-        layer = self.work.kept(finding.number, finding.stage)
+        layer = self.work.kept(finding.number, finding.stage, finding.pair.shape)
         assert layer is not None
         return layer
 
     def at_stage(self, finding: Finding, stage: str, rank: int) -> Finding | None:
         """The layer as an earlier run kept it under a stage, if it did at this rank."""
-        layer = self.work.kept(finding.number, stage)
+        layer = self.work.kept(finding.number, stage, finding.pair.shape)
         if layer is None or layer.figures.rank != rank:
             return None
         return replace(finding, figures=layer.figures, stage=stage)
@@ -144,9 +144,8 @@ class Survey:
     def _known(self, number: int, pair: TensorPair) -> Finding | None:
         note = self.work.noted(number)
         if note is not None:
-            figures = note["figures"] and LayerFigures.from_dict(note["figures"])
-            return Finding(number=number, pair=pair, delta_norm=note["delta_norm"], figures=figures)
-        layer = self.work.kept(number, FIRST)
+            return Finding(number=number, pair=pair, delta_norm=note[0], figures=note[1])
+        layer = self.work.kept(number, FIRST, pair.shape)
         if layer is None:
             return None
         norm = layer.figures.delta_norm

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, final
 
 from eckart.errors import ArgumentError, FormatError
-from eckart.jobs.extract.layer import FactoredLayer, LayerFigures
+from eckart.jobs.extract.layer import FactoredLayer, LayerFigures, finite
 from eckart.storage import (
     beside,
     check_apart,
@@ -19,6 +19,8 @@ from eckart.storage import (
     write_factors,
     write_text,
 )
+from eckart.storage.adapters import matrix_shape
+from eckart.storage.checkpoints.strict_json import read_object
 from eckart.storage.marker import strangers
 from eckart.storage.outputs import check_kind
 from eckart.storage.whole import refused
@@ -89,23 +91,44 @@ class Work:
         """Keep what is known of a tensor that has no factors."""
         self._write(f"{number:05d}.json", document)
 
-    def noted(self, number: int) -> dict[str, Any] | None:
-        """What `note` kept, if it did."""
-        return self._read(f"{number:05d}.json")
+    def noted(self, number: int) -> tuple[float | None, LayerFigures | None] | None:
+        """What `note` kept, if it did: the norm of the change, and its figures.
+
+        Raises:
+            FormatError: If it is not as it was written.
+        """
+        name = f"{number:05d}.json"
+        note = self._read(name)
+        if note is None:
+            return None
+        with self._as_written(name):
+            norm, figures = note["delta_norm"], note["figures"]
+            return (
+                None if norm is None else finite(norm),
+                None if figures is None else LayerFigures.from_dict(figures),
+            )
 
     def keep(self, number: int, layer: FactoredLayer, stage: str) -> None:
         """Keep a factored layer."""
         path = self._factors(number, stage)
         write_factors(path, {"": layer.factors}, layer.figures.to_dict(), force=True)
 
-    def kept(self, number: int, stage: str) -> FactoredLayer | None:
-        """What `keep` kept, if it did."""
+    def kept(self, number: int, stage: str, shape: tuple[int, ...]) -> FactoredLayer | None:
+        """What `keep` kept of a layer of a shape, if it did.
+
+        Raises:
+            FormatError: If it is not as it was written.
+        """
         path = self._factors(number, stage)
         if not path.exists():
             return None
         file = read_factor_file(path)
-        figures = LayerFigures.from_dict(dict(file.document))
-        return FactoredLayer(factors=file.parts[""], figures=figures)
+        with self._as_written(path.name):
+            figures = LayerFigures.from_dict(dict(file.document))
+            factors = file.parts[""]
+            if figures.rank not in (0, factors.rank) or factors.shape != matrix_shape(shape):
+                raise ValueError("the factors are of another layer")
+        return FactoredLayer(factors=factors, figures=figures)
 
     @contextmanager
     def draft(self, place: Path) -> Generator[Path, None, None]:
@@ -145,11 +168,17 @@ class Work:
         path = self.folder / name
         if not path.exists():
             return None
+        with self._as_written(name):
+            return read_object(path)
+
+    @contextmanager
+    def _as_written(self, name: str) -> Generator[None, None, None]:
+        """Turn what is raised for a file that was changed into one sentence."""
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
+            yield
+        except (LookupError, AttributeError, TypeError, ValueError, ArithmeticError) as error:
             raise FormatError(
-                f"{path} is damaged.",
+                f"{self.folder / name} is damaged.",
                 hint="Begin again with --force.",
                 code="damaged-file",
             ) from error

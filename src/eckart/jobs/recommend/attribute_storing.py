@@ -70,4 +70,6 @@ def _side(document: dict[str, Any], arrays: dict[str, Any], side: str, count: in
     data, indices, starts = (np.asarray(arrays[f"{side}.{part}"]) for part in PARTS)
     matrix = scipy.sparse.csr_array((data, indices, starts), shape=(count, width))
     matrix.check_format(full_check=True)
+    if matrix.dtype != np.float32 or not np.isfinite(matrix.data).all():
+        raise ValueError(f"some attributes of {side} are no numbers")
     return Attributes(features=features, matrix=matrix, id_column=str(document["id_column"]))

@@ -130,6 +130,8 @@ class Feature:
         if "levels" in document:
             return Feature(name=name, levels=tuple(str(one) for one in document["levels"]))
         mean, deviation = float(document["mean"]), float(document["deviation"])
+        if not (np.isfinite(mean) and 0 < deviation < np.inf):
+            raise ValueError(f"the numbers of '{name}' are about {mean}, by {deviation}")
         return Feature(name=name, mean=mean, deviation=deviation)
 
 

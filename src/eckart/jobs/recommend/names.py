@@ -10,6 +10,7 @@ from pyarrow import compute
 from eckart.errors import MatrixError
 from eckart.jobs.recommend.columns import NAMES
 from eckart.jobs.recommend.ids import all_of
+from eckart.storage.columns import plain_values
 from eckart.storage.table_text import plain
 from eckart.storage.tables import read_columns, table_head
 
@@ -43,5 +44,12 @@ def read_names(path: str | PathLike[str]) -> Names:
     table: Any = read_columns(source, head, {ids: "text", titles: "text"})
     table = table.filter(pc.is_valid(table.column(str(ids))))
     keys = all_of(table.column(str(ids))).cast(pa.string()).to_pylist()
-    values = table.column(str(titles)).cast(pa.string()).to_pylist()
-    return {key: value or "" for key, value in zip(keys, values, strict=True)}
+    try:
+        values = plain_values(table.column(str(titles)).combine_chunks()).cast(pa.string())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise MatrixError(
+            f"The titles of {source} are of the type {table.column(str(titles)).type}.",
+            hint="Give text.",
+            code="not-text",
+        ) from error
+    return {key: value or "" for key, value in zip(keys, values.to_pylist(), strict=True)}

@@ -22,6 +22,7 @@ from eckart.jobs.recommend.attribute_storing import (
 from eckart.jobs.recommend.clocks import Clock, Times, clocked
 from eckart.jobs.recommend.interactions import Interactions
 from eckart.jobs.recommend.model import Approximation, Model
+from eckart.jobs.recommend.soundness import check_sound
 from eckart.jobs.recommend.vocabulary import Vocabulary
 from eckart.objectives import Observed
 from eckart.offset import Offset
@@ -42,6 +43,8 @@ ITEMS: Final = "items.parquet"
 HISTORY: Final = "history.parquet"
 FILES: Final = (FACTORS, USERS, ITEMS, HISTORY)
 PRIORS: Final = ("row_prior", "column_prior")
+MOST_DIGITS: Final = 18
+"""Behind the point of a time that fits into 64 bits."""
 OBJECTIVE: Final = (
     "regularization",
     "count_exponent",
@@ -109,11 +112,14 @@ def _load(folder: Path) -> Model:
     for name in _files(document):
         _check_file(folder / name, str(document["files"].get(name, "")))
     try:
-        return _read(folder, document)
-    except (KeyError, TypeError, ValueError, IndexError, pa.ArrowInvalid) as error:
+        model = _read(folder, document)
+        check_sound(model)
+    except (LookupError, AttributeError, TypeError, ValueError, ArithmeticError, pa.ArrowException
+            ) as error:  # fmt: skip
         if isinstance(error, EckartError):
             raise
         raise damaged(folder / DOCUMENT, error) from error
+    return model
 
 
 def check_model(path: Path) -> None:
@@ -301,8 +307,8 @@ def _read(folder: Path, document: dict[str, Any]) -> Model:
     )
     arrays = read_arrays(folder / FACTORS)
     approximation = _approximation(document["approximation"], arrays)
-    if approximation.shape != data.shape or len(data) != document["interactions"]:
-        raise damaged(folder / DOCUMENT, "the factors do not fit the ids")
+    if len(data) != document["interactions"]:
+        raise damaged(folder / DOCUMENT, "it has another number of interactions")
     scale = document["scale"]
     return Model(
         data=data,
@@ -321,7 +327,10 @@ def _times(
         return None, None
     if clock is None:
         return clocked(times, pa.int64(), str(folder))
-    return times, Clock(dated=bool(clock["dated"]), digits=int(clock["digits"]))
+    digits = int(clock["digits"])
+    if not 0 <= digits <= MOST_DIGITS:
+        raise ValueError(f"its times have {digits} digits")
+    return times, Clock(dated=bool(clock["dated"]), digits=digits)
 
 
 def _column(table: Any, name: str) -> Any:

@@ -250,23 +250,37 @@ def read_back(arrays: Mapping[str, Array], facts: Mapping[str, Any], path: objec
             means=means,
             scales=scales,
             squares=squares,
-            energy=float(facts["energy"]),
-            rows=int(facts["rows"]),
+            energy=_number(facts["energy"]),
+            rows=max(1, int(_number(facts["rows"]))),
             rank=int(facts["rank"]),
             names=None if names is None else tuple(map(str, names)),
             centred=bool(facts["centred"]),
             whitened=bool(facts["whitened"]),
-            floor=facts["floor"],
-            strength=float(facts.get("strength", 0.0)),
-            missing=int(facts.get("missing", 0)),
+            floor=None if facts["floor"] is None else _number(facts["floor"]),
+            strength=_number(facts.get("strength", 0.0)),
+            missing=int(_number(facts.get("missing", 0))),
             measured=variances,
-            whole=facts.get("whole"),
+            whole=None if facts.get("whole") is None else _number(facts["whole"]),
             away=away,
             document=dict(facts["document"]),
         )
-    except (KeyError, TypeError, IndexError, ValueError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise FormatError(
             f"{path} holds no reduction.",
             hint="Give the .npz file that `eckart reduce` wrote beside its scores.",
             code="not-a-reduction",
         ) from error
+
+
+def _number(value: Any) -> float:
+    """A number of a document, finite and from 0.
+
+    Raises:
+        TypeError: If it is no number.
+        ValueError: If it is another one.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{value!r} is no number")
+    if not 0 <= value < math.inf:
+        raise ValueError(f"{value!r} is no finite number from 0")
+    return float(value)

@@ -8,6 +8,7 @@ from typing import Any, Final, final
 from eckart.errors import ArgumentError, FormatError
 from eckart.storage.checkpoints.index import Index, read_index
 from eckart.storage.checkpoints.strict_json import read_object
+from eckart.storage.whole import damaged
 
 SAFE: Final = ".safetensors"
 PICKLED: Final = (".bin", ".pt", ".pth")
@@ -88,4 +89,8 @@ def _in_folder(folder: Path) -> tuple[tuple[Path, ...], Index | None]:
 
 def _config(folder: Path) -> Mapping[str, Any]:
     path = folder / CONFIG
-    return read_object(path) if path.is_file() else {}
+    config = read_object(path) if path.is_file() else {}
+    names: Any = config.get("architectures") or []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise damaged(path, "its architectures are no list of names")
+    return config

@@ -1,5 +1,7 @@
 """Rows of a matrix in a Zarr or an HDF5 file, dense or sparse."""
 
+import warnings
+import zlib
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, final
@@ -10,6 +12,9 @@ import scipy.sparse
 from eckart.arrays import Array, DType, working_dtype
 from eckart.errors import EckartError, MissingExtra
 from eckart.matrices import RowReader, RowSource
+from eckart.storage.contents import check_sparse
+from eckart.storage.npz import MOST_DEFLATION
+from eckart.storage.rows.heaps import check_heaps
 from eckart.storage.rows.hierarchy import (
     found_matrix,
     is_turned,
@@ -25,6 +30,19 @@ KEPT: Final = {"h5py": 20 * 2**20, "zarr": 36 * 2**20}
 """Bytes that they keep of what they read, whatever the array."""
 PIECE: Final = 2**20
 """Bytes of a dataset without chunks that are read at once."""
+BROKEN: Final = (
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    RuntimeError,
+    ArithmeticError,
+    EOFError,
+    zlib.error,
+)
+"""What h5py, Zarr and their codecs raise for a file that is broken."""
+UNCHECKED: Final = 2**26
+"""Bytes that a part of a sparse matrix may take whatever is stored of it."""
 PACKAGES: Final = {".zarr": "zarr", ".h5": "h5py", ".hdf5": "h5py", ".h5ad": "h5py"}
 
 
@@ -33,22 +51,24 @@ def open_rows(path: Path, wanted: Wanted) -> Table:
     check_unnamed(path, wanted)
     package = _package(PACKAGES[path.suffix.lower()])
     try:
-        opened: Any = (
-            package.open(str(path), mode="r")
-            if package.__name__ == "zarr"
-            else _hdf5(package, path)
-        )
+        with warnings.catch_warnings(action="ignore"):  # of other files in a folder of Zarr
+            opened: Any = (
+                package.open(str(path), mode="r")
+                if package.__name__ == "zarr"
+                else _hdf5(package, path)
+            )
         place, node = found_matrix(opened, wanted.tensor, path)
         source = _source(node, place, path, KEPT[package.__name__])
         names = names_of_columns(opened, place, source.shape[1])
     except EckartError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+    except BROKEN as error:
         raise damaged(path, error) from error
     return Table(source=source, names=names)
 
 
 def _hdf5(package: Any, path: Path) -> Any:
+    check_heaps(path)
     return package.File(path, mode="r")
 
 
@@ -69,6 +89,8 @@ def _source(node: Any, place: str, path: Path, kept: int) -> RowSource:
     if members is None:
         return ChunkedArray(node, kept, path)
     starts, indices = ("indptr", "indices") if "indptr" in members else ("jc", "ir")
+    for name in ("data", starts, indices):
+        _check_held(node[name], place, path)
     shape = _shape(node, int(node[starts].shape[0]) - 1)
     by_rows = starts == "indptr" and _is_by_rows(node, shape)
     if int(node[starts].shape[0]) != shape[0 if by_rows else 1] + 1:
@@ -77,6 +99,7 @@ def _source(node: Any, place: str, path: Path, kept: int) -> RowSource:
         return CompressedRows(node["data"], node[indices], node[starts][:], shape, path)
     parts = node["data"][:], node[indices][:], node[starts][:]
     _check_places(parts[1], parts[2], shape[0], path)
+    check_sparse(path, shape, len(parts[0]))
     stored: Any = scipy.sparse.csc_array(parts, shape=shape).tocsr()
     return CompressedRows(stored.data, stored.indices, stored.indptr, shape, path)
 
@@ -99,6 +122,18 @@ def _shape(node: Any, count: int) -> tuple[int, int]:
     said = node.attrs.get("shape", node.attrs.get("h5sparse_shape"))
     rows, columns = node["shape"][:] if said is None else said
     return int(rows), int(columns)
+
+
+def _check_held(member: Any, place: str, path: Path) -> None:
+    """Refuse a part of a sparse matrix that is said to be much larger than what is stored of it.
+
+    What was never written counts as zeros, of which no sparse matrix is made.
+    """
+    if member.nbytes <= UNCHECKED:
+        return
+    held = member.id.get_storage_size() if hasattr(member, "id") else member.nbytes_stored()
+    if member.nbytes > MOST_DEFLATION * held:
+        raise damaged(path, f"a part of the sparse matrix {place} is larger than what is stored")
 
 
 def _check_places(indices: Any, starts: Any, below: int, path: Path) -> None:
@@ -131,7 +166,7 @@ class ChunkedArray:
         self.path = path
         row = max(1, self.shape[1] * np.dtype(stored.dtype).itemsize)
         chunks = getattr(stored, "chunks", None)
-        self.height = int(chunks[self.turned]) if chunks else max(1, PIECE // row)
+        self.height = max(1, int(chunks[self.turned]) if chunks else PIECE // row)
         self.held = kept + min(self.height, self.shape[0]) * row
 
     def open(self) -> RowReader:
@@ -148,7 +183,7 @@ class ChunkedArray:
             if self.turned:
                 return self.packing.decoded(np.asarray(self.stored[:, start:stop])).T
             return self.packing.decoded(np.asarray(self.stored[start:stop]))
-        except (OSError, ValueError, RuntimeError, TypeError) as error:
+        except BROKEN as error:
             raise damaged(self.path, error) from error
 
 
@@ -208,7 +243,7 @@ class CompressedRows:
             _check_places(indices, starts, self.shape[1], self.path)
             parts = data.astype(self.dtype, copy=False), indices, starts - starts[0]
             piece: Any = scipy.sparse.csr_array(parts, shape=(stop - start, self.shape[1]))
-        except (OSError, RuntimeError, TypeError, ValueError) as error:
+        except BROKEN as error:
             raise error if isinstance(error, EckartError) else damaged(self.path, error) from error
         return piece.toarray()
 

@@ -1,5 +1,6 @@
 """Which array of an HDF5 or Zarr file is read, and what its columns are called."""
 
+import warnings
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -59,7 +60,7 @@ def found_matrix(opened: Any, name: str | None, path: Path) -> tuple[str, Any]:
 
 def is_annotated(opened: Any) -> bool:
     """Whether this is an AnnData: cells and genes, and matrices of them."""
-    return opened.attrs.get("encoding-type") == "anndata" or {"obs", "var"} <= set(opened)
+    return opened.attrs.get("encoding-type") == "anndata" or {"obs", "var"} <= set(_keys(opened))
 
 
 def names_of_columns(opened: Any, place: str, columns: int) -> tuple[str, ...] | None:
@@ -85,7 +86,8 @@ def sparse_members(node: Any) -> set[str] | None:
     """The names of the members of a sparse matrix; None for anything else."""
     if hasattr(node, "dtype"):
         return None
-    return next((names for names in SPARSE if names <= set(node)), None)
+    keys = set(_keys(node))
+    return next((names for names in SPARSE if names <= keys), None)
 
 
 def _matrices(group: Any, place: str, seen: set[Any]) -> Iterator[tuple[str, Any]]:
@@ -93,7 +95,7 @@ def _matrices(group: Any, place: str, seen: set[Any]) -> Iterator[tuple[str, Any
     if place.count("/") >= DEEPEST or (_is_counted(group) and group in seen):
         return
     seen.update([group] if _is_counted(group) else [])
-    for key in group:
+    for key in _keys(group):
         node, here = _member(group, key), f"{place}/{key}".lstrip("/")
         if node is None:
             continue
@@ -106,8 +108,15 @@ def _matrices(group: Any, place: str, seen: set[Any]) -> Iterator[tuple[str, Any
 def _is_matrix(node: Any) -> bool:
     """Whether this is a dataset of numbers in two dimensions, or a sparse matrix."""
     if hasattr(node, "dtype"):
-        return len(node.shape or ()) == 2 and _holds_numbers(node)
+        # a type that has a name, as NetCDF writes, has a dtype and no shape
+        return len(getattr(node, "shape", None) or ()) == 2 and _holds_numbers(node)
     return sparse_members(node) is not None
+
+
+def _keys(group: Any) -> list[str]:
+    """The names of what a group holds; Zarr warns of what else lies in its folder."""
+    with warnings.catch_warnings(action="ignore"):
+        return list(group)
 
 
 def _holds_numbers(node: Any) -> bool:

@@ -204,6 +204,8 @@ def _in_columns(opened: ParquetColumns, group: int, places: list[int], dtype: DT
     values = own_pages((len(places), opened.heights[group]), dtype)
     for start in range(0, len(places), AT_ONCE):
         part = opened.read_group(group, places[start : start + AT_ONCE])
+        if part.num_rows != opened.heights[group]:
+            raise pa.ArrowInvalid(f"row group {group} has {part.num_rows} rows, not as it says")
         for place, column in enumerate(part.columns, start):
             values[place] = numbers(column.combine_chunks(), dtype)
     return values.T
