@@ -43,7 +43,6 @@ VERDICTS = {
 }
 
 REASONS = {
-    "exports no class": "it is a part of other models, and transformers exports no class of it",
     "library|ImportError": "it needs a library that is not installed, such as timm",
     "too large": "its smallest model has more than eight million parameters",
     "ran out": "it ran out of time or memory",

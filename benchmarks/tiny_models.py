@@ -7,6 +7,7 @@ belong together stay so.
 
 import importlib
 import inspect
+import itertools
 import re
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
@@ -65,8 +66,8 @@ CHOSEN = 1
 ATTENDING = 4
 TRIALS = 8
 """Models of a type that are tried before one is taken that does not run."""
-LARGEST = 8_000_000
-"""Parameters of a model that is still tiny."""
+SIZES = (2_000_000, 8_000_000)
+"""Parameters of a model that is tiny, and of one that still is where no way gives a smaller one."""
 
 DROPPED = ("layer_types", "mlp_only_layers", "attention_types")
 """Settings that follow from others."""
@@ -81,7 +82,9 @@ _KEPT = re.compile(
     r"tile|grid|resolution|temporal|spatial|range|dropout|fft|sampl|mel|bins|"
     r"max_|min_|frame|length|merge|conv_size|step|num_parallel"
 )
-_LAYERS = re.compile(r"layers?$|depths?$|(?:num|n)_.*blocks?$|n_layer|.*_layers_per.*|num_blocks")
+_LAYERS = re.compile(
+    r"layers?$|depths?$|(?:num|n)_.*blocks?$|n_layer|.*_layers_per.*|num_blocks|repeats"
+)
 _INDICES = re.compile(r"_(?:id|ind|idx|to|indices|index)s?$|_layer$|^skip|^first_|^last_|share")
 _EXPERTS = re.compile(r"(?:num|n)_.*experts?$|num_experts")
 _CHOSEN = re.compile(r"per_tok|top_?k|n_group|experts_.*(?:chosen|topk)")
@@ -202,7 +205,7 @@ WAYS: tuple[ByName | Way, ...] = (
     *(
         Way(factor=factor, least=least, heads=heads, whole=whole)
         for whole in (False, True)
-        for factor, least in ((16, 4), (8, 4), (32, 4), (8, 32))
+        for factor, least in ((32, 4), (16, 4), (8, 4), (8, 32))
         for heads in (False, True)
     ),
     *(Way(factor=factor, whole=whole) for factor in (4, 1) for whole in (False, True)),
@@ -210,7 +213,7 @@ WAYS: tuple[ByName | Way, ...] = (
 
 
 def classes() -> Iterator[tuple[str, str]]:
-    """Each model type of transformers with one of its classes; "" where there is none."""
+    """Each model type that an automatic class of transformers knows, with one of its classes."""
     import transformers
     from transformers.models.auto import modeling_auto
 
@@ -220,15 +223,18 @@ def classes() -> Iterator[tuple[str, str]]:
         for model_type, architecture in getattr(modeling_auto, name, {}).items():
             first = architecture[0] if isinstance(architecture, tuple) else architecture
             known.setdefault(model_type, first)
-    for model_type, kind in transformers.CONFIG_MAPPING.items():
-        own = getattr(transformers, known.get(model_type, ""), None)
+    for model_type, architecture in known.items():
+        kind, own = (
+            transformers.CONFIG_MAPPING[model_type],
+            getattr(transformers, architecture, None),
+        )
         if own is None or inspect.getattr_static(own, "config_class", kind) is not kind:
-            known[model_type] = _own_class(model_type) or known.get(model_type, "")
+            known[model_type] = _own_class(model_type) or architecture
     yield from sorted(known.items())
 
 
 def _own_class(model_type: str) -> str:
-    """A class of a type that no automatic class has, such as a part of a larger model."""
+    """A class of a type of which the automatic classes name that of another type."""
     import transformers
 
     try:
@@ -260,9 +266,9 @@ def built(model_type: str, architecture: str, runs: Callable[[Any], Any]) -> tup
     own = getattr(transformers, architecture)
     first: Exception | None = None
     unrun: list[Any] = []
-    for way in WAYS:
+    for most, way in itertools.product(SIZES, WAYS):
         try:
-            network = _network(own, kind.from_dict(way.settings(kind().to_dict())))
+            network = _network(own, kind.from_dict(way.settings(kind().to_dict())), most)
         except Exception as error:
             first = first or error
             continue
@@ -277,12 +283,12 @@ def built(model_type: str, architecture: str, runs: Callable[[Any], Any]) -> tup
     raise first or ValueError("there is no way")
 
 
-def _network(own: Any, config: Any) -> Any:
+def _network(own: Any, config: Any, most: int) -> Any:
     import torch
 
     with torch.device("meta"):
         size = sum(one.numel() for one in own(config).parameters())
-    if size > LARGEST:
+    if size > most:
         raise ValueError(f"it is too large: {size} parameters")
     torch.manual_seed(0)
     network = own(config).eval()
