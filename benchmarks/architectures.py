@@ -51,13 +51,13 @@ REASONS = {
 """Why models were not made tiny, by what their errors hold."""
 
 
-def tried(model_type: str, architecture: str, seconds: int) -> Row:
+def tried(model_type: str, architecture: str, checks: Sequence[str], seconds: int) -> Row:
     """The row of one type, from a process of its own."""
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
         os.close(reading)
-        _answer(writing, model_type, architecture)
+        _answer(writing, model_type, architecture, checks)
     os.close(writing)
     said = b""
     ending = time.monotonic() + seconds
@@ -76,7 +76,7 @@ def tried(model_type: str, architecture: str, seconds: int) -> Row:
     return Row(**json.loads(said))
 
 
-def _answer(writing: int, model_type: str, architecture: str) -> None:
+def _answer(writing: int, model_type: str, architecture: str, checks: Sequence[str]) -> None:
     """Try one type, write its row and end the process."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     logging.disable(logging.WARNING)
@@ -84,7 +84,7 @@ def _answer(writing: int, model_type: str, architecture: str) -> None:
     with tempfile.TemporaryDirectory() as folder, Path(os.devnull).open("w") as nowhere:
         os.dup2(nowhere.fileno(), 2)
         with contextlib.suppress(MemoryError):
-            found = row(model_type, architecture, Path(folder))
+            found = row(model_type, architecture, Path(folder), checks)
             os.write(writing, json.dumps(asdict(found)).encode())
     os._exit(0)
 
@@ -181,7 +181,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("types", nargs="*")
     parser.add_argument("--write", action="store_true", help="Write docs/models.md.")
-    parser.add_argument("--kept", type=Path, default=ROOT / "build" / "models.jsonl")
+    parser.add_argument("--commands", nargs="+", choices=CHECKS, default=CHECKS)
+    parser.add_argument("--kept", type=Path, default=ROOT / "dist" / "models.jsonl")
     parser.add_argument("--seconds", type=int, default=SECONDS)
     options = parser.parse_args()
     os.environ["HF_HUB_OFFLINE"] = "1"
@@ -193,13 +194,13 @@ def main() -> None:
     options.kept.parent.mkdir(exist_ok=True)
     known, commit = kept(options.kept), _commit()
     with tempfile.TemporaryDirectory() as folder:  # what is imported here is so in every process
-        row("llama", "LlamaForCausalLM", Path(folder))
+        row("llama", "LlamaForCausalLM", Path(folder), options.commands)
     for model_type, architecture in classes():
         if options.types and model_type not in options.types:
             continue
         if not options.types and model_type in known:
             continue
-        found = tried(model_type, architecture, options.seconds)
+        found = tried(model_type, architecture, options.commands, options.seconds)
         known[model_type] = {**asdict(found), "commit": commit}
         with options.kept.open("a", encoding="utf-8") as file:
             file.write(json.dumps(known[model_type]) + "\n")

@@ -90,8 +90,10 @@ class Pair:
         return self.kind.from_pretrained(self.folder / name).eval()
 
 
-def row(model_type: str, architecture: str, folder: Path, size: float = 0.02) -> Row:
-    """What becomes of one model type."""
+def row(
+    model_type: str, architecture: str, folder: Path, checks: Collection[str], size: float = 0.02
+) -> Row:
+    """What becomes of one model type, and what some commands make of its adapter."""
     found = Row(model_type, architecture)
     try:
         pair = _written(model_type, architecture, folder, size)
@@ -113,7 +115,7 @@ def row(model_type: str, architecture: str, folder: Path, size: float = 0.02) ->
     running = running_model(json.loads((folder / "tuned" / "config.json").read_text()))
     missing = _names(running, {one.name for one in left})
     _measure(found, pair, missing)
-    found.checks = dict(Commands(pair, running, missing).outcomes())
+    found.checks = dict(Commands(pair, running, missing).outcomes(checks))
     return found
 
 
@@ -226,12 +228,12 @@ class Commands:
     running: Running | None
     missing: Collection[str]
 
-    def outcomes(self) -> Iterator[tuple[str, str]]:
-        """Of each command that applies."""
+    def outcomes(self, names: Collection[str]) -> Iterator[tuple[str, str]]:
+        """Of each command of these names that applies."""
         kind = self.pair.kind
         writes = kind.__name__.endswith(GENERATORS)
         runs = self.pair.is_run and kind.main_input_name == "input_ids"
-        for name in CHECKS:
+        for name in names:
             if name not in OF_TEXTS or (writes and (runs or name == "portable")):
                 yield name, _outcome(getattr(self, name))
 

@@ -64,7 +64,7 @@ LAYERS = 2
 EXPERTS = 4
 CHOSEN = 1
 ATTENDING = 4
-TRIALS = 8
+TRIALS = 4
 """Models of a type that are tried before one is taken that does not run."""
 SIZES = (2_000_000, 8_000_000)
 """Parameters of a model that is tiny, and of one that still is where no way gives a smaller one."""
