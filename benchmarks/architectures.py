@@ -6,7 +6,6 @@ it was. Writes `docs/models.md` with `--write`.
 """
 
 import argparse
-import contextlib
 import json
 import logging
 import os
@@ -25,7 +24,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from model_trials import CHECKS, Row, row
+from model_trials import CHECKS, Row, row, sentence
 from tiny_models import classes
 
 ROOT = Path(__file__).parent.parent
@@ -83,9 +82,13 @@ def _answer(writing: int, model_type: str, architecture: str, checks: Sequence[s
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as folder, Path(os.devnull).open("w") as nowhere:
         os.dup2(nowhere.fileno(), 2)
-        with contextlib.suppress(MemoryError):
+        try:
             found = row(model_type, architecture, Path(folder), checks)
-            os.write(writing, json.dumps(asdict(found)).encode())
+        except MemoryError:
+            os._exit(1)
+        except Exception as error:  # the trial itself is wrong
+            found = Row(model_type, architecture, "wrong", why=sentence(error))
+        os.write(writing, json.dumps(asdict(found)).encode())
     os._exit(0)
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tiny_models import built
+from tiny_models import built, own_class
 
 import eckart
 from eckart.errors import EckartError
@@ -94,9 +94,9 @@ def row(
     model_type: str, architecture: str, folder: Path, checks: Collection[str], size: float = 0.02
 ) -> Row:
     """What becomes of one model type, and what some commands make of its adapter."""
-    found = Row(model_type, architecture)
+    found = Row(model_type, own_class(model_type, architecture))
     try:
-        pair = _written(model_type, architecture, folder, size)
+        pair = _written(model_type, found.architecture, folder, size)
     except Exception as error:
         found.verdict, found.why = "not made tiny", sentence(error)
         return found
@@ -110,10 +110,11 @@ def row(
     except Exception as error:
         found.verdict, found.why = "wrong", sentence(error)
         return found
-    left = [one for one in result.tensors if one.state in ("not covered", "left out")]
-    found.missing, found.why = len(left), left[0].why if left else ""
+    tensors = result.to_dict()["tensors"]
+    left = [one for one in tensors if one["state"] in ("not covered", "left out")]
+    found.missing, found.why = len(left), left[0]["why"] if left else ""
     running = running_model(json.loads((folder / "tuned" / "config.json").read_text()))
-    missing = _names(running, {one.name for one in left})
+    missing = _names(running, {one["name"] for one in left})
     _measure(found, pair, missing)
     found.checks = dict(Commands(pair, running, missing).outcomes(checks))
     return found

@@ -214,7 +214,6 @@ WAYS: tuple[ByName | Way, ...] = (
 
 def classes() -> Iterator[tuple[str, str]]:
     """Each model type that an automatic class of transformers knows, with one of its classes."""
-    import transformers
     from transformers.models.auto import modeling_auto
 
     known: dict[str, str] = {}
@@ -223,25 +222,20 @@ def classes() -> Iterator[tuple[str, str]]:
         for model_type, architecture in getattr(modeling_auto, name, {}).items():
             first = architecture[0] if isinstance(architecture, tuple) else architecture
             known.setdefault(model_type, first)
-    for model_type, architecture in known.items():
-        kind, own = (
-            transformers.CONFIG_MAPPING[model_type],
-            getattr(transformers, architecture, None),
-        )
-        if own is None or inspect.getattr_static(own, "config_class", kind) is not kind:
-            known[model_type] = _own_class(model_type) or architecture
     yield from sorted(known.items())
 
 
-def _own_class(model_type: str) -> str:
-    """A class of a type of which the automatic classes name that of another type."""
+def own_class(model_type: str, architecture: str) -> str:
+    """The class of a type, where the automatic classes name that of another type or none."""
     import transformers
 
+    kind, known = transformers.CONFIG_MAPPING[model_type], getattr(transformers, architecture, None)
+    if known is not None and inspect.getattr_static(known, "config_class", kind) is kind:
+        return architecture
     try:
-        kind = transformers.CONFIG_MAPPING[model_type]
         module = importlib.import_module(kind.__module__.replace("configuration_", "modeling_"))
-    except Exception:
-        return ""
+    except ImportError:
+        return architecture
     found = [
         name
         for name, one in inspect.getmembers(module, inspect.isclass)
@@ -251,7 +245,7 @@ def _own_class(model_type: str) -> str:
         and hasattr(transformers, name)
         and not name.endswith("PreTrainedModel")
     ]
-    return min(found, key=lambda name: ("For" not in name, len(name)), default="")
+    return min(found, key=lambda name: ("For" not in name, len(name)), default=architecture)
 
 
 def built(model_type: str, architecture: str, runs: Callable[[Any], Any]) -> tuple[Any, Any]:
