@@ -43,6 +43,7 @@ VERDICTS = {
 
 REASONS = {
     "library|ImportError": "it needs a library that is not installed, such as timm",
+    "default config does not build": "transformers does not build it from its default config",
     "too large": "its smallest model has more than eight million parameters",
     "ran out": "it ran out of time or memory",
     "": "its config could not be shrunk",

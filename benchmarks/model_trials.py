@@ -122,11 +122,9 @@ def row(
 
 def _written(model_type: str, architecture: str, folder: Path, size: float) -> Pair:
     network, ran = built(model_type, architecture, answers)
-    network.save_pretrained(folder / "base")
-    base = type(network).from_pretrained(folder / "base").eval()
-    _tuned_copy(base, size).save_pretrained(folder / "tuned")
     pair = Pair(folder=folder, kind=type(network), is_run=False)
-    tuned = pair.load("tuned")
+    base = _as_loaded(pair, "base", network)
+    tuned = _as_loaded(pair, "tuned", _tuned_copy(base, size))
     if ran is None:
         return pair
     try:
@@ -134,6 +132,14 @@ def _written(model_type: str, architecture: str, folder: Path, size: float) -> P
     except Exception:  # another draw of weights may not give answers
         same = False
     return Pair(folder=folder, kind=type(network), is_run=same)
+
+
+def _as_loaded(pair: Pair, name: str, network: Any) -> Any:
+    """A model in its folder as transformers loads it, which sets rows of padding to 0 in some."""
+    network.save_pretrained(pair.folder / name)
+    loaded = pair.load(name)
+    loaded.save_pretrained(pair.folder / name)
+    return loaded
 
 
 def _tuned_copy(network: Any, size: float) -> Any:

@@ -61,6 +61,8 @@ SMALL: dict[str, Any] = {
 TOKENS = 96
 CODES = 128
 LAYERS = 2
+MORE_LAYERS = 6
+"""Of models in which only some layers are of a kind that they need."""
 EXPERTS = 4
 CHOSEN = 1
 ATTENDING = 4
@@ -100,6 +102,7 @@ class Way:
         factor: Every width is divided by it, which keeps what divides what.
         least: The smallest width.
         heads: Whether there are few heads as well.
+        layers: How many there are at most.
         whole: Whether all settings are given, not only those that change: then lists that have an
             entry for each layer are cut, and what names layers is left out.
     """
@@ -107,6 +110,7 @@ class Way:
     factor: int
     least: int = 4
     heads: bool = False
+    layers: int = LAYERS
     whole: bool = False
 
     def settings(self, settings: dict[str, Any]) -> dict[str, Any]:
@@ -136,21 +140,21 @@ class Way:
         if key.endswith(("token_index", "token_id")):
             return _token(setting)
         if isinstance(setting, list | tuple):
-            return self._list(key, list(setting), counts)
+            return type(setting)(self._list(key, list(setting), counts))
         if self._is_of_heads(key, setting):
             return max(1, setting // ratio)
         return self._number(key, setting) if _is_number(setting) else setting
 
     def _part(self, key: str, setting: dict[Any, Any]) -> dict[Any, Any] | None:
         if "per_layer" in key and all(str(own).isdigit() for own in setting):
-            return {own: one for own, one in setting.items() if int(own) < LAYERS}
+            return {own: one for own, one in setting.items() if int(own) < self.layers}
         if not all(isinstance(own, str) for own in setting):
             return setting
         return self.settings(setting) or None
 
     def _list(self, key: str, setting: list[Any], counts: Collection[int]) -> list[Any]:
-        if len(setting) in counts and len(setting) > LAYERS:
-            return setting[:LAYERS]
+        if len(setting) in counts and len(setting) > self.layers:
+            return setting[: self.layers]
         if setting and all(map(_is_number, setting)):
             return [self._number(key, one, inner=True) for one in setting]
         return setting
@@ -159,7 +163,7 @@ class Way:
         if _VOCABULARY.fullmatch(key) and setting > TOKENS:
             return CODES
         if _LAYERS.search(key) and not _INDICES.search(key):
-            return min(setting, 1 if inner else LAYERS)
+            return min(setting, 1 if inner else self.layers)
         if _CHOSEN.search(key):
             return min(setting, CHOSEN)
         if _EXPERTS.search(key):
@@ -208,6 +212,7 @@ WAYS: tuple[ByName | Way, ...] = (
         for factor, least in ((32, 4), (16, 4), (8, 4), (8, 32))
         for heads in (False, True)
     ),
+    *(Way(factor=factor, layers=MORE_LAYERS) for factor in (32, 16)),
     *(Way(factor=factor, whole=whole) for factor in (4, 1) for whole in (False, True)),
 )
 
@@ -274,14 +279,17 @@ def built(model_type: str, architecture: str, runs: Callable[[Any], Any]) -> tup
             break
     if unrun:
         return unrun[0], None
+    try:
+        _sized(own, kind())
+    except Exception as error:
+        raise ValueError(f"its default config does not build: {error}") from error
     raise first or ValueError("there is no way")
 
 
 def _network(own: Any, config: Any, most: int) -> Any:
     import torch
 
-    with torch.device("meta"):
-        size = sum(one.numel() for one in own(config).parameters())
+    size = _sized(own, config)
     if size > most:
         raise ValueError(f"it is too large: {size} parameters")
     torch.manual_seed(0)
@@ -290,3 +298,11 @@ def _network(own: Any, config: Any, most: int) -> Any:
         for parameter in network.parameters():
             parameter += 0.02 * torch.randn_like(parameter)
     return network
+
+
+def _sized(own: Any, config: Any) -> int:
+    """Parameters of a model, which is not made."""
+    import torch
+
+    with torch.device("meta"):
+        return sum(one.numel() for one in own(config).parameters())

@@ -63,7 +63,8 @@ def plan(
     """Decide what a merged model holds.
 
     A head that adapters save beside a table that the base shares with it is left out where the two
-    are equal, so that they stay shared.
+    are equal, so that they stay shared. Where an adapter changes one of the two alone, as PEFT
+    trains it, each gets values of its own.
 
     Args:
         base: The model.
@@ -77,13 +78,18 @@ def plan(
     shapes = {name: info.shape for name, info in base.tensors.items()}
     placement = Placement.of(base, base)
     parts = _Parts(base=base, tied=placement.is_tied)
+    table = _table(placement)
     for adapter, weight in adapters:
         placing = place(adapter, shapes, placement)
-        _check(placing, base, tied=parts.tied)
+        _check(placing, base, tied=parts.tied, table=table)
         parts.add(placing, weight)
+        parts.part(placing, weight, table, alone=_saves_alone(adapter, placing, table))
     changes = {name: parts.change(name, shapes[name]) for name in shapes if parts.touch(name)}
+    _check_numbers(changes, base)
     changes |= _copies(changes, base, placement)
     new = {name: _replacement(name, values) for name, values in parts.unplaced.items()}
+    if parts.is_apart:
+        new[HEAD] = parts.head(table)
     config, notes = _settings(changes, new, parts, dtype)
     return Plan(
         layouts=_layouts(base, changes, new, dtype),
@@ -106,6 +112,9 @@ class _Parts:
     saved: dict[str, list[tuple[Tensor, float]]] = field(default_factory=_lists)
     unplaced: dict[str, list[tuple[Tensor, float]]] = field(default_factory=_lists)
     notes: list[str] = field(default_factory=list[str])
+    heads: list[tuple[Factors, float]] = field(default_factory=list[tuple[Factors, float]])
+    is_apart: bool = False
+    is_together: bool = False
 
     def add(self, placing: Placing, weight: float) -> None:
         """Take in one adapter."""
@@ -121,6 +130,22 @@ class _Parts:
             shared = self.tied and name == HEAD
             if not (shared and any(_are_equal(values, own) for own in _tables(placing.saved))):
                 self.unplaced[name].append((values, weight))
+
+    def part(self, placing: Placing, weight: float, table: str, *, alone: bool) -> None:
+        """Take in what an adapter does to a head apart from the table that is shared with it."""
+        if HEAD in placing.apart:
+            self.heads.append((placing.apart[HEAD].factors, weight))
+        touched = table in placing.layers or table in placing.saved
+        self.is_apart |= alone or HEAD in placing.apart
+        self.is_together |= touched and not alone and HEAD not in placing.apart
+
+    def head(self, table: str) -> Tensor:
+        """The values of a head that gets its own."""
+        if self.is_together:
+            raise _not_addable(HEAD, f"adapters change it both with '{table}' and apart from it")
+        beneath = self.unplaced.get(HEAD)  # PEFT saves the table beneath the factors
+        values = self.base.read(table) if beneath is None else _replacement(HEAD, beneath)
+        return Change(factors=self.heads).added(HEAD, values.copy(), values.dtype)
 
     def touch(self, name: str) -> bool:
         """Whether they change a tensor of the base."""
@@ -138,6 +163,20 @@ class _Parts:
             saved=[] if replaced else saved,
             replacement=saved[0][0] if replaced else None,
         )
+
+
+def _table(placement: Placement) -> str:
+    """The stored table that the base uses as its head and for nothing else, or empty."""
+    pairs = (group for group in placement.ties if len(group) == 2 and HEAD in group)
+    live = next((name for group in pairs for name in group if name != HEAD), "")
+    return placement.base.get(live, "")
+
+
+def _saves_alone(adapter: Adapter, placing: Placing, table: str) -> bool:
+    """Whether PEFT would put new values of a table beside a head that keeps those of the base."""
+    saved = table in placing.saved and table not in placing.layers
+    named = any(table.endswith(name) or name.endswith(table) for name in adapter.in_place)
+    return saved and not named and not adapter.tied and HEAD not in placing.unplaced
 
 
 def _settings(
@@ -248,10 +287,12 @@ def _layouts(
     return layouts
 
 
-def _check(placing: Placing, base: Checkpoint, *, tied: bool) -> None:
-    if placing.unknown:
-        name = placing.unknown[0]
-        more = f", nor {len(placing.unknown) - 1} more" if placing.unknown[1:] else ""
+def _check(placing: Placing, base: Checkpoint, *, tied: bool, table: str) -> None:
+    parted = {HEAD} if table else set[str]()
+    unknown = [*placing.unknown, *(name for name in placing.apart if name not in parted)]
+    if unknown:
+        name = unknown[0]
+        more = f", nor {len(unknown) - 1} more" if unknown[1:] else ""
         head = tied and name == HEAD
         raise MatrixError(
             f"{base.path} has no tensor '{name}' that the adapter changes{more}.",
@@ -266,6 +307,18 @@ def _check(placing: Placing, base: Checkpoint, *, tied: bool) -> None:
             hint="Give the base that the adapter was made for.",
             code="shapes-differ",
         )
+
+
+def _check_numbers(changes: Mapping[str, Change], base: Checkpoint) -> None:
+    """Refuse to add to a tensor that holds no weights, where the sum would be rounded away."""
+    for name, change in changes.items():
+        dtype = base.tensors[name].dtype
+        if change.adds and not dtype.is_weight:
+            raise MatrixError(
+                f"'{name}' is {dtype} in {base.path}, to which no change can be added.",
+                hint="Give the base in float16, bfloat16 or float32.",
+                code="quantised",
+            )
 
 
 def _replacement(name: str, saved: Sequence[tuple[Tensor, float]]) -> Tensor:

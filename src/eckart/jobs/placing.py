@@ -28,6 +28,8 @@ class Placing:
         biases: Changes of biases.
         saved: New values.
         unplaced: Saved values that the model has no tensor of, by their names in the adapter.
+        apart: Changed weights that the model stores under another name only, because it shares
+            one table between the two.
         unknown: Names of weights and biases that the adapter changes and the model has not.
         misfits: Sentences on shapes that do not fit.
         prefix: A sentence on what had to be left out of names to match them, or None.
@@ -37,6 +39,7 @@ class Placing:
     biases: Mapping[str, Array]
     saved: Mapping[str, Tensor]
     unplaced: Mapping[str, Tensor]
+    apart: Mapping[str, AdaptedLayer]
     unknown: tuple[str, ...]
     misfits: tuple[str, ...]
     prefix: str | None
@@ -76,12 +79,15 @@ def place(adapter: Adapter, shapes: Shapes, placement: Placement) -> Placing:
             misfits.append(_misfit(name, change.shape, shape))
         elif name in names:
             biases[names[name]] = change
+    shared = {name for group in placement.ties for name in group}
+    apart = {name: layer for name, layer in weights.items() if name in shared - names.keys()}
     return Placing(
         layers=layers,
         biases=biases,
         saved={names[name]: tensor for name, tensor in adapter.saved.items() if name in names},
         unplaced={name: tensor for name, tensor in adapter.saved.items() if name not in names},
-        unknown=tuple(name for name in (*weights, *changes) if name not in names),
+        apart=apart,
+        unknown=tuple(n for n in (*weights, *changes) if n not in names and n not in apart),
         misfits=tuple(misfits),
         prefix=prefix,
     )
