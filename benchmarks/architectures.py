@@ -199,18 +199,15 @@ def main() -> None:
     known, commit = kept(options.kept), _commit()
     with tempfile.TemporaryDirectory() as folder:  # what is imported here is so in every process
         row("llama", "LlamaForCausalLM", Path(folder), options.commands)
-    for model_type, architecture in classes():
-        if options.types and model_type not in options.types:
-            continue
-        if not options.types and model_type in known:
-            continue
-        found = tried(model_type, architecture, options.commands, options.seconds)
+    types = dict(classes())
+    for model_type in options.types or [one for one in types if one not in known]:
+        found = tried(model_type, types[model_type], options.commands, options.seconds)
         known[model_type] = {**asdict(found), "commit": commit}
         with options.kept.open("a", encoding="utf-8") as file:
             file.write(json.dumps(known[model_type]) + "\n")
         far = [one for one in (found.loaded, found.merged, found.weights) if one is not None]
         bad = [f"{name} {said}" for name, said in found.checks.items() if said != "yes"]
-        print(model_type, architecture, found.verdict, far, found.missing, found.why, *bad)
+        print(model_type, found.architecture, found.verdict, far, found.missing, found.why, *bad)
         sys.stdout.flush()
     commits = sorted({one.pop("commit") for one in known.values()})
     rows = [Row(**known[model_type]) for model_type in sorted(known)]
