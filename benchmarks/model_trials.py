@@ -27,6 +27,7 @@ from eckart.jobs.resize import truncate_adapter
 from eckart.jobs.running import Running, running_model, unattached
 from eckart.jobs.running.forward import answers
 from eckart.jobs.verify import verify_adapter
+from eckart.storage.checkpoints import open_checkpoint
 from eckart.storage.checkpoints.header import read_header
 
 FAR = 1e-5
@@ -114,7 +115,7 @@ def row(
     left = [one for one in tensors if one["state"] in ("not covered", "left out")]
     found.missing, found.why = len(left), left[0]["why"] if left else ""
     running = running_model(json.loads((folder / "tuned" / "config.json").read_text()))
-    missing = _names(running, {one["name"] for one in left})
+    missing = _names(running, folder / "tuned", {one["name"] for one in left})
     _measure(found, pair, missing)
     found.checks = dict(Commands(pair, running, missing).outcomes(checks))
     return found
@@ -155,11 +156,14 @@ def _tuned_copy(network: Any, size: float) -> Any:
     return tuned
 
 
-def _names(running: Running | None, left: Collection[str]) -> frozenset[str]:
-    """Names in the running model of what is not covered, and of what is made from it."""
+def _names(running: Running | None, folder: Path, left: Collection[str]) -> frozenset[str]:
+    """Names in the running model of what is not covered, and of all that is made from it."""
     if running is None:
         return frozenset(left)
-    return frozenset({*left, *(name for name, _ in running.rename(left).values())})
+    uses = running.uses(open_checkpoint(folder).tensors).values()
+    shared = {name for group in running.ties for name in group}
+    made = running.shapes.keys() - {use.name for use in uses if not use.why} - shared
+    return frozenset({*left, *made, *(name for name, _ in running.rename(left).values())})
 
 
 def _measure(found: Row, pair: Pair, missing: Collection[str]) -> None:

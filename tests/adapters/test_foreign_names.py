@@ -51,7 +51,7 @@ def test_any_name_of_one_adapter_and_any_number_of_prefixes_are_left_out(rename,
             "a and b",
         ),
         (
-            lambda tensors: {**tensors, f"{Q}.alpha": np.ones((), np.float32)},
+            lambda tensors: {**tensors, f"base_model.model.{Q}.alpha": np.ones(1, np.float32)},
             "not-lora",
             "another program",
         ),

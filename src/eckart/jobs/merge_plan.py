@@ -23,6 +23,8 @@ from eckart.storage.checkpoints import Checkpoint, StoredDtype, TensorLayout, st
 
 UNCHANGED: Final = Change()
 CLASSIFIERS: Final = ("Classification",)
+LABELLING: Final = frozenset({"SEQ_CLS", "TOKEN_CLS"})
+"""PEFT's names of tasks whose head has a row for each label."""
 CLASSIFIER_HEADS: Final = frozenset({"classifier", "score", "out_proj", "decoder"})
 """Last names of the layer whose rows are labels."""
 
@@ -91,6 +93,8 @@ def plan(
     if parts.is_apart:
         new[HEAD] = parts.head(table)
     config, notes = _settings(changes, new, parts, dtype)
+    if any(adapter.task_type in LABELLING for adapter, _ in adapters):
+        config |= _new_labels(new)
     return Plan(
         layouts=_layouts(base, changes, new, dtype),
         changes=changes,
@@ -224,10 +228,26 @@ def _sizes(
             config |= _sized(base.config, before[0], len(after))
         elif _is_of_labels(name, after, base):
             notes.append(f"'{name}' has {len(after)} labels, {before[0]} in the base.")
-            named = [f"LABEL_{number}" for number in range(len(after))]
-            config["id2label"] = {str(number): label for number, label in enumerate(named)}
-            config["label2id"] = {label: number for number, label in enumerate(named)}
+            config |= _labels(len(after))
     return config, notes
+
+
+def _new_labels(new: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The settings of the labels of a head that the base does not have."""
+    heads = [
+        values
+        for name, values in new.items()
+        if _is_head(name) and values.ndim == 2 and name != HEAD
+    ]
+    return _labels(len(heads[0])) if len(heads) == 1 else {}
+
+
+def _labels(count: int) -> dict[str, Any]:
+    named = [f"LABEL_{number}" for number in range(count)]
+    return {
+        "id2label": {str(number): label for number, label in enumerate(named)},
+        "label2id": {label: number for number, label in enumerate(named)},
+    }
 
 
 def _sized(config: Mapping[str, Any], before: int, after: int) -> dict[str, Any]:
@@ -246,9 +266,12 @@ def _sized(config: Mapping[str, Any], before: int, after: int) -> dict[str, Any]
 def _is_of_labels(name: str, values: Tensor, base: Checkpoint) -> bool:
     """Whether a weight is that of the layer of a classifier whose rows are its labels."""
     architecture = str((base.config.get("architectures") or [""])[0])
+    return architecture.endswith(CLASSIFIERS) and _is_head(name) and values.ndim == 2
+
+
+def _is_head(name: str) -> bool:
     module, parameter = split_parameter(name)
-    is_head = module.rpartition(".")[2] in CLASSIFIER_HEADS and parameter == WEIGHT
-    return architecture.endswith(CLASSIFIERS) and is_head and values.ndim == 2
+    return module.rpartition(".")[2] in CLASSIFIER_HEADS and parameter == WEIGHT
 
 
 def _copies(

@@ -104,7 +104,13 @@ def _names(
     wanted |= {name: tensor.shape for name, tensor in adapter.saved.items()}
     # a checkpoint of Mixtral has other names than the model that PEFT trains
     ours = {live_name(use.name): name for name, use in placement.uses(shapes).items()}
-    theirs = {live_name(use.name): name for name, use in placement.uses(wanted).items()}
+    shared = {name: group for group in placement.ties for name in group}
+    theirs: dict[str, str] = {}
+    for name, use in placement.uses(wanted).items():
+        live = live_name(use.name)
+        if name in adapter.in_place and live not in ours:  # stored under another of its names
+            live = next((other for other in shared.get(live, ()) if other in ours), live)
+        theirs[live] = name
     matching = match_names(
         {live: shapes[name] for live, name in ours.items()},
         {live: wanted[name] for live, name in theirs.items()},

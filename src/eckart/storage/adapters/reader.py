@@ -169,12 +169,15 @@ def _sorted(
         if ".original_module." in bare:  # what the base had there
             continue
         module, mark, last = bare.partition(_MARK)
-        if not mark and not bare.endswith(_SCALE):
+        if not mark:
             saved[bare.replace(_BENEATH, ".")] = _finite(tensor, name, path)
         elif f"lora_{last}" not in known or module.endswith(_BENEATH.rstrip(".")):
             raise _not_plain(name, path)
         else:
             groups.setdefault(module, {})[f"lora_{last}"] = tensor
+    scale = next((name for name in saved if name.removesuffix(_SCALE) in groups), None)
+    if scale is not None:
+        raise _not_plain(scale, path)
     if not groups:
         raise FormatError(
             f"{path} adapts no layer.", hint="Give an adapter that PEFT wrote.", code="no-layers"
