@@ -101,7 +101,7 @@ def kept(path: Path) -> dict[str, dict[str, Any]]:
     return {one["model_type"]: one for one in map(json.loads, lines)}
 
 
-def page(rows: Sequence[Row], commits: Sequence[str]) -> str:
+def page(rows: Sequence[Row], commits: Sequence[str], untried: Sequence[str]) -> str:
     """`docs/models.md`."""
     import peft
     import transformers
@@ -121,10 +121,10 @@ def page(rows: Sequence[Row], commits: Sequence[str]) -> str:
         "finds a place for all that `truncate`, `extract --again`, `--profile portable` and an",
         "extraction with the moments of `calibrate` write.",
         "",
-        f"transformers {transformers.__version__}, PEFT {peft.__version__}; commit "
-        f"{' and '.join(commits)}.",
+        f"transformers {transformers.__version__}, PEFT {peft.__version__}; rows of the commits "
+        f"{', '.join(commits)}.",
         "",
-        f"{len(rows)} model types:",
+        f"{len(rows)} of {len(rows) + len(untried)} model types:",
         "",
         *(f"- {VERDICTS[verdict]}: {counts[verdict]}" for verdict in VERDICTS),
         "",
@@ -139,6 +139,8 @@ def page(rows: Sequence[Row], commits: Sequence[str]) -> str:
         "",
         *_reasons([one for one in rows if one.verdict == "not made tiny"]),
     ]
+    if untried:
+        lines += ["", f"Not tried yet ({len(untried)}): {', '.join(untried)}."]
     return "\n".join(lines) + "\n"
 
 
@@ -185,6 +187,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("types", nargs="*")
     parser.add_argument("--write", action="store_true", help="Write docs/models.md.")
+    parser.add_argument("--only-write", action="store_true", help="Try no more than is named.")
     parser.add_argument("--commands", nargs="+", choices=CHECKS, default=CHECKS)
     parser.add_argument("--kept", type=Path, default=ROOT / "dist" / "models.jsonl")
     parser.add_argument("--seconds", type=int, default=SECONDS)
@@ -200,7 +203,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:  # what is imported here is so in every process
         row("llama", "LlamaForCausalLM", Path(folder), options.commands)
     types = dict(classes())
-    for model_type in options.types or [one for one in types if one not in known]:
+    chosen = [] if options.only_write else [one for one in types if one not in known]
+    for model_type in options.types or chosen:
         found = tried(model_type, types[model_type], options.commands, options.seconds)
         known[model_type] = {**asdict(found), "commit": commit}
         with options.kept.open("a", encoding="utf-8") as file:
@@ -211,8 +215,9 @@ def main() -> None:
         sys.stdout.flush()
     commits = sorted({one.pop("commit") for one in known.values()})
     rows = [Row(**known[model_type]) for model_type in sorted(known)]
-    if options.write:
-        (ROOT / "docs" / "models.md").write_text(page(rows, commits), encoding="utf-8")
+    untried = [one for one in types if one not in known]
+    if options.write or options.only_write:
+        (ROOT / "docs" / "models.md").write_text(page(rows, commits, untried), encoding="utf-8")
     sys.exit(any(one.is_wrong for one in rows))
 
 

@@ -248,7 +248,7 @@ def _check_tie(adapter: Adapter, adapted: Collection[str]) -> None:
         return
     factored = [module for module in adapted if _last(module) in TABLES]
     # two that PEFT ties are right as it loads them, and were written so by PEFT
-    if factored and {_last(module) for module in factored} != ENSURED:
+    if factored and frozenset(map(_last, factored)) != ENSURED:
         raise MatrixError(
             f"'{factored[0]}' shares its table with another module, so PEFT would add its change "
             "twice when it merges.",
