@@ -200,11 +200,13 @@ def main() -> None:
     transformers.utils.logging.disable_progress_bar()
     options.kept.parent.mkdir(exist_ok=True)
     known, commit = kept(options.kept), _commit()
-    with tempfile.TemporaryDirectory() as folder:  # what is imported here is so in every process
-        row("llama", "LlamaForCausalLM", Path(folder), options.commands)
     types = dict(classes())
-    chosen = [] if options.only_write else [one for one in types if one not in known]
-    for model_type in options.types or chosen:
+    left = [] if options.only_write else [one for one in types if one not in known]
+    chosen = options.types or left
+    if chosen:  # what is imported here is so in every process
+        with tempfile.TemporaryDirectory() as folder:
+            row("llama", "LlamaForCausalLM", Path(folder), options.commands)
+    for model_type in chosen:
         found = tried(model_type, types[model_type], options.commands, options.seconds)
         known[model_type] = {**asdict(found), "commit": commit}
         with options.kept.open("a", encoding="utf-8") as file:
