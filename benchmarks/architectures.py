@@ -1,267 +1,37 @@
-"""Every architecture of transformers that can be made tiny: is the adapter of it the fine-tune?
+"""Every model type of transformers: is the adapter of it the fine-tune?
 
-For each: a random model and a copy with noise on all parameters, an extraction of full rank, and
-the answers of base + adapter as PEFT loads and as it merges it, in units of the change: 0 is right,
-1 is no effect. What an adapter does not cover is put into the base first, so that what it does
-cover is held to the same bound. Writes `docs/models.md` with `--write`.
+`model_trials.py` says what is tried. Each type is tried in a process of its own, with a limit of
+time and of memory, and the outcomes are kept in a file, so that a run that was ended goes on where
+it was. Writes `docs/models.md` with `--write`.
 """
 
 import argparse
-import contextlib
-import copy
-import io
 import json
 import logging
+import os
+import re
+import resource
+import select
+import signal
+import subprocess
 import sys
 import tempfile
+import time
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from eckart.jobs.running.forward import answers
+from model_trials import CHECKS, Row, row, sentence
+from tiny_models import classes
 
-FAR = 1e-5
-"""Distance to the fine-tune beyond which an adapter is wrong."""
-
-HEADS = (
-    "CAUSAL_LM",
-    "SEQ_TO_SEQ_CAUSAL_LM",
-    "IMAGE_TEXT_TO_TEXT",
-    "MASKED_LM",
-    "SPEECH_SEQ_2_SEQ",
-    "CTC",
-    "SEQUENCE_CLASSIFICATION",
-    "IMAGE_CLASSIFICATION",
-    "AUDIO_CLASSIFICATION",
-    "VIDEO_CLASSIFICATION",
-    "ZERO_SHOT_IMAGE_CLASSIFICATION",
-    "OBJECT_DETECTION",
-    "SEMANTIC_SEGMENTATION",
-    "DEPTH_ESTIMATION",
-    "",
-)
-"""The heads of which a model type gets the first that it has; "" is the model without one."""
-
-SMALL: dict[str, Any] = {
-    **dict.fromkeys(("hidden_size", "d_model", "n_embd", "dim", "embed_dim", "embedding_size"), 32),
-    **dict.fromkeys(("word_embed_proj_dim", "decoder_hidden_size", "encoder_hidden_size"), 32),
-    **dict.fromkeys(("projection_dim", "projection_size", "hidden_dim", "embedding_dim"), 32),
-    **dict.fromkeys(("output_hidden_size", "out_hidden_size", "cross_attention_hidden_size"), 32),
-    **dict.fromkeys(("intermediate_size", "ffn_dim", "d_ff", "encoder_ffn_dim"), 48),
-    **dict.fromkeys(("decoder_ffn_dim", "n_inner", "ffn_hidden_size", "mlp_dim"), 48),
-    **dict.fromkeys(("num_hidden_layers", "n_layer", "num_layers", "n_layers"), 2),
-    **dict.fromkeys(("encoder_layers", "decoder_layers", "num_decoder_layers"), 2),
-    **dict.fromkeys(("num_encoder_layers", "depth", "attention_layers"), 2),
-    **dict.fromkeys(("num_attention_heads", "n_head", "num_heads", "n_heads"), 4),
-    **dict.fromkeys(("encoder_attention_heads", "decoder_attention_heads"), 4),
-    **dict.fromkeys(("num_key_value_heads", "n_head_kv"), 2),
-    **dict.fromkeys(("head_dim", "d_kv", "attention_head_dim"), 8),
-    **dict.fromkeys(("vocab_size", "text_vocab_size"), 96),
-    **dict.fromkeys(("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len"), 64),
-    **dict.fromkeys(("num_experts", "num_local_experts", "n_routed_experts"), 4),
-    **dict.fromkeys(("moe_intermediate_size", "shared_expert_intermediate_size"), 16),
-    **dict.fromkeys(("num_experts_per_tok", "n_group", "topk_group"), 1),
-    **dict.fromkeys(("q_lora_rank", "kv_lora_rank", "qk_rope_head_dim", "qk_nope_head_dim"), 8),
-    **{"v_head_dim": 8, "image_size": 32, "patch_size": 8, "state_size": 4, "num_mel_bins": 8},
-    **{"max_source_positions": 16, "max_target_positions": 64, "type_vocab_size": 2},
-    **{"word_embed_size": 32, "time_step_rank": 4, "conv_kernel": 4, "expand": 2, "num_labels": 3},
-}
-"""Sizes of a tiny model, by the names that configs have for them."""
-
-DROPPED = ("layer_types", "pad_token_id", "sep_token_id", "mlp_only_layers", "attention_types")
-TOKENS = 96
-
-
-@dataclass
-class Row:
-    """One architecture."""
-
-    model_type: str
-    architecture: str
-    verdict: str
-    loaded: float | None = None
-    merged: float | None = None
-    missing: int = 0
-    why: str = ""
-
-
-def tiny(settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings of a config with all sizes made small, in all its parts."""
-    made: dict[str, Any] = {}
-    for key, setting in settings.items():
-        if isinstance(setting, dict) and key.endswith("config"):
-            made[key] = tiny(setting)
-        elif key in SMALL and isinstance(setting, int) and not isinstance(setting, bool):
-            made[key] = SMALL[key]
-        elif key.endswith("token_id") and isinstance(setting, int) and setting >= TOKENS:
-            made[key] = 1
-        elif key.endswith(("token_index", "token_id")) and isinstance(setting, int):
-            made[key] = min(setting, TOKENS - 1)
-        elif key not in DROPPED:
-            made[key] = setting
-    return made
-
-
-def classes() -> Iterator[tuple[str, str]]:
-    """Each model type of transformers with the first of its classes."""
-    from transformers.models.auto import modeling_auto
-
-    known: dict[str, str] = {}
-    for head in HEADS:
-        name = f"MODEL_FOR_{head}_MAPPING_NAMES" if head else "MODEL_MAPPING_NAMES"
-        for model_type, architecture in getattr(modeling_auto, name, {}).items():
-            first = architecture[0] if isinstance(architecture, tuple) else architecture
-            known.setdefault(model_type, first)
-    yield from sorted(known.items())
-
-
-def built(model_type: str, architecture: str) -> Any:
-    """A tiny random model."""
-    import torch
-    import transformers
-
-    torch.manual_seed(0)
-    kind = transformers.CONFIG_MAPPING[model_type]
-    config = kind.from_dict(tiny(kind().to_dict()))
-    network = getattr(transformers, architecture)(config).eval()
-    if sum(parameter.numel() for parameter in network.parameters()) > 8_000_000:
-        raise ValueError("it is too large")
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter += 0.02 * torch.randn_like(parameter)
-    return network
-
-
-def tuned_copy(network: Any, size: float) -> Any:
-    """A copy with noise on all its parameters."""
-    import torch
-
-    tuned = copy.deepcopy(network)
-    generator = torch.Generator().manual_seed(2)
-    with torch.no_grad():
-        for parameter in tuned.parameters():
-            parameter += size * torch.randn(parameter.shape, generator=generator)
-    return tuned
-
-
-def row(model_type: str, architecture: str, folder: Path, size: float = 0.02) -> Row:
-    """What becomes of one architecture."""
-    import eckart
-
-    try:
-        network = built(model_type, architecture)
-        network.save_pretrained(folder / "base")
-        base = type(network).from_pretrained(folder / "base").eval()
-        before = answers(base)
-        tuned_copy(base, size).save_pretrained(folder / "tuned")
-        wanted = answers(type(network).from_pretrained(folder / "tuned").eval())
-        if before.shape != wanted.shape:
-            raise ValueError("the length of its answers varies")
-    except Exception as error:
-        return Row(model_type, architecture, "not made tiny", why=_sentence(error))
-    try:
-        result = eckart.extract_adapter(
-            folder / "base", folder / "tuned", folder / "adapter", tolerance=1e-7
-        )
-    except Exception as error:
-        return Row(model_type, architecture, "refused", why=_sentence(error))
-    tensors = result.to_dict()["tensors"]
-    left = [one for one in tensors if one["state"] in ("not covered", "left out")]
-    why = left[0]["why"] if left else ""
-    known = Row(model_type, architecture, "", missing=len(left), why=why)
-    return _measured(known, base, folder, before, wanted)
-
-
-def _measured(known: Row, base: Any, folder: Path, before: Any, wanted: Any) -> Row:
-    """The row with the distances of base + adapter to the fine-tune."""
-    try:
-        if known.missing:
-            base = _with_missing(base, folder)
-        tuned = type(base).from_pretrained(folder / "tuned").eval()
-        change = float((before - wanted).norm())
-        known.loaded, known.merged = _distances(copy.deepcopy(base), tuned, folder, change)
-        if max(known.loaded, known.merged) >= FAR:  # is it only the rounding of the answers?
-            doubled = base.double(), tuned.double()
-            known.loaded, known.merged = _distances(*doubled, folder, change)
-    except Exception as error:
-        known.verdict, known.why = "wrong", _sentence(error)
-        return known
-    right = max(known.loaded, known.merged) < FAR
-    known.verdict = ("not covered" if known.missing else "right") if right else "wrong"
-    return known
-
-
-def _distances(base: Any, tuned: Any, folder: Path, change: float) -> tuple[float, float]:
-    """Of base + adapter to the fine-tune, as PEFT loads and as it merges it."""
-    from peft import PeftModel
-
-    wanted = answers(tuned)
-    model = PeftModel.from_pretrained(base, folder / "adapter").eval()
-    loaded = float((answers(model.get_base_model()) - wanted).norm())
-    merged = float((answers(model.merge_and_unload()) - wanted).norm())
-    return loaded / change, merged / change
-
-
-def _with_missing(base: Any, folder: Path) -> Any:
-    """The base with the fine-tune's values of what the adapter says that it does not cover."""
-    import torch
-
-    report = json.loads((folder / "adapter" / "report.json").read_text())
-    left = {one["name"] for one in report["tensors"] if one["state"] in ("not covered", "left out")}
-    tuned = type(base).from_pretrained(folder / "tuned").state_dict()
-    from eckart.jobs.running import running_model
-
-    running = running_model(json.loads((folder / "tuned" / "config.json").read_text()))
-    made = set() if running is None else {name for name, _ in running.rename(left).values()}
-    own = base.state_dict()
-    with torch.no_grad():
-        for name in (left | made) & own.keys():
-            own[name].copy_(tuned[name])
-    return base
-
-
-def _sentence(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:160]
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Nothing of what transformers and PEFT say."""
-    logging.disable(logging.WARNING)
-    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
-        warnings.simplefilter("ignore")
-        yield
-
-
-def page(rows: list[Row]) -> str:
-    """`docs/models.md`."""
-    import peft
-    import transformers
-
-    counts = {verdict: sum(one.verdict == verdict for one in rows) for verdict in VERDICTS}
-    lines = [
-        "# Models",
-        "",
-        "Made by `benchmarks/architectures.py`: for every model type of transformers that can be",
-        "made tiny without a download, a fine-tune of all parameters, an adapter of full rank, and",
-        "the distance of base + adapter to the fine-tune in units of the change, as PEFT loads and",
-        f"as it merges it. transformers {transformers.__version__}, PEFT {peft.__version__}.",
-        "",
-        *(f"- {VERDICTS[verdict]}: {count}" for verdict, count in counts.items()),
-        "",
-        "| model type | class | verdict | loaded | merged | why |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
-    for one in rows:
-        if one.verdict != "not made tiny":
-            far = [f"{x:.0e}" if x is not None else "" for x in (one.loaded, one.merged)]
-            cells = (one.model_type, one.architecture, one.verdict, *far)
-            lines.append("| " + " | ".join((*cells, one.why.replace("|", "·"))) + " |")
-    untried = ", ".join(one.model_type for one in rows if one.verdict == "not made tiny")
-    return "\n".join([*lines, "", f"Not made tiny: {untried}."]) + "\n"
-
+ROOT = Path(__file__).parent.parent
+MEMORY = 6 << 30
+"""Bytes that the process of one type may take."""
+SECONDS = 240
+"""That it may take."""
 
 VERDICTS = {
     "right": "the adapter is the fine-tune",
@@ -271,26 +41,186 @@ VERDICTS = {
     "not made tiny": "not made tiny, so not tried",
 }
 
+REASONS = {
+    "library|ImportError": "it needs a library that is not installed, such as timm",
+    "default config does not build": "transformers does not build it from its default config",
+    "too large": "its smallest model has more than eight million parameters",
+    "ran out": "it ran out of time or memory",
+    "": "its config could not be shrunk",
+}
+"""Why models were not made tiny, by what their errors hold."""
+
+
+def tried(model_type: str, architecture: str, checks: Sequence[str], seconds: int) -> Row:
+    """The row of one type, from a process of its own."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(reading)
+        _answer(writing, model_type, architecture, checks)
+    os.close(writing)
+    said = b""
+    ending = time.monotonic() + seconds
+    while (left := ending - time.monotonic()) > 0:
+        if select.select([reading], [], [], left)[0]:
+            part = os.read(reading, 1 << 16)
+            if not part:
+                break
+            said += part
+    else:
+        os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    os.close(reading)
+    if not said:
+        return Row(model_type, architecture, "not made tiny", why="it ran out of time or memory")
+    return Row(**json.loads(said))
+
+
+def _answer(writing: int, model_type: str, architecture: str, checks: Sequence[str]) -> None:
+    """Try one type, write its row and end the process."""
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    logging.disable(logging.WARNING)
+    warnings.simplefilter("ignore")
+    with tempfile.TemporaryDirectory() as folder, Path(os.devnull).open("w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            found = row(model_type, architecture, Path(folder), checks)
+        except MemoryError:
+            os._exit(1)
+        except Exception as error:  # the trial itself is wrong
+            found = Row(model_type, architecture, "wrong", why=sentence(error))
+        os.write(writing, json.dumps(asdict(found)).encode())
+    os._exit(0)
+
+
+def kept(path: Path) -> dict[str, dict[str, Any]]:
+    """The outcomes in a file, the last of each type."""
+    if not path.exists():
+        return {}
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return {one["model_type"]: one for one in map(json.loads, lines)}
+
+
+def page(rows: Sequence[Row], commits: Sequence[str], untried: Sequence[str]) -> str:
+    """`docs/models.md`."""
+    import peft
+    import transformers
+
+    counts = Counter(one.verdict for one in rows)
+    shown = [one for one in rows if one.verdict != "not made tiny"]
+    lines = [
+        "# Models",
+        "",
+        "Made by `benchmarks/architectures.py` (`make bench-models`): for every model type of",
+        "transformers a tiny random model, a fine-tune of all its parameters, and an adapter of",
+        "full rank. *loaded* and *merged* are the distances of its answers to the fine-tune's as",
+        "PEFT loads and as it merges it, *weights* that of the worst tensor that PEFT merged, all",
+        "in units of the change: 0 is right and 1 is no effect. Where the first two are empty no",
+        "inputs were found with which the model runs. The commands: `verify` accepts the adapter;",
+        "`merge` writes the fine-tune; `join` of two halves of it is accepted by `verify`; PEFT",
+        "finds a place for all that `truncate`, `extract --again`, `--profile portable` and an",
+        "extraction with the moments of `calibrate` write.",
+        "",
+        f"transformers {transformers.__version__}, PEFT {peft.__version__}; rows of the commits "
+        f"{', '.join(commits)}.",
+        "",
+        f"{len(rows)} of {len(rows) + len(untried)} model types:",
+        "",
+        *(f"- {VERDICTS[verdict]}: {counts[verdict]}" for verdict in VERDICTS),
+        "",
+        *_check_counts(shown),
+        "| model type | class | verdict | loaded | merged | weights | "
+        + " | ".join(CHECKS)
+        + " | why |",
+        "| --- " * (7 + len(CHECKS)) + "|",
+        *map(_line, shown),
+        "",
+        "## Not made tiny",
+        "",
+        *_reasons([one for one in rows if one.verdict == "not made tiny"]),
+    ]
+    if untried:
+        lines += ["", f"Not tried yet ({len(untried)}): {', '.join(untried)}."]
+    return "\n".join(lines) + "\n"
+
+
+def _check_counts(rows: Sequence[Row]) -> Iterator[str]:
+    yield "| command | right | refused with a sentence | wrong |"
+    yield "| --- | --- | --- | --- |"
+    for name in CHECKS:
+        said = Counter(one.checks[name].partition(":")[0] for one in rows if name in one.checks)
+        yield f"| {name} | {said['yes']} | {said['refused']} | {said['no']} |"
+    yield ""
+
+
+def _line(one: Row) -> str:
+    far = [f"{x:.0e}" if x is not None else "" for x in (one.loaded, one.merged, one.weights)]
+    checks = [one.checks.get(name, "").partition(":")[0] for name in CHECKS]
+    refused = (said for said in one.checks.values() if not said.startswith("yes"))
+    why = one.why or next(refused, "")
+    cells = (one.model_type, one.architecture, one.verdict, *far, *checks, why.replace("|", "·"))
+    return "| " + " | ".join(cells) + " |"
+
+
+def _reasons(rows: Sequence[Row]) -> Iterator[str]:
+    by_reason: dict[str, list[str]] = {reason: [] for reason in REASONS.values()}
+    for one in rows:
+        reason = next(text for pattern, text in REASONS.items() if re.search(pattern, one.why))
+        by_reason[reason].append(one.model_type)
+    for reason, names in by_reason.items():
+        if names:
+            yield f"- {reason} ({len(names)}): {', '.join(names)}."
+
+
+def _commit() -> str:
+    said = subprocess.run(
+        ["git", "-C", str(ROOT), "describe", "--always", "--dirty"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return said.stdout.strip() or "unknown"
+
 
 def main() -> None:
-    """Try those that are named, or all."""
+    """Try those that are named, or all that the file of outcomes does not have yet."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("types", nargs="*")
     parser.add_argument("--write", action="store_true", help="Write docs/models.md.")
+    parser.add_argument("--only-write", action="store_true", help="Try no more than is named.")
+    parser.add_argument("--commands", nargs="+", choices=CHECKS, default=CHECKS)
+    parser.add_argument("--kept", type=Path, default=ROOT / "dist" / "models.jsonl")
+    parser.add_argument("--seconds", type=int, default=SECONDS)
     options = parser.parse_args()
-    rows: list[Row] = []
-    for model_type, architecture in classes():
-        if options.types and model_type not in options.types:
-            continue
-        with tempfile.TemporaryDirectory() as folder, quiet():
-            found = row(model_type, architecture, Path(folder))
-        rows.append(found)
-        far = f"{found.loaded} {found.merged}" if found.loaded is not None else ""
-        print(model_type, architecture, found.verdict, far, found.missing, found.why, flush=True)
-    if options.write:
-        target = Path(__file__).parent.parent / "docs" / "models.md"
-        target.write_text(page(rows), encoding="utf-8")
-    sys.exit(any(one.verdict == "wrong" for one in rows))
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    import torch
+    import transformers
+
+    torch.set_num_threads(1)
+    transformers.utils.logging.disable_progress_bar()
+    options.kept.parent.mkdir(exist_ok=True)
+    known, commit = kept(options.kept), _commit()
+    types = dict(classes())
+    left = [] if options.only_write else [one for one in types if one not in known]
+    chosen = options.types or left
+    if chosen:  # what is imported here is so in every process
+        with tempfile.TemporaryDirectory() as folder:
+            row("llama", "LlamaForCausalLM", Path(folder), options.commands)
+    for model_type in chosen:
+        found = tried(model_type, types[model_type], options.commands, options.seconds)
+        known[model_type] = {**asdict(found), "commit": commit}
+        with options.kept.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(known[model_type]) + "\n")
+        far = [one for one in (found.loaded, found.merged, found.weights) if one is not None]
+        bad = [f"{name} {said}" for name, said in found.checks.items() if said != "yes"]
+        print(model_type, found.architecture, found.verdict, far, found.missing, found.why, *bad)
+        sys.stdout.flush()
+    commits = sorted({one.pop("commit") for one in known.values()})
+    rows = [Row(**known[model_type]) for model_type in sorted(known)]
+    untried = [one for one in types if one not in known]
+    if options.write or options.only_write:
+        (ROOT / "docs" / "models.md").write_text(page(rows, commits, untried), encoding="utf-8")
+    sys.exit(any(one.is_wrong for one in rows))
 
 
 if __name__ == "__main__":

@@ -215,6 +215,14 @@ CASES: dict[str, Case] = {
     "T5, shared": Case("T5ForConditionalGeneration", T5, "shared", BOTH),
     "BART, shared": Case("BartForConditionalGeneration", BART, r"shared|fc1\.weight", BOTH),
     "BERT, masked": Case("BertForMaskedLM", SIZES, r"word_embeddings|cls\.predictions\.bias"),
+    "CamemBERT, table": Case(
+        "CamembertForCausalLM", {**SIZES, "is_decoder": True}, r"lm_head\.decoder|query"
+    ),
+    "Phi-3": Case(
+        "Phi3ForCausalLM",
+        {**SIZES, "num_key_value_heads": 2, "pad_token_id": 0},
+        r"gate_up_proj|qkv_proj",
+    ),
     "RoBERTa, masked": Case("RobertaForMaskedLM", SIZES, "word_embeddings|lm_head"),
     "BLOOM, table": Case(
         "BloomForCausalLM",

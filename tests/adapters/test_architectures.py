@@ -146,7 +146,15 @@ def _attending(nn):
     return make, forward
 
 
-@pytest.mark.parametrize("kind", [_transposed, _square_transposed, _grouped, _attending])
+def _dilated(nn):
+    def make(self):
+        self.first = nn.Conv2d(3, 4, 3, padding=2, dilation=2)
+        self.fc = nn.Linear(4, 5)
+
+    return make, lambda self, pixel_values: (self.fc(self.first(pixel_values).mean((2, 3))),)
+
+
+@pytest.mark.parametrize("kind", [_transposed, _square_transposed, _grouped, _dilated, _attending])
 def test_a_class_that_transformers_does_not_know_gets_values_where_factors_may_be_wrong(
     kind, tmp_path
 ):
@@ -170,6 +178,52 @@ def test_a_class_that_transformers_does_not_know_gets_values_where_factors_may_b
     case = Case("", {}, "", ("pixel_values",))
     fresh = own.from_pretrained(tmp_path / "base").eval()
     assert max(distances(case, fresh, tuned, tmp_path / "adapter")) < LOGITS
+
+
+@pytest.mark.parametrize(
+    ("settings", "wanted"),
+    [
+        ({"num_hidden_layers": 3}, "layers.2."),
+        ({"attention_bias": True}, "proj.bias"),
+    ],
+)
+def test_what_the_model_of_the_base_has_no_place_for_is_not_covered(settings, wanted, tmp_path):
+    import torch
+    import transformers
+
+    torch.manual_seed(0)
+    sizes = {**SIZES, "tie_word_embeddings": False}
+    base = transformers.LlamaForCausalLM(transformers.LlamaConfig(**sizes))
+    base.save_pretrained(tmp_path / "base")
+    tuned = transformers.LlamaForCausalLM(transformers.LlamaConfig(**{**sizes, **settings}))
+    tuned.load_state_dict(base.state_dict(), strict=False)
+    with torch.no_grad():
+        tuned.model.layers[0].mlp.up_proj.weight += 0.1
+        for name, parameter in tuned.named_parameters():
+            if name.endswith("bias"):
+                parameter += 0.1
+    tuned.save_pretrained(tmp_path / "tuned")
+    result = extract_adapter(tmp_path / "base", tmp_path / "tuned", tmp_path / "adapter", rank=4)
+    left = {one.pair.name for one in result.tensors if one.state == "not covered"}
+    new = tuned.state_dict().keys() - base.state_dict().keys()
+    assert left == new
+    assert all(wanted in name for name in new)
+
+
+def test_a_merged_model_has_the_labels_of_a_head_that_is_new(tmp_path):
+    import torch
+    import transformers
+
+    torch.manual_seed(0)
+    base = transformers.BertModel(transformers.BertConfig(**SIZES), add_pooling_layer=False)
+    base.save_pretrained(tmp_path / "base")
+    kind = transformers.BertForTokenClassification
+    tuned = kind.from_pretrained(tmp_path / "base", num_labels=5).eval()
+    tuned.save_pretrained(tmp_path / "tuned")
+    extract_adapter(tmp_path / "base", tmp_path / "tuned", tmp_path / "adapter", rank=4)
+    merge_adapters(tmp_path / "base", [tmp_path / "adapter"], tmp_path / "merged")
+    merged = kind.from_pretrained(tmp_path / "merged")
+    assert torch.equal(merged.classifier.weight, tuned.classifier.weight)
 
 
 def test_what_peft_does_not_load_is_found_before_it_is_written(tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """What the layers of a model get to see: second moments of their inputs over some texts."""
 
 import fnmatch
+import inspect
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
@@ -108,7 +109,7 @@ def _run(network: Any, tokenizer: Any, line: str, length: int, model: Path) -> i
         encoded = tokenizer(line, return_tensors="pt", truncation=True, max_length=length)
         count = int(encoded["input_ids"].numel())
         if count:
-            network(**encoded)
+            network(**encoded, **_without_cache(network))
     except Exception as error:  # a model may refuse texts with any error of its own
         reason = _reason(error)
         raise _refused(
@@ -116,6 +117,12 @@ def _run(network: Any, tokenizer: Any, line: str, length: int, model: Path) -> i
             "Give a model of text in which tokens are the only input.",
         ) from error
     return count
+
+
+def _without_cache(network: Any) -> dict[str, bool]:
+    """The setting of a pass that keeps nothing for a next one, where the model has it."""
+    known = "use_cache" in inspect.signature(type(network).forward).parameters
+    return {"use_cache": False} if known else {}
 
 
 def _reason(error: Exception) -> str:

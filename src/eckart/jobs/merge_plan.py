@@ -23,6 +23,8 @@ from eckart.storage.checkpoints import Checkpoint, StoredDtype, TensorLayout, st
 
 UNCHANGED: Final = Change()
 CLASSIFIERS: Final = ("Classification",)
+LABELLING: Final = frozenset({"SEQ_CLS", "TOKEN_CLS"})
+"""PEFT's names of tasks whose head has a row for each label."""
 CLASSIFIER_HEADS: Final = frozenset({"classifier", "score", "out_proj", "decoder"})
 """Last names of the layer whose rows are labels."""
 
@@ -63,7 +65,8 @@ def plan(
     """Decide what a merged model holds.
 
     A head that adapters save beside a table that the base shares with it is left out where the two
-    are equal, so that they stay shared.
+    are equal, so that they stay shared. Where an adapter changes one of the two alone, as PEFT
+    trains it, each gets values of its own.
 
     Args:
         base: The model.
@@ -77,14 +80,21 @@ def plan(
     shapes = {name: info.shape for name, info in base.tensors.items()}
     placement = Placement.of(base, base)
     parts = _Parts(base=base, tied=placement.is_tied)
+    table = _table(placement)
     for adapter, weight in adapters:
         placing = place(adapter, shapes, placement)
-        _check(placing, base, tied=parts.tied)
+        _check(placing, base, tied=parts.tied, table=table)
         parts.add(placing, weight)
+        parts.part(placing, weight, table, alone=_saves_alone(adapter, placing, table))
     changes = {name: parts.change(name, shapes[name]) for name in shapes if parts.touch(name)}
+    _check_numbers(changes, base)
     changes |= _copies(changes, base, placement)
     new = {name: _replacement(name, values) for name, values in parts.unplaced.items()}
+    if parts.is_apart:
+        new[HEAD] = parts.head(table)
     config, notes = _settings(changes, new, parts, dtype)
+    if any(adapter.task_type in LABELLING for adapter, _ in adapters):
+        config |= _new_labels(new)
     return Plan(
         layouts=_layouts(base, changes, new, dtype),
         changes=changes,
@@ -106,6 +116,9 @@ class _Parts:
     saved: dict[str, list[tuple[Tensor, float]]] = field(default_factory=_lists)
     unplaced: dict[str, list[tuple[Tensor, float]]] = field(default_factory=_lists)
     notes: list[str] = field(default_factory=list[str])
+    heads: list[tuple[Factors, float]] = field(default_factory=list[tuple[Factors, float]])
+    is_apart: bool = False
+    is_together: bool = False
 
     def add(self, placing: Placing, weight: float) -> None:
         """Take in one adapter."""
@@ -121,6 +134,22 @@ class _Parts:
             shared = self.tied and name == HEAD
             if not (shared and any(_are_equal(values, own) for own in _tables(placing.saved))):
                 self.unplaced[name].append((values, weight))
+
+    def part(self, placing: Placing, weight: float, table: str, *, alone: bool) -> None:
+        """Take in what an adapter does to a head apart from the table that is shared with it."""
+        if HEAD in placing.apart:
+            self.heads.append((placing.apart[HEAD].factors, weight))
+        touched = table in placing.layers or table in placing.saved
+        self.is_apart |= alone or HEAD in placing.apart
+        self.is_together |= touched and not alone and HEAD not in placing.apart
+
+    def head(self, table: str) -> Tensor:
+        """The values of a head that gets its own."""
+        if self.is_together:
+            raise _not_addable(HEAD, f"adapters change it both with '{table}' and apart from it")
+        beneath = self.unplaced.get(HEAD)  # PEFT saves the table beneath the factors
+        values = self.base.read(table) if beneath is None else _replacement(HEAD, beneath)
+        return Change(factors=self.heads).added(HEAD, values.copy(), values.dtype)
 
     def touch(self, name: str) -> bool:
         """Whether they change a tensor of the base."""
@@ -138,6 +167,20 @@ class _Parts:
             saved=[] if replaced else saved,
             replacement=saved[0][0] if replaced else None,
         )
+
+
+def _table(placement: Placement) -> str:
+    """The stored table that the base uses as its head and for nothing else, or empty."""
+    pairs = (group for group in placement.ties if len(group) == 2 and HEAD in group)
+    live = next((name for group in pairs for name in group if name != HEAD), "")
+    return placement.base.get(live, "")
+
+
+def _saves_alone(adapter: Adapter, placing: Placing, table: str) -> bool:
+    """Whether PEFT would put new values of a table beside a head that keeps those of the base."""
+    saved = table in placing.saved and table not in placing.layers
+    named = any(table.endswith(name) or name.endswith(table) for name in adapter.in_place)
+    return saved and not named and not adapter.tied and HEAD not in placing.unplaced
 
 
 def _settings(
@@ -185,10 +228,26 @@ def _sizes(
             config |= _sized(base.config, before[0], len(after))
         elif _is_of_labels(name, after, base):
             notes.append(f"'{name}' has {len(after)} labels, {before[0]} in the base.")
-            named = [f"LABEL_{number}" for number in range(len(after))]
-            config["id2label"] = {str(number): label for number, label in enumerate(named)}
-            config["label2id"] = {label: number for number, label in enumerate(named)}
+            config |= _labels(len(after))
     return config, notes
+
+
+def _new_labels(new: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The settings of the labels of a head that the base does not have."""
+    heads = [
+        values
+        for name, values in new.items()
+        if _is_head(name) and values.ndim == 2 and name != HEAD
+    ]
+    return _labels(len(heads[0])) if len(heads) == 1 else {}
+
+
+def _labels(count: int) -> dict[str, Any]:
+    named = [f"LABEL_{number}" for number in range(count)]
+    return {
+        "id2label": {str(number): label for number, label in enumerate(named)},
+        "label2id": {label: number for number, label in enumerate(named)},
+    }
 
 
 def _sized(config: Mapping[str, Any], before: int, after: int) -> dict[str, Any]:
@@ -207,9 +266,12 @@ def _sized(config: Mapping[str, Any], before: int, after: int) -> dict[str, Any]
 def _is_of_labels(name: str, values: Tensor, base: Checkpoint) -> bool:
     """Whether a weight is that of the layer of a classifier whose rows are its labels."""
     architecture = str((base.config.get("architectures") or [""])[0])
+    return architecture.endswith(CLASSIFIERS) and _is_head(name) and values.ndim == 2
+
+
+def _is_head(name: str) -> bool:
     module, parameter = split_parameter(name)
-    is_head = module.rpartition(".")[2] in CLASSIFIER_HEADS and parameter == WEIGHT
-    return architecture.endswith(CLASSIFIERS) and is_head and values.ndim == 2
+    return module.rpartition(".")[2] in CLASSIFIER_HEADS and parameter == WEIGHT
 
 
 def _copies(
@@ -248,10 +310,12 @@ def _layouts(
     return layouts
 
 
-def _check(placing: Placing, base: Checkpoint, *, tied: bool) -> None:
-    if placing.unknown:
-        name = placing.unknown[0]
-        more = f", nor {len(placing.unknown) - 1} more" if placing.unknown[1:] else ""
+def _check(placing: Placing, base: Checkpoint, *, tied: bool, table: str) -> None:
+    parted = {HEAD} if table else set[str]()
+    unknown = [*placing.unknown, *(name for name in placing.apart if name not in parted)]
+    if unknown:
+        name = unknown[0]
+        more = f", nor {len(unknown) - 1} more" if unknown[1:] else ""
         head = tied and name == HEAD
         raise MatrixError(
             f"{base.path} has no tensor '{name}' that the adapter changes{more}.",
@@ -266,6 +330,18 @@ def _check(placing: Placing, base: Checkpoint, *, tied: bool) -> None:
             hint="Give the base that the adapter was made for.",
             code="shapes-differ",
         )
+
+
+def _check_numbers(changes: Mapping[str, Change], base: Checkpoint) -> None:
+    """Refuse to add to a tensor that holds no weights, where the sum would be rounded away."""
+    for name, change in changes.items():
+        dtype = base.tensors[name].dtype
+        if change.adds and not dtype.is_weight:
+            raise MatrixError(
+                f"'{name}' is {dtype} in {base.path}, to which no change can be added.",
+                hint="Give the base in float16, bfloat16 or float32.",
+                code="quantised",
+            )
 
 
 def _replacement(name: str, saved: Sequence[tuple[Tensor, float]]) -> Tensor:

@@ -28,6 +28,8 @@ class Placing:
         biases: Changes of biases.
         saved: New values.
         unplaced: Saved values that the model has no tensor of, by their names in the adapter.
+        apart: Changed weights that the model stores under another name only, because it shares
+            one table between the two.
         unknown: Names of weights and biases that the adapter changes and the model has not.
         misfits: Sentences on shapes that do not fit.
         prefix: A sentence on what had to be left out of names to match them, or None.
@@ -37,6 +39,7 @@ class Placing:
     biases: Mapping[str, Array]
     saved: Mapping[str, Tensor]
     unplaced: Mapping[str, Tensor]
+    apart: Mapping[str, AdaptedLayer]
     unknown: tuple[str, ...]
     misfits: tuple[str, ...]
     prefix: str | None
@@ -76,12 +79,15 @@ def place(adapter: Adapter, shapes: Shapes, placement: Placement) -> Placing:
             misfits.append(_misfit(name, change.shape, shape))
         elif name in names:
             biases[names[name]] = change
+    shared = {name for group in placement.ties for name in group}
+    apart = {name: layer for name, layer in weights.items() if name in shared - names.keys()}
     return Placing(
         layers=layers,
         biases=biases,
         saved={names[name]: tensor for name, tensor in adapter.saved.items() if name in names},
         unplaced={name: tensor for name, tensor in adapter.saved.items() if name not in names},
-        unknown=tuple(name for name in (*weights, *changes) if name not in names),
+        apart=apart,
+        unknown=tuple(n for n in (*weights, *changes) if n not in names and n not in apart),
         misfits=tuple(misfits),
         prefix=prefix,
     )
@@ -98,7 +104,13 @@ def _names(
     wanted |= {name: tensor.shape for name, tensor in adapter.saved.items()}
     # a checkpoint of Mixtral has other names than the model that PEFT trains
     ours = {live_name(use.name): name for name, use in placement.uses(shapes).items()}
-    theirs = {live_name(use.name): name for name, use in placement.uses(wanted).items()}
+    shared = {name: group for group in placement.ties for name in group}
+    theirs: dict[str, str] = {}
+    for name, use in placement.uses(wanted).items():
+        live = live_name(use.name)
+        if name in adapter.in_place and live not in ours:  # stored under another of its names
+            live = next((other for other in shared.get(live, ()) if other in ours), live)
+        theirs[live] = name
     matching = match_names(
         {live: shapes[name] for live, name in ours.items()},
         {live: wanted[name] for live, name in theirs.items()},

@@ -93,7 +93,7 @@ def verify_adapter(
         layers=tuple(checks.layers),
         values=tuple(checks.values),
         uncovered=(*checks.uncovered, *_only_in_base(coverage)),
-        unknown=(*placing.unknown, *unplaced),
+        unknown=(*placing.unknown, *placing.apart, *unplaced),
         misfits=(*placing.misfits, *checks.misfits),
         delta_norm=math.sqrt(checks.squares),
         tolerance=tolerance,

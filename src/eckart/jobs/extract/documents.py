@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
+from eckart.jobs.extract.report_schema import is_report
 from eckart.jobs.extract.result import Extraction
 from eckart.storage import write_text
 
@@ -35,7 +36,7 @@ def read_report(folder: Path) -> dict[str, Any] | None:
         document = json.loads(text)
     except (OSError, ValueError, RecursionError):
         return None
-    return document if isinstance(document, dict) and "tensors" in document else None
+    return document if is_report(document) else None
 
 
 def _readme(document: dict[str, Any]) -> str:

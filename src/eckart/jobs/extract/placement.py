@@ -19,6 +19,7 @@ from eckart.storage.checkpoints import Checkpoint
 TABLE: Final = "embed_tokens.weight"
 """What ends the name of a table whose tie to the head PEFT keeps when it replaces both."""
 STACKED: Final = "all experts are in one tensor, which PEFT cannot replace in a part"
+BEYOND: Final = "the model that the config of the base describes has no such tensor"
 BY_RULES: Final = "Names and kinds of layers were told by rules, without the running model."
 
 
@@ -68,7 +69,8 @@ class Placement:
         """Find the running model and the names in it.
 
         Cost:
-            That of `running_model`; reads tables that are stored twice.
+            That of `running_model`, twice where the fine-tune has new tensors; reads tables that
+            are stored twice.
         """
         config = tuned.config or base.config
         running = running_model(tuned.config, base.config)
@@ -82,12 +84,15 @@ class Placement:
             if kept:
                 before, after = _once(before, group), _once(after, group)
                 ties.append(group)
+        whys = {use.name: use.why for one in uses for use in one.values() if use.why}
+        if running is not None:
+            whys |= dict.fromkeys(_beyond(after.keys() - before.keys(), base, tuned), BEYOND)
         return Placement(
             base=before,
             tuned=after,
             running=running,
             shapes={live: tuned.tensors[name].shape for live, name in after.items()},
-            whys={use.name: use.why for one in uses for use in one.values() if use.why},
+            whys=whys,
             ties=tuple(ties),
             config=config,
         )
@@ -246,6 +251,14 @@ def _describes(running: Running, checkpoint: Checkpoint) -> bool:
     )
     placed = sum(not use.why for use in uses.values())
     return 2 * wrong < placed
+
+
+def _beyond(new: Collection[str], base: Checkpoint, tuned: Checkpoint) -> Iterator[str]:
+    """New tensors that a base of the same class has no place for, such as those of more layers."""
+    kind = base.config.get("architectures")
+    if new and kind and kind == tuned.config.get("architectures"):
+        own = running_model(base.config)
+        yield from (name for name in new if own is not None and name not in own.shapes)
 
 
 def _uses(

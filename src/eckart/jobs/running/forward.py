@@ -1,15 +1,12 @@
 """One pass of the smallest kind through a model, to hold two models against one another."""
 
-import inspect
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
+from eckart.jobs.running.inputs import Inputs
 from eckart.jobs.running.model import Running
-
-LENGTH: Final = 10
-"""Tokens of a text."""
 
 
 def answers(network: Any) -> Any:
@@ -20,13 +17,18 @@ def answers(network: Any) -> Any:
     """
     import torch
 
-    inputs = _inputs(network, torch.Generator().manual_seed(1))
-    names = inspect.signature(type(network).forward).parameters
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)  # some models draw what they mask
-        made = network(**{name: value for name, value in inputs.items() if name in names})
-    found = [value for value in _tensors(made) if value.is_floating_point()]
-    return torch.cat([value.double().reshape(-1) for value in found])
+    first: Exception | None = None
+    for inputs in Inputs(network, torch.Generator().manual_seed(1)).sets():
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)  # some models draw what they mask
+            try:
+                made = network(**inputs)
+            except Exception as error:  # a model refuses inputs with any error of its own
+                first = first or error
+                continue
+        found = [value for value in _tensors(made) if value.is_floating_point()]
+        return torch.cat([value.double().reshape(-1) for value in found])
+    raise first or TypeError("what it takes as inputs is not known")
 
 
 def forward_distances(
@@ -75,29 +77,6 @@ def forward_distances(
         loaded = float((answers(model.get_base_model()) - wanted).norm())
         merged = float((answers(model.merge_and_unload()) - wanted).norm())
     return loaded / change, merged / change
-
-
-def _inputs(network: Any, generator: Any) -> dict[str, Any]:
-    import torch
-
-    config, main = network.config, network.main_input_name
-    vocabulary = getattr(config.get_text_config(), "vocab_size", None) or 100
-    tokens = torch.randint(0, vocabulary, (1, LENGTH), generator=generator)
-    inputs: dict[str, Any] = {"decoder_input_ids": tokens}
-    if main == "pixel_values":
-        sizes = getattr(config, "image_size", None)
-        size = sizes if isinstance(sizes, int) else 224
-        channels = getattr(config, "num_channels", None) or 3
-        inputs[main] = torch.randn(1, channels, size, size, generator=generator)
-    elif main == "input_features":
-        bins = getattr(config, "num_mel_bins", None) or 80
-        length = 2 * (getattr(config, "max_source_positions", None) or 50)
-        inputs[main] = torch.randn(1, bins, length, generator=generator)
-    elif main == "input_values":
-        inputs[main] = torch.randn(1, 4000, generator=generator)
-    else:
-        inputs["input_ids"] = tokens
-    return inputs
 
 
 def _tensors(made: Any) -> Iterator[Any]:

@@ -85,6 +85,7 @@ def _kind(module: Any) -> Kind | None:
     for convolution in (nn.Conv1d, nn.Conv2d, nn.Conv3d):
         if isinstance(module, convolution) and forward is convolution.forward:
             plain = module.groups == 1 and module.padding_mode == "zeros"
+            plain &= set(module.dilation) == {1}  # PEFT's own convolution has no dilation
             return Kind.CONVOLUTION if plain else None
     return None
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from eckart.jobs.running.model import Use, live_name
 from eckart.storage.adapters import Kind
+from eckart.storage.adapters.renamed import since
 
 TRANSPOSED_IN: Final = frozenset({"gpt2", "openai-gpt", "imagegpt", "decision_transformer"})
 """`model_type` of models whose layers are transformers' Conv1D."""
@@ -37,13 +38,6 @@ PREFIXES: Final = {
     "xlm-roberta": "roberta",
 }
 """Where a model with a head keeps the model without one, by `model_type`."""
-
-SEEING: Final = (
-    (re.compile(r"^language_model\.lm_head\."), "lm_head."),
-    (re.compile(r"^language_model\.model\."), "model.language_model."),
-    (re.compile(r"^(?=(?:vision_tower|multi_modal_projector|vision_embed_tokens)\.)"), "model."),
-)
-"""Names of models that see, as transformers 4 wrote them, and what they are since."""
 
 PATCHED: Final = frozenset(
     {"vit", "deit", "beit", "audio-spectrogram-transformer", "ijepa", "vit_msn", "vivit"}
@@ -107,8 +101,7 @@ def rename(stored: Iterable[str], config: Mapping[str, Any]) -> dict[str, Use]:
         bare = {name: pattern.sub(replacement, own) for name, own in bare.items()}
     sees = "text_config" in config
     if sees and any(own.startswith("language_model.model.") for own in bare.values()):
-        for pattern, replacement in SEEING:
-            bare = {name: pattern.sub(replacement, own) for name, own in bare.items()}
+        bare = {name: since(own) for name, own in bare.items()}
     if kind in PATCHED:
         for old, new in PATCHES:
             bare = {name: own.replace(old, new, 1) for name, own in bare.items()}

@@ -13,6 +13,7 @@ from typing import Any, Final, final
 from eckart.errors import MatrixError
 from eckart.storage.adapters.adapter import BIAS, Adapter, Kind, Outline, split_parameter
 from eckart.storage.adapters.experts import GATE_UP, expert_of, is_taken_for_an_expert, live_name
+from eckart.storage.adapters.renamed import also, since
 
 TABLES: Final = frozenset({"embed_tokens", "lm_head", "wte", "word_embeddings", "embed_out"})
 """Last names of the modules that a tied model shares one table between."""
@@ -90,13 +91,21 @@ def configuration(
         layers: Outlines of its layers.
         saved: Where its new values go.
         base_modules: Names of all modules of the base: those that PEFT would adapt by mistake,
-            because their name ends like that of an adapted one, are excluded by name.
+            because their name ends like that of an adapted one, are excluded by name. Where they
+            are not known, names of an older transformers are given with those of today.
     """
     modules, parameters = _targets(layers, mixture=adapter.experts or has_experts(layers))
     ranks = _ranks(layers, set(parameters))
     counts = Counter(ranks.values())
     usual = max(counts, key=lambda rank: (counts[rank], rank))
-    pattern = {f"^{re.escape(name)}": rank for name, rank in sorted(ranks.items()) if rank != usual}
+    everywhere = list if base_modules else also
+    unusual = {
+        own: rank for name, rank in ranks.items() if rank != usual for own in (name, since(name))
+    }
+    pattern = {
+        f"^{re.escape(name)}": unusual[name]
+        for name in sorted(everywhere([name for name in ranks if ranks[name] != usual]))
+    }
     document: dict[str, Any] = {
         "alpha_pattern": pattern,
         "base_model_name_or_path": adapter.base_name,
@@ -105,16 +114,17 @@ def configuration(
         "inference_mode": True,
         "lora_alpha": usual,
         "lora_dropout": 0.0,
-        "modules_to_save": list(saved.modules) or None,
+        "modules_to_save": everywhere(saved.modules) or None,
         "peft_type": "LORA",
         "r": usual,
         "rank_pattern": pattern,
-        "target_modules": modules,
+        "target_modules": everywhere(modules),
         "task_type": _task(adapter, saved, layers),
         "use_rslora": False,
     }
+    tables = {*saved.modules, *modules}
     optional = {
-        "ensure_weight_tying": adapter.tied and any(_last(m) in ENSURED for m in saved.modules),
+        "ensure_weight_tying": adapter.tied and any(_last(name) in ENSURED for name in tables),
         "exclude_modules": _mistaken(modules, base_modules),
         "lora_bias": any(layer.has_bias for layer in layers),
         "target_parameters": parameters,
@@ -237,7 +247,8 @@ def _check_tie(adapter: Adapter, adapted: Collection[str]) -> None:
     if not adapter.tied:
         return
     factored = [module for module in adapted if _last(module) in TABLES]
-    if factored:
+    # two that PEFT ties are right as it loads them, and were written so by PEFT
+    if factored and frozenset(map(_last, factored)) != ENSURED:
         raise MatrixError(
             f"'{factored[0]}' shares its table with another module, so PEFT would add its change "
             "twice when it merges.",

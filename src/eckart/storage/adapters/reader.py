@@ -17,6 +17,7 @@ from eckart.storage.adapters.adapter import (
     Tensor,
     split_parameter,
 )
+from eckart.storage.adapters.configuration import ENSURED
 from eckart.storage.adapters.experts import expert_of, live_name
 from eckart.storage.adapters.orientation import BIAS_TENSOR, EMBEDDING_PAIR, PAIR, factors_of
 from eckart.storage.adapters.rounding import DTYPES, StoredDType
@@ -30,10 +31,16 @@ from eckart.storage.whole import damaged, read_steadily, reading
 _MARK: Final = ".lora_"
 _BENEATH: Final = ".base_layer."
 _WRAPPERS: Final = re.compile(
-    r"(?:^|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module)\.|^module\.|(?<=\.)modules_to_save\.default\.|"
-    r"(?<=\.lora_[AB])\.default(?=\.)|(?<=\.lora_embedding_[AB])\.default$"
+    r"(?:^|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module)\.|^module\.|(?<=\.)modules_to_save\.default\."
 )
 """What compilers, parallel training and the state of a live model put into names."""
+_NAMED: Final = re.compile(
+    r"(?<=\.lora_[AB])\.(\w+)(?=\.(?:weight|bias)$)|(?<=\.lora_embedding_[AB])\.(\w+)$"
+)
+"""The name of an adapter, which the state of a live model has in that of each factor."""
+_PREFIXES: Final = re.compile(rf"^(?:{re.escape(PREFIX)})+")
+_SCALE: Final = ".alpha"
+"""What ends the name of a scale in the files of other programs, which PEFT keeps elsewhere."""
 _AXES: Final = {2: Kind.LINEAR, 3: Kind.CONVOLUTION, 4: Kind.CONVOLUTION, 5: Kind.CONVOLUTION}
 
 
@@ -120,6 +127,9 @@ def _in_place(
 ) -> frozenset[str]:
     """Saved values that belong to no module that PEFT replaces, nor are a bias alone."""
     replaced = _names(document, "modules_to_save")
+    ensured = tuple(ENSURED)
+    if document.get("ensure_weight_tying") is True and any(n.endswith(ensured) for n in replaced):
+        replaced = (*replaced, *ensured)  # PEFT replaces both of a tie and names one
     found: set[str] = set()
     for name in saved:
         module, parameter = split_parameter(name)
@@ -151,6 +161,7 @@ def _sorted(
     groups: dict[str, dict[str, Tensor]] = {}
     saved: dict[str, Tensor] = {}
     known = {*PAIR, *EMBEDDING_PAIR, BIAS_TENSOR}
+    _check_one(tensors, path)
     for name, tensor in tensors.items():
         if tensor.size == 0:
             raise FormatError(
@@ -158,25 +169,47 @@ def _sorted(
                 hint="Gather the parameters before the adapter is saved.",
                 code="empty-tensor",
             )
-        bare = _WRAPPERS.sub("", name).removeprefix(PREFIX)
+        bare = _PREFIXES.sub("", _WRAPPERS.sub("", _NAMED.sub("", name)))
         if ".original_module." in bare:  # what the base had there
             continue
         module, mark, last = bare.partition(_MARK)
         if not mark:
             saved[bare.replace(_BENEATH, ".")] = _finite(tensor, name, path)
         elif f"lora_{last}" not in known or module.endswith(_BENEATH.rstrip(".")):
-            raise FormatError(
-                f"{path} holds '{name}', which is not of a plain LoRA.",
-                hint="Merge this adapter with PEFT, and extract one from the merged model.",
-                code="not-lora",
-            )
+            raise _not_plain(name, path)
         else:
             groups.setdefault(module, {})[f"lora_{last}"] = tensor
+    scale = next((name for name in saved if name.removesuffix(_SCALE) in groups), None)
+    if scale is not None:
+        raise _not_plain(scale, path)
     if not groups:
         raise FormatError(
             f"{path} adapts no layer.", hint="Give an adapter that PEFT wrote.", code="no-layers"
         )
     return groups, saved
+
+
+def _check_one(names: Collection[str], path: Path) -> None:
+    """Refuse the factors of several adapters in one file."""
+    found = {match[1] or match[2] for match in map(_NAMED.search, names) if match}
+    if len(found) > 1:
+        raise FormatError(
+            f"{path} holds several adapters: {' and '.join(sorted(found))}.",
+            hint="Save each in a file of its own, as save_pretrained of PEFT does.",
+            code="several-adapters",
+        )
+
+
+def _not_plain(name: str, path: Path) -> FormatError:
+    elsewhere = name.endswith((".lora_down.weight", ".lora_up.weight", _SCALE))
+    return FormatError(
+        f"{path} holds '{name}', which is not of a plain LoRA"
+        + (" as PEFT writes it." if elsewhere else "."),
+        hint="Convert it to the format of PEFT first: its names are those of another program."
+        if elsewhere
+        else "Merge this adapter with PEFT, and extract one from the merged model.",
+        code="not-lora",
+    )
 
 
 def _check_stacked(modules: Collection[str], scaling: Scaling, path: Path) -> None:

@@ -64,8 +64,8 @@ class Scaling:
             FormatError: If the rank of the tensors is not the one of the settings.
         """
         name = self._name(module)
-        # two projections of an expert are stacked into this parameter
-        stacked = 2 if name.endswith(f".{GATE_UP}") else 1
+        # two projections of an expert are stacked into this parameter; plain layers may be named so
+        stacked = 2 if expert_of(module) and name.endswith(f".{GATE_UP}") else 1
         wanted = _first(self.ranks, name, self.rank) / stacked
         if wanted != rank:
             raise FormatError(

@@ -41,6 +41,9 @@ DTYPES: Final = {
     StoredDtype.F4: "MX",
 }
 
+INTEGERS: Final = frozenset({StoredDtype.I8, StoredDtype.U8})
+"""Dtypes of matrices whose scales are kept elsewhere."""
+
 
 def quantisation(checkpoint: Checkpoint) -> str | None:
     """How the weights are quantised: GPTQ, AWQ, bitsandbytes, fp8 …; None if they are not.
@@ -76,4 +79,9 @@ def _traced(checkpoint: Checkpoint) -> str | None:
         if trace <= words:
             return method
     dtypes = [tensor.dtype for tensor in checkpoint.tensors.values()]
-    return next((DTYPES[dtype] for dtype in dtypes if dtype in DTYPES), None)
+    found = next((DTYPES[dtype] for dtype in dtypes if dtype in DTYPES), None)
+    whole = any(
+        tensor.dtype in INTEGERS and name.endswith(".weight") and len(tensor.shape) == 2
+        for name, tensor in checkpoint.tensors.items()
+    )
+    return found or ("integers" if whole else None)
