@@ -262,6 +262,13 @@ def test_unfinished_work_with_a_file_of_the_users_is_kept(place, code):
     assert Path("o.unfinished/thesis.txt").is_file()
 
 
+def test_unfinished_work_with_a_folder_that_a_killed_run_emptied_is_cleared(place):
+    Path("o.unfinished/adapter").mkdir(parents=True)
+    Path("o.unfinished/settings.json").write_text("{}")
+    assert main([*WRITERS["extract"].words("o"), "--force"]) == 0
+    assert not Path("o.unfinished").exists()
+
+
 def test_factors_in_a_folder_are_cut_to_the_documented_name(place):
     assert main(["truncate", "pair", "--rank", "1"]) == 0
     assert (Path("pair.rank1") / "B.csv").is_file()

@@ -106,6 +106,15 @@ def test_components_are_near_the_best_on_any_spectrum_or_say_that_they_are_not(d
         values_of_lapack(run, W)
 
 
+def test_no_bound_is_above_the_optimum_where_eigenvalues_round_by_more_than_they_rise():
+    case = draw(Random([7240, 1]), sizes=SIZES)
+    W = case.matrix()
+    run = factor(W, case.rank, certificate=True, seed=case.seed)
+    assert run.certificate.best_possible_error is not None
+    # rows that are orthogonal, so that W has the drawn values to a few eps of each
+    assert run.certificate.best_possible_error <= case.optimum * (1 + 64 * np.finfo(float).eps)
+
+
 def values_of_lapack(run: Any, W: np.ndarray) -> None:
     """Singular values as far from LAPACK's as both may be from the truth.
 

@@ -328,7 +328,7 @@ def _check_arguments(
             f"on_step is {on_step!r}.", hint="Give a function of one step.", code="bad-on-step"
         )
     for name, target in (("accuracy", accuracy), ("time limit", time_limit)):
-        if target is not None and not check_number(name, target) > 0:
+        if target is not None and not 0 < check_number(name, target) < math.inf:
             raise ArgumentError(
                 f"The {name} is {target}.",
                 hint="Give a positive number.",

@@ -79,8 +79,8 @@ def _is_own(path: Path, name: str, listed: Mapping[str, str | None], folders: se
     """Whether a file is on the list, as it was written where that is known, or a folder of such."""
     if path.is_symlink():
         return False
-    if path.is_dir():
-        return name in folders
+    if path.is_dir():  # one of a list without digests may have been emptied by a killed run
+        return name in folders or (name in listed and listed[name] is None)
     if not path.is_file() or name == MARKER or name not in listed:
         return name == MARKER and path.is_file()
     try:

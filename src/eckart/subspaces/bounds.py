@@ -25,6 +25,8 @@ LEAST_ROOM: Final = 1e-12
 """Between ν and the r-th Ritz value, as a share of that; below it t would be ν to rounding."""
 EVEN: Final = 1e-15
 """The smallest share that two parts of a sum are weighted by."""
+EIGENVALUES: Final = 8.0
+"""In eps·λ₁: what a routine for eigenvalues may be wrong by."""
 TINY: Final = float(np.finfo(FLOAT64).tiny)
 
 
@@ -206,11 +208,12 @@ def rise_bound(
     least = rank * outside
     if rounding == 0:  # ‖W‖² less squares is known to √eps·‖W‖ only
         least = min(least, max(0.0, total - float(values.sum())))
-    upper = np.full(rank, np.inf)
+    rises = np.full(rank, np.inf)
     for t in _levels(leading, squares + unsure[:rank], outside):
-        lifted = _lifted(values, S, unsure, rank, outside, t)[:rank]
-        upper = np.minimum(upper, np.maximum(t, lifted))
-    return min(least, float(np.maximum(upper - leading, 0.0).sum()))
+        rises = np.minimum(
+            rises, np.maximum(t - leading, _lifted(values, S, unsure, rank, outside, t))
+        )
+    return min(least, float(np.maximum(rises, 0.0).sum()))
 
 
 def rise(values: Array, squares: Array, outside: float) -> Array:
@@ -267,7 +270,11 @@ def _levels(leading: Array, squares: Array, outside: float) -> list[float]:
 
 
 def _lifted(values: Array, S: Array, unsure: Array, rank: int, outside: float, t: float) -> Array:
-    """Eigenvalues that bound those of WᵀW above t: of H + SᵀS/(t − ν), or of its leading part.
+    """By how much those of H + SᵀS/(t − ν), or of its leading part, are above the eigenvalues of H.
+
+    They bound the eigenvalues of WᵀW above t. A routine for them is wrong by a few eps·λ₁, of which
+    a rise beside an outlier may be a small part; but the i-th of a matrix is at most the first of
+    its part from i on (Cauchy), and so rises by no more than the norm of what is added there.
 
     Ritz vectors well below t may count as outside: in Schur's complement they raise ν by
     ‖S₂(t − Θ₂)⁻¹S₂ᵀ‖. Where that would take half of t − ν, none of them do.
@@ -280,8 +287,11 @@ def _lifted(values: Array, S: Array, unsure: Array, rank: int, outside: float, t
     if raised > middle:
         count, raised = len(values), outside
     near = S[:, :count]
-    square = near.T @ near + np.diag(unsure[:count])
-    return np.linalg.eigvalsh(np.diag(values[:count]) + square / (t - raised))[::-1]
+    added = (near.T @ near + np.diag(unsure[:count])) / (t - raised)
+    lifted = np.linalg.eigvalsh(np.diag(values[:count]) + added)[::-1] - values[:count]
+    lifted += EIGENVALUES * float(np.finfo(FLOAT64).eps) * max(float(values[0]), 0.0)
+    from_there = np.square(added)[::-1, ::-1].cumsum(axis=0).cumsum(axis=1).diagonal()[::-1]
+    return np.minimum(lifted, np.sqrt(from_there))[:rank]
 
 
 def _largest_square(X: Array) -> float:
