@@ -129,10 +129,11 @@ def _written(model_type: str, architecture: str, folder: Path, size: float) -> P
     if ran is None:
         return pair
     try:
-        same = answers(base).shape == answers(tuned).shape
-    except Exception:  # another draw of weights may not give answers
-        same = False
-    return Pair(folder=folder, kind=type(network), is_run=same)
+        found = [answers(copy.deepcopy(model)) for model in (base, tuned)]
+    except Exception:  # another draw of weights, or a copy, may not give answers
+        return pair
+    told = found[0].shape == found[1].shape and all(bool(one.isfinite().all()) for one in found)
+    return Pair(folder=folder, kind=type(network), is_run=told)
 
 
 def _as_loaded(pair: Pair, name: str, network: Any) -> Any:

@@ -108,7 +108,8 @@ def _names(
     theirs: dict[str, str] = {}
     for name, use in placement.uses(wanted).items():
         live = live_name(use.name)
-        if name in adapter.in_place and live not in ours:  # stored under another of its names
+        is_one = name in adapter.in_place or len(wanted[name]) == 1  # of tables PEFT may untie two
+        if is_one and live not in ours:  # stored under another of its names
             live = next((other for other in shared.get(live, ()) if other in ours), live)
         theirs[live] = name
     matching = match_names(

@@ -21,6 +21,10 @@ _READ: Final = re.compile(
     r"(?<!isinstance\()self((?:\.\w+(?:\[[^\]]*\])?)+)\.(?:weight|bias|stride|kernel_size|padding|dilation|"
     rf"in_channels|out_channels|num_embeddings|padding_idx)\b(?!\.(?:{'|'.join(HARMLESS)})\b)"
 )
+_PASSED: Final = re.compile(
+    r"(?<!isinstance)(?<!hasattr)\((?:[^()]*,)?\s*self((?:\.\w+(?:\[[^\]]*\])?)+)\s*[,)](?!\s*\()"
+)
+"""A module that is handed to a function, which may read what it has."""
 _SPLIT: Final = "pretraining_tp"
 _INDEX: Final = re.compile(r"\[[^\]]*\]")
 _METHOD: Final = re.compile(r"^    def ", re.MULTILINE)
@@ -115,7 +119,7 @@ def _paths_read(kind: type, is_split: bool) -> tuple[tuple[str, ...], ...]:
         return ()
     methods = _METHOD.split(source)
     code = "\n".join(one for one in methods if not one.startswith(_SETTING_UP))
-    paths = {_INDEX.sub(".[]", match) for match in _READ.findall(code)}
+    paths = {_INDEX.sub(".[]", match) for way in (_READ, _PASSED) for match in way.findall(code)}
     return tuple(tuple(path.strip(".").split(".")) for path in sorted(paths))
 
 
