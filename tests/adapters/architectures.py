@@ -185,6 +185,18 @@ BOTH = ("input_ids", "decoder_input_ids")
 
 CASES: dict[str, Case] = {
     # names on disk
+    "MobileNetV2, strides that are read": Case(
+        "MobileNetV2ForImageClassification",
+        {"depth_multiplier": 0.1, "min_depth": 4, "image_size": 32, "num_labels": 3},
+        r"\.weight",
+        ("pixel_values",),
+        size=0.02,
+    ),
+    "LUKE, a bias of two names": Case(
+        "LukeForMaskedLM",
+        {**SIZES, "entity_vocab_size": 9, "entity_emb_size": 16},
+        r"lm_head|query\.weight",
+    ),
     "LLaVA": Case("LlavaForConditionalGeneration", LLAVA, "language_model.*q_proj"),
     "LLaVA, two layouts": Case(
         "LlavaForConditionalGeneration", LLAVA, "language_model.*q_proj|lm_head", stored=LIVE_LLAVA

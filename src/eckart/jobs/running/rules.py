@@ -86,7 +86,7 @@ _TABLE: Final = re.compile(
 )
 _READ: Final = re.compile(
     r".*embed_positions|.*position_embeddings?|.*rel_embeddings|.*dt_proj|"
-    r".*x_proj|.*mixer\.(?:out_proj|conv1d)|.*encoder\.conv[12]|.*router"
+    r".*entity_embeddings|.*x_proj|.*mixer\.(?:out_proj|conv1d)|.*encoder\.conv[12]|.*router"
 )
 """Modules whose weight other modules read, or whose answer is not that of their kind."""
 
