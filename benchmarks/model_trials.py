@@ -196,7 +196,7 @@ def _distances(found: Row, pair: Pair, before: Any, base: Any, tuned: Any) -> No
     change = float((answers(before) - wanted).norm()) if pair.is_run else 0.0
     model = PeftModel.from_pretrained(base, pair.folder / "adapter").eval()
     if change:
-        found.loaded = float((answers(model.get_base_model()) - wanted).norm()) / change
+        found.loaded = float((answers(model.get_base_model(), before) - wanted).norm()) / change
     merged = model.merge_and_unload()
     if change:
         found.merged = float((answers(merged) - wanted).norm()) / change

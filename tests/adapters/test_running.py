@@ -76,3 +76,30 @@ def test_the_embeddings_of_albert_are_told_from_its_projection():
     assert rules.is_table("albert.embeddings.word_embeddings")
     assert not rules.is_table("albert.encoder.embedding_hidden_mapping_in")
     assert rules.is_table("transformer.tokens_embed")
+
+
+def test_what_the_class_above_reads_or_a_function_is_handed_has_no_factors():
+    from types import SimpleNamespace
+
+    from torch import nn
+
+    from eckart.jobs.running.modules import modules_of
+
+    class Above(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.config = SimpleNamespace(model_type="own")
+            self.table, self.first = nn.Embedding(4, 3), nn.Linear(3, 3)
+            self.last = nn.Linear(3, 3)
+
+        def forward(self, places):
+            within = places.clamp(max=self.table.num_embeddings - 1)
+            return self.last(nn.utils.skip_init(self.first, self.table(within)))
+
+    class Own(Above):
+        pass
+
+    network = Own()
+    found = modules_of(network, network.state_dict())
+    kinds = {name: module.kind and module.kind.value for name, module in found.items()}
+    assert kinds == {"table": None, "first": None, "last": "linear"}

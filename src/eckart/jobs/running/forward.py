@@ -9,8 +9,13 @@ from eckart.jobs.running.inputs import Inputs
 from eckart.jobs.running.model import Running
 
 
-def answers(network: Any) -> Any:
+def answers(network: Any, like: Any = None) -> Any:
     """What a model makes of random inputs of the smallest kind, as one row of numbers.
+
+    Args:
+        network: The model.
+        like: The same model without an adapter, whose layers tell what inputs it takes; None where
+            it has none.
 
     Raises:
         Exception: Any, where the model wants inputs of another kind.
@@ -18,7 +23,7 @@ def answers(network: Any) -> Any:
     import torch
 
     first: Exception | None = None
-    for inputs in Inputs(network, torch.Generator().manual_seed(1)).sets():
+    for inputs in Inputs(like or network, torch.Generator().manual_seed(1)).sets():
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)  # some models draw what they mask
             try:
@@ -48,7 +53,7 @@ def forward_distances(
         Exception: Any, where a model cannot be loaded or run.
 
     Cost:
-        One model after the other in memory in float32, and four passes.
+        Two models in memory in float32, and four passes.
     """
     import torch
     from peft import PeftModel
@@ -68,13 +73,14 @@ def forward_distances(
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        wanted = answers(load(tuned))
+        plain = load(tuned)
+        wanted = answers(plain)
         network = load(base)
         change = float((answers(network) - wanted).norm())
         if not change:
             return None
         model = PeftModel.from_pretrained(network, adapter).eval()
-        loaded = float((answers(model.get_base_model()) - wanted).norm())
+        loaded = float((answers(model.get_base_model(), plain) - wanted).norm())
         merged = float((answers(model.merge_and_unload()) - wanted).norm())
     return loaded / change, merged / change
 

@@ -21,6 +21,16 @@ _READ: Final = re.compile(
     r"(?<!isinstance\()self((?:\.\w+(?:\[[^\]]*\])?)+)\.(?:weight|bias|stride|kernel_size|padding|dilation|"
     rf"in_channels|out_channels|num_embeddings|padding_idx)\b(?!\.(?:{'|'.join(HARMLESS)})\b)"
 )
+COMMON: Final = (
+    "torch.",
+    "builtins",
+    "transformers.modeling_",
+    "transformers.generation",
+    "transformers.utils",
+    "transformers.integrations",
+    "transformers.activations",
+)
+"""What begins the modules of classes that read no layer of a certain model."""
 _PASSED: Final = re.compile(
     r"(?<!isinstance)(?<!hasattr)\((?:[^()]*,)?\s*self((?:\.\w+(?:\[[^\]]*\])?)+)\s*[,)](?!\s*\()"
 )
@@ -111,16 +121,23 @@ def _paths_read(kind: type, is_split: bool) -> tuple[tuple[str, ...], ...]:
 
     Some classes read their weights only where the model is split for pretraining.
     """
-    try:
-        source = inspect.getsource(kind)
-    except (OSError, TypeError):
-        return ()
+    source = "\n".join(_source(one) for one in kind.__mro__)
     if _SPLIT in source and not is_split:
         return ()
     methods = _METHOD.split(source)
     code = "\n".join(one for one in methods if not one.startswith(_SETTING_UP))
     paths = {_INDEX.sub(".[]", match) for way in (_READ, _PASSED) for match in way.findall(code)}
     return tuple(tuple(path.strip(".").split(".")) for path in sorted(paths))
+
+
+def _source(kind: type) -> str:
+    """The code of a class of a model; of what all models are made of there is none to be told."""
+    if kind.__module__.startswith(COMMON):
+        return ""
+    try:
+        return inspect.getsource(kind)
+    except (OSError, TypeError):
+        return ""
 
 
 def _below(name: str, module: Any, step: str) -> list[tuple[str, Any]]:
