@@ -139,7 +139,7 @@ reported_options = together(
 """Of the commands that fit, write what they found and report on it."""
 run_options = together(
     click.option(
-        "--accuracy", type=PositiveType(), help="Largest certified gap to accept, 0.001 for 0.1 %."
+        "--accuracy", type=float, help="Largest certified gap to accept, 0.001 for 0.1 %."
     ),
     click.option(
         "--certificate/--no-certificate",
