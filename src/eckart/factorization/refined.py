@@ -17,6 +17,8 @@ from eckart.subspaces.orthonormal import orthonormal
 
 CLEAR: Final = 1000.0
 """An error whose square is so many times what rounding hides is known from ‖W‖² and the σ²."""
+PART: Final = 30.0
+"""An error so many times what may be left is above the best by less than a thousandth for it."""
 LOST: Final = {FLOAT32: 1e-8, FLOAT64: 1e-4}
 """σ² below these shares of the largest have lost so much to squaring that they are made again from
 products with W itself."""
@@ -41,7 +43,7 @@ def refined(W: Matrix, side: Matrix, ending: Ending) -> tuple[Array, Array, floa
         return A, squares, float(errors[min(len(squares), len(errors) - 1)])
     if squares[-1] < LOST[W.dtype] * squares[0]:
         space = _with_space(A, ending, W) if side is W else A
-        A, squares = _half_step(W, *_ritz_rows(W, space, len(A)))
+        A, squares = _ritz_rows(W, space, len(A))
     error = _error(W, A, squares)
     if _is_from_squares(error, squares, W):
         A, squares = _half_step(W, A, squares)
@@ -66,9 +68,9 @@ def _error(W: Matrix, A: Array, squares: Array) -> float:
 
 
 def _is_from_squares(error: float, squares: Array, W: Matrix) -> bool:
-    """Whether an error is above rounding of W, and no more than rows made of WᵀW may leave."""
+    """Whether an error is above rounding, and no more than a few times what squares may leave."""
     least = rounding(W.shape, W.dtype) * math.sqrt(W.squared_norm())
-    return least < error and error**2 * squares[-1] <= least**2 * squares[0]
+    return least < error and error**2 * squares[-1] <= (PART * least) ** 2 * squares[0]
 
 
 def _with_space(A: Array, ending: Ending, W: Matrix) -> Array:
