@@ -161,9 +161,11 @@ def _names(running: Running | None, folder: Path, left: Collection[str]) -> froz
     """Names in the running model of what is not covered, and of all that is made from it."""
     if running is None:
         return frozenset(left)
-    uses = running.uses(open_checkpoint(folder).tensors).values()
+    uses = running.uses(open_checkpoint(folder).tensors)
     shared = {name for group in running.ties for name in group}
-    made = running.shapes.keys() - {use.name for use in uses if not use.why} - shared
+    placed = {name: use.name for name, use in uses.items() if not use.why}
+    experts = (name for name, _ in running.rename(placed).values())  # one tensor from many
+    made = running.shapes.keys() - {*placed.values(), *experts} - shared
     return frozenset({*left, *made, *(name for name, _ in running.rename(left).values())})
 
 
