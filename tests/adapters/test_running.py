@@ -103,3 +103,22 @@ def test_what_the_class_above_reads_or_a_function_is_handed_has_no_factors():
     found = modules_of(network, network.state_dict())
     kinds = {name: module.kind and module.kind.value for name, module in found.items()}
     assert kinds == {"table": None, "first": None, "last": "linear"}
+
+
+def test_what_a_module_of_pytorch_reads_has_no_factors():
+    from types import SimpleNamespace
+
+    from torch import nn
+
+    from eckart.jobs.running.modules import modules_of
+
+    class Own(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.config = SimpleNamespace(model_type="own")
+            self.attention, self.last = nn.MultiheadAttention(4, 2), nn.Linear(4, 4)
+
+    network = Own()
+    found = modules_of(network, network.state_dict())
+    kinds = {name: module.kind and module.kind.value for name, module in found.items()}
+    assert kinds == {"attention": None, "attention.out_proj": None, "last": "linear"}

@@ -22,7 +22,8 @@ _READ: Final = re.compile(
     rf"in_channels|out_channels|num_embeddings|padding_idx)\b(?!\.(?:{'|'.join(HARMLESS)})\b)"
 )
 COMMON: Final = (
-    "torch.",
+    "torch.nn.modules.module",
+    "torch.nn.modules.container",
     "builtins",
     "transformers.modeling_",
     "transformers.generation",
