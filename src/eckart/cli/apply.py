@@ -27,7 +27,7 @@ from eckart.cli.options import (
 @force_option
 @json_option
 @quiet_option
-def command(
+def apply(
     factors: Path,
     data: Path,
     transpose: bool,

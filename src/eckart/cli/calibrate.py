@@ -21,7 +21,7 @@ from eckart.errors import ArgumentError
 @force_option
 @json_option
 @quiet_option
-def command(
+def calibrate(
     model: Path,
     texts: Path,
     output: Path | None,

@@ -28,7 +28,7 @@ from eckart.threads import limited_threads
 @json_option
 @quiet_option
 @threads_option
-def command(
+def certify(
     matrix: Path,
     factors: Path,
     accuracy: float | None,

@@ -68,7 +68,7 @@ class SolversType(click.ParamType[tuple[str, ...]]):
 @json_option
 @quiet_option
 @threads_option
-def command(matrix: Path, report: Path | None, as_json: bool, **options: Any) -> int:
+def compare(matrix: Path, report: Path | None, as_json: bool, **options: Any) -> int:
     """Factor the matrix in the file W with several solvers at one rank, beside one another.
 
     All have the same seed and, where they begin at given factors, the same start. An option of a
@@ -100,6 +100,24 @@ def command(matrix: Path, report: Path | None, as_json: bool, **options: Any) ->
             ),
         )
     return deliver(
-        "compare", result, report,
+        "compare", result, report, show=_show_comparison, draw=_page,
         force=options["force"], as_json=as_json, quiet=options["quiet"],
     )  # fmt: skip
+
+
+def _show_comparison(document: dict[str, Any]) -> None:
+    """The figures of a `Comparison` for a person."""
+    from eckart.reports import compare_table, compare_verdict
+
+    header, rows = compare_table(document)
+    console.answer_table(header, rows, aside=True)
+    for run in document["runs"]:
+        if run["grade"] != "success":
+            console.answer_text(f"{run['name']}: {run['message']}")
+    console.answer_text(compare_verdict(document))
+
+
+def _page(document: dict[str, Any]) -> str:
+    from eckart.reports import compare_page
+
+    return compare_page(document)

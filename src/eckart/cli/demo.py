@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from eckart.cli import console
-from eckart.cli.answers import show_factoring
+from eckart.cli.factor import show_factoring
 from eckart.cli.options import EXIT_STATUS, FILE, force_option, json_option, quiet_option
 
 
@@ -16,7 +16,7 @@ from eckart.cli.options import EXIT_STATUS, FILE, force_option, json_option, qui
 @force_option
 @json_option
 @quiet_option
-def command(
+def demo(
     output: Path,
     force: bool,
     as_json: bool,

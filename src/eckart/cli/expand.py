@@ -15,7 +15,7 @@ from eckart.cli.options import FILE, force_option, json_option, part_option, qui
 @force_option
 @json_option
 @quiet_option
-def command(
+def expand(
     factors: Path,
     output: Path,
     part: str | None,

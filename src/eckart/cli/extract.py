@@ -96,7 +96,7 @@ content_options = together(
 @json_option
 @quiet_option
 @threads_option
-def command(models: tuple[Path, ...], output: Path | None, as_json: bool, **options: Any) -> int:
+def extract(models: tuple[Path, ...], output: Path | None, as_json: bool, **options: Any) -> int:
     """Write the change from the model BASE to its fine-tune TUNED as an adapter that PEFT loads.
 
     For every weight W_tuned − W_base ≈ B·A, measured with the factors as they are stored; changed

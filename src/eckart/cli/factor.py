@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from eckart.cli import console
-from eckart.cli.answers import check_report, deliver, show_spectrum
+from eckart.cli.answers import check_report, deliver
 from eckart.cli.options import (
     FILE,
     force_option,
@@ -45,7 +45,7 @@ from eckart.threads import limited_threads
 @json_option
 @quiet_option
 @threads_option
-def command(matrix: Path, report: Path | None, as_json: bool, **options: Any) -> int:
+def factor(matrix: Path, report: Path | None, as_json: bool, **options: Any) -> int:
     """Factor the matrix in the file W into B (rows × rank) and A (rank × columns), W ≈ B·A.
 
     Reads .npy, .npz, .csv, .tsv, .parquet, .mtx, .mtx.gz, .safetensors, .png and .jpg; writes
@@ -86,8 +86,9 @@ def command(matrix: Path, report: Path | None, as_json: bool, **options: Any) ->
                 on_step=on_step,
             )
     return deliver(
-        "factor", result, report, force=options["force"], as_json=as_json, quiet=options["quiet"]
-    )
+        "factor", result, report, show=show_factoring, draw=_page,
+        force=options["force"], as_json=as_json, quiet=options["quiet"],
+    )  # fmt: skip
 
 
 def default_output(matrix: Path) -> Path:
@@ -127,3 +128,83 @@ def _rank_choice(options: dict[str, Any]) -> Any:
 
     rank_rule(*ways.values(), nbytes=1)
     return RankChoice(**ways)
+
+
+def show_factoring(document: dict[str, Any]) -> None:
+    """The figures of a `Factoring` for a person."""
+    from eckart.reports import factor_table
+
+    losses = [record for record in _sampled(document) if record["loss"] is not None]
+    if losses:
+        solver = document["parts"][0]["recipe"]["solver"]["name"]
+        rows = [(str(record["step"]), f"{record['loss']:.4f}") for record in losses]
+        console.answer_table(("block" if solver == "krylov" else "epoch", "loss"), rows)
+    console.answer_rows(factor_table(document))
+    for part in document["parts"]:
+        console.answer_text(f"{part['name']}: {part['message']}".removeprefix(": "))
+
+
+def _sampled(document: dict[str, Any], lines: int = 10) -> list[dict[str, Any]]:
+    """About ten records of the only history, evenly spaced: epoch 0, 100, 200 … of a thousand."""
+    if len(document["parts"]) != 1:
+        return []
+    history = document["parts"][0]["history"]
+    if len(history) < 2:
+        return []
+    stride = max(1, -(-len(history) // lines))
+    return history[::stride]
+
+
+def show_spectrum(parts: Any, source: Path, *, as_json: bool) -> int:
+    """Show the singular values and the ranks they suggest; always a success."""
+    from eckart.jobs.spectrum import suggest_rank
+
+    spectrum = suggest_rank(parts, source)
+    document = spectrum.to_dict()
+    if as_json:
+        console.answer_json("factor", document)
+        return 0
+    for name, values in document["singular_values"].items():
+        rows, columns = document["shapes"][name]
+        title = f"{f'{source.name} {name}'.rstrip()}: {rows} × {columns}, its singular values"
+        console.answer_table(("", "σ", ""), _bars(values), title=title, aside=True)
+    console.answer_table(
+        ("choice", "rank", "relative error", "bytes of the factors"),
+        [
+            (
+                choice["why"],
+                str(choice["rank"]),
+                f"{choice['relative_error']:.4g}",
+                f"{choice['factor_bytes']:,}",
+            )
+            for choice in document["choices"]
+        ],
+    )
+    best = document["suggested"]
+    console.answer_text(
+        f"Suggested: --rank {best['rank']} (relative error {best['relative_error']:.2g})."
+    )
+    return 0
+
+
+def _bars(values: list[float], lines: int = 16) -> list[tuple[str, str, str]]:
+    """The first singular values as numbers and bars, and how many are left."""
+    longest = values[0] or 1.0
+    smallest = 1e-14 * longest  # below that a singular value is what rounding made of a zero
+    rows = [
+        (
+            str(place),
+            f"{value:.4g}" if value > smallest else "0",
+            "█" * round(40 * value / longest) or "▏",
+        )
+        for place, value in enumerate(values[:lines], start=1)
+    ]
+    if len(values) > lines:
+        rows.append(("…", f"{values[-1]:.4g}", f"{len(values) - lines} more, this is the last"))
+    return rows
+
+
+def _page(document: dict[str, Any]) -> str:
+    from eckart.reports import factor_page
+
+    return factor_page(document)

@@ -24,7 +24,7 @@ from eckart.threads import limited_threads
 )
 @writing_options
 @threads_option
-def command(
+def join(
     adapters: tuple[Path, ...],
     output: Path,
     weights: tuple[float, ...],

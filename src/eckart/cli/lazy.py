@@ -14,15 +14,13 @@ class LazyGroup(click.Group):
     """Commands by name; a command's module is imported when it is called, not for `--help`.
 
     Args:
-        table: Name and one line of help of each command.
-        package: Where the module of each is; its command is called `command`.
+        table: The module that holds each command, under its name, and one line of help.
         settings: Of click.
     """
 
-    def __init__(self, *, table: Mapping[str, str], package: str, **settings: Any) -> None:
+    def __init__(self, *, table: Mapping[str, tuple[str, str]], **settings: Any) -> None:
         super().__init__(**settings)
         self._table = table
-        self._package = package
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names in the order of the table."""
@@ -33,7 +31,8 @@ class LazyGroup(click.Group):
         """The command of this name."""
         if cmd_name not in self._table:
             return None
-        command: click.Command = import_module(f"{self._package}.{cmd_name}").command
+        module, _ = self._table[cmd_name]
+        command: click.Command = getattr(import_module(module), cmd_name)
         return command
 
     def resolve_command(
@@ -55,4 +54,4 @@ class LazyGroup(click.Group):
         """Names and help from the table, without loading any command."""
         del ctx
         with formatter.section("Commands"):
-            formatter.write_dl(list(self._table.items()))
+            formatter.write_dl([(name, said) for name, (_, said) in self._table.items()])

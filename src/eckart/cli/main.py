@@ -14,21 +14,33 @@ from eckart.cli.lazy import LazyGroup
 from eckart.errors import ArgumentError, EckartError
 
 COMMANDS: Final = {
-    "factor": "Factor a matrix file: W ≈ B·A, written and proven.",
-    "compare": "Factor a matrix with several solvers, beside one another.",
-    "certify": "Say how far factors are from W and from the best of their rank.",
-    "show": "Describe a file of factors.",
-    "apply": "Multiply factors with data: B·A·X.",
-    "expand": "Write B·A out as a matrix.",
-    "truncate": "Reduce factors, or an adapter, to a smaller rank.",
-    "extract": "Write the change of a fine-tune as an adapter that PEFT loads.",
-    "verify": "Hold an adapter against the two models it was made from.",
-    "merge": "Write a model with adapters merged into its weights.",
-    "join": "Join adapters of one model into one, exactly.",
-    "calibrate": "Measure what the layers of a model get to see, for extract.",
-    "reduce": "Reduce a table to a few components, streamed where it is large.",
-    "recommend": "Ratings or clicks in, ranked answers out.",
-    "demo": "Factor the worked example and a photograph.",
+    "factor": ("eckart.cli.factor", "Factor a matrix file: W ≈ B·A, written and proven."),
+    "compare": ("eckart.cli.compare", "Factor a matrix with several solvers, beside one another."),
+    "certify": (
+        "eckart.cli.certify",
+        "Say how far factors are from W and from the best of their rank.",
+    ),
+    "show": ("eckart.cli.show", "Describe a file of factors."),
+    "apply": ("eckart.cli.apply", "Multiply factors with data: B·A·X."),
+    "expand": ("eckart.cli.expand", "Write B·A out as a matrix."),
+    "truncate": ("eckart.cli.truncate", "Reduce factors, or an adapter, to a smaller rank."),
+    "extract": (
+        "eckart.cli.extract",
+        "Write the change of a fine-tune as an adapter that PEFT loads.",
+    ),
+    "verify": ("eckart.cli.verify", "Hold an adapter against the two models it was made from."),
+    "merge": ("eckart.cli.merge", "Write a model with adapters merged into its weights."),
+    "join": ("eckart.cli.join", "Join adapters of one model into one, exactly."),
+    "calibrate": (
+        "eckart.cli.calibrate",
+        "Measure what the layers of a model get to see, for extract.",
+    ),
+    "reduce": (
+        "eckart.cli.reduce",
+        "Reduce a table to a few components, streamed where it is large.",
+    ),
+    "recommend": ("eckart.cli.recommend", "Ratings or clicks in, ranked answers out."),
+    "demo": ("eckart.cli.demo", "Factor the worked example and a photograph."),
 }
 
 EPILOG: Final = (
@@ -57,7 +69,6 @@ def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
 @click.group(
     cls=LazyGroup,
     table=COMMANDS,
-    package="eckart.cli",
     help="Low-rank matrix factorisation W ≈ B·A, with proof of how close it is to the best.",
     epilog=EPILOG,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},

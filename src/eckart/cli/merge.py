@@ -24,7 +24,7 @@ from eckart.threads import limited_threads
 @click.option("--weights", type=WeightsType(), help="One for each adapter.  [default: 1 for each]")
 @writing_options
 @threads_option
-def command(
+def merge(
     base: Path,
     adapters: tuple[Path, ...],
     output: Path,

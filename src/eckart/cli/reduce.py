@@ -47,7 +47,7 @@ WAYS = ("rank", "tolerance", "variance")
     help="Whether to bound the best possible error.",
 )
 @reported_options
-def command(table: Path, **options: Any) -> int:
+def reduce(table: Path, **options: Any) -> int:
     """Reduce a table to a few components: scores, loadings, and how much of the variance they hold.
 
     Writes the scores to --output (.parquet, .csv, .tsv, .npy), and beside it NAME.loadings, one row
@@ -71,7 +71,7 @@ def command(table: Path, **options: Any) -> int:
         result = _run(table, reading, options)
     console.notes(result.notes, quiet=options["quiet"])
     return deliver(
-        "reduce", result, options["report"],
+        "reduce", result, options["report"], show=_show_reduction, draw=_page,
         force=options["force"], as_json=options["as_json"], quiet=options["quiet"],
     )  # fmt: skip
 
@@ -189,3 +189,19 @@ def _check_paths(table: Path, options: dict[str, Any]) -> None:
         byte_count(options["memory"])
     apart = [table, options["model"], options["update"], _output(table, options)]
     check_report(options["report"], force=options["force"], apart=apart)
+
+
+def _show_reduction(document: dict[str, Any]) -> None:
+    """The figures of a `Reduced` for a person."""
+    from eckart.reports import component_rows, reduce_table
+
+    header, rows = component_rows(document)
+    console.answer_table(header, rows, aside=True)
+    console.answer_rows(reduce_table(document))
+    console.answer_text(document["message"])
+
+
+def _page(document: dict[str, Any]) -> str:
+    from eckart.reports import reduce_page
+
+    return reduce_page(document)

@@ -15,7 +15,7 @@ WRONG: Final = (ArithmeticError, AttributeError, LookupError, TypeError, ValueEr
 @click.command(epilog="Example: eckart show examples/article_start.npz")
 @click.argument("factors", metavar="FACTORS", type=FILE)
 @json_option
-def command(factors: Path, as_json: bool) -> int:
+def show(factors: Path, as_json: bool) -> int:
     """Describe a file of factors: parts, shapes, bytes, and how they were made."""
     from eckart.jobs.describe import describe
     from eckart.storage.contents import other_document

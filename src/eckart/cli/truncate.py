@@ -20,7 +20,7 @@ from eckart.errors import ArgumentError
 @click.option("--budget", help="Bytes of an adapter, such as 50MB, spent where they count most.")
 @output_option
 @writing_options
-def command(
+def truncate(
     factors: Path,
     rank: int | None,
     budget: str | None,

@@ -21,7 +21,7 @@ from eckart.threads import limited_threads
 @json_option
 @quiet_option
 @threads_option
-def command(
+def verify(
     adapter: Path,
     base: Path,
     tuned: Path,

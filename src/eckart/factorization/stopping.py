@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Final, final
+from typing import Final, Protocol, final
 
 import numpy as np
 
@@ -14,17 +14,13 @@ from eckart.factorization.outcome import Outcome
 from eckart.factorization.result import Record
 from eckart.factors import Factors
 from eckart.offset import Offset
-from eckart.residuals import residual_norm
 from eckart.samples import Samples
 from eckart.solvers import (
-    Iterative,
-    ObservedProblem,
-    ObservedSolver,
-    Problem,
     SinglePass,
     Step,
     Widening,
 )
+from eckart.solvers.protocol import Epochs
 from eckart.solvers.ritz import is_complete, is_near
 from eckart.subspaces import Evidence
 
@@ -62,13 +58,28 @@ class Ending:
         return self.history[-1].loss if self.evidence is not None else None
 
 
+class Watched(Protocol):
+    """A problem as the stopping rule sees it, of a whole matrix or of known entries."""
+
+    @property
+    def rank(self) -> int:
+        """Columns of B."""
+        ...
+
+    def scale(self) -> tuple[float, float, DType]:
+        """The loss of no factors at all, the highest that is sound, and the dtype of the sums."""
+        ...
+
+    def first_step(self) -> Step | None:
+        """The start as a step, where there is one."""
+        ...
+
+
 @final
 class Watch:
     """Keeps the history of one loop and says when it ends."""
 
-    def __init__(
-        self, solver: object, problem: Problem | ObservedProblem, time_limit: float | None
-    ) -> None:
+    def __init__(self, solver: object, problem: Watched, time_limit: float | None) -> None:
         self._solver = solver
         self._problem = problem
         self._time_limit = time_limit
@@ -77,7 +88,7 @@ class Watch:
         self._last: list[tuple[float | None, float | None]] = []  # loss and gain of three steps
         self._excesses: list[float] = []
         self._larger_outside: bool | None = None
-        self._squared_norm, self._highest, self._dtype = _scale(problem)
+        self._squared_norm, self._highest, self._dtype = problem.scale()
         self._began = time.perf_counter()
 
     def judge(self, step: Step) -> Outcome | None:
@@ -111,7 +122,7 @@ class Watch:
         Raises:
             KeyboardInterrupt: If it was interrupted before there were any factors.
         """
-        step = self._sound or _first(self._problem)
+        step = self._sound or self._problem.first_step()
         if step is None:
             raise KeyboardInterrupt
         return Ending(
@@ -129,7 +140,7 @@ class Watch:
     def _verdict(self) -> Outcome | None:
         """What the stopping rule of the solver says of the history."""
         solver, history = self._solver, self._history
-        if isinstance(solver, Iterative | ObservedSolver):
+        if isinstance(solver, Epochs):
             converged = has_converged(history, self._squared_norm, self._dtype)
             reached = Outcome.CONVERGED if converged else None
             most = solver.epochs
@@ -169,27 +180,6 @@ class Watch:
             )
             return Outcome.UNPROVEN if still else Outcome.STALLED
         return small
-
-
-def _scale(problem: Problem | ObservedProblem) -> tuple[float, float, DType]:
-    """The loss of no factors at all, the highest that is sound, and the dtype of the sums."""
-    if isinstance(problem, ObservedProblem):
-        nothing = problem.objective.of_nothing(problem.entries)
-        # values that all equal their mean leave nothing, which no loss can be measured by
-        return nothing, nothing + problem.objective.size(problem.entries), problem.start.dtype
-    squared_norm = problem.W.squared_norm()
-    if problem.start is None:
-        return squared_norm, squared_norm, problem.W.dtype
-    first_loss = residual_norm(problem.W, problem.start) ** 2
-    return squared_norm, max(squared_norm, first_loss), problem.W.dtype
-
-
-def _first(problem: Problem | ObservedProblem) -> Step | None:
-    """The start as a step, where there is one."""
-    start = problem.start
-    if isinstance(start, Offset):
-        return Step(number=0, loss=None, factors=lambda: start.factors, approximation=lambda: start)
-    return None if start is None else Step(number=0, loss=None, factors=lambda: start)
 
 
 def has_converged(history: list[Record], squared_norm: float, dtype: DType) -> bool:

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from eckart.reports import reduce_figures as figures
 from eckart.reports.html import draw, frame, grid, table
-from eckart.reports.page import origin
+from eckart.reports.origin import origin
 from eckart.reports.reduce_table import component_rows, reduce_table
 
 DRAWN: Final = 6

@@ -7,17 +7,15 @@ from eckart.solvers.folding import fold_in
 from eckart.solvers.gibbs import GibbsSampling
 from eckart.solvers.gradient import GradientDescent
 from eckart.solvers.gram import GramSVD
+from eckart.solvers.known_problem import ObservedProblem, ObservedSolver, fits_entries
 from eckart.solvers.krylov import BlockKrylov
 from eckart.solvers.protocol import (
     Approximation,
     Iterative,
-    ObservedProblem,
-    ObservedSolver,
     Problem,
     Solver,
     Step,
     Widening,
-    fits_entries,
 )
 from eckart.solvers.rows import Cholesky, ConjugateGradients, CoordinateBlocks
 from eckart.solvers.scaled_gradient import ScaledGradientDescent

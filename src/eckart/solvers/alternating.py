@@ -7,7 +7,8 @@ from typing import Any, final
 
 from eckart.errors import ArgumentError
 from eckart.solvers.equations import RowSolver
-from eckart.solvers.protocol import ObservedProblem, Step, check_count
+from eckart.solvers.known_problem import ObservedProblem
+from eckart.solvers.protocol import Step, check_count
 from eckart.solvers.rows import ConjugateGradients, NonnegativeCoordinates
 from eckart.solvers.tables import Tables
 from eckart.threads import one_blas_thread

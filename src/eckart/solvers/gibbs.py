@@ -16,7 +16,8 @@ from eckart.offset import Offset
 from eckart.samples import Prior, Samples
 from eckart.solvers.equations import Equations, cut
 from eckart.solvers.known import known_error
-from eckart.solvers.protocol import ObservedProblem, Step, check_count
+from eckart.solvers.known_problem import ObservedProblem
+from eckart.solvers.protocol import Step, check_count
 from eckart.solvers.tables import Side, Tables
 from eckart.solvers.units import in_units, offset_times, spread
 from eckart.threads import in_threads, one_blas_thread

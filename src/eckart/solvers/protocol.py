@@ -2,18 +2,18 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias, TypeGuard, final, runtime_checkable
+from typing import Any, Protocol, TypeAlias, final, runtime_checkable
 
 import numpy as np
 
 from eckart.arguments import check_whole
-from eckart.arrays import Array, Randomness
+from eckart.arrays import Array, DType, Randomness
 from eckart.errors import ArgumentError
 from eckart.factors import Factors
-from eckart.matrices import Entries, Matrix
-from eckart.objectives import Observed
+from eckart.matrices import Matrix
 from eckart.offset import Offset
 from eckart.ranks import GrowingRule
+from eckart.residuals import residual_norm
 from eckart.samples import Samples
 from eckart.subspaces import Evidence, PowerProbes
 
@@ -42,25 +42,18 @@ class Problem:
     first: Array | None = None
     probes: PowerProbes | None = None
 
+    def scale(self) -> tuple[float, float, DType]:
+        """The loss of no factors at all, the highest that is sound, and the dtype of the sums."""
+        squared_norm = self.W.squared_norm()
+        if self.start is None:
+            return squared_norm, squared_norm, self.W.dtype
+        first_loss = residual_norm(self.W, self.start) ** 2
+        return squared_norm, max(squared_norm, first_loss), self.W.dtype
 
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ObservedProblem:
-    """What a solver of known entries is given.
-
-    Fields:
-        entries: The known entries.
-        objective: Which error counts, and the penalty.
-        rank: Columns of B.
-        start: Where to begin.
-        randomness: Of the solver.
-    """
-
-    entries: Entries
-    objective: Observed
-    rank: int
-    start: Offset
-    randomness: Randomness
+    def first_step(self) -> "Step | None":
+        """The start as a step, where there is one."""
+        start = self.start
+        return None if start is None else Step(number=0, loss=None, factors=lambda: start)
 
 
 Approximation: TypeAlias = Factors | Offset | Samples
@@ -145,8 +138,8 @@ class Solver(Protocol):
 
 
 @runtime_checkable
-class ObservedSolver(Protocol):
-    """A solver of known entries. Its stopping rule is data, which `factorize` reads."""
+class Epochs(Protocol):
+    """A solver whose loss says when it has converged. Its stopping rule is data, read elsewhere."""
 
     @property
     def epochs(self) -> int:
@@ -156,30 +149,12 @@ class ObservedSolver(Protocol):
     @property
     def stop_early(self) -> bool:
         """Whether to stop before that, once the loss has converged."""
-        ...
-
-    def steps(self, problem: ObservedProblem, /) -> Iterator[Step]:
-        """Endless steps from the start of the problem."""
-        ...
-
-    def settings(self) -> dict[str, Any]:
-        """Name and settings, for the recipe."""
         ...
 
 
 @runtime_checkable
-class Iterative(Protocol):
-    """A solver that begins at given factors. Its stopping rule is data, which `factorize` reads."""
-
-    @property
-    def epochs(self) -> int:
-        """The most steps to take."""
-        ...
-
-    @property
-    def stop_early(self) -> bool:
-        """Whether to stop before that, once the loss has converged."""
-        ...
+class Iterative(Epochs, Protocol):
+    """A solver that begins at given factors."""
 
     def steps(self, problem: Problem, /) -> Iterator[Step]:
         """As `Solver.steps`."""
@@ -216,8 +191,3 @@ class Widening(Protocol):
     def residual(self) -> float | None:
         """The residual of the singular directions to stop at, in place of the error of B·A."""
         ...
-
-
-def fits_entries(solver: object) -> TypeGuard[ObservedSolver]:
-    """Whether a solver is one of known entries, not of a whole matrix."""
-    return isinstance(solver, ObservedSolver) and not isinstance(solver, Iterative)

@@ -15,7 +15,8 @@ from eckart.errors import ArgumentError
 from eckart.factors import Factors
 from eckart.offset import Offset
 from eckart.solvers.known import known_error
-from eckart.solvers.protocol import ObservedProblem, Step, check_count
+from eckart.solvers.known_problem import ObservedProblem
+from eckart.solvers.protocol import Step, check_count
 from eckart.solvers.units import in_units, offset_times
 
 FIRST_SIZE = 0.1

@@ -27,7 +27,7 @@ from eckart.threads import limited_threads
 @attribute_options
 @answer_options
 @threads_option
-def command(model: Path, data: Path | None, as_json: bool, **options: Any) -> int:
+def add(model: Path, data: Path | None, as_json: bool, **options: Any) -> int:
     """Take new interactions, users and items into a model, by the equations of its fit.
 
     Tables of attributes may come along, or alone, where it was fitted with some.

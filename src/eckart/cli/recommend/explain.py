@@ -17,7 +17,7 @@ from eckart.cli.recommend.shared import MODEL, check_files, k_option, loaded, na
 @k_option
 @names_option
 @json_option
-def command(model: Path, user: str, item: str, k: int, names: Path | None, as_json: bool) -> int:
+def explain(model: Path, user: str, item: str, k: int, names: Path | None, as_json: bool) -> int:
     """Which of a user's items speak for one, and which against it, summing to its score."""
     from eckart.jobs.recommend.explain import explain
     from eckart.jobs.recommend.storing import check_model

@@ -22,7 +22,7 @@ from eckart.cli.recommend.shared import MODEL, loaded
 @force_option
 @json_option
 @quiet_option
-def command(model: Path, output: Path, side: str, force: bool, as_json: bool, quiet: bool) -> int:
+def export(model: Path, output: Path, side: str, force: bool, as_json: bool, quiet: bool) -> int:
     """Write the vectors of users or items so that their inner product ranks as the model does.
 
     A .parquet holds ids and vectors; a .npy the vectors, with the ids in a .ids.txt beside it.

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from eckart.cli import console
-from eckart.cli.answers import check_report
+from eckart.cli.answers import check_report, write_report
 from eckart.cli.options import EXIT_STATUS, FILE, reported_options
 from eckart.cli.recommend.fit_options import (
     checked,
@@ -38,7 +38,7 @@ from eckart.threads import limited_threads
 @click.option("--from", "older", type=FILE, help="An older model to begin at; its history is kept.")
 @click.option("--names", type=FILE, help="A table of ids and titles, for the report.")
 @reported_options
-def command(data: Path | None, report: Path | None, as_json: bool, **options: Any) -> int:
+def fit(data: Path | None, report: Path | None, as_json: bool, **options: Any) -> int:
     """Fit a model to a table of ratings, or of interactions without ratings.
 
     Reads .csv, .tsv, .dat (with ::), .data, .parquet and .jsonl, the text also as .gz. Columns are
@@ -154,9 +154,6 @@ def _show(document: dict[str, Any]) -> None:
 
 def _report(result: Any, path: Path, names: dict[str, str] | None, *, force: bool) -> None:
     from eckart.reports import recommend_page
-    from eckart.storage import whole_file, write_text
 
     command = shlex.join(["eckart", *click.get_current_context().obj])
-    page = recommend_page(result.report_document(names, command))
-    with whole_file(path, force=force) as temporary:
-        write_text(temporary, page)
+    write_report(path, recommend_page(result.report_document(names, command)), force=force)

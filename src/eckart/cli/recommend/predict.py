@@ -25,7 +25,7 @@ from eckart.cli.recommend.shared import (
 @click.option("--clip", is_flag=True, help="Keep predictions within the scale of the ratings.")
 @names_option
 @answer_options
-def command(model: Path, pairs: Path, as_json: bool, **options: Any) -> int:
+def predict(model: Path, pairs: Path, as_json: bool, **options: Any) -> int:
     """The rating of each pair of a table of users and items.
 
     With a column of ratings it also says how far the predictions are off. Of an unknown user the

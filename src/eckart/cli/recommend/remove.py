@@ -14,7 +14,7 @@ from eckart.cli.recommend.shared import MODEL, wrote_model
 @MODEL
 @click.option("--user", required=True, help="His id.")
 @answer_options
-def command(model: Path, user: str, as_json: bool, **options: Any) -> int:
+def remove(model: Path, user: str, as_json: bool, **options: Any) -> int:
     """Forget a user: his id, his factors and his history.
 
     Without --output the model itself is replaced, whole or not at all. The factors of the items

@@ -23,7 +23,7 @@ from eckart.cli.recommend.shared import (
 @k_option
 @names_option
 @json_option
-def command(model: Path, item: str, k: int, names: Path | None, as_json: bool) -> int:
+def similar(model: Path, item: str, k: int, names: Path | None, as_json: bool) -> int:
     """The items most like one: those whose factors point most nearly where its own do.
 
     The score is the cosine of the angle between the two, from −1 to 1.

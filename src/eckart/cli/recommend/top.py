@@ -33,7 +33,7 @@ from eckart.threads import limited_threads
 @names_option
 @answer_options
 @threads_option
-def command(model: Path, as_json: bool, **options: Any) -> int:
+def top(model: Path, as_json: bool, **options: Any) -> int:
     """The best items for some users, without those they have dealt with.
 
     Of one user they are shown; of several or all they are written to --output, a .parquet, .csv,
