@@ -5,7 +5,8 @@ import pytest
 import scipy.sparse
 
 from eckart.errors import MatrixError
-from eckart.matrices import Sparse, Streamed, standardised
+from eckart.jobs.reduce.known import known_entries
+from eckart.matrices import Sparse, Streamed, as_matrix, standardised
 from eckart.matrices.grams import gram
 from streams import InMemory
 from tolerances import close, rounding
@@ -66,6 +67,19 @@ def test_one_pass_makes_the_moments_and_the_gram_matrix_of_a_streamed_table():
     assert source.passes == 1
     gram(W)
     assert source.passes == 1
+
+
+def test_a_long_constant_column_has_no_deviation_in_any_kind_of_matrix():
+    rows = 400_000
+    X = np.column_stack([np.full(rows, 0.1), np.random.default_rng(0).standard_normal(rows)])
+    gaps = X.copy()
+    gaps[5, 1] = np.nan
+    found = {
+        "dense": standardised(X, scale=True).moments.scales,
+        "sparse": standardised(scipy.sparse.csr_array(X), scale=True).moments.scales,
+        "gaps": known_entries(as_matrix(gaps), centre=True, scale=True).scales,
+    }
+    assert {kind: scales[0] for kind, scales in found.items()} == dict.fromkeys(found, 1.0)
 
 
 def test_a_constant_column_survives_scaling():

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Final, final
+from typing import Any, Final, final
 
 import numpy as np
 
@@ -142,13 +142,30 @@ def deviations(around: Array, rows: int | Array, means: Array) -> Array:
     return np.where(constant, 1.0, found)
 
 
+def means_of_listed(columns: Any, values: Array, counts: Any, rows: Any) -> Array:
+    """The mean of each column over so many rows, from entries that are listed; others are zero.
+
+    Summed again about the first result: one long sum of equal entries is not the multiple of them
+    that it should be, and what is left of it would be a deviation.
+
+    Args:
+        columns: Of each entry.
+        values: Of each entry.
+        counts: How many entries each column has.
+        rows: Over how many entries the mean of each column is.
+    """
+    means = np.bincount(columns, weights=values, minlength=len(counts)) / rows
+    left = np.bincount(columns, weights=values - means[columns], minlength=len(counts))
+    return means + (left - (rows - counts) * means) / rows
+
+
 def sparse_moments(W: Sparse, *, centre: bool, scale: bool) -> Moments:
     """From the stored entries alone."""
     rows, columns = W.shape
     data: Array = W.stored.data.astype(FLOAT64, copy=False)
     counts = np.bincount(W.stored.indices, minlength=columns)
-    means = np.bincount(W.stored.indices, weights=data, minlength=columns) / rows
     with np.errstate(over="ignore", invalid="ignore"):
+        means = means_of_listed(W.stored.indices, data, counts, rows)
         apart = np.square(data - means[W.stored.indices])
         around = np.bincount(W.stored.indices, apart, minlength=columns).astype(FLOAT64)
         around += (rows - counts) * np.square(means)

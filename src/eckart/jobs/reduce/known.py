@@ -12,7 +12,7 @@ from eckart.lapack import scaled
 from eckart.matrices import Entries, Matrix, Streamed
 from eckart.matrices.derived import check_entries, out_of_range
 from eckart.matrices.entries import NONE, Compressed
-from eckart.matrices.moments import deviations
+from eckart.matrices.moments import deviations, means_of_listed
 
 DECADES: Final = 151
 """The largest entry is between 10^−n and 10^n, so that sums of squares stay in range."""
@@ -83,8 +83,7 @@ def known_entries(W: Matrix, *, centre: bool, scale: bool) -> Known:
     largest = float(np.abs(order.values).max())
     if largest > 0 and abs(math.log10(largest)) > DECADES:
         raise out_of_range(largest)
-    sums = np.bincount(order.indices, weights=order.values, minlength=columns)
-    means = sums / counts
+    means = means_of_listed(order.indices, order.values, counts, counts)
     around = order.values - means[order.indices]
     squares = np.bincount(order.indices, weights=np.square(around), minlength=columns)
     scales = deviations(squares.astype(FLOAT64), counts.astype(FLOAT64), means) if scale else None
