@@ -1,0 +1,108 @@
+"""Whether the first row of a table of numbers names its columns."""
+
+import re
+from itertools import pairwise
+from typing import Final
+
+from eckart.storage.text.cells import is_meant, is_missing, is_number
+from eckart.storage.text.sample import Sample
+
+EVEN: Final = 4
+"""Numbers that rise in equal steps which may be names: wavelengths, years."""
+SORTED: Final = 8
+"""The same in any steps, up or down."""
+SURE: Final = 3
+"""Rising numbers, in the first row and in the first column, that are not so by chance."""
+
+
+def found_header(sample: Sample, header: bool | None) -> tuple[bool, list[str]]:
+    """Whether the first row is a header, and what to say of it.
+
+    It is one if it holds a word, unless its words are like those below them and numbers stand
+    beside them; or if it is numbers behind an empty cell, as pandas writes a table whose columns
+    have no names or numbers as names.
+
+    Args:
+        sample: The first lines of the table.
+        header: Whether it is one; None finds out.
+    """
+    if header is not None:
+        return header, []
+    name, first = sample.path.name, sample.names
+    words = [place for place, cell in enumerate(first) if not is_meant(cell, sample.decimal)]
+    record = bool(words) and _is_record(sample, words)
+    if (words and not record) or _is_behind_a_corner(sample):
+        shown = ", ".join(first[:4]) + (" …" if len(first) > 4 else "")
+        return True, [f"{name}: the first row is taken as a header ({shown}; --no-header if not)."]
+    doubtful = len(sample.records) > 1 and (_may_be_names(first, sample.decimal) or not first[0])
+    if record or doubtful:
+        shown, what = ", ".join(first[:2]), "a row of the table" if record else "numbers"
+        return False, [f"{name}: the first row, {shown} …, is taken as {what} (--header if not)."]
+    return False, []
+
+
+def _is_record(sample: Sample, words: list[int]) -> bool:
+    """Whether the first row is one of many: numbers, and words that are there again below.
+
+    A date, or what else begins with a digit, is so where all below it are written alike.
+    """
+    numbers = [cell for place, cell in enumerate(sample.first) if place not in words]
+    if not any(is_number(cell, sample.decimal) and not is_missing(cell) for cell in numbers):
+        return False
+    for place in words:
+        cell = sample.first[place].strip()
+        below = [one.strip() for one in sample.below(place, header=True) if not is_missing(one)]
+        alike = cell[:1].isdecimal() and {_shape(one) for one in below} == {_shape(cell)}
+        if cell not in below and not alike:
+            return False
+    return True
+
+
+def _shape(cell: str) -> str:
+    return re.sub(r"\d", "0", cell)
+
+
+def _is_behind_a_corner(sample: Sample) -> bool:
+    """Whether the first row is numbers behind an empty cell, and the first column that of rows.
+
+    Then one of them is counted from 0, the column is words, or both rise from cell to cell.
+    """
+    corner, *columns = sample.names
+    rows = [cell.strip() for cell in sample.below(0, header=True)]
+    if corner or not columns or not all(columns) or not rows or any(map(is_missing, rows)):
+        return False
+    if not any(is_meant(row, sample.decimal) for row in rows):
+        return True
+    if _is_counted(columns, 0) or _is_counted(rows, 0):
+        return True
+    return all(
+        len(cells) >= SURE and min(_steps(cells, sample.decimal), default=0.0) > 0
+        for cells in (columns, rows)
+    )
+
+
+def _may_be_names(cells: list[str], decimal: str) -> bool:
+    """Whether numbers may be names: they count, or they rise or fall from cell to cell."""
+    if len(cells) < 2:
+        return False
+    first = cells[0]
+    if first.isascii() and first.isdecimal() and _is_counted(cells, int(first)):
+        return first == "0" or len(cells) > 2
+    steps = _steps(cells, decimal)
+    if not steps:
+        return False
+    even = max(steps) - min(steps) <= 1e-6 * abs(steps[0])
+    one_way = min(steps) > 0 or max(steps) < 0
+    return one_way and (len(cells) >= SORTED or (even and steps[0] > 0 and len(cells) >= EVEN))
+
+
+def _is_counted(cells: list[str], first: int) -> bool:
+    return cells == [str(first + place) for place in range(len(cells))]
+
+
+def _steps(cells: list[str], decimal: str) -> list[float]:
+    """From each cell to the next; none where one of them is missing or no number."""
+    if not all(is_number(cell, decimal) and not is_missing(cell) for cell in cells):
+        return []
+    values = [float(cell.strip().replace(decimal, ".")) for cell in cells]
+    return [high - low for low, high in pairwise(values)]
