@@ -44,8 +44,8 @@ def _kept(
     Raises:
         MatrixError: If one is not there, or none is left.
     """
-    if wanted.columns is not None:
-        return select(table.names, wanted.columns, table.path), ()
+    if wanted.names is not None:
+        return select(table.names, wanted.names, table.path), ()
     taken = {*beside, *table.empty}
     notes: list[str] = []
     if 0 not in taken and (table.unnamed or not table.is_text(0)):
