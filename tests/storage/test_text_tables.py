@@ -98,53 +98,11 @@ def test_a_table_is_read_whoever_wrote_it(tmp_path, read, text):
         ("2000,2001,2002\n1,2,3\n", "the first row, 2000, 2001 …, is taken as numbers"),
         (",,a\n0,0,1\n", "the first 2 columns, which have no names"),
         ("a,b’\n1,2\n".encode("cp1252"), "read as WINDOWS-1252"),
-        ("400,402,404,406\n1,2,3,4\n", "the first row, 400, 402 …, is taken as numbers"),
-        ("9,8,7,5,4,3,2,1\n1,2,3,4,5,6,7,8\n", "the first row, 9, 8 …, is taken as numbers"),
-        (",3,2\n4,5,6\n", "the first row, , 3 …, is taken as numbers"),
-        ("2020-01-01,5\n2020-01-02,6\n", "the first row, 2020-01-01, 5 …, is taken as a row"),
     ],
 )
 def test_how_a_table_is_read_is_said(tmp_path, read, text, note):
     _, notes = read(written(tmp_path, text))
     assert any(note in said for said in notes), notes
-
-
-@pytest.mark.parametrize("read", [in_rows])
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("5.1,3.5,setosa\n4.9,3.0,setosa\n4.7,3.2,virginica\n", [[5.1, 3.5], [4.9, 3], [4.7, 3.2]]),
-        ("2020-01-01,1\n2020-01-02,2\n", [[1], [2]]),
-        ("12:30,1,a\n12:31,2,b\n12:32,3,a\n", [[1], [2], [3]]),
-        ("name,2019\nBob,1\nAnn,2\n", [[1], [2]]),
-        ("2020-01-01,x\n2020-01-02,2\n2020-01-03,3\n", [[2], [3]]),
-    ],
-)
-def test_a_first_row_like_the_others_is_no_header(tmp_path, read, text, expected):
-    np.testing.assert_array_equal(read(written(tmp_path, text))[0], expected)
-
-
-CORNERS = {
-    "wavelengths": ",400.5,401,402.2\ns1,1,2,3\ns2,4,5,6\n",
-    "a pivot": ",101,205,309\n5,1,2,3\n7,4,5,6\n9,1,1,2\n",
-    "years": ",2019,2020\n2020-01-01,1,2\n2020-01-02,3,4\n",
-    "decimal commas": ";400,5;401\ns1;1,5;2\ns2;4;5\n",
-}
-
-
-@READERS
-@pytest.mark.parametrize("text", CORNERS)
-def test_numbers_behind_an_empty_corner_are_names(tmp_path, read, text):
-    path = written(tmp_path, CORNERS[text])
-    cut = {"sep": ";", "decimal": ","} if ";" in CORNERS[text] else {}
-    expected = pd.read_csv(path, index_col=0, **cut).to_numpy()
-    np.testing.assert_array_equal(read(path)[0], expected)
-
-
-@READERS
-def test_a_missing_first_cell_is_no_corner(tmp_path, read):
-    path = written(tmp_path, ",3,2\n4,5,6\n1,8,9\n")
-    np.testing.assert_array_equal(read(path)[0], [[np.nan, 3, 2], [4, 5, 6], [1, 8, 9]])
 
 
 @READERS

@@ -196,7 +196,9 @@ def read_numbers(path: Path, header: bool | None) -> NumberText:
         count, tallies = _tallied(text, careful=True)
     if count == 0:
         raise MatrixError(
-            f"{path} has a header and no rows.", hint="Give at least one row.", code="empty"
+            f"{path} has a header and no rows.",
+            hint="Give at least one row, or --no-header.",
+            code="empty",
         )
     cut = [*sample.notes(), *notes]
     if text.encoding != sample.encoding:
