@@ -8,9 +8,10 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+import scipy.sparse
 
 from eckart.errors import MatrixError
-from eckart.matrices import as_matrix
+from eckart.matrices import Sparse, as_matrix
 from eckart.matrices.derived import dense
 
 NUMBERS = np.array([[1.5, 1.0], [2.5, 0.0], [-3.0, 1.0]])
@@ -55,6 +56,15 @@ def test_a_table_of_any_kinds_of_numbers_is_a_matrix(make, other):
 def test_a_table_with_a_column_of_something_else_is_no_matrix(make, cell):
     with pytest.raises(MatrixError, match=r"column 'b' holds .*, not numbers"):
         as_matrix(make({"a": [1.5], "b": [cell]}))
+
+
+def test_a_sparse_frame_stays_sparse():
+    stored = scipy.sparse.random_array((300, 40), density=0.05, rng=np.random.default_rng(0))
+    found = as_matrix(pd.DataFrame.sparse.from_spmatrix(stored))
+    assert isinstance(found, Sparse)
+    np.testing.assert_array_equal(dense(found), stored.toarray())
+    ones = pd.DataFrame(NUMBERS).astype(pd.SparseDtype(float, fill_value=1.0))
+    np.testing.assert_array_equal(dense(as_matrix(ones)), NUMBERS)
 
 
 def test_a_table_of_floats_keeps_their_size():
