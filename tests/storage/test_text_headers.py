@@ -71,3 +71,9 @@ def test_numbers_behind_an_empty_corner_are_names(tmp_path, read, text):
 def test_a_missing_first_cell_is_no_corner(tmp_path, read):
     path = written(tmp_path, ",3,2\n4,5,6\n1,8,9\n")
     np.testing.assert_array_equal(read(path)[0], [[np.nan, 3, 2], [4, 5, 6], [1, 8, 9]])
+
+
+@READERS
+def test_a_first_row_of_very_many_digits_is_numbers(tmp_path, read):
+    found, _ = read(written(tmp_path, f"{'9' * 6000},1\n2,3\n"))
+    np.testing.assert_array_equal(found, [[np.inf, 1], [2, 3]])

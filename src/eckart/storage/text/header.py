@@ -13,6 +13,8 @@ SORTED: Final = 8
 """The same in any steps, up or down."""
 OUT: Final = 3.0
 """So many times as large as all below is a number that may be a name."""
+LONGEST: Final = 20
+"""Digits of a number that counts."""
 SURE: Final = 3
 """Rising numbers, in the first row and in the first column, that are not so by chance."""
 
@@ -90,7 +92,7 @@ def _may_be_names(cells: list[str], decimal: str) -> bool:
     if len(cells) < 2:
         return cells == ["0"]  # as pandas writes one column
     first = cells[0]
-    if first.isascii() and first.isdecimal() and _is_counted(cells, int(first)):
+    if first.isascii() and first.isdecimal() and _is_counted(cells, int(first[:LONGEST])):
         return first == "0" or len(cells) > 2
     steps = _steps(cells, decimal)
     if not steps:
