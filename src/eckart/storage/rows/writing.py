@@ -92,41 +92,36 @@ class _Tables:
         self._writer: Any = None
 
     def write(self, scores: Array, beside: Any) -> None:
+        """The next rows.
+
+        Raises:
+            MatrixError: If the format cannot hold a column that goes along.
+        """
         names = [*(() if beside is None else beside.column_names), *self._names]
-        columns = [*(() if beside is None else self._beside(beside))]
-        columns += [column_of(scores[:, place]) for place in range(len(self._names))]
-        table = pa.Table.from_arrays(columns, names=names)
-        if self._writer is None:
-            self._writer = self._open(table.schema)
-        self._writer.write_table(table)
+        try:
+            columns = [*(() if beside is None else self._beside(beside))]
+            columns += [column_of(scores[:, place]) for place in range(len(self._names))]
+            table = pa.Table.from_arrays(columns, names=names)
+            if self._writer is None:
+                self._writer = self._open(table.schema)
+            self._writer.write_table(table)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise MatrixError(
+                f"A {self._suffix} file cannot hold all that --id takes along: "
+                f"{str(error).splitlines()[0]}.",
+                hint="Leave that column out of --id, or write the scores to .parquet.",
+                code="not-text",
+            ) from error
 
     def close(self) -> None:
         if self._writer is not None:
             self._writer.close()
 
     def _beside(self, table: Any) -> list[Any]:
-        """The columns that go along, in text as it can be written.
-
-        Raises:
-            MatrixError: If text cannot hold one.
-        """
+        """The columns that go along, in text as it is written."""
         if self._suffix == ".parquet":
             return table.columns
-        columns: list[Any] = []
-        for field, column in zip(table.schema, table.columns, strict=True):
-            try:
-                found = plain_values(column.combine_chunks())
-                if pa.types.is_nested(found.type):
-                    raise pa.ArrowInvalid("lists have no place in a cell")
-            except pa.ArrowInvalid as error:
-                raise MatrixError(
-                    f"The column '{field.name}' holds {field.type}, which a {self._suffix} file "
-                    "cannot.",
-                    hint="Write the scores to .parquet, or leave the column out of --id.",
-                    code="not-text",
-                ) from error
-            columns.append(found)
-        return columns
+        return [plain_values(column.combine_chunks()) for column in table.columns]
 
     def _open(self, schema: Any) -> Any:
         if self._suffix == ".parquet":
