@@ -1,5 +1,6 @@
 """Means, deviations and energy of the columns of a matrix, in one pass over its rows."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final, final
@@ -7,6 +8,7 @@ from typing import Any, Final, final
 import numpy as np
 
 from eckart.arrays import FLOAT64, Array
+from eckart.errors import MatrixError
 from eckart.matrices.protocol import Matrix
 from eckart.matrices.sketching import Sketching
 from eckart.matrices.sparse import Sparse
@@ -17,6 +19,8 @@ FAR: Final = 100.0
 """Means whose squares are so many times the variances are subtracted before the products."""
 SUMMED_ROWS: Final = 1024
 """Squares of a column are summed in the dtype of W over so many rows, and these in float64."""
+NEAR: Final = 1e6
+"""Times the root of the smallest number: squares about a larger mean tell a constant column."""
 ROOM: Final = 1e-6
 BLOCK_ENTRIES: Final = 2**21
 """Of a block of rows that is worked on at once."""
@@ -135,7 +139,20 @@ def deviations(around: Array, rows: int | Array, means: Array) -> Array:
     """Standard deviations from sums of squares about the means; 1 where a column is constant.
 
     That is one whose deviation is within the rounding of its mean, at most 10⁻¹² of it.
+
+    Raises:
+        MatrixError: If a column is so small that its squares, which would be zero, do not tell.
     """
+    least = float(np.finfo(FLOAT64).tiny)
+    lost = (around < rows * least) & (means != 0) & (np.abs(means) < NEAR * math.sqrt(least))
+    if lost.any():
+        place = int(np.argmax(lost))
+        raise MatrixError(
+            f"The entries of column {place} (counted from 0) are about {means[place]:.1e}, "
+            "so that their squares leave the range of float64.",
+            hint="Multiply the column by a power of ten that brings it near 1, or leave it out.",
+            code="out-of-range",
+        )
     found = np.sqrt(around / np.maximum(1, rows - 1))
     share = np.minimum(1e-12, rows * np.finfo(FLOAT64).eps)
     constant = found <= share * np.abs(means) + np.finfo(FLOAT64).tiny
