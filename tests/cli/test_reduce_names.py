@@ -65,6 +65,21 @@ def test_a_column_in_the_place_of_another_is_refused(run):
     np.testing.assert_array_equal(scores("t.csv"), scores("s.csv"))
 
 
+@pytest.mark.parametrize("names", ["0,1,2,3", "2019,2020,2021,2022", "7,5,6,4"])
+def test_a_header_of_numbers_is_known_where_a_model_has_its_names(run, names):
+    pd.DataFrame(X, columns=names.split(",")).to_csv("t.csv", index=False)
+    result(run, "reduce t.csv --header --rank 2 -o s.csv --json")
+    result(run, "reduce t.csv --model s.model.npz -o t.s.csv --json")
+    np.testing.assert_array_equal(scores("t.s.csv"), scores("s.csv"))
+
+
+def test_positions_make_no_header_of_a_first_row_that_holds_them(run):
+    np.savetxt("t.csv", np.column_stack([np.arange(30) % 2, np.arange(30) % 3]), "%d", ",")
+    for column in ("0", "0,1"):
+        line = f"reduce t.csv --columns {column} --rank 1 -o s.csv --force"
+        assert result(run, f"{line} --json")["shape"][0] == 30
+
+
 def test_names_with_commas_and_blanks_can_be_chosen(run):
     pd.DataFrame(X, columns=["a,1", "b", " c", "d"]).to_parquet("t.parquet")
     line = "reduce t.parquet --rank 1 -o s.csv --columns"

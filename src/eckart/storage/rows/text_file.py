@@ -21,7 +21,7 @@ KEPT: Final = 24 * 2**20
 def open_rows(path: Path, wanted: Wanted) -> Table:
     """The rows; one pass counts them and tells which columns are numbers."""
     with arrow_reading(path):
-        table = read_numbers(path, wanted.header)
+        table = read_numbers(path, wanted.header, wanted.named or ())
         beside = select(table.names, wanted.beside, path)
         kept, notes = _kept(table, wanted, beside)
         table.check(kept)

@@ -19,7 +19,9 @@ SURE: Final = 3
 """Rising numbers, in the first row and in the first column, that are not so by chance."""
 
 
-def found_header(sample: Sample, header: bool | None) -> tuple[bool, list[str]]:
+def found_header(
+    sample: Sample, header: bool | None, known: tuple[str, ...] = ()
+) -> tuple[bool, list[str]]:
     """Whether the first row is a header, and what to say of it.
 
     It is one if it holds a word, unless its words are like those below them and numbers stand
@@ -29,13 +31,15 @@ def found_header(sample: Sample, header: bool | None) -> tuple[bool, list[str]]:
     Args:
         sample: The first lines of the table.
         header: Whether it is one; None finds out.
+        known: Names that the columns have; what holds them all, and nothing twice, is a header.
     """
     if header is not None:
         return header, []
     name, first = sample.path.name, sample.names
     words = [place for place, cell in enumerate(first) if not is_meant(cell, sample.decimal)]
     record = bool(words) and _is_record(sample, words)
-    if (words and not record) or _is_behind_a_corner(sample):
+    named = bool(known) and set(known) <= set(first) and len(set(first)) == len(first)
+    if named or (words and not record) or _is_behind_a_corner(sample):
         shown = ", ".join(first[:4]) + (" …" if len(first) > 4 else "")
         notes = [f"{name}: the first row is taken as a header ({shown}; --no-header if not)."]
         return True, [*notes, *_of_a_second(sample)]

@@ -172,12 +172,13 @@ class NumberText:
             yield pa.RecordBatch.from_arrays(batch.columns, names=names)
 
 
-def read_numbers(path: Path, header: bool | None) -> NumberText:
+def read_numbers(path: Path, header: bool | None, known: tuple[str, ...] = ()) -> NumberText:
     """Read a text table once: how many rows it has, and what its columns hold.
 
     Args:
         path: The file.
         header: Whether its first row is a header; None finds out.
+        known: Names of columns that a header would hold.
 
     Raises:
         FormatError: If the file is damaged, or a row has another number of cells.
@@ -188,7 +189,7 @@ def read_numbers(path: Path, header: bool | None) -> NumberText:
         something that Arrow does not read as a number by itself.
     """
     sample = read_sample(path)
-    headed, notes = found_header(sample, header)
+    headed, notes = found_header(sample, header, known)
     text = TextRows(sample, header=headed)
     try:
         count, tallies = _tallied(text, careful=False)
