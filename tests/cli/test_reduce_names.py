@@ -126,3 +126,8 @@ def test_columns_that_are_the_names_of_folders_are_said(run):
     frame.to_parquet("t", partition_cols=["year"])
     notes = result(run, "reduce t --rank 1 -o s.csv --json")["notes"]
     assert notes == ["t: year of the names of its folders left out."]
+
+
+def test_a_column_without_any_value_is_named(run):
+    pd.DataFrame({"who": "x", "a": X[:, 0], "b": np.nan}).to_csv("t.csv", index=False)
+    assert "Column 'b'" in error(run, "reduce t.csv --rank 1 -o s.csv", 1)["message"]

@@ -56,13 +56,16 @@ def missing_sentence(missing: int, total: int) -> str:
     return f"{missing:,} of {total:,} entries ({missing / total:.1%}) {verb} factored around."
 
 
-def known_entries(W: Matrix, *, centre: bool, scale: bool) -> Known:
+def known_entries(
+    W: Matrix, *, centre: bool, scale: bool, names: tuple[str, ...] | None = None
+) -> Known:
     """What is known of a table whose missing entries are NaN.
 
     Args:
         W: Of shape (rows, columns).
         centre: Whether to subtract the means of the columns.
         scale: Whether to divide the columns by their standard deviations.
+        names: Of the columns, for the message.
 
     Raises:
         MatrixError: If an entry is infinite, a column has none that is known, squares leave the
@@ -75,8 +78,10 @@ def known_entries(W: Matrix, *, centre: bool, scale: bool) -> Known:
     columns = W.shape[1]
     counts = np.bincount(order.indices, minlength=columns)
     if not counts.all():
+        place = int(np.argmin(counts))
+        which = f"Column {place} (counted from 0)" if names is None else f"Column '{names[place]}'"
         raise MatrixError(
-            f"Column {int(np.argmin(counts))} (counted from 0) has no entry that is known.",
+            f"{which} has no entry that is known.",
             hint="Leave it out.",
             code="empty-column",
         )
