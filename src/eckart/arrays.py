@@ -56,7 +56,7 @@ def working_dtype(dtype: np.dtype[Any]) -> DType:
         >>> working_dtype(np.dtype("float16")), working_dtype(np.dtype("int8"))
         (dtype('float32'), dtype('float64'))
     """
-    dtype = dtype.newbyteorder("=")
+    dtype = dtype if dtype.isnative else dtype.newbyteorder("=")
     if dtype in (FLOAT32, FLOAT64):
         return dtype
     if dtype in HALVES:
@@ -90,8 +90,10 @@ def plain_array(values: npt.ArrayLike) -> npt.NDArray[Any]:
     """`values` as an array of whatever dtype; what a masked array hides is NaN.
 
     Raises:
-        MatrixError: If rows differ in length.
+        MatrixError: If rows differ in length, or a column of a table holds no numbers.
     """
+    if _is_table(values):
+        return _of_table(values)
     try:
         array = np.asarray(unmasked(values))
         return _of_frame(values) if array.dtype.hasobject and _is_numeric(values) else array
@@ -103,9 +105,37 @@ def plain_array(values: npt.ArrayLike) -> npt.NDArray[Any]:
         ) from error
 
 
+def _is_table(values: Any) -> bool:
+    """Whether this is a table of Polars or of Arrow, each column of which has a type of its own."""
+    kind = type(values)
+    return hasattr(kind, "__arrow_c_stream__") and hasattr(kind, "columns") \
+        and not hasattr(kind, "iloc")  # fmt: skip
+
+
+def _of_table(frame: Any) -> Array:
+    """Such a table as floats; its own array would show dates as whole numbers, or not be made."""
+    import pyarrow as pa
+
+    table: Any = pa.table(frame)
+    kinds, types = table.schema.types, pa.types
+    for name, kind in zip(table.column_names, kinds, strict=True):
+        number = types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind)
+        if not (number or types.is_boolean(kind) or types.is_null(kind)):
+            raise MatrixError(
+                f"The column '{name}' holds {kind}, not numbers.",
+                hint="Leave it out, or convert it to float32.",
+                code="not-numbers",
+            )
+    narrow = all(types.is_float32(kind) or types.is_float16(kind) for kind in kinds)
+    values = np.empty(table.shape, FLOAT32 if narrow else FLOAT64)
+    for place, column in enumerate(table.columns):
+        values[:, place] = column.cast(pa.float64(), safe=False).to_numpy()
+    return values
+
+
 def _is_numeric(frame: Any) -> bool:
     """Whether this is a data frame of pandas with columns of numbers and truth values only."""
-    dtypes: Any = getattr(frame, "dtypes", None)
+    dtypes: Any = getattr(frame, "dtypes", None) if hasattr(frame, "iloc") else None
     return hasattr(dtypes, "tolist") and all(
         getattr(dtype, "kind", "O") in "biuf" for dtype in dtypes.tolist()
     )

@@ -143,6 +143,13 @@ class TestFactor:
         line = "factor article.csv --rank 2 --solver krylov --memory 2GB --json"
         assert result(run, line)["parts"][0]["recipe"]["solver"]["memory"] == "2GB"
 
+    def test_a_dark_picture_of_16_bits_stays_one(self, run):
+        pixels = np.outer(np.arange(1, 5), np.arange(100, 103)).astype(np.uint16)
+        Image.fromarray(pixels).save("dark.png")
+        result(run, "factor dark.png --rank 1 --json")
+        written = np.asarray(Image.open("dark.approximation.png"))
+        np.testing.assert_array_equal(written, pixels)
+
     def test_a_picture_gives_channels_and_the_approximated_picture(self, run):
         x, y = np.meshgrid(np.arange(32), np.arange(24))
         pixels = np.stack([8 * x % 256, 10 * y % 256, x + y], axis=-1).astype(np.uint8)

@@ -335,5 +335,13 @@ def test_numbers_that_are_said_to_be_in_another_file_are_not_read(tmp_path):
     (tmp_path / "secret").write_bytes(bytes(64))
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file.create_dataset("W", (2, 4), "f8", external=[(str(tmp_path / "secret"), 0, 64)])
-    with pytest.raises(FormatError, match="no matrices"):
-        read(tmp_path / "a.h5")
+    for place, name in enumerate(("secret", "nowhere", ".")):
+        layout = h5py.VirtualLayout((1, 4), "f8")
+        layout[0] = h5py.VirtualSource(str(tmp_path / name) if name != "." else ".", "V", (4,))
+        with h5py.File(tmp_path / f"{place}.h5", "w") as file:
+            file["V"] = np.ones(4)
+            file.create_virtual_dataset("W", layout)
+    for name in ("a", "0", "1"):
+        with pytest.raises(FormatError, match="no matrices"):
+            read(tmp_path / f"{name}.h5")
+    np.testing.assert_array_equal(read(tmp_path / "2.h5")[0], np.ones((1, 4)))

@@ -250,6 +250,30 @@ class TestPictures:
         write_matrices(tmp_path / "q.png", parts)
         np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "q.png")), pixels)
 
+    @pytest.mark.parametrize("mode", ["RGB", "L"])
+    def test_a_colour_that_is_said_to_be_clear_is(self, tmp_path, mode):
+        clear = (1, 2, 3) if mode == "RGB" else 7
+        Image.new(mode, (5, 4), clear).save(tmp_path / "p.png", transparency=clear)
+        parts = {part.name: part.matrix for part in read_parts(tmp_path / "p.png").parts}
+        assert list(parts) == ["R", "G", "B", "alpha"]
+        assert not dense(parts["alpha"]).any()
+
+    def test_only_the_first_frame_of_several_is_read_and_that_is_said(self, tmp_path):
+        frames = [Image.new("L", (5, 4), value) for value in (7, 9)]
+        frames[0].save(tmp_path / "p.png", save_all=True, append_images=frames[1:])
+        contents = read_parts(tmp_path / "p.png")
+        assert contents.notes == ("The picture has 2 frames, of which the first is read.",)
+        assert (dense(contents.parts[0].matrix) == 7).all()
+
+    @pytest.mark.parametrize("dtype", [np.float32, np.int32])
+    def test_pixels_of_32_bits_are_refused(self, tmp_path, dtype):
+        Image.fromarray(np.full((3, 3), 0.5 if dtype == np.float32 else 70_000, dtype)).save(
+            tmp_path / "p.tiff"
+        )
+        with pytest.raises(MatrixError, match="32 bits") as error:
+            read_parts((tmp_path / "p.tiff").rename(tmp_path / "p.png"))
+        assert error.value.code == "too-deep"
+
     def test_values_outside_the_range_are_clipped(self, tmp_path):
         write_matrices(tmp_path / "p.png", {"": Dense([[-7.0, 300.0, 99.6]])})
         np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "p.png")), [[0, 255, 100]])

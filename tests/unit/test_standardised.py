@@ -1,11 +1,14 @@
 """Centring and scaling while products are made, against NumPy."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import scipy.sparse
 
 from eckart.errors import MatrixError
-from eckart.matrices import Sparse, Streamed, standardised
+from eckart.jobs.reduce.known import known_entries
+from eckart.matrices import Sparse, Streamed, as_matrix, standardised
 from eckart.matrices.grams import gram
 from streams import InMemory
 from tolerances import close, rounding
@@ -66,6 +69,37 @@ def test_one_pass_makes_the_moments_and_the_gram_matrix_of_a_streamed_table():
     assert source.passes == 1
     gram(W)
     assert source.passes == 1
+
+
+def test_a_long_constant_column_has_no_deviation_in_any_kind_of_matrix():
+    rows = 400_000
+    X = np.column_stack([np.full(rows, 0.1), np.random.default_rng(0).standard_normal(rows)])
+    gaps = X.copy()
+    gaps[5, 1] = np.nan
+    found = {
+        "dense": standardised(X, scale=True).moments.scales,
+        "sparse": standardised(scipy.sparse.csr_array(X), scale=True).moments.scales,
+        "gaps": known_entries(as_matrix(gaps), centre=True, scale=True).scales,
+    }
+    assert {kind: scales[0] for kind, scales in found.items()} == dict.fromkeys(found, 1.0)
+
+
+@pytest.mark.parametrize("size", [1e-160, 1e-200, 1e-300])
+@pytest.mark.parametrize("kind", ["dense", "sparse", "streamed", "gaps"])
+def test_a_column_without_squares_is_refused_and_not_taken_for_a_constant_one(kind, size):
+    X = np.random.default_rng(0).standard_normal((400, 12))
+    X[:, 3] *= size
+    W = kinds(X)["dense" if kind == "gaps" else kind]
+    measure = partial(known_entries, centre=True) if kind == "gaps" else standardised
+    with pytest.raises(MatrixError, match="column 3"):
+        measure(as_matrix(W), scale=True)
+
+
+def test_a_column_of_zeros_is_a_constant_one():
+    X = np.random.default_rng(0).standard_normal((400, 3)) * [1, 0, 1e-150]
+    scales = standardised(X, scale=True).moments.scales
+    np.testing.assert_allclose(scales, [*X.std(axis=0, ddof=1)[:1], 1, scales[2]], rtol=1e-12)
+    assert scales[2] == pytest.approx(1e-150 * (X[:, 2] * 1e150).std(ddof=1))
 
 
 def test_a_constant_column_survives_scaling():

@@ -1,5 +1,6 @@
 """Options that several commands share, defined and spelled once."""
 
+import csv
 import math
 import os
 from collections.abc import Callable
@@ -175,10 +176,16 @@ def selection(
 
 
 def column_names(columns: str | None) -> tuple[str, ...] | None:
-    """The names that were given with commas between them; None where there are none.
+    """The names that were given with commas between them, in quotes where they hold some.
 
     Example:
-        >>> column_names("a, b")
-        ('a', 'b')
+        >>> column_names('a, "b, c"')
+        ('a', 'b, c')
     """
-    return tuple(name.strip() for name in columns.split(",")) if columns else None
+    if columns is None:
+        return None
+    try:
+        names = next(csv.reader([columns], skipinitialspace=True), None) or [""]
+    except csv.Error:  # of a line that is broken outside of quotes
+        names = columns.split(",")
+    return tuple(name.strip() for name in names)

@@ -135,6 +135,8 @@ def _check(options: dict[str, Any]) -> None:
     given = [f"--{name}" for name in WAYS if options[name] is not None]
     saved = [f"--{name}" for name in ("model", "update") if options[name] is not None]
     given += _of_the_fit(options) if saved else []
+    if options["update"] is not None:  # no scores are written, which these would go along with
+        given += [f"--{name}" for name, key in (("id", "ids"), ("color", "colour")) if options[key]]
     if saved and (given or len(saved) > 1):
         raise ArgumentError(
             f"{' and '.join([*saved, *given])} do not go together.",

@@ -26,12 +26,11 @@ from eckart.storage import (
     choose_part,
     is_picture,
     named_path,
+    pictures,
     whole_files,
     write_factors,
-    write_matrices,
 )
 from eckart.storage.formats import suffix_of
-from eckart.storage.pictures import data_uri
 
 GRADES: Final[dict[Grade, int]] = {"success": 0, "short": 1, "failed": 2, "interrupted": 3}
 
@@ -114,6 +113,11 @@ class Factoring:
         """The worst grade of its parts."""
         return worst(part.factorization.outcome.grade for part in self.parts)
 
+    @property
+    def is_deep(self) -> bool:
+        """Whether it is a picture with 16 bits in a pixel."""
+        return any(pictures.is_deep(part.matrix) for part in self.parts)
+
     def to_dict(self) -> dict[str, Any]:
         """Figures of the whole and of each part, as plain numbers and text."""
         whole = together(
@@ -149,11 +153,11 @@ class Factoring:
         for part, figures in zip(self.parts, document["parts"], strict=True):
             figures["pictures"] = part.pictures()
         if "picture" in self.files:
+            kept = {part.name: part.matrix for part in self.parts}
+            made = {part.name: part.factorization.factors for part in self.parts}
             document["images"] = {
-                "original": data_uri({part.name: part.matrix for part in self.parts}),
-                "approximation": data_uri(
-                    {part.name: part.factorization.factors for part in self.parts}
-                ),
+                "original": pictures.data_uri(kept, deep=self.is_deep),
+                "approximation": pictures.data_uri(made, deep=self.is_deep),
             }
         return document
 
@@ -284,4 +288,4 @@ def _write(result: Factoring, output: Path, picture: Path | None, *, force: bool
         return
     with whole_files((output, picture), force=force) as (place, beside_it):
         write_factors(place, factors, result.summary())
-        write_matrices(beside_it, factors)
+        pictures.write(beside_it, factors, deep=result.is_deep)

@@ -1,5 +1,6 @@
 """From what a user has to a `Matrix`."""
 
+from contextlib import suppress
 from os import PathLike, fspath
 from typing import Any, cast
 
@@ -13,7 +14,7 @@ from eckart.namespaces import is_on_device
 
 
 def as_matrix(W: object, /) -> Matrix:
-    """`W` as a `Matrix`: a NumPy array or memory map, a SciPy sparse matrix, rows of numbers.
+    """`W` as a `Matrix`: a NumPy array or memory map, a SciPy sparse matrix, a data frame, rows.
 
     A `Matrix` (`Factors` are one) is returned as it is.
 
@@ -36,4 +37,8 @@ def as_matrix(W: object, /) -> Matrix:
         )
     if scipy.sparse.issparse(W):
         return Sparse(W)
+    frame: Any = getattr(W, "sparse", None)  # of pandas, with sparse columns alone
+    if hasattr(frame, "to_coo"):
+        with suppress(ValueError):  # where it is not zeros that are left out
+            return Sparse(frame.to_coo())
     return Dense(W)  # pyright: ignore[reportArgumentType] NumPy says what it cannot read

@@ -1,12 +1,14 @@
 """Means, deviations and energy of the columns of a matrix, in one pass over its rows."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Final, final
+from typing import Any, Final, final
 
 import numpy as np
 
 from eckart.arrays import FLOAT64, Array
+from eckart.errors import MatrixError
 from eckart.matrices.protocol import Matrix
 from eckart.matrices.sketching import Sketching
 from eckart.matrices.sparse import Sparse
@@ -17,6 +19,8 @@ FAR: Final = 100.0
 """Means whose squares are so many times the variances are subtracted before the products."""
 SUMMED_ROWS: Final = 1024
 """Squares of a column are summed in the dtype of W over so many rows, and these in float64."""
+NEAR: Final = 1e6
+"""Times the root of the smallest number: squares about a larger mean tell a constant column."""
 ROOM: Final = 1e-6
 BLOCK_ENTRIES: Final = 2**21
 """Of a block of rows that is worked on at once."""
@@ -135,11 +139,41 @@ def deviations(around: Array, rows: int | Array, means: Array) -> Array:
     """Standard deviations from sums of squares about the means; 1 where a column is constant.
 
     That is one whose deviation is within the rounding of its mean, at most 10⁻¹² of it.
+
+    Raises:
+        MatrixError: If a column is so small that its squares, which would be zero, do not tell.
     """
+    least = float(np.finfo(FLOAT64).tiny)
+    lost = (around < rows * least) & (means != 0) & (np.abs(means) < NEAR * math.sqrt(least))
+    if lost.any():
+        place = int(np.argmax(lost))
+        raise MatrixError(
+            f"The entries of column {place} (counted from 0) are about {means[place]:.1e}, "
+            "so that their squares leave the range of float64.",
+            hint="Multiply the column by a power of ten that brings it near 1, or leave it out.",
+            code="out-of-range",
+        )
     found = np.sqrt(around / np.maximum(1, rows - 1))
     share = np.minimum(1e-12, rows * np.finfo(FLOAT64).eps)
     constant = found <= share * np.abs(means) + np.finfo(FLOAT64).tiny
     return np.where(constant, 1.0, found)
+
+
+def means_of_listed(columns: Any, values: Array, counts: Any, rows: Any) -> Array:
+    """The mean of each column over so many rows, from entries that are listed; others are zero.
+
+    Summed again about the first result: one long sum of equal entries is not the multiple of them
+    that it should be, and what is left of it would be a deviation.
+
+    Args:
+        columns: Of each entry.
+        values: Of each entry.
+        counts: How many entries each column has.
+        rows: Over how many entries the mean of each column is.
+    """
+    means = np.bincount(columns, weights=values, minlength=len(counts)) / rows
+    left = np.bincount(columns, weights=values - means[columns], minlength=len(counts))
+    return means + (left - (rows - counts) * means) / rows
 
 
 def sparse_moments(W: Sparse, *, centre: bool, scale: bool) -> Moments:
@@ -147,8 +181,8 @@ def sparse_moments(W: Sparse, *, centre: bool, scale: bool) -> Moments:
     rows, columns = W.shape
     data: Array = W.stored.data.astype(FLOAT64, copy=False)
     counts = np.bincount(W.stored.indices, minlength=columns)
-    means = np.bincount(W.stored.indices, weights=data, minlength=columns) / rows
     with np.errstate(over="ignore", invalid="ignore"):
+        means = means_of_listed(W.stored.indices, data, counts, rows)
         apart = np.square(data - means[W.stored.indices])
         around = np.bincount(W.stored.indices, apart, minlength=columns).astype(FLOAT64)
         around += (rows - counts) * np.square(means)

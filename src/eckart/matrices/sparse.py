@@ -46,7 +46,11 @@ class Sparse:
         check_shape(stored.shape)
         dtype = working_dtype(stored.dtype)
         compressed: Any = scipy.sparse.csr_array(stored, dtype=dtype)
-        compressed.sum_duplicates()
+        if not compressed.has_canonical_format:
+            if stored.format == "csr":  # whose arrays are the caller's, and may be read-only
+                parts = compressed.data, compressed.indices, compressed.indptr
+                compressed = scipy.sparse.csr_array(parts, shape=stored.shape, copy=True)
+            compressed.sum_duplicates()
         self.stored = compressed  # (rows, columns)
         self.namespace = HOST
         self.passes = 0

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from eckart.arrays import FLOAT32
-from eckart.errors import MatrixError
+from eckart.errors import EckartError, MatrixError
 from eckart.matrices import Dense, Matrix
 from eckart.matrices.derived import dense
 from eckart.storage.contents import Contents, Part, Selection
@@ -33,10 +33,8 @@ def read(path: Path, selection: Selection) -> Contents:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as opened:
                 _check_claim(opened, path)
-                picture = ImageOps.exif_transpose(opened)
-                if picture.mode not in CHANNELS:
-                    transparent = "transparency" in picture.info or picture.mode in ("LA", "PA")
-                    picture = picture.convert("RGBA" if transparent else _plain_mode(picture.mode))
+                frames = getattr(opened, "n_frames", 1) if opened.format != "MPO" else 1
+                picture = _in_channels(ImageOps.exif_transpose(opened), path)
                 values = np.asarray(picture)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise MatrixError(
@@ -44,6 +42,8 @@ def read(path: Path, selection: Selection) -> Contents:
             hint="Scale it down first.",
             code="too-large",
         ) from error
+    except EckartError:
+        raise
     except (UnidentifiedImageError, SyntaxError, ValueError, EOFError) as error:
         raise damaged(path, error) from error
     except OSError as error:
@@ -59,15 +59,30 @@ def read(path: Path, selection: Selection) -> Contents:
                 stored_bytes=channels[..., position].nbytes,
             ),
         )
-        for position, name in enumerate(CHANNELS[picture.mode])
+        for position, name in enumerate(CHANNELS["L" if values.ndim == 2 else picture.mode])
     )
-    note = "The picture has 16 bits in each channel, of which the 8 that count most are read."
-    return Contents(parts=tuple(parts), notes=(note,) if _is_cut(path) else ())
+    notes = [f"The picture has {frames} frames, of which the first is read."] * (frames > 1)
+    if _is_cut(path):
+        notes.append(
+            "The picture has 16 bits in each channel, of which the 8 that count most are read."
+        )
+    return Contents(parts=tuple(parts), notes=tuple(notes))
 
 
-def write(path: Path, parts: Mapping[str, Matrix]) -> None:
-    """Write channels as a picture, rounded and clipped to the range of their bits."""
-    picture = _picture(parts)
+def is_deep(channel: Matrix) -> bool:
+    """Whether a channel that was read has 16 bits."""
+    return channel.nbytes > channel.shape[0] * channel.shape[1]
+
+
+def write(path: Path, parts: Mapping[str, Matrix], *, deep: bool | None = None) -> None:
+    """Write channels as a picture, rounded and clipped to the range of their bits.
+
+    Args:
+        path: Of the picture.
+        parts: The channels, by name.
+        deep: Whether grey has 16 bits; None tells it by the brightest pixel.
+    """
+    picture = _picture(parts, deep)
     if path.suffix.lower() in (".jpg", ".jpeg"):
         plain = "L" if picture.mode in ("L", "I;16") else "RGB"
         picture.convert(plain).save(path, quality=95)
@@ -75,9 +90,9 @@ def write(path: Path, parts: Mapping[str, Matrix]) -> None:
         picture.save(path)
 
 
-def data_uri(parts: Mapping[str, Matrix], most: int = 640) -> str:
+def data_uri(parts: Mapping[str, Matrix], most: int = 640, *, deep: bool | None = None) -> str:
     """A picture of at most `most` × `most` pixels as text that a page can show by itself."""
-    picture = _picture(parts)
+    picture = _picture(parts, deep)
     if picture.mode == "I;16":
         picture = Image.fromarray((np.asarray(picture) // 257).astype(np.uint8))
     picture.thumbnail((most, most))
@@ -86,7 +101,7 @@ def data_uri(parts: Mapping[str, Matrix], most: int = 640) -> str:
     return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
 
 
-def _picture(parts: Mapping[str, Matrix]) -> Any:
+def _picture(parts: Mapping[str, Matrix], deep: bool | None) -> Any:
     names = tuple(parts)
     order = next((known for known in CHANNELS.values() if set(known) == set(names)), None)
     if order is None and len(names) > 1:
@@ -96,8 +111,8 @@ def _picture(parts: Mapping[str, Matrix]) -> Any:
             code="not-a-picture",
         )
     layers = [dense(parts[name]) for name in order or names]
-    deep = len(layers) == 1 and float(layers[0].max()) > 2 * 255
-    most, dtype = (65535, np.uint16) if deep else (255, np.uint8)
+    bright = float(layers[0].max()) > 2 * 255 if deep is None else deep
+    most, dtype = (65535, np.uint16) if bright and len(layers) == 1 else (255, np.uint8)
     values = np.clip(np.rint(np.stack(layers, axis=-1)), 0, most).astype(dtype)
     return Image.fromarray(values[..., 0] if len(layers) == 1 else values)
 
@@ -122,5 +137,23 @@ def _check_claim(opened: Any, path: Path) -> None:
         raise damaged(path, f"{size} bytes for {opened.width} × {opened.height} pixels")
 
 
-def _plain_mode(mode: str) -> str:
-    return "L" if mode in ("1", "I", "F") else "RGB"
+def _in_channels(picture: Any, path: Path) -> Any:
+    """A picture in channels of 8 bits, or in grey of 16; a colour that is said to be clear is.
+
+    Raises:
+        MatrixError: If its numbers are larger or no whole ones, which only a table would keep.
+    """
+    mode = picture.mode
+    if mode in ("I", "F"):
+        raise MatrixError(
+            f"{path} has 32 bits in each pixel.",
+            hint="Save its numbers with numpy.save, or the picture with 8 or 16 bits.",
+            code="too-deep",
+        )
+    if mode.startswith("I;16"):
+        return picture
+    if "transparency" in picture.info or mode in ("LA", "PA"):
+        return picture.convert("RGBA")
+    if mode in CHANNELS:
+        return picture
+    return picture.convert("L" if mode == "1" else "RGB")

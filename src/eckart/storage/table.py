@@ -12,7 +12,8 @@ from eckart.errors import MatrixError
 def select(names: list[str], columns: tuple[str, ...] | None, path: object) -> list[int]:
     """Positions of the asked-for columns, or of all.
 
-    A name that several columns have is asked for as often as they are.
+    A name that several columns have is asked for as often as they are, and one with blanks around
+    it without them.
 
     Raises:
         MatrixError: If a name is not there, or some of the columns of one name are left.
@@ -22,8 +23,9 @@ def select(names: list[str], columns: tuple[str, ...] | None, path: object) -> l
     places: dict[str, list[int]] = {}
     for place, name in enumerate(names):
         places.setdefault(name, []).append(place)
-    asked = Counter(columns)
-    for name, count in asked.items():
+    bare = {name.strip(): name for name in reversed(names)}
+    columns = tuple(name if name in places else bare.get(name, name) for name in columns)
+    for name, count in Counter(columns).items():
         if name not in places:
             raise MatrixError(
                 f"{path} has no column '{name}'.",

@@ -78,7 +78,7 @@ def reduced(
         whole=solver != "krylov",
     )
     whole = working.is_finite or isinstance(matrix, Sparse)  # where what is not stored is zero
-    known = None if whole else known_entries(matrix, centre=centre, scale=scale)
+    known = None if whole else known_entries(matrix, centre=centre, scale=scale, names=names)
     if known is not None and known.missing:
         rule = rank_rule(rank, least, None, None, matrix.nbytes)
         filled = around_gaps(

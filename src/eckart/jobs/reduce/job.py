@@ -23,7 +23,7 @@ from eckart.jobs.reduce.files import (
 from eckart.jobs.reduce.fit import reduced
 from eckart.jobs.reduce.growing import grown
 from eckart.jobs.reduce.known import missing_sentence
-from eckart.jobs.reduce.opening import Reading, is_named, missing_in, open_matrix, raw_blocks
+from eckart.jobs.reduce.opening import Reading, missing_in, open_matrix, raw_blocks
 from eckart.jobs.reduce.picture import Picture
 from eckart.jobs.reduce.reduction import Reduction
 from eckart.matrices import Matrix, Streamed
@@ -145,7 +145,7 @@ def reduce_file(
         streamed two blocks of rows are in memory, and what is as wide as a row.
     """
     began = time.perf_counter()
-    check_reduction_output(output, force=force, inputs=[path])
+    check_reduction_output(output, force=force, inputs=[path], beside=reading.ids)
     table, W = open_matrix(path, reading)
     watched = None if on_step is None else partial(on_step, "")
     reduction, found = reduced(W, names=table.names, on_step=watched, **choice)
@@ -184,14 +184,11 @@ def project_file(
         One pass.
     """
     began = time.perf_counter()
-    check_score_suffix(output)
+    check_score_suffix(output, reading.ids)
     check_output(output, force=force, inputs=[path, model])
     reduction = read_reduction(model)
-    if not inverse and reading.columns is None and reduction.names and is_named(path):
-        reading = replace(reading, columns=reduction.names)
-    if inverse and reading.columns is None and is_named(path):
-        reading = replace(reading, columns=score_names(reduction))
-    table, W = open_matrix(path, reading)
+    names = score_names(reduction) if inverse else reduction.names
+    table, W = open_matrix(path, reading.of_names(names))
     picture = Picture(reduction.rank, W.shape[0])
     with whole_file(output, force=force) as temporary:
         suffix = output.suffix.lower()
@@ -227,9 +224,7 @@ def update_file(
     check_output(output, force=force, inputs=[path], updates=saved)
     with whole_file(output, force=force) as temporary:
         reduction = read_reduction(saved)
-        if reading.columns is None and reduction.names and is_named(path):
-            reading = replace(reading, columns=reduction.names)
-        table, W = open_matrix(path, reading)
+        table, W = open_matrix(path, reading.of_names(reduction.names))
         if W.shape[1] != reduction.columns:
             reduction.project(np.zeros((1, W.shape[1])))
         missing = 0
@@ -277,13 +272,16 @@ def _answer(
     )
 
 
-def check_reduction_output(output: Path, *, force: bool, inputs: Sequence[Path]) -> None:
+def check_reduction_output(
+    output: Path, *, force: bool, inputs: Sequence[Path], beside: Sequence[str] = ()
+) -> None:
     """Refuse an output that cannot be written, before any work.
 
     Raises:
-        ArgumentError: If its suffix is unknown, or it or what goes beside it is there.
+        ArgumentError: If its suffix is unknown or means that nothing can be beside the scores, or
+            it or what goes beside it is there.
     """
-    check_score_suffix(output)
+    check_score_suffix(output, beside)
     others: list[Path] = []
     for path in (output, tables_path(output, "loadings"), model_path(output)):
         check_output(path, force=force, inputs=[*inputs, *others])

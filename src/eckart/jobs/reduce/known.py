@@ -12,7 +12,7 @@ from eckart.lapack import scaled
 from eckart.matrices import Entries, Matrix, Streamed
 from eckart.matrices.derived import check_entries, out_of_range
 from eckart.matrices.entries import NONE, Compressed
-from eckart.matrices.moments import deviations
+from eckart.matrices.moments import deviations, means_of_listed
 
 DECADES: Final = 151
 """The largest entry is between 10^−n and 10^n, so that sums of squares stay in range."""
@@ -56,13 +56,16 @@ def missing_sentence(missing: int, total: int) -> str:
     return f"{missing:,} of {total:,} entries ({missing / total:.1%}) {verb} factored around."
 
 
-def known_entries(W: Matrix, *, centre: bool, scale: bool) -> Known:
+def known_entries(
+    W: Matrix, *, centre: bool, scale: bool, names: tuple[str, ...] | None = None
+) -> Known:
     """What is known of a table whose missing entries are NaN.
 
     Args:
         W: Of shape (rows, columns).
         centre: Whether to subtract the means of the columns.
         scale: Whether to divide the columns by their standard deviations.
+        names: Of the columns, for the message.
 
     Raises:
         MatrixError: If an entry is infinite, a column has none that is known, squares leave the
@@ -75,16 +78,17 @@ def known_entries(W: Matrix, *, centre: bool, scale: bool) -> Known:
     columns = W.shape[1]
     counts = np.bincount(order.indices, minlength=columns)
     if not counts.all():
+        place = int(np.argmin(counts))
+        which = f"Column {place} (counted from 0)" if names is None else f"Column '{names[place]}'"
         raise MatrixError(
-            f"Column {int(np.argmin(counts))} (counted from 0) has no entry that is known.",
+            f"{which} has no entry that is known.",
             hint="Leave it out.",
             code="empty-column",
         )
     largest = float(np.abs(order.values).max())
     if largest > 0 and abs(math.log10(largest)) > DECADES:
         raise out_of_range(largest)
-    sums = np.bincount(order.indices, weights=order.values, minlength=columns)
-    means = sums / counts
+    means = means_of_listed(order.indices, order.values, counts, counts)
     around = order.values - means[order.indices]
     squares = np.bincount(order.indices, weights=np.square(around), minlength=columns)
     scales = deviations(squares.astype(FLOAT64), counts.astype(FLOAT64), means) if scale else None

@@ -1,7 +1,7 @@
 """How a table is read: in memory where it fits, else in blocks of rows."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, final
 
@@ -27,6 +27,8 @@ class Reading:
 
     Fields:
         columns: Names of the columns of numbers; None takes all.
+        named: The same of a file whose columns have names; those of any other are taken as they
+            stand.
         ids: Columns that pass through to the scores.
         colour: A column that colours the picture of the report.
         header: Whether the first row of a text file is a header.
@@ -36,6 +38,7 @@ class Reading:
     """
 
     columns: tuple[str, ...] | None = None
+    named: tuple[str, ...] | None = None
     ids: tuple[str, ...] = ()
     colour: str | None = None
     header: bool | None = None
@@ -48,11 +51,30 @@ class Reading:
         colour = () if self.colour is None or self.colour in self.ids else (self.colour,)
         return Wanted(
             columns=self.columns,
+            named=self.named,
             beside=(*self.ids, *colour),
             header=self.header,
             index=self.index,
             tensor=self.tensor,
         )
+
+    def of_names(self, names: tuple[str, ...] | None) -> "Reading":
+        """The same for what has columns of these names, in this order.
+
+        Raises:
+            ArgumentError: If one of them is asked for in the place of another.
+        """
+        if self.columns is None or names is None:
+            return replace(self, named=names)
+        known = set(names)
+        for own, other in zip(self.columns, names, strict=False):
+            if own != other and own in known:
+                raise ArgumentError(
+                    f"--columns has '{own}' in the place of '{other}'.",
+                    hint="Leave it out: the columns are found by their names.",
+                    code="columns-differ",
+                )
+        return self
 
 
 def open_matrix(path: Path, reading: Reading) -> tuple[Table, Matrix]:
@@ -91,11 +113,6 @@ def _whole_matrix(path: Path, reading: Reading) -> tuple[Table, Matrix]:
         )
     matrix: Any = contents.parts[0].matrix
     return Table(source=matrix, names=None, notes=contents.notes), matrix
-
-
-def is_named(path: Path) -> bool:
-    """Whether the columns of a file have names."""
-    return path.is_dir() or path.suffix.lower() in (".parquet", ".csv", ".tsv")
 
 
 def raw_blocks(W: Matrix) -> Iterator[Any]:

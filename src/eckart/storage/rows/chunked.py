@@ -2,6 +2,7 @@
 
 import warnings
 import zlib
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, final
@@ -14,6 +15,7 @@ from eckart.errors import EckartError, MissingExtra
 from eckart.matrices import RowReader, RowSource
 from eckart.storage.contents import check_sparse
 from eckart.storage.npz import MOST_DEFLATION
+from eckart.storage.rows.chosen import ChosenColumns
 from eckart.storage.rows.heaps import check_heaps
 from eckart.storage.rows.hierarchy import (
     found_matrix,
@@ -24,6 +26,7 @@ from eckart.storage.rows.hierarchy import (
 from eckart.storage.rows.packing import Packing
 from eckart.storage.rows.table import Table, Wanted
 from eckart.storage.rows.unnamed import check_unnamed
+from eckart.storage.table import select
 from eckart.storage.whole import damaged
 
 KEPT: Final = {"h5py": 20 * 2**20, "zarr": 36 * 2**20}
@@ -48,7 +51,6 @@ PACKAGES: Final = {".zarr": "zarr", ".h5": "h5py", ".hdf5": "h5py", ".h5ad": "h5
 
 def open_rows(path: Path, wanted: Wanted) -> Table:
     """The rows of the named or only matrix; of an AnnData those of X, and the names of genes."""
-    check_unnamed(path, wanted)
     package = _package(PACKAGES[path.suffix.lower()])
     try:
         with warnings.catch_warnings(action="ignore"):  # of other files in a folder of Zarr
@@ -60,6 +62,10 @@ def open_rows(path: Path, wanted: Wanted) -> Table:
         place, node = found_matrix(opened, wanted.tensor, path)
         source = _source(node, place, path, KEPT[package.__name__])
         names = names_of_columns(opened, place, source.shape[1])
+        check_unnamed(path, wanted if names is None else replace(wanted, columns=None))
+        if names is not None and wanted.names is not None:
+            places = select(list(names), wanted.names, path)
+            source, names = ChosenColumns(source, places), tuple(names[one] for one in places)
     except EckartError:
         raise
     except BROKEN as error:

@@ -123,14 +123,21 @@ def _holds_numbers(node: Any) -> bool:
     """Whether a dataset holds numbers of any kind, not text, records or references.
 
     MATLAB keeps text as numbers, and of an array of nothing its shape. What the file says to be in
-    another file, which may be any of the user's, is not read.
+    another file, which may be any of the user's, is not read; where that file is not there, HDF5
+    would give zeros.
     """
     if _text(node.attrs.get("MATLAB_class", "")) == "char" or "MATLAB_empty" in node.attrs:
         return False
-    if getattr(node, "external", None):
+    if getattr(node, "external", None) or _is_elsewhere(node):
         return False
     dtype = np.dtype(node.dtype)
     return dtype.kind in "biufc" or (dtype.kind == "V" and dtype.names is None)
+
+
+def _is_elsewhere(node: Any) -> bool:
+    """Whether this is put together from parts of other files."""
+    virtual = getattr(node, "is_virtual", False)
+    return virtual and any(source.file_name != "." for source in node.virtual_sources())
 
 
 def _is_counted(group: Any) -> bool:

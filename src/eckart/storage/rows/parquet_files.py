@@ -60,8 +60,11 @@ def open_rows(path: Path, wanted: Wanted) -> Table:
     held += KEPT + UNPACKED * footer
     batches = partial(_number_batches, numbers, dtype)
     names = [first.names[place] for place in beside]
-    if others and wanted.columns is None:
+    if others and wanted.names is None:
         notes = (*notes, _left_out(path, sorted(others)))
+    parted = _parted(path, files[0])
+    if parted:
+        notes = (*notes, f"{path.name}: {', '.join(parted)} of the names of its folders left out.")
     return Table(
         source=Batches(path, (rows, len(kept)), dtype, batches, held),
         names=tuple(first.names[place] for place in kept),
@@ -101,8 +104,8 @@ def _kept(
     Raises:
         MatrixError: If one that is wanted is not there or holds no numbers, or none is left.
     """
-    if wanted.columns is not None:
-        return select(first.names, wanted.columns, path), ()
+    if wanted.names is not None:
+        return select(first.names, wanted.names, path), ()
     taken, notes = set(beside), ()
     if not first.types or is_number(first.types[0]) or first.index():
         index, notes = index_of(first, wanted.index, path)
@@ -116,6 +119,12 @@ def _kept(
     if not kept:
         raise no_numbers(path, first.names, text)
     return kept, (*notes, *skipped(path, first.names, text))
+
+
+def _parted(path: Path, file: Path) -> list[str]:
+    """The columns that stand in the names of folders, as `year=2020`, and not in the files."""
+    between = file.relative_to(path).parts[:-1] if path.is_dir() else ()
+    return [part.split("=")[0] for part in between if "=" in part]
 
 
 def _left_out(path: Path, names: list[str]) -> str:

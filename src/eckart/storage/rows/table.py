@@ -16,6 +16,8 @@ class Wanted:
 
     Fields:
         columns: Names of the columns of numbers, in this order; None takes all there are.
+        named: The same of a file whose columns have names; those of any other are taken as they
+            stand.
         beside: Columns that go along with the rows and are not computed with.
         header: Whether the first row of a text file is a header; None finds out.
         index: Whether the first column is an index; None finds out.
@@ -23,10 +25,16 @@ class Wanted:
     """
 
     columns: tuple[str, ...] | None = None
+    named: tuple[str, ...] | None = None
     beside: tuple[str, ...] = ()
     header: bool | None = None
     index: bool | None = None
     tensor: str | None = None
+
+    @property
+    def names(self) -> tuple[str, ...] | None:
+        """Of the columns of numbers of a file whose columns have names."""
+        return self.columns or self.named
 
 
 @final

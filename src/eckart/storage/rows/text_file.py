@@ -21,7 +21,7 @@ KEPT: Final = 24 * 2**20
 def open_rows(path: Path, wanted: Wanted) -> Table:
     """The rows; one pass counts them and tells which columns are numbers."""
     with arrow_reading(path):
-        table = read_numbers(path, wanted.header)
+        table = read_numbers(path, wanted.header, wanted.named or ())
         beside = select(table.names, wanted.beside, path)
         kept, notes = _kept(table, wanted, beside)
         table.check(kept)
@@ -44,8 +44,8 @@ def _kept(
     Raises:
         MatrixError: If one is not there, or none is left.
     """
-    if wanted.columns is not None:
-        return select(table.names, wanted.columns, table.path), ()
+    if wanted.names is not None:
+        return select(table.names, wanted.names, table.path), ()
     taken = {*beside, *table.empty}
     notes: list[str] = []
     if 0 not in taken and (table.unnamed or not table.is_text(0)):

@@ -1,6 +1,6 @@
 """Scores, written in blocks of rows as they are made."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Protocol, final
@@ -11,8 +11,8 @@ import pyarrow.csv as arrow_csv
 import pyarrow.parquet as pq
 
 from eckart.arrays import Array
-from eckart.errors import ArgumentError
-from eckart.storage.columns import column_of
+from eckart.errors import ArgumentError, MatrixError
+from eckart.storage.columns import column_of, plain_values
 
 SUFFIXES: Final = (".parquet", ".csv", ".tsv", ".npy")
 
@@ -25,12 +25,18 @@ class ScoreWriter(Protocol):
         ...
 
 
-def check_score_suffix(path: Path) -> None:
-    """Refuse a path to which no scores can be written.
+def check_score_suffix(path: Path, beside: Sequence[str] = ()) -> None:
+    """Refuse a path to which no scores can be written, or not with what is to be beside them.
 
     Raises:
-        ArgumentError: If its suffix is unknown.
+        ArgumentError: If its suffix is unknown, or that of an array, which holds numbers alone.
     """
+    if beside and path.suffix.lower() == ".npy":
+        raise ArgumentError(
+            f"{path.name} would hold the scores alone, without the column '{beside[0]}'.",
+            hint="Write .parquet, .csv or .tsv, or leave --id out.",
+            code="option-does-not-apply",
+        )
     if path.suffix.lower() not in SUFFIXES:
         raise ArgumentError(
             f"eckart cannot write scores to {path.name}.",
@@ -86,17 +92,36 @@ class _Tables:
         self._writer: Any = None
 
     def write(self, scores: Array, beside: Any) -> None:
+        """The next rows.
+
+        Raises:
+            MatrixError: If the format cannot hold a column that goes along.
+        """
         names = [*(() if beside is None else beside.column_names), *self._names]
-        columns = [*(() if beside is None else beside.columns)]
-        columns += [column_of(scores[:, place]) for place in range(len(self._names))]
-        table = pa.Table.from_arrays(columns, names=names)
-        if self._writer is None:
-            self._writer = self._open(table.schema)
-        self._writer.write_table(table)
+        try:
+            columns = [*(() if beside is None else self._beside(beside))]
+            columns += [column_of(scores[:, place]) for place in range(len(self._names))]
+            table = pa.Table.from_arrays(columns, names=names)
+            if self._writer is None:
+                self._writer = self._open(table.schema)
+            self._writer.write_table(table)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise MatrixError(
+                f"A {self._suffix} file cannot hold all that --id takes along: "
+                f"{str(error).splitlines()[0]}.",
+                hint="Leave that column out of --id, or write the scores to .parquet.",
+                code="not-text",
+            ) from error
 
     def close(self) -> None:
         if self._writer is not None:
             self._writer.close()
+
+    def _beside(self, table: Any) -> list[Any]:
+        """The columns that go along, in text as it is written."""
+        if self._suffix == ".parquet":
+            return table.columns
+        return [plain_values(column.combine_chunks()) for column in table.columns]
 
     def _open(self, schema: Any) -> Any:
         if self._suffix == ".parquet":

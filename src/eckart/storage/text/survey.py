@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeAlias, final
 
@@ -15,12 +14,12 @@ from eckart.arrays import FLOAT64, Array
 from eckart.errors import MatrixError
 from eckart.storage.columns import numbers as as_floats
 from eckart.storage.text.cells import (
-    is_meant,
     is_number,
     numbers,
     odd_and_marks,
     with_odd_blanks,
 )
+from eckart.storage.text.header import found_header
 from eckart.storage.text.reader import WIDE, Flat, TextRows
 from eckart.storage.text.sample import Sample, read_sample
 
@@ -173,12 +172,13 @@ class NumberText:
             yield pa.RecordBatch.from_arrays(batch.columns, names=names)
 
 
-def read_numbers(path: Path, header: bool | None) -> NumberText:
+def read_numbers(path: Path, header: bool | None, known: tuple[str, ...] = ()) -> NumberText:
     """Read a text table once: how many rows it has, and what its columns hold.
 
     Args:
         path: The file.
         header: Whether its first row is a header; None finds out.
+        known: Names of columns that a header would hold.
 
     Raises:
         FormatError: If the file is damaged, or a row has another number of cells.
@@ -189,7 +189,7 @@ def read_numbers(path: Path, header: bool | None) -> NumberText:
         something that Arrow does not read as a number by itself.
     """
     sample = read_sample(path)
-    headed, notes = _header(sample, header)
+    headed, notes = found_header(sample, header, known)
     text = TextRows(sample, header=headed)
     try:
         count, tallies = _tallied(text, careful=False)
@@ -197,7 +197,9 @@ def read_numbers(path: Path, header: bool | None) -> NumberText:
         count, tallies = _tallied(text, careful=True)
     if count == 0:
         raise MatrixError(
-            f"{path} has a header and no rows.", hint="Give at least one row.", code="empty"
+            f"{path} has a header and no rows.",
+            hint="Give at least one row, or --no-header.",
+            code="empty",
         )
     cut = [*sample.notes(), *notes]
     if text.encoding != sample.encoding:
@@ -223,44 +225,6 @@ def read_numbers(path: Path, header: bool | None) -> NumberText:
         notes=tuple(cut),
         _tallies=tallies,
     )
-
-
-def _header(sample: Sample, header: bool | None) -> tuple[bool, list[str]]:
-    """Whether the first row is a header, and what to say of it.
-
-    It is one if it holds a word, or if it is numbers behind an empty cell, as pandas writes a table
-    whose columns have no names or numbers as names: then these or the rows are counted from 0.
-    """
-    if header is not None:
-        return header, []
-    name, first = sample.path.name, sample.names
-    counted = [str(place) for place in range(len(first))]
-    rows = [cell.strip() for cell in sample.below(0, header=True)]
-    unnamed = (
-        not first[0]
-        and all(first[1:])
-        and bool(first[1:])
-        and (
-            first[1:] == counted[:-1]
-            or (rows != [] and rows == [str(row) for row in range(len(rows))])
-        )
-    )
-    if unnamed or not all(map(partial(is_meant, decimal=sample.decimal), first)):
-        shown = ", ".join(first[:4]) + (" …" if len(first) > 4 else "")
-        return True, [f"{name}: the first row is taken as a header ({shown}; --no-header if not)."]
-    if len(sample.records) > 1 and _is_counted(first):
-        shown = ", ".join(first[:2])
-        return False, [f"{name}: the first row, {shown} …, is taken as numbers (--header if not)."]
-    return False, []
-
-
-def _is_counted(cells: list[str]) -> bool:
-    """Whether cells count from 0, or from anywhere where they are three or more, as years do."""
-    if len(cells) < 2 or not all(cell.isascii() and cell.isdecimal() for cell in cells):
-        return False
-    first = int(cells[0])
-    counted = [str(first + place) for place in range(len(cells))]
-    return cells == counted and (first == 0 or len(cells) > 2)
 
 
 def _tallied(text: TextRows, *, careful: bool) -> tuple[int, _Tallies]:
