@@ -1,4 +1,4 @@
-"""How many files of eckart a command passes through, and how many hand-overs there are between them.
+"""How many files of eckart a command passes through, and how many hand-overs are between them.
 
 A hand-over is a pair of files of which the first calls a function of the second, counted once
 however often it happens; a file that only defines something is not passed through. Each command

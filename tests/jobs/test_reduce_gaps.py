@@ -161,3 +161,16 @@ def test_a_tiny_table_is_reduced_too():
     reduction, found = reduced([[1.0, 2.0, np.nan], [2.0, np.nan, 6.0], [3.0, 6.0, 9.0]], 1)
     assert "too few" in found.message
     assert np.isfinite(reduction.A).all()
+
+
+@pytest.mark.parametrize("kind", ["a row", "means"])
+def test_components_that_rounding_hides_are_no_success(kind):
+    gaps, X, _, hidden = table(share=0.01)
+    if kind == "a row":
+        gaps[0] = np.where(hidden[0], np.nan, 1e8 * X[0])
+        _, found = reduced(gaps, 3)
+    else:
+        _, found = reduced(gaps + 1e6, 3, centre=False)
+    assert found.outcome.grade == "short"
+    assert "within the rounding" in found.message
+    assert reduced(table(share=0.01)[0], 3)[1].outcome.grade == "success"

@@ -30,6 +30,8 @@ FIRST_RANK: Final = 16
 ROUND: Final = 20
 """Sweeps between which the factors are brought to equal lengths."""
 EPOCHS: Final = 15 * ROUND
+TOLD: Final = 64 * float(np.finfo(FLOAT32).eps)
+"""Components of less than this share of the table are within the rounding of a fit in float32."""
 
 
 @final
@@ -210,14 +212,21 @@ def _components(
         "the known entries to "
         f"{proof.error / np.sqrt(len(entries)):.4g} (RMSE)."
     )
-    if fit.outcome.grade == "short":
-        message += f" {fit.outcome.value}"
+    outcome = fit.outcome
+    if values[-1] < TOLD * np.linalg.norm(values):
+        outcome = Outcome.STALLED
+        message += (
+            f" Those below {TOLD * values[0] * known.unit:.3g} are within the rounding of the fit: "
+            "scale the columns, or leave out rows and columns that are far larger than the rest."
+        )
+    elif outcome.grade == "short":
+        message += f" {outcome.value}"
     return Components(
         A=A.astype(dtype),
         squares=squares,
         spectrum=squares,
         total=_energy(entries, squares, proof),
-        outcome=fit.outcome,
+        outcome=outcome,
         message=message,
         history=tuple(record.scaled(known.unit) for record in fit.history),
         certificate=proof,
