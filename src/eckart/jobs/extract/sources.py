@@ -8,7 +8,7 @@ from typing import Final
 
 from eckart.arguments import as_path
 from eckart.errors import ArgumentError, FormatError
-from eckart.jobs.running import live_name
+from eckart.storage.adapters import unwrapped
 from eckart.storage.checkpoints import Checkpoint, open_checkpoint, quantisation
 from eckart.storage.checkpoints.strict_json import read_object
 from eckart.storage.outputs import located
@@ -72,7 +72,7 @@ def open_weights(path: str | PathLike[str]) -> Checkpoint:
 
 def is_tied(tuned: Checkpoint, base: Checkpoint) -> bool:
     """Whether the model uses its embedding table as its head too."""
-    names = {live_name(name) for name in tuned.tensors}
+    names = {unwrapped(name) for name in tuned.tensors}
     architectures = tuned.config.get("architectures") or base.config.get("architectures") or [""]
     is_language_model = str(architectures[0]).endswith(("ForCausalLM", "LMHeadModel"))
     asked = tuned.config.get("tie_word_embeddings", base.config.get("tie_word_embeddings"))

@@ -3,7 +3,7 @@
 from eckart.jobs.running.attaching import can_attach, unattached
 from eckart.jobs.running.building import running_model
 from eckart.jobs.running.forward import forward_distances
-from eckart.jobs.running.model import Module, Running, Use, live_name
+from eckart.jobs.running.model import Module, Running, Use
 
 __all__ = [
     "Module",
@@ -11,7 +11,6 @@ __all__ = [
     "Use",
     "can_attach",
     "forward_distances",
-    "live_name",
     "running_model",
     "unattached",
 ]

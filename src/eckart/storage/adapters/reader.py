@@ -22,7 +22,8 @@ from eckart.storage.adapters.experts import expert_of, live_name
 from eckart.storage.adapters.orientation import BIAS_TENSOR, EMBEDDING_PAIR, PAIR, factors_of
 from eckart.storage.adapters.rounding import DTYPES, StoredDType
 from eckart.storage.adapters.scaling import Scaling, check_plain, scaling_of
-from eckart.storage.adapters.writer import CONFIGURATION, PREFIX, TENSORS
+from eckart.storage.adapters.wrapped import unwrapped
+from eckart.storage.adapters.writer import CONFIGURATION, TENSORS
 from eckart.storage.checkpoints.header import read_header
 from eckart.storage.checkpoints.strict_json import read_object
 from eckart.storage.tensors import opened, tensor_of
@@ -30,15 +31,11 @@ from eckart.storage.whole import damaged, read_steadily, reading
 
 _MARK: Final = ".lora_"
 _BENEATH: Final = ".base_layer."
-_WRAPPERS: Final = re.compile(
-    r"(?:^|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module)\.|^module\.|(?<=\.)modules_to_save\.default\."
-)
-"""What compilers, parallel training and the state of a live model put into names."""
 _NAMED: Final = re.compile(
-    r"(?<=\.lora_[AB])\.(\w+)(?=\.(?:weight|bias)$)|(?<=\.lora_embedding_[AB])\.(\w+)$"
+    r"(?<=\.lora_[AB])\.([^.]+)(?=\.(?:weight|bias)$)|(?<=\.lora_embedding_[AB])\.([^.]+)$|"
+    r"(?<=\.)modules_to_save\.([^.]+)\."
 )
-"""The name of an adapter, which the state of a live model has in that of each factor."""
-_PREFIXES: Final = re.compile(rf"^(?:{re.escape(PREFIX)})+")
+"""The name of an adapter, which the state of a live model has in that of each of its tensors."""
 _SCALE: Final = ".alpha"
 """What ends the name of a scale in the files of other programs, which PEFT keeps elsewhere."""
 _AXES: Final = {2: Kind.LINEAR, 3: Kind.CONVOLUTION, 4: Kind.CONVOLUTION, 5: Kind.CONVOLUTION}
@@ -169,7 +166,7 @@ def _sorted(
                 hint="Gather the parameters before the adapter is saved.",
                 code="empty-tensor",
             )
-        bare = _PREFIXES.sub("", _WRAPPERS.sub("", _NAMED.sub("", name)))
+        bare = unwrapped(_NAMED.sub("", name))
         if ".original_module." in bare:  # what the base had there
             continue
         module, mark, last = bare.partition(_MARK)
@@ -191,7 +188,7 @@ def _sorted(
 
 def _check_one(names: Collection[str], path: Path) -> None:
     """Refuse the factors of several adapters in one file."""
-    found = {match[1] or match[2] for match in map(_NAMED.search, names) if match}
+    found = {match[match.lastindex or 0] for match in map(_NAMED.search, names) if match}
     if len(found) > 1:
         raise FormatError(
             f"{path} holds several adapters: {' and '.join(sorted(found))}.",
