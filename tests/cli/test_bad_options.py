@@ -28,7 +28,7 @@ LINES = {
     "extract": WRITERS["extract"].line,
     "merge": WRITERS["merge"].line,
     "join": WRITERS["join"].line,
-    "calibrate": "calibrate adapter texts.txt -o {}",  # no model, so that none is loaded
+    "calibrate": WRITERS["calibrate"].line,
     "reduce": WRITERS["reduce"].line,
     **{
         f"recommend {part}": WRITERS[f"recommend {part}"].line

@@ -48,7 +48,8 @@ def command(
         )
     from eckart.jobs.calibrate import calibrate
 
-    total = sum(bool(line.strip()) for line in texts.read_bytes().splitlines())
+    with texts.open("rb") as file:
+        total = sum(bool(line.strip()) for line in file)
     with console.tensor_progress(total, quiet=quiet, verb="Calibrating") as shown:
         result = calibrate(
             model, texts, target, length=length, include=include, force=force, on_text=shown
