@@ -47,7 +47,7 @@ def rewritten(folder: Path, change) -> Path:
 
 def calls(folder: Path, out: Path):
     """Each way to use an adapter."""
-    base = folder.parent / "base"
+    base = out / "base"
     return [
         lambda: merge_adapters(base, [folder], out / "merged"),
         lambda: truncate_adapter(folder, out / "small", rank=1),
@@ -207,7 +207,8 @@ def test_a_folder_that_is_too_large_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(companions, "LARGEST", 1000)
     base, _ = saved_pair(tmp_path)
     (base / "2_Dense").mkdir()
-    (base / "2_Dense" / "model.safetensors").write_bytes(bytes(2000))
+    for name in ("model.safetensors", "more.safetensors"):
+        (base / "2_Dense" / name).write_bytes(bytes(600))
     merged = merge_adapters(base, [adapter(tmp_path / "adapter")], tmp_path / "out")
     assert any("2_Dense" in note for note in merged.notes)
 
@@ -249,6 +250,35 @@ def test_the_index_says_which_of_two_shards_holds_a_tensor(tmp_path):
             (folder / "overlay.safetensors").unlink()
         read = open_checkpoint(folder).read(f"{Q}.weight")
         assert np.array_equal(read, wanted[f"{Q}.weight"])
+
+
+@pytest.mark.parametrize("side", ["base", "tuned"])
+def test_numbered_files_of_which_one_is_missing_are_no_checkpoint(side, tmp_path):
+    """Also without an index: their tensors would be taken for those that the model has."""
+    base, tuned = saved_pair(tmp_path)
+    path = tmp_path / side / "model.safetensors"
+    tensors = load_file(path)
+    path.unlink()
+    names = sorted(tensors)
+    parts = [names[:3], names[3:5], names[5:]]
+    for number, part in enumerate(parts, start=1):
+        file = path.with_name(f"model-{number:05d}-of-00003.safetensors")
+        save_file({name: tensors[name] for name in part}, file)
+    extract_adapter(base, tuned, tmp_path / "whole", rank=2)
+    file.unlink()
+    said = refusal(lambda: extract_adapter(base, tuned, tmp_path / "out", rank=2))
+    assert said.code == "missing-shard"
+    assert file.name in said.message
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_a_folder_of_adapters_is_told_from_one(number, tmp_path):
+    """As PEFT saves all but the default one, and a trainer each of its checkpoints."""
+    saved_pair(tmp_path)
+    (tmp_path / "all").mkdir()
+    folder = adapter(tmp_path / "all" / "task")
+    said = refusal(calls(folder.parent, tmp_path)[number])
+    assert str(folder) in said.hint
 
 
 def test_metadata_of_null_are_none(tmp_path):

@@ -106,6 +106,15 @@ def _document(path: Path) -> dict[str, Any]:
             hint=f"Give the folder of the adapter, with its {CONFIGURATION}.",
             code="not-a-folder",
         )
+    if path.parent.is_dir() and not path.exists():
+        below = sorted(str(one.parent) for one in path.parent.glob(f"*/{CONFIGURATION}"))
+        raise ArgumentError(
+            f"The folder {path.parent} holds no {CONFIGURATION}.",
+            hint=f"Give one of the adapters in it, such as {below[0]}."
+            if below
+            else "Give the folder of an adapter in the format of PEFT.",
+            code="no-such-file",
+        )
     return read_object(path)
 
 
@@ -240,10 +249,13 @@ def _layer(
     wanted = {*names, *([BIAS_TENSOR] if scaling.bias else [])}
     if set(tensors) != wanted:
         wrong = sorted(wanted ^ set(tensors))[0]
+        alone = wrong == BIAS_TENSOR and not scaling.bias
         raise FormatError(
             f"{path} {'lacks' if wrong in wanted else 'has, against its settings,'} "
             f"'{module}.{wrong}'.",
-            hint="Check that both files are of the same adapter.",
+            hint="PEFT ignores it without lora_bias: set that, or take these tensors out."
+            if alone
+            else "Check that both files are of the same adapter.",
             code="tensors-missing",
         )
     pair: dict[str, Array] = {
