@@ -83,9 +83,10 @@ def plan(
     table = _table(placement)
     for adapter, weight in adapters:
         placing = place(adapter, shapes, placement)
+        _check_ties(adapter, placing, placement, table)
         _check(placing, base, tied=parts.tied, table=table)
         parts.add(placing, weight)
-        parts.part(placing, weight, table, alone=_saves_alone(adapter, placing, table))
+        parts.part(placing, weight, table, alone=_changes_alone(adapter, placing, table))
     changes = {name: parts.change(name, shapes[name]) for name in shapes if parts.touch(name)}
     _check_numbers(changes, base)
     changes |= _copies(changes, base, placement)
@@ -176,11 +177,34 @@ def _table(placement: Placement) -> str:
     return placement.base.get(live, "")
 
 
-def _saves_alone(adapter: Adapter, placing: Placing, table: str) -> bool:
-    """Whether PEFT would put new values of a table beside a head that keeps those of the base."""
-    saved = table in placing.saved and table not in placing.layers
+def _changes_alone(adapter: Adapter, placing: Placing, table: str) -> bool:
+    """Whether PEFT would change a table beside a head that keeps the one of the base."""
+    changed = table in placing.saved or table in placing.layers
+    return changed and HEAD not in placing.unplaced and not _is_shared(adapter, table)
+
+
+def _is_shared(adapter: Adapter, table: str) -> bool:
+    """Whether PEFT changes a table under all of its names, as the adapter is loaded."""
     named = any(table.endswith(name) or name.endswith(table) for name in adapter.in_place)
-    return saved and not named and not adapter.tied and HEAD not in placing.unplaced
+    return named or adapter.tied
+
+
+def _check_ties(adapter: Adapter, placing: Placing, placement: Placement, table: str) -> None:
+    """Refuse changes of some uses of a table that a merged model cannot have two of."""
+    for group in placement.ties:
+        stored = placement.base.get(group[0], "")
+        changed = [name for name in group if name in placing.unplaced or name in placing.apart]
+        if stored in placing.layers or stored in placing.saved:
+            changed.append(group[0])
+        some = 0 < len(changed) < len(group)
+        is_head = changed == [HEAD] and HEAD in placing.unplaced  # which gets values of its own
+        if some and stored != table and not is_head and not _is_shared(adapter, stored):
+            uses = " and ".join(split_parameter(name)[0] for name in group)
+            raise MatrixError(
+                f"The adapter changes '{changed[0]}' alone of one table that is used as {uses}.",
+                hint="Load it with PEFT instead: a merged model has the same table for all.",
+                code="tied",
+            )
 
 
 def _settings(
