@@ -118,6 +118,9 @@ def test_the_state_of_a_live_model_keeps_the_saved_values_and_drops_those_of_the
     stem = "base_model.model.model.embed_tokens."
 
     def change(tensors):
+        if name != "default":
+            tensors = {key.replace("_A.", f"_A.{name}."): X for key, X in tensors.items()}
+            tensors = {key.replace("_B.", f"_B.{name}."): X for key, X in tensors.items()}
         values = tensors.pop(f"{stem}weight")
         tensors[f"{stem}modules_to_save.{name}.weight"] = values
         tensors[f"{stem}original_module.weight"] = 0 * values
@@ -125,6 +128,16 @@ def test_the_state_of_a_live_model_keeps_the_saved_values_and_drops_those_of_the
 
     rewritten(folder, change)
     assert read_adapter(folder).saved[TABLE].sum() == 640
+
+
+@pytest.mark.parametrize("name", ["head.bias", "head.dense.bias"])
+def test_the_biases_of_saved_modules_are_theirs(name, tmp_path):
+    """PEFT's `bias: all` writes them twice, once with what wraps the module."""
+    folder = adapter(tmp_path / "adapter", **{name: np.ones(16, np.float32)})
+    stem, _, rest = f"base_model.model.{name}".partition("head.")
+    twice = f"{stem}head.modules_to_save.{rest}"
+    rewritten(folder, lambda tensors: {**tensors, twice: np.ones(16, np.float32)})
+    assert read_adapter(folder).saved.keys() == {name}
 
 
 @pytest.mark.parametrize("side", ["base", "tuned"])

@@ -32,10 +32,9 @@ from eckart.storage.whole import damaged, read_steadily, reading
 _MARK: Final = ".lora_"
 _BENEATH: Final = ".base_layer."
 _NAMED: Final = re.compile(
-    r"(?<=\.lora_[AB])\.([^.]+)(?=\.(?:weight|bias)$)|(?<=\.lora_embedding_[AB])\.([^.]+)$|"
-    r"(?<=\.)modules_to_save\.([^.]+)\."
+    r"(?<=\.lora_[AB])\.([^.]+)(?=\.(?:weight|bias)$)|(?<=\.lora_embedding_[AB])\.([^.]+)$"
 )
-"""The name of an adapter, which the state of a live model has in that of each of its tensors."""
+"""The name of an adapter, which the state of a live model has in that of each factor."""
 _SCALE: Final = ".alpha"
 """What ends the name of a scale in the files of other programs, which PEFT keeps elsewhere."""
 _AXES: Final = {2: Kind.LINEAR, 3: Kind.CONVOLUTION, 4: Kind.CONVOLUTION, 5: Kind.CONVOLUTION}
@@ -167,7 +166,8 @@ def _sorted(
     groups: dict[str, dict[str, Tensor]] = {}
     saved: dict[str, Tensor] = {}
     known = {*PAIR, *EMBEDDING_PAIR, BIAS_TENSOR}
-    _check_one(tensors, path)
+    # biases are written with what wraps a saved module, but without the name of the adapter
+    wrapper = re.compile(rf"(?<=\.)modules_to_save\.(?:{re.escape(_only_one(tensors, path))}\.)?")
     for name, tensor in tensors.items():
         if tensor.size == 0:
             raise FormatError(
@@ -175,7 +175,7 @@ def _sorted(
                 hint="Gather the parameters before the adapter is saved.",
                 code="empty-tensor",
             )
-        bare = unwrapped(_NAMED.sub("", name))
+        bare = unwrapped(wrapper.sub("", _NAMED.sub("", name)))
         if ".original_module." in bare:  # what the base had there
             continue
         module, mark, last = bare.partition(_MARK)
@@ -195,15 +195,20 @@ def _sorted(
     return groups, saved
 
 
-def _check_one(names: Collection[str], path: Path) -> None:
-    """Refuse the factors of several adapters in one file."""
-    found = {match[match.lastindex or 0] for match in map(_NAMED.search, names) if match}
+def _only_one(names: Collection[str], path: Path) -> str:
+    """The name of the adapter that a file holds, which files of PEFT leave out.
+
+    Raises:
+        FormatError: If the factors are of several adapters.
+    """
+    found = {match[1] or match[2] for match in map(_NAMED.search, names) if match}
     if len(found) > 1:
         raise FormatError(
             f"{path} holds several adapters: {' and '.join(sorted(found))}.",
             hint="Save each in a file of its own, as save_pretrained of PEFT does.",
             code="several-adapters",
         )
+    return found.pop() if found else "default"
 
 
 def _not_plain(name: str, path: Path) -> FormatError:
