@@ -116,6 +116,7 @@ def answers(model):
         (t5, {"target_modules": ["q"], "modules_to_save": ["lm_head"]}, True),
         (t5, {"target_modules": ["q", "shared"]}, False),
         (t5, {"target_modules": ["q"], "modules_to_save": ["shared"]}, False),
+        (bert, {"target_modules": ["query"], "bias": "all"}, True),  # a bias of two names
         (bert, {"target_modules": ["query", "word_embeddings"]}, False),
         (bert, {"target_modules": ["query"], "modules_to_save": ["word_embeddings"]}, False),
         (bert, {"target_modules": ["query"], "modules_to_save": ["decoder"]}, False),

@@ -14,6 +14,7 @@ from eckart.jobs.extract.placement import Placement
 from eckart.jobs.extract.sources import HEAD
 from eckart.jobs.extract.unchanged import is_unchanged
 from eckart.jobs.join import SUM_OF_WEIGHTS
+from eckart.jobs.merge_ties import changes_alone, check_ties, own_table
 from eckart.jobs.placing import Placing, place
 from eckart.jobs.sums import Change
 from eckart.storage.adapters import Adapter, StoredDType
@@ -80,13 +81,13 @@ def plan(
     shapes = {name: info.shape for name, info in base.tensors.items()}
     placement = Placement.of(base, base)
     parts = _Parts(base=base, tied=placement.is_tied)
-    table = _table(placement)
+    table = own_table(placement)
     for adapter, weight in adapters:
         placing = place(adapter, shapes, placement)
-        _check_ties(adapter, placing, placement, table)
+        check_ties(adapter, placing, placement, table, shapes)
         _check(placing, base, tied=parts.tied, table=table)
         parts.add(placing, weight)
-        parts.part(placing, weight, table, alone=_changes_alone(adapter, placing, table))
+        parts.part(placing, weight, table, alone=changes_alone(adapter, placing, table))
     changes = {name: parts.change(name, shapes[name]) for name in shapes if parts.touch(name)}
     _check_numbers(changes, base)
     changes |= _copies(changes, base, placement)
@@ -168,43 +169,6 @@ class _Parts:
             saved=[] if replaced else saved,
             replacement=saved[0][0] if replaced else None,
         )
-
-
-def _table(placement: Placement) -> str:
-    """The stored table that the base uses as its head and for nothing else, or empty."""
-    pairs = (group for group in placement.ties if len(group) == 2 and HEAD in group)
-    live = next((name for group in pairs for name in group if name != HEAD), "")
-    return placement.base.get(live, "")
-
-
-def _changes_alone(adapter: Adapter, placing: Placing, table: str) -> bool:
-    """Whether PEFT would change a table beside a head that keeps the one of the base."""
-    changed = table in placing.saved or table in placing.layers
-    return changed and HEAD not in placing.unplaced and not _is_shared(adapter, table)
-
-
-def _is_shared(adapter: Adapter, table: str) -> bool:
-    """Whether PEFT changes a table under all of its names, as the adapter is loaded."""
-    named = any(table.endswith(name) or name.endswith(table) for name in adapter.in_place)
-    return named or adapter.tied
-
-
-def _check_ties(adapter: Adapter, placing: Placing, placement: Placement, table: str) -> None:
-    """Refuse changes of some uses of a table that a merged model cannot have two of."""
-    for group in placement.ties:
-        stored = placement.base.get(group[0], "")
-        changed = [name for name in group if name in placing.unplaced or name in placing.apart]
-        if stored in placing.layers or stored in placing.saved:
-            changed.append(group[0])
-        some = 0 < len(changed) < len(group)
-        is_head = changed == [HEAD] and HEAD in placing.unplaced  # which gets values of its own
-        if some and stored != table and not is_head and not _is_shared(adapter, stored):
-            uses = " and ".join(split_parameter(name)[0] for name in group)
-            raise MatrixError(
-                f"The adapter changes '{changed[0]}' alone of one table that is used as {uses}.",
-                hint="Load it with PEFT instead: a merged model has the same table for all.",
-                code="tied",
-            )
 
 
 def _settings(
