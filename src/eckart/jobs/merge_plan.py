@@ -18,7 +18,7 @@ from eckart.jobs.merge_ties import changes_alone, check_ties, own_table
 from eckart.jobs.placing import Placing, place
 from eckart.jobs.sums import Change
 from eckart.storage.adapters import Adapter, StoredDType
-from eckart.storage.adapters.adapter import WEIGHT, Tensor, split_parameter
+from eckart.storage.adapters.adapter import BIAS, WEIGHT, Tensor, split_parameter
 from eckart.storage.adapters.rounding import DTYPES
 from eckart.storage.checkpoints import Checkpoint, StoredDtype, TensorLayout, stored_dtype
 
@@ -211,6 +211,7 @@ def _sizes(
         before, after = base.tensors[name].shape, change.replacement
         if after is None or after.shape == before:
             continue
+        _check_rows(name, after.shape, before)
         if name in tables:
             notes.append(f"'{name}' has {len(after)} rows, {before[0]} in the base.")
             config |= _sized(base.config, before[0], len(after))
@@ -218,6 +219,18 @@ def _sizes(
             notes.append(f"'{name}' has {len(after)} labels, {before[0]} in the base.")
             config |= _labels(len(after))
     return config, notes
+
+
+def _check_rows(name: str, shape: tuple[int, ...], before: tuple[int, ...]) -> None:
+    """Refuse new values of another shape, unless a table or a head has other rows or biases."""
+    is_head = len(shape) > 1 or name.endswith(f".{BIAS}")
+    if not is_head or shape[1:] != before[1:] or len(shape) != len(before):
+        raise MatrixError(
+            f"The adapter saves '{name}' as {' × '.join(map(str, shape))}, "
+            f"and it is {' × '.join(map(str, before))} in the base.",
+            hint="Give the base that the adapter was made for.",
+            code="shapes-differ",
+        )
 
 
 def _new_labels(new: Mapping[str, Tensor]) -> dict[str, Any]:
