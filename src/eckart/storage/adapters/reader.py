@@ -21,7 +21,7 @@ from eckart.storage.adapters.configuration import ENSURED
 from eckart.storage.adapters.experts import expert_of, live_name
 from eckart.storage.adapters.orientation import BIAS_TENSOR, EMBEDDING_PAIR, PAIR, factors_of
 from eckart.storage.adapters.rounding import DTYPES, StoredDType
-from eckart.storage.adapters.scaling import Scaling, check_plain, scaling_of
+from eckart.storage.adapters.scaling import Scaling, check_plain, flag, scaling_of
 from eckart.storage.adapters.wrapped import unwrapped
 from eckart.storage.adapters.writer import CONFIGURATION, TENSORS
 from eckart.storage.checkpoints.header import read_header
@@ -68,7 +68,7 @@ def _read(folder: Path, transposed: Collection[str] | None) -> Adapter:
     scaling = scaling_of(document, folder / CONFIGURATION)
     _check_stacked(groups, scaling, path)
     if transposed is None:
-        transposed = groups if document.get("fan_in_fan_out") is True else ()
+        transposed = groups if flag(document, "fan_in_fan_out", folder / CONFIGURATION) else ()
     layers = tuple(
         _layer(module, groups[module], scaling, module in transposed, path)
         for module in sorted(groups)
@@ -180,11 +180,15 @@ def _sorted(
             continue
         module, mark, last = bare.partition(_MARK)
         if not mark:
-            saved[bare.replace(_BENEATH, ".")] = _finite(tensor, name, path)
+            own = bare.replace(_BENEATH, ".")
+            _check_once(saved, own, tensor, path)
+            saved[own] = _finite(tensor, name, path)
         elif f"lora_{last}" not in known or module.endswith(_BENEATH.rstrip(".")):
             raise _not_plain(name, path)
         else:
-            groups.setdefault(module, {})[f"lora_{last}"] = tensor
+            factors = groups.setdefault(module, {})
+            _check_once(factors, f"lora_{last}", tensor, path)
+            factors[f"lora_{last}"] = tensor
     scale = next((name for name in saved if name.removesuffix(_SCALE) in groups), None)
     if scale is not None:
         raise _not_plain(scale, path)
@@ -193,6 +197,16 @@ def _sorted(
             f"{path} adapts no layer.", hint="Give an adapter that PEFT wrote.", code="no-layers"
         )
     return groups, saved
+
+
+def _check_once(known: Mapping[str, Tensor], name: str, tensor: Tensor, path: Path) -> None:
+    """Refuse other numbers under a name that differs only by what wraps it."""
+    if name in known and not np.array_equal(known[name], tensor):
+        raise FormatError(
+            f"{path} holds '{name}' twice, with different numbers.",
+            hint="Save the adapter again, with save_pretrained of PEFT.",
+            code="several-adapters",
+        )
 
 
 def _only_one(names: Collection[str], path: Path) -> str:
@@ -290,6 +304,12 @@ def _layer(
 def _kind(module: str, pair: Mapping[str, Array], transposed: bool, path: Path) -> Kind:
     B, A = (pair[name] for name in PAIR)
     kind = _AXES.get(A.ndim)
+    if kind is Kind.CONVOLUTION and B.ndim > 1 and B.shape[1] < A.shape[0]:
+        raise FormatError(
+            f"{path} adapts '{module}', a convolution in groups.",
+            hint="Load it with PEFT, which cannot merge it either.",
+            code="not-lora",
+        )
     if kind is None or B.ndim != A.ndim or any(length != 1 for length in B.shape[2:]):
         raise damaged(path, f"the factors of '{module}' have the shapes {B.shape} and {A.shape}")
     return Kind.TRANSPOSED if transposed and kind is Kind.LINEAR else kind
