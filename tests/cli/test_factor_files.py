@@ -119,6 +119,6 @@ def test_products_that_leave_the_range_are_refused(size, dtype, run):
     np.save("X.npy", np.ones((3, 1), dtype))
     lines = ["expand F.npz -o D.npy --json", "apply F.npz X.npy -o Y.npy --json"]
     if dtype is np.float64:  # no wider dtype has their singular values
-        lines.append("truncate F.npz --rank 1 -o T.npz --json")
+        lines += ["truncate F.npz --rank 1 -o T.npz --json", "show F.npz --json"]
     for line in lines:
         assert error(run, line, 1)["code"] == "out-of-range"
