@@ -38,8 +38,8 @@ def command(
     target = output or Path("activations.safetensors")
     if target.suffix != ".safetensors":
         raise ArgumentError(
-            f"Moments are a .safetensors file, not {target.name}.",
-            hint=f"Write them to {target.with_suffix('.safetensors').name}.",
+            f"Moments are a .safetensors file, not {target}.",
+            hint=f"Write them to {target.stem.strip('.') or 'activations'}.safetensors.",
             code="unknown-suffix",
         )
     if not texts.is_file():
