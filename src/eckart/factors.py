@@ -169,7 +169,7 @@ class Factors:
 
         Raises:
             ArgumentError: If `rank` is below 1.
-            MatrixError: If `rank` is above this rank.
+            MatrixError: If `rank` is above this rank, or B·A leaves the range of float64.
 
         Cost:
             Two thin QR factorisations and a singular value decomposition of rank × rank.
@@ -225,7 +225,11 @@ class Factors:
         return Factors(put(B, self.dtype), put(A, self.dtype))
 
     def singular_values(self) -> Array:
-        """The `rank` singular values of B·A, descending, in float64."""
+        """The `rank` singular values of B·A, descending, in float64.
+
+        Raises:
+            MatrixError: If B·A leaves the range of float64.
+        """
         return self._singular()[1]
 
     def save(self, path: str | PathLike[str], *, force: bool = False) -> None:
@@ -249,7 +253,14 @@ class Factors:
         namespace = self.namespace
         Q, R = namespace.qr(self.B)  # (rows, k), (k, rank)
         P, L = namespace.qr(self.A.T)  # (columns, k'), (k', rank)
-        small = namespace.get(R).astype(FLOAT64) @ namespace.get(L).astype(FLOAT64).T
+        with np.errstate(over="ignore", invalid="ignore"):
+            small = namespace.get(R).astype(FLOAT64) @ namespace.get(L).astype(FLOAT64).T
+        if not np.isfinite(small).all():
+            raise MatrixError(
+                "The product B·A leaves the range of float64.",
+                hint="Divide B or A by a power of ten.",
+                code="out-of-range",
+            )
         U, S, Vt = svd(small)
         missing = self.rank - len(S)  # where the rank is above rows or columns
         U, Vt = np.pad(U, ((0, 0), (0, missing))), np.pad(Vt, ((0, missing), (0, 0)))

@@ -3,6 +3,8 @@
 import math
 from typing import Final
 
+import numpy as np
+
 from eckart.arrays import FLOAT32, FLOAT64, rounding
 from eckart.factors import Factors
 from eckart.matrices import Difference, Matrix, Sparse
@@ -60,3 +62,13 @@ def _expanded(W: Matrix, factors: Factors) -> float:
 def is_large(W: Matrix) -> bool:
     """Whether a residual in float64 takes time."""
     return math.prod(W.shape) > FEW_ENTRIES
+
+
+def distance(factors: Factors, other: Factors) -> float:
+    """‖B·A − B'·A'‖_F of two pairs of one shape, by sums in float64; neither product is formed.
+
+    What is smaller than about 10⁻⁸ of the two is not seen.
+    """
+    one, two = factors.astype(FLOAT64), other.astype(FLOAT64)
+    both = Factors(np.hstack([one.B, two.B]), np.vstack([one.A, -two.A]))
+    return math.sqrt(both.squared_norm())

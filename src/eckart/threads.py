@@ -50,9 +50,12 @@ def thread_count() -> int:
     limit = _LIMIT.get()
     if limit is not None:
         return limit
-    named = os.environ.get("OMP_NUM_THREADS", "")
-    if named.isdigit() and int(named) > 0:
-        return int(named)
+    try:
+        named = int(os.environ.get("OMP_NUM_THREADS", ""))
+    except ValueError:
+        named = 0
+    if named > 0:
+        return named
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

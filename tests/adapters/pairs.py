@@ -1,6 +1,7 @@
 """A tiny base model and its fine-tune on disk, without PyTorch."""
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -66,4 +67,53 @@ def extracted(folder: Path) -> Path:
     """The folder with a base, its fine-tune and the adapter of rank 4 that eckart extracted."""
     base, tuned = saved_pair(folder)
     extract_adapter(base, tuned, folder / "adapter", rank=4)
+    return folder
+
+
+NETWORK = {
+    **CONFIG,
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "max_position_embeddings": 32,
+}
+WORDS = {word: number for number, word in enumerate(["<unk>", *"abcdefghij", "text"])}
+SQUARE = ("q_proj", "k_proj", "v_proj", "o_proj")
+WIDE = ("gate_proj", "up_proj")
+
+
+def network_weights() -> dict[str, np.ndarray]:
+    """Of a Llama of one layer, all of them."""
+    block = "model.layers.0"
+    shapes = {
+        "model.embed_tokens.weight": (40, 16),
+        **{f"{block}.self_attn.{name}.weight": (16, 16) for name in SQUARE},
+        **{f"{block}.mlp.{name}.weight": (24, 16) for name in WIDE},
+        f"{block}.mlp.down_proj.weight": (16, 24),
+        "lm_head.weight": (40, 16),
+    }
+    norms = (f"{block}.input_layernorm", f"{block}.post_attention_layernorm", "model.norm")
+    generator = np.random.default_rng(0)
+    drawn = {n: 0.3 * generator.standard_normal(s).astype(np.float32) for n, s in shapes.items()}
+    return {**drawn, **{f"{name}.weight": np.ones(16, np.float32) for name in norms}}
+
+
+def can_run() -> bool:
+    """Whether what runs a model is installed."""
+    return all(map(find_spec, ("torch", "transformers")))
+
+
+def save_network(folder: Path, **config: object) -> Path:
+    """A folder with a model that transformers runs, and a tokenizer of single letters."""
+    save(folder, network_weights(), **{**NETWORK, **config})
+    tokenizer = {
+        "version": "1.0",
+        "added_tokens": [],
+        "pre_tokenizer": {"type": "Whitespace"},
+        "model": {"type": "WordLevel", "vocab": WORDS, "unk_token": "<unk>"},
+    }
+    named = {"tokenizer_class": "PreTrainedTokenizerFast", "unk_token": "<unk>"}
+    for name, document in (("tokenizer", tokenizer), ("tokenizer_config", named)):
+        (folder / f"{name}.json").write_text(json.dumps(document))
     return folder

@@ -7,6 +7,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from adapters.checkpoints import LAYERS, pair
+from adapters.pairs import save_network
 from eckart.cli import main
 from eckart.errors import ArgumentError, FormatError
 from eckart.jobs.extract import extract_adapter
@@ -80,6 +81,9 @@ def test_moments_that_do_not_fit_are_refused(tmp_path):
     save_file({"model.layers.0.mlp.up_proj": np.eye(7, dtype=np.float32)}, file)
     with pytest.raises(FormatError):
         extract_adapter(base, after, tmp_path / "out", rank=2, calibration=file)
+    save_file({"bert.layers.0.mlp.up_proj": np.eye(24, dtype=np.float32)}, file)
+    with pytest.raises(FormatError, match="no layer"):  # or they would have no effect
+        extract_adapter(base, after, tmp_path / "out", rank=2, calibration=file)
     save_file({"model.layers.0.mlp.up_proj": np.ones((2, 3), np.float32)}, file)
     with pytest.raises(FormatError):
         extract_adapter(base, after, tmp_path / "out", rank=2, calibration=file)
@@ -121,3 +125,101 @@ def test_a_model_is_calibrated_by_what_its_layers_see(tmp_path, capsys):
         X = network.model.layers[0].input_layernorm(table[tokens]).double().numpy()
     expected = X.T @ X / len(X)
     assert np.allclose(found["model.layers.0.self_attn.q_proj"], expected, atol=1e-5)
+
+
+@pytest.fixture
+def calibrated(tmp_path, monkeypatch, capfd):
+    """Calibrate a model of a folder: the status, and the result or the error."""
+    pytest.importorskip("transformers")
+    monkeypatch.chdir(tmp_path)
+
+    def go(folder, text="a b c d\n\nj i h\n", *options):
+        (tmp_path / "t.txt").write_text(text, encoding="utf-8")
+        words = ["calibrate", str(folder), "t.txt", "-o", "g.safetensors", "--force", *options]
+        capfd.readouterr()
+        status = main([*words, "--json", "--quiet"])
+        out, err = capfd.readouterr()
+        assert not err
+        document = json.loads(out)
+        return status, document["error" if status else "result"]
+
+    return go
+
+
+def spoilt(tmp_path, change, **config):
+    """A model whose weights were changed."""
+    folder = save_network(tmp_path / "net", **config)
+    tensors = load_file(folder / "model.safetensors")
+    save_file(change(tensors), folder / "model.safetensors")
+    return folder
+
+
+def without(tensors, name):
+    return {key: tensor for key, tensor in tensors.items() if name not in key}
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(
+    ("change", "config", "words"),
+    [
+        (lambda t: {f"a.{key}": X for key, X in t.items()}, {}, "lacks weights"),
+        (lambda t: without(t, "lm_head"), {}, "lm_head"),
+        (dict, {"intermediate_size": 32}, "lacks weights"),
+        (dict, {"hidden_size": 4096, "num_hidden_layers": 32}, "numbers"),
+        (lambda t: {**t, "model.norm.weight": np.full(16, np.nan, np.float32)}, {}, "not finite"),
+        (lambda t: {**t, "model.norm.weight": np.full(16, 1e25, np.float32)}, {}, "too large"),
+        (dict, {"architectures": ["NothingForCausalLM"]}, "no model"),
+    ],
+)
+def test_nothing_is_made_up_of_a_model_that_is_not_whole(
+    change, config, words, tmp_path, calibrated
+):
+    """A config of 7 billion numbers beside weights of a few thousand takes no memory either."""
+    status, error = calibrated(spoilt(tmp_path, change, **config))
+    assert (status, error["code"]) == (1, "cannot-calibrate")
+    assert words in error["message"]
+    assert not (tmp_path / "g.safetensors").exists()
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(
+    ("text", "options", "tokens"),
+    [
+        ("a b " * 100, (), 32),  # as many as the model has positions
+        ("a b " * 100, ("--length", "5"), 5),
+        ("a b " * 100, ("--length", str(10**30)), 32),
+        ("a " * 10**6, ("--length", "1"), 1),
+        ("\ufeffa b\r\nc\r\n", (), 3),
+        ("a\u2028b\x0cc\n", (), 3),
+        ("a b", ("--include", "*q_proj", "--include", "lm_head"), 2),
+    ],
+)
+def test_texts_are_cut_to_what_was_asked_for_and_the_model_takes(
+    text, options, tokens, tmp_path, calibrated
+):
+    status, result = calibrated(save_network(tmp_path / "net"), text, *options)
+    assert (status, result.get("tokens")) == (0, tokens)
+    assert result["layers"] == (2 if "--include" in options else 8)
+
+
+@pytest.mark.torch
+def test_a_pattern_that_matches_no_layer_is_refused_beside_one_that_does(tmp_path, calibrated):
+    options = ("--include", "*q_proj", "--include", "*.nothing")
+    status, error = calibrated(save_network(tmp_path / "net"), "a b", *options)
+    assert status == 1
+    assert "*.nothing" in error["message"]
+
+
+@pytest.mark.torch
+def test_layers_of_a_class_of_their_own_are_measured_too(tmp_path, calibrated):
+    """Falcon's linear layers are no `nn.Linear` by name."""
+    from transformers import FalconConfig, FalconForCausalLM
+
+    from adapters.models import quiet
+
+    config = FalconConfig(vocab_size=40, hidden_size=16, num_hidden_layers=1, num_attention_heads=2)
+    save_network(tmp_path / "net")
+    with quiet():
+        FalconForCausalLM(config).save_pretrained(tmp_path / "net")
+    status, result = calibrated(tmp_path / "net")
+    assert (status, result["layers"]) == (0, 5)

@@ -1,6 +1,7 @@
 """Adapters, checkpoints and folders that others wrote: read as their makers meant, or refused."""
 
 import json
+import re
 import struct
 from dataclasses import replace
 from pathlib import Path
@@ -46,7 +47,7 @@ def rewritten(folder: Path, change) -> Path:
 
 def calls(folder: Path, out: Path):
     """Each way to use an adapter."""
-    base = folder.parent / "base"
+    base = out / "base"
     return [
         lambda: merge_adapters(base, [folder], out / "merged"),
         lambda: truncate_adapter(folder, out / "small", rank=1),
@@ -83,8 +84,14 @@ def test_tensors_without_numbers_are_refused(name, number, tmp_path):
         lambda name: f"module.{name}",
         lambda name: name.replace("base_model.model.", "base_model.model._orig_mod."),
         lambda name: name.replace("layers.0.", "layers.0._fsdp_wrapped_module."),
+        lambda name: name.replace("layers.0.", "layers.0._checkpoint_wrapped_module."),
+        lambda name: name.replace("self_attn.", "self_attn._orig_mod."),
+        lambda name: f"_orig_mod.module._fsdp_wrapped_module.{name}",
         lambda name: name.replace("lora_A.", "lora_A.default.").replace(
             "lora_B.", "lora_B.default."
+        ),
+        lambda name: name.replace("lora_A.", "lora_A.my-task 2.").replace(
+            "lora_B.", "lora_B.my-task 2."
         ),
     ],
 )
@@ -103,18 +110,57 @@ def test_what_wrapped_the_names_is_left_out_by_every_command(rename, tmp_path):
     )
 
 
-def test_the_state_of_a_live_model_keeps_the_saved_values_and_drops_those_of_the_base(tmp_path):
+@pytest.mark.parametrize("name", ["default", "my_task", "other-task"])
+def test_the_state_of_a_live_model_keeps_the_saved_values_and_drops_those_of_the_base(
+    name, tmp_path
+):
     folder = adapter(tmp_path / "adapter", **{TABLE: np.ones((40, 16), np.float32)})
     stem = "base_model.model.model.embed_tokens."
 
     def change(tensors):
+        if name != "default":
+            tensors = {key.replace("_A.", f"_A.{name}."): X for key, X in tensors.items()}
+            tensors = {key.replace("_B.", f"_B.{name}."): X for key, X in tensors.items()}
         values = tensors.pop(f"{stem}weight")
-        tensors[f"{stem}modules_to_save.default.weight"] = values
+        tensors[f"{stem}modules_to_save.{name}.weight"] = values
         tensors[f"{stem}original_module.weight"] = 0 * values
         return tensors
 
     rewritten(folder, change)
     assert read_adapter(folder).saved[TABLE].sum() == 640
+
+
+@pytest.mark.parametrize("name", ["head.bias", "head.dense.bias"])
+def test_the_biases_of_saved_modules_are_theirs(name, tmp_path):
+    """PEFT's `bias: all` writes them twice, once with what wraps the module."""
+    folder = adapter(tmp_path / "adapter", **{name: np.ones(16, np.float32)})
+    stem, _, rest = f"base_model.model.{name}".partition("head.")
+    twice = f"{stem}head.modules_to_save.{rest}"
+    rewritten(folder, lambda tensors: {**tensors, twice: np.ones(16, np.float32)})
+    assert read_adapter(folder).saved.keys() == {name}
+
+
+@pytest.mark.parametrize("side", ["base", "tuned"])
+@pytest.mark.parametrize(
+    "wrapper", ["_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module."]
+)
+def test_what_wrapped_single_blocks_of_a_model_is_left_out_of_its_names(wrapper, side, tmp_path):
+    """Compiled, sharded or recomputed block by block."""
+    base, tuned = saved_pair(tmp_path)
+    extract_adapter(base, tuned, tmp_path / "plain", rank=2)
+    path = tmp_path / side / "model.safetensors"
+    renamed = {
+        re.sub(r"layers\.(\d)\.", rf"layers.\1.{wrapper}", name): tensor
+        for name, tensor in load_file(path).items()
+    }
+    save_file({f"{wrapper}{name}": tensor for name, tensor in renamed.items()}, path)
+    extract_adapter(base, tuned, tmp_path / "out", rank=2)
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "plain" / name).read_bytes()
+    merge_adapters(base, [tmp_path / "plain"], tmp_path / "merged")
+    assert load_file(tmp_path / "merged" / "model.safetensors").keys() == (
+        load_file(base / "model.safetensors").keys()
+    )
 
 
 @pytest.mark.parametrize("where", ["top", "text_config"])
@@ -174,12 +220,18 @@ def test_a_folder_that_is_too_large_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(companions, "LARGEST", 1000)
     base, _ = saved_pair(tmp_path)
     (base / "2_Dense").mkdir()
-    (base / "2_Dense" / "model.safetensors").write_bytes(bytes(2000))
+    for name in ("model.safetensors", "more.safetensors"):
+        (base / "2_Dense" / name).write_bytes(bytes(600))
     merged = merge_adapters(base, [adapter(tmp_path / "adapter")], tmp_path / "out")
     assert any("2_Dense" in note for note in merged.notes)
 
 
-def test_the_tied_factors_of_peft_count_once(tmp_path):
+@pytest.mark.parametrize(
+    ("settings", "scale"),
+    [({}, 1.0), ({"lora_alpha": 5}, 2.5), ({"lora_alpha": 0.7, "use_rslora": True}, 0.7 / 2**0.5)],
+)
+def test_the_tied_factors_of_peft_count_once(settings, scale, tmp_path):
+    """Though the scale is multiplied into different tensors of the two."""
     shared = weights()
     del shared["lm_head.weight"]
     config = {**CONFIG, "tie_word_embeddings": True}
@@ -188,10 +240,11 @@ def test_the_tied_factors_of_peft_count_once(tmp_path):
     head = replace(table, module="lm_head")
     one = Adapter(layers=(replace(table, kind=Kind.EMBEDDING), head))
     write_adapter(tmp_path / "adapter", one)
-    edited(tmp_path / "adapter", ensure_weight_tying=True)
+    edited(tmp_path / "adapter", ensure_weight_tying=True, **settings)
     merge_adapters(tmp_path / "base", [tmp_path / "adapter"], tmp_path / "out")
+    assert open_checkpoint(tmp_path / "out").tensors.keys() == shared.keys()
     merged = open_checkpoint(tmp_path / "out").read(TABLE)
-    expected = shared[TABLE] + table.factors.dense()
+    expected = shared[TABLE] + scale * table.factors.dense()
     assert np.allclose(merged, expected, rtol=0, atol=1e-5 * np.abs(expected).max())  # rounding
 
 
@@ -210,6 +263,35 @@ def test_the_index_says_which_of_two_shards_holds_a_tensor(tmp_path):
             (folder / "overlay.safetensors").unlink()
         read = open_checkpoint(folder).read(f"{Q}.weight")
         assert np.array_equal(read, wanted[f"{Q}.weight"])
+
+
+@pytest.mark.parametrize("side", ["base", "tuned"])
+def test_numbered_files_of_which_one_is_missing_are_no_checkpoint(side, tmp_path):
+    """Also without an index: their tensors would be taken for those that the model has."""
+    base, tuned = saved_pair(tmp_path)
+    path = tmp_path / side / "model.safetensors"
+    tensors = load_file(path)
+    path.unlink()
+    names = sorted(tensors)
+    parts = [names[:3], names[3:5], names[5:]]
+    for number, part in enumerate(parts, start=1):
+        file = path.with_name(f"model-{number:05d}-of-00003.safetensors")
+        save_file({name: tensors[name] for name in part}, file)
+    extract_adapter(base, tuned, tmp_path / "whole", rank=2)
+    file.unlink()
+    said = refusal(lambda: extract_adapter(base, tuned, tmp_path / "out", rank=2))
+    assert said.code == "missing-shard"
+    assert file.name in said.message
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_a_folder_of_adapters_is_told_from_one(number, tmp_path):
+    """As PEFT saves all but the default one, and a trainer each of its checkpoints."""
+    saved_pair(tmp_path)
+    (tmp_path / "all").mkdir()
+    folder = adapter(tmp_path / "all" / "task")
+    said = refusal(calls(folder.parent, tmp_path)[number])
+    assert str(folder) in said.hint
 
 
 def test_metadata_of_null_are_none(tmp_path):

@@ -95,7 +95,7 @@ def test_a_cut_adapter_has_the_names_of_older_models_that_see_and_those_of_today
     assert document["target_modules"] == sorted(known)
 
 
-@pytest.mark.parametrize("dtype", [np.int8, np.uint8])
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int32, np.uint32, np.int64])
 def test_a_base_of_whole_numbers_is_refused(dtype, tmp_path):
     base, tuned = saved_pair(tmp_path)
     tensors = load_file(base / "model.safetensors")

@@ -20,6 +20,7 @@ CASES = {
     "the table saved alone": {"modules_to_save": ["embed_tokens"]},
     "both saved, ensured": {"modules_to_save": BOTH, "ensure_weight_tying": True},
     "the head saved alone": {"modules_to_save": ["lm_head"]},
+    "factors of the table alone": {"target_modules": ["q_proj", "embed_tokens"]},
     "factors of the head alone": {"target_modules": ["q_proj", "lm_head"]},
     "factors of both, each their own": {"target_modules": ["q_proj", *BOTH]},
     "factors of both, ensured": {
@@ -80,3 +81,83 @@ def test_adapters_that_change_a_table_together_and_apart_are_not_added_up(tmp_pa
     folders = [tmp_path / name for name in ("factors of the head alone", "both saved, ensured")]
     with pytest.raises(MatrixError, match="apart"):
         merge_adapters(base, folders, tmp_path / "merged")
+
+
+def t5():
+    """One table for the inputs of both halves and the head."""
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    sizes = {"d_model": 16, "d_kv": 8, "d_ff": 24, "num_layers": 1, "num_heads": 2}
+    return T5ForConditionalGeneration(T5Config(vocab_size=32, **sizes))
+
+
+def bert():
+    """One table for the inputs and a head that has another name than most."""
+    from transformers import BertConfig, BertForMaskedLM
+
+    from adapters.models import SIZES
+
+    return BertForMaskedLM(BertConfig(**{**SIZES, "vocab_size": 32}))
+
+
+def answers(model):
+    """Of some tokens, whatever the model is."""
+    import torch
+
+    tokens = torch.randint(3, 32, (2, 9), generator=torch.Generator().manual_seed(1))
+    halves = {"decoder_input_ids": tokens} if model.config.is_encoder_decoder else {}
+    with torch.no_grad():
+        return model.eval()(input_ids=tokens, **halves).logits.float().numpy()
+
+
+@pytest.mark.parametrize(
+    ("make", "settings", "is_merged"),
+    [
+        (t5, {"target_modules": ["q"], "modules_to_save": ["lm_head"]}, True),
+        (t5, {"target_modules": ["q", "shared"]}, False),
+        (t5, {"target_modules": ["q"], "modules_to_save": ["shared"]}, False),
+        (bert, {"target_modules": ["query"], "bias": "all"}, True),  # a bias of two names
+        (bert, {"target_modules": ["query", "word_embeddings"]}, False),
+        (bert, {"target_modules": ["query"], "modules_to_save": ["word_embeddings"]}, False),
+        (bert, {"target_modules": ["query"], "modules_to_save": ["decoder"]}, False),
+        (bert, {"target_modules": ["query", "decoder"]}, False),
+    ],
+)
+def test_one_use_of_a_table_is_merged_where_it_can_have_its_own_and_else_refused(
+    make, settings, is_merged, tmp_path
+):
+    from eckart.errors import MatrixError
+
+    base = saved(make(), tmp_path / "base")
+    trained(loaded(make(), base), tmp_path / "adapter", settings)
+    wanted = answers(load(loaded(make(), base), tmp_path / "adapter").model)
+    if is_merged:
+        merge_adapters(base, [tmp_path / "adapter"], tmp_path / "merged")
+        assert difference(answers(loaded(make(), tmp_path / "merged")), wanted) < LOGITS
+    else:
+        with pytest.raises(MatrixError, match="alone of one table") as caught:
+            merge_adapters(base, [tmp_path / "adapter"], tmp_path / "merged")
+        assert caught.value.code == "tied"
+    truncate_adapter(tmp_path / "adapter", tmp_path / "same", rank=64)
+    again = load(loaded(make(), base), tmp_path / "same")
+    assert difference(answers(again.model), wanted) < LOGITS
+
+
+def test_a_saved_module_with_parameters_of_its_own_is_cut_with_all_below_it(tmp_path):
+    """SigLIP's head has a probe beside its layers."""
+    import torch
+    from transformers import SiglipVisionConfig, SiglipVisionModel
+
+    sizes = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1}
+    config = SiglipVisionConfig(**sizes, num_attention_heads=2, image_size=16, patch_size=8)
+    base = saved(SiglipVisionModel(config), tmp_path / "base")
+    settings = {"target_modules": ["q_proj"], "modules_to_save": ["head"]}
+    trained(loaded(SiglipVisionModel(config), base), tmp_path / "adapter", settings)
+    truncate_adapter(tmp_path / "adapter", tmp_path / "same", rank=64)
+    pixels = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    found = []
+    for name in ("adapter", "same"):
+        model = load(loaded(SiglipVisionModel(config), base), tmp_path / name).model
+        with torch.no_grad():
+            found.append(model.eval()(pixel_values=pixels).pooler_output.numpy())
+    assert difference(found[1], found[0]) < LOGITS

@@ -74,7 +74,12 @@ def test_saved_values_that_agree_are_kept_where_the_weights_add_up_to_one():
         ({"saved": {"norm.weight": np.zeros(3)}}, [0.5, 0.5], "saved-differ", "different values"),
         ({"saved": {"norm.weight": np.ones(3)}}, [1.0, 1.0], "saved-differ", "add up to 2"),
         ({}, [0.5, 1.0], "saved-differ", "add up to 0.5"),
-        ({"base_name": "other"}, [1.0, 1.0], "bases-differ", "base models: m and other"),
+        (
+            {"base_name": "other"},
+            [1.0, 1.0],
+            "bases-differ",
+            "base_model_name_or_path: m and other",
+        ),
         ({"layers": [layer("q", (5, 5))]}, [1.0, 1.0], "shapes-differ", "'q' is linear"),
         ({"layers": [layer("q", kind=Kind.EMBEDDING)]}, [1.0, 1.0], "shapes-differ", "embedding"),
         ({}, [1.0], "lengths-differ", "1 weights for 2"),

@@ -22,6 +22,7 @@ from tolerances import close, rounding
 BF16 = np.dtype(ml_dtypes.bfloat16)
 Q, UP = "model.layers.0.self_attn.q_proj", "model.layers.1.mlp.up_proj"
 NORM = "model.norm.weight"
+TABLE = "model.embed_tokens.weight"
 
 
 def read(folder):
@@ -253,6 +254,9 @@ def test_a_new_head_is_added(base, tmp_path):
          "saved-differ", "'x.weight'"),
         ([layer(Q, (16, 16))], {"saved": {NORM: np.ones(2)}}, {"weights": [0.5]},
          "saved-differ", "another shape"),
+        ([layer(Q, (16, 16))], {"saved": {NORM: np.ones(17)}}, {}, "shapes-differ", "as 17"),
+        ([layer(Q, (16, 16))], {"saved": {TABLE: np.ones((44, 12))}}, {}, "shapes-differ",
+         "as 44 × 12"),
         ([layer(Q, (16, 16))], {}, {"weights": [1.0, 2.0]}, "lengths-differ", "2 weights for 1"),
         ([layer(Q, (16, 16))], {}, {"weights": [np.inf]}, "bad-weights", "inf"),
         ([layer(Q, (16, 16))], {}, {"out": "base"}, "output-is-input", "is or holds"),

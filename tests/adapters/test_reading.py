@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from safetensors import safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from adapters.samples import layer, mixed
 from eckart.errors import ArgumentError, EckartError, FormatError
@@ -112,11 +112,38 @@ def test_tensors_that_do_not_fit_are_refused(changes, code, words, folder):
         ({"init_lora_weights": "pissa_niter_4"}, "not-lora", "pissa_niter_4"),
         ({"layer_replication": [[0, 1]]}, "not-lora", "replication"),
         ({"target_parameters": ["experts.down_proj"]}, "not-lora", "experts"),
+        ({"target_parameters": 5}, "damaged-file", "target_parameters"),
+        ({"target_parameters": "q.weight"}, "damaged-file", "target_parameters"),
+        ({"use_rslora": "true"}, "damaged-file", "use_rslora is 'true'"),
+        ({"lora_bias": "false"}, "damaged-file", "lora_bias is 'false'"),
+        ({"fan_in_fan_out": []}, "damaged-file", "fan_in_fan_out"),
+        ({"rank_pattern": {"(" * 5000 + ")" * 5000: 2}}, "damaged-file", "no pattern"),
+        ({"alpha_pattern": {"q{99999999999999999999}": 2}}, "damaged-file", "no pattern"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(settings, code, words, folder):
     configure(folder, **settings)
     assert isinstance(refused(folder, code, words), FormatError)
+
+
+@pytest.mark.parametrize("name", ["lora_A.default.weight", "lora_B.weight", "bias"])
+def test_two_tensors_of_one_name_are_refused_unless_they_are_equal(name, folder):
+    path = folder / "adapter_model.safetensors"
+    own = f"{STEM}.{name.replace('.default', '')}"
+    tensors = {f"{STEM}.bias": np.ones(6, np.float32), **load_file(path)}
+    for extra, code in ((0, None), (1, "several-adapters")):
+        save_file({**tensors, f"_orig_mod.{STEM}.{name}": tensors[own] + extra}, path)
+        if code is None:
+            assert len(read_adapter(folder).layers) == 1
+        else:
+            refused(folder, code, "twice")
+
+
+def test_a_convolution_in_groups_is_named(folder):
+    A, B = np.ones((4, 3, 5, 5), np.float32), np.ones((8, 2, 1, 1), np.float32)
+    configure(folder, r=4)
+    retensor(folder, **{"lora_A.weight": A, "lora_B.weight": B})
+    refused(folder, "not-lora", "in groups")
 
 
 @pytest.mark.parametrize("text", ["[]", "{", "null", "\xff"])
@@ -131,6 +158,8 @@ def test_a_configuration_that_is_none_is_damaged(text, folder):
         ({}, 1.0),
         ({"lora_alpha": 8}, 4.0),
         ({"lora_alpha": 3, "use_rslora": True}, 3 / np.sqrt(2)),
+        ({"lora_alpha": 3, "use_rslora": 1}, 3 / np.sqrt(2)),
+        ({"use_rslora": None, "fan_in_fan_out": None}, 1.0),
         ({"alpha_pattern": {"k": 5, "q": 6, ".*": 7}}, 3.0),
         ({"alpha_pattern": {"^model.q": 6}}, 1.0),
     ],

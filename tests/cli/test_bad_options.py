@@ -16,8 +16,8 @@ from eckart.cli.recommend import COMMANDS as PARTS
 
 VALUES = (
     "", " ", "x", "-", "-1", "0", "1.5", "nan", "inf", "-inf", "1e400", "1e-400", "1_000", "٣",
-    "½", "0x10", "true", "None", "1,2", ",", ";", "=", "a=b", "1:2", "[", "a\nb", "x" * 5000,
-    "1 MB", "🙂",
+    "½", "²", "9" * 5000, "0x10", "true", "None", "1,2", ",", ";", "=", "a=b", "a=²", "1:2", "[",
+    "a\nb", "x" * 5000, "1 MB", "🙂",
 )  # fmt: skip
 LINES = {
     "factor": WRITERS["factor"].line,
@@ -28,7 +28,7 @@ LINES = {
     "extract": WRITERS["extract"].line,
     "merge": WRITERS["merge"].line,
     "join": WRITERS["join"].line,
-    "calibrate": "calibrate adapter texts.txt -o {}",  # no model, so that none is loaded
+    "calibrate": WRITERS["calibrate"].line,
     "reduce": WRITERS["reduce"].line,
     **{
         f"recommend {part}": WRITERS[f"recommend {part}"].line

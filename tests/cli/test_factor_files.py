@@ -112,9 +112,13 @@ def test_commands_on_factors_do_not_depend_on_the_unit(run, dtype, size):
     np.testing.assert_allclose(figures[1], figures[0], rtol=FLOAT32_SOLUTION)
 
 
-def test_products_that_leave_the_range_are_refused(run):
-    big = np.full((3, 1), 1e25, np.float32)
+@pytest.mark.parametrize(("size", "dtype"), [(1e25, np.float32), (1e200, np.float64)])
+def test_products_that_leave_the_range_are_refused(size, dtype, run):
+    big = np.full((3, 2), size, dtype)
     eckart.Factors(big, big.T).save("F.npz")
-    np.save("X.npy", np.ones((3, 1), np.float32))
-    for line in ("expand F.npz -o D.npy --json", "apply F.npz X.npy -o Y.npy --json"):
+    np.save("X.npy", np.ones((3, 1), dtype))
+    lines = ["expand F.npz -o D.npy --json", "apply F.npz X.npy -o Y.npy --json"]
+    if dtype is np.float64:  # no wider dtype has their singular values
+        lines += ["truncate F.npz --rank 1 -o T.npz --json", "show F.npz --json"]
+    for line in lines:
         assert error(run, line, 1)["code"] == "out-of-range"

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from adapters.pairs import extracted
+from adapters.pairs import can_run, extracted, save_network
 from commandline import ROOT
 from eckart.cli import main
 
@@ -59,8 +59,8 @@ WRITERS = {
     "merge": Writer("merge base adapter -o {}", "o", ("base", "adapter")),
     "merge to a file": Writer("merge base adapter -o {}", "o.safetensors", ("base", "adapter")),
     "join": Writer("join adapter small --weights 0.5,0.5 -o {}", "o", ("adapter", "small")),
-    "calibrate": Writer("calibrate base texts.txt -o {}", "o.safetensors", ("base", "texts.txt"),
-                        runs=False),
+    "calibrate": Writer("calibrate network texts.txt -o {}", "o.safetensors",
+                        ("network", "texts.txt"), runs=can_run()),
     "reduce": Writer("reduce X.csv --rank 1 -o {}", "o.csv", ("X.csv",)),
     "reduce --model": Writer("reduce X.csv --model s.model.npz -o {}", "o.npy",
                              ("X.csv", "s.model.npz")),
@@ -99,6 +99,7 @@ def furnish(folder: Path) -> None:
     Image.fromarray(np.uint8(generator.integers(0, 255, (6, 5)))).save("p.png")
     Path("texts.txt").write_text("a text\n")
     extracted(folder)
+    save_network(Path("network"))
     for name in ("ratings.csv", "dishes.csv"):
         shutil.copy(ROOT / "examples" / name, name)
     Path("names.csv").write_text("item,title\n100,pie\n")

@@ -229,6 +229,8 @@ def test_a_fingerprint_is_that_of_a_copy_and_not_that_of_an_edit(tmp_path):
         ({"quantization_config": {"bits": 4}}, "an unnamed method"),
         ({"text_config": {"quantization_config": {"quant_method": "awq"}}}, "AWQ"),
         ({"compression_config": {"quant_method": "compressed-tensors"}}, "compressed-tensors"),
+        ({"quantization": {"group_size": 64, "bits": 4}}, "MLX"),
+        ({"quantization": "none"}, None),
     ],
 )
 def test_a_config_says_how_weights_are_quantised(tmp_path, config, method):

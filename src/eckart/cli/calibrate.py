@@ -38,8 +38,8 @@ def calibrate(
     target = output or Path("activations.safetensors")
     if target.suffix != ".safetensors":
         raise ArgumentError(
-            f"Moments are a .safetensors file, not {target.name}.",
-            hint=f"Write them to {target.with_suffix('.safetensors').name}.",
+            f"Moments are a .safetensors file, not {target}.",
+            hint=f"Write them to {target.stem.strip('.') or 'activations'}.safetensors.",
             code="unknown-suffix",
         )
     if not texts.is_file():
@@ -48,7 +48,8 @@ def calibrate(
         )
     from eckart.jobs.calibrate import calibrate
 
-    total = sum(bool(line.strip()) for line in texts.read_bytes().splitlines())
+    with texts.open("rb") as file:
+        total = sum(bool(line.strip()) for line in file)
     with console.tensor_progress(total, quiet=quiet, verb="Calibrating") as shown:
         result = calibrate(
             model, texts, target, length=length, include=include, force=force, on_text=shown

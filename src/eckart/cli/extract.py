@@ -240,11 +240,12 @@ def _override(text: str) -> tuple[str, int]:
 
 
 def _rank(text: str) -> int:
-    if text.isdigit():
+    try:
         return int(text)
-    raise ArgumentError(
-        f"'{text}' is not a rank.", hint="Give a whole number.", code="rank-not-whole"
-    )
+    except ValueError:  # also of more digits than Python turns into a number
+        raise ArgumentError(
+            f"'{text[:100]}' is not a rank.", hint="Give a whole number.", code="rank-not-whole"
+        ) from None
 
 
 def _show_plan(base: Path, tuned: Path, settings: Any, *, as_json: bool) -> int:

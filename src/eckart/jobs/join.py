@@ -66,8 +66,8 @@ def join_adapters(
         saved=_saved(used),
         tied=any(adapter.tied for adapter, _ in used),
         experts=any(adapter.experts for adapter, _ in used),
-        base_name=_common([adapter.base_name for adapter, _ in used], "base models"),
-        task_type=_common([adapter.task_type for adapter, _ in used], "tasks"),
+        base_name=_common([one.base_name for one, _ in used], "base_model_name_or_path"),
+        task_type=_common([one.task_type for one, _ in used], "task_type"),
         in_place={name for adapter, _ in used for name in adapter.in_place},
         excluded=sorted({name for adapter, _ in used for name in adapter.excluded}),
     )
@@ -120,12 +120,12 @@ def _unjoinable(name: str, why: str) -> MatrixError:
     )
 
 
-def _common(names: Sequence[str | None], what: str) -> str | None:
+def _common(names: Sequence[str | None], key: str) -> str | None:
     known = sorted({name for name in names if name is not None})
     if len(known) > 1:
         raise MatrixError(
-            f"The adapters are of different {what}: {' and '.join(known)}.",
-            hint="Join adapters of one base model only.",
+            f"The adapters have different {key}: {' and '.join(known)}.",
+            hint="Join adapters of one base; if they are, write one name into each configuration.",
             code="bases-differ",
         )
     return known[0] if known else None

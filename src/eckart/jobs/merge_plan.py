@@ -14,10 +14,11 @@ from eckart.jobs.extract.placement import Placement
 from eckart.jobs.extract.sources import HEAD
 from eckart.jobs.extract.unchanged import is_unchanged
 from eckart.jobs.join import SUM_OF_WEIGHTS
+from eckart.jobs.merge_ties import changes_alone, check_ties, own_table
 from eckart.jobs.placing import Placing, place
 from eckart.jobs.sums import Change
 from eckart.storage.adapters import Adapter, StoredDType
-from eckart.storage.adapters.adapter import WEIGHT, Tensor, split_parameter
+from eckart.storage.adapters.adapter import BIAS, WEIGHT, Tensor, split_parameter
 from eckart.storage.adapters.rounding import DTYPES
 from eckart.storage.checkpoints import Checkpoint, StoredDtype, TensorLayout, stored_dtype
 
@@ -80,12 +81,13 @@ def plan(
     shapes = {name: info.shape for name, info in base.tensors.items()}
     placement = Placement.of(base, base)
     parts = _Parts(base=base, tied=placement.is_tied)
-    table = _table(placement)
+    table = own_table(placement)
     for adapter, weight in adapters:
         placing = place(adapter, shapes, placement)
+        check_ties(adapter, placing, placement, table, shapes)
         _check(placing, base, tied=parts.tied, table=table)
         parts.add(placing, weight)
-        parts.part(placing, weight, table, alone=_saves_alone(adapter, placing, table))
+        parts.part(placing, weight, table, alone=changes_alone(adapter, placing, table))
     changes = {name: parts.change(name, shapes[name]) for name in shapes if parts.touch(name)}
     _check_numbers(changes, base)
     changes |= _copies(changes, base, placement)
@@ -169,20 +171,6 @@ class _Parts:
         )
 
 
-def _table(placement: Placement) -> str:
-    """The stored table that the base uses as its head and for nothing else, or empty."""
-    pairs = (group for group in placement.ties if len(group) == 2 and HEAD in group)
-    live = next((name for group in pairs for name in group if name != HEAD), "")
-    return placement.base.get(live, "")
-
-
-def _saves_alone(adapter: Adapter, placing: Placing, table: str) -> bool:
-    """Whether PEFT would put new values of a table beside a head that keeps those of the base."""
-    saved = table in placing.saved and table not in placing.layers
-    named = any(table.endswith(name) or name.endswith(table) for name in adapter.in_place)
-    return saved and not named and not adapter.tied and HEAD not in placing.unplaced
-
-
 def _settings(
     changes: Mapping[str, Change],
     new: Mapping[str, Tensor],
@@ -223,6 +211,7 @@ def _sizes(
         before, after = base.tensors[name].shape, change.replacement
         if after is None or after.shape == before:
             continue
+        _check_rows(name, after.shape, before)
         if name in tables:
             notes.append(f"'{name}' has {len(after)} rows, {before[0]} in the base.")
             config |= _sized(base.config, before[0], len(after))
@@ -230,6 +219,18 @@ def _sizes(
             notes.append(f"'{name}' has {len(after)} labels, {before[0]} in the base.")
             config |= _labels(len(after))
     return config, notes
+
+
+def _check_rows(name: str, shape: tuple[int, ...], before: tuple[int, ...]) -> None:
+    """Refuse new values of another shape, unless a table or a head has other rows or biases."""
+    is_head = len(shape) > 1 or name.endswith(f".{BIAS}")
+    if not is_head or shape[1:] != before[1:] or len(shape) != len(before):
+        raise MatrixError(
+            f"The adapter saves '{name}' as {' × '.join(map(str, shape))}, "
+            f"and it is {' × '.join(map(str, before))} in the base.",
+            hint="Give the base that the adapter was made for.",
+            code="shapes-differ",
+        )
 
 
 def _new_labels(new: Mapping[str, Tensor]) -> dict[str, Any]:

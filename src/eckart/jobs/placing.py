@@ -1,16 +1,16 @@
 """Where in a model each part of an adapter belongs, whatever stands before their names."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final, final
 
-import numpy as np
-
-from eckart.arrays import Array
+from eckart.arrays import FLOAT32, Array, rounding
 from eckart.factors import Factors
 from eckart.jobs.extract.matching import Shapes, match_names
 from eckart.jobs.extract.placement import Placement
 from eckart.jobs.running.rules import CONV1D, kind_of
+from eckart.residuals import distance
 from eckart.storage.adapters import AdaptedLayer, Adapter, Kind
 from eckart.storage.adapters.adapter import BIAS, WEIGHT, Tensor
 from eckart.storage.adapters.experts import live_name
@@ -126,14 +126,17 @@ def _once_each(adapter: Adapter, placement: Placement) -> dict[str, AdaptedLayer
     for group in placement.ties:
         shared = [name for name in group if name in weights]
         for other in shared[1:]:
-            if np.array_equal(_table(weights[shared[0]]), _table(weights[other])):
+            if _are_one(weights[shared[0]].factors, weights[other].factors):
                 del weights[other]
     return weights
 
 
-def _table(layer: AdaptedLayer) -> Array:
-    """The change of a table, a row for each of its entries."""
-    return layer.factors.dense()
+def _are_one(change: Factors, other: Factors) -> bool:
+    """Whether two changes of a table differ by rounding only: the scale is in another factor."""
+    if change.shape != other.shape:
+        return False
+    size = math.sqrt(change.squared_norm())
+    return distance(change, other) <= rounding(change.shape, FLOAT32) * size
 
 
 def _oriented(layer: AdaptedLayer, shape: tuple[int, ...], model_type: str) -> AdaptedLayer | None:

@@ -15,7 +15,6 @@ from eckart.jobs.extract.placement import Placement
 from eckart.jobs.extract.sources import HEAD
 from eckart.jobs.extract.survey import Finding, Survey
 from eckart.jobs.extract.way import Way
-from eckart.jobs.running import live_name
 from eckart.jobs.running.building import TASKS
 from eckart.storage.adapters import (
     AdaptedLayer,
@@ -24,6 +23,7 @@ from eckart.storage.adapters import (
     changed_biases,
     matrix_shape,
     uniform_groups,
+    unwrapped,
 )
 from eckart.storage.adapters.experts import expert_of
 from eckart.storage.checkpoints import Checkpoint
@@ -167,7 +167,7 @@ def is_input_table(name: str) -> bool:
 
 def _has_experts(checkpoint: Checkpoint) -> bool:
     """Whether PEFT would take the model for a mixture of experts: it goes by the config."""
-    names = (live_name(name).rpartition(".")[0] for name in checkpoint.tensors)
+    names = (unwrapped(name).rpartition(".")[0] for name in checkpoint.tensors)
     return any(checkpoint.config.get(key) for key in EXPERTS) or bool(uniform_groups(names))
 
 

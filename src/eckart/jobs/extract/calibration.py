@@ -13,7 +13,7 @@ from eckart.arrays import FLOAT64
 from eckart.errors import FormatError
 from eckart.factorization import factorize
 from eckart.factors import Factors
-from eckart.jobs.extract.coverage import TensorPair
+from eckart.jobs.extract.coverage import Coverage, TensorPair
 from eckart.jobs.extract.delta import Delta
 from eckart.jobs.extract.layer import (
     MOST_VALUES,
@@ -61,6 +61,24 @@ class Calibration:
                     code="not-moments",
                 )
         return Calibration(file)
+
+    @staticmethod
+    def of(path: Path, coverage: Coverage) -> "Calibration":
+        """The moments in a file for the layers of two checkpoints.
+
+        Raises:
+            ArgumentError: As `open`.
+            FormatError: As `open`, or if they are of none of the layers and would have no effect.
+        """
+        found = Calibration.open(path)
+        if not any(p.kind in WEIGHED and p.module in found.file.tensors for p in coverage.tensors):
+            raise FormatError(
+                f"{path} holds moments of no layer that becomes factors, "
+                f"but of layers such as '{next(iter(found.file.tensors))}'.",
+                hint="Calibrate the fine-tune, or a base of the same class.",
+                code="not-moments",
+            )
+        return found
 
     def fingerprint(self) -> str:
         """What tells these moments from others."""

@@ -218,7 +218,7 @@ def extract(
     work.check(sources)
     before, after = open_pair(base, tuned)
     coverage = cover(before, after, settings.patterns)
-    calibration = settings.calibration and Calibration.open(settings.calibration)
+    calibration = settings.calibration and Calibration.of(settings.calibration, coverage)
     prints: dict[str, Any] = {"base": before.fingerprint(), "tuned": after.fingerprint()}
     if calibration is not None:
         prints["moments"] = calibration.fingerprint()

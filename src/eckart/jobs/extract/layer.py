@@ -8,13 +8,14 @@ from typing import Any, Final, final
 
 import numpy as np
 
-from eckart.arrays import FLOAT64, Array, rounding
+from eckart.arrays import Array, rounding
 from eckart.certificates import Certificate, certify
 from eckart.factorization import factorize
 from eckart.factors import MOST_RANK, Factors
 from eckart.jobs.extract.coverage import TensorPair
 from eckart.jobs.extract.delta import Delta
 from eckart.ranks import tail_errors
+from eckart.residuals import distance
 from eckart.storage.adapters import AdaptedLayer, Kind, StoredDType, stored_factors
 
 SAME: Final = 1e-5
@@ -157,7 +158,7 @@ def factor_layer(
         leading=tuple(float(value) for value in known[:MOST_VALUES]), is_whole=values is not None
     )
     stored = stored_factors(as_adapted(pair, factors), dtype)
-    if _distance(run.factors, stored) <= SAME * run.certificate.error:
+    if distance(run.factors, stored) <= SAME * run.certificate.error:
         proof = run.certificate
     else:
         proof = _proof(delta, stored, run.certificate.best_possible_error or 0.0)
@@ -202,13 +203,6 @@ def _proof(delta: Delta, stored: Factors, best: float | None) -> Certificate:
         return own
     best = min(best, own.error)
     return replace(own, best_possible_error=best, gap=own.error / best - 1 if best else None)
-
-
-def _distance(factors: Factors, stored: Factors) -> float:
-    """‖B·A − B̂·Â‖ of two pairs of factors, by sums in float64."""
-    one, other = factors.astype(FLOAT64), stored.astype(FLOAT64)
-    both = Factors(np.hstack([one.B, other.B]), np.vstack([one.A, -other.A]))
-    return math.sqrt(both.squared_norm())
 
 
 def _factored(

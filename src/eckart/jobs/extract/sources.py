@@ -8,7 +8,7 @@ from typing import Final
 
 from eckart.arguments import as_path
 from eckart.errors import ArgumentError, FormatError
-from eckart.jobs.running import live_name
+from eckart.storage.adapters import unwrapped
 from eckart.storage.checkpoints import Checkpoint, open_checkpoint, quantisation
 from eckart.storage.checkpoints.strict_json import read_object
 from eckart.storage.outputs import located
@@ -17,6 +17,8 @@ _ADAPTER: Final = "adapter_config.json"
 _BASE_MODEL: Final = re.compile(r"^base_model:\s*(?:-\s*)?[\"']?([^\s\"']+)", re.MULTILINE)
 _UNMERGED: Final = re.compile(r"\.(?:base_layer|lora_A|lora_B|modules_to_save)\.")
 HEAD: Final = "lm_head.weight"
+CLAIMED: Final = "; if its weights are plain, take quantization_config out of its config.json."
+"""What to do where the config is of the model before it was merged."""
 
 
 def open_pair(
@@ -64,7 +66,8 @@ def open_weights(path: str | PathLike[str]) -> Checkpoint:
     if method is not None:
         raise FormatError(
             f"{checkpoint.path} is quantised ({method}), so its tensors are no weights.",
-            hint="Give the checkpoint it was made from, in float16, bfloat16 or float32.",
+            hint="Give the checkpoint it was made from, in float16, bfloat16 or float32"
+            + (CLAIMED if "quantization_config" in checkpoint.config else "."),
             code="quantised",
         )
     return checkpoint
@@ -72,7 +75,7 @@ def open_weights(path: str | PathLike[str]) -> Checkpoint:
 
 def is_tied(tuned: Checkpoint, base: Checkpoint) -> bool:
     """Whether the model uses its embedding table as its head too."""
-    names = {live_name(name) for name in tuned.tensors}
+    names = {unwrapped(name) for name in tuned.tensors}
     architectures = tuned.config.get("architectures") or base.config.get("architectures") or [""]
     is_language_model = str(architectures[0]).endswith(("ForCausalLM", "LMHeadModel"))
     asked = tuned.config.get("tie_word_embeddings", base.config.get("tie_word_embeddings"))

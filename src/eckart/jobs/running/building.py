@@ -54,7 +54,7 @@ def running_model(*configs: Mapping[str, Any]) -> Running | None:
     if not usable or not all(map(find_spec, ("torch", "transformers"))):
         return None
     for config in usable:
-        with _alone(), contextlib.suppress(Exception):  # a config may be wrong in any way
+        with alone(), contextlib.suppress(Exception):  # a config may be wrong in any way
             return _built(config)
     return None
 
@@ -180,14 +180,16 @@ def _number(setting: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _alone() -> Generator[None, None, None]:
+def alone() -> Generator[None, None, None]:
     """Ask nothing of a hub, and say nothing: what transformers says is not of the checkpoint."""
     from huggingface_hub import constants
+    from transformers.utils import logging as said
 
     logger = logging.getLogger("transformers")
-    level, offline = logger.level, constants.HF_HUB_OFFLINE
+    level, offline, shows = logger.level, constants.HF_HUB_OFFLINE, said.is_progress_bar_enabled()
     logger.setLevel(logging.ERROR)
     constants.HF_HUB_OFFLINE = True
+    said.disable_progress_bar()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -195,3 +197,5 @@ def _alone() -> Generator[None, None, None]:
     finally:
         constants.HF_HUB_OFFLINE = offline
         logger.setLevel(level)
+        if shows:
+            said.enable_progress_bar()

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from eckart.jobs.running.building import alone
 from eckart.jobs.running.inputs import Inputs
 from eckart.jobs.running.model import Running
 
@@ -55,27 +56,13 @@ def forward_distances(
     Cost:
         Two models in memory in float32, and four passes.
     """
-    import torch
     from peft import PeftModel
-
-    def load(folder: Path) -> Any:
-        return (
-            type(running.network)
-            .from_pretrained(
-                folder,
-                config=running.network.config,
-                local_files_only=True,
-                ignore_mismatched_sizes=True,
-                dtype=torch.float32,
-            )
-            .eval()
-        )
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        plain = load(tuned)
+        plain, _ = loaded_network(running, tuned)
         wanted = answers(plain)
-        network = load(base)
+        network, _ = loaded_network(running, base)
         change = float((answers(network) - wanted).norm())
         if not change:
             return None
@@ -83,6 +70,30 @@ def forward_distances(
         loaded = float((answers(model.get_base_model(), plain) - wanted).norm())
         merged = float((answers(model.merge_and_unload()) - wanted).norm())
     return loaded / change, merged / change
+
+
+def loaded_network(running: Running, folder: Path) -> tuple[Any, list[str]]:
+    """A network with the weights of a folder in float32, and the names of those it lacks.
+
+    Raises:
+        Exception: Any, where the weights cannot be loaded.
+
+    Cost:
+        The network in memory.
+    """
+    import torch
+
+    with alone():
+        network, found = type(running.network).from_pretrained(
+            folder,
+            config=running.network.config,
+            local_files_only=True,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+            dtype=torch.float32,
+        )
+    mismatched = [str(name) for name, *_ in found["mismatched_keys"]]
+    return network.eval(), sorted([*found["missing_keys"], *mismatched])
 
 
 def _tensors(made: Any) -> Iterator[Any]:

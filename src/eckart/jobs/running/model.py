@@ -4,13 +4,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, final
 
-from eckart.storage.adapters import Kind
+from eckart.storage.adapters import Kind, unwrapped
 
 EXPERTS: Final = ".experts."
 """What the names of single experts hold in a checkpoint."""
-
-WRAPPERS: Final = ("_orig_mod.", "module.", "base_model.model.")
-"""What compilers, data parallelism and PEFT put before the names of a model."""
 
 
 @final
@@ -77,7 +74,7 @@ class Running:
 
     def uses(self, stored: Iterable[str]) -> dict[str, Use]:
         """Where each tensor of a checkpoint goes."""
-        bare = {name: live_name(name) for name in stored}
+        bare = {name: unwrapped(name) for name in stored}
         found = self.rename(bare.values())
         return {name: self._use(own, *found[own]) for name, own in bare.items()}
 
@@ -89,15 +86,3 @@ class Running:
         if name not in self.shapes:
             return Use(name=name, why="the running model has no such tensor")
         return Use(name=name)
-
-
-def live_name(name: str) -> str:
-    """The name of a tensor in the model that runs, without what wrapped it when it was saved.
-
-    Example:
-        >>> live_name("_orig_mod.model.norm.weight")
-        'model.norm.weight'
-    """
-    for wrapper in WRAPPERS:
-        name = name.removeprefix(wrapper)
-    return name

@@ -7,8 +7,8 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 
-from eckart.jobs.running.model import Use, live_name
-from eckart.storage.adapters import Kind
+from eckart.jobs.running.model import Use
+from eckart.storage.adapters import Kind, unwrapped
 from eckart.storage.adapters.renamed import since
 
 TRANSPOSED_IN: Final = frozenset({"gpt2", "openai-gpt", "imagegpt", "decision_transformer"})
@@ -96,7 +96,7 @@ def rename(stored: Iterable[str], config: Mapping[str, Any]) -> dict[str, Use]:
     names = list(stored)
     kind = str(config.get("model_type", ""))
     architecture = str((config.get("architectures") or [""])[0])
-    bare = {name: live_name(name) for name in names}
+    bare = {name: unwrapped(name) for name in names}
     for pattern, replacement in RENAMED:
         bare = {name: pattern.sub(replacement, own) for name, own in bare.items()}
     sees = "text_config" in config

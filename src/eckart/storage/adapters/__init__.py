@@ -6,7 +6,8 @@ from eckart.storage.adapters.experts import pad_experts, uniform_groups
 from eckart.storage.adapters.portable import LeftOut, portable
 from eckart.storage.adapters.reader import factor_dtype, read_adapter
 from eckart.storage.adapters.rounding import StoredDType, adapter_bytes, stored_factors
-from eckart.storage.adapters.writer import PREFIX, described_adapter, write_adapter
+from eckart.storage.adapters.wrapped import PREFIX, unwrapped
+from eckart.storage.adapters.writer import described_adapter, write_adapter
 
 __all__ = [
     "PREFIX",
@@ -26,6 +27,7 @@ __all__ = [
     "read_adapter",
     "stored_factors",
     "uniform_groups",
+    "unwrapped",
     "with_biases",
     "write_adapter",
 ]

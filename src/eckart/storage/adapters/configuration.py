@@ -6,7 +6,7 @@ an older one warns of each key that it does not know.
 
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, final
 
@@ -53,7 +53,7 @@ def saved_names(
     - A parameter of an adapted module replaces the one beneath the factors (`base_layer`).
     - A bias whose module has no other new value is loaded as it is: PEFT's `bias: all`.
     - A parameter that is put in place has its own name: PEFT loads what it finds the name of.
-    - Everything else belongs to a module of `modules_to_save`.
+    - Everything else belongs to a module of `modules_to_save`, the outermost of several.
 
     Example:
         >>> saved_names(["norm.weight", "q.bias"], adapted=["q"])
@@ -75,7 +75,16 @@ def saved_names(
             bias = "all"
         elif name not in in_place:
             modules.add(module)
-    return SavedNames(keys=keys, modules=tuple(sorted(modules)), bias=bias)
+    return SavedNames(keys=keys, modules=tuple(sorted(_outermost(modules))), bias=bias)
+
+
+def _outermost(modules: Collection[str]) -> Iterator[str]:
+    """The modules that lie in none of the others: PEFT replaces a module with all below it."""
+    for module in modules:
+        words = module.split(".")
+        above = (".".join(words[:end]) for end in range(1, len(words)))
+        if not any(one in modules for one in above):
+            yield module
 
 
 def configuration(

@@ -21,8 +21,9 @@ from eckart.storage.adapters.configuration import ENSURED
 from eckart.storage.adapters.experts import expert_of, live_name
 from eckart.storage.adapters.orientation import BIAS_TENSOR, EMBEDDING_PAIR, PAIR, factors_of
 from eckart.storage.adapters.rounding import DTYPES, StoredDType
-from eckart.storage.adapters.scaling import Scaling, check_plain, scaling_of
-from eckart.storage.adapters.writer import CONFIGURATION, PREFIX, TENSORS
+from eckart.storage.adapters.scaling import Scaling, check_plain, flag, scaling_of
+from eckart.storage.adapters.wrapped import unwrapped
+from eckart.storage.adapters.writer import CONFIGURATION, TENSORS
 from eckart.storage.checkpoints.header import read_header
 from eckart.storage.checkpoints.strict_json import read_object
 from eckart.storage.tensors import opened, tensor_of
@@ -30,15 +31,10 @@ from eckart.storage.whole import damaged, read_steadily, reading
 
 _MARK: Final = ".lora_"
 _BENEATH: Final = ".base_layer."
-_WRAPPERS: Final = re.compile(
-    r"(?:^|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module)\.|^module\.|(?<=\.)modules_to_save\.default\."
-)
-"""What compilers, parallel training and the state of a live model put into names."""
 _NAMED: Final = re.compile(
-    r"(?<=\.lora_[AB])\.(\w+)(?=\.(?:weight|bias)$)|(?<=\.lora_embedding_[AB])\.(\w+)$"
+    r"(?<=\.lora_[AB])\.([^.]+)(?=\.(?:weight|bias)$)|(?<=\.lora_embedding_[AB])\.([^.]+)$"
 )
 """The name of an adapter, which the state of a live model has in that of each factor."""
-_PREFIXES: Final = re.compile(rf"^(?:{re.escape(PREFIX)})+")
 _SCALE: Final = ".alpha"
 """What ends the name of a scale in the files of other programs, which PEFT keeps elsewhere."""
 _AXES: Final = {2: Kind.LINEAR, 3: Kind.CONVOLUTION, 4: Kind.CONVOLUTION, 5: Kind.CONVOLUTION}
@@ -72,7 +68,7 @@ def _read(folder: Path, transposed: Collection[str] | None) -> Adapter:
     scaling = scaling_of(document, folder / CONFIGURATION)
     _check_stacked(groups, scaling, path)
     if transposed is None:
-        transposed = groups if document.get("fan_in_fan_out") is True else ()
+        transposed = groups if flag(document, "fan_in_fan_out", folder / CONFIGURATION) else ()
     layers = tuple(
         _layer(module, groups[module], scaling, module in transposed, path)
         for module in sorted(groups)
@@ -108,6 +104,15 @@ def _document(path: Path) -> dict[str, Any]:
             f"{path.parent} is a file.",
             hint=f"Give the folder of the adapter, with its {CONFIGURATION}.",
             code="not-a-folder",
+        )
+    if path.parent.is_dir() and not path.exists():
+        below = sorted(str(one.parent) for one in path.parent.glob(f"*/{CONFIGURATION}"))
+        raise ArgumentError(
+            f"The folder {path.parent} holds no {CONFIGURATION}.",
+            hint=f"Give one of the adapters in it, such as {below[0]}."
+            if below
+            else "Give the folder of an adapter in the format of PEFT.",
+            code="no-such-file",
         )
     return read_object(path)
 
@@ -161,7 +166,8 @@ def _sorted(
     groups: dict[str, dict[str, Tensor]] = {}
     saved: dict[str, Tensor] = {}
     known = {*PAIR, *EMBEDDING_PAIR, BIAS_TENSOR}
-    _check_one(tensors, path)
+    # biases are written with what wraps a saved module, but without the name of the adapter
+    wrapper = re.compile(rf"(?<=\.)modules_to_save\.(?:{re.escape(_only_one(tensors, path))}\.)?")
     for name, tensor in tensors.items():
         if tensor.size == 0:
             raise FormatError(
@@ -169,16 +175,20 @@ def _sorted(
                 hint="Gather the parameters before the adapter is saved.",
                 code="empty-tensor",
             )
-        bare = _PREFIXES.sub("", _WRAPPERS.sub("", _NAMED.sub("", name)))
+        bare = unwrapped(wrapper.sub("", _NAMED.sub("", name)))
         if ".original_module." in bare:  # what the base had there
             continue
         module, mark, last = bare.partition(_MARK)
         if not mark:
-            saved[bare.replace(_BENEATH, ".")] = _finite(tensor, name, path)
+            own = bare.replace(_BENEATH, ".")
+            _check_once(saved, own, tensor, path)
+            saved[own] = _finite(tensor, name, path)
         elif f"lora_{last}" not in known or module.endswith(_BENEATH.rstrip(".")):
             raise _not_plain(name, path)
         else:
-            groups.setdefault(module, {})[f"lora_{last}"] = tensor
+            factors = groups.setdefault(module, {})
+            _check_once(factors, f"lora_{last}", tensor, path)
+            factors[f"lora_{last}"] = tensor
     scale = next((name for name in saved if name.removesuffix(_SCALE) in groups), None)
     if scale is not None:
         raise _not_plain(scale, path)
@@ -189,8 +199,22 @@ def _sorted(
     return groups, saved
 
 
-def _check_one(names: Collection[str], path: Path) -> None:
-    """Refuse the factors of several adapters in one file."""
+def _check_once(known: Mapping[str, Tensor], name: str, tensor: Tensor, path: Path) -> None:
+    """Refuse other numbers under a name that differs only by what wraps it."""
+    if name in known and not np.array_equal(known[name], tensor):
+        raise FormatError(
+            f"{path} holds '{name}' twice, with different numbers.",
+            hint="Save the adapter again, with save_pretrained of PEFT.",
+            code="several-adapters",
+        )
+
+
+def _only_one(names: Collection[str], path: Path) -> str:
+    """The name of the adapter that a file holds, which files of PEFT leave out.
+
+    Raises:
+        FormatError: If the factors are of several adapters.
+    """
     found = {match[1] or match[2] for match in map(_NAMED.search, names) if match}
     if len(found) > 1:
         raise FormatError(
@@ -198,6 +222,7 @@ def _check_one(names: Collection[str], path: Path) -> None:
             hint="Save each in a file of its own, as save_pretrained of PEFT does.",
             code="several-adapters",
         )
+    return found.pop() if found else "default"
 
 
 def _not_plain(name: str, path: Path) -> FormatError:
@@ -243,10 +268,13 @@ def _layer(
     wanted = {*names, *([BIAS_TENSOR] if scaling.bias else [])}
     if set(tensors) != wanted:
         wrong = sorted(wanted ^ set(tensors))[0]
+        alone = wrong == BIAS_TENSOR and not scaling.bias
         raise FormatError(
             f"{path} {'lacks' if wrong in wanted else 'has, against its settings,'} "
             f"'{module}.{wrong}'.",
-            hint="Check that both files are of the same adapter.",
+            hint="PEFT ignores it without lora_bias: set that, or take these tensors out."
+            if alone
+            else "Check that both files are of the same adapter.",
             code="tensors-missing",
         )
     pair: dict[str, Array] = {
@@ -276,6 +304,12 @@ def _layer(
 def _kind(module: str, pair: Mapping[str, Array], transposed: bool, path: Path) -> Kind:
     B, A = (pair[name] for name in PAIR)
     kind = _AXES.get(A.ndim)
+    if kind is Kind.CONVOLUTION and B.ndim > 1 and B.shape[1] < A.shape[0]:
+        raise FormatError(
+            f"{path} adapts '{module}', a convolution in groups.",
+            hint="Load it with PEFT, which cannot merge it either.",
+            code="not-lora",
+        )
     if kind is None or B.ndim != A.ndim or any(length != 1 for length in B.shape[2:]):
         raise damaged(path, f"the factors of '{module}' have the shapes {B.shape} and {A.shape}")
     return Kind.TRANSPOSED if transposed and kind is Kind.LINEAR else kind

@@ -104,10 +104,22 @@ def scaling_of(document: Mapping[str, Any], path: Path) -> Scaling:
         alpha=_number(document.get("lora_alpha", 8), "lora_alpha", path),
         ranks={pattern: int(rank) for pattern, rank in ranks.items()},
         alphas=_patterns(document, "alpha_pattern", path),
-        root=document.get("use_rslora") is True,
-        bias=document.get("lora_bias") is True,
-        parameters=tuple(str(name) for name in document.get("target_parameters") or ()),
+        root=flag(document, "use_rslora", path),
+        bias=flag(document, "lora_bias", path),
+        parameters=_parameters(document, path),
     )
+
+
+def flag(document: Mapping[str, Any], key: str, path: Path) -> bool:
+    """A setting that is on or off, off where it is not there.
+
+    Raises:
+        FormatError: If it is anything else, which PEFT would take for on.
+    """
+    value = document.get(key)
+    if value not in (None, False, True):
+        raise damaged(path, f"{key} is {value!r}")
+    return bool(value)
 
 
 def check_plain(document: Mapping[str, Any], path: Path) -> None:
@@ -146,6 +158,13 @@ def _first(patterns: Mapping[str, float], name: str, otherwise: float) -> float:
     return otherwise
 
 
+def _parameters(document: Mapping[str, Any], path: Path) -> tuple[str, ...]:
+    names = document.get("target_parameters") or []
+    if not isinstance(names, list):
+        raise damaged(path, "target_parameters is no list")
+    return tuple(map(str, cast("list[Any]", names)))
+
+
 def _patterns(document: Mapping[str, Any], key: str, path: Path) -> dict[str, float]:
     patterns = document.get(key) or {}
     if not isinstance(patterns, dict):
@@ -154,8 +173,8 @@ def _patterns(document: Mapping[str, Any], key: str, path: Path) -> dict[str, fl
         try:
             re.compile(f"({pattern})$")
             check_cost(pattern)
-        except re.error as error:
-            raise damaged(path, f"'{pattern}' of {key} is no pattern: {error}") from error
+        except (re.error, RecursionError, OverflowError) as error:
+            raise damaged(path, f"'{pattern[:100]}' of {key} is no pattern: {error}") from error
     found = cast(dict[str, Any], patterns)
     return {pattern: _number(value, key, path) for pattern, value in found.items()}
 

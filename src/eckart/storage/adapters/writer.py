@@ -21,6 +21,7 @@ from eckart.storage.adapters.configuration import (
 from eckart.storage.adapters.experts import check_experts
 from eckart.storage.adapters.orientation import BIAS_TENSOR, stored_shapes, stored_tensors
 from eckart.storage.adapters.rounding import DTYPES, StoredDType, stored_factors
+from eckart.storage.adapters.wrapped import PREFIX
 from eckart.storage.checkpoints.dtypes import stored_dtype
 from eckart.storage.checkpoints.layout import TensorLayout
 from eckart.storage.checkpoints.writer import CheckpointWriter
@@ -28,7 +29,6 @@ from eckart.storage.whole import whole_file, write_text
 
 CONFIGURATION: Final = "adapter_config.json"
 TENSORS: Final = "adapter_model.safetensors"
-PREFIX: Final = "base_model.model."
 
 
 def write_adapter(

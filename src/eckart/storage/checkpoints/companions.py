@@ -15,7 +15,7 @@ WEIGHTS: Final = frozenset(
 """Suffixes of weights, and of the same weights for other programs."""
 
 LARGEST: Final = 100_000_000
-"""Bytes of the largest file; what is larger is no setting and no vocabulary."""
+"""Bytes of a file or a folder; what is larger is no setting and no vocabulary."""
 
 OTHERS: Final = frozenset({"README.md", "adapter_config.json", "report.json", "trainer_state.json"})
 PASSING: Final = ("checkpoint-", "runs", "onnx", "openvino", "global_step", "__pycache__")
@@ -46,7 +46,7 @@ def copy_companions(
     left: list[str] = []
     for path in sorted(_companions(source)):
         files = [path] if path.is_file() else [one for one in path.rglob("*") if one.is_file()]
-        if any(one.stat().st_size > LARGEST for one in files):
+        if sum(one.stat().st_size for one in files) > LARGEST:
             left.append(path.name)
         elif path.name == CONFIG and changes:
             document = {**read_object(path), **changes}

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final, final
 
 from eckart.errors import ArgumentError, FormatError
-from eckart.storage.checkpoints.index import Index, read_index
+from eckart.storage.checkpoints.index import Index, check_numbers, read_index
 from eckart.storage.checkpoints.strict_json import read_object
 from eckart.storage.whole import damaged
 
@@ -79,6 +79,7 @@ def _in_folder(folder: Path) -> tuple[tuple[Path, ...], Index | None]:
             index = read_index(folder / (standard or indices)[0], suffix)
             return index.shards(), index
         if suffix == SAFE and safe:
+            check_numbers(safe, folder)
             return tuple(folder / name for name in safe), None
     raise FormatError(
         f"The folder {folder} holds no weights{f', only {CONFIG}' if CONFIG in visible else ''}.",

@@ -1,13 +1,16 @@
 """The index of a checkpoint in several files: which file holds which tensor."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any, final
+from typing import Any, Final, final
 
 from eckart.errors import FormatError
 from eckart.storage.checkpoints.strict_json import read_object
 from eckart.storage.whole import damaged
+
+_NUMBERED: Final = re.compile(r"(?P<stem>.*)-[0-9]{5}-of-(?P<total>[0-9]{5})(?P<suffix>\.\w+)")
 
 
 @final
@@ -33,13 +36,7 @@ class Index:
         shards = tuple(folder / name for name in sorted(set(self.files.values())))
         missing = [shard.name for shard in shards if not shard.is_file()]
         if missing:
-            raise FormatError(
-                f"{missing[0]} is missing in {folder}"
-                f"{f', and {len(missing) - 1} more' if missing[1:] else ''}, named by "
-                f"{self.path.name}.",
-                hint="Download or copy the whole checkpoint.",
-                code="missing-shard",
-            )
+            raise missing_shards(missing, folder, self.path.name)
         return shards
 
     def check(self, tensors: Mapping[str, Path]) -> None:
@@ -61,6 +58,35 @@ class Index:
                     hint="Download or copy the whole checkpoint: its files do not fit together.",
                     code="index-disagrees",
                 )
+
+
+def missing_shards(missing: Sequence[str], folder: Path, told_by: str) -> FormatError:
+    """The error for files of a checkpoint that are not there."""
+    more = f", and {len(missing) - 1} more" if missing[1:] else ""
+    return FormatError(
+        f"{missing[0]} is missing in {folder}{more}, named by {told_by}.",
+        hint="Download or copy the whole checkpoint.",
+        code="missing-shard",
+    )
+
+
+def check_numbers(names: Sequence[str], folder: Path) -> None:
+    """Refuse files that are numbered as some of many, such as 1 of 3, where others are not there.
+
+    Raises:
+        FormatError: If so.
+    """
+    for name in names:
+        match = _NUMBERED.fullmatch(name)
+        if match is None:
+            continue
+        stem, digits, suffix = match["stem"], match["total"], match["suffix"]
+        expected = [
+            f"{stem}-{number:05d}-of-{digits}{suffix}" for number in range(1, int(digits) + 1)
+        ]
+        missing = [one for one in expected if one not in names]
+        if missing:
+            raise missing_shards(missing, folder, name)
 
 
 def read_index(path: Path, suffix: str) -> Index:

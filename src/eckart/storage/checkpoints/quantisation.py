@@ -41,8 +41,10 @@ DTYPES: Final = {
     StoredDtype.F4: "MX",
 }
 
-INTEGERS: Final = frozenset({StoredDtype.I8, StoredDtype.U8})
+INTEGERS: Final = frozenset(dtype for dtype in StoredDtype if dtype[0] in "IU")
 """Dtypes of matrices whose scales are kept elsewhere."""
+MLX: Final = frozenset({"bits", "group_size"})
+"""What the setting `quantization` of MLX holds, among more."""
 
 
 def quantisation(checkpoint: Checkpoint) -> str | None:
@@ -60,6 +62,9 @@ def _configured(config: Mapping[str, Any]) -> str | None:
             claim = cast("Mapping[str, Any]", owner).get(key)
             if isinstance(claim, dict) and claim:
                 return _method(cast("Mapping[str, Any]", claim))
+        claim = cast("Mapping[str, Any]", owner).get("quantization")
+        if isinstance(claim, dict) and claim.keys() >= MLX:
+            return "MLX"
     return None
 
 
