@@ -1,5 +1,7 @@
 """How B and A are found: one solver, one file."""
 
+from typing import Final
+
 from eckart.solvers.alternating import AlternatingLeastSquares
 from eckart.solvers.davidson import Davidson
 from eckart.solvers.exact import ExactSVD
@@ -24,7 +26,11 @@ from eckart.solvers.scaled_gradient import ScaledGradientDescent
 from eckart.solvers.single_pass import SinglePass
 from eckart.solvers.stochastic import StochasticGradient
 
+ENTRIES_SOLVERS: Final = (AlternatingLeastSquares, GibbsSampling, StochasticGradient)
+"""Those that fit known entries only; a solver of somebody else is taken as what it is given to."""
+
 __all__ = [
+    "ENTRIES_SOLVERS",
     "AlternatingLeastSquares",
     "Approximation",
     "BlockKrylov",
