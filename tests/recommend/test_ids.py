@@ -208,6 +208,23 @@ def test_tables_of_ids_may_hold_floats(tmp_path, suffix):
     assert read_names(tmp_path / "titles.parquet") == {"10": "ten", "11": "eleven"}
 
 
+TITLES = {
+    "floats": "item,title\n10.0,ten\n11.0,eleven\n12.0,twelve\n",
+    "floats and a word": "item,title\n10.0,ten\nother,none\n11,eleven\n12.0,twelve\n",
+    "blanks": "item,title\n 10 ,ten\n11,eleven\n 12,twelve\n",
+    "a title of its own": "item,title\n10.0,no\n10,ten\n11,eleven\n12,twelve\n",
+}
+
+
+@pytest.mark.parametrize("kind", TITLES)
+def test_titles_of_a_text_file_are_found_however_its_ids_are_written(tmp_path, kind):
+    path = tmp_path / "titles.csv"
+    path.write_text(TITLES[kind], encoding="utf-8")
+    (listed,) = top_items(fitted().model, [1], 3, seen=True, names=read_names(path))
+    titles = {10: "ten", 11: "eleven", 12: "twelve"}
+    assert [line.title for line in listed.lines] == [titles[line.item] for line in listed.lines]
+
+
 def test_a_missing_id_of_a_table_of_users_is_said(tmp_path):
     (tmp_path / "users.csv").write_text("user,n\n1,1\nNA,2\n", encoding="utf-8")
     with pytest.raises(EckartError, match=r"^Row 2 of users.csv has no user"):

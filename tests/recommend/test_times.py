@@ -188,6 +188,7 @@ REFUSED = {
     "a zone by name that is none": (["2020-01-01 10:00 GMT"] * 5 + ["soon GMT"], "'soon GMT'"),
     "days or months": (["1/2/2010"] * 3 + ["2/1/2010"] * 3, "two ways"),
     "seconds and milliseconds": ([EARLY] * 3 + [LATE * 1000] * 3, "several units"),
+    "a word among numbers": (["1577966645", "nil", "1577966646"] * 2, "'nil'"),
     "numbers and dates": (["1577966645"] * 3 + ["2020-01-01"] * 3, "'1577966645'"),
     "truth values": ([True, False] * 3, "bool"),
     "periods": (pd.period_range("2020", periods=6, freq="M"), "period"),
