@@ -231,6 +231,7 @@ def test_numbers_that_are_taken_as_words_for_one_cell_are_said(tmp_path, odd, ro
 
 CODES = {
     "text": ["10", "2", "10", "2", "3"],
+    "bytes": [b"10", b"2", b"10", b"2", b"3"],
     "categories of numbers": pandas.Categorical([10, 2, 10, 2, 3]),
     "text and gaps": ["10", "2", "10", None, "2"],
 }

@@ -257,6 +257,6 @@ class TestAttributes:
         )  # fmt: skip
         features, _ = self.features(path)
         assert set(features) == {"lasting", "kind", "code"}
-        assert (features["lasting"].levels, features["lasting"].mean) == (None, 80.0)
+        assert (features["lasting"].levels, features["lasting"].mean) == (None, 80e6)
         assert features["kind"].levels == ("x", "y")
         assert features["code"].levels == (str(IDS[0]), str(IDS[1]))

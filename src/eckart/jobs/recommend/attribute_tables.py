@@ -95,12 +95,13 @@ def read_attributes(
         MatrixError: If a column is not there, or there is none beside the ids.
         StorageError: If the system refuses to read it.
     """
-    opened = _opened(data, role, [getattr(named, role) or "", *(wanted or ())])
+    given = named.known().get(role)
+    opened = _opened(data, role, [given or "", *(wanted or ())])
     names, source = opened.names, opened.source
     marked = _marked(names, wanted, source)
     chosen = [name for name, mark in marked.items() if mark != "id"]
     ids = next((name for name, mark in marked.items() if mark == "id"), None)
-    ids = ids or _id_column(names, getattr(named, role), (*NAMES[role], "id"), chosen)
+    ids = ids or _id_column(names, given, (*NAMES[role], "id"), chosen)
     indices = [name for name in _indices(names) if name not in marked and name != ids]
     columns = [name for name in chosen or names if name != ids and name not in indices]
     if not columns:

@@ -187,10 +187,9 @@ def doubt(feature: Feature, column: Any) -> str:
 
 def is_text(column: Any) -> bool:
     """Whether a column of a table that has types is text or categories: words, even of digits."""
-    kind = column.type
-    return (
-        pa.types.is_dictionary(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)
-    )
+    types = pa.types
+    texts = (types.is_string, types.is_large_string, types.is_binary, types.is_large_binary)
+    return any(is_it(column.type) for is_it in (types.is_dictionary, *texts))
 
 
 def _levels(name: str, column: Any) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import pyarrow as pa
 from eckart.arrays import Array
 from eckart.errors import MatrixError
 from eckart.jobs.recommend.columns import ColumnNames
-from eckart.jobs.recommend.exchanged import check_not_exchanged
+from eckart.jobs.recommend.exchanged import placed_pairs
 from eckart.jobs.recommend.ids import column_of
 from eckart.jobs.recommend.metrics import Figure, rating_figures
 from eckart.jobs.recommend.model import Model
@@ -103,7 +103,7 @@ def predict_pairs(
     Args:
         model: That was fitted.
         pairs: A path or table with columns of users and items, and of ratings if there are.
-        named: Columns that have other names than usual.
+        named: Columns that have other names than usual; else those of the fit are taken.
         clip: Whether predictions are kept within the scale of the ratings.
         names: Titles by id.
 
@@ -112,11 +112,9 @@ def predict_pairs(
         FormatError: If it is damaged.
         MatrixError: If a column is not there, a rating is none, or users and items are exchanged.
     """
-    table = read_table(pairs, named)
+    table = read_table(pairs, (named or ColumnNames()).like(model.named))
     data = model.data
-    rows = data.users.places(table.columns["user"], "user")
-    columns = data.items.places(table.columns["item"], "item")
-    said = check_not_exchanged(table, rows, columns, (data.users, data.items))
+    rows, columns, said = placed_pairs(table, data.users, data.items)
     predicted = model.predict(rows, columns, clip=clip)
     actual = numbers_of(table, "rating")
     if actual is not None and not np.isfinite(actual).all():

@@ -220,7 +220,7 @@ def _as_named(head: TableHead, notes: list[str]) -> Generator[None, None, None]:
 
 def _header_names(named: ColumnNames) -> frozenset[str]:
     """Names that a header would hold: the common ones, and those that were given as words."""
-    given = {plain(name) for name in named.given().values()}
+    given = {plain(name) for name in named.known().values()}
     return KNOWN | {name for name in given if name and not name.isdigit()}
 
 
