@@ -16,6 +16,10 @@ from eckart.matrices.derived import check_shape
 Indices = npt.NDArray[np.integer[Any]]
 NONE: Final[Array] = np.empty(0, FLOAT32)
 """Weights that are all one."""
+MOST_PLACES: Final = 2**22
+PER_ENTRY: Final = 1000
+"""Rows beside those, for each entry, that are taken for what was meant where no shape is given; as
+in files."""
 
 
 @final
@@ -117,7 +121,10 @@ class Entries:
                 hint="Give one of each for every entry.",
                 code="shapes-differ",
             )
-        height, width = (_above(row), _above(column)) if shape is None else _shape(shape)
+        if shape is None:
+            height, width = _above(row, "row"), _above(column, "column")
+        else:
+            height, width = _shape(shape)
         _check_range(row, height, "row")
         _check_range(column, width, "column")
         across = _sorted(column, row, value, weight, width, height)
@@ -318,8 +325,20 @@ def _numbers(numbers: npt.ArrayLike, name: str) -> Array:
     return array
 
 
-def _above(places: Indices) -> int:
-    return int(places.max()) + 1 if len(places) else 0
+def _above(places: Indices, name: str) -> int:
+    """How many rows (or columns) there are, by the largest that is named.
+
+    Raises:
+        MatrixError: If that is far more than entries: ids were given in the place of numbers.
+    """
+    largest = int(places.max()) if len(places) else -1
+    if largest >= MOST_PLACES + PER_ENTRY * len(places):
+        raise MatrixError(
+            f"An entry is in {name} {largest:,}, and there are {len(places):,} entries.",
+            hint=f"Number {name}s from 0 without gaps, or give the shape.",
+            code="bad-index",
+        )
+    return largest + 1
 
 
 def _check_range(places: Indices, count: int, name: str) -> None:

@@ -365,12 +365,13 @@ def table_of_matrix(W: Any, user_ids: Any, item_ids: Any, role: str) -> Table:
                 else "Give one id for each row and column.",
                 code="transposed" if swapped else "shapes-differ",
             )
-        side = column_of(np.arange(length) if ids is None else ids)[0]
+        side = None if ids is None else column_of(ids)[0]
         # in chunks, of which the text of all entries may need several
-        sides.append(side if isinstance(side, pa.ChunkedArray) else pa.chunked_array([side]))
-    rows, columns = entries.row, entries.col
+        plain = side is None or isinstance(side, pa.ChunkedArray)
+        sides.append(side if plain else pa.chunked_array([side]))
     named = [
-        side.take(pa.array(places)) for side, places in zip(sides, (rows, columns), strict=True)
+        pa.array(places) if side is None else side.take(pa.array(places))
+        for side, places in zip(sides, (entries.row, entries.col), strict=True)
     ]
     data = pa.array(np.asarray(entries.data, np.float64))
     return Table(
