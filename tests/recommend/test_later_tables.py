@@ -77,6 +77,13 @@ def test_the_command_line_and_python_take_the_same_columns(tmp_path, monkeypatch
     assert [one["user"] for one in said] == ["e", "a"]
 
 
+def test_an_empty_id_is_no_user_of_whom_nothing_is_known(tmp_path, monkeypatch, capsys, model):
+    monkeypatch.chdir(tmp_path)
+    save_model(model, "m")
+    assert command("top", "m", "--user", " ") == 2
+    assert "The id of a user is empty." in capsys.readouterr().err
+
+
 def test_ids_of_attributes_are_in_the_column_of_the_fit(model):
     people = {"user": ["z", "y"], "klant": ["a", "b"], "town": ["s", "s"]}
     again = fit_recommender(LATER, older=model, attributes=AttributeTables(users=people))

@@ -134,6 +134,10 @@ def _wanted(options: dict[str, Any]) -> Any:
     if options["everyone"]:
         return None
     if options["user_ids"]:
+        if not all(one.strip() for one in options["user_ids"]):
+            raise ArgumentError(
+                "The id of a user is empty.", hint="Name the user.", code="bad-users"
+            )
         return list(options["user_ids"])
     from eckart.jobs.recommend.writing import read_ids
 

@@ -25,7 +25,8 @@ class Prediction:
     """The result of `predict_pairs`.
 
     Fields:
-        users, items: The ids as they were given, Arrow columns.
+        users, items: The ids as they were given, Arrow columns; those of a text file, which have no
+            type, of the type that ids of the model have.
         predicted: A value for each pair.
         deviation: Its standard deviation, of a Bayesian model, NaN where the user or the item is
             unknown; else None.
@@ -127,12 +128,15 @@ def predict_pairs(
     figures: dict[str, Figure] = {}
     if actual is not None and len(actual):
         figures = rating_figures(predicted, actual, rows)
-    items = column_of(table.columns["item"])[0]
+    users, items = (column_of(table.columns[role])[0] for role in ("user", "item"))
+    if table.untyped:
+        users, items = data.users.alike(_plain(users)), data.items.alike(_plain(items))
     titles = None
     if names is not None:
-        titles = tuple(names.get(str(one), "") for one in items.to_pylist())
+        ids = data.items.alike(_plain(items)).to_pylist()
+        titles = tuple(names.get(str(one), "") for one in ids)
     return Prediction(
-        users=column_of(table.columns["user"])[0],
+        users=users,
         items=items,
         titles=titles,
         predicted=predicted,
@@ -144,6 +148,12 @@ def predict_pairs(
         mae=figures.get("mae"),
         notes=(*table.notes, *said),
     )
+
+
+def _plain(column: Any) -> Any:
+    """One Arrow array, without a dictionary."""
+    whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    return whole.dictionary_decode() if pa.types.is_dictionary(whole.type) else whole
 
 
 def _deviation(model: Model, rows: Any, columns: Any) -> Array | None:

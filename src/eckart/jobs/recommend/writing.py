@@ -92,7 +92,7 @@ def write_top(
     if users is not None:
         ids = all_of(users)
         places = model.data.users.places(ids)
-        asked = ids if (places < 0).any() else None
+        asked = model.data.users.alike(ids) if (places < 0).any() else None
     allowed = allowed_items(model, only, without)
     counts = {"lines": 0, "popular": 0}
 
