@@ -176,6 +176,25 @@ def test_users_and_items_that_are_exchanged_are_no_later_history():
     assert len(fit_recommender({"user": ["u1"], "item": ["i1"]}, older=older).model.data) >= 1
 
 
+@pytest.mark.parametrize("most", [1, 5])
+def test_new_users_whose_numbers_are_those_of_items_are_taken_in(most):
+    generator = np.random.default_rng(1)
+    user, item = np.nonzero(generator.random((12, 40)) < 0.5)
+    table = {"user": user, "item": item, "rating": generator.integers(1, 6, len(user))}
+    model = LowRankRecommender(rank=2, regularization=0.1, epochs=2).fit(table)
+    new = {"user": [12] * most, "item": list(range(most)), "rating": [5] * most}
+    added = model.partial_fit(new)
+    assert added.addition.new_users == 1
+    assert "if they are exchanged" in " ".join(added.addition.notes)
+    assert predict_pairs(model.model, {**new, "user": [20] * most}).unknown_users == most
+    assert (
+        fit_recommender({**new, "user": [21] * most}, older=model.model).model.data.shape[0] == 14
+    )
+    # whoever was removed comes back as one who is new
+    again = model.remove(3).partial_fit({"user": [3], "item": [0], "rating": [5]})
+    assert not again.recommend(3).popular
+
+
 def test_a_model_of_a_history_alone_names_the_table_of_that(model):
     again = fit_recommender(None, older=model)
     assert again.source == again.model.document["source"] == "dict"

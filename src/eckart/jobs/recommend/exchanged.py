@@ -63,14 +63,18 @@ def check_read(source: str, read: Interactions, users: Vocabulary, items: Vocabu
 def _check(
     source: str, known: tuple[Places, Places], turned: Callable[[], tuple[Places, Places]]
 ) -> list[str]:
-    """Hold the pairs of a table against those that a model knows, both ways round."""
+    """Hold the pairs of a table against those that a model knows, both ways round.
+
+    Where users and items are both numbered, new users of known items look like items of known
+    users: that is said, and not refused.
+    """
     fits = _share(known)
     if fits >= MANY:
         return []
     other_way = _share(turned())
     if other_way < MANY or other_way <= fits:
         return []
-    if fits <= FEW:
+    if fits <= FEW and np.mean(known[1] >= 0) <= FEW:
         raise MatrixError(
             f"Users and items of {source} are exchanged: its users are items of the model "
             f"in {other_way:.0%} of the rows, and users of it in {fits:.0%}.",
