@@ -77,6 +77,26 @@ def test_the_command_line_and_python_take_the_same_columns(tmp_path, monkeypatch
     assert [one["user"] for one in said] == ["e", "a"]
 
 
+def test_tables_of_ids_have_the_columns_of_the_fit(tmp_path, monkeypatch, capsys, model):
+    monkeypatch.chdir(tmp_path)
+    save_model(model, "m")
+    for name, text in (
+        ("users.csv", "land,klant\nnl,a\nnl,b\n"),
+        ("one.csv", "klant\na\nb\n"),
+        ("items.csv", "artikel\nz\nw\n"),
+        ("titles.csv", "naam,artikel\nTee,x\n"),
+    ):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    for table in ("users.csv", "one.csv"):
+        assert command("top", "m", "--users", table, "-o", "o.csv", "--force") == 0
+        assert pd.read_csv("o.csv")["user"].unique().tolist() == ["a", "b"]
+    assert command("top", "m", "--user", "a", "--seen", "--only", "items.csv", "--json") == 0
+    listed = json.loads(capsys.readouterr().out.splitlines()[-1])["result"]["users"][0]["items"]
+    assert sorted(one["item"] for one in listed) == ["w", "z"]
+    assert command("similar", "m", "--item", "x", "--names", "titles.csv") == 0
+    assert "None of the items is in titles.csv" in capsys.readouterr().err
+
+
 def test_an_empty_id_is_no_user_of_whom_nothing_is_known(tmp_path, monkeypatch, capsys, model):
     monkeypatch.chdir(tmp_path)
     save_model(model, "m")

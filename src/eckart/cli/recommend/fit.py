@@ -75,7 +75,7 @@ def command(data: Path | None, report: Path | None, as_json: bool, **options: An
         )
     document = result.to_dict()
     if report is not None:
-        _report(result, report, titles(options["names"]), force=options["force"])
+        _report(result, report, titles(options["names"], result.model), force=options["force"])
     if as_json:
         console.answer_json("recommend fit", document)
     else:

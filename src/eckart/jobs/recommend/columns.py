@@ -123,7 +123,7 @@ def find_columns(
         listed = ", ".join(f"{role} = column {place + 1}" for role, place in found.items())
         notes.append(f"{source} has no header; taken as {listed} (name them if not).")
     else:
-        _by_name(names, found)
+        notes += _by_name(names, found, source)
     for role in needed:
         if role not in found:
             raise MatrixError(
@@ -182,15 +182,28 @@ def naming(role: str) -> str:
     return f"--{role} NAME, or columns={{'{role}': 'NAME'}} in Python"
 
 
-def _by_name(names: list[str], found: dict[str, int]) -> None:
-    """Add the columns with common names, where none of that role was named."""
+def _by_name(names: list[str], found: dict[str, int], source: str) -> list[str]:
+    """Add the columns with common names, where none of that role was named.
+
+    Returns:
+        Which of them could be others, to tell the reader.
+    """
     plain_names = [plain(name) for name in names]
+    notes: list[str] = []
     for role, common in NAMES.items():
-        for name in common:
-            if role not in found and name in plain_names:
-                place = plain_names.index(name)
-                if place not in found.values():
-                    found[role] = place
+        if role in found:
+            continue
+        places = [plain_names.index(name) for name in common if name in plain_names]
+        places = [place for place in dict.fromkeys(places) if place not in found.values()]
+        if places:
+            found[role] = places[0]
+        if len(places) > 1:
+            others = ", ".join(f"'{names[place]}'" for place in places[1:])
+            notes.append(
+                f"{source}: the {role} is in the column '{names[places[0]]}', not in {others} "
+                "(name it if not)."
+            )
+    return notes
 
 
 def no_column(source: str, name: str, names: list[str]) -> MatrixError:
