@@ -222,15 +222,8 @@ def test_ids_are_written_as_those_of_the_model_whoever_is_unknown(tmp_path, suff
     write_top(model, path, ["1", "x"], 1, seen=True, force=True)
     assert read(path)["user"].tolist() == ["1", "x"]
     assert [one.user for one in top_items(model, ["1", "x"], 1)] == [1, "x"]
-    (tmp_path / "pairs.csv").write_text("user,item\n1,10\n99,12.0\n", encoding="utf-8")
-    found = predict_pairs(model, tmp_path / "pairs.csv")
-    assert (found.users.to_pylist(), found.items.to_pylist()) == ([1, 99], [10, 12])
     pairs = {"user": [1.0, 2.0], "item": [10.0, 99.0]}
     assert predict_pairs(model, pairs, names={"10": "ten"}).titles == ("ten", "")
-    named = fitted(list("aabbcc")).model
-    (tmp_path / "pairs.csv").write_text("user,item\na,10\n7,x\n", encoding="utf-8")
-    found = predict_pairs(named, tmp_path / "pairs.csv")
-    assert (found.users.to_pylist(), found.items.to_pylist()) == (["a", "7"], ["10", "x"])
 
 
 TITLES = {

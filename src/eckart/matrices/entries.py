@@ -109,12 +109,8 @@ class Entries:
                 raise MatrixError(
                     "A weight is negative.", hint="Give weights of at least 0.", code="bad-weight"
                 )
-        lengths = {
-            len(row),
-            len(column),
-            len(value),
-            *([len(weight)] if weights is not None else []),
-        }
+        given = (row, column, value) if weights is None else (row, column, value, weight)
+        lengths = {len(one) for one in given}
         if len(lengths) > 1:
             raise MatrixError(
                 f"Rows, columns, values and weights have different lengths: {sorted(lengths)}.",
@@ -209,8 +205,7 @@ class Entries:
         stored: Any = W
         check_shape(stored.shape)
         listed = stored.tocoo()
-        rows, columns = (listed.row, listed.col)
-        return cls.of(rows, columns, listed.data, shape=listed.shape)
+        return cls.of(listed.row, listed.col, listed.data, shape=listed.shape)
 
     @cached_property
     def by_columns(self) -> Compressed:
@@ -383,17 +378,12 @@ def _turned(given: Compressed, count: int, of: int) -> Compressed:
 
     made = _empty(count, len(given.values), of, len(given.weights) > 0)
     counted(given.indices, made.starts)
-    transposed(
-        given.starts,
-        given.indices,
-        given.values,
-        given.weights,
-        made.starts,
-        made.indices,
-        made.values,
-        made.weights,
-    )
+    transposed(*_parts(given), *_parts(made))
     return made
+
+
+def _parts(order: Compressed) -> tuple[Any, ...]:
+    return order.starts, order.indices, order.values, order.weights
 
 
 def _check_distinct(by_rows: Compressed) -> None:

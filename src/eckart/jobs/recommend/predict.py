@@ -25,8 +25,7 @@ class Prediction:
     """The result of `predict_pairs`.
 
     Fields:
-        users, items: The ids as they were given, Arrow columns; those of a text file, which have no
-            type, of the type that ids of the model have.
+        users, items: The ids as they were given, Arrow columns.
         predicted: A value for each pair.
         deviation: Its standard deviation, of a Bayesian model, NaN where the user or the item is
             unknown; else None.
@@ -129,8 +128,6 @@ def predict_pairs(
     if actual is not None and len(actual):
         figures = rating_figures(predicted, actual, rows)
     users, items = (column_of(table.columns[role])[0] for role in ("user", "item"))
-    if table.untyped:
-        users, items = data.users.alike(_plain(users)), data.items.alike(_plain(items))
     titles = None
     if names is not None:
         ids = data.items.alike(_plain(items)).to_pylist()
