@@ -272,3 +272,10 @@ def test_the_unit_of_times_of_day_does_not_matter(kind):
     feature, seconds = learned("t", pa.array(times, kind)), pa.array(times, pa.time32("s"))
     cells = feature.cells(seconds, "t")
     assert agree(cells.values, learned("t", seconds).cells(seconds, "t").values)
+
+
+@pytest.mark.parametrize("fit", [[True, False, True], ["True", "False", "True"], ["TRUE", "FALSE"]])
+@pytest.mark.parametrize("later", [[False, True], ["False", "True"], ["false", "true"]])
+def test_truth_values_are_the_same_in_text_and_in_tables_with_types(fit, later):
+    cells = learned("member", pa.array([*fit, *fit])).cells(pa.array(later), "t")
+    assert (cells.places.tolist(), cells.unknown) == ([0, 1], 0)

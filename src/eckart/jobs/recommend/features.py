@@ -17,6 +17,7 @@ pc: Final[Any] = compute  # its functions are made when it is imported, which no
 
 MOST_LEVELS: Final = 1000
 """Different words of one column."""
+TRUTHS: Final = frozenset({"true", "false"})
 BETWEEN: Final = "|"
 """The words of one cell, as in Action|Comedy."""
 
@@ -79,6 +80,7 @@ class Feature:
         if self.levels is None:
             return self._standardised(column, source)
         rows, words = _words(column)
+        words = _as_written(words, self.levels)
         places = pc.fill_null(pc.index_in(words, value_set=pa.array(self.levels)), -1)
         places = np.asarray(places.to_numpy(zero_copy_only=False), np.int64)
         known = places >= 0
@@ -183,6 +185,15 @@ def doubt(feature: Feature, column: Any) -> str:
         f"The column '{feature.name}' is taken as words, not as numbers, since row {row + 1} has "
         f"'{plain[row].as_py()[:40]}'."
     )
+
+
+def _as_written(words: Any, levels: tuple[str, ...]) -> Any:
+    """Truth values as the levels write them: pandas writes True into text, and Arrow says true."""
+    truths = {one.casefold(): one for one in levels}
+    if not truths.keys() <= TRUTHS:
+        return words
+    texts = [one if one in levels else truths.get(one.casefold(), one) for one in words.to_pylist()]
+    return pa.array(texts, pa.string())
 
 
 def is_text(column: Any) -> bool:
