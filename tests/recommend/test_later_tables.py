@@ -160,6 +160,15 @@ def test_ratings_of_a_history_become_interactions_where_that_is_asked_for():
     assert pairs[0] == pairs[1]
 
 
+@pytest.mark.parametrize("older", [{"method": "gibbs", "epochs": 3}, {"implicit_features": 0.5}])
+def test_settings_of_ratings_are_none_of_the_interactions_that_they_become(older):
+    model = fit_recommender(ratings(), settings=Settings(rank=2, **older)).model
+    again = fit_recommender(None, older=model, feedback=Feedback(implicit=True)).model
+    kept = again.document["settings"]
+    assert not again.explicit
+    assert (kept["rank"], kept["method"], kept["implicit_features"]) == (2, "als", 0.0)
+
+
 def test_attributes_stay_where_ratings_of_a_history_become_interactions():
     table = ratings()
     people = {"user": list(range(80)), "town": [f"t{one % 3}" for one in range(80)]}

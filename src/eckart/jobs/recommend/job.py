@@ -30,6 +30,8 @@ from eckart.storage import check_output
 
 TAKEN: Final = ("rank", "regularization", "count_exponent", "unobserved_weight",
                 "implicit_features", "nonnegative", "attribute_weight", "method")  # fmt: skip
+OF_RATINGS: Final = ("regularization", "implicit_features")
+"""Settings that mean something else, or nothing, without ratings."""
 
 
 @final
@@ -285,11 +287,14 @@ def _feedback_of(given: Feedback | None, start: Model | None) -> Feedback:
 
 
 def _settings_of(start: Model | None, read: Interactions) -> dict[str, Any]:
-    """Those of the older model; a λ of ratings is none for interactions."""
+    """Those of the older model, but for what is for ratings where they became interactions."""
     kept = {} if start is None else start.document.get("settings", {})
     settings = {name: kept[name] for name in TAKEN if name in kept}
     if start is not None and start.explicit != (read.ratings is not None):
-        settings.pop("regularization", None)
+        for name in OF_RATINGS:
+            settings.pop(name, None)
+        if settings.get("method") == "gibbs":
+            del settings["method"]
     return settings
 
 
