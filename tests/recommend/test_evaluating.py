@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from eckart.errors import EckartError
+from eckart.jobs.recommend.attaching import attach
+from eckart.jobs.recommend.attribute_tables import AttributeTables
 from eckart.jobs.recommend.choosing import choose_regularization
 from eckart.jobs.recommend.clocks import Clock
 from eckart.jobs.recommend.evaluation import evaluate
@@ -164,3 +166,27 @@ def test_a_user_without_training_entries_is_measured_by_the_popular_items():
     model = fit_split(held, Settings(rank=1, regularization=0.1)).model
     assert top_items(model, ["a"], 1)[0].lines[0].item == "much"
     assert evaluate(model, held, k=1).figures["model"]["recall"].value == 1
+
+
+def test_items_that_only_attributes_tell_of_are_measured_as_they_are_listed():
+    generator = np.random.default_rng(0)
+    user, item = np.nonzero(generator.random((60, 30)) < 0.15)
+    table = {"item": list(range(40)), "kind": [f"k{one % 3}" for one in range(40)]}
+    data = read_interactions({"user": user, "item": item})
+    data = attach(data, AttributeTables(items=table), None).data
+    cold = (data.columns == 3) | (data.columns == 4)
+    rest = cold | (generator.random(len(data)) < 0.2)
+    held = replace(split(data, "random"), train=data.chosen(~rest), test=data.chosen(rest))
+    model = fit_split(held, Settings(rank=3, regularization=0.05, epochs=5)).model
+    found = evaluate(model, held, k=8)
+    assert found.unknown_items == 0
+    users = np.unique(held.test.rows)
+    lists = top_items(model, data.users.listed(users), 8)
+    wanted = [
+        {data.items.at(one) for one in held.test.columns[held.test.rows == user]} for user in users
+    ]
+    recall = [
+        len(own & {line.item for line in one.lines}) / len(own)
+        for own, one in zip(wanted, lists, strict=True)
+    ]
+    assert agree(found.figures["model"]["recall"].value, np.mean(recall))

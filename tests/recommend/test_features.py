@@ -1,5 +1,7 @@
 """Tables of attributes: which columns tell something, as which numbers, and what is refused."""
 
+import datetime
+
 import numpy as np
 import pandas
 import pyarrow as pa
@@ -7,7 +9,9 @@ import pytest
 
 from eckart.errors import EckartError
 from eckart.jobs.recommend.attaching import attach
-from eckart.jobs.recommend.attribute_tables import AttributeTables
+from eckart.jobs.recommend.attribute_tables import AttributeTables, read_attributes
+from eckart.jobs.recommend.attributes import learned_features
+from eckart.jobs.recommend.columns import ColumnNames
 from eckart.jobs.recommend.features import MOST_LEVELS, learned
 from eckart.jobs.recommend.interactions import read_interactions
 from tolerances import agree
@@ -169,3 +173,109 @@ def test_tables_that_cannot_be_used_are_refused(table, code):
     with pytest.raises(EckartError) as caught:
         attach(read_interactions(SMALL), AttributeTables(users=table, user_columns=named), None)
     assert caught.value.code == code
+
+
+# --- what only numbers the rows, and what is no number among numbers ------------------------------
+
+PEOPLE = pandas.DataFrame(
+    {"user": [1, 2, 3, 4, 5], "age": [20, 30, 20, 40, 50]}, index=[7, 3, 9, 0, 2]
+)
+
+
+@pytest.mark.parametrize("kind", ["frame", "arrow", "parquet", "csv", "read again"])
+def test_an_index_that_pandas_writes_is_no_attribute(tmp_path, kind):
+    path = tmp_path / f"people.{'parquet' if kind == 'parquet' else 'csv'}"
+    PEOPLE.to_parquet(path) if kind == "parquet" else PEOPLE.to_csv(path)
+    table = {
+        "frame": PEOPLE,
+        "arrow": pa.table(PEOPLE),
+        "read again": pandas.read_csv(path) if kind == "read again" else None,
+    }.get(kind, path)
+    read = read_attributes(table, "user", ColumnNames(), None)
+    assert list(read.columns) == ["age"]
+    assert read.id_column == "user"
+    assert "is an index as pandas writes it" in " ".join(read.notes)
+    if kind == "read again":
+        assert list(read_attributes(table, "user", ColumnNames(), ["Unnamed: 0"]).columns) == [
+            "Unnamed: 0"
+        ]
+
+
+@pytest.mark.parametrize(
+    "ages",
+    [["20", "NA", "21", "20"], ["20", "Null", "21", "n/a"], ['"20"', '"NA"', '"21"', '" "'],
+     ["20", '"None"', " 21", "NaN"]],
+)  # fmt: skip
+def test_a_missing_number_of_a_text_file_is_no_word_in_quotes_or_not(tmp_path, ages):
+    path = tmp_path / "people.csv"
+    rows = [f"{place},{age}" for place, age in enumerate(ages)]
+    path.write_text("\n".join(["user,age", *rows]), encoding="utf-8")
+    read = read_attributes(path, "user", ColumnNames(), None)
+    (feature,), notes = learned_features(read.columns, read.words, read.source, named=False)
+    assert feature.levels is None
+    assert notes == []
+    kept = feature.cells(read.columns["age"], read.source)
+    assert kept.rows.tolist() == [row for row, age in enumerate(ages) if age.strip(' "').isdigit()]
+
+
+@pytest.mark.parametrize(("odd", "row"), [("?", 2), ("1'000", 2), ("about 30", 2)])
+def test_numbers_that_are_taken_as_words_for_one_cell_are_said(tmp_path, odd, row):
+    path = tmp_path / "people.csv"
+    path.write_text(f"user,age\n1,20\n2,{odd}\n3,20\n4,30\n5,30\n", encoding="utf-8")
+    read = read_attributes(path, "user", ColumnNames(), None)
+    _, notes = learned_features(read.columns, read.words, read.source, named=False)
+    assert f"taken as words, not as numbers, since row {row} has '{odd}'" in notes[0]
+    asked = read_attributes(path, "user", ColumnNames(), ["age:category"])
+    assert learned_features(asked.columns, asked.words, asked.source, named=True)[1] == []
+
+
+CODES = {
+    "text": ["10", "2", "10", "2", "3"],
+    "bytes": [b"10", b"2", b"10", b"2", b"3"],
+    "categories of numbers": pandas.Categorical([10, 2, 10, 2, 3]),
+    "text and gaps": ["10", "2", "10", None, "2"],
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "stored"),
+    [*((kind, False) for kind in CODES), ("text", True), ("text and gaps", True)],
+)
+def test_codes_that_are_text_or_categories_in_a_table_with_types_are_words(tmp_path, kind, stored):
+    frame = pandas.DataFrame({"user": range(5), "job": CODES[kind]})
+    table = tmp_path / "people.parquet" if stored else frame
+    if stored:
+        frame.to_parquet(table)
+    read = read_attributes(table, "user", ColumnNames(), None)
+    (feature,), _ = learned_features(read.columns, read.words, read.source, named=False)
+    assert feature.levels[:2] == ("10", "2")
+
+
+@pytest.mark.parametrize("kind", [pa.duration, pa.timestamp])
+def test_the_unit_of_durations_and_moments_does_not_matter(kind):
+    columns = {
+        unit: pa.array([one * ticks for one in (60, 3600, 7260)], kind(unit))
+        for unit, ticks in (("s", 1), ("ms", 10**3), ("us", 10**6), ("ns", 10**9))
+    }
+    for column in columns.values():
+        feature = learned("t", column)
+        for other in columns.values():
+            values = feature.cells(other, "t").values
+            assert agree(values, feature.cells(column, "t").values)
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.time32("s"), pa.time32("ms"), pa.time64("us"), pa.time64("ns")]
+)
+def test_the_unit_of_times_of_day_does_not_matter(kind):
+    times = [datetime.time(hour) for hour in (1, 5, 20)]
+    feature, seconds = learned("t", pa.array(times, kind)), pa.array(times, pa.time32("s"))
+    cells = feature.cells(seconds, "t")
+    assert agree(cells.values, learned("t", seconds).cells(seconds, "t").values)
+
+
+@pytest.mark.parametrize("fit", [[True, False, True], ["True", "False", "True"], ["TRUE", "FALSE"]])
+@pytest.mark.parametrize("later", [[False, True], ["False", "True"], ["false", "true"]])
+def test_truth_values_are_the_same_in_text_and_in_tables_with_types(fit, later):
+    cells = learned("member", pa.array([*fit, *fit])).cells(pa.array(later), "t")
+    assert (cells.places.tolist(), cells.unknown) == ([0, 1], 0)

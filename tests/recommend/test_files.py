@@ -257,6 +257,18 @@ class TestAttributes:
         )  # fmt: skip
         features, _ = self.features(path)
         assert set(features) == {"lasting", "kind", "code"}
-        assert (features["lasting"].levels, features["lasting"].mean) == (None, 80.0)
+        assert (features["lasting"].levels, features["lasting"].mean) == (None, 80e6)
         assert features["kind"].levels == ("x", "y")
         assert features["code"].levels == (str(IDS[0]), str(IDS[1]))
+
+
+def test_a_column_that_could_be_the_user_as_well_is_said(tmp_path):
+    path = tmp_path / "r.csv"
+    path.write_text("customer_id,user_id,item,rating\n9,1,a,3\n8,2,b,4\n", encoding="utf-8")
+    read = read_interactions(path)
+    assert read.users.listed() == [1, 2]
+    assert read.notes == (
+        "r.csv: the user is in the column 'user_id', not in 'customer_id' (name it if not).",
+    )
+    read = read_interactions(path, ColumnNames(user="customer_id"))
+    assert (read.users.listed(), read.notes) == ([8, 9], ())

@@ -16,6 +16,7 @@ from eckart import LowRankRecommender
 from eckart.errors import EckartError
 from eckart.jobs.recommend.interactions import read_interactions
 from eckart.jobs.recommend.names import read_names
+from eckart.jobs.recommend.predict import predict_pairs
 from eckart.jobs.recommend.top import top_items
 from eckart.jobs.recommend.vocabulary import Vocabulary
 from eckart.jobs.recommend.writing import read_ids, write_top
@@ -206,6 +207,40 @@ def test_tables_of_ids_may_hold_floats(tmp_path, suffix):
     titles = pd.DataFrame({"item": [10.0, 11.0], "title": ["ten", "eleven"]})
     titles.to_parquet(tmp_path / "titles.parquet")
     assert read_names(tmp_path / "titles.parquet") == {"10": "ten", "11": "eleven"}
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_ids_are_written_as_those_of_the_model_whoever_is_unknown(tmp_path, suffix):
+    model, path = fitted().model, tmp_path / f"o.{suffix}"
+    read = {"csv": pd.read_csv, "parquet": pd.read_parquet,
+            "jsonl": lambda path: pd.read_json(path, lines=True, dtype=False)}[suffix]  # fmt: skip
+    for users, wanted in ((["1", "3"], [1, 3]), (["1", "99"], [1, 99]), ([1, 99], [1, 99]),
+                          (["2.0", "98.0"], [2, 98])):  # fmt: skip
+        write_top(model, path, users, 1, seen=True, force=True)
+        assert read(path)["user"].tolist() == wanted
+        assert [one.user for one in top_items(model, users, 1)] == wanted
+    write_top(model, path, ["1", "x"], 1, seen=True, force=True)
+    assert read(path)["user"].tolist() == ["1", "x"]
+    assert [one.user for one in top_items(model, ["1", "x"], 1)] == [1, "x"]
+    pairs = {"user": [1.0, 2.0], "item": [10.0, 99.0]}
+    assert predict_pairs(model, pairs, names={"10": "ten"}).titles == ("ten", "")
+
+
+TITLES = {
+    "floats": "item,title\n10.0,ten\n11.0,eleven\n12.0,twelve\n",
+    "floats and a word": "item,title\n10.0,ten\nother,none\n11,eleven\n12.0,twelve\n",
+    "blanks": "item,title\n 10 ,ten\n11,eleven\n 12,twelve\n",
+    "a title of its own": "item,title\n10.0,no\n10,ten\n11,eleven\n12,twelve\n",
+}
+
+
+@pytest.mark.parametrize("kind", TITLES)
+def test_titles_of_a_text_file_are_found_however_its_ids_are_written(tmp_path, kind):
+    path = tmp_path / "titles.csv"
+    path.write_text(TITLES[kind], encoding="utf-8")
+    (listed,) = top_items(fitted().model, [1], 3, seen=True, names=read_names(path))
+    titles = {10: "ten", 11: "eleven", 12: "twelve"}
+    assert [line.title for line in listed.lines] == [titles[line.item] for line in listed.lines]
 
 
 def test_a_missing_id_of_a_table_of_users_is_said(tmp_path):

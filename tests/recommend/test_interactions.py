@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pandas
+import pandas as pd
 import polars
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -65,7 +66,7 @@ def test_ids_of_several_types_are_refused_by_name():
 def test_what_can_be_no_ids_is_refused_in_a_sentence(ids):
     with pytest.raises(EckartError) as caught:
         read_interactions({"user": ids, "item": [1, 2], "rating": [3.0, 4.0]})
-    assert caught.value.code in ("bad-ids", "shapes-differ")
+    assert caught.value.code in ("bad-ids", "bad-values", "shapes-differ")
 
 
 @pytest.mark.parametrize("role", ["rating", "weight", "time"])
@@ -74,6 +75,30 @@ def test_numbers_of_several_types_are_refused_by_their_column(role):
     with pytest.raises(EckartError, match=f"column of {role}s ") as caught:
         read_interactions(table)
     assert caught.value.code == "not-numbers"
+
+
+@pytest.mark.parametrize("kind", ["text", "categories", "bytes", "frame"])
+def test_text_of_a_table_in_memory_is_numbers_as_in_a_file(kind):
+    def table(*texts):
+        given = {"text": list(texts), "categories": pd.Categorical(texts), "frame": list(texts),
+                 "bytes": [one.encode() for one in texts]}[kind]  # fmt: skip
+        columns = {"user": [1, 2, 3], "item": [1, 2, 3], "rating": given}
+        return pd.DataFrame(columns) if kind == "frame" else columns
+
+    assert read_interactions(table("5", " 4.5 ", "1e0")).ratings.tolist() == [5.0, 4.5, 1.0]
+    with pytest.raises(EckartError, match=r"Row 2 .*has no rating that is a finite number"):
+        read_interactions(table("5", "n/a", "1"))
+    with pytest.raises(EckartError, match=r"^Row 3 of the table has the rating '4,5'"):
+        read_interactions(table("5", "4", "4,5"))
+
+
+def test_a_text_that_is_no_number_is_named_by_its_row_in_a_later_block(tmp_path, monkeypatch):
+    path = tmp_path / "r.parquet"
+    table = {"user": range(9), "item": range(9), "rating": ["5"] * 7 + ["good"] * 2}
+    pq.write_table(pa.table({name: list(values) for name, values in table.items()}), path)
+    monkeypatch.setattr("eckart.storage.tables.BATCH", 4)
+    with pytest.raises(EckartError, match=r"^Row 8 of r.parquet has the rating 'good'"):
+        read_interactions(path)
 
 
 def test_a_missing_rating_of_a_list_is_refused_with_its_row():

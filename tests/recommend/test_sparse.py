@@ -7,6 +7,7 @@ import scipy.sparse
 import eckart
 from eckart.errors import EckartError
 from eckart.jobs.recommend.folding import add_interactions
+from eckart.jobs.recommend.interactions import read_interactions
 from recommend.samples import bits, fitted, ratings
 
 
@@ -59,3 +60,9 @@ def test_a_transposed_matrix_is_noticed_when_it_is_added():
     ids = {"user_ids": model.data.items.listed(), "item_ids": model.data.users.listed()}
     with pytest.raises(EckartError, match="exchanged"):
         add_interactions(model, W.T, **ids)
+
+
+def test_a_matrix_of_very_many_empty_rows_takes_memory_for_its_entries_only():
+    W = scipy.sparse.coo_array(([5.0, 4.0], ([3, 2**40], [0, 2**41])), shape=(2**50, 2**50))
+    read = read_interactions(W)
+    assert (read.users.listed(), read.items.listed()) == ([3, 2**40], [0, 2**41])

@@ -188,6 +188,7 @@ REFUSED = {
     "a zone by name that is none": (["2020-01-01 10:00 GMT"] * 5 + ["soon GMT"], "'soon GMT'"),
     "days or months": (["1/2/2010"] * 3 + ["2/1/2010"] * 3, "two ways"),
     "seconds and milliseconds": ([EARLY] * 3 + [LATE * 1000] * 3, "several units"),
+    "a word among numbers": (["1577966645", "nil", "1577966646"] * 2, "'nil'"),
     "numbers and dates": (["1577966645"] * 3 + ["2020-01-01"] * 3, "'1577966645'"),
     "truth values": ([True, False] * 3, "bool"),
     "periods": (pd.period_range("2020", periods=6, freq="M"), "period"),
@@ -278,3 +279,17 @@ def entries(data) -> set:
     ratings = weights if data.ratings is None else data.ratings
     users, items = data.users.listed(data.rows), data.items.listed(data.columns)
     return set(zip(users, items, ratings.tolist(), weights.tolist(), strict=True))
+
+
+@pytest.mark.parametrize("kind", [int, float, str])
+@pytest.mark.parametrize("written", [202406011230, 20240601123000])
+def test_a_date_that_is_written_as_a_number_is_no_number_of_seconds(kind, written):
+    early = read_interactions(rated(1, kind(written)))
+    late = read_interactions(rated(5, "2024-06-02"))
+    notes = []
+    both = merged(early, as_known(late, early.users, early.items), notes)
+    assert both.ratings.tolist() == [5]
+    assert "numbers of their own" in notes[0]
+    again = read_interactions(rated(2, kind(written + 100)))
+    both = merged(early, as_known(again, early.users, early.items), notes)
+    assert both.ratings.tolist() == [2]

@@ -1,7 +1,9 @@
 """Choosing all settings together."""
 
 import builtins
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from eckart.errors import EckartError
@@ -9,6 +11,7 @@ from eckart.jobs.recommend.job import fit_recommender
 from eckart.jobs.recommend.settings import Settings
 from eckart.jobs.recommend.tuning import tune
 from recommend.samples import implicit, read
+from tolerances import agree
 
 
 @pytest.mark.parametrize("data", [read, implicit])
@@ -24,6 +27,17 @@ def test_the_best_trial_is_taken_and_the_same_seed_finds_it_again(data):
 def test_the_first_trial_is_the_default_so_that_tuning_never_loses():
     found = tune(read(), Settings(rank=4), trials=1)
     assert (found.settings.rank, found.settings.count_exponent) == (4, 1.0)
+
+
+@pytest.mark.parametrize("unit", [4.0**-4, 4.0**3])
+def test_the_lambda_that_is_looked_for_grows_with_the_ratings(unit):
+    data = read()
+    other = replace(data, ratings=data.ratings * np.float32(unit))
+    settings = Settings(rank=4, epochs=5)
+    plain, scaled = (tune(one, settings, trials=3) for one in (data, other))
+    lambdas = [[trial["regularization"] for trial in one.trials] for one in (plain, scaled)]
+    # the first is the default, the others are drawn before figures tell them apart
+    assert agree(np.array(lambdas[1]), np.array(lambdas[0]) * unit)
 
 
 def test_a_time_limit_ends_it():

@@ -105,3 +105,18 @@ def test_entries_that_are_not_in_order_are_refused(code, columns):
     with pytest.raises(eckart.errors.EckartError) as caught:
         eckart.Entries.of_rows(np.array([2]), np.array(columns), ones, None, (1, 2))
     assert caught.value.code == code
+
+
+@pytest.mark.parametrize("largest", [2**23, 2**40, 2**62])
+def test_ids_in_the_place_of_numbers_are_refused_before_they_take_memory(largest):
+    for rows, columns in (([0, largest], [0, 1]), ([0, 1], [0, largest])):
+        with pytest.raises(eckart.EckartError, match=f"{largest:,}, and there are 2 entries"):
+            eckart.Entries.of(rows, columns, [1.0, 2.0])
+    assert eckart.Entries.of([0, 2**20], [0, 1], [1.0, 2.0]).shape == (2**20 + 1, 2)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.1])
+def test_weights_that_are_all_zero_are_said(alpha):
+    entries = eckart.Entries.of([0, 1], [0, 1], [1.0, 2.0], [0.0, 0.0])
+    with pytest.raises(eckart.EckartError, match="All weights are 0"):
+        eckart.factorize(entries, 1, objective=eckart.Observed(unobserved_weight=alpha))

@@ -18,7 +18,7 @@ from eckart.factorization.choice import explain_rank
 from eckart.factorization.explanation import explain
 from eckart.factorization.failures import Diverged, Interrupted
 from eckart.factorization.loop import Loop, in_units
-from eckart.factorization.observed import factorize_observed
+from eckart.factorization.observed import ENTRIES_SOLVERS, factorize_observed
 from eckart.factorization.outcome import Outcome
 from eckart.factorization.proving import prove
 from eckart.factorization.result import Factorization, Recipe, machine
@@ -36,7 +36,6 @@ from eckart.solvers import (
     Solver,
     Step,
     Widening,
-    fits_entries,
 )
 from eckart.starts import GivenStart, Start, as_start
 from eckart.subspaces import CARRIED, Probing
@@ -131,7 +130,7 @@ def factorize(
             on_step,
             bound=certificate,
         )
-    if fits_entries(solver):
+    if isinstance(solver, ENTRIES_SOLVERS):
         raise ArgumentError(
             "This solver fits known entries only, and W is a whole matrix.",
             hint="Give Entries, or a sparse matrix with the objective Observed().",
@@ -244,11 +243,12 @@ def _begin(
 
 def _deliver(result: Factorization, solver: Solver, problem: Problem) -> Factorization:
     """Return, warn or raise, as the grade of the outcome asks."""
-    if result.outcome is Outcome.DIVERGED and isinstance(solver, Iterative):
+    if result.outcome is Outcome.DIVERGED:
+        hint = "Leave the solver out, or give it smaller steps."
         raise Diverged(
             f"The loss grew without bound: at epoch {len(result.history)} it is not finite or more "
             "than a hundred times where it began.",
-            hint=solver.remedy(problem),
+            hint=solver.remedy(problem) if isinstance(solver, Iterative) else hint,
             partial=result,
         )
     if result.outcome is Outcome.INTERRUPTED:

@@ -4,7 +4,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import numpy as np
 import scipy.sparse
@@ -25,14 +25,18 @@ from eckart.offset import Offset
 from eckart.samples import Samples
 from eckart.solvers import (
     AlternatingLeastSquares,
+    GibbsSampling,
     ObservedProblem,
     ObservedSolver,
     Solver,
     Step,
+    StochasticGradient,
     fits_entries,
 )
 from eckart.starts import GivenStart, as_start
 
+ENTRIES_SOLVERS: Final = (AlternatingLeastSquares, GibbsSampling, StochasticGradient)
+"""Those that fit known entries only; a solver of somebody else is taken as what it is given to."""
 MOST_RANK = 2**14
 SMALL = 0.1
 """Length of a row of the first A, which is random."""

@@ -10,6 +10,7 @@ from typing import Final, Protocol, final
 import numpy as np
 
 from eckart.arrays import Array, DType
+from eckart.errors import ArgumentError
 from eckart.factorization.outcome import Outcome
 from eckart.factorization.result import Record
 from eckart.factors import Factors
@@ -120,9 +121,17 @@ class Watch:
         """The end of the loop, at its last sound step or at the start.
 
         Raises:
+            ArgumentError: If the loss of the very first step is none, and there is no start.
             KeyboardInterrupt: If it was interrupted before there were any factors.
         """
         step = self._sound or self._problem.first_step()
+        if step is None and outcome is Outcome.DIVERGED:
+            raise ArgumentError(
+                "The loss of the solver is not finite, or far above that of zeros, at its first "
+                "step.",
+                hint="Give another solver.",
+                code="diverged",
+            )
         if step is None:
             raise KeyboardInterrupt
         return Ending(

@@ -16,6 +16,10 @@ from eckart.matrices.derived import check_shape
 Indices = npt.NDArray[np.integer[Any]]
 NONE: Final[Array] = np.empty(0, FLOAT32)
 """Weights that are all one."""
+MOST_PLACES: Final = 2**22
+PER_ENTRY: Final = 1000
+"""Rows beside those, for each entry, that are taken for what was meant where no shape is given; as
+in files."""
 
 
 @final
@@ -105,19 +109,18 @@ class Entries:
                 raise MatrixError(
                     "A weight is negative.", hint="Give weights of at least 0.", code="bad-weight"
                 )
-        lengths = {
-            len(row),
-            len(column),
-            len(value),
-            *([len(weight)] if weights is not None else []),
-        }
+        given = (row, column, value) if weights is None else (row, column, value, weight)
+        lengths = {len(one) for one in given}
         if len(lengths) > 1:
             raise MatrixError(
                 f"Rows, columns, values and weights have different lengths: {sorted(lengths)}.",
                 hint="Give one of each for every entry.",
                 code="shapes-differ",
             )
-        height, width = (_above(row), _above(column)) if shape is None else _shape(shape)
+        if shape is None:
+            height, width = _above(row, "row"), _above(column, "column")
+        else:
+            height, width = _shape(shape)
         _check_range(row, height, "row")
         _check_range(column, width, "column")
         across = _sorted(column, row, value, weight, width, height)
@@ -202,8 +205,7 @@ class Entries:
         stored: Any = W
         check_shape(stored.shape)
         listed = stored.tocoo()
-        rows, columns = (listed.row, listed.col)
-        return cls.of(rows, columns, listed.data, shape=listed.shape)
+        return cls.of(listed.row, listed.col, listed.data, shape=listed.shape)
 
     @cached_property
     def by_columns(self) -> Compressed:
@@ -318,8 +320,20 @@ def _numbers(numbers: npt.ArrayLike, name: str) -> Array:
     return array
 
 
-def _above(places: Indices) -> int:
-    return int(places.max()) + 1 if len(places) else 0
+def _above(places: Indices, name: str) -> int:
+    """How many rows (or columns) there are, by the largest that is named.
+
+    Raises:
+        MatrixError: If that is far more than entries: ids were given in the place of numbers.
+    """
+    largest = int(places.max()) if len(places) else -1
+    if largest >= MOST_PLACES + PER_ENTRY * len(places):
+        raise MatrixError(
+            f"An entry is in {name} {largest:,}, and there are {len(places):,} entries.",
+            hint=f"Number {name}s from 0 without gaps, or give the shape.",
+            code="bad-index",
+        )
+    return largest + 1
 
 
 def _check_range(places: Indices, count: int, name: str) -> None:
@@ -364,17 +378,12 @@ def _turned(given: Compressed, count: int, of: int) -> Compressed:
 
     made = _empty(count, len(given.values), of, len(given.weights) > 0)
     counted(given.indices, made.starts)
-    transposed(
-        given.starts,
-        given.indices,
-        given.values,
-        given.weights,
-        made.starts,
-        made.indices,
-        made.values,
-        made.weights,
-    )
+    transposed(*_parts(given), *_parts(made))
     return made
+
+
+def _parts(order: Compressed) -> tuple[Any, ...]:
+    return order.starts, order.indices, order.values, order.weights
 
 
 def _check_distinct(by_rows: Compressed) -> None:

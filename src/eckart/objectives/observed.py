@@ -174,10 +174,17 @@ class Observed:
         """Refuse entries that do not fit.
 
         Raises:
-            MatrixError: If there are none, a confidence is negative, or attributes do not fit.
+            MatrixError: If there are none, or none counts, a confidence is negative, or attributes
+                do not fit.
         """
         if len(entries) == 0:
             raise MatrixError("No entry is known.", hint="Give at least one.", code="empty")
+        if entries.weights is not None and not entries.weights.any():
+            raise MatrixError(
+                "All weights are 0, so no entry counts.",
+                hint="Give some weights above 0.",
+                code="empty",
+            )
         if self.unobserved_weight > 0 and entries.weights is None and entries.values.min() < 0:
             raise MatrixError(
                 "With an unobserved weight values say how much an entry counts; one is negative.",

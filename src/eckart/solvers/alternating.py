@@ -1,11 +1,14 @@
 """Alternating least squares over known entries."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, final
 
 from eckart.errors import ArgumentError
+from eckart.factors import Factors
+from eckart.offset import Offset
 from eckart.solvers.equations import RowSolver
 from eckart.solvers.known_problem import ObservedProblem
 from eckart.solvers.protocol import Step, check_count
@@ -60,11 +63,13 @@ class AlternatingLeastSquares:
         for number in itertools.count():
             with one_blas_thread():
                 loss = tables.sweep(solver)
+            # a step is kept while the next sweep overwrites the tables
+            offset = tables.kept()
             yield Step(
                 number=number,
                 loss=loss,
-                factors=lambda: tables.offset().factors,
-                approximation=tables.offset,
+                factors=partial(_factors, offset),
+                approximation=offset,
             )
 
     def settings(self) -> dict[str, Any]:
@@ -82,3 +87,7 @@ class AlternatingLeastSquares:
                 code="nonnegative-by",
             )
         return NonnegativeCoordinates(bounded=problem.rank)
+
+
+def _factors(offset: Callable[[], Offset]) -> Factors:
+    return offset().factors

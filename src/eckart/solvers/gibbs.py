@@ -100,7 +100,12 @@ class GibbsSampling:
                 draws.append(offset)
                 priors.append((above, across))
                 noises.append(noise)
-            kept = (draws, priors, noises) if draws else ([offset], [(above, across)], [noise])
+            # tuples: a step is kept while more draws are added
+            kept = (
+                (tuple(draws), tuple(priors), tuple(noises))
+                if draws
+                else ((offset,), ((above, across),), (noise,))
+            )
             yield Step(
                 number=number,
                 loss=squared,
@@ -210,6 +215,6 @@ def _factors(offset: Offset) -> Factors:
 
 
 def _samples(
-    draws: list[Offset], priors: list[tuple[Prior, Prior]], noises: list[float]
+    draws: tuple[Offset, ...], priors: tuple[tuple[Prior, Prior], ...], noises: tuple[float, ...]
 ) -> Samples:
-    return Samples(draws=tuple(draws), noise=float(np.mean(noises)), priors=tuple(priors))
+    return Samples(draws=draws, noise=float(np.mean(noises)), priors=priors)

@@ -56,5 +56,5 @@ class ObservedSolver(Epochs, Protocol):
 
 
 def fits_entries(solver: object) -> TypeGuard[ObservedSolver]:
-    """Whether a solver is one of known entries, not of a whole matrix."""
+    """Whether a solver may be one of known entries: it stops by epochs and is not `Iterative`."""
     return isinstance(solver, ObservedSolver) and not isinstance(solver, Iterative)

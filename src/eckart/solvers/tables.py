@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar, final
+from functools import partial
+from typing import Any, TypeAlias, TypeVar, final
 
 import numpy as np
 import scipy.sparse
@@ -15,6 +16,8 @@ from eckart.offset import Offset
 from eckart.solvers.equations import Equations, RowSolver, gram, turned
 
 Result = TypeVar("Result")
+Kept: TypeAlias = tuple[Array, list[Array]]
+"""The numbers of one side, and those of its companions."""
 
 
 @final
@@ -176,8 +179,26 @@ class Tables:
 
     def offset(self) -> Offset:
         """A copy of what the tables say now."""
-        (B, row_bias), (A, column_bias) = (self._parts(side) for side in (self.rows, self.columns))
-        more, less = ([part.C for part in side.companions] for side in (self.rows, self.columns))
+        return self.kept()()
+
+    def kept(self) -> Callable[[], Offset]:
+        """What forms the offset of the tables as they are now, whatever becomes of them.
+
+        Cost:
+            A copy of the tables; all else is done when it is called.
+        """
+        sides = [
+            (side.X.copy(), [part.C.copy() for part in side.companions])
+            for side in (self.rows, self.columns)
+        ]
+        return partial(self._formed, *sides)
+
+    def _formed(
+        self, rows: tuple[Array, list[Array]], columns: tuple[Array, list[Array]]
+    ) -> Offset:
+        """The offset of tables with what their companions hold."""
+        (B, row_bias), (A, column_bias) = (self._parts(X) for X, _ in (rows, columns))
+        more, less = rows[1], columns[1]
         return Offset(
             self.mean,
             row_bias,
@@ -187,8 +208,9 @@ class Tables:
             np.concatenate(less) if less else None,
         )
 
-    def _parts(self, side: Side) -> tuple[Array, Array]:
-        X, rank = side.X, self.rank
+    def _parts(self, X: Array) -> tuple[Array, Array]:
+        """Factors and biases of a table."""
+        rank = self.rank
         return X[:, :rank].copy(), X[:, rank].copy() if self.biased else np.zeros(len(X), FLOAT32)
 
     def _turn(self, E: Array) -> None:

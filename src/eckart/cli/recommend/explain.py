@@ -24,7 +24,8 @@ def explain(model: Path, user: str, item: str, k: int, names: Path | None, as_js
 
     check_model(model)
     check_files(names)
-    document = explain(loaded(model), user, item, names=titles(names)).to_dict()
+    fitted = loaded(model)
+    document = explain(fitted, user, item, names=titles(names, fitted)).to_dict()
     if as_json:
         console.answer_json("recommend explain", document)
     else:

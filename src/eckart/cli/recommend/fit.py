@@ -75,7 +75,7 @@ def fit(data: Path | None, report: Path | None, as_json: bool, **options: Any) -
         )
     document = result.to_dict()
     if report is not None:
-        _report(result, report, titles(options["names"]), force=options["force"])
+        _report(result, report, titles(options["names"], result.model), force=options["force"])
     if as_json:
         console.answer_json("recommend fit", document)
     else:
@@ -100,8 +100,12 @@ def _feedback(options: dict[str, Any]) -> Any:
     return None if given == Feedback() else given
 
 
-def _settings(options: dict[str, Any]) -> Any:
-    """The settings that were given; None where an older model's are to be taken."""
+def _settings(options: dict[str, Any]) -> dict[str, Any]:
+    """The settings that were given; those of an older model are taken beside them.
+
+    Raises:
+        ArgumentError: If one is out of its range.
+    """
     from eckart.jobs.recommend.settings import Settings
 
     names = ("rank", "regularization", "count_exponent", "unobserved_weight",
@@ -115,9 +119,9 @@ def _settings(options: dict[str, Any]) -> Any:
     }
     if options["bayesian"]:
         given["method"] = "gibbs"
-    if options["older"] is not None and not given and options["seed"] == 0:
-        return None
-    return Settings(**given, seed=options["seed"])
+    given["seed"] = options["seed"]
+    Settings(**given)
+    return given
 
 
 def _check_paths(

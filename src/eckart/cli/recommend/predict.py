@@ -43,12 +43,13 @@ def predict(model: Path, pairs: Path, as_json: bool, **options: Any) -> int:
 
         read = [model, pairs, options["names"]]
         check_table_output(output, force=options["force"], inputs=read)
+    fitted = loaded(model)
     result = predict_pairs(
-        loaded(model),
+        fitted,
         pairs,
         column_names(options),
         clip=options["clip"],
-        names=titles(options["names"]),
+        names=titles(options["names"], fitted),
     )
     if output is not None:
         from eckart.storage.tables import write_table

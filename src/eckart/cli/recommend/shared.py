@@ -83,13 +83,17 @@ def wrote_model(folder: Path, *, quiet: bool) -> None:
         console.note("note: the folder that you are in was replaced; cd . is the new", quiet=quiet)
 
 
-def titles(names: Path | None) -> dict[str, str] | None:
-    """Titles by id, where a file of them was given."""
+def titles(names: Path | None, fitted: Any) -> dict[str, str] | None:
+    """Titles by id, where a file of them was given; it is said if it has none of the items."""
     if names is None:
         return None
     from eckart.jobs.recommend.names import read_names
 
-    return read_names(names)
+    found = read_names(names)
+    if not any(str(one) in found for one in fitted.data.items.listed()):
+        ids = ", ".join(list(found)[:3])
+        console.note(f"note: None of the items is in {names}, where ids are such as {ids}.")
+    return found
 
 
 def check_files(*paths: Path | None) -> None:

@@ -33,7 +33,8 @@ def similar(model: Path, item: str, k: int, names: Path | None, as_json: bool) -
 
     check_model(model)
     check_files(names)
-    result = similar_items(loaded(model), item, k, names=titles(names)).to_dict()
+    fitted = loaded(model)
+    result = similar_items(fitted, item, k, names=titles(names, fitted)).to_dict()
     if as_json:
         console.answer_json("recommend similar", {"item": item, **result})
         return 0

@@ -43,7 +43,7 @@ def top(model: Path, as_json: bool, **options: Any) -> int:
     from eckart.jobs.recommend.storing import check_model
 
     check_model(model)
-    users = _wanted(options)
+    _check_wanted(options)
     check_files(options["names"], options["users"])
     output = options["output"]
     if output is not None:
@@ -53,8 +53,9 @@ def top(model: Path, as_json: bool, **options: Any) -> int:
         check_table_output(output, force=options["force"], inputs=read)
     with limited_threads(options["threads"]):
         fitted = loaded(model)
-        names = titles(options["names"])
-        only, without = _items(options["only"]), _items(options["without"])
+        names = titles(options["names"], fitted)
+        users = _wanted(options, fitted)
+        only, without = (_items(options[name], fitted) for name in ("only", "without"))
         if output is None:
             return _show(fitted, users, only, without, names, as_json=as_json, options=options)
         return _write(fitted, users, only, without, names, as_json=as_json, options=options)
@@ -122,8 +123,12 @@ def _write(
     return 0
 
 
-def _wanted(options: dict[str, Any]) -> Any:
-    """The ids of the users; None for all."""
+def _check_wanted(options: dict[str, Any]) -> None:
+    """Refuse what does not say whose list it should be.
+
+    Raises:
+        ArgumentError: If so.
+    """
     ways = [bool(options["user_ids"]), options["users"] is not None, options["everyone"]]
     if sum(ways) != 1:
         raise ArgumentError(
@@ -131,23 +136,29 @@ def _wanted(options: dict[str, Any]) -> Any:
             hint="Give exactly one of --user ID, --users FILE and --all.",
             code="bad-users",
         )
+    if not all(one.strip() for one in options["user_ids"]):
+        raise ArgumentError("The id of a user is empty.", hint="Name the user.", code="bad-users")
+
+
+def _wanted(options: dict[str, Any], fitted: Any) -> Any:
+    """The ids of the users; None for all."""
     if options["everyone"]:
         return None
     if options["user_ids"]:
         return list(options["user_ids"])
     from eckart.jobs.recommend.writing import read_ids
 
-    return read_ids(options["users"], "user")
+    return read_ids(options["users"], "user", fitted.named)
 
 
-def _items(words: str | None) -> Any:
+def _items(words: str | None, fitted: Any) -> Any:
     """Items from words or from a table."""
     if words is None:
         return None
     if _is_table(words):
         from eckart.jobs.recommend.writing import read_ids
 
-        return read_ids(Path(words), "item")
+        return read_ids(Path(words), "item", fitted.named)
     items = [word.strip() for word in words.split(",") if word.strip()]
     if not items:
         raise ArgumentError(

@@ -86,7 +86,7 @@ def as_table(
         ranking: Of some users.
         names: Titles by id.
         popular: Which of the users got the popular items.
-        asked: Their ids as text, where some may be unknown.
+        asked: Their ids, where some may be unknown.
     """
     k = ranking.items.shape[1]
     lists = np.repeat(np.arange(len(ranking.users)), k)

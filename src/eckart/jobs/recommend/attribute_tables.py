@@ -1,5 +1,6 @@
 """Tables of what is known of users and items, as they are read."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -8,6 +9,7 @@ from typing import Any, Final, Literal, TypeAlias, final
 
 from eckart.errors import MatrixError
 from eckart.jobs.recommend.columns import NAMES, ColumnNames, no_column
+from eckart.jobs.recommend.features import is_text
 from eckart.jobs.recommend.ids import column_of
 from eckart.jobs.recommend.reading import check_lengths, columns_in
 from eckart.storage.table_text import Kind, TableHead, plain
@@ -16,6 +18,8 @@ from eckart.storage.tables import read_columns, table_head
 Role: TypeAlias = Literal["user", "item"]
 MARKS: Final = ("id", "category")
 """What may stand behind a colon after the name of a column."""
+INDEX: Final = re.compile(r"|__index_level_\d+__|Unnamed: \d+")
+"""How pandas calls an index without a name: in text, in Parquet and Arrow, and when it reads it."""
 
 
 @final
@@ -53,7 +57,7 @@ class AttributeTable:
     Fields:
         ids: Of its rows.
         columns: Arrow arrays by name.
-        words: Names of columns whose numbers are names of something.
+        words: Names of columns that are words, whatever they hold.
         named: Whether the columns were asked for by their names.
         id_column: The name of the column of ids.
         source: The table, for messages.
@@ -91,13 +95,15 @@ def read_attributes(
         MatrixError: If a column is not there, or there is none beside the ids.
         StorageError: If the system refuses to read it.
     """
-    opened = _opened(data, role, [getattr(named, role) or "", *(wanted or ())])
+    given = named.known().get(role)
+    opened = _opened(data, role, [given or "", *(wanted or ())])
     names, source = opened.names, opened.source
     marked = _marked(names, wanted, source)
     chosen = [name for name, mark in marked.items() if mark != "id"]
     ids = next((name for name, mark in marked.items() if mark == "id"), None)
-    ids = ids or _id_column(names, getattr(named, role), (*NAMES[role], "id"), chosen)
-    columns = [name for name in chosen or names if name != ids]
+    ids = ids or _id_column(names, given, (*NAMES[role], "id"), chosen)
+    indices = [name for name in _indices(names) if name not in marked and name != ids]
+    columns = [name for name in chosen or names if name != ids and name not in indices]
     if not columns:
         raise MatrixError(
             f"{source} has no column beside the ids.",
@@ -107,20 +113,29 @@ def read_attributes(
     first, *others = opened.read([names.index(name) for name in (ids, *columns)])
     check_lengths([first, *others])
     headless = opened.head is not None and opened.head.names is None
+    untyped = opened.head is not None and opened.head.text is not None
+    held = {
+        name: column_of(one, f"values of the column '{name}'")[0]
+        for name, one in zip(columns, others, strict=True)
+    }
+    words = {name for name, mark in marked.items() if mark == "category"}
+    if not untyped:
+        words |= {name for name, column in held.items() if is_text(column)}
     return AttributeTable(
         ids=first,
-        columns={
-            name: column_of(one, f"values of the column '{name}'")[0]
-            for name, one in zip(columns, others, strict=True)
-        },
-        words=frozenset(name for name, mark in marked.items() if mark == "category"),
+        columns=held,
+        words=frozenset(words),
         named=bool(chosen),
         id_column=ids,
         source=source,
-        untyped=opened.head is not None and opened.head.text is not None,
+        untyped=untyped,
         notes=(
             *(opened.head.notes if opened.head is not None else ()),
             *(f"{source} has no header; its ids are taken from column {ids}.",) * headless,
+            *(
+                f"{source}: the column '{name}' is an index as pandas writes it, and is left out."
+                for name in indices
+            ),
         ),
     )
 
@@ -169,6 +184,13 @@ def _marked(names: Sequence[str], wanted: Sequence[str] | None, source: str) -> 
             raise no_column(source, name, list(names))
         marked[name] = mark
     return marked
+
+
+def _indices(names: Sequence[str]) -> list[str]:
+    """The columns that pandas writes for an index without a name, which only number the rows."""
+    return [
+        name for place, name in enumerate(names) if INDEX.fullmatch(name) and (place == 0 or name)
+    ]
 
 
 def _id_column(

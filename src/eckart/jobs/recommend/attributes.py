@@ -9,7 +9,7 @@ import numpy.typing as npt
 import scipy.sparse
 
 from eckart.errors import MatrixError
-from eckart.jobs.recommend.features import Feature, learned
+from eckart.jobs.recommend.features import Feature, doubt, learned
 
 MOST_WIDTH: Final = 10_000
 """Numbers and words of a table: systems of so many equations are solved for who did nothing."""
@@ -71,7 +71,7 @@ class Attributes:
 def learned_features(
     columns: dict[str, Any], words: frozenset[str], source: str, *, named: bool
 ) -> tuple[tuple[Feature, ...], list[str]]:
-    """The features of the columns of a table, and which columns were left out and why.
+    """The features of the columns of a table, and what a person should know of them.
 
     Args:
         columns: Arrow arrays by name.
@@ -87,11 +87,15 @@ def learned_features(
     notes: list[str] = []
     for name, column in columns.items():
         try:
-            features.append(learned(name, column, as_words=name in words))
+            feature = learned(name, column, as_words=name in words)
         except MatrixError as error:
             if named:
                 raise
             notes.append(f"{source}: {error.message} It is left out.")
+            continue
+        features.append(feature)
+        if name not in words and (said := doubt(feature, column)):
+            notes.append(f"{source}: {said}")
     if not features:
         raise MatrixError(
             f"{source} has no column of attributes that tells anything.",

@@ -22,8 +22,8 @@ LAST: Final = 253_402_300_800
 """Seconds from 1970 to the year 10000: a number beyond is in a smaller unit."""
 FIRST: Final = 10**8
 """Seconds from 1970 to 1973: numbers below do not count from 1970."""
-WRITTEN: Final = (19_000_101_000_000, 21_001_231_235_959)
-"""Whole numbers such as 20240601123000: dates that are written without signs, in their order."""
+WRITTEN: Final = ((190_001_010_000, 210_012_312_359), (19_000_101_000_000, 21_001_231_235_959))
+"""Numbers such as 202406011230 and 20240601123000: dates without signs, in their order."""
 MOST: Final = 2.0**62
 
 
@@ -116,7 +116,7 @@ def clocked(numbers: npt.NDArray[Any], kind: Any, source: str) -> tuple[Times, C
     if not len(known):
         return numbers, None
     digits = _unit(known, source)
-    if WRITTEN[0] <= known.min() and known.max() <= WRITTEN[1]:
+    if _is_written(known):
         return numbers, Clock(dated=False, digits=0)
     return numbers, Clock(dated=digits > 0 or int(np.abs(known).max()) >= FIRST, digits=digits)
 
@@ -132,7 +132,15 @@ def _of_floats(numbers: npt.NDArray[np.float64], source: str) -> tuple[Times, Cl
     more = 18 if largest <= 1 else int(np.floor(np.log10(MOST / largest)))
     times = np.full(len(numbers), EARLIEST)
     times[~gaps] = np.rint(known * 10.0**more).astype(np.int64)
+    if _is_written(known):
+        return times, Clock(dated=False, digits=more)
     return times, Clock(dated=digits > 0 or largest >= FIRST, digits=digits + more)
+
+
+def _is_written(known: npt.NDArray[Any]) -> bool:
+    """Whether all are dates that are written as a number."""
+    first, last = known.min(), known.max()
+    return any(low <= first and last <= high for low, high in WRITTEN)
 
 
 def _unit(known: npt.NDArray[Any], source: str) -> int:

@@ -1,8 +1,8 @@
 """Which column of a table holds the users, the items, the ratings."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final, final
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, final
 
 from eckart.errors import ArgumentError, MatrixError
 from eckart.storage.table_text import TableHead, plain
@@ -39,6 +39,11 @@ ORDER: Final = ("user", "item", "rating", "time")
 class ColumnNames:
     """The columns that were named; None is found by its name.
 
+    Fields:
+        user, item, rating, weight, time: The names that were given.
+        usual: What the columns were called in an earlier table: a name by role, that is taken where
+            a table has it and no other is given.
+
     Example:
         >>> ColumnNames(user="customer").given()
         {'user': 'customer'}
@@ -49,6 +54,7 @@ class ColumnNames:
     rating: str | None = None
     weight: str | None = None
     time: str | None = None
+    usual: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @staticmethod
     def of(names: object) -> "ColumnNames":
@@ -57,7 +63,7 @@ class ColumnNames:
         Raises:
             ArgumentError: If there is another role in it, or it is no mapping of texts.
         """
-        given: dict[str, str] = {}
+        given: dict[str, Any] = {}
         for role, name in names.items() if isinstance(names, Mapping) else [("", "")]:
             if role not in NAMES or not isinstance(name, str):
                 raise ArgumentError(
@@ -72,6 +78,14 @@ class ColumnNames:
         """Those that were named."""
         named = {role: getattr(self, role) for role in NAMES}
         return {role: name for role, name in named.items() if name is not None}
+
+    def like(self, earlier: "ColumnNames") -> "ColumnNames":
+        """These names, with those of an earlier table where none is given."""
+        return replace(self, usual=earlier.known())
+
+    def known(self) -> dict[str, str]:
+        """Those that were named, now or earlier."""
+        return {**self.usual, **self.given()}
 
 
 def find_columns(
@@ -100,12 +114,7 @@ def find_columns(
         ({'user': 0, 'item': 1, 'rating': 2}, [])
     """
     names = list(head.names or [str(place) for place in range(1, head.width + 1)])
-    found: dict[str, int] = {}
-    for role, name in named.given().items():
-        if name not in names:
-            raise no_column(source, name, names)
-        found[role] = names.index(name)
-    _check_apart(found, names, source)
+    found = _named(named, names, source)
     notes: list[str] = []
     if head.names is None:
         free = [place for place in range(head.width) if place not in found.values()]
@@ -114,7 +123,7 @@ def find_columns(
         listed = ", ".join(f"{role} = column {place + 1}" for role, place in found.items())
         notes.append(f"{source} has no header; taken as {listed} (name them if not).")
     else:
-        _by_name(names, found)
+        notes += _by_name(names, found, source)
     for role in needed:
         if role not in found:
             raise MatrixError(
@@ -131,6 +140,24 @@ def find_columns(
                 code="repeated-column",
             )
     return found, notes
+
+
+def _named(named: ColumnNames, names: list[str], source: str) -> dict[str, int]:
+    """The position of each column that was named, now or earlier.
+
+    Raises:
+        MatrixError: If one that was named now is not there, or is named for two roles.
+    """
+    found: dict[str, int] = {}
+    for role, name in named.given().items():
+        if name not in names:
+            raise no_column(source, name, names)
+        found[role] = names.index(name)
+    _check_apart(found, names, source)
+    for role, name in named.usual.items():
+        if role not in found and name in names and names.index(name) not in found.values():
+            found[role] = names.index(name)
+    return found
 
 
 def _check_apart(found: Mapping[str, int], names: Sequence[str], source: str) -> None:
@@ -155,15 +182,28 @@ def naming(role: str) -> str:
     return f"--{role} NAME, or columns={{'{role}': 'NAME'}} in Python"
 
 
-def _by_name(names: list[str], found: dict[str, int]) -> None:
-    """Add the columns with common names, where none of that role was named."""
+def _by_name(names: list[str], found: dict[str, int], source: str) -> list[str]:
+    """Add the columns with common names, where none of that role was named.
+
+    Returns:
+        Which of them could be others, to tell the reader.
+    """
     plain_names = [plain(name) for name in names]
+    notes: list[str] = []
     for role, common in NAMES.items():
-        for name in common:
-            if role not in found and name in plain_names:
-                place = plain_names.index(name)
-                if place not in found.values():
-                    found[role] = place
+        if role in found:
+            continue
+        places = [plain_names.index(name) for name in common if name in plain_names]
+        places = [place for place in dict.fromkeys(places) if place not in found.values()]
+        if places:
+            found[role] = places[0]
+        if len(places) > 1:
+            others = ", ".join(f"'{names[place]}'" for place in places[1:])
+            notes.append(
+                f"{source}: the {role} is in the column '{names[places[0]]}', not in {others} "
+                "(name it if not)."
+            )
+    return notes
 
 
 def no_column(source: str, name: str, names: list[str]) -> MatrixError:

@@ -38,7 +38,8 @@ class Evaluation:
         k: Length of the lists.
         tested: Ratings or interactions of the test part.
         ranked_users: Users whose lists were held against it.
-        unknown_items: Test entries of items that no training entry has; they are not to be found.
+        unknown_items: Test entries of items that no training entry has and of which no attribute
+            is known; they are not to be found.
         relevant: The lowest rating that is to be found; None without ratings.
         figures: By method and metric: the model, the averages, the most popular items.
         by_activity, by_popularity: The model beside a baseline for users and items with more and
@@ -83,9 +84,9 @@ def evaluate(
 
     Ratings are predicted within their scale; those of users that were held out are not, since the
     model ranks for them only. To be found are test items that somebody in the training part dealt
-    with, rated at least `relevant` where there are ratings. Seen items are not listed, and of whom
-    nothing is known gets the popular ones, as in `top_items`. Users with nothing to be found are
-    left out of the means.
+    with, or that have attributes, rated at least `relevant` where there are ratings. Seen items
+    are not listed, and of whom nothing is known gets the popular ones, as in `top_items`. Users
+    with nothing to be found are left out of the means.
 
     Args:
         model: Fitted to the training part; held-out users are folded in.
@@ -98,6 +99,8 @@ def evaluate(
     figures: dict[str, dict[str, Figure]] = {"model": {}}
     errors: dict[str, npt.NDArray[np.float64]] = {}
     known = train.item_counts() > 0
+    if train.item_attributes is not None:
+        known |= train.item_attributes.known
     findable = known[test.columns]
     wanted = findable & test.liked
     if test.ratings is not None:

@@ -1,62 +1,97 @@
 """Whether users and items stand in each other's place, or have ids of another kind."""
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from eckart.errors import MatrixError
+from eckart.jobs.recommend.blockwise import taken
 from eckart.jobs.recommend.interactions import Interactions
 from eckart.jobs.recommend.reading import Table
-from eckart.jobs.recommend.vocabulary import Vocabulary
+from eckart.jobs.recommend.vocabulary import Places, Vocabulary
 
 FEW: Final = 0.5
 MANY: Final = 0.9
 
 
-def check_not_exchanged(
-    table: Table,
-    rows: npt.NDArray[Any],
-    columns: npt.NDArray[Any],
-    known: tuple[Vocabulary, Vocabulary],
-) -> list[str]:
-    """Hold the ids of a table against those that a model knows, both ways round.
+def placed_pairs(
+    table: Table, users: Vocabulary, items: Vocabulary
+) -> tuple[Places, Places, list[str]]:
+    """The places of the users and of the items of a table, −1 where they are unknown.
 
     Args:
         table: That was read.
-        rows: The places of its users, −1 where they are unknown.
-        columns: The places of its items.
-        known: The users and the items of the model.
+        users: That a model knows.
+        items: The same.
 
     Returns:
-        What to tell the reader, if it cannot be decided.
+        Also what to tell the reader, if it cannot be decided whether they are exchanged.
 
     Raises:
         MatrixError: If the users of the table are the items of the model.
     """
-    fits = np.mean((rows >= 0) & (columns >= 0)) if len(rows) else 1.0
+    rows = users.places(table.columns["user"], "user")
+    columns = items.places(table.columns["item"], "item")
+
+    def turned() -> tuple[Places, Places]:
+        return (
+            items.places(table.columns["user"], "user"),
+            users.places(table.columns["item"], "item"),
+        )
+
+    return rows, columns, _check(table.source, (rows, columns), turned)
+
+
+def check_read(source: str, read: Interactions, users: Vocabulary, items: Vocabulary) -> list[str]:
+    """The same for interactions that were read; what to tell the reader.
+
+    Raises:
+        MatrixError: If their users are the items of a model.
+    """
+
+    def places(first: Vocabulary, second: Vocabulary) -> tuple[Places, Places]:
+        return (
+            taken(first.places(read.users.ids), read.rows),
+            taken(second.places(read.items.ids), read.columns),
+        )
+
+    return _check(source, places(users, items), lambda: places(items, users))
+
+
+def _check(
+    source: str, known: tuple[Places, Places], turned: Callable[[], tuple[Places, Places]]
+) -> list[str]:
+    """Hold the pairs of a table against those that a model knows, both ways round.
+
+    Where users and items are both numbered, new users of known items look like items of known
+    users: that is said, and not refused.
+    """
+    fits = _share(known)
     if fits >= MANY:
         return []
-    users, items = known
-    turned = np.mean(
-        (items.places(table.columns["user"], "user") >= 0)
-        & (users.places(table.columns["item"], "item") >= 0)
-    )
-    if turned < MANY or turned <= fits:
+    other_way = _share(turned())
+    if other_way < MANY or other_way <= fits:
         return []
-    if fits <= FEW:
+    if fits <= FEW and np.mean(known[1] >= 0) <= FEW:
         raise MatrixError(
-            f"Users and items of {table.source} are exchanged: its users are items of the model "
-            f"in {turned:.0%} of the rows, and users of it in {fits:.0%}.",
+            f"Users and items of {source} are exchanged: its users are items of the model "
+            f"in {other_way:.0%} of the rows, and users of it in {fits:.0%}.",
             hint="Name the columns with --user and --item the other way round; a matrix is "
             "users × items, so give its transpose.",
             code="transposed",
         )
     return [
-        f"Only {fits:.0%} of the pairs of {table.source} are known, but {turned:.0%} are if its "
+        f"Only {fits:.0%} of the pairs of {source} are known, but {other_way:.0%} are if its "
         "users are taken as items; if they are exchanged, name them with --user and --item."
     ]
+
+
+def _share(places: tuple[Places, Places]) -> float:
+    """Of the pairs, those that are known."""
+    rows, columns = places
+    return float(np.mean((rows >= 0) & (columns >= 0))) if len(rows) else 1.0
 
 
 def check_numbered(known: Interactions, ids: tuple[Any, Any]) -> None:

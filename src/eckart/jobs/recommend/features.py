@@ -11,11 +11,13 @@ from pyarrow import compute
 
 from eckart.errors import MatrixError
 from eckart.storage.columns import plain_values
+from eckart.storage.text.cells import numbers, odd_and_marks
 
 pc: Final[Any] = compute  # its functions are made when it is imported, which no type checker sees
 
 MOST_LEVELS: Final = 1000
 """Different words of one column."""
+TRUTHS: Final = frozenset({"true", "false"})
 BETWEEN: Final = "|"
 """The words of one cell, as in Action|Comedy."""
 
@@ -78,6 +80,7 @@ class Feature:
         if self.levels is None:
             return self._standardised(column, source)
         rows, words = _words(column)
+        words = _as_written(words, self.levels)
         places = pc.fill_null(pc.index_in(words, value_set=pa.array(self.levels)), -1)
         places = np.asarray(places.to_numpy(zero_copy_only=False), np.int64)
         known = places >= 0
@@ -136,7 +139,7 @@ class Feature:
 
 
 def learned(name: str, column: Any, *, as_words: bool = False) -> Feature:
-    """The feature that a column is: of numbers where all of its cells are, else of words.
+    """The feature that a column is: of numbers where no cell is anything else; or else of words.
 
     Args:
         name: Of the column.
@@ -159,6 +162,45 @@ def learned(name: str, column: Any, *, as_words: bool = False) -> Feature:
     if finite.min() == finite.max() or deviation == 0:
         raise _useless(f"All numbers of the column '{name}' are the same.")
     return Feature(name=name, mean=mean * largest, deviation=deviation * largest)
+
+
+def doubt(feature: Feature, column: Any) -> str:
+    """What to tell of a column of text that was taken as words and looks like numbers, or nothing.
+
+    Example:
+        >>> ages = pa.array(["20", "30", "20", "?"])
+        >>> doubt(learned("age", ages), ages)
+        "The column 'age' is taken as words, not as numbers, since row 4 has '?'."
+    """
+    plain = _plain(column)
+    if feature.levels is None or not pa.types.is_string(plain.type):
+        return ""
+    found, words = numbers(plain)
+    odd, _ = odd_and_marks(plain)
+    strange = np.asarray(pc.fill_null(words, False).to_numpy(zero_copy_only=False), np.bool_)
+    if len(found) - found.null_count + int((odd & strange).sum()) <= int((strange & ~odd).sum()):
+        return ""
+    row = int(np.argmax(strange))
+    return (
+        f"The column '{feature.name}' is taken as words, not as numbers, since row {row + 1} has "
+        f"'{plain[row].as_py()[:40]}'."
+    )
+
+
+def _as_written(words: Any, levels: tuple[str, ...]) -> Any:
+    """Truth values as the levels write them: pandas writes True into text, and Arrow says true."""
+    truths = {one.casefold(): one for one in levels}
+    if not truths.keys() <= TRUTHS:
+        return words
+    texts = [one if one in levels else truths.get(one.casefold(), one) for one in words.to_pylist()]
+    return pa.array(texts, pa.string())
+
+
+def is_text(column: Any) -> bool:
+    """Whether a column of a table that has types is text or categories: words, even of digits."""
+    types = pa.types
+    texts = (types.is_string, types.is_large_string, types.is_binary, types.is_large_binary)
+    return any(is_it(column.type) for is_it in (types.is_dictionary, *texts))
 
 
 def _levels(name: str, column: Any) -> tuple[str, ...]:
@@ -200,14 +242,15 @@ def _numbers(column: Any) -> npt.NDArray[np.float64] | None:
         return None
     try:
         if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-            trimmed = pc.utf8_trim_whitespace(plain)
-            plain = pc.if_else(pc.equal(trimmed, ""), pa.scalar(None, kind), trimmed)
+            plain, words = numbers(plain.cast(pa.string()))
+            if pc.any(words).as_py():
+                return None
         elif pa.types.is_date(kind) or pa.types.is_timestamp(kind):
             plain = pc.cast(pc.cast(plain, pa.timestamp("us"), safe=False), pa.int64())
-        elif pa.types.is_duration(kind) or pa.types.is_time64(kind):
-            plain = pc.cast(plain, pa.int64())
-        elif pa.types.is_time32(kind):
-            plain = pc.cast(plain, pa.int32())
+        elif pa.types.is_duration(kind):
+            plain = pc.cast(pc.cast(plain, pa.duration("us"), safe=False), pa.int64())
+        elif pa.types.is_time(kind):
+            plain = pc.cast(pc.cast(plain, pa.time64("us"), safe=False), pa.int64())
         return np.asarray(
             pc.cast(plain, pa.float64(), safe=False).to_numpy(zero_copy_only=False), np.float64
         )

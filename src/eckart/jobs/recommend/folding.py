@@ -11,7 +11,7 @@ from eckart.factors import Factors
 from eckart.jobs.recommend.attaching import attach_later
 from eckart.jobs.recommend.attribute_tables import AttributeTables
 from eckart.jobs.recommend.columns import ColumnNames
-from eckart.jobs.recommend.exchanged import check_not_exchanged, check_numbered
+from eckart.jobs.recommend.exchanged import check_numbered, placed_pairs
 from eckart.jobs.recommend.interactions import Interactions, interactions_of
 from eckart.jobs.recommend.mapping import Side, learned_mapping, placed
 from eckart.jobs.recommend.merging import as_known, merged, of_known, without_user
@@ -82,7 +82,7 @@ def add_interactions(
         model: That was fitted.
         data: A path, a table, a SciPy sparse matrix of users × items, or `Interactions`; None adds
             attributes only.
-        named: Columns that have other names than usual.
+        named: Columns that have other names than usual; else those of the fit are taken.
         attributes: Of new users and items, or of known ones in place of what was known of them;
             with the columns of the fit.
         user_ids: Of the rows of a sparse matrix; their numbers if left out.
@@ -97,6 +97,7 @@ def add_interactions(
     Cost:
         rank² operations for each interaction of the users and items concerned.
     """
+    named = (named or ColumnNames()).like(model.named)
     new, notes = _read(model, data, named, (user_ids, item_ids))
     together = merged(model.data, new, notes, judged=model.feedback.judges)
     users = np.unique(new.rows)
@@ -148,7 +149,7 @@ def remove_user(model: Model, user: object) -> Model:
 
 
 def _read(
-    model: Model, data: Any, named: ColumnNames | None, ids: tuple[Any, Any]
+    model: Model, data: Any, named: ColumnNames, ids: tuple[Any, Any]
 ) -> tuple[Interactions, list[str]]:
     """New interactions over ids that begin with those of the model."""
     users, items = model.data.users, model.data.items
@@ -162,9 +163,7 @@ def _read(
         table = table_of_matrix(data, *ids, "rating" if rated else "weight")
     else:
         table = read_table(data, named)
-    rows = users.places(table.columns["user"], "user")
-    columns = items.places(table.columns["item"], "item")
-    said = check_not_exchanged(table, rows, columns, (users, items))
+    *_, said = placed_pairs(table, users, items)
     read = interactions_of(table, model.feedback, later=True)
     return of_known(read, users, items), said
 

@@ -49,7 +49,8 @@ class Gathered:
             self._large[role] |= large
             encoder.add(column)
         for role, numbers in self._numbers.items():
-            numbers.add(as_numbers(columns.pop(role), role, self._blocks.source))
+            column, before = columns.pop(role), len(numbers)
+            numbers.add(as_numbers(column, role, self._blocks.source, before=before))
         if "time" in columns:
             self._times.add(self._moments(columns.pop("time")))
 

@@ -261,19 +261,55 @@ def _judged(
     return kept, bad
 
 
+def taken_anew(
+    history: Interactions, anew: Feedback, feedback: Feedback, notes: list[str]
+) -> Interactions:
+    """The history of a model, with its ratings as what they are to stand for from now on.
+
+    Args:
+        history: Of the model.
+        anew: What was asked for.
+        feedback: The same, with what the model had where nothing was asked for.
+        notes: Gets what was done.
+
+    Raises:
+        ArgumentError: If it asks for ratings, and the history has none any more.
+        MatrixError: If a rating is off the scale, or none is left.
+    """
+    if history.ratings is None:
+        if anew.needs_ratings:
+            raise ArgumentError(
+                "The history of the older model has no ratings any more, only who chose what.",
+                hint="Leave out what asks for ratings, or fit a new model to the tables.",
+                code="no-ratings",
+            )
+        return history
+    _check(history, "the history", anew.scale)
+    return _chosen_only(history, feedback, notes, later=False)
+
+
 def with_own_ids(read: Interactions) -> Interactions:
-    """Without the ids that no entry has any more."""
-    sides: list[tuple[Vocabulary, Places]] = []
-    for vocabulary, places, counts in (
-        (read.users, read.rows, read.user_counts()),
-        (read.items, read.columns, read.item_counts()),
+    """Without the ids that no entry has any more, and of which nothing else is known."""
+    sides: list[tuple[Vocabulary, Places, Attributes | None]] = []
+    for vocabulary, places, counts, attributes in (
+        (read.users, read.rows, read.user_counts(), read.user_attributes),
+        (read.items, read.columns, read.item_counts(), read.item_attributes),
     ):
-        kept = np.flatnonzero(counts)
-        to_new = np.cumsum(counts > 0, dtype=np.int32) - 1
-        own = Vocabulary(vocabulary.column(kept), vocabulary.whole)
-        sides.append((own, taken(to_new, places)))
-    (users, rows), (items, columns) = sides
-    return replace(read, users=users, items=items, rows=rows, columns=columns)
+        there = counts > 0 if attributes is None else (counts > 0) | attributes.known
+        own = Vocabulary(vocabulary.column(np.flatnonzero(there)), vocabulary.whole)
+        to_new = np.cumsum(there, dtype=np.int32) - 1
+        known = None if attributes is None else attributes.chosen(there)
+        sides.append((own, taken(to_new, places), known))
+    (users, rows, of_users), (items, columns, of_items) = sides
+    return replace(
+        read,
+        users=users,
+        items=items,
+        rows=rows,
+        columns=columns,
+        user_attributes=of_users,
+        item_attributes=of_items,
+    )
 
 
 def once(read: Interactions, notes: list[str], *, add: bool | None = None) -> Interactions:

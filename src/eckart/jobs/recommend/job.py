@@ -1,6 +1,7 @@
 """Ratings or clicks in, a model that answers out: what `eckart recommend fit` does."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -13,9 +14,10 @@ from eckart.jobs.recommend.attribute_tables import AttributeTables
 from eckart.jobs.recommend.choosing import Choice, choose_regularization
 from eckart.jobs.recommend.columns import ColumnNames
 from eckart.jobs.recommend.evaluation import Evaluation, evaluate
+from eckart.jobs.recommend.exchanged import check_read
 from eckart.jobs.recommend.feedback import Feedback
 from eckart.jobs.recommend.fitting import Fit, fit_model, fit_split
-from eckart.jobs.recommend.interactions import Interactions, read_interactions
+from eckart.jobs.recommend.interactions import Interactions, read_interactions, taken_anew
 from eckart.jobs.recommend.merging import merged, of_known
 from eckart.jobs.recommend.model import Model, attributed
 from eckart.jobs.recommend.parts import OnPart, timed, unwatched
@@ -28,6 +30,8 @@ from eckart.storage import check_output
 
 TAKEN: Final = ("rank", "regularization", "count_exponent", "unobserved_weight",
                 "implicit_features", "nonnegative", "attribute_weight", "method")  # fmt: skip
+OF_RATINGS: Final = ("regularization", "implicit_features")
+"""Settings that mean something else, or nothing, without ratings."""
 
 
 @final
@@ -103,7 +107,7 @@ def fit_recommender(
     named: ColumnNames | None = None,
     feedback: Feedback | None = None,
     attributes: AttributeTables | None = None,
-    settings: Settings | None = None,
+    settings: Settings | Mapping[str, Any] | None = None,
     test: Way | None = None,
     share: float = SHARE,
     k: int = 10,
@@ -123,11 +127,12 @@ def fit_recommender(
     Args:
         data: Interactions as `read_interactions` takes them; None with an older model fits its own.
         output: The folder to write the model to.
-        named: Columns that have other names than usual.
+        named: Columns that have other names than usual; else those of the older model are taken.
         feedback: What ratings stand for; what is None in it is as the older model had it.
         attributes: Of users and items, in place of those of an older model. Who has some is known,
             with interactions or without.
-        settings: Of the fit; None takes those of the older model, or the defaults.
+        settings: Of the fit, or a mapping of some, beside which those of the older model, or the
+            defaults, are taken.
         test: How a test part is taken: random, last, users; None takes none.
         share: Of the interactions or users in it.
         k: Length of the lists that are evaluated.
@@ -153,10 +158,13 @@ def fit_recommender(
     watch = timed(watch, seconds_of)
     with watch("Reading", None):
         start = load_model(older) if isinstance(older, str | PathLike) else older
-        feedback = _feedback_of(feedback, start)
-        read = _read(data, start, named, feedback, attributes)
+        if start is not None:
+            named = (named or ColumnNames()).like(start.named)
+        asked_for, feedback = feedback or Feedback(), _feedback_of(feedback, start)
+        read = _read(data, start, named, feedback, attributes, anew=asked_for)
     notes = list(read.notes)
-    settings = settings or _settings_of(start)
+    if not isinstance(settings, Settings):
+        settings = Settings(**{**_settings_of(start, read), **(settings or {})})
     scale, asked = feedback.scale, settings.to_dict()
     settings, changed = settings.fitting(read)
     notes += changed
@@ -178,10 +186,10 @@ def fit_recommender(
     if fit.run.outcome.grade != "success":
         notes.append(fit.run.message)
     document = {
-        **_document(fit, evaluation, data),
+        **_document(fit, evaluation, _source(data, start)),
         "feedback": feedback.to_dict(),
         "asked": asked,
-        "columns": (named or ColumnNames()).given(),
+        "columns": (named or ColumnNames()).known(),
     }
     model = replace(fit.model, document=document)
     if output is not None:
@@ -193,7 +201,7 @@ def fit_recommender(
         evaluation=evaluation,
         choice=choice,
         tuning=tuning,
-        source=_source(data),
+        source=_source(data, start),
         folder=None if output is None else str(output),
         notes=tuple(notes),
         seconds=time.perf_counter() - began,
@@ -207,9 +215,11 @@ def _read(
     named: ColumnNames | None,
     feedback: Feedback,
     attributes: AttributeTables | None,
+    *,
+    anew: Feedback,
 ) -> Interactions:
     """The interactions that were given and those of the older model, with attributes."""
-    read = _interactions(data, start, named, feedback)
+    read = _interactions(data, start, named, feedback, anew)
     if attributes is None:
         return read
     attached = attach(read, attributes, named)
@@ -217,20 +227,23 @@ def _read(
 
 
 def _interactions(
-    data: Any, start: Model | None, named: ColumnNames | None, feedback: Feedback
+    data: Any, start: Model | None, named: ColumnNames | None, feedback: Feedback, anew: Feedback
 ) -> Interactions:
-    if data is None:
-        if start is None:
+    if start is None:
+        if data is None:
             raise ArgumentError(
                 "There is nothing to fit.", hint="Give a file of interactions.", code="no-input"
             )
-        return start.data
-    read = read_interactions(data, named, feedback, later=start is not None)
-    if start is None:
-        return read
-    notes = list(read.notes)
-    read = of_known(read, start.data.users, start.data.items)
-    together = merged(start.data, read, notes, judged=feedback.judges)
+        return read_interactions(data, named, feedback)
+    notes: list[str] = []
+    history = taken_anew(start.data, anew, feedback, notes)
+    if data is None:
+        return replace(history, notes=tuple(notes))
+    read = read_interactions(data, named, feedback, later=True)
+    said = check_read(_source(data, start), read, history.users, history.items)
+    notes = [*notes, *read.notes, *said]
+    read = of_known(read, history.users, history.items)
+    together = merged(history, read, notes, judged=feedback.judges)
     return replace(together, notes=tuple(notes))
 
 
@@ -273,11 +286,16 @@ def _feedback_of(given: Feedback | None, start: Model | None) -> Feedback:
     return replace(start.feedback, **named)
 
 
-def _settings_of(start: Model | None) -> Settings:
-    if start is None:
-        return Settings()
-    kept = start.document.get("settings", {})
-    return Settings(**{name: kept[name] for name in TAKEN if name in kept})
+def _settings_of(start: Model | None, read: Interactions) -> dict[str, Any]:
+    """Those of the older model, but for what is for ratings where they became interactions."""
+    kept = {} if start is None else start.document.get("settings", {})
+    settings = {name: kept[name] for name in TAKEN if name in kept}
+    if start is not None and start.explicit != (read.ratings is not None):
+        for name in OF_RATINGS:
+            settings.pop(name, None)
+        if settings.get("method") == "gibbs":
+            del settings["method"]
+    return settings
 
 
 def _evaluated(
@@ -309,9 +327,9 @@ def _advice(evaluation: Evaluation | None) -> list[str]:
     ]
 
 
-def _document(fit: Fit, evaluation: Evaluation | None, data: Any) -> dict[str, Any]:
+def _document(fit: Fit, evaluation: Evaluation | None, source: str) -> dict[str, Any]:
     return {
-        "source": _source(data),
+        "source": source,
         "settings": fit.model.document["settings"],
         "outcome": fit.run.outcome.name,
         "recipe": fit.run.to_dict()["recipe"],
@@ -329,5 +347,7 @@ def _paths(*given: Any) -> list[Path]:
     return [Path(table) for table in tables if isinstance(table, str | PathLike)]
 
 
-def _source(data: Any) -> str:
+def _source(data: Any, start: Model | None) -> str:
+    if data is None and start is not None:
+        return str(start.document.get("source", ""))
     return Path(data).name if isinstance(data, str | PathLike) else type(data).__name__

@@ -11,6 +11,7 @@ from eckart.arrays import Array
 from eckart.errors import MatrixError
 from eckart.factors import Factors
 from eckart.jobs.recommend.baselines import popularity
+from eckart.jobs.recommend.columns import ColumnNames
 from eckart.jobs.recommend.feedback import Feedback
 from eckart.jobs.recommend.interactions import Interactions
 from eckart.jobs.recommend.ranking import Scores
@@ -58,6 +59,11 @@ class Model:
         if not self.explicit and kept.at_least is None:
             kept = replace(kept, implicit=True)
         return kept
+
+    @property
+    def named(self) -> ColumnNames:
+        """The columns that were named at the fit."""
+        return ColumnNames.of(self.document.get("columns", {}))
 
     @property
     def offset(self) -> Offset:

@@ -9,7 +9,7 @@ from pyarrow import compute
 
 from eckart.errors import MatrixError
 from eckart.jobs.recommend.columns import NAMES
-from eckart.jobs.recommend.ids import all_of
+from eckart.jobs.recommend.ids import all_of, without_points
 from eckart.storage.columns import plain_values
 from eckart.storage.table_text import plain
 from eckart.storage.tables import read_columns, table_head
@@ -41,9 +41,9 @@ def read_names(path: str | PathLike[str]) -> Names:
     ids = next((labels.index(name) for name in (*NAMES["item"], "id") if name in labels), 0)
     others = [labels.index(name) for name in TITLES if name in labels]
     titles = next((place for place in others if place != ids), 1 if ids == 0 else 0)
-    table: Any = read_columns(source, head, {ids: "text", titles: "text"})
+    table: Any = read_columns(source, head, {ids: "id", titles: "text"})
     table = table.filter(pc.is_valid(table.column(str(ids))))
-    keys = all_of(table.column(str(ids))).cast(pa.string()).to_pylist()
+    keys = all_of(table.column(str(ids))).cast(pa.string())
     try:
         values = plain_values(table.column(str(titles)).combine_chunks()).cast(pa.string())
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
@@ -52,4 +52,9 @@ def read_names(path: str | PathLike[str]) -> Names:
             hint="Give text.",
             code="not-text",
         ) from error
-    return {key: value or "" for key, value in zip(keys, values.to_pylist(), strict=True)}
+    texts = [value or "" for value in values.to_pylist()]
+    # 10.0 is the title of 10 as well, unless that has one of its own
+    return {
+        **dict(zip(without_points(keys).to_pylist(), texts, strict=True)),
+        **dict(zip(keys.to_pylist(), texts, strict=True)),
+    }

@@ -10,7 +10,7 @@ import pyarrow as pa
 from eckart.arrays import Array
 from eckart.errors import MatrixError
 from eckart.jobs.recommend.columns import ColumnNames
-from eckart.jobs.recommend.exchanged import check_not_exchanged
+from eckart.jobs.recommend.exchanged import placed_pairs
 from eckart.jobs.recommend.ids import column_of
 from eckart.jobs.recommend.metrics import Figure, rating_figures
 from eckart.jobs.recommend.model import Model
@@ -103,7 +103,7 @@ def predict_pairs(
     Args:
         model: That was fitted.
         pairs: A path or table with columns of users and items, and of ratings if there are.
-        named: Columns that have other names than usual.
+        named: Columns that have other names than usual; else those of the fit are taken.
         clip: Whether predictions are kept within the scale of the ratings.
         names: Titles by id.
 
@@ -112,11 +112,9 @@ def predict_pairs(
         FormatError: If it is damaged.
         MatrixError: If a column is not there, a rating is none, or users and items are exchanged.
     """
-    table = read_table(pairs, named)
+    table = read_table(pairs, (named or ColumnNames()).like(model.named))
     data = model.data
-    rows = data.users.places(table.columns["user"], "user")
-    columns = data.items.places(table.columns["item"], "item")
-    said = check_not_exchanged(table, rows, columns, (data.users, data.items))
+    rows, columns, said = placed_pairs(table, data.users, data.items)
     predicted = model.predict(rows, columns, clip=clip)
     actual = numbers_of(table, "rating")
     if actual is not None and not np.isfinite(actual).all():
@@ -129,12 +127,13 @@ def predict_pairs(
     figures: dict[str, Figure] = {}
     if actual is not None and len(actual):
         figures = rating_figures(predicted, actual, rows)
-    items = column_of(table.columns["item"])[0]
+    users, items = (column_of(table.columns[role])[0] for role in ("user", "item"))
     titles = None
     if names is not None:
-        titles = tuple(names.get(str(one), "") for one in items.to_pylist())
+        ids = data.items.alike(_plain(items)).to_pylist()
+        titles = tuple(names.get(str(one), "") for one in ids)
     return Prediction(
-        users=column_of(table.columns["user"])[0],
+        users=users,
         items=items,
         titles=titles,
         predicted=predicted,
@@ -146,6 +145,12 @@ def predict_pairs(
         mae=figures.get("mae"),
         notes=(*table.notes, *said),
     )
+
+
+def _plain(column: Any) -> Any:
+    """One Arrow array, without a dictionary."""
+    whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    return whole.dictionary_decode() if pa.types.is_dictionary(whole.type) else whole
 
 
 def _deviation(model: Model, rows: Any, columns: Any) -> Array | None:

@@ -17,6 +17,7 @@ from eckart.jobs.recommend.columns import KNOWN, ColumnNames, find_columns, nami
 from eckart.jobs.recommend.ids import column_of
 from eckart.storage.table_text import Kind, TableHead, plain
 from eckart.storage.tables import column_blocks, read_columns, table_head
+from eckart.storage.text.cells import numbers
 
 Numbers: TypeAlias = npt.NDArray[np.float32]
 
@@ -219,7 +220,7 @@ def _as_named(head: TableHead, notes: list[str]) -> Generator[None, None, None]:
 
 def _header_names(named: ColumnNames) -> frozenset[str]:
     """Names that a header would hold: the common ones, and those that were given as words."""
-    given = {plain(name) for name in named.given().values()}
+    given = {plain(name) for name in named.known().values()}
     return KNOWN | {name for name in given if name and not name.isdigit()}
 
 
@@ -233,13 +234,20 @@ def numbers_of(table: Table, role: str) -> Numbers | None:
     return None if column is None else as_numbers(column, role, table.source)
 
 
-def as_numbers(column: Any, role: str, source: str) -> Numbers:
+def as_numbers(column: Any, role: str, source: str, *, before: int = 0) -> Numbers:
     """A column of ratings or weights; NaN where there is none.
 
+    Args:
+        column: An Arrow array.
+        role: rating or weight.
+        source: The table, for messages.
+        before: Rows of the table before these.
+
     Raises:
-        MatrixError: If it does not hold numbers.
+        MatrixError: If it does not hold numbers; where it is text, with the row.
     """
     try:
+        column = _read_text(column, role, source, before)
         # not safe, or whole numbers that float64 rounds would be none
         wide = pc.cast(column, pa.float64(), safe=False)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
@@ -255,6 +263,31 @@ def as_numbers(column: Any, role: str, source: str) -> Numbers:
         if role == "rating":
             _check_apart(exact, rounded, source)
     return rounded
+
+
+def _read_text(column: Any, role: str, source: str, before: int) -> Any:
+    """Text of a table in memory as the numbers it says, read as in a file; others as they are.
+
+    Raises:
+        MatrixError: If a text is no number, with its row.
+    """
+    whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    kind = getattr(whole, "type", pa.null())
+    if pa.types.is_dictionary(kind) or pa.types.is_binary(kind):
+        whole = whole.cast(kind.value_type if pa.types.is_dictionary(kind) else pa.string())
+        kind = whole.type
+    if not pa.types.is_string(kind) and not pa.types.is_large_string(kind):
+        return column
+    found, words = numbers(whole.cast(pa.string()))
+    if not pc.any(words).as_py():
+        return found
+    row = int(np.argmax(np.asarray(pc.fill_null(words, False))))
+    raise MatrixError(
+        f"Row {before + row + 1} of {source} has the {role} '{whole[row].as_py()[:40]}', which is "
+        "no number.",
+        hint=f"Correct it, or name another column: {naming(role)}.",
+        code="not-numbers",
+    )
 
 
 def _check_apart(exact: npt.NDArray[Any], rounded: Numbers, source: str) -> None:
@@ -279,7 +312,7 @@ def _check_apart(exact: npt.NDArray[Any], rounded: Numbers, source: str) -> None
 def _column(name: object, values: Any) -> Any:
     """A column of a mapping; numbers too large for Arrow stay as they are, for the ids."""
     try:
-        return column_of(values)[0] if not isinstance(values, list) else pa.array(values)
+        return pa.array(values) if isinstance(values, list) else column_of(values, "values")[0]
     except MatrixError as error:
         raise MatrixError(
             f"The column '{name}' cannot be read: {error.message}", hint=error.hint, code=error.code
@@ -332,12 +365,13 @@ def table_of_matrix(W: Any, user_ids: Any, item_ids: Any, role: str) -> Table:
                 else "Give one id for each row and column.",
                 code="transposed" if swapped else "shapes-differ",
             )
-        side = column_of(np.arange(length) if ids is None else ids)[0]
+        side = None if ids is None else column_of(ids)[0]
         # in chunks, of which the text of all entries may need several
-        sides.append(side if isinstance(side, pa.ChunkedArray) else pa.chunked_array([side]))
-    rows, columns = entries.row, entries.col
+        plain = side is None or isinstance(side, pa.ChunkedArray)
+        sides.append(side if plain else pa.chunked_array([side]))
     named = [
-        side.take(pa.array(places)) for side, places in zip(sides, (rows, columns), strict=True)
+        pa.array(places) if side is None else side.take(pa.array(places))
+        for side, places in zip(sides, (entries.row, entries.col), strict=True)
     ]
     data = pa.array(np.asarray(entries.data, np.float64))
     return Table(

@@ -50,7 +50,7 @@ def check_sound(model: Model) -> None:
         raise ValueError("the factors do not fit the ids")
     if model.scale is not None and not -np.inf < model.scale[0] <= model.scale[1] < np.inf:
         raise ValueError(f"its ratings are from {model.scale[0]} to {model.scale[1]}")
-    _ = model.feedback
+    _ = model.feedback, model.named
 
 
 def _check_ids(vocabulary: Vocabulary) -> None:

@@ -51,7 +51,7 @@ def top_items(
     check_flag("seen", seen)
     asked = all_of(users)
     places = model.data.users.places(asked)
-    ids = asked.to_pylist()
+    ids = model.data.users.alike(asked).to_pylist()
     lists: list[Listed] = []
     allowed = allowed_items(model, only, without)
     for ranking, popular in ranked(model, places, k, seen=seen, allowed=allowed):
@@ -90,7 +90,7 @@ def top_tables(
         seen: Whether items may be listed that the user has already dealt with.
         allowed: A mask of items.
         names: Titles by id.
-        asked: The ids of the users as text, where unknown ones are to be named.
+        asked: The ids of the users, where unknown ones are to be named.
     """
     begin = 0
     for ranking, popular in ranked(model, places, k, seen=seen, allowed=allowed):

@@ -13,6 +13,7 @@ from eckart.jobs.recommend.fitting import fit_model
 from eckart.jobs.recommend.interactions import Interactions
 from eckart.jobs.recommend.settings import Settings
 from eckart.jobs.recommend.splitting import Way, split
+from eckart.solvers.units import spread
 
 TRIALS: Final = 40
 LARGEST_RANK: Final = 256
@@ -102,6 +103,7 @@ def tune(
     way: Way = "random"
     held = split(sampled(data, settings.seed), way, seed=settings.seed)
     largest = max(1, min(LARGEST_RANK, *held.train.shape))
+    unit = 1.0 if data.ratings is None else spread(data.ratings)
     records: list[dict[str, Any]] = []
     began = time.perf_counter()
 
@@ -111,6 +113,7 @@ def tune(
                 suggest, settings, explicit=explicit, largest=largest, attributes=attributes
             ),
             held.train,
+            unit,
         )
         figure = score(fit_model(held.train, chosen, scale=scale).model, held)
         shown = figure if explicit else -figure
@@ -170,10 +173,11 @@ def _suggested(
     )
 
 
-def _rescaled(chosen: Settings, data: Interactions) -> Settings:
+def _rescaled(chosen: Settings, data: Interactions, unit: float) -> Settings:
     """With the λ that, summed over all users and items, punishes as much as it would with ν = 1.
 
-    So λ and ν can be looked for apart from one another (Rendle et al. 2022, section 3).
+    So λ and ν can be looked for apart from one another (Rendle et al. 2022, section 3). λ grows
+    with the ratings, as the squares of factors do.
     """
     assert chosen.regularization is not None
     alpha = chosen.unobserved_weight or 0.0
@@ -181,7 +185,7 @@ def _rescaled(chosen: Settings, data: Interactions) -> Settings:
     columns = data.item_counts() + alpha * len(data.users)
     counts = np.maximum(np.concatenate([rows, columns]), 1.0)
     share = float(np.sum(counts) / np.sum(counts**chosen.count_exponent))
-    return replace(chosen, regularization=chosen.regularization * share)
+    return replace(chosen, regularization=chosen.regularization * share * unit)
 
 
 def _optuna() -> Any:

@@ -89,6 +89,16 @@ class Vocabulary:
         """
         return int(self._found(all_of([one]))[0])
 
+    def alike(self, column: Any) -> Any:
+        """Ids that were asked for as numbers where these are and all of them can be, else as text.
+
+        Example:
+            >>> Vocabulary(pa.array([7])).alike(pa.array(["7", "8.0"])).to_pylist()
+            [7, 8]
+        """
+        asked, _ = _normal(column, untyped=pa.types.is_integer(self.ids.type))
+        return asked if asked.type == self.ids.type else asked.cast(pa.string())
+
     def at(self, place: int) -> Id:
         """The id at a place."""
         found = self.ids[place].as_py()

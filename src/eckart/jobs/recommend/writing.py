@@ -8,7 +8,7 @@ from typing import Any, final
 import numpy as np
 
 from eckart.errors import MatrixError
-from eckart.jobs.recommend.columns import KNOWN, NAMES
+from eckart.jobs.recommend.columns import KNOWN, NAMES, ColumnNames
 from eckart.jobs.recommend.ids import all_of
 from eckart.jobs.recommend.model import Model
 from eckart.jobs.recommend.names import Names
@@ -92,7 +92,7 @@ def write_top(
     if users is not None:
         ids = all_of(users)
         places = model.data.users.places(ids)
-        asked = ids if (places < 0).any() else None
+        asked = model.data.users.alike(ids) if (places < 0).any() else None
     allowed = allowed_items(model, only, without)
     counts = {"lines": 0, "popular": 0}
 
@@ -116,17 +116,25 @@ def write_top(
     )
 
 
-def read_ids(path: Path, role: str) -> list[Any]:
+def read_ids(path: Path, role: str, named: ColumnNames | None = None) -> list[Any]:
     """The ids of a table, of their own types: its column of users or items, else its first.
+
+    Args:
+        path: The table.
+        role: user or item.
+        named: What columns of ids were called at the fit.
 
     Raises:
         ArgumentError: If there is no such file, or its suffix is unknown.
         FormatError: If it is damaged.
         MatrixError: If a row has no id.
     """
-    head = table_head(path, KNOWN | {"id"})
+    usual = plain((named or ColumnNames()).known().get(role, ""))
+    words = {usual} if usual and not usual.isdigit() else set[str]()
+    head = table_head(path, KNOWN | {"id"} | words)
     labels = [plain(name) for name in head.names or ()]
-    place = next((labels.index(name) for name in (*NAMES[role], "id") if name in labels), 0)
+    common = (*words, *NAMES[role], "id")
+    place = next((labels.index(name) for name in common if name in labels), 0)
     found = read_columns(path, head, {place: "id"}).column(0).to_pylist()
     if None in found:
         raise MatrixError(

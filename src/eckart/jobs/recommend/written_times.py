@@ -8,7 +8,7 @@ import pyarrow as pa
 from pyarrow import compute
 
 from eckart.errors import MatrixError
-from eckart.storage.text.cells import MISSING
+from eckart.storage.text.cells import MISSING, numbers
 
 pc: Final[Any] = compute  # its functions are made when it is imported, which no type checker sees
 DATES: Final = ("%m/%d/%Y", "%d/%m/%Y", "%Y/%m/%d", "%d.%m.%Y", "%m-%d-%Y", "%d-%m-%Y", "%Y-%m-%d",
@@ -117,9 +117,14 @@ def _as_in_spreadsheets(words: Any, source: str) -> Any:
 
 
 def _no_time(texts: Any, words: Any, source: str) -> MatrixError:
-    """Names the first text that is no time of the usual form."""
-    named = zip(words.to_pylist(), _with_zones(words).to_pylist(), strict=True)
-    odd = next((word for word, iso in named if _moment(iso) is None), words[0].as_py())
+    """Names the first text that is no time of the usual form, or no number where most are."""
+    found, strange = numbers(texts)
+    among_numbers = len(found) - found.null_count > (pc.sum(strange).as_py() or 0)
+    if among_numbers:
+        odd = texts.filter(strange)[0].as_py()
+    else:
+        named = zip(words.to_pylist(), _with_zones(words).to_pylist(), strict=True)
+        odd = next((word for word, iso in named if _moment(iso) is None), words[0].as_py())
     row = int(np.argmax(np.asarray(pc.fill_null(pc.equal(texts, odd), False)))) + 1
     return MatrixError(
         f"Row {row} of {source} has the time '{odd[:40]}', and not all times are written in one "

@@ -11,7 +11,7 @@ from pyarrow import compute
 pc: Final[Any] = compute  # its functions are made when it is imported, which no type checker sees
 
 _WORDS: Final = (
-    "NA", "N/A", "#N/A", "#NA", "#N/A N/A", "<NA>", "NaN", "-NaN", "NULL", "None",
+    "NA", "N/A", "#N/A", "#NA", "#N/A N/A", "<NA>", "NaN", "-NaN", "NULL", "Null", "None",
     "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN",
 )  # fmt: skip
 MISSING: Final = frozenset(
