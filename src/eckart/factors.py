@@ -13,7 +13,15 @@ from eckart.arguments import check_number, check_whole
 from eckart.arrays import FLOAT64, Array, DType, as_dtype, inner
 from eckart.errors import ArgumentError, MatrixError
 from eckart.lapack import svd
-from eckart.namespaces import HOST, Namespace, as_working, dtype_of, is_on_device, namespace_of
+from eckart.namespaces import (
+    HOST,
+    Namespace,
+    as_working,
+    dtype_of,
+    is_on_device,
+    namespace_of,
+    placed,
+)
 
 MOST_RANK: Final = 2**24
 
@@ -156,10 +164,9 @@ class Factors:
 
     def on(self, namespace: Namespace) -> "Factors":
         """The same factors in another namespace; not copied where they are there."""
-        if type(namespace) is type(self.namespace):
+        if namespace == self.namespace:
             return self
-        B, A = self.namespace.get(self.B), self.namespace.get(self.A)
-        return Factors(namespace.put(B, self.dtype), namespace.put(A, self.dtype))
+        return Factors(*(placed(X, namespace, self.dtype) for X in (self.B, self.A)))
 
     def truncate(self, rank: int) -> "Factors":
         """The best factors of a smaller rank: the leading singular directions of B·A.
@@ -185,14 +192,25 @@ class Factors:
         return Factors(U[:, :rank] * scale, scale[:, None] * Vt[:rank])
 
     def scaled(self, factor: float) -> "Factors":
-        """The factors of factor·B·A, each scaled by half its power of two; the same for 1.
+        """The factors of factor·B·A: the factor is B's, so that rows of A stay orthonormal.
+
+        Where B would come to the ends of the range of its dtype, A takes half the power of two.
 
         Raises:
             ArgumentError: If it is no number.
+
+        Example:
+            >>> Factors([[2.0]], [[1.0]]).scaled(3.0).B
+            array([[6.]])
         """
-        check_number("factor", factor)
-        half = 2.0 ** (math.frexp(factor)[1] // 2)
-        return self if factor == 1 else Factors(self.B * (factor / half), self.A * half)
+        if check_number("factor", factor) == 1:
+            return self
+        half = 2.0 ** (math.frexp(factor)[1] // 2)  # which the dtype can hold
+        B, kind = self.B * (factor / half), np.finfo(self.dtype)
+        size = math.sqrt(self.namespace.squares(B)) * half
+        if float(kind.tiny) / float(kind.eps) <= size <= float(kind.max):
+            return Factors(B * half, self.A)
+        return Factors(B, self.A * half)
 
     def balance(self) -> "Factors":
         """The same product with BᵀB = AAᵀ, diagonal and descending: √σ on both factors."""
@@ -266,9 +284,8 @@ class Factors:
                 hint=f"Give data with {length} rows.",
                 code="shapes-differ",
             )
-        if is_on_device(array):
-            return self.namespace.astype(array, self.dtype)
-        return self.namespace.put(array, array.dtype)
+        here = self.namespace
+        return placed(array, here, dtype_of(array) if here is HOST else self.dtype)
 
 
 def as_factors(given: object) -> Factors:
@@ -295,13 +312,10 @@ def as_factors(given: object) -> Factors:
 
 
 def _together(B: object, A: object) -> tuple[Array, Array]:
-    """Both in a working dtype and, where one is on a device, both there."""
+    """Both in a working dtype and in one place, that of B where both are on devices."""
     left, right = as_working(B), as_working(A)
-    if is_on_device(left) and not is_on_device(right):
-        right = namespace_of(left).put(right, right.dtype)
-    elif is_on_device(right) and not is_on_device(left):
-        left = namespace_of(right).put(left, left.dtype)
-    return left, right
+    namespace = namespace_of(left if is_on_device(left) else right)
+    return placed(left, namespace, dtype_of(left)), placed(right, namespace, dtype_of(right))
 
 
 def check_rank(rank: int, *, most: int, what: str) -> None:

@@ -46,6 +46,29 @@ def test_factors_are_those_of_a_matrix_near_one(dtype, sign, solver):
 
 
 @pytest.mark.parametrize(("dtype", "sign"), CASES)
+@pytest.mark.parametrize("solver", [None, eckart.BlockKrylov(), eckart.GramSVD()], ids=str)
+def test_rows_of_a_are_those_of_a_matrix_near_one(dtype, sign, solver):
+    W, seen = table().astype(dtype), []
+    near, far = (
+        eckart.factorize(X, 3, solver=solver, on_step=seen.append)
+        for X in (W, W * W.dtype.type(power(dtype, sign)))
+    )
+    for factors in (far.factors, seen[-1].factors()):
+        assert close(factors.A, near.factors.A, rounding(near.factors.A, 64))
+
+
+def test_factors_that_would_leave_the_range_share_what_they_are_scaled_by():
+    factors = eckart.Factors(np.ones((2, 1), "f4"), np.ones((1, 2), "f4"))
+    for exponent in (-140, 127):
+        scaled = factors.scaled(2.0**exponent)
+        assert agree(
+            np.log2(scaled.B.astype(float)) + np.log2(scaled.A[0].astype(float)),
+            [[exponent] * 2, [exponent] * 2],
+        )
+        assert min(scaled.A.min(), scaled.B.min()) > np.finfo("f4").tiny
+
+
+@pytest.mark.parametrize(("dtype", "sign"), CASES)
 def test_a_large_matrix_is_factored_by_products_whatever_its_size(dtype, sign):
     generator, factor = np.random.default_rng(1), power(dtype, sign)
     W = generator.standard_normal((1010, 4)) @ generator.standard_normal((4, 1005))
