@@ -121,8 +121,11 @@ class Davidson:
             )
         W, rank = _with_rows(problem.W), problem.rank
         width = self._width(W, rank)
-        likeness, X = self._first(W, rank, width - STRAY, problem.randomness)
         probes = PowerProbes(gaussian_columns(W, ALONG))
+        if width == W.shape[1]:
+            yield _all_columns(W, rank, probes, self.residual)
+            return
+        likeness, X = self._first(W, rank, width - STRAY, problem.randomness)
         space, stray = GivenSpace(W, probes), _drawn(W, STRAY, problem.randomness)
         number, known, before = 0, 0, math.inf
         while True:
@@ -192,6 +195,13 @@ class Davidson:
     def settings(self) -> dict[str, Any]:
         """Name and settings, for the recipe."""
         return {"name": "davidson", **asdict(self)}
+
+
+def _all_columns(W: Standardised, rank: int, probes: PowerProbes, residual: float) -> Step:
+    """The one step where a product is as wide as W: no sample foretells anything."""
+    space = GivenSpace(W, probes)
+    space.add(np.eye(W.shape[1], dtype=W.dtype))
+    return ritz_step(0, W, space, rank, tall=False, residual=residual)
 
 
 def _sample(W: Standardised, count: int, randomness: Randomness) -> Array:
