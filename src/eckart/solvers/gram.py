@@ -56,7 +56,7 @@ class GramSVD:
         values, G = _deflated(W, values, G, len(values) if problem.rule else rank)
         if problem.rule is not None:
             rest = float(np.trace(M) - values.sum()) if len(values) < W.shape[1] else 0.0
-            found = problem.rule.enough(W.shape, values, max(0.0, rest))
+            found = problem.rule.enough(W.shape, W.dtype, values, max(0.0, rest))
             rank = found or len(values)
         kept = np.maximum(values[:rank], 0.0)
         missing = rank - len(kept)
