@@ -140,7 +140,9 @@ class Factors:
             )
         height = rows or max(1, 2**21 // self.shape[1])
         for start in range(0, self.shape[0], height):
-            yield self.B[start : start + height] @ self.A
+            with np.errstate(over="ignore", invalid="ignore"):  # whoever writes them looks at them
+                block = self.B[start : start + height] @ self.A
+            yield block
 
     def squared_norm(self) -> float:
         """‖B·A‖²_F = ⟨BᵀB, AAᵀ⟩, in float64; B·A is not formed."""
@@ -176,7 +178,7 @@ class Factors:
 
         Raises:
             ArgumentError: If `rank` is below 1.
-            MatrixError: If `rank` is above this rank.
+            MatrixError: If `rank` is above this rank, or B·A leaves the range of its dtype.
 
         Cost:
             Two thin QR factorisations and a singular value decomposition of rank × rank.
@@ -243,7 +245,11 @@ class Factors:
         return Factors(put(B, self.dtype), put(A, self.dtype))
 
     def singular_values(self) -> Array:
-        """The `rank` singular values of B·A, descending, in float64."""
+        """The `rank` singular values of B·A, descending, in float64.
+
+        Raises:
+            MatrixError: If one is beyond float64.
+        """
         return self._singular()[1]
 
     def save(self, path: str | PathLike[str], *, force: bool = False) -> None:
@@ -263,12 +269,23 @@ class Factors:
         """U and Vt in the namespace, S in float64, where no product leaves its range.
 
         By two thin QR and a small SVD.
+
+        Raises:
+            MatrixError: If a singular value is beyond float64.
         """
         namespace = self.namespace
-        Q, R = namespace.qr(self.B)  # (rows, k), (k, rank)
-        P, L = namespace.qr(self.A.T)  # (columns, k'), (k', rank)
-        small = namespace.get(R).astype(FLOAT64) @ namespace.get(L).astype(FLOAT64).T
-        U, S, Vt = svd(small)
+        (B, left), (A, right) = namespace.scaled(self.B), namespace.scaled(self.A)
+        Q, R = namespace.qr(B)  # (rows, k), (k, rank)
+        P, L = namespace.qr(A.T)  # (columns, k'), (k', rank)
+        U, S, Vt = svd(namespace.get(R).astype(FLOAT64) @ namespace.get(L).astype(FLOAT64).T)
+        with np.errstate(over="ignore"):
+            S = np.ldexp(S, left + right)
+        if not np.isfinite(S).all():
+            raise MatrixError(
+                "B·A leaves the range of float64.",
+                hint="Divide B or A by a power of ten.",
+                code="out-of-range",
+            )
         missing = self.rank - len(S)  # where the rank is above rows or columns
         U, Vt = np.pad(U, ((0, 0), (0, missing))), np.pad(Vt, ((0, missing), (0, 0)))
         U, Vt = (namespace.put(X, self.dtype) for X in (U, Vt))
