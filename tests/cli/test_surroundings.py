@@ -53,3 +53,8 @@ def test_the_demonstration_has_one_exit_status_as_text_and_as_json(grade, status
     result = SimpleNamespace(grade=grade, to_dict=dict)
     monkeypatch.setattr(demo, "run_demo", lambda *_, **__: {"article": result})
     assert run("demo --json")[0] == status
+
+
+def test_a_name_with_a_line_break_is_told_in_one_line(run):
+    status, _, err = run("factor article.csv --rank 2 -o 'a\nb.npz' --report 'a\nb.html'")
+    assert (status, err.splitlines()[-2:]) == (0, [r"Wrote a\nb.npz", r"Wrote a\nb.html"])

@@ -89,9 +89,9 @@ def answer_table(
 
 
 def note(text: str, *, quiet: bool = False) -> None:
-    """Something a person should know, on stderr."""
+    """Something a person should know, on stderr, in one line whatever names are in it."""
     if not quiet:
-        _aside(_shown(text))
+        _aside(_shown(text).replace("\n", "\\n"))
 
 
 def notes(texts: Sequence[str], *, quiet: bool) -> None:
