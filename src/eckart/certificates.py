@@ -162,7 +162,7 @@ def certify(
         None if singular_values is None else singular_values * factor,
         evidence,
         probing,
-        None if loss is None else loss * factor**2,
+        None if loss is None else loss * factor * factor,
         bound=bound,
     )
     if bound and not math.isfinite(proof.error):

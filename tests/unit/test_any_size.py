@@ -57,6 +57,18 @@ def test_rows_of_a_are_those_of_a_matrix_near_one(dtype, sign, solver):
         assert close(factors.A, near.factors.A, rounding(near.factors.A, 64))
 
 
+@pytest.mark.parametrize("solver", [None, eckart.BlockKrylov(), eckart.GramSVD()], ids=str)
+@pytest.mark.parametrize("choice", [{"rank": 3}, {"rank": "auto"}, {"tolerance": 0.3}], ids=str)
+def test_a_norm_whose_square_is_the_last_number_is_factored(solver, choice):
+    """‖W‖ between 2⁵¹¹ and 2⁵¹²: the square of the power of two beyond it is no number."""
+    W = table() / np.linalg.norm(table())
+    near, far = (eckart.factorize(X, **choice, solver=solver) for X in (W, W * 2.0**511.9))
+    assert far.factors.rank == near.factors.rank
+    assert agree(far.certificate.relative_error, near.certificate.relative_error, SCALED_FIT)
+    own = (W * 2.0**511.9).astype(np.float64)
+    assert eckart.LowRankReducer(2, center=False).fit(own).n_components_ == 2
+
+
 def test_factors_that_would_leave_the_range_share_what_they_are_scaled_by():
     factors = eckart.Factors(np.ones((2, 1), "f4"), np.ones((1, 2), "f4"))
     for exponent in (-140, 127):
