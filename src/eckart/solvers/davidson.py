@@ -11,7 +11,7 @@ from scipy.special import gammaincinv
 
 from eckart.arrays import Array, Randomness
 from eckart.errors import ArgumentError, MatrixError
-from eckart.matrices import Matrix, Standardised
+from eckart.matrices import Matrix, Rescaled, Standardised
 from eckart.matrices.standardised import standardised
 from eckart.ranks import check_open_unit
 from eckart.solvers.protocol import Problem, Step, check_count
@@ -242,7 +242,9 @@ def _with_rows(W: Matrix) -> Standardised:
     Raises:
         MatrixError: If they cannot.
     """
-    own = W if isinstance(W, Standardised) else standardised(W, centre=False)
+    source, exponent = (W.source, W.exponent) if isinstance(W, Rescaled) else (W, 0)
+    own = source if isinstance(source, Standardised) else standardised(source, centre=False)
+    own = own.rescaled(exponent) if exponent else own
     if not own.has_rows:
         raise MatrixError(
             "A sample of the rows is taken of a matrix in memory only.",
