@@ -135,7 +135,7 @@ def findings(place: Place) -> list[Finding]:
 def products_only() -> None:
     """Nobody may compute all singular values, however small W is."""
     certificates.SMALL = certificates.LARGEST_EXACT = 0
-    import_module("eckart.factorization.factorize").FAST_EXACT = 0
+    import_module("eckart.factorization.whole").FAST_EXACT = 0
 
 
 def matrix(place: Place) -> Array:

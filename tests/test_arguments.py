@@ -121,7 +121,7 @@ TABLE = {
     ),
     "known entries": (of(eckart.factorize, W=ENTRIES, rank=1, objective=OBSERVED), WHOLE),
     "attributes": (observed, "row_attributes column_attributes biases nonnegative"),
-    "certify": (of(eckart.certify, W=W, factors=FACTORS), "W factors"),
+    "certify": (of(eckart.certify, W=W, factors=FACTORS), "W factors singular_values loss bound"),
     "as_matrix": (lambda W: eckart.as_matrix(W), "W"),
     "centred": (lambda W: eckart.centred(W), "W"),
     "Factors": (of(eckart.Factors, B=W, A=W.T), "B A"),
@@ -259,7 +259,8 @@ CASES = [
 
 NAMES = [name for name in dir(eckart) if name != "__version__"]
 MADE = {"Certificate", "Diverged", "EckartError", "Extraction", "Factorization", "Interrupted",
-        "Matrix", "Outcome", "ConvergenceWarning"}  # fmt: skip
+        "Matrix", "Outcome", "ConvergenceWarning", "ArgumentError", "MatrixError", "FormatError",
+        "StorageError", "MissingExtra"}  # fmt: skip
 """What eckart makes and a person does not, and the protocol of a matrix."""
 
 ASKED = {
@@ -273,7 +274,7 @@ ASKED = {
 }  # fmt: skip
 """Methods that parts of eckart ask of one another, with what they made themselves."""
 
-KNOWN = {"certify": {"singular_values", "evidence", "probing", "loss", "bound"},
+KNOWN = {"certify": {"evidence", "probing"},
          "Entries": {"shape", "by_rows"},
          "LowRankRecommender.recommend_all": {"filters"},
          "LowRankReducer.fit_transform": {"fit_params"}}  # fmt: skip

@@ -1,6 +1,7 @@
 """The public names: those of the stub, each documented, each on the reference page."""
 
 import ast
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -31,3 +32,11 @@ def test_every_public_name_is_there_documented_and_on_the_reference_page(name):
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="nonsense"):
         _ = eckart.nonsense
+
+
+def test_no_module_is_hidden_by_the_function_that_factors():
+    """`import eckart.factorization.NAME as module` gives the function where both have one name."""
+    package = import_module("eckart.factorization")
+    names = [path.stem for path in Path(str(package.__file__)).parent.glob("*.py")]
+    assert "factorize" not in names
+    assert callable(package.factorize)

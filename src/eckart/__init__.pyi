@@ -1,7 +1,12 @@
 from eckart.certificates import Certificate as Certificate
 from eckart.certificates import certify as certify
+from eckart.errors import ArgumentError as ArgumentError
 from eckart.errors import ConvergenceWarning as ConvergenceWarning
 from eckart.errors import EckartError as EckartError
+from eckart.errors import FormatError as FormatError
+from eckart.errors import MatrixError as MatrixError
+from eckart.errors import MissingExtra as MissingExtra
+from eckart.errors import StorageError as StorageError
 from eckart.estimators import LowRankReducer as LowRankReducer
 from eckart.factorization import Diverged as Diverged
 from eckart.factorization import Factorization as Factorization

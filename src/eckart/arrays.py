@@ -90,10 +90,17 @@ def plain_array(values: npt.ArrayLike) -> npt.NDArray[Any]:
     """`values` as an array of whatever dtype; what a masked array hides is NaN.
 
     Raises:
-        MatrixError: If rows differ in length, or a column of a table holds no numbers.
+        MatrixError: If rows differ in length, it is sparse, or a column of a table holds no
+            numbers.
     """
     if _is_table(values):
         return _of_table(values)
+    if hasattr(values, "toarray"):
+        raise MatrixError(
+            "This is a sparse matrix, and an array is asked for.",
+            hint="Make it dense with its method toarray.",
+            code="sparse",
+        )
     try:
         array = np.asarray(unmasked(values))
         return _of_frame(values) if array.dtype.hasobject and _is_numeric(values) else array

@@ -3,13 +3,14 @@
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Final, final
+from typing import Any, Final, cast, final
 
 import numpy as np
 import numpy.typing as npt
 
-from eckart.arrays import FLOAT32, FLOAT64, Array, rounding
-from eckart.errors import MatrixError
+from eckart.arguments import check_flag, check_number
+from eckart.arrays import FLOAT32, FLOAT64, Array, rounding, working_array
+from eckart.errors import ArgumentError, MatrixError
 from eckart.factors import Factors, as_factors
 from eckart.lapack import singular_values as all_singular_values
 from eckart.matrices import Matrix, as_matrix, rescaled
@@ -32,6 +33,8 @@ LARGEST_EXACT: Final = 3000
 KNOWN_WITHIN: Final = {FLOAT32: 1e-3, FLOAT64: 1e-8}
 """The error is taken from what a solver knows where that is sure to this share of it: in float32
 the 0.1 % within which an answer is called near the best."""
+EQUAL: Final = 1e-9
+"""Sums of squares in float64 that differ by a larger share are not of the same matrix."""
 ROUGHLY: Final = 1e-2
 """The same share where no bound is asked for, so that nothing is made of the error but a figure."""
 GATHERED: Final = 0xEC4A86
@@ -107,7 +110,7 @@ def certify(
     Args:
         W: Matrix of shape (rows, columns), or what `as_matrix` reads.
         factors: Factors of that shape, or a pair (B, A), from anywhere.
-        singular_values: All singular values of W where a solver already has them.
+        singular_values: All singular values of W, in any order, where they are known already.
         evidence: What a solver knows of a large W; it is gathered where it is missing.
         probing: The random tests of a run so far, if this is not the first.
         loss: ‖W − B·A‖²_F of a large W, where the solver has it from its own products, wrong by at
@@ -121,7 +124,8 @@ def certify(
         tests up to this one together.
 
     Raises:
-        ArgumentError: If the factors are neither `Factors` nor a pair.
+        ArgumentError: If the factors are neither `Factors` nor a pair, or the singular values are
+            not those of W.
         MatrixError: If the shapes differ, or W or the factors hold what is not a finite number.
 
     Cost:
@@ -140,11 +144,15 @@ def certify(
         Eckart, Young (1936), Psychometrika 1(3); docs/mathematics/certificate.md.
     """
     matrix, pair = as_matrix(W), as_factors(factors)
+    loss = None if loss is None else check_number("loss", loss)
+    check_flag("bound", bound)
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
         squared_norm = matrix.squared_norm()
     if not np.finfo(FLOAT64).tiny < squared_norm < math.inf:
         check_entries(matrix)  # says what is wrong, if not all are zeros
     exponent = 0
+    if singular_values is not None:
+        singular_values = _all_of(matrix, singular_values)
     if evidence is None:  # which is of W as it is
         matrix, exponent = rescaled(matrix)
     factor = 2.0**exponent
@@ -154,7 +162,7 @@ def certify(
         None if singular_values is None else singular_values * factor,
         evidence,
         probing,
-        None if loss is None else loss * factor**2,
+        None if loss is None else loss * factor * factor,
         bound=bound,
     )
     if bound and not math.isfinite(proof.error):
@@ -164,6 +172,26 @@ def certify(
             code="out-of-range",
         )
     return proof.scaled(1 / factor)
+
+
+def _all_of(W: Matrix, singular_values: object) -> Array:
+    """All singular values of W, descending, as they were given in any order.
+
+    Raises:
+        ArgumentError: If they are those of another matrix, or not all of them.
+    """
+    values = working_array(cast("npt.ArrayLike", singular_values))
+    count, squared_norm = min(W.shape), W.squared_norm()
+    if values.shape == (count,) and not values.min() < 0:
+        exact = values.astype(FLOAT64)
+        share = KNOWN_WITHIN[FLOAT32] if FLOAT32 in (values.dtype, W.dtype) else EQUAL
+        if abs(float(exact @ exact) - squared_norm) <= share * squared_norm:
+            return np.sort(values)[::-1]
+    raise ArgumentError(
+        "The singular values are not those of this matrix: their squares do not add up to ‖W‖².",
+        hint=f"Give all {count} of them, or leave them out to have them computed.",
+        code="bad-singular-values",
+    )
 
 
 def _rescaled(factors: Factors, exponent: int) -> Factors:

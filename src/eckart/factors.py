@@ -13,7 +13,15 @@ from eckart.arguments import check_number, check_whole
 from eckart.arrays import FLOAT64, Array, DType, as_dtype, inner
 from eckart.errors import ArgumentError, MatrixError
 from eckart.lapack import svd
-from eckart.namespaces import HOST, Namespace, as_working, dtype_of, is_on_device, namespace_of
+from eckart.namespaces import (
+    HOST,
+    Namespace,
+    as_working,
+    dtype_of,
+    is_on_device,
+    namespace_of,
+    placed,
+)
 
 MOST_RANK: Final = 2**24
 
@@ -132,7 +140,9 @@ class Factors:
             )
         height = rows or max(1, 2**21 // self.shape[1])
         for start in range(0, self.shape[0], height):
-            yield self.B[start : start + height] @ self.A
+            with np.errstate(over="ignore", invalid="ignore"):  # whoever writes them looks at them
+                block = self.B[start : start + height] @ self.A
+            yield block
 
     def squared_norm(self) -> float:
         """‖B·A‖²_F = ⟨BᵀB, AAᵀ⟩, in float64; B·A is not formed."""
@@ -156,10 +166,9 @@ class Factors:
 
     def on(self, namespace: Namespace) -> "Factors":
         """The same factors in another namespace; not copied where they are there."""
-        if type(namespace) is type(self.namespace):
+        if namespace == self.namespace:
             return self
-        B, A = self.namespace.get(self.B), self.namespace.get(self.A)
-        return Factors(namespace.put(B, self.dtype), namespace.put(A, self.dtype))
+        return Factors(*(placed(X, namespace, self.dtype) for X in (self.B, self.A)))
 
     def truncate(self, rank: int) -> "Factors":
         """The best factors of a smaller rank: the leading singular directions of B·A.
@@ -169,7 +178,7 @@ class Factors:
 
         Raises:
             ArgumentError: If `rank` is below 1.
-            MatrixError: If `rank` is above this rank, or B·A leaves the range of float64.
+            MatrixError: If `rank` is above this rank, or B·A leaves the range of its dtype.
 
         Cost:
             Two thin QR factorisations and a singular value decomposition of rank × rank.
@@ -185,14 +194,25 @@ class Factors:
         return Factors(U[:, :rank] * scale, scale[:, None] * Vt[:rank])
 
     def scaled(self, factor: float) -> "Factors":
-        """The factors of factor·B·A, each scaled by half its power of two; the same for 1.
+        """The factors of factor·B·A: the factor is B's, so that rows of A stay orthonormal.
+
+        Where B would come to the ends of the range of its dtype, A takes half the power of two.
 
         Raises:
             ArgumentError: If it is no number.
+
+        Example:
+            >>> Factors([[2.0]], [[1.0]]).scaled(3.0).B
+            array([[6.]])
         """
-        check_number("factor", factor)
-        half = 2.0 ** (math.frexp(factor)[1] // 2)
-        return self if factor == 1 else Factors(self.B * (factor / half), self.A * half)
+        if check_number("factor", factor) == 1:
+            return self
+        half = 2.0 ** (math.frexp(factor)[1] // 2)  # which the dtype can hold
+        B, kind = self.B * (factor / half), np.finfo(self.dtype)
+        size = math.sqrt(self.namespace.squares(B)) * half
+        if float(kind.tiny) / float(kind.eps) <= size <= float(kind.max):
+            return Factors(B * half, self.A)
+        return Factors(B, self.A * half)
 
     def balance(self) -> "Factors":
         """The same product with BᵀB = AAᵀ, diagonal and descending: √σ on both factors."""
@@ -228,7 +248,7 @@ class Factors:
         """The `rank` singular values of B·A, descending, in float64.
 
         Raises:
-            MatrixError: If B·A leaves the range of float64.
+            MatrixError: If one is beyond float64.
         """
         return self._singular()[1]
 
@@ -249,19 +269,23 @@ class Factors:
         """U and Vt in the namespace, S in float64, where no product leaves its range.
 
         By two thin QR and a small SVD.
+
+        Raises:
+            MatrixError: If a singular value is beyond float64.
         """
         namespace = self.namespace
-        Q, R = namespace.qr(self.B)  # (rows, k), (k, rank)
-        P, L = namespace.qr(self.A.T)  # (columns, k'), (k', rank)
-        with np.errstate(over="ignore", invalid="ignore"):
-            small = namespace.get(R).astype(FLOAT64) @ namespace.get(L).astype(FLOAT64).T
-        if not np.isfinite(small).all():
+        (B, left), (A, right) = namespace.scaled(self.B), namespace.scaled(self.A)
+        Q, R = namespace.qr(B)  # (rows, k), (k, rank)
+        P, L = namespace.qr(A.T)  # (columns, k'), (k', rank)
+        U, S, Vt = svd(namespace.get(R).astype(FLOAT64) @ namespace.get(L).astype(FLOAT64).T)
+        with np.errstate(over="ignore"):
+            S = np.ldexp(S, left + right)
+        if not np.isfinite(S).all():
             raise MatrixError(
-                "The product B·A leaves the range of float64.",
+                "B·A leaves the range of float64.",
                 hint="Divide B or A by a power of ten.",
                 code="out-of-range",
             )
-        U, S, Vt = svd(small)
         missing = self.rank - len(S)  # where the rank is above rows or columns
         U, Vt = np.pad(U, ((0, 0), (0, missing))), np.pad(Vt, ((0, missing), (0, 0)))
         U, Vt = (namespace.put(X, self.dtype) for X in (U, Vt))
@@ -277,9 +301,8 @@ class Factors:
                 hint=f"Give data with {length} rows.",
                 code="shapes-differ",
             )
-        if is_on_device(array):
-            return self.namespace.astype(array, self.dtype)
-        return self.namespace.put(array, array.dtype)
+        here = self.namespace
+        return placed(array, here, dtype_of(array) if here is HOST else self.dtype)
 
 
 def as_factors(given: object) -> Factors:
@@ -306,13 +329,10 @@ def as_factors(given: object) -> Factors:
 
 
 def _together(B: object, A: object) -> tuple[Array, Array]:
-    """Both in a working dtype and, where one is on a device, both there."""
+    """Both in a working dtype and in one place, that of B where both are on devices."""
     left, right = as_working(B), as_working(A)
-    if is_on_device(left) and not is_on_device(right):
-        right = namespace_of(left).put(right, right.dtype)
-    elif is_on_device(right) and not is_on_device(left):
-        left = namespace_of(right).put(left, left.dtype)
-    return left, right
+    namespace = namespace_of(left if is_on_device(left) else right)
+    return placed(left, namespace, dtype_of(left)), placed(right, namespace, dtype_of(right))
 
 
 def check_rank(rank: int, *, most: int, what: str) -> None:

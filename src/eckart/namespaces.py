@@ -154,6 +154,16 @@ class OnDevice:
         self._xp: Any = array_api_compat.array_namespace(example)
         self._device: Any = array_api_compat.device(example)
 
+    def __eq__(self, other: object) -> bool:
+        """Whether another is of the same module, on the same device."""
+        if not isinstance(other, OnDevice):
+            return False
+        return (self._xp, self._device) == (other._xp, other._device)
+
+    def __hash__(self) -> int:
+        """Of the module and the device."""
+        return hash((self._xp, self._device))
+
     def put(self, X: Array, dtype: DType, /) -> Array:
         """A copy of a NumPy array on the device."""
         host = np.ascontiguousarray(X.astype(dtype, copy=False))
@@ -220,6 +230,17 @@ def namespace_of(X: object) -> Namespace:
     return OnDevice(X) if is_on_device(X) else HOST
 
 
+def placed(X: Array, namespace: Namespace, dtype: DType) -> Array:
+    """An array of anywhere in a namespace and a dtype; by way of memory where it is elsewhere.
+
+    Example:
+        >>> placed(np.ones(3), HOST, FLOAT32).dtype
+        dtype('float32')
+    """
+    home = namespace_of(X)
+    return namespace.astype(X, dtype) if home == namespace else namespace.put(home.get(X), dtype)
+
+
 def is_on_device(X: object) -> bool:
     """Whether X is an array of PyTorch or CuPy."""
     return _is_torch(X) or array_api_compat.is_cupy_array(X)
@@ -261,7 +282,14 @@ def working_copy(X: Any) -> Array:
             hint="Load the weights first.",
             code="no-numbers",
         )
-    dtype = FLOAT32 if name == "bfloat16" else working_dtype(np.dtype(name))
+    try:
+        dtype = FLOAT32 if name == "bfloat16" else working_dtype(np.dtype(name))
+    except TypeError:
+        raise MatrixError(
+            f"The tensor holds {name}, not numbers.",
+            hint="Convert it to float32.",
+            code="not-numbers",
+        ) from None
     detached = X.detach() if _is_torch(X) else X
     return OnDevice(detached).astype(detached, dtype)
 

@@ -122,3 +122,23 @@ def test_products_that_leave_the_range_are_refused(size, dtype, run):
         lines += ["truncate F.npz --rank 1 -o T.npz --json", "show F.npz --json"]
     for line in lines:
         assert error(run, line, 1)["code"] == "out-of-range"
+
+
+@pytest.mark.parametrize(
+    ("B", "A"),
+    [([[1e200]], [[1e200]]), ([[1e200, -1e200]], [[1e200], [1e200]]),
+     (np.float32([[1e30]]), np.float32([[1e30]]))],
+)  # fmt: skip
+@pytest.mark.parametrize("command", ["expand f.npz -o o.npy", "expand f.npz -o o.csv"])
+def test_a_product_without_range_is_not_written(B, A, command, run, recwarn):
+    eckart.Factors(B, A).save("f.npz")
+    assert error(run, command, 1)["code"] == "out-of-range"
+    assert not list(Path().glob("o.*"))
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("command", ["show f.npz", "truncate f.npz --rank 1 -o o.npz"])
+def test_what_is_said_of_a_product_without_range_is_that(command, run, recwarn):
+    eckart.Factors([[1e200]], [[1e200]]).save("f.npz")
+    assert error(run, command, 1)["code"] == "out-of-range"
+    assert not recwarn.list

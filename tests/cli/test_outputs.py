@@ -12,7 +12,9 @@ from cli.writers import WRITERS
 from eckart.cli import main
 from eckart.cli.main import COMMANDS, group
 from eckart.cli.recommend import COMMANDS as PARTS
-from eckart.storage.marker import MARKER
+from eckart.errors import ArgumentError
+from eckart.storage import check_output
+from eckart.storage.marker import MARKER, SIGNED
 from killing import KILLS, Outputs, asked, moments
 
 WAYS = ("itself", "link", "hard link", "above", "inside", "link to above")
@@ -159,30 +161,70 @@ def test_a_folder_is_replaced_only_if_all_in_it_was_written_by_eckart(name, plac
 
 
 @pytest.mark.parametrize(
-    ("names", "is_replaced"),
+    "names",
     [
-        (("A.csv", "B.csv", "factors.json"), True),
-        (("R.A.csv", "R.B.csv", "factors.json"), True),
-        (("A.csv", "B.csv"), False),
-        (("A.csv", "B.csv", "factors.json", "C.csv"), False),
-        (("A.csv", "B.csv", "factors.json", "sub/A.csv"), False),
-        (("adapter_config.json", "adapter_model.safetensors"), False),
-        (("adapter_config.json", "adapter_model.safetensors", "report.json", "README.md",
-          "report.html"), True),
-        (("model.json", "factors.safetensors", "users.parquet", "items.parquet",
-          "history.parquet"), True),
-        (("model.json", "weights.safetensors"), False),
-        ((), True),
+        ("A.csv", "B.csv", "factors.json"),
+        ("adapter_config.json", "adapter_model.safetensors", "report.json", "README.md"),
+        ("report.json", "report.html", "README.md"),
+        ("model.json", "factors.safetensors", "users.parquet", "history.parquet"),
+        ("settings.json", "00001.png", "00002.png"),
+        ("settings.json", "00001.json", "00002.first.safetensors", "adapter/README.md"),
+        ("article.csv", "article.html", "article.factors.npz"),
     ],
-)  # fmt: skip
-def test_what_older_versions_wrote_is_known_by_its_names(names, is_replaced, place):
-    Path("o").mkdir()
+)
+def test_names_that_eckart_gives_too_tell_nothing_of_who_wrote_a_folder(names, place, code):
     for name in names:
-        Path("o", name).parent.mkdir(exist_ok=True)
-        Path("o", name).write_text("old")
-    status = main([*WRITERS["factor to a folder"].words("o"), "--force"])
-    assert status == (0 if is_replaced else 2)
-    assert (Path("o") / MARKER).is_file() == is_replaced
+        Path("o", name).parent.mkdir(exist_ok=True, parents=True)
+        Path("o", name).write_text('{"resolution": 512}')
+    before = contents(place)
+    for writer in ("factor to a folder", "extract"):
+        assert code(WRITERS[writer].words("o")) == "output-holds-others"
+    Path("o").rename("p.unfinished")
+    assert code(WRITERS["extract"].words("p")) == "output-holds-others"
+    Path("p.unfinished").rename("o")
+    assert contents(place) == before
+
+
+def test_an_empty_folder_is_replaced(place):
+    Path("o").mkdir()
+    assert main([*WRITERS["factor to a folder"].words("o"), "--force"]) == 0
+    assert (Path("o") / MARKER).is_file()
+
+
+@pytest.mark.parametrize("link", ["symbolic", "hard", "to its folder"])
+def test_what_links_deep_in_a_folder_lead_to_is_an_input(link, tmp_path):
+    folder, file = tmp_path / "year=2024" / "month=1", tmp_path / "elsewhere" / "part.parquet"
+    folder.mkdir(parents=True)
+    file.parent.mkdir()
+    file.write_text("years of work")
+    if link == "symbolic":
+        (folder / "part.parquet").symlink_to(file)
+    elif link == "hard":
+        (folder / "part.parquet").hardlink_to(file)
+    else:
+        (folder / "more").symlink_to(file.parent)
+    with pytest.raises(ArgumentError, match="read or written too"):
+        check_output(file, force=True, inputs=[tmp_path / "year=2024"])
+
+
+def test_a_folder_is_the_same_in_other_letters_or_by_a_second_mount(tmp_path, monkeypatch):
+    """As on a disk that does not tell letters apart: paths differ, and the system knows better."""
+    monkeypatch.setattr(Path, "samefile", lambda one, other: f"{one}".lower() == f"{other}".lower())
+    for name in ("model", "MODEL"):
+        (tmp_path / name / "SUB").mkdir(parents=True)
+    source = tmp_path / "model" / "sub"
+    for output in ("MODEL/SUB/x.npz", "MODEL", "MODEL/SUB"):
+        with pytest.raises(ArgumentError, match="read or written too"):
+            check_output(tmp_path / output, force=True, inputs=[source], is_folder=True)
+    check_output(tmp_path / "MODEL" / "x", force=True, inputs=[source], is_folder=True)
+
+
+def test_where_a_disk_is_mounted_nothing_is_put(tmp_path, monkeypatch):
+    monkeypatch.setattr(Path, "is_mount", lambda path: path.name == "disk")
+    (tmp_path / "disk").mkdir()
+    with pytest.raises(ArgumentError, match="a folder in it"):
+        check_output(tmp_path / "disk", force=True, is_folder=True)
+    check_output(tmp_path / "disk" / "o", force=True, is_folder=True)
 
 
 @pytest.mark.parametrize("name", RUNNING)
@@ -264,7 +306,7 @@ def test_unfinished_work_with_a_file_of_the_users_is_kept(place, code):
 
 def test_unfinished_work_with_a_folder_that_a_killed_run_emptied_is_cleared(place):
     Path("o.unfinished/adapter").mkdir(parents=True)
-    Path("o.unfinished/settings.json").write_text("{}")
+    Path("o.unfinished/settings.json").write_text(json.dumps(SIGNED))
     assert main([*WRITERS["extract"].words("o"), "--force"]) == 0
     assert not Path("o.unfinished").exists()
 

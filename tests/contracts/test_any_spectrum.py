@@ -38,7 +38,7 @@ def products_only(monkeypatch):
     """Nobody may compute all singular values, however small W is."""
     monkeypatch.setattr(certificates, "SMALL", 0)
     monkeypatch.setattr(certificates, "LARGEST_EXACT", 0)
-    monkeypatch.setattr(import_module("eckart.factorization.factorize"), "FAST_EXACT", 0)
+    monkeypatch.setattr(import_module("eckart.factorization.whole"), "FAST_EXACT", 0)
     chosen = import_module("eckart.factorization.component_solver")
     monkeypatch.setattr(chosen, "EXACT_WORK", 0)
     monkeypatch.setattr(chosen, "BLOCKS_OF_A_GRAM", 0)

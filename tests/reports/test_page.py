@@ -204,3 +204,13 @@ def test_a_tall_thin_matrix_and_a_zero_matrix_are_drawn(tmp_path):
             RankChoice(rank=1), solver=eckart.GradientDescent(),
         )  # fmt: skip
         assert "</html>" in factor_page(result.report_document())
+
+
+@pytest.mark.parametrize("size", [1e150, 1e-150, 1.0, 0.0])
+def test_pictures_of_matrices_of_any_size_have_their_numbers(size):
+    shown = size * ARTICLE
+    pictures = {name: shown.tolist() for name in ("W", "BA", "residual", "B", "A")}
+    part = {"pictures": pictures, "shape": [4, 4], "rank": 4}
+    for figure in (figures.matrices(part, photograph=False), figures.factors(part)):
+        for drawn in figure.data:
+            np.testing.assert_array_equal(drawn.z, shown)

@@ -213,7 +213,7 @@ def test_a_folder_with_a_file_that_was_changed_is_not_replaced(of, tmp_path):
     assert left(tmp_path) == sorted({"f", *(["A.csv"] if "link" in of else [])})
 
 
-@pytest.mark.parametrize("of", ["copied", "less a file", "moved", "touched", "of an older version"])
+@pytest.mark.parametrize("of", ["copied", "less a file", "moved", "touched"])
 def test_a_folder_as_it_was_written_is_replaced(of, tmp_path):
     folder = tmp_path / "f"
     write_factors(folder, {"": pair(1)})
@@ -224,12 +224,8 @@ def test_a_folder_as_it_was_written_is_replaced(of, tmp_path):
         (folder / "A.csv").unlink()
     elif of == "moved":
         folder = folder.rename(tmp_path / "g")
-    elif of == "touched":
-        os.utime(folder / "A.csv", (1, 1))
     else:
-        listed = json.loads((folder / MARKER).read_text())
-        (folder / MARKER).write_text(json.dumps({**listed, "files": list(listed["files"])}))
-        (folder / "A.csv").write_text("1.0\n")
+        os.utime(folder / "A.csv", (1, 1))
     write_factors(folder, {"": pair(2)}, force=True)
     assert read_factors(folder).rank == 2
 

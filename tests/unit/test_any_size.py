@@ -46,6 +46,41 @@ def test_factors_are_those_of_a_matrix_near_one(dtype, sign, solver):
 
 
 @pytest.mark.parametrize(("dtype", "sign"), CASES)
+@pytest.mark.parametrize("solver", [None, eckart.BlockKrylov(), eckart.GramSVD()], ids=str)
+def test_rows_of_a_are_those_of_a_matrix_near_one(dtype, sign, solver):
+    W, seen = table().astype(dtype), []
+    near, far = (
+        eckart.factorize(X, 3, solver=solver, on_step=seen.append)
+        for X in (W, W * W.dtype.type(power(dtype, sign)))
+    )
+    for factors in (far.factors, seen[-1].factors()):
+        assert close(factors.A, near.factors.A, rounding(near.factors.A, 64))
+
+
+@pytest.mark.parametrize("solver", [None, eckart.BlockKrylov(), eckart.GramSVD()], ids=str)
+@pytest.mark.parametrize("choice", [{"rank": 3}, {"rank": "auto"}, {"tolerance": 0.3}], ids=str)
+def test_a_norm_whose_square_is_the_last_number_is_factored(solver, choice):
+    """‖W‖ between 2⁵¹¹ and 2⁵¹²: the square of the power of two beyond it is no number."""
+    W = table() / np.linalg.norm(table())
+    near, far = (eckart.factorize(X, **choice, solver=solver) for X in (W, W * 2.0**511.9))
+    assert far.factors.rank == near.factors.rank
+    assert agree(far.certificate.relative_error, near.certificate.relative_error, SCALED_FIT)
+    own = (W * 2.0**511.9).astype(np.float64)
+    assert eckart.LowRankReducer(2, center=False).fit(own).n_components_ == 2
+
+
+def test_factors_that_would_leave_the_range_share_what_they_are_scaled_by():
+    factors = eckart.Factors(np.ones((2, 1), "f4"), np.ones((1, 2), "f4"))
+    for exponent in (-140, 127):
+        scaled = factors.scaled(2.0**exponent)
+        assert agree(
+            np.log2(scaled.B.astype(float)) + np.log2(scaled.A[0].astype(float)),
+            [[exponent] * 2, [exponent] * 2],
+        )
+        assert min(scaled.A.min(), scaled.B.min()) > np.finfo("f4").tiny
+
+
+@pytest.mark.parametrize(("dtype", "sign"), CASES)
 def test_a_large_matrix_is_factored_by_products_whatever_its_size(dtype, sign):
     generator, factor = np.random.default_rng(1), power(dtype, sign)
     W = generator.standard_normal((1010, 4)) @ generator.standard_normal((4, 1005))

@@ -12,12 +12,34 @@ from hypothesis import strategies as st
 import eckart
 import market
 from eckart.certificates import LARGEST_EXACT, certify, spectrum
-from eckart.errors import MatrixError
+from eckart.errors import ArgumentError, MatrixError
 from eckart.matrices import Dense, Sparse
 from eckart.matrices.protocol import BLOCK_BYTES
 from eckart.residuals import residual_norm
 from eckart.subspaces import FAILURE
 from tolerances import EXPANDED, MEASURED, agree, rounding
+
+
+@pytest.mark.parametrize("order", ["descending", "ascending", "in a list"])
+def test_singular_values_are_taken_in_any_order(order):
+    W = market.spectral("power law")
+    values = np.linalg.svd(W, compute_uv=False)
+    given_values = {"descending": values, "ascending": values[::-1], "in a list": list(values)}
+    poor = eckart.Factors(np.ones((60, 2)), np.eye(2, 30))
+    proof = certify(W, poor, given_values[order])
+    assert agree(proof.best_possible_error, certify(W, poor).best_possible_error)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda values: values[:5], lambda values: 2 * values, lambda values: -values,
+     lambda values: values * np.nan, lambda values: np.append(values, 0.0), np.diag],
+)  # fmt: skip
+def test_singular_values_of_another_matrix_prove_nothing(change):
+    W = market.spectral("power law")
+    values = change(np.linalg.svd(W, compute_uv=False))
+    with pytest.raises(ArgumentError, match="not those of this matrix"):
+        certify(W, eckart.Factors(np.ones((60, 2)), np.eye(2, 30)), values)
 
 
 @settings(max_examples=150)

@@ -5,7 +5,9 @@ import pytest
 
 import eckart
 import market
+from eckart import namespaces
 from eckart.errors import MatrixError
+from eckart.namespaces import HOST, OnDevice
 from registries import SOLVERS
 from tolerances import SETTLED, agree, close, rounding
 
@@ -43,6 +45,56 @@ def test_factors_of_tensors_multiply_truncate_and_are_saved(tmp_path):
     factors.save(tmp_path / "factors.npz")
     stored = eckart.read_factors(tmp_path / "factors.npz")
     assert close(stored.dense(), (B @ A).numpy(), 0.0)
+
+
+def test_a_place_is_a_module_and_a_device():
+    here, there = OnDevice(torch.ones(2)), OnDevice(torch.ones(2, device="meta"))
+    assert here == OnDevice(torch.zeros(3, 1))
+    assert hash(here) == hash(OnDevice(torch.zeros(1)))
+    assert here not in (there, HOST)
+    factors = eckart.Factors(torch.ones((3, 1)), torch.ones((1, 3)))
+    assert factors.on(here) is factors
+    assert isinstance(factors.on(HOST).B, np.ndarray)
+
+
+def test_what_is_on_another_device_is_taken_to_that_of_the_matrix(monkeypatch):
+    """Two devices that PyTorch itself tells apart, and between which it refuses to multiply."""
+    moved = []
+    elsewhere, plain = torch.ones((3, 1)), namespaces.namespace_of
+    other = OnDevice(torch.ones(2, device="meta"))
+    monkeypatch.setattr(namespaces, "namespace_of", lambda X: other if X is elsewhere else plain(X))
+    monkeypatch.setattr(OnDevice, "get", lambda self, X: moved.append(self) or X.numpy())
+    W = eckart.as_matrix(torch.eye(3))
+    assert isinstance(W @ elsewhere, torch.Tensor)
+    assert moved == [other]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.int64])
+def test_arrays_and_tensors_multiply_one_another_where_the_left_one_is(dtype):
+    W = market.spectral("exponential")
+    rank, columns = 3, W.shape[1]
+    tensor, array = torch.ones((columns, 2), dtype=dtype), np.ones((columns, 2))
+    kept = eckart.factorize(W, rank).factors
+    lent = eckart.Factors(torch.from_numpy(kept.B).float(), kept.A.astype(np.float32))
+    for left in (kept, eckart.as_matrix(W)):
+        product = left @ tensor
+        assert isinstance(product, np.ndarray)
+        assert close(product, left @ array, rounding(W))
+    for left in (lent, eckart.as_matrix(torch.from_numpy(W))):
+        product = left @ array
+        assert isinstance(product, torch.Tensor)
+        assert close(
+            product.numpy(),
+            W @ array if left is not lent else kept @ array,
+            rounding(W, 4, np.float32),
+        )
+
+
+@pytest.mark.filterwarnings("ignore:torch.quantize")
+def test_a_tensor_of_codes_is_refused():
+    codes = torch.quantize_per_tensor(torch.ones((3, 3)), 0.1, 0, torch.qint8)
+    with pytest.raises(MatrixError, match="not numbers"):
+        eckart.factorize(codes, 1)
 
 
 def test_a_sparse_tensor_is_refused_with_what_to_do():

@@ -2,13 +2,16 @@
 
 import numpy as np
 import pytest
+import scipy.sparse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import eckart
 import market
 from eckart.errors import ArgumentError, MatrixError
-from tolerances import close, rounding
+from tolerances import agree, close, rounding
+
+FACTORS = eckart.Factors(np.ones((3, 2)), np.ones((2, 4)))
 
 
 @settings(max_examples=50)
@@ -121,3 +124,26 @@ def test_they_are_saved_by_suffix(tmp_path):
     np.testing.assert_array_equal(eckart.read_factors(tmp_path / "f.npz").dense(), [[3, 4], [6, 8]])
     with pytest.raises(ArgumentError):
         factors.save(tmp_path / "f.npz")
+
+
+@pytest.mark.parametrize("size", [1e200, 1e300])
+def test_singular_values_are_those_of_factors_of_any_size(size):
+    factors = eckart.Factors([[size], [0.0]], [[3.0 / size, 4.0 / size]])
+    assert agree(factors.singular_values(), [5.0])
+    assert agree(factors.truncate(1).dense(), [[3.0, 4.0], [0.0, 0.0]])
+    with pytest.raises(MatrixError, match="leaves the range"):
+        eckart.Factors([[size]], [[size]]).singular_values()
+
+
+@pytest.mark.parametrize("use", [lambda X: eckart.Factors(X, X), lambda X: FACTORS @ X])
+def test_a_sparse_matrix_in_the_place_of_an_array_is_told(use):
+    with pytest.raises(MatrixError, match="toarray"):
+        use(scipy.sparse.eye_array(FACTORS.shape[1]))
+
+
+@pytest.mark.parametrize("solver", [eckart.GradientDescent(), eckart.ScaledGradientDescent()])
+def test_a_start_whose_gradients_leave_the_range_is_refused(solver, capfd):
+    for start in (eckart.LoRAStart(sigma=1e300), ([[1e160]] * 3, [[1e160] * 2])):
+        with pytest.raises(MatrixError, match="at the start"):
+            eckart.factorize(np.ones((3, 2)), 1, solver=solver, start=start)
+    assert capfd.readouterr().err == ""  # LAPACK says a word of its own

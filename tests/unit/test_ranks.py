@@ -6,6 +6,7 @@ import scipy.linalg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import eckart
 import market
 from eckart.arrays import FLOAT32, FLOAT64
 from eckart.errors import ArgumentError, MatrixError
@@ -138,15 +139,29 @@ def test_what_is_no_number_of_bytes_is_refused(text):
 def test_a_known_threshold_counts_what_is_above_it_and_leaves_at_least_one(threshold, rank):
     values, rule = np.array([3.0, 2.0, 1.0, 0.1]), AboveThreshold(threshold)
     assert rule.choose((4, 4), FLOAT64, values) == rank
-    assert rule.enough((4, 4), np.square(values), 0.0) == rank
-    assert f"number {rank} is" in rule.explain((4, 4), np.square(values), 14.01)
+    assert rule.enough((4, 4), FLOAT64, np.square(values), 0.0) == rank
+    assert f"number {rank} is" in rule.explain((4, 4), FLOAT64, np.square(values), 14.01)
 
 
 def test_a_known_threshold_waits_for_a_value_below_it():
-    assert AboveThreshold(0.5).enough((4, 4), np.array([9.0, 4.0]), 1.01) is None
+    assert AboveThreshold(0.5).enough((4, 4), FLOAT64, np.array([9.0, 4.0]), 1.01) is None
 
 
 @pytest.mark.parametrize("threshold", [0.0, -1.0, np.nan, np.inf])
 def test_a_threshold_is_a_positive_number(threshold):
     with pytest.raises(ArgumentError):
         AboveThreshold(threshold)
+
+
+@pytest.mark.parametrize("solver", [None, eckart.BlockKrylov(), eckart.GramSVD()], ids=str)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", [(9, 7), (60, 40), (40, 150)])
+def test_rounding_is_noise_to_a_matrix_of_exact_rank(shape, dtype, solver):
+    """Rounding is not white, so that the law for white noise alone would take some of it in."""
+    generator, rank = np.random.default_rng(0), 3
+    B, A = generator.standard_normal((shape[0], rank)), generator.standard_normal((rank, shape[1]))
+    run = eckart.factorize((B @ A).astype(dtype), "auto", solver=solver)
+    assert run.factors.rank == rank
+    assert "rounding alone would reach" in run.message
+    ones = eckart.factorize(np.ones(shape, dtype), "auto", solver=solver)
+    assert ones.factors.rank == 1

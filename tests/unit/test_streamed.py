@@ -21,6 +21,18 @@ def test_every_walk_is_a_pass_and_gives_the_file_back():
     assert (W.passes, source.opened, source.closed) == (2, 2, 2)
 
 
+@pytest.mark.parametrize("rows", [None, 1, 100, 1000])
+def test_a_walk_that_ends_early_is_one_pass_whatever_the_height(rows):
+    W = Streamed(InMemory(numbers()), memory=16_000)
+    next(W.row_blocks(rows))
+    assert W.passes == 1
+    blocks = W.row_blocks(rows)
+    next(blocks)
+    assert W.passes == 2  # as soon as it has begun
+    list(blocks)
+    assert W.passes == 2
+
+
 @pytest.mark.parametrize("rows", [1, 7, 100, 1000])
 def test_blocks_of_any_height_are_the_whole(rows):
     source = InMemory(numbers())

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 
 import eckart
 import market
-from eckart.errors import ArgumentError
+from eckart.errors import ArgumentError, MatrixError
 from eckart.matrices import Dense, Product
 from eckart.matrices.derived import dense
-from tolerances import agree, close, rounding
+from tolerances import SIX_DIGITS, agree, close, rounding
 
 
 def inputs(columns: int, count: int = 200, seed: int = 0) -> np.ndarray:
@@ -82,6 +82,7 @@ def test_directions_without_inputs_do_not_blow_up():
         np.array([[1.0, 2.0], [0.0, 1.0]]),
         np.full((2, 2), np.nan),
         np.zeros((2, 2)),
+        np.array([[-1.0, 0.0], [0.0, 2.0]]),
     ],
 )
 def test_moments_that_are_none_are_refused(moments):
@@ -89,3 +90,26 @@ def test_moments_that_are_none_are_refused(moments):
         eckart.Weighted(moments=moments)
     with pytest.raises(ArgumentError):
         eckart.Weighted(moments=np.eye(2), damping=0.0)
+
+
+def test_moments_that_some_inputs_would_have_negative_squares_by_are_refused():
+    objective = eckart.Weighted(moments=np.array([[1.0, 2.0], [2.0, 1.0]]))
+    with pytest.raises(ArgumentError, match="negative squares"):
+        eckart.factorize(np.eye(2), 1, objective=objective)
+
+
+def test_moments_that_were_summed_in_float32_are_taken_as_they_are():
+    W, X = market.spectral("power law"), inputs(30, count=8).astype(np.float32)
+    exact = eckart.factorize(W, 4, objective=eckart.Weighted(moments=X.T @ X))
+    moments = (X.T.copy() @ X.copy()).astype(np.float64)  # no symmetric product, kept in float64
+    moments[2, 3] += float(np.finfo(np.float32).eps) * moments.max()
+    run = eckart.factorize(W, 4, objective=eckart.Weighted(moments=moments))
+    assert agree(run.certificate.error, exact.certificate.error, SIX_DIGITS)
+
+
+@pytest.mark.parametrize("power", [-90, 90])
+def test_moments_whose_roots_leave_the_range_are_refused(power):
+    objective = eckart.Weighted(moments=np.eye(3) * 10.0**power)
+    with pytest.raises(MatrixError, match="leave the range of float32"):
+        eckart.factorize(np.eye(3, dtype=np.float32), 1, objective=objective)
+    assert eckart.factorize(np.eye(3), 1, objective=objective).certificate.gap is not None

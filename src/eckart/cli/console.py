@@ -4,12 +4,18 @@ import json
 import sys
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, Protocol
+from shutil import get_terminal_size
+from typing import Any, Final, Protocol
 from unicodedata import category
 
 import click
 
 from eckart.errors import EckartError
+
+NARROWEST: Final = 40
+"""Columns in which a table still has its labels and figures."""
+ANY_WIDTH: Final = 100_000
+"""Of a file or a pipe, whose lines end nowhere."""
 
 
 class _Step(Protocol):
@@ -83,9 +89,9 @@ def answer_table(
 
 
 def note(text: str, *, quiet: bool = False) -> None:
-    """Something a person should know, on stderr."""
+    """Something a person should know, on stderr, in one line whatever names are in it."""
     if not quiet:
-        _aside(_shown(text))
+        _aside(_shown(text).replace("\n", "\\n"))
 
 
 def notes(texts: Sequence[str], *, quiet: bool) -> None:
@@ -224,6 +230,9 @@ def _aside(text: str) -> None:
 
 
 def _rich(stream: Any) -> Any:
+    """What draws on a stream: on a terminal within its width, else without cutting anything off."""
     from rich.console import Console
 
-    return Console(file=stream, highlight=False, soft_wrap=False)
+    size = get_terminal_size()  # which takes no word of COLUMNS and LINES that is no number
+    width = max(NARROWEST, size.columns) if stream.isatty() else ANY_WIDTH
+    return Console(file=stream, width=width, height=size.lines, highlight=False, soft_wrap=False)

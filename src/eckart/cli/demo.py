@@ -1,6 +1,7 @@
 """`eckart demo`."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -35,13 +36,18 @@ def demo(
     if as_json:
         documents = {name: result.to_dict() for name, result in results.items()}
         console.answer_json("demo", {"runs": documents, "reports": reports})
-        return 0
+        return _status(results)
     for name, result in results.items():
         console.answer_text(f"\n{TITLES[name]}")
         show_factoring(result.to_dict())
     console.answer_text("\nThe reports, to open in a browser:")
     for path in reports.values():
         console.answer_text(f"  {path}")
+    return _status(results)
+
+
+def _status(results: dict[str, Any]) -> int:
+    """The exit status of both runs together."""
     return max(EXIT_STATUS[result.grade] for result in results.values())
 
 

@@ -55,6 +55,7 @@ FAILURES: Final = (
     click.Abort,
     EckartError,
     KeyboardInterrupt,
+    MemoryError,
     OSError,
     UnicodeEncodeError,
 )
@@ -143,6 +144,9 @@ def _said(error: BaseException) -> tuple[EckartError, int]:
         return error, 2 if isinstance(error, ArgumentError) else 1
     if isinstance(error, OSError):
         return _from_system(error), 1
+    if isinstance(error, MemoryError):
+        said, hint = "The memory is used up.", "Choose a smaller rank, or a machine with more."
+        return EckartError(said, hint=hint, code="out-of-memory"), 1
     if isinstance(error, UnicodeEncodeError):
         said = f"{error.object[:100]!a} is no text in UTF-8."
         return EckartError(said, hint="Give another name.", code="not-utf8"), 1

@@ -35,11 +35,11 @@ def explain_rank(
     """
     evidence = ending.evidence() if ending.evidence is not None else None
     if isinstance(rule, NoiseThreshold | AboveThreshold):
-        total = W.squared_norm() * unit**2
+        total = W.squared_norm() * unit * unit
         if values is not None:
-            return rule.explain(W.shape, np.square(values * unit), total)
+            return rule.explain(W.shape, W.dtype, np.square(values * unit), total)
         if evidence is not None:
-            return rule.explain(W.shape, evidence.ritz()[0] * unit**2, total)
+            return rule.explain(W.shape, W.dtype, evidence.ritz()[0] * unit * unit, total)
     if isinstance(rule, WithinTolerance) and values is None and evidence is not None:
         return _smallest(rule.tolerance, W, ending.rank, evidence, probing)
     return ""

@@ -172,8 +172,8 @@ def components(
     factor = 2.0**-exponent
     return Components(
         A=A,
-        squares=squares * factor**2,
-        spectrum=spectrum * factor**2,
+        squares=squares * factor * factor,
+        spectrum=spectrum * factor * factor,
         total=total,
         outcome=ending.outcome,
         message=_message(ending.outcome, len(squares), proof, energy if total else ""),

@@ -65,7 +65,7 @@ def in_units(
     factor = 2.0**-exponent
 
     def called(step: Step) -> None:
-        loss = None if step.loss is None else step.loss * factor**2
+        loss = None if step.loss is None else step.loss * factor * factor
         on_step(replace(step, loss=loss, factors=lambda: step.factors().scaled(factor)))
 
     return called

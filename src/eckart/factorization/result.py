@@ -37,7 +37,7 @@ class Record:
 
     def scaled(self, factor: float) -> "Record":
         """The same step of factor·W."""
-        return self if self.loss is None else replace(self, loss=self.loss * factor**2)
+        return self if self.loss is None else replace(self, loss=self.loss * factor * factor)
 
 
 @final

@@ -8,6 +8,7 @@ from typing import Any, final
 import numpy as np
 
 from eckart.errors import MatrixError
+from eckart.factors import Factors
 from eckart.storage import (
     check_factor_output,
     check_matrix_output,
@@ -70,7 +71,7 @@ def expand(
     if part is not None:
         parts = {part: choose_part(parts, part, factors)}
     for pair in parts.values():
-        if float(pair.singular_values()[0]) > float(np.finfo(pair.dtype).max):
+        if not _is_in_range(pair):
             raise MatrixError(
                 f"The entries of B·A leave the range of {pair.dtype}.",
                 hint="Save the factors in float64.",
@@ -79,6 +80,14 @@ def expand(
     write_matrices(output, parts, force=force)
     first = next(iter(parts.values()))
     return Reshaping(output=str(output), shape=first.shape, rank=first.rank, relative_change=0.0)
+
+
+def _is_in_range(pair: Factors) -> bool:
+    """Whether every entry of B·A is a number; they are formed only where norms do not tell."""
+    squares = pair.namespace.squares
+    if math.sqrt(squares(pair.B)) * math.sqrt(squares(pair.A)) <= float(np.finfo(pair.dtype).max):
+        return True
+    return all(pair.namespace.is_finite(block) for block in pair.row_blocks())
 
 
 def truncate(factors: Path, output: Path, rank: int, *, force: bool = False) -> Reshaping:

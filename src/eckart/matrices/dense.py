@@ -8,7 +8,7 @@ import numpy.typing as npt
 from eckart.arrays import Array, DType
 from eckart.matrices.derived import check_shape, sum_of_squares
 from eckart.matrices.protocol import block_rows
-from eckart.namespaces import HOST, as_working, dtype_of, is_on_device, namespace_of
+from eckart.namespaces import HOST, as_working, dtype_of, namespace_of, placed
 
 
 @final
@@ -84,7 +84,6 @@ class Dense:
 
     def _own(self, X: Array) -> Array:
         """X in the namespace and the dtype of W."""
-        move = self.namespace.astype if is_on_device(X) else self.namespace.put
-        return move(X, self.dtype)
+        return placed(X, self.namespace, self.dtype)
 
     __matmul__ = times

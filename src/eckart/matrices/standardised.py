@@ -166,8 +166,8 @@ class Standardised(View):
         changed = replace(
             moments,
             scales=scales / factor,
-            energy=moments.energy * factor**2,
-            gram=None if moments.gram is None else moments.gram * factor**2,
+            energy=moments.energy * factor * factor,
+            gram=None if moments.gram is None else moments.gram * factor * factor,
             probed=None if moments.probed is None else moments.probed * factor * factor,
         )
         return Standardised(self.source, changed, explicit=True)

@@ -150,13 +150,10 @@ class Streamed:
 
     def row_blocks(self, rows: int | None = None, /) -> Iterator[Array]:
         """Blocks of consecutive rows; each may be changed, and is good until the next but one."""
-        self.passes += 1
         height = min(rows or self.height, self.height)
-        if rows and rows > height:
-            yield from _taller(self.row_blocks(height), rows)
-            self.passes -= 1
-            return
-        yield from _ahead(self.source, height)
+        self.passes += 1
+        blocks = _ahead(self.source, height)
+        yield from _taller(blocks, rows) if rows and rows > height else blocks
 
     def squared_norm(self) -> float:
         """‖W‖²_F, summed in float64."""

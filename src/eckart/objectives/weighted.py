@@ -7,10 +7,11 @@ from typing import Any, Final, final
 import numpy as np
 
 from eckart.arguments import check_number
-from eckart.arrays import FLOAT64, Array, working_array
-from eckart.errors import ArgumentError
+from eckart.arrays import FLOAT32, FLOAT64, Array, rounding
+from eckart.errors import ArgumentError, MatrixError
 from eckart.factors import Factors
 from eckart.matrices import Matrix, Product
+from eckart.namespaces import as_working, namespace_of
 
 DAMPING: Final = 1e-4
 
@@ -49,17 +50,30 @@ class Weighted:
     damping: float = DAMPING
 
     def __post_init__(self) -> None:
-        moments = working_array(self.moments).astype(FLOAT64)
+        given = as_working(self.moments)
+        moments = namespace_of(given).get(given)
         square = moments.ndim == 2 and moments.shape[0] == moments.shape[1]
         if not square or not np.isfinite(moments).all() or not _is_symmetric(moments):
             raise _refused("The moments are not a symmetric matrix of finite numbers.")
+        object.__setattr__(self, "moments", moments)
         if not np.trace(moments) > 0 or np.diag(moments).min() < 0:
             raise _refused("The moments are not positive.")
         if not 0 < check_number("damping", self.damping) < np.inf:
             raise _refused(f"The damping is {self.damping}.")
 
     def working(self, W: Matrix, /) -> Matrix:
-        """W·G^½."""
+        """W·G^½.
+
+        Raises:
+            MatrixError: If G does not fit W, or G^½ leaves the range of its dtype.
+        """
+        largest, kind = float(np.abs(self._power(0.5)).max()), np.finfo(W.dtype)
+        if not float(kind.tiny) < largest < 1 / float(kind.tiny):
+            raise MatrixError(
+                f"The moments are so far from 1 that their roots leave the range of {W.dtype}.",
+                hint="Multiply them by a power of ten that brings them near 1.",
+                code="out-of-range",
+            )
         return Product(W, self._power(0.5))
 
     def lifted(self, factors: Factors, /) -> Factors:
@@ -83,16 +97,27 @@ class Weighted:
 
     @cached_property
     def _directions(self) -> tuple[Array, Array]:
-        """The damped eigenvalues of G and its eigenvectors."""
+        """The damped eigenvalues of G and its eigenvectors.
+
+        Raises:
+            ArgumentError: If one is below 0 by more than rounding.
+        """
         moments = np.asarray(self.moments, FLOAT64)
-        values, E = np.linalg.eigh(moments)
+        values, E = np.linalg.eigh((moments + moments.T) / 2)
+        if values[0] < -_rounding(moments) * values[-1]:
+            raise _refused("The moments are not positive: some inputs would have negative squares.")
         mean = float(np.trace(moments)) / len(moments)
         return np.maximum(values, 0.0) + self.damping * mean, E
 
 
 def _is_symmetric(moments: Array) -> bool:
-    least = 1e-8 * float(np.abs(moments).max(initial=0.0))
-    return bool(np.allclose(moments, moments.T, atol=least))
+    least = _rounding(moments) * float(np.abs(moments).max(initial=0.0))
+    return bool((np.abs(moments - moments.T) <= least).all())
+
+
+def _rounding(moments: Array) -> float:
+    """That of sums in float32, in which moments are often made, whatever they are kept in."""
+    return rounding((len(moments), len(moments)), FLOAT32)
 
 
 def _refused(what: str) -> ArgumentError:

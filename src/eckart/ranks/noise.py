@@ -2,14 +2,17 @@
 
 import math
 from dataclasses import dataclass
-from typing import final
+from typing import Final, final
 
 import numpy as np
 
 from eckart.arguments import check_number
 from eckart.arrays import Array, DType
 from eckart.errors import ArgumentError
-from eckart.ranks.protocol import known_values
+from eckart.ranks.protocol import known_values, tail_errors
+
+ROUNDED: Final = 4.0
+"""In eps·‖W‖."""
 
 
 @final
@@ -19,7 +22,7 @@ class NoiseThreshold:
 
     The threshold is ω(β)·median(σ), with β = min/max of rows and columns and
     ω(β) ≈ 0.56β³ − 0.95β² + 1.82β + 1.43: the best hard threshold for white noise of unknown
-    strength.
+    strength. What is within the rounding of the entries, which is not white, is noise too.
 
     Reference:
         Gavish, Donoho (2014), IEEE Transactions on Information Theory 60(8), equation 5.
@@ -32,11 +35,13 @@ class NoiseThreshold:
 
     def choose(self, shape: tuple[int, int], dtype: DType, singular_values: Array | None) -> int:
         """The count of singular values above the threshold; at least 1."""
-        del dtype
         known = known_values(singular_values)
-        return max(1, int(np.count_nonzero(known > noise_threshold(shape, known))))
+        least = _rounded(dtype, float(tail_errors(known)[0]))
+        return max(1, int(np.count_nonzero(known > max(noise_threshold(shape, known), least))))
 
-    def enough(self, shape: tuple[int, int], leading: Array, rest: float) -> int | None:
+    def enough(
+        self, shape: tuple[int, int], dtype: DType, leading: Array, rest: float
+    ) -> int | None:
         """The count above the threshold for the noise that the rest amounts to; at least 1.
 
         With r values above it the noise is σ̂² = (‖W‖² − σ₁² − … − σ_r²)/((rows − r)·(columns − r))
@@ -44,21 +49,23 @@ class NoiseThreshold:
         threshold. One more value than r must be known.
         """
         left = rest + np.append(np.cumsum(leading[::-1])[::-1], 0.0)
+        least = _rounded(dtype, math.sqrt(left[0]))
         for rank, value in enumerate(leading):
-            if value <= _known_noise_threshold(shape, rank, float(left[rank])) ** 2:
+            if value <= max(least, _known_noise_threshold(shape, rank, float(left[rank]))) ** 2:
                 return max(1, rank)
         return None
 
-    def explain(self, shape: tuple[int, int], leading: Array, total: float) -> str:
+    def explain(self, shape: tuple[int, int], dtype: DType, leading: Array, total: float) -> str:
         """The threshold, and between which singular values it falls."""
         values = np.sqrt(np.maximum(leading, 0.0))
         if len(leading) >= min(shape):
-            threshold = noise_threshold(shape, values)
-            rank = max(1, int(np.count_nonzero(values > threshold)))
+            rank, threshold = self.choose(shape, dtype, values), noise_threshold(shape, values)
         else:
-            rank = self.enough(shape, leading, total - float(leading.sum())) or len(leading)
+            rank = self.enough(shape, dtype, leading, total - float(leading.sum())) or len(leading)
             threshold = _known_noise_threshold(shape, rank, total - float(leading[:rank].sum()))
-        return _between(f"noise alone would reach {threshold:.4g}", rank, values)
+        least = _rounded(dtype, math.sqrt(total))
+        cause = "noise" if threshold > least else "rounding"
+        return _between(f"{cause} alone would reach {max(threshold, least):.4g}", rank, values)
 
     def describe(self) -> str:
         """The rule's name."""
@@ -107,15 +114,17 @@ class AboveThreshold:
         del shape, dtype
         return max(1, int(np.count_nonzero(known_values(singular_values) > self.threshold)))
 
-    def enough(self, shape: tuple[int, int], leading: Array, rest: float) -> int | None:
+    def enough(
+        self, shape: tuple[int, int], dtype: DType, leading: Array, rest: float
+    ) -> int | None:
         """The count above the threshold, once one below it is known; at least 1."""
-        del shape, rest
+        del shape, dtype, rest
         below = np.flatnonzero(leading <= self.threshold**2)
         return max(1, int(below[0])) if below.size else None
 
-    def explain(self, shape: tuple[int, int], leading: Array, total: float) -> str:
+    def explain(self, shape: tuple[int, int], dtype: DType, leading: Array, total: float) -> str:
         """The threshold, and between which singular values it falls."""
-        del shape, total
+        del shape, dtype, total
         values = np.sqrt(np.maximum(leading, 0.0))
         rank = max(1, int(np.count_nonzero(values > self.threshold)))
         return _between(f"the threshold is {self.threshold:.4g}", rank, values)
@@ -145,6 +154,14 @@ def _known_noise_threshold(shape: tuple[int, int], rank: int, left: float) -> fl
     factor = math.sqrt(2 * (ratio + 1) + 8 * ratio / (ratio + 1 + root))
     entries = max(1, (rows - rank) * (columns - rank))
     return factor * math.sqrt(max(shape) * max(0.0, left) / entries)
+
+
+def _rounded(dtype: DType, norm: float) -> float:
+    """What rounding of entries, and of a decomposition of them, may make of a singular value of 0.
+
+    Entries are wrong by half an eps of themselves, and so all of them by that share of ‖W‖.
+    """
+    return ROUNDED * float(np.finfo(dtype).eps) * norm
 
 
 def _between(reason: str, rank: int, values: Array) -> str:

@@ -29,11 +29,14 @@ class RankRule(Protocol):
 class GrowingRule(Protocol):
     """A rule that can say from the leading singular values alone that they are enough."""
 
-    def enough(self, shape: tuple[int, int], leading: Array, rest: float) -> int | None:
+    def enough(
+        self, shape: tuple[int, int], dtype: DType, leading: Array, rest: float
+    ) -> int | None:
         """The rank, or None if it takes more singular values to tell.
 
         Args:
             shape: Of the matrix.
+            dtype: Of its entries.
             leading: The largest squared singular values, descending, each perhaps a little low.
             rest: The sum of all others, which a difference of ‖W‖² and these may hide.
         """

@@ -77,9 +77,11 @@ class WithinTolerance:
         within = np.flatnonzero(errors <= self.tolerance * errors[0])
         return max(1, int(within[0]))
 
-    def enough(self, shape: tuple[int, int], leading: Array, rest: float) -> int | None:
+    def enough(
+        self, shape: tuple[int, int], dtype: DType, leading: Array, rest: float
+    ) -> int | None:
         """The first rank whose tail σ²_{r+1} + … is within the tolerance; at least 1."""
-        del shape
+        del shape, dtype
         tails = rest + np.append(np.cumsum(leading[::-1])[::-1], 0.0)  # summed from the small end
         within = np.flatnonzero(tails[1:] <= self.tolerance**2 * tails[0])
         return int(within[0]) + 1 if within.size else None

@@ -325,7 +325,7 @@ def _heatmap(picture: Any, shape: tuple[int, int], **look: Any) -> go.Heatmap:
         )
     )
     return go.Heatmap(
-        z=picture.astype(np.float32),
+        z=_narrowed(picture),
         y=(np.arange(height) + 0.5) * shape[0] / height - 0.5,
         x=(np.arange(width) + 0.5) * shape[1] / width - 0.5,
         texttemplate="%{z:.3g}" if numbers else None,
@@ -333,6 +333,13 @@ def _heatmap(picture: Any, shape: tuple[int, int], **look: Any) -> go.Heatmap:
         hovertemplate=f"{row}, {column}<br>%{{z:.6g}}<extra></extra>",
         **look,
     )
+
+
+def _narrowed(picture: Any) -> Any:
+    """A picture in half the bytes, where its numbers are neither too large nor too small for it."""
+    kind, largest = np.finfo(np.float32), float(np.abs(picture).max(initial=0.0))
+    fits = largest == 0 or float(kind.tiny) / float(kind.eps) < largest < float(kind.max)
+    return picture.astype(np.float32) if fits else picture
 
 
 def styled(sheet: go.Figure, height: float) -> go.Figure:

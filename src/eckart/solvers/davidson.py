@@ -11,7 +11,7 @@ from scipy.special import gammaincinv
 
 from eckart.arrays import Array, Randomness
 from eckart.errors import ArgumentError, MatrixError
-from eckart.matrices import Matrix, Standardised
+from eckart.matrices import Matrix, Rescaled, Standardised
 from eckart.matrices.standardised import standardised
 from eckart.ranks import check_open_unit
 from eckart.solvers.protocol import Problem, Step, check_count
@@ -121,8 +121,11 @@ class Davidson:
             )
         W, rank = _with_rows(problem.W), problem.rank
         width = self._width(W, rank)
-        likeness, X = self._first(W, rank, width - STRAY, problem.randomness)
         probes = PowerProbes(gaussian_columns(W, ALONG))
+        if width == W.shape[1]:
+            yield _all_columns(W, rank, probes, self.residual)
+            return
+        likeness, X = self._first(W, rank, width - STRAY, problem.randomness)
         space, stray = GivenSpace(W, probes), _drawn(W, STRAY, problem.randomness)
         number, known, before = 0, 0, math.inf
         while True:
@@ -194,6 +197,13 @@ class Davidson:
         return {"name": "davidson", **asdict(self)}
 
 
+def _all_columns(W: Standardised, rank: int, probes: PowerProbes, residual: float) -> Step:
+    """The one step where a product is as wide as W: no sample foretells anything."""
+    space = GivenSpace(W, probes)
+    space.add(np.eye(W.shape[1], dtype=W.dtype))
+    return ritz_step(0, W, space, rank, tall=False, residual=residual)
+
+
 def _sample(W: Standardised, count: int, randomness: Randomness) -> Array:
     """WᵀW of so many of the rows, as if they were all."""
     few = W.few_rows(count, randomness)
@@ -232,7 +242,9 @@ def _with_rows(W: Matrix) -> Standardised:
     Raises:
         MatrixError: If they cannot.
     """
-    own = W if isinstance(W, Standardised) else standardised(W, centre=False)
+    source, exponent = (W.source, W.exponent) if isinstance(W, Rescaled) else (W, 0)
+    own = source if isinstance(source, Standardised) else standardised(source, centre=False)
+    own = own.rescaled(exponent) if exponent else own
     if not own.has_rows:
         raise MatrixError(
             "A sample of the rows is taken of a matrix in memory only.",

@@ -56,7 +56,7 @@ class GramSVD:
         values, G = _deflated(W, values, G, len(values) if problem.rule else rank)
         if problem.rule is not None:
             rest = float(np.trace(M) - values.sum()) if len(values) < W.shape[1] else 0.0
-            found = problem.rule.enough(W.shape, values, max(0.0, rest))
+            found = problem.rule.enough(W.shape, W.dtype, values, max(0.0, rest))
             rank = found or len(values)
         kept = np.maximum(values[:rank], 0.0)
         missing = rank - len(kept)
@@ -93,10 +93,11 @@ def _deflated(W: Matrix, values: Array, G: Array, rank: int) -> tuple[Array, Arr
         return values, G
     while known < min(rank, len(values)):
         A = G[:, :known].T
-        # as many again: what rounding left of those that are known takes places among them
-        below, rest = (part[..., :rank] for part in _leading(deflated_gram(W, A), rank))
-        rest = np.linalg.qr(rest - A.T @ (A @ rest))[0]
-        values, G = np.concatenate([values[:known], below]), np.hstack([A.T, rest])
+        # there is no direction beside these, however little rounding left of the others
+        left = np.linalg.qr(A.T, mode="complete")[0][:, known:]
+        M = left.T @ deflated_gram(W, A) @ left
+        below, E = (part[..., :rank] for part in _leading(M, rank))
+        values, G = np.concatenate([values[:known], below]), np.hstack([A.T, left @ E])
         if below[0] <= ROUNDED * eps**2 * W.squared_norm():
             break  # only rounding is left
         known += max(1, int(np.count_nonzero(below > TOLD * eps * below[0])))

@@ -222,7 +222,7 @@ class _RankSearch:
         if space.width < LOOK_AGAIN * self._looked_at and not space.is_whole:
             return None
         values = space.ritz(space.width)[0]
-        rank = problem.rule.enough(W.shape, values, self._rest(space, values))
+        rank = problem.rule.enough(W.shape, W.dtype, values, self._rest(space, values))
         self._looked_at = space.width if rank is None else 0
         return len(values) if rank is None and space.is_whole else rank
 

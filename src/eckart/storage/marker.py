@@ -15,28 +15,14 @@ PAGE: Final = 4096
 PAGES: Final = 256
 """A file counts with all of its bytes up to so many pages, and with so many pages beyond."""
 
-UNMARKED: Final = (
-    ("factors.json", re.compile(r"factors\.json|([^/]+\.)?[AB]\.csv")),
-    ("settings.json", re.compile(r"settings\.json|\d{5}\.[^/]+|adapter(/[^/]+)?")),
-    (
-        "model.json",
-        re.compile(r"model\.json|(factors|attributes)\.safetensors|(users|items|history)\.parquet"),
-    ),
-    (
-        "article.factors.npz",
-        re.compile(
-            r"article\.(csv|html|factors\.npz)|article_start\.npz|"
-            r"photograph\.(png|html|factors\.npz|approximation\.png)"
-        ),
-    ),
-    (
-        "report.json",
-        re.compile(
-            r"report\.(json|html)|README\.md|adapter_config\.json|adapter_model\.safetensors"
-        ),
-    ),
-)
-"""Of folders without a marker, unfinished or of older versions: what to know one by, all names."""
+SIGNED: Final = {"written_by": "eckart"}
+"""What documents say that tell a folder of eckart's from one that has the same names in it."""
+
+UNFINISHED: Final = "settings.json"
+"""The document of unfinished work, whose files come one by one."""
+
+WORK: Final = re.compile(r"settings\.json|\d{5}\.(json|\w+\.safetensors)|adapter(/[^/]+)?")
+"""Names of all the files of unfinished work."""
 
 WORKPLACE: Final = re.compile(r"(.*/)?\.eckart-[0-9a-f]{16}(/.*)?")
 """What a killed run leaves, in which an output was made."""
@@ -49,10 +35,7 @@ def mark(folder: Path) -> None:
         Up to 1 MiB read of each file.
     """
     files = sorted(path for path in _below(folder) if not (folder / path).is_dir())
-    document = {
-        "written_by": "eckart",
-        "files": {str(path): _identity(folder / path) for path in files},
-    }
+    document = {**SIGNED, "files": {str(path): _identity(folder / path) for path in files}}
     (folder / MARKER).write_text(f"{json.dumps(document, indent=1)}\n", encoding="utf-8")
 
 
@@ -79,7 +62,7 @@ def _is_own(path: Path, name: str, listed: Mapping[str, str | None], folders: se
     """Whether a file is on the list, as it was written where that is known, or a folder of such."""
     if path.is_symlink():
         return False
-    if path.is_dir():  # one of a list without digests may have been emptied by a killed run
+    if path.is_dir():  # one of unfinished work may have been emptied by a killed run
         return name in folders or (name in listed and listed[name] is None)
     if not path.is_file() or name == MARKER or name not in listed:
         return name == MARKER and path.is_file()
@@ -107,21 +90,25 @@ def _identity(path: Path) -> str | None:
 def _listed(folder: Path, found: set[str]) -> Mapping[str, str | None]:
     """The files that eckart wrote to a folder, with what they are known by.
 
-    By its marker, or by the names of older versions. A marker of an older version has names alone.
+    By its marker. Unfinished work has none, and its files are known by their names.
     """
+    files = _document(folder / MARKER).get("files")
+    if isinstance(files, dict):
+        known = cast("dict[str, Any]", files)
+        return {name: str(identity) for name, identity in known.items()}
+    if _document(folder / UNFINISHED).items() >= SIGNED.items():
+        return dict.fromkeys(name for name in found if WORK.fullmatch(name))
+    return {}
+
+
+def _document(path: Path) -> dict[str, Any]:
+    """An object of JSON; an empty one where there is none that can be read."""
     try:
-        is_file = (folder / MARKER).is_file()  # a pipe of this name would be waited for
-        document = json.loads((folder / MARKER).read_text(encoding="utf-8") if is_file else "")
+        is_file = path.is_file()  # a pipe of this name would be waited for
+        found = json.loads(path.read_text(encoding="utf-8") if is_file else "")
     except (OSError, ValueError, RecursionError):
-        for sign, names in UNMARKED:
-            if sign in found:
-                return dict.fromkeys(name for name in found if names.fullmatch(name))
         return {}
-    files = cast("dict[str, Any]", document).get("files") if isinstance(document, dict) else None
-    if isinstance(files, list):
-        return dict.fromkeys(map(str, cast("list[Any]", files)))
-    known = cast("dict[str, Any]", files) if isinstance(files, dict) else {}
-    return {name: str(identity) for name, identity in known.items()}
+    return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
 
 
 def _below(folder: Path) -> Iterator[Path]:

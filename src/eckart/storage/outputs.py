@@ -110,6 +110,12 @@ def check_kind(path: Path, *, is_folder: bool) -> None:
             hint="Give another --output.",
             code="output-of-another-kind",
         )
+    if target.is_mount():
+        raise ArgumentError(
+            f"{path} is where a disk is mounted, and an output is put in its place whole.",
+            hint="Give a folder in it.",
+            code="output-is-mount-point",
+        )
     if target.is_dir():
         _check_own(path, target)
 
@@ -181,7 +187,10 @@ def named_path(path: Path) -> Path:
 
 
 def is_same(one: Path, other: Path) -> bool:
-    """Whether two paths lead to one file or folder, by links or hard links too."""
+    """Whether two paths lead to one file or folder.
+
+    By links, hard links, other letters where these are not told apart, or a second mount too.
+    """
     try:
         return one == other or one.samefile(other)
     except OSError:
@@ -190,7 +199,7 @@ def is_same(one: Path, other: Path) -> bool:
 
 def _is_around_us(target: Path) -> bool:
     here = located(Path())
-    return target == here or target in here.parents
+    return any(is_same(above, target) for above in (here, *here.parents))
 
 
 def _check_own(path: Path, target: Path) -> None:
@@ -206,16 +215,18 @@ def _check_own(path: Path, target: Path) -> None:
 
 def _relation(target: Path, place: Path) -> str | None:
     """How an output lies to what is read, where the two are not apart."""
-    if is_same(place, target) or target in place.parents:
+    if any(is_same(above, target) for above in (place, *place.parents)):
         return "is or holds"
-    return "lies in" if place in target.parents else None
+    return "lies in" if any(is_same(above, place) for above in target.parents) else None
 
 
 def _sources(source: Path) -> Iterator[Path]:
-    """A path that is read, and what a folder's links lead to."""
+    """A path that is read, and what links at any depth of a folder lead to."""
     yield source
-    if source.is_dir():
-        with suppress(OSError):
-            for entry in os.scandir(source):
-                if entry.is_symlink() or entry.stat(follow_symlinks=False).st_nlink > 1:
-                    yield Path(entry.path)
+    for place, folders, files in os.walk(source):
+        yield from (Path(place, name) for name in folders if Path(place, name).is_symlink())
+        for name in files:
+            path = Path(place, name)
+            with suppress(OSError):
+                if path.is_symlink() or path.lstat().st_nlink > 1:
+                    yield path

@@ -20,6 +20,16 @@ _SENTENCES: Final = {
     errno.EACCES: ("There is no permission", "Check who owns it.", "no-permission"),
     errno.EPERM: ("There is no permission", "Check who owns it.", "no-permission"),
     errno.EROFS: ("The disk is read-only", "Write elsewhere.", "no-permission"),
+    errno.EBUSY: (
+        "It is mounted from elsewhere and cannot be replaced",
+        "Give another place, such as a file in a folder that is mounted.",
+        "cannot-write",
+    ),
+    errno.EXDEV: (
+        "It belongs to the layer of an image and cannot be replaced",
+        "Give another place.",
+        "cannot-write",
+    ),
 }
 ATTEMPTS: Final = 50
 """How often a folder is read that is replaced while it is read."""

@@ -178,10 +178,10 @@ class Sketch:
                 code="shapes-differ",
             )
         namespace = HOST if sparse else namespace_of(block)
-        if self._seen and type(namespace) is not type(self._namespace):
+        if self._seen and namespace != self._namespace:
             raise MatrixError(
                 "These rows live elsewhere than those before them.",
-                hint="Give all rows as arrays of one library.",
+                hint="Give all rows as arrays of one library, on one device.",
                 code="mixed-arrays",
             )
         with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is found

@@ -9,7 +9,7 @@ from typing import Any, Final, final
 import numpy as np
 
 from eckart.arrays import FLOAT32
-from eckart.factorization.factorize import FAST_EXACT
+from eckart.factorization.whole import FAST_EXACT
 from eckart.jobs.extract.choice import LayerRanks
 from eckart.jobs.extract.coverage import TensorPair, cover
 from eckart.jobs.extract.job import Settings

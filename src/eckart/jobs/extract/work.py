@@ -21,11 +21,11 @@ from eckart.storage import (
 )
 from eckart.storage.adapters import matrix_shape
 from eckart.storage.checkpoints.strict_json import read_object
-from eckart.storage.marker import strangers
+from eckart.storage.marker import SIGNED, strangers
+from eckart.storage.marker import UNFINISHED as SETTINGS
 from eckart.storage.outputs import check_kind
 from eckart.storage.whole import refused
 
-SETTINGS: Final = "settings.json"
 DRAFT: Final = "adapter"
 
 
@@ -61,6 +61,7 @@ class Work:
             ArgumentError: If there is unfinished work and neither `resume` nor `force` is set, or
                 it is of another job.
         """
+        settings = {**settings, **SIGNED}
         if force and not resume:
             self.remove()
         if not self.folder.exists():

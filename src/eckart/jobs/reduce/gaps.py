@@ -157,7 +157,7 @@ class Fitting:
         values = _centred(fit, most=fit.factors.rank).factors.singular_values()
         shape, squares, found = fit.factors.shape, np.square(values), None
         if isinstance(rule, GrowingRule):
-            found = rule.enough(shape, squares, _outside(self.entries, fit.certificate))
+            found = rule.enough(shape, dtype, squares, _outside(self.entries, fit.certificate))
         if found is None and len(values) == min(shape):
             return rule.choose(shape, dtype, values)
         return found

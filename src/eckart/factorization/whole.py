@@ -23,6 +23,7 @@ from eckart.factorization.outcome import Outcome
 from eckart.factorization.proving import prove
 from eckart.factorization.result import Factorization, Recipe, machine
 from eckart.factorization.stopping import Watch
+from eckart.factors import Factors
 from eckart.matrices import Entries, Matrix, as_matrix, rescaled
 from eckart.matrices.derived import check_entries
 from eckart.objectives import Entire, Objective, Observed
@@ -230,7 +231,9 @@ def _begin(
     """The solver with its settings chosen, the problem with its start, and how that was made."""
     if isinstance(solver, Iterative):
         begun = first.settled(W)
-        problem = Problem(W=W, rank=rank, start=begun.factors(W, rank, randomness).on(W.namespace))
+        factors = begun.factors(W, rank, randomness).on(W.namespace)
+        _check_start(factors, W, solver)
+        problem = Problem(W=W, rank=rank, start=factors)
         return solver.settled(problem), problem, begun
     if given:
         raise ArgumentError(
@@ -290,11 +293,27 @@ def _check_scale(W: Matrix, solver: Iterative) -> None:
     """
     norm = math.sqrt(W.squared_norm())
     if norm > 0 and abs(math.log10(norm)) > MOST_DECADES[W.dtype]:
-        raise MatrixError(
-            f"‖W‖ is {norm:.1e}, too far from 1 for {solver.settings()['name']} in {W.dtype}.",
-            hint="Give float64, or multiply W by a power of ten that brings it near 1.",
-            code="out-of-range",
-        )
+        raise _too_far("W", norm, W, solver)
+
+
+def _check_start(start: Factors, W: Matrix, solver: Iterative) -> None:
+    """Refuse first factors whose gradients leave it.
+
+    Raises:
+        MatrixError: If a norm is too large.
+    """
+    norm = math.sqrt(max(W.namespace.squares(X) for X in (start.B, start.A)))
+    if norm > 10.0 ** MOST_DECADES[W.dtype]:
+        raise _too_far("B or A at the start", norm, W, solver)
+
+
+def _too_far(what: str, norm: float, W: Matrix, solver: Iterative) -> MatrixError:
+    return MatrixError(
+        f"The norm of {what} is {norm:.1e}, too far from 1 for {solver.settings()['name']} in "
+        f"{W.dtype}.",
+        hint="Give float64, or multiply it by a power of ten that brings it near 1.",
+        code="out-of-range",
+    )
 
 
 def _check_arguments(
