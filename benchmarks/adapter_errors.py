@@ -12,7 +12,7 @@ import numpy.typing as npt
 from llama import Llama, change
 from safetensors import safe_open
 
-from eckart.storage.checkpoints import Checkpoint, open_checkpoint
+from eckart.checkpoints import Checkpoint, open_checkpoint
 
 Array: TypeAlias = npt.NDArray[np.float64]
 

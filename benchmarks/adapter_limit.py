@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from eckart.jobs.extract import extract_adapter
+from eckart.adapters import extract_adapter
 from eckart.matrices import Dense
 
 Call = tuple[int, int, bool, int]

@@ -26,7 +26,7 @@ from processes import Run, run
 
 CHILD = """
 import json, sys
-from eckart.jobs.extract import extract_adapter
+from eckart.adapters import extract_adapter
 extract_adapter(**json.loads(sys.argv[1]))
 """
 PEER = "mergekit-extract-lora"

@@ -28,7 +28,7 @@ from machine import machine, prepare_processes
 import eckart
 from drawn import FAMILIES, SIZES, Case, Random, draw
 from eckart import certificates
-from eckart.factorization import component_solver, components
+from eckart.engine import component_solver, components
 from eckart.matrices import Streamed, standardised
 from eckart.objectives import Weighted
 from eckart.solvers import Davidson

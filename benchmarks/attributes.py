@@ -13,13 +13,17 @@ from typing import Any
 
 import numpy as np
 
-from eckart.jobs.recommend import AttributeTables, Feedback, Settings, read_interactions
-from eckart.jobs.recommend.attaching import attach
-from eckart.jobs.recommend.baselines import averages, popular_scores, popularity
-from eckart.jobs.recommend.interactions import Interactions
-from eckart.jobs.recommend.job import fit_recommender
-from eckart.jobs.recommend.metrics import ranking_per_user
-from eckart.jobs.recommend.ranking import rank
+from eckart.recommend import (
+    AttributeTables,
+    Feedback,
+    Interactions,
+    Settings,
+    fit_recommender,
+    read_interactions,
+)
+from eckart.recommend.attribute_tables import attach
+from eckart.recommend.evaluation import ranking_per_user
+from eckart.recommend.ranking import averages, popular_scores, popularity, rank
 
 SPLITS, SHOWN, K = 5, 3, 10
 GROUPS = ("many ratings", f"{SHOWN} ratings", "no ratings", "items without ratings")

@@ -29,7 +29,7 @@ from machine import machine, prepare_processes
 import eckart
 from eckart import certificates, solvers
 from eckart.arrays import Array
-from eckart.subspaces import Evidence
+from eckart.subspaces import RitzData
 
 COUNT = 30
 """Singular values that are not zero, before scaling."""
@@ -69,7 +69,7 @@ SPECTRA = {
 }
 
 
-class Finding(NamedTuple):
+class TensorRecord(NamedTuple):
     """One certificate: of what, whether it claims too much, and its gap."""
 
     spectrum: str
@@ -110,7 +110,7 @@ def main() -> None:
         raise SystemExit(1)
 
 
-def findings(place: Place) -> list[Finding]:
+def findings(place: Place) -> list[TensorRecord]:
     """Every certificate of one test matrix, held against the truth."""
     products_only()
     warnings.simplefilter("ignore")
@@ -128,14 +128,14 @@ def findings(place: Place) -> list[Finding]:
     ):
         bound = proof.best_possible_error
         violated = bound is not None and bool(bound > best + slack)
-        found.append(Finding(place.spectrum, source, violated, proof.gap))
+        found.append(TensorRecord(place.spectrum, source, violated, proof.gap))
     return found
 
 
 def products_only() -> None:
     """Nobody may compute all singular values, however small W is."""
     certificates.SMALL = certificates.LARGEST_EXACT = 0
-    import_module("eckart.factorization.whole").FAST_EXACT = 0
+    import_module("eckart.factorization").FAST_EXACT = 0
 
 
 def matrix(place: Place) -> Array:
@@ -221,22 +221,22 @@ def from_adversaries(
         yield name, eckart.certify(W, factors, evidence=evidence(W, V.astype(W.dtype)))
 
 
-def evidence(W: Array, V: Array) -> Evidence:
+def evidence(W: Array, V: Array) -> RitzData:
     """What products with V tell of W, in float64 as a solver sums them."""
     exactly, own = W.astype(np.float64), V.astype(np.float64)
     Y = exactly @ own
     H = Y.T @ Y
     rest = exactly.T @ Y - own @ H
-    return Evidence(V=V, H=H, rest=rest.T @ rest, tail=np.eye(V.shape[1]))
+    return RitzData(V=V, H=H, rest=rest.T @ rest, tail=np.eye(V.shape[1]))
 
 
-def report(found: list[Finding], matrices: int) -> int:
+def report(found: list[TensorRecord], matrices: int) -> int:
     """Violations by where the factors came from, and gaps of converged runs by spectrum.
 
     Returns:
         The number of violations.
     """
-    sources: dict[str, list[Finding]] = defaultdict(list)
+    sources: dict[str, list[TensorRecord]] = defaultdict(list)
     for finding in found:
         sources[finding.source].append(finding)
     print("| factors, or the space behind the bound | certificates | with a bound | violations |")
@@ -256,7 +256,7 @@ def report(found: list[Finding], matrices: int) -> int:
     return total
 
 
-def converged(spectrum: str, finding: Finding) -> bool:
+def converged(spectrum: str, finding: TensorRecord) -> bool:
     return (finding.spectrum, finding.source) == (spectrum, "BlockKrylov")
 
 

@@ -18,12 +18,12 @@ from machine import machine
 import eckart
 from eckart.arrays import as_randomness
 from eckart.matrices import Dense
-from eckart.solvers import Iterative, Problem, Step
-from eckart.starts import LoRAStart, SpectralStart, Start
+from eckart.solvers import IterativeSolver, Problem, Step
+from eckart.solvers.starts import LoRAStart, SpectralStart, Start
 
 RANK = 20
 TARGET = 1.0001
-CONTENDERS: dict[str, tuple[Callable[[], Iterative], Start]] = {
+CONTENDERS: dict[str, tuple[Callable[[], IterativeSolver], Start]] = {
     "scaled-gd": (eckart.ScaledGradientDescent, LoRAStart()),
     "scaled-gd, B random": (eckart.ScaledGradientDescent, LoRAStart(gaussian="B")),
     "scaled-gd, spectral start": (eckart.ScaledGradientDescent, SpectralStart()),
@@ -57,7 +57,9 @@ def test_matrix() -> tuple[np.ndarray, float]:
     return (left * values) @ right.T, float(np.linalg.norm(values[RANK:]))
 
 
-def descend(W: np.ndarray, optimum: float, solver: Iterative, start: Start, most: int) -> Descent:
+def descend(
+    W: np.ndarray, optimum: float, solver: IterativeSolver, start: Start, most: int
+) -> Descent:
     matrix = Dense(W)
     first = start.settled(matrix).factors(matrix, RANK, as_randomness(0))
     problem = Problem(W=matrix, rank=RANK, start=first)

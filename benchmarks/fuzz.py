@@ -47,9 +47,9 @@ SPACE = 3 * 2**30
 """Bytes of address space that a process may take beside what it holds when it begins."""
 COUNTS = struct.Struct("<7Q")
 """Of inputs, read, refused, at fault; bytes grown, milliseconds, and whether the time was up."""
-KERNELS = "eckart.kernels"
+KERNELS = "eckart.completion.kernels"
 """Compiled by Numba, which cannot compile what atheris has put its counters into."""
-LEFT_OUT = (KERNELS, "eckart.__main__", "eckart.estimators")
+LEFT_OUT = (KERNELS, "eckart.__main__", "eckart.reduce.estimator")
 
 
 def main() -> None:

@@ -93,7 +93,7 @@ def traced(words: list[str]) -> tuple[set[str], set[tuple[str, str]]]:
         if above is not None and above.f_code.co_filename != called:
             pairs.add((above.f_code.co_filename, called))
 
-    from eckart.cli import main
+    from eckart.cli.main import main
 
     threading.setprofile(watch)
     sys.setprofile(watch)

@@ -40,7 +40,7 @@ TRIES = 20
 """Processes for a round at most; a round that needs more makes no progress."""
 CHILD = """
 import json, sys
-from eckart.jobs.extract import extract_adapter
+from eckart.adapters import extract_adapter
 arguments = json.loads(sys.argv[1])
 print("begun", flush=True)
 extract_adapter(**arguments)

@@ -25,9 +25,9 @@ from pathlib import Path
 
 from cli.writers import WRITERS, Writer, furnish
 from eckart import __version__ as version
-from eckart.cli import main as eckart
-from eckart.jobs import demo
-from eckart.storage import whole
+from eckart.cli.main import main as eckart
+from eckart.factor import demo
+from eckart.files import whole
 from killing import Outputs
 
 EACH = 40

@@ -20,8 +20,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from eckart.storage import whole_file
-from eckart.storage.checkpoints import CheckpointWriter, StoredDtype, TensorLayout
+from eckart.checkpoints import CheckpointWriter, SafetensorsDtype, TensorLayout
+from eckart.files import whole_file
 
 Array: TypeAlias = npt.NDArray[np.float32]
 
@@ -63,9 +63,9 @@ class Llama:
         return f"llama-{'x'.join(map(str, sizes))}-{self.dtype}-{self.seed}"
 
     @property
-    def stored(self) -> StoredDtype:
+    def stored(self) -> SafetensorsDtype:
         """The dtype, as files call it."""
-        return StoredDtype.BF16 if self.dtype == "bfloat16" else StoredDtype.F32
+        return SafetensorsDtype.BF16 if self.dtype == "bfloat16" else SafetensorsDtype.F32
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Of all tensors by name."""

@@ -17,18 +17,18 @@ from typing import Any
 from tiny_models import built, own_class
 
 import eckart
+from eckart.adapters.again import extract_again
+from eckart.adapters.calibrate import calibrate
+from eckart.adapters.choice import LayerRanks
+from eckart.adapters.join import join_folders
+from eckart.adapters.merge import merge_adapters
+from eckart.adapters.truncate import truncate_adapter
+from eckart.adapters.verify import verify_adapter
+from eckart.checkpoints import open_checkpoint
+from eckart.checkpoints.running import Running, running_model, unattached
+from eckart.checkpoints.running.forward import answers
+from eckart.checkpoints.safetensors_file import read_header
 from eckart.errors import EckartError
-from eckart.jobs.calibrate import calibrate
-from eckart.jobs.extract.again import extract_again
-from eckart.jobs.extract.choice import LayerRanks
-from eckart.jobs.join import join_folders
-from eckart.jobs.merge import merge_adapters
-from eckart.jobs.resize import truncate_adapter
-from eckart.jobs.running import Running, running_model, unattached
-from eckart.jobs.running.forward import answers
-from eckart.jobs.verify import verify_adapter
-from eckart.storage.checkpoints import open_checkpoint
-from eckart.storage.checkpoints.header import read_header
 
 FAR = 1e-5
 """Distance to the fine-tune beyond which an adapter is wrong."""

@@ -11,12 +11,9 @@ from dataclasses import replace
 import numpy as np
 from machine import machine
 
-from eckart.jobs.recommend.choosing import choose_regularization
-from eckart.jobs.recommend.fitting import fit_model
-from eckart.jobs.recommend.interactions import Interactions, read_interactions
-from eckart.jobs.recommend.predict import predict_pairs
-from eckart.jobs.recommend.settings import Settings
-from eckart.jobs.recommend.tuning import tune
+from eckart.recommend import Interactions, Settings, predict_pairs, read_interactions
+from eckart.recommend.fitting import fit_model
+from eckart.recommend.tuning import choose_regularization, tune
 
 METHODS = {
     "ALS, rank 40, λ chosen": Settings(rank=40),

@@ -67,7 +67,7 @@ class Bench:
 
     def adapted(self, **rule: Any) -> Adapted:
         """Extract, load with PEFT, ask, merge, ask again."""
-        from eckart.jobs.extract import extract_adapter
+        from eckart.adapters import extract_adapter
 
         out = self.folder / "adapter"
         shutil.rmtree(out, ignore_errors=True)

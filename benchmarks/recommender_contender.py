@@ -57,7 +57,7 @@ def solver_of(library: Any, how: Any, epochs: int) -> Any:
 
 def eckart(X: Any, rank: int, epochs: int, objective: str, by: str) -> list[tuple[float, float]]:
     import eckart as library
-    from eckart.matrices.entries import Entries
+    from eckart.completion.entries import Entries
 
     how = {"cg": None, "exact": library.Cholesky(), "blocks": library.CoordinateBlocks()}[by]
     if objective == "rendle":

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from eckart.errors import FormatError
-from eckart.storage import whole_file
-from eckart.storage.checkpoints import (
+from eckart.checkpoints import (
     CheckpointWriter,
-    StoredDtype,
+    SafetensorsDtype,
     TensorLayout,
     open_checkpoint,
     stored_dtype,
 )
+from eckart.errors import FormatError
+from eckart.files import whole_file
 
 ONE = {"b": np.float32([[1, 2], [3, 4]]), "a": np.float16([5, 6])}
 TWO = {"c": np.float32([7])}
@@ -38,12 +38,12 @@ class Bomb:
         return (Path.touch, (self.trace,))
 
 
-def tensor(dtype: StoredDtype, shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
+def tensor(dtype: SafetensorsDtype, shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
     """Every pattern of bits is as likely as any other: NaN, infinities and −0 are among them."""
     assert dtype.numpy is not None
     size = int(np.prod(shape)) * dtype.numpy.itemsize
     content = np.random.default_rng(seed).bytes(size)
-    if dtype is StoredDtype.BOOL:
+    if dtype is SafetensorsDtype.BOOL:
         content = bytes(byte & 1 for byte in content)
     return np.frombuffer(content, dtype.numpy).reshape(shape)
 
@@ -54,7 +54,7 @@ def same(x: np.ndarray, y: np.ndarray) -> bool:
 
 def layout(tensors: dict[str, np.ndarray]) -> dict[str, TensorLayout]:
     return {
-        name: TensorLayout(dtype=StoredDtype(stored_dtype(array.dtype)), shape=array.shape)
+        name: TensorLayout(dtype=SafetensorsDtype(stored_dtype(array.dtype)), shape=array.shape)
         for name, array in tensors.items()
     }
 

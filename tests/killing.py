@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from safetensors.numpy import load_file
 
-from eckart.storage.marker import MARKER, strangers
-from eckart.storage.whole import settle
+from eckart.files.outputs import MARKER, strangers
+from eckart.files.whole import settle
 
 KILLS = 30
 BEGUN = "/new"

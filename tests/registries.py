@@ -8,7 +8,7 @@ import eckart
 import market
 from eckart.matrices import Dense, Difference, Matrix, Rescaled, Sparse, Transposed
 from eckart.solvers import Solver
-from eckart.starts import GivenStart, Start
+from eckart.solvers.starts import GivenStart, Start
 
 DENSE_AND_SPARSE = market.sparse()
 KINDS: dict[str, tuple[Matrix, np.ndarray]] = {

@@ -5,11 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from eckart.files import Selection, open_table, read_parts
+from eckart.files.rows import Wanted
 from eckart.matrices import Streamed
 from eckart.matrices.derived import dense
-from eckart.storage import Selection, read_parts
-from eckart.storage.rows import open_table
-from eckart.storage.rows.table import Wanted
 
 
 def whole(path: Path, **selection: Any) -> tuple[np.ndarray, Any]:

@@ -18,7 +18,7 @@ W = np.random.default_rng(0).standard_normal((12, 8))
 FACTORS = eckart.Factors(W[:, :2], W[:2])
 ENTRIES = eckart.Entries.of([0, 0, 1, 2, 3], [0, 1, 1, 2, 0], [1.0, 2.0, 3.0, 4.0, 5.0])
 FLAT = eckart.Factors(np.ones((4, 1)), np.ones((1, 3)))
-OFFSET = eckart.Offset(1.0, np.zeros(4), np.zeros(3), FLAT)
+OFFSET = eckart.BiasedFactors(1.0, np.zeros(4), np.zeros(3), FLAT)
 OBSERVED = eckart.Observed()
 RATINGS = {"user": ["ada", "ada", "bo", "bo"], "item": ["a", "b", "a", "c"],
            "rating": [5.0, 4.0, 1.0, 2.0]}  # fmt: skip
@@ -159,9 +159,9 @@ TABLE = {
         "regularization count_exponent unobserved_weight implicit_features attribute_weight "
         "biases row_biases nonnegative row_attributes column_attributes",
     ),
-    "Offset": (
+    "BiasedFactors": (
         of(
-            eckart.Offset,
+            eckart.BiasedFactors,
             mean=0.0,
             row_bias=np.zeros(12),
             column_bias=np.zeros(8),
@@ -169,12 +169,15 @@ TABLE = {
         ),
         "mean row_bias column_bias factors extra_columns extra_rows",
     ),
-    "Offset.predict": (of(OFFSET.predict, rows=[0], columns=[0]), "rows columns"),
-    "Offset.scores": (OFFSET.scores, "rows"),
-    "Samples": (of(eckart.Samples, draws=DRAWN.draws, noise=1.0), "draws noise priors"),
-    "Samples.predict": (of(DRAWN.predict, rows=[0], columns=[0]), "rows columns"),
-    "Samples.deviation": (of(DRAWN.deviation, rows=[0], columns=[0]), "rows columns"),
-    "Samples.scores": (DRAWN.scores, "rows"),
+    "BiasedFactors.predict": (of(OFFSET.predict, rows=[0], columns=[0]), "rows columns"),
+    "BiasedFactors.scores": (OFFSET.scores, "rows"),
+    "PosteriorSamples": (
+        of(eckart.PosteriorSamples, draws=DRAWN.draws, noise=1.0),
+        "draws noise priors",
+    ),
+    "PosteriorSamples.predict": (of(DRAWN.predict, rows=[0], columns=[0]), "rows columns"),
+    "PosteriorSamples.deviation": (of(DRAWN.deviation, rows=[0], columns=[0]), "rows columns"),
+    "PosteriorSamples.scores": (DRAWN.scores, "rows"),
     "fold_in": (
         of(eckart.fold_in, approximation=OFFSET, objective=OBSERVED, entries=ENTRIES),
         "approximation objective entries side seed",
@@ -264,13 +267,13 @@ MADE = {"Certificate", "Diverged", "EckartError", "Extraction", "Factorization",
 """What eckart makes and a person does not, and the protocol of a matrix."""
 
 ASKED = {
-    "steps", "settled", "remedy", "width",  # a solver, by the loop
+    "steps", "settled", "suggested_rate", "width",  # a solver, by the loop
     "solve",  # the way to solve the rows, by the solver
     "choose", "enough", "explain",  # a rank rule, by the solver
-    "working", "lifted", "restored", "check", "is_nuclear", "mean", "of_nothing", "ridge", "size",
-    "targets", "weights",  # an objective, by the solver
+    "working", "lifted", "restored", "check", "is_nuclear", "mean", "loss_of_zeros", "ridge",
+    "size", "targets", "weights",  # an objective, by the solver
     "LoRAStart.factors", "SpectralStart.factors", "AboveThreshold.scaled",
-    "Factors.on", "Offset.with_rows", "Offset.with_columns",
+    "Factors.on", "BiasedFactors.with_rows", "BiasedFactors.with_columns",
 }  # fmt: skip
 """Methods that parts of eckart ask of one another, with what they made themselves."""
 

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from adapters.pairs import extracted
-from eckart.cli import main
-from eckart.cli.main import COMMANDS, group
-from eckart.cli.recommend import COMMANDS as PARTS
+from eckart.cli.main import COMMANDS, group, main
+from eckart.recommend.commands import COMMANDS as PARTS
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]

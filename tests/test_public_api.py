@@ -1,7 +1,6 @@
 """The public names: those of the stub, each documented, each on the reference page."""
 
 import ast
-from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -29,14 +28,20 @@ def test_every_public_name_is_there_documented_and_on_the_reference_page(name):
     assert f"`{name}" in (ROOT / "docs" / "python.md").read_text("utf-8")
 
 
+@pytest.mark.parametrize(
+    ("before", "now"), [("Offset", "BiasedFactors"), ("Samples", "PosteriorSamples")]
+)
+def test_a_name_of_before_goes_on_and_says_the_new_one(before, now):
+    with pytest.warns(FutureWarning, match=f"eckart.{now}"):
+        assert getattr(eckart, before) is getattr(eckart, now)
+
+
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="nonsense"):
         _ = eckart.nonsense
 
 
-def test_no_module_is_hidden_by_the_function_that_factors():
-    """`import eckart.factorization.NAME as module` gives the function where both have one name."""
-    package = import_module("eckart.factorization")
-    names = [path.stem for path in Path(str(package.__file__)).parent.glob("*.py")]
-    assert "factorize" not in names
-    assert callable(package.factorize)
+def test_no_public_name_is_that_of_a_module():
+    """A module of that name would take the place of the function as soon as it is imported."""
+    folder = ROOT / "src" / "eckart"
+    assert not {path.stem for path in folder.iterdir()} & set(NAMES)

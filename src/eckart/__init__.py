@@ -8,61 +8,68 @@ from importlib import import_module
 
 _HOMES = {
     "AboveThreshold": "eckart.ranks",
-    "AlternatingLeastSquares": "eckart.solvers",
+    "AlternatingLeastSquares": "eckart.completion.als",
     "ArgumentError": "eckart.errors",
+    "BiasedFactors": "eckart.approximations",
     "BlockKrylov": "eckart.solvers",
     "Certificate": "eckart.certificates",
-    "Cholesky": "eckart.solvers",
-    "ConjugateGradients": "eckart.solvers",
+    "Cholesky": "eckart.completion.equations",
+    "ConjugateGradients": "eckart.completion.equations",
     "ConvergenceWarning": "eckart.errors",
-    "CoordinateBlocks": "eckart.solvers",
-    "Diverged": "eckart.factorization",
+    "CoordinateBlocks": "eckart.completion.equations",
+    "Diverged": "eckart.engine",
     "EckartError": "eckart.errors",
     "Entire": "eckart.objectives",
-    "Entries": "eckart.matrices",
+    "Entries": "eckart.completion.entries",
     "ExactSVD": "eckart.solvers",
-    "Extraction": "eckart.jobs.extract",
-    "Factorization": "eckart.factorization",
+    "Extraction": "eckart.adapters",
+    "Factorization": "eckart.engine",
     "Factors": "eckart.factors",
     "FormatError": "eckart.errors",
-    "GibbsSampling": "eckart.solvers",
+    "GibbsSampling": "eckart.completion.gibbs",
     "GradientDescent": "eckart.solvers",
     "GramSVD": "eckart.solvers",
-    "Interrupted": "eckart.factorization",
-    "LoRAStart": "eckart.starts",
-    "LowRankRecommender": "eckart.jobs.recommend",
-    "LowRankReducer": "eckart.estimators",
+    "Interrupted": "eckart.engine",
+    "LoRAStart": "eckart.solvers.starts",
+    "LowRankRecommender": "eckart.recommend",
+    "LowRankReducer": "eckart.reduce.estimator",
     "Matrix": "eckart.matrices",
     "MatrixError": "eckart.errors",
     "MissingExtra": "eckart.errors",
-    "Observed": "eckart.objectives",
-    "Offset": "eckart.offset",
-    "Outcome": "eckart.factorization",
-    "Samples": "eckart.samples",
+    "Observed": "eckart.completion.objective",
+    "Outcome": "eckart.engine",
+    "PosteriorSamples": "eckart.approximations",
     "ScaledGradientDescent": "eckart.solvers",
     "SinglePass": "eckart.solvers",
     "Sketch": "eckart.subspaces",
-    "SpectralStart": "eckart.starts",
-    "StochasticGradient": "eckart.solvers",
+    "SpectralStart": "eckart.solvers.starts",
+    "StochasticGradient": "eckart.completion.sgd",
     "StorageError": "eckart.errors",
     "Weighted": "eckart.objectives",
     "as_matrix": "eckart.matrices",
     "centred": "eckart.matrices",
     "certify": "eckart.certificates",
-    "extract_adapter": "eckart.jobs.extract",
+    "extract_adapter": "eckart.adapters",
     "factorize": "eckart.factorization",
-    "fold_in": "eckart.solvers",
-    "merge_adapters": "eckart.jobs.merge",
-    "read_factors": "eckart.storage",
-    "read_matrix": "eckart.storage",
-    "truncate_adapter": "eckart.jobs.resize",
-    "verify_adapter": "eckart.jobs.verify",
+    "fold_in": "eckart.completion.fold_in",
+    "merge_adapters": "eckart.adapters.merge",
+    "read_factors": "eckart.files",
+    "read_matrix": "eckart.files",
+    "truncate_adapter": "eckart.adapters.truncate",
+    "verify_adapter": "eckart.adapters.verify",
 }
+
+_RENAMED = {"Offset": "BiasedFactors", "Samples": "PosteriorSamples"}
+"""Names of before, each with the one that is meant: they go for one version more."""
 
 
 def __getattr__(name: str) -> object:
     if name == "__version__":
         return import_module("importlib.metadata").version("eckart")
+    if name in _RENAMED:
+        message = f"eckart.{name} is called eckart.{_RENAMED[name]} now."
+        import_module("warnings").warn(message, FutureWarning, stacklevel=2)
+        name = _RENAMED[name]
     if name not in _HOMES:
         raise AttributeError(f"module 'eckart' has no attribute '{name}'")
     return getattr(import_module(_HOMES[name]), name)

@@ -10,17 +10,17 @@ import numpy.typing as npt
 
 from eckart.arguments import check_flag, check_number
 from eckart.arrays import FLOAT32, FLOAT64, Array, rounding, working_array
+from eckart.backends import singular_values as all_singular_values
 from eckart.errors import ArgumentError, MatrixError
 from eckart.factors import Factors, as_factors
-from eckart.lapack import singular_values as all_singular_values
 from eckart.matrices import Matrix, as_matrix, rescaled
 from eckart.matrices.derived import check_entries, dense
+from eckart.objectives import MEASURED_WITHIN, is_large, residual_norm
 from eckart.ranks import tail_errors
-from eckart.residuals import MEASURED_WITHIN, is_large, residual_norm
 from eckart.subspaces import (
-    Evidence,
+    FailureBudget,
     KrylovSpace,
-    Probing,
+    RitzData,
     hidden,
     leading_squares_bound,
     rise_bound,
@@ -94,8 +94,8 @@ def certify(
     factors: Factors | tuple[npt.ArrayLike, npt.ArrayLike],
     singular_values: Array | None = None,
     *,
-    evidence: Evidence | None = None,
-    probing: Probing | None = None,
+    evidence: RitzData | None = None,
+    probing: FailureBudget | None = None,
     loss: float | None = None,
     bound: bool = True,
 ) -> Certificate:
@@ -204,8 +204,8 @@ def _certified(
     matrix: Matrix,
     factors: Factors,
     singular_values: Array | None,
-    evidence: Evidence | None,
-    probing: Probing | None,
+    evidence: RitzData | None,
+    probing: FailureBudget | None,
     loss: float | None,
     *,
     bound: bool,
@@ -279,7 +279,9 @@ def exact_bound(W: Matrix, rank: int, singular_values: Array) -> float:
     return float(tail_errors(surely)[min(rank, len(surely))])
 
 
-def probable_bound(W: Matrix, rank: int, evidence: Evidence, probing: Probing) -> float | None:
+def probable_bound(
+    W: Matrix, rank: int, evidence: RitzData, probing: FailureBudget
+) -> float | None:
     """√(‖W‖² − U), where U bounds σ₁² + … + σ_r² and what rounding may have hidden of it.
 
     None where that leaves nothing.
@@ -290,7 +292,7 @@ def probable_bound(W: Matrix, rank: int, evidence: Evidence, probing: Probing) -
 
 
 def _bounded(
-    W: Matrix, rank: int, evidence: Evidence, probing: Probing | None
+    W: Matrix, rank: int, evidence: RitzData, probing: FailureBudget | None
 ) -> tuple[float | None, float]:
     """The best bound that was found, and the probability that any of them is wrong.
 
@@ -300,7 +302,7 @@ def _bounded(
     carries = evidence.outside is not None and math.isfinite(evidence.outside)
     if carries and not (probing and probing.tests):
         return carried, evidence.failure
-    probing = probing or Probing()
+    probing = probing or FailureBudget()
     tested = probable_bound(W, rank, evidence, probing)
     return _larger(carried, tested), evidence.failure + probing.failure
 
@@ -310,7 +312,7 @@ def _larger(*bounds: float | None) -> float | None:
     return max((bound for bound in bounds if bound is not None), default=None)
 
 
-def _measured_bound(W: Matrix, rank: int, evidence: Evidence, error: float) -> float | None:
+def _measured_bound(W: Matrix, rank: int, evidence: RitzData, error: float) -> float | None:
     """The best possible error, from the least that the error of the solver's factors can be.
 
     With P an orthonormal basis of the columns of B, ‖W − B·A‖² = ‖W − PPᵀW‖² + ‖PPᵀW − B·A‖², and
@@ -327,7 +329,7 @@ def _measured_bound(W: Matrix, rank: int, evidence: Evidence, error: float) -> f
 
 
 def carried_bound(
-    W: Matrix, rank: int, evidence: Evidence, *, likely: bool = False
+    W: Matrix, rank: int, evidence: RitzData, *, likely: bool = False
 ) -> float | None:
     """As `probable_bound`, by the probes that were multiplied along with the space, if any.
 
@@ -345,7 +347,7 @@ def carried_bound(
     return _root(W, leading_squares_bound(evidence, rank, outside, W.squared_norm()))
 
 
-def clearest_bound(W: Matrix, rank: int, evidence: Evidence) -> float | None:
+def clearest_bound(W: Matrix, rank: int, evidence: RitzData) -> float | None:
     """What `probable_bound` could find if nothing lay outside V: what rounding alone leaves."""
     return _root(W, float(evidence.ritz()[0][:rank].sum()))
 
@@ -357,7 +359,7 @@ def _root(W: Matrix, leading_squares: float) -> float | None:
     return math.sqrt(total - upper) if upper < total else None
 
 
-def _gathered(W: Matrix, rank: int) -> Evidence:
+def _gathered(W: Matrix, rank: int) -> RitzData:
     """Evidence of a Krylov space four blocks wide, for factors that came without any."""
     randomness = np.random.Generator(np.random.Philox(key=GATHERED))
     space = KrylovSpace(W, rank + OVERSAMPLING, randomness)
@@ -372,7 +374,7 @@ def spectrum(W: Matrix) -> Array | None:
     """All singular values of W in float64, or None where that would take too long.
 
     Cost:
-        As `eckart.lapack.singular_values`, for min(rows, columns) up to 3000.
+        As `eckart.backends.singular_values`, for min(rows, columns) up to 3000.
     """
     if min(W.shape) > LARGEST_EXACT or math.prod(W.shape) > LARGEST_EXACT * 10**5:
         return None

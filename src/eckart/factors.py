@@ -11,9 +11,7 @@ import numpy.typing as npt
 
 from eckart.arguments import check_number, check_whole
 from eckart.arrays import FLOAT64, Array, DType, as_dtype, inner
-from eckart.errors import ArgumentError, MatrixError
-from eckart.lapack import svd
-from eckart.namespaces import (
+from eckart.backends import (
     HOST,
     Namespace,
     as_working,
@@ -21,7 +19,9 @@ from eckart.namespaces import (
     is_on_device,
     namespace_of,
     placed,
+    svd,
 )
+from eckart.errors import ArgumentError, MatrixError
 
 MOST_RANK: Final = 2**24
 
@@ -259,7 +259,7 @@ class Factors:
             ArgumentError: If the suffix is unknown, or the file exists and `force` is false.
             StorageError: If the system refuses to write.
         """
-        from eckart.storage import write_factors
+        from eckart.files import write_factors
 
         write_factors(path, {"": self.on(HOST)}, force=force)
 

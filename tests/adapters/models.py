@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from eckart import Factors
-from eckart.storage.adapters import AdaptedLayer, Adapter, Kind, matrix_shape, with_biases
+from eckart.checkpoints.peft import AdaptedLayer, Adapter, Kind, matrix_shape, with_biases
 
 SIZES = {
     "vocab_size": 64,

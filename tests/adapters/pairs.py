@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from checkpoints import write
-from eckart.jobs.extract import extract_adapter
+from eckart.adapters import extract_adapter
 
 CONFIG = {
     "architectures": ["LlamaForCausalLM"],

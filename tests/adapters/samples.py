@@ -3,7 +3,7 @@
 import numpy as np
 
 from eckart import Factors
-from eckart.storage.adapters import AdaptedLayer, Adapter, Kind, matrix_shape
+from eckart.checkpoints.peft import AdaptedLayer, Adapter, Kind, matrix_shape
 
 
 def layer(

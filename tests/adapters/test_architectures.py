@@ -6,10 +6,10 @@ import warnings
 import pytest
 
 from adapters.architectures import BOTH, CASES, SIZES, Case
-from eckart.jobs.extract import extract_adapter
-from eckart.jobs.extract.job import Settings
-from eckart.jobs.merge import merge_adapters
-from eckart.jobs.verify import verify_adapter
+from eckart.adapters import extract_adapter
+from eckart.adapters.extract import Settings
+from eckart.adapters.merge import merge_adapters
+from eckart.adapters.verify import verify_adapter
 from tolerances import LOGITS
 
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
@@ -230,8 +230,8 @@ def test_what_peft_does_not_load_is_found_before_it_is_written(tmp_path, monkeyp
     """Were a layer taken for what it is not, the check would put its values in its place."""
     from dataclasses import replace
 
-    from eckart.jobs.extract import placement
-    from eckart.storage.adapters import Kind
+    from eckart.adapters import placement
+    from eckart.checkpoints.peft import Kind
 
     case = CASES["gpt-oss, router"]
     base, tuned = case.models(tmp_path)
@@ -264,16 +264,16 @@ def test_one_pass_says_how_far_the_adapter_is_from_the_fine_tune(tmp_path):
 
 
 def test_the_check_can_be_left_out():
-    from eckart.jobs.extract.choice import LayerRanks
-    from eckart.jobs.extract.coverage import Patterns
+    from eckart.adapters.choice import LayerRanks
+    from eckart.adapters.coverage import Patterns
 
     settings = Settings(ranks=LayerRanks(rank=1), patterns=Patterns(), check=False)
     assert settings.to_dict()["check"] is False
 
 
 def test_adapters_with_values_in_place_are_joined_cut_and_read_as_they_were(tmp_path):
-    from eckart.jobs.resize import truncate_adapter
-    from eckart.storage.adapters import read_adapter
+    from eckart.adapters.truncate import truncate_adapter
+    from eckart.checkpoints.peft import read_adapter
 
     case = CASES["T5, shared"]
     case.changed = r"shared|SelfAttention\.q"

@@ -8,10 +8,10 @@ from safetensors.numpy import load_file, save_file
 
 from adapters.checkpoints import LAYERS, pair
 from adapters.pairs import save_network
-from eckart.cli import main
+from eckart.adapters import extract_adapter
+from eckart.checkpoints.peft import read_adapter
+from eckart.cli.main import main
 from eckart.errors import ArgumentError, FormatError
-from eckart.jobs.extract import extract_adapter
-from eckart.storage.adapters import read_adapter
 from tolerances import agree
 
 

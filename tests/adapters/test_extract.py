@@ -7,9 +7,9 @@ import pytest
 from safetensors.numpy import load_file
 
 from adapters.checkpoints import BFLOAT16, LAYERS, change, pair, tensors, tuned, write
+from eckart.adapters import extract_adapter
+from eckart.checkpoints.peft import adapter_bytes, read_adapter
 from eckart.errors import ArgumentError, FormatError, MatrixError
-from eckart.jobs.extract import extract_adapter
-from eckart.storage.adapters import adapter_bytes, read_adapter
 from tolerances import ADAPTER_ERROR, agree
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from adapters.loading import check_fine_tune, difference, load, merged
 from adapters.models import PAIRS, Pair, llama, quiet, tune
-from eckart.jobs.extract import extract_adapter
+from eckart.adapters import extract_adapter
 from tolerances import LOGITS
 
 pytestmark = pytest.mark.torch

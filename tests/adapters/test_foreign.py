@@ -13,15 +13,15 @@ from safetensors.numpy import load_file, save_file
 from adapters.checkpoints import pair
 from adapters.pairs import CONFIG, save, saved_pair, weights
 from adapters.samples import layer
-from eckart.cli import main
+from eckart.adapters import extract_adapter
+from eckart.adapters.join import join_folders
+from eckart.adapters.merge import merge_adapters
+from eckart.adapters.truncate import truncate_adapter
+from eckart.checkpoints import open_checkpoint
+from eckart.checkpoints.peft import Adapter, Kind, read_adapter, write_adapter
+from eckart.checkpoints.peft.scaling import check_cost
+from eckart.cli.main import main
 from eckart.errors import EckartError
-from eckart.jobs.extract import extract_adapter
-from eckart.jobs.join import join_folders
-from eckart.jobs.merge import merge_adapters
-from eckart.jobs.resize import truncate_adapter
-from eckart.storage.adapters import Adapter, Kind, read_adapter, write_adapter
-from eckart.storage.adapters.patterns import check_cost
-from eckart.storage.checkpoints import open_checkpoint
 
 Q = "model.layers.0.self_attn.q_proj"
 TABLE = "model.embed_tokens.weight"
@@ -215,9 +215,9 @@ def test_all_that_a_model_is_loaded_with_goes_along(tmp_path):
 
 
 def test_a_folder_that_is_too_large_is_named(tmp_path, monkeypatch):
-    from eckart.storage.checkpoints import companions
+    from eckart.checkpoints import folder
 
-    monkeypatch.setattr(companions, "LARGEST", 1000)
+    monkeypatch.setattr(folder, "LARGEST", 1000)
     base, _ = saved_pair(tmp_path)
     (base / "2_Dense").mkdir()
     for name in ("model.safetensors", "more.safetensors"):

@@ -10,12 +10,12 @@ from safetensors.numpy import load_file, save_file
 from adapters.pairs import extracted, save, saved_pair, weights
 from adapters.samples import layer
 from adapters.test_foreign import Q, adapter, calls, edited, refusal, rewritten
-from eckart.cli import main
-from eckart.jobs.extract import extract_adapter
-from eckart.jobs.extract.report_schema import is_report
-from eckart.jobs.merge import merge_adapters
-from eckart.jobs.resize import truncate_adapter
-from eckart.storage.adapters import Adapter, read_adapter, write_adapter
+from eckart.adapters import extract_adapter
+from eckart.adapters.documents import is_report
+from eckart.adapters.merge import merge_adapters
+from eckart.adapters.truncate import truncate_adapter
+from eckart.checkpoints.peft import Adapter, read_adapter, write_adapter
+from eckart.cli.main import main
 
 SEEN = "language_model.model.layers.0.self_attn.q_proj"
 

@@ -7,9 +7,9 @@ import pytest
 
 import market
 from adapters.samples import experts, layer, mixed
+from eckart.adapters.join import join_adapters
+from eckart.checkpoints.peft import Adapter, Kind, write_adapter
 from eckart.errors import ArgumentError, EckartError, MatrixError
-from eckart.jobs.join import join_adapters
-from eckart.storage.adapters import Adapter, Kind, write_adapter
 from tolerances import close, rounding
 
 

@@ -11,12 +11,12 @@ import pytest
 from adapters.pairs import save, weights
 from adapters.samples import experts, layer
 from checkpoints import same
+from eckart.adapters.join import join_adapters
+from eckart.adapters.merge import merge_adapters
+from eckart.checkpoints import open_checkpoint
+from eckart.checkpoints.peft import Adapter, Kind, read_adapter, write_adapter
 from eckart.errors import EckartError, MatrixError
-from eckart.jobs.join import join_adapters
-from eckart.jobs.merge import merge_adapters
-from eckart.storage.adapters import Adapter, Kind, read_adapter, write_adapter
-from eckart.storage.checkpoints import open_checkpoint
-from eckart.storage.marker import MARKER
+from eckart.files.outputs import MARKER
 from tolerances import close, rounding
 
 BF16 = np.dtype(ml_dtypes.bfloat16)

@@ -11,10 +11,10 @@ from adapters.loading import difference, load, merged
 from adapters.models import PAIRS
 from adapters.test_reading_peft import saved_by_peft
 from adapters.test_traps import layers_of
-from eckart.jobs.join import join_folders
-from eckart.jobs.merge import merge_adapters
-from eckart.jobs.verify import verify_adapter
-from eckart.storage.adapters import Kind, pad_experts, read_adapter, write_adapter
+from eckart.adapters.join import join_folders
+from eckart.adapters.merge import merge_adapters
+from eckart.adapters.verify import verify_adapter
+from eckart.checkpoints.peft import Kind, pad_experts, read_adapter, write_adapter
 from tolerances import LOGITS, MERGED, close, rounding
 
 pytestmark = pytest.mark.torch

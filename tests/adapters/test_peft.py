@@ -4,7 +4,7 @@ import pytest
 
 from adapters.loading import check_fine_tune
 from adapters.models import PAIRS
-from eckart.storage.adapters import pad_experts, write_adapter
+from eckart.checkpoints.peft import pad_experts, write_adapter
 
 pytestmark = pytest.mark.torch
 pytest.importorskip("peft")

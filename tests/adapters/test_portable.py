@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from adapters.samples import experts, layer, mixed
+from eckart.checkpoints.peft import Adapter, Kind, portable, write_adapter
 from eckart.errors import MatrixError
-from eckart.storage.adapters import Adapter, Kind, portable, write_adapter
 from tolerances import agree
 
 

@@ -8,8 +8,8 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from adapters.samples import layer, mixed
+from eckart.checkpoints.peft import Adapter, read_adapter, write_adapter
 from eckart.errors import ArgumentError, EckartError, FormatError
-from eckart.storage.adapters import Adapter, read_adapter, write_adapter
 from tolerances import close, rounding
 
 STEM = "base_model.model.q"

@@ -8,8 +8,8 @@ import pytest
 from adapters import models
 from adapters.loading import load
 from adapters.test_traps import layers_of
+from eckart.checkpoints.peft import Kind, read_adapter, write_adapter
 from eckart.errors import FormatError
-from eckart.storage.adapters import Kind, read_adapter, write_adapter
 from tolerances import close, rounding
 
 pytestmark = pytest.mark.torch

@@ -8,9 +8,9 @@ import pytest
 import market
 from adapters.samples import experts, layer, mixed
 from eckart import Factors
+from eckart.adapters.truncate import resize_adapter
+from eckart.checkpoints.peft import Adapter, adapter_bytes, write_adapter
 from eckart.errors import ArgumentError
-from eckart.jobs.resize import resize_adapter
-from eckart.storage.adapters import Adapter, adapter_bytes, write_adapter
 from tolerances import rounding
 
 

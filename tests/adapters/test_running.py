@@ -5,11 +5,10 @@ import json
 import pytest
 
 from adapters.architectures import CASES
-from eckart.jobs.extract import placement
-from eckart.jobs.extract.placement import Placement
-from eckart.jobs.extract.way import Way
-from eckart.jobs.running import rules, running_model
-from eckart.storage.checkpoints import open_checkpoint
+from eckart.adapters import placement
+from eckart.adapters.placement import Placement, Way
+from eckart.checkpoints import open_checkpoint
+from eckart.checkpoints.running import model, running_model
 
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
 pytest.importorskip("peft")
@@ -73,9 +72,9 @@ def test_no_config_is_an_error(config):
 
 
 def test_the_embeddings_of_albert_are_told_from_its_projection():
-    assert rules.is_table("albert.embeddings.word_embeddings")
-    assert not rules.is_table("albert.encoder.embedding_hidden_mapping_in")
-    assert rules.is_table("transformer.tokens_embed")
+    assert model.is_table("albert.embeddings.word_embeddings")
+    assert not model.is_table("albert.encoder.embedding_hidden_mapping_in")
+    assert model.is_table("transformer.tokens_embed")
 
 
 def test_what_the_class_above_reads_or_a_function_is_handed_has_no_factors():
@@ -83,7 +82,7 @@ def test_what_the_class_above_reads_or_a_function_is_handed_has_no_factors():
 
     from torch import nn
 
-    from eckart.jobs.running.modules import modules_of
+    from eckart.checkpoints.running.building import modules_of
 
     class Above(nn.Module):
         def __init__(self):
@@ -110,7 +109,7 @@ def test_what_a_module_of_pytorch_reads_has_no_factors():
 
     from torch import nn
 
-    from eckart.jobs.running.modules import modules_of
+    from eckart.checkpoints.running.building import modules_of
 
     class Own(nn.Module):
         def __init__(self):

@@ -9,7 +9,7 @@ from adapters.loading import difference, load, merged
 from adapters.models import full_rank, gpt2_with_head, llama, qwen2_attention, tied, tune
 
 from adapters.models import Pair, plain_llama  # isort: skip
-from eckart.storage.adapters import Adapter, Kind, stored_factors, write_adapter
+from eckart.checkpoints.peft import Adapter, Kind, stored_factors, write_adapter
 from tolerances import LOGITS, close, rounding
 
 pytestmark = pytest.mark.torch

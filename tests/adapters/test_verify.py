@@ -10,10 +10,10 @@ import pytest
 from adapters.pairs import extracted, save, tuned_weights, weights
 from adapters.samples import layer
 from eckart import Factors
+from eckart.adapters import extract_adapter
+from eckart.adapters.verify import verify_adapter
+from eckart.checkpoints.peft import Adapter, Kind, read_adapter, write_adapter
 from eckart.errors import ArgumentError, EckartError
-from eckart.jobs.extract import extract_adapter
-from eckart.jobs.verify import verify_adapter
-from eckart.storage.adapters import Adapter, Kind, read_adapter, write_adapter
 from tolerances import LOGITS, MEASURED, agree
 
 Q = "model.layers.0.self_attn.q_proj"

@@ -9,8 +9,7 @@ from safetensors import safe_open
 
 from adapters.samples import experts, layer, mixed
 from eckart import Factors
-from eckart.errors import EckartError, MatrixError
-from eckart.storage.adapters import (
+from eckart.checkpoints.peft import (
     AdaptedLayer,
     Adapter,
     Kind,
@@ -22,6 +21,7 @@ from eckart.storage.adapters import (
     uniform_groups,
     write_adapter,
 )
+from eckart.errors import EckartError, MatrixError
 from tolerances import close, rounding
 
 DTYPES = ("float32", "float16", "bfloat16")

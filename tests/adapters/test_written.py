@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from adapters.samples import experts, layer, mixed
+from eckart.adapters.join import join_folders
+from eckart.adapters.truncate import truncate_adapter
+from eckart.checkpoints.peft import Adapter, factor_dtype, read_adapter, write_adapter
 from eckart.errors import ArgumentError
-from eckart.jobs.join import join_folders
-from eckart.jobs.resize import truncate_adapter
-from eckart.storage.adapters import Adapter, factor_dtype, read_adapter, write_adapter
 from tolerances import MEASURED, agree, close, rounding
 
 DTYPES = ("float32", "float16", "bfloat16")

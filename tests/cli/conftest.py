@@ -9,8 +9,8 @@ import pytest
 
 from cli.writers import furnish
 from commandline import ROOT, Run
-from eckart.cli import main
-from eckart.jobs import demo
+from eckart.cli.main import main
+from eckart.factor import demo
 
 
 @pytest.fixture

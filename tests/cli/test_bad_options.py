@@ -10,9 +10,8 @@ import pytest
 
 from cli.test_bad_paths import READERS
 from cli.writers import WRITERS
-from eckart.cli import main
-from eckart.cli.main import COMMANDS, group
-from eckart.cli.recommend import COMMANDS as PARTS
+from eckart.cli.main import COMMANDS, group, main
+from eckart.recommend.commands import COMMANDS as PARTS
 
 VALUES = (
     "", " ", "x", "-", "-1", "0", "1.5", "nan", "inf", "-inf", "1e400", "1e-400", "1_000", "٣",

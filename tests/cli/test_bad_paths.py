@@ -13,7 +13,7 @@ import pytest
 
 from cli.writers import WRITERS
 from commandline import ROOT
-from eckart.cli import main
+from eckart.cli.main import main
 
 BAD = {
     "empty": "",

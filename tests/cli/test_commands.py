@@ -11,7 +11,7 @@ from PIL import Image
 import eckart
 from commandline import ARTICLE, ROOT, error, result
 from eckart.cli.main import COMMANDS
-from eckart.cli.recommend import COMMANDS as PARTS
+from eckart.recommend.commands import COMMANDS as PARTS
 
 
 class TestTheWorkedExample:
@@ -188,7 +188,7 @@ class TestFactor:
         result(run, f"{line} {rate} --json")
 
     def test_ctrl_c_is_130_with_what_was_reached_saved_and_named(self, run, monkeypatch):
-        from eckart.factorization.stopping import Watch
+        from eckart.engine.stopping import Watch
 
         judge = Watch.judge
 

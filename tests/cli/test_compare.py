@@ -8,7 +8,7 @@ from PIL import Image
 
 import eckart
 from commandline import ARTICLE, error, result
-from eckart.cli.solvers import SOLVERS
+from eckart.factor.solvers import SOLVERS
 
 LINE = "compare article.csv --rank 2"
 BEST = np.linalg.norm(np.linalg.svd(ARTICLE, compute_uv=False)[2:])

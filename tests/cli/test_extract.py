@@ -9,12 +9,12 @@ import pytest
 from safetensors.numpy import save_file
 
 from adapters.checkpoints import LAYERS, pair, tensors, write
+from eckart import checkpoints
+from eckart.adapters import extract_adapter
+from eckart.adapters.survey import LayerRunner
+from eckart.checkpoints.peft import read_adapter
 from eckart.errors import StorageError
-from eckart.jobs.extract import extract_adapter
-from eckart.jobs.extract.survey import Survey
-from eckart.storage import checkpoints
-from eckart.storage.adapters import read_adapter
-from eckart.storage.marker import MARKER
+from eckart.files.outputs import MARKER
 from tolerances import ADAPTER_ERROR, agree
 
 ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
@@ -137,7 +137,7 @@ def make_broken(folder: Path) -> None:
 def test_a_full_disk_is_said_and_the_work_can_go_on(models, monkeypatch):
     whole = extract_adapter(models / "base", models / "tuned", models / "whole", budget=20_000)
     writes = [0]
-    original = Survey.factors
+    original = LayerRunner.factors
 
     def failing(self, finding):
         writes[0] += 1
@@ -147,7 +147,7 @@ def test_a_full_disk_is_said_and_the_work_can_go_on(models, monkeypatch):
             )
         return original(self, finding)
 
-    monkeypatch.setattr(Survey, "factors", failing)
+    monkeypatch.setattr(LayerRunner, "factors", failing)
     with pytest.raises(StorageError):
         extract_adapter(models / "base", models / "tuned", models / "out", budget=20_000)
     assert left(models) == ["out.unfinished", "whole"]

@@ -9,12 +9,11 @@ import click
 import pytest
 
 from cli.writers import WRITERS
-from eckart.cli import main
-from eckart.cli.main import COMMANDS, group
-from eckart.cli.recommend import COMMANDS as PARTS
+from eckart.cli.main import COMMANDS, group, main
 from eckart.errors import ArgumentError
-from eckart.storage import check_output
-from eckart.storage.marker import MARKER, SIGNED
+from eckart.files import check_output
+from eckart.files.outputs import MARKER, SIGNED
+from eckart.recommend.commands import COMMANDS as PARTS
 from killing import KILLS, Outputs, asked, moments
 
 WAYS = ("itself", "link", "hard link", "above", "inside", "link to above")

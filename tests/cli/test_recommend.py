@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from commandline import ROOT, Run, error, result
-from eckart.cli import main
-from eckart.cli.recommend import COMMANDS
+from eckart.cli.main import main
+from eckart.recommend.commands import COMMANDS
 
 
 @pytest.fixture(scope="module")

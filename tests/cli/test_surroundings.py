@@ -8,9 +8,9 @@ import pytest
 
 import eckart
 from commandline import error
-from eckart.cli.console import NARROWEST
-from eckart.jobs import demo, describe
-from eckart.storage import write_factors
+from eckart.factor import demo, stored
+from eckart.files import write_factors
+from eckart.terminal.console import NARROWEST
 
 ODD = ("0", "1", "5", "-3", "abc", "²", "1e3", "999999999", "")
 LABELS = ("shape", "rank", "relative error", "share of the optimum", "bytes before → after")
@@ -42,7 +42,7 @@ def test_no_memory_is_a_sentence(run, monkeypatch):
     def describes(_path):
         raise MemoryError
 
-    monkeypatch.setattr(describe, "describe", describes)
+    monkeypatch.setattr(stored, "describe", describes)
     status, _, err = run("show article_start.npz")
     assert (status, err.splitlines()[0]) == (1, "error: The memory is used up.")
     assert error(run, "show article_start.npz", 1)["code"] == "out-of-memory"

@@ -10,7 +10,7 @@ from PIL import Image
 
 from adapters.pairs import can_run, extracted, save_network
 from commandline import ROOT
-from eckart.cli import main
+from eckart.cli.main import main
 
 
 class Writer(NamedTuple):

@@ -14,8 +14,8 @@ import eckart
 import market
 from drawn import SIZES, SMALL_SIZES, Case, Random, draw
 from eckart import certificates
-from eckart.factorization import components
-from eckart.factorization.component_solver import RESIDUALS
+from eckart.engine import components
+from eckart.engine.component_solver import RESIDUALS
 from eckart.matrices import Streamed, standardised
 from eckart.solvers import Davidson
 from streams import InMemory
@@ -38,8 +38,8 @@ def products_only(monkeypatch):
     """Nobody may compute all singular values, however small W is."""
     monkeypatch.setattr(certificates, "SMALL", 0)
     monkeypatch.setattr(certificates, "LARGEST_EXACT", 0)
-    monkeypatch.setattr(import_module("eckart.factorization.whole"), "FAST_EXACT", 0)
-    chosen = import_module("eckart.factorization.component_solver")
+    monkeypatch.setattr(import_module("eckart.factorization"), "FAST_EXACT", 0)
+    chosen = import_module("eckart.engine.component_solver")
     monkeypatch.setattr(chosen, "EXACT_WORK", 0)
     monkeypatch.setattr(chosen, "BLOCKS_OF_A_GRAM", 0)
 

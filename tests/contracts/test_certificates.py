@@ -12,7 +12,7 @@ from eckart import certificates
 from eckart.certificates import certify
 from eckart.matrices import Dense
 from eckart.solvers import Problem
-from eckart.subspaces import FAILURE, Probing
+from eckart.subspaces import FAILURE, FailureBudget
 from registries import SOLVERS
 from tolerances import SETTLED, rounding
 
@@ -33,9 +33,9 @@ def of(name: str, shape: str, dtype: type, seed: int) -> np.ndarray:
     return market.with_spectrum(market.SPECTRA[name], *market.SHAPES[shape], seed).astype(dtype)
 
 
-def after(tests: int) -> Probing:
+def after(tests: int) -> FailureBudget:
     """The state of a run that has made so many tests."""
-    probing = Probing()
+    probing = FailureBudget()
     probing.tests = tests
     return probing
 
@@ -69,7 +69,10 @@ def test_the_bound_of_a_krylov_run_is_never_above_the_optimum(name, shape, dtype
         rank = 1 + seed % 8
         problem = Problem(W=Dense(W), rank=rank, start=None, randomness=np.random.default_rng(seed))
         best = market.optimum(W, rank)
-        steps, probing = eckart.BlockKrylov(oversampling=1 + seed % 4).steps(problem), Probing()
+        steps, probing = (
+            eckart.BlockKrylov(oversampling=1 + seed % 4).steps(problem),
+            FailureBudget(),
+        )
         for step in itertools.islice(steps, 6):
             proof = certify(W, step.factors(), evidence=step.evidence(), probing=probing)
             bound = proof.best_possible_error
@@ -80,7 +83,7 @@ def test_the_bound_of_a_krylov_run_is_never_above_the_optimum(name, shape, dtype
 @pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("name", ["power law", "exponential", "clustered", "square root law"])
 def test_every_solver_is_certified_without_all_singular_values(solver, name, monkeypatch):
-    monkeypatch.setattr(import_module("eckart.factorization.whole"), "FAST_EXACT", 0)
+    monkeypatch.setattr(import_module("eckart.factorization"), "FAST_EXACT", 0)
     W = market.spectral(name)
     run = eckart.factorize(W, 5, solver=SOLVERS[solver])
     assert run.certificate.best_possible_error <= market.optimum(W, 5) + rounding(W)

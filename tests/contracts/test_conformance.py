@@ -10,8 +10,8 @@ from sklearn.utils.extmath import randomized_svd
 import conformance
 import eckart
 from eckart import certificates
+from eckart.engine import Outcome
 from eckart.errors import MatrixError
-from eckart.factorization import Outcome
 from market import optimum
 from tolerances import SETTLED, hidden, rounding
 
@@ -25,7 +25,7 @@ def products_only(monkeypatch):
     """Nobody may compute all singular values, however small W is."""
     monkeypatch.setattr(certificates, "SMALL", 0)
     monkeypatch.setattr(certificates, "LARGEST_EXACT", 0)
-    monkeypatch.setattr(import_module("eckart.factorization.whole"), "FAST_EXACT", 0)
+    monkeypatch.setattr(import_module("eckart.factorization"), "FAST_EXACT", 0)
 
 
 @matrices

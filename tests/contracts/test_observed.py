@@ -63,7 +63,7 @@ def test_the_columns_solve_the_normal_equations_for_the_rows(name, rank):
 def test_the_loss_is_the_objective_and_never_rises(name, by):
     objective, entries, run = fit(name, by, epochs=6)
     losses = [record.loss for record in run.history]
-    slack = summed(len(entries), objective.of_nothing(entries) + losses[0])
+    slack = summed(len(entries), objective.loss_of_zeros(entries) + losses[0])
     assert abs(losses[-1] - ratings.loss(entries, objective, run.approximation)) <= slack
     assert (np.diff(losses) <= slack).all()
 
@@ -76,7 +76,7 @@ def test_more_steps_of_conjugate_gradients_are_the_exact_solution(name):
         entries, 4, objective=objective, solver=eckart.AlternatingLeastSquares(by=by, epochs=3)
     )
     exact = fit(name)[2]
-    slack = summed(len(entries), objective.of_nothing(entries) + exact.history[0].loss)
+    slack = summed(len(entries), objective.loss_of_zeros(entries) + exact.history[0].loss)
     assert abs(run.history[-1].loss - exact.history[-1].loss) <= slack
 
 
@@ -282,7 +282,7 @@ def test_stochastic_gradients_come_near_the_loss_of_alternating_least_squares():
     best = eckart.factorize(entries, 3, solver=eckart.AlternatingLeastSquares(epochs=100))
     objective = eckart.Observed()
     assert run.history[-1].loss <= 1.1 * best.history[-1].loss
-    slack = summed(len(entries), objective.of_nothing(entries))
+    slack = summed(len(entries), objective.loss_of_zeros(entries))
     assert abs(run.history[-1].loss - ratings.loss(entries, objective, run.approximation)) <= slack
 
 
@@ -301,7 +301,7 @@ def test_a_warm_start_goes_on_where_the_last_run_ended():
     assert eckart.factorize(entries, 3, solver=solver, start=first.factors).factors.rank == 3
 
 
-SMALL = eckart.Offset(0.0, [0], [0], eckart.Factors([[1]], [[1]]))
+SMALL = eckart.BiasedFactors(0.0, [0], [0], eckart.Factors([[1]], [[1]]))
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ def test_a_step_of_known_entries_that_is_kept_forms_what_its_own_loss_is_of(name
     steps = []
     run = eckart.factorize(entries, 3, objective=objective, solver=solver, on_step=steps.append)
     assert [step.loss for step in steps] == [record.loss for record in run.history]
-    slack = summed(len(entries), objective.of_nothing(entries) + steps[0].loss)
+    slack = summed(len(entries), objective.loss_of_zeros(entries) + steps[0].loss)
     for step in steps:
         formed = step.approximation()
         np.testing.assert_array_equal(formed.factors.B, step.factors().B)

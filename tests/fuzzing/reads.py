@@ -13,25 +13,24 @@ from typing import Any
 import numpy as np
 
 from adapters.pairs import saved_pair
-from eckart.cli import main
-from eckart.jobs.extract import extract_adapter
-from eckart.jobs.extract.again import extract_again
-from eckart.jobs.extract.calibration import Calibration
-from eckart.jobs.extract.choice import LayerRanks
-from eckart.jobs.recommend import load_model, read_interactions, similar_items, top_items
-from eckart.jobs.recommend.attribute_tables import read_attributes
-from eckart.jobs.recommend.attributes import learned_features, matrix_of
-from eckart.jobs.recommend.columns import ColumnNames
-from eckart.jobs.recommend.names import read_names
-from eckart.jobs.recommend.writing import read_ids
-from eckart.jobs.reduce.files import read_reduction
+from eckart.adapters import extract_adapter
+from eckart.adapters.again import extract_again
+from eckart.adapters.choice import LayerRanks
+from eckart.adapters.second_moments import Calibration
+from eckart.checkpoints import open_checkpoint, quantisation
+from eckart.checkpoints.peft import factor_dtype, read_adapter
+from eckart.cli.main import main
+from eckart.files import open_table, read_parts
+from eckart.files.rows import Wanted
 from eckart.matrices import Streamed
 from eckart.matrices.derived import check_entries
-from eckart.storage import read_parts
-from eckart.storage.adapters import factor_dtype, read_adapter
-from eckart.storage.checkpoints import open_checkpoint, quantisation
-from eckart.storage.rows import open_table
-from eckart.storage.rows.table import Wanted
+from eckart.recommend import load_model, read_interactions, similar_items, top_items
+from eckart.recommend.answers import read_names
+from eckart.recommend.attribute_tables import read_attributes
+from eckart.recommend.attributes import learned_features, matrix_of
+from eckart.recommend.columns import ColumnNames
+from eckart.recommend.top import read_ids
+from eckart.reduce.files import read_reduction
 
 BLOCKS = 2**24
 SEALED = "model.json"

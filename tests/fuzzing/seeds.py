@@ -20,9 +20,9 @@ from safetensors.numpy import save_file
 
 import eckart
 from adapters.pairs import extracted, saved_pair
-from eckart.cli import main
-from eckart.jobs.extract import extract_adapter
-from eckart.jobs.recommend import save_model
+from eckart.adapters import extract_adapter
+from eckart.cli.main import main
+from eckart.recommend import save_model
 from fuzzing.framing import framed, taken
 from recommend.samples import fitted, read
 

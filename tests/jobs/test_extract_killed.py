@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from eckart.adapters import extract, extract_adapter
+from eckart.adapters.resume import ResumeStore
 from eckart.errors import ArgumentError
-from eckart.jobs.extract import extract_adapter, job
-from eckart.jobs.extract.work import SETTINGS, Work
-from eckart.storage.marker import WORKPLACE
+from eckart.files.outputs import UNFINISHED, WORKPLACE
 
 FILES = ("adapter_config.json", "adapter_model.safetensors")
 
@@ -48,14 +48,14 @@ def test_what_was_killed_before_its_work_was_removed_is_gone_on_with(
     pair, known, tmp_path, monkeypatch
 ):
     with monkeypatch.context() as patch:
-        patch.setattr(Work, "remove", stop)
+        patch.setattr(ResumeStore, "remove", stop)
         with pytest.raises(KeyboardInterrupt):
             extract_adapter(*pair, tmp_path / "out", rank=2)
     with pytest.raises(ArgumentError, match="exists"):
         extract_adapter(*pair, tmp_path / "out", rank=2)
     extract_adapter(*pair, tmp_path / "out", rank=2, resume=True)
     assert contents(tmp_path / "out") == known
-    assert not Work.beside(tmp_path / "out").folder.exists()
+    assert not ResumeStore.beside(tmp_path / "out").folder.exists()
 
 
 def test_a_killed_writer_leaves_nothing_large_outside_the_unfinished_work(
@@ -63,11 +63,11 @@ def test_a_killed_writer_leaves_nothing_large_outside_the_unfinished_work(
 ):
     before = set(tmp_path.iterdir())
     with monkeypatch.context() as patch:
-        patch.setattr(job, "write_documents", stop)
+        patch.setattr(extract, "write_documents", stop)
         patch.setattr(shutil, "rmtree", lambda *_arguments, **_names: None)
         with pytest.raises(KeyboardInterrupt):
             extract_adapter(*pair, tmp_path / "out", rank=2)
-    work = Work.beside(tmp_path / "out").folder
+    work = ResumeStore.beside(tmp_path / "out").folder
     (left,) = set(tmp_path.iterdir()) - before - {work}
     assert WORKPLACE.fullmatch(left.name)
     assert not [path for path in left.rglob("*") if path.is_file() and path.stat().st_size]
@@ -78,11 +78,11 @@ def test_a_killed_writer_leaves_nothing_large_outside_the_unfinished_work(
 
 def test_unfinished_work_loses_its_settings_last(pair, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(Work, "draft", stop)
+        patch.setattr(ResumeStore, "draft", stop)
         with pytest.raises(KeyboardInterrupt):
             extract_adapter(*pair, tmp_path / "out", rank=2)
-    work = Work.beside(tmp_path / "out")
+    work = ResumeStore.beside(tmp_path / "out")
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "rmtree", lambda *_arguments, **_names: None)
         work.remove()
-    assert [path.name for path in work.folder.iterdir()] == [SETTINGS]
+    assert [path.name for path in work.folder.iterdir()] == [UNFINISHED]

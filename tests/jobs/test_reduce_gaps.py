@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eckart.errors import EckartError, MatrixError
-from eckart.jobs.reduce import begun_with, grown, read_back, reduced
-from eckart.jobs.reduce.known import known_entries
-from eckart.jobs.reduce.scoring import LEAST, scores_of_known
 from eckart.matrices import Streamed, as_matrix
+from eckart.reduce import grown, read_back, reduced, start_incremental
+from eckart.reduce.missing import known_entries
+from eckart.reduce.reduction import LEAST, scores_of_known
 from streams import InMemory
 from tolerances import GAPS, TURNED_ROWS
 
@@ -130,12 +130,12 @@ def test_new_rows_with_gaps_are_scored_by_a_reduction_of_whole_rows():
 
 def test_rows_with_gaps_are_taken_in():
     gaps, X, *_ = table(noise=0.01)
-    kept = grown(begun_with(gaps[:100], 3), gaps[100:])
+    kept = grown(start_incremental(gaps[:100], 3), gaps[100:])
     assert kept.rows == 300
     assert kept.floor is None
     assert np.linalg.svd(kept.A[:3] @ reduced(X, 3)[0].A.T)[1].min() > 1 - GAPS
     sparse = scipy.sparse.csr_array(gaps[100:])
-    np.testing.assert_allclose(grown(begun_with(gaps[:100], 3), sparse).A, kept.A)
+    np.testing.assert_allclose(grown(start_incremental(gaps[:100], 3), sparse).A, kept.A)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ LIMIT_OF_TEXT = 80_000_000
 """The threads that parse text keep more."""
 ROWS, COLUMNS, PART = 91_000, 500, 2000
 IMPORTS = """
-import eckart.cli.main, eckart.cli.reduce, eckart.jobs.reduce.job
+import eckart.cli.main, eckart.reduce.commands, eckart.reduce.reduce
 import scipy.linalg, pyarrow.compute, pyarrow.csv, pyarrow.parquet
 """
 READERS = {"zarr": "import zarr\n", "h5": "import h5py\n"}

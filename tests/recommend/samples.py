@@ -2,10 +2,8 @@
 
 import numpy as np
 
-from eckart.jobs.recommend.feedback import Feedback
-from eckart.jobs.recommend.fitting import fit_model
-from eckart.jobs.recommend.interactions import Interactions, read_interactions
-from eckart.jobs.recommend.settings import Settings
+from eckart.recommend import Feedback, Interactions, Settings, read_interactions
+from eckart.recommend.fitting import fit_model
 
 
 def ratings(users: int = 60, items: int = 40, share: float = 0.4, seed: int = 0) -> dict:

@@ -7,9 +7,8 @@ import scipy.sparse
 
 from eckart import LowRankRecommender
 from eckart.errors import EckartError
-from eckart.jobs.recommend.exporting import export_factors
-from eckart.jobs.recommend.interactions import read_interactions
-from eckart.jobs.recommend.storing import DOCUMENT, load_model, save_model
+from eckart.recommend import export_factors, load_model, read_interactions, save_model
+from eckart.recommend.storing import DOCUMENT
 
 TABLE = {"user": [1, 1, 2, 2, 3, 3], "item": [10, 11, 10, 12, 11, 12],
          "rating": [5.0, 4.0, 5.0, 1.0, 4.0, 2.0]}  # fmt: skip

@@ -10,23 +10,25 @@ from sklearn.linear_model import Ridge
 
 import eckart
 from eckart.errors import EckartError
-from eckart.jobs.recommend import choosing
-from eckart.jobs.recommend.attaching import attach
-from eckart.jobs.recommend.attribute_storing import ATTRIBUTES
-from eckart.jobs.recommend.attribute_tables import AttributeTables
-from eckart.jobs.recommend.choosing import choose_regularization
-from eckart.jobs.recommend.explain import explain
-from eckart.jobs.recommend.fitting import fit_model, fit_split
-from eckart.jobs.recommend.folding import add_interactions, remove_user
-from eckart.jobs.recommend.interactions import read_interactions
-from eckart.jobs.recommend.job import fit_recommender
-from eckart.jobs.recommend.mapping import DAMPING
-from eckart.jobs.recommend.predict import predict_pairs
-from eckart.jobs.recommend.settings import Settings
-from eckart.jobs.recommend.splitting import split
-from eckart.jobs.recommend.storing import load_model, save_model
-from eckart.jobs.recommend.top import top_items
-from eckart.jobs.recommend.tuning import tune
+from eckart.recommend import (
+    AttributeTables,
+    Settings,
+    add_interactions,
+    explain,
+    fit_recommender,
+    load_model,
+    predict_pairs,
+    read_interactions,
+    remove_user,
+    save_model,
+    split,
+    top_items,
+    tuning,
+)
+from eckart.recommend.attribute_tables import attach
+from eckart.recommend.fitting import DAMPING, fit_model, fit_split
+from eckart.recommend.soundness import ATTRIBUTES
+from eckart.recommend.tuning import choose_regularization, tune
 from tolerances import FLOAT32_SOLUTION, agree, close
 
 USERS, ITEMS, COLD = 90, 45, 9
@@ -183,8 +185,8 @@ def test_the_choice_of_regularization_knows_the_attributes():
 
 def test_a_sample_of_users_keeps_their_attributes(monkeypatch):
     data = known()
-    monkeypatch.setattr(choosing, "MOST_ENTRIES", len(data) // 2)
-    part = choosing.sampled(data, 0)
+    monkeypatch.setattr(tuning, "MOST_ENTRIES", len(data) // 2)
+    part = tuning.sampled(data, 0)
     assert len(part.users) < len(data.users)
     places = data.users.places(part.users.ids)
     own = data.user_attributes.matrix.toarray()[places]

@@ -13,16 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import eckart.recommend.ids
 from eckart.errors import EckartError
-from eckart.jobs.recommend import blockwise, encoding, splitting
-from eckart.jobs.recommend.baselines import averages
-from eckart.jobs.recommend.encoding import Encoder
-from eckart.jobs.recommend.feedback import Feedback
-from eckart.jobs.recommend.growing import SLAB, Growing
-from eckart.jobs.recommend.interactions import read_interactions
-from eckart.jobs.recommend.pairs import pair_order, repeats, without_repeats
-from eckart.jobs.recommend.splitting import split
-from eckart.storage import table_text, tables
+from eckart.files import tables
+from eckart.files.text import table
+from eckart.recommend import Feedback, chunked, read_interactions, split, splitting
+from eckart.recommend.chunked import SLAB, Growing, pair_order, repeats, without_repeats
+from eckart.recommend.ids import Encoder
+from eckart.recommend.ranking import averages
 from recommend.samples import read
 from tolerances import summation
 
@@ -46,8 +44,8 @@ system counts the memory of whoever starts a process as its own."""
 def small_blocks(monkeypatch):
     """A few rows at a time."""
     monkeypatch.setattr(tables, "BATCH", 3)
-    monkeypatch.setattr(table_text, "BLOCK", 40)
-    monkeypatch.setattr(encoding, "FEW", 2)
+    monkeypatch.setattr(table, "BLOCK", 40)
+    monkeypatch.setattr(eckart.recommend.ids, "FEW", 2)
 
 
 BLOCKS = st.lists(st.lists(st.sampled_from("abcdefgh"), max_size=6), max_size=8)
@@ -56,7 +54,7 @@ BLOCKS = st.lists(st.lists(st.sampled_from("abcdefgh"), max_size=6), max_size=8)
 @given(blocks=BLOCKS, few=st.integers(0, 5), coded=st.booleans())
 def test_ids_that_come_in_blocks_have_the_codes_of_pandas(blocks, few, coded):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(encoding, "FEW", few)
+        patch.setattr(eckart.recommend.ids, "FEW", few)
         encoder = Encoder("user")
         for block in blocks:
             column = pa.array(block, pa.string())
@@ -113,13 +111,13 @@ def test_what_grows_is_joined_in_order():
 
 def test_sums_by_blocks_are_those_of_all_entries():
     drawn = np.random.default_rng(0)
-    places = drawn.integers(0, 7, 2 * blockwise.BLOCK + 5).astype(np.int32)
+    places = drawn.integers(0, 7, 2 * chunked.BLOCK + 5).astype(np.int32)
     whole = drawn.integers(0, 9, len(places)).astype(float)  # whole numbers have exact sums
     counts = np.bincount(places, minlength=9)
-    np.testing.assert_array_equal(blockwise.counted(places, 9), counts)
-    sums = blockwise.summed(places, 9, lambda here: whole[here])
+    np.testing.assert_array_equal(chunked.counted(places, 9), counts)
+    sums = chunked.summed(places, 9, lambda here: whole[here])
     np.testing.assert_array_equal(sums, np.bincount(places, whole, minlength=9))
-    np.testing.assert_array_equal(blockwise.taken(whole, places), whole[places])
+    np.testing.assert_array_equal(chunked.taken(whole, places), whole[places])
 
 
 LINES = [f"{7 * row % 5},i{row % 4},{row % 3 + 0.5},{100 - row}" for row in range(20)]
@@ -151,8 +149,8 @@ def test_a_file_in_blocks_is_read_as_a_whole_one(tmp_path, monkeypatch, name, fe
     path = written(tmp_path, name)
     whole = read_interactions(path, None, feedback)
     monkeypatch.setattr(tables, "BATCH", 3)
-    monkeypatch.setattr(table_text, "BLOCK", 40)
-    monkeypatch.setattr(encoding, "FEW", 2)
+    monkeypatch.setattr(table, "BLOCK", 40)
+    monkeypatch.setattr(eckart.recommend.ids, "FEW", 2)
     blocks = read_interactions(path, None, feedback)
     assert blocks.notes == whole.notes
     assert blocks.users.listed() == whole.users.listed() == [0, 1, 2, 3, 4]

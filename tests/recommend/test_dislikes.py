@@ -5,18 +5,21 @@ import pytest
 
 import eckart
 from eckart.errors import EckartError
-from eckart.jobs.recommend.evaluation import evaluate
-from eckart.jobs.recommend.explain import explain
-from eckart.jobs.recommend.feedback import Feedback
-from eckart.jobs.recommend.fitting import fit_split
-from eckart.jobs.recommend.folding import add_interactions
-from eckart.jobs.recommend.interactions import read_interactions
-from eckart.jobs.recommend.job import fit_recommender
-from eckart.jobs.recommend.merging import as_known, merged
-from eckart.jobs.recommend.settings import Settings
-from eckart.jobs.recommend.splitting import split
-from eckart.jobs.recommend.storing import load_model, save_model
-from eckart.jobs.recommend.top import top_items
+from eckart.recommend import (
+    Feedback,
+    Settings,
+    add_interactions,
+    evaluate,
+    explain,
+    fit_recommender,
+    load_model,
+    read_interactions,
+    save_model,
+    split,
+    top_items,
+)
+from eckart.recommend.fitting import fit_split
+from eckart.recommend.merging import as_known, merged
 from recommend.samples import fitted, ratings
 from tolerances import FLOAT32_SOLUTION, agree, close
 

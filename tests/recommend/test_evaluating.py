@@ -6,19 +6,22 @@ import numpy as np
 import pytest
 
 from eckart.errors import EckartError
-from eckart.jobs.recommend.attaching import attach
-from eckart.jobs.recommend.attribute_tables import AttributeTables
-from eckart.jobs.recommend.choosing import choose_regularization
-from eckart.jobs.recommend.clocks import Clock
-from eckart.jobs.recommend.evaluation import evaluate
-from eckart.jobs.recommend.fitting import fit_model, fit_split
-from eckart.jobs.recommend.interactions import read_interactions
-from eckart.jobs.recommend.job import fit_recommender
-from eckart.jobs.recommend.merging import joined
-from eckart.jobs.recommend.predict import predict_pairs
-from eckart.jobs.recommend.settings import Settings
-from eckart.jobs.recommend.splitting import TEST, Split, split
-from eckart.jobs.recommend.top import top_items
+from eckart.recommend import (
+    AttributeTables,
+    Settings,
+    evaluate,
+    fit_recommender,
+    predict_pairs,
+    read_interactions,
+    split,
+    top_items,
+)
+from eckart.recommend.attribute_tables import attach
+from eckart.recommend.fitting import fit_model, fit_split
+from eckart.recommend.merging import joined
+from eckart.recommend.splitting import TEST, Split
+from eckart.recommend.times import Clock
+from eckart.recommend.tuning import choose_regularization
 from recommend.samples import fitted, implicit, ratings, read
 from tolerances import FLOAT32_SOLUTION, agree
 

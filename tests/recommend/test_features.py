@@ -8,12 +8,11 @@ import pyarrow as pa
 import pytest
 
 from eckart.errors import EckartError
-from eckart.jobs.recommend.attaching import attach
-from eckart.jobs.recommend.attribute_tables import AttributeTables, read_attributes
-from eckart.jobs.recommend.attributes import learned_features
-from eckart.jobs.recommend.columns import ColumnNames
-from eckart.jobs.recommend.features import MOST_LEVELS, learned
-from eckart.jobs.recommend.interactions import read_interactions
+from eckart.recommend import AttributeTables, read_interactions
+from eckart.recommend.attribute_tables import attach, read_attributes
+from eckart.recommend.attributes import learned_features
+from eckart.recommend.columns import ColumnNames
+from eckart.recommend.features import MOST_LEVELS, learned
 from tolerances import agree
 
 # --- columns as numbers ----------------------------------------------------------------------

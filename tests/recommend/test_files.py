@@ -10,11 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from eckart.errors import EckartError
-from eckart.jobs.recommend.attribute_tables import read_attributes
-from eckart.jobs.recommend.attributes import learned_features
-from eckart.jobs.recommend.columns import ColumnNames
-from eckart.jobs.recommend.interactions import read_interactions
-from eckart.jobs.recommend.writing import read_ids
+from eckart.recommend import read_interactions
+from eckart.recommend.attribute_tables import read_attributes
+from eckart.recommend.attributes import learned_features
+from eckart.recommend.columns import ColumnNames
+from eckart.recommend.top import read_ids
 
 IDS = [uuid.UUID(int=place) for place in (1, 2, 1)]
 

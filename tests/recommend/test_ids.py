@@ -14,12 +14,10 @@ from hypothesis import strategies as st
 
 from eckart import LowRankRecommender
 from eckart.errors import EckartError
-from eckart.jobs.recommend.interactions import read_interactions
-from eckart.jobs.recommend.names import read_names
-from eckart.jobs.recommend.predict import predict_pairs
-from eckart.jobs.recommend.top import top_items
-from eckart.jobs.recommend.vocabulary import Vocabulary
-from eckart.jobs.recommend.writing import read_ids, write_top
+from eckart.recommend import predict_pairs, read_interactions, top_items
+from eckart.recommend.answers import read_names
+from eckart.recommend.top import read_ids, write_top
+from eckart.recommend.vocabulary import Vocabulary
 
 USERS = [1, 1, 2, 2, 3, 3]
 ITEMS = [10, 11, 10, 12, 11, 12]

@@ -12,10 +12,9 @@ import pytest
 import scipy.sparse
 
 from eckart.errors import EckartError
-from eckart.jobs.recommend.columns import ColumnNames
-from eckart.jobs.recommend.feedback import Feedback
-from eckart.jobs.recommend.interactions import read_interactions
-from eckart.jobs.recommend.vocabulary import Vocabulary
+from eckart.recommend import Feedback, read_interactions
+from eckart.recommend.columns import ColumnNames
+from eckart.recommend.vocabulary import Vocabulary
 
 HUGE = 2**80 + 1
 
@@ -96,7 +95,7 @@ def test_a_text_that_is_no_number_is_named_by_its_row_in_a_later_block(tmp_path,
     path = tmp_path / "r.parquet"
     table = {"user": range(9), "item": range(9), "rating": ["5"] * 7 + ["good"] * 2}
     pq.write_table(pa.table({name: list(values) for name, values in table.items()}), path)
-    monkeypatch.setattr("eckart.storage.tables.BATCH", 4)
+    monkeypatch.setattr("eckart.files.tables.BATCH", 4)
     with pytest.raises(EckartError, match=r"^Row 8 of r.parquet has the rating 'good'"):
         read_interactions(path)
 

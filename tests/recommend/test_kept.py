@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from eckart import LowRankRecommender
-from eckart.jobs.recommend.predict import predict_pairs
-from eckart.storage.tables import write_table
+from eckart.files.tables import write_table
+from eckart.recommend import predict_pairs
 from recommend.samples import ratings
 
 DUTCH = {"user": "klant", "item": "artikel", "rating": "cijfer", "time": "wanneer"}

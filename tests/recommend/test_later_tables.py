@@ -7,15 +7,18 @@ import pandas as pd
 import pytest
 
 from eckart import LowRankRecommender
-from eckart.cli import main
+from eckart.cli.main import main
 from eckart.errors import EckartError
-from eckart.jobs.recommend.attribute_tables import AttributeTables
-from eckart.jobs.recommend.columns import ColumnNames
-from eckart.jobs.recommend.feedback import Feedback
-from eckart.jobs.recommend.job import fit_recommender
-from eckart.jobs.recommend.predict import predict_pairs
-from eckart.jobs.recommend.settings import Settings
-from eckart.jobs.recommend.storing import load_model, save_model
+from eckart.recommend import (
+    AttributeTables,
+    Feedback,
+    Settings,
+    fit_recommender,
+    load_model,
+    predict_pairs,
+    save_model,
+)
+from eckart.recommend.columns import ColumnNames
 
 OURS = {"user": "klant", "item": "artikel", "rating": "cijfer"}
 HISTORY = {

@@ -10,19 +10,22 @@ import pytest
 
 import eckart
 from eckart.errors import EckartError
-from eckart.jobs.recommend.baselines import averages
-from eckart.jobs.recommend.explain import explain
-from eckart.jobs.recommend.fitting import fit_model, fit_split
-from eckart.jobs.recommend.folding import add_interactions, remove_user
-from eckart.jobs.recommend.interactions import read_interactions
-from eckart.jobs.recommend.job import fit_recommender
-from eckart.jobs.recommend.methods import make_solver
-from eckart.jobs.recommend.predict import predict_pairs
-from eckart.jobs.recommend.settings import Settings
-from eckart.jobs.recommend.similarity import similar_items
-from eckart.jobs.recommend.splitting import split
-from eckart.jobs.recommend.storing import load_model, save_model
-from eckart.jobs.recommend.top import top_items
+from eckart.recommend import (
+    Settings,
+    add_interactions,
+    explain,
+    fit_recommender,
+    load_model,
+    predict_pairs,
+    read_interactions,
+    remove_user,
+    save_model,
+    similar_items,
+    split,
+    top_items,
+)
+from eckart.recommend.fitting import fit_model, fit_split, make_solver
+from eckart.recommend.ranking import averages
 from eckart.threads import limited_threads
 from recommend.samples import bits, fitted, implicit, ratings, read
 from tolerances import FLOAT32_SOLUTION, agree, close

@@ -4,16 +4,13 @@ import numpy as np
 import pytest
 
 from eckart import LowRankRecommender, fold_in
+from eckart.approximations import BiasedFactors, PosteriorSamples
+from eckart.completion.entries import Entries
+from eckart.completion.objective import Observed
 from eckart.errors import ArgumentError
 from eckart.factors import Factors
-from eckart.jobs.recommend.fitting import fit_split
-from eckart.jobs.recommend.interactions import read_interactions
-from eckart.jobs.recommend.settings import Settings
-from eckart.jobs.recommend.splitting import split
-from eckart.matrices import Entries
-from eckart.objectives import Observed
-from eckart.offset import Offset
-from eckart.samples import Samples
+from eckart.recommend import Settings, read_interactions, split
+from eckart.recommend.fitting import fit_split
 
 NINETY = 1.645
 """Standard deviations on both sides that hold 90 % of a Gaussian."""
@@ -124,7 +121,7 @@ def test_the_same_addition_gives_the_same_bits():
 
 
 def test_draws_without_priors_fold_nothing_in():
-    draw = Offset(0.0, [0.0], [0.0], Factors([[1.0]], [[2.0]]))
+    draw = BiasedFactors(0.0, [0.0], [0.0], Factors([[1.0]], [[2.0]]))
     new = Entries.of([0], [0], [4.0], shape=(1, 1))
     with pytest.raises(ArgumentError, match="no priors"):
-        fold_in(Samples(draws=(draw,), noise=1.0), Observed(), new)
+        fold_in(PosteriorSamples(draws=(draw,), noise=1.0), Observed(), new)

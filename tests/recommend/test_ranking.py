@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eckart import LowRankRecommender
-from eckart.jobs.recommend import ranking as blocks
-from eckart.jobs.recommend.interactions import read_interactions
-from eckart.jobs.recommend.metrics import ranking_figures, ranking_per_user, rating_figures
-from eckart.jobs.recommend.ranking import rank
+from eckart.recommend import ranking as blocks
+from eckart.recommend import read_interactions
+from eckart.recommend.evaluation import ranking_figures, ranking_per_user, rating_figures
+from eckart.recommend.ranking import rank
 from recommend.samples import read
 from tolerances import agree
 

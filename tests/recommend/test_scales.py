@@ -49,7 +49,7 @@ def test_a_given_scale_refuses_what_is_outside(tmp_path, loaded):
 
 
 def test_a_fit_from_an_older_model_widens_its_scale(tmp_path):
-    from eckart.jobs.recommend.job import fit_recommender
+    from eckart.recommend import fit_recommender
 
     older = fitted().model
     again = fit_recommender(LOW, older=older)

@@ -6,8 +6,7 @@ import scipy.sparse
 
 import eckart
 from eckart.errors import EckartError
-from eckart.jobs.recommend.folding import add_interactions
-from eckart.jobs.recommend.interactions import read_interactions
+from eckart.recommend import add_interactions, read_interactions
 from recommend.samples import bits, fitted, ratings
 
 

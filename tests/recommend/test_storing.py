@@ -9,9 +9,8 @@ import pytest
 
 import eckart
 from eckart.errors import EckartError
-from eckart.jobs.recommend.exporting import export_factors
-from eckart.jobs.recommend.storing import FILES, load_model, save_model
-from eckart.jobs.recommend.top import top_items
+from eckart.recommend import export_factors, load_model, save_model, top_items
+from eckart.recommend.storing import FILES
 from recommend.samples import fitted, implicit, ratings, read
 from tolerances import FLOAT32_SOLUTION, close
 
@@ -38,7 +37,7 @@ def test_a_model_answers_the_same_after_reading(tmp_path, kind):
 
 @pytest.mark.parametrize("ids", [["007", "x"], [2**80, 3]], ids=["text", "huge"])
 def test_ids_keep_their_type_on_disk(tmp_path, ids):
-    from eckart.jobs.recommend.interactions import read_interactions
+    from eckart.recommend import read_interactions
 
     data = read_interactions({"user": ids, "item": [1, 2], "rating": [1.0, 2.0]})
     save_model(fitted(data, rank=1), tmp_path / "m")

@@ -12,12 +12,9 @@ from hypothesis import strategies as st
 
 from eckart import LowRankRecommender
 from eckart.errors import EckartError
-from eckart.jobs.recommend.clocks import EARLIEST
-from eckart.jobs.recommend.interactions import read_interactions
-from eckart.jobs.recommend.job import fit_recommender
-from eckart.jobs.recommend.merging import as_known, merged
-from eckart.jobs.recommend.settings import Settings
-from eckart.jobs.recommend.storing import load_model, save_model
+from eckart.recommend import Settings, fit_recommender, load_model, read_interactions, save_model
+from eckart.recommend.merging import as_known, merged
+from eckart.recommend.times import EARLIEST
 
 UTC = datetime.UTC
 SECOND = 10**9

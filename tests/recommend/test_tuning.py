@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 from eckart.errors import EckartError
-from eckart.jobs.recommend.job import fit_recommender
-from eckart.jobs.recommend.settings import Settings
-from eckart.jobs.recommend.tuning import tune
+from eckart.recommend import Settings, fit_recommender
+from eckart.recommend.tuning import tune
 from recommend.samples import implicit, read
 from tolerances import agree
 

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 import eckart
-from eckart.jobs.compare import Comparison, compare_solvers
+from eckart.factor.compare import Comparison, compare_solvers
+from eckart.factor.report import compare_page
+from eckart.files import Part
 from eckart.matrices import Dense
-from eckart.reports import compare_page, compare_table, compare_verdict, figures
-from eckart.storage import Part
+from eckart.reporting import compare_table, compare_verdict, figures
 from pages import figures_of, own_markup
 
 ARTICLE = np.array([[4, 3, 2, 1], [2, 2, 2, 2], [1, 3, 4, 2], [0, 1, 2, 3]])

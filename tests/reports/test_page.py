@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 import eckart
-from eckart.jobs.factor import Factoring, RankChoice, factor_parts
+from eckart.factor.factor import Factoring, RankChoice, factor_parts
+from eckart.factor.report import factor_page
+from eckart.files import Part
 from eckart.matrices import Dense
-from eckart.reports import factor_page, factor_table, figures
-from eckart.reports.table import byte_size, seconds, share
-from eckart.storage import Part
+from eckart.reporting import factor_table, figures
+from eckart.reporting.tables import byte_size, seconds, share
 from pages import figures_of, own_markup
 
 ARTICLE = np.array([[4, 3, 2, 1], [2, 2, 2, 2], [1, 3, 4, 2], [0, 1, 2, 3]])

@@ -9,12 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from eckart.errors import EckartError, FormatError
+from eckart.files import open_table, read_parts
+from eckart.files.parquet import arrow_reading
+from eckart.files.tables import read_parquet, table_head
 from eckart.matrices import Streamed
 from eckart.matrices.derived import dense
-from eckart.storage import read_parts
-from eckart.storage.arrow_damage import arrow_reading
-from eckart.storage.rows import open_table
-from eckart.storage.tables import read_parquet, table_head
 
 READERS = {
     "whole": read_parts,

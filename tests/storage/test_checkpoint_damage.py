@@ -22,8 +22,8 @@ from checkpoints import (
     sharded,
     taking_little,
 )
+from eckart.checkpoints import open_checkpoint
 from eckart.errors import ArgumentError, EckartError, FormatError
-from eckart.storage.checkpoints import open_checkpoint
 
 
 def file_of(header: object, data: bytes = b"", path: Path = Path("m.safetensors")) -> Path:

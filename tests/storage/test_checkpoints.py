@@ -21,16 +21,11 @@ from checkpoints import (
     tensor,
     write,
 )
+from eckart.checkpoints import CheckpointWriter, SafetensorsDtype, open_checkpoint, quantisation
 from eckart.errors import ArgumentError, FormatError, StorageError
-from eckart.storage import whole_file
-from eckart.storage.checkpoints import (
-    CheckpointWriter,
-    StoredDtype,
-    open_checkpoint,
-    quantisation,
-)
+from eckart.files import whole_file
 
-DTYPES = [dtype for dtype in StoredDtype if dtype.numpy is not None]
+DTYPES = [dtype for dtype in SafetensorsDtype if dtype.numpy is not None]
 WEIGHTS = [dtype for dtype in DTYPES if dtype.is_weight]
 SHAPES = [(), (0,), (3,), (2, 3), (0, 4), (2, 3, 4), (1, 1, 1, 5)]
 
@@ -79,7 +74,7 @@ def test_one_file_has_the_bytes_that_safetensors_writes(tmp_path_factory, names,
 
 
 def test_arrays_that_are_not_contiguous_are_written_in_c_order(tmp_path, monkeypatch):
-    monkeypatch.setattr("eckart.storage.checkpoints.writer.BLOCK_BYTES", 100)
+    monkeypatch.setattr("eckart.checkpoints.writer.BLOCK_BYTES", 100)
     W = np.arange(600.0, dtype=np.float32).reshape(20, 30)
     write(tmp_path / "m", {"w": W.T, "v": W[::2, ::-1]})
     checkpoint = open_checkpoint(tmp_path / "m")
@@ -88,7 +83,7 @@ def test_arrays_that_are_not_contiguous_are_written_in_c_order(tmp_path, monkeyp
 
 
 def test_shards_are_no_larger_than_asked_and_are_read_back(tmp_path):
-    tensors = {f"layers.{i}": tensor(StoredDtype.BF16, (4, i), seed=i) for i in range(12)}
+    tensors = {f"layers.{i}": tensor(SafetensorsDtype.BF16, (4, i), seed=i) for i in range(12)}
     write(tmp_path / "m", tensors, shard_bytes=100)
     files = sorted(path.name for path in (tmp_path / "m").glob("*.safetensors"))
     assert files == [
@@ -189,7 +184,7 @@ def test_a_tensor_that_the_index_does_not_name_is_read_as_its_loaders_do(tmp_pat
 
 
 def test_many_threads_may_read(tmp_path):
-    tensors = {f"{i}": tensor(StoredDtype.BF16, (100, 100), seed=i) for i in range(20)}
+    tensors = {f"{i}": tensor(SafetensorsDtype.BF16, (100, 100), seed=i) for i in range(20)}
     save_file(tensors, tmp_path / "m.safetensors")
     checkpoint = open_checkpoint(tmp_path / "m.safetensors")
     with ThreadPoolExecutor(4) as pool:
@@ -309,7 +304,7 @@ def test_transformers_loads_what_is_written(tmp_path, monkeypatch):
     model.save_pretrained(tmp_path / "theirs")
     theirs = open_checkpoint(tmp_path / "theirs")
     tensors = {name: theirs.read(name) for name in theirs.tensors}
-    assert theirs.tensors["lm_head.weight"].dtype is StoredDtype.BF16
+    assert theirs.tensors["lm_head.weight"].dtype is SafetensorsDtype.BF16
     write(tmp_path / "ours", tensors, shard_bytes=4000)
     config.save_pretrained(tmp_path / "ours")
     again = transformers.LlamaForCausalLM.from_pretrained(tmp_path / "ours")

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from checkpoints import Bomb, refused, same
+from eckart.checkpoints import open_checkpoint
 from eckart.errors import EckartError, FormatError, MissingExtra
-from eckart.storage.checkpoints import open_checkpoint
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_tied_tensors_have_memory_of_their_own(tmp_path, torch):
 
 @pytest.mark.torch
 def test_a_file_of_pytorch_is_mapped_anew_while_it_is_read(tmp_path, torch, monkeypatch):
-    monkeypatch.setattr("eckart.storage.checkpoints.pickled.MAPPED_BYTES", 500)
+    monkeypatch.setattr("eckart.checkpoints.pickled.MAPPED_BYTES", 500)
     state = {f"{i}": torch.full((10, 10), float(i)) for i in range(20)}
     torch.save(state, tmp_path / "m.bin")
     checkpoint = open_checkpoint(tmp_path / "m.bin")

@@ -18,8 +18,8 @@ from PIL import Image
 
 import eckart
 from eckart.errors import ArgumentError, EckartError, FormatError, MatrixError, StorageError
+from eckart.files import exchanging, read_parts, whole_file, write_factors, write_matrices
 from eckart.matrices import Dense
-from eckart.storage import exchanging, read_parts, whole_file, write_factors, write_matrices
 
 W = np.random.default_rng(0).standard_normal((40, 30))
 FACTORS = eckart.Factors(W[:, :2], W[:2])
@@ -236,7 +236,7 @@ def test_a_full_disk_is_said_in_one_sentence(tmp_path):
 def test_factors_are_read_back_bit_for_bit_with_their_document(tmp_path, name, dtype):
     parts = {"R": FACTORS.astype(dtype), "G": FACTORS.truncate(1).astype(dtype)}
     write_factors(tmp_path / name, parts, {"source": "σ"})
-    from eckart.storage import read_factor_file
+    from eckart.files import read_factor_file
 
     file = read_factor_file(tmp_path / name)
     assert file.document == {"source": "σ"}

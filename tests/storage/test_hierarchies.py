@@ -7,10 +7,10 @@ import scipy.sparse
 import zarr
 
 from eckart.errors import ArgumentError, EckartError, FormatError, MatrixError
+from eckart.files import open_table
+from eckart.files.rows import Wanted
 from eckart.matrices import Streamed
 from eckart.matrices.derived import dense
-from eckart.storage.rows import open_table
-from eckart.storage.rows.table import Wanted
 
 X = np.arange(12.0).reshape(4, 3) % 5
 COUNTS = 7 - X

@@ -18,9 +18,9 @@ from PIL import Image
 
 import eckart
 from eckart.errors import ArgumentError, FormatError, MatrixError
+from eckart.files import Selection, read_parts, write_matrices
 from eckart.matrices import Dense, Sparse
 from eckart.matrices.derived import dense
-from eckart.storage import Selection, read_parts, write_matrices
 
 W = np.array([[1.5, -2.0, 3e-300], [0.1, 1 / 3, 1e30]])
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eckart.errors import FormatError
+from eckart.files import read_parts
 from eckart.matrices.derived import dense
-from eckart.storage import read_parts
 
 HEAD = b"%%MatrixMarket matrix coordinate real general\n"
 BODY = b"3 3 2\n1 1 2.5\n3 2 -1\n"

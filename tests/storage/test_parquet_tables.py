@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from eckart.errors import EckartError
-from eckart.storage.parquet_columns import ParquetColumns
-from eckart.storage.rows import open_table, parquet_files
-from eckart.storage.rows.table import Wanted
+from eckart.files import open_table, parquet_rows
+from eckart.files.parquet import ParquetColumns
+from eckart.files.rows import Wanted
 from tabled import in_rows, whole
 
 NAN = float("nan")
@@ -21,11 +21,11 @@ NAN = float("nan")
 
 def in_tall_groups(path, **wanted):
     """The same, as if its row groups were tall ones."""
-    low, parquet_files.LOW = parquet_files.LOW, -1
+    low, parquet_rows.LOW = parquet_rows.LOW, -1
     try:
         return in_rows(path, **wanted)
     finally:
-        parquet_files.LOW = low
+        parquet_rows.LOW = low
 
 
 READERS = pytest.mark.parametrize("read", [whole, in_rows, in_tall_groups])

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 
 from eckart.errors import ArgumentError, EckartError
-from eckart.storage.rows import open_table
-from eckart.storage.rows.table import Wanted
-from eckart.storage.text.cells import MISSING, is_number, numbers
-from eckart.storage.text.reader import TextRows
-from eckart.storage.text.sample import read_sample
+from eckart.files import open_table
+from eckart.files.rows import Wanted
+from eckart.files.text.cells import MISSING, is_number, numbers
+from eckart.files.text.reader import TextRows
+from eckart.files.text.sample import read_sample
 from tabled import in_rows, whole
 
 NAN = float("nan")

@@ -11,19 +11,18 @@ import numpy as np
 import pytest
 
 from adapters.pairs import saved_pair
-from eckart.cli import main
+from eckart.adapters import extract_adapter
+from eckart.adapters.merge import merge_adapters
+from eckart.adapters.truncate import truncate_adapter
+from eckart.checkpoints import open_checkpoint
+from eckart.checkpoints.peft import read_adapter
+from eckart.cli.main import main
 from eckart.errors import ArgumentError, StorageError
 from eckart.factors import Factors
-from eckart.jobs.extract import extract_adapter
-from eckart.jobs.merge import merge_adapters
-from eckart.jobs.resize import truncate_adapter
-from eckart.storage import exchanging, read_factors, read_matrix, whole_files, write_factors
-from eckart.storage.adapters import read_adapter
-from eckart.storage.checkpoints import open_checkpoint
-from eckart.storage.exchanging import TOGETHER
-from eckart.storage.marker import MARKER, PAGE, PAGES, mark, strangers
-from eckart.storage.outputs import located
-from eckart.storage.whole import settle
+from eckart.files import exchanging, read_factors, read_matrix, whole_files, write_factors
+from eckart.files.exchanging import TOGETHER
+from eckart.files.outputs import MARKER, PAGE, PAGES, located, mark, strangers
+from eckart.files.whole import settle
 from killing import KILLS, asked, moments
 
 NAMES = ("a.csv", "b.npz", "c.npy")

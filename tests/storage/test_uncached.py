@@ -12,10 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eckart.arrays import FLOAT32, PAGE, own_pages
+from eckart.files import npy
+from eckart.files.npy import ArrayFile, UncachedFile
 from eckart.matrices import Streamed
-from eckart.storage.rows import array_file, uncached
-from eckart.storage.rows.array_file import ArrayFile
-from eckart.storage.rows.uncached import UncachedFile
 
 
 @pytest.fixture(scope="module")
@@ -75,13 +74,13 @@ def test_what_is_read_past_the_cache_is_not_kept_in_it(tmp_path):
     file.fill(target, 0)
     if file._straight is None:
         pytest.skip("this disk is not read past the cache")
-    assert kept(large) <= uncached.ASKED
+    assert kept(large) <= npy.ASKED
     file.close()
 
 
 @pytest.mark.skipif(not hasattr(os, "O_DIRECT"), reason="this system has no way past its cache")
 def test_what_the_system_keeps_is_read_from_there(path, monkeypatch):
-    monkeypatch.setattr(uncached, "_opened_straight", Refusing)
+    monkeypatch.setattr(npy, "_opened_straight", Refusing)
     monkeypatch.setattr(UncachedFile, "_read_straight", None)  # which would fail
     path.read_bytes()
     with closing(UncachedFile(path, cached=False)) as file:
@@ -100,7 +99,7 @@ class Refusing(FileIO):
 
 @pytest.mark.skipif(not hasattr(os, "O_DIRECT"), reason="this system has no way past its cache")
 def test_a_disk_that_refuses_is_read_as_every_other(path, monkeypatch):
-    monkeypatch.setattr(uncached, "_opened_straight", Refusing)
+    monkeypatch.setattr(npy, "_opened_straight", Refusing)
     dropped(path)
     with closing(UncachedFile(path, cached=False)) as file:
         target = own_pages((1, PAGE), FLOAT32)
@@ -111,7 +110,7 @@ def test_a_disk_that_refuses_is_read_as_every_other(path, monkeypatch):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16])
 @pytest.mark.parametrize("columns", [7, 1024])
 def test_a_matrix_is_the_same_read_past_the_cache(tmp_path, monkeypatch, dtype, columns):
-    monkeypatch.setattr(array_file, "CACHED", 0)
+    monkeypatch.setattr(npy, "CACHED", 0)
     W = np.random.default_rng(1).standard_normal((900, columns)).astype(dtype)
     np.save(tmp_path / "w.npy", W)
     dropped(tmp_path / "w.npy")
@@ -124,7 +123,7 @@ def test_a_matrix_is_the_same_read_past_the_cache(tmp_path, monkeypatch, dtype, 
 @pytest.mark.skipif(not hasattr(os, "O_DIRECT"), reason="this system has no way past its cache")
 @pytest.mark.parametrize("stored", [np.float32, np.float16])
 def test_rows_of_any_dtype_are_read_straight(tmp_path, monkeypatch, stored):
-    monkeypatch.setattr(array_file, "CACHED", 0)
+    monkeypatch.setattr(npy, "CACHED", 0)
     np.save(tmp_path / "w.npy", np.ones((2000, 1000), stored))
     asked = []
 
@@ -139,7 +138,7 @@ def test_rows_of_any_dtype_are_read_straight(tmp_path, monkeypatch, stored):
 
 
 def test_blocks_begin_at_the_same_byte_of_a_page(tmp_path, monkeypatch):
-    monkeypatch.setattr(array_file, "CACHED", 0)
+    monkeypatch.setattr(npy, "CACHED", 0)
     W = np.ones((1000, 1000), np.float32)
     np.save(tmp_path / "w.npy", W)
     streamed = Streamed(ArrayFile(tmp_path / "w.npy"), memory=4_000_000)

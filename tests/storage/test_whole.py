@@ -10,16 +10,15 @@ import numpy as np
 import pytest
 
 from adapters.pairs import saved_pair
+from eckart.adapters import extract_adapter
+from eckart.adapters.merge import merge_adapters
+from eckart.adapters.truncate import truncate_adapter
 from eckart.errors import ArgumentError, StorageError
 from eckart.factors import Factors
-from eckart.jobs.extract import extract_adapter
-from eckart.jobs.merge import merge_adapters
-from eckart.jobs.recommend.folding import add_interactions
-from eckart.jobs.recommend.storing import load_model, save_model, updated_model, write_model
-from eckart.jobs.resize import truncate_adapter
-from eckart.storage import exchanging, read_factors, whole_file, write_factors
-from eckart.storage.marker import MARKER
-from eckart.storage.outputs import beside, check_output, located
+from eckart.files import beside, check_output, exchanging, read_factors, whole_file, write_factors
+from eckart.files.outputs import MARKER, located
+from eckart.recommend import add_interactions, load_model, save_model
+from eckart.recommend.storing import updated_model, write_model
 from killing import KILLS, asked, moments
 from recommend.samples import fitted
 

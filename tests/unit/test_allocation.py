@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eckart.allocation import allocate
 from eckart.errors import ArgumentError
 from eckart.ranks import tail_errors
+from eckart.ranks.allocation import allocate
 
 SEEDS = st.integers(0, 10**6)
 

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 import eckart
 from eckart.errors import EckartError
-from eckart.jobs.reduce import reduced
 from eckart.matrices import Streamed, as_matrix, standardised
-from eckart.matrices.grams import gram
+from eckart.matrices.gram import gram
 from eckart.matrices.moments import column_squares
+from eckart.reduce import reduced
 from streams import InMemory
 from tolerances import FAR, FLOAT32_SOLUTION, SCALED_FIT, agree, close, rounding
 

@@ -14,15 +14,15 @@ import market
 from eckart import certificates
 from eckart.certificates import certify
 from eckart.matrices import Dense
-from eckart.subspaces import Evidence, Probing, leading_squares_bound, outside_bound
+from eckart.subspaces import FailureBudget, RitzData, leading_squares_bound, outside_bound
 from tolerances import rounding
 
 
-def evidence_of(W: np.ndarray, V: np.ndarray) -> Evidence:
+def evidence_of(W: np.ndarray, V: np.ndarray) -> RitzData:
     Y = W @ V
     H = Y.T @ Y
     S = W.T @ Y - V @ H
-    return Evidence(V=V, H=H, rest=S.T @ S, tail=np.eye(V.shape[1]))
+    return RitzData(V=V, H=H, rest=S.T @ S, tail=np.eye(V.shape[1]))
 
 
 def subspace(kind: str, W: np.ndarray, width: int, generator: np.random.Generator) -> np.ndarray:
@@ -73,7 +73,7 @@ def test_it_is_tight_for_the_leading_subspace_of_a_spectrum_with_a_gap():
 def test_ritz_values_and_residuals_that_are_rounding_raise_it_by_no_more(outside, smallest):
     H = np.diag([1.0, 0.5, smallest, smallest / 2])
     residuals = np.full((4, 4), 1e-15)
-    given = Evidence(V=np.eye(6, 4), H=H, rest=residuals.T @ residuals, tail=np.eye(4))
+    given = RitzData(V=np.eye(6, 4), H=H, rest=residuals.T @ residuals, tail=np.eye(4))
     bound = leading_squares_bound(given, 3, outside, 2.0)
     assert 1.5 <= bound <= 1.5 + 3 * outside + 1e-14
 
@@ -105,7 +105,7 @@ def test_certificates_from_products_hold_for_every_solver_and_for_bad_factors(
         for proof in (
             certify(W, good, evidence=step.evidence()),
             certify(W, good),
-            certify(W, bad, evidence=step.evidence(), probing=Probing()),
+            certify(W, bad, evidence=step.evidence(), probing=FailureBudget()),
         ):
             assert proof.failure_probability <= 1e-6
             if proof.best_possible_error is not None:

@@ -15,7 +15,7 @@ from eckart.certificates import LARGEST_EXACT, certify, spectrum
 from eckart.errors import ArgumentError, MatrixError
 from eckart.matrices import Dense, Sparse
 from eckart.matrices.protocol import BLOCK_BYTES
-from eckart.residuals import residual_norm
+from eckart.objectives import residual_norm
 from eckart.subspaces import FAILURE
 from tolerances import EXPANDED, MEASURED, agree, rounding
 

@@ -8,15 +8,15 @@ import scipy.sparse
 
 import market
 from eckart import certificates
+from eckart.engine import Outcome, components
+from eckart.engine.component_solver import RESIDUALS, component_solver
 from eckart.errors import ArgumentError, MatrixError
-from eckart.factorization import Outcome, components
-from eckart.factorization.component_solver import RESIDUALS, component_solver
 from eckart.matrices import Dense, Streamed, standardised
 from eckart.solvers import BlockKrylov, Davidson, ExactSVD, GramSVD, Problem
 from streams import InMemory, numbers
 from tolerances import SETTLED, SIX_DIGITS, SQUARED, agree, close, hidden, rounding
 
-components_module = sys.modules["eckart.factorization.component_solver"]
+components_module = sys.modules["eckart.engine.component_solver"]
 SOLVERS = {
     "svd": ExactSVD(),
     "gram": GramSVD(),

@@ -5,9 +5,9 @@ import pytest
 
 import eckart
 import market
-from eckart import namespaces
+from eckart import backends
+from eckart.backends import HOST, OnDevice
 from eckart.errors import MatrixError
-from eckart.namespaces import HOST, OnDevice
 from registries import SOLVERS
 from tolerances import SETTLED, agree, close, rounding
 
@@ -60,9 +60,9 @@ def test_a_place_is_a_module_and_a_device():
 def test_what_is_on_another_device_is_taken_to_that_of_the_matrix(monkeypatch):
     """Two devices that PyTorch itself tells apart, and between which it refuses to multiply."""
     moved = []
-    elsewhere, plain = torch.ones((3, 1)), namespaces.namespace_of
+    elsewhere, plain = torch.ones((3, 1)), backends.namespace_of
     other = OnDevice(torch.ones(2, device="meta"))
-    monkeypatch.setattr(namespaces, "namespace_of", lambda X: other if X is elsewhere else plain(X))
+    monkeypatch.setattr(backends, "namespace_of", lambda X: other if X is elsewhere else plain(X))
     monkeypatch.setattr(OnDevice, "get", lambda self, X: moved.append(self) or X.numpy())
     W = eckart.as_matrix(torch.eye(3))
     assert isinstance(W @ elsewhere, torch.Tensor)

@@ -10,8 +10,8 @@ import scipy.sparse
 
 import eckart
 import market
+from eckart.backends import HOST
 from eckart.errors import ArgumentError, MatrixError
-from eckart.namespaces import HOST
 from tolerances import close, rounding
 
 W = market.spectral("power law")

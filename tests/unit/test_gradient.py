@@ -15,7 +15,7 @@ from eckart.errors import ArgumentError
 from eckart.matrices import Dense
 from eckart.solvers import Problem
 from eckart.solvers.gradient import safe_learning_rate
-from eckart.starts import GivenStart
+from eckart.solvers.starts import GivenStart
 from tolerances import CHOSEN_RATE, CONVERGED, SETTLED, agree, close, rounding
 
 ARTICLE = np.array([[4, 3, 2, 1], [2, 2, 2, 2], [1, 3, 4, 2], [0, 1, 2, 3]])

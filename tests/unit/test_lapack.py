@@ -5,7 +5,7 @@ import pytest
 import scipy.linalg
 
 import market
-from eckart.lapack import scaled, singular_values, svd
+from eckart.backends import scaled, singular_values, svd
 from tolerances import close, rounding
 
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eckart.matrices import Dense
-from eckart.subspaces import GivenSpace, Likeness, PowerProbes, gaussian_columns
+from eckart.subspaces import PowerProbes, SampledGram, SearchSpace, gaussian_columns
 from tolerances import SQUARED, close
 
 SHAPES = st.tuples(st.integers(30, 60), st.integers(8, 20))
@@ -20,7 +20,7 @@ def drawn(shape, seed):
 
 def given_space(W):
     """A space of W without directions."""
-    return GivenSpace(Dense(W), PowerProbes(gaussian_columns(Dense(W), 4)))
+    return SearchSpace(Dense(W), PowerProbes(gaussian_columns(Dense(W), 4)))
 
 
 @given(shape=SHAPES, seed=st.integers(0, 100), counts=st.lists(st.integers(1, 4), max_size=3))
@@ -44,7 +44,7 @@ def test_a_space_knows_the_products_with_all_its_directions(shape, seed, counts)
 def test_what_is_learnt_is_right_and_what_is_not_is_left(shape, seed):
     generator, W, G = drawn(shape, seed)
     guess = G + 0.1 * np.diag(generator.random(shape[1]))
-    likeness, space = Likeness(guess), given_space(W)
+    likeness, space = SampledGram(guess), given_space(W)
     space.add(generator.standard_normal((shape[1], 3)))
     likeness.learn(space, 2)
     V, M = space.V, likeness._M
@@ -58,7 +58,7 @@ def test_what_is_learnt_is_right_and_what_is_not_is_left(shape, seed):
 def test_its_directions_are_its_leading_eigenvectors(shape, seed):
     generator, _, G = drawn(shape, seed)
     near = generator.standard_normal((shape[1], 4))
-    X = Likeness(G).directions(near)
+    X = SampledGram(G).directions(near)
     assert close(X.T @ X, np.eye(X.shape[1]), SQUARED)
     values, E = np.linalg.eigh(G)
     # five blocks of four hold all of up to twenty columns
@@ -69,7 +69,7 @@ def test_its_directions_are_its_leading_eigenvectors(shape, seed):
 
 def test_a_second_sample_is_weighed_by_its_rows():
     one, other = np.diag([4.0, 2.0]), np.diag([1.0, 5.0])
-    likeness = Likeness(one)
+    likeness = SampledGram(one)
     likeness.join(other, 1 / 3)
     assert close(likeness._M, (2 * one + other) / 3, 1e-15)
 
@@ -82,7 +82,7 @@ def test_a_sample_of_more_rows_is_foretold_to_leave_less_and_is_right_about_it()
     G = W.T @ W
     for count in (1_000, 4_000):
         few = W[generator.choice(rows, count, replace=False)]
-        likeness = Likeness(few.T @ few * (rows / count))
+        likeness = SampledGram(few.T @ few * (rows / count))
         X = likeness.directions(generator.standard_normal((columns, 20)))
         outlook = likeness.outlook(X, rank, count)
         space = given_space(W)

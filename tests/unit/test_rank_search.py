@@ -21,7 +21,7 @@ def no_spectrum(monkeypatch):
     """Nobody may compute all singular values, however small W is."""
     monkeypatch.setattr(certificates, "SMALL", 0)
     monkeypatch.setattr(certificates, "LARGEST_EXACT", 0)
-    monkeypatch.setattr(import_module("eckart.factorization.whole"), "FAST_EXACT", 0)
+    monkeypatch.setattr(import_module("eckart.factorization"), "FAST_EXACT", 0)
 
 
 @pytest.mark.parametrize("tolerance", [0.5, 0.2, 0.1, 0.05])

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from eckart.adapters.budget import LayerDemand, share_out
+from eckart.checkpoints.peft import adapter_bytes
 from eckart.errors import ArgumentError
-from eckart.jobs.shares import Claim, share_out
-from eckart.storage.adapters import adapter_bytes
 
 EXPERTS = [
     f"mlp.experts.{number}.{kind}" for number in range(2) for kind in ("gate_proj", "up_proj")
@@ -19,7 +19,7 @@ EXPERTS = [
 def claims(modules, seed=0, **settings):
     generator = np.random.default_rng(seed)
     return [
-        Claim(
+        LayerDemand(
             module=module,
             shape=(4, 4),
             gains=np.sort(generator.random(4))[::-1],
@@ -46,7 +46,7 @@ def test_no_other_ranks_of_equal_layers_gain_more(seed, columns):
 
 
 def test_experts_of_a_kind_get_one_rank_and_all_of_them_are_paid():
-    layers = [*claims(EXPERTS[:3]), Claim(module=EXPERTS[3], shape=(4, 4), gains=np.zeros(0))]
+    layers = [*claims(EXPERTS[:3]), LayerDemand(module=EXPERTS[3], shape=(4, 4), gains=np.zeros(0))]
     cost = adapter_bytes((4, 4), 1)
     chosen = share_out([*layers, *claims(["q"], seed=1)], 9 * cost, "float32")
     assert len({chosen[module] for module in EXPERTS}) == 1
@@ -54,7 +54,7 @@ def test_experts_of_a_kind_get_one_rank_and_all_of_them_are_paid():
 
 
 def test_fixed_ranks_are_paid_first_and_have_to_fit():
-    fixed = Claim(module="a", shape=(4, 4), gains=np.ones(4), fixed=3)
+    fixed = LayerDemand(module="a", shape=(4, 4), gains=np.ones(4), fixed=3)
     cost = adapter_bytes((4, 4), 1)
     assert share_out([fixed, *claims(["b"])], 4 * cost, "float32") == {"a": 3, "b": 1}
     with pytest.raises(ArgumentError, match="fixed"):

@@ -7,9 +7,9 @@ import pytest
 import scipy.sparse
 
 from eckart.errors import MatrixError
-from eckart.jobs.reduce.known import known_entries
 from eckart.matrices import Sparse, Streamed, as_matrix, standardised
-from eckart.matrices.grams import gram
+from eckart.matrices.gram import gram
+from eckart.reduce.missing import known_entries
 from streams import InMemory
 from tolerances import agree, close, rounding, summation
 

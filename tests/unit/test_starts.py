@@ -10,7 +10,7 @@ import market
 from eckart.arrays import as_randomness
 from eckart.errors import ArgumentError, MatrixError
 from eckart.matrices import Dense
-from eckart.starts import GivenStart, LoRAStart, as_start, default_sigma
+from eckart.solvers.starts import GivenStart, LoRAStart, as_start, default_sigma
 from registries import STARTS
 from tolerances import CHOSEN_RATE, agree
 

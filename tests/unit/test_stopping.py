@@ -5,8 +5,8 @@ import pytest
 
 import eckart
 from eckart.arrays import FLOAT32, FLOAT64
-from eckart.factorization import Record
-from eckart.factorization.stopping import has_converged, has_diverged, has_settled
+from eckart.engine import Record
+from eckart.engine.stopping import gains_little, has_converged, has_diverged
 from eckart.solvers import Step
 from eckart.solvers.ritz import is_complete, is_missing, is_near
 
@@ -55,18 +55,18 @@ def test_divergence_is_a_hundred_times_the_highest_sound_loss(loss, diverged):
 @pytest.mark.parametrize(("loss", "settled"), [(0.0, True), (1e-17, True), (1.0, False),
                                                (None, False)])  # fmt: skip
 def test_one_step_foretells_nothing_but_a_loss_that_is_all_rounding_has_settled(loss, settled):
-    assert has_settled([(loss, 0.0)], 1.0, FLOAT64) is settled
+    assert gains_little([(loss, 0.0)], 1.0, FLOAT64) is settled
 
 
 def test_two_steps_may_mislead():
-    assert not has_settled([(1.005, 0.01), (1.0, 1e-9)], 1.0, FLOAT64)
+    assert not gains_little([(1.005, 0.01), (1.0, 1e-9)], 1.0, FLOAT64)
 
 
 @pytest.mark.parametrize(("first", "settled"), [(0.01, True), (0.4, False)])
 def test_gains_whose_share_rises_are_taken_to_fall_slower_still(first, settled):
     # a share of 1/4 after 1/2 stays: 0.5·0.00125/(1 − 1/4); after 1/80 it goes on rising
     losses = [(1.02, first), (1.0025, 0.005), (1.0, 0.00125)]
-    assert has_settled(losses, 1.0, FLOAT64) is settled
+    assert gains_little(losses, 1.0, FLOAT64) is settled
 
 
 def step(number=1, excess=None, least=None) -> Step:

@@ -6,7 +6,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from eckart.jobs.extract.unchanged import BLOCK, is_unchanged
+from eckart.adapters.sources import BLOCK, is_unchanged
 
 FLOATS = [np.float16, ml_dtypes.bfloat16, np.float32, np.float64]
 EVERY_HALF = np.arange(2**16, dtype=np.uint16)

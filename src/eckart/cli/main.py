@@ -9,38 +9,47 @@ from typing import Any, Final, TextIO
 
 import click
 
-from eckart.cli import console
-from eckart.cli.lazy import LazyGroup
 from eckart.errors import ArgumentError, EckartError
+from eckart.terminal import console
+from eckart.terminal.lazy import LazyGroup
 
 COMMANDS: Final = {
-    "factor": ("eckart.cli.factor", "Factor a matrix file: W ≈ B·A, written and proven."),
-    "compare": ("eckart.cli.compare", "Factor a matrix with several solvers, beside one another."),
+    "factor": (
+        "eckart.factor.factor_command",
+        "Factor a matrix file: W ≈ B·A, written and proven.",
+    ),
+    "compare": (
+        "eckart.factor.commands",
+        "Factor a matrix with several solvers, beside one another.",
+    ),
     "certify": (
-        "eckart.cli.certify",
+        "eckart.factor.commands",
         "Say how far factors are from W and from the best of their rank.",
     ),
-    "show": ("eckart.cli.show", "Describe a file of factors."),
-    "apply": ("eckart.cli.apply", "Multiply factors with data: B·A·X."),
-    "expand": ("eckart.cli.expand", "Write B·A out as a matrix."),
-    "truncate": ("eckart.cli.truncate", "Reduce factors, or an adapter, to a smaller rank."),
+    "show": ("eckart.factor.commands", "Describe a file of factors."),
+    "apply": ("eckart.factor.commands", "Multiply factors with data: B·A·X."),
+    "expand": ("eckart.factor.commands", "Write B·A out as a matrix."),
+    "truncate": ("eckart.adapters.commands", "Reduce factors, or an adapter, to a smaller rank."),
     "extract": (
-        "eckart.cli.extract",
+        "eckart.adapters.extract_command",
         "Write the change of a fine-tune as an adapter that PEFT loads.",
     ),
-    "verify": ("eckart.cli.verify", "Hold an adapter against the two models it was made from."),
-    "merge": ("eckart.cli.merge", "Write a model with adapters merged into its weights."),
-    "join": ("eckart.cli.join", "Join adapters of one model into one, exactly."),
+    "verify": (
+        "eckart.adapters.commands",
+        "Hold an adapter against the two models it was made from.",
+    ),
+    "merge": ("eckart.adapters.commands", "Write a model with adapters merged into its weights."),
+    "join": ("eckart.adapters.commands", "Join adapters of one model into one, exactly."),
     "calibrate": (
-        "eckart.cli.calibrate",
+        "eckart.adapters.commands",
         "Measure what the layers of a model get to see, for extract.",
     ),
     "reduce": (
-        "eckart.cli.reduce",
+        "eckart.reduce.commands",
         "Reduce a table to a few components, streamed where it is large.",
     ),
-    "recommend": ("eckart.cli.recommend", "Ratings or clicks in, ranked answers out."),
-    "demo": ("eckart.cli.demo", "Factor the worked example and a photograph."),
+    "recommend": ("eckart.recommend.commands", "Ratings or clicks in, ranked answers out."),
+    "demo": ("eckart.factor.commands", "Factor the worked example and a photograph."),
 }
 
 EPILOG: Final = (
@@ -160,7 +169,7 @@ def _named(words: list[str]) -> str:
     command = next((word for word in plain if word in COMMANDS), "")
     if command != "recommend":
         return command
-    from eckart.cli.recommend import COMMANDS as PARTS
+    from eckart.recommend.commands import COMMANDS as PARTS
 
     part = next((word for word in plain if word in PARTS), "")
     return f"recommend {part}".rstrip()
@@ -183,7 +192,7 @@ def _from_click(error: click.ClickException) -> EckartError:
 
 def _from_system(error: OSError) -> EckartError:
     """What the system refused, where nobody knew better what it was about."""
-    from eckart.storage.whole import refused
+    from eckart.files.whole import refused
 
     return refused(error, Path(error.filename or "the answer"), "write")
 

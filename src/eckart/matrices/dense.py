@@ -1,14 +1,19 @@
-"""A matrix held in memory, or mapped into it from a file."""
+"""A matrix in memory or mapped from a file, and what a user has as a `Matrix`."""
 
 from collections.abc import Iterator
-from typing import final
+from contextlib import suppress
+from os import PathLike, fspath
+from typing import Any, cast, final
 
 import numpy.typing as npt
+import scipy.sparse
 
 from eckart.arrays import Array, DType
+from eckart.backends import HOST, as_working, dtype_of, is_on_device, namespace_of, placed
+from eckart.errors import MatrixError
 from eckart.matrices.derived import check_shape, sum_of_squares
-from eckart.matrices.protocol import block_rows
-from eckart.namespaces import HOST, as_working, dtype_of, namespace_of, placed
+from eckart.matrices.protocol import Matrix, block_rows
+from eckart.matrices.sparse import Sparse
 
 
 @final
@@ -87,3 +92,34 @@ class Dense:
         return placed(X, self.namespace, self.dtype)
 
     __matmul__ = times
+
+
+def as_matrix(W: object, /) -> Matrix:
+    """`W` as a `Matrix`: a NumPy array or memory map, a SciPy sparse matrix, a data frame, rows.
+
+    A `Matrix` (`Factors` are one) is returned as it is.
+
+    Raises:
+        MatrixError: If W is not a matrix of real numbers.
+
+    Example:
+        >>> as_matrix([[1, 2, 3]]).shape
+        (1, 3)
+    """
+    if is_on_device(W):  # asked first: a tensor may refuse the questions of the protocol
+        return Dense(cast("Any", W))
+    if isinstance(W, Matrix):
+        return W
+    if isinstance(W, str | PathLike):
+        raise MatrixError(
+            f"This is the path {fspath(cast('str | PathLike[str]', W))!r}, no matrix.",
+            hint="Read the file first: eckart.read_matrix(path).",
+            code="not-a-matrix",
+        )
+    if scipy.sparse.issparse(W):
+        return Sparse(W)
+    frame: Any = getattr(W, "sparse", None)  # of pandas, with sparse columns alone
+    if hasattr(frame, "to_coo"):
+        with suppress(ValueError):  # where it is not zeros that are left out
+            return Sparse(frame.to_coo())
+    return Dense(W)  # pyright: ignore[reportArgumentType] NumPy says what it cannot read

@@ -6,9 +6,9 @@ from typing import Any, Final
 import numpy as np
 
 from eckart.arrays import FLOAT64, Array
+from eckart.backends import HOST
 from eckart.errors import MatrixError
 from eckart.matrices.protocol import Matrix
-from eckart.namespaces import HOST
 
 MOST_DENSE_BYTES: Final = 8 * 2**30
 

@@ -8,12 +8,12 @@ from typing import Any, Final, final
 import numpy as np
 
 from eckart.arrays import FLOAT64, Array
+from eckart.backends import HOST, sure_range
 from eckart.errors import MatrixError
+from eckart.matrices.compression import Sketching
 from eckart.matrices.protocol import Matrix
-from eckart.matrices.sketching import Sketching
 from eckart.matrices.sparse import Sparse
 from eckart.matrices.streamed import Streamed
-from eckart.namespaces import HOST, sure_range
 
 FAR: Final = 100.0
 """Means whose squares are so many times the variances are subtracted before the products."""

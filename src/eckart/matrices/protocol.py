@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Protocol, runtime_checkable
 
 from eckart.arrays import Array, DType
-from eckart.namespaces import Namespace
+from eckart.backends import Namespace
 
 
 @runtime_checkable
@@ -75,3 +75,39 @@ def block_rows(columns: int) -> int:
         128
     """
     return max(1, BLOCK_BYTES // (8 * max(1, columns)))
+
+
+class View:
+    """Shape, dtype, namespace, bytes and passes of a source.
+
+    Args:
+        source: W, of shape (rows, columns).
+    """
+
+    def __init__(self, source: Matrix) -> None:
+        self.source = source
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, columns)."""
+        return self.source.shape
+
+    @property
+    def dtype(self) -> DType:
+        """That of W."""
+        return self.source.dtype
+
+    @property
+    def namespace(self) -> Namespace:
+        """That of W."""
+        return self.source.namespace
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of W."""
+        return self.source.nbytes
+
+    @property
+    def passes(self) -> int:
+        """How often W has been read."""
+        return self.source.passes

@@ -7,9 +7,8 @@ from typing import Final, final
 import numpy as np
 
 from eckart.arrays import FLOAT32, FLOAT64, Array
-from eckart.matrices.protocol import Matrix
+from eckart.matrices.protocol import Matrix, View
 from eckart.matrices.standardised import Standardised
-from eckart.matrices.view import View
 
 DECADES: Final = {FLOAT32: 6, FLOAT64: 60}
 """‖W‖ between 10^−n and 10^n needs no rescaling: products WᵀW·X, and directions a millionth as long

@@ -8,9 +8,9 @@ import numpy as np
 import scipy.sparse
 
 from eckart.arrays import FLOAT64, Array, DType, working_dtype
+from eckart.backends import HOST
 from eckart.matrices.derived import check_shape
 from eckart.matrices.protocol import block_rows
-from eckart.namespaces import HOST
 from eckart.threads import in_threads
 
 PIECES: Final = 8

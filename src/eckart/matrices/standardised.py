@@ -8,10 +8,10 @@ from typing import Any, Final, final
 import numpy as np
 
 from eckart.arrays import FLOAT64, Array, Randomness
+from eckart.backends import HOST, sure_range
 from eckart.errors import MatrixError
-from eckart.matrices.compression import ROOM, Compression
-from eckart.matrices.convert import as_matrix
-from eckart.matrices.dense import Dense
+from eckart.matrices.compression import ROOM, Compression, Sketching, gaussian_probes
+from eckart.matrices.dense import Dense, as_matrix
 from eckart.matrices.derived import check_entries, out_of_range
 from eckart.matrices.moments import (
     FAR,
@@ -22,12 +22,9 @@ from eckart.matrices.moments import (
     streamed_moments,
     tall_rows,
 )
-from eckart.matrices.protocol import Matrix
-from eckart.matrices.sketching import Sketching, gaussian_probes
+from eckart.matrices.protocol import Matrix, View
 from eckart.matrices.sparse import Sparse
 from eckart.matrices.streamed import Streamed
-from eckart.matrices.view import View
-from eckart.namespaces import HOST, sure_range
 
 MOST_COVARIANCE: Final = 2048
 """Columns up to which the first pass over a matrix that is streamed forms all of WᵀW."""

@@ -9,9 +9,9 @@ from typing import Any, Final, Protocol, final
 import numpy as np
 
 from eckart.arrays import PAGE, Array, DType, own_pages
+from eckart.backends import HOST, Namespace
 from eckart.errors import MatrixError
 from eckart.matrices.derived import check_shape, sum_of_squares
-from eckart.namespaces import HOST, Namespace
 
 BUFFERS: Final = 2
 """One is filled while the other is used."""

@@ -1,9 +1,16 @@
-"""How many columns: the rank rules. Arithmetic only; nothing here touches W."""
+"""How many columns: rank rules and budgets. Arithmetic only; nothing here touches W."""
 
 from eckart.ranks.choice import byte_count, rank_rule
 from eckart.ranks.noise import AboveThreshold, NoiseThreshold, noise_threshold
-from eckart.ranks.protocol import GrowingRule, RankRule, tail_errors
-from eckart.ranks.rules import GivenRank, WithinBytes, WithinTolerance, check_open_unit
+from eckart.ranks.rules import (
+    GivenRank,
+    GrowingRule,
+    RankRule,
+    WithinBytes,
+    WithinTolerance,
+    check_open_unit,
+    tail_errors,
+)
 
 __all__ = [
     "AboveThreshold",

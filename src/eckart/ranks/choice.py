@@ -7,8 +7,7 @@ import numpy as np
 from eckart.arguments import check_whole
 from eckart.errors import ArgumentError
 from eckart.ranks.noise import AboveThreshold, NoiseThreshold
-from eckart.ranks.protocol import RankRule
-from eckart.ranks.rules import GivenRank, WithinBytes, WithinTolerance, check_open_unit
+from eckart.ranks.rules import GivenRank, RankRule, WithinBytes, WithinTolerance, check_open_unit
 
 
 def rank_rule(

@@ -9,7 +9,7 @@ import numpy as np
 from eckart.arguments import check_number
 from eckart.arrays import Array, DType
 from eckart.errors import ArgumentError
-from eckart.ranks.protocol import known_values, tail_errors
+from eckart.ranks.rules import known_values, tail_errors
 
 ROUNDED: Final = 4.0
 """In eps·‖W‖."""

@@ -11,22 +11,20 @@ from scipy.special import gammaincinv
 
 from eckart.arrays import Array, Randomness
 from eckart.errors import ArgumentError, MatrixError
-from eckart.matrices import Matrix, Rescaled, Standardised
-from eckart.matrices.standardised import standardised
+from eckart.matrices import Matrix, Rescaled, Standardised, standardised
 from eckart.ranks import check_open_unit
-from eckart.solvers.protocol import Problem, Step, check_count
+from eckart.solvers.base import Problem, Step, check_count
 from eckart.solvers.ritz import excess, projected, ritz_step
 from eckart.subspaces import (
     FAILURE,
-    GivenSpace,
-    Likeness,
     PowerProbes,
+    SampledGram,
+    SearchSpace,
     directed,
     gaussian_columns,
 )
 from eckart.subspaces.bounds import eigenpairs
-from eckart.subspaces.orthonormal import orthonormal
-from eckart.subspaces.start import random_array
+from eckart.subspaces.orthonormal import orthonormal, random_array
 
 MOST_COLUMNS: Final = 4096
 """Up to these a second matrix of columns² is small beside W."""
@@ -126,7 +124,7 @@ class Davidson:
             yield _all_columns(W, rank, probes, self.residual)
             return
         likeness, X = self._first(W, rank, width - STRAY, problem.randomness)
-        space, stray = GivenSpace(W, probes), _drawn(W, STRAY, problem.randomness)
+        space, stray = SearchSpace(W, probes), _drawn(W, STRAY, problem.randomness)
         number, known, before = 0, 0, math.inf
         while True:
             space.add(np.hstack([X, stray]))
@@ -151,10 +149,10 @@ class Davidson:
 
     def _first(
         self, W: Standardised, rank: int, width: int, randomness: Randomness
-    ) -> tuple[Likeness, Array]:
+    ) -> tuple[SampledGram, Array]:
         """A likeness of W, of more rows where few would leave too much, and its directions."""
         few = min(W.shape[0], LEAST * W.shape[1])
-        likeness = Likeness(_sample(W, few, randomness))
+        likeness = SampledGram(_sample(W, few, randomness))
         X = likeness.directions(_drawn(W, width, randomness))
         count = self._enough(few, likeness.outlook(X, rank, few), self._half(W, rank))
         if count > few:
@@ -199,7 +197,7 @@ class Davidson:
 
 def _all_columns(W: Standardised, rank: int, probes: PowerProbes, residual: float) -> Step:
     """The one step where a product is as wide as W: no sample foretells anything."""
-    space = GivenSpace(W, probes)
+    space = SearchSpace(W, probes)
     space.add(np.eye(W.shape[1], dtype=W.dtype))
     return ritz_step(0, W, space, rank, tall=False, residual=residual)
 
@@ -215,7 +213,9 @@ def _rounded(width: int) -> int:
     return -(-width // ROUND) * ROUND
 
 
-def _foretold(likeness: Likeness, space: GivenSpace, width: int, rank: int) -> tuple[Array, float]:
+def _foretold(
+    likeness: SampledGram, space: SearchSpace, width: int, rank: int
+) -> tuple[Array, float]:
     """Directions for the next product, and by what share of σ_r² they are likely to be wrong."""
     likeness.learn(space, rank)
     X = likeness.directions(space.V @ _coordinates(space, width))
@@ -254,7 +254,7 @@ def _with_rows(W: Matrix) -> Standardised:
     return own
 
 
-def _coordinates(space: GivenSpace, width: int) -> Array:
+def _coordinates(space: SearchSpace, width: int) -> Array:
     return space.ritz()[1][:, :width].astype(space.V.dtype)
 
 
@@ -272,7 +272,7 @@ def _unit(X: Array) -> Array:
 def _probed(
     number: int,
     W: Standardised,
-    space: GivenSpace,
+    space: SearchSpace,
     X: Array,
     rank: int,
     probes: tuple[int, int],

@@ -14,7 +14,7 @@ from eckart.arrays import Array, inner
 from eckart.errors import ArgumentError
 from eckart.factors import Factors
 from eckart.matrices import Matrix
-from eckart.solvers.protocol import Problem, Step, begun_at, check_count
+from eckart.solvers.base import Problem, Step, check_count, start_of
 from eckart.subspaces import largest_singular_value
 
 
@@ -78,7 +78,7 @@ class GradientDescent:
 
     def steps(self, problem: Problem, /) -> Iterator[Step]:
         """Endless steps; the loss of each is known once the next one's first product is."""
-        W, start = problem.W, begun_at(problem)
+        W, start = problem.W, start_of(problem)
         rate = self.settled(problem).learning_rate or math.nan
         unit = _unit(W)  # B = √unit·B', A = √unit·A': no product overflows in float32
         B, A = start.B / math.sqrt(unit), start.A / math.sqrt(unit)  # (rows, rank), (rank, columns)
@@ -114,10 +114,10 @@ class GradientDescent:
         """With the learning rate that is used."""
         if self.learning_rate is not None:
             return self
-        rate = safe_learning_rate(problem.W, begun_at(problem)) * math.sqrt(1 - self.momentum)
+        rate = safe_learning_rate(problem.W, start_of(problem)) * math.sqrt(1 - self.momentum)
         return replace(self, learning_rate=rate)
 
-    def remedy(self, problem: Problem, /) -> str:
+    def suggested_rate(self, problem: Problem, /) -> str:
         """Name a learning rate that works for this problem."""
         rate = replace(self, learning_rate=None).settled(problem).learning_rate or math.nan
         return f"A learning rate of {_two_digits_below(rate):g} works here."

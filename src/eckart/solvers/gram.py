@@ -11,10 +11,9 @@ import scipy.linalg
 from eckart.arrays import Array
 from eckart.factors import Factors
 from eckart.matrices import Matrix
-from eckart.matrices.grams import deflated_gram, gram
-from eckart.solvers.protocol import Problem, Step
-from eckart.subspaces import Evidence, ritz_by_blocks
-from eckart.subspaces.directions import directed
+from eckart.matrices.gram import deflated_gram, gram
+from eckart.solvers.base import Problem, Step
+from eckart.subspaces import RitzData, directed, ritz_by_blocks
 from eckart.subspaces.krylov import ROUNDED
 
 ALL: Final = 600
@@ -110,10 +109,10 @@ def _factors(W: Matrix, A: Array) -> Factors:
     return Factors(W.times(A.T), A)
 
 
-def _evidence(W: Matrix, values: Array, G: Array) -> Evidence:
+def _evidence(W: Matrix, values: Array, G: Array) -> RitzData:
     """Eigenvectors of WᵀW leave no residual."""
     width, none = len(values), np.zeros((0, 0))
-    return Evidence(
+    return RitzData(
         V=W.namespace.put(np.ascontiguousarray(G), W.dtype),
         H=np.diag(values),
         rest=none,

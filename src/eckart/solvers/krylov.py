@@ -9,9 +9,9 @@ from eckart.arrays import Array
 from eckart.errors import MatrixError
 from eckart.factors import Factors
 from eckart.matrices import Matrix, is_streamed
+from eckart.objectives import residual_norm
 from eckart.ranks import byte_count, check_open_unit
-from eckart.residuals import residual_norm
-from eckart.solvers.protocol import Problem, Step, check_count
+from eckart.solvers.base import Problem, Step, check_count
 from eckart.solvers.ritz import is_missing, ritz_step
 from eckart.subspaces import KrylovSpace, PowerProbes, gaussian_columns, hidden
 from eckart.subspaces.krylov import MULTIPLE

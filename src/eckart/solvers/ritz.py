@@ -12,11 +12,11 @@ import numpy.typing as npt
 from eckart.arrays import FLOAT64, Array
 from eckart.factors import Factors
 from eckart.matrices import Matrix
-from eckart.solvers.protocol import Step
+from eckart.solvers.base import Step
 from eckart.subspaces import (
-    Evidence,
-    GivenSpace,
     KrylovSpace,
+    RitzData,
+    SearchSpace,
     hidden,
     leading_directions,
     rise,
@@ -43,7 +43,7 @@ SAFETY: Final = 1.4
 def ritz_step(
     number: int,
     W: Matrix,
-    space: KrylovSpace | GivenSpace,
+    space: KrylovSpace | SearchSpace,
     rank: int,
     *,
     tall: bool,
@@ -201,7 +201,7 @@ def _factors(
     W: Matrix,
     Y: Array,
     rest: Array,
-    evidence: Evidence,
+    evidence: RitzData,
     ritz: tuple[Array, Array] | None,
     rank: int,
 ) -> Factors:

@@ -9,11 +9,11 @@ from typing import Any, Final, final
 
 from eckart.arguments import check_number
 from eckart.arrays import Array, inner, rounding
+from eckart.backends import svd
 from eckart.errors import ArgumentError
 from eckart.factors import Factors
-from eckart.lapack import svd
 from eckart.matrices import Matrix
-from eckart.solvers.protocol import Problem, Step, begun_at, check_count
+from eckart.solvers.base import Problem, Step, check_count, start_of
 
 DEFAULT_RATE: Final = 2 / 3
 """Near the optimum the scaled curvature lies between 1 and 2, so that this shrinks every error to
@@ -71,7 +71,7 @@ class ScaledGradientDescent:
 
     def steps(self, problem: Problem, /) -> Iterator[Step]:
         """Endless steps; the loss of each is known once the next one's first product is."""
-        W, start = problem.W, begun_at(problem)
+        W, start = problem.W, start_of(problem)
         rate = self.learning_rate or DEFAULT_RATE
         B, A = start.B, start.A  # (rows, rank), (rank, columns)
         gram = W.namespace.gram
@@ -101,7 +101,7 @@ class ScaledGradientDescent:
         del problem
         return replace(self, learning_rate=self.learning_rate or DEFAULT_RATE)
 
-    def remedy(self, problem: Problem, /) -> str:
+    def suggested_rate(self, problem: Problem, /) -> str:
         """Name a learning rate that works for every problem."""
         del problem
         return f"A learning rate of {DEFAULT_RATE:.2g} works here."

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, final
 
 from eckart.matrices import Matrix, Sparse
-from eckart.solvers.protocol import Problem, Step, check_count
+from eckart.solvers.base import Problem, Step, check_count
 from eckart.subspaces import Sketch
 
 

@@ -8,8 +8,8 @@ from typing import Final, final
 import numpy as np
 
 from eckart.arrays import FLOAT64, Array, Randomness
+from eckart.backends import Namespace, dtype_of
 from eckart.matrices import Matrix
-from eckart.namespaces import Namespace, dtype_of
 
 PROBES: Final = 16
 """A product with so few columns takes little longer than with one."""
@@ -32,7 +32,7 @@ TINY: Final = float(np.finfo(FLOAT64).tiny)
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Evidence:
+class RitzData:
     """What a solver knows of W through products with an orthonormal V.
 
     Fields:
@@ -156,7 +156,7 @@ def outside_bound(
     return best
 
 
-def leading_squares_bound(evidence: Evidence, rank: int, outside: float, total: float) -> float:
+def leading_squares_bound(evidence: RitzData, rank: int, outside: float, total: float) -> float:
     """An upper bound on σ₁² + … + σ_r² of W.
 
     For every t > ν each σ_i² ≤ max(t, λ_i(H + SᵀS/(t − ν))) (Schur's complement and Weyl), so that
@@ -181,7 +181,7 @@ def leading_squares_bound(evidence: Evidence, rank: int, outside: float, total: 
 
 
 def rise_bound(
-    evidence: Evidence, rank: int, outside: float, total: float, rounding: float = 0.0
+    evidence: RitzData, rank: int, outside: float, total: float, rounding: float = 0.0
 ) -> float:
     """An upper bound on σ₁² + … + σ_r² − (λ₁(H) + … + λ_r(H)), as `leading_squares_bound`.
 

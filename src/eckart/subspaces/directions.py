@@ -1,21 +1,64 @@
-"""The leading right singular directions of W, from a space and what the products with it left."""
+"""The leading right singular directions of W from a space, and norms from a few products."""
 
 from typing import Final
 
 import numpy as np
 
 from eckart.arrays import FLOAT64, Array, rounding
+from eckart.backends import Namespace
 from eckart.matrices import Matrix
 from eckart.matrices.moments import tall_rows
-from eckart.namespaces import Namespace
-from eckart.subspaces.bounds import Evidence, eigenpairs
+from eckart.subspaces.bounds import RitzData, eigenpairs
+
+COLUMNS = 6
+ITERATIONS = 8
+
+
+def largest_singular_value(W: Matrix) -> float:
+    """An estimate σ̂₁ ≤ σ₁(W), from block power iteration with six columns.
+
+    σ̂₁² is the largest Ritz value of WᵀW after eight steps: a lower bound of σ₁², and for six
+    columns below 0.8·σ₁² only where the start is all but orthogonal to every leading direction. The
+    start is a fixed random one, so that the answer depends on W alone.
+
+    Args:
+        W: Matrix of shape (rows, columns).
+
+    Returns:
+        The estimate; 0 for a matrix of zeros.
+
+    Cost:
+        8 products `gram_times` of width 6; memory 18·columns.
+
+    Example:
+        >>> from eckart.matrices import Dense
+        >>> round(largest_singular_value(Dense(np.diag([5.0, 1.0]))), 6)
+        5.0
+
+    Reference:
+        Halko, Martinsson, Tropp (2011), SIAM Review 53(2), algorithm 4.4.
+    """
+    columns = W.shape[1]
+    generator = np.random.Generator(np.random.Philox(0))
+    X = generator.standard_normal((columns, min(COLUMNS, columns)))
+    scale = np.sqrt(W.squared_norm())
+    if scale == 0:
+        return 0.0
+    ritz = 0.0
+    for _ in range(ITERATIONS):
+        Q = np.linalg.qr(X)[0].astype(W.dtype, copy=False)
+        product = W.gram_times(W.namespace.put(Q, W.dtype))
+        X = W.namespace.get(product).astype(FLOAT64, copy=False) / scale
+        ritz = float(np.linalg.eigvalsh(Q.T.astype(FLOAT64) @ X)[-1]) * scale
+    return float(np.sqrt(max(ritz, 0.0)))
+
 
 SHARP: Final = 30
 """Ritz values above this many eps·λ₁ are exact enough to divide by."""
 
 
 def leading_directions(
-    evidence: Evidence, rest: Array, rank: int, W: Matrix
+    evidence: RitzData, rest: Array, rank: int, W: Matrix
 ) -> tuple[Array, Array]:
     """Orthonormal rows A near the leading right singular vectors of W, and lower bounds on σ².
 

@@ -7,14 +7,12 @@ from typing import Final, final
 import numpy as np
 
 from eckart.arrays import FLOAT64, Array, Randomness, rounding
+from eckart.backends import Namespace
 from eckart.matrices import Matrix
-from eckart.matrices.grams import gram_products
-from eckart.namespaces import Namespace
-from eckart.subspaces.bounds import Evidence, eigenpairs
-from eckart.subspaces.orthonormal import orthonormal
-from eckart.subspaces.power_probes import PowerProbes
-from eckart.subspaces.probing import hidden
-from eckart.subspaces.start import first_directions, random_array
+from eckart.matrices.gram import gram_products
+from eckart.subspaces.bounds import RitzData, eigenpairs
+from eckart.subspaces.orthonormal import first_directions, orthonormal, random_array
+from eckart.subspaces.power_probes import PowerProbes, hidden
 
 NOISE: Final = 8.0
 """In eps·σ₁: up to which what a product leaves outside the space is taken for rounding."""
@@ -217,10 +215,10 @@ class KrylovSpace:
         """The least that ‖W(I − VVᵀ)‖² (spectral) can be, and an estimate of it, by the probes."""
         return (None, math.inf) if self._probes is None else self._probes.outside(self._W)
 
-    def evidence(self) -> Evidence:
+    def evidence(self) -> RitzData:
         """What this space tells of W, as it is now."""
         probes = self._probes
-        return Evidence(
+        return RitzData(
             V=self.V,
             H=self.H,
             rest=self.rest_gram(),

@@ -7,10 +7,10 @@ import scipy.sparse
 
 from eckart.arguments import check_whole
 from eckart.arrays import FLOAT64, Array, DType, Randomness, as_dtype, as_randomness, working_dtype
+from eckart.backends import HOST, Namespace, as_working, namespace_of
 from eckart.errors import ArgumentError, MatrixError
 from eckart.factors import Factors, check_rank
 from eckart.matrices.protocol import block_rows
-from eckart.namespaces import HOST, Namespace, as_working, namespace_of
 
 ROOM: Final = 5
 """Directions of a sketch for each column of the factors that are wanted of it, and some more."""

@@ -1,0 +1,247 @@
+"""A smaller adapter from one that was extracted, without factoring or the models."""
+
+import math
+import time
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, cast, final
+
+import numpy as np
+
+from eckart.adapters.budget import LayerDemand, share_out
+from eckart.adapters.choice import NOISE, OF_WEIGHT, LayerRanks
+from eckart.adapters.documents import read_report, write_page
+from eckart.adapters.truncate import least_columns, with_ranks
+from eckart.arrays import FLOAT64, Array
+from eckart.checkpoints.peft import (
+    AdaptedLayer,
+    Adapter,
+    AdapterDType,
+    adapter_bytes,
+    matrix_shape,
+    read_adapter,
+    uniform_groups,
+    write_adapter,
+)
+from eckart.errors import ArgumentError, EckartError, FormatError
+from eckart.files import check_output, whole_file
+
+NOTE: Final = "Cut from {name}: the errors follow from its spectra and were not measured again."
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Known:
+    """A layer of the adapter, and what was found of it when it was extracted.
+
+    Fields:
+        layer: As stored.
+        values: Its singular values.
+        figures: Of the report.
+    """
+
+    layer: AdaptedLayer
+    values: Array
+    figures: Mapping[str, Any]
+
+    @property
+    def least(self) -> int:
+        """The fewest columns that it can be cut to."""
+        return least_columns(self.layer, is_expert=False)
+
+    def error(self, rank: int) -> float:
+        """‖ΔW − B·A‖ at a smaller rank: what was left before, and the squares that go."""
+        norm = float(self.figures["delta_norm"])
+        before = float(self.figures["relative_error"]) * norm
+        return math.hypot(before, float(np.linalg.norm(self.values[rank:])))
+
+
+def extract_again(
+    adapter: Path, out: Path, ranks: LayerRanks, *, command: str = "", force: bool = False
+) -> dict[str, Any]:
+    """Write a smaller adapter from one that eckart extracted.
+
+    Args:
+        adapter: Its folder, with the `report.json` beside it.
+        out: The folder of the new one.
+        ranks: The rule; "noise" needs the models.
+        command: That the report names to make it again.
+        force: Overwrite `out`.
+
+    Returns:
+        The document of the new adapter, as `Extraction.to_dict` gives it.
+
+    Raises:
+        ArgumentError: If the rule asks for more than the adapter holds.
+        FormatError: If the folder holds no adapter with the report of an extraction.
+        StorageError: If the system refuses to write.
+
+    Cost:
+        Two thin QR factorisations of the factors of each layer.
+    """
+    began = time.perf_counter()
+    check_output(out, force=force, inputs=[adapter], is_folder=True)
+    report = read_report(adapter)
+    if report is None:
+        raise FormatError(
+            f"{adapter} has no report.json of an extraction beside it.",
+            hint="Extract from the models, or use eckart truncate.",
+            code="no-report",
+        )
+    stored = read_adapter(adapter)
+    with _as_written(adapter), whole_file(out, force=force) as temporary:
+        dtype = cast("AdapterDType", report["settings"]["dtype"])
+        known = _known(stored, report, adapter)
+        smaller = with_ranks(stored, _ranks(known, ranks, dtype))
+        document = _document(report, known, smaller, dtype)
+        document |= {
+            "folder": str(out),
+            "command": command,
+            "seconds": time.perf_counter() - began,
+            "notes": [*report["notes"], NOTE.format(name=adapter.name)],
+        }
+        write_adapter(temporary, smaller, dtype)
+        write_page(document, temporary)
+    return document
+
+
+@contextmanager
+def _as_written(adapter: Path) -> Generator[None, None, None]:
+    """Turn what is raised for a report that was changed into one sentence."""
+    try:
+        yield
+    except EckartError:
+        raise
+    except (LookupError, AttributeError, TypeError, ValueError, ArithmeticError) as error:
+        raise FormatError(
+            f"The report in {adapter} is not as eckart wrote it.",
+            hint="Extract from the models again, or use eckart truncate.",
+            code="no-report",
+        ) from error
+
+
+def _known(stored: Adapter, report: Mapping[str, Any], path: Path) -> dict[str, _Known]:
+    figures = {one["name"]: one for one in report["tensors"]}
+    known: dict[str, _Known] = {}
+    for layer in stored.layers:
+        if layer.module not in figures or "relative_error" not in figures[layer.module]:
+            raise FormatError(
+                f"The report in {path} does not know the layer '{layer.module}'.",
+                hint="Extract from the models again.",
+                code="no-report",
+            )
+        values = layer.factors.singular_values()
+        known[layer.module] = _Known(layer=layer, values=values, figures=figures[layer.module])
+    return known
+
+
+def _ranks(known: Mapping[str, _Known], ranks: LayerRanks, dtype: AdapterDType) -> dict[str, int]:
+    """The rank of each layer by the rule, one for all experts of a kind."""
+    if ranks.rank == NOISE:
+        raise ArgumentError(
+            "The noise of the stored weights is not known without the models.",
+            hint="Give BASE and TUNED.",
+            code="needs-models",
+        )
+    if ranks.is_shared:
+        chosen = _shared(known, ranks, dtype)
+    else:
+        chosen = {module: _rank(one, ranks) for module, one in known.items()}
+    for group in uniform_groups(known):
+        chosen |= dict.fromkeys(group, max(chosen[module] for module in group))
+    return {module: min(rank, known[module].layer.rank) for module, rank in chosen.items()}
+
+
+def _rank(one: _Known, ranks: LayerRanks) -> int:
+    """The rank of a layer by a rule that looks at it alone."""
+    module, own = one.layer.module, ranks.override(one.layer.module)
+    if own is not None:
+        return own
+    wanted = ranks.rank if isinstance(ranks.rank, int) else _within(one, ranks)
+    rows, columns = matrix_shape(one.layer.shape)
+    return max(ranks.limited(module, wanted, (rows, columns)), one.least)
+
+
+def _within(one: _Known, ranks: LayerRanks) -> int:
+    """The smallest rank within the tolerance.
+
+    Raises:
+        ArgumentError: If the adapter itself is not.
+    """
+    norm = float(one.figures["delta_norm"])
+    if ranks.of == OF_WEIGHT:
+        norm /= float(one.figures["relative_change"]) or 1.0
+    allowed = (ranks.tolerance or 0.0) * norm
+    if one.error(one.layer.rank) > allowed:
+        raise ArgumentError(
+            f"'{one.layer.module}' has a relative error of {one.figures['relative_error']:.3g} at "
+            f"the {one.layer.rank} columns that the adapter holds.",
+            hint="Give a larger tolerance, or extract from the models again.",
+            code="needs-models",
+        )
+    return next(rank for rank in range(one.layer.rank + 1) if one.error(rank) <= allowed)
+
+
+def _shared(known: Mapping[str, _Known], ranks: LayerRanks, dtype: AdapterDType) -> dict[str, int]:
+    """The ranks that a budget buys; a ratio is of the bytes of the layers in float32."""
+    whole = sum(4 * math.prod(one.layer.shape) for one in known.values())
+    budget = ranks.budget if ranks.budget is not None else int((ranks.ratio or 0.0) * whole)
+    claims = [
+        LayerDemand(
+            module=module,
+            shape=one.layer.shape,
+            gains=_weight(one, ranks) * np.square(one.values.astype(FLOAT64)),
+            least=max(ranks.least, one.least),
+            fixed=ranks.override(module),
+        )
+        for module, one in known.items()
+    ]
+    return share_out(claims, budget, dtype, multiple=ranks.multiple, most=ranks.most)
+
+
+def _weight(one: _Known, ranks: LayerRanks) -> float:
+    """What a squared error counts."""
+    norm = float(one.figures["delta_norm"]) / (float(one.figures["relative_change"]) or 1.0)
+    return 1 / norm**2 if ranks.relative and norm else 1.0
+
+
+def _document(
+    report: Mapping[str, Any], known: Mapping[str, _Known], smaller: Adapter, dtype: AdapterDType
+) -> dict[str, Any]:
+    """The report with the figures of the smaller layers."""
+    ranks = {layer.module: layer.rank for layer in smaller.layers}
+    tensors: list[dict[str, Any]] = []
+    squares, of_layers, total_of_layers = 0.0, 0.0, 0.0
+    for one in report["tensors"]:
+        figures = dict(one)
+        norm = one["delta_norm"] or 0.0
+        error = norm if one["state"] in ("not covered", "left out") else 0.0
+        if one["name"] in known:
+            rank, layer = ranks.get(one["name"], 0), known[one["name"]]
+            error = layer.error(rank)
+            relative = error / (norm or 1.0)
+            figures |= {
+                "rank": rank,
+                "state": "factors" if rank else "left out",
+                "relative_error": relative,
+                "best_possible_error": min(one["best_possible_error"], relative)
+                if rank == one["rank"]
+                else relative / (1 + (one["gap"] or 0.0)),
+                "bytes": adapter_bytes(layer.layer.shape, rank, dtype),
+            }
+        if "relative_error" in one:  # layers that were left out count too
+            of_layers += error**2
+            total_of_layers += norm**2
+        squares += error**2
+        tensors.append(figures)
+    total = float(report["delta_norm"]) or 1.0
+    return {
+        **report,
+        "tensors": tensors,
+        "relative_error": math.sqrt(squares) / total,
+        "relative_error_of_layers": math.sqrt(of_layers / (total_of_layers or 1.0)),
+        "bytes": sum(one["bytes"] for one in tensors),
+        "factor_bytes": sum(one["bytes"] for one in tensors if one["state"] == "factors"),
+    }

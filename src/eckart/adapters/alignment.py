@@ -1,0 +1,217 @@
+"""Where in a model each part of an adapter belongs, and tables that it uses under several names."""
+
+import itertools
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final, final
+
+from eckart.adapters.placement import Placement
+from eckart.adapters.sources import HEAD, Shapes, match_names
+from eckart.arrays import FLOAT32, Array, rounding
+from eckart.checkpoints.peft import AdaptedLayer, Adapter, Kind
+from eckart.checkpoints.peft.adapter import BIAS, WEIGHT, Tensor, split_parameter
+from eckart.checkpoints.peft.experts import live_name
+from eckart.checkpoints.running.model import CONV1D, kind_of
+from eckart.errors import MatrixError
+from eckart.factors import Factors
+from eckart.objectives import distance
+
+STRAIGHT: Final = (Kind.LINEAR, Kind.TRANSPOSED)
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alignment:
+    """The parts of an adapter by the names of the tensors of a model.
+
+    Fields:
+        layers: The changed weights, in the orientation of the model's.
+        biases: Changes of biases.
+        saved: New values.
+        unplaced: Saved values that the model has no tensor of, by their names in the adapter.
+        apart: Changed weights that the model stores under another name only, because it shares
+            one table between the two.
+        unknown: Names of weights and biases that the adapter changes and the model has not.
+        misfits: Sentences on shapes that do not fit.
+        prefix: A sentence on what had to be left out of names to match them, or None.
+    """
+
+    layers: Mapping[str, AdaptedLayer]
+    biases: Mapping[str, Array]
+    saved: Mapping[str, Tensor]
+    unplaced: Mapping[str, Tensor]
+    apart: Mapping[str, AdaptedLayer]
+    unknown: tuple[str, ...]
+    misfits: tuple[str, ...]
+    prefix: str | None
+
+
+def place(adapter: Adapter, shapes: Shapes, placement: Placement) -> Alignment:
+    """Find the tensor that each part of an adapter changes.
+
+    An adapter does not tell whether a weight is stored as (outputs, inputs) or as (inputs,
+    outputs). The shape of the model's does, and for a square one the type of the model; where
+    that is not known, what the adapter says of all its layers.
+
+    Args:
+        adapter: Of any base with these tensors.
+        shapes: Of the tensors of the model by their stored names.
+        placement: Where they go in the running model.
+    """
+    names, prefix = _names(adapter, shapes, placement)
+    model_type = str(placement.config.get("model_type", ""))
+    weights = _once_each(adapter, placement)
+    changes = {
+        f"{layer.module}.{BIAS}": layer.bias for layer in adapter.layers if layer.bias is not None
+    }
+    layers: dict[str, AdaptedLayer] = {}
+    biases: dict[str, Array] = {}
+    misfits: list[str] = []
+    for name, layer in weights.items():
+        shape = shapes[names[name]] if name in names else layer.shape
+        found = _oriented(layer, shape, model_type)
+        if found is None:
+            misfits.append(_misfit(name, layer.shape, shape))
+        elif name in names:
+            layers[names[name]] = found
+    for name, change in changes.items():
+        shape = shapes[names[name]] if name in names else change.shape
+        if shape != change.shape:
+            misfits.append(_misfit(name, change.shape, shape))
+        elif name in names:
+            biases[names[name]] = change
+    shared = {name for group in placement.ties for name in group}
+    apart = {name: layer for name, layer in weights.items() if name in shared - names.keys()}
+    return Alignment(
+        layers=layers,
+        biases=biases,
+        saved={names[name]: tensor for name, tensor in adapter.saved.items() if name in names},
+        unplaced={name: tensor for name, tensor in adapter.saved.items() if name not in names},
+        apart=apart,
+        unknown=tuple(n for n in (*weights, *changes) if n not in names and n not in apart),
+        misfits=tuple(misfits),
+        prefix=prefix,
+    )
+
+
+def _names(
+    adapter: Adapter, shapes: Shapes, placement: Placement
+) -> tuple[Mapping[str, str], str | None]:
+    """The tensor of the model by the parameter of the adapter; and how they were matched."""
+    wanted = {f"{layer.module}.{WEIGHT}": layer.shape for layer in adapter.layers}
+    for layer in adapter.layers:
+        if layer.bias is not None:
+            wanted[f"{layer.module}.{BIAS}"] = layer.bias.shape
+    wanted |= {name: tensor.shape for name, tensor in adapter.saved.items()}
+    # a checkpoint of Mixtral has other names than the model that PEFT trains
+    ours = {live_name(use.name): name for name, use in placement.uses(shapes).items()}
+    shared = {name: group for group in placement.ties for name in group}
+    theirs: dict[str, str] = {}
+    for name, use in placement.uses(wanted).items():
+        live = live_name(use.name)
+        is_one = name in adapter.in_place or len(wanted[name]) == 1  # of tables PEFT may untie two
+        if is_one and live not in ours:  # stored under another of its names
+            live = next((other for other in shared.get(live, ()) if other in ours), live)
+        theirs[live] = name
+    matching = match_names(
+        {live: shapes[name] for live, name in ours.items()},
+        {live: wanted[name] for live, name in theirs.items()},
+    )
+    found = {theirs[y]: ours[x] for x, y in (*matching.pairs, *matching.reshaped)}
+    return found, matching.prefix("model", "adapter")
+
+
+def _once_each(adapter: Adapter, placement: Placement) -> dict[str, AdaptedLayer]:
+    """The changed weights by name; one change of a table under several of its names counts once."""
+    weights = {f"{layer.module}.{WEIGHT}": layer for layer in adapter.layers}
+    for group in placement.ties:
+        shared = [name for name in group if name in weights]
+        for other in shared[1:]:
+            if _are_one(weights[shared[0]].factors, weights[other].factors):
+                del weights[other]
+    return weights
+
+
+def _are_one(change: Factors, other: Factors) -> bool:
+    """Whether two changes of a table differ by rounding only: the scale is in another factor."""
+    if change.shape != other.shape:
+        return False
+    size = math.sqrt(change.squared_norm())
+    return distance(change, other) <= rounding(change.shape, FLOAT32) * size
+
+
+def _oriented(layer: AdaptedLayer, shape: tuple[int, ...], model_type: str) -> AdaptedLayer | None:
+    """The layer with its factors as the weight is stored; None where they do not fit."""
+    found = layer
+    if layer.kind in STRAIGHT and len(shape) == 2:
+        wanted = layer.kind
+        if shape[0] != shape[1]:
+            wanted = layer.kind if layer.shape == shape else _other(layer.kind)
+        elif model_type or layer.module.rpartition(".")[2] not in CONV1D:
+            wanted = kind_of(layer.module, shape, model_type)
+            wanted = wanted if wanted in STRAIGHT else Kind.LINEAR
+        found = layer if layer.kind is wanted else _turned(layer)
+    return found if found.shape == shape else None
+
+
+def _turned(layer: AdaptedLayer) -> AdaptedLayer:
+    """The same layer of a weight that is stored the other way round."""
+    B, A = layer.factors.B, layer.factors.A
+    return replace(
+        layer, kind=_other(layer.kind), factors=Factors(A.T, B.T), shape=layer.shape[::-1]
+    )
+
+
+def _other(kind: Kind) -> Kind:
+    return Kind.LINEAR if kind is Kind.TRANSPOSED else Kind.TRANSPOSED
+
+
+def _misfit(name: str, shape: tuple[int, ...], wanted: tuple[int, ...]) -> str:
+    return (
+        f"'{name}' is {' × '.join(map(str, shape))} in the adapter "
+        f"and {' × '.join(map(str, wanted))} in the model."
+    )
+
+
+def own_table(placement: Placement) -> str:
+    """The stored table that the base uses as its head and for nothing else, or empty."""
+    pairs = (group for group in placement.ties if len(group) == 2 and HEAD in group)
+    live = next((name for group in pairs for name in group if name != HEAD), "")
+    return placement.base.get(live, "")
+
+
+def changes_alone(adapter: Adapter, placing: Alignment, table: str) -> bool:
+    """Whether PEFT would change a table beside a head that keeps the one of the base."""
+    changed = table in placing.saved or table in placing.layers
+    return changed and HEAD not in placing.unplaced and not _is_shared(adapter, table)
+
+
+def _is_shared(adapter: Adapter, *names: str) -> bool:
+    """Whether PEFT changes a table under all of its names, as the adapter is loaded."""
+    pairs = itertools.product(names, adapter.in_place)
+    return adapter.tied or any(x.endswith(y) or y.endswith(x) for x, y in pairs)
+
+
+def check_ties(
+    adapter: Adapter, placing: Alignment, placement: Placement, table: str, shapes: Shapes
+) -> None:
+    """Refuse changes of some uses of a table that a merged model cannot have two of.
+
+    Raises:
+        MatrixError: With the table and its uses.
+    """
+    for group in placement.ties:
+        stored = placement.base.get(group[0], "")
+        changed = [name for name in group if name in placing.unplaced or name in placing.apart]
+        if stored in placing.layers or stored in placing.saved:
+            changed.append(group[0])
+        some = 0 < len(changed) < len(group) and len(shapes.get(stored, ())) > 1
+        is_head = changed == [HEAD] and HEAD in placing.unplaced  # which gets values of its own
+        if some and stored != table and not is_head and not _is_shared(adapter, *group):
+            uses = " and ".join(split_parameter(name)[0] for name in group)
+            raise MatrixError(
+                f"The adapter changes '{changed[0]}' alone of one table that is used as {uses}.",
+                hint="Load it with PEFT instead: a merged model has the same table for all.",
+                code="tied",
+            )

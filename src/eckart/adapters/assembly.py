@@ -1,0 +1,273 @@
+"""From what was found to an adapter, which PEFT was seen to find a place for."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final, final, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from eckart.adapters.layer import as_adapted
+from eckart.adapters.placement import Placement, Way
+from eckart.adapters.sources import HEAD
+from eckart.adapters.survey import LayerRunner, TensorRecord
+from eckart.arrays import FLOAT32, Array
+from eckart.checkpoints import Checkpoint
+from eckart.checkpoints.peft import (
+    AdaptedLayer,
+    Adapter,
+    Kind,
+    changed_biases,
+    described_adapter,
+    matrix_shape,
+    uniform_groups,
+    unwrapped,
+)
+from eckart.checkpoints.peft.experts import expert_of
+from eckart.checkpoints.running import can_attach, forward_distances, unattached
+from eckart.checkpoints.running.building import TASKS
+from eckart.errors import MatrixError
+from eckart.factors import Factors
+
+EXPERTS: Final = ("num_experts", "num_local_experts", "n_routed_experts")
+"""What the config of a mixture calls the number of its experts."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _Layers(Sequence[AdaptedLayer]):
+    """The layers of an adapter, each read from the finished work when it is asked for."""
+
+    survey: LayerRunner
+    findings: tuple[TensorRecord, ...]
+    ranks: Mapping[str, int]
+    biases: Mapping[str, Array]
+
+    def __len__(self) -> int:
+        return len(self.findings)
+
+    @overload
+    def __getitem__(self, place: int) -> AdaptedLayer: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[AdaptedLayer]: ...
+    def __getitem__(self, place: int | slice) -> AdaptedLayer | Sequence[AdaptedLayer]:
+        if isinstance(place, slice):
+            return [self[number] for number in range(len(self))[place]]
+        finding = self.findings[place]
+        pair, rank = finding.pair, self.ranks[finding.pair.module]
+        if finding.figures is None or finding.figures.rank == 0:
+            rows, columns = matrix_shape(pair.shape)
+            factors = Factors(np.zeros((rows, rank), FLOAT32), np.zeros((rank, columns), FLOAT32))
+        else:
+            factors = self.survey.factors(finding).factors.pad(rank)
+        return as_adapted(pair, factors, self.biases.get(pair.module))
+
+
+def assemble(
+    survey: LayerRunner,
+    findings: Sequence[TensorRecord],
+    placement: Placement,
+    *,
+    base_name: str | None,
+) -> Adapter:
+    """The adapter of all findings.
+
+    Experts that must share one rank get zeros up to the largest of theirs, and factors of zeros
+    where they have not changed. Where only values are saved, one layer gets factors of zeros: PEFT
+    loads no adapter without one.
+
+    Args:
+        survey: Of the two checkpoints.
+        findings: Of every tensor, in order.
+        placement: Where they go in the running model.
+        base_name: What the adapter says that its base is.
+
+    Cost:
+        Reads biases and saved values; factors are read when the adapter is written.
+    """
+    ranks = {
+        one.pair.module: one.figures.rank
+        for one in findings
+        if one.figures is not None and one.figures.rank
+    }
+    factored = {one.pair.module: one for one in findings if one.pair.way is Way.FACTORS}
+    for group in uniform_groups(factored):
+        most = max(ranks.get(module, 0) for module in group)
+        if most:
+            ranks |= dict.fromkeys(group, most)
+    if not ranks:
+        ranks = _one_of_zeros(findings)
+    chosen = tuple(factored[module] for module in factored if module in ranks)
+    kinds = {one.pair.module: one.pair.kind or Kind.LINEAR for one in chosen}
+    base_biases, tuned_biases = _biases(survey, findings, ranks)
+    experts = _has_experts(survey.tuned) or _has_experts(survey.base)
+    biases = changed_biases(kinds, base_biases, tuned_biases, experts=experts)
+    saved = {**_saved(survey.tuned, findings, tied=placement.is_ensured), **biases.saved}
+    in_place = {one.pair.name for one in findings if one.pair.in_place}
+    return Adapter(
+        layers=_Layers(survey, chosen, ranks, biases.changes),
+        saved=saved,
+        tied=placement.is_ensured,
+        experts=experts,
+        base_name=base_name,
+        task_type=_task(placement, survey),
+        in_place=in_place & saved.keys(),
+    )
+
+
+def _one_of_zeros(findings: Sequence[TensorRecord]) -> dict[str, int]:
+    """Rank 1 for the smallest layer, a linear one if there is one, where anything has changed."""
+    if not any(one.delta_norm != 0 and one.pair.way in (Way.SAVED, Way.BIAS) for one in findings):
+        return {}
+    plain = [
+        one.pair
+        for one in findings
+        if one.pair.way is Way.FACTORS and one.pair.has_delta and not expert_of(one.pair.module)
+    ]
+    smallest = min(
+        plain,
+        key=lambda pair: (pair.kind is not Kind.LINEAR, math.prod(pair.shape)),
+        default=None,
+    )
+    return {} if smallest is None else {smallest.module: 1}
+
+
+def _biases(
+    survey: LayerRunner, findings: Sequence[TensorRecord], ranks: Mapping[str, int]
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """All biases that are wanted or unchanged, of both checkpoints, by their live names."""
+    before: dict[str, Array] = {}
+    after: dict[str, Array] = {}
+    for one in findings:
+        pair = one.pair
+        needed = one.delta_norm or pair.module in ranks
+        if pair.way is Way.BIAS and needed and pair.base and pair.tuned:
+            before[pair.name] = survey.base.read(pair.base)
+            after[pair.name] = survey.tuned.read(pair.tuned)
+    return before, after
+
+
+def _saved(
+    tuned: Checkpoint, findings: Sequence[TensorRecord], *, tied: bool
+) -> dict[str, npt.NDArray[Any]]:
+    """New values of what is saved whole: all parameters of a module of which one has changed."""
+    changed = [one.pair for one in findings if one.pair.way is Way.SAVED and one.delta_norm != 0]
+    modules = {pair.module for pair in changed if not pair.in_place}
+    alone = {pair.name for pair in changed if pair.in_place}
+    saved = {
+        one.pair.name: tuned.read(one.pair.tuned)
+        for one in findings
+        if one.pair.tuned and (one.pair.module in modules or one.pair.name in alone)
+    }
+    tables = [name for name in saved if is_input_table(name)]
+    if tied and tables:
+        saved[HEAD] = saved[tables[0]]
+    return saved
+
+
+def is_input_table(name: str) -> bool:
+    """Whether a tensor is the table of a vocabulary, by its name."""
+    return name.endswith(("embed_tokens.weight", "wte.weight", "embed_in.weight"))
+
+
+def _has_experts(checkpoint: Checkpoint) -> bool:
+    """Whether PEFT would take the model for a mixture of experts: it goes by the config."""
+    names = (unwrapped(name).rpartition(".")[0] for name in checkpoint.tensors)
+    return any(checkpoint.config.get(key) for key in EXPERTS) or bool(uniform_groups(names))
+
+
+def _task(placement: Placement, survey: LayerRunner) -> str | None:
+    """PEFT's name of the task; by the name of the class where the model is not known."""
+    if placement.running is not None:
+        return placement.running.task
+    for checkpoint in (survey.tuned, survey.base):
+        for architecture in checkpoint.config.get("architectures") or ():
+            for ending, task in TASKS.items():
+                if str(architecture).endswith(ending) and task != "SEQ_2_SEQ_LM":
+                    return task
+    return None
+
+
+TRIALS: Final = 3
+"""Of the adapter: as planned, with values in the place of factors, and without those either."""
+
+
+def assembled(
+    survey: LayerRunner,
+    findings: Sequence[TensorRecord],
+    placement: Placement,
+    *,
+    base_name: str | None,
+    check: bool,
+) -> tuple[Adapter, Sequence[TensorRecord]]:
+    """The adapter of all findings, and what became of each.
+
+    What PEFT does not load as it is meant is saved whole, or not covered where that does not help.
+
+    Args:
+        survey: Of the two checkpoints.
+        findings: Of every tensor, in order.
+        placement: Where they go in the running model.
+        base_name: What the adapter says that its base is.
+        check: Whether to attach it to the running model, where that and PEFT are there.
+
+    Raises:
+        MatrixError: If PEFT loads no such adapter.
+
+    Cost:
+        That of `assemble` and `unattached`.
+    """
+    found = findings
+    wrong: Mapping[str, str] = {}
+    for _ in range(TRIALS):
+        adapter = assemble(survey, found, placement, base_name=base_name)
+        running = placement.running
+        if not check or running is None or not can_attach():
+            return adapter, found
+        if not adapter.layers:
+            return adapter, found
+        wrong = unattached(running, *described_adapter(adapter, base_modules=placement.modules))
+        if not wrong:
+            return adapter, found
+        found = [_otherwise(one, wrong) for one in found]
+    module, reason = next(iter(wrong.items()))
+    raise MatrixError(
+        f"PEFT does not load the adapter{f' for {module}' if module else ''}: {reason}.",
+        hint="Leave those layers out with --exclude, or write it unchecked with --no-check.",
+        code="not-attached",
+    )
+
+
+def forward_note(placement: Placement, base: Path, tuned: Path, adapter: Path) -> str:
+    """What one pass through base + adapter and through the fine-tune shows, in a sentence."""
+    if placement.running is None or not can_attach():
+        return "No pass through the models was made: the running model or PEFT is not known."
+    try:
+        found = forward_distances(placement.running, base, tuned, adapter)
+    except Exception as error:  # a model may want inputs of any kind
+        reason = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
+        return f"No pass through the models could be made: {reason}."
+    if found is None:
+        return "One pass through the base and the fine-tune shows no difference between them."
+    loaded, merged = found
+    return (
+        f"In one pass over random inputs base + adapter is {loaded:.2g} of the change away from "
+        f"the fine-tune as PEFT loads it, {merged:.2g} merged (0 is right, 1 is no effect)."
+    )
+
+
+def _otherwise(finding: TensorRecord, wrong: Mapping[str, str]) -> TensorRecord:
+    """The finding with another way, where PEFT does not take the one there is."""
+    pair = finding.pair
+    above = (name for name in wrong if name and f"{pair.module}.".startswith(f"{name}."))
+    reason = wrong.get(pair.name)
+    if pair.way is not Way.BIAS:
+        reason = next((wrong[name] for name in above), reason)
+    if reason is None or pair.way is Way.NONE:
+        return finding
+    hopeless = pair.in_place or pair.way is Way.BIAS or expert_of(pair.module) is not None
+    way = Way.NONE if hopeless else Way.SAVED
+    changed = replace(pair, way=way, kind=None, in_place=way is Way.SAVED, why=reason)
+    return replace(finding, pair=changed, figures=None)

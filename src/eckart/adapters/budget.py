@@ -1,0 +1,248 @@
+"""One budget for the layers of an adapter: which ranks, and the layers cut to them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, final
+
+import numpy as np
+
+from eckart.adapters.choice import LayerRanks
+from eckart.adapters.coverage import TensorPair
+from eckart.adapters.placement import Way
+from eckart.adapters.sources import OnTensor
+from eckart.adapters.survey import FINAL, LayerRunner, TensorRecord
+from eckart.arrays import FLOAT64, Array
+from eckart.checkpoints import Checkpoint
+from eckart.checkpoints.peft import AdapterDType, adapter_bytes, matrix_shape, uniform_groups
+from eckart.errors import ArgumentError
+from eckart.ranks.allocation import allocate
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LayerDemand:
+    """What a layer would do with columns.
+
+    Fields:
+        module: Its name.
+        shape: Of its weight.
+        gains: What the squared error falls by with each column, descending; none for an expert that
+            has not changed, which takes columns of zeros with the others.
+        least: Columns that it gets in any case, as far as it has them.
+        fixed: Columns that it gets whatever the budget, or None.
+    """
+
+    module: str
+    shape: tuple[int, ...]
+    gains: Array
+    least: int = 0
+    fixed: int | None = None
+
+
+def share_out(
+    claims: Iterable[LayerDemand],
+    budget: int,
+    dtype: AdapterDType,
+    *,
+    multiple: int = 1,
+    most: int | None = None,
+) -> dict[str, int]:
+    """The rank of each layer, by module, that lowers the squared errors most for the bytes.
+
+    Experts that PEFT stacks get one rank: their gains add, and so do their bytes. Layers with a
+    fixed rank are paid first.
+
+    Args:
+        claims: One for each layer.
+        budget: Bytes of all factors together.
+        dtype: Of the stored factors.
+        multiple: Ranks are multiples of it, or all that a layer has.
+        most: Columns that a layer gets at most.
+
+    Raises:
+        ArgumentError: If the budget does not reach for the fixed and the least ranks, or for one
+            column of any layer.
+
+    Example:
+        >>> claims = [LayerDemand(module=name, shape=(4, 4), gains=np.array(gains))
+        ...           for name, gains in (("q", [9.0, 1.0]), ("v", [4.0, 4.0]))]
+        >>> share_out(claims, 3 * 4 * 8, "float32")
+        {'q': 1, 'v': 2}
+    """
+    known = {claim.module: claim for claim in claims}
+    ranks = {
+        module: min(claim.fixed, *matrix_shape(claim.shape))
+        for module, claim in known.items()
+        if claim.fixed is not None
+    }
+    paid = sum(adapter_bytes(known[module].shape, rank, dtype) for module, rank in ranks.items())
+    if paid > budget:
+        raise ArgumentError(
+            f"The ranks that are fixed take {paid} bytes, the budget is {budget}.",
+            hint=f"Give a budget of at least {paid} bytes.",
+            code="budget-too-small",
+        )
+    groups = _groups({module: claim for module, claim in known.items() if module not in ranks})
+    chosen = allocate(
+        [np.sqrt(_summed(group)) for group in groups],
+        [sum(adapter_bytes(one.shape, 1, dtype) for one in group) for group in groups],
+        budget - paid,
+        multiple=multiple,
+        least=[max(one.least for one in group) for group in groups],
+        most=most,
+    )
+    for group, rank in zip(groups, chosen, strict=True):
+        ranks |= {one.module: min(rank, *matrix_shape(one.shape)) for one in group}
+    if known and not any(ranks.values()):
+        cheapest = min(adapter_bytes(claim.shape, multiple, dtype) for claim in known.values())
+        raise ArgumentError(
+            f"A budget of {budget} bytes for the factors does not reach for one column of any.",
+            hint=f"Give at least {cheapest - budget} bytes more.",
+            code="budget-too-small",
+        )
+    return ranks
+
+
+def _groups(claims: Mapping[str, LayerDemand]) -> list[list[LayerDemand]]:
+    experts = uniform_groups(claims)
+    stacked = {module for group in experts for module in group}
+    alone = [[claim] for module, claim in claims.items() if module not in stacked]
+    return [*alone, *([claims[module] for module in group] for group in experts)]
+
+
+def _summed(group: list[LayerDemand]) -> Array:
+    total = np.zeros(max(len(one.gains) for one in group), FLOAT64)
+    for one in group:
+        total[: len(one.gains)] += one.gains
+    return total
+
+
+ROOM: Final = 4
+"""Times the rank that the budget would buy for every layer: columns that are factored at first."""
+FEWEST: Final = 16
+ROUNDS: Final = 6
+"""Times the layers whose share is all they were factored with are factored again, wider."""
+
+
+def budget_bytes(ranks: LayerRanks, pairs: Iterable[TensorPair], tuned: Checkpoint) -> int:
+    """The bytes that all factors may take together; a ratio is of the weights that become them."""
+    if ranks.budget is not None:
+        return ranks.budget
+    stored = sum(
+        tuned.tensors[pair.tuned].nbytes
+        for pair in pairs
+        if pair.way is Way.FACTORS and pair.tuned is not None
+    )
+    return int((ranks.ratio or 0.0) * stored)
+
+
+def first_columns(
+    ranks: LayerRanks, pairs: Sequence[TensorPair], budget: int, dtype: AdapterDType
+) -> dict[str, int]:
+    """Columns that each layer is factored with before the budget is shared, by module."""
+    layers = [pair for pair in pairs if pair.way is Way.FACTORS]
+    uniform = budget // max(1, sum(adapter_bytes(pair.shape, 1, dtype) for pair in layers))
+    caps: dict[str, int] = {}
+    for pair in layers:
+        wanted = max(FEWEST, ROOM * uniform, ranks.least)
+        affordable = max(1, budget // adapter_bytes(pair.shape, 1, dtype))
+        most = ranks.most or wanted
+        caps[pair.module] = min(wanted, affordable, most, *matrix_shape(pair.shape))
+    return caps
+
+
+def shared(
+    survey: LayerRunner, findings: Sequence[TensorRecord], budget: int, on_tensor: OnTensor | None
+) -> list[TensorRecord]:
+    """The findings with every layer at the rank that the budget buys the smallest error with.
+
+    Layers whose share is all the columns they were factored with may deserve more: they are
+    factored again, with twice as many, until the shares are clear of that. Every round looks only
+    at what the rounds before it found, so that a job that is gone on with comes to the same ranks.
+    """
+    known, shares = list(findings), dict[int, int]()
+    for number in range(ROUNDS):
+        shares = _shares(survey, known, budget)
+        wider = {
+            one.number: _twice(one, survey.ranks)
+            for one in known
+            if one.number in shares and _is_short(one, shares[one.number], survey.ranks)
+        }
+        if not wider:
+            break
+        known = _at(survey, known, wider, f"round-{number + 1}", on_tensor)
+    return _at(survey, known, shares, FINAL, on_tensor)
+
+
+def _at(
+    survey: LayerRunner,
+    findings: Sequence[TensorRecord],
+    ranks: dict[int, int],
+    stage: str,
+    on_tensor: OnTensor | None,
+) -> list[TensorRecord]:
+    """The findings with some layers at other ranks; their changes are read again."""
+    changing = [
+        one
+        for one in findings
+        if one.figures and ranks.get(one.number, one.figures.rank) != one.figures.rank
+    ]
+    done = {one.number: survey.at_stage(one, stage, ranks[one.number]) for one in changing}
+    missing = [one for one in changing if done[one.number] is None]
+    for one in survey.resized(missing, ranks, stage):
+        done[one.number] = one
+        if on_tensor is not None:
+            on_tensor(one.pair.name, 0)  # its entries have counted already
+    return [done.get(one.number) or one for one in findings]
+
+
+def _shares(survey: LayerRunner, findings: Sequence[TensorRecord], budget: int) -> dict[int, int]:
+    """The share of each changed layer by its number; experts that did not change are paid for."""
+    ranks = survey.ranks
+    typical = survey.calibration.typical() if survey.calibration else 1.0
+    layers = [one for one in findings if one.pair.way is Way.FACTORS]
+    stacked = {module for group in uniform_groups(_modules(layers)) for module in group}
+    claims = [
+        LayerDemand(
+            module=one.pair.module,
+            shape=one.pair.shape,
+            gains=_gains(one, ranks, typical),
+            least=ranks.least,
+            fixed=ranks.override(one.pair.module),
+        )
+        for one in layers
+        if one.figures is not None or one.pair.module in stacked
+    ]
+    shares = share_out(claims, budget, survey.dtype, multiple=ranks.multiple, most=ranks.most)
+    return {one.number: shares[one.pair.module] for one in layers if one.figures is not None}
+
+
+def _modules(layers: Iterable[TensorRecord]) -> list[str]:
+    return [one.pair.module for one in layers]
+
+
+def _gains(finding: TensorRecord, ranks: LayerRanks, typical: float) -> Array:
+    """What each column of a layer is worth; inputs that are not known are taken as typical."""
+    figures = finding.figures
+    if figures is None:
+        return np.zeros(0)
+    scale = typical if figures.weighted_error is None else 1.0
+    if ranks.relative and figures.weight_norm:
+        scale /= figures.weight_norm**2
+    return scale * np.square(np.array(figures.spectrum.leading))
+
+
+def _is_short(finding: TensorRecord, share: int, ranks: LayerRanks) -> bool:
+    """Whether a layer got all the singular values that are known of it, and there are more."""
+    figures = finding.figures
+    if figures is None or figures.spectrum.is_whole:
+        return False
+    known = len(figures.spectrum.leading)
+    return share >= known and known < min(
+        *matrix_shape(finding.pair.shape), ranks.most or share + 1
+    )
+
+
+def _twice(finding: TensorRecord, ranks: LayerRanks) -> int:
+    known = len(finding.figures.spectrum.leading) if finding.figures else 1
+    return min(2 * known, *matrix_shape(finding.pair.shape), ranks.most or 2 * known)

@@ -1,0 +1,263 @@
+"""What the layers of a model get to see: second moments of their inputs over some texts."""
+
+import fnmatch
+import inspect
+import math
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final, final
+
+import numpy as np
+
+from eckart.adapters.second_moments import WEIGHED
+from eckart.adapters.sources import open_weights
+from eckart.arrays import FLOAT32
+from eckart.checkpoints import CheckpointWriter, SafetensorsDtype, TensorLayout
+from eckart.checkpoints.running import Running, alone, loaded_network, running_model
+from eckart.errors import FormatError, MissingExtra
+from eckart.files import check_output, whole_file
+from eckart.files.whole import reading
+
+CHARACTERS: Final = 100
+"""Of a text for each token that is wanted of it: what is beyond is not looked at."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibrated:
+    """The result of `calibrate`.
+
+    Fields:
+        layers: Whose inputs were measured.
+        tokens: That went through the model.
+        file: That was written.
+        seconds: The whole job.
+    """
+
+    layers: int
+    tokens: int
+    file: str
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as plain numbers and text."""
+        return asdict(self)
+
+    def sentence(self) -> str:
+        """The result for a person."""
+        return f"{self.layers} layers over {self.tokens} tokens."
+
+
+def calibrate(
+    model: Path,
+    texts: Path,
+    out: Path,
+    *,
+    length: int = 512,
+    include: Sequence[str] = (),
+    force: bool = False,
+    on_text: Callable[[str, int], None] | None = None,
+) -> Calibrated:
+    """Run a model over texts and write G = XᵀX / tokens of the inputs X of each linear layer.
+
+    Args:
+        model: Its folder, with its tokenizer.
+        texts: A text file with one text in each line.
+        out: The `.safetensors` file to write.
+        length: Most tokens of a text; a model may have positions for fewer.
+        include: Shell patterns of modules, of which one has to match; none takes all.
+        force: Overwrite `out`.
+        on_text: Called with the text and 1 when it is done.
+
+    Raises:
+        MissingExtra: If PyTorch or transformers is not installed.
+        FormatError: If the model cannot be loaded or is not whole, its inputs are not finite, or
+            there are no texts or no such modules.
+        StorageError: If the system refuses to write.
+
+    Cost:
+        The model in memory and inputs² numbers for each layer; one forward pass for each text.
+    """
+    began = time.perf_counter()
+    check_output(out, force=force, inputs=[model, texts])
+    if not sum(1 for _ in _lines(texts)):
+        raise _refused(f"{texts} holds no texts.", "Give one text in each line.")
+    running = _described(model)
+    names = _chosen(running, include, model)
+    network, tokenizer = _loaded(running, model)
+    most = _most_tokens(running, tokenizer, length)
+    moments: dict[str, Any] = {}
+    tokens = 0
+    with _watched(network, names, moments):
+        for line in _lines(texts):
+            tokens += _run(network, tokenizer, line, most, model)
+            if on_text is not None:
+                on_text(line, 1)
+    if not tokens:
+        raise _refused(f"{texts} has no tokens of this model.", "Give other texts.")
+    if not moments:
+        raise _refused(f"{model} used none of its layers that were asked for.", "Change --include.")
+    _write(moments, out, force=force)
+    seconds = time.perf_counter() - began
+    return Calibrated(layers=len(moments), tokens=tokens, file=str(out), seconds=seconds)
+
+
+def _lines(texts: Path) -> Iterator[str]:
+    """The texts of a file, one after the other."""
+    with reading(texts), texts.open(encoding="utf-8-sig") as file:
+        try:
+            yield from (line.strip() for line in file if line.strip())
+        except UnicodeDecodeError as error:
+            raise _refused(f"{texts} is not UTF-8.", "Save it as UTF-8.") from error
+
+
+def _chosen(running: Running, include: Sequence[str], model: Path) -> list[str]:
+    """Names of the linear layers whose inputs are measured."""
+    linear = [name for name, module in running.modules.items() if module.kind in WEIGHED]
+    for pattern in include:
+        if not fnmatch.filter(linear, pattern):
+            raise _refused(
+                f"{model} has no linear layer that matches '{pattern}'.", "Change --include."
+            )
+    return [
+        name
+        for name in linear
+        if not include or any(fnmatch.fnmatchcase(name, pattern) for pattern in include)
+    ]
+
+
+def _most_tokens(running: Running, tokenizer: Any, length: int) -> int:
+    """Tokens of a text: those that were asked for, as far as the model has places for them."""
+    config = running.network.config.get_text_config()
+    places = (getattr(config, "max_position_embeddings", None), tokenizer.model_max_length)
+    most = min(length, *(one for one in places if isinstance(one, int) and one > 0))
+    special = tokenizer.num_special_tokens_to_add()
+    if most <= special:
+        raise _refused(
+            f"A text of {most} tokens holds no more than the {special} that this model adds.",
+            "Give a larger --length.",
+        )
+    return most
+
+
+def _run(network: Any, tokenizer: Any, line: str, most: int, model: Path) -> int:
+    """Run the model over one text; the number of its tokens."""
+    try:
+        text = line[: CHARACTERS * most]
+        encoded = tokenizer(text, return_tensors="pt", truncation=True, max_length=most)
+        count = int(encoded["input_ids"].numel())
+        known = inspect.signature(type(network).forward).parameters
+        settings = {"use_cache": False} if "use_cache" in known else {}
+        if count:
+            network(**{name: encoded[name] for name in encoded if name in known}, **settings)
+    except Exception as error:  # a model may refuse texts with any error of its own
+        raise _refused(
+            f"The model in {model} cannot run over a text alone: {_reason(error)}.",
+            "Give a model of text in which tokens are the only input, or a smaller --length.",
+        ) from error
+    return count
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
+
+
+@contextmanager
+def _watched(
+    network: Any, names: Sequence[str], moments: dict[str, Any]
+) -> Generator[None, None, None]:
+    """Add up XᵀX and the number of inputs of each layer while the block runs."""
+    import torch
+
+    def watch(name: str) -> Callable[[Any, tuple[Any, ...]], None]:
+        def seen(_module: Any, inputs: tuple[Any, ...]) -> None:
+            X = inputs[0].reshape(-1, inputs[0].shape[-1]).to(torch.float64)
+            total, count = moments.get(name, (0.0, 0))
+            moments[name] = total + X.T @ X, count + len(X)
+
+        return seen
+
+    handles = [network.get_submodule(name).register_forward_pre_hook(watch(name)) for name in names]
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _write(moments: Mapping[str, Any], out: Path, *, force: bool) -> None:
+    layouts = {
+        name: TensorLayout(dtype=SafetensorsDtype.F32, shape=tuple(total.shape))
+        for name, (total, _) in moments.items()
+    }
+    with (
+        whole_file(out, force=force) as temporary,
+        CheckpointWriter(temporary, layouts) as writer,
+    ):
+        for name in writer.order:
+            total, count = moments[name]
+            with np.errstate(over="ignore"):
+                values = np.ascontiguousarray((total / count).numpy().astype(FLOAT32))
+            if not np.isfinite(values).all():
+                raise _refused(
+                    f"The inputs of '{name}' are not finite, or too large for their squares.",
+                    "Check the weights of the model, or leave the layer out by --include.",
+                )
+            writer.write(name, values)
+
+
+def _described(model: Path) -> Running:
+    """The model of a folder without its numbers; refused where the weights are but a part of it."""
+    if not all(map(find_spec, ("torch", "transformers"))):
+        raise MissingExtra(
+            "Running a model needs PyTorch and transformers.",
+            hint="pip install 'eckart[adapters]'",
+            code="missing-extra",
+        )
+    checkpoint = open_weights(model)
+    running = running_model(checkpoint.config)
+    if running is None:
+        raise _refused(
+            f"The config of {model} is of no model that transformers has.",
+            "Give a folder of transformers with its tokenizer.",
+        )
+    wanted = sum(parameter.numel() for parameter in running.network.parameters())
+    stored = sum(math.prod(tensor.shape) for tensor in checkpoint.tensors.values())
+    if 2 * stored < wanted:  # before memory is taken for what is not there
+        raise _refused(
+            f"{model} holds {stored} numbers, the model of its config {wanted}.",
+            "Give a model that was saved whole, with its own config.",
+        )
+    return running
+
+
+def _loaded(running: Running, model: Path) -> tuple[Any, Any]:
+    """The network in float32 and its tokenizer; nothing is asked of a hub, and no code is run."""
+    from transformers import AutoTokenizer
+
+    try:
+        with alone():
+            tokenizer = AutoTokenizer.from_pretrained(
+                model, local_files_only=True, trust_remote_code=False
+            )
+        network, missing = loaded_network(running, model)
+    except Exception as error:  # a folder of a model may be wrong in any way
+        raise _refused(
+            f"The model in {model} cannot be loaded: {_reason(error)}.",
+            "Give a folder of transformers with its tokenizer.",
+        ) from error
+    if missing:
+        raise _refused(
+            f"{model} lacks weights of its model, such as '{missing[0]}'.",
+            "Give a model that was saved whole: transformers would make up what it lacks.",
+        )
+    return network, tokenizer
+
+
+def _refused(what: str, hint: str) -> FormatError:
+    return FormatError(what, hint=hint, code="cannot-calibrate")

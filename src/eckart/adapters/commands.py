@@ -1,0 +1,253 @@
+"""The commands on adapters: calibrate, join, merge, truncate and verify."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+
+from eckart.errors import ArgumentError
+from eckart.terminal import console
+from eckart.terminal.answers import wrote
+from eckart.terminal.options import (
+    EXIT_STATUS,
+    FILE,
+    WeightsType,
+    force_option,
+    json_option,
+    output_option,
+    quiet_option,
+    threads_option,
+    writing_options,
+)
+from eckart.threads import limited_threads
+
+
+@click.command(epilog="Example: eckart calibrate model texts.txt -o activations.safetensors")
+@click.argument("model", metavar="MODEL", type=FILE)
+@click.argument("texts", metavar="TEXTS", type=FILE)
+@output_option
+@click.option(
+    "--length", type=click.IntRange(min=1), default=512, show_default=True, help="Tokens of a text."
+)
+@click.option("--include", multiple=True, metavar="PATTERN", help="Only modules that match.")
+@force_option
+@json_option
+@quiet_option
+def calibrate(
+    model: Path,
+    texts: Path,
+    output: Path | None,
+    length: int,
+    include: tuple[str, ...],
+    force: bool,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """Run MODEL over TEXTS, one in each line, and write the second moments of its layers' inputs.
+
+    `eckart extract --calibration` takes them. Needs PyTorch and transformers.
+    """
+    target = output or Path("activations.safetensors")
+    if target.suffix != ".safetensors":
+        raise ArgumentError(
+            f"Moments are a .safetensors file, not {target}.",
+            hint=f"Write them to {target.stem.strip('.') or 'activations'}.safetensors.",
+            code="unknown-suffix",
+        )
+    if not texts.is_file():
+        raise ArgumentError(
+            f"There is no file {texts}.", hint="Check the path.", code="no-such-file"
+        )
+    from eckart.adapters.calibrate import calibrate
+
+    with texts.open("rb") as file:
+        total = sum(bool(line.strip()) for line in file)
+    with console.tensor_progress(total, quiet=quiet, verb="Calibrating") as shown:
+        result = calibrate(
+            model, texts, target, length=length, include=include, force=force, on_text=shown
+        )
+    return wrote("calibrate", result, target, as_json=as_json, quiet=quiet)
+
+
+@click.command(epilog="Example: eckart join adapter/ other/ --weights 0.7,0.3 -o joined/")
+@click.argument("adapters", metavar="ADAPTER...", type=FILE, nargs=-1, required=True)
+@click.option("-o", "--output", type=FILE, required=True, help="Folder of the new adapter.")
+@click.option("--weights", type=WeightsType(), required=True, help="One for each adapter.")
+@click.option(
+    "--rank", type=click.IntRange(min=1), help="Most columns of B.  [default: the sum of the ranks]"
+)
+@writing_options
+@threads_option
+def join(
+    adapters: tuple[Path, ...],
+    output: Path,
+    weights: tuple[float, ...],
+    rank: int | None,
+    dtype: Any,
+    force: bool,
+    as_json: bool,
+    quiet: bool,
+    threads: int | None,
+) -> int:
+    """Join adapters of one model into one whose change is the weighted sum of theirs.
+
+    Exact without --rank, and else the best of that rank; the model is not needed.
+    """
+    from eckart.adapters.join import join_folders
+
+    with limited_threads(threads):
+        result = join_folders(
+            adapters,
+            weights,
+            output,
+            rank=rank,
+            dtype=None if dtype == "same" else dtype,
+            force=force,
+        )
+    return wrote("join", result, output, as_json=as_json, quiet=quiet)
+
+
+@click.command(epilog="Example: eckart merge base/ adapter/ other/ --weights 0.7,0.3 -o merged/")
+@click.argument("base", metavar="BASE", type=FILE)
+@click.argument("adapters", metavar="ADAPTER...", type=FILE, nargs=-1, required=True)
+@click.option("-o", "--output", type=FILE, required=True, help="Folder of the merged model.")
+@click.option("--weights", type=WeightsType(), help="One for each adapter.  [default: 1 for each]")
+@writing_options
+@threads_option
+def merge(
+    base: Path,
+    adapters: tuple[Path, ...],
+    output: Path,
+    weights: tuple[float, ...] | None,
+    dtype: Any,
+    force: bool,
+    as_json: bool,
+    quiet: bool,
+    threads: int | None,
+) -> int:
+    """Write the model BASE with W + weight·B·A in the place of every weight W of the adapters.
+
+    One tensor at a time, in the dtype of the base; its config and tokenizer go along.
+    """
+    from eckart.adapters.merge import merge_adapters
+
+    with limited_threads(threads):
+        result = merge_adapters(
+            base,
+            adapters,
+            output,
+            weights=weights,
+            dtype=None if dtype == "same" else dtype,
+            force=force,
+            watch=partial(console.tensor_progress, quiet=quiet, verb="Merging"),
+        )
+    console.notes(result.notes, quiet=quiet)
+    return wrote("merge", result, output, as_json=as_json, quiet=quiet)
+
+
+@click.command(epilog="Example: eckart truncate W.factors.npz --rank 1 -o W.rank1.npz")
+@click.argument("factors", metavar="FACTORS|ADAPTER", type=FILE)
+@click.option("--rank", type=click.IntRange(min=1), help="Columns of B to keep.")
+@click.option("--budget", help="Bytes of an adapter, such as 50MB, spent where they count most.")
+@output_option
+@writing_options
+def truncate(
+    factors: Path,
+    rank: int | None,
+    budget: str | None,
+    output: Path | None,
+    dtype: str,
+    force: bool,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """Reduce factors to a smaller rank, by the singular value decomposition of B·A.
+
+    A folder with adapter_config.json is an adapter: each of its layers is cut to --rank, or all to
+    --budget at once. Writes FACTORS.rankR beside the input, or to --output; W is not needed.
+    """
+    from eckart.files import beside, named_path
+
+    if (factors / "adapter_config.json").is_file():
+        target = output or beside(factors, f"{named_path(factors).name}.{budget or f'rank{rank}'}")
+        result = _adapter(factors, target, rank, budget, dtype, force=force)
+    else:
+        if rank is None or budget is not None or dtype != "same":
+            raise ArgumentError(
+                f"{factors} is no adapter, so it is cut by --rank alone.",
+                hint="Give --rank, without --budget and --dtype.",
+                code="rank-not-chosen" if rank is None else "option-does-not-apply",
+            )
+        from eckart.files.reshape import truncate
+
+        name, suffix = named_path(factors).name, "" if factors.is_dir() else factors.suffix
+        target = output or beside(factors, f"{name.removesuffix(suffix)}.rank{rank}{suffix}")
+        result = truncate(factors, target, rank, force=force)
+    return wrote("truncate", result, target, as_json=as_json, quiet=quiet)
+
+
+def _adapter(
+    folder: Path, target: Path, rank: int | None, budget: str | None, dtype: Any, *, force: bool
+) -> Any:
+    from eckart.adapters.truncate import truncate_adapter
+    from eckart.ranks import byte_count
+
+    return truncate_adapter(
+        folder,
+        target,
+        rank=rank,
+        budget=None if budget is None else byte_count(budget),
+        dtype=None if dtype == "same" else dtype,
+        force=force,
+    )
+
+
+@click.command(epilog="Example: eckart verify adapter/ base/ tuned/ --tolerance 0.05")
+@click.argument("adapter", metavar="ADAPTER", type=FILE)
+@click.argument("base", metavar="BASE", type=FILE)
+@click.argument("tuned", metavar="TUNED", type=FILE)
+@click.option(
+    "--tolerance", type=float, help="Largest relative error to accept, of layers and of the whole."
+)
+@json_option
+@quiet_option
+@threads_option
+def verify(
+    adapter: Path,
+    base: Path,
+    tuned: Path,
+    tolerance: float | None,
+    as_json: bool,
+    quiet: bool,
+    threads: int | None,
+) -> int:
+    """Hold the adapter in a folder, eckart's or PEFT's, against the change from BASE to TUNED.
+
+    Exit 0 if it fits, 1 if it does not: names, shapes or values contradict the models, or an error
+    is larger than eckart recorded. With --tolerance, a larger error is exit 3.
+    """
+    from eckart.adapters.verify import verify_adapter
+
+    watch = partial(console.tensor_progress, quiet=quiet, verb="Verifying")
+    with limited_threads(threads):
+        result = verify_adapter(adapter, base, tuned, tolerance=tolerance, watch=watch)
+    console.notes(result.notes, quiet=quiet)
+    document = result.to_dict()
+    if as_json:
+        console.answer_json("verify", document)
+    else:
+        _show_verification(document)
+    return EXIT_STATUS[result.grade]
+
+
+def _show_verification(document: dict[str, Any]) -> None:
+    from eckart.adapters.report import HEADER, uncovered_rows, verify_rows, verify_verdict
+
+    console.answer_table(HEADER, verify_rows(document))
+    missing = uncovered_rows(document)
+    if missing:
+        header = ("not in the adapter", "of the change", "why")
+        console.answer_table(header, missing, aside=True)
+    for sentence in verify_verdict(document):
+        console.answer_text(sentence)

@@ -1,0 +1,193 @@
+"""What `report.json` has to hold before figures of it are used: it lies in a folder of others."""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, get_args
+
+from eckart.adapters.result import Extraction
+from eckart.checkpoints.peft.writer import DTYPES
+from eckart.engine.result import Grade
+from eckart.files import write_text
+
+_NUMBER: Final = (int, float)
+_MAYBE: Final = (int, float, type(None))
+_DOCUMENT: Final[Mapping[str, tuple[type, ...]]] = {
+    **dict.fromkeys(("source", "base", "tuned", "folder", "command", "version"), (str,)),
+    "grade": (str,),
+    **dict.fromkeys(("settings", "curve"), (dict,)),
+    **dict.fromkeys(("notes", "tensors"), (list,)),
+    **dict.fromkeys(("seconds", "delta_norm", "relative_error"), _NUMBER),
+    **dict.fromkeys(("relative_error_of_layers", "bytes", "factor_bytes", "unchanged"), _NUMBER),
+}
+_TENSOR: Final[Mapping[str, tuple[type, ...]]] = {
+    **dict.fromkeys(("name", "state", "why"), (str,)),
+    "shape": (list,),
+    "bytes": _NUMBER,
+    "delta_norm": _MAYBE,
+    "share_of_delta": _NUMBER,
+}
+_FACTORED: Final[Mapping[str, tuple[type, ...]]] = {
+    "rank": (int,),
+    "delta_norm": _NUMBER,
+    **dict.fromkeys(("relative_error", "best_possible_error", "relative_change"), _NUMBER),
+    "gap": _MAYBE,
+    "singular_values": (list,),
+    "seconds": _NUMBER,
+}
+
+
+def is_report(document: Any) -> bool:
+    """Whether a document is that of an extraction, each of its figures of the right kind."""
+    if not _has(document, _DOCUMENT) or not _is_finite(document):
+        return False
+    dtype, curve, notes = document["settings"].get("dtype"), document["curve"], document["notes"]
+    return (
+        document["grade"] in get_args(Grade)
+        and isinstance(dtype, str)
+        and dtype in DTYPES
+        and all(isinstance(note, str) for note in notes)
+        and all(_are_numbers(curve.get(key)) for key in ("bytes", "shared", "uniform"))
+        and all(map(_is_tensor, document["tensors"]))
+    )
+
+
+def _is_tensor(one: Any) -> bool:
+    if not _has(one, _TENSOR) or not _are_numbers(one["shape"]):
+        return False
+    if "relative_error" not in one and "rank" not in one:
+        return True
+    return _has(one, _FACTORED) and _are_numbers(one["singular_values"])
+
+
+def _has(document: Any, fields: Mapping[str, tuple[type, ...]]) -> bool:
+    """Whether a document has all these fields, each of one of its types."""
+    return isinstance(document, dict) and all(
+        key in document and _is(document[key], kinds) for key, kinds in fields.items()
+    )
+
+
+def _are_numbers(value: Any) -> bool:
+    return isinstance(value, list) and all(_is(one, _NUMBER) for one in value)
+
+
+def _is(value: Any, kinds: tuple[type, ...]) -> bool:
+    """Whether a value is of one of these types: no truth value, and no number below 0."""
+    below = isinstance(value, _NUMBER) and not value >= 0
+    return isinstance(value, kinds) and not isinstance(value, bool) and not below
+
+
+def _is_finite(value: Any) -> bool:
+    """Whether no number of a document is NaN or infinity, which JSON has no words for."""
+    if isinstance(value, dict):
+        return all(map(_is_finite, value.values()))
+    if isinstance(value, list):
+        return all(map(_is_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
+
+
+REPORT: Final = "report.json"
+PAGE: Final = "report.html"
+README: Final = "README.md"
+MOST_ROWS: Final = 40
+
+
+def write_documents(result: Extraction, folder: Path) -> None:
+    """Write `report.json`, `report.html` and `README.md` into the folder of an adapter."""
+    write_page(result.to_dict(), folder)
+
+
+def write_page(document: dict[str, Any], folder: Path) -> None:
+    """The same from the document of a result."""
+    from eckart.adapters.report import extract_page  # draws with a library that takes long to load
+
+    write_text(folder / REPORT, json.dumps(document, allow_nan=False))
+    write_text(folder / PAGE, extract_page(document))
+    write_text(folder / README, _readme(document))
+
+
+def read_report(folder: Path) -> dict[str, Any] | None:
+    """The figures beside an adapter, where eckart wrote them and they can be read."""
+    path = folder / REPORT
+    try:
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        document = json.loads(text)
+    except (OSError, ValueError, RecursionError):
+        return None
+    return document if is_report(document) else None
+
+
+def _readme(document: dict[str, Any]) -> str:
+    from eckart.adapters.report import extract_table, extract_verdict, layer_rows, missing_rows
+
+    settings = document["settings"]
+    base = settings["base_name"]
+    named = [f"base_model: {base}"] if base else []
+    own = Path(document["folder"]).name
+    lines = [
+        "---",
+        *named,
+        "library_name: peft",
+        "tags:",
+        "- lora",
+        "- eckart",
+        "---",
+        "",
+        "# A low-rank adapter extracted from a fine-tune",
+        "",
+        f"For every layer W_tuned − W_base ≈ B·A. {extract_verdict(document)}",
+        "",
+        *(f"{note}\n" for note in document["notes"]),
+        "```python",
+        "from peft import PeftModel",
+        f"model = PeftModel.from_pretrained(base, {own!r})  # base: {base or 'as loaded'}",
+        "```",
+        "",
+        *_grid(("", ""), extract_table(document)),
+        "",
+        "Made with:",
+        "",
+        "```",
+        document["command"] or "eckart.extract_adapter(…)",
+        "```",
+        "",
+        *_caveats(settings),
+        "",
+        "## Layers",
+        "",
+        *_grid(
+            ("layer", "rank", "relative error", "best possible"),
+            [(row[0], row[2], row[3], row[4]) for row in layer_rows(document)][:MOST_ROWS],
+        ),
+        "",
+        f"All of them are in `{PAGE}` and `{REPORT}`.",
+    ]
+    return "\n".join([*lines, *_not_covered(missing_rows(document))]) + "\n"
+
+
+def _not_covered(missing: list[tuple[str, ...]]) -> list[str]:
+    if not missing:
+        return []
+    heads = ("tensor", "share of the change", "why")
+    return ["", "## Not covered", "", *_grid(heads, missing[:MOST_ROWS])]
+
+
+def _caveats(settings: dict[str, Any]) -> list[str]:
+    said = [
+        "Errors are of the weights, measured with the factors as they are stored; "
+        "what a task makes of them is for the task to say."
+    ]
+    if settings["profile"] == "portable":
+        said.append("It has linear layers of one rank only, as vLLM and llama.cpp want it.")
+    else:
+        said.append(
+            "Ranks may differ between layers, which PEFT reads and vLLM and llama.cpp do not; "
+            "`--profile portable` makes one for them."
+        )
+    return said
+
+
+def _grid(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+    lines = [header, ("---",) * len(header), *rows]
+    return ["| " + " | ".join(cell.replace("|", "·") for cell in line) + " |" for line in lines]

@@ -1,0 +1,344 @@
+"""Base and fine-tune in, adapter out."""
+
+import math
+import time
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass, replace
+from os import PathLike
+from pathlib import Path
+from typing import Any, Final, final
+
+from eckart.adapters.assembly import assembled, forward_note
+from eckart.adapters.budget import budget_bytes, first_columns, shared
+from eckart.adapters.choice import LayerRanks
+from eckart.adapters.coverage import Coverage, Patterns, cover
+from eckart.adapters.documents import write_documents
+from eckart.adapters.result import Extraction, reports, size_curve
+from eckart.adapters.resume import ResumeStore
+from eckart.adapters.second_moments import Calibration
+from eckart.adapters.sources import OnTensor, Watch, open_pair
+from eckart.adapters.survey import LayerRunner, TensorRecord
+from eckart.arguments import as_path, check_flag, check_list, is_one_of
+from eckart.checkpoints import Checkpoint
+from eckart.checkpoints.peft import Adapter, AdapterDType, LeftOut, portable, write_adapter
+from eckart.errors import ArgumentError, EckartError, MatrixError, StorageError
+from eckart.files import check_output, whole_file
+from eckart.ranks import byte_count
+from eckart.threads import limited_threads
+
+PROFILES: Final = ("peft", "portable")
+FLOORS: Final = {"bfloat16": "2·10⁻³", "float16": "3·10⁻⁴"}
+"""Relative error that rounding the factors to a dtype leaves at any rank."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What decides every byte of an adapter, beside the two checkpoints.
+
+    Fields:
+        ranks: The rule for the ranks.
+        patterns: Which tensors are wanted.
+        dtype: Of the stored factors.
+        profile: Of PROFILES.
+        base_name: What the adapter says that its base is.
+        seed: Of the job.
+        calibration: A file of second moments of inputs, or None.
+        check: Whether to attach the adapter to the running model before it is written.
+        check_forward: Whether to run base + adapter and the fine-tune once as well.
+
+    Raises:
+        ArgumentError: If there is no such profile.
+    """
+
+    ranks: LayerRanks
+    patterns: Patterns
+    dtype: AdapterDType = "float32"
+    profile: str = "peft"
+    base_name: str | None = None
+    seed: int = 0
+    calibration: Path | None = None
+    check: bool = True
+    check_forward: bool = False
+
+    def __post_init__(self) -> None:
+        if not is_one_of(self.profile, PROFILES):
+            raise ArgumentError(
+                f"There is no profile '{self.profile}'.",
+                hint=f"Give {' or '.join(PROFILES)}.",
+                code="no-such-profile",
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """As a file keeps them."""
+        document = asdict(self)
+        patterns = document.pop("patterns")
+        document["calibration"] = self.calibration and str(self.calibration)
+        return {**document, **{name: list(value) for name, value in patterns.items()}}
+
+
+def extract_adapter(
+    base: str | PathLike[str],
+    tuned: str | PathLike[str],
+    out: str | PathLike[str],
+    *,
+    rank: int | str | None = None,
+    tolerance: float | None = None,
+    budget: int | str | None = None,
+    ratio: float | None = None,
+    tolerance_of: str = "delta",
+    relative: bool = False,
+    overrides: dict[str, int] | None = None,
+    least: int = 0,
+    most: int | None = None,
+    multiple: int = 1,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    dtype: AdapterDType = "float32",
+    profile: str = "peft",
+    base_name: str | None = None,
+    calibration: str | PathLike[str] | None = None,
+    seed: int = 0,
+    check: bool = True,
+    check_forward: bool = False,
+    resume: bool = False,
+    force: bool = False,
+    on_tensor: OnTensor | None = None,
+    command: str = "",
+) -> Extraction:
+    """Write the change from a base model to its fine-tune as an adapter that PEFT loads.
+
+    For every weight ΔW = W_tuned − W_base ≈ B·A; biases and norms that changed go along. Two pairs
+    of tensors are worked on at a time, one where it is large. Nothing is left out silently: what
+    the adapter cannot take in is in the result with its share of the change.
+
+    Args:
+        base: A folder or file of a checkpoint: safetensors, or PyTorch's own format.
+        tuned: The same of the fine-tune.
+        out: The folder of the adapter.
+        rank: Of every layer, or "noise": the singular values that the rounding of the stored dtype
+            cannot explain. Exactly one of `rank`, `tolerance`, `budget` and `ratio` is given.
+        tolerance: ‖ΔW − B·A‖ of every layer, relative to `tolerance_of`.
+        budget: Bytes of all factors together, a number or "100MB", spent where they lower the
+            error most.
+        ratio: The same as a share of the bytes of the weights that become factors.
+        tolerance_of: "delta" or "W".
+        relative: Spend the budget by errors relative to ‖W‖ of each layer.
+        overrides: Ranks by shell pattern of the module; 0 leaves it out.
+        least: The smallest rank of a layer.
+        most: The largest rank of a layer.
+        multiple: Ranks are raised to multiples of this.
+        include: Shell patterns of names of tensors, of which one has to match; none takes all.
+        exclude: Shell patterns of names of tensors to leave out.
+        dtype: Of the stored factors.
+        profile: "peft", or "portable" for what vLLM and llama.cpp accept.
+        base_name: What the adapter says that its base is.
+        calibration: A file of second moments of the inputs of layers, which `eckart calibrate`
+            writes: those layers are factored so that their answers lose least.
+        seed: Of the whole job; each layer draws from its own.
+        check: Attach the adapter to the model on the meta device before it is written, where
+            transformers and PEFT are installed; what has no place is saved whole or not covered.
+        check_forward: Say how far one pass through base + adapter is from the fine-tune's, which
+            loads one model after the other.
+        resume: Go on with the unfinished work of an earlier run.
+        force: Overwrite `out`, and drop unfinished work.
+        on_tensor: Called with the name and the number of entries of each tensor that is done.
+        command: That the report names to make it again.
+
+    Raises:
+        ArgumentError: If an argument is out of its range, or `out` exists.
+        FormatError: If a checkpoint is damaged or quantised, or the two do not belong together.
+        MatrixError: If a tensor holds NaN, or nothing has changed.
+        StorageError: If the system refuses to read or write.
+
+    Cost:
+        Reads both checkpoints once; a budget reads the layers once more whose rank it changes. At
+        most four times the stored bytes of the largest pair, and some hundred megabytes.
+    """
+    ranks = LayerRanks(
+        rank=rank,
+        tolerance=tolerance,
+        budget=None if budget is None else byte_count(budget),
+        ratio=ratio,
+        of=tolerance_of,
+        relative=relative,
+        overrides={} if overrides is None else overrides,
+        least=least,
+        most=most,
+        multiple=multiple,
+    )
+    settings = Settings(
+        ranks=ranks,
+        patterns=Patterns(
+            include=tuple(check_list("patterns to include", include)),
+            exclude=tuple(check_list("patterns to exclude", exclude)),
+        ),
+        dtype=dtype,
+        profile=profile,
+        base_name=base_name,
+        seed=seed,
+        calibration=None if calibration is None else as_path(calibration),
+        check=check,
+        check_forward=check_forward,
+    )
+    return extract(
+        base,
+        tuned,
+        as_path(out),
+        settings,
+        resume=resume,
+        force=force,
+        watch=lambda _entries: nullcontext(on_tensor),
+        command=command,
+    )
+
+
+def extract(
+    base: str | PathLike[str],
+    tuned: str | PathLike[str],
+    target: Path,
+    settings: Settings,
+    *,
+    resume: bool,
+    force: bool,
+    watch: Watch,
+    command: str,
+) -> Extraction:
+    """`extract_adapter` with its settings in one piece, entering `watch` around the work."""
+    began = time.perf_counter()
+    work = ResumeStore.beside(target)
+    # killed when the adapter was in its place already: what is left of the work may be finished
+    forced = check_flag("force", force)
+    forced = (check_flag("resume", resume) and work.folder.exists()) or forced
+    sources = [as_path(base), as_path(tuned), settings.calibration]
+    check_output(target, force=forced, inputs=sources, is_folder=True)
+    work.check(sources)
+    before, after = open_pair(base, tuned)
+    coverage = cover(before, after, settings.patterns)
+    calibration = settings.calibration and Calibration.of(settings.calibration, coverage)
+    prints: dict[str, Any] = {"base": before.fingerprint(), "tuned": after.fingerprint()}
+    if calibration is not None:
+        prints["moments"] = calibration.fingerprint()
+    with whole_file(target, force=forced) as place:
+        work.begin({**settings.to_dict(), **prints}, resume=resume, force=force)
+        survey, budget = _survey(before, after, coverage, settings, work, calibration)
+        with _kept_for_later(work):
+            with watch(sum(math.prod(pair.shape) for pair in survey.pairs)) as on_tensor:
+                findings = survey.findings(on_tensor)
+                if settings.ranks.is_shared:
+                    findings = shared(survey, findings, budget, on_tensor)
+            adapter, findings = assembled(
+                survey,
+                findings,
+                coverage.placement,
+                base_name=settings.base_name,
+                check=settings.check,
+            )
+            left: tuple[LeftOut, ...] = ()
+            if settings.profile == "portable":
+                adapter, left = portable(adapter)
+            if not adapter.layers and not adapter.saved:
+                raise _nothing(before, after)
+            if not adapter.layers:
+                raise MatrixError(
+                    "Only values have changed, and the model has no layer that PEFT can adapt.",
+                    hint="PEFT loads no adapter without an adapted layer; use the fine-tune.",
+                    code="no-layers",
+                )
+            result = _result(before, after, target, settings, coverage, findings, adapter, left)
+            result = replace(result, command=command, seconds=time.perf_counter() - began)
+            modules = coverage.placement.modules
+            # thin factors: more threads than one only wait for each other
+            with limited_threads(1), work.draft(place) as folder:
+                write_adapter(folder, adapter, settings.dtype, base_modules=modules)
+                if settings.check_forward:
+                    said = forward_note(coverage.placement, before.path, after.path, folder)
+                    result = replace(result, notes=(*result.notes, said))
+                write_documents(result, folder)
+    work.remove()
+    return result
+
+
+@contextmanager
+def _kept_for_later(work: ResumeStore) -> Generator[None, None, None]:
+    """Take unfinished work away where it can never be finished: the data or the wish is wrong."""
+    try:
+        yield
+    except StorageError:  # a full disk can be cleared
+        raise
+    except EckartError:
+        work.remove()
+        raise
+
+
+def _result(
+    before: Checkpoint,
+    after: Checkpoint,
+    target: Path,
+    settings: Settings,
+    coverage: Coverage,
+    findings: Sequence[TensorRecord],
+    adapter: Adapter,
+    left: Sequence[LeftOut],
+) -> Extraction:
+    tensors = tuple(reports(findings, adapter, left, settings.dtype))
+    return Extraction(
+        base=str(before.path),
+        tuned=str(after.path),
+        folder=target,
+        tensors=tensors,
+        settings=settings.to_dict(),
+        notes=tuple(_notes(coverage, settings)),
+        curve=size_curve([one for one in tensors if one.figures], settings.dtype),
+    )
+
+
+def _survey(
+    before: Checkpoint,
+    after: Checkpoint,
+    coverage: Coverage,
+    settings: Settings,
+    work: ResumeStore,
+    calibration: Calibration | None,
+) -> tuple[LayerRunner, int]:
+    """The survey of both checkpoints, and the budget of all layers where there is one."""
+    ranks = settings.ranks
+    pairs = coverage.tensors
+    budget = budget_bytes(ranks, pairs, after) if ranks.is_shared else 0
+    caps = first_columns(ranks, pairs, budget, settings.dtype) if ranks.is_shared else {}
+    survey = LayerRunner(
+        base=before,
+        tuned=after,
+        pairs=pairs,
+        ranks=ranks,
+        caps=caps,
+        dtype=settings.dtype,
+        seed=settings.seed,
+        work=work,
+        calibration=calibration,
+    )
+    return survey, budget
+
+
+def _notes(coverage: Coverage, settings: Settings) -> Iterator[str]:
+    prefix = coverage.matching.prefix()
+    if prefix:
+        yield prefix
+    if settings.calibration:
+        yield (
+            f"Layers with moments in {settings.calibration.name} were factored for the smallest "
+            "error of their answers; the relative errors are those of the weights."
+        )
+    yield from coverage.placement.notes()
+    floor = FLOORS.get(settings.dtype)
+    if floor:
+        yield f"Factors in {settings.dtype} leave a relative error of about {floor} at any rank."
+
+
+def _nothing(before: Checkpoint, after: Checkpoint) -> MatrixError:
+    return MatrixError(
+        f"No tensor that was asked for differs between {before.path} and {after.path}.",
+        hint="Check that they are a base and its fine-tune, and what the patterns leave out.",
+        code="nothing-changed",
+    )

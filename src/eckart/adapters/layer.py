@@ -1,0 +1,246 @@
+"""One layer: its change factored, and its error measured with the factors as they are stored."""
+
+import hashlib
+import math
+import time
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final, final
+
+import numpy as np
+
+from eckart.adapters.coverage import TensorPair
+from eckart.adapters.delta import Delta
+from eckart.arrays import Array, rounding
+from eckart.certificates import Certificate, certify
+from eckart.checkpoints.peft import AdaptedLayer, AdapterDType, Kind, stored_factors
+from eckart.factorization import factorize
+from eckart.factors import MOST_RANK, Factors
+from eckart.objectives import distance
+from eckart.ranks import tail_errors
+
+SAME: Final = 1e-5
+"""Where rounding moves B·A by less than this share of its error, the error is that of before: it is
+measured to 10⁻⁴ of itself."""
+MOST_VALUES: Final = 4096
+"""Singular values that are kept of a layer."""
+
+
+OPTIONAL: Final = ("gap", "weighted_error")
+"""Figures that are not always known."""
+
+
+def finite(value: Any) -> float:
+    """A number of a document, from 0.
+
+    Raises:
+        TypeError: If it is no number.
+        ValueError: If it is NaN, infinite or below 0.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{value!r} is no number")
+    if not 0 <= value < math.inf:
+        raise ValueError(f"{value!r} is no finite number from 0")
+    return float(value)
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spectrum:
+    """What is known of the singular values of a change.
+
+    Fields:
+        leading: The largest, descending.
+        is_whole: Whether these are all.
+    """
+
+    leading: tuple[float, ...]
+    is_whole: bool
+
+    def above(self, threshold: float) -> int:
+        """How many are above a threshold."""
+        return sum(value > threshold for value in self.leading)
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerFigures:
+    """What is known of one layer, as plain numbers.
+
+    Fields:
+        delta_norm: ‖ΔW‖_F.
+        weight_norm: ‖W_tuned‖_F.
+        rank: Columns of B; 0 for a layer that is left out.
+        error: ‖ΔW − B·A‖_F with the factors as stored.
+        best_possible_error: At most the error of any pair of this rank; 0 where not known.
+        gap: error / best_possible_error − 1, at least 0; None where nothing bounds it.
+        spectrum: Of ΔW.
+        seconds: Of factoring and measuring.
+        weighted_error: ‖(ΔW − B·A)·x‖ relative to ‖ΔW·x‖ over the inputs that were measured, where
+            there are any: then the spectrum and the gap are of these answers.
+    """
+
+    delta_norm: float
+    weight_norm: float
+    rank: int
+    error: float
+    best_possible_error: float
+    gap: float | None
+    spectrum: Spectrum
+    seconds: float
+    weighted_error: float | None = None
+
+    @property
+    def relative_error(self) -> float:
+        """‖ΔW − B·A‖ / ‖ΔW‖."""
+        return self.error / self.delta_norm if self.delta_norm else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields, as a file keeps them."""
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(document: dict[str, Any]) -> "LayerFigures":
+        """The figures that `to_dict` gave.
+
+        Raises:
+            KeyError: If one is missing.
+            TypeError: If one is of another type, or there is something else.
+            ValueError: If a number is none.
+        """
+        known = document["spectrum"]
+        leading = tuple(map(finite, known["leading"]))
+        spectrum = Spectrum(leading=leading, is_whole=bool(known["is_whole"]))
+        rest: dict[str, Any] = {
+            name: None if value is None and name in OPTIONAL else finite(value)
+            for name, value in document.items()
+            if name != "spectrum"
+        }
+        figures = LayerFigures(spectrum=spectrum, **rest)
+        if figures.rank != int(figures.rank) or not 0 <= figures.rank <= MOST_RANK:
+            raise ValueError(f"its rank is {figures.rank}")
+        return replace(figures, rank=int(figures.rank))
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FactoredLayer:
+    """The factors of a layer, before they are rounded for a file, and the figures of it."""
+
+    factors: Factors
+    figures: LayerFigures
+
+
+def factor_layer(
+    pair: TensorPair, delta: Delta, rank: dict[str, Any], dtype: AdapterDType, seed: int
+) -> FactoredLayer:
+    """Factor the change of a layer.
+
+    Args:
+        pair: Which layer.
+        delta: Its change.
+        rank: The arguments of `factorize` that choose the rank.
+        dtype: That the factors will be stored in.
+        seed: Of the whole job; each layer draws from its own.
+
+    Raises:
+        MatrixError: If the change cannot be factored, or its factors do not fit into `dtype`.
+
+    Cost:
+        That of `factorize` with a certificate, and a measurement of the error where rounding the
+        factors changes it.
+    """
+    began = time.perf_counter()
+    run = factorize(delta.matrix, **rank, seed=layer_seed(seed, pair.name))
+    factors = _kept(run.factors)
+    values = run.singular_values
+    known = factors.singular_values() if values is None else values
+    spectrum = Spectrum(
+        leading=tuple(float(value) for value in known[:MOST_VALUES]), is_whole=values is not None
+    )
+    stored = stored_factors(as_adapted(pair, factors), dtype)
+    if distance(run.factors, stored) <= SAME * run.certificate.error:
+        proof = run.certificate
+    else:
+        proof = _proof(delta, stored, run.certificate.best_possible_error or 0.0)
+    return _factored(delta, factors, proof, spectrum, time.perf_counter() - began)
+
+
+def cut_layer(
+    pair: TensorPair, delta: Delta, layer: FactoredLayer, rank: int, dtype: AdapterDType
+) -> FactoredLayer:
+    """A factored layer at a smaller rank, with its error measured again.
+
+    The factors are a prefix of those there were; the bound comes from all singular values where
+    they are known, else from products with the change.
+    """
+    began = time.perf_counter()
+    factors, known = layer.factors.truncate(rank), layer.figures.spectrum
+    best = float(tail_errors(np.array(known.leading))[rank]) if known.is_whole else None
+    proof = _proof(delta, stored_factors(as_adapted(pair, factors), dtype), best)
+    seconds = layer.figures.seconds + time.perf_counter() - began
+    return _factored(delta, factors, proof, known, seconds)
+
+
+def left_out(delta: Delta, figures: LayerFigures | None = None) -> LayerFigures:
+    """The figures of a layer at rank 0."""
+    norm = math.sqrt(delta.matrix.squared_norm())
+    return LayerFigures(
+        delta_norm=norm,
+        weight_norm=delta.weight_norm,
+        rank=0,
+        error=norm,
+        best_possible_error=norm,
+        gap=0.0,
+        spectrum=figures.spectrum if figures else Spectrum(leading=(), is_whole=False),
+        seconds=figures.seconds if figures else 0.0,
+    )
+
+
+def _proof(delta: Delta, stored: Factors, best: float | None) -> Certificate:
+    """The certificate of the factors as they are stored; without a bound, one is computed."""
+    own = certify(delta.matrix, stored, bound=best is None)
+    if best is None or own.gap == 0:
+        return own
+    best = min(best, own.error)
+    return replace(own, best_possible_error=best, gap=own.error / best - 1 if best else None)
+
+
+def _factored(
+    delta: Delta, factors: Factors, proof: Certificate, spectrum: Spectrum, seconds: float
+) -> FactoredLayer:
+    figures = LayerFigures(
+        delta_norm=math.sqrt(delta.matrix.squared_norm()),
+        weight_norm=delta.weight_norm,
+        rank=factors.rank,
+        error=proof.error,
+        best_possible_error=proof.best_possible_error or 0.0,
+        gap=proof.gap,
+        spectrum=spectrum,
+        seconds=seconds,
+    )
+    return FactoredLayer(factors=factors, figures=figures)
+
+
+def as_adapted(pair: TensorPair, factors: Factors, bias: Array | None = None) -> AdaptedLayer:
+    """A layer of an adapter."""
+    return AdaptedLayer(
+        module=pair.module,
+        kind=pair.kind or Kind.LINEAR,
+        factors=factors,
+        shape=pair.shape,
+        bias=bias,
+    )
+
+
+def layer_seed(seed: int, name: str) -> int:
+    """A seed of its own for each layer, which does not depend on the others."""
+    digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
+    return int.from_bytes(digest[:8])
+
+
+def _kept(factors: Factors) -> Factors:
+    """Without columns that are rounding: those of a change of lower rank than was asked for."""
+    lengths = np.linalg.norm(factors.B, axis=0) * np.linalg.norm(factors.A, axis=1)
+    noise = rounding(factors.shape, factors.dtype) * lengths.max()
+    count = max(1, int(np.count_nonzero(lengths > noise)))
+    return factors if count == factors.rank else factors.truncate(count)

@@ -1,0 +1,106 @@
+"""A weight with the changes of adapters added: W + Σ weight·B·A, one block of rows at a time."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, final
+
+import ml_dtypes
+import numpy as np
+
+from eckart.adapters.delta import widened
+from eckart.arrays import FLOAT32, FLOAT64, Array
+from eckart.checkpoints import stored_dtype
+from eckart.checkpoints.peft import matrix_shape
+from eckart.checkpoints.peft.adapter import Tensor
+from eckart.errors import MatrixError
+from eckart.factors import Factors
+
+BLOCK: Final = 2**18
+"""Entries that are added up at once: a megabyte in float32."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What adapters do to one tensor, each part with its weight.
+
+    Fields:
+        factors: B and A, in the orientation of the tensor.
+        biases: Changes of a bias.
+        saved: New values, of the shape of the tensor, each of which counts with its difference
+            from it.
+        replacement: New values of any shape in the place of the tensor.
+    """
+
+    factors: Sequence[tuple[Factors, float]] = ()
+    biases: Sequence[tuple[Array, float]] = ()
+    saved: Sequence[tuple[Tensor, float]] = ()
+    replacement: Tensor | None = None
+
+    @property
+    def adds(self) -> bool:
+        """Whether anything is added to the tensor or to its replacement."""
+        return bool(self.factors or self.biases or self.saved)
+
+    def added(self, name: str, start: Tensor, dtype: np.dtype[Any]) -> Tensor:
+        """The changed tensor, added up in float32 (float64 stays) and rounded once.
+
+        Args:
+            name: Of the tensor, for the error.
+            start: The tensor, whose memory is used for the answer where the dtype is the same; or
+                its replacement.
+            dtype: Of the answer.
+
+        Raises:
+            MatrixError: If a number is not finite, or too large for the dtype.
+
+        Cost:
+            One pass, and a product of width rank for each of the factors. Three blocks of 1 MB;
+            a copy where the dtype is another.
+        """
+        W = start.reshape(_flat(start.shape))
+        own = self.replacement is None and start.dtype == dtype
+        merged = W if own else np.empty(W.shape, dtype)
+        most = _largest(dtype)
+        height = max(1, BLOCK // max(1, W.shape[1]))
+        kind = FLOAT64 if start.dtype == FLOAT64 else FLOAT32
+        # kept from block to block: memory that is taken anew costs more than the sum
+        total, product = np.empty((2, min(height, W.shape[0]), W.shape[1]), kind)
+        for first in range(0, W.shape[0] if W.size else 0, height):
+            rows = slice(first, first + height)
+            block = total[: len(W[rows])]
+            np.copyto(block, widened(W[rows]))
+            self._add(block, rows, product[: len(block)])
+            if not max(float(block.max()), -float(block.min())) <= most:  # nor if it is NaN
+                raise MatrixError(
+                    f"'{name}' would hold a number that is not finite in {dtype}.",
+                    hint="Write float32 or bfloat16, or check the base for NaN and infinity.",
+                    code="not-finite",
+                )
+            merged[rows] = block.astype(dtype, copy=False)
+        return merged.reshape(start.shape)
+
+    def _add(self, total: Array, rows: slice, product: Array) -> None:
+        """Add the parts to some rows of the tensor; `product` is room for one more block."""
+        if self.saved:
+            total *= total.dtype.type(1 - math.fsum(weight for _, weight in self.saved))
+        for values, weight in self.saved:
+            total += total.dtype.type(weight) * widened(values.reshape(_flat(values.shape))[rows])
+        for change, weight in self.biases:
+            total += total.dtype.type(weight) * change.reshape(-1, 1)[rows]
+        for factors, weight in self.factors:
+            np.matmul(total.dtype.type(weight) * factors.B[rows], factors.A, out=product)
+            total += product
+
+
+def _largest(dtype: np.dtype[Any]) -> float:
+    """The largest number of a dtype of weights."""
+    stored = stored_dtype(dtype)
+    is_weight = stored is not None and stored.is_weight
+    return float(ml_dtypes.finfo(dtype).max) if is_weight else math.inf
+
+
+def _flat(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Rows and columns of any tensor: a single number is 1 × 1, a vector has one column."""
+    return matrix_shape(shape or (1,))

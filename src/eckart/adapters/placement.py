@@ -1,0 +1,311 @@
+"""Where each tensor of two checkpoints goes in the model that runs, and how an adapter changes it.
+
+The running model of transformers tells, where there is one; else rules do.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final, final
+
+from eckart.adapters.sources import HEAD, is_tied, is_unchanged
+from eckart.checkpoints import Checkpoint
+from eckart.checkpoints.peft import Kind
+from eckart.checkpoints.peft.adapter import BIAS, WEIGHT, split_parameter
+from eckart.checkpoints.peft.experts import expert_of, is_taken_for_an_expert
+from eckart.checkpoints.running import Running, Use, model, running_model
+
+
+class Way(StrEnum):
+    """What becomes of a tensor that has changed."""
+
+    FACTORS = "factors"
+    BIAS = "bias"
+    SAVED = "saved whole"
+    NONE = "not covered"
+
+
+TABLE: Final = "embed_tokens.weight"
+"""What ends the name of a table whose tie to the head PEFT keeps when it replaces both."""
+STACKED: Final = "all experts are in one tensor, which PEFT cannot replace in a part"
+BEYOND: Final = "the model that the config of the base describes has no such tensor"
+BY_RULES: Final = "Names and kinds of layers were told by rules, without the running model."
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """How an adapter would take in the change of a tensor.
+
+    Fields:
+        way: What becomes of it.
+        kind: Of its module, for factors.
+        in_place: Whether new values are put into the base itself.
+        why: The reason, where it is not as a person would expect.
+    """
+
+    way: Way
+    kind: Kind | None = None
+    in_place: bool = False
+    why: str = ""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """The tensors of a base and of its fine-tune by their names in the running model.
+
+    Fields:
+        base, tuned: Stored names by those of the running model; a table that is stored under two
+            names counts once.
+        running: That model, where it is known.
+        shapes: Of the tensors of the fine-tune.
+        whys: Why a tensor has no place, by name.
+        ties: Names of one table each.
+        config: That of the fine-tune, else of the base.
+    """
+
+    base: Mapping[str, str]
+    tuned: Mapping[str, str]
+    running: Running | None
+    shapes: Mapping[str, tuple[int, ...]]
+    whys: Mapping[str, str]
+    ties: tuple[tuple[str, ...], ...]
+    config: Mapping[str, Any]
+
+    @staticmethod
+    def of(base: Checkpoint, tuned: Checkpoint) -> "Placement":
+        """Find the running model and the names in it.
+
+        Cost:
+            That of `running_model`, twice where the fine-tune has new tensors; reads tables that
+            are stored twice.
+        """
+        config = tuned.config or base.config
+        running = running_model(tuned.config, base.config)
+        if running is not None and not _describes(running, tuned):
+            running = None
+        uses = [_uses(one.tensors, running, one.config) for one in (base, tuned)]
+        before, after = ({use.name: name for name, use in one.items()} for one in uses)
+        ties = []
+        for group in running.ties if running else _ties_by_rule(base, tuned, after):
+            kept = _is_shared(tuned, after, group) and _is_shared(base, before, group)
+            if kept:
+                before, after = _once(before, group), _once(after, group)
+                ties.append(group)
+        whys = {use.name: use.why for one in uses for use in one.values() if use.why}
+        if running is not None:
+            whys |= dict.fromkeys(_beyond(after.keys() - before.keys(), base, tuned), BEYOND)
+        return Placement(
+            base=before,
+            tuned=after,
+            running=running,
+            shapes={live: tuned.tensors[name].shape for live, name in after.items()},
+            whys=whys,
+            ties=tuple(ties),
+            config=config,
+        )
+
+    def uses(self, stored: Iterable[str]) -> dict[str, Use]:
+        """Where tensors of these names go."""
+        return _uses(stored, self.running, self.config)
+
+    def notes(self) -> Iterator[str]:
+        """What names, kinds and ties are known from, and whose names are others, in sentences."""
+        known = self.running
+        if known is None:
+            yield BY_RULES
+        else:
+            yield f"Names and kinds of layers are those of the model as {known.source} runs it."
+        for side, names in (("base", self.base), ("tuned", self.tuned)):
+            other = [(stored, live) for live, stored in names.items() if stored != live]
+            if other:
+                yield (
+                    f"{len(other)} tensors of the {side} checkpoint have other names there, "
+                    f"such as '{other[0][0]}', which is '{other[0][1]}'."
+                )
+
+    @property
+    def is_ensured(self) -> bool:
+        """Whether the model has one table for its inputs and its head, whose tie PEFT keeps."""
+        return any(_is_ensured(group) for group in self.ties)
+
+    @property
+    def modules(self) -> frozenset[str]:
+        """Names of all modules that are known."""
+        if self.running is not None:
+            return self.running.names
+        return frozenset(split_parameter(name)[0] for name in (*self.base, *self.tuned))
+
+    @property
+    def is_tied(self) -> bool:
+        """Whether the model uses the table of its inputs as its head."""
+        return any(HEAD in group for group in self.ties)
+
+    def place(self, name: str, shape: tuple[int, ...]) -> Place:
+        """The place of a tensor that both have."""
+        module, parameter = split_parameter(name)
+        if name in self.whys:
+            return Place(way=Way.NONE, why=self.whys[name])
+        if parameter == BIAS and module and len(shape) == 1:
+            return Place(way=Way.BIAS)
+        tied = next((group for group in self.ties if name in group), ())
+        if tied:
+            others = " and ".join(split_parameter(other)[0] for other in tied if other != name)
+            return Place(
+                way=Way.SAVED,
+                in_place=not _is_ensured(tied),
+                why=f"the model uses it as {others} too",
+            )
+        if expert_of(module) is not None:
+            return self._expert(shape)
+        if self.running is None:
+            return self._by_rule(name, shape)
+        return self._in(self.running, name, shape)
+
+    def grown(self, name: str, known: tuple[int, ...]) -> Place:
+        """The place of a tensor that has another shape in the base."""
+        shape = self.shapes[name]
+        why = f"its shape was {' × '.join(map(str, known))} in the base"
+        if self.running is not None:
+            fits = self.running.shapes.get(name) == shape
+        else:
+            fits = len(shape) == len(known) and shape[1:] == known[1:]
+        place = self.place(name, shape)
+        if not fits or place.way is Way.NONE:
+            return Place(way=Way.NONE, why=why)
+        return Place(way=Way.SAVED, in_place=self._in_place(name), why=why)
+
+    def new(self, name: str, shape: tuple[int, ...]) -> Place:
+        """The place of a tensor that the base does not have."""
+        known = self.running.shapes.get(name) == shape if self.running else True
+        ending = name.endswith((f".{WEIGHT}", f".{BIAS}"))
+        if name in self.whys or not known or (self.running is None and not ending):
+            return Place(way=Way.NONE, why=self.whys.get(name, "its place is not known"))
+        why = "its module is new in the fine-tune"
+        return Place(way=Way.SAVED, in_place=self._in_place(name), why=why)
+
+    def _expert(self, shape: tuple[int, ...]) -> Place:
+        stacks = self.running is None or self.running.stacks
+        if len(shape) == 2 and stacks:
+            return Place(way=Way.FACTORS, kind=Kind.LINEAR)
+        return Place(way=Way.NONE, why="PEFT cannot stack the experts of this model")
+
+    def _in(self, running: Running, name: str, shape: tuple[int, ...]) -> Place:
+        """By what its module is in the running model."""
+        module, parameter = split_parameter(name)
+        known = running.modules.get(module)
+        if known is None or not module:
+            return Place(way=Way.SAVED, in_place=True)
+        if running.stacks and is_taken_for_an_expert(module) and len(shape) == 2:
+            return Place(way=Way.FACTORS, kind=Kind.LINEAR)
+        if parameter == WEIGHT and known.kind is not None and len(shape) > 1:
+            return Place(way=Way.FACTORS, kind=known.kind)
+        if len(shape) > 2 and "expert" in module.lower():
+            return Place(way=Way.NONE, why=STACKED)
+        why = known.why if len(shape) > 1 else ""
+        return Place(way=Way.SAVED, in_place=self._in_place(name), why=why)
+
+    def _by_rule(self, name: str, shape: tuple[int, ...]) -> Place:
+        """By its name and shape."""
+        module, parameter = split_parameter(name)
+        if len(shape) > 2 and "expert" in name:
+            return Place(way=Way.NONE, why=STACKED)
+        saved = Place(way=Way.SAVED, in_place=self._in_place(name))
+        if parameter != WEIGHT or not module or len(shape) < 2:
+            return saved
+        model_type = str(self.config.get("model_type", ""))
+        if model.is_read(module, self.shapes, model_type):
+            return Place(way=Way.SAVED, in_place=saved.in_place, why="other modules read it")
+        if model.may_be_tied(module, self.config, self.shapes):
+            why = "the model may use it under another name too"
+            return Place(way=Way.SAVED, in_place=True, why=why)
+        if len(shape) == 2:
+            kind = model.kind_of(module, shape, model_type)
+            return Place(way=Way.FACTORS, kind=kind)
+        if model.convolves(name, self.shapes, self.config):
+            return Place(way=Way.FACTORS, kind=Kind.CONVOLUTION)
+        why = "whether it is a plain convolution is not known"
+        return Place(way=Way.SAVED, in_place=saved.in_place, why=why)
+
+    def _in_place(self, name: str) -> bool:
+        """Whether PEFT cannot put a copy of the module into the place of the module.
+
+        It replaces every module whose name ends like that of the saved one, needs all its
+        parameters, and replaces only one of two names of a module.
+        """
+        module, parameter = split_parameter(name)
+        if self.running is None:
+            own = {split_parameter(other)[1] for other in self.shapes if _is_in(other, module)}
+            is_whole = parameter in (WEIGHT, BIAS) and own <= {WEIGHT, BIAS}
+        else:
+            known = self.running.modules.get(module)
+            is_whole = known is not None and known.is_leaf
+            if known is not None:
+                stored = {f"{module}.{own}" for own in known.parameters}
+                is_whole &= stored <= self.shapes.keys() and known.is_single
+        return not is_whole or any(
+            other.endswith(module) and other != module for other in self.modules
+        )
+
+
+def _describes(running: Running, checkpoint: Checkpoint) -> bool:
+    """Whether a config is that of these weights: at least half of them have their place in it."""
+    uses = running.uses(checkpoint.tensors)
+    wrong = sum(
+        not use.why
+        and expert_of(split_parameter(use.name)[0]) is None
+        and running.shapes.get(use.name) != checkpoint.tensors[name].shape
+        for name, use in uses.items()
+    )
+    placed = sum(not use.why for use in uses.values())
+    return 2 * wrong < placed
+
+
+def _beyond(new: Collection[str], base: Checkpoint, tuned: Checkpoint) -> Iterator[str]:
+    """New tensors that a base of the same class has no place for, such as those of more layers."""
+    kind = base.config.get("architectures")
+    if new and kind and kind == tuned.config.get("architectures"):
+        own = running_model(base.config)
+        yield from (name for name in new if own is not None and name not in own.shapes)
+
+
+def _uses(
+    stored: Iterable[str], running: Running | None, config: Mapping[str, Any]
+) -> dict[str, Use]:
+    return model.rename(stored, config) if running is None else running.uses(stored)
+
+
+def _ties_by_rule(
+    base: Checkpoint, tuned: Checkpoint, names: Collection[str]
+) -> tuple[tuple[str, ...], ...]:
+    tables = [name for name in names if name.endswith(TABLE)]
+    asked = (tuned.config or base.config).get("tie_word_embeddings") is True and HEAD in names
+    return ((tables[0], HEAD),) if len(tables) == 1 and (asked or is_tied(tuned, base)) else ()
+
+
+def _is_shared(checkpoint: Checkpoint, names: Mapping[str, str], group: tuple[str, ...]) -> bool:
+    """Whether what a checkpoint stores of names of one table is one table."""
+    stored = [names[name] for name in group if name in names]
+    if len(stored) < 2:
+        return True
+    first = checkpoint.read(stored[0])
+    return all(is_unchanged(first, checkpoint.read(other)) for other in stored[1:])
+
+
+def _once(names: Mapping[str, str], group: tuple[str, ...]) -> dict[str, str]:
+    """The names with one of a group, the first, whatever it is stored as."""
+    stored = [name for name in names if name in group]
+    return {
+        group[0] if name in group else name: own
+        for name, own in names.items()
+        if name not in stored[1:]
+    }
+
+
+def _is_ensured(group: tuple[str, ...]) -> bool:
+    return len(group) == 2 and group[1] == HEAD and group[0].endswith(TABLE)
+
+
+def _is_in(name: str, module: str) -> bool:
+    return name.startswith(f"{module}.")

@@ -1,0 +1,351 @@
+"""The page of an adapter, its figures, and its tables in the terminal and on the page."""
+
+import re
+from html import escape
+from typing import Any, Final
+
+import numpy as np
+import plotly.graph_objects as go
+
+from eckart.reporting.figures import ACCENT, FLOOR, GREY, axis, styled
+from eckart.reporting.html import draw, frame, grid, table
+from eckart.reporting.tables import byte_size, figure, gap, seconds
+
+EXACT: Final = 1e-5
+"""A relative error up to this is what rounding to float32 leaves."""
+SEEN: Final = 5e-6
+"""A gap that shows in percent with three places."""
+MOST_MISSING: Final = 200
+
+
+def extract_table(document: dict[str, Any]) -> list[tuple[str, str]]:
+    """Labels and values for a person.
+
+    Args:
+        document: `Extraction.to_dict()`.
+    """
+    layers = _layers(document)
+    ranks = sorted(one["rank"] for one in layers)
+    states = [one["state"] for one in document["tensors"]]
+    whole = states.count("bias") + states.count("saved whole")
+    spread = "none"
+    if ranks:
+        middle = ranks[len(ranks) // 2]
+        span = f", {ranks[0]} to {ranks[-1]}" if ranks[0] != ranks[-1] else ""
+        spread = f"{middle}{span}"
+    return [
+        ("layers with factors", str(len(layers))),
+        ("ranks", spread),
+        ("biases and saved whole", str(whole)),
+        ("unchanged", str(document["unchanged"])),
+        (
+            "not covered",
+            str(sum(one["state"] in ("not covered", "left out") for one in document["tensors"])),
+        ),
+        ("relative error of these layers", figure(document["relative_error_of_layers"])),
+        ("relative error of the whole change", figure(document["relative_error"])),
+        ("bytes", byte_size(document["bytes"])),
+        ("time", seconds(document["seconds"])),
+    ]
+
+
+def extract_verdict(document: dict[str, Any]) -> str:
+    """How much of the change is taken in, how near to the best that is, and what is missing."""
+    layers = _layers(document)
+    taken = 1 - document["relative_error"] ** 2
+    sentences = [
+        f"The adapter takes in {taken:.2%} of the change (its squared norm), "
+        f"in {byte_size(document['bytes'])}."
+    ]
+    if document["relative_error"] <= EXACT:
+        sentences = [f"The adapter takes in the whole change, in {byte_size(document['bytes'])}."]
+    gaps = [one["gap"] for one in layers if one["gap"] is not None]
+    if gaps:
+        most = f" by more than {gap(max(gaps))} in any layer" if max(gaps) >= SEEN else ""
+        sentences.append(f"No factors of the same ranks are closer{most}.")
+    lost = sum(one["share_of_delta"] for one in _missing(document))
+    if lost:
+        sentences.append(f"{lost:.2%} is in tensors that it does not cover.")
+    new = [one for one in _missing(document) if one["delta_norm"] is None]
+    if new:
+        sentences.append(
+            f"{len(new)} tensor{'s are' if len(new) > 1 else ' is'} in one of the two only."
+        )
+    return " ".join(sentences)
+
+
+def layer_rows(document: dict[str, Any]) -> list[tuple[str, ...]]:
+    """One row for each layer with factors."""
+    return [
+        (
+            one["name"],
+            " × ".join(map(str, one["shape"])),
+            str(one["rank"]),
+            figure(one["relative_error"]),
+            figure(one["best_possible_error"]),
+            gap(one["gap"]),
+            byte_size(one["bytes"]),
+            f"{one['share_of_delta']:.2%}",
+            seconds(one["seconds"]),
+        )
+        for one in _layers(document)
+    ]
+
+
+def missing_rows(document: dict[str, Any]) -> list[tuple[str, ...]]:
+    """One row for each tensor whose change is not in the adapter, the largest first."""
+    missing = sorted(_missing(document), key=lambda one: -one["share_of_delta"])
+    rows = [
+        (
+            one["name"],
+            "" if one["delta_norm"] is None else f"{one['share_of_delta']:.2%}",
+            one["why"] or "its rank is 0",
+        )
+        for one in missing[:MOST_MISSING]
+    ]
+    more = len(missing) - len(rows)
+    return [*rows, (f"and {more} more", "", "")] if more else rows
+
+
+def _layers(document: dict[str, Any]) -> list[dict[str, Any]]:
+    return [one for one in document["tensors"] if one.get("rank") and one["state"] == "factors"]
+
+
+def _missing(document: dict[str, Any]) -> list[dict[str, Any]]:
+    return [one for one in document["tensors"] if one["state"] in ("not covered", "left out")]
+
+
+_DEPTH: Final = re.compile(r"\.(\d+)\.")
+MOST_LINES: Final = 60
+SHADES: Final = ((0.0, "#e9f0ff"), (0.5, "#7ba4ff"), (1.0, "#12295e"))
+
+
+def error_map(layers: list[dict[str, Any]]) -> go.Figure | None:
+    """Relative error of each layer by its depth and its kind; None where nothing repeats."""
+    places = [(layer, *_place(layer["name"])) for layer in layers]
+    deep = [(layer, depth, kind) for layer, depth, kind in places if depth is not None]
+    if len({depth for _, depth, _ in deep}) < 2:
+        return None
+    kinds = list(dict.fromkeys(kind for _, _, kind in deep))
+    depths = sorted({depth for _, depth, _ in deep})
+    cells = np.full((len(kinds), len(depths)), np.nan)
+    words = np.full(cells.shape, "", dtype=object)
+    for layer, depth, kind in deep:
+        place = kinds.index(kind), depths.index(depth)
+        cells[place] = layer["relative_error"]
+        words[place] = f"rank {layer['rank']}"
+    drawn = go.Figure(
+        go.Heatmap(
+            z=cells,
+            x=depths,
+            y=kinds,
+            customdata=words,
+            colorscale=SHADES,
+            zmin=0.0,
+            colorbar={"thickness": 10, "outlinewidth": 0, "title": "error"},
+            hovertemplate="%{y}, layer %{x}<br>relative error %{z:.4f}, %{customdata}"
+            "<extra></extra>",
+            xgap=1,
+            ygap=1,
+        )
+    )
+    drawn.update_xaxes(title="depth", dtick=1 if len(depths) <= 24 else None)
+    drawn.update_yaxes(autorange="reversed")
+    return styled(drawn, 140 + 26 * len(kinds))
+
+
+def layer_spectra(layers: list[dict[str, Any]]) -> go.Figure | None:
+    """The singular values of the changes of the layers, each relative to its largest."""
+    known = [layer for layer in layers if layer["singular_values"]]
+    if not known:
+        return None
+    drawn = go.Figure()
+    lowest = 1.0
+    for layer in known[:: -(-len(known) // MOST_LINES)]:
+        values = np.asarray(layer["singular_values"])
+        shown = values[values > 1e-9 * values[0]] / values[0]
+        lowest = min(lowest, float(shown.min()))
+        drawn.add_scatter(
+            x=np.arange(1, len(shown) + 1),
+            y=shown,
+            mode="lines",
+            line={"color": ACCENT, "width": 1},
+            opacity=0.35,
+            showlegend=False,
+            name=layer["name"],
+            hovertemplate=f"{layer['name']}<br>σ<sub>%{{x}}</sub> = %{{y:.3g}} σ₁<extra></extra>",
+        )
+    drawn.update_xaxes(title="place of σ in order")
+    drawn.update_yaxes(title="σ / σ₁", **axis(lowest, 1.0, wide=lowest < 0.02))
+    return styled(drawn, 380)
+
+
+def size_curve(document: dict[str, Any]) -> go.Figure | None:
+    """The error of all layers together over the bytes of their factors, and what was chosen."""
+    curve = document["curve"]
+    if len(curve["bytes"]) < 2:
+        return None
+    drawn = go.Figure()
+    for name, key, colour, dash in (
+        ("bytes shared out", "shared", ACCENT, "solid"),
+        ("one rank for all", "uniform", GREY, "dot"),
+    ):
+        drawn.add_scatter(
+            x=[count / 1e6 for count in curve["bytes"]],
+            y=curve[key],
+            mode="lines",
+            name=name,
+            line={"color": colour, "width": 2.5, "dash": dash},
+            hovertemplate="%{x:.3g} MB<br>relative error %{y:.4f}<extra></extra>",
+        )
+    drawn.add_scatter(
+        x=[document["factor_bytes"] / 1e6],
+        y=[document["relative_error_of_layers"]],
+        mode="markers",
+        name="this adapter",
+        marker={"color": FLOOR, "size": 11, "symbol": "diamond"},
+        hovertemplate="%{x:.3g} MB<br>relative error %{y:.4f}<extra></extra>",
+    )
+    drawn.update_xaxes(title="bytes of the factors, in MB", rangemode="tozero")
+    drawn.update_yaxes(title="relative error of ΔW", rangemode="tozero")
+    return styled(drawn, 380)
+
+
+def _place(name: str) -> tuple[int | None, str]:
+    """The depth of a layer and its kind: its name without the number of its block."""
+    found = _DEPTH.search(name)
+    if found is None:
+        return None, name
+    return int(found[1]), name[found.end() :]
+
+
+LAYERS: Final = (
+    "layer",
+    "shape",
+    "rank",
+    "relative error",
+    "best possible",
+    "gap",
+    "bytes",
+    "of the change",
+    "time",
+)
+MISSING: Final = ("tensor", "share of the change", "why")
+
+
+def extract_page(document: dict[str, Any]) -> str:
+    """The report of an extraction.
+
+    Args:
+        document: `Extraction.to_dict()`.
+
+    Returns:
+        HTML that is complete in itself: styles and script are inside.
+    """
+    layers = [one for one in document["tensors"] if one.get("rank")]
+    notes = "".join(f'<p class="message">{escape(note)}</p>' for note in document["notes"])
+    curves = [size_curve(document), layer_spectra(layers)]
+    cards = "".join(f'<div class="card">{draw(curve)}</div>' for curve in curves if curve)
+    rows, missing = layer_rows(document), missing_rows(document)
+    return frame(
+        title=f"Adapter {document['folder']}",
+        body=f"""
+<h1>{escape(document["folder"])}</h1>
+<p class="equation">W_tuned − W_base ≈ B·A, {escape(document["source"])}</p>
+<p class="message">{escape(extract_verdict(document))}</p>
+{notes}
+<h2>Figures</h2>
+<div class="card">{table(extract_table(document))}</div>
+{_drawn("The error over depth and kind", error_map(layers))}
+<h2>Size, error and spectra</h2>
+<div class="pair">{cards}</div>
+{_section("What is not covered", MISSING, missing) if missing else ""}
+{_section("The layers", LAYERS, rows) if rows else ""}
+<h2>Run it again</h2>
+<pre>{escape(document["command"] or "eckart.extract_adapter(…)")}</pre>
+<footer>eckart {escape(document["version"])}</footer>""",
+    )
+
+
+def _drawn(title: str, figure: Any) -> str:
+    return f'<h2>{title}</h2><div class="card wide">{draw(figure)}</div>' if figure else ""
+
+
+def _section(title: str, header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    marks = [""] * len(rows)
+    return f'<h2>{title}</h2><div class="card wide">{grid(header, rows, marks)}</div>'
+
+
+HEADER: Final = ("layer", "rank", "relative error", "recorded")
+MOST_NAMED: Final = 5
+MOST_UNCOVERED: Final = 20
+
+
+def verify_rows(document: dict[str, Any]) -> list[tuple[str, ...]]:
+    """One row for each adapted layer.
+
+    Args:
+        document: `Verification.to_dict()`.
+    """
+    return [
+        (
+            one["name"],
+            str(one["rank"]),
+            figure(one["relative_error"]),
+            "" if one["recorded_error"] is None else figure(one["recorded_error"]),
+        )
+        for one in document["layers"]
+    ]
+
+
+def uncovered_rows(document: dict[str, Any]) -> list[tuple[str, ...]]:
+    """One row for each tensor that differs and is not in the adapter, the largest first."""
+    missing = document["uncovered"]
+    rows = [
+        (
+            one["name"],
+            "" if one["delta_norm"] is None else f"{one['share_of_delta']:.2%}",
+            one["why"],
+        )
+        for one in missing[:MOST_UNCOVERED]
+    ]
+    more = len(missing) - len(rows)
+    return [*rows, (f"and {more} more", "", "")] if more else rows
+
+
+def verify_verdict(document: dict[str, Any]) -> list[str]:
+    """What does not fit, what is short, and the error of the whole; a sentence each."""
+    larger = [one["name"] for one in document["layers"] if not one["fits"]]
+    different = [one["name"] for one in document["values"] if not one["fits"]]
+    said = [
+        *_named(document["unknown"], "The adapter changes what the models do not have"),
+        *document["misfits"][:MOST_NAMED],
+        *_named(larger, "The error is larger than the recorded one"),
+        *_named(different, "The values are not those of the fine-tune"),
+        *_named([name for name in document["short"] if name], "Above the tolerance"),
+    ]
+    equal = sum(one["fits"] for one in document["values"])
+    also = f" and {_counted(equal, 'bias or saved value', 'biases and saved values')} equal"
+    also = also if equal else ""
+    whole = document["relative_error"]
+    error = "not a number: nothing changed" if whole is None else figure(whole)
+    short = f", above the tolerance of {document['tolerance']:g}" if "" in document["short"] else ""
+    fit = "does not fit" if document["grade"] == "failed" else "fits"
+    layers = _counted(len(document["layers"]), "layer", "layers")
+    return [
+        *said,
+        f"The adapter {fit}: {layers} measured{also}.",
+        f"The relative error of the whole change is {error}{short}.",
+    ]
+
+
+def _counted(count: int, one: str, more: str) -> str:
+    return f"{count} {one if count == 1 else more}"
+
+
+def _named(names: list[str], what: str) -> list[str]:
+    if not names:
+        return []
+    shown = ", ".join(f"'{name}'" for name in names[:MOST_NAMED])
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return [f"{what}: {shown}{more}."]

@@ -1,0 +1,184 @@
+"""The unfinished work of an extraction: one small file for each tensor that is done."""
+
+import json
+import shutil
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, final
+
+from eckart.adapters.layer import FactoredLayer, LayerFigures, finite
+from eckart.checkpoints.peft import matrix_shape
+from eckart.errors import ArgumentError, FormatError
+from eckart.files import (
+    beside,
+    check_apart,
+    named_path,
+    read_factor_file,
+    whole_file,
+    write_factors,
+    write_text,
+)
+from eckart.files.documents import read_object
+from eckart.files.outputs import SIGNED, check_kind, strangers
+from eckart.files.outputs import UNFINISHED as SETTINGS
+from eckart.files.whole import refused
+
+DRAFT: Final = "adapter"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class ResumeStore:
+    """A folder beside the adapter that is being made.
+
+    Every file in it is written whole or not at all, so that a job that was killed at any moment
+    can go on: what has a file is done.
+    """
+
+    folder: Path
+
+    @staticmethod
+    def beside(adapter: Path) -> "ResumeStore":
+        """The folder for an adapter."""
+        return ResumeStore(beside(adapter, f"{named_path(adapter).name}.unfinished"))
+
+    def check(self, inputs: Sequence[Path | None]) -> None:
+        """Refuse a folder that holds what is read, or what eckart did not write.
+
+        Raises:
+            ArgumentError: If so.
+        """
+        check_apart(self.folder, inputs)
+        check_kind(self.folder, is_folder=True)
+
+    def begin(self, settings: dict[str, Any], *, resume: bool, force: bool) -> None:
+        """Make the folder, or check that the one there is of the same job.
+
+        Raises:
+            ArgumentError: If there is unfinished work and neither `resume` nor `force` is set, or
+                it is of another job.
+        """
+        settings = {**settings, **SIGNED}
+        if force and not resume:
+            self.remove()
+        if not self.folder.exists():
+            try:
+                self.folder.mkdir()
+            except OSError as error:
+                raise refused(error, self.folder, "write") from error
+            self._write(SETTINGS, settings)
+            return
+        if not resume:
+            raise ArgumentError(
+                f"{self.folder} holds the unfinished work of an earlier run.",
+                hint="Go on with --resume, or begin again with --force.",
+                code="unfinished-work",
+            )
+        known = self._read(SETTINGS) or settings
+        different = sorted(name for name in settings if known.get(name) != settings[name])
+        if different:
+            raise ArgumentError(
+                f"The unfinished work in {self.folder} is of another job: "
+                f"{' and '.join(different)} {'differs' if len(different) == 1 else 'differ'}.",
+                hint="Give what it was begun with, or begin again with --force.",
+                code="another-job",
+            )
+        self._write(SETTINGS, settings)
+
+    def note(self, number: int, document: dict[str, Any]) -> None:
+        """Keep what is known of a tensor that has no factors."""
+        self._write(f"{number:05d}.json", document)
+
+    def noted(self, number: int) -> tuple[float | None, LayerFigures | None] | None:
+        """What `note` kept, if it did: the norm of the change, and its figures.
+
+        Raises:
+            FormatError: If it is not as it was written.
+        """
+        name = f"{number:05d}.json"
+        note = self._read(name)
+        if note is None:
+            return None
+        with self._as_written(name):
+            norm, figures = note["delta_norm"], note["figures"]
+            return (
+                None if norm is None else finite(norm),
+                None if figures is None else LayerFigures.from_dict(figures),
+            )
+
+    def keep(self, number: int, layer: FactoredLayer, stage: str) -> None:
+        """Keep a factored layer."""
+        path = self._factors(number, stage)
+        write_factors(path, {"": layer.factors}, layer.figures.to_dict(), force=True)
+
+    def kept(self, number: int, stage: str, shape: tuple[int, ...]) -> FactoredLayer | None:
+        """What `keep` kept of a layer of a shape, if it did.
+
+        Raises:
+            FormatError: If it is not as it was written.
+        """
+        path = self._factors(number, stage)
+        if not path.exists():
+            return None
+        file = read_factor_file(path)
+        with self._as_written(path.name):
+            figures = LayerFigures.from_dict(dict(file.document))
+            factors = file.parts[""]
+            if figures.rank not in (0, factors.rank) or factors.shape != matrix_shape(shape):
+                raise ValueError("the factors are of another layer")
+        return FactoredLayer(factors=factors, figures=figures)
+
+    @contextmanager
+    def draft(self, place: Path) -> Generator[Path, None, None]:
+        """Give a folder to write the adapter to, which is moved to a free place at the end.
+
+        It is in here, so that it goes with the rest when a process that was killed left it.
+        """
+        folder = self.folder / DRAFT
+        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            yield folder
+            folder.rename(place)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+
+    def remove(self) -> None:
+        """Take the folder away, the settings last: without them nothing in it can be trusted."""
+        if strangers(self.folder):
+            return
+        if self.folder.is_dir():
+            for path in self.folder.iterdir():
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                elif path.name != SETTINGS:
+                    path.unlink(missing_ok=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _factors(self, number: int, stage: str) -> Path:
+        return self.folder / f"{number:05d}.{stage}.safetensors"
+
+    def _write(self, name: str, document: dict[str, Any]) -> None:
+        with whole_file(self.folder / name, force=True) as temporary:
+            write_text(temporary, json.dumps(document, allow_nan=False))
+
+    def _read(self, name: str) -> dict[str, Any] | None:
+        path = self.folder / name
+        if not path.exists():
+            return None
+        with self._as_written(name):
+            return read_object(path)
+
+    @contextmanager
+    def _as_written(self, name: str) -> Generator[None, None, None]:
+        """Turn what is raised for a file that was changed into one sentence."""
+        try:
+            yield
+        except (LookupError, AttributeError, TypeError, ValueError, ArithmeticError) as error:
+            raise FormatError(
+                f"{self.folder / name} is damaged.",
+                hint="Begin again with --force.",
+                code="damaged-file",
+            ) from error

@@ -1,0 +1,195 @@
+"""Layers factored for the inputs they get: the second moments of those, from a file."""
+
+import hashlib
+import math
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final, final
+
+import numpy as np
+
+from eckart.adapters.coverage import Coverage, TensorPair
+from eckart.adapters.delta import Delta
+from eckart.adapters.layer import (
+    MOST_VALUES,
+    FactoredLayer,
+    LayerFigures,
+    Spectrum,
+    as_adapted,
+    layer_seed,
+)
+from eckart.arrays import FLOAT64
+from eckart.checkpoints import Checkpoint, open_checkpoint
+from eckart.checkpoints.peft import AdapterDType, Kind, stored_factors
+from eckart.errors import FormatError
+from eckart.factorization import factorize
+from eckart.factors import Factors
+from eckart.matrices import Dense
+from eckart.objectives import Weighted, residual_norm
+
+WEIGHED: Final = (Kind.LINEAR, Kind.TRANSPOSED)
+"""Kinds of layers that multiply inputs."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Second moments G = XᵀX / count of the inputs of layers, by module.
+
+    Fields:
+        file: A safetensors file with a tensor of shape (inputs, inputs) for each module.
+    """
+
+    file: Checkpoint
+
+    @staticmethod
+    def open(path: Path) -> "Calibration":
+        """The moments in a file, which `eckart calibrate` writes.
+
+        Raises:
+            ArgumentError: If there is no such file.
+            FormatError: If it is damaged, or holds no moments.
+        """
+        file = open_checkpoint(path)
+        for name, tensor in file.tensors.items():
+            if len(tensor.shape) != 2 or tensor.shape[0] != tensor.shape[1] or not tensor.nbytes:
+                raise FormatError(
+                    f"The tensor '{name}' of {path} is no matrix of second moments.",
+                    hint="Give a file that eckart calibrate wrote.",
+                    code="not-moments",
+                )
+        return Calibration(file)
+
+    @staticmethod
+    def of(path: Path, coverage: Coverage) -> "Calibration":
+        """The moments in a file for the layers of two checkpoints.
+
+        Raises:
+            ArgumentError: As `open`.
+            FormatError: As `open`, or if they are of none of the layers and would have no effect.
+        """
+        found = Calibration.open(path)
+        if not any(p.kind in WEIGHED and p.module in found.file.tensors for p in coverage.tensors):
+            raise FormatError(
+                f"{path} holds moments of no layer that becomes factors, "
+                f"but of layers such as '{next(iter(found.file.tensors))}'.",
+                hint="Calibrate the fine-tune, or a base of the same class.",
+                code="not-moments",
+            )
+        return found
+
+    def fingerprint(self) -> str:
+        """What tells these moments from others."""
+        prints = sorted(self.file.fingerprint().items())
+        return hashlib.sha256(repr(prints).encode()).hexdigest()
+
+    def objective(self, pair: TensorPair) -> Weighted | None:
+        """The error of the answers of a layer; None where its inputs are not known.
+
+        Raises:
+            FormatError: If the moments are of another number of inputs.
+        """
+        if pair.kind not in WEIGHED or pair.module not in self.file.tensors:
+            return None
+        moments = self.file.read(pair.module).astype(FLOAT64)
+        inputs = pair.shape[0] if pair.kind is Kind.TRANSPOSED else pair.shape[1]
+        if len(moments) != inputs:
+            raise FormatError(
+                f"The moments of '{pair.module}' are of {len(moments)} inputs, it has {inputs}.",
+                hint="Calibrate the model that is extracted.",
+                code="not-moments",
+            )
+        return Weighted(moments=moments)
+
+    def typical(self) -> float:
+        """The mean square of an input, over all layers: what others are taken to get."""
+        means = [
+            float(np.trace(self.file.read(name).astype(FLOAT64))) / tensor.shape[0]
+            for name, tensor in self.file.tensors.items()
+        ]
+        return math.fsum(means) / len(means)
+
+
+def factor_weighted(
+    pair: TensorPair,
+    delta: Delta,
+    rank: dict[str, Any],
+    objective: Weighted,
+    dtype: AdapterDType,
+    seed: int,
+) -> FactoredLayer:
+    """Factor the change of a layer so that its answers lose least.
+
+    The error of the figures is that of the weights; the spectrum, the gap and `weighted_error` are
+    of the answers.
+
+    Cost:
+        A symmetric eigenvalue problem of the inputs beside that of `factor_layer`.
+    """
+    began = time.perf_counter()
+    turned = pair.kind is Kind.TRANSPOSED
+    matrix = Dense(np.ascontiguousarray(delta.matrix.array.T)) if turned else delta.matrix
+    run = factorize(matrix, **rank, objective=objective, seed=layer_seed(seed, pair.name))
+    factors = run.factors
+    values = run.singular_values
+    known = objective.lifted(factors).singular_values() if values is None else values
+    layer = _weighed(pair, delta, _turned(factors, turned), objective, dtype)
+    figures = replace(
+        layer.figures,
+        gap=run.certificate.gap,
+        spectrum=Spectrum(
+            leading=tuple(float(value) for value in known[:MOST_VALUES]),
+            is_whole=values is not None,
+        ),
+        seconds=time.perf_counter() - began,
+    )
+    return replace(layer, figures=figures)
+
+
+def cut_weighted(
+    pair: TensorPair,
+    delta: Delta,
+    layer: FactoredLayer,
+    rank: int,
+    objective: Weighted,
+    dtype: AdapterDType,
+) -> FactoredLayer:
+    """A weighted layer at a smaller rank: its leading columns, which are in the order of worth."""
+    own = layer.factors
+    cut = Factors(own.B[:, :rank], own.A[:rank])
+    smaller = _weighed(pair, delta, cut, objective, dtype)
+    figures = replace(
+        smaller.figures,
+        gap=layer.figures.gap,
+        spectrum=layer.figures.spectrum,
+        seconds=layer.figures.seconds,
+    )
+    return replace(smaller, figures=figures)
+
+
+def _turned(factors: Factors, turned: bool) -> Factors:
+    return Factors(factors.A.T, factors.B.T) if turned else factors
+
+
+def _weighed(
+    pair: TensorPair, delta: Delta, factors: Factors, objective: Weighted, dtype: AdapterDType
+) -> FactoredLayer:
+    """The figures of factors as they are stored, in weights and in answers."""
+    stored = stored_factors(as_adapted(pair, factors), dtype)
+    turned = pair.kind is Kind.TRANSPOSED
+    matrix = Dense(np.ascontiguousarray(delta.matrix.array.T)) if turned else delta.matrix
+    working = objective.working(matrix)
+    lost = residual_norm(working, objective.lifted(_turned(stored, turned)))
+    figures = LayerFigures(
+        delta_norm=math.sqrt(delta.matrix.squared_norm()),
+        weight_norm=delta.weight_norm,
+        rank=factors.rank,
+        error=residual_norm(delta.matrix, stored),
+        best_possible_error=0.0,
+        gap=None,
+        spectrum=Spectrum(leading=(), is_whole=False),
+        seconds=0.0,
+        weighted_error=lost / (math.sqrt(working.squared_norm()) or 1.0),
+    )
+    return FactoredLayer(factors=factors, figures=figures)

@@ -1,0 +1,283 @@
+"""Every tensor once, read ahead: what changed, by how much, and its factors."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, as_completed, wait
+from contextvars import copy_context
+from dataclasses import dataclass, replace
+from typing import Any, Final, TypeVar, final
+
+import numpy.typing as npt
+
+from eckart.adapters.choice import NOISE, LayerRanks
+from eckart.adapters.coverage import TensorPair
+from eckart.adapters.delta import Delta, noise_edge, subtract
+from eckart.adapters.layer import FactoredLayer, LayerFigures, cut_layer, factor_layer, left_out
+from eckart.adapters.placement import Way
+from eckart.adapters.resume import ResumeStore
+from eckart.adapters.second_moments import Calibration, cut_weighted, factor_weighted
+from eckart.adapters.sources import OnTensor
+from eckart.checkpoints import Checkpoint
+from eckart.checkpoints.peft import AdapterDType, matrix_shape
+from eckart.threads import limited_threads, thread_count
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+MOST_AT_ONCE: Final = 2
+"""Tensors that are worked on side by side, however many cores there are. With the change of each
+and the pair that is read meanwhile they stay within four times the largest pair."""
+Tensor = npt.NDArray[Any]
+Stored = tuple[Tensor | None, Tensor | None]
+ReadPair = tuple[TensorPair, Tensor | None, Tensor | None]
+
+
+def read_ahead(
+    base: Checkpoint, tuned: Checkpoint, pairs: Sequence[TensorPair]
+) -> Iterator[ReadPair]:
+    """Each pair with its tensors as stored, the next one read while this one is worked on.
+
+    Cost:
+        The memory of two pairs.
+    """
+
+    def read(pair: TensorPair) -> Stored:
+        return (
+            None if pair.base is None else base.read(pair.base),
+            None if pair.tuned is None else tuned.read(pair.tuned),
+        )
+
+    with ThreadPoolExecutor(1) as reader:
+        following: Future[Stored] | None = reader.submit(read, pairs[0]) if pairs else None
+        for number, pair in enumerate(pairs):
+            assert following is not None
+            stored = following.result()
+            last = number + 1 == len(pairs)
+            following = None if last else reader.submit(read, pairs[number + 1])
+            yield pair, *stored
+            del stored
+
+
+def side_by_side(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    """What the work makes of each item, as it is done: one for each core, on one thread each.
+
+    The threads of BLAS wait for each other in products of a few columns; those of different
+    items do not. What each item gives does not depend on how many there are.
+
+    Cost:
+        The memory of two items and what the work takes for them, and of the next item.
+    """
+    count = min(thread_count(), MOST_AT_ONCE)
+    with limited_threads(1), ThreadPoolExecutor(count) as pool:
+        running: set[Future[R]] = set()
+        for item in items:
+            running.add(pool.submit(copy_context().run, work, item))
+            if len(running) == count:
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                yield from (one.result() for one in done)
+        yield from (one.result() for one in as_completed(running))
+
+
+ALONE: Final = 2**25
+"""Entries of a tensor above which it is worked on alone, by all threads of BLAS."""
+FIRST: Final = "first"
+FINAL: Final = "final"
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorRecord:
+    """What is known of one tensor.
+
+    Fields:
+        number: Of the tensor, by which its work is kept.
+        pair: Which one.
+        delta_norm: ‖W_tuned − W_base‖; 0 if it is unchanged, None where one of them is missing.
+        figures: Of a changed layer that becomes factors.
+        stage: Under which its factors are kept.
+    """
+
+    number: int
+    pair: TensorPair
+    delta_norm: float | None
+    figures: LayerFigures | None = None
+    stage: str = FIRST
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerRunner:
+    """The two checkpoints, what is wanted of each layer, and where finished work is kept.
+
+    Fields:
+        base, tuned: Opened.
+        pairs: All tensors.
+        ranks: The rule.
+        caps: Columns that each layer is factored with at first, by module, where the ranks depend
+            on one another.
+        dtype: Of the stored factors.
+        seed: Of the job.
+        work: The folder.
+        calibration: The second moments of inputs, where there are any.
+    """
+
+    base: Checkpoint
+    tuned: Checkpoint
+    pairs: Sequence[TensorPair]
+    ranks: LayerRanks
+    caps: dict[str, int]
+    dtype: AdapterDType
+    seed: int
+    work: ResumeStore
+    calibration: Calibration | None
+
+    def findings(self, on_tensor: OnTensor | None) -> list[TensorRecord]:
+        """Each tensor, in order; what earlier runs finished is not read again.
+
+        Args:
+            on_tensor: Called with the name and the entries of each tensor that is done.
+        """
+        known = {number: self._known(number, pair) for number, pair in enumerate(self.pairs)}
+        found = {number: finding for number, finding in known.items() if finding is not None}
+        for finding in found.values():
+            _tell(on_tensor, finding)
+        missing = [(number, pair) for number, pair in enumerate(self.pairs) if number not in found]
+        for finding in self._each(missing, self._found):
+            _tell(on_tensor, finding)
+            found[finding.number] = finding
+        return [found[number] for number in known]
+
+    def factors(self, finding: TensorRecord) -> FactoredLayer:
+        """The factors of a layer, which are kept on disk."""
+        layer = self.work.kept(finding.number, finding.stage, finding.pair.shape)
+        assert layer is not None
+        return layer
+
+    def at_stage(self, finding: TensorRecord, stage: str, rank: int) -> TensorRecord | None:
+        """The layer as an earlier run kept it under a stage, if it did at this rank."""
+        layer = self.work.kept(finding.number, stage, finding.pair.shape)
+        if layer is None or layer.figures.rank != rank:
+            return None
+        return replace(finding, figures=layer.figures, stage=stage)
+
+    def resized(
+        self, findings: Sequence[TensorRecord], ranks: Mapping[int, int], stage: str
+    ) -> Iterator[TensorRecord]:
+        """Layers at other ranks, in any order, each kept under a stage of its own."""
+        by_number = {finding.number: finding for finding in findings}
+
+        def resize(number: int, stored: ReadPair) -> TensorRecord:
+            return self._resized(by_number[number], ranks[number], stored, stage)
+
+        yield from self._each([(one.number, one.pair) for one in findings], resize)
+
+    def _each(
+        self,
+        tensors: Sequence[tuple[int, TensorPair]],
+        work: Callable[[int, ReadPair], TensorRecord],
+    ) -> Iterator[TensorRecord]:
+        """What the work makes of each tensor and its number: small ones side by side.
+
+        Which they are depends on their shapes only, and so do the bits of their factors.
+        """
+        small = [one for one in tensors if math.prod(one[1].shape) <= ALONE]
+        large = [one for one in tensors if math.prod(one[1].shape) > ALONE]
+        reading = read_ahead(self.base, self.tuned, [pair for _, pair in small])
+        numbered = zip([number for number, _ in small], reading, strict=True)
+        yield from side_by_side(lambda given: work(*given), numbered)
+        for number, pair in large:  # not read ahead: a pair, its change and another pair are much
+            yield work(number, next(read_ahead(self.base, self.tuned, [pair])))
+
+    def _resized(
+        self, finding: TensorRecord, rank: int, stored: ReadPair, stage: str
+    ) -> TensorRecord:
+        pair, before, after = stored
+        assert before is not None
+        assert after is not None
+        delta = subtract(pair, before, after)
+        assert delta is not None
+        layer = self.factors(finding)
+        if rank == 0:
+            layer = replace(layer, figures=left_out(delta, layer.figures))
+        elif rank > layer.factors.rank:
+            layer = self._factored(pair, delta, {"rank": rank})
+        elif rank < layer.factors.rank:
+            layer = self._cut(pair, delta, layer, rank)
+        self.work.keep(finding.number, layer, stage)
+        return replace(finding, figures=layer.figures, stage=stage)
+
+    def _known(self, number: int, pair: TensorPair) -> TensorRecord | None:
+        note = self.work.noted(number)
+        if note is not None:
+            return TensorRecord(number=number, pair=pair, delta_norm=note[0], figures=note[1])
+        layer = self.work.kept(number, FIRST, pair.shape)
+        if layer is None:
+            return None
+        norm = layer.figures.delta_norm
+        return TensorRecord(number=number, pair=pair, delta_norm=norm, figures=layer.figures)
+
+    def _found(self, number: int, stored: ReadPair) -> TensorRecord:
+        pair, before, after = stored
+        delta = None
+        if pair.has_delta and before is not None and after is not None:
+            delta = subtract(pair, before, after)
+            if delta is None:
+                return self._noted(number, pair, 0.0, None)
+        if delta is None:
+            return self._noted(number, pair, None, None)
+        norm = math.sqrt(delta.matrix.squared_norm())
+        if pair.way is not Way.FACTORS or after is None:
+            return self._noted(number, pair, norm, None)
+        layer = self._chosen(pair, delta, after)
+        if layer is None:
+            return self._noted(number, pair, norm, left_out(delta))
+        self.work.keep(number, layer, FIRST)
+        return TensorRecord(number=number, pair=pair, delta_norm=norm, figures=layer.figures)
+
+    def _chosen(self, pair: TensorPair, delta: Delta, after: Tensor) -> FactoredLayer | None:
+        """The layer with the rank its rule chooses; None where that is 0."""
+        own, shape = self.ranks.override(pair.module), delta.matrix.shape
+        if own is None and self.ranks.is_shared:
+            return self._factored(pair, delta, {"rank": self.caps[pair.module]})
+        edge = None
+        if own is None and self.ranks.rank == NOISE:
+            edge = noise_edge(after.reshape(matrix_shape(pair.shape)))
+        chosen = self.ranks.wanted(pair, delta, edge)
+        if chosen is None:
+            return None
+        layer = self._factored(pair, delta, chosen)
+        rank = layer.factors.rank
+        if edge is not None and not layer.figures.spectrum.above(edge):
+            rank = 0
+        limited = self.ranks.limited(pair.module, rank, shape)
+        if limited == layer.factors.rank:
+            return layer
+        if limited > layer.factors.rank:
+            return self._factored(pair, delta, {"rank": limited})
+        return self._cut(pair, delta, layer, limited) if limited else None
+
+    def _factored(self, pair: TensorPair, delta: Delta, rank: dict[str, Any]) -> FactoredLayer:
+        objective = self.calibration and self.calibration.objective(pair)
+        if objective is not None:
+            return factor_weighted(pair, delta, rank, objective, self.dtype, self.seed)
+        return factor_layer(pair, delta, rank, self.dtype, self.seed)
+
+    def _cut(
+        self, pair: TensorPair, delta: Delta, layer: FactoredLayer, rank: int
+    ) -> FactoredLayer:
+        objective = self.calibration and self.calibration.objective(pair)
+        if objective is not None:
+            return cut_weighted(pair, delta, layer, rank, objective, self.dtype)
+        return cut_layer(pair, delta, layer, rank, self.dtype)
+
+    def _noted(
+        self, number: int, pair: TensorPair, norm: float | None, figures: LayerFigures | None
+    ) -> TensorRecord:
+        document = {"delta_norm": norm, "figures": figures and figures.to_dict()}
+        self.work.note(number, document)
+        return TensorRecord(number=number, pair=pair, delta_norm=norm, figures=figures)
+
+
+def _tell(on_tensor: OnTensor | None, finding: TensorRecord) -> None:
+    if on_tensor is not None:
+        on_tensor(finding.pair.name, math.prod(finding.pair.shape))

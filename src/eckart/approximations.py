@@ -1,0 +1,239 @@
+"""What a fit of known entries gives beside plain factors: biases, or draws from the posterior."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Final, final
+
+import numpy as np
+import numpy.typing as npt
+
+from eckart.arguments import check_number
+from eckart.arrays import FLOAT64, Array, DType, plain_array, working_array
+from eckart.errors import MatrixError
+from eckart.factors import Factors, as_factors
+
+AT_ONCE: Final = 2**22
+"""Numbers of one factor that are gathered at a time."""
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class BiasedFactors:
+    """mean + row_bias_i + column_bias_j + (B·A)_ij.
+
+    Fields:
+        mean: Of the known entries, or 0.
+        row_bias: Array of shape (rows,).
+        column_bias: Array of shape (columns,).
+        factors: B (rows × rank) and A (rank × columns).
+        extra_columns: Right factor of the columns that attributes and implicit features add to W,
+            of shape (rank, more); for folding in new rows.
+        extra_rows: Left factor of the rows that they add, of shape (more, rank).
+
+    Raises:
+        MatrixError: If the biases do not fit the factors.
+
+    Example:
+        >>> factors = Factors([[1], [0]], [[0, 0, 2]])
+        >>> offset = BiasedFactors(3.0, [0.5, -0.5], [0.0, 1.0, 0.0], factors)
+        >>> offset.predict([0, 0, 1], [1, 2, 0])
+        array([4.5, 5.5, 2.5])
+        >>> offset.scores(slice(0, 1))
+        array([[3.5, 4.5, 5.5]])
+    """
+
+    mean: float
+    row_bias: Array
+    column_bias: Array
+    factors: Factors
+    extra_columns: Array | None = None
+    extra_rows: Array | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "factors", as_factors(self.factors))
+        object.__setattr__(self, "mean", check_number("mean", self.mean))
+        dtype = self.factors.dtype
+        for name, length in zip(("row_bias", "column_bias"), self.shape, strict=True):
+            bias = working_array(getattr(self, name)).astype(dtype, copy=False)
+            if bias.shape != (length,):
+                raise MatrixError(
+                    f"The {name.replace('_', ' ')} has shape {bias.shape}.",
+                    hint=f"Give {length} numbers.",
+                    code="shapes-differ",
+                )
+            object.__setattr__(self, name, bias)
+
+    def __repr__(self) -> str:
+        return f"Offset(mean {self.mean:.6g}, {self.factors!r})"
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, columns)."""
+        return self.factors.shape
+
+    @property
+    def rank(self) -> int:
+        """Of the factors."""
+        return self.factors.rank
+
+    @property
+    def dtype(self) -> DType:
+        """Of the factors."""
+        return self.factors.dtype
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of factors and biases."""
+        return self.factors.nbytes + self.row_bias.nbytes + self.column_bias.nbytes
+
+    def predict(self, rows: npt.ArrayLike, columns: npt.ArrayLike) -> Array:
+        """The value at each place (row, column), in float64.
+
+        Cost:
+            2·rank operations for each; memory of a block at a time.
+        """
+        row, column = _places(rows, self.shape[0], "row"), _places(columns, self.shape[1], "column")
+        if len(row) != len(column):
+            raise MatrixError(
+                f"There are {len(row)} rows and {len(column)} columns.",
+                hint="Give one of each for every place.",
+                code="shapes-differ",
+            )
+        out = np.empty(len(row), FLOAT64)
+        B, A = self.factors.B, self.factors.A.T
+        height = max(1, AT_ONCE // self.rank)
+        for start in range(0, len(row), height):
+            here = slice(start, start + height)
+            out[here] = np.einsum("ij,ij->i", B[row[here]], A[column[here]], dtype=FLOAT64)
+        return out + self.mean + self.row_bias[row] + self.column_bias[column]
+
+    def scores(self, rows: slice | npt.ArrayLike) -> Array:
+        """Whole rows, of shape (len(rows), columns), in the dtype of the factors.
+
+        Raises:
+            MatrixError: If they are no list of rows, or one is out of range.
+        """
+        here: Any = rows if isinstance(rows, slice) else _places(rows, self.shape[0], "row")
+        scores = self.factors.B[here] @ self.factors.A
+        scores += self.column_bias
+        scores += self.row_bias[here][:, None] + scores.dtype.type(self.mean)
+        return scores
+
+    def with_rows(self, B: Array, row_bias: Array) -> "BiasedFactors":
+        """The same columns with other rows."""
+        return replace(self, row_bias=row_bias, factors=Factors(B, self.factors.A))
+
+    def with_columns(self, A: Array, column_bias: Array) -> "BiasedFactors":
+        """The same rows with other columns."""
+        return replace(self, column_bias=column_bias, factors=Factors(self.factors.B, A))
+
+
+def _places(places: npt.ArrayLike, count: int, name: str) -> npt.NDArray[Any]:
+    """A list of rows or columns.
+
+    Raises:
+        MatrixError: If it is none, or one is out of range.
+    """
+    array = plain_array(places)
+    whole = array.ndim == 1 and (array.dtype.kind in "iu" or not array.size)
+    if not whole or (array.size and not 0 <= int(array.min()) <= int(array.max()) < count):
+        raise MatrixError(
+            f"The {name}s are not a list of whole numbers from 0 to {count - 1}.",
+            hint=f"Number {name}s as where this was fitted.",
+            code="bad-index",
+        )
+    return array if array.size else array.astype(np.intp)
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Prior:
+    """The Gaussian prior of the rows (or columns) of one draw.
+
+    Fields:
+        mean: Array of shape (width,): of the factors and, last, of the bias where there is one.
+        precision: Array of shape (width, width), divided by that of an entry.
+    """
+
+    mean: Array
+    precision: Array
+
+
+@final
+@dataclass(frozen=True, eq=False, repr=False)
+class PosteriorSamples:
+    """Draws (mean, biases, B, A) from the posterior of a factorisation.
+
+    Their mean is itself of low rank, that of all draws beside one another, so it predicts and ranks
+    as a `BiasedFactors` does.
+
+    Fields:
+        draws: The draws that were kept.
+        noise: Variance of an entry about what the factors say.
+        priors: Of the rows and of the columns of each draw; for folding in new ones.
+
+    Example:
+        >>> factors = [Factors([[1.0]], [[value]]) for value in (2.0, 4.0)]
+        >>> draws = [BiasedFactors(0.0, [0.0], [0.0], one) for one in factors]
+        >>> samples = PosteriorSamples(draws=tuple(draws), noise=3.0)
+        >>> samples.predict([0], [0]), samples.deviation([0], [0])
+        (array([3.]), array([2.]))
+    """
+
+    draws: tuple[BiasedFactors, ...]
+    noise: float
+    priors: tuple[tuple[Prior, Prior], ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Samples({len(self.draws)} draws, {self.draws[0]!r})"
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, columns)."""
+        return self.draws[0].shape
+
+    @property
+    def rank(self) -> int:
+        """Of each draw."""
+        return self.draws[0].rank
+
+    @property
+    def dtype(self) -> DType:
+        """Of the draws."""
+        return self.draws[0].dtype
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all draws."""
+        return sum(draw.nbytes for draw in self.draws)
+
+    @cached_property
+    def offset(self) -> BiasedFactors:
+        """The posterior mean, of rank draws × rank."""
+        share = 1 / len(self.draws)
+        B = np.concatenate([draw.factors.B * share for draw in self.draws], axis=1)
+        A = np.concatenate([draw.factors.A for draw in self.draws])
+        return BiasedFactors(
+            float(np.mean([draw.mean for draw in self.draws])),
+            np.mean([draw.row_bias for draw in self.draws], axis=0),
+            np.mean([draw.column_bias for draw in self.draws], axis=0),
+            Factors(B.astype(self.dtype), A),
+        )
+
+    @property
+    def factors(self) -> Factors:
+        """B and A of the posterior mean."""
+        return self.offset.factors
+
+    def predict(self, rows: npt.ArrayLike, columns: npt.ArrayLike) -> Array:
+        """The posterior mean at each place (row, column)."""
+        return np.mean([draw.predict(rows, columns) for draw in self.draws], axis=0)
+
+    def deviation(self, rows: npt.ArrayLike, columns: npt.ArrayLike) -> Array:
+        """The standard deviation of a new entry at each place: of the draws, and of the noise."""
+        drawn = [draw.predict(rows, columns) for draw in self.draws]
+        return np.sqrt(np.var(np.asarray(drawn, FLOAT64), axis=0) + self.noise)
+
+    def scores(self, rows: slice | npt.ArrayLike) -> Array:
+        """Whole rows of the posterior mean, of shape (len(rows), columns)."""
+        return self.offset.scores(rows)

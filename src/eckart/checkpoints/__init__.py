@@ -1,0 +1,17 @@
+"""Checkpoints: the weights of a model on disk, read and written one tensor at a time."""
+
+from eckart.checkpoints.checkpoint import Checkpoint, open_checkpoint, quantisation
+from eckart.checkpoints.safetensors_file import TensorLayout
+from eckart.checkpoints.shard import SafetensorsDtype, TensorInfo, stored_dtype
+from eckart.checkpoints.writer import CheckpointWriter
+
+__all__ = [
+    "Checkpoint",
+    "CheckpointWriter",
+    "SafetensorsDtype",
+    "TensorInfo",
+    "TensorLayout",
+    "open_checkpoint",
+    "quantisation",
+    "stored_dtype",
+]

@@ -1,0 +1,250 @@
+"""The weights of a model on disk: what there is, each tensor when it is asked for."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final, cast, final
+
+import numpy.typing as npt
+
+from eckart.arguments import as_path
+from eckart.checkpoints.folder import CONFIG, SAFE, find_weights
+from eckart.checkpoints.pickled import PickledFile
+from eckart.checkpoints.safetensors_file import open_safetensors
+from eckart.checkpoints.shard import SafetensorsDtype, Shard, TensorInfo, fingerprint
+from eckart.errors import FormatError
+from eckart.files.whole import read_steadily, reading
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """The weights of a model, in one file or several.
+
+    Fields:
+        path: The folder or file that was opened.
+        tensors: What there is by name, file after file, in the order of each file.
+        config: What `config.json` says; {} where there is none.
+        shards: The files.
+
+    Cost:
+        Holds names and shapes only. Reading takes the memory of what is read.
+    """
+
+    path: Path
+    tensors: Mapping[str, TensorInfo]
+    config: Mapping[str, Any]
+    shards: Mapping[Path, Shard]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all tensors as stored; tied weights count once for each name."""
+        return sum(tensor.nbytes for tensor in self.tensors.values())
+
+    def largest(self) -> TensorInfo:
+        """The tensor with the most bytes; the first of equals."""
+        return max(self.tensors.values(), key=lambda tensor: tensor.nbytes)
+
+    def read(self, name: str) -> npt.NDArray[Any]:
+        """A tensor in its stored dtype (bfloat16 is that of ml_dtypes), in memory of its own.
+
+        Any number of threads may read at once.
+
+        Raises:
+            FormatError: If there is no such tensor, its dtype is one that NumPy lacks, such as the
+                float8 formats, or the file has changed since the checkpoint was opened.
+            MatrixError: If it does not fit into memory.
+            StorageError: If the system refuses to read it.
+
+        Cost:
+            One read of its bytes.
+        """
+        if name not in self.tensors:
+            raise FormatError(
+                f"{self.path} has no tensor {name!r}.",
+                hint="Check that it is the checkpoint that was meant.",
+                code="no-such-tensor",
+            )
+        return self.shards[self.tensors[name].file].read(name)
+
+    def fingerprint(self) -> dict[str, str]:
+        """What tells this checkpoint from another, by file name, to be kept and compared.
+
+        Each file counts with its size, its header and a page of 4 KiB from the middle of each
+        tensor (of every k-th, beyond 4096 in a file); `config.json` counts whole. A file of
+        PyTorch has no header and counts with up to 4096 pages at equal distances.
+
+        It sees every change of a name, a shape, a dtype or a size, and every training step that
+        moved the middle of a tensor. It misses an edit that leaves those pages as they are, such as
+        single rows of an embedding. It does not see where the folder is or when it was changed.
+
+        Raises:
+            StorageError: If the system refuses to read it.
+
+        Cost:
+            4 KiB for each tensor.
+        """
+        prints = {
+            path.name: fingerprint(path, shard.samples()) for path, shard in self.shards.items()
+        }
+        if self.config:
+            config = (self.path if self.path.is_dir() else self.path.parent) / CONFIG
+            prints[CONFIG] = fingerprint(config, ((0, config.stat().st_size),))
+        return prints
+
+
+def open_checkpoint(path: str | PathLike[str]) -> Checkpoint:
+    """Open a checkpoint: a folder with its weights in one file or several, or one such file.
+
+    Names, shapes and sizes are read and checked against the files; no tensor is. Which files of a
+    folder are taken is the choice of transformers: see `folder.find_weights`.
+
+    Args:
+        path: The folder; or a file that ends in `.safetensors`, `.bin`, `.pt` or `.pth`.
+
+    Raises:
+        ArgumentError: If there is no such path, or its suffix is unknown.
+        FormatError: If a file is damaged or missing, an index names a file elsewhere, two
+            files hold the same tensor, or there are no weights.
+        MissingExtra: If it was written by PyTorch and PyTorch is not installed.
+        StorageError: If the system refuses to read it.
+
+    Cost:
+        Reads the headers only.
+    """
+    source = as_path(path)
+    return read_steadily(source, lambda: _opened(source))
+
+
+def _opened(source: Path) -> Checkpoint:
+    with reading(source):
+        weights = find_weights(source)
+        shards = [
+            open_safetensors(file) if file.suffix == SAFE else PickledFile(file)
+            for file in weights.files
+        ]
+    tensors = _union(shards, source, weights.index.files if weights.index else {})
+    if weights.index is not None:
+        weights.index.check({name: tensor.file for name, tensor in tensors.items()})
+    return Checkpoint(
+        path=source,
+        tensors=MappingProxyType(tensors),
+        config=MappingProxyType(dict(weights.config)),
+        shards=MappingProxyType({shard.path: shard for shard in shards}),
+    )
+
+
+def _union(
+    shards: Sequence[Shard], source: Path, files: Mapping[str, str]
+) -> dict[str, TensorInfo]:
+    """All tensors; of one that several files hold, what the index names."""
+    tensors: dict[str, TensorInfo] = {}
+    for shard in shards:
+        for name, tensor in shard.tensors.items():
+            if name in tensors and name in files:
+                if files[name] == shard.path.name:
+                    tensors[name] = tensor
+                continue
+            if name in tensors:
+                raise FormatError(
+                    f"The tensor {name!r} is both in {tensors[name].file} and "
+                    f"in {shard.path.name}.",
+                    hint="Keep the files of one checkpoint in a folder, and no others.",
+                    code="duplicate-tensor",
+                )
+            tensors[name] = tensor
+    if not tensors:
+        raise FormatError(
+            f"{source} holds no tensors.",
+            hint="Check that it was copied or downloaded whole.",
+            code="no-weights",
+        )
+    return tensors
+
+
+METHODS: Final = {
+    "gptq": "GPTQ",
+    "awq": "AWQ",
+    "bitsandbytes": "bitsandbytes",
+    "fp8": "fp8",
+    "fbgemm_fp8": "fp8",
+    "compressed-tensors": "compressed-tensors",
+    "mxfp4": "MXFP4",
+    "hqq": "HQQ",
+}
+"""What `quantization_config.quant_method` says, as people write it; others are said as they are."""
+
+TRACES: Final = (
+    ("GPTQ", frozenset({"qweight", "qzeros", "scales", "g_idx"})),
+    ("AWQ", frozenset({"qweight", "qzeros", "scales"})),
+    ("bitsandbytes", frozenset({"absmax"})),
+    ("bitsandbytes", frozenset({"SCB"})),
+    ("fp8", frozenset({"weight_scale_inv"})),
+    ("compressed-tensors", frozenset({"weight_packed", "weight_scale"})),
+    ("MXFP4", frozenset({"gate_up_proj_blocks", "gate_up_proj_scales"})),
+    ("HQQ", frozenset({"W_q"})),
+)
+"""Last words of tensor names that a method leaves, the more telling first."""
+
+DTYPES: Final = {
+    SafetensorsDtype.F8_E4M3: "fp8",
+    SafetensorsDtype.F8_E5M2: "fp8",
+    SafetensorsDtype.F8_E4M3FNUZ: "fp8",
+    SafetensorsDtype.F8_E5M2FNUZ: "fp8",
+    SafetensorsDtype.F8_E8M0: "MX",
+    SafetensorsDtype.F6_E2M3: "MX",
+    SafetensorsDtype.F6_E3M2: "MX",
+    SafetensorsDtype.F4: "MX",
+}
+
+INTEGERS: Final = frozenset(dtype for dtype in SafetensorsDtype if dtype[0] in "IU")
+"""Dtypes of matrices whose scales are kept elsewhere."""
+MLX: Final = frozenset({"bits", "group_size"})
+"""What the setting `quantization` of MLX holds, among more."""
+
+
+def quantisation(checkpoint: Checkpoint) -> str | None:
+    """How the weights are quantised: GPTQ, AWQ, bitsandbytes, fp8 …; None if they are not.
+
+    The config is believed first; without one, the names and dtypes of the tensors tell.
+    """
+    return _configured(checkpoint.config) or _traced(checkpoint)
+
+
+def _configured(config: Mapping[str, Any]) -> str | None:
+    nested = config.get("text_config")
+    for owner in (config, nested if isinstance(nested, dict) else {}):
+        for key in ("quantization_config", "compression_config"):
+            claim = cast("Mapping[str, Any]", owner).get(key)
+            if isinstance(claim, dict) and claim:
+                return _method(cast("Mapping[str, Any]", claim))
+        claim = cast("Mapping[str, Any]", owner).get("quantization")
+        if isinstance(claim, dict) and claim.keys() >= MLX:
+            return "MLX"
+    return None
+
+
+def _method(claim: Mapping[str, Any]) -> str:
+    method = claim.get("quant_method")
+    if not isinstance(method, str):
+        # what bitsandbytes wrote before the methods had names
+        bits = claim.get("load_in_4bit") or claim.get("load_in_8bit")
+        return "bitsandbytes" if bits else "an unnamed method"
+    return METHODS.get(method.lower(), method)
+
+
+def _traced(checkpoint: Checkpoint) -> str | None:
+    words = {name.rpartition(".")[2] for name in checkpoint.tensors}
+    words |= {"absmax" for name in checkpoint.tensors if ".quant_state." in name}
+    for method, trace in TRACES:
+        if trace <= words:
+            return method
+    dtypes = [tensor.dtype for tensor in checkpoint.tensors.values()]
+    found = next((DTYPES[dtype] for dtype in dtypes if dtype in DTYPES), None)
+    whole = any(
+        tensor.dtype in INTEGERS and name.endswith(".weight") and len(tensor.shape) == 2
+        for name, tensor in checkpoint.tensors.items()
+    )
+    return found or ("integers" if whole else None)

@@ -1,0 +1,270 @@
+"""Which files of a folder are the weights of its checkpoint, and what lies beside them."""
+
+import json
+import re
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any, Final, final
+
+from eckart.errors import ArgumentError, FormatError
+from eckart.files.documents import read_object
+from eckart.files.whole import damaged
+
+_NUMBERED: Final = re.compile(r"(?P<stem>.*)-[0-9]{5}-of-(?P<total>[0-9]{5})(?P<suffix>\.\w+)")
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Index:
+    """What `model.safetensors.index.json` says.
+
+    Fields:
+        path: The index.
+        files: The name of a file beside the index, by tensor.
+    """
+
+    path: Path
+    files: Mapping[str, str]
+
+    def shards(self) -> tuple[Path, ...]:
+        """The files, each once, sorted by name.
+
+        Raises:
+            FormatError: If one is missing.
+        """
+        folder = self.path.parent
+        shards = tuple(folder / name for name in sorted(set(self.files.values())))
+        missing = [shard.name for shard in shards if not shard.is_file()]
+        if missing:
+            raise missing_shards(missing, folder, self.path.name)
+        return shards
+
+    def check(self, tensors: Mapping[str, Path]) -> None:
+        """Refuse shards that lack a tensor which the index promises.
+
+        A tensor that the index does not name is no error: what loads a checkpoint takes all that
+        its files hold, and so does eckart.
+
+        Args:
+            tensors: The file that does hold each tensor.
+
+        Raises:
+            FormatError: If they disagree.
+        """
+        for tensor, name in self.files.items():
+            if tensor not in tensors or tensors[tensor].name != name:
+                raise FormatError(
+                    f"The tensor {tensor!r} is not in {name}, as {self.path} says.",
+                    hint="Download or copy the whole checkpoint: its files do not fit together.",
+                    code="index-disagrees",
+                )
+
+
+def missing_shards(missing: Sequence[str], folder: Path, told_by: str) -> FormatError:
+    """The error for files of a checkpoint that are not there."""
+    more = f", and {len(missing) - 1} more" if missing[1:] else ""
+    return FormatError(
+        f"{missing[0]} is missing in {folder}{more}, named by {told_by}.",
+        hint="Download or copy the whole checkpoint.",
+        code="missing-shard",
+    )
+
+
+def check_numbers(names: Sequence[str], folder: Path) -> None:
+    """Refuse files that are numbered as some of many, such as 1 of 3, where others are not there.
+
+    Raises:
+        FormatError: If so.
+    """
+    for name in names:
+        match = _NUMBERED.fullmatch(name)
+        if match is None:
+            continue
+        stem, digits, suffix = match["stem"], match["total"], match["suffix"]
+        expected = [
+            f"{stem}-{number:05d}-of-{digits}{suffix}" for number in range(1, int(digits) + 1)
+        ]
+        missing = [one for one in expected if one not in names]
+        if missing:
+            raise missing_shards(missing, folder, name)
+
+
+def read_index(path: Path, suffix: str) -> Index:
+    """The index of a checkpoint, which names nothing but files of a suffix beside it.
+
+    A file may itself be a link to somewhere else, as it is in the cache of the Hub.
+
+    Raises:
+        FormatError: If it is damaged, or names a file elsewhere.
+        StorageError: If the system refuses to read it.
+    """
+    claim: Any = read_object(path).get("weight_map")
+    if not isinstance(claim, dict) or not claim:
+        raise damaged(path, "it has no weight_map")
+    for name in claim.values():
+        if not isinstance(name, str) or not _is_plain(name) or not name.endswith(suffix):
+            raise FormatError(
+                f"{path} names {str(name)[:100]!r}, which is no {suffix} file in its folder.",
+                hint="Do not trust this checkpoint; download it again from its source.",
+                code="unsafe-index",
+            )
+    return Index(path=path, files=claim)
+
+
+def _is_plain(name: str) -> bool:
+    """Whether it is the name of a file, on any system, and no path."""
+    return name.isprintable() and name == PurePosixPath(name).name == PureWindowsPath(name).name
+
+
+SAFE: Final = ".safetensors"
+PICKLED: Final = (".bin", ".pt", ".pth")
+CONFIG: Final = "config.json"
+ALONE: Final = ("model.safetensors", "pytorch_model.bin")
+"""Files that are the whole checkpoint of their folder."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weights:
+    """The files of a checkpoint.
+
+    Fields:
+        files: All of safetensors, or all of PyTorch.
+        index: What says which tensor is where, if there is one.
+        config: What `config.json` says; {} where there is none.
+    """
+
+    files: tuple[Path, ...]
+    index: Index | None
+    config: Mapping[str, Any]
+
+
+def find_weights(path: Path) -> Weights:
+    """The files of the checkpoint that a path names.
+
+    In a folder, the first of these is taken, which is the order of transformers:
+    `model.safetensors`; the files named by `model.safetensors.index.json`, or by the only index of
+    another name; all `.safetensors` files; `pytorch_model.bin`; the files named by
+    `pytorch_model.bin.index.json`. A file named by `path` is taken alone, and has the config
+    of its folder if its name is that of a whole checkpoint.
+
+    Raises:
+        ArgumentError: If there is nothing, or its suffix is unknown.
+        FormatError: If the folder holds no weights, or not all that its index names.
+        StorageError: If the system refuses to read it.
+    """
+    if path.is_dir():
+        files, index = _in_folder(path)
+        return Weights(files=files, index=index, config=_config(path))
+    if not path.exists():
+        raise ArgumentError(
+            f"There is no checkpoint {path}.",
+            hint="Give a folder or a file; one of the Hub is downloaded first: hf download NAME.",
+            code="no-such-file",
+        )
+    if not path.is_file() or path.suffix not in (SAFE, *PICKLED):
+        raise ArgumentError(
+            f"{path} is no checkpoint: its suffix {path.suffix or '(none)'} is unknown.",
+            hint=f"Give a folder, or a file that ends in {', '.join((SAFE, *PICKLED))}.",
+            code="unknown-suffix",
+        )
+    config = _config(path.parent) if path.name in ALONE else {}
+    return Weights(files=(path,), index=None, config=config)
+
+
+def _in_folder(folder: Path) -> tuple[tuple[Path, ...], Index | None]:
+    names = sorted(entry.name for entry in folder.iterdir() if entry.is_file())
+    visible = [name for name in names if not name.startswith(".")]
+    safe = [name for name in visible if name.endswith(SAFE)]
+    for suffix, alone in ((SAFE, ALONE[0]), (".bin", ALONE[1])):
+        if alone in visible:
+            return (folder / alone,), None
+        indices = [name for name in visible if name.endswith(f"{suffix}.index.json")]
+        standard = [name for name in indices if name == f"{alone}.index.json"]
+        if standard or len(indices) == 1:
+            index = read_index(folder / (standard or indices)[0], suffix)
+            return index.shards(), index
+        if suffix == SAFE and safe:
+            check_numbers(safe, folder)
+            return tuple(folder / name for name in safe), None
+    raise FormatError(
+        f"The folder {folder} holds no weights{f', only {CONFIG}' if CONFIG in visible else ''}.",
+        hint=f"Give a folder with {ALONE[0]}, its index and shards, or {ALONE[1]}.",
+        code="no-weights",
+    )
+
+
+def _config(folder: Path) -> Mapping[str, Any]:
+    path = folder / CONFIG
+    config = read_object(path) if path.is_file() else {}
+    names: Any = config.get("architectures") or []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise damaged(path, "its architectures are no list of names")
+    return config
+
+
+WEIGHTS: Final = frozenset(
+    {".bin", ".ckpt", ".gguf", ".h5", ".msgpack", ".onnx", ".ot", ".pt", ".pth", ".safetensors"}
+)
+"""Suffixes of weights, and of the same weights for other programs."""
+
+LARGEST: Final = 100_000_000
+"""Bytes of a file or a folder; what is larger is no setting and no vocabulary."""
+
+OTHERS: Final = frozenset({"README.md", "adapter_config.json", "report.json", "trainer_state.json"})
+PASSING: Final = ("checkpoint-", "runs", "onnx", "openvino", "global_step", "__pycache__")
+"""What begins the names of folders that a model is loaded without."""
+INDEX: Final = ".index.json"
+
+
+def copy_companions(
+    source: Path, target: Path, changes: Mapping[str, Any]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Copy what is in a model's folder beside its weights: small files, and folders of them.
+
+    A folder may hold weights of its own, such as the layers behind the model that
+    sentence-transformers keeps; it goes along whole.
+
+    Args:
+        source: The folder of a checkpoint.
+        target: An existing folder.
+        changes: Settings of `config.json` that are others in the copy.
+
+    Returns:
+        What was copied, and what was left behind because it is too large.
+
+    Raises:
+        StorageError: Where this is used within `whole_file`, if the system refuses.
+    """
+    copied: list[str] = []
+    left: list[str] = []
+    for path in sorted(_companions(source)):
+        files = [path] if path.is_file() else [one for one in path.rglob("*") if one.is_file()]
+        if sum(one.stat().st_size for one in files) > LARGEST:
+            left.append(path.name)
+        elif path.name == CONFIG and changes:
+            document = {**read_object(path), **changes}
+            text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+            (target / CONFIG).write_text(text, encoding="utf-8")
+            copied.append(path.name)
+        else:
+            for one in files:
+                place = target / one.relative_to(source)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(one, place)
+            copied.append(path.name)
+    return tuple(copied), tuple(left)
+
+
+def _companions(source: Path) -> Iterator[Path]:
+    for path in source.iterdir():
+        if path.name.startswith(".") or path.name in OTHERS or path.name.endswith(INDEX):
+            continue
+        if path.is_dir():
+            is_adapter = (path / "adapter_config.json").exists()
+            if not path.is_symlink() and not path.name.startswith(PASSING) and not is_adapter:
+                yield path
+        elif path.is_file() and path.suffix not in WEIGHTS:
+            yield path

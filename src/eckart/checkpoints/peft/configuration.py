@@ -1,0 +1,352 @@
+"""`adapter_config.json`: the keys that PEFT needs, and the profile that other programs accept."""
+
+import re
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, final
+
+from eckart.checkpoints.peft.adapter import (
+    BIAS,
+    AdaptedLayer,
+    Adapter,
+    Kind,
+    Outline,
+    split_parameter,
+)
+from eckart.checkpoints.peft.experts import (
+    GATE_UP,
+    also,
+    expert_of,
+    is_taken_for_an_expert,
+    live_name,
+    since,
+)
+from eckart.errors import MatrixError
+
+TABLES: Final = frozenset({"embed_tokens", "lm_head", "wte", "word_embeddings", "embed_out"})
+"""Last names of the modules that a tied model shares one table between."""
+
+ENSURED: Final = frozenset({"embed_tokens", "lm_head"})
+"""Those whose tie PEFT keeps; for any other pair `ensure_weight_tying` is a warning only."""
+
+HEADS: Final = {
+    "SEQ_CLS": ("classifier", "score"),
+    "TOKEN_CLS": ("classifier", "score"),
+    "QUESTION_ANS": ("qa_outputs",),
+}
+"""Modules that PEFT adds to `modules_to_save` by itself, by the task of an adapter."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SavedNames:
+    """How new values of parameters are stored.
+
+    Fields:
+        keys: Name in the file by name of the parameter.
+        modules: Those that PEFT replaces as a whole.
+        bias: PEFT's mode for biases: whose biases the file holds as new values.
+    """
+
+    keys: Mapping[str, str]
+    modules: tuple[str, ...]
+    bias: str
+
+
+def saved_names(
+    saved: Collection[str], adapted: Collection[str], in_place: Collection[str] = ()
+) -> SavedNames:
+    """Where each new value goes.
+
+    - A parameter of an adapted module replaces the one beneath the factors (`base_layer`).
+    - A bias whose module has no other new value is loaded as it is: PEFT's `bias: all`.
+    - A parameter that is put in place has its own name: PEFT loads what it finds the name of.
+    - Everything else belongs to a module of `modules_to_save`, the outermost of several.
+
+    Example:
+        >>> saved_names(["norm.weight", "q.bias"], adapted=["q"])
+        SavedNames(keys={'norm.weight': 'norm.weight', 'q.bias': 'q.base_layer.bias'},
+                   modules=('norm',), bias='lora_only')
+    """
+    keys: dict[str, str] = {}
+    modules: set[str] = set()
+    bias = "none"
+    owners = Counter(split_parameter(name)[0] for name in saved if name not in in_place)
+    for name in sorted(saved):
+        module, parameter = split_parameter(name)
+        keys[name] = name
+        if module in adapted:
+            keys[name] = f"{module}.base_layer.{parameter}"
+            if parameter == BIAS and bias == "none":
+                bias = "lora_only"
+        elif parameter == BIAS and owners[module] == 1:
+            bias = "all"
+        elif name not in in_place:
+            modules.add(module)
+    return SavedNames(keys=keys, modules=tuple(sorted(_outermost(modules))), bias=bias)
+
+
+def _outermost(modules: Collection[str]) -> Iterator[str]:
+    """The modules that lie in none of the others: PEFT replaces a module with all below it."""
+    for module in modules:
+        words = module.split(".")
+        above = (".".join(words[:end]) for end in range(1, len(words)))
+        if not any(one in modules for one in above):
+            yield module
+
+
+def configuration(
+    adapter: Adapter,
+    layers: Sequence[Outline],
+    saved: SavedNames,
+    base_modules: Collection[str] = (),
+) -> dict[str, Any]:
+    """The configuration of an adapter, its keys sorted.
+
+    Args:
+        adapter: Its names and flags; the layers are not read.
+        layers: Outlines of its layers.
+        saved: Where its new values go.
+        base_modules: Names of all modules of the base: those that PEFT would adapt by mistake,
+            because their name ends like that of an adapted one, are excluded by name. Where they
+            are not known, names of an older transformers are given with those of today.
+    """
+    modules, parameters = _targets(layers, mixture=adapter.experts or has_experts(layers))
+    ranks = _ranks(layers, set(parameters))
+    counts = Counter(ranks.values())
+    usual = max(counts, key=lambda rank: (counts[rank], rank))
+    everywhere = list if base_modules else also
+    unusual = {
+        own: rank for name, rank in ranks.items() if rank != usual for own in (name, since(name))
+    }
+    pattern = {
+        f"^{re.escape(name)}": unusual[name]
+        for name in sorted(everywhere([name for name in ranks if ranks[name] != usual]))
+    }
+    document: dict[str, Any] = {
+        "alpha_pattern": pattern,
+        "base_model_name_or_path": adapter.base_name,
+        "bias": saved.bias,
+        "fan_in_fan_out": any(layer.kind is Kind.TRANSPOSED for layer in layers),
+        "inference_mode": True,
+        "lora_alpha": usual,
+        "lora_dropout": 0.0,
+        "modules_to_save": everywhere(saved.modules) or None,
+        "peft_type": "LORA",
+        "r": usual,
+        "rank_pattern": pattern,
+        "target_modules": everywhere(modules),
+        "task_type": _task(adapter, saved, layers),
+        "use_rslora": False,
+    }
+    tables = {*saved.modules, *modules}
+    optional = {
+        "ensure_weight_tying": adapter.tied and any(_last(name) in ENSURED for name in tables),
+        "exclude_modules": _mistaken(modules, base_modules),
+        "lora_bias": any(layer.has_bias for layer in layers),
+        "target_parameters": parameters,
+    }
+    document |= {name: setting for name, setting in optional.items() if setting}
+    return dict(sorted(document.items()))
+
+
+def check_layers(adapter: Adapter, layers: Sequence[Outline]) -> None:
+    """Refuse what PEFT would load wrongly, or not at all.
+
+    Raises:
+        MatrixError: If no layer is adapted, one is adapted twice, some layers change their bias
+            and others cannot, or one half of a tied table is changed without the other.
+    """
+    names = Counter(layer.module for layer in layers)
+    twice = [name for name, count in names.items() if count > 1]
+    if not names or twice:
+        raise MatrixError(
+            f"The adapter adapts '{twice[0]}' twice." if twice else "The adapter adapts no layer.",
+            hint="Give each adapted layer once, and at least one.",
+            code="no-layers" if not twice else "layer-twice",
+        )
+    _check_biases(adapter, layers)
+    _check_tie(adapter, names)
+
+
+def check_saved(saved: SavedNames, modules: Collection[str]) -> None:
+    """Refuse new values of a module whose name other modules end with.
+
+    PEFT replaces every module whose name ends with that of a saved one, and then misses the values
+    of the others.
+
+    Raises:
+        MatrixError: If there is such a module among `modules`, or a value belongs to none.
+    """
+    for module in saved.modules:
+        if not module:
+            raise MatrixError(
+                "The adapter saves a parameter that belongs to no module.",
+                hint="PEFT cannot replace a parameter of the model itself; leave it out.",
+                code="saved-by-mistake",
+            )
+        alike = sorted(m for m in modules if m.endswith(module) and m not in saved.modules)
+        if alike:
+            raise MatrixError(
+                f"The adapter saves '{module}', and PEFT would replace '{alike[0]}' with it.",
+                hint=f"Save the values of '{alike[0]}' as well.",
+                code="saved-by-mistake",
+            )
+
+
+def has_experts(layers: Sequence[Outline]) -> bool:
+    """Whether one of the layers is a part of an expert."""
+    return any(expert_of(layer.module) for layer in layers)
+
+
+def _targets(layers: Sequence[Outline], *, mixture: bool) -> tuple[list[str], list[str]]:
+    """Names for `target_modules` and `target_parameters`."""
+    modules: set[str] = set()
+    parameters: set[str] = set()
+    for layer in layers:
+        expert = expert_of(layer.module)
+        if expert is not None:
+            parameters.add(expert.parameter)
+        elif mixture and is_taken_for_an_expert(layer.module):
+            parameters.add(f"{live_name(layer.module)}.weight")
+        else:
+            modules.add(layer.module)
+    return sorted(modules), sorted(parameters)
+
+
+def _ranks(layers: Sequence[Outline], parameters: Collection[str]) -> dict[str, int]:
+    """Rank by the name that PEFT matches patterns with: of a module, or of a parameter."""
+    ranks: dict[str, int] = {}
+    for layer in layers:
+        expert = expert_of(layer.module)
+        parameter = f"{live_name(layer.module)}.weight"
+        if expert is not None:
+            # gate and input of an expert are stacked, each with its own columns of B
+            stacked = 2 if expert.parameter.endswith(GATE_UP) else 1
+            ranks[expert.parameter] = stacked * layer.rank
+        else:
+            ranks[parameter if parameter in parameters else layer.module] = layer.rank
+    return ranks
+
+
+def _task(adapter: Adapter, saved: SavedNames, layers: Sequence[Outline]) -> str | None:
+    """The task, unless PEFT would then look for a head that the file does not hold whole."""
+    heads = HEADS.get(adapter.task_type or "", ())
+    touched = [*(layer.module for layer in layers), *(split_parameter(n)[0] for n in saved.keys)]
+    beneath = {module for module in touched if not set(heads).isdisjoint(module.split("."))}
+    whole = bool(beneath) and all(
+        module in saved.modules and _last(module) in heads for module in beneath
+    )
+    return adapter.task_type if whole or not heads else None
+
+
+def _mistaken(modules: Sequence[str], base_modules: Collection[str]) -> list[str]:
+    endings = tuple(f".{module}" for module in modules)
+    return sorted(name for name in base_modules if name.endswith(endings) and name not in modules)
+
+
+def _check_biases(adapter: Adapter, layers: Sequence[Outline]) -> None:
+    changed = [layer for layer in layers if layer.has_bias]
+    if not changed:
+        return
+    mixture = adapter.experts or has_experts(layers)
+    for layer in layers:
+        if not layer.has_bias or layer.kind is Kind.EMBEDDING or mixture:
+            raise MatrixError(
+                f"'{changed[0].module}' changes its bias and '{layer.module}' cannot: PEFT merges "
+                "changed biases only where every adapted layer has one.",
+                hint="Give the changed biases as saved values instead, as `with_biases` does.",
+                code="biases-differ",
+            )
+
+
+def _check_tie(adapter: Adapter, adapted: Collection[str]) -> None:
+    if not adapter.tied:
+        return
+    factored = [module for module in adapted if _last(module) in TABLES]
+    # two that PEFT ties are right as it loads them, and were written so by PEFT
+    if factored and frozenset(map(_last, factored)) != ENSURED:
+        raise MatrixError(
+            f"'{factored[0]}' shares its table with another module, so PEFT would add its change "
+            "twice when it merges.",
+            hint="Save the whole table under both names instead.",
+            code="tied",
+        )
+    alone = [name for name in adapter.saved if name not in adapter.in_place]
+    tables = [name for name in alone if _last(split_parameter(name)[0]) in TABLES]
+    weights = [name for name in tables if not name.endswith(f".{BIAS}")]
+    if len(weights) == 1:
+        raise MatrixError(
+            f"The adapter saves '{weights[0]}', but not the module that shares its table.",
+            hint="Save the whole table under both names.",
+            code="tied",
+        )
+
+
+def _last(module: str) -> str:
+    return module.rpartition(".")[2]
+
+
+REASONS: Final = {
+    Kind.EMBEDDING: "an embedding",
+    Kind.TRANSPOSED: "stored as (inputs, outputs)",
+    Kind.CONVOLUTION: "a convolution",
+}
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOut:
+    """A part of an adapter that a profile has no place for.
+
+    Fields:
+        name: Of the module, or of the parameter.
+        reason: What it is, to follow "is" or "are".
+        squared_norm: ‖B·A‖²_F of a layer, or the squares of the change of a bias; None for saved
+            values, whose change only the base tells.
+    """
+
+    name: str
+    reason: str
+    squared_norm: float | None
+
+
+def portable(adapter: Adapter) -> tuple[Adapter, tuple[LeftOut, ...]]:
+    """Its linear layers with one rank, padded with zeros, and what was left out.
+
+    Raises:
+        MatrixError: If nothing is left.
+    """
+    kept: list[AdaptedLayer] = []
+    left: list[LeftOut] = []
+    for layer in adapter.layers:
+        reason = _reason(layer)
+        if reason is None:
+            kept.append(replace(layer, bias=None))
+        else:
+            norm = layer.factors.squared_norm()
+            left.append(LeftOut(name=layer.module, reason=reason, squared_norm=norm))
+        if layer.bias is not None and layer.bias.any():
+            change = float((layer.bias.astype(float) ** 2).sum())
+            name = f"{layer.module}.{BIAS}"
+            left.append(LeftOut(name=name, reason="a bias", squared_norm=change))
+    left.extend(LeftOut(name=n, reason="saved values", squared_norm=None) for n in adapter.saved)
+    if not kept:
+        raise MatrixError(
+            "Nothing of the adapter is portable: it adapts no linear layer.",
+            hint="Use the profile peft.",
+            code="nothing-portable",
+        )
+    rank = max(layer.rank for layer in kept)
+    layers = tuple(replace(layer, factors=layer.factors.pad(rank)) for layer in kept)
+    return replace(adapter, layers=layers, saved={}, in_place=frozenset(), tied=False), tuple(left)
+
+
+def _reason(layer: AdaptedLayer) -> str | None:
+    """Why a layer is left out; None where it is kept."""
+    if layer.module.rpartition(".")[2] in TABLES:
+        return "a head or a table of the vocabulary"
+    if expert_of(layer.module) is not None:
+        return "an expert"
+    return REASONS.get(layer.kind)

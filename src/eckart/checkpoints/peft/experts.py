@@ -1,0 +1,199 @@
+"""Names of experts, of renamed and of wrapped modules: as saved, and in the model that runs."""
+
+import re
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, final
+
+from eckart.checkpoints.peft.adapter import Adapter, Kind, Outline
+from eckart.errors import MatrixError
+
+PREFIX: Final = "base_model.model."
+"""What PEFT puts before the names of a model."""
+
+_WRAPPER: Final = r"(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\."
+"""Of torch.compile, FSDP and activation checkpointing, which wrap a model or its blocks."""
+_WRAPPED: Final = re.compile(
+    rf"^(?:{_WRAPPER}|module\.)*(?:{re.escape(PREFIX)})*|(?<=\.){_WRAPPER}"
+)
+
+
+def unwrapped(name: str) -> str:
+    """The name of a tensor or a module in the model that runs.
+
+    Example:
+        >>> unwrapped("module.base_model.model.layers.0._orig_mod.q_proj.weight")
+        'layers.0.q_proj.weight'
+        >>> unwrapped("_orig_mod._fsdp_wrapped_module.module.norm.weight")
+        'norm.weight'
+    """
+    return _WRAPPED.sub("", name)
+
+
+SEEING: Final = (
+    (re.compile(r"^language_model\.lm_head\b"), "lm_head"),
+    (re.compile(r"^language_model\.model\b"), "model.language_model"),
+    (re.compile(r"^(?=(?:vision_tower|multi_modal_projector|vision_embed_tokens)\b)"), "model."),
+)
+"""Names as transformers 4 wrote them, and what they are since."""
+
+
+def since(name: str) -> str:
+    """The name of a module or of a parameter since transformers 5.
+
+    Example:
+        >>> since("language_model.model.layers.0.self_attn.q_proj")
+        'model.language_model.layers.0.self_attn.q_proj'
+    """
+    for pattern, replacement in SEEING:
+        name = pattern.sub(replacement, name)
+    return name
+
+
+def also(names: Iterable[str]) -> list[str]:
+    """All names, and what they are called since where they are of a model that sees.
+
+    Example:
+        >>> also(["model.layers.0.self_attn.q_proj"])
+        ['model.layers.0.self_attn.q_proj']
+    """
+    known = list(names)
+    if not any(name.startswith("language_model.model.") for name in known):
+        return known
+    return sorted({*known, *map(since, known)})
+
+
+GATE_UP: Final = "gate_up_proj"
+DOWN: Final = "down_proj"
+FUSED: Final = {
+    "gate_proj": GATE_UP,
+    "up_proj": GATE_UP,
+    "down_proj": DOWN,
+    "w1": GATE_UP,
+    "w3": GATE_UP,
+    "w2": DOWN,
+}
+ROUTER: Final = "gate"
+PARTS: Final = ({"gate_proj", "up_proj", "down_proj"}, {"w1", "w3", "w2"})
+OUTPUTS: Final = ({"down_proj"}, {"w2"})
+
+_EXPERT: Final = re.compile(r"(?P<block>.+\.experts)\.(?P<number>\d+)\.(?P<projection>[^.]+)")
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Expert:
+    """The name of one projection of one expert, taken apart.
+
+    Fields:
+        block: Name of the module that holds the experts, in the checkpoint.
+        number: Of the expert.
+        projection: Such as `gate_proj`.
+    """
+
+    block: str
+    number: int
+    projection: str
+
+    @property
+    def parameter(self) -> str:
+        """Full name of the parameter of the running model that it is a part of."""
+        return f"{live_name(self.block)}.{FUSED.get(self.projection, self.projection)}"
+
+
+def expert_of(module: str) -> Expert | None:
+    """The expert that a module of a checkpoint is a part of, if it is one.
+
+    Example:
+        >>> expert_of("model.layers.0.block_sparse_moe.experts.7.w1").parameter
+        'model.layers.0.mlp.experts.gate_up_proj'
+        >>> expert_of("model.layers.0.mlp.gate_proj")
+    """
+    match = _EXPERT.fullmatch(module)
+    return match and Expert(match["block"], int(match["number"]), match["projection"])
+
+
+def live_name(module: str) -> str:
+    """The name of a module in the running model: Mixtral's blocks have another one on disk."""
+    return module.replace(".block_sparse_moe.", ".mlp.")
+
+
+def is_taken_for_an_expert(module: str) -> bool:
+    """Whether PEFT would take a layer outside the experts of a mixture for a part of them."""
+    name = module.rpartition(".")[2]
+    return expert_of(module) is None and (name == ROUTER or name in FUSED)
+
+
+def uniform_groups(modules: Iterable[str]) -> list[tuple[str, ...]]:
+    """The groups of expert layers that must share one rank, in order.
+
+    All `gate_proj` and `up_proj` of a layer are one group, all its `down_proj` another; layers
+    may differ.
+
+    Example:
+        >>> uniform_groups(["mlp.experts.0.up_proj", "mlp.experts.0.gate_proj", "q_proj"])
+        [('mlp.experts.0.gate_proj', 'mlp.experts.0.up_proj')]
+    """
+    groups: dict[str, list[str]] = {}
+    for module in sorted(modules):
+        expert = expert_of(module)
+        if expert is not None:
+            groups.setdefault(expert.parameter, []).append(module)
+    return [tuple(group) for _, group in sorted(groups.items())]
+
+
+def pad_experts(adapter: Adapter) -> Adapter:
+    """The same adapter with zeros added to the factors of experts that must share a rank."""
+    ranks = {layer.module: layer.rank for layer in adapter.layers}
+    for group in uniform_groups(ranks):
+        most = max(ranks[module] for module in group)
+        ranks |= dict.fromkeys(group, most)
+    layers = tuple(
+        replace(layer, factors=layer.factors.pad(ranks[layer.module])) for layer in adapter.layers
+    )
+    return replace(adapter, layers=layers)
+
+
+def check_experts(layers: Sequence[Outline]) -> None:
+    """Refuse expert layers that PEFT cannot stack.
+
+    Raises:
+        MatrixError: If those that must share a rank do not, some are missing, or their names or
+            kinds are not those of a mixture that PEFT knows.
+    """
+    blocks: dict[str, dict[int, set[str]]] = {}
+    for layer in layers:
+        expert = expert_of(layer.module)
+        if expert is None:
+            continue
+        if layer.kind is not Kind.LINEAR or expert.projection not in FUSED:
+            raise _refused(f"'{layer.module}' is none of a mixture that PEFT loads")
+        blocks.setdefault(expert.block, {}).setdefault(expert.number, set()).add(expert.projection)
+    for block, experts in blocks.items():
+        _check_complete(block, experts)
+    ranks = {layer.module: layer.rank for layer in layers}
+    for group in uniform_groups(ranks):
+        different = sorted({ranks[module] for module in group})
+        if len(different) > 1:
+            listed = ", ".join(str(rank) for rank in different)
+            raise _refused(f"'{group[0]}' and its kin have the ranks {listed}, not one")
+
+
+def _check_complete(block: str, experts: dict[int, set[str]]) -> None:
+    projections: Collection[str] = experts[min(experts)]
+    if projections not in (*PARTS, *OUTPUTS):
+        wanted = next((parts for parts in PARTS if parts >= projections), PARTS[0])
+        raise _refused(
+            f"the experts of '{block}' lack {' and '.join(sorted(wanted - set(projections)))}"
+        )
+    for number in range(max(experts) + 1):
+        if experts.get(number) != projections:
+            raise _refused(f"'{block}.{number}' lacks what other experts of the layer have")
+
+
+def _refused(what: str) -> MatrixError:
+    return MatrixError(
+        f"PEFT cannot stack these experts: {what}.",
+        hint="Pad the factors of all experts of a layer with zeros to one rank, or leave out all.",
+        code="experts-differ",
+    )

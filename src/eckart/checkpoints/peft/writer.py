@@ -1,0 +1,352 @@
+"""Writing an adapter as PEFT reads it: rounded factors, biases, a config and one file."""
+
+import json
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final, Literal, TypeAlias, cast, final
+
+import ml_dtypes
+import numpy as np
+
+from eckart.arrays import FLOAT32, Array, DType
+from eckart.checkpoints.peft.adapter import (
+    BIAS,
+    BIAS_TENSOR,
+    AdaptedLayer,
+    Adapter,
+    Kind,
+    Outline,
+    Tensor,
+    matrix_shape,
+    outline,
+    stored_shapes,
+    stored_tensors,
+)
+from eckart.checkpoints.peft.configuration import (
+    SavedNames,
+    check_layers,
+    check_saved,
+    configuration,
+    saved_names,
+)
+from eckart.checkpoints.peft.experts import PREFIX, check_experts, expert_of
+from eckart.checkpoints.safetensors_file import TensorLayout
+from eckart.checkpoints.shard import stored_dtype
+from eckart.checkpoints.writer import CheckpointWriter
+from eckart.errors import FormatError, MatrixError
+from eckart.factors import Factors
+from eckart.files import whole_file, write_text
+
+AdapterDType: TypeAlias = Literal["float32", "float16", "bfloat16"]
+
+DTYPES: Final[dict[AdapterDType, DType]] = {
+    "float32": FLOAT32,
+    "float16": np.dtype(np.float16),
+    "bfloat16": cast(DType, np.dtype(ml_dtypes.bfloat16)),
+}
+
+
+def adapter_bytes(shape: tuple[int, ...], rank: int, dtype: AdapterDType = "float32") -> int:
+    """Bytes of the factors of a weight of this shape, without the header of the file.
+
+    Example:
+        >>> adapter_bytes((8, 3, 5, 5), rank=2, dtype="float16")
+        332
+    """
+    return rank * sum(matrix_shape(shape)) * DTYPES[dtype].itemsize
+
+
+def stored_factors(layer: AdaptedLayer, dtype: AdapterDType = "float32") -> Factors:
+    """The factors of a layer as they will be read back, in float32.
+
+    √σ goes to both factors, which is where their largest entries are smallest. Rounding each
+    entry by at most u then changes the product by at most 2u + u², relative to its norm, because
+    the rows of A and the columns of B are orthogonal.
+
+    Raises:
+        MatrixError: If an entry is too large for the dtype, or so many are too small that the
+            product changes by more than twice what rounding alone can do.
+
+    Cost:
+        Two thin QR factorisations and a singular value decomposition of rank × rank.
+    """
+    balanced = layer.factors.balance()
+    B, A = rounded(balanced.B, dtype), rounded(balanced.A, dtype)
+    if not (np.isfinite(B).all() and np.isfinite(A).all()):
+        raise _out_of_range(layer.module, dtype, "too large")
+    factors = Factors(B, A)
+    # float32 and bfloat16 reach down to 1e-38, where the product of two is no number of either
+    if dtype == "float16" and _change(balanced, factors) > 2 * float(np.finfo(np.float16).eps):
+        raise _out_of_range(layer.module, dtype, "too small")
+    return factors
+
+
+def rounded(X: Array, dtype: AdapterDType) -> Array:
+    """X as it is read back, in float32; infinite where it is too large for the dtype."""
+    with np.errstate(over="ignore", under="ignore"):
+        return X.astype(DTYPES[dtype]).astype(FLOAT32)
+
+
+def _change(exact: Factors, near: Factors) -> float:
+    """‖B·A − B̂·Â‖/‖B·A‖, from (B − B̂)·A + B̂·(A − Â), so that nothing cancels."""
+    size = exact.squared_norm()
+    if size == 0:
+        return 0.0
+    B = np.hstack([exact.B - near.B, near.B])
+    A = np.vstack([exact.A, exact.A - near.A])
+    return float(np.sqrt(Factors(B, A).squared_norm() / size))
+
+
+def _out_of_range(module: str, dtype: AdapterDType, how: str) -> MatrixError:
+    return MatrixError(
+        f"The factors of '{module}' are {how} for {dtype}.",
+        hint="Store the adapter in float32 or bfloat16.",
+        code="out-of-range",
+    )
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Biases:
+    """The changed biases of a model.
+
+    Fields:
+        changes: b_tuned − b_base by module: for all adapted modules, or for none.
+        saved: New values by parameter, for `Adapter.saved`.
+    """
+
+    changes: Mapping[str, Array]
+    saved: Mapping[str, Tensor]
+
+
+def changed_biases(
+    adapted: Mapping[str, Kind],
+    base: Mapping[str, Tensor],
+    tuned: Mapping[str, Tensor],
+    *,
+    experts: bool = False,
+) -> Biases:
+    """How to store every bias that differs between two models.
+
+    PEFT's `lora_bias` is one setting for all adapted layers, which it can merge only where the base
+    of each has a bias, and which embeddings and experts refuse. So changes are stored where a bias
+    of an adapted layer changed and all of them can take one, zeros for those that did not change;
+    otherwise new values, which PEFT puts in the place of the base's own. Biases of modules that are
+    not adapted are new values.
+
+    Args:
+        adapted: Kinds of the adapted modules by name.
+        base: Biases of the base by the full name of the parameter.
+        tuned: Biases of the tuned model by the same names.
+        experts: Whether the base is a mixture of experts.
+
+    Example:
+        A model in which not every adapted layer has a bias, like Qwen2:
+
+        >>> changed_biases({"q": Kind.LINEAR, "o": Kind.LINEAR}, base={"q.bias": np.zeros(1)},
+        ...                tuned={"q.bias": np.ones(1)}).saved
+        {'q.bias': array([1.])}
+    """
+    changed = {
+        name: values
+        for name, values in tuned.items()
+        if name in base and not np.array_equal(base[name], values)
+    }
+    names = {f"{module}.{BIAS}": module for module in adapted}
+    refused = experts or any(
+        kind is Kind.EMBEDDING or expert_of(module) is not None for module, kind in adapted.items()
+    )
+    everywhere = names.keys() <= base.keys() & tuned.keys()
+    if refused or not everywhere or not names.keys() & changed.keys():
+        return Biases(changes={}, saved=changed)
+    return Biases(
+        changes={
+            module: tuned[name].astype(FLOAT32) - base[name].astype(FLOAT32)
+            for name, module in names.items()
+        },
+        saved={name: values for name, values in changed.items() if name not in names},
+    )
+
+
+def with_biases(
+    adapter: Adapter, base: Mapping[str, Tensor], tuned: Mapping[str, Tensor]
+) -> Adapter:
+    """The adapter with every bias that differs between two models, as `changed_biases` has it."""
+    adapted = {layer.module: layer.kind for layer in adapter.layers}
+    biases = changed_biases(adapted, base, tuned, experts=adapter.experts)
+    layers = tuple(
+        replace(layer, bias=biases.changes.get(layer.module, layer.bias))
+        for layer in adapter.layers
+    )
+    return replace(adapter, layers=layers, saved={**adapter.saved, **biases.saved})
+
+
+CONFIGURATION: Final = "adapter_config.json"
+TENSORS: Final = "adapter_model.safetensors"
+
+
+def write_adapter(
+    folder: Path,
+    adapter: Adapter,
+    dtype: AdapterDType = "float32",
+    *,
+    base_modules: Collection[str] = (),
+) -> None:
+    """Write an adapter that PEFT loads, unmerged and merged alike, without a warning.
+
+    The factors are balanced and rounded as `stored_factors` says, with alpha = r, so that the
+    scale is 1. Changes of biases are kept in float32 and new values in their own dtype. The same
+    adapter gives the same bytes: no time, no path and no version is written.
+
+    Args:
+        folder: Made where it does not exist; other files in it are left alone.
+        adapter: What to write.
+        dtype: Of the factors.
+        base_modules: Names of all modules of the base, where they are known: modules whose name
+            ends like that of an adapted one are then excluded, and a saved one that would be put
+            in the place of another is refused.
+
+    Raises:
+        MatrixError: If PEFT could not load it, or would load it wrongly; or if the factors do not
+            fit into `dtype`.
+        FormatError: If new values have a dtype that the file cannot hold.
+        StorageError: If the system refuses to write.
+
+    Cost:
+        Each layer is taken twice from `adapter.layers`, once for its shape and once for its
+        numbers, and not kept.
+    """
+    document, entries = _described(adapter, dtype, base_modules)
+    folder.mkdir(parents=True, exist_ok=True)
+    layouts = {name: entry.layout(folder / TENSORS) for name, entry in entries.items()}
+    with (
+        whole_file(folder / TENSORS, force=True) as temporary,
+        CheckpointWriter(temporary, layouts) as writer,
+    ):
+        for name in writer.order:
+            writer.write(name, entries[name].make())
+    with whole_file(folder / CONFIGURATION, force=True) as temporary:
+        write_text(temporary, json.dumps(document, indent=2) + "\n")
+
+
+def described_adapter(
+    adapter: Adapter, *, base_modules: Collection[str] = ()
+) -> tuple[dict[str, Any], dict[str, tuple[int, ...]]]:
+    """The configuration of an adapter and the shapes of the tensors that its file will hold.
+
+    Raises:
+        MatrixError: As `write_adapter`.
+
+    Cost:
+        Each layer is taken once, for its shape.
+    """
+    document, entries = _described(adapter, "float32", base_modules)
+    return document, {name: entry.shape for name, entry in entries.items()}
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Entry:
+    """One tensor of the file; `make` gives it when its turn comes."""
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    make: Callable[[], Tensor]
+
+    def layout(self, path: Path) -> TensorLayout:
+        """Its place in the file."""
+        stored = stored_dtype(self.dtype)
+        if stored is None:
+            raise FormatError(
+                f"{path} cannot hold '{self.name}', which is {self.dtype}.",
+                hint="Convert it to float32.",
+                code="unsupported-dtype",
+            )
+        return TensorLayout(dtype=stored, shape=self.shape)
+
+
+@final
+@dataclass(slots=True)
+class _Rounded:
+    """The tensors of the layer that is being written; its two factors are made together."""
+
+    layers: Sequence[AdaptedLayer]
+    dtype: AdapterDType
+    position: int = -1
+    tensors: dict[str, Array] = field(default_factory=dict[str, Array])
+
+    def tensor(self, position: int, name: str) -> Array:
+        """A tensor of a layer, in the dtype of the file."""
+        if position != self.position:
+            layer = self.layers[position]
+            factors = stored_factors(layer, self.dtype)
+            self.tensors = stored_tensors(outline(layer), factors)
+            self.position = position
+        return self.tensors[name].astype(DTYPES[self.dtype])
+
+    def bias(self, position: int) -> Array:
+        """The change of the bias of a layer."""
+        layer = self.layers[position]
+        if layer.bias is None or not np.isfinite(layer.bias).all():
+            raise MatrixError(
+                f"The change of the bias of '{layer.module}' holds NaN or infinity.",
+                hint="Give finite numbers only.",
+                code="not-finite",
+            )
+        return layer.bias.astype(FLOAT32)
+
+
+def _described(
+    adapter: Adapter, dtype: AdapterDType, base_modules: Collection[str]
+) -> tuple[dict[str, Any], dict[str, _Entry]]:
+    """The configuration, and the tensors of the file by name."""
+    layers = [outline(layer) for layer in adapter.layers]
+    saved = saved_names(adapter.saved, {layer.module for layer in layers}, adapter.in_place)
+    check_layers(adapter, layers)
+    check_experts(layers)
+    check_saved(saved, {*base_modules, *(layer.module for layer in layers)})
+    document = configuration(adapter, layers, saved, {*base_modules, *adapter.excluded})
+    return document, {entry.name: entry for entry in _entries(adapter, layers, saved, dtype)}
+
+
+def _entries(
+    adapter: Adapter, layers: list[Outline], saved: SavedNames, dtype: AdapterDType
+) -> Iterator[_Entry]:
+    rounded = _Rounded(adapter.layers, dtype)
+    for position, layer in enumerate(layers):
+        stem = f"{PREFIX}{layer.module}"
+        for name, shape in stored_shapes(layer).items():
+            yield _Entry(
+                name=f"{stem}.{name}",
+                dtype=DTYPES[dtype],
+                shape=shape,
+                make=lambda position=position, name=name: rounded.tensor(position, name),
+            )
+        if layer.has_bias:
+            yield _Entry(
+                name=f"{stem}.{BIAS_TENSOR}",
+                dtype=FLOAT32,
+                shape=(layer.outputs,),
+                make=lambda position=position: rounded.bias(position),
+            )
+    for parameter, key in saved.keys.items():
+        tensor = adapter.saved[parameter]
+        yield _Entry(
+            name=f"{PREFIX}{key}",
+            dtype=tensor.dtype,
+            shape=tensor.shape,
+            make=lambda parameter=parameter: _saved(adapter, parameter),
+        )
+
+
+def _saved(adapter: Adapter, parameter: str) -> Tensor:
+    tensor = adapter.saved[parameter]
+    if not np.isfinite(tensor).all():
+        raise MatrixError(
+            f"The saved values of '{parameter}' hold NaN or infinity.",
+            hint="Give finite numbers only.",
+            code="not-finite",
+        )
+    return tensor

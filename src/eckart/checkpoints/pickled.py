@@ -1,0 +1,191 @@
+"""`pytorch_model.bin`: read by PyTorch's weights-only reader; nothing pickled is ever executed.
+
+The only module that imports PyTorch for checkpoints.
+"""
+
+import pickle
+import warnings
+import zipfile
+from collections.abc import Iterable, Mapping
+from importlib import import_module
+from pathlib import Path
+from threading import Lock
+from typing import Any, Final, cast, final
+
+import numpy as np
+import numpy.typing as npt
+
+from eckart.checkpoints.shard import (
+    PAGE,
+    SAMPLES,
+    SafetensorsDtype,
+    TensorInfo,
+    changed,
+    stamp,
+    unreadable,
+)
+from eckart.errors import FormatError, MissingExtra
+from eckart.files.whole import damaged, reading
+
+NAMES: Final = {
+    "torch.float64": SafetensorsDtype.F64,
+    "torch.float32": SafetensorsDtype.F32,
+    "torch.float16": SafetensorsDtype.F16,
+    "torch.bfloat16": SafetensorsDtype.BF16,
+    "torch.complex64": SafetensorsDtype.C64,
+    "torch.int64": SafetensorsDtype.I64,
+    "torch.int32": SafetensorsDtype.I32,
+    "torch.int16": SafetensorsDtype.I16,
+    "torch.int8": SafetensorsDtype.I8,
+    "torch.uint64": SafetensorsDtype.U64,
+    "torch.uint32": SafetensorsDtype.U32,
+    "torch.uint16": SafetensorsDtype.U16,
+    "torch.uint8": SafetensorsDtype.U8,
+    "torch.bool": SafetensorsDtype.BOOL,
+    "torch.float8_e4m3fn": SafetensorsDtype.F8_E4M3,
+    "torch.float8_e4m3fnuz": SafetensorsDtype.F8_E4M3FNUZ,
+    "torch.float8_e5m2": SafetensorsDtype.F8_E5M2,
+    "torch.float8_e5m2fnuz": SafetensorsDtype.F8_E5M2FNUZ,
+    "torch.float8_e8m0fnu": SafetensorsDtype.F8_E8M0,
+}
+"""What safetensors calls the dtypes of PyTorch."""
+
+MAPPED_BYTES: Final = 2**26
+"""How much of a file is read before it is mapped anew."""
+
+
+@final
+class PickledFile:
+    """A file that `torch.save` wrote from a dictionary of tensors.
+
+    Args:
+        path: The file.
+
+    Fields:
+        tensors: By name, in the order of the dictionary. Tied weights have one entry per name.
+
+    Raises:
+        ArgumentError: If there is no such file.
+        FormatError: If it is damaged, or holds anything but tensors by name.
+        MissingExtra: If PyTorch is not installed.
+        StorageError: If the system refuses to read it.
+
+    Cost:
+        The file is mapped, and mapped anew whenever 64 MiB of it have been read, since what was
+        read counts as memory until then; that takes some 20 milliseconds for 300 tensors. A file
+        from before PyTorch 1.6 cannot be mapped and is held in memory whole.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with reading(path):
+            self._stamp = stamp(path.stat())
+        # advice to those who write such files
+        with warnings.catch_warnings(action="ignore"):
+            self._held = _tensors(path)
+        self.tensors: Mapping[str, TensorInfo] = {
+            name: _info(name, tensor, path) for name, tensor in self._held.items()
+        }
+        self._is_mapped = _is_mapped(path)
+        self._touched = 0
+        self._lock = Lock()
+
+    def read(self, name: str, /) -> npt.NDArray[Any]:
+        """A tensor in its stored dtype, in memory of its own, in C order.
+
+        Raises:
+            FormatError: If NumPy lacks the dtype, or the file has changed since it was opened.
+            MatrixError: If it does not fit into memory.
+            StorageError: If the system refuses to read it.
+        """
+        known = self.tensors[name]
+        if known.dtype.numpy is None:
+            raise unreadable(name, known.dtype, self.path)
+        with reading(self.path):
+            if stamp(self.path.stat()) != self._stamp:
+                raise changed(self.path)
+            tensor = self._tensor(known).detach().contiguous()
+            if known.dtype is SafetensorsDtype.BF16:
+                torch = import_module("torch")
+                return tensor.view(torch.int16).numpy().view(known.dtype.numpy).copy()
+            return np.array(tensor.numpy(), known.dtype.numpy)
+
+    def samples(self) -> Iterable[tuple[int, int]]:
+        """Pages at equal distances, and the last one."""
+        size = self.path.stat().st_size
+        step = max(PAGE, size // SAMPLES)
+        for start in (*range(0, size, step), max(0, size - PAGE)):
+            yield start, min(start + PAGE, size)
+
+    def _tensor(self, known: TensorInfo) -> Any:
+        with self._lock:
+            if self._is_mapped and self._touched > MAPPED_BYTES:
+                self._held = _tensors(self.path)
+                self._touched = 0
+            self._touched += known.nbytes
+            return self._held[known.name]
+
+
+def _is_mapped(path: Path) -> bool:
+    return zipfile.is_zipfile(path)
+
+
+def _is_stored(path: Path) -> bool:
+    with zipfile.ZipFile(path) as archive:
+        return all(entry.compress_type == zipfile.ZIP_STORED for entry in archive.infolist())
+
+
+def _tensors(path: Path) -> dict[str, Any]:
+    """The dictionary of tensors, mapped where the format allows it."""
+    try:
+        torch = import_module("torch")
+    except ImportError as error:
+        raise MissingExtra(
+            f"Reading {path} needs PyTorch, which is not installed.",
+            hint="Run: pip install 'eckart[adapters]', or give safetensors.",
+            code="missing-extra",
+        ) from error
+    loaded = _loaded(torch, path)
+    state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else loaded
+    if not isinstance(state, dict) or not all(
+        isinstance(name, str) and isinstance(tensor, torch.Tensor)
+        for name, tensor in cast("dict[object, object]", state).items()
+    ):
+        raise FormatError(
+            f"{path} holds something other than tensors by name.",
+            hint="Save the weights alone: torch.save(model.state_dict(), path).",
+            code="not-weights",
+        )
+    return cast("dict[str, Any]", state)
+
+
+def _loaded(torch: Any, path: Path) -> object:
+    mapped = _is_mapped(path)
+    try:
+        # mapped, the bytes of a compressed entry would be taken for numbers
+        if mapped and not _is_stored(path):
+            raise ValueError("it is compressed, which PyTorch does not do")
+        return torch.load(path, weights_only=True, mmap=mapped, map_location="cpu")
+    except pickle.UnpicklingError as error:
+        raise FormatError(
+            f"{path} is damaged, or holds Python objects that eckart never unpickles.",
+            hint="Save the weights alone as safetensors: model.save_pretrained(folder).",
+            code="pickled",
+        ) from error
+    # bytes that someone else wrote make its parser fail in every way
+    except Exception as error:
+        raise damaged(path, error) from error
+
+
+def _info(name: str, tensor: Any, path: Path) -> TensorInfo:
+    """What the tensor is; refused where it is not a plain array in this file."""
+    dtype = NAMES.get(str(tensor.dtype))
+    layout = str(tensor.layout)
+    if dtype is None or tensor.is_quantized or layout != "torch.strided" or tensor.is_meta:
+        raise unreadable(name, f"{tensor.dtype} ({layout})", path)
+    shape = tuple(int(length) for length in tensor.shape)
+    nbytes = dtype.nbytes(shape)
+    # a repeated entry may stand for any number of them
+    if nbytes > path.stat().st_size:
+        raise damaged(path, f"the tensor {name[:100]!r} claims {nbytes} bytes")
+    return TensorInfo(name=name, dtype=dtype, shape=shape, nbytes=nbytes, file=path)

@@ -1,0 +1,17 @@
+"""The model that a checkpoint is loaded into: names, modules and ties as transformers has them."""
+
+from eckart.checkpoints.running.building import alone, running_model
+from eckart.checkpoints.running.forward import forward_distances, loaded_network
+from eckart.checkpoints.running.model import Module, Running, Use, can_attach, unattached
+
+__all__ = [
+    "Module",
+    "Running",
+    "Use",
+    "alone",
+    "can_attach",
+    "forward_distances",
+    "loaded_network",
+    "running_model",
+    "unattached",
+]

@@ -1,0 +1,258 @@
+"""One pass of random inputs of the smallest kind, to hold two models against one another."""
+
+import inspect
+import itertools
+import re
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, final
+
+from eckart.checkpoints.running.building import alone
+from eckart.checkpoints.running.model import Running
+
+LENGTH: Final = 10
+"""Tokens of a text."""
+SAMPLES: Final = 4000
+"""Of a sound."""
+MOST: Final = 24
+"""Sets of inputs that are tried."""
+_OPTIONAL: Final = (
+    "input_ids",
+    "pixel_values",
+    "decoder_input_ids",
+    "bbox",
+    "input_features",
+    "input_values",
+)
+"""Inputs that a model may need although it can be called without them."""
+_SPECIAL: Final = re.compile(r".*token_(?:id|index)")
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Random inputs for a model, by what its config says of their sizes.
+
+    Fields:
+        network: The model.
+        generator: Of PyTorch.
+    """
+
+    network: Any
+    generator: Any = field(repr=False)
+
+    @property
+    def parameters(self) -> Mapping[str, inspect.Parameter]:
+        """Those of the pass through the model."""
+        return inspect.signature(type(self.network).forward).parameters
+
+    def sets(self) -> Iterator[dict[str, Any]]:
+        """Sets of inputs to try, the smallest first."""
+        names = self.parameters
+        main = self.network.main_input_name
+        mains = [main] if isinstance(main, str) else list(main)
+        asked = [
+            name
+            for name, parameter in names.items()
+            if parameter.default is inspect.Parameter.empty
+            and parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
+            and name != "self"
+        ]
+        first = list(dict.fromkeys([*(name for name in mains if name in names), *asked]))
+        if getattr(self.network.config, "is_encoder_decoder", False):
+            first = list(dict.fromkeys([*first, "decoder_input_ids"]))
+        first = [name for name in first if name in names]
+        more = [name for name in _OPTIONAL if name in names and name not in first]
+        chosen = [first, *([*first, name] for name in more), [*first, *more]]
+        tried = itertools.chain.from_iterable(map(self._alternatives, chosen))
+        yield from itertools.islice(tried, MOST)
+
+    def _alternatives(self, names: list[str]) -> Iterator[dict[str, Any]]:
+        makers = [self._makers(name) for name in names]
+        fixed = {"use_cache": False} if "use_cache" in self.parameters else {}
+        for made in itertools.product(*makers):
+            yield fixed | {name: make() for name, make in zip(names, made, strict=True)}
+
+    def _makers(self, name: str) -> list[Callable[[], Any]]:
+        """Ways to make one input, the likeliest first; none where it is not known."""
+        if name.endswith("input_ids"):
+            return [self._tokens]
+        if name.startswith("pixel_values"):
+            return self._pictures(video=name.endswith("videos"))
+        if name.endswith("mask"):
+            return [lambda: self._zeros(1, LENGTH) + 1]
+        return self._shaped(name)
+
+    def _shaped(self, name: str) -> list[Callable[[], Any]]:
+        """Ways to make an input of numbers whose sizes the config says."""
+        width = self._setting("hidden_size", "d_model", "model_in_dim") or 32
+        bins = self._setting("num_mel_bins", "feature_size", "mel_bins", "input_dim") or 80
+        length = 2 * (self._setting("max_source_positions") or 50)
+        steps = self._setting("context_length") or 32
+        channels = self._setting("num_input_channels", "input_size") or 1
+        shapes = {
+            "input_features": [(1, bins, length), (1, length, bins), (1, 1, length, bins)],
+            "input_values": [
+                (1, SAMPLES),
+                (1, 1, SAMPLES),
+                (1, self._setting("max_length") or length, bins),
+            ],
+            "inputs_embeds": [(1, LENGTH, width)],
+            "hidden_states": [(1, LENGTH, width)],
+            "spectrogram": [(1, LENGTH, width)],
+            "past_values": [(1, steps, channels), (1, steps)],
+        }.get(name, [])
+        if name == "bbox":
+            return [lambda: self._zeros(1, LENGTH, 4)]
+        return [lambda shape=shape: self._drawn(*shape) for shape in shapes]
+
+    def _pictures(self, *, video: bool) -> list[Callable[[], Any]]:
+        sizes = self._setting("image_size", "input_size", kinds=(int, list, tuple)) or 224
+        height, width = (sizes, sizes) if isinstance(sizes, int) else (sizes[0], sizes[-1])
+        channels = self._setting("num_channels", "in_channels", "in_chans") or 3
+        frames = self._setting("num_frames") or 2
+        made = [
+            lambda: self._drawn(1, channels, height, width),
+            lambda: self._drawn(1, frames, channels, height, width),
+            lambda: self._drawn(1, channels, 64, 64),
+        ]
+        return made[1:2] if video else made
+
+    def _tokens(self) -> Any:
+        import torch
+
+        config = self.network.config
+        vocabulary = getattr(config.get_text_config(), "vocab_size", None) or 100
+        special = set(_numbers(config.to_dict()))
+        usual = [number for number in range(vocabulary) if number not in special] or [0]
+        drawn = torch.randint(0, len(usual), (1, LENGTH), generator=self.generator)
+        return torch.tensor(usual)[drawn]
+
+    def _setting(self, *names: str, kinds: tuple[type, ...] = (int,)) -> Any:
+        """The first of these settings that the config or a part of it has."""
+        parts = [self.network.config.to_dict()]
+        while parts:
+            part = parts.pop(0)
+            for name in names:
+                if isinstance(part.get(name), kinds) and part[name]:
+                    return part[name]
+            parts.extend(one for one in part.values() if isinstance(one, dict))
+        return None
+
+    def _drawn(self, *shape: int) -> Any:
+        import torch
+
+        return torch.randn(*shape, generator=self.generator)
+
+    def _zeros(self, *shape: int) -> Any:
+        import torch
+
+        return torch.zeros(*shape, dtype=torch.int64)
+
+
+def _numbers(settings: Mapping[str, Any]) -> Iterator[int]:
+    """Tokens that stand for something else than text."""
+    for key, setting in settings.items():
+        if isinstance(setting, dict):
+            yield from _numbers(setting)
+        elif _SPECIAL.fullmatch(str(key)) and isinstance(setting, int):
+            yield setting
+
+
+def answers(network: Any, like: Any = None) -> Any:
+    """What a model makes of random inputs of the smallest kind, as one row of numbers.
+
+    Args:
+        network: The model.
+        like: The same model without an adapter, whose layers tell what inputs it takes; None where
+            it has none.
+
+    Raises:
+        Exception: Any, where the model wants inputs of another kind.
+    """
+    import torch
+
+    first: Exception | None = None
+    for inputs in Inputs(like or network, torch.Generator().manual_seed(1)).sets():
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)  # some models draw what they mask
+            try:
+                made = network(**inputs)
+            except Exception as error:  # a model refuses inputs with any error of its own
+                first = first or error
+                continue
+        found = [value for value in _tensors(made) if value.is_floating_point()]
+        return torch.cat([value.double().reshape(-1) for value in found])
+    raise first or TypeError("what it takes as inputs is not known")
+
+
+def forward_distances(
+    running: Running, base: Path, tuned: Path, adapter: Path
+) -> tuple[float, float] | None:
+    """How far base + adapter is from the fine-tune in units of the change, loaded and merged.
+
+    0 is right and 1 is no effect; None where one pass through the two models shows no difference.
+
+    Args:
+        running: The model of the fine-tune.
+        base: The folder of the base.
+        tuned: That of the fine-tune.
+        adapter: That of the adapter.
+
+    Raises:
+        Exception: Any, where a model cannot be loaded or run.
+
+    Cost:
+        Two models in memory in float32, and four passes.
+    """
+    from peft import PeftModel
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        plain, _ = loaded_network(running, tuned)
+        wanted = answers(plain)
+        network, _ = loaded_network(running, base)
+        change = float((answers(network) - wanted).norm())
+        if not change:
+            return None
+        model = PeftModel.from_pretrained(network, adapter).eval()
+        loaded = float((answers(model.get_base_model(), plain) - wanted).norm())
+        merged = float((answers(model.merge_and_unload()) - wanted).norm())
+    return loaded / change, merged / change
+
+
+def loaded_network(running: Running, folder: Path) -> tuple[Any, list[str]]:
+    """A network with the weights of a folder in float32, and the names of those it lacks.
+
+    Raises:
+        Exception: Any, where the weights cannot be loaded.
+
+    Cost:
+        The network in memory.
+    """
+    import torch
+
+    with alone():
+        network, found = type(running.network).from_pretrained(
+            folder,
+            config=running.network.config,
+            local_files_only=True,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+            dtype=torch.float32,
+        )
+    mismatched = [str(name) for name, *_ in found["mismatched_keys"]]
+    return network.eval(), sorted([*found["missing_keys"], *mismatched])
+
+
+def _tensors(made: Any) -> Iterator[Any]:
+    """All tensors of an answer, however deep."""
+    if hasattr(made, "is_floating_point"):
+        yield made
+    elif hasattr(made, "to_tuple"):
+        yield from _tensors(made.to_tuple())
+    elif isinstance(made, tuple | list):
+        for part in made:
+            yield from _tensors(part)

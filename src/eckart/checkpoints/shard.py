@@ -1,0 +1,193 @@
+"""One file of a checkpoint: its tensors, their dtypes, and a cheap identity of files."""
+
+import hashlib
+import math
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum, unique
+from pathlib import Path
+from typing import Any, Final, Protocol, final
+
+import ml_dtypes
+import numpy as np
+import numpy.typing as npt
+
+from eckart.errors import FormatError
+from eckart.files.whole import reading
+
+
+@unique
+class SafetensorsDtype(StrEnum):
+    """A dtype as a file stores it, in the order in which the format's own writer puts tensors.
+
+    Example:
+        >>> SafetensorsDtype("BF16").bits, SafetensorsDtype.F4.nbytes((3, 4))
+        (16, 6)
+    """
+
+    U64 = "U64"
+    I64 = "I64"
+    F64 = "F64"
+    C64 = "C64"
+    F32 = "F32"
+    U32 = "U32"
+    I32 = "I32"
+    BF16 = "BF16"
+    F16 = "F16"
+    U16 = "U16"
+    I16 = "I16"
+    F8_E5M2FNUZ = "F8_E5M2FNUZ"
+    F8_E4M3FNUZ = "F8_E4M3FNUZ"
+    F8_E8M0 = "F8_E8M0"
+    F8_E4M3 = "F8_E4M3"
+    F8_E5M2 = "F8_E5M2"
+    I8 = "I8"
+    U8 = "U8"
+    F6_E3M2 = "F6_E3M2"
+    F6_E2M3 = "F6_E2M3"
+    F4 = "F4"
+    BOOL = "BOOL"
+
+    @property
+    def bits(self) -> int:
+        """Bits of one entry."""
+        if self is SafetensorsDtype.BOOL:
+            return 8
+        return int(self.value.partition("_")[0].lstrip("BFCIU"))
+
+    @property
+    def numpy(self) -> np.dtype[Any] | None:
+        """The same numbers in NumPy; None for the formats of 8 bits and less that it lacks."""
+        return _NUMPY.get(self)
+
+    @property
+    def is_weight(self) -> bool:
+        """Whether eckart factors it: float16, bfloat16, float32 or float64."""
+        return self in _WEIGHTS
+
+    def nbytes(self, shape: tuple[int, ...]) -> int:
+        """Bytes of a tensor; entries of less than a byte are packed."""
+        return math.prod(shape) * self.bits // 8
+
+
+def stored_dtype(dtype: np.dtype[Any]) -> SafetensorsDtype | None:
+    """The name that a file gives to a NumPy dtype; None if it has none.
+
+    Example:
+        >>> stored_dtype(np.dtype("float16")), stored_dtype(np.dtype("complex128"))
+        (<StoredDtype.F16: 'F16'>, None)
+    """
+    return next((stored for stored, known in _NUMPY.items() if known == dtype), None)
+
+
+_NUMPY: Final[dict[SafetensorsDtype, np.dtype[Any]]] = {
+    SafetensorsDtype.U64: np.dtype("<u8"),
+    SafetensorsDtype.I64: np.dtype("<i8"),
+    SafetensorsDtype.F64: np.dtype("<f8"),
+    SafetensorsDtype.C64: np.dtype("<c8"),
+    SafetensorsDtype.F32: np.dtype("<f4"),
+    SafetensorsDtype.U32: np.dtype("<u4"),
+    SafetensorsDtype.I32: np.dtype("<i4"),
+    SafetensorsDtype.BF16: np.dtype(ml_dtypes.bfloat16),
+    SafetensorsDtype.F16: np.dtype("<f2"),
+    SafetensorsDtype.U16: np.dtype("<u2"),
+    SafetensorsDtype.I16: np.dtype("<i2"),
+    SafetensorsDtype.I8: np.dtype("i1"),
+    SafetensorsDtype.U8: np.dtype("u1"),
+    SafetensorsDtype.BOOL: np.dtype("?"),
+}
+_WEIGHTS: Final = frozenset(
+    {SafetensorsDtype.F16, SafetensorsDtype.BF16, SafetensorsDtype.F32, SafetensorsDtype.F64}
+)
+
+
+PAGE: Final = 4096
+"""Bytes that are sampled at a time."""
+
+SAMPLES: Final = 4096
+"""Pages that stand for a file, at most."""
+
+
+def fingerprint(path: Path, samples: Iterable[tuple[int, int]]) -> str:
+    """The size of a file and the SHA-256 of chosen bytes, as `SIZE:DIGEST`.
+
+    Args:
+        path: The file.
+        samples: Pairs of start and stop.
+
+    Raises:
+        ArgumentError: If there is no such file.
+        StorageError: If the system refuses to read it.
+    """
+    digest = hashlib.sha256()
+    with reading(path), path.open("rb", buffering=0) as file:
+        for start, stop in samples:
+            file.seek(start)
+            digest.update(file.read(stop - start))
+        return f"{path.stat().st_size}:{digest.hexdigest()}"
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorInfo:
+    """What a checkpoint says about one tensor before it is read.
+
+    Fields:
+        name: Its name, such as `model.layers.0.mlp.up_proj.weight`.
+        dtype: As stored.
+        shape: Of any number of dimensions; () is a single number.
+        nbytes: As stored.
+        file: Where it is.
+    """
+
+    name: str
+    dtype: SafetensorsDtype
+    shape: tuple[int, ...]
+    nbytes: int
+    file: Path
+
+
+class Shard(Protocol):
+    """A file of weights."""
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        ...
+
+    @property
+    def tensors(self) -> Mapping[str, TensorInfo]:
+        """Its tensors by name, in the order of the file."""
+        ...
+
+    def read(self, name: str, /) -> npt.NDArray[Any]:
+        """A tensor in its stored dtype, in memory of its own."""
+        ...
+
+    def samples(self) -> Iterable[tuple[int, int]]:
+        """Which bytes tell this file from another, as pairs of start and stop."""
+        ...
+
+
+def stamp(status: os.stat_result) -> tuple[int, int, int]:
+    """What changes when a file is replaced or edited: its inode, its size, its time of change."""
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def unreadable(tensor: str, dtype: object, path: Path) -> FormatError:
+    """The error for a tensor in a dtype that eckart lists but cannot read."""
+    return FormatError(
+        f"The tensor {tensor!r} of {path} is {dtype}, which eckart does not read.",
+        hint="Give a checkpoint in float16, bfloat16, float32 or float64.",
+        code="unsupported-dtype",
+    )
+
+
+def changed(path: Path) -> FormatError:
+    """The error for a file that is not the one whose tensors were listed."""
+    return FormatError(
+        f"{path} has changed since it was opened.",
+        hint="Start again when it is written whole.",
+        code="changed-file",
+    )

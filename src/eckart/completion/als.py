@@ -1,0 +1,93 @@
+"""Alternating least squares over known entries."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, final
+
+from eckart.approximations import BiasedFactors
+from eckart.completion.base import EntriesProblem
+from eckart.completion.equations import ConjugateGradients, NonnegativeCoordinates, RowSolver
+from eckart.completion.sweeps import Tables
+from eckart.errors import ArgumentError
+from eckart.factors import Factors
+from eckart.solvers import Step
+from eckart.solvers.base import check_count
+from eckart.threads import one_blas_thread
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlternatingLeastSquares:
+    """All rows for the columns as they are, then all columns for the rows, in turn.
+
+    The loss never rises. Biases are columns of the factors that are held at one, so each sweep fits
+    them together with the rest. Every row is a problem of its own: the answer has the same bits
+    whatever the number of threads.
+
+    Fields:
+        by: How each row is solved: `ConjugateGradients()`, `Cholesky()`, `CoordinateBlocks()`. None
+            takes the first, and coordinate descent where the factors must not be negative.
+        epochs: The most sweeps over both sides.
+        stop_early: Stop before `epochs` once the loss has converged.
+
+    Raises:
+        ArgumentError: If a field is out of its range.
+
+    Cost:
+        In each epoch that of `by` for all entries twice.
+
+    Example:
+        >>> import eckart
+        >>> entries = eckart.Entries.of([0, 0, 1, 1], [0, 1, 0, 2], [5, 3, 4, 1])
+        >>> run = eckart.factorize(entries, 2, solver=AlternatingLeastSquares(epochs=3))
+        >>> run.outcome.name
+        'EPOCHS_DONE'
+
+    Reference:
+        Zhou, Wilkinson, Schreiber, Pan (2008), AAIM; Hu, Koren, Volinsky (2008), ICDM.
+    """
+
+    by: RowSolver | None = None
+    epochs: int = 15
+    stop_early: bool = False
+
+    def __post_init__(self) -> None:
+        check_count("epochs", self.epochs)
+
+    def steps(self, problem: EntriesProblem, /) -> Iterator[Step]:
+        """Endless sweeps, each with the objective after it."""
+        solver = self._row_solver(problem)
+        tables = Tables(problem.entries, problem.objective, problem.start)
+        for number in itertools.count():
+            with one_blas_thread():
+                loss = tables.sweep(solver)
+            # a step is kept while the next sweep overwrites the tables
+            offset = tables.kept()
+            yield Step(
+                number=number,
+                loss=loss,
+                factors=partial(_factors, offset),
+                approximation=offset,
+            )
+
+    def settings(self) -> dict[str, Any]:
+        """Name and settings, for the recipe."""
+        by = None if self.by is None else self.by.settings()
+        return {"name": "als", "by": by, "epochs": self.epochs, "stop_early": self.stop_early}
+
+    def _row_solver(self, problem: EntriesProblem) -> RowSolver:
+        if not problem.objective.nonnegative:
+            return self.by or ConjugateGradients()
+        if self.by is not None:
+            raise ArgumentError(
+                "Factors without negative numbers are found by coordinate descent only.",
+                hint="Leave out how rows are solved.",
+                code="nonnegative-by",
+            )
+        return NonnegativeCoordinates(bounded=problem.rank)
+
+
+def _factors(offset: Callable[[], BiasedFactors]) -> Factors:
+    return offset().factors

@@ -1,0 +1,177 @@
+"""New rows or columns of a fitted matrix, by the equations of the fit and without fitting again."""
+
+from dataclasses import replace
+from typing import Final, Literal, overload
+
+import numpy as np
+
+from eckart.approximations import BiasedFactors, PosteriorSamples
+from eckart.arrays import FLOAT32, Randomness, as_randomness
+from eckart.completion.entries import Entries
+from eckart.completion.equations import Cholesky, NonnegativeCoordinates
+from eckart.completion.gibbs import draw_rows
+from eckart.completion.objective import Observed
+from eckart.completion.sweeps import Side as TableSide
+from eckart.completion.sweeps import Tables
+from eckart.errors import ArgumentError, MatrixError
+from eckart.factors import Factors
+from eckart.threads import one_blas_thread
+
+Side = Literal["rows", "columns"]
+CYCLES: Final = 1000
+"""Over the coordinates of a row that must not be negative; most rows stand still far earlier."""
+
+
+@overload
+def fold_in(
+    approximation: BiasedFactors | Factors,
+    objective: Observed,
+    entries: Entries,
+    side: Side = "rows",
+    *,
+    seed: int | Randomness = 0,
+) -> BiasedFactors: ...
+@overload
+def fold_in(
+    approximation: PosteriorSamples,
+    objective: Observed,
+    entries: Entries,
+    side: Side = "rows",
+    *,
+    seed: int | Randomness = 0,
+) -> PosteriorSamples: ...
+def fold_in(
+    approximation: BiasedFactors | Factors | PosteriorSamples,
+    objective: Observed,
+    entries: Entries,
+    side: Side = "rows",
+    *,
+    seed: int | Randomness = 0,
+) -> BiasedFactors | PosteriorSamples:
+    """Fit new rows (or columns) to a factorisation whose columns (or rows) stay as they are.
+
+    Each new row is the exact solution of the equations that a fitted one solves, with no negative
+    factor where the fit allowed none, so a row of the fit folded in anew is itself once the fit has
+    converged. For `PosteriorSamples` it is drawn from its posterior in every draw, so that
+    predictions for it are spread as they are for a row of the fit.
+
+    Args:
+        approximation: That was fitted.
+        objective: By which it was fitted; attributes, if any, are those of the new rows.
+        entries: Of the new rows: (new rows, columns), or (rows, new columns).
+        side: Which are new.
+        seed: Of the draws for `PosteriorSamples`. What is folded in by turns, rows and then
+            columns, takes one `Generator`, or their draws are no longer independent.
+
+    Returns:
+        An approximation of the shape of `entries`: the new rows with the old columns, or the
+        reverse. A row without entries and attributes has factors and bias of 0 in
+        `BiasedFactors`.
+
+    Raises:
+        ArgumentError: If an argument is of another kind, or `PosteriorSamples` have no priors.
+        MatrixError: If the side that stays has another length.
+
+    Cost:
+        rank² operations for each entry and rank³/3 for each row; that for each draw of
+        `PosteriorSamples`.
+
+    Example:
+        >>> fitted = BiasedFactors(0.0, [0.0], [0.0, 0.0], Factors([[1.0]], [[1.0, 2.0]]))
+        >>> new = Entries.of([0], [1], [4.0], shape=(1, 2))
+        >>> objective = Observed(regularization=1e-6, biases=False)
+        >>> fold_in(fitted, objective, new).factors.B.round(3)
+        array([[2.]], dtype=float32)
+    """
+    _check(approximation, objective, entries, side)
+    along = 1 if side == "rows" else 0
+    if entries.shape[along] != approximation.shape[along]:
+        kept = "columns" if side == "rows" else "rows"
+        raise MatrixError(
+            f"The entries have {entries.shape[along]} {kept}, "
+            f"the factors {approximation.shape[along]}.",
+            hint=f"Number {kept} as when the factors were fitted.",
+            code="shapes-differ",
+        )
+    if isinstance(approximation, PosteriorSamples):
+        return _drawn(approximation, objective, entries, side, as_randomness(seed))
+    if isinstance(approximation, Factors):
+        rows, columns = approximation.shape
+        approximation = BiasedFactors(0.0, np.zeros(rows), np.zeros(columns), approximation)
+    tables = _tables(approximation, objective, entries, side)
+    by = NonnegativeCoordinates(bounded=approximation.rank, cycles=CYCLES)
+    with one_blas_thread():
+        tables.improve(
+            *_new_and_old(tables, side),
+            by if tables.objective.nonnegative else Cholesky(),
+            turning=False,
+        )
+    return _with_extra(tables.offset(), approximation)
+
+
+def _check(approximation: object, objective: object, entries: object, side: object) -> None:
+    """Refuse what is of another kind.
+
+    Raises:
+        ArgumentError: With the name of the argument.
+    """
+    for name, value, kinds in (
+        ("approximation", approximation, (BiasedFactors, Factors, PosteriorSamples)),
+        ("objective", objective, (Observed,)),
+        ("entries", entries, (Entries,)),
+    ):
+        if not isinstance(value, kinds):
+            raise ArgumentError(
+                f"The {name} is a {type(value).__name__}.",
+                hint=f"Give {' or '.join(kind.__name__ for kind in kinds)}.",
+                code=f"bad-{name}",
+            )
+    if not isinstance(side, str) or side not in ("rows", "columns"):
+        raise ArgumentError(
+            f"The side is {side!r}.", hint='Give "rows" or "columns".', code="bad-side"
+        )
+
+
+def _drawn(
+    fitted: PosteriorSamples,
+    objective: Observed,
+    entries: Entries,
+    side: Side,
+    randomness: Randomness,
+) -> PosteriorSamples:
+    """Every draw with new rows from the posterior that its own prior gives them."""
+    if len(fitted.priors) < len(fitted.draws):
+        raise ArgumentError(
+            "These samples have no priors, so nothing can be folded in.",
+            hint="Give each draw the priors of its rows and columns.",
+            code="no-priors",
+        )
+    draws: list[BiasedFactors] = []
+    place = 0 if side == "rows" else 1
+    for draw, priors in zip(fitted.draws, fitted.priors, strict=True):
+        tables = _tables(draw, objective, entries, side)
+        with one_blas_thread():
+            draw_rows(tables, *_new_and_old(tables, side), priors[place], fitted.noise, randomness)
+        draws.append(_with_extra(tables.offset(), draw))
+    return replace(fitted, draws=tuple(draws))
+
+
+def _tables(fitted: BiasedFactors, objective: Observed, entries: Entries, side: Side) -> Tables:
+    """What was fitted with new rows (or columns) of zeros in place of its own."""
+    count = entries.shape[0 if side == "rows" else 1]
+    bias, B = np.zeros(count, FLOAT32), np.zeros((count, fitted.rank), FLOAT32)
+    if side == "rows":
+        only = replace(objective, column_attributes=None)
+        start = replace(fitted.with_rows(B, bias), extra_rows=None)
+    else:
+        only = replace(objective, row_attributes=None)
+        start = replace(fitted.with_columns(B.T, bias), extra_columns=None)
+    return Tables(entries, only, start)
+
+
+def _new_and_old(tables: Tables, side: Side) -> tuple[TableSide, TableSide]:
+    return (tables.rows, tables.columns) if side == "rows" else (tables.columns, tables.rows)
+
+
+def _with_extra(found: BiasedFactors, fitted: BiasedFactors) -> BiasedFactors:
+    return replace(found, extra_columns=fitted.extra_columns, extra_rows=fitted.extra_rows)

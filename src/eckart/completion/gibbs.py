@@ -1,0 +1,221 @@
+"""Bayesian factorisation of known entries by Gibbs sampling."""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any, Final, final
+
+import numpy as np
+
+from eckart.approximations import BiasedFactors, PosteriorSamples, Prior
+from eckart.arguments import check_whole
+from eckart.arrays import FLOAT32, FLOAT64, Array, Randomness
+from eckart.completion.base import EntriesProblem
+from eckart.completion.equations import NormalEquations, cut
+from eckart.completion.loss import in_units, known_error, offset_times, spread
+from eckart.completion.sweeps import Side, Tables
+from eckart.errors import ArgumentError
+from eckart.factors import Factors
+from eckart.solvers import Step
+from eckart.solvers.base import check_count
+from eckart.threads import in_threads, one_blas_thread
+
+STRENGTH: Final = 2.0
+"""β₀: the prior mean counts as so many rows at 0."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GibbsSampling:
+    """Draws from the posterior of B, A, their biases and their priors, given the known entries.
+
+    The rows of B (with their biases) are Gaussian with a mean and precision of their own, which are
+    Gaussian-Wishart; so are the columns of A; the precision of the entries is Gamma. The
+    strength of every penalty is drawn with the rest, so nothing of it has to be chosen, and
+    predictions are means over draws, with a standard deviation. The penalty of the objective is
+    not used. Entries are drawn in units of about their standard deviation, so that it does not
+    matter in which they are given.
+
+    Fields:
+        samples: Draws after the burn-in.
+        burn_in: Sweeps before the first draw counts.
+        keep: The most draws that are kept, spread evenly over the samples.
+
+    Raises:
+        ArgumentError: If a field is out of its range, or the objective is not for ratings.
+
+    Cost:
+        rank² operations for each entry and rank³/3 for each row, in each sweep; memory for `keep`
+        pairs of factors.
+
+    Reference:
+        Salakhutdinov, Mnih (2008), Bayesian probabilistic matrix factorization, ICML.
+    """
+
+    samples: int = 250
+    burn_in: int = 50
+    keep: int = 250
+
+    def __post_init__(self) -> None:
+        check_count("samples", self.samples)
+        check_count("keep", self.keep)
+        if check_whole("burn-in", self.burn_in) < 0:
+            raise ArgumentError(
+                f"The burn-in is {self.burn_in}.", hint="Give at least 0.", code="bad-burn-in"
+            )
+
+    @property
+    def epochs(self) -> int:
+        """Sweeps in all."""
+        return self.burn_in + self.samples
+
+    @property
+    def stop_early(self) -> bool:
+        """False: draws do not converge, their mean does."""
+        return False
+
+    def steps(self, problem: EntriesProblem, /) -> Iterator[Step]:
+        """Endless sweeps; the loss is the squared error of the last draw alone."""
+        _check(problem)
+        unit = spread(problem.entries.by_rows.values)
+        tables = Tables(in_units(problem.entries, unit), problem.objective,
+                        offset_times(problem.start, 1 / unit))  # fmt: skip
+        draws: list[BiasedFactors] = []
+        priors: list[tuple[Prior, Prior]] = []
+        noises: list[float] = []
+        offset, randomness = problem.start, problem.randomness
+        every = max(1, -(-self.samples // self.keep))
+        for number in itertools.count():
+            squared = known_error(problem.entries, problem.objective, offset)[0]
+            noise = _noise(squared / unit**2, len(problem.entries), randomness)
+            with one_blas_thread():
+                above = _sweep(tables, tables.rows, tables.columns, noise, randomness)
+                across = _sweep(tables, tables.columns, tables.rows, noise, randomness)
+            offset = offset_times(tables.offset(), unit)
+            above, across = (_prior_times(one, unit, tables.rank) for one in (above, across))
+            noise *= unit**2
+            if number >= self.burn_in and (number - self.burn_in) % every == 0:
+                draws.append(offset)
+                priors.append((above, across))
+                noises.append(noise)
+            # tuples: a step is kept while more draws are added
+            kept = (
+                (tuple(draws), tuple(priors), tuple(noises))
+                if draws
+                else ((offset,), ((above, across),), (noise,))
+            )
+            yield Step(
+                number=number,
+                loss=squared,
+                factors=partial(_factors, offset),
+                approximation=partial(_samples, *kept),
+            )
+
+    def settings(self) -> dict[str, Any]:
+        """Name and settings, for the recipe."""
+        return {"name": "gibbs", **asdict(self)}
+
+
+def _prior_times(prior: Prior, unit: float, rank: int) -> Prior:
+    """The prior, whose precision is divided by that of an entry, of what is so many times larger.
+
+    Factors grow with the root of the unit and biases with the unit.
+    """
+    grown = np.full(len(prior.mean), unit)
+    grown[:rank] = np.sqrt(unit)
+    less = (unit / grown).astype(FLOAT32)
+    return Prior(
+        mean=prior.mean * grown.astype(FLOAT32), precision=prior.precision * np.outer(less, less)
+    )
+
+
+def _sweep(tables: Tables, side: Side, other: Side, noise: float, randomness: Randomness) -> Prior:
+    """Draw the prior of a side, then all its rows."""
+    mean, precision = _prior(side.X.astype(FLOAT64), randomness)
+    prior = Prior(mean=mean.astype(FLOAT32), precision=(precision * noise).astype(FLOAT32))
+    draw_rows(tables, side, other, prior, noise, randomness)
+    return prior
+
+
+def draw_rows(
+    tables: Tables, side: Side, other: Side, prior: Prior, noise: float, randomness: Randomness
+) -> None:
+    """Draw all rows of a side from their posterior, given the other side.
+
+    Args:
+        tables: Both sides.
+        side: That is drawn.
+        other: That is held fixed.
+        prior: Of the rows that are drawn.
+        noise: Variance of an entry.
+        randomness: Of the draw.
+    """
+    from eckart.completion.kernels.rows import sampled_rows
+
+    linear = (prior.precision.astype(FLOAT64) @ prior.mean).astype(FLOAT32)
+    drawn = (randomness.standard_normal(side.X.shape) * np.sqrt(noise)).astype(FLOAT32)
+
+    def solve(equations: NormalEquations, X: Array) -> None:
+        pieces = cut(equations.order.starts, per_row=X.shape[1] // 4)
+        in_threads(
+            lambda piece: sampled_rows(
+                *piece, equations.known(), prior.precision, linear, drawn, X
+            ),
+            pieces,
+        )
+
+    tables.solve(side, other, solve)
+
+
+def _prior(X: Array, randomness: Randomness) -> tuple[Array, Array]:
+    """A draw of the mean and the precision of rows, from their Gaussian-Wishart posterior.
+
+    Prior: mean 0 with the weight of β₀ = 2 rows, W₀ = I, ν₀ = width.
+    """
+    rows, width = X.shape
+    centre = X.mean(axis=0)
+    spread = (X - centre).T @ (X - centre)
+    share = STRENGTH * rows / (STRENGTH + rows)
+    scale = np.eye(width) + spread + share * np.outer(centre, centre)
+    R = _wishart_root(scale, width + rows, randomness)
+    middle = rows * centre / (STRENGTH + rows)
+    step = np.linalg.solve(R.T, randomness.standard_normal(width)) / np.sqrt(STRENGTH + rows)
+    return middle + step, R @ R.T
+
+
+def _wishart_root(scale: Array, freedom: float, randomness: Randomness) -> Array:
+    """R with RRᵀ ~ Wishart(scale⁻¹, freedom), by Bartlett's decomposition."""
+    width = len(scale)
+    lower = np.tril(randomness.standard_normal((width, width)), -1)
+    diagonal = np.sqrt(randomness.chisquare(freedom - np.arange(width)))
+    root = np.linalg.inv(np.linalg.cholesky(scale)).T  # root·rootᵀ = scale⁻¹
+    return root @ (lower + np.diag(diagonal))
+
+
+def _noise(squared: float, entries: int, randomness: Randomness) -> float:
+    """A draw of the variance of an entry, whose precision has the prior Gamma(1, 1)."""
+    precision = randomness.standard_gamma(1 + entries / 2) / (1 + squared / 2)
+    return float(1 / precision)
+
+
+def _check(problem: EntriesProblem) -> None:
+    if not problem.objective.for_ratings_only:
+        raise ArgumentError(
+            "Gibbs sampling is for ratings, without an unobserved weight, non-negativity, "
+            "implicit features or attributes.",
+            hint="Use AlternatingLeastSquares() for those.",
+            code="needs-als",
+        )
+
+
+def _factors(offset: BiasedFactors) -> Factors:
+    return offset.factors
+
+
+def _samples(
+    draws: tuple[BiasedFactors, ...],
+    priors: tuple[tuple[Prior, Prior], ...],
+    noises: tuple[float, ...],
+) -> PosteriorSamples:
+    return PosteriorSamples(draws=draws, noise=float(np.mean(noises)), priors=priors)

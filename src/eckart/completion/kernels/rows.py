@@ -1,0 +1,342 @@
+# pyright: reportMissingParameterType=false, reportUnknownParameterType=false
+"""The equations of one piece of the rows, solved exactly, in blocks, by iteration or by drawing."""
+
+import numpy as np
+
+from eckart.completion.kernels.compiled import Kernel, inner
+from eckart.completion.kernels.dense import add_gram, backward, factored, forward, outer_gram
+from eckart.completion.kernels.gathered import (
+    add_combination,
+    clear,
+    copy_with_ridge,
+    dots,
+    gather,
+    scale_rows,
+    subtract_from_targets,
+    total_weight,
+    weigh,
+    weighed_squares,
+)
+
+AT_ONCE = 256
+
+
+@inner
+def assembled(begin, end, known, gram, ridge, H, right, kept, shares):
+    """H = gram + ridge + Σ w·DᵀD and right += Σ w·t·D; returns Σ w·t²."""
+    _, indices, targets, weights, offsets, mean, table = known
+    copy_with_ridge(gram, ridge, H)
+    total = 0.0
+    for first in range(begin, end, kept.shape[0]):
+        count = min(kept.shape[0], end - first)
+        gather(kept, table, indices, first, count)
+        clear(shares[:count])
+        subtract_from_targets(first, count, indices, targets, offsets, mean, shares)
+        total += weighed_squares(first, count, weights, shares)
+        add_combination(kept, count, shares, right)
+        scale_rows(kept, first, count, weights)
+        add_gram(kept, count, H)
+    return total
+
+
+@inner
+def solved_by_entries(begin, end, known, inverse, root, x, kept, shares, left):
+    """X = inverse·x + z, where z solves the rest as a system with one unknown for each entry.
+
+    With F = √w·D·root and root² = inverse the least squares problem for z is solved by
+    root·Fᵀ(FFᵀ + 1)⁻¹√w(t − Dx), whose matrix is small where there are few entries.
+
+    Returns:
+        The value of the problem: √w(t − Dx)ᵀ(FFᵀ + 1)⁻¹√w(t − Dx) − ⟨linear, inverse·linear⟩.
+    """
+    _, indices, targets, weights, offsets, mean, table = known
+    count, value = end - begin, 0.0
+    for c in range(x.shape[0]):
+        linear = x[c]
+        x[c] *= inverse[c]
+        value -= linear * x[c]
+    if count == 0:
+        return value
+    gather(kept, table, indices, begin, count)
+    dots(kept, count, x, shares)
+    subtract_from_targets(begin, count, indices, targets, offsets, mean, shares)
+    for j in range(count):
+        w = np.sqrt(weights[begin + j]) if weights.shape[0] > 0 else np.float32(1.0)
+        shares[j] *= w
+        left[j] = shares[j]
+        row = kept[j]
+        for c in range(x.shape[0]):
+            row[c] *= w * root[c]
+    small = np.empty((count, count), np.float32)
+    outer_gram(kept, count, small)
+    for j in range(count):
+        small[j, j] += np.float32(1.0)
+    factored(small)
+    forward(small, shares[:count])
+    backward(small, shares[:count])
+    for j in range(count):
+        value += left[j] * shares[j]
+    clear(left[: x.shape[0]])
+    add_combination(kept, count, shares, left[: x.shape[0]])
+    for c in range(x.shape[0]):
+        x[c] += root[c] * left[c]
+    return value
+
+
+@Kernel
+def exact_rows(first, last, diagonal, known, gram, ridge, linear, X, losses):
+    """For each row, the x that minimises Σ w(t − Dx)² + xᵀ(gram + ridge)x − 2·linear·x.
+
+    Where the gram is known to be `diagonal`, a row with few entries has a system of their number.
+    X holds the solution; `losses` the value that is reached.
+    """
+    width = X.shape[1]
+    starts = known[0]
+    H, right = np.empty((width, width), np.float32), np.empty(width, np.float32)
+    inverse, root = np.empty(width, np.float32), np.empty(width, np.float32)
+    longest = max(AT_ONCE, width)
+    kept, shares = np.empty((longest, width), np.float32), np.empty(longest, np.float32)
+    left = np.empty(longest, np.float32)
+    for row in range(first, last):
+        begin, end = starts[row], starts[row + 1]
+        x = X[row]
+        clear(x)
+        if linear.shape[0] > 0:
+            for c in range(width):
+                x[c] = linear[row, c]
+        if diagonal and 4 * (end - begin) <= 3 * width:
+            for c in range(width):
+                inverse[c] = np.float32(1.0) / (gram[c, c] + ridge[row])
+                root[c] = np.sqrt(inverse[c])
+            losses[row] = solved_by_entries(begin, end, known, inverse, root, x, kept, shares, left)
+        else:
+            loss = assembled(begin, end, known, gram, ridge[row], H, x, kept, shares)
+            for c in range(width):
+                right[c] = x[c]
+            factored(H)
+            forward(H, x)
+            backward(H, x)
+            for c in range(width):
+                loss -= right[c] * x[c]
+            losses[row] = loss
+
+
+@inner
+def copy_block(kept, first, count, left, width, weights, out):
+    """Copy some columns of the first rows of `kept`, times the roots of the weights."""
+    for j in range(count):
+        source, row = kept[j], out[j]
+        root = np.sqrt(weights[first + j]) if weights.shape[0] > 0 else np.float32(1.0)
+        for c in range(width):
+            row[c] = root * source[left + c]
+
+
+@Kernel
+def block_rows(first, last, block, kept_rows, known, diagonal, ridge, linear, X, losses):
+    """For each row, solve for one block of x after another while the others are held fixed."""
+    width = X.shape[1]
+    starts, indices, targets, weights, offsets, mean, table = known
+    kept, said = np.empty((kept_rows, width), np.float32), np.empty(kept_rows, np.float32)
+    for row in range(first, last):
+        begin, end, x = starts[row], starts[row + 1], X[row]
+        decrease = np.float32(0.0)
+        loss = 0.0
+        for c in range(width):
+            loss += (diagonal[c] + ridge[row]) * x[c] * x[c]
+            if linear.shape[0] > 0:
+                loss -= 2 * linear[row, c] * x[c]
+        for left in range(0, width, block):
+            size = min(block, width - left)
+            H, step = np.empty((size, size), np.float32), np.empty(size, np.float32)
+            for i in range(size):
+                clear(H[i])
+                H[i, i] = diagonal[left + i] + ridge[row]
+                step[i] = -H[i, i] * x[left + i]
+                if linear.shape[0] > 0:
+                    step[i] += linear[row, left + i]
+            for start in range(begin, end, kept_rows):
+                count = min(kept_rows, end - start)
+                if left == 0 or end - begin > kept_rows:
+                    gather(kept, table, indices, start, count)
+                dots(kept, count, x, said)
+                subtract_from_targets(start, count, indices, targets, offsets, mean, said)
+                squared = weighed_squares(start, count, weights, said)
+                if left == 0:
+                    loss += squared
+                small = np.empty((count, size), np.float32)
+                copy_block(kept, start, count, left, size, weights, small)
+                add_gram(small, count, H)
+                if weights.shape[0] > 0:
+                    for j in range(count):
+                        w = weights[start + j]
+                        said[j] /= np.sqrt(w) if w > 0 else np.float32(1.0)
+                add_combination(small, count, said, step)
+            decrease = np.float32(0.0)
+            factored(H)
+            forward(H, step)
+            for i in range(size):
+                decrease += step[i] * step[i]
+            backward(H, step)
+            for i in range(size):
+                x[left + i] += step[i]
+            loss -= decrease
+        losses[row] = loss
+
+
+@inner
+def add_residuals(begin, end, known, x, residual, kept, shares):
+    """Residual += Dᵀ w(t − Dx); returns Σ w (t − Dx)²."""
+    _, indices, targets, weights, offsets, mean, table = known
+    total = np.float32(0.0)
+    for first in range(begin, end, kept.shape[0]):
+        count = min(kept.shape[0], end - first)
+        gather(kept, table, indices, first, count)
+        dots(kept, count, x, shares)
+        subtract_from_targets(first, count, indices, targets, offsets, mean, shares)
+        total += weighed_squares(first, count, weights, shares)
+        add_combination(kept, count, shares, residual)
+    return total
+
+
+@inner
+def add_curvature(begin, end, known, x, product, kept, shares):
+    """Product += Dᵀ w(Dx); where all rows fit in `kept` they are there already."""
+    _, indices, _, weights, _, _, table = known
+    for first in range(begin, end, kept.shape[0]):
+        count = min(kept.shape[0], end - first)
+        if end - begin > kept.shape[0]:
+            gather(kept, table, indices, first, count)
+        dots(kept, count, x, shares)
+        weigh(first, count, weights, shares)
+        add_combination(kept, count, shares, product)
+
+
+@Kernel
+def conjugate_rows(
+    first, last, steps, kept_rows, known, diagonal, typical, ridge, linear, X, losses
+):
+    """For each row, steps to the least Σ w(t − Dx)² + xᵀ(diagonal + ridge)x − 2·linear·x.
+
+    Preconditioned by what the diagonal of the system would be if all its D were typical: the mean
+    of D² over all entries. X holds where each begins and where it ends; `losses` the value there.
+    """
+    width = X.shape[1]
+    starts = known[0]
+    kept, shares = np.empty((kept_rows, width), np.float32), np.empty(kept_rows, np.float32)
+    residual, search = np.empty(width, np.float32), np.empty(width, np.float32)
+    product, inverse = np.empty(width, np.float32), np.empty(width, np.float32)
+    for row in range(first, last):
+        begin, end = starts[row], starts[row + 1]
+        x = X[row]
+        loss = 0.0
+        for c in range(width):
+            inverse[c] = diagonal[c] + ridge[row]
+            residual[c] = -inverse[c] * x[c]
+            loss -= x[c] * residual[c]
+        if linear.shape[0] > 0:
+            for c in range(width):
+                residual[c] += linear[row, c]
+                loss -= 2 * x[c] * linear[row, c]
+        loss += add_residuals(begin, end, known, x, residual, kept, shares)
+        along, weight = np.float32(0.0), total_weight(begin, end, known[3])
+        for c in range(width):
+            inverse[c] = np.float32(1.0) / (inverse[c] + weight * typical[c])
+            search[c] = inverse[c] * residual[c]
+            along += residual[c] * search[c]
+        for _ in range(steps):
+            if along <= np.float32(1e-30):
+                break
+            for c in range(width):
+                product[c] = (diagonal[c] + ridge[row]) * search[c]
+            add_curvature(begin, end, known, search, product, kept, shares)
+            curvature = np.float32(0.0)
+            for c in range(width):
+                curvature += search[c] * product[c]
+            size, before = along / curvature, along
+            along = np.float32(0.0)
+            for c in range(width):
+                x[c] += size * search[c]
+                residual[c] -= size * product[c]
+                along += residual[c] * residual[c] * inverse[c]
+            loss -= size * before
+            share = along / before
+            for c in range(width):
+                search[c] = inverse[c] * residual[c] + share * search[c]
+        losses[row] = loss
+
+
+@Kernel
+def nonnegative_rows(first, last, cycles, bounded, known, gram, ridge, linear, X, losses):
+    """For each row, lower the sum of `exact_rows` over x ≥ 0, from where x is.
+
+    Only the first `bounded` numbers must not be negative. Each coordinate in turn goes to the
+    minimum along it, or to 0; until none moves, or for a number of cycles.
+    """
+    width = X.shape[1]
+    starts = known[0]
+    H, right = np.empty((width, width), np.float32), np.empty(width, np.float32)
+    slope = np.empty(width, np.float32)
+    kept, shares = np.empty((AT_ONCE, width), np.float32), np.empty(AT_ONCE, np.float32)
+    for row in range(first, last):
+        x = X[row]
+        clear(right)
+        if linear.shape[0] > 0:
+            for c in range(width):
+                right[c] = linear[row, c]
+        loss = assembled(
+            starts[row], starts[row + 1], known, gram, ridge[row], H, right, kept, shares
+        )
+        for i in range(width):
+            for j in range(i):
+                H[i, j] = H[j, i]
+        for i in range(width):
+            total = np.float32(0.0)
+            for c in range(width):
+                total += H[i, c] * x[c]
+            slope[i] = total - right[i]
+        for _ in range(cycles):
+            moved = np.float32(0.0)
+            for c in range(width):
+                to = x[c] - slope[c] / H[c, c]
+                if c < bounded and to < 0:
+                    to = np.float32(0.0)
+                change = to - x[c]
+                if change != 0:
+                    x[c] = to
+                    moved += change * change * H[c, c]
+                    along = H[c]
+                    for i in range(width):
+                        slope[i] += change * along[i]
+            if moved <= np.float32(1e-10) * np.float32(loss):
+                break
+        for c in range(width):
+            loss += x[c] * (slope[c] - right[c])
+        losses[row] = loss
+
+
+@Kernel
+def sampled_rows(first, last, known, precision, linear, noise, X):
+    """For each row, draw x ~ N(H⁻¹·right, H⁻¹/α) with H = precision + Σ w·DᵀD.
+
+    All is divided by α, the precision of an entry. `linear` is what the prior adds to the right
+    side, the same for all rows; `noise` holds N(0, 1/α) for each number of X.
+
+    Reference:
+        Salakhutdinov, Mnih (2008), ICML, equations 11 to 13.
+    """
+    width = X.shape[1]
+    starts = known[0]
+    H = np.empty((width, width), np.float32)
+    kept, shares = np.empty((AT_ONCE, width), np.float32), np.empty(AT_ONCE, np.float32)
+    for row in range(first, last):
+        x = X[row]
+        for c in range(width):
+            x[c] = linear[c]
+        assembled(
+            starts[row], starts[row + 1], known, precision, np.float32(0.0), H, x, kept, shares
+        )
+        factored(H)
+        forward(H, x)
+        for c in range(width):
+            x[c] += noise[row, c]
+        backward(H, x)

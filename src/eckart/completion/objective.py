@@ -1,0 +1,271 @@
+"""Only the known entries count, or they count more than the rest."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, final
+
+import numpy as np
+from scipy.sparse import issparse
+
+from eckart.arguments import check_flag, check_number
+from eckart.arrays import FLOAT32, FLOAT64, Array, plain_array
+from eckart.completion.entries import NONE, Compressed, Entries
+from eckart.errors import ArgumentError, MatrixError
+
+EXPLICIT: Final = 0.1
+IMPLICIT: Final = 0.003
+BLOCK: Final = 2**20
+LEAST: Final = 1e-12
+MOST: Final = 1e9
+"""Values between these have squares and products that stay in the range of float32, also those of
+conjugate gradients, which square factors of their size twice."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Observed:
+    """The error over known entries, with a penalty on the factors.
+
+    For ratings (`unobserved_weight` 0), with ŷ = mean + row bias + column bias + (B·A):
+
+        Σ_known w·(W − ŷ)² + λ·Σ_rows n_i^ν·(‖B_i‖² + bias_i²) + the same for columns
+
+    where n is how many entries the row or column has. For what was seen or bought
+    (`unobserved_weight` α above 0) the values of the entries say how much they count, c, and all
+    others count a little as zeros (where weights are given they are c, and the value takes the
+    place of the one, as a zero for what was disliked):
+
+        Σ_known c·(1 − ŷ)² + α·Σ_all ŷ² + λ·Σ_rows (n_i + α·columns)^ν·‖B_i‖² + the same for columns
+
+    Fields:
+        regularization: λ, above 0. None takes 0.1 for ratings and 0.003 with an unobserved weight.
+        count_exponent: ν. 1 lets the penalty grow with the entries, 0 is the same for all.
+        unobserved_weight: α, at least 0.
+        biases: Whether rows and columns have one; they are fitted in every sweep. None: only for
+            ratings. Not together with an unobserved weight.
+        row_biases: False leaves only the biases of columns, as principal components have them.
+        implicit_features: Weight at least 0 of a second matrix, which entries are known at all
+            (1 or 0), that is factored together with the first and shares its B and its A.
+        nonnegative: Whether B and A (not the biases) must not be negative.
+        row_attributes: Array of shape (rows, more), or SciPy sparse: more columns of W, all known;
+            n counts them too, each by its weight.
+        column_attributes: Array of shape (columns, more): more rows of W.
+        attribute_weight: Of the error of attributes.
+
+    Raises:
+        ArgumentError: If a field is out of its range, or two do not go together.
+
+    Example:
+        >>> Observed(regularization=0.05).settings()["regularization"]
+        0.05
+
+    Reference:
+        Zhou et al. (2008), ALS-WR; Koren (2008), section 2; Cortes (2018), arXiv 1809.00366
+        (implicit features); Rendle et al. (2022), arXiv 2110.14037 (the unobserved weight).
+    """
+
+    regularization: float | None = None
+    count_exponent: float = 1.0
+    unobserved_weight: float = 0.0
+    biases: bool | None = None
+    row_biases: bool = True
+    implicit_features: float = 0.0
+    nonnegative: bool = False
+    row_attributes: Any = None
+    column_attributes: Any = None
+    attribute_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        _at_least(self.unobserved_weight, "unobserved weight")
+        _at_least(self.strength, "regularization", above=True)
+        _at_least(self.count_exponent, "count exponent")
+        _at_least(self.implicit_features, "weight of implicit features")
+        _at_least(self.attribute_weight, "weight of attributes", above=True)
+        for name in ("biases", "row_biases", "nonnegative"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, check_flag(name, getattr(self, name)))
+        if self.biases and self.unobserved_weight > 0:
+            raise ArgumentError(
+                "Biases do not go together with an unobserved weight.",
+                hint="Leave one of them out.",
+                code="bad-biases",
+            )
+
+    @property
+    def strength(self) -> float:
+        """λ, chosen where it was left out."""
+        if self.regularization is not None:
+            return self.regularization
+        return IMPLICIT if self.unobserved_weight > 0 else EXPLICIT
+
+    @property
+    def has_biases(self) -> bool:
+        """Whether rows and columns have a bias."""
+        return self.unobserved_weight == 0 if self.biases is None else self.biases
+
+    def mean(self, entries: Entries) -> float:
+        """The weighted mean of the values, which biases are added to; 0 without them."""
+        if not self.has_biases or len(entries) == 0:
+            return 0.0
+        order = entries.by_rows
+        total = _total(len(entries), lambda here: _weighed(order.values[here], order.weights[here]))
+        each = _total(len(entries), lambda here: _weighed(None, order.weights[here], here))
+        return total / each if each > 0 else 0.0
+
+    def loss_of_zeros(self, entries: Entries) -> float:
+        """The error of factors that are zero: Σ w·(W − mean)²."""
+        return self._squares(entries, self.mean(entries))
+
+    def size(self, entries: Entries) -> float:
+        """Σ w·(W² + 1): how large a loss of these entries may be, whatever their mean."""
+        return self._squares(entries, 0.0) + self._squares(entries, None)
+
+    def _squares(self, entries: Entries, mean: float | None) -> float:
+        """Σ w·(W − mean)², or Σ w."""
+        weights, targets = self.weights(entries.by_rows), self.targets(entries.by_rows)
+
+        def part(here: slice) -> float:
+            left = None
+            if mean is not None and len(targets):
+                left = np.square(targets[here].astype(FLOAT64) - mean)
+            return _weighed(left, weights[here], here)
+
+        return _total(len(entries), part)
+
+    def is_nuclear(self, entries: Entries) -> bool:
+        """Whether this is ‖W − B·A‖² + λ(‖B‖² + ‖A‖²) over the known entries and nothing more."""
+        plain = self.count_exponent == 0 and self.unobserved_weight == 0 and not self.has_biases
+        more = self.implicit_features > 0 or self.nonnegative or self._has_attributes
+        return plain and not more and entries.weights is None
+
+    @property
+    def _has_attributes(self) -> bool:
+        return self.row_attributes is not None or self.column_attributes is not None
+
+    @property
+    def for_ratings_only(self) -> bool:
+        """Whether there is nothing but ratings and biases: what every solver can fit."""
+        more = self.implicit_features > 0 or self.nonnegative or self._has_attributes
+        return self.unobserved_weight == 0 and not more and self.row_biases
+
+    def ridge(self, order: Compressed, others: int, attributes: Any = None) -> Array:
+        """The penalty of each row (or column) of an order, λ·(n + α·others + w·attributes)^ν.
+
+        What is in the brackets is at least 1.
+        """
+        counts = order.counts + self.unobserved_weight * others
+        if attributes is not None:
+            counts = counts + self.attribute_weight * attributes.shape[1]
+        return (self.strength * np.maximum(counts, 1.0) ** self.count_exponent).astype(FLOAT32)
+
+    def targets(self, order: Compressed) -> Array:
+        """What the factors have to give at each entry; of length 0 where it is one."""
+        counts_only = self.unobserved_weight > 0 and not len(order.weights)
+        return NONE if counts_only else order.values
+
+    def weights(self, order: Compressed) -> Array:
+        """How much each entry counts; of length 0 where all count one."""
+        if self.unobserved_weight == 0 or len(order.weights):
+            return order.weights
+        return NONE if (order.values == 1).all() else order.values
+
+    def check(self, entries: Entries) -> None:
+        """Refuse entries that do not fit.
+
+        Raises:
+            MatrixError: If there are none, or none counts, a confidence is negative, or attributes
+                do not fit.
+        """
+        if len(entries) == 0:
+            raise MatrixError("No entry is known.", hint="Give at least one.", code="empty")
+        if entries.weights is not None and not entries.weights.any():
+            raise MatrixError(
+                "All weights are 0, so no entry counts.",
+                hint="Give some weights above 0.",
+                code="empty",
+            )
+        if self.unobserved_weight > 0 and entries.weights is None and entries.values.min() < 0:
+            raise MatrixError(
+                "With an unobserved weight values say how much an entry counts; one is negative.",
+                hint="Leave out what was disliked, or give weights.",
+                code="bad-confidence",
+            )
+        largest = max(float(entries.values.max()), -float(entries.values.min()))
+        if self.unobserved_weight == 0 and largest > 0 and not LEAST < largest < MOST:
+            raise MatrixError(
+                f"The largest value is {largest:.1e}, too far from 1 for fits in float32.",
+                hint="Multiply the values by a power of ten that brings them near 1.",
+                code="out-of-range",
+            )
+        for attributes, count, name in (
+            (self.row_attributes, entries.shape[0], "row"),
+            (self.column_attributes, entries.shape[1], "column"),
+        ):
+            if attributes is not None and _checked_rows(attributes, name) != count:
+                raise MatrixError(
+                    f"There are attributes of {attributes.shape[0]} {name}s, of {count}.",
+                    hint=f"Give one for each {name}.",
+                    code="shapes-differ",
+                )
+
+    def settings(self) -> dict[str, Any]:
+        """Name and settings, for the recipe; the attributes themselves are not in it."""
+        return {
+            "name": "observed",
+            "regularization": self.strength,
+            "count_exponent": self.count_exponent,
+            "unobserved_weight": self.unobserved_weight,
+            "biases": self.has_biases,
+            "row_biases": self.has_biases and self.row_biases,
+            "implicit_features": self.implicit_features,
+            "nonnegative": self.nonnegative,
+            "row_attributes": None if self.row_attributes is None else self.row_attributes.shape[1],
+            "column_attributes": None
+            if self.column_attributes is None
+            else self.column_attributes.shape[1],
+            "attribute_weight": self.attribute_weight,
+        }
+
+
+def _checked_rows(attributes: Any, name: str) -> int:
+    """How many rows or columns have attributes.
+
+    Raises:
+        MatrixError: If they are not a matrix of finite numbers.
+    """
+    shape, dtype = getattr(attributes, "shape", ()), getattr(attributes, "dtype", np.dtype("O"))
+    numbers: Any = getattr(attributes, "data", None) if issparse(attributes) else attributes
+    if len(shape) == 2 and dtype.kind in "biuf" and np.isfinite(plain_array(numbers)).all():
+        return int(shape[0])
+    raise MatrixError(
+        f"The {name} attributes are not a matrix of finite numbers.",
+        hint="Give an array with a row for each, or a SciPy sparse one.",
+        code="bad-attributes",
+    )
+
+
+def _total(count: int, part: Callable[[slice], float]) -> float:
+    """A sum over entries, block by block: copies in float64 of all of them would be larger."""
+    starts = range(0, count, BLOCK)
+    return math.fsum(part(slice(start, min(start + BLOCK, count))) for start in starts)
+
+
+def _weighed(values: Array | None, weights: Array, here: slice | None = None) -> float:
+    """Σ w·value in float64; ones in place of either that is missing."""
+    if values is None:
+        if len(weights) == 0 and here is not None:
+            return float(here.stop - here.start)
+        return float(np.sum(weights, dtype=FLOAT64))
+    wide = values.astype(FLOAT64)
+    return float(wide @ weights.astype(FLOAT64)) if len(weights) else float(np.sum(wide))
+
+
+def _at_least(number: float, name: str, *, above: bool = False) -> None:
+    found = check_number(name, number)
+    if not (found > 0 if above else found >= 0) or not math.isfinite(found):
+        raise ArgumentError(
+            f"The {name} is {number}.",
+            hint="Give a positive number." if above else "Give a number of at least 0.",
+            code=f"bad-{name.replace(' ', '-')}",
+        )

@@ -1,0 +1,167 @@
+"""factorize() for known entries: the same loop, another kind of problem."""
+
+import math
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any, Final, cast
+
+import numpy as np
+import scipy.sparse
+
+from eckart.approximations import BiasedFactors, PosteriorSamples
+from eckart.arrays import FLOAT32, Randomness, as_randomness
+from eckart.completion.als import AlternatingLeastSquares
+from eckart.completion.base import EntriesProblem, EntriesSolver, fits_entries
+from eckart.completion.entries import Entries
+from eckart.completion.gibbs import GibbsSampling
+from eckart.completion.loss import certify_known
+from eckart.completion.objective import Observed
+from eckart.completion.sgd import StochasticGradient
+from eckart.engine import Diverged, Factorization, Interrupted, Outcome, Recipe
+from eckart.engine.loop import Loop
+from eckart.engine.messages import explain_known
+from eckart.engine.result import machine
+from eckart.engine.stopping import StoppingRule
+from eckart.errors import ArgumentError, ConvergenceWarning, MatrixError
+from eckart.factors import Factors, check_rank
+from eckart.objectives import Objective
+from eckart.solvers import Solver, Step
+from eckart.solvers.starts import GivenStart, as_start
+
+ENTRIES_SOLVERS: Final = (AlternatingLeastSquares, GibbsSampling, StochasticGradient)
+"""Those that fit known entries only; a solver of somebody else is taken as what it is given to."""
+MOST_RANK = 2**14
+SMALL = 0.1
+"""Length of a row of the first A, which is random."""
+
+
+def factorize_observed(
+    W: object,
+    rank: int,
+    objective: Objective | Observed,
+    solver: Solver | EntriesSolver | None,
+    start: object,
+    time_limit: float | None,
+    seed: int | Randomness,
+    on_step: Callable[[Step], None] | None,
+    *,
+    bound: bool,
+) -> Factorization:
+    """As `factorize`, for a matrix of which only some entries are known."""
+    began = time.perf_counter()
+    entries, (objective, solver) = _entries(W), _checked(objective, solver)
+    check_rank(rank, most=MOST_RANK, what="known entries")
+    objective.check(entries)
+    randomness = as_randomness(seed)
+    first = first_offset(entries, objective, rank, randomness, start)
+    problem = EntriesProblem(
+        entries=entries, objective=objective, rank=rank, start=first, randomness=randomness
+    )
+    recipe = Recipe(
+        solver=solver.settings(),
+        rank_rule=f"rank {rank}",
+        objective=objective.settings(),
+        start={"name": "random" if start is None else "given"},
+        seed=int(seed) if isinstance(seed, int | np.integer) else type(seed).__name__,
+        accuracy=None,
+        shape=entries.shape,
+        dtype="float32",
+        **machine(),
+    )
+    ending = Loop(solver.steps(problem), StoppingRule(solver, problem, time_limit), on_step).run()
+    fitted = cast(
+        "BiasedFactors | PosteriorSamples", ending.approximation and ending.approximation()
+    )
+    proof = certify_known(entries, objective, fitted, bound=bound)
+    result = Factorization(
+        factors=fitted.factors,
+        outcome=ending.outcome,
+        message=explain_known(ending.outcome, ending.history, proof, len(entries)),
+        history=ending.history,
+        certificate=proof,
+        recipe=recipe,
+        singular_values=None,
+        passes=2 * len(ending.history),
+        seconds=time.perf_counter() - began,
+        fitted=fitted,
+    )
+    return _deliver(result)
+
+
+def first_offset(
+    entries: Entries, objective: Observed, rank: int, randomness: Randomness, start: object
+) -> BiasedFactors:
+    """Where an iteration begins: what is given, or B = 0 and a small random A.
+
+    The random numbers are drawn column by column of W, so that more columns change none of them.
+
+    Raises:
+        MatrixError: If the start does not fit.
+    """
+    mean = objective.mean(entries)
+    if isinstance(start, BiasedFactors | PosteriorSamples):
+        given = start.offset if isinstance(start, PosteriorSamples) else start
+        if given.shape != entries.shape or given.rank != rank:
+            raise MatrixError(
+                f"The start is {given!r}, which does not fit.",
+                hint=f"Give one of shape {entries.shape} and rank {rank}.",
+                code="start-does-not-fit",
+            )
+        return given
+    rows, columns = entries.shape
+    nothing = np.zeros(rows, FLOAT32), np.zeros(columns, FLOAT32)
+    if start is not None:
+        begun = as_start(start)
+        if not isinstance(begun, GivenStart):
+            raise ArgumentError(
+                f"The start is a {type(start).__name__}, which needs every entry of W.",
+                hint="Give an Offset, Factors or a pair (B, A), or nothing.",
+                code="bad-start",
+            )
+        return BiasedFactors(mean, *nothing, begun.given.astype(FLOAT32))
+    A = randomness.standard_normal((columns, rank)).astype(FLOAT32)
+    A *= np.float32(SMALL / math.sqrt(rank))
+    if objective.nonnegative:
+        np.abs(A, out=A)
+    return BiasedFactors(mean, *nothing, Factors(np.zeros((rows, rank), FLOAT32), A.T))
+
+
+def _entries(W: object) -> Entries:
+    if isinstance(W, Entries):
+        return W
+    if scipy.sparse.issparse(W):
+        return Entries.of_sparse(cast("Any", W))
+    raise MatrixError(
+        f"Which entries of a {type(W).__name__} are known cannot be seen.",
+        hint="Give Entries.of(rows, columns, values), or a SciPy sparse matrix.",
+        code="not-entries",
+    )
+
+
+def _checked(
+    objective: Objective | Observed, solver: Solver | EntriesSolver | None
+) -> tuple[Observed, EntriesSolver]:
+    chosen = AlternatingLeastSquares() if solver is None else solver
+    if not isinstance(objective, Observed) or not fits_entries(chosen):
+        raise ArgumentError(
+            "This solver or objective needs every entry of W.",
+            hint="Known entries need Observed() and a solver such as AlternatingLeastSquares().",
+            code="needs-every-entry",
+        )
+    return objective, chosen
+
+
+def _deliver(result: Factorization) -> Factorization:
+    """Return, warn or raise, as the grade of the outcome asks."""
+    if result.outcome is Outcome.DIVERGED:
+        raise Diverged(
+            "The loss grew without bound.",
+            hint="Give a lower learning rate or more regularization.",
+            partial=result,
+        )
+    if result.outcome is Outcome.INTERRUPTED:
+        raise Interrupted(result)
+    if result.outcome.grade == "short":
+        warnings.warn(result.message, ConvergenceWarning, stacklevel=4)
+    return result

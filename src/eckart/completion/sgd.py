@@ -1,0 +1,173 @@
+"""Stochastic gradient descent over known entries."""
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any, final
+
+import numpy as np
+
+from eckart.approximations import BiasedFactors
+from eckart.arguments import check_number
+from eckart.arrays import FLOAT32, FLOAT64, Array
+from eckart.completion.base import EntriesProblem
+from eckart.completion.loss import in_units, known_error, offset_times
+from eckart.errors import ArgumentError
+from eckart.factors import Factors
+from eckart.solvers import Step
+from eckart.solvers.base import check_count
+
+FIRST_SIZE = 0.1
+SERVED = (0.5, 32.0)
+"""Standard deviations of entries that the learning rate serves."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StochasticGradient:
+    """Descent on one entry after another, in a fresh random order in every epoch.
+
+        e = w·(W_ij − ŷ_ij)      B_i ← (B_i + η·e·A_j)/(1 + η·λ·n_i^(ν−1))      and so on
+
+    Each step is to first order in η one of η/2 against the gradient of that entry's share of the
+    objective: its squared error, and the penalties of its row and column divided among their
+    entries; no λ is too large for it. Entries whose standard deviation is below 1/2 or above 32 are
+    taken in a unit in which η serves. For ratings; the unobserved weight, non-negativity, implicit
+    features and attributes need alternating least squares. One thread; the order is drawn from the
+    seed.
+
+    Fields:
+        learning_rate: η.
+        decay: By which η is multiplied after every epoch, above 0 and at most 1.
+        epochs: The most passes over the entries.
+        stop_early: Stop before `epochs` once the loss has converged.
+
+    Raises:
+        ArgumentError: If a field is out of its range, or the objective needs another solver.
+
+    Cost:
+        About 10·rank operations for each entry and epoch.
+
+    Reference:
+        Funk (2006); Koren, Bell, Volinsky (2009), Computer 42(8).
+    """
+
+    learning_rate: float = 0.01
+    decay: float = 0.97
+    epochs: int = 40
+    stop_early: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 < check_number("learning rate", self.learning_rate) < math.inf:
+            raise ArgumentError(
+                f"The learning rate is {self.learning_rate}.",
+                hint="Give a positive number.",
+                code="bad-learning-rate",
+            )
+        if not 0 < check_number("decay", self.decay) <= 1:
+            raise ArgumentError(
+                f"The decay is {self.decay}.",
+                hint="Give a number above 0 and at most 1.",
+                code="bad-decay",
+            )
+        check_count("epochs", self.epochs)
+
+    def steps(self, problem: EntriesProblem, /) -> Iterator[Step]:
+        """Endless epochs, each with the objective after it."""
+        from eckart.completion.kernels.descent import descend
+
+        objective, start = problem.objective, problem.start
+        _check(problem)
+        unit = _unit(problem.entries.by_rows.values)
+        entries = in_units(problem.entries, unit)
+        order, rows = entries.by_rows, entries.rows
+        row_ridge = objective.ridge(order, 0)
+        column_ridge = objective.ridge(entries.by_columns, 0)
+        decays = (
+            row_ridge / np.maximum(order.counts, 1),
+            column_ridge / np.maximum(entries.by_columns.counts, 1),
+        )
+        decays = tuple((decay / unit).astype(FLOAT32) for decay in decays)
+        B, A = self._begun(problem, unit)
+        rate, mean = self.learning_rate, np.float32(start.mean / unit)
+        for number in itertools.count():
+            visits = problem.randomness.permutation(len(order.values))
+            descend(
+                visits, rows, order.indices, order.values, order.weights, mean,
+                np.float32(rate), *decays, np.float32(unit), B, A,
+            )  # fmt: skip
+            rate *= self.decay
+            if not objective.has_biases:
+                B[:, -1] = A[:, -1] = 0
+            if not (np.isfinite(B).all() and np.isfinite(A).all()):
+                yield Step(number=number, loss=math.inf, factors=lambda: start.factors)
+                return
+            fitted = offset_times(_offset(start.mean / unit, B, A), unit)
+            loss = known_error(problem.entries, objective, fitted)[0]
+            loss += float(row_ridge @ _squares(B, unit)) + float(column_ridge @ _squares(A, unit))
+            yield Step(
+                number=number,
+                loss=loss,
+                factors=partial(_factors, fitted),
+                approximation=partial(_itself, fitted),
+            )
+
+    def settings(self) -> dict[str, Any]:
+        """Name and settings, for the recipe."""
+        return {"name": "sgd", **asdict(self)}
+
+    def _begun(self, problem: EntriesProblem, unit: float) -> tuple[Array, Array]:
+        """B and Aᵀ with biases; both random where the start has no B, which no step would leave."""
+        start, rank = offset_times(problem.start, 1 / unit), problem.rank
+        tables: list[Array] = []
+        fresh = not start.factors.B.any()
+        for factor, bias in (
+            (start.factors.B, start.row_bias),
+            (start.factors.A.T, start.column_bias),
+        ):
+            table = np.empty((len(factor), rank + 1), FLOAT32)
+            drawn = problem.randomness.standard_normal(factor.shape) if fresh else None
+            table[:, :rank] = factor if drawn is None else drawn * (FIRST_SIZE / rank**0.25)
+            table[:, rank] = bias
+            tables.append(table)
+        return tables[0], tables[1]
+
+
+def _check(problem: EntriesProblem) -> None:
+    if not problem.objective.for_ratings_only:
+        raise ArgumentError(
+            "Stochastic gradient descent fits ratings, without an unobserved weight, "
+            "non-negativity, implicit features or attributes.",
+            hint="Use AlternatingLeastSquares() for those.",
+            code="needs-als",
+        )
+
+
+def _offset(mean: float, B: Array, A: Array) -> BiasedFactors:
+    factors = Factors(B[:, :-1].copy(), A[:, :-1].T.copy())
+    return BiasedFactors(mean, B[:, -1].copy(), A[:, -1].copy(), factors)
+
+
+def _factors(fitted: BiasedFactors) -> Factors:
+    return fitted.factors
+
+
+def _itself(fitted: BiasedFactors) -> BiasedFactors:
+    return fitted
+
+
+def _unit(values: Array) -> float:
+    """A power of 4, whose root is exact, that brings the standard deviation to where η serves."""
+    spread = float(np.std(values, dtype=FLOAT64))
+    if not spread:
+        return 1.0
+    below, above = (math.log(spread / end, 4) for end in SERVED)
+    return 4.0 ** (math.floor(below) if below < 0 else max(0, math.ceil(above)))
+
+
+def _squares(X: Array, unit: float) -> Array:
+    """Squares of each row of factors, with its bias, of entries that are `unit` times as large."""
+    factors, bias = X[:, :-1], X[:, -1].astype(FLOAT64)
+    return np.einsum("ij,ij->i", factors, factors, dtype=FLOAT64) * unit + np.square(bias * unit)

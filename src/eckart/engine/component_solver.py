@@ -1,0 +1,250 @@
+"""Which solver finds components, and directions made again where squares lost them."""
+
+import math
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+
+from eckart.arrays import FLOAT32, FLOAT64, Array, Randomness, rounding
+from eckart.engine.stopping import LoopResult
+from eckart.matrices import Matrix, Sparse, Standardised, Streamed, is_streamed
+from eckart.matrices.compression import gaussian_probes
+from eckart.matrices.moments import tall_rows
+from eckart.ranks import GrowingRule, RankRule, tail_errors
+from eckart.solvers import BlockKrylov, Davidson, ExactSVD, GramSVD, Problem, Solver
+from eckart.solvers.gram import TOLD
+from eckart.subspaces import PowerProbes, directed, hidden, ritz_by_blocks
+from eckart.subspaces.bounds import eigenpairs
+from eckart.subspaces.orthonormal import orthonormal
+
+EXACT_WORK: Final = 10**9
+"""rows·columns·min(rows, columns) up to which LAPACK decomposes all of W."""
+BLOCKS_OF_A_GRAM: Final = 8
+"""WᵀW of a matrix up to so many times as wide as a block of a Krylov space takes no longer."""
+GRAM_WORK: Final = 3 * 10**11
+"""rows·columns·min(rows, columns), and min(rows, columns)³ four times, up to which a Gram matrix is
+made where an iteration did not tell the directions apart: some ten seconds."""
+FEW_STEPS: Final = 24
+"""Of an iteration in whose place a Gram matrix can be made."""
+RESIDUALS: Final = {FLOAT32: 3e-4, FLOAT64: 1e-8}
+"""‖WᵀWv − σ²v‖/σ² of every component v that is kept, unless another is asked for: its variance is
+then right to the square of that over the gap to the next."""
+GUESS: Final = 32
+FOR_THE_SPACE: Final = 0.25
+"""Of the memory that a streamed matrix may take, beside its blocks of rows."""
+SAMPLED: Final = 32
+"""A run may begin with the leading directions of one row in so many."""
+UNSAMPLED: Final = 8
+"""Directions of the first block that are drawn at random, in case the sample misses something."""
+
+
+def component_solver(
+    W: Matrix,
+    rank: int,
+    residual: float | None = None,
+    *,
+    searched: bool = False,
+    certificate: bool = True,
+) -> Solver:
+    """The solver for the components of W, by its shape and where it is.
+
+    Args:
+        W: The matrix.
+        rank: How many are wanted.
+        residual: As for `components`.
+        searched: Whether the rank is a guess, and a rule is to find it.
+        certificate: As for `components`.
+
+    Example:
+        >>> from eckart.matrices import Dense
+        >>> component_solver(Dense(np.eye(4)), 2)
+        ExactSVD()
+    """
+    rows, columns = W.shape
+    streamed = isinstance(W, Standardised) and isinstance(W.source, Streamed)
+    if streamed and isinstance(W, Standardised) and W.moments.gram is not None:
+        return GramSVD()
+    if not streamed and rows * columns * min(W.shape) <= EXACT_WORK:
+        return ExactSVD()
+    if isinstance(W, Standardised) and isinstance(W.source, Streamed):
+        memory = int(FOR_THE_SPACE * W.source.memory)
+        return BlockKrylov(residual=residual, tall=False, memory=memory)
+    wanted = residual or RESIDUALS[W.dtype]
+    krylov = BlockKrylov(residual=wanted, tall=False)
+    if suits_gram(W):
+        krylov = replace(krylov, blocks=FEW_STEPS)
+    if isinstance(W, Standardised) and isinstance(W.source, Sparse):
+        return krylov
+    if rows >= columns and columns <= BLOCKS_OF_A_GRAM * krylov.width(W, rank):
+        return GramSVD()
+    if not searched and isinstance(W, Standardised) and W.has_rows and Davidson.suits(W, rank):
+        return Davidson(residual=wanted, probe=not certificate)
+    return krylov
+
+
+def is_lighter_turned(W: Matrix) -> bool:
+    """Whether the space is better made of the rows' side: of a sparse W that has few of them.
+
+    Its products cost the same from either side, and all else as much as the side is long.
+    """
+    is_sparse = isinstance(W, Standardised) and isinstance(W.source, Sparse)
+    rows, columns = W.shape
+    return is_sparse and rows < columns and rows * columns * rows > EXACT_WORK
+
+
+def suits_gram(W: Matrix) -> bool:
+    """Whether the Gram matrix of the shorter side of W is a matter of seconds; W is in memory."""
+    rows, columns = W.shape
+    shorter = min(W.shape)
+    return not is_streamed(W) and shorter * max(rows * columns, 4 * shorter**2) <= GRAM_WORK
+
+
+def component_problem(
+    W: Matrix, rank: int, rule: RankRule, solver: Solver, randomness: Randomness
+) -> Problem:
+    """What the solver is given: directions of a sample to begin at, and probes of a streamed W."""
+    growing = rule if rule.needs_spectrum and isinstance(rule, GrowingRule) else None
+    if isinstance(solver, ExactSVD):
+        return Problem(W=W, rank=min(W.shape) if rule.needs_spectrum else rank, start=None)
+    first, probes = None, None
+    if isinstance(solver, BlockKrylov) and isinstance(W, Standardised):
+        first = W.moments.first
+        if first is None and growing is None:
+            first = sampled(W, solver.width(W, rank), randomness)
+        probes = _probes(W) if is_streamed(W) else None
+    return Problem(
+        W=W,
+        rank=rank,
+        start=None,
+        rule=growing,
+        randomness=randomness,
+        first=first,
+        probes=probes,
+    )
+
+
+def _probes(W: Standardised) -> PowerProbes:
+    """Probes of a streamed W, with their first product where the moments brought it."""
+    probed = W.moments.probed
+    if probed is not None:
+        return PowerProbes(probed, 1)
+    return PowerProbes(gaussian_probes(W.shape[1], W.dtype))
+
+
+def sampled(W: Standardised, width: int, randomness: Randomness) -> Array | None:
+    """Directions near the leading ones of a few of the rows; None where there are too few rows."""
+    count = W.shape[0] // SAMPLED
+    if count < 4 * width or width <= UNSAMPLED or not W.has_rows:
+        return None
+    few = W.few_rows(count, randomness)
+    drawn = np.asarray(randomness.standard_normal((W.shape[1], width)))
+    X = drawn[:, UNSAMPLED:].astype(W.dtype)
+    for _ in range(2):
+        X = np.linalg.qr(few.transposed_times(few.times(X)))[0]
+    return np.hstack([X, drawn[:, :UNSAMPLED].astype(W.dtype) / math.sqrt(W.shape[1])])
+
+
+CLEAR: Final = 1000.0
+"""An error whose square is so many times what rounding hides is known from ‖W‖² and the σ²."""
+PART: Final = 30.0
+"""An error so many times what may be left is above the best by less than a thousandth for it."""
+LOST: Final = {FLOAT32: 1e-8, FLOAT64: 1e-4}
+"""σ² below these shares of the largest have lost so much to squaring that they are made again from
+products with W itself."""
+
+
+def refined(W: Matrix, side: Matrix, ending: LoopResult) -> tuple[Array, Array, float]:
+    """Orthonormal rows A, their σ² and ‖W − W·Aᵀ·A‖, as exact as products with W make them.
+
+    Args:
+        W: The matrix.
+        side: What the solver was given: W, or its transpose.
+        ending: Of the solver, with directions.
+
+    Cost:
+        None where squares hide nothing; else a pass for each thing that is made again.
+    """
+    assert ending.directions is not None
+    A, squares = ending.directions() if side is W else _turned(W, ending.directions()[0])
+    A, squares = A[: ending.rank], squares[: ending.rank]
+    if ending.singular_values is not None:
+        errors = tail_errors(ending.singular_values)
+        return A, squares, float(errors[min(len(squares), len(errors) - 1)])
+    if squares[-1] < LOST[W.dtype] * squares[0]:
+        space = _with_space(A, ending, W) if side is W else A
+        A, squares = _ritz_rows(W, space, len(A))
+    error = _error(W, A, squares)
+    if _is_from_squares(error, squares, W):
+        A, squares = _half_step(W, A, squares)
+        error = _error(W, A, squares)
+    return A, squares, error
+
+
+def hides(squares: Array, W: Matrix) -> bool:
+    """Whether rounding of the largest σ² is no small part of the least that is kept."""
+    return bool(squares[-1] < TOLD * float(np.finfo(W.dtype).eps) * squares[0])
+
+
+def _error(W: Matrix, A: Array, squares: Array) -> float:
+    """‖W − W·Aᵀ·A‖, from the σ² that are kept where these tell, else block by block."""
+    left = W.squared_norm() - float(squares.sum())
+    if left > CLEAR * hidden(W):
+        return math.sqrt(left)
+    get, total = W.namespace.get, 0.0
+    for block in W.row_blocks():
+        total += float(np.square(get(block - (block @ A.T) @ A), dtype=FLOAT64).sum())
+    return math.sqrt(total)
+
+
+def _is_from_squares(error: float, squares: Array, W: Matrix) -> bool:
+    """Whether an error is above rounding, and no more than a few times what squares may leave."""
+    least = rounding(W.shape, W.dtype) * math.sqrt(W.squared_norm())
+    return least < error and error**2 * squares[-1] <= (PART * least) ** 2 * squares[0]
+
+
+def _with_space(A: Array, ending: LoopResult, W: Matrix) -> Array:
+    """Orthonormal rows that span those of A and the space that the solver found them in."""
+    if ending.evidence is None:
+        return A
+    both = W.namespace.concatenate([ending.evidence().V.T, A])
+    return W.namespace.qr(both.T)[0].T
+
+
+def _ritz_rows(W: Matrix, space: Array, rank: int) -> tuple[Array, Array]:
+    """The best `rank` orthonormal rows in the span of some, and their σ². One pass."""
+    values, G = ritz_by_blocks(W, space.T)
+    rows = W.namespace.put(G[:, :rank].T, W.dtype) @ space
+    return directed(rows, W.namespace), values[:rank]
+
+
+def _half_step(W: Matrix, A: Array, squares: Array) -> tuple[Array, Array]:
+    """Orthonormal rows that leave of W no more than A's do, but for eps·‖W‖, and their σ².
+
+    With Q = W·Aᵀ·diag(1/σ), whose columns are orthonormal where A's rows are Ritz vectors, they
+    span the rows of QᵀW. Rows made of WᵀW leave up to eps·σ₁²/σ_i of each σ_i; these leave eps·σ₁,
+    as every row of QᵀW is of its own size and its decomposition is backward stable. Two passes, and
+    nothing as tall as W.
+    """
+    get, kept = W.namespace.get, squares > 0
+    scaled = W.namespace.put((get(A[kept]) / np.sqrt(squares[kept, np.newaxis])).T, W.dtype)
+    total = np.zeros((int(kept.sum()), W.shape[1]))
+    for block in W.row_blocks(tall_rows(W.shape[1])):
+        total += get((block @ scaled).T @ block)
+    Vt = np.linalg.svd(total, full_matrices=False)[2]
+    rows = np.pad(Vt, ((0, len(A) - len(Vt)), (0, 0)))
+    return _ritz_rows(W, W.namespace.put(rows, W.dtype), len(A))
+
+
+def _turned(W: Matrix, U: Array) -> tuple[Array, Array]:
+    """Right singular directions from left ones, by two products and a small problem."""
+    product = W.transposed_times(U.T)
+    A = orthonormal(product, product[:, :0], 0.0, W.namespace)
+    product = W.times(A)
+    values, G = eigenpairs(W.namespace.gram(product, product))
+    missing = len(U) - len(values)
+    rows = np.pad(W.namespace.get(A) @ G, ((0, 0), (0, missing))).T
+    return (
+        directed(W.namespace.put(rows, W.dtype), W.namespace),
+        np.pad(np.maximum(values, 0.0), (0, missing)),
+    )

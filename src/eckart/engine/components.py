@@ -1,0 +1,285 @@
+"""The leading right singular directions of W alone: what a reduction keeps."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final, final
+
+import numpy as np
+
+from eckart.arrays import FLOAT64, Array, Randomness, as_randomness, rounding
+from eckart.certificates import Certificate, clearest_bound, exact_bound, probable_bound
+from eckart.engine.component_solver import (
+    GUESS,
+    component_problem,
+    component_solver,
+    hides,
+    is_lighter_turned,
+    refined,
+    suits_gram,
+)
+from eckart.engine.loop import Loop, in_units
+from eckart.engine.result import Outcome, Recipe, Record, machine
+from eckart.engine.stopping import LoopResult, StoppingRule
+from eckart.matrices import Matrix, Transposed, is_streamed, rescaled
+from eckart.ranks import GrowingRule, RankRule, rank_rule
+from eckart.solvers import BlockKrylov, ExactSVD, GramSVD, Solver, Step
+from eckart.solvers.ritz import SUMMED
+from eckart.subspaces import CARRIED, FailureBudget, RitzData, hidden, leading_squares_bound
+
+LIMITS: Final = {
+    Outcome.EPOCH_LIMIT,
+    Outcome.EPOCHS_DONE,
+    Outcome.TIME_LIMIT,
+    Outcome.INTERRUPTED,
+}
+"""Outcomes of a run that did not come to its own end."""
+PROVEN: Final = 5e-3
+"""A gap up to this is proof enough; of a larger one tests are made, where W is in memory."""
+CLOSE: Final = 1e-6
+"""A share of the variance that is not worth a word."""
+SHOWN: Final = 1e-3
+"""A gap up to this is none to two digits of a percent."""
+KNOWN_WITHIN: Final = 0.1
+"""A Ritz value is as near to a squared singular value as its residual, by this share at most."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Components:
+    """The answer of `components`.
+
+    Fields:
+        A: Orthonormal rows, of shape (rank, columns); the best B for them is W·Aᵀ.
+        squares: σ² of each, in float64, descending.
+        spectrum: The leading σ² of W that are known, at least `rank` of them.
+        total: ‖W‖²_F.
+        outcome: How the run ended.
+        message: The same with this run's figures.
+        history: One record for each step.
+        certificate: Of W − W·Aᵀ·A.
+        recipe: Enough to run it again.
+        passes: How often W was read, without what is needed for the scores.
+        seconds: The whole run, certificate included.
+    """
+
+    A: Array
+    squares: Array
+    spectrum: Array
+    total: float
+    outcome: Outcome
+    message: str
+    history: tuple[Record, ...]
+    certificate: Certificate
+    recipe: Recipe
+    passes: int
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """The run as plain numbers and text, without A."""
+        return {
+            "rank": len(self.squares),
+            "outcome": self.outcome.name,
+            "grade": self.outcome.grade,
+            "message": self.message,
+            "certificate": self.certificate.to_dict(),
+            "history": [asdict(record) for record in self.history],
+            "recipe": {**asdict(self.recipe), "shape": list(self.recipe.shape)},
+        }
+
+
+def components(
+    W: Matrix,
+    rank: int | str | None = None,
+    *,
+    tolerance: float | None = None,
+    residual: float | None = None,
+    solver: Solver | None = None,
+    certificate: bool = True,
+    time_limit: float | None = None,
+    seed: int | Randomness = 0,
+    on_step: Callable[[Step], None] | None = None,
+    energy: str = "variance",
+) -> Components:
+    """Find the orthonormal rows A for which ‖W − W·Aᵀ·A‖ is smallest, and say how close they are.
+
+    Unlike `factorize` it needs no room for anything as tall as W, so that W may be streamed.
+
+    Args:
+        W: Matrix of shape (rows, columns).
+        rank: Rows of A, or "auto"; exactly one of `rank` and `tolerance` is given.
+        tolerance: The smallest rank with ‖W − W·Aᵀ·A‖ ≤ tolerance·‖W‖.
+        residual: Stop once ‖WᵀWv − σ²v‖ ≤ residual·σ² for every row v; by default 10⁻⁸, in float32
+            3·10⁻⁴. A streamed W stops by its error instead, unless it is given.
+        solver: `ExactSVD`, `GramSVD`, `Davidson` or `BlockKrylov`; by default by the size of W.
+        certificate: Whether to spend products on bounding the best error; a streamed W is never
+            read for that, probes are multiplied along in its products.
+        time_limit: Seconds after which an iteration stops.
+        seed: Of the random directions.
+        on_step: Called with every step.
+        energy: What ‖W‖² is, for the message.
+
+    Raises:
+        ArgumentError: If an argument is out of its range.
+        MatrixError: If the rank is above min(rows, columns), or the solver finds no directions.
+    """
+    began, read_before = time.perf_counter(), W.passes
+    randomness = as_randomness(seed)
+    rule = rank_rule(rank, tolerance, None, None, W.nbytes)
+    total = W.squared_norm()
+    W, exponent = rescaled(W)
+    on_step = in_units(on_step, exponent)
+    guess = GUESS if rule.needs_spectrum else rule.choose(W.shape, W.dtype, None)
+    side = Transposed(W) if solver is None and is_lighter_turned(W) else W
+    searched = rule.needs_spectrum and isinstance(rule, GrowingRule)
+    chosen = solver or component_solver(
+        W, guess, residual, searched=searched, certificate=certificate
+    )
+    ending = _ended(chosen, side, guess, rule, randomness, time_limit, on_step)
+    if _is_unsure(ending, chosen, W, asked=solver is not None) and suits_gram(W):
+        chosen, side = GramSVD(), W if W.shape[0] >= W.shape[1] else Transposed(W)
+        ending = _ended(chosen, side, guess, rule, randomness, time_limit, on_step)
+    if ending.directions is None or ending.outcome is Outcome.INTERRUPTED:
+        raise KeyboardInterrupt
+    if isinstance(chosen, ExactSVD) and rule.needs_spectrum:
+        ending = replace(ending, rank=rule.choose(W.shape, W.dtype, ending.singular_values))
+    A, squares, error = refined(W, side, ending)
+    spectrum = _known(ending, squares)
+    proof = _proof(W, side, len(squares), error, ending, bound=certificate)
+    recipe = Recipe(
+        solver=chosen.settings(),
+        rank_rule=rule.describe(),
+        objective={"name": "entire"},
+        start=None,
+        seed=int(seed) if isinstance(seed, int | np.integer) else type(seed).__name__,
+        accuracy=None,
+        shape=W.shape,
+        dtype=str(W.dtype),
+        **machine(),
+    )
+    factor = 2.0**-exponent
+    return Components(
+        A=A,
+        squares=squares * factor * factor,
+        spectrum=spectrum * factor * factor,
+        total=total,
+        outcome=ending.outcome,
+        message=_message(ending.outcome, len(squares), proof, energy if total else ""),
+        history=tuple(record.scaled(factor) for record in ending.history),
+        certificate=proof.scaled(factor),
+        recipe=recipe,
+        passes=W.passes - read_before,
+        seconds=time.perf_counter() - began,
+    )
+
+
+def _ended(
+    solver: Solver,
+    W: Matrix,
+    rank: int,
+    rule: RankRule,
+    randomness: Randomness,
+    time_limit: float | None,
+    on_step: Callable[[Step], None] | None,
+) -> LoopResult:
+    """The ending of one run of a solver."""
+    problem = component_problem(W, rank, rule, solver, randomness)
+    return Loop(solver.steps(problem), StoppingRule(solver, problem, time_limit), on_step).run()
+
+
+def _is_unsure(ending: LoopResult, solver: Solver, W: Matrix, *, asked: bool) -> bool:
+    """Whether an iteration did not tell directions apart, or rounding of the largest hides some.
+
+    One that came to a limit is left as it is, where the limit was asked for.
+    """
+    if isinstance(solver, GramSVD | ExactSVD) or ending.directions is None:
+        return False
+    if ending.outcome in LIMITS:
+        return ending.outcome is Outcome.EPOCH_LIMIT and not asked
+    by_error = isinstance(solver, BlockKrylov) and solver.residual is None
+    told = ending.outcome in {Outcome.RESOLVED, Outcome.WHOLE} or by_error
+    return not told or hides(ending.directions()[1], W)
+
+
+def _known(ending: LoopResult, squares: Array) -> Array:
+    """The leading squared singular values that the run knows to a tenth, and those it was asked."""
+    if ending.singular_values is not None:
+        return np.square(ending.singular_values.astype(FLOAT64))
+    if ending.evidence is None:
+        return np.maximum(squares, 0.0)
+    evidence = ending.evidence()
+    values, G = evidence.ritz()
+    residuals = np.linalg.norm(evidence.root() @ G, axis=0)
+    unknown = np.flatnonzero(residuals > KNOWN_WITHIN * values)
+    count = unknown[0] if len(unknown) else len(values)
+    return np.maximum(np.concatenate([squares, values[len(squares) : count]]), 0.0)
+
+
+def _proof(
+    W: Matrix, side: Matrix, rank: int, error: float, ending: LoopResult, *, bound: bool
+) -> Certificate:
+    """An error beside the best possible, in sums of squared singular values."""
+    norm, best = math.sqrt(W.squared_norm()), None
+    failure, how = 0.0, "the best possible error is not known"
+    if ending.singular_values is not None:
+        best = exact_bound(W, rank, ending.singular_values)
+        how = "best possible error from all singular values (LAPACK)"
+    elif ending.evidence is not None:
+        best, failure, how = _bound(side, rank, ending.evidence(), bound=bound)
+    exact = error <= rounding(W.shape, W.dtype) * norm
+    best = None if best is None else min(best, error)
+    return Certificate(
+        error=error,
+        relative_error=error / norm if norm > 0 else 0.0,
+        best_possible_error=best,
+        gap=0.0 if exact else (error / best - 1 if best else None),
+        failure_probability=failure,
+        method="exact to rounding" if exact else f"error from ‖W‖² and the σ² kept; {how}",
+    )
+
+
+def _bound(
+    W: Matrix, rank: int, evidence: RitzData, *, bound: bool
+) -> tuple[float | None, float, str]:
+    """The best possible error, the probability that it is less, and how that was found."""
+    if evidence.tail.shape[0] == 0:
+        return clearest_bound(W, rank, evidence), 0.0, "best possible error from all of WᵀW"
+    total, values = W.squared_norm(), evidence.ritz()[0]
+    outside, how = total - float(values.sum()), "the products that were made"
+    if evidence.outside is not None and evidence.outside < outside:
+        outside, how = evidence.outside, "probes that were multiplied along"
+    upper = leading_squares_bound(evidence, rank, max(0.0, outside), total)
+    unsure = SUMMED * rank * float(np.finfo(FLOAT64).eps) * float(values[0])  # of values in float64
+    left, failure = total - upper - max(hidden(W), unsure), evidence.failure
+    reached = total - float(values[:rank].sum())
+    if bound and not is_streamed(W) and left * (1 + PROVEN) ** 2 < reached:
+        probing = FailureBudget(1 - CARRIED)
+        tested = probable_bound(W, rank, evidence, probing)
+        if tested is not None and tested**2 - unsure > left:
+            left, how = tested**2 - unsure, "products with W"
+        failure += probing.failure
+    best = math.sqrt(left) if left > 0 else None
+    return best, failure, f"best possible error bounded by {how} (Weyl)"
+
+
+def _message(outcome: Outcome, rank: int, proof: Certificate, energy: str) -> str:
+    if not energy:
+        return "All rows are the same, so that nothing is left to be held."
+    kept = 1 - proof.relative_error**2
+    components = f"{rank} components hold" if rank > 1 else "One component holds"
+    sentences = [f"{components} {kept:.4%} of the {energy}."]
+    if proof.best_possible_error is not None and proof.error > 0:
+        most = 1 - (proof.best_possible_error / proof.error * proof.relative_error) ** 2
+        others = f"No {rank} directions hold" if rank > 1 else "No direction holds"
+        if most - kept > CLOSE:
+            sentences.append(f"{others} more than {most:.4%}.")
+        elif proof.gap is not None and proof.gap <= SHOWN:
+            sentences.append(f"{others} more.")
+        else:
+            sentences.append(
+                f"The rest is proven to be at most {proof.gap or 0.0:.2%} above the least possible."
+            )
+    if outcome.grade == "short":
+        sentences.append(outcome.value)
+    return " ".join(sentences)

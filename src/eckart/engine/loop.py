@@ -1,0 +1,218 @@
+"""The one loop over the steps of a solver, and the steps that are taken for the proof alone."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from typing import Final, final
+
+import numpy as np
+
+from eckart.arrays import Array
+from eckart.certificates import (
+    SMALL,
+    Certificate,
+    carried_bound,
+    certify,
+    clearest_bound,
+    probable_bound,
+    spectrum,
+)
+from eckart.engine.result import Outcome
+from eckart.engine.stopping import LoopResult, StoppingRule
+from eckart.matrices import Matrix
+from eckart.solvers import Step
+from eckart.solvers.ritz import SURELY
+from eckart.subspaces import FailureBudget
+
+
+@final
+class Loop:
+    """Takes the steps of one solver on one problem, and can take more where a proof wants them."""
+
+    def __init__(
+        self,
+        steps: Iterator[Step],
+        watch: StoppingRule,
+        on_step: Callable[[Step], None] | None,
+    ) -> None:
+        self._steps, self._watch = steps, watch
+        self._on_step = on_step
+        self._ended = False
+
+    def run(self) -> LoopResult:
+        """Take steps until the solver ends, its rule or a limit says stop, or the loss diverges."""
+        try:
+            while True:
+                outcome = self._step()
+                if outcome is not None:
+                    return self._watch.ending(outcome)
+        except KeyboardInterrupt:
+            return self._watch.ending(Outcome.INTERRUPTED)
+
+    def further(self) -> LoopResult | None:
+        """The ending after one step more; None where the solver has none, or a limit is reached."""
+        if self._ended:
+            return None
+        outcome = self._step()
+        if outcome not in (Outcome.SETTLED, Outcome.UNPROVEN, None):
+            return None
+        return self._watch.ending(outcome or Outcome.SETTLED)
+
+    def _step(self) -> Outcome | None:
+        with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+            step = next(self._steps, None)
+        if step is None:
+            self._ended = True
+            return self._watch.finished()
+        outcome = self._watch.judge(step)
+        if self._on_step is not None and outcome is not Outcome.DIVERGED:
+            self._on_step(step)
+        return outcome
+
+
+def in_units(
+    on_step: Callable[[Step], None] | None, exponent: int
+) -> Callable[[Step], None] | None:
+    """Called with steps whose losses and factors are those of W, of a solver of 2^exponent·W."""
+    if on_step is None or exponent == 0:
+        return on_step
+    factor = 2.0**-exponent
+
+    def called(step: Step) -> None:
+        loss = None if step.loss is None else step.loss * factor * factor
+        on_step(replace(step, loss=loss, factors=lambda: step.factors().scaled(factor)))
+
+    return called
+
+
+MOST_STEPS: Final = 6
+"""That a proof may ask for."""
+HOPEFUL: Final = 0.9
+"""Another step is worth its products if the last one brought the gap below this share."""
+NEAR_ROUNDING: Final = 1.1
+"""No step is worth its products once the gap is so many times what rounding alone leaves open."""
+PROVEN: Final = 2e-2
+"""A gap up to this is proof enough where no accuracy was asked for: the estimate is nearer."""
+GOOD_ENOUGH: Final = 1e-3
+"""A certified gap up to this is a success where no accuracy was asked for."""
+
+
+def prove(
+    W: Matrix,
+    loop: Loop,
+    ending: LoopResult,
+    values: Array | None,
+    accuracy: float | None,
+    probing: FailureBudget,
+    *,
+    bound: bool,
+) -> tuple[Certificate, Array | None, LoopResult]:
+    """The certificate, the singular values it read, and the ending in the light of both.
+
+    All of them are of the working matrix, whose error is the one that the objective counts.
+
+    A solver that knows more with every step takes another while the gap is above what is wanted,
+    and goes on as long as that narrows it: the singular values that must lie outside the space for
+    a proof to be tight leave it slowly.
+    """
+    if values is None:
+        values = ending.singular_values
+    if not bound or ending.outcome in (Outcome.DIVERGED, Outcome.INTERRUPTED):
+        return certify(W, ending.factors(), loss=ending.loss, bound=False), values, ending
+    try:
+        if values is None and min(W.shape) <= SMALL:
+            values = spectrum(W)
+        if values is None and ending.evidence is not None:
+            ending = (
+                _proven_further(W, loop, ending)
+                if accuracy is None
+                else _widened(W, loop, ending, accuracy, probing)
+            )
+        evidence = None if ending.evidence is None else ending.evidence()
+        proof = certify(
+            W, ending.factors(), values, evidence=evidence, probing=probing, loss=ending.loss
+        )
+    except KeyboardInterrupt:
+        ending = replace(ending, outcome=Outcome.INTERRUPTED)
+        return certify(W, ending.factors(), bound=False), values, ending
+    return proof, values, replace(ending, outcome=_outcome(ending, proof, values, accuracy))
+
+
+def _proven_further(W: Matrix, loop: Loop, ending: LoopResult) -> LoopResult:
+    """The ending after one more step where that is likely to prove an answer that is near enough.
+
+    It is where the probes prove a gap above 2 % only, and estimate one below 1 %.
+    """
+    if ending.outcome is not Outcome.SETTLED:
+        return ending
+    if _gap_by(partial(carried_bound, W), ending) <= PROVEN:
+        return ending
+    likely = _gap_by(partial(carried_bound, W, likely=True), ending)
+    return (likely <= SURELY and loop.further()) or ending
+
+
+def _widened(
+    W: Matrix, loop: Loop, ending: LoopResult, wanted: float, probing: FailureBudget
+) -> LoopResult:
+    """The ending after as many more steps as narrow the gap to an accuracy that was asked for.
+
+    The probes that were multiplied along prove what they can for nothing; separate ones are spent
+    only where that narrows no more.
+    """
+    # rounding alone leaves something open, whatever lies outside
+    wanted = max(wanted, NEAR_ROUNDING * _gap_by(partial(clearest_bound, W), ending))
+    if math.isinf(wanted):
+        return ending
+    ending, gap = _narrowed(loop, ending, wanted, partial(carried_bound, W))
+    if gap <= wanted:
+        return ending
+    return _narrowed(loop, ending, wanted, partial(probable_bound, W, probing=probing))[0]
+
+
+def _narrowed(
+    loop: Loop, ending: LoopResult, wanted: float, bound: Callable[..., float | None]
+) -> tuple[LoopResult, float]:
+    """The ending after more steps, and its gap: until that is small or hardly falls any more."""
+    gap, last = _gap_by(bound, ending), math.inf
+    for _ in range(MOST_STEPS):
+        if gap <= wanted or gap > HOPEFUL * last:
+            break
+        further = loop.further()
+        if further is None:
+            break
+        ending, last = further, gap
+        gap = _gap_by(bound, ending)
+    return ending, gap
+
+
+def _gap_by(bound: Callable[..., float | None], ending: LoopResult) -> float:
+    """The gap by the loss that the solver reports, which is close enough to decide to go on."""
+    if ending.evidence is None or ending.loss is None:
+        return 0.0
+    best = bound(rank=ending.rank, evidence=ending.evidence())
+    return math.inf if not best else max(0.0, math.sqrt(ending.loss) / best - 1)
+
+
+def _gap(proof: Certificate) -> float:
+    return math.inf if proof.gap is None else proof.gap
+
+
+def _outcome(
+    ending: LoopResult, proof: Certificate, values: Array | None, accuracy: float | None
+) -> Outcome:
+    """The outcome in the light of the certificate.
+
+    A gap from all singular values is the truth; one from products is a bound on it.
+    """
+    gap, outcome = _gap(proof), ending.outcome
+    if gap <= (accuracy or GOOD_ENOUGH) and (accuracy is not None or outcome.grade == "short"):
+        return Outcome.ACCURATE
+    if accuracy is not None:
+        return Outcome.INACCURATE
+    if outcome is Outcome.UNPROVEN and gap <= SURELY:
+        return Outcome.SETTLED
+    ended = outcome in {Outcome.CONVERGED, Outcome.SKETCHED}
+    if ended and values is not None and gap > SURELY:
+        return Outcome.FAR
+    return outcome

@@ -1,0 +1,219 @@
+"""What a run gives back: how it ended, factors, how good they are, how to run it again."""
+
+import math
+from dataclasses import asdict, dataclass, replace
+from enum import Enum
+from functools import cache
+from importlib.metadata import version
+from platform import python_version
+from typing import Any, Literal, TypeAlias, cast, final
+
+import threadpoolctl
+
+from eckart.approximations import BiasedFactors, PosteriorSamples
+from eckart.arrays import Array
+from eckart.certificates import Certificate
+from eckart.errors import EckartError
+from eckart.factors import Factors
+from eckart.solvers import Approximation
+
+Grade: TypeAlias = Literal["success", "short", "failed", "interrupted"]
+
+
+class Outcome(Enum):
+    """How a run ended; the value is the general sentence, `message` has this run's figures."""
+
+    EXACT = "Computed directly; no iteration was needed."
+    SKETCHED = "Computed from sketches of W; no iteration was needed."
+    CONVERGED = "The loss stopped falling."
+    SETTLED = "The error is estimated to be within 0.1 % of the best possible one."
+    UNPROVEN = (
+        "Nothing that is left out is known to be larger; the spectrum is too flat for a proof."
+    )
+    RESOLVED = "The leading singular directions are as exact as was wanted."
+    WHOLE = "The space of the products holds all of W."
+    EPOCHS_DONE = "All the epochs that were asked for were run."
+    ACCURATE = "The accuracy that was wanted is certified."
+    EPOCH_LIMIT = "The steps were used up while the loss was still falling."
+    FAR = "The error is known to be more than 1 % above the best possible one."
+    STALLED = "Further products bring nothing that numbers of this precision can tell."
+    TIME_LIMIT = "The time limit came first."
+    INACCURATE = "The accuracy that was asked for is not certified."
+    DIVERGED = "The loss grew without bound."
+    INTERRUPTED = "The run was interrupted."
+
+    @property
+    def grade(self) -> Grade:
+        """Success, usable but short of a target, failed, or interrupted."""
+        return _GRADES.get(self, "success")
+
+
+_GRADES: dict[Outcome, Grade] = {
+    Outcome.EPOCH_LIMIT: "short",
+    Outcome.FAR: "short",
+    Outcome.STALLED: "short",
+    Outcome.TIME_LIMIT: "short",
+    Outcome.INACCURATE: "short",
+    Outcome.DIVERGED: "failed",
+    Outcome.INTERRUPTED: "interrupted",
+}
+
+
+MOST_SINGULAR_VALUES = 2000
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One step of the history.
+
+    Fields:
+        step: From 0.
+        loss: ‖W − B·A‖²_F after the update of this step, or None where it is not known.
+        seconds: Since the first step began.
+    """
+
+    step: int
+    loss: float | None
+    seconds: float
+
+    def scaled(self, factor: float) -> "Record":
+        """The same step of factor·W."""
+        return self if self.loss is None else replace(self, loss=self.loss * factor * factor)
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """Everything that makes the run again.
+
+    Fields:
+        solver: Name and settings, with the values that were chosen from the data.
+        rank_rule: How the rank was chosen.
+        objective: Name and settings.
+        start: Name and settings of the first factors, or None for a solver that needs none.
+        seed: The seed, or the kind of generator that was given.
+        accuracy: The certified accuracy that was asked for, or None.
+        shape: (rows, columns) of W.
+        dtype: In which W was computed.
+        versions: Of Python, eckart, NumPy and SciPy.
+        threads: Of the linear algebra library.
+        blas: That library and its version.
+    """
+
+    solver: dict[str, Any]
+    rank_rule: str
+    objective: dict[str, Any]
+    start: dict[str, Any] | None
+    seed: int | str
+    accuracy: float | None
+    shape: tuple[int, int]
+    dtype: str
+    versions: dict[str, str]
+    threads: int
+    blas: str
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Factorization:
+    """The answer of `factorize`.
+
+    Fields:
+        factors: B and A.
+        outcome: How the run ended.
+        message: The same with this run's figures, for a person.
+        history: One record for each step.
+        certificate: The error, and how far it can be from the best.
+        recipe: Enough to run it again.
+        estimated_gap: An estimate of certificate.gap, rather above the truth, from probes that were
+            multiplied along; None where the solver makes none.
+        singular_values: All of W's, descending, where they are known.
+        passes: How often W was read from end to end.
+        seconds: The whole run, certificate included.
+        fitted: What the objective fits, where that is more than the factors.
+    """
+
+    factors: Factors
+    outcome: Outcome
+    message: str
+    history: tuple[Record, ...]
+    certificate: Certificate
+    recipe: Recipe
+    singular_values: Array | None
+    passes: int
+    seconds: float
+    estimated_gap: float | None = None
+    fitted: BiasedFactors | PosteriorSamples | None = None
+
+    @property
+    def approximation(self) -> Approximation:
+        """What the objective fits: factors, or for known entries more than these."""
+        return self.factors if self.fitted is None else self.fitted
+
+    def to_dict(self) -> dict[str, Any]:
+        """The run as plain numbers and text, without the factors; never NaN or infinity."""
+        values = None
+        if self.singular_values is not None:
+            values = [float(value) for value in self.singular_values[:MOST_SINGULAR_VALUES]]
+        return {
+            "rank": self.factors.rank,
+            "shape": list(self.factors.shape),
+            "dtype": str(self.factors.dtype),
+            "factor_bytes": self.factors.nbytes,
+            "outcome": self.outcome.name,
+            "grade": self.outcome.grade,
+            "message": self.message,
+            "certificate": self.certificate.to_dict(),
+            "estimated_gap": _finite(self.estimated_gap),
+            "history": [
+                {**asdict(record), "loss": _finite(record.loss)} for record in self.history
+            ],
+            "singular_values": values,
+            "passes": self.passes,
+            "seconds": self.seconds,
+            "recipe": {**asdict(self.recipe), "shape": list(self.recipe.shape)},
+        }
+
+
+def machine() -> dict[str, Any]:
+    """Versions, threads and linear algebra library, as fields of a `Recipe`."""
+    found = cast("list[dict[str, Any]]", _pools().info())
+    pools = [pool for pool in found if pool["user_api"] == "blas"]
+    return {
+        "versions": _versions(),
+        "threads": max((pool["num_threads"] for pool in pools), default=1),
+        "blas": ", ".join(sorted({f"{pool['internal_api']} {pool['version']}" for pool in pools})),
+    }
+
+
+@cache
+def _pools() -> threadpoolctl.ThreadpoolController:
+    """The libraries with threads, searched for once."""
+    return threadpoolctl.ThreadpoolController()
+
+
+@cache
+def _versions() -> dict[str, str]:
+    packages = {name: version(name) for name in ("eckart", "numpy", "scipy")}
+    return {"python": python_version(), **packages}
+
+
+def _finite(number: float | None) -> float | None:
+    return number if number is not None and math.isfinite(number) else None
+
+
+class Diverged(EckartError, ArithmeticError):
+    """The loss grew without bound; `partial` is the run up to there, with its last good factors."""
+
+    def __init__(self, message: str, *, hint: str, partial: Factorization) -> None:
+        super().__init__(message, hint=hint, code="diverged")
+        self.partial = partial
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C; `partial` is the run up to there."""
+
+    def __init__(self, partial: Factorization) -> None:
+        super().__init__(partial.message)
+        self.partial = partial

@@ -1,0 +1,287 @@
+"""When the loop of `factorize` ends."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Final, Protocol, final
+
+import numpy as np
+
+from eckart.approximations import BiasedFactors, PosteriorSamples
+from eckart.arrays import Array, DType
+from eckart.engine.result import Outcome, Record
+from eckart.errors import ArgumentError
+from eckart.factors import Factors
+from eckart.solvers import SinglePass, Step, SubspaceSolver
+from eckart.solvers.base import Epochs
+from eckart.solvers.ritz import is_complete, is_near
+from eckart.subspaces import RitzData
+
+CONVERGED_WITHIN: Final = 1e-6
+FEWEST_STEPS: Final = 20
+WINDOWS: Final = 5
+SETTLED_WITHIN: Final = 1e-3
+SLOWEST: Final = 0.95
+FORESEEN_BY: Final = 3
+"""Steps that foretell the next: two may mislead."""
+STALLED_AFTER: Final = 10
+STALLED_ABOVE: Final = 0.9
+PATIENT: Final = 24
+DIVERGED_ABOVE: Final = 100.0
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoopResult:
+    """Where the loop ended: the last sound step, or the start, and how it came there."""
+
+    outcome: Outcome
+    rank: int
+    factors: Callable[[], Factors]
+    approximation: Callable[[], BiasedFactors | PosteriorSamples] | None
+    history: tuple[Record, ...]
+    singular_values: Array | None
+    evidence: Callable[[], RitzData] | None
+    directions: Callable[[], tuple[Array, Array]] | None = None
+    excess: float | None = None
+
+    @property
+    def loss(self) -> float | None:
+        """‖W − B·A‖²_F, where the solver has it, with its evidence, from its own products."""
+        return self.history[-1].loss if self.evidence is not None else None
+
+
+class StoppableProblem(Protocol):
+    """A problem as the stopping rule sees it, of a whole matrix or of known entries."""
+
+    @property
+    def rank(self) -> int:
+        """Columns of B."""
+        ...
+
+    def scale(self) -> tuple[float, float, DType]:
+        """The loss of no factors at all, the highest that is sound, and the dtype of the sums."""
+        ...
+
+    def first_step(self) -> Step | None:
+        """The start as a step, where there is one."""
+        ...
+
+
+@final
+class StoppingRule:
+    """Keeps the history of one loop and says when it ends."""
+
+    def __init__(self, solver: object, problem: StoppableProblem, time_limit: float | None) -> None:
+        self._solver = solver
+        self._problem = problem
+        self._time_limit = time_limit
+        self._history: list[Record] = []
+        self._sound: Step | None = None
+        self._last: list[tuple[float | None, float | None]] = []  # loss and gain of three steps
+        self._excesses: list[float] = []
+        self._larger_outside: bool | None = None
+        self._squared_norm, self._highest, self._dtype = problem.scale()
+        self._began = time.perf_counter()
+
+    def judge(self, step: Step) -> Outcome | None:
+        """Enter a step in the history; the outcome if the loop ends here, else None."""
+        seconds = time.perf_counter() - self._began
+        if has_diverged(step.loss, self._highest):
+            return Outcome.DIVERGED
+        self._sound = step
+        self._last = [*self._last[-2:], (step.loss, step.gain)]
+        if step.excess is not None:
+            self._excesses.append(step.excess)
+        if step.larger_outside is not None:
+            self._larger_outside = step.larger_outside
+        self._history.append(Record(step=step.number, loss=step.loss, seconds=seconds))
+        outcome = self._verdict()
+        if outcome is not None:
+            return outcome
+        if self._time_limit is not None and seconds >= self._time_limit:
+            return Outcome.TIME_LIMIT
+        return None
+
+    def finished(self) -> Outcome:
+        """The outcome of a solver that ended by itself."""
+        if isinstance(self._solver, SubspaceSolver):
+            return Outcome.WHOLE
+        return Outcome.SKETCHED if isinstance(self._solver, SinglePass) else Outcome.EXACT
+
+    def ending(self, outcome: Outcome) -> LoopResult:
+        """The end of the loop, at its last sound step or at the start.
+
+        Raises:
+            ArgumentError: If the loss of the very first step is none, and there is no start.
+            KeyboardInterrupt: If it was interrupted before there were any factors.
+        """
+        step = self._sound or self._problem.first_step()
+        if step is None and outcome is Outcome.DIVERGED:
+            raise ArgumentError(
+                "The loss of the solver is not finite, or far above that of zeros, at its first "
+                "step.",
+                hint="Give another solver.",
+                code="diverged",
+            )
+        if step is None:
+            raise KeyboardInterrupt
+        return LoopResult(
+            outcome=outcome,
+            rank=step.rank or self._problem.rank,
+            factors=cache(step.factors),
+            approximation=step.approximation,
+            history=tuple(self._history),
+            singular_values=step.singular_values,
+            evidence=step.evidence,
+            directions=step.directions,
+            excess=step.excess,
+        )
+
+    def _verdict(self) -> Outcome | None:
+        """What the stopping rule of the solver says of the history."""
+        solver, history = self._solver, self._history
+        if isinstance(solver, Epochs):
+            converged = has_converged(history, self._squared_norm, self._dtype)
+            reached = Outcome.CONVERGED if converged else None
+            most = solver.epochs
+        elif isinstance(solver, SubspaceSolver):
+            reached, most = self._reached(solver), solver.blocks
+        else:
+            return None
+        if solver.stop_early and reached is not None:
+            return reached
+        if len(history) >= most:
+            return Outcome.EPOCH_LIMIT if solver.stop_early else Outcome.EPOCHS_DONE
+        return None
+
+    def _reached(self, solver: SubspaceSolver) -> Outcome | None:
+        """What a space has come to: directions as exact as is asked for, or else a small error.
+
+        The error is small where it is estimated to be at most 0.1 % above the best, or where
+        further products would gain that little and nothing outside the space is known to be larger
+        than what is kept: by their forecast, or once an estimate that does not fall has cost ten
+        steps that gained nothing. Directions that a flat spectrum does not tell apart are waited
+        for some steps only.
+        """
+        step = self._sound
+        if step is None:
+            return None
+        flat = is_complete(step) and gains_little(self._last, self._squared_norm, self._dtype)
+        small = Outcome.SETTLED if is_near(step) else Outcome.UNPROVEN if flat else None
+        if solver.residual is not None:
+            exact = step.residual is not None and step.residual <= solver.residual
+            if exact and (step.excess is None or is_near(step) or is_complete(step)):
+                return Outcome.RESOLVED
+            if len(self._history) < PATIENT:
+                return None
+        if small is None and has_stalled(self._excesses):
+            still = self._larger_outside is False and is_still(
+                self._history, self._squared_norm, self._dtype
+            )
+            return Outcome.UNPROVEN if still else Outcome.STALLED
+        return small
+
+
+def has_converged(history: list[Record], squared_norm: float, dtype: DType) -> bool:
+    """Whether the last fifth of the steps has all but stopped lowering the loss.
+
+    That is: it gained at most one part in a million of the loss (or what rounding can show of it),
+    and no more than the fifth before it, so that a run that is only beginning to leave a saddle
+    goes on. A window that grows with the run is as right for a loss that falls by a factor in each
+    step as for one that falls like 1/step.
+
+    Example:
+        >>> flat = [Record(step=i, loss=1.0, seconds=0.0) for i in range(40)]
+        >>> has_converged(flat, 1.0, np.dtype("float64"))
+        True
+    """
+    count = len(history)
+    if count < FEWEST_STEPS:
+        return False
+    window = count // WINDOWS
+    now, before, earlier = (_loss(history[-1 - k * window]) for k in range(3))
+    shown = 4 * float(np.finfo(dtype).eps) * squared_norm
+    gain = before - now
+    return gain <= max(CONVERGED_WITHIN * now, shown) and gain <= max(earlier - before, shown)
+
+
+def gains_little(
+    last: Sequence[tuple[float | None, float | None]],
+    squared_norm: float,
+    dtype: DType,
+) -> bool:
+    """Whether all further passes over W together would lower the error by less than 0.1 %.
+
+    The gain g of the last pass foretells that of the next block: c·g, where c is what the block
+    before brought for each unit of the gain before it. Gains that fall by a share ρ from step to
+    step then bring c·g/(1 − ρ) in all; a share that rises is taken to rise on. Three steps are
+    needed to tell; a loss that is all rounding has settled at once. The error is the root of the
+    loss, so its share is half that of the loss.
+
+    Args:
+        last: Loss and gain of the steps so far; the last three count.
+        squared_norm: ‖W‖²_F.
+        dtype: Of W.
+
+    Example:
+        >>> gains_little([(1.0, 0.003)], 10.0, np.dtype("float64"))
+        False
+    """
+    losses = [loss for loss, _ in last[-3:] if loss is not None]
+    gains = [gain for _, gain in last[-3:] if gain is not None]
+    if not losses or len(losses) != len(gains):
+        return False
+    shown = 8 * float(np.finfo(dtype).eps) * squared_norm
+    wanted = max(shown, 2 * SETTLED_WITHIN * losses[-1])
+    if losses[-1] <= shown:
+        return True
+    if len(gains) < FORESEEN_BY:
+        return False
+    if not all(gains[:-1]):
+        return gains[-1] <= wanted
+    brought = max(0.0, losses[-2] - losses[-1]) / gains[-2]
+    falling = gains[-1] / gains[-2]
+    falling *= max(1.0, falling * gains[-3] / gains[-2])
+    return brought * gains[-1] / (1 - min(falling, SLOWEST)) <= wanted
+
+
+def has_stalled(excesses: Sequence[float]) -> bool:
+    """Whether the estimated excess of the error fell by less than a tenth in the last ten steps.
+
+    Random directions have joined the space by then where any were missing, so that the rest is what
+    rounding leaves.
+
+    Example:
+        >>> has_stalled([0.5] * 11), has_stalled([0.9**n for n in range(30)])
+        (True, False)
+    """
+    if len(excesses) <= STALLED_AFTER:
+        return False
+    return min(excesses[-STALLED_AFTER:]) > STALLED_ABOVE * min(excesses[:-STALLED_AFTER])
+
+
+def is_still(history: Sequence[Record], squared_norm: float, dtype: DType) -> bool:
+    """Whether ten steps together lowered the error by less than 0.1 %, and numbers can tell that.
+
+    Example:
+        >>> steady = [Record(step=i, loss=1.0, seconds=0.0) for i in range(11)]
+        >>> is_still(steady, 10.0, np.dtype("float64")), is_still(steady, 1e15, np.dtype("float64"))
+        (True, False)
+    """
+    if len(history) <= STALLED_AFTER:
+        return False
+    before, now = _loss(history[-1 - STALLED_AFTER]), _loss(history[-1])
+    wanted = 2 * SETTLED_WITHIN * now
+    return before - now <= wanted and 8 * float(np.finfo(dtype).eps) * squared_norm <= wanted
+
+
+def has_diverged(loss: float | None, highest_sound: float) -> bool:
+    """Whether a loss is not finite, or a hundred times above both the first one and ‖W‖²."""
+    return loss is not None and not loss <= DIVERGED_ABOVE * highest_sound
+
+
+def _loss(record: Record) -> float:
+    return math.inf if record.loss is None else record.loss

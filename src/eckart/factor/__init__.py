@@ -1,0 +1,1 @@
+"""Factor a matrix of a file: factors and their proof out, and what is done with factors."""

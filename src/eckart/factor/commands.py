@@ -1,0 +1,341 @@
+"""The commands on factors: apply, certify, compare, demo, expand and show."""
+
+import difflib
+import shlex
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from eckart.factor.factor_command import show_factoring
+from eckart.factor.solvers import SOLVERS, listed, make_solvers, solver_options, start_file
+from eckart.terminal import console
+from eckart.terminal.answers import check_report, deliver, wrote
+from eckart.terminal.options import (
+    EXIT_STATUS,
+    FILE,
+    PositiveType,
+    force_option,
+    json_option,
+    output_option,
+    part_option,
+    quiet_option,
+    report_option,
+    run_arguments,
+    run_options,
+    selection,
+    selection_options,
+    threads_option,
+)
+from eckart.threads import limited_threads
+
+
+@click.command(epilog="Example: eckart apply W.factors.npz X.csv -o Y.csv")
+@click.argument("factors", metavar="FACTORS", type=FILE)
+@click.argument("data", metavar="X", type=FILE)
+@click.option("--transpose", is_flag=True, help="Multiply by (B·A)ᵀ instead.")
+@part_option
+@selection_options
+@output_option
+@force_option
+@json_option
+@quiet_option
+def apply(
+    factors: Path,
+    data: Path,
+    transpose: bool,
+    part: str | None,
+    output: Path | None,
+    force: bool,
+    as_json: bool,
+    quiet: bool,
+    header: bool | None,
+    index: bool | None,
+    columns: str | None,
+    tensor: str | None,
+) -> int:
+    """Multiply factors with the matrix in the file X: B·(A·X), without forming B·A.
+
+    X has as many rows as W has columns (with --transpose: as W has rows). Writes X.applied.npy, or
+    any matrix format with --output.
+    """
+    from eckart.factor.stored import multiply
+    from eckart.files import beside, named_path
+
+    target = output or beside(data, f"{named_path(data).name.split('.')[0]}.applied.npy")
+    chosen = selection(header, index, columns, tensor)
+    result = multiply(factors, data, target, chosen, part=part, transpose=transpose, force=force)
+    console.notes(result.notes, quiet=quiet)
+    if as_json:
+        console.answer_json("apply", result.to_dict())
+    else:
+        rows, columns_out = result.shape
+        console.answer_text(f"{rows} × {columns_out} in {result.seconds:.3g} s")
+    console.note(f"Wrote {target}", quiet=quiet)
+    return 0
+
+
+@click.command(epilog="Example: eckart certify W.npy W.factors.npz --accuracy 0.001")
+@click.argument("matrix", metavar="W", type=FILE)
+@click.argument("factors", metavar="FACTORS", type=FILE)
+@click.option(
+    "--accuracy", type=PositiveType(), help="Largest certified gap to accept, 0.001 for 0.1 %."
+)
+@selection_options
+@json_option
+@quiet_option
+@threads_option
+def certify(
+    matrix: Path,
+    factors: Path,
+    accuracy: float | None,
+    as_json: bool,
+    quiet: bool,
+    threads: int | None,
+    header: bool | None,
+    index: bool | None,
+    columns: str | None,
+    tensor: str | None,
+) -> int:
+    """Say how far factors, from any program, are from W and from the best of their rank.
+
+    With --accuracy, a gap above it, or one that cannot be bounded, is exit 3.
+    """
+    from eckart.factor.stored import prove
+
+    with limited_threads(threads):
+        proof = prove(matrix, factors, selection(header, index, columns, tensor))
+    console.notes(proof.notes, quiet=quiet)
+    document = proof.to_dict()
+    if as_json:
+        console.answer_json("certify", document)
+    else:
+        from eckart.reporting import certificate_table
+
+        console.answer_rows(certificate_table(document))
+    gap = document["gap"]
+    short = accuracy is not None and (gap is None or gap > accuracy)
+    return EXIT_STATUS["short" if short else "success"]
+
+
+class SolversType(click.ParamType[tuple[str, ...]]):
+    """Names of solvers, separated by commas, each once."""
+
+    name = "name,name,…"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, ...]:
+        """The names, in the order given."""
+        names = tuple(name.strip() for name in value.split(",") if name.strip())
+        if not names:
+            self.fail(f"No solver is named: give some of {', '.join(SOLVERS)}.", param, ctx)
+        for place, name in enumerate(names):
+            if name not in SOLVERS:
+                near = difflib.get_close_matches(name, SOLVERS, n=1)
+                known = f"the nearest is {near[0]}" if near else f"there are {', '.join(SOLVERS)}"
+                self.fail(f"There is no solver {name}: {known}.", param, ctx)
+            if name in names[:place]:
+                self.fail(f"{name} is named twice.", param, ctx)
+        return names
+
+
+@click.command(
+    epilog="Example: eckart compare W.npy --solvers svd,krylov,gd --rank 20 --report compare.html"
+)
+@click.argument("matrix", metavar="W", type=FILE)
+@click.option(
+    "--solvers",
+    type=SolversType(),
+    required=True,
+    help=f"Which to run, in this order: {listed()}.",
+)
+@click.option("--rank", type=click.IntRange(min=1), required=True, help="Columns of every B.")
+@solver_options
+@run_options
+@part_option
+@selection_options
+@report_option
+@force_option
+@json_option
+@quiet_option
+@threads_option
+def compare(matrix: Path, report: Path | None, as_json: bool, **options: Any) -> int:
+    """Factor the matrix in the file W with several solvers at one rank, beside one another.
+
+    All have the same seed and, where they begin at given factors, the same start. An option of a
+    solver is for each of the named ones that has it. Writes no factors; --report draws the losses
+    over one another.
+    """
+    chosen = selection(options["header"], options["index"], options["columns"], options["tensor"])
+    solvers, start = make_solvers(options["solvers"], options)
+    from eckart.files import check_input, choose_part, read_parts
+
+    check_input(matrix, chosen)
+    check_report(report, force=options["force"], apart=[matrix, start_file(options)])
+    with limited_threads(options["threads"]):
+        contents = read_parts(matrix, chosen)
+        console.notes(contents.notes, quiet=options["quiet"])
+        part = choose_part({one.name: one for one in contents.parts}, options["part"], matrix)
+        from eckart.factor.compare import compare_solvers
+
+        result = compare_solvers(
+            part,
+            str(matrix),
+            options["rank"],
+            solvers,
+            start=start,
+            **run_arguments(options),
+            command=shlex.join(["eckart", *click.get_current_context().obj]),
+            watch=lambda solver: console.progress(
+                getattr(solver, "epochs", None), quiet=options["quiet"]
+            ),
+        )
+    return deliver(
+        "compare", result, report, show=_show_comparison, draw=_page,
+        force=options["force"], as_json=as_json, quiet=options["quiet"],
+    )  # fmt: skip
+
+
+def _show_comparison(document: dict[str, Any]) -> None:
+    """The figures of a `Comparison` for a person."""
+    from eckart.reporting import compare_table, compare_verdict
+
+    header, rows = compare_table(document)
+    console.answer_table(header, rows, aside=True)
+    for run in document["runs"]:
+        if run["grade"] != "success":
+            console.answer_text(f"{run['name']}: {run['message']}")
+    console.answer_text(compare_verdict(document))
+
+
+def _page(document: dict[str, Any]) -> str:
+    from eckart.factor.report import compare_page
+
+    return compare_page(document)
+
+
+@click.command()
+@click.option(
+    "-o", "--output", type=FILE, default=Path("demo"), show_default=True, help="Folder to write to."
+)
+@force_option
+@json_option
+@quiet_option
+def demo(
+    output: Path,
+    force: bool,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """Factor the worked example by gradient descent and a photograph, each with a report.
+
+    The photograph comes with scikit-image: pip install 'eckart[demo]'.
+    """
+    from eckart.factor.demo import report_name, run_demo
+
+    total = 1000
+    with console.progress(total, quiet=quiet) as on_step:
+        results = run_demo(output, force=force, on_step=on_step)
+    reports = {name: str((output / report_name(name)).resolve()) for name in results}
+    if as_json:
+        documents = {name: result.to_dict() for name, result in results.items()}
+        console.answer_json("demo", {"runs": documents, "reports": reports})
+        return _status(results)
+    for name, result in results.items():
+        console.answer_text(f"\n{TITLES[name]}")
+        show_factoring(result.to_dict())
+    console.answer_text("\nThe reports, to open in a browser:")
+    for path in reports.values():
+        console.answer_text(f"  {path}")
+    return _status(results)
+
+
+def _status(results: dict[str, Any]) -> int:
+    """The exit status of both runs together."""
+    return max(EXIT_STATUS[result.grade] for result in results.values())
+
+
+TITLES = {
+    "article": "The worked example: a 4 × 4 matrix, rank 2, gradient descent",
+    "photograph": "A photograph: 512 × 512 pixels in three colours, within 10 % of the original",
+}
+
+
+@click.command(epilog="Example: eckart expand W.factors.npz -o W2.csv")
+@click.argument("factors", metavar="FACTORS", type=FILE)
+@click.option("-o", "--output", type=FILE, required=True, help="Where to write the matrix.")
+@part_option
+@force_option
+@json_option
+@quiet_option
+def expand(
+    factors: Path,
+    output: Path,
+    part: str | None,
+    force: bool,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """Write B·A out as a matrix, in the format of the output's suffix.
+
+    The channels of a picture go into a .png or .jpg together.
+    """
+    from eckart.files.reshape import expand
+
+    result = expand(factors, output, part=part, force=force)
+    return wrote("expand", result, output, as_json=as_json, quiet=quiet)
+
+
+WRONG: Final = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RecursionError)
+"""What a document raises that is not as eckart writes it."""
+
+
+@click.command(epilog="Example: eckart show examples/article_start.npz")
+@click.argument("factors", metavar="FACTORS", type=FILE)
+@json_option
+def show(factors: Path, as_json: bool) -> int:
+    """Describe a file of factors: parts, shapes, bytes, and how they were made."""
+    from eckart.factor.stored import describe
+    from eckart.files.contents import other_document
+
+    result = describe(factors).to_dict()
+    try:
+        made = _made_by(result["made_by"]) if result["made_by"] else None
+        if as_json:
+            console.answer_json("show", result)
+            return 0
+    except WRONG as error:
+        raise other_document(factors) from error
+    header = ("part", "rows × columns", "rank", "dtype", "bytes", "largest singular values")
+    rows = [_row(part) for part in result["parts"]]
+    console.answer_table(header, rows)
+    if made is not None:
+        command, figures, messages = made
+        console.answer_text(f"Made by: {command}")
+        console.answer_rows(figures)
+        for message in messages:
+            console.answer_text(message)
+    return 0
+
+
+def _made_by(made: dict[str, Any]) -> tuple[str, list[tuple[str, str]], list[str]]:
+    """The run that wrote factors: its command, its figures, and what it said of each part."""
+    from eckart.reporting import factor_table
+
+    messages = [f"{part['name']}: {part['message']}".removeprefix(": ") for part in made["parts"]]
+    return str(made.get("command") or made["source"]), factor_table(made), messages
+
+
+def _row(part: dict[str, Any]) -> tuple[str, ...]:
+    rows, columns = part["shape"]
+    values = "  ".join(f"{value:.4g}" for value in part["singular_values"][:4])
+    more = " …" if len(part["singular_values"]) > 4 else ""
+    return (
+        part["name"] or "(no name)",
+        f"{rows} × {columns}",
+        str(part["rank"]),
+        part["dtype"],
+        f"{part['bytes']:,}",
+        values + more,
+    )

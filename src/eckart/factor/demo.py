@@ -1,0 +1,117 @@
+"""The demonstration: the worked example and a photograph."""
+
+import shutil
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from eckart.errors import MissingExtra
+from eckart.factor.factor import Factoring, RankChoice, factor_parts
+from eckart.factor.report import factor_page
+from eckart.factors import Factors
+from eckart.files import (
+    check_output,
+    read_parts,
+    whole_file,
+    write_factors,
+    write_matrices,
+    write_text,
+)
+from eckart.files.outputs import located
+from eckart.files.whole import refused
+from eckart.matrices import Dense
+from eckart.solvers import GradientDescent, Step
+
+ARTICLE: Final = ((4, 3, 2, 1), (2, 2, 2, 2), (1, 3, 4, 2), (0, 1, 2, 3))
+TABLE: Final = "article.csv"
+START: Final = "article_start.npz"
+PICTURE: Final = "photograph.png"
+PHOTOGRAPH: Final = "skimage/data/astronaut.png"  # NASA, public domain
+
+
+def run_demo(
+    folder: Path, *, force: bool = False, on_step: Callable[[str, Step], None] | None = None
+) -> dict[str, Factoring]:
+    """Factor the 4 × 4 example by gradient descent and a photograph exactly, into a folder.
+
+    The folder holds inputs, factors and a report of each, and is put in place whole.
+
+    Args:
+        folder: Where all is written; made with the folders above it if it is not there.
+        force: Replace the folder of an earlier demonstration.
+        on_step: Called with a part's name and every step.
+
+    Raises:
+        ArgumentError: If the folder holds something and `force` is false, or it holds what eckart
+            did not write.
+        MissingExtra: If scikit-image, which brings the photograph, is not installed.
+    """
+    photograph = _photograph()
+    target = located(folder)
+    _make(target.parent, folder)
+    forced = force or (target.is_dir() and not any(target.iterdir()))
+    check_output(folder, force=forced, is_folder=True)
+    with whole_file(folder, force=forced) as place:
+        place.mkdir()
+        shutil.copyfile(photograph, place / PICTURE)
+        first = Factors(np.random.RandomState(666).randn(4, 2), np.zeros((2, 4)))
+        write_matrices(place / TABLE, {"": Dense(ARTICLE)})
+        write_factors(place / START, {"": first})
+        results = {
+            "article": factor_parts(
+                read_parts(place / TABLE).parts,
+                folder / TABLE,
+                place / "article.factors.npz",
+                RankChoice(rank=2),
+                solver=GradientDescent(learning_rate=0.01, epochs=1000, stop_early=False),
+                start=first,
+                command=f"eckart factor {folder / TABLE} --rank 2 --solver gd "
+                f"--start {folder / START} --learning-rate 0.01 --epochs 1000 --no-early-stop",
+                on_step=on_step,
+                final=folder / "article.factors.npz",
+            ),
+            "photograph": factor_parts(
+                read_parts(place / PICTURE).parts,
+                folder / PICTURE,
+                place / "photograph.factors.npz",
+                RankChoice(tolerance=0.1),
+                command=f"eckart factor {folder / PICTURE} --tolerance 0.1",
+                final=folder / "photograph.factors.npz",
+            ),
+        }
+        for name, result in results.items():
+            write_text(place / report_name(name), factor_page(result.report_document()))
+    return results
+
+
+def report_name(name: str) -> str:
+    """The file of the report of a run.
+
+    Example:
+        >>> report_name("article")
+        'article.html'
+    """
+    return f"{name}.html"
+
+
+def _make(above: Path, folder: Path) -> None:
+    """Make the folders above the one of the demonstration."""
+    try:
+        above.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise refused(error, folder, "write") from error
+
+
+def _photograph() -> Path:
+    """The picture inside scikit-image, found without importing it."""
+    found = find_spec("skimage")
+    if found is None or found.origin is None:
+        raise MissingExtra(
+            "The demonstration needs scikit-image, which brings the photograph.",
+            hint="Install it with: pip install 'eckart[demo]'.",
+            code="missing-extra",
+        )
+    return Path(found.origin).parent.parent / PHOTOGRAPH

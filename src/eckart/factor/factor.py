@@ -1,0 +1,292 @@
+"""Factor a file: matrices in, factors and their proof out."""
+
+import math
+import time
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final, cast, final
+
+from eckart.arrays import FLOAT64, Randomness
+from eckart.certificates import together
+from eckart.engine import Factorization, Interrupted
+from eckart.engine.result import Grade
+from eckart.errors import ConvergenceWarning
+from eckart.factorization import factorize
+from eckart.factors import Factors
+from eckart.files import (
+    Part,
+    beside,
+    check_factor_output,
+    check_output,
+    choose_part,
+    is_picture,
+    named_path,
+    pictures,
+    whole_files,
+    write_factors,
+)
+from eckart.files.registry import suffix_of
+from eckart.matrices import Dense, Difference, Matrix
+from eckart.matrices.derived import thumbnail
+from eckart.ranks import byte_count
+from eckart.solvers import Solver, Step
+
+GRADES: Final[dict[Grade, int]] = {"success": 0, "short": 1, "failed": 2, "interrupted": 3}
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankChoice:
+    """The one way of four in which the rank was chosen; see `factorize`."""
+
+    rank: int | str | None = None
+    tolerance: float | None = None
+    budget: str | None = None
+    ratio: float | None = None
+
+    def for_part(self, parts: int, nbytes: int) -> dict[str, Any]:
+        """The arguments of `factorize` for one of so many parts; a budget is shared equally."""
+        if self.ratio is not None and 0 < self.ratio < 1:
+            return {"budget": max(1, int(self.ratio * nbytes))}
+        budget = None if self.budget is None else byte_count(self.budget) // parts
+        return {
+            "rank": self.rank,
+            "tolerance": self.tolerance,
+            "budget": budget,
+            "ratio": self.ratio,
+        }
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FactoredPart:
+    """One matrix of the source and its factorisation."""
+
+    name: str
+    matrix: Matrix
+    factorization: Factorization
+
+    def to_dict(self) -> dict[str, Any]:
+        """The factorisation with the part's name and bytes."""
+        return {
+            "name": self.name,
+            "original_bytes": self.matrix.nbytes,
+            **self.factorization.to_dict(),
+        }
+
+    def pictures(self) -> dict[str, Any]:
+        """W, B·A, W − B·A, B and A as thumbnails, for a report."""
+        factors = self.factorization.factors
+        residual = Difference(self.matrix, factors.astype(FLOAT64))
+        matrices: dict[str, Matrix] = {
+            "W": self.matrix,
+            "BA": factors,
+            "residual": residual,
+            "B": Dense(factors.B),
+            "A": Dense(factors.A),
+        }
+        return {name: thumbnail(matrix).tolist() for name, matrix in matrices.items()}
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Factoring:
+    """The result of `factor_parts`.
+
+    Fields:
+        source: Name of the input.
+        parts: One for a plain matrix, one per channel for a picture.
+        files: What was written: `factors`, and `picture` for a picture.
+        command: The command that makes it again, or empty.
+        seconds: The whole job, without reading.
+    """
+
+    source: str
+    parts: tuple[FactoredPart, ...]
+    files: dict[str, str]
+    command: str
+    seconds: float
+
+    @property
+    def grade(self) -> Grade:
+        """The worst grade of its parts."""
+        return worst(part.factorization.outcome.grade for part in self.parts)
+
+    @property
+    def is_deep(self) -> bool:
+        """Whether it is a picture with 16 bits in a pixel."""
+        return any(pictures.is_deep(part.matrix) for part in self.parts)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Figures of the whole and of each part, as plain numbers and text."""
+        whole = together(
+            [part.factorization.certificate for part in self.parts],
+            [math.sqrt(part.matrix.squared_norm()) for part in self.parts],
+        )
+        return {
+            "source": self.source,
+            "command": self.command,
+            "grade": self.grade,
+            "original_bytes": sum(part.matrix.nbytes for part in self.parts),
+            "factor_bytes": sum(part.factorization.factors.nbytes for part in self.parts),
+            "error": whole.error,
+            "relative_error": whole.relative_error,
+            "best_possible_error": whole.best_possible_error,
+            "share_of_optimum": whole.share_of_optimum,
+            "seconds": self.seconds,
+            "files": dict(self.files),
+            "parts": [part.to_dict() for part in self.parts],
+        }
+
+    def summary(self) -> dict[str, Any]:
+        """`to_dict` without what grows with the run: what is written beside the factors."""
+        document = self.to_dict()
+        for part in document["parts"]:
+            part["history"] = part["history"][-1:]
+            part["singular_values"] = None
+        return document
+
+    def report_document(self) -> dict[str, Any]:
+        """`to_dict` with the pictures that a report draws. One more pass over W and its factors."""
+        document = self.to_dict()
+        for part, figures in zip(self.parts, document["parts"], strict=True):
+            figures["pictures"] = part.pictures()
+        if "picture" in self.files:
+            kept = {part.name: part.matrix for part in self.parts}
+            made = {part.name: part.factorization.factors for part in self.parts}
+            document["images"] = {
+                "original": pictures.data_uri(kept, deep=self.is_deep),
+                "approximation": pictures.data_uri(made, deep=self.is_deep),
+            }
+        return document
+
+
+def factor_parts(
+    parts: tuple[Part, ...],
+    source: Path,
+    output: Path,
+    choice: RankChoice,
+    *,
+    solver: Solver | None = None,
+    start: object = None,
+    accuracy: float | None = None,
+    certificate: bool = True,
+    time_limit: float | None = None,
+    seed: int | Randomness = 0,
+    force: bool = False,
+    command: str = "",
+    on_step: Callable[[str, Step], None] | None = None,
+    final: Path | None = None,
+) -> Factoring:
+    """Factor every part of a source, write the factors, and the approximated picture of a picture.
+
+    Args:
+        parts: The matrices of the source, as `read_parts` gives them.
+        source: Where they came from; its suffix says whether it is a picture.
+        output: Where the factors go: `.npz`, `.safetensors` or a folder.
+        choice: How the rank is chosen, for each part.
+        solver: As for `factorize`.
+        start: As for `factorize`; a mapping from part to `Factors` gives each part its own.
+        accuracy: As for `factorize`.
+        certificate: As for `factorize`.
+        time_limit: Seconds for each part.
+        seed: As for `factorize`.
+        force: Overwrite what is there.
+        command: What a person typed, for the report.
+        on_step: Called with the part's name and every step.
+        final: Where the output is moved to in the end, which is what is said of it.
+
+    Returns:
+        The result. At Ctrl-C what was reached by then, written too, with grade "interrupted".
+
+    Raises:
+        EckartError: As `factorize`, `write_factors` and `write_matrices`.
+    """
+    began = time.perf_counter()
+    picture = picture_path(output) if is_picture(source) else None
+    check_factor_output(output, force=force, inputs=[source])
+    if picture is not None:
+        check_output(picture, force=force, inputs=[source, output])
+    done: list[FactoredPart] = []
+    for part in parts:
+        factorization = reached(
+            part.matrix,
+            **choice.for_part(len(parts), part.matrix.nbytes),
+            solver=solver,
+            start=start_of(part, start),
+            accuracy=accuracy,
+            certificate=certificate,
+            time_limit=time_limit,
+            seed=seed,
+            on_step=None if on_step is None else named(on_step, part.name),
+        )
+        done.append(FactoredPart(name=part.name, matrix=part.matrix, factorization=factorization))
+        if factorization.outcome.grade == "interrupted":
+            break
+    files = {"factors": str(final or output)}
+    if picture is not None and len(done) == len(parts):
+        files["picture"] = str(picture_path(final or output))
+    result = Factoring(
+        source=str(source), parts=tuple(done), files=files, command=command, seconds=0.0
+    )
+    _write(result, output, picture, force=force)
+    return replace(result, seconds=time.perf_counter() - began)
+
+
+def picture_path(output: Path) -> Path:
+    """Where the approximated picture goes: beside the factors.
+
+    Example:
+        >>> picture_path(Path("photo.factors.npz")).name
+        'photo.approximation.png'
+    """
+    stem = named_path(output).name.removesuffix(suffix_of(output)).removesuffix(".factors")
+    return beside(output, f"{stem}.approximation.png")
+
+
+def reached(W: Matrix, **arguments: Any) -> Factorization:
+    """`factorize` without its warning, which the grade says, and at Ctrl-C what it had by then."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        try:
+            return factorize(W, **arguments)
+        except Interrupted as interrupted:
+            return interrupted.partial
+
+
+def start_of(part: Part, start: object) -> object:
+    """The start of one part: its own where a mapping gives each part its own.
+
+    Raises:
+        MatrixError: If the mapping has none for it.
+    """
+    if not isinstance(start, dict):
+        return start
+    return choose_part(cast("dict[str, Factors]", start), part.name, "The start")
+
+
+def named(on_step: Callable[[str, Step], None], name: str) -> Callable[[Step], None]:
+    """Where every step is told together with a name."""
+    return lambda step: on_step(name, step)
+
+
+def worst(grades: Iterable[Grade]) -> Grade:
+    """The grade of several runs together.
+
+    Example:
+        >>> worst(["success", "failed", "short"])
+        'failed'
+    """
+    return max(grades, key=GRADES.__getitem__)
+
+
+def _write(result: Factoring, output: Path, picture: Path | None, *, force: bool) -> None:
+    factors: dict[str, Factors] = {part.name: part.factorization.factors for part in result.parts}
+    if picture is None or "picture" not in result.files:
+        write_factors(output, factors, result.summary(), force=force)
+        return
+    with whole_files((output, picture), force=force) as (place, beside_it):
+        write_factors(place, factors, result.summary())
+        pictures.write(beside_it, factors, deep=result.is_deep)

@@ -1,0 +1,206 @@
+"""What is done with a file of factors: multiplied with data, described, certified."""
+
+import math
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+
+from eckart.certificates import Certificate, certify, together
+from eckart.errors import MatrixError
+from eckart.files import (
+    FactorFile,
+    Selection,
+    check_matrix_output,
+    read_factor_file,
+    read_factors,
+    read_parts,
+    write_matrices,
+)
+from eckart.matrices import Dense
+from eckart.matrices.derived import check_entries, dense
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Multiplication:
+    """The result of `multiply`.
+
+    Fields:
+        output: The file that was written.
+        shape: Of the product.
+        notes: How the data was read.
+        seconds: Of the products alone.
+    """
+
+    output: str
+    shape: tuple[int, int]
+    notes: tuple[str, ...]
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as plain numbers and text."""
+        return {**asdict(self), "shape": list(self.shape), "notes": list(self.notes)}
+
+
+def multiply(
+    factors: Path,
+    data: Path,
+    output: Path,
+    selection: Selection,
+    *,
+    part: str | None = None,
+    transpose: bool = False,
+    force: bool = False,
+) -> Multiplication:
+    """Write B·(A·X), or Aᵀ·(Bᵀ·X) with `transpose`, for each matrix X of a file.
+
+    Args:
+        factors: File of B and A.
+        data: File of X, with as many rows as W has columns (rows with `transpose`).
+        output: Any matrix format.
+        selection: Which part of the file of X, and how to read it.
+        part: Which factors, where there are several.
+        transpose: Multiply by the transpose.
+        force: Overwrite what is there.
+
+    Raises:
+        EckartError: If a file cannot be read or written, or the shapes do not fit.
+    """
+    check_matrix_output(output, force=force, inputs=[factors, data])
+    pair = read_factors(factors, part)
+    contents = read_parts(data, selection)
+    seconds = 0.0
+    products: dict[str, Dense] = {}
+    for one in contents.parts:
+        check_entries(one.matrix)
+        X = dense(one.matrix)
+        began = time.perf_counter()
+        with np.errstate(over="ignore", invalid="ignore"):
+            Y = pair.transposed_times(X) if transpose else pair.times(X)
+        if not pair.namespace.is_finite(Y):
+            raise MatrixError(
+                f"The product leaves the range of {Y.dtype}.",
+                hint="Multiply the data by a power of ten that brings it near 1.",
+                code="out-of-range",
+            )
+        seconds += time.perf_counter() - began
+        products[one.name] = Dense(Y)
+    write_matrices(output, products, force=force)
+    return Multiplication(
+        output=str(output),
+        shape=next(iter(products.values())).shape,
+        notes=contents.notes,
+        seconds=seconds,
+    )
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Description:
+    """What a file of factors holds.
+
+    Fields:
+        source: The file.
+        file: Its factors, and the document they were written with.
+    """
+
+    source: str
+    file: FactorFile
+
+    def to_dict(self) -> dict[str, Any]:
+        """Parts as plain numbers and text; `made_by` is the run that wrote them, or None."""
+        parts = [
+            {
+                "name": name,
+                "shape": list(factors.shape),
+                "rank": factors.rank,
+                "dtype": str(factors.dtype),
+                "bytes": factors.nbytes,
+                "singular_values": [float(value) for value in factors.singular_values()],
+            }
+            for name, factors in self.file.parts.items()
+        ]
+        return {"source": self.source, "parts": parts, "made_by": self.file.document or None}
+
+
+def describe(path: Path) -> Description:
+    """Read a file of factors.
+
+    Args:
+        path: `.npz`, `.safetensors`, or a folder of `.csv`.
+
+    Raises:
+        EckartError: As `read_factor_file`.
+    """
+    return Description(source=str(path), file=read_factor_file(path))
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """The result of `prove`.
+
+    Fields:
+        source: The matrix file.
+        factors: The file of factors.
+        certificates: One for each part of the matrix.
+        norms: ‖W‖_F of each part.
+        notes: How the matrix was read.
+        seconds: Of the proof, without reading.
+    """
+
+    source: str
+    factors: str
+    certificates: dict[str, Certificate]
+    norms: dict[str, float]
+    notes: tuple[str, ...]
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """The certificates as plain numbers and text, and their sum over the parts."""
+        whole = together(list(self.certificates.values()), list(self.norms.values()))
+        return {
+            "source": self.source,
+            "factors": self.factors,
+            **whole.to_dict(),
+            "seconds": self.seconds,
+            "parts": [{"name": name, **one.to_dict()} for name, one in self.certificates.items()],
+        }
+
+
+def prove(matrix: Path, factors: Path, selection: Selection) -> Proof:
+    """Measure the error of written factors and bound the best error of their rank.
+
+    Args:
+        matrix: File of W.
+        factors: File of B and A, from any program; its parts are those of W.
+        selection: Which part of the file of W, and how to read it.
+
+    Raises:
+        EckartError: If a file cannot be read, or its parts or shapes do not fit.
+    """
+    pairs = read_factor_file(factors).parts
+    contents = read_parts(matrix, selection)
+    names = [part.name for part in contents.parts]
+    if set(names) != set(pairs):
+        raise MatrixError(
+            f"{factors} has the parts {', '.join(pairs) or '(none)'}, {matrix} has "
+            f"{', '.join(names) or '(none)'}.",
+            hint="Give the factors of this matrix.",
+            code="parts-differ",
+        )
+    for part in contents.parts:
+        check_entries(part.matrix)
+    began = time.perf_counter()
+    certificates = {part.name: certify(part.matrix, pairs[part.name]) for part in contents.parts}
+    return Proof(
+        source=str(matrix),
+        factors=str(factors),
+        certificates=certificates,
+        norms={part.name: math.sqrt(part.matrix.squared_norm()) for part in contents.parts},
+        notes=contents.notes,
+        seconds=time.perf_counter() - began,
+    )

@@ -1,0 +1,369 @@
+"""The one loop over factors of a known W."""
+
+import math
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from os import PathLike
+from typing import Final, cast
+
+import numpy as np
+
+from eckart.arguments import check_flag, check_number
+from eckart.arrays import FLOAT32, FLOAT64, Array, Randomness, as_randomness
+from eckart.certificates import LARGEST_EXACT, spectrum
+from eckart.completion.base import EntriesSolver
+from eckart.completion.entries import Entries
+from eckart.completion.objective import Observed
+from eckart.completion.run import ENTRIES_SOLVERS, factorize_observed
+from eckart.engine import Diverged, Factorization, Interrupted, Outcome, Recipe
+from eckart.engine.loop import Loop, in_units, prove
+from eckart.engine.messages import explain, explain_rank
+from eckart.engine.result import machine
+from eckart.engine.stopping import StoppingRule
+from eckart.errors import ArgumentError, ConvergenceWarning, MatrixError
+from eckart.factors import Factors
+from eckart.matrices import Matrix, as_matrix, rescaled
+from eckart.matrices.derived import check_entries
+from eckart.objectives import Entire, Objective
+from eckart.ranks import AboveThreshold, GrowingRule, RankRule, rank_rule
+from eckart.solvers import (
+    BlockKrylov,
+    ExactSVD,
+    IterativeSolver,
+    Problem,
+    Solver,
+    Step,
+    SubspaceSolver,
+)
+from eckart.solvers.starts import GivenStart, Start, as_start
+from eckart.subspaces import CARRIED, FailureBudget
+
+FAST_EXACT: Final = 1000
+"""Up to min(rows, columns) of this, the exact decomposition is the default."""
+MOST_DECADES: Final = {FLOAT32: 12, FLOAT64: 151}
+"""An iteration from given factors is sure for ‖W‖ between 10^−n and 10^n."""
+GUESS: Final = 32
+"""The rank whose blocks a search for the rank begins with."""
+
+
+def factorize(
+    W: object,
+    rank: int | str | AboveThreshold | None = None,
+    *,
+    tolerance: float | None = None,
+    budget: int | str | None = None,
+    ratio: float | None = None,
+    objective: Objective | Observed | None = None,
+    solver: Solver | EntriesSolver | None = None,
+    start: object = None,
+    accuracy: float | None = None,
+    certificate: bool = True,
+    time_limit: float | None = None,
+    seed: int | Randomness = 0,
+    on_step: Callable[[Step], None] | None = None,
+) -> Factorization:
+    """Find B (rows × rank) and A (rank × columns) with W ≈ B·A, and say how good they are.
+
+    Args:
+        W: What to factor, of shape (rows, columns): a NumPy array or memory map, a SciPy sparse
+            matrix, rows of numbers, a `Matrix`, the path of a file with one matrix, or `Entries`,
+            whose other entries are not known (as are those of a sparse matrix with `Observed`).
+        rank: Columns of B: a number, "auto" for the singular values above the noise, or an
+            `AboveThreshold`. Exactly one of `rank`, `tolerance`, `budget` and `ratio` is given.
+        tolerance: The smallest rank with ‖W − B·A‖ ≤ tolerance·‖W‖.
+        budget: The largest rank whose factors take at most so many bytes: a number, or "10MB".
+        ratio: The same as a share of the bytes of W.
+        objective: Which error counts; by default all entries the same. The certificate and the
+            history are of that error.
+        solver: How to find them; by default `ExactSVD()`, and `BlockKrylov()` for large matrices.
+        start: First factors of an iterative solver: `Factors`, a pair (B, A), a `LoRAStart`. By
+            default A ~ N(0, σ²) and B = 0.
+        accuracy: The largest certified gap to accept, 0.001 for 0.1 %; anything above it is short
+            of the target.
+        certificate: False measures the error only and leaves the best possible one unknown.
+        time_limit: Seconds after which an iteration stops.
+        seed: Makes the start reproducible: an int, a `Generator` or a `RandomState`.
+        on_step: Called with every step.
+
+    Returns:
+        The factors with their certificate, the history and the recipe.
+
+    Raises:
+        ArgumentError: If an argument is out of its range whatever W holds.
+        MatrixError: If W cannot be factored as asked: NaN, empty, a rank above min(rows, columns).
+        Diverged: If the loss of an iteration grows without bound; has the partial result.
+        Interrupted: At Ctrl-C; has the partial result.
+
+    Warns:
+        ConvergenceWarning: If the answer is short of a target: epochs, time or accuracy.
+
+    Cost:
+        That of the solver (see its docstring), one pass to check and measure W, and the cost of
+        `certify`.
+
+    Example:
+        >>> import eckart
+        >>> run = eckart.factorize([[4, 3, 2, 1], [2, 2, 2, 2], [1, 3, 4, 2], [0, 1, 2, 3]], rank=2)
+        >>> print(run.message)
+        Computed directly; no iteration was needed. No rank-2 pair can do better (σ₃² = 2.35664):
+        the optimum is reached, 100.00%, and only a higher rank lowers the loss; at rank 3 it is 0.
+    """
+    began = time.perf_counter()
+    _check_arguments(solver, objective, on_step, accuracy, time_limit, certificate)
+    if isinstance(W, Entries) or isinstance(objective, Observed):
+        if rank is None or not isinstance(rank, int | np.integer) or accuracy is not None:
+            raise ArgumentError(
+                "Known entries are factored at a rank that is given, and to no certified accuracy.",
+                hint="Give rank as a number, and neither tolerance, budget, ratio nor accuracy.",
+                code="observed-rank",
+            )
+        return factorize_observed(
+            W,
+            int(rank),
+            objective or Observed(),
+            solver,
+            start,
+            time_limit,
+            seed,
+            on_step,
+            bound=certificate,
+        )
+    if isinstance(solver, ENTRIES_SOLVERS):
+        raise ArgumentError(
+            "This solver fits known entries only, and W is a whole matrix.",
+            hint="Give Entries, or a sparse matrix with the objective Observed().",
+            code="needs-entries",
+        )
+    solver = cast("Solver | None", solver)
+    randomness, first = as_randomness(seed), as_start(start)
+    matrix = _matrix(W)
+    asked = rank_rule(rank, tolerance, budget, ratio, matrix.nbytes)
+    read_before = matrix.passes
+    check_entries(matrix)
+    objective = objective or Entire()
+    working, exponent = objective.working(matrix), 0
+    if isinstance(first, GivenStart):
+        first = replace(first, given=objective.lifted(first.given))
+    if isinstance(solver, IterativeSolver):
+        _check_scale(working, solver)  # what is given to it is in the unit of W
+    else:
+        working, exponent = rescaled(working)
+    rule = asked.scaled(2.0**exponent) if isinstance(asked, AboveThreshold) else asked
+    values = spectrum(working) if rule.needs_spectrum else None
+    growing = _growing(rule, values, working, solver)
+    chosen = GUESS if growing else rule.choose(working.shape, working.dtype, values)
+    solver, problem, begun = _begin(
+        solver or default_solver(working, chosen),
+        working,
+        chosen,
+        first,
+        randomness,
+        growing,
+        given=start is not None,
+    )
+    recipe = Recipe(
+        solver=solver.settings(),
+        rank_rule=asked.describe(),
+        objective=objective.settings(),
+        start=begun.settings() if begun else None,
+        seed=int(seed) if isinstance(seed, int | np.integer) else type(seed).__name__,
+        accuracy=accuracy,
+        shape=matrix.shape,
+        dtype=str(matrix.dtype),
+        **machine(),
+    )
+    loop = Loop(
+        solver.steps(problem),
+        StoppingRule(solver, problem, time_limit),
+        in_units(on_step, exponent),
+    )
+    probing = FailureBudget(1 - CARRIED)
+    proof, values, ending = prove(
+        working, loop, loop.run(), values, accuracy, probing, bound=certificate
+    )
+    spent = probing.failure
+    unit = 2.0**-exponent
+    why = explain_rank(asked, working, values, ending, probing, unit) if certificate else ""
+    proof = proof.scaled(unit, failure=probing.failure - spent)
+    factors = objective.restored(ending.factors()).scaled(unit)
+    history = tuple(record.scaled(unit) for record in ending.history)
+    values = None if values is None else _unscaled(values, exponent)
+    ended = explain(ending.outcome, factors, history, proof, values, ending.excess)
+    result = Factorization(
+        factors=factors,
+        outcome=ending.outcome,
+        message=f"{ended} {why}".rstrip(),
+        history=history,
+        certificate=proof,
+        recipe=recipe,
+        estimated_gap=ending.excess,
+        singular_values=values,
+        passes=matrix.passes - read_before,
+        seconds=time.perf_counter() - began,
+    )
+    return _deliver(result, solver, problem)
+
+
+def default_solver(W: Matrix, rank: int) -> Solver:
+    """The exact decomposition where it is fast, block Krylov iteration where that is faster.
+
+    Example:
+        >>> default_solver(as_matrix(np.eye(4)), rank=2)
+        ExactSVD()
+    """
+    smaller = min(W.shape)
+    if smaller <= FAST_EXACT or (smaller <= LARGEST_EXACT and 4 * rank > smaller):
+        return ExactSVD()
+    return BlockKrylov()
+
+
+def _begin(
+    solver: Solver,
+    W: Matrix,
+    rank: int,
+    first: Start,
+    randomness: Randomness,
+    rule: GrowingRule | None,
+    *,
+    given: bool,
+) -> tuple[Solver, Problem, Start | None]:
+    """The solver with its settings chosen, the problem with its start, and how that was made."""
+    if isinstance(solver, IterativeSolver):
+        begun = first.settled(W)
+        factors = begun.factors(W, rank, randomness).on(W.namespace)
+        _check_start(factors, W, solver)
+        problem = Problem(W=W, rank=rank, start=factors)
+        return solver.settled(problem), problem, begun
+    if given:
+        raise ArgumentError(
+            "A start was given to a solver that uses none.",
+            hint="Leave it out, or choose an iterative solver such as gd.",
+            code="start-not-used",
+        )
+    return solver, Problem(W=W, rank=rank, start=None, rule=rule, randomness=randomness), None
+
+
+def _deliver(result: Factorization, solver: Solver, problem: Problem) -> Factorization:
+    """Return, warn or raise, as the grade of the outcome asks."""
+    if result.outcome is Outcome.DIVERGED:
+        hint = "Leave the solver out, or give it smaller steps."
+        raise Diverged(
+            f"The loss grew without bound: at epoch {len(result.history)} it is not finite or more "
+            "than a hundred times where it began.",
+            hint=solver.suggested_rate(problem) if isinstance(solver, IterativeSolver) else hint,
+            partial=result,
+        )
+    if result.outcome is Outcome.INTERRUPTED:
+        raise Interrupted(result)
+    if result.outcome.grade == "short":
+        warnings.warn(result.message, ConvergenceWarning, stacklevel=3)
+    return result
+
+
+def _matrix(W: object) -> Matrix:
+    if isinstance(W, str | PathLike):
+        from eckart.files import read_matrix
+
+        return read_matrix(cast("str | PathLike[str]", W))
+    return as_matrix(W)
+
+
+def _growing(
+    rule: RankRule, values: Array | None, W: Matrix, solver: Solver | None
+) -> GrowingRule | None:
+    """The rule, where the solver has to find the rank because W is too large for its spectrum."""
+    if not rule.needs_spectrum or values is not None:
+        return None
+    if isinstance(rule, GrowingRule) and isinstance(solver or BlockKrylov(), SubspaceSolver):
+        return rule
+    rows, columns = W.shape
+    raise MatrixError(
+        f"This {rows} × {columns} matrix is too large to choose the rank by its spectrum.",
+        hint="Give the rank itself, or leave the solver to krylov, which finds it as it goes.",
+        code="too-large",
+    )
+
+
+def _check_scale(W: Matrix, solver: IterativeSolver) -> None:
+    """Refuse a matrix whose gradients leave the range of its dtype.
+
+    Raises:
+        MatrixError: If its norm is too far from 1.
+    """
+    norm = math.sqrt(W.squared_norm())
+    if norm > 0 and abs(math.log10(norm)) > MOST_DECADES[W.dtype]:
+        raise _too_far("W", norm, W, solver)
+
+
+def _check_start(start: Factors, W: Matrix, solver: IterativeSolver) -> None:
+    """Refuse first factors whose gradients leave it.
+
+    Raises:
+        MatrixError: If a norm is too large.
+    """
+    norm = math.sqrt(max(W.namespace.squares(X) for X in (start.B, start.A)))
+    if norm > 10.0 ** MOST_DECADES[W.dtype]:
+        raise _too_far("B or A at the start", norm, W, solver)
+
+
+def _too_far(what: str, norm: float, W: Matrix, solver: IterativeSolver) -> MatrixError:
+    return MatrixError(
+        f"The norm of {what} is {norm:.1e}, too far from 1 for {solver.settings()['name']} in "
+        f"{W.dtype}.",
+        hint="Give float64, or multiply it by a power of ten that brings it near 1.",
+        code="out-of-range",
+    )
+
+
+def _check_arguments(
+    solver: object,
+    objective: object,
+    on_step: object,
+    accuracy: float | None,
+    time_limit: float | None,
+    certificate: object,
+) -> None:
+    """Refuse what is of the wrong kind or out of range.
+
+    Raises:
+        ArgumentError: With the name of the argument and what to give.
+    """
+    if solver is not None and not (hasattr(solver, "steps") and hasattr(solver, "settings")):
+        raise ArgumentError(
+            f"The solver is {solver!r}, which is none.",
+            hint="Give one such as eckart.ExactSVD() or eckart.BlockKrylov(), or leave it out.",
+            code="bad-solver",
+        )
+    if objective is not None and not hasattr(objective, "settings"):
+        raise ArgumentError(
+            f"The objective is {objective!r}, which is none.",
+            hint="Give eckart.Entire(), eckart.Weighted(G) or eckart.Observed().",
+            code="bad-objective",
+        )
+    check_flag("certificate", certificate)
+    if on_step is not None and not callable(on_step):
+        raise ArgumentError(
+            f"on_step is {on_step!r}.", hint="Give a function of one step.", code="bad-on-step"
+        )
+    for name, target in (("accuracy", accuracy), ("time limit", time_limit)):
+        if target is not None and not 0 < check_number(name, target) < math.inf:
+            raise ArgumentError(
+                f"The {name} is {target}.",
+                hint="Give a positive number.",
+                code=f"bad-{name.replace(' ', '-')}",
+            )
+    if accuracy is not None and not certificate:
+        raise ArgumentError(
+            "An accuracy is proven by the certificate that is left out.",
+            hint="Leave out the accuracy, or keep the certificate.",
+            code="accuracy-without-certificate",
+        )
+
+
+def _unscaled(values: Array, exponent: int) -> Array:
+    """Singular values of 2^exponent·W as those of W, in float64 where their dtype is too narrow."""
+    exact = np.ldexp(values.astype(FLOAT64), -exponent)
+    fits = exact.max(initial=0.0) <= np.finfo(values.dtype).max
+    return exact.astype(values.dtype) if fits else exact

@@ -1,0 +1,58 @@
+"""Files of matrices and tables: one module per format, a table from suffix to module."""
+
+from eckart.files.contents import Contents, FactorFile, Part, Selection
+from eckart.files.outputs import beside, check_apart, check_output, is_same, named_path
+from eckart.files.registry import (
+    check_factor_output,
+    check_input,
+    check_matrix_output,
+    choose_part,
+    is_picture,
+    read_factor_file,
+    read_factors,
+    read_matrix,
+    read_parts,
+    write_factors,
+    write_matrices,
+)
+from eckart.files.rows import (
+    ScoreWriter,
+    Table,
+    check_score_suffix,
+    is_read_by_rows,
+    open_table,
+    score_writer,
+)
+from eckart.files.whole import whole_file, whole_files, write_text
+
+__all__ = [
+    "Contents",
+    "FactorFile",
+    "Part",
+    "ScoreWriter",
+    "Selection",
+    "Table",
+    "beside",
+    "check_apart",
+    "check_factor_output",
+    "check_input",
+    "check_matrix_output",
+    "check_output",
+    "check_score_suffix",
+    "choose_part",
+    "is_picture",
+    "is_read_by_rows",
+    "is_same",
+    "named_path",
+    "open_table",
+    "read_factor_file",
+    "read_factors",
+    "read_matrix",
+    "read_parts",
+    "score_writer",
+    "whole_file",
+    "whole_files",
+    "write_factors",
+    "write_matrices",
+    "write_text",
+]

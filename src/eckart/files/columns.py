@@ -1,0 +1,146 @@
+"""Columns of tables: from Arrow to NumPy and back, and which are numbers and which are names."""
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from eckart.arrays import FLOAT32, FLOAT64, Array, DType
+from eckart.errors import MatrixError
+
+
+def numbers(column: Any, dtype: DType) -> Array:
+    """An Arrow array as floats; a missing value becomes NaN, and what is too long is rounded.
+
+    Example:
+        >>> numbers(pa.array([1, None]), np.dtype(float)).tolist()
+        [1.0, nan]
+    """
+    kind = pa.float32() if dtype == FLOAT32 else pa.float64()
+    # not safe, or whole numbers that floats round would be refused
+    if getattr(column.type, "extension_name", "") == "arrow.bool8":
+        column = column.storage.cast(pa.bool_())
+    found = column if pa.types.is_floating(column.type) else pc.cast(column, kind, safe=False)
+    if found.null_count:
+        found = pc.fill_null(found, float("nan"))
+    values: Any = np.from_dlpack(found) if len(found) else np.zeros(0, dtype)
+    return values
+
+
+def plain_values(column: Any) -> Any:
+    """An Arrow array of an extension type as one of its values, UUIDs and bytes as text.
+
+    Raises:
+        pa.ArrowInvalid: If some of the bytes are no text.
+
+    Example:
+        >>> plain_values(pa.array([b"a"])).to_pylist()
+        ['a']
+    """
+    kind = column.type
+    if isinstance(kind, pa.UuidType):
+        texts = [None if one is None else str(one) for one in column.to_pylist()]
+        return pa.array(texts, pa.string())
+    if isinstance(kind, pa.BaseExtensionType):
+        return column.storage
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        return column.cast(pa.string())
+    return column
+
+
+def column_of(values: Array) -> Any:
+    """Floats as an Arrow array, without a copy where they lie one behind another.
+
+    Example:
+        >>> column_of(np.array([1.0, 2.0])).to_pylist()
+        [1.0, 2.0]
+    """
+    kind: Any = {4: pa.float32(), 8: pa.float64()}[values.dtype.itemsize]
+    kept = pa.py_buffer(np.ascontiguousarray(values))
+    return pa.Array.from_buffers(kind, len(values), [None, kept])
+
+
+def text_column(texts: list[str]) -> Any:
+    """Texts as an Arrow array.
+
+    Example:
+        >>> text_column(["a", "bc"]).to_pylist()
+        ['a', 'bc']
+    """
+    encoded = [text.encode() for text in texts]
+    ends = np.cumsum([0, *map(len, encoded)], dtype=np.int32)
+    buffers = [None, pa.py_buffer(ends), pa.py_buffer(b"".join(encoded))]
+    return pa.Array.from_buffers(pa.string(), len(texts), buffers)
+
+
+def select(names: list[str], columns: tuple[str, ...] | None, path: object) -> list[int]:
+    """Positions of the asked-for columns, or of all.
+
+    A name that several columns have is asked for as often as they are, and one with blanks around
+    it without them.
+
+    Raises:
+        MatrixError: If a name is not there, or some of the columns of one name are left.
+    """
+    if columns is None:
+        return list(range(len(names)))
+    places: dict[str, list[int]] = {}
+    for place, name in enumerate(names):
+        places.setdefault(name, []).append(place)
+    bare = {name.strip(): name for name in reversed(names)}
+    columns = tuple(name if name in places else bare.get(name, name) for name in columns)
+    for name, count in Counter(columns).items():
+        if name not in places:
+            raise MatrixError(
+                f"{path} has no column '{name}'.",
+                hint=f"It has: {', '.join(names[:30])}{' …' if len(names) > 30 else ''}.",
+                code="no-such-column",
+            )
+        if count < len(places[name]):
+            raise MatrixError(
+                f"{path} has {len(places[name])} columns '{name}'.",
+                hint="Rename them, or give the name as often to take them all.",
+                code="no-such-column",
+            )
+    return [places[name].pop(0) for name in columns if places[name]]
+
+
+def is_number(kind: Any) -> bool:
+    """Whether an Arrow type holds numbers; one without values may.
+
+    Example:
+        >>> is_number(pa.decimal128(5, 2)), is_number(pa.duration("s"))
+        (True, False)
+    """
+    return bool(
+        pa.types.is_integer(kind)
+        or pa.types.is_floating(kind)
+        or pa.types.is_boolean(kind)
+        or pa.types.is_decimal(kind)
+        or pa.types.is_null(kind)
+        or getattr(kind, "extension_name", "") == "arrow.bool8"
+    )
+
+
+def is_words(kind: Any) -> bool:
+    """Whether an Arrow type holds text or categories."""
+    return bool(
+        pa.types.is_string(kind)
+        or pa.types.is_large_string(kind)
+        or pa.types.is_string_view(kind)
+        or pa.types.is_dictionary(kind)
+    )
+
+
+def narrow_dtype(types: list[Any]) -> DType:
+    """float32 where every column is float32 or narrower, else float64."""
+    narrow = all(pa.types.is_float32(kind) or pa.types.is_float16(kind) for kind in types)
+    return FLOAT32 if narrow else FLOAT64
+
+
+def table_of(W: Array, names: list[str] | None = None) -> Any:
+    """An array as an Arrow table, with columns named 0, 1, 2 … or as given."""
+    labels = names or [str(position) for position in range(W.shape[1])]
+    return pa.table([pa.array(column) for column in W.T], names=labels)

@@ -1,0 +1,350 @@
+"""Which array of an HDF5 or Zarr file is read, how it is packed, and what is looked at before."""
+
+import mmap
+import struct
+import warnings
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final, final
+
+import numpy as np
+
+from eckart.arrays import FLOAT64, DType, working_dtype
+from eckart.errors import FormatError
+from eckart.files.whole import damaged
+
+SIGNATURE: Final = b"GCOL\x01\x00\x00\x00"
+"""How a global heap begins, in which texts of any length are kept."""
+OBJECT: Final = struct.Struct("<HHIQ")
+"""The head of what lies in it: its number, 0 of free space, and its size."""
+LARGEST: Final = 2**28
+"""Bytes of a file that is looked through; a larger one takes longer to read than to look at."""
+
+
+def check_heaps(path: Path) -> None:
+    """Refuse a file in which a piece of a global heap has no size: the library never ends there.
+
+    Raises:
+        FormatError: If so.
+
+    Cost:
+        One look through a file of up to 256 MiB, at the speed of memory.
+    """
+    if not 0 < path.stat().st_size <= LARGEST:
+        return
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        place = content.find(SIGNATURE)
+        while place >= 0:
+            if _is_endless(content, place):
+                raise damaged(path, "a piece of its global heap has no size")
+            place = content.find(SIGNATURE, place + 1)
+
+
+def _is_endless(content: mmap.mmap, start: int) -> bool:
+    """Whether the walk over the pieces of a heap stands still."""
+    head = len(SIGNATURE) + 8
+    if start + head > len(content):
+        return False
+    size = int.from_bytes(content[start + len(SIGNATURE) : start + head], "little")
+    place, end = start + head, min(start + size, len(content))
+    while place + OBJECT.size <= end:
+        number, _, _, length = OBJECT.unpack_from(content, place)
+        # free space counts its own head, the others do not, and are padded to 8 bytes
+        step = (length if number == 0 else OBJECT.size + (length + 7) // 8 * 8) % 2**64
+        if step == 0:
+            return True
+        place += step
+    return False
+
+
+GAPS: Final = ("_FillValue", "missing_value")
+"""Attributes that say which number stands for none."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Packing:
+    """How the numbers of a dataset are made from what is stored: stored·factor + offset.
+
+    Fields:
+        factor: By which they are multiplied.
+        offset: Is added.
+        gaps: What stands for a missing value.
+        stored: The dtype as which they are taken, with or without a sign.
+        dtype: Of the numbers.
+    """
+
+    factor: float
+    offset: float
+    gaps: Any
+    stored: np.dtype[Any]
+    dtype: DType
+
+    @staticmethod
+    def of(node: Any, path: Path) -> "Packing":
+        """What the attributes of a dataset say.
+
+        Args:
+            node: The dataset, of HDF5 or of Zarr.
+            path: Of its file, for the message.
+
+        Raises:
+            FormatError: If there are several factors or offsets.
+        """
+        own = np.dtype(node.dtype)
+        factor, offset = (
+            _single(node, name, default, path)
+            for name, default in (("scale_factor", 1.0), ("add_offset", 0.0))
+        )
+        stored = _signed(own, _word(node.attrs.get("_Unsigned", "")))
+        marks = [one for name in GAPS for one in np.ravel(node.attrs.get(name, []))]
+        return Packing(
+            factor=factor,
+            offset=offset,
+            gaps=_as_stored(marks, own).view(stored),
+            stored=stored,
+            dtype=FLOAT64 if (factor, offset) != (1.0, 0.0) else working_dtype(stored),
+        )
+
+    def decoded(self, stored: Any) -> Any:
+        """The numbers, NaN where nothing is stored."""
+        taken = stored if stored.dtype == self.stored else stored.view(self.stored)
+        plain = self.factor == 1.0 and self.offset == 0.0
+        numbers = taken if plain else taken * self.factor + self.offset
+        return np.where(np.isin(taken, self.gaps), np.nan, numbers) if len(self.gaps) else numbers
+
+
+def _single(node: Any, name: str, default: float, path: Path) -> float:
+    values = np.ravel(node.attrs.get(name, default))
+    if len(values) != 1:
+        raise FormatError(
+            f"A dataset of {path} has {len(values)} numbers as its {name}.",
+            hint="Save the numbers as they are, without scale_factor and add_offset.",
+            code="several-scales",
+        )
+    return float(values[0])
+
+
+def _signed(dtype: np.dtype[Any], unsigned: str) -> np.dtype[Any]:
+    """The dtype with or without a sign, as files without types of their own for it say."""
+    kinds = {"true": ("i", "u"), "false": ("u", "i")}
+    stored, meant = kinds.get(unsigned, ("", ""))
+    if dtype.kind != stored:
+        return dtype
+    return np.dtype(f"{meant}{dtype.itemsize}").newbyteorder(dtype.byteorder)
+
+
+def _as_stored(marks: list[Any], dtype: np.dtype[Any]) -> Any:
+    """Marks in the dtype of a dataset, in which they are compared; others are no such number."""
+    found: list[Any] = []
+    for mark in marks:
+        with suppress(TypeError, ValueError, OverflowError), np.errstate(over="ignore"):
+            number = mark if isinstance(mark, np.number) else float(_word(mark))
+            kept = dtype.type(number)
+            if dtype.kind == "f" or kept == number:
+                found.append(kept)
+    return np.array(found, dtype)
+
+
+def _word(value: Any) -> str:
+    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+    return text.strip().lower()
+
+
+DEEPEST: Final = 8
+"""Groups within groups that are looked into."""
+MOST_LISTED: Final = 30
+SPARSE: Final = ({"data", "indices", "indptr"}, {"data", "ir", "jc"})
+"""Members of a sparse matrix, of SciPy's making or of MATLAB's."""
+
+
+def found_matrix(opened: Any, name: str | None, path: Path) -> tuple[str, Any]:
+    """The place and the node of the named matrix, of the X of an AnnData, or of the only one.
+
+    Raises:
+        FormatError: If there is none of this name, or none was given and there are several.
+    """
+    if hasattr(opened, "dtype"):
+        if name is None:
+            return "", opened
+        raise FormatError(
+            f"{path} has no tensor '{name}': it is one array.",
+            hint="Leave --tensor out.",
+            code="no-such-tensor",
+        )
+    matrices = dict(_matrices(opened, "", set()))
+    if name is not None:
+        place = "/".join(part for part in name.split("/") if part not in ("", "."))
+        node = matrices[place] if place in matrices else _below(opened, place)
+        if node is not None and _is_matrix(node):
+            return place, node
+        raise FormatError(
+            f"{path} has no matrix '{name}'{_as_it_is(node)}.",
+            hint=_listed(opened, matrices),
+            code="no-such-tensor",
+        )
+    if is_annotated(opened):
+        if "X" in matrices:
+            return "X", matrices["X"]
+        raise FormatError(
+            f"{path} has no X.", hint=_listed(opened, matrices), code="tensor-not-chosen"
+        )
+    above = {place: node for place, node in matrices.items() if "/" not in place} or matrices
+    if len(above) == 1:
+        return next(iter(above.items()))
+    raise FormatError(
+        f"{path} holds {len(above) or 'no'} matrices.",
+        hint=_listed(opened, matrices),
+        code="tensor-not-chosen",
+    )
+
+
+def is_annotated(opened: Any) -> bool:
+    """Whether this is an AnnData: cells and genes, and matrices of them."""
+    return opened.attrs.get("encoding-type") == "anndata" or {"obs", "var"} <= set(_keys(opened))
+
+
+def names_of_columns(opened: Any, place: str, columns: int) -> tuple[str, ...] | None:
+    """The genes of an AnnData that the columns of one of its matrices are; None if there are none.
+
+    Whatever way the file keeps them: as text, as categories, as text that may be missing, or in a
+    table of records, as files of AnnData before 0.7 do.
+    """
+    if hasattr(opened, "dtype") or not is_annotated(opened):
+        return None
+    own = place == "X" or place.startswith("layers/")
+    var = _member(opened, "var" if own else "raw/var" if place == "raw/X" else "")
+    names = None if var is None else _index_of(var)
+    return None if names is None or len(names) != columns else tuple(map(_text, names))
+
+
+def is_turned(node: Any) -> bool:
+    """Whether a dataset is one of MATLAB's, whose columns are the rows that are stored."""
+    return "MATLAB_class" in node.attrs
+
+
+def sparse_members(node: Any) -> set[str] | None:
+    """The names of the members of a sparse matrix; None for anything else."""
+    if hasattr(node, "dtype"):
+        return None
+    keys = set(_keys(node))
+    return next((names for names in SPARSE if names <= keys), None)
+
+
+def _matrices(group: Any, place: str, seen: set[Any]) -> Iterator[tuple[str, Any]]:
+    """Every matrix of numbers below a group, by its place; links to nowhere are passed over."""
+    if place.count("/") >= DEEPEST or (_is_counted(group) and group in seen):
+        return
+    seen.update([group] if _is_counted(group) else [])
+    for key in _keys(group):
+        node, here = _member(group, key), f"{place}/{key}".lstrip("/")
+        if node is None:
+            continue
+        if _is_matrix(node):
+            yield here, node
+        elif not hasattr(node, "dtype"):
+            yield from _matrices(node, here, seen)
+
+
+def _is_matrix(node: Any) -> bool:
+    """Whether this is a dataset of numbers in two dimensions, or a sparse matrix."""
+    if hasattr(node, "dtype"):
+        # a type that has a name, as NetCDF writes, has a dtype and no shape
+        return len(getattr(node, "shape", None) or ()) == 2 and _holds_numbers(node)
+    return sparse_members(node) is not None
+
+
+def _keys(group: Any) -> list[str]:
+    """The names of what a group holds; Zarr warns of what else lies in its folder."""
+    with warnings.catch_warnings(action="ignore"):
+        return list(group)
+
+
+def _holds_numbers(node: Any) -> bool:
+    """Whether a dataset holds numbers of any kind, not text, records or references.
+
+    MATLAB keeps text as numbers, and of an array of nothing its shape. What the file says to be in
+    another file, which may be any of the user's, is not read; where that file is not there, HDF5
+    would give zeros.
+    """
+    if _text(node.attrs.get("MATLAB_class", "")) == "char" or "MATLAB_empty" in node.attrs:
+        return False
+    if getattr(node, "external", None) or _is_elsewhere(node):
+        return False
+    dtype = np.dtype(node.dtype)
+    return dtype.kind in "biufc" or (dtype.kind == "V" and dtype.names is None)
+
+
+def _is_elsewhere(node: Any) -> bool:
+    """Whether this is put together from parts of other files."""
+    virtual = getattr(node, "is_virtual", False)
+    return virtual and any(source.file_name != "." for source in node.virtual_sources())
+
+
+def _is_counted(group: Any) -> bool:
+    """Whether one group can be met twice: HDF5 has links, Zarr has none."""
+    return type(group).__module__.startswith("h5py")
+
+
+def _member(group: Any, key: str) -> Any:
+    """What is at a place; None where nothing is, or a link leads nowhere."""
+    try:
+        return group[key] if key and key in group else None
+    except (KeyError, OSError, ValueError, RuntimeError):
+        return None
+
+
+def _below(group: Any, place: str) -> Any:
+    """The node at a place, however deep; None where there is none."""
+    node = group
+    for key in place.split("/"):
+        node = None if node is None or hasattr(node, "dtype") else _member(node, key)
+    return node
+
+
+def _as_it_is(node: Any) -> str:
+    """What a node is that is no matrix, for a message."""
+    if node is None:
+        return ""
+    if not hasattr(node, "dtype"):
+        return ", but a group of this name"
+    return f", but an array of shape {tuple(node.shape or ())} of {node.dtype}"
+
+
+def _index_of(var: Any) -> Any:
+    """The index of a table of an AnnData, as a list of names."""
+    if hasattr(var, "dtype"):
+        fields = var.dtype.names or ()
+        field = next((name for name in ("index", "_index") if name in fields), None)
+        return None if field is None else var[field][:]
+    key = _text(var.attrs.get("_index", "_index"))
+    index = _member(var, key)
+    if index is None or hasattr(index, "dtype"):
+        return None if index is None else index[:]
+    codes, categories = _member(index, "codes"), _member(index, "categories")
+    if codes is not None and categories is not None:
+        return np.asarray(categories[:])[codes[:]]
+    values = _member(index, "values")
+    return None if values is None else values[:]
+
+
+def _text(name: Any) -> str:
+    return name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)
+
+
+def _listed(opened: Any, matrices: dict[str, Any]) -> str:
+    """What can be named, as a hint; else what there is in its place."""
+    if matrices:
+        places = sorted(matrices)
+        more = f", and {len(places) - MOST_LISTED} more" if len(places) > MOST_LISTED else ""
+        return f"Name one with --tensor: {', '.join(places[:MOST_LISTED])}{more}."
+    nodes = ((str(key), _member(opened, key)) for key in islice(opened, MOST_LISTED))
+    held = [
+        f"{key} {tuple(node.shape or ())}" if hasattr(node, "dtype") else f"{key}/"
+        for key, node in nodes
+        if node is not None
+    ]
+    return f"Give one with a matrix of numbers; it has {', '.join(held) or 'nothing'}."

@@ -1,0 +1,160 @@
+"""Matrix Market `.mtx` and `.mtx.gz`."""
+
+import gzip
+import io
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import scipy.io
+import scipy.sparse
+
+from eckart.arrays import Array
+from eckart.errors import EckartError, MatrixError
+from eckart.files.contents import Contents, Part, Selection, check_sparse
+from eckart.files.npy import only_part
+from eckart.files.npz import MOST_DEFLATION
+from eckart.files.whole import damaged
+from eckart.matrices import Dense, Matrix, Sparse
+from eckart.matrices.derived import dense
+
+SELECTABLE: frozenset[str] = frozenset()
+BLANKS = "\ufeff\xef\xbb\xbf \t"
+"""What may stand before the first word: blanks, and the mark of UTF-8 read as anything."""
+FEWEST_BYTES = {"array": 1, "coordinate": 3}  # "0" and "1 1": what one entry takes at least
+
+
+def read(path: Path, selection: Selection) -> Contents:
+    """A coordinate file as a sparse matrix, an array file as a dense one.
+
+    The body is read by NumPy: SciPy's reader crashes the process where a line of a damaged file
+    holds more numbers than it should.
+    """
+    del selection
+    notes: tuple[str, ...] = ()
+    try:
+        rows, columns, entries, kind, field, symmetry = _header(path)
+        if field == "complex":
+            raise MatrixError(
+                f"{path} holds complex numbers, which eckart does not factor.",
+                hint="Factor the real and imaginary parts as two matrices.",
+                code="complex",
+            )
+        count = _stored(rows, columns, symmetry) if kind == "array" else entries
+        _check_size(path, count, kind)
+        numbers = _numbers(path)
+        if kind == "array":
+            matrix: Matrix = Dense(_array(path, numbers, (rows, columns), symmetry))
+        else:
+            numbers, notes = _with_values(path, numbers, entries, field)
+            check_sparse(path, (rows, columns), entries)
+            matrix = Sparse(_coordinates(path, numbers, (rows, columns), symmetry))
+    except EckartError:
+        raise
+    except (OverflowError, EOFError, gzip.BadGzipFile, zlib.error, ValueError) as error:
+        raise damaged(path, error) from error
+    return Contents(parts=(Part(name="", matrix=matrix),), notes=notes)
+
+
+def write(path: Path, parts: Mapping[str, Matrix]) -> None:
+    """Write one matrix as an array file, every digit kept."""
+    with path.open("wb") as file:
+        scipy.io.mmwrite(file, dense(only_part(parts, path)), precision=17)
+
+
+def _opened(path: Path) -> IO[str]:
+    """The text of a file; comments may be in any encoding that keeps ASCII."""
+    opener: Any = gzip.open if path.suffix.lower() == ".gz" else open
+    return opener(path, "rt", encoding="latin-1")
+
+
+def _header(path: Path) -> tuple[int, int, int, str, str, str]:
+    """Rows, columns, entries, and the three words, as SciPy reads the lines up to the sizes."""
+    with _opened(path) as file:
+        lines = iter(file)
+        first = next((line for line in lines if line.strip()), "").lstrip(BLANKS)
+        sizes = next((line for line in lines if _counts(line)), "")
+    return scipy.io.mminfo(io.BytesIO(f"{first.rstrip()}\n{sizes}".encode("latin-1")))
+
+
+def _counts(line: str) -> bool:
+    """Whether a line is neither blank nor a comment."""
+    return not line.lstrip(BLANKS).startswith("%") and bool(line.strip())
+
+
+def _numbers(path: Path) -> Array:
+    """All lines after the sizes, one row each."""
+    with _opened(path) as file:
+        lines = filter(_counts, file)
+        next(lines, "")  # the sizes
+        first = next(lines, "")
+        if not first:
+            return np.empty((0, 0))
+        lines = (line for part in ([first], lines) for line in part)
+        return np.loadtxt(lines, dtype=np.float64, ndmin=2, comments=None)
+
+
+def _array(path: Path, numbers: Array, shape: tuple[int, int], symmetry: str) -> Array:
+    """The numbers of an array file, which stand column by column."""
+    rows, columns = shape
+    if numbers.size != _stored(rows, columns, symmetry) or numbers.shape[1:] not in ((), (1,)):
+        raise damaged(path, f"{numbers.size} numbers where its header promises another count")
+    values = numbers.ravel()
+    if symmetry == "general":
+        return np.ascontiguousarray(values.reshape((columns, rows)).T)
+    skew = symmetry == "skew-symmetric"
+    across, down = np.triu_indices(rows, int(skew))  # the lower triangle, column by column
+    stored = np.zeros((rows, rows))
+    stored[across, down] = -values if skew else values
+    stored[down, across] = values
+    return stored
+
+
+def _with_values(
+    path: Path, numbers: Array, entries: int, field: str
+) -> tuple[Array, tuple[str, ...]]:
+    """Places and values of the entries, and what a person should know; a pattern file has ones."""
+    if len(numbers) != entries:
+        raise damaged(path, f"{len(numbers)} entries where its header promises {entries}")
+    if not entries:
+        return np.empty((0, 3)), ()
+    width, needed = numbers.shape[1], 2 if field == "pattern" else 3
+    if width != needed and (needed, width) != (2, 3):
+        raise damaged(path, f"{width} numbers in a line where a {field} entry has {needed}")
+    if needed == 3:
+        return numbers, ()
+    note = "The file says that it is a pattern: all its entries are 1, and its values left out."
+    ones = np.column_stack([numbers[:, :2], np.ones(entries)])
+    return ones, (note,) if width == 3 else ()
+
+
+def _coordinates(path: Path, numbers: Array, shape: tuple[int, int], symmetry: str) -> Any:
+    """The entries of a coordinate file."""
+    with np.errstate(invalid="ignore"):  # of NaN, which is no place
+        places = numbers[:, :2].astype(np.int64) - 1
+    outside = ((places < 0) | (places >= shape)).any() or (places + 1 != numbers[:, :2]).any()
+    if outside:
+        raise damaged(path, f"an entry lies outside the {shape[0]} × {shape[1]} matrix")
+    row, column = places.T
+    values = numbers[:, 2]
+    if symmetry != "general":
+        apart = row != column
+        mirrored = -values[apart] if symmetry == "skew-symmetric" else values[apart]
+        row, column = np.append(row, column[apart]), np.append(column, row[apart])
+        values = np.append(values, mirrored)
+    return scipy.sparse.coo_array((values, (row, column)), shape=shape)
+
+
+def _stored(rows: int, columns: int, symmetry: str) -> int:
+    """How many numbers an array file of this shape holds."""
+    if symmetry == "general":
+        return rows * columns
+    return rows * (rows + 1) // 2 - (rows if symmetry == "skew-symmetric" else 0)
+
+
+def _check_size(path: Path, count: int, kind: str) -> None:
+    available = path.stat().st_size * (MOST_DEFLATION if path.suffix.lower() == ".gz" else 1)
+    if count * FEWEST_BYTES[kind] > available + 4096:
+        raise damaged(path, "its header promises more entries than the file holds")

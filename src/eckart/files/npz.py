@@ -1,0 +1,166 @@
+"""NumPy's `.npz`: dense arrays, SciPy's sparse matrices, and eckart's factors."""
+
+import json
+import lzma
+import struct
+import zipfile
+import zlib
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import scipy.sparse
+
+from eckart.errors import EckartError, FormatError
+from eckart.factors import Factors
+from eckart.files.contents import (
+    Contents,
+    FactorFile,
+    Part,
+    Selection,
+    check_sparse,
+    choose_array,
+    from_arrays,
+    to_arrays,
+)
+from eckart.files.documents import parse_object
+from eckart.files.npy import fits, header_of, header_reading, pickled
+from eckart.files.whole import damaged
+from eckart.matrices import Dense, Matrix, Sparse
+from eckart.matrices.derived import dense
+
+SELECTABLE = frozenset({"tensor"})
+DOCUMENT: Final = "eckart.json"
+MOST_DEFLATION: Final = 1032  # DEFLATE cannot do better, so a larger claim is false
+BROKEN: Final = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, RuntimeError)
+"""What is raised for an archive that is broken, encrypted or packed in a way that is not known."""
+
+
+def read(path: Path, selection: Selection) -> Contents:
+    """The named or only matrix; a sparse one stays sparse."""
+    with _opened(path) as archive:
+        names = set(archive.files)
+        if {"format", "shape", "data"} <= names:
+            if selection.tensor is not None:
+                raise FormatError(
+                    f"{path} has no tensor '{selection.tensor}': it is one sparse matrix.",
+                    hint="Leave --tensor out.",
+                    code="no-such-tensor",
+                )
+            return Contents(parts=(Part(name="", matrix=_sparse(path, archive)),))
+        shapes = _shapes(archive, path, selection.tensor)
+        chosen = choose_array(shapes, selection.tensor, path)
+        return Contents(parts=(Part(name="", matrix=Dense(archive[chosen])),))
+
+
+def write(path: Path, parts: Mapping[str, Matrix]) -> None:
+    """Write each matrix under its part's name, or `W`."""
+    arrays = {name or "W": dense(W) for name, W in parts.items()}
+    with path.open("wb") as file:
+        np.savez(file, **arrays)  # pyright: ignore[reportArgumentType] names are the user's
+
+
+def read_factors(path: Path) -> FactorFile:
+    """Pairs `NAME.B`, `NAME.A` and the document beside them."""
+    arrays, document = read_arrays(path)
+    return FactorFile(parts=from_arrays(arrays, path), document=document)
+
+
+def write_factors(path: Path, parts: Mapping[str, Factors], document: Mapping[str, Any]) -> None:
+    """Write pairs `NAME.B`, `NAME.A` and the document as UTF-8 text."""
+    write_arrays(path, to_arrays(parts), document)
+
+
+def read_arrays(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """All arrays by name, and the document beside them.
+
+    Raises:
+        FormatError: If the file is damaged.
+    """
+    with _opened(path) as archive:
+        for name in archive.files:
+            _header(archive, name, path)
+        arrays = {name: archive[name] for name in archive.files}
+    text = arrays.pop(DOCUMENT, None)
+    return arrays, {} if text is None else parse_object(text.tobytes(), path)
+
+
+def write_arrays(path: Path, arrays: Mapping[str, Any], document: Mapping[str, Any]) -> None:
+    """Write arrays by name, and a document as UTF-8 text."""
+    text = json.dumps(document, allow_nan=False).encode()
+    named = {**arrays, DOCUMENT: np.frombuffer(text, dtype=np.uint8)}
+    with path.open("wb") as file:
+        np.savez(file, **named)  # pyright: ignore[reportArgumentType] names are ours
+
+
+@contextmanager
+def _opened(path: Path) -> Generator[Any, None, None]:
+    """The archive, with every way it can be broken as one error."""
+    try:
+        with (
+            header_reading(path),
+            path.open("rb") as file,
+            np.load(file, allow_pickle=False) as archive,
+        ):
+            if not hasattr(archive, "files"):
+                raise damaged(path, "it is not an archive of arrays")
+            yield archive
+    except BROKEN as error:
+        raise damaged(path, error) from error
+    except OSError as error:  # of bzip2, which has no number
+        if isinstance(error, EckartError) or error.errno is not None:
+            raise
+        raise damaged(path, error) from error
+
+
+def _shapes(archive: Any, path: Path, wanted: str | None) -> dict[str, tuple[int, ...]]:
+    """The shapes of the arrays of numbers; where none is a matrix, pickled ones are refused.
+
+    What else an archive holds lies beside them.
+    """
+    members = set(archive.zip.namelist())
+    shapes: dict[str, tuple[int, ...]] = {}
+    refused: FormatError | None = None
+    for name in archive.files:
+        if f"{name}.npy" not in members:
+            continue
+        try:
+            shape, dtype = _header(archive, name, path)
+        except FormatError as error:
+            if name == wanted or error.code != "pickled":
+                raise
+            refused = error
+            continue
+        if dtype.kind in "biufcV" and dtype.names is None:
+            shapes[name] = shape
+    if refused is not None and not any(len(shape) == 2 for shape in shapes.values()):
+        raise refused
+    return shapes
+
+
+def _header(archive: Any, name: str, path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and dtype of an array, checked against the bytes that are really there."""
+    member = archive.zip.getinfo(name if name in archive.zip.namelist() else f"{name}.npy")
+    with archive.zip.open(member) as file:
+        shape, dtype = header_of(file)
+    if dtype.hasobject:
+        raise pickled(path)
+    packed = min(member.compress_size, path.stat().st_size)
+    if not fits(shape, dtype.itemsize, MOST_DEFLATION * packed + 4096):
+        raise damaged(path, f"the header of {name} promises more numbers than the file holds")
+    return shape, dtype
+
+
+def _sparse(path: Path, archive: Any) -> Sparse:
+    for name in archive.files:
+        _header(archive, name, path)
+    try:
+        stored: Any = scipy.sparse.load_npz(path)
+        if hasattr(stored, "check_format"):
+            stored.check_format(full_check=True)
+    except AttributeError as error:  # its format is no word
+        raise damaged(path, error) from error
+    check_sparse(path, stored.shape, stored.nnz)
+    return Sparse(stored)

@@ -1,0 +1,159 @@
+"""Pictures: each colour channel a matrix of brightness, 0 to 255 (16-bit grey: 0 to 65 535)."""
+
+import base64
+import io
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from eckart.arrays import FLOAT32
+from eckart.errors import EckartError, MatrixError
+from eckart.files.contents import Contents, Part, Selection
+from eckart.files.npz import MOST_DEFLATION
+from eckart.files.whole import damaged
+from eckart.matrices import Dense, Matrix
+from eckart.matrices.derived import dense
+
+SELECTABLE: frozenset[str] = frozenset()
+PNG = b"\x89PNG\r\n\x1a\n"
+LEAST_CLAIM = 2**20
+"""Pixels that are believed of any picture: other formats than PNG pack one colour into nothing."""
+CHANNELS = {"L": ("",), "I;16": ("",), "RGB": ("R", "G", "B"), "RGBA": ("R", "G", "B", "alpha")}
+
+
+def read(path: Path, selection: Selection) -> Contents:
+    """One part per channel in float32, which holds 16 bits exactly; turned as the camera said."""
+    del selection
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of what is said beside the picture
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as opened:
+                _check_claim(opened, path)
+                frames = getattr(opened, "n_frames", 1) if opened.format != "MPO" else 1
+                picture = _in_channels(ImageOps.exif_transpose(opened), path)
+                values = np.asarray(picture)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise MatrixError(
+            f"{path} has more than {Image.MAX_IMAGE_PIXELS} pixels.",
+            hint="Scale it down first.",
+            code="too-large",
+        ) from error
+    except EckartError:
+        raise
+    except (UnidentifiedImageError, SyntaxError, ValueError, EOFError) as error:
+        raise damaged(path, error) from error
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise damaged(path, error) from error
+    channels = values[..., None] if values.ndim == 2 else values
+    parts = (
+        Part(
+            name=name,
+            matrix=Dense(
+                np.ascontiguousarray(channels[..., position]).astype(FLOAT32),
+                stored_bytes=channels[..., position].nbytes,
+            ),
+        )
+        for position, name in enumerate(CHANNELS["L" if values.ndim == 2 else picture.mode])
+    )
+    notes = [f"The picture has {frames} frames, of which the first is read."] * (frames > 1)
+    if _is_cut(path):
+        notes.append(
+            "The picture has 16 bits in each channel, of which the 8 that count most are read."
+        )
+    return Contents(parts=tuple(parts), notes=tuple(notes))
+
+
+def is_deep(channel: Matrix) -> bool:
+    """Whether a channel that was read has 16 bits."""
+    return channel.nbytes > channel.shape[0] * channel.shape[1]
+
+
+def write(path: Path, parts: Mapping[str, Matrix], *, deep: bool | None = None) -> None:
+    """Write channels as a picture, rounded and clipped to the range of their bits.
+
+    Args:
+        path: Of the picture.
+        parts: The channels, by name.
+        deep: Whether grey has 16 bits; None tells it by the brightest pixel.
+    """
+    picture = _picture(parts, deep)
+    if path.suffix.lower() in (".jpg", ".jpeg"):
+        plain = "L" if picture.mode in ("L", "I;16") else "RGB"
+        picture.convert(plain).save(path, quality=95)
+    else:
+        picture.save(path)
+
+
+def data_uri(parts: Mapping[str, Matrix], most: int = 640, *, deep: bool | None = None) -> str:
+    """A picture of at most `most` × `most` pixels as text that a page can show by itself."""
+    picture = _picture(parts, deep)
+    if picture.mode == "I;16":
+        picture = Image.fromarray((np.asarray(picture) // 257).astype(np.uint8))
+    picture.thumbnail((most, most))
+    stream = io.BytesIO()
+    picture.save(stream, format="PNG")
+    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
+
+
+def _picture(parts: Mapping[str, Matrix], deep: bool | None) -> Any:
+    names = tuple(parts)
+    order = next((known for known in CHANNELS.values() if set(known) == set(names)), None)
+    if order is None and len(names) > 1:
+        raise MatrixError(
+            f"The parts {', '.join(names)} are not the channels of a picture.",
+            hint="Choose one with --part, or write .npz or .safetensors.",
+            code="not-a-picture",
+        )
+    layers = [dense(parts[name]) for name in order or names]
+    bright = float(layers[0].max()) > 2 * 255 if deep is None else deep
+    most, dtype = (65535, np.uint16) if bright and len(layers) == 1 else (255, np.uint8)
+    values = np.clip(np.rint(np.stack(layers, axis=-1)), 0, most).astype(dtype)
+    return Image.fromarray(values[..., 0] if len(layers) == 1 else values)
+
+
+def _is_cut(path: Path) -> bool:
+    """Whether this is a PNG of 16 bits in several channels, which Pillow reads 8 of."""
+    with path.open("rb") as file:
+        start = file.read(26)
+    return start[:8] == PNG and start[24:25] == b"\x10" and start[25:26] != b"\x00"
+
+
+def _check_claim(opened: Any, path: Path) -> None:
+    """Refuse a picture that says it has more pixels than its bytes can stand for.
+
+    Raises:
+        FormatError: If so.
+    """
+    size = path.stat().st_size
+    pixels = opened.width * opened.height * len(opened.getbands())
+    # a byte of DEFLATE may stand for so many, each of them for eight pixels of black and white
+    if pixels > LEAST_CLAIM + 8 * MOST_DEFLATION * size:
+        raise damaged(path, f"{size} bytes for {opened.width} × {opened.height} pixels")
+
+
+def _in_channels(picture: Any, path: Path) -> Any:
+    """A picture in channels of 8 bits, or in grey of 16; a colour that is said to be clear is.
+
+    Raises:
+        MatrixError: If its numbers are larger or no whole ones, which only a table would keep.
+    """
+    mode = picture.mode
+    if mode in ("I", "F"):
+        raise MatrixError(
+            f"{path} has 32 bits in each pixel.",
+            hint="Save its numbers with numpy.save, or the picture with 8 or 16 bits.",
+            code="too-deep",
+        )
+    if mode.startswith("I;16"):
+        return picture
+    if "transparency" in picture.info or mode in ("LA", "PA"):
+        return picture.convert("RGBA")
+    if mode in CHANNELS:
+        return picture
+    return picture.convert("L" if mode == "1" else "RGB")

@@ -1,0 +1,121 @@
+"""Other forms of the same factors: written out as a matrix, or cut to a smaller rank."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+
+from eckart.errors import MatrixError
+from eckart.factors import Factors
+from eckart.files.registry import (
+    check_factor_output,
+    check_matrix_output,
+    choose_part,
+    read_factor_file,
+    write_factors,
+    write_matrices,
+)
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reshaping:
+    """The result of `expand` and `truncate`.
+
+    Fields:
+        output: The file that was written.
+        shape: Of the first part.
+        rank: Of the first part, after.
+        relative_change: ‖B·A − B'·A'‖ / ‖B·A‖ over all parts: what a smaller rank lost.
+    """
+
+    output: str
+    shape: tuple[int, int]
+    rank: int
+    relative_change: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as plain numbers and text."""
+        return {
+            "output": self.output,
+            "shape": list(self.shape),
+            "rank": self.rank,
+            "relative_change": self.relative_change,
+        }
+
+    def sentence(self) -> str:
+        """The result for a person."""
+        rows, columns = self.shape
+        return f"{rows} × {columns}, rank {self.rank}, relative change {self.relative_change:.4g}"
+
+
+def expand(
+    factors: Path, output: Path, *, part: str | None = None, force: bool = False
+) -> Reshaping:
+    """Write B·A as a matrix, block by block.
+
+    Args:
+        factors: File of B and A.
+        output: Any matrix format; a picture takes the channels of a picture together.
+        part: Which factors, where there are several; None takes all.
+        force: Overwrite what is there.
+
+    Raises:
+        EckartError: If a file cannot be read or written, the format cannot hold the parts, or B·A
+            leaves the range of its dtype.
+    """
+    check_matrix_output(output, force=force, inputs=[factors])
+    parts = dict(read_factor_file(factors).parts)
+    if part is not None:
+        parts = {part: choose_part(parts, part, factors)}
+    for pair in parts.values():
+        if not _is_in_range(pair):
+            raise MatrixError(
+                f"The entries of B·A leave the range of {pair.dtype}.",
+                hint="Save the factors in float64.",
+                code="out-of-range",
+            )
+    write_matrices(output, parts, force=force)
+    first = next(iter(parts.values()))
+    return Reshaping(output=str(output), shape=first.shape, rank=first.rank, relative_change=0.0)
+
+
+def _is_in_range(pair: Factors) -> bool:
+    """Whether every entry of B·A is a number; they are formed only where norms do not tell."""
+    squares = pair.namespace.squares
+    if math.sqrt(squares(pair.B)) * math.sqrt(squares(pair.A)) <= float(np.finfo(pair.dtype).max):
+        return True
+    return all(pair.namespace.is_finite(block) for block in pair.row_blocks())
+
+
+def truncate(factors: Path, output: Path, rank: int, *, force: bool = False) -> Reshaping:
+    """Write the best factors of a smaller rank.
+
+    Args:
+        factors: File of B and A.
+        output: `.npz`, `.safetensors` or a folder.
+        rank: Columns of B to keep, in every part.
+        force: Overwrite what is there.
+
+    Raises:
+        EckartError: If a file cannot be read or written, or the rank is above that of the factors.
+
+    Cost:
+        A QR factorisation of each factor; W is not needed.
+    """
+    check_factor_output(output, force=force, inputs=[factors])
+    parts = read_factor_file(factors).parts
+    smaller = {name: pair.truncate(rank) for name, pair in parts.items()}
+    values = [pair.singular_values() for pair in parts.values()]
+    lost = math.hypot(*(float(value) for one in values for value in one[rank:]))
+    whole = math.hypot(*(float(value) for one in values for value in one))
+    write_factors(output, smaller, force=force)
+    first = next(iter(smaller.values()))
+    return Reshaping(
+        output=str(output),
+        shape=first.shape,
+        rank=first.rank,
+        relative_change=lost / whole if whole > 0 else 0.0,
+    )

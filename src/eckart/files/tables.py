@@ -1,0 +1,234 @@
+"""Tables of columns that have names: interactions, pairs, titles."""
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.csv as arrow_csv
+import pyarrow.parquet as pq
+
+from eckart.errors import ArgumentError, MatrixError
+from eckart.files.documents import read_json
+from eckart.files.outputs import check_output, is_there
+from eckart.files.parquet import ParquetColumns, arrow_reading
+from eckart.files.text.table import Kind, TableHead, text_blocks, text_columns, text_head
+from eckart.files.whole import check_regular, reading, whole_file
+
+TEXT: Final = frozenset({".csv", ".tsv", ".dat", ".data", ".txt", ".base", ".test", ".item"})
+"""The last four and `.dat` are those of MovieLens."""
+LINES: Final = frozenset({".jsonl", ".ndjson", ".json"})
+PARQUET: Final = frozenset({".parquet"})
+BATCH: Final = 2**18
+"""Rows of a Parquet file that are read at a time."""
+BUFFER: Final = 2**20
+"""Bytes of each column of a Parquet file that are read at a time, however large its row groups."""
+
+
+def table_suffix(path: Path) -> str:
+    """The suffix that decides the format, without `.gz`.
+
+    Raises:
+        ArgumentError: If it is none that is read.
+
+    Example:
+        >>> table_suffix(Path("ratings.csv.gz"))
+        '.csv'
+    """
+    plain = path.with_suffix("") if path.suffix.lower() == ".gz" else path
+    suffix = plain.suffix.lower()
+    if suffix not in TEXT | LINES | PARQUET:
+        raise ArgumentError(
+            f"eckart cannot read a table from a {suffix or 'nameless'} file.",
+            hint="Give .csv, .tsv, .dat, .data, .txt, .parquet or .jsonl, the text also as .gz.",
+            code="unknown-suffix",
+        )
+    return suffix
+
+
+def check_table(path: Path) -> None:
+    """Refuse a path that is not there or whose suffix is unknown.
+
+    Raises:
+        ArgumentError: If so.
+    """
+    if not is_there(path):
+        raise ArgumentError(
+            f"There is no file {path}.", hint="Check the path.", code="no-such-file"
+        )
+    check_regular(path)
+    table_suffix(path)
+
+
+def table_head(path: Path, known: frozenset[str]) -> TableHead:
+    """Names of the columns, and how a text file is cut into them.
+
+    Args:
+        path: The table.
+        known: Names that a header would hold, in lower case and without punctuation.
+
+    Raises:
+        ArgumentError: If the path is not there or its suffix is unknown.
+        FormatError: If the file is damaged.
+        MatrixError: If it is empty.
+        StorageError: If the system refuses to read it.
+    """
+    check_table(path)
+    with reading(path), arrow_reading(path):
+        suffix = table_suffix(path)
+        if suffix in TEXT:
+            return text_head(path, known)
+        if suffix in PARQUET:
+            with ParquetColumns(path) as file:
+                names = tuple(file.names)
+        else:
+            names = tuple(read_json(path).schema.names)
+        if not names:
+            raise MatrixError(
+                f"{path} has no columns.", hint="Give a table of named columns.", code="empty"
+            )
+        return TableHead(names=names, width=len(names))
+
+
+def read_columns(path: Path, head: TableHead, wanted: Mapping[int, Kind]) -> Any:
+    """Some columns of a table, named by their positions.
+
+    Ids of a text file are text in dictionaries, so that `007` and numbers of any length are kept;
+    those of a Parquet or JSON file have their own types.
+
+    Args:
+        path: The table.
+        head: What `table_head` found.
+        wanted: Positions of the columns and what each holds.
+
+    Returns:
+        An Arrow table.
+
+    Raises:
+        FormatError: If the file is damaged, or a row has another number of cells.
+        MatrixError: If a cell of a column of numbers is none.
+        StorageError: If the system refuses to read it.
+    """
+    with reading(path), arrow_reading(path):
+        if head.text is not None:
+            return text_columns(head.text, wanted)
+        if table_suffix(path) in PARQUET:
+            with ParquetColumns(path) as file:
+                table = file.read(list(wanted))
+        else:
+            table = read_json(path).select(list(wanted))
+        return table.rename_columns([str(position) for position in wanted])
+
+
+def column_blocks(path: Path, head: TableHead, wanted: Mapping[int, Kind]) -> Iterator[Any]:
+    """The same a block of rows at a time; JSON lines are one block.
+
+    In a text file the type of a column of times is that of its block.
+
+    Raises:
+        FormatError: As `read_columns`, at the block where it is.
+        MatrixError: As `read_columns`.
+        StorageError: If the system refuses to read it.
+
+    Cost:
+        Memory of a block: 2¹⁸ rows of Parquet, 8 MB of text.
+    """
+    with reading(path), arrow_reading(path):
+        if head.text is not None:
+            yield from text_blocks(head.text, wanted)
+        elif table_suffix(path) in PARQUET:
+            yield from _parquet_blocks(path, wanted)
+        else:
+            yield read_columns(path, head, wanted)
+
+
+def write_table(path: Path, columns: Mapping[str, Any], *, force: bool = False) -> None:
+    """Write named columns to `.parquet`, `.csv`, `.tsv` or `.jsonl`, whole or not at all.
+
+    Raises:
+        StorageError: If the system refuses.
+    """
+    write_tables(path, [columns], force=force)
+
+
+def write_tables(path: Path, blocks: Iterable[Mapping[str, Any]], *, force: bool = False) -> None:
+    """Write blocks of rows with the same columns, one at a time, whole or not at all.
+
+    Raises:
+        StorageError: If the system refuses.
+    """
+    suffix = path.suffix.lower()
+    tables = (pa.table(dict(block)) for block in blocks)
+    with whole_file(path, force=force) as temporary:
+        if suffix in (".jsonl", ".ndjson"):
+            with temporary.open("w", encoding="utf-8") as file:
+                for table in tables:
+                    file.writelines(_json_line(row) for row in table.to_pylist())
+            return
+        first = next(tables)
+        options = arrow_csv.WriteOptions(delimiter="\t" if suffix == ".tsv" else ",")
+        with (
+            pq.ParquetWriter(temporary, first.schema)
+            if suffix == ".parquet"
+            else arrow_csv.CSVWriter(temporary, first.schema, write_options=options)
+        ) as writer:
+            writer.write_table(first)
+            for table in tables:
+                writer.write_table(table.cast(first.schema))
+
+
+def _json_line(row: dict[str, Any]) -> str:
+    """One row as JSON, which knows no NaN and no infinity: null."""
+    known = {
+        name: None if isinstance(cell, float) and not math.isfinite(cell) else cell
+        for name, cell in row.items()
+    }
+    return json.dumps(known, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def read_parquet(path: Path) -> Any:
+    """The whole of a Parquet file that eckart wrote.
+
+    Raises:
+        FormatError: If it is damaged.
+        StorageError: If the system refuses to read it.
+    """
+    with reading(path), arrow_reading(path), pq.ParquetFile(path) as file:
+        return file.read()
+
+
+def parquet_columns(path: Path) -> Iterator[tuple[str, Any]]:
+    """Each column of a Parquet file that eckart wrote, by name, read when it is asked for.
+
+    Raises:
+        FormatError: If it is damaged.
+        StorageError: If the system refuses to read it.
+    """
+    with reading(path), arrow_reading(path), pq.ParquetFile(path) as file:
+        for name in file.schema_arrow.names:
+            yield name, file.read(columns=[name]).column(0)
+
+
+def check_table_output(path: Path, *, force: bool, inputs: Sequence[Path | None] = ()) -> None:
+    """Refuse a path to which no table can be written.
+
+    Raises:
+        ArgumentError: If the suffix is unknown, or as `check_output`.
+    """
+    if path.suffix.lower() not in (".parquet", ".csv", ".tsv", ".jsonl", ".ndjson"):
+        raise ArgumentError(
+            f"eckart cannot write a table to {path.name}.",
+            hint="Give .parquet, .csv, .tsv or .jsonl.",
+            code="unknown-suffix",
+        )
+    check_output(path, force=force, inputs=inputs)
+
+
+def _parquet_blocks(path: Path, wanted: Mapping[int, Kind]) -> Iterator[Any]:
+    keys = [str(position) for position in wanted]
+    # what is read ahead is kept to the end, so that the whole file would be in memory by then
+    with ParquetColumns(path, BUFFER) as file:
+        for batch in file.batches(BATCH, list(wanted)):
+            yield pa.Table.from_batches([batch]).rename_columns(keys)

@@ -1,0 +1,188 @@
+"""Tables of numbers as text, `.csv` and `.tsv`: read whole, read by rows, and folders of them."""
+
+import json
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow.csv as arrow_csv
+
+from eckart.arrays import FLOAT64
+from eckart.errors import FormatError, MatrixError
+from eckart.factors import Factors
+from eckart.files.columns import select, table_of
+from eckart.files.contents import Contents, FactorFile, Part, Selection, from_arrays, to_arrays
+from eckart.files.documents import read_object
+from eckart.files.npy import only_part
+from eckart.files.parquet import arrow_reading
+from eckart.files.parquet_rows import Batches, no_numbers, skipped
+from eckart.files.rows import Table, Wanted
+from eckart.files.text.survey import NumberText, read_numbers
+from eckart.files.whole import check_regular, write_text
+from eckart.matrices import Dense, Matrix
+from eckart.matrices.derived import dense
+
+SELECTABLE = frozenset({"header", "index", "columns"})
+
+
+def read(path: Path, selection: Selection) -> Contents:
+    """A table of numbers, with what was taken as header and index said in the notes."""
+    with arrow_reading(path):
+        table = read_numbers(path, selection.header)
+        positions, notes = _kept(table, selection)
+        table.check(positions)
+        W = np.empty((table.count, len(positions)))
+        Batches(path, W.shape, W.dtype, partial(table.batches, positions)).open().read(W)
+    return Contents(parts=(Part(name="", matrix=Dense(W)),), notes=(*table.notes, *notes))
+
+
+def write(path: Path, parts: Mapping[str, Matrix]) -> None:
+    """Write one matrix without header, block by block, with every digit that float64 needs."""
+    options = arrow_csv.WriteOptions(include_header=False, delimiter=delimiter_of(path))
+    blocks = only_part(parts, path).row_blocks()
+    table = table_of(next(blocks).astype(float, copy=False))
+    with arrow_csv.CSVWriter(path, table.schema, write_options=options) as writer:
+        writer.write_table(table)
+        for block in blocks:
+            writer.write_table(table_of(block.astype(float, copy=False)))
+
+
+def delimiter_of(path: Path) -> str:
+    """What is written between the cells: a tab in a `.tsv`, else a comma."""
+    return "\t" if path.suffix.lower() == ".tsv" else ","
+
+
+def _kept(table: NumberText, selection: Selection) -> tuple[list[int], list[str]]:
+    """Positions of the columns to keep, and why the first is none of them.
+
+    Raises:
+        MatrixError: If a column is not there, or none is left.
+    """
+    if selection.columns is not None:
+        return select(table.names, selection.columns, table.path), []
+    index, notes = index_of(table, selection.index)
+    left_out = table.empty | set(range(index))
+    positions = [place for place in range(len(table.names)) if place not in left_out]
+    if index and not positions:
+        raise MatrixError(
+            f"{table.path} has no column beside the index.",
+            hint="Use --no-index, or give a table of numbers.",
+            code="empty",
+        )
+    return positions, notes
+
+
+def index_of(table: NumberText, index: bool | None) -> tuple[int, list[str]]:
+    """How many of the first columns of a table of text are an index, and what to say of them.
+
+    They are those without a name where others have one; else the first, if it holds words.
+
+    Args:
+        table: The table.
+        index: Whether there is one; None finds out.
+    """
+    unnamed = table.unnamed
+    if index is not None:
+        return max(1, unnamed) if index else 0, []
+    name = table.path.name
+    if unnamed == 1:
+        return 1, [
+            f"{name}: the first column, which has no name, is taken as an index "
+            "(--no-index if not)."
+        ]
+    if unnamed:
+        return unnamed, [
+            f"{name}: the first {unnamed} columns, which have no names, are taken as an index "
+            "(--no-index if not)."
+        ]
+    if len(table.names) > 1 and table.is_text(0):
+        return 1, [f"{name}: the first column is taken as an index (--no-index if not)."]
+    return 0, []
+
+
+HELD: Final = 40
+"""What Arrow keeps of text and numbers at once, in blocks of text."""
+KEPT: Final = 24 * 2**20
+"""Bytes that its threads keep beside that, whatever the table."""
+
+
+def open_rows(path: Path, wanted: Wanted) -> Table:
+    """The rows; one pass counts them and tells which columns are numbers."""
+    with arrow_reading(path):
+        table = read_numbers(path, wanted.header, wanted.named or ())
+        beside = select(table.names, wanted.beside, path)
+        kept, notes = _row_columns(table, wanted, beside)
+        table.check(kept)
+    names = tuple(table.names[place] for place in kept)
+    held = KEPT + HELD * table.text.block
+    return Table(
+        source=Batches(path, (table.count, len(kept)), FLOAT64, partial(table.batches, kept), held),
+        names=names if table.header else None,
+        notes=(*table.notes, *notes),
+        passes=table.passes,
+        along=partial(table.beside, beside) if beside else None,
+    )
+
+
+def _row_columns(
+    table: NumberText, wanted: Wanted, beside: list[int]
+) -> tuple[list[int], tuple[str, ...]]:
+    """Positions of the columns of numbers, and which are left out.
+
+    Raises:
+        MatrixError: If one is not there, or none is left.
+    """
+    if wanted.names is not None:
+        return select(table.names, wanted.names, table.path), ()
+    taken = {*beside, *table.empty}
+    notes: list[str] = []
+    if 0 not in taken and (table.unnamed or not table.is_text(0)):
+        index, notes = index_of(table, wanted.index)
+        taken |= set(range(index))
+    text = [
+        place for place in range(len(table.names)) if place not in taken and table.is_text(place)
+    ]
+    why = table.words(text)
+    kept = [place for place in range(len(table.names)) if place not in {*taken, *text}]
+    if not kept:
+        raise no_numbers(table.path, table.names, why)
+    return kept, (*notes, *skipped(table.path, table.names, why))
+
+
+DOCUMENT: Final = "factors.json"
+
+
+def read_factors(path: Path) -> FactorFile:
+    """Every `NAME.B.csv` and `NAME.A.csv`, and the document."""
+    document: dict[str, Any] = {}
+    if (path / DOCUMENT).is_file():
+        document = read_object(path / DOCUMENT)
+    plain = Selection(header=False, index=False)
+    arrays: dict[str, Any] = {}
+    for file in sorted(path.glob("*.csv")):
+        if file.stem in ("B", "A") or file.stem.endswith((".B", ".A")):
+            check_regular(file)
+            arrays[file.stem] = dense(read(file, plain).parts[0].matrix)
+    if not arrays:
+        raise FormatError(
+            f"The folder {path} holds no factors.",
+            hint="Give a folder with B.csv and A.csv.",
+            code="not-factors",
+        )
+    dtype = document.get("dtype", "float64")
+    parts = from_arrays(arrays, path)
+    if dtype in ("float32", "float64"):
+        parts = {name: factors.astype(dtype) for name, factors in parts.items()}
+    return FactorFile(parts=parts, document=document.get("document", {}))
+
+
+def write_factors(path: Path, parts: Mapping[str, Factors], document: Mapping[str, Any]) -> None:
+    """Write `NAME.B.csv`, `NAME.A.csv` with every digit, and the document."""
+    path.mkdir()
+    for name, array in to_arrays(parts).items():
+        write(path / f"{name}.csv", {"": Dense(array)})
+    dtype = str(next(iter(parts.values())).dtype)
+    text = json.dumps({"dtype": dtype, "document": document}, allow_nan=False, indent=1)
+    write_text(path / DOCUMENT, text)

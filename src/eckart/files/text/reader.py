@@ -1,0 +1,273 @@
+"""The rows of a text table, a block at a time, through Arrow."""
+
+import csv
+import io
+import re
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final, final
+
+import pyarrow as pa
+import pyarrow.csv as arrow_csv
+
+from eckart.errors import FormatError, MatrixError
+from eckart.files.text.cells import MISSING, commas, is_mark, is_number, is_odd, points
+from eckart.files.text.sample import Sample, cut_records
+from eckart.files.text.stream import SEPARATOR, Utf8, opened_text
+from eckart.files.whole import damaged
+
+BLOCK: Final = 2**18
+ROWS: Final = 8
+"""Of the longest line that was seen, which a block holds at least."""
+WIDE: Final = 500
+"""Columns from which their number, and not that of the cells, makes Arrow slow."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flat:
+    """Cells row by row.
+
+    Fields:
+        cells: An Arrow array of numbers, or of text where a cell is none.
+        shape: Rows and columns.
+    """
+
+    cells: Any
+    shape: tuple[int, int]
+
+
+@final
+class TextRows:
+    """The rows of a text table.
+
+    Args:
+        sample: Its first lines.
+        header: Whether the first is a header.
+        least: Bytes to read at once, at least.
+
+    Fields:
+        block: Bytes that are read at once; of the largest block once the rows were read.
+        encoding: In which the file is written, as far as it was read.
+        decimal: A comma or a point.
+        passes: How often the rows were begun.
+    """
+
+    def __init__(self, sample: Sample, *, header: bool, least: int = BLOCK) -> None:
+        self.sample = sample
+        self.header = header
+        self.block = max(least, ROWS * sample.longest)
+        self.encoding = sample.encoding
+        self.decimal = sample.decimal
+        self.passes = 0
+
+    def batches(self, types: Mapping[int, Any], *, as_written: bool = False) -> Iterator[Any]:
+        """Some columns, named by their positions, from the first row.
+
+        Args:
+            types: Arrow types by position.
+            as_written: Whether text is given as it stands; else null where it is missing, unless a
+                word such as NA is in quotes.
+
+        Raises:
+            FormatError: If a row has another number of cells, or a quote is not closed.
+            pa.ArrowInvalid: If a cell is not of its type.
+        """
+        self.passes += 1
+        options = self._options(types, as_written)
+        for lines in self._blocks():
+            yield from self._parsed(lines, options)
+
+    def pieces(self, types: Mapping[int, Any]) -> Iterator[Any]:
+        """The same of all columns; of a wide table its cells, which is quicker.
+
+        Raises:
+            FormatError: As `batches`.
+            pa.ArrowInvalid: As `batches`.
+        """
+        self.passes += 1
+        options = self._options(types, as_written=False)
+        for lines in self._blocks():
+            if self.sample.width >= WIDE and b'"' not in lines:
+                yield self._flat(lines)
+            else:
+                yield from self._parsed(lines, options)
+
+    def _parsed(self, lines: bytes, options: dict[str, Any]) -> list[Any]:
+        keys = [str(position) for position in range(self.sample.width)]
+        read: Any = arrow_csv.ReadOptions(column_names=keys, block_size=len(lines) + 1)
+        try:
+            table = arrow_csv.read_csv(pa.BufferReader(lines), read_options=read, **options)
+        except pa.ArrowInvalid as error:
+            if "Expected" in str(error):
+                raise self.located(error) from error
+            if "Empty CSV" in str(error):
+                return []
+            raise
+        return table.to_batches()
+
+    def _flat(self, lines: bytes) -> Flat:
+        """The cells of lines without quotes, read as those of one column."""
+        delimiter = self.sample.delimiter.encode()
+        rows = [row for row in lines.splitlines() if row]
+        width = self.sample.width
+        if any(row.count(delimiter) != width - 1 for row in rows):
+            raise self.located("its lines have different lengths")
+        cells = b"\n".join(rows).replace(delimiter, b"\n") + b"\n" if rows else b""
+        return Flat(cells=one_column(cells, self.decimal), shape=(len(rows), width))
+
+    def located(self, error: Exception | str, numbers: Collection[int] = ()) -> Exception:
+        """The error with the line of what caused it: a line of another width, or a word."""
+        try:
+            for cells, line in self._rows():
+                if len(cells) != self.sample.width:
+                    return FormatError(
+                        f"{self.sample.path}, line {line}: {len(cells)} cells where the first row "
+                        f"has {self.sample.width}.",
+                        hint="Give every row the same number of cells.",
+                        code="ragged",
+                    )
+                for position in numbers:
+                    if not is_number(cells[position], self.decimal):
+                        return self.no_number(position, line, cells[position])
+        except csv.Error as unreadable:
+            return damaged(self.sample.path, unreadable)
+        return damaged(self.sample.path, error)
+
+    def no_number(self, position: int, line: int, cell: str) -> MatrixError:
+        """That a cell of a column of numbers is none."""
+        name = f" ('{self.sample.names[position]}')" if self.header else ""
+        hint = "Correct it, or leave its column out."
+        if is_odd(cell):
+            hint = "Write it with the digits 0 to 9 and one point, such as -1234.5."
+        elif is_mark(cell):
+            hint = "Leave the cell empty if it is missing."
+        return MatrixError(
+            f"{self.sample.path}, line {line}, column {position + 1}{name}: '{cell[:40]}' is not a "
+            "number.",
+            hint=hint,
+            code="not-numbers",
+        )
+
+    def find_decimal(self, positions: Collection[int]) -> None:
+        """Take the comma for the decimal one where numbers of these columns have it and no point.
+
+        Cost:
+            One pass, at most.
+        """
+        if self.sample.delimiter == ",":
+            return
+        with_comma = with_point = False
+        for batch in self.batches(dict.fromkeys(positions, pa.string())):
+            with_comma = with_comma or any(commas(column) for column in batch.columns)
+            with_point = with_point or any(points(column) for column in batch.columns)
+        self.decimal = "," if with_comma and not with_point else "."
+
+    def first_words(self, positions: Collection[int]) -> dict[int, tuple[int, str]]:
+        """The line and the text of the first cell of some columns that is no number."""
+        found: dict[int, tuple[int, str]] = {}
+        for cells, line in self._rows():
+            for position in positions:
+                if position not in found and not is_number(cells[position], self.decimal):
+                    found[position] = line, cells[position]
+            if len(found) == len(positions):
+                break
+        return found
+
+    def _rows(self) -> Iterator[tuple[list[str], int]]:
+        """The rows that are not blank, read by the standard library, which knows their lines."""
+        _, file = opened_text(self.sample.path)
+        skipped = self.sample.before(header=self.header)
+        with file:
+            for cells, line in cut_records(file, self.sample.delimiter):
+                if cells and line > skipped:
+                    yield cells, line
+
+    def _options(self, types: Mapping[int, Any], as_written: bool) -> dict[str, Any]:
+        double = self.sample.delimiter == "::"
+        return {
+            "parse_options": arrow_csv.ParseOptions(
+                delimiter=SEPARATOR.decode() if double else self.sample.delimiter,
+                quote_char=False if double else '"',
+                newlines_in_values=not double,
+            ),
+            "convert_options": arrow_csv.ConvertOptions(
+                include_columns=[str(position) for position in types],
+                column_types={str(position): kind for position, kind in types.items()},
+                null_values=sorted(MISSING),
+                strings_can_be_null=not as_written,
+                quoted_strings_can_be_null=False,
+                decimal_point=self.decimal,
+            ),
+        }
+
+    def _blocks(self) -> Iterator[bytes]:
+        """Pieces of the text that end where a row ends."""
+        double = self.sample.delimiter == "::"
+        delimiter = re.escape(self.sample.delimiter.encode())
+        quoted = re.compile(rb'(?<![^\r\n%b]) *"[^"]*(?:""[^"]*)*("|\Z)' % delimiter)
+        late = re.compile(rb'(?:\A|[\r\n%b]) +"' % delimiter)
+        left, line = b"", self.sample.before(header=self.header)
+        source = Utf8(
+            self.sample.path, self.sample.start(header=self.header), self.sample.delimiter
+        )
+        with io.BufferedReader(source) as file:
+            while True:
+                piece = file.read(max(self.block, len(left)))
+                left += piece
+                end, open_at = len(left), -1
+                if piece:
+                    end = max(left.rfind(b"\n"), left.rfind(b"\r", 0, -1)) + 1
+                if not double and b'"' in left:
+                    end, open_at = _outside(quoted, left, end)
+                if open_at >= 0 and not piece:
+                    raise self._unclosed(line + left.count(b"\n", 0, open_at) + 1)
+                if end:
+                    lines = left[:end]
+                    if not double and late.search(lines):
+                        # a quote behind blanks is one for everybody but Arrow
+                        lines = quoted.sub(lambda cell: cell[0].lstrip(b" "), lines)
+                    yield lines
+                    line += left.count(b"\n", 0, end)
+                    left = left[end:]
+                if not piece:
+                    break
+        self.encoding = source.encoding
+
+    def _unclosed(self, line: int) -> FormatError:
+        return FormatError(
+            f"{self.sample.path}, line {line}: a quote is not closed.",
+            hint="Close it, or write it twice within a cell in quotes.",
+            code="damaged-file",
+        )
+
+
+def one_column(lines: bytes, decimal: str = ".") -> Any:
+    """Lines as one Arrow array: of numbers, or where one is none of text."""
+    options: dict[str, Any] = {
+        "read_options": arrow_csv.ReadOptions(column_names=["0"], block_size=len(lines) + 1),
+        "parse_options": arrow_csv.ParseOptions(
+            delimiter=SEPARATOR.decode(), quote_char=False, ignore_empty_lines=False
+        ),
+    }
+    for kind in (pa.float64(), pa.string()) if lines else ():
+        convert: Any = arrow_csv.ConvertOptions(
+            column_types={"0": kind}, null_values=sorted(MISSING), strings_can_be_null=True,
+            decimal_point=decimal,
+        )  # fmt: skip
+        with suppress(pa.ArrowInvalid):
+            table = arrow_csv.read_csv(pa.BufferReader(lines), convert_options=convert, **options)
+            return table.column(0).combine_chunks()
+    return pa.array([], pa.float64())
+
+
+def _outside(quoted: re.Pattern[bytes], text: bytes, end: int) -> tuple[int, int]:
+    """The last end of a row up to `end` that is outside of quotes, and where one is open or -1."""
+    found = [match for match in quoted.finditer(text) if match.start() < end]
+    open_at = found[-1].start() if found and not found[-1][1] else -1
+    for match in reversed(found):
+        if match.start() < end <= match.end():
+            before = text.rfind(b"\n", 0, match.start()), text.rfind(b"\r", 0, match.start())
+            end = max(before) + 1
+    return end, open_at

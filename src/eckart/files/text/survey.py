@@ -1,0 +1,267 @@
+"""A text table of numbers: its header, its index, and which of its columns are numbers."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, TypeAlias, final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pyarrow import compute
+
+from eckart.arrays import FLOAT64, Array
+from eckart.errors import MatrixError
+from eckart.files.columns import numbers as as_floats
+from eckart.files.text.cells import is_number, numbers, odd_and_marks, with_odd_blanks
+from eckart.files.text.header import found_header
+from eckart.files.text.reader import WIDE, Flat, TextRows
+from eckart.files.text.sample import Sample, read_sample
+
+pc: Final[Any] = compute  # its functions are made when it is imported, which no type checker sees
+
+
+Counts: TypeAlias = npt.NDArray[np.int64]
+
+
+@final
+class _Tallies:
+    """What the cells of each column are.
+
+    Fields:
+        plain: Where Arrow reads them as numbers by itself.
+        numbers: How many are numbers.
+        words: How many are neither numbers nor missing.
+        doubtful: How many of those are surely meant as numbers.
+        marks: How many of them have neither letters nor digits.
+        held: How many Arrow does not know to be missing.
+    """
+
+    def __init__(self, plain: list[bool]) -> None:
+        self.plain = np.array(plain, np.bool_)
+        self.numbers, self.words, self.doubtful, self.marks, self.held = np.zeros(
+            (5, len(plain)), np.int64
+        )
+
+    def add(self, piece: Any, decimal: str) -> None:
+        """Count the cells of a batch, or of many columns at once."""
+        if isinstance(piece, Flat):
+            values, words = _values(piece, decimal)
+            known = ~np.isnan(values)
+            self.numbers += known.sum(axis=0)
+            self.words += words.sum(axis=0)
+            self.held += (known | words).sum(axis=0)
+            if words.any():
+                kinds = np.zeros((2, *piece.shape), np.bool_)
+                kinds[:, words] = odd_and_marks(piece.cells.filter(pa.array(words.ravel())))
+                self.doubtful += kinds[0].sum(axis=0)
+                self.marks += kinds[1].sum(axis=0)
+            return
+        for place, column in enumerate(piece.columns):
+            held = len(column) - column.null_count
+            self.held[place] += held
+            if self.plain[place]:
+                self.numbers[place] += held
+                continue
+            found, words = numbers(column, decimal)
+            self.numbers[place] += len(found) - found.null_count
+            self.words[place] += pc.sum(words).as_py() or 0
+            odd, marks = odd_and_marks(column.filter(words))
+            self.doubtful[place] += odd.sum()
+            self.marks[place] += marks.sum()
+            self.held[place] += with_odd_blanks(column)
+
+    def end(self) -> None:
+        """See what Arrow can read by itself: of what is missing it knows the bare words."""
+        self.plain |= self.numbers == self.held
+
+
+def _values(piece: Flat, decimal: str) -> tuple[Array, npt.NDArray[np.bool_]]:
+    """The numbers of a piece, and where it holds words."""
+    if pa.types.is_string(piece.cells.type):
+        found, words = numbers(piece.cells, decimal)
+        mask = np.asarray(words.to_numpy(zero_copy_only=False), np.bool_)
+    else:
+        found, mask = piece.cells, np.zeros(piece.shape, np.bool_)
+    return as_floats(found, FLOAT64).reshape(piece.shape), mask.reshape(piece.shape)
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NumberText:
+    """A text table that was read once.
+
+    Fields:
+        path: The file.
+        text: Its rows.
+        names: Of its columns, or their numbers.
+        header: Whether the first row names them.
+        count: How many rows there are.
+        passes: How often it was read.
+        empty: Positions of the columns without name and cells before or behind all others.
+        notes: How it was read.
+    """
+
+    path: Path
+    text: TextRows
+    names: list[str]
+    header: bool
+    count: int
+    passes: int
+    empty: frozenset[int]
+    notes: tuple[str, ...]
+    _tallies: _Tallies = field(repr=False)
+
+    @property
+    def unnamed(self) -> int:
+        """How many of the first columns have no name where others have one, as pandas writes it."""
+        named = (place for place, name in enumerate(self.names) if name)
+        return next(named, 0) if self.header else 0
+
+    def is_text(self, position: int) -> bool:
+        """Whether most cells of a column that are there are words.
+
+        What is surely meant as a number is no word, nor is a mark such as `?` beside numbers: their
+        column is refused.
+        """
+        tallies = self._tallies
+        numbers = tallies.numbers[position] + tallies.doubtful[position]
+        words = tallies.words[position] - tallies.doubtful[position]
+        return bool(words - (tallies.marks[position] if numbers else 0) > numbers)
+
+    def check(self, positions: list[int]) -> None:
+        """Refuse columns that hold a word.
+
+        Raises:
+            MatrixError: If one does; the line and the column are named.
+        """
+        wrong = [position for position in positions if self._tallies.words[position]]
+        if wrong:
+            found = self.text.first_words(wrong)
+            position = min(found, key=lambda one: (found[one][0], one))
+            raise self.text.no_number(position, *found[position])
+
+    def words(self, positions: list[int]) -> dict[int, str]:
+        """What to say of columns that are no numbers: the first cell that is none."""
+        found = self.text.first_words([one for one in positions if self._tallies.words[one]])
+        return {one: f"'{cell[:40]}' in line {line}" for one, (line, cell) in found.items()}
+
+    def batches(self, positions: list[int]) -> Iterator[Any]:
+        """Batches of columns of numbers, in this order: of Arrow, or arrays where they are many."""
+        plain = self._tallies.plain
+        types = {one: pa.float64() if plain[one] else pa.string() for one in positions}
+        for piece in self.text.pieces(types):
+            if isinstance(piece, Flat):
+                yield _values(piece, self.text.decimal)[0][:, positions]
+                continue
+            columns = [
+                column if plain[position] else numbers(column, self.text.decimal)[0]
+                for position, column in zip(types, piece.columns, strict=True)
+            ]
+            yield pa.RecordBatch.from_arrays(columns, names=piece.schema.names)
+
+    def beside(self, positions: list[int]) -> Iterator[Any]:
+        """Batches of columns as they are written, under their own names."""
+        names = [self.names[position] for position in positions]
+        for batch in self.text.batches(dict.fromkeys(positions, pa.string()), as_written=True):
+            yield pa.RecordBatch.from_arrays(batch.columns, names=names)
+
+
+def read_numbers(path: Path, header: bool | None, known: tuple[str, ...] = ()) -> NumberText:
+    """Read a text table once: how many rows it has, and what its columns hold.
+
+    Args:
+        path: The file.
+        header: Whether its first row is a header; None finds out.
+        known: Names of columns that a header would hold.
+
+    Raises:
+        FormatError: If the file is damaged, or a row has another number of cells.
+        MatrixError: If it holds no rows.
+
+    Cost:
+        One pass, and another where a column that begins with numbers holds something else, or
+        something that Arrow does not read as a number by itself.
+    """
+    sample = read_sample(path)
+    headed, notes = found_header(sample, header, known)
+    text = TextRows(sample, header=headed)
+    try:
+        count, tallies = _tallied(text, careful=False)
+    except pa.ArrowInvalid:
+        count, tallies = _tallied(text, careful=True)
+    if count == 0:
+        raise MatrixError(
+            f"{path} has a header and no rows.",
+            hint="Give at least one row, or --no-header.",
+            code="empty",
+        )
+    cut = [*sample.notes(), *notes]
+    if text.encoding != sample.encoding:
+        cut.append(f"{path.name}: the text is read as {text.encoding.upper()}.")
+    if text.decimal != sample.decimal:
+        commas = f"{path.name}: commas are read as decimal commas."
+        cut = [*cut, commas] if text.decimal == "," else [note for note in cut if note != commas]
+    empty = _outside(sample, tallies)
+    if empty:
+        many = len(empty) > 1
+        cut.append(
+            f"{path.name}: {len(empty)} empty column{'s' * many} without a name before or behind "
+            f"all others {'are' if many else 'is'} left out."
+        )
+    return NumberText(
+        path=path,
+        text=text,
+        names=sample.names if headed else [str(position) for position in range(sample.width)],
+        header=headed,
+        count=count,
+        passes=text.passes,
+        empty=empty,
+        notes=tuple(cut),
+        _tallies=tallies,
+    )
+
+
+def _tallied(text: TextRows, *, careful: bool) -> tuple[int, _Tallies]:
+    """How many rows there are, and what every column holds.
+
+    Args:
+        text: The table.
+        careful: Read every cell as text; else those as numbers whose column begins with numbers.
+    """
+    sample = text.sample
+    seen = 1 if sample.width >= WIDE else len(sample.records)
+    tallies = _Tallies([
+        not careful
+        and all(
+            is_number(cell, text.decimal)
+            for cell in sample.below(position, header=text.header)[:seen]
+        )
+        for position in range(sample.width)
+    ])  # fmt: skip
+    types = {
+        position: pa.float64() if plain else pa.string()
+        for position, plain in enumerate(tallies.plain)
+    }
+    if careful:
+        text.find_decimal(types)
+    count = 0
+    for piece in text.pieces(types):
+        count += piece.shape[0] if isinstance(piece, Flat) else piece.num_rows
+        tallies.add(piece, text.decimal)
+    tallies.end()
+    return count, tallies
+
+
+def _outside(sample: Sample, tallies: _Tallies) -> frozenset[int]:
+    """The columns without name and cells before or behind all others: of lines that end in commas.
+
+    There are none where all are so.
+    """
+    blank = (tallies.numbers + tallies.words == 0).tolist()
+    for row in sample.records:
+        for position, cell in enumerate(row.cells):
+            blank[position] = blank[position] and not cell.strip()
+    held = [position for position, empty in enumerate(blank) if not empty]
+    inside = range(held[0], held[-1] + 1) if held else range(sample.width)
+    return frozenset(range(sample.width)) - frozenset(inside)

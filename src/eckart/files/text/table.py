@@ -1,0 +1,218 @@
+"""Tables of interactions and attributes as text: their columns, a block of lines at a time."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, TypeAlias, final
+
+import pyarrow as pa
+import pyarrow.csv as arrow_csv
+from pyarrow import compute
+
+from eckart.files.text.cells import MISSING, is_missing, is_number, numbers
+from eckart.files.text.reader import TextRows
+from eckart.files.text.sample import Sample, read_sample
+
+Kind: TypeAlias = Literal["id", "number", "time", "text"]
+
+pc: Final[Any] = compute  # its functions are made when it is imported, which no type checker sees
+
+BLOCK: Final = 2**23
+"""Bytes of text that are read at a time."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableHead:
+    """What the beginning of a table says of it.
+
+    Fields:
+        names: Of the columns; None where a text file has no header.
+        width: How many columns.
+        text: The rows of a text file, where ids have no type.
+        notes: How it is read.
+    """
+
+    names: tuple[str, ...] | None
+    width: int
+    text: TextRows | None = None
+    notes: tuple[str, ...] = ()
+
+
+def text_head(path: Path, known: frozenset[str]) -> TableHead:
+    """Names of the columns of a text file, and how it is cut into them.
+
+    The first line is a header if it holds a known name; or if it holds no number, and a column
+    holds nothing but numbers below it.
+
+    Args:
+        path: The file.
+        known: Names that a header would hold, in lower case and without punctuation.
+
+    Raises:
+        MatrixError: If it is empty.
+    """
+    sample = read_sample(path)
+    header = any(plain(cell) in known for cell in sample.names) or _stands_above(sample)
+    return TableHead(
+        names=tuple(sample.names) if header else None,
+        width=sample.width,
+        text=TextRows(sample, header=header, least=BLOCK),
+        notes=tuple(sample.notes()),
+    )
+
+
+def plain(name: str) -> str:
+    """A name in lower case, its letters and digits only.
+
+    Example:
+        >>> plain("User_ID")
+        'userid'
+    """
+    return "".join(letter for letter in name.lower() if letter.isalnum())
+
+
+def text_columns(rows: TextRows, wanted: Mapping[int, Kind]) -> Any:
+    """Some columns of a text file, named by their positions, as an Arrow table.
+
+    Args:
+        rows: Of the table, from `text_head`.
+        wanted: Positions of the columns and what each holds.
+
+    Raises:
+        FormatError: If the file is damaged, or a row has another number of cells.
+        MatrixError: If a cell of a column of numbers is none.
+    """
+    fast, plain_text = _types(rows.sample, wanted, header=rows.header), _as_text(wanted)
+    try:
+        return _converted(rows, _together(rows.batches(fast), fast), wanted)
+    except pa.ArrowInvalid:
+        rows.find_decimal(_numbers_in(wanted))
+        return _converted(rows, _together(rows.batches(plain_text), plain_text), wanted)
+
+
+def text_blocks(rows: TextRows, wanted: Mapping[int, Kind]) -> Iterator[Any]:
+    """The same, a block of lines at a time; the type of a time is that of its block.
+
+    Where a cell is not of the type that its column begins with, the table is read again as text,
+    and the rows that were given already are passed over.
+
+    Raises:
+        FormatError: As `text_columns`, at the block where it is.
+        MatrixError: As `text_columns`.
+
+    Cost:
+        Memory of a block of 8 MB and of what is in it.
+    """
+    given = passed = 0
+    try:
+        for batch in rows.batches(_types(rows.sample, wanted, header=rows.header)):
+            given += batch.num_rows
+            yield _converted(rows, pa.Table.from_batches([batch]), wanted)
+        return
+    except pa.ArrowInvalid:
+        rows.find_decimal(_numbers_in(wanted))
+    for batch in rows.batches(_as_text(wanted)):
+        fresh = batch.slice(max(0, given - passed))
+        passed += batch.num_rows
+        if fresh.num_rows:
+            yield _converted(rows, pa.Table.from_batches([fresh]), wanted)
+
+
+def _stands_above(sample: Sample) -> bool:
+    """Whether the first line holds no number where a column below holds nothing else."""
+    above = [cell for cell in sample.first if not is_missing(cell)]
+    if any(is_number(cell, sample.decimal) for cell in above):
+        return False
+    for position, cell in enumerate(sample.first):
+        below = [one for one in sample.below(position, header=True) if not is_missing(one)]
+        if below and not is_missing(cell) and all(is_number(one, sample.decimal) for one in below):
+            return True
+    return False
+
+
+def _types(sample: Sample, wanted: Mapping[int, Kind], *, header: bool) -> dict[int, Any]:
+    """The types as which Arrow reads columns at once."""
+    types = {**_as_text(wanted)}
+    for position, kind in wanted.items():
+        if kind == "id":
+            types[position] = pa.dictionary(pa.int32(), pa.string())
+        if kind == "number":
+            types[position] = pa.float64()
+        cells = [one for one in sample.below(position, header=header) if not is_missing(one)]
+        if kind == "time" and cells and all(one.isdecimal() for one in cells):
+            types[position] = pa.int64()
+    return types
+
+
+def _as_text(wanted: Mapping[int, Kind]) -> dict[int, Any]:
+    return dict.fromkeys(wanted, pa.string())
+
+
+def _numbers_in(wanted: Mapping[int, Kind]) -> list[int]:
+    return [position for position, kind in wanted.items() if kind == "number"]
+
+
+def _together(batches: Iterator[Any], types: Mapping[int, Any]) -> Any:
+    """All batches as one table, which has its columns even where there are none."""
+    schema = pa.schema([(str(position), kind) for position, kind in types.items()])
+    return pa.Table.from_batches(list(batches), schema)
+
+
+def _converted(rows: TextRows, table: Any, wanted: Mapping[int, Kind]) -> Any:
+    """The columns of a table as what they hold.
+
+    Raises:
+        MatrixError: If a cell of a column of numbers is none.
+    """
+    columns: dict[str, Any] = {}
+    for (position, kind), column in zip(wanted.items(), table.columns, strict=True):
+        found = column
+        if kind == "id":
+            found = pa.chunked_array([_id(chunk) for chunk in column.chunks], _ID)
+        elif pa.types.is_string(column.type) and kind == "time":
+            found = _time(column)
+        elif pa.types.is_string(column.type) and kind == "number":
+            found, words = numbers(column, rows.decimal)
+            if pc.any(words).as_py():
+                raise rows.located("a cell is no number", [position])
+        elif kind == "text" and rows.decimal == ",":
+            found = _with_points(column)
+        columns[str(position)] = found
+    return pa.table(columns)
+
+
+_ID: Final = pa.dictionary(pa.int32(), pa.string())
+
+
+def _id(chunk: Any) -> Any:
+    """Ids without blanks around them; one that is blank is missing."""
+    coded = chunk if pa.types.is_dictionary(chunk.type) else chunk.dictionary_encode()
+    trimmed = pc.utf8_trim_whitespace(coded.dictionary)
+    if trimmed.equals(coded.dictionary) and pc.all(pc.not_equal(trimmed, "")).as_py() is not False:
+        return coded.cast(_ID)
+    words = trimmed.take(coded.indices)
+    blank = pc.equal(words, "")
+    return pc.if_else(blank, pa.scalar(None, pa.string()), words).dictionary_encode().cast(_ID)
+
+
+def _time(column: Any) -> Any:
+    """Times as Arrow takes them for: whole numbers, numbers, dates, or text."""
+    cells = pc.fill_null(pc.utf8_trim_whitespace(column), "").combine_chunks()
+    lines = pc.binary_join(pa.ListArray.from_arrays([0, len(cells)], cells), "\n")[0].as_py()
+    return arrow_csv.read_csv(
+        pa.BufferReader(lines.encode() + b"\n"),
+        read_options=arrow_csv.ReadOptions(column_names=["0"], block_size=len(lines) * 4 + 2),
+        parse_options=arrow_csv.ParseOptions(
+            delimiter="\x1f", quote_char=False, ignore_empty_lines=False
+        ),
+        convert_options=arrow_csv.ConvertOptions(
+            null_values=sorted(MISSING), strings_can_be_null=True
+        ),
+    ).column(0)
+
+
+def _with_points(column: Any) -> Any:
+    """A column whose cells are all numbers with a point for the decimal comma."""
+    _, words = numbers(column, ",")
+    return column if pc.any(words).as_py() else pc.replace_substring(column, ",", ".")

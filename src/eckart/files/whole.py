@@ -1,0 +1,241 @@
+"""Files that are written whole or not at all, and what the system says when it refuses."""
+
+import errno
+import stat
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final, TypeVar
+
+from eckart.errors import ArgumentError, EckartError, FormatError, MatrixError, StorageError
+from eckart.files.exchanging import is_half_replaced, put_together, workplaces
+from eckart.files.outputs import check_free, check_kind, located, mark
+
+T = TypeVar("T")
+
+_SENTENCES: Final = {
+    errno.ENOSPC: ("The disk is full", "Free some space or write elsewhere.", "disk-full"),
+    errno.EDQUOT: ("The disk quota is used up", "Free some space or write elsewhere.", "disk-full"),
+    errno.EACCES: ("There is no permission", "Check who owns it.", "no-permission"),
+    errno.EPERM: ("There is no permission", "Check who owns it.", "no-permission"),
+    errno.EROFS: ("The disk is read-only", "Write elsewhere.", "no-permission"),
+    errno.EBUSY: (
+        "It is mounted from elsewhere and cannot be replaced",
+        "Give another place, such as a file in a folder that is mounted.",
+        "cannot-write",
+    ),
+    errno.EXDEV: (
+        "It belongs to the layer of an image and cannot be replaced",
+        "Give another place.",
+        "cannot-write",
+    ),
+}
+ATTEMPTS: Final = 50
+"""How often a folder is read that is replaced while it is read."""
+
+
+def check_regular(path: Path) -> None:
+    """Refuse what is no file, or can be read once only, such as a pipe.
+
+    Raises:
+        ArgumentError: If so.
+        OSError: If it is not there.
+    """
+    if path.is_dir():
+        raise ArgumentError(f"{path} is a folder.", hint="Give a file.", code="not-a-file")
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise _no_file(path)
+
+
+@contextmanager
+def whole_file(path: Path, *, force: bool = True) -> Generator[Path, None, None]:
+    """Give a free path to write a file or a folder to, which is put in the place of `path`.
+
+    Whatever goes wrong, `path` is either what it was before or the whole of the new content. Runs
+    that write one output take turns. A folder lists its files in a marker, by which a later run
+    knows that it may take its place.
+
+    Args:
+        path: The output; a link's target is updated.
+        force: Whether what is there may be replaced, as `check_output` allows.
+
+    Raises:
+        ArgumentError: As `check_output`, for what came to be there since.
+        StorageError: If the system refuses, or another run keeps writing to `path`.
+    """
+    with whole_files((path,), force=force) as (temporary,):
+        yield temporary
+
+
+@contextmanager
+def whole_files(
+    paths: Sequence[Path], *, force: bool = True
+) -> Generator[tuple[Path, ...], None, None]:
+    """Give a free path for each of several files of one folder, which belong together.
+
+    Each is put in place as `whole_file` does it, when all are made, and the first last. What a run
+    that was killed in between has left of the old is replaced by the next that writes or reads one
+    of them with eckart; other programs see old files beside new ones until then.
+
+    Args:
+        paths: The outputs, the one that others go beside first.
+        force: Whether what is there may be replaced, as `check_output` allows.
+
+    Raises:
+        ArgumentError: As `check_output`, for what came to be there since.
+        StorageError: If the system refuses, or another run keeps writing to one of them.
+    """
+    targets = [located(path) for path in paths]
+    try:
+        with workplaces(targets) as made:
+            for path in paths:
+                check_free(path, force=force)
+            yield made
+            for path, temporary in zip(paths, made, strict=True):
+                if temporary.is_dir():
+                    mark(temporary)
+                check_free(path, force=force)
+                check_kind(path, is_folder=temporary.is_dir())
+            put_together(made, targets)
+    except UnicodeEncodeError as error:
+        for path in paths:
+            check_utf8(path, error)
+        raise
+    except OSError as error:
+        if isinstance(error, EckartError):
+            raise
+        raise refused(error, paths[0], "write") from error
+
+
+def settle(path: Path) -> None:
+    """Put in place what a run that was killed had made together with this file.
+
+    Raises:
+        ArgumentError: If the path leads nowhere.
+        StorageError: If it cannot be put in place.
+
+    Cost:
+        One look for a file that is not there, as a rule.
+    """
+    target = located(path)
+    if not is_half_replaced(target):
+        return
+    try:
+        with workplaces((target,)):
+            pass
+    except OSError as error:
+        if isinstance(error, EckartError):
+            raise
+        raise StorageError(
+            f"A run that was killed has replaced {path} or what belongs to it, but not both.",
+            hint="Run it again, or read it where you may write: the rest is put in place then.",
+            code="half-replaced",
+        ) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write text as UTF-8; what is no character, as in names of files, is written as its number."""
+    path.write_bytes(text.encode("utf-8", "backslashreplace"))
+
+
+def read_steadily(folder: Path, read: Callable[[], T]) -> T:
+    """What is read from a folder, all of it from before or all of it from after a replacement.
+
+    Raises:
+        Whatever `read` does, of a folder that was not replaced meanwhile.
+    """
+    for _ in range(ATTEMPTS):
+        before = _identity(folder)
+        try:
+            found = read()
+        except (EckartError, OSError):
+            if _identity(folder) == before:
+                raise
+        else:
+            if _identity(folder) == before:
+                return found
+    raise StorageError(
+        f"{folder} is being replaced again and again.", hint="Try later.", code="always-replaced"
+    )
+
+
+@contextmanager
+def reading(path: Path) -> Generator[None, None, None]:
+    """Turn what the system says while `path` is read into one sentence.
+
+    Raises:
+        ArgumentError: If there is no such file, or it is a pipe or a device, which would be waited
+            for, or has no end.
+        StorageError: If the system refuses to read it.
+        MatrixError: If it does not fit into memory.
+    """
+    try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise _no_file(path)
+        yield
+    except EckartError:
+        raise
+    except UnicodeEncodeError as error:
+        check_utf8(path, error)
+        raise
+    except FileNotFoundError as error:
+        raise ArgumentError(
+            f"There is no file {path}.", hint="Check the path.", code="no-such-file"
+        ) from error
+    except OSError as error:
+        raise refused(error, path, "read") from error
+    except MemoryError as error:
+        raise MatrixError(
+            f"{path} does not fit into memory.",
+            hint="Save the matrix as .npy, which is mapped instead of read.",
+            code="too-large",
+        ) from error
+
+
+def check_utf8(path: Path, error: UnicodeEncodeError) -> None:
+    """Say it where the name of a file is what could not be written as UTF-8, as Arrow asks for.
+
+    Raises:
+        StorageError: If so.
+    """
+    if str(path.absolute()) == str(path.absolute()).encode("utf-8", "replace").decode("utf-8"):
+        return
+    raise StorageError(
+        f"The name {str(path)!a} is no UTF-8, so that Arrow cannot open it.",
+        hint="Rename it, or the folder that it is in.",
+        code="name-not-utf8",
+    ) from error
+
+
+def damaged(path: Path, error: Exception | str) -> FormatError:
+    """The error for a file whose content is not what its suffix promises."""
+    reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    return FormatError(
+        f"{path} is damaged or not a {path.suffix or 'factors'} file: {reason[:300]}.",
+        hint="Check that it was copied or downloaded whole.",
+        code="damaged-file",
+    )
+
+
+def refused(error: OSError, path: Path, verb: str) -> StorageError:
+    """The error for a system call that failed: disk full, no permission."""
+    sentence, hint, code = _SENTENCES.get(
+        error.errno or 0, (error.strerror or str(error), "Check the path.", f"cannot-{verb}")
+    )
+    return StorageError(f"Cannot {verb} {path}: {sentence.lower()}.", hint=hint, code=code)
+
+
+def _no_file(path: Path) -> ArgumentError:
+    return ArgumentError(
+        f"{path} is a pipe or a device, and what is read is read more than once.",
+        hint="Save it to a file first.",
+        code="not-a-file",
+    )
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """What another folder in the same place has not: its number may be used again, in time."""
+    with suppress(OSError, ValueError):
+        status = folder.stat()
+        return status.st_ino, status.st_ctime_ns
+    return None

@@ -1,0 +1,238 @@
+"""≈: which error counts, and the error of factors, ‖W − B·A‖, by the cheapest sure way."""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final, Protocol, final
+
+import numpy as np
+
+from eckart.arguments import check_number
+from eckart.arrays import FLOAT32, FLOAT64, Array, rounding
+from eckart.backends import as_working, namespace_of
+from eckart.errors import ArgumentError, MatrixError
+from eckart.factors import Factors
+from eckart.matrices import Difference, Matrix, Product, Sparse
+
+
+class Objective(Protocol):
+    """An error that is the Frobenius norm of W − B·A in some working coordinates."""
+
+    def working(self, W: Matrix, /) -> Matrix:
+        """The matrix whose best rank-r factors in the Frobenius norm minimise this error."""
+        ...
+
+    def lifted(self, factors: Factors, /) -> Factors:
+        """Factors of W, taken to factors of the working matrix: the inverse of `restored`."""
+        ...
+
+    def restored(self, factors: Factors, /) -> Factors:
+        """Factors of the working matrix, taken back to factors of W."""
+        ...
+
+    def settings(self) -> dict[str, Any]:
+        """Name and settings, for the recipe."""
+        ...
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entire:
+    """The squared error over all entries, ‖W − B·A‖²_F.
+
+    Example:
+        >>> Entire().settings()
+        {'name': 'entire'}
+    """
+
+    def working(self, W: Matrix, /) -> Matrix:
+        """W itself."""
+        return W
+
+    def lifted(self, factors: Factors, /) -> Factors:
+        """The factors themselves."""
+        return factors
+
+    def restored(self, factors: Factors, /) -> Factors:
+        """The factors themselves."""
+        return factors
+
+    def settings(self) -> dict[str, Any]:
+        """Name and settings, for the recipe."""
+        return {"name": "entire"}
+
+
+DAMPING: Final = 1e-4
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Weighted:
+    """The squared error of the answers, ‖(W − B·A)·G^½‖²_F, for inputs with second moments G.
+
+    With inputs x as rows of X and G = XᵀX this is the error of W·x summed over all of them: what
+    a weight loses where it is used. The moments are damped by a share of their mean, so that
+    directions which no input had are not forgotten altogether, and so that G^½ can be undone.
+
+    Fields:
+        moments: G, symmetric and positive, of shape (columns, columns).
+        damping: Added to the diagonal, as a share of the mean of its entries.
+
+    Raises:
+        ArgumentError: If the moments are not square, symmetric, finite and positive, or the damping
+            is not above 0.
+
+    Cost:
+        One symmetric eigenvalue problem of the columns; products with W cost one with G^½ more.
+
+    Example:
+        >>> from eckart.matrices import Dense
+        >>> objective = Weighted(moments=np.diag([4.0, 1.0]), damping=1e-12)
+        >>> round(objective.working(Dense([[1.0, 1.0]])).squared_norm(), 6)
+        5.0
+
+    Reference:
+        Hsu et al. (2022), arXiv 2207.00112; Wang et al. (2024), SVD-LLM, arXiv 2403.07378.
+    """
+
+    moments: Array
+    damping: float = DAMPING
+
+    def __post_init__(self) -> None:
+        given = as_working(self.moments)
+        moments = namespace_of(given).get(given)
+        square = moments.ndim == 2 and moments.shape[0] == moments.shape[1]
+        if not square or not np.isfinite(moments).all() or not _is_symmetric(moments):
+            raise _refused("The moments are not a symmetric matrix of finite numbers.")
+        object.__setattr__(self, "moments", moments)
+        if not np.trace(moments) > 0 or np.diag(moments).min() < 0:
+            raise _refused("The moments are not positive.")
+        if not 0 < check_number("damping", self.damping) < np.inf:
+            raise _refused(f"The damping is {self.damping}.")
+
+    def working(self, W: Matrix, /) -> Matrix:
+        """W·G^½.
+
+        Raises:
+            MatrixError: If G does not fit W, or G^½ leaves the range of its dtype.
+        """
+        largest, kind = float(np.abs(self._power(0.5)).max()), np.finfo(W.dtype)
+        if not float(kind.tiny) < largest < 1 / float(kind.tiny):
+            raise MatrixError(
+                f"The moments are so far from 1 that their roots leave the range of {W.dtype}.",
+                hint="Multiply them by a power of ten that brings them near 1.",
+                code="out-of-range",
+            )
+        return Product(W, self._power(0.5))
+
+    def lifted(self, factors: Factors, /) -> Factors:
+        """B and A·G^½."""
+        put = factors.namespace.put
+        return Factors(factors.B, factors.A @ put(self._power(0.5), factors.dtype))
+
+    def restored(self, factors: Factors, /) -> Factors:
+        """B and A·G^−½."""
+        put = factors.namespace.put
+        return Factors(factors.B, factors.A @ put(self._power(-0.5), factors.dtype))
+
+    def settings(self) -> dict[str, Any]:
+        """Name and settings, for the recipe; the moments themselves are not in it."""
+        return {"name": "weighted", "damping": self.damping}
+
+    def _power(self, exponent: float) -> Array:
+        """(G + damping·mean)^exponent, symmetric."""
+        damped, E = self._directions
+        return (E * damped**exponent) @ E.T
+
+    @cached_property
+    def _directions(self) -> tuple[Array, Array]:
+        """The damped eigenvalues of G and its eigenvectors.
+
+        Raises:
+            ArgumentError: If one is below 0 by more than rounding.
+        """
+        moments = np.asarray(self.moments, FLOAT64)
+        values, E = np.linalg.eigh((moments + moments.T) / 2)
+        if values[0] < -_rounding(moments) * values[-1]:
+            raise _refused("The moments are not positive: some inputs would have negative squares.")
+        mean = float(np.trace(moments)) / len(moments)
+        return np.maximum(values, 0.0) + self.damping * mean, E
+
+
+def _is_symmetric(moments: Array) -> bool:
+    least = _rounding(moments) * float(np.abs(moments).max(initial=0.0))
+    return bool((np.abs(moments - moments.T) <= least).all())
+
+
+def _rounding(moments: Array) -> float:
+    """That of sums in float32, in which moments are often made, whatever they are kept in."""
+    return rounding((len(moments), len(moments)), FLOAT32)
+
+
+def _refused(what: str) -> ArgumentError:
+    return ArgumentError(what, hint="Give XᵀX of inputs X.", code="bad-moments")
+
+
+MEASURED_WITHIN: Final = {FLOAT32: 1e-4, FLOAT64: 1e-8}
+"""The error is measured to this share of itself, by the rounding that can be promised."""
+FEW_ENTRIES: Final = 2**21
+"""Up to so many, the residual in float64 takes no time."""
+
+
+def residual_norm(W: Matrix, factors: Factors, within: float | None = None) -> float:
+    """‖W − B·A‖_F, to the share `within`, or to 10⁻⁴ for a float32 W and 10⁻⁸ for a float64 one.
+
+    An error within the rounding of float64 is known to that rounding.
+
+    With p(k) = (64 + √k)·eps, ‖W‖² − 2⟨B, WAᵀ⟩ + ⟨BᵀB, AAᵀ⟩ is wrong by at most
+    p(max(rows, columns))·‖W‖², and the subtraction block by block, whose sums have `rank` terms, by
+    p(rank)·‖W‖. The cheapest of three ways that is sure enough is taken: the expanded form, the
+    subtraction in the dtype of W, and that in float64; for up to two million entries always the
+    last. A sparse W, whose blocks would be dense, takes the expanded form in float64 before that.
+
+    Cost:
+        One product of width rank; where the error is below a fifth of ‖W‖ (10⁻³ for float64), one
+        pass and a product in the dtype of W instead, and below a twelfth (10⁻⁶) in float64.
+    """
+    wide = factors.astype(FLOAT64)
+    if factors.shape == W.shape and is_large(W):
+        terms, within = (
+            W.squared_norm() + factors.squared_norm(),
+            within or MEASURED_WITHIN[W.dtype],
+        )
+        likely = abs(W.squared_norm() - factors.squared_norm())  # it for B·A a projection of W
+        if likely >= (sure := rounding(W.shape, W.dtype) / (2 * within) * terms):
+            expanded = _expanded(W, factors)
+            if expanded >= sure:
+                return math.sqrt(expanded)
+        summed = (factors.rank, factors.rank)
+        if isinstance(W, Sparse):
+            expanded = _expanded(W, wide)
+            if expanded >= rounding(W.shape, FLOAT64) / (2 * within) * terms:
+                return math.sqrt(expanded)
+        elif likely >= (sure := (rounding(summed, W.dtype) / within) ** 2 * terms):
+            squared = Difference(W, factors).squared_norm()
+            if squared >= sure:
+                return math.sqrt(squared)
+    return math.sqrt(Difference(W, wide).squared_norm())
+
+
+def _expanded(W: Matrix, factors: Factors) -> float:
+    """‖W − B·A‖² = ‖W‖² − 2⟨B, WAᵀ⟩ + ⟨BᵀB, AAᵀ⟩, in the dtype of the factors or of W."""
+    product = W.namespace.inner(factors.B, W.times(factors.A.T))
+    return W.squared_norm() + factors.squared_norm() - 2 * product
+
+
+def is_large(W: Matrix) -> bool:
+    """Whether a residual in float64 takes time."""
+    return math.prod(W.shape) > FEW_ENTRIES
+
+
+def distance(factors: Factors, other: Factors) -> float:
+    """‖B·A − B'·A'‖_F of two pairs of one shape, by sums in float64; neither product is formed.
+
+    What is smaller than about 10⁻⁸ of the two is not seen.
+    """
+    one, two = factors.astype(FLOAT64), other.astype(FLOAT64)
+    both = Factors(np.hstack([one.B, two.B]), np.vstack([one.A, -two.A]))
+    return math.sqrt(both.squared_norm())

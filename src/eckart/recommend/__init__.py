@@ -1,0 +1,45 @@
+"""Recommend: known entries of a users × items matrix in, ranked answers out.
+
+`LowRankRecommender` is all of it as one object; under it are plain functions of a `Model`.
+"""
+
+from eckart.recommend.answers import similar_items
+from eckart.recommend.attribute_tables import AttributeTables
+from eckart.recommend.evaluation import Evaluation, evaluate
+from eckart.recommend.explain import explain
+from eckart.recommend.export import export_factors
+from eckart.recommend.feedback import Feedback
+from eckart.recommend.fit import Fitting, fit_recommender
+from eckart.recommend.folding import add_interactions, remove_user
+from eckart.recommend.interactions import Interactions, read_interactions
+from eckart.recommend.model import Model
+from eckart.recommend.predict import predict_pairs
+from eckart.recommend.recommender import LowRankRecommender
+from eckart.recommend.settings import Settings
+from eckart.recommend.splitting import split
+from eckart.recommend.storing import load_model, save_model
+from eckart.recommend.top import top_items
+
+__all__ = [
+    "AttributeTables",
+    "Evaluation",
+    "Feedback",
+    "Fitting",
+    "Interactions",
+    "LowRankRecommender",
+    "Model",
+    "Settings",
+    "add_interactions",
+    "evaluate",
+    "explain",
+    "export_factors",
+    "fit_recommender",
+    "load_model",
+    "predict_pairs",
+    "read_interactions",
+    "remove_user",
+    "save_model",
+    "similar_items",
+    "split",
+    "top_items",
+]

@@ -1,0 +1,213 @@
+"""Which of a user's items speak for one: the normal equations, read item by item."""
+
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+import numpy.typing as npt
+
+from eckart.approximations import PosteriorSamples
+from eckart.errors import ArgumentError, MatrixError
+from eckart.recommend.answers import Names
+from eckart.recommend.model import Model
+from eckart.recommend.vocabulary import Id
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """What one item of a user's history adds to a score.
+
+    Fields:
+        item: Its id.
+        adds: To the score.
+        rating: That the user gave it; None without ratings.
+        title: Its name, where names were given.
+    """
+
+    item: Id
+    adds: float
+    rating: float | None
+    title: str | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        own: dict[str, Any] = {"item": self.item, "adds": self.adds, "rating": self.rating}
+        return own if self.title is None else {**own, "title": self.title}
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """The result of `explain`: score = base + attributes + what the items of the history add.
+
+    Fields:
+        user, item: Their ids.
+        score: Of the item for the user.
+        base: What the score is for anybody: the mean and what the item adds to it; 0 for
+            interactions.
+        attributes: What is added by the attributes of the user; None where there are none.
+        reasons: The items of the history, the one that speaks most for the item first.
+        fitted: The score that the model gives; the two differ where its solver had not converged.
+        title: Of the item, where names were given.
+    """
+
+    user: Id
+    item: Id
+    score: float
+    base: float
+    attributes: float | None
+    reasons: tuple[Reason, ...]
+    fitted: float
+    title: str | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "user": self.user,
+            "item": self.item,
+            **({} if self.title is None else {"title": self.title}),
+            "score": self.score,
+            "base": self.base,
+            **({} if self.attributes is None else {"attributes": self.attributes}),
+            "fitted": self.fitted,
+            "reasons": [reason.to_dict() for reason in self.reasons],
+        }
+
+
+def explain(model: Model, user: object, item: object, *, names: Names | None = None) -> Explanation:
+    """Take the score of an item for a user apart into what each item of his history adds.
+
+    The factors of a user solve M·x = Σ w_i·t_i·z_i over his items i, with t_i the rating less what
+    is expected of it (or 1) and z_i the factors of the item with a one for the user's bias. So the
+    score of item j is base + Σ w_i·t_i·(z_jᵀ·M⁻¹·z_i), one term for each; attributes of the user
+    are terms like the others.
+
+    Args:
+        model: That was fitted.
+        user: His id.
+        item: Its id.
+        names: Titles by id.
+
+    Raises:
+        ArgumentError: If the model is a Bayesian one or has no negative factors, so that no such
+            equations hold.
+        MatrixError: If the user or item is unknown, or nothing is known of the user.
+
+    Cost:
+        One system of rank × rank, and the history of the user.
+
+    Reference:
+        Hu, Koren, Volinsky (2008), section 5.
+    """
+    if isinstance(model.approximation, PosteriorSamples) or model.objective.nonnegative:
+        raise ArgumentError(
+            "The answers of this model are no sum over a user's items.",
+            hint="Fit one without --bayesian and --nonnegative to have explanations.",
+            code="not-explainable",
+        )
+    row, column = model.user(user), model.item(item)
+    starts = model.data.starts()
+    history = slice(int(starts[row]), int(starts[row + 1]))
+    if model.strangers()[row]:
+        raise MatrixError(
+            f"Nothing is known of user {user}, so nothing speaks for an item.",
+            hint="Add interactions of the user first.",
+            code="no-history",
+        )
+    base, adds, by_attributes = _shares(model, row, column, history)
+    places = model.data.columns[history]
+    ratings = model.data.ratings
+    order = np.argsort(-adds, kind="stable")
+    reasons = tuple(
+        Reason(
+            item=one,
+            adds=float(adds[place]),
+            rating=None if ratings is None else float(ratings[history][place]),
+            title=None if names is None else names.get(str(one), ""),
+        )
+        for one, place in zip(model.data.items.listed(places[order]), order, strict=True)
+    )
+    own = model.data.items.at(column)
+    return Explanation(
+        user=model.data.users.at(row),
+        item=own,
+        score=base + float(adds.sum()) + (by_attributes or 0.0),
+        base=base,
+        attributes=by_attributes,
+        reasons=reasons,
+        fitted=float(model.predict(np.array([row]), np.array([column]))[0]),
+        title=None if names is None else names.get(str(own), ""),
+    )
+
+
+def _shares(
+    model: Model, row: int, column: int, history: slice
+) -> tuple[float, npt.NDArray[np.float64], float | None]:
+    """What of a score is the same for all, and what each item and the attributes add to it."""
+    offset, objective = model.offset, model.objective
+    places = model.data.columns[history]
+    D = _with_bias(model, np.append(places, column))
+    weights = np.ones(len(places))
+    if model.data.weights is not None:
+        weights = np.abs(model.data.weights[history], dtype=np.float64)
+    targets = model.data.liked[history].astype(np.float64)
+    if model.data.ratings is not None:
+        expected = offset.mean + offset.column_bias[places]
+        targets = model.data.ratings[history].astype(np.float64) - expected
+    M, linear = _shared(model, places)
+    count = len(places) + objective.unobserved_weight * len(model.data.items)
+    attributes = model.data.user_attributes
+    if attributes is not None:
+        count += objective.attribute_weight * attributes.width
+    ridge = objective.strength * max(count, 1.0) ** objective.count_exponent
+    own = D[:-1]
+    M = M + (own * weights[:, None]).T @ own + ridge * np.eye(D.shape[1])
+    direction = np.linalg.solve(M, D[-1])
+    adds = (own @ direction) * weights * targets + linear @ direction
+    base = float(offset.mean + offset.column_bias[column])
+    if attributes is None:
+        return base, adds, None
+    if not len(places):
+        fitted = model.predict(np.array([row]), np.array([column]))
+        return base, adds, float(fitted[0]) - base
+    has = attributes.matrix[[row]].toarray()[0]
+    C = _attribute_factors(model)
+    by_attributes = objective.attribute_weight * (has @ C) @ direction[: C.shape[1]]
+    return base, adds, float(by_attributes)
+
+
+def _with_bias(model: Model, places: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Factors of some items, with a one for the bias of the user where there is one."""
+    D = model.offset.factors.A.T[places].astype(np.float64)
+    if model.objective.has_biases:
+        D = np.concatenate([D, np.ones((len(D), 1))], axis=1)
+    return D
+
+
+def _shared(
+    model: Model, places: npt.NDArray[Any]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """What the system has beside the ratings, and what each item adds to its right side."""
+    A, objective = model.offset.factors.A.astype(np.float64), model.objective
+    width = len(A) + objective.has_biases
+    M, linear = np.zeros((width, width)), np.zeros((len(places), width))
+    if objective.unobserved_weight > 0:
+        M[: len(A), : len(A)] = objective.unobserved_weight * (A @ A.T)
+    extra = model.offset.extra_columns
+    if extra is not None and objective.implicit_features > 0:
+        C = extra.T[: len(model.data.items)].astype(np.float64)
+        M[: len(A), : len(A)] += objective.implicit_features * (C.T @ C)
+        linear[:, : len(A)] = objective.implicit_features * C[places]
+    if model.data.user_attributes is not None:
+        C = _attribute_factors(model)
+        M[: len(A), : len(A)] += objective.attribute_weight * (C.T @ C)
+    return M, linear
+
+
+def _attribute_factors(model: Model) -> npt.NDArray[np.float64]:
+    """The factors of the attributes of users, of shape (attributes, rank)."""
+    extra, attributes = model.offset.extra_columns, model.data.user_attributes
+    assert extra is not None
+    assert attributes is not None
+    return extra.T[len(extra.T) - attributes.width :].astype(np.float64)

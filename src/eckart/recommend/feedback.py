@@ -1,0 +1,171 @@
+"""What the numbers of a table of interactions stand for, and arguments that are out of range."""
+
+import math
+from collections.abc import Callable, Collection
+from dataclasses import asdict, dataclass
+from functools import partial
+from numbers import Integral, Real
+from typing import Any, Final, final
+
+import numpy as np
+
+from eckart.errors import ArgumentError
+
+
+def whole_number(name: str, value: object, *, least: int = 1, code: str | None = None) -> int:
+    """A whole number from `least`, of Python's own type.
+
+    Raises:
+        ArgumentError: If it is none, with the code "bad-" and the name, or another.
+    """
+    if type(value) is not bool and isinstance(value, Integral) and int(value) >= least:
+        return int(value)
+    raise ArgumentError(
+        f"The {name} is {value!r}.",
+        hint=f"Give a whole number of at least {least}.",
+        code=code or f"bad-{name}",
+    )
+
+
+def finite_number(name: str, value: object) -> float:
+    """A finite number, of one of Python's own types.
+
+    Raises:
+        ArgumentError: If it is none, with the code "bad-" and the name.
+    """
+    if type(value) is bool or not isinstance(value, Real) or not math.isfinite(value):
+        raise ArgumentError(
+            f"The {name.replace('_', ' ')} is {value!r}.",
+            hint="Give a finite number.",
+            code=f"bad-{name.replace('_', '-')}",
+        )
+    return int(value) if isinstance(value, Integral) else float(value)
+
+
+def check_word(name: str, value: object, words: Collection[str]) -> None:
+    """Refuse what is none of some words.
+
+    Raises:
+        ArgumentError: With the code "bad-" and the name.
+    """
+    if not isinstance(value, str) or value not in words:
+        raise ArgumentError(
+            f"The {name} is {value!r}.", hint=f"Give one of {', '.join(words)}.", code=f"bad-{name}"
+        )
+
+
+def rating_scale(scale: object) -> tuple[float, float]:
+    """The lowest and the highest rating, of Python's own types.
+
+    Raises:
+        ArgumentError: If it is none.
+    """
+    given = list(scale) if isinstance(scale, tuple | list) else []
+    ends = [finite_number("scale", end) for end in given]
+    if len(ends) != 2 or not ends[0] < ends[1]:
+        raise ArgumentError(
+            f"The scale is {scale!r}.",
+            hint="Give the lowest and then the highest rating, such as (1, 5).",
+            code="bad-scale",
+        )
+    return ends[0], ends[1]
+
+
+def truth(name: str, value: object) -> bool:
+    """True or False, of Python's own type.
+
+    Raises:
+        ArgumentError: If it is neither, with the code "bad-" and the name.
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise ArgumentError(
+            f"What was given for {name} is {value!r}.",
+            hint="Give True or False.",
+            code=f"bad-{name}",
+        )
+    return bool(value)
+
+
+CHECKS: Final[dict[str, Callable[[Any], Any]]] = {
+    "implicit": partial(truth, "implicit"),
+    "at_least": partial(finite_number, "at_least"),
+    "disliked": partial(finite_number, "disliked"),
+    "scale": rating_scale,
+}
+"""What makes a field that was given a plain one, or refuses it."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feedback:
+    """Whether ratings are ratings, or say who chose what.
+
+    Fields:
+        implicit: Whether only the fact of an interaction counts; None: where there is no rating.
+        at_least: Keep only ratings of at least this, as interactions.
+        disliked: Take ratings of at most this as dislikes: zeros that count as much as an
+            interaction.
+        scale: The lowest and the highest rating that can be.
+
+    Raises:
+        ArgumentError: If two do not go together.
+
+    Example:
+        >>> Feedback(at_least=4, disliked=2).disliked
+        2
+    """
+
+    implicit: bool | None = None
+    at_least: float | None = None
+    disliked: float | None = None
+    scale: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        for name, checked in CHECKS.items():
+            given = getattr(self, name)
+            object.__setattr__(self, name, None if given is None else checked(given))
+        if self.disliked is None:
+            return
+        if self.at_least is None and not self.implicit:
+            raise ArgumentError(
+                "Dislikes mean something among interactions only; low ratings are ratings.",
+                hint="Add --min-rating or --implicit.",
+                code="option-does-not-apply",
+            )
+        if self.at_least is not None and self.disliked >= self.at_least:
+            raise ArgumentError(
+                f"Ratings of at least {self.at_least:g} are interactions, and of at most "
+                f"{self.disliked:g} dislikes.",
+                hint="Let dislikes end below where interactions begin.",
+                code="bad-disliked",
+            )
+
+    @property
+    def judges(self) -> bool:
+        """Whether ratings decide what is an interaction."""
+        return self.at_least is not None or self.disliked is not None
+
+    @property
+    def needs_ratings(self) -> bool:
+        """Whether it means nothing without a column of ratings."""
+        return self.judges or self.implicit is False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+    @staticmethod
+    def of_dict(document: dict[str, Any]) -> "Feedback":
+        """What `to_dict` described.
+
+        Raises:
+            ArgumentError: If two do not go together.
+            TypeError: If there is something else in it.
+        """
+        scale = document.get("scale")
+        return Feedback(
+            implicit=document.get("implicit"),
+            at_least=document.get("at_least"),
+            disliked=document.get("disliked"),
+            scale=None if scale is None else (float(scale[0]), float(scale[1])),
+        )

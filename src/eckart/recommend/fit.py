@@ -1,0 +1,380 @@
+"""Ratings or clicks in, a model that answers out: what `eckart recommend fit` does."""
+
+import time
+from collections.abc import Callable, Generator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
+from typing import Any, Final, TypeAlias, final
+
+from eckart.engine.result import Grade
+from eckart.errors import ArgumentError
+from eckart.files import check_output
+from eckart.recommend.attribute_tables import AttributeTables, attach, summary
+from eckart.recommend.columns import ColumnNames
+from eckart.recommend.evaluation import Evaluation, evaluate
+from eckart.recommend.feedback import Feedback
+from eckart.recommend.fitting import Fit, fit_model, fit_split
+from eckart.recommend.interactions import Interactions, read_interactions, taken_anew
+from eckart.recommend.merging import check_read, merged, of_known
+from eckart.recommend.model import Model, attributed, item_map
+from eckart.recommend.settings import Settings
+from eckart.recommend.splitting import SHARE, Split, Way, split
+from eckart.recommend.storing import load_model, save_model
+from eckart.recommend.tuning import TRIALS, Choice, Tuning, choose_regularization, tune
+
+OnPart: TypeAlias = Callable[[str, int | None], AbstractContextManager[Callable[..., None] | None]]
+"""Given what is done and how many steps it has at most, what is entered around it: it gives what is
+called with each step, or None."""
+
+
+def unwatched(_what: str, _total: int | None) -> AbstractContextManager[None]:
+    """Tells nobody."""
+    return nullcontext()
+
+
+def timed(watch: OnPart, seconds: dict[str, float]) -> OnPart:
+    """The same watch, which also enters the seconds of each part, in lower case, once it is done.
+
+    Example:
+        >>> seconds = {}
+        >>> with timed(unwatched, seconds)("Reading", None):
+        ...     pass
+        >>> list(seconds)
+        ['reading']
+    """
+
+    @contextmanager
+    def part(what: str, total: int | None) -> Generator[Callable[..., None] | None, None, None]:
+        began = time.perf_counter()
+        with watch(what, total) as on_step:
+            yield on_step
+        seconds[what.lower()] = time.perf_counter() - began
+
+    return part
+
+
+TAKEN: Final = ("rank", "regularization", "count_exponent", "unobserved_weight",
+                "implicit_features", "nonnegative", "attribute_weight", "method")  # fmt: skip
+OF_RATINGS: Final = ("regularization", "implicit_features")
+"""Settings that mean something else, or nothing, without ratings."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitting:
+    """The result of `fit_recommender`.
+
+    Fields:
+        model: Fitted to all interactions.
+        fit: The run that made it.
+        evaluation: Of a model fitted to a training part, with the same settings; or None.
+        choice: How λ was chosen; None where it was given.
+        tuning: How all settings were chosen, or None.
+        source: Name of the input.
+        folder: Where the model was written; None if it was not.
+        notes: What a person should know, in sentences.
+        seconds: The whole job.
+        seconds_of: Each part of it: reading, fitting, writing, and what else was done.
+    """
+
+    model: Model
+    fit: Fit
+    evaluation: Evaluation | None
+    choice: Choice | None
+    tuning: Tuning | None
+    source: str
+    folder: str | None
+    notes: tuple[str, ...]
+    seconds: float
+    seconds_of: dict[str, float]
+
+    @property
+    def grade(self) -> Grade:
+        """Of the run."""
+        return self.fit.run.outcome.grade
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers and text."""
+        data, run = self.model.data, self.fit.run
+        return {
+            "source": self.source,
+            "folder": self.folder,
+            "users": len(data.users),
+            "items": len(data.items),
+            "interactions": len(data),
+            "disliked": int((~data.liked).sum()),
+            "density": len(data) / (len(data.users) * len(data.items)),
+            "explicit": self.model.explicit,
+            "scale": None if self.model.scale is None else list(self.model.scale),
+            "settings": self.model.document["settings"],
+            "objective": attributed(self.model.objective, data).settings(),
+            "attributes": summary(data),
+            "choice": None if self.choice is None else self.choice.to_dict(),
+            "tuning": None if self.tuning is None else self.tuning.to_dict(),
+            "evaluation": None if self.evaluation is None else self.evaluation.to_dict(),
+            "run": run.to_dict(),
+            "notes": list(self.notes),
+            "seconds": self.seconds,
+            "seconds_of": self.seconds_of,
+        }
+
+    def report_document(
+        self, names: dict[str, str] | None = None, command: str = ""
+    ) -> dict[str, Any]:
+        """The same with what only the report has: the map of the items, and the command line."""
+        return {**self.to_dict(), "map": item_map(self.model, names), "command": command}
+
+
+def fit_recommender(
+    data: Any,
+    output: str | PathLike[str] | None = None,
+    *,
+    named: ColumnNames | None = None,
+    feedback: Feedback | None = None,
+    attributes: AttributeTables | None = None,
+    settings: Settings | Mapping[str, Any] | None = None,
+    test: Way | None = None,
+    share: float = SHARE,
+    k: int = 10,
+    tuned: bool = False,
+    trials: int | None = None,
+    time_limit: float | None = None,
+    older: str | PathLike[str] | Model | None = None,
+    force: bool = False,
+    watch: OnPart = unwatched,
+) -> Fitting:
+    """Fit a recommender, choose what was left out, and say how good it is.
+
+    The test part is taken out first; λ and what is tuned are chosen on a part of the rest; the
+    figures are of a model fitted to the rest. The model that is given back and written is fitted
+    to everything, with the same settings.
+
+    Args:
+        data: Interactions as `read_interactions` takes them; None with an older model fits its own.
+        output: The folder to write the model to.
+        named: Columns that have other names than usual; else those of the older model are taken.
+        feedback: What ratings stand for; what is None in it is as the older model had it.
+        attributes: Of users and items, in place of those of an older model. Who has some is known,
+            with interactions or without.
+        settings: Of the fit, or a mapping of some, beside which those of the older model, or the
+            defaults, are taken.
+        test: How a test part is taken: random, last, users; None takes none.
+        share: Of the interactions or users in it.
+        k: Length of the lists that are evaluated.
+        tuned: Whether rank, λ, α and ν are chosen by Optuna.
+        trials: Of the tuning.
+        time_limit: Seconds for the tuning.
+        older: A model to begin at; its interactions are kept, later ones take their place.
+        force: Overwrite the folder.
+        watch: Entered around each part of the work.
+
+    Raises:
+        ArgumentError: If an argument is out of range, or means nothing for this input.
+        FormatError: If a file is damaged.
+        MatrixError: If the interactions cannot be used.
+        MissingExtra: If tuning needs a package that is not there.
+        StorageError: If the system refuses to read or write.
+    """
+    began, seconds_of = time.perf_counter(), dict[str, float]()
+    if output is not None:
+        check_output(
+            Path(output), force=force, inputs=_paths(data, older, attributes), is_folder=True
+        )
+    watch = timed(watch, seconds_of)
+    with watch("Reading", None):
+        start = load_model(older) if isinstance(older, str | PathLike) else older
+        if start is not None:
+            named = (named or ColumnNames()).like(start.named)
+        asked_for, feedback = feedback or Feedback(), _feedback_of(feedback, start)
+        read = _read(data, start, named, feedback, attributes, anew=asked_for)
+    notes = list(read.notes)
+    if not isinstance(settings, Settings):
+        settings = Settings(**{**_settings_of(start, read), **(settings or {})})
+    scale, asked = feedback.scale, settings.to_dict()
+    settings, changed = settings.fitting(read)
+    notes += changed
+    held = None if test is None else split(read, test, share=share, seed=settings.seed)
+    visible = read if held is None else held.train
+    del read  # the parts are as large as the whole, and tell it again
+    settings, tuning, choice = _chosen(
+        visible, settings, scale, watch, tuned=tuned, trials=trials, time_limit=time_limit
+    )
+    notes += [one.sentence() for one in (tuning, choice) if one is not None]
+    evaluation = _evaluated(held, settings, scale, k, watch)
+    notes += _advice(evaluation)
+    everything = visible if held is None else held.joined()
+    del held, visible
+    with watch("Fitting", settings.epochs) as on_step:
+        fit = fit_model(
+            everything, settings, scale=scale, start=start, on_step=on_step, keep_interrupted=True
+        )
+    if fit.run.outcome.grade != "success":
+        notes.append(fit.run.message)
+    document = {
+        **_document(fit, evaluation, _source(data, start)),
+        "feedback": feedback.to_dict(),
+        "asked": asked,
+        "columns": (named or ColumnNames()).known(),
+    }
+    model = replace(fit.model, document=document)
+    if output is not None:
+        with watch("Writing", None):
+            save_model(model, output, force=force)
+    return Fitting(
+        model=model,
+        fit=fit,
+        evaluation=evaluation,
+        choice=choice,
+        tuning=tuning,
+        source=_source(data, start),
+        folder=None if output is None else str(output),
+        notes=tuple(notes),
+        seconds=time.perf_counter() - began,
+        seconds_of=seconds_of,
+    )
+
+
+def _read(
+    data: Any,
+    start: Model | None,
+    named: ColumnNames | None,
+    feedback: Feedback,
+    attributes: AttributeTables | None,
+    *,
+    anew: Feedback,
+) -> Interactions:
+    """The interactions that were given and those of the older model, with attributes."""
+    read = _interactions(data, start, named, feedback, anew)
+    if attributes is None:
+        return read
+    attached = attach(read, attributes, named)
+    return replace(attached.data, notes=(*read.notes, *attached.notes))
+
+
+def _interactions(
+    data: Any, start: Model | None, named: ColumnNames | None, feedback: Feedback, anew: Feedback
+) -> Interactions:
+    if start is None:
+        if data is None:
+            raise ArgumentError(
+                "There is nothing to fit.", hint="Give a file of interactions.", code="no-input"
+            )
+        return read_interactions(data, named, feedback)
+    notes: list[str] = []
+    history = taken_anew(start.data, anew, feedback, notes)
+    if data is None:
+        return replace(history, notes=tuple(notes))
+    read = read_interactions(data, named, feedback, later=True)
+    said = check_read(_source(data, start), read, history.users, history.items)
+    notes = [*notes, *read.notes, *said]
+    read = of_known(read, history.users, history.items)
+    together = merged(history, read, notes, judged=feedback.judges)
+    return replace(together, notes=tuple(notes))
+
+
+def _chosen(
+    visible: Interactions,
+    settings: Settings,
+    scale: tuple[float, float] | None,
+    watch: OnPart,
+    *,
+    tuned: bool,
+    trials: int | None,
+    time_limit: float | None,
+) -> tuple[Settings, Tuning | None, Choice | None]:
+    """The settings with what was left out of them, and how it was chosen."""
+    if tuned:
+        with watch("Tuning", trials or (None if time_limit else TRIALS)) as on_trial:
+            tuning = tune(
+                visible,
+                settings,
+                scale=scale,
+                trials=trials,
+                time_limit=time_limit,
+                on_trial=on_trial,
+            )
+        return tuning.settings, tuning, None
+    if settings.regularization is not None:
+        return settings, None, None
+    with watch("Choosing λ", None) as on_trial:
+        choice = choose_regularization(visible, settings, scale=scale, on_trial=on_trial)
+    if choice is not None:
+        settings = replace(settings, regularization=choice.regularization)
+    return settings, None, choice
+
+
+def _feedback_of(given: Feedback | None, start: Model | None) -> Feedback:
+    given = given or Feedback()
+    if start is None:
+        return given
+    named = {name: value for name, value in given.to_dict().items() if value is not None}
+    return replace(start.feedback, **named)
+
+
+def _settings_of(start: Model | None, read: Interactions) -> dict[str, Any]:
+    """Those of the older model, but for what is for ratings where they became interactions."""
+    kept = {} if start is None else start.document.get("settings", {})
+    settings = {name: kept[name] for name in TAKEN if name in kept}
+    if start is not None and start.explicit != (read.ratings is not None):
+        for name in OF_RATINGS:
+            settings.pop(name, None)
+        if settings.get("method") == "gibbs":
+            del settings["method"]
+    return settings
+
+
+def _evaluated(
+    held: Split | None,
+    settings: Settings,
+    scale: tuple[float, float] | None,
+    k: int,
+    watch: OnPart,
+) -> Evaluation | None:
+    if held is None:
+        return None
+    with watch("Evaluating", settings.epochs) as on_step:
+        fit = fit_split(held, settings, scale=scale, on_step=on_step)
+        return evaluate(fit.model, held, k=k, seed=settings.seed)
+
+
+def _advice(evaluation: Evaluation | None) -> list[str]:
+    """What to do where predicted ratings do not tell what people choose."""
+    if evaluation is None or evaluation.relevant is None:
+        return []
+    own, popular = (
+        evaluation.figures.get(method, {}).get("ndcg") for method in ("model", "most popular")
+    )
+    if own is None or popular is None or own.value >= popular.value:
+        return []
+    return [
+        "Predicted ratings say how much people like what they choose, not what they choose: for "
+        f"lists fit with --min-rating {evaluation.relevant:g}, which learns that."
+    ]
+
+
+def _document(fit: Fit, evaluation: Evaluation | None, source: str) -> dict[str, Any]:
+    return {
+        "source": source,
+        "settings": fit.model.document["settings"],
+        "outcome": fit.run.outcome.name,
+        "recipe": fit.run.to_dict()["recipe"],
+        "evaluation": None if evaluation is None else evaluation.to_dict(),
+    }
+
+
+def _paths(*given: Any) -> list[Path]:
+    """What is read from disk."""
+    tables = [
+        table
+        for one in given
+        for table in ((one.users, one.items) if isinstance(one, AttributeTables) else (one,))
+    ]
+    return [Path(table) for table in tables if isinstance(table, str | PathLike)]
+
+
+def _source(data: Any, start: Model | None) -> str:
+    if data is None and start is not None:
+        return str(start.document.get("source", ""))
+    return Path(data).name if isinstance(data, str | PathLike) else type(data).__name__

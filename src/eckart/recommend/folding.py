@@ -1,0 +1,300 @@
+"""New interactions, users and items taken into a model, and users taken out, without a new fit."""
+
+from dataclasses import dataclass, replace
+from typing import Any, final
+
+import numpy as np
+
+from eckart.approximations import BiasedFactors, PosteriorSamples
+from eckart.arrays import FLOAT32, Randomness
+from eckart.completion.fold_in import fold_in
+from eckart.errors import ArgumentError
+from eckart.factors import Factors
+from eckart.recommend.attribute_tables import AttributeTables, attach_later
+from eckart.recommend.columns import ColumnNames
+from eckart.recommend.fitting import Side, learned_mapping, placed
+from eckart.recommend.interactions import Interactions, interactions_of
+from eckart.recommend.merging import (
+    as_known,
+    check_numbered,
+    merged,
+    of_known,
+    placed_pairs,
+    without_user,
+)
+from eckart.recommend.model import Model, as_entries, attributed, each_draw, plainest
+from eckart.recommend.reading import read_table, table_of_matrix
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Addition:
+    """The result of `add_interactions`.
+
+    Fields:
+        model: With what was added.
+        interactions: That were added.
+        new_users, new_items: Ids that the model did not know.
+        changed_users: Known users with new interactions, who were solved anew.
+        notes: What a person should know.
+    """
+
+    model: Model
+    interactions: int
+    new_users: int
+    new_items: int
+    changed_users: int
+    notes: tuple[str, ...]
+
+    def sentence(self) -> str:
+        """What was done."""
+        return (
+            f"Added {self.interactions:,} interactions: {self.new_users:,} new users, "
+            f"{self.new_items:,} new items, {self.changed_users:,} known users solved anew."
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers and text."""
+        return {
+            "interactions": self.interactions,
+            "new_users": self.new_users,
+            "new_items": self.new_items,
+            "changed_users": self.changed_users,
+            "users": len(self.model.data.users),
+            "items": len(self.model.data.items),
+            "notes": list(self.notes),
+        }
+
+
+def add_interactions(
+    model: Model,
+    data: Any,
+    named: ColumnNames | None = None,
+    *,
+    attributes: AttributeTables | None = None,
+    user_ids: Any = None,
+    item_ids: Any = None,
+) -> Addition:
+    """Take new interactions, users and items into a model by the equations of its fit.
+
+    Users with new interactions or attributes are solved exactly from all that is known of them, old
+    and new; then new items from all who dealt with them and from their attributes; then the users
+    who dealt with those once more. The factors of known items stay: they change with a new fit
+    only.
+
+    Args:
+        model: That was fitted.
+        data: A path, a table, a SciPy sparse matrix of users × items, or `Interactions`; None adds
+            attributes only.
+        named: Columns that have other names than usual; else those of the fit are taken.
+        attributes: Of new users and items, or of known ones in place of what was known of them;
+            with the columns of the fit.
+        user_ids: Of the rows of a sparse matrix; their numbers if left out.
+        item_ids: Of its columns.
+
+    Raises:
+        ArgumentError: If there is no such file.
+        FormatError: If it is damaged.
+        MatrixError: If a rating is NaN or off the scale, users and items are exchanged, or the
+            model was fitted without attributes.
+
+    Cost:
+        rank² operations for each interaction of the users and items concerned.
+    """
+    named = (named or ColumnNames()).like(model.named)
+    new, notes = _read(model, data, named, (user_ids, item_ids))
+    together = merged(model.data, new, notes, judged=model.feedback.judges)
+    users = np.unique(new.rows)
+    if attributes is not None:
+        attached = attach_later(together, attributes, named)
+        together, notes = attached.data, [*notes, *attached.notes]
+        users = np.union1d(users, attached.places.get("user", users))
+    known = model.data.shape
+    fitted = _solved(model, together, users)
+    after = model.having(replace(together, notes=()), plainest(fitted, model.objective))
+    scale = _widened_scale(model, together)
+    if model.scale != scale and model.scale is not None and scale is not None:
+        notes.append("The scale of the ratings was {:g} to {:g} and is now {:g} to {:g}."
+                     .format(*model.scale, *scale))  # fmt: skip
+    return Addition(
+        model=replace(after, scale=scale),
+        interactions=len(new) if new.weights is None else int(np.count_nonzero(new.weights)),
+        new_users=together.shape[0] - known[0],
+        new_items=together.shape[1] - known[1],
+        changed_users=int((users < known[0]).sum()),
+        notes=(*new.notes, *notes),
+    )
+
+
+def remove_user(model: Model, user: object) -> Model:
+    """The model without a user: his id, his factors and his history are gone.
+
+    The factors of the items still are what they became with him; a new fit forgets that as well.
+
+    Args:
+        model: That was fitted.
+        user: His id.
+
+    Raises:
+        MatrixError: If the user is unknown, or the only one.
+    """
+    place = model.user(user)
+    if len(model.data.users) == 1:
+        raise ArgumentError(
+            f"User {user} is the only one of the model.",
+            hint="Delete the model instead.",
+            code="last-user",
+        )
+    pattern = model.objective.implicit_features > 0
+    left = each_draw(
+        model.approximation, lambda draw, _: _without_row(draw, place, pattern=pattern)
+    )
+    return model.having(without_user(model.data, place), plainest(left, model.objective))
+
+
+def _read(
+    model: Model, data: Any, named: ColumnNames, ids: tuple[Any, Any]
+) -> tuple[Interactions, list[str]]:
+    """New interactions over ids that begin with those of the model."""
+    users, items = model.data.users, model.data.items
+    if data is None:
+        return replace(model.data.chosen(np.zeros(0, np.intp)), notes=()), []
+    if isinstance(data, Interactions):
+        return as_known(data, users, items), []
+    if hasattr(data, "tocoo"):
+        check_numbered(model.data, ids)
+        rated = model.explicit or model.feedback.needs_ratings
+        table = table_of_matrix(data, *ids, "rating" if rated else "weight")
+    else:
+        table = read_table(data, named)
+    *_, said = placed_pairs(table, users, items)
+    read = interactions_of(table, model.feedback, later=True)
+    return of_known(read, users, items), said
+
+
+def _widened_scale(model: Model, data: Interactions) -> tuple[float, float] | None:
+    """The scale of a model with later ratings: one that was given stays."""
+    if model.scale is None or data.ratings is None or model.feedback.scale is not None:
+        return model.scale
+    low, high = model.scale
+    return min(low, float(data.ratings.min())), max(high, float(data.ratings.max()))
+
+
+def _solved(model: Model, data: Interactions, users: Any) -> BiasedFactors | PosteriorSamples:
+    """Some users and all new items of a model solved from what is known of them now."""
+    shape, known = data.shape, model.data.shape
+    fitted = each_draw(
+        model.approximation,
+        lambda draw, _: _widened(draw, shape, pattern=model.objective.implicit_features > 0),
+    )
+    # one source for all, of its own for each addition: what is drawn has to be independent
+    randomness = np.random.default_rng([len(data), len(model.data), *shape])
+    fitted = _solve_rows(model, fitted, data, users, randomness)
+    fresh = np.arange(known[1], shape[1])
+    if len(fresh):
+        fitted = _solve_columns(model, fitted, data, fresh, randomness)
+        of_fresh = np.unique(data.rows[data.columns >= known[1]])
+        fitted = _solve_rows(model, fitted, data, of_fresh, randomness)
+    return fitted
+
+
+def _widened(offset: BiasedFactors, shape: tuple[int, int], *, pattern: bool) -> BiasedFactors:
+    """Zeros for the new rows and columns; with a pattern also among the factors of it."""
+    rows, columns = (more - known for more, known in zip(shape, offset.shape, strict=True))
+    B = np.pad(offset.factors.B, ((0, rows), (0, 0)))
+    A = np.pad(offset.factors.A, ((0, 0), (0, columns)))
+    extra, below = offset.extra_columns, offset.extra_rows
+    if pattern and extra is not None and below is not None:
+        # those of the pattern come first, one for each row or column, then those of attributes
+        extra = np.insert(extra, [offset.shape[1]] * columns, 0, axis=1)
+        below = np.insert(below, [offset.shape[0]] * rows, 0, axis=0)
+    return BiasedFactors(
+        offset.mean,
+        np.pad(offset.row_bias, (0, rows)),
+        np.pad(offset.column_bias, (0, columns)),
+        Factors(B, A),
+        extra,
+        below,
+    )
+
+
+def _solve_rows(
+    model: Model,
+    known: BiasedFactors | PosteriorSamples,
+    data: Interactions,
+    rows: Any,
+    randomness: Randomness,
+) -> BiasedFactors | PosteriorSamples:
+    """Some users solved anew from all that is known of them."""
+    if not len(rows):
+        return known
+    part = _only(data, rows, side=0)
+    objective = attributed(model.objective, part)
+
+    def taken(old: BiasedFactors, new: BiasedFactors) -> BiasedFactors:
+        B, bias = old.factors.B.astype(FLOAT32), old.row_bias.copy()
+        B[rows], bias[rows] = new.factors.B, new.row_bias
+        return old.with_rows(B, bias)
+
+    entries = as_entries(part, objective)
+    found = each_draw(known, taken, fold_in(known, objective, entries, "rows", seed=randomness))
+    return _by_attributes(model, found, data, "rows", rows)
+
+
+def _solve_columns(
+    model: Model,
+    known: BiasedFactors | PosteriorSamples,
+    data: Interactions,
+    columns: Any,
+    randomness: Randomness,
+) -> BiasedFactors | PosteriorSamples:
+    """Some items solved anew from all who dealt with them."""
+    part = _only(data, columns, side=1)
+    objective = attributed(model.objective, part)
+
+    def taken(old: BiasedFactors, new: BiasedFactors) -> BiasedFactors:
+        A, bias = old.factors.A.astype(FLOAT32), old.column_bias.copy()
+        A[:, columns], bias[columns] = new.factors.A, new.column_bias
+        return old.with_columns(A, bias)
+
+    entries = as_entries(part, objective)
+    found = each_draw(known, taken, fold_in(known, objective, entries, "columns", seed=randomness))
+    return _by_attributes(model, found, data, "columns", columns)
+
+
+def _by_attributes(
+    model: Model,
+    found: BiasedFactors | PosteriorSamples,
+    data: Interactions,
+    side: Side,
+    places: Any,
+) -> BiasedFactors | PosteriorSamples:
+    """Those of some places who have no interactions by what is known of the others."""
+    nonnegative = model.objective.nonnegative
+    mapping = learned_mapping(model.offset, model.data, side, nonnegative=nonnegative)
+    if mapping is None or isinstance(found, PosteriorSamples):
+        return found
+    return placed(mapping, found, data, side, places)
+
+
+def _only(data: Interactions, places: Any, *, side: int) -> Interactions:
+    """The entries of some rows or columns, which are numbered from 0."""
+    own = data.rows if side == 0 else data.columns
+    to_new = np.full(data.shape[side], -1, np.int32)
+    to_new[places] = np.arange(len(places), dtype=np.int32)
+    part = data.chosen(to_new[own] >= 0)
+    attributes = data.user_attributes if side == 0 else data.item_attributes
+    kept = None if attributes is None else attributes.chosen(places)
+    if side == 0:
+        users = replace(data.users, ids=data.users.column(places))
+        return replace(part, users=users, rows=to_new[part.rows], user_attributes=kept)
+    items = replace(data.items, ids=data.items.column(places))
+    return replace(part, items=items, columns=to_new[part.columns], item_attributes=kept)
+
+
+def _without_row(offset: BiasedFactors, place: int, *, pattern: bool) -> BiasedFactors:
+    extra = offset.extra_rows
+    if pattern and extra is not None:
+        extra = np.delete(extra, place, axis=0)
+    B, bias = np.delete(offset.factors.B, place, axis=0), np.delete(offset.row_bias, place)
+    return replace(offset.with_rows(B, bias), extra_rows=extra)

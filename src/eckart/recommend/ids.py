@@ -1,0 +1,316 @@
+"""Ids as they are compared, however they are typed, and coded by numbers a block at a time."""
+
+from collections.abc import Iterable, Sized
+from typing import Any, Final, TypeAlias, cast, final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pyarrow import compute
+
+from eckart.errors import MatrixError
+from eckart.files.columns import plain_values
+from eckart.recommend.chunked import Growing, taken
+
+pc: Final[Any] = compute  # its functions are made when it is imported, which no type checker sees
+WHOLE: Final = r"^(0|-?[1-9][0-9]*)(\.0)?$"
+"""Text that is a whole number and nothing else: one with leading zeros would not be given back."""
+GAPS: Final = ("NAType", "NaTType")
+"""Classes of what pandas holds where there is nothing."""
+
+
+def column_of(values: Any, what: str = "ids") -> tuple[Any, bool]:
+    """A column as an Arrow array, and whether it holds whole numbers beyond 64 bits, as text.
+
+    Args:
+        values: The column.
+        what: It holds, for messages.
+
+    Raises:
+        MatrixError: If it is none, or its values are of several types or of one without text.
+    """
+    if isinstance(values, pa.ChunkedArray | pa.Array):
+        return values, False
+    is_one = isinstance(values, str | bytes) or getattr(values, "ndim", 1) == 0
+    if is_one or not isinstance(values, Iterable):
+        raise _bad(f"The {what} are {type(values).__name__}, which is no column.", what)
+    listed = values if isinstance(values, Sized) else list(cast("Iterable[Any]", values))
+    try:
+        return pa.array(listed), False
+    except OverflowError:
+        texts = [str(one) for one in cast("Iterable[Any]", listed) if isinstance(one, int)]
+        if len(texts) == len(listed):
+            return pa.array(texts), True
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, TypeError, ValueError):
+        pass  # several types, or one that Arrow does not know
+    return _one_by_one(list(cast("Iterable[Any]", listed)), what), False
+
+
+def _one_by_one(listed: list[Any], what: str) -> Any:
+    """A column of values that are not of one type for Arrow, but for gaps or as NumPy has them."""
+    filled = [None if _is_gap(one) else one for one in listed]
+    given = [one for one in filled if one is not None]
+    try:
+        if len(given) < len(listed):
+            return pa.array(filled)
+        if all(isinstance(one, np.generic) for one in given):
+            return pa.array(np.asarray(given))
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        pass
+    if any(isinstance(one, str) and _broken(one) for one in given):
+        raise _bad(f"The {what} hold text with half of a character in it.", what)
+    kinds = sorted({type(one).__name__ for one in given})
+    if len(kinds) > 1:
+        raise MatrixError(
+            f"The {what} are of several types: {', '.join(kinds)}.",
+            hint="Convert them to text or to whole numbers.",
+            code=f"mixed-{what.partition(' ')[0]}",
+        )
+    raise _bad(f"The {what} are of the type {kinds[0]}.", what)
+
+
+def canonical(ids: Any) -> Any:
+    """Ids as whole numbers (int64 or uint64) where all of them are some, else as text.
+
+    A float or a decimal that is whole is that number, also among others that are not; moments are
+    written without zeros at the end, so that their unit does not matter.
+
+    Args:
+        ids: An Arrow array of any type.
+
+    Raises:
+        MatrixError: If an id is infinite, a float that stands for several whole numbers, or of a
+            type that has no text.
+
+    Example:
+        >>> canonical(pa.array([12.0, 7.0])).to_pylist()
+        [12, 7]
+        >>> canonical(pa.array([12.0, 0.5])).to_pylist()
+        ['12', '0.5']
+    """
+    kind = ids.type
+    if pa.types.is_integer(kind) or pa.types.is_string(kind):
+        return ids
+    if pa.types.is_floating(kind):
+        return _of_floats(ids)
+    if isinstance(kind, pa.UuidType):
+        return plain_values(ids)
+    if pa.types.is_time(kind) or pa.types.is_timestamp(kind) or pa.types.is_decimal(kind):
+        texts = pc.replace_substring_regex(ids.cast(pa.string()), r"(\.\d*?)0+(Z?)$", r"\1\2")
+        texts = pc.replace_substring_regex(texts, r"\.(Z?)$", r"\1")
+        return _as_whole(texts) if pa.types.is_decimal(kind) else texts
+    plain = isinstance(kind, pa.BaseExtensionType) or pa.types.is_duration(kind)
+    try:
+        if not plain:
+            return ids.cast(pa.string())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        pass  # bytes that are no text, or a type that has none
+    raise MatrixError(
+        f"The ids are of the type {kind}, which cannot be written as text.",
+        hint="Give a list of numbers or of text.",
+        code="bad-ids",
+    )
+
+
+def _of_floats(ids: Any) -> Any:
+    numbers = ids.to_numpy(zero_copy_only=False)
+    if not np.isfinite(numbers).all():
+        raise _no_id("infinite, or no number", "Leave out its rows.")
+    whole = numbers == np.rint(numbers)
+    sure = 2.0 ** (np.finfo(numbers.dtype).nmant + 1)
+    if (np.abs(numbers[whole]) >= sure).any():
+        first = numbers[whole & (np.abs(numbers) >= sure)][0]
+        raise _no_id(
+            f"{first:.17g}, and a float of that size stands for several whole numbers",
+            "Give ids as whole numbers or as text.",
+        )
+    if whole.all():
+        return pa.array(numbers.astype(np.int64))
+    texts = ids.cast(pa.string()).to_pylist()
+    named = zip(whole, numbers, texts, strict=True)
+    return pa.array([str(int(one)) if is_whole else text for is_whole, one, text in named])
+
+
+def _as_whole(texts: Any) -> Any:
+    """Text as 64-bit numbers where all of it is some."""
+    if not pc.all(pc.match_substring_regex(texts, WHOLE)).as_py():
+        return texts
+    try:
+        return without_points(texts).cast(pa.int64())
+    except pa.ArrowInvalid:
+        return texts
+
+
+def without_points(texts: Any) -> Any:
+    """Text with `12` for `12.0`, as a table of floats that was written as text has it."""
+    return pc.replace_substring_regex(texts, r"^\s*(0|-?[1-9][0-9]*)(\.0)?\s*$", r"\1")
+
+
+def all_of(ids: Any) -> Any:
+    """Several ids as a column, of one type or several; what is alike is written alike.
+
+    Raises:
+        MatrixError: If it is no column, or an id is missing or can be none.
+
+    Example:
+        >>> all_of([1, "a", 2.0]).to_pylist()
+        ['1', 'a', '2']
+    """
+    try:
+        column = column_of(ids)[0]
+    except MatrixError as error:
+        if error.code != "mixed-ids":
+            raise
+        texts = [canonical(column_of([one])[0]).cast(pa.string()) for one in ids]
+        return pa.concat_arrays(texts)
+    if isinstance(column, pa.ChunkedArray):
+        column = column.combine_chunks()
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    gaps = np.flatnonzero(np.asarray(pc.is_null(column, nan_is_null=True)))
+    if len(gaps):
+        raise MatrixError(
+            f"Id {gaps[0] + 1} of those that were asked for is missing.",
+            hint="Leave out rows without one.",
+            code="missing-id",
+        )
+    if pa.types.is_nested(column.type):
+        raise _bad(f"Each id is a {column.type}, not one number or text.", "ids")
+    return canonical(column)
+
+
+def _is_gap(one: object) -> bool:
+    return one is None or type(one).__name__ in GAPS or (isinstance(one, float) and one != one)
+
+
+def _broken(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def _bad(message: str, what: str) -> MatrixError:
+    hint = "Give a list of numbers or of text."
+    return MatrixError(message, hint=hint, code=f"bad-{what.partition(' ')[0]}")
+
+
+def _no_id(why: str, hint: str) -> MatrixError:
+    return MatrixError(f"An id is {why}.", hint=hint, code="bad-ids")
+
+
+Codes: TypeAlias = npt.NDArray[np.int32]
+FEW: Final = 2**20
+"""Ids of blocks that wait at least until they are looked for among all ids."""
+
+
+@final
+class Encoder:
+    """The distinct ids of a column that comes in blocks, and the code of each of its entries.
+
+    Blocks are coded on their own, and their distinct ids wait until there are as many as are known
+    already; then they are looked for among those at once. So every id is looked for about twice.
+
+    Cost:
+        4 bytes for each entry, and twice the distinct ids.
+
+    Example:
+        >>> encoder = Encoder("user")
+        >>> encoder.add(pa.array(["b", "a"]))
+        >>> encoder.add(pa.array(["a", "c"]))
+        >>> distinct, codes = encoder.finish()
+        >>> distinct.to_pylist(), codes.tolist()
+        (['b', 'a', 'c'], [0, 1, 1, 2])
+    """
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._codes = Growing(np.int32)
+        self._known: Any = None
+        self._waiting: list[tuple[Codes, Any]] = []
+
+    def add(self, column: Any) -> None:
+        """Take an Arrow array, of the same type as those before it.
+
+        Raises:
+            MatrixError: If an id is missing, or is a list.
+        """
+        for chunk in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
+            coded = self._coded(chunk)
+            self._waiting.append((self._codes.add(np.asarray(coded.indices)), coded.dictionary))
+        known = 0 if self._known is None else len(self._known)
+        if sum(len(ids) for _, ids in self._waiting) > max(FEW, known):
+            self._settle()
+
+    def finish(self) -> tuple[Any, Codes]:
+        """The distinct ids as an Arrow array, and the codes; nothing is kept here."""
+        self._settle()
+        distinct = pa.array([], pa.string()) if self._known is None else self._known
+        return distinct, self._codes.joined()
+
+    def _coded(self, chunk: Any) -> Any:
+        """A dictionary array without a missing id, and without a category that no entry has."""
+        chunk = self._plain(chunk)
+        if pa.types.is_nested(chunk.type) or pa.types.is_fixed_size_binary(chunk.type):
+            raise MatrixError(
+                f"Each {self._what} is a {chunk.type}, not one number or text.",
+                hint="Give a list of numbers or of text.",
+                code="bad-ids",
+            )
+        if pa.types.is_dictionary(chunk.type):
+            if not _has_more(chunk):
+                return chunk
+            chunk = chunk.dictionary_decode()
+        gaps = np.asarray(pc.is_null(chunk, nan_is_null=True))
+        if gaps.any():
+            row = len(self._codes) + int(np.argmax(gaps)) + 1
+            raise MatrixError(
+                f"Row {row} has no {self._what}.",
+                hint="Leave out rows without one.",
+                code="missing-id",
+            )
+        return chunk.dictionary_encode()
+
+    def _plain(self, chunk: Any) -> Any:
+        """An array of an extension type or of bytes as one of values or text.
+
+        Raises:
+            MatrixError: If the bytes are no text.
+        """
+        kind = chunk.type
+        if isinstance(kind, pa.BaseExtensionType) and kind.extension_name.startswith("pandas."):
+            return canonical(chunk)  # refused: the number that a period is kept as is no name of it
+        try:
+            return plain_values(chunk)
+        except pa.ArrowInvalid as error:
+            raise MatrixError(
+                f"Each {self._what} is of bytes, and some are no text.",
+                hint="Convert them to text or to whole numbers.",
+                code="bad-ids",
+            ) from error
+
+    def _settle(self) -> None:
+        """Give the ids that wait their codes, and the entries that have them."""
+        if not self._waiting:
+            return
+        parts = [] if self._known is None else [self._known]
+        first = sum(len(part) for part in parts)
+        parts += [ids for _, ids in self._waiting]
+        together = pa.concat_arrays(parts).dictionary_encode()
+        code = np.asarray(together.indices)
+        for codes, ids in self._waiting:
+            taken(code[first : first + len(ids)], codes, out=codes)
+            first += len(ids)
+        self._known = together.dictionary
+        self._waiting = []
+
+
+def _has_more(coded: Any) -> bool:
+    """Whether a dictionary array has gaps, or words that none of its entries is."""
+    words = coded.dictionary
+    if coded.null_count or words.null_count or pa.types.is_floating(words.type):
+        return True
+    used = np.zeros(len(words), np.bool_)
+    used[np.asarray(coded.indices)] = True
+    return not bool(used.all())

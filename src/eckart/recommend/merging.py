@@ -1,0 +1,281 @@
+"""Interactions put together: a history and what came later, with sides in their places."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from eckart.errors import MatrixError
+from eckart.recommend.attributes import Attributes
+from eckart.recommend.chunked import pair_order, taken
+from eckart.recommend.interactions import Interactions, once, with_own_ids
+from eckart.recommend.reading import Table
+from eckart.recommend.times import EARLIEST, Clock, Times, behind, comparable, together
+from eckart.recommend.vocabulary import Places, Vocabulary
+
+
+def merged(
+    old: Interactions, new: Interactions, notes: list[str] | None = None, *, judged: bool = False
+) -> Interactions:
+    """A history with later interactions, over the ids of the later ones.
+
+    A new rating takes the place of the old one of its pair, unless both have times that can be
+    compared and it is the earlier one; so does a like that of a dislike, or the reverse. Other
+    interactions without ratings are added up.
+
+    Args:
+        old: The history.
+        new: Its ids begin with those of the history, in their order.
+        notes: Gets what a person should know.
+        judged: Whether interactions are ratings above or below some: then the later one of a pair
+            takes the place of the earlier, also where it is no interaction and its weight is 0.
+
+    Raises:
+        MatrixError: If one has ratings and the other has none.
+    """
+    if (old.ratings is None) != (new.ratings is None):
+        has, lacks = ("The model", "the new interactions") if new.ratings is None else (
+            "The new interactions", "the model",
+        )  # fmt: skip
+        raise MatrixError(
+            f"{has} {'has' if new.ratings is None else 'have'} ratings, {lacks} "
+            f"{'have' if new.ratings is None else 'has'} none.",
+            hint="Give interactions of the same kind.",
+            code="other-kind",
+        )
+    both = joined(old, new)
+    again = (both.rows[1:] == both.rows[:-1]) & (both.columns[1:] == both.columns[:-1])
+    if both.times is not None and notes is not None:
+        notes += _of_times(old, new, int(np.sum(again & (both.times[1:] < both.times[:-1]))))
+    if not judged:
+        return once(_changed_minds(both, again), [])
+    last = once(both, [], add=False)
+    if last.weights is None:
+        return last
+    last = last.chosen(last.weights != 0)
+    plain = last.weights is not None and (last.weights == 1).all()
+    return replace(last, weights=None) if plain else last
+
+
+def _of_times(old: Interactions, new: Interactions, earlier: int) -> list[str]:
+    """What to tell of times that differ in kind, or that say that something new is not."""
+    if old.clock != new.clock and len(new) and not comparable(old.clock, new.clock):
+        kinds = [
+            "missing" if one is None else "dates" if one.dated else "numbers of their own"
+            for one in (old.clock, new.clock)
+        ]
+        return [f"The times of the history are {kinds[0]}, those of the new interactions "
+                f"{kinds[1]}: the new ones count as later."]  # fmt: skip
+    if earlier:
+        return [f"{earlier:,} new interactions are earlier than those of the same pair that are "
+                "known, which stay."]  # fmt: skip
+    return []
+
+
+def _changed_minds(both: Interactions, again: Any) -> Interactions:
+    """Without the weight of whoever liked later what he had disliked, or the reverse."""
+    if both.ratings is not None or both.weights is None or not (both.weights < 0).any():
+        return both
+    weights = both.weights.copy()
+    changed = again & (weights[1:] * weights[:-1] < 0)
+    earlier = np.zeros(len(again), np.bool_)
+    if both.times is not None:
+        earlier = both.times[1:] < both.times[:-1]
+    weights[:-1][changed & ~earlier] = 0.0
+    weights[1:][changed & earlier] = 0.0
+    return replace(both, weights=weights)
+
+
+def joined(old: Interactions, new: Interactions) -> Interactions:
+    """All entries of two, over the ids of the second, sorted; of one pair the old one first."""
+    times, clock = _times(old, new)
+    ratings = None
+    if old.ratings is not None and new.ratings is not None:
+        ratings = np.concatenate([old.ratings, new.ratings])
+    both = Interactions(
+        users=new.users,
+        items=new.items,
+        rows=np.concatenate([old.rows, new.rows]),
+        columns=np.concatenate([old.columns, new.columns]),
+        ratings=ratings,
+        weights=_weights(old, new),
+        times=times,
+        clock=clock,
+        user_attributes=_widest(old.user_attributes, new.user_attributes, len(new.users)),
+        item_attributes=_widest(old.item_attributes, new.item_attributes, len(new.items)),
+    )
+    return both.chosen(pair_order(both.rows, both.columns, both.shape))
+
+
+def _times(old: Interactions, new: Interactions) -> tuple[Times | None, Clock | None]:
+    """When each was; what cannot be compared with the times of the history is later."""
+    if old.times is None or old.clock is None:
+        if new.times is None:
+            return None, None
+        return np.concatenate([np.full(len(old), EARLIEST), new.times]), new.clock
+    own = (old.times, old.clock)
+    if new.times is None or new.clock is None:
+        return behind(own, np.zeros(len(new), np.int64))
+    if comparable(old.clock, new.clock):
+        return together(own, (new.times, new.clock))
+    return behind(own, new.times)
+
+
+def of_known(data: Interactions, users: Vocabulary, items: Vocabulary) -> Interactions:
+    """As `as_known`, without what has no weight and is of users or items that are not known."""
+    if data.weights is not None and not data.weights.all():
+        known = users.places(data.users.ids)[data.rows] >= 0
+        known &= items.places(data.items.ids)[data.columns] >= 0
+        data = with_own_ids(data.chosen(known | (data.weights != 0)))
+    return as_known(data, users, items)
+
+
+def as_known(data: Interactions, users: Vocabulary, items: Vocabulary) -> Interactions:
+    """The same interactions over ids that begin with those of `users` and `items`.
+
+    Attributes stay behind: those of another table have other columns.
+    """
+    users, to_user = users.extended(data.users)
+    items, to_item = items.extended(data.items)
+    rows, columns = taken(to_user, data.rows), taken(to_item, data.columns)
+    moved = replace(
+        data,
+        users=users,
+        items=items,
+        rows=rows,
+        columns=columns,
+        user_attributes=None,
+        item_attributes=None,
+    )
+    return moved.chosen(pair_order(rows, columns, moved.shape))
+
+
+def without_user(data: Interactions, place: int) -> Interactions:
+    """The same interactions less those of one user, and less his id."""
+    kept = data.chosen(data.rows != place)
+    rows = kept.rows - (kept.rows > place).astype(np.int32)
+    attributes = data.user_attributes
+    if attributes is not None:
+        attributes = attributes.chosen(np.delete(np.arange(len(attributes)), place))
+    users = data.users.without(place)
+    return replace(kept, users=users, rows=rows, user_attributes=attributes)
+
+
+def _widest(old: Attributes | None, new: Attributes | None, count: int) -> Attributes | None:
+    """The later attributes, or the older ones with empty rows for ids that came later."""
+    if new is not None or old is None:
+        return new
+    return old.widened(count)
+
+
+def _weights(old: Interactions, new: Interactions) -> Any:
+    if old.weights is None and new.weights is None:
+        return None
+    own = [np.ones(len(one), np.float32) if one.weights is None else one.weights
+           for one in (old, new)]  # fmt: skip
+    return np.concatenate(own)
+
+
+FEW: Final = 0.5
+MANY: Final = 0.9
+
+
+def placed_pairs(
+    table: Table, users: Vocabulary, items: Vocabulary
+) -> tuple[Places, Places, list[str]]:
+    """The places of the users and of the items of a table, −1 where they are unknown.
+
+    Args:
+        table: That was read.
+        users: That a model knows.
+        items: The same.
+
+    Returns:
+        Also what to tell the reader, if it cannot be decided whether they are exchanged.
+
+    Raises:
+        MatrixError: If the users of the table are the items of the model.
+    """
+    rows = users.places(table.columns["user"], "user")
+    columns = items.places(table.columns["item"], "item")
+
+    def turned() -> tuple[Places, Places]:
+        return (
+            items.places(table.columns["user"], "user"),
+            users.places(table.columns["item"], "item"),
+        )
+
+    return rows, columns, _check(table.source, (rows, columns), turned)
+
+
+def check_read(source: str, read: Interactions, users: Vocabulary, items: Vocabulary) -> list[str]:
+    """The same for interactions that were read; what to tell the reader.
+
+    Raises:
+        MatrixError: If their users are the items of a model.
+    """
+
+    def places(first: Vocabulary, second: Vocabulary) -> tuple[Places, Places]:
+        return (
+            taken(first.places(read.users.ids), read.rows),
+            taken(second.places(read.items.ids), read.columns),
+        )
+
+    return _check(source, places(users, items), lambda: places(items, users))
+
+
+def _check(
+    source: str, known: tuple[Places, Places], turned: Callable[[], tuple[Places, Places]]
+) -> list[str]:
+    """Hold the pairs of a table against those that a model knows, both ways round.
+
+    Where users and items are both numbered, new users of known items look like items of known
+    users: that is said, and not refused.
+    """
+    fits = _share(known)
+    if fits >= MANY:
+        return []
+    other_way = _share(turned())
+    if other_way < MANY or other_way <= fits:
+        return []
+    if fits <= FEW and np.mean(known[1] >= 0) <= FEW:
+        raise MatrixError(
+            f"Users and items of {source} are exchanged: its users are items of the model "
+            f"in {other_way:.0%} of the rows, and users of it in {fits:.0%}.",
+            hint="Name the columns with --user and --item the other way round; a matrix is "
+            "users × items, so give its transpose.",
+            code="transposed",
+        )
+    return [
+        f"Only {fits:.0%} of the pairs of {source} are known, but {other_way:.0%} are if its "
+        "users are taken as items; if they are exchanged, name them with --user and --item."
+    ]
+
+
+def _share(places: tuple[Places, Places]) -> float:
+    """Of the pairs, those that are known."""
+    rows, columns = places
+    return float(np.mean((rows >= 0) & (columns >= 0))) if len(rows) else 1.0
+
+
+def check_numbered(known: Interactions, ids: tuple[Any, Any]) -> None:
+    """Refuse a sparse matrix whose rows and columns are numbered, where a model has other ids.
+
+    Args:
+        known: What the model knows.
+        ids: Of the rows and of the columns; None where they are numbered.
+
+    Raises:
+        MatrixError: If numbers are no ids of the model.
+    """
+    for vocabulary, own, what in zip(
+        (known.users, known.items), ids, ("user", "item"), strict=True
+    ):
+        if own is None and not pa.types.is_integer(vocabulary.ids.type):
+            raise MatrixError(
+                f"The model knows {what}s by name, and those of the matrix have only numbers.",
+                hint=f"Give {what}_ids, one for each {'row' if what == 'user' else 'column'}.",
+                code="other-ids",
+            )

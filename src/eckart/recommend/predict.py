@@ -1,0 +1,163 @@
+"""The values of pairs of users and items, and how far they are off where they are known."""
+
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any, final
+
+import numpy as np
+import pyarrow as pa
+
+from eckart.approximations import PosteriorSamples
+from eckart.arrays import Array
+from eckart.errors import MatrixError
+from eckart.recommend.answers import Names
+from eckart.recommend.columns import ColumnNames
+from eckart.recommend.evaluation import Figure, rating_figures
+from eckart.recommend.ids import column_of
+from eckart.recommend.merging import placed_pairs
+from eckart.recommend.model import Model
+from eckart.recommend.reading import numbers_of, read_table
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Prediction:
+    """The result of `predict_pairs`.
+
+    Fields:
+        users, items: The ids as they were given, Arrow columns.
+        predicted: A value for each pair.
+        deviation: Its standard deviation, of a Bayesian model, NaN where the user or the item is
+            unknown; else None.
+        actual: The ratings, where there was a column of them.
+        unknown_users, unknown_items: How many pairs have a user or an item that is unknown.
+        titles: Of the items, where names were given.
+        rmse, mae: Of the predictions, where there were ratings.
+        notes: What a person should know.
+    """
+
+    users: Any
+    items: Any
+    predicted: Array
+    deviation: Array | None
+    actual: Array | None
+    unknown_users: int
+    unknown_items: int
+    titles: tuple[str, ...] | None
+    rmse: Figure | None
+    mae: Figure | None
+    notes: tuple[str, ...]
+
+    def columns(self) -> dict[str, Any]:
+        """A table of all pairs."""
+        table = {"user": self.users, "item": self.items, "predicted": self.predicted}
+        if self.deviation is not None:
+            table["deviation"] = pa.array(self.deviation, mask=np.isnan(self.deviation))
+        if self.actual is not None:
+            table["rating"] = self.actual
+        if self.titles is not None:
+            table["title"] = list(self.titles)
+        return table
+
+    def _line(self, place: int) -> dict[str, Any]:
+        line: dict[str, Any] = {
+            "user": self.users[place].as_py(),
+            "item": self.items[place].as_py(),
+            "predicted": float(self.predicted[place]),
+        }
+        if self.titles is not None:
+            line["title"] = self.titles[place]
+        if self.deviation is not None:
+            deviation = float(self.deviation[place])
+            line["deviation"] = deviation if np.isfinite(deviation) else None
+        return line
+
+    def to_dict(self, most: int = 1000) -> dict[str, Any]:
+        """Counts and figures, and the first predictions."""
+        return {
+            "pairs": len(self.predicted),
+            "unknown_users": self.unknown_users,
+            "unknown_items": self.unknown_items,
+            "rmse": None if self.rmse is None else self.rmse.value,
+            "mae": None if self.mae is None else self.mae.value,
+            "rmse_error": None if self.rmse is None else self.rmse.error,
+            "mae_error": None if self.mae is None else self.mae.error,
+            "predictions": [self._line(place) for place in range(min(most, len(self.predicted)))],
+            "notes": list(self.notes),
+        }
+
+
+def predict_pairs(
+    model: Model,
+    pairs: str | PathLike[str] | Any,
+    named: ColumnNames | None = None,
+    *,
+    clip: bool = False,
+    names: Names | None = None,
+) -> Prediction:
+    """The value of each pair of a table.
+
+    Of an unknown user it is the mean and what the item adds to it, of an unknown item the mean and
+    what the user adds, of both the mean.
+
+    Args:
+        model: That was fitted.
+        pairs: A path or table with columns of users and items, and of ratings if there are.
+        named: Columns that have other names than usual; else those of the fit are taken.
+        clip: Whether predictions are kept within the scale of the ratings.
+        names: Titles by id.
+
+    Raises:
+        ArgumentError: If there is no such file, or its suffix is unknown.
+        FormatError: If it is damaged.
+        MatrixError: If a column is not there, a rating is none, or users and items are exchanged.
+    """
+    table = read_table(pairs, (named or ColumnNames()).like(model.named))
+    data = model.data
+    rows, columns, said = placed_pairs(table, data.users, data.items)
+    predicted = model.predict(rows, columns, clip=clip)
+    actual = numbers_of(table, "rating")
+    if actual is not None and not np.isfinite(actual).all():
+        row = int(np.argmin(np.isfinite(actual))) + 1
+        raise MatrixError(
+            f"Row {row} of {table.source} has no rating that is a finite number.",
+            hint="Correct or leave out such rows; they are counted from 1, without the header.",
+            code="bad-rating",
+        )
+    figures: dict[str, Figure] = {}
+    if actual is not None and len(actual):
+        figures = rating_figures(predicted, actual, rows)
+    users, items = (column_of(table.columns[role])[0] for role in ("user", "item"))
+    titles = None
+    if names is not None:
+        ids = data.items.alike(_plain(items)).to_pylist()
+        titles = tuple(names.get(str(one), "") for one in ids)
+    return Prediction(
+        users=users,
+        items=items,
+        titles=titles,
+        predicted=predicted,
+        deviation=_deviation(model, rows, columns),
+        actual=actual,
+        unknown_users=int((rows < 0).sum()),
+        unknown_items=int((columns < 0).sum()),
+        rmse=figures.get("rmse"),
+        mae=figures.get("mae"),
+        notes=(*table.notes, *said),
+    )
+
+
+def _plain(column: Any) -> Any:
+    """One Arrow array, without a dictionary."""
+    whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    return whole.dictionary_decode() if pa.types.is_dictionary(whole.type) else whole
+
+
+def _deviation(model: Model, rows: Any, columns: Any) -> Array | None:
+    """Of each pair; where the user or the item is unknown NaN."""
+    if not isinstance(model.approximation, PosteriorSamples):
+        return None
+    known = (rows >= 0) & (columns >= 0)
+    deviation = np.full(len(rows), np.nan)
+    deviation[known] = model.approximation.deviation(rows[known], columns[known])
+    return deviation

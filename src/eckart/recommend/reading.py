@@ -1,0 +1,381 @@
+"""Tables of interactions as they are read: columns by role, before ids and entries."""
+
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any, Final, TypeAlias, final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pyarrow import compute
+
+from eckart.errors import MatrixError
+from eckart.files.tables import column_blocks, read_columns, table_head
+from eckart.files.text.cells import numbers
+from eckart.files.text.table import Kind, TableHead, plain
+from eckart.recommend.columns import KNOWN, ColumnNames, find_columns, naming
+from eckart.recommend.ids import column_of
+
+Numbers: TypeAlias = npt.NDArray[np.float32]
+
+
+pc: Final[Any] = compute  # its functions are made when it is imported, which no type checker sees
+
+
+FINE: Final = 1000
+"""Large ratings are kept to a part of so many of what they differ by, at least."""
+FAR: Final = 10**5
+"""What is a large rating."""
+KINDS: Final[dict[str, Kind]] = {
+    "user": "id",
+    "item": "id",
+    "rating": "number",
+    "weight": "number",
+    "time": "time",
+}
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """Columns of one table by role, as they were read.
+
+    Fields:
+        columns: Arrow arrays: user, item, and rating, weight or time where they are there.
+        source: The table, for messages.
+        untyped: Whether it is from a text file, where ids have no type.
+        notes: How it was read.
+    """
+
+    columns: dict[str, Any]
+    source: str
+    untyped: bool
+    notes: tuple[str, ...] = ()
+
+    def blocks(self) -> "Blocks":
+        """The table as one block; the columns are taken out of it when they are asked for."""
+
+        def taken_out() -> Iterator[dict[str, Any]]:
+            columns = {role: self.columns.pop(role) for role in tuple(self.columns)}
+            yield columns
+
+        return Blocks(
+            roles=frozenset(self.columns),
+            columns=taken_out(),
+            times=None,
+            source=self.source,
+            untyped=self.untyped,
+            notes=self.notes,
+        )
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blocks:
+    """Columns of one table by role, that come a block of rows at a time.
+
+    Fields:
+        roles: Which there are.
+        columns: Of each block, Arrow arrays.
+        times: Gives the whole column of times, whose blocks may differ in type; None where they
+            do not.
+        source: The table, for messages.
+        untyped: Whether it is from a text file, where ids have no type.
+        notes: How it was read.
+    """
+
+    roles: frozenset[str]
+    columns: Iterator[dict[str, Any]]
+    times: Callable[[], Any] | None
+    source: str
+    untyped: bool
+    notes: tuple[str, ...] = ()
+
+
+def read_table(
+    data: Any,
+    named: ColumnNames | None = None,
+    *,
+    needed: tuple[str, ...] = ("user", "item"),
+) -> Table:
+    """The columns of a file, a data frame, an Arrow table or a mapping of columns.
+
+    Args:
+        data: A path; or anything with columns: Polars, pandas, Arrow, a mapping.
+        named: Columns that have other names than usual.
+        needed: Roles without which it cannot be used.
+
+    Raises:
+        ArgumentError: If there is no such file, or its suffix is unknown.
+        FormatError: If it is damaged.
+        MatrixError: If a column is not there, or cells are not what they should be.
+        StorageError: If the system refuses to read it.
+    """
+    named = named or ColumnNames()
+    if isinstance(data, str | PathLike):
+        path = Path(data)
+        head = table_head(path, _header_names(named))
+        found, notes = find_columns(head, named, path.name, needed=needed)
+        wanted: dict[int, Kind] = {place: KINDS[role] for role, place in found.items()}
+        with _as_named(head, notes):
+            read = read_columns(path, head, wanted)
+        return Table(
+            columns={role: read.column(str(place)) for role, place in found.items()},
+            source=path.name,
+            untyped=head.text is not None,
+            notes=(*head.notes, *notes),
+        )
+    names, held = columns_in(data)
+    head = TableHead(names=tuple(names), width=len(names))
+    found, notes = find_columns(head, named, "The table", needed=needed)
+    columns = {role: held[place] for role, place in found.items()}
+    check_lengths(columns.values())
+    return Table(columns=columns, source="the table", untyped=False, notes=tuple(notes))
+
+
+def columns_in(data: Any) -> tuple[list[str], list[Any]]:
+    """Names and columns of a data frame, an Arrow table or a mapping of columns.
+
+    Raises:
+        MatrixError: If it is none of these.
+    """
+    if isinstance(data, Mapping):
+        columns: list[Any] = [_column(name, values) for name, values in data.items()]
+        return [str(name) for name in data], columns
+    table = _arrow(data)
+    return list(table.schema.names), list(table.columns)
+
+
+def check_lengths(columns: Iterable[Any]) -> None:
+    """Refuse columns that are not of one length.
+
+    Raises:
+        MatrixError: If so.
+    """
+    try:
+        lengths = {len(column) for column in columns}
+    except TypeError:
+        raise MatrixError(
+            "A column is one value and no list.", hint="Put it into a list.", code="bad-column"
+        ) from None
+    if len(lengths) > 1:
+        raise MatrixError(
+            f"The columns have different lengths: {sorted(lengths)}.",
+            hint="Give one entry for each row.",
+            code="shapes-differ",
+        )
+
+
+def read_blocks(data: Any, named: ColumnNames | None = None) -> Blocks:
+    """The same for interactions, a file block by block.
+
+    Raises:
+        ArgumentError: As `read_table`.
+        FormatError: As `read_table`; a file is read when the blocks are asked for.
+        MatrixError: As `read_table`.
+        StorageError: As `read_table`.
+    """
+    if not isinstance(data, str | PathLike):
+        return read_table(data, named).blocks()
+    path, named = Path(data), named or ColumnNames()
+    head = table_head(path, _header_names(named))
+    found, notes = find_columns(head, named, path.name, needed=("user", "item"))
+    return Blocks(
+        roles=frozenset(found),
+        columns=_by_role(path, head, found, notes),
+        times=lambda: read_columns(path, head, {found["time"]: "time"}).column(0),
+        source=path.name,
+        untyped=head.text is not None,
+        notes=(*head.notes, *notes),
+    )
+
+
+def _by_role(
+    path: Path, head: TableHead, found: Mapping[str, int], notes: list[str]
+) -> Iterator[dict[str, Any]]:
+    """The columns of each block of a file."""
+    wanted: dict[int, Kind] = {place: KINDS[role] for role, place in found.items()}
+    with _as_named(head, notes):
+        for block in column_blocks(path, head, wanted):
+            yield {role: block.column(str(place)) for role, place in found.items()}
+
+
+@contextmanager
+def _as_named(head: TableHead, notes: list[str]) -> Generator[None, None, None]:
+    """Say as what the columns of a table without a header were taken, where they do not fit.
+
+    Raises:
+        MatrixError: If a cell of a column of numbers is none.
+    """
+    try:
+        yield
+    except MatrixError as error:
+        if error.code != "not-numbers" or head.names is not None:
+            raise
+        raise MatrixError(error.message, hint=" ".join(notes), code=error.code) from error
+
+
+def _header_names(named: ColumnNames) -> frozenset[str]:
+    """Names that a header would hold: the common ones, and those that were given as words."""
+    given = {plain(name) for name in named.known().values()}
+    return KNOWN | {name for name in given if name and not name.isdigit()}
+
+
+def numbers_of(table: Table, role: str) -> Numbers | None:
+    """The column of ratings or weights; None where there is none.
+
+    Raises:
+        MatrixError: If it does not hold numbers.
+    """
+    column = table.columns.get(role)
+    return None if column is None else as_numbers(column, role, table.source)
+
+
+def as_numbers(column: Any, role: str, source: str, *, before: int = 0) -> Numbers:
+    """A column of ratings or weights; NaN where there is none.
+
+    Args:
+        column: An Arrow array.
+        role: rating or weight.
+        source: The table, for messages.
+        before: Rows of the table before these.
+
+    Raises:
+        MatrixError: If it does not hold numbers; where it is text, with the row.
+    """
+    try:
+        column = _read_text(column, role, source, before)
+        # not safe, or whole numbers that float64 rounds would be none
+        wide = pc.cast(column, pa.float64(), safe=False)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        # text that is no number, or a type that has none
+        raise MatrixError(
+            f"The column of {role}s of {source} does not hold numbers.",
+            hint=f"Name another: {naming(role)}.",
+            code="not-numbers",
+        ) from error
+    exact = wide.to_numpy(zero_copy_only=False)
+    with np.errstate(over="ignore", invalid="ignore"):
+        rounded = np.asarray(exact, np.float32)
+        if role == "rating":
+            _check_apart(exact, rounded, source)
+    return rounded
+
+
+def _read_text(column: Any, role: str, source: str, before: int) -> Any:
+    """Text of a table in memory as the numbers it says, read as in a file; others as they are.
+
+    Raises:
+        MatrixError: If a text is no number, with its row.
+    """
+    whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    kind = getattr(whole, "type", pa.null())
+    if pa.types.is_dictionary(kind) or pa.types.is_binary(kind):
+        whole = whole.cast(kind.value_type if pa.types.is_dictionary(kind) else pa.string())
+        kind = whole.type
+    if not pa.types.is_string(kind) and not pa.types.is_large_string(kind):
+        return column
+    found, words = numbers(whole.cast(pa.string()))
+    if not pc.any(words).as_py():
+        return found
+    row = int(np.argmax(np.asarray(pc.fill_null(words, False))))
+    raise MatrixError(
+        f"Row {before + row + 1} of {source} has the {role} '{whole[row].as_py()[:40]}', which is "
+        "no number.",
+        hint=f"Correct it, or name another column: {naming(role)}.",
+        code="not-numbers",
+    )
+
+
+def _check_apart(exact: npt.NDArray[Any], rounded: Numbers, source: str) -> None:
+    """Refuse large ratings that differ by hardly more than float32 can tell where they are.
+
+    Raises:
+        MatrixError: If so.
+    """
+    there = np.isfinite(exact) & np.isfinite(rounded)
+    known = exact[there]
+    apart = np.ptp(known) if len(known) else 0.0
+    far = apart and np.abs(known).max() > FAR
+    if far and np.abs(known - rounded[there]).max() > apart / FINE:
+        raise MatrixError(
+            f"The ratings of {source} differ by {apart:.3g} only, about {known[0]:.9g}, and "
+            "float32 does not tell them apart.",
+            hint=f"Subtract {known.min():.9g} from all of them, or name another column.",
+            code="bad-rating",
+        )
+
+
+def _column(name: object, values: Any) -> Any:
+    """A column of a mapping; numbers too large for Arrow stay as they are, for the ids."""
+    try:
+        return pa.array(values) if isinstance(values, list) else column_of(values, "values")[0]
+    except MatrixError as error:
+        raise MatrixError(
+            f"The column '{name}' cannot be read: {error.message}", hint=error.hint, code=error.code
+        ) from error
+    except (pa.ArrowException, OverflowError, TypeError, ValueError):
+        return values
+
+
+def _arrow(data: Any) -> Any:
+    if isinstance(data, pa.Table):
+        return data
+    try:
+        return pa.table(data)
+    except (pa.ArrowException, TypeError, AttributeError, ValueError, OverflowError) as error:
+        raise MatrixError(
+            f"Interactions cannot be read from {type(data).__name__}: {error}.",
+            hint="Give a path, a data frame, an Arrow table, a mapping of columns or a SciPy "
+            "sparse matrix of users × items.",
+            code="not-interactions",
+        ) from error
+
+
+def table_of_matrix(W: Any, user_ids: Any, item_ids: Any, role: str) -> Table:
+    """The stored entries of a sparse matrix of users × items; a stored 0 is an entry too."""
+    if len(W.shape) != 2:
+        raise MatrixError(
+            f"The sparse array has {len(W.shape)} dimensions.",
+            hint="Give a matrix of users × items.",
+            code="not-a-matrix",
+        )
+    entries = W.tocoo()
+    if np.iscomplexobj(entries.data):
+        raise MatrixError(
+            "The matrix holds complex numbers, which are no ratings.",
+            hint="Give its real part.",
+            code="not-numbers",
+        )
+    sides: list[Any] = []
+    for length, ids, what in zip(W.shape, (user_ids, item_ids), ("user", "item"), strict=True):
+        if ids is not None and len(ids) != length:
+            swapped = (
+                user_ids is not None
+                and item_ids is not None
+                and ((len(item_ids), len(user_ids)) == tuple(W.shape))
+            )
+            raise MatrixError(
+                f"The matrix is {W.shape[0]} × {W.shape[1]}, but there are {len(ids)} {what} ids.",
+                hint="Rows are users and columns are items: give its transpose, W.T."
+                if swapped
+                else "Give one id for each row and column.",
+                code="transposed" if swapped else "shapes-differ",
+            )
+        side = None if ids is None else column_of(ids)[0]
+        # in chunks, of which the text of all entries may need several
+        plain = side is None or isinstance(side, pa.ChunkedArray)
+        sides.append(side if plain else pa.chunked_array([side]))
+    named = [
+        pa.array(places) if side is None else side.take(pa.array(places))
+        for side, places in zip(sides, (entries.row, entries.col), strict=True)
+    ]
+    data = pa.array(np.asarray(entries.data, np.float64))
+    return Table(
+        columns={"user": named[0], "item": named[1], role: data},
+        source="the matrix",
+        untyped=False,
+    )

@@ -1,0 +1,275 @@
+"""The recommender as one object, for Python."""
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
+from os import PathLike
+from typing import Any, final
+
+from eckart.arguments import check_flag
+from eckart.arrays import Array
+from eckart.errors import ArgumentError
+from eckart.recommend.answers import Listed, similar_items
+from eckart.recommend.attribute_tables import AttributeTables
+from eckart.recommend.columns import ColumnNames
+from eckart.recommend.explain import Explanation, explain
+from eckart.recommend.feedback import Feedback
+from eckart.recommend.fit import Fitting, fit_recommender
+from eckart.recommend.folding import Addition, add_interactions, remove_user
+from eckart.recommend.interactions import read_interactions
+from eckart.recommend.model import Model
+from eckart.recommend.predict import predict_pairs
+from eckart.recommend.settings import Method, Settings
+from eckart.recommend.splitting import Way
+from eckart.recommend.storing import load_model, save_model
+from eckart.recommend.top import top_items
+from eckart.solvers import Step
+
+
+@final
+class LowRankRecommender:
+    """Recommends items to users, from ratings or from what they bought, heard or clicked.
+
+    W is users × items and most of its entries are unknown; what is known is factored, and B·A fills
+    in the rest. Ids of any type go in and come out; the interactions are kept, so no answer needs
+    them again.
+
+    Args:
+        rank: Columns of B. Lowered to the number of users or items where there are fewer.
+        regularization: λ; None is chosen by `fit` on a validation part of its input.
+        count_exponent: ν: the penalty of a user or item with n entries grows with n^ν.
+        unobserved_weight: α, how much what is not there counts as a zero; without ratings only.
+        implicit_features: Weight of which items were rated at all, beside the ratings.
+        nonnegative: Whether factors must not be negative.
+        attribute_weight: Of the error of each attribute of a user or item, where there are any.
+        method: als, cholesky, blocks, gd, or gibbs for predictions with a standard deviation.
+        epochs: Sweeps; None takes the method's own number.
+        implicit: Whether only the fact of an interaction counts; None: where there are no ratings.
+        at_least: Keep only ratings of at least this, as interactions.
+        disliked: Take ratings of at most this as dislikes: zeros that count as much as an
+            interaction; with `implicit` or `at_least`.
+        scale: The lowest and highest rating; None takes those of the data.
+        columns: Names of the columns: user, item, rating, weight, time; found where left out.
+        seed: Of everything random. The same seed gives the same bits, on any number of threads.
+
+    Raises:
+        ArgumentError: If a setting is out of its range.
+
+    Example:
+        >>> ratings = {
+        ...     "user": ["ann", "ann", "bob", "bob", "cid", "cid"],
+        ...     "item": ["tea", "jam", "tea", "rye", "jam", "rye"],
+        ...     "rating": [5, 4, 5, 1, 4, 2],
+        ... }
+        >>> model = LowRankRecommender(rank=1, regularization=0.1).fit(ratings)
+        >>> [line.item for line in model.recommend("ann").lines]
+        ['rye']
+    """
+
+    def __init__(
+        self,
+        rank: int = 32,
+        *,
+        regularization: float | None = None,
+        count_exponent: float = 1.0,
+        unobserved_weight: float | None = None,
+        implicit_features: float = 0.0,
+        nonnegative: bool = False,
+        attribute_weight: float = 1.0,
+        method: Method = "als",
+        epochs: int | None = None,
+        implicit: bool | None = None,
+        at_least: float | None = None,
+        disliked: float | None = None,
+        scale: tuple[float, float] | None = None,
+        columns: dict[str, str] | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.settings = Settings(
+            rank=rank,
+            regularization=regularization,
+            count_exponent=count_exponent,
+            unobserved_weight=unobserved_weight,
+            implicit_features=implicit_features,
+            nonnegative=nonnegative,
+            attribute_weight=attribute_weight,
+            method=method,
+            epochs=epochs,
+            seed=seed,
+        )
+        self._feedback = Feedback(
+            implicit=implicit, at_least=at_least, disliked=disliked, scale=scale
+        )
+        self._named = ColumnNames.of({} if columns is None else columns)
+        self._model: Model | None = None
+        self.fitting: Fitting | None = None
+        self.addition: Addition | None = None
+
+    def fit(
+        self,
+        interactions: Any,
+        *,
+        user_ids: Sequence[object] | None = None,
+        item_ids: Sequence[object] | None = None,
+        user_attributes: Any = None,
+        item_attributes: Any = None,
+        test: Way | None = None,
+        k: int = 10,
+        on_step: Callable[[Step], None] | None = None,
+    ) -> "LowRankRecommender":
+        """Fit to interactions, anew every time.
+
+        Args:
+            interactions: A path, a Polars, pandas or Arrow table, a mapping of columns, or a SciPy
+                sparse matrix of users × items.
+            user_ids: Of the rows of a sparse matrix.
+            item_ids: Of its columns.
+            user_attributes: What else is known of users: a path, a table or a mapping with a column
+                of ids; numbers are standardised, text and truth values are a one for each word.
+                Users who stand in it are known, also without interactions.
+            item_attributes: The same of items.
+            test: Also hold a model of a training part against the rest: random, last, users. The
+                figures are in `fitting.evaluation`.
+            k: Length of the lists that are evaluated.
+            on_step: Called with every step of the last fit.
+
+        Raises:
+            MatrixError: If a rating is NaN or off the scale, or an id is missing.
+        """
+        data = read_interactions(
+            interactions,
+            self._named,
+            self._feedback,
+            user_ids=user_ids,
+            item_ids=item_ids,
+        )
+        self.fitting = fit_recommender(
+            data,
+            feedback=self._feedback,
+            named=self._named,
+            attributes=_tables(user_attributes, item_attributes),
+            settings=self.settings,
+            test=test,
+            k=k,
+            watch=lambda what, _: nullcontext(on_step if what == "Fitting" else None),
+        )
+        self._model = self.fitting.model
+        return self
+
+    @property
+    def model(self) -> Model:
+        """What was fitted.
+
+        Raises:
+            ArgumentError: If nothing was.
+        """
+        if self._model is None:
+            raise ArgumentError(
+                "This recommender is not fitted.", hint="Call fit first.", code="not-fitted"
+            )
+        return self._model
+
+    def predict(self, users: Any, items: Any, *, clip: bool = True) -> Array:
+        """The rating of each pair; of unknown users and items by what is known of the other.
+
+        Args:
+            users: Ids.
+            items: Ids, as many.
+            clip: Whether predictions are kept within the scale of the ratings.
+        """
+        pairs = {"user": users, "item": items}
+        return predict_pairs(self.model, pairs, clip=check_flag("clip", clip)).predicted
+
+    def recommend(
+        self,
+        user: object,
+        k: int = 10,
+        *,
+        seen: bool = False,
+        only: Iterable[object] | None = None,
+        without: Iterable[object] | None = None,
+    ) -> Listed:
+        """The k best items of a user, without those he has seen; of an unknown one the popular."""
+        (found,) = top_items(self.model, [user], k, seen=seen, only=only, without=without)
+        return found
+
+    def recommend_all(
+        self, users: Sequence[object] | None = None, k: int = 10, **filters: Any
+    ) -> list[Listed]:
+        """The k best items of several users, or of all."""
+        chosen = self.model.data.users.listed() if users is None else users
+        return top_items(self.model, chosen, k, **filters)
+
+    def similar(self, item: object, k: int = 10) -> Listed:
+        """The k items most like one."""
+        return similar_items(self.model, item, k)
+
+    def explain(self, user: object, item: object) -> Explanation:
+        """What each item of a user's history adds to the score of an item."""
+        return explain(self.model, user, item)
+
+    def partial_fit(
+        self,
+        interactions: Any = None,
+        *,
+        user_ids: Sequence[object] | None = None,
+        item_ids: Sequence[object] | None = None,
+        user_attributes: Any = None,
+        item_attributes: Any = None,
+    ) -> "LowRankRecommender":
+        """Take new interactions, users and items in, without a new fit; the history is kept.
+
+        What a person should know of it is in `addition.notes`.
+
+        Args:
+            interactions: As `fit` takes them; None takes attributes only.
+            user_ids: Of the rows of a sparse matrix; their numbers if left out.
+            item_ids: Of its columns.
+            user_attributes: Of new users, or of known ones in place of what was known of them.
+            item_attributes: The same of items.
+
+        Raises:
+            MatrixError: If a rating is NaN or off the scale, an id is missing, or the model was
+                fitted without attributes.
+        """
+        if self._model is None:
+            return self.fit(
+                interactions,
+                user_ids=user_ids,
+                item_ids=item_ids,
+                user_attributes=user_attributes,
+                item_attributes=item_attributes,
+            )
+        self.addition = add_interactions(
+            self._model,
+            interactions,
+            self._named,
+            attributes=_tables(user_attributes, item_attributes),
+            user_ids=user_ids,
+            item_ids=item_ids,
+        )
+        self._model = self.addition.model
+        return self
+
+    def remove(self, user: object) -> "LowRankRecommender":
+        """Forget a user."""
+        self._model = remove_user(self.model, user)
+        return self
+
+    def save(self, path: str | PathLike[str], *, force: bool = False) -> None:
+        """Write the model to a folder: safetensors, Parquet, JSON."""
+        save_model(self.model, path, force=force)
+
+    @staticmethod
+    def load(path: str | PathLike[str]) -> "LowRankRecommender":
+        """Read a model from its folder; it can be fitted anew as it was when it was made."""
+        model = load_model(path)
+        kept = model.document
+        made = LowRankRecommender(**kept.get("asked", kept.get("settings", {})))
+        made._named = ColumnNames.of(kept.get("columns", {}))
+        made._feedback = Feedback.of_dict(kept.get("feedback", {}))
+        made._model = model
+        return made
+
+
+def _tables(users: Any, items: Any) -> AttributeTables | None:
+    return None if users is None and items is None else AttributeTables(users=users, items=items)

@@ -1,0 +1,199 @@
+"""Parts of the interactions that a model does not see, to hold it against."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any, Final, Literal, TypeAlias, final
+
+import numpy as np
+import numpy.typing as npt
+
+from eckart.errors import ArgumentError, MatrixError
+from eckart.recommend.chunked import BLOCK, taken
+from eckart.recommend.columns import naming
+from eckart.recommend.feedback import check_word
+from eckart.recommend.interactions import COLUMNS, NOTHING, Interactions
+
+Way: TypeAlias = Literal["random", "last", "users"]
+WAYS: Final[tuple[Way, ...]] = ("random", "last", "users")
+SHARE: Final = 0.1
+HIDDEN: Final = 0.2
+"""Of the items of a held-out user, those that are to be found from the others."""
+FEWEST: Final = 5
+"""Items of a user that can be held out whole."""
+TRAIN, SHOWN, TEST = range(3)
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """What is fitted and what is held against it, over the same ids; without times.
+
+    Fields:
+        way: How it was made.
+        train: Is fitted.
+        shown: What is shown of held-out users, who are folded in; else None.
+        test: Is held against the answers.
+        parts: In which of these each entry is, as TRAIN, SHOWN or TEST.
+        rest: What no part has: the times and the notes.
+    """
+
+    way: Way
+    train: Interactions
+    test: Interactions
+    shown: Interactions | None
+    parts: npt.NDArray[np.uint8]
+    rest: Interactions
+
+    @property
+    def seen(self) -> Interactions:
+        """What a tested user is known to have dealt with, and is not recommended again."""
+        return self.train if self.shown is None else self.shown
+
+    def joined(self) -> Interactions:
+        """All that was split, as it was: who has the parts need not keep the whole beside them."""
+        pieces = {TRAIN: self.train, SHOWN: self.shown, TEST: self.test}
+        columns: dict[str, npt.NDArray[Any]] = {}
+        for name in COLUMNS:
+            first = getattr(self.train, name)
+            if first is None:
+                continue
+            columns[name] = np.empty(len(self.parts), first.dtype)
+            for part, piece in pieces.items():
+                if piece is not None:
+                    columns[name][self.parts == part] = getattr(piece, name)
+        return replace(self.rest, **columns)
+
+
+def split(
+    data: Interactions, way: Way, *, share: float = SHARE, seed: int = 0, most: int = 10_000
+) -> Split:
+    """Take a test part out of interactions.
+
+    Args:
+        data: All of them.
+        way: "random" takes a share of the entries; "last" the last entries of each user in
+            time, at least one of who has two; "users" takes whole
+            users, of whose items 80 % are shown to the model afterwards and 20 % are to be found.
+        share: Of the entries, or of the users.
+        seed: Of the choice.
+        most: Users that are held out, at most.
+
+    Raises:
+        ArgumentError: If there is no such way, the share is not between 0 and 1, or there are no
+            times for "last".
+        MatrixError: If there is too little to take a part from.
+
+    Example:
+        >>> from eckart.recommend.interactions import read_interactions
+        >>> data = read_interactions({"user": [1, 1, 1, 2], "item": [1, 2, 3, 1],
+        ...                           "time": [3, 2, 1, 0]})
+        >>> len(split(data, "last").test)
+        1
+    """
+    check_word("test", way, WAYS)
+    if not 0 < share < 1:
+        raise ArgumentError(
+            f"The share of the test part is {share}.",
+            hint="Give a number between 0 and 1, such as 0.1.",
+            code="bad-share",
+        )
+    drawn = np.random.Generator(np.random.Philox(seed))
+    if way == "users":
+        return _by_users(data, share, drawn, most)
+    hidden = _random(data, share, drawn) if way == "random" else _last(data, share)
+    if not hidden.any() or hidden.all():
+        raise _too_few(data)
+    return _parted(data, way, np.where(hidden, np.uint8(TEST), np.uint8(TRAIN)))
+
+
+def _parted(data: Interactions, way: Way, parts: npt.NDArray[np.uint8]) -> Split:
+    timeless = replace(data, times=None, clock=None)
+    return Split(
+        way=way,
+        train=timeless.chosen(parts == TRAIN),
+        shown=timeless.chosen(parts == SHOWN) if way == "users" else None,
+        test=timeless.chosen(parts == TEST),
+        parts=parts,
+        rest=replace(data, rows=NOTHING, columns=NOTHING, ratings=None, weights=None),
+    )
+
+
+def _random(data: Interactions, share: float, drawn: np.random.Generator) -> npt.NDArray[np.bool_]:
+    hidden = np.zeros(len(data), np.bool_)
+    count = max(1, round(share * len(data)))
+    hidden[drawn.choice(len(data), count, replace=False)] = True
+    return hidden
+
+
+def _last(data: Interactions, share: float) -> npt.NDArray[np.bool_]:
+    counts = data.user_counts()
+    if data.times is None:
+        raise ArgumentError(
+            "There are no times, so the last interactions are not known.",
+            hint=f"Test on a random part, or name their column: {naming('time')}.",
+            code="no-times",
+        )
+    times: npt.NDArray[np.int64] = data.times
+
+    def earlier(here: slice) -> npt.NDArray[Any]:
+        return times[here]
+
+    wanted = np.where(counts > 1, np.maximum(1, np.floor(share * counts)), 0)
+    kept = (counts - wanted).astype(np.int64)
+    return ~_first(data, earlier, kept)
+
+
+def _by_users(data: Interactions, share: float, drawn: np.random.Generator, most: int) -> Split:
+    counts = data.user_counts()
+    able = np.flatnonzero(counts >= FEWEST)
+    count = min(most, max(1, round(share * len(data.users))), len(able))
+    if not len(able) or count == len(data.users):
+        raise _too_few(data)
+    held = np.zeros(len(data.users), np.bool_)
+    held[drawn.choice(able, count, replace=False)] = True
+    of_held = taken(held, data.rows)
+
+    def at_random(here: slice) -> npt.NDArray[Any]:
+        return drawn.random(len(data.rows[here]))
+
+    # a random order within each user, of which the first fifth is hidden
+    hidden = _first(data, at_random, np.floor(HIDDEN * counts).astype(np.int64))
+    hidden &= of_held
+    parts = np.where(of_held, np.uint8(SHOWN), np.uint8(TRAIN))
+    parts[hidden] = TEST
+    return _parted(data, "users", parts)
+
+
+def _first(
+    data: Interactions,
+    keys: Callable[[slice], npt.NDArray[Any]],
+    wanted: npt.NDArray[np.int64],
+) -> npt.NDArray[np.bool_]:
+    """Which entries are among the first so many of their user by a key, blocks of users at a time.
+
+    Args:
+        data: The entries.
+        keys: Given slices of the entries one after another, the key of each; of equal keys the
+            earlier entry is first.
+        wanted: How many of each user.
+    """
+    starts = data.starts()
+    first = np.zeros(len(data), np.bool_)
+    ends = np.searchsorted(starts, np.arange(BLOCK, len(data) + BLOCK, BLOCK))
+    edges = np.unique(np.append(0, np.minimum(ends, len(wanted))))
+    for low, high in pairwise(edges):
+        here = slice(int(starts[low]), int(starts[high]))
+        order = np.lexsort((keys(here), data.rows[here]))
+        counts = np.diff(starts[low : high + 1])
+        place = np.arange(len(order)) - np.repeat(starts[low:high] - here.start, counts)
+        first[here.start + order] = place < np.repeat(wanted[low:high], counts)
+    return first
+
+
+def _too_few(data: Interactions) -> MatrixError:
+    return MatrixError(
+        f"There are too few interactions for a test part: {len(data)} of {len(data.users)} users.",
+        hint="Leave out --test, or give more data.",
+        code="too-few",
+    )

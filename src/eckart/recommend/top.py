@@ -1,0 +1,284 @@
+"""The best items for one user, some or all, also written to a table block by block."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import numpy.typing as npt
+
+from eckart.arguments import check_flag
+from eckart.errors import MatrixError
+from eckart.files.tables import read_columns, table_head, write_tables
+from eckart.files.text.table import plain
+from eckart.recommend.answers import Listed, Names, as_table, listed
+from eckart.recommend.columns import KNOWN, NAMES, ColumnNames
+from eckart.recommend.feedback import whole_number
+from eckart.recommend.ids import all_of
+from eckart.recommend.model import Model
+from eckart.recommend.ranking import Ranking, ranked_blocks, with_popular
+
+
+def top_items(
+    model: Model,
+    users: Sequence[object],
+    k: int = 10,
+    *,
+    seen: bool = False,
+    only: Iterable[object] | None = None,
+    without: Iterable[object] | None = None,
+    names: Names | None = None,
+) -> list[Listed]:
+    """The k best items of some users, the best first.
+
+    Of whom nothing is known, neither history nor attributes, gets the items that most users dealt
+    with, and the list says so.
+
+    Args:
+        model: That was fitted.
+        users: Their ids; a user may be unknown.
+        k: How many items. There may be fewer, where fewer are left.
+        seen: Whether items may be listed that the user has already dealt with.
+        only: The items that may be listed; None allows all.
+        without: Items that may not.
+        names: Titles by id.
+
+    Raises:
+        ArgumentError: If k is below 1.
+        MatrixError: If an item of `only` or `without` is unknown.
+
+    Cost:
+        users × items × rank operations; 32 MB of scores at a time.
+    """
+    check_flag("seen", seen)
+    asked = all_of(users)
+    places = model.data.users.places(asked)
+    ids = model.data.users.alike(asked).to_pylist()
+    lists: list[Listed] = []
+    allowed = allowed_items(model, only, without)
+    for ranking, popular in ranked(model, places, k, seen=seen, allowed=allowed):
+        for row in range(len(ranking.users)):
+            place = int(places[len(lists)])
+            user = ids[len(lists)] if place < 0 else model.data.users.at(place)
+            lists.append(
+                listed(
+                    model,
+                    ranking,
+                    row,
+                    names=names,
+                    user=user,
+                    popular=bool(popular[row]),
+                )
+            )
+    return lists
+
+
+def top_tables(
+    model: Model,
+    places: npt.NDArray[np.int32],
+    k: int,
+    *,
+    seen: bool = False,
+    allowed: npt.NDArray[np.bool_] | None = None,
+    names: Names | None = None,
+    asked: Any = None,
+) -> Iterator[tuple[dict[str, Any], int]]:
+    """The same for many users, as columns of blocks of a table, and how many users each holds.
+
+    Args:
+        model: That was fitted.
+        places: Of the users, −1 for unknown ones.
+        k: How many items.
+        seen: Whether items may be listed that the user has already dealt with.
+        allowed: A mask of items.
+        names: Titles by id.
+        asked: The ids of the users, where unknown ones are to be named.
+    """
+    begin = 0
+    for ranking, popular in ranked(model, places, k, seen=seen, allowed=allowed):
+        size = len(ranking.users)
+        own = None if asked is None else asked.slice(begin, size)
+        yield as_table(model, ranking, names=names, popular=popular, asked=own), size
+        begin += size
+
+
+def ranked(
+    model: Model,
+    places: npt.NDArray[np.int32],
+    k: int,
+    *,
+    seen: bool,
+    allowed: npt.NDArray[np.bool_] | None,
+) -> Iterator[tuple[Ranking, npt.NDArray[np.bool_]]]:
+    """Lists of users by place, −1 for unknown ones, and which of them hold the popular items."""
+    strangers = np.append(model.strangers(), True)
+    cold, cold_row = strangers[places], len(model.data.users)
+    score = with_popular(model.scores, model.popularity(), strangers)
+    rows = np.where(cold, cold_row, places).astype(np.intp)
+    starts = model.data.starts()  # with one user more, who has seen nothing
+    history = None if seen else (np.append(starts, starts[-1]), model.data.columns)
+    total = len(model.data.items)
+    k = min(whole_number("k", k), total)
+    begin = 0
+    for block in ranked_blocks(score, rows, total, k, history=history, allowed=allowed):
+        end = begin + len(block.users)
+        own = Ranking(
+            users=places[begin:end].astype(np.intp), items=block.items, scores=block.scores
+        )
+        yield own, cold[begin:end]
+        begin = end
+
+
+def allowed_items(
+    model: Model, only: Iterable[object] | None, without: Iterable[object] | None
+) -> npt.NDArray[np.bool_] | None:
+    """A mask of the items that may be listed; None where all may.
+
+    Raises:
+        MatrixError: If one is unknown.
+    """
+    if only is None and without is None:
+        return None
+    allowed = np.full(len(model.data.items), only is None)
+    for ids, may in ((only, True), (without, False)):
+        if ids is not None:
+            wanted = all_of(ids)
+            places = model.data.items.places(wanted)
+            if (places < 0).any():
+                unknown = wanted[int(np.argmax(places < 0))].as_py()
+                raise MatrixError(
+                    f"The model knows no item {unknown}.",
+                    hint="Give items that it was fitted to.",
+                    code="unknown-item",
+                )
+            allowed[places] = may
+    return allowed
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """The result of `write_top`.
+
+    Fields:
+        users: Whose lists were written.
+        lines: Of all lists together.
+        popular: Users of whom nothing is known, who got the popular items.
+        path: Of the table.
+    """
+
+    users: int
+    lines: int
+    popular: int
+    path: str
+
+    def sentence(self) -> str:
+        """What was done."""
+        told = (
+            f"; nothing is known of {self.popular:,} of them, who got the popular items"
+            if self.popular
+            else ""
+        )
+        return f"{self.lines:,} recommendations for {self.users:,} users{told}."
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers and text."""
+        return {
+            "users": self.users,
+            "lines": self.lines,
+            "popular": self.popular,
+            "path": self.path,
+        }
+
+
+def write_top(
+    model: Model,
+    path: Path,
+    users: Any,
+    k: int = 10,
+    *,
+    seen: bool = False,
+    only: Iterable[object] | None = None,
+    without: Iterable[object] | None = None,
+    names: Names | None = None,
+    on_block: Callable[..., None] | None = None,
+    force: bool = False,
+) -> Written:
+    """Write the k best items of some users, or of all, to a table.
+
+    Args:
+        model: That was fitted.
+        path: A .parquet, .csv, .tsv or .jsonl file.
+        users: Their ids; None takes all. Unknown ones get the popular items.
+        k: How many items each.
+        seen: Whether items may be listed that the user has already dealt with.
+        only: The items that may be listed; None allows all.
+        without: Items that may not.
+        names: Titles by id.
+        on_block: Called with a word for each block of users.
+        force: Overwrite what is there.
+
+    Raises:
+        MatrixError: If an item is unknown.
+        StorageError: If the system refuses to write.
+
+    Cost:
+        32 MB of scores and one block of the table at a time.
+    """
+    places = np.arange(len(model.data.users), dtype=np.int32)
+    asked: Any = None
+    if users is not None:
+        ids = all_of(users)
+        places = model.data.users.places(ids)
+        asked = model.data.users.alike(ids) if (places < 0).any() else None
+    allowed = allowed_items(model, only, without)
+    counts = {"lines": 0, "popular": 0}
+
+    def blocks() -> Any:
+        begin = 0
+        for table, size in top_tables(
+            model, places, k, seen=seen, allowed=allowed, names=names, asked=asked
+        ):
+            counts["lines"] += len(table["item"])
+            begin += size
+            if on_block is not None:
+                on_block(f"{begin:,} users")
+            yield table
+
+    write_tables(path, blocks(), force=force)
+    return Written(
+        users=len(places),
+        lines=counts["lines"],
+        popular=int(np.append(model.strangers(), True)[places].sum()),
+        path=str(path),
+    )
+
+
+def read_ids(path: Path, role: str, named: ColumnNames | None = None) -> list[Any]:
+    """The ids of a table, of their own types: its column of users or items, else its first.
+
+    Args:
+        path: The table.
+        role: user or item.
+        named: What columns of ids were called at the fit.
+
+    Raises:
+        ArgumentError: If there is no such file, or its suffix is unknown.
+        FormatError: If it is damaged.
+        MatrixError: If a row has no id.
+    """
+    usual = plain((named or ColumnNames()).known().get(role, ""))
+    words = {usual} if usual and not usual.isdigit() else set[str]()
+    head = table_head(path, KNOWN | {"id"} | words)
+    labels = [plain(name) for name in head.names or ()]
+    common = (*words, *NAMES[role], "id")
+    place = next((labels.index(name) for name in common if name in labels), 0)
+    found = read_columns(path, head, {place: "id"}).column(0).to_pylist()
+    if None in found:
+        raise MatrixError(
+            f"Row {found.index(None) + 1} of {path.name} has no {role}.",
+            hint="Leave it out; a word such as NA is an id in quotes only.",
+            code="missing-id",
+        )
+    return found

@@ -1,0 +1,352 @@
+"""λ, the rank and the other settings of a fit, chosen on a validation part of the input."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Final, final
+
+import numpy as np
+
+from eckart.completion.loss import spread
+from eckart.errors import ArgumentError, MissingExtra
+from eckart.recommend.chunked import taken
+from eckart.recommend.evaluation import ranking_per_user
+from eckart.recommend.fitting import fit_model
+from eckart.recommend.interactions import Interactions
+from eckart.recommend.model import Model
+from eckart.recommend.ranking import rank
+from eckart.recommend.settings import Settings
+from eckart.recommend.splitting import Split, Way, split
+
+FIRST: Final = {"explicit": 0.1, "implicit": 0.01}
+STRIDES: Final = (4, 2, 1)
+"""Powers of √2 between neighbours; the search goes on with fewer where a middle one is best."""
+MOST: Final = 16
+FARTHEST: Final = 20
+"""Powers of √2 from the first λ: a thousand times as large and as small."""
+DEPTH: Final = 20
+"""Of the lists that λ is chosen by where there are no ratings."""
+MOST_USERS: Final = 5000
+MOST_ENTRIES: Final = 3_000_000
+FEWEST: Final = 20
+"""Interactions that a validation part can be taken from."""
+
+OnTrial = Callable[[str], None]
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """What was chosen, and what it was chosen from.
+
+    Fields:
+        regularization: The best λ.
+        tried: Each λ with its figure on the validation part, in the order of λ.
+        metric: What the figure is: rmse, or ndcg@20.
+        validated: Interactions of the validation part.
+    """
+
+    regularization: float
+    tried: tuple[tuple[float, float], ...]
+    metric: str
+    validated: int
+
+    def sentence(self) -> str:
+        """What a person should know."""
+        best = dict(self.tried)[self.regularization]
+        return (
+            f"λ = {self.regularization:.4g} is the best of {len(self.tried)} on "
+            f"{self.validated:,} held-out interactions ({self.metric} {best:.4f})."
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers."""
+        return {
+            "regularization": self.regularization,
+            "metric": self.metric,
+            "validated": self.validated,
+            "tried": [{"regularization": one, "figure": figure} for one, figure in self.tried],
+        }
+
+
+def choose_regularization(
+    data: Interactions,
+    settings: Settings,
+    *,
+    scale: tuple[float, float] | None = None,
+    on_trial: OnTrial | None = None,
+) -> Choice | None:
+    """The λ that predicts a tenth of the interactions best from the others.
+
+    The search goes from a λ in units of the ratings to its neighbours, 4 times as large and as
+    small, as long as one is better; then in steps of 2 and of √2. None where there are too few
+    interactions to tell, or λ plays no part.
+
+    Args:
+        data: All that may be looked at.
+        settings: Of the fit; its rank and method are those of each trial.
+        scale: Of the ratings.
+        on_trial: Called with a word on each trial.
+
+    Cost:
+        About ten fits to nine tenths of the data, of a sample of its users above 3 million entries.
+    """
+    if len(data) < FEWEST or settings.method == "gibbs":
+        return None
+    held = split(sampled(data, settings.seed), "random", seed=settings.seed)
+    first = FIRST["implicit"] if data.ratings is None else FIRST["explicit"] * spread(data.ratings)
+    figures: dict[int, float] = {}
+
+    def judge(halves: int) -> float:
+        if halves not in figures:
+            one = first * 2 ** (halves / 2)
+            fit = fit_model(held.train, settings, regularization=one, scale=scale)
+            figures[halves] = score(fit.model, held)
+            if on_trial is not None:
+                on_trial(f"λ = {one:.4g}")
+        return figures[halves]
+
+    best = 0
+    for stride in STRIDES:
+        best = _descend(judge, best, stride, figures)
+    metric = "rmse" if data.ratings is not None else f"ndcg@{DEPTH}"
+    sign = 1.0 if data.ratings is not None else -1.0
+    return Choice(
+        regularization=first * 2 ** (best / 2),
+        tried=tuple((first * 2 ** (at / 2), sign * figures[at]) for at in sorted(figures)),
+        metric=metric,
+        validated=len(held.test),
+    )
+
+
+def score(model: Model, held: Split) -> float:
+    """The figure that is made small: RMSE, or −NDCG@20."""
+    test = held.test
+    if test.ratings is not None:
+        predicted = model.predict(test.rows, test.columns, clip=True)
+        return float(np.sqrt(np.mean(np.square(predicted - test.ratings))))
+    test = test.chosen(test.liked)
+    users = np.unique(test.rows).astype(np.intp)
+    if not len(users):
+        return 0.0
+    if len(users) > MOST_USERS:
+        users = users[:: -(-len(users) // MOST_USERS)]
+    ranking = rank(model.scores, users, len(test.items), DEPTH, seen=held.seen)
+    return -float(np.mean(ranking_per_user(ranking, test)["ndcg"]))
+
+
+def sampled(data: Interactions, seed: int) -> Interactions:
+    """The interactions of a sample of users, where there are more than 3 million."""
+    if len(data) <= MOST_ENTRIES:
+        return data
+    drawn = np.random.Generator(np.random.Philox(seed))
+    chosen = drawn.random(len(data.users)) < MOST_ENTRIES / len(data)
+    part = data.chosen(taken(chosen, data.rows))
+    kept = np.cumsum(chosen) - 1
+    users = replace(data.users, ids=data.users.column(np.flatnonzero(chosen)))
+    attributes = data.user_attributes
+    return replace(
+        part,
+        users=users,
+        rows=kept[part.rows].astype(np.int32),
+        user_attributes=None if attributes is None else attributes.chosen(chosen),
+    )
+
+
+def _descend(
+    judge: Callable[[int], float], best: int, stride: int, figures: dict[int, float]
+) -> int:
+    """From one place to the better of its two neighbours, until neither is."""
+    while len(figures) < MOST:
+        near = [place for place in (best - stride, best + stride) if abs(place) <= FARTHEST]
+        lowest = min(near, key=judge)
+        if judge(lowest) >= judge(best):
+            return best
+        best = lowest
+    return best
+
+
+TRIALS: Final = 40
+LARGEST_RANK: Final = 256
+ATTRIBUTE_WEIGHTS: Final = (0.01, 100.0)
+
+OnTuned = Callable[[int, float], None]
+"""Called with the number of trials that are done and the best figure."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tuning:
+    """The result of `tune`.
+
+    Fields:
+        settings: The best.
+        figure: Of the best on the validation part.
+        metric: What it is: rmse, or ndcg@20.
+        trials: Settings and figure of each, in order.
+        seconds: That it took.
+        attributes: Whether there were any, whose weight was chosen too.
+    """
+
+    settings: Settings
+    figure: float
+    metric: str
+    trials: tuple[dict[str, Any], ...]
+    seconds: float
+    attributes: bool = False
+
+    def sentence(self) -> str:
+        """What a person should know."""
+        own = self.settings
+        alpha = "" if own.unobserved_weight is None else f", α = {own.unobserved_weight:.3g}"
+        weight = f", attributes × {own.attribute_weight:.3g}" if self.attributes else ""
+        return (
+            f"Tuned in {len(self.trials)} trials: rank {own.rank}, λ = {own.regularization:.3g}, "
+            f"ν = {own.count_exponent:.2f}{alpha}{weight} ({self.metric} {self.figure:.4f})."
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers."""
+        return {
+            "settings": self.settings.to_dict(),
+            "figure": self.figure,
+            "metric": self.metric,
+            "trials": list(self.trials),
+            "seconds": self.seconds,
+        }
+
+
+def tune(
+    data: Interactions,
+    settings: Settings,
+    *,
+    scale: tuple[float, float] | None = None,
+    trials: int | None = None,
+    time_limit: float | None = None,
+    on_trial: OnTuned | None = None,
+) -> Tuning:
+    """The settings that predict a tenth of the interactions best from the others.
+
+    The first trial is the default, so the answer is never worse than that on the validation part.
+    With the same seed and number of trials the answer is the same; a time limit gives that up.
+
+    Args:
+        data: All that may be looked at.
+        settings: What is not chosen: method, epochs, seed.
+        scale: Of the ratings.
+        trials: How many settings are tried; None is 40, or as many as the time allows.
+        time_limit: Seconds after which no trial begins.
+        on_trial: Called after every trial.
+
+    Raises:
+        ArgumentError: If the method has no λ.
+        MatrixError: If there is too little to take a part from.
+        MissingExtra: If Optuna is not installed.
+    """
+    if settings.method == "gibbs":
+        raise ArgumentError(
+            "A Bayesian model has no λ to choose.",
+            hint="Leave out --tune or --bayesian.",
+            code="option-does-not-apply",
+        )
+    optuna = _optuna()
+    explicit, attributes = data.ratings is not None, data.has_attributes
+    way: Way = "random"
+    held = split(sampled(data, settings.seed), way, seed=settings.seed)
+    largest = max(1, min(LARGEST_RANK, *held.train.shape))
+    unit = 1.0 if data.ratings is None else spread(data.ratings)
+    records: list[dict[str, Any]] = []
+    began = time.perf_counter()
+
+    def trial(suggest: Any) -> float:
+        chosen = _rescaled(
+            _suggested(
+                suggest, settings, explicit=explicit, largest=largest, attributes=attributes
+            ),
+            held.train,
+            unit,
+        )
+        figure = score(fit_model(held.train, chosen, scale=scale).model, held)
+        shown = figure if explicit else -figure
+        records.append({**chosen.to_dict(), "figure": shown})
+        if on_trial is not None:
+            best = min if explicit else max
+            on_trial(len(records), best(record["figure"] for record in records))
+        return figure
+
+    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=settings.seed))
+    first = _first(settings, explicit=explicit, largest=largest, attributes=attributes)
+    study.enqueue_trial(first)
+    most = trials or (None if time_limit else TRIALS)
+    study.optimize(trial, n_trials=most, timeout=time_limit, catch=())
+    best = min(records, key=lambda record: record["figure"] * (1 if explicit else -1))
+    wanted = {name: value for name, value in best.items() if name != "figure"}
+    return Tuning(
+        settings=Settings(**wanted),
+        figure=best["figure"],
+        metric="rmse" if explicit else f"ndcg@{DEPTH}",
+        trials=tuple(records),
+        seconds=time.perf_counter() - began,
+        attributes=attributes,
+    )
+
+
+def _first(settings: Settings, *, explicit: bool, largest: int, attributes: bool) -> dict[str, Any]:
+    shared = {
+        "rank": min(settings.rank, largest),
+        "regularization": 0.1 if explicit else 0.01,
+        "count_exponent": 1.0,
+    }
+    if attributes:
+        shared["attribute_weight"] = float(np.clip(settings.attribute_weight, *ATTRIBUTE_WEIGHTS))
+    return shared if explicit else {**shared, "unobserved_weight": 0.1}
+
+
+def _suggested(
+    suggest: Any, settings: Settings, *, explicit: bool, largest: int, attributes: bool
+) -> Settings:
+    """One set of settings."""
+    if attributes:
+        weight = suggest.suggest_float("attribute_weight", *ATTRIBUTE_WEIGHTS, log=True)
+        settings = replace(settings, attribute_weight=weight)
+    fewest = min(4, settings.rank, largest)
+    ranks = suggest.suggest_int("rank", fewest, largest, log=True)
+    exponent = suggest.suggest_float("count_exponent", 0.25, 1.25)
+    if explicit:
+        chosen = suggest.suggest_float("regularization", 0.01, 1.0, log=True)
+        return replace(settings, rank=ranks, regularization=chosen, count_exponent=exponent)
+    return replace(
+        settings,
+        rank=ranks,
+        regularization=suggest.suggest_float("regularization", 1e-4, 0.3, log=True),
+        count_exponent=exponent,
+        unobserved_weight=suggest.suggest_float("unobserved_weight", 3e-3, 1.0, log=True),
+    )
+
+
+def _rescaled(chosen: Settings, data: Interactions, unit: float) -> Settings:
+    """With the λ that, summed over all users and items, punishes as much as it would with ν = 1.
+
+    So λ and ν can be looked for apart from one another (Rendle et al. 2022, section 3). λ grows
+    with the ratings, as the squares of factors do.
+    """
+    assert chosen.regularization is not None
+    alpha = chosen.unobserved_weight or 0.0
+    rows = data.user_counts() + alpha * len(data.items)
+    columns = data.item_counts() + alpha * len(data.users)
+    counts = np.maximum(np.concatenate([rows, columns]), 1.0)
+    share = float(np.sum(counts) / np.sum(counts**chosen.count_exponent))
+    return replace(chosen, regularization=chosen.regularization * share * unit)
+
+
+def _optuna() -> Any:
+    try:
+        import optuna
+    except ImportError as error:
+        raise MissingExtra(
+            "Tuning needs Optuna.",
+            hint="Install it with: pip install 'eckart[tune]'",
+            code="missing-extra",
+        ) from error
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna

@@ -1,0 +1,199 @@
+"""Ids of users or items, of any type, and the rows or columns they stand for."""
+
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias, cast, final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pyarrow import compute
+
+from eckart.errors import MatrixError
+from eckart.recommend.chunked import taken
+from eckart.recommend.ids import WHOLE, Encoder, all_of, canonical, column_of, without_points
+
+Places: TypeAlias = npt.NDArray[np.int32]
+Id: TypeAlias = int | str
+pc: Final[Any] = compute  # its functions are made when it is imported, which no type checker sees
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Vocabulary:
+    """The ids of one side, each at its place; ids are given back as they came.
+
+    Fields:
+        ids: An Arrow array of int64 or text without nulls, each id once.
+        whole: Whether text ids are whole numbers, too large for 64 bits.
+
+    Example:
+        >>> vocabulary, places = Vocabulary.encoded(["b", "a", "b"])
+        >>> vocabulary.listed(), places.tolist()
+        (['a', 'b'], [1, 0, 1])
+        >>> vocabulary.place("b"), vocabulary.place("c")
+        (1, -1)
+    """
+
+    ids: Any
+    whole: bool = False
+
+    @staticmethod
+    def encoded(
+        column: Any, what: str = "id", *, untyped: bool = False
+    ) -> tuple["Vocabulary", Places]:
+        """The sorted vocabulary of a column, and the place of each of its entries.
+
+        Args:
+            column: The ids.
+            what: They are, for messages.
+            untyped: Whether they are from a text file, where numbers are text too.
+
+        Raises:
+            MatrixError: If an id is missing, or the ids are of several types.
+        """
+        column, large = column_of(column)
+        encoder = Encoder(what)
+        encoder.add(column)
+        return Vocabulary.coded(encoder, untyped=untyped or large)
+
+    @staticmethod
+    def coded(encoder: Encoder, *, untyped: bool) -> tuple["Vocabulary", Places]:
+        """The same of ids that were coded block by block."""
+        distinct, codes = encoder.finish()
+        ids, whole = _normal(distinct, untyped=untyped)
+        alike = ids.dictionary_encode()
+        if len(alike.dictionary) < len(ids):
+            codes = taken(np.asarray(alike.indices), codes, out=codes)
+            ids = alike.dictionary
+        order = pc.sort_indices(ids).to_numpy()
+        to_place = np.empty(len(order), np.int32)
+        to_place[order] = np.arange(len(order), dtype=np.int32)
+        return Vocabulary(ids.take(pa.array(order)), whole), taken(to_place, codes, out=codes)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def places(self, column: Any, what: str = "id") -> Places:
+        """The place of each id of a column; -1 where it is unknown."""
+        encoder = Encoder(what)
+        encoder.add(column_of(column)[0])
+        distinct, codes = encoder.finish()
+        return taken(self._found(distinct), codes, out=codes)
+
+    def place(self, one: object) -> int:
+        """The place of one id, given as it is or as text; -1 where it is unknown.
+
+        Raises:
+            MatrixError: If it can be no id.
+        """
+        return int(self._found(all_of([one]))[0])
+
+    def alike(self, column: Any) -> Any:
+        """Ids that were asked for as numbers where these are and all of them can be, else as text.
+
+        Example:
+            >>> Vocabulary(pa.array([7])).alike(pa.array(["7", "8.0"])).to_pylist()
+            [7, 8]
+        """
+        asked, _ = _normal(column, untyped=pa.types.is_integer(self.ids.type))
+        return asked if asked.type == self.ids.type else asked.cast(pa.string())
+
+    def at(self, place: int) -> Id:
+        """The id at a place."""
+        found = self.ids[place].as_py()
+        return int(found) if self.whole else cast("Id", found)
+
+    def listed(self, places: npt.ArrayLike | None = None) -> list[Id]:
+        """The ids at some places, or all of them, in order."""
+        found = self.column(places).to_pylist()
+        return [int(one) for one in found] if self.whole else found
+
+    def column(self, places: npt.ArrayLike | None = None) -> Any:
+        """The ids at some places as an Arrow array; null where the place is below 0."""
+        if places is None:
+            return self.ids
+        chosen = np.asarray(places, np.int64)
+        return self.ids.take(pa.array(chosen, mask=chosen < 0))
+
+    def extended(self, other: "Vocabulary") -> tuple["Vocabulary", Places]:
+        """This vocabulary with new ids behind its own, and the places of the other's ids.
+
+        Raises:
+            MatrixError: If the new ids are text and these are numbers.
+        """
+        places = self._found(other.ids)
+        new = places < 0
+        if not new.any():
+            return self, places
+        own, added = self.ids, other.ids.filter(pa.array(new))
+        if pa.types.is_integer(own.type) and other.whole:
+            own = own.cast(pa.string())
+        elif pa.types.is_integer(own.type) and not pa.types.is_integer(added.type):
+            added = _whole(added)
+        if pa.types.is_string(own.type):
+            added = added.cast(pa.string())
+        places[new] = len(self) + np.arange(int(new.sum()), dtype=np.int32)
+        whole = all(one.whole or pa.types.is_integer(one.ids.type) for one in (self, other))
+        joined = pa.concat_arrays([own, added])
+        return Vocabulary(joined, whole and pa.types.is_string(own.type)), places
+
+    def without(self, place: int) -> "Vocabulary":
+        """This vocabulary less the id at a place."""
+        kept = np.delete(np.arange(len(self)), place)
+        return Vocabulary(self.ids.take(pa.array(kept)), self.whole)
+
+    def _found(self, distinct: Any) -> Places:
+        """The places of an array of ids of any type."""
+        asked = canonical(distinct)
+        if pa.types.is_integer(asked.type) and not pa.types.is_uint64(asked.type):
+            asked = asked.cast(pa.int64())
+        if not pa.types.is_int64(asked.type) or not pa.types.is_integer(self.ids.type):
+            asked = asked.cast(pa.string())
+            if pa.types.is_integer(self.ids.type) or self.whole:
+                asked = without_points(asked)
+            if pa.types.is_integer(self.ids.type):
+                asked = pa.array([_number(text) for text in asked.to_pylist()], pa.int64())
+        found = pc.fill_null(pc.index_in(asked, value_set=self.ids, skip_nulls=True), -1)
+        return np.asarray(found.to_numpy(), np.int32).copy()
+
+
+def _normal(distinct: Any, *, untyped: bool) -> tuple[Any, bool]:
+    """Distinct ids as int64 or text, and whether those texts are whole numbers.
+
+    Text of a file without types is taken as numbers where all of it is; one with leading zeros is
+    text, since it would not be given back as it came.
+    """
+    ids = canonical(distinct)
+    if pa.types.is_integer(ids.type):
+        untyped = True
+        ids = ids.cast(pa.string()) if pa.types.is_uint64(ids.type) else ids.cast(pa.int64())
+    if pa.types.is_int64(ids.type) or not untyped:
+        return ids, False
+    if not pc.all(pc.match_substring_regex(ids, WHOLE)).as_py():
+        return ids, False
+    ids = without_points(ids)
+    try:
+        return ids.cast(pa.int64()), False
+    except pa.ArrowInvalid:
+        return ids, True
+
+
+def _number(text: str) -> int | None:
+    """A text as a number of 64 bits; None where it is none."""
+    try:
+        number = int(text)
+    except ValueError:
+        return None
+    return number if -(2**63) <= number < 2**63 and str(number) == text else None
+
+
+def _whole(texts: Any) -> Any:
+    """Texts as numbers of 64 bits."""
+    numbers = [_number(text) for text in texts.to_pylist()]
+    if None in numbers:
+        raise MatrixError(
+            f"The ids of the model are whole numbers, and {texts[numbers.index(None)]} is none.",
+            hint="Give ids of the same kind.",
+            code="other-ids",
+        )
+    return pa.array(numbers, pa.int64())

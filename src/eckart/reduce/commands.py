@@ -1,0 +1,207 @@
+"""`eckart reduce`."""
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from eckart.errors import ArgumentError
+from eckart.terminal import console
+from eckart.terminal.answers import check_report, deliver
+from eckart.terminal.options import FILE, RankType, column_names, reported_options, seed_option
+
+SOLVERS = {"svd": "ExactSVD", "gram": "GramSVD", "krylov": "BlockKrylov"}
+WAYS = ("rank", "tolerance", "variance")
+
+
+@click.command(epilog="Example: eckart reduce table.parquet --rank 50 -o scores.parquet")
+@click.argument("table", metavar="TABLE", type=FILE)
+@click.option("--rank", type=RankType(), help="Components; auto counts what is above noise.")
+@click.option("--tolerance", type=float, help="As few as keep the relative error within this.")
+@click.option("--variance", type=float, help="As few as hold this share of the variance: 0.95.")
+@click.option("--centre/--no-centre", default=True, help="Whether to subtract the means.")
+@click.option("--scale", is_flag=True, help="Divide the columns by their standard deviations.")
+@click.option("--whiten", is_flag=True, help="Divide the scores by theirs.")
+@click.option("--tol", type=float, help="Residual of the components, as a share of its σ².")
+@click.option("--id", "ids", multiple=True, help="A column that passes through; may be repeated.")
+@click.option("--color", "colour", help="A column that colours the picture of the report.")
+@click.option("--columns", help="Columns of numbers to keep, separated by commas.")
+@click.option("--header/--no-header", default=None, help="Whether a text file has a header.")
+@click.option("--index/--no-index", default=None, help="Whether the first column is an index.")
+@click.option("--tensor", help="Name of the array, in a file that holds several.")
+@click.option("--memory", help="Most memory to use, such as 500MB; the file is read in blocks.")
+@click.option("--model", type=FILE, help="Project the rows with this saved reduction.")
+@click.option("--inverse", is_flag=True, help="With --model: from scores back to rows.")
+@click.option("--update", type=FILE, help="Take the rows into this saved reduction.")
+@click.option(
+    "--solver",
+    type=click.Choice(list(SOLVERS)),
+    help="svd, gram (all of WᵀW, in one pass) or krylov; chosen by the size if left out.",
+)
+@seed_option
+@click.option(
+    "--certificate/--no-certificate",
+    default=True,
+    help="Whether to bound the best possible error.",
+)
+@reported_options
+def reduce(table: Path, **options: Any) -> int:
+    """Reduce a table to a few components: scores, loadings, and how much of the variance they hold.
+
+    Writes the scores to --output (.parquet, .csv, .tsv, .npy), and beside it NAME.loadings, one row
+    for each column of the table, and NAME.model.npz, which projects new rows.
+    """
+    from eckart.reduce.opening import Reading
+    from eckart.threads import limited_threads
+
+    _check(options)
+    reading = Reading(
+        columns=column_names(options["columns"]),
+        ids=tuple(dict.fromkeys(options["ids"])),
+        colour=options["colour"],
+        header=options["header"],
+        index=options["index"],
+        tensor=options["tensor"],
+        memory=options["memory"],
+    )
+    _check_paths(table, options)
+    with limited_threads(options["threads"]):
+        result = _run(table, reading, options)
+    console.notes(result.notes, quiet=options["quiet"])
+    return deliver(
+        "reduce", result, options["report"], show=_show_reduction, draw=_page,
+        force=options["force"], as_json=options["as_json"], quiet=options["quiet"],
+    )  # fmt: skip
+
+
+def _run(table: Path, reading: Any, options: dict[str, Any]) -> Any:
+    """The job that the options ask for."""
+    from eckart.reduce.reduce import project_file, reduce_file, update_file
+
+    output, force = _output(table, options), options["force"]
+    words = shlex.join(["eckart", *click.get_current_context().obj])
+    if options["model"] is not None:
+        return project_file(
+            table, options["model"], output, reading,
+            inverse=options["inverse"], force=force, command=words,
+        )  # fmt: skip
+    if options["update"] is not None:
+        own = options["output"] is None
+        return update_file(
+            table, options["update"], output, reading, force=force or own, command=words
+        )
+    with console.progress(None, quiet=options["quiet"]) as on_step:
+        return reduce_file(
+            table,
+            output,
+            reading,
+            force=force,
+            command=words,
+            on_step=on_step,
+            rank=options["rank"],
+            tolerance=options["tolerance"],
+            variance=options["variance"],
+            centre=options["centre"],
+            scale=options["scale"],
+            whiten=options["whiten"],
+            tol=options["tol"],
+            solver=options["solver"],
+            seed=options["seed"],
+            certificate=options["certificate"],
+        )
+
+
+def _output(table: Path, options: dict[str, Any]) -> Path:
+    """Where the answer goes when nothing is named: beside the table, or to what was saved."""
+    if options["output"] is not None:
+        return options["output"]
+    if options["update"] is not None:
+        return options["update"]
+    suffix = table.suffix.lower() if table.suffix.lower() in (".csv", ".tsv") else ".parquet"
+    word = "restored" if options["inverse"] else "scores"
+    from eckart.files import beside, named_path
+
+    return beside(table, f"{named_path(table).stem}.{word}{suffix}")
+
+
+def _check(options: dict[str, Any]) -> None:
+    """Refuse options that do not go together.
+
+    Raises:
+        ArgumentError: If so.
+    """
+    given = [f"--{name}" for name in WAYS if options[name] is not None]
+    saved = [f"--{name}" for name in ("model", "update") if options[name] is not None]
+    given += _of_the_fit(options) if saved else []
+    if options["update"] is not None:  # no scores are written, which these would go along with
+        given += [f"--{name}" for name, key in (("id", "ids"), ("color", "colour")) if options[key]]
+    if saved and (given or len(saved) > 1):
+        raise ArgumentError(
+            f"{' and '.join([*saved, *given])} do not go together.",
+            hint="A saved reduction has its rank and all that it was fitted with.",
+            code="option-does-not-apply",
+        )
+    if options["inverse"] and options["model"] is None:
+        raise ArgumentError(
+            "--inverse goes back with a saved reduction.",
+            hint="Name it with --model.",
+            code="option-does-not-apply",
+        )
+    if not saved and len(given) != 1:
+        raise ArgumentError(
+            f"{len(given) or 'None'} of {', '.join(f'--{name}' for name in WAYS)} "
+            f"{'is' if len(given) < 2 else 'are'} given.",
+            hint="Give exactly one of them.",
+            code="rank-chosen-twice" if given else "rank-not-chosen",
+        )
+
+
+def _of_the_fit(options: dict[str, Any]) -> list[str]:
+    """The options that were given of how components are found."""
+    context = click.get_current_context()
+    return [
+        f"--{'no-' if options[name] is False else ''}{name}"
+        for name in ("centre", "scale", "whiten", "tol", "solver", "seed", "certificate")
+        if context.get_parameter_source(name) is not ParameterSource.DEFAULT
+    ]
+
+
+def _check_paths(table: Path, options: dict[str, Any]) -> None:
+    """Refuse what the existence of paths alone shows to be wrong.
+
+    Raises:
+        ArgumentError: If so.
+    """
+    from eckart.files import Selection, check_input, is_read_by_rows
+    from eckart.ranks import byte_count
+
+    if not table.exists() or not is_read_by_rows(table):
+        check_input(table, Selection())
+    for name in ("model", "update"):
+        path = options[name]
+        if path is not None and not path.exists():
+            raise ArgumentError(
+                f"There is no file {path}.", hint="Check the path.", code="no-such-file"
+            )
+    if options["memory"] is not None:
+        byte_count(options["memory"])
+    apart = [table, options["model"], options["update"], _output(table, options)]
+    check_report(options["report"], force=options["force"], apart=apart)
+
+
+def _show_reduction(document: dict[str, Any]) -> None:
+    """The figures of a `Reduced` for a person."""
+    from eckart.reduce.report import component_rows, reduce_table
+
+    header, rows = component_rows(document)
+    console.answer_table(header, rows, aside=True)
+    console.answer_rows(reduce_table(document))
+    console.answer_text(document["message"])
+
+
+def _page(document: dict[str, Any]) -> str:
+    from eckart.reduce.report import reduce_page
+
+    return reduce_page(document)

@@ -1,0 +1,298 @@
+"""The face that scikit-learn knows; the only module that imports it."""
+
+import math
+import warnings
+from typing import Any, Self, final
+
+import numpy as np
+
+from eckart.arguments import check_flag
+from eckart.arrays import as_randomness, unmasked
+from eckart.errors import ArgumentError, ConvergenceWarning, MatrixError, MissingExtra
+from eckart.matrices import as_matrix
+from eckart.matrices.derived import dense
+from eckart.reduce.fit import grown, reduced, start_incremental
+from eckart.reduce.reduction import Reduction
+
+try:
+    from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+    from sklearn.utils import check_random_state
+    from sklearn.utils.validation import check_is_fitted, validate_data
+except ImportError as error:
+    raise MissingExtra(
+        "LowRankReducer needs scikit-learn, which is not installed.",
+        hint="pip install 'eckart[sklearn]'",
+        code="missing-extra",
+    ) from error
+
+
+@final
+class LowRankReducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """Principal components by products with the data: a PCA that takes sparse and growing tables.
+
+    Scores are (X − mean)·Aᵀ, with the rows of A the leading right singular vectors of X − mean,
+    each with ‖WᵀWv − σ²v‖ ≤ tol·σ₁². Without centring it is a truncated SVD. A sparse X stays
+    sparse, centred or not. Entries that are NaN, or masked, are gaps: the components are fitted to
+    the others, and a row's scores to what is known of it.
+
+    Args:
+        n_components: How many: a number; centred, a share of the variance below 1; "auto" for those
+            above the noise; None for min(rows, columns).
+        center: Whether to subtract the means of the columns.
+        scale: Whether to divide the columns by their standard deviations; constant ones stay.
+        whiten: Whether scores are divided by their standard deviations.
+        tol: The residual of the components; None takes 1e-8, in float32 3e-4.
+        certificate: Whether to spend products on bounding how good any components could be.
+        random_state: Of the random directions, as scikit-learn has it.
+
+    Fields:
+        components_: A, of shape (components, features); the entry of largest size in each row is
+            positive.
+        explained_variance_: Variance of the scores, as `PCA` has it; without centring as
+            `TruncatedSVD` does. In float64 like the next two, so that none leaves its range.
+        explained_variance_ratio_: The same as shares of the variance of X.
+        singular_values_: Of X − mean.
+        mean_: Of the features.
+        scale_: Their standard deviations, or None.
+        noise_variance_: Mean variance of the directions that are left out.
+        n_components_: How many components there are.
+        n_samples_: How many rows were seen.
+        certificate_: The error of the rows, and a bound on the best possible; a dictionary.
+
+    Cost:
+        One pass for the means, a few for the components, one for the scores.
+
+    Example:
+        >>> X = np.outer(np.arange(6.0), [1.0, 2.0]) + 5
+        >>> LowRankReducer(n_components=1).fit(X).explained_variance_ratio_.round(6)
+        array([1.])
+    """
+
+    def __init__(
+        self,
+        n_components: int | float | str | None = None,
+        *,
+        center: bool = True,
+        scale: bool = False,
+        whiten: bool = False,
+        tol: float | None = None,
+        certificate: bool = False,
+        random_state: Any = 0,
+    ) -> None:
+        self.n_components = n_components
+        self.center = center
+        self.scale = scale
+        self.whiten = whiten
+        self.tol = tol
+        self.certificate = certificate
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Find the components of the rows of X.
+
+        Args:
+            X: Of shape (rows, features), dense or sparse.
+            y: Ignored.
+        """
+        del y
+        checked = self._checked(X, reset=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            reduction, found = reduced(
+                checked,
+                **self._choice(checked.shape),
+                **self._flags(),
+                tol=self.tol,
+                certificate=check_flag("certificate", self.certificate),
+                seed=self._seed(),
+            )
+        if found.outcome.grade == "short":
+            warnings.warn(found.message, ConvergenceWarning, stacklevel=2)
+        self.certificate_ = found.certificate.to_dict()
+        return self._learned(reduction, None if reduction.missing else found.certificate.error)
+
+    def partial_fit(self, X: Any, y: Any = None) -> Self:
+        """Take more rows into the components, without the rows before.
+
+        The first rows are at least as many as the components, and with `scale` it is their
+        standard deviations that stay. The certificate then says that the error is at most the root
+        of the energy that was let go.
+        """
+        del y
+        first = not hasattr(self, "_reduction")
+        checked = self._checked(X, reset=first)
+        if first:
+            choice = self._choice(checked.shape)
+            if not isinstance(choice.get("rank"), int):
+                raise ArgumentError(
+                    "partial_fit needs to know how many components there are.",
+                    hint="Give n_components as a whole number.",
+                    code="not-growing",
+                )
+            reduction = start_incremental(checked, choice["rank"], **self._flags())
+        else:
+            reduction = grown(self._reduction, checked)
+        self.certificate_ = reduction.promise()
+        return self._learned(reduction)
+
+    def transform(self, X: Any) -> Any:
+        """The scores of the rows of X, of shape (rows, components)."""
+        check_is_fitted(self)
+        return self._reduction_now().project(self._checked(X, reset=False))
+
+    def fit_transform(self, X: Any, y: Any = None, **fit_params: Any) -> Any:
+        """As `fit`, then `transform`."""
+        return self.fit(X, y, **fit_params).transform(X)
+
+    def inverse_transform(self, X: Any) -> Any:
+        """The rows that scores stand for, of shape (rows, features).
+
+        Raises:
+            MatrixError: If the scores are no matrix, or not one for each component.
+        """
+        check_is_fitted(self)
+        scores = as_matrix(X)
+        return self._reduction_now().restore(scores.namespace.get(dense(scores)))
+
+    def get_covariance(self) -> Any:
+        """The covariance of the features by this model: AᵀΛA and equal noise elsewhere."""
+        check_is_fitted(self)
+        A, noise = self.components_.astype(np.float64), self.noise_variance_
+        inner = (A.T * np.maximum(self._squares_each() - noise, 0.0)) @ A
+        return inner + noise * np.eye(A.shape[1])
+
+    def get_precision(self) -> Any:
+        """The inverse of `get_covariance`, with at least the noise of rounding."""
+        check_is_fitted(self)
+        A, (lengths, noise) = self.components_.astype(np.float64), self._model()
+        inside = (A.T / lengths) @ A
+        beside = np.eye(A.shape[1]) - A.T @ A
+        return inside if len(A) == A.shape[1] else inside + beside / noise
+
+    def score_samples(self, X: Any) -> Any:
+        """The log-likelihood of each row under the Gaussian model of the components.
+
+        Reference:
+            Tipping, Bishop (1999), Mixtures of probabilistic principal component analysers.
+        """
+        check_is_fitted(self)
+        checked: Any = self._checked(X, reset=False)
+        rows: Any = checked.toarray() if hasattr(checked, "toarray") else checked
+        rows = self._reduction_now().filled(rows)
+        around = (rows - self.mean_) / (1.0 if self.scale_ is None else self.scale_)
+        A, (lengths, noise) = self.components_.astype(np.float64), self._model()
+        scores = around @ A.T
+        outside = np.square(around - scores @ A).sum(axis=1)
+        with np.errstate(over="ignore"):
+            size = (np.square(scores) / lengths).sum(axis=1) + outside / noise
+        left = A.shape[1] - len(A)
+        logarithm = np.log(lengths).sum() + left * math.log(noise)
+        return -0.5 * (size + A.shape[1] * math.log(2 * math.pi) + logarithm)
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """The mean of `score_samples`, which model selection compares."""
+        del y
+        return float(np.mean(self.score_samples(X)))
+
+    @property
+    def n_features_out_(self) -> int:
+        """How many columns the scores have."""
+        return self.n_components_
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.n_components_
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.input_tags.allow_nan = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+    def _checked(self, X: Any, *, reset: bool) -> Any:
+        return validate_data(
+            self,
+            unmasked(X),
+            reset=reset,
+            accept_sparse=("csr", "csc"),
+            # what is fitted is summed anyway, and refused then
+            ensure_all_finite=False if reset else "allow-nan",
+            dtype=(np.float64, np.float32),
+            ensure_min_samples=2 if reset else 1,
+        )
+
+    def _choice(self, shape: tuple[int, int]) -> dict[str, Any]:
+        """How many components, as `reduced` wants it."""
+        wanted = self.n_components
+        if wanted is None:
+            return {"rank": min(shape)}
+        if isinstance(wanted, str) and wanted == "auto":
+            return {"rank": "auto"}
+        if isinstance(wanted, float | np.floating) and 0 < wanted < 1:
+            return {"variance": float(wanted)}
+        if isinstance(wanted, int | np.integer) and not isinstance(wanted, bool):
+            if wanted > min(shape):
+                raise MatrixError(
+                    f"n_components={wanted} must be between 1 and min(n_samples, n_features)="
+                    f"{min(shape)}.",
+                    code="rank-too-large",
+                )
+            return {"rank": int(wanted)}
+        raise ArgumentError(
+            f"n_components={wanted!r} is no number of components.",
+            hint='Give a whole number, a share of the variance between 0 and 1, or "auto".',
+            code="bad-n-components",
+        )
+
+    def _flags(self) -> dict[str, Any]:
+        return {
+            "centre": check_flag("center", self.center),
+            "scale": check_flag("scale", self.scale),
+            "whiten": check_flag("whiten", self.whiten),
+        }
+
+    def _seed(self) -> Any:
+        state = self.random_state
+        if state is None or state is np.random:
+            return check_random_state(state)
+        as_randomness(state)  # says what is wrong
+        return state
+
+    def _learned(self, reduction: Reduction, error: float | None = None) -> Self:
+        """Set the fields; an error that is known has digits that a difference of energies lacks."""
+        self._reduction = reduction
+        rank, rows, columns = reduction.rank, reduction.rows, reduction.columns
+        self.components_ = reduction.A[:rank]
+        self.explained_variance_ = reduction.variances
+        self.explained_variance_ratio_ = reduction.shares
+        self.singular_values_ = np.sqrt(np.maximum(reduction.squares[:rank], 0.0))
+        self.mean_ = reduction.means.astype(reduction.dtype)
+        self.scale_ = (
+            None if reduction.scales is None else reduction.scales.astype(self.mean_.dtype)
+        )
+        left = min(rows, columns) - rank
+        unexplained = (reduction.error if error is None else error) ** 2
+        self.noise_variance_ = unexplained / (rows - 1) / left if left > 0 else 0.0
+        self.n_components_ = rank
+        self.n_samples_ = rows
+        return self
+
+    def _reduction_now(self) -> Reduction:
+        return self._reduction
+
+    def _squares_each(self) -> Any:
+        """Mean squares of the scores about `mean_`: their variances, where that is the mean."""
+        reduction = self._reduction_now()
+        return reduction.squares[: reduction.rank] / (reduction.rows - 1)
+
+    def _model(self) -> tuple[Any, float]:
+        """Variances along the components and, of the noise, beside them.
+
+        Where nothing is left out that is what rounding leaves, so that a row off their span is
+        never likely.
+        """
+        squares = self._squares_each()
+        eps, tiny = np.finfo(self.components_.dtype).eps, np.finfo(np.float64).tiny
+        noise = max(self.noise_variance_, float(eps * squares[0]), float(tiny))
+        return np.maximum(squares, noise), noise

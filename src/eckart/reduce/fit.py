@@ -1,0 +1,362 @@
+"""From a matrix to its reduction, and new rows into one without the old ones."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Final, final
+
+import numpy as np
+
+from eckart.arrays import FLOAT64, Array, Randomness, as_randomness, working_dtype
+from eckart.backends import HOST, svd
+from eckart.engine import Components, components
+from eckart.engine.component_solver import RESIDUALS
+from eckart.errors import ArgumentError
+from eckart.matrices import Matrix, Sparse, Standardised, Streamed, as_matrix
+from eckart.matrices.standardised import measured
+from eckart.ranks import check_open_unit, rank_rule
+from eckart.reduce.missing import around_gaps, known_entries
+from eckart.reduce.opening import raw_blocks
+from eckart.reduce.reduction import Reduction
+from eckart.solvers import BlockKrylov, ExactSVD, GramSVD, Solver, Step
+from eckart.subspaces import directed
+
+GUESS = 64
+"""The rank that the first pass over a streamed matrix is prepared for where it is not given."""
+
+
+def reduced(
+    W: object,
+    rank: int | str | None = None,
+    *,
+    tolerance: float | None = None,
+    variance: float | None = None,
+    centre: bool = True,
+    scale: bool = False,
+    whiten: bool = False,
+    tol: float | None = None,
+    solver: str | None = None,
+    certificate: bool = True,
+    seed: int | Randomness = 0,
+    on_step: Callable[[Step], None] | None = None,
+    names: tuple[str, ...] | None = None,
+) -> tuple[Reduction, Components]:
+    """The components of a matrix, centred and scaled as asked, and what they are made of.
+
+    A dense or streamed matrix may have gaps, entries that are NaN: the components are then those of
+    the known entries alone, see `around_gaps`.
+
+    Args:
+        W: What `as_matrix` reads.
+        rank: How many components: a number or "auto"; exactly one of `rank`, `tolerance` and
+            `variance` is given.
+        tolerance: As few as keep ‖W − W·Aᵀ·A‖ within this share of ‖W‖.
+        variance: As few as hold this share of the variance.
+        centre: Whether to subtract the means of the columns.
+        scale: Whether to divide the columns by their standard deviations.
+        whiten: Whether scores are divided by theirs.
+        tol: ‖WᵀWv − σ²v‖/σ² at which a component v is exact enough.
+        solver: "svd", "gram" or "krylov"; by default by the size of W.
+        certificate: As for `components`.
+        seed: As for `components`.
+        on_step: As for `components`.
+        names: Of the columns.
+
+    Raises:
+        EckartError: As `standardised`, `components` and `around_gaps`.
+    """
+    if tol is not None:
+        check_open_unit("tol", tol)
+    least = _tolerance(tolerance, variance, centre=centre)
+    guess = rank if isinstance(rank, int) else GUESS
+    matrix = as_matrix(W)
+    working = measured(
+        matrix,
+        centre=centre,
+        scale=scale,
+        width=BlockKrylov().width(matrix, guess),
+        seed=as_randomness(seed),
+        whole=solver != "krylov",
+    )
+    whole = working.is_finite or isinstance(matrix, Sparse)  # where what is not stored is zero
+    known = None if whole else known_entries(matrix, centre=centre, scale=scale, names=names)
+    if known is not None and known.missing:
+        rule = rank_rule(rank, least, None, None, matrix.nbytes)
+        filled = around_gaps(
+            known, rule, centre=centre, dtype=matrix.dtype, certificate=certificate, seed=seed,
+            on_step=on_step,
+        )  # fmt: skip
+        found, moments, strength = filled.found, filled.moments, filled.penalty.strength
+    else:
+        working.check()
+        moments, strength = working.moments, 0.0
+        found = components(
+            working,
+            rank,
+            tolerance=least,
+            residual=tol,
+            solver=named_solver(solver, working, tol),
+            certificate=certificate,
+            seed=seed,
+            on_step=on_step,
+            energy="variance" if centre else "sum of squares",
+        )
+    reduction = Reduction(
+        A=found.A,
+        means=moments.means,
+        scales=moments.scales,
+        squares=found.squares,
+        energy=moments.energy,
+        rows=matrix.shape[0],
+        rank=len(found.squares),
+        names=names,
+        centred=centre,
+        whitened=whiten,
+        floor=found.certificate.best_possible_error,
+        strength=strength,
+        missing=0 if known is None else known.missing,
+    )
+    if centre and not reduction.missing:  # its σ² are those of the scores
+        return reduction, found
+    reduction = told_by_scores(reduction, matrix)
+    kept = {"A": reduction.A, "squares": reduction.squares, "total": reduction.energy}
+    if reduction.missing:
+        kept["spectrum"] = reduction.squares
+    return reduction, replace(found, **kept)
+
+
+def named_solver(name: str | None, W: Standardised, tol: float | None) -> Solver | None:
+    """The solver of a name; None leaves the choice.
+
+    Raises:
+        ArgumentError: If there is none of this name.
+    """
+    if name is None or (name == "krylov" and isinstance(W.source, Streamed)):
+        return None
+    known = {"svd": ExactSVD(), "gram": GramSVD()}
+    if name == "krylov":
+        return BlockKrylov(residual=tol or RESIDUALS[W.dtype], tall=False)
+    if name not in known:
+        raise ArgumentError(
+            f"There is no solver '{name}'.",
+            hint="Give svd, gram or krylov.",
+            code="unknown-solver",
+        )
+    return known[name]
+
+
+def _tolerance(tolerance: float | None, variance: float | None, *, centre: bool) -> float | None:
+    """The relative error that leaves so much of the variance.
+
+    Raises:
+        ArgumentError: If the share is not between 0 and 1, or the error is not one of variances.
+    """
+    if variance is None:
+        return tolerance
+    check_open_unit("variance", variance)
+    if not centre:
+        raise ArgumentError(
+            "A share of the variance is that of rows about their means, which are not subtracted.",
+            hint="Give the number of components, or subtract the means.",
+            code="variance-not-centred",
+        )
+    return math.sqrt(1 - variance)
+
+
+def loadings(reduction: Reduction) -> dict[str, Any]:
+    """The columns of each component, by name."""
+    names = reduction.names or tuple(map(str, range(reduction.columns)))
+    table = {f"PC{place}": row for place, row in enumerate(reduction.A[: reduction.rank], start=1)}
+    return {"column": np.array(names), **table}
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """Over the scores of all rows, and over what is known of each column beside them.
+
+    Fields:
+        means: Of the scores.
+        around: Their products about these, of shape (rank, rank).
+        left: Squares of what is known about the scores.
+        beside: The same about its mean in each column.
+        known: How many entries are known.
+    """
+
+    means: Array
+    around: Array
+    left: float
+    beside: float
+    known: int
+
+
+def told_by_scores(reduction: Reduction, W: Matrix) -> Reduction:
+    """A reduction whose variances are those of the scores that it gives the rows of W.
+
+    The components of rows with gaps are turned to the principal axes of these scores first: the
+    singular values of the fit are smaller, by the penalty.
+
+    Cost:
+        Two passes, each with the scores of all rows.
+    """
+    rows, plain = W.shape[0], replace(reduction, whitened=False)
+    if not plain.missing:
+        around = measured(
+            W, centre=True, scale=plain.scales is not None, width=1, seed=as_randomness(0)
+        )
+        moments, sums = around.moments, _summed(plain, W)
+        scales = 1.0 if moments.scales is None else moments.scales
+        return replace(
+            reduction,
+            measured=np.diagonal(sums.around) / rows,
+            whole=moments.energy / rows,
+            away=moments.means / scales,
+        )
+    plain = _turned(plain, _summed(plain, W), W.shape)
+    sums, freedom = _summed(plain, W), max(1, rows - 1) if plain.centred else rows
+    variances = np.diagonal(sums.around) / freedom
+    beside = sums.beside * rows * W.shape[1] / sums.known
+    return replace(
+        plain,
+        whitened=reduction.whitened,
+        measured=variances,
+        whole=float(variances.sum()) + beside / freedom,
+    )
+
+
+def _turned(reduction: Reduction, sums: Sums, shape: tuple[int, int]) -> Reduction:
+    """The same components along the principal axes of the scores, and their σ²."""
+    about_zero = sums.around + shape[0] * np.outer(sums.means, sums.means)
+    values, G = np.linalg.eigh(sums.around if reduction.centred else about_zero)
+    squares, turned = np.maximum(values[::-1], 0.0), G[:, ::-1].T
+    A = directed(turned @ reduction.A.astype(FLOAT64), HOST).astype(reduction.dtype)
+    energy = float(squares.sum()) + sums.left * shape[0] * shape[1] / sums.known
+    return replace(reduction, A=A, squares=squares, energy=energy)
+
+
+def _summed(reduction: Reduction, W: Matrix) -> Sums:
+    """Sums over all rows, about the scores of the first of them. One pass."""
+    rank, columns = reduction.rank, reduction.columns
+    pivot, first, second = np.zeros(rank), np.zeros(rank), np.zeros((rank, rank))
+    sums, squares, known = np.zeros(columns), np.zeros(columns), 0
+    for place, native in enumerate(raw_blocks(W)):
+        block: Any = native if isinstance(W, Sparse) else W.namespace.get(native)
+        scores = reduction.project(block).astype(FLOAT64)
+        pivot = scores[:64].mean(axis=0) if place == 0 else pivot
+        about = scores - pivot
+        first += about.sum(axis=0)
+        second += about.T @ about
+        if reduction.missing:
+            left = np.subtract(block, reduction.restore(scores), dtype=FLOAT64)
+            left /= 1.0 if reduction.scales is None else reduction.scales
+            there = ~np.isnan(left)
+            left = np.where(there, left, 0.0)
+            sums += left.sum(axis=0)
+            squares += np.square(left).sum(axis=0)
+            known += int(there.sum())
+    rows = W.shape[0]
+    return Sums(
+        means=pivot + first / rows,
+        around=second - np.outer(first, first) / rows,
+        left=float(squares.sum()),
+        beside=float((squares - np.square(sums) / rows).sum()),
+        known=known,
+    )
+
+
+SPARE: Final = 2
+"""Directions kept for each that is used: what is let go now may be wanted later."""
+FEWEST_SPARE: Final = 8
+
+
+def start_incremental(
+    X: Any, rank: int, *, centre: bool = True, scale: bool = False, whiten: bool = False
+) -> Reduction:
+    """The reduction of the first rows, whose standard deviations stay the scales."""
+    working = measured(as_matrix(X), centre=centre, scale=scale)
+    if not working.is_finite:
+        return reduced(X, rank, centre=centre, scale=scale, whiten=whiten, certificate=False)[0]
+    columns = X.shape[1]
+    empty = Reduction(
+        A=np.zeros((0, columns), working_dtype(X.dtype)),
+        means=np.zeros(columns),
+        scales=working.moments.scales,
+        squares=np.zeros(0),
+        energy=0.0,
+        rows=0,
+        rank=rank,
+        centred=centre,
+        whitened=whiten,
+        floor=0.0,
+        away=None if centre else np.zeros(columns),
+    )
+    return grown(empty, X)
+
+
+def grown(old: Reduction, X: Any) -> Reduction:
+    """The reduction of the old rows and of those of X.
+
+    With μ, n of the old rows and ν, m of the new ones, the matrix of all rows about their mean has
+
+        WᵀW = W_oldᵀW_old + (X − ν)ᵀ(X − ν) + n·m/(n + m)·(μ − ν)(μ − ν)ᵀ
+
+    and of W_oldᵀW_old the part Aᵀ·diag(σ²)·A is known, which is at most the whole. So the σ² that
+    come out are at most those of all rows, their energy is exact, and
+
+        ‖W − W·Aᵀ·A‖² ≤ energy − σ₁² − … − σ_r²,
+
+    while nothing of rank r is below the tail of what is known. What is missing in the new rows is
+    taken as their scores in the old components restore it, and no such bound is known then.
+
+    Args:
+        old: The reduction so far; its scales stay as they are.
+        X: New rows, dense or sparse, of shape (m, columns).
+
+    Cost:
+        A decomposition of (kept + m + 1) × columns numbers, rows in blocks of at most 4·kept.
+
+    Reference:
+        Ross, Lim, Lin, Yang (2008), Incremental learning for robust visual tracking, International
+        Journal of Computer Vision 77, section 3.1.
+    """
+    height = max(64, 4 * max(len(old.A), SPARE * old.rank + FEWEST_SPARE))
+    for start in range(0, X.shape[0], height):
+        piece = X[start : start + height]
+        dense = piece.toarray() if hasattr(piece, "toarray") else np.asarray(piece)
+        whole = old.filled(dense).astype(FLOAT64)
+        old = replace(old, missing=old.missing + int(np.count_nonzero(np.isnan(dense))))
+        old = _with_block(old, whole)
+    return old
+
+
+def _with_block(old: Reduction, X: Array) -> Reduction:
+    scales = np.ones(X.shape[1]) if old.scales is None else old.scales
+    n, m = old.rows, len(X)
+    means = X.mean(axis=0) if old.centred else np.zeros(X.shape[1])
+    around = (X - means) / scales
+    between = math.sqrt(n * m / (n + m)) * (old.means - means) / scales if old.centred else None
+    roots = np.sqrt(old.squares)[:, np.newaxis] * old.A.astype(FLOAT64)
+    stack = [roots, around] if between is None else [roots, around, between[np.newaxis]]
+    added = float(np.square(around).sum())
+    added += 0.0 if between is None else float(np.square(between).sum())
+    away = None if old.away is None else (n * old.away + m * (X / scales).mean(axis=0)) / (n + m)
+    _, S, Vt = svd(np.vstack(stack))
+    squares = np.square(S)
+    keep = min(len(S), SPARE * old.rank + FEWEST_SPARE)
+    rank = old.rank
+    signs = np.sign(Vt[np.arange(len(Vt)), np.abs(Vt).argmax(axis=1)])
+    signs = np.where(signs == 0, 1.0, signs)
+    return replace(
+        old,
+        A=(signs[:keep, np.newaxis] * Vt[:keep]).astype(old.dtype),
+        squares=squares[:keep],
+        means=(n * old.means + m * means) / (n + m) if old.centred else old.means,
+        energy=old.energy + added,
+        rows=n + m,
+        measured=None,
+        whole=None,
+        away=away,
+        floor=None
+        if old.missing
+        else max(old.floor or 0.0, math.sqrt(float(squares[rank:].sum()))),
+    )

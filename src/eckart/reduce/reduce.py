@@ -1,0 +1,368 @@
+"""Reduce a file: a table in, scores and what they are made of out."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, final
+
+import numpy as np
+
+from eckart.engine import Components
+from eckart.engine.result import Grade
+from eckart.errors import MatrixError
+from eckart.files import (
+    Table,
+    check_output,
+    check_score_suffix,
+    score_writer,
+    whole_file,
+    whole_files,
+)
+from eckart.files.rows import Companions
+from eckart.matrices import Matrix, Streamed
+from eckart.reduce.files import (
+    Picture,
+    check_model_path,
+    model_path,
+    read_reduction,
+    tables_path,
+    write_loadings,
+    write_reduction,
+)
+from eckart.reduce.fit import grown, reduced
+from eckart.reduce.missing import missing_sentence
+from eckart.reduce.opening import Reading, missing_in, open_matrix, raw_blocks
+from eckart.reduce.reduction import Reduction
+from eckart.solvers import Step
+
+STRONGEST: Final = 8
+"""Columns that are named for each component."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reduced:
+    """The result of `reduce_file`, `project_file` and `update_file`.
+
+    Fields:
+        source: Name of the input.
+        reduction: The components and what they hold.
+        found: The run that found them; None where they were saved by another.
+        shape: Of the table.
+        streamed: Whether it was read in blocks of rows, not held in memory.
+        passes: How often it was read from end to end, for everything.
+        read_bytes: Of numbers, in one pass.
+        notes: How it was read.
+        files: What was written.
+        picture: A sample of the scores.
+        command: What a person typed.
+        seconds: The whole job.
+    """
+
+    source: str
+    reduction: Reduction
+    found: Components | None
+    shape: tuple[int, int]
+    streamed: bool
+    passes: int
+    read_bytes: int
+    notes: tuple[str, ...]
+    files: dict[str, str]
+    picture: Picture
+    command: str
+    seconds: float = 0.0
+
+    @property
+    def grade(self) -> Grade:
+        """That of the run."""
+        return "success" if self.found is None else self.found.outcome.grade
+
+    def to_dict(self) -> dict[str, Any]:
+        """Figures as plain numbers and text."""
+        reduction = self.reduction
+        shares = reduction.shares
+        document = {
+            "source": self.source,
+            "command": self.command,
+            "grade": self.grade,
+            "shape": list(self.shape),
+            "rank": reduction.rank,
+            "rows_behind": reduction.rows,
+            "centred": reduction.centred,
+            "scaled": reduction.scales is not None,
+            "whitened": reduction.whitened,
+            "missing": reduction.missing,
+            "explained_variance": reduction.variances.tolist(),
+            "explained_share": shares.tolist(),
+            "cumulative_share": np.cumsum(shares).tolist(),
+            "components": strongest(reduction),
+            "spectrum": [],
+            "certificate": reduction.promise(),
+            "message": _message(reduction),
+            "streamed": self.streamed,
+            "passes": self.passes,
+            "read_bytes": self.read_bytes,
+            "notes": list(self.notes),
+            "files": dict(self.files),
+            "seconds": self.seconds,
+        }
+        if self.found is not None:
+            run = self.found.to_dict()
+            spectrum = self.found.spectrum / (reduction.energy or 1.0)
+            document |= {key: run[key] for key in ("certificate", "message", "recipe", "history")}
+            document["spectrum"] = spectrum[:500].tolist()
+        return document
+
+    def report_document(self) -> dict[str, Any]:
+        """`to_dict` with the sample of scores that a report draws."""
+        return {**self.to_dict(), "picture": self.picture.to_dict()}
+
+
+def reduce_file(
+    path: Path,
+    output: Path,
+    reading: Reading,
+    *,
+    force: bool = False,
+    command: str = "",
+    on_step: Callable[[str, Step], None] | None = None,
+    **choice: Any,
+) -> Reduced:
+    """Find the components of a table, write its scores, its loadings and the reduction itself.
+
+    Args:
+        path: A table or a matrix.
+        output: Where the scores go: `.parquet`, `.csv`, `.tsv` or `.npy`; the loadings and the
+            reduction go beside it.
+        reading: How the table is read.
+        force: Overwrite what is there.
+        command: What a person typed.
+        on_step: Called with a name and every step.
+        choice: As for `reduced`.
+
+    Raises:
+        EckartError: If the table cannot be read or reduced as asked, or a file cannot be written.
+
+    Cost:
+        Two passes over a table of up to 2048 columns; of a wider one some more. Of a table that is
+        streamed two blocks of rows are in memory, and what is as wide as a row.
+    """
+    began = time.perf_counter()
+    check_reduction_output(output, force=force, inputs=[path], beside=reading.ids)
+    table, W = open_matrix(path, reading)
+    watched = None if on_step is None else partial(on_step, "")
+    reduction, found = reduced(W, names=table.names, on_step=watched, **choice)
+    files = {
+        "scores": output,
+        "loadings": tables_path(output, "loadings"),
+        "model": model_path(output),
+    }
+    picture = Picture(reduction.rank, W.shape[0])
+    with whole_files(tuple(files.values()), force=force) as (scores, loadings, model):
+        suffix = output.suffix.lower()
+        _write_scores(scores, suffix, W, table, reduction, reading, picture)
+        said = {"source": str(path), "message": found.message, "passes": table.passes + W.passes}
+        reduction = replace(reduction, document=said)
+        write_loadings(loadings, reduction, force=force)
+        write_reduction(model, reduction, force=force)
+    return _answer(path, table, W, reduction, picture, files, command, began, found)
+
+
+def project_file(
+    path: Path,
+    model: Path,
+    output: Path,
+    reading: Reading,
+    *,
+    inverse: bool = False,
+    force: bool = False,
+    command: str = "",
+) -> Reduced:
+    """Write the scores of new rows by a saved reduction, or with `inverse` the rows of scores.
+
+    Raises:
+        EckartError: If a file cannot be read or written, or the columns do not fit.
+
+    Cost:
+        One pass.
+    """
+    began = time.perf_counter()
+    check_score_suffix(output, reading.ids)
+    check_output(output, force=force, inputs=[path, model])
+    reduction = read_reduction(model)
+    names = score_names(reduction) if inverse else reduction.names
+    table, W = open_matrix(path, reading.of_names(names))
+    picture = Picture(reduction.rank, W.shape[0])
+    with whole_file(output, force=force) as temporary:
+        suffix = output.suffix.lower()
+        missing = _write_scores(
+            temporary, suffix, W, table, reduction, reading, picture, inverse=inverse, counted=True
+        )
+    files = {"rows" if inverse else "scores": output}
+    return _answer(path, _noted(table, missing, W), W, reduction, picture, files, command, began)
+
+
+def update_file(
+    path: Path, saved: Path, output: Path, reading: Reading, *, force: bool = False,
+    command: str = "",
+) -> Reduced:  # fmt: skip
+    """Take the rows of a table into a saved reduction, without those it was made of.
+
+    Args:
+        path: The new rows.
+        saved: The reduction.
+        output: Where the reduction of all rows goes; `saved` itself with `force`.
+        reading: How the table is read.
+        force: Overwrite what is there.
+        command: What a person typed.
+
+    Raises:
+        EckartError: If a file cannot be read or written, or the columns do not fit.
+
+    Cost:
+        One pass over the new rows.
+    """
+    began = time.perf_counter()
+    check_model_path(output)
+    check_output(output, force=force, inputs=[path], updates=saved)
+    with whole_file(output, force=force) as temporary:
+        reduction = read_reduction(saved)
+        table, W = open_matrix(path, reading.of_names(reduction.names))
+        if W.shape[1] != reduction.columns:
+            reduction.project(np.zeros((1, W.shape[1])))
+        missing = 0
+        for block in raw_blocks(W):
+            missing += missing_in(block)
+            reduction = grown(reduction, block)
+        write_reduction(temporary, reduction, force=force)
+    picture, files = Picture(reduction.rank, W.shape[0]), {"model": output}
+    return _answer(path, _noted(table, missing, W), W, reduction, picture, files, command, began)
+
+
+def _noted(table: Table, missing: int, W: Matrix) -> Table:
+    """A table with a note of how many of its entries are missing."""
+    if not missing:
+        return table
+    note = missing_sentence(missing, W.shape[0] * W.shape[1])
+    return replace(table, notes=(*table.notes, note))
+
+
+def _answer(
+    path: Path,
+    table: Table,
+    W: Matrix,
+    reduction: Reduction,
+    picture: Picture,
+    files: dict[str, Path],
+    command: str,
+    began: float,
+    found: Components | None = None,
+) -> Reduced:
+    """What a job says of itself when it ends."""
+    return Reduced(
+        source=str(path),
+        reduction=reduction,
+        found=found,
+        shape=W.shape,
+        streamed=isinstance(W, Streamed),
+        passes=table.passes + W.passes,
+        read_bytes=W.nbytes,
+        notes=table.notes,
+        files={kind: str(file) for kind, file in files.items()},
+        picture=picture,
+        command=command,
+        seconds=time.perf_counter() - began,
+    )
+
+
+def check_reduction_output(
+    output: Path, *, force: bool, inputs: Sequence[Path], beside: Sequence[str] = ()
+) -> None:
+    """Refuse an output that cannot be written, before any work.
+
+    Raises:
+        ArgumentError: If its suffix is unknown or means that nothing can be beside the scores, or
+            it or what goes beside it is there.
+    """
+    check_score_suffix(output, beside)
+    others: list[Path] = []
+    for path in (output, tables_path(output, "loadings"), model_path(output)):
+        check_output(path, force=force, inputs=[*inputs, *others])
+        others.append(path)
+
+
+def score_names(reduction: Reduction) -> tuple[str, ...]:
+    """Names of the columns of scores."""
+    return tuple(f"PC{place}" for place in range(1, reduction.rank + 1))
+
+
+def strongest(reduction: Reduction) -> list[dict[str, Any]]:
+    """The columns with the largest loadings of each component."""
+    names = reduction.names or tuple(map(str, range(reduction.columns)))
+    found: list[dict[str, Any]] = []
+    for row in reduction.A[: reduction.rank]:
+        places = np.argsort(-np.abs(row))[:STRONGEST]
+        found.append(
+            {"columns": [names[p] for p in places], "loadings": [float(row[p]) for p in places]}
+        )
+    return found
+
+
+def _write_scores(
+    temporary: Path,
+    suffix: str,
+    W: Matrix,
+    table: Table,
+    reduction: Reduction,
+    reading: Reading,
+    picture: Picture,
+    *,
+    inverse: bool = False,
+    counted: bool = False,
+) -> int:
+    """The last pass: every block of rows projected, or restored, and written.
+
+    Gives back how many entries are missing, where they are counted.
+
+    Raises:
+        MatrixError: If an entry is infinite, or one of scores that are to be restored is missing.
+    """
+    missing = 0
+    names = list(score_names(reduction))
+    if inverse:
+        names = list(reduction.names or map(str, range(reduction.columns)))
+    companions: Companions = table.companions()
+    shape = W.shape[0], len(names)
+    with score_writer(temporary, suffix, shape, names, reduction.dtype) as writer:
+        for block in raw_blocks(W):
+            if counted:
+                missing += missing_in(block)
+            if inverse:
+                _check_whole(missing)
+                scores = reduction.restore(block)
+            else:
+                scores = reduction.project(block, may_change=isinstance(W, Streamed))
+            along = companions.take(len(scores))
+            if not inverse:
+                picture.add(scores, along, reading.colour, reading.ids)
+            writer.write(scores, None if along is None else along.select(list(reading.ids)))
+    return missing
+
+
+def _check_whole(missing: int) -> None:
+    if missing:
+        raise MatrixError(
+            f"{missing} of the scores are missing.",
+            hint="Rows can be restored from whole scores only.",
+            code="not-finite",
+        )
+
+
+def _message(reduction: Reduction) -> str:
+    kept = float(reduction.shares.sum())
+    return (
+        f"{reduction.rank} components hold at least {kept:.4%} of the variance of the "
+        f"{reduction.rows} rows they were made of."
+    )

@@ -1,0 +1,277 @@
+"""The page of a reduction, its figures, and the same in a few lines of text."""
+
+from html import escape
+from typing import Any, Final
+
+import numpy as np
+import plotly.graph_objects as go
+
+from eckart.reporting.figures import ACCENT, CURVES, FLOOR, GREY, MOST_NUMBERS, axis, styled
+from eckart.reporting.html import draw, frame, grid, origin, table
+from eckart.reporting.tables import byte_size, figure, seconds, share
+
+MOST_LINES: Final = 10
+NAMED: Final = 3
+
+
+def component_rows(document: dict[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """The header and one row for each of the first components.
+
+    Args:
+        document: `Reduced.to_dict()`.
+    """
+    header = ("component", "variance", "share", "together", "strongest columns")
+    lines = zip(
+        document["explained_variance"],
+        document["explained_share"],
+        document["cumulative_share"],
+        document["components"],
+        strict=True,
+    )
+    rows = [
+        (f"PC{place}", f"{variance:.4g}", f"{own:.2%}", f"{together:.2%}", strongest_words(named))
+        for place, (variance, own, together, named) in enumerate(lines, start=1)
+    ]
+    if len(rows) > MOST_LINES:
+        left = len(rows) - MOST_LINES
+        rows = [*rows[: MOST_LINES - 1], ("…", "", "", "", f"{left} more"), rows[-1]]
+    return header, rows
+
+
+def reduce_table(document: dict[str, Any]) -> list[tuple[str, str]]:
+    """Labels and values for a person.
+
+    Args:
+        document: `Reduced.to_dict()`.
+    """
+    proof, (rows, columns) = document["certificate"], document["shape"]
+    table = [
+        ("rows × columns", f"{rows} × {columns}"),
+        ("components", str(document["rank"])),
+        ("relative error", figure(proof["relative_error"])),
+        ("share of the optimum", share(proof.get("share_of_optimum", _share(proof)))),
+    ]
+    if document["streamed"]:
+        each = byte_size(document["read_bytes"])
+        table.append(("passes over the data", f"{document['passes']}, of {each} each"))
+    if document["seconds"]:
+        table.append(("time", seconds(document["seconds"])))
+    return table
+
+
+def strongest_words(named: dict[str, Any]) -> str:
+    """The strongest columns of a component with their signs: "+height −width"."""
+    pairs = zip(named["columns"][:NAMED], named["loadings"], strict=False)
+    return " ".join(f"{'−' if loading < 0 else '+'}{name}" for name, loading in pairs)
+
+
+def _share(proof: dict[str, Any]) -> float | None:
+    return None if proof["gap"] is None else 1 / (1 + proof["gap"])
+
+
+MOST_GROUPS: Final = 12
+BARS: Final = 8
+NOTHING: Final = 1e-13
+"""A share of the variance that is all rounding."""
+
+
+def scree(document: dict[str, Any]) -> go.Figure:
+    """The share of the variance of every component that is known, with the chosen rank."""
+    rank = document["rank"]
+    shares = document["spectrum"] or document["explained_share"]
+    shares = [value if value > NOTHING else 0.0 for value in shares]
+    positive = [value for value in shares if value > 0] or [1.0]
+    wide = max(positive) > 20 * min(positive)
+    figure = go.Figure()
+    for name, colour, low, high in (
+        ("kept", ACCENT, 0, rank),
+        ("left out, as far as known", GREY, rank, len(shares)),
+    ):
+        part = shares[low:high]
+        if part:
+            figure.add_scatter(
+                x=list(range(low + 1, low + len(part) + 1)),
+                y=[value if value > 0 or not wide else None for value in part],
+                mode="lines+markers" if len(shares) < 200 else "lines",
+                name=name,
+                line={"color": colour, "width": 2},
+                marker={"color": colour, "size": 6},
+                hovertemplate="component %{x}<br>%{y:.4%} of the variance<extra></extra>",
+            )
+    figure.add_vline(x=rank + 0.5, line={"color": FLOOR, "dash": "dash", "width": 1.5})
+    held = document["cumulative_share"][-1]
+    figure.add_annotation(
+        text=f"rank {rank}: {held:.1%} of the variance",
+        x=rank + 0.5,
+        y=1,
+        yref="paper",
+        yanchor="bottom",
+        # towards the middle of the figure, so that it is not cut off at a side
+        xanchor="right" if 2 * rank > len(shares) else "left",
+        showarrow=False,
+        font={"color": FLOOR},
+    )
+    every = 1 if len(shares) <= MOST_NUMBERS else None
+    figure.update_xaxes(title="component", dtick=every, range=[0.5, len(shares) + 0.5])
+    look: dict[str, Any] = {"rangemode": "tozero"}
+    if wide:
+        look = axis(min(positive), max(positive), wide=True)
+    figure.update_yaxes({"title": "share of the variance", **look})
+    if not wide:
+        figure.update_yaxes(tickformat=".0%")
+    return styled(figure, 380)
+
+
+def cumulative(document: dict[str, Any]) -> go.Figure:
+    """How much of the variance the first components hold together."""
+    held = document["cumulative_share"]
+    figure = go.Figure(
+        go.Scatter(
+            x=list(range(1, len(held) + 1)),
+            y=held,
+            mode="lines+markers" if len(held) < 100 else "lines",
+            line={"color": ACCENT, "width": 2.5},
+            hovertemplate="%{x} components hold %{y:.3%}<extra></extra>",
+        )
+    )
+    figure.update_xaxes(title="components", dtick=1 if len(held) <= MOST_NUMBERS else None)
+    figure.update_yaxes(title="share of the variance together", tickformat=".0%", range=[0, 1.03])
+    return styled(figure, 380)
+
+
+def scatter(document: dict[str, Any]) -> go.Figure | None:
+    """The rows by their first two scores, coloured where a column says how."""
+    picture = document["picture"]
+    points = np.asarray(picture["points"])
+    if points.size == 0:
+        return None
+    across, up = points[:, 0], points[:, 1] if points.shape[1] > 1 else np.zeros(len(points))
+    hover = [
+        f"row {row}" + (f"<br>{_escaped(label)}" if label else "")
+        for row, label in zip(picture["rows"], picture["labels"] or [""] * len(points), strict=True)
+    ]
+    figure = go.Figure()
+    for name, chosen, marker in _groups(picture, len(points)):
+        figure.add_scatter(
+            x=across[chosen],
+            y=up[chosen],
+            mode="markers",
+            name=name,
+            marker={"size": 6, "opacity": 0.75, **marker},
+            customdata=[hover[place] for place in np.flatnonzero(chosen)],
+            hovertemplate=f"%{{customdata}}<br>{_escaped(name)}<br>"
+            "PC1 %{x:.4g}<br>PC2 %{y:.4g}<extra></extra>",
+        )
+    shares = document["explained_share"]
+    figure.update_xaxes(title=f"PC1 ({shares[0]:.1%})", zeroline=False)
+    second = f"PC2 ({shares[1]:.1%})" if len(shares) > 1 else ""
+    figure.update_yaxes(title=second, zeroline=False)
+    styled(figure, 560)
+    legend = bool(picture["colours"]) and len(list(figure.select_traces())) > 1
+    return figure.update_layout(showlegend=legend)
+
+
+def loadings(document: dict[str, Any], place: int) -> go.Figure:
+    """The strongest columns of one component as bars."""
+    named = document["components"][place]
+    columns, weights = named["columns"][:BARS][::-1], named["loadings"][:BARS][::-1]
+    figure = go.Figure(
+        go.Bar(
+            x=weights,
+            y=[_escaped(f"{name}"[:40]) for name in columns],
+            orientation="h",
+            marker={"color": [ACCENT if weight >= 0 else FLOOR for weight in weights]},
+            hovertemplate="%{y}: %{x:.4g}<extra></extra>",
+        )
+    )
+    share = document["explained_share"][place]
+    figure.update_layout(
+        title={"text": f"PC{place + 1}, {share:.1%}", "x": 0, "font": {"size": 14}}
+    )
+    figure.update_yaxes(type="category", automargin=True)
+    styled(figure, 60 + 26 * len(columns))
+    return figure.update_layout(margin={"t": 40}, showlegend=False)
+
+
+def _groups(picture: dict[str, Any], count: int) -> list[tuple[str, Any, dict[str, Any]]]:
+    """Names, which points, and how they look: one group, groups by value, or a scale."""
+    colours, everything = picture["colours"], np.ones(count, bool)
+    if not colours:
+        return [("", everything, {"color": ACCENT})]
+    values = sorted({str(value) for value in colours})
+    if len(values) > MOST_GROUPS and all(not isinstance(value, str) for value in colours):
+        bar = {"title": {"text": _escaped(picture["colour"])}, "thickness": 12, "outlinewidth": 0}
+        scale = {"color": colours, "colorscale": "Viridis", "colorbar": bar}
+        return [(picture["colour"], everything, scale)]
+    shown, rest = values[:MOST_GROUPS], values[MOST_GROUPS:]
+    texts = np.array([str(value) for value in colours])
+    palette = [*CURVES, "#e11d48", "#0ea5e9", "#84cc16", "#f97316", "#8b5cf6", "#14b8a6", "#a16207"]
+    groups = [
+        (f"{picture['colour']} {value}", texts == value, {"color": palette[place]})
+        for place, value in enumerate(shown)
+    ]
+    if rest:
+        groups.append((f"{len(rest)} others", np.isin(texts, rest), {"color": GREY}))
+    return groups
+
+
+def _escaped(text: str) -> str:
+    """Text that plotly draws as it is: it would read tags."""
+    return str(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+DRAWN: Final = 6
+"""Components whose strongest columns are drawn."""
+
+
+def reduce_page(document: dict[str, Any]) -> str:
+    """The report of a reduction.
+
+    Args:
+        document: `Reduced.report_document()`.
+
+    Returns:
+        HTML that is complete in itself: styles, script and figures are inside.
+    """
+    rows, columns = document["shape"]
+    points = scatter(document)
+    drawn = "".join(
+        f'<div class="card">{draw(loadings(document, place))}</div>'
+        for place in range(min(DRAWN, document["rank"]))
+    )
+    notes = "".join(f"<p>{escape(note)}</p>" for note in document["notes"])
+    header, lines = component_rows(document)
+    seen = len(document["picture"]["points"])
+    return frame(
+        title=document["source"],
+        body=f"""
+<h1>{escape(document["source"])}</h1>
+<p class="equation">W − 1·meansᵀ ≈ B·A, {rows} × {columns}, {document["rank"]} components</p>
+<p class="message">{escape(document["message"])}</p>
+{notes}
+<h2>Figures</h2>
+<div class="card">{table(reduce_table(document))}</div>
+<h2>How much the components hold</h2>
+<div class="pair"><div class="card">{draw(scree(document))}</div>
+<div class="card">{draw(cumulative(document))}</div></div>
+{
+            f'<h2>The rows in the first components</h2><div class="card">{draw(points)}'
+            f'<p class="equation">{seen} of {rows} rows</p></div>'
+            if points
+            else ""
+        }
+<h2>The strongest columns of each component</h2>
+<div class="pair">{drawn}</div>
+<h2>The components</h2>
+<div class="card wide">{grid(header, lines, [""] * len(lines))}</div>
+{_origin(document)}
+""",
+    )
+
+
+def _origin(document: dict[str, Any]) -> str:
+    """How to run it again, where a run made it."""
+    if "recipe" not in document:
+        return f"<h2>Run it again</h2><pre>{escape(document['command'])}</pre>"
+    run = {"recipe": document["recipe"], "certificate": document["certificate"], "name": ""}
+    return origin(document["command"], [run])

@@ -1,0 +1,10 @@
+"""What several reports draw with: the frame of a page, figures, and tables of labels and values."""
+
+from eckart.reporting.tables import certificate_table, compare_table, compare_verdict, factor_table
+
+__all__ = [
+    "certificate_table",
+    "compare_table",
+    "compare_verdict",
+    "factor_table",
+]

@@ -1,0 +1,191 @@
+"""Options that several commands share, defined and spelled once."""
+
+import csv
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+EXIT_STATUS: Final = {"success": 0, "short": 3, "failed": 1, "interrupted": 130}
+
+
+class FileType(click.Path):
+    """A path that leads somewhere, whether something is there or not."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """The path.
+
+        Raises:
+            ArgumentError: If there can be nothing of its name.
+        """
+        if not os.fspath(value):
+            self.fail("The name of the file is empty.", param, ctx)
+        from eckart.files.outputs import located
+
+        path = Path(os.fsdecode(value))
+        located(path)
+        return path
+
+
+FILE: Final = FileType()
+
+
+class RankType(click.ParamType[int | str]):
+    """A whole number from 1, or "auto"."""
+
+    name = "number|auto"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | str:
+        """The number, or "auto"."""
+        if value == "auto":
+            return "auto"
+        try:
+            rank = int(value)
+        except ValueError:
+            rank = 0
+        if rank < 1:
+            self.fail(f"{value} is not a rank: give a whole number from 1, or auto.", param, ctx)
+        return rank
+
+
+class PositiveType(click.ParamType[float]):
+    """A positive number, finite."""
+
+    name = "number"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """The number."""
+        try:
+            number = float(value)
+        except ValueError:
+            number = 0.0
+        if not 0 < number < math.inf:
+            self.fail(f"{value} is not a positive number.", param, ctx)
+        return number
+
+
+class WeightsType(click.ParamType[tuple[float, ...]]):
+    """Numbers separated by commas."""
+
+    name = "number,number,…"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[float, ...]:
+        """The numbers, in the order given."""
+        try:
+            return tuple(float(number) for number in str(value).split(","))
+        except ValueError:
+            self.fail(f"{value} are no weights: give numbers such as 0.7,0.3.", param, ctx)
+
+
+def together(*options: Callable[[F], F]) -> Callable[[F], F]:
+    """Several options as one decorator."""
+
+    def decorate(function: F) -> F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+rank_options = together(
+    click.option("--rank", type=RankType(), help="Columns of B; auto counts what is above noise."),
+    click.option("--tolerance", type=float, help="Smallest rank with this relative error."),
+    click.option("--budget", help="Largest rank whose factors fit, such as 10MB."),
+    click.option("--ratio", type=float, help="The same as a share of the bytes of W."),
+)
+output_option = click.option("-o", "--output", type=FILE, help="Where to write the answer.")
+force_option = click.option("--force", is_flag=True, help="Overwrite what is there.")
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+quiet_option = click.option("--quiet", is_flag=True, help="No progress and no notes on stderr.")
+part_option = click.option("--part", help="One part of a file that has several (R, G, B).")
+threads_option = click.option(
+    "--threads", type=click.IntRange(min=1), help="Threads of the linear algebra."
+)
+dtype_option = click.option(
+    "--dtype",
+    type=click.Choice(["same", "float32", "bfloat16", "float16"]),
+    default="same",
+    show_default=True,
+    help="Of the weights that are written.",
+)
+writing_options = together(dtype_option, force_option, json_option, quiet_option)
+"""Of the commands that write weights made from others."""
+report_option = click.option(
+    "--report", type=FILE, help="Write a report with pictures to this .html file."
+)
+seed_option = click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Of everything random.",
+)
+answer_options = together(output_option, force_option, json_option, quiet_option)
+"""Of the commands that write one answer."""
+reported_options = together(
+    output_option, report_option, force_option, json_option, quiet_option, threads_option
+)
+"""Of the commands that fit, write what they found and report on it."""
+run_options = together(
+    click.option(
+        "--accuracy", type=float, help="Largest certified gap to accept, 0.001 for 0.1 %."
+    ),
+    click.option(
+        "--certificate/--no-certificate",
+        default=True,
+        help="Whether to bound the best possible error.",
+    ),
+    click.option("--time-limit", type=float, help="Seconds after which an iteration stops."),
+    seed_option,
+)
+selection_options = together(
+    click.option("--header/--no-header", default=None, help="Whether the first row is a header."),
+    click.option("--index/--no-index", default=None, help="Whether the first column is an index."),
+    click.option("--columns", help="Columns of a table to keep, separated by commas."),
+    click.option("--tensor", help="Name of the array, in a file with several."),
+)
+
+
+def run_arguments(options: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of `factorize` that the `run_options` give."""
+    return {name: options[name] for name in ("accuracy", "certificate", "time_limit", "seed")}
+
+
+def selection(
+    header: bool | None,
+    index: bool | None,
+    columns: str | None,
+    tensor: str | None,
+) -> Any:
+    """The selection that the options describe."""
+    from eckart.files import Selection
+
+    return Selection(header=header, index=index, columns=column_names(columns), tensor=tensor)
+
+
+def column_names(columns: str | None) -> tuple[str, ...] | None:
+    """The names that were given with commas between them, in quotes where they hold some.
+
+    Example:
+        >>> column_names('a, "b, c"')
+        ('a', 'b, c')
+    """
+    if columns is None:
+        return None
+    try:
+        names = next(csv.reader([columns], skipinitialspace=True), None) or [""]
+    except csv.Error:  # of a line that is broken outside of quotes
+        names = columns.split(",")
+    return tuple(name.strip() for name in names)
