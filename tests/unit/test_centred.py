@@ -58,7 +58,7 @@ def test_the_norm_is_that_of_what_is_subtracted_in_the_dtype_of_w(sparse, dtype)
     W = (1e4 + np.random.default_rng(0).standard_normal((500, 30))).astype(dtype)
     W[np.random.default_rng(1).random(W.shape) < 0.5] = 0.0
     found = eckart.centred(scipy.sparse.csr_array(W) if sparse else W)
-    exact = W.astype(np.float64) - found.second.A[0].astype(np.float64)
+    exact = W.astype(np.float64) - found.means.astype(np.float64)
     # a subtraction is wrong by half an eps, and sums of 256 of a dense W are made in its dtype
     share = (1 + SUM_OF_256) * float(np.finfo(dtype).eps)
     assert agree(np.sqrt(found.squared_norm()), np.linalg.norm(exact), share)

@@ -16,7 +16,6 @@ from eckart.matrices.protocol import Matrix, block_rows
 from eckart.matrices.sparse import Sparse
 
 
-@final
 class Difference:
     """The difference of two matrices of one shape: a residual W − B·A, a change of a weight.
 
@@ -107,11 +106,27 @@ def _spoken(W: Matrix) -> str:
     return f"{rows} × {columns}"
 
 
-def centred(W: object, /) -> Difference:
-    """W − 1·meanᵀ, which is never formed: its products are those of W less a product of rank one.
+@final
+class Centred(Difference):
+    """W − 1·meansᵀ, which is never formed: its products are those of W less one of rank one.
+
+    Args:
+        W: Of shape (rows, columns).
+        means: Of its columns, of shape (columns,), in its namespace and dtype.
+        squared_norm: ‖W − 1·meansᵀ‖²_F, where it is known.
+    """
+
+    def __init__(self, W: Matrix, means: Array, *, squared_norm: float | None = None) -> None:
+        ones = W.namespace.put(np.ones((W.shape[0], 1)), W.dtype)
+        super().__init__(W, Factors(ones, means[np.newaxis, :]), squared_norm=squared_norm)
+        self.means = means
+
+
+def centred(W: object, /) -> Centred:
+    """W less the means of its columns.
 
     A factorisation of it is a principal component analysis: B holds the scores of the rows and A
-    the components. The means are in the answer, as `.second.A[0]`.
+    the components. The means are in the answer, as `.means`.
 
     Args:
         W: What `as_matrix` reads, of shape (rows, columns).
@@ -126,18 +141,15 @@ def centred(W: object, /) -> Difference:
 
     Example:
         >>> W = centred([[1.0, 5.0], [3.0, 5.0]])
-        >>> W.squared_norm(), W.second.A.tolist()
-        (2.0, [[2.0, 5.0]])
+        >>> W.squared_norm(), W.means.tolist()
+        (2.0, [2.0, 5.0])
     """
     matrix = as_matrix(W)
     means = column_means(matrix)
     if not np.isfinite(means).all():
         check_entries(matrix)  # says where
-    rows = matrix.shape[0]
-    put = matrix.namespace.put
-    ones = Factors(put(np.ones((rows, 1)), matrix.dtype), put(means[np.newaxis, :], matrix.dtype))
     norm = _sparse_norm(matrix, means) if isinstance(matrix, Sparse) else None
-    return Difference(matrix, ones, squared_norm=norm)
+    return Centred(matrix, matrix.namespace.put(means, matrix.dtype), squared_norm=norm)
 
 
 def column_means(W: Matrix) -> Array:
