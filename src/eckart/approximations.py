@@ -64,7 +64,7 @@ class BiasedFactors:
             object.__setattr__(self, name, bias)
 
     def __repr__(self) -> str:
-        return f"Offset(mean {self.mean:.6g}, {self.factors!r})"
+        return f"BiasedFactors(mean {self.mean:.6g}, {self.factors!r})"
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -185,7 +185,7 @@ class PosteriorSamples:
     priors: tuple[tuple[Prior, Prior], ...] = ()
 
     def __repr__(self) -> str:
-        return f"Samples({len(self.draws)} draws, {self.draws[0]!r})"
+        return f"PosteriorSamples({len(self.draws)} draws, {self.draws[0]!r})"
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -116,7 +116,7 @@ def first_offset(
         if not isinstance(begun, GivenStart):
             raise ArgumentError(
                 f"The start is a {type(start).__name__}, which needs every entry of W.",
-                hint="Give an Offset, Factors or a pair (B, A), or nothing.",
+                hint="Give BiasedFactors, Factors or a pair (B, A), or nothing.",
                 code="bad-start",
             )
         return BiasedFactors(mean, *nothing, begun.given.astype(FLOAT32))
