@@ -1,6 +1,6 @@
-"""Recommend: known entries of a users × items matrix in, ranked answers out.
+"""Recommend: known entries of a users × items matrix in, ranked items out.
 
-`LowRankRecommender` is all of it as one object; under it are plain functions of a `Model`.
+`LowRankRecommender` offers everything as one object; the plain functions on a `Model` do the work.
 """
 
 from eckart.recommend.answers import similar_items

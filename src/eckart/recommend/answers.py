@@ -1,4 +1,4 @@
-"""Lists of items as a person, a program or a table gets them, and the items most like one."""
+"""Lists of recommended items as objects, documents and tables, and the items similar to one."""
 
 from dataclasses import dataclass
 from os import PathLike
@@ -21,19 +21,22 @@ from eckart.recommend.model import Model
 from eckart.recommend.ranking import Ranking, rank
 from eckart.recommend.vocabulary import Id
 
-pc: Final[Any] = compute  # its functions are made when it is imported, which no type checker sees
+pc: Final[Any] = compute  # its functions are created at import, which no type checker sees
 Names: TypeAlias = dict[str, str]
-"""Title by the text of an id."""
+"""The title of each item, by the text of its id."""
 TITLES: Final = ("title", "name", "itemname", "movietitle", "label", "product", "description")
 
 
 def read_names(path: str | PathLike[str]) -> Names:
-    """Titles by id from a table: its column of items, or the first; its titles, or the second.
+    """Read the titles of items from a table with a column of ids and a column of titles.
+
+    The ids are in the column with a usual name of items, else in the first; the titles are in the
+    column with a usual name of titles, else in the second.
 
     Raises:
         ArgumentError: If there is no such file, or its suffix is unknown.
-        FormatError: If it is damaged.
-        MatrixError: If it has one column only.
+        FormatError: If the file is damaged.
+        MatrixError: If the table has one column only.
         StorageError: If the system refuses to read it.
     """
     source = Path(path)
@@ -60,7 +63,8 @@ def read_names(path: str | PathLike[str]) -> Names:
             code="not-text",
         ) from error
     texts = [value or "" for value in values.to_pylist()]
-    # 10.0 is the title of 10 as well, unless that has one of its own
+    # pandas writes whole ids as floats where a cell of their column is missing: the title of 10.0
+    # is that of 10 as well, unless 10 has one of its own
     return {
         **dict(zip(without_points(keys).to_pylist(), texts, strict=True)),
         **dict(zip(keys.to_pylist(), texts, strict=True)),
@@ -70,12 +74,13 @@ def read_names(path: str | PathLike[str]) -> Names:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """One item of a list.
+    """One item of a ranked list.
 
     Fields:
-        item: Its id.
-        score: Higher is better; a predicted rating where the model was fitted to ratings.
-        title: Its name, where names were given.
+        item: Id of the item.
+        score: Score of the item, higher is better; a predicted rating if the model was fitted to
+            ratings.
+        title: Title of the item; None where no names were given.
     """
 
     item: Id
@@ -83,7 +88,7 @@ class Line:
     title: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values; no title where there are no names."""
+        """The fields as plain values; without the title if there are no names."""
         own = {"item": self.item, "score": self.score}
         return own if self.title is None else {**own, "title": self.title}
 
@@ -91,12 +96,12 @@ class Line:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listed:
-    """The items for one user, or like one item.
+    """A ranked list of items, for one user or similar to one item.
 
     Fields:
-        lines: The best first.
-        user: Whose they are; None for items like one.
-        popular: Whether they are the most popular ones, since nothing is known of the user.
+        lines: The items, the best first.
+        user: Id of the user; None for items that are similar to one.
+        popular: Whether these are the most popular items, because nothing is known of the user.
     """
 
     lines: tuple[Line, ...]
@@ -104,7 +109,7 @@ class Listed:
     popular: bool = False
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
+        """The fields as plain values."""
         items = [line.to_dict() for line in self.lines]
         if self.user is None:
             return {"items": items}
@@ -120,7 +125,7 @@ def listed(
     user: Id | None = None,
     popular: bool = False,
 ) -> Listed:
-    """One list of a ranking, with ids and titles."""
+    """The list at one place of a ranking, with ids and titles."""
     kept = ranking.items[place] >= 0
     ids = model.data.items.listed(ranking.items[place][kept])
     scores = ranking.scores[place][kept].tolist()
@@ -134,14 +139,14 @@ def listed(
 def as_table(
     model: Model, ranking: Ranking, *, names: Names | None, popular: Any, asked: Any = None
 ) -> dict[str, Any]:
-    """All lists as columns: user, item, place, score, title and whether it is a popular one.
+    """All lists of a ranking as columns: user, item, place, score, popular and, with names, title.
 
     Args:
-        model: That was fitted.
-        ranking: Of some users.
-        names: Titles by id.
-        popular: Which of the users got the popular items.
-        asked: Their ids, where some may be unknown.
+        model: The fitted model.
+        ranking: The ranked lists of some users.
+        names: Titles by id; None leaves the column out.
+        popular: A mask of the users who got the most popular items.
+        asked: Ids of the users, given if some may be unknown to the model.
     """
     k = ranking.items.shape[1]
     lists = np.repeat(np.arange(len(ranking.users)), k)
@@ -163,19 +168,20 @@ def as_table(
 
 
 SMALLEST: Final = 1e-12
+"""Length of factors up to which an item counts as having none."""
 
 
 def similar_items(model: Model, item: object, k: int = 10, *, names: Names | None = None) -> Listed:
-    """The k items whose factors point most nearly where those of one do.
+    """The k items whose factors have the directions nearest to those of a given item.
 
-    The score is the cosine of the angle between the two, from −1 to 1, in the coordinates where
-    both sides weigh the same (BᵀB = AAᵀ), so that it does not depend on how a solver happened to
-    scale them.
+    The score is the cosine of the angle between the factors of both items, from −1 to 1, after
+    balancing the factors (BᵀB = AAᵀ), so that it does not depend on how a solver happened to scale
+    them.
 
     Args:
-        model: That was fitted.
-        item: Its id.
-        k: How many.
+        model: The fitted model.
+        item: Id of the item.
+        k: Number of items in the list.
         names: Titles by id.
 
     Raises:
@@ -203,7 +209,7 @@ def similar_items(model: Model, item: object, k: int = 10, *, names: Names | Non
 
 
 def _directions(model: Model) -> npt.NDArray[np.float32]:
-    """The factors of the items, each of length 1, or 0 where it has none."""
+    """The factors of the items, scaled to length 1; zeros for items without factors."""
     A = model.offset.factors.balance().A.T
     lengths = np.linalg.norm(A, axis=1, keepdims=True)
     return np.where(lengths > SMALLEST, A / np.maximum(lengths, SMALLEST), 0).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Tables of what is known of users and items, as they are read and joined to interactions."""
+"""Tables of attributes of users and items, as they are read and joined to interactions."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,23 +23,23 @@ from eckart.recommend.vocabulary import Vocabulary
 
 Role: TypeAlias = Literal["user", "item"]
 MARKS: Final = ("id", "category")
-"""What may stand behind a colon after the name of a column."""
+"""The marks that may follow the name of a column after a colon."""
 INDEX: Final = re.compile(r"|__index_level_\d+__|Unnamed: \d+")
-"""How pandas calls an index without a name: in text, in Parquet and Arrow, and when it reads it."""
+"""The names that pandas gives an unnamed index: in text, in Parquet and Arrow, and when reading."""
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class AttributeTables:
-    """Where attributes of users and items are.
+    """The tables of attributes of users and items, and which of their columns count.
 
     Fields:
-        users: A path, a data frame, an Arrow table or a mapping of columns with a row for each
-            user; None where nothing is known of them.
-        items: The same for items.
-        user_columns: Which columns count; None takes all that tell something. `NAME:category` takes
-            numbers as names of something, `NAME:id` is the column of ids.
-        item_columns: The same for items.
+        users: A path, a data frame, an Arrow table or a mapping of columns with one row for each
+            user; None if nothing is known of users.
+        items: A table of items in one of these forms, with one row for each item, or None.
+        user_columns: Names of the columns of `users` that count; None takes all that carry
+            information. `NAME:category` reads numbers as categories, `NAME:id` marks the ids.
+        item_columns: Names of the columns of `items` that count, in the same notation.
     """
 
     users: Any = None
@@ -48,7 +48,7 @@ class AttributeTables:
     item_columns: tuple[str, ...] | None = None
 
     def given(self) -> Iterator[tuple[Role, Any, tuple[str, ...] | None]]:
-        """The tables that there are: whose, the table, and which of its columns count."""
+        """The tables that were given: the role, the table, and which of its columns count."""
         if self.users is not None:
             yield "user", self.users, self.user_columns
         if self.items is not None:
@@ -58,17 +58,17 @@ class AttributeTables:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class AttributeTable:
-    """A table that was read.
+    """A table of attributes that was read.
 
     Fields:
-        ids: Of its rows.
-        columns: Arrow arrays by name.
-        words: Names of columns that are words, whatever they hold.
-        named: Whether the columns were asked for by their names.
-        id_column: The name of the column of ids.
-        source: The table, for messages.
-        untyped: Whether it is from a text file, where ids have no type.
-        notes: How it was read.
+        ids: Ids of the rows.
+        columns: The attributes, Arrow arrays by name.
+        words: Names of the columns that are read as categories, whatever they hold.
+        named: Whether the columns were requested by name.
+        id_column: Name of the column of ids.
+        source: Name of the table, for messages.
+        untyped: Whether the table is a text file, where ids have no type.
+        notes: Remarks for the user on how the table was read.
     """
 
     ids: Any
@@ -84,21 +84,21 @@ class AttributeTable:
 def read_attributes(
     data: Any, role: Role, named: ColumnNames, wanted: Sequence[str] | None
 ) -> AttributeTable:
-    """The ids and the columns of a table of users or of items.
+    """Read the ids and the attributes of a table of users or of items.
 
-    The ids are in the column that is marked so; else in the one that is called as in the table of
-    interactions, or as such columns commonly are; else in the first.
+    The ids are in the column that is marked so; else in the one that is called as in the
+    interactions, or has a usual name; else in the first.
 
     Args:
-        data: A path, or anything with columns.
-        role: Whose attributes they are.
+        data: A path, a data frame, an Arrow table or a mapping of columns.
+        role: "user" or "item": whose attributes the table holds.
         named: The columns of the interactions that were named.
-        wanted: The columns to read, with their marks; None reads all.
+        wanted: Names of the columns to read, with their marks; None reads all.
 
     Raises:
         ArgumentError: If there is no such file, or its suffix is unknown.
-        FormatError: If it is damaged.
-        MatrixError: If a column is not there, or there is none beside the ids.
+        FormatError: If the file is damaged.
+        MatrixError: If a column is missing, or the table has only ids.
         StorageError: If the system refuses to read it.
     """
     given = named.known().get(role)
@@ -149,7 +149,7 @@ def read_attributes(
 @final
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Opened:
-    """A table: the names of its columns, and where the columns are."""
+    """A table with the names of its columns, which are in memory or still in a file."""
 
     names: list[str]
     source: str
@@ -158,7 +158,7 @@ class _Opened:
     held: tuple[Any, ...] = ()
 
     def read(self, places: list[int]) -> list[Any]:
-        """The columns at some places, of which the first holds ids."""
+        """The columns at some places; the first of them holds ids."""
         if self.path is None or self.head is None:
             return [self.held[place] for place in places]
         kinds: dict[int, Kind] = dict.fromkeys(places, "text")
@@ -167,7 +167,7 @@ class _Opened:
 
 
 def _opened(data: Any, role: Role, named: Sequence[str]) -> _Opened:
-    """A table; it has a header where its first row holds a common name or one that was named."""
+    """Open a table; its first row is a header if it holds a usual name or one that was given."""
     if not isinstance(data, str | PathLike):
         names, held = columns_in(data)
         return _Opened(names=names, source=f"the table of {role}s", held=tuple(held))
@@ -180,10 +180,11 @@ def _opened(data: Any, role: Role, named: Sequence[str]) -> _Opened:
 
 
 def _marked(names: Sequence[str], wanted: Sequence[str] | None, source: str) -> dict[str, str]:
-    """The columns that were asked for, and the mark of each, or nothing."""
+    """The columns that were requested, each with its mark or an empty text."""
     marked: dict[str, str] = {}
     for one in wanted or ():
         name, colon, mark = one.rpartition(":")
+        # a column whose own name ends in ":id" or ":category" is meant by that whole name
         if one in names or not colon or mark not in MARKS:
             name, mark = one, ""
         if name not in names:
@@ -193,7 +194,7 @@ def _marked(names: Sequence[str], wanted: Sequence[str] | None, source: str) -> 
 
 
 def _indices(names: Sequence[str]) -> list[str]:
-    """The columns that pandas writes for an index without a name, which only number the rows."""
+    """The columns that pandas writes for an unnamed index, which only number the rows."""
     return [
         name for place, name in enumerate(names) if INDEX.fullmatch(name) and (place == 0 or name)
     ]
@@ -222,8 +223,8 @@ Columns: TypeAlias = tuple[str, ...] | None
 How: TypeAlias = Callable[
     [Interactions, Role, Any, Columns, ColumnNames], tuple[Interactions, Rows, list[str]]
 ]
-"""How the attributes of one side are joined; also the places of the rows of their table, and what
-to tell."""
+"""A function that joins the attributes of one side; it also returns the places of the rows of
+their table, and notes for the user."""
 
 
 @final
@@ -232,9 +233,9 @@ class Attached:
     """Interactions with the attributes of their users and items.
 
     Fields:
-        data: The interactions; new ids stand behind those that were there.
-        places: By role the users and items of the tables.
-        notes: What a person should know.
+        data: The interactions; new ids follow those that were known.
+        places: The places of the rows of each table, by role.
+        notes: What the user should know.
     """
 
     data: Interactions
@@ -243,18 +244,18 @@ class Attached:
 
 
 def attach(data: Interactions, tables: AttributeTables, named: ColumnNames | None) -> Attached:
-    """Give interactions the attributes of tables, in place of any they had.
+    """Replace the attributes of interactions by those of tables.
 
     Args:
         data: The interactions.
-        tables: Of users, items or both.
-        named: Columns that have other names than usual.
+        tables: The tables of users, of items or of both.
+        named: Names of the columns whose names are not the usual ones.
 
     Raises:
         ArgumentError: If there is no such file, or its suffix is unknown.
-        FormatError: If it is damaged.
-        MatrixError: If an id is missing or stands twice, none is one of the interactions, or no
-            column tells anything.
+        FormatError: If the file is damaged.
+        MatrixError: If an id is missing or occurs twice, no id is one of the interactions, or no
+            column carries information.
         StorageError: If the system refuses to read it.
     """
     return _each(data, tables, named, _attached)
@@ -263,24 +264,24 @@ def attach(data: Interactions, tables: AttributeTables, named: ColumnNames | Non
 def attach_later(
     data: Interactions, tables: AttributeTables, named: ColumnNames | None
 ) -> Attached:
-    """Take later tables in, by the columns and words that the attributes of a model have.
+    """Add later tables of attributes, with the columns and categories that a model was fitted with.
 
     Args:
         data: The interactions of a model that was fitted with attributes.
-        tables: Of new users and items, or of known ones whose attributes have changed.
-        named: Columns that have other names than usual.
+        tables: Tables of new users and items, or of known ones whose attributes have changed.
+        named: Names of the columns whose names are not the usual ones.
 
     Raises:
         ArgumentError: If there is no such file, or its suffix is unknown.
-        FormatError: If it is damaged.
-        MatrixError: If the model has no attributes of that side, or a column of them is missing.
+        FormatError: If the file is damaged.
+        MatrixError: If the model has no attributes of that side, or one of its columns is missing.
         StorageError: If the system refuses to read it.
     """
     return _each(data, tables, named, _attached_later)
 
 
 def summary(data: Interactions) -> dict[str, Any]:
-    """How many attributes there are, and of how many users and items: plain numbers."""
+    """The number of attributes, and of users and items that have them, as plain numbers."""
     return {
         "users": _counted(data.user_attributes, data.user_counts()),
         "items": _counted(data.item_attributes, data.item_counts()),
@@ -358,10 +359,10 @@ def _vocabulary(data: Interactions, role: Role) -> Vocabulary:
 
 
 def _extended(known: Vocabulary, table: AttributeTable, role: Role) -> tuple[Vocabulary, Rows]:
-    """The ids that are known and those of a table behind them, and the place of each of its rows.
+    """The known ids followed by those of a table, and the place of each row of the table.
 
     Raises:
-        MatrixError: If an id stands twice in the table.
+        MatrixError: If an id occurs twice in the table.
     """
     own, rows = Vocabulary.encoded(table.ids, role, untyped=table.untyped)
     if len(own) < len(rows):

@@ -1,4 +1,4 @@
-"""What is known of users or items beside their interactions: more columns, or rows, of W."""
+"""Attributes of users or items, which are further columns or rows of W."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,19 +12,20 @@ from eckart.errors import MatrixError
 from eckart.recommend.features import Feature, doubt, learned
 
 MOST_WIDTH: Final = 10_000
-"""Numbers and words of a table: systems of so many equations are solved for who did nothing."""
+"""Width of a table of attributes: users without interactions get factors from a dense system of
+so many equations."""
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Attributes:
-    """Attributes of one side, a row for each of its ids; of whom nothing is known it is empty.
+    """Attributes of users or of items, with a row for each id; empty if nothing is known of the id.
 
     Fields:
-        features: How the columns of their table become numbers.
-        matrix: SciPy sparse, by rows, float32, of shape (ids, width); what is missing is not
-            stored, and counts as zero.
-        id_column: What the column of ids was called in the table.
+        features: For each column of the table, how it becomes numbers.
+        matrix: SciPy CSR array, float32, of shape (ids, width); missing cells are not stored and
+            count as zeros.
+        id_column: Name of the column of ids in the table.
     """
 
     features: tuple[Feature, ...]
@@ -36,21 +37,21 @@ class Attributes:
 
     @property
     def width(self) -> int:
-        """How many columns they add to W."""
+        """Number of columns or rows that the attributes add to W."""
         return int(self.matrix.shape[1])
 
     @property
     def known(self) -> npt.NDArray[np.bool_]:
-        """Of which ids there is any."""
+        """A mask of the ids that have at least one attribute."""
         return np.diff(self.matrix.indptr) > 0
 
     def chosen(self, places: npt.NDArray[Any]) -> "Attributes":
-        """Those of some ids, by mask or places."""
+        """The attributes of some ids, given as a mask or as places."""
         here = np.flatnonzero(places) if places.dtype == np.bool_ else places
         return replace(self, matrix=self.matrix[here])
 
     def widened(self, count: int) -> "Attributes":
-        """With empty rows for new ids, up to a count."""
+        """These attributes with empty rows appended for new ids, up to a given number of rows."""
         if count == len(self):
             return self
         starts = self.matrix.indptr
@@ -61,7 +62,8 @@ class Attributes:
         return replace(self, matrix=matrix)
 
     def placed(self, places: npt.NDArray[Any], rows: Any) -> "Attributes":
-        """With other rows at some places."""
+        """These attributes with the rows at some places replaced."""
+        # one gather of stacked rows: each assignment would rebuild the sparse array
         order = np.arange(len(self))
         order[places] = len(self) + np.arange(len(places))
         stacked: Any = scipy.sparse.vstack([self.matrix, rows], format="csr")
@@ -71,17 +73,17 @@ class Attributes:
 def learned_features(
     columns: dict[str, Any], words: frozenset[str], source: str, *, named: bool
 ) -> tuple[tuple[Feature, ...], list[str]]:
-    """The features of the columns of a table, and what a person should know of them.
+    """The features of the columns of a table, and notes for the user.
 
     Args:
-        columns: Arrow arrays by name.
-        words: Names of those whose numbers are names of something.
-        source: The table, for messages.
-        named: Whether these columns were asked for; one that tells nothing is refused then.
+        columns: The columns, Arrow arrays by name.
+        words: Names of the columns whose numbers are categories.
+        source: Name of the table, for messages.
+        named: Whether these columns were requested; one without information is an error then.
 
     Raises:
-        MatrixError: If one that was asked for tells nothing, none does, or all together have more
-            than 10,000 numbers and words.
+        MatrixError: If a requested column carries no information, no column does, or all together
+            have more than 10,000 numbers and categories.
     """
     features: list[Feature] = []
     notes: list[str] = []
@@ -116,10 +118,10 @@ def learned_features(
 def matrix_of(
     features: Sequence[Feature], columns: dict[str, Any], source: str
 ) -> tuple[Any, list[str]]:
-    """The columns of a table as numbers, (rows, width), and what of them was not known before.
+    """A table of attributes as a sparse matrix of shape (rows, width), and notes on unknown values.
 
     Raises:
-        MatrixError: If a column is missing, or does not hold numbers where it must.
+        MatrixError: If a column is missing, or does not hold numbers as its feature requires.
     """
     notes: list[str] = []
     rows: list[Any] = []

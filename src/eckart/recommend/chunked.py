@@ -1,4 +1,4 @@
-"""Work over very many entries a block at a time: sums, arrays that grow, the order of pairs."""
+"""Block-wise operations on many entries: sums, growing arrays, and the order of pairs."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, Final, TypeAlias, final
@@ -7,17 +7,18 @@ import numpy as np
 import numpy.typing as npt
 
 BLOCK: Final = 2**20
+"""Entries that are processed at once, so that temporary arrays take a few megabytes."""
 
 
 def blocks(count: int, height: int = BLOCK) -> Iterator[slice]:
-    """Slices of `height` places that cover all of them."""
+    """Slices of `height` places each that together cover `count` places."""
     return (slice(start, min(start + height, count)) for start in range(0, count, height))
 
 
 def taken(
     values: npt.NDArray[Any], places: npt.NDArray[Any], out: npt.NDArray[Any] | None = None
 ) -> npt.NDArray[Any]:
-    """`values[places]`; `out` may be `places` itself.
+    """`values[places]`, block by block; `out` may be `places` itself.
 
     Example:
         >>> taken(np.array([5.0, 6.0]), np.array([1, 1, 0], np.int32)).tolist()
@@ -30,13 +31,14 @@ def taken(
 
 
 def counted(places: npt.NDArray[Any], count: int) -> npt.NDArray[np.int64]:
-    """How often each of 0 … count − 1 is among the places.
+    """How often each of 0 … count − 1 occurs among the places, as int64.
 
     Example:
         >>> counted(np.array([2, 0, 2], np.int32), 4).tolist()
         [1, 0, 2, 0]
     """
     counts = np.zeros(count, np.int64)
+    # bincount makes an array of `count` for each block: shorter blocks would mostly add zeros
     for here in blocks(len(places), max(BLOCK, count)):
         counts += np.bincount(places[here], minlength=count)
     return counts
@@ -45,12 +47,12 @@ def counted(places: npt.NDArray[Any], count: int) -> npt.NDArray[np.int64]:
 def summed(
     places: npt.NDArray[Any], count: int, values: Callable[[slice], npt.NDArray[Any]]
 ) -> npt.NDArray[np.float64]:
-    """The sum in float64 of the values at each of 0 … count − 1.
+    """The float64 sum of the values at each of the places 0 … count − 1.
 
     Args:
-        places: Of each entry.
-        count: How many places there are.
-        values: Given a slice of the entries, their values.
+        places: The place of each entry.
+        count: Number of places.
+        values: A function that returns the values of a slice of the entries.
 
     Example:
         >>> numbers = np.array([1.0, 2.0, 4.0])
@@ -64,12 +66,12 @@ def summed(
 
 
 SLAB: Final = 2**23
-"""Numbers of one piece: so many that the system takes its memory back as soon as it is free."""
+"""Numbers of one piece: so large that the system takes its memory back as soon as it is freed."""
 
 
 @final
 class Growing:
-    """Numbers of one type, added block by block.
+    """An array of one type that grows block by block.
 
     Example:
         >>> growing = Growing(np.int32)
@@ -88,7 +90,7 @@ class Growing:
         return sum(self._used)
 
     def add(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Take a copy of some numbers; gives the place where they are kept."""
+        """Append a copy of some numbers; returns the view in which they are kept."""
         if not self._slabs or self._used[-1] + len(values) > len(self._slabs[-1]):
             self._slabs.append(np.empty(max(SLAB, len(values)), self._dtype))
             self._used.append(0)
@@ -99,14 +101,15 @@ class Growing:
         return kept
 
     def joined(self) -> npt.NDArray[Any]:
-        """All of them in one array; nothing is kept here.
+        """All numbers in one array; this object is empty afterwards.
 
         Cost:
-            The memory of the result and of one piece beside what was held.
+            The memory of the result and of one piece, beside what is held already.
         """
         whole = np.empty(len(self), self._dtype)
         first = 0
         while self._slabs:
+            # taken out of the list, so that its memory is free before the next one is copied
             slab, used = self._slabs.pop(0), self._used.pop(0)
             whole[first : first + used] = slab[:used]
             first += used
@@ -114,13 +117,13 @@ class Growing:
 
 
 Order: TypeAlias = npt.NDArray[np.signedinteger[Any]]
-"""The number of the entry that comes first, second, …"""
+"""The number of the entry that comes first, of the one that comes second, and so on."""
 NO_TIMES: Final = np.empty(0, np.int64)
 NO_WEIGHTS: Final = np.empty(0, np.float32)
 
 
 def repeats(rows: npt.NDArray[Any], columns: npt.NDArray[Any]) -> int:
-    """How many pairs are those before them; −1 where the pairs are not in order.
+    """How many pairs equal the one before them; −1 if the pairs are not sorted.
 
     Example:
         >>> repeats(np.array([0, 0, 1], np.int32), np.array([2, 2, 0], np.int32))
@@ -132,7 +135,7 @@ def repeats(rows: npt.NDArray[Any], columns: npt.NDArray[Any]) -> int:
 
 
 def same_order(count: int) -> Order:
-    """The order of entries as they are, in 4 bytes each where that is enough.
+    """The order that leaves entries as they are, of 4 bytes each if that suffices.
 
     Example:
         >>> same_order(3)
@@ -142,11 +145,11 @@ def same_order(count: int) -> Order:
 
 
 def pair_order(rows: npt.NDArray[Any], columns: npt.NDArray[Any], shape: tuple[int, int]) -> Order:
-    """The order of entries by row, then by column; equal pairs stay as they are.
+    """The order of entries by row, then by column; equal pairs keep their order.
 
     Args:
         rows: The row of each entry.
-        columns: Its column.
+        columns: The column of each entry.
         shape: (rows, columns).
 
     Cost:
@@ -161,6 +164,7 @@ def pair_order(rows: npt.NDArray[Any], columns: npt.NDArray[Any], shape: tuple[i
 
     kind = _kind(len(rows))
     order: Order = np.empty(0, kind)
+    # the sort is stable, so the less significant key comes first
     for places, count in ((columns, shape[1]), (rows, shape[0])):
         starts = np.zeros(count + 1, np.int64)
         counted(places, starts)
@@ -182,18 +186,18 @@ def without_repeats(
     *,
     add: bool,
 ) -> tuple[Order, npt.NDArray[np.float32] | None]:
-    """The latest entry of each pair, and the sum of the weights of each where it is asked for.
+    """The latest entry of each pair and, if requested, the sum of the weights of each pair.
 
     Args:
-        order: That of the pairs; it is overwritten.
-        pairs: Rows and columns of the entries.
-        times: Without them the last one in order is the latest.
-        weights: None where all are 1.
-        add: Whether weights are added up.
+        order: The order that sorts the pairs; it is overwritten.
+        pairs: The rows and the columns of the entries.
+        times: The time of each entry; without times the last one in order is the latest.
+        weights: The weight of each entry; None if all are 1.
+        add: Whether the weights of equal pairs are added.
 
     Returns:
-        The entries that are kept, in order; their weights, or None where nothing repeats or none
-        are asked for.
+        The entries that are kept, in order; and their weights, or None if no pair repeats or
+        `add` is false.
 
     Example:
         >>> pairs = np.array([0, 0], np.int32), np.array([1, 1], np.int32)

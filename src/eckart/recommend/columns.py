@@ -1,4 +1,4 @@
-"""Which column of a table holds the users, the items, the ratings."""
+"""Which columns of a table hold the users, the items, the ratings, the weights and the times."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -28,21 +28,21 @@ NAMES: Final = {
         "time", "timestamp", "date", "datetime", "ts", "createdat", "unixreviewtime", "when",
     ),
 }  # fmt: skip
-"""What columns are called in the data sets and shops of this field, without punctuation."""
+"""Usual names of columns in public data sets and shops, in lower case without punctuation."""
 KNOWN: Final = frozenset(name for names in NAMES.values() for name in names)
 ORDER: Final = ("user", "item", "rating", "time")
-"""Of the columns of a file without a header."""
+"""The roles of the columns of a file without a header, as in the MovieLens files."""
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ColumnNames:
-    """The columns that were named; None is found by its name.
+    """The columns that were named; a column that is None is found by its usual name.
 
     Fields:
         user, item, rating, weight, time: The names that were given.
-        usual: What the columns were called in an earlier table: a name by role, that is taken where
-            a table has it and no other is given.
+        usual: The names that the columns had in an earlier table, by role; used if the table has
+            such a column and no other name is given.
 
     Example:
         >>> ColumnNames(user="customer").given()
@@ -58,10 +58,10 @@ class ColumnNames:
 
     @staticmethod
     def of(names: object) -> "ColumnNames":
-        """Those of a mapping from role to name.
+        """The names in a mapping from role to name.
 
         Raises:
-            ArgumentError: If there is another role in it, or it is no mapping of texts.
+            ArgumentError: If it has an unknown role, or is not a mapping of texts.
         """
         given: dict[str, Any] = {}
         for role, name in names.items() if isinstance(names, Mapping) else [("", "")]:
@@ -75,38 +75,38 @@ class ColumnNames:
         return ColumnNames(**given)
 
     def given(self) -> dict[str, str]:
-        """Those that were named."""
+        """The names that were given, by role."""
         named = {role: getattr(self, role) for role in NAMES}
         return {role: name for role, name in named.items() if name is not None}
 
     def like(self, earlier: "ColumnNames") -> "ColumnNames":
-        """These names, with those of an earlier table where none is given."""
+        """These names, with those of an earlier table for the roles that have none."""
         return replace(self, usual=earlier.known())
 
     def known(self) -> dict[str, str]:
-        """Those that were named, now or earlier."""
+        """The names that were given now or earlier, by role."""
         return {**self.usual, **self.given()}
 
 
 def find_columns(
     head: TableHead, named: ColumnNames, source: str, *, needed: Sequence[str] = ("user", "item")
 ) -> tuple[dict[str, int], list[str]]:
-    """The position of each column that is there.
+    """Find the position of each column that a table has.
 
-    A column that was named is taken by its name, or by its number from 1 where there is no header;
-    the others by the names that such columns commonly have.
+    A column that was named is found by its name, or by its number from 1 if the table has no
+    header; the others by the usual names of such columns.
 
     Args:
-        head: Of the table.
+        head: The head of the table.
         named: The columns that were named.
-        source: The table, for messages.
-        needed: The columns without which it cannot be used.
+        source: Name of the table, for messages.
+        needed: The roles without which the table cannot be used.
 
     Returns:
-        Position by role (user, item, rating, weight, time), and what to tell the reader.
+        Position by role (user, item, rating, weight, time), and notes for the user.
 
     Raises:
-        MatrixError: If a named or needed column is not there, or two have the same name.
+        MatrixError: If a named or needed column is missing, or two columns have the same name.
 
     Example:
         >>> head = TableHead(names=("userId", "movieId", "rating"), width=3)
@@ -146,7 +146,7 @@ def _named(named: ColumnNames, names: list[str], source: str) -> dict[str, int]:
     """The position of each column that was named, now or earlier.
 
     Raises:
-        MatrixError: If one that was named now is not there, or is named for two roles.
+        MatrixError: If a column that was named now is missing, or is named for two roles.
     """
     found: dict[str, int] = {}
     for role, name in named.given().items():
@@ -161,10 +161,10 @@ def _named(named: ColumnNames, names: list[str], source: str) -> dict[str, int]:
 
 
 def _check_apart(found: Mapping[str, int], names: Sequence[str], source: str) -> None:
-    """Refuse one column for two roles.
+    """Refuse a column that is named for two roles.
 
     Raises:
-        MatrixError: If there is one.
+        MatrixError: If there is such a column.
     """
     roles: dict[int, str] = {}
     for role, place in found.items():
@@ -178,15 +178,15 @@ def _check_apart(found: Mapping[str, int], names: Sequence[str], source: str) ->
 
 
 def naming(role: str) -> str:
-    """How a column is named, on the command line and in Python."""
+    """How a column is named on the command line and in Python, for hints."""
     return f"--{role} NAME, or columns={{'{role}': 'NAME'}} in Python"
 
 
 def _by_name(names: list[str], found: dict[str, int], source: str) -> list[str]:
-    """Add the columns with common names, where none of that role was named.
+    """Add the columns with usual names, for the roles whose column was not named.
 
     Returns:
-        Which of them could be others, to tell the reader.
+        Notes for the user on columns that could be meant as well.
     """
     plain_names = [plain(name) for name in names]
     notes: list[str] = []
@@ -207,7 +207,7 @@ def _by_name(names: list[str], found: dict[str, int], source: str) -> list[str]:
 
 
 def no_column(source: str, name: str, names: list[str]) -> MatrixError:
-    """That a column is not there, with those that are."""
+    """The error that a column is missing, with the columns that the table has."""
     return MatrixError(
         f"{source} has no column '{name}'.",
         hint=f"It has: {', '.join(names[:30])}{' …' if len(names) > 30 else ''}.",

@@ -1,4 +1,4 @@
-"""`eckart recommend`: a table of commands, and those on a fitted model but `top`."""
+"""`eckart recommend`: the table of its commands, and all commands except `fit` and `top`."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -56,8 +56,8 @@ COMMANDS: Final = {
 def recommend() -> None:
     """Recommend items to users, from ratings or from what they bought, heard or clicked.
 
-    The matrix is users × items and most of its entries are unknown: what is known is factored, and
-    the product fills in the rest.
+    The matrix is users × items and most of its entries are unknown: the known ones are factored,
+    and the product of the factors predicts the others.
     """
 
 
@@ -69,12 +69,12 @@ def recommend() -> None:
 @answer_options
 @threads_option
 def add(model: Path, data: Path | None, as_json: bool, **options: Any) -> int:
-    """Take new interactions, users and items into a model, by the equations of its fit.
+    """Add new interactions, users and items to a model, by the equations of its fit.
 
-    Tables of attributes may come along, or alone, where it was fitted with some.
+    Tables of attributes can be added too, also alone, if the model was fitted with attributes.
 
-    Without --output the model itself is replaced, whole or not at all. Known items keep their
-    factors; `eckart recommend fit --from MODEL` fits everything again, from where it was.
+    Without --output the model itself is replaced, completely or not at all. Known items keep their
+    factors; `eckart recommend fit --from MODEL` fits everything again, starting from this model.
     """
     from eckart.recommend.folding import add_interactions
     from eckart.recommend.storing import updated_model, write_model
@@ -106,13 +106,13 @@ def add(model: Path, data: Path | None, as_json: bool, **options: Any) -> int:
 
 @click.command(epilog="Example: eckart recommend explain model --user 42 --item 50")
 @MODEL
-@click.option("--user", required=True, help="His id.")
-@click.option("--item", required=True, help="Its id.")
+@click.option("--user", required=True, help="Id of the user.")
+@click.option("--item", required=True, help="Id of the item.")
 @k_option
 @names_option
 @json_option
 def explain(model: Path, user: str, item: str, k: int, names: Path | None, as_json: bool) -> int:
-    """Which of a user's items speak for one, and which against it, summing to its score."""
+    """Show which of a user's items raise or lower the score of an item; they sum to its score."""
     from eckart.recommend.explain import explain
     from eckart.recommend.storing import check_model
 
@@ -128,7 +128,7 @@ def explain(model: Path, user: str, item: str, k: int, names: Path | None, as_js
 
 
 def _show_explanation(document: dict[str, Any], k: int) -> None:
-    """The items that add most, for or against, the rest in one line, and the sum."""
+    """Print the items that add most in size, the others in one line, and the sum."""
     reasons = document["reasons"]
     strongest = sorted(reasons, key=lambda one: -abs(one["adds"]))[:k]
     shown = sorted(strongest, key=lambda one: -one["adds"])
@@ -166,15 +166,16 @@ def _show_explanation(document: dict[str, Any], k: int) -> None:
     type=click.Choice(["users", "items"]),
     default="items",
     show_default=True,
-    help="Whose factors.",
+    help="Whether the factors of users or of items are written.",
 )
 @force_option
 @json_option
 @quiet_option
 def export(model: Path, output: Path, side: str, force: bool, as_json: bool, quiet: bool) -> int:
-    """Write the vectors of users or items so that their inner product ranks as the model does.
+    """Write vectors of users or items whose inner products rank items as the model does.
 
-    A .parquet holds ids and vectors; a .npy the vectors, with the ids in a .ids.txt beside it.
+    A .parquet file holds ids and vectors; a .npy file holds the vectors, with the ids in a .ids.txt
+    file beside it.
     """
     from eckart.recommend.export import check_export, export_factors
     from eckart.recommend.storing import check_model
@@ -205,11 +206,11 @@ def export(model: Path, output: Path, side: str, force: bool, as_json: bool, qui
 @names_option
 @answer_options
 def predict(model: Path, pairs: Path, as_json: bool, **options: Any) -> int:
-    """The rating of each pair of a table of users and items.
+    """Predict the rating of each pair of a table of users and items.
 
-    With a column of ratings it also says how far the predictions are off. Of an unknown user the
-    prediction is the mean and what the item adds to it, of an unknown item the mean and what the
-    user adds. --output writes user, item, predicted (and deviation, rating) to a table.
+    With a column of ratings the error of the predictions is reported too. The prediction for an
+    unknown user is the mean plus the bias of the item, and for an unknown item the mean plus the
+    bias of the user. --output writes user, item, predicted (and deviation, rating) to a table.
     """
     from eckart.recommend.predict import predict_pairs
     from eckart.recommend.storing import check_model
@@ -279,13 +280,14 @@ def _number(value: float | None) -> str:
 
 @click.command(epilog="Example: eckart recommend remove model --user 42")
 @MODEL
-@click.option("--user", required=True, help="His id.")
+@click.option("--user", required=True, help="Id of the user.")
 @answer_options
 def remove(model: Path, user: str, as_json: bool, **options: Any) -> int:
-    """Forget a user: his id, his factors and his history.
+    """Forget a user: their id, factors and history.
 
-    Without --output the model itself is replaced, whole or not at all. The factors of the items
-    still are what they became with him: `eckart recommend fit --from MODEL` fits them without.
+    Without --output the model itself is replaced, completely or not at all. The factors of the
+    items stay as the fit with this user left them; `eckart recommend fit --from MODEL` fits them
+    without.
     """
     from eckart.recommend.folding import remove_user
     from eckart.recommend.storing import updated_model, write_model
@@ -306,14 +308,14 @@ def remove(model: Path, user: str, as_json: bool, **options: Any) -> int:
 
 @click.command(epilog="Example: eckart recommend similar model --item 50 --names items.csv")
 @MODEL
-@click.option("--item", required=True, help="Its id.")
+@click.option("--item", required=True, help="Id of the item.")
 @k_option
 @names_option
 @json_option
 def similar(model: Path, item: str, k: int, names: Path | None, as_json: bool) -> int:
-    """The items most like one: those whose factors point most nearly where its own do.
+    """The items most similar to one: those whose factors have the nearest directions.
 
-    The score is the cosine of the angle between the two, from −1 to 1.
+    The score is the cosine of the angle between the factors of both items, from −1 to 1.
     """
     from eckart.recommend.answers import similar_items
     from eckart.recommend.storing import check_model

@@ -1,4 +1,4 @@
-"""A model held against interactions that it did not see, each figure with its standard error."""
+"""Evaluation of a model on held-out interactions; each figure has its standard error."""
 
 import math
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ RANKED: Final = ("recall", "precision", "ndcg", "map", "mrr")
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """A mean and its standard error; None where it takes two to tell.
+    """A mean and its standard error; the error is None for fewer than two values.
 
     Example:
         >>> Figure.mean(np.array([1.0, 3.0]))
@@ -42,23 +42,23 @@ class Figure:
 
     @staticmethod
     def mean(each: PerUser) -> "Figure":
-        """Of independent values."""
+        """The mean of independent values, with its standard error."""
         count = len(each)
         error = float(np.std(each, ddof=1)) / math.sqrt(count) if count > 1 else None
         return Figure(value=float(np.mean(each)), error=error)
 
     def to_dict(self) -> dict[str, float | None]:
-        """Both numbers."""
+        """The value and the error as plain numbers."""
         return {"value": self.value, "error": self.error}
 
 
 def rating_figures(predicted: Array, actual: Array, users: npt.NDArray[Any]) -> dict[str, Figure]:
-    """RMSE and MAE. The errors of a user's ratings are not independent, those of users are.
+    """RMSE and MAE, with standard errors that take the ratings of one user as dependent.
 
     Args:
-        predicted: Of shape (ratings,).
-        actual: Of the same shape.
-        users: Place of the user of each.
+        predicted: The predicted ratings, of shape (ratings,).
+        actual: The actual ratings, of shape (ratings,).
+        users: The place of the user of each rating.
 
     Example:
         >>> figures = rating_figures(np.array([3.0, 4.0]), np.array([3.0, 2.0]), np.array([0, 1]))
@@ -68,12 +68,13 @@ def rating_figures(predicted: Array, actual: Array, users: npt.NDArray[Any]) -> 
     off = np.abs(np.asarray(predicted, np.float64) - np.asarray(actual, np.float64))
     squared, plain = _clustered(np.square(off), users), _clustered(off, users)
     rmse = math.sqrt(squared.value)
+    # the delta method: √x has the derivative 1/(2·√x)
     error = None if squared.error is None or not rmse else squared.error / (2 * rmse)
     return {"rmse": Figure(value=rmse, error=error), "mae": plain}
 
 
 def _clustered(each: PerUser, clusters: npt.NDArray[Any]) -> Figure:
-    """The mean, and its standard error where only the clusters are independent."""
+    """The mean, and its standard error if only the clusters are independent."""
     mean = float(np.mean(each))
     _, places = np.unique(clusters, return_inverse=True)
     sums = np.bincount(places, each - mean)
@@ -85,15 +86,15 @@ def _clustered(each: PerUser, clusters: npt.NDArray[Any]) -> Figure:
 
 
 def ranking_per_user(ranking: Ranking, test: Interactions) -> dict[str, PerUser]:
-    """Recall, Precision, NDCG, MAP and MRR of each ranked user who has something to be found.
+    """Recall, precision, NDCG, MAP and MRR of each ranked user who has relevant test items.
 
-    With k the length of the lists, R the items to be found and h_i whether place i holds one:
+    With k the length of the lists, R the relevant items and h_i = 1 if place i holds one, else 0:
     recall Σh / |R|; precision Σh / k; NDCG Σ h_i/log₂(i+1) over that of a perfect list of
     min(k, |R|); MAP Σ h_i·(h_1+…+h_i)/i over min(k, |R|); MRR 1/i of the first h_i.
 
     Args:
         ranking: Lists of k items for some users.
-        test: What was to be found, of the same ids.
+        test: The relevant interactions, over the same ids.
     """
     total = len(test.items)
     wanted = np.bincount(test.rows, minlength=len(test.users))[ranking.users]
@@ -118,7 +119,7 @@ def ranking_per_user(ranking: Ranking, test: Interactions) -> dict[str, PerUser]
 
 
 def ranking_figures(ranking: Ranking, test: Interactions) -> dict[str, Figure]:
-    """The means over users, and the share of all items that is in anybody's list."""
+    """The means over users, and the coverage: the share of all items that is in any list."""
     each = ranking_per_user(ranking, test)
     figures = {name: Figure.mean(each[name]) for name in RANKED if len(each[name])}
     shown = np.unique(ranking.items[ranking.items >= 0])
@@ -128,10 +129,11 @@ def ranking_figures(ranking: Ranking, test: Interactions) -> dict[str, Figure]:
 
 CUTS: Final = (10,)
 RELEVANT: Final = 0.75
-"""Of the way from the lowest to the highest rating: from there on a test item is to be found."""
+"""Test items are relevant from this share of the way from the lowest to the highest rating."""
 EDGES: Final = (1, 5, 10, 20, 50, 100, 200, 500, 1000, 5000, 20000, 100000)
+"""The first numbers of entries of the ranges by activity and by popularity."""
 MOST_USERS: Final = 20_000
-"""Ranked in one evaluation."""
+"""Users that are ranked in one evaluation, at most; of more, a random sample."""
 
 
 @final
@@ -140,17 +142,17 @@ class Evaluation:
     """The result of `evaluate`.
 
     Fields:
-        way: How the test part was made.
+        way: How the test part was made: random, last or users.
         k: Length of the lists.
-        tested: Ratings or interactions of the test part.
-        ranked_users: Users whose lists were held against it.
-        unknown_items: Test entries of items that no training entry has and of which no attribute
-            is known; they are not to be found.
-        relevant: The lowest rating that is to be found; None without ratings.
-        figures: By method and metric: the model, the averages, the most popular items.
-        by_activity, by_popularity: The model beside a baseline for users and items with more and
-            fewer entries.
-        metric: What those two show.
+        tested: Number of ratings or interactions in the test part.
+        ranked_users: Number of users whose lists were compared with it.
+        unknown_items: Number of test entries whose item has neither training entries nor
+            attributes; they do not count as relevant.
+        relevant: The lowest rating that counts as relevant; None without ratings.
+        figures: By method (model, averages, most popular) and metric.
+        by_activity, by_popularity: The model and a baseline, for users or items by their number of
+            training entries.
+        metric: The metric of these two.
     """
 
     way: str
@@ -165,7 +167,7 @@ class Evaluation:
     metric: str
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers and text."""
+        """The fields as plain numbers and text."""
         return {
             "test": self.way,
             "k": self.k,
@@ -186,20 +188,21 @@ class Evaluation:
 def evaluate(
     model: Model, held: Split, *, k: int = 10, relevant: float | None = None, seed: int = 0
 ) -> Evaluation:
-    """Hold a model against a test part.
+    """Measure a model on a test part, beside averages and the most popular items.
 
-    Ratings are predicted within their scale; those of users that were held out are not, since the
-    model ranks for them only. To be found are test items that somebody in the training part dealt
-    with, or that have attributes, rated at least `relevant` where there are ratings. Seen items
-    are not listed, and of whom nothing is known gets the popular ones, as in `top_items`. Users
-    with nothing to be found are left out of the means.
+    Ratings are predicted within their scale, except those of held-out users, for whom the model
+    only ranks. Relevant are test items that have interactions in the training part or attributes,
+    and, if there are ratings, are rated at least `relevant`. Items that a user has seen are not
+    listed, and users of whom nothing is known get the most popular items, as in `top_items`. Users
+    without relevant items are left out of the means.
 
     Args:
-        model: Fitted to the training part; held-out users are folded in.
-        held: The split.
+        model: The model fitted to the training part, with held-out users folded in.
+        held: The split into training and test part.
         k: Length of the lists.
-        relevant: None takes three quarters of the way up the scale.
-        seed: Of the users that are ranked, where there are more than 20,000.
+        relevant: The lowest rating that counts as relevant; None takes three quarters of the way
+            from the lowest to the highest rating.
+        seed: Seed of the sample of users that is ranked if there are more than 20,000.
     """
     test, train = held.test, held.train
     figures: dict[str, dict[str, Figure]] = {"model": {}}
@@ -247,7 +250,7 @@ def evaluate(
 def _rate(
     model: Model, held: Split, figures: dict[str, dict[str, Figure]]
 ) -> dict[str, npt.NDArray[np.float64]]:
-    """Enter RMSE and MAE of the model and of averages; their squared errors by method."""
+    """Add RMSE and MAE of model and averages to the figures; returns squared errors by method."""
     test = held.test
     base = averages(*(part for part in (held.train, held.shown) if part is not None))
     assert test.ratings is not None
@@ -277,7 +280,7 @@ def _by_activity(
     rankings: dict[str, Ranking],
     target: Interactions,
 ) -> tuple[dict[str, Any], ...]:
-    """RMSE or NDCG of users with more and fewer known entries."""
+    """RMSE or NDCG of users, by their number of known entries."""
     counts = held.seen.user_counts()
     if errors:
         return _binned(counts[held.test.rows], errors, root=True)
@@ -293,7 +296,7 @@ def _by_popularity(
     rankings: dict[str, Ranking],
     target: Interactions,
 ) -> tuple[dict[str, Any], ...]:
-    """RMSE, or the share that was found, of items with more and fewer training entries."""
+    """RMSE, or the share of relevant items that was found, by the number of training entries."""
     counts = held.train.item_counts()
     if errors:
         return _binned(counts[held.test.columns], errors, root=True)
@@ -309,7 +312,7 @@ def _by_popularity(
 def _binned(
     counts: npt.NDArray[Any], values: dict[str, npt.NDArray[np.float64]], *, root: bool
 ) -> tuple[dict[str, Any], ...]:
-    """The mean of values over ranges of counts."""
+    """The mean of values over each range of counts; its square root for squared errors."""
     bins: list[dict[str, Any]] = []
     edges: Sequence[float] = (0, *EDGES, np.inf)
     for low, high in pairwise(edges):

@@ -1,4 +1,4 @@
-"""Which of a user's items speak for one: the normal equations, read item by item."""
+"""Explanations of scores: what each item of a user's history adds, by the normal equations."""
 
 from dataclasses import dataclass
 from typing import Any, final
@@ -19,10 +19,10 @@ class Reason:
     """What one item of a user's history adds to a score.
 
     Fields:
-        item: Its id.
-        adds: To the score.
-        rating: That the user gave it; None without ratings.
-        title: Its name, where names were given.
+        item: Id of the item of the history.
+        adds: What it adds to the score; negative if it lowers it.
+        rating: The rating that the user gave it; None without ratings.
+        title: Title of the item; None where no names were given.
     """
 
     item: Id
@@ -31,7 +31,7 @@ class Reason:
     title: str | None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
+        """The fields as plain values."""
         own: dict[str, Any] = {"item": self.item, "adds": self.adds, "rating": self.rating}
         return own if self.title is None else {**own, "title": self.title}
 
@@ -39,17 +39,17 @@ class Reason:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """The result of `explain`: score = base + attributes + what the items of the history add.
+    """The result of `explain`: score = base + attributes + the sum of what the items add.
 
     Fields:
-        user, item: Their ids.
-        score: Of the item for the user.
-        base: What the score is for anybody: the mean and what the item adds to it; 0 for
-            interactions.
-        attributes: What is added by the attributes of the user; None where there are none.
-        reasons: The items of the history, the one that speaks most for the item first.
-        fitted: The score that the model gives; the two differ where its solver had not converged.
-        title: Of the item, where names were given.
+        user, item: Ids of the user and of the item.
+        score: Score of the item for the user.
+        base: The part of the score that is the same for all users: the mean and the bias of the
+            item; 0 for interactions.
+        attributes: What the attributes of the user add; None if the model has none of users.
+        reasons: The items of the history, the one that adds most first.
+        fitted: The score by the model's own factors; it differs if the solver had not converged.
+        title: Title of the item; None where no names were given.
     """
 
     user: Id
@@ -62,7 +62,7 @@ class Explanation:
     title: str | None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
+        """The fields as plain values."""
         return {
             "user": self.user,
             "item": self.item,
@@ -76,22 +76,22 @@ class Explanation:
 
 
 def explain(model: Model, user: object, item: object, *, names: Names | None = None) -> Explanation:
-    """Take the score of an item for a user apart into what each item of his history adds.
+    """Split the score of an item for a user into what each item of the user's history adds.
 
-    The factors of a user solve M·x = Σ w_i·t_i·z_i over his items i, with t_i the rating less what
-    is expected of it (or 1) and z_i the factors of the item with a one for the user's bias. So the
-    score of item j is base + Σ w_i·t_i·(z_jᵀ·M⁻¹·z_i), one term for each; attributes of the user
-    are terms like the others.
+    The factors of a user solve M·x = Σ w_i·t_i·z_i over the items i of their history, where t_i is
+    the rating less its expected value (or 1) and z_i are the factors of the item with a one for
+    the bias of the user. So the score of item j is base + Σ w_i·t_i·(z_jᵀ·M⁻¹·z_i), one term for
+    each item; attributes of the user add terms of the same form.
 
     Args:
-        model: That was fitted.
-        user: His id.
-        item: Its id.
+        model: The fitted model.
+        user: Id of the user.
+        item: Id of the item.
         names: Titles by id.
 
     Raises:
-        ArgumentError: If the model is a Bayesian one or has no negative factors, so that no such
-            equations hold.
+        ArgumentError: If the model is Bayesian or its factors are nonnegative, since these equations
+            do not hold then.
         MatrixError: If the user or item is unknown, or nothing is known of the user.
 
     Cost:
@@ -144,7 +144,7 @@ def explain(model: Model, user: object, item: object, *, names: Names | None = N
 def _shares(
     model: Model, row: int, column: int, history: slice
 ) -> tuple[float, npt.NDArray[np.float64], float | None]:
-    """What of a score is the same for all, and what each item and the attributes add to it."""
+    """The part of a score that is the same for all, and what items and attributes add to it."""
     offset, objective = model.offset, model.objective
     places = model.data.columns[history]
     D = _with_bias(model, np.append(places, column))
@@ -160,6 +160,7 @@ def _shares(
     attributes = model.data.user_attributes
     if attributes is not None:
         count += objective.attribute_weight * attributes.width
+    # as in the fit, or the terms would not sum to the fitted score
     ridge = objective.strength * max(count, 1.0) ** objective.count_exponent
     own = D[:-1]
     M = M + (own * weights[:, None]).T @ own + ridge * np.eye(D.shape[1])
@@ -178,7 +179,7 @@ def _shares(
 
 
 def _with_bias(model: Model, places: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """Factors of some items, with a one for the bias of the user where there is one."""
+    """Factors of some items, with a one for the bias of the user if the model has biases."""
     D = model.offset.factors.A.T[places].astype(np.float64)
     if model.objective.has_biases:
         D = np.concatenate([D, np.ones((len(D), 1))], axis=1)
@@ -188,7 +189,7 @@ def _with_bias(model: Model, places: npt.NDArray[Any]) -> npt.NDArray[np.float64
 def _shared(
     model: Model, places: npt.NDArray[Any]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """What the system has beside the ratings, and what each item adds to its right side."""
+    """The system matrix without the ratings, and what each item adds to the right side."""
     A, objective = model.offset.factors.A.astype(np.float64), model.objective
     width = len(A) + objective.has_biases
     M, linear = np.zeros((width, width)), np.zeros((len(places), width))

@@ -1,4 +1,4 @@
-"""Factors for a vector store: arrays and ids."""
+"""Export of factors for a vector store, as arrays with ids."""
 
 from collections.abc import Sequence
 from os import PathLike
@@ -21,25 +21,26 @@ SUFFIXES: Final = (".npy", ".parquet")
 def export_factors(
     model: Model, output: str | PathLike[str], side: str = "items", *, force: bool = False
 ) -> list[Path]:
-    """Write the factors of all users or all items so that a product of two gives the score.
+    """Write vectors of all users or all items whose inner products are the scores of the model.
 
-    For a model with biases a user's vector ends in 1 and an item's in its bias, so that scores rank
-    as those of the model do; what is the same for all items of a user is left out. A `.parquet`
-    holds ids and vectors; a `.npy` the vectors, with the ids in a `.txt` beside it.
+    For a model with biases the vector of a user ends in 1 and that of an item in its bias: the
+    scores rank items as the model does, without the terms that are the same for all items of a
+    user. A `.parquet` file holds ids and vectors; a `.npy` file holds the vectors, with the ids in
+    a `.ids.txt` file beside it.
 
     Args:
-        model: That was fitted.
-        output: A .npy or .parquet file.
-        side: users or items.
-        force: Overwrite what is there.
+        model: The fitted model.
+        output: Path of a .npy or .parquet file.
+        side: "users" or "items".
+        force: Whether existing files are overwritten.
 
     Returns:
         The files that were written.
 
     Raises:
-        ArgumentError: If the suffix is another, or a file exists and `force` is false.
-        MatrixError: If an id has a line break and is to be listed by line.
-        StorageError: If the system refuses.
+        ArgumentError: If the suffix is unknown, or a file exists and `force` is false.
+        MatrixError: If an id has a line break and the ids go to a text file.
+        StorageError: If the system refuses to write.
     """
     path = Path(output)
     check_export(path, side, force=force)
@@ -50,6 +51,7 @@ def export_factors(
         flat = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), width)
         write_table(path, {"id": vocabulary.ids, "vector": flat}, force=force)
         return [path]
+    # with a character behind it, or a break at the end of the id would not count
     broken = [one for one in vocabulary.listed() if len(f"{one}.".splitlines()) > 1]
     if broken:
         raise MatrixError(
@@ -65,7 +67,7 @@ def export_factors(
 
 
 def ids_path(path: Path) -> Path:
-    """Where the ids of exported vectors go: beside them.
+    """The file for the ids of exported vectors, beside them.
 
     Example:
         >>> ids_path(Path("items.npy")).name
@@ -78,7 +80,7 @@ def check_export(path: Path, side: str, *, force: bool, inputs: Sequence[Path | 
     """Refuse a file that cannot be written, before any work.
 
     Raises:
-        ArgumentError: If so.
+        ArgumentError: If the side or suffix is unknown, or a file exists and `force` is false.
     """
     if side not in SIDES:
         raise ArgumentError(
@@ -96,7 +98,7 @@ def check_export(path: Path, side: str, *, force: bool, inputs: Sequence[Path | 
 
 
 def vectors_of(model: Model, side: str) -> npt.NDArray[Any]:
-    """The vectors of one side, float32, of shape (users or items, rank) or one more."""
+    """The vectors of one side, float32, of shape (users or items, rank), one wider with biases."""
     offset = model.offset
     factor = offset.factors.B if side == "users" else offset.factors.A.T
     if not model.objective.has_biases:

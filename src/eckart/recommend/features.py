@@ -1,4 +1,4 @@
-"""What one column of a table says of users or items, as numbers."""
+"""Features: how a column of a table of users or items becomes numbers."""
 
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,25 +13,26 @@ from eckart.errors import MatrixError
 from eckart.files.columns import plain_values
 from eckart.files.text.cells import numbers, odd_and_marks
 
-pc: Final[Any] = compute  # its functions are made when it is imported, which no type checker sees
+pc: Final[Any] = compute  # its functions are created at import, which no type checker sees
 
 MOST_LEVELS: Final = 1000
-"""Different words of one column."""
+"""Different categories of one column, at most: each of them is a column of W."""
 TRUTHS: Final = frozenset({"true", "false"})
+"""The texts of truth values, in lower case."""
 BETWEEN: Final = "|"
-"""The words of one cell, as in Action|Comedy."""
+"""Separator of several categories in one cell, as in Action|Comedy."""
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Cells:
-    """The numbers of some rows: those that are not listed are zero or unknown.
+    """The nonzero numbers of some rows as triplets; all others are zero or unknown.
 
     Fields:
-        rows: Of each number.
-        places: Its column among those of the feature.
+        rows: The row of each number.
+        places: The column of each number among those of the feature.
         values: The numbers.
-        unknown: How many words are no level of the feature.
+        unknown: Number of categories in the cells that the feature does not know.
     """
 
     rows: npt.NDArray[np.int64]
@@ -43,13 +44,13 @@ class Cells:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Feature:
-    """How a column becomes numbers: standardised, or a one for each of its words.
+    """How a column becomes numbers: standardised, or one indicator for each category.
 
     Fields:
-        name: Of the column.
-        levels: Its words in their order, each a column of ones; None for numbers.
-        mean: That is subtracted from numbers.
-        deviation: That they are divided by.
+        name: Name of the column.
+        levels: The categories in their order, each an indicator column; None for numbers.
+        mean: The mean that is subtracted from numbers.
+        deviation: The standard deviation by which numbers are divided.
 
     Example:
         >>> genres = learned("genres", pa.array(["Action|Comedy", "Comedy", None]))
@@ -64,18 +65,18 @@ class Feature:
 
     @property
     def width(self) -> int:
-        """How many columns it has."""
+        """Number of columns of W that the feature makes."""
         return 1 if self.levels is None else len(self.levels)
 
     def cells(self, column: Any, source: str) -> Cells:
-        """The numbers of a column; where a cell is missing there are none.
+        """The numbers of a column; missing cells give none.
 
         Args:
             column: An Arrow array.
-            source: Its table, for messages.
+            source: Name of the table, for messages.
 
         Raises:
-            MatrixError: If the feature is one of numbers and the column holds others.
+            MatrixError: If the feature is numeric and a cell is not a finite number.
         """
         if self.levels is None:
             return self._standardised(column, source)
@@ -84,7 +85,7 @@ class Feature:
         places = pc.fill_null(pc.index_in(words, value_set=pa.array(self.levels)), -1)
         places = np.asarray(places.to_numpy(zero_copy_only=False), np.int64)
         known = places >= 0
-        # a word that stands twice in a cell counts once
+        # a category that occurs twice in a cell counts once
         pairs = np.unique(rows[known] * self.width + places[known])
         return Cells(
             rows=pairs // self.width,
@@ -115,7 +116,7 @@ class Feature:
         return Cells(rows=rows, places=np.zeros(len(rows), np.int64), values=values)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
+        """The fields as plain values."""
         if self.levels is not None:
             return {"name": self.name, "levels": list(self.levels)}
         return {"name": self.name, "mean": self.mean, "deviation": self.deviation}
@@ -127,7 +128,7 @@ class Feature:
         Raises:
             KeyError: If something is missing.
             TypeError: If something is of another type.
-            ValueError: If a number is none.
+            ValueError: If a number is not finite.
         """
         name = str(document["name"])
         if "levels" in document:
@@ -139,16 +140,16 @@ class Feature:
 
 
 def learned(name: str, column: Any, *, as_words: bool = False) -> Feature:
-    """The feature that a column is: of numbers where no cell is anything else; or else of words.
+    """Learn the feature of a column: numeric if all its cells are numbers, else categories.
 
     Args:
-        name: Of the column.
+        name: Name of the column.
         column: An Arrow array of numbers, dates, truth values, text or lists of text.
-        as_words: Whether numbers are names of something, such as codes.
+        as_words: Whether numbers are categories, such as codes.
 
     Raises:
-        MatrixError: If it tells nothing: it is empty, all its numbers are the same, no word occurs
-            twice, there are more than 1,000 words, or it holds something else.
+        MatrixError: If the column carries no information: it is empty, all its numbers are equal,
+            no category occurs twice, there are more than 1,000, or it holds another type.
     """
     numbers = None if as_words else _numbers(column)
     if numbers is None:
@@ -156,7 +157,7 @@ def learned(name: str, column: Any, *, as_words: bool = False) -> Feature:
     finite = numbers[np.isfinite(numbers)]
     if not len(finite):
         raise _useless(f"The column '{name}' is empty.")
-    # numbers near the largest there are would overflow when they are squared
+    # squares of numbers near the end of the range of float64 would overflow
     largest = max(float(np.abs(finite).max()), np.finfo(np.float64).tiny)
     mean, deviation = float(np.mean(finite / largest)), float(np.std(finite / largest))
     if finite.min() == finite.max() or deviation == 0:
@@ -165,7 +166,7 @@ def learned(name: str, column: Any, *, as_words: bool = False) -> Feature:
 
 
 def doubt(feature: Feature, column: Any) -> str:
-    """What to tell of a column of text that was taken as words and looks like numbers, or nothing.
+    """A note on a column of text that was read as categories though most cells are numbers, or "".
 
     Example:
         >>> ages = pa.array(["20", "30", "20", "?"])
@@ -188,7 +189,7 @@ def doubt(feature: Feature, column: Any) -> str:
 
 
 def _as_written(words: Any, levels: tuple[str, ...]) -> Any:
-    """Truth values as the levels write them: pandas writes True into text, and Arrow says true."""
+    """Truth values spelled as the levels are: pandas writes True as text, Arrow writes true."""
     truths = {one.casefold(): one for one in levels}
     if not truths.keys() <= TRUTHS:
         return words
@@ -197,7 +198,7 @@ def _as_written(words: Any, levels: tuple[str, ...]) -> Any:
 
 
 def is_text(column: Any) -> bool:
-    """Whether a column of a table that has types is text or categories: words, even of digits."""
+    """Whether a typed column is text or categories, whose digits are then not read as numbers."""
     types = pa.types
     texts = (types.is_string, types.is_large_string, types.is_binary, types.is_large_binary)
     return any(is_it(column.type) for is_it in (types.is_dictionary, *texts))
@@ -218,10 +219,10 @@ def _levels(name: str, column: Any) -> tuple[str, ...]:
 
 
 def _words(column: Any) -> tuple[npt.NDArray[np.int64], Any]:
-    """The row of each word of a column, and the words, without blanks around them.
+    """The row of each category of a column, and the categories without surrounding blanks.
 
     Raises:
-        MatrixError: If it holds something that has no text.
+        MatrixError: If the column holds a type that has no text.
     """
     plain = _plain(column)
     kind = plain.type
@@ -235,9 +236,10 @@ def _words(column: Any) -> tuple[npt.NDArray[np.int64], Any]:
 
 
 def _numbers(column: Any) -> npt.NDArray[np.float64] | None:
-    """The numbers of a column, NaN where a cell is missing; None where it holds others."""
+    """The numbers of a column, NaN for missing cells; None if some cells are not numbers."""
     plain = _plain(column)
     kind = plain.type
+    # truth values are categories
     if pa.types.is_boolean(kind):
         return None
     try:
@@ -255,14 +257,14 @@ def _numbers(column: Any) -> npt.NDArray[np.float64] | None:
             pc.cast(plain, pa.float64(), safe=False).to_numpy(zero_copy_only=False), np.float64
         )
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        return None  # a word that is no number, or a type without any
+        return None  # a text that is no number, or a type that has no numbers
 
 
 def _plain(column: Any) -> Any:
-    """One Arrow array, without a dictionary.
+    """A column as one Arrow array without a dictionary.
 
     Raises:
-        MatrixError: If it is of bytes that are no text.
+        MatrixError: If it holds bytes that are not text.
     """
     whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     if pa.types.is_dictionary(whole.type):
@@ -274,7 +276,7 @@ def _plain(column: Any) -> Any:
 
 
 def _text(values: Any) -> Any:
-    """Values as text, whole floats as whole numbers."""
+    """Values as text; floats that are all whole are written without a point."""
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()
     if pa.types.is_floating(values.type):

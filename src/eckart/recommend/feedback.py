@@ -1,4 +1,4 @@
-"""What the numbers of a table of interactions stand for, and arguments that are out of range."""
+"""What ratings stand for, and checks of arguments that are out of range."""
 
 import math
 from collections.abc import Callable, Collection
@@ -13,10 +13,10 @@ from eckart.errors import ArgumentError
 
 
 def whole_number(name: str, value: object, *, least: int = 1, code: str | None = None) -> int:
-    """A whole number from `least`, of Python's own type.
+    """Check that a value is a whole number of at least `least`; returns it as an int.
 
     Raises:
-        ArgumentError: If it is none, with the code "bad-" and the name, or another.
+        ArgumentError: If it is not; the code is "bad-" and the name unless `code` is given.
     """
     if type(value) is not bool and isinstance(value, Integral) and int(value) >= least:
         return int(value)
@@ -28,10 +28,10 @@ def whole_number(name: str, value: object, *, least: int = 1, code: str | None =
 
 
 def finite_number(name: str, value: object) -> float:
-    """A finite number, of one of Python's own types.
+    """Check that a value is a finite number; returns it as an int or a float.
 
     Raises:
-        ArgumentError: If it is none, with the code "bad-" and the name.
+        ArgumentError: If it is not; the code is "bad-" and the name.
     """
     if type(value) is bool or not isinstance(value, Real) or not math.isfinite(value):
         raise ArgumentError(
@@ -43,10 +43,10 @@ def finite_number(name: str, value: object) -> float:
 
 
 def check_word(name: str, value: object, words: Collection[str]) -> None:
-    """Refuse what is none of some words.
+    """Check that a value is one of some words.
 
     Raises:
-        ArgumentError: With the code "bad-" and the name.
+        ArgumentError: If it is not; the code is "bad-" and the name.
     """
     if not isinstance(value, str) or value not in words:
         raise ArgumentError(
@@ -55,10 +55,10 @@ def check_word(name: str, value: object, words: Collection[str]) -> None:
 
 
 def rating_scale(scale: object) -> tuple[float, float]:
-    """The lowest and the highest rating, of Python's own types.
+    """Check that a value is a pair of the lowest and the highest rating; returns plain numbers.
 
     Raises:
-        ArgumentError: If it is none.
+        ArgumentError: If it is not such a pair.
     """
     given = list(scale) if isinstance(scale, tuple | list) else []
     ends = [finite_number("scale", end) for end in given]
@@ -72,10 +72,10 @@ def rating_scale(scale: object) -> tuple[float, float]:
 
 
 def truth(name: str, value: object) -> bool:
-    """True or False, of Python's own type.
+    """Check that a value is true or false; returns it as a bool.
 
     Raises:
-        ArgumentError: If it is neither, with the code "bad-" and the name.
+        ArgumentError: If it is neither; the code is "bad-" and the name.
     """
     if not isinstance(value, bool | np.bool_):
         raise ArgumentError(
@@ -92,23 +92,24 @@ CHECKS: Final[dict[str, Callable[[Any], Any]]] = {
     "disliked": partial(finite_number, "disliked"),
     "scale": rating_scale,
 }
-"""What makes a field that was given a plain one, or refuses it."""
+"""For each field, the function that checks a given value and returns it as a plain one."""
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Feedback:
-    """Whether ratings are ratings, or say who chose what.
+    """Whether ratings are predicted as ratings or read as interactions and dislikes.
 
     Fields:
-        implicit: Whether only the fact of an interaction counts; None: where there is no rating.
-        at_least: Keep only ratings of at least this, as interactions.
-        disliked: Take ratings of at most this as dislikes: zeros that count as much as an
+        implicit: Whether only the fact of an interaction counts; None decides by whether there are
+            ratings.
+        at_least: The lowest rating that counts as an interaction; lower ones are left out.
+        disliked: The highest rating that counts as a dislike, a zero with the weight of an
             interaction.
-        scale: The lowest and the highest rating that can be.
+        scale: The lowest and the highest possible rating.
 
     Raises:
-        ArgumentError: If two do not go together.
+        ArgumentError: If two settings contradict each other.
 
     Example:
         >>> Feedback(at_least=4, disliked=2).disliked
@@ -147,20 +148,20 @@ class Feedback:
 
     @property
     def needs_ratings(self) -> bool:
-        """Whether it means nothing without a column of ratings."""
+        """Whether these settings need a column of ratings."""
         return self.judges or self.implicit is False
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
+        """The fields as plain values."""
         return asdict(self)
 
     @staticmethod
     def of_dict(document: dict[str, Any]) -> "Feedback":
-        """What `to_dict` described.
+        """The feedback that `to_dict` described.
 
         Raises:
-            ArgumentError: If two do not go together.
-            TypeError: If there is something else in it.
+            ArgumentError: If two settings contradict each other.
+            TypeError: If a value has another type.
         """
         scale = document.get("scale")
         return Feedback(

@@ -1,4 +1,4 @@
-"""Ratings or clicks in, a model that answers out: what `eckart recommend fit` does."""
+"""The job of `eckart recommend fit`: from interactions to a fitted, evaluated and saved model."""
 
 import time
 from collections.abc import Callable, Generator, Mapping
@@ -25,17 +25,17 @@ from eckart.recommend.storing import load_model, save_model
 from eckart.recommend.tuning import TRIALS, Choice, Tuning, choose_regularization, tune
 
 OnPart: TypeAlias = Callable[[str, int | None], AbstractContextManager[Callable[..., None] | None]]
-"""Given what is done and how many steps it has at most, what is entered around it: it gives what is
-called with each step, or None."""
+"""A function of the name of a part of the work and of its most steps: it returns a context manager
+around that part, which yields a callback for each step, or None."""
 
 
 def unwatched(_what: str, _total: int | None) -> AbstractContextManager[None]:
-    """Tells nobody."""
+    """Report no progress."""
     return nullcontext()
 
 
 def timed(watch: OnPart, seconds: dict[str, float]) -> OnPart:
-    """The same watch, which also enters the seconds of each part, in lower case, once it is done.
+    """Wrap a watch so that it also records the seconds of each part, under its name in lower case.
 
     Example:
         >>> seconds = {}
@@ -58,7 +58,7 @@ def timed(watch: OnPart, seconds: dict[str, float]) -> OnPart:
 TAKEN: Final = ("rank", "regularization", "count_exponent", "unobserved_weight",
                 "implicit_features", "nonnegative", "attribute_weight", "method")  # fmt: skip
 OF_RATINGS: Final = ("regularization", "implicit_features")
-"""Settings that mean something else, or nothing, without ratings."""
+"""Settings that mean something else or nothing without ratings."""
 
 
 @final
@@ -67,16 +67,17 @@ class Fitting:
     """The result of `fit_recommender`.
 
     Fields:
-        model: Fitted to all interactions.
-        fit: The run that made it.
-        evaluation: Of a model fitted to a training part, with the same settings; or None.
-        choice: How λ was chosen; None where it was given.
-        tuning: How all settings were chosen, or None.
+        model: The model that was fitted to all interactions.
+        fit: The run of the solver that made it.
+        evaluation: Evaluation of a model that was fitted to a training part with the same
+            settings; None without a test part.
+        choice: How λ was chosen; None if it was given.
+        tuning: How all settings were chosen; None if they were not tuned.
         source: Name of the input.
-        folder: Where the model was written; None if it was not.
-        notes: What a person should know, in sentences.
-        seconds: The whole job.
-        seconds_of: Each part of it: reading, fitting, writing, and what else was done.
+        folder: The folder with the model; None if it was not written.
+        notes: What the user should know, in sentences.
+        seconds: Duration of the whole job.
+        seconds_of: Duration of each part: reading, fitting, writing and others.
     """
 
     model: Model
@@ -92,11 +93,11 @@ class Fitting:
 
     @property
     def grade(self) -> Grade:
-        """Of the run."""
+        """The grade of the run."""
         return self.fit.run.outcome.grade
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers and text."""
+        """The fields as plain numbers and text."""
         data, run = self.model.data, self.fit.run
         return {
             "source": self.source,
@@ -123,7 +124,7 @@ class Fitting:
     def report_document(
         self, names: dict[str, str] | None = None, command: str = ""
     ) -> dict[str, Any]:
-        """The same with what only the report has: the map of the items, and the command line."""
+        """The fields as plain values, with the map of the items and the command line for the report."""
         return {**self.to_dict(), "map": item_map(self.model, names), "command": command}
 
 
@@ -145,36 +146,36 @@ def fit_recommender(
     force: bool = False,
     watch: OnPart = unwatched,
 ) -> Fitting:
-    """Fit a recommender, choose what was left out, and say how good it is.
+    """Fit a recommender, choose the settings that were left out, and measure how good it is.
 
-    The test part is taken out first; λ and what is tuned are chosen on a part of the rest; the
-    figures are of a model fitted to the rest. The model that is given back and written is fitted
-    to everything, with the same settings.
+    The test part is taken out first; λ and what is tuned are chosen on a part of the rest, and the
+    evaluation is that of a model fitted to the rest. The model that is returned and written is
+    fitted to all interactions, with the same settings.
 
     Args:
-        data: Interactions as `read_interactions` takes them; None with an older model fits its own.
-        output: The folder to write the model to.
-        named: Columns that have other names than usual; else those of the older model are taken.
-        feedback: What ratings stand for; what is None in it is as the older model had it.
-        attributes: Of users and items, in place of those of an older model. Who has some is known,
-            with interactions or without.
-        settings: Of the fit, or a mapping of some, beside which those of the older model, or the
-            defaults, are taken.
-        test: How a test part is taken: random, last, users; None takes none.
-        share: Of the interactions or users in it.
+        data: Interactions as `read_interactions` takes them; None refits an older model to its own.
+        output: The folder to write the model to; None writes none.
+        named: Names of columns with unusual names; by default those of the older model.
+        feedback: What ratings stand for; fields that are None are those of the older model.
+        attributes: Attributes of users and items, which replace those of an older model. Users and
+            items with attributes are known, with or without interactions.
+        settings: Settings of the fit; or a mapping of some of them, completed by those of the older
+            model or the defaults.
+        test: How a test part is taken: random, last or users; None takes none.
+        share: Share of the interactions or users that is taken as the test part.
         k: Length of the lists that are evaluated.
         tuned: Whether rank, λ, α and ν are chosen by Optuna.
-        trials: Of the tuning.
+        trials: Number of trials of the tuning.
         time_limit: Seconds for the tuning.
-        older: A model to begin at; its interactions are kept, later ones take their place.
-        force: Overwrite the folder.
-        watch: Entered around each part of the work.
+        older: A model to start from; its interactions are kept unless later ones replace them.
+        force: Whether an existing folder is overwritten.
+        watch: Returns a context manager that is entered around each part of the work.
 
     Raises:
-        ArgumentError: If an argument is out of range, or means nothing for this input.
+        ArgumentError: If an argument is out of range, or does not apply to this input.
         FormatError: If a file is damaged.
         MatrixError: If the interactions cannot be used.
-        MissingExtra: If tuning needs a package that is not there.
+        MissingExtra: If tuning needs a package that is not installed.
         StorageError: If the system refuses to read or write.
     """
     began, seconds_of = time.perf_counter(), dict[str, float]()
@@ -197,7 +198,7 @@ def fit_recommender(
     notes += changed
     held = None if test is None else split(read, test, share=share, seed=settings.seed)
     visible = read if held is None else held.train
-    del read  # the parts are as large as the whole, and tell it again
+    del read  # its memory: the parts are as large as the whole, which can be joined from them
     settings, tuning, choice = _chosen(
         visible, settings, scale, watch, tuned=tuned, trials=trials, time_limit=time_limit
     )
@@ -245,7 +246,7 @@ def _read(
     *,
     anew: Feedback,
 ) -> Interactions:
-    """The interactions that were given and those of the older model, with attributes."""
+    """The given interactions and those of the older model, with attributes."""
     read = _interactions(data, start, named, feedback, anew)
     if attributes is None:
         return read
@@ -284,7 +285,7 @@ def _chosen(
     trials: int | None,
     time_limit: float | None,
 ) -> tuple[Settings, Tuning | None, Choice | None]:
-    """The settings with what was left out of them, and how it was chosen."""
+    """The settings completed by those that were left out, and how these were chosen."""
     if tuned:
         with watch("Tuning", trials or (None if time_limit else TRIALS)) as on_trial:
             tuning = tune(
@@ -314,7 +315,7 @@ def _feedback_of(given: Feedback | None, start: Model | None) -> Feedback:
 
 
 def _settings_of(start: Model | None, read: Interactions) -> dict[str, Any]:
-    """Those of the older model, but for what is for ratings where they became interactions."""
+    """The settings of the older model, less those for ratings if these became interactions."""
     kept = {} if start is None else start.document.get("settings", {})
     settings = {name: kept[name] for name in TAKEN if name in kept}
     if start is not None and start.explicit != (read.ratings is not None):
@@ -340,7 +341,7 @@ def _evaluated(
 
 
 def _advice(evaluation: Evaluation | None) -> list[str]:
-    """What to do where predicted ratings do not tell what people choose."""
+    """Advice to fit interactions, if the predicted ratings rank worse than popularity."""
     if evaluation is None or evaluation.relevant is None:
         return []
     own, popular = (
@@ -365,7 +366,7 @@ def _document(fit: Fit, evaluation: Evaluation | None, source: str) -> dict[str,
 
 
 def _paths(*given: Any) -> list[Path]:
-    """What is read from disk."""
+    """The paths among the arguments that are read from disk."""
     tables = [
         table
         for one in given

@@ -28,17 +28,17 @@ data_options = together(
     click.option("--min-rating", type=float, help="Keep ratings of at least this as interactions."),
     click.option("--disliked", type=float, help="Take ratings of at most this as dislikes."),
     click.option(
-        "--scale", type=(float, float), help="The lowest and highest rating there can be."
+        "--scale", type=(float, float), help="The lowest and the highest possible rating."
     ),
 )
 side_options = together(
     attribute_options,
     click.option(
         "--user-columns",
-        help="Columns of --user-attributes that count, separated by commas; NAME:category takes "
-        "numbers as names, NAME:id is the column of ids.",
+        help="Columns of --user-attributes that count, separated by commas; NAME:category reads "
+        "numbers as categories, NAME:id marks the column of ids.",
     ),
-    click.option("--item-columns", help="The same of --item-attributes."),
+    click.option("--item-columns", help="Columns of --item-attributes that count."),
     click.option(
         "--attribute-weight",
         type=float,
@@ -56,12 +56,10 @@ model_options = together(
     click.option(
         "--unobserved-weight",
         type=float,
-        help="α of what is not there, without ratings.  [default: 0.1]",
+        help="α: weight of unobserved entries, without ratings.  [default: 0.1]",
     ),
-    click.option(
-        "--implicit-features", type=float, help="Weight of which items were rated at all."
-    ),
-    click.option("--nonnegative", is_flag=True, help="Factors that are not negative."),
+    click.option("--implicit-features", type=float, help="Weight of the pattern of rated items."),
+    click.option("--nonnegative", is_flag=True, help="Keep all factors nonnegative."),
     click.option(
         "--solver",
         "method",
@@ -69,11 +67,11 @@ model_options = together(
         help="als (conjugate gradients), cholesky, blocks, gd (stochastic), gibbs.  [default: als]",
     ),
     click.option(
-        "--bayesian", is_flag=True, help="The same as --solver gibbs: predictions with a deviation."
+        "--bayesian", is_flag=True, help="Short for --solver gibbs: predictions with a deviation."
     ),
     click.option("--epochs", type=click.IntRange(min=1), help="Sweeps over all users and items."),
     click.option("--tune", "tuned", is_flag=True, help="Choose rank, λ, α and ν by Optuna."),
-    click.option("--trials", type=click.IntRange(min=1), help="Of --tune.  [default: 40]"),
+    click.option("--trials", type=click.IntRange(min=1), help="Trials of --tune.  [default: 40]"),
     click.option("--time-limit", type=float, help="Seconds for --tune."),
     seed_option,
 )
@@ -81,18 +79,20 @@ test_options = together(
     click.option(
         "--test",
         type=click.Choice(["random", "last", "users"]),
-        help="Hold a part back and measure on it: random ones, the last ones of each user, users.",
+        help="Measure on a held-out part: random entries, the last ones of each user, or users.",
     ),
-    click.option("--share", type=float, default=0.1, show_default=True, help="Of --test."),
+    click.option(
+        "--share", type=float, default=0.1, show_default=True, help="Share taken as the test part."
+    ),
     length_option("Length of the lists that are measured."),
 )
 
 
 def checked(options: dict[str, Any], *, has_data: bool) -> None:
-    """Refuse options that do not go together, whatever the data holds.
+    """Refuse options that contradict each other, before the data is read.
 
     Raises:
-        ArgumentError: If so.
+        ArgumentError: If options contradict each other, or one is out of range.
     """
     if not has_data and options["older"] is None:
         raise ArgumentError(
@@ -155,15 +155,15 @@ def _spelled(name: str) -> str:
 @side_options
 @model_options
 @test_options
-@click.option("--from", "older", type=FILE, help="An older model to begin at; its history is kept.")
+@click.option("--from", "older", type=FILE, help="An older model to start from, with its history.")
 @click.option("--names", type=FILE, help="A table of ids and titles, for the report.")
 @reported_options
 def fit(data: Path | None, report: Path | None, as_json: bool, **options: Any) -> int:
     """Fit a model to a table of ratings, or of interactions without ratings.
 
-    Reads .csv, .tsv, .dat (with ::), .data, .parquet and .jsonl, the text also as .gz. Columns are
-    found by their names, or named; ids may be of any type. The model is a folder, MODEL by default
-    the name of the table with .model.
+    Reads .csv, .tsv, .dat (with ::), .data, .parquet and .jsonl, text also compressed as .gz.
+    Columns are found by their names or named by options; ids may be of any type. The model is a
+    folder, by default beside the table, with its name and .model.
     """
     checked(options, has_data=data is not None)
     output = options["output"] or _default(data or options["older"])
@@ -208,7 +208,7 @@ def fit(data: Path | None, report: Path | None, as_json: bool, **options: Any) -
 
 
 def _feedback(options: dict[str, Any]) -> Any:
-    """What ratings stand for; None where an older model's answer is to be taken."""
+    """What ratings stand for; None leaves it to the older model or to the data."""
     from eckart.recommend.feedback import Feedback
 
     given = Feedback(
@@ -221,17 +221,17 @@ def _feedback(options: dict[str, Any]) -> Any:
 
 
 def _settings(options: dict[str, Any]) -> dict[str, Any]:
-    """The settings that were given; those of an older model are taken beside them.
+    """The settings that were given; the others are those of an older model or the defaults.
 
     Raises:
-        ArgumentError: If one is out of its range.
+        ArgumentError: If a setting is out of its range.
     """
     from eckart.recommend.settings import Settings
 
     names = ("rank", "regularization", "count_exponent", "unobserved_weight",
              "implicit_features", "nonnegative", "attribute_weight", "method",
              "epochs")  # fmt: skip
-    # by identity: 0 is a number that was given, and equals False
+    # by identity, since 0 equals False but is a number that was given
     given = {
         name: options[name]
         for name in names
@@ -260,7 +260,7 @@ def _check_paths(
 
 
 def _default(source: Path) -> Path:
-    """Where the model goes when no output is named: beside the input."""
+    """The folder of the model if no output is named: beside the input."""
     from eckart.files import beside, named_path
 
     name = named_path(source).name.removesuffix(".gz")

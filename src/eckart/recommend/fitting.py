@@ -1,4 +1,4 @@
-"""From interactions to a model: one run of a solver, and what makes it answer."""
+"""From interactions to a model: one run of a solver, and the steps that complete its factors."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -39,22 +39,24 @@ from eckart.solvers import Step
 from eckart.threads import one_blas_thread
 
 DRAWN_BYTES: Final = 2**30
-"""Of all draws of a posterior that are kept."""
+"""Memory in bytes for all draws of a posterior that a model keeps."""
 FEWEST_DRAWS: Final = 10
+"""Draws that are kept at least, whatever memory they take."""
 BURN_IN: Final = 50
+"""Sweeps of the Gibbs sampler before the first draw that counts."""
 ROWS: Final = {"als": None, "cholesky": Cholesky(), "blocks": CoordinateBlocks()}
-"""How alternating least squares solves a row; None chooses."""
+"""How alternating least squares solves a row, by method; None lets the solver choose."""
 
 
 def make_solver(settings: Settings, shape: tuple[int, int]) -> EntriesSolver:
     """The solver that the settings name.
 
     Args:
-        settings: Of the fit.
-        shape: (users, items), for what fits into memory.
+        settings: Settings of the fit.
+        shape: (users, items), from which the number of draws that fit into memory follows.
 
     Raises:
-        ArgumentError: If the solver does not keep factors from being negative as was asked.
+        ArgumentError: If nonnegative factors are required of a solver that cannot ensure them.
 
     Example:
         >>> make_solver(Settings(epochs=3), (10, 10)).epochs
@@ -71,6 +73,7 @@ def make_solver(settings: Settings, shape: tuple[int, int]) -> EntriesSolver:
         return StochasticGradient(**epochs)
     if settings.method == "gibbs":
         samples = {} if settings.epochs is None else {"samples": settings.epochs}
+        # bytes of one draw: float32 factors of both sides with a bias each
         draw = 4 * (settings.rank + 1) * sum(shape)
         keep = min(GibbsSampling().keep, max(FEWEST_DRAWS, DRAWN_BYTES // draw))
         return GibbsSampling(burn_in=BURN_IN, keep=keep, **samples)
@@ -79,20 +82,23 @@ def make_solver(settings: Settings, shape: tuple[int, int]) -> EntriesSolver:
 
 Side: TypeAlias = Literal["rows", "columns"]
 DAMPING: Final = 2.0
-"""Users of the average who stand beside those of each attribute."""
+"""Ridge of the regression on attributes, in users or items of average factors that are added to
+those of each attribute."""
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Mapping:
-    """Factors and bias of a user or item by its attributes: [M 1]·Γ.
+    """Map from the attributes of a user or item to their factors and bias: [M 1]·Γ.
 
-    The equations of the fit alone would take it for one who was shown everything and chose nothing;
-    and factors that explain attributes best are not those that attributes predict best.
+    It is for users and items without interactions. The equations of the fit alone would treat such a
+    user as one who was shown every item and chose none; and the factors that explain attributes best
+    are not those that attributes predict best.
 
     Fields:
-        weights: Γ, of shape (attributes + 1, rank + 1), the average and the bias last.
-        lowest: Of each factor: 0 where factors must not be negative, else −∞.
+        weights: Γ, of shape (attributes + 1, rank + 1); the last row is the constant, the last
+            column the bias.
+        lowest: Lower bound of each factor: 0 if factors must be nonnegative, else −∞.
 
     Reference:
         Gantner et al. (2010), ICDM: attribute-to-feature mappings for cold starts.
@@ -110,19 +116,19 @@ class Mapping:
 def learned_mapping(
     offset: BiasedFactors, data: Interactions, side: Side, *, nonnegative: bool
 ) -> Mapping | None:
-    """The best Γ for those who have both interactions and attributes, drawn towards their average.
+    """Learn Γ by ridge regression on all users or items with interactions and attributes.
 
     Args:
-        offset: Factors and biases.
-        data: Whose they are.
-        side: rows for users, columns for items.
-        nonnegative: Whether factors must not be negative.
+        offset: The factors and biases of the model.
+        data: The interactions of the model, with attributes.
+        side: "rows" for users, "columns" for items.
+        nonnegative: Whether factors must be nonnegative.
 
     Returns:
-        None where nobody has both.
+        The map; None if no user or item has both.
 
     Cost:
-        Pairs of attributes of each user or item, and width³/3 operations.
+        One operation for each pair of attributes of each user or item, and width³/3 to solve.
     """
     attributes, counts = _of(data, side)
     if attributes is None:
@@ -140,6 +146,7 @@ def learned_mapping(
     average = X.mean(axis=0)
     means = np.asarray(M.mean(axis=0)).ravel()
     with one_blas_thread():
+        # centred afterwards: subtracting the means from M would make every row full
         G = (M.T @ M).toarray() - len(both) * np.outer(means, means)
         right = M.T @ (X - average)
         G[np.diag_indices_from(G)] += DAMPING
@@ -151,7 +158,7 @@ def learned_mapping(
 def mapped(
     offset: BiasedFactors, data: Interactions, side: Side, *, nonnegative: bool
 ) -> BiasedFactors:
-    """With factors by attributes for all who have no interactions."""
+    """Factors in which all users or items without interactions get those of their attributes."""
     mapping = learned_mapping(offset, data, side, nonnegative=nonnegative)
     return offset if mapping is None else placed(mapping, offset, data, side)
 
@@ -163,14 +170,14 @@ def placed(
     side: Side,
     places: npt.NDArray[Any] | None = None,
 ) -> BiasedFactors:
-    """With what a mapping gives for those who have attributes and no interactions.
+    """Set the factors of users or items that have attributes but no interactions.
 
     Args:
-        mapping: From attributes to factors.
-        offset: That is changed.
-        data: Of its rows and columns.
-        side: Which are changed.
-        places: Those that may be; None lets all.
+        mapping: The map from attributes to factors.
+        offset: The factors and biases to change; a copy is returned.
+        data: The interactions and attributes of its rows and columns.
+        side: "rows" or "columns": which side is changed.
+        places: The places that may be changed; None allows all.
     """
     attributes, counts = _of(data, side)
     assert attributes is not None
@@ -196,7 +203,7 @@ def _of(data: Interactions, side: Side) -> tuple[Any, npt.NDArray[np.int64]]:
 
 OnStep = Callable[[Step], None]
 SMALL: Final = 0.1
-"""Length of the factors that new users and items begin with, as `factorize` begins."""
+"""Length of the random factors of new users and items, the same as `factorize` starts with."""
 
 
 @final
@@ -205,8 +212,8 @@ class Fit:
     """A model and the run that made it.
 
     Fields:
-        model: That answers.
-        run: Of the solver.
+        model: The fitted model.
+        run: The run of the solver.
         notes: What had to be changed in the settings.
     """
 
@@ -226,27 +233,27 @@ def fit_model(
     on_step: OnStep | None = None,
     keep_interrupted: bool = False,
 ) -> Fit:
-    """Fit a model to all of some interactions.
+    """Fit a model to all given interactions.
 
-    Unless the solver draws from a posterior, the users are solved exactly once more at the end, so
-    that a user of the model is the same as one who is added later, and explanations sum to scores.
+    Unless the solver draws from a posterior, all users are solved exactly once more at the end, so
+    that a user who is added later gets the same factors, and explanations sum to scores.
 
     Args:
         data: The interactions.
-        settings: Of the fit.
-        regularization: λ, where it was chosen after the settings were made.
+        settings: Settings of the fit.
+        regularization: λ, if it was chosen after the settings were made.
         scale: The lowest and the highest rating; None takes those of the data.
-        start: An older model to begin at.
+        start: An older model whose factors are the starting point.
         time_limit: Seconds after which the solver stops.
         on_step: Called with every step.
-        keep_interrupted: At Ctrl-C make a model of what was reached, instead of raising.
+        keep_interrupted: Whether Ctrl-C makes a model of what was reached, instead of raising.
 
     Raises:
-        ArgumentError: If a setting means nothing for these interactions.
-        MatrixError: If there are none.
+        ArgumentError: If a setting does not apply to these interactions.
+        MatrixError: If there are no interactions.
 
     Cost:
-        That of the solver, and of one exact sweep over the users.
+        The cost of the solver and of one exact sweep over the users.
     """
     settings, notes = settings.fitting(data)
     explicit = data.ratings is not None
@@ -295,10 +302,10 @@ def _answering(
     entries: Entries,
     objective: Observed,
 ) -> Approximation:
-    """What a solver found with all that it leaves to be solved or predicted."""
+    """The result of a solver, with users solved exactly and the factors of cold users and items."""
     if isinstance(found, PosteriorSamples):
         return found
-    # items first: with what is unobserved the users' equations hold all of them
+    # items first: where unobserved entries count, the equations of a user hold all items
     nonnegative = objective.nonnegative
     offset = mapped(as_offset(found), data, "columns", nonnegative=nonnegative)
     offset = fold_in(offset, objective, entries, "rows")
@@ -306,9 +313,9 @@ def _answering(
 
 
 def _laid_out(offset: BiasedFactors, _: BiasedFactors) -> BiasedFactors:
-    """With factors in memory as they are when they are read from a file.
+    """The factors in the memory order that they have when read from a file.
 
-    Products depend on that in their last bits, and a model is to answer the same after reading.
+    The last bits of products depend on that order, and a model must answer the same after reading.
     """
     B, A = (np.ascontiguousarray(factor) for factor in (offset.factors.B, offset.factors.A))
     return offset.with_rows(B, offset.row_bias).with_columns(A, offset.column_bias)
@@ -317,7 +324,8 @@ def _laid_out(offset: BiasedFactors, _: BiasedFactors) -> BiasedFactors:
 def fit_split(held: Split, settings: Settings, **arguments: Any) -> Fit:
     """Fit a model to the training part of a split, with held-out users folded in.
 
-    The model's history is the training part: what is shown of held-out users is in the split.
+    The history of the model is the training part only: what is shown of held-out users stays in the
+    split.
     """
     fit = fit_model(held.train, settings, **arguments)
     if held.shown is None:
@@ -342,9 +350,9 @@ def fit_split(held: Split, settings: Settings, **arguments: Any) -> Fit:
 def warm_start(
     old: Model, data: Interactions, settings: Settings, objective: Observed
 ) -> BiasedFactors:
-    """The factors of an older model, with small random ones for new users and items.
+    """The factors of an older model as a start, with small random ones for new users and items.
 
-    Where the rank has grown new columns are random too, where it has shrunk the leading ones stay.
+    If the rank is larger, the new components are random too; if smaller, the leading ones are kept.
     """
     offset = old.offset
     factors = offset.factors

@@ -1,4 +1,4 @@
-"""New interactions, users and items taken into a model, and users taken out, without a new fit."""
+"""Fold-in: adding interactions, users and items to a model, and removing users, without a fit."""
 
 from dataclasses import dataclass, replace
 from typing import Any, final
@@ -32,11 +32,11 @@ class Addition:
     """The result of `add_interactions`.
 
     Fields:
-        model: With what was added.
-        interactions: That were added.
-        new_users, new_items: Ids that the model did not know.
-        changed_users: Known users with new interactions, who were solved anew.
-        notes: What a person should know.
+        model: The model with what was added.
+        interactions: Number of interactions that were added.
+        new_users, new_items: Number of ids that the model did not know.
+        changed_users: Number of known users with new interactions, who were solved again.
+        notes: What the user should know.
     """
 
     model: Model
@@ -47,14 +47,14 @@ class Addition:
     notes: tuple[str, ...]
 
     def sentence(self) -> str:
-        """What was done."""
+        """What was done, in a sentence."""
         return (
             f"Added {self.interactions:,} interactions: {self.new_users:,} new users, "
             f"{self.new_items:,} new items, {self.changed_users:,} known users solved anew."
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers and text."""
+        """The fields as plain numbers and text."""
         return {
             "interactions": self.interactions,
             "new_users": self.new_users,
@@ -75,28 +75,27 @@ def add_interactions(
     user_ids: Any = None,
     item_ids: Any = None,
 ) -> Addition:
-    """Take new interactions, users and items into a model by the equations of its fit.
+    """Add new interactions, users and items to a model by the equations of its fit.
 
     Users with new interactions or attributes are solved exactly from all that is known of them, old
-    and new; then new items from all who dealt with them and from their attributes; then the users
-    who dealt with those once more. The factors of known items stay: they change with a new fit
-    only.
+    and new; then new items from their interactions and attributes; then the users of these items
+    once more. The factors of known items change only in a new fit.
 
     Args:
-        model: That was fitted.
+        model: The fitted model.
         data: A path, a table, a SciPy sparse matrix of users × items, or `Interactions`; None adds
             attributes only.
-        named: Columns that have other names than usual; else those of the fit are taken.
-        attributes: Of new users and items, or of known ones in place of what was known of them;
+        named: Names of columns with unusual names; by default those of the fit.
+        attributes: Tables of new users and items, or of known ones whose attributes they replace;
             with the columns of the fit.
-        user_ids: Of the rows of a sparse matrix; their numbers if left out.
-        item_ids: Of its columns.
+        user_ids: Ids of the rows of a sparse matrix; by default their numbers.
+        item_ids: Ids of its columns; by default their numbers.
 
     Raises:
         ArgumentError: If there is no such file.
-        FormatError: If it is damaged.
-        MatrixError: If a rating is NaN or off the scale, users and items are exchanged, or the
-            model was fitted without attributes.
+        FormatError: If the file is damaged.
+        MatrixError: If a rating is NaN or off the scale, users and items are exchanged, or the model
+            was fitted without attributes.
 
     Cost:
         rank² operations for each interaction of the users and items concerned.
@@ -127,13 +126,13 @@ def add_interactions(
 
 
 def remove_user(model: Model, user: object) -> Model:
-    """The model without a user: his id, his factors and his history are gone.
+    """Remove a user from a model: their id, factors and history.
 
-    The factors of the items still are what they became with him; a new fit forgets that as well.
+    The factors of the items stay as the fit with this user left them; only a new fit changes that.
 
     Args:
-        model: That was fitted.
-        user: His id.
+        model: The fitted model.
+        user: Id of the user.
 
     Raises:
         MatrixError: If the user is unknown, or the only one.
@@ -155,7 +154,7 @@ def remove_user(model: Model, user: object) -> Model:
 def _read(
     model: Model, data: Any, named: ColumnNames, ids: tuple[Any, Any]
 ) -> tuple[Interactions, list[str]]:
-    """New interactions over ids that begin with those of the model."""
+    """Read new interactions, over ids that begin with those of the model."""
     users, items = model.data.users, model.data.items
     if data is None:
         return replace(model.data.chosen(np.zeros(0, np.intp)), notes=()), []
@@ -173,7 +172,7 @@ def _read(
 
 
 def _widened_scale(model: Model, data: Interactions) -> tuple[float, float] | None:
-    """The scale of a model with later ratings: one that was given stays."""
+    """The scale of the ratings, old and later; one that was given does not widen."""
     if model.scale is None or data.ratings is None or model.feedback.scale is not None:
         return model.scale
     low, high = model.scale
@@ -181,13 +180,13 @@ def _widened_scale(model: Model, data: Interactions) -> tuple[float, float] | No
 
 
 def _solved(model: Model, data: Interactions, users: Any) -> BiasedFactors | PosteriorSamples:
-    """Some users and all new items of a model solved from what is known of them now."""
+    """Solve some users and all new items of a model from what is now known of them."""
     shape, known = data.shape, model.data.shape
     fitted = each_draw(
         model.approximation,
         lambda draw, _: _widened(draw, shape, pattern=model.objective.implicit_features > 0),
     )
-    # one source for all, of its own for each addition: what is drawn has to be independent
+    # a seed of its own for each addition, since draws of a posterior have to be independent
     randomness = np.random.default_rng([len(data), len(model.data), *shape])
     fitted = _solve_rows(model, fitted, data, users, randomness)
     fresh = np.arange(known[1], shape[1])
@@ -199,13 +198,13 @@ def _solved(model: Model, data: Interactions, users: Any) -> BiasedFactors | Pos
 
 
 def _widened(offset: BiasedFactors, shape: tuple[int, int], *, pattern: bool) -> BiasedFactors:
-    """Zeros for the new rows and columns; with a pattern also among the factors of it."""
+    """Append zeros for new rows and columns, also to the factors of the pattern if there are any."""
     rows, columns = (more - known for more, known in zip(shape, offset.shape, strict=True))
     B = np.pad(offset.factors.B, ((0, rows), (0, 0)))
     A = np.pad(offset.factors.A, ((0, 0), (0, columns)))
     extra, below = offset.extra_columns, offset.extra_rows
     if pattern and extra is not None and below is not None:
-        # those of the pattern come first, one for each row or column, then those of attributes
+        # the factors of the pattern come first, one for each row or column, then those of attributes
         extra = np.insert(extra, [offset.shape[1]] * columns, 0, axis=1)
         below = np.insert(below, [offset.shape[0]] * rows, 0, axis=0)
     return BiasedFactors(
@@ -225,7 +224,7 @@ def _solve_rows(
     rows: Any,
     randomness: Randomness,
 ) -> BiasedFactors | PosteriorSamples:
-    """Some users solved anew from all that is known of them."""
+    """Solve some users again from all that is known of them."""
     if not len(rows):
         return known
     part = _only(data, rows, side=0)
@@ -248,7 +247,7 @@ def _solve_columns(
     columns: Any,
     randomness: Randomness,
 ) -> BiasedFactors | PosteriorSamples:
-    """Some items solved anew from all who dealt with them."""
+    """Solve some items from the users who interacted with them."""
     part = _only(data, columns, side=1)
     objective = attributed(model.objective, part)
 
@@ -269,7 +268,7 @@ def _by_attributes(
     side: Side,
     places: Any,
 ) -> BiasedFactors | PosteriorSamples:
-    """Those of some places who have no interactions by what is known of the others."""
+    """Set the factors of those of some places that have attributes but no interactions."""
     nonnegative = model.objective.nonnegative
     mapping = learned_mapping(model.offset, model.data, side, nonnegative=nonnegative)
     if mapping is None or isinstance(found, PosteriorSamples):
@@ -278,7 +277,7 @@ def _by_attributes(
 
 
 def _only(data: Interactions, places: Any, *, side: int) -> Interactions:
-    """The entries of some rows or columns, which are numbered from 0."""
+    """The entries of some rows or columns, renumbered from 0."""
     own = data.rows if side == 0 else data.columns
     to_new = np.full(data.shape[side], -1, np.int32)
     to_new[places] = np.arange(len(places), dtype=np.int32)

@@ -1,4 +1,4 @@
-"""Columns of a table, which come in blocks, as interactions keep them."""
+"""Collects the columns of a table that comes in blocks, in the types that interactions have."""
 
 from typing import Any, final
 
@@ -16,11 +16,11 @@ from eckart.recommend.vocabulary import Places, Vocabulary
 
 @final
 class Gathered:
-    """All blocks of a table: 4 bytes for each id, rating and weight, 8 for each time.
+    """The columns of all blocks of a table: 4 bytes for each id, rating and weight, 8 for each time.
 
     Raises:
         FormatError: If the file is damaged.
-        MatrixError: If an id is missing, or cells are not what they should be.
+        MatrixError: If an id is missing, or a cell does not fit the role of its column.
         StorageError: If the system refuses to read it.
     """
 
@@ -46,7 +46,7 @@ class Gathered:
             self._times.add(self._moments(columns.pop("time")))
 
     def _moments(self, column: Any) -> Any:
-        """A column of times as an Arrow array, of moments and gaps as NumPy and pandas have them.
+        """A column of times as an Arrow array, with dates and missing values of NumPy and pandas.
 
         Raises:
             MatrixError: If its values are of several types.
@@ -61,16 +61,17 @@ class Gathered:
             ) from error
 
     def ids(self, role: str) -> tuple[Vocabulary, Places]:
-        """The vocabulary of users or items and the place of each entry; can be asked for once."""
+        """The vocabulary of users or items and the place of each entry; can be called once."""
         untyped = self._blocks.untyped or self._large[role]
         return Vocabulary.coded(self._ids.pop(role), untyped=untyped)
 
     def numbers(self, role: str) -> Numbers | None:
-        """Ratings or weights, None where there are none; can be asked for once."""
+        """The ratings or weights, None if there are none; can be called once."""
         return self._numbers.pop(role).joined() if role in self._numbers else None
 
     def times(self, notes: list[str]) -> tuple[Times | None, Clock | None]:
-        """Times as whole numbers, and what they count; None where there are none."""
+        """Times as whole numbers and the clock that they count by; None if there are none."""
+        # a reader infers the type of each block: only the whole column has one type
         if len(self._times.kinds) > 1 and self._blocks.times is not None:
             self._times = _Times(self._blocks.source)
             self._times.add(self._blocks.times())
@@ -88,7 +89,7 @@ class Gathered:
 
 @final
 class _Times:
-    """Blocks of times: numbers as they are kept, texts as they came."""
+    """Blocks of times: numbers in their final type, texts as they were read."""
 
     def __init__(self, source: str) -> None:
         self.kinds: set[Any] = set()

@@ -12,7 +12,7 @@ from eckart.errors import MatrixError
 from eckart.files.columns import plain_values
 from eckart.recommend.chunked import Growing, taken
 
-pc: Final[Any] = compute  # its functions are made when it is imported, which no type checker sees
+pc: Final[Any] = compute  # its functions are created at import, which no type checker sees
 WHOLE: Final = r"^(0|-?[1-9][0-9]*)(\.0)?$"
 """Text that is a whole number and nothing else: one with leading zeros would not be given back."""
 GAPS: Final = ("NAType", "NaTType")

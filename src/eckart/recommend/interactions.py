@@ -123,10 +123,10 @@ def read_interactions(
     Args:
         data: A path, a data frame, an Arrow table, a mapping of columns, a SciPy sparse matrix of
             users × items, or `Interactions`, which are given back.
-        named: Columns that have other names than usual.
+        named: Names of the columns whose names are not the usual ones.
         feedback: What ratings stand for; None takes them as ratings.
-        user_ids: Of the rows of a sparse matrix; their numbers if left out.
-        item_ids: Of its columns.
+        user_ids: Ids of the rows of a sparse matrix; by default their numbers.
+        item_ids: Ids of its columns; by default their numbers.
         later: Whether they come later than a history, as in `interactions_of`.
 
     Raises:

@@ -215,7 +215,7 @@ def item_map(model: Model, names: dict[str, str] | None = None) -> dict[str, Any
     """The two leading principal components of the factors of the most popular items.
 
     Args:
-        model: That was fitted.
+        model: The fitted model.
         names: Titles by id.
 
     Returns:

@@ -31,9 +31,9 @@ class Prediction:
             unknown; else None.
         actual: The ratings, where there was a column of them.
         unknown_users, unknown_items: How many pairs have a user or an item that is unknown.
-        titles: Of the items, where names were given.
+        titles: Titles of the items, where names were given.
         rmse, mae: Of the predictions, where there were ratings.
-        notes: What a person should know.
+        notes: What the user should know.
     """
 
     users: Any
@@ -101,15 +101,15 @@ def predict_pairs(
     what the user adds, of both the mean.
 
     Args:
-        model: That was fitted.
+        model: The fitted model.
         pairs: A path or table with columns of users and items, and of ratings if there are.
-        named: Columns that have other names than usual; else those of the fit are taken.
+        named: Names of columns with unusual names; by default those of the fit.
         clip: Whether predictions are kept within the scale of the ratings.
         names: Titles by id.
 
     Raises:
         ArgumentError: If there is no such file, or its suffix is unknown.
-        FormatError: If it is damaged.
+        FormatError: If the file is damaged.
         MatrixError: If a column is not there, a rating is none, or users and items are exchanged.
     """
     table = read_table(pairs, (named or ColumnNames()).like(model.named))

@@ -22,7 +22,7 @@ from eckart.recommend.ids import column_of
 Numbers: TypeAlias = npt.NDArray[np.float32]
 
 
-pc: Final[Any] = compute  # its functions are made when it is imported, which no type checker sees
+pc: Final[Any] = compute  # its functions are created at import, which no type checker sees
 
 
 FINE: Final = 1000
@@ -45,8 +45,8 @@ class Table:
 
     Fields:
         columns: Arrow arrays: user, item, and rating, weight or time where they are there.
-        source: The table, for messages.
-        untyped: Whether it is from a text file, where ids have no type.
+        source: Name of the table, for messages.
+        untyped: Whether the table is a text file, where ids have no type.
         notes: How it was read.
     """
 
@@ -82,8 +82,8 @@ class Blocks:
         columns: Of each block, Arrow arrays.
         times: Gives the whole column of times, whose blocks may differ in type; None where they
             do not.
-        source: The table, for messages.
-        untyped: Whether it is from a text file, where ids have no type.
+        source: Name of the table, for messages.
+        untyped: Whether the table is a text file, where ids have no type.
         notes: How it was read.
     """
 
@@ -105,12 +105,12 @@ def read_table(
 
     Args:
         data: A path; or anything with columns: Polars, pandas, Arrow, a mapping.
-        named: Columns that have other names than usual.
+        named: Names of the columns whose names are not the usual ones.
         needed: Roles without which it cannot be used.
 
     Raises:
         ArgumentError: If there is no such file, or its suffix is unknown.
-        FormatError: If it is damaged.
+        FormatError: If the file is damaged.
         MatrixError: If a column is not there, or cells are not what they should be.
         StorageError: If the system refuses to read it.
     """
@@ -240,7 +240,7 @@ def as_numbers(column: Any, role: str, source: str, *, before: int = 0) -> Numbe
     Args:
         column: An Arrow array.
         role: rating or weight.
-        source: The table, for messages.
+        source: Name of the table, for messages.
         before: Rows of the table before these.
 
     Raises:

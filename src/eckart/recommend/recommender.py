@@ -49,7 +49,7 @@ class LowRankRecommender:
             interaction; with `implicit` or `at_least`.
         scale: The lowest and highest rating; None takes those of the data.
         columns: Names of the columns: user, item, rating, weight, time; found where left out.
-        seed: Of everything random. The same seed gives the same bits, on any number of threads.
+        seed: Seed of everything random. The same seed gives the same bits, on any number of threads.
 
     Raises:
         ArgumentError: If a setting is out of its range.
@@ -121,8 +121,8 @@ class LowRankRecommender:
         Args:
             interactions: A path, a Polars, pandas or Arrow table, a mapping of columns, or a SciPy
                 sparse matrix of users × items.
-            user_ids: Of the rows of a sparse matrix.
-            item_ids: Of its columns.
+            user_ids: Ids of the rows of a sparse matrix; by default their numbers.
+            item_ids: Ids of its columns; by default their numbers.
             user_attributes: What else is known of users: a path, a table or a mapping with a column
                 of ids; numbers are standardised, text and truth values are a one for each word.
                 Users who stand in it are known, also without interactions.
@@ -222,8 +222,8 @@ class LowRankRecommender:
 
         Args:
             interactions: As `fit` takes them; None takes attributes only.
-            user_ids: Of the rows of a sparse matrix; their numbers if left out.
-            item_ids: Of its columns.
+            user_ids: Ids of the rows of a sparse matrix; by default their numbers.
+            item_ids: Ids of its columns; by default their numbers.
             user_attributes: Of new users, or of known ones in place of what was known of them.
             item_attributes: The same of items.
 

@@ -33,7 +33,7 @@ class Settings:
         attribute_weight: Of the error of each attribute of a user or item, where there are any.
         method: als, cholesky, blocks, gd or gibbs.
         epochs: Sweeps over both sides; None takes the method's own number.
-        seed: Of everything random.
+        seed: Seed of everything random.
 
     Raises:
         ArgumentError: If a number is out of its range, or two do not go together.
@@ -125,7 +125,7 @@ class Settings:
         return replace(self, rank=most), [note]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
+        """The fields as plain values."""
         return {
             "rank": self.rank,
             "regularization": self.regularization,

@@ -15,7 +15,7 @@ from eckart.files.text.cells import MISSING, numbers
 from eckart.recommend.columns import naming
 
 Times: TypeAlias = npt.NDArray[np.int64]
-pc: Final[Any] = compute  # its functions are made when it is imported, which no type checker sees
+pc: Final[Any] = compute  # its functions are created at import, which no type checker sees
 EARLIEST: Final = np.iinfo(np.int64).min
 """The time of what has none."""
 DIGITS: Final = {"s": 0, "ms": 3, "us": 6, "ns": 9}
@@ -43,7 +43,7 @@ class Clock:
     digits: int
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
+        """The fields as plain values."""
         return {"dated": self.dated, "digits": self.digits}
 
 
@@ -99,7 +99,7 @@ def clocked(numbers: npt.NDArray[Any], kind: Any, source: str) -> tuple[Times, C
     Args:
         numbers: What `numbers_in` gave.
         kind: The Arrow type that they had.
-        source: The table, for messages.
+        source: Name of the table, for messages.
 
     Raises:
         MatrixError: If they are in several units, or too large for any.
@@ -227,7 +227,7 @@ def parsed(texts: Any, source: str) -> Any:
 
     Args:
         texts: An Arrow array of text; what is empty, or a word such as NA, is missing.
-        source: The table, for messages.
+        source: Name of the table, for messages.
 
     Raises:
         MatrixError: If a text is no time, or they can be read in two ways.

@@ -36,12 +36,12 @@ def top_items(
     with, and the list says so.
 
     Args:
-        model: That was fitted.
+        model: The fitted model.
         users: Their ids; a user may be unknown.
         k: How many items. There may be fewer, where fewer are left.
-        seen: Whether items may be listed that the user has already dealt with.
+        seen: Whether items that the user has interacted with may be listed.
         only: The items that may be listed; None allows all.
-        without: Items that may not.
+        without: The items that may not be listed.
         names: Titles by id.
 
     Raises:
@@ -87,10 +87,10 @@ def top_tables(
     """The same for many users, as columns of blocks of a table, and how many users each holds.
 
     Args:
-        model: That was fitted.
+        model: The fitted model.
         places: Of the users, −1 for unknown ones.
         k: How many items.
-        seen: Whether items may be listed that the user has already dealt with.
+        seen: Whether items that the user has interacted with may be listed.
         allowed: A mask of items.
         names: Titles by id.
         asked: The ids of the users, where unknown ones are to be named.
@@ -183,7 +183,7 @@ class Written:
         return f"{self.lines:,} recommendations for {self.users:,} users{told}."
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers and text."""
+        """The fields as plain numbers and text."""
         return {
             "users": self.users,
             "lines": self.lines,
@@ -208,16 +208,16 @@ def write_top(
     """Write the k best items of some users, or of all, to a table.
 
     Args:
-        model: That was fitted.
+        model: The fitted model.
         path: A .parquet, .csv, .tsv or .jsonl file.
         users: Their ids; None takes all. Unknown ones get the popular items.
         k: How many items each.
-        seen: Whether items may be listed that the user has already dealt with.
+        seen: Whether items that the user has interacted with may be listed.
         only: The items that may be listed; None allows all.
-        without: Items that may not.
+        without: The items that may not be listed.
         names: Titles by id.
         on_block: Called with a word for each block of users.
-        force: Overwrite what is there.
+        force: Whether existing files are overwritten.
 
     Raises:
         MatrixError: If an item is unknown.
@@ -265,7 +265,7 @@ def read_ids(path: Path, role: str, named: ColumnNames | None = None) -> list[An
 
     Raises:
         ArgumentError: If there is no such file, or its suffix is unknown.
-        FormatError: If it is damaged.
+        FormatError: If the file is damaged.
         MatrixError: If a row has no id.
     """
     usual = plain((named or ColumnNames()).known().get(role, ""))

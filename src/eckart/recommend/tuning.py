@@ -60,7 +60,7 @@ class Choice:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers."""
+        """The fields as plain numbers."""
         return {
             "regularization": self.regularization,
             "metric": self.metric,
@@ -206,7 +206,7 @@ class Tuning:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers."""
+        """The fields as plain numbers."""
         return {
             "settings": self.settings.to_dict(),
             "figure": self.figure,

@@ -14,7 +14,7 @@ from eckart.recommend.ids import WHOLE, Encoder, all_of, canonical, column_of, w
 
 Places: TypeAlias = npt.NDArray[np.int32]
 Id: TypeAlias = int | str
-pc: Final[Any] = compute  # its functions are made when it is imported, which no type checker sees
+pc: Final[Any] = compute  # its functions are created at import, which no type checker sees
 
 
 @final

@@ -57,8 +57,8 @@ class Reduced:
         notes: How it was read.
         files: What was written.
         picture: A sample of the scores.
-        command: What a person typed.
-        seconds: The whole job.
+        command: The command line that the user typed.
+        seconds: Duration of the whole job.
     """
 
     source: str
@@ -137,8 +137,8 @@ def reduce_file(
         output: Where the scores go: `.parquet`, `.csv`, `.tsv` or `.npy`; the loadings and the
             reduction go beside it.
         reading: How the table is read.
-        force: Overwrite what is there.
-        command: What a person typed.
+        force: Whether existing files are overwritten.
+        command: The command line that the user typed.
         on_step: Called with a name and every step.
         choice: As for `reduced`.
 
@@ -215,8 +215,8 @@ def update_file(
         saved: The reduction.
         output: Where the reduction of all rows goes; `saved` itself with `force`.
         reading: How the table is read.
-        force: Overwrite what is there.
-        command: What a person typed.
+        force: Whether existing files are overwritten.
+        command: The command line that the user typed.
 
     Raises:
         EckartError: If a file cannot be read or written, or the columns do not fit.
