@@ -90,8 +90,8 @@ def explain(model: Model, user: object, item: object, *, names: Names | None = N
         names: Titles by id.
 
     Raises:
-        ArgumentError: If the model is Bayesian or its factors are nonnegative, since these equations
-            do not hold then.
+        ArgumentError: If the model is Bayesian or its factors are nonnegative, since these
+            equations do not hold then.
         MatrixError: If the user or item is unknown, or nothing is known of the user.
 
     Cost:

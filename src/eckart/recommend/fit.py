@@ -124,7 +124,7 @@ class Fitting:
     def report_document(
         self, names: dict[str, str] | None = None, command: str = ""
     ) -> dict[str, Any]:
-        """The fields as plain values, with the map of the items and the command line for the report."""
+        """The fields as plain values, with the map of the items and the command for the report."""
         return {**self.to_dict(), "map": item_map(self.model, names), "command": command}
 
 

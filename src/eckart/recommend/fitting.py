@@ -91,9 +91,9 @@ those of each attribute."""
 class Mapping:
     """Map from the attributes of a user or item to their factors and bias: [M 1]·Γ.
 
-    It is for users and items without interactions. The equations of the fit alone would treat such a
-    user as one who was shown every item and chose none; and the factors that explain attributes best
-    are not those that attributes predict best.
+    It is for users and items without interactions. The equations of the fit alone would treat such
+    a user as one who was shown every item and chose none; and the factors that explain attributes
+    best are not those that attributes predict best.
 
     Fields:
         weights: Γ, of shape (attributes + 1, rank + 1); the last row is the constant, the last

@@ -94,8 +94,8 @@ def add_interactions(
     Raises:
         ArgumentError: If there is no such file.
         FormatError: If the file is damaged.
-        MatrixError: If a rating is NaN or off the scale, users and items are exchanged, or the model
-            was fitted without attributes.
+        MatrixError: If a rating is NaN or off the scale, users and items are exchanged, or the
+            model was fitted without attributes.
 
     Cost:
         rank² operations for each interaction of the users and items concerned.
@@ -198,13 +198,14 @@ def _solved(model: Model, data: Interactions, users: Any) -> BiasedFactors | Pos
 
 
 def _widened(offset: BiasedFactors, shape: tuple[int, int], *, pattern: bool) -> BiasedFactors:
-    """Append zeros for new rows and columns, also to the factors of the pattern if there are any."""
+    """Append zeros for new rows and columns, also to the factors of a pattern."""
     rows, columns = (more - known for more, known in zip(shape, offset.shape, strict=True))
     B = np.pad(offset.factors.B, ((0, rows), (0, 0)))
     A = np.pad(offset.factors.A, ((0, 0), (0, columns)))
     extra, below = offset.extra_columns, offset.extra_rows
     if pattern and extra is not None and below is not None:
-        # the factors of the pattern come first, one for each row or column, then those of attributes
+        # the factors of the pattern come first, one for each row or column, then those of
+        # attributes
         extra = np.insert(extra, [offset.shape[1]] * columns, 0, axis=1)
         below = np.insert(below, [offset.shape[0]] * rows, 0, axis=0)
     return BiasedFactors(

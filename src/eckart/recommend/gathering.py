@@ -16,7 +16,7 @@ from eckart.recommend.vocabulary import Places, Vocabulary
 
 @final
 class Gathered:
-    """The columns of all blocks of a table: 4 bytes for each id, rating and weight, 8 for each time.
+    """The columns of all blocks: 4 bytes for each id, rating and weight, 8 for each time.
 
     Raises:
         FormatError: If the file is damaged.

@@ -1,4 +1,4 @@
-"""Ids as they are compared, however they are typed, and coded by numbers a block at a time."""
+"""Ids in the canonical form in which they are compared, and their coding by numbers."""
 
 from collections.abc import Iterable, Sized
 from typing import Any, Final, TypeAlias, cast, final
@@ -14,9 +14,9 @@ from eckart.recommend.chunked import Growing, taken
 
 pc: Final[Any] = compute  # its functions are created at import, which no type checker sees
 WHOLE: Final = r"^(0|-?[1-9][0-9]*)(\.0)?$"
-"""Text that is a whole number and nothing else: one with leading zeros would not be given back."""
+"""Text of a whole number without leading zeros, which the number would not give back."""
 GAPS: Final = ("NAType", "NaTType")
-"""Classes of what pandas holds where there is nothing."""
+"""Names of the classes of missing values in pandas; by name, so that pandas is not imported."""
 
 
 def column_of(values: Any, what: str = "ids") -> tuple[Any, bool]:
@@ -24,10 +24,11 @@ def column_of(values: Any, what: str = "ids") -> tuple[Any, bool]:
 
     Args:
         values: The column.
-        what: It holds, for messages.
+        what: What the column holds, for messages.
 
     Raises:
-        MatrixError: If it is none, or its values are of several types or of one without text.
+        MatrixError: If it is not a column, or its values are of several types or of one without
+            text.
     """
     if isinstance(values, pa.ChunkedArray | pa.Array):
         return values, False
@@ -47,7 +48,7 @@ def column_of(values: Any, what: str = "ids") -> tuple[Any, bool]:
 
 
 def _one_by_one(listed: list[Any], what: str) -> Any:
-    """A column of values that are not of one type for Arrow, but for gaps or as NumPy has them."""
+    """A column that Arrow refuses: values with missing ones, or NumPy scalars, are converted."""
     filled = [None if _is_gap(one) else one for one in listed]
     given = [one for one in filled if one is not None]
     try:
@@ -70,10 +71,10 @@ def _one_by_one(listed: list[Any], what: str) -> Any:
 
 
 def canonical(ids: Any) -> Any:
-    """Ids as whole numbers (int64 or uint64) where all of them are some, else as text.
+    """Ids as whole numbers (int64 or uint64) if all of them are whole numbers, else as text.
 
-    A float or a decimal that is whole is that number, also among others that are not; moments are
-    written without zeros at the end, so that their unit does not matter.
+    A float or a decimal that is whole becomes that number, also among others that are not whole;
+    times are written without trailing zeros, so that their unit does not matter.
 
     Args:
         ids: An Arrow array of any type.
@@ -117,6 +118,7 @@ def _of_floats(ids: Any) -> Any:
     if not np.isfinite(numbers).all():
         raise _no_id("infinite, or no number", "Leave out its rows.")
     whole = numbers == np.rint(numbers)
+    # above 2^(bits of the mantissa + 1) a float stands for several whole numbers
     sure = 2.0 ** (np.finfo(numbers.dtype).nmant + 1)
     if (np.abs(numbers[whole]) >= sure).any():
         first = numbers[whole & (np.abs(numbers) >= sure)][0]
@@ -132,7 +134,7 @@ def _of_floats(ids: Any) -> Any:
 
 
 def _as_whole(texts: Any) -> Any:
-    """Text as 64-bit numbers where all of it is some."""
+    """Texts as 64-bit numbers if all of them are, else unchanged."""
     if not pc.all(pc.match_substring_regex(texts, WHOLE)).as_py():
         return texts
     try:
@@ -142,15 +144,15 @@ def _as_whole(texts: Any) -> Any:
 
 
 def without_points(texts: Any) -> Any:
-    """Text with `12` for `12.0`, as a table of floats that was written as text has it."""
+    """Texts with `12` for `12.0`, which is how a table of floats is written as text."""
     return pc.replace_substring_regex(texts, r"^\s*(0|-?[1-9][0-9]*)(\.0)?\s*$", r"\1")
 
 
 def all_of(ids: Any) -> Any:
-    """Several ids as a column, of one type or several; what is alike is written alike.
+    """Several ids as one column, of one type or of several; equal ids are written alike.
 
     Raises:
-        MatrixError: If it is no column, or an id is missing or can be none.
+        MatrixError: If it is not a column, or an id is missing or invalid.
 
     Example:
         >>> all_of([1, "a", 2.0]).to_pylist()
@@ -202,18 +204,18 @@ def _no_id(why: str, hint: str) -> MatrixError:
 
 Codes: TypeAlias = npt.NDArray[np.int32]
 FEW: Final = 2**20
-"""Ids of blocks that wait at least until they are looked for among all ids."""
+"""Ids of blocks that are collected at least before they are looked up among all known ids."""
 
 
 @final
 class Encoder:
     """The distinct ids of a column that comes in blocks, and the code of each of its entries.
 
-    Blocks are coded on their own, and their distinct ids wait until there are as many as are known
-    already; then they are looked for among those at once. So every id is looked for about twice.
+    Each block is coded on its own, and its distinct ids are collected until there are as many as
+    are known already; then all of them are looked up at once. So every id is looked up about twice.
 
     Cost:
-        4 bytes for each entry, and twice the distinct ids.
+        4 bytes for each entry, and twice the memory of the distinct ids.
 
     Example:
         >>> encoder = Encoder("user")
@@ -231,7 +233,7 @@ class Encoder:
         self._waiting: list[tuple[Codes, Any]] = []
 
     def add(self, column: Any) -> None:
-        """Take an Arrow array, of the same type as those before it.
+        """Add an Arrow array, of the same type as those before it.
 
         Raises:
             MatrixError: If an id is missing, or is a list.
@@ -244,13 +246,13 @@ class Encoder:
             self._settle()
 
     def finish(self) -> tuple[Any, Codes]:
-        """The distinct ids as an Arrow array, and the codes; nothing is kept here."""
+        """The distinct ids as an Arrow array, and the codes; this object is empty afterwards."""
         self._settle()
         distinct = pa.array([], pa.string()) if self._known is None else self._known
         return distinct, self._codes.joined()
 
     def _coded(self, chunk: Any) -> Any:
-        """A dictionary array without a missing id, and without a category that no entry has."""
+        """A dictionary array of a chunk, without missing ids and without unused categories."""
         chunk = self._plain(chunk)
         if pa.types.is_nested(chunk.type) or pa.types.is_fixed_size_binary(chunk.type):
             raise MatrixError(
@@ -273,14 +275,15 @@ class Encoder:
         return chunk.dictionary_encode()
 
     def _plain(self, chunk: Any) -> Any:
-        """An array of an extension type or of bytes as one of values or text.
+        """An array of an extension type or of bytes as an array of plain values or text.
 
         Raises:
-            MatrixError: If the bytes are no text.
+            MatrixError: If the bytes are not text.
         """
         kind = chunk.type
         if isinstance(kind, pa.BaseExtensionType) and kind.extension_name.startswith("pandas."):
-            return canonical(chunk)  # refused: the number that a period is kept as is no name of it
+            # refused there: a period is stored as a number, which is not its name
+            return canonical(chunk)
         try:
             return plain_values(chunk)
         except pa.ArrowInvalid as error:
@@ -291,7 +294,7 @@ class Encoder:
             ) from error
 
     def _settle(self) -> None:
-        """Give the ids that wait their codes, and the entries that have them."""
+        """Look up the collected ids, and replace the codes of their entries."""
         if not self._waiting:
             return
         parts = [] if self._known is None else [self._known]
@@ -307,8 +310,9 @@ class Encoder:
 
 
 def _has_more(coded: Any) -> bool:
-    """Whether a dictionary array has gaps, or words that none of its entries is."""
+    """Whether a dictionary array has missing values, or categories that no entry has."""
     words = coded.dictionary
+    # a dictionary of floats may hold NaN, which is missing but no null
     if coded.null_count or words.null_count or pa.types.is_floating(words.type):
         return True
     used = np.zeros(len(words), np.bool_)

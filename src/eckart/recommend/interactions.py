@@ -1,4 +1,4 @@
-"""Who dealt with what: the known entries of a users × items matrix, with their ids."""
+"""Interactions: the known entries of a users × items matrix, with their ids."""
 
 from dataclasses import dataclass, replace
 from typing import Any, Final, final
@@ -25,25 +25,25 @@ from eckart.recommend.times import Clock, Times
 from eckart.recommend.vocabulary import Places, Vocabulary
 
 COLUMNS: Final = ("rows", "columns", "ratings", "weights", "times")
-"""What there is of each entry, and may be None but for the first two."""
+"""The arrays with a value for each entry; all but the first two may be None."""
 NOTHING: Final = np.empty(0, np.int32)
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Interactions:
-    """Known entries, sorted by user and item, each pair once.
+    """Known entries of W, sorted by user and then by item, each pair once.
 
     Fields:
         users, items: The ids of the rows and of the columns.
-        rows, columns: Place of the user and of the item of each entry.
-        ratings: None where it is only known that there was an interaction.
-        weights: None where all are 1; without ratings below 0 for what was disliked.
-        times: When each was, as whole numbers; None where it is not known.
-        clock: What the times count; None without them.
-        notes: What was done to them that a person should know.
-        user_attributes, item_attributes: What else is known of the users and items; None where
-            there is no table of them.
+        rows, columns: The place of the user and of the item of each entry.
+        ratings: The rating of each entry; None if only the fact of an interaction is known.
+        weights: The weight of each entry, negative for dislikes (without ratings); None if all are
+            1.
+        times: The time of each entry as a whole number; None if it is not known.
+        clock: The unit of the times; None without times.
+        notes: What was changed on reading that the user should know.
+        user_attributes, item_attributes: Attributes of users and items; None without them.
     """
 
     users: Vocabulary
@@ -68,18 +68,18 @@ class Interactions:
 
     @property
     def has_attributes(self) -> bool:
-        """Whether anything else is known of users or items."""
+        """Whether there are attributes of users or items."""
         return self.user_attributes is not None or self.item_attributes is not None
 
     @property
     def liked(self) -> npt.NDArray[np.bool_]:
-        """Which entries are no dislikes."""
+        """A mask of the entries that are not dislikes."""
         if self.ratings is not None or self.weights is None:
             return np.ones(len(self), np.bool_)
         return self.weights > 0
 
     def chosen(self, places: npt.NDArray[Any]) -> "Interactions":
-        """Some of the entries, by mask or places, with all ids kept."""
+        """Some of the entries, given as a mask or as places; all ids are kept."""
 
         def some(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
             return values[places] if places.dtype == np.bool_ else taken(values, places)
@@ -94,15 +94,15 @@ class Interactions:
         )
 
     def starts(self) -> npt.NDArray[np.int64]:
-        """Where the entries of each user begin, and the end: of length users + 1."""
+        """The first entry of each user, and the end: of length users + 1."""
         return np.concatenate([np.zeros(1, np.int64), np.cumsum(self.user_counts())])
 
     def item_counts(self) -> npt.NDArray[np.int64]:
-        """How many users dealt with each item."""
+        """How many users interacted with each item."""
         return counted(self.columns, len(self.items))
 
     def user_counts(self) -> npt.NDArray[np.int64]:
-        """How many items each user dealt with."""
+        """How many items each user interacted with."""
         return counted(self.rows, len(self.users))
 
 
@@ -115,25 +115,25 @@ def read_interactions(
     item_ids: Any = None,
     later: bool = False,
 ) -> Interactions:
-    """Interactions with ids as they are, checked, each pair of user and item once.
+    """Read and check interactions with ids of any type; each pair of user and item is kept once.
 
-    Of ratings of one pair the last in time counts, or the last in the table where there are no
-    times; the weights of repeated interactions without ratings are summed. Both are said.
+    Of several ratings of one pair the last in time counts, or without times the last in the table;
+    the weights of repeated interactions without ratings are added. Notes say how many there were.
 
     Args:
         data: A path, a data frame, an Arrow table, a mapping of columns, a SciPy sparse matrix of
-            users × items, or `Interactions`, which are given back.
+            users × items, or `Interactions`, which are returned unchanged.
         named: Names of the columns whose names are not the usual ones.
-        feedback: What ratings stand for; None takes them as ratings.
+        feedback: What ratings stand for; None reads them as ratings.
         user_ids: Ids of the rows of a sparse matrix; by default their numbers.
         item_ids: Ids of its columns; by default their numbers.
-        later: Whether they come later than a history, as in `interactions_of`.
+        later: Whether they are to be added to a history, as in `interactions_of`.
 
     Raises:
         ArgumentError: If there is no such file, its suffix is unknown, or `feedback` needs ratings
             and there are none.
         FormatError: If the file is damaged.
-        MatrixError: If an id is missing, or a rating is NaN or out of range: with its row.
+        MatrixError: If an id is missing, or a rating is NaN or out of range; it names the row.
         StorageError: If the system refuses to read it.
 
     Example:
@@ -164,20 +164,21 @@ def interactions_of(
 ) -> Interactions:
     """The interactions of a table that was read.
 
-    The columns are taken out of the table.
+    The columns are removed from the table to free their memory.
 
     Args:
-        table: That was read.
+        table: The table that was read.
         feedback: What its ratings stand for.
-        later: Whether they come later than a history. Ratings that are neither interactions nor
-            dislikes stay, with a weight of 0, to take the place of older ones.
+        later: Whether they are to be added to a history. Then ratings that are neither interactions
+            nor dislikes are kept with weight 0, so that they replace older ones.
 
     Raises:
-        MatrixError: As `read_interactions` does.
+        MatrixError: As for `read_interactions`.
     """
     blocks = table.blocks() if isinstance(table, Table) else table
     notes = list(blocks.notes)
-    # nothing here holds the entries, so that what is sorted or left out is freed at once
+    # no variable refers to the entries, so the memory of what is sorted or left out is freed at
+    # once
     read = once(
         _chosen_only(_checked(blocks, feedback.scale, notes), feedback, notes, later=later), notes
     )
@@ -190,7 +191,7 @@ def interactions_of(
 
 
 def _checked(blocks: Blocks, scale: tuple[float, float] | None, notes: list[str]) -> Interactions:
-    """All rows as they are in the table, but for those of weight 0."""
+    """All rows of a table in their order, less those of weight 0."""
     gathered = Gathered(blocks)
     (users, rows), (items, columns) = gathered.ids("user"), gathered.ids("item")
     if not len(rows):
@@ -208,7 +209,7 @@ def _checked(blocks: Blocks, scale: tuple[float, float] | None, notes: list[str]
         times=times,
         clock=clock,
     )
-    # Arrow keeps what it has freed, as much as a block and all ids
+    # Arrow's pool keeps the memory that was freed, as much as a block and all ids
     pa.default_memory_pool().release_unused()
     _check(read, blocks.source, scale)
     if read.weights is not None and not read.weights.all():
@@ -228,7 +229,7 @@ def _checked(blocks: Blocks, scale: tuple[float, float] | None, notes: list[str]
 def _chosen_only(
     read: Interactions, feedback: Feedback, notes: list[str], *, later: bool
 ) -> Interactions:
-    """Without ratings, where only interactions count; of dislikes the weights are negative."""
+    """Replace ratings by interactions if so asked; the weights of dislikes are negative."""
     if read.ratings is None or not (feedback.implicit or feedback.judges):
         return read
     if not feedback.judges:
@@ -254,7 +255,7 @@ def _chosen_only(
 def _judged(
     read: Interactions, feedback: Feedback, notes: list[str]
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """Which ratings are interactions, and which are dislikes."""
+    """Masks of the ratings that are interactions and of those that are dislikes."""
     at_least, disliked, ratings = feedback.at_least, feedback.disliked, read.ratings
     assert ratings is not None
     bad = np.zeros(len(read), np.bool_) if disliked is None else ratings <= disliked
@@ -270,17 +271,17 @@ def _judged(
 def taken_anew(
     history: Interactions, anew: Feedback, feedback: Feedback, notes: list[str]
 ) -> Interactions:
-    """The history of a model, with its ratings as what they are to stand for from now on.
+    """The history of a model, with its ratings read as they are to count from now on.
 
     Args:
-        history: Of the model.
-        anew: What was asked for.
-        feedback: The same, with what the model had where nothing was asked for.
-        notes: Gets what was done.
+        history: The interactions of the model.
+        anew: What was asked for now.
+        feedback: What was asked for, completed by the feedback of the model.
+        notes: A list to which notes for the user are appended.
 
     Raises:
-        ArgumentError: If it asks for ratings, and the history has none any more.
-        MatrixError: If a rating is off the scale, or none is left.
+        ArgumentError: If ratings are needed, but the history has only interactions.
+        MatrixError: If a rating is off the scale, or no interaction is left.
     """
     if history.ratings is None:
         if anew.needs_ratings:
@@ -295,7 +296,7 @@ def taken_anew(
 
 
 def with_own_ids(read: Interactions) -> Interactions:
-    """Without the ids that no entry has any more, and of which nothing else is known."""
+    """Remove the ids that have neither entries nor attributes."""
     sides: list[tuple[Vocabulary, Places, Attributes | None]] = []
     for vocabulary, places, counts, attributes in (
         (read.users, read.rows, read.user_counts(), read.user_attributes),
@@ -319,17 +320,17 @@ def with_own_ids(read: Interactions) -> Interactions:
 
 
 def once(read: Interactions, notes: list[str], *, add: bool | None = None) -> Interactions:
-    """Sorted by user and item, each pair once; what was done about others goes into the notes.
+    """Sort interactions by user and item, and keep each pair once.
 
     Args:
         read: Interactions in any order.
-        notes: Gets what was done.
-        add: Whether the weights of a pair are added up, else the last one counts; None adds where
-            there are no ratings.
+        notes: A list to which notes on repeated pairs are appended.
+        add: Whether the weights of equal pairs are added; otherwise the last one counts. None adds
+            them if there are no ratings.
 
     Cost:
-        8 bytes for each entry; where the caller does not hold `read` its columns are freed one by
-        one.
+        8 bytes for each entry; if the caller holds no reference to `read`, its columns are freed
+        one by one.
     """
     found = repeats(read.rows, read.columns)
     if not found:
@@ -346,6 +347,7 @@ def once(read: Interactions, notes: list[str], *, add: bool | None = None) -> In
     columns = {
         name: getattr(read, name) for name in COLUMNS if name != "weights" or weights is None
     }
+    # each column is freed as soon as its sorted copy takes its place
     del read, pairs
     for name, values in columns.items():
         columns[name] = None if values is None else taken(values, order)
@@ -364,7 +366,7 @@ def _of_repeats(count: int, *, rated: bool, timed: bool) -> str:
 
 
 def _check(read: Interactions, source: str, scale: tuple[float, float] | None) -> None:
-    """Refuse numbers that are none, negative weights, and ratings off the scale."""
+    """Refuse numbers that are not finite, negative weights, and ratings off the scale."""
     if read.ratings is not None:
         _refuse(~np.isfinite(read.ratings), read, source, "no rating that is a finite number")
         if scale is not None:

@@ -1,4 +1,4 @@
-"""Interactions put together: a history and what came later, with sides in their places."""
+"""Merging a history with later interactions, over common ids, and checks for exchanged sides."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,21 +19,21 @@ from eckart.recommend.vocabulary import Places, Vocabulary
 def merged(
     old: Interactions, new: Interactions, notes: list[str] | None = None, *, judged: bool = False
 ) -> Interactions:
-    """A history with later interactions, over the ids of the later ones.
+    """Merge a history with later interactions, over the ids of the later ones.
 
-    A new rating takes the place of the old one of its pair, unless both have times that can be
-    compared and it is the earlier one; so does a like that of a dislike, or the reverse. Other
-    interactions without ratings are added up.
+    A new rating replaces the old one of its pair, unless both have comparable times and the new one
+    is earlier; in the same way a like replaces a dislike, and a dislike a like. The weights of
+    other interactions without ratings are added.
 
     Args:
         old: The history.
-        new: Its ids begin with those of the history, in their order.
-        notes: Gets what a person should know.
-        judged: Whether interactions are ratings above or below some: then the later one of a pair
-            takes the place of the earlier, also where it is no interaction and its weight is 0.
+        new: The later interactions; their ids begin with those of the history, in their order.
+        notes: A list to which notes for the user are appended.
+        judged: Whether interactions were made from ratings by a threshold. Then the later one of a
+            pair replaces the earlier, also if it is no interaction and its weight is 0.
 
     Raises:
-        MatrixError: If one has ratings and the other has none.
+        MatrixError: If only one of the two has ratings.
     """
     if (old.ratings is None) != (new.ratings is None):
         has, lacks = ("The model", "the new interactions") if new.ratings is None else (
@@ -60,7 +60,7 @@ def merged(
 
 
 def _of_times(old: Interactions, new: Interactions, earlier: int) -> list[str]:
-    """What to tell of times that differ in kind, or that say that something new is not."""
+    """Notes on times of different kinds, or on new interactions that are earlier than old ones."""
     if old.clock != new.clock and len(new) and not comparable(old.clock, new.clock):
         kinds = [
             "missing" if one is None else "dates" if one.dated else "numbers of their own"
@@ -75,7 +75,7 @@ def _of_times(old: Interactions, new: Interactions, earlier: int) -> list[str]:
 
 
 def _changed_minds(both: Interactions, again: Any) -> Interactions:
-    """Without the weight of whoever liked later what he had disliked, or the reverse."""
+    """Set the earlier weight of a pair to 0 if the user changed between like and dislike."""
     if both.ratings is not None or both.weights is None or not (both.weights < 0).any():
         return both
     weights = both.weights.copy()
@@ -89,7 +89,7 @@ def _changed_minds(both: Interactions, again: Any) -> Interactions:
 
 
 def joined(old: Interactions, new: Interactions) -> Interactions:
-    """All entries of two, over the ids of the second, sorted; of one pair the old one first."""
+    """All entries of two, over the ids of the second, sorted; the old one of a pair comes first."""
     times, clock = _times(old, new)
     ratings = None
     if old.ratings is not None and new.ratings is not None:
@@ -110,7 +110,7 @@ def joined(old: Interactions, new: Interactions) -> Interactions:
 
 
 def _times(old: Interactions, new: Interactions) -> tuple[Times | None, Clock | None]:
-    """When each was; what cannot be compared with the times of the history is later."""
+    """The times of both; those that cannot be compared with the history count as later."""
     if old.times is None or old.clock is None:
         if new.times is None:
             return None, None
@@ -124,7 +124,7 @@ def _times(old: Interactions, new: Interactions) -> tuple[Times | None, Clock | 
 
 
 def of_known(data: Interactions, users: Vocabulary, items: Vocabulary) -> Interactions:
-    """As `as_known`, without what has no weight and is of users or items that are not known."""
+    """`as_known`, without entries of weight 0 whose user or item is unknown."""
     if data.weights is not None and not data.weights.all():
         known = users.places(data.users.ids)[data.rows] >= 0
         known &= items.places(data.items.ids)[data.columns] >= 0
@@ -133,9 +133,9 @@ def of_known(data: Interactions, users: Vocabulary, items: Vocabulary) -> Intera
 
 
 def as_known(data: Interactions, users: Vocabulary, items: Vocabulary) -> Interactions:
-    """The same interactions over ids that begin with those of `users` and `items`.
+    """Interactions over ids that begin with those of `users` and `items`.
 
-    Attributes stay behind: those of another table have other columns.
+    Their attributes are dropped, since those of another table have other columns.
     """
     users, to_user = users.extended(data.users)
     items, to_item = items.extended(data.items)
@@ -153,7 +153,7 @@ def as_known(data: Interactions, users: Vocabulary, items: Vocabulary) -> Intera
 
 
 def without_user(data: Interactions, place: int) -> Interactions:
-    """The same interactions less those of one user, and less his id."""
+    """Interactions without those of one user and without the user's id."""
     kept = data.chosen(data.rows != place)
     rows = kept.rows - (kept.rows > place).astype(np.int32)
     attributes = data.user_attributes
@@ -164,7 +164,7 @@ def without_user(data: Interactions, place: int) -> Interactions:
 
 
 def _widest(old: Attributes | None, new: Attributes | None, count: int) -> Attributes | None:
-    """The later attributes, or the older ones with empty rows for ids that came later."""
+    """The later attributes, or the older ones with empty rows for later ids."""
     if new is not None or old is None:
         return new
     return old.widened(count)
@@ -179,21 +179,23 @@ def _weights(old: Interactions, new: Interactions) -> Any:
 
 
 FEW: Final = 0.5
+"""Share of known pairs up to which exchanged users and items are an error, not a note."""
 MANY: Final = 0.9
+"""Share of known pairs from which users and items are taken to be in their places."""
 
 
 def placed_pairs(
     table: Table, users: Vocabulary, items: Vocabulary
 ) -> tuple[Places, Places, list[str]]:
-    """The places of the users and of the items of a table, −1 where they are unknown.
+    """The places of the users and of the items of a table, −1 for unknown ones.
 
     Args:
-        table: That was read.
-        users: That a model knows.
-        items: The same.
+        table: The table that was read.
+        users: The users of a model.
+        items: The items of a model.
 
     Returns:
-        Also what to tell the reader, if it cannot be decided whether they are exchanged.
+        The places of the users, those of the items, and notes if users and items may be exchanged.
 
     Raises:
         MatrixError: If the users of the table are the items of the model.
@@ -211,10 +213,10 @@ def placed_pairs(
 
 
 def check_read(source: str, read: Interactions, users: Vocabulary, items: Vocabulary) -> list[str]:
-    """The same for interactions that were read; what to tell the reader.
+    """Check that the users and items of interactions are not exchanged; returns notes for the user.
 
     Raises:
-        MatrixError: If their users are the items of a model.
+        MatrixError: If their users are the items of the model.
     """
 
     def places(first: Vocabulary, second: Vocabulary) -> tuple[Places, Places]:
@@ -229,10 +231,10 @@ def check_read(source: str, read: Interactions, users: Vocabulary, items: Vocabu
 def _check(
     source: str, known: tuple[Places, Places], turned: Callable[[], tuple[Places, Places]]
 ) -> list[str]:
-    """Hold the pairs of a table against those that a model knows, both ways round.
+    """Compare the pairs of a table with those that a model knows, in both orders of the sides.
 
-    Where users and items are both numbered, new users of known items look like items of known
-    users: that is said, and not refused.
+    If users and items are both numbered, new users of known items look like items of known users:
+    this gives a note, not an error.
     """
     fits = _share(known)
     if fits >= MANY:
@@ -255,20 +257,20 @@ def _check(
 
 
 def _share(places: tuple[Places, Places]) -> float:
-    """Of the pairs, those that are known."""
+    """The share of the pairs whose user and item are known."""
     rows, columns = places
     return float(np.mean((rows >= 0) & (columns >= 0))) if len(rows) else 1.0
 
 
 def check_numbered(known: Interactions, ids: tuple[Any, Any]) -> None:
-    """Refuse a sparse matrix whose rows and columns are numbered, where a model has other ids.
+    """Refuse a sparse matrix with numbered rows and columns if the model has other ids.
 
     Args:
-        known: What the model knows.
-        ids: Of the rows and of the columns; None where they are numbered.
+        known: The interactions of the model.
+        ids: Ids of the rows and of the columns; None if they are numbered.
 
     Raises:
-        MatrixError: If numbers are no ids of the model.
+        MatrixError: If the ids of the model are not numbers.
     """
     for vocabulary, own, what in zip(
         (known.users, known.items), ids, ("user", "item"), strict=True

@@ -1,4 +1,4 @@
-"""A fitted recommender: factors, ids, and the interactions that it was fitted to."""
+"""`Model`: a fitted recommender with factors, ids, and the interactions it was fitted to."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -25,15 +25,15 @@ Approximation: TypeAlias = Factors | BiasedFactors | PosteriorSamples
 @final
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Model:
-    """What answers: `top_items`, `similar_items`, `explain`, `predict_pairs` take it.
+    """A fitted model, the argument of `top_items`, `similar_items`, `explain` and `predict_pairs`.
 
     Fields:
-        data: The interactions that it knows; rows and columns of the factors are its ids.
-        approximation: Of the users × items matrix.
-        objective: That was minimised, with every setting chosen, without the attributes, which are
-            those of `data`; of draws from a posterior the penalty plays no part.
+        data: The interactions that it knows; their ids are those of the rows and columns of W.
+        approximation: The approximation of the users × items matrix W.
+        objective: The objective of the fit, with all chosen settings but without the attributes,
+            which are in `data`. The penalty plays no part in draws from a posterior.
         scale: The lowest and the highest rating; None without ratings.
-        document: How it was made: settings, seed, evaluation, versions.
+        document: How the model was made: settings, seed, evaluation, versions.
     """
 
     data: Interactions
@@ -44,14 +44,15 @@ class Model:
 
     @property
     def explicit(self) -> bool:
-        """Whether it was fitted to ratings."""
+        """Whether the model was fitted to ratings."""
         return self.data.ratings is not None
 
     @property
     def feedback(self) -> Feedback:
-        """What the numbers of later tables stand for: the same as at the fit.
+        """What the ratings of later tables stand for, as at the fit.
 
-        It has the scale only if it was given: one that was found in the ratings widens with them.
+        It has a scale only if one was given: a scale that was found in the ratings widens with
+            them.
         """
         kept = Feedback.of_dict(self.document.get("feedback", {}))
         if not self.explicit and kept.at_least is None:
@@ -65,24 +66,24 @@ class Model:
 
     @property
     def offset(self) -> BiasedFactors:
-        """Mean, biases and factors: of a posterior its mean, without biases zeros."""
+        """Mean, biases and factors: the mean of a posterior, and zero biases for plain factors."""
         return as_offset(self.approximation)
 
     def entries(self) -> Entries:
-        """The interactions as the objective wants them."""
+        """The interactions as the entries of the objective."""
         return as_entries(self.data, self.objective)
 
     def scores(self, users: npt.NDArray[np.intp]) -> Scores:
-        """Scores of all items for some users: (users, items), float32."""
+        """The scores of all items for some users, float32, of shape (users, items)."""
         return self.offset.scores(users).astype(np.float32, copy=False)
 
     def predict(
         self, rows: npt.NDArray[Any], columns: npt.NDArray[Any], *, clip: bool = False
     ) -> Array:
-        """The value of each pair of places.
+        """Predict the value of each pair of places.
 
-        Of an unknown user (place −1) it is the mean and what the item adds to it, of an unknown
-        item the mean and what the user adds.
+        For an unknown user (place −1) it is the mean plus the bias of the item, for an unknown item
+        the mean plus the bias of the user.
         """
         known = (rows >= 0) & (columns >= 0)
         offset = self.offset
@@ -96,15 +97,15 @@ class Model:
         return predicted
 
     def approximation_at(self, rows: npt.NDArray[Any], columns: npt.NDArray[Any]) -> Array:
-        """The value of each pair of known places."""
+        """Predict the value of each pair of known places."""
         return self.offset.predict(rows, columns)
 
     def popularity(self) -> npt.NDArray[np.float32]:
-        """A score of each item by how many users dealt with it."""
+        """The popularity of each item: how many users interacted with it."""
         return popularity(self.data)
 
     def strangers(self) -> npt.NDArray[np.bool_]:
-        """Of which users nothing is known, neither interactions nor attributes."""
+        """A mask of the users that have neither interactions nor attributes."""
         nothing = self.data.user_counts() == 0
         attributes = self.data.user_attributes
         return nothing if attributes is None else nothing & ~attributes.known
@@ -113,7 +114,7 @@ class Model:
         """The place of an item.
 
         Raises:
-            MatrixError: If it is unknown.
+            MatrixError: If the item is unknown.
         """
         exchanged = self.data.users.place(item) >= 0
         return _place(self.data.items, item, "item", ", but a user of that id" if exchanged else "")
@@ -122,12 +123,12 @@ class Model:
         """The place of a user.
 
         Raises:
-            MatrixError: If it is unknown.
+            MatrixError: If the user is unknown.
         """
         return _place(self.data.users, user, "user")
 
     def having(self, data: Interactions, approximation: Approximation) -> "Model":
-        """The same model of other interactions."""
+        """This model with other interactions and factors."""
         return replace(self, data=data, approximation=approximation)
 
 
@@ -144,7 +145,7 @@ def _place(vocabulary: Vocabulary, one: object, what: str, more: str = "") -> in
 
 
 def as_offset(approximation: Approximation) -> BiasedFactors:
-    """Any approximation as mean, biases and factors."""
+    """An approximation of any kind as mean, biases and factors."""
     if isinstance(approximation, BiasedFactors):
         return approximation
     if isinstance(approximation, PosteriorSamples):
@@ -159,12 +160,12 @@ def each_draw(
     function: Callable[[BiasedFactors, BiasedFactors], BiasedFactors],
     other: Approximation | None = None,
 ) -> BiasedFactors | PosteriorSamples:
-    """What a function gives for an approximation, or for each draw of one.
+    """Apply a function to an approximation, or to each draw of a posterior.
 
     Args:
-        approximation: That is changed.
-        function: Of a draw and its counterpart.
-        other: An approximation with as many draws; None takes the first one itself.
+        approximation: The approximation to change.
+        function: A function of a draw and of its counterpart in `other`.
+        other: An approximation with as many draws; None takes `approximation` itself.
     """
     second = approximation if other is None else other
     if isinstance(approximation, PosteriorSamples):
@@ -174,7 +175,7 @@ def each_draw(
 
 
 def plainest(approximation: BiasedFactors | PosteriorSamples, objective: Observed) -> Approximation:
-    """Factors alone, where there are neither biases nor factors of attributes."""
+    """The plain factors, if the approximation has neither biases nor factors of attributes."""
     if not isinstance(approximation, BiasedFactors) or objective.unobserved_weight == 0:
         return approximation
     more = approximation.extra_columns is not None or approximation.extra_rows is not None
@@ -182,9 +183,10 @@ def plainest(approximation: BiasedFactors | PosteriorSamples, objective: Observe
 
 
 def as_entries(data: Interactions, objective: Observed) -> Entries:
-    """Interactions as entries, which share their memory where they can.
+    """Interactions as entries of the objective, which share memory with them where possible.
 
-    The values are ratings, or ones, of dislikes zeros, that count by their weights.
+    The values are ratings; without ratings they are ones, and zeros for dislikes, and count by
+    their weights.
     """
     values, weights = data.ratings, data.weights
     if values is None and weights is not None:
@@ -198,7 +200,7 @@ def as_entries(data: Interactions, objective: Observed) -> Entries:
 
 
 def attributed(objective: Observed, data: Interactions) -> Observed:
-    """An objective with the attributes of some users and items."""
+    """An objective completed by the attributes of users and items."""
     users, items = data.user_attributes, data.item_attributes
     return replace(
         objective,
@@ -208,19 +210,19 @@ def attributed(objective: Observed, data: Interactions) -> Observed:
 
 
 MOST: Final = 1500
-"""Items that are drawn: those that most users dealt with; none that nobody did."""
+"""Items that the map shows, at most: the most popular ones, without those that have no users."""
 
 
 def item_map(model: Model, names: dict[str, str] | None = None) -> dict[str, Any]:
-    """The two leading principal components of the factors of the most popular items.
+    """Map the most popular items by the two leading principal components of their factors.
 
     Args:
         model: The fitted model.
         names: Titles by id.
 
     Returns:
-        Lists of the same length: x, y, id, title, users, mean rating; and the share of the variance
-        that the plane shows.
+        Lists of equal length: x, y, id, title, number of users, mean rating; and the share of the
+        variance that the plane shows.
     """
     data = model.data
     counts = data.item_counts()
@@ -229,7 +231,7 @@ def item_map(model: Model, names: dict[str, str] | None = None) -> dict[str, Any
     points = points - points.mean(axis=0)
     U, S, _ = np.linalg.svd(points, full_matrices=False)
     plane = np.pad(U * S, ((0, 0), (0, 2)))[:, :2]
-    # signs are free: the item that most users dealt with is where they are positive
+    # the signs of singular vectors are arbitrary: the most popular item gets positive coordinates
     plane = plane * np.where(plane[0] < 0, -1, 1)
     total = float(np.square(S).sum())
     means = np.zeros(len(counts))

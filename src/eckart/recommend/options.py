@@ -15,7 +15,7 @@ names_option = click.option(
 
 
 def length_option(words: str) -> Any:
-    """The option of how long lists are."""
+    """The option for the length of lists, with a given help text."""
     return click.option(
         "-k",
         "--number",
@@ -27,25 +27,23 @@ def length_option(words: str) -> Any:
     )
 
 
-k_option = length_option("Items of a list.")
+k_option = length_option("Length of the list.")
 column_options = together(
-    click.option("--user", "user_column", help="The column of users; found by its name."),
-    click.option("--item", "item_column", help="The column of items."),
+    click.option("--user", "user_column", help="Name of the column of users, if it is unusual."),
+    click.option("--item", "item_column", help="Name of the column of items, if it is unusual."),
     click.option("--rating", "rating_column", help="The column of ratings, if there is one."),
     click.option("--weight", "weight_column", help="The column of weights or counts."),
     click.option("--time", "time_column", help="The column of times."),
 )
 
 attribute_options = together(
-    click.option(
-        "--user-attributes", type=FILE, help="A table of what else is known of users, by id."
-    ),
-    click.option("--item-attributes", type=FILE, help="The same of items."),
+    click.option("--user-attributes", type=FILE, help="A table of attributes of users, by id."),
+    click.option("--item-attributes", type=FILE, help="A table of attributes of items, by id."),
 )
 
 
 def attribute_tables(options: dict[str, Any]) -> Any:
-    """The tables of attributes that were given; None without any."""
+    """The tables of attributes that were given; None if there are none."""
     from eckart.recommend.attribute_tables import AttributeTables
 
     if options["user_attributes"] is None and options["item_attributes"] is None:
@@ -61,21 +59,21 @@ def attribute_tables(options: dict[str, Any]) -> Any:
 
 
 def column_names(options: dict[str, Any]) -> Any:
-    """The columns that were named."""
+    """The names of columns that were given."""
     from eckart.recommend.columns import NAMES, ColumnNames
 
     return ColumnNames(**{role: options[f"{role}_column"] for role in NAMES})
 
 
 def loaded(model: Path) -> Any:
-    """The model in a folder."""
+    """The model that a folder holds."""
     from eckart.recommend.storing import load_model
 
     return load_model(model)
 
 
 def wrote_model(folder: Path, *, quiet: bool) -> None:
-    """Say where a model was written, and what that means in a shell that was in it."""
+    """Note where a model was written, and what to do in a shell whose folder was replaced."""
     console.note(f"Wrote {folder}", quiet=quiet)
     try:
         Path.cwd()
@@ -84,7 +82,7 @@ def wrote_model(folder: Path, *, quiet: bool) -> None:
 
 
 def titles(names: Path | None, fitted: Any) -> dict[str, str] | None:
-    """Titles by id, where a file of them was given; it is said if it has none of the items."""
+    """Titles by id from a file, if one was given; a note says if it has none of the items."""
     if names is None:
         return None
     from eckart.recommend.answers import read_names
@@ -97,7 +95,7 @@ def titles(names: Path | None, fitted: Any) -> dict[str, str] | None:
 
 
 def check_files(*paths: Path | None) -> None:
-    """Refuse tables that are not there or of an unknown suffix."""
+    """Refuse tables that do not exist or have an unknown suffix."""
     from eckart.files.tables import check_table
 
     for path in paths:
@@ -106,7 +104,7 @@ def check_files(*paths: Path | None) -> None:
 
 
 def line_rows(lines: list[dict[str, Any]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """The header and rows of a list of items."""
+    """The header and the rows of a list of items, as text."""
     titled = any("title" in line for line in lines)
     header = ("place", "item", "score", *(("title",) if titled else ()))
     rows = [

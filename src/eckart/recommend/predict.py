@@ -1,4 +1,4 @@
-"""The values of pairs of users and items, and how far they are off where they are known."""
+"""Predictions for pairs of users and items, and their error where the ratings are known."""
 
 from dataclasses import dataclass
 from os import PathLike
@@ -25,14 +25,14 @@ class Prediction:
     """The result of `predict_pairs`.
 
     Fields:
-        users, items: The ids as they were given, Arrow columns.
-        predicted: A value for each pair.
-        deviation: Its standard deviation, of a Bayesian model, NaN where the user or the item is
-            unknown; else None.
-        actual: The ratings, where there was a column of them.
-        unknown_users, unknown_items: How many pairs have a user or an item that is unknown.
-        titles: Titles of the items, where names were given.
-        rmse, mae: Of the predictions, where there were ratings.
+        users, items: The ids as they were given, as Arrow columns.
+        predicted: The predicted value of each pair.
+        deviation: The standard deviation of each prediction, NaN if the user or item is unknown;
+            None unless the model is Bayesian.
+        actual: The actual ratings; None if the table has no column of them.
+        unknown_users, unknown_items: Number of pairs with an unknown user or item.
+        titles: Titles of the items; None where no names were given.
+        rmse, mae: Errors of the predictions; None without actual ratings.
         notes: What the user should know.
     """
 
@@ -49,7 +49,7 @@ class Prediction:
     notes: tuple[str, ...]
 
     def columns(self) -> dict[str, Any]:
-        """A table of all pairs."""
+        """All predictions as the columns of a table."""
         table = {"user": self.users, "item": self.items, "predicted": self.predicted}
         if self.deviation is not None:
             table["deviation"] = pa.array(self.deviation, mask=np.isnan(self.deviation))
@@ -73,7 +73,7 @@ class Prediction:
         return line
 
     def to_dict(self, most: int = 1000) -> dict[str, Any]:
-        """Counts and figures, and the first predictions."""
+        """The counts and figures, and the first predictions, as plain values."""
         return {
             "pairs": len(self.predicted),
             "unknown_users": self.unknown_users,
@@ -95,14 +95,14 @@ def predict_pairs(
     clip: bool = False,
     names: Names | None = None,
 ) -> Prediction:
-    """The value of each pair of a table.
+    """Predict the value of each pair of a table.
 
-    Of an unknown user it is the mean and what the item adds to it, of an unknown item the mean and
-    what the user adds, of both the mean.
+    For an unknown user it is the mean plus the bias of the item, for an unknown item the mean plus
+    the bias of the user, and the mean if both are unknown.
 
     Args:
         model: The fitted model.
-        pairs: A path or table with columns of users and items, and of ratings if there are.
+        pairs: A path or a table with columns of users and items, and optionally of ratings.
         named: Names of columns with unusual names; by default those of the fit.
         clip: Whether predictions are kept within the scale of the ratings.
         names: Titles by id.
@@ -110,7 +110,8 @@ def predict_pairs(
     Raises:
         ArgumentError: If there is no such file, or its suffix is unknown.
         FormatError: If the file is damaged.
-        MatrixError: If a column is not there, a rating is none, or users and items are exchanged.
+        MatrixError: If a column is missing, a rating is not finite, or users and items are
+            exchanged.
     """
     table = read_table(pairs, (named or ColumnNames()).like(model.named))
     data = model.data
@@ -148,13 +149,13 @@ def predict_pairs(
 
 
 def _plain(column: Any) -> Any:
-    """One Arrow array, without a dictionary."""
+    """A column as one Arrow array without a dictionary."""
     whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     return whole.dictionary_decode() if pa.types.is_dictionary(whole.type) else whole
 
 
 def _deviation(model: Model, rows: Any, columns: Any) -> Array | None:
-    """Of each pair; where the user or the item is unknown NaN."""
+    """The standard deviation of each prediction, NaN if the user or item is unknown."""
     if not isinstance(model.approximation, PosteriorSamples):
         return None
     known = (rows >= 0) & (columns >= 0)

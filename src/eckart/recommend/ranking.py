@@ -1,4 +1,4 @@
-"""The best items of many users block by block, and what any model has to beat."""
+"""The best items of many users block by block, and the baselines: averages and popularity."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -14,12 +14,13 @@ from eckart.recommend.interactions import Interactions
 
 Scores: TypeAlias = npt.NDArray[np.float32]
 Scorer: TypeAlias = Callable[[npt.NDArray[np.intp]], Scores]
-"""Given the places of some users, their scores of all items: (users, items), fresh each time."""
+"""A function of the places of some users that returns their scores of all items: a new array of
+shape (users, items) each time, since the ranking overwrites it."""
 
 History: TypeAlias = tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]
-"""Where the items of each user begin and end, and the items: what he has seen."""
+"""The items that users have seen: the first entry of each user and the end, and the items."""
 BLOCK_BYTES: Final = 32_000_000
-"""Of scores that are formed at once."""
+"""Bytes of the scores of one block of users."""
 
 
 @final
@@ -28,9 +29,10 @@ class Ranking:
     """The best items of some users.
 
     Fields:
-        users: Their places.
-        items: Of shape (users, k), the best first; -1 where there are no more.
-        scores: Of the same shape; NaN where there are no more.
+        users: Places of the users.
+        items: Places of the items, of shape (users, k), the best first; −1 beyond the end of a
+            list.
+        scores: Scores of the items, of shape (users, k); NaN beyond the end of a list.
     """
 
     users: npt.NDArray[np.intp]
@@ -47,20 +49,20 @@ def rank(
     seen: Interactions | None = None,
     allowed: npt.NDArray[np.bool_] | None = None,
 ) -> Ranking:
-    """The k best items of each user, without those he has seen.
+    """The k best items of each user, without those that the user has seen.
 
     Args:
-        score: All scores of some users.
-        users: Their places.
-        total: How many items there are.
-        k: Items of each list.
-        seen: What is left out, by user; None leaves nothing out.
-        allowed: A mask of the items that may be listed.
+        score: The function that returns the scores of all items for some users.
+        users: Places of the users.
+        total: Number of items.
+        k: Length of each list.
+        seen: Interactions whose items are left out for their users; None leaves nothing out.
+        allowed: A mask of the items that may be listed; None allows all.
 
     Raises:
-        ArgumentError: If k is no whole number from 1.
+        ArgumentError: If k is not a whole number of at least 1.
 
-    Cost:
+        Cost:
         users × items scores, 32 MB of them at a time.
 
     Example:
@@ -90,10 +92,10 @@ def ranked_blocks(
     history: History | None = None,
     allowed: npt.NDArray[np.bool_] | None = None,
 ) -> Iterator[Ranking]:
-    """The same block by block, for lists that do not all fit into memory.
+    """Rank block by block, for lists that do not all fit into memory; arguments as for `rank`.
 
     Raises:
-        ArgumentError: If k is no whole number from 1.
+        ArgumentError: If k is not a whole number of at least 1.
     """
     k = whole_number("k", k)
     height = max(1, BLOCK_BYTES // (4 * max(total, 1)))
@@ -113,7 +115,7 @@ def ranked_blocks(
 
 
 def _best(users: npt.NDArray[np.intp], scores: Scores, k: int) -> Ranking:
-    """Of equal scores the earlier item comes first."""
+    """The k best items of each row of scores; among equal scores the earlier item comes first."""
     width = min(k, scores.shape[1])
     if width < scores.shape[1]:
         chosen = np.sort(_largest(scores, width), axis=1)
@@ -131,9 +133,10 @@ def _best(users: npt.NDArray[np.intp], scores: Scores, k: int) -> Ranking:
 
 
 def _largest(scores: Scores, width: int) -> npt.NDArray[np.intp]:
-    """The places of so many largest scores of each row; of those that equal the last the first."""
+    """The places of the `width` largest scores of each row; ties go to the earlier places."""
     chosen = np.argpartition(scores, -width, axis=1)[:, -width:]
     least = np.take_along_axis(scores, chosen, axis=1).min(axis=1)
+    # argpartition picks any of several equal scores: such rows are chosen again, in order
     tied = np.flatnonzero(np.count_nonzero(scores >= least[:, None], axis=1) > width)
     for row in tied[np.isfinite(least[tied])]:
         above = np.flatnonzero(scores[row] > least[row])
@@ -144,18 +147,19 @@ def _largest(scores: Scores, width: int) -> npt.NDArray[np.intp]:
 
 Numbers: TypeAlias = npt.NDArray[np.float64]
 SWEEPS: Final = 10
+"""Rounds in which the averages of users and of items are computed in turn."""
 DAMPING: Final = 5.0
-"""Ratings of the mean that every user and item is given beside its own."""
+"""Ratings equal to the mean that are added to those of every user and item."""
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Averages:
-    """Ratings by the mean, the user and the item alone.
+    """A baseline that predicts ratings by the mean and the biases of user and item.
 
     Fields:
-        mean: Of all ratings.
-        users, items: What each adds to it.
+        mean: Mean of all ratings.
+        users, items: The bias of each user and of each item.
     """
 
     mean: float
@@ -163,14 +167,14 @@ class Averages:
     items: npt.NDArray[np.float64]
 
     def predict(self, rows: npt.NDArray[Any], columns: npt.NDArray[Any]) -> Any:
-        """The rating of each pair of places."""
+        """Predict the rating of each pair of places."""
         return self.mean + self.users[rows] + self.items[columns]
 
 
 def popularity(data: Interactions) -> npt.NDArray[np.float32]:
-    """A score for each item: how many users dealt with it, dislikes apart.
+    """The popularity of each item: how many users interacted with it, without dislikes.
 
-    Of equal ones the earlier is better.
+    Among equally popular items the earlier one is ranked higher.
     """
     liked = data.liked
     columns = data.columns if liked.all() else data.columns[liked]
@@ -178,19 +182,19 @@ def popularity(data: Interactions) -> npt.NDArray[np.float32]:
 
 
 def popular_scores(scores: npt.NDArray[np.float32], users: int) -> Scores:
-    """The same scores for every one of some users."""
+    """The same scores of all items for each of some users."""
     return np.tile(scores, (users, 1))
 
 
 def with_popular(
     score: Scorer, popular: npt.NDArray[np.float32], strangers: npt.NDArray[np.bool_]
 ) -> Scorer:
-    """Scores as a model gives them, and for users of whom nothing is known those of popularity.
+    """The scores of a model, replaced by popularity for users of whom nothing is known.
 
     Args:
-        score: Of the model.
-        popular: A score of each item.
-        strangers: Of which users nothing is known; they are not asked for from the model.
+        score: The function that returns the scores of the model.
+        popular: The popularity of each item.
+        strangers: A mask of the users of whom nothing is known; the model is not asked for them.
     """
 
     def answered(rows: npt.NDArray[np.intp]) -> Scores:
@@ -206,7 +210,7 @@ def with_popular(
 
 
 def averages(*parts: Interactions) -> Averages:
-    """The mean and what each user and item adds, each drawn towards 0 by five ratings.
+    """The mean and the bias of each user and item, each drawn towards 0 by five ratings.
 
     Args:
         parts: Interactions over the same ids, taken together.
@@ -252,7 +256,7 @@ def _off(part: Interactions, here: slice, mean: float) -> Numbers:
 
 
 def _beside_items(part: Interactions, mean: float, items: Numbers) -> Numbers:
-    """What is left of the ratings of each user, summed."""
+    """The sum of the residuals of each user, beside the mean and the biases of items."""
 
     def left(here: slice) -> Numbers:
         return _weights(part, here) * (_off(part, here, mean) - items[part.columns[here]])
@@ -261,7 +265,7 @@ def _beside_items(part: Interactions, mean: float, items: Numbers) -> Numbers:
 
 
 def _beside_users(part: Interactions, mean: float, users: Numbers) -> Numbers:
-    """What is left of the ratings of each item, summed."""
+    """The sum of the residuals of each item, beside the mean and the biases of users."""
 
     def left(here: slice) -> Numbers:
         return _weights(part, here) * (_off(part, here, mean) - users[part.rows[here]])

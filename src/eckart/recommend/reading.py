@@ -1,4 +1,4 @@
-"""Tables of interactions as they are read: columns by role, before ids and entries."""
+"""Reading of tables: their columns by role, before ids are coded and entries checked."""
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -26,9 +26,9 @@ pc: Final[Any] = compute  # its functions are created at import, which no type c
 
 
 FINE: Final = 1000
-"""Large ratings are kept to a part of so many of what they differ by, at least."""
+"""The range of large ratings is at least so many times their rounding to float32."""
 FAR: Final = 10**5
-"""What is a large rating."""
+"""Size from which ratings are checked for the rounding of float32."""
 KINDS: Final[dict[str, Kind]] = {
     "user": "id",
     "item": "id",
@@ -41,13 +41,13 @@ KINDS: Final[dict[str, Kind]] = {
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """Columns of one table by role, as they were read.
+    """The columns of a table by role, as they were read.
 
     Fields:
-        columns: Arrow arrays: user, item, and rating, weight or time where they are there.
+        columns: Arrow arrays by role: user, item, and rating, weight and time if there are any.
         source: Name of the table, for messages.
         untyped: Whether the table is a text file, where ids have no type.
-        notes: How it was read.
+        notes: Notes for the user on how the table was read.
     """
 
     columns: dict[str, Any]
@@ -56,7 +56,7 @@ class Table:
     notes: tuple[str, ...] = ()
 
     def blocks(self) -> "Blocks":
-        """The table as one block; the columns are taken out of it when they are asked for."""
+        """The table as one block; its columns are removed from it when the block is used."""
 
         def taken_out() -> Iterator[dict[str, Any]]:
             columns = {role: self.columns.pop(role) for role in tuple(self.columns)}
@@ -75,16 +75,16 @@ class Table:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blocks:
-    """Columns of one table by role, that come a block of rows at a time.
+    """The columns of a table by role, a block of rows at a time.
 
     Fields:
-        roles: Which there are.
-        columns: Of each block, Arrow arrays.
-        times: Gives the whole column of times, whose blocks may differ in type; None where they
-            do not.
+        roles: The roles of the columns that the table has.
+        columns: An iterator over the blocks, each a mapping from role to Arrow array.
+        times: A function that returns the whole column of times, whose blocks may differ in type;
+            None if they cannot.
         source: Name of the table, for messages.
         untyped: Whether the table is a text file, where ids have no type.
-        notes: How it was read.
+        notes: Notes for the user on how the table was read.
     """
 
     roles: frozenset[str]
@@ -101,17 +101,17 @@ def read_table(
     *,
     needed: tuple[str, ...] = ("user", "item"),
 ) -> Table:
-    """The columns of a file, a data frame, an Arrow table or a mapping of columns.
+    """Read the columns of a file, a data frame, an Arrow table or a mapping of columns.
 
     Args:
-        data: A path; or anything with columns: Polars, pandas, Arrow, a mapping.
+        data: A path, a Polars or pandas data frame, an Arrow table or a mapping of columns.
         named: Names of the columns whose names are not the usual ones.
-        needed: Roles without which it cannot be used.
+        needed: The roles without which the table cannot be used.
 
     Raises:
         ArgumentError: If there is no such file, or its suffix is unknown.
         FormatError: If the file is damaged.
-        MatrixError: If a column is not there, or cells are not what they should be.
+        MatrixError: If a column is missing, or a cell does not fit the role of its column.
         StorageError: If the system refuses to read it.
     """
     named = named or ColumnNames()
@@ -137,10 +137,10 @@ def read_table(
 
 
 def columns_in(data: Any) -> tuple[list[str], list[Any]]:
-    """Names and columns of a data frame, an Arrow table or a mapping of columns.
+    """The names and the columns of a data frame, an Arrow table or a mapping of columns.
 
     Raises:
-        MatrixError: If it is none of these.
+        MatrixError: If the data is none of these.
     """
     if isinstance(data, Mapping):
         columns: list[Any] = [_column(name, values) for name, values in data.items()]
@@ -150,10 +150,10 @@ def columns_in(data: Any) -> tuple[list[str], list[Any]]:
 
 
 def check_lengths(columns: Iterable[Any]) -> None:
-    """Refuse columns that are not of one length.
+    """Refuse columns of different lengths.
 
     Raises:
-        MatrixError: If so.
+        MatrixError: If lengths differ, or a column is a single value.
     """
     try:
         lengths = {len(column) for column in columns}
@@ -170,13 +170,13 @@ def check_lengths(columns: Iterable[Any]) -> None:
 
 
 def read_blocks(data: Any, named: ColumnNames | None = None) -> Blocks:
-    """The same for interactions, a file block by block.
+    """Read the columns of interactions; a file is read block by block.
 
     Raises:
-        ArgumentError: As `read_table`.
-        FormatError: As `read_table`; a file is read when the blocks are asked for.
-        MatrixError: As `read_table`.
-        StorageError: As `read_table`.
+        ArgumentError: As for `read_table`.
+        FormatError: As for `read_table`, but raised when the blocks are read.
+        MatrixError: As for `read_table`.
+        StorageError: As for `read_table`.
     """
     if not isinstance(data, str | PathLike):
         return read_table(data, named).blocks()
@@ -205,10 +205,10 @@ def _by_role(
 
 @contextmanager
 def _as_named(head: TableHead, notes: list[str]) -> Generator[None, None, None]:
-    """Say as what the columns of a table without a header were taken, where they do not fit.
+    """Add to an error of a table without a header as what its columns were taken.
 
     Raises:
-        MatrixError: If a cell of a column of numbers is none.
+        MatrixError: If a cell of a numeric column is not a number.
     """
     try:
         yield
@@ -219,36 +219,36 @@ def _as_named(head: TableHead, notes: list[str]) -> Generator[None, None, None]:
 
 
 def _header_names(named: ColumnNames) -> frozenset[str]:
-    """Names that a header would hold: the common ones, and those that were given as words."""
+    """Names that identify a header: the usual ones, and those that were given as words."""
     given = {plain(name) for name in named.known().values()}
     return KNOWN | {name for name in given if name and not name.isdigit()}
 
 
 def numbers_of(table: Table, role: str) -> Numbers | None:
-    """The column of ratings or weights; None where there is none.
+    """The numbers of the column of ratings or weights; None if there is no such column.
 
     Raises:
-        MatrixError: If it does not hold numbers.
+        MatrixError: If the column does not hold numbers.
     """
     column = table.columns.get(role)
     return None if column is None else as_numbers(column, role, table.source)
 
 
 def as_numbers(column: Any, role: str, source: str, *, before: int = 0) -> Numbers:
-    """A column of ratings or weights; NaN where there is none.
+    """A column of ratings or weights as float32; NaN for missing cells.
 
     Args:
         column: An Arrow array.
-        role: rating or weight.
+        role: "rating" or "weight".
         source: Name of the table, for messages.
-        before: Rows of the table before these.
+        before: Number of rows of the table before these, for messages.
 
     Raises:
-        MatrixError: If it does not hold numbers; where it is text, with the row.
+        MatrixError: If the column does not hold numbers; for text it names the row.
     """
     try:
         column = _read_text(column, role, source, before)
-        # not safe, or whole numbers that float64 rounds would be none
+        # a safe cast would refuse whole numbers that float64 rounds
         wide = pc.cast(column, pa.float64(), safe=False)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         # text that is no number, or a type that has none
@@ -266,10 +266,10 @@ def as_numbers(column: Any, role: str, source: str, *, before: int = 0) -> Numbe
 
 
 def _read_text(column: Any, role: str, source: str, before: int) -> Any:
-    """Text of a table in memory as the numbers it says, read as in a file; others as they are.
+    """Text in memory as the numbers it says, read as in a file; other types unchanged.
 
     Raises:
-        MatrixError: If a text is no number, with its row.
+        MatrixError: If a text is not a number; it names the row.
     """
     whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     kind = getattr(whole, "type", pa.null())
@@ -291,10 +291,10 @@ def _read_text(column: Any, role: str, source: str, before: int) -> Any:
 
 
 def _check_apart(exact: npt.NDArray[Any], rounded: Numbers, source: str) -> None:
-    """Refuse large ratings that differ by hardly more than float32 can tell where they are.
+    """Refuse large ratings whose differences are lost in the rounding of float32.
 
     Raises:
-        MatrixError: If so.
+        MatrixError: If they are lost.
     """
     there = np.isfinite(exact) & np.isfinite(rounded)
     known = exact[there]
@@ -310,7 +310,7 @@ def _check_apart(exact: npt.NDArray[Any], rounded: Numbers, source: str) -> None
 
 
 def _column(name: object, values: Any) -> Any:
-    """A column of a mapping; numbers too large for Arrow stay as they are, for the ids."""
+    """A column of a mapping; numbers that are too large for Arrow stay as they are, for the ids."""
     try:
         return pa.array(values) if isinstance(values, list) else column_of(values, "values")[0]
     except MatrixError as error:
@@ -336,7 +336,7 @@ def _arrow(data: Any) -> Any:
 
 
 def table_of_matrix(W: Any, user_ids: Any, item_ids: Any, role: str) -> Table:
-    """The stored entries of a sparse matrix of users × items; a stored 0 is an entry too."""
+    """The stored entries of a sparse users × items matrix as a table; stored zeros count too."""
     if len(W.shape) != 2:
         raise MatrixError(
             f"The sparse array has {len(W.shape)} dimensions.",
@@ -366,7 +366,7 @@ def table_of_matrix(W: Any, user_ids: Any, item_ids: Any, role: str) -> Table:
                 code="transposed" if swapped else "shapes-differ",
             )
         side = None if ids is None else column_of(ids)[0]
-        # in chunks, of which the text of all entries may need several
+        # chunked, since the text of all entries may be too long for one Arrow array
         plain = side is None or isinstance(side, pa.ChunkedArray)
         sides.append(side if plain else pa.chunked_array([side]))
     named = [

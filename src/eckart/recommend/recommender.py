@@ -1,4 +1,4 @@
-"""The recommender as one object, for Python."""
+"""`LowRankRecommender`: the recommender as one Python object."""
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
@@ -27,29 +27,32 @@ from eckart.solvers import Step
 
 @final
 class LowRankRecommender:
-    """Recommends items to users, from ratings or from what they bought, heard or clicked.
+    """Recommend items to users, from ratings or from what they bought, heard or clicked.
 
-    W is users × items and most of its entries are unknown; what is known is factored, and B·A fills
-    in the rest. Ids of any type go in and come out; the interactions are kept, so no answer needs
-    them again.
+    W is users × items and most of its entries are unknown; the known ones are factored, and B·A
+    predicts the others. Ids of any type go in and come out; the model keeps the interactions, so no
+    answer needs them again.
 
     Args:
-        rank: Columns of B. Lowered to the number of users or items where there are fewer.
-        regularization: λ; None is chosen by `fit` on a validation part of its input.
+        rank: Number of columns of B; lowered to the number of users or items if there are fewer.
+        regularization: λ, the weight of the penalty; None lets `fit` choose it on a validation
+            part.
         count_exponent: ν: the penalty of a user or item with n entries grows with n^ν.
-        unobserved_weight: α, how much what is not there counts as a zero; without ratings only.
-        implicit_features: Weight of which items were rated at all, beside the ratings.
-        nonnegative: Whether factors must not be negative.
-        attribute_weight: Of the error of each attribute of a user or item, where there are any.
+        unobserved_weight: α, the weight with which unobserved entries count as zeros; only without
+            ratings. None is 0.1.
+        implicit_features: Weight of the pattern of rated items, which is fitted beside the ratings.
+        nonnegative: Whether factors must be nonnegative.
+        attribute_weight: Weight of the squared error of each attribute, beside an interaction.
         method: als, cholesky, blocks, gd, or gibbs for predictions with a standard deviation.
-        epochs: Sweeps; None takes the method's own number.
-        implicit: Whether only the fact of an interaction counts; None: where there are no ratings.
-        at_least: Keep only ratings of at least this, as interactions.
-        disliked: Take ratings of at most this as dislikes: zeros that count as much as an
-            interaction; with `implicit` or `at_least`.
-        scale: The lowest and highest rating; None takes those of the data.
-        columns: Names of the columns: user, item, rating, weight, time; found where left out.
-        seed: Seed of everything random. The same seed gives the same bits, on any number of threads.
+        epochs: Number of sweeps over both sides; None takes the default of the method.
+        implicit: Whether only the fact of an interaction counts; None decides by whether there are
+            ratings.
+        at_least: The lowest rating that counts as an interaction; lower ones are left out.
+        disliked: The highest rating that counts as a dislike, a zero with the weight of an
+            interaction; needs `implicit` or `at_least`.
+        scale: The lowest and the highest rating; None takes those of the data.
+        columns: Names of the columns by role: user, item, rating, weight, time; others are found.
+        seed: Seed of everything random; it gives the same bits on any number of threads.
 
     Raises:
         ArgumentError: If a setting is out of its range.
@@ -116,21 +119,21 @@ class LowRankRecommender:
         k: int = 10,
         on_step: Callable[[Step], None] | None = None,
     ) -> "LowRankRecommender":
-        """Fit to interactions, anew every time.
+        """Fit a model to interactions; an earlier fit is discarded.
 
         Args:
             interactions: A path, a Polars, pandas or Arrow table, a mapping of columns, or a SciPy
                 sparse matrix of users × items.
             user_ids: Ids of the rows of a sparse matrix; by default their numbers.
             item_ids: Ids of its columns; by default their numbers.
-            user_attributes: What else is known of users: a path, a table or a mapping with a column
-                of ids; numbers are standardised, text and truth values are a one for each word.
-                Users who stand in it are known, also without interactions.
-            item_attributes: The same of items.
-            test: Also hold a model of a training part against the rest: random, last, users. The
-                figures are in `fitting.evaluation`.
+            user_attributes: Attributes of users: a path, a table or a mapping, with a column of
+                ids. Numbers are standardised, text and truth values become one indicator for each
+                category. Users in it are known, also without interactions.
+            item_attributes: Attributes of items, in one of these forms.
+            test: How a test part is taken, for a second model that is evaluated on it: random, last
+                or users. The figures are in `fitting.evaluation`.
             k: Length of the lists that are evaluated.
-            on_step: Called with every step of the last fit.
+            on_step: Called with every step of the final fit.
 
         Raises:
             MatrixError: If a rating is NaN or off the scale, or an id is missing.
@@ -157,10 +160,10 @@ class LowRankRecommender:
 
     @property
     def model(self) -> Model:
-        """What was fitted.
+        """The fitted model.
 
         Raises:
-            ArgumentError: If nothing was.
+            ArgumentError: If `fit` was not called.
         """
         if self._model is None:
             raise ArgumentError(
@@ -169,11 +172,11 @@ class LowRankRecommender:
         return self._model
 
     def predict(self, users: Any, items: Any, *, clip: bool = True) -> Array:
-        """The rating of each pair; of unknown users and items by what is known of the other.
+        """Predict the rating of each pair; a user or item may be unknown.
 
         Args:
-            users: Ids.
-            items: Ids, as many.
+            users: Ids of users.
+            items: Ids of items, one for each user.
             clip: Whether predictions are kept within the scale of the ratings.
         """
         pairs = {"user": users, "item": items}
@@ -188,7 +191,7 @@ class LowRankRecommender:
         only: Iterable[object] | None = None,
         without: Iterable[object] | None = None,
     ) -> Listed:
-        """The k best items of a user, without those he has seen; of an unknown one the popular."""
+        """The k best items of a user without those seen; the most popular for an unknown user."""
         (found,) = top_items(self.model, [user], k, seen=seen, only=only, without=without)
         return found
 
@@ -200,11 +203,11 @@ class LowRankRecommender:
         return top_items(self.model, chosen, k, **filters)
 
     def similar(self, item: object, k: int = 10) -> Listed:
-        """The k items most like one."""
+        """The k items most similar to one."""
         return similar_items(self.model, item, k)
 
     def explain(self, user: object, item: object) -> Explanation:
-        """What each item of a user's history adds to the score of an item."""
+        """Explain the score of an item for a user by what each item of the user's history adds."""
         return explain(self.model, user, item)
 
     def partial_fit(
@@ -216,16 +219,16 @@ class LowRankRecommender:
         user_attributes: Any = None,
         item_attributes: Any = None,
     ) -> "LowRankRecommender":
-        """Take new interactions, users and items in, without a new fit; the history is kept.
+        """Add new interactions, users and items without a new fit; the history is kept.
 
-        What a person should know of it is in `addition.notes`.
+        Notes for the user are in `addition.notes`.
 
         Args:
-            interactions: As `fit` takes them; None takes attributes only.
+            interactions: New interactions, as `fit` takes them; None adds attributes only.
             user_ids: Ids of the rows of a sparse matrix; by default their numbers.
             item_ids: Ids of its columns; by default their numbers.
-            user_attributes: Of new users, or of known ones in place of what was known of them.
-            item_attributes: The same of items.
+            user_attributes: Attributes of new users, or of known ones, which they replace.
+            item_attributes: Attributes of new items, or of known ones, which they replace.
 
         Raises:
             MatrixError: If a rating is NaN or off the scale, an id is missing, or the model was
@@ -251,17 +254,17 @@ class LowRankRecommender:
         return self
 
     def remove(self, user: object) -> "LowRankRecommender":
-        """Forget a user."""
+        """Remove a user from the model."""
         self._model = remove_user(self.model, user)
         return self
 
     def save(self, path: str | PathLike[str], *, force: bool = False) -> None:
-        """Write the model to a folder: safetensors, Parquet, JSON."""
+        """Write the model to a folder of safetensors, Parquet and JSON files."""
         save_model(self.model, path, force=force)
 
     @staticmethod
     def load(path: str | PathLike[str]) -> "LowRankRecommender":
-        """Read a model from its folder; it can be fitted anew as it was when it was made."""
+        """Read a model from its folder; `fit` then uses the settings that it was made with."""
         model = load_model(path)
         kept = model.document
         made = LowRankRecommender(**kept.get("asked", kept.get("settings", {})))

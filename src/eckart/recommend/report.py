@@ -1,4 +1,4 @@
-"""The page of a recommender, its figures, and what is known of it as rows."""
+"""The report of a recommender: a page with figures, and the same facts as rows of text."""
 
 from html import escape
 from typing import Any, Final
@@ -21,10 +21,10 @@ SHOWN: Final = {
 
 
 def fit_rows(document: dict[str, Any]) -> list[tuple[str, str]]:
-    """Labels and values of a fit.
+    """The main facts of a fit as labels and values.
 
     Args:
-        document: `Fitting.to_dict()`.
+        document: The result of `Fitting.to_dict()`.
     """
     objective, settings = document["objective"], document["settings"]
     chosen = "" if document["choice"] is None and document["tuning"] is None else ", chosen"
@@ -38,7 +38,8 @@ def fit_rows(document: dict[str, Any]) -> list[tuple[str, str]]:
     for side, own in document["attributes"].items():
         if own is not None:
             rows.append((f"attributes of {side}", _attributes(own, side)))
-    drawn = settings["method"] == "gibbs"  # whose mean has the rank of all draws together
+    # the mean of a posterior has the rank of all its draws together, not that of the settings
+    drawn = settings["method"] == "gibbs"
     rows.append(("rank", str((settings if drawn else document["run"])["rank"])))
     rows.append(("solver", settings["method"]))
     if settings["method"] != "gibbs":
@@ -55,10 +56,10 @@ def fit_rows(document: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def metric_table(evaluation: dict[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Header and rows: a metric in each row, a method in each column.
+    """The header and the rows of the metrics: one row for each metric, one column for each method.
 
     Args:
-        evaluation: `Evaluation.to_dict()`.
+        evaluation: The result of `Evaluation.to_dict()`.
     """
     figures: dict[str, Any] = evaluation["figures"]
     methods = list(figures)
@@ -73,7 +74,7 @@ def metric_table(evaluation: dict[str, Any]) -> tuple[tuple[str, ...], list[tupl
 
 
 def evaluation_sentence(evaluation: dict[str, Any]) -> str:
-    """What was held against what."""
+    """A sentence on how the test part was made and what counts as relevant."""
     kinds = {
         "random": "a random part of the interactions",
         "last": "the last interactions of each user",
@@ -116,12 +117,12 @@ def _cell(figure: dict[str, float | None] | None) -> str:
 
 
 MOST_NAMED: Final = 40
-"""Items whose titles are written beside their points."""
+"""Items up to which all titles are written beside their points."""
 SHADES: Final = ((0.0, "#c2410c"), (0.5, "#b8c4d6"), (1.0, "#2457c5"))
 
 
 def learning_curve(document: dict[str, Any]) -> go.Figure | None:
-    """The objective after each sweep; None where there are fewer than two."""
+    """A figure of the objective after each sweep; None for fewer than two sweeps."""
     history = [one for one in document["run"]["history"] if one["loss"] is not None]
     if len(history) < 2:
         return None
@@ -143,7 +144,7 @@ def learning_curve(document: dict[str, Any]) -> go.Figure | None:
 
 
 def choice_curve(document: dict[str, Any]) -> go.Figure | None:
-    """The figure on the validation part for each λ, and the λ that was chosen."""
+    """A figure of the validation error for each λ, with the chosen one; None if λ was given."""
     choice = document["choice"]
     if choice is None:
         return None
@@ -165,12 +166,12 @@ def choice_curve(document: dict[str, Any]) -> go.Figure | None:
 
 
 def bins_figure(evaluation: dict[str, Any], key: str, what: str) -> go.Figure | None:
-    """The model beside what it has to beat, over ranges of counts; None where there is one range.
+    """A figure of the model and a baseline over ranges of counts; None if there is only one range.
 
     Args:
-        evaluation: `Evaluation.to_dict()`.
-        key: by_activity or by_popularity.
-        what: Is counted.
+        evaluation: The result of `Evaluation.to_dict()`.
+        key: "by_activity" or "by_popularity".
+        what: What is counted, the title of the axis.
     """
     bins = evaluation[key]
     if len(bins) < 2:
@@ -199,10 +200,10 @@ def bins_figure(evaluation: dict[str, Any], key: str, what: str) -> go.Figure | 
 
 
 def map_figure(plane: dict[str, Any]) -> go.Figure:
-    """The items as points; the colour is the mean rating, the size how many users dealt with it.
+    """A map of the items: colour shows the mean rating, size the number of users.
 
     Args:
-        plane: `item_map()`.
+        plane: The result of `item_map()`.
     """
     most = max(plane["users"], default=1) or 1
     words = [
@@ -226,6 +227,7 @@ def map_figure(plane: dict[str, Any]) -> go.Figure:
             hovertext=words,
             customdata=plane["users"],
             marker={
+                # the root, so that the area of a point grows with the number of users
                 "size": [5 + 13 * (count / most) ** 0.5 for count in plane["users"]],
                 "opacity": 0.75,
                 **colour,
@@ -239,13 +241,13 @@ def map_figure(plane: dict[str, Any]) -> go.Figure:
 
 
 def recommend_page(document: dict[str, Any]) -> str:
-    """The report of a fit.
+    """The HTML report of a fit.
 
     Args:
-        document: `Fitting.report_document()`.
+        document: The result of `Fitting.report_document()`.
 
     Returns:
-        HTML that is complete in itself: styles and script are inside.
+        A self-contained HTML page with styles and scripts inside.
     """
     notes = "".join(f'<p class="message">{escape(note)}</p>' for note in document["notes"])
     curves = [learning_curve(document), choice_curve(document)]

@@ -1,4 +1,4 @@
-"""What a recommender is fitted with."""
+"""Settings of the fit of a recommender."""
 
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, TypeAlias, final
@@ -14,29 +14,32 @@ METHODS: Final[tuple[Method, ...]] = ("als", "cholesky", "blocks", "gd", "gibbs"
 NUMBERS: Final = ("regularization", "count_exponent", "unobserved_weight", "implicit_features",
                   "attribute_weight")  # fmt: skip
 RANK: Final = 32
+"""The default rank."""
 UNOBSERVED: Final = 0.1
+"""The default α, used without ratings."""
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """How a model is fitted; what is None is chosen.
+    """How a model is fitted; settings that are None are chosen.
 
     Fields:
-        rank: Columns of B. Lowered to the number of users or items where there are fewer.
-        regularization: λ; None is chosen on a part of the input that is held out for it.
-        count_exponent: ν: how the penalty grows with the entries of a user or item.
-        unobserved_weight: α, how much entries that are not there count as zeros; without ratings
-            only. None is 0.1.
-        implicit_features: Weight of which items were rated at all, beside the ratings.
-        nonnegative: Whether factors must not be negative.
-        attribute_weight: Of the error of each attribute of a user or item, where there are any.
+        rank: Number of columns of B; lowered to the number of users or items if there are fewer.
+        regularization: λ, the weight of the penalty; None chooses it on a held-out part of the
+            input.
+        count_exponent: ν: the penalty of a user or item with n entries grows with n^ν.
+        unobserved_weight: α, the weight with which unobserved entries count as zeros; only without
+            ratings. None is 0.1.
+        implicit_features: Weight of the pattern of rated items, which is fitted beside the ratings.
+        nonnegative: Whether factors must be nonnegative.
+        attribute_weight: Weight of the squared error of each attribute, beside an interaction.
         method: als, cholesky, blocks, gd or gibbs.
-        epochs: Sweeps over both sides; None takes the method's own number.
+        epochs: Number of sweeps over both sides; None takes the default of the method.
         seed: Seed of everything random.
 
     Raises:
-        ArgumentError: If a number is out of its range, or two do not go together.
+        ArgumentError: If a number is out of its range, or two settings contradict each other.
 
     Example:
         >>> Settings(rank=8).rank
@@ -77,7 +80,7 @@ class Settings:
         self.objective(explicit=self.unobserved_weight is None, regularization=None)
 
     def objective(self, *, explicit: bool, regularization: float | None) -> Observed:
-        """The objective, of ratings or of interactions."""
+        """The objective for ratings (`explicit`) or for interactions."""
         chosen = self.regularization if regularization is None else regularization
         if not explicit:
             weight = UNOBSERVED if self.unobserved_weight is None else self.unobserved_weight
@@ -97,10 +100,10 @@ class Settings:
         )
 
     def fitting(self, data: Interactions) -> tuple["Settings", list[str]]:
-        """These settings for some interactions, and what had to be changed.
+        """Adapt these settings to some interactions; returns also notes on what was changed.
 
         Raises:
-            ArgumentError: If a setting means nothing for them.
+            ArgumentError: If a setting does not apply to these interactions.
         """
         explicit = data.ratings is not None
         if explicit and self.unobserved_weight is not None:

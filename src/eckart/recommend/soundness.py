@@ -1,4 +1,4 @@
-"""Attributes of a model on disk, and whether what its files hold fits together."""
+"""Attributes of a model on disk, and checks that the parts of a model fit together."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,10 +24,10 @@ PARTS: Final = ("data", "indices", "indptr")
 
 
 def write_attributes(data: Interactions, folder: Path) -> dict[str, Any] | None:
-    """Write the attributes of users and items; what the document says of them, None without any.
+    """Write the attributes of users and items; returns their description, None without any.
 
     Raises:
-        StorageError: If the system refuses.
+        StorageError: If the system refuses to write.
     """
     sides = {"users": data.user_attributes, "items": data.item_attributes}
     held = {side: own for side, own in sides.items() if own is not None}
@@ -49,17 +49,17 @@ def write_attributes(data: Interactions, folder: Path) -> dict[str, Any] | None:
 def read_attributes_of(
     folder: Path, document: dict[str, Any] | None, shape: tuple[int, int]
 ) -> tuple[Attributes | None, Attributes | None]:
-    """The attributes of users and of items that `write_attributes` wrote.
+    """Read the attributes of users and of items that `write_attributes` wrote.
 
     Args:
-        folder: Of the model.
-        document: What was said of them; None where there are none.
+        folder: The folder of the model.
+        document: Their description as `write_attributes` returned it; None if there are none.
         shape: (users, items).
 
     Raises:
         FormatError: If the file is damaged.
         KeyError: If something is missing.
-        ValueError: If the numbers do not fit the ids.
+        ValueError: If the arrays do not fit the ids.
         StorageError: If the system refuses to read it.
     """
     if document is None:
@@ -96,7 +96,7 @@ def check_sound(model: Model) -> None:
     """Refuse a model whose parts do not fit together.
 
     Raises:
-        ValueError: If so.
+        ValueError: If parts do not fit together, or a number is not finite.
         Exception: KeyError, TypeError or AttributeError, if its settings are not as they were
             written.
 
@@ -118,6 +118,7 @@ def check_sound(model: Model) -> None:
         raise ValueError("the factors do not fit the ids")
     if model.scale is not None and not -np.inf < model.scale[0] <= model.scale[1] < np.inf:
         raise ValueError(f"its ratings are from {model.scale[0]} to {model.scale[1]}")
+    # both are read from the document lazily, so a damaged one would fail only at its first use
     _ = model.feedback, model.named
 
 
@@ -129,9 +130,10 @@ def _check_ids(vocabulary: Vocabulary) -> None:
 
 
 def _check_places(data: Interactions) -> None:
-    """Refuse entries that lie outside or are not in order, each once."""
+    """Refuse entries that lie outside the matrix, or are not sorted with each pair once."""
     rows, columns = data.rows, data.columns
     for here in blocks(len(rows), BLOCK):
+        # one entry more than the block, so that the order across blocks is checked too
         row, column = (places[here.start : here.stop + 1].astype(np.int64)
                        for places in (rows, columns))  # fmt: skip
         inside = _within(row, data.shape[0]) and _within(column, data.shape[1])
@@ -144,9 +146,9 @@ def _within(places: npt.NDArray[np.int64], count: int) -> bool:
 
 
 def _check_finite(approximation: Approximation) -> None:
-    """Refuse numbers beside the factors that are none, or that do not fit them."""
+    """Refuse numbers beside the factors that are not finite, or that do not fit the factors."""
     if isinstance(approximation, Factors):
-        return  # which are finite
+        return  # `Factors` checks itself that it is finite
     draws = approximation.draws if isinstance(approximation, PosteriorSamples) else (approximation,)
     if len({(draw.shape, draw.rank) for draw in draws}) != 1:
         raise ValueError("its draws are not of one shape")
@@ -160,7 +162,7 @@ def _check_finite(approximation: Approximation) -> None:
 
 
 def _extra(draw: BiasedFactors) -> Iterator[Any]:
-    """What attributes add to the factors of a model, where it fits them."""
+    """The factors of attributes, after a check that they fit the factors of the model."""
     for extra, axis in ((draw.extra_columns, 0), (draw.extra_rows, 1)):
         if extra is not None:
             if extra.ndim != 2 or extra.shape[axis] != draw.rank:
@@ -169,7 +171,7 @@ def _extra(draw: BiasedFactors) -> Iterator[Any]:
 
 
 def _priors(samples: PosteriorSamples) -> Iterator[Any]:
-    """The numbers of the priors, where they fit the factors, with or without a bias."""
+    """The numbers of the priors, after a check that they fit the factors, with or without bias."""
     for prior in (one for pair in samples.priors for one in pair):
         width = prior.mean.size
         fits = prior.mean.shape == (width,) and prior.precision.shape == (width, width)

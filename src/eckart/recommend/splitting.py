@@ -1,4 +1,4 @@
-"""Parts of the interactions that a model does not see, to hold it against."""
+"""Splits of interactions into a training part and a test part that the model does not see."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,25 +17,27 @@ from eckart.recommend.interactions import COLUMNS, NOTHING, Interactions
 Way: TypeAlias = Literal["random", "last", "users"]
 WAYS: Final[tuple[Way, ...]] = ("random", "last", "users")
 SHARE: Final = 0.1
+"""Share of the interactions, or of the users, in the test part by default."""
 HIDDEN: Final = 0.2
-"""Of the items of a held-out user, those that are to be found from the others."""
+"""Share of the items of a held-out user that are hidden, to be predicted from the others."""
 FEWEST: Final = 5
-"""Items of a user that can be held out whole."""
+"""Items that a user must have to be held out: the hidden fifth is then at least one."""
 TRAIN, SHOWN, TEST = range(3)
+"""The codes of the parts in `Split.parts`."""
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
-    """What is fitted and what is held against it, over the same ids; without times.
+    """A training part and a test part over the same ids, without times.
 
     Fields:
-        way: How it was made.
-        train: Is fitted.
-        shown: What is shown of held-out users, who are folded in; else None.
-        test: Is held against the answers.
-        parts: In which of these each entry is, as TRAIN, SHOWN or TEST.
-        rest: What no part has: the times and the notes.
+        way: How the split was made: random, last or users.
+        train: The interactions that a model is fitted to.
+        shown: The interactions of held-out users by which they are folded in; None for other ways.
+        test: The interactions that the answers are compared with.
+        parts: The part of each entry, as TRAIN, SHOWN or TEST.
+        rest: Everything that the parts lack: the times and the notes.
     """
 
     way: Way
@@ -47,11 +49,11 @@ class Split:
 
     @property
     def seen(self) -> Interactions:
-        """What a tested user is known to have dealt with, and is not recommended again."""
+        """The known interactions of the tested users, whose items are not recommended again."""
         return self.train if self.shown is None else self.shown
 
     def joined(self) -> Interactions:
-        """All that was split, as it was: who has the parts need not keep the whole beside them."""
+        """The interactions before the split; the whole need not be kept beside the parts."""
         pieces = {TRAIN: self.train, SHOWN: self.shown, TEST: self.test}
         columns: dict[str, npt.NDArray[Any]] = {}
         for name in COLUMNS:
@@ -68,21 +70,21 @@ class Split:
 def split(
     data: Interactions, way: Way, *, share: float = SHARE, seed: int = 0, most: int = 10_000
 ) -> Split:
-    """Take a test part out of interactions.
+    """Split interactions into a training part and a test part.
 
     Args:
-        data: All of them.
-        way: "random" takes a share of the entries; "last" the last entries of each user in
-            time, at least one of who has two; "users" takes whole
-            users, of whose items 80 % are shown to the model afterwards and 20 % are to be found.
-        share: Of the entries, or of the users.
-        seed: Of the choice.
-        most: Users that are held out, at most.
+        data: The interactions.
+        way: "random" takes a share of the entries; "last" the last entries of each user in time, at
+            least one of each user who has two; "users" takes whole users, of whose items 80 % are
+            shown to the model afterwards and 20 % are hidden.
+        share: Share of the entries, or of the users, in the test part.
+        seed: Seed of the random choice.
+        most: The most users that are held out.
 
     Raises:
-        ArgumentError: If there is no such way, the share is not between 0 and 1, or there are no
+        ArgumentError: If the way is unknown, the share is not between 0 and 1, or there are no
             times for "last".
-        MatrixError: If there is too little to take a part from.
+        MatrixError: If there are too few interactions.
 
     Example:
         >>> from eckart.recommend.interactions import read_interactions
@@ -157,7 +159,7 @@ def _by_users(data: Interactions, share: float, drawn: np.random.Generator, most
     def at_random(here: slice) -> npt.NDArray[Any]:
         return drawn.random(len(data.rows[here]))
 
-    # a random order within each user, of which the first fifth is hidden
+    # a random order within each user, whose first fifth is hidden
     hidden = _first(data, at_random, np.floor(HIDDEN * counts).astype(np.int64))
     hidden &= of_held
     parts = np.where(of_held, np.uint8(SHOWN), np.uint8(TRAIN))
@@ -170,13 +172,13 @@ def _first(
     keys: Callable[[slice], npt.NDArray[Any]],
     wanted: npt.NDArray[np.int64],
 ) -> npt.NDArray[np.bool_]:
-    """Which entries are among the first so many of their user by a key, blocks of users at a time.
+    """A mask of the first so many entries of each user in the order of a key, in blocks of users.
 
     Args:
-        data: The entries.
-        keys: Given slices of the entries one after another, the key of each; of equal keys the
-            earlier entry is first.
-        wanted: How many of each user.
+        data: The interactions.
+        keys: A function that returns the keys of consecutive slices of the entries; among equal
+            keys the earlier entry is first.
+        wanted: How many entries of each user are taken.
     """
     starts = data.starts()
     first = np.zeros(len(data), np.bool_)
