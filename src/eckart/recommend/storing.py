@@ -1,4 +1,4 @@
-"""A model as a folder: safetensors, Parquet and JSON. Nothing is ever unpickled."""
+"""Saving and loading of models, as folders of safetensors, Parquet and JSON; nothing is pickled."""
 
 import hashlib
 import json
@@ -38,7 +38,7 @@ HISTORY: Final = "history.parquet"
 FILES: Final = (FACTORS, USERS, ITEMS, HISTORY)
 PRIORS: Final = ("row_prior", "column_prior")
 MOST_DIGITS: Final = 18
-"""Behind the point of a time that fits into 64 bits."""
+"""Decimal digits that a time can have behind the point, so that it fits into 64 bits."""
 OBJECTIVE: Final = (
     "regularization",
     "count_exponent",
@@ -51,11 +51,11 @@ OBJECTIVE: Final = (
 
 
 def save_model(model: Model, path: str | PathLike[str], *, force: bool = False) -> None:
-    """Write a model to a folder, whole or not at all.
+    """Write a model to a folder, completely or not at all.
 
     Raises:
-        ArgumentError: If the folder exists and `force` is false, or is none of ours.
-        StorageError: If the system refuses.
+        ArgumentError: If the folder exists and `force` is false, or is not a model of eckart.
+        StorageError: If the system refuses to write.
     """
     folder = as_path(path)
     check_output(folder, force=force, is_folder=True)
@@ -67,35 +67,36 @@ def save_model(model: Model, path: str | PathLike[str], *, force: bool = False) 
 def updated_model(
     folder: Path, target: Path, *, force: bool, inputs: Sequence[Path | None] = ()
 ) -> Generator[tuple[Model, Path], None, None]:
-    """Give a model and the folder to write its later state to, which takes the place of `target`.
+    """Yield a model and a folder for its later state, which replaces `target` at the end.
 
-    Of two runs that update one model the second takes up what the first wrote.
+    If two runs update one model at once, the second starts from what the first wrote.
 
     Args:
-        folder: Of the model.
-        target: Of its later state; `folder` itself, or another.
-        force: Whether what is at `target` may be replaced; `folder` itself always is.
-        inputs: What else is read.
+        folder: The folder of the model.
+        target: The folder of its later state; `folder` itself or another.
+        force: Whether an existing `target` may be replaced; `folder` itself always may.
+        inputs: Other files that are read and must not be overwritten.
 
     Raises:
-        ArgumentError: If there is no such model, or as `check_output`.
+        ArgumentError: If there is no such model, or as for `check_output`.
         FormatError: If the model is damaged.
-        StorageError: If the system refuses.
+        StorageError: If the system refuses to read or write.
     """
     check_model(folder)
     forced = force or is_same(folder, target)
     check_output(target, force=forced, inputs=inputs, is_folder=True, updates=folder)
     with whole_file(target, force=forced) as temporary:
+        # loaded only here, after `whole_file` has let an earlier run finish
         yield load_model(folder), temporary
 
 
 def load_model(path: str | PathLike[str]) -> Model:
-    """Read a model from its folder; every file is checked against what was written.
+    """Read a model from its folder; every file is checked against its digest.
 
     Raises:
         ArgumentError: If there is no such folder.
-        FormatError: If it is no model, of another version, or a file is missing or damaged.
-        StorageError: If the system refuses.
+        FormatError: If it is not a model, has another version, or a file is missing or damaged.
+        StorageError: If the system refuses to read it.
     """
     folder = as_path(path)
     return read_steadily(folder, lambda: _load(folder))
@@ -117,10 +118,10 @@ def _load(folder: Path) -> Model:
 
 
 def check_model(path: Path) -> None:
-    """Refuse a path that is no folder of a model, from its existence alone.
+    """Refuse a path that is not the folder of a model, without reading its files.
 
     Raises:
-        ArgumentError: If so.
+        ArgumentError: If it is not.
     """
     if not located(path).exists():
         raise ArgumentError(
@@ -162,7 +163,7 @@ def _document(folder: Path) -> dict[str, Any]:
 
 
 def _files(document: dict[str, Any]) -> tuple[str, ...]:
-    """The files that belong to a model, beside its document."""
+    """The files of a model beside its document."""
     return FILES if document.get("attributes") is None else (*FILES, ATTRIBUTES)
 
 
@@ -187,7 +188,7 @@ def _digest(path: Path) -> str:
 
 
 def write_model(model: Model, folder: Path) -> None:
-    """Write the files of a model to a folder that is not there yet."""
+    """Write the files of a model to a new folder."""
     folder.mkdir()
     data = model.data
     write_arrays(folder / FACTORS, _arrays(model.approximation))
@@ -231,6 +232,7 @@ def write_model(model: Model, folder: Path) -> None:
 
 
 def _text(document: dict[str, Any]) -> bytes:
+    # JSON has no NaN, and a lone surrogate cannot be encoded: it is written as its escape
     text = json.dumps(document, allow_nan=False, ensure_ascii=False, indent=1)
     return text.encode("utf-8", "backslashreplace")
 
@@ -279,7 +281,7 @@ def _read(folder: Path, document: dict[str, Any]) -> Model:
         Vocabulary(_column(read_parquet(folder / name), "id"), bool(is_whole))
         for name, is_whole in zip((USERS, ITEMS), whole, strict=True)
     )
-    # kernels are compiled once more for arrays that cannot be written to, as Arrow's are
+    # Arrow's arrays are read-only, for which Numba would compile every kernel once more
     columns = {
         name: np.require(column.to_numpy(), requirements="W")
         for name, column in parquet_columns(folder / HISTORY)
@@ -316,7 +318,7 @@ def _read(folder: Path, document: dict[str, Any]) -> Model:
 def _times(
     times: Any, clock: dict[str, Any] | None, folder: Path
 ) -> tuple[Times | None, Clock | None]:
-    """Times and what they count, by their size where the model is one of before that was kept."""
+    """Times and their clock; the clock follows from the size of the times if the model lacks it."""
     if times is None:
         return None, None
     if clock is None:

@@ -1,4 +1,4 @@
-"""Times of any kind, however they are written, in one unit of whole numbers."""
+"""Times of any type and notation, as whole numbers of one unit."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,26 +17,28 @@ from eckart.recommend.columns import naming
 Times: TypeAlias = npt.NDArray[np.int64]
 pc: Final[Any] = compute  # its functions are created at import, which no type checker sees
 EARLIEST: Final = np.iinfo(np.int64).min
-"""The time of what has none."""
+"""The time of entries without a time, so that they count as earliest."""
 DIGITS: Final = {"s": 0, "ms": 3, "us": 6, "ns": 9}
+"""Decimal digits of a second, by Arrow's names of the units."""
 UNITS: Final = ("seconds", "milliseconds", "microseconds", "nanoseconds")
 LAST: Final = 253_402_300_800
-"""Seconds from 1970 to the year 10000: a number beyond is in a smaller unit."""
+"""Seconds from 1970 to the year 10000: larger numbers are in a smaller unit."""
 FIRST: Final = 10**8
-"""Seconds from 1970 to 1973: numbers below do not count from 1970."""
+"""Seconds from 1970 to 1973: if all numbers are smaller, they do not count from 1970."""
 WRITTEN: Final = ((190_001_010_000, 210_012_312_359), (19_000_101_000_000, 21_001_231_235_959))
-"""Numbers such as 202406011230 and 20240601123000: dates without signs, in their order."""
+"""Ranges of dates that are written as digits, such as 202406011230 and 20240601123000."""
 MOST: Final = 2.0**62
+"""Size up to which times are scaled to hold more digits, within the range of int64."""
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """What times count.
+    """The unit and the origin of times.
 
     Fields:
-        dated: Whether from 1970; else they are numbers in their own order.
-        digits: Decimal digits behind the point that they have, of seconds or of those numbers.
+        dated: Whether they count from 1970; otherwise they are numbers with an order of their own.
+        digits: Decimal digits behind the point, of seconds or of those numbers.
     """
 
     dated: bool
@@ -48,10 +50,10 @@ class Clock:
 
 
 def plain_times(chunk: Any, source: str) -> Any:
-    """An Arrow array of times as whole numbers, floats, text, moments or durations.
+    """Bring an Arrow array of times to whole numbers, floats, text, timestamps or durations.
 
     Raises:
-        MatrixError: If it holds something else.
+        MatrixError: If it holds another type, or times of day.
     """
     chunk = chunk.dictionary_decode() if pa.types.is_dictionary(chunk.type) else chunk
     kind, types = chunk.type, pa.types
@@ -76,7 +78,7 @@ def plain_times(chunk: Any, source: str) -> Any:
 
 
 def numbers_in(chunk: Any, source: str) -> npt.NDArray[Any]:
-    """Plain times that are no text as int64 or float64; what is missing is `EARLIEST` or NaN.
+    """Plain times other than text as int64 or float64; missing ones are `EARLIEST` or NaN.
 
     Raises:
         MatrixError: If a number is too large.
@@ -91,18 +93,18 @@ def numbers_in(chunk: Any, source: str) -> npt.NDArray[Any]:
 
 
 def clocked(numbers: npt.NDArray[Any], kind: Any, source: str) -> tuple[Times, Clock | None]:
-    """Times as whole numbers, and what they count; None where all are missing.
+    """Times as whole numbers, and their clock; the clock is None if all times are missing.
 
-    Numbers are seconds, milliseconds, microseconds or nanoseconds from 1970 by their size, or in
-    their own order where all are below 10⁸.
+    Numbers are seconds, milliseconds, microseconds or nanoseconds from 1970, judged by their size,
+    or numbers with an order of their own if all are below 10⁸.
 
     Args:
-        numbers: What `numbers_in` gave.
-        kind: The Arrow type that they had.
+        numbers: The times as `numbers_in` returned them.
+        kind: The Arrow type that the times had.
         source: Name of the table, for messages.
 
     Raises:
-        MatrixError: If they are in several units, or too large for any.
+        MatrixError: If they are in several units, or too large for any unit.
 
     Example:
         >>> times, clock = clocked(np.array([1.5, np.nan]), pa.float64(), "the table")
@@ -124,7 +126,7 @@ def clocked(numbers: npt.NDArray[Any], kind: Any, source: str) -> tuple[Times, C
 
 
 def _of_floats(numbers: npt.NDArray[np.float64], source: str) -> tuple[Times, Clock | None]:
-    """With as many digits behind the point as 64 bits hold."""
+    """Floats as whole numbers, with as many digits behind the point as 64 bits hold."""
     gaps = np.isnan(numbers)
     known = numbers[~gaps]
     if not len(known):
@@ -140,16 +142,16 @@ def _of_floats(numbers: npt.NDArray[np.float64], source: str) -> tuple[Times, Cl
 
 
 def _is_written(known: npt.NDArray[Any]) -> bool:
-    """Whether all are dates that are written as a number."""
+    """Whether all numbers are dates written as digits."""
     first, last = known.min(), known.max()
     return any(low <= first and last <= high for low, high in WRITTEN)
 
 
 def _unit(known: npt.NDArray[Any], source: str) -> int:
-    """The digits of a second that numbers count, by the largest.
+    """The decimal digits of a second in the unit of the times, by the largest of them.
 
     Raises:
-        MatrixError: If others look like another unit, or no unit is that small.
+        MatrixError: If some look like another unit, or the largest fits no unit.
     """
     sizes = np.abs(known)
     largest = sizes.max()
@@ -168,14 +170,14 @@ def _unit(known: npt.NDArray[Any], source: str) -> int:
 
 
 def comparable(old: Clock | None, new: Clock | None) -> bool:
-    """Whether times of two tables can be held against each other."""
+    """Whether the times of two tables can be compared."""
     return old is not None and new is not None and old.dated == new.dated
 
 
 def together(old: tuple[Times, Clock], new: tuple[Times, Clock]) -> tuple[Times, Clock]:
-    """Times of two tables, that are comparable, one behind the other.
+    """Concatenate the comparable times of two tables in a common unit.
 
-    They have the more digits of the two, or as many as fit into 64 bits.
+    It has the larger number of digits of the two, or as many as fit into 64 bits.
     """
     digits = max(clock.digits for _, clock in (old, new))
     sizes = [(_largest(times), clock.digits) for times, clock in (old, new)]
@@ -186,7 +188,7 @@ def together(old: tuple[Times, Clock], new: tuple[Times, Clock]) -> tuple[Times,
 
 
 def behind(old: tuple[Times, Clock], new: Times) -> tuple[Times, Clock]:
-    """Times of one table, and of another that cannot be compared with them: all of it is later."""
+    """Concatenate the times of two tables that cannot be compared: the second counts as later."""
     ranks = np.unique(new, return_inverse=True)[1].astype(np.int64)
     return np.concatenate([old[0], old[0].max() + 1 + ranks]), old[1]
 
@@ -217,20 +219,20 @@ DATES: Final = ("%m/%d/%Y", "%d/%m/%Y", "%Y/%m/%d", "%d.%m.%Y", "%m-%d-%Y", "%d-
                 "%d-%b-%y")  # fmt: skip
 CLOCKS: Final = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
 FIRST_YEAR: Final = 1000
-"""Of years in full: `%Y` also takes two digits, for a year of the first century."""
+"""The first year that a date may have: `%Y` also reads two digits, as in the first century."""
 NOTHING: Final = (*sorted(MISSING), "NaT")
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def parsed(texts: Any, source: str) -> Any:
-    """Text as whole numbers, floats or nanoseconds from 1970; without a zone it is UTC.
+    """Parse text as whole numbers, floats or timestamps; a time without a zone is in UTC.
 
     Args:
-        texts: An Arrow array of text; what is empty, or a word such as NA, is missing.
+        texts: An Arrow array of text; empty texts and words such as NA are missing.
         source: Name of the table, for messages.
 
     Raises:
-        MatrixError: If a text is no time, or they can be read in two ways.
+        MatrixError: If a text is not a time, or the texts can be read in two ways.
 
     Example:
         >>> str(parsed(pa.array(["31.12.2020 10:00"]), "the table")[0])
@@ -244,6 +246,7 @@ def parsed(texts: Any, source: str) -> Any:
             return texts.cast(kind)
         except pa.ArrowInvalid:
             continue
+    # each distinct text is parsed once
     coded = texts.dictionary_encode()
     words = _with_zones(coded.dictionary)
     moments = _iso(words)
@@ -255,7 +258,7 @@ def parsed(texts: Any, source: str) -> Any:
 
 
 def _iso(words: Any) -> Any:
-    """ISO 8601 as nanoseconds; None where a word is something else."""
+    """Texts in ISO 8601 as timestamps in nanoseconds; None if one has another form."""
     try:
         return words.cast(pa.timestamp("ns"))
     except pa.ArrowInvalid:
@@ -264,18 +267,20 @@ def _iso(words: Any) -> Any:
     if any(one is None for one in found):
         return None
     ticks = np.array(found, object)
+    # nanoseconds in 64 bits end in 1677 and 2262: microseconds beyond
     digits = 9 if all(abs(one) < 2**63 for one in found if one is not None) else 6
     scaled = ticks if digits == 9 else ticks // 1000
     return pa.array(scaled.astype(np.int64), pa.timestamp("ns" if digits == 9 else "us"))
 
 
 def _with_zones(words: Any) -> Any:
-    """Text with the zone Z where it is named UTC or GMT."""
+    """Texts with the zone Z in place of UTC or GMT."""
     return pc.replace_substring_regex(words, r"\s*(?:UTC|GMT)$", "Z")
 
 
 def _moment(word: str) -> int | None:
-    """Nanoseconds from 1970 of one text of ISO 8601; those that are below microseconds are kept."""
+    """Nanoseconds from 1970 of one text in ISO 8601, or None; all nine digits are kept."""
+    # apart, because `datetime` keeps microseconds only
     head, point, rest = word.replace(",", ".", 1).partition(".")
     digits = rest[: len(rest) - len(rest.lstrip("0123456789"))] if point else ""
     try:
@@ -290,10 +295,10 @@ def _moment(word: str) -> int | None:
 
 
 def _as_in_spreadsheets(words: Any, source: str) -> Any:
-    """Moments by the one way of writing that fits all; None where there is none.
+    """Timestamps by the only notation of spreadsheets that fits all texts; None if none fits.
 
     Raises:
-        MatrixError: If two ways fit, and say different things.
+        MatrixError: If two notations fit and give different times.
     """
     found: dict[str, Any] = {}
     for date in DATES:
@@ -317,7 +322,7 @@ def _as_in_spreadsheets(words: Any, source: str) -> Any:
 
 
 def _no_time(texts: Any, words: Any, source: str) -> MatrixError:
-    """Names the first text that is no time of the usual form, or no number where most are."""
+    """The error that names the first text that is no time, or no number if most are numbers."""
     found, strange = numbers(texts)
     among_numbers = len(found) - found.null_count > (pc.sum(strange).as_py() or 0)
     if among_numbers:

@@ -1,4 +1,4 @@
-"""The best items for one user, some or all, also written to a table block by block."""
+"""The best items for one user, several or all, also written to a table block by block."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -30,15 +30,15 @@ def top_items(
     without: Iterable[object] | None = None,
     names: Names | None = None,
 ) -> list[Listed]:
-    """The k best items of some users, the best first.
+    """Recommend the k best items to each of some users, the best first.
 
-    Of whom nothing is known, neither history nor attributes, gets the items that most users dealt
-    with, and the list says so.
+    Users of whom nothing is known, neither history nor attributes, get the most popular items, and
+    their list says so.
 
     Args:
         model: The fitted model.
-        users: Their ids; a user may be unknown.
-        k: How many items. There may be fewer, where fewer are left.
+        users: Ids of the users; they may be unknown.
+        k: Number of items for each user; fewer are listed if fewer are left.
         seen: Whether items that the user has interacted with may be listed.
         only: The items that may be listed; None allows all.
         without: The items that may not be listed.
@@ -84,16 +84,16 @@ def top_tables(
     names: Names | None = None,
     asked: Any = None,
 ) -> Iterator[tuple[dict[str, Any], int]]:
-    """The same for many users, as columns of blocks of a table, and how many users each holds.
+    """Recommend to many users: yields blocks of a table of lists, and the number of users in each.
 
     Args:
         model: The fitted model.
-        places: Of the users, −1 for unknown ones.
-        k: How many items.
+        places: Places of the users, −1 for unknown ones.
+        k: Number of items for each user.
         seen: Whether items that the user has interacted with may be listed.
-        allowed: A mask of items.
+        allowed: A mask of the items that may be listed; None allows all.
         names: Titles by id.
-        asked: The ids of the users, where unknown ones are to be named.
+        asked: Ids of the users, given if unknown users are to be named.
     """
     begin = 0
     for ranking, popular in ranked(model, places, k, seen=seen, allowed=allowed):
@@ -111,12 +111,12 @@ def ranked(
     seen: bool,
     allowed: npt.NDArray[np.bool_] | None,
 ) -> Iterator[tuple[Ranking, npt.NDArray[np.bool_]]]:
-    """Lists of users by place, −1 for unknown ones, and which of them hold the popular items."""
+    """Rank items for users by place (−1 if unknown); yields lists, and a mask of the popular ones."""
     strangers = np.append(model.strangers(), True)
     cold, cold_row = strangers[places], len(model.data.users)
     score = with_popular(model.scores, model.popularity(), strangers)
     rows = np.where(cold, cold_row, places).astype(np.intp)
-    starts = model.data.starts()  # with one user more, who has seen nothing
+    starts = model.data.starts()  # extended by one user, who has seen nothing, for all unknown ones
     history = None if seen else (np.append(starts, starts[-1]), model.data.columns)
     total = len(model.data.items)
     k = min(whole_number("k", k), total)
@@ -133,10 +133,10 @@ def ranked(
 def allowed_items(
     model: Model, only: Iterable[object] | None, without: Iterable[object] | None
 ) -> npt.NDArray[np.bool_] | None:
-    """A mask of the items that may be listed; None where all may.
+    """A mask of the items that may be listed; None if all may.
 
     Raises:
-        MatrixError: If one is unknown.
+        MatrixError: If an item is unknown.
     """
     if only is None and without is None:
         return None
@@ -162,10 +162,10 @@ class Written:
     """The result of `write_top`.
 
     Fields:
-        users: Whose lists were written.
-        lines: Of all lists together.
-        popular: Users of whom nothing is known, who got the popular items.
-        path: Of the table.
+        users: Number of users whose lists were written.
+        lines: Number of lines of all lists.
+        popular: Number of users of whom nothing is known, who got the most popular items.
+        path: Path of the table.
     """
 
     users: int
@@ -174,7 +174,7 @@ class Written:
     path: str
 
     def sentence(self) -> str:
-        """What was done."""
+        """What was done, in a sentence."""
         told = (
             f"; nothing is known of {self.popular:,} of them, who got the popular items"
             if self.popular
@@ -205,18 +205,18 @@ def write_top(
     on_block: Callable[..., None] | None = None,
     force: bool = False,
 ) -> Written:
-    """Write the k best items of some users, or of all, to a table.
+    """Write the k best items of some users or of all users to a table.
 
     Args:
         model: The fitted model.
-        path: A .parquet, .csv, .tsv or .jsonl file.
-        users: Their ids; None takes all. Unknown ones get the popular items.
-        k: How many items each.
+        path: Path of a .parquet, .csv, .tsv or .jsonl file.
+        users: Ids of the users; None takes all. Unknown users get the most popular items.
+        k: Number of items for each user.
         seen: Whether items that the user has interacted with may be listed.
         only: The items that may be listed; None allows all.
         without: The items that may not be listed.
         names: Titles by id.
-        on_block: Called with a word for each block of users.
+        on_block: Called after each block of users with the number of users so far, as text.
         force: Whether existing files are overwritten.
 
     Raises:
@@ -256,12 +256,15 @@ def write_top(
 
 
 def read_ids(path: Path, role: str, named: ColumnNames | None = None) -> list[Any]:
-    """The ids of a table, of their own types: its column of users or items, else its first.
+    """Read the ids of a table: its column of users or items, else its first column.
 
     Args:
         path: The table.
-        role: user or item.
-        named: What columns of ids were called at the fit.
+        role: "user" or "item".
+        named: Names of the columns at the fit.
+
+    Returns:
+        The ids in the types that the table gives them.
 
     Raises:
         ArgumentError: If there is no such file, or its suffix is unknown.

@@ -23,22 +23,22 @@ from eckart.threads import limited_threads
 
 @click.command(epilog="Example: eckart recommend top model --user 42 -k 10 --names items.csv")
 @MODEL
-@click.option("--user", "user_ids", multiple=True, help="Whose list; may be given several times.")
+@click.option("--user", "user_ids", multiple=True, help="Id of a user; may be repeated.")
 @click.option("--users", type=FILE, help="A table with a column of users.")
-@click.option("--all", "everyone", is_flag=True, help="Of all users.")
+@click.option("--all", "everyone", is_flag=True, help="Recommend to all users.")
 @k_option
-@click.option("--seen", is_flag=True, help="List items too that the user has dealt with.")
+@click.option("--seen", is_flag=True, help="Also list items that the user has interacted with.")
 @click.option("--only", help="The items that may be listed, separated by commas, or a table.")
-@click.option("--without", help="Items that may not, separated by commas, or a table.")
+@click.option("--without", help="Items to leave out, separated by commas, or a table.")
 @names_option
 @answer_options
 @threads_option
 def top(model: Path, as_json: bool, **options: Any) -> int:
-    """The best items for some users, without those they have dealt with.
+    """Recommend the best items to users, without those that they have interacted with.
 
-    Of one user they are shown; of several or all they are written to --output, a .parquet, .csv,
-    .tsv or .jsonl with the columns user, item, place, score, popular. Of whom nothing is known gets
-    the items that most users dealt with, and is told so.
+    The lists are shown, or written to --output: a .parquet, .csv, .tsv or .jsonl file with the
+    columns user, item, place, score, popular. Users of whom nothing is known get the most popular
+    items, and a note says so.
     """
     from eckart.recommend.storing import check_model
 
@@ -124,10 +124,10 @@ def _write(
 
 
 def _check_wanted(options: dict[str, Any]) -> None:
-    """Refuse what does not say whose list it should be.
+    """Refuse options that do not name the users in exactly one way.
 
     Raises:
-        ArgumentError: If so.
+        ArgumentError: If they do not.
     """
     ways = [bool(options["user_ids"]), options["users"] is not None, options["everyone"]]
     if sum(ways) != 1:
@@ -141,7 +141,7 @@ def _check_wanted(options: dict[str, Any]) -> None:
 
 
 def _wanted(options: dict[str, Any], fitted: Any) -> Any:
-    """The ids of the users; None for all."""
+    """The ids of the requested users; None for all users."""
     if options["everyone"]:
         return None
     if options["user_ids"]:
@@ -152,7 +152,7 @@ def _wanted(options: dict[str, Any], fitted: Any) -> Any:
 
 
 def _items(words: str | None, fitted: Any) -> Any:
-    """Items from words or from a table."""
+    """The ids of items from a list separated by commas or from a table."""
     if words is None:
         return None
     if _is_table(words):
@@ -170,12 +170,12 @@ def _items(words: str | None, fitted: Any) -> Any:
 
 
 def _tables(options: dict[str, Any]) -> list[Path]:
-    """Which of the items that may and may not be listed are in tables."""
+    """The tables among the options --only and --without."""
     words = [options[name] for name in ("only", "without")]
     return [Path(one) for one in words if one is not None and _is_table(one)]
 
 
 def _is_table(words: str) -> bool:
-    with suppress(OSError, ValueError):  # a long list is no name of a file
+    with suppress(OSError, ValueError):  # a long list is not a valid name of a file
         return Path(words).is_file()
     return False

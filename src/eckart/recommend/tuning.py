@@ -1,4 +1,4 @@
-"""λ, the rank and the other settings of a fit, chosen on a validation part of the input."""
+"""Choice of λ, of the rank and of other settings, on a validation part of the input."""
 
 import time
 from collections.abc import Callable
@@ -19,17 +19,21 @@ from eckart.recommend.settings import Settings
 from eckart.recommend.splitting import Split, Way, split
 
 FIRST: Final = {"explicit": 0.1, "implicit": 0.01}
+"""The first λ of the search; for ratings in units of their spread."""
 STRIDES: Final = (4, 2, 1)
-"""Powers of √2 between neighbours; the search goes on with fewer where a middle one is best."""
+"""Steps of the search, in powers of √2; a smaller one is taken when the middle λ is the best."""
 MOST: Final = 16
+"""Values of λ after which the search ends."""
 FARTHEST: Final = 20
-"""Powers of √2 from the first λ: a thousand times as large and as small."""
+"""The search ends so many powers of √2 from the first λ: a thousand times as large or small."""
 DEPTH: Final = 20
-"""Of the lists that λ is chosen by where there are no ratings."""
+"""Length of the lists whose NDCG is compared if there are no ratings."""
 MOST_USERS: Final = 5000
+"""Users whose lists are compared, at most."""
 MOST_ENTRIES: Final = 3_000_000
+"""Interactions that trials are fitted to, about; of more, those of a sample of users."""
 FEWEST: Final = 20
-"""Interactions that a validation part can be taken from."""
+"""Fewest interactions of which a validation part is taken."""
 
 OnTrial = Callable[[str], None]
 
@@ -37,13 +41,13 @@ OnTrial = Callable[[str], None]
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """What was chosen, and what it was chosen from.
+    """The λ that was chosen, and all that were tried.
 
     Fields:
         regularization: The best λ.
         tried: Each λ with its figure on the validation part, in the order of λ.
-        metric: What the figure is: rmse, or ndcg@20.
-        validated: Interactions of the validation part.
+        metric: The metric of the figures: rmse or ndcg@20.
+        validated: Number of interactions in the validation part.
     """
 
     regularization: float
@@ -52,7 +56,7 @@ class Choice:
     validated: int
 
     def sentence(self) -> str:
-        """What a person should know."""
+        """The result in a sentence."""
         best = dict(self.tried)[self.regularization]
         return (
             f"λ = {self.regularization:.4g} is the best of {len(self.tried)} on "
@@ -76,20 +80,22 @@ def choose_regularization(
     scale: tuple[float, float] | None = None,
     on_trial: OnTrial | None = None,
 ) -> Choice | None:
-    """The λ that predicts a tenth of the interactions best from the others.
+    """Choose the λ that predicts a held-out tenth of the interactions best from the others.
 
-    The search goes from a λ in units of the ratings to its neighbours, 4 times as large and as
-    small, as long as one is better; then in steps of 2 and of √2. None where there are too few
-    interactions to tell, or λ plays no part.
+    The search starts at a λ in units of the ratings and moves to its neighbours, 4 times as large
+    and as small, as long as one of them is better; then in steps of 2 and of √2.
 
     Args:
-        data: All that may be looked at.
-        settings: Of the fit; its rank and method are those of each trial.
-        scale: Of the ratings.
-        on_trial: Called with a word on each trial.
+        data: The interactions that may be used.
+        settings: Settings of the fit, whose rank and method each trial uses.
+        scale: The lowest and the highest rating.
+        on_trial: Called after each trial with its λ, as text.
+
+    Returns:
+        The choice; None if there are too few interactions, or the method has no λ.
 
     Cost:
-        About ten fits to nine tenths of the data, of a sample of its users above 3 million entries.
+        About ten fits to nine tenths of the data; above 3 million entries, to a sample of users.
     """
     if len(data) < FEWEST or settings.method == "gibbs":
         return None
@@ -120,7 +126,7 @@ def choose_regularization(
 
 
 def score(model: Model, held: Split) -> float:
-    """The figure that is made small: RMSE, or −NDCG@20."""
+    """The figure that the search minimises: RMSE for ratings, else −NDCG@20."""
     test = held.test
     if test.ratings is not None:
         predicted = model.predict(test.rows, test.columns, clip=True)
@@ -136,7 +142,7 @@ def score(model: Model, held: Split) -> float:
 
 
 def sampled(data: Interactions, seed: int) -> Interactions:
-    """The interactions of a sample of users, where there are more than 3 million."""
+    """The interactions of a sample of users if there are more than 3 million, else all of them."""
     if len(data) <= MOST_ENTRIES:
         return data
     drawn = np.random.Generator(np.random.Philox(seed))
@@ -156,8 +162,9 @@ def sampled(data: Interactions, seed: int) -> Interactions:
 def _descend(
     judge: Callable[[int], float], best: int, stride: int, figures: dict[int, float]
 ) -> int:
-    """From one place to the better of its two neighbours, until neither is."""
+    """Move from one place to the better of its two neighbours, until neither is better."""
     while len(figures) < MOST:
+        # `judge` remembers each figure, so a place that was tried costs nothing
         near = [place for place in (best - stride, best + stride) if abs(place) <= FARTHEST]
         lowest = min(near, key=judge)
         if judge(lowest) >= judge(best):
@@ -167,11 +174,14 @@ def _descend(
 
 
 TRIALS: Final = 40
+"""Trials by default."""
 LARGEST_RANK: Final = 256
+"""The largest rank that is tried."""
 ATTRIBUTE_WEIGHTS: Final = (0.01, 100.0)
+"""The range of the weight of attributes that is tried."""
 
 OnTuned = Callable[[int, float], None]
-"""Called with the number of trials that are done and the best figure."""
+"""A callback that is called with the number of finished trials and the best figure."""
 
 
 @final
@@ -180,12 +190,12 @@ class Tuning:
     """The result of `tune`.
 
     Fields:
-        settings: The best.
-        figure: Of the best on the validation part.
-        metric: What it is: rmse, or ndcg@20.
-        trials: Settings and figure of each, in order.
-        seconds: That it took.
-        attributes: Whether there were any, whose weight was chosen too.
+        settings: The best settings.
+        figure: The figure of the best settings on the validation part.
+        metric: The metric of the figure: rmse or ndcg@20.
+        trials: The settings and the figure of each trial, in order.
+        seconds: Duration of the tuning.
+        attributes: Whether there were attributes, whose weight was chosen too.
     """
 
     settings: Settings
@@ -196,7 +206,7 @@ class Tuning:
     attributes: bool = False
 
     def sentence(self) -> str:
-        """What a person should know."""
+        """The result in a sentence."""
         own = self.settings
         alpha = "" if own.unobserved_weight is None else f", α = {own.unobserved_weight:.3g}"
         weight = f", attributes × {own.attribute_weight:.3g}" if self.attributes else ""
@@ -225,22 +235,23 @@ def tune(
     time_limit: float | None = None,
     on_trial: OnTuned | None = None,
 ) -> Tuning:
-    """The settings that predict a tenth of the interactions best from the others.
+    """Choose the settings that predict a held-out tenth of the interactions best from the others.
 
-    The first trial is the default, so the answer is never worse than that on the validation part.
-    With the same seed and number of trials the answer is the same; a time limit gives that up.
+    The first trial has the default settings, so the result is never worse than these on the
+    validation part. The same seed and number of trials give the same result, unless there is a time
+    limit.
 
     Args:
-        data: All that may be looked at.
-        settings: What is not chosen: method, epochs, seed.
-        scale: Of the ratings.
-        trials: How many settings are tried; None is 40, or as many as the time allows.
+        data: The interactions that may be used.
+        settings: The settings that are not chosen: method, epochs, seed.
+        scale: The lowest and the highest rating.
+        trials: Number of trials; None is 40, or as many as the time limit allows.
         time_limit: Seconds after which no trial begins.
         on_trial: Called after every trial.
 
     Raises:
         ArgumentError: If the method has no λ.
-        MatrixError: If there is too little to take a part from.
+        MatrixError: If there are too few interactions for a validation part.
         MissingExtra: If Optuna is not installed.
     """
     if settings.method == "gibbs":
@@ -305,7 +316,7 @@ def _first(settings: Settings, *, explicit: bool, largest: int, attributes: bool
 def _suggested(
     suggest: Any, settings: Settings, *, explicit: bool, largest: int, attributes: bool
 ) -> Settings:
-    """One set of settings."""
+    """The settings of one trial, as Optuna suggests them."""
     if attributes:
         weight = suggest.suggest_float("attribute_weight", *ATTRIBUTE_WEIGHTS, log=True)
         settings = replace(settings, attribute_weight=weight)
@@ -325,10 +336,10 @@ def _suggested(
 
 
 def _rescaled(chosen: Settings, data: Interactions, unit: float) -> Settings:
-    """With the λ that, summed over all users and items, punishes as much as it would with ν = 1.
+    """Rescale λ so that its total over all users and items is as large as with ν = 1.
 
-    So λ and ν can be looked for apart from one another (Rendle et al. 2022, section 3). λ grows
-    with the ratings, as the squares of factors do.
+    So λ and ν can be searched independently (Rendle et al. 2022, section 3). λ is also multiplied
+    by the unit of the ratings, since it grows with them as the squares of factors do.
     """
     assert chosen.regularization is not None
     alpha = chosen.unobserved_weight or 0.0

@@ -1,4 +1,4 @@
-"""Ids of users or items, of any type, and the rows or columns they stand for."""
+"""`Vocabulary`: ids of users or items, of any type, and the rows or columns they stand for."""
 
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, cast, final
@@ -20,11 +20,11 @@ pc: Final[Any] = compute  # its functions are created at import, which no type c
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class Vocabulary:
-    """The ids of one side, each at its place; ids are given back as they came.
+    """The ids of users or of items, each at its place; ids are returned as they came.
 
     Fields:
-        ids: An Arrow array of int64 or text without nulls, each id once.
-        whole: Whether text ids are whole numbers, too large for 64 bits.
+        ids: An Arrow array of int64 or text without nulls, with each id once.
+        whole: Whether the ids are whole numbers that are held as text, being too large for 64 bits.
 
     Example:
         >>> vocabulary, places = Vocabulary.encoded(["b", "a", "b"])
@@ -45,7 +45,7 @@ class Vocabulary:
 
         Args:
             column: The ids.
-            what: They are, for messages.
+            what: What the ids are, for messages.
             untyped: Whether they are from a text file, where numbers are text too.
 
         Raises:
@@ -58,13 +58,14 @@ class Vocabulary:
 
     @staticmethod
     def coded(encoder: Encoder, *, untyped: bool) -> tuple["Vocabulary", Places]:
-        """The same of ids that were coded block by block."""
+        """The sorted vocabulary of ids that were coded by blocks, and the place of each entry."""
         distinct, codes = encoder.finish()
         ids, whole = _normal(distinct, untyped=untyped)
         alike = ids.dictionary_encode()
         if len(alike.dictionary) < len(ids):
             codes = taken(np.asarray(alike.indices), codes, out=codes)
             ids = alike.dictionary
+        # sorted, so that the order of rows in a table changes no bit of the model
         order = pc.sort_indices(ids).to_numpy()
         to_place = np.empty(len(order), np.int32)
         to_place[order] = np.arange(len(order), dtype=np.int32)
@@ -74,22 +75,22 @@ class Vocabulary:
         return len(self.ids)
 
     def places(self, column: Any, what: str = "id") -> Places:
-        """The place of each id of a column; -1 where it is unknown."""
+        """The place of each id of a column; −1 for unknown ids."""
         encoder = Encoder(what)
         encoder.add(column_of(column)[0])
         distinct, codes = encoder.finish()
         return taken(self._found(distinct), codes, out=codes)
 
     def place(self, one: object) -> int:
-        """The place of one id, given as it is or as text; -1 where it is unknown.
+        """The place of one id, given in its type or as text; −1 if it is unknown.
 
         Raises:
-            MatrixError: If it can be no id.
+            MatrixError: If it cannot be an id.
         """
         return int(self._found(all_of([one]))[0])
 
     def alike(self, column: Any) -> Any:
-        """Ids that were asked for as numbers where these are and all of them can be, else as text.
+        """Requested ids in the type of these: numbers if both can be numbers, else text.
 
         Example:
             >>> Vocabulary(pa.array([7])).alike(pa.array(["7", "8.0"])).to_pylist()
@@ -104,19 +105,19 @@ class Vocabulary:
         return int(found) if self.whole else cast("Id", found)
 
     def listed(self, places: npt.ArrayLike | None = None) -> list[Id]:
-        """The ids at some places, or all of them, in order."""
+        """The ids at some places, or all ids, in order."""
         found = self.column(places).to_pylist()
         return [int(one) for one in found] if self.whole else found
 
     def column(self, places: npt.ArrayLike | None = None) -> Any:
-        """The ids at some places as an Arrow array; null where the place is below 0."""
+        """The ids at some places as an Arrow array; null for negative places."""
         if places is None:
             return self.ids
         chosen = np.asarray(places, np.int64)
         return self.ids.take(pa.array(chosen, mask=chosen < 0))
 
     def extended(self, other: "Vocabulary") -> tuple["Vocabulary", Places]:
-        """This vocabulary with new ids behind its own, and the places of the other's ids.
+        """This vocabulary followed by the new ids of another, and the places of the other's ids.
 
         Raises:
             MatrixError: If the new ids are text and these are numbers.
@@ -138,12 +139,12 @@ class Vocabulary:
         return Vocabulary(joined, whole and pa.types.is_string(own.type)), places
 
     def without(self, place: int) -> "Vocabulary":
-        """This vocabulary less the id at a place."""
+        """This vocabulary without the id at a place."""
         kept = np.delete(np.arange(len(self)), place)
         return Vocabulary(self.ids.take(pa.array(kept)), self.whole)
 
     def _found(self, distinct: Any) -> Places:
-        """The places of an array of ids of any type."""
+        """The places of an array of ids of any type; −1 for unknown ids."""
         asked = canonical(distinct)
         if pa.types.is_integer(asked.type) and not pa.types.is_uint64(asked.type):
             asked = asked.cast(pa.int64())
@@ -158,10 +159,10 @@ class Vocabulary:
 
 
 def _normal(distinct: Any, *, untyped: bool) -> tuple[Any, bool]:
-    """Distinct ids as int64 or text, and whether those texts are whole numbers.
+    """Distinct ids as int64 or text, and whether these texts are whole numbers.
 
-    Text of a file without types is taken as numbers where all of it is; one with leading zeros is
-    text, since it would not be given back as it came.
+    Texts of a file without types are read as numbers if all of them are numbers; a text with
+    leading zeros is not one, since it would not be returned as it came.
     """
     ids = canonical(distinct)
     if pa.types.is_integer(ids.type):
@@ -179,7 +180,7 @@ def _normal(distinct: Any, *, untyped: bool) -> tuple[Any, bool]:
 
 
 def _number(text: str) -> int | None:
-    """A text as a number of 64 bits; None where it is none."""
+    """A text as a 64-bit whole number; None if it is not one."""
     try:
         number = int(text)
     except ValueError:
@@ -188,7 +189,11 @@ def _number(text: str) -> int | None:
 
 
 def _whole(texts: Any) -> Any:
-    """Texts as numbers of 64 bits."""
+    """Texts as 64-bit whole numbers.
+
+    Raises:
+        MatrixError: If a text is not such a number.
+    """
     numbers = [_number(text) for text in texts.to_pylist()]
     if None in numbers:
         raise MatrixError(

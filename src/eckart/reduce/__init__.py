@@ -1,4 +1,4 @@
-"""Reduce a table: components, scores, and what they hold of the variance."""
+"""Reduction of a table: components, scores, and the share of the variance that they hold."""
 
 from eckart.reduce.fit import grown, reduced, start_incremental
 from eckart.reduce.reduction import Reduction, read_back

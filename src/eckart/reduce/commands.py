@@ -18,23 +18,23 @@ WAYS = ("rank", "tolerance", "variance")
 
 @click.command(epilog="Example: eckart reduce table.parquet --rank 50 -o scores.parquet")
 @click.argument("table", metavar="TABLE", type=FILE)
-@click.option("--rank", type=RankType(), help="Components; auto counts what is above noise.")
-@click.option("--tolerance", type=float, help="As few as keep the relative error within this.")
-@click.option("--variance", type=float, help="As few as hold this share of the variance: 0.95.")
+@click.option("--rank", type=RankType(), help="Number of components, or auto: those above noise.")
+@click.option("--tolerance", type=float, help="Keep the fewest with this relative error or less.")
+@click.option("--variance", type=float, help="Keep the fewest with this share of the variance: 0.95.")
 @click.option("--centre/--no-centre", default=True, help="Whether to subtract the means.")
 @click.option("--scale", is_flag=True, help="Divide the columns by their standard deviations.")
-@click.option("--whiten", is_flag=True, help="Divide the scores by theirs.")
-@click.option("--tol", type=float, help="Residual of the components, as a share of its σ².")
-@click.option("--id", "ids", multiple=True, help="A column that passes through; may be repeated.")
-@click.option("--color", "colour", help="A column that colours the picture of the report.")
+@click.option("--whiten", is_flag=True, help="Divide the scores by their standard deviations.")
+@click.option("--tol", type=float, help="Residual of each component, relative to its σ².")
+@click.option("--id", "ids", multiple=True, help="A column to pass through; may be repeated.")
+@click.option("--color", "colour", help="A column by which the figure of the report is coloured.")
 @click.option("--columns", help="Columns of numbers to keep, separated by commas.")
 @click.option("--header/--no-header", default=None, help="Whether a text file has a header.")
 @click.option("--index/--no-index", default=None, help="Whether the first column is an index.")
 @click.option("--tensor", help="Name of the array, in a file that holds several.")
-@click.option("--memory", help="Most memory to use, such as 500MB; the file is read in blocks.")
+@click.option("--memory", help="Memory limit such as 500MB; the file is then read in blocks.")
 @click.option("--model", type=FILE, help="Project the rows with this saved reduction.")
-@click.option("--inverse", is_flag=True, help="With --model: from scores back to rows.")
-@click.option("--update", type=FILE, help="Take the rows into this saved reduction.")
+@click.option("--inverse", is_flag=True, help="With --model: turn scores back into rows.")
+@click.option("--update", type=FILE, help="Add the rows to this saved reduction.")
 @click.option(
     "--solver",
     type=click.Choice(list(SOLVERS)),
@@ -48,10 +48,10 @@ WAYS = ("rank", "tolerance", "variance")
 )
 @reported_options
 def reduce(table: Path, **options: Any) -> int:
-    """Reduce a table to a few components: scores, loadings, and how much of the variance they hold.
+    """Reduce a table to a few principal components, with scores, loadings and shares of variance.
 
-    Writes the scores to --output (.parquet, .csv, .tsv, .npy), and beside it NAME.loadings, one row
-    for each column of the table, and NAME.model.npz, which projects new rows.
+    Writes the scores to --output (.parquet, .csv, .tsv, .npy), and beside it NAME.loadings with one
+    row for each column of the table, and NAME.model.npz, with which new rows are projected.
     """
     from eckart.reduce.opening import Reading
     from eckart.threads import limited_threads
@@ -77,7 +77,7 @@ def reduce(table: Path, **options: Any) -> int:
 
 
 def _run(table: Path, reading: Any, options: dict[str, Any]) -> Any:
-    """The job that the options ask for."""
+    """Run the job that the options ask for."""
     from eckart.reduce.reduce import project_file, reduce_file, update_file
 
     output, force = _output(table, options), options["force"]
@@ -114,7 +114,7 @@ def _run(table: Path, reading: Any, options: dict[str, Any]) -> Any:
 
 
 def _output(table: Path, options: dict[str, Any]) -> Path:
-    """Where the answer goes when nothing is named: beside the table, or to what was saved."""
+    """The output if none is named: beside the table, or the saved reduction that is updated."""
     if options["output"] is not None:
         return options["output"]
     if options["update"] is not None:
@@ -127,15 +127,16 @@ def _output(table: Path, options: dict[str, Any]) -> Path:
 
 
 def _check(options: dict[str, Any]) -> None:
-    """Refuse options that do not go together.
+    """Refuse options that contradict each other.
 
     Raises:
-        ArgumentError: If so.
-    """
-    given = [f"--{name}" for name in WAYS if options[name] is not None]
+        ArgumentError: If options contradict each other.
+        """
+        given = [f"--{name}" for name in WAYS if options[name] is not None]
     saved = [f"--{name}" for name in ("model", "update") if options[name] is not None]
     given += _of_the_fit(options) if saved else []
-    if options["update"] is not None:  # no scores are written, which these would go along with
+    # an update writes no scores that these columns could accompany
+    if options["update"] is not None:
         given += [f"--{name}" for name, key in (("id", "ids"), ("color", "colour")) if options[key]]
     if saved and (given or len(saved) > 1):
         raise ArgumentError(
@@ -159,7 +160,7 @@ def _check(options: dict[str, Any]) -> None:
 
 
 def _of_the_fit(options: dict[str, Any]) -> list[str]:
-    """The options that were given of how components are found."""
+    """The given options on how components are found, which do not apply to a saved reduction."""
     context = click.get_current_context()
     return [
         f"--{'no-' if options[name] is False else ''}{name}"
@@ -169,10 +170,10 @@ def _of_the_fit(options: dict[str, Any]) -> list[str]:
 
 
 def _check_paths(table: Path, options: dict[str, Any]) -> None:
-    """Refuse what the existence of paths alone shows to be wrong.
+    """Refuse paths that do not exist or would be overwritten, before any work.
 
     Raises:
-        ArgumentError: If so.
+        ArgumentError: If there are such paths.
     """
     from eckart.files import Selection, check_input, is_read_by_rows
     from eckart.ranks import byte_count
@@ -192,7 +193,7 @@ def _check_paths(table: Path, options: dict[str, Any]) -> None:
 
 
 def _show_reduction(document: dict[str, Any]) -> None:
-    """The figures of a `Reduced` for a person."""
+    """Print the figures of a `Reduced`."""
     from eckart.reduce.report import component_rows, reduce_table
 
     header, rows = component_rows(document)

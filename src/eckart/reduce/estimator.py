@@ -1,4 +1,4 @@
-"""The face that scikit-learn knows; the only module that imports it."""
+"""The estimator for scikit-learn; no other module imports it, since its import takes seconds."""
 
 import math
 import warnings
@@ -28,36 +28,37 @@ except ImportError as error:
 
 @final
 class LowRankReducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
-    """Principal components by products with the data: a PCA that takes sparse and growing tables.
+    """Principal component analysis by products with the data, for sparse and growing tables too.
 
-    Scores are (X − mean)·Aᵀ, with the rows of A the leading right singular vectors of X − mean,
-    each with ‖WᵀWv − σ²v‖ ≤ tol·σ₁². Without centring it is a truncated SVD. A sparse X stays
-    sparse, centred or not. Entries that are NaN, or masked, are gaps: the components are fitted to
-    the others, and a row's scores to what is known of it.
+    Scores are (X − mean)·Aᵀ, where the rows of A are the leading right singular vectors of
+    W = X − mean, each with ‖WᵀWv − σ²v‖ ≤ tol·σ₁². Without centring it is a truncated SVD. A sparse
+    X stays sparse, centred or not. Entries that are NaN or masked are missing: the components are
+    fitted to the known entries, and the scores of a row to its known entries.
 
     Args:
-        n_components: How many: a number; centred, a share of the variance below 1; "auto" for those
-            above the noise; None for min(rows, columns).
+        n_components: Number of components: a whole number; a share of the variance below 1, if
+            centred; "auto" for those above the noise; None for min(rows, columns).
         center: Whether to subtract the means of the columns.
         scale: Whether to divide the columns by their standard deviations; constant ones stay.
-        whiten: Whether scores are divided by their standard deviations.
-        tol: The residual of the components; None takes 1e-8, in float32 3e-4.
-        certificate: Whether to spend products on bounding how good any components could be.
-        random_state: Of the random directions, as scikit-learn has it.
+        whiten: Whether to divide the scores by their standard deviations.
+        tol: Residual of the components; None takes 1e-8, and 3e-4 in float32.
+        certificate: Whether to bound the best possible error, by further products.
+        random_state: Seed of the random directions, in the forms of scikit-learn.
 
     Fields:
         components_: A, of shape (components, features); the entry of largest size in each row is
             positive.
-        explained_variance_: Variance of the scores, as `PCA` has it; without centring as
-            `TruncatedSVD` does. In float64 like the next two, so that none leaves its range.
-        explained_variance_ratio_: The same as shares of the variance of X.
-        singular_values_: Of X − mean.
-        mean_: Of the features.
-        scale_: Their standard deviations, or None.
+        explained_variance_: Variance of the scores of each component, defined as in `PCA`, and
+            without centring as in `TruncatedSVD`. In float64, like the next two, since it may
+            leave the range of float32.
+        explained_variance_ratio_: These variances as shares of the variance of X.
+        singular_values_: The singular values of X − mean.
+        mean_: Means of the features.
+        scale_: Standard deviations of the features; None if they are not scaled.
         noise_variance_: Mean variance of the directions that are left out.
-        n_components_: How many components there are.
-        n_samples_: How many rows were seen.
-        certificate_: The error of the rows, and a bound on the best possible; a dictionary.
+        n_components_: Number of components.
+        n_samples_: Number of rows seen.
+        certificate_: The error of the rows and a bound on the best possible one, as a dictionary.
 
     Cost:
         One pass for the means, a few for the components, one for the scores.
@@ -91,7 +92,7 @@ class LowRankReducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         """Find the components of the rows of X.
 
         Args:
-            X: Of shape (rows, features), dense or sparse.
+            X: The rows, dense or sparse, of shape (rows, features).
             y: Ignored.
         """
         del y
@@ -112,11 +113,11 @@ class LowRankReducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         return self._learned(reduction, None if reduction.missing else found.certificate.error)
 
     def partial_fit(self, X: Any, y: Any = None) -> Self:
-        """Take more rows into the components, without the rows before.
+        """Update the components with more rows, without the earlier rows.
 
-        The first rows are at least as many as the components, and with `scale` it is their
-        standard deviations that stay. The certificate then says that the error is at most the root
-        of the energy that was let go.
+        The first rows must be at least as many as the components, and with `scale` their standard
+        deviations stay in use. The certificate then states that the error is at most the root of
+        the energy that was dropped.
         """
         del y
         first = not hasattr(self, "_reduction")
@@ -141,28 +142,28 @@ class LowRankReducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         return self._reduction_now().project(self._checked(X, reset=False))
 
     def fit_transform(self, X: Any, y: Any = None, **fit_params: Any) -> Any:
-        """As `fit`, then `transform`."""
+        """Call `fit`, then `transform`."""
         return self.fit(X, y, **fit_params).transform(X)
 
     def inverse_transform(self, X: Any) -> Any:
-        """The rows that scores stand for, of shape (rows, features).
+        """The rows that scores represent, of shape (rows, features).
 
         Raises:
-            MatrixError: If the scores are no matrix, or not one for each component.
+            MatrixError: If the scores are not a matrix with one column for each component.
         """
         check_is_fitted(self)
         scores = as_matrix(X)
         return self._reduction_now().restore(scores.namespace.get(dense(scores)))
 
     def get_covariance(self) -> Any:
-        """The covariance of the features by this model: AᵀΛA and equal noise elsewhere."""
+        """The covariance of the features by the model: AᵀΛA plus equal noise in all other directions."""
         check_is_fitted(self)
         A, noise = self.components_.astype(np.float64), self.noise_variance_
         inner = (A.T * np.maximum(self._squares_each() - noise, 0.0)) @ A
         return inner + noise * np.eye(A.shape[1])
 
     def get_precision(self) -> Any:
-        """The inverse of `get_covariance`, with at least the noise of rounding."""
+        """The inverse of `get_covariance`, with noise of at least the size of rounding."""
         check_is_fitted(self)
         A, (lengths, noise) = self.components_.astype(np.float64), self._model()
         inside = (A.T / lengths) @ A
@@ -190,13 +191,13 @@ class LowRankReducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         return -0.5 * (size + A.shape[1] * math.log(2 * math.pi) + logarithm)
 
     def score(self, X: Any, y: Any = None) -> float:
-        """The mean of `score_samples`, which model selection compares."""
+        """The mean of `score_samples`, by which scikit-learn selects models."""
         del y
         return float(np.mean(self.score_samples(X)))
 
     @property
     def n_features_out_(self) -> int:
-        """How many columns the scores have."""
+        """Number of columns of the scores."""
         return self.n_components_
 
     @property
@@ -216,14 +217,14 @@ class LowRankReducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             unmasked(X),
             reset=reset,
             accept_sparse=("csr", "csc"),
-            # what is fitted is summed anyway, and refused then
+            # in `fit` infinite entries are found by the sums over the columns
             ensure_all_finite=False if reset else "allow-nan",
             dtype=(np.float64, np.float32),
             ensure_min_samples=2 if reset else 1,
         )
 
     def _choice(self, shape: tuple[int, int]) -> dict[str, Any]:
-        """How many components, as `reduced` wants it."""
+        """The number of components as arguments of `reduced`."""
         wanted = self.n_components
         if wanted is None:
             return {"rank": min(shape)}
@@ -256,11 +257,11 @@ class LowRankReducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         state = self.random_state
         if state is None or state is np.random:
             return check_random_state(state)
-        as_randomness(state)  # says what is wrong
+        as_randomness(state)  # raises the error that says what is wrong
         return state
 
     def _learned(self, reduction: Reduction, error: float | None = None) -> Self:
-        """Set the fields; an error that is known has digits that a difference of energies lacks."""
+        """Set the fields; a measured error has digits that a difference of energies loses."""
         self._reduction = reduction
         rank, rows, columns = reduction.rank, reduction.rows, reduction.columns
         self.components_ = reduction.A[:rank]
@@ -282,15 +283,15 @@ class LowRankReducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         return self._reduction
 
     def _squares_each(self) -> Any:
-        """Mean squares of the scores about `mean_`: their variances, where that is the mean."""
+        """Mean squares of the scores about `mean_`, which are their variances if centred."""
         reduction = self._reduction_now()
         return reduction.squares[: reduction.rank] / (reduction.rows - 1)
 
     def _model(self) -> tuple[Any, float]:
-        """Variances along the components and, of the noise, beside them.
+        """The variances along the components, and the variance of the noise in other directions.
 
-        Where nothing is left out that is what rounding leaves, so that a row off their span is
-        never likely.
+        If no direction is left out the noise is that of rounding, so that a row outside their span
+        is never likely.
         """
         squares = self._squares_each()
         eps, tiny = np.finfo(self.components_.dtype).eps, np.finfo(np.float64).tiny

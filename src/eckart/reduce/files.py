@@ -1,4 +1,4 @@
-"""The files of a reduction: the model that projects new rows, and the loadings by name."""
+"""The files of a reduction: the saved model and the loadings."""
 
 from pathlib import Path
 from typing import Any, Final, final
@@ -15,7 +15,7 @@ from eckart.reduce.reduction import Reduction, read_back
 
 
 def model_path(output: Path) -> Path:
-    """Where the reduction goes: beside its scores.
+    """The path of the saved reduction, beside its scores.
 
     Example:
         >>> model_path(Path("scores.parquet")).name
@@ -25,7 +25,7 @@ def model_path(output: Path) -> Path:
 
 
 def tables_path(output: Path, kind: str) -> Path:
-    """Where a table that belongs to the scores goes; beside an array as text.
+    """The path of a table that belongs to the scores; a .csv file if the scores are an array.
 
     Example:
         >>> tables_path(Path("scores.npy"), "loadings").name
@@ -39,7 +39,7 @@ def write_reduction(path: Path, reduction: Reduction, *, force: bool) -> None:
     """Write a reduction to a `.npz` file.
 
     Raises:
-        ArgumentError: If the suffix is another, or the file exists and `force` is false.
+        ArgumentError: If the suffix is not .npz, or the file exists and `force` is false.
         StorageError: If the system refuses to write.
     """
     check_model_path(path)
@@ -48,11 +48,11 @@ def write_reduction(path: Path, reduction: Reduction, *, force: bool) -> None:
 
 
 def read_reduction(path: Path) -> Reduction:
-    """A reduction that was saved.
+    """Read a saved reduction.
 
     Raises:
-        ArgumentError: If it is not there or its suffix is another.
-        FormatError: If it is damaged, or no reduction.
+        ArgumentError: If the file does not exist, or its suffix is not .npz.
+        FormatError: If it is damaged, or does not hold a reduction.
     """
     check_model_path(path)
     settle(path)
@@ -62,7 +62,7 @@ def read_reduction(path: Path) -> Reduction:
 
 
 def write_loadings(path: Path, reduction: Reduction, *, force: bool) -> None:
-    """Write one row for each column of the table, with its loading on every component.
+    """Write the loadings: one row for each column of the table, with its loading on every component.
 
     Raises:
         ArgumentError: If the file exists and `force` is false.
@@ -82,10 +82,10 @@ def write_loadings(path: Path, reduction: Reduction, *, force: bool) -> None:
 
 
 def check_model_path(path: Path) -> None:
-    """Refuse a path that is none of a reduction.
+    """Refuse a path that cannot be a saved reduction.
 
     Raises:
-        ArgumentError: If the suffix is another.
+        ArgumentError: If the suffix is not .npz.
     """
     if path.suffix.lower() != ".npz":
         raise ArgumentError(
@@ -96,17 +96,18 @@ def check_model_path(path: Path) -> None:
 
 
 MOST_POINTS: Final = 3000
+"""Points of the figure of a report, at most."""
 SHOWN: Final = 3
-"""Components that a picture can show."""
+"""Components whose scores a figure needs."""
 
 
 @final
 class Picture:
-    """Every so manieth row of the first scores, with its names and its colour.
+    """A sample of the scores for a figure: every n-th row, with its ids and its colour.
 
     Args:
-        rank: How many components there are.
-        rows: How many rows there will be.
+        rank: Number of components.
+        rows: Number of rows that will be added.
     """
 
     def __init__(self, rank: int, rows: int) -> None:
@@ -120,7 +121,7 @@ class Picture:
         self.colour = ""
 
     def add(self, scores: Array, along: Any, colour: str | None, ids: tuple[str, ...]) -> None:
-        """Look at the next rows."""
+        """Take the sample of the next rows, which come in blocks."""
         first = -self._row % self._stride
         places = range(first, len(scores), self._stride)
         self.points += [[float(x) for x in scores[place, : self._shown]] for place in places]
@@ -137,7 +138,7 @@ class Picture:
             self.colours += [_plain(value) for value in taken.column(colour).to_pylist()]
 
     def to_dict(self) -> dict[str, Any]:
-        """The points and what is said of them."""
+        """The points with their rows, labels and colours as plain values."""
         return {
             "points": self.points,
             "rows": self.rows,
