@@ -111,7 +111,7 @@ def ranked(
     seen: bool,
     allowed: npt.NDArray[np.bool_] | None,
 ) -> Iterator[tuple[Ranking, npt.NDArray[np.bool_]]]:
-    """Rank items for users by place (−1 if unknown); yields lists, and a mask of the popular ones."""
+    """Rank items for users by place, −1 for unknown; yields lists and a mask of popular ones."""
     strangers = np.append(model.strangers(), True)
     cold, cold_row = strangers[places], len(model.data.users)
     score = with_popular(model.scores, model.popularity(), strangers)

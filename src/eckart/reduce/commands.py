@@ -20,7 +20,7 @@ WAYS = ("rank", "tolerance", "variance")
 @click.argument("table", metavar="TABLE", type=FILE)
 @click.option("--rank", type=RankType(), help="Number of components, or auto: those above noise.")
 @click.option("--tolerance", type=float, help="Keep the fewest with this relative error or less.")
-@click.option("--variance", type=float, help="Keep the fewest with this share of the variance: 0.95.")
+@click.option("--variance", type=float, help="Keep the fewest with this share of variance: 0.95.")
 @click.option("--centre/--no-centre", default=True, help="Whether to subtract the means.")
 @click.option("--scale", is_flag=True, help="Divide the columns by their standard deviations.")
 @click.option("--whiten", is_flag=True, help="Divide the scores by their standard deviations.")
@@ -131,8 +131,8 @@ def _check(options: dict[str, Any]) -> None:
 
     Raises:
         ArgumentError: If options contradict each other.
-        """
-        given = [f"--{name}" for name in WAYS if options[name] is not None]
+    """
+    given = [f"--{name}" for name in WAYS if options[name] is not None]
     saved = [f"--{name}" for name in ("model", "update") if options[name] is not None]
     given += _of_the_fit(options) if saved else []
     # an update writes no scores that these columns could accompany

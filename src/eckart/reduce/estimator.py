@@ -156,7 +156,7 @@ class LowRankReducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         return self._reduction_now().restore(scores.namespace.get(dense(scores)))
 
     def get_covariance(self) -> Any:
-        """The covariance of the features by the model: AᵀΛA plus equal noise in all other directions."""
+        """The covariance of the features by the model: AᵀΛA, and equal noise elsewhere."""
         check_is_fitted(self)
         A, noise = self.components_.astype(np.float64), self.noise_variance_
         inner = (A.T * np.maximum(self._squares_each() - noise, 0.0)) @ A

@@ -62,7 +62,7 @@ def read_reduction(path: Path) -> Reduction:
 
 
 def write_loadings(path: Path, reduction: Reduction, *, force: bool) -> None:
-    """Write the loadings: one row for each column of the table, with its loading on every component.
+    """Write the loadings: a row for each column of the table, with a value for every component.
 
     Raises:
         ArgumentError: If the file exists and `force` is false.

@@ -1,4 +1,4 @@
-"""From a matrix to its reduction, and new rows into one without the old ones."""
+"""Reduction of a matrix, and the update of a reduction with new rows, without the old ones."""
 
 import math
 from collections.abc import Callable
@@ -22,7 +22,7 @@ from eckart.solvers import BlockKrylov, ExactSVD, GramSVD, Solver, Step
 from eckart.subspaces import directed
 
 GUESS = 64
-"""The rank that the first pass over a streamed matrix is prepared for where it is not given."""
+"""The rank for which the first pass over a streamed matrix is prepared if none is given."""
 
 
 def reduced(
@@ -41,29 +41,33 @@ def reduced(
     on_step: Callable[[Step], None] | None = None,
     names: tuple[str, ...] | None = None,
 ) -> tuple[Reduction, Components]:
-    """The components of a matrix, centred and scaled as asked, and what they are made of.
+    """Find the components of a matrix, centred and scaled as requested.
 
-    A dense or streamed matrix may have gaps, entries that are NaN: the components are then those of
-    the known entries alone, see `around_gaps`.
+    Entries of a dense or streamed matrix may be missing, as NaN: the components are then those of
+        the
+    known entries alone, see `around_gaps`.
 
     Args:
-        W: What `as_matrix` reads.
-        rank: How many components: a number or "auto"; exactly one of `rank`, `tolerance` and
-            `variance` is given.
-        tolerance: As few as keep ‖W − W·Aᵀ·A‖ within this share of ‖W‖.
-        variance: As few as hold this share of the variance.
+        W: A matrix in any form that `as_matrix` reads.
+        rank: Number of components, or "auto"; exactly one of `rank`, `tolerance` and `variance` is
+            given.
+        tolerance: The fewest components that keep ‖W − W·Aᵀ·A‖ within this share of ‖W‖.
+        variance: The fewest components that hold this share of the variance.
         centre: Whether to subtract the means of the columns.
         scale: Whether to divide the columns by their standard deviations.
-        whiten: Whether scores are divided by theirs.
-        tol: ‖WᵀWv − σ²v‖/σ² at which a component v is exact enough.
-        solver: "svd", "gram" or "krylov"; by default by the size of W.
-        certificate: As for `components`.
-        seed: As for `components`.
-        on_step: As for `components`.
-        names: Of the columns.
+        whiten: Whether to divide the scores by their standard deviations.
+        tol: Value of ‖WᵀWv − σ²v‖/σ² at which a component v is exact enough.
+        solver: "svd", "gram" or "krylov"; None chooses by the size of W.
+        certificate: Whether to bound the best possible error, see `components`.
+        seed: Seed of the random directions, see `components`.
+        on_step: Called with every step, see `components`.
+        names: Names of the columns.
+
+    Returns:
+        The reduction, and the components with the run that found them.
 
     Raises:
-        EckartError: As `standardised`, `components` and `around_gaps`.
+        EckartError: As for `standardised`, `components` and `around_gaps`.
     """
     if tol is not None:
         check_open_unit("tol", tol)
@@ -78,7 +82,8 @@ def reduced(
         seed=as_randomness(seed),
         whole=solver != "krylov",
     )
-    whole = working.is_finite or isinstance(matrix, Sparse)  # where what is not stored is zero
+    # a sparse matrix has no missing entries: those that are not stored are zeros
+    whole = working.is_finite or isinstance(matrix, Sparse)
     known = None if whole else known_entries(matrix, centre=centre, scale=scale, names=names)
     if known is not None and known.missing:
         rule = rank_rule(rank, least, None, None, matrix.nbytes)
@@ -116,7 +121,8 @@ def reduced(
         strength=strength,
         missing=0 if known is None else known.missing,
     )
-    if centre and not reduction.missing:  # its σ² are those of the scores
+    # centred and without missing entries σ²/(rows − 1) are the variances of the scores
+    if centre and not reduction.missing:
         return reduction, found
     reduction = told_by_scores(reduction, matrix)
     kept = {"A": reduction.A, "squares": reduction.squares, "total": reduction.energy}
@@ -126,10 +132,10 @@ def reduced(
 
 
 def named_solver(name: str | None, W: Standardised, tol: float | None) -> Solver | None:
-    """The solver of a name; None leaves the choice.
+    """The solver with a name; None leaves the choice to `components`.
 
     Raises:
-        ArgumentError: If there is none of this name.
+        ArgumentError: If there is no solver of this name.
     """
     if name is None or (name == "krylov" and isinstance(W.source, Streamed)):
         return None
@@ -146,10 +152,10 @@ def named_solver(name: str | None, W: Standardised, tol: float | None) -> Solver
 
 
 def _tolerance(tolerance: float | None, variance: float | None, *, centre: bool) -> float | None:
-    """The relative error that leaves so much of the variance.
+    """The relative error at which a share of the variance is kept.
 
     Raises:
-        ArgumentError: If the share is not between 0 and 1, or the error is not one of variances.
+        ArgumentError: If the share is not between 0 and 1, or the means are not subtracted.
     """
     if variance is None:
         return tolerance
@@ -164,7 +170,7 @@ def _tolerance(tolerance: float | None, variance: float | None, *, centre: bool)
 
 
 def loadings(reduction: Reduction) -> dict[str, Any]:
-    """The columns of each component, by name."""
+    """The loadings as a table: the names of the columns, and a column for each component."""
     names = reduction.names or tuple(map(str, range(reduction.columns)))
     table = {f"PC{place}": row for place, row in enumerate(reduction.A[: reduction.rank], start=1)}
     return {"column": np.array(names), **table}
@@ -173,14 +179,14 @@ def loadings(reduction: Reduction) -> dict[str, Any]:
 @final
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """Over the scores of all rows, and over what is known of each column beside them.
+    """Sums over the scores of all rows, and over the residuals of the known entries.
 
     Fields:
-        means: Of the scores.
-        around: Their products about these, of shape (rank, rank).
-        left: Squares of what is known about the scores.
-        beside: The same about its mean in each column.
-        known: How many entries are known.
+        means: Means of the scores.
+        around: Sums of products of the scores about their means, of shape (rank, rank).
+        left: Sum of squares of the residuals of the known entries.
+        beside: Sum of squares of these residuals about their mean in each column.
+        known: Number of known entries.
     """
 
     means: Array
@@ -191,10 +197,10 @@ class Sums:
 
 
 def told_by_scores(reduction: Reduction, W: Matrix) -> Reduction:
-    """A reduction whose variances are those of the scores that it gives the rows of W.
+    """Replace the variances of a reduction by those of the scores that it gives the rows of W.
 
-    The components of rows with gaps are turned to the principal axes of these scores first: the
-    singular values of the fit are smaller, by the penalty.
+    With missing entries the components are first turned to the principal axes of these scores: the
+    singular values of the fit are smaller, because of the penalty.
 
     Cost:
         Two passes, each with the scores of all rows.
@@ -225,7 +231,7 @@ def told_by_scores(reduction: Reduction, W: Matrix) -> Reduction:
 
 
 def _turned(reduction: Reduction, sums: Sums, shape: tuple[int, int]) -> Reduction:
-    """The same components along the principal axes of the scores, and their σ²."""
+    """Turn the components to the principal axes of the scores, and take their σ² from these."""
     about_zero = sums.around + shape[0] * np.outer(sums.means, sums.means)
     values, G = np.linalg.eigh(sums.around if reduction.centred else about_zero)
     squares, turned = np.maximum(values[::-1], 0.0), G[:, ::-1].T
@@ -235,13 +241,14 @@ def _turned(reduction: Reduction, sums: Sums, shape: tuple[int, int]) -> Reducti
 
 
 def _summed(reduction: Reduction, W: Matrix) -> Sums:
-    """Sums over all rows, about the scores of the first of them. One pass."""
+    """The sums over all rows, about a pivot from the first rows. One pass."""
     rank, columns = reduction.rank, reduction.columns
     pivot, first, second = np.zeros(rank), np.zeros(rank), np.zeros((rank, rank))
     sums, squares, known = np.zeros(columns), np.zeros(columns), 0
     for place, native in enumerate(raw_blocks(W)):
         block: Any = native if isinstance(W, Sparse) else W.namespace.get(native)
         scores = reduction.project(block).astype(FLOAT64)
+        # sums of squares about a value near the mean do not cancel
         pivot = scores[:64].mean(axis=0) if place == 0 else pivot
         about = scores - pivot
         first += about.sum(axis=0)
@@ -265,14 +272,15 @@ def _summed(reduction: Reduction, W: Matrix) -> Sums:
 
 
 SPARE: Final = 2
-"""Directions kept for each that is used: what is let go now may be wanted later."""
+"""Directions kept for each one in use: those that are dropped now may be needed later."""
 FEWEST_SPARE: Final = 8
+"""Directions kept beyond these in any case."""
 
 
 def start_incremental(
     X: Any, rank: int, *, centre: bool = True, scale: bool = False, whiten: bool = False
 ) -> Reduction:
-    """The reduction of the first rows, whose standard deviations stay the scales."""
+    """Reduce the first rows of a growing table; their standard deviations remain the scales."""
     working = measured(as_matrix(X), centre=centre, scale=scale)
     if not working.is_finite:
         return reduced(X, rank, centre=centre, scale=scale, whiten=whiten, certificate=False)[0]
@@ -294,26 +302,28 @@ def start_incremental(
 
 
 def grown(old: Reduction, X: Any) -> Reduction:
-    """The reduction of the old rows and of those of X.
+    """Update a reduction with the rows of X.
 
-    With μ, n of the old rows and ν, m of the new ones, the matrix of all rows about their mean has
+    With the mean μ of the n old rows and the mean ν of the m new rows, the matrix W of all rows
+    about their mean has
 
         WᵀW = W_oldᵀW_old + (X − ν)ᵀ(X − ν) + n·m/(n + m)·(μ − ν)(μ − ν)ᵀ
 
-    and of W_oldᵀW_old the part Aᵀ·diag(σ²)·A is known, which is at most the whole. So the σ² that
-    come out are at most those of all rows, their energy is exact, and
+    where of W_oldᵀW_old the part Aᵀ·diag(σ²)·A is known, which is at most the whole. So the new σ²
+    are at most those of all rows, their energy is exact, and
 
         ‖W − W·Aᵀ·A‖² ≤ energy − σ₁² − … − σ_r²,
 
-    while nothing of rank r is below the tail of what is known. What is missing in the new rows is
-    taken as their scores in the old components restore it, and no such bound is known then.
+    while no approximation of rank r has an error below the tail of what is known. Missing entries
+    of the new rows are replaced by what their scores in the old components restore; then no such
+    bound is known.
 
     Args:
         old: The reduction so far; its scales stay as they are.
         X: New rows, dense or sparse, of shape (m, columns).
 
     Cost:
-        A decomposition of (kept + m + 1) × columns numbers, rows in blocks of at most 4·kept.
+        A decomposition of (kept + m + 1) × columns numbers for each block of at most 4·kept rows.
 
     Reference:
         Ross, Lim, Lin, Yang (2008), Incremental learning for robust visual tracking, International
@@ -344,6 +354,7 @@ def _with_block(old: Reduction, X: Array) -> Reduction:
     squares = np.square(S)
     keep = min(len(S), SPARE * old.rank + FEWEST_SPARE)
     rank = old.rank
+    # the convention of every reduction: the entry of largest size in a component is positive
     signs = np.sign(Vt[np.arange(len(Vt)), np.abs(Vt).argmax(axis=1)])
     signs = np.where(signs == 0, 1.0, signs)
     return replace(

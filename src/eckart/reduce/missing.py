@@ -1,4 +1,4 @@
-"""The components of a table with gaps: least squares over the known entries alone."""
+"""Components of a table with missing entries, by least squares over the known entries alone."""
 
 import math
 import time
@@ -30,23 +30,23 @@ from eckart.solvers import Step
 from eckart.subspaces import directed
 
 DECADES: Final = 151
-"""The largest entry is between 10^−n and 10^n, so that sums of squares stay in range."""
+"""The largest entry must be within 10^−n and 10^n, so that sums of squares stay in range."""
 PER_ENTRY: Final = 32
-"""Bytes for each known entry: its place and value in both orders, and while it is centred."""
+"""Bytes for each known entry: its place and value in both orders, and its value while centred."""
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """The entries of a table that are there.
+    """The known entries of a table, centred and scaled.
 
     Fields:
-        entries: The values, less the means and divided by the scales and the unit.
-        unit: The power of two that brings the values near 1, so that what is found does not depend
-            on their size.
-        means: Of what is known of each column, in float64; zeros where they are not subtracted.
-        scales: Standard deviations of the same, or None.
-        missing: How many entries are not there.
+        entries: The values less the means, divided by the scales and the unit.
+        unit: The power of two that brings the values near 1, so that the result does not depend on
+            their size.
+        means: Means of the known entries of each column, in float64; zeros if not centred.
+        scales: Standard deviations of the known entries of each column, or None.
+        missing: Number of missing entries.
     """
 
     entries: Entries
@@ -56,12 +56,12 @@ class Known:
     missing: int
 
     def sentence(self) -> str:
-        """How many entries are missing."""
+        """The number of missing entries, in a sentence."""
         return missing_sentence(self.missing, self.missing + len(self.entries))
 
 
 def missing_sentence(missing: int, total: int) -> str:
-    """How many entries are missing, for a person.
+    """The number of missing entries, in a sentence for the user.
 
     Example:
         >>> missing_sentence(1, 4)
@@ -74,17 +74,17 @@ def missing_sentence(missing: int, total: int) -> str:
 def known_entries(
     W: Matrix, *, centre: bool, scale: bool, names: tuple[str, ...] | None = None
 ) -> Known:
-    """What is known of a table whose missing entries are NaN.
+    """Collect the known entries of a table whose missing entries are NaN.
 
     Args:
-        W: Of shape (rows, columns).
+        W: The table, of shape (rows, columns).
         centre: Whether to subtract the means of the columns.
         scale: Whether to divide the columns by their standard deviations.
-        names: Of the columns, for the message.
+        names: Names of the columns, for messages.
 
     Raises:
-        MatrixError: If an entry is infinite, a column has none that is known, squares leave the
-            range of float64, or what is known does not fit the memory that W may take.
+        MatrixError: If an entry is infinite, a column has no known entry, squares leave the range
+            of float64, or the known entries exceed the memory that W may take.
 
     Cost:
         One pass; 32 bytes for each known entry.
@@ -122,14 +122,14 @@ def known_entries(
 
 
 def _unit(values: Array) -> float:
-    """The power of two next above the root of the mean square; 1 where all are zero."""
+    """The power of two next above the root mean square of the values; 1 if all are zero."""
     near_one, exponent = scaled(values)
     size = math.sqrt(float(np.mean(np.square(near_one))))
     return 2.0 ** (exponent + int(np.frexp(size)[1]))
 
 
 def _by_rows(W: Matrix) -> Compressed:
-    """The entries that are no NaN, in the order of rows."""
+    """The entries that are not NaN, ordered by rows."""
     counts: list[Any] = []
     indices: list[Any] = []
     values: list[Any] = []
@@ -160,22 +160,24 @@ def _by_rows(W: Matrix) -> Compressed:
 
 
 FIRST_RANK: Final = 16
-"""Where a rule finds the rank, the first that is tried; then twice as many, and so on."""
+"""The first rank that is tried if a rule finds the rank; it is then doubled as often as needed."""
 ROUND: Final = 20
-"""Sweeps between which the factors are brought to equal lengths."""
+"""Sweeps after which the factors are balanced: with a small λ, alternating least squares moves
+length from one factor to the other only slowly."""
 EPOCHS: Final = 15 * ROUND
+"""Sweeps of one fit, at most."""
 TOLD: Final = 64 * float(np.finfo(FLOAT32).eps)
-"""Components of less than this share of the table are within the rounding of a fit in float32."""
+"""Components below this share of the table are within the rounding of a fit in float32."""
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filled:
-    """The answer of `around_gaps`.
+    """The result of `around_gaps`.
 
     Fields:
-        found: The components, as `components` gives them.
-        moments: Of the columns, with the gaps as the factors fill them.
+        found: The components, in the form that `components` returns.
+        moments: The moments of the columns, with missing entries as the factors fill them.
         penalty: λ, in the unit of the table.
     """
 
@@ -194,23 +196,24 @@ def around_gaps(
     seed: int | Randomness = 0,
     on_step: Callable[[Step], None] | None = None,
 ) -> Filled:
-    """Components from the known entries of a table, none of the others filled in by hand.
+    """Find components from the known entries of a table, without filling in the others.
 
     Minimises Σ_known (W − means − B·A)² + λ(‖B‖² + ‖A‖²) by alternating least squares, with λ
     chosen on a tenth of the known entries, and turns B·A into orthonormal components.
 
     Args:
-        known: The entries.
-        rule: How many components; one that needs the spectrum is asked at 16, 32, … of them.
+        known: The known entries.
+        rule: The rule for the number of components; one that needs the spectrum is asked at 16, 32,
+            … components.
         centre: Whether the means are fitted.
-        dtype: Of the components.
+        dtype: Type of the components.
         certificate: Whether to compute the duality gap.
-        seed: Of the start and of the held-out entries.
+        seed: Seed of the start and of the choice of held-out entries.
         on_step: Called with every step of the last fit.
 
     Raises:
         ArgumentError: If a rank is below 1.
-        MatrixError: If it is above min(rows, columns).
+        MatrixError: If a rank is above min(rows, columns).
 
     Cost:
         About 8·rank operations for each known entry and sweep; some hundred sweeps in all.
@@ -254,7 +257,7 @@ def around_gaps(
 @final
 @dataclass(frozen=True, slots=True)
 class Fitting:
-    """Fits to the same entries with the same λ, of one rank or another."""
+    """Fits of different ranks to the same entries with the same λ."""
 
     entries: Entries
     penalty: Penalty
@@ -265,12 +268,13 @@ class Fitting:
     def at(
         self, rank: int, *, start: BiasedFactors | Factors | None = None, watched: bool = True
     ) -> Factorization:
-        """The fit of a rank, in rounds that each begin with factors of equal lengths."""
+        """Fit a rank, in rounds of sweeps that each begin with balanced factors."""
         start = start or spectral_start(self.entries, rank)
         history: list[Record] = []
         while True:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ConvergenceWarning)  # a round is not the run
+                # a round that ends at its limit is not yet a failure to converge
+                warnings.simplefilter("ignore", ConvergenceWarning)
                 fit = factorize(
                     self.entries,
                     rank,
@@ -287,7 +291,7 @@ class Fitting:
             start = replace(offset, factors=offset.factors.balance())
 
     def enough(self, rule: RankRule, fit: Factorization, dtype: DType) -> int | None:
-        """The rank that a rule wants, or None where it takes more singular values to tell."""
+        """The rank by a rule, or None if the rule needs more singular values."""
         values = _centred(fit, most=fit.factors.rank).factors.singular_values()
         shape, squares, found = fit.factors.shape, np.square(values), None
         if isinstance(rule, GrowingRule):
@@ -298,7 +302,7 @@ class Fitting:
 
 
 def _centred(fit: Factorization, *, most: int) -> BiasedFactors:
-    """What was fitted, of a smaller rank, with B about its mean where there are means."""
+    """The fit truncated to at most `most` components, with B about its mean if means are fitted."""
     offset = cast("BiasedFactors", fit.approximation)
     B, A = offset.factors.B.astype(FLOAT64), offset.factors.A.astype(FLOAT64)
     bias = np.zeros(A.shape[1])
@@ -309,12 +313,12 @@ def _centred(fit: Factorization, *, most: int) -> BiasedFactors:
 
 
 def _energy(entries: Entries, squares: Array, proof: Certificate) -> float:
-    """‖W‖² with the gaps filled."""
+    """‖W‖² with missing entries filled in."""
     return float(squares.sum()) + _outside(entries, proof)
 
 
 def _outside(entries: Entries, proof: Certificate) -> float:
-    """The squared error with the gaps, if it is in them what it is on the known entries."""
+    """The squared error of all entries, if the mean over missing ones is that over known ones."""
     rows, columns = entries.shape
     return proof.error**2 * rows * columns / len(entries)
 
@@ -322,7 +326,7 @@ def _outside(entries: Entries, proof: Certificate) -> float:
 def _proof(
     entries: Entries, offset: BiasedFactors, penalty: Penalty, *, bound: bool
 ) -> Certificate:
-    """The error over the known entries, and the duality gap about these means."""
+    """The error over the known entries, and the duality gap with the means held fixed."""
     order = entries.by_rows
     values = (order.values - offset.column_bias[order.indices]).astype(FLOAT32)
     around = Entries(shape=entries.shape, by_rows=replace(order, values=values))
@@ -338,7 +342,7 @@ def _components(
     rule: RankRule,
     dtype: DType,
 ) -> Components:
-    """The same as orthonormal rows and their σ², in the unit of the table."""
+    """The fit as orthonormal rows and their σ², in the unit of the table."""
     entries, values = known.entries, offset.factors.singular_values()
     squares = np.square(values * known.unit)
     lengths = np.sqrt(np.where(values > 0, values, 1.0))

@@ -1,4 +1,4 @@
-"""How a table is read: in memory where it fits, else in blocks of rows."""
+"""Opening of a table: in memory if it fits, else streamed in blocks of rows."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -15,25 +15,26 @@ from eckart.matrices.derived import dense
 from eckart.ranks import byte_count
 
 IN_MEMORY: Final = 2**31
-"""A file of up to so many bytes of numbers is held in memory where no memory is named."""
+"""A file of up to so many bytes of numbers is held in memory if no memory limit is given."""
 STREAM_MEMORY: Final = 2**30
+"""Bytes that a streamed table may take if no memory limit is given."""
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """How a table is read.
+    """Options for reading a table.
 
     Fields:
-        columns: Names of the columns of numbers; None takes all.
-        named: The same of a file whose columns have names; those of any other are taken as they
-            stand.
-        ids: Columns that pass through to the scores.
-        colour: A column that colours the picture of the report.
+        columns: Names of the numeric columns; None takes all.
+        named: Names of the columns if the file has names; a file without names is read in its
+            order.
+        ids: Names of the columns that pass through to the scores.
+        colour: Name of the column that colours the figure of the report.
         header: Whether the first row of a text file is a header.
         index: Whether the first column of a table is an index.
         tensor: Name of the array in a file that holds several.
-        memory: The most bytes, a number or "500MB"; the file is then read in blocks of rows.
+        memory: Memory limit in bytes, or as "500MB"; the file is then read in blocks of rows.
     """
 
     columns: tuple[str, ...] | None = None
@@ -46,7 +47,7 @@ class Reading:
     memory: int | str | None = None
 
     def wanted(self) -> Wanted:
-        """The same for the files that are read by rows."""
+        """The options for a file that is read by rows."""
         colour = () if self.colour is None or self.colour in self.ids else (self.colour,)
         return Wanted(
             columns=self.columns,
@@ -58,10 +59,10 @@ class Reading:
         )
 
     def of_names(self, names: tuple[str, ...] | None) -> "Reading":
-        """The same for what has columns of these names, in this order.
+        """These options for a file that must have columns of given names, in this order.
 
         Raises:
-            ArgumentError: If one of them is asked for in the place of another.
+            ArgumentError: If one of these columns is requested in the place of another.
         """
         if self.columns is None or names is None:
             return replace(self, named=names)
@@ -77,10 +78,10 @@ class Reading:
 
 
 def open_matrix(path: Path, reading: Reading) -> tuple[Table, Matrix]:
-    """A file as a table and its matrix: in memory where it fits, else streamed.
+    """Open a file as a table with its matrix: in memory if it fits, else streamed.
 
     Raises:
-        EckartError: If it cannot be read.
+        EckartError: If the file cannot be read.
     """
     if not is_read_by_rows(path):
         return _whole_matrix(path, reading)
@@ -94,7 +95,7 @@ def open_matrix(path: Path, reading: Reading) -> tuple[Table, Matrix]:
 
 
 def _whole_matrix(path: Path, reading: Reading) -> tuple[Table, Matrix]:
-    """A file of a kind that is read whole: sparse matrices and the like."""
+    """Read a file of a format that is not read by rows, such as a sparse matrix."""
     if reading.wanted().beside or reading.columns or reading.memory is not None:
         raise ArgumentError(
             f"{path.name} is read whole and has no names of columns.",
@@ -115,7 +116,7 @@ def _whole_matrix(path: Path, reading: Reading) -> tuple[Table, Matrix]:
 
 
 def raw_blocks(W: Matrix) -> Iterator[Any]:
-    """Rows as they are stored, sparse ones sparse. One pass."""
+    """Blocks of rows as they are stored; those of a sparse matrix are sparse. One pass."""
     if isinstance(W, Sparse):
         yield from W.stored_blocks()
     else:
@@ -123,10 +124,10 @@ def raw_blocks(W: Matrix) -> Iterator[Any]:
 
 
 def missing_in(block: Any) -> int:
-    """How many entries of some rows are missing.
+    """The number of missing entries of some rows.
 
     Raises:
-        MatrixError: If one is infinite.
+        MatrixError: If an entry is infinite.
     """
     data = block.data if hasattr(block, "indptr") else block
     missing = int(np.count_nonzero(np.isnan(data)))

@@ -1,4 +1,4 @@
-"""Reduce a file: a table in, scores and what they are made of out."""
+"""The jobs of `eckart reduce`: reduce a table, project new rows, update a reduction."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -38,7 +38,7 @@ from eckart.reduce.reduction import Reduction
 from eckart.solvers import Step
 
 STRONGEST: Final = 8
-"""Columns that are named for each component."""
+"""Columns that are listed for each component."""
 
 
 @final
@@ -48,14 +48,14 @@ class Reduced:
 
     Fields:
         source: Name of the input.
-        reduction: The components and what they hold.
-        found: The run that found them; None where they were saved by another.
-        shape: Of the table.
-        streamed: Whether it was read in blocks of rows, not held in memory.
-        passes: How often it was read from end to end, for everything.
-        read_bytes: Of numbers, in one pass.
-        notes: How it was read.
-        files: What was written.
+        reduction: The components and what they hold of the variance.
+        found: The run that found the components; None if they were saved by an earlier run.
+        shape: Shape of the table.
+        streamed: Whether the table was read in blocks of rows, not held in memory.
+        passes: Number of passes over the table, for everything.
+        read_bytes: Bytes of numbers that one pass reads.
+        notes: Notes for the user on how the table was read.
+        files: Paths of the files that were written, by kind.
         picture: A sample of the scores.
         command: The command line that the user typed.
         seconds: Duration of the whole job.
@@ -76,11 +76,11 @@ class Reduced:
 
     @property
     def grade(self) -> Grade:
-        """That of the run."""
+        """The grade of the run; success if there was none."""
         return "success" if self.found is None else self.found.outcome.grade
 
     def to_dict(self) -> dict[str, Any]:
-        """Figures as plain numbers and text."""
+        """The fields and the figures of the reduction as plain numbers and text."""
         reduction = self.reduction
         shares = reduction.shares
         document = {
@@ -116,7 +116,7 @@ class Reduced:
         return document
 
     def report_document(self) -> dict[str, Any]:
-        """`to_dict` with the sample of scores that a report draws."""
+        """`to_dict` with the sample of scores that the report shows."""
         return {**self.to_dict(), "picture": self.picture.to_dict()}
 
 
@@ -130,24 +130,25 @@ def reduce_file(
     on_step: Callable[[str, Step], None] | None = None,
     **choice: Any,
 ) -> Reduced:
-    """Find the components of a table, write its scores, its loadings and the reduction itself.
+    """Find the components of a table, and write its scores, its loadings and the reduction.
 
     Args:
         path: A table or a matrix.
-        output: Where the scores go: `.parquet`, `.csv`, `.tsv` or `.npy`; the loadings and the
-            reduction go beside it.
+        output: Path of the scores: `.parquet`, `.csv`, `.tsv` or `.npy`; the loadings and the
+            reduction are written beside it.
         reading: How the table is read.
         force: Whether existing files are overwritten.
         command: The command line that the user typed.
         on_step: Called with a name and every step.
-        choice: As for `reduced`.
+        choice: The other arguments of `reduced`.
 
     Raises:
-        EckartError: If the table cannot be read or reduced as asked, or a file cannot be written.
+        EckartError: If the table cannot be read or reduced as requested, or a file cannot be
+            written.
 
     Cost:
-        Two passes over a table of up to 2048 columns; of a wider one some more. Of a table that is
-        streamed two blocks of rows are in memory, and what is as wide as a row.
+        Two passes over a table of up to 2048 columns, some more over a wider one. For a streamed
+        table two blocks of rows are in memory, and arrays as wide as a row.
     """
     began = time.perf_counter()
     check_reduction_output(output, force=force, inputs=[path], beside=reading.ids)
@@ -180,7 +181,7 @@ def project_file(
     force: bool = False,
     command: str = "",
 ) -> Reduced:
-    """Write the scores of new rows by a saved reduction, or with `inverse` the rows of scores.
+    """Write the scores of new rows by a saved reduction; with `inverse`, the rows of scores.
 
     Raises:
         EckartError: If a file cannot be read or written, or the columns do not fit.
@@ -208,12 +209,12 @@ def update_file(
     path: Path, saved: Path, output: Path, reading: Reading, *, force: bool = False,
     command: str = "",
 ) -> Reduced:  # fmt: skip
-    """Take the rows of a table into a saved reduction, without those it was made of.
+    """Update a saved reduction with the rows of a table, without the rows it was made from.
 
     Args:
-        path: The new rows.
-        saved: The reduction.
-        output: Where the reduction of all rows goes; `saved` itself with `force`.
+        path: Path of the new rows.
+        saved: Path of the reduction.
+        output: Path of the reduction of all rows; `saved` itself with `force`.
         reading: How the table is read.
         force: Whether existing files are overwritten.
         command: The command line that the user typed.
@@ -231,6 +232,7 @@ def update_file(
         reduction = read_reduction(saved)
         table, W = open_matrix(path, reading.of_names(reduction.names))
         if W.shape[1] != reduction.columns:
+            # raises the error about the number of columns, which an empty table would not reach
             reduction.project(np.zeros((1, W.shape[1])))
         missing = 0
         for block in raw_blocks(W):
@@ -242,7 +244,7 @@ def update_file(
 
 
 def _noted(table: Table, missing: int, W: Matrix) -> Table:
-    """A table with a note of how many of its entries are missing."""
+    """Add a note of the number of missing entries to a table."""
     if not missing:
         return table
     note = missing_sentence(missing, W.shape[0] * W.shape[1])
@@ -260,7 +262,7 @@ def _answer(
     began: float,
     found: Components | None = None,
 ) -> Reduced:
-    """What a job says of itself when it ends."""
+    """The result of a job when it ends."""
     return Reduced(
         source=str(path),
         reduction=reduction,
@@ -283,8 +285,8 @@ def check_reduction_output(
     """Refuse an output that cannot be written, before any work.
 
     Raises:
-        ArgumentError: If its suffix is unknown or means that nothing can be beside the scores, or
-            it or what goes beside it is there.
+        ArgumentError: If the suffix is unknown or does not allow columns beside the scores, or a
+            file exists.
     """
     check_score_suffix(output, beside)
     others: list[Path] = []
@@ -294,12 +296,12 @@ def check_reduction_output(
 
 
 def score_names(reduction: Reduction) -> tuple[str, ...]:
-    """Names of the columns of scores."""
+    """The names of the columns of scores."""
     return tuple(f"PC{place}" for place in range(1, reduction.rank + 1))
 
 
 def strongest(reduction: Reduction) -> list[dict[str, Any]]:
-    """The columns with the largest loadings of each component."""
+    """The columns with the largest loadings in size, for each component."""
     names = reduction.names or tuple(map(str, range(reduction.columns)))
     found: list[dict[str, Any]] = []
     for row in reduction.A[: reduction.rank]:
@@ -322,12 +324,13 @@ def _write_scores(
     inverse: bool = False,
     counted: bool = False,
 ) -> int:
-    """The last pass: every block of rows projected, or restored, and written.
+    """The last pass: project or restore every block of rows, and write it.
 
-    Gives back how many entries are missing, where they are counted.
+    Returns:
+        The number of missing entries, if they are counted; else 0.
 
     Raises:
-        MatrixError: If an entry is infinite, or one of scores that are to be restored is missing.
+        MatrixError: If an entry is infinite, or a score to restore from is missing.
     """
     missing = 0
     names = list(score_names(reduction))

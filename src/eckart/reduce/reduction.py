@@ -1,4 +1,4 @@
-"""What a reduction keeps of a table: the column side, which new rows are projected with."""
+"""`Reduction`: the components and moments of a table, with which new rows are projected."""
 
 import math
 from collections.abc import Mapping
@@ -19,27 +19,27 @@ from eckart.matrices.moments import FAR
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reduction:
-    """Scores are ((X − 1·meansᵀ)/scales)·Aᵀ, divided by their deviations where they are whitened.
+    """A reduction gives rows X the scores ((X − 1·meansᵀ)/scales)·Aᵀ, whitened if requested.
 
     Fields:
-        A: Orthonormal rows, of shape (rank, columns): the components.
-        means: Of the columns; zeros where they are not centred.
-        scales: By which the columns are divided; None for none.
+        A: The components: orthonormal rows, of shape (rank, columns).
+        means: Means of the columns; zeros if not centred.
+        scales: Numbers by which the columns are divided; None if they are not.
         squares: σ² of each component.
         energy: ‖W‖²_F of all rows, centred and scaled.
-        rows: How many rows it was made of.
-        rank: How many components are used; A may hold more, for rows that are still to come.
-        names: Of the columns, or None.
-        centred: Whether the means are those of the columns.
-        whitened: Whether scores have variance 1.
-        floor: Nothing of this rank has a smaller error, where it is known.
-        strength: λ by which it was fitted around gaps; 0 where there were none.
-        missing: Entries that were not known, of those it was made of.
-        measured: Variances of the scores of the rows it was made of, where these are not σ²/(rows −
-            1): of rows with gaps, or that are not centred.
-        whole: Of the rows themselves, with the same.
-        away: Means of the columns, divided by the scales, where they are not subtracted.
-        document: What the run that made it said.
+        rows: Number of rows that the reduction was made from.
+        rank: Number of components in use; A may hold more, for later rows.
+        names: Names of the columns, or None.
+        centred: Whether `means` are those of the columns.
+        whitened: Whether scores are divided by their standard deviations.
+        floor: Lower bound of the error of any approximation of this rank; None if not known.
+        strength: λ of a fit with missing entries; 0 if there were none.
+        missing: Number of missing entries in the rows that the reduction was made from.
+        measured: Variances of the scores of these rows, if they are not σ²/(rows − 1): with missing
+            entries or without centring.
+        whole: Variance of these rows themselves, if `measured` is given.
+        away: Means of the columns divided by the scales, if they are not subtracted.
+        document: Facts on the run that made the reduction.
     """
 
     A: Array
@@ -62,22 +62,22 @@ class Reduction:
 
     @property
     def columns(self) -> int:
-        """Of the table."""
+        """Number of columns of the table."""
         return self.A.shape[1]
 
     @property
     def dtype(self) -> DType:
-        """float32 or float64."""
+        """Type of the components and scores: float32 or float64."""
         return self.A.dtype
 
     @property
     def error(self) -> float:
-        """‖W − W·Aᵀ·A‖_F of all rows is at most the root of the energy that was let go."""
+        """Bound on ‖W − W·Aᵀ·A‖_F of all rows: the root of the energy that was dropped."""
         kept = float(self.squares[: self.rank].sum())
         return math.sqrt(max(0.0, self.energy - kept))
 
     def promise(self) -> dict[str, Any]:
-        """What can be said of all rows it was made of, also of those that are gone."""
+        """The certificate for all rows that the reduction was made from, also later dropped ones."""
         error = self.error
         floor = None if self.floor is None else min(self.floor, error)
         return {
@@ -91,10 +91,10 @@ class Reduction:
 
     @property
     def variances(self) -> Array:
-        """Variance of the scores of each component that is used, before they are whitened.
+        """Variance of the scores of each component in use, before whitening.
 
-        As `PCA` has it, divided by rows − 1; where columns are not centred as `TruncatedSVD` has
-        it, divided by rows.
+        Divided by rows − 1 as in scikit-learn's `PCA`; without centring divided by rows, as in its
+        `TruncatedSVD`.
         """
         if self.measured is not None:
             return self.measured
@@ -106,7 +106,7 @@ class Reduction:
 
     @property
     def shares(self) -> Array:
-        """The same as shares of the whole variance."""
+        """The variances as shares of the whole variance."""
         whole = self.whole
         if self.measured is None or whole is None:
             whole = self.energy / max(1, self.rows - 1)
@@ -115,13 +115,13 @@ class Reduction:
         return self.variances / (whole if whole > 0 else 1.0)
 
     def project(self, X: Any, *, may_change: bool = False) -> Array:
-        """The scores of rows, of shape (rows, rank), without making a sparse X dense.
+        """The scores of rows, of shape (rows, rank); a sparse X is not made dense.
 
         Args:
-            X: Of shape (rows, columns).
+            X: The rows, of shape (rows, columns).
             may_change: Whether X may be overwritten, so that no copy of it is made.
 
-        Rows with gaps, which are NaN, get the scores that meet what is known of them best.
+        Rows with missing entries (NaN) get the scores that fit their known entries best.
 
         Raises:
             MatrixError: If X has another number of columns, or an entry is infinite.
@@ -137,7 +137,7 @@ class Reduction:
             left = self.means
             scores = np.asarray(X @ narrow.T) - (left @ narrow.T.astype(FLOAT64)).astype(X.dtype)
         unknown = np.flatnonzero(~np.isfinite(scores).all(axis=1))
-        if unknown.size:  # a NaN in a row is one in its scores
+        if unknown.size:  # a NaN in a row makes its scores NaN
             rows = X[unknown]
             around = (rows.toarray() if hasattr(rows, "toarray") else rows) - left
             around = around if self.scales is None else around / self.scales
@@ -147,17 +147,17 @@ class Reduction:
         return scores.astype(self.dtype, copy=False)
 
     def filled(self, X: Array) -> Array:
-        """Rows with what is missing as their scores restore it; X itself where nothing is."""
+        """Rows with missing entries replaced by what the scores restore; X itself if none is."""
         gaps = np.isnan(X)
         if not gaps.any():
             return X
         return np.where(gaps, self.restore(self.project(X)), X)
 
     def restore(self, scores: Array) -> Array:
-        """The rows that scores stand for, of shape (rows, columns).
+        """The rows that scores represent, of shape (rows, columns).
 
         Raises:
-            MatrixError: If there are more or fewer scores in a row than components.
+            MatrixError: If the number of scores in a row is not that of the components.
         """
         if scores.shape[1] != self.rank:
             raise MatrixError(
@@ -172,13 +172,13 @@ class Reduction:
         return (rows + self.means).astype(self.dtype, copy=False)
 
     def arrays(self) -> dict[str, Array]:
-        """What is written to a file, by name."""
+        """The arrays of the saved reduction, by name."""
         own = {"A": self.A, "means": self.means, "squares": self.squares}
         more = {"scales": self.scales, "variances": self.measured, "away": self.away}
         return own | {name: array for name, array in more.items() if array is not None}
 
     def facts(self) -> dict[str, Any]:
-        """The rest of what is written, as plain numbers and text."""
+        """The other fields of the saved reduction, as plain numbers and text."""
         return {
             "kind": "reduction",
             "energy": self.energy,
@@ -196,11 +196,11 @@ class Reduction:
 
     @property
     def ridges(self) -> Array:
-        """What a squared score of a row with gaps is penalised by, of shape (rank,).
+        """The penalty of each squared score of a row with missing entries, of shape (rank,).
 
-        Fitted around gaps, it is λ/σ: what ‖B‖² costs where B and A are of equal lengths. Else the
-        mean variance of what is left out over that of the component, as for probabilistic
-        principal components.
+        For a fit with missing entries it is λ/σ, which is what ‖B‖² costs if B and A are balanced.
+        Else it is the mean variance in the directions left out over that of the component, as for
+        probabilistic principal components.
         """
         squares = np.maximum(self.squares[: self.rank], np.finfo(FLOAT64).tiny)
         if self.strength > 0:
@@ -215,7 +215,7 @@ class Reduction:
             return self.rows * float(np.square(means).sum()) > FAR * self.energy
 
     def _lengths(self) -> Array:
-        """What scores are divided by."""
+        """The numbers by which scores are divided: standard deviations if whitened, else ones."""
         if not self.whitened:
             return np.ones(self.rank)
         found = np.sqrt(self.variances)
@@ -231,10 +231,10 @@ class Reduction:
 
 
 def read_back(arrays: Mapping[str, Array], facts: Mapping[str, Any], path: object) -> Reduction:
-    """A reduction from the content of its file.
+    """Make a reduction from the arrays and facts of its file.
 
     Raises:
-        FormatError: If it is no reduction, or its parts do not fit together.
+        FormatError: If they are not those of a reduction, or do not fit together.
     """
     try:
         A, means, squares = arrays["A"], arrays["means"], arrays["squares"]
@@ -276,11 +276,11 @@ def read_back(arrays: Mapping[str, Array], facts: Mapping[str, Any], path: objec
 
 
 def _number(value: Any) -> float:
-    """A number of a document, finite and from 0.
+    """Check that a value of a document is a finite number of at least 0.
 
     Raises:
-        TypeError: If it is no number.
-        ValueError: If it is another one.
+        TypeError: If it is not a number.
+        ValueError: If it is negative or not finite.
     """
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{value!r} is no number")
@@ -290,16 +290,16 @@ def _number(value: Any) -> float:
 
 
 LEAST: Final = 1e-6
-"""Of the penalty: float32 shows no difference between a smaller one and none."""
+"""The smallest penalty: in float32 a smaller one makes no difference to none."""
 
 
 def scores_of_known(around: Array, A: Array, ridges: Array) -> Array:
     """The scores s of each row x that minimise Σ_known (x − s·A)² + Σ ridges·s².
 
     Args:
-        around: Rows, centred and scaled, of shape (rows, columns); what is missing is NaN.
-        A: Orthonormal rows, of shape (rank, columns).
-        ridges: Array of shape (rank,), at least 0.
+        around: The rows, centred and scaled, of shape (rows, columns); missing entries are NaN.
+        A: The components: orthonormal rows, of shape (rank, columns).
+        ridges: The penalty of each squared score, of shape (rank,), at least 0.
 
     Raises:
         MatrixError: If an entry is infinite.
@@ -319,7 +319,8 @@ def scores_of_known(around: Array, A: Array, ridges: Array) -> Array:
         return np.zeros((len(around), len(A)))
     sizes = np.where(np.isnan(around), 0.0, np.abs(around)).max(axis=1, keepdims=True)
     units = np.ldexp(1.0, np.frexp(sizes)[1])  # a power of two brings each row near 1
-    lengths = 1 / np.sqrt(np.maximum(ridges, LEAST))[:, np.newaxis]  # one penalty for all then
+    # with components of these lengths one penalty holds for all scores, as `fold_in` needs
+    lengths = 1 / np.sqrt(np.maximum(ridges, LEAST))[:, np.newaxis]
     unit = float(np.square(lengths * A).max()) or 1.0
     near_one = (around / units)[rows, columns]
     known = Entries.of(rows, columns, near_one, shape=around.shape)

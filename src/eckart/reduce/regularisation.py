@@ -1,4 +1,4 @@
-"""λ for a table with gaps, chosen on known entries that are held out."""
+"""Choice of λ for a table with missing entries, on known entries that are held out."""
 
 import math
 from dataclasses import dataclass, replace
@@ -18,33 +18,36 @@ from eckart.factors import Factors
 from eckart.matrices import Sparse
 
 HELD_OUT: Final = 0.1
-"""Of the known entries."""
+"""Share of the known entries that is held out."""
 FEWEST: Final = 50
-"""Known entries that some can be held out of."""
+"""Fewest known entries of which some are held out."""
 MOST: Final = 3_000_000
-"""Known entries that are looked at; of a larger table, those of a sample of its rows."""
+"""Known entries that are used, at most; of a larger table, those of a sample of its rows."""
 FALLING: Final = 4.0
-"""Each λ that is tried is so many times smaller than the one before."""
+"""Factor by which each λ that is tried is smaller than the one before."""
 MOST_TRIALS: Final = 12
+"""Values of λ that are tried, at most."""
 WORSE: Final = 2
 """The search ends after so many λ in a row that are not clearly better than the best."""
 CLEARLY: Final = 1e-3
+"""Share by which the error must fall for a λ to be clearly better."""
 EPOCHS: Final = 15
+"""Sweeps of each fit of the search."""
 UNTRIED: Final = 1000.0
-"""Where nothing can be held out, λ is so many times smaller than one that leaves nothing."""
+"""If nothing can be held out, λ is so many times smaller than the one that makes B·A zero."""
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Penalty:
-    """λ, and what it was chosen by.
+    """λ, and how it was chosen.
 
     Fields:
         strength: λ.
-        error: Root of the mean square over the held-out entries, in the unit of the entries; None
-            where there were none.
-        held: How many entries were held out.
-        trials: How many λ were tried.
+        error: Root mean square error on the held-out entries, in their unit; None if there were
+            none.
+        held: Number of entries that were held out.
+        trials: Number of λ that were tried.
     """
 
     strength: float
@@ -53,12 +56,12 @@ class Penalty:
     trials: int
 
     def scaled(self, factor: float) -> "Penalty":
-        """The same for factor times the entries."""
+        """The penalty for entries that are `factor` times as large."""
         error = None if self.error is None else self.error * factor
         return replace(self, strength=self.strength * factor, error=error)
 
     def sentence(self) -> str:
-        """What was chosen, and how well it predicts what it has not seen."""
+        """The chosen λ and its error on held-out entries, in a sentence."""
         if self.error is None:
             return f"λ is {self.strength:.3g}: there are too few entries to choose it by."
         return (
@@ -68,16 +71,16 @@ class Penalty:
 
 
 def objective(strength: float, *, centre: bool) -> Observed:
-    """Σ_known (W − means − B·A)² + λ(‖B‖² + ‖A‖²)."""
+    """The objective Σ_known (W − means − B·A)² + λ(‖B‖² + ‖A‖²)."""
     return Observed(regularization=strength, count_exponent=0, biases=centre, row_biases=False)
 
 
 def chosen_penalty(entries: Entries, rank: int, *, centre: bool, randomness: Randomness) -> Penalty:
-    """The λ whose factors meet a held-out tenth of the entries best.
+    """Choose the λ whose factors predict a held-out tenth of the known entries best.
 
-    From ‖W‖₂ over the share of entries that are known, with which factors of zero are best,
-    downwards by factors of four until it gets no better. What noise adds to singular values grows
-    with the root of the count of entries, and so does the λ that is given back.
+    The search starts at ‖W‖₂ over the share of known entries, for which zero factors are best, and
+    goes down by factors of four until the error no longer falls. What noise adds to singular values
+    grows with the root of the number of entries, and the returned λ is scaled in the same way.
 
     Cost:
         At most 12 fits of 15 sweeps.
@@ -109,21 +112,22 @@ def chosen_penalty(entries: Entries, rank: int, *, centre: bool, randomness: Ran
 
 
 def spectral_start(entries: Entries, rank: int) -> Factors:
-    """The leading directions of the entries with zeros where nothing is known, of equal lengths.
+    """The leading directions of the entries, with zeros for missing ones, as balanced factors.
 
-    Alternating least squares moves length from one factor to the other only slowly where λ is
-    small.
+    They are balanced because alternating least squares moves length from one factor to the other
+    only slowly if λ is small.
     """
     order = entries.by_rows
     parts = order.values.astype(FLOAT64), order.indices, order.starts
     W = Sparse(scipy.sparse.csr_array(parts, shape=entries.shape))
     factors = factorize(W, rank, certificate=False).factors.balance()
+    # zeros for missing entries make the matrix smaller by this share
     share = len(entries) / (entries.shape[0] * entries.shape[1])
     return Factors(factors.B / share**0.5, factors.A / share**0.5)
 
 
 def _largest(factors: Factors) -> float:
-    """The largest singular value; 1 where all are 0."""
+    """The largest singular value; 1 if all are 0."""
     return float(factors.singular_values()[0]) or 1.0
 
 
@@ -139,7 +143,7 @@ def _part(
     kept: npt.NDArray[np.bool_],
     rows: npt.NDArray[np.bool_] | None = None,
 ) -> Entries:
-    """Some of the entries, and some of the rows."""
+    """Some of the entries, and optionally some of the rows only."""
     order = entries.by_rows
     before = np.concatenate([[0], np.cumsum(kept, dtype=np.int64)])[order.starts]
     counts = np.diff(before) if rows is None else np.diff(before)[rows]

@@ -1,4 +1,4 @@
-"""The page of a reduction, its figures, and the same in a few lines of text."""
+"""The report of a reduction: a page with figures, and the same facts as rows of text."""
 
 from html import escape
 from typing import Any, Final
@@ -11,14 +11,16 @@ from eckart.reporting.html import draw, frame, grid, origin, table
 from eckart.reporting.tables import byte_size, figure, seconds, share
 
 MOST_LINES: Final = 10
+"""Rows of the table of components; of more components the last is shown beside the first."""
 NAMED: Final = 3
+"""Columns that are named in each of these rows."""
 
 
 def component_rows(document: dict[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """The header and one row for each of the first components.
+    """The header and the rows of a table of the first components.
 
     Args:
-        document: `Reduced.to_dict()`.
+        document: The result of `Reduced.to_dict()`.
     """
     header = ("component", "variance", "share", "together", "strongest columns")
     lines = zip(
@@ -39,10 +41,10 @@ def component_rows(document: dict[str, Any]) -> tuple[tuple[str, ...], list[tupl
 
 
 def reduce_table(document: dict[str, Any]) -> list[tuple[str, str]]:
-    """Labels and values for a person.
+    """The main facts of a reduction as labels and values.
 
     Args:
-        document: `Reduced.to_dict()`.
+        document: The result of `Reduced.to_dict()`.
     """
     proof, (rows, columns) = document["certificate"], document["shape"]
     table = [
@@ -72,11 +74,11 @@ def _share(proof: dict[str, Any]) -> float | None:
 MOST_GROUPS: Final = 12
 BARS: Final = 8
 NOTHING: Final = 1e-13
-"""A share of the variance that is all rounding."""
+"""Share of the variance up to which a component is rounding only."""
 
 
 def scree(document: dict[str, Any]) -> go.Figure:
-    """The share of the variance of every component that is known, with the chosen rank."""
+    """The scree plot: the share of the variance of every known component, and the chosen rank."""
     rank = document["rank"]
     shares = document["spectrum"] or document["explained_share"]
     shares = [value if value > NOTHING else 0.0 for value in shares]
@@ -106,7 +108,7 @@ def scree(document: dict[str, Any]) -> go.Figure:
         y=1,
         yref="paper",
         yanchor="bottom",
-        # towards the middle of the figure, so that it is not cut off at a side
+        # towards the middle of the figure, so that the text is not cut off at a side
         xanchor="right" if 2 * rank > len(shares) else "left",
         showarrow=False,
         font={"color": FLOOR},
@@ -123,7 +125,7 @@ def scree(document: dict[str, Any]) -> go.Figure:
 
 
 def cumulative(document: dict[str, Any]) -> go.Figure:
-    """How much of the variance the first components hold together."""
+    """A figure of the share of the variance that the first components hold together."""
     held = document["cumulative_share"]
     figure = go.Figure(
         go.Scatter(
@@ -140,7 +142,7 @@ def cumulative(document: dict[str, Any]) -> go.Figure:
 
 
 def scatter(document: dict[str, Any]) -> go.Figure | None:
-    """The rows by their first two scores, coloured where a column says how."""
+    """A figure of the rows by their first two scores, coloured by a column if there is one."""
     picture = document["picture"]
     points = np.asarray(picture["points"])
     if points.size == 0:
@@ -172,7 +174,7 @@ def scatter(document: dict[str, Any]) -> go.Figure | None:
 
 
 def loadings(document: dict[str, Any], place: int) -> go.Figure:
-    """The strongest columns of one component as bars."""
+    """A bar chart of the strongest columns of one component."""
     named = document["components"][place]
     columns, weights = named["columns"][:BARS][::-1], named["loadings"][:BARS][::-1]
     figure = go.Figure(
@@ -194,7 +196,7 @@ def loadings(document: dict[str, Any], place: int) -> go.Figure:
 
 
 def _groups(picture: dict[str, Any], count: int) -> list[tuple[str, Any, dict[str, Any]]]:
-    """Names, which points, and how they look: one group, groups by value, or a scale."""
+    """Groups of points with name, mask and marker: one group, one for each value, or a scale."""
     colours, everything = picture["colours"], np.ones(count, bool)
     if not colours:
         return [("", everything, {"color": ACCENT})]
@@ -216,22 +218,22 @@ def _groups(picture: dict[str, Any], count: int) -> list[tuple[str, Any, dict[st
 
 
 def _escaped(text: str) -> str:
-    """Text that plotly draws as it is: it would read tags."""
+    """Text with tags escaped, which Plotly would interpret."""
     return str(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 DRAWN: Final = 6
-"""Components whose strongest columns are drawn."""
+"""Components whose strongest columns have a figure, at most."""
 
 
 def reduce_page(document: dict[str, Any]) -> str:
-    """The report of a reduction.
+    """The HTML report of a reduction.
 
     Args:
-        document: `Reduced.report_document()`.
+        document: The result of `Reduced.report_document()`.
 
     Returns:
-        HTML that is complete in itself: styles, script and figures are inside.
+        A self-contained HTML page with styles, scripts and figures inside.
     """
     rows, columns = document["shape"]
     points = scatter(document)
@@ -270,7 +272,7 @@ def reduce_page(document: dict[str, Any]) -> str:
 
 
 def _origin(document: dict[str, Any]) -> str:
-    """How to run it again, where a run made it."""
+    """The section on how to run it again: the command, and the recipe if a run found components."""
     if "recipe" not in document:
         return f"<h2>Run it again</h2><pre>{escape(document['command'])}</pre>"
     run = {"recipe": document["recipe"], "certificate": document["certificate"], "name": ""}
