@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from eckart.files import Selection, open_table, read_parts
-from eckart.files.rows import Wanted
+from eckart.files import Selection, read_parts
+from eckart.files.rows import Wanted, open_table
 from eckart.matrices import Streamed
 from eckart.matrices.derived import dense
 

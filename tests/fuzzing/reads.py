@@ -20,8 +20,8 @@ from eckart.adapters.second_moments import Calibration
 from eckart.checkpoints import open_checkpoint, quantisation
 from eckart.checkpoints.peft import factor_dtype, read_adapter
 from eckart.cli.main import main
-from eckart.files import open_table, read_parts
-from eckart.files.rows import Wanted
+from eckart.files import read_parts
+from eckart.files.rows import Wanted, open_table
 from eckart.matrices import Streamed
 from eckart.matrices.derived import check_entries
 from eckart.recommend import load_model, read_interactions, similar_items, top_items

@@ -9,8 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from eckart.errors import EckartError, FormatError
-from eckart.files import open_table, read_parts
+from eckart.files import read_parts
 from eckart.files.parquet import arrow_reading
+from eckart.files.rows import open_table
 from eckart.files.tables import read_parquet, table_head
 from eckart.matrices import Streamed
 from eckart.matrices.derived import dense

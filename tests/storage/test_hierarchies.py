@@ -7,8 +7,7 @@ import scipy.sparse
 import zarr
 
 from eckart.errors import ArgumentError, EckartError, FormatError, MatrixError
-from eckart.files import open_table
-from eckart.files.rows import Wanted
+from eckart.files.rows import Wanted, open_table
 from eckart.matrices import Streamed
 from eckart.matrices.derived import dense
 

@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from eckart.errors import EckartError
-from eckart.files import open_table, parquet_rows
+from eckart.files import parquet_rows
 from eckart.files.parquet import ParquetColumns
-from eckart.files.rows import Wanted
+from eckart.files.rows import Wanted, open_table
 from tabled import in_rows, whole
 
 NAN = float("nan")

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 
 from eckart.errors import ArgumentError, EckartError
-from eckart.files import open_table
-from eckart.files.rows import Wanted
+from eckart.files.rows import Wanted, open_table
 from eckart.files.text.cells import MISSING, is_number, numbers
 from eckart.files.text.reader import TextRows
 from eckart.files.text.sample import read_sample

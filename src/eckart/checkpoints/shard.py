@@ -76,7 +76,7 @@ def stored_dtype(dtype: np.dtype[Any]) -> SafetensorsDtype | None:
 
     Example:
         >>> stored_dtype(np.dtype("float16")), stored_dtype(np.dtype("complex128"))
-        (<StoredDtype.F16: 'F16'>, None)
+        (<SafetensorsDtype.F16: 'F16'>, None)
     """
     return next((stored for stored, known in _NUMPY.items() if known == dtype), None)
 

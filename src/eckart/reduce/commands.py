@@ -175,7 +175,8 @@ def _check_paths(table: Path, options: dict[str, Any]) -> None:
     Raises:
         ArgumentError: If there are such paths.
     """
-    from eckart.files import Selection, check_input, is_read_by_rows
+    from eckart.files import Selection, check_input
+    from eckart.files.rows import is_read_by_rows
     from eckart.ranks import byte_count
 
     if not table.exists() or not is_read_by_rows(table):

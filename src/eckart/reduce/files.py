@@ -7,8 +7,9 @@ import numpy as np
 
 from eckart.arrays import Array
 from eckart.errors import ArgumentError
-from eckart.files import beside, named_path, npz, score_writer, whole_file
+from eckart.files import beside, named_path, npz, whole_file
 from eckart.files.columns import text_column
+from eckart.files.scores import score_writer
 from eckart.files.whole import reading, settle
 from eckart.reduce.fit import loadings
 from eckart.reduce.reduction import Reduction, read_back

@@ -8,8 +8,8 @@ from typing import Any, Final, final
 import numpy as np
 
 from eckart.errors import ArgumentError, MatrixError
-from eckart.files import Selection, Table, check_input, is_read_by_rows, open_table, read_parts
-from eckart.files.rows import Wanted
+from eckart.files import Selection, check_input, read_parts
+from eckart.files.rows import Table, Wanted, is_read_by_rows, open_table
 from eckart.matrices import Dense, Matrix, Sparse, Streamed
 from eckart.matrices.derived import dense
 from eckart.ranks import byte_count

@@ -12,15 +12,9 @@ import numpy as np
 from eckart.engine import Components
 from eckart.engine.result import Grade
 from eckart.errors import MatrixError
-from eckart.files import (
-    Table,
-    check_output,
-    check_score_suffix,
-    score_writer,
-    whole_file,
-    whole_files,
-)
-from eckart.files.rows import Companions
+from eckart.files import check_output, whole_file, whole_files
+from eckart.files.rows import Companions, Table
+from eckart.files.scores import check_score_suffix, score_writer
 from eckart.matrices import Matrix, Streamed
 from eckart.reduce.files import (
     Picture,
