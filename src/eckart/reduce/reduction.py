@@ -77,7 +77,7 @@ class Reduction:
         return math.sqrt(max(0.0, self.energy - kept))
 
     def promise(self) -> dict[str, Any]:
-        """The certificate for all rows that the reduction was made from, also later dropped ones."""
+        """The certificate for all rows the reduction was made from, also those since dropped."""
         error = self.error
         floor = None if self.floor is None else min(self.floor, error)
         return {
