@@ -25,6 +25,7 @@ pc: Final[Any] = compute  # its functions are created at import, which no type c
 Names: TypeAlias = dict[str, str]
 """The title of each item, by the text of its id."""
 TITLES: Final = ("title", "name", "itemname", "movietitle", "label", "product", "description")
+"""Usual names of columns of titles, in lower case without punctuation; the first found counts."""
 
 
 def read_names(path: str | PathLike[str]) -> Names:
@@ -52,6 +53,7 @@ def read_names(path: str | PathLike[str]) -> Names:
     others = [labels.index(name) for name in TITLES if name in labels]
     titles = next((place for place in others if place != ids), 1 if ids == 0 else 0)
     table: Any = read_columns(source, head, {ids: "id", titles: "text"})
+    # a row without an id names nothing
     table = table.filter(pc.is_valid(table.column(str(ids))))
     keys = all_of(table.column(str(ids))).cast(pa.string())
     try:
@@ -126,6 +128,7 @@ def listed(
     popular: bool = False,
 ) -> Listed:
     """The list at one place of a ranking, with ids and titles."""
+    # −1 marks the end of a list that is shorter than k
     kept = ranking.items[place] >= 0
     ids = model.data.items.listed(ranking.items[place][kept])
     scores = ranking.scores[place][kept].tolist()
@@ -150,6 +153,7 @@ def as_table(
     """
     k = ranking.items.shape[1]
     lists = np.repeat(np.arange(len(ranking.users)), k)
+    # −1 marks the end of a list that is shorter than k
     kept = ranking.items.ravel() >= 0
     whose = lists[kept]
     users = model.data.users
@@ -200,6 +204,7 @@ def similar_items(model: Model, item: object, k: int = 10, *, names: Names | Non
             code="no-factors",
         )
     k = min(whole_number("k", k), len(directions))
+    # an item is always most similar to itself
     allowed = np.arange(len(directions)) != place
     scores = (directions @ own)[None, :]
     ranking = rank(

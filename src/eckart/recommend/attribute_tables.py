@@ -125,6 +125,7 @@ def read_attributes(
         for name, one in zip(columns, others, strict=True)
     }
     words = {name for name, mark in marked.items() if mark == "category"}
+    # in a typed table digits are text on purpose, as in a code
     if not untyped:
         words |= {name for name, column in held.items() if is_text(column)}
     return AttributeTable(
@@ -173,6 +174,7 @@ def _opened(data: Any, role: Role, named: Sequence[str]) -> _Opened:
         return _Opened(names=names, source=f"the table of {role}s", held=tuple(held))
     path = Path(data)
     words = {plain(word) for one in named for word in (one, one.rpartition(":")[0])}
+    # a number names a column by its place and says nothing of a header
     words -= {word for word in words if not word or word.isdigit()}
     head = table_head(path, frozenset((*NAMES[role], "id", *words)))
     names = list(head.names or [str(place) for place in range(1, head.width + 1)])
@@ -318,6 +320,7 @@ def _attached(
     table = read_attributes(source, role, named, columns)
     known = _vocabulary(data, role)
     vocabulary, rows = _extended(known, table, role)
+    # new ids come behind the known ones, so here no row has a known id
     if not (rows < len(known)).any():
         raise MatrixError(
             f"None of the {role}s of the interactions is in {table.source}; its ids were taken "
@@ -344,6 +347,7 @@ def _attached_later(
             hint=f"Fit it with --{role}-attributes.",
             code="no-attributes",
         )
+    # a later table is found by the name that the column had at the fit
     if getattr(named, role) is None:
         named = replace(named, **{role: own.id_column})
     wanted = [feature.name for feature in own.features]
@@ -365,6 +369,7 @@ def _extended(known: Vocabulary, table: AttributeTable, role: Role) -> tuple[Voc
         MatrixError: If an id occurs twice in the table.
     """
     own, rows = Vocabulary.encoded(table.ids, role, untyped=table.untyped)
+    # fewer distinct ids than rows
     if len(own) < len(rows):
         _, first = np.unique(rows, return_index=True)
         again = int(np.setdiff1d(np.arange(len(rows)), first)[0])

@@ -43,6 +43,7 @@ class Attributes:
     @property
     def known(self) -> npt.NDArray[np.bool_]:
         """A mask of the ids that have at least one attribute."""
+        # missing cells are not stored, so an id without attributes has an empty row
         return np.diff(self.matrix.indptr) > 0
 
     def chosen(self, places: npt.NDArray[Any]) -> "Attributes":
@@ -54,6 +55,7 @@ class Attributes:
         """These attributes with empty rows appended for new ids, up to a given number of rows."""
         if count == len(self):
             return self
+        # repeating the last start appends empty rows without copying the values
         starts = self.matrix.indptr
         starts = np.concatenate([starts, np.full(count - len(self), starts[-1], starts.dtype)])
         matrix = scipy.sparse.csr_array(
@@ -89,6 +91,7 @@ def learned_features(
     notes: list[str] = []
     for name, column in columns.items():
         try:
+            # titles and the like are in nearly every table: an error only if they were requested
             feature = learned(name, column, as_words=name in words)
         except MatrixError as error:
             if named:

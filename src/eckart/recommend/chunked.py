@@ -26,6 +26,7 @@ def taken(
     """
     made = np.empty(len(places), values.dtype) if out is None else out
     for here in blocks(len(places)):
+        # in blocks, so that `out` may be `places`: only a block is copied before it is overwritten
         made[here] = values[places[here]]
     return made
 
@@ -120,6 +121,7 @@ Order: TypeAlias = npt.NDArray[np.signedinteger[Any]]
 """The number of the entry that comes first, of the one that comes second, and so on."""
 NO_TIMES: Final = np.empty(0, np.int64)
 NO_WEIGHTS: Final = np.empty(0, np.float32)
+"""Empty arrays that the compiled kernels take in place of None."""
 
 
 def repeats(rows: npt.NDArray[Any], columns: npt.NDArray[Any]) -> int:
@@ -129,6 +131,7 @@ def repeats(rows: npt.NDArray[Any], columns: npt.NDArray[Any]) -> int:
         >>> repeats(np.array([0, 0, 1], np.int32), np.array([2, 2, 0], np.int32))
         1
     """
+    # here, since Numba takes a while to import
     from eckart.completion.kernels.sorting import repeated
 
     return int(repeated(rows, columns))

@@ -30,6 +30,7 @@ NAMES: Final = {
 }  # fmt: skip
 """Usual names of columns in public data sets and shops, in lower case without punctuation."""
 KNOWN: Final = frozenset(name for names in NAMES.values() for name in names)
+"""All usual names, by which a header is told from a row of data."""
 ORDER: Final = ("user", "item", "rating", "time")
 """The roles of the columns of a file without a header, as in the MovieLens files."""
 
@@ -113,6 +114,7 @@ def find_columns(
         >>> find_columns(head, ColumnNames(), "ratings.csv")
         ({'user': 0, 'item': 1, 'rating': 2}, [])
     """
+    # without a header columns are named by their numbers from 1
     names = list(head.names or [str(place) for place in range(1, head.width + 1)])
     found = _named(named, names, source)
     notes: list[str] = []
@@ -132,6 +134,7 @@ def find_columns(
                 hint=f"Name it: {naming(role)}.",
                 code="no-such-column",
             )
+    # names may repeat as long as no needed column is among them
     for place in found.values():
         if names.count(names[place]) > 1:
             raise MatrixError(
@@ -153,8 +156,10 @@ def _named(named: ColumnNames, names: list[str], source: str) -> dict[str, int]:
         if name not in names:
             raise no_column(source, name, names)
         found[role] = names.index(name)
+    # before the earlier names are added: only what was named now can contradict itself
     _check_apart(found, names, source)
     for role, name in named.usual.items():
+        # an earlier name is a guess: it is not an error if this table has no such column
         if role not in found and name in names and names.index(name) not in found.values():
             found[role] = names.index(name)
     return found

@@ -86,6 +86,7 @@ def add(model: Path, data: Path | None, as_json: bool, **options: Any) -> int:
             hint="Give a table of interactions, or of attributes.",
             code="missing-argument",
         )
+    # none of them may be overwritten by the output
     sources = (data, options["user_attributes"], options["item_attributes"])
     check_files(*sources)
     target = options["output"] or model
@@ -130,6 +131,7 @@ def explain(model: Path, user: str, item: str, k: int, names: Path | None, as_js
 def _show_explanation(document: dict[str, Any], k: int) -> None:
     """Print the items that add most in size, the others in one line, and the sum."""
     reasons = document["reasons"]
+    # the largest in size are chosen, then listed from the most positive to the most negative
     strongest = sorted(reasons, key=lambda one: -abs(one["adds"]))[:k]
     shown = sorted(strongest, key=lambda one: -one["adds"])
     titled, rated = "title" in document, bool(reasons) and reasons[0]["rating"] is not None
@@ -145,6 +147,7 @@ def _show_explanation(document: dict[str, Any], k: int) -> None:
     rest = len(reasons) - len(shown)
     padding = ("",) * (rated + titled)
     if rest:
+        # so that the column still sums to the score
         left = sum(one["adds"] for one in reasons) - sum(one["adds"] for one in shown)
         rows.append((f"{rest} others", f"{left:+.4f}", *padding))
     if document.get("attributes"):
@@ -221,6 +224,7 @@ def predict(model: Path, pairs: Path, as_json: bool, **options: Any) -> int:
     if output is not None:
         from eckart.files.tables import check_table_output
 
+        # refused before the model is read, which takes long
         read = [model, pairs, options["names"]]
         check_table_output(output, force=options["force"], inputs=read)
     fitted = loaded(model)

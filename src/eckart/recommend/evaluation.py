@@ -76,6 +76,7 @@ def rating_figures(predicted: Array, actual: Array, users: npt.NDArray[Any]) -> 
 def _clustered(each: PerUser, clusters: npt.NDArray[Any]) -> Figure:
     """The mean, and its standard error if only the clusters are independent."""
     mean = float(np.mean(each))
+    # the variance of a mean whose clusters are independent: the sums over clusters are squared
     _, places = np.unique(clusters, return_inverse=True)
     sums = np.bincount(places, each - mean)
     count = len(sums)
@@ -98,6 +99,7 @@ def ranking_per_user(ranking: Ranking, test: Interactions) -> dict[str, PerUser]
     """
     total = len(test.items)
     wanted = np.bincount(test.rows, minlength=len(test.users))[ranking.users]
+    # one number for each pair; users × items can exceed 32 bits
     keys = test.rows.astype(np.int64) * total + test.columns
     listed = ranking.users.astype(np.int64)[:, None] * total + ranking.items
     hits = np.isin(listed, keys) & (ranking.items >= 0)
@@ -107,6 +109,7 @@ def ranking_per_user(ranking: Ranking, test: Interactions) -> dict[str, PerUser]
     place = np.arange(1, k + 1)
     gain = 1 / np.log2(place + 1)
     best = np.minimum(wanted, k)
+    # 1 also for lists without a hit, which `mrr` sets to 0 below
     first = np.argmax(hits, axis=1) + 1
     found = hits.sum(axis=1)
     return {
@@ -209,6 +212,7 @@ def evaluate(
     errors: dict[str, npt.NDArray[np.float64]] = {}
     known = train.item_counts() > 0
     if train.item_attributes is not None:
+        # items with attributes have factors, even without interactions
         known |= train.item_attributes.known
     findable = known[test.columns]
     wanted = findable & test.liked
@@ -222,12 +226,14 @@ def evaluate(
     users = _ranked_users(target, seed)
     popular = popularity(train)
     rankings: dict[str, Ranking] = {}
+    # held-out users are known by what is shown of them, which the model's history lacks
     strangers = model.strangers() & (held.seen.user_counts() == 0)
     scorers: dict[str, Scorer] = {
         "model": with_popular(model.scores, popular, strangers),
         "most popular": lambda rows: popular_scores(popular, len(rows)),
     }
     for method, scorer in scorers.items():
+        # the baseline ranks the same items under the same filters
         ranking = rank(scorer, users, len(test.items), k, seen=held.seen, allowed=known)
         rankings[method] = ranking
         if len(users):

@@ -100,6 +100,7 @@ def explain(model: Model, user: object, item: object, *, names: Names | None = N
     Reference:
         Hu, Koren, Volinsky (2008), section 5.
     """
+    # the mean of draws solves no equations, and bounds make the solution no sum over the items
     if isinstance(model.approximation, PosteriorSamples) or model.objective.nonnegative:
         raise ArgumentError(
             "The answers of this model are no sum over a user's items.",
@@ -150,6 +151,7 @@ def _shares(
     D = _with_bias(model, np.append(places, column))
     weights = np.ones(len(places))
     if model.data.weights is not None:
+        # the sign of a weight marks a dislike, whose target is 0
         weights = np.abs(model.data.weights[history], dtype=np.float64)
     targets = model.data.liked[history].astype(np.float64)
     if model.data.ratings is not None:
@@ -169,6 +171,7 @@ def _shares(
     base = float(offset.mean + offset.column_bias[column])
     if attributes is None:
         return base, adds, None
+    # factors of a user without interactions come from the regression on attributes
     if not len(places):
         fitted = model.predict(np.array([row]), np.array([column]))
         return base, adds, float(fitted[0]) - base
@@ -182,6 +185,7 @@ def _with_bias(model: Model, places: npt.NDArray[Any]) -> npt.NDArray[np.float64
     """Factors of some items, with a one for the bias of the user if the model has biases."""
     D = model.offset.factors.A.T[places].astype(np.float64)
     if model.objective.has_biases:
+        # the bias of the user is solved for together with the factors
         D = np.concatenate([D, np.ones((len(D), 1))], axis=1)
     return D
 
@@ -197,6 +201,7 @@ def _shared(
         M[: len(A), : len(A)] = objective.unobserved_weight * (A @ A.T)
     extra = model.offset.extra_columns
     if extra is not None and objective.implicit_features > 0:
+        # the pattern comes first among the further columns, then the attributes
         C = extra.T[: len(model.data.items)].astype(np.float64)
         M[: len(A), : len(A)] += objective.implicit_features * (C.T @ C)
         linear[:, : len(A)] = objective.implicit_features * C[places]
@@ -211,4 +216,5 @@ def _attribute_factors(model: Model) -> npt.NDArray[np.float64]:
     extra, attributes = model.offset.extra_columns, model.data.user_attributes
     assert extra is not None
     assert attributes is not None
+    # attributes come last, behind the pattern if there is one
     return extra.T[len(extra.T) - attributes.width :].astype(np.float64)

@@ -59,8 +59,10 @@ def export_factors(
             hint=f"Write them to {path.with_suffix('.parquet').name}.",
             code="bad-ids",
         )
+    # both or none: vectors beside other ids would be wrong without a sign of it
     with whole_files((path, ids_path(path)), force=force) as (place, beside_it):
         with place.open("wb") as file:
+            # given an open file, since `np.save` adds .npy to a path without that suffix
             np.save(file, vectors, allow_pickle=False)
         write_text(beside_it, "".join(f"{one}\n" for one in vocabulary.listed()))
     return [path, ids_path(path)]
@@ -92,6 +94,7 @@ def check_export(path: Path, side: str, *, force: bool, inputs: Sequence[Path | 
             hint="Name a .parquet or a .npy file.",
             code="unknown-suffix",
         )
+    # both files, before any work is done
     check_output(path, force=force, inputs=inputs)
     if path.suffix.lower() == ".npy":
         check_output(ids_path(path), force=force, inputs=[*inputs, path])

@@ -102,9 +102,11 @@ class Feature:
                 hint="Give numbers there, as at the fit.",
                 code="not-numbers",
             )
+        # missing cells are not stored and count as zero, the mean of a standardised column
         rows = np.flatnonzero(~np.isnan(numbers))
         with np.errstate(over="ignore", invalid="ignore"):
             values = (numbers[rows] - self.mean) / self.deviation
+            # float32 is what is stored: a finite float64 may overflow in it
             wrong = ~np.isfinite(values.astype(np.float32))
         if wrong.any():
             row = int(rows[np.argmax(wrong)]) + 1
@@ -160,6 +162,7 @@ def learned(name: str, column: Any, *, as_words: bool = False) -> Feature:
     # squares of numbers near the end of the range of float64 would overflow
     largest = max(float(np.abs(finite).max()), np.finfo(np.float64).tiny)
     mean, deviation = float(np.mean(finite / largest)), float(np.std(finite / largest))
+    # a deviation of 0 also for numbers that differ by less than rounding shows
     if finite.min() == finite.max() or deviation == 0:
         raise _useless(f"All numbers of the column '{name}' are the same.")
     return Feature(name=name, mean=mean * largest, deviation=deviation * largest)
@@ -215,6 +218,7 @@ def _levels(name: str, column: Any) -> tuple[str, ...]:
         )
     if pc.max(counted.field("counts")).as_py() == 1:
         raise _useless(f"No two rows share a value of the column '{name}'.")
+    # sorted, so that the order of rows changes nothing
     return tuple(sorted(counted.field("values").to_pylist()))
 
 
@@ -239,7 +243,6 @@ def _numbers(column: Any) -> npt.NDArray[np.float64] | None:
     """The numbers of a column, NaN for missing cells; None if some cells are not numbers."""
     plain = _plain(column)
     kind = plain.type
-    # truth values are categories
     if pa.types.is_boolean(kind):
         return None
     try:
@@ -248,6 +251,7 @@ def _numbers(column: Any) -> npt.NDArray[np.float64] | None:
             if pc.any(words).as_py():
                 return None
         elif pa.types.is_date(kind) or pa.types.is_timestamp(kind):
+            # one unit for all types of dates, so that a later table may have another type
             plain = pc.cast(pc.cast(plain, pa.timestamp("us"), safe=False), pa.int64())
         elif pa.types.is_duration(kind):
             plain = pc.cast(pc.cast(plain, pa.duration("us"), safe=False), pa.int64())

@@ -18,6 +18,7 @@ def whole_number(name: str, value: object, *, least: int = 1, code: str | None =
     Raises:
         ArgumentError: If it is not; the code is "bad-" and the name unless `code` is given.
     """
+    # True is an Integral, but no number that anybody meant
     if type(value) is not bool and isinstance(value, Integral) and int(value) >= least:
         return int(value)
     raise ArgumentError(
@@ -39,6 +40,7 @@ def finite_number(name: str, value: object) -> float:
             hint="Give a finite number.",
             code=f"bad-{name.replace('_', '-')}",
         )
+    # of Python's own types, which JSON can write, not of NumPy's
     return int(value) if isinstance(value, Integral) else float(value)
 
 
@@ -124,6 +126,7 @@ class Feedback:
     def __post_init__(self) -> None:
         for name, checked in CHECKS.items():
             given = getattr(self, name)
+            # the dataclass is frozen; fields are set once, here
             object.__setattr__(self, name, None if given is None else checked(given))
         if self.disliked is None:
             return
@@ -149,6 +152,7 @@ class Feedback:
     @property
     def needs_ratings(self) -> bool:
         """Whether these settings need a column of ratings."""
+        # `implicit` alone also applies to tables without ratings
         return self.judges or self.implicit is False
 
     def to_dict(self) -> dict[str, Any]:

@@ -188,11 +188,13 @@ def fit_recommender(
         start = load_model(older) if isinstance(older, str | PathLike) else older
         if start is not None:
             named = (named or ColumnNames()).like(start.named)
+        # what was asked for now is kept apart: a history without ratings refuses only that
         asked_for, feedback = feedback or Feedback(), _feedback_of(feedback, start)
         read = _read(data, start, named, feedback, attributes, anew=asked_for)
     notes = list(read.notes)
     if not isinstance(settings, Settings):
         settings = Settings(**{**_settings_of(start, read), **(settings or {})})
+    # as asked, before the data changes them: `load` gives these back to a new fit
     scale, asked = feedback.scale, settings.to_dict()
     settings, changed = settings.fitting(read)
     notes += changed
@@ -264,6 +266,7 @@ def _interactions(
             )
         return read_interactions(data, named, feedback)
     notes: list[str] = []
+    # the history may become interactions too, if that was asked for now
     history = taken_anew(start.data, anew, feedback, notes)
     if data is None:
         return replace(history, notes=tuple(notes))
@@ -319,6 +322,7 @@ def _settings_of(start: Model | None, read: Interactions) -> dict[str, Any]:
     kept = {} if start is None else start.document.get("settings", {})
     settings = {name: kept[name] for name in TAKEN if name in kept}
     if start is not None and start.explicit != (read.ratings is not None):
+        # a λ chosen for ratings is none for interactions
         for name in OF_RATINGS:
             settings.pop(name, None)
         if settings.get("method") == "gibbs":

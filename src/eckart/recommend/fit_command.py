@@ -105,6 +105,7 @@ def checked(options: dict[str, Any], *, has_data: bool) -> None:
         ("tuned", "regularization"),
         ("tuned", "bayesian"),
     ):
+        # each pair would set the same thing twice
         if options[first] and options[second]:
             raise ArgumentError(
                 f"--{_spelled(first)} and --{_spelled(second)} do not go together.",
@@ -240,6 +241,7 @@ def _settings(options: dict[str, Any]) -> dict[str, Any]:
     if options["bayesian"]:
         given["method"] = "gibbs"
     given["seed"] = options["seed"]
+    # refuses bad numbers before any file is read
     Settings(**given)
     return given
 

@@ -145,6 +145,7 @@ def learned_mapping(
     M = attributes.matrix[both].astype(FLOAT64)
     average = X.mean(axis=0)
     means = np.asarray(M.mean(axis=0)).ravel()
+    # one thread gives the same bits on any number of threads
     with one_blas_thread():
         # centred afterwards: subtracting the means from M would make every row full
         G = (M.T @ M).toarray() - len(both) * np.outer(means, means)
@@ -181,6 +182,7 @@ def placed(
     """
     attributes, counts = _of(data, side)
     assert attributes is not None
+    # those with interactions are solved by the equations of the fit
     cold = attributes.known & (counts == 0)
     here = np.flatnonzero(cold) if places is None else places[cold[places]]
     if not len(here):
@@ -277,6 +279,7 @@ def fit_model(
             raise
         run = interrupted.partial
     approximation = _answering(run.approximation, data, entries, objective)
+    # predictions are clipped to what was seen if no scale was given
     low_high = scale
     if explicit and scale is None and data.ratings is not None:
         low_high = (float(data.ratings.min()), float(data.ratings.max()))
@@ -356,6 +359,7 @@ def warm_start(
     """
     offset = old.offset
     factors = offset.factors
+    # the singular value decomposition of B·A tells which components lead
     if factors.rank > settings.rank:
         factors = factors.truncate(settings.rank)
     drawn = as_randomness(settings.seed)

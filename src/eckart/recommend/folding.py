@@ -144,6 +144,7 @@ def remove_user(model: Model, user: object) -> Model:
             hint="Delete the model instead.",
             code="last-user",
         )
+    # with implicit features every user has a row in the factors of the pattern too
     pattern = model.objective.implicit_features > 0
     left = each_draw(
         model.approximation, lambda draw, _: _without_row(draw, place, pattern=pattern)
@@ -157,6 +158,7 @@ def _read(
     """Read new interactions, over ids that begin with those of the model."""
     users, items = model.data.users, model.data.items
     if data is None:
+        # no entries over the ids of the model, so that only the attributes are new
         return replace(model.data.chosen(np.zeros(0, np.intp)), notes=()), []
     if isinstance(data, Interactions):
         return as_known(data, users, items), []
@@ -186,12 +188,13 @@ def _solved(model: Model, data: Interactions, users: Any) -> BiasedFactors | Pos
         model.approximation,
         lambda draw, _: _widened(draw, shape, pattern=model.objective.implicit_features > 0),
     )
-    # a seed of its own for each addition, since draws of a posterior have to be independent
+    # one generator for all steps, seeded anew for each addition: draws have to be independent
     randomness = np.random.default_rng([len(data), len(model.data), *shape])
     fitted = _solve_rows(model, fitted, data, users, randomness)
     fresh = np.arange(known[1], shape[1])
     if len(fresh):
         fitted = _solve_columns(model, fitted, data, fresh, randomness)
+        # the first solution of these users knew the new items with factors of zero only
         of_fresh = np.unique(data.rows[data.columns >= known[1]])
         fitted = _solve_rows(model, fitted, data, of_fresh, randomness)
     return fitted

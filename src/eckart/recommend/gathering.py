@@ -31,12 +31,14 @@ class Gathered:
             role: Growing(np.float32) for role in ("rating", "weight") if role in blocks.roles
         }
         self._large = {"user": False, "item": False}
+        # each column is taken out of its block, so that its memory is free once it is coded
         for columns in blocks.columns:
             self._add(columns)
 
     def _add(self, columns: dict[str, Any]) -> None:
         for role, encoder in self._ids.items():
             column, large = column_of(columns.pop(role))
+            # one block with numbers beyond 64 bits makes the whole column text
             self._large[role] |= large
             encoder.add(column)
         for role, numbers in self._numbers.items():
@@ -110,6 +112,7 @@ class _Times:
     def finish(self) -> tuple[Times, Clock | None]:
         if self._texts:
             texts = pa.chunked_array(self._texts, pa.string()).combine_chunks()
+            # parsed together: one notation has to fit the whole column
             read = _Times(self._source)
             read.add(parsed(texts, self._source))
             return read.finish()

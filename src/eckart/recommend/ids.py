@@ -32,12 +32,14 @@ def column_of(values: Any, what: str = "ids") -> tuple[Any, bool]:
     """
     if isinstance(values, pa.ChunkedArray | pa.Array):
         return values, False
+    # a text is iterable, but its characters are not ids
     is_one = isinstance(values, str | bytes) or getattr(values, "ndim", 1) == 0
     if is_one or not isinstance(values, Iterable):
         raise _bad(f"The {what} are {type(values).__name__}, which is no column.", what)
     listed = values if isinstance(values, Sized) else list(cast("Iterable[Any]", values))
     try:
         return pa.array(listed), False
+    # Arrow has no whole numbers beyond 64 bits: such ids are held as text
     except OverflowError:
         texts = [str(one) for one in cast("Iterable[Any]", listed) if isinstance(one, int)]
         if len(texts) == len(listed):
@@ -52,6 +54,7 @@ def _one_by_one(listed: list[Any], what: str) -> Any:
     filled = [None if _is_gap(one) else one for one in listed]
     given = [one for one in filled if one is not None]
     try:
+        # pandas marks missing values by objects of its own, which Arrow does not know
         if len(given) < len(listed):
             return pa.array(filled)
         if all(isinstance(one, np.generic) for one in given):
@@ -97,6 +100,7 @@ def canonical(ids: Any) -> Any:
     if isinstance(kind, pa.UuidType):
         return plain_values(ids)
     if pa.types.is_time(kind) or pa.types.is_timestamp(kind) or pa.types.is_decimal(kind):
+        # without zeros at the end, since Arrow writes as many digits as the unit has
         texts = pc.replace_substring_regex(ids.cast(pa.string()), r"(\.\d*?)0+(Z?)$", r"\1\2")
         texts = pc.replace_substring_regex(texts, r"\.(Z?)$", r"\1")
         return _as_whole(texts) if pa.types.is_decimal(kind) else texts
@@ -163,6 +167,7 @@ def all_of(ids: Any) -> Any:
     except MatrixError as error:
         if error.code != "mixed-ids":
             raise
+        # each id by its own type, so that 2 and 2.0 are one id
         texts = [canonical(column_of([one])[0]).cast(pa.string()) for one in ids]
         return pa.concat_arrays(texts)
     if isinstance(column, pa.ChunkedArray):
@@ -261,6 +266,7 @@ class Encoder:
                 code="bad-ids",
             )
         if pa.types.is_dictionary(chunk.type):
+            # categories of pandas and of Parquet are coded already
             if not _has_more(chunk):
                 return chunk
             chunk = chunk.dictionary_decode()

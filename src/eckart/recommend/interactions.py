@@ -235,10 +235,12 @@ def _chosen_only(
     if not feedback.judges:
         notes.append("The ratings are left aside: only that there was an interaction counts.")
         return replace(read, ratings=None)
+    # repeated ratings are settled before the threshold: the last rating of a pair is judged
     read = once(read, notes)
     kept, bad = _judged(read, feedback, notes)
     read = replace(read, ratings=None)
     if later or feedback.disliked is not None:
+        # 1 for a like, −1 for a dislike, 0 for neither
         signs = kept.astype(np.float32) - bad
         read = replace(read, weights=signs if read.weights is None else signs * read.weights)
     if later:
@@ -303,6 +305,7 @@ def with_own_ids(read: Interactions) -> Interactions:
         (read.items, read.columns, read.item_counts(), read.item_attributes),
     ):
         there = counts > 0 if attributes is None else (counts > 0) | attributes.known
+        # ids with attributes stay known without interactions
         own = Vocabulary(vocabulary.column(np.flatnonzero(there)), vocabulary.whole)
         to_new = np.cumsum(there, dtype=np.int32) - 1
         known = None if attributes is None else attributes.chosen(there)
@@ -335,6 +338,7 @@ def once(read: Interactions, notes: list[str], *, add: bool | None = None) -> In
     found = repeats(read.rows, read.columns)
     if not found:
         return read
+    # a table that is sorted already is not sorted again
     order = same_order(len(read)) if found > 0 else pair_order(read.rows, read.columns, read.shape)
     rated, timed, count = read.ratings is not None, read.times is not None, len(read)
     pairs = (read.rows, read.columns)

@@ -46,6 +46,7 @@ def merged(
             code="other-kind",
         )
     both = joined(old, new)
+    # sorted with the old entry of a pair first, so each repeated pair stands side by side
     again = (both.rows[1:] == both.rows[:-1]) & (both.columns[1:] == both.columns[:-1])
     if both.times is not None and notes is not None:
         notes += _of_times(old, new, int(np.sum(again & (both.times[1:] < both.times[:-1]))))
@@ -55,6 +56,7 @@ def merged(
     if last.weights is None:
         return last
     last = last.chosen(last.weights != 0)
+    # weights that are all 1 say nothing and take memory
     plain = last.weights is not None and (last.weights == 1).all()
     return replace(last, weights=None) if plain else last
 
@@ -79,6 +81,7 @@ def _changed_minds(both: Interactions, again: Any) -> Interactions:
     if both.ratings is not None or both.weights is None or not (both.weights < 0).any():
         return both
     weights = both.weights.copy()
+    # of opposite signs: a like and a dislike of one pair are not added up
     changed = again & (weights[1:] * weights[:-1] < 0)
     earlier = np.zeros(len(again), np.bool_)
     if both.times is not None:
@@ -114,9 +117,11 @@ def _times(old: Interactions, new: Interactions) -> tuple[Times | None, Clock | 
     if old.times is None or old.clock is None:
         if new.times is None:
             return None, None
+        # the history has no times: everything new is later
         return np.concatenate([np.full(len(old), EARLIEST), new.times]), new.clock
     own = (old.times, old.clock)
     if new.times is None or new.clock is None:
+        # the new entries have no times: all count as equally late
         return behind(own, np.zeros(len(new), np.int64))
     if comparable(old.clock, new.clock):
         return together(own, (new.times, new.clock))
@@ -239,9 +244,11 @@ def _check(
     fits = _share(known)
     if fits >= MANY:
         return []
+    # looked up only in doubt, since it costs as much as the first look
     other_way = _share(turned())
     if other_way < MANY or other_way <= fits:
         return []
+    # rows whose items are known may be of new users: these are not refused
     if fits <= FEW and np.mean(known[1] >= 0) <= FEW:
         raise MatrixError(
             f"Users and items of {source} are exchanged: its users are items of the model "

@@ -55,6 +55,7 @@ class Model:
             them.
         """
         kept = Feedback.of_dict(self.document.get("feedback", {}))
+        # a model of interactions reads no ratings later unless a threshold tells what they mean
         if not self.explicit and kept.at_least is None:
             kept = replace(kept, implicit=True)
         return kept
@@ -88,6 +89,7 @@ class Model:
         known = (rows >= 0) & (columns >= 0)
         offset = self.offset
         predicted = np.full(len(rows), offset.mean, np.float64)
+        # −1 would index the last user or item
         only_user, only_item = (rows >= 0) & ~known, (columns >= 0) & ~known
         predicted[only_user] += offset.row_bias[rows[only_user]]
         predicted[only_item] += offset.column_bias[columns[only_item]]
@@ -116,6 +118,7 @@ class Model:
         Raises:
             MatrixError: If the item is unknown.
         """
+        # users and items are easily exchanged: the message says if the id is one of a user
         exchanged = self.data.users.place(item) >= 0
         return _place(self.data.items, item, "item", ", but a user of that id" if exchanged else "")
 
@@ -176,6 +179,7 @@ def each_draw(
 
 def plainest(approximation: BiasedFactors | PosteriorSamples, objective: Observed) -> Approximation:
     """The plain factors, if the approximation has neither biases nor factors of attributes."""
+    # with ratings there are biases, also if they happen to be zero
     if not isinstance(approximation, BiasedFactors) or objective.unobserved_weight == 0:
         return approximation
     more = approximation.extra_columns is not None or approximation.extra_rows is not None
@@ -227,9 +231,11 @@ def item_map(model: Model, names: dict[str, str] | None = None) -> dict[str, Any
     data = model.data
     counts = data.item_counts()
     places = np.argsort(-counts, kind="stable")[: min(MOST, np.count_nonzero(counts))]
+    # balanced, so that the map does not depend on how the solver scaled the factors
     points = model.offset.factors.balance().A.T[places].astype(np.float64)
     points = points - points.mean(axis=0)
     U, S, _ = np.linalg.svd(points, full_matrices=False)
+    # zeros for a model of rank 1
     plane = np.pad(U * S, ((0, 0), (0, 2)))[:, :2]
     # the signs of singular vectors are arbitrary: the most popular item gets positive coordinates
     plane = plane * np.where(plane[0] < 0, -1, 1)

@@ -52,6 +52,7 @@ class Prediction:
         """All predictions as the columns of a table."""
         table = {"user": self.users, "item": self.items, "predicted": self.predicted}
         if self.deviation is not None:
+            # null, not NaN, for unknown pairs: CSV and JSON know no NaN
             table["deviation"] = pa.array(self.deviation, mask=np.isnan(self.deviation))
         if self.actual is not None:
             table["rating"] = self.actual
@@ -69,6 +70,7 @@ class Prediction:
             line["title"] = self.titles[place]
         if self.deviation is not None:
             deviation = float(self.deviation[place])
+            # JSON has no NaN
             line["deviation"] = deviation if np.isfinite(deviation) else None
         return line
 
@@ -131,6 +133,7 @@ def predict_pairs(
     users, items = (column_of(table.columns[role])[0] for role in ("user", "item"))
     titles = None
     if names is not None:
+        # as the model spells ids, which is how titles are found
         ids = data.items.alike(_plain(items)).to_pylist()
         titles = tuple(names.get(str(one), "") for one in ids)
     return Prediction(

@@ -98,6 +98,7 @@ def ranked_blocks(
         ArgumentError: If k is not a whole number of at least 1.
     """
     k = whole_number("k", k)
+    # float32 scores of all items for each user of a block
     height = max(1, BLOCK_BYTES // (4 * max(total, 1)))
     for begin in range(0, len(users), height):
         block = users[begin : begin + height]
@@ -106,8 +107,10 @@ def ranked_blocks(
             starts, items = history
             counts = starts[block + 1] - starts[block]
             rows = np.repeat(np.arange(len(block)), counts)
+            # the histories of a block as one gather, without a loop over users
             offsets = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
             columns = items[np.repeat(starts[block], counts) + offsets]
+            # −∞ is never among the best, and marks the end of a list that is shorter
             scores[rows, columns] = -np.inf
         if allowed is not None:
             scores[:, ~allowed] = -np.inf
@@ -118,6 +121,7 @@ def _best(users: npt.NDArray[np.intp], scores: Scores, k: int) -> Ranking:
     """The k best items of each row of scores; among equal scores the earlier item comes first."""
     width = min(k, scores.shape[1])
     if width < scores.shape[1]:
+        # in the order of items, so that the stable sort below breaks ties by it
         chosen = np.sort(_largest(scores, width), axis=1)
     else:
         chosen = np.broadcast_to(np.arange(width), scores.shape)
@@ -223,11 +227,13 @@ def averages(*parts: Interactions) -> Averages:
     """
     if any(part.ratings is None for part in parts):
         raise ValueError("averages of interactions without ratings")
+    # by blocks, so that nothing as long as the ratings is held in float64
     every = [(part, here) for part in parts for here in blocks(len(part))]
     mean = math.fsum(float(np.sum(_weights(part, here) * _off(part, here, 0.0)))
                      for part, here in every)  # fmt: skip
     mean /= math.fsum(float(np.sum(_weights(part, here))) for part, here in every)
     users, items = (np.zeros(count) for count in parts[0].shape)
+    # the counts do not change between sweeps
     of_users = DAMPING + _total(summed(part.rows, len(users), _weighing(part)) for part in parts)
     of_items = DAMPING + _total(summed(part.columns, len(items), _weighing(part)) for part in parts)
     for _ in range(SWEEPS):

@@ -59,6 +59,7 @@ class Table:
         """The table as one block; its columns are removed from it when the block is used."""
 
         def taken_out() -> Iterator[dict[str, Any]]:
+            # taken out, so that each column is freed once it was used
             columns = {role: self.columns.pop(role) for role in tuple(self.columns)}
             yield columns
 

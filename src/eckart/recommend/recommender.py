@@ -153,6 +153,7 @@ class LowRankRecommender:
             settings=self.settings,
             test=test,
             k=k,
+            # only the final fit is watched, not those that choose λ or are evaluated
             watch=lambda what, _: nullcontext(on_step if what == "Fitting" else None),
         )
         self._model = self.fitting.model
@@ -267,6 +268,7 @@ class LowRankRecommender:
         """Read a model from its folder; `fit` then uses the settings that it was made with."""
         model = load_model(path)
         kept = model.document
+        # what was asked for, not what was chosen: a new fit chooses λ again
         made = LowRankRecommender(**kept.get("asked", kept.get("settings", {})))
         made._named = ColumnNames.of(kept.get("columns", {}))
         made._feedback = Feedback.of_dict(kept.get("feedback", {}))

@@ -68,6 +68,7 @@ def metric_table(evaluation: dict[str, Any]) -> tuple[tuple[str, ...], list[tupl
     for name, label in SHOWN.items():
         cells = [_cell(figures[method].get(name)) for method in methods]
         if any(cells):
+            # errors of ratings do not depend on the length of the lists
             at = "" if name in ("rmse", "mae") else f"@{evaluation['k']}"
             rows.append((f"{label}{at}", *cells))
     return header, rows
@@ -137,6 +138,7 @@ def learning_curve(document: dict[str, Any]) -> go.Figure | None:
             hovertemplate="sweep %{x}, %{customdata:.2f} s<br>objective %{y:.6g}<extra></extra>",
         )
     )
+    # a logarithmic axis only for losses over more than a decade, which must be positive
     wide = min(losses) > 0 and max(losses) > 20 * min(losses)
     drawn.update_xaxes(title="sweep")
     drawn.update_yaxes(title="objective", **axis(min(losses), max(losses), wide=wide))
@@ -160,6 +162,7 @@ def choice_curve(document: dict[str, Any]) -> go.Figure | None:
     drawn.add_vline(x=choice["regularization"], line={"color": FLOOR, "dash": "dash"})
     tried = [one["regularization"] for one in choice["tried"]]
     labels = [f"{one:.2g}" for one in tried]
+    # each λ is a power of √2 times the first: evenly spaced on a logarithmic axis
     drawn.update_xaxes(title="λ", type="log", tickvals=tried, ticktext=labels)
     drawn.update_yaxes(title=f"{choice['metric']}, held out")
     return styled(drawn, 340)
@@ -212,6 +215,7 @@ def map_figure(plane: dict[str, Any]) -> go.Figure:
             plane["ids"], plane["titles"] or [""] * len(plane["ids"]), strict=True
         )
     ]
+    # more titles would cover one another
     few = plane["titles"] is not None and len(plane["ids"]) <= MOST_NAMED
     colour: dict[str, Any] = {"color": ACCENT}
     if plane["means"] is not None:

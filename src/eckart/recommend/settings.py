@@ -71,12 +71,14 @@ class Settings:
                 plain[name] = finite_number(name, getattr(self, name))
         for name, value in plain.items():
             object.__setattr__(self, name, value)
+        # 0 would make it the objective for ratings, which are all 1 here
         if self.unobserved_weight == 0:
             raise ArgumentError(
                 "The unobserved weight is 0, so anything is explained by ones everywhere.",
                 hint="Give a number above 0.",
                 code="bad-unobserved-weight",
             )
+        # made once to be checked: `Observed` refuses numbers out of range
         self.objective(explicit=self.unobserved_weight is None, regularization=None)
 
     def objective(self, *, explicit: bool, regularization: float | None) -> Observed:
@@ -119,6 +121,7 @@ class Settings:
                 f"The solver {self.method} takes no attributes.",
                 "Leave them out, or fit by als, cholesky or blocks.",
             )
+        # no matrix of this shape has a larger rank
         most = min(data.shape)
         if self.rank <= most:
             return self, []

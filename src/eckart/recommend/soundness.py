@@ -77,6 +77,7 @@ def _side(document: dict[str, Any], arrays: dict[str, Any], side: str, count: in
     width = sum(feature.width for feature in features)
     data, indices, starts = (np.asarray(arrays[f"{side}.{part}"]) for part in PARTS)
     matrix = scipy.sparse.csr_array((data, indices, starts), shape=(count, width))
+    # SciPy checks only the shapes by itself: indices beyond the width would read foreign memory
     matrix.check_format(full_check=True)
     if matrix.dtype != np.float32 or not np.isfinite(matrix.data).all():
         raise ValueError(f"some attributes of {side} are no numbers")
@@ -124,6 +125,7 @@ def check_sound(model: Model) -> None:
 
 def _check_ids(vocabulary: Vocabulary) -> None:
     ids = vocabulary.ids
+    # the two types that `Vocabulary` keeps
     known = pa.types.is_int64(ids.type) or pa.types.is_string(ids.type)
     if not known or ids.null_count or len(ids.unique()) != len(ids):
         raise ValueError("some of its ids are missing, occur twice, or are of another type")
@@ -132,6 +134,7 @@ def _check_ids(vocabulary: Vocabulary) -> None:
 def _check_places(data: Interactions) -> None:
     """Refuse entries that lie outside the matrix, or are not sorted with each pair once."""
     rows, columns = data.rows, data.columns
+    # in blocks, since keys in int64 take more memory than the pairs
     for here in blocks(len(rows), BLOCK):
         # one entry more than the block, so that the order across blocks is checked too
         row, column = (places[here.start : here.stop + 1].astype(np.int64)

@@ -104,12 +104,14 @@ def split(
     if way == "users":
         return _by_users(data, share, drawn, most)
     hidden = _random(data, share, drawn) if way == "random" else _last(data, share)
+    # an empty part could be neither fitted nor measured
     if not hidden.any() or hidden.all():
         raise _too_few(data)
     return _parted(data, way, np.where(hidden, np.uint8(TEST), np.uint8(TRAIN)))
 
 
 def _parted(data: Interactions, way: Way, parts: npt.NDArray[np.uint8]) -> Split:
+    # no fit or evaluation needs times, which take 8 bytes for each entry
     timeless = replace(data, times=None, clock=None)
     return Split(
         way=way,
@@ -141,6 +143,7 @@ def _last(data: Interactions, share: float) -> npt.NDArray[np.bool_]:
     def earlier(here: slice) -> npt.NDArray[Any]:
         return times[here]
 
+    # a user with one entry keeps it: without it nothing would be known of the user
     wanted = np.where(counts > 1, np.maximum(1, np.floor(share * counts)), 0)
     kept = (counts - wanted).astype(np.int64)
     return ~_first(data, earlier, kept)
@@ -150,6 +153,7 @@ def _by_users(data: Interactions, share: float, drawn: np.random.Generator, most
     counts = data.user_counts()
     able = np.flatnonzero(counts >= FEWEST)
     count = min(most, max(1, round(share * len(data.users))), len(able))
+    # somebody must be left to fit
     if not len(able) or count == len(data.users):
         raise _too_few(data)
     held = np.zeros(len(data.users), np.bool_)
@@ -186,6 +190,7 @@ def _first(
     edges = np.unique(np.append(0, np.minimum(ends, len(wanted))))
     for low, high in pairwise(edges):
         here = slice(int(starts[low]), int(starts[high]))
+        # the last key is the primary one
         order = np.lexsort((keys(here), data.rows[here]))
         counts = np.diff(starts[low : high + 1])
         place = np.arange(len(order)) - np.repeat(starts[low:high] - here.start, counts)

@@ -105,12 +105,14 @@ def load_model(path: str | PathLike[str]) -> Model:
 def _load(folder: Path) -> Model:
     document = _document(folder)
     for name in _files(document):
+        # before any file is parsed, so that a damaged one gives one clear message
         _check_file(folder / name, str(document["files"].get(name, "")))
     try:
         model = _read(folder, document)
         check_sound(model)
     except (LookupError, AttributeError, TypeError, ValueError, ArithmeticError, pa.ArrowException
             ) as error:  # fmt: skip
+        # an EckartError says more than "damaged"; some are ValueErrors too
         if isinstance(error, EckartError):
             raise
         raise damaged(folder / DOCUMENT, error) from error
@@ -153,6 +155,7 @@ def _document(folder: Path) -> dict[str, Any]:
             hint="Use the eckart that wrote it, or fit the model again.",
             code="other-version",
         )
+    # the digest is of the document without itself
     digest = document.pop("digest", None)
     if digest is not None and digest != hashlib.sha256(_text(document)).hexdigest():
         raise damaged(folder / DOCUMENT, "it is not as it was written")
@@ -183,6 +186,7 @@ def _check_file(path: Path, digest: str) -> None:
 
 
 def _digest(path: Path) -> str:
+    # in pieces, never the whole file at once
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -226,6 +230,7 @@ def write_model(model: Model, folder: Path) -> None:
         "attributes": write_attributes(data, folder),
         "document": model.document,
     }
+    # last, when every file is written
     document["files"] = {name: _digest(folder / name) for name in _files(document)}
     document["digest"] = hashlib.sha256(_text(document)).hexdigest()
     (folder / DOCUMENT).write_bytes(_text(document))
@@ -255,6 +260,7 @@ def _arrays(approximation: Approximation) -> dict[str, Any]:
         arrays: dict[str, Any] = {}
         pairs = zip(approximation.draws, approximation.priors, strict=True)
         for place, (draw, priors) in enumerate(pairs):
+            # safetensors is flat: each draw has a prefix of its number
             arrays |= {f"{place}.{name}": array for name, array in _arrays(draw).items()}
             for side, prior in zip(PRIORS, priors, strict=True):
                 arrays[f"{place}.{side}.mean"] = prior.mean

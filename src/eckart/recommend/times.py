@@ -21,6 +21,7 @@ EARLIEST: Final = np.iinfo(np.int64).min
 DIGITS: Final = {"s": 0, "ms": 3, "us": 6, "ns": 9}
 """Decimal digits of a second, by Arrow's names of the units."""
 UNITS: Final = ("seconds", "milliseconds", "microseconds", "nanoseconds")
+"""Names of the units in the order of `DIGITS`, for messages."""
 LAST: Final = 253_402_300_800
 """Seconds from 1970 to the year 10000: larger numbers are in a smaller unit."""
 FIRST: Final = 10**8
@@ -158,6 +159,7 @@ def _unit(known: npt.NDArray[Any], source: str) -> int:
     digits = next((digits for digits in DIGITS.values() if largest < LAST * 10.0**digits), None)
     if digits is None:
         raise _too_large(source)
+    # small numbers may be early times of any unit: only dates after 1973 tell another unit
     others = (sizes >= FIRST) & (sizes < LAST * 10.0 ** (digits - 3))
     if digits and others.any():
         raise MatrixError(
@@ -181,6 +183,7 @@ def together(old: tuple[Times, Clock], new: tuple[Times, Clock]) -> tuple[Times,
     """
     digits = max(clock.digits for _, clock in (old, new))
     sizes = [(_largest(times), clock.digits) for times, clock in (old, new)]
+    # in float64, since the product could overflow in int64
     while any(size * 10.0 ** (digits - own) >= MOST * 2 for size, own in sizes):
         digits -= 1
     moved = [_scaled(times, digits - clock.digits) for times, clock in (old, new)]
@@ -189,6 +192,7 @@ def together(old: tuple[Times, Clock], new: tuple[Times, Clock]) -> tuple[Times,
 
 def behind(old: tuple[Times, Clock], new: Times) -> tuple[Times, Clock]:
     """Concatenate the times of two tables that cannot be compared: the second counts as later."""
+    # ranks keep the order of the new times whatever their unit
     ranks = np.unique(new, return_inverse=True)[1].astype(np.int64)
     return np.concatenate([old[0], old[0].max() + 1 + ranks]), old[1]
 
@@ -201,6 +205,7 @@ def _largest(times: Times) -> float:
 def _scaled(times: Times, digits: int) -> Times:
     gaps = times == EARLIEST
     moved = times * 10**digits if digits >= 0 else times // 10**-digits
+    # scaling would have made another time of the marker
     moved[gaps] = EARLIEST
     return moved
 
@@ -218,6 +223,7 @@ DATES: Final = ("%m/%d/%Y", "%d/%m/%Y", "%Y/%m/%d", "%d.%m.%Y", "%m-%d-%Y", "%d-
                 "%m/%d/%y", "%d/%m/%y", "%y/%m/%d", "%d.%m.%y", "%m-%d-%y", "%d-%m-%y", "%y-%m-%d",
                 "%d-%b-%y")  # fmt: skip
 CLOCKS: Final = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
+"""Times of day that may follow a date."""
 FIRST_YEAR: Final = 1000
 """The first year that a date may have: `%Y` also reads two digits, as in the first century."""
 NOTHING: Final = (*sorted(MISSING), "NaT")
@@ -241,6 +247,7 @@ def parsed(texts: Any, source: str) -> Any:
     texts = pc.utf8_trim_whitespace(texts)
     missing = pc.is_in(texts, value_set=pa.array(NOTHING))
     texts = pc.if_else(missing, pa.scalar(None, pa.string()), texts)
+    # whole numbers first: float64 rounds nanoseconds
     for kind in (pa.int64(), pa.float64()):
         try:
             return texts.cast(kind)
@@ -287,8 +294,10 @@ def _moment(word: str) -> int | None:
         moment = datetime.fromisoformat(head + rest[len(digits) :])
     except ValueError:
         return None
+    # more digits than nanoseconds would be lost without a word
     if point and (not digits or len(digits) > 9):
         return None
+    # the zone of the machine must not change the result
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     past = moment - EPOCH
     return (past.days * 86_400 + past.seconds) * 10**9 + int(digits.ljust(9, "0") or 0)
@@ -310,6 +319,7 @@ def _as_in_spreadsheets(words: Any, source: str) -> Any:
             if pc.min(pc.year(moments)).as_py() >= FIRST_YEAR:
                 found[date + clock] = moments
     ways = list(found.items())
+    # several notations may fit, such as 5/5/2020, as long as they give the same times
     for way, other in ways[1:]:
         if not other.equals(ways[0][1]):
             raise MatrixError(

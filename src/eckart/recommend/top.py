@@ -112,6 +112,7 @@ def ranked(
     allowed: npt.NDArray[np.bool_] | None,
 ) -> Iterator[tuple[Ranking, npt.NDArray[np.bool_]]]:
     """Rank items for users by place, −1 for unknown; yields lists and a mask of popular ones."""
+    # an index of −1, an unknown user, thus finds True
     strangers = np.append(model.strangers(), True)
     cold, cold_row = strangers[places], len(model.data.users)
     score = with_popular(model.scores, model.popularity(), strangers)
@@ -119,6 +120,7 @@ def ranked(
     starts = model.data.starts()  # extended by one user, who has seen nothing, for all unknown ones
     history = None if seen else (np.append(starts, starts[-1]), model.data.columns)
     total = len(model.data.items)
+    # no list is longer than all items: padding for a huge k would fill the memory
     k = min(whole_number("k", k), total)
     begin = 0
     for block in ranked_blocks(score, rows, total, k, history=history, allowed=allowed):
@@ -140,6 +142,7 @@ def allowed_items(
     """
     if only is None and without is None:
         return None
+    # `only` first, then `without` takes from it
     allowed = np.full(len(model.data.items), only is None)
     for ids, may in ((only, True), (without, False)):
         if ids is not None:
@@ -231,6 +234,7 @@ def write_top(
     if users is not None:
         ids = all_of(users)
         places = model.data.users.places(ids)
+        # the ids of known users come from the model, so the given ones are kept only if needed
         asked = model.data.users.alike(ids) if (places < 0).any() else None
     allowed = allowed_items(model, only, without)
     counts = {"lines": 0, "popular": 0}

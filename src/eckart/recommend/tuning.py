@@ -99,6 +99,7 @@ def choose_regularization(
     """
     if len(data) < FEWEST or settings.method == "gibbs":
         return None
+    # one split for all λ, so that their figures can be compared
     held = split(sampled(data, settings.seed), "random", seed=settings.seed)
     first = FIRST["implicit"] if data.ratings is None else FIRST["explicit"] * spread(data.ratings)
     figures: dict[int, float] = {}
@@ -136,6 +137,7 @@ def score(model: Model, held: Split) -> float:
     if not len(users):
         return 0.0
     if len(users) > MOST_USERS:
+        # every n-th user rather than a random sample: the same ones in every trial
         users = users[:: -(-len(users) // MOST_USERS)]
     ranking = rank(model.scores, users, len(test.items), DEPTH, seen=held.seen)
     return -float(np.mean(ranking_per_user(ranking, test)["ndcg"]))
@@ -146,6 +148,7 @@ def sampled(data: Interactions, seed: int) -> Interactions:
     if len(data) <= MOST_ENTRIES:
         return data
     drawn = np.random.Generator(np.random.Philox(seed))
+    # whole users, so that the history of each stays complete
     chosen = drawn.random(len(data.users)) < MOST_ENTRIES / len(data)
     part = data.chosen(taken(chosen, data.rows))
     kept = np.cumsum(chosen) - 1
@@ -359,5 +362,6 @@ def _optuna() -> Any:
             hint="Install it with: pip install 'eckart[tune]'",
             code="missing-extra",
         ) from error
+    # Optuna logs every trial to stderr
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna

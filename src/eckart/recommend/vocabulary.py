@@ -63,6 +63,7 @@ class Vocabulary:
         ids, whole = _normal(distinct, untyped=untyped)
         alike = ids.dictionary_encode()
         if len(alike.dictionary) < len(ids):
+            # ids that were different become equal in the common form, such as 12 and 12.0
             codes = taken(np.asarray(alike.indices), codes, out=codes)
             ids = alike.dictionary
         # sorted, so that the order of rows in a table changes no bit of the model
@@ -127,6 +128,7 @@ class Vocabulary:
         if not new.any():
             return self, places
         own, added = self.ids, other.ids.filter(pa.array(new))
+        # numbers beyond 64 bits are held as text, and so all ids are then
         if pa.types.is_integer(own.type) and other.whole:
             own = own.cast(pa.string())
         elif pa.types.is_integer(own.type) and not pa.types.is_integer(added.type):
@@ -148,6 +150,7 @@ class Vocabulary:
         asked = canonical(distinct)
         if pa.types.is_integer(asked.type) and not pa.types.is_uint64(asked.type):
             asked = asked.cast(pa.int64())
+        # of different types: the requested ids are brought to the type of these
         if not pa.types.is_int64(asked.type) or not pa.types.is_integer(self.ids.type):
             asked = asked.cast(pa.string())
             if pa.types.is_integer(self.ids.type) or self.whole:
@@ -155,6 +158,7 @@ class Vocabulary:
             if pa.types.is_integer(self.ids.type):
                 asked = pa.array([_number(text) for text in asked.to_pylist()], pa.int64())
         found = pc.fill_null(pc.index_in(asked, value_set=self.ids, skip_nulls=True), -1)
+        # Arrow's arrays are read-only, and the places of new ids are written into it
         return np.asarray(found.to_numpy(), np.int32).copy()
 
 
@@ -185,6 +189,7 @@ def _number(text: str) -> int | None:
         number = int(text)
     except ValueError:
         return None
+    # `int` also reads "1_000", " 7" and digits of other scripts
     return number if -(2**63) <= number < 2**63 and str(number) == text else None
 
 

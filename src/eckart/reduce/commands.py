@@ -81,6 +81,7 @@ def _run(table: Path, reading: Any, options: dict[str, Any]) -> Any:
     from eckart.reduce.reduce import project_file, reduce_file, update_file
 
     output, force = _output(table, options), options["force"]
+    # quoted, so that the report shows a command that can be pasted
     words = shlex.join(["eckart", *click.get_current_context().obj])
     if options["model"] is not None:
         return project_file(
@@ -88,6 +89,7 @@ def _run(table: Path, reading: Any, options: dict[str, Any]) -> Any:
             inverse=options["inverse"], force=force, command=words,
         )  # fmt: skip
     if options["update"] is not None:
+        # without --output the saved reduction itself is replaced, as the user asked by --update
         own = options["output"] is None
         return update_file(
             table, options["update"], output, reading, force=force or own, command=words
@@ -179,6 +181,7 @@ def _check_paths(table: Path, options: dict[str, Any]) -> None:
     from eckart.files.rows import is_read_by_rows
     from eckart.ranks import byte_count
 
+    # tables by rows are checked when their header is read
     if not table.exists() or not is_read_by_rows(table):
         check_input(table, Selection())
     for name in ("model", "update"):

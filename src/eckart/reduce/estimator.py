@@ -97,6 +97,7 @@ class LowRankReducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         """
         del y
         checked = self._checked(X, reset=True)
+        # warned below instead, with the stack level of the caller
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             reduction, found = reduced(
@@ -168,6 +169,7 @@ class LowRankReducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         A, (lengths, noise) = self.components_.astype(np.float64), self._model()
         inside = (A.T / lengths) @ A
         beside = np.eye(A.shape[1]) - A.T @ A
+        # with all directions kept there are no others, and `beside` would be rounding over noise
         return inside if len(A) == A.shape[1] else inside + beside / noise
 
     def score_samples(self, X: Any) -> Any:
@@ -185,6 +187,7 @@ class LowRankReducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         scores = around @ A.T
         outside = np.square(around - scores @ A).sum(axis=1)
         with np.errstate(over="ignore"):
+            # a row far outside the span overflows to an infinite distance, which is its likelihood
             size = (np.square(scores) / lengths).sum(axis=1) + outside / noise
         left = A.shape[1] - len(A)
         logarithm = np.log(lengths).sum() + left * math.log(noise)
@@ -232,6 +235,7 @@ class LowRankReducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             return {"rank": "auto"}
         if isinstance(wanted, float | np.floating) and 0 < wanted < 1:
             return {"variance": float(wanted)}
+        # True is an int, but not a number of components
         if isinstance(wanted, int | np.integer) and not isinstance(wanted, bool):
             if wanted > min(shape):
                 raise MatrixError(
@@ -255,6 +259,7 @@ class LowRankReducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
     def _seed(self) -> Any:
         state = self.random_state
+        # both mean NumPy's global generator, which only scikit-learn may hand out
         if state is None or state is np.random:
             return check_random_state(state)
         as_randomness(state)  # raises the error that says what is wrong

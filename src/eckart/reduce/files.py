@@ -56,6 +56,7 @@ def read_reduction(path: Path) -> Reduction:
         FormatError: If it is damaged, or does not hold a reduction.
     """
     check_model_path(path)
+    # a run that was killed may have left new files that are not yet in their places
     settle(path)
     with reading(path):
         arrays, facts = npz.read_arrays(path)
@@ -112,6 +113,7 @@ class Picture:
     """
 
     def __init__(self, rank: int, rows: int) -> None:
+        # rounded up, so that there are at most MOST_POINTS
         self._stride = -(-rows // MOST_POINTS)
         self._row = 0
         self._shown = min(rank, SHOWN)
@@ -123,6 +125,7 @@ class Picture:
 
     def add(self, scores: Array, along: Any, colour: str | None, ids: tuple[str, ...]) -> None:
         """Take the sample of the next rows, which come in blocks."""
+        # blocks need not be multiples of the stride
         first = -self._row % self._stride
         places = range(first, len(scores), self._stride)
         self.points += [[float(x) for x in scores[place, : self._shown]] for place in places]
@@ -152,4 +155,5 @@ class Picture:
 def _plain(value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return "" if value is None else str(value)
+    # NaN, which JSON does not know
     return value if value == value else None

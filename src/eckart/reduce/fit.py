@@ -80,6 +80,7 @@ def reduced(
         scale=scale,
         width=BlockKrylov().width(matrix, guess),
         seed=as_randomness(seed),
+        # WᵀW in the same pass, unless products are asked for
         whole=solver != "krylov",
     )
     # a sparse matrix has no missing entries: those that are not stored are zeros
@@ -137,6 +138,7 @@ def named_solver(name: str | None, W: Standardised, tol: float | None) -> Solver
     Raises:
         ArgumentError: If there is no solver of this name.
     """
+    # a streamed matrix has a Krylov solver of its own, which `components` chooses
     if name is None or (name == "krylov" and isinstance(W.source, Streamed)):
         return None
     known = {"svd": ExactSVD(), "gram": GramSVD()}
@@ -166,6 +168,7 @@ def _tolerance(tolerance: float | None, variance: float | None, *, centre: bool)
             hint="Give the number of components, or subtract the means.",
             code="variance-not-centred",
         )
+    # ‖W − W·Aᵀ·A‖²/‖W‖² is the share of the variance that is left, if W is centred
     return math.sqrt(1 - variance)
 
 
@@ -233,6 +236,7 @@ def told_by_scores(reduction: Reduction, W: Matrix) -> Reduction:
 def _turned(reduction: Reduction, sums: Sums, shape: tuple[int, int]) -> Reduction:
     """Turn the components to the principal axes of the scores, and take their σ² from these."""
     about_zero = sums.around + shape[0] * np.outer(sums.means, sums.means)
+    # eigh sorts ascending; components are sorted descending
     values, G = np.linalg.eigh(sums.around if reduction.centred else about_zero)
     squares, turned = np.maximum(values[::-1], 0.0), G[:, ::-1].T
     A = directed(turned @ reduction.A.astype(FLOAT64), HOST).astype(reduction.dtype)
@@ -282,6 +286,7 @@ def start_incremental(
 ) -> Reduction:
     """Reduce the first rows of a growing table; their standard deviations remain the scales."""
     working = measured(as_matrix(X), centre=centre, scale=scale)
+    # with missing entries the first rows are fitted around them, without spare directions
     if not working.is_finite:
         return reduced(X, rank, centre=centre, scale=scale, whiten=whiten, certificate=False)[0]
     columns = X.shape[1]
@@ -329,6 +334,7 @@ def grown(old: Reduction, X: Any) -> Reduction:
         Ross, Lim, Lin, Yang (2008), Incremental learning for robust visual tracking, International
         Journal of Computer Vision 77, section 3.1.
     """
+    # blocks of a few times the kept directions: the decomposition then costs little per row
     height = max(64, 4 * max(len(old.A), SPARE * old.rank + FEWEST_SPARE))
     for start in range(0, X.shape[0], height):
         piece = X[start : start + height]
@@ -344,6 +350,7 @@ def _with_block(old: Reduction, X: Array) -> Reduction:
     n, m = old.rows, len(X)
     means = X.mean(axis=0) if old.centred else np.zeros(X.shape[1])
     around = (X - means) / scales
+    # one row more carries the shift of the mean, the last term of the equation above
     between = math.sqrt(n * m / (n + m)) * (old.means - means) / scales if old.centred else None
     roots = np.sqrt(old.squares)[:, np.newaxis] * old.A.astype(FLOAT64)
     stack = [roots, around] if between is None else [roots, around, between[np.newaxis]]

@@ -110,6 +110,7 @@ def known_entries(
     values = around if centre else order.values.astype(FLOAT64)
     if scales is not None:
         values /= scales[order.indices]
+    # a power of two changes no digit
     unit = _unit(values)
     order = replace(order, values=(values / unit).astype(FLOAT32))
     return Known(
@@ -137,12 +138,14 @@ def _by_rows(W: Matrix) -> Compressed:
     for native in W.row_blocks():
         block = W.namespace.get(native)
         known = ~np.isnan(block)
+        # raises the error that names the infinite entry
         if not np.isfinite(np.where(known, block, 0)).all():
             check_entries(W)
         counts.append(known.sum(axis=1))
         indices.append(np.nonzero(known)[1].astype(np.int32))
         values.append(block[known])
         found += len(indices[-1])
+        # as soon as it is certain, not after the whole table was read
         if isinstance(W, Streamed) and PER_ENTRY * found > W.memory:
             needed = PER_ENTRY * found * W.shape[0] / sum(map(len, counts))
             raise MatrixError(
@@ -227,8 +230,10 @@ def around_gaps(
     rank = min(FIRST_RANK, most) if grows else rule.choose(entries.shape, dtype, None)
     check_rank(rank, most=most, what=f"a table of {entries.shape[0]} × {entries.shape[1]}")
     penalty = chosen_penalty(entries, rank, centre=centre, randomness=randomness)
+    # losses of steps are shown in the unit of the table too
     watched = in_units(on_step, -round(math.log2(known.unit)))
     fitted = Fitting(entries, penalty, centre, randomness, watched)
+    # while the rank is searched no step is of the last fit
     fit = fitted.at(rank, watched=not grows)
     while grows:
         wanted = fitted.enough(rule, fit, dtype)
@@ -238,6 +243,7 @@ def around_gaps(
         rank = min(2 * rank, most)
         fit = fitted.at(rank, watched=False)
     offset = _centred(fit, most=fit.factors.rank)
+    # fitted in units, reported in those of the table
     proof = _proof(entries, offset, penalty, bound=certificate).scaled(known.unit)
     penalty = penalty.scaled(known.unit)
     found = _components(known, offset, fit, proof, rule, dtype)
@@ -296,6 +302,7 @@ class Fitting:
         shape, squares, found = fit.factors.shape, np.square(values), None
         if isinstance(rule, GrowingRule):
             found = rule.enough(shape, dtype, squares, _outside(self.entries, fit.certificate))
+        # the whole spectrum is known, so the rule must decide
         if found is None and len(values) == min(shape):
             return rule.choose(shape, dtype, values)
         return found
@@ -308,6 +315,7 @@ def _centred(fit: Factorization, *, most: int) -> BiasedFactors:
     bias = np.zeros(A.shape[1])
     if fit.recipe.objective["biases"]:
         around = B.mean(axis=0)
+        # the mean of B·A moves into the means of the columns; their sum stays the same
         B, bias = B - around, offset.column_bias + offset.mean + around @ A
     return BiasedFactors(0.0, np.zeros(len(B)), bias, Factors(B, A).truncate(most))
 
@@ -345,6 +353,7 @@ def _components(
     """The fit as orthonormal rows and their σ², in the unit of the table."""
     entries, values = known.entries, offset.factors.singular_values()
     squares = np.square(values * known.unit)
+    # balanced rows of A have length √σ; a row of zeros stays one
     lengths = np.sqrt(np.where(values > 0, values, 1.0))
     A = directed(offset.factors.A / lengths[:, np.newaxis], HOST)
     message = (

@@ -48,6 +48,7 @@ class Reading:
 
     def wanted(self) -> Wanted:
         """The options for a file that is read by rows."""
+        # a column is read only once
         colour = () if self.colour is None or self.colour in self.ids else (self.colour,)
         return Wanted(
             columns=self.columns,
@@ -129,6 +130,7 @@ def missing_in(block: Any) -> int:
     Raises:
         MatrixError: If an entry is infinite.
     """
+    # what a sparse block does not store is zero
     data = block.data if hasattr(block, "indptr") else block
     missing = int(np.count_nonzero(np.isnan(data)))
     if np.count_nonzero(~np.isfinite(data)) > missing:

@@ -106,6 +106,7 @@ class Reduced:
             run = self.found.to_dict()
             spectrum = self.found.spectrum / (reduction.energy or 1.0)
             document |= {key: run[key] for key in ("certificate", "message", "recipe", "history")}
+            # more points than a scree plot can show
             document["spectrum"] = spectrum[:500].tolist()
         return document
 
@@ -158,6 +159,7 @@ def reduce_file(
     with whole_files(tuple(files.values()), force=force) as (scores, loadings, model):
         suffix = output.suffix.lower()
         _write_scores(scores, suffix, W, table, reduction, reading, picture)
+        # after the scores were written, which is a pass too
         said = {"source": str(path), "message": found.message, "passes": table.passes + W.passes}
         reduction = replace(reduction, document=said)
         write_loadings(loadings, reduction, force=force)
@@ -233,6 +235,7 @@ def update_file(
             missing += missing_in(block)
             reduction = grown(reduction, block)
         write_reduction(temporary, reduction, force=force)
+    # an update writes no scores, so the picture stays empty
     picture, files = Picture(reduction.rank, W.shape[0]), {"model": output}
     return _answer(path, _noted(table, missing, W), W, reduction, picture, files, command, began)
 
@@ -286,6 +289,7 @@ def check_reduction_output(
     others: list[Path] = []
     for path in (output, tables_path(output, "loadings"), model_path(output)):
         check_output(path, force=force, inputs=[*inputs, *others])
+        # the outputs must differ from one another too
         others.append(path)
 
 
@@ -340,6 +344,7 @@ def _write_scores(
                 _check_whole(missing)
                 scores = reduction.restore(block)
             else:
+                # blocks of a stream are copies, those of a matrix in memory are not
                 scores = reduction.project(block, may_change=isinstance(W, Streamed))
             along = companions.take(len(scores))
             if not inverse:

@@ -74,6 +74,7 @@ class Reduction:
     def error(self) -> float:
         """Bound on ‖W − W·Aᵀ·A‖_F of all rows: the root of the energy that was dropped."""
         kept = float(self.squares[: self.rank].sum())
+        # rounding can make the difference negative
         return math.sqrt(max(0.0, self.energy - kept))
 
     def promise(self) -> dict[str, Any]:
@@ -101,6 +102,7 @@ class Reduction:
         squares = self.squares[: self.rank]
         if self.away is None:
             return squares / max(1, self.rows - 1)
+        # σ²/rows is the mean square of the scores: the square of their mean is taken off
         around = np.square(self.A[: self.rank] @ self.away)
         return np.maximum(squares / self.rows - around, 0.0)
 
@@ -129,6 +131,7 @@ class Reduction:
         self._check_columns(X.shape[1])
         A = self.A[: self.rank]
         narrow = (A if self.scales is None else A / self.scales).astype(self.dtype)
+        # subtracting the means would make a sparse X dense
         if self._is_far and not hasattr(X, "toarray"):
             X = np.subtract(X, self.means.astype(X.dtype), out=X if may_change else None)
             left = np.zeros(len(self.means))
@@ -211,6 +214,7 @@ class Reduction:
     def _is_far(self) -> bool:
         """Whether the means are so large that digits are lost unless they are subtracted first."""
         means = self.means if self.scales is None else self.means / self.scales
+        # an infinite square is far as well
         with np.errstate(over="ignore"):
             return self.rows * float(np.square(means).sum()) > FAR * self.energy
 
@@ -219,6 +223,7 @@ class Reduction:
         if not self.whitened:
             return np.ones(self.rank)
         found = np.sqrt(self.variances)
+        # a component without variance is left as it is, not divided by 0
         return np.where(found > 0, found, 1.0)
 
     def _check_columns(self, columns: int) -> None:
@@ -321,6 +326,7 @@ def scores_of_known(around: Array, A: Array, ridges: Array) -> Array:
     units = np.ldexp(1.0, np.frexp(sizes)[1])  # a power of two brings each row near 1
     # with components of these lengths one penalty holds for all scores, as `fold_in` needs
     lengths = 1 / np.sqrt(np.maximum(ridges, LEAST))[:, np.newaxis]
+    # near 1 for float32, in which rows are solved
     unit = float(np.square(lengths * A).max()) or 1.0
     near_one = (around / units)[rows, columns]
     known = Entries.of(rows, columns, near_one, shape=around.shape)

@@ -92,6 +92,7 @@ def chosen_penalty(entries: Entries, rank: int, *, centre: bool, randomness: Ran
         return Penalty(strength=strength, error=None, held=0, trials=0)
     train, test = _part(sample, ~held), _part(sample, held)
     solver, tried = AlternatingLeastSquares(epochs=EPOCHS), dict[float, float]()
+    # one start for all λ, so that their errors can be compared
     start = spectral_start(train, min(rank, *train.shape))
     strength, best = _largest(start), 0.0
     while len(tried) < MOST_TRIALS:
@@ -103,6 +104,7 @@ def chosen_penalty(entries: Entries, rank: int, *, centre: bool, randomness: Ran
         fitted = cast("BiasedFactors", fit.approximation)
         left = fitted.predict(test.rows, test.columns) - test.values
         tried[strength] = math.sqrt(float(np.mean(np.square(left))))
+        # 0 stands for no λ yet
         if not best or tried[strength] < (1 - CLEARLY) * tried[best]:
             best = strength
         elif list(tried).index(best) < len(tried) - WORSE:
@@ -128,6 +130,7 @@ def spectral_start(entries: Entries, rank: int) -> Factors:
 
 def _largest(factors: Factors) -> float:
     """The largest singular value; 1 if all are 0."""
+    # a λ of 0 could not be divided down
     return float(factors.singular_values()[0]) or 1.0
 
 

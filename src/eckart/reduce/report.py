@@ -36,6 +36,7 @@ def component_rows(document: dict[str, Any]) -> tuple[tuple[str, ...], list[tupl
     ]
     if len(rows) > MOST_LINES:
         left = len(rows) - MOST_LINES
+        # the last component stays, since its cumulative share is that of all
         rows = [*rows[: MOST_LINES - 1], ("…", "", "", "", f"{left} more"), rows[-1]]
     return header, rows
 
@@ -72,6 +73,7 @@ def _share(proof: dict[str, Any]) -> float | None:
 
 
 MOST_GROUPS: Final = 12
+"""Values of a column that get a colour of their own; numbers of more values get a scale."""
 BARS: Final = 8
 NOTHING: Final = 1e-13
 """Share of the variance up to which a component is rounding only."""
@@ -81,8 +83,10 @@ def scree(document: dict[str, Any]) -> go.Figure:
     """The scree plot: the share of the variance of every known component, and the chosen rank."""
     rank = document["rank"]
     shares = document["spectrum"] or document["explained_share"]
+    # rounding would stretch a logarithmic axis by many decades
     shares = [value if value > NOTHING else 0.0 for value in shares]
     positive = [value for value in shares if value > 0] or [1.0]
+    # a logarithmic axis only for shares over more than a decade
     wide = max(positive) > 20 * min(positive)
     figure = go.Figure()
     for name, colour, low, high in (
@@ -190,6 +194,7 @@ def loadings(document: dict[str, Any], place: int) -> go.Figure:
     figure.update_layout(
         title={"text": f"PC{place + 1}, {share:.1%}", "x": 0, "font": {"size": 14}}
     )
+    # names that are numbers would be drawn to scale otherwise
     figure.update_yaxes(type="category", automargin=True)
     styled(figure, 60 + 26 * len(columns))
     return figure.update_layout(margin={"t": 40}, showlegend=False)
