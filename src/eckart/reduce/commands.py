@@ -181,7 +181,6 @@ def _check_paths(table: Path, options: dict[str, Any]) -> None:
     from eckart.files.rows import is_read_by_rows
     from eckart.ranks import byte_count
 
-    # tables by rows are checked when their header is read
     if not table.exists() or not is_read_by_rows(table):
         check_input(table, Selection())
     for name in ("model", "update"):

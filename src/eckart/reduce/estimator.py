@@ -187,7 +187,7 @@ class LowRankReducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         scores = around @ A.T
         outside = np.square(around - scores @ A).sum(axis=1)
         with np.errstate(over="ignore"):
-            # a row far outside the span overflows to an infinite distance, which is its likelihood
+            # a row far outside may overflow: its log-likelihood is then −∞
             size = (np.square(scores) / lengths).sum(axis=1) + outside / noise
         left = A.shape[1] - len(A)
         logarithm = np.log(lengths).sum() + left * math.log(noise)
@@ -259,7 +259,7 @@ class LowRankReducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
 
     def _seed(self) -> Any:
         state = self.random_state
-        # both mean NumPy's global generator, which only scikit-learn may hand out
+        # both mean NumPy's global generator, as scikit-learn has it
         if state is None or state is np.random:
             return check_random_state(state)
         as_randomness(state)  # raises the error that says what is wrong

@@ -80,7 +80,7 @@ def reduced(
         scale=scale,
         width=BlockKrylov().width(matrix, guess),
         seed=as_randomness(seed),
-        # WᵀW in the same pass, unless products are asked for
+        # WᵀW in the same pass; for krylov a sketch instead, from which its first block is made
         whole=solver != "krylov",
     )
     # a sparse matrix has no missing entries: those that are not stored are zeros
@@ -138,7 +138,7 @@ def named_solver(name: str | None, W: Standardised, tol: float | None) -> Solver
     Raises:
         ArgumentError: If there is no solver of this name.
     """
-    # a streamed matrix has a Krylov solver of its own, which `components` chooses
+    # for a streamed matrix `components` chooses, by what the first pass has made of it
     if name is None or (name == "krylov" and isinstance(W.source, Streamed)):
         return None
     known = {"svd": ExactSVD(), "gram": GramSVD()}
@@ -334,7 +334,6 @@ def grown(old: Reduction, X: Any) -> Reduction:
         Ross, Lim, Lin, Yang (2008), Incremental learning for robust visual tracking, International
         Journal of Computer Vision 77, section 3.1.
     """
-    # blocks of a few times the kept directions: the decomposition then costs little per row
     height = max(64, 4 * max(len(old.A), SPARE * old.rank + FEWEST_SPARE))
     for start in range(0, X.shape[0], height):
         piece = X[start : start + height]

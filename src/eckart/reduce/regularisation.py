@@ -92,7 +92,7 @@ def chosen_penalty(entries: Entries, rank: int, *, centre: bool, randomness: Ran
         return Penalty(strength=strength, error=None, held=0, trials=0)
     train, test = _part(sample, ~held), _part(sample, held)
     solver, tried = AlternatingLeastSquares(epochs=EPOCHS), dict[float, float]()
-    # one start for all λ, so that their errors can be compared
+    # computed once, since it does not depend on λ
     start = spectral_start(train, min(rank, *train.shape))
     strength, best = _largest(start), 0.0
     while len(tried) < MOST_TRIALS:
