@@ -251,7 +251,7 @@ def attach(data: Interactions, tables: AttributeTables, named: ColumnNames | Non
     Args:
         data: The interactions.
         tables: The tables of users, of items or of both.
-        named: Names of the columns whose names are not the usual ones.
+        named: Names of columns with unusual names.
 
     Raises:
         ArgumentError: If there is no such file, or its suffix is unknown.
@@ -271,7 +271,7 @@ def attach_later(
     Args:
         data: The interactions of a model that was fitted with attributes.
         tables: Tables of new users and items, or of known ones whose attributes have changed.
-        named: Names of the columns whose names are not the usual ones.
+        named: Names of columns with unusual names.
 
     Raises:
         ArgumentError: If there is no such file, or its suffix is unknown.

@@ -35,12 +35,12 @@ from eckart.threads import limited_threads
 COMMANDS: Final = {
     "fit": ("eckart.recommend.fit_command", "Fit a model to ratings or to interactions."),
     "top": ("eckart.recommend.top_command", "The best items for one user, some or all."),
-    "similar": ("eckart.recommend.commands", "The items that are most like one."),
-    "explain": ("eckart.recommend.commands", "Which of a user's items speak for one."),
+    "similar": ("eckart.recommend.commands", "The items that are most similar to one."),
+    "explain": ("eckart.recommend.commands", "What each item of a user adds to the score of one."),
     "predict": ("eckart.recommend.commands", "The ratings of pairs of users and items."),
     "add": (
         "eckart.recommend.commands",
-        "Take new interactions, users and items in, without a new fit.",
+        "Add new interactions, users and items, without a new fit.",
     ),
     "remove": ("eckart.recommend.commands", "Forget a user."),
     "export": ("eckart.recommend.commands", "Write the factors for a vector store."),
@@ -291,7 +291,7 @@ def remove(model: Path, user: str, as_json: bool, **options: Any) -> int:
 
     Without --output the model itself is replaced, completely or not at all. The factors of the
     items stay as the fit with this user left them; `eckart recommend fit --from MODEL` fits them
-    without.
+    again without this user.
     """
     from eckart.recommend.folding import remove_user
     from eckart.recommend.storing import updated_model, write_model

@@ -153,7 +153,7 @@ def fit_recommender(
     fitted to all interactions, with the same settings.
 
     Args:
-        data: Interactions as `read_interactions` takes them; None refits an older model to its own.
+        data: Interactions as `read_interactions` takes them; None refits an older model.
         output: The folder to write the model to; None writes none.
         named: Names of columns with unusual names; by default those of the older model.
         feedback: What ratings stand for; fields that are None are those of the older model.

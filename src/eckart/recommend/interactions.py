@@ -123,7 +123,7 @@ def read_interactions(
     Args:
         data: A path, a data frame, an Arrow table, a mapping of columns, a SciPy sparse matrix of
             users × items, or `Interactions`, which are returned unchanged.
-        named: Names of the columns whose names are not the usual ones.
+        named: Names of columns with unusual names.
         feedback: What ratings stand for; None reads them as ratings.
         user_ids: Ids of the rows of a sparse matrix; by default their numbers.
         item_ids: Ids of its columns; by default their numbers.
@@ -229,7 +229,7 @@ def _checked(blocks: Blocks, scale: tuple[float, float] | None, notes: list[str]
 def _chosen_only(
     read: Interactions, feedback: Feedback, notes: list[str], *, later: bool
 ) -> Interactions:
-    """Replace ratings by interactions if so asked; the weights of dislikes are negative."""
+    """Replace ratings by interactions if requested; the weights of dislikes are negative."""
     if read.ratings is None or not (feedback.implicit or feedback.judges):
         return read
     if not feedback.judges:
@@ -273,7 +273,7 @@ def _judged(
 def taken_anew(
     history: Interactions, anew: Feedback, feedback: Feedback, notes: list[str]
 ) -> Interactions:
-    """The history of a model, with its ratings read as they are to count from now on.
+    """The history of a model, with its ratings read as requested now.
 
     Args:
         history: The interactions of the model.

@@ -51,8 +51,8 @@ class Model:
     def feedback(self) -> Feedback:
         """What the ratings of later tables stand for, as at the fit.
 
-        It has a scale only if one was given: a scale that was found in the ratings widens with
-            them.
+        It has a scale only if one was given, since one that was found in the ratings widens with
+        later ones.
         """
         kept = Feedback.of_dict(self.document.get("feedback", {}))
         # a model of interactions reads no ratings later unless a threshold tells what they mean

@@ -62,7 +62,7 @@ def rank(
     Raises:
         ArgumentError: If k is not a whole number of at least 1.
 
-        Cost:
+    Cost:
         users × items scores, 32 MB of them at a time.
 
     Example:

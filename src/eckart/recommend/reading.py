@@ -106,7 +106,7 @@ def read_table(
 
     Args:
         data: A path, a Polars or pandas data frame, an Arrow table or a mapping of columns.
-        named: Names of the columns whose names are not the usual ones.
+        named: Names of columns with unusual names.
         needed: The roles without which the table cannot be used.
 
     Raises:
@@ -206,7 +206,7 @@ def _by_role(
 
 @contextmanager
 def _as_named(head: TableHead, notes: list[str]) -> Generator[None, None, None]:
-    """Add to an error of a table without a header as what its columns were taken.
+    """Extend an error of a table without a header by the roles its columns were taken for.
 
     Raises:
         MatrixError: If a cell of a numeric column is not a number.

@@ -176,7 +176,7 @@ def _first(
     keys: Callable[[slice], npt.NDArray[Any]],
     wanted: npt.NDArray[np.int64],
 ) -> npt.NDArray[np.bool_]:
-    """A mask of the first so many entries of each user in the order of a key, in blocks of users.
+    """A mask of the first `wanted` entries of each user by a key, formed for blocks of users.
 
     Args:
         data: The interactions.

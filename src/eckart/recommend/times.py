@@ -51,7 +51,7 @@ class Clock:
 
 
 def plain_times(chunk: Any, source: str) -> Any:
-    """Bring an Arrow array of times to whole numbers, floats, text, timestamps or durations.
+    """Convert an Arrow array of times to whole numbers, floats, text, timestamps or durations.
 
     Raises:
         MatrixError: If it holds another type, or times of day.

@@ -43,9 +43,8 @@ def reduced(
 ) -> tuple[Reduction, Components]:
     """Find the components of a matrix, centred and scaled as requested.
 
-    Entries of a dense or streamed matrix may be missing, as NaN: the components are then those of
-        the
-    known entries alone, see `around_gaps`.
+    A dense or streamed matrix may have missing entries, which are NaN. The components are then
+    those of the known entries alone, see `around_gaps`.
 
     Args:
         W: A matrix in any form that `as_matrix` reads.

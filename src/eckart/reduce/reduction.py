@@ -119,11 +119,11 @@ class Reduction:
     def project(self, X: Any, *, may_change: bool = False) -> Array:
         """The scores of rows, of shape (rows, rank); a sparse X is not made dense.
 
+        Rows with missing entries (NaN) get the scores that fit their known entries best.
+
         Args:
             X: The rows, of shape (rows, columns).
             may_change: Whether X may be overwritten, so that no copy of it is made.
-
-        Rows with missing entries (NaN) get the scores that fit their known entries best.
 
         Raises:
             MatrixError: If X has another number of columns, or an entry is infinite.
