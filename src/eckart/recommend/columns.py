@@ -199,6 +199,7 @@ def _by_name(names: list[str], found: dict[str, int], source: str) -> list[str]:
         if role in found:
             continue
         places = [plain_names.index(name) for name in common if name in plain_names]
+        # in the order of `NAMES`, of which the first found counts
         places = [place for place in dict.fromkeys(places) if place not in found.values()]
         if places:
             found[role] = places[0]

@@ -76,6 +76,7 @@ def add(model: Path, data: Path | None, as_json: bool, **options: Any) -> int:
     Without --output the model itself is replaced, completely or not at all. Known items keep their
     factors; `eckart recommend fit --from MODEL` fits everything again, starting from this model.
     """
+    # imports of this kind are late in every command, so that `--help` loads no numerical library
     from eckart.recommend.folding import add_interactions
     from eckart.recommend.storing import updated_model, write_model
 
@@ -188,6 +189,7 @@ def export(model: Path, output: Path, side: str, force: bool, as_json: bool, qui
     fitted = loaded(model)
     files = export_factors(fitted, output, side, force=force)
     count = len(fitted.data.users if side == "users" else fitted.data.items)
+    # one number more for the biases, as `vectors_of` appends them
     width = fitted.offset.rank + fitted.objective.has_biases
     if as_json:
         document = {"side": side, "vectors": count, "width": width}
@@ -252,6 +254,7 @@ def predict(model: Path, pairs: Path, as_json: bool, **options: Any) -> int:
 
 def _show_predictions(document: dict[str, Any], *, written: bool, lines: int = 10) -> None:
     if not written:
+        # the document holds the first thousand; a terminal shows ten
         shown = document["predictions"][:lines]
         spread = any("deviation" in one for one in shown)
         titled = any("title" in one for one in shown)

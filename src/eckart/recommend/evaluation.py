@@ -306,6 +306,7 @@ def _by_popularity(
     counts = held.train.item_counts()
     if errors:
         return _binned(counts[held.test.columns], errors, root=True)
+    # entries of users that were not drawn into the sample are neither found nor missed
     users = np.isin(target.rows, rankings["model"].users)
     pairs = target.rows[users].astype(np.int64) * len(target.items) + target.columns[users]
     values: dict[str, npt.NDArray[np.float64]] = {}

@@ -199,6 +199,7 @@ def fit_recommender(
     settings, changed = settings.fitting(read)
     notes += changed
     held = None if test is None else split(read, test, share=share, seed=settings.seed)
+    # nothing below sees the test part until the evaluation
     visible = read if held is None else held.train
     del read  # its memory: the parts are as large as the whole, which can be joined from them
     settings, tuning, choice = _chosen(
@@ -314,6 +315,7 @@ def _feedback_of(given: Feedback | None, start: Model | None) -> Feedback:
     if start is None:
         return given
     named = {name: value for name, value in given.to_dict().items() if value is not None}
+    # what was not given now is as at the first fit
     return replace(start.feedback, **named)
 
 

@@ -135,6 +135,7 @@ def _check_numbers(options: dict[str, Any]) -> None:
             hint="Give the lowest and then the highest rating, such as --scale 1 5.",
             code="bad-scale",
         )
+    # checked here too, since the library would refuse it only after the data was read
     if not 0 < options["share"] < 1:
         raise ArgumentError(
             f"The share of the test part is {options['share']:g}.",
@@ -169,12 +170,14 @@ def fit(data: Path | None, report: Path | None, as_json: bool, **options: Any) -
     checked(options, has_data=data is not None)
     output = options["output"] or _default(data or options["older"])
     _check_paths(data, output, report, options)
+    # imported after all checks, so that `--help` and refusals load no numerical library
     from eckart.completion.kernels.compiled import compiling_said_by
     from eckart.recommend.fit import fit_recommender
 
     quiet = options["quiet"]
     with (
         limited_threads(options["threads"]),
+        # the first run compiles the kernels for some seconds, which would look like a stall
         compiling_said_by(lambda text: console.note(text, quiet=quiet)),
     ):
         result = fit_recommender(
@@ -256,6 +259,7 @@ def _check_paths(
     check_files(*tables)
     if options["older"] is not None:
         check_model(options["older"])
+    # no output may overwrite what is read, nor the report the model
     read = [*tables, options["older"]]
     check_output(output, force=options["force"], inputs=read, is_folder=True)
     check_report(report, force=options["force"], apart=[*read, output])
@@ -265,6 +269,7 @@ def _default(source: Path) -> Path:
     """The folder of the model if no output is named: beside the input."""
     from eckart.files import beside, named_path
 
+    # the stem of `ratings.csv.gz` is to be `ratings`
     name = named_path(source).name.removesuffix(".gz")
     return beside(source, f"{Path(name).stem}.model")
 

@@ -306,6 +306,7 @@ def _answering(
     objective: Observed,
 ) -> Approximation:
     """The result of a solver, with users solved exactly and the factors of cold users and items."""
+    # draws are samples as they are: a solution in place of one would not be
     if isinstance(found, PosteriorSamples):
         return found
     # items first: where unobserved entries count, the equations of a user hold all items
@@ -334,6 +335,7 @@ def fit_split(held: Split, settings: Settings, **arguments: Any) -> Fit:
     if held.shown is None:
         return fit
     shown, model = held.shown, fit.model
+    # the attributes of the users that are shown, which the model's objective lacks
     objective = attributed(model.objective, shown)
     randomness = np.random.default_rng([settings.seed, len(shown)])
     folded = fold_in(
@@ -372,6 +374,7 @@ def warm_start(
         first = drawn.standard_normal((len(vocabulary), settings.rank)).astype(np.float32)
         first *= np.float32(SMALL / np.sqrt(settings.rank))
         own = places >= 0
+        # components beyond the older rank stay random
         first[own, : factors.rank] = factor[places[own]]
         own_bias = np.zeros(len(vocabulary), np.float32)
         own_bias[own] = bias[places[own]]

@@ -274,7 +274,9 @@ def _by_attributes(
 ) -> BiasedFactors | PosteriorSamples:
     """Set the factors of those of some places that have attributes but no interactions."""
     nonnegative = model.objective.nonnegative
+    # from the factors and attributes of the model alone, so an addition gives the same as the fit
     mapping = learned_mapping(model.offset, model.data, side, nonnegative=nonnegative)
+    # the Gibbs sampler takes no attributes
     if mapping is None or isinstance(found, PosteriorSamples):
         return found
     return placed(mapping, found, data, side, places)

@@ -133,6 +133,7 @@ def of_known(data: Interactions, users: Vocabulary, items: Vocabulary) -> Intera
     if data.weights is not None and not data.weights.all():
         known = users.places(data.users.ids)[data.rows] >= 0
         known &= items.places(data.items.ids)[data.columns] >= 0
+        # an entry of weight 0 only takes the place of an older one, so a new id has no use for it
         data = with_own_ids(data.chosen(known | (data.weights != 0)))
     return as_known(data, users, items)
 

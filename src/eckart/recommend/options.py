@@ -44,6 +44,7 @@ attribute_options = together(
 
 def attribute_tables(options: dict[str, Any]) -> Any:
     """The tables of attributes that were given; None if there are none."""
+    # imported here, so that `--help` loads no numerical library
     from eckart.recommend.attribute_tables import AttributeTables
 
     if options["user_attributes"] is None and options["item_attributes"] is None:
@@ -78,6 +79,7 @@ def wrote_model(folder: Path, *, quiet: bool) -> None:
     try:
         Path.cwd()
     except FileNotFoundError:
+        # a replaced folder no longer exists for a shell that stands in it
         console.note("note: the folder that you are in was replaced; cd . is the new", quiet=quiet)
 
 
@@ -88,6 +90,7 @@ def titles(names: Path | None, fitted: Any) -> dict[str, str] | None:
     from eckart.recommend.answers import read_names
 
     found = read_names(names)
+    # some of its ids are shown, since the wrong column may have been taken for them
     if not any(str(one) in found for one in fitted.data.items.listed()):
         ids = ", ".join(list(found)[:3])
         console.note(f"note: None of the items is in {names}, where ids are such as {ids}.")
@@ -105,6 +108,7 @@ def check_files(*paths: Path | None) -> None:
 
 def line_rows(lines: list[dict[str, Any]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """The header and the rows of a list of items, as text."""
+    # a column without a single title is left out
     titled = any("title" in line for line in lines)
     header = ("place", "item", "score", *(("title",) if titled else ()))
     rows = [

@@ -120,6 +120,7 @@ def predict_pairs(
     rows, columns, said = placed_pairs(table, data.users, data.items)
     predicted = model.predict(rows, columns, clip=clip)
     actual = numbers_of(table, "rating")
+    # one missing rating would make RMSE and MAE NaN
     if actual is not None and not np.isfinite(actual).all():
         row = int(np.argmin(np.isfinite(actual))) + 1
         raise MatrixError(

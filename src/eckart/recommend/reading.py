@@ -214,6 +214,7 @@ def _as_named(head: TableHead, notes: list[str]) -> Generator[None, None, None]:
     try:
         yield
     except MatrixError as error:
+        # with a header the columns are known by name, so nothing is to be explained
         if error.code != "not-numbers" or head.names is not None:
             raise
         raise MatrixError(error.message, hint=" ".join(notes), code=error.code) from error
@@ -248,6 +249,7 @@ def as_numbers(column: Any, role: str, source: str, *, before: int = 0) -> Numbe
         MatrixError: If the column does not hold numbers; for text it names the row.
     """
     try:
+        # text in memory is read by the same rules as text in a file
         column = _read_text(column, role, source, before)
         # a safe cast would refuse whole numbers that float64 rounds
         wide = pc.cast(column, pa.float64(), safe=False)
@@ -297,8 +299,10 @@ def _check_apart(exact: npt.NDArray[Any], rounded: Numbers, source: str) -> None
     Raises:
         MatrixError: If they are lost.
     """
+    # other ratings are refused later, with their row
     there = np.isfinite(exact) & np.isfinite(rounded)
     known = exact[there]
+    # ratings that are all equal are no loss, whatever their size
     apart = np.ptp(known) if len(known) else 0.0
     far = apart and np.abs(known).max() > FAR
     if far and np.abs(known - rounded[there]).max() > apart / FINE:
@@ -345,6 +349,7 @@ def table_of_matrix(W: Any, user_ids: Any, item_ids: Any, role: str) -> Table:
             code="not-a-matrix",
         )
     entries = W.tocoo()
+    # a cast to float64 would drop the imaginary part
     if np.iscomplexobj(entries.data):
         raise MatrixError(
             "The matrix holds complex numbers, which are no ratings.",
@@ -354,6 +359,7 @@ def table_of_matrix(W: Any, user_ids: Any, item_ids: Any, role: str) -> Table:
     sides: list[Any] = []
     for length, ids, what in zip(W.shape, (user_ids, item_ids), ("user", "item"), strict=True):
         if ids is not None and len(ids) != length:
+            # lengths that fit the other way round: the matrix was given as items × users
             swapped = (
                 user_ids is not None
                 and item_ids is not None

@@ -102,6 +102,7 @@ class LowRankRecommender:
         self._feedback = Feedback(
             implicit=implicit, at_least=at_least, disliked=disliked, scale=scale
         )
+        # checked at construction, like every other argument
         self._named = ColumnNames.of({} if columns is None else columns)
         self._model: Model | None = None
         self.fitting: Fitting | None = None
@@ -138,6 +139,7 @@ class LowRankRecommender:
         Raises:
             MatrixError: If a rating is NaN or off the scale, or an id is missing.
         """
+        # read first: `fit_recommender` takes no ids for the rows of a sparse matrix
         data = read_interactions(
             interactions,
             self._named,

@@ -59,6 +59,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         check_word("method", self.method, METHODS)
+        # of Python's own types, which the document of a model can hold
         plain: dict[str, Any] = {
             "rank": whole_number("rank", self.rank, code="rank-too-small"),
             "seed": whole_number("seed", self.seed, least=0),

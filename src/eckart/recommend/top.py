@@ -126,7 +126,10 @@ def ranked(
     for block in ranked_blocks(score, rows, total, k, history=history, allowed=allowed):
         end = begin + len(block.users)
         own = Ranking(
-            users=places[begin:end].astype(np.intp), items=block.items, scores=block.scores
+            # places as given, with −1 for unknown users, not the shared row that stood for them
+            users=places[begin:end].astype(np.intp),
+            items=block.items,
+            scores=block.scores,
         )
         yield own, cold[begin:end]
         begin = end
@@ -280,6 +283,7 @@ def read_ids(path: Path, role: str, named: ColumnNames | None = None) -> list[An
     head = table_head(path, KNOWN | {"id"} | words)
     labels = [plain(name) for name in head.names or ()]
     common = (*words, *NAMES[role], "id")
+    # the first column, if none has a usual name
     place = next((labels.index(name) for name in common if name in labels), 0)
     found = read_columns(path, head, {place: "id"}).column(0).to_pylist()
     if None in found:

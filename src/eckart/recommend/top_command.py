@@ -40,9 +40,11 @@ def top(model: Path, as_json: bool, **options: Any) -> int:
     columns user, item, place, score, popular. Users of whom nothing is known get the most popular
     items, and a note says so.
     """
+    # imported here, so that `--help` loads no numerical library
     from eckart.recommend.storing import check_model
 
     check_model(model)
+    # everything that can be refused without the model comes first: reading it takes longest
     _check_wanted(options)
     check_files(options["names"], options["users"])
     output = options["output"]
@@ -89,6 +91,7 @@ def _show(
                 f"Nothing is known of user {one['user']}: these are the items most users chose.",
                 quiet=options["quiet"],
             )
+        # a shorter list is not an error, but it would look like one
         if len(one["items"]) < options["k"]:
             console.note(
                 f"No more than {len(one['items'])} items are left for user {one['user']}.",

@@ -117,6 +117,7 @@ def choose_regularization(
     for stride in STRIDES:
         best = _descend(judge, best, stride, figures)
     metric = "rmse" if data.ratings is not None else f"ndcg@{DEPTH}"
+    # NDCG was minimised with a minus sign, and is reported without
     sign = 1.0 if data.ratings is not None else -1.0
     return Choice(
         regularization=first * 2 ** (best / 2),
@@ -132,6 +133,7 @@ def score(model: Model, held: Split) -> float:
     if test.ratings is not None:
         predicted = model.predict(test.rows, test.columns, clip=True)
         return float(np.sqrt(np.mean(np.square(predicted - test.ratings))))
+    # dislikes are no items to be found
     test = test.chosen(test.liked)
     users = np.unique(test.rows).astype(np.intp)
     if not len(users):
@@ -268,6 +270,7 @@ def tune(
     way: Way = "random"
     held = split(sampled(data, settings.seed), way, seed=settings.seed)
     largest = max(1, min(LARGEST_RANK, *held.train.shape))
+    # λ is suggested for ratings of unit spread, and scaled to theirs
     unit = 1.0 if data.ratings is None else spread(data.ratings)
     records: list[dict[str, Any]] = []
     began = time.perf_counter()
@@ -290,8 +293,10 @@ def tune(
 
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=settings.seed))
     first = _first(settings, explicit=explicit, largest=largest, attributes=attributes)
+    # the defaults come first, so that tuning is never worse than not tuning
     study.enqueue_trial(first)
     most = trials or (None if time_limit else TRIALS)
+    # no exception is caught: a trial that fails is a fault, not a bad score
     study.optimize(trial, n_trials=most, timeout=time_limit, catch=())
     best = min(records, key=lambda record: record["figure"] * (1 if explicit else -1))
     wanted = {name: value for name, value in best.items() if name != "figure"}

@@ -53,12 +53,14 @@ def reduce(table: Path, **options: Any) -> int:
     Writes the scores to --output (.parquet, .csv, .tsv, .npy), and beside it NAME.loadings with one
     row for each column of the table, and NAME.model.npz, with which new rows are projected.
     """
+    # imported here, so that `--help` loads no numerical library
     from eckart.reduce.opening import Reading
     from eckart.threads import limited_threads
 
     _check(options)
     reading = Reading(
         columns=column_names(options["columns"]),
+        # each column once, in the order given
         ids=tuple(dict.fromkeys(options["ids"])),
         colour=options["colour"],
         header=options["header"],

@@ -88,6 +88,7 @@ def open_matrix(path: Path, reading: Reading) -> tuple[Table, Matrix]:
         return _whole_matrix(path, reading)
     table = open_table(path, reading.wanted())
     if reading.memory is not None:
+        # a limit that is named is kept, also for a file that would fit into memory
         return table, Streamed(table.source, memory=byte_count(reading.memory))
     streamed = Streamed(table.source, memory=STREAM_MEMORY)
     if table.source.nbytes > IN_MEMORY:

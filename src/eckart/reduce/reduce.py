@@ -161,6 +161,7 @@ def reduce_file(
         _write_scores(scores, suffix, W, table, reduction, reading, picture)
         # after the scores were written, which is a pass too
         said = {"source": str(path), "message": found.message, "passes": table.passes + W.passes}
+        # the saved reduction tells later where it came from
         reduction = replace(reduction, document=said)
         write_loadings(loadings, reduction, force=force)
         write_reduction(model, reduction, force=force)
@@ -341,6 +342,7 @@ def _write_scores(
             if counted:
                 missing += missing_in(block)
             if inverse:
+                # NaN in one score would spread over the whole restored row
                 _check_whole(missing)
                 scores = reduction.restore(block)
             else:

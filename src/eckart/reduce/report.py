@@ -117,6 +117,7 @@ def scree(document: dict[str, Any]) -> go.Figure:
         showarrow=False,
         font={"color": FLOOR},
     )
+    # Plotly would mark fractions of components otherwise
     every = 1 if len(shares) <= MOST_NUMBERS else None
     figure.update_xaxes(title="component", dtick=every, range=[0.5, len(shares) + 0.5])
     look: dict[str, Any] = {"rangemode": "tozero"}
@@ -151,6 +152,7 @@ def scatter(document: dict[str, Any]) -> go.Figure | None:
     points = np.asarray(picture["points"])
     if points.size == 0:
         return None
+    # the rows of a single component lie on a line
     across, up = points[:, 0], points[:, 1] if points.shape[1] > 1 else np.zeros(len(points))
     hover = [
         f"row {row}" + (f"<br>{_escaped(label)}" if label else "")
