@@ -94,6 +94,7 @@ def extract_again(
         )
     stored = read_adapter(adapter)
     with _as_written(adapter), whole_file(out, force=force) as temporary:
+        # a cast, because `read_report` has checked that it is one of the three
         dtype = cast("AdapterDType", report["settings"]["dtype"])
         known = _known(stored, report, adapter)
         smaller = with_ranks(stored, _ranks(known, ranks, dtype))
@@ -154,6 +155,7 @@ def _ranks(known: Mapping[str, _Known], ranks: LayerRanks, dtype: AdapterDType) 
     # PEFT stacks these experts into one tensor, which has one rank
     for group in uniform_groups(known):
         chosen |= dict.fromkeys(group, max(chosen[module] for module in group))
+    # an adapter holds no more components than it has columns
     return {module: min(rank, known[module].layer.rank) for module, rank in chosen.items()}
 
 
@@ -164,6 +166,7 @@ def _rank(one: _Known, ranks: LayerRanks) -> int:
         return own
     wanted = ranks.rank if isinstance(ranks.rank, int) else _within(one, ranks)
     rows, columns = matrix_shape(one.layer.shape)
+    # a changed bias is stored with its layer, so that keeps one column
     return max(ranks.limited(module, wanted, (rows, columns)), one.least)
 
 
@@ -208,6 +211,7 @@ def _shared(known: Mapping[str, _Known], ranks: LayerRanks, dtype: AdapterDType)
 
 def _weight(one: _Known, ranks: LayerRanks) -> float:
     """The factor on the squared error of a layer: 1/‖W‖² for relative errors, else 1."""
+    # ‖W‖, since relative_change is ‖ΔW‖ / ‖W‖
     norm = float(one.figures["delta_norm"]) / (float(one.figures["relative_change"]) or 1.0)
     return 1 / norm**2 if ranks.relative and norm else 1.0
 
@@ -222,6 +226,7 @@ def _document(
     for one in report["tensors"]:
         figures = dict(one)
         norm = one["delta_norm"] or 0.0
+        # biases and values that are saved whole have no error
         error = norm if one["state"] in ("not covered", "left out") else 0.0
         if one["name"] in known:
             rank, layer = ranks.get(one["name"], 0), known[one["name"]]

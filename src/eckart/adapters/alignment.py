@@ -70,6 +70,7 @@ def place(adapter: Adapter, shapes: Shapes, placement: Placement) -> Alignment:
     biases: dict[str, Array] = {}
     misfits: list[str] = []
     for name, layer in weights.items():
+        # without a tensor in the model any orientation fits: the name is reported as unknown
         shape = shapes[names[name]] if name in names else layer.shape
         found = _oriented(layer, shape, model_type)
         if found is None:
@@ -140,6 +141,7 @@ def _are_one(change: Factors, other: Factors) -> bool:
     if change.shape != other.shape:
         return False
     size = math.sqrt(change.squared_norm())
+    # the factors were read in float32, whatever the dtype of the file
     return distance(change, other) <= rounding(change.shape, FLOAT32) * size
 
 
@@ -192,6 +194,7 @@ def changes_alone(adapter: Adapter, placing: Alignment, table: str) -> bool:
 
 def _is_shared(adapter: Adapter, *names: str) -> bool:
     """Whether PEFT changes a table under all of its names when it loads the adapter."""
+    # by endings, since names in an adapter and in the model may differ in a prefix
     pairs = itertools.product(names, adapter.in_place)
     return adapter.tied or any(x.endswith(y) or y.endswith(x) for x, y in pairs)
 

@@ -61,9 +61,11 @@ class _Layers(Sequence[AdaptedLayer]):
         finding = self.findings[place]
         pair, rank = finding.pair, self.ranks[finding.pair.module]
         if finding.figures is None or finding.figures.rank == 0:
+            # unchanged, but an expert of a group or the one layer that PEFT asks for
             rows, columns = matrix_shape(pair.shape)
             factors = Factors(np.zeros((rows, rank), FLOAT32), np.zeros((rank, columns), FLOAT32))
         else:
+            # zeros up to the rank of its group, if it is an expert
             factors = self.survey.factors(finding).factors.pad(rank)
         return as_adapted(pair, factors, self.biases.get(pair.module))
 
@@ -189,6 +191,7 @@ def _task(placement: Placement, survey: LayerRunner) -> str | None:
     for checkpoint in (survey.tuned, survey.base):
         for architecture in checkpoint.config.get("architectures") or ():
             for ending, task in TASKS.items():
+                # classes of that task need not have an encoder: only the running model tells
                 if str(architecture).endswith(ending) and task != "SEQ_2_SEQ_LM":
                     return task
     return None
@@ -231,6 +234,7 @@ def assembled(
         running = placement.running
         if not check or running is None or not can_attach():
             return adapter, found
+        # PEFT attaches no adapter without a layer; the caller refuses it with a reason
         if not adapter.layers:
             return adapter, found
         wrong = unattached(running, *described_adapter(adapter, base_modules=placement.modules))
@@ -252,6 +256,7 @@ def forward_note(placement: Placement, base: Path, tuned: Path, adapter: Path) -
     try:
         found = forward_distances(placement.running, base, tuned, adapter)
     except Exception as error:  # a model may refuse random inputs with any error of its own
+        # one line of the message is enough for a note, and some errors have no message
         reason = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
         return f"No pass through the models could be made: {reason}."
     if found is None:
@@ -272,6 +277,7 @@ def _otherwise(finding: TensorRecord, wrong: Mapping[str, str]) -> TensorRecord:
         reason = next((wrong[name] for name in above), reason)
     if reason is None or pair.way is Way.NONE:
         return finding
+    # these have no other way: values in place already, biases, and stacked experts
     hopeless = pair.in_place or pair.way is Way.BIAS or expert_of(pair.module) is not None
     way = Way.NONE if hopeless else Way.SAVED
     changed = replace(pair, way=way, kind=None, in_place=way is Way.SAVED, why=reason)

@@ -71,6 +71,7 @@ def share_out(
     """
     known = {claim.module: claim for claim in claims}
     ranks = {
+        # no matrix has a higher rank than its rows or columns
         module: min(claim.fixed, *matrix_shape(claim.shape))
         for module, claim in known.items()
         if claim.fixed is not None
@@ -84,6 +85,7 @@ def share_out(
         )
     groups = _groups({module: claim for module, claim in known.items() if module not in ranks})
     chosen = allocate(
+        # `allocate` takes singular values, whose squares are the gains
         [np.sqrt(_summed(group)) for group in groups],
         [sum(adapter_bytes(one.shape, 1, dtype) for one in group) for group in groups],
         budget - paid,
@@ -142,10 +144,12 @@ def first_columns(
 ) -> dict[str, int]:
     """The rank, by module, that each layer is factored with before the budget is shared."""
     layers = [pair for pair in pairs if pair.way is Way.FACTORS]
+    # the rank of all layers if each got the same one
     uniform = budget // max(1, sum(adapter_bytes(pair.shape, 1, dtype) for pair in layers))
     caps: dict[str, int] = {}
     for pair in layers:
         wanted = max(FEWEST, ROOM * uniform, ranks.least)
+        # the whole budget spent on this layer is the most that it can get
         affordable = max(1, budget // adapter_bytes(pair.shape, 1, dtype))
         most = ranks.most or wanted
         caps[pair.module] = min(wanted, affordable, most, *matrix_shape(pair.shape))
@@ -171,6 +175,7 @@ def shared(
         }
         if not wider:
             break
+        # each round has its own stage, so that a resumed job finds the files of all rounds
         known = _at(survey, known, wider, f"round-{number + 1}", on_tensor)
     return _at(survey, known, shares, FINAL, on_tensor)
 
@@ -232,6 +237,7 @@ def _gains(finding: TensorRecord, ranks: LayerRanks, typical: float) -> Array:
         return np.zeros(0)
     scale = typical if figures.weighted_error is None else 1.0
     if ranks.relative and figures.weight_norm:
+        # gains are squared errors, so relative ones are divided by ‖W‖²
         scale /= figures.weight_norm**2
     return scale * np.square(np.array(figures.spectrum.leading))
 
@@ -249,4 +255,5 @@ def _is_short(finding: TensorRecord, share: int, ranks: LayerRanks) -> bool:
 
 def _twice(finding: TensorRecord, ranks: LayerRanks) -> int:
     known = len(finding.figures.spectrum.leading) if finding.figures else 1
+    # by doubling, ROUNDS rounds reach 2^ROUNDS times the first rank
     return min(2 * known, *matrix_shape(finding.pair.shape), ranks.most or 2 * known)

@@ -85,6 +85,7 @@ def calibrate(
     """
     began = time.perf_counter()
     check_output(out, force=force, inputs=[model, texts])
+    # counted before the model is loaded, so that an empty file is refused at once
     if not sum(1 for _ in _lines(texts)):
         raise _refused(f"{texts} holds no texts.", "Give one text in each line.")
     running = _described(model)
@@ -121,6 +122,7 @@ def _chosen(running: Running, include: Sequence[str], model: Path) -> list[str]:
     """Names of the linear layers whose inputs are measured."""
     linear = [name for name, module in running.modules.items() if module.kind in WEIGHED]
     for pattern in include:
+        # a pattern without a match is most likely a mistake
         if not fnmatch.filter(linear, pattern):
             raise _refused(
                 f"{model} has no linear layer that matches '{pattern}'.", "Change --include."
@@ -135,6 +137,7 @@ def _chosen(running: Running, include: Sequence[str], model: Path) -> list[str]:
 def _most_tokens(running: Running, tokenizer: Any, length: int) -> int:
     """The most tokens of a text: the given length, at most the positions of the model."""
     config = running.network.config.get_text_config()
+    # some models have no limit, and a tokenizer without one states 10³⁰
     places = (getattr(config, "max_position_embeddings", None), tokenizer.model_max_length)
     most = min(length, *(one for one in places if isinstance(one, int) and one > 0))
     special = tokenizer.num_special_tokens_to_add()
@@ -152,6 +155,7 @@ def _run(network: Any, tokenizer: Any, line: str, most: int, model: Path) -> int
         text = line[: CHARACTERS * most]
         encoded = tokenizer(text, return_tensors="pt", truncation=True, max_length=most)
         count = int(encoded["input_ids"].numel())
+        # a tokenizer may give more than the model takes, such as token_type_ids
         known = inspect.signature(type(network).forward).parameters
         # keys and values of past tokens serve generation only, and take memory
         settings = {"use_cache": False} if "use_cache" in known else {}
@@ -178,6 +182,7 @@ def _watched(
 
     def watch(name: str) -> Callable[[Any, tuple[Any, ...]], None]:
         def seen(_module: Any, inputs: tuple[Any, ...]) -> None:
+            # (batch, tokens, inputs) → one row for each token
             X = inputs[0].reshape(-1, inputs[0].shape[-1]).to(torch.float64)
             total, count = moments.get(name, (0.0, 0))
             moments[name] = total + X.T @ X, count + len(X)
@@ -204,6 +209,7 @@ def _write(moments: Mapping[str, Any], out: Path, *, force: bool) -> None:
     ):
         for name in writer.order:
             total, count = moments[name]
+            # an overflow of float32 is reported below with the name of the layer
             with np.errstate(over="ignore"):
                 values = np.ascontiguousarray((total / count).numpy().astype(FLOAT32))
             if not np.isfinite(values).all():
@@ -216,6 +222,7 @@ def _write(moments: Mapping[str, Any], out: Path, *, force: bool) -> None:
 
 def _described(model: Path) -> Running:
     """The model of a folder without its weights; refused if the folder lacks most of them."""
+    # looked for without importing them, which takes seconds
     if not all(map(find_spec, ("torch", "transformers"))):
         raise MissingExtra(
             "Running a model needs PyTorch and transformers.",

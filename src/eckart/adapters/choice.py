@@ -35,7 +35,7 @@ class LayerRanks:
         tolerance: Largest ‖ΔW − B·A‖ of every layer, relative to `of`.
         budget: Bytes that all factors may take together, spent where they lower the error most.
         ratio: Budget as a share of the bytes of the tuned weights that become factors.
-        of: What the tolerance is relative to: "delta" for ‖ΔW‖ or "W" for ‖W‖.
+        of: Reference of the tolerance: "delta" for ‖ΔW‖ or "W" for ‖W‖.
         relative: Whether the budget is spent by errors relative to ‖W‖ of each layer.
         overrides: Ranks by shell pattern of the module; the first pattern that matches counts.
         least, most: Limits of every rank.
@@ -70,6 +70,7 @@ class LayerRanks:
         self._check_limits()
 
     def _check_ways(self) -> None:
+        # `rank == NOISE` of an array would be an array
         named = isinstance(self.rank, str) and self.rank == NOISE
         if self.rank is not None and not named and check_whole("rank", self.rank) < 1:
             raise _bad("rank", self.rank, 'a whole number from 1, or "noise"')
@@ -103,9 +104,11 @@ class LayerRanks:
 
     def limited(self, module: str, rank: int, shape: tuple[int, int]) -> int:
         """The rank within the limits, raised to the multiple, at most the full rank."""
+        # a rank that the user gave by pattern is exempt from the limits
         if self.override(module) is None:
             rank = max(rank, self.least)
             rank = self.multiple * math.ceil(rank / self.multiple)
+            # last, so that no multiple goes above the limit
             rank = rank if self.most is None else min(rank, self.most)
         return min(rank, *shape)
 
@@ -116,6 +119,7 @@ class LayerRanks:
             return {"rank": min(own, *shape)} if own > 0 else None
         if self.tolerance is not None:
             norm = math.sqrt(delta.matrix.squared_norm())
+            # `factorize` takes tolerances relative to ‖ΔW‖
             scale = delta.weight_norm / norm if self.of == OF_WEIGHT else 1.0
             # the error without factors is ‖ΔW‖, which is within such a tolerance
             if self.tolerance * scale >= 1:

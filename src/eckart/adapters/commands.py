@@ -4,6 +4,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+# Jobs are imported inside the commands, so that `eckart --help` loads no NumPy.
 import click
 
 from eckart.errors import ArgumentError

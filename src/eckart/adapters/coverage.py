@@ -70,6 +70,7 @@ class Patterns:
 
     def allow(self, name: str) -> bool:
         """Whether a name is wanted."""
+        # not `fnmatch.fnmatch`, which ignores case on Windows
         wanted = not self.include or any(fnmatch.fnmatchcase(name, p) for p in self.include)
         return wanted and not any(fnmatch.fnmatchcase(name, p) for p in self.exclude)
 
@@ -132,6 +133,7 @@ def cover(base: Checkpoint, tuned: Checkpoint, patterns: Patterns) -> Coverage:
     patterns.check([tensor.name for tensor in found])
     wanted = tuple(
         tensor
+        # a tensor that no adapter can cover keeps that reason
         if tensor.way is Way.NONE or patterns.allow(tensor.name)
         else replace(tensor, way=Way.NONE, why="excluded by a pattern")
         for tensor in found

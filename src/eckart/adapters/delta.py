@@ -60,6 +60,7 @@ def subtract(pair: TensorPair, base: Tensor, tuned: Tensor) -> Delta | None:
     Cost:
         One pass over both; the change takes four bytes for each entry, all else a few megabytes.
     """
+    # most tensors of a partial fine-tune are unchanged, and need no memory for a change
     if is_unchanged(base, tuned):
         return None
     change = np.empty(tuned.size, FLOAT32)
@@ -95,6 +96,7 @@ def subtract(pair: TensorPair, base: Tensor, tuned: Tensor) -> Delta | None:
             float(np.square(after[start : start + PIECE].astype(FLOAT64)).sum())
             for start in range(0, after.size, PIECE)
         )
+    # a vector becomes a matrix of one row, since `Dense` has two axes
     shape = matrix_shape(pair.shape) if len(pair.shape) > 1 else (1, max(1, tuned.size))
     return Delta(matrix=Dense(change.reshape(shape)), weight_norm=math.sqrt(squares))
 
@@ -130,16 +132,19 @@ def noise_edge(stored: Tensor) -> float:
     rows, columns = stored.shape
     ulps = np.exp2(np.arange(256.0) - EXPONENT_OF_ONE - digits(stored.dtype))
     ulps[0] = 0.0  # exponent 0: zero and subnormal numbers, whose rounding is negligible
+    # the variance of a uniform distribution of width ulp, by exponent
     table = np.square(ulps) / 12
     down, across = np.zeros(columns), 0.0
     height = max(1, BLOCK // columns)
     for start in range(0, rows, height):
+        # widening is exact, so the exponents are those of the stored numbers
         bits = widened(stored[start : start + height]).astype(FLOAT32, copy=False).view(np.uint32)
         # bits 23 to 30 of a float32 are its exponent, on which alone the ulp depends
         variances = table[(bits >> np.uint32(23)) & np.uint32(255)]
         down += variances.sum(axis=0)
         across = max(across, float(variances.sum(axis=1).max()))
     edge = math.sqrt(across) + math.sqrt(float(down.max()))
+    # Johnstone (2001): the width of the largest squared singular value, relative to its centre
     width = (rows**-0.5 + columns**-0.5) ** (1 / 3) / (rows**0.5 + columns**0.5)
     return edge * math.sqrt(1 + SURELY * width)
 

@@ -125,7 +125,7 @@ def extract_adapter(
         budget: Bytes that all factors may take together, a number or "100MB", spent where they
             lower the error most.
         ratio: Budget as a share of the bytes of the weights that become factors.
-        tolerance_of: What the tolerance is relative to: "delta" for ‖ΔW‖ or "W" for ‖W‖.
+        tolerance_of: Reference of the tolerance: "delta" for ‖ΔW‖ or "W" for ‖W‖.
         relative: Whether the budget is spent by errors relative to ‖W‖ of each layer.
         overrides: Ranks by shell pattern of the module; rank 0 leaves a module out.
         least: Smallest rank of a layer.
@@ -215,11 +215,13 @@ def extract(
     forced = check_flag("force", force)
     forced = (check_flag("resume", resume) and work.folder.exists()) or forced
     sources = [as_path(base), as_path(tuned), settings.calibration]
+    # before the checkpoints are opened, so that a wrong path costs no time
     check_output(target, force=forced, inputs=sources, is_folder=True)
     work.check(sources)
     before, after = open_pair(base, tuned)
     coverage = cover(before, after, settings.patterns)
     calibration = settings.calibration and Calibration.of(settings.calibration, coverage)
+    # a resumed job has to have the same inputs, which paths alone do not tell
     prints: dict[str, Any] = {"base": before.fingerprint(), "tuned": after.fingerprint()}
     if calibration is not None:
         prints["moments"] = calibration.fingerprint()
@@ -250,6 +252,7 @@ def extract(
                     code="no-layers",
                 )
             result = _result(before, after, target, settings, coverage, findings, adapter, left)
+            # before the writing, because the report that is written holds these figures
             result = replace(result, command=command, seconds=time.perf_counter() - began)
             modules = coverage.placement.modules
             # the factors are thin: in their products the threads of BLAS wait for each other

@@ -32,7 +32,7 @@ rank_options = together(
         type=click.Choice(["delta", "W"]),
         default="delta",
         show_default=True,
-        help="What the tolerance is relative to.",
+        help="Reference of the tolerance.",
     ),
     click.option("--budget", help="Bytes of all factors together, such as 100MB."),
     click.option("--ratio", type=float, help="Budget as a share of the weights' bytes."),
@@ -119,6 +119,7 @@ def extract(models: tuple[Path, ...], output: Path | None, as_json: bool, **opti
             hint="Name a folder with --output.",
             code="no-output",
         )
+    # quoted for a shell, so that the command in the report can be pasted
     words = shlex.join(["eckart", *click.get_current_context().obj])
     if pair is not None:
         document = _extracted(*pair, output, settings, words, options)
@@ -171,6 +172,7 @@ def _extracted(
     except KeyboardInterrupt as interrupt:
         kept = ResumeStore.beside(output).folder
         said = f"Interrupted; {kept} holds what was finished: go on with --resume."
+        # the command line prints the message of the interruption
         raise KeyboardInterrupt(said) from interrupt
     return result.to_dict()
 
@@ -182,6 +184,7 @@ def show_extraction(document: dict[str, Any]) -> None:
     console.answer_rows(extract_table(document))
     missing = missing_rows(document)
     if missing:
+        # the report holds all of them
         shown = missing[:8]
         more = [(f"and {len(missing) - 8} more", "", "")] if missing[8:] else []
         console.answer_table(

@@ -55,6 +55,7 @@ def join_adapters(
     check_weights(len(adapters), weights)
     if rank is not None:
         check_rank(rank, most=rank, what="an adapter")
+    # an adapter of weight 0 adds nothing, so it need not fit the others
     used = [(adapter, weight) for adapter, weight in zip(adapters, weights, strict=True) if weight]
     parts: dict[str, list[tuple[AdaptedLayer, float]]] = {}
     for adapter, weight in used:
@@ -83,6 +84,7 @@ def _sum(parts: Sequence[tuple[AdaptedLayer, float]], rank: int | None) -> Adapt
                 hint="Join adapters of one base model only.",
                 code="shapes-differ",
             )
+    # Σ weight·B·A = [w₁·B₁ w₂·B₂ …]·[A₁; A₂; …]
     stacked = Factors(
         np.hstack([weight * layer.factors.B for layer, weight in parts]),
         np.vstack([layer.factors.A for layer, _ in parts]),

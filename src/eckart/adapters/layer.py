@@ -116,6 +116,7 @@ class LayerFigures:
             if name != "spectrum"
         }
         figures = LayerFigures(spectrum=spectrum, **rest)
+        # `finite` made a float of it
         if figures.rank != int(figures.rank) or not 0 <= figures.rank <= MOST_RANK:
             raise ValueError(f"its rank is {figures.rank}")
         return replace(figures, rank=int(figures.rank))
@@ -175,6 +176,7 @@ def cut_layer(
     """
     began = time.perf_counter()
     factors, known = layer.factors.truncate(rank), layer.figures.spectrum
+    # Eckart–Young: the best error is the norm of the tail of the singular values
     best = float(tail_errors(np.array(known.leading))[rank]) if known.is_whole else None
     proof = _proof(delta, stored_factors(as_adapted(pair, factors), dtype), best)
     seconds = layer.figures.seconds + time.perf_counter() - began
@@ -189,6 +191,7 @@ def left_out(delta: Delta, figures: LayerFigures | None = None) -> LayerFigures:
         weight_norm=delta.weight_norm,
         rank=0,
         error=norm,
+        # no other matrix has rank 0, so this error is the best possible
         best_possible_error=norm,
         gap=0.0,
         spectrum=figures.spectrum if figures else Spectrum(leading=(), is_whole=False),
@@ -235,6 +238,7 @@ def as_adapted(pair: TensorPair, factors: Factors, bias: Array | None = None) ->
 
 def layer_seed(seed: int, name: str) -> int:
     """The seed of a layer, derived from its name, so that it does not depend on other layers."""
+    # not `hash`, which gives another number in every process
     digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
     return int.from_bytes(digest[:8])
 
@@ -247,5 +251,6 @@ def _kept(factors: Factors) -> Factors:
     # ‖b_j·a_jᵀ‖ = ‖b_j‖·‖a_j‖: the norm of each component
     lengths = np.linalg.norm(factors.B, axis=0) * np.linalg.norm(factors.A, axis=1)
     noise = rounding(factors.shape, factors.dtype) * lengths.max()
+    # factors have at least one column
     count = max(1, int(np.count_nonzero(lengths > noise)))
     return factors if count == factors.rank else factors.truncate(count)

@@ -124,6 +124,7 @@ def merge_adapters(
         if weight
     ]
     planned = plan(checkpoint, used, dtype)
+    # large files of the base that are no weights, which are not copied
     left: tuple[str, ...] = ()
     with whole_file(target, force=force) as temporary:
         _write(temporary, checkpoint, planned, shard_bytes, watch)
@@ -166,6 +167,7 @@ def _tensor(name: str, checkpoint: Checkpoint, planned: Plan) -> Tensor:
     """One tensor of the merged model."""
     dtype, change = planned.layouts[name].dtype.numpy, planned.change(name)
     start = checkpoint.read(name) if change.replacement is None else change.replacement
+    # copied as stored: no dtype of NumPy, or nothing to add and nothing to convert
     if dtype is None or (start.dtype == dtype and not change.adds):
         return start
     return change.added(name, start, dtype)

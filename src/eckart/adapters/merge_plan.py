@@ -133,6 +133,7 @@ class _Parts:
             self.saved[name].append((values, weight))
         for name, values in placing.unplaced.items():
             shared = self.tied and name == HEAD
+            # a saved head that equals the saved table is that table
             if not (shared and any(_are_equal(values, own) for own in _tables(placing.saved))):
                 self.unplaced[name].append((values, weight))
 
@@ -189,6 +190,7 @@ def _settings(
     config |= sizes
     notes += said
     if dtype is not None:
+        # older versions of transformers wrote torch_dtype
         config |= {key: dtype for key in ("dtype", "torch_dtype") if key in parts.base.config}
     between = [name for name, change in changes.items() if change.saved]
     if between:
@@ -243,6 +245,7 @@ def _new_labels(new: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def _labels(count: int) -> dict[str, Any]:
+    # the default names of transformers
     named = [f"LABEL_{number}" for number in range(count)]
     return {
         "id2label": {str(number): label for number, label in enumerate(named)},
@@ -257,6 +260,7 @@ def _sized(config: Mapping[str, Any], before: int, after: int) -> dict[str, Any]
         if key == "vocab_size" and setting == before:
             changed[key] = after
         elif isinstance(setting, dict):
+            # models of text and pictures keep it in a part such as text_config
             inner = _sized(setting, before, after)
             if inner:
                 changed[key] = {**setting, **inner}
@@ -299,9 +303,11 @@ def _layouts(
     for name, info in base.tensors.items():
         replacement = changes.get(name, UNCHANGED).replacement
         layouts[name] = TensorLayout(
+            # integers, such as positions, keep their dtype
             dtype=wanted if wanted is not None and info.dtype.is_weight else info.dtype,
             shape=info.shape if replacement is None else replacement.shape,
         )
+    # a new tensor gets the dtype of the weights, of which the largest tensor is one
     largest = layouts[base.largest().name].dtype
     for name, values in new.items():
         own = stored_dtype(values.dtype) or SafetensorsDtype.F32
@@ -354,6 +360,7 @@ def _replacement(name: str, saved: Sequence[tuple[Tensor, float]]) -> Tensor:
 def _is_one_value(saved: Sequence[tuple[Tensor, float]]) -> bool:
     """Whether all saved values are equal and their weights add up to 1."""
     total = math.fsum(weight for _, weight in saved)
+    # the sum w·S₁ + … of equal values is S only then
     one = math.isclose(total, 1.0, rel_tol=0.0, abs_tol=SUM_OF_WEIGHTS)
     return one and all(_are_equal(values, saved[0][0]) for values, _ in saved[1:])
 

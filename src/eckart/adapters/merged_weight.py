@@ -61,6 +61,7 @@ class Change:
         W = start.reshape(_flat(start.shape))
         own = self.replacement is None and start.dtype == dtype
         merged = W if own else np.empty(W.shape, dtype)
+        # checked before the rounding, which would turn a large number into infinity
         most = _largest(dtype)
         height = max(1, BLOCK // max(1, W.shape[1]))
         kind = FLOAT64 if start.dtype == FLOAT64 else FLOAT32
@@ -91,6 +92,7 @@ class Change:
         for change, weight in self.biases:
             total += total.dtype.type(weight) * change.reshape(-1, 1)[rows]
         for factors, weight in self.factors:
+            # the weight goes on the rows of B, which are smaller than the product
             np.matmul(total.dtype.type(weight) * factors.B[rows], factors.A, out=product)
             total += product
 

@@ -83,6 +83,7 @@ class Placement:
         """
         config = tuned.config or base.config
         running = running_model(tuned.config, base.config)
+        # a config may have been copied from another model
         if running is not None and not _describes(running, tuned):
             running = None
         uses = [_uses(one.tensors, running, one.config) for one in (base, tuned)]

@@ -88,6 +88,7 @@ def plan_extraction(
     )
     if ranks.is_shared:
         factors = budget_bytes(ranks, pairs, after)
+    # unfinished work is kept in float32
     unfinished = sum(
         adapter_bytes(pair.shape, rank) for pair, rank in zip(layers, columns, strict=True)
     )
@@ -121,6 +122,7 @@ def _operations(layers: Sequence[TensorPair], columns: Sequence[int]) -> float:
         if least <= FAST_EXACT:
             total += CUBES * least**3 + 4.0 * rows * width * least
         else:
+            # a product of a rows × width matrix with k columns takes 2·rows·width·k operations
             total += 2.0 * rows * width * max(32, rank // 2 + 8) * PASSES
     return total
 
@@ -133,4 +135,5 @@ def _speed() -> float:
     while time.perf_counter() - began < 0.1:
         np.matmul(X, X, out=Y)
         turns += 1
+    # a product of two n × n matrices takes 2·n³ operations
     return turns * 2.0 * SIDE**3 / (time.perf_counter() - began)

@@ -131,6 +131,7 @@ def error_map(layers: list[dict[str, Any]]) -> go.Figure | None:
         return None
     kinds = list(dict.fromkeys(kind for _, _, kind in deep))
     depths = sorted({depth for _, depth, _ in deep})
+    # a cell without a layer stays empty: plotly draws nothing for NaN
     cells = np.full((len(kinds), len(depths)), np.nan)
     words = np.full(cells.shape, "", dtype=object)
     for layer, depth, kind in deep:
@@ -146,6 +147,7 @@ def error_map(layers: list[dict[str, Any]]) -> go.Figure | None:
             colorscale=SHADES,
             zmin=0.0,
             colorbar={"thickness": 10, "outlinewidth": 0, "title": "error"},
+            # <extra></extra> leaves out plotly's box with the name of the trace
             hovertemplate="%{y}, layer %{x}<br>relative error %{z:.4f}, %{customdata}"
             "<extra></extra>",
             xgap=1,
@@ -153,6 +155,7 @@ def error_map(layers: list[dict[str, Any]]) -> go.Figure | None:
         )
     )
     drawn.update_xaxes(title="depth", dtick=1 if len(depths) <= 24 else None)
+    # the first kind at the top, as in a table
     drawn.update_yaxes(autorange="reversed")
     return styled(drawn, 140 + 26 * len(kinds))
 
@@ -164,6 +167,7 @@ def layer_spectra(layers: list[dict[str, Any]]) -> go.Figure | None:
         return None
     drawn = go.Figure()
     lowest = 1.0
+    # the stride is rounded up, so that at most MOST_LINES are drawn
     for layer in known[:: -(-len(known) // MOST_LINES)]:
         values = np.asarray(layer["singular_values"])
         # smaller singular values are rounding, and would stretch a logarithmic axis

@@ -221,6 +221,7 @@ def size_curve(layers: Sequence[TensorReport], dtype: AdapterDType) -> dict[str,
     costs = [adapter_bytes(one.pair.shape, 1, dtype) for one in known]
     total = math.fsum((one.delta_norm or 0.0) ** 2 for one in known)
     most = max(len(spectrum) for spectrum in spectra)
+    # the error falls fast at small ranks, so the points are denser there
     ranks = np.unique(np.geomspace(1, most, POINTS).astype(int))
     sizes: list[int] = []
     shared: list[float] = []
@@ -239,4 +240,5 @@ def _left(spectra: Sequence[Array], ranks: Sequence[int], total: float) -> float
         float(np.square(spectrum[:rank]).sum())
         for spectrum, rank in zip(spectra, ranks, strict=True)
     )
+    # rounding may make the difference of nearly equal sums negative
     return math.sqrt(max(0.0, total - kept) / total) if total else 0.0

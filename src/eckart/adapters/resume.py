@@ -94,6 +94,7 @@ class ResumeStore:
 
     def note(self, number: int, document: dict[str, Any]) -> None:
         """Store the record of a tensor without factors."""
+        # file names have the form that `eckart.files.outputs.WORK` knows as eckart's
         self._write(f"{number:05d}.json", document)
 
     def noted(self, number: int) -> tuple[float | None, LayerFigures | None] | None:
@@ -131,6 +132,7 @@ class ResumeStore:
         with self._as_written(path.name):
             figures = LayerFigures.from_dict(dict(file.document))
             factors = file.parts[""]
+            # a layer that a budget leaves out keeps its factors beside figures of rank 0
             if figures.rank not in (0, factors.rank) or factors.shape != matrix_shape(shape):
                 raise ValueError("the factors are of another layer")
         return FactoredLayer(factors=factors, figures=figures)
@@ -153,6 +155,7 @@ class ResumeStore:
 
     def remove(self) -> None:
         """Remove the folder, its settings last, because without them the rest cannot be trusted."""
+        # files of others are never removed
         if strangers(self.folder):
             return
         if self.folder.is_dir():

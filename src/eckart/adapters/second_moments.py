@@ -139,6 +139,7 @@ def factor_weighted(
     layer = _weighed(pair, delta, _turned(factors, turned), objective, dtype)
     figures = replace(
         layer.figures,
+        # the gap of the outputs, since the bound of `factorize` is on their error
         gap=run.certificate.gap,
         spectrum=Spectrum(
             leading=tuple(float(value) for value in known[:MOST_VALUES]),
@@ -189,6 +190,7 @@ def _weighed(
         weight_norm=delta.weight_norm,
         rank=factors.rank,
         error=residual_norm(delta.matrix, stored),
+        # no bound is known on the error of the weights at this rank
         best_possible_error=0.0,
         gap=None,
         spectrum=Spectrum(leading=(), is_whole=False),

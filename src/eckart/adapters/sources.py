@@ -81,6 +81,7 @@ def open_weights(path: str | PathLike[str]) -> Checkpoint:
             hint="Merge it with PEFT (merge_and_unload) and save the model again.",
             code="unmerged",
         )
+    # differences of quantised codes are no changes of weights
     method = quantisation(checkpoint)
     if method is not None:
         raise FormatError(
@@ -103,10 +104,12 @@ def is_tied(tuned: Checkpoint, base: Checkpoint) -> bool:
 
 def _comes_from(child: Checkpoint, parent: Checkpoint) -> bool:
     """Whether the metadata of a checkpoint name the other one as its origin."""
+    # without the folders above: the path may be that of another machine
     return any(Path(trace).name == parent.path.resolve().name for trace in _traces(child))
 
 
 def _traces(checkpoint: Checkpoint) -> Iterator[str]:
+    # transformers writes the path that a model was loaded from
     yield str(checkpoint.config.get("_name_or_path", ""))
     folder = checkpoint.path if checkpoint.path.is_dir() else checkpoint.path.parent
     if (folder / _ADAPTER).is_file():
@@ -271,6 +274,7 @@ def _shared_prefixes(names: Iterable[str]) -> list[str]:
     total = 0
     for name in names:
         total += 1
+        # the last word is the parameter, which is no part of a prefix
         words = name.split(".")[:-1]
         counts.update(".".join(words[:end]) + "." for end in range(1, len(words) + 1))
     return sorted(prefix for prefix, count in counts.items() if 2 * count >= total)

@@ -202,6 +202,7 @@ class LayerRunner:
         if rank == 0:
             layer = replace(layer, figures=left_out(delta, layer.figures))
         elif rank > layer.factors.rank:
+            # the components beyond the factored ones are not known
             layer = self._factored(pair, delta, {"rank": rank})
         elif rank < layer.factors.rank:
             layer = self._cut(pair, delta, layer, rank)

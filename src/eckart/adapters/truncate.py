@@ -229,6 +229,7 @@ def _ranks(adapter: Adapter, budget: int, dtype: AdapterDType) -> dict[str, int]
         )
         for module, layer in layers.items()
     ]
+    # saved values and biases are kept, so the factors share what is left of the budget
     return share_out(claims, max(0, budget - rest), dtype)
 
 

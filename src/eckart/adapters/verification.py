@@ -43,6 +43,7 @@ class LayerCheck:
         """Whether the error is at most the recorded one, up to rounding."""
         if self.recorded is None:
             return True
+        # the second term is for recorded errors at the level of rounding
         most = self.recorded * (1 + SAME) + rounding(matrix_shape(self.shape), FLOAT32)
         return self.relative_error is not None and self.relative_error <= most
 

@@ -72,7 +72,9 @@ def verify_adapter(
     folder = as_path(adapter)
     before, after = open_pair(base, tuned)
     content = read_adapter(folder)
+    # without patterns: all that changed counts, whatever the adapter was made of
     coverage = cover(before, after, Patterns())
+    # tensors of the base alone are not in the fine-tune, and are listed at the end
     pairs = [pair for pair in coverage.tensors if pair.tuned is not None]
     shapes = {pair.name: pair.shape for pair in pairs}
     placing = place(content, shapes, coverage.placement)

@@ -88,6 +88,7 @@ def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
 @click.option(
     "--version",
     is_flag=True,
+    # before anything else is checked
     is_eager=True,
     expose_value=False,
     callback=_show_version,
@@ -115,7 +116,11 @@ def main(arguments: list[str] | None = None) -> int:
     command = _named(words)
     try:
         status: Any = group.main(
-            args=list(words), prog_name="eckart", standalone_mode=False, obj=list(words)
+            # not standalone, else click prints errors and exits itself; obj: words for the report
+            args=list(words),
+            prog_name="eckart",
+            standalone_mode=False,
+            obj=list(words),
         )
         sys.stdout.flush()  # here, so that a full disk or a closed pipe is an error that is told
         return status if isinstance(status, int) else 0
@@ -136,6 +141,7 @@ def _failed(error: BaseException, command: str, *, as_json: bool) -> int:
     if is_stream:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 kept until exit
     try:
+        # the reader of the answer, such as `head`, is gone and wants no more
         if not isinstance(error, BrokenPipeError):
             console.fail(said, command, as_json=as_json and not is_stream)
             sys.stdout.flush()
@@ -158,6 +164,7 @@ def _said(error: BaseException) -> tuple[EckartError, int]:
     if isinstance(error, OSError):
         return _from_system(error), 1
     if isinstance(error, MemoryError):
+        # NumPy's own message names an array that the user never saw
         said, hint = "The memory is used up.", "Choose a smaller rank, or a machine with more."
         return EckartError(said, hint=hint, code="out-of-memory"), 1
     if isinstance(error, UnicodeEncodeError):
@@ -183,6 +190,7 @@ def _from_click(error: click.ClickException) -> EckartError:
     """An error of click about the arguments as an `ArgumentError`."""
     message = error.format_message()
     hint = "--help lists the options."
+    # click finds similar options, but words the answer in its own way
     if isinstance(error, click.NoSuchOption) and error.possibilities:
         message = f"There is no option {error.option_name}."
         hint = f"Did you mean {sorted(error.possibilities)[0]}?"
@@ -221,4 +229,5 @@ def _open_streams() -> None:
 
 def _speak_utf8(stream: TextIO) -> None:
     if isinstance(stream, TextIOWrapper):
+        # · and ‖ are in many answers, and the locale of a pipe may be ASCII
         stream.reconfigure(encoding="utf-8", errors="backslashreplace")

@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 from typing import Any, Final
 
+# Jobs are imported inside the commands, so that `eckart --help` loads no NumPy.
 import click
 
 from eckart.factor.factor_command import show_factoring
@@ -114,6 +115,7 @@ def certify(
 
         console.answer_rows(certificate_table(document))
     gap = document["gap"]
+    # a gap that nothing bounds may be any, so it meets no target
     short = accuracy is not None and (gap is None or gap > accuracy)
     return EXIT_STATUS["short" if short else "success"]
 
@@ -132,6 +134,7 @@ class SolversType(click.ParamType[tuple[str, ...]]):
             self.fail(f"No solver is named: give some of {', '.join(SOLVERS)}.", param, ctx)
         for place, name in enumerate(names):
             if name not in SOLVERS:
+                # a misspelled name is answered with the nearest one
                 near = difflib.get_close_matches(name, SOLVERS, n=1)
                 known = f"the nearest is {near[0]}" if near else f"there are {', '.join(SOLVERS)}"
                 self.fail(f"There is no solver {name}: {known}.", param, ctx)
@@ -186,6 +189,7 @@ def compare(matrix: Path, report: Path | None, as_json: bool, **options: Any) ->
             solvers,
             start=start,
             **run_arguments(options),
+            # quoted for a shell, so that the command in the report can be pasted
             command=shlex.join(["eckart", *click.get_current_context().obj]),
             watch=lambda solver: console.progress(
                 getattr(solver, "epochs", None), quiet=options["quiet"]
@@ -234,6 +238,7 @@ def demo(
     """
     from eckart.factor.demo import report_name, run_demo
 
+    # the epochs of the gradient descent in `run_demo`
     total = 1000
     with console.progress(total, quiet=quiet) as on_step:
         results = run_demo(output, force=force, on_step=on_step)

@@ -174,6 +174,7 @@ def compare_solvers(
     }
     runs: list[Run] = []
     for name, solver in solvers.items():
+        # other solvers take no start and would refuse it
         begun = first if isinstance(solver, IterativeSolver) else None
         try:
             with watch(solver) as on_step:
@@ -181,6 +182,7 @@ def compare_solvers(
                 arguments = {**shared, "solver": solver, "start": begun, "on_step": told}
                 runs.append(_run(name, part.matrix, rank=rank, **arguments))
         except KeyboardInterrupt:
+            # nothing to show yet: the interruption is all there is to tell
             if not runs:
                 raise
             break
@@ -201,6 +203,7 @@ def compare_solvers(
 def _run(name: str, W: Matrix, **arguments: Any) -> Run:
     try:
         done = reached(W, **arguments)
+    # a diverged run is a result of the comparison, not its end
     except Diverged as error:
         return Run(name=name, factorization=error.partial, message=str(error))
     return Run(name=name, factorization=done, message=done.message)

@@ -74,6 +74,7 @@ def run_demo(
                 command=f"eckart factor {folder / TABLE} --rank 2 --solver gd "
                 f"--start {folder / START} --learning-rate 0.01 --epochs 1000 --no-early-stop",
                 on_step=on_step,
+                # the folder is written elsewhere and moved, so the result names the final path
                 final=folder / "article.factors.npz",
             ),
             "photograph": factor_parts(
@@ -110,6 +111,7 @@ def _make(above: Path, folder: Path) -> None:
 
 def _photograph() -> Path:
     """The path of the photograph in scikit-image, found without importing that."""
+    # its import would take seconds, for the path of one file
     found = find_spec("skimage")
     if found is None or found.origin is None:
         raise MissingExtra(

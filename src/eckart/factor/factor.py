@@ -59,6 +59,7 @@ class RankChoice:
         # another ratio is passed on, so that `factorize` refuses it with its own message
         if self.ratio is not None and 0 < self.ratio < 1:
             return {"budget": max(1, int(self.ratio * nbytes))}
+        # rounded down, so that all parts together stay within the budget
         budget = None if self.budget is None else byte_count(self.budget) // parts
         return {
             "rank": self.rank,
@@ -88,6 +89,7 @@ class FactoredPart:
     def pictures(self) -> dict[str, Any]:
         """W, B·A, W − B·A, B and A as thumbnails, for a report."""
         factors = self.factorization.factors
+        # in float64: where W and B·A nearly agree, float32 would leave rounding only
         residual = Difference(self.matrix, factors.astype(FLOAT64))
         matrices: dict[str, Matrix] = {
             "W": self.matrix,
@@ -153,6 +155,7 @@ class Factoring:
         """The document stored with the factors: `to_dict` without histories and spectra."""
         document = self.to_dict()
         for part in document["parts"]:
+            # one record for each step may outweigh the factors
             part["history"] = part["history"][-1:]
             part["singular_values"] = None
         return document
@@ -237,6 +240,7 @@ def factor_parts(
         if factorization.outcome.grade == "interrupted":
             break
     files = {"factors": str(final or output)}
+    # an interrupted run may lack a channel, without which there is no picture
     if picture is not None and len(done) == len(parts):
         files["picture"] = str(picture_path(final or output))
     result = Factoring(
@@ -253,6 +257,7 @@ def picture_path(output: Path) -> Path:
         >>> picture_path(Path("photo.factors.npz")).name
         'photo.approximation.png'
     """
+    # `Path.stem` would not take off both suffixes of photo.factors.npz
     stem = named_path(output).name.removesuffix(suffix_of(output)).removesuffix(".factors")
     return beside(output, f"{stem}.approximation.png")
 
@@ -298,6 +303,7 @@ def _write(result: Factoring, output: Path, picture: Path | None, *, force: bool
     if picture is None or "picture" not in result.files:
         write_factors(output, factors, result.summary(), force=force)
         return
+    # both files appear together or not at all
     with whole_files((output, picture), force=force) as (place, beside_it):
         write_factors(place, factors, result.summary())
         pictures.write(beside_it, factors, deep=result.is_deep)

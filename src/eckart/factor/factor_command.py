@@ -4,6 +4,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+# Jobs are imported inside the command, so that `eckart --help` loads no NumPy.
 import click
 
 from eckart.factor.solvers import SOLVERS, listed, make_solvers, solver_options, start_file
@@ -71,6 +72,7 @@ def factor(matrix: Path, report: Path | None, as_json: bool, **options: Any) -> 
             return show_spectrum(contents.parts, matrix, as_json=as_json)
         from eckart.factor.factor import factor_parts
 
+        # direct solvers have no epochs
         total = getattr(solver, "epochs", None)
         with console.progress(total, quiet=options["quiet"]) as on_step:
             result = factor_parts(
@@ -101,6 +103,7 @@ def default_output(matrix: Path) -> Path:
     from eckart.files import beside, named_path
 
     name = named_path(matrix).name
+    # W.mtx.gz has two suffixes; the 5 of W.5.csv is part of the name
     for suffix in reversed(matrix.suffixes[-2:]):
         if suffix.lower() in (".gz", matrix.suffix.lower(), ".mtx"):
             name = name.removesuffix(suffix)
@@ -151,6 +154,7 @@ def _sampled(document: dict[str, Any], lines: int = 10) -> list[dict[str, Any]]:
     history = document["parts"][0]["history"]
     if len(history) < 2:
         return []
+    # rounded up, so that no more than `lines` records are shown
     stride = max(1, -(-len(history) // lines))
     return history[::stride]
 
@@ -195,6 +199,7 @@ def _bars(values: list[float], lines: int = 16) -> list[tuple[str, str, str]]:
         (
             str(place),
             f"{value:.4g}" if value > smallest else "0",
+            # a bar shorter than half a character is a thin line
             "█" * round(40 * value / longest) or "▏",
         )
         for place, value in enumerate(values[:lines], start=1)

@@ -42,6 +42,7 @@ class Kind:
 
     def make(self, given: Given) -> Any:
         """The solver, made with those of the given options that it has."""
+        # imported here, so that `--help` does not wait for the solvers
         made = getattr(import_module("eckart.solvers"), self.name)
         return made(**{name: given[name] for name in self.settings if name in given})
 
@@ -124,6 +125,7 @@ def make_solvers(names: Sequence[str], options: Given) -> tuple[dict[str, Any], 
     """
     kinds = {name: SOLVERS[name] for name in names}
     own = [*START_OPTIONS, *(name for kind in SOLVERS.values() for name in kind.settings)]
+    # None is an option that was left out, for which the class has its own default
     given = {name: options[name] for name in own if options[name] is not None}
     for option in given:
         if not any(kind.has(option) for kind in kinds.values()):
@@ -146,6 +148,7 @@ def _start(given: Given) -> Any:
     """The start that a word names, or the factors in a file by part."""
     start = given.get("start", "lora")
     drawn = {name: given[name] for name in ("gaussian", "sigma") if name in given}
+    # only this start draws a factor at random
     if drawn and start != "lora":
         raise ArgumentError(
             "--start gives both factors, so --gaussian and --sigma mean nothing beside it.",

@@ -116,12 +116,14 @@ def _choice(
         rule.choose(part.matrix.shape, part.matrix.dtype, values[part.name]) for part in parts
     )
     tails = [tail_errors(values[part.name]) for part in parts]
+    # a small part may have fewer singular values than the largest rank
     lost = sum(float(tail[min(rank, len(tail) - 1)]) ** 2 for tail in tails)
     whole = sum(float(tail[0]) ** 2 for tail in tails)
     return Choice(
         why=why,
         rank=rank,
         relative_error=_relative(lost, whole),
+        # B and A together have rank·(rows + columns) entries
         factor_bytes=sum(rank * sum(p.matrix.shape) * p.matrix.dtype.itemsize for p in parts),
     )
 

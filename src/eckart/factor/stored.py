@@ -78,6 +78,7 @@ def multiply(
         check_entries(one.matrix)
         X = dense(one.matrix)
         began = time.perf_counter()
+        # an overflow is reported below as an error
         with np.errstate(over="ignore", invalid="ignore"):
             Y = pair.transposed_times(X) if transpose else pair.times(X)
         if not pair.namespace.is_finite(Y):
@@ -100,7 +101,7 @@ def multiply(
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Description:
-    """What a file of factors holds.
+    """The content of a file of factors.
 
     Fields:
         source: Path of the file.
@@ -192,6 +193,7 @@ def prove(matrix: Path, factors: Path, selection: Selection) -> Proof:
             hint="Give the factors of this matrix.",
             code="parts-differ",
         )
+    # all entries are checked before any certificate, which may take long
     for part in contents.parts:
         check_entries(part.matrix)
     began = time.perf_counter()

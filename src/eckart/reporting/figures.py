@@ -54,6 +54,7 @@ def loss_curve(part: dict[str, Any]) -> go.Figure | None:
             mode="lines" if len(kept) > 30 else "lines+markers",
             name="loss",
             line={"color": ACCENT, "width": 2.5},
+            # <extra></extra> leaves out plotly's box with the name of the trace
             hovertemplate=f"{unit} %{{x}}<br>loss %{{y:.6g}}<extra></extra>",
         )
     )
@@ -105,6 +106,7 @@ def _points(run: dict[str, Any]) -> list[tuple[float, float, float]]:
     points = [(record["step"] + 1, record["seconds"], record["loss"]) for record in known]
     if history and history[-1]["loss"] is None:
         last, error = history[-1], run["certificate"]["error"]
+        # the loss is ‖W − B·A‖², and the certificate measured its root
         points.append((last["step"] + 1, last["seconds"], error**2))
     return points
 
@@ -163,6 +165,7 @@ def _thinned(history: list[dict[str, Any]], *, early: bool = False) -> list[dict
     if early:
         places = np.unique(np.geomspace(1, last + 1, MOST_POINTS).round().astype(int)) - 1
     else:
+        # the stride is rounded up, and the last record always kept
         places = np.unique(np.append(np.arange(0, last, -(-last // MOST_POINTS)), last))
     return [history[place] for place in places]
 
@@ -201,6 +204,7 @@ def singular_values(part: dict[str, Any]) -> go.Figure | None:
     positive = values > values[0] * 1e-12
     wide = bool(positive.any() and values[0] > 50 * values[positive].min())
     zeros = int(np.count_nonzero(~positive)) if wide else 0
+    # plotly leaves out NaN, and 0 has no place on a logarithmic axis
     shown = np.where(positive, values, np.nan) if wide else values
     curve = go.Figure()
     for name, kept, colour in (
@@ -218,6 +222,7 @@ def singular_values(part: dict[str, Any]) -> go.Figure | None:
                 cliponaxis=False,
                 hovertemplate="σ<sub>%{x}</sub> = %{y:.6g}<extra></extra>",
             )
+    # between the last singular value that is kept and the first that is not
     curve.add_vline(x=rank + 0.5, line={"color": FLOOR, "dash": "dash", "width": 1.5})
     mark = {"text": f"rank {rank}", "font": {"color": FLOOR}, "showarrow": False}
     curve.add_annotation(**mark, x=rank + 0.5, y=1, yref="paper", yanchor="bottom")
@@ -237,6 +242,7 @@ def matrices(part: dict[str, Any], *, photograph: bool) -> go.Figure:
     low = min(pictures["W"].min(), pictures["BA"].min())
     high = max(pictures["W"].max(), pictures["BA"].max())
     low, high = (low, high) if low < high else (low - 1, high + 1)  # a constant matrix has no scale
+    # symmetric limits, so that 0 is the middle of the diverging colours
     most = float(np.abs(pictures["residual"]).max()) or 1.0
     few = _prints_numbers(pictures["W"])
     titles = ("W", "B·A", "W − B·A")
@@ -253,6 +259,7 @@ def matrices(part: dict[str, Any], *, photograph: bool) -> go.Figure:
     )
     for place, (picture, look) in enumerate(zip(pictures.values(), looks, strict=True), start=1):
         sheet.add_trace(_heatmap(picture, (rows, columns), **look), 1, place)
+    # the axes shrink to the picture, instead of showing rows and columns that it lacks
     sheet.update_xaxes(constrain="domain", dtick=_whole(columns))
     sheet.update_yaxes(constrain="domain", autorange="reversed", dtick=_whole(rows))
     for place in (2, 3):  # linked axes: zooming one picture zooms all
@@ -287,6 +294,7 @@ def factors(part: dict[str, Any]) -> go.Figure:
         sheet.add_trace(_heatmap(picture, shape, **look), 1, place)
         sheet.update_yaxes(dtick=_whole(shape[0]), col=place)
         sheet.update_xaxes(dtick=_whole(shape[1]), col=place)
+    # row 0 at the top, as a matrix is written
     sheet.update_yaxes(autorange="reversed")
     return styled(sheet, 370)
 
@@ -336,9 +344,11 @@ def _heatmap(picture: Any, shape: tuple[int, int], **look: Any) -> go.Heatmap:
     )
     return go.Heatmap(
         z=_narrowed(picture),
+        # a thumbnail has fewer cells than the matrix has rows: each lies at the middle of its rows
         y=(np.arange(height) + 0.5) * shape[0] / height - 0.5,
         x=(np.arange(width) + 0.5) * shape[1] / width - 0.5,
         texttemplate="%{z:.3g}" if numbers else None,
+        # black on the light colour scales, in the dark style too
         textfont={"color": "#000"} if numbers else None,
         hovertemplate=f"{row}, {column}<br>%{{z:.6g}}<extra></extra>",
         **look,
@@ -348,6 +358,7 @@ def _heatmap(picture: Any, shape: tuple[int, int], **look: Any) -> go.Heatmap:
 def _narrowed(picture: Any) -> Any:
     """The picture in float32, which halves the page, unless its numbers leave that range."""
     kind, largest = np.finfo(np.float32), float(np.abs(picture).max(initial=0.0))
+    # above the lower limit, entries down to eps times the largest are normal numbers
     fits = largest == 0 or float(kind.tiny) / float(kind.eps) < largest < float(kind.max)
     return picture.astype(np.float32) if fits else picture
 

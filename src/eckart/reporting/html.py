@@ -116,6 +116,7 @@ def draw(figure: Any) -> str:
     return plotly.io.to_html(
         figure,
         full_html=False,
+        # the frame holds the library once for all figures
         include_plotlyjs=False,
         config=CONFIG,
     )
@@ -208,9 +209,11 @@ def _methods(parts: list[dict[str, Any]]) -> list[tuple[str, str]]:
     names: dict[str, list[str]] = {}
     for part in parts:
         certificate = part["certificate"]
+        # 0 is exact: a certificate without random numbers cannot fail by chance
         chance = certificate["failure_probability"]
         doubt = (
             "nothing is random" if chance == 0 else f"wrong with probability at most {chance:.1e}"
         )
+        # by text, so that equal methods with other probabilities stay apart
         names.setdefault(f"{certificate['method']}; {doubt}", []).append(part["name"])
     return [(", ".join(alike) or "certificate", text) for text, alike in names.items()]

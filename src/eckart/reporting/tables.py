@@ -137,7 +137,7 @@ def share(number: float | None) -> str:
     """
     if number is None:
         return "not known"
-    # 1e-9: a share such as 0.29 is stored a little below, and would be rounded down to 28.99 %
+    # 1e-9: a share such as 0.5005 is stored a little below, and would be rounded down to 50.04 %
     return "100.00 %" if number > 0.99995 else f"{math.floor(number * 1e4 + 1e-9) / 100:.2f} %"
 
 
@@ -148,6 +148,7 @@ def byte_size(count: float) -> str:
         >>> byte_size(128), byte_size(786432)
         ('128 B', '786.4 kB')
     """
+    # decimal units: 1 kB is 1000 bytes
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000:
             return f"{count:.4g} {unit}"
@@ -185,6 +186,7 @@ def _error(document: dict[str, Any]) -> str:
 
 def _exact(document: dict[str, Any]) -> bool:
     every = all(part["certificate"]["gap"] == 0 for part in document["parts"])
+    # gap 0 alone is also that of an exact optimum with an error
     return every and document["relative_error"] < 1e-6
 
 

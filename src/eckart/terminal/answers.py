@@ -35,6 +35,7 @@ def deliver(
     document = result.to_dict()
     files = dict(document["files"])
     if report is not None:
+        # written first, so that the answer names it only if it exists
         write_report(report, draw(result.report_document()), force=force)
         files["report"] = str(report)
         document["files"] = files

@@ -45,6 +45,7 @@ def answer_text(text: str) -> None:
 def answer_json(command: str, result: dict[str, Any]) -> None:
     """Print the answer for a program: one JSON document."""
     document = {"schema": 1, "command": command, "result": result}
+    # NaN is no JSON, and no figure of a result may be NaN
     click.echo(json.dumps(document, allow_nan=False, ensure_ascii=False))
 
 
@@ -92,6 +93,7 @@ def answer_table(
             no_wrap=position == 0,
         )
     for row in rows:
+        # Text, because rich takes brackets in a plain string for markup
         table.add_row(*(Text(_shown(cell)) for cell in row))
     _rich(sys.stdout).print(table)
 
@@ -99,6 +101,7 @@ def answer_table(
 def note(text: str, *, quiet: bool = False) -> None:
     """Print a note for the user on stderr, in one line even if a name in it has several."""
     if not quiet:
+        # a name of a file may hold a line break, which would look like a second note
         _aside(_shown(text).replace("\n", "\\n"))
 
 
@@ -158,6 +161,7 @@ def progress(
             speed = bar.tasks[0].speed  # None until rich has seen two steps
             bar.update(
                 task,
+                # steps are counted from 0
                 completed=step.number + 1,
                 description=f"Factoring {part}".rstrip(),
                 loss="…" if step.loss is None else f"{step.loss:.6g}",

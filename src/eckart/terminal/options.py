@@ -69,6 +69,7 @@ class PositiveType(click.ParamType[float]):
             number = float(value)
         except ValueError:
             number = 0.0
+        # false for NaN too, which `float` reads
         if not 0 < number < math.inf:
             self.fail(f"{value} is not a positive number.", param, ctx)
         return number
@@ -108,7 +109,7 @@ rank_options = together(
     click.option("--ratio", type=float, help="Budget as a share of the bytes of W."),
 )
 output_option = click.option("-o", "--output", type=FILE, help="Where to write the answer.")
-force_option = click.option("--force", is_flag=True, help="Overwrite what is there.")
+force_option = click.option("--force", is_flag=True, help="Overwrite an existing output.")
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 quiet_option = click.option("--quiet", is_flag=True, help="No progress and no notes on stderr.")
 part_option = click.option("--part", help="One part of a file that has several (R, G, B).")
@@ -187,6 +188,7 @@ def column_names(columns: str | None) -> tuple[str, ...] | None:
     if columns is None:
         return None
     try:
+        # as in a CSV file, so that a name may hold a comma
         names = next(csv.reader([columns], skipinitialspace=True), None) or [""]
     except csv.Error:  # raised for a line break outside of quotes
         names = columns.split(",")
