@@ -175,6 +175,7 @@ def truncate(
     """
     from eckart.files import beside, named_path
 
+    # PEFT loads no adapter without this file
     if (factors / "adapter_config.json").is_file():
         target = output or beside(factors, f"{named_path(factors).name}.{budget or f'rank{rank}'}")
         result = _adapter(factors, target, rank, budget, dtype, force=force)
@@ -187,6 +188,7 @@ def truncate(
             )
         from eckart.files.reshape import truncate
 
+        # a folder has no suffix: a dot is part of its name
         name, suffix = named_path(factors).name, "" if factors.is_dir() else factors.suffix
         target = output or beside(factors, f"{name.removesuffix(suffix)}.rank{rank}{suffix}")
         result = truncate(factors, target, rank, force=force)

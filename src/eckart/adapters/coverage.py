@@ -152,6 +152,7 @@ def _tensors(
     before, after = placement.base, placement.tuned
     for ours, theirs in (*matching.pairs, *matching.reshaped):
         shape, known = tuned.tensors[after[theirs]].shape, base.tensors[before[ours]].shape
+        # tensors of two shapes cannot be subtracted, so these are saved whole
         place = placement.place(theirs, shape) if shape == known else placement.grown(theirs, known)
         yield TensorPair(
             name=theirs,
@@ -176,6 +177,7 @@ def _tensors(
             in_place=place.in_place,
             why=place.why,
         )
+    # an adapter adds to the modules of the base and cannot remove one
     for ours in matching.only_base:
         yield TensorPair(
             name=ours,

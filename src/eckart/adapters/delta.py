@@ -18,7 +18,7 @@ from eckart.threads import in_threads
 
 Tensor = npt.NDArray[Any]
 
-BFLOAT16: Final = np.dtype(ml_dtypes.bfloat16)
+BFLOAT16: Final = np.dtype(ml_dtypes.bfloat16)  # NumPy itself has no such dtype
 BLOCK: Final = 2**19
 """Entries that are widened to float32 at once: a few megabytes."""
 PIECE: Final = 2**16

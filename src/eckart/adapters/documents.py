@@ -15,8 +15,10 @@ from eckart.checkpoints.peft.writer import DTYPES
 from eckart.engine.result import Grade
 from eckart.files import write_text
 
-_NUMBER: Final = (int, float)
+_NUMBER: Final = (int, float)  # JSON does not tell 1.0 from 1
+# None is the norm of a tensor that one model lacks, and a gap that nothing bounds
 _MAYBE: Final = (int, float, type(None))
+# the fields of a report and their types, as `Extraction.to_dict` writes them
 _DOCUMENT: Final[Mapping[str, tuple[type, ...]]] = {
     **dict.fromkeys(("source", "base", "tuned", "folder", "command", "version"), (str,)),
     "grade": (str,),
@@ -25,6 +27,7 @@ _DOCUMENT: Final[Mapping[str, tuple[type, ...]]] = {
     **dict.fromkeys(("seconds", "delta_norm", "relative_error"), _NUMBER),
     **dict.fromkeys(("relative_error_of_layers", "bytes", "factor_bytes", "unchanged"), _NUMBER),
 }
+# the fields that every tensor of a report has
 _TENSOR: Final[Mapping[str, tuple[type, ...]]] = {
     **dict.fromkeys(("name", "state", "why"), (str,)),
     "shape": (list,),
@@ -32,6 +35,7 @@ _TENSOR: Final[Mapping[str, tuple[type, ...]]] = {
     "delta_norm": _MAYBE,
     "share_of_delta": _NUMBER,
 }
+# further fields of a layer that was factored, kept or left out
 _FACTORED: Final[Mapping[str, tuple[type, ...]]] = {
     "rank": (int,),
     "delta_norm": _NUMBER,
@@ -93,8 +97,11 @@ def _is_finite(value: Any) -> bool:
 
 
 REPORT: Final = "report.json"
+"""Name of the file of figures beside an adapter."""
 PAGE: Final = "report.html"
+"""Name of the page beside an adapter."""
 README: Final = "README.md"
+"""Name of the model card beside an adapter."""
 MOST_ROWS: Final = 40
 """Rows of a table in the README; the page and the report hold all of them."""
 

@@ -24,7 +24,9 @@ from eckart.threads import limited_threads
 
 rank_options = together(
     click.option(
-        "--rank", metavar="N|noise", help="Rank of every layer; noise: what rounding cannot make."
+        "--rank",
+        metavar="N|noise",
+        help="Rank of every layer; noise counts what rounding cannot explain.",
     ),
     click.option("--tolerance", type=float, help="Largest relative error of every layer."),
     click.option(

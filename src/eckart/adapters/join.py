@@ -181,6 +181,7 @@ def check_weights(count: int, weights: Sequence[float]) -> None:
             code="lengths-differ",
         )
     for weight in weights:
+        # a NaN is refused below, in a message with all weights
         if not isinstance(weight, float):
             check_number("weight", weight)
     if not all(map(math.isfinite, weights)) or not any(weights):

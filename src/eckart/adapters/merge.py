@@ -129,8 +129,10 @@ def merge_adapters(
     with whole_file(target, force=force) as temporary:
         _write(temporary, checkpoint, planned, shard_bytes, watch)
         if temporary.is_dir() and checkpoint.config:
+            # a checkpoint may be a file beside its config
             folder = checkpoint.path if checkpoint.path.is_dir() else checkpoint.path.parent
             _, left = copy_companions(folder, temporary, planned.config)
+        # the temporary file has another name than the target
         files = sorted(temporary.iterdir()) if temporary.is_dir() else [target]
         names = tuple(path.name for path in files)
     return Merging(

@@ -21,6 +21,7 @@ from eckart.errors import MatrixError
 from eckart.factors import Factors
 
 UNCHANGED: Final = Change()
+"""The change of a tensor that no adapter touches."""
 CLASSIFIERS: Final = ("Classification",)
 """Endings of the names of classes whose head has a row for each label."""
 LABELLING: Final = frozenset({"SEQ_CLS", "TOKEN_CLS"})

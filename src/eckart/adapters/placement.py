@@ -28,8 +28,11 @@ class Way(StrEnum):
 TABLE: Final = "embed_tokens.weight"
 """Ending of the name of an input table whose tie to the head PEFT keeps when it replaces both."""
 STACKED: Final = "all experts are in one tensor, which PEFT cannot replace in a part"
+"""Reason why fused experts are not covered."""
 BEYOND: Final = "the model that the config of the base describes has no such tensor"
+"""Reason why tensors of further layers are not covered."""
 BY_RULES: Final = "Names and kinds of layers were told by rules, without the running model."
+"""Note of a job without a running model."""
 
 
 @final
@@ -172,6 +175,7 @@ class Placement:
         if self.running is not None:
             fits = self.running.shapes.get(name) == shape
         else:
+            # by rule: a table may grow by rows, any other shape is that of another model
             fits = len(shape) == len(known) and shape[1:] == known[1:]
         place = self.place(name, shape)
         if not fits or place.way is Way.NONE:
@@ -181,6 +185,7 @@ class Placement:
     def new(self, name: str, shape: tuple[int, ...]) -> Place:
         """The place of a tensor that the base does not have."""
         known = self.running.shapes.get(name) == shape if self.running else True
+        # without a running model, other parameters are not known to belong to a module
         ending = name.endswith((f".{WEIGHT}", f".{BIAS}"))
         if name in self.whys or not known or (self.running is None and not ending):
             return Place(way=Way.NONE, why=self.whys.get(name, "its place is not known"))
@@ -203,6 +208,7 @@ class Placement:
             return Place(way=Way.FACTORS, kind=Kind.LINEAR)
         if parameter == WEIGHT and known.kind is not None and len(shape) > 1:
             return Place(way=Way.FACTORS, kind=known.kind)
+        # all experts in one tensor: (experts, rows, columns)
         if len(shape) > 2 and "expert" in module.lower():
             return Place(way=Way.NONE, why=STACKED)
         why = known.why if len(shape) > 1 else ""
@@ -211,6 +217,7 @@ class Placement:
     def _by_rule(self, name: str, shape: tuple[int, ...]) -> Place:
         """The place of a tensor by its name and shape, without a running model."""
         module, parameter = split_parameter(name)
+        # all experts in one tensor: (experts, rows, columns)
         if len(shape) > 2 and "expert" in name:
             return Place(way=Way.NONE, why=STACKED)
         saved = Place(way=Way.SAVED, in_place=self._in_place(name))

@@ -67,6 +67,7 @@ def extract_verdict(document: dict[str, Any]) -> str:
     lost = sum(one["share_of_delta"] for one in _missing(document))
     if lost:
         sentences.append(f"{lost:.2%} is in tensors that it does not cover.")
+    # without a partner there is no difference, and so no share of the change
     new = [one for one in _missing(document) if one["delta_norm"] is None]
     if new:
         sentences.append(
@@ -133,6 +134,7 @@ def error_map(layers: list[dict[str, Any]]) -> go.Figure | None:
     depths = sorted({depth for _, depth, _ in deep})
     # a cell without a layer stays empty: plotly draws nothing for NaN
     cells = np.full((len(kinds), len(depths)), np.nan)
+    # objects, since an array of str would cut longer texts
     words = np.full(cells.shape, "", dtype=object)
     for layer, depth, kind in deep:
         place = kinds.index(kind), depths.index(depth)
@@ -178,6 +180,7 @@ def layer_spectra(layers: list[dict[str, Any]]) -> go.Figure | None:
             y=shown,
             mode="lines",
             line={"color": ACCENT, "width": 1},
+            # many curves lie over one another
             opacity=0.35,
             showlegend=False,
             name=layer["name"],
@@ -227,6 +230,7 @@ def _place(name: str) -> tuple[int | None, str]:
     return int(found[1]), name[found.end() :]
 
 
+# the titles of the tables of layers and of missing tensors on the page
 LAYERS: Final = (
     "layer",
     "shape",
@@ -251,6 +255,7 @@ def extract_page(document: dict[str, Any]) -> str:
         A page that needs no other file: styles and script are inside.
     """
     layers = [one for one in document["tensors"] if one.get("rank")]
+    # escaped, because names in notes come from the checkpoints
     notes = "".join(f'<p class="message">{escape(note)}</p>' for note in document["notes"])
     curves = [size_curve(document), layer_spectra(layers)]
     cards = "".join(f'<div class="card">{draw(curve)}</div>' for curve in curves if curve)
@@ -285,6 +290,7 @@ def _section(title: str, header: tuple[str, ...], rows: list[tuple[str, ...]]) -
 
 
 HEADER: Final = ("layer", "rank", "relative error", "recorded")
+"""Titles of the columns of `verify_rows`."""
 MOST_NAMED: Final = 5
 """Names in a sentence of the verdict."""
 MOST_UNCOVERED: Final = 20

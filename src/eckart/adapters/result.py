@@ -19,6 +19,7 @@ from eckart.engine.result import Grade
 from eckart.ranks.allocation import allocate
 
 UNCHANGED: Final = "unchanged"
+"""State of a tensor without a change, which documents leave out."""
 FEWEST_VALUES: Final = 64
 """Singular values of a layer that a document holds at least, as far as they are known."""
 
@@ -52,6 +53,7 @@ class TensorReport:
     def to_dict(self, total: float) -> dict[str, Any]:
         """The report as plain numbers and text; `total` is the norm of the whole change."""
         document: dict[str, Any] = {
+            # PEFT adapts modules, and saves parameters
             "name": self.pair.module if self.pair.way is Way.FACTORS else self.pair.name,
             "state": self.state,
             "shape": list(self.pair.shape),
@@ -177,6 +179,7 @@ def reports(
             nbytes = adapter.saved[pair.name].nbytes
         elif pair.way is Way.BIAS and pair.module in biased:
             covered, nbytes = True, 4 * math.prod(pair.shape)  # biases are stored in float32
+        # biases and saved values are those of the fine-tune
         error = 0.0 if covered else one.delta_norm
         if pair.way is Way.FACTORS and one.figures and pair.module in ranks:
             error = one.figures.error

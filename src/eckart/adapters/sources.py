@@ -32,7 +32,9 @@ def unwatched(_total: int) -> AbstractContextManager[None]:
 
 
 _ADAPTER: Final = "adapter_config.json"
+# the entry of a model card, in YAML: one name, or a list of which the first is taken
 _BASE_MODEL: Final = re.compile(r"^base_model:\s*(?:-\s*)?[\"']?([^\s\"']+)", re.MULTILINE)
+# the names that PEFT gives to the parts of a model while an adapter is attached
 _UNMERGED: Final = re.compile(r"\.(?:base_layer|lora_A|lora_B|modules_to_save)\.")
 HEAD: Final = "lm_head.weight"
 """Name of the weight of the head of a language model."""

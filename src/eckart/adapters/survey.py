@@ -141,6 +141,7 @@ class LayerRunner:
         """
         known = {number: self._known(number, pair) for number, pair in enumerate(self.pairs)}
         found = {number: finding for number, finding in known.items() if finding is not None}
+        # finished tensors count in the progress too
         for finding in found.values():
             _tell(on_tensor, finding)
         missing = [(number, pair) for number, pair in enumerate(self.pairs) if number not in found]
@@ -200,6 +201,7 @@ class LayerRunner:
         assert delta is not None
         layer = self.factors(finding)
         if rank == 0:
+            # the factors stay in the file: a pair of rank 0 does not exist
             layer = replace(layer, figures=left_out(delta, layer.figures))
         elif rank > layer.factors.rank:
             # the components beyond the factored ones are not known
@@ -210,6 +212,7 @@ class LayerRunner:
         return replace(finding, figures=layer.figures, stage=stage)
 
     def _known(self, number: int, pair: TensorPair) -> TensorRecord | None:
+        # a tensor without factors has a note, any other a file of factors
         note = self.work.noted(number)
         if note is not None:
             return TensorRecord(number=number, pair=pair, delta_norm=note[0], figures=note[1])
@@ -256,6 +259,7 @@ class LayerRunner:
         limited = self.ranks.limited(pair.module, rank, shape)
         if limited == layer.factors.rank:
             return layer
+        # a least rank or a multiple asks for more components than the rule
         if limited > layer.factors.rank:
             return self._factored(pair, delta, {"rank": limited})
         return self._cut(pair, delta, layer, limited) if limited else None

@@ -128,6 +128,7 @@ def write_smaller(
 def _tensor_bytes(adapter: Adapter, dtype: AdapterDType) -> int:
     factors = sum(adapter_bytes(layer.shape, layer.rank, dtype) for layer in adapter.layers)
     biases = sum(layer.outputs for layer in adapter.layers if layer.bias is not None)
+    # changes of biases are stored in float32, whatever the dtype of the factors
     return factors + biases * FLOAT32.itemsize + sum(x.nbytes for x in adapter.saved.values())
 
 
@@ -219,6 +220,7 @@ def _ranks(adapter: Adapter, budget: int, dtype: AdapterDType) -> dict[str, int]
     rest += sum(
         layer.outputs * FLOAT32.itemsize for layer in layers.values() if layer.bias is not None
     )
+    # PEFT stacks these, so none of them can be left out alone
     experts = {module for group in uniform_groups(layers) for module in group}
     claims = [
         LayerDemand(

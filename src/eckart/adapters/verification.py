@@ -150,6 +150,7 @@ class Verification:
     def relative_error(self) -> float | None:
         """The norm of the difference between adapter and change, relative to the whole change."""
         known = [*self.layers, *self.values]
+        # a tensor that is not in the adapter loses its whole change
         missing = [one.delta_norm or 0.0 for one in self.uncovered]
         return _relative(math.hypot(*(one.error for one in known), *missing), self.delta_norm)
 
@@ -165,6 +166,7 @@ class Verification:
         if self.tolerance is None:
             return ()
         errors = {one.name: one.relative_error for one in self.layers}
+        # no tensor has an empty name
         errors |= {"": self.relative_error}
         most = self.tolerance
         return tuple(name for name, error in errors.items() if error is None or error > most)

@@ -27,6 +27,7 @@ from eckart.factors import Factors
 from eckart.objectives import residual_norm
 
 DIFFERENT: Final = "its values are not those of the fine-tune"
+"""Reason why a bias or a saved value does not fit."""
 
 
 def verify_adapter(
@@ -141,7 +142,7 @@ class _Checks:
             self.uncovered.append(Uncovered(name=pair.name, delta_norm=known, why=pair.why))
 
     def shared(self, *, tied: bool) -> Iterator[str]:
-        """The names of saved values without a place in the model, where a tied head has one."""
+        """The names of saved values without a place in the model; a tied head is in its table."""
         for name, values in self.placing.unplaced.items():
             tables = [own for own in self.placing.saved if is_input_table(own)]
             if not tied or name != HEAD or not tables:

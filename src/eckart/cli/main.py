@@ -58,6 +58,7 @@ EPILOG: Final = (
     "were not · 3 usable, but short of a target that was set · 130 interrupted, with what was "
     "reached saved and named."
 )
+"""Last paragraph of `eckart --help`."""
 
 
 FAILURES: Final = (

@@ -95,6 +95,7 @@ def _section(part: dict[str, Any], *, photograph: bool, alone: bool, first: bool
     title = f"Part {escape(part['name'])}, rank {part['rank']}"
     if first:
         return f"<h2>{title}</h2>{content}"
+    # only the first of several parts is unfolded
     return f"<details><summary>{title}</summary>{content}</details>"
 
 

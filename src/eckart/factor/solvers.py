@@ -47,6 +47,7 @@ class Kind:
         return made(**{name: given[name] for name in self.settings if name in given})
 
 
+# by the name that `--solver` takes, in the order of `--help`
 SOLVERS: Final = {
     "svd": Kind("exact decomposition", "ExactSVD"),
     "krylov": Kind("block Krylov iteration", "BlockKrylov", ("memory",)),
@@ -100,7 +101,9 @@ solver_options = together(
         type=click.IntRange(min=1),
         help=f"Directions of the sketches of {owners('width')}.  [default: 5·rank + 8]",
     ),
-    click.option("--memory", help=f"Most bytes of the Krylov space of {owners('memory')}."),
+    click.option(
+        "--memory", help=f"Most bytes of the subspace of {owners('memory')}, such as 2GB."
+    ),
     click.option(
         "--start",
         metavar="|".join(["FILE", *STARTS]),
@@ -112,7 +115,9 @@ solver_options = together(
         help="The random factor of --start lora; the other is zero.  [default: A]",
     ),
     click.option(
-        "--sigma", type=float, help="Standard deviation of it; chosen from the data if left out."
+        "--sigma",
+        type=float,
+        help="Standard deviation of that factor; chosen from the data if left out.",
     ),
 )
 
@@ -159,4 +164,5 @@ def _start(given: Given) -> Any:
         return getattr(import_module("eckart.solvers.starts"), STARTS[start])(**drawn)
     from eckart.files import read_factor_file
 
+    # by part, since each part of a picture begins at its own factors
     return dict(read_factor_file(Path(start)).parts)

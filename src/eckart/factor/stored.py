@@ -75,6 +75,7 @@ def multiply(
     seconds = 0.0
     products: dict[str, Dense] = {}
     for one in contents.parts:
+        # else NaN in X would be reported as an overflow of the product
         check_entries(one.matrix)
         X = dense(one.matrix)
         began = time.perf_counter()
@@ -186,6 +187,7 @@ def prove(matrix: Path, factors: Path, selection: Selection) -> Proof:
     pairs = read_factor_file(factors).parts
     contents = read_parts(matrix, selection)
     names = [part.name for part in contents.parts]
+    # as sets: another program may write the parts in another order
     if set(names) != set(pairs):
         raise MatrixError(
             f"{factors} has the parts {', '.join(pairs) or '(none)'}, {matrix} has "

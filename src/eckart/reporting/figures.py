@@ -19,11 +19,13 @@ CURVES: Final = {
 }
 """Colours of curves in one figure, each with its replacement in the dark colour scheme."""
 SYMBOLS: Final = ("circle", "diamond", "square", "triangle-up", "star")
+"""Marks at the ends of curves, so that not only colour tells them apart."""
 GREY: Final = "#9aa3b2"
 INK: Final = "rgb(28, 35, 48)"
 """Colour of all text but that on coloured cells. The dark style of the page finds it by value."""
 FONT: Final = {"family": "system-ui, sans-serif", "size": 13, "color": INK}
 LINES: Final = "rgba(128, 140, 160, 0.2)"
+"""Colour of grid lines, transparent, so that it suits both colour schemes."""
 LIGHT: Final = ((0.0, "#f2f5fc"), (1.0, "#86a9ee"))
 LIGHT_DIVERGING: Final = ((0.0, "#eda17f"), (0.5, "#fbfbfb"), (1.0, "#86a9ee"))
 """Colour scales under printed numbers, light enough for black text on every cell."""

@@ -69,6 +69,7 @@ details { margin-top: 1.5rem; }
 summary { cursor: pointer; font-weight: 600; padding: .25rem 0 .75rem; }
 footer { color: var(--quiet); margin-top: 3rem; font-size: .9rem; }
 """
+# plotly writes colours into the style of each path, so only their values can select them
 CURVES_IN_THE_DARK: Final = "\n  ".join(
     f'.main-svg path[style*="{name}: {light}"] {{ {name}: {dark} !important; }}'
     for light, dark in figures.CURVES.items()

@@ -29,6 +29,7 @@ def factor_table(document: dict[str, Any]) -> list[tuple[str, str]]:
             f"{byte_size(before)} → {byte_size(after)} ({after / before:.1%})",
         ),
     ]
+    # 0 in the document beside the factors, which is written before the job ends
     if document["seconds"]:
         rows.append(("time", seconds(document["seconds"])))
     return rows

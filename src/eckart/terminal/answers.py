@@ -43,6 +43,7 @@ def deliver(
         console.answer_json(command, document)
     else:
         show(document)
+    # on stderr, so that stdout holds the answer alone
     for path in files.values():
         console.note(f"Wrote {path}", quiet=quiet)
     return EXIT_STATUS[result.grade]

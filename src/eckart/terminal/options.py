@@ -50,6 +50,7 @@ class RankType(click.ParamType[int | str]):
         try:
             rank = int(value)
         except ValueError:
+            # refused below, like any number under 1
             rank = 0
         if rank < 1:
             self.fail(f"{value} is not a rank: give a whole number from 1, or auto.", param, ctx)
@@ -103,7 +104,7 @@ def together(*options: Callable[[F], F]) -> Callable[[F], F]:
 
 
 rank_options = together(
-    click.option("--rank", type=RankType(), help="Columns of B; auto counts those above noise."),
+    click.option("--rank", type=RankType(), help="Columns of B; auto keeps those above noise."),
     click.option("--tolerance", type=float, help="Smallest rank with this relative error."),
     click.option("--budget", help="Largest rank whose factors fit, such as 10MB."),
     click.option("--ratio", type=float, help="Budget as a share of the bytes of W."),
