@@ -45,10 +45,15 @@ rank_options = together(
         metavar="PATTERN=N",
         help="Rank of the modules that match, such as '*.q_proj=8'; 0 leaves them out.",
     ),
-    click.option("--min-rank", type=click.IntRange(min=0), default=0, help="Smallest rank."),
+    click.option(
+        "--min-rank", type=click.IntRange(min=0), default=0, help="Smallest rank of a layer."
+    ),
     click.option("--max-rank", type=click.IntRange(min=1), help="Largest rank of a layer."),
     click.option(
-        "--multiple", type=click.IntRange(min=1), default=1, help="Raise ranks to multiples of it."
+        "--multiple",
+        type=click.IntRange(min=1),
+        default=1,
+        help="Raise ranks to multiples of this number.",
     ),
 )
 content_options = together(
