@@ -1,4 +1,4 @@
-"""The change of a fine-tuned model as an adapter: extracted, verified, joined, merged, cut."""
+"""The change of a fine-tuned model as an adapter: extract, verify, join, merge or cut it."""
 
 from eckart.adapters.extract import extract_adapter
 from eckart.adapters.result import Extraction

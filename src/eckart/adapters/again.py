@@ -1,4 +1,4 @@
-"""A smaller adapter from one that was extracted, without factoring or the models."""
+"""A smaller adapter from one that eckart extracted, made without the models."""
 
 import math
 import time
@@ -29,17 +29,18 @@ from eckart.errors import ArgumentError, EckartError, FormatError
 from eckart.files import check_output, whole_file
 
 NOTE: Final = "Cut from {name}: the errors follow from its spectra and were not measured again."
+"""Sentence that the report of the smaller adapter adds to the notes of the larger one."""
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Known:
-    """A layer of the adapter, and what was found of it when it was extracted.
+    """A layer of the stored adapter with the figures of its extraction.
 
     Fields:
-        layer: As stored.
-        values: Its singular values.
-        figures: Of the report.
+        layer: The layer as the adapter stores it.
+        values: Singular values of its B·A, descending.
+        figures: The entry of the layer in the report of the extraction.
     """
 
     layer: AdaptedLayer
@@ -48,13 +49,14 @@ class _Known:
 
     @property
     def least(self) -> int:
-        """The fewest columns that it can be cut to."""
+        """The smallest rank that the layer can be cut to."""
         return least_columns(self.layer, is_expert=False)
 
     def error(self, rank: int) -> float:
-        """‖ΔW − B·A‖ at a smaller rank: what was left before, and the squares that go."""
+        """‖ΔW − B·A‖ at a smaller rank, from the recorded error and the dropped singular values."""
         norm = float(self.figures["delta_norm"])
         before = float(self.figures["relative_error"]) * norm
+        # the residual of an SVD is orthogonal to the kept components, so the squares add
         return math.hypot(before, float(np.linalg.norm(self.values[rank:])))
 
 
@@ -64,14 +66,14 @@ def extract_again(
     """Write a smaller adapter from one that eckart extracted.
 
     Args:
-        adapter: Its folder, with the `report.json` beside it.
-        out: The folder of the new one.
-        ranks: The rule; "noise" needs the models.
-        command: That the report names to make it again.
-        force: Overwrite `out`.
+        adapter: Folder of the extracted adapter, which holds its `report.json`.
+        out: Folder of the new adapter.
+        ranks: Rule for the new ranks; "noise" is refused, because it needs the models.
+        command: Command line that the report names for repeating the job, or empty.
+        force: Whether to overwrite `out`.
 
     Returns:
-        The document of the new adapter, as `Extraction.to_dict` gives it.
+        The document of the new adapter, in the form of `Extraction.to_dict`.
 
     Raises:
         ArgumentError: If the rule asks for more than the adapter holds.
@@ -92,6 +94,7 @@ def extract_again(
         )
     stored = read_adapter(adapter)
     with _as_written(adapter), whole_file(out, force=force) as temporary:
+        # a cast, because `read_report` has checked that it is one of the three
         dtype = cast("AdapterDType", report["settings"]["dtype"])
         known = _known(stored, report, adapter)
         smaller = with_ranks(stored, _ranks(known, ranks, dtype))
@@ -109,10 +112,10 @@ def extract_again(
 
 @contextmanager
 def _as_written(adapter: Path) -> Generator[None, None, None]:
-    """Turn what is raised for a report that was changed into one sentence."""
+    """Raise one FormatError for whatever an altered report makes the code raise."""
     try:
         yield
-    except EckartError:
+    except EckartError:  # it says already what is wrong
         raise
     except (LookupError, AttributeError, TypeError, ValueError, ArithmeticError) as error:
         raise FormatError(
@@ -138,7 +141,7 @@ def _known(stored: Adapter, report: Mapping[str, Any], path: Path) -> dict[str, 
 
 
 def _ranks(known: Mapping[str, _Known], ranks: LayerRanks, dtype: AdapterDType) -> dict[str, int]:
-    """The rank of each layer by the rule, one for all experts of a kind."""
+    """The rank of each layer by module; all experts that PEFT stacks get one rank."""
     if ranks.rank == NOISE:
         raise ArgumentError(
             "The noise of the stored weights is not known without the models.",
@@ -149,29 +152,33 @@ def _ranks(known: Mapping[str, _Known], ranks: LayerRanks, dtype: AdapterDType) 
         chosen = _shared(known, ranks, dtype)
     else:
         chosen = {module: _rank(one, ranks) for module, one in known.items()}
+    # PEFT stacks these experts into one tensor, which has one rank
     for group in uniform_groups(known):
         chosen |= dict.fromkeys(group, max(chosen[module] for module in group))
+    # an adapter holds no more components than it has columns
     return {module: min(rank, known[module].layer.rank) for module, rank in chosen.items()}
 
 
 def _rank(one: _Known, ranks: LayerRanks) -> int:
-    """The rank of a layer by a rule that looks at it alone."""
+    """The rank of a layer by a rule that looks at one layer at a time."""
     module, own = one.layer.module, ranks.override(one.layer.module)
     if own is not None:
         return own
     wanted = ranks.rank if isinstance(ranks.rank, int) else _within(one, ranks)
     rows, columns = matrix_shape(one.layer.shape)
+    # a changed bias is stored with its layer, so that keeps one column
     return max(ranks.limited(module, wanted, (rows, columns)), one.least)
 
 
 def _within(one: _Known, ranks: LayerRanks) -> int:
-    """The smallest rank within the tolerance.
+    """The smallest rank whose error is within the tolerance.
 
     Raises:
-        ArgumentError: If the adapter itself is not.
+        ArgumentError: If even the stored rank is not within it.
     """
     norm = float(one.figures["delta_norm"])
     if ranks.of == OF_WEIGHT:
+        # relative_change is ‖ΔW‖ / ‖W‖, so this turns ‖ΔW‖ into ‖W‖
         norm /= float(one.figures["relative_change"]) or 1.0
     allowed = (ranks.tolerance or 0.0) * norm
     if one.error(one.layer.rank) > allowed:
@@ -185,7 +192,8 @@ def _within(one: _Known, ranks: LayerRanks) -> int:
 
 
 def _shared(known: Mapping[str, _Known], ranks: LayerRanks, dtype: AdapterDType) -> dict[str, int]:
-    """The ranks that a budget buys; a ratio is of the bytes of the layers in float32."""
+    """The ranks within a budget; a ratio is a share of the bytes of the layers in float32."""
+    # the report does not tell in which dtype the models were stored
     whole = sum(4 * math.prod(one.layer.shape) for one in known.values())
     budget = ranks.budget if ranks.budget is not None else int((ranks.ratio or 0.0) * whole)
     claims = [
@@ -202,7 +210,8 @@ def _shared(known: Mapping[str, _Known], ranks: LayerRanks, dtype: AdapterDType)
 
 
 def _weight(one: _Known, ranks: LayerRanks) -> float:
-    """What a squared error counts."""
+    """The factor on the squared error of a layer: 1/‖W‖² for relative errors, else 1."""
+    # ‖W‖, since relative_change is ‖ΔW‖ / ‖W‖
     norm = float(one.figures["delta_norm"]) / (float(one.figures["relative_change"]) or 1.0)
     return 1 / norm**2 if ranks.relative and norm else 1.0
 
@@ -210,13 +219,14 @@ def _weight(one: _Known, ranks: LayerRanks) -> float:
 def _document(
     report: Mapping[str, Any], known: Mapping[str, _Known], smaller: Adapter, dtype: AdapterDType
 ) -> dict[str, Any]:
-    """The report with the figures of the smaller layers."""
+    """The report of the extraction with the figures of the smaller layers put in."""
     ranks = {layer.module: layer.rank for layer in smaller.layers}
     tensors: list[dict[str, Any]] = []
     squares, of_layers, total_of_layers = 0.0, 0.0, 0.0
     for one in report["tensors"]:
         figures = dict(one)
         norm = one["delta_norm"] or 0.0
+        # biases and values that are saved whole have no error
         error = norm if one["state"] in ("not covered", "left out") else 0.0
         if one["name"] in known:
             rank, layer = ranks.get(one["name"], 0), known[one["name"]]

@@ -1,4 +1,4 @@
-"""Where in a model each part of an adapter belongs, and tables that it uses under several names."""
+"""Matching the parts of an adapter with the tensors of a model, tied tables included."""
 
 import itertools
 import math
@@ -18,23 +18,24 @@ from eckart.factors import Factors
 from eckart.objectives import distance
 
 STRAIGHT: Final = (Kind.LINEAR, Kind.TRANSPOSED)
+"""Kinds of layers that differ only in whether the weight is stored transposed."""
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alignment:
-    """The parts of an adapter by the names of the tensors of a model.
+    """The parts of an adapter by the stored names of the tensors of a model.
 
     Fields:
-        layers: The changed weights, in the orientation of the model's.
+        layers: Adapted weights, oriented as the model stores them.
         biases: Changes of biases.
-        saved: New values.
-        unplaced: Saved values that the model has no tensor of, by their names in the adapter.
-        apart: Changed weights that the model stores under another name only, because it shares
+        saved: New values of tensors that the adapter saves whole.
+        unplaced: Saved values without a tensor in the model, by their names in the adapter.
+        apart: Adapted weights that the model stores only under another name, because it shares
             one table between the two.
-        unknown: Names of weights and biases that the adapter changes and the model has not.
-        misfits: Sentences on shapes that do not fit.
-        prefix: A sentence on what had to be left out of names to match them, or None.
+        unknown: Names of weights and biases that the adapter changes and the model lacks.
+        misfits: Sentences about shapes that do not fit.
+        prefix: Sentence about the prefix that was left out to match names, or None.
     """
 
     layers: Mapping[str, AdaptedLayer]
@@ -51,13 +52,13 @@ def place(adapter: Adapter, shapes: Shapes, placement: Placement) -> Alignment:
     """Find the tensor that each part of an adapter changes.
 
     An adapter does not tell whether a weight is stored as (outputs, inputs) or as (inputs,
-    outputs). The shape of the model's does, and for a square one the type of the model; where
-    that is not known, what the adapter says of all its layers.
+    outputs). The shape of the tensor in the model tells; for a square weight the type of the model
+    does; where that is unknown, the setting that the adapter has for all its layers decides.
 
     Args:
-        adapter: Of any base with these tensors.
-        shapes: Of the tensors of the model by their stored names.
-        placement: Where they go in the running model.
+        adapter: Adapter of any base that has these tensors.
+        shapes: Shapes of the tensors of the model by their stored names.
+        placement: Names of these tensors in the running model.
     """
     names, prefix = _names(adapter, shapes, placement)
     model_type = str(placement.config.get("model_type", ""))
@@ -69,6 +70,7 @@ def place(adapter: Adapter, shapes: Shapes, placement: Placement) -> Alignment:
     biases: dict[str, Array] = {}
     misfits: list[str] = []
     for name, layer in weights.items():
+        # without a tensor in the model any orientation fits: the name is reported as unknown
         shape = shapes[names[name]] if name in names else layer.shape
         found = _oriented(layer, shape, model_type)
         if found is None:
@@ -98,20 +100,21 @@ def place(adapter: Adapter, shapes: Shapes, placement: Placement) -> Alignment:
 def _names(
     adapter: Adapter, shapes: Shapes, placement: Placement
 ) -> tuple[Mapping[str, str], str | None]:
-    """The tensor of the model by the parameter of the adapter; and how they were matched."""
+    """The stored tensor of each parameter of the adapter, and a sentence about the matching."""
     wanted = {f"{layer.module}.{WEIGHT}": layer.shape for layer in adapter.layers}
     for layer in adapter.layers:
         if layer.bias is not None:
             wanted[f"{layer.module}.{BIAS}"] = layer.bias.shape
     wanted |= {name: tensor.shape for name, tensor in adapter.saved.items()}
-    # a checkpoint of Mixtral has other names than the model that PEFT trains
+    # a checkpoint of Mixtral names its tensors otherwise than the model that PEFT trains
     ours = {live_name(use.name): name for name, use in placement.uses(shapes).items()}
     shared = {name: group for group in placement.ties for name in group}
     theirs: dict[str, str] = {}
     for name, use in placement.uses(wanted).items():
         live = live_name(use.name)
-        is_one = name in adapter.in_place or len(wanted[name]) == 1  # of tables PEFT may untie two
-        if is_one and live not in ours:  # stored under another of its names
+        # of one table PEFT may train two copies; a vector or a value put in place stays one
+        is_one = name in adapter.in_place or len(wanted[name]) == 1
+        if is_one and live not in ours:  # the model stores it under another of its names
             live = next((other for other in shared.get(live, ()) if other in ours), live)
         theirs[live] = name
     matching = match_names(
@@ -123,7 +126,7 @@ def _names(
 
 
 def _once_each(adapter: Adapter, placement: Placement) -> dict[str, AdaptedLayer]:
-    """The changed weights by name; one change of a table under several of its names counts once."""
+    """The adapted weights by name; a table that is adapted under two names counts once."""
     weights = {f"{layer.module}.{WEIGHT}": layer for layer in adapter.layers}
     for group in placement.ties:
         shared = [name for name in group if name in weights]
@@ -134,20 +137,22 @@ def _once_each(adapter: Adapter, placement: Placement) -> dict[str, AdaptedLayer
 
 
 def _are_one(change: Factors, other: Factors) -> bool:
-    """Whether two changes of a table differ by rounding only: the scale is in another factor."""
+    """Whether two changes of a table are equal up to rounding, whichever factor is scaled."""
     if change.shape != other.shape:
         return False
     size = math.sqrt(change.squared_norm())
+    # the factors were read in float32, whatever the dtype of the file
     return distance(change, other) <= rounding(change.shape, FLOAT32) * size
 
 
 def _oriented(layer: AdaptedLayer, shape: tuple[int, ...], model_type: str) -> AdaptedLayer | None:
-    """The layer with its factors as the weight is stored; None where they do not fit."""
+    """The layer with its factors oriented as the weight is stored; None where none fits."""
     found = layer
     if layer.kind in STRAIGHT and len(shape) == 2:
         wanted = layer.kind
         if shape[0] != shape[1]:
             wanted = layer.kind if layer.shape == shape else _other(layer.kind)
+        # a square weight fits both ways, so its shape cannot tell: the kind of module does
         elif model_type or layer.module.rpartition(".")[2] not in CONV1D:
             wanted = kind_of(layer.module, shape, model_type)
             wanted = wanted if wanted in STRAIGHT else Kind.LINEAR
@@ -156,7 +161,7 @@ def _oriented(layer: AdaptedLayer, shape: tuple[int, ...], model_type: str) -> A
 
 
 def _turned(layer: AdaptedLayer) -> AdaptedLayer:
-    """The same layer of a weight that is stored the other way round."""
+    """The layer with transposed factors, for a weight that is stored the other way round."""
     B, A = layer.factors.B, layer.factors.A
     return replace(
         layer, kind=_other(layer.kind), factors=Factors(A.T, B.T), shape=layer.shape[::-1]
@@ -175,20 +180,21 @@ def _misfit(name: str, shape: tuple[int, ...], wanted: tuple[int, ...]) -> str:
 
 
 def own_table(placement: Placement) -> str:
-    """The stored table that the base uses as its head and for nothing else, or empty."""
+    """The stored table that the base uses as its input table and head only; "" if none is."""
     pairs = (group for group in placement.ties if len(group) == 2 and HEAD in group)
     live = next((name for group in pairs for name in group if name != HEAD), "")
     return placement.base.get(live, "")
 
 
 def changes_alone(adapter: Adapter, placing: Alignment, table: str) -> bool:
-    """Whether PEFT would change a table beside a head that keeps the one of the base."""
+    """Whether PEFT would change the input table while the head keeps the values of the base."""
     changed = table in placing.saved or table in placing.layers
     return changed and HEAD not in placing.unplaced and not _is_shared(adapter, table)
 
 
 def _is_shared(adapter: Adapter, *names: str) -> bool:
-    """Whether PEFT changes a table under all of its names, as the adapter is loaded."""
+    """Whether PEFT changes a table under all of its names when it loads the adapter."""
+    # by endings, since names in an adapter and in the model may differ in a prefix
     pairs = itertools.product(names, adapter.in_place)
     return adapter.tied or any(x.endswith(y) or y.endswith(x) for x, y in pairs)
 
@@ -196,10 +202,12 @@ def _is_shared(adapter: Adapter, *names: str) -> bool:
 def check_ties(
     adapter: Adapter, placing: Alignment, placement: Placement, table: str, shapes: Shapes
 ) -> None:
-    """Refuse changes of some uses of a table that a merged model cannot have two of.
+    """Refuse an adapter that changes only some uses of a table that the model shares.
+
+    A merged model stores such a table once, so its uses cannot differ.
 
     Raises:
-        MatrixError: With the table and its uses.
+        MatrixError: If an adapter changes one use of a shared table and not the others.
     """
     for group in placement.ties:
         stored = placement.base.get(group[0], "")
@@ -207,7 +215,8 @@ def check_ties(
         if stored in placing.layers or stored in placing.saved:
             changed.append(group[0])
         some = 0 < len(changed) < len(group) and len(shapes.get(stored, ())) > 1
-        is_head = changed == [HEAD] and HEAD in placing.unplaced  # which gets values of its own
+        # a saved head is no conflict: the merged model gives it a tensor of its own
+        is_head = changed == [HEAD] and HEAD in placing.unplaced
         if some and stored != table and not is_head and not _is_shared(adapter, *group):
             uses = " and ".join(split_parameter(name)[0] for name in group)
             raise MatrixError(

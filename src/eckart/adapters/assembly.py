@@ -1,4 +1,4 @@
-"""From what was found to an adapter, which PEFT was seen to find a place for."""
+"""Assembling the factored layers into an adapter, and checking that PEFT loads it."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -32,13 +32,16 @@ from eckart.errors import MatrixError
 from eckart.factors import Factors
 
 EXPERTS: Final = ("num_experts", "num_local_experts", "n_routed_experts")
-"""What the config of a mixture calls the number of its experts."""
+"""Keys under which the config of a mixture of experts holds the number of its experts."""
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class _Layers(Sequence[AdaptedLayer]):
-    """The layers of an adapter, each read from the finished work when it is asked for."""
+    """The layers of an adapter, each read from the resume store on access.
+
+    So the factors of all layers are never in memory at once.
+    """
 
     survey: LayerRunner
     findings: tuple[TensorRecord, ...]
@@ -58,9 +61,11 @@ class _Layers(Sequence[AdaptedLayer]):
         finding = self.findings[place]
         pair, rank = finding.pair, self.ranks[finding.pair.module]
         if finding.figures is None or finding.figures.rank == 0:
+            # unchanged, but an expert of a group or the one layer that PEFT asks for
             rows, columns = matrix_shape(pair.shape)
             factors = Factors(np.zeros((rows, rank), FLOAT32), np.zeros((rank, columns), FLOAT32))
         else:
+            # zeros up to the rank of its group, if it is an expert
             factors = self.survey.factors(finding).factors.pad(rank)
         return as_adapted(pair, factors, self.biases.get(pair.module))
 
@@ -72,17 +77,17 @@ def assemble(
     *,
     base_name: str | None,
 ) -> Adapter:
-    """The adapter of all findings.
+    """Assemble the adapter from the records of all tensors.
 
-    Experts that must share one rank get zeros up to the largest of theirs, and factors of zeros
-    where they have not changed. Where only values are saved, one layer gets factors of zeros: PEFT
-    loads no adapter without one.
+    Experts that must share one rank are padded with zeros to their largest rank, and unchanged
+    ones among them get factors of zeros. If only values are saved, one layer gets factors of
+    zeros, because PEFT loads no adapter without an adapted layer.
 
     Args:
-        survey: Of the two checkpoints.
-        findings: Of every tensor, in order.
-        placement: Where they go in the running model.
-        base_name: What the adapter says that its base is.
+        survey: Runner over the layers of the two checkpoints.
+        findings: Records of all tensors, in order.
+        placement: Names of the tensors in the running model.
+        base_name: Name of the base that the adapter states, or None.
 
     Cost:
         Reads biases and saved values; factors are read when the adapter is written.
@@ -118,7 +123,7 @@ def assemble(
 
 
 def _one_of_zeros(findings: Sequence[TensorRecord]) -> dict[str, int]:
-    """Rank 1 for the smallest layer, a linear one if there is one, where anything has changed."""
+    """Rank 1 for the smallest layer, preferably a linear one, if any value has changed."""
     if not any(one.delta_norm != 0 and one.pair.way in (Way.SAVED, Way.BIAS) for one in findings):
         return {}
     plain = [
@@ -137,7 +142,7 @@ def _one_of_zeros(findings: Sequence[TensorRecord]) -> dict[str, int]:
 def _biases(
     survey: LayerRunner, findings: Sequence[TensorRecord], ranks: Mapping[str, int]
 ) -> tuple[dict[str, Array], dict[str, Array]]:
-    """All biases that are wanted or unchanged, of both checkpoints, by their live names."""
+    """Biases of the base and the fine-tune that changed or belong to an adapted layer."""
     before: dict[str, Array] = {}
     after: dict[str, Array] = {}
     for one in findings:
@@ -152,7 +157,7 @@ def _biases(
 def _saved(
     tuned: Checkpoint, findings: Sequence[TensorRecord], *, tied: bool
 ) -> dict[str, npt.NDArray[Any]]:
-    """New values of what is saved whole: all parameters of a module of which one has changed."""
+    """New values that are saved whole: all parameters of a module of which one has changed."""
     changed = [one.pair for one in findings if one.pair.way is Way.SAVED and one.delta_norm != 0]
     modules = {pair.module for pair in changed if not pair.in_place}
     alone = {pair.name for pair in changed if pair.in_place}
@@ -162,36 +167,38 @@ def _saved(
         if one.pair.tuned and (one.pair.module in modules or one.pair.name in alone)
     }
     tables = [name for name in saved if is_input_table(name)]
+    # PEFT replaces the table and the head, and ties the two again when it loads them
     if tied and tables:
         saved[HEAD] = saved[tables[0]]
     return saved
 
 
 def is_input_table(name: str) -> bool:
-    """Whether a tensor is the table of a vocabulary, by its name."""
+    """Whether the name of a tensor is that of the input table of a vocabulary."""
     return name.endswith(("embed_tokens.weight", "wte.weight", "embed_in.weight"))
 
 
 def _has_experts(checkpoint: Checkpoint) -> bool:
-    """Whether PEFT would take the model for a mixture of experts: it goes by the config."""
+    """Whether PEFT would take the model for a mixture of experts, which it reads in the config."""
     names = (unwrapped(name).rpartition(".")[0] for name in checkpoint.tensors)
     return any(checkpoint.config.get(key) for key in EXPERTS) or bool(uniform_groups(names))
 
 
 def _task(placement: Placement, survey: LayerRunner) -> str | None:
-    """PEFT's name of the task; by the name of the class where the model is not known."""
+    """PEFT's name of the task, from the name of the class if there is no running model."""
     if placement.running is not None:
         return placement.running.task
     for checkpoint in (survey.tuned, survey.base):
         for architecture in checkpoint.config.get("architectures") or ():
             for ending, task in TASKS.items():
+                # classes of that task need not have an encoder: only the running model tells
                 if str(architecture).endswith(ending) and task != "SEQ_2_SEQ_LM":
                     return task
     return None
 
 
 TRIALS: Final = 3
-"""Of the adapter: as planned, with values in the place of factors, and without those either."""
+"""Attempts to attach the adapter: as planned; with refused layers saved whole; without them."""
 
 
 def assembled(
@@ -202,22 +209,23 @@ def assembled(
     base_name: str | None,
     check: bool,
 ) -> tuple[Adapter, Sequence[TensorRecord]]:
-    """The adapter of all findings, and what became of each.
+    """Assemble the adapter, check that PEFT loads it, and return it with the final records.
 
-    What PEFT does not load as it is meant is saved whole, or not covered where that does not help.
+    A tensor whose factors PEFT does not load is saved whole, and left out if that fails too.
 
     Args:
-        survey: Of the two checkpoints.
-        findings: Of every tensor, in order.
-        placement: Where they go in the running model.
-        base_name: What the adapter says that its base is.
-        check: Whether to attach it to the running model, where that and PEFT are there.
+        survey: Runner over the layers of the two checkpoints.
+        findings: Records of all tensors, in order.
+        placement: Names of the tensors in the running model.
+        base_name: Name of the base that the adapter states, or None.
+        check: Whether to attach the adapter to the running model, if it is known and PEFT is
+            installed.
 
     Raises:
-        MatrixError: If PEFT loads no such adapter.
+        MatrixError: If PEFT does not load the adapter after all attempts.
 
     Cost:
-        That of `assemble` and `unattached`.
+        The cost of `assemble` and `unattached`.
     """
     found = findings
     wrong: Mapping[str, str] = {}
@@ -226,6 +234,7 @@ def assembled(
         running = placement.running
         if not check or running is None or not can_attach():
             return adapter, found
+        # PEFT attaches no adapter without a layer; the caller refuses it with a reason
         if not adapter.layers:
             return adapter, found
         wrong = unattached(running, *described_adapter(adapter, base_modules=placement.modules))
@@ -241,12 +250,13 @@ def assembled(
 
 
 def forward_note(placement: Placement, base: Path, tuned: Path, adapter: Path) -> str:
-    """What one pass through base + adapter and through the fine-tune shows, in a sentence."""
+    """A sentence on how far one forward pass of base + adapter is from that of the fine-tune."""
     if placement.running is None or not can_attach():
         return "No pass through the models was made: the running model or PEFT is not known."
     try:
         found = forward_distances(placement.running, base, tuned, adapter)
-    except Exception as error:  # a model may want inputs of any kind
+    except Exception as error:  # a model may refuse random inputs with any error of its own
+        # one line of the message is enough for a note, and some errors have no message
         reason = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
         return f"No pass through the models could be made: {reason}."
     if found is None:
@@ -259,7 +269,7 @@ def forward_note(placement: Placement, base: Path, tuned: Path, adapter: Path) -
 
 
 def _otherwise(finding: TensorRecord, wrong: Mapping[str, str]) -> TensorRecord:
-    """The finding with another way, where PEFT does not take the one there is."""
+    """The record of a tensor with another way, if PEFT does not load it in the present one."""
     pair = finding.pair
     above = (name for name in wrong if name and f"{pair.module}.".startswith(f"{name}."))
     reason = wrong.get(pair.name)
@@ -267,6 +277,7 @@ def _otherwise(finding: TensorRecord, wrong: Mapping[str, str]) -> TensorRecord:
         reason = next((wrong[name] for name in above), reason)
     if reason is None or pair.way is Way.NONE:
         return finding
+    # these have no other way: values in place already, biases, and stacked experts
     hopeless = pair.in_place or pair.way is Way.BIAS or expert_of(pair.module) is not None
     way = Way.NONE if hopeless else Way.SAVED
     changed = replace(pair, way=way, kind=None, in_place=way is Way.SAVED, why=reason)

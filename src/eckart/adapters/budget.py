@@ -1,4 +1,4 @@
-"""One budget for the layers of an adapter: which ranks, and the layers cut to them."""
+"""One byte budget for all layers of an adapter: choosing the ranks and cutting the layers."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,15 +21,15 @@ from eckart.ranks.allocation import allocate
 @final
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LayerDemand:
-    """What a layer would do with columns.
+    """The demand of one layer on a budget.
 
     Fields:
-        module: Its name.
-        shape: Of its weight.
-        gains: What the squared error falls by with each column, descending; none for an expert that
-            has not changed, which takes columns of zeros with the others.
-        least: Columns that it gets in any case, as far as it has them.
-        fixed: Columns that it gets whatever the budget, or None.
+        module: Name of the module.
+        shape: Shape of its weight.
+        gains: Fall of the squared error with each further column, descending; empty for an
+            unchanged expert, which is padded with zeros to the rank of the others.
+        least: Smallest number of columns that the layer gets, if it has as many.
+        fixed: Rank that the layer gets whatever the budget, or None.
     """
 
     module: str
@@ -47,20 +47,20 @@ def share_out(
     multiple: int = 1,
     most: int | None = None,
 ) -> dict[str, int]:
-    """The rank of each layer, by module, that lowers the squared errors most for the bytes.
+    """The rank of each layer, by module, that lowers the squared error most within a budget.
 
     Experts that PEFT stacks get one rank: their gains add, and so do their bytes. Layers with a
-    fixed rank are paid first.
+    fixed rank are paid for first.
 
     Args:
-        claims: One for each layer.
-        budget: Bytes of all factors together.
-        dtype: Of the stored factors.
-        multiple: Ranks are multiples of it, or all that a layer has.
-        most: Columns that a layer gets at most.
+        claims: The demand of each layer.
+        budget: Number of bytes that all factors may take together.
+        dtype: Dtype of the stored factors.
+        multiple: Number of which every rank is a multiple, unless it is the full rank.
+        most: Largest rank of a layer; None sets no limit.
 
     Raises:
-        ArgumentError: If the budget does not reach for the fixed and the least ranks, or for one
+        ArgumentError: If the budget is too small for the fixed and the least ranks, or for one
             column of any layer.
 
     Example:
@@ -71,6 +71,7 @@ def share_out(
     """
     known = {claim.module: claim for claim in claims}
     ranks = {
+        # no matrix has a higher rank than its rows or columns
         module: min(claim.fixed, *matrix_shape(claim.shape))
         for module, claim in known.items()
         if claim.fixed is not None
@@ -84,6 +85,7 @@ def share_out(
         )
     groups = _groups({module: claim for module, claim in known.items() if module not in ranks})
     chosen = allocate(
+        # `allocate` takes singular values, whose squares are the gains
         [np.sqrt(_summed(group)) for group in groups],
         [sum(adapter_bytes(one.shape, 1, dtype) for one in group) for group in groups],
         budget - paid,
@@ -118,14 +120,15 @@ def _summed(group: list[LayerDemand]) -> Array:
 
 
 ROOM: Final = 4
-"""Times the rank that the budget would buy for every layer: columns that are factored at first."""
+"""Columns factored at first, as a multiple of the uniform rank that the budget would buy."""
 FEWEST: Final = 16
+"""Smallest number of columns factored at first, however small the budget is."""
 ROUNDS: Final = 6
-"""Times the layers whose share is all they were factored with are factored again, wider."""
+"""Most rounds in which layers that use all their columns are factored again, twice as wide."""
 
 
 def budget_bytes(ranks: LayerRanks, pairs: Iterable[TensorPair], tuned: Checkpoint) -> int:
-    """The bytes that all factors may take together; a ratio is of the weights that become them."""
+    """The bytes that all factors may take; a ratio is a share of the weights that become them."""
     if ranks.budget is not None:
         return ranks.budget
     stored = sum(
@@ -139,12 +142,14 @@ def budget_bytes(ranks: LayerRanks, pairs: Iterable[TensorPair], tuned: Checkpoi
 def first_columns(
     ranks: LayerRanks, pairs: Sequence[TensorPair], budget: int, dtype: AdapterDType
 ) -> dict[str, int]:
-    """Columns that each layer is factored with before the budget is shared, by module."""
+    """The rank, by module, that each layer is factored with before the budget is shared."""
     layers = [pair for pair in pairs if pair.way is Way.FACTORS]
+    # the rank of all layers if each got the same one
     uniform = budget // max(1, sum(adapter_bytes(pair.shape, 1, dtype) for pair in layers))
     caps: dict[str, int] = {}
     for pair in layers:
         wanted = max(FEWEST, ROOM * uniform, ranks.least)
+        # the whole budget spent on this layer is the most that it can get
         affordable = max(1, budget // adapter_bytes(pair.shape, 1, dtype))
         most = ranks.most or wanted
         caps[pair.module] = min(wanted, affordable, most, *matrix_shape(pair.shape))
@@ -154,11 +159,11 @@ def first_columns(
 def shared(
     survey: LayerRunner, findings: Sequence[TensorRecord], budget: int, on_tensor: OnTensor | None
 ) -> list[TensorRecord]:
-    """The findings with every layer at the rank that the budget buys the smallest error with.
+    """The records with every layer at its share of the budget.
 
-    Layers whose share is all the columns they were factored with may deserve more: they are
-    factored again, with twice as many, until the shares are clear of that. Every round looks only
-    at what the rounds before it found, so that a job that is gone on with comes to the same ranks.
+    A layer whose share is all the columns it was factored with may deserve more: it is factored
+    again with twice as many, until no share reaches its limit. Each round depends only on the
+    results of earlier rounds, so that a resumed job comes to the same ranks.
     """
     known, shares = list(findings), dict[int, int]()
     for number in range(ROUNDS):
@@ -170,6 +175,7 @@ def shared(
         }
         if not wider:
             break
+        # each round has its own stage, so that a resumed job finds the files of all rounds
         known = _at(survey, known, wider, f"round-{number + 1}", on_tensor)
     return _at(survey, known, shares, FINAL, on_tensor)
 
@@ -181,7 +187,7 @@ def _at(
     stage: str,
     on_tensor: OnTensor | None,
 ) -> list[TensorRecord]:
-    """The findings with some layers at other ranks; their changes are read again."""
+    """The records with some layers at other ranks, for which the tensors are read again."""
     changing = [
         one
         for one in findings
@@ -192,12 +198,12 @@ def _at(
     for one in survey.resized(missing, ranks, stage):
         done[one.number] = one
         if on_tensor is not None:
-            on_tensor(one.pair.name, 0)  # its entries have counted already
+            on_tensor(one.pair.name, 0)  # its entries were counted when it was read first
     return [done.get(one.number) or one for one in findings]
 
 
 def _shares(survey: LayerRunner, findings: Sequence[TensorRecord], budget: int) -> dict[int, int]:
-    """The share of each changed layer by its number; experts that did not change are paid for."""
+    """The rank of each changed layer by its number; stacked experts pay for unchanged ones."""
     ranks = survey.ranks
     typical = survey.calibration.typical() if survey.calibration else 1.0
     layers = [one for one in findings if one.pair.way is Way.FACTORS]
@@ -222,18 +228,22 @@ def _modules(layers: Iterable[TensorRecord]) -> list[str]:
 
 
 def _gains(finding: TensorRecord, ranks: LayerRanks, typical: float) -> Array:
-    """What each column of a layer is worth; inputs that are not known are taken as typical."""
+    """The gain of each column of a layer; a layer without moments gets typical inputs.
+
+    Weighted and plain errors have other units; the typical mean square makes them comparable.
+    """
     figures = finding.figures
     if figures is None:
         return np.zeros(0)
     scale = typical if figures.weighted_error is None else 1.0
     if ranks.relative and figures.weight_norm:
+        # gains are squared errors, so relative ones are divided by ‖W‖²
         scale /= figures.weight_norm**2
     return scale * np.square(np.array(figures.spectrum.leading))
 
 
 def _is_short(finding: TensorRecord, share: int, ranks: LayerRanks) -> bool:
-    """Whether a layer got all the singular values that are known of it, and there are more."""
+    """Whether the share of a layer is all its known singular values although it has more."""
     figures = finding.figures
     if figures is None or figures.spectrum.is_whole:
         return False
@@ -245,4 +255,5 @@ def _is_short(finding: TensorRecord, share: int, ranks: LayerRanks) -> bool:
 
 def _twice(finding: TensorRecord, ranks: LayerRanks) -> int:
     known = len(finding.figures.spectrum.leading) if finding.figures else 1
+    # by doubling, ROUNDS rounds reach 2^ROUNDS times the first rank
     return min(2 * known, *matrix_shape(finding.pair.shape), ranks.most or 2 * known)

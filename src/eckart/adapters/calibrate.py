@@ -1,4 +1,4 @@
-"""What the layers of a model get to see: second moments of their inputs over some texts."""
+"""Second moments of the inputs of the layers of a model, measured over some texts."""
 
 import fnmatch
 import inspect
@@ -23,7 +23,8 @@ from eckart.files import check_output, whole_file
 from eckart.files.whole import reading
 
 CHARACTERS: Final = 100
-"""Of a text for each token that is wanted of it: what is beyond is not looked at."""
+"""Characters of a text that are tokenised for each wanted token: a longer text is cut before,
+because a tokenizer would encode all of it first."""
 
 
 @final
@@ -32,10 +33,10 @@ class Calibrated:
     """The result of `calibrate`.
 
     Fields:
-        layers: Whose inputs were measured.
-        tokens: That went through the model.
-        file: That was written.
-        seconds: The whole job.
+        layers: Number of layers whose inputs were measured.
+        tokens: Number of tokens that went through the model.
+        file: Path of the file that was written.
+        seconds: Duration of the whole job.
     """
 
     layers: int
@@ -48,7 +49,7 @@ class Calibrated:
         return asdict(self)
 
     def sentence(self) -> str:
-        """The result for a person."""
+        """The result as one sentence."""
         return f"{self.layers} layers over {self.tokens} tokens."
 
 
@@ -65,25 +66,26 @@ def calibrate(
     """Run a model over texts and write G = XᵀX / tokens of the inputs X of each linear layer.
 
     Args:
-        model: Its folder, with its tokenizer.
-        texts: A text file with one text in each line.
+        model: Folder of the model and its tokenizer.
+        texts: Text file with one text in each line.
         out: The `.safetensors` file to write.
-        length: Most tokens of a text; a model may have positions for fewer.
-        include: Shell patterns of modules, of which one has to match; none takes all.
-        force: Overwrite `out`.
-        on_text: Called with the text and 1 when it is done.
+        length: Most tokens of a text; the model may have positions for fewer.
+        include: Shell patterns, of which a module has to match one; empty takes all modules.
+        force: Whether to overwrite `out`.
+        on_text: Function called with each finished text and 1.
 
     Raises:
         MissingExtra: If PyTorch or transformers is not installed.
-        FormatError: If the model cannot be loaded or is not whole, its inputs are not finite, or
-            there are no texts or no such modules.
+        FormatError: If the model cannot be loaded or is incomplete, inputs of its layers are not
+            finite, there are no texts, or no module matches.
         StorageError: If the system refuses to write.
 
     Cost:
-        The model in memory and inputs² numbers for each layer; one forward pass for each text.
+        Memory of the model and inputs² numbers for each layer; one forward pass for each text.
     """
     began = time.perf_counter()
     check_output(out, force=force, inputs=[model, texts])
+    # counted before the model is loaded, so that an empty file is refused at once
     if not sum(1 for _ in _lines(texts)):
         raise _refused(f"{texts} holds no texts.", "Give one text in each line.")
     running = _described(model)
@@ -108,6 +110,7 @@ def calibrate(
 
 def _lines(texts: Path) -> Iterator[str]:
     """The texts of a file, one after the other."""
+    # utf-8-sig: editors on Windows begin a file with a byte order mark
     with reading(texts), texts.open(encoding="utf-8-sig") as file:
         try:
             yield from (line.strip() for line in file if line.strip())
@@ -119,6 +122,7 @@ def _chosen(running: Running, include: Sequence[str], model: Path) -> list[str]:
     """Names of the linear layers whose inputs are measured."""
     linear = [name for name, module in running.modules.items() if module.kind in WEIGHED]
     for pattern in include:
+        # a pattern without a match is most likely a mistake
         if not fnmatch.filter(linear, pattern):
             raise _refused(
                 f"{model} has no linear layer that matches '{pattern}'.", "Change --include."
@@ -131,8 +135,9 @@ def _chosen(running: Running, include: Sequence[str], model: Path) -> list[str]:
 
 
 def _most_tokens(running: Running, tokenizer: Any, length: int) -> int:
-    """Tokens of a text: those that were asked for, as far as the model has places for them."""
+    """The most tokens of a text: the given length, at most the positions of the model."""
     config = running.network.config.get_text_config()
+    # some models have no limit, and a tokenizer without one states 10³⁰
     places = (getattr(config, "max_position_embeddings", None), tokenizer.model_max_length)
     most = min(length, *(one for one in places if isinstance(one, int) and one > 0))
     special = tokenizer.num_special_tokens_to_add()
@@ -145,12 +150,14 @@ def _most_tokens(running: Running, tokenizer: Any, length: int) -> int:
 
 
 def _run(network: Any, tokenizer: Any, line: str, most: int, model: Path) -> int:
-    """Run the model over one text; the number of its tokens."""
+    """Run the model over one text and return the number of its tokens."""
     try:
         text = line[: CHARACTERS * most]
         encoded = tokenizer(text, return_tensors="pt", truncation=True, max_length=most)
         count = int(encoded["input_ids"].numel())
+        # a tokenizer may give more than the model takes, such as token_type_ids
         known = inspect.signature(type(network).forward).parameters
+        # keys and values of past tokens serve generation only, and take memory
         settings = {"use_cache": False} if "use_cache" in known else {}
         if count:
             network(**{name: encoded[name] for name in encoded if name in known}, **settings)
@@ -170,11 +177,12 @@ def _reason(error: Exception) -> str:
 def _watched(
     network: Any, names: Sequence[str], moments: dict[str, Any]
 ) -> Generator[None, None, None]:
-    """Add up XᵀX and the number of inputs of each layer while the block runs."""
+    """Add up XᵀX in float64 and the number of inputs of each layer while the block runs."""
     import torch
 
     def watch(name: str) -> Callable[[Any, tuple[Any, ...]], None]:
         def seen(_module: Any, inputs: tuple[Any, ...]) -> None:
+            # (batch, tokens, inputs) → one row for each token
             X = inputs[0].reshape(-1, inputs[0].shape[-1]).to(torch.float64)
             total, count = moments.get(name, (0.0, 0))
             moments[name] = total + X.T @ X, count + len(X)
@@ -201,6 +209,7 @@ def _write(moments: Mapping[str, Any], out: Path, *, force: bool) -> None:
     ):
         for name in writer.order:
             total, count = moments[name]
+            # an overflow of float32 is reported below with the name of the layer
             with np.errstate(over="ignore"):
                 values = np.ascontiguousarray((total / count).numpy().astype(FLOAT32))
             if not np.isfinite(values).all():
@@ -212,7 +221,8 @@ def _write(moments: Mapping[str, Any], out: Path, *, force: bool) -> None:
 
 
 def _described(model: Path) -> Running:
-    """The model of a folder without its numbers; refused where the weights are but a part of it."""
+    """The model of a folder without its weights; refused if the folder lacks most of them."""
+    # looked for without importing them, which takes seconds
     if not all(map(find_spec, ("torch", "transformers"))):
         raise MissingExtra(
             "Running a model needs PyTorch and transformers.",
@@ -228,7 +238,7 @@ def _described(model: Path) -> Running:
         )
     wanted = sum(parameter.numel() for parameter in running.network.parameters())
     stored = sum(math.prod(tensor.shape) for tensor in checkpoint.tensors.values())
-    if 2 * stored < wanted:  # before memory is taken for what is not there
+    if 2 * stored < wanted:  # refused before memory is taken for weights that are missing
         raise _refused(
             f"{model} holds {stored} numbers, the model of its config {wanted}.",
             "Give a model that was saved whole, with its own config.",
@@ -237,7 +247,7 @@ def _described(model: Path) -> Running:
 
 
 def _loaded(running: Running, model: Path) -> tuple[Any, Any]:
-    """The network in float32 and its tokenizer; nothing is asked of a hub, and no code is run."""
+    """The network in float32 and its tokenizer; no hub is asked, and no foreign code is run."""
     from transformers import AutoTokenizer
 
     try:
@@ -246,7 +256,7 @@ def _loaded(running: Running, model: Path) -> tuple[Any, Any]:
                 model, local_files_only=True, trust_remote_code=False
             )
         network, missing = loaded_network(running, model)
-    except Exception as error:  # a folder of a model may be wrong in any way
+    except Exception as error:  # transformers raises errors of many kinds for a wrong folder
         raise _refused(
             f"The model in {model} cannot be loaded: {_reason(error)}.",
             "Give a folder of transformers with its tokenizer.",

@@ -1,4 +1,4 @@
-"""How many columns each layer gets: one rule for all, exceptions by pattern, limits."""
+"""The rule for the rank of each layer: one rule for all, exceptions by pattern, and limits."""
 
 import fnmatch
 import math
@@ -13,8 +13,11 @@ from eckart.errors import ArgumentError
 from eckart.ranks import AboveThreshold
 
 NOISE: Final = "noise"
+"""Value of `rank` that counts the singular values above the noise of rounding."""
 OF_DELTA: Final = "delta"
+"""Value of `of` for a tolerance relative to ‖ΔW‖."""
 OF_WEIGHT: Final = "W"
+"""Value of `of` for a tolerance relative to ‖W_tuned‖."""
 
 
 def _none() -> dict[str, int]:
@@ -27,19 +30,19 @@ class LayerRanks:
     """The rule for the ranks of an adapter; exactly one of the first four fields is set.
 
     Fields:
-        rank: The same for every layer, or "noise": the singular values that rounding alone cannot
-            explain.
-        tolerance: ‖ΔW − B·A‖ relative to `of`, for every layer.
-        budget: Bytes of all factors together, spent where they lower the error most.
-        ratio: The same as a share of the bytes of the tuned weights that become factors.
-        of: "delta" or "W": what the tolerance is relative to.
-        relative: Spend the budget by errors relative to ‖W‖ of each layer.
-        overrides: Ranks by shell pattern of the module, the first that matches.
+        rank: One rank for every layer, or "noise": the number of singular values that rounding
+            alone cannot explain.
+        tolerance: Largest ‖ΔW − B·A‖ of every layer, relative to `of`.
+        budget: Bytes that all factors may take together, spent where they lower the error most.
+        ratio: Budget as a share of the bytes of the tuned weights that become factors.
+        of: Reference of the tolerance: "delta" for ‖ΔW‖ or "W" for ‖W‖.
+        relative: Whether the budget is spent by errors relative to ‖W‖ of each layer.
+        overrides: Ranks by shell pattern of the module; the first pattern that matches counts.
         least, most: Limits of every rank.
-        multiple: Ranks are raised to multiples of this.
+        multiple: Number to whose multiples ranks are raised.
 
     Raises:
-        ArgumentError: If not one way is chosen, or a number is out of its range.
+        ArgumentError: If not exactly one of the four is given, or a number is out of its range.
     """
 
     rank: int | str | None = None
@@ -67,6 +70,7 @@ class LayerRanks:
         self._check_limits()
 
     def _check_ways(self) -> None:
+        # `rank == NOISE` of an array would be an array
         named = isinstance(self.rank, str) and self.rank == NOISE
         if self.rank is not None and not named and check_whole("rank", self.rank) < 1:
             raise _bad("rank", self.rank, 'a whole number from 1, or "noise"')
@@ -77,7 +81,7 @@ class LayerRanks:
             raise _bad("reference of the tolerance", self.of, '"delta" or "W"')
 
     def _check_limits(self) -> None:
-        overrides: Any = self.overrides  # whatever a caller gave
+        overrides: Any = self.overrides  # callers without a type checker may pass anything
         if not isinstance(overrides, Mapping):
             raise _bad("ranks by pattern", overrides, "a dictionary of patterns and ranks")
         for pattern, rank in cast("Mapping[Any, Any]", overrides).items():
@@ -95,25 +99,29 @@ class LayerRanks:
         return self.budget is not None or self.ratio is not None
 
     def override(self, module: str) -> int | None:
-        """The rank that a pattern gives to a module."""
+        """The rank that a pattern gives to a module, or None."""
         return next((r for p, r in self.overrides.items() if fnmatch.fnmatchcase(module, p)), None)
 
     def limited(self, module: str, rank: int, shape: tuple[int, int]) -> int:
-        """A rank within the limits, raised to the multiple, at most that of the matrix."""
+        """The rank within the limits, raised to the multiple, at most the full rank."""
+        # a rank that the user gave by pattern is exempt from the limits
         if self.override(module) is None:
             rank = max(rank, self.least)
             rank = self.multiple * math.ceil(rank / self.multiple)
+            # last, so that no multiple goes above the limit
             rank = rank if self.most is None else min(rank, self.most)
         return min(rank, *shape)
 
     def wanted(self, pair: TensorPair, delta: Delta, edge: float | None) -> dict[str, Any] | None:
-        """The arguments of `factorize` for a layer; None where rank 0 is enough."""
+        """The arguments of `factorize` that choose the rank of a layer; None for rank 0."""
         shape, own = delta.matrix.shape, self.override(pair.module)
         if own is not None:
             return {"rank": min(own, *shape)} if own > 0 else None
         if self.tolerance is not None:
             norm = math.sqrt(delta.matrix.squared_norm())
+            # `factorize` takes tolerances relative to ‖ΔW‖
             scale = delta.weight_norm / norm if self.of == OF_WEIGHT else 1.0
+            # the error without factors is ‖ΔW‖, which is within such a tolerance
             if self.tolerance * scale >= 1:
                 return {"rank": 1} if self.least else None
             return {"tolerance": self.tolerance * scale}

@@ -4,6 +4,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+# Jobs are imported inside the commands, so that `eckart --help` loads no NumPy.
 import click
 
 from eckart.errors import ArgumentError
@@ -28,9 +29,13 @@ from eckart.threads import limited_threads
 @click.argument("texts", metavar="TEXTS", type=FILE)
 @output_option
 @click.option(
-    "--length", type=click.IntRange(min=1), default=512, show_default=True, help="Tokens of a text."
+    "--length",
+    type=click.IntRange(min=1),
+    default=512,
+    show_default=True,
+    help="Most tokens of a text.",
 )
-@click.option("--include", multiple=True, metavar="PATTERN", help="Only modules that match.")
+@click.option("--include", multiple=True, metavar="PATTERN", help="Take only modules that match.")
 @force_option
 @json_option
 @quiet_option
@@ -46,7 +51,7 @@ def calibrate(
 ) -> int:
     """Run MODEL over TEXTS, one in each line, and write the second moments of its layers' inputs.
 
-    `eckart extract --calibration` takes them. Needs PyTorch and transformers.
+    The file is the input of `eckart extract --calibration`. Needs PyTorch and transformers.
     """
     target = output or Path("activations.safetensors")
     if target.suffix != ".safetensors":
@@ -61,6 +66,7 @@ def calibrate(
         )
     from eckart.adapters.calibrate import calibrate
 
+    # as bytes: a file that is not UTF-8 is refused by the job, with a hint
     with texts.open("rb") as file:
         total = sum(bool(line.strip()) for line in file)
     with console.tensor_progress(total, quiet=quiet, verb="Calibrating") as shown:
@@ -73,9 +79,9 @@ def calibrate(
 @click.command(epilog="Example: eckart join adapter/ other/ --weights 0.7,0.3 -o joined/")
 @click.argument("adapters", metavar="ADAPTER...", type=FILE, nargs=-1, required=True)
 @click.option("-o", "--output", type=FILE, required=True, help="Folder of the new adapter.")
-@click.option("--weights", type=WeightsType(), required=True, help="One for each adapter.")
+@click.option("--weights", type=WeightsType(), required=True, help="One weight for each adapter.")
 @click.option(
-    "--rank", type=click.IntRange(min=1), help="Most columns of B.  [default: the sum of the ranks]"
+    "--rank", type=click.IntRange(min=1), help="Largest rank.  [default: the sum of the ranks]"
 )
 @writing_options
 @threads_option
@@ -92,7 +98,7 @@ def join(
 ) -> int:
     """Join adapters of one model into one whose change is the weighted sum of theirs.
 
-    Exact without --rank, and else the best of that rank; the model is not needed.
+    The sum is exact without --rank and the best of that rank with it. The model is not needed.
     """
     from eckart.adapters.join import join_folders
 
@@ -112,7 +118,7 @@ def join(
 @click.argument("base", metavar="BASE", type=FILE)
 @click.argument("adapters", metavar="ADAPTER...", type=FILE, nargs=-1, required=True)
 @click.option("-o", "--output", type=FILE, required=True, help="Folder of the merged model.")
-@click.option("--weights", type=WeightsType(), help="One for each adapter.  [default: 1 for each]")
+@click.option("--weights", type=WeightsType(), help="Weight of each adapter.  [default: 1 each]")
 @writing_options
 @threads_option
 def merge(
@@ -128,7 +134,7 @@ def merge(
 ) -> int:
     """Write the model BASE with W + weight·B·A in the place of every weight W of the adapters.
 
-    One tensor at a time, in the dtype of the base; its config and tokenizer go along.
+    Works on one tensor at a time, in the dtype of the base, and copies its config and tokenizer.
     """
     from eckart.adapters.merge import merge_adapters
 
@@ -164,11 +170,12 @@ def truncate(
 ) -> int:
     """Reduce factors to a smaller rank, by the singular value decomposition of B·A.
 
-    A folder with adapter_config.json is an adapter: each of its layers is cut to --rank, or all to
-    --budget at once. Writes FACTORS.rankR beside the input, or to --output; W is not needed.
+    A folder with adapter_config.json is an adapter: each of its layers is cut to --rank, or all of
+    them to one --budget. Writes FACTORS.rankR beside the input, or to --output. W is not needed.
     """
     from eckart.files import beside, named_path
 
+    # PEFT loads no adapter without this file
     if (factors / "adapter_config.json").is_file():
         target = output or beside(factors, f"{named_path(factors).name}.{budget or f'rank{rank}'}")
         result = _adapter(factors, target, rank, budget, dtype, force=force)
@@ -181,6 +188,7 @@ def truncate(
             )
         from eckart.files.reshape import truncate
 
+        # a folder has no suffix: a dot is part of its name
         name, suffix = named_path(factors).name, "" if factors.is_dir() else factors.suffix
         target = output or beside(factors, f"{name.removesuffix(suffix)}.rank{rank}{suffix}")
         result = truncate(factors, target, rank, force=force)
@@ -222,10 +230,10 @@ def verify(
     quiet: bool,
     threads: int | None,
 ) -> int:
-    """Hold the adapter in a folder, eckart's or PEFT's, against the change from BASE to TUNED.
+    """Compare the adapter in a folder, eckart's or PEFT's, with the change from BASE to TUNED.
 
-    Exit 0 if it fits, 1 if it does not: names, shapes or values contradict the models, or an error
-    is larger than eckart recorded. With --tolerance, a larger error is exit 3.
+    The exit status is 0 if the adapter fits, and 1 if names, shapes or values contradict the models
+    or an error is larger than eckart recorded. With --tolerance, a larger error gives 3.
     """
     from eckart.adapters.verify import verify_adapter
 

@@ -1,4 +1,4 @@
-"""What becomes of each tensor of a fine-tune: factors, a new bias, new values, or nothing."""
+"""Deciding for each tensor how an adapter takes in its change: factors, bias, values, or not."""
 
 import fnmatch
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,15 +18,15 @@ class TensorPair:
     """A tensor of the fine-tune, of the base, or of both.
 
     Fields:
-        name: In the model that runs.
-        base: In the base checkpoint; None where it has no such tensor.
-        tuned: In that of the fine-tune; None where it has no such tensor.
-        shape: That of the fine-tune if it has one.
-        way: What becomes of it, if it has changed.
-        kind: What its module does with it, for factors.
+        name: Name in the running model.
+        base: Name in the base checkpoint; None where that has no such tensor.
+        tuned: Name in the checkpoint of the fine-tune; None where that has no such tensor.
+        shape: Shape in the fine-tune, or in the base if only that has it.
+        way: How the adapter takes in its change, if there is one.
+        kind: Kind of its module, for factors.
         in_place: Whether new values are put into the base itself, not into a copy of the module.
-        why: The reason, where it is not covered or not as a person would expect.
-        resized: Whether the base has it in another shape.
+        why: Reason why the tensor is not covered, or is covered in an unexpected way; or empty.
+        resized: Whether the base has the tensor in another shape.
     """
 
     name: str
@@ -41,28 +41,28 @@ class TensorPair:
 
     @property
     def module(self) -> str:
-        """The module that it belongs to."""
+        """Name of the module that the tensor belongs to."""
         return self.name.rpartition(".")[0]
 
     @property
     def parameter(self) -> str:
-        """Its name in that module."""
+        """Name of the tensor in its module."""
         return self.name.rpartition(".")[2]
 
     @property
     def has_delta(self) -> bool:
-        """Whether there are two tensors that can be subtracted."""
+        """Whether both checkpoints have the tensor in one shape, so that they can be subtracted."""
         return self.base is not None and self.tuned is not None and not self.resized
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patterns:
-    """Which tensors a user wants, by shell patterns such as `*.q_proj.*`.
+    """The tensors that a user wants, by shell patterns such as `*.q_proj.*`.
 
     Fields:
-        include: A name has to match one of them, where there are any.
-        exclude: A name may match none of them.
+        include: Patterns of which a name has to match one; empty takes every name.
+        exclude: Patterns of which a name may match none.
     """
 
     include: tuple[str, ...] = ()
@@ -70,14 +70,15 @@ class Patterns:
 
     def allow(self, name: str) -> bool:
         """Whether a name is wanted."""
+        # not `fnmatch.fnmatch`, which ignores case on Windows
         wanted = not self.include or any(fnmatch.fnmatchcase(name, p) for p in self.include)
         return wanted and not any(fnmatch.fnmatchcase(name, p) for p in self.exclude)
 
     def check(self, names: Sequence[str]) -> None:
-        """Refuse a pattern that matches nothing: it is a slip, not a wish.
+        """Refuse a pattern that matches no name, because it is most likely a mistake.
 
         Raises:
-            FormatError: With the pattern.
+            FormatError: If a pattern matches no name.
         """
         for pattern in (*self.include, *self.exclude):
             if not fnmatch.filter(names, pattern):
@@ -91,12 +92,12 @@ class Patterns:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Coverage:
-    """Every tensor of both checkpoints, and how they were told.
+    """Every tensor of both checkpoints, and how they were matched.
 
     Fields:
-        tensors: All of them; a table that is stored twice counts once.
-        matching: How the names of the two were paired.
-        placement: Where they go in the model that runs.
+        tensors: All tensors; a table that is stored twice counts once.
+        matching: Pairing of the names of the two checkpoints.
+        placement: Names of the tensors in the running model.
     """
 
     tensors: tuple[TensorPair, ...]
@@ -109,15 +110,16 @@ def cover(base: Checkpoint, tuned: Checkpoint, patterns: Patterns) -> Coverage:
 
     Weights of linear layers, embeddings and convolutions become factors; biases and norms are
     small and keep their values; tables of another size, tables that are used twice, new heads and
-    what PEFT cannot adapt are saved whole. What there is no place for is named with the reason.
+    weights that PEFT cannot adapt are saved whole. Any other tensor is named with the reason.
 
     Args:
-        base: The model before.
-        tuned: The model after; the running model is that of its config, else of the base's.
-        patterns: Which tensors are wanted.
+        base: Checkpoint of the base model.
+        tuned: Checkpoint of the fine-tune, whose config (else that of the base) describes the
+            running model.
+        patterns: Patterns of the wanted tensors.
 
     Raises:
-        FormatError: If nothing matches, or a pattern matches nothing.
+        FormatError: If no tensor is in both checkpoints, or a pattern matches no tensor.
     """
     placement = Placement.of(base, tuned)
     matching = match_names(_shapes(base, placement.base), _shapes(tuned, placement.tuned))
@@ -131,6 +133,7 @@ def cover(base: Checkpoint, tuned: Checkpoint, patterns: Patterns) -> Coverage:
     patterns.check([tensor.name for tensor in found])
     wanted = tuple(
         tensor
+        # a tensor that no adapter can cover keeps that reason
         if tensor.way is Way.NONE or patterns.allow(tensor.name)
         else replace(tensor, way=Way.NONE, why="excluded by a pattern")
         for tensor in found
@@ -139,7 +142,7 @@ def cover(base: Checkpoint, tuned: Checkpoint, patterns: Patterns) -> Coverage:
 
 
 def _shapes(checkpoint: Checkpoint, stored: Mapping[str, str]) -> Shapes:
-    """Shapes by the names of the running model."""
+    """Shapes of the tensors by their names in the running model."""
     return {live: checkpoint.tensors[name].shape for live, name in stored.items()}
 
 
@@ -149,6 +152,7 @@ def _tensors(
     before, after = placement.base, placement.tuned
     for ours, theirs in (*matching.pairs, *matching.reshaped):
         shape, known = tuned.tensors[after[theirs]].shape, base.tensors[before[ours]].shape
+        # tensors of two shapes cannot be subtracted, so these are saved whole
         place = placement.place(theirs, shape) if shape == known else placement.grown(theirs, known)
         yield TensorPair(
             name=theirs,
@@ -173,6 +177,7 @@ def _tensors(
             in_place=place.in_place,
             why=place.why,
         )
+    # an adapter adds to the modules of the base and cannot remove one
     for ours in matching.only_base:
         yield TensorPair(
             name=ours,

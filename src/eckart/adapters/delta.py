@@ -1,4 +1,4 @@
-"""The change of one tensor: W_tuned − W_base in float32, and what rounding alone puts into it."""
+"""The change of one tensor, W_tuned − W_base in float32, and the noise of rounding in it."""
 
 import math
 from dataclasses import dataclass
@@ -18,18 +18,18 @@ from eckart.threads import in_threads
 
 Tensor = npt.NDArray[Any]
 
-BFLOAT16: Final = np.dtype(ml_dtypes.bfloat16)
+BFLOAT16: Final = np.dtype(ml_dtypes.bfloat16)  # NumPy itself has no such dtype
 BLOCK: Final = 2**19
-"""Entries that are widened at once: a few megabytes."""
+"""Entries that are widened to float32 at once: a few megabytes."""
 PIECE: Final = 2**16
 """Entries that are subtracted at once: they stay in the cache, and their memory with the process.
 Larger pieces take four times as long, most of it for pages that the system clears each time."""
 PART: Final = 2**22
 """Entries that one thread subtracts before it takes the next."""
 EXPONENT_OF_ONE: Final = 127
-"""In the bits of a float32."""
+"""Biased exponent of 1.0 in the bits of a float32."""
 SURELY: Final = 3.27
-"""Of the Tracy–Widom law: noise goes beyond the edge by so many widths once in a thousand times."""
+"""Widths by which noise exceeds its edge once in a thousand times, by the Tracy–Widom law."""
 
 
 @final
@@ -38,8 +38,8 @@ class Delta:
     """The change of a tensor.
 
     Fields:
-        matrix: Of shape (rows, the other axes taken together), in float32.
-        weight_norm: ‖W_tuned‖_F.
+        matrix: ΔW in float32, of shape (rows, product of the other axes).
+        weight_norm: Frobenius norm ‖W_tuned‖_F.
     """
 
     matrix: Dense
@@ -50,30 +50,31 @@ def subtract(pair: TensorPair, base: Tensor, tuned: Tensor) -> Delta | None:
     """The change of a tensor, or None if there is none.
 
     Args:
-        pair: Which tensor.
-        base: As stored, in any dtype of weights.
-        tuned: Likewise, of the same shape.
+        pair: Names of the tensor, for errors, and its shape.
+        base: The tensor of the base as stored, in any dtype of weights.
+        tuned: The tensor of the fine-tune as stored, in the shape of `base`.
 
     Raises:
-        MatrixError: If either holds NaN or infinity.
+        MatrixError: If either tensor holds NaN or infinity, or the change overflows.
 
     Cost:
         One pass over both; the change takes four bytes for each entry, all else a few megabytes.
     """
+    # most tensors of a partial fine-tune are unchanged, and need no memory for a change
     if is_unchanged(base, tuned):
         return None
     change = np.empty(tuned.size, FLOAT32)
     before, after = base.reshape(-1), tuned.reshape(-1)
 
     def part(first: int) -> tuple[float, float]:
-        """One part of the change; its sum of squares, and that of the fine-tune."""
+        """Subtract one part; the sums of squares of the change and of the fine-tune in it."""
         changes = weights = 0.0
         for start in range(first, min(first + PART, change.size), PIECE):
             place = slice(start, min(start + PIECE, first + PART))
             wide = widened(after[place])
             with np.errstate(
                 over="ignore", invalid="ignore"
-            ):  # what is not finite is looked at below
+            ):  # numbers that are not finite are reported below
                 own = np.subtract(wide, widened(before[place]), out=change[place])
                 changes += float(np.dot(own, own))
                 weights += float(np.dot(wide, wide))
@@ -89,17 +90,19 @@ def subtract(pair: TensorPair, base: Tensor, tuned: Tensor) -> Delta | None:
             hint="Repair the checkpoint, or extract without it: --exclude.",
             code="too-large",
         )
+    # weights near the largest float32 are legal; only their squares need float64
     if not math.isfinite(squares):
         squares = math.fsum(
             float(np.square(after[start : start + PIECE].astype(FLOAT64)).sum())
             for start in range(0, after.size, PIECE)
         )
+    # a vector becomes a matrix of one row, since `Dense` has two axes
     shape = matrix_shape(pair.shape) if len(pair.shape) > 1 else (1, max(1, tuned.size))
     return Delta(matrix=Dense(change.reshape(shape)), weight_norm=math.sqrt(squares))
 
 
 def digits(dtype: np.dtype[Any]) -> int:
-    """Bits of the significand behind the point: w is rounded to 2^(⌊log₂|w|⌋ − digits).
+    """Stored bits of the significand: w is rounded to a multiple of 2^(⌊log₂|w|⌋ − digits).
 
     Example:
         >>> digits(BFLOAT16), digits(FLOAT32)
@@ -109,15 +112,15 @@ def digits(dtype: np.dtype[Any]) -> int:
 
 
 def noise_edge(stored: Tensor) -> float:
-    """What the largest singular value of the rounding errors of a stored matrix reaches.
+    """An upper edge of the singular values of the rounding errors of a stored matrix.
 
-    A number w was rounded by an error of variance ulp(w)²/12. Errors of variances s_ij² have a norm
-    of about max_i √(Σ_j s_ij²) + max_j √(Σ_i s_ij²), which is s(√rows + √columns) where they are
-    all alike, and go beyond that by more than 3.27 widths of the Tracy–Widom law once in a
-    thousand times.
+    Rounding a number w makes an error of variance ulp(w)²/12. Errors of variances s_ij² have a
+    spectral norm of about max_i √(Σ_j s_ij²) + max_j √(Σ_i s_ij²), which is s(√rows + √columns)
+    where all are equal. The norm exceeds that by more than 3.27 widths of the Tracy–Widom law once
+    in a thousand times.
 
     Args:
-        stored: Array of shape (rows, columns) in the dtype that was rounded to.
+        stored: Array of shape (rows, columns) in the dtype that its entries were rounded to.
 
     Cost:
         One pass.
@@ -128,22 +131,26 @@ def noise_edge(stored: Tensor) -> float:
     """
     rows, columns = stored.shape
     ulps = np.exp2(np.arange(256.0) - EXPONENT_OF_ONE - digits(stored.dtype))
-    ulps[0] = 0.0  # zero, and what is as good as zero
+    ulps[0] = 0.0  # exponent 0: zero and subnormal numbers, whose rounding is negligible
+    # the variance of a uniform distribution of width ulp, by exponent
     table = np.square(ulps) / 12
     down, across = np.zeros(columns), 0.0
     height = max(1, BLOCK // columns)
     for start in range(0, rows, height):
+        # widening is exact, so the exponents are those of the stored numbers
         bits = widened(stored[start : start + height]).astype(FLOAT32, copy=False).view(np.uint32)
+        # bits 23 to 30 of a float32 are its exponent, on which alone the ulp depends
         variances = table[(bits >> np.uint32(23)) & np.uint32(255)]
         down += variances.sum(axis=0)
         across = max(across, float(variances.sum(axis=1).max()))
     edge = math.sqrt(across) + math.sqrt(float(down.max()))
+    # Johnstone (2001): the width of the largest squared singular value, relative to its centre
     width = (rows**-0.5 + columns**-0.5) ** (1 / 3) / (rows**0.5 + columns**0.5)
     return edge * math.sqrt(1 + SURELY * width)
 
 
 def widened(stored: Tensor) -> Array:
-    """A stored array in float32; float64 stays. Exact for halves."""
+    """The stored array in float32, exactly for float16 and bfloat16; float64 stays float64."""
     if stored.dtype == BFLOAT16:  # the upper half of a float32: shifting is ten times as fast
         wide = np.ascontiguousarray(stored).view(np.uint16).astype(np.uint32) << np.uint32(16)
         return cast("Array", wide.view(np.float32))

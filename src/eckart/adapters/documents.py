@@ -1,4 +1,8 @@
-"""What `report.json` has to hold before figures of it are used: it lies in a folder of others."""
+"""The report and the README beside an adapter, and the check of a report that is read back.
+
+A folder with an adapter may come from anybody, so no figure of its `report.json` is used before
+all of them have the right types and ranges.
+"""
 
 import json
 import math
@@ -11,8 +15,10 @@ from eckart.checkpoints.peft.writer import DTYPES
 from eckart.engine.result import Grade
 from eckart.files import write_text
 
-_NUMBER: Final = (int, float)
+_NUMBER: Final = (int, float)  # JSON does not tell 1.0 from 1
+# None is the norm of a tensor that one model lacks, and a gap that nothing bounds
 _MAYBE: Final = (int, float, type(None))
+# the fields of a report and their types, as `Extraction.to_dict` writes them
 _DOCUMENT: Final[Mapping[str, tuple[type, ...]]] = {
     **dict.fromkeys(("source", "base", "tuned", "folder", "command", "version"), (str,)),
     "grade": (str,),
@@ -21,6 +27,7 @@ _DOCUMENT: Final[Mapping[str, tuple[type, ...]]] = {
     **dict.fromkeys(("seconds", "delta_norm", "relative_error"), _NUMBER),
     **dict.fromkeys(("relative_error_of_layers", "bytes", "factor_bytes", "unchanged"), _NUMBER),
 }
+# the fields that every tensor of a report has
 _TENSOR: Final[Mapping[str, tuple[type, ...]]] = {
     **dict.fromkeys(("name", "state", "why"), (str,)),
     "shape": (list,),
@@ -28,6 +35,7 @@ _TENSOR: Final[Mapping[str, tuple[type, ...]]] = {
     "delta_norm": _MAYBE,
     "share_of_delta": _NUMBER,
 }
+# further fields of a layer that was factored, kept or left out
 _FACTORED: Final[Mapping[str, tuple[type, ...]]] = {
     "rank": (int,),
     "delta_norm": _NUMBER,
@@ -39,7 +47,7 @@ _FACTORED: Final[Mapping[str, tuple[type, ...]]] = {
 
 
 def is_report(document: Any) -> bool:
-    """Whether a document is that of an extraction, each of its figures of the right kind."""
+    """Whether a document is the report of an extraction whose figures have the right types."""
     if not _has(document, _DOCUMENT) or not _is_finite(document):
         return False
     dtype, curve, notes = document["settings"].get("dtype"), document["curve"], document["notes"]
@@ -62,7 +70,7 @@ def _is_tensor(one: Any) -> bool:
 
 
 def _has(document: Any, fields: Mapping[str, tuple[type, ...]]) -> bool:
-    """Whether a document has all these fields, each of one of its types."""
+    """Whether a document has all these fields, each with a value of one of its types."""
     return isinstance(document, dict) and all(
         key in document and _is(document[key], kinds) for key, kinds in fields.items()
     )
@@ -73,13 +81,14 @@ def _are_numbers(value: Any) -> bool:
 
 
 def _is(value: Any, kinds: tuple[type, ...]) -> bool:
-    """Whether a value is of one of these types: no truth value, and no number below 0."""
+    """Whether a value is of one of these types, not a truth value, and not a number below 0."""
+    # not >= rather than <, so that NaN counts as below; bool is a subclass of int
     below = isinstance(value, _NUMBER) and not value >= 0
     return isinstance(value, kinds) and not isinstance(value, bool) and not below
 
 
 def _is_finite(value: Any) -> bool:
-    """Whether no number of a document is NaN or infinity, which JSON has no words for."""
+    """Whether no number of a document is NaN or infinite, which JSON cannot express."""
     if isinstance(value, dict):
         return all(map(_is_finite, value.values()))
     if isinstance(value, list):
@@ -88,9 +97,13 @@ def _is_finite(value: Any) -> bool:
 
 
 REPORT: Final = "report.json"
+"""Name of the file of figures beside an adapter."""
 PAGE: Final = "report.html"
+"""Name of the page beside an adapter."""
 README: Final = "README.md"
+"""Name of the model card beside an adapter."""
 MOST_ROWS: Final = 40
+"""Rows of a table in the README; the page and the report hold all of them."""
 
 
 def write_documents(result: Extraction, folder: Path) -> None:
@@ -99,8 +112,8 @@ def write_documents(result: Extraction, folder: Path) -> None:
 
 
 def write_page(document: dict[str, Any], folder: Path) -> None:
-    """The same from the document of a result."""
-    from eckart.adapters.report import extract_page  # draws with a library that takes long to load
+    """Write these three files from the document of a result."""
+    from eckart.adapters.report import extract_page  # imports plotly, which takes long to load
 
     write_text(folder / REPORT, json.dumps(document, allow_nan=False))
     write_text(folder / PAGE, extract_page(document))
@@ -108,12 +121,12 @@ def write_page(document: dict[str, Any], folder: Path) -> None:
 
 
 def read_report(folder: Path) -> dict[str, Any] | None:
-    """The figures beside an adapter, where eckart wrote them and they can be read."""
+    """The report beside an adapter, or None if eckart wrote none or it cannot be used."""
     path = folder / REPORT
     try:
         text = path.read_text(encoding="utf-8") if path.is_file() else ""
         document = json.loads(text)
-    except (OSError, ValueError, RecursionError):
+    except (OSError, ValueError, RecursionError):  # the last: JSON nested thousands of levels deep
         return None
     return document if is_report(document) else None
 
@@ -190,4 +203,5 @@ def _caveats(settings: dict[str, Any]) -> list[str]:
 
 def _grid(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
     lines = [header, ("---",) * len(header), *rows]
+    # a bar in a name would end its cell in Markdown
     return ["| " + " | ".join(cell.replace("|", "·") for cell in line) + " |" for line in lines]

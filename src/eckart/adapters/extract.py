@@ -1,4 +1,4 @@
-"""Base and fine-tune in, adapter out."""
+"""Extracting an adapter from a base model and its fine-tune."""
 
 import math
 import time
@@ -28,28 +28,29 @@ from eckart.ranks import byte_count
 from eckart.threads import limited_threads
 
 PROFILES: Final = ("peft", "portable")
+"""Kinds of adapters: all that PEFT loads, or only what vLLM and llama.cpp accept too."""
 FLOORS: Final = {"bfloat16": "2·10⁻³", "float16": "3·10⁻⁴"}
-"""Relative error that rounding the factors to a dtype leaves at any rank."""
+"""Relative error that rounding the factors to a dtype leaves at any rank, for a note."""
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What decides every byte of an adapter, beside the two checkpoints.
+    """The settings that, with the two checkpoints, determine every byte of an adapter.
 
     Fields:
-        ranks: The rule for the ranks.
-        patterns: Which tensors are wanted.
-        dtype: Of the stored factors.
-        profile: Of PROFILES.
-        base_name: What the adapter says that its base is.
-        seed: Of the job.
-        calibration: A file of second moments of inputs, or None.
+        ranks: Rule for the ranks.
+        patterns: Patterns of the wanted tensors.
+        dtype: Dtype of the stored factors.
+        profile: One of PROFILES.
+        base_name: Name of the base that the adapter states, or None.
+        seed: Seed of the whole job.
+        calibration: File of second moments of inputs, or None.
         check: Whether to attach the adapter to the running model before it is written.
         check_forward: Whether to run base + adapter and the fine-tune once as well.
 
     Raises:
-        ArgumentError: If there is no such profile.
+        ArgumentError: If the profile is unknown.
     """
 
     ranks: LayerRanks
@@ -71,7 +72,7 @@ class Settings:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """As a file keeps them."""
+        """The settings as plain numbers and text, in the form that a file keeps."""
         document = asdict(self)
         patterns = document.pop("patterns")
         document["calibration"] = self.calibration and str(self.calibration)
@@ -109,52 +110,54 @@ def extract_adapter(
 ) -> Extraction:
     """Write the change from a base model to its fine-tune as an adapter that PEFT loads.
 
-    For every weight ΔW = W_tuned − W_base ≈ B·A; biases and norms that changed go along. Two pairs
-    of tensors are worked on at a time, one where it is large. Nothing is left out silently: what
-    the adapter cannot take in is in the result with its share of the change.
+    For every weight ΔW = W_tuned − W_base ≈ B·A; the adapter takes in changed biases and norms too.
+    Two pairs of tensors are worked on at a time, or one if it is large. Nothing is left out
+    silently: a change that the adapter cannot take in is in the result with its share of the whole.
 
     Args:
-        base: A folder or file of a checkpoint: safetensors, or PyTorch's own format.
-        tuned: The same of the fine-tune.
-        out: The folder of the adapter.
-        rank: Of every layer, or "noise": the singular values that the rounding of the stored dtype
-            cannot explain. Exactly one of `rank`, `tolerance`, `budget` and `ratio` is given.
-        tolerance: ‖ΔW − B·A‖ of every layer, relative to `tolerance_of`.
-        budget: Bytes of all factors together, a number or "100MB", spent where they lower the
-            error most.
-        ratio: The same as a share of the bytes of the weights that become factors.
-        tolerance_of: "delta" or "W".
-        relative: Spend the budget by errors relative to ‖W‖ of each layer.
-        overrides: Ranks by shell pattern of the module; 0 leaves it out.
-        least: The smallest rank of a layer.
-        most: The largest rank of a layer.
-        multiple: Ranks are raised to multiples of this.
-        include: Shell patterns of names of tensors, of which one has to match; none takes all.
-        exclude: Shell patterns of names of tensors to leave out.
-        dtype: Of the stored factors.
-        profile: "peft", or "portable" for what vLLM and llama.cpp accept.
-        base_name: What the adapter says that its base is.
-        calibration: A file of second moments of the inputs of layers, which `eckart calibrate`
-            writes: those layers are factored so that their answers lose least.
-        seed: Of the whole job; each layer draws from its own.
-        check: Attach the adapter to the model on the meta device before it is written, where
-            transformers and PEFT are installed; what has no place is saved whole or not covered.
-        check_forward: Say how far one pass through base + adapter is from the fine-tune's, which
-            loads one model after the other.
-        resume: Go on with the unfinished work of an earlier run.
-        force: Overwrite `out`, and drop unfinished work.
-        on_tensor: Called with the name and the number of entries of each tensor that is done.
-        command: That the report names to make it again.
+        base: Folder or file of the base checkpoint, in safetensors or PyTorch's own format.
+        tuned: Folder or file of the checkpoint of the fine-tune.
+        out: Folder of the adapter.
+        rank: Rank of every layer, or "noise": the number of singular values that the rounding of
+            the stored dtype cannot explain. Exactly one of `rank`, `tolerance`, `budget` and
+            `ratio` is given.
+        tolerance: Largest ‖ΔW − B·A‖ of every layer, relative to `tolerance_of`.
+        budget: Bytes that all factors may take together, a number or "100MB", spent where they
+            lower the error most.
+        ratio: Budget as a share of the bytes of the weights that become factors.
+        tolerance_of: Reference of the tolerance: "delta" for ‖ΔW‖ or "W" for ‖W‖.
+        relative: Whether the budget is spent by errors relative to ‖W‖ of each layer.
+        overrides: Ranks by shell pattern of the module; rank 0 leaves a module out.
+        least: Smallest rank of a layer.
+        most: Largest rank of a layer; None sets no limit.
+        multiple: Number to whose multiples ranks are raised.
+        include: Shell patterns, of which a tensor has to match one; empty takes all tensors.
+        exclude: Shell patterns of the tensors to leave out.
+        dtype: Dtype of the stored factors.
+        profile: "peft", or "portable" for an adapter that vLLM and llama.cpp accept.
+        base_name: Name of the base that the adapter states.
+        calibration: File of second moments of the inputs of layers, which `eckart calibrate`
+            writes: these layers are factored for the smallest error of their outputs.
+        seed: Seed of the whole job, from which each layer derives its own.
+        check: Whether to attach the adapter to the model on the meta device before it is written,
+            if transformers and PEFT are installed; a layer that PEFT refuses is saved whole or
+            left out.
+        check_forward: Whether to measure how far one pass through base + adapter is from that of
+            the fine-tune, which loads one model after the other.
+        resume: Whether to go on with the unfinished work of an earlier run.
+        force: Whether to overwrite `out` and drop unfinished work.
+        on_tensor: Function called with the name and the number of entries of each finished tensor.
+        command: Command line that the report names for repeating the job, or empty.
 
     Raises:
         ArgumentError: If an argument is out of its range, or `out` exists.
         FormatError: If a checkpoint is damaged or quantised, or the two do not belong together.
-        MatrixError: If a tensor holds NaN, or nothing has changed.
+        MatrixError: If a tensor holds NaN or infinity, or nothing has changed.
         StorageError: If the system refuses to read or write.
 
     Cost:
-        Reads both checkpoints once; a budget reads the layers once more whose rank it changes. At
-        most four times the stored bytes of the largest pair, and some hundred megabytes.
+        Reads both checkpoints once; a budget reads each layer again whose rank it changes. Memory
+        of at most four times the stored bytes of the largest pair, and some hundred megabytes.
     """
     ranks = LayerRanks(
         rank=rank,
@@ -205,18 +208,20 @@ def extract(
     watch: Watch,
     command: str,
 ) -> Extraction:
-    """`extract_adapter` with its settings in one piece, entering `watch` around the work."""
+    """Do the work of `extract_adapter`, with its settings in one object and `watch` around it."""
     began = time.perf_counter()
     work = ResumeStore.beside(target)
-    # killed when the adapter was in its place already: what is left of the work may be finished
+    # a job that was killed after the adapter was in place left its work: --resume may finish that
     forced = check_flag("force", force)
     forced = (check_flag("resume", resume) and work.folder.exists()) or forced
     sources = [as_path(base), as_path(tuned), settings.calibration]
+    # before the checkpoints are opened, so that a wrong path costs no time
     check_output(target, force=forced, inputs=sources, is_folder=True)
     work.check(sources)
     before, after = open_pair(base, tuned)
     coverage = cover(before, after, settings.patterns)
     calibration = settings.calibration and Calibration.of(settings.calibration, coverage)
+    # a resumed job has to have the same inputs, which paths alone do not tell
     prints: dict[str, Any] = {"base": before.fingerprint(), "tuned": after.fingerprint()}
     if calibration is not None:
         prints["moments"] = calibration.fingerprint()
@@ -247,9 +252,10 @@ def extract(
                     code="no-layers",
                 )
             result = _result(before, after, target, settings, coverage, findings, adapter, left)
+            # before the writing, because the report that is written holds these figures
             result = replace(result, command=command, seconds=time.perf_counter() - began)
             modules = coverage.placement.modules
-            # thin factors: more threads than one only wait for each other
+            # the factors are thin: in their products the threads of BLAS wait for each other
             with limited_threads(1), work.draft(place) as folder:
                 write_adapter(folder, adapter, settings.dtype, base_modules=modules)
                 if settings.check_forward:
@@ -262,10 +268,10 @@ def extract(
 
 @contextmanager
 def _kept_for_later(work: ResumeStore) -> Generator[None, None, None]:
-    """Take unfinished work away where it can never be finished: the data or the wish is wrong."""
+    """Remove unfinished work after an error in the data or the arguments, which would recur."""
     try:
         yield
-    except StorageError:  # a full disk can be cleared
+    except StorageError:  # a user can clear a full disk and resume
         raise
     except EckartError:
         work.remove()
@@ -302,7 +308,7 @@ def _survey(
     work: ResumeStore,
     calibration: Calibration | None,
 ) -> tuple[LayerRunner, int]:
-    """The survey of both checkpoints, and the budget of all layers where there is one."""
+    """The runner over both checkpoints, and the budget of all layers in bytes, 0 without one."""
     ranks = settings.ranks
     pairs = coverage.tensors
     budget = budget_bytes(ranks, pairs, after) if ranks.is_shared else 0

@@ -24,7 +24,9 @@ from eckart.threads import limited_threads
 
 rank_options = together(
     click.option(
-        "--rank", metavar="N|noise", help="Of every layer; noise counts what rounding cannot make."
+        "--rank",
+        metavar="N|noise",
+        help="Rank of every layer; noise counts what rounding cannot explain.",
     ),
     click.option("--tolerance", type=float, help="Largest relative error of every layer."),
     click.option(
@@ -32,44 +34,49 @@ rank_options = together(
         type=click.Choice(["delta", "W"]),
         default="delta",
         show_default=True,
-        help="What the tolerance is relative to.",
+        help="Reference of the tolerance.",
     ),
     click.option("--budget", help="Bytes of all factors together, such as 100MB."),
-    click.option("--ratio", type=float, help="The same as a share of the weights' bytes."),
-    click.option("--relative", is_flag=True, help="Spend it by errors relative to each weight."),
+    click.option("--ratio", type=float, help="Budget as a share of the weights' bytes."),
+    click.option("--relative", is_flag=True, help="Spend a budget by errors relative to ‖W‖."),
     click.option(
         "--rank-of",
         multiple=True,
         metavar="PATTERN=N",
         help="Rank of the modules that match, such as '*.q_proj=8'; 0 leaves them out.",
     ),
-    click.option("--min-rank", type=click.IntRange(min=0), default=0, help="Of every layer."),
-    click.option("--max-rank", type=click.IntRange(min=1), help="Of every layer."),
     click.option(
-        "--multiple", type=click.IntRange(min=1), default=1, help="Raise ranks to multiples."
+        "--min-rank", type=click.IntRange(min=0), default=0, help="Smallest rank of a layer."
+    ),
+    click.option("--max-rank", type=click.IntRange(min=1), help="Largest rank of a layer."),
+    click.option(
+        "--multiple",
+        type=click.IntRange(min=1),
+        default=1,
+        help="Raise ranks to multiples of this number.",
     ),
 )
 content_options = together(
-    click.option("--include", multiple=True, metavar="PATTERN", help="Only tensors that match."),
-    click.option("--exclude", multiple=True, metavar="PATTERN", help="No tensor that matches."),
+    click.option("--include", multiple=True, metavar="PATTERN", help="Take only matching tensors."),
+    click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave out matching tensors."),
     click.option(
         "--dtype",
         type=click.Choice(["float32", "float16", "bfloat16"]),
         default="float32",
         show_default=True,
-        help="Of the stored factors.",
+        help="Dtype of the stored factors.",
     ),
     click.option(
         "--profile",
         type=click.Choice(["peft", "portable"]),
         default="peft",
         show_default=True,
-        help="portable is what vLLM and llama.cpp accept.",
+        help="portable makes an adapter that vLLM and llama.cpp accept.",
     ),
     click.option(
         "--calibration", type=FILE, help="Second moments of inputs, from eckart calibrate."
     ),
-    click.option("--base-name", help="What the adapter says that its base is."),
+    click.option("--base-name", help="Name of the base that the adapter states."),
     click.option(
         "--check/--no-check",
         default=True,
@@ -90,7 +97,7 @@ content_options = together(
 @rank_options
 @content_options
 @click.option("--again", type=FILE, help="Cut this adapter instead of factoring two models.")
-@click.option("--plan", is_flag=True, help="Say what it would take, and do not begin.")
+@click.option("--plan", is_flag=True, help="Say what the job would take, and do not begin.")
 @click.option("--resume", is_flag=True, help="Go on with the unfinished work of an earlier run.")
 @force_option
 @json_option
@@ -99,9 +106,9 @@ content_options = together(
 def extract(models: tuple[Path, ...], output: Path | None, as_json: bool, **options: Any) -> int:
     """Write the change from the model BASE to its fine-tune TUNED as an adapter that PEFT loads.
 
-    For every weight W_tuned − W_base ≈ B·A, measured with the factors as they are stored; changed
-    biases and norms go along, and what an adapter has no place for is named with its share of the
-    change. BASE and TUNED are folders or files of safetensors or of PyTorch.
+    For every weight W_tuned − W_base ≈ B·A, with the error measured on the factors as they are
+    stored. Changed biases and norms are taken in too; a change without a place in an adapter is
+    named with its share of the whole. BASE and TUNED are folders or files, safetensors or PyTorch.
     """
     settings = _settings(options)
     pair = _pair(models, again=options["again"])
@@ -119,6 +126,7 @@ def extract(models: tuple[Path, ...], output: Path | None, as_json: bool, **opti
             hint="Name a folder with --output.",
             code="no-output",
         )
+    # quoted for a shell, so that the command in the report can be pasted
     words = shlex.join(["eckart", *click.get_current_context().obj])
     if pair is not None:
         document = _extracted(*pair, output, settings, words, options)
@@ -137,7 +145,7 @@ def extract(models: tuple[Path, ...], output: Path | None, as_json: bool, **opti
 
 
 def _pair(models: tuple[Path, ...], *, again: Path | None) -> tuple[Path, Path] | None:
-    """Two models, or none beside an adapter to cut."""
+    """The two models, or None if an adapter is to be cut instead."""
     if again is not None and not models:
         return None
     if again is None and len(models) == 2:
@@ -152,7 +160,7 @@ def _pair(models: tuple[Path, ...], *, again: Path | None) -> tuple[Path, Path] 
 def _extracted(
     base: Path, tuned: Path, output: Path, settings: Any, words: str, options: dict[str, Any]
 ) -> dict[str, Any]:
-    """The document of an extraction, with a bar while it runs."""
+    """Extract with a progress bar and return the document of the result."""
     from eckart.adapters.extract import extract
     from eckart.adapters.resume import ResumeStore
 
@@ -171,17 +179,19 @@ def _extracted(
     except KeyboardInterrupt as interrupt:
         kept = ResumeStore.beside(output).folder
         said = f"Interrupted; {kept} holds what was finished: go on with --resume."
+        # the command line prints the message of the interruption
         raise KeyboardInterrupt(said) from interrupt
     return result.to_dict()
 
 
 def show_extraction(document: dict[str, Any]) -> None:
-    """The figures of an `Extraction` for a person; all its layers are in the report."""
+    """Print the figures of an `Extraction`; its layers are in the report only."""
     from eckart.adapters.report import extract_table, extract_verdict, missing_rows
 
     console.answer_rows(extract_table(document))
     missing = missing_rows(document)
     if missing:
+        # the report holds all of them
         shown = missing[:8]
         more = [(f"and {len(missing) - 8} more", "", "")] if missing[8:] else []
         console.answer_table(
@@ -196,7 +206,7 @@ def _settings(options: dict[str, Any]) -> Any:
     """The settings that the options describe.
 
     Raises:
-        ArgumentError: If a rank is none, or not exactly one way to choose it is given.
+        ArgumentError: If a rank is no whole number, or not exactly one way to choose it is given.
     """
     from eckart.adapters.choice import LayerRanks
     from eckart.adapters.coverage import Patterns
@@ -231,6 +241,7 @@ def _settings(options: dict[str, Any]) -> Any:
 
 
 def _override(text: str) -> tuple[str, int]:
+    # the last sign: a pattern may hold one itself
     pattern, _, rank = text.rpartition("=")
     if not pattern:
         raise ArgumentError(
@@ -242,7 +253,7 @@ def _override(text: str) -> tuple[str, int]:
 def _rank(text: str) -> int:
     try:
         return int(text)
-    except ValueError:  # also of more digits than Python turns into a number
+    except ValueError:  # raised for text, and for more digits than Python converts
         raise ArgumentError(
             f"'{text[:100]}' is not a rank.", hint="Give a whole number.", code="rank-not-whole"
         ) from None

@@ -1,4 +1,4 @@
-"""Several adapters of one base as one: the weighted sum of their changes, exactly."""
+"""Joining several adapters of one base into one: the exact weighted sum of their changes."""
 
 import math
 from collections import Counter
@@ -25,7 +25,7 @@ from eckart.factors import Factors, check_rank
 from eckart.files import check_output
 
 SUM_OF_WEIGHTS = 1e-9
-"""How far weights may be from a sum of 1: they are decimal numbers that a person wrote."""
+"""Largest distance of the sum of weights from 1: decimal numbers such as 0.7 are rounded."""
 
 
 def join_adapters(
@@ -37,24 +37,25 @@ def join_adapters(
     where all adapters that have them agree and their weights add up to 1.
 
     Args:
-        adapters: Of one base.
-        weights: One for each adapter, of either sign.
-        rank: The most columns of B of any layer, the best of the sum; None keeps the sum of the
-            ranks, at most rows or columns.
+        adapters: Adapters of one base.
+        weights: One weight for each adapter, of either sign.
+        rank: Largest rank of a layer, at which the sum is truncated optimally; None keeps the sum
+            of the ranks, at most the full rank.
 
     Raises:
-        ArgumentError: If there is not one finite weight for each adapter, none is left, or the
-            rank is below 1.
+        ArgumentError: If there is not one finite weight for each adapter, all weights are 0, or
+            the rank is below 1.
         MatrixError: If the adapters have different shapes or kinds of a layer, saved values that
             differ, or different bases.
 
     Cost:
         Two QR factorisations of the stacked factors of each layer and a singular value
-        decomposition of the sum of the ranks; B·A is never formed.
+        decomposition whose size is the sum of the ranks; B·A is never formed.
     """
     check_weights(len(adapters), weights)
     if rank is not None:
         check_rank(rank, most=rank, what="an adapter")
+    # an adapter of weight 0 adds nothing, so it need not fit the others
     used = [(adapter, weight) for adapter, weight in zip(adapters, weights, strict=True) if weight]
     parts: dict[str, list[tuple[AdaptedLayer, float]]] = {}
     for adapter, weight in used:
@@ -83,6 +84,7 @@ def _sum(parts: Sequence[tuple[AdaptedLayer, float]], rank: int | None) -> Adapt
                 hint="Join adapters of one base model only.",
                 code="shapes-differ",
             )
+    # Σ weight·B·A = [w₁·B₁ w₂·B₂ …]·[A₁; A₂; …]
     stacked = Factors(
         np.hstack([weight * layer.factors.B for layer, weight in parts]),
         np.vstack([layer.factors.A for layer, _ in parts]),
@@ -139,25 +141,27 @@ def join_folders(
     dtype: AdapterDType | None = None,
     force: bool = False,
 ) -> WrittenAdapter:
-    """Join the adapters of some folders into one in another, as `join_adapters` does.
+    """Join the adapters in some folders, as `join_adapters` does, into an adapter in a new folder.
 
     Args:
-        folders: Of adapters of one base.
-        weights: One for each.
-        out: The folder of the new adapter.
-        rank: The most columns of B of any layer; None loses nothing.
-        dtype: Of the stored factors; None takes that of all adapters where it is one, else float32.
-        force: Overwrite what is there.
+        folders: Folders of adapters of one base.
+        weights: One weight for each adapter.
+        out: Folder of the new adapter.
+        rank: Largest rank of a layer; None loses nothing.
+        dtype: Dtype of the stored factors; None takes the common one of the adapters, or float32
+            if they differ.
+        force: Whether to overwrite `out`.
 
     Raises:
-        ArgumentError: As `join_adapters`, or if a path is not there or `out` exists.
+        ArgumentError: For the reasons of `join_adapters`, or if a path is missing or `out` exists.
         FormatError: If an adapter is damaged.
-        MatrixError: As `join_adapters`, or if the factors do not fit into the dtype.
+        MatrixError: For the reasons of `join_adapters`, or if the factors overflow the dtype.
         StorageError: If the system refuses to read or write.
     """
     check_weights(len(folders), weights)
     check_output(out, force=force, inputs=folders, is_folder=True)
     joined = join_adapters([read_adapter(folder) for folder in folders], weights)
+    # joined in full first, so that the result can say what the smaller rank loses
     smaller = joined if rank is None else resize_adapter(joined, rank=rank)
     dtypes: list[AdapterDType] = [factor_dtype(folder) for folder in folders]
     own = dtypes[0] if len(set(dtypes)) == 1 else "float32"
@@ -165,10 +169,10 @@ def join_folders(
 
 
 def check_weights(count: int, weights: Sequence[float]) -> None:
-    """Refuse weights that are not one finite number for each adapter, or all 0.
+    """Check that there is one finite weight for each adapter, and one that is not 0.
 
     Raises:
-        ArgumentError: If they are not.
+        ArgumentError: If the weights are otherwise.
     """
     if count != len(weights) or not count:
         raise ArgumentError(
@@ -177,6 +181,7 @@ def check_weights(count: int, weights: Sequence[float]) -> None:
             code="lengths-differ",
         )
     for weight in weights:
+        # a NaN is refused below, in a message with all weights
         if not isinstance(weight, float):
             check_number("weight", weight)
     if not all(map(math.isfinite, weights)) or not any(weights):

@@ -1,4 +1,4 @@
-"""One layer: its change factored, and its error measured with the factors as they are stored."""
+"""Factoring the change of one layer, and measuring its error with the factors as stored."""
 
 import hashlib
 import math
@@ -19,22 +19,22 @@ from eckart.objectives import distance
 from eckart.ranks import tail_errors
 
 SAME: Final = 1e-5
-"""Where rounding moves B·A by less than this share of its error, the error is that of before: it is
-measured to 10⁻⁴ of itself."""
+"""Share of the error that rounding the factors may move B·A by without a new measurement: the
+error itself is measured to 10⁻⁴ of its value."""
 MOST_VALUES: Final = 4096
-"""Singular values that are kept of a layer."""
+"""Largest number of singular values that are kept of a layer."""
 
 
 OPTIONAL: Final = ("gap", "weighted_error")
-"""Figures that are not always known."""
+"""Figures that may be None, where nothing bounds the error or no inputs were measured."""
 
 
 def finite(value: Any) -> float:
-    """A number of a document, from 0.
+    """The value of a document as a finite number from 0.
 
     Raises:
-        TypeError: If it is no number.
-        ValueError: If it is NaN, infinite or below 0.
+        TypeError: If the value is no number.
+        ValueError: If the value is NaN, infinite or below 0.
     """
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{value!r} is no number")
@@ -46,37 +46,37 @@ def finite(value: Any) -> float:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spectrum:
-    """What is known of the singular values of a change.
+    """The known singular values of a change.
 
     Fields:
-        leading: The largest, descending.
-        is_whole: Whether these are all.
+        leading: The largest singular values, descending.
+        is_whole: Whether these are all singular values.
     """
 
     leading: tuple[float, ...]
     is_whole: bool
 
     def above(self, threshold: float) -> int:
-        """How many are above a threshold."""
+        """The number of known singular values above a threshold."""
         return sum(value > threshold for value in self.leading)
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerFigures:
-    """What is known of one layer, as plain numbers.
+    """The figures of one layer, as plain numbers.
 
     Fields:
-        delta_norm: ‖ΔW‖_F.
-        weight_norm: ‖W_tuned‖_F.
+        delta_norm: Frobenius norm ‖ΔW‖_F.
+        weight_norm: Frobenius norm ‖W_tuned‖_F.
         rank: Columns of B; 0 for a layer that is left out.
         error: ‖ΔW − B·A‖_F with the factors as stored.
-        best_possible_error: At most the error of any pair of this rank; 0 where not known.
+        best_possible_error: Lower bound of the error of any factors of this rank; 0 if unknown.
         gap: error / best_possible_error − 1, at least 0; None where nothing bounds it.
-        spectrum: Of ΔW.
-        seconds: Of factoring and measuring.
-        weighted_error: ‖(ΔW − B·A)·x‖ relative to ‖ΔW·x‖ over the inputs that were measured, where
-            there are any: then the spectrum and the gap are of these answers.
+        spectrum: Known singular values of ΔW.
+        seconds: Time spent on factoring and measuring.
+        weighted_error: ‖(ΔW − B·A)·x‖ relative to ‖ΔW·x‖ over the measured inputs x, or None
+            without inputs. If it is known, the spectrum and the gap are those of the outputs.
     """
 
     delta_norm: float
@@ -95,17 +95,17 @@ class LayerFigures:
         return self.error / self.delta_norm if self.delta_norm else 0.0
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields, as a file keeps them."""
+        """The fields as plain numbers, in the form that a file keeps."""
         return asdict(self)
 
     @staticmethod
     def from_dict(document: dict[str, Any]) -> "LayerFigures":
-        """The figures that `to_dict` gave.
+        """The figures from a document that `to_dict` made.
 
         Raises:
-            KeyError: If one is missing.
-            TypeError: If one is of another type, or there is something else.
-            ValueError: If a number is none.
+            KeyError: If the spectrum or a part of it is missing.
+            TypeError: If a figure is missing, unknown or of another type.
+            ValueError: If a number is not finite, below 0, or no possible rank.
         """
         known = document["spectrum"]
         leading = tuple(map(finite, known["leading"]))
@@ -116,6 +116,7 @@ class LayerFigures:
             if name != "spectrum"
         }
         figures = LayerFigures(spectrum=spectrum, **rest)
+        # `finite` made a float of it
         if figures.rank != int(figures.rank) or not 0 <= figures.rank <= MOST_RANK:
             raise ValueError(f"its rank is {figures.rank}")
         return replace(figures, rank=int(figures.rank))
@@ -124,7 +125,7 @@ class LayerFigures:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FactoredLayer:
-    """The factors of a layer, before they are rounded for a file, and the figures of it."""
+    """The factors of a layer, before they are rounded for a file, and its figures."""
 
     factors: Factors
     figures: LayerFigures
@@ -136,18 +137,18 @@ def factor_layer(
     """Factor the change of a layer.
 
     Args:
-        pair: Which layer.
-        delta: Its change.
-        rank: The arguments of `factorize` that choose the rank.
-        dtype: That the factors will be stored in.
-        seed: Of the whole job; each layer draws from its own.
+        pair: Name, shape and kind of the layer.
+        delta: Change of its weight.
+        rank: Arguments of `factorize` that choose the rank.
+        dtype: Dtype that the factors will be stored in.
+        seed: Seed of the whole job, from which the layer derives its own.
 
     Raises:
-        MatrixError: If the change cannot be factored, or its factors do not fit into `dtype`.
+        MatrixError: If the change cannot be factored, or its factors overflow `dtype`.
 
     Cost:
-        That of `factorize` with a certificate, and a measurement of the error where rounding the
-        factors changes it.
+        The cost of `factorize` with a certificate, and a new measurement of the error if rounding
+        the factors changes it.
     """
     began = time.perf_counter()
     run = factorize(delta.matrix, **rank, seed=layer_seed(seed, pair.name))
@@ -170,11 +171,12 @@ def cut_layer(
 ) -> FactoredLayer:
     """A factored layer at a smaller rank, with its error measured again.
 
-    The factors are a prefix of those there were; the bound comes from all singular values where
-    they are known, else from products with the change.
+    The factors keep their leading components; the bound comes from the singular values if all of
+    them are known, else from products with the change.
     """
     began = time.perf_counter()
     factors, known = layer.factors.truncate(rank), layer.figures.spectrum
+    # Eckart–Young: the best error is the norm of the tail of the singular values
     best = float(tail_errors(np.array(known.leading))[rank]) if known.is_whole else None
     proof = _proof(delta, stored_factors(as_adapted(pair, factors), dtype), best)
     seconds = layer.figures.seconds + time.perf_counter() - began
@@ -189,6 +191,7 @@ def left_out(delta: Delta, figures: LayerFigures | None = None) -> LayerFigures:
         weight_norm=delta.weight_norm,
         rank=0,
         error=norm,
+        # no other matrix has rank 0, so this error is the best possible
         best_possible_error=norm,
         gap=0.0,
         spectrum=figures.spectrum if figures else Spectrum(leading=(), is_whole=False),
@@ -197,10 +200,11 @@ def left_out(delta: Delta, figures: LayerFigures | None = None) -> LayerFigures:
 
 
 def _proof(delta: Delta, stored: Factors, best: float | None) -> Certificate:
-    """The certificate of the factors as they are stored; without a bound, one is computed."""
+    """The certificate of the factors as stored; if `best` is None, a bound is computed."""
     own = certify(delta.matrix, stored, bound=best is None)
     if best is None or own.gap == 0:
         return own
+    # both are computed numbers, so the bound may come out a little above the measured error
     best = min(best, own.error)
     return replace(own, best_possible_error=best, gap=own.error / best - 1 if best else None)
 
@@ -222,7 +226,7 @@ def _factored(
 
 
 def as_adapted(pair: TensorPair, factors: Factors, bias: Array | None = None) -> AdaptedLayer:
-    """A layer of an adapter."""
+    """The layer of an adapter with these factors."""
     return AdaptedLayer(
         module=pair.module,
         kind=pair.kind or Kind.LINEAR,
@@ -233,14 +237,20 @@ def as_adapted(pair: TensorPair, factors: Factors, bias: Array | None = None) ->
 
 
 def layer_seed(seed: int, name: str) -> int:
-    """A seed of its own for each layer, which does not depend on the others."""
+    """The seed of a layer, derived from its name, so that it does not depend on other layers."""
+    # not `hash`, which gives another number in every process
     digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
     return int.from_bytes(digest[:8])
 
 
 def _kept(factors: Factors) -> Factors:
-    """Without columns that are rounding: those of a change of lower rank than was asked for."""
+    """The factors without components at the level of rounding.
+
+    They occur where the change has a lower rank than was asked for.
+    """
+    # ‖b_j·a_jᵀ‖ = ‖b_j‖·‖a_j‖: the norm of each component
     lengths = np.linalg.norm(factors.B, axis=0) * np.linalg.norm(factors.A, axis=1)
     noise = rounding(factors.shape, factors.dtype) * lengths.max()
+    # factors have at least one column
     count = max(1, int(np.count_nonzero(lengths > noise)))
     return factors if count == factors.rank else factors.truncate(count)

@@ -26,16 +26,16 @@ class Merging:
     """The result of `merge_adapters`.
 
     Fields:
-        base: What was given.
-        adapters: Folders and weights.
-        output: What was written.
-        factored: How many weights were changed by factors.
-        values: How many biases and saved values were put in.
-        tensors: How many there are.
-        nbytes: Of all tensors.
-        files: The names of the files that were written.
-        notes: What a person should know, in sentences.
-        seconds: The whole job.
+        base: Path of the base model, as given.
+        adapters: Folder and weight of each adapter.
+        output: Path of the merged model.
+        factored: Number of weights that were changed by factors.
+        values: Number of biases and saved values that were put in.
+        tensors: Number of tensors of the merged model.
+        nbytes: Bytes of all tensors.
+        files: Names of the files that were written.
+        notes: Sentences that a user should read.
+        seconds: Duration of the whole job.
     """
 
     base: str
@@ -65,7 +65,7 @@ class Merging:
         }
 
     def sentence(self) -> str:
-        """The result for a person."""
+        """The result as one sentence."""
         return (
             f"{self.factored} weights changed by factors, {self.values} by values, "
             f"of {self.tensors} tensors"
@@ -85,26 +85,26 @@ def merge_adapters(
 ) -> Merging:
     """Write a model with W + Σ weight·B·A in the place of every adapted weight W.
 
-    Changes of biases are added in the same way. New values of a tensor count with their difference
-    from the base's, so that a single adapter of weight 1 gives exactly those. The files of the base
-    that are no weights go along.
+    Changes of biases are added in the same way. Saved values of a tensor count with their
+    difference from those of the base, so that a single adapter of weight 1 gives exactly its saved
+    values. The config, the tokenizer and other small files of the base are copied.
 
     Args:
-        base: A folder or file of a checkpoint.
-        adapters: Folders of adapters, eckart's or PEFT's.
-        out: A folder; or a file that ends in `.safetensors`, for the weights alone.
-        weights: One for each adapter; None counts each once.
-        dtype: Of all weights; None keeps that of each tensor of the base.
-        shard_bytes: The most that one file holds.
-        force: Overwrite what is there.
-        watch: Entered with the number of entries of all tensors.
+        base: Folder or file of the base checkpoint.
+        adapters: Folders of adapters, written by eckart or PEFT.
+        out: Folder of the merged model; or a `.safetensors` file, for the weights alone.
+        weights: One weight for each adapter; None weights each by 1.
+        dtype: Dtype of all weights; None keeps the dtype of each tensor of the base.
+        shard_bytes: Largest number of bytes in one shard.
+        force: Whether to overwrite `out`.
+        watch: Context manager of the progress, called with the number of entries of all tensors.
 
     Raises:
-        ArgumentError: If a path is not there, `out` exists or is the base, or there is not one
+        ArgumentError: If a path is missing, `out` exists or is the base, or there is not one
             finite weight for each adapter.
         FormatError: If a file is damaged.
-        MatrixError: If an adapter changes what the base does not have, or in another shape; if
-            new values cannot be added up; or if a number does not fit into the dtype.
+        MatrixError: If an adapter changes a tensor that the base lacks or has in another shape, if
+            saved values cannot be added up, or if a number overflows the dtype.
         StorageError: If the system refuses to read or write.
 
     Cost:
@@ -124,12 +124,15 @@ def merge_adapters(
         if weight
     ]
     planned = plan(checkpoint, used, dtype)
+    # large files of the base that are no weights, which are not copied
     left: tuple[str, ...] = ()
     with whole_file(target, force=force) as temporary:
         _write(temporary, checkpoint, planned, shard_bytes, watch)
         if temporary.is_dir() and checkpoint.config:
+            # a checkpoint may be a file beside its config
             folder = checkpoint.path if checkpoint.path.is_dir() else checkpoint.path.parent
             _, left = copy_companions(folder, temporary, planned.config)
+        # the temporary file has another name than the target
         files = sorted(temporary.iterdir()) if temporary.is_dir() else [target]
         names = tuple(path.name for path in files)
     return Merging(
@@ -159,13 +162,14 @@ def _write(
             writer.write(name, tensor)
             if on_tensor is not None:
                 on_tensor(name, tensor.size)
-            del tensor
+            del tensor  # else the next tensor would be read while this one is still held
 
 
 def _tensor(name: str, checkpoint: Checkpoint, planned: Plan) -> Tensor:
     """One tensor of the merged model."""
     dtype, change = planned.layouts[name].dtype.numpy, planned.change(name)
     start = checkpoint.read(name) if change.replacement is None else change.replacement
+    # copied as stored: no dtype of NumPy, or nothing to add and nothing to convert
     if dtype is None or (start.dtype == dtype and not change.adds):
         return start
     return change.added(name, start, dtype)

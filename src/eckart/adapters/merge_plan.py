@@ -1,4 +1,4 @@
-"""What a merged model will hold: every tensor with its dtype, its shape and what changes it."""
+"""The plan of a merged model: every tensor with its dtype, its shape and its change."""
 
 import math
 from collections import defaultdict
@@ -21,11 +21,13 @@ from eckart.errors import MatrixError
 from eckart.factors import Factors
 
 UNCHANGED: Final = Change()
+"""The change of a tensor that no adapter touches."""
 CLASSIFIERS: Final = ("Classification",)
+"""Endings of the names of classes whose head has a row for each label."""
 LABELLING: Final = frozenset({"SEQ_CLS", "TOKEN_CLS"})
 """PEFT's names of tasks whose head has a row for each label."""
 CLASSIFIER_HEADS: Final = frozenset({"classifier", "score", "out_proj", "decoder"})
-"""Last names of the layer whose rows are labels."""
+"""Last names of modules whose weight has a row for each label."""
 
 
 def _lists() -> Any:
@@ -38,11 +40,11 @@ class Plan:
     """A merged model before its numbers are known.
 
     Fields:
-        layouts: All tensors, those of the base first; files are filled in this order.
-        changes: What becomes of tensors of the base.
+        layouts: Layouts of all tensors, those of the base first; shards are filled in this order.
+        changes: Changes of tensors of the base, by name.
         new: Values of tensors that the base does not have.
-        config: Settings of `config.json` that are others than the base's.
-        notes: What a person should know, in sentences.
+        config: Settings of `config.json` that differ from those of the base.
+        notes: Sentences that a user should read.
     """
 
     layouts: Mapping[str, TensorLayout]
@@ -52,7 +54,7 @@ class Plan:
     notes: tuple[str, ...]
 
     def change(self, name: str) -> Change:
-        """What becomes of a tensor."""
+        """The change of a tensor of the merged model, which may be empty."""
         if name in self.new:
             return Change(replacement=self.new[name])
         return self.changes.get(name, UNCHANGED)
@@ -63,18 +65,18 @@ def plan(
 ) -> Plan:
     """Decide what a merged model holds.
 
-    A head that adapters save beside a table that the base shares with it is left out where the two
-    are equal, so that they stay shared. Where an adapter changes one of the two alone, as PEFT
-    trains it, each gets values of its own.
+    Where the base shares one table between its inputs and its head and adapters save both with
+    equal values, the head is left out, so that the table stays shared. Where an adapter changes
+    one of the two alone, as PEFT trains it, each gets values of its own.
 
     Args:
-        base: The model.
-        adapters: Each with its weight, not 0.
-        dtype: Of all weights; None keeps that of each.
+        base: Checkpoint of the base model.
+        adapters: Adapters, each with its weight, which is not 0.
+        dtype: Dtype of all weights; None keeps the dtype of each tensor.
 
     Raises:
-        MatrixError: If an adapter changes what the base does not have, or in another shape, or
-            new values cannot be added up.
+        MatrixError: If an adapter changes a tensor that the base lacks or has in another shape, or
+            saved values cannot be added up.
     """
     shapes = {name: info.shape for name, info in base.tensors.items()}
     placement = Placement.of(base, base)
@@ -107,7 +109,7 @@ def plan(
 @final
 @dataclass(slots=True, kw_only=True)
 class _Parts:
-    """What all adapters do, by the names of tensors, each part with the weight of its adapter."""
+    """The changes of all adapters by the names of tensors, each with the weight of its adapter."""
 
     base: Checkpoint
     tied: bool
@@ -121,7 +123,7 @@ class _Parts:
     is_together: bool = False
 
     def add(self, placing: Alignment, weight: float) -> None:
-        """Take in one adapter."""
+        """Add the changes of one adapter."""
         if placing.prefix and placing.prefix not in self.notes:
             self.notes.append(placing.prefix)
         for name, layer in placing.layers.items():
@@ -132,11 +134,12 @@ class _Parts:
             self.saved[name].append((values, weight))
         for name, values in placing.unplaced.items():
             shared = self.tied and name == HEAD
+            # a saved head that equals the saved table is that table
             if not (shared and any(_are_equal(values, own) for own in _tables(placing.saved))):
                 self.unplaced[name].append((values, weight))
 
     def part(self, placing: Alignment, weight: float, table: str, *, alone: bool) -> None:
-        """Take in what an adapter does to a head apart from the table that is shared with it."""
+        """Add the change of one adapter to a head apart from the table that the base shares."""
         if HEAD in placing.apart:
             self.heads.append((placing.apart[HEAD].factors, weight))
         touched = table in placing.layers or table in placing.saved
@@ -144,7 +147,7 @@ class _Parts:
         self.is_together |= touched and not alone and HEAD not in placing.apart
 
     def head(self, table: str) -> Tensor:
-        """The values of a head that gets its own."""
+        """The values of a head that no longer shares its table."""
         if self.is_together:
             raise _not_addable(HEAD, f"adapters change it both with '{table}' and apart from it")
         beneath = self.unplaced.get(HEAD)  # PEFT saves the table beneath the factors
@@ -152,11 +155,11 @@ class _Parts:
         return Change(factors=self.heads).added(HEAD, values.copy(), values.dtype)
 
     def touch(self, name: str) -> bool:
-        """Whether they change a tensor of the base."""
+        """Whether any adapter changes this tensor of the base."""
         return name in self.factors or name in self.biases or name in self.saved
 
     def change(self, name: str, shape: tuple[int, ...]) -> Change:
-        """What becomes of a tensor of the base."""
+        """The change of a tensor of the base by all adapters."""
         saved, factors = self.saved.get(name, []), self.factors.get(name, [])
         replaced = _is_one_value(saved)
         if any(values.shape != shape for values, _ in saved) and (factors or not replaced):
@@ -175,7 +178,7 @@ def _settings(
     parts: _Parts,
     dtype: AdapterDType | None,
 ) -> tuple[dict[str, Any], list[str]]:
-    """Settings of `config.json` that the merged model needs, and what is to be said."""
+    """The settings of `config.json` that change, and the notes for the user."""
     config: dict[str, Any] = {}
     notes = [f"'{name}' is not in the base; it was added." for name in new]
     tables = [name for name in changes if is_input_table(name)]
@@ -188,6 +191,7 @@ def _settings(
     config |= sizes
     notes += said
     if dtype is not None:
+        # older versions of transformers wrote torch_dtype
         config |= {key: dtype for key in ("dtype", "torch_dtype") if key in parts.base.config}
     between = [name for name, change in changes.items() if change.saved]
     if between:
@@ -202,7 +206,7 @@ def _settings(
 def _sizes(
     changes: Mapping[str, Change], tables: Sequence[str], base: Checkpoint
 ) -> tuple[dict[str, Any], list[str]]:
-    """Settings of the size of the vocabulary and of the labels, where they are others now."""
+    """The settings of a changed vocabulary size or number of labels, and notes about them."""
     config: dict[str, Any] = {}
     notes: list[str] = []
     for name, change in changes.items():
@@ -220,7 +224,7 @@ def _sizes(
 
 
 def _check_rows(name: str, shape: tuple[int, ...], before: tuple[int, ...]) -> None:
-    """Refuse new values of another shape, unless a table or a head has other rows or biases."""
+    """Refuse saved values of another shape, unless only the number of rows differs."""
     is_head = len(shape) > 1 or name.endswith(f".{BIAS}")
     if not is_head or shape[1:] != before[1:] or len(shape) != len(before):
         raise MatrixError(
@@ -232,7 +236,7 @@ def _check_rows(name: str, shape: tuple[int, ...], before: tuple[int, ...]) -> N
 
 
 def _new_labels(new: Mapping[str, Tensor]) -> dict[str, Any]:
-    """The settings of the labels of a head that the base does not have."""
+    """The settings of the labels of a classifier head that the base does not have."""
     heads = [
         values
         for name, values in new.items()
@@ -242,6 +246,7 @@ def _new_labels(new: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def _labels(count: int) -> dict[str, Any]:
+    # the default names of transformers
     named = [f"LABEL_{number}" for number in range(count)]
     return {
         "id2label": {str(number): label for number, label in enumerate(named)},
@@ -250,12 +255,13 @@ def _labels(count: int) -> dict[str, Any]:
 
 
 def _sized(config: Mapping[str, Any], before: int, after: int) -> dict[str, Any]:
-    """The settings of a config, or of a part of it, that give the size of the vocabulary."""
+    """The settings of a config, nested ones included, that give the size of the vocabulary."""
     changed: dict[str, Any] = {}
     for key, setting in config.items():
         if key == "vocab_size" and setting == before:
             changed[key] = after
         elif isinstance(setting, dict):
+            # models of text and pictures keep it in a part such as text_config
             inner = _sized(setting, before, after)
             if inner:
                 changed[key] = {**setting, **inner}
@@ -263,7 +269,7 @@ def _sized(config: Mapping[str, Any], before: int, after: int) -> dict[str, Any]
 
 
 def _is_of_labels(name: str, values: Tensor, base: Checkpoint) -> bool:
-    """Whether a weight is that of the layer of a classifier whose rows are its labels."""
+    """Whether a tensor is the weight of a classifier head, which has a row for each label."""
     architecture = str((base.config.get("architectures") or [""])[0])
     return architecture.endswith(CLASSIFIERS) and _is_head(name) and values.ndim == 2
 
@@ -276,7 +282,7 @@ def _is_head(name: str) -> bool:
 def _copies(
     changes: Mapping[str, Change], base: Checkpoint, placement: Placement
 ) -> dict[str, Change]:
-    """What becomes of further copies of a table that the base stores under several names."""
+    """The changes of further copies of a table that the base stores under several names."""
     uses = placement.uses(base.tensors)
     copies: dict[str, Change] = {}
     for group in placement.ties:
@@ -298,9 +304,11 @@ def _layouts(
     for name, info in base.tensors.items():
         replacement = changes.get(name, UNCHANGED).replacement
         layouts[name] = TensorLayout(
+            # integers, such as positions, keep their dtype
             dtype=wanted if wanted is not None and info.dtype.is_weight else info.dtype,
             shape=info.shape if replacement is None else replacement.shape,
         )
+    # a new tensor gets the dtype of the weights, of which the largest tensor is one
     largest = layouts[base.largest().name].dtype
     for name, values in new.items():
         own = stored_dtype(values.dtype) or SafetensorsDtype.F32
@@ -332,7 +340,7 @@ def _check(placing: Alignment, base: Checkpoint, *, tied: bool, table: str) -> N
 
 
 def _check_numbers(changes: Mapping[str, Change], base: Checkpoint) -> None:
-    """Refuse to add to a tensor that holds no weights, where the sum would be rounded away."""
+    """Refuse to add to a tensor of integers or other numbers that would round the sum away."""
     for name, change in changes.items():
         dtype = base.tensors[name].dtype
         if change.adds and not dtype.is_weight:
@@ -344,15 +352,16 @@ def _check_numbers(changes: Mapping[str, Change], base: Checkpoint) -> None:
 
 
 def _replacement(name: str, saved: Sequence[tuple[Tensor, float]]) -> Tensor:
-    """The values of a tensor that the base does not have."""
+    """The saved values of a tensor that the base does not have."""
     if not _is_one_value(saved):
         raise _not_addable(name, "it is not in the base")
     return saved[0][0]
 
 
 def _is_one_value(saved: Sequence[tuple[Tensor, float]]) -> bool:
-    """Whether all values are equal and their weights add up to 1."""
+    """Whether all saved values are equal and their weights add up to 1."""
     total = math.fsum(weight for _, weight in saved)
+    # the sum w·S₁ + … of equal values is S only then
     one = math.isclose(total, 1.0, rel_tol=0.0, abs_tol=SUM_OF_WEIGHTS)
     return one and all(_are_equal(values, saved[0][0]) for values, _ in saved[1:])
 

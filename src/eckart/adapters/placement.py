@@ -1,6 +1,6 @@
-"""Where each tensor of two checkpoints goes in the model that runs, and how an adapter changes it.
+"""The name of each tensor in the running model, and the way in which an adapter changes it.
 
-The running model of transformers tells, where there is one; else rules do.
+Both come from the model of transformers if the config names one, else from rules.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -17,7 +17,7 @@ from eckart.checkpoints.running import Running, Use, model, running_model
 
 
 class Way(StrEnum):
-    """What becomes of a tensor that has changed."""
+    """The way in which an adapter takes in the change of a tensor."""
 
     FACTORS = "factors"
     BIAS = "bias"
@@ -26,10 +26,13 @@ class Way(StrEnum):
 
 
 TABLE: Final = "embed_tokens.weight"
-"""What ends the name of a table whose tie to the head PEFT keeps when it replaces both."""
+"""Ending of the name of an input table whose tie to the head PEFT keeps when it replaces both."""
 STACKED: Final = "all experts are in one tensor, which PEFT cannot replace in a part"
+"""Reason why fused experts are not covered."""
 BEYOND: Final = "the model that the config of the base describes has no such tensor"
+"""Reason why tensors of further layers are not covered."""
 BY_RULES: Final = "Names and kinds of layers were told by rules, without the running model."
+"""Note of a job without a running model."""
 
 
 @final
@@ -38,10 +41,10 @@ class Place:
     """How an adapter would take in the change of a tensor.
 
     Fields:
-        way: What becomes of it.
-        kind: Of its module, for factors.
-        in_place: Whether new values are put into the base itself.
-        why: The reason, where it is not as a person would expect.
+        way: The way of taking it in.
+        kind: Kind of its module, for factors.
+        in_place: Whether new values are put into the base itself, not into a copy of the module.
+        why: Reason why the way is not the expected one, or empty.
     """
 
     way: Way
@@ -56,13 +59,13 @@ class Placement:
     """The tensors of a base and of its fine-tune by their names in the running model.
 
     Fields:
-        base, tuned: Stored names by those of the running model; a table that is stored under two
+        base, tuned: Stored names by names in the running model; a table that is stored under two
             names counts once.
-        running: That model, where it is known.
-        shapes: Of the tensors of the fine-tune.
-        whys: Why a tensor has no place, by name.
-        ties: Names of one table each.
-        config: That of the fine-tune, else of the base.
+        running: The running model, or None if it is unknown.
+        shapes: Shapes of the tensors of the fine-tune by names in the running model.
+        whys: Reasons why tensors have no place in the running model, by name.
+        ties: Groups of names of one shared table each.
+        config: Config of the fine-tune, or of the base if the fine-tune has none.
     """
 
     base: Mapping[str, str]
@@ -78,17 +81,19 @@ class Placement:
         """Find the running model and the names in it.
 
         Cost:
-            That of `running_model`, twice where the fine-tune has new tensors; reads tables that
+            The cost of `running_model`, twice if the fine-tune has new tensors; reads tables that
             are stored twice.
         """
         config = tuned.config or base.config
         running = running_model(tuned.config, base.config)
+        # a config may have been copied from another model
         if running is not None and not _describes(running, tuned):
             running = None
         uses = [_uses(one.tensors, running, one.config) for one in (base, tuned)]
         before, after = ({use.name: name for name, use in one.items()} for one in uses)
         ties = []
         for group in running.ties if running else _ties_by_rule(base, tuned, after):
+            # a checkpoint may store both names of a table that its config ties, with two values
             kept = _is_shared(tuned, after, group) and _is_shared(base, before, group)
             if kept:
                 before, after = _once(before, group), _once(after, group)
@@ -107,11 +112,11 @@ class Placement:
         )
 
     def uses(self, stored: Iterable[str]) -> dict[str, Use]:
-        """Where tensors of these names go."""
+        """The use of each of these stored tensors in the running model."""
         return _uses(stored, self.running, self.config)
 
     def notes(self) -> Iterator[str]:
-        """What names, kinds and ties are known from, and whose names are others, in sentences."""
+        """Sentences on the source of names and kinds, and on tensors that are stored otherwise."""
         known = self.running
         if known is None:
             yield BY_RULES
@@ -127,23 +132,23 @@ class Placement:
 
     @property
     def is_ensured(self) -> bool:
-        """Whether the model has one table for its inputs and its head, whose tie PEFT keeps."""
+        """Whether PEFT keeps the tie between the input table and the head of this model."""
         return any(_is_ensured(group) for group in self.ties)
 
     @property
     def modules(self) -> frozenset[str]:
-        """Names of all modules that are known."""
+        """Names of all known modules."""
         if self.running is not None:
             return self.running.names
         return frozenset(split_parameter(name)[0] for name in (*self.base, *self.tuned))
 
     @property
     def is_tied(self) -> bool:
-        """Whether the model uses the table of its inputs as its head."""
+        """Whether the model uses its input table as its head."""
         return any(HEAD in group for group in self.ties)
 
     def place(self, name: str, shape: tuple[int, ...]) -> Place:
-        """The place of a tensor that both have."""
+        """The place of a tensor that both checkpoints have."""
         module, parameter = split_parameter(name)
         if name in self.whys:
             return Place(way=Way.NONE, why=self.whys[name])
@@ -170,6 +175,7 @@ class Placement:
         if self.running is not None:
             fits = self.running.shapes.get(name) == shape
         else:
+            # by rule: a table may grow by rows, any other shape is that of another model
             fits = len(shape) == len(known) and shape[1:] == known[1:]
         place = self.place(name, shape)
         if not fits or place.way is Way.NONE:
@@ -179,6 +185,7 @@ class Placement:
     def new(self, name: str, shape: tuple[int, ...]) -> Place:
         """The place of a tensor that the base does not have."""
         known = self.running.shapes.get(name) == shape if self.running else True
+        # without a running model, other parameters are not known to belong to a module
         ending = name.endswith((f".{WEIGHT}", f".{BIAS}"))
         if name in self.whys or not known or (self.running is None and not ending):
             return Place(way=Way.NONE, why=self.whys.get(name, "its place is not known"))
@@ -192,7 +199,7 @@ class Placement:
         return Place(way=Way.NONE, why="PEFT cannot stack the experts of this model")
 
     def _in(self, running: Running, name: str, shape: tuple[int, ...]) -> Place:
-        """By what its module is in the running model."""
+        """The place of a tensor by the type of its module in the running model."""
         module, parameter = split_parameter(name)
         known = running.modules.get(module)
         if known is None or not module:
@@ -201,14 +208,16 @@ class Placement:
             return Place(way=Way.FACTORS, kind=Kind.LINEAR)
         if parameter == WEIGHT and known.kind is not None and len(shape) > 1:
             return Place(way=Way.FACTORS, kind=known.kind)
+        # all experts in one tensor: (experts, rows, columns)
         if len(shape) > 2 and "expert" in module.lower():
             return Place(way=Way.NONE, why=STACKED)
         why = known.why if len(shape) > 1 else ""
         return Place(way=Way.SAVED, in_place=self._in_place(name), why=why)
 
     def _by_rule(self, name: str, shape: tuple[int, ...]) -> Place:
-        """By its name and shape."""
+        """The place of a tensor by its name and shape, without a running model."""
         module, parameter = split_parameter(name)
+        # all experts in one tensor: (experts, rows, columns)
         if len(shape) > 2 and "expert" in name:
             return Place(way=Way.NONE, why=STACKED)
         saved = Place(way=Way.SAVED, in_place=self._in_place(name))
@@ -229,9 +238,9 @@ class Placement:
         return Place(way=Way.SAVED, in_place=saved.in_place, why=why)
 
     def _in_place(self, name: str) -> bool:
-        """Whether PEFT cannot put a copy of the module into the place of the module.
+        """Whether PEFT cannot replace the module by a copy, so that values go into the base.
 
-        It replaces every module whose name ends like that of the saved one, needs all its
+        PEFT replaces every module whose name ends like that of the saved one, needs all its
         parameters, and replaces only one of two names of a module.
         """
         module, parameter = split_parameter(name)
@@ -250,7 +259,7 @@ class Placement:
 
 
 def _describes(running: Running, checkpoint: Checkpoint) -> bool:
-    """Whether a config is that of these weights: at least half of them have their place in it."""
+    """Whether the config fits these weights: more than half of them have the expected shape."""
     uses = running.uses(checkpoint.tensors)
     wrong = sum(
         not use.why
@@ -263,7 +272,7 @@ def _describes(running: Running, checkpoint: Checkpoint) -> bool:
 
 
 def _beyond(new: Collection[str], base: Checkpoint, tuned: Checkpoint) -> Iterator[str]:
-    """New tensors that a base of the same class has no place for, such as those of more layers."""
+    """New tensors without a place in a base of the same class, such as those of further layers."""
     kind = base.config.get("architectures")
     if new and kind and kind == tuned.config.get("architectures"):
         own = running_model(base.config)
@@ -285,7 +294,7 @@ def _ties_by_rule(
 
 
 def _is_shared(checkpoint: Checkpoint, names: Mapping[str, str], group: tuple[str, ...]) -> bool:
-    """Whether what a checkpoint stores of names of one table is one table."""
+    """Whether the tensors that a checkpoint stores under names of one table are equal."""
     stored = [names[name] for name in group if name in names]
     if len(stored) < 2:
         return True
@@ -294,7 +303,7 @@ def _is_shared(checkpoint: Checkpoint, names: Mapping[str, str], group: tuple[st
 
 
 def _once(names: Mapping[str, str], group: tuple[str, ...]) -> dict[str, str]:
-    """The names with one of a group, the first, whatever it is stored as."""
+    """The names with all names of a group replaced by its first, which keeps one stored tensor."""
     stored = [name for name in names if name in group]
     return {
         group[0] if name in group else name: own

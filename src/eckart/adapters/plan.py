@@ -1,4 +1,4 @@
-"""What an extraction would take, before it begins."""
+"""The disk space, memory and time that an extraction would take."""
 
 import time
 from collections.abc import Sequence
@@ -19,30 +19,32 @@ from eckart.checkpoints.peft import adapter_bytes, matrix_shape
 from eckart.factorization import FAST_EXACT
 
 GUESSED_RANK: Final = 64
-"""Of a layer whose rank only its singular values will tell."""
+"""Rank assumed for a layer whose rank depends on its singular values."""
 PASSES: Final = 22
-"""Products with a change of width max(32, rank/2): those of the space, its proof and the error."""
+"""Products of the change with a block of max(32, rank/2) columns: those of the subspace, of its
+certificate and of the error."""
 CUBES: Final = 30
-"""Operations of all singular values of an n × n matrix, in n³."""
+"""Operations of a full singular value decomposition of an n × n matrix, in units of n³."""
 SIDE: Final = 1024
+"""Rows and columns of the matrices whose product measures the speed of the machine."""
 MEGABYTE: Final = 2**20
 READING: Final = 1e9
-"""Bytes a second, of a file that is not in memory yet."""
+"""Assumed speed, in bytes a second, of reading a file that is not in memory yet."""
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What an extraction would take.
+    """The resources that an extraction would take.
 
     Fields:
-        layers: That would become factors, if all of them have changed.
-        read_bytes: Of both checkpoints.
-        adapter_bytes: At most; a guess where the ranks depend on the singular values.
-        is_guess: Whether it is one.
-        disk_bytes: While it runs: the unfinished work and the adapter.
-        memory_bytes: At its peak.
-        seconds: About, on this machine as it is now.
+        layers: Number of layers that would become factors if all of them have changed.
+        read_bytes: Bytes of both checkpoints.
+        adapter_bytes: Bytes of the adapter at most; a guess if ranks depend on singular values.
+        is_guess: Whether `adapter_bytes` is a guess.
+        disk_bytes: Bytes on disk while it runs: the unfinished work and the adapter.
+        memory_bytes: Peak of the memory.
+        seconds: Approximate time on this machine under its present load.
     """
 
     layers: int
@@ -61,11 +63,11 @@ class Plan:
 def plan_extraction(
     base: str | PathLike[str], tuned: str | PathLike[str], settings: Settings
 ) -> Plan:
-    """Bytes, memory and time of an extraction, from the headers of both checkpoints.
+    """Estimate the bytes, memory and time of an extraction from the headers of both checkpoints.
 
     Raises:
-        ArgumentError: As `extract_adapter`.
-        FormatError: As `extract_adapter`.
+        ArgumentError: For the reasons of `extract_adapter`.
+        FormatError: For the reasons of `extract_adapter`.
 
     Cost:
         Reads headers, and multiplies two small matrices for a tenth of a second.
@@ -86,6 +88,7 @@ def plan_extraction(
     )
     if ranks.is_shared:
         factors = budget_bytes(ranks, pairs, after)
+    # unfinished work is kept in float32
     unfinished = sum(
         adapter_bytes(pair.shape, rank) for pair, rank in zip(layers, columns, strict=True)
     )
@@ -119,16 +122,18 @@ def _operations(layers: Sequence[TensorPair], columns: Sequence[int]) -> float:
         if least <= FAST_EXACT:
             total += CUBES * least**3 + 4.0 * rows * width * least
         else:
+            # a product of a rows × width matrix with k columns takes 2·rows·width·k operations
             total += 2.0 * rows * width * max(32, rank // 2 + 8) * PASSES
     return total
 
 
 def _speed() -> float:
-    """Operations a second of a product on this machine, now."""
+    """Floating-point operations a second of a product on this machine under its present load."""
     X = np.ones((SIDE, SIDE), FLOAT32)
     Y = X @ X
     began, turns = time.perf_counter(), 0
     while time.perf_counter() - began < 0.1:
         np.matmul(X, X, out=Y)
         turns += 1
+    # a product of two n × n matrices takes 2·n³ operations
     return turns * 2.0 * SIDE**3 / (time.perf_counter() - began)

@@ -1,4 +1,4 @@
-"""The page of an adapter, its figures, and its tables in the terminal and on the page."""
+"""The report of an adapter: its page, its figures, and the tables of page and terminal."""
 
 import re
 from html import escape
@@ -12,17 +12,18 @@ from eckart.reporting.html import draw, frame, grid, table
 from eckart.reporting.tables import byte_size, figure, gap, seconds
 
 EXACT: Final = 1e-5
-"""A relative error up to this is what rounding to float32 leaves."""
+"""Largest relative error that rounding to float32 explains: the whole change is taken in."""
 SEEN: Final = 5e-6
-"""A gap that shows in percent with three places."""
+"""Smallest gap that is not rounded to 0.000 % in a sentence."""
 MOST_MISSING: Final = 200
+"""Rows of the table of tensors that the adapter does not cover."""
 
 
 def extract_table(document: dict[str, Any]) -> list[tuple[str, str]]:
-    """Labels and values for a person.
+    """Labels and values of an extraction, for the terminal and the page.
 
     Args:
-        document: `Extraction.to_dict()`.
+        document: The document of `Extraction.to_dict()`.
     """
     layers = _layers(document)
     ranks = sorted(one["rank"] for one in layers)
@@ -50,7 +51,7 @@ def extract_table(document: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def extract_verdict(document: dict[str, Any]) -> str:
-    """How much of the change is taken in, how near to the best that is, and what is missing."""
+    """Sentences on the share of the change in the adapter, its gap and the tensors left out."""
     layers = _layers(document)
     taken = 1 - document["relative_error"] ** 2
     sentences = [
@@ -66,6 +67,7 @@ def extract_verdict(document: dict[str, Any]) -> str:
     lost = sum(one["share_of_delta"] for one in _missing(document))
     if lost:
         sentences.append(f"{lost:.2%} is in tensors that it does not cover.")
+    # without a partner there is no difference, and so no share of the change
     new = [one for one in _missing(document) if one["delta_norm"] is None]
     if new:
         sentences.append(
@@ -93,7 +95,7 @@ def layer_rows(document: dict[str, Any]) -> list[tuple[str, ...]]:
 
 
 def missing_rows(document: dict[str, Any]) -> list[tuple[str, ...]]:
-    """One row for each tensor whose change is not in the adapter, the largest first."""
+    """One row for each tensor whose change is not in the adapter, the largest change first."""
     missing = sorted(_missing(document), key=lambda one: -one["share_of_delta"])
     rows = [
         (
@@ -116,19 +118,23 @@ def _missing(document: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 _DEPTH: Final = re.compile(r"\.(\d+)\.")
+"""Number of the block in the name of a layer, such as 3 in `model.layers.3.mlp.up_proj`."""
 MOST_LINES: Final = 60
+"""Spectra in one figure: of more layers, evenly chosen ones are drawn."""
 SHADES: Final = ((0.0, "#e9f0ff"), (0.5, "#7ba4ff"), (1.0, "#12295e"))
 
 
 def error_map(layers: list[dict[str, Any]]) -> go.Figure | None:
-    """Relative error of each layer by its depth and its kind; None where nothing repeats."""
+    """Heat map of the relative errors over depth and kind; None without two depths."""
     places = [(layer, *_place(layer["name"])) for layer in layers]
     deep = [(layer, depth, kind) for layer, depth, kind in places if depth is not None]
     if len({depth for _, depth, _ in deep}) < 2:
         return None
     kinds = list(dict.fromkeys(kind for _, _, kind in deep))
     depths = sorted({depth for _, depth, _ in deep})
+    # a cell without a layer stays empty: plotly draws nothing for NaN
     cells = np.full((len(kinds), len(depths)), np.nan)
+    # objects, since an array of str would cut longer texts
     words = np.full(cells.shape, "", dtype=object)
     for layer, depth, kind in deep:
         place = kinds.index(kind), depths.index(depth)
@@ -143,6 +149,7 @@ def error_map(layers: list[dict[str, Any]]) -> go.Figure | None:
             colorscale=SHADES,
             zmin=0.0,
             colorbar={"thickness": 10, "outlinewidth": 0, "title": "error"},
+            # <extra></extra> leaves out plotly's box with the name of the trace
             hovertemplate="%{y}, layer %{x}<br>relative error %{z:.4f}, %{customdata}"
             "<extra></extra>",
             xgap=1,
@@ -150,6 +157,7 @@ def error_map(layers: list[dict[str, Any]]) -> go.Figure | None:
         )
     )
     drawn.update_xaxes(title="depth", dtick=1 if len(depths) <= 24 else None)
+    # the first kind at the top, as in a table
     drawn.update_yaxes(autorange="reversed")
     return styled(drawn, 140 + 26 * len(kinds))
 
@@ -161,8 +169,10 @@ def layer_spectra(layers: list[dict[str, Any]]) -> go.Figure | None:
         return None
     drawn = go.Figure()
     lowest = 1.0
+    # the stride is rounded up, so that at most MOST_LINES are drawn
     for layer in known[:: -(-len(known) // MOST_LINES)]:
         values = np.asarray(layer["singular_values"])
+        # smaller singular values are rounding, and would stretch a logarithmic axis
         shown = values[values > 1e-9 * values[0]] / values[0]
         lowest = min(lowest, float(shown.min()))
         drawn.add_scatter(
@@ -170,6 +180,7 @@ def layer_spectra(layers: list[dict[str, Any]]) -> go.Figure | None:
             y=shown,
             mode="lines",
             line={"color": ACCENT, "width": 1},
+            # many curves lie over one another
             opacity=0.35,
             showlegend=False,
             name=layer["name"],
@@ -181,7 +192,7 @@ def layer_spectra(layers: list[dict[str, Any]]) -> go.Figure | None:
 
 
 def size_curve(document: dict[str, Any]) -> go.Figure | None:
-    """The error of all layers together over the bytes of their factors, and what was chosen."""
+    """Curve of the error of all layers over the bytes of their factors, with this adapter in it."""
     curve = document["curve"]
     if len(curve["bytes"]) < 2:
         return None
@@ -212,13 +223,14 @@ def size_curve(document: dict[str, Any]) -> go.Figure | None:
 
 
 def _place(name: str) -> tuple[int | None, str]:
-    """The depth of a layer and its kind: its name without the number of its block."""
+    """The depth of a layer, and its kind: the part of its name after the number of its block."""
     found = _DEPTH.search(name)
     if found is None:
         return None, name
     return int(found[1]), name[found.end() :]
 
 
+# the titles of the tables of layers and of missing tensors on the page
 LAYERS: Final = (
     "layer",
     "shape",
@@ -234,15 +246,16 @@ MISSING: Final = ("tensor", "share of the change", "why")
 
 
 def extract_page(document: dict[str, Any]) -> str:
-    """The report of an extraction.
+    """The HTML report of an extraction.
 
     Args:
-        document: `Extraction.to_dict()`.
+        document: The document of `Extraction.to_dict()`.
 
     Returns:
-        HTML that is complete in itself: styles and script are inside.
+        A page that needs no other file: styles and script are inside.
     """
     layers = [one for one in document["tensors"] if one.get("rank")]
+    # escaped, because names in notes come from the checkpoints
     notes = "".join(f'<p class="message">{escape(note)}</p>' for note in document["notes"])
     curves = [size_curve(document), layer_spectra(layers)]
     cards = "".join(f'<div class="card">{draw(curve)}</div>' for curve in curves if curve)
@@ -277,15 +290,18 @@ def _section(title: str, header: tuple[str, ...], rows: list[tuple[str, ...]]) -
 
 
 HEADER: Final = ("layer", "rank", "relative error", "recorded")
+"""Titles of the columns of `verify_rows`."""
 MOST_NAMED: Final = 5
+"""Names in a sentence of the verdict."""
 MOST_UNCOVERED: Final = 20
+"""Rows of the table of uncovered tensors in the terminal."""
 
 
 def verify_rows(document: dict[str, Any]) -> list[tuple[str, ...]]:
     """One row for each adapted layer.
 
     Args:
-        document: `Verification.to_dict()`.
+        document: The document of `Verification.to_dict()`.
     """
     return [
         (
@@ -299,7 +315,7 @@ def verify_rows(document: dict[str, Any]) -> list[tuple[str, ...]]:
 
 
 def uncovered_rows(document: dict[str, Any]) -> list[tuple[str, ...]]:
-    """One row for each tensor that differs and is not in the adapter, the largest first."""
+    """One row for each changed tensor that is not in the adapter, the largest change first."""
     missing = document["uncovered"]
     rows = [
         (
@@ -314,7 +330,7 @@ def uncovered_rows(document: dict[str, Any]) -> list[tuple[str, ...]]:
 
 
 def verify_verdict(document: dict[str, Any]) -> list[str]:
-    """What does not fit, what is short, and the error of the whole; a sentence each."""
+    """Sentences on what does not fit, what is above the tolerance, and the error of the whole."""
     larger = [one["name"] for one in document["layers"] if not one["fits"]]
     different = [one["name"] for one in document["values"] if not one["fits"]]
     said = [

@@ -1,4 +1,4 @@
-"""What an extraction found, layer by layer, what it left out, and what a byte buys."""
+"""The result of an extraction: every tensor, what was left out, and the rate–distortion curve."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,20 +19,22 @@ from eckart.engine.result import Grade
 from eckart.ranks.allocation import allocate
 
 UNCHANGED: Final = "unchanged"
+"""State of a tensor without a change, which documents leave out."""
 FEWEST_VALUES: Final = 64
+"""Singular values of a layer that a document holds at least, as far as they are known."""
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TensorReport:
-    """What became of one tensor.
+    """The treatment of one tensor in the adapter.
 
     Fields:
-        pair: Which one.
+        pair: Names, shape and way of the tensor.
         delta_norm: ‖W_tuned − W_base‖_F; None where one of the two is missing.
-        error: What of that the adapter leaves out; None where delta_norm is.
-        figures: Of a layer that was factored, also one that was left out at rank 0.
-        nbytes: In the adapter.
+        error: Norm of the part of the change that the adapter lacks; None if `delta_norm` is.
+        figures: Figures of a factored layer, also of one left out at rank 0; else None.
+        nbytes: Bytes of the tensor in the adapter.
     """
 
     pair: TensorPair
@@ -43,14 +45,15 @@ class TensorReport:
 
     @property
     def state(self) -> str:
-        """In a word or two."""
+        """The state of the tensor in a word or two."""
         if self.pair.way is Way.FACTORS and self.figures and self.figures.rank == 0:
             return "left out"
         return UNCHANGED if self.delta_norm == 0 else str(self.pair.way)
 
     def to_dict(self, total: float) -> dict[str, Any]:
-        """Plain numbers and text; `total` is the norm of the whole change."""
+        """The report as plain numbers and text; `total` is the norm of the whole change."""
         document: dict[str, Any] = {
+            # PEFT adapts modules, and saves parameters
             "name": self.pair.module if self.pair.way is Way.FACTORS else self.pair.name,
             "state": self.state,
             "shape": list(self.pair.shape),
@@ -81,14 +84,14 @@ class Extraction:
     """The result of `extract_adapter`.
 
     Fields:
-        base, tuned: What was given.
-        folder: Of the adapter.
-        tensors: What became of each tensor of either checkpoint.
-        settings: Enough to run it again.
-        notes: What a person should know, in sentences.
-        curve: See `size_curve`.
-        command: The command that makes it again, or empty.
-        seconds: The whole job, without the writing.
+        base, tuned: Paths of the two checkpoints, as given.
+        folder: Folder of the adapter.
+        tensors: Reports on all tensors of either checkpoint.
+        settings: Settings that repeat the job.
+        notes: Sentences that a user should read.
+        curve: Rate–distortion curve; see `size_curve`.
+        command: Command line that repeats the job, or empty.
+        seconds: Duration of the whole job, without the writing.
     """
 
     base: str
@@ -103,32 +106,32 @@ class Extraction:
 
     @property
     def grade(self) -> Grade:
-        """Success: what is not covered is said, and none of it was promised."""
+        """Always success: tensors that are not covered are reported, and no target was set."""
         return "success"
 
     @property
     def layers(self) -> tuple[TensorReport, ...]:
-        """Those with factors."""
+        """The layers with factors."""
         return tuple(one for one in self.tensors if one.figures and one.figures.rank)
 
     @property
     def delta_norm(self) -> float:
-        """‖W_tuned − W_base‖ over all tensors of both."""
+        """‖W_tuned − W_base‖ over all tensors that both checkpoints have."""
         return math.hypot(*(one.delta_norm or 0.0 for one in self.tensors))
 
     @property
     def relative_error(self) -> float:
-        """What the adapter leaves out of the whole change, relative to it."""
+        """The norm of the part of the change that the adapter lacks, relative to the whole."""
         total = self.delta_norm
         return math.hypot(*(one.error or 0.0 for one in self.tensors)) / total if total else 0.0
 
     @property
     def nbytes(self) -> int:
-        """Of all tensors of the adapter."""
+        """Bytes of all tensors of the adapter."""
         return sum(one.nbytes for one in self.tensors)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers and text: what `report.json`, `--json` and the report are made from."""
+        """The result as plain numbers and text: the document of `report.json` and `--json`."""
         total = self.delta_norm
         changed = [one for one in self.tensors if one.state != UNCHANGED]
         return {
@@ -154,14 +157,14 @@ class Extraction:
 
 
 def _shown(rank: int) -> int:
-    """How many singular values a document holds of a layer of this rank."""
+    """The number of singular values that a document holds of a layer of this rank."""
     return max(FEWEST_VALUES, 2 * rank)
 
 
 def reports(
     findings: Iterable[TensorRecord], adapter: Adapter, left: Iterable[LeftOut], dtype: AdapterDType
 ) -> Iterator[TensorReport]:
-    """What became of every tensor in the adapter as it is written."""
+    """The reports on all tensors, for the adapter as it is written."""
     ranks: dict[str, int] = {}
     biased: set[str] = set()
     for layer in adapter.layers:
@@ -175,7 +178,8 @@ def reports(
         if covered:
             nbytes = adapter.saved[pair.name].nbytes
         elif pair.way is Way.BIAS and pair.module in biased:
-            covered, nbytes = True, 4 * math.prod(pair.shape)
+            covered, nbytes = True, 4 * math.prod(pair.shape)  # biases are stored in float32
+        # biases and saved values are those of the fine-tune
         error = 0.0 if covered else one.delta_norm
         if pair.way is Way.FACTORS and one.figures and pair.module in ranks:
             error = one.figures.error
@@ -200,16 +204,18 @@ def _relative(layers: Iterable[TensorReport]) -> float:
 
 
 POINTS: Final = 24
+"""Points of the rate–distortion curve, evenly spaced in the logarithm of the rank."""
 
 
 def size_curve(layers: Sequence[TensorReport], dtype: AdapterDType) -> dict[str, Any]:
-    """Relative errors for bytes from nothing to all that is known, shared and with one rank.
+    """The rate–distortion curve: relative errors over bytes, with shared and uniform ranks.
 
-    From the singular values that are known of each layer: ‖ΔW‖² less the squares that are kept.
+    The squared error is ‖ΔW‖² minus the squares of the kept singular values, so the curve ends
+    where the known singular values do.
 
     Returns:
-        `bytes`, and for each `shared` (where they lower the error most) and `uniform` (one rank
-        for all layers), in ascending order.
+        Lists `bytes`, ascending, and for each entry the errors `shared` (bytes spent where they
+        lower the error most) and `uniform` (one rank for all layers).
     """
     known = [one for one in layers if one.figures is not None and one.figures.spectrum.leading]
     spectra = [np.array(one.figures.spectrum.leading) for one in known if one.figures]
@@ -218,6 +224,7 @@ def size_curve(layers: Sequence[TensorReport], dtype: AdapterDType) -> dict[str,
     costs = [adapter_bytes(one.pair.shape, 1, dtype) for one in known]
     total = math.fsum((one.delta_norm or 0.0) ** 2 for one in known)
     most = max(len(spectrum) for spectrum in spectra)
+    # the error falls fast at small ranks, so the points are denser there
     ranks = np.unique(np.geomspace(1, most, POINTS).astype(int))
     sizes: list[int] = []
     shared: list[float] = []
@@ -236,4 +243,5 @@ def _left(spectra: Sequence[Array], ranks: Sequence[int], total: float) -> float
         float(np.square(spectrum[:rank]).sum())
         for spectrum, rank in zip(spectra, ranks, strict=True)
     )
+    # rounding may make the difference of nearly equal sums negative
     return math.sqrt(max(0.0, total - kept) / total) if total else 0.0

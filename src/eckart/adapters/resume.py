@@ -1,4 +1,4 @@
-"""The unfinished work of an extraction: one small file for each tensor that is done."""
+"""The unfinished work of an extraction: one small file for each finished tensor."""
 
 import json
 import shutil
@@ -26,39 +26,43 @@ from eckart.files.outputs import UNFINISHED as SETTINGS
 from eckart.files.whole import refused
 
 DRAFT: Final = "adapter"
+"""Name of the folder, within that of the unfinished work, to which the adapter is written."""
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class ResumeStore:
-    """A folder beside the adapter that is being made.
+    """The folder of unfinished work beside the adapter that is being made.
 
     Every file in it is written whole or not at all, so that a job that was killed at any moment
-    can go on: what has a file is done.
+    can go on: a tensor that has a file is finished.
+
+    Fields:
+        folder: Path of the folder.
     """
 
     folder: Path
 
     @staticmethod
     def beside(adapter: Path) -> "ResumeStore":
-        """The folder for an adapter."""
+        """The store that belongs to the folder of an adapter."""
         return ResumeStore(beside(adapter, f"{named_path(adapter).name}.unfinished"))
 
     def check(self, inputs: Sequence[Path | None]) -> None:
-        """Refuse a folder that holds what is read, or what eckart did not write.
+        """Refuse a folder that holds an input of the job or files that eckart did not write.
 
         Raises:
-            ArgumentError: If so.
+            ArgumentError: If the folder holds either.
         """
         check_apart(self.folder, inputs)
         check_kind(self.folder, is_folder=True)
 
     def begin(self, settings: dict[str, Any], *, resume: bool, force: bool) -> None:
-        """Make the folder, or check that the one there is of the same job.
+        """Make the folder, or check that an existing one belongs to the same job.
 
         Raises:
             ArgumentError: If there is unfinished work and neither `resume` nor `force` is set, or
-                it is of another job.
+                it belongs to another job.
         """
         settings = {**settings, **SIGNED}
         if force and not resume:
@@ -76,6 +80,7 @@ class ResumeStore:
                 hint="Go on with --resume, or begin again with --force.",
                 code="unfinished-work",
             )
+        # without settings the job was killed before it did any work
         known = self._read(SETTINGS) or settings
         different = sorted(name for name in settings if known.get(name) != settings[name])
         if different:
@@ -88,14 +93,15 @@ class ResumeStore:
         self._write(SETTINGS, settings)
 
     def note(self, number: int, document: dict[str, Any]) -> None:
-        """Keep what is known of a tensor that has no factors."""
+        """Store the record of a tensor without factors."""
+        # file names have the form that `eckart.files.outputs.WORK` knows as eckart's
         self._write(f"{number:05d}.json", document)
 
     def noted(self, number: int) -> tuple[float | None, LayerFigures | None] | None:
-        """What `note` kept, if it did: the norm of the change, and its figures.
+        """The norm of the change and the figures that `note` stored, or None if it did not.
 
         Raises:
-            FormatError: If it is not as it was written.
+            FormatError: If the file was altered or damaged.
         """
         name = f"{number:05d}.json"
         note = self._read(name)
@@ -109,15 +115,15 @@ class ResumeStore:
             )
 
     def keep(self, number: int, layer: FactoredLayer, stage: str) -> None:
-        """Keep a factored layer."""
+        """Store a factored layer under a stage."""
         path = self._factors(number, stage)
         write_factors(path, {"": layer.factors}, layer.figures.to_dict(), force=True)
 
     def kept(self, number: int, stage: str, shape: tuple[int, ...]) -> FactoredLayer | None:
-        """What `keep` kept of a layer of a shape, if it did.
+        """The layer that `keep` stored under a stage, or None if it did not.
 
         Raises:
-            FormatError: If it is not as it was written.
+            FormatError: If the file was altered or damaged, or the layer has another shape.
         """
         path = self._factors(number, stage)
         if not path.exists():
@@ -126,27 +132,30 @@ class ResumeStore:
         with self._as_written(path.name):
             figures = LayerFigures.from_dict(dict(file.document))
             factors = file.parts[""]
+            # a layer that a budget leaves out keeps its factors beside figures of rank 0
             if figures.rank not in (0, factors.rank) or factors.shape != matrix_shape(shape):
                 raise ValueError("the factors are of another layer")
         return FactoredLayer(factors=factors, figures=figures)
 
     @contextmanager
     def draft(self, place: Path) -> Generator[Path, None, None]:
-        """Give a folder to write the adapter to, which is moved to a free place at the end.
+        """Give a folder to write the adapter to, which is moved to `place` at the end.
 
-        It is in here, so that it goes with the rest when a process that was killed left it.
+        It lies within the unfinished work, so that a draft that a killed process left is removed
+        with it.
         """
         folder = self.folder / DRAFT
         shutil.rmtree(folder, ignore_errors=True)
         try:
             yield folder
             folder.rename(place)
-        except BaseException:
+        except BaseException:  # Ctrl-C too leaves no half-written draft
             shutil.rmtree(folder, ignore_errors=True)
             raise
 
     def remove(self) -> None:
-        """Take the folder away, the settings last: without them nothing in it can be trusted."""
+        """Remove the folder, its settings last, because without them the rest cannot be trusted."""
+        # files of others are never removed
         if strangers(self.folder):
             return
         if self.folder.is_dir():
@@ -173,7 +182,7 @@ class ResumeStore:
 
     @contextmanager
     def _as_written(self, name: str) -> Generator[None, None, None]:
-        """Turn what is raised for a file that was changed into one sentence."""
+        """Raise one FormatError for whatever an altered file makes the code raise."""
         try:
             yield
         except (LookupError, AttributeError, TypeError, ValueError, ArithmeticError) as error:

@@ -1,4 +1,4 @@
-"""Layers factored for the inputs they get: the second moments of those, from a file."""
+"""Factoring layers for the smallest error of their outputs, by second moments of their inputs."""
 
 import hashlib
 import math
@@ -29,27 +29,27 @@ from eckart.matrices import Dense
 from eckart.objectives import Weighted, residual_norm
 
 WEIGHED: Final = (Kind.LINEAR, Kind.TRANSPOSED)
-"""Kinds of layers that multiply inputs."""
+"""Kinds of layers whose outputs are products of the weight with inputs."""
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Second moments G = XᵀX / count of the inputs of layers, by module.
+    """Second moments G = XᵀX / count of the inputs X of layers, by module.
 
     Fields:
-        file: A safetensors file with a tensor of shape (inputs, inputs) for each module.
+        file: Opened safetensors file with a tensor of shape (inputs, inputs) for each module.
     """
 
     file: Checkpoint
 
     @staticmethod
     def open(path: Path) -> "Calibration":
-        """The moments in a file, which `eckart calibrate` writes.
+        """Open a file of moments, which `eckart calibrate` writes.
 
         Raises:
-            ArgumentError: If there is no such file.
-            FormatError: If it is damaged, or holds no moments.
+            ArgumentError: If the file does not exist.
+            FormatError: If the file is damaged or holds other tensors than moments.
         """
         file = open_checkpoint(path)
         for name, tensor in file.tensors.items():
@@ -63,11 +63,12 @@ class Calibration:
 
     @staticmethod
     def of(path: Path, coverage: Coverage) -> "Calibration":
-        """The moments in a file for the layers of two checkpoints.
+        """Open a file of moments for the layers of two checkpoints.
 
         Raises:
-            ArgumentError: As `open`.
-            FormatError: As `open`, or if they are of none of the layers and would have no effect.
+            ArgumentError: For the reasons of `open`.
+            FormatError: For the reasons of `open`, or if the moments belong to none of the layers
+                and so would have no effect.
         """
         found = Calibration.open(path)
         if not any(p.kind in WEIGHED and p.module in found.file.tensors for p in coverage.tensors):
@@ -80,15 +81,15 @@ class Calibration:
         return found
 
     def fingerprint(self) -> str:
-        """What tells these moments from others."""
+        """A digest that identifies these moments."""
         prints = sorted(self.file.fingerprint().items())
         return hashlib.sha256(repr(prints).encode()).hexdigest()
 
     def objective(self, pair: TensorPair) -> Weighted | None:
-        """The error of the answers of a layer; None where its inputs are not known.
+        """The objective ‖(ΔW − B·A)·X‖ of a layer; None if it has no moments.
 
         Raises:
-            FormatError: If the moments are of another number of inputs.
+            FormatError: If the moments have another number of inputs than the layer.
         """
         if pair.kind not in WEIGHED or pair.module not in self.file.tensors:
             return None
@@ -103,7 +104,7 @@ class Calibration:
         return Weighted(moments=moments)
 
     def typical(self) -> float:
-        """The mean square of an input, over all layers: what others are taken to get."""
+        """The mean square of an input over all layers, assumed for layers without moments."""
         means = [
             float(np.trace(self.file.read(name).astype(FLOAT64))) / tensor.shape[0]
             for name, tensor in self.file.tensors.items()
@@ -119,15 +120,16 @@ def factor_weighted(
     dtype: AdapterDType,
     seed: int,
 ) -> FactoredLayer:
-    """Factor the change of a layer so that its answers lose least.
+    """Factor the change of a layer for the smallest error of its outputs.
 
-    The error of the figures is that of the weights; the spectrum, the gap and `weighted_error` are
-    of the answers.
+    In the figures, `error` is that of the weights; `spectrum`, `gap` and `weighted_error` are those
+    of the outputs.
 
     Cost:
-        A symmetric eigenvalue problem of the inputs beside that of `factor_layer`.
+        The cost of `factor_layer` and a symmetric eigenvalue problem of size inputs.
     """
     began = time.perf_counter()
+    # the moments weight the columns, so a weight stored as (inputs, outputs) is transposed first
     turned = pair.kind is Kind.TRANSPOSED
     matrix = Dense(np.ascontiguousarray(delta.matrix.array.T)) if turned else delta.matrix
     run = factorize(matrix, **rank, objective=objective, seed=layer_seed(seed, pair.name))
@@ -137,6 +139,7 @@ def factor_weighted(
     layer = _weighed(pair, delta, _turned(factors, turned), objective, dtype)
     figures = replace(
         layer.figures,
+        # the gap of the outputs, since the bound of `factorize` is on their error
         gap=run.certificate.gap,
         spectrum=Spectrum(
             leading=tuple(float(value) for value in known[:MOST_VALUES]),
@@ -155,7 +158,8 @@ def cut_weighted(
     objective: Weighted,
     dtype: AdapterDType,
 ) -> FactoredLayer:
-    """A weighted layer at a smaller rank: its leading columns, which are in the order of worth."""
+    """A weighted layer at a smaller rank: its leading components, which are sorted by gain."""
+    # not `truncate`, which would sort by the singular values of B·A and not of the outputs
     own = layer.factors
     cut = Factors(own.B[:, :rank], own.A[:rank])
     smaller = _weighed(pair, delta, cut, objective, dtype)
@@ -175,7 +179,7 @@ def _turned(factors: Factors, turned: bool) -> Factors:
 def _weighed(
     pair: TensorPair, delta: Delta, factors: Factors, objective: Weighted, dtype: AdapterDType
 ) -> FactoredLayer:
-    """The figures of factors as they are stored, in weights and in answers."""
+    """The figures of the factors as stored, with the errors of the weights and of the outputs."""
     stored = stored_factors(as_adapted(pair, factors), dtype)
     turned = pair.kind is Kind.TRANSPOSED
     matrix = Dense(np.ascontiguousarray(delta.matrix.array.T)) if turned else delta.matrix
@@ -186,6 +190,7 @@ def _weighed(
         weight_norm=delta.weight_norm,
         rank=factors.rank,
         error=residual_norm(delta.matrix, stored),
+        # no bound is known on the error of the weights at this rank
         best_possible_error=0.0,
         gap=None,
         spectrum=Spectrum(leading=(), is_whole=False),

@@ -1,4 +1,4 @@
-"""The two checkpoints: opened, refused where no adapter can come of them, their tensors matched."""
+"""Opening and checking the two checkpoints, and matching the names of their tensors."""
 
 import re
 from collections import Counter
@@ -22,21 +22,24 @@ from eckart.files.outputs import located
 
 OnTensor: TypeAlias = Callable[[str, int], None]
 Watch: TypeAlias = Callable[[int], AbstractContextManager[OnTensor | None]]
-"""Given the number of all entries, what is entered around the work: it gives what is called with
-the name and the number of entries of each tensor that is done."""
+"""Function of the number of all entries that gives a context manager for the work, whose value is
+called with the name and the number of entries of each finished tensor."""
 
 
 def unwatched(_total: int) -> AbstractContextManager[None]:
-    """Tells nobody."""
+    """Report no progress."""
     return nullcontext()
 
 
 _ADAPTER: Final = "adapter_config.json"
+# the entry of a model card, in YAML: one name, or a list of which the first is taken
 _BASE_MODEL: Final = re.compile(r"^base_model:\s*(?:-\s*)?[\"']?([^\s\"']+)", re.MULTILINE)
+# the names that PEFT gives to the parts of a model while an adapter is attached
 _UNMERGED: Final = re.compile(r"\.(?:base_layer|lora_A|lora_B|modules_to_save)\.")
 HEAD: Final = "lm_head.weight"
+"""Name of the weight of the head of a language model."""
 CLAIMED: Final = "; if its weights are plain, take quantization_config out of its config.json."
-"""What to do where the config is of the model before it was merged."""
+"""Hint for a merged, plain checkpoint whose config is still that of the quantised model."""
 
 
 def open_pair(
@@ -45,8 +48,8 @@ def open_pair(
     """Open a base and its fine-tune.
 
     Raises:
-        ArgumentError: If there is no such path, or both are the same.
-        FormatError: If either is damaged or quantised, or the two are the wrong way round.
+        ArgumentError: If a path is missing, or both are the same.
+        FormatError: If either is damaged or quantised, or the two are swapped.
     """
     if located(as_path(base)) == located(as_path(tuned)):
         raise ArgumentError(
@@ -66,11 +69,11 @@ def open_pair(
 
 
 def open_weights(path: str | PathLike[str]) -> Checkpoint:
-    """Open a checkpoint whose tensors are plain numbers.
+    """Open a checkpoint whose tensors are plain weights.
 
     Raises:
-        ArgumentError: If there is no such path.
-        FormatError: If it is damaged or quantised.
+        ArgumentError: If the path is missing.
+        FormatError: If the checkpoint is damaged or quantised, or holds an unmerged LoRA.
     """
     checkpoint = open_checkpoint(path)
     factors = next((name for name in checkpoint.tensors if _UNMERGED.search(name)), None)
@@ -80,6 +83,7 @@ def open_weights(path: str | PathLike[str]) -> Checkpoint:
             hint="Merge it with PEFT (merge_and_unload) and save the model again.",
             code="unmerged",
         )
+    # differences of quantised codes are no changes of weights
     method = quantisation(checkpoint)
     if method is not None:
         raise FormatError(
@@ -92,7 +96,7 @@ def open_weights(path: str | PathLike[str]) -> Checkpoint:
 
 
 def is_tied(tuned: Checkpoint, base: Checkpoint) -> bool:
-    """Whether the model uses its embedding table as its head too."""
+    """Whether the model uses its input table as its head too."""
     names = {unwrapped(name) for name in tuned.tensors}
     architectures = tuned.config.get("architectures") or base.config.get("architectures") or [""]
     is_language_model = str(architectures[0]).endswith(("ForCausalLM", "LMHeadModel"))
@@ -101,11 +105,13 @@ def is_tied(tuned: Checkpoint, base: Checkpoint) -> bool:
 
 
 def _comes_from(child: Checkpoint, parent: Checkpoint) -> bool:
-    """Whether a trace in a checkpoint names the other one as what it was made from."""
+    """Whether the metadata of a checkpoint name the other one as its origin."""
+    # without the folders above: the path may be that of another machine
     return any(Path(trace).name == parent.path.resolve().name for trace in _traces(child))
 
 
 def _traces(checkpoint: Checkpoint) -> Iterator[str]:
+    # transformers writes the path that a model was loaded from
     yield str(checkpoint.config.get("_name_or_path", ""))
     folder = checkpoint.path if checkpoint.path.is_dir() else checkpoint.path.parent
     if (folder / _ADAPTER).is_file():
@@ -113,24 +119,25 @@ def _traces(checkpoint: Checkpoint) -> Iterator[str]:
     card = folder / "README.md"
     if card.is_file():
         with card.open(encoding="utf-8", errors="replace") as file:
+            # the header of a model card comes first; the text after it may be long
             found = _BASE_MODEL.search(file.read(10_000))
         if found:
             yield found[1]
 
 
 BLOCK: Final = 2**16
-"""Entries that are compared at once: they fit the cache, and one that differs ends it early."""
+"""Entries that are compared at once: they fit the cache, and a block that differs ends the scan."""
 
 
 def is_unchanged(base: npt.NDArray[Any], tuned: npt.NDArray[Any]) -> bool:
-    """Whether two tensors hold the same numbers: −0 is 0, NaN equals nothing.
+    """Whether two tensors hold equal numbers: −0 equals 0, and NaN equals nothing.
 
     Floating-point numbers of different dtypes are compared after exact widening; integers as NumPy
     compares them.
 
     Args:
-        base: Of any shape and dtype, in C order.
-        tuned: Likewise.
+        base: Array of any shape and dtype, in C order.
+        tuned: Array of any shape and dtype, in C order.
 
     Cost:
         Reads both once, at the speed of memory, until the first block of 65 536 entries that
@@ -151,9 +158,10 @@ def is_unchanged(base: npt.NDArray[Any], tuned: npt.NDArray[Any]) -> bool:
 
 def _are_equal(x: npt.NDArray[Any], y: npt.NDArray[Any]) -> bool:
     if x.dtype == y.dtype and x.dtype in HALVES:
-        # as integers: ten times as fast as NumPy's comparison of halves
+        # as integers, which is ten times as fast as NumPy's comparison of halves
         bits = x.view(np.uint16)
         if np.array_equal(bits, y.view(np.uint16)):
+            # without the sign bit, the bits of NaN are larger than those of infinity
             infinity = np.array(np.inf, x.dtype).view(np.uint16)
             return bool((bits & 0x7FFF).max() <= infinity)
     return bool((_widened(x) == _widened(y)).all())
@@ -169,15 +177,15 @@ Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Matching:
-    """Which tensors of a base model and of its fine-tune belong together.
+    """Pairs of tensors of a base model and of its fine-tune.
 
     Fields:
-        pairs: Names in the base and in the fine-tune, of equal shape, in the order of the base.
-        reshaped: The same for tensors of different shapes, such as a grown vocabulary.
-        only_base: Names without a partner, in the order of the base.
-        only_tuned: Names without a partner, in the order of the fine-tune.
-        base_prefix: What begins names of the base and not those of their partners, or "".
-        tuned_prefix: The same of the fine-tune.
+        pairs: Names in base and fine-tune of tensors of equal shape, in the order of the base.
+        reshaped: Names of pairs of different shapes, such as the tables of a grown vocabulary.
+        only_base: Names in the base without a partner, in the order of the base.
+        only_tuned: Names in the fine-tune without a partner, in the order of the fine-tune.
+        base_prefix: Prefix of names in the base that their partners lack, or "".
+        tuned_prefix: Prefix of names in the fine-tune that their partners lack, or "".
     """
 
     pairs: tuple[tuple[str, str], ...]
@@ -188,11 +196,11 @@ class Matching:
     tuned_prefix: str
 
     def prefix(self, base: str = "base checkpoint", tuned: str = "tuned checkpoint") -> str | None:
-        """One sentence on what had to be left out of the names; None if they are the same.
+        """A sentence on the prefixes that were left out of the names; None if there are none.
 
         Args:
-            base: What the first side is called.
-            tuned: What the second is called.
+            base: Word for the first side.
+            tuned: Word for the second side.
         """
         sides = ((base, self.base_prefix), (tuned, self.tuned_prefix))
         said = [f"'{prefix}' in the {side}" for side, prefix in sides if prefix]
@@ -202,14 +210,14 @@ class Matching:
 def match_names(base: Shapes, tuned: Shapes) -> Matching:
     """Pair the tensors of two checkpoints by name, leaving out a prefix where that pairs more.
 
-    Tried are the names as they are, and without each prefix (up to a dot) that at least half of
+    The names are tried as they are, and without each prefix (up to a dot) that at least half of
     the names of a side share, on either side and on both: `bert.`, `model.`, `base_model.model.`,
-    `_orig_mod.`, `module.`. Names that lack the prefix stay as they are. The choice is the one
-    with the most pairs of equal shape, then with the most pairs, then with the least left out.
+    `_orig_mod.`, `module.`. Names without the prefix stay as they are. The trial with the most
+    pairs of equal shape wins, then the one with the most pairs, then with the shortest prefixes.
 
     Args:
-        base: Shapes by name.
-        tuned: Shapes by name.
+        base: Shapes of the tensors of the base by name.
+        tuned: Shapes of the tensors of the fine-tune by name.
 
     Cost:
         As many look-ups as the smaller side has names, for each pair of prefixes.
@@ -229,7 +237,7 @@ def match_names(base: Shapes, tuned: Shapes) -> Matching:
 @final
 @dataclass(frozen=True, slots=True)
 class _Trial:
-    """The names without a prefix on either side."""
+    """The pairs that result if a prefix is left out on either side, and their merit."""
 
     left: str
     right: str
@@ -257,7 +265,7 @@ class _Trial:
 
 
 def _bare(names: Iterable[str], prefix: str) -> dict[str, str]:
-    """Names by what is left without the prefix; a name that already was so comes first."""
+    """Names by the rest without the prefix; a name that equals such a rest takes precedence."""
     bare = {name.removeprefix(prefix): name for name in names}
     return bare | {name: name for name in names if name in bare}
 
@@ -268,6 +276,7 @@ def _shared_prefixes(names: Iterable[str]) -> list[str]:
     total = 0
     for name in names:
         total += 1
+        # the last word is the parameter, which is no part of a prefix
         words = name.split(".")[:-1]
         counts.update(".".join(words[:end]) + "." for end in range(1, len(words) + 1))
     return sorted(prefix for prefix, count in counts.items() if 2 * count >= total)

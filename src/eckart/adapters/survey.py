@@ -1,4 +1,4 @@
-"""Every tensor once, read ahead: what changed, by how much, and its factors."""
+"""Running over all tensors, each read once and ahead: its change, the norm of that, its factors."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -25,8 +25,8 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 MOST_AT_ONCE: Final = 2
-"""Tensors that are worked on side by side, however many cores there are. With the change of each
-and the pair that is read meanwhile they stay within four times the largest pair."""
+"""Tensors that are worked on at the same time, however many cores there are. With the change of
+each and the pair that is being read they stay within four times the bytes of the largest pair."""
 Tensor = npt.NDArray[Any]
 Stored = tuple[Tensor | None, Tensor | None]
 ReadPair = tuple[TensorPair, Tensor | None, Tensor | None]
@@ -35,7 +35,7 @@ ReadPair = tuple[TensorPair, Tensor | None, Tensor | None]
 def read_ahead(
     base: Checkpoint, tuned: Checkpoint, pairs: Sequence[TensorPair]
 ) -> Iterator[ReadPair]:
-    """Each pair with its tensors as stored, the next one read while this one is worked on.
+    """Each pair with its tensors as stored; the next pair is read while this one is worked on.
 
     Cost:
         The memory of two pairs.
@@ -55,22 +55,23 @@ def read_ahead(
             last = number + 1 == len(pairs)
             following = None if last else reader.submit(read, pairs[number + 1])
             yield pair, *stored
-            del stored
+            del stored  # else this pair would be held while the caller works on the next
 
 
 def side_by_side(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    """What the work makes of each item, as it is done: one for each core, on one thread each.
+    """The result of the work on each item, in order of completion, with one thread for each item.
 
-    The threads of BLAS wait for each other in products of a few columns; those of different
-    items do not. What each item gives does not depend on how many there are.
+    The threads of BLAS wait for each other in products of a few columns; threads of different
+    items do not. The result of an item does not depend on the number of items.
 
     Cost:
-        The memory of two items and what the work takes for them, and of the next item.
+        The memory of two items and of the work on them, and of the next item.
     """
     count = min(thread_count(), MOST_AT_ONCE)
     with limited_threads(1), ThreadPoolExecutor(count) as pool:
         running: set[Future[R]] = set()
         for item in items:
+            # a new thread has an empty context, without the settings of this one
             running.add(pool.submit(copy_context().run, work, item))
             if len(running) == count:
                 done, running = wait(running, return_when=FIRST_COMPLETED)
@@ -79,22 +80,24 @@ def side_by_side(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
 
 
 ALONE: Final = 2**25
-"""Entries of a tensor above which it is worked on alone, by all threads of BLAS."""
+"""Entries above which a tensor is worked on alone, by all threads of BLAS."""
 FIRST: Final = "first"
+"""Stage of the factors before a budget is shared, or of all factors without one."""
 FINAL: Final = "final"
+"""Stage of the factors at the ranks that a budget gives."""
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TensorRecord:
-    """What is known of one tensor.
+    """The record of one tensor.
 
     Fields:
-        number: Of the tensor, by which its work is kept.
-        pair: Which one.
-        delta_norm: ‖W_tuned − W_base‖; 0 if it is unchanged, None where one of them is missing.
-        figures: Of a changed layer that becomes factors.
-        stage: Under which its factors are kept.
+        number: Number of the tensor, under which its work is stored.
+        pair: Names, shape and way of the tensor.
+        delta_norm: ‖W_tuned − W_base‖; 0 if unchanged, None where one of the two is missing.
+        figures: Figures of a changed layer that becomes factors, else None.
+        stage: Stage under which its factors are stored.
     """
 
     number: int
@@ -107,18 +110,17 @@ class TensorRecord:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerRunner:
-    """The two checkpoints, what is wanted of each layer, and where finished work is kept.
+    """The runner over all tensors of two checkpoints, which stores finished work.
 
     Fields:
-        base, tuned: Opened.
+        base, tuned: The opened checkpoints.
         pairs: All tensors.
-        ranks: The rule.
-        caps: Columns that each layer is factored with at first, by module, where the ranks depend
-            on one another.
-        dtype: Of the stored factors.
-        seed: Of the job.
-        work: The folder.
-        calibration: The second moments of inputs, where there are any.
+        ranks: Rule for the ranks.
+        caps: Ranks, by module, that layers are factored with at first, where a budget is shared.
+        dtype: Dtype of the stored factors.
+        seed: Seed of the whole job.
+        work: Store of finished work.
+        calibration: Second moments of inputs, or None.
     """
 
     base: Checkpoint
@@ -132,13 +134,14 @@ class LayerRunner:
     calibration: Calibration | None
 
     def findings(self, on_tensor: OnTensor | None) -> list[TensorRecord]:
-        """Each tensor, in order; what earlier runs finished is not read again.
+        """The records of all tensors, in order; tensors that earlier runs finished are not read.
 
         Args:
-            on_tensor: Called with the name and the entries of each tensor that is done.
+            on_tensor: Function called with the name and the entries of each finished tensor.
         """
         known = {number: self._known(number, pair) for number, pair in enumerate(self.pairs)}
         found = {number: finding for number, finding in known.items() if finding is not None}
+        # finished tensors count in the progress too
         for finding in found.values():
             _tell(on_tensor, finding)
         missing = [(number, pair) for number, pair in enumerate(self.pairs) if number not in found]
@@ -148,13 +151,13 @@ class LayerRunner:
         return [found[number] for number in known]
 
     def factors(self, finding: TensorRecord) -> FactoredLayer:
-        """The factors of a layer, which are kept on disk."""
+        """The factors of a layer, read from the store."""
         layer = self.work.kept(finding.number, finding.stage, finding.pair.shape)
         assert layer is not None
         return layer
 
     def at_stage(self, finding: TensorRecord, stage: str, rank: int) -> TensorRecord | None:
-        """The layer as an earlier run kept it under a stage, if it did at this rank."""
+        """The record of a layer that an earlier run stored under a stage at this rank, or None."""
         layer = self.work.kept(finding.number, stage, finding.pair.shape)
         if layer is None or layer.figures.rank != rank:
             return None
@@ -163,7 +166,7 @@ class LayerRunner:
     def resized(
         self, findings: Sequence[TensorRecord], ranks: Mapping[int, int], stage: str
     ) -> Iterator[TensorRecord]:
-        """Layers at other ranks, in any order, each kept under a stage of its own."""
+        """The records of layers at other ranks, in any order, stored under the given stage."""
         by_number = {finding.number: finding for finding in findings}
 
         def resize(number: int, stored: ReadPair) -> TensorRecord:
@@ -176,16 +179,16 @@ class LayerRunner:
         tensors: Sequence[tuple[int, TensorPair]],
         work: Callable[[int, ReadPair], TensorRecord],
     ) -> Iterator[TensorRecord]:
-        """What the work makes of each tensor and its number: small ones side by side.
+        """The result of the work on each tensor and its number, small ones side by side.
 
-        Which they are depends on their shapes only, and so do the bits of their factors.
+        Which tensors are small depends only on their shapes, and so do the bits of their factors.
         """
         small = [one for one in tensors if math.prod(one[1].shape) <= ALONE]
         large = [one for one in tensors if math.prod(one[1].shape) > ALONE]
         reading = read_ahead(self.base, self.tuned, [pair for _, pair in small])
         numbered = zip([number for number, _ in small], reading, strict=True)
         yield from side_by_side(lambda given: work(*given), numbered)
-        for number, pair in large:  # not read ahead: a pair, its change and another pair are much
+        for number, pair in large:  # not read ahead, which would hold a second large pair
             yield work(number, next(read_ahead(self.base, self.tuned, [pair])))
 
     def _resized(
@@ -198,8 +201,10 @@ class LayerRunner:
         assert delta is not None
         layer = self.factors(finding)
         if rank == 0:
+            # the factors stay in the file: a pair of rank 0 does not exist
             layer = replace(layer, figures=left_out(delta, layer.figures))
         elif rank > layer.factors.rank:
+            # the components beyond the factored ones are not known
             layer = self._factored(pair, delta, {"rank": rank})
         elif rank < layer.factors.rank:
             layer = self._cut(pair, delta, layer, rank)
@@ -207,6 +212,7 @@ class LayerRunner:
         return replace(finding, figures=layer.figures, stage=stage)
 
     def _known(self, number: int, pair: TensorPair) -> TensorRecord | None:
+        # a tensor without factors has a note, any other a file of factors
         note = self.work.noted(number)
         if note is not None:
             return TensorRecord(number=number, pair=pair, delta_norm=note[0], figures=note[1])
@@ -235,7 +241,7 @@ class LayerRunner:
         return TensorRecord(number=number, pair=pair, delta_norm=norm, figures=layer.figures)
 
     def _chosen(self, pair: TensorPair, delta: Delta, after: Tensor) -> FactoredLayer | None:
-        """The layer with the rank its rule chooses; None where that is 0."""
+        """The layer at the rank that its rule chooses; None if that is 0."""
         own, shape = self.ranks.override(pair.module), delta.matrix.shape
         if own is None and self.ranks.is_shared:
             return self._factored(pair, delta, {"rank": self.caps[pair.module]})
@@ -247,11 +253,13 @@ class LayerRunner:
             return None
         layer = self._factored(pair, delta, chosen)
         rank = layer.factors.rank
+        # `factorize` keeps at least one component, even if no singular value is above the noise
         if edge is not None and not layer.figures.spectrum.above(edge):
             rank = 0
         limited = self.ranks.limited(pair.module, rank, shape)
         if limited == layer.factors.rank:
             return layer
+        # a least rank or a multiple asks for more components than the rule
         if limited > layer.factors.rank:
             return self._factored(pair, delta, {"rank": limited})
         return self._cut(pair, delta, layer, limited) if limited else None

@@ -1,4 +1,4 @@
-"""An adapter that is made from another: every layer cut to a rank, or all of them to a budget."""
+"""Cutting an adapter: every layer to a rank, or all of them to one byte budget."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -34,14 +34,14 @@ class WrittenAdapter:
     """The result of `join_folders` and `truncate_adapter`.
 
     Fields:
-        sources: The folders that it was made from.
-        output: Its own.
-        layers: How many it adapts.
-        left_out: Layers of the sources that are not worth a column.
-        ranks: The smallest and the largest.
-        dtype: Of the factors.
-        nbytes: Of all tensors, without the header of their file.
-        relative_change: ‖B·A − B'·A'‖ / ‖B·A‖ over all layers: what the smaller ranks lost.
+        sources: Folders of the adapters that it was made from.
+        output: Folder of the new adapter.
+        layers: Number of adapted layers.
+        left_out: Names of layers of the sources that got rank 0.
+        ranks: Smallest and largest rank.
+        dtype: Dtype of the factors.
+        nbytes: Bytes of all tensors, without the header of their file.
+        relative_change: ‖B·A − B'·A'‖ / ‖B·A‖ over all layers: the loss by the smaller ranks.
     """
 
     sources: tuple[str, ...]
@@ -68,7 +68,7 @@ class WrittenAdapter:
         }
 
     def sentence(self) -> str:
-        """The result for a person."""
+        """The result as one sentence."""
         low, high = self.ranks
         ranks = f"rank {low}" if low == high else f"ranks {low} to {high}"
         out = f", {len(self.left_out)} left out" if self.left_out else ""
@@ -87,18 +87,18 @@ def write_smaller(
     *,
     force: bool,
 ) -> WrittenAdapter:
-    """Write an adapter that was cut from a whole one, and say what that lost.
+    """Write an adapter that was cut from a larger one, and measure the loss.
 
     Args:
-        sources: The folders that the whole was made from.
-        whole: Before.
-        smaller: After.
-        out: The folder to write.
-        dtype: Of the factors.
-        force: Overwrite what is there.
+        sources: Folders of the adapters that the larger one was made from.
+        whole: Adapter before the cut.
+        smaller: Adapter after the cut.
+        out: Folder to write.
+        dtype: Dtype of the stored factors.
+        force: Whether to overwrite `out`.
 
     Raises:
-        MatrixError: If PEFT could not load it, or its factors do not fit into `dtype`.
+        MatrixError: If PEFT could not load the adapter, or its factors overflow `dtype`.
         StorageError: If the system refuses to write.
 
     Cost:
@@ -107,6 +107,7 @@ def write_smaller(
     with whole_file(out, force=force) as temporary:
         write_adapter(temporary, smaller, dtype)
     ranks = {layer.module: layer.rank for layer in smaller.layers}
+    # a truncation keeps the leading components, so the loss is the tail of the singular values
     lost = total = 0.0
     for layer in whole.layers:
         squares = np.square(layer.factors.singular_values().astype(np.float64))
@@ -127,6 +128,7 @@ def write_smaller(
 def _tensor_bytes(adapter: Adapter, dtype: AdapterDType) -> int:
     factors = sum(adapter_bytes(layer.shape, layer.rank, dtype) for layer in adapter.layers)
     biases = sum(layer.outputs for layer in adapter.layers if layer.bias is not None)
+    # changes of biases are stored in float32, whatever the dtype of the factors
     return factors + biases * FLOAT32.itemsize + sum(x.nbytes for x in adapter.saved.values())
 
 
@@ -140,16 +142,16 @@ def resize_adapter(
     """The best adapter of a smaller rank or size; the model is not needed.
 
     Args:
-        adapter: The adapter to cut.
-        rank: The most columns of B of any layer.
+        adapter: Adapter to cut.
+        rank: Largest rank of a layer.
         budget: Bytes of all tensors of the adapter, spent on the largest σ²/bytes of all layers
-            first. A layer that is not worth a column is left out, unless its bias changes or it is
-            an expert. Saved values and biases are kept, and counted.
-        dtype: Of the factors in the file, for the bytes.
+            first. A layer that gets no column is left out, unless its bias changes or it is an
+            expert. Saved values and biases are kept, and counted.
+        dtype: Dtype of the stored factors, from which their bytes follow.
 
     Raises:
         ArgumentError: If not exactly one of rank and budget is given, the rank is below 1, or the
-            budget does not reach for one column.
+            budget is too small for one column.
 
     Cost:
         Two QR factorisations of the factors of each layer; B·A is never formed.
@@ -171,7 +173,7 @@ def resize_adapter(
 
 
 def with_ranks(adapter: Adapter, ranks: Mapping[str, int]) -> Adapter:
-    """The adapter with each layer cut to a rank of its own; 0 leaves it out."""
+    """The adapter with each layer cut to its own rank; rank 0 leaves a layer out."""
     layers = [_cut(layer, ranks[layer.module]) for layer in adapter.layers if ranks[layer.module]]
     return pad_experts(replace(adapter, layers=tuple(layers)))
 
@@ -185,20 +187,20 @@ def truncate_adapter(
     dtype: AdapterDType | None = None,
     force: bool = False,
 ) -> WrittenAdapter:
-    """Write a smaller adapter beside another, as `resize_adapter` cuts it.
+    """Write a smaller adapter, cut by `resize_adapter`, to a new folder.
 
     Args:
-        folder: Of the adapter.
-        out: Of the smaller one.
-        rank: The most columns of B of any layer.
+        folder: Folder of the adapter.
+        out: Folder of the smaller adapter.
+        rank: Largest rank of a layer.
         budget: Bytes of all tensors.
-        dtype: Of the stored factors; None keeps it.
-        force: Overwrite what is there.
+        dtype: Dtype of the stored factors; None keeps that of the adapter.
+        force: Whether to overwrite `out`.
 
     Raises:
-        ArgumentError: As `resize_adapter`, or if a path is not there or `out` exists.
+        ArgumentError: For the reasons of `resize_adapter`, or if a path is missing or `out` exists.
         FormatError: If the adapter is damaged.
-        MatrixError: If the factors do not fit into the dtype.
+        MatrixError: If the factors overflow the dtype.
         StorageError: If the system refuses to read or write.
     """
     source, target = as_path(folder), as_path(out)
@@ -218,6 +220,7 @@ def _ranks(adapter: Adapter, budget: int, dtype: AdapterDType) -> dict[str, int]
     rest += sum(
         layer.outputs * FLOAT32.itemsize for layer in layers.values() if layer.bias is not None
     )
+    # PEFT stacks these, so none of them can be left out alone
     experts = {module for group in uniform_groups(layers) for module in group}
     claims = [
         LayerDemand(
@@ -228,9 +231,13 @@ def _ranks(adapter: Adapter, budget: int, dtype: AdapterDType) -> dict[str, int]
         )
         for module, layer in layers.items()
     ]
+    # saved values and biases are kept, so the factors share what is left of the budget
     return share_out(claims, max(0, budget - rest), dtype)
 
 
 def least_columns(layer: AdaptedLayer, *, is_expert: bool) -> int:
-    """The fewest columns of a layer that its adapter can be without: its bias hangs on it."""
+    """The smallest rank that a layer can be cut to: 1 if it is an expert or has a bias, else 0.
+
+    A change of a bias is stored with the factors of its layer.
+    """
     return int(is_expert or layer.bias is not None)

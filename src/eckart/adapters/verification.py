@@ -1,4 +1,4 @@
-"""What `verify_adapter` found, tensor by tensor."""
+"""The result of `verify_adapter`, tensor by tensor."""
 
 import math
 from dataclasses import dataclass
@@ -9,21 +9,21 @@ from eckart.checkpoints.peft import matrix_shape
 from eckart.engine.result import Grade
 
 SAME: Final = 1e-3
-"""How much larger than the recorded one an error may be: other machines sum in another order."""
+"""Share by which an error may exceed the recorded one, since machines sum in different orders."""
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerCheck:
-    """The factors of one layer against the change of its weight.
+    """The factors of one layer compared with the change of its weight.
 
     Fields:
-        name: Of the module.
-        shape: Of the weight.
+        name: Name of the module.
+        shape: Shape of the weight.
         rank: Columns of B.
-        delta_norm: ‖ΔW‖_F.
+        delta_norm: Frobenius norm ‖ΔW‖_F.
         error: ‖ΔW − B·A‖_F with the factors as they are in the file.
-        recorded: The relative error that eckart wrote beside the adapter; None where it did not.
+        recorded: Relative error that eckart wrote beside the adapter, or None.
     """
 
     name: str
@@ -35,14 +35,15 @@ class LayerCheck:
 
     @property
     def relative_error(self) -> float | None:
-        """‖ΔW − B·A‖ / ‖ΔW‖; None where the weight did not change and the adapter changes it."""
+        """‖ΔW − B·A‖ / ‖ΔW‖; None if only the adapter changes the weight."""
         return _relative(self.error, self.delta_norm)
 
     @property
     def fits(self) -> bool:
-        """Whether the error is no larger than the recorded one, but for rounding."""
+        """Whether the error is at most the recorded one, up to rounding."""
         if self.recorded is None:
             return True
+        # the second term is for recorded errors at the level of rounding
         most = self.recorded * (1 + SAME) + rounding(matrix_shape(self.shape), FLOAT32)
         return self.relative_error is not None and self.relative_error <= most
 
@@ -64,13 +65,13 @@ class LayerCheck:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ValueCheck:
-    """A bias or a saved value against that of the fine-tune.
+    """A bias or a saved value compared with that of the fine-tune.
 
     Fields:
-        name: Of the tensor.
-        delta_norm: How far the fine-tune is from the base; 0 where the base has no such tensor.
-        error: How far base + adapter is from the fine-tune.
-        why: What is wrong with it, or empty.
+        name: Name of the tensor.
+        delta_norm: Distance of the fine-tune from the base; 0 if the base lacks the tensor.
+        error: Distance of base + adapter from the fine-tune.
+        why: Reason why the values do not fit, or empty.
     """
 
     name: str
@@ -92,12 +93,12 @@ class ValueCheck:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Uncovered:
-    """A tensor that differs and is not in the adapter.
+    """A tensor that differs between the models and is not in the adapter.
 
     Fields:
-        name: Of the tensor.
-        delta_norm: How far it differs; None where one of the two models lacks it.
-        why: What is known of the reason, or empty.
+        name: Name of the tensor.
+        delta_norm: Norm of its change; None if one of the two models lacks it.
+        why: Reason why it is not covered, if known, or empty.
     """
 
     name: str
@@ -120,16 +121,16 @@ class Verification:
     """The result of `verify_adapter`.
 
     Fields:
-        adapter, base, tuned: What was given.
-        layers: The adapted weights.
-        values: Biases and saved values.
-        uncovered: What changed and is not in the adapter.
-        unknown: What the adapter changes and the models do not have.
-        misfits: Sentences on what is in both and cannot belong together.
-        delta_norm: ‖W_tuned − W_base‖ over all tensors of both.
-        tolerance: That was asked for.
-        notes: What a person should know, in sentences.
-        seconds: The whole job.
+        adapter, base, tuned: Paths of the adapter and the two models, as given.
+        layers: Checks of the adapted weights.
+        values: Checks of biases and saved values.
+        uncovered: Tensors that changed and are not in the adapter.
+        unknown: Names of tensors that the adapter changes and the models lack.
+        misfits: Sentences on tensors that are in both and do not fit together.
+        delta_norm: ‖W_tuned − W_base‖ over all tensors that both models have.
+        tolerance: Largest relative error to accept, or None.
+        notes: Sentences that a user should read.
+        seconds: Duration of the whole job.
     """
 
     adapter: str
@@ -147,8 +148,9 @@ class Verification:
 
     @property
     def relative_error(self) -> float | None:
-        """What the adapter leaves of the whole change, relative to it."""
+        """The norm of the difference between adapter and change, relative to the whole change."""
         known = [*self.layers, *self.values]
+        # a tensor that is not in the adapter loses its whole change
         missing = [one.delta_norm or 0.0 for one in self.uncovered]
         return _relative(math.hypot(*(one.error for one in known), *missing), self.delta_norm)
 
@@ -164,13 +166,14 @@ class Verification:
         if self.tolerance is None:
             return ()
         errors = {one.name: one.relative_error for one in self.layers}
+        # no tensor has an empty name
         errors |= {"": self.relative_error}
         most = self.tolerance
         return tuple(name for name, error in errors.items() if error is None or error > most)
 
     @property
     def grade(self) -> Grade:
-        """Failed where it does not fit, short where a tolerance was set and is not met."""
+        """Failed if the adapter does not fit, short if a tolerance is not met, else success."""
         if not self.fits:
             return "failed"
         return "short" if self.short else "success"
@@ -180,7 +183,7 @@ class Verification:
         return any(one.why for one in self.values)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers and text."""
+        """The result as plain numbers and text."""
         total = self.delta_norm
         missing = sorted(self.uncovered, key=lambda one: -(one.delta_norm or 0.0))
         return {

@@ -1,4 +1,4 @@
-"""An adapter held against the two models that it should be the difference of."""
+"""Verifying that an adapter is the difference of two models."""
 
 import math
 import time
@@ -27,6 +27,7 @@ from eckart.factors import Factors
 from eckart.objectives import residual_norm
 
 DIFFERENT: Final = "its values are not those of the fine-tune"
+"""Reason why a bias or a saved value does not fit."""
 
 
 def verify_adapter(
@@ -39,21 +40,21 @@ def verify_adapter(
 ) -> Verification:
     """Measure how far an adapter is from the change between two models.
 
-    Names and shapes are held against one another both ways. The error of every layer is measured
-    anew, with the factors as they are in the file, and compared with the one that eckart recorded
-    beside the adapter, if it did. Saved values and biases have to be those of the fine-tune.
-    What changed and is not in the adapter is no mistake of it; it is listed, and counts in the
-    error of the whole.
+    Names and shapes of the adapter and of the models are compared. The error of every layer is
+    measured anew, with the factors as they are in the file, and compared with the error that eckart
+    recorded beside the adapter, if it did. Saved values and biases have to equal those of the
+    fine-tune. A changed tensor that the adapter lacks is no fault of the adapter; it is listed, and
+    counts in the error of the whole.
 
     Args:
-        adapter: The folder, written by eckart or by PEFT.
-        base: A folder or file of a checkpoint.
-        tuned: The same of the fine-tune.
-        tolerance: The largest relative error to accept, of each layer and of the whole change.
-        watch: Entered with the number of entries of all tensors.
+        adapter: Folder of an adapter that eckart or PEFT wrote.
+        base: Folder or file of the base checkpoint.
+        tuned: Folder or file of the checkpoint of the fine-tune.
+        tolerance: Largest relative error to accept, of each layer and of the whole change.
+        watch: Context manager of the progress, called with the number of entries of all tensors.
 
     Raises:
-        ArgumentError: If a path is not there, or the tolerance is not above 0.
+        ArgumentError: If a path is missing, or the tolerance is not above 0.
         FormatError: If a file is damaged, or the two checkpoints do not belong together.
         MatrixError: If a tensor of a checkpoint holds NaN or infinity.
         StorageError: If the system refuses to read.
@@ -72,7 +73,9 @@ def verify_adapter(
     folder = as_path(adapter)
     before, after = open_pair(base, tuned)
     content = read_adapter(folder)
+    # without patterns: all that changed counts, whatever the adapter was made of
     coverage = cover(before, after, Patterns())
+    # tensors of the base alone are not in the fine-tune, and are listed at the end
     pairs = [pair for pair in coverage.tensors if pair.tuned is not None]
     shapes = {pair.name: pair.shape for pair in pairs}
     placing = place(content, shapes, coverage.placement)
@@ -103,7 +106,7 @@ def verify_adapter(
 @final
 @dataclass(slots=True, kw_only=True)
 class _Checks:
-    """What is found, one pair of tensors after the other."""
+    """The results of the checks, collected over the pairs of tensors."""
 
     placing: Alignment
     recorded: Mapping[str, float]
@@ -123,7 +126,7 @@ class _Checks:
         saved = self.placing.saved.get(pair.name)
         adapted = pair.name in self.placing.layers
         if adapted and saved is not None and saved.shape == after.shape:
-            # PEFT saves the table beneath the factors of an embedding, which add to that
+            # PEFT saves the table beneath the factors of an embedding, and they are added to it
             delta = subtract(pair, saved, after)
             self._layer(pair, delta, math.sqrt(delta.matrix.squared_norm()) if delta else 0.0)
         elif saved is not None:
@@ -139,7 +142,7 @@ class _Checks:
             self.uncovered.append(Uncovered(name=pair.name, delta_norm=known, why=pair.why))
 
     def shared(self, *, tied: bool) -> Iterator[str]:
-        """The saved values that the model has no place for; a tied head is the table itself."""
+        """The names of saved values without a place in the model; a tied head is in its table."""
         for name, values in self.placing.unplaced.items():
             tables = [own for own in self.placing.saved if is_input_table(own)]
             if not tied or name != HEAD or not tables:
@@ -164,7 +167,7 @@ class _Checks:
         if saved.shape != after.shape:
             self.misfits.append(f"'{pair.name}' is saved in another shape.")
             return
-        # PEFT keeps them in float32, also where the model is in bfloat16
+        # PEFT keeps saved values in float32 even if the model is in bfloat16
         fits = is_unchanged(saved, after) or is_unchanged(saved.astype(after.dtype), after)
         rest = None if fits else subtract(pair, saved, after)
         error = math.sqrt(rest.matrix.squared_norm()) if rest else 0.0
@@ -177,20 +180,21 @@ class _Checks:
         wide, narrow = after.astype(FLOAT32), before.astype(FLOAT32)
         error = float(np.linalg.norm(wide - narrow - change))
         scale = float(np.linalg.norm(wide) + np.linalg.norm(narrow))
+        # rounding to its dtype moves a bias by at most this share of its size
         fits = error <= 2.0 ** -min(digits(after.dtype), digits(FLOAT32)) * scale
         why = "" if fits else DIFFERENT
         self.values.append(ValueCheck(name=pair.name, delta_norm=norm, error=error, why=why))
 
 
 def _error(delta: Delta | None, factors: Factors) -> float:
-    """‖ΔW − B·A‖; of a tensor that did not change, ‖B·A‖."""
+    """The norm ‖ΔW − B·A‖, which is ‖B·A‖ for an unchanged tensor."""
     if delta is None:
         return math.sqrt(factors.squared_norm())
     return residual_norm(delta.matrix, factors)
 
 
 def _recorded(folder: Path) -> dict[str, float]:
-    """The relative errors that eckart wrote beside an adapter, by module."""
+    """The relative errors that eckart recorded beside an adapter, by module."""
     report = read_report(folder) or {"tensors": []}
     return {
         str(one["name"]): float(one["relative_error"])

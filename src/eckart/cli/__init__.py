@@ -3,14 +3,16 @@
 import sys
 
 INTERRUPTED = 130
+"""Exit status after Ctrl-C, by convention 128 + SIGINT."""
 SENTENCE = "error: Interrupted before there was a result.\n"
+"""Message after Ctrl-C, for a moment at which the console may not be imported yet."""
 
 try:
     import signal
     from types import FrameType
 
     from eckart.cli.main import main
-except KeyboardInterrupt:  # Ctrl-C while the first packages are loaded
+except KeyboardInterrupt:  # Ctrl-C while the first packages are imported
     sys.stderr.write(SENTENCE)
     sys.exit(INTERRUPTED)
 
@@ -25,15 +27,16 @@ def run() -> None:
         pressed.append(number)
         signal.default_int_handler(number, frame)
 
+    # a parent may have set SIGINT to be ignored, as shells do for the background jobs of a script
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, interrupt)
     try:
         status = main()
     except BaseException:
-        # a package of which half was loaded when Ctrl-C came fails later, and in its own way
+        # a package that was half imported at Ctrl-C fails later with an error of its own
         if not pressed:
             raise
         sys.stderr.write(SENTENCE)
         status = INTERRUPTED
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # nothing is left to be interrupted
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a late Ctrl-C would print a traceback at exit
     sys.exit(status)

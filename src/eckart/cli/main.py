@@ -1,4 +1,4 @@
-"""From the words of a command line to an exit status."""
+"""The command line: its commands, and the exit status and message of every failure."""
 
 import os
 import sys
@@ -36,13 +36,13 @@ COMMANDS: Final = {
     ),
     "verify": (
         "eckart.adapters.commands",
-        "Hold an adapter against the two models it was made from.",
+        "Compare an adapter with the two models it was made from.",
     ),
     "merge": ("eckart.adapters.commands", "Write a model with adapters merged into its weights."),
     "join": ("eckart.adapters.commands", "Join adapters of one model into one, exactly."),
     "calibrate": (
         "eckart.adapters.commands",
-        "Measure what the layers of a model get to see, for extract.",
+        "Measure the inputs of the layers of a model, for extract.",
     ),
     "reduce": (
         "eckart.reduce.commands",
@@ -51,12 +51,14 @@ COMMANDS: Final = {
     "recommend": ("eckart.recommend.commands", "Ratings or clicks in, ranked answers out."),
     "demo": ("eckart.factor.commands", "Factor the worked example and a photograph."),
 }
+"""Module and one line of help of each command, in the order of `eckart --help`."""
 
 EPILOG: Final = (
     "Exit status: 0 success · 1 the content was not usable or the run failed · 2 the arguments "
     "were not · 3 usable, but short of a target that was set · 130 interrupted, with what was "
     "reached saved and named."
 )
+"""Last paragraph of `eckart --help`."""
 
 
 FAILURES: Final = (
@@ -68,6 +70,7 @@ FAILURES: Final = (
     OSError,
     UnicodeEncodeError,
 )
+"""Errors that are told in a sentence; any other one is a fault of eckart and shows a traceback."""
 
 
 def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -86,20 +89,21 @@ def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
 @click.option(
     "--version",
     is_flag=True,
+    # before anything else is checked
     is_eager=True,
     expose_value=False,
     callback=_show_version,
     help="Show the version and exit.",
 )
 def group() -> None:
-    """Hold the commands together."""
+    """Group all commands."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command.
 
     Args:
-        arguments: The words after `eckart`; None takes those of the process.
+        arguments: Words after `eckart`; None takes those of the process.
 
     Returns:
         The exit status: 0, 1, 2, 3 or 130.
@@ -108,13 +112,18 @@ def main(arguments: list[str] | None = None) -> int:
     _open_streams()
     for stream in (sys.stdout, sys.stderr):
         _speak_utf8(stream)
+    # read from the words: an error of parsing has to be answered in JSON too
     as_json = "--json" in words
     command = _named(words)
     try:
         status: Any = group.main(
-            args=list(words), prog_name="eckart", standalone_mode=False, obj=list(words)
+            # not standalone, else click prints errors and exits itself; obj: words for the report
+            args=list(words),
+            prog_name="eckart",
+            standalone_mode=False,
+            obj=list(words),
         )
-        sys.stdout.flush()
+        sys.stdout.flush()  # here, so that a full disk or a closed pipe is an error that is told
         return status if isinstance(status, int) else 0
     except click.exceptions.NoArgsIsHelpError as error:
         console.answer_text(error.ctx.get_help())
@@ -126,12 +135,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _failed(error: BaseException, command: str, *, as_json: bool) -> int:
-    """Say what went wrong where it can be said, and give the exit status."""
+    """Print the error if anything can be printed, and return the exit status."""
     is_stream = _is_of_stream(error)
     said, status = _said(error)
+    # Python flushes stdout again at exit, and would fail with a second error
     if is_stream:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 kept until exit
     try:
+        # the reader of the answer, such as `head`, is gone and wants no more
         if not isinstance(error, BrokenPipeError):
             console.fail(said, command, as_json=as_json and not is_stream)
             sys.stdout.flush()
@@ -141,12 +152,12 @@ def _failed(error: BaseException, command: str, *, as_json: bool) -> int:
 
 
 def _is_of_stream(error: BaseException) -> bool:
-    """Whether it is the answer that could not be written, and not a file."""
+    """Whether an error is that of writing the answer to stdout, and not of a file."""
     return isinstance(error, OSError) and not isinstance(error, EckartError) and not error.filename
 
 
 def _said(error: BaseException) -> tuple[EckartError, int]:
-    """What to say of an error, and the exit status."""
+    """The error to tell the user, and the exit status."""
     if isinstance(error, click.ClickException):
         return _from_click(error), 2
     if isinstance(error, EckartError):
@@ -154,6 +165,7 @@ def _said(error: BaseException) -> tuple[EckartError, int]:
     if isinstance(error, OSError):
         return _from_system(error), 1
     if isinstance(error, MemoryError):
+        # NumPy's own message names an array that the user never saw
         said, hint = "The memory is used up.", "Choose a smaller rank, or a machine with more."
         return EckartError(said, hint=hint, code="out-of-memory"), 1
     if isinstance(error, UnicodeEncodeError):
@@ -164,7 +176,7 @@ def _said(error: BaseException) -> tuple[EckartError, int]:
 
 
 def _named(words: list[str]) -> str:
-    """The command among the words, for `--json`: "factor", "recommend fit"."""
+    """The name of the command among the words, such as "recommend fit", for `--json`."""
     plain = [word for word in words if not word.startswith("-")]
     command = next((word for word in plain if word in COMMANDS), "")
     if command != "recommend":
@@ -176,9 +188,10 @@ def _named(words: list[str]) -> str:
 
 
 def _from_click(error: click.ClickException) -> EckartError:
-    """Click's complaint about the words as one of ours."""
+    """An error of click about the arguments as an `ArgumentError`."""
     message = error.format_message()
     hint = "--help lists the options."
+    # click finds similar options, but words the answer in its own way
     if isinstance(error, click.NoSuchOption) and error.possibilities:
         message = f"There is no option {error.option_name}."
         hint = f"Did you mean {sorted(error.possibilities)[0]}?"
@@ -191,19 +204,24 @@ def _from_click(error: click.ClickException) -> EckartError:
 
 
 def _from_system(error: OSError) -> EckartError:
-    """What the system refused, where nobody knew better what it was about."""
+    """An error of the system as an `EckartError`, for want of a more specific one."""
     from eckart.files.whole import refused
 
     return refused(error, Path(error.filename or "the answer"), "write")
 
 
 def _open_streams() -> None:
-    """Have what was closed lead nowhere: a file of ours would get its number, and what is said."""
+    """Open the null device for closed standard streams.
+
+    Otherwise the next file that eckart opens would get the number of the stream, and messages
+    would be written into it.
+    """
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+            os.open(os.devnull, os.O_RDWR)  # POSIX gives the lowest free number, which is this one
+    # Python sets the object of a stream that was closed at its start to None
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             nowhere = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 kept until exit
@@ -212,4 +230,5 @@ def _open_streams() -> None:
 
 def _speak_utf8(stream: TextIO) -> None:
     if isinstance(stream, TextIOWrapper):
+        # · and ‖ are in many answers, and the locale of a pipe may be ASCII
         stream.reconfigure(encoding="utf-8", errors="backslashreplace")

@@ -1,1 +1,1 @@
-"""Factor a matrix of a file: factors and their proof out, and what is done with factors."""
+"""Factoring the matrix of a file, with a certificate, and the commands on files of factors."""

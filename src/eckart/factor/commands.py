@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 from typing import Any, Final
 
+# Jobs are imported inside the commands, so that `eckart --help` loads no NumPy.
 import click
 
 from eckart.factor.factor_command import show_factoring
@@ -56,8 +57,8 @@ def apply(
 ) -> int:
     """Multiply factors with the matrix in the file X: B·(A·X), without forming B·A.
 
-    X has as many rows as W has columns (with --transpose: as W has rows). Writes X.applied.npy, or
-    any matrix format with --output.
+    X has as many rows as W has columns; with --transpose, as many as W has rows. Writes
+    X.applied.npy, or any matrix format with --output.
     """
     from eckart.factor.stored import multiply
     from eckart.files import beside, named_path
@@ -99,7 +100,7 @@ def certify(
 ) -> int:
     """Say how far factors, from any program, are from W and from the best of their rank.
 
-    With --accuracy, a gap above it, or one that cannot be bounded, is exit 3.
+    With --accuracy, the exit status is 3 if the gap is above it or cannot be bounded.
     """
     from eckart.factor.stored import prove
 
@@ -114,24 +115,26 @@ def certify(
 
         console.answer_rows(certificate_table(document))
     gap = document["gap"]
+    # a gap that nothing bounds may be any, so it meets no target
     short = accuracy is not None and (gap is None or gap > accuracy)
     return EXIT_STATUS["short" if short else "success"]
 
 
 class SolversType(click.ParamType[tuple[str, ...]]):
-    """Names of solvers, separated by commas, each once."""
+    """A list of distinct names of solvers, separated by commas."""
 
     name = "name,name,…"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[str, ...]:
-        """The names, in the order given."""
+        """The names of the solvers, in the given order."""
         names = tuple(name.strip() for name in value.split(",") if name.strip())
         if not names:
             self.fail(f"No solver is named: give some of {', '.join(SOLVERS)}.", param, ctx)
         for place, name in enumerate(names):
             if name not in SOLVERS:
+                # a misspelled name is answered with the nearest one
                 near = difflib.get_close_matches(name, SOLVERS, n=1)
                 known = f"the nearest is {near[0]}" if near else f"there are {', '.join(SOLVERS)}"
                 self.fail(f"There is no solver {name}: {known}.", param, ctx)
@@ -148,7 +151,7 @@ class SolversType(click.ParamType[tuple[str, ...]]):
     "--solvers",
     type=SolversType(),
     required=True,
-    help=f"Which to run, in this order: {listed()}.",
+    help=f"Solvers to run, in this order: {listed()}.",
 )
 @click.option("--rank", type=click.IntRange(min=1), required=True, help="Columns of every B.")
 @solver_options
@@ -161,11 +164,11 @@ class SolversType(click.ParamType[tuple[str, ...]]):
 @quiet_option
 @threads_option
 def compare(matrix: Path, report: Path | None, as_json: bool, **options: Any) -> int:
-    """Factor the matrix in the file W with several solvers at one rank, beside one another.
+    """Factor the matrix in the file W with several solvers at one rank, and compare them.
 
-    All have the same seed and, where they begin at given factors, the same start. An option of a
-    solver is for each of the named ones that has it. Writes no factors; --report draws the losses
-    over one another.
+    All solvers have the same seed, and those that begin at given factors have the same start. An
+    option of a solver applies to each named solver that has it. Writes no factors; --report draws
+    the losses in one figure.
     """
     chosen = selection(options["header"], options["index"], options["columns"], options["tensor"])
     solvers, start = make_solvers(options["solvers"], options)
@@ -186,6 +189,7 @@ def compare(matrix: Path, report: Path | None, as_json: bool, **options: Any) ->
             solvers,
             start=start,
             **run_arguments(options),
+            # quoted for a shell, so that the command in the report can be pasted
             command=shlex.join(["eckart", *click.get_current_context().obj]),
             watch=lambda solver: console.progress(
                 getattr(solver, "epochs", None), quiet=options["quiet"]
@@ -198,7 +202,7 @@ def compare(matrix: Path, report: Path | None, as_json: bool, **options: Any) ->
 
 
 def _show_comparison(document: dict[str, Any]) -> None:
-    """The figures of a `Comparison` for a person."""
+    """Print the figures of a `Comparison`."""
     from eckart.reporting import compare_table, compare_verdict
 
     header, rows = compare_table(document)
@@ -234,6 +238,7 @@ def demo(
     """
     from eckart.factor.demo import report_name, run_demo
 
+    # the epochs of the gradient descent in `run_demo`
     total = 1000
     with console.progress(total, quiet=quiet) as on_step:
         results = run_demo(output, force=force, on_step=on_step)
@@ -252,7 +257,7 @@ def demo(
 
 
 def _status(results: dict[str, Any]) -> int:
-    """The exit status of both runs together."""
+    """The exit status of the worse of the two runs."""
     return max(EXIT_STATUS[result.grade] for result in results.values())
 
 
@@ -260,6 +265,7 @@ TITLES = {
     "article": "The worked example: a 4 × 4 matrix, rank 2, gradient descent",
     "photograph": "A photograph: 512 × 512 pixels in three colours, within 10 % of the original",
 }
+"""Headings of the two runs of the demonstration in the terminal."""
 
 
 @click.command(epilog="Example: eckart expand W.factors.npz -o W2.csv")
@@ -279,7 +285,7 @@ def expand(
 ) -> int:
     """Write B·A out as a matrix, in the format of the output's suffix.
 
-    The channels of a picture go into a .png or .jpg together.
+    The channels of a picture are written into one .png or .jpg.
     """
     from eckart.files.reshape import expand
 
@@ -288,7 +294,7 @@ def expand(
 
 
 WRONG: Final = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RecursionError)
-"""What a document raises that is not as eckart writes it."""
+"""Errors that reading a document raises if eckart did not write it so."""
 
 
 @click.command(epilog="Example: eckart show examples/article_start.npz")
@@ -305,7 +311,7 @@ def show(factors: Path, as_json: bool) -> int:
         if as_json:
             console.answer_json("show", result)
             return 0
-    except WRONG as error:
+    except WRONG as error:  # JSON fails too: a foreign document may hold NaN
         raise other_document(factors) from error
     header = ("part", "rows × columns", "rank", "dtype", "bytes", "largest singular values")
     rows = [_row(part) for part in result["parts"]]
@@ -320,7 +326,7 @@ def show(factors: Path, as_json: bool) -> int:
 
 
 def _made_by(made: dict[str, Any]) -> tuple[str, list[tuple[str, str]], list[str]]:
-    """The run that wrote factors: its command, its figures, and what it said of each part."""
+    """The command, the figures and the messages of the run that wrote the factors."""
     from eckart.reporting import factor_table
 
     messages = [f"{part['name']}: {part['message']}".removeprefix(": ") for part in made["parts"]]

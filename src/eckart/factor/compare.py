@@ -1,4 +1,4 @@
-"""Factor one matrix with several solvers at one rank, and show them beside one another."""
+"""Factoring one matrix with several solvers at one rank, to compare them."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ from eckart.solvers import IterativeSolver, Solver, Step
 
 Watch: TypeAlias = Callable[
     [Solver], AbstractContextManager[Callable[[str, Step], None] | None]
-]  # around each run; gives what is called with the solver's name and every step
+]  # entered around each run; its value is called with the solver's name and every step
 
 
 @final
@@ -25,9 +25,9 @@ class Run:
     """The run of one solver.
 
     Fields:
-        name: Of the solver.
-        factorization: Its answer; where the loss diverged, the run up to there.
-        message: How it ended, for a person.
+        name: Name of the solver.
+        factorization: Result of the solver; the run up to the end if the loss diverged.
+        message: Sentence on how the run ended.
     """
 
     name: str
@@ -35,8 +35,9 @@ class Run:
     message: str
 
     def gap(self, best: float | None) -> float | None:
-        """How far its error may be above the best possible; None where nothing bounds it."""
+        """The gap of its error to the best possible error; None if nothing bounds it."""
         certificate = self.factorization.certificate
+        # an exact run stays at gap 0, although its error is a little above the bound by rounding
         if certificate.gap == 0:
             return 0.0
         return max(0.0, certificate.error / best - 1) if best else None
@@ -61,13 +62,13 @@ class Comparison:
 
     Fields:
         source: Name of the input.
-        part: Of the input, where it has several; else empty.
-        matrix: What was factored.
+        part: Name of the part of the input, or empty if it has one part.
+        matrix: Matrix W that was factored.
         rank: Columns of every B.
-        runs: One for each solver, in the order asked for.
-        not_run: Solvers that an interruption left out.
-        command: The command that makes it again, or empty.
-        seconds: All runs with their proofs, without reading.
+        runs: Runs of the solvers, in the given order.
+        not_run: Names of solvers that did not run because of an interruption.
+        command: Command line that repeats the job, or empty.
+        seconds: Duration of all runs and certificates, without reading.
     """
 
     source: str
@@ -88,7 +89,7 @@ class Comparison:
 
     @property
     def best_possible_error(self) -> float | None:
-        """The highest bound that any run has proven: all of them hold for W and this rank."""
+        """The highest lower bound that any run proved; each holds for W at this rank."""
         bounds = [run.factorization.certificate.best_possible_error for run in self.runs]
         return max((bound for bound in bounds if bound is not None), default=None)
 
@@ -96,7 +97,8 @@ class Comparison:
         """Figures of W and of each run, as plain numbers and text."""
         best = self.best_possible_error
         runs = [run.to_dict(best) for run in self.runs]
-        values = [run.pop("singular_values") for run in runs]  # those of W: once for all runs
+        # the singular values are those of W, so the document holds them once for all runs
+        values = [run.pop("singular_values") for run in runs]
         chances = [run.factorization.certificate.failure_probability for run in self.runs]
         return {
             "source": self.source,
@@ -107,6 +109,7 @@ class Comparison:
             "original_bytes": self.matrix.nbytes,
             "rank": self.rank,
             "best_possible_error": best,
+            # the bound is the best of all runs, so it fails if any of them fails: a union bound
             "failure_probability": sum(chances),
             "singular_values": next(filter(None, values), None),
             "seconds": self.seconds,
@@ -116,7 +119,7 @@ class Comparison:
         }
 
     def report_document(self) -> dict[str, Any]:
-        """What a report draws: all of `to_dict`."""
+        """The document that a report draws, which is `to_dict`."""
         return self.to_dict()
 
 
@@ -141,25 +144,26 @@ def compare_solvers(
     """Factor one matrix with each solver in turn, all with the same rank, seed and start.
 
     Args:
-        part: The matrix, as `read_parts` gives it.
+        part: Matrix to factor, from `read_parts`.
         source: Name of the input.
         rank: Columns of every B.
-        solvers: By name, in the order to run them.
-        start: As for `factor_parts`, for those that begin at given factors.
-        accuracy: As for `factorize`.
-        certificate: As for `factorize`.
-        time_limit: Seconds for each solver.
-        seed: As for `factorize`.
-        command: What a person typed, for the report.
-        watch: Entered around each run; gives what is called with its name and every step.
+        solvers: Solvers by name, in the order in which they run.
+        start: Start as in `factor_parts`, for the solvers that begin at given factors.
+        accuracy: Largest certified gap to accept; see `factorize`.
+        certificate: Whether to bound the best possible error; see `factorize`.
+        time_limit: Most seconds of each solver.
+        seed: Seed of every run.
+        command: Command line for the report, or empty.
+        watch: Context manager entered around each run, whose value is called with the name of the
+            solver and every step.
 
     Returns:
-        The result. A run that diverged is in it with what it had; at Ctrl-C the runs up to there.
+        The result. It holds a diverged run up to its end, and after Ctrl-C the runs up to then.
 
     Raises:
-        EckartError: As `factorize`, but for `Diverged`.
+        EckartError: For the reasons of `factorize`, except `Diverged`.
     """
-    check_entries(part.matrix)  # reads W once, so that the first run is not the one to fetch it
+    check_entries(part.matrix)  # reads W once, else the first run alone would pay for fetching it
     began = time.perf_counter()
     first = start_of(part, start)
     shared: dict[str, Any] = {
@@ -170,6 +174,7 @@ def compare_solvers(
     }
     runs: list[Run] = []
     for name, solver in solvers.items():
+        # other solvers take no start and would refuse it
         begun = first if isinstance(solver, IterativeSolver) else None
         try:
             with watch(solver) as on_step:
@@ -177,6 +182,7 @@ def compare_solvers(
                 arguments = {**shared, "solver": solver, "start": begun, "on_step": told}
                 runs.append(_run(name, part.matrix, rank=rank, **arguments))
         except KeyboardInterrupt:
+            # nothing to show yet: the interruption is all there is to tell
             if not runs:
                 raise
             break
@@ -197,6 +203,7 @@ def compare_solvers(
 def _run(name: str, W: Matrix, **arguments: Any) -> Run:
     try:
         done = reached(W, **arguments)
+    # a diverged run is a result of the comparison, not its end
     except Diverged as error:
         return Run(name=name, factorization=error.partial, message=str(error))
     return Run(name=name, factorization=done, message=done.message)

@@ -26,6 +26,7 @@ from eckart.matrices import Dense
 from eckart.solvers import GradientDescent, Step
 
 ARTICLE: Final = ((4, 3, 2, 1), (2, 2, 2, 2), (1, 3, 4, 2), (0, 1, 2, 3))
+"""Matrix W of the worked example."""
 TABLE: Final = "article.csv"
 START: Final = "article_start.npz"
 PICTURE: Final = "photograph.png"
@@ -37,21 +38,23 @@ def run_demo(
 ) -> dict[str, Factoring]:
     """Factor the 4 × 4 example by gradient descent and a photograph exactly, into a folder.
 
-    The folder holds inputs, factors and a report of each, and is put in place whole.
+    The folder holds the inputs, the factors and a report of each, and is written whole or not at
+    all.
 
     Args:
-        folder: Where all is written; made with the folders above it if it is not there.
-        force: Replace the folder of an earlier demonstration.
-        on_step: Called with a part's name and every step.
+        folder: Folder to write, which is made with its parents if it is missing.
+        force: Whether to replace the folder of an earlier demonstration.
+        on_step: Function called with a part's name and every step.
 
     Raises:
-        ArgumentError: If the folder holds something and `force` is false, or it holds what eckart
-            did not write.
-        MissingExtra: If scikit-image, which brings the photograph, is not installed.
+        ArgumentError: If the folder holds anything and `force` is false, or it holds files that
+            eckart did not write.
+        MissingExtra: If scikit-image, which contains the photograph, is not installed.
     """
     photograph = _photograph()
     target = located(folder)
     _make(target.parent, folder)
+    # an empty folder holds nothing that could be lost
     forced = force or (target.is_dir() and not any(target.iterdir()))
     check_output(folder, force=forced, is_folder=True)
     with whole_file(folder, force=forced) as place:
@@ -71,6 +74,7 @@ def run_demo(
                 command=f"eckart factor {folder / TABLE} --rank 2 --solver gd "
                 f"--start {folder / START} --learning-rate 0.01 --epochs 1000 --no-early-stop",
                 on_step=on_step,
+                # the folder is written elsewhere and moved, so the result names the final path
                 final=folder / "article.factors.npz",
             ),
             "photograph": factor_parts(
@@ -88,7 +92,7 @@ def run_demo(
 
 
 def report_name(name: str) -> str:
-    """The file of the report of a run.
+    """The name of the report of a run.
 
     Example:
         >>> report_name("article")
@@ -98,7 +102,7 @@ def report_name(name: str) -> str:
 
 
 def _make(above: Path, folder: Path) -> None:
-    """Make the folders above the one of the demonstration."""
+    """Make the parents of the folder of the demonstration."""
     try:
         above.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -106,7 +110,8 @@ def _make(above: Path, folder: Path) -> None:
 
 
 def _photograph() -> Path:
-    """The picture inside scikit-image, found without importing it."""
+    """The path of the photograph in scikit-image, found without importing that."""
+    # its import would take seconds, for the path of one file
     found = find_spec("skimage")
     if found is None or found.origin is None:
         raise MissingExtra(

@@ -1,4 +1,4 @@
-"""Factor a file: matrices in, factors and their proof out."""
+"""Factoring the matrices of a file into a file of factors, with certificates."""
 
 import math
 import time
@@ -34,12 +34,20 @@ from eckart.ranks import byte_count
 from eckart.solvers import Solver, Step
 
 GRADES: Final[dict[Grade, int]] = {"success": 0, "short": 1, "failed": 2, "interrupted": 3}
+"""Order of the grades, from the best to the worst."""
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankChoice:
-    """The one way of four in which the rank was chosen; see `factorize`."""
+    """The choice of the rank, of which one field is set.
+
+    Fields:
+        rank: Columns of B, or "auto"; see `factorize`.
+        tolerance: Relative error to reach with the smallest rank.
+        budget: Bytes of the factors of all parts, such as "10MB".
+        ratio: Budget as a share of the bytes of each part.
+    """
 
     rank: int | str | None = None
     tolerance: float | None = None
@@ -47,9 +55,11 @@ class RankChoice:
     ratio: float | None = None
 
     def for_part(self, parts: int, nbytes: int) -> dict[str, Any]:
-        """The arguments of `factorize` for one of so many parts; a budget is shared equally."""
+        """The arguments of `factorize` for one part; all parts share a budget equally."""
+        # another ratio is passed on, so that `factorize` refuses it with its own message
         if self.ratio is not None and 0 < self.ratio < 1:
             return {"budget": max(1, int(self.ratio * nbytes))}
+        # rounded down, so that all parts together stay within the budget
         budget = None if self.budget is None else byte_count(self.budget) // parts
         return {
             "rank": self.rank,
@@ -69,7 +79,7 @@ class FactoredPart:
     factorization: Factorization
 
     def to_dict(self) -> dict[str, Any]:
-        """The factorisation with the part's name and bytes."""
+        """The document of the factorisation with the name and the bytes of the part."""
         return {
             "name": self.name,
             "original_bytes": self.matrix.nbytes,
@@ -79,6 +89,7 @@ class FactoredPart:
     def pictures(self) -> dict[str, Any]:
         """W, B·A, W − B·A, B and A as thumbnails, for a report."""
         factors = self.factorization.factors
+        # in float64: where W and B·A nearly agree, float32 would leave rounding only
         residual = Difference(self.matrix, factors.astype(FLOAT64))
         matrices: dict[str, Matrix] = {
             "W": self.matrix,
@@ -97,10 +108,10 @@ class Factoring:
 
     Fields:
         source: Name of the input.
-        parts: One for a plain matrix, one per channel for a picture.
-        files: What was written: `factors`, and `picture` for a picture.
-        command: The command that makes it again, or empty.
-        seconds: The whole job, without reading.
+        parts: Factored parts: one for a plain matrix, one per channel for a picture.
+        files: Paths of the written files: `factors`, and `picture` for a picture.
+        command: Command line that repeats the job, or empty.
+        seconds: Duration of the whole job, without reading.
     """
 
     source: str
@@ -116,11 +127,11 @@ class Factoring:
 
     @property
     def is_deep(self) -> bool:
-        """Whether it is a picture with 16 bits in a pixel."""
+        """Whether the source is a picture with 16 bits for each channel of a pixel."""
         return any(pictures.is_deep(part.matrix) for part in self.parts)
 
     def to_dict(self) -> dict[str, Any]:
-        """Figures of the whole and of each part, as plain numbers and text."""
+        """The figures of the whole and of each part, as plain numbers and text."""
         whole = together(
             [part.factorization.certificate for part in self.parts],
             [math.sqrt(part.matrix.squared_norm()) for part in self.parts],
@@ -141,15 +152,16 @@ class Factoring:
         }
 
     def summary(self) -> dict[str, Any]:
-        """`to_dict` without what grows with the run: what is written beside the factors."""
+        """The document stored with the factors: `to_dict` without histories and spectra."""
         document = self.to_dict()
         for part in document["parts"]:
+            # one record for each step may outweigh the factors
             part["history"] = part["history"][-1:]
             part["singular_values"] = None
         return document
 
     def report_document(self) -> dict[str, Any]:
-        """`to_dict` with the pictures that a report draws. One more pass over W and its factors."""
+        """The document of a report: `to_dict` with pictures, at one more pass over W and B·A."""
         document = self.to_dict()
         for part, figures in zip(self.parts, document["parts"], strict=True):
             figures["pictures"] = part.pictures()
@@ -180,31 +192,33 @@ def factor_parts(
     on_step: Callable[[str, Step], None] | None = None,
     final: Path | None = None,
 ) -> Factoring:
-    """Factor every part of a source, write the factors, and the approximated picture of a picture.
+    """Factor every part of a source and write the factors, and B·A as a picture for a picture.
 
     Args:
-        parts: The matrices of the source, as `read_parts` gives them.
-        source: Where they came from; its suffix says whether it is a picture.
-        output: Where the factors go: `.npz`, `.safetensors` or a folder.
-        choice: How the rank is chosen, for each part.
-        solver: As for `factorize`.
-        start: As for `factorize`; a mapping from part to `Factors` gives each part its own.
-        accuracy: As for `factorize`.
-        certificate: As for `factorize`.
-        time_limit: Seconds for each part.
-        seed: As for `factorize`.
-        force: Overwrite what is there.
-        command: What a person typed, for the report.
-        on_step: Called with the part's name and every step.
-        final: Where the output is moved to in the end, which is what is said of it.
+        parts: Matrices of the source, from `read_parts`.
+        source: Path of the source, whose suffix tells whether it is a picture.
+        output: Path of the factors: `.npz`, `.safetensors` or a folder.
+        choice: Choice of the rank, for each part.
+        solver: Solver; None lets `factorize` choose.
+        start: Start as in `factorize`; a mapping from part to `Factors` gives each part its own.
+        accuracy: Largest certified gap to accept; see `factorize`.
+        certificate: Whether to bound the best possible error; see `factorize`.
+        time_limit: Most seconds for each part.
+        seed: Seed or random generator; see `factorize`.
+        force: Whether to overwrite `output`.
+        command: Command line for the report, or empty.
+        on_step: Function called with the part's name and every step.
+        final: Path that the caller moves `output` to, which the result names; None if it stays.
 
     Returns:
-        The result. At Ctrl-C what was reached by then, written too, with grade "interrupted".
+        The result. After Ctrl-C it holds the parts up to then, written too, with grade
+        "interrupted".
 
     Raises:
-        EckartError: As `factorize`, `write_factors` and `write_matrices`.
+        EckartError: For the reasons of `factorize`, `write_factors` and `write_matrices`.
     """
     began = time.perf_counter()
+    # both outputs are checked before the work, so that hours of it are not lost to a path
     picture = picture_path(output) if is_picture(source) else None
     check_factor_output(output, force=force, inputs=[source])
     if picture is not None:
@@ -226,6 +240,7 @@ def factor_parts(
         if factorization.outcome.grade == "interrupted":
             break
     files = {"factors": str(final or output)}
+    # an interrupted run may lack a channel, without which there is no picture
     if picture is not None and len(done) == len(parts):
         files["picture"] = str(picture_path(final or output))
     result = Factoring(
@@ -236,18 +251,19 @@ def factor_parts(
 
 
 def picture_path(output: Path) -> Path:
-    """Where the approximated picture goes: beside the factors.
+    """The path of the approximated picture, beside the factors.
 
     Example:
         >>> picture_path(Path("photo.factors.npz")).name
         'photo.approximation.png'
     """
+    # `Path.stem` would not take off both suffixes of photo.factors.npz
     stem = named_path(output).name.removesuffix(suffix_of(output)).removesuffix(".factors")
     return beside(output, f"{stem}.approximation.png")
 
 
 def reached(W: Matrix, **arguments: Any) -> Factorization:
-    """`factorize` without its warning, which the grade says, and at Ctrl-C what it had by then."""
+    """`factorize` without its warning, since the grade tells it, and with a result after Ctrl-C."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         try:
@@ -257,10 +273,10 @@ def reached(W: Matrix, **arguments: Any) -> Factorization:
 
 
 def start_of(part: Part, start: object) -> object:
-    """The start of one part: its own where a mapping gives each part its own.
+    """The start of one part, which a mapping of starts holds under the name of the part.
 
     Raises:
-        MatrixError: If the mapping has none for it.
+        MatrixError: If the mapping has no start for the part.
     """
     if not isinstance(start, dict):
         return start
@@ -268,12 +284,12 @@ def start_of(part: Part, start: object) -> object:
 
 
 def named(on_step: Callable[[str, Step], None], name: str) -> Callable[[Step], None]:
-    """Where every step is told together with a name."""
+    """The function that calls `on_step` with a name and each step."""
     return lambda step: on_step(name, step)
 
 
 def worst(grades: Iterable[Grade]) -> Grade:
-    """The grade of several runs together.
+    """The worst grade of several runs.
 
     Example:
         >>> worst(["success", "failed", "short"])
@@ -287,6 +303,7 @@ def _write(result: Factoring, output: Path, picture: Path | None, *, force: bool
     if picture is None or "picture" not in result.files:
         write_factors(output, factors, result.summary(), force=force)
         return
+    # both files appear together or not at all
     with whole_files((output, picture), force=force) as (place, beside_it):
         write_factors(place, factors, result.summary())
         pictures.write(beside_it, factors, deep=result.is_deep)

@@ -4,6 +4,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+# Jobs are imported inside the command, so that `eckart --help` loads no NumPy.
 import click
 
 from eckart.factor.solvers import SOLVERS, listed, make_solvers, solver_options, start_file
@@ -49,8 +50,8 @@ def factor(matrix: Path, report: Path | None, as_json: bool, **options: Any) -> 
     """Factor the matrix in the file W into B (rows × rank) and A (rank × columns), W ≈ B·A.
 
     Reads .npy, .npz, .csv, .tsv, .parquet, .mtx, .mtx.gz, .safetensors, .png and .jpg; writes
-    W.factors.npz, or .npz, .safetensors or a folder of .csv with --output. Without a way to choose
-    the rank it shows the singular values and suggests one.
+    W.factors.npz, or .npz, .safetensors or a folder of .csv with --output. Without an option that
+    chooses the rank it shows the singular values and suggests a rank.
     """
     chosen = selection(options["header"], options["index"], options["columns"], options["tensor"])
     named = options["solver"]
@@ -71,6 +72,7 @@ def factor(matrix: Path, report: Path | None, as_json: bool, **options: Any) -> 
             return show_spectrum(contents.parts, matrix, as_json=as_json)
         from eckart.factor.factor import factor_parts
 
+        # direct solvers have no epochs
         total = getattr(solver, "epochs", None)
         with console.progress(total, quiet=options["quiet"]) as on_step:
             result = factor_parts(
@@ -92,7 +94,7 @@ def factor(matrix: Path, report: Path | None, as_json: bool, **options: Any) -> 
 
 
 def default_output(matrix: Path) -> Path:
-    """Where factors go when no output is named: beside the input.
+    """The default path of the factors, beside the input.
 
     Example:
         >>> default_output(Path("W.mtx.gz")).name
@@ -101,6 +103,7 @@ def default_output(matrix: Path) -> Path:
     from eckart.files import beside, named_path
 
     name = named_path(matrix).name
+    # W.mtx.gz has two suffixes; the 5 of W.5.csv is part of the name
     for suffix in reversed(matrix.suffixes[-2:]):
         if suffix.lower() in (".gz", matrix.suffix.lower(), ".mtx"):
             name = name.removesuffix(suffix)
@@ -110,7 +113,7 @@ def default_output(matrix: Path) -> Path:
 def _check_paths(
     read: list[Path | None], output: Path, report: Path | None, *, force: bool
 ) -> None:
-    """Refuse what the existence of paths alone shows to be wrong, before any work."""
+    """Refuse outputs that cannot be written, before any work."""
     from eckart.files import check_factor_output
 
     check_factor_output(output, force=force, inputs=read)
@@ -118,7 +121,7 @@ def _check_paths(
 
 
 def _rank_choice(options: dict[str, Any]) -> Any:
-    """The way to choose the rank; None where there is none."""
+    """The choice of the rank by the options, or None if no option chooses it."""
     ways = {name: options[name] for name in ("rank", "tolerance", "budget", "ratio")}
     given = [name for name, value in ways.items() if value is not None]
     if not given:
@@ -126,12 +129,12 @@ def _rank_choice(options: dict[str, Any]) -> Any:
     from eckart.factor.factor import RankChoice
     from eckart.ranks import rank_rule
 
-    rank_rule(*ways.values(), nbytes=1)
+    rank_rule(*ways.values(), nbytes=1)  # for its errors alone, before the matrix is read
     return RankChoice(**ways)
 
 
 def show_factoring(document: dict[str, Any]) -> None:
-    """The figures of a `Factoring` for a person."""
+    """Print the figures of a `Factoring`."""
     from eckart.reporting import factor_table
 
     losses = [record for record in _sampled(document) if record["loss"] is not None]
@@ -145,18 +148,19 @@ def show_factoring(document: dict[str, Any]) -> None:
 
 
 def _sampled(document: dict[str, Any], lines: int = 10) -> list[dict[str, Any]]:
-    """About ten records of the only history, evenly spaced: epoch 0, 100, 200 … of a thousand."""
+    """About ten evenly spaced records of the history of a single part, such as every 100th."""
     if len(document["parts"]) != 1:
         return []
     history = document["parts"][0]["history"]
     if len(history) < 2:
         return []
+    # rounded up, so that no more than `lines` records are shown
     stride = max(1, -(-len(history) // lines))
     return history[::stride]
 
 
 def show_spectrum(parts: Any, source: Path, *, as_json: bool) -> int:
-    """Show the singular values and the ranks they suggest; always a success."""
+    """Show the singular values and the ranks that they suggest; the exit status is always 0."""
     from eckart.factor.spectrum import suggest_rank
 
     spectrum = suggest_rank(parts, source)
@@ -190,11 +194,12 @@ def show_spectrum(parts: Any, source: Path, *, as_json: bool) -> int:
 def _bars(values: list[float], lines: int = 16) -> list[tuple[str, str, str]]:
     """The first singular values as numbers and bars, and how many are left."""
     longest = values[0] or 1.0
-    smallest = 1e-14 * longest  # below that a singular value is what rounding made of a zero
+    smallest = 1e-14 * longest  # a smaller singular value is a zero plus rounding in float64
     rows = [
         (
             str(place),
             f"{value:.4g}" if value > smallest else "0",
+            # a bar shorter than half a character is a thin line
             "█" * round(40 * value / longest) or "▏",
         )
         for place, value in enumerate(values[:lines], start=1)

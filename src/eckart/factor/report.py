@@ -1,4 +1,4 @@
-"""The pages of a factorisation and of a comparison."""
+"""The HTML reports of a factorisation and of a comparison."""
 
 from html import escape
 from itertools import cycle
@@ -9,13 +9,13 @@ from eckart.reporting.html import draw, frame, grid, origin, table
 
 
 def factor_page(document: dict[str, Any]) -> str:
-    """The report of a factorisation.
+    """The HTML report of a factorisation.
 
     Args:
-        document: `Factoring.report_document()`.
+        document: The document of `Factoring.report_document()`.
 
     Returns:
-        HTML that is complete in itself: styles, script and pictures are inside.
+        A page that needs no other file: styles, script and pictures are inside.
     """
     parts = document["parts"]
     messages = "".join(
@@ -41,17 +41,18 @@ def factor_page(document: dict[str, Any]) -> str:
 
 
 def compare_page(document: dict[str, Any]) -> str:
-    """The report of a comparison.
+    """The HTML report of a comparison.
 
     Args:
-        document: `Comparison.report_document()`.
+        document: The document of `Comparison.report_document()`.
 
     Returns:
-        HTML that is complete in itself: styles and script are inside.
+        A page that needs no other file: styles and script are inside.
     """
     runs = document["runs"]
     marks = [
         f'<span class="swatch" style="--light: {light}; --dark: {dark}"></span>'
+        # not strict: the colours go round and never end
         for (light, dark), _ in zip(cycle(figures.CURVES.items()), runs, strict=False)
     ]
     rows, columns = document["shape"]
@@ -94,6 +95,7 @@ def _section(part: dict[str, Any], *, photograph: bool, alone: bool, first: bool
     title = f"Part {escape(part['name'])}, rank {part['rank']}"
     if first:
         return f"<h2>{title}</h2>{content}"
+    # only the first of several parts is unfolded
     return f"<details><summary>{title}</summary>{content}</details>"
 
 

@@ -1,4 +1,4 @@
-"""The solvers by name: what each is, which options it has, and how the words make it."""
+"""The table of solvers: the name, the options and the class of each."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,8 +14,9 @@ from eckart.terminal.options import together
 Given: TypeAlias = Mapping[str, Any]
 
 STARTS: Final = {"lora": "LoRAStart", "spectral": "SpectralStart"}
-"""The words that `--start` knows beside a file, and their classes in `eckart.solvers.starts`."""
+"""Words that `--start` takes instead of a file, and their classes in `eckart.solvers.starts`."""
 START_OPTIONS: Final = ("start", "gaussian", "sigma")
+"""Options of every solver that begins at given factors."""
 
 
 @final
@@ -24,10 +25,10 @@ class Kind:
     """One row of the table of solvers.
 
     Fields:
-        words: What it is, for `--help`.
-        name: Of the class in `eckart.solvers`; loaded when it is made, not for `--help`.
-        settings: The options that are fields of the class.
-        starts: Whether it begins at given factors, so that the options of a start are its own.
+        words: Description for `--help`.
+        name: Name of the class in `eckart.solvers`, which is not imported for `--help`.
+        settings: Options that are fields of the class.
+        starts: Whether the solver begins at given factors, so that it has the options of a start.
     """
 
     words: str
@@ -36,15 +37,17 @@ class Kind:
     starts: bool = False
 
     def has(self, option: str) -> bool:
-        """Whether an option means something to it."""
+        """Whether the solver has an option."""
         return option in self.settings or (self.starts and option in START_OPTIONS)
 
     def make(self, given: Given) -> Any:
-        """The solver, with those of the given options that are its own."""
+        """The solver, made with those of the given options that it has."""
+        # imported here, so that `--help` does not wait for the solvers
         made = getattr(import_module("eckart.solvers"), self.name)
         return made(**{name: given[name] for name in self.settings if name in given})
 
 
+# by the name that `--solver` takes, in the order of `--help`
 SOLVERS: Final = {
     "svd": Kind("exact decomposition", "ExactSVD"),
     "krylov": Kind("block Krylov iteration", "BlockKrylov", ("memory",)),
@@ -65,12 +68,12 @@ SOLVERS: Final = {
 
 
 def listed() -> str:
-    """All solvers with their words, for `--help`."""
+    """All solvers with their descriptions, for `--help`."""
     return ", ".join(f"{name} ({kind.words})" for name, kind in SOLVERS.items())
 
 
 def owners(option: str) -> str:
-    """The solvers that have an option: "gd"."""
+    """The names of the solvers that have an option, such as "gd or scaled-gd"."""
     return " or ".join(name for name, kind in SOLVERS.items() if kind.has(option))
 
 
@@ -98,7 +101,9 @@ solver_options = together(
         type=click.IntRange(min=1),
         help=f"Directions of the sketches of {owners('width')}.  [default: 5·rank + 8]",
     ),
-    click.option("--memory", help=f"Most bytes of the space of {owners('memory')}, such as 2GB."),
+    click.option(
+        "--memory", help=f"Most bytes of the subspace of {owners('memory')}, such as 2GB."
+    ),
     click.option(
         "--start",
         metavar="|".join(["FILE", *STARTS]),
@@ -110,7 +115,9 @@ solver_options = together(
         help="The random factor of --start lora; the other is zero.  [default: A]",
     ),
     click.option(
-        "--sigma", type=float, help="Its standard deviation; chosen from the data if left out."
+        "--sigma",
+        type=float,
+        help="Standard deviation of that factor; chosen from the data if left out.",
     ),
 )
 
@@ -119,10 +126,11 @@ def make_solvers(names: Sequence[str], options: Given) -> tuple[dict[str, Any], 
     """The named solvers and the start that the options describe; the start is None if unused.
 
     Raises:
-        ArgumentError: If an option is given that means nothing to any of them, or is out of range.
+        ArgumentError: If no named solver has a given option, or an option is out of range.
     """
     kinds = {name: SOLVERS[name] for name in names}
     own = [*START_OPTIONS, *(name for kind in SOLVERS.values() for name in kind.settings)]
+    # None is an option that was left out, for which the class has its own default
     given = {name: options[name] for name in own if options[name] is not None}
     for option in given:
         if not any(kind.has(option) for kind in kinds.values()):
@@ -136,15 +144,16 @@ def make_solvers(names: Sequence[str], options: Given) -> tuple[dict[str, Any], 
 
 
 def start_file(options: Given) -> Path | None:
-    """The file that the start is read from, if it is one."""
+    """The file of the start, or None if the start is a word or left out."""
     start = options["start"]
     return None if start is None or start in STARTS else Path(start)
 
 
 def _start(given: Given) -> Any:
-    """A start by its word, or the factors of a file by part."""
+    """The start that a word names, or the factors in a file by part."""
     start = given.get("start", "lora")
     drawn = {name: given[name] for name in ("gaussian", "sigma") if name in given}
+    # only this start draws a factor at random
     if drawn and start != "lora":
         raise ArgumentError(
             "--start gives both factors, so --gaussian and --sigma mean nothing beside it.",
@@ -155,4 +164,5 @@ def _start(given: Given) -> Any:
         return getattr(import_module("eckart.solvers.starts"), STARTS[start])(**drawn)
     from eckart.files import read_factor_file
 
+    # by part, since each part of a picture begins at its own factors
     return dict(read_factor_file(Path(start)).parts)

@@ -1,4 +1,4 @@
-"""Look at the singular values and suggest a rank."""
+"""Suggesting a rank from the singular values of a matrix."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,19 +14,21 @@ from eckart.matrices.derived import check_entries
 from eckart.ranks import NoiseThreshold, WithinTolerance, tail_errors
 
 TOLERANCES: Final = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01)
+"""Relative errors for which a rank is shown."""
 SUGGESTED: Final = 0.1
+"""Relative error of the suggested rank, one of `TOLERANCES`."""
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """A rank, what it would cost and what it would give.
+    """A rank with the error and the size of its factors.
 
     Fields:
-        why: The rule that leads to it, as an option of the command line.
-        rank: The rank, the largest over the parts.
-        relative_error: The best possible at that rank, over all parts.
-        factor_bytes: Of the factors of all parts.
+        why: Rule that leads to the rank, as an option of the command line.
+        rank: Largest rank of the parts.
+        relative_error: Best possible relative error at that rank, over all parts.
+        factor_bytes: Bytes of the factors of all parts.
     """
 
     why: str
@@ -42,10 +44,10 @@ class Spectrum:
 
     Fields:
         source: Name of the input.
-        singular_values: All of each part's, descending.
-        choices: Ranks to choose from, by rising rank.
-        suggested: The smallest rank within 10 % of ‖W‖.
-        shapes: (rows, columns) of each part.
+        singular_values: All singular values of each part, descending.
+        choices: Ranks to choose from, ascending.
+        suggested: Smallest rank with an error of at most 10 % of ‖W‖.
+        shapes: Rows and columns of each part.
     """
 
     source: str
@@ -55,7 +57,7 @@ class Spectrum:
     suggested: Choice
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as plain numbers and text."""
+        """The fields as plain numbers and text."""
         return {
             "source": self.source,
             "shapes": {name: list(shape) for name, shape in self.shapes.items()},
@@ -69,14 +71,15 @@ class Spectrum:
 
 
 def suggest_rank(parts: tuple[Part, ...], source: Path) -> Spectrum:
-    """The singular values of a source and what each rank would give.
+    """Compute the singular values of a source and the error that each rank would give.
 
     Args:
-        parts: The matrices of the source.
-        source: Where they came from.
+        parts: Matrices of the source.
+        source: Path of the source.
 
     Raises:
-        MatrixError: If one is too large for all its singular values, or cannot be factored.
+        MatrixError: If a matrix is too large to compute all its singular values, or cannot be
+            factored.
 
     Cost:
         All singular values of each part, by LAPACK.
@@ -113,24 +116,27 @@ def _choice(
         rule.choose(part.matrix.shape, part.matrix.dtype, values[part.name]) for part in parts
     )
     tails = [tail_errors(values[part.name]) for part in parts]
+    # a small part may have fewer singular values than the largest rank
     lost = sum(float(tail[min(rank, len(tail) - 1)]) ** 2 for tail in tails)
     whole = sum(float(tail[0]) ** 2 for tail in tails)
     return Choice(
         why=why,
         rank=rank,
         relative_error=_relative(lost, whole),
+        # B and A together have rank·(rows + columns) entries
         factor_bytes=sum(rank * sum(p.matrix.shape) * p.matrix.dtype.itemsize for p in parts),
     )
 
 
 def _relative(lost: float, whole: float) -> float:
-    """√(lost / whole), 0 where it is within the rounding of float64."""
+    """√(lost / whole), or 0 if that is within the rounding of float64."""
     share = float(np.sqrt(lost / whole)) if whole > 0 else 0.0
     return share if share > float(np.finfo(np.float64).eps) else 0.0
 
 
 def _distinct(choices: list[Choice]) -> tuple[Choice, ...]:
-    """One choice for each rank, the tightest, by rising rank."""
+    """One choice for each rank, the one with the smallest tolerance, in ascending order."""
+    # a later choice replaces an earlier one of the same rank, and tolerances descend
     by_rank = {choice.rank: choice for choice in choices}
     return tuple(by_rank[rank] for rank in sorted(by_rank))
 

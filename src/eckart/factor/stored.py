@@ -1,4 +1,4 @@
-"""What is done with a file of factors: multiplied with data, described, certified."""
+"""Multiplying, describing and certifying the factors in a file."""
 
 import math
 import time
@@ -29,10 +29,10 @@ class Multiplication:
     """The result of `multiply`.
 
     Fields:
-        output: The file that was written.
-        shape: Of the product.
-        notes: How the data was read.
-        seconds: Of the products alone.
+        output: Path of the file that was written.
+        shape: Shape of the product.
+        notes: Sentences on how the data was read.
+        seconds: Duration of the products alone.
     """
 
     output: str
@@ -59,12 +59,12 @@ def multiply(
 
     Args:
         factors: File of B and A.
-        data: File of X, with as many rows as W has columns (rows with `transpose`).
-        output: Any matrix format.
-        selection: Which part of the file of X, and how to read it.
-        part: Which factors, where there are several.
-        transpose: Multiply by the transpose.
-        force: Overwrite what is there.
+        data: File of X, with as many rows as W has columns (as W has rows with `transpose`).
+        output: Path of the product, in any matrix format.
+        selection: Part of the file of X, and how to read it.
+        part: Name of the factors in a file with several; None if it has one pair.
+        transpose: Whether to multiply by the transpose.
+        force: Whether to overwrite `output`.
 
     Raises:
         EckartError: If a file cannot be read or written, or the shapes do not fit.
@@ -75,9 +75,11 @@ def multiply(
     seconds = 0.0
     products: dict[str, Dense] = {}
     for one in contents.parts:
+        # else NaN in X would be reported as an overflow of the product
         check_entries(one.matrix)
         X = dense(one.matrix)
         began = time.perf_counter()
+        # an overflow is reported below as an error
         with np.errstate(over="ignore", invalid="ignore"):
             Y = pair.transposed_times(X) if transpose else pair.times(X)
         if not pair.namespace.is_finite(Y):
@@ -100,18 +102,18 @@ def multiply(
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Description:
-    """What a file of factors holds.
+    """The content of a file of factors.
 
     Fields:
-        source: The file.
-        file: Its factors, and the document they were written with.
+        source: Path of the file.
+        file: Factors of the file, and the document that was written with them.
     """
 
     source: str
     file: FactorFile
 
     def to_dict(self) -> dict[str, Any]:
-        """Parts as plain numbers and text; `made_by` is the run that wrote them, or None."""
+        """The parts as plain numbers and text; `made_by` holds the run that wrote them, or None."""
         parts = [
             {
                 "name": name,
@@ -130,10 +132,10 @@ def describe(path: Path) -> Description:
     """Read a file of factors.
 
     Args:
-        path: `.npz`, `.safetensors`, or a folder of `.csv`.
+        path: Path of a `.npz` or `.safetensors` file or a folder of `.csv` files.
 
     Raises:
-        EckartError: As `read_factor_file`.
+        EckartError: For the reasons of `read_factor_file`.
     """
     return Description(source=str(path), file=read_factor_file(path))
 
@@ -144,12 +146,12 @@ class Proof:
     """The result of `prove`.
 
     Fields:
-        source: The matrix file.
-        factors: The file of factors.
-        certificates: One for each part of the matrix.
-        norms: ‖W‖_F of each part.
-        notes: How the matrix was read.
-        seconds: Of the proof, without reading.
+        source: Path of the file of the matrix.
+        factors: Path of the file of factors.
+        certificates: Certificate of each part of the matrix.
+        norms: Frobenius norm ‖W‖_F of each part.
+        notes: Sentences on how the matrix was read.
+        seconds: Duration of the certification, without reading.
     """
 
     source: str
@@ -160,7 +162,7 @@ class Proof:
     seconds: float
 
     def to_dict(self) -> dict[str, Any]:
-        """The certificates as plain numbers and text, and their sum over the parts."""
+        """The certificates of the whole and of each part, as plain numbers and text."""
         whole = together(list(self.certificates.values()), list(self.norms.values()))
         return {
             "source": self.source,
@@ -172,12 +174,12 @@ class Proof:
 
 
 def prove(matrix: Path, factors: Path, selection: Selection) -> Proof:
-    """Measure the error of written factors and bound the best error of their rank.
+    """Measure the error of the factors in a file and bound the best error of their rank.
 
     Args:
         matrix: File of W.
-        factors: File of B and A, from any program; its parts are those of W.
-        selection: Which part of the file of W, and how to read it.
+        factors: File of B and A, from any program, with the same parts as W.
+        selection: Part of the file of W, and how to read it.
 
     Raises:
         EckartError: If a file cannot be read, or its parts or shapes do not fit.
@@ -185,6 +187,7 @@ def prove(matrix: Path, factors: Path, selection: Selection) -> Proof:
     pairs = read_factor_file(factors).parts
     contents = read_parts(matrix, selection)
     names = [part.name for part in contents.parts]
+    # as sets: another program may write the parts in another order
     if set(names) != set(pairs):
         raise MatrixError(
             f"{factors} has the parts {', '.join(pairs) or '(none)'}, {matrix} has "
@@ -192,6 +195,7 @@ def prove(matrix: Path, factors: Path, selection: Selection) -> Proof:
             hint="Give the factors of this matrix.",
             code="parts-differ",
         )
+    # all entries are checked before any certificate, which may take long
     for part in contents.parts:
         check_entries(part.matrix)
     began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""What several reports draw with: the frame of a page, figures, and tables of labels and values."""
+"""The parts that reports share: the frame of a page, figures, and tables of labels and values."""
 
 from eckart.reporting.tables import certificate_table, compare_table, compare_verdict, factor_table
 

@@ -1,4 +1,4 @@
-"""The figures of a report: curves and pictures that zoom and answer to the pointer."""
+"""The interactive figures of a report: curves and pictures of matrices."""
 
 from typing import Any, Final
 
@@ -7,7 +7,9 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 ACCENT: Final = "rgb(36, 87, 197)"
+"""Colour of the main curve of a figure."""
 FLOOR: Final = "rgb(194, 65, 12)"
+"""Colour of lines that mark a bound or a choice."""
 CURVES: Final = {
     ACCENT: "#7ba4ff",
     "rgb(13, 138, 98)": "#4fd1a1",
@@ -15,22 +17,26 @@ CURVES: Final = {
     "rgb(168, 118, 0)": "#e8c04f",
     "rgb(71, 85, 105)": "#b8c4d6",
 }
-"""Colours of things beside one another, and what each is in the dark."""
+"""Colours of curves in one figure, each with its replacement in the dark colour scheme."""
 SYMBOLS: Final = ("circle", "diamond", "square", "triangle-up", "star")
+"""Marks at the ends of curves, so that not only colour tells them apart."""
 GREY: Final = "#9aa3b2"
 INK: Final = "rgb(28, 35, 48)"
-"""Of all text but that on coloured cells. In the dark the page's style finds these by value."""
+"""Colour of all text but that on coloured cells. The dark style of the page finds it by value."""
 FONT: Final = {"family": "system-ui, sans-serif", "size": 13, "color": INK}
 LINES: Final = "rgba(128, 140, 160, 0.2)"
+"""Colour of grid lines, transparent, so that it suits both colour schemes."""
 LIGHT: Final = ((0.0, "#f2f5fc"), (1.0, "#86a9ee"))
 LIGHT_DIVERGING: Final = ((0.0, "#eda17f"), (0.5, "#fbfbfb"), (1.0, "#86a9ee"))
-"""Under printed numbers: light enough that black is readable on every cell."""
+"""Colour scales under printed numbers, light enough for black text on every cell."""
 MOST_NUMBERS: Final = 12
+"""Most rows or columns of a picture whose cells show their numbers."""
 MOST_POINTS: Final = 2000
+"""Most points of a curve, which are more than a page has pixels across."""
 
 
 def loss_curve(part: dict[str, Any]) -> go.Figure | None:
-    """The loss over the steps with the best possible one as a line; None where there is none."""
+    """The loss over the steps, with a line at the best possible loss; None without losses."""
     history = [record for record in part["history"] if record["loss"] is not None]
     if len(history) < 2:
         return None
@@ -50,6 +56,7 @@ def loss_curve(part: dict[str, Any]) -> go.Figure | None:
             mode="lines" if len(kept) > 30 else "lines+markers",
             name="loss",
             line={"color": ACCENT, "width": 2.5},
+            # <extra></extra> leaves out plotly's box with the name of the trace
             hovertemplate=f"{unit} %{{x}}<br>loss %{{y:.6g}}<extra></extra>",
         )
     )
@@ -61,10 +68,10 @@ def loss_curve(part: dict[str, Any]) -> go.Figure | None:
 
 
 def loss_curves(document: dict[str, Any]) -> go.Figure | None:
-    """The losses of several solvers over one another, by steps and by time; None where W is 0.
+    """The losses of several solvers in one figure, by steps and by time; None if W is 0.
 
-    A curve ends in a mark of its own shape, a cross where the run failed. A solver of one step is
-    the mark alone.
+    Each curve ends in a mark of its own shape, or a cross if the run failed. A solver of one step
+    has the mark alone.
     """
     drawn = [(place, run, _points(run)) for place, run in enumerate(document["runs"])]
     drawn = [(place, run, points) for place, run, points in drawn if points]
@@ -79,6 +86,7 @@ def loss_curves(document: dict[str, Any]) -> go.Figure | None:
         for place, run, points in drawn:
             path = [(point[column], point[2]) for point in points]
             for trace in _curve(run, place, path, f"{title} %{{x:.4~s}}{unit}"):
+                # the solver is in both panels, but once in the legend
                 trace.showlegend = trace.showlegend and column == 0
                 sheet.add_trace(trace, 1, column + 1)
         look = {"tickformat": "~s", "ticksuffix": unit}
@@ -94,12 +102,13 @@ def loss_curves(document: dict[str, Any]) -> go.Figure | None:
 
 
 def _points(run: dict[str, Any]) -> list[tuple[float, float, float]]:
-    """(steps, seconds, loss) of a run; its error says the loss of a last step that knows none."""
+    """The (steps, seconds, loss) of a run; a last step without a loss gets the squared error."""
     history = run["history"]
     known = _thinned([record for record in history if record["loss"] is not None], early=True)
     points = [(record["step"] + 1, record["seconds"], record["loss"]) for record in known]
     if history and history[-1]["loss"] is None:
         last, error = history[-1], run["certificate"]["error"]
+        # the loss is ‖W − B·A‖², and the certificate measured its root
         points.append((last["step"] + 1, last["seconds"], error**2))
     return points
 
@@ -107,11 +116,11 @@ def _points(run: dict[str, Any]) -> list[tuple[float, float, float]]:
 def _curve(
     run: dict[str, Any], place: int, path: list[tuple[float, float]], where: str
 ) -> list[go.Scatter]:
-    """The line of a run, where it has one, and the mark at its end, which the legend shows too."""
+    """The line of a run, if it has several steps, and the mark at its end for the legend."""
     colour = list(CURVES)[place % len(CURVES)]
     failed = run["grade"] == "failed"
     symbol = "x" if failed else SYMBOLS[place % len(SYMBOLS)]
-    steps = [(x, loss if loss > 0 else None) for x, loss in path]
+    steps = [(x, loss if loss > 0 else None) for x, loss in path]  # 0 has no logarithm
     shared: dict[str, Any] = {
         "name": f"{run['name']} ({run['outcome'].lower()})" if failed else run["name"],
         "legendgroup": run["name"],
@@ -139,7 +148,7 @@ def _curve(
 
 
 def _across(curves: list[list[float]], *, whole: bool) -> dict[str, Any]:
-    """A horizontal axis, of `whole` numbers or any; logarithmic where one run is much longer."""
+    """The horizontal axis, with `whole` numbers or any; logarithmic if one run is much longer."""
     ends = [curve[-1] for curve in curves]
     longest = max(ends)
     first = min((curve[0] for curve in curves if curve[0] > 0), default=longest)
@@ -151,30 +160,33 @@ def _across(curves: list[list[float]], *, whole: bool) -> dict[str, Any]:
 
 
 def _thinned(history: list[dict[str, Any]], *, early: bool = False) -> list[dict[str, Any]]:
-    """At most about 2000 records with the first and the last: evenly, or most of them `early`."""
+    """At most about 2000 records, with the first and the last, evenly spaced or denser `early`."""
     last = len(history) - 1
     if last < MOST_POINTS:
         return history
     if early:
         places = np.unique(np.geomspace(1, last + 1, MOST_POINTS).round().astype(int)) - 1
     else:
+        # the stride is rounded up, and the last record always kept
         places = np.unique(np.append(np.arange(0, last, -(-last // MOST_POINTS)), last))
     return [history[place] for place in places]
 
 
 def _lowest(losses: list[float], floor: float | None) -> tuple[float, bool]:
-    """The lowest of the losses and the floor above 0, and whether the floor is within reach."""
+    """The lowest positive loss or floor, and whether the floor is near enough to be drawn."""
     positive = min((loss for loss in losses if loss > 0), default=0.0)
+    # a floor six decades below every loss would flatten the curves
     if floor is None or floor <= 1e-6 * positive:
         return positive, False
     return min(floor, positive), True
 
 
 def _mark_floor(curve: go.Figure, floor: float, rank: int, *, wide: bool, drawn: bool) -> None:
-    """The line no loss can cross, with its note beneath it, where no curve can be."""
+    """Draw the line that no loss can cross, with a note below it, where no curve can be."""
     text = f"no rank-{rank} pair is below {floor:.6g}"
     if drawn:
         curve.add_hline(y=floor, line={"color": FLOOR, "dash": "dash", "width": 1.5})
+        # plotly takes the position of an annotation on a logarithmic axis as a logarithm
         place = {"y": np.log10(floor) if wide else floor, "yanchor": "top"}
     else:
         text = f"the floor, {floor:.3g}, is below this figure"
@@ -184,15 +196,17 @@ def _mark_floor(curve: go.Figure, floor: float, rank: int, *, wide: bool, drawn:
 
 
 def singular_values(part: dict[str, Any]) -> go.Figure | None:
-    """The singular values of W, the kept ones in colour; None where they are not known."""
+    """The singular values of W, the kept ones in colour; None if they are not known."""
     values = np.asarray(part["singular_values"] or [])
     if not len(values):
         return None
     rank = part["rank"]
     places = np.arange(1, len(values) + 1)
+    # smaller ones are zeros plus rounding, which a logarithmic axis would show as values
     positive = values > values[0] * 1e-12
     wide = bool(positive.any() and values[0] > 50 * values[positive].min())
     zeros = int(np.count_nonzero(~positive)) if wide else 0
+    # plotly leaves out NaN, and 0 has no place on a logarithmic axis
     shown = np.where(positive, values, np.nan) if wide else values
     curve = go.Figure()
     for name, kept, colour in (
@@ -210,6 +224,7 @@ def singular_values(part: dict[str, Any]) -> go.Figure | None:
                 cliponaxis=False,
                 hovertemplate="σ<sub>%{x}</sub> = %{y:.6g}<extra></extra>",
             )
+    # between the last singular value that is kept and the first that is not
     curve.add_vline(x=rank + 0.5, line={"color": FLOOR, "dash": "dash", "width": 1.5})
     mark = {"text": f"rank {rank}", "font": {"color": FLOOR}, "showarrow": False}
     curve.add_annotation(**mark, x=rank + 0.5, y=1, yref="paper", yanchor="bottom")
@@ -228,7 +243,8 @@ def matrices(part: dict[str, Any], *, photograph: bool) -> go.Figure:
     rows, columns = part["shape"]
     low = min(pictures["W"].min(), pictures["BA"].min())
     high = max(pictures["W"].max(), pictures["BA"].max())
-    low, high = (low, high) if low < high else (low - 1, high + 1)
+    low, high = (low, high) if low < high else (low - 1, high + 1)  # a constant matrix has no scale
+    # symmetric limits, so that 0 is the middle of the diverging colours
     most = float(np.abs(pictures["residual"]).max()) or 1.0
     few = _prints_numbers(pictures["W"])
     titles = ("W", "B·A", "W − B·A")
@@ -245,12 +261,14 @@ def matrices(part: dict[str, Any], *, photograph: bool) -> go.Figure:
     )
     for place, (picture, look) in enumerate(zip(pictures.values(), looks, strict=True), start=1):
         sheet.add_trace(_heatmap(picture, (rows, columns), **look), 1, place)
+    # the axes shrink to the picture, instead of showing rows and columns that it lacks
     sheet.update_xaxes(constrain="domain", dtick=_whole(columns))
     sheet.update_yaxes(constrain="domain", autorange="reversed", dtick=_whole(rows))
-    for place in (2, 3):  # the zoom of the first is the zoom of all
+    for place in (2, 3):  # linked axes: zooming one picture zooms all
         sheet.update_xaxes(matches="x", col=place)
         sheet.update_yaxes(matches="y", col=place, showticklabels=False)
     height = 300.0
+    # square cells, unless they would make the picture a narrow strip
     if 0.2 < rows / columns < 5:
         sheet.update_yaxes(scaleanchor="x", constraintoward="top", col=1)
         sheet.update_yaxes(constraintoward="top")
@@ -278,18 +296,20 @@ def factors(part: dict[str, Any]) -> go.Figure:
         sheet.add_trace(_heatmap(picture, shape, **look), 1, place)
         sheet.update_yaxes(dtick=_whole(shape[0]), col=place)
         sheet.update_xaxes(dtick=_whole(shape[1]), col=place)
+    # row 0 at the top, as a matrix is written
     sheet.update_yaxes(autorange="reversed")
     return styled(sheet, 370)
 
 
 def axis(low: float, high: float, *, wide: bool) -> dict[str, Any]:
-    """A range with room beneath for a note; where it is wide, logarithmic with whole labels."""
+    """The range of an axis with room below for a note; logarithmic if it is `wide`."""
     if not wide:
         span = (high - low) or 1.0
         return {"range": [low - 0.12 * span, high + 0.05 * span]}
     bottom, top = np.log10(low), np.log10(high)
     span = top - bottom
     scale = {"type": "log", "range": [bottom - 0.12 * span, top + 0.05 * span]}
+    # "D2" of plotly labels 1, 2 and 5 of each decade: powers of ten are too few on a short axis
     if span < 2.5 and low > 1e-4 and high < 1e6:
         return {**scale, "dtick": "D2", "tickformat": "~g"}
     return {**scale, "dtick": max(1, round(span / 6)), "exponentformat": "power"}
@@ -305,7 +325,7 @@ def _diverging(few: bool, scale: str) -> dict[str, Any]:
 
 
 def _whole(entries: int) -> int | None:
-    """Ticks at every row, column or step where they are few; never between two."""
+    """The tick step 1 if there are few rows, columns or steps, else None for plotly's choice."""
     return 1 if entries <= MOST_NUMBERS else None
 
 
@@ -314,7 +334,7 @@ def _prints_numbers(picture: Any) -> bool:
 
 
 def _heatmap(picture: Any, shape: tuple[int, int], **look: Any) -> go.Heatmap:
-    """Cells at the rows and columns they cover, counted from 0; small ones show their numbers."""
+    """A heat map whose cells lie at the rows and columns they cover; a small one shows numbers."""
     height, width = picture.shape
     numbers = _prints_numbers(picture)
     row, column = (
@@ -326,9 +346,11 @@ def _heatmap(picture: Any, shape: tuple[int, int], **look: Any) -> go.Heatmap:
     )
     return go.Heatmap(
         z=_narrowed(picture),
+        # a thumbnail has fewer cells than the matrix has rows: each lies at the middle of its rows
         y=(np.arange(height) + 0.5) * shape[0] / height - 0.5,
         x=(np.arange(width) + 0.5) * shape[1] / width - 0.5,
         texttemplate="%{z:.3g}" if numbers else None,
+        # black on the light colour scales, in the dark style too
         textfont={"color": "#000"} if numbers else None,
         hovertemplate=f"{row}, {column}<br>%{{z:.6g}}<extra></extra>",
         **look,
@@ -336,14 +358,15 @@ def _heatmap(picture: Any, shape: tuple[int, int], **look: Any) -> go.Heatmap:
 
 
 def _narrowed(picture: Any) -> Any:
-    """A picture in half the bytes, where its numbers are neither too large nor too small for it."""
+    """The picture in float32, which halves the page, unless its numbers leave that range."""
     kind, largest = np.finfo(np.float32), float(np.abs(picture).max(initial=0.0))
+    # above the lower limit, entries down to eps times the largest are normal numbers
     fits = largest == 0 or float(kind.tiny) / float(kind.eps) < largest < float(kind.max)
     return picture.astype(np.float32) if fits else picture
 
 
 def styled(sheet: go.Figure, height: float) -> go.Figure:
-    """One look for every figure; transparent, so that the page decides what is behind."""
+    """The figure in the style of all figures, with a background that is transparent to the page."""
     ticks: dict[str, Any] = {
         "ticks": "outside",
         "ticklen": 5,

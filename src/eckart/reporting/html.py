@@ -1,6 +1,6 @@
 """The parts of every page: the frame, its style, tables and drawn figures.
 
-A page stands alone: it opens from disk with the network off and asks for nothing.
+A page is one file: it opens from disk without a network and requests nothing.
 """
 
 from html import escape
@@ -15,9 +15,10 @@ POLICY: Final = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
     "img-src data: blob:; base-uri 'none'; form-action 'none'"
 )
+"""Content security policy of a page: only its own scripts, styles and pictures are allowed."""
 CONFIG: Final = {
     "displaylogo": False,
-    "responsive": False,  # that is a resize 0.1 s late; FIT does it at once
+    "responsive": False,  # plotly would resize a figure 0.1 s late; FIT does it at once
     "displayModeBar": "hover",
     "modeBarButtonsToRemove": ["select2d", "lasso2d"],
     # plotly.js 4 offers to upload a figure to its makers, which no policy of a page can forbid.
@@ -68,6 +69,7 @@ details { margin-top: 1.5rem; }
 summary { cursor: pointer; font-weight: 600; padding: .25rem 0 .75rem; }
 footer { color: var(--quiet); margin-top: 3rem; font-size: .9rem; }
 """
+# plotly writes colours into the style of each path, so only their values can select them
 CURVES_IN_THE_DARK: Final = "\n  ".join(
     f'.main-svg path[style*="{name}: {light}"] {{ {name}: {dark} !important; }}'
     for light, dark in figures.CURVES.items()
@@ -83,11 +85,17 @@ DARK: Final = f"""
   {CURVES_IN_THE_DARK}
 }}
 """
-"""Figures are drawn once, for the light; in the dark their colours are found by value."""
+"""Style of the dark colour scheme. Figures are drawn once, in light colours, which the selectors
+find by value."""
 
 
 def frame(title: str, body: str) -> str:
-    """A page that is complete in itself."""
+    """A complete HTML page that needs no other file.
+
+    Args:
+        title: Title of the page, as plain text.
+        body: Content of the page, as HTML.
+    """
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -105,17 +113,18 @@ def frame(title: str, body: str) -> str:
 
 
 def draw(figure: Any) -> str:
-    """A figure, without the library that draws it."""
+    """The HTML of a figure, without the script library that draws it."""
     return plotly.io.to_html(
         figure,
         full_html=False,
+        # the frame holds the library once for all figures
         include_plotlyjs=False,
         config=CONFIG,
     )
 
 
 def table(rows: list[tuple[str, str]]) -> str:
-    """Labels and values."""
+    """The HTML of a table of labels and values."""
     lines = "".join(
         f"<tr><th>{escape(label)}</th><td>{escape(value)}</td></tr>" for label, value in rows
     )
@@ -123,7 +132,13 @@ def table(rows: list[tuple[str, str]]) -> str:
 
 
 def grid(header: tuple[str, ...], rows: list[tuple[str, ...]], marks: list[str]) -> str:
-    """A table with a header and marked rows; all but its first and last column are numbers."""
+    """The HTML of a table whose columns hold numbers, except the first and the last.
+
+    Args:
+        header: Titles of the columns.
+        rows: Cells of each row, as plain text.
+        marks: HTML before the first cell of each row.
+    """
     sides = ("", *[' class="number"'] * (len(header) - 2), "")
     heads = "".join(
         f"<th{side}>{escape(name)}</th>" for side, name in zip(sides, header, strict=True)
@@ -138,7 +153,7 @@ def grid(header: tuple[str, ...], rows: list[tuple[str, ...]], marks: list[str])
 
 
 def origin(command: str, runs: list[dict[str, Any]]) -> str:
-    """The end of every page: how to run it again, and how its figures were obtained."""
+    """The HTML at the end of every page: how to repeat the run, and how figures were obtained."""
     return f"""<h2>Run it again</h2>
 <pre>{escape(command or "eckart.factorize(W, …)")}</pre>
 <div class="card">{table(_recipes(runs))}</div>
@@ -148,7 +163,7 @@ def origin(command: str, runs: list[dict[str, Any]]) -> str:
 
 
 def _recipes(parts: list[dict[str, Any]]) -> list[tuple[str, str]]:
-    """The recipe of all parts in a table; where they differ, each with its part's name."""
+    """The rows on the recipe of all parts; a label whose values differ has a row for each part."""
     recipes = [_recipe(part["recipe"]) for part in parts]
     rows: list[tuple[str, str]] = []
     for label, text in recipes[0].items():
@@ -174,7 +189,7 @@ def _recipe(recipe: dict[str, Any]) -> dict[str, str]:
 
 
 def _settings(settings: dict[str, Any]) -> str:
-    """A name followed by what was set; what was left to its default of nothing is left out."""
+    """The name of a solver or a start followed by its settings, without those that are None."""
     name = settings.get("name", "")
     rest = ", ".join(
         f"{key.replace('_', ' ')} {_value(value)}"
@@ -191,13 +206,15 @@ def _value(value: Any) -> str:
 
 
 def _methods(parts: list[dict[str, Any]]) -> list[tuple[str, str]]:
-    """How each certificate was obtained; those obtained alike in one row."""
+    """The rows on the methods of the certificates; parts with the same method share a row."""
     names: dict[str, list[str]] = {}
     for part in parts:
         certificate = part["certificate"]
+        # 0 is exact: a certificate without random numbers cannot fail by chance
         chance = certificate["failure_probability"]
         doubt = (
             "nothing is random" if chance == 0 else f"wrong with probability at most {chance:.1e}"
         )
+        # by text, so that equal methods with other probabilities stay apart
         names.setdefault(f"{certificate['method']}; {doubt}", []).append(part["name"])
     return [(", ".join(alike) or "certificate", text) for text, alike in names.items()]

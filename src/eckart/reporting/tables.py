@@ -1,18 +1,19 @@
-"""The figures of a run as labels and values, the same in the terminal and on the page."""
+"""The figures of a run as labels and values, for the terminal and the page alike."""
 
 import math
 from typing import Any, Final
 
 MOST_NAMES: Final = 4
+"""Names of parts in one line."""
 NEAR: Final = 0.001
-"""Errors within this share of the lowest are as good as it."""
+"""Share by which an error may exceed the lowest one and still count as equally good."""
 
 
 def factor_table(document: dict[str, Any]) -> list[tuple[str, str]]:
-    """Labels and values for a person.
+    """Labels and values of a factorisation.
 
     Args:
-        document: `Factoring.to_dict()`, or `summary()`.
+        document: The document of `Factoring.to_dict()` or of `Factoring.summary()`.
     """
     parts = document["parts"]
     before, after = document["original_bytes"], document["factor_bytes"]
@@ -28,16 +29,17 @@ def factor_table(document: dict[str, Any]) -> list[tuple[str, str]]:
             f"{byte_size(before)} → {byte_size(after)} ({after / before:.1%})",
         ),
     ]
+    # 0 in the document beside the factors, which is written before the job ends
     if document["seconds"]:
         rows.append(("time", seconds(document["seconds"])))
     return rows
 
 
 def certificate_table(document: dict[str, Any]) -> list[tuple[str, str]]:
-    """Labels and values of a proof for a person.
+    """Labels and values of a certificate.
 
     Args:
-        document: `Proof.to_dict()`.
+        document: The document of `Proof.to_dict()`.
     """
     chance = document["failure_probability"]
     return [
@@ -52,10 +54,10 @@ def certificate_table(document: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def compare_table(document: dict[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """The header and one row for each solver, for a person; numbers between two columns of words.
+    """The header and one row for each solver, with numbers between two columns of words.
 
     Args:
-        document: `Comparison.to_dict()`.
+        document: The document of `Comparison.to_dict()`.
     """
     header = ("solver", "rank", "error", "relative error", "gap", "passes", "time", "outcome")
     rows = [
@@ -75,10 +77,10 @@ def compare_table(document: dict[str, Any]) -> tuple[tuple[str, ...], list[tuple
 
 
 def compare_verdict(document: dict[str, Any]) -> str:
-    """Which solvers came closest, which of these took the least time, and what none can do.
+    """Sentences on the solvers with the lowest error, the quickest of them, and the bound.
 
     Args:
-        document: `Comparison.to_dict()`.
+        document: The document of `Comparison.to_dict()`.
     """
     sentences = [_closest([run for run in document["runs"] if run["grade"] != "failed"])]
     if document["not_run"]:
@@ -118,7 +120,7 @@ def gap(number: float | None) -> str:
 
 
 def figure(number: float | None) -> str:
-    """Four digits, or that it is not known.
+    """A number with four digits, or "not known".
 
     Example:
         >>> figure(0.16181734), figure(None)
@@ -128,7 +130,7 @@ def figure(number: float | None) -> str:
 
 
 def share(number: float | None) -> str:
-    """A share in percent, rounded down; 100 only within the 0.005 % where the optimum is reached.
+    """A share in percent, rounded down, but 100 % within 0.005 %, where the optimum is reached.
 
     Example:
         >>> share(1.0), share(0.99999), share(0.98765), share(None)
@@ -136,6 +138,7 @@ def share(number: float | None) -> str:
     """
     if number is None:
         return "not known"
+    # 1e-9: a share such as 0.5005 is stored a little below, and would be rounded down to 50.04 %
     return "100.00 %" if number > 0.99995 else f"{math.floor(number * 1e4 + 1e-9) / 100:.2f} %"
 
 
@@ -146,6 +149,7 @@ def byte_size(count: float) -> str:
         >>> byte_size(128), byte_size(786432)
         ('128 B', '786.4 kB')
     """
+    # decimal units: 1 kB is 1000 bytes
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000:
             return f"{count:.4g} {unit}"
@@ -161,6 +165,7 @@ def seconds(count: float) -> str:
         ('12 ms', '1 min 15 s')
     """
     if count < 1:
+        # from 99.5 ms on, two digits would be written as 1e+02
         return f"{count * 1e3:.2g} ms" if count < 0.0995 else f"{count * 1e3:.0f} ms"
     if count < 60:
         return f"{count:.2f} s"
@@ -182,11 +187,12 @@ def _error(document: dict[str, Any]) -> str:
 
 def _exact(document: dict[str, Any]) -> bool:
     every = all(part["certificate"]["gap"] == 0 for part in document["parts"])
+    # gap 0 alone is also that of an exact optimum with an error
     return every and document["relative_error"] < 1e-6
 
 
 def _solvers(parts: list[dict[str, Any]]) -> str:
-    """The solver, with its figures where all parts have the same."""
+    """The solver of all parts, with its settings if they are the same for all."""
     lines = _distinct(_solver(part["recipe"]) for part in parts)
     if len(lines) == 1:
         return lines[0]
@@ -195,7 +201,7 @@ def _solvers(parts: list[dict[str, Any]]) -> str:
 
 
 def _solver(recipe: dict[str, Any]) -> str:
-    """The solver and its start in a line, with the numbers that were chosen from the data."""
+    """The solver and its start in one line, with the numbers that were chosen from the data."""
     solver, start = recipe["solver"], recipe["start"]
     words = [solver["name"]]
     if "learning_rate" in solver:
@@ -226,7 +232,7 @@ def _relative_best(document: dict[str, Any]) -> float | None:
 
 
 def _relative_error(run: dict[str, Any]) -> float:
-    """The relative error of a run, 0 where it is exact to rounding."""
+    """The relative error of a run, or 0 if the run is exact up to rounding."""
     proof = run["certificate"]
     return 0.0 if proof["gap"] == 0 and proof["relative_error"] < 1e-6 else proof["relative_error"]
 

@@ -1,1 +1,1 @@
-"""What every command needs: the console, shared options, commands that load when called."""
+"""The parts of every command: the console, shared options, and commands that load when called."""

@@ -1,4 +1,4 @@
-"""The answers of the commands that factor: a table, a message, a report, an exit status."""
+"""The answers that several commands give: a table, a message, a report, an exit status."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,21 +20,22 @@ def deliver(
     as_json: bool,
     quiet: bool,
 ) -> int:
-    """Show a job's result, write its report, and give its grade's exit status.
+    """Show the result of a job, write its report, and return the exit status of its grade.
 
     Args:
-        command: Its name, for `--json`.
-        result: With a `grade`, `to_dict()` and `report_document()`.
-        report: Where the report goes; None is nowhere.
-        show: Shows the result's document to a person.
-        draw: The HTML page of the report's document.
-        force: Whether a report that is there may be replaced.
-        as_json: Whether the document is the answer.
-        quiet: Whether to leave out where files went.
+        command: Name of the command, for `--json`.
+        result: Result with a `grade`, `to_dict()` and `report_document()`.
+        report: Path of the report, or None to write none.
+        show: Function that prints the document of the result as text.
+        draw: Function that makes the HTML page from the document of the report.
+        force: Whether to overwrite an existing report.
+        as_json: Whether to answer with the document as JSON.
+        quiet: Whether to leave out the notes on where files were written.
     """
     document = result.to_dict()
     files = dict(document["files"])
     if report is not None:
+        # written first, so that the answer names it only if it exists
         write_report(report, draw(result.report_document()), force=force)
         files["report"] = str(report)
         document["files"] = files
@@ -42,13 +43,14 @@ def deliver(
         console.answer_json(command, document)
     else:
         show(document)
+    # on stderr, so that stdout holds the answer alone
     for path in files.values():
         console.note(f"Wrote {path}", quiet=quiet)
     return EXIT_STATUS[result.grade]
 
 
 def wrote(command: str, result: Any, target: Path, *, as_json: bool, quiet: bool) -> int:
-    """Show a result that is one sentence and where it went; always a success."""
+    """Show a result as one sentence and where it was written; the exit status is always 0."""
     if as_json:
         console.answer_json(command, result.to_dict())
     else:
@@ -58,7 +60,7 @@ def wrote(command: str, result: Any, target: Path, *, as_json: bool, quiet: bool
 
 
 def write_report(path: Path, page: str, *, force: bool) -> None:
-    """Write the HTML report of a job's result, whole or not at all."""
+    """Write the HTML report of a job, whole or not at all."""
     from eckart.files import whole_file, write_text
 
     with whole_file(path, force=force) as temporary:
@@ -69,12 +71,12 @@ def check_report(path: Path | None, *, force: bool, apart: Sequence[Path | None]
     """Refuse a report that cannot be written, before any work.
 
     Args:
-        path: Of the report; None is none.
-        force: Whether what is there may be replaced.
-        apart: All that is read, and what else is written.
+        path: Path of the report, or None if there is none.
+        force: Whether to overwrite an existing file.
+        apart: Paths of all inputs and of the other outputs.
 
     Raises:
-        ArgumentError: If it is not an .html file, or as `check_output`.
+        ArgumentError: If the path is not an .html file, or for the reasons of `check_output`.
     """
     from eckart.files import check_output
 

@@ -1,4 +1,4 @@
-"""The only file that prints: answers to stdout, everything else to stderr."""
+"""The only module that prints: answers go to stdout, everything else to stderr."""
 
 import json
 import sys
@@ -13,9 +13,9 @@ import click
 from eckart.errors import EckartError
 
 NARROWEST: Final = 40
-"""Columns in which a table still has its labels and figures."""
+"""Smallest width of a table, in characters, at which labels and figures are still readable."""
 ANY_WIDTH: Final = 100_000
-"""Of a file or a pipe, whose lines end nowhere."""
+"""Width of a table in a file or a pipe, in characters: no line is cut off there."""
 
 
 class _Step(Protocol):
@@ -26,7 +26,9 @@ class _Step(Protocol):
 
 
 def _shown(text: str) -> str:
-    """Text as a terminal may have it: what would move its cursor or is no character is spelled."""
+    """Text that is safe for a terminal: control characters and surrogates are spelled out."""
+    # Cc are control characters, which move the cursor or change colours; Cs are lone surrogates,
+    # which UTF-8 cannot encode
     if text.isprintable():
         return text
     return "".join(
@@ -36,18 +38,19 @@ def _shown(text: str) -> str:
 
 
 def answer_text(text: str) -> None:
-    """A line of the answer."""
+    """Print a line of the answer."""
     click.echo(_shown(text))
 
 
 def answer_json(command: str, result: dict[str, Any]) -> None:
-    """The answer for a program: one document."""
+    """Print the answer for a program: one JSON document."""
     document = {"schema": 1, "command": command, "result": result}
+    # NaN is no JSON, and no figure of a result may be NaN
     click.echo(json.dumps(document, allow_nan=False, ensure_ascii=False))
 
 
 def answer_rows(rows: Sequence[tuple[str, str]], title: str = "") -> None:
-    """The answer for a person: labels and values."""
+    """Print labels and values."""
     answer_table(("", ""), rows, title=title, numbers=False)
 
 
@@ -59,10 +62,16 @@ def answer_table(
     numbers: bool = True,
     aside: bool = False,
 ) -> None:
-    """A small table; with `numbers`, all columns but the first are aligned to the right.
+    """Print a small table.
 
-    With `aside` the last column, a picture or words, stays on the left.
+    Args:
+        header: Titles of the columns; no header is shown if all are empty.
+        rows: Cells of each row.
+        title: Title above the table, or empty.
+        numbers: Whether all columns but the first are aligned to the right.
+        aside: Whether the last column, which holds bars or words, is aligned to the left.
     """
+    # rich is imported in the functions: `eckart --help` need not wait for it
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -84,24 +93,26 @@ def answer_table(
             no_wrap=position == 0,
         )
     for row in rows:
+        # Text, because rich takes brackets in a plain string for markup
         table.add_row(*(Text(_shown(cell)) for cell in row))
     _rich(sys.stdout).print(table)
 
 
 def note(text: str, *, quiet: bool = False) -> None:
-    """Something a person should know, on stderr, in one line whatever names are in it."""
+    """Print a note for the user on stderr, in one line even if a name in it has several."""
     if not quiet:
+        # a name of a file may hold a line break, which would look like a second note
         _aside(_shown(text).replace("\n", "\\n"))
 
 
 def notes(texts: Sequence[str], *, quiet: bool) -> None:
-    """How an input was read, on stderr."""
+    """Print notes, such as how an input was read, on stderr."""
     for text in texts:
         note(f"note: {text}", quiet=quiet)
 
 
 def fail(error: EckartError, command: str, *, as_json: bool) -> None:
-    """Say what went wrong: a sentence and a hint on stderr, or a document on stdout."""
+    """Print an error: a sentence and a hint on stderr, or a document on stdout."""
     if as_json:
         fields = {"code": error.code, "message": error.message, "hint": error.hint}
         click.echo(
@@ -117,11 +128,12 @@ def fail(error: EckartError, command: str, *, as_json: bool) -> None:
 def progress(
     total: int | None, *, quiet: bool
 ) -> Generator[Callable[[str, _Step], None] | None, None, None]:
-    """A bar with loss, rate and time left while the block runs, on a terminal only.
+    """Show a bar with loss, rate and time left while the block runs, on a terminal only.
 
-    Without a total, which a direct solver has none of, the time that has passed.
+    Without a total, as for a direct solver, the elapsed time is shown instead.
 
-    Gives the function to call with a part's name and each step, or None where nothing is shown.
+    Yields:
+        The function to call with a part's name and each step, or None if nothing is shown.
     """
     if quiet or not sys.stderr.isatty():
         yield None
@@ -146,9 +158,10 @@ def progress(
         task = bar.add_task("Factoring", total=total, loss="…", rate="…")
 
         def show(part: str, step: _Step) -> None:
-            speed = bar.tasks[0].speed
+            speed = bar.tasks[0].speed  # None until rich has seen two steps
             bar.update(
                 task,
+                # steps are counted from 0
                 completed=step.number + 1,
                 description=f"Factoring {part}".rstrip(),
                 loss="…" if step.loss is None else f"{step.loss:.6g}",
@@ -162,10 +175,11 @@ def progress(
 def tensor_progress(
     total_entries: int, *, quiet: bool, verb: str
 ) -> Generator[Callable[[str, int], None] | None, None, None]:
-    """A bar over the entries of all tensors while the block runs, on a terminal only.
+    """Show a bar over the entries of all tensors while the block runs, on a terminal only.
 
-    Gives the function to call with the name and the entries of each tensor that is done, or None
-    where nothing is shown.
+    Yields:
+        The function to call with the name and the number of entries of each finished tensor, or
+        None if nothing is shown.
     """
     if quiet or not sys.stderr.isatty():
         yield None
@@ -192,10 +206,11 @@ def tensor_progress(
 def work(
     what: str, total: int | None, *, quiet: bool
 ) -> Generator[Callable[..., None] | None, None, None]:
-    """What is being done, how far it is and since when, on a terminal only.
+    """Show the present work, its progress and the elapsed time, on a terminal only.
 
-    Gives the function to call with each step of a solver, with a count and the best figure so far,
-    or with a word; None where nothing is shown.
+    Yields:
+        The function to call with each step of a solver, with a count and the best figure so far,
+        or with a word; None if nothing is shown.
     """
     if quiet or not sys.stderr.isatty():
         yield None
@@ -224,15 +239,16 @@ def work(
 
 
 def _aside(text: str) -> None:
-    """A line on stderr; where that cannot be written to, there is nobody to tell."""
+    """Print a line on stderr, or nothing if that is closed, since nobody could read it."""
     with suppress(OSError):
         click.echo(text, err=True)
 
 
 def _rich(stream: Any) -> Any:
-    """What draws on a stream: on a terminal within its width, else without cutting anything off."""
+    """The rich console of a stream, as wide as its terminal, or without a limit for a file."""
     from rich.console import Console
 
-    size = get_terminal_size()  # which takes no word of COLUMNS and LINES that is no number
+    # unlike rich, it ignores values of COLUMNS and LINES that are no numbers
+    size = get_terminal_size()
     width = max(NARROWEST, size.columns) if stream.isatty() else ANY_WIDTH
     return Console(file=stream, width=width, height=size.lines, highlight=False, soft_wrap=False)

@@ -1,4 +1,4 @@
-"""Groups of commands that are loaded when they are called."""
+"""Groups of commands whose modules are imported when a command is called."""
 
 import difflib
 from collections.abc import Mapping
@@ -11,11 +11,12 @@ from eckart.errors import ArgumentError
 
 
 class LazyGroup(click.Group):
-    """Commands by name; a command's module is imported when it is called, not for `--help`.
+    """A group of commands whose modules are imported for a call, not for `--help`.
 
     Args:
-        table: The module that holds each command, under its name, and one line of help.
-        settings: Of click.
+        table: Module of each command and one line of help, by the name of the command, which is
+            also its name in the module.
+        settings: Arguments of `click.Group`.
     """
 
     def __init__(self, *, table: Mapping[str, tuple[str, str]], **settings: Any) -> None:
@@ -23,12 +24,12 @@ class LazyGroup(click.Group):
         self._table = table
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Names in the order of the table."""
+        """The names of the commands in the order of the table, which click would sort."""
         del ctx
         return list(self._table)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 click decides the signature
-        """The command of this name."""
+        """The command of this name, imported now, or None."""
         if cmd_name not in self._table:
             return None
         module, _ = self._table[cmd_name]
@@ -38,7 +39,8 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click does, with the nearest name for one that is unknown."""
+        """Resolve a command as click does, but suggest the nearest name for an unknown one."""
+        # click reports unknown options itself
         if args and args[0] not in self._table and not args[0].startswith("-"):
             near = difflib.get_close_matches(args[0], self._table, n=1)
             raise ArgumentError(
@@ -51,7 +53,7 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Names and help from the table, without loading any command."""
+        """Write the names and the help of the table, without importing any command."""
         del ctx
         with formatter.section("Commands"):
             formatter.write_dl([(name, said) for name, (_, said) in self._table.items()])

@@ -1,4 +1,4 @@
-"""Options that several commands share, defined and spelled once."""
+"""The options that several commands share."""
 
 import csv
 import math
@@ -12,16 +12,17 @@ import click
 F = TypeVar("F", bound=Callable[..., Any])
 
 EXIT_STATUS: Final = {"success": 0, "short": 3, "failed": 1, "interrupted": 130}
+"""Exit status of each grade of a result; 2 is that of wrong arguments, 130 is 128 + SIGINT."""
 
 
 class FileType(click.Path):
-    """A path that leads somewhere, whether something is there or not."""
+    """A valid path, whether it exists or not."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         """The path.
 
         Raises:
-            ArgumentError: If there can be nothing of its name.
+            ArgumentError: If no file can have this name.
         """
         if not os.fspath(value):
             self.fail("The name of the file is empty.", param, ctx)
@@ -49,6 +50,7 @@ class RankType(click.ParamType[int | str]):
         try:
             rank = int(value)
         except ValueError:
+            # refused below, like any number under 1
             rank = 0
         if rank < 1:
             self.fail(f"{value} is not a rank: give a whole number from 1, or auto.", param, ctx)
@@ -56,7 +58,7 @@ class RankType(click.ParamType[int | str]):
 
 
 class PositiveType(click.ParamType[float]):
-    """A positive number, finite."""
+    """A finite number above 0."""
 
     name = "number"
 
@@ -68,6 +70,7 @@ class PositiveType(click.ParamType[float]):
             number = float(value)
         except ValueError:
             number = 0.0
+        # false for NaN too, which `float` reads
         if not 0 < number < math.inf:
             self.fail(f"{value} is not a positive number.", param, ctx)
         return number
@@ -81,7 +84,7 @@ class WeightsType(click.ParamType[tuple[float, ...]]):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[float, ...]:
-        """The numbers, in the order given."""
+        """The numbers, in the given order."""
         try:
             return tuple(float(number) for number in str(value).split(","))
         except ValueError:
@@ -89,9 +92,10 @@ class WeightsType(click.ParamType[tuple[float, ...]]):
 
 
 def together(*options: Callable[[F], F]) -> Callable[[F], F]:
-    """Several options as one decorator."""
+    """One decorator that adds several options."""
 
     def decorate(function: F) -> F:
+        # reversed, as stacked decorators apply from the bottom: --help keeps the given order
         for option in reversed(options):
             function = option(function)
         return function
@@ -100,13 +104,13 @@ def together(*options: Callable[[F], F]) -> Callable[[F], F]:
 
 
 rank_options = together(
-    click.option("--rank", type=RankType(), help="Columns of B; auto counts what is above noise."),
+    click.option("--rank", type=RankType(), help="Columns of B; auto keeps those above noise."),
     click.option("--tolerance", type=float, help="Smallest rank with this relative error."),
     click.option("--budget", help="Largest rank whose factors fit, such as 10MB."),
-    click.option("--ratio", type=float, help="The same as a share of the bytes of W."),
+    click.option("--ratio", type=float, help="Budget as a share of the bytes of W."),
 )
 output_option = click.option("-o", "--output", type=FILE, help="Where to write the answer.")
-force_option = click.option("--force", is_flag=True, help="Overwrite what is there.")
+force_option = click.option("--force", is_flag=True, help="Overwrite an existing output.")
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 quiet_option = click.option("--quiet", is_flag=True, help="No progress and no notes on stderr.")
 part_option = click.option("--part", help="One part of a file that has several (R, G, B).")
@@ -118,10 +122,10 @@ dtype_option = click.option(
     type=click.Choice(["same", "float32", "bfloat16", "float16"]),
     default="same",
     show_default=True,
-    help="Of the weights that are written.",
+    help="Dtype of the weights that are written.",
 )
 writing_options = together(dtype_option, force_option, json_option, quiet_option)
-"""Of the commands that write weights made from others."""
+"""Options of the commands that write weights made from others."""
 report_option = click.option(
     "--report", type=FILE, help="Write a report with pictures to this .html file."
 )
@@ -130,14 +134,14 @@ seed_option = click.option(
     type=click.IntRange(min=0),
     default=0,
     show_default=True,
-    help="Of everything random.",
+    help="Seed of everything random.",
 )
 answer_options = together(output_option, force_option, json_option, quiet_option)
-"""Of the commands that write one answer."""
+"""Options of the commands that write one answer."""
 reported_options = together(
     output_option, report_option, force_option, json_option, quiet_option, threads_option
 )
-"""Of the commands that fit, write what they found and report on it."""
+"""Options of the commands that fit a model, write it and report on it."""
 run_options = together(
     click.option(
         "--accuracy", type=float, help="Largest certified gap to accept, 0.001 for 0.1 %."
@@ -169,14 +173,14 @@ def selection(
     columns: str | None,
     tensor: str | None,
 ) -> Any:
-    """The selection that the options describe."""
+    """The `Selection` that the `selection_options` describe."""
     from eckart.files import Selection
 
     return Selection(header=header, index=index, columns=column_names(columns), tensor=tensor)
 
 
 def column_names(columns: str | None) -> tuple[str, ...] | None:
-    """The names that were given with commas between them, in quotes where they hold some.
+    """The names of columns in a list with commas; a name that holds a comma stands in quotes.
 
     Example:
         >>> column_names('a, "b, c"')
@@ -185,7 +189,8 @@ def column_names(columns: str | None) -> tuple[str, ...] | None:
     if columns is None:
         return None
     try:
+        # as in a CSV file, so that a name may hold a comma
         names = next(csv.reader([columns], skipinitialspace=True), None) or [""]
-    except csv.Error:  # of a line that is broken outside of quotes
+    except csv.Error:  # raised for a line break outside of quotes
         names = columns.split(",")
     return tuple(name.strip() for name in names)
