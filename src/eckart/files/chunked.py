@@ -174,7 +174,7 @@ def _is_by_rows(node: Any, shape: tuple[int, int]) -> bool:
 
 
 def _shape(node: Any, count: int) -> tuple[int, int]:
-    """The shape that a sparse matrix claims, as AnnData, h5sparse, 10x Genomics or MATLAB store it."""
+    """The shape that a sparse matrix claims, in the ways of SciPy, 10x Genomics and MATLAB."""
     if "MATLAB_sparse" in node.attrs:
         return int(node.attrs["MATLAB_sparse"]), count
     said = node.attrs.get("shape", node.attrs.get("h5sparse_shape"))

@@ -12,7 +12,7 @@ from eckart.errors import MatrixError
 
 
 def numbers(column: Any, dtype: DType) -> Array:
-    """An Arrow array as floats; a missing value becomes NaN, and a number with more digits is rounded.
+    """An Arrow array as floats; a missing value becomes NaN, and numbers with more digits are rounded.
 
     Example:
         >>> numbers(pa.array([1, None]), np.dtype(float)).tolist()
