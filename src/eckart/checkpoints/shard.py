@@ -51,7 +51,7 @@ class SafetensorsDtype(StrEnum):
 
     @property
     def bits(self) -> int:
-        """Bits of one entry."""
+        """Number of bits of one entry."""
         if self is SafetensorsDtype.BOOL:  # the only name without its number of bits
             return 8
         return int(self.value.partition("_")[0].lstrip("BFCIU"))

@@ -12,7 +12,7 @@ from eckart.errors import MatrixError
 
 
 def numbers(column: Any, dtype: DType) -> Array:
-    """An Arrow array as floats; a missing value becomes NaN, and numbers with more digits are rounded.
+    """An Arrow array as floats; missing values become NaN, and longer numbers are rounded.
 
     Example:
         >>> numbers(pa.array([1, None]), np.dtype(float)).tolist()
