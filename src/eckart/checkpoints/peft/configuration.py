@@ -248,7 +248,7 @@ def _mistaken(modules: Sequence[str], base_modules: Collection[str]) -> list[str
 
 
 def _check_biases(adapter: Adapter, layers: Sequence[Outline]) -> None:
-    """Refuse changed biases if an adapted layer has none, or is of a kind without changes of it."""
+    """Refuse changed biases if an adapted layer has none, or is an embedding, or in a mixture."""
     changed = [layer for layer in layers if layer.has_bias]
     if not changed:
         return

@@ -172,7 +172,7 @@ def changed_biases(
 def with_biases(
     adapter: Adapter, base: Mapping[str, Tensor], tuned: Mapping[str, Tensor]
 ) -> Adapter:
-    """The adapter with every bias that differs between two models, as `changed_biases` stores it."""
+    """The adapter with every bias that differs between two models, stored by `changed_biases`."""
     adapted = {layer.module: layer.kind for layer in adapter.layers}
     biases = changed_biases(adapted, base, tuned, experts=adapter.experts)
     layers = tuple(
