@@ -117,6 +117,7 @@ def open_checkpoint(path: str | PathLike[str]) -> Checkpoint:
         Reads the headers only.
     """
     source = as_path(path)
+    # a folder may be replaced while its files are opened one after another
     return read_steadily(source, lambda: _opened(source))
 
 
@@ -132,6 +133,7 @@ def _opened(source: Path) -> Checkpoint:
         weights.index.check({name: tensor.file for name, tensor in tensors.items()})
     return Checkpoint(
         path=source,
+        # nothing can be changed through the record of a checkpoint
         tensors=MappingProxyType(tensors),
         config=MappingProxyType(dict(weights.config)),
         shards=MappingProxyType({shard.path: shard for shard in shards}),
@@ -145,6 +147,7 @@ def _union(
     tensors: dict[str, TensorInfo] = {}
     for shard in shards:
         for name, tensor in shard.tensors.items():
+            # two files may hold one tensor, and only an index can say which of them counts
             if name in tensors and name in files:
                 if files[name] == shard.path.name:
                     tensors[name] = tensor
@@ -218,6 +221,7 @@ def quantisation(checkpoint: Checkpoint) -> str | None:
 
 def _configured(config: Mapping[str, Any]) -> str | None:
     """The method that the config names, for the model or for its part for text."""
+    # models of images and text keep the config of the part for text within their own
     nested = config.get("text_config")
     for owner in (config, nested if isinstance(nested, dict) else {}):
         for key in ("quantization_config", "compression_config"):
@@ -243,6 +247,7 @@ def _method(claim: Mapping[str, Any]) -> str:
 def _traced(checkpoint: Checkpoint) -> str | None:
     """The method that the names and dtypes of the tensors tell."""
     words = {name.rpartition(".")[2] for name in checkpoint.tensors}
+    # bitsandbytes writes its state beside each weight, under a name that holds the method
     words |= {"absmax" for name in checkpoint.tensors if ".quant_state." in name}
     for method, trace in TRACES:
         if trace <= words:

@@ -115,6 +115,7 @@ def read_index(path: Path, suffix: str) -> Index:
 
 def _is_plain(name: str) -> bool:
     """Whether a text is the name of a file, and on no system a path to another folder."""
+    # backslashes separate folders on Windows only, so a name is taken apart both ways
     return name.isprintable() and name == PurePosixPath(name).name == PureWindowsPath(name).name
 
 
@@ -186,9 +187,11 @@ def _in_folder(folder: Path) -> tuple[tuple[Path, ...], Index | None]:
             return (folder / alone,), None
         indices = [name for name in visible if name.endswith(f"{suffix}.index.json")]
         standard = [name for name in indices if name == f"{alone}.index.json"]
+        # several indices of other names are ambiguous, and none of them is taken
         if standard or len(indices) == 1:
             index = read_index(folder / (standard or indices)[0], suffix)
             return index.shards(), index
+        # safetensors without an index are taken together; files of PyTorch need one
         if suffix == SAFE and safe:
             check_numbers(safe, folder)
             return tuple(folder / name for name in safe), None
@@ -204,6 +207,7 @@ def _config(folder: Path) -> Mapping[str, Any]:
     path = folder / CONFIG
     config = read_object(path) if path.is_file() else {}
     names: Any = config.get("architectures") or []
+    # a wrong config is an error here, and not where its names are used
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise damaged(path, "its architectures are no list of names")
     return config
@@ -249,6 +253,7 @@ def copy_companions(
         files = [path] if path.is_file() else [one for one in path.rglob("*") if one.is_file()]
         if sum(one.stat().st_size for one in files) > LARGEST:
             left.append(path.name)
+        # a config that is copied with changes is written anew, and not copied
         elif path.name == CONFIG and changes:
             document = {**read_object(path), **changes}
             text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
@@ -269,6 +274,7 @@ def _companions(source: Path) -> Iterator[Path]:
         if path.name.startswith(".") or path.name in OTHERS or path.name.endswith(INDEX):
             continue
         if path.is_dir():
+            # a folder with an adapter is no part of the model, and a link may lead anywhere
             is_adapter = (path / "adapter_config.json").exists()
             if not path.is_symlink() and not path.name.startswith(PASSING) and not is_adapter:
                 yield path

@@ -103,6 +103,7 @@ class PickledFile:
         if known.dtype.numpy is None:
             raise unreadable(name, known.dtype, self.path)
         with reading(self.path):
+            # the file may have been replaced since its tensors were listed
             if stamp(self.path.stat()) != self._stamp:
                 raise changed(self.path)
             tensor = self._tensor(known).detach().contiguous()
@@ -110,17 +111,20 @@ class PickledFile:
                 # PyTorch has no conversion of bfloat16 to NumPy, so the bits are taken as integers
                 torch = import_module("torch")
                 return tensor.view(torch.int16).numpy().view(known.dtype.numpy).copy()
+            # a copy, since the next map takes the memory of this one away
             return np.array(tensor.numpy(), known.dtype.numpy)
 
     def samples(self) -> Iterable[tuple[int, int]]:
         """Pages at equal distances, and the last page: the format has no header to sample."""
         size = self.path.stat().st_size
         step = max(PAGE, size // SAMPLES)
+        # the last page may overlap the one before it
         for start in (*range(0, size, step), max(0, size - PAGE)):
             yield start, min(start + PAGE, size)
 
     def _tensor(self, known: TensorInfo) -> Any:
         """A tensor of PyTorch; the file is mapped anew first if enough of it has been read."""
+        # one lock for the count and the new map: any number of threads may read
         with self._lock:
             if self._is_mapped and self._touched > MAPPED_BYTES:
                 self._held = _tensors(self.path)
@@ -172,6 +176,7 @@ def _loaded(torch: Any, path: Path) -> object:
         # in a mapped file the bytes of a compressed entry would be taken for numbers
         if mapped and not _is_stored(path):
             raise ValueError("it is compressed, which PyTorch does not do")
+        # files before PyTorch 1.6 are no archives and cannot be mapped
         return torch.load(path, weights_only=True, mmap=mapped, map_location="cpu")
     except pickle.UnpicklingError as error:
         raise FormatError(
@@ -188,6 +193,7 @@ def _info(name: str, tensor: Any, path: Path) -> TensorInfo:
     """The record of a tensor; a tensor that is no plain array in this file is refused."""
     dtype = NAMES.get(str(tensor.dtype))
     layout = str(tensor.layout)
+    # quantised, sparse and meta tensors have numbers elsewhere, or none
     if dtype is None or tensor.is_quantized or layout != "torch.strided" or tensor.is_meta:
         raise unreadable(name, f"{tensor.dtype} ({layout})", path)
     shape = tuple(int(length) for length in tensor.shape)

@@ -105,6 +105,7 @@ def read_header(path: Path) -> Header:
 def _text(file: BinaryIO, size: int, path: Path) -> bytes:
     """The bytes of the JSON object; `file` is left at the end of the header."""
     first = file.read(LENGTH)
+    # the first bytes of a pointer are text, which would be read as the length of the header
     if POINTER.startswith(first) and first + file.read(len(POINTER) - LENGTH) == POINTER:
         raise FormatError(
             f"{path} is a pointer of Git LFS, not the weights.",
@@ -131,6 +132,7 @@ def _entry(name: str, claim: object, path: Path) -> _Entry:
     label = f"the tensor {name[:100]!r}"
     fields: Mapping[str, Any] = claim if isinstance(claim, dict) else {}
     dtype, shape, offsets = (fields.get(key) for key in ("dtype", "shape", "data_offsets"))
+    # no control characters in messages and reports
     if not name.isprintable():
         raise damaged(path, f"the name of {label} cannot be printed")
     if not isinstance(dtype, str) or dtype not in SafetensorsDtype.__members__:
@@ -143,6 +145,7 @@ def _entry(name: str, claim: object, path: Path) -> _Entry:
     # NumPy leaves out lengths of 0 when it checks that the size of an array does not overflow
     if math.prod(length for length in shape if length) >= 2**56:
         raise damaged(path, f"{label} claims {' × '.join(map(str, shape))} entries")
+    # in bits, since entries may be smaller than a byte
     bits = math.prod(shape) * SafetensorsDtype(dtype).bits
     if bits != 8 * (stop - start):
         raise damaged(path, f"{label} takes {bits / 8:g} bytes, its data_offsets {stop - start}")
@@ -221,6 +224,7 @@ def lay_out(
         ['model-00001-of-00002.safetensors', 'model-00002-of-00002.safetensors']
     """
     files = _divided(tensors, shard_bytes)
+    # the names that transformers gives to shards
     names = [f"model-{i:05}-of-{len(files):05}.safetensors" for i in range(1, len(files) + 1)]
     if len(files) == 1:
         names = ["model.safetensors"]
@@ -271,6 +275,7 @@ def _header(tensors: Mapping[str, TensorLayout], metadata: Mapping[str, str]) ->
             "shape": tensor.shape,
             "data_offsets": (start, stop),
         }
+    # compact and in UTF-8, byte for byte as the library writes it
     text = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
     # a multiple of 8 bytes, so that the first tensor is aligned for every dtype
     text += b" " * (-len(text) % 8)
@@ -316,10 +321,12 @@ class SafetensorsFile:
         dtype = tensor.dtype.numpy
         if dtype is None:
             raise unreadable(name, tensor.dtype, self.path)
+        # unbuffered: the bytes go straight into the new array
         with reading(self.path), self.path.open("rb", buffering=0) as file:
             if stamp(os.fstat(file.fileno())) != self.opened:
                 raise changed(self.path)
             array = np.empty(math.prod(tensor.shape), dtype)
+            # bfloat16 has no buffer to read into, so the bytes go to a view of integers
             remaining = array.view(np.uint8).data
             file.seek(self.header.starts[name])
             # one system call reads at most 2 GiB
@@ -333,6 +340,7 @@ class SafetensorsFile:
         """The header, and a page from the middle of each tensor."""
         yield 0, self.header.nbytes
         tensors = tuple(self.tensors.values())
+        # rounded up, so that at most 4096 tensors are sampled; without tensors a step of 1
         for tensor in tensors[:: -(-len(tensors) // SAMPLES) or 1]:
             middle = self.header.starts[tensor.name] + max(0, tensor.nbytes - PAGE) // 2
             yield middle, middle + min(tensor.nbytes, PAGE)

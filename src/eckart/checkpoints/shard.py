@@ -54,6 +54,7 @@ class SafetensorsDtype(StrEnum):
         """Number of bits of one entry."""
         if self is SafetensorsDtype.BOOL:  # the only name without its number of bits
             return 8
+        # the number in the name is that of the bits: BF16, F8_E4M3
         return int(self.value.partition("_")[0].lstrip("BFCIU"))
 
     @property
@@ -68,6 +69,7 @@ class SafetensorsDtype(StrEnum):
 
     def nbytes(self, shape: tuple[int, ...]) -> int:
         """Number of bytes of a tensor; entries smaller than a byte are packed."""
+        # entries of 4 or 6 bits share bytes, so the bits are summed first
         return math.prod(shape) * self.bits // 8
 
 
@@ -82,6 +84,7 @@ def stored_dtype(dtype: np.dtype[Any]) -> SafetensorsDtype | None:
 
 
 _NUMPY: Final[dict[SafetensorsDtype, np.dtype[Any]]] = {
+    # little-endian, as the format prescribes, whatever the machine
     SafetensorsDtype.U64: np.dtype("<u8"),
     SafetensorsDtype.I64: np.dtype("<i8"),
     SafetensorsDtype.F64: np.dtype("<f8"),

@@ -102,6 +102,7 @@ class CheckpointWriter:
         self._stream.close()
         if error is None and self._written < len(self.order):
             raise ValueError(f"{self.order[self._written]} was announced and not written")
+        # several files need an index, which is written when all of them are complete
         if error is None and len(self._files) > 1:
             text = json.dumps(index_document(self._files), indent=2, ensure_ascii=False)
             (self._target / INDEX).write_text(f"{text}\n", encoding="utf-8")
@@ -119,6 +120,7 @@ def _blocks(array: npt.NDArray[Any]) -> Iterator[memoryview]:
     if array.flags.c_contiguous:
         yield array.reshape(-1).view(np.uint8).data
         return
+    # blocks of whole rows of the first axis, each copied into C order
     rows = max(1, BLOCK_BYTES * array.shape[0] // array.nbytes)
     for start in range(0, array.shape[0], rows):
         block = np.ascontiguousarray(array[start : start + rows])

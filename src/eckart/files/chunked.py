@@ -145,11 +145,13 @@ def _source(node: Any, place: str, path: Path, kept: int) -> RowSource:
     members = sparse_members(node)
     if members is None:
         return ChunkedArray(node, kept, path)
+    # MATLAB names the pointers jc and the row indices ir
     starts, indices = ("indptr", "indices") if "indptr" in members else ("jc", "ir")
     for name in ("data", starts, indices):
         _check_held(node[name], place, path)
     shape = _shape(node, int(node[starts].shape[0]) - 1)
     by_rows = starts == "indptr" and _is_by_rows(node, shape)
+    # one more pointer than rows or columns: the last is the end
     if int(node[starts].shape[0]) != shape[0 if by_rows else 1] + 1:
         raise damaged(path, f"the sparse matrix {place} is not of the shape {shape} it promises")
     if by_rows:
@@ -176,6 +178,7 @@ def _is_by_rows(node: Any, shape: tuple[int, int]) -> bool:
 def _shape(node: Any, count: int) -> tuple[int, int]:
     """The shape that a sparse matrix claims, in the ways of SciPy, 10x Genomics and MATLAB."""
     if "MATLAB_sparse" in node.attrs:
+        # MATLAB stores the number of rows only; the columns follow from the pointers
         return int(node.attrs["MATLAB_sparse"]), count
     said = node.attrs.get("shape", node.attrs.get("h5sparse_shape"))
     rows, columns = node["shape"][:] if said is None else said
@@ -189,6 +192,7 @@ def _check_held(member: Any, place: str, path: Path) -> None:
     """
     if member.nbytes <= UNCHECKED:
         return
+    # h5py tells the stored size through its low-level id, Zarr by a method
     held = member.id.get_storage_size() if hasattr(member, "id") else member.nbytes_stored()
     if member.nbytes > MOST_DEFLATION * held:
         raise damaged(path, f"a part of the sparse matrix {place} is larger than what is stored")
@@ -224,6 +228,7 @@ class ChunkedArray:
         self.path = path
         row = max(1, self.shape[1] * np.dtype(stored.dtype).itemsize)
         chunks = getattr(stored, "chunks", None)
+        # rows of chunks are unpacked whole, so they are the unit of reading
         self.height = max(1, int(chunks[self.turned]) if chunks else PIECE // row)
         self.held = kept + min(self.height, self.shape[0]) * row
 
@@ -300,6 +305,7 @@ class CompressedRows:
         try:
             data, indices = np.asarray(self.data[span]), np.asarray(self.indices[span])
             _check_places(indices, starts, self.shape[1], self.path)
+            # relative to the piece, of which SciPy sees nothing before
             parts = data.astype(self.dtype, copy=False), indices, starts - starts[0]
             piece: Any = scipy.sparse.csr_array(parts, shape=(stop - start, self.shape[1]))
         except BROKEN as error:

@@ -20,6 +20,7 @@ def numbers(column: Any, dtype: DType) -> Array:
     """
     kind = pa.float32() if dtype == FLOAT32 else pa.float64()
     # a safe cast would refuse integers that a float rounds
+    # any byte but 0 is true, so the bytes become booleans before they become floats
     if getattr(column.type, "extension_name", "") == "arrow.bool8":
         column = column.storage.cast(pa.bool_())
     found = column if pa.types.is_floating(column.type) else pc.cast(column, kind, safe=False)
@@ -71,6 +72,7 @@ def text_column(texts: list[str]) -> Any:
     """
     # the layout of Arrow: offsets of the texts, the last one being the end, and one buffer of bytes
     encoded = [text.encode() for text in texts]
+    # int32 offsets are those of the type string; large_string would have int64
     ends = np.cumsum([0, *map(len, encoded)], dtype=np.int32)
     buffers = [None, pa.py_buffer(ends), pa.py_buffer(b"".join(encoded))]
     return pa.Array.from_buffers(pa.string(), len(texts), buffers)
@@ -106,6 +108,7 @@ def select(names: list[str], columns: tuple[str, ...] | None, path: object) -> l
                 hint="Rename them, or give the name as often to take them all.",
                 code="no-such-column",
             )
+    # each name takes the next column that has it, in the order of the table
     return [places[name].pop(0) for name in columns if places[name]]
 
 

@@ -113,6 +113,7 @@ def from_arrays(arrays: Mapping[str, Any], path: object) -> dict[str, Factors]:
     Raises:
         FormatError: If there is no pair, or one half of a pair is missing.
     """
+    # "B" or a name that ends in ".B": a tensor such as "lmB" is no factor
     names = [name.removesuffix("B") for name in arrays if name == "B" or name.endswith(".B")]
     missing = [f"{prefix}A" for prefix in names if f"{prefix}A" not in arrays]
     if not names or missing:
@@ -151,7 +152,9 @@ def choose_array(shapes: Mapping[str, tuple[int, ...]], tensor: str | None, path
         FormatError: If there is no array of the requested name, or none is requested and the file
             does not hold exactly one matrix.
     """
+    # an array of two dimensions is a matrix; vectors and scalars beside it do not hide it
     matrices = [name for name, shape in shapes.items() if len(shape) == 2]
+    # an explicit name wins over the number of dimensions, which is checked later
     if tensor is not None and tensor in shapes:
         return tensor
     if tensor is None and len(matrices) == 1:

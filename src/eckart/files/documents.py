@@ -52,6 +52,7 @@ def read_object(path: Path) -> dict[str, Any]:
         StorageError: If the system refuses to read the file.
     """
     with reading(path), path.open("rb") as file:
+        # one handle for the size and the text, so that both are of the same file
         size = os.fstat(file.fileno()).st_size
         if size > LARGEST:
             raise damaged(path, f"it has {size} bytes, more than {LARGEST}")
@@ -94,6 +95,7 @@ def read_json(path: Path) -> Any:
     nested = text.count(b"{") + text.count(b"[") > len(lines) + DEEPEST
     if nested and max(map(_depth, lines)) > DEEPEST:
         raise damaged(path, f"more than {DEEPEST} lists and objects are within one another")
+    # a list of objects, which Arrow does not read
     if text[:4096].lstrip().startswith(b"["):
         return _of_list(path, text)
     odd = (place for place, line in enumerate(lines) if line[:1] != b"{")
@@ -107,6 +109,7 @@ def read_json(path: Path) -> Any:
         table = arrow_json.read_json(pa.BufferReader(text), read_options=options)
         table.validate()  # lists of nulls alone come out shorter than their length says
         if any(map(pa.types.is_floating, table.schema.types)) and LARGE.search(text):
+            # Python's parser keeps integers of any length
             return _of_rows(path, [json.loads(line) for line in lines if line.strip()])
         written = [(field.name, _as_text(field.type)) for field in table.schema]
         dates = [field for field, was in zip(written, table.schema.types, strict=True)
@@ -129,6 +132,7 @@ def _depth(line: bytes) -> int:
     """The depth of nested lists and objects in a line; 0 if it has too few brackets to matter."""
     if line.count(b"{") + line.count(b"[") <= DEEPEST:
         return 0
+    # brackets within strings do not nest
     marks = np.frombuffer(STRING.sub(b"", line), np.uint8)
     opened, closed = (np.isin(marks, list(kind)) for kind in (b"{[", b"}]"))
     return int(np.max(np.cumsum(opened.astype(np.int64) - closed), initial=0))
@@ -148,9 +152,11 @@ def _of_list(path: Path, text: bytes) -> Any:
 def _of_rows(path: Path, rows: list[dict[str, Any]]) -> Any:
     """The table of some objects: one row per object, and one column per key."""
     columns: dict[str, Any] = {}
+    # columns in the order in which their names first occur
     for name in dict.fromkeys(name for row in rows for name in row):
         values = [row.get(name) for row in rows]
         try:
+            # JSON may escape one half of a surrogate pair, which UTF-8 cannot hold
             name.encode()
             columns[name] = pa.array(values)
         except UnicodeEncodeError as error:

@@ -129,6 +129,7 @@ def exchanged(one: Path, other: Path) -> bool:
     Raises:
         OSError: If the system has the call and refuses.
     """
+    # imported here, because only the replacement of a folder needs it
     import ctypes
 
     call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
@@ -136,6 +137,7 @@ def exchanged(one: Path, other: Path) -> bool:
         return False
     status: int = call(FROM_HERE, os.fsencode(one), FROM_HERE, os.fsencode(other), EXCHANGE)
     number = ctypes.get_errno()
+    # the system or the file system lacks the call, and the caller renames instead
     if status and number not in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP):
         raise OSError(number, os.strerror(number))
     return not status
@@ -173,11 +175,13 @@ def _lock(folder: Path, target: Path) -> int:
     until = time.monotonic() + PATIENCE
     while True:
         folder.mkdir(exist_ok=True)
+        # a link of this name would lead the output to a place that somebody else chose
         if folder.is_symlink():
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
         # the run that holds the folder may remove it at any moment
         with suppress(FileNotFoundError):
             lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
+            # the inode tells whether the file that was locked is still the one at this path
             if _is_taken(lock) and os.fstat(lock).st_ino == (folder / LOCK).stat().st_ino:
                 return lock
             os.close(lock)
@@ -197,6 +201,7 @@ def _is_taken(lock: int) -> bool:
     except BlockingIOError:
         return False
     except OSError as error:
+        # disks without locks are written without turns
         if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.EINVAL):
             raise
     return True
@@ -225,6 +230,7 @@ def _decided(target: Path) -> tuple[Path, ...]:
     Only names are read from the file, so that nothing is ever put into another folder.
     """
     names = _names(target)
+    # the list counts only if the workplace of its first output holds the same one
     if target.name in names and _names(target.with_name(names[0])) == names:
         return tuple(target.with_name(name) for name in names)
     return ()
@@ -249,8 +255,10 @@ def _settle(target: Path) -> None:
         if _is_ours(made) and made.is_file():
             put(made, one)
     if together:
+        # the list is removed last, so that a kill before that leaves the rest to the next run
         (_folder(together[0]) / TOGETHER).unlink()
     old = _folder(target) / OLD / target.name
+    # the old output was moved aside by a run that was killed before it moved the new one
     if _is_ours(old) and old.exists() and not target.exists():
         old.rename(target)
 
@@ -262,6 +270,7 @@ def _is_ours(path: Path) -> bool:
 
 def _clear(folder: Path) -> None:
     """Remove everything from a workplace but its lock."""
+    # the lock stays: another run may hold it
     for name in (NEW, OLD):
         if (folder / name).exists():
             shutil.rmtree(folder / name)

@@ -33,6 +33,7 @@ def check_heaps(path: Path) -> None:
     Cost:
         One search through a file of up to 256 MiB, at the speed of memory.
     """
+    # an empty file cannot be mapped
     if not 0 < path.stat().st_size <= LARGEST:
         return
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
@@ -53,6 +54,7 @@ def _is_endless(content: mmap.mmap, start: int) -> bool:
     while place + OBJECT.size <= end:
         number, _, _, length = OBJECT.unpack_from(content, place)
         # the size of free space includes its head; that of an object does not, and is padded to 8
+        # sizes are unsigned numbers of 64 bits, so a sum may wrap to 0
         step = (length if number == 0 else OBJECT.size + (length + 7) // 8 * 8) % 2**64
         if step == 0:
             return True
@@ -106,6 +108,7 @@ class Packing:
             offset=offset,
             gaps=_as_stored(marks, own).view(stored),
             stored=stored,
+            # a product and a sum may need more digits than float32 has
             dtype=FLOAT64 if (factor, offset) != (1.0, 0.0) else working_dtype(stored),
         )
 
@@ -114,6 +117,7 @@ class Packing:
         taken = stored if stored.dtype == self.stored else stored.view(self.stored)
         plain = self.factor == 1.0 and self.offset == 0.0
         numbers = taken if plain else taken * self.factor + self.offset
+        # compared as they are stored, since a decoded number is rounded
         return np.where(np.isin(taken, self.gaps), np.nan, numbers) if len(self.gaps) else numbers
 
 
@@ -134,6 +138,7 @@ def _signed(dtype: np.dtype[Any], unsigned: str) -> np.dtype[Any]:
     stored, meant = kinds.get(unsigned, ("", ""))
     if dtype.kind != stored:
         return dtype
+    # the byte order stays that of the file, since the bytes are only viewed
     return np.dtype(f"{meant}{dtype.itemsize}").newbyteorder(dtype.byteorder)
 
 
@@ -141,15 +146,18 @@ def _as_stored(marks: list[Any], dtype: np.dtype[Any]) -> Any:
     """The marks of missing values in the dtype of the dataset, without those that do not fit it."""
     found: list[Any] = []
     for mark in marks:
+        # an attribute may hold text, or a number beyond the range of the dtype
         with suppress(TypeError, ValueError, OverflowError), np.errstate(over="ignore"):
             number = mark if isinstance(mark, np.number) else float(_word(mark))
             kept = dtype.type(number)
+            # an integer that the dtype cannot hold occurs nowhere; floats are compared rounded
             if dtype.kind == "f" or kept == number:
                 found.append(kept)
     return np.array(found, dtype)
 
 
 def _word(value: Any) -> str:
+    # files of HDF5 hold fixed texts as bytes, in any encoding
     text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
     return text.strip().lower()
 
@@ -218,9 +226,11 @@ def names_of_columns(opened: Any, place: str, columns: int) -> tuple[str, ...] |
     """
     if hasattr(opened, "dtype") or not is_annotated(opened):
         return None
+    # layers have the genes of var; raw was kept before genes were removed, and has its own
     own = place == "X" or place.startswith("layers/")
     var = _member(opened, "var" if own else "raw/var" if place == "raw/X" else "")
     names = None if var is None else _index_of(var)
+    # names that are more or fewer than the columns cannot be theirs
     return None if names is None or len(names) != columns else tuple(map(_text, names))
 
 
@@ -239,6 +249,7 @@ def sparse_members(node: Any) -> set[str] | None:
 
 def _matrices(group: Any, place: str, seen: set[Any]) -> Iterator[tuple[str, Any]]:
     """Yield every matrix of numbers below a group with its place; skip links that lead nowhere."""
+    # a link of HDF5 may lead back to a group above, so visited groups are remembered
     if place.count("/") >= DEEPEST or (_is_counted(group) and group in seen):
         return
     seen.update([group] if _is_counted(group) else [])
@@ -277,6 +288,7 @@ def _holds_numbers(node: Any) -> bool:
     if getattr(node, "external", None) or _is_elsewhere(node):
         return False
     dtype = np.dtype(node.dtype)
+    # NumPy counts booleans (b), integers, floats and complex numbers (c) as numbers
     return dtype.kind in "biufc" or (dtype.kind == "V" and dtype.names is None)
 
 
@@ -295,6 +307,7 @@ def _is_counted(group: Any) -> bool:
 def _member(group: Any, key: str) -> Any:
     """The node at a place; None if there is none, or if a link leads nowhere."""
     try:
+        # links of HDF5 may dangle or leave the file, which raises errors of several kinds
         return group[key] if key and key in group else None
     except (KeyError, OSError, ValueError, RuntimeError):
         return None
@@ -320,6 +333,7 @@ def _as_it_is(node: Any) -> str:
 def _index_of(var: Any) -> Any:
     """The index of a table of an AnnData, as an array of names; None if it has none."""
     if hasattr(var, "dtype"):
+        # AnnData before 0.7 keeps a table as an array of records
         fields = var.dtype.names or ()
         field = next((name for name in ("index", "_index") if name in fields), None)
         return None if field is None else var[field][:]
@@ -327,9 +341,11 @@ def _index_of(var: Any) -> Any:
     index = _member(var, key)
     if index is None or hasattr(index, "dtype"):
         return None if index is None else index[:]
+    # a categorical holds each name once, and codes that refer to it
     codes, categories = _member(index, "codes"), _member(index, "categories")
     if codes is not None and categories is not None:
         return np.asarray(categories[:])[codes[:]]
+    # text that may be missing has its values beside a mask
     values = _member(index, "values")
     return None if values is None else values[:]
 

@@ -46,6 +46,7 @@ def read(path: Path, selection: Selection) -> Contents:
                 code="complex",
             )
         count = _stored(rows, columns, symmetry) if kind == "array" else entries
+        # the claims are checked before memory is taken for the numbers
         _check_size(path, count, kind)
         numbers = _numbers(path)
         if kind == "array":
@@ -97,9 +98,11 @@ def _numbers(path: Path) -> Array:
         lines = filter(_counts, file)
         next(lines, "")  # the sizes
         first = next(lines, "")
+        # np.loadtxt warns of an empty input, which is a valid matrix without entries
         if not first:
             return np.empty((0, 0))
         lines = (line for part in ([first], lines) for line in part)
+        # comments are gone already, and "#" or "%" in a line of numbers is damage
         return np.loadtxt(lines, dtype=np.float64, ndmin=2, comments=None)
 
 
@@ -110,6 +113,7 @@ def _array(path: Path, numbers: Array, shape: tuple[int, int], symmetry: str) ->
         raise damaged(path, f"{numbers.size} numbers where its header promises another count")
     values = numbers.ravel()
     if symmetry == "general":
+        # a list of numbers in Fortran order: the file goes down the columns
         return np.ascontiguousarray(values.reshape((columns, rows)).T)
     skew = symmetry == "skew-symmetric"
     across, down = np.triu_indices(rows, int(skew))  # the lower triangle, column by column
@@ -140,13 +144,16 @@ def _with_values(
 def _coordinates(path: Path, numbers: Array, shape: tuple[int, int], symmetry: str) -> Any:
     """The entries of a coordinate file as a sparse array."""
     with np.errstate(invalid="ignore"):  # NaN as a position is refused below
+        # positions in the file count from 1
         places = numbers[:, :2].astype(np.int64) - 1
+    # the conversion to integers also hides fractions, which the second comparison finds
     outside = ((places < 0) | (places >= shape)).any() or (places + 1 != numbers[:, :2]).any()
     if outside:
         raise damaged(path, f"an entry lies outside the {shape[0]} × {shape[1]} matrix")
     row, column = places.T
     values = numbers[:, 2]
     if symmetry != "general":
+        # a mirrored file stores one triangle only
         apart = row != column  # the diagonal is not mirrored, or its entries would count twice
         mirrored = -values[apart] if symmetry == "skew-symmetric" else values[apart]
         row, column = np.append(row, column[apart]), np.append(column, row[apart])
@@ -158,6 +165,7 @@ def _stored(rows: int, columns: int, symmetry: str) -> int:
     """The number of entries that an array file of this shape stores."""
     if symmetry == "general":
         return rows * columns
+    # the diagonal of a skew-symmetric matrix is zero and is not stored
     return rows * (rows + 1) // 2 - (rows if symmetry == "skew-symmetric" else 0)
 
 

@@ -53,6 +53,7 @@ def load(file: Any, path: Path) -> Any:
     with header_reading(path):
         if file is path:
             _check_fits(path)
+        # only a path can be mapped; members of an archive are read
         return np.load(file, mmap_mode="r" if file is path else None, allow_pickle=False)
 
 
@@ -87,6 +88,7 @@ def header_of(file: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
     if version not in ((1, 0), (2, 0), (3, 0)):
         raise ValueError(f"unknown version {version}")
     shape, _, dtype = read(file)
+    # True would be an int to isinstance
     if not all(type(length) is int for length in shape):
         raise ValueError(f"its shape is {shape}")
     return shape, dtype
@@ -100,6 +102,7 @@ def _check_fits(path: Path) -> None:
         file.seek(0)
         shape, dtype = header_of(file)
         left = path.stat().st_size - file.tell()
+    # objects have no fixed size; they are refused as pickled
     if not dtype.hasobject and not fits(shape, dtype.itemsize, left):
         raise damaged(path, "its header promises more numbers than it holds")
 
@@ -111,6 +114,7 @@ def unreadable(path: Path, error: Exception) -> FormatError:
         return damaged(path, error)
     with path.open("rb") as file:  # NumPy takes every file without a known signature for a pickle
         start = file.read(6)
+    # b"\x80" begins a pickle and b"PK" a zip archive
     known = start.startswith((b"\x80", b"PK", MAGIC))
     return pickled(path) if known else damaged(path, "it does not begin as such a file does")
 
@@ -135,6 +139,7 @@ def write(path: Path, parts: Mapping[str, Matrix]) -> None:
         }
         np.lib.format.write_array_header_1_0(file, header)
         for block in W.row_blocks():
+            # `data` is a view, so that a block is written without a copy
             file.write(np.ascontiguousarray(block).data)
 
 
@@ -197,6 +202,7 @@ class UncachedFile:
     """
 
     def __init__(self, path: Path, *, cached: bool) -> None:
+        # unbuffered: blocks go straight to the memory of the caller
         self._file = path.open("rb", buffering=0)
         self._straight = None if cached else _opened_straight(path)
         self._advise()
@@ -205,6 +211,7 @@ class UncachedFile:
         """Fill contiguous memory from a place in the file on, and return the number of bytes."""
         bytes_of: Any = target
         view = memoryview(bytes_of).cast("B")
+        # the bytes up to the next page boundary of the file
         first = -place % PAGE
         last = first + max(0, len(view) - first) // PAGE * PAGE
         congruent = (target.ctypes.data - place) % PAGE == 0
@@ -216,6 +223,7 @@ class UncachedFile:
         done = _filled(self._file, view[:first], place)
         if done == first:
             done += self._read_straight(view[first:last], place + first)
+        # short only at the end of the file or after a refusal; the rest is read through the cache
         return done + _filled(self._file, view[done:], place + done)
 
     def close(self) -> None:
@@ -228,6 +236,7 @@ class UncachedFile:
         """Let the system read ahead, unless that would put directly read pages into the cache."""
         if hasattr(os, "posix_fadvise"):
             random = self._straight is not None
+            # random access switches the read-ahead of the system off
             advice = os.POSIX_FADV_RANDOM if random else os.POSIX_FADV_SEQUENTIAL
             os.posix_fadvise(self._file.fileno(), 0, 0, advice)
 
@@ -240,6 +249,7 @@ class UncachedFile:
         asked = random.sample(range(start, stop, PAGE), min(ASKED, (stop - start) // PAGE))
         try:
             return all(
+                # RWF_NOWAIT refuses to wait for the disk, and thereby tells what is in the cache
                 os.preadv(self._file.fileno(), [bytearray(PAGE)], place, os.RWF_NOWAIT) > 0
                 for place in asked
             )
@@ -274,6 +284,7 @@ def _filled(file: FileIO, view: memoryview, place: int) -> int:
     """Fill memory from a place in the file on, up to its end, and return the number of bytes."""
     file.seek(place)
     done = 0
+    # readinto may return less than it was asked for
     while done < len(view):
         count = file.readinto(view[done : done + PIECE])
         if not count:

@@ -125,6 +125,7 @@ def _shapes(archive: Any, path: Path, wanted: str | None) -> dict[str, tuple[int
     shapes: dict[str, tuple[int, ...]] = {}
     refused: FormatError | None = None
     for name in archive.files:
+        # members that are not arrays have no header to read
         if f"{name}.npy" not in members:
             continue
         try:
@@ -132,6 +133,7 @@ def _shapes(archive: Any, path: Path, wanted: str | None) -> dict[str, tuple[int
         except FormatError as error:
             if name == wanted or error.code != "pickled":
                 raise
+            # a pickled array beside a matrix does no harm, since it is never read
             refused = error
             continue
         # bfloat16 is stored as "V", a type without meaning to NumPy; with names it is a record
@@ -149,6 +151,7 @@ def _header(archive: Any, name: str, path: Path) -> tuple[tuple[int, ...], np.dt
         shape, dtype = header_of(file)
     if dtype.hasobject:
         raise pickled(path)
+    # a member's own size is a claim too, and cannot exceed that of the file
     packed = min(member.compress_size, path.stat().st_size)
     if not fits(shape, dtype.itemsize, MOST_DEFLATION * packed + 4096):
         raise damaged(path, f"the header of {name} promises more numbers than the file holds")
@@ -162,6 +165,7 @@ def _sparse(path: Path, archive: Any) -> Sparse:
     try:
         stored: Any = scipy.sparse.load_npz(path)
         if hasattr(stored, "check_format"):
+            # the indices are checked, since wrong ones let SciPy write outside of its memory
             stored.check_format(full_check=True)
     except AttributeError as error:  # SciPy looks the format up by name, and it is no text
         raise damaged(path, error) from error

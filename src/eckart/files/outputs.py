@@ -63,6 +63,7 @@ def strangers(folder: Path) -> list[str]:
     return sorted(
         name
         for name in found
+        # what a killed run left in a workplace is cleared by the next run, and is nobody's
         if not WORKPLACE.fullmatch(name) and not _is_own(folder / name, name, listed, folders)
     )
 
@@ -224,6 +225,7 @@ def check_kind(path: Path, *, is_folder: bool) -> None:
             hint="Give another --output.",
             code="output-of-another-kind",
         )
+    # a rename cannot replace a mount point
     if target.is_mount():
         raise ArgumentError(
             f"{path} is where a disk is mounted, and an output is put in its place whole.",
@@ -242,6 +244,7 @@ def located(path: Path) -> Path:
     """
     try:
         target = path.resolve()
+        # where resolve() stops within a circle of links, the result is still a link
         if target.is_symlink():
             raise RuntimeError("a circle of links")
         target.exists()  # says nothing of a missing file, and raises where there can be none

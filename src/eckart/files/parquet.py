@@ -77,6 +77,7 @@ class ParquetColumns:
         self.rows = int(data.num_rows)
         self.heights = [data.row_group(group).num_rows for group in range(data.num_row_groups)]
         self.footer = int(data.serialized_size)
+        # a nested column is stored as several, which are numbered through all columns
         self._leaves: list[range] = []
         first = 0
         for kind in self.types:
@@ -97,6 +98,7 @@ class ParquetColumns:
             written: Any = (self._schema.pandas_metadata or {}).get("index_columns", [])
         except (ValueError, AttributeError, RecursionError):  # the metadata is not from pandas
             written = []
+        # pandas describes a range as a dictionary, which no column holds
         stored = {name for name in written if isinstance(name, str)} \
             if isinstance(written, list) else set[str]()  # fmt: skip
         return {
@@ -115,6 +117,7 @@ class ParquetColumns:
 
     def read(self, positions: Sequence[int]) -> Any:
         """Read some columns as an Arrow table, in this order."""
+        # `ParquetFile` itself takes names, and several columns may have one name
         found = self._file.reader.read_all(column_indices=self._under(positions), use_threads=True)
         return _plain(found)
 
@@ -147,6 +150,7 @@ def _plain(rows: Any) -> Any:
         pa.ArrowInvalid: If the columns of a damaged file are not of one length.
     """
     rows.validate()
+    # a column of lists or records is no number either way, and keeps its type
     plain = {"string_view": pa.string(), "binary_view": pa.binary()}
     for place, kind in enumerate(rows.schema.types):
         if str(kind) in plain:

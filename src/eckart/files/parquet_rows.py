@@ -72,11 +72,13 @@ class _Reader:
     def _take(self, out: Array) -> int:
         """Copy the next rows of this batch and return their number."""
         count = min(len(out), len(self._batch))
+        # an array is the batch of a low row group, whose numbers are converted already
         if isinstance(self._batch, np.ndarray):
             out[:count], self._batch = self._batch[:count], self._batch[count:]
             return count
         for position, column in enumerate(self._batch.slice(0, count).columns):
             out[:count, position] = numbers(column, out.dtype)
+        # slices of Arrow and of NumPy share the memory of the batch
         self._batch = self._batch.slice(count)
         return count
 
@@ -137,6 +139,7 @@ AT_ONCE: Final = 32
 def open_rows(path: Path, wanted: Wanted) -> Table:
     """Open the rows of a file, or those of all files of a folder."""
     files = _files(path)
+    # the first file decides which columns there are, and in which order
     with arrow_reading(files[0]), ParquetColumns(files[0]) as first:
         beside = select(first.names, wanted.beside, path)
         kept, notes = _kept(first, wanted, beside, path)
@@ -185,6 +188,7 @@ def _files(path: Path) -> list[Path]:
         return [path]
     files = [
         file
+        # the order of names is that of the rows, on every system
         for file in sorted(path.rglob("*"))
         if file.suffix.lower() == ".parquet"
         and not any(part.startswith((".", "_")) for part in file.relative_to(path).parts)
@@ -209,6 +213,7 @@ def _kept(
     if wanted.names is not None:
         return select(first.names, wanted.names, path), ()
     taken, notes = set(beside), ()
+    # a column of words in front is looked at as an index only if pandas says so; else it is text
     if not first.types or is_number(first.types[0]) or first.index():
         index, notes = index_of(first, wanted.index, path)
         taken |= index
@@ -315,9 +320,11 @@ def _in_rows(
 
 def _in_columns(opened: ParquetColumns, group: int, places: list[int], dtype: DType) -> Any:
     """The numbers of a row group as one array, read a few columns at a time."""
+    # one row per column in memory, so that each column is written contiguously
     values = own_pages((len(places), opened.heights[group]), dtype)
     for start in range(0, len(places), AT_ONCE):
         part = opened.read_group(group, places[start : start + AT_ONCE])
+        # a damaged file may hold another number of rows than its footer says
         if part.num_rows != opened.heights[group]:
             raise pa.ArrowInvalid(f"row group {group} has {part.num_rows} rows, not as it says")
         for place, column in enumerate(part.columns, start):

@@ -30,12 +30,14 @@ def read(path: Path, selection: Selection) -> Contents:
     del selection
     try:
         with warnings.catch_warnings(action="ignore"):  # about metadata, which eckart does not use
+            # Pillow only warns of a picture up to twice its limit, and here that is an error
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as opened:
                 _check_claim(opened, path)
                 # the further frames of an MPO are previews or other views that a camera adds
                 frames = getattr(opened, "n_frames", 1) if opened.format != "MPO" else 1
                 picture = _in_channels(ImageOps.exif_transpose(opened), path)
+                # the values have to be read while the file is open
                 values = np.asarray(picture)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise MatrixError(
@@ -156,6 +158,7 @@ def _in_channels(picture: Any, path: Path) -> Any:
         )
     if mode.startswith("I;16"):
         return picture
+    # a palette with transparency has no channel for it until it is converted
     if "transparency" in picture.info or mode in ("LA", "PA"):
         return picture.convert("RGBA")
     if mode in CHANNELS:

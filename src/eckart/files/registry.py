@@ -169,6 +169,7 @@ def read_matrix(path: str | PathLike[str], name: str | None = None) -> Matrix:
     """
     source = as_path(path)
     picture = is_picture(source)
+    # of a picture the channels are parts, and not tensors in the file
     contents = read_parts(source, Selection(tensor=None if picture else name))
     parts = {part.name: part.matrix for part in contents.parts}
     return choose_part(parts, name if picture else None, source)
@@ -206,6 +207,7 @@ def read_factor_file(path: str | PathLike[str]) -> FactorFile:
         if not source.is_dir():
             check_regular(source)
         module = _format(source, FACTORS, "read factors from")
+        # a folder of factors may be replaced while its files are read one after another
         file = read_steadily(source, lambda: module.read_factors(source))
     document = plain_document(file.document, source)
     written = [part["name"] for part in document.get("parts", ())]
@@ -280,10 +282,14 @@ def _format(path: Path, table: Mapping[str, str], verb: str) -> Format:
     suffix = suffix_of(path)
     if suffix not in table:
         near = difflib.get_close_matches(
-            suffix, [known for known in table if known], n=1, cutoff=LIKE
+            suffix,
+            [known for known in table if known],
+            n=1,
+            cutoff=LIKE,
         )
         known = ", ".join(known or "a folder" for known in table)
         hint = f"Did you mean {near[0]}?" if near else f"Known are: {known}."
+        # files of other kinds have a hint of their own, which helps more than the nearest suffix
         hint = OTHERS.get(suffix, hint) if verb.startswith("read a matrix") else hint
         raise ArgumentError(
             f"eckart cannot {verb} {path.name or path}: "

@@ -66,6 +66,7 @@ def expand(
         EckartError: If a file cannot be read or written, the format cannot hold the parts, or B·A
             leaves the range of its dtype.
     """
+    # refused before the work is done
     check_matrix_output(output, force=force, inputs=[factors])
     parts = dict(read_factor_file(factors).parts)
     if part is not None:

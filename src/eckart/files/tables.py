@@ -142,6 +142,7 @@ def column_blocks(path: Path, head: TableHead, wanted: Mapping[int, Kind]) -> It
         elif table_suffix(path) in PARQUET:
             yield from _parquet_blocks(path, wanted)
         else:
+            # the file of JSON is read whole in any case, so it is one block
             yield read_columns(path, head, wanted)
 
 
@@ -177,6 +178,7 @@ def write_tables(path: Path, blocks: Iterable[Mapping[str, Any]], *, force: bool
         ) as writer:
             writer.write_table(first)
             for table in tables:
+                # all blocks of a file have the schema of the first
                 writer.write_table(table.cast(first.schema))
 
 
@@ -186,6 +188,7 @@ def _json_line(row: dict[str, Any]) -> str:
         name: None if isinstance(cell, float) and not math.isfinite(cell) else cell
         for name, cell in row.items()
     }
+    # titles are written as they are, and not as escapes
     return json.dumps(known, ensure_ascii=False, allow_nan=False) + "\n"
 
 

@@ -38,6 +38,7 @@ READABLE: Final = frozenset(
 def read(path: Path, selection: Selection) -> Contents:
     """Read the named matrix, or the only one."""
     with opened(path) as file:
+        # the header alone is read: a file may hold many tensors, of which one is wanted
         shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 the handle is no dict
         chosen = choose_array(shapes, selection.tensor, path)
         return Contents(parts=(Part(name="", matrix=Dense(tensor_of(file, chosen, path))),))
@@ -61,6 +62,7 @@ def write_factors(path: Path, parts: Mapping[str, Factors], document: Mapping[st
     """Write the pairs `NAME.B` and `NAME.A`, and the document as metadata."""
     # the library asks for contiguous arrays, and a factor may be a view
     arrays = {name: np.ascontiguousarray(array) for name, array in to_arrays(parts).items()}
+    # JSON has no NaN and no infinity, and other parsers would refuse them
     metadata = {DOCUMENT: json.dumps(document, allow_nan=False)}
     path.write_bytes(save(arrays, metadata=metadata))
 
@@ -102,6 +104,7 @@ def tensor_of(file: Any, name: str, path: Path) -> Any:
         FormatError: If eckart does not read the dtype of the tensor.
     """
     dtype = file.get_slice(name).get_dtype()
+    # checked before the tensor is read, so that the message names its dtype
     if dtype not in READABLE:
         raise FormatError(
             f"The tensor '{name}' of {path} is {dtype}, which eckart does not factor.",

@@ -159,6 +159,7 @@ def read_steadily(folder: Path, read: Callable[[], T]) -> T:
                 raise
         else:
             if _identity(folder) == before:
+                # what was read may be half old and half new unless the folder is the same as before
                 return found
     raise StorageError(
         f"{folder} is being replaced again and again.", hint="Try later.", code="always-replaced"
@@ -176,6 +177,7 @@ def reading(path: Path) -> Generator[None, None, None]:
         MatrixError: If the file does not fit into memory.
     """
     try:
+        # a pipe would be waited for; a folder may be a set of files
         if path.exists() and not path.is_file() and not path.is_dir():
             raise _no_file(path)
         yield
@@ -204,6 +206,7 @@ def check_utf8(path: Path, error: UnicodeEncodeError) -> None:
     Raises:
         StorageError: If the name of the file is the cause.
     """
+    # names of files hold bytes that are no UTF-8 as lone surrogates, which "replace" changes
     if str(path.absolute()) == str(path.absolute()).encode("utf-8", "replace").decode("utf-8"):
         return
     raise StorageError(
@@ -215,6 +218,7 @@ def check_utf8(path: Path, error: UnicodeEncodeError) -> None:
 
 def damaged(path: Path, error: Exception | str) -> FormatError:
     """The error for a file whose content is not what its suffix promises."""
+    # one line, whatever the library printed
     reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
     return FormatError(
         f"{path} is damaged or not a {path.suffix or 'factors'} file: {reason[:300]}.",

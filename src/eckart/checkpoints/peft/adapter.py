@@ -136,6 +136,7 @@ class Outline:
 
 
 def _outputs(kind: Kind, shape: tuple[int, ...]) -> int:
+    # a transposed weight has its outputs on the second axis
     return shape[1] if kind is Kind.TRANSPOSED else shape[0]
 
 
@@ -202,6 +203,7 @@ def stored_shapes(layer: Outline) -> dict[str, tuple[int, ...]]:
         case Kind.LINEAR:
             shapes = (rows, layer.rank), (layer.rank, columns)
         case Kind.CONVOLUTION:
+            # PEFT's B of a convolution is one of 1 × 1 (× 1), its A has the whole kernel
             kernel = (1,) * (len(layer.shape) - 2)
             shapes = (rows, layer.rank, *kernel), (layer.rank, *layer.shape[1:])
         case Kind.TRANSPOSED | Kind.EMBEDDING:

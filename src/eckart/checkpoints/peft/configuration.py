@@ -120,7 +120,9 @@ def configuration(
     unusual = {
         own: rank for name, rank in ranks.items() if rank != usual for own in (name, since(name))
     }
+    # the whole name, escaped, since PEFT takes it for a regular expression
     pattern = {
+        # PEFT compares patterns from the start of a name only if they say so
         f"^{re.escape(name)}": unusual[name]
         for name in sorted(everywhere([name for name in ranks if ranks[name] != usual]))
     }
@@ -130,6 +132,7 @@ def configuration(
         "bias": saved.bias,
         "fan_in_fan_out": any(layer.kind is Kind.TRANSPOSED for layer in layers),
         "inference_mode": True,
+        # alpha is r everywhere, so that the scale is 1
         "lora_alpha": usual,
         "lora_dropout": 0.0,
         "modules_to_save": everywhere(saved.modules) or None,
@@ -147,6 +150,7 @@ def configuration(
         "lora_bias": any(layer.has_bias for layer in layers),
         "target_parameters": parameters,
     }
+    # settings that are off are left out, which is PEFT's default for each of them
     document |= {name: setting for name, setting in optional.items() if setting}
     return dict(sorted(document.items()))
 
@@ -267,6 +271,7 @@ def _check_tie(adapter: Adapter, adapted: Collection[str]) -> None:
     """Refuse a changed table of a tied model if the module that shares it is not changed alike."""
     if not adapter.tied:
         return
+    # PEFT adds the change of a tied table once for each of its names
     factored = [module for module in adapted if _last(module) in TABLES]
     # PEFT ties embed_tokens and lm_head itself, and writes and loads factors of both rightly
     if factored and frozenset(map(_last, factored)) != ENSURED:
@@ -278,6 +283,7 @@ def _check_tie(adapter: Adapter, adapted: Collection[str]) -> None:
         )
     alone = [name for name in adapter.saved if name not in adapter.in_place]
     tables = [name for name in alone if _last(split_parameter(name)[0]) in TABLES]
+    # a bias is no table, and is not shared
     weights = [name for name in tables if not name.endswith(f".{BIAS}")]
     if len(weights) == 1:
         raise MatrixError(
@@ -341,6 +347,7 @@ def portable(adapter: Adapter) -> tuple[Adapter, tuple[LeftOut, ...]]:
             hint="Use the profile peft.",
             code="nothing-portable",
         )
+    # other programs want one rank for all layers; zeros do not change the product
     rank = max(layer.rank for layer in kept)
     layers = tuple(replace(layer, factors=layer.factors.pad(rank)) for layer in kept)
     return replace(adapter, layers=layers, saved={}, in_place=frozenset(), tied=False), tuple(left)

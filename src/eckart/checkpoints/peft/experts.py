@@ -13,6 +13,7 @@ PREFIX: Final = "base_model.model."
 
 _WRAPPER: Final = r"(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\."
 """Parts of names from torch.compile, FSDP and activation checkpointing, which wrap modules."""
+# torch.compile, FSDP and PEFT may wrap one another, in any order
 _WRAPPED: Final = re.compile(
     rf"^(?:{_WRAPPER}|module\.)*(?:{re.escape(PREFIX)})*|(?<=\.){_WRAPPER}"
 )
@@ -58,6 +59,7 @@ def also(names: Iterable[str]) -> list[str]:
         ['model.layers.0.self_attn.q_proj']
     """
     known = list(names)
+    # only names of transformers 4 begin so
     if not any(name.startswith("language_model.model.") for name in known):
         return known
     return sorted({*known, *map(since, known)})
@@ -69,6 +71,7 @@ FUSED: Final = {
     "gate_proj": GATE_UP,
     "up_proj": GATE_UP,
     "down_proj": DOWN,
+    # Mixtral's names of projections: w1 and w3 are gate and input, w2 is the output
     "w1": GATE_UP,
     "w3": GATE_UP,
     "w2": DOWN,
@@ -153,7 +156,9 @@ def pad_experts(adapter: Adapter) -> Adapter:
         most = max(ranks[module] for module in group)
         ranks |= dict.fromkeys(group, most)
     layers = tuple(
-        replace(layer, factors=layer.factors.pad(ranks[layer.module])) for layer in adapter.layers
+        # padded with zeros: the product B·A stays what it is
+        replace(layer, factors=layer.factors.pad(ranks[layer.module]))
+        for layer in adapter.layers
     )
     return replace(adapter, layers=layers)
 
@@ -191,6 +196,7 @@ def _check_complete(block: str, experts: dict[int, set[str]]) -> None:
         raise _refused(
             f"the experts of '{block}' lack {' and '.join(sorted(wanted - set(projections)))}"
         )
+    # PEFT stacks all experts, so those that are missing cannot be left out
     for number in range(max(experts) + 1):
         if experts.get(number) != projections:
             raise _refused(f"'{block}.{number}' lacks what other experts of the layer have")

@@ -58,6 +58,7 @@ def read_adapter(folder: Path, *, transposed: Collection[str] | None = None) -> 
     Cost:
         The whole adapter in memory.
     """
+    # a configuration and its tensors are two files, which may be replaced meanwhile
     return read_steadily(folder, lambda: _read(folder, transposed))
 
 
@@ -151,6 +152,7 @@ def _in_place(
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:
+    # eckart never unpickles, so a .bin is refused with what to do instead
     pickled = path.with_suffix(".bin")
     if pickled.exists() and not path.exists():
         raise ArgumentError(
@@ -173,6 +175,7 @@ def _sorted(
     # names of biases have the wrapper of a saved module, but not the name of the adapter
     wrapper = re.compile(rf"(?<=\.)modules_to_save\.(?:{re.escape(_only_one(tensors, path))}\.)?")
     for name, tensor in tensors.items():
+        # ZeRO-3 leaves empty tensors where parameters are spread over devices
         if tensor.size == 0:
             raise FormatError(
                 f"The tensor '{name}' of {path} holds no numbers, as ZeRO-3 writes it.",
@@ -272,6 +275,7 @@ def _layer(
     names = EMBEDDING_PAIR if set(tensors) & set(EMBEDDING_PAIR) else PAIR
     wanted = {*names, *([BIAS_TENSOR] if scaling.bias else [])}
     if set(tensors) != wanted:
+        # the symmetric difference names a missing tensor as well as one too many
         wrong = sorted(wanted ^ set(tensors))[0]
         alone = wrong == BIAS_TENSOR and not scaling.bias
         raise FormatError(
@@ -288,6 +292,7 @@ def _layer(
     kind = Kind.EMBEDDING if names == EMBEDDING_PAIR else _kind(module, pair, transposed, path)
     bias = tensors.get(BIAS_TENSOR)
     factor = scaling.factor(module, rank=pair[names[1]].shape[0], path=path)
+    # only B: the scale is in the factors once
     pair[names[0]] = pair[names[0]] * np.float32(factor)
     try:
         factors, shape = factors_of(kind, pair)
@@ -310,12 +315,14 @@ def _kind(module: str, pair: Mapping[str, Array], transposed: bool, path: Path) 
     """The kind of a layer, from the number of axes of its factors."""
     B, A = (pair[name] for name in PAIR)
     kind = _AXES.get(A.ndim)
+    # in groups, each output of B sees only a part of the outputs of A
     if kind is Kind.CONVOLUTION and B.ndim > 1 and B.shape[1] < A.shape[0]:
         raise FormatError(
             f"{path} adapts '{module}', a convolution in groups.",
             hint="Load it with PEFT, which cannot merge it either.",
             code="not-lora",
         )
+    # B of a convolution is one of 1 × 1, since the kernel is in A
     if kind is None or B.ndim != A.ndim or any(length != 1 for length in B.shape[2:]):
         raise damaged(path, f"the factors of '{module}' have the shapes {B.shape} and {A.shape}")
     return Kind.TRANSPOSED if transposed and kind is Kind.LINEAR else kind

@@ -129,6 +129,7 @@ class Scaling:
                 hint="Check that both files are of the same adapter.",
                 code="ranks-differ",
             )
+        # stacked projections have twice the rank and twice the alpha of one, hence the same scale
         alpha = _first(self.alphas, name, self.alpha) / stacked
         return alpha / (math.sqrt(rank) if self.root else rank)
 
@@ -191,6 +192,7 @@ def check_plain(document: Mapping[str, Any], path: Path) -> None:
     if method is None:
         raise FormatError(
             f"{path} is not of PEFT: it names no peft_type"
+            # MLX writes an adapter_config.json too, with other keys
             + (", and is of MLX." if "lora_parameters" in document else "."),
             hint="Convert the adapter to the format of PEFT first.",
             code="not-lora",
@@ -227,6 +229,7 @@ def _patterns(document: Mapping[str, Any], key: str, path: Path) -> dict[str, fl
         raise damaged(path, f"{key} holds no patterns")
     for pattern in patterns:
         try:
+            # PEFT wraps a pattern so, and a single `)` in it would change its meaning
             re.compile(f"({pattern})$")
             check_cost(pattern)
         except (re.error, RecursionError, OverflowError) as error:

@@ -157,6 +157,7 @@ def changed_biases(
     refused = experts or any(
         kind is Kind.EMBEDDING or expert_of(module) is not None for module, kind in adapted.items()
     )
+    # lora_bias is one setting for all adapted layers, so each of them needs a bias in both models
     everywhere = names.keys() <= base.keys() & tuned.keys()
     if refused or not everywhere or not names.keys() & changed.keys():
         return Biases(changes={}, saved=changed)
@@ -279,6 +280,7 @@ class _Rounded:
 
     def tensor(self, position: int, name: str) -> Array:
         """A tensor of a layer, in the dtype of the file."""
+        # the file is sorted by name, so both factors of a layer are written together
         if position != self.position:
             layer = self.layers[position]
             factors = stored_factors(layer, self.dtype)

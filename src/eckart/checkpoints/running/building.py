@@ -70,6 +70,7 @@ def modules_of(network: Any, state: Mapping[str, Any]) -> dict[str, Module]:
         own.setdefault(module, set()).add(parameter)
     read = frozenset(_read_modules(network))
     refused = REFUSED.get(network.config.model_type, frozenset())
+    # with "remove_duplicate" off, a shared module appears under each of its names
     counts = Counter(module for _, module in network.named_modules(remove_duplicate=False))
     found: dict[str, Module] = {}
     for name, module in network.named_modules(remove_duplicate=False):
@@ -100,6 +101,7 @@ def _kind(module: Any) -> Kind | None:
     if isinstance(module, nn.Linear) and is_plain:
         return Kind.LINEAR
     if isinstance(module, nn.Embedding) and forward is nn.Embedding.forward:
+        # with max_norm the lookup changes the weight itself
         return None if module.max_norm else Kind.EMBEDDING
     if isinstance(module, Conv1D) and forward is Conv1D.forward:
         return Kind.TRANSPOSED
@@ -289,6 +291,7 @@ def _renaming(
         names = [rule for rule in rules if isinstance(rule, WeightRenaming)]
         converters = [rule for rule in rules if isinstance(rule, WeightConverter)]
         prefix, known, found = network.base_model_prefix, dict(state), {}
+        # the order of the loader, since some rules remember what they have seen
         for name in sorted(stored, key=dot_natural_key):
             renamed, pattern = rename_source_key(name, names, converters, prefix, known)
             # a rule for checkpoints of an older layout must not rename what fits already

@@ -113,6 +113,7 @@ class Inputs:
     def _pictures(self, *, video: bool) -> list[Callable[[], Any]]:
         """Ways to make a picture or a video."""
         sizes = self._setting("image_size", "input_size", kinds=(int, list, tuple)) or 224
+        # sizes of pictures are a number, or a pair or list of them
         height, width = (sizes, sizes) if isinstance(sizes, int) else (sizes[0], sizes[-1])
         channels = self._setting("num_channels", "in_channels", "in_chans") or 3
         frames = self._setting("num_frames") or 2
@@ -138,6 +139,7 @@ class Inputs:
         """The first of these settings that the config has, or a nested config of a part."""
         parts = [self.network.config.to_dict()]
         while parts:
+            # breadth first: a setting of the whole model counts before one of a part
             part = parts.pop(0)
             for name in names:
                 if isinstance(part.get(name), kinds) and part[name]:
@@ -179,7 +181,9 @@ def answers(network: Any, like: Any = None) -> Any:
     import torch
 
     first: Exception | None = None
+    # the generator makes inputs equal for all models that are compared
     for inputs in Inputs(like or network, torch.Generator().manual_seed(1)).sets():
+        # the random state of the caller is left as it was
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)  # some models draw their masks at random
             try:

@@ -184,6 +184,7 @@ def rename(stored: Iterable[str], config: Mapping[str, Any]) -> dict[str, Use]:
     bare = {name: unwrapped(name) for name in names}
     for pattern, replacement in RENAMED:
         bare = {name: pattern.sub(replacement, own) for name, own in bare.items()}
+    # a model of text and images keeps its language model under another name since transformers 5
     sees = "text_config" in config
     if sees and any(own.startswith("language_model.model.") for own in bare.values()):
         bare = {name: since(own) for name, own in bare.items()}
@@ -193,6 +194,7 @@ def rename(stored: Iterable[str], config: Mapping[str, Any]) -> dict[str, Use]:
     if kind == "gpt_neox":
         bare = {n: re.sub(r"^embed_out\.", "lm_head.", own) for n, own in bare.items()}
     prefix = PREFIXES.get(kind)
+    # a headless checkpoint of a model that will run with a head: its names lack the prefix
     headless = prefix is not None and not any(x.startswith(f"{prefix}.") for x in bare.values())
     if headless and ("For" in architecture or architecture.endswith("LMHeadModel")):
         bare = {
@@ -235,6 +237,7 @@ def may_be_tied(module: str, config: Mapping[str, Any], names: Collection[str]) 
 def is_read(module: str, names: Collection[str], model_type: str) -> bool:
     """Whether other modules read the weight of a module instead of calling it."""
     parent, _, last = module.rpartition(".")
+    # PyTorch's MultiheadAttention reads the weight of out_proj and never calls it
     attends = last == "out_proj" and f"{parent}.in_proj_weight" in names
     refused = last in REFUSED.get(model_type, ())
     return attends or refused or _READ.fullmatch(module) is not None
@@ -290,6 +293,7 @@ def unattached(
         said = _sentence(error)
     found: dict[str, str] = {}
     for names in _alike(document["target_modules"]).values():
+        # one module stands for all whose names differ only by numbers
         alone = {**document, "target_modules": names[:1], "modules_to_save": None}
         alone.pop("target_parameters", None)
         try:
@@ -308,12 +312,14 @@ def _lost(
     from peft.utils import set_peft_model_state_dict
 
     settings = {key: value for key, value in document.items() if key != "peft_type"}
+    # an adapter that was attached changes the network, so each attempt has a copy of its own
     network = copy.deepcopy(running.network)
     with warnings.catch_warnings(), torch.device("meta"):
         warnings.simplefilter("ignore")
         config = LoraConfig(**settings)
         attach = MODEL_TYPE_TO_PEFT_MODEL_MAPPING.get(str(document["task_type"]), PeftModel)
         attached = attach(network, config)
+        # without shapes only the question is asked whether PEFT adapts these modules
         if not shapes:
             return {}
         tensors = {name: torch.empty(shape) for name, shape in shapes.items()}

@@ -37,6 +37,7 @@ _ODD: Final = (
 _GROUPS: Final = r"[0-9]{1,3}(?:[. ][0-9]{3})+"
 _MARK: Final = r"[?*.~_\x{2013}\x{2014}-]+|#[A-Z0-9/]+[!?]"
 
+# Arrow uses RE2 and Python re, which spell code points and digits differently
 _IS_NUMBER, _IS_COMMA, _IS_POINT, _IS_ODD, _IS_GROUPS, _IS_MARK = (
     re.compile(
         re.sub(r"\\x\{(\w+)\}", lambda one: chr(int(one[1], 16)), pattern).replace(r"\p{Nd}", r"\d")
@@ -129,9 +130,11 @@ def numbers(column: Any, decimal: str = ".") -> tuple[Any, Any]:
         ([1.5, None, None], [False, False, True])
     """
     plain = pc.utf8_trim_whitespace(column)
+    # blanks count as missing after they are trimmed, and nulls were missing before
     known = pc.invert(pc.is_in(pc.fill_null(plain, ""), value_set=pa.array(sorted(MISSING))))
     plain = pc.if_else(known, plain, pa.scalar(None, plain.type))
     if decimal == ",":
+        # a comma is replaced only in cells that are numbers with one
         plain = pc.if_else(_matches(plain, _COMMA), pc.replace_substring(plain, ",", "."), plain)
     right = pc.fill_null(_matches(plain, _NUMBER), False)
     found = pc.cast(pc.if_else(right, plain, pa.scalar(None, plain.type)), pa.float64())
@@ -143,4 +146,5 @@ def _matches(column: Any, pattern: str) -> Any:
 
 
 def _count(mask: Any) -> int:
+    # the sum over an empty array is null
     return int(pc.sum(mask).as_py() or 0)

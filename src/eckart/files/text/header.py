@@ -87,6 +87,7 @@ def _is_behind_a_corner(sample: Sample) -> bool:
         return False
     if not any(is_meant(row, sample.decimal) for row in rows):
         return True
+    # pandas counts columns or rows without names from 0
     if _is_counted(columns, 0) or _is_counted(rows, 0):
         return True
     return all(
@@ -100,6 +101,7 @@ def _may_be_names(cells: list[str], decimal: str) -> bool:
     if len(cells) < 2:
         return cells == ["0"]  # as pandas writes one column
     first = cells[0]
+    # isdecimal alone accepts digits of any alphabet, and int() refuses some thousand of them
     if first.isascii() and first.isdecimal() and _is_counted(cells, int(first[:LONGEST])):
         return first == "0" or len(cells) > 2
     steps = _steps(cells, decimal)

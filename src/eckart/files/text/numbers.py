@@ -32,8 +32,10 @@ def read(path: Path, selection: Selection) -> Contents:
     with arrow_reading(path):
         table = read_numbers(path, selection.header)
         positions, notes = _kept(table, selection)
+        # words in a column of numbers are an error, so they are looked for before memory is taken
         table.check(positions)
         W = np.empty((table.count, len(positions)))
+        # filled batch by batch, so that the whole text is never in memory
         Batches(path, W.shape, W.dtype, partial(table.batches, positions)).open().read(W)
     return Contents(parts=(Part(name="", matrix=Dense(W)),), notes=(*table.notes, *notes))
 
@@ -161,9 +163,11 @@ def read_factors(path: Path) -> FactorFile:
     document: dict[str, Any] = {}
     if (path / DOCUMENT).is_file():
         document = read_object(path / DOCUMENT)
+    # the files of factors have neither; a first row of whole numbers might pass for names
     plain = Selection(header=False, index=False)
     arrays: dict[str, Any] = {}
     for file in sorted(path.glob("*.csv")):
+        # other files of the folder may be anything, and are left alone
         if file.stem in ("B", "A") or file.stem.endswith((".B", ".A")):
             check_regular(file)
             arrays[file.stem] = dense(read(file, plain).parts[0].matrix)
@@ -175,6 +179,7 @@ def read_factors(path: Path) -> FactorFile:
         )
     dtype = document.get("dtype", "float64")
     parts = from_arrays(arrays, path)
+    # text does not tell float32 from float64
     if dtype in ("float32", "float64"):
         parts = {name: factors.astype(dtype) for name, factors in parts.items()}
     return FactorFile(parts=parts, document=document.get("document", {}))

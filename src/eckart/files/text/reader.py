@@ -84,12 +84,13 @@ class TextRows:
         """Yield batches of all columns; of a wide table `Flat` cells, which is faster.
 
         Raises:
-            FormatError: As `batches`.
-            pa.ArrowInvalid: As `batches`.
+            FormatError: In the cases of `batches`.
+            pa.ArrowInvalid: In the cases of `batches`.
         """
         self.passes += 1
         options = self._options(types, as_written=False)
         for lines in self._blocks():
+            # quotes would hide delimiters, so only blocks without quotes are split here
             if self.sample.width >= WIDE and b'"' not in lines:
                 yield self._flat(lines)
             else:
@@ -98,12 +99,15 @@ class TextRows:
     def _parsed(self, lines: bytes, options: dict[str, Any]) -> list[Any]:
         """The batches that Arrow makes of a block; an error of the width names its line."""
         keys = [str(position) for position in range(self.sample.width)]
+        # one block for Arrow, since the lines end where a row ends
         read: Any = arrow_csv.ReadOptions(column_names=keys, block_size=len(lines) + 1)
         try:
             table = arrow_csv.read_csv(pa.BufferReader(lines), read_options=read, **options)
         except pa.ArrowInvalid as error:
+            # Arrow says "Expected N columns" for a row of another width, and nothing better
             if "Expected" in str(error):
                 raise self.located(error) from error
+            # a block may hold nothing but blank lines
             if "Empty CSV" in str(error):
                 return []
             raise
@@ -203,6 +207,7 @@ class TextRows:
                 column_types={str(position): kind for position, kind in types.items()},
                 null_values=sorted(MISSING),
                 strings_can_be_null=not as_written,
+                # a word such as "NA" in quotes is a text
                 quoted_strings_can_be_null=False,
                 decimal_point=self.decimal,
             ),
@@ -220,6 +225,7 @@ class TextRows:
         )
         with io.BufferedReader(source) as file:
             while True:
+                # a row that is longer than the block doubles what is read, until its end is found
                 piece = file.read(max(self.block, len(left)))
                 left += piece
                 end, open_at = len(left), -1
@@ -272,6 +278,7 @@ def one_column(lines: bytes, decimal: str = ".") -> Any:
 def _outside(quoted: re.Pattern[bytes], text: bytes, end: int) -> tuple[int, int]:
     """The last end of a row up to `end` outside of quotes, and the start of an open quote or -1."""
     found = [match for match in quoted.finditer(text) if match.start() < end]
+    # only the last cell in quotes can be open
     open_at = found[-1].start() if found and not found[-1][1] else -1
     for match in reversed(found):
         if match.start() < end <= match.end():

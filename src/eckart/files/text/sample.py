@@ -177,6 +177,7 @@ def _beginning(path: Path) -> tuple[str, bool, str]:
 def _cut(path: Path, lines: list[str], count: int, *, whole: bool) -> tuple[str, list[Record]]:
     """The delimiter that fits best, and the records that it makes of the lines after `count`."""
     suffixes = [suffix.lower() for suffix in path.suffixes[-2:]]
+    # .tsv promises tabs, even if commas would split its cells as well
     tabs = suffixes[-1:] == [".tsv"] or suffixes == [".tsv", ".gz"]
     text = "".join(lines[count:])
     choices = [one for one in (*DELIMITERS, " ") if one in text]
@@ -197,6 +198,7 @@ def _with_names(
     path: Path, lines: list[str], count: int, delimiter: str, records: list[Record]
 ) -> tuple[int, list[Record]]:
     """The number of comment lines and the records; the last comment may hold the column names."""
+    # the records twice, so that a table of one line has two as well
     first, below = ([any(cell and is_number(cell, ",") for cell in record.cells)
                      for record in [*records, *records][:2]])  # fmt: skip
     if (below and not first) or lines[count - 1].startswith("sep="):
@@ -224,6 +226,7 @@ def _with_all_names(records: list[Record], delimiter: str) -> list[Record]:
     if shorter and delimiter == "," and width == 2:
         counted = all(row.cells[0].strip() == str(place) for place, row in enumerate(rows, 1))
         shorter = counted or not all(is_number(row.cells[0]) for row in rows)
+    # rows whose last cell is always empty end in a delimiter, and the header lacks no name
     if not shorter or any(map(is_number, first.cells)) or not any(row.cells[-1] for row in rows):
         return records
     return [replace(first, cells=["", *first.cells]), *rows]
@@ -262,6 +265,7 @@ def _merit(cut: tuple[str, list[Record]]) -> tuple[bool, float, float, int]:
     width, count = Counter(len(record.cells) for record in records).most_common(1)[0] \
         if records else (0, 0)  # fmt: skip
     decimal = _decimal(records, delimiter)
+    # the first record may be a header, which holds no numbers
     body = [record.cells for record in records[1:] or records if len(record.cells) == width]
     cells = [cell for row in body[:20] for cell in row[:1000]]  # enough to judge, in bounded time
     share = sum(is_number(cell, decimal) for cell in cells) / max(1, len(cells))
@@ -286,6 +290,7 @@ def _decimal(records: list[Record], delimiter: str) -> str:
 @contextmanager
 def _any_length() -> Generator[None, None, None]:
     """Let the csv module accept cells of any length."""
+    # the limit is global state of the csv module
     limit = csv.field_size_limit(2**31 - 1)  # a C long has 32 bits on Windows
     try:
         yield

@@ -49,11 +49,13 @@ class Utf8(io.RawIOBase):
 
     def __init__(self, path: Path, start: int = 0, delimiter: str = ",") -> None:
         self._path = path
+        # Arrow also unpacks .gz and other compressions, by the suffix of the name
         self._file: Any = pa.input_stream(str(path), compression="detect")
         head: bytes = self._file.read(4)  # the length of the longest mark
         mark, self.encoding = next(
             ((mark, name) for mark, name in MARKS if head.startswith(mark)), (b"", _unmarked(head))
         )
+        # the mark of UTF-8 is removed here; the decoders of UTF-16 and UTF-32 need theirs
         self._raw = head[len(mark) :] if self.encoding == "utf-8" else head
         self._decoder: codecs.IncrementalDecoder | None = None
         if self.encoding != "utf-8":
@@ -96,6 +98,7 @@ class Utf8(io.RawIOBase):
         raw: bytes = self._file.read(PIECE)
         self._ended = not raw
         raw, self._raw = self._raw + raw, b""
+        # most pieces are ASCII, which is UTF-8 as it stands
         text = raw if raw.isascii() and self._decoder is None else self._decoded(raw)
         if b"\0" in text:  # no encoding of text that was recognised leaves a zero byte
             raise damaged(self._path, "it holds bytes that are no text")
@@ -106,6 +109,7 @@ class Utf8(io.RawIOBase):
         """A piece of the file as UTF-8; the first byte that is no UTF-8 changes the encoding."""
         if self._decoder is None:
             try:
+                # incremental: a character may continue in the next piece
                 text, used = codecs.utf_8_decode(raw, "strict", self._ended)
             except UnicodeDecodeError as error:
                 self._check_plain(raw[: error.start], raw[error.start])
@@ -158,6 +162,7 @@ def joined(lines: bytes, delimiter: str) -> bytes:
 
 def _unmarked(head: bytes) -> str:
     """The encoding of a text without a mark: UTF-16 if every other byte is zero, else UTF-8."""
+    # utf-16-le has a zero as every second byte of ASCII
     if len(head) == 4 and head[1::2] == b"\0\0":
         return "utf-16-le"
     return "utf-16-be" if len(head) == 4 and head[::2] == b"\0\0" else "utf-8"
@@ -166,4 +171,5 @@ def _unmarked(head: bytes) -> str:
 def opened_text(path: Path) -> tuple[Utf8, io.TextIOWrapper]:
     """The bytes of a file as UTF-8, and the text over them with its line ends unchanged."""
     raw = Utf8(path)
+    # newline="" keeps the line ends, so that numbers of bytes stay right
     return raw, io.TextIOWrapper(io.BufferedReader(raw, PIECE), encoding="utf-8", newline="")

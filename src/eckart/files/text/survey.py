@@ -60,6 +60,7 @@ class _Tallies:
         for place, column in enumerate(piece.columns):
             held = len(column) - column.null_count
             self.held[place] += held
+            # a batch whose column is plain was read as numbers, so what is not null is a number
             if self.plain[place]:
                 self.numbers[place] += held
                 continue
@@ -138,6 +139,7 @@ class NumberText:
         wrong = [position for position in positions if self._tallies.words[position]]
         if wrong:
             found = self.text.first_words(wrong)
+            # the first of them in the file, which a person finds first
             position = min(found, key=lambda one: (found[one][0], one))
             raise self.text.no_number(position, *found[position])
 
@@ -197,6 +199,7 @@ def read_numbers(path: Path, header: bool | None, known: tuple[str, ...] = ()) -
             code="empty",
         )
     cut = [*sample.notes(), *notes]
+    # the encoding and the decimal mark may turn out later in the file than the sample reaches
     if text.encoding != sample.encoding:
         cut.append(f"{path.name}: the text is read as {text.encoding.upper()}.")
     if text.decimal != sample.decimal:

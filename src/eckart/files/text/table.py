@@ -114,6 +114,7 @@ def text_blocks(rows: TextRows, wanted: Mapping[int, Kind]) -> Iterator[Any]:
     except pa.ArrowInvalid:
         rows.find_decimal(_numbers_in(wanted))
     for batch in rows.batches(_as_text(wanted)):
+        # rows of an earlier block were yielded in the first attempt
         fresh = batch.slice(max(0, given - passed))
         passed += batch.num_rows
         if fresh.num_rows:
@@ -137,10 +138,12 @@ def _types(sample: Sample, wanted: Mapping[int, Kind], *, header: bool) -> dict[
     types = {**_as_text(wanted)}
     for position, kind in wanted.items():
         if kind == "id":
+            # most tables repeat their ids, and a dictionary holds each of them once
             types[position] = pa.dictionary(pa.int32(), pa.string())
         if kind == "number":
             types[position] = pa.float64()
         cells = [one for one in sample.below(position, header=header) if not is_missing(one)]
+        # times that are whole numbers in the sample are read as such; others are inferred later
         if kind == "time" and cells and all(one.isdecimal() for one in cells):
             types[position] = pa.int64()
     return types
@@ -178,6 +181,7 @@ def _converted(rows: TextRows, table: Any, wanted: Mapping[int, Kind]) -> Any:
             found, words = numbers(column, rows.decimal)
             if pc.any(words).as_py():
                 raise rows.located("a cell is no number", [position])
+        # an attribute may be a number, which is then read with its decimal comma
         elif kind == "text" and rows.decimal == ",":
             found = _with_points(column)
         columns[str(position)] = found
