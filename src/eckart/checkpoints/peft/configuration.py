@@ -150,7 +150,7 @@ def configuration(
         "lora_bias": any(layer.has_bias for layer in layers),
         "target_parameters": parameters,
     }
-    # settings that are off are left out, which is PEFT's default for each of them
+    # settings that are off are left out: that is PEFT's default for each of them
     document |= {name: setting for name, setting in optional.items() if setting}
     return dict(sorted(document.items()))
 

@@ -101,7 +101,7 @@ def _may_be_names(cells: list[str], decimal: str) -> bool:
     if len(cells) < 2:
         return cells == ["0"]  # as pandas writes one column
     first = cells[0]
-    # isdecimal alone accepts digits of any alphabet, and int() refuses some thousand of them
+    # isdecimal alone accepts digits of any alphabet; int() refuses numbers of thousands of digits
     if first.isascii() and first.isdecimal() and _is_counted(cells, int(first[:LONGEST])):
         return first == "0" or len(cells) > 2
     steps = _steps(cells, decimal)
