@@ -156,7 +156,7 @@ class Shard(Protocol):
 
     @property
     def path(self) -> Path:
-        """The file."""
+        """Path of the file."""
         ...
 
     @property

@@ -54,7 +54,7 @@ class ChosenColumns:
         self.lead = 0
 
     def open(self) -> RowReader:
-        """Begin at the first row."""
+        """Open a reader at the first row."""
         return _Chosen(self)
 
 
@@ -233,7 +233,7 @@ class ChunkedArray:
         self.held = kept + min(self.height, self.shape[0]) * row
 
     def open(self) -> RowReader:
-        """Begin at the first row."""
+        """Open a reader at the first row."""
         return _Slices(self)
 
     def decoded(self, start: int, stop: int) -> Any:
@@ -271,7 +271,7 @@ class _Slices:
         return done
 
     def close(self) -> None:
-        """Nothing to give back: the file stays open as long as its source."""
+        """Do nothing: the file stays open as long as its source."""
 
 
 @final
@@ -291,7 +291,7 @@ class CompressedRows:
         self.starts = np.asarray(starts).astype(np.int64)
 
     def open(self) -> RowReader:
-        """Begin at the first row."""
+        """Open a reader at the first row."""
         return _Pieces(self)
 
     def rows(self, start: int, stop: int) -> Any:
@@ -328,4 +328,4 @@ class _Pieces:
         return count
 
     def close(self) -> None:
-        """Nothing to give back: the file stays open as long as its source."""
+        """Do nothing: the file stays open as long as its source."""

@@ -17,7 +17,7 @@ MOST_EMPTY: Final = 1000
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """Which part of a file to read, and how.
+    """The part of a file to read, and how to read it.
 
     Fields:
         header: Whether the first row of a table is a header; None finds out.

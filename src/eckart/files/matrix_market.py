@@ -32,7 +32,7 @@ FEWEST_BYTES = {"array": 1, "coordinate": 3}  # the shortest entries are "0" and
 def read(path: Path, selection: Selection) -> Contents:
     """Read a coordinate file as a sparse matrix, and an array file as a dense one.
 
-    The body is read by NumPy: SciPy's reader crashes the process where a line of a damaged file
+    The body is read by NumPy: SciPy's reader crashes the process if a line of a damaged file
     holds more numbers than it should.
     """
     del selection

@@ -328,7 +328,7 @@ class ArrayFile:
         self.lead = self.offset % PAGE
 
     def open(self) -> RowReader:
-        """Begin at the first row."""
+        """Open a reader at the first row."""
         return _Rows(self) if self.by_rows else _Columns(self)
 
 

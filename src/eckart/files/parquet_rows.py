@@ -46,7 +46,7 @@ class Batches:
         self._opened = opened
 
     def open(self) -> RowReader:
-        """Begin at the first batch."""
+        """Open a reader at the first batch."""
         return _Reader(self.path, self._opened())
 
 

@@ -59,7 +59,7 @@ MATRICES: Final = {
 }
 FACTORS: Final = {".npz": "npz", ".safetensors": "tensors", "": "text.numbers"}
 CUT: Final = re.compile(r"\.rank\d+")
-"""What `eckart truncate` adds to the name of a folder."""
+"""The suffix that `eckart truncate` adds to the name of a folder."""
 LIKE: Final = 0.7
 """Similarity (difflib's ratio, 0 to 1) from which a suffix is suggested for `.npx`, `.parqet`."""
 OTHERS: Final = {

@@ -17,7 +17,7 @@ from eckart.matrices import RowSource
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """Which columns of a table are wanted, and how the table is read.
+    """The columns of a table that are wanted, and how the table is read.
 
     Fields:
         columns: Names of the columns of numbers, in this order; None takes all of them.

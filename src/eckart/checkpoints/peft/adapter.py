@@ -37,8 +37,8 @@ class AdaptedLayer:
         module: Full name of the module in the running model, such as
             `model.layers.0.self_attn.q_proj`; an expert has its name in the checkpoint.
         kind: What the module does with its weight.
-        factors: B and A in the orientation of the stored weight, whose axes after the first are
-            taken together: (outputs, inputs · height · width) for a convolution.
+        factors: B and A in the orientation of the stored weight, whose axes after the first form
+            the columns: (outputs, inputs · height · width) for a convolution.
         shape: Shape of the stored weight.
         bias: Change of the bias, of shape (outputs,); None leaves the bias unchanged.
 
@@ -78,7 +78,7 @@ class AdaptedLayer:
 
     @property
     def outputs(self) -> int:
-        """The length of its bias."""
+        """Number of outputs, the length of the bias."""
         return _outputs(self.kind, self.shape)
 
 
@@ -131,7 +131,7 @@ class Outline:
 
     @property
     def outputs(self) -> int:
-        """The length of its bias."""
+        """Number of outputs, the length of the bias."""
         return _outputs(self.kind, self.shape)
 
 

@@ -209,8 +209,8 @@ def write_adapter(
             another one is refused.
 
     Raises:
-        MatrixError: If PEFT could not load it, or would load it wrongly; or if the factors do not
-            fit into `dtype`.
+        MatrixError: If PEFT could not load the adapter, or would load it wrongly; or if the factors
+            do not fit into `dtype`.
         FormatError: If new values have a dtype that the file cannot hold.
         StorageError: If the system refuses to write.
 

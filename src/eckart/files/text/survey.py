@@ -179,7 +179,7 @@ def read_numbers(path: Path, header: bool | None, known: tuple[str, ...] = ()) -
 
     Raises:
         FormatError: If the file is damaged, or a row has another number of cells.
-        MatrixError: If it holds no rows.
+        MatrixError: If the file holds no rows.
 
     Cost:
         One pass, and another if a column that begins with numbers holds a cell that Arrow does not
