@@ -71,7 +71,7 @@ FUSED: Final = {
     "gate_proj": GATE_UP,
     "up_proj": GATE_UP,
     "down_proj": DOWN,
-    # Mixtral's names of projections: w1 and w3 are gate and input, w2 is the output
+    # names of Mixtral: w1 is gate_proj, w3 is up_proj and w2 is down_proj
     "w1": GATE_UP,
     "w3": GATE_UP,
     "w2": DOWN,
