@@ -1,4 +1,4 @@
-"""The weights of a model on disk: what there is, each tensor when it is asked for."""
+"""The weights of a model on disk: a list of all tensors, each of which is read on demand."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,12 +25,12 @@ class Checkpoint:
 
     Fields:
         path: The folder or file that was opened.
-        tensors: What there is by name, file after file, in the order of each file.
-        config: What `config.json` says; {} where there is none.
-        shards: The files.
+        tensors: Records of the tensors by name, file after file, in the order of each file.
+        config: Contents of `config.json`; {} if there is none.
+        shards: The opened files by path.
 
     Cost:
-        Holds names and shapes only. Reading takes the memory of what is read.
+        Holds only names and shapes. Reading takes the memory of the tensor that is read.
     """
 
     path: Path
@@ -40,26 +40,26 @@ class Checkpoint:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all tensors as stored; tied weights count once for each name."""
+        """Number of stored bytes of all tensors; tied weights count once for each name."""
         return sum(tensor.nbytes for tensor in self.tensors.values())
 
     def largest(self) -> TensorInfo:
-        """The tensor with the most bytes; the first of equals."""
+        """The tensor with the most bytes, and of several such tensors the first."""
         return max(self.tensors.values(), key=lambda tensor: tensor.nbytes)
 
     def read(self, name: str) -> npt.NDArray[Any]:
-        """A tensor in its stored dtype (bfloat16 is that of ml_dtypes), in memory of its own.
+        """Read a tensor in its stored dtype (for bfloat16 that of ml_dtypes) into a new array.
 
         Any number of threads may read at once.
 
         Raises:
-            FormatError: If there is no such tensor, its dtype is one that NumPy lacks, such as the
-                float8 formats, or the file has changed since the checkpoint was opened.
-            MatrixError: If it does not fit into memory.
-            StorageError: If the system refuses to read it.
+            FormatError: If there is no such tensor, NumPy lacks its dtype, such as the float8
+                formats, or the file has changed since the checkpoint was opened.
+            MatrixError: If the tensor does not fit into memory.
+            StorageError: If the system refuses to read the file.
 
         Cost:
-            One read of its bytes.
+            One read of the bytes of the tensor.
         """
         if name not in self.tensors:
             raise FormatError(
@@ -70,21 +70,23 @@ class Checkpoint:
         return self.shards[self.tensors[name].file].read(name)
 
     def fingerprint(self) -> dict[str, str]:
-        """What tells this checkpoint from another, by file name, to be kept and compared.
+        """A fingerprint of each file by name, to recognise this checkpoint later.
 
-        Each file counts with its size, its header and a page of 4 KiB from the middle of each
-        tensor (of every k-th, beyond 4096 in a file); `config.json` counts whole. A file of
-        PyTorch has no header and counts with up to 4096 pages at equal distances.
+        It covers the size and the header of each file, and a page of 4 KiB from the middle of each
+        tensor (of every k-th tensor if a file holds more than 4096); `config.json` is covered
+        completely. Of a file of PyTorch, which has no header, it covers up to 4096 pages at equal
+        distances.
 
-        It sees every change of a name, a shape, a dtype or a size, and every training step that
-        moved the middle of a tensor. It misses an edit that leaves those pages as they are, such as
-        single rows of an embedding. It does not see where the folder is or when it was changed.
+        It detects every change of a name, a shape, a dtype or a size, and every training step that
+        changed the middle of a tensor. It misses an edit that leaves those pages unchanged, such as
+        one of single rows of an embedding. It does not depend on the place of the folder or on
+        times.
 
         Raises:
-            StorageError: If the system refuses to read it.
+            StorageError: If the system refuses to read a file.
 
         Cost:
-            4 KiB for each tensor.
+            Reads 4 KiB for each tensor.
         """
         prints = {
             path.name: fingerprint(path, shard.samples()) for path, shard in self.shards.items()
@@ -98,23 +100,24 @@ class Checkpoint:
 def open_checkpoint(path: str | PathLike[str]) -> Checkpoint:
     """Open a checkpoint: a folder with its weights in one file or several, or one such file.
 
-    Names, shapes and sizes are read and checked against the files; no tensor is. Which files of a
-    folder are taken is the choice of transformers: see `folder.find_weights`.
+    Names, shapes and sizes are read and checked against the files; no tensor is read. The files of
+    a folder are chosen as transformers does it: see `folder.find_weights`.
 
     Args:
-        path: The folder; or a file that ends in `.safetensors`, `.bin`, `.pt` or `.pth`.
+        path: A folder, or a file that ends in `.safetensors`, `.bin`, `.pt` or `.pth`.
 
     Raises:
         ArgumentError: If there is no such path, or its suffix is unknown.
         FormatError: If a file is damaged or missing, an index names a file elsewhere, two
             files hold the same tensor, or there are no weights.
-        MissingExtra: If it was written by PyTorch and PyTorch is not installed.
-        StorageError: If the system refuses to read it.
+        MissingExtra: If the checkpoint was written by PyTorch and PyTorch is not installed.
+        StorageError: If the system refuses to read a file.
 
     Cost:
         Reads the headers only.
     """
     source = as_path(path)
+    # a folder may be replaced while its files are opened one after another
     return read_steadily(source, lambda: _opened(source))
 
 
@@ -130,6 +133,7 @@ def _opened(source: Path) -> Checkpoint:
         weights.index.check({name: tensor.file for name, tensor in tensors.items()})
     return Checkpoint(
         path=source,
+        # nothing can be changed through the record of a checkpoint
         tensors=MappingProxyType(tensors),
         config=MappingProxyType(dict(weights.config)),
         shards=MappingProxyType({shard.path: shard for shard in shards}),
@@ -139,10 +143,11 @@ def _opened(source: Path) -> Checkpoint:
 def _union(
     shards: Sequence[Shard], source: Path, files: Mapping[str, str]
 ) -> dict[str, TensorInfo]:
-    """All tensors; of one that several files hold, what the index names."""
+    """All tensors by name; if several files hold a tensor, the one in the file that is indexed."""
     tensors: dict[str, TensorInfo] = {}
     for shard in shards:
         for name, tensor in shard.tensors.items():
+            # two files may hold one tensor, and only an index can say which of them counts
             if name in tensors and name in files:
                 if files[name] == shard.path.name:
                     tensors[name] = tensor
@@ -174,7 +179,7 @@ METHODS: Final = {
     "mxfp4": "MXFP4",
     "hqq": "HQQ",
 }
-"""What `quantization_config.quant_method` says, as people write it; others are said as they are."""
+"""Values of `quantization_config.quant_method` and the usual spelling of these methods."""
 
 TRACES: Final = (
     ("GPTQ", frozenset({"qweight", "qzeros", "scales", "g_idx"})),
@@ -186,7 +191,7 @@ TRACES: Final = (
     ("MXFP4", frozenset({"gate_up_proj_blocks", "gate_up_proj_scales"})),
     ("HQQ", frozenset({"W_q"})),
 )
-"""Last words of tensor names that a method leaves, the more telling first."""
+"""Last words of tensor names by which a method is recognised; the most specific sets come first."""
 
 DTYPES: Final = {
     SafetensorsDtype.F8_E4M3: "fp8",
@@ -198,22 +203,25 @@ DTYPES: Final = {
     SafetensorsDtype.F6_E3M2: "MX",
     SafetensorsDtype.F4: "MX",
 }
+"""Dtypes by which quantised weights are recognised."""
 
 INTEGERS: Final = frozenset(dtype for dtype in SafetensorsDtype if dtype[0] in "IU")
 """Dtypes of matrices whose scales are kept elsewhere."""
 MLX: Final = frozenset({"bits", "group_size"})
-"""What the setting `quantization` of MLX holds, among more."""
+"""Keys of the setting `quantization` that MLX writes, besides others."""
 
 
 def quantisation(checkpoint: Checkpoint) -> str | None:
-    """How the weights are quantised: GPTQ, AWQ, bitsandbytes, fp8 …; None if they are not.
+    """The method by which the weights are quantised: GPTQ, AWQ, fp8 …; None if they are not.
 
-    The config is believed first; without one, the names and dtypes of the tensors tell.
+    The config decides if it names a method; otherwise the names and dtypes of the tensors do.
     """
     return _configured(checkpoint.config) or _traced(checkpoint)
 
 
 def _configured(config: Mapping[str, Any]) -> str | None:
+    """The method that the config names, for the model or for its part for text."""
+    # models of images and text keep the config of the part for text within their own
     nested = config.get("text_config")
     for owner in (config, nested if isinstance(nested, dict) else {}):
         for key in ("quantization_config", "compression_config"):
@@ -227,16 +235,19 @@ def _configured(config: Mapping[str, Any]) -> str | None:
 
 
 def _method(claim: Mapping[str, Any]) -> str:
+    """The usual spelling of the method in a setting; an unknown name stays as it is."""
     method = claim.get("quant_method")
     if not isinstance(method, str):
-        # what bitsandbytes wrote before the methods had names
+        # bitsandbytes wrote these settings before `quant_method` existed
         bits = claim.get("load_in_4bit") or claim.get("load_in_8bit")
         return "bitsandbytes" if bits else "an unnamed method"
     return METHODS.get(method.lower(), method)
 
 
 def _traced(checkpoint: Checkpoint) -> str | None:
+    """The method that the names and dtypes of the tensors tell."""
     words = {name.rpartition(".")[2] for name in checkpoint.tensors}
+    # bitsandbytes writes its state beside each weight, under a name that holds the method
     words |= {"absmax" for name in checkpoint.tensors if ".quant_state." in name}
     for method, trace in TRACES:
         if trace <= words:

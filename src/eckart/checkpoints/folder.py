@@ -1,4 +1,4 @@
-"""Which files of a folder are the weights of its checkpoint, and what lies beside them."""
+"""The files of a folder that hold the weights of its checkpoint, and those that accompany them."""
 
 import json
 import re
@@ -18,11 +18,11 @@ _NUMBERED: Final = re.compile(r"(?P<stem>.*)-[0-9]{5}-of-(?P<total>[0-9]{5})(?P<
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Index:
-    """What `model.safetensors.index.json` says.
+    """The contents of `model.safetensors.index.json`.
 
     Fields:
-        path: The index.
-        files: The name of a file beside the index, by tensor.
+        path: Path of the index.
+        files: Names of the files beside the index, by name of the tensor.
     """
 
     path: Path
@@ -32,7 +32,7 @@ class Index:
         """The files, each once, sorted by name.
 
         Raises:
-            FormatError: If one is missing.
+            FormatError: If a file is missing.
         """
         folder = self.path.parent
         shards = tuple(folder / name for name in sorted(set(self.files.values())))
@@ -44,14 +44,14 @@ class Index:
     def check(self, tensors: Mapping[str, Path]) -> None:
         """Refuse shards that lack a tensor which the index promises.
 
-        A tensor that the index does not name is no error: what loads a checkpoint takes all that
-        its files hold, and so does eckart.
+        A tensor that the index does not name is no error: libraries that load a checkpoint take all
+        tensors of its files, and so does eckart.
 
         Args:
-            tensors: The file that does hold each tensor.
+            tensors: The file that really holds each tensor, by name of the tensor.
 
         Raises:
-            FormatError: If they disagree.
+            FormatError: If a tensor is not in the file that the index names.
         """
         for tensor, name in self.files.items():
             if tensor not in tensors or tensors[tensor].name != name:
@@ -63,7 +63,7 @@ class Index:
 
 
 def missing_shards(missing: Sequence[str], folder: Path, told_by: str) -> FormatError:
-    """The error for files of a checkpoint that are not there."""
+    """The error for files of a checkpoint that do not exist."""
     more = f", and {len(missing) - 1} more" if missing[1:] else ""
     return FormatError(
         f"{missing[0]} is missing in {folder}{more}, named by {told_by}.",
@@ -73,10 +73,10 @@ def missing_shards(missing: Sequence[str], folder: Path, told_by: str) -> Format
 
 
 def check_numbers(names: Sequence[str], folder: Path) -> None:
-    """Refuse files that are numbered as some of many, such as 1 of 3, where others are not there.
+    """Refuse numbered files, such as 1 of 3, if others of their series are missing.
 
     Raises:
-        FormatError: If so.
+        FormatError: If a file is missing.
     """
     for name in names:
         match = _NUMBERED.fullmatch(name)
@@ -92,13 +92,13 @@ def check_numbers(names: Sequence[str], folder: Path) -> None:
 
 
 def read_index(path: Path, suffix: str) -> Index:
-    """The index of a checkpoint, which names nothing but files of a suffix beside it.
+    """Read the index of a checkpoint, which may name only files of a suffix in its own folder.
 
-    A file may itself be a link to somewhere else, as it is in the cache of the Hub.
+    A file may itself be a link to another place, as in the cache of the Hub.
 
     Raises:
-        FormatError: If it is damaged, or names a file elsewhere.
-        StorageError: If the system refuses to read it.
+        FormatError: If the index is damaged, or names a file elsewhere.
+        StorageError: If the system refuses to read the index.
     """
     claim: Any = read_object(path).get("weight_map")
     if not isinstance(claim, dict) or not claim:
@@ -114,15 +114,17 @@ def read_index(path: Path, suffix: str) -> Index:
 
 
 def _is_plain(name: str) -> bool:
-    """Whether it is the name of a file, on any system, and no path."""
+    """Whether a text is the name of a file, and on no system a path to another folder."""
+    # backslashes separate folders on Windows only, so a name is taken apart both ways
     return name.isprintable() and name == PurePosixPath(name).name == PureWindowsPath(name).name
 
 
 SAFE: Final = ".safetensors"
 PICKLED: Final = (".bin", ".pt", ".pth")
+"""Suffixes of files that `torch.save` wrote."""
 CONFIG: Final = "config.json"
 ALONE: Final = ("model.safetensors", "pytorch_model.bin")
-"""Files that are the whole checkpoint of their folder."""
+"""Names of files that hold the whole checkpoint of their folder."""
 
 
 @final
@@ -131,9 +133,9 @@ class Weights:
     """The files of a checkpoint.
 
     Fields:
-        files: All of safetensors, or all of PyTorch.
-        index: What says which tensor is where, if there is one.
-        config: What `config.json` says; {} where there is none.
+        files: The files, all of safetensors or all of PyTorch.
+        index: The index that names the file of each tensor; None if there is none.
+        config: Contents of `config.json`; {} if there is none.
     """
 
     files: tuple[Path, ...]
@@ -142,18 +144,18 @@ class Weights:
 
 
 def find_weights(path: Path) -> Weights:
-    """The files of the checkpoint that a path names.
+    """Find the files of the checkpoint that a path names.
 
-    In a folder, the first of these is taken, which is the order of transformers:
+    In a folder the first of these is taken, which is the order of transformers:
     `model.safetensors`; the files named by `model.safetensors.index.json`, or by the only index of
     another name; all `.safetensors` files; `pytorch_model.bin`; the files named by
-    `pytorch_model.bin.index.json`. A file named by `path` is taken alone, and has the config
-    of its folder if its name is that of a whole checkpoint.
+    `pytorch_model.bin.index.json`. If `path` is a file, only this file is taken, with the config of
+    its folder if its name is that of a whole checkpoint.
 
     Raises:
-        ArgumentError: If there is nothing, or its suffix is unknown.
-        FormatError: If the folder holds no weights, or not all that its index names.
-        StorageError: If the system refuses to read it.
+        ArgumentError: If the path does not exist, or its suffix is unknown.
+        FormatError: If the folder holds no weights, or not all files that its index names.
+        StorageError: If the system refuses to read the folder.
     """
     if path.is_dir():
         files, index = _in_folder(path)
@@ -175,7 +177,9 @@ def find_weights(path: Path) -> Weights:
 
 
 def _in_folder(folder: Path) -> tuple[tuple[Path, ...], Index | None]:
+    """The files of weights in a folder, and the index that names them, if there is one."""
     names = sorted(entry.name for entry in folder.iterdir() if entry.is_file())
+    # macOS leaves hidden files such as ._model.safetensors on foreign disks
     visible = [name for name in names if not name.startswith(".")]
     safe = [name for name in visible if name.endswith(SAFE)]
     for suffix, alone in ((SAFE, ALONE[0]), (".bin", ALONE[1])):
@@ -183,9 +187,11 @@ def _in_folder(folder: Path) -> tuple[tuple[Path, ...], Index | None]:
             return (folder / alone,), None
         indices = [name for name in visible if name.endswith(f"{suffix}.index.json")]
         standard = [name for name in indices if name == f"{alone}.index.json"]
+        # several indices of other names are ambiguous, and none of them is taken
         if standard or len(indices) == 1:
             index = read_index(folder / (standard or indices)[0], suffix)
             return index.shards(), index
+        # safetensors without an index are taken together; files of PyTorch need one
         if suffix == SAFE and safe:
             check_numbers(safe, folder)
             return tuple(folder / name for name in safe), None
@@ -197,9 +203,11 @@ def _in_folder(folder: Path) -> tuple[tuple[Path, ...], Index | None]:
 
 
 def _config(folder: Path) -> Mapping[str, Any]:
+    """The contents of `config.json`, whose architectures are names; {} if there is none."""
     path = folder / CONFIG
     config = read_object(path) if path.is_file() else {}
     names: Any = config.get("architectures") or []
+    # a wrong config is an error here, and not where its names are used
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise damaged(path, "its architectures are no list of names")
     return config
@@ -208,35 +216,36 @@ def _config(folder: Path) -> Mapping[str, Any]:
 WEIGHTS: Final = frozenset(
     {".bin", ".ckpt", ".gguf", ".h5", ".msgpack", ".onnx", ".ot", ".pt", ".pth", ".safetensors"}
 )
-"""Suffixes of weights, and of the same weights for other programs."""
+"""Suffixes of weights, including the same weights for other programs."""
 
 LARGEST: Final = 100_000_000
-"""Bytes of a file or a folder; what is larger is no setting and no vocabulary."""
+"""The most bytes of a file or a folder that is copied: settings and vocabularies are smaller."""
 
 OTHERS: Final = frozenset({"README.md", "adapter_config.json", "report.json", "trainer_state.json"})
+"""Files that concern the source itself or its training, and are not copied."""
 PASSING: Final = ("checkpoint-", "runs", "onnx", "openvino", "global_step", "__pycache__")
-"""What begins the names of folders that a model is loaded without."""
+"""Beginnings of the names of folders that are not needed to load a model."""
 INDEX: Final = ".index.json"
 
 
 def copy_companions(
     source: Path, target: Path, changes: Mapping[str, Any]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Copy what is in a model's folder beside its weights: small files, and folders of them.
+    """Copy what a model's folder holds beside its weights: small files, and folders of them.
 
-    A folder may hold weights of its own, such as the layers behind the model that
-    sentence-transformers keeps; it goes along whole.
+    A folder may hold weights of its own, such as the layers that sentence-transformers adds after
+    the model; it is copied completely.
 
     Args:
         source: The folder of a checkpoint.
         target: An existing folder.
-        changes: Settings of `config.json` that are others in the copy.
+        changes: Settings of `config.json` that have other values in the copy.
 
     Returns:
-        What was copied, and what was left behind because it is too large.
+        Names of what was copied, and of what was left out because it is too large.
 
     Raises:
-        StorageError: Where this is used within `whole_file`, if the system refuses.
+        StorageError: If the system refuses, within a block of `whole_file`; otherwise OSError.
     """
     copied: list[str] = []
     left: list[str] = []
@@ -244,6 +253,7 @@ def copy_companions(
         files = [path] if path.is_file() else [one for one in path.rglob("*") if one.is_file()]
         if sum(one.stat().st_size for one in files) > LARGEST:
             left.append(path.name)
+        # a config that is copied with changes is written anew, and not copied
         elif path.name == CONFIG and changes:
             document = {**read_object(path), **changes}
             text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
@@ -259,10 +269,12 @@ def copy_companions(
 
 
 def _companions(source: Path) -> Iterator[Path]:
+    """Yield the files and folders beside the weights that belong to the model."""
     for path in source.iterdir():
         if path.name.startswith(".") or path.name in OTHERS or path.name.endswith(INDEX):
             continue
         if path.is_dir():
+            # a folder with an adapter is no part of the model, and a link may lead anywhere
             is_adapter = (path / "adapter_config.json").exists()
             if not path.is_symlink() and not path.name.startswith(PASSING) and not is_adapter:
                 yield path

@@ -1,6 +1,6 @@
-"""`pytorch_model.bin`: read by PyTorch's weights-only reader; nothing pickled is ever executed.
+"""`pytorch_model.bin`, read by the weights-only reader of PyTorch: no pickled code is executed.
 
-The only module that imports PyTorch for checkpoints.
+This is the only module that imports PyTorch to read checkpoints.
 """
 
 import pickle
@@ -48,10 +48,10 @@ NAMES: Final = {
     "torch.float8_e5m2fnuz": SafetensorsDtype.F8_E5M2FNUZ,
     "torch.float8_e8m0fnu": SafetensorsDtype.F8_E8M0,
 }
-"""What safetensors calls the dtypes of PyTorch."""
+"""Dtypes of PyTorch and their counterparts in safetensors."""
 
 MAPPED_BYTES: Final = 2**26
-"""How much of a file is read before it is mapped anew."""
+"""Bytes that are read from a file before it is mapped anew, to release the memory of its pages."""
 
 
 @final
@@ -62,25 +62,26 @@ class PickledFile:
         path: The file.
 
     Fields:
-        tensors: By name, in the order of the dictionary. Tied weights have one entry per name.
+        tensors: Tensors by name, in the order of the dictionary. Tied weights have one entry for
+            each name.
 
     Raises:
         ArgumentError: If there is no such file.
-        FormatError: If it is damaged, or holds anything but tensors by name.
+        FormatError: If the file is damaged, or holds anything but tensors by name.
         MissingExtra: If PyTorch is not installed.
-        StorageError: If the system refuses to read it.
+        StorageError: If the system refuses to read the file.
 
     Cost:
-        The file is mapped, and mapped anew whenever 64 MiB of it have been read, since what was
-        read counts as memory until then; that takes some 20 milliseconds for 300 tensors. A file
-        from before PyTorch 1.6 cannot be mapped and is held in memory whole.
+        The file is mapped, and mapped anew whenever 64 MiB of it have been read, because the pages
+        that were read count as memory until then. Mapping takes some 20 milliseconds for 300
+        tensors. A file from before PyTorch 1.6 cannot be mapped and is held in memory whole.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         with reading(path):
             self._stamp = stamp(path.stat())
-        # advice to those who write such files
+        # PyTorch warns those who write such files, not those who read them
         with warnings.catch_warnings(action="ignore"):
             self._held = _tensors(path)
         self.tensors: Mapping[str, TensorInfo] = {
@@ -91,33 +92,39 @@ class PickledFile:
         self._lock = Lock()
 
     def read(self, name: str, /) -> npt.NDArray[Any]:
-        """A tensor in its stored dtype, in memory of its own, in C order.
+        """Read a tensor in its stored dtype into a new array in C order.
 
         Raises:
             FormatError: If NumPy lacks the dtype, or the file has changed since it was opened.
-            MatrixError: If it does not fit into memory.
-            StorageError: If the system refuses to read it.
+            MatrixError: If the tensor does not fit into memory.
+            StorageError: If the system refuses to read the file.
         """
         known = self.tensors[name]
         if known.dtype.numpy is None:
             raise unreadable(name, known.dtype, self.path)
         with reading(self.path):
+            # the file may have been replaced since its tensors were listed
             if stamp(self.path.stat()) != self._stamp:
                 raise changed(self.path)
             tensor = self._tensor(known).detach().contiguous()
             if known.dtype is SafetensorsDtype.BF16:
+                # PyTorch has no conversion of bfloat16 to NumPy, so the bits are taken as integers
                 torch = import_module("torch")
                 return tensor.view(torch.int16).numpy().view(known.dtype.numpy).copy()
+            # a copy, since the next map takes the memory of this one away
             return np.array(tensor.numpy(), known.dtype.numpy)
 
     def samples(self) -> Iterable[tuple[int, int]]:
-        """Pages at equal distances, and the last one."""
+        """Pages at equal distances, and the last page: the format has no header to sample."""
         size = self.path.stat().st_size
         step = max(PAGE, size // SAMPLES)
+        # the last page may overlap the one before it
         for start in (*range(0, size, step), max(0, size - PAGE)):
             yield start, min(start + PAGE, size)
 
     def _tensor(self, known: TensorInfo) -> Any:
+        """A tensor of PyTorch; the file is mapped anew first if enough of it has been read."""
+        # one lock for the count and the new map: any number of threads may read
         with self._lock:
             if self._is_mapped and self._touched > MAPPED_BYTES:
                 self._held = _tensors(self.path)
@@ -127,16 +134,18 @@ class PickledFile:
 
 
 def _is_mapped(path: Path) -> bool:
+    """Whether a file can be mapped: since PyTorch 1.6 it is a zip archive."""
     return zipfile.is_zipfile(path)
 
 
 def _is_stored(path: Path) -> bool:
+    """Whether all entries of an archive are stored without compression."""
     with zipfile.ZipFile(path) as archive:
         return all(entry.compress_type == zipfile.ZIP_STORED for entry in archive.infolist())
 
 
 def _tensors(path: Path) -> dict[str, Any]:
-    """The dictionary of tensors, mapped where the format allows it."""
+    """The dictionary of tensors, mapped if the format allows it."""
     try:
         torch = import_module("torch")
     except ImportError as error:
@@ -146,6 +155,7 @@ def _tensors(path: Path) -> dict[str, Any]:
             code="missing-extra",
         ) from error
     loaded = _loaded(torch, path)
+    # checkpoints of training frameworks hold the weights under "state_dict" beside other state
     state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else loaded
     if not isinstance(state, dict) or not all(
         isinstance(name, str) and isinstance(tensor, torch.Tensor)
@@ -160,11 +170,13 @@ def _tensors(path: Path) -> dict[str, Any]:
 
 
 def _loaded(torch: Any, path: Path) -> object:
+    """What the weights-only reader of PyTorch makes of the file."""
     mapped = _is_mapped(path)
     try:
-        # mapped, the bytes of a compressed entry would be taken for numbers
+        # in a mapped file the bytes of a compressed entry would be taken for numbers
         if mapped and not _is_stored(path):
             raise ValueError("it is compressed, which PyTorch does not do")
+        # files before PyTorch 1.6 are no archives and cannot be mapped
         return torch.load(path, weights_only=True, mmap=mapped, map_location="cpu")
     except pickle.UnpicklingError as error:
         raise FormatError(
@@ -172,20 +184,21 @@ def _loaded(torch: Any, path: Path) -> object:
             hint="Save the weights alone as safetensors: model.save_pretrained(folder).",
             code="pickled",
         ) from error
-    # bytes that someone else wrote make its parser fail in every way
+    # invalid bytes make the parser of PyTorch fail with errors of any kind
     except Exception as error:
         raise damaged(path, error) from error
 
 
 def _info(name: str, tensor: Any, path: Path) -> TensorInfo:
-    """What the tensor is; refused where it is not a plain array in this file."""
+    """The record of a tensor; a tensor that is no plain array in this file is refused."""
     dtype = NAMES.get(str(tensor.dtype))
     layout = str(tensor.layout)
+    # quantised, sparse and meta tensors have numbers elsewhere, or none
     if dtype is None or tensor.is_quantized or layout != "torch.strided" or tensor.is_meta:
         raise unreadable(name, f"{tensor.dtype} ({layout})", path)
     shape = tuple(int(length) for length in tensor.shape)
     nbytes = dtype.nbytes(shape)
-    # a repeated entry may stand for any number of them
+    # a stride of 0 repeats one entry, so that a small file may claim a tensor of any size
     if nbytes > path.stat().st_size:
         raise damaged(path, f"the tensor {name[:100]!r} claims {nbytes} bytes")
     return TensorInfo(name=name, dtype=dtype, shape=shape, nbytes=nbytes, file=path)

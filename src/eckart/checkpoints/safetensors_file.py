@@ -1,4 +1,4 @@
-"""A safetensors file: its header, of which nothing is believed unchecked, laid out and read."""
+"""A safetensors file: its header, of which every claim is checked, its layout, and its tensors."""
 
 import json
 import math
@@ -25,26 +25,27 @@ from eckart.files.documents import LARGEST, parse_object
 from eckart.files.whole import damaged, reading
 
 LENGTH: Final = 8
-"""Bytes of the number that opens the file: how long the header is."""
+"""Bytes of the number at the beginning of the file, the length of the header."""
 
 METADATA: Final = "__metadata__"
+"""The key of the header that names no tensor, but holds texts."""
 DIMENSIONS: Final = 64
-"""The most that an array of NumPy can have."""
+"""The most dimensions of an array of NumPy."""
 
 POINTER: Final = b"version https://git-lfs"
-"""How a file begins that Git LFS has not replaced by the weights."""
+"""The beginning of a pointer file of Git LFS, which stands in the place of the weights."""
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
-    """What a safetensors file holds.
+    """The header of a safetensors file.
 
     Fields:
-        tensors: By name, in the order of the file.
-        starts: Where in the file each tensor begins.
+        tensors: Records of the tensors by name, in the order of the file.
+        starts: Position of the first byte of each tensor in the file.
         metadata: Texts by name, such as format: pt.
-        nbytes: Of the header, with the number before it.
+        nbytes: Bytes of the header, including the number before it.
     """
 
     tensors: Mapping[str, TensorInfo]
@@ -54,7 +55,7 @@ class Header:
 
 
 class _Entry(NamedTuple):
-    """What the header says about one tensor; bytes are counted from the end of the header."""
+    """The claim of the header about one tensor; bytes are counted from the end of the header."""
 
     start: int
     stop: int
@@ -64,18 +65,18 @@ class _Entry(NamedTuple):
 
 
 def read_header(path: Path) -> Header:
-    """The header of a safetensors file, of which every claim fits the file.
+    """Read the header of a safetensors file, and check that every claim fits the file.
 
-    The tensors fill what follows the header without a gap or an overlap, as the format asks; so
-    no tensor is larger than the file.
+    The tensors fill what follows the header without a gap or an overlap, as the format requires,
+    so that no tensor is larger than the file.
 
     Raises:
         ArgumentError: If there is no such file.
-        FormatError: If it is damaged, truncated, or not a safetensors file.
-        StorageError: If the system refuses to read it.
+        FormatError: If the file is damaged, truncated, or not a safetensors file.
+        StorageError: If the system refuses to read the file.
 
     Cost:
-        Reads the header only, of at most 100 MB.
+        Reads only the header, which has at most 100 MB.
 
     Reference:
         The format: https://github.com/huggingface/safetensors, "Format".
@@ -104,6 +105,7 @@ def read_header(path: Path) -> Header:
 def _text(file: BinaryIO, size: int, path: Path) -> bytes:
     """The bytes of the JSON object; `file` is left at the end of the header."""
     first = file.read(LENGTH)
+    # the first bytes of a pointer are text, which would be read as the length of the header
     if POINTER.startswith(first) and first + file.read(len(POINTER) - LENGTH) == POINTER:
         raise FormatError(
             f"{path} is a pointer of Git LFS, not the weights.",
@@ -119,16 +121,18 @@ def _text(file: BinaryIO, size: int, path: Path) -> bytes:
 
 
 def _metadata(claim: object, path: Path) -> dict[str, str]:
+    """The metadata, of which all values are texts."""
     if not isinstance(claim, dict) or not all(isinstance(text, str) for text in claim.values()):
         raise damaged(path, f"{METADATA} is no object of texts")
     return cast("dict[str, str]", claim)
 
 
 def _entry(name: str, claim: object, path: Path) -> _Entry:
-    """One entry of the header, of which dtype, shape and bytes agree."""
+    """One entry of the header, whose dtype, shape and number of bytes agree."""
     label = f"the tensor {name[:100]!r}"
     fields: Mapping[str, Any] = claim if isinstance(claim, dict) else {}
     dtype, shape, offsets = (fields.get(key) for key in ("dtype", "shape", "data_offsets"))
+    # no control characters in messages and reports
     if not name.isprintable():
         raise damaged(path, f"the name of {label} cannot be printed")
     if not isinstance(dtype, str) or dtype not in SafetensorsDtype.__members__:
@@ -138,9 +142,10 @@ def _entry(name: str, claim: object, path: Path) -> _Entry:
     if not _are_sizes(offsets) or len(offsets) != 2:
         raise damaged(path, f"{label} has no data_offsets")
     start, stop = offsets
-    # without the zeros too, as NumPy counts them
+    # NumPy leaves out lengths of 0 when it checks that the size of an array does not overflow
     if math.prod(length for length in shape if length) >= 2**56:
         raise damaged(path, f"{label} claims {' × '.join(map(str, shape))} entries")
+    # in bits, since entries may be smaller than a byte
     bits = math.prod(shape) * SafetensorsDtype(dtype).bits
     if bits != 8 * (stop - start):
         raise damaged(path, f"{label} takes {bits / 8:g} bytes, its data_offsets {stop - start}")
@@ -148,7 +153,7 @@ def _entry(name: str, claim: object, path: Path) -> _Entry:
 
 
 def _are_sizes(claim: object) -> TypeGuard[list[int]]:
-    # True is an int to isinstance
+    # isinstance(True, int) holds, so the type itself is compared
     return isinstance(claim, list) and all(
         type(size) is int and 0 <= size < 2**63 for size in cast("list[object]", claim)
     )
@@ -172,25 +177,25 @@ _RANKS: Final = {dtype: rank for rank, dtype in enumerate(SafetensorsDtype)}
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TensorLayout:
-    """The dtype and the shape of a tensor that is to be written."""
+    """The dtype and the shape of a tensor that will be written."""
 
     dtype: SafetensorsDtype
     shape: tuple[int, ...]
 
     @property
     def nbytes(self) -> int:
-        """Bytes in the file."""
+        """Number of bytes in the file."""
         return self.dtype.nbytes(self.shape)
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileLayout:
-    """One file of a checkpoint.
+    """The layout of one file of a checkpoint.
 
     Fields:
-        name: Of the file.
-        tensors: In the order of the file.
+        name: Name of the file.
+        tensors: Layouts of the tensors by name, in the order of the file.
         header: All bytes before the first tensor.
     """
 
@@ -202,15 +207,15 @@ class FileLayout:
 def lay_out(
     tensors: Mapping[str, TensorLayout], shard_bytes: int | None, metadata: Mapping[str, str]
 ) -> tuple[FileLayout, ...]:
-    """Divide tensors among files that are not larger than they have to be.
+    """Divide tensors among files of bounded size.
 
     A file is closed before the tensor that would make it larger than `shard_bytes`; a tensor
-    that is larger has a file of its own. Within a file tensors are in the order of the format's
-    own writer: by dtype, those of more bits first, then by name.
+    that is larger gets a file of its own. Within a file tensors are in the order of the safetensors
+    library: by dtype, those of more bits first, then by name.
 
     Args:
-        tensors: All tensors, neighbours in the same file where possible.
-        shard_bytes: The most that a file holds; None for one file.
+        tensors: Layouts of all tensors by name; neighbours stay together where possible.
+        shard_bytes: The most bytes of the tensors of a file; None gives a single file.
         metadata: Texts for the header of each file.
 
     Example:
@@ -219,6 +224,7 @@ def lay_out(
         ['model-00001-of-00002.safetensors', 'model-00002-of-00002.safetensors']
     """
     files = _divided(tensors, shard_bytes)
+    # the names that transformers gives to shards
     names = [f"model-{i:05}-of-{len(files):05}.safetensors" for i in range(1, len(files) + 1)]
     if len(files) == 1:
         names = ["model.safetensors"]
@@ -229,7 +235,7 @@ def lay_out(
 
 
 def index_document(files: Iterable[FileLayout]) -> dict[str, Any]:
-    """What `model.safetensors.index.json` says of these files."""
+    """The contents of `model.safetensors.index.json` for these files."""
     held = [(name, tensor, file) for file in files for name, tensor in file.tensors.items()]
     return {
         "metadata": {"total_size": sum(tensor.nbytes for _, tensor, _ in held)},
@@ -240,6 +246,7 @@ def index_document(files: Iterable[FileLayout]) -> dict[str, Any]:
 def _divided(
     tensors: Mapping[str, TensorLayout], shard_bytes: int | None
 ) -> list[dict[str, TensorLayout]]:
+    """The tensors of each file, in the given order."""
     files: list[dict[str, TensorLayout]] = [{}]
     held = 0
     for name, tensor in tensors.items():
@@ -252,11 +259,13 @@ def _divided(
 
 
 def _ordered(tensors: Mapping[str, TensorLayout]) -> dict[str, TensorLayout]:
+    """The tensors of a file in the order of the safetensors library."""
     names = sorted(tensors, key=lambda name: (_RANKS[tensors[name].dtype], name))
     return {name: tensors[name] for name in names}
 
 
 def _header(tensors: Mapping[str, TensorLayout], metadata: Mapping[str, str]) -> bytes:
+    """The bytes of a header: its length, and the JSON object padded with blanks."""
     document: dict[str, Any] = {METADATA: dict(sorted(metadata.items()))} if metadata else {}
     stop = 0
     for name, tensor in tensors.items():
@@ -266,8 +275,9 @@ def _header(tensors: Mapping[str, TensorLayout], metadata: Mapping[str, str]) ->
             "shape": tensor.shape,
             "data_offsets": (start, stop),
         }
+    # compact and in UTF-8, byte for byte as the library writes it
     text = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
-    # so that the first tensor is aligned for every dtype
+    # a multiple of 8 bytes, so that the first tensor is aligned for every dtype
     text += b" " * (-len(text) % 8)
     return len(text).to_bytes(LENGTH, "little") + text
 
@@ -275,16 +285,16 @@ def _header(tensors: Mapping[str, TensorLayout], metadata: Mapping[str, str]) ->
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SafetensorsFile:
-    """A safetensors file whose header is checked.
+    """A safetensors file whose header was checked.
 
     Fields:
         path: The file.
-        header: What it holds.
-        opened: The stamp that it had when its header was read.
+        header: The header of the file.
+        opened: The stamp of the file when its header was read.
 
     Cost:
-        Nothing is kept open or mapped: what is read counts as memory only while it is used, and
-        any number of threads may read.
+        Nothing is kept open or mapped: a tensor that was read takes memory only while it is used,
+        and any number of threads may read.
     """
 
     path: Path
@@ -293,31 +303,33 @@ class SafetensorsFile:
 
     @property
     def tensors(self) -> Mapping[str, TensorInfo]:
-        """By name, in the order of the file."""
+        """Records of the tensors by name, in the order of the file."""
         return self.header.tensors
 
     def read(self, name: str, /) -> npt.NDArray[Any]:
-        """A tensor in its stored dtype, in memory of its own.
+        """Read a tensor in its stored dtype into a new array.
 
         Raises:
             FormatError: If NumPy lacks the dtype, or the file has changed since it was opened.
-            MatrixError: If it does not fit into memory.
-            StorageError: If the system refuses to read it.
+            MatrixError: If the tensor does not fit into memory.
+            StorageError: If the system refuses to read the file.
 
         Cost:
-            One read of its bytes into a new array; other threads run meanwhile.
+            One read of the bytes of the tensor; other threads run meanwhile.
         """
         tensor = self.tensors[name]
         dtype = tensor.dtype.numpy
         if dtype is None:
             raise unreadable(name, tensor.dtype, self.path)
+        # unbuffered: the bytes go straight into the new array
         with reading(self.path), self.path.open("rb", buffering=0) as file:
             if stamp(os.fstat(file.fileno())) != self.opened:
                 raise changed(self.path)
             array = np.empty(math.prod(tensor.shape), dtype)
+            # bfloat16 has no buffer to read into, so the bytes go to a view of integers
             remaining = array.view(np.uint8).data
             file.seek(self.header.starts[name])
-            # one call of the system reads at most 2 GiB
+            # one system call reads at most 2 GiB
             while remaining and (count := file.readinto(remaining)):
                 remaining = remaining[count:]
         if remaining:
@@ -328,6 +340,7 @@ class SafetensorsFile:
         """The header, and a page from the middle of each tensor."""
         yield 0, self.header.nbytes
         tensors = tuple(self.tensors.values())
+        # rounded up, so that at most 4096 tensors are sampled; without tensors a step of 1
         for tensor in tensors[:: -(-len(tensors) // SAMPLES) or 1]:
             middle = self.header.starts[tensor.name] + max(0, tensor.nbytes - PAGE) // 2
             yield middle, middle + min(tensor.nbytes, PAGE)
@@ -338,9 +351,10 @@ def open_safetensors(path: Path) -> SafetensorsFile:
 
     Raises:
         ArgumentError: If there is no such file.
-        FormatError: If it is damaged.
-        StorageError: If the system refuses to read it.
+        FormatError: If the file is damaged.
+        StorageError: If the system refuses to read the file.
     """
+    # the stamp is taken first, so that a change while the header is read is noticed
     with reading(path):
         opened = stamp(path.stat())
     return SafetensorsFile(path=path, header=read_header(path), opened=opened)

@@ -1,4 +1,4 @@
-"""One file of a checkpoint: its tensors, their dtypes, and a cheap identity of files."""
+"""One file of a checkpoint: its tensors, their dtypes, and a cheap fingerprint of the file."""
 
 import hashlib
 import math
@@ -19,7 +19,7 @@ from eckart.files.whole import reading
 
 @unique
 class SafetensorsDtype(StrEnum):
-    """A dtype as a file stores it, in the order in which the format's own writer puts tensors.
+    """A dtype of the format, in the order in which the safetensors library writes tensors.
 
     Example:
         >>> SafetensorsDtype("BF16").bits, SafetensorsDtype.F4.nbytes((3, 4))
@@ -51,28 +51,30 @@ class SafetensorsDtype(StrEnum):
 
     @property
     def bits(self) -> int:
-        """Bits of one entry."""
-        if self is SafetensorsDtype.BOOL:
+        """Number of bits of one entry."""
+        if self is SafetensorsDtype.BOOL:  # the only name without its number of bits
             return 8
+        # the number in the name is that of the bits: BF16, F8_E4M3
         return int(self.value.partition("_")[0].lstrip("BFCIU"))
 
     @property
     def numpy(self) -> np.dtype[Any] | None:
-        """The same numbers in NumPy; None for the formats of 8 bits and less that it lacks."""
+        """The dtype of NumPy; None for the floats of 8 bits and less that NumPy lacks."""
         return _NUMPY.get(self)
 
     @property
     def is_weight(self) -> bool:
-        """Whether eckart factors it: float16, bfloat16, float32 or float64."""
+        """Whether eckart factors weights of this dtype: float16, bfloat16, float32 or float64."""
         return self in _WEIGHTS
 
     def nbytes(self, shape: tuple[int, ...]) -> int:
-        """Bytes of a tensor; entries of less than a byte are packed."""
+        """Number of bytes of a tensor; entries smaller than a byte are packed."""
+        # entries of 4 or 6 bits share bytes, so the bits are summed first
         return math.prod(shape) * self.bits // 8
 
 
 def stored_dtype(dtype: np.dtype[Any]) -> SafetensorsDtype | None:
-    """The name that a file gives to a NumPy dtype; None if it has none.
+    """The dtype of the format for a NumPy dtype; None if the format has none.
 
     Example:
         >>> stored_dtype(np.dtype("float16")), stored_dtype(np.dtype("complex128"))
@@ -82,6 +84,7 @@ def stored_dtype(dtype: np.dtype[Any]) -> SafetensorsDtype | None:
 
 
 _NUMPY: Final[dict[SafetensorsDtype, np.dtype[Any]]] = {
+    # little-endian, as the format prescribes, whatever the machine
     SafetensorsDtype.U64: np.dtype("<u8"),
     SafetensorsDtype.I64: np.dtype("<i8"),
     SafetensorsDtype.F64: np.dtype("<f8"),
@@ -103,10 +106,10 @@ _WEIGHTS: Final = frozenset(
 
 
 PAGE: Final = 4096
-"""Bytes that are sampled at a time."""
+"""Bytes of a page, the unit that is sampled."""
 
 SAMPLES: Final = 4096
-"""Pages that stand for a file, at most."""
+"""The most pages from which the fingerprint of a file is made."""
 
 
 def fingerprint(path: Path, samples: Iterable[tuple[int, int]]) -> str:
@@ -114,11 +117,11 @@ def fingerprint(path: Path, samples: Iterable[tuple[int, int]]) -> str:
 
     Args:
         path: The file.
-        samples: Pairs of start and stop.
+        samples: Ranges of bytes, as pairs of start and stop.
 
     Raises:
         ArgumentError: If there is no such file.
-        StorageError: If the system refuses to read it.
+        StorageError: If the system refuses to read the file.
     """
     digest = hashlib.sha256()
     with reading(path), path.open("rb", buffering=0) as file:
@@ -131,14 +134,14 @@ def fingerprint(path: Path, samples: Iterable[tuple[int, int]]) -> str:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TensorInfo:
-    """What a checkpoint says about one tensor before it is read.
+    """What a checkpoint tells about one tensor before it is read.
 
     Fields:
-        name: Its name, such as `model.layers.0.mlp.up_proj.weight`.
-        dtype: As stored.
-        shape: Of any number of dimensions; () is a single number.
-        nbytes: As stored.
-        file: Where it is.
+        name: Name of the tensor, such as `model.layers.0.mlp.up_proj.weight`.
+        dtype: Stored dtype.
+        shape: Length of each dimension; () is a single number.
+        nbytes: Number of stored bytes.
+        file: The file that holds the tensor.
     """
 
     name: str
@@ -149,29 +152,29 @@ class TensorInfo:
 
 
 class Shard(Protocol):
-    """A file of weights."""
+    """A file of a checkpoint, whose tensors are read one at a time."""
 
     @property
     def path(self) -> Path:
-        """The file."""
+        """Path of the file."""
         ...
 
     @property
     def tensors(self) -> Mapping[str, TensorInfo]:
-        """Its tensors by name, in the order of the file."""
+        """The tensors by name, in the order of the file."""
         ...
 
     def read(self, name: str, /) -> npt.NDArray[Any]:
-        """A tensor in its stored dtype, in memory of its own."""
+        """Read a tensor in its stored dtype into a new array."""
         ...
 
     def samples(self) -> Iterable[tuple[int, int]]:
-        """Which bytes tell this file from another, as pairs of start and stop."""
+        """Ranges of bytes for the fingerprint of the file, as pairs of start and stop."""
         ...
 
 
 def stamp(status: os.stat_result) -> tuple[int, int, int]:
-    """What changes when a file is replaced or edited: its inode, its size, its time of change."""
+    """What changes when a file is replaced or edited: its inode, size and time of modification."""
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
@@ -185,7 +188,7 @@ def unreadable(tensor: str, dtype: object, path: Path) -> FormatError:
 
 
 def changed(path: Path) -> FormatError:
-    """The error for a file that is not the one whose tensors were listed."""
+    """The error for a file that was replaced or edited after its tensors were listed."""
     return FormatError(
         f"{path} has changed since it was opened.",
         hint="Start again when it is written whole.",

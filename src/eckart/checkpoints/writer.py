@@ -1,4 +1,4 @@
-"""Writing a checkpoint one tensor at a time."""
+"""Writing a checkpoint to safetensors files, one tensor at a time."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -13,39 +13,40 @@ from eckart.checkpoints.folder import SAFE
 from eckart.checkpoints.safetensors_file import FileLayout, TensorLayout, index_document, lay_out
 
 SHARD_BYTES: Final = 5 * 10**9
-"""Bytes of a file at most, where the caller does not say."""
+"""The most bytes of a file, if the caller does not say."""
 
 PYTORCH: Final = {"format": "pt"}
-"""What the loader of transformers looks for."""
+"""The metadata that the loader of transformers looks for."""
 
 BLOCK_BYTES: Final = 2**24
+"""Bytes of an array that is not contiguous which are copied at once."""
 INDEX: Final = "model.safetensors.index.json"
 
 
 @final
 class CheckpointWriter:
-    """Writes tensors in a known order to safetensors files, and holds none of them.
+    """A writer that takes tensors in a known order, writes them to safetensors, and holds none.
 
-    What it writes is complete only once its block is left without an error, so it belongs within
-    `whole_file`:
+    The files are complete only when the `with` block is left without an error, so the writer
+    belongs within `whole_file`:
 
         with whole_file(out) as temporary, CheckpointWriter(temporary, tensors) as writer:
             for name in writer.order:
                 writer.write(name, ...)
 
     Args:
-        target: A file that ends in `.safetensors`; or a folder, made if it is not there, for
+        target: A file that ends in `.safetensors`; or a folder, made if it does not exist, for
             `model.safetensors`, or for numbered files and `model.safetensors.index.json`.
-        tensors: Dtype and shape of all that will be written.
-        shard_bytes: The most that a file of a folder holds, unless one tensor alone is larger.
-        metadata: Texts for the header of each file.
+        tensors: Dtypes and shapes of all tensors that will be written, by name.
+        shard_bytes: The most bytes of a file of a folder, unless a single tensor is larger.
+        metadata: Texts for the header of each file, by name.
 
     Fields:
-        order: The names, in the order in which they are to be written.
+        order: Names of the tensors in the order in which they have to be written.
 
     Cost:
-        A block of 16 MiB for an array that is not contiguous; nothing otherwise. The bytes of a
-        file are those that the safetensors library writes.
+        Memory for a block of 16 MiB if an array is not contiguous, and none otherwise. The bytes
+        of a file are those that the safetensors library writes.
     """
 
     def __init__(
@@ -73,11 +74,11 @@ class CheckpointWriter:
         """Write the next tensor.
 
         Args:
-            name: The next of `order`.
-            array: Of exactly the dtype and the shape that were announced.
+            name: The next name of `order`.
+            array: The tensor, with exactly the dtype and the shape that were announced.
 
         Raises:
-            ValueError: If it is not the tensor that was announced.
+            ValueError: If this is not the tensor that was announced.
         """
         file = self._file_of[name]
         announced = file.tensors[name]
@@ -101,11 +102,13 @@ class CheckpointWriter:
         self._stream.close()
         if error is None and self._written < len(self.order):
             raise ValueError(f"{self.order[self._written]} was announced and not written")
+        # several files need an index, which is written when all of them are complete
         if error is None and len(self._files) > 1:
             text = json.dumps(index_document(self._files), indent=2, ensure_ascii=False)
             (self._target / INDEX).write_text(f"{text}\n", encoding="utf-8")
 
     def _begin(self, file: FileLayout) -> None:
+        """Open the next file and write its header."""
         path = self._target if self._is_file else self._target / file.name
         self._current = file
         self._stream = path.open("wb")
@@ -113,10 +116,11 @@ class CheckpointWriter:
 
 
 def _blocks(array: npt.NDArray[Any]) -> Iterator[memoryview]:
-    """The bytes of an array in C order, without a copy of more than a block."""
+    """Yield the bytes of an array in C order, without copying more than a block."""
     if array.flags.c_contiguous:
         yield array.reshape(-1).view(np.uint8).data
         return
+    # blocks of whole rows of the first axis, each copied into C order
     rows = max(1, BLOCK_BYTES * array.shape[0] // array.nbytes)
     for start in range(0, array.shape[0], rows):
         block = np.ascontiguousarray(array[start : start + rows])

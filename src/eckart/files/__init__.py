@@ -1,4 +1,4 @@
-"""Files of matrices and tables: one module per format, a table from suffix to module."""
+"""Files of matrices and tables: one module per format, and a table from suffix to module."""
 
 from eckart.files.contents import Contents, FactorFile, Part, Selection
 from eckart.files.outputs import beside, check_apart, check_output, is_same, named_path

@@ -1,4 +1,4 @@
-"""Rows of a matrix in a Zarr or an HDF5 file, dense or sparse, some of its columns or all."""
+"""Rows of a dense or sparse matrix in a Zarr or HDF5 file, with all or some of its columns."""
 
 import warnings
 import zlib
@@ -29,16 +29,16 @@ from eckart.files.whole import damaged
 from eckart.matrices import RowReader, RowSource
 
 PIECE: Final = 2**20
-"""Bytes of whole rows that are held at once."""
+"""Bytes of whole rows that are held at once, also of a dataset without chunks."""
 
 
 @final
 class ChosenColumns:
-    """Columns of a source as a `RowSource`.
+    """Some columns of a source as a `RowSource`.
 
     Args:
-        source: Of whole rows.
-        places: Of the columns, in the order in which they are given.
+        source: Source of whole rows.
+        places: Positions of the columns, in the order in which they are returned.
     """
 
     def __init__(self, source: RowSource, places: list[int]) -> None:
@@ -54,7 +54,7 @@ class ChosenColumns:
         self.lead = 0
 
     def open(self) -> RowReader:
-        """Begin at the first row."""
+        """Open a reader at the first row."""
         return _Chosen(self)
 
 
@@ -77,13 +77,12 @@ class _Chosen:
         return done
 
     def close(self) -> None:
-        """Give the file back."""
+        """Close the reader of whole rows."""
         self._reader.close()
 
 
 KEPT: Final = {"h5py": 20 * 2**20, "zarr": 36 * 2**20}
-"""Bytes that they keep of what they read, whatever the array."""
-"""Bytes of a dataset without chunks that are read at once."""
+"""Bytes that each package keeps of what it reads, whatever the array."""
 BROKEN: Final = (
     OSError,
     ValueError,
@@ -94,17 +93,17 @@ BROKEN: Final = (
     EOFError,
     zlib.error,
 )
-"""What h5py, Zarr and their codecs raise for a file that is broken."""
+"""Errors that h5py, Zarr and their codecs raise for a damaged file."""
 UNCHECKED: Final = 2**26
-"""Bytes that a part of a sparse matrix may take whatever is stored of it."""
+"""Bytes that a part of a sparse matrix may claim, however little of it is stored."""
 PACKAGES: Final = {".zarr": "zarr", ".h5": "h5py", ".hdf5": "h5py", ".h5ad": "h5py"}
 
 
 def open_rows(path: Path, wanted: Wanted) -> Table:
-    """The rows of the named or only matrix; of an AnnData those of X, and the names of genes."""
+    """Open the rows of the named or only matrix; of an AnnData those of X, with names of genes."""
     package = _package(PACKAGES[path.suffix.lower()])
     try:
-        with warnings.catch_warnings(action="ignore"):  # of other files in a folder of Zarr
+        with warnings.catch_warnings(action="ignore"):  # Zarr warns of other files in its folder
             opened: Any = (
                 package.open(str(path), mode="r")
                 if package.__name__ == "zarr"
@@ -125,6 +124,7 @@ def open_rows(path: Path, wanted: Wanted) -> Table:
 
 
 def _hdf5(package: Any, path: Path) -> Any:
+    """The open HDF5 file, if its heaps are sound."""
     check_heaps(path)
     return package.File(path, mode="r")
 
@@ -141,19 +141,22 @@ def _package(name: str) -> Any:
 
 
 def _source(node: Any, place: str, path: Path, kept: int) -> RowSource:
-    """The rows of a matrix, by how it is stored."""
+    """The rows of a matrix, by the way in which it is stored."""
     members = sparse_members(node)
     if members is None:
         return ChunkedArray(node, kept, path)
+    # MATLAB names the pointers jc and the row indices ir
     starts, indices = ("indptr", "indices") if "indptr" in members else ("jc", "ir")
     for name in ("data", starts, indices):
         _check_held(node[name], place, path)
     shape = _shape(node, int(node[starts].shape[0]) - 1)
     by_rows = starts == "indptr" and _is_by_rows(node, shape)
+    # one more pointer than rows or columns: the last is the end
     if int(node[starts].shape[0]) != shape[0 if by_rows else 1] + 1:
         raise damaged(path, f"the sparse matrix {place} is not of the shape {shape} it promises")
     if by_rows:
         return CompressedRows(node["data"], node[indices], node[starts][:], shape, path)
+    # compressed columns give no rows before all of them are read
     parts = node["data"][:], node[indices][:], node[starts][:]
     _check_places(parts[1], parts[2], shape[0], path)
     check_sparse(path, shape, len(parts[0]))
@@ -162,9 +165,9 @@ def _source(node: Any, place: str, path: Path, kept: int) -> RowSource:
 
 
 def _is_by_rows(node: Any, shape: tuple[int, int]) -> bool:
-    """Whether it is rows that are compressed: as it says, or else as the lengths do.
+    """Whether the rows are compressed, not the columns: by the attributes, or by the lengths.
 
-    Cells of 10x Genomics, which have barcodes, are the columns.
+    Files of 10x Genomics, which have barcodes, compress columns: the cells.
     """
     kind = str(node.attrs.get("encoding-type", node.attrs.get("h5sparse_format", "")))
     if "csr" in kind or "csc" in kind or "barcodes" in node:
@@ -173,8 +176,9 @@ def _is_by_rows(node: Any, shape: tuple[int, int]) -> bool:
 
 
 def _shape(node: Any, count: int) -> tuple[int, int]:
-    """The shape that a sparse matrix says it has: SciPy's ways of it, 10x Genomics', MATLAB's."""
+    """The shape that a sparse matrix claims, in the ways of SciPy, 10x Genomics and MATLAB."""
     if "MATLAB_sparse" in node.attrs:
+        # MATLAB stores the number of rows only; the columns follow from the pointers
         return int(node.attrs["MATLAB_sparse"]), count
     said = node.attrs.get("shape", node.attrs.get("h5sparse_shape"))
     rows, columns = node["shape"][:] if said is None else said
@@ -182,19 +186,20 @@ def _shape(node: Any, count: int) -> tuple[int, int]:
 
 
 def _check_held(member: Any, place: str, path: Path) -> None:
-    """Refuse a part of a sparse matrix that is said to be much larger than what is stored of it.
+    """Refuse a part of a sparse matrix that claims to be much larger than what is stored of it.
 
-    What was never written counts as zeros, of which no sparse matrix is made.
+    HDF5 and Zarr give zeros for what was never written, and a sparse matrix stores no zeros.
     """
     if member.nbytes <= UNCHECKED:
         return
+    # h5py tells the stored size through its low-level id, Zarr by a method
     held = member.id.get_storage_size() if hasattr(member, "id") else member.nbytes_stored()
     if member.nbytes > MOST_DEFLATION * held:
         raise damaged(path, f"a part of the sparse matrix {place} is larger than what is stored")
 
 
 def _check_places(indices: Any, starts: Any, below: int, path: Path) -> None:
-    """Refuse places outside of a sparse matrix, which SciPy would write to."""
+    """Refuse positions outside of a sparse matrix, to which SciPy would write."""
     ascending = len(starts) > 0 and (np.diff(starts) >= 0).all()
     outside = len(indices) > 0 and (int(indices.min()) < 0 or int(indices.max()) >= below)
     if not ascending or starts[-1] - starts[0] != len(indices) or outside:
@@ -206,9 +211,9 @@ class ChunkedArray:
     """A dataset of two dimensions as a `RowSource`; packed numbers are decoded.
 
     Args:
-        stored: The dataset; MATLAB's are turned, since it stores columns first.
-        kept: Bytes that its package keeps beside one row of chunks.
-        path: Of the file.
+        stored: The dataset; one of MATLAB, which stores columns first, is transposed.
+        kept: Bytes that the package keeps besides one row of chunks.
+        path: Path of the file, for messages.
     """
 
     def __init__(self, stored: Any, kept: int, path: Path) -> None:
@@ -223,18 +228,19 @@ class ChunkedArray:
         self.path = path
         row = max(1, self.shape[1] * np.dtype(stored.dtype).itemsize)
         chunks = getattr(stored, "chunks", None)
+        # rows of chunks are unpacked whole, so they are the unit of reading
         self.height = max(1, int(chunks[self.turned]) if chunks else PIECE // row)
         self.held = kept + min(self.height, self.shape[0]) * row
 
     def open(self) -> RowReader:
-        """Begin at the first row."""
+        """Open a reader at the first row."""
         return _Slices(self)
 
     def decoded(self, start: int, stop: int) -> Any:
-        """Some of the rows as numbers.
+        """Read and decode the rows from `start` to `stop`.
 
         Raises:
-            FormatError: If they cannot be read.
+            FormatError: If the rows cannot be read.
         """
         try:
             if self.turned:
@@ -251,9 +257,10 @@ class _Slices:
         self._start = 0
 
     def read(self, out: Array, /) -> int:
-        """Fill `out` from one row of chunks after another, so that hardly more is held."""
+        """Fill `out` from one row of chunks after another, so that little more is held."""
         source, done = self._source, 0
         while done < len(out):
+            # up to the end of this row of chunks, so that each chunk is unpacked once
             left = source.height - self._start % source.height
             stop = self._start + min(left, len(out) - done)
             rows = source.decoded(self._start, stop)
@@ -264,12 +271,12 @@ class _Slices:
         return done
 
     def close(self) -> None:
-        """Nothing to give back: the file stays open as long as its source."""
+        """Do nothing: the file stays open as long as its source."""
 
 
 @final
 class CompressedRows:
-    """`data`, `indices` and `indptr`, in a file or in memory, as a `RowSource` of dense rows."""
+    """Compressed sparse rows, in a file or in memory, as a `RowSource` of dense rows."""
 
     def __init__(
         self, data: Any, indices: Any, starts: Any, shape: tuple[int, int], path: Path
@@ -284,20 +291,21 @@ class CompressedRows:
         self.starts = np.asarray(starts).astype(np.int64)
 
     def open(self) -> RowReader:
-        """Begin at the first row."""
+        """Open a reader at the first row."""
         return _Pieces(self)
 
     def rows(self, start: int, stop: int) -> Any:
-        """Some of the rows, made dense.
+        """Read the rows from `start` to `stop` as a dense array.
 
         Raises:
-            FormatError: If they cannot be read.
+            FormatError: If the rows cannot be read.
         """
         starts = self.starts[start : stop + 1]
         span = slice(int(starts[0]), int(starts[-1]))
         try:
             data, indices = np.asarray(self.data[span]), np.asarray(self.indices[span])
             _check_places(indices, starts, self.shape[1], self.path)
+            # relative to the piece, of which SciPy sees nothing before
             parts = data.astype(self.dtype, copy=False), indices, starts - starts[0]
             piece: Any = scipy.sparse.csr_array(parts, shape=(stop - start, self.shape[1]))
         except BROKEN as error:
@@ -312,7 +320,7 @@ class _Pieces:
         self._start = 0
 
     def read(self, out: Array, /) -> int:
-        """Fill `out` with rows made dense."""
+        """Fill `out` with the next rows as dense numbers."""
         stop = min(self._start + len(out), self._source.shape[0])
         count = stop - self._start
         out[:count] = self._source.rows(self._start, stop)
@@ -320,4 +328,4 @@ class _Pieces:
         return count
 
     def close(self) -> None:
-        """Nothing to give back: the file stays open as long as its source."""
+        """Do nothing: the file stays open as long as its source."""

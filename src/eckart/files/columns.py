@@ -1,4 +1,4 @@
-"""Columns of tables: from Arrow to NumPy and back, and which are numbers and which are names."""
+"""Columns of tables: conversion between Arrow and NumPy, choice by name, and kinds of types."""
 
 from collections import Counter
 from typing import Any
@@ -12,28 +12,29 @@ from eckart.errors import MatrixError
 
 
 def numbers(column: Any, dtype: DType) -> Array:
-    """An Arrow array as floats; a missing value becomes NaN, and what is too long is rounded.
+    """An Arrow array as floats; missing values become NaN, and longer numbers are rounded.
 
     Example:
         >>> numbers(pa.array([1, None]), np.dtype(float)).tolist()
         [1.0, nan]
     """
     kind = pa.float32() if dtype == FLOAT32 else pa.float64()
-    # not safe, or whole numbers that floats round would be refused
+    # a safe cast would refuse integers that a float rounds
+    # any byte but 0 is true, so the bytes become booleans before they become floats
     if getattr(column.type, "extension_name", "") == "arrow.bool8":
         column = column.storage.cast(pa.bool_())
     found = column if pa.types.is_floating(column.type) else pc.cast(column, kind, safe=False)
     if found.null_count:
-        found = pc.fill_null(found, float("nan"))
+        found = pc.fill_null(found, float("nan"))  # DLPack has no nulls
     values: Any = np.from_dlpack(found) if len(found) else np.zeros(0, dtype)
     return values
 
 
 def plain_values(column: Any) -> Any:
-    """An Arrow array of an extension type as one of its values, UUIDs and bytes as text.
+    """An Arrow array with its extension type replaced by a plain one; UUIDs and bytes become text.
 
     Raises:
-        pa.ArrowInvalid: If some of the bytes are no text.
+        pa.ArrowInvalid: If some bytes are not valid UTF-8.
 
     Example:
         >>> plain_values(pa.array([b"a"])).to_pylist()
@@ -51,7 +52,7 @@ def plain_values(column: Any) -> Any:
 
 
 def column_of(values: Array) -> Any:
-    """Floats as an Arrow array, without a copy where they lie one behind another.
+    """Floats as an Arrow array, without a copy if they are contiguous.
 
     Example:
         >>> column_of(np.array([1.0, 2.0])).to_pylist()
@@ -63,33 +64,36 @@ def column_of(values: Array) -> Any:
 
 
 def text_column(texts: list[str]) -> Any:
-    """Texts as an Arrow array.
+    """Texts as an Arrow array of strings.
 
     Example:
         >>> text_column(["a", "bc"]).to_pylist()
         ['a', 'bc']
     """
+    # the layout of Arrow: offsets of the texts, the last one being the end, and one buffer of bytes
     encoded = [text.encode() for text in texts]
+    # int32 offsets are those of the type string; large_string would have int64
     ends = np.cumsum([0, *map(len, encoded)], dtype=np.int32)
     buffers = [None, pa.py_buffer(ends), pa.py_buffer(b"".join(encoded))]
     return pa.Array.from_buffers(pa.string(), len(texts), buffers)
 
 
 def select(names: list[str], columns: tuple[str, ...] | None, path: object) -> list[int]:
-    """Positions of the asked-for columns, or of all.
+    """Positions of the requested columns, or of all columns.
 
-    A name that several columns have is asked for as often as they are, and one with blanks around
-    it without them.
+    A name that several columns share has to be given once for each of them. Blanks around the name
+    of a column may be left out.
 
     Raises:
-        MatrixError: If a name is not there, or some of the columns of one name are left.
+        MatrixError: If no column has a requested name, or a name is given less often than columns
+            have it.
     """
     if columns is None:
         return list(range(len(names)))
     places: dict[str, list[int]] = {}
     for place, name in enumerate(names):
         places.setdefault(name, []).append(place)
-    bare = {name.strip(): name for name in reversed(names)}
+    bare = {name.strip(): name for name in reversed(names)}  # so that the first of equals counts
     columns = tuple(name if name in places else bare.get(name, name) for name in columns)
     for name, count in Counter(columns).items():
         if name not in places:
@@ -104,11 +108,12 @@ def select(names: list[str], columns: tuple[str, ...] | None, path: object) -> l
                 hint="Rename them, or give the name as often to take them all.",
                 code="no-such-column",
             )
+    # each name takes the next column that has it, in the order of the table
     return [places[name].pop(0) for name in columns if places[name]]
 
 
 def is_number(kind: Any) -> bool:
-    """Whether an Arrow type holds numbers; one without values may.
+    """Whether an Arrow type holds numbers; the type null, of a column without values, counts.
 
     Example:
         >>> is_number(pa.decimal128(5, 2)), is_number(pa.duration("s"))
@@ -135,12 +140,12 @@ def is_words(kind: Any) -> bool:
 
 
 def narrow_dtype(types: list[Any]) -> DType:
-    """float32 where every column is float32 or narrower, else float64."""
+    """The dtype for a matrix of columns: float32 if every column fits into it, else float64."""
     narrow = all(pa.types.is_float32(kind) or pa.types.is_float16(kind) for kind in types)
     return FLOAT32 if narrow else FLOAT64
 
 
 def table_of(W: Array, names: list[str] | None = None) -> Any:
-    """An array as an Arrow table, with columns named 0, 1, 2 … or as given."""
+    """An array as an Arrow table, with columns named 0, 1, 2 … or by `names`."""
     labels = names or [str(position) for position in range(W.shape[1])]
     return pa.table([pa.array(column) for column in W.T], names=labels)

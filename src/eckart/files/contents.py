@@ -1,4 +1,4 @@
-"""What a file holds, whatever its format."""
+"""The contents of a file, independent of its format."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,14 +9,15 @@ from eckart.factors import Factors
 from eckart.matrices import Matrix
 
 EMPTY: Final = 2**22
+"""Rows and columns, together, that any sparse matrix may have."""
 MOST_EMPTY: Final = 1000
-"""Rows and columns that a sparse matrix may have, and for each of its entries."""
+"""Rows and columns that a sparse matrix may have in addition for each of its entries."""
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """Which part of a file to read, and how.
+    """The part of a file to read, and how to read it.
 
     Fields:
         header: Whether the first row of a table is a header; None finds out.
@@ -39,7 +40,7 @@ class Selection:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """One matrix of a file: a plain matrix has no name, a picture has one part per channel."""
+    """One matrix of a file: a plain matrix has an empty name, a picture has a part per channel."""
 
     name: str
     matrix: Matrix
@@ -48,7 +49,7 @@ class Part:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contents:
-    """The matrices of a file, and what a person should know about how they were read."""
+    """The matrices of a file, and sentences for the user about how they were read."""
 
     parts: tuple[Part, ...]
     notes: tuple[str, ...] = ()
@@ -57,14 +58,14 @@ class Contents:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FactorFile:
-    """The factors of a file by part, and the document that was written with them."""
+    """The factors of a file by name of the part, and the document that was written with them."""
 
     parts: Mapping[str, Factors]
     document: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
 def meaningless(option: str, suffix: str) -> ArgumentError:
-    """The error for an option that says nothing of files of this kind."""
+    """The error for an option that does not apply to files of this kind."""
     return ArgumentError(
         f"--{option} means nothing for a {suffix} file.",
         hint="Leave it out.",
@@ -73,10 +74,10 @@ def meaningless(option: str, suffix: str) -> ArgumentError:
 
 
 def plain_document(document: object, path: object) -> dict[str, Any]:
-    """What was written beside factors, whose parts have names; {} where nothing was.
+    """The document that was written beside factors, in which every part has a name; {} if none was.
 
     Raises:
-        FormatError: If it is something else.
+        FormatError: If the document has another form.
     """
     known: Any = {} if document is None else document
     parts = known.get("parts", []) if isinstance(known, dict) else None
@@ -88,7 +89,7 @@ def plain_document(document: object, path: object) -> dict[str, Any]:
 
 
 def other_document(path: object) -> FormatError:
-    """The error for a document that is not as eckart writes it."""
+    """The error for a document that does not have the form in which eckart writes it."""
     return FormatError(
         f"The document in {path} is not as eckart writes it.",
         hint="Save the factors alone, as arrays named B and A.",
@@ -97,7 +98,7 @@ def other_document(path: object) -> FormatError:
 
 
 def to_arrays(parts: Mapping[str, Factors]) -> dict[str, Any]:
-    """Arrays by name: `B` and `A`, or `NAME.B` and `NAME.A` for a named part."""
+    """The arrays of factors by name: `B` and `A`, or `NAME.B` and `NAME.A` for a named part."""
     arrays: dict[str, Any] = {}
     for name, factors in parts.items():
         prefix = f"{name}." if name else ""
@@ -107,11 +108,12 @@ def to_arrays(parts: Mapping[str, Factors]) -> dict[str, Any]:
 
 
 def from_arrays(arrays: Mapping[str, Any], path: object) -> dict[str, Factors]:
-    """The inverse of `to_arrays`.
+    """The factors of arrays by name, the inverse of `to_arrays`.
 
     Raises:
-        FormatError: If no pair is there, or one half of a pair is missing.
+        FormatError: If there is no pair, or one half of a pair is missing.
     """
+    # "B" or a name that ends in ".B": a tensor such as "lmB" is no factor
     names = [name.removesuffix("B") for name in arrays if name == "B" or name.endswith(".B")]
     missing = [f"{prefix}A" for prefix in names if f"{prefix}A" not in arrays]
     if not names or missing:
@@ -127,12 +129,13 @@ def from_arrays(arrays: Mapping[str, Any], path: object) -> dict[str, Factors]:
 
 
 def check_sparse(path: object, shape: Sequence[int], entries: int) -> None:
-    """Refuse a sparse matrix of so many empty rows and columns that they are all it would take.
+    """Refuse a sparse matrix whose shape would take far more memory than its entries.
 
-    Its compressed rows take 8 bytes for each row, whatever it holds, and its shape is a claim.
+    Compressed rows take 8 bytes for each row, even an empty one, and the shape in a file is only a
+    claim.
 
     Raises:
-        MatrixError: If so.
+        MatrixError: If rows and columns exceed 2²² and 1000 for each entry.
     """
     if sum(shape) > EMPTY + MOST_EMPTY * entries:
         raise MatrixError(
@@ -143,12 +146,15 @@ def check_sparse(path: object, shape: Sequence[int], entries: int) -> None:
 
 
 def choose_array(shapes: Mapping[str, tuple[int, ...]], tensor: str | None, path: object) -> str:
-    """The name of the array to read: the one asked for, or the only matrix.
+    """The name of the array to read: the requested one, or that of the only matrix.
 
     Raises:
-        FormatError: If the name is not there, or none was asked for and the choice is not unique.
+        FormatError: If there is no array of the requested name, or none is requested and the file
+            does not hold exactly one matrix.
     """
+    # an array of two dimensions is a matrix; vectors and scalars beside it do not hide it
     matrices = [name for name, shape in shapes.items() if len(shape) == 2]
+    # an explicit name wins over the number of dimensions, which is checked later
     if tensor is not None and tensor in shapes:
         return tensor
     if tensor is None and len(matrices) == 1:

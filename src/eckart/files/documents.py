@@ -1,4 +1,4 @@
-"""JSON that someone else wrote: bounded documents never read two ways, and tables."""
+"""JSON from unknown sources: documents of bounded size that name no key twice, and tables."""
 
 import json
 import os
@@ -15,18 +15,21 @@ from eckart.files.text.stream import Utf8
 from eckart.files.whole import damaged, reading
 
 LARGEST: Final = 100_000_000
-"""Bytes of the largest header that the safetensors format allows; no index is near it."""
+"""Bytes of the largest document: the limit of the safetensors format for its header.
+
+No index of a checkpoint comes near it.
+"""
 
 
 def parse_object(text: bytes, path: Path) -> dict[str, Any]:
-    """The JSON object that a text is.
+    """Parse a text that is one JSON object.
 
     Args:
-        text: UTF-8.
-        path: The file it is from, for the message.
+        text: The text in UTF-8.
+        path: The file that the text comes from, for the message.
 
     Raises:
-        FormatError: If it is anything else, or names a key twice.
+        FormatError: If the text is anything else, or names a key twice.
 
     Example:
         >>> parse_object(b'{"a": 1}', Path("x.json"))
@@ -42,13 +45,14 @@ def parse_object(text: bytes, path: Path) -> dict[str, Any]:
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """The JSON object that a file is.
+    """Read a file that is one JSON object.
 
     Raises:
-        FormatError: If it is anything else, or names a key twice.
-        StorageError: If the system refuses to read it.
+        FormatError: If the file holds anything else, or names a key twice.
+        StorageError: If the system refuses to read the file.
     """
     with reading(path), path.open("rb") as file:
+        # one handle for the size and the text, so that both are of the same file
         size = os.fstat(file.fileno()).st_size
         if size > LARGEST:
             raise damaged(path, f"it has {size} bytes, more than {LARGEST}")
@@ -56,6 +60,7 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A dictionary of the pairs; two parsers may disagree on which of two equal keys counts."""
     document: dict[str, Any] = {}
     for name, value in pairs:
         if name in document:
@@ -65,39 +70,46 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 BLOCK: Final = 2**20
-"""Bytes that Arrow reads at once; a line is not longer than that."""
+"""Bytes that Arrow reads at once, at least; a line has to fit into one block."""
 LARGE: Final = re.compile(rb":\s*-?\d{16,}\s*[,}]")
-"""A whole number that a float may not hold, as which Arrow takes one beyond 64 bits."""
+"""An integer of so many digits that float64 may round it: Arrow reads one beyond 64 bits as float.
+"""
 DEEPEST: Final = 100
-"""Lists and objects within one another; Arrow's parser overflows the stack at some thousands."""
+"""Levels of nested lists and objects; Arrow's parser overflows the stack at some thousands."""
 STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"')
+"""A string of JSON, whose brackets do not count for the depth."""
 
 
 def read_json(path: Path) -> Any:
-    """The table as it is, with the types that its values have; text stays text, also of a date.
+    """Read a table of JSON lines, or of a list of objects, with the types of its values.
+
+    Text stays text, even if it is a date.
 
     Raises:
-        FormatError: If it is damaged, or the values of a column are of several types.
+        FormatError: If the file is damaged, or the values of a column have several types.
     """
     with Utf8(path) as source:
         text: bytes = source.read()
     lines = text.split(b"\n")
-    # of flat objects there is one bracket in a line
+    # flat objects have one bracket per line, so most tables skip the check of the depth
     nested = text.count(b"{") + text.count(b"[") > len(lines) + DEEPEST
     if nested and max(map(_depth, lines)) > DEEPEST:
         raise damaged(path, f"more than {DEEPEST} lists and objects are within one another")
+    # a list of objects, which Arrow does not read
     if text[:4096].lstrip().startswith(b"["):
         return _of_list(path, text)
     odd = (place for place, line in enumerate(lines) if line[:1] != b"{")
     wrong = next((one for one in odd if lines[one].lstrip()[:1] not in (b"", b"{")), None)
-    if wrong is not None:  # of a null in the first line Arrow's parser ends the process
+    if wrong is not None:  # a null in the first line makes Arrow's parser end the process
         raise damaged(path, f"line {wrong + 1} is no object")
     longest = max(map(len, lines))
+    # Arrow takes the size of a block as a signed integer of 32 bits
     options = arrow_json.ReadOptions(block_size=min(max(BLOCK, longest + 2), 2**31 - 1))
     try:
         table = arrow_json.read_json(pa.BufferReader(text), read_options=options)
-        table.validate()  # lists of nothing but null come out shorter than they say
+        table.validate()  # lists of nulls alone come out shorter than their length says
         if any(map(pa.types.is_floating, table.schema.types)) and LARGE.search(text):
+            # Python's parser keeps integers of any length
             return _of_rows(path, [json.loads(line) for line in lines if line.strip()])
         written = [(field.name, _as_text(field.type)) for field in table.schema]
         dates = [field for field, was in zip(written, table.schema.types, strict=True)
@@ -117,16 +129,17 @@ def read_json(path: Path) -> Any:
 
 
 def _depth(line: bytes) -> int:
-    """How many lists and objects are within one another at most, where there are many."""
+    """The depth of nested lists and objects in a line; 0 if it has too few brackets to matter."""
     if line.count(b"{") + line.count(b"[") <= DEEPEST:
         return 0
+    # brackets within strings do not nest
     marks = np.frombuffer(STRING.sub(b"", line), np.uint8)
     opened, closed = (np.isin(marks, list(kind)) for kind in (b"{[", b"}]"))
     return int(np.max(np.cumsum(opened.astype(np.int64) - closed), initial=0))
 
 
 def _of_list(path: Path, text: bytes) -> Any:
-    """The table of a list of objects."""
+    """The table of a JSON list of objects."""
     try:
         rows: Any = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -137,18 +150,20 @@ def _of_list(path: Path, text: bytes) -> Any:
 
 
 def _of_rows(path: Path, rows: list[dict[str, Any]]) -> Any:
-    """The table of objects."""
+    """The table of some objects: one row per object, and one column per key."""
     columns: dict[str, Any] = {}
+    # columns in the order in which their names first occur
     for name in dict.fromkeys(name for row in rows for name in row):
         values = [row.get(name) for row in rows]
         try:
+            # JSON may escape one half of a surrogate pair, which UTF-8 cannot hold
             name.encode()
             columns[name] = pa.array(values)
         except UnicodeEncodeError as error:
             raise damaged(path, "a text in it holds half of a character") from error
         except (pa.ArrowException, OverflowError) as error:
             kinds = sorted({type(one).__name__ for one in values if one is not None})
-            if kinds == ["int"]:  # beyond 64 bits
+            if kinds == ["int"]:  # integers beyond 64 bits, such as ids, are kept as text
                 columns[name] = pa.array([None if one is None else str(one) for one in values])
                 continue
             raise _mixed(path, name, " and ".join(kinds)) from error
@@ -156,7 +171,7 @@ def _of_rows(path: Path, rows: list[dict[str, Any]]) -> Any:
 
 
 def _as_text(kind: Any) -> Any:
-    """A type with text for moments, as which Arrow takes dates that are written."""
+    """The type with text in the place of timestamps, which Arrow makes of text that is a date."""
     if pa.types.is_timestamp(kind):
         return pa.string()
     if pa.types.is_list(kind):

@@ -1,4 +1,4 @@
-"""The folder beside an output in which it is made, and the step that puts it in its place."""
+"""Workplaces: the folder beside an output in which it is made, and the step that replaces it."""
 
 import errno
 import fcntl
@@ -16,41 +16,44 @@ from typing import Any, Final, cast
 from eckart.errors import StorageError
 
 PATIENCE: Final = 60.0
-"""Seconds that a run waits for another that writes the same output."""
+"""Seconds that a run waits for another run that writes the same output."""
 
 LOCK: Final = "lock"
 NEW: Final = "new"
 OLD: Final = "old"
 TOGETHER: Final = "together"
-"""Lists the names of outputs that belong together, from when all are made until all are placed."""
+"""A file that lists outputs which belong together; it exists from when all are made until all are
+in place.
+"""
 
 DRAFT: Final = "together.new"
+"""The list while it is written; it is renamed when it is complete, so that no run reads half."""
 NAME: Final = re.compile(r"(?!\.\.?$)[^/\0]+", re.DOTALL)
-"""Of a file in the same folder."""
+"""The name of a file in the same folder, and no path to another one."""
 
 EXCHANGE: Final = 2
-"""The flag of renameat2 that exchanges two paths."""
+"""The flag RENAME_EXCHANGE of renameat2."""
 
 FROM_HERE: Final = -100
-"""What stands for the current folder where a system call takes an open one."""
+"""The constant AT_FDCWD, which stands for the current folder in a system call."""
 
 
 @contextmanager
 def workplaces(targets: Sequence[Path]) -> Generator[tuple[Path, ...], None, None]:
-    """Give a free path of the name of each output to make it at; one run at a time has them.
+    """Give for each output a free path of the same name to make it at, to one run at a time.
 
-    Each is in a folder beside its output, which is taken away at the end. What a run that was
-    killed left there is cleared by the next one of the same output; but what it had decided to put
-    in place is put there first.
+    Each path is in a folder beside its output, which is removed at the end. If a run was killed,
+    the next run of the same output first puts in place what the killed run had decided to put
+    there, and then clears the rest.
 
     Raises:
-        StorageError: If another run keeps one of them for longer than a minute.
+        StorageError: If another run holds one of the workplaces for longer than a minute.
         OSError: If the system refuses.
     """
     while True:
         wanted = _bound(targets)
         with ExitStack() as locks:
-            for target in sorted(wanted):  # in one order, so that no two runs wait for each other
+            for target in sorted(wanted):  # all runs lock in one order, so none form a deadlock
                 locks.enter_context(_locked(target))
             if not _bound(targets) <= wanted:
                 continue  # a run that was killed meanwhile had decided on more
@@ -63,27 +66,28 @@ def workplaces(targets: Sequence[Path]) -> Generator[tuple[Path, ...], None, Non
                 yield tuple(_folder(target) / NEW / target.name for target in targets)
             finally:
                 for target in wanted:
-                    _settle(target)  # of what was interrupted while it was put in place
+                    _settle(target)  # finishes a replacement that was interrupted
             return
 
 
 def is_half_replaced(target: Path) -> bool:
-    """Whether a run is putting this output and others in their places, or was killed while it was.
+    """Whether a run is replacing this output together with others, or was killed while it did.
 
     Cost:
-        One look for a file that is not there, as a rule.
+        One check for a file, which usually does not exist.
     """
     return bool(_decided(target))
 
 
 def put_together(made: Sequence[Path], targets: Sequence[Path]) -> None:
-    """Put what was made in workplaces in its place, the first last.
+    """Put what was made in workplaces in its place; the first output is put there last.
 
-    A run that is killed in between has left word of all of them, so that the next one of any of
-    them puts the rest in place. That needs them in one folder; links may lead to several.
+    The names of all outputs are written down first, so that if a run is killed in between, the
+    next run of any of them puts the rest in place. This needs all outputs in one folder; outputs
+    whose links lead to several folders are replaced one by one.
 
     Raises:
-        OSError: If the system refuses; of several outputs the next run tries again.
+        OSError: If the system refuses; the next run of one of several outputs tries again.
     """
     if len(targets) > 1 and len({target.parent for target in targets}) == 1:
         _decide(targets)
@@ -94,20 +98,21 @@ def put_together(made: Sequence[Path], targets: Sequence[Path]) -> None:
 
 
 def put(made: Path, target: Path) -> None:
-    """Put what was made in a workplace in its place: at every moment the old or the new is there.
+    """Put what was made in a workplace in its place; at every moment the old or the new is there.
 
-    Who may read the old may read the new, and nobody else.
+    The new output gets the permissions of the old one.
 
     Raises:
-        OSError: If the system refuses; the old is then where it was.
+        OSError: If the system refuses; the old output is then where it was.
     """
     if target.exists():
         shutil.copymode(target, made)
-    if not made.is_dir():
+    if not made.is_dir():  # a rename replaces a file in one step, but no folder that holds files
         made.replace(target)
     elif not target.exists():
         made.rename(target)
     elif not exchanged(made, target):
+        # without the call the target is missing between two renames; `_settle` repairs that
         old = _folder(target) / OLD / target.name
         old.parent.mkdir()
         target.rename(old)
@@ -119,11 +124,12 @@ def put(made: Path, target: Path) -> None:
 
 
 def exchanged(one: Path, other: Path) -> bool:
-    """Exchange two paths in one step, and say whether the system has a call for it.
+    """Exchange two paths in one step, and return whether the system has a call for it.
 
     Raises:
-        OSError: If it has, and refuses.
+        OSError: If the system has the call and refuses.
     """
+    # imported here, because only the replacement of a folder needs it
     import ctypes
 
     call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
@@ -131,22 +137,24 @@ def exchanged(one: Path, other: Path) -> bool:
         return False
     status: int = call(FROM_HERE, os.fsencode(one), FROM_HERE, os.fsencode(other), EXCHANGE)
     number = ctypes.get_errno()
+    # the system or the file system lacks the call, and the caller renames instead
     if status and number not in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP):
         raise OSError(number, os.strerror(number))
     return not status
 
 
 def _folder(target: Path) -> Path:
-    """Named by a digest: with more than the name in it, it could be too long."""
+    """The folder of the workplace of an output."""
+    # named by a digest, because a name that contains the name of the output could be too long
     digest = hashlib.sha256(os.fsencode(target.name)).hexdigest()
     return target.parent / f".eckart-{digest[:16]}"
 
 
 @contextmanager
 def _locked(target: Path) -> Generator[None, None, None]:
-    """Have the folder of a workplace to oneself, and take it away at the end.
+    """Hold the folder of a workplace exclusively, and remove it at the end.
 
-    It stays where outputs are still to be put in their places, for the next run to do it.
+    The folder stays if outputs still have to be put in place, which the next run then does.
     """
     folder = _folder(target)
     lock = _lock(folder, target)
@@ -156,7 +164,7 @@ def _locked(target: Path) -> Generator[None, None, None]:
         if not _decided(target):
             with suppress(OSError):
                 _clear(folder)
-                # once unlocked another run may be in here, so that nothing but the folder goes
+                # without the lock file another run may enter, so only an empty folder is removed
                 (folder / LOCK).unlink()
                 folder.rmdir()
         os.close(lock)
@@ -167,11 +175,13 @@ def _lock(folder: Path, target: Path) -> int:
     until = time.monotonic() + PATIENCE
     while True:
         folder.mkdir(exist_ok=True)
+        # a link of this name would lead the output to a place that somebody else chose
         if folder.is_symlink():
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
-        # the run that had it may take it away at any moment
+        # the run that holds the folder may remove it at any moment
         with suppress(FileNotFoundError):
             lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
+            # the inode tells whether the file that was locked is still the one at this path
             if _is_taken(lock) and os.fstat(lock).st_ino == (folder / LOCK).stat().st_ino:
                 return lock
             os.close(lock)
@@ -185,23 +195,28 @@ def _lock(folder: Path, target: Path) -> int:
 
 
 def _is_taken(lock: int) -> bool:
+    """Take a lock, and return whether this run has it; a disk without locks counts as taken."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError as error:
+        # disks without locks are written without turns
         if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.EINVAL):
             raise
     return True
 
 
 def _bound(targets: Sequence[Path]) -> set[Path]:
-    """Some outputs, and those that a run had decided to put in place together with them."""
+    """Some outputs, and those that an earlier run had decided to put in place with them."""
     return {one for target in targets for one in (target, *_decided(target))}
 
 
 def _decide(targets: Sequence[Path]) -> None:
-    """Leave word of outputs that belong together; what is said of the first decides."""
+    """Write the names of outputs that belong together into each workplace, the first one last.
+
+    The list in the workplace of the first output decides, since it is written when all others are.
+    """
     text = json.dumps([target.name for target in targets])
     for target in reversed(targets):
         draft = _folder(target) / DRAFT
@@ -210,17 +225,19 @@ def _decide(targets: Sequence[Path]) -> None:
 
 
 def _decided(target: Path) -> tuple[Path, ...]:
-    """The outputs that a run had decided to put in place together with this one, and has not yet.
+    """The outputs that a run has decided, but not finished, to put in place with this one.
 
-    Only names are taken from the file, so that nothing is ever put into another folder.
+    Only names are read from the file, so that nothing is ever put into another folder.
     """
     names = _names(target)
+    # the list counts only if the workplace of its first output holds the same one
     if target.name in names and _names(target.with_name(names[0])) == names:
         return tuple(target.with_name(name) for name in names)
     return ()
 
 
 def _names(target: Path) -> list[str]:
+    """The names in the list of a workplace; empty if there is no list, or a damaged one."""
     path = _folder(target) / TOGETHER
     try:
         found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
@@ -231,25 +248,29 @@ def _names(target: Path) -> list[str]:
 
 
 def _settle(target: Path) -> None:
-    """Put in place what was decided, or put an output back that was moved aside."""
+    """Put in place what was decided, and restore an output that was moved aside."""
     together = _decided(target)
     for one in reversed(together):
         made = _folder(one) / NEW / one.name
         if _is_ours(made) and made.is_file():
             put(made, one)
     if together:
+        # the list is removed last, so that a kill before that leaves the rest to the next run
         (_folder(together[0]) / TOGETHER).unlink()
     old = _folder(target) / OLD / target.name
+    # the old output was moved aside by a run that was killed before it moved the new one
     if _is_ours(old) and old.exists() and not target.exists():
         old.rename(target)
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether a path lies in a workplace: no link leads out of it to what is somebody else's."""
+    """Whether a path really lies in a workplace, and no link leads to files of somebody else."""
     return not path.is_symlink() and not path.parent.is_symlink()
 
 
 def _clear(folder: Path) -> None:
+    """Remove everything from a workplace but its lock."""
+    # the lock stays: another run may hold it
     for name in (NEW, OLD):
         if (folder / name).exists():
             shutil.rmtree(folder / name)

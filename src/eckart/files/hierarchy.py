@@ -1,4 +1,4 @@
-"""Which array of an HDF5 or Zarr file is read, how it is packed, and what is looked at before."""
+"""HDF5 and Zarr files: the choice of an array, its packing, and checks before it is read."""
 
 import mmap
 import struct
@@ -17,22 +17,23 @@ from eckart.errors import FormatError
 from eckart.files.whole import damaged
 
 SIGNATURE: Final = b"GCOL\x01\x00\x00\x00"
-"""How a global heap begins, in which texts of any length are kept."""
+"""The first bytes of a global heap, in which HDF5 keeps texts of variable length."""
 OBJECT: Final = struct.Struct("<HHIQ")
-"""The head of what lies in it: its number, 0 of free space, and its size."""
+"""The head of an object in the heap: its number, which is 0 for free space, and its size."""
 LARGEST: Final = 2**28
-"""Bytes of a file that is looked through; a larger one takes longer to read than to look at."""
+"""Bytes of the largest file that is searched for heaps without a size."""
 
 
 def check_heaps(path: Path) -> None:
-    """Refuse a file in which a piece of a global heap has no size: the library never ends there.
+    """Refuse a file in which an object of a global heap has no size: HDF5 would never return.
 
     Raises:
-        FormatError: If so.
+        FormatError: If the file has such an object.
 
     Cost:
-        One look through a file of up to 256 MiB, at the speed of memory.
+        One search through a file of up to 256 MiB, at the speed of memory.
     """
+    # an empty file cannot be mapped
     if not 0 < path.stat().st_size <= LARGEST:
         return
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
@@ -44,15 +45,16 @@ def check_heaps(path: Path) -> None:
 
 
 def _is_endless(content: mmap.mmap, start: int) -> bool:
-    """Whether the walk over the pieces of a heap stands still."""
-    head = len(SIGNATURE) + 8
+    """Whether the walk over the objects of a heap reaches one of size 0 and stays there."""
+    head = len(SIGNATURE) + 8  # the size of the heap follows the signature, in 8 bytes
     if start + head > len(content):
         return False
     size = int.from_bytes(content[start + len(SIGNATURE) : start + head], "little")
     place, end = start + head, min(start + size, len(content))
     while place + OBJECT.size <= end:
         number, _, _, length = OBJECT.unpack_from(content, place)
-        # free space counts its own head, the others do not, and are padded to 8 bytes
+        # the size of free space includes its head; that of an object does not, and is padded to 8
+        # sizes are unsigned numbers of 64 bits, so a sum may wrap to 0
         step = (length if number == 0 else OBJECT.size + (length + 7) // 8 * 8) % 2**64
         if step == 0:
             return True
@@ -61,20 +63,20 @@ def _is_endless(content: mmap.mmap, start: int) -> bool:
 
 
 GAPS: Final = ("_FillValue", "missing_value")
-"""Attributes that say which number stands for none."""
+"""Attributes that name the number which stands for a missing value, as NetCDF has them."""
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Packing:
-    """How the numbers of a dataset are made from what is stored: stored·factor + offset.
+    """How the numbers of a dataset follow from what is stored: number = stored·factor + offset.
 
     Fields:
-        factor: By which they are multiplied.
-        offset: Is added.
-        gaps: What stands for a missing value.
-        stored: The dtype as which they are taken, with or without a sign.
-        dtype: Of the numbers.
+        factor: The number by which a stored number is multiplied.
+        offset: The number that is added after that.
+        gaps: The stored numbers that stand for a missing value.
+        stored: The dtype in which the stored numbers are interpreted, with or without a sign.
+        dtype: The dtype of the decoded numbers.
     """
 
     factor: float
@@ -85,14 +87,14 @@ class Packing:
 
     @staticmethod
     def of(node: Any, path: Path) -> "Packing":
-        """What the attributes of a dataset say.
+        """Read the packing from the attributes of a dataset.
 
         Args:
             node: The dataset, of HDF5 or of Zarr.
-            path: Of its file, for the message.
+            path: Path of its file, for the message.
 
         Raises:
-            FormatError: If there are several factors or offsets.
+            FormatError: If the dataset has several factors or offsets.
         """
         own = np.dtype(node.dtype)
         factor, offset = (
@@ -106,14 +108,16 @@ class Packing:
             offset=offset,
             gaps=_as_stored(marks, own).view(stored),
             stored=stored,
+            # a product and a sum may need more digits than float32 has
             dtype=FLOAT64 if (factor, offset) != (1.0, 0.0) else working_dtype(stored),
         )
 
     def decoded(self, stored: Any) -> Any:
-        """The numbers, NaN where nothing is stored."""
+        """Decode stored numbers; those that stand for a missing value become NaN."""
         taken = stored if stored.dtype == self.stored else stored.view(self.stored)
         plain = self.factor == 1.0 and self.offset == 0.0
         numbers = taken if plain else taken * self.factor + self.offset
+        # compared as they are stored, since a decoded number is rounded
         return np.where(np.isin(taken, self.gaps), np.nan, numbers) if len(self.gaps) else numbers
 
 
@@ -129,43 +133,48 @@ def _single(node: Any, name: str, default: float, path: Path) -> float:
 
 
 def _signed(dtype: np.dtype[Any], unsigned: str) -> np.dtype[Any]:
-    """The dtype with or without a sign, as files without types of their own for it say."""
+    """The dtype with or without a sign, as the attribute `_Unsigned` of NetCDF says."""
     kinds = {"true": ("i", "u"), "false": ("u", "i")}
     stored, meant = kinds.get(unsigned, ("", ""))
     if dtype.kind != stored:
         return dtype
+    # the byte order stays that of the file, since the bytes are only viewed
     return np.dtype(f"{meant}{dtype.itemsize}").newbyteorder(dtype.byteorder)
 
 
 def _as_stored(marks: list[Any], dtype: np.dtype[Any]) -> Any:
-    """Marks in the dtype of a dataset, in which they are compared; others are no such number."""
+    """The marks of missing values in the dtype of the dataset, without those that do not fit it."""
     found: list[Any] = []
     for mark in marks:
+        # an attribute may hold text, or a number beyond the range of the dtype
         with suppress(TypeError, ValueError, OverflowError), np.errstate(over="ignore"):
             number = mark if isinstance(mark, np.number) else float(_word(mark))
             kept = dtype.type(number)
+            # an integer that the dtype cannot hold occurs nowhere; floats are compared rounded
             if dtype.kind == "f" or kept == number:
                 found.append(kept)
     return np.array(found, dtype)
 
 
 def _word(value: Any) -> str:
+    # files of HDF5 hold fixed texts as bytes, in any encoding
     text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
     return text.strip().lower()
 
 
 DEEPEST: Final = 8
-"""Groups within groups that are looked into."""
+"""Levels of nested groups that are searched for matrices."""
 MOST_LISTED: Final = 30
+"""Names that a hint lists at most."""
 SPARSE: Final = ({"data", "indices", "indptr"}, {"data", "ir", "jc"})
-"""Members of a sparse matrix, of SciPy's making or of MATLAB's."""
+"""Names of the members of a sparse matrix as SciPy, or as MATLAB writes it."""
 
 
 def found_matrix(opened: Any, name: str | None, path: Path) -> tuple[str, Any]:
-    """The place and the node of the named matrix, of the X of an AnnData, or of the only one.
+    """The place and the node of the named matrix, of the X of an AnnData, or of the only matrix.
 
     Raises:
-        FormatError: If there is none of this name, or none was given and there are several.
+        FormatError: If there is no matrix of this name, or there are several and no name is given.
     """
     if hasattr(opened, "dtype"):
         if name is None:
@@ -177,6 +186,7 @@ def found_matrix(opened: Any, name: str | None, path: Path) -> tuple[str, Any]:
         )
     matrices = dict(_matrices(opened, "", set()))
     if name is not None:
+        # a user may write "/X" or "./X", and the places that were found have no such parts
         place = "/".join(part for part in name.split("/") if part not in ("", "."))
         node = matrices[place] if place in matrices else _below(opened, place)
         if node is not None and _is_matrix(node):
@@ -192,6 +202,7 @@ def found_matrix(opened: Any, name: str | None, path: Path) -> tuple[str, Any]:
         raise FormatError(
             f"{path} has no X.", hint=_listed(opened, matrices), code="tensor-not-chosen"
         )
+    # matrices of the top level are the data; those in groups belong to them, unless there are none
     above = {place: node for place, node in matrices.items() if "/" not in place} or matrices
     if len(above) == 1:
         return next(iter(above.items()))
@@ -203,26 +214,28 @@ def found_matrix(opened: Any, name: str | None, path: Path) -> tuple[str, Any]:
 
 
 def is_annotated(opened: Any) -> bool:
-    """Whether this is an AnnData: cells and genes, and matrices of them."""
+    """Whether the file is an AnnData, which holds matrices of cells × genes and their names."""
     return opened.attrs.get("encoding-type") == "anndata" or {"obs", "var"} <= set(_keys(opened))
 
 
 def names_of_columns(opened: Any, place: str, columns: int) -> tuple[str, ...] | None:
-    """The genes of an AnnData that the columns of one of its matrices are; None if there are none.
+    """Names of the genes that the columns of a matrix of an AnnData stand for; None without names.
 
-    Whatever way the file keeps them: as text, as categories, as text that may be missing, or in a
-    table of records, as files of AnnData before 0.7 do.
+    The file may keep them as text, as categories, as text that may be missing, or in a table of
+    records, as versions of AnnData before 0.7 wrote it.
     """
     if hasattr(opened, "dtype") or not is_annotated(opened):
         return None
+    # layers have the genes of var; raw was kept before genes were removed, and has its own
     own = place == "X" or place.startswith("layers/")
     var = _member(opened, "var" if own else "raw/var" if place == "raw/X" else "")
     names = None if var is None else _index_of(var)
+    # names that are more or fewer than the columns cannot be theirs
     return None if names is None or len(names) != columns else tuple(map(_text, names))
 
 
 def is_turned(node: Any) -> bool:
-    """Whether a dataset is one of MATLAB's, whose columns are the rows that are stored."""
+    """Whether a dataset was written by MATLAB, which stores a matrix transposed."""
     return "MATLAB_class" in node.attrs
 
 
@@ -235,7 +248,8 @@ def sparse_members(node: Any) -> set[str] | None:
 
 
 def _matrices(group: Any, place: str, seen: set[Any]) -> Iterator[tuple[str, Any]]:
-    """Every matrix of numbers below a group, by its place; links to nowhere are passed over."""
+    """Yield every matrix of numbers below a group with its place; skip links that lead nowhere."""
+    # a link of HDF5 may lead back to a group above, so visited groups are remembered
     if place.count("/") >= DEEPEST or (_is_counted(group) and group in seen):
         return
     seen.update([group] if _is_counted(group) else [])
@@ -250,7 +264,7 @@ def _matrices(group: Any, place: str, seen: set[Any]) -> Iterator[tuple[str, Any
 
 
 def _is_matrix(node: Any) -> bool:
-    """Whether this is a dataset of numbers in two dimensions, or a sparse matrix."""
+    """Whether a node is a dataset of numbers with two dimensions, or a sparse matrix."""
     if hasattr(node, "dtype"):
         # a type that has a name, as NetCDF writes, has a dtype and no shape
         return len(getattr(node, "shape", None) or ()) == 2 and _holds_numbers(node)
@@ -258,47 +272,49 @@ def _is_matrix(node: Any) -> bool:
 
 
 def _keys(group: Any) -> list[str]:
-    """The names of what a group holds; Zarr warns of what else lies in its folder."""
-    with warnings.catch_warnings(action="ignore"):
+    """The names of the members of a group."""
+    with warnings.catch_warnings(action="ignore"):  # Zarr warns of other files in its folder
         return list(group)
 
 
 def _holds_numbers(node: Any) -> bool:
-    """Whether a dataset holds numbers of any kind, not text, records or references.
+    """Whether a dataset holds numbers of any kind, and not text, records or references.
 
-    MATLAB keeps text as numbers, and of an array of nothing its shape. What the file says to be in
-    another file, which may be any of the user's, is not read; where that file is not there, HDF5
-    would give zeros.
+    MATLAB stores text as numbers, and for an empty array its shape. A dataset that lies in another
+    file is not read: the file may name any file of the user, and HDF5 gives zeros if it is missing.
     """
     if _text(node.attrs.get("MATLAB_class", "")) == "char" or "MATLAB_empty" in node.attrs:
         return False
     if getattr(node, "external", None) or _is_elsewhere(node):
         return False
     dtype = np.dtype(node.dtype)
+    # NumPy counts booleans (b), integers, floats and complex numbers (c) as numbers
     return dtype.kind in "biufc" or (dtype.kind == "V" and dtype.names is None)
 
 
 def _is_elsewhere(node: Any) -> bool:
-    """Whether this is put together from parts of other files."""
+    """Whether a dataset is assembled from parts of other files."""
     virtual = getattr(node, "is_virtual", False)
+    # HDF5 names the file itself "."
     return virtual and any(source.file_name != "." for source in node.virtual_sources())
 
 
 def _is_counted(group: Any) -> bool:
-    """Whether one group can be met twice: HDF5 has links, Zarr has none."""
+    """Whether a group can be reached twice: HDF5 has links, even in a circle; Zarr has none."""
     return type(group).__module__.startswith("h5py")
 
 
 def _member(group: Any, key: str) -> Any:
-    """What is at a place; None where nothing is, or a link leads nowhere."""
+    """The node at a place; None if there is none, or if a link leads nowhere."""
     try:
+        # links of HDF5 may dangle or leave the file, which raises errors of several kinds
         return group[key] if key and key in group else None
     except (KeyError, OSError, ValueError, RuntimeError):
         return None
 
 
 def _below(group: Any, place: str) -> Any:
-    """The node at a place, however deep; None where there is none."""
+    """The node at a place of any depth; None if there is none."""
     node = group
     for key in place.split("/"):
         node = None if node is None or hasattr(node, "dtype") else _member(node, key)
@@ -306,7 +322,7 @@ def _below(group: Any, place: str) -> Any:
 
 
 def _as_it_is(node: Any) -> str:
-    """What a node is that is no matrix, for a message."""
+    """A description of a node that is no matrix, for a message."""
     if node is None:
         return ""
     if not hasattr(node, "dtype"):
@@ -315,8 +331,9 @@ def _as_it_is(node: Any) -> str:
 
 
 def _index_of(var: Any) -> Any:
-    """The index of a table of an AnnData, as a list of names."""
+    """The index of a table of an AnnData, as an array of names; None if it has none."""
     if hasattr(var, "dtype"):
+        # AnnData before 0.7 keeps a table as an array of records
         fields = var.dtype.names or ()
         field = next((name for name in ("index", "_index") if name in fields), None)
         return None if field is None else var[field][:]
@@ -324,9 +341,11 @@ def _index_of(var: Any) -> Any:
     index = _member(var, key)
     if index is None or hasattr(index, "dtype"):
         return None if index is None else index[:]
+    # a categorical holds each name once, and codes that refer to it
     codes, categories = _member(index, "codes"), _member(index, "categories")
     if codes is not None and categories is not None:
         return np.asarray(categories[:])[codes[:]]
+    # text that may be missing has its values beside a mask
     values = _member(index, "values")
     return None if values is None else values[:]
 
@@ -336,7 +355,7 @@ def _text(name: Any) -> str:
 
 
 def _listed(opened: Any, matrices: dict[str, Any]) -> str:
-    """What can be named, as a hint; else what there is in its place."""
+    """A hint that lists the matrices that can be named, or else what the file holds instead."""
     if matrices:
         places = sorted(matrices)
         more = f", and {len(places) - MOST_LISTED} more" if len(places) > MOST_LISTED else ""

@@ -1,4 +1,4 @@
-"""NumPy's `.npy`: one array, mapped into memory or read by rows. Pickled arrays are refused."""
+"""The format `.npy` of NumPy: one array, mapped or read by rows. Pickled arrays are refused."""
 
 import math
 import os
@@ -35,36 +35,37 @@ WRONG: Final = (
     MemoryError,
     tokenize.TokenError,
 )
-"""What NumPy raises for a header that is none: it is read as Python's own literals are."""
+"""Errors that NumPy raises for a damaged header, which it parses as a literal of Python."""
 
 
 def read(path: Path, selection: Selection) -> Contents:
-    """The array, mapped; the file stays open as long as it is used."""
+    """Map the array; the file stays open as long as the array is used."""
     del selection
     return Contents(parts=(Part(name="", matrix=Dense(load(path, path))),))
 
 
 def load(file: Any, path: Path) -> Any:
-    """The array of a `.npy` file, mapped; or of an open one, read.
+    """Map the array of a `.npy` file, or read it from an open file.
 
     Raises:
-        FormatError: If it is pickled or damaged.
+        FormatError: If the array is pickled, or the file is damaged.
     """
     with header_reading(path):
         if file is path:
             _check_fits(path)
+        # only a path can be mapped; members of an archive are read
         return np.load(file, mmap_mode="r" if file is path else None, allow_pickle=False)
 
 
 @contextmanager
 def header_reading(path: Path) -> Generator[None, None, None]:
-    """Turn what NumPy says of a header into one sentence, and leave out what it warns of.
+    """Turn an error of NumPy about a header into one sentence, and suppress its warnings.
 
     Raises:
-        FormatError: If it says that the file is pickled or damaged.
+        FormatError: If NumPy finds the file pickled or damaged.
     """
     try:
-        # of headers that Python 2 wrote, which are read all the same
+        # NumPy warns of headers that Python 2 wrote, and reads them all the same
         with warnings.catch_warnings(action="ignore"):
             yield
     except EckartError:
@@ -74,49 +75,52 @@ def header_reading(path: Path) -> Generator[None, None, None]:
 
 
 def header_of(file: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Shape and dtype of the array that begins here in an open file, as it claims them.
+    """Shape and dtype that the header at the position of an open file claims for its array.
 
     Raises:
-        ValueError: If it is of a version that NumPy does not know.
-        Exception: Any of `WRONG`, if it is damaged.
+        ValueError: If NumPy does not know the version of the header.
+        Exception: Any of `WRONG`, if the header is damaged.
     """
     version = np.lib.format.read_magic(file)
-    # the third, which has UTF-8 in the names of fields, is read like the second
+    # version 3 differs from version 2 only by UTF-8 in the names of fields
     first = version == (1, 0)
     read = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
     if version not in ((1, 0), (2, 0), (3, 0)):
         raise ValueError(f"unknown version {version}")
     shape, _, dtype = read(file)
+    # True would be an int to isinstance
     if not all(type(length) is int for length in shape):
         raise ValueError(f"its shape is {shape}")
     return shape, dtype
 
 
 def _check_fits(path: Path) -> None:
-    """Refuse a header that promises more than the file holds; NumPy would count beyond 64 bits."""
+    """Refuse a header that promises more than the file holds: the size may overflow in NumPy."""
     with path.open("rb") as file:
         if file.read(len(MAGIC)) != MAGIC:
-            return  # what else it is, NumPy says
+            return  # NumPy's own error says what is wrong
         file.seek(0)
         shape, dtype = header_of(file)
         left = path.stat().st_size - file.tell()
+    # objects have no fixed size; they are refused as pickled
     if not dtype.hasobject and not fits(shape, dtype.itemsize, left):
         raise damaged(path, "its header promises more numbers than it holds")
 
 
 def unreadable(path: Path, error: Exception) -> FormatError:
-    """The error for a file that NumPy does not read: pickled, damaged, or something else."""
+    """The error for a file that NumPy does not read, because it is pickled or damaged."""
     said = str(error)
     if "pickle" not in said and "Python objects" not in said:
         return damaged(path, error)
-    with path.open("rb") as file:  # what has no mark of its own is taken for a pickle by NumPy
+    with path.open("rb") as file:  # NumPy takes every file without a known signature for a pickle
         start = file.read(6)
+    # b"\x80" begins a pickle and b"PK" a zip archive
     known = start.startswith((b"\x80", b"PK", MAGIC))
     return pickled(path) if known else damaged(path, "it does not begin as such a file does")
 
 
 def pickled(path: Path) -> FormatError:
-    """The error for a file that could run code when it is read."""
+    """The error for a file that could execute code when it is read."""
     return FormatError(
         f"{path} holds pickled Python objects, which eckart never unpickles.",
         hint="Save the numbers as a plain array: np.save(path, array.astype(float)).",
@@ -135,14 +139,15 @@ def write(path: Path, parts: Mapping[str, Matrix]) -> None:
         }
         np.lib.format.write_array_header_1_0(file, header)
         for block in W.row_blocks():
+            # `data` is a view, so that a block is written without a copy
             file.write(np.ascontiguousarray(block).data)
 
 
 def only_part(parts: Mapping[str, Matrix], path: Path) -> Matrix:
-    """The only matrix, for a format that holds no more.
+    """The only matrix, for a format that holds one matrix.
 
     Raises:
-        MatrixError: If there are several.
+        MatrixError: If there are several matrices.
     """
     if len(parts) > 1:
         raise MatrixError(
@@ -154,15 +159,15 @@ def only_part(parts: Mapping[str, Matrix], path: Path) -> Matrix:
 
 
 def fits(shape: tuple[int, ...], itemsize: int, available: int) -> bool:
-    """Whether an array of this shape can be in so many bytes; its header may say anything."""
+    """Whether an array of this shape fits into the available bytes: a header may claim any."""
     return all(length >= 0 for length in shape) and math.prod(shape) * itemsize <= available
 
 
 def check_unnamed(path: Path, wanted: Wanted) -> None:
-    """Refuse names of columns for a file that has none.
+    """Refuse names of columns for a file whose columns have none.
 
     Raises:
-        ArgumentError: If some were given.
+        ArgumentError: If names were given.
     """
     named = wanted.columns or wanted.beside
     if named:
@@ -174,38 +179,43 @@ def check_unnamed(path: Path, wanted: Wanted) -> None:
 
 
 PIECE: Final = 2**23
-"""Bytes that are read at once; more is no faster."""
+"""Bytes that are read at once; larger reads are no faster."""
 ASKED: Final = 3
+"""Pages of a piece of the file that are sampled to find out whether it is in the cache."""
 
 
 @final
 class UncachedFile:
-    """Bytes of a file, from its cache where the system has them in it, else from the disk itself.
+    """Bytes of a file, from the page cache if they are there, else directly from the disk.
 
-    Of a file larger than memory the cache keeps nothing until the next pass, but takes the memory
-    of others, and as much time of the cores for its pages as a matrix product with them does.
+    The cache keeps nothing of a file larger than memory until the next pass, but it takes memory
+    from other programs, and handling its pages takes as much processor time as a matrix product
+    with them.
 
-    A place in the file is read straight into memory where both begin at the same byte of a page;
-    what is before the first whole page and after the last goes through the cache, and so does all
-    where the system or the disk refuses.
+    Bytes are read directly if their place in the file and their place in memory have the same
+    offset within a page. The bytes before the first whole page and after the last one go through
+    the cache, and so do all bytes if the system or the disk refuses direct reads.
 
     Args:
-        path: Of the file.
+        path: The file.
         cached: Whether the file is small enough to be left in the cache.
     """
 
     def __init__(self, path: Path, *, cached: bool) -> None:
+        # unbuffered: blocks go straight to the memory of the caller
         self._file = path.open("rb", buffering=0)
         self._straight = None if cached else _opened_straight(path)
         self._advise()
 
     def fill(self, target: Array, place: int) -> int:
-        """Fill contiguous memory with what the file holds from a place on; how many bytes."""
+        """Fill contiguous memory from a place in the file on, and return the number of bytes."""
         bytes_of: Any = target
         view = memoryview(bytes_of).cast("B")
+        # the bytes up to the next page boundary of the file
         first = -place % PAGE
         last = first + max(0, len(view) - first) // PAGE * PAGE
         congruent = (target.ctypes.data - place) % PAGE == 0
+        # O_DIRECT needs aligned addresses, in the file and in memory
         if self._straight is None or not congruent or last == first:
             return _filled(self._file, view, place)
         if self._has(place + first, place + last):
@@ -213,43 +223,47 @@ class UncachedFile:
         done = _filled(self._file, view[:first], place)
         if done == first:
             done += self._read_straight(view[first:last], place + first)
+        # short only at the end of the file or after a refusal; the rest is read through the cache
         return done + _filled(self._file, view[done:], place + done)
 
     def close(self) -> None:
-        """Give the file back."""
+        """Close the file."""
         self._file.close()
         if self._straight is not None:
             self._straight.close()
 
     def _advise(self) -> None:
-        """Have the system read ahead, unless it would then hold what is read straight."""
+        """Let the system read ahead, unless that would put directly read pages into the cache."""
         if hasattr(os, "posix_fadvise"):
             random = self._straight is not None
+            # random access switches the read-ahead of the system off
             advice = os.POSIX_FADV_RANDOM if random else os.POSIX_FADV_SEQUENTIAL
             os.posix_fadvise(self._file.fileno(), 0, 0, advice)
 
     def _has(self, start: int, stop: int) -> bool:
-        """Whether the system has these pages of the file in memory.
+        """Whether the page cache holds this piece of the file.
 
-        It is asked for a few at random: each that it does not have it fetches for being asked, and
-        that one is not to answer for all the next time.
+        A few pages are sampled at random, because asking for a page makes the system fetch it: a
+        fixed page would be in the cache the next time and answer for all others.
         """
         asked = random.sample(range(start, stop, PAGE), min(ASKED, (stop - start) // PAGE))
         try:
             return all(
+                # RWF_NOWAIT refuses to wait for the disk, and thereby tells what is in the cache
                 os.preadv(self._file.fileno(), [bytearray(PAGE)], place, os.RWF_NOWAIT) > 0
                 for place in asked
             )
-        except BlockingIOError:
+        except BlockingIOError:  # the page would have to be read from the disk
             return False
-        except OSError:
+        except OSError:  # the file system does not support the question, so the cache is used
             return True
 
     def _read_straight(self, view: memoryview, place: int) -> int:
+        """Read directly; 0 bytes, and the cache from then on, if the disk refuses."""
         assert self._straight is not None
         try:
             return _filled(self._straight, view, place)
-        except OSError:  # this disk has larger blocks, or none: as every other program reads it
+        except OSError:  # the disk has larger blocks, or none, and is then read as usual
             self._straight.close()
             self._straight = None
             self._advise()
@@ -257,7 +271,7 @@ class UncachedFile:
 
 
 def _opened_straight(path: Path) -> FileIO | None:
-    """A way to the file past the cache; None where the system has none."""
+    """The file opened for direct reads; None if the system or the disk does not offer them."""
     if not (hasattr(os, "O_DIRECT") and hasattr(os, "RWF_NOWAIT")):
         return None
     try:
@@ -267,9 +281,10 @@ def _opened_straight(path: Path) -> FileIO | None:
 
 
 def _filled(file: FileIO, view: memoryview, place: int) -> int:
-    """Fill memory from a place on, or up to the end of the file; how many bytes."""
+    """Fill memory from a place in the file on, up to its end, and return the number of bytes."""
     file.seek(place)
     done = 0
+    # readinto may return less than it was asked for
     while done < len(view):
         count = file.readinto(view[done : done + PIECE])
         if not count:
@@ -279,22 +294,22 @@ def _filled(file: FileIO, view: memoryview, place: int) -> int:
 
 
 CACHED: Final = 2**31
-"""A file of up to so many bytes is left in the system's cache for whoever reads it next."""
+"""Bytes up to which a file is left in the page cache for the next program that reads it."""
 
 
 def open_rows(path: Path, wanted: Wanted) -> Table:
-    """The rows of the array."""
+    """Open the rows of the array."""
     check_unnamed(path, wanted)
     return Table(source=ArrayFile(path), names=None)
 
 
 @final
 class ArrayFile:
-    """A two-dimensional `.npy` file as a `RowSource`.
+    """A `.npy` file of two dimensions as a `RowSource`.
 
     Raises:
-        FormatError: If it is damaged or pickled.
-        MatrixError: If it is no matrix.
+        FormatError: If the file is damaged or pickled.
+        MatrixError: If the array is no matrix.
     """
 
     def __init__(self, path: Path) -> None:
@@ -313,13 +328,13 @@ class ArrayFile:
         self.lead = self.offset % PAGE
 
     def open(self) -> RowReader:
-        """Begin at the first row."""
+        """Open a reader at the first row."""
         return _Rows(self) if self.by_rows else _Columns(self)
 
 
 @final
 class _Rows:
-    """Rows that lie one behind another."""
+    """Rows of an array in C order, which are contiguous in the file."""
 
     def __init__(self, source: ArrayFile) -> None:
         self._source = source
@@ -327,9 +342,9 @@ class _Rows:
         self._place = source.offset
 
     def read(self, out: Array, /) -> int:
-        """Fill `out`, by way of an array of the stored dtype where that is another."""
+        """Fill `out`; if the stored dtype differs, through an array of that dtype."""
         own = self._source.stored == out.dtype
-        # that begins where the next row does in its page, so that it is read straight
+        # aligned like the next row in its page, which direct reads need
         target: Any = out if own else own_pages(out.shape, self._source.stored, self._place % PAGE)
         rows = self._file.fill(target, self._place) // (target.shape[1] * target.itemsize)
         self._place += rows * target.shape[1] * target.itemsize
@@ -344,19 +359,19 @@ class _Rows:
 
 @final
 class _Columns:
-    """Rows of an array whose columns lie one behind another, by way of a map."""
+    """Rows of an array in Fortran order, whose columns are contiguous, through a map."""
 
     def __init__(self, source: ArrayFile) -> None:
         self._array = load(source.path, source.path)
         self._start = 0
 
     def read(self, out: Array, /) -> int:
-        """Fill `out`."""
+        """Fill `out` with the next rows."""
         rows = self._array[self._start : self._start + len(out)]
         out[: len(rows)] = rows
         self._start += len(rows)
         return len(rows)
 
     def close(self) -> None:
-        """Let the map go."""
+        """Release the map."""
         del self._array

@@ -1,4 +1,4 @@
-"""NumPy's `.npz`: dense arrays, SciPy's sparse matrices, and eckart's factors."""
+"""The format `.npz` of NumPy: dense arrays, sparse matrices of SciPy, and factors of eckart."""
 
 import json
 import lzma
@@ -33,16 +33,17 @@ from eckart.matrices.derived import dense
 
 SELECTABLE = frozenset({"tensor"})
 DOCUMENT: Final = "eckart.json"
-MOST_DEFLATION: Final = 1032  # DEFLATE cannot do better, so a larger claim is false
+"""The member of the archive that holds the document of the factors, as bytes of UTF-8."""
+MOST_DEFLATION: Final = 1032  # the largest ratio of DEFLATE, so a larger claim is false
 BROKEN: Final = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, RuntimeError)
-"""What is raised for an archive that is broken, encrypted or packed in a way that is not known."""
+"""Errors for an archive that is damaged, encrypted, or compressed by an unknown method."""
 
 
 def read(path: Path, selection: Selection) -> Contents:
-    """The named or only matrix; a sparse one stays sparse."""
+    """Read the named matrix, or the only one; a sparse matrix stays sparse."""
     with _opened(path) as archive:
         names = set(archive.files)
-        if {"format", "shape", "data"} <= names:
+        if {"format", "shape", "data"} <= names:  # what scipy.sparse.save_npz writes
             if selection.tensor is not None:
                 raise FormatError(
                     f"{path} has no tensor '{selection.tensor}': it is one sparse matrix.",
@@ -56,25 +57,25 @@ def read(path: Path, selection: Selection) -> Contents:
 
 
 def write(path: Path, parts: Mapping[str, Matrix]) -> None:
-    """Write each matrix under its part's name, or `W`."""
+    """Write each matrix under the name of its part, or as `W` if the part has no name."""
     arrays = {name or "W": dense(W) for name, W in parts.items()}
     with path.open("wb") as file:
         np.savez(file, **arrays)  # pyright: ignore[reportArgumentType] names are the user's
 
 
 def read_factors(path: Path) -> FactorFile:
-    """Pairs `NAME.B`, `NAME.A` and the document beside them."""
+    """Read the pairs `NAME.B` and `NAME.A`, and the document beside them."""
     arrays, document = read_arrays(path)
     return FactorFile(parts=from_arrays(arrays, path), document=document)
 
 
 def write_factors(path: Path, parts: Mapping[str, Factors], document: Mapping[str, Any]) -> None:
-    """Write pairs `NAME.B`, `NAME.A` and the document as UTF-8 text."""
+    """Write the pairs `NAME.B` and `NAME.A`, and the document as UTF-8 text."""
     write_arrays(path, to_arrays(parts), document)
 
 
 def read_arrays(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """All arrays by name, and the document beside them.
+    """Read all arrays by name, and the document beside them.
 
     Raises:
         FormatError: If the file is damaged.
@@ -88,7 +89,7 @@ def read_arrays(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Any], document: Mapping[str, Any]) -> None:
-    """Write arrays by name, and a document as UTF-8 text."""
+    """Write arrays under their names, and a document as UTF-8 text."""
     text = json.dumps(document, allow_nan=False).encode()
     named = {**arrays, DOCUMENT: np.frombuffer(text, dtype=np.uint8)}
     with path.open("wb") as file:
@@ -97,7 +98,7 @@ def write_arrays(path: Path, arrays: Mapping[str, Any], document: Mapping[str, A
 
 @contextmanager
 def _opened(path: Path) -> Generator[Any, None, None]:
-    """The archive, with every way it can be broken as one error."""
+    """Open an archive, and turn every error of a damaged one into one sentence."""
     try:
         with (
             header_reading(path),
@@ -109,21 +110,22 @@ def _opened(path: Path) -> Generator[Any, None, None]:
             yield archive
     except BROKEN as error:
         raise damaged(path, error) from error
-    except OSError as error:  # of bzip2, which has no number
+    except OSError as error:  # bzip2 raises one without a number for damaged data
         if isinstance(error, EckartError) or error.errno is not None:
             raise
         raise damaged(path, error) from error
 
 
 def _shapes(archive: Any, path: Path, wanted: str | None) -> dict[str, tuple[int, ...]]:
-    """The shapes of the arrays of numbers; where none is a matrix, pickled ones are refused.
+    """The shapes of the arrays of numbers; if none is a matrix, a pickled array is an error.
 
-    What else an archive holds lies beside them.
+    Members of the archive that are no arrays are ignored.
     """
     members = set(archive.zip.namelist())
     shapes: dict[str, tuple[int, ...]] = {}
     refused: FormatError | None = None
     for name in archive.files:
+        # members that are not arrays have no header to read
         if f"{name}.npy" not in members:
             continue
         try:
@@ -131,8 +133,10 @@ def _shapes(archive: Any, path: Path, wanted: str | None) -> dict[str, tuple[int
         except FormatError as error:
             if name == wanted or error.code != "pickled":
                 raise
+            # a pickled array beside a matrix does no harm, since it is never read
             refused = error
             continue
+        # bfloat16 is stored as "V", a type without meaning to NumPy; with names it is a record
         if dtype.kind in "biufcV" and dtype.names is None:
             shapes[name] = shape
     if refused is not None and not any(len(shape) == 2 for shape in shapes.values()):
@@ -141,12 +145,13 @@ def _shapes(archive: Any, path: Path, wanted: str | None) -> dict[str, tuple[int
 
 
 def _header(archive: Any, name: str, path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Shape and dtype of an array, checked against the bytes that are really there."""
+    """Shape and dtype of an array, checked against the bytes that the archive really holds."""
     member = archive.zip.getinfo(name if name in archive.zip.namelist() else f"{name}.npy")
     with archive.zip.open(member) as file:
         shape, dtype = header_of(file)
     if dtype.hasobject:
         raise pickled(path)
+    # a member's own size is a claim too, and cannot exceed that of the file
     packed = min(member.compress_size, path.stat().st_size)
     if not fits(shape, dtype.itemsize, MOST_DEFLATION * packed + 4096):
         raise damaged(path, f"the header of {name} promises more numbers than the file holds")
@@ -154,13 +159,15 @@ def _header(archive: Any, name: str, path: Path) -> tuple[tuple[int, ...], np.dt
 
 
 def _sparse(path: Path, archive: Any) -> Sparse:
+    """The sparse matrix of an archive, whose parts are checked before and after SciPy reads it."""
     for name in archive.files:
         _header(archive, name, path)
     try:
         stored: Any = scipy.sparse.load_npz(path)
         if hasattr(stored, "check_format"):
+            # the indices are checked, since wrong ones let SciPy write outside of its memory
             stored.check_format(full_check=True)
-    except AttributeError as error:  # its format is no word
+    except AttributeError as error:  # SciPy looks the format up by name, and it is no text
         raise damaged(path, error) from error
     check_sparse(path, stored.shape, stored.nnz)
     return Sparse(stored)

@@ -1,7 +1,7 @@
-"""What may be written where: the one rule for every command and function that writes.
+"""The one rule for outputs of every command and function: what may be written where.
 
-An output is never an input, nor above or inside one, whatever is forced. A file takes the place of
-a file, and a folder that of a folder in which all was written by eckart.
+An output is never an input, nor above or inside one, even if overwriting is forced. A file may only
+replace a file, and a folder only a folder in which eckart wrote everything.
 """
 
 import errno
@@ -18,30 +18,30 @@ from eckart.arguments import check_flag
 from eckart.errors import ArgumentError
 
 MARKER: Final = ".eckart.json"
-"""Lists the files that eckart wrote to a folder, in that folder."""
+"""The file in a folder that lists what eckart wrote to that folder."""
 
 PAGE: Final = 4096
 PAGES: Final = 256
-"""A file counts with all of its bytes up to so many pages, and with so many pages beyond."""
+"""Bytes of a page, and the pages that identify a file: of a larger file only so many are read."""
 
 SIGNED: Final = {"written_by": "eckart"}
-"""What documents say that tell a folder of eckart's from one that has the same names in it."""
+"""The entry of a document that tells a folder of eckart from one with the same names in it."""
 
 UNFINISHED: Final = "settings.json"
-"""The document of unfinished work, whose files come one by one."""
+"""The document of a resumable run, whose files are written one by one, so that it has no marker."""
 
 WORK: Final = re.compile(r"settings\.json|\d{5}\.(json|\w+\.safetensors)|adapter(/[^/]+)?")
-"""Names of all the files of unfinished work."""
+"""Names of all files of a resumable run."""
 
 WORKPLACE: Final = re.compile(r"(.*/)?\.eckart-[0-9a-f]{16}(/.*)?")
-"""What a killed run leaves, in which an output was made."""
+"""Names of the workplaces that a killed run leaves behind, and of what is in them."""
 
 
 def mark(folder: Path) -> None:
-    """List all that lies in a folder, with its sizes and digests, in its marker.
+    """Write the marker of a folder: a list of all its files with their sizes and digests.
 
     Cost:
-        Up to 1 MiB read of each file.
+        Reads up to 1 MiB of each file.
     """
     files = sorted(path for path in _below(folder) if not (folder / path).is_dir())
     document = {**SIGNED, "files": {str(path): _identity(folder / path) for path in files}}
@@ -49,13 +49,13 @@ def mark(folder: Path) -> None:
 
 
 def strangers(folder: Path) -> list[str]:
-    """What lies in a folder and was not written by eckart, or was changed since, by name.
+    """Names of what lies in a folder and was not written by eckart, or was changed since.
 
-    A file is known by its size and up to 256 pages of its bytes, in equal distances: what another
-    program wrote is told from it; a change of a few bytes of a large file may be missed.
+    A file is recognised by its size and by up to 256 pages of its bytes at equal distances. This
+    detects what another program wrote; it may miss a change of a few bytes of a large file.
 
     Cost:
-        Up to 1 MiB read of each file.
+        Reads up to 1 MiB of each file.
     """
     found = {str(path) for path in _below(folder)}
     listed = _listed(folder, found)
@@ -63,26 +63,27 @@ def strangers(folder: Path) -> list[str]:
     return sorted(
         name
         for name in found
+        # what a killed run left in a workplace is cleared by the next run, and is nobody's
         if not WORKPLACE.fullmatch(name) and not _is_own(folder / name, name, listed, folders)
     )
 
 
 def _is_own(path: Path, name: str, listed: Mapping[str, str | None], folders: set[str]) -> bool:
-    """Whether a file is on the list, as it was written where that is known, or a folder of such."""
+    """Whether a file is listed and unchanged as far as is known, or a folder holds listed files."""
     if path.is_symlink():
         return False
-    if path.is_dir():  # one of unfinished work may have been emptied by a killed run
+    if path.is_dir():  # a killed run may have left an empty folder of a resumable run
         return name in folders or (name in listed and listed[name] is None)
     if not path.is_file() or name == MARKER or name not in listed:
         return name == MARKER and path.is_file()
     try:
         return listed[name] in (None, _identity(path))
-    except OSError:  # what may not be read is not known
+    except OSError:  # a file without permission to read cannot be recognised
         return False
 
 
 def _identity(path: Path) -> str | None:
-    """The size of a file and the SHA-256 of its bytes or of chosen pages; None of what is none."""
+    """The size of a file and the SHA-256 of its bytes or chosen pages; None if it is no file."""
     if not path.is_file():
         return None
     digest, size = hashlib.sha256(), path.stat().st_size
@@ -90,6 +91,7 @@ def _identity(path: Path) -> str | None:
         if size <= PAGES * PAGE:
             digest.update(file.read())
         else:
+            # the first page begins at 0 and the last one ends with the file
             for number in range(PAGES):
                 file.seek((size - PAGE) * number // (PAGES - 1))
                 digest.update(file.read(PAGE))
@@ -97,9 +99,10 @@ def _identity(path: Path) -> str | None:
 
 
 def _listed(folder: Path, found: set[str]) -> Mapping[str, str | None]:
-    """The files that eckart wrote to a folder, with what they are known by.
+    """The files that eckart wrote to a folder, each with its identity.
 
-    By its marker. Unfinished work has none, and its files are known by their names.
+    They are those of the marker. The folder of a resumable run has no marker, so its files are
+    recognised by their names and have the identity None.
     """
     files = _document(folder / MARKER).get("files")
     if isinstance(files, dict):
@@ -111,9 +114,9 @@ def _listed(folder: Path, found: set[str]) -> Mapping[str, str | None]:
 
 
 def _document(path: Path) -> dict[str, Any]:
-    """An object of JSON; an empty one where there is none that can be read."""
+    """The JSON object in a file; an empty one if none can be read."""
     try:
-        is_file = path.is_file()  # a pipe of this name would be waited for
+        is_file = path.is_file()  # reading a pipe of this name would wait for ever
         found = json.loads(path.read_text(encoding="utf-8") if is_file else "")
     except (OSError, ValueError, RecursionError):
         return {}
@@ -121,7 +124,7 @@ def _document(path: Path) -> dict[str, Any]:
 
 
 def _below(folder: Path) -> Iterator[Path]:
-    """All that lies in a folder, relative to it; links are not followed."""
+    """Yield the paths of all that lies in a folder, relative to it; links are not followed."""
     for place, folders, files in os.walk(folder):
         yield from (Path(place, name).relative_to(folder) for name in (*folders, *files))
 
@@ -138,14 +141,15 @@ def check_output(
 
     Args:
         path: The output.
-        force: Whether what is there may be replaced.
-        inputs: All that is read, and the other outputs of the same run.
+        force: Whether an existing output may be replaced.
+        inputs: All paths that are read, and the other outputs of the same run.
         is_folder: Whether the output is a folder.
-        updates: An input whose later state the output may be, in its own place.
+        updates: An input that the output may replace with its own later state.
 
     Raises:
-        ArgumentError: If it is, holds or lies in an input; if it exists and `force` is false; if
-            what is there is no file, or no folder of eckart's; or if its folder does not exist.
+        ArgumentError: If the output is, holds or lies in an input; if it exists and `force` is
+            false; if what exists is no file, or no folder of eckart; or if the folder that it
+            belongs in does not exist.
     """
     target = located(path)
     in_place = updates is not None and is_same(target, located(updates))
@@ -161,7 +165,7 @@ def check_output(
 
 
 def check_free(path: Path, *, force: bool) -> None:
-    """The part of the rule that `force` decides.
+    """Apply the part of the rule that `force` decides.
 
     Raises:
         ArgumentError: If the output exists and `force` is false, or its folder does not exist.
@@ -182,7 +186,7 @@ def check_free(path: Path, *, force: bool) -> None:
 
 
 def check_apart(path: Path, inputs: Sequence[Path | None]) -> None:
-    """The part of the rule that holds whatever is forced.
+    """Apply the part of the rule that holds even if `force` is true: outputs are no inputs.
 
     Raises:
         ArgumentError: If the path is, holds or lies in one of the inputs.
@@ -200,10 +204,10 @@ def check_apart(path: Path, inputs: Sequence[Path | None]) -> None:
 
 
 def check_kind(path: Path, *, is_folder: bool) -> None:
-    """The part of the rule that holds for what is there already.
+    """Apply the part of the rule that concerns what exists already at the path.
 
     Raises:
-        ArgumentError: If it is of another kind, or a folder with what eckart did not write.
+        ArgumentError: If it is of another kind, or a folder with files that eckart did not write.
     """
     target = located(path)
     if not target.exists():
@@ -221,6 +225,7 @@ def check_kind(path: Path, *, is_folder: bool) -> None:
             hint="Give another --output.",
             code="output-of-another-kind",
         )
+    # a rename cannot replace a mount point
     if target.is_mount():
         raise ArgumentError(
             f"{path} is where a disk is mounted, and an output is put in its place whole.",
@@ -232,13 +237,14 @@ def check_kind(path: Path, *, is_folder: bool) -> None:
 
 
 def located(path: Path) -> Path:
-    """The place that a path leads to, its links followed: a link as output updates its target.
+    """The place that a path leads to; links are followed, so that an output updates their target.
 
     Raises:
         ArgumentError: If the path leads nowhere: a circle of links, or a name too long.
     """
     try:
         target = path.resolve()
+        # where resolve() stops within a circle of links, the result is still a link
         if target.is_symlink():
             raise RuntimeError("a circle of links")
         target.exists()  # says nothing of a missing file, and raises where there can be none
@@ -248,16 +254,17 @@ def located(path: Path) -> Path:
 
 
 def is_there(path: Path) -> bool:
-    """Whether a path leads to something, be it a stream such as /dev/stdin, which is at no place.
+    """Whether a path leads to something, which includes a stream such as /dev/stdin.
 
     Raises:
-        ArgumentError: As `located`.
+        ArgumentError: If the path leads nowhere, as in `located`.
     """
+    # the resolved name of a stream, such as pipe:[123], is no path that exists
     return located(path).exists() or path.exists()
 
 
 def unusable(path: Path, error: Exception) -> ArgumentError:
-    """The error for a path that the system takes for no name at all."""
+    """The error for a path that the system does not accept as a name."""
     number = error.errno if isinstance(error, OSError) else None
     if number == errno.ENAMETOOLONG:
         return ArgumentError(
@@ -278,7 +285,7 @@ def unusable(path: Path, error: Exception) -> ArgumentError:
 
 
 def beside(path: Path, name: str) -> Path:
-    """A file of another name beside a path, also where that is `.`, `..` or `/`.
+    """A path with another last name in the same folder; works for `.`, `..` and `/` too.
 
     Example:
         >>> beside(Path("data/W.csv"), "W.factors.npz").as_posix()
@@ -288,7 +295,7 @@ def beside(path: Path, name: str) -> Path:
 
 
 def named_path(path: Path) -> Path:
-    """The same path with a last name: `.` and `..` have none.
+    """A path with a last name that leads to the same place: `.` and `..` have none.
 
     Example:
         >>> named_path(Path(".")) == Path.cwd()
@@ -298,9 +305,10 @@ def named_path(path: Path) -> Path:
 
 
 def is_same(one: Path, other: Path) -> bool:
-    """Whether two paths lead to one file or folder.
+    """Whether two paths lead to the same file or folder.
 
-    By links, hard links, other letters where these are not told apart, or a second mount too.
+    They may do so through links, hard links, a second mount, or upper and lower case on a disk that
+    ignores it.
     """
     try:
         return one == other or one.samefile(other)
@@ -309,6 +317,7 @@ def is_same(one: Path, other: Path) -> bool:
 
 
 def _is_around_us(target: Path) -> bool:
+    """Whether a path is or holds the current folder."""
     here = located(Path())
     return any(is_same(above, target) for above in (here, *here.parents))
 
@@ -325,14 +334,14 @@ def _check_own(path: Path, target: Path) -> None:
 
 
 def _relation(target: Path, place: Path) -> str | None:
-    """How an output lies to what is read, where the two are not apart."""
+    """The relation of an output to what is read, in words; None if they are apart."""
     if any(is_same(above, target) for above in (place, *place.parents)):
         return "is or holds"
     return "lies in" if any(is_same(above, place) for above in target.parents) else None
 
 
 def _sources(source: Path) -> Iterator[Path]:
-    """A path that is read, and what links at any depth of a folder lead to."""
+    """Yield a path that is read, and the links and hard links at any depth of a folder."""
     yield source
     for place, folders, files in os.walk(source):
         yield from (Path(place, name) for name in folders if Path(place, name).is_symlink())

@@ -1,4 +1,4 @@
-"""Parquet tables of numbers, their columns by position, and what Arrow says of a broken one."""
+"""Parquet tables of numbers, their columns by position, and errors of Arrow as one sentence."""
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,23 +17,25 @@ from eckart.files.whole import damaged
 from eckart.matrices import Dense, Matrix
 
 BROKEN: Final = (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError)
-"""Bytes that make no sense, kinds of data that only such bytes name, and names that are no text."""
+"""Errors of Arrow for a damaged file: invalid bytes, types that only such bytes name, and names
+that are no text.
+"""
 
 
 @contextmanager
 def arrow_reading(path: Path) -> Generator[None, None, None]:
-    """Turn what Arrow says while `path` is read into one sentence.
+    """Turn an error of Arrow while `path` is read into one sentence.
 
-    Arrow raises OSError for pages and headers that it cannot unpack; where the system refused it
-    has a number.
+    Arrow raises OSError also for pages and headers that it cannot unpack; only an error of the
+    system has a number.
 
     Raises:
         FormatError: If the file is damaged.
-        OSError: If the system refuses to read it.
+        OSError: If the system refuses to read the file.
     """
     try:
         yield
-    except EckartError:  # of a refusal, which is an OSError without a number too
+    except EckartError:  # a StorageError is an OSError without a number too
         raise
     except BROKEN as error:
         raise damaged(path, error) from error
@@ -44,26 +46,26 @@ def arrow_reading(path: Path) -> Generator[None, None, None]:
 
 
 INDEX = "__index_level_"
-"""How pandas begins the name of an index that has none."""
+"""The beginning of the name that pandas gives to the column of an unnamed index."""
 
 
 @final
 class ParquetColumns:
-    """A Parquet file, opened.
+    """An open Parquet file whose columns are chosen by position.
 
     Args:
         path: The file.
-        buffer: Bytes of a column that are read at a time; 0 reads whole columns, and ahead.
+        buffer: Bytes of a column that are read at once; 0 reads whole columns, and reads ahead.
 
     Fields:
-        names: Of the columns.
+        names: Names of the columns.
         types: Arrow types of the columns.
-        rows: How many there are.
-        heights: Rows of each row group.
-        footer: Bytes that describe the file, as they are stored.
+        rows: Number of rows.
+        heights: Number of rows of each row group.
+        footer: Stored bytes of the footer, which describes the file.
 
     Raises:
-        FormatError: If the schema is not that of the columns.
+        FormatError: If the schema does not match the stored columns.
     """
 
     def __init__(self, path: Path, buffer: int = 0) -> None:
@@ -75,6 +77,7 @@ class ParquetColumns:
         self.rows = int(data.num_rows)
         self.heights = [data.row_group(group).num_rows for group in range(data.num_row_groups)]
         self.footer = int(data.serialized_size)
+        # a nested column is stored as several, which are numbered through all columns
         self._leaves: list[range] = []
         first = 0
         for kind in self.types:
@@ -93,8 +96,9 @@ class ParquetColumns:
         """Positions of the columns that pandas wrote for the index of a data frame."""
         try:
             written: Any = (self._schema.pandas_metadata or {}).get("index_columns", [])
-        except (ValueError, AttributeError, RecursionError):  # JSON of something else, or none
+        except (ValueError, AttributeError, RecursionError):  # the metadata is not from pandas
             written = []
+        # pandas describes a range as a dictionary, which no column holds
         stored = {name for name in written if isinstance(name, str)} \
             if isinstance(written, list) else set[str]()  # fmt: skip
         return {
@@ -104,20 +108,21 @@ class ParquetColumns:
         }
 
     def first_is_words(self) -> bool:
-        """Whether the first of several columns is text or categories."""
+        """Whether there are several columns and the first is text or categories."""
         return len(self.types) > 1 and is_words(self.types[0])
 
     def empty(self) -> Any:
-        """The columns without their rows."""
+        """An Arrow table of all columns without rows."""
         return self._schema.empty_table()
 
     def read(self, positions: Sequence[int]) -> Any:
-        """Some columns as an Arrow table, in this order."""
+        """Read some columns as an Arrow table, in this order."""
+        # `ParquetFile` itself takes names, and several columns may have one name
         found = self._file.reader.read_all(column_indices=self._under(positions), use_threads=True)
         return _plain(found)
 
     def read_group(self, group: int, positions: Sequence[int]) -> Any:
-        """The same of one row group, without threads."""
+        """Read some columns of one row group as an Arrow table, without threads."""
         found = self._file.reader.read_row_group(
             group, column_indices=self._under(positions), use_threads=False
         )
@@ -126,7 +131,7 @@ class ParquetColumns:
     def batches(
         self, height: int, positions: Sequence[int], groups: Sequence[int] | None = None
     ) -> Iterator[Any]:
-        """The same in batches of so many rows, of some row groups or of all."""
+        """Read some columns in batches of `height` rows, of some row groups or of all."""
         chosen = range(len(self.heights)) if groups is None else groups
         batches = self._file.reader.iter_batches(
             height, row_groups=list(chosen), column_indices=self._under(positions), use_threads=True
@@ -134,17 +139,18 @@ class ParquetColumns:
         return map(_plain, batches)
 
     def _under(self, positions: Sequence[int]) -> list[int]:
-        """What is stored for some columns: one for each, more for a nested one."""
+        """Positions of the stored columns: one for each plain column, several for a nested one."""
         return [leaf for position in positions for leaf in self._leaves[position]]
 
 
 def _plain(rows: Any) -> Any:
-    """Rows with text and bytes laid out so that all functions of Arrow take them.
+    """Rows with views of text and bytes converted to types that all functions of Arrow accept.
 
     Raises:
         pa.ArrowInvalid: If the columns of a damaged file are not of one length.
     """
     rows.validate()
+    # a column of lists or records is no number either way, and keeps its type
     plain = {"string_view": pa.string(), "binary_view": pa.binary()}
     for place, kind in enumerate(rows.schema.types):
         if str(kind) in plain:
@@ -154,7 +160,7 @@ def _plain(rows: Any) -> Any:
 
 
 def _leaves(kind: Any) -> int:
-    """How many columns are stored for one of a type."""
+    """The number of stored columns for a column of a type."""
     if isinstance(kind, pa.BaseExtensionType):
         return _leaves(kind.storage_type)
     if not pa.types.is_nested(kind):
@@ -166,7 +172,7 @@ SELECTABLE = frozenset({"columns", "index"})
 
 
 def read(path: Path, selection: Selection) -> Contents:
-    """The chosen columns as a matrix; an index that pandas wrote is left out and said."""
+    """Read the chosen columns as a matrix; an index is left out, and the notes say so."""
     with arrow_reading(path), ParquetColumns(path) as file:
         keep, notes = _keep(file, selection, path)
         table = file.read(keep)
@@ -177,7 +183,7 @@ def read(path: Path, selection: Selection) -> Contents:
 
 
 def write(path: Path, parts: Mapping[str, Matrix]) -> None:
-    """Write one matrix, block by block, with columns named by their numbers."""
+    """Write one matrix, block by block, with columns named by their positions."""
     blocks = only_part(parts, path).row_blocks()
     table = table_of(next(blocks))
     with pq.ParquetWriter(path, table.schema) as writer:
@@ -189,14 +195,15 @@ def write(path: Path, parts: Mapping[str, Matrix]) -> None:
 def index_of(
     file: ParquetColumns, index: bool | None, path: Path
 ) -> tuple[set[int], tuple[str, ...]]:
-    """Positions of the columns that are an index, and what to say of them.
+    """Positions of the columns that are an index, and notes on them.
 
-    They are those that pandas wrote as one; else the first, if it holds words.
+    The index is the columns that pandas wrote as one; otherwise it is the first column, if that
+    holds words.
 
     Args:
         file: The file.
-        index: Whether there is one; None finds out.
-        path: For the notes.
+        index: Whether the table has an index; None finds out.
+        path: Path of the file, for the notes.
     """
     if index is False:
         return set(), ()
@@ -211,6 +218,11 @@ def index_of(
 def _keep(
     file: ParquetColumns, selection: Selection, path: Path
 ) -> tuple[list[int], tuple[str, ...]]:
+    """Positions of the columns to keep, and notes on an index that is left out.
+
+    Raises:
+        MatrixError: If a chosen column does not exist or holds no numbers, or no column is left.
+    """
     keep = select(file.names, selection.columns, path)
     notes: tuple[str, ...] = ()
     if selection.columns is None:

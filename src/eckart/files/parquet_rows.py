@@ -1,4 +1,4 @@
-"""Rows of Arrow batches: of one Parquet file, or of all files of a folder in the order of names."""
+"""Rows of Arrow batches, from one Parquet file or all files of a folder in the order of names."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -22,11 +22,11 @@ class Batches:
     """Columns of numbers from batches, as a `RowSource`.
 
     Args:
-        path: For messages.
-        shape: Rows and columns.
-        dtype: float32 or float64.
-        opened: Begins the batches anew, of Arrow or as arrays.
-        held: Bytes of the largest batch, and of what is kept to make it.
+        path: Path of the file, for messages.
+        shape: Number of rows and of columns.
+        dtype: Dtype of the rows, float32 or float64.
+        opened: Function that begins the batches anew, of Arrow or as arrays.
+        held: Bytes of the largest batch, and of the memory that is needed to make it.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Batches:
         self._opened = opened
 
     def open(self) -> RowReader:
-        """Begin at the first batch."""
+        """Open a reader at the first batch."""
         return _Reader(self.path, self._opened())
 
 
@@ -62,7 +62,7 @@ class _Reader:
         done = 0
         while done < len(out):
             if self._batch is None or not len(self._batch):
-                self._batch = None  # so that one batch is given back before the next is made
+                self._batch = None  # releases one batch before the next is made
                 self._batch = self._next()
                 if self._batch is None:
                     break
@@ -70,18 +70,20 @@ class _Reader:
         return done
 
     def _take(self, out: Array) -> int:
-        """The next rows of this batch."""
+        """Copy the next rows of this batch and return their number."""
         count = min(len(out), len(self._batch))
+        # an array is the batch of a low row group, whose numbers are converted already
         if isinstance(self._batch, np.ndarray):
             out[:count], self._batch = self._batch[:count], self._batch[count:]
             return count
         for position, column in enumerate(self._batch.slice(0, count).columns):
             out[:count, position] = numbers(column, out.dtype)
+        # slices of Arrow and of NumPy share the memory of the batch
         self._batch = self._batch.slice(count)
         return count
 
     def close(self) -> None:
-        """Let the batches go."""
+        """Release the batches."""
         self._batches, self._batch = iter(()), None
 
     def _next(self) -> Any:
@@ -94,8 +96,8 @@ def skipped(path: Path, names: list[str], why: dict[int, str]) -> tuple[str, ...
 
     Args:
         path: The file.
-        names: Of all columns.
-        why: What each of those that are left out holds, by its position.
+        names: Names of all columns.
+        why: What each column that is left out holds, by its position.
     """
     if not why:
         return ()
@@ -104,7 +106,7 @@ def skipped(path: Path, names: list[str], why: dict[int, str]) -> tuple[str, ...
 
 
 def no_numbers(path: Path, names: list[str], why: dict[int, str]) -> MatrixError:
-    """That none of the columns is left; the arguments are those of `skipped`."""
+    """The error for a table without a column of numbers; the arguments are those of `skipped`."""
     listed = f": {_listed(names, why)}" if why else ""
     return MatrixError(
         f"{path} has no column of numbers{listed}.",
@@ -119,23 +121,25 @@ def _listed(names: list[str], why: dict[int, str]) -> str:
 
 
 BATCH_BYTES: Final = 4 * 2**20
+"""Bytes of the numbers in a batch of a tall row group."""
 BUFFER: Final = 2**16
-"""Of the file that is read for a column at a time."""
+"""Bytes of the file that are read at once for each column."""
 LOW: Final = 2**18
-"""Rows of a group whose columns take no more than two pages each."""
+"""Rows up to which the columns of a row group take no more than two pages each."""
 PAGES: Final = 2**21
-"""Of a column of a taller group: a page as it is stored, the same unpacked, and its values."""
+"""Bytes for a column of a taller group: one stored page, the same page unpacked, and its values."""
 UNPACKED: Final = 16
-"""Bytes in memory for each of a footer, which names every column of every group."""
+"""Bytes in memory per byte of a footer, which describes every column of every row group."""
 KEPT: Final = 8 * 2**20
-"""That Arrow's allocator keeps of what was given back to it."""
+"""Bytes that the allocator of Arrow keeps of the memory that was released to it."""
 AT_ONCE: Final = 32
-"""Columns that are read together."""
+"""Columns of a low row group that are read together."""
 
 
 def open_rows(path: Path, wanted: Wanted) -> Table:
-    """The rows of the file, or of the files of the folder."""
+    """Open the rows of a file, or those of all files of a folder."""
     files = _files(path)
+    # the first file decides which columns there are, and in which order
     with arrow_reading(files[0]), ParquetColumns(files[0]) as first:
         beside = select(first.names, wanted.beside, path)
         kept, notes = _kept(first, wanted, beside, path)
@@ -144,7 +148,7 @@ def open_rows(path: Path, wanted: Wanted) -> Table:
     rows, tallest, footer = 0, 0, 0
     others = dict[str, None]()
     for file in files:
-        # one at a time, since what a file says of itself may be large
+        # one file is open at a time, since its footer may be large
         with arrow_reading(file), ParquetColumns(file) as opened:
             places = _places(opened, first, kept, path)
             _check_numbers(opened, places, path)
@@ -155,6 +159,7 @@ def open_rows(path: Path, wanted: Wanted) -> Table:
             numbers.append((file, places))
             along.append((file, _places(opened, first, beside, path)))
             others |= dict.fromkeys(set(opened.names) - own)
+    # a column without values has the type null in one file, which does not decide the dtype
     dtype = narrow_dtype([kind for kind in types if not pa.types.is_null(kind)] or list(types))
     held = len(kept) * (tallest * dtype.itemsize if tallest <= LOW else PAGES)
     held += KEPT + UNPACKED * footer
@@ -174,15 +179,16 @@ def open_rows(path: Path, wanted: Wanted) -> Table:
 
 
 def _files(path: Path) -> list[Path]:
-    """The file, or those of the folder that are neither hidden nor beside the data.
+    """The file itself, or the files of a folder without hidden ones and metadata such as `_common`.
 
     Raises:
-        MatrixError: If there are none.
+        MatrixError: If the folder holds no such file.
     """
     if not path.is_dir():
         return [path]
     files = [
         file
+        # the order of names is that of the rows, on every system
         for file in sorted(path.rglob("*"))
         if file.suffix.lower() == ".parquet"
         and not any(part.startswith((".", "_")) for part in file.relative_to(path).parts)
@@ -199,14 +205,15 @@ def _files(path: Path) -> list[Path]:
 def _kept(
     first: ParquetColumns, wanted: Wanted, beside: list[int], path: Path
 ) -> tuple[list[int], tuple[str, ...]]:
-    """Positions of the columns of numbers in the first file, and which are left out.
+    """Positions of the columns of numbers in the first file, and notes on what is left out.
 
     Raises:
-        MatrixError: If one that is wanted is not there or holds no numbers, or none is left.
+        MatrixError: If a wanted column does not exist, or no column is left.
     """
     if wanted.names is not None:
         return select(first.names, wanted.names, path), ()
     taken, notes = set(beside), ()
+    # a column of words in front is looked at as an index only if pandas says so; else it is text
     if not first.types or is_number(first.types[0]) or first.index():
         index, notes = index_of(first, wanted.index, path)
         taken |= index
@@ -222,22 +229,23 @@ def _kept(
 
 
 def _parted(path: Path, file: Path) -> list[str]:
-    """The columns that stand in the names of folders, as `year=2020`, and not in the files."""
+    """Names of the columns that stand in names of folders, such as `year=2020`."""
     between = file.relative_to(path).parts[:-1] if path.is_dir() else ()
     return [part.split("=")[0] for part in between if "=" in part]
 
 
 def _left_out(path: Path, names: list[str]) -> str:
+    """The note on columns that the first file lacks."""
     shown = ", ".join(names[:10]) + (" …" if len(names) > 10 else "")
     columns = f"column{'s' * (len(names) > 1)}"
     return f"{path.name}: the {columns} {shown}, not in the first file, left out."
 
 
 def _places(other: ParquetColumns, first: ParquetColumns, kept: list[int], path: Path) -> list[int]:
-    """Where a file has the columns that are kept of the first one.
+    """Positions in another file of the columns that are kept of the first one.
 
     Raises:
-        FormatError: If it lacks one.
+        FormatError: If the other file lacks one of them.
     """
     if other.names == first.names:
         return kept
@@ -254,7 +262,7 @@ def _places(other: ParquetColumns, first: ParquetColumns, kept: list[int], path:
 
 
 def _numbered(names: list[str]) -> dict[tuple[str, int], int]:
-    """The place of each name, and of the second and third column that has it."""
+    """The position of each column by its name and the number of earlier columns of that name."""
     seen: Counter[str] = Counter()
     found: dict[tuple[str, int], int] = {}
     for place, name in enumerate(names):
@@ -267,7 +275,7 @@ def _check_numbers(opened: ParquetColumns, places: list[int], path: Path) -> Non
     """Refuse a column that holds no numbers in one of the files.
 
     Raises:
-        MatrixError: If there is one.
+        MatrixError: If there is such a column.
     """
     for place in places:
         if not is_number(opened.types[place]):
@@ -280,7 +288,7 @@ def _check_numbers(opened: ParquetColumns, places: list[int], path: Path) -> Non
 
 
 def _batches(files: list[tuple[Path, list[int]]], names: list[str]) -> Iterator[Any]:
-    """Batches of some columns, in this order of the columns."""
+    """Yield batches of some columns in this order."""
     for file, places in files:
         with ParquetColumns(file, BUFFER) as opened:
             for batch in _in_rows(opened, places):
@@ -288,10 +296,10 @@ def _batches(files: list[tuple[Path, list[int]]], names: list[str]) -> Iterator[
 
 
 def _number_batches(files: list[tuple[Path, list[int]]], dtype: DType) -> Iterator[Any]:
-    """Batches of columns of numbers.
+    """Yield batches of columns of numbers.
 
-    A reader holds pages of every column that it was opened for, some megabytes each. So a low row
-    group is read a few columns at a time into one array, and a tall one in batches of rows.
+    A reader holds pages of every column that it was opened for, some megabytes each. Therefore a
+    low row group is read a few columns at a time into one array, and a tall one in batches of rows.
     """
     for file, places in files:
         with ParquetColumns(file, BUFFER) as opened:
@@ -305,14 +313,18 @@ def _number_batches(files: list[tuple[Path, list[int]]], dtype: DType) -> Iterat
 def _in_rows(
     opened: ParquetColumns, places: list[int], groups: list[int] | None = None
 ) -> Iterator[Any]:
+    """Yield batches of rows of some row groups, or of all."""
     height = max(256, BATCH_BYTES // (8 * max(1, len(places))))
     return opened.batches(height, places, groups)
 
 
 def _in_columns(opened: ParquetColumns, group: int, places: list[int], dtype: DType) -> Any:
+    """The numbers of a row group as one array, read a few columns at a time."""
+    # one row per column in memory, so that each column is written contiguously
     values = own_pages((len(places), opened.heights[group]), dtype)
     for start in range(0, len(places), AT_ONCE):
         part = opened.read_group(group, places[start : start + AT_ONCE])
+        # a damaged file may hold another number of rows than its footer says
         if part.num_rows != opened.heights[group]:
             raise pa.ArrowInvalid(f"row group {group} has {part.num_rows} rows, not as it says")
         for place, column in enumerate(part.columns, start):

@@ -1,4 +1,4 @@
-"""Pictures: each colour channel a matrix of brightness, 0 to 255 (16-bit grey: 0 to 65 535)."""
+"""Pictures: each colour channel is a matrix of brightness, 0 to 255 (16-bit grey: 0 to 65 535)."""
 
 import base64
 import io
@@ -21,20 +21,23 @@ from eckart.matrices.derived import dense
 SELECTABLE: frozenset[str] = frozenset()
 PNG = b"\x89PNG\r\n\x1a\n"
 LEAST_CLAIM = 2**20
-"""Pixels that are believed of any picture: other formats than PNG pack one colour into nothing."""
+"""Pixels that any picture may claim: some formats pack a single colour into almost no bytes."""
 CHANNELS = {"L": ("",), "I;16": ("",), "RGB": ("R", "G", "B"), "RGBA": ("R", "G", "B", "alpha")}
 
 
 def read(path: Path, selection: Selection) -> Contents:
-    """One part per channel in float32, which holds 16 bits exactly; turned as the camera said."""
+    """Read one part per channel in float32, which holds 16 bits exactly, turned as EXIF says."""
     del selection
     try:
-        with warnings.catch_warnings(action="ignore"):  # of what is said beside the picture
+        with warnings.catch_warnings(action="ignore"):  # about metadata, which eckart does not use
+            # Pillow only warns of a picture up to twice its limit, and here that is an error
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as opened:
                 _check_claim(opened, path)
+                # the further frames of an MPO are previews or other views that a camera adds
                 frames = getattr(opened, "n_frames", 1) if opened.format != "MPO" else 1
                 picture = _in_channels(ImageOps.exif_transpose(opened), path)
+                # the values have to be read while the file is open
                 values = np.asarray(picture)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise MatrixError(
@@ -47,7 +50,7 @@ def read(path: Path, selection: Selection) -> Contents:
     except (UnidentifiedImageError, SyntaxError, ValueError, EOFError) as error:
         raise damaged(path, error) from error
     except OSError as error:
-        if error.errno is not None:
+        if error.errno is not None:  # Pillow raises OSError without a number for broken pictures
             raise
         raise damaged(path, error) from error
     channels = values[..., None] if values.ndim == 2 else values
@@ -70,7 +73,7 @@ def read(path: Path, selection: Selection) -> Contents:
 
 
 def is_deep(channel: Matrix) -> bool:
-    """Whether a channel that was read has 16 bits."""
+    """Whether a channel that was read has 16 bits per pixel."""
     return channel.nbytes > channel.shape[0] * channel.shape[1]
 
 
@@ -78,22 +81,23 @@ def write(path: Path, parts: Mapping[str, Matrix], *, deep: bool | None = None) 
     """Write channels as a picture, rounded and clipped to the range of their bits.
 
     Args:
-        path: Of the picture.
-        parts: The channels, by name.
-        deep: Whether grey has 16 bits; None tells it by the brightest pixel.
+        path: The file to write.
+        parts: The channels by name.
+        deep: Whether grey has 16 bits; None decides by the brightest pixel.
     """
     picture = _picture(parts, deep)
     if path.suffix.lower() in (".jpg", ".jpeg"):
-        plain = "L" if picture.mode in ("L", "I;16") else "RGB"
+        plain = "L" if picture.mode in ("L", "I;16") else "RGB"  # JPEG has no alpha and 8 bits
         picture.convert(plain).save(path, quality=95)
     else:
         picture.save(path)
 
 
 def data_uri(parts: Mapping[str, Matrix], most: int = 640, *, deep: bool | None = None) -> str:
-    """A picture of at most `most` × `most` pixels as text that a page can show by itself."""
+    """A picture of at most `most` × `most` pixels as a data URI, which needs no file of its own."""
     picture = _picture(parts, deep)
     if picture.mode == "I;16":
+        # 257 = 65535 / 255 maps the whole range of 16 bits to that of 8
         picture = Image.fromarray((np.asarray(picture) // 257).astype(np.uint8))
     picture.thumbnail((most, most))
     stream = io.BytesIO()
@@ -102,6 +106,7 @@ def data_uri(parts: Mapping[str, Matrix], most: int = 640, *, deep: bool | None 
 
 
 def _picture(parts: Mapping[str, Matrix], deep: bool | None) -> Any:
+    """The channels as a picture of Pillow, rounded and clipped."""
     names = tuple(parts)
     order = next((known for known in CHANNELS.values() if set(known) == set(names)), None)
     if order is None and len(names) > 1:
@@ -118,30 +123,31 @@ def _picture(parts: Mapping[str, Matrix], deep: bool | None) -> Any:
 
 
 def _is_cut(path: Path) -> bool:
-    """Whether this is a PNG of 16 bits in several channels, which Pillow reads 8 of."""
+    """Whether a file is a PNG of 16 bits in several channels, of which Pillow reads 8 bits."""
     with path.open("rb") as file:
         start = file.read(26)
+    # byte 24 is the bit depth, 16; byte 25 the colour type, 0 for grey, which Pillow reads whole
     return start[:8] == PNG and start[24:25] == b"\x10" and start[25:26] != b"\x00"
 
 
 def _check_claim(opened: Any, path: Path) -> None:
-    """Refuse a picture that says it has more pixels than its bytes can stand for.
+    """Refuse a picture that claims more pixels than its bytes can hold.
 
     Raises:
-        FormatError: If so.
+        FormatError: If it does.
     """
     size = path.stat().st_size
     pixels = opened.width * opened.height * len(opened.getbands())
-    # a byte of DEFLATE may stand for so many, each of them for eight pixels of black and white
+    # a byte of DEFLATE stands for at most 1032 bytes, each of which is 8 pixels of black and white
     if pixels > LEAST_CLAIM + 8 * MOST_DEFLATION * size:
         raise damaged(path, f"{size} bytes for {opened.width} × {opened.height} pixels")
 
 
 def _in_channels(picture: Any, path: Path) -> Any:
-    """A picture in channels of 8 bits, or in grey of 16; a colour that is said to be clear is.
+    """A picture in channels of 8 bits, or in grey of 16; a transparent colour becomes alpha.
 
     Raises:
-        MatrixError: If its numbers are larger or no whole ones, which only a table would keep.
+        MatrixError: If its pixels have 32 bits, integer or float, which only a table would keep.
     """
     mode = picture.mode
     if mode in ("I", "F"):
@@ -152,6 +158,7 @@ def _in_channels(picture: Any, path: Path) -> Any:
         )
     if mode.startswith("I;16"):
         return picture
+    # a palette with transparency has no channel for it until it is converted
     if "transparency" in picture.info or mode in ("LA", "PA"):
         return picture.convert("RGBA")
     if mode in CHANNELS:

@@ -1,4 +1,4 @@
-"""The table from suffix to format, and reading and writing through it."""
+"""The table from suffixes to formats, and reading and writing by suffix."""
 
 import difflib
 import re
@@ -20,12 +20,12 @@ T = TypeVar("T")
 
 
 class Format(Protocol):
-    """A module of this package that reads, and may write, one kind of file."""
+    """The functions of a module of this package that reads, and may write, one format."""
 
     SELECTABLE: frozenset[str]  # the fields of a Selection that it understands
 
     def read(self, path: Path, selection: Selection) -> Contents:
-        """The matrices of the file."""
+        """Read the matrices of a file."""
         ...
 
     def write(self, path: Path, parts: Mapping[str, Matrix]) -> None:
@@ -33,7 +33,7 @@ class Format(Protocol):
         ...
 
     def read_factors(self, path: Path) -> FactorFile:
-        """The factors of the file."""
+        """Read the factors of a file."""
         ...
 
     def write_factors(
@@ -43,6 +43,7 @@ class Format(Protocol):
         ...
 
 
+# modules by suffix: a module, and the package that it needs, is imported only for its own files
 MATRICES: Final = {
     ".npy": "npy",
     ".npz": "npz",
@@ -58,9 +59,9 @@ MATRICES: Final = {
 }
 FACTORS: Final = {".npz": "npz", ".safetensors": "tensors", "": "text.numbers"}
 CUT: Final = re.compile(r"\.rank\d+")
-"""What `eckart truncate` adds to the name of a folder."""
+"""The suffix that `eckart truncate` adds to the name of a folder."""
 LIKE: Final = 0.7
-"""How like a suffix has to be to the one that may be meant: `.npx`, `.parqet`."""
+"""Similarity (difflib's ratio, 0 to 1) from which a suffix is suggested for `.npx`, `.parqet`."""
 OTHERS: Final = {
     **dict.fromkeys(
         (".txt", ".dat", ".data", ".tab", ".asc", ".prn", ".ssv", ".psv"),
@@ -70,12 +71,12 @@ OTHERS: Final = {
     **dict.fromkeys((".h5", ".hdf5", ".h5ad", ".zarr"), "eckart reduce reads it, row by row."),
     **dict.fromkeys((".xls", ".xlsx", ".ods"), "Save its sheet as .csv."),
 }
-"""What to do with files of other kinds."""
+"""Hints for files of other kinds, by suffix."""
 PICTURES: Final = frozenset(suffix for suffix, name in MATRICES.items() if name == "pictures")
 
 
 def suffix_of(path: Path) -> str:
-    """The suffix in lower case, `.mtx.gz` in one piece; a folder has none, nor has `NAME.rank2`.
+    """The suffix in lower case, with `.mtx.gz` as one; a folder has none, nor has `NAME.rank2`.
 
     Example:
         >>> suffix_of(Path("W.MTX.gz")), suffix_of(Path("out")), suffix_of(Path("out.rank2"))
@@ -93,10 +94,11 @@ def is_picture(path: Path) -> bool:
 
 
 def check_input(path: Path, selection: Selection) -> None:
-    """Refuse a path that is not there, or that no format or not this selection can read.
+    """Refuse a path that does not exist, or that no format can read with this selection.
 
     Raises:
-        ArgumentError: If so.
+        ArgumentError: If the path does not exist, its suffix is unknown, or a field of the
+            selection does not apply to its format.
     """
     if not is_there(path):
         near = [str(path.with_name(name)) for name in _near_names(path)]
@@ -113,7 +115,7 @@ def check_factor_output(path: Path, *, force: bool, inputs: Sequence[Path | None
     """Refuse a path to which no factors can be written.
 
     Raises:
-        ArgumentError: If the suffix is unknown, or as `check_output`.
+        ArgumentError: If the suffix is unknown, or in the cases of `check_output`.
     """
     _format(path, FACTORS, "write factors to")
     check_output(path, force=force, inputs=inputs, is_folder=suffix_of(path) == "")
@@ -123,20 +125,20 @@ def check_matrix_output(path: Path, *, force: bool, inputs: Sequence[Path | None
     """Refuse a path to which no matrix can be written.
 
     Raises:
-        ArgumentError: If the suffix is unknown, or as `check_output`.
+        ArgumentError: If the suffix is unknown, or in the cases of `check_output`.
     """
     _format(path, MATRICES, "write a matrix to")
     check_output(path, force=force, inputs=inputs)
 
 
 def read_parts(path: str | PathLike[str], selection: Selection | None = None) -> Contents:
-    """The matrices of a file, by its suffix.
+    """Read the matrices of a file in the format of its suffix.
 
     Raises:
-        ArgumentError: If the path is not there or its suffix is unknown.
+        ArgumentError: If the path does not exist or its suffix is unknown.
         FormatError: If the file is damaged.
-        MatrixError: If it does not hold real numbers.
-        StorageError: If the system refuses to read it.
+        MatrixError: If the file does not hold real numbers.
+        StorageError: If the system refuses to read the file.
     """
     source, chosen = as_path(path), selection or Selection()
     settle(source)
@@ -146,20 +148,20 @@ def read_parts(path: str | PathLike[str], selection: Selection | None = None) ->
 
 
 def read_matrix(path: str | PathLike[str], name: str | None = None) -> Matrix:
-    """The matrix of a file, by its suffix: an array, a table, a tensor, a picture.
+    """Read the matrix of a file in the format of its suffix: array, table, tensor or picture.
 
     Args:
         path: The file.
-        name: Which matrix, in a file that holds several: a tensor, a channel (R, G, B).
+        name: Name of the matrix in a file that holds several: a tensor, or a channel (R, G, B).
 
     Raises:
-        ArgumentError: If the path is not there or its suffix is unknown.
+        ArgumentError: If the path does not exist or its suffix is unknown.
         FormatError: If the file is damaged, or holds several matrices and none was named.
-        MatrixError: If it does not hold real numbers.
-        StorageError: If the system refuses to read it.
+        MatrixError: If the file does not hold real numbers.
+        StorageError: If the system refuses to read the file.
 
     Cost:
-        A `.npy` of floats is mapped, not read; everything else is read into memory.
+        A `.npy` of floats is mapped and not read; every other format is read into memory.
 
     Example:
         >>> read_matrix("examples/article.csv").shape
@@ -167,6 +169,7 @@ def read_matrix(path: str | PathLike[str], name: str | None = None) -> Matrix:
     """
     source = as_path(path)
     picture = is_picture(source)
+    # of a picture the channels are parts, and not tensors in the file
     contents = read_parts(source, Selection(tensor=None if picture else name))
     parts = {part.name: part.matrix for part in contents.parts}
     return choose_part(parts, name if picture else None, source)
@@ -175,7 +178,7 @@ def read_matrix(path: str | PathLike[str], name: str | None = None) -> Matrix:
 def write_matrices(
     path: str | PathLike[str], parts: Mapping[str, Matrix], *, force: bool = False
 ) -> None:
-    """Write matrices to a file, by its suffix, in blocks of rows.
+    """Write matrices to a file in the format of its suffix, in blocks of rows.
 
     Raises:
         ArgumentError: If the suffix is unknown, or the file exists and `force` is false.
@@ -189,12 +192,12 @@ def write_matrices(
 
 
 def read_factor_file(path: str | PathLike[str]) -> FactorFile:
-    """All factors of a file or folder, and the document written with them.
+    """Read all factors of a file or folder, and the document that was written with them.
 
     Raises:
-        ArgumentError: If the path is not there or its suffix is unknown.
+        ArgumentError: If the path does not exist or its suffix is unknown.
         FormatError: If the file is damaged or holds no factors.
-        StorageError: If the system refuses to read it.
+        StorageError: If the system refuses to read the file.
     """
     source = as_path(path)
     settle(source)
@@ -204,24 +207,26 @@ def read_factor_file(path: str | PathLike[str]) -> FactorFile:
         if not source.is_dir():
             check_regular(source)
         module = _format(source, FACTORS, "read factors from")
+        # a folder of factors may be replaced while its files are read one after another
         file = read_steadily(source, lambda: module.read_factors(source))
     document = plain_document(file.document, source)
     written = [part["name"] for part in document.get("parts", ())]
+    # a format may return its arrays in the order of names; the document keeps that of the writer
     ordered = {name: file.parts[name] for name in written if name in file.parts}
     return FactorFile(parts={**ordered, **file.parts}, document=document)
 
 
 def read_factors(path: str | PathLike[str], name: str | None = None) -> Factors:
-    """The factors of a file or folder.
+    """Read the factors of a file or folder.
 
     Args:
-        path: `.npz`, `.safetensors`, or a folder of `.csv`.
-        name: Which part, where there are several.
+        path: File that ends in `.npz` or `.safetensors`, or a folder of `.csv`.
+        name: Name of the part, if there are several.
 
     Raises:
-        ArgumentError: If the path is not there or its suffix is unknown.
+        ArgumentError: If the path does not exist or its suffix is unknown.
         FormatError: If the file is damaged, holds no factors, or has no such part.
-        StorageError: If the system refuses to read it.
+        StorageError: If the system refuses to read the file.
 
     Example:
         >>> read_factors("examples/article_start.npz")
@@ -237,7 +242,7 @@ def write_factors(
     *,
     force: bool = False,
 ) -> None:
-    """Write factors to `.npz`, `.safetensors` or a folder of `.csv`, by the suffix.
+    """Write factors to a `.npz`, a `.safetensors` or a folder of `.csv`, by the suffix.
 
     Raises:
         ArgumentError: If the suffix is unknown, or the file exists and `force` is false.
@@ -250,15 +255,15 @@ def write_factors(
 
 
 def choose_part(parts: Mapping[str, T], name: str | None, whole: object) -> T:
-    """The part of this name, or the only one.
+    """The part of a name, or the only one.
 
     Args:
-        parts: Whatever there is, by name.
-        name: Which to take; None takes the only one.
-        whole: What has the parts, for the message.
+        parts: All parts by name.
+        name: Name of the part to take; None takes the only one.
+        whole: The file or object that has the parts, for the message.
 
     Raises:
-        MatrixError: If there is no such part, or none was named of several.
+        MatrixError: If there is no such part, or there are several and none was named.
     """
     if name is None and len(parts) == 1:
         return next(iter(parts.values()))
@@ -273,13 +278,18 @@ def choose_part(parts: Mapping[str, T], name: str | None, whole: object) -> T:
 
 
 def _format(path: Path, table: Mapping[str, str], verb: str) -> Format:
+    """The module for a suffix; `verb` says in the error what was asked of it."""
     suffix = suffix_of(path)
     if suffix not in table:
         near = difflib.get_close_matches(
-            suffix, [known for known in table if known], n=1, cutoff=LIKE
+            suffix,
+            [known for known in table if known],
+            n=1,
+            cutoff=LIKE,
         )
         known = ", ".join(known or "a folder" for known in table)
         hint = f"Did you mean {near[0]}?" if near else f"Known are: {known}."
+        # files of other kinds have a hint of their own, which helps more than the nearest suffix
         hint = OTHERS.get(suffix, hint) if verb.startswith("read a matrix") else hint
         raise ArgumentError(
             f"eckart cannot {verb} {path.name or path}: "
@@ -291,6 +301,7 @@ def _format(path: Path, table: Mapping[str, str], verb: str) -> Format:
 
 
 def _near_names(path: Path) -> list[str]:
+    """A name in the same folder that resembles the one of a missing file, if there is one."""
     if not path.parent.is_dir():
         return []
     names = [entry.name for entry in path.parent.iterdir() if entry.is_file()]

@@ -1,4 +1,4 @@
-"""Other forms of the same factors: written out as a matrix, or cut to a smaller rank."""
+"""Other forms of stored factors: their product as a matrix, or factors of a smaller rank."""
 
 import math
 from dataclasses import dataclass
@@ -25,10 +25,10 @@ class Reshaping:
     """The result of `expand` and `truncate`.
 
     Fields:
-        output: The file that was written.
-        shape: Of the first part.
-        rank: Of the first part, after.
-        relative_change: ‖B·A − B'·A'‖ / ‖B·A‖ over all parts: what a smaller rank lost.
+        output: Path of the file that was written.
+        shape: Rows and columns of the first part.
+        rank: Rank of the first part after the change.
+        relative_change: ‖B·A − B'·A'‖ / ‖B·A‖ over all parts, the loss from a smaller rank.
     """
 
     output: str
@@ -46,7 +46,7 @@ class Reshaping:
         }
 
     def sentence(self) -> str:
-        """The result for a person."""
+        """The result in one sentence for the user."""
         rows, columns = self.shape
         return f"{rows} × {columns}, rank {self.rank}, relative change {self.relative_change:.4g}"
 
@@ -58,14 +58,15 @@ def expand(
 
     Args:
         factors: File of B and A.
-        output: Any matrix format; a picture takes the channels of a picture together.
-        part: Which factors, where there are several; None takes all.
-        force: Overwrite what is there.
+        output: File in any matrix format; a picture holds all channels of a picture.
+        part: Name of the part, if there are several; None takes all.
+        force: Whether an existing output is overwritten.
 
     Raises:
         EckartError: If a file cannot be read or written, the format cannot hold the parts, or B·A
             leaves the range of its dtype.
     """
+    # refused before the work is done
     check_matrix_output(output, force=force, inputs=[factors])
     parts = dict(read_factor_file(factors).parts)
     if part is not None:
@@ -83,8 +84,9 @@ def expand(
 
 
 def _is_in_range(pair: Factors) -> bool:
-    """Whether every entry of B·A is a number; they are formed only where norms do not tell."""
+    """Whether every entry of B·A is finite; the entries are formed only if norms do not decide."""
     squares = pair.namespace.squares
+    # |(B·A)ᵢⱼ| ≤ ‖B‖_F·‖A‖_F, by the inequality of Cauchy and Schwarz
     if math.sqrt(squares(pair.B)) * math.sqrt(squares(pair.A)) <= float(np.finfo(pair.dtype).max):
         return True
     return all(pair.namespace.is_finite(block) for block in pair.row_blocks())
@@ -95,9 +97,9 @@ def truncate(factors: Path, output: Path, rank: int, *, force: bool = False) -> 
 
     Args:
         factors: File of B and A.
-        output: `.npz`, `.safetensors` or a folder.
-        rank: Columns of B to keep, in every part.
-        force: Overwrite what is there.
+        output: File that ends in `.npz` or `.safetensors`, or a folder.
+        rank: Number of components to keep, in every part.
+        force: Whether an existing output is overwritten.
 
     Raises:
         EckartError: If a file cannot be read or written, or the rank is above that of the factors.
@@ -109,6 +111,7 @@ def truncate(factors: Path, output: Path, rank: int, *, force: bool = False) -> 
     parts = read_factor_file(factors).parts
     smaller = {name: pair.truncate(rank) for name, pair in parts.items()}
     values = [pair.singular_values() for pair in parts.values()]
+    # Eckart and Young: the truncation loses exactly the singular values that it drops
     lost = math.hypot(*(float(value) for one in values for value in one[rank:]))
     whole = math.hypot(*(float(value) for one in values for value in one))
     write_factors(output, smaller, force=force)

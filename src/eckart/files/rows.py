@@ -1,4 +1,4 @@
-"""From a path to its rows, by its suffix, and what goes along with them."""
+"""The rows of a file or a folder, by its suffix, and the columns that accompany them."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ from eckart.matrices import RowSource
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What of a table is wanted.
+    """The columns of a table that are wanted, and how the table is read.
 
     Fields:
-        columns: Names of the columns of numbers, in this order; None takes all there are.
-        named: The same of a file whose columns have names; those of any other are taken as they
-            stand.
-        beside: Columns that go along with the rows and are not computed with.
+        columns: Names of the columns of numbers, in this order; None takes all of them.
+        named: Names of the columns of numbers if the columns of the file have names; columns
+            without names are taken in the order of the file.
+        beside: Names of columns that accompany the rows and are not computed with.
         header: Whether the first row of a text file is a header; None finds out.
         index: Whether the first column is an index; None finds out.
         tensor: Name of the array in a file that holds several.
@@ -38,21 +38,21 @@ class Wanted:
 
     @property
     def names(self) -> tuple[str, ...] | None:
-        """Of the columns of numbers of a file whose columns have names."""
+        """Names of the wanted columns of numbers in a file whose columns have names."""
         return self.columns or self.named
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """Rows of numbers and what a person should know of them.
+    """Rows of numbers, and notes on how they are read.
 
     Fields:
-        source: Where the rows come from.
-        names: Of the columns of numbers, or None.
-        notes: Which columns were skipped, and how else the file was read.
-        passes: How often the file was read to open it.
-        along: Opens the columns that go along, in batches; None where there are none.
+        source: The source of the rows.
+        names: Names of the columns of numbers; None if they have none.
+        notes: Sentences for the user, such as which columns were skipped.
+        passes: Number of passes over the file that opening it took.
+        along: Function that opens the accompanying columns in batches; None if there are none.
     """
 
     source: RowSource
@@ -62,20 +62,20 @@ class Table:
     along: Callable[[], Iterator[Any]] | None = None
 
     def companions(self) -> "Companions":
-        """The columns that go along, from the first row."""
+        """The accompanying columns, from the first row on."""
         return Companions(iter(()) if self.along is None else self.along())
 
 
 @final
 class Companions:
-    """Columns that go along with blocks of rows, taken off in the same numbers."""
+    """Columns that accompany blocks of rows, taken in blocks of the same heights."""
 
     def __init__(self, batches: Iterator[Any]) -> None:
         self._batches = batches
         self._rest: Any = None
 
     def take(self, count: int) -> Any:
-        """The next rows as an Arrow table; None where nothing goes along."""
+        """The next rows as an Arrow table; None if there are no accompanying columns."""
         taken: list[Any] = []
         while count > 0:
             if self._rest is None or self._rest.num_rows == 0:
@@ -90,6 +90,7 @@ class Companions:
         return pa.concat_tables(taken) if taken else None
 
 
+# modules by suffix: a module is imported only when a file of its kind is opened
 READERS: Final = {
     ".npy": "npy",
     ".parquet": "parquet_rows",
@@ -107,24 +108,24 @@ OPTIONS: Final = {
     "parquet_rows": {"index"},
     "chunked": {"tensor"},
 }
-"""What else than columns can be said of a file to each reader."""
+"""The fields of `Wanted` besides columns that each reader understands."""
 
 
 def is_read_by_rows(path: Path) -> bool:
-    """Whether a path is of a kind that can be larger than memory; a folder holds Parquet files."""
+    """Whether a path can be read by rows and thus exceed memory; a folder holds Parquet files."""
     return _kind(path) in READERS
 
 
 def open_table(path: Path, wanted: Wanted | None = None) -> Table:
-    """The rows of a file or a folder.
+    """Open a file or a folder by rows.
 
     Raises:
-        ArgumentError: If it is not there, its suffix is unknown, or something is said of it that
-            means nothing there.
-        FormatError: If it is damaged.
-        MatrixError: If a column that is wanted is not there or holds no numbers.
-        MissingExtra: If the package that reads it is not installed.
-        StorageError: If the system refuses to read it.
+        ArgumentError: If the path does not exist, its suffix is unknown, or an option of `wanted`
+            does not apply to files of its kind.
+        FormatError: If the file is damaged.
+        MatrixError: If a wanted column does not exist or holds no numbers.
+        MissingExtra: If the package that reads the file is not installed.
+        StorageError: If the system refuses to read the file.
     """
     kind = _kind(path)
     if kind not in READERS:
@@ -139,6 +140,7 @@ def open_table(path: Path, wanted: Wanted | None = None) -> Table:
         if getattr(chosen, option) is not None and option not in known:
             raise meaningless(option, kind)
     module: Any = import_module(f"eckart.files.{READERS[kind]}")
+    # a killed run may have left this file and its companions half replaced
     settle(path)
     with reading(path):
         if not path.exists():
@@ -149,5 +151,6 @@ def open_table(path: Path, wanted: Wanted | None = None) -> Table:
 
 
 def _kind(path: Path) -> str:
+    """The suffix that decides the reader; a folder counts as Parquet, unless it is one of Zarr."""
     suffix = path.suffix.lower()
     return ".parquet" if path.is_dir() and suffix not in READERS else suffix

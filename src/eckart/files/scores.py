@@ -1,4 +1,4 @@
-"""Scores of rows, written in blocks as they are made."""
+"""Writers of scores, which take blocks of rows as they are made."""
 
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -15,21 +15,23 @@ from eckart.errors import ArgumentError, MatrixError
 from eckart.files.columns import column_of, plain_values
 
 SUFFIXES: Final = (".parquet", ".csv", ".tsv", ".npy")
+"""Suffixes of the formats to which scores can be written."""
 
 
 class ScoreWriter(Protocol):
-    """Takes blocks of scores with what goes along with them."""
+    """A writer that takes blocks of scores with the columns that accompany them."""
 
     def write(self, scores: Array, beside: Any) -> None:
-        """The next rows; `beside` is an Arrow table of as many rows, or None."""
+        """Write the next rows; `beside` is an Arrow table of as many rows, or None."""
         ...
 
 
 def check_score_suffix(path: Path, beside: Sequence[str] = ()) -> None:
-    """Refuse a path to which no scores can be written, or not with what is to be beside them.
+    """Refuse a path to which scores, or the columns that accompany them, cannot be written.
 
     Raises:
-        ArgumentError: If its suffix is unknown, or that of an array, which holds numbers alone.
+        ArgumentError: If the suffix is unknown, or is that of an array, which holds only numbers,
+            and there are accompanying columns.
     """
     if beside and path.suffix.lower() == ".npy":
         raise ArgumentError(
@@ -49,14 +51,14 @@ def check_score_suffix(path: Path, beside: Sequence[str] = ()) -> None:
 def score_writer(
     path: Path, suffix: str, shape: tuple[int, int], names: list[str], dtype: Any
 ) -> Generator[ScoreWriter, None, None]:
-    """A writer for a file that is closed at the end.
+    """Open a writer for a file, which is closed at the end.
 
     Args:
-        path: Where to write, whatever its own suffix.
-        suffix: Of the format.
-        shape: Of all scores together.
-        names: Of their columns.
-        dtype: Of the scores.
+        path: The file to write; its own suffix does not matter.
+        suffix: Suffix of the format.
+        shape: Rows and columns of all scores together.
+        names: Names of the columns of scores.
+        dtype: Dtype of the scores.
     """
     if suffix == ".npy":
         with path.open("wb") as file:
@@ -92,10 +94,10 @@ class _Tables:
         self._writer: Any = None
 
     def write(self, scores: Array, beside: Any) -> None:
-        """The next rows.
+        """Write the next rows.
 
         Raises:
-            MatrixError: If the format cannot hold a column that goes along.
+            MatrixError: If the format cannot hold an accompanying column.
         """
         names = [*(() if beside is None else beside.column_names), *self._names]
         try:
@@ -118,14 +120,16 @@ class _Tables:
             self._writer.close()
 
     def _beside(self, table: Any) -> list[Any]:
-        """The columns that go along, in text as it is written."""
+        """The accompanying columns, for text formats as plain values."""
         if self._suffix == ".parquet":
             return table.columns
+        # text formats hold no extension types and no bytes
         return [plain_values(column.combine_chunks()) for column in table.columns]
 
     def _open(self, schema: Any) -> Any:
+        """The writer of Arrow for this suffix."""
         if self._suffix == ".parquet":
-            # numbers that are all different gain nothing from a dictionary, and it takes time
+            # scores are almost all different, so a dictionary takes time and saves nothing
             beside: Any = [name for name in schema.names if name not in set(self._names)]
             return pq.ParquetWriter(self._path, schema, use_dictionary=beside)
         delimiter = "\t" if self._suffix == ".tsv" else ","

@@ -1,4 +1,4 @@
-"""Tables of columns that have names: interactions, pairs, titles."""
+"""Tables with named columns: interactions, pairs, titles."""
 
 import json
 import math
@@ -18,20 +18,21 @@ from eckart.files.text.table import Kind, TableHead, text_blocks, text_columns, 
 from eckart.files.whole import check_regular, reading, whole_file
 
 TEXT: Final = frozenset({".csv", ".tsv", ".dat", ".data", ".txt", ".base", ".test", ".item"})
-"""The last four and `.dat` are those of MovieLens."""
+"""Suffixes of text; `.dat` and those after it are the ones of MovieLens."""
 LINES: Final = frozenset({".jsonl", ".ndjson", ".json"})
+"""Suffixes of JSON lines; a `.json` may hold a list of objects instead."""
 PARQUET: Final = frozenset({".parquet"})
 BATCH: Final = 2**18
-"""Rows of a Parquet file that are read at a time."""
+"""Rows of a Parquet file that are read at once."""
 BUFFER: Final = 2**20
-"""Bytes of each column of a Parquet file that are read at a time, however large its row groups."""
+"""Bytes of each column of a Parquet file that are read at once, however large its row groups."""
 
 
 def table_suffix(path: Path) -> str:
     """The suffix that decides the format, without `.gz`.
 
     Raises:
-        ArgumentError: If it is none that is read.
+        ArgumentError: If eckart reads no table with this suffix.
 
     Example:
         >>> table_suffix(Path("ratings.csv.gz"))
@@ -49,10 +50,10 @@ def table_suffix(path: Path) -> str:
 
 
 def check_table(path: Path) -> None:
-    """Refuse a path that is not there or whose suffix is unknown.
+    """Refuse a path that does not exist or whose suffix is unknown.
 
     Raises:
-        ArgumentError: If so.
+        ArgumentError: If the path does not exist, is no file, or has an unknown suffix.
     """
     if not is_there(path):
         raise ArgumentError(
@@ -63,17 +64,17 @@ def check_table(path: Path) -> None:
 
 
 def table_head(path: Path, known: frozenset[str]) -> TableHead:
-    """Names of the columns, and how a text file is cut into them.
+    """Read the names of the columns of a table, and find the dialect of a text file.
 
     Args:
         path: The table.
         known: Names that a header would hold, in lower case and without punctuation.
 
     Raises:
-        ArgumentError: If the path is not there or its suffix is unknown.
+        ArgumentError: If the path does not exist or its suffix is unknown.
         FormatError: If the file is damaged.
-        MatrixError: If it is empty.
-        StorageError: If the system refuses to read it.
+        MatrixError: If the file is empty.
+        StorageError: If the system refuses to read the file.
     """
     check_table(path)
     with reading(path), arrow_reading(path):
@@ -93,23 +94,23 @@ def table_head(path: Path, known: frozenset[str]) -> TableHead:
 
 
 def read_columns(path: Path, head: TableHead, wanted: Mapping[int, Kind]) -> Any:
-    """Some columns of a table, named by their positions.
+    """Read some columns of a table, named by their positions.
 
     Ids of a text file are text in dictionaries, so that `007` and numbers of any length are kept;
-    those of a Parquet or JSON file have their own types.
+    those of a Parquet or JSON file have the types of the file.
 
     Args:
         path: The table.
-        head: What `table_head` found.
-        wanted: Positions of the columns and what each holds.
+        head: Head of the table, from `table_head`.
+        wanted: Positions of the columns and the kind of each.
 
     Returns:
         An Arrow table.
 
     Raises:
         FormatError: If the file is damaged, or a row has another number of cells.
-        MatrixError: If a cell of a column of numbers is none.
-        StorageError: If the system refuses to read it.
+        MatrixError: If a cell in a column of numbers is no number.
+        StorageError: If the system refuses to read the file.
     """
     with reading(path), arrow_reading(path):
         if head.text is not None:
@@ -123,17 +124,17 @@ def read_columns(path: Path, head: TableHead, wanted: Mapping[int, Kind]) -> Any
 
 
 def column_blocks(path: Path, head: TableHead, wanted: Mapping[int, Kind]) -> Iterator[Any]:
-    """The same a block of rows at a time; JSON lines are one block.
+    """Read columns as `read_columns` does, but yield one block of rows at a time.
 
-    In a text file the type of a column of times is that of its block.
+    A file of JSON is one block. In a text file the type of a column of times is that of its block.
 
     Raises:
-        FormatError: As `read_columns`, at the block where it is.
-        MatrixError: As `read_columns`.
-        StorageError: If the system refuses to read it.
+        FormatError: In the cases of `read_columns`, when the block in question is reached.
+        MatrixError: In the cases of `read_columns`.
+        StorageError: If the system refuses to read the file.
 
     Cost:
-        Memory of a block: 2¹⁸ rows of Parquet, 8 MB of text.
+        Memory for one block: 2¹⁸ rows of Parquet, or 8 MB of text.
     """
     with reading(path), arrow_reading(path):
         if head.text is not None:
@@ -141,6 +142,7 @@ def column_blocks(path: Path, head: TableHead, wanted: Mapping[int, Kind]) -> It
         elif table_suffix(path) in PARQUET:
             yield from _parquet_blocks(path, wanted)
         else:
+            # the file of JSON is read whole in any case, so it is one block
             yield read_columns(path, head, wanted)
 
 
@@ -167,7 +169,7 @@ def write_tables(path: Path, blocks: Iterable[Mapping[str, Any]], *, force: bool
                 for table in tables:
                     file.writelines(_json_line(row) for row in table.to_pylist())
             return
-        first = next(tables)
+        first = next(tables)  # its schema has to be known before the file is begun
         options = arrow_csv.WriteOptions(delimiter="\t" if suffix == ".tsv" else ",")
         with (
             pq.ParquetWriter(temporary, first.schema)
@@ -176,35 +178,39 @@ def write_tables(path: Path, blocks: Iterable[Mapping[str, Any]], *, force: bool
         ) as writer:
             writer.write_table(first)
             for table in tables:
+                # all blocks of a file have the schema of the first
                 writer.write_table(table.cast(first.schema))
 
 
 def _json_line(row: dict[str, Any]) -> str:
-    """One row as JSON, which knows no NaN and no infinity: null."""
+    """One row as JSON, which has no NaN and no infinity: both become null."""
     known = {
         name: None if isinstance(cell, float) and not math.isfinite(cell) else cell
         for name, cell in row.items()
     }
+    # titles are written as they are, and not as escapes
     return json.dumps(known, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def read_parquet(path: Path) -> Any:
-    """The whole of a Parquet file that eckart wrote.
+    """Read a whole Parquet file that eckart wrote.
 
     Raises:
-        FormatError: If it is damaged.
-        StorageError: If the system refuses to read it.
+        FormatError: If the file is damaged.
+        StorageError: If the system refuses to read the file.
     """
     with reading(path), arrow_reading(path), pq.ParquetFile(path) as file:
         return file.read()
 
 
 def parquet_columns(path: Path) -> Iterator[tuple[str, Any]]:
-    """Each column of a Parquet file that eckart wrote, by name, read when it is asked for.
+    """Yield the name and the values of each column of a Parquet file that eckart wrote.
+
+    A column is read when it is its turn.
 
     Raises:
-        FormatError: If it is damaged.
-        StorageError: If the system refuses to read it.
+        FormatError: If the file is damaged.
+        StorageError: If the system refuses to read the file.
     """
     with reading(path), arrow_reading(path), pq.ParquetFile(path) as file:
         for name in file.schema_arrow.names:
@@ -215,7 +221,7 @@ def check_table_output(path: Path, *, force: bool, inputs: Sequence[Path | None]
     """Refuse a path to which no table can be written.
 
     Raises:
-        ArgumentError: If the suffix is unknown, or as `check_output`.
+        ArgumentError: If the suffix is unknown, or in the cases of `check_output`.
     """
     if path.suffix.lower() not in (".parquet", ".csv", ".tsv", ".jsonl", ".ndjson"):
         raise ArgumentError(
@@ -227,8 +233,9 @@ def check_table_output(path: Path, *, force: bool, inputs: Sequence[Path | None]
 
 
 def _parquet_blocks(path: Path, wanted: Mapping[int, Kind]) -> Iterator[Any]:
+    """Yield blocks of rows of a Parquet file, with columns named by their positions."""
     keys = [str(position) for position in wanted]
-    # what is read ahead is kept to the end, so that the whole file would be in memory by then
+    # without a buffer Arrow reads ahead and keeps that to the end: the whole file in memory
     with ParquetColumns(path, BUFFER) as file:
         for batch in file.batches(BATCH, list(wanted)):
             yield pa.Table.from_batches([batch]).rename_columns(keys)

@@ -28,26 +28,29 @@ from eckart.matrices.derived import dense
 
 SELECTABLE = frozenset({"tensor"})
 DOCUMENT: Final = "eckart"
+"""The key of the metadata under which the document of the factors is written."""
 READABLE: Final = frozenset(
     {"F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL"}
 )
+"""The dtypes that become a matrix of float32 or float64, by their names in the format."""
 
 
 def read(path: Path, selection: Selection) -> Contents:
-    """The named or only matrix."""
+    """Read the named matrix, or the only one."""
     with opened(path) as file:
+        # the header alone is read: a file may hold many tensors, of which one is wanted
         shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 the handle is no dict
         chosen = choose_array(shapes, selection.tensor, path)
         return Contents(parts=(Part(name="", matrix=Dense(tensor_of(file, chosen, path))),))
 
 
 def write(path: Path, parts: Mapping[str, Matrix]) -> None:
-    """Write each matrix under its part's name, or `W`."""
+    """Write each matrix under the name of its part, or as `W` if the part has no name."""
     path.write_bytes(save({name or "W": dense(W) for name, W in parts.items()}))
 
 
 def read_factors(path: Path) -> FactorFile:
-    """Pairs `NAME.B`, `NAME.A` and the document in the metadata."""
+    """Read the pairs `NAME.B` and `NAME.A`, and the document in the metadata."""
     with opened(path) as file:
         arrays = {name: tensor_of(file, name, path) for name in file.keys()}  # noqa: SIM118 the handle is no dict
         text = (file.metadata() or {}).get(DOCUMENT)
@@ -56,31 +59,33 @@ def read_factors(path: Path) -> FactorFile:
 
 
 def write_factors(path: Path, parts: Mapping[str, Factors], document: Mapping[str, Any]) -> None:
-    """Write pairs `NAME.B`, `NAME.A`, and the document as metadata."""
+    """Write the pairs `NAME.B` and `NAME.A`, and the document as metadata."""
+    # the library asks for contiguous arrays, and a factor may be a view
     arrays = {name: np.ascontiguousarray(array) for name, array in to_arrays(parts).items()}
+    # JSON has no NaN and no infinity, and other parsers would refuse them
     metadata = {DOCUMENT: json.dumps(document, allow_nan=False)}
     path.write_bytes(save(arrays, metadata=metadata))
 
 
 def read_arrays(path: Path) -> dict[str, Any]:
-    """All tensors of a file.
+    """Read all tensors of a file, by name.
 
     Raises:
-        FormatError: If it is damaged, or holds a dtype that eckart does not read.
-        StorageError: If the system refuses to read it.
+        FormatError: If the file is damaged, or holds a dtype that eckart does not read.
+        StorageError: If the system refuses to read the file.
     """
     with reading(path), opened(path) as file:
         return {name: tensor_of(file, name, path) for name in file.keys()}  # noqa: SIM118 the handle is no dict
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
-    """Write arrays by name."""
+    """Write arrays under their names."""
     path.write_bytes(save({name: np.ascontiguousarray(array) for name, array in arrays.items()}))
 
 
 @contextmanager
 def opened(path: Path) -> Generator[Any, None, None]:
-    """The handle of a file; what is wrong with its header or its bytes is one sentence.
+    """Open a file and turn every error of the safetensors library into one sentence.
 
     Raises:
         FormatError: If the file is damaged.
@@ -93,12 +98,13 @@ def opened(path: Path) -> Generator[Any, None, None]:
 
 
 def tensor_of(file: Any, name: str, path: Path) -> Any:
-    """One tensor of an opened file as a NumPy array.
+    """Read one tensor of an opened file as a NumPy array.
 
     Raises:
-        FormatError: If its dtype is none that eckart reads.
+        FormatError: If eckart does not read the dtype of the tensor.
     """
     dtype = file.get_slice(name).get_dtype()
+    # checked before the tensor is read, so that the message names its dtype
     if dtype not in READABLE:
         raise FormatError(
             f"The tensor '{name}' of {path} is {dtype}, which eckart does not factor.",

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and what the system says when it refuses."""
+"""Files that are written whole or not at all, and errors of the system as one sentence."""
 
 import errno
 import stat
@@ -31,15 +31,15 @@ _SENTENCES: Final = {
     ),
 }
 ATTEMPTS: Final = 50
-"""How often a folder is read that is replaced while it is read."""
+"""Attempts to read a folder that is replaced while it is read."""
 
 
 def check_regular(path: Path) -> None:
-    """Refuse what is no file, or can be read once only, such as a pipe.
+    """Refuse a path that is no file, or that can be read only once, such as a pipe.
 
     Raises:
-        ArgumentError: If so.
-        OSError: If it is not there.
+        ArgumentError: If the path is a folder, a pipe or a device.
+        OSError: If the path does not exist.
     """
     if path.is_dir():
         raise ArgumentError(f"{path} is a folder.", hint="Give a file.", code="not-a-file")
@@ -49,18 +49,18 @@ def check_regular(path: Path) -> None:
 
 @contextmanager
 def whole_file(path: Path, *, force: bool = True) -> Generator[Path, None, None]:
-    """Give a free path to write a file or a folder to, which is put in the place of `path`.
+    """Give a free path to write a file or a folder to, and put the result in the place of `path`.
 
-    Whatever goes wrong, `path` is either what it was before or the whole of the new content. Runs
-    that write one output take turns. A folder lists its files in a marker, by which a later run
-    knows that it may take its place.
+    Whatever goes wrong, `path` is either what it was before or the whole new content. Runs that
+    write the same output take turns. A folder gets a marker that lists its files, by which a later
+    run recognises that it may replace the folder.
 
     Args:
-        path: The output; a link's target is updated.
-        force: Whether what is there may be replaced, as `check_output` allows.
+        path: The output; if it is a link, its target is updated.
+        force: Whether an existing output may be replaced, as `check_output` allows.
 
     Raises:
-        ArgumentError: As `check_output`, for what came to be there since.
+        ArgumentError: In the cases of `check_output`, if something was created at `path` since.
         StorageError: If the system refuses, or another run keeps writing to `path`.
     """
     with whole_files((path,), force=force) as (temporary,):
@@ -71,18 +71,18 @@ def whole_file(path: Path, *, force: bool = True) -> Generator[Path, None, None]
 def whole_files(
     paths: Sequence[Path], *, force: bool = True
 ) -> Generator[tuple[Path, ...], None, None]:
-    """Give a free path for each of several files of one folder, which belong together.
+    """Give a free path for each of several files of one folder that belong together.
 
-    Each is put in place as `whole_file` does it, when all are made, and the first last. What a run
-    that was killed in between has left of the old is replaced by the next that writes or reads one
-    of them with eckart; other programs see old files beside new ones until then.
+    When all are made, each is put in place as `whole_file` does it, the first one last. If a run is
+    killed in between, the next run that writes or reads one of the files with eckart replaces the
+    rest; until then other programs see old files beside new ones.
 
     Args:
-        paths: The outputs, the one that others go beside first.
-        force: Whether what is there may be replaced, as `check_output` allows.
+        paths: The outputs; the first is the one that the others accompany.
+        force: Whether existing outputs may be replaced, as `check_output` allows.
 
     Raises:
-        ArgumentError: As `check_output`, for what came to be there since.
+        ArgumentError: In the cases of `check_output`, if something was created at a path since.
         StorageError: If the system refuses, or another run keeps writing to one of them.
     """
     targets = [located(path) for path in paths]
@@ -94,6 +94,7 @@ def whole_files(
             for path, temporary in zip(paths, made, strict=True):
                 if temporary.is_dir():
                     mark(temporary)
+                # checked again: something may have appeared there while the output was made
                 check_free(path, force=force)
                 check_kind(path, is_folder=temporary.is_dir())
             put_together(made, targets)
@@ -108,20 +109,20 @@ def whole_files(
 
 
 def settle(path: Path) -> None:
-    """Put in place what a run that was killed had made together with this file.
+    """Put in place what a killed run had made together with this file.
 
     Raises:
         ArgumentError: If the path leads nowhere.
-        StorageError: If it cannot be put in place.
+        StorageError: If the files cannot be put in place.
 
     Cost:
-        One look for a file that is not there, as a rule.
+        One check for a file, which usually does not exist.
     """
     target = located(path)
     if not is_half_replaced(target):
         return
     try:
-        with workplaces((target,)):
+        with workplaces((target,)):  # entering one finishes the replacement
             pass
     except OSError as error:
         if isinstance(error, EckartError):
@@ -134,15 +135,20 @@ def settle(path: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write text as UTF-8; what is no character, as in names of files, is written as its number."""
+    """Write text as UTF-8; lone surrogates, as names of files may hold, are written as escapes."""
     path.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
 def read_steadily(folder: Path, read: Callable[[], T]) -> T:
-    """What is read from a folder, all of it from before or all of it from after a replacement.
+    """Read a folder so that the result is all from before or all from after a replacement of it.
+
+    Args:
+        folder: The folder.
+        read: Function that reads the folder; it is called again if the folder was replaced.
 
     Raises:
-        Whatever `read` does, of a folder that was not replaced meanwhile.
+        StorageError: If the folder is replaced at every attempt.
+        Exception: What `read` raises for a folder that was not replaced meanwhile.
     """
     for _ in range(ATTEMPTS):
         before = _identity(folder)
@@ -153,6 +159,7 @@ def read_steadily(folder: Path, read: Callable[[], T]) -> T:
                 raise
         else:
             if _identity(folder) == before:
+                # what was read may be half old and half new unless the folder is the same as before
                 return found
     raise StorageError(
         f"{folder} is being replaced again and again.", hint="Try later.", code="always-replaced"
@@ -161,15 +168,16 @@ def read_steadily(folder: Path, read: Callable[[], T]) -> T:
 
 @contextmanager
 def reading(path: Path) -> Generator[None, None, None]:
-    """Turn what the system says while `path` is read into one sentence.
+    """Turn an error of the system while `path` is read into one sentence.
 
     Raises:
-        ArgumentError: If there is no such file, or it is a pipe or a device, which would be waited
-            for, or has no end.
-        StorageError: If the system refuses to read it.
-        MatrixError: If it does not fit into memory.
+        ArgumentError: If there is no such file, or it is a pipe or a device, which may block or
+            have no end.
+        StorageError: If the system refuses to read the file.
+        MatrixError: If the file does not fit into memory.
     """
     try:
+        # a pipe would be waited for; a folder may be a set of files
         if path.exists() and not path.is_file() and not path.is_dir():
             raise _no_file(path)
         yield
@@ -193,11 +201,12 @@ def reading(path: Path) -> Generator[None, None, None]:
 
 
 def check_utf8(path: Path, error: UnicodeEncodeError) -> None:
-    """Say it where the name of a file is what could not be written as UTF-8, as Arrow asks for.
+    """Raise an error if it is the name of a file that cannot be encoded as UTF-8, as Arrow needs.
 
     Raises:
-        StorageError: If so.
+        StorageError: If the name of the file is the cause.
     """
+    # names of files hold bytes that are no UTF-8 as lone surrogates, which "replace" changes
     if str(path.absolute()) == str(path.absolute()).encode("utf-8", "replace").decode("utf-8"):
         return
     raise StorageError(
@@ -209,6 +218,7 @@ def check_utf8(path: Path, error: UnicodeEncodeError) -> None:
 
 def damaged(path: Path, error: Exception | str) -> FormatError:
     """The error for a file whose content is not what its suffix promises."""
+    # one line, whatever the library printed
     reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
     return FormatError(
         f"{path} is damaged or not a {path.suffix or 'factors'} file: {reason[:300]}.",
@@ -218,7 +228,7 @@ def damaged(path: Path, error: Exception | str) -> FormatError:
 
 
 def refused(error: OSError, path: Path, verb: str) -> StorageError:
-    """The error for a system call that failed: disk full, no permission."""
+    """The error for a system call that failed, for example on a full disk."""
     sentence, hint, code = _SENTENCES.get(
         error.errno or 0, (error.strerror or str(error), "Check the path.", f"cannot-{verb}")
     )
@@ -234,7 +244,10 @@ def _no_file(path: Path) -> ArgumentError:
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:
-    """What another folder in the same place has not: its number may be used again, in time."""
+    """What distinguishes a folder from a later one in the same place; None if there is none.
+
+    The inode number alone does not, since the system may use it again.
+    """
     with suppress(OSError, ValueError):
         status = folder.stat()
         return status.st_ino, status.st_ctime_ns

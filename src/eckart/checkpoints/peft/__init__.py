@@ -1,4 +1,4 @@
-"""Adapters: the format of PEFT, written and read without PEFT, PyTorch or transformers."""
+"""Adapters in the format of PEFT, written and read without PEFT, PyTorch or transformers."""
 
 from eckart.checkpoints.peft.adapter import AdaptedLayer, Adapter, Kind, matrix_shape
 from eckart.checkpoints.peft.configuration import LeftOut, portable

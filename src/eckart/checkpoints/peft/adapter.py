@@ -1,4 +1,4 @@
-"""An adapter in memory: which layers of a model it changes, by which factors, which way up."""
+"""An adapter in memory: the layers that it changes, their factors, and the orientation of these."""
 
 import math
 from collections.abc import Collection, Mapping, Sequence
@@ -19,7 +19,7 @@ Tensor: TypeAlias = npt.NDArray[Any]
 class Kind(StrEnum):
     """What a module does with its weight, which decides how an adapter stores its factors.
 
-    A convolution in groups has no factors of this shape: PEFT adapts only the ungrouped ones.
+    A convolution in groups has no factors of this form, and PEFT adapts only ungrouped ones.
     """
 
     LINEAR = "linear"  # weight (outputs, inputs)
@@ -34,13 +34,13 @@ class AdaptedLayer:
     """The change of one weight, W_tuned − W_base ≈ B·A, and of its bias.
 
     Fields:
-        module: Full name of the module in the model that runs, such as
+        module: Full name of the module in the running model, such as
             `model.layers.0.self_attn.q_proj`; an expert has its name in the checkpoint.
         kind: What the module does with its weight.
-        factors: B and A in the orientation of the stored weight, whose axes after the first are
-            taken together: (outputs, inputs · height · width) for a convolution.
-        shape: Of the stored weight.
-        bias: Change of the bias, of shape (outputs,); None leaves it alone.
+        factors: B and A in the orientation of the stored weight, whose axes after the first form
+            the columns: (outputs, inputs · height · width) for a convolution.
+        shape: Shape of the stored weight.
+        bias: Change of the bias, of shape (outputs,); None leaves the bias unchanged.
 
     Raises:
         MatrixError: If the shapes do not fit together.
@@ -73,12 +73,12 @@ class AdaptedLayer:
 
     @property
     def rank(self) -> int:
-        """Columns of B."""
+        """Number of columns of B."""
         return self.factors.rank
 
     @property
     def outputs(self) -> int:
-        """The length of its bias."""
+        """Number of outputs, the length of the bias."""
         return _outputs(self.kind, self.shape)
 
 
@@ -94,18 +94,18 @@ class Adapter:
     Fields:
         layers: The changed weights. The writer reads one at a time, so a sequence that loads its
             layers from disk keeps no more than one in memory.
-        saved: New values by the full name of the parameter. A module that is not adapted is
-            replaced as a whole, so all its parameters belong here (`.weight` and, where it has
-            one, `.bias`), unless it is the bias alone.
+        saved: New values by full name of the parameter. A module that is not adapted is replaced
+            as a whole, so all its parameters belong here (`.weight` and, if it has one, `.bias`),
+            unless only its bias changes.
         tied: Whether the base ties its head to its embedding table.
         experts: Whether the base is a mixture of experts, whatever the adapter changes in it.
-        base_name: Of the base model, such as `meta-llama/Llama-3.2-1B`.
-        task_type: PEFT's name of the task, such as `CAUSAL_LM`. For a classifier PEFT asks for the
-            new values of its head, so the task is written only where `saved` has them.
+        base_name: Name of the base model, such as `meta-llama/Llama-3.2-1B`.
+        task_type: Name of the task in PEFT, such as `CAUSAL_LM`. For a classifier PEFT requires the
+            new values of its head, so the task is written only if `saved` has them.
         in_place: Names of `saved` whose values PEFT puts into the base itself: those of a table
             with several names, and of parameters for which no module can be replaced.
-        excluded: Modules of the base that are not adapted though their name ends like that of one
-            that is.
+        excluded: Names of modules of the base that are not adapted although their name ends like
+            that of an adapted one.
     """
 
     layers: Sequence[AdaptedLayer]
@@ -121,7 +121,7 @@ class Adapter:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outline:
-    """All of an adapted layer but its numbers: what a configuration is made from."""
+    """An adapted layer without its numbers, from which a configuration is made."""
 
     module: str
     kind: Kind
@@ -131,16 +131,17 @@ class Outline:
 
     @property
     def outputs(self) -> int:
-        """The length of its bias."""
+        """Number of outputs, the length of the bias."""
         return _outputs(self.kind, self.shape)
 
 
 def _outputs(kind: Kind, shape: tuple[int, ...]) -> int:
+    # a transposed weight has its outputs on the second axis
     return shape[1] if kind is Kind.TRANSPOSED else shape[0]
 
 
 def outline(layer: AdaptedLayer) -> Outline:
-    """The outline of a layer."""
+    """The outline of an adapted layer."""
     return Outline(
         module=layer.module,
         kind=layer.kind,
@@ -151,7 +152,7 @@ def outline(layer: AdaptedLayer) -> Outline:
 
 
 def matrix_shape(shape: tuple[int, ...]) -> tuple[int, int]:
-    """Rows and columns of a weight whose axes after the first are taken together.
+    """Rows and columns of a weight as a matrix: all axes after the first form the columns.
 
     Example:
         >>> matrix_shape((8, 3, 5, 5))
@@ -165,7 +166,7 @@ WEIGHT: Final = "weight"
 
 
 def split_parameter(name: str) -> tuple[str, str]:
-    """The module and the last name of a parameter.
+    """The name of the module of a parameter, and the last name of the parameter.
 
     Example:
         >>> split_parameter("model.norm.weight")
@@ -183,13 +184,14 @@ def _misfit(module: str, what: str) -> MatrixError:
     )
 
 
+# names that PEFT gives to the tensors of a layer, B first
 EMBEDDING_PAIR: Final = ("lora_embedding_B", "lora_embedding_A")
 PAIR: Final = ("lora_B.weight", "lora_A.weight")
 BIAS_TENSOR: Final = "lora_B.bias"
 
 
 def stored_shapes(layer: Outline) -> dict[str, tuple[int, ...]]:
-    """Shapes of the tensors of a layer by their last name, without its bias.
+    """Shapes of the factors of a layer in the file, by the last name of the tensor.
 
     Example:
         >>> stored_shapes(Outline(module="conv", kind=Kind.CONVOLUTION, rank=2,
@@ -201,6 +203,7 @@ def stored_shapes(layer: Outline) -> dict[str, tuple[int, ...]]:
         case Kind.LINEAR:
             shapes = (rows, layer.rank), (layer.rank, columns)
         case Kind.CONVOLUTION:
+            # PEFT's B of a convolution is one of 1 × 1 (× 1), its A has the whole kernel
             kernel = (1,) * (len(layer.shape) - 2)
             shapes = (rows, layer.rank, *kernel), (layer.rank, *layer.shape[1:])
         case Kind.TRANSPOSED | Kind.EMBEDDING:
@@ -210,9 +213,10 @@ def stored_shapes(layer: Outline) -> dict[str, tuple[int, ...]]:
 
 
 def stored_tensors(layer: Outline, factors: Factors) -> dict[str, Array]:
-    """The tensors of a layer by their last name, without its bias; views where that is possible."""
+    """The factors of a layer as they are stored, by the last name; views where possible."""
     B, A = factors.B, factors.A
     if layer.kind in (Kind.TRANSPOSED, Kind.EMBEDDING):
+        # PEFT's B and A give the change of the transposed weight: (B·A)ᵀ = Aᵀ·Bᵀ
         B, A = A.T, B.T
     shapes = stored_shapes(layer)
     pair = dict(zip(shapes, (B, A), strict=True))
@@ -220,7 +224,7 @@ def stored_tensors(layer: Outline, factors: Factors) -> dict[str, Array]:
 
 
 def factors_of(kind: Kind, pair: Mapping[str, Array]) -> tuple[Factors, tuple[int, ...]]:
-    """Factors in the orientation of the stored weight, and its shape: `stored_tensors` undone.
+    """Factors in the orientation of the stored weight, and its shape; reverses `stored_tensors`.
 
     Raises:
         MatrixError: If the two tensors do not fit together, or hold NaN or infinity.

@@ -1,4 +1,4 @@
-"""`adapter_config.json`: the keys that PEFT needs, and the profile that other programs accept."""
+"""`adapter_config.json`: the keys that PEFT needs, and the subset that other programs accept."""
 
 import re
 from collections import Counter
@@ -25,28 +25,28 @@ from eckart.checkpoints.peft.experts import (
 from eckart.errors import MatrixError
 
 TABLES: Final = frozenset({"embed_tokens", "lm_head", "wte", "word_embeddings", "embed_out"})
-"""Last names of the modules that a tied model shares one table between."""
+"""Last names of the modules that share one table in a tied model."""
 
 ENSURED: Final = frozenset({"embed_tokens", "lm_head"})
-"""Those whose tie PEFT keeps; for any other pair `ensure_weight_tying` is a warning only."""
+"""The modules whose tie PEFT keeps; for others `ensure_weight_tying` only causes a warning."""
 
 HEADS: Final = {
     "SEQ_CLS": ("classifier", "score"),
     "TOKEN_CLS": ("classifier", "score"),
     "QUESTION_ANS": ("qa_outputs",),
 }
-"""Modules that PEFT adds to `modules_to_save` by itself, by the task of an adapter."""
+"""Modules that PEFT adds to `modules_to_save` by itself, by the task of the adapter."""
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SavedNames:
-    """How new values of parameters are stored.
+    """Where new values of parameters are stored.
 
     Fields:
-        keys: Name in the file by name of the parameter.
-        modules: Those that PEFT replaces as a whole.
-        bias: PEFT's mode for biases: whose biases the file holds as new values.
+        keys: Names in the file by name of the parameter.
+        modules: Names of the modules that PEFT replaces as a whole.
+        bias: The mode of PEFT for biases: which biases the file holds as new values.
     """
 
     keys: Mapping[str, str]
@@ -57,12 +57,12 @@ class SavedNames:
 def saved_names(
     saved: Collection[str], adapted: Collection[str], in_place: Collection[str] = ()
 ) -> SavedNames:
-    """Where each new value goes.
+    """Where each new value is stored.
 
     - A parameter of an adapted module replaces the one beneath the factors (`base_layer`).
-    - A bias whose module has no other new value is loaded as it is: PEFT's `bias: all`.
-    - A parameter that is put in place has its own name: PEFT loads what it finds the name of.
-    - Everything else belongs to a module of `modules_to_save`, the outermost of several.
+    - A bias whose module has no other new value is loaded as it is, by PEFT's `bias: all`.
+    - A parameter that is put in place keeps its name: PEFT loads every name that it finds.
+    - Every other parameter belongs to a module of `modules_to_save`, the outermost of several.
 
     Example:
         >>> saved_names(["norm.weight", "q.bias"], adapted=["q"])
@@ -88,7 +88,7 @@ def saved_names(
 
 
 def _outermost(modules: Collection[str]) -> Iterator[str]:
-    """The modules that lie in none of the others: PEFT replaces a module with all below it."""
+    """Yield the modules that lie in no other: PEFT replaces a module with all its submodules."""
     for module in modules:
         words = module.split(".")
         above = (".".join(words[:end]) for end in range(1, len(words)))
@@ -102,25 +102,27 @@ def configuration(
     saved: SavedNames,
     base_modules: Collection[str] = (),
 ) -> dict[str, Any]:
-    """The configuration of an adapter, its keys sorted.
+    """The configuration of an adapter, with its keys sorted.
 
     Args:
-        adapter: Its names and flags; the layers are not read.
+        adapter: The adapter, of which only names and flags are read, not the layers.
         layers: Outlines of its layers.
-        saved: Where its new values go.
-        base_modules: Names of all modules of the base: those that PEFT would adapt by mistake,
-            because their name ends like that of an adapted one, are excluded by name. Where they
-            are not known, names of an older transformers are given with those of today.
+        saved: Where its new values are stored.
+        base_modules: Names of all modules of the base. Those that PEFT would adapt by mistake,
+            because their name ends like that of an adapted one, are excluded by name. If the names
+            are unknown, names of transformers 4 are written together with those of transformers 5.
     """
     modules, parameters = _targets(layers, mixture=adapter.experts or has_experts(layers))
     ranks = _ranks(layers, set(parameters))
     counts = Counter(ranks.values())
-    usual = max(counts, key=lambda rank: (counts[rank], rank))
+    usual = max(counts, key=lambda rank: (counts[rank], rank))  # keeps the patterns few
     everywhere = list if base_modules else also
     unusual = {
         own: rank for name, rank in ranks.items() if rank != usual for own in (name, since(name))
     }
+    # the whole name, escaped, since PEFT takes it for a regular expression
     pattern = {
+        # PEFT compares patterns from the start of a name only if they say so
         f"^{re.escape(name)}": unusual[name]
         for name in sorted(everywhere([name for name in ranks if ranks[name] != usual]))
     }
@@ -130,6 +132,7 @@ def configuration(
         "bias": saved.bias,
         "fan_in_fan_out": any(layer.kind is Kind.TRANSPOSED for layer in layers),
         "inference_mode": True,
+        # alpha is r everywhere, so that the scale is 1
         "lora_alpha": usual,
         "lora_dropout": 0.0,
         "modules_to_save": everywhere(saved.modules) or None,
@@ -147,12 +150,13 @@ def configuration(
         "lora_bias": any(layer.has_bias for layer in layers),
         "target_parameters": parameters,
     }
+    # settings that are off are left out: that is PEFT's default for each of them
     document |= {name: setting for name, setting in optional.items() if setting}
     return dict(sorted(document.items()))
 
 
 def check_layers(adapter: Adapter, layers: Sequence[Outline]) -> None:
-    """Refuse what PEFT would load wrongly, or not at all.
+    """Refuse an adapter that PEFT would load wrongly, or not at all.
 
     Raises:
         MatrixError: If no layer is adapted, one is adapted twice, some layers change their bias
@@ -171,13 +175,13 @@ def check_layers(adapter: Adapter, layers: Sequence[Outline]) -> None:
 
 
 def check_saved(saved: SavedNames, modules: Collection[str]) -> None:
-    """Refuse new values of a module whose name other modules end with.
+    """Refuse new values of a module if the names of other modules end with its name.
 
-    PEFT replaces every module whose name ends with that of a saved one, and then misses the values
+    PEFT replaces every module whose name ends with that of a saved one, and then lacks the values
     of the others.
 
     Raises:
-        MatrixError: If there is such a module among `modules`, or a value belongs to none.
+        MatrixError: If `modules` has such a module, or a value belongs to no module.
     """
     for module in saved.modules:
         if not module:
@@ -216,13 +220,13 @@ def _targets(layers: Sequence[Outline], *, mixture: bool) -> tuple[list[str], li
 
 
 def _ranks(layers: Sequence[Outline], parameters: Collection[str]) -> dict[str, int]:
-    """Rank by the name that PEFT matches patterns with: of a module, or of a parameter."""
+    """Ranks by the name that PEFT compares with patterns, that of a module or of a parameter."""
     ranks: dict[str, int] = {}
     for layer in layers:
         expert = expert_of(layer.module)
         parameter = f"{live_name(layer.module)}.weight"
         if expert is not None:
-            # gate and input of an expert are stacked, each with its own columns of B
+            # gate_proj and up_proj of an expert are stacked, each with its own columns of B
             stacked = 2 if expert.parameter.endswith(GATE_UP) else 1
             ranks[expert.parameter] = stacked * layer.rank
         else:
@@ -231,7 +235,7 @@ def _ranks(layers: Sequence[Outline], parameters: Collection[str]) -> dict[str, 
 
 
 def _task(adapter: Adapter, saved: SavedNames, layers: Sequence[Outline]) -> str | None:
-    """The task, unless PEFT would then look for a head that the file does not hold whole."""
+    """The task, unless PEFT would then look for a head that is not completely in the file."""
     heads = HEADS.get(adapter.task_type or "", ())
     touched = [*(layer.module for layer in layers), *(split_parameter(n)[0] for n in saved.keys)]
     beneath = {module for module in touched if not set(heads).isdisjoint(module.split("."))}
@@ -242,11 +246,13 @@ def _task(adapter: Adapter, saved: SavedNames, layers: Sequence[Outline]) -> str
 
 
 def _mistaken(modules: Sequence[str], base_modules: Collection[str]) -> list[str]:
+    """The modules of the base that PEFT would adapt too, since it compares the ends of names."""
     endings = tuple(f".{module}" for module in modules)
     return sorted(name for name in base_modules if name.endswith(endings) and name not in modules)
 
 
 def _check_biases(adapter: Adapter, layers: Sequence[Outline]) -> None:
+    """Refuse changed biases if an adapted layer has none, or is an embedding, or in a mixture."""
     changed = [layer for layer in layers if layer.has_bias]
     if not changed:
         return
@@ -262,10 +268,12 @@ def _check_biases(adapter: Adapter, layers: Sequence[Outline]) -> None:
 
 
 def _check_tie(adapter: Adapter, adapted: Collection[str]) -> None:
+    """Refuse a changed table of a tied model if the module that shares it is not changed alike."""
     if not adapter.tied:
         return
+    # PEFT adds the change of a tied table once for each of its names
     factored = [module for module in adapted if _last(module) in TABLES]
-    # two that PEFT ties are right as it loads them, and were written so by PEFT
+    # PEFT ties embed_tokens and lm_head itself, and writes and loads factors of both rightly
     if factored and frozenset(map(_last, factored)) != ENSURED:
         raise MatrixError(
             f"'{factored[0]}' shares its table with another module, so PEFT would add its change "
@@ -275,6 +283,7 @@ def _check_tie(adapter: Adapter, adapted: Collection[str]) -> None:
         )
     alone = [name for name in adapter.saved if name not in adapter.in_place]
     tables = [name for name in alone if _last(split_parameter(name)[0]) in TABLES]
+    # a bias is no table, and is not shared
     weights = [name for name in tables if not name.endswith(f".{BIAS}")]
     if len(weights) == 1:
         raise MatrixError(
@@ -298,13 +307,13 @@ REASONS: Final = {
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeftOut:
-    """A part of an adapter that a profile has no place for.
+    """A part of an adapter that the portable profile cannot hold.
 
     Fields:
-        name: Of the module, or of the parameter.
-        reason: What it is, to follow "is" or "are".
-        squared_norm: ‖B·A‖²_F of a layer, or the squares of the change of a bias; None for saved
-            values, whose change only the base tells.
+        name: Name of the module or the parameter.
+        reason: What the part is, as words that follow "is" or "are".
+        squared_norm: ‖B·A‖²_F of a layer, or the squared norm of the change of a bias; None for
+            saved values, whose change is unknown without the base.
     """
 
     name: str
@@ -313,10 +322,10 @@ class LeftOut:
 
 
 def portable(adapter: Adapter) -> tuple[Adapter, tuple[LeftOut, ...]]:
-    """Its linear layers with one rank, padded with zeros, and what was left out.
+    """The linear layers of an adapter with one rank, padded with zeros, and what is left out.
 
     Raises:
-        MatrixError: If nothing is left.
+        MatrixError: If no layer is left.
     """
     kept: list[AdaptedLayer] = []
     left: list[LeftOut] = []
@@ -338,13 +347,14 @@ def portable(adapter: Adapter) -> tuple[Adapter, tuple[LeftOut, ...]]:
             hint="Use the profile peft.",
             code="nothing-portable",
         )
+    # other programs want one rank for all layers; zeros do not change the product
     rank = max(layer.rank for layer in kept)
     layers = tuple(replace(layer, factors=layer.factors.pad(rank)) for layer in kept)
     return replace(adapter, layers=layers, saved={}, in_place=frozenset(), tied=False), tuple(left)
 
 
 def _reason(layer: AdaptedLayer) -> str | None:
-    """Why a layer is left out; None where it is kept."""
+    """The reason why a layer is left out; None if it is kept."""
     if layer.module.rpartition(".")[2] in TABLES:
         return "a head or a table of the vocabulary"
     if expert_of(layer.module) is not None:

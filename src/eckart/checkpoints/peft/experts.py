@@ -1,4 +1,4 @@
-"""Names of experts, of renamed and of wrapped modules: as saved, and in the model that runs."""
+"""Names of experts, of renamed and of wrapped modules, in a checkpoint and in the running model."""
 
 import re
 from collections.abc import Collection, Iterable, Sequence
@@ -9,17 +9,18 @@ from eckart.checkpoints.peft.adapter import Adapter, Kind, Outline
 from eckart.errors import MatrixError
 
 PREFIX: Final = "base_model.model."
-"""What PEFT puts before the names of a model."""
+"""The prefix that PEFT adds to the names of a model."""
 
 _WRAPPER: Final = r"(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\."
-"""Of torch.compile, FSDP and activation checkpointing, which wrap a model or its blocks."""
+"""Parts of names from torch.compile, FSDP and activation checkpointing, which wrap modules."""
+# torch.compile, FSDP and PEFT may wrap one another, in any order
 _WRAPPED: Final = re.compile(
     rf"^(?:{_WRAPPER}|module\.)*(?:{re.escape(PREFIX)})*|(?<=\.){_WRAPPER}"
 )
 
 
 def unwrapped(name: str) -> str:
-    """The name of a tensor or a module in the model that runs.
+    """The name of a tensor or a module without the parts that wrappers add.
 
     Example:
         >>> unwrapped("module.base_model.model.layers.0._orig_mod.q_proj.weight")
@@ -35,11 +36,11 @@ SEEING: Final = (
     (re.compile(r"^language_model\.model\b"), "model.language_model"),
     (re.compile(r"^(?=(?:vision_tower|multi_modal_projector|vision_embed_tokens)\b)"), "model."),
 )
-"""Names as transformers 4 wrote them, and what they are since."""
+"""Names of models with images in transformers 4, and their names since transformers 5."""
 
 
 def since(name: str) -> str:
-    """The name of a module or of a parameter since transformers 5.
+    """The name that a module or parameter has since transformers 5.
 
     Example:
         >>> since("language_model.model.layers.0.self_attn.q_proj")
@@ -51,13 +52,14 @@ def since(name: str) -> str:
 
 
 def also(names: Iterable[str]) -> list[str]:
-    """All names, and what they are called since where they are of a model that sees.
+    """The names, and for a model with images also their names since transformers 5.
 
     Example:
         >>> also(["model.layers.0.self_attn.q_proj"])
         ['model.layers.0.self_attn.q_proj']
     """
     known = list(names)
+    # only names of transformers 4 begin so
     if not any(name.startswith("language_model.model.") for name in known):
         return known
     return sorted({*known, *map(since, known)})
@@ -69,13 +71,18 @@ FUSED: Final = {
     "gate_proj": GATE_UP,
     "up_proj": GATE_UP,
     "down_proj": DOWN,
+    # names of Mixtral: w1 is gate_proj, w3 is up_proj and w2 is down_proj
     "w1": GATE_UP,
     "w3": GATE_UP,
     "w2": DOWN,
 }
+"""Projections of an expert in a checkpoint, and the parameters that hold them in the model."""
 ROUTER: Final = "gate"
+"""Last name of the layer that chooses the experts."""
 PARTS: Final = ({"gate_proj", "up_proj", "down_proj"}, {"w1", "w3", "w2"})
+"""All projections of an expert, in both layouts of names."""
 OUTPUTS: Final = ({"down_proj"}, {"w2"})
+"""The projection that is a parameter of its own in the model, so it may be adapted alone."""
 
 _EXPERT: Final = re.compile(r"(?P<block>.+\.experts)\.(?P<number>\d+)\.(?P<projection>[^.]+)")
 
@@ -83,12 +90,12 @@ _EXPERT: Final = re.compile(r"(?P<block>.+\.experts)\.(?P<number>\d+)\.(?P<proje
 @final
 @dataclass(frozen=True, slots=True)
 class Expert:
-    """The name of one projection of one expert, taken apart.
+    """The parts of the name of one projection of one expert.
 
     Fields:
         block: Name of the module that holds the experts, in the checkpoint.
-        number: Of the expert.
-        projection: Such as `gate_proj`.
+        number: Number of the expert, counted from 0.
+        projection: Name of the projection, such as `gate_proj`.
     """
 
     block: str
@@ -97,12 +104,12 @@ class Expert:
 
     @property
     def parameter(self) -> str:
-        """Full name of the parameter of the running model that it is a part of."""
+        """Full name of the parameter of the running model that holds this projection."""
         return f"{live_name(self.block)}.{FUSED.get(self.projection, self.projection)}"
 
 
 def expert_of(module: str) -> Expert | None:
-    """The expert that a module of a checkpoint is a part of, if it is one.
+    """The expert to which a module of a checkpoint belongs; None if it belongs to none.
 
     Example:
         >>> expert_of("model.layers.0.block_sparse_moe.experts.7.w1").parameter
@@ -114,21 +121,21 @@ def expert_of(module: str) -> Expert | None:
 
 
 def live_name(module: str) -> str:
-    """The name of a module in the running model: Mixtral's blocks have another one on disk."""
+    """The name of a module in the running model: blocks of Mixtral have another name on disk."""
     return module.replace(".block_sparse_moe.", ".mlp.")
 
 
 def is_taken_for_an_expert(module: str) -> bool:
-    """Whether PEFT would take a layer outside the experts of a mixture for a part of them."""
+    """Whether PEFT would mistake a layer for a part of an expert because of its name."""
     name = module.rpartition(".")[2]
     return expert_of(module) is None and (name == ROUTER or name in FUSED)
 
 
 def uniform_groups(modules: Iterable[str]) -> list[tuple[str, ...]]:
-    """The groups of expert layers that must share one rank, in order.
+    """The groups of expert layers that must share one rank, sorted.
 
-    All `gate_proj` and `up_proj` of a layer are one group, all its `down_proj` another; layers
-    may differ.
+    All `gate_proj` and `up_proj` of a layer form one group, and all its `down_proj` another; the
+    ranks of different layers may differ.
 
     Example:
         >>> uniform_groups(["mlp.experts.0.up_proj", "mlp.experts.0.gate_proj", "q_proj"])
@@ -143,13 +150,15 @@ def uniform_groups(modules: Iterable[str]) -> list[tuple[str, ...]]:
 
 
 def pad_experts(adapter: Adapter) -> Adapter:
-    """The same adapter with zeros added to the factors of experts that must share a rank."""
+    """The adapter with its experts padded with zeros, where they must share a rank."""
     ranks = {layer.module: layer.rank for layer in adapter.layers}
     for group in uniform_groups(ranks):
         most = max(ranks[module] for module in group)
         ranks |= dict.fromkeys(group, most)
     layers = tuple(
-        replace(layer, factors=layer.factors.pad(ranks[layer.module])) for layer in adapter.layers
+        # padded with zeros: the product B·A stays what it is
+        replace(layer, factors=layer.factors.pad(ranks[layer.module]))
+        for layer in adapter.layers
     )
     return replace(adapter, layers=layers)
 
@@ -158,8 +167,8 @@ def check_experts(layers: Sequence[Outline]) -> None:
     """Refuse expert layers that PEFT cannot stack.
 
     Raises:
-        MatrixError: If those that must share a rank do not, some are missing, or their names or
-            kinds are not those of a mixture that PEFT knows.
+        MatrixError: If layers that must share a rank do not, some are missing, or their names or
+            kinds are not those of a mixture of experts that PEFT knows.
     """
     blocks: dict[str, dict[int, set[str]]] = {}
     for layer in layers:
@@ -180,12 +189,14 @@ def check_experts(layers: Sequence[Outline]) -> None:
 
 
 def _check_complete(block: str, experts: dict[int, set[str]]) -> None:
+    """Refuse a block in which experts or projections are missing: PEFT stacks all of them."""
     projections: Collection[str] = experts[min(experts)]
     if projections not in (*PARTS, *OUTPUTS):
         wanted = next((parts for parts in PARTS if parts >= projections), PARTS[0])
         raise _refused(
             f"the experts of '{block}' lack {' and '.join(sorted(wanted - set(projections)))}"
         )
+    # PEFT stacks all experts, so those that are missing cannot be left out
     for number in range(max(experts) + 1):
         if experts.get(number) != projections:
             raise _refused(f"'{block}.{number}' lacks what other experts of the layer have")

@@ -1,4 +1,4 @@
-"""Reading an adapter: eckart's own, and those that PEFT trained."""
+"""Reading an adapter that eckart wrote or that was trained with PEFT."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -35,29 +35,30 @@ _BENEATH: Final = ".base_layer."
 _NAMED: Final = re.compile(
     r"(?<=\.lora_[AB])\.([^.]+)(?=\.(?:weight|bias)$)|(?<=\.lora_embedding_[AB])\.([^.]+)$"
 )
-"""The name of an adapter, which the state of a live model has in that of each factor."""
+"""The name of an adapter, which the state of a running model has in the name of each factor."""
 _SCALE: Final = ".alpha"
-"""What ends the name of a scale in the files of other programs, which PEFT keeps elsewhere."""
+"""The end of the name of a scale in files of other programs; PEFT keeps it in the configuration."""
 _AXES: Final = {2: Kind.LINEAR, 3: Kind.CONVOLUTION, 4: Kind.CONVOLUTION, 5: Kind.CONVOLUTION}
 
 
 def read_adapter(folder: Path, *, transposed: Collection[str] | None = None) -> Adapter:
-    """The adapter in a folder, its scale multiplied into B.
+    """Read the adapter in a folder, with its scale multiplied into B.
 
     Args:
-        folder: With `adapter_config.json` and `adapter_model.safetensors`.
-        transposed: The adapted modules whose weight is stored as (inputs, outputs), which the
-            adapter alone does not tell; None takes all linear ones where it says `fan_in_fan_out`,
-            and none otherwise.
+        folder: Folder with `adapter_config.json` and `adapter_model.safetensors`.
+        transposed: Names of the adapted modules whose weight is stored as (inputs, outputs), which
+            the adapter alone does not tell; None takes all linear ones if the configuration sets
+            `fan_in_fan_out`, and none otherwise.
 
     Raises:
-        ArgumentError: If a file is not there.
+        ArgumentError: If a file does not exist.
         FormatError: If a file is damaged, tensors are missing or do not fit together, the
-            factors hold NaN or infinity, or it is no plain LoRA.
+            factors hold NaN or infinity, or the adapter is no plain LoRA.
 
     Cost:
         The whole adapter in memory.
     """
+    # a configuration and its tensors are two files, which may be replaced meanwhile
     return read_steadily(folder, lambda: _read(folder, transposed))
 
 
@@ -87,11 +88,11 @@ def _read(folder: Path, transposed: Collection[str] | None) -> Adapter:
 
 
 def factor_dtype(folder: Path) -> AdapterDType:
-    """The dtype that the factors of an adapter are stored in; float32 where they differ.
+    """The dtype in which the factors of an adapter are stored; float32 if dtypes differ.
 
     Raises:
-        ArgumentError: If the file is not there.
-        FormatError: If it is damaged.
+        ArgumentError: If the file does not exist.
+        FormatError: If the file is damaged.
     """
     tensors = read_header(folder / TENSORS).tensors
     known = {tensor.dtype.numpy for name, tensor in tensors.items() if _MARK in name}
@@ -131,11 +132,14 @@ def _names(document: Mapping[str, Any], key: str) -> tuple[str, ...]:
 def _in_place(
     saved: Collection[str], adapted: Collection[str], document: Mapping[str, Any]
 ) -> frozenset[str]:
-    """Saved values that belong to no module that PEFT replaces, nor are a bias alone."""
+    """Names of saved values that PEFT puts into the base itself.
+
+    They belong to no adapted module and to no module that PEFT replaces, and are no bias alone.
+    """
     replaced = _names(document, "modules_to_save")
     ensured = tuple(ENSURED)
     if document.get("ensure_weight_tying") is True and any(n.endswith(ensured) for n in replaced):
-        replaced = (*replaced, *ensured)  # PEFT replaces both of a tie and names one
+        replaced = (*replaced, *ensured)  # PEFT replaces both tied modules and names one
     found: set[str] = set()
     for name in saved:
         module, parameter = split_parameter(name)
@@ -148,6 +152,7 @@ def _in_place(
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:
+    # eckart never unpickles, so a .bin is refused with what to do instead
     pickled = path.with_suffix(".bin")
     if pickled.exists() and not path.exists():
         raise ArgumentError(
@@ -155,7 +160,7 @@ def _tensors(path: Path) -> dict[str, Tensor]:
             hint="Load it with PEFT and save it again: that writes safetensors.",
             code="pickled",
         )
-    read_header(path)  # which says of a pointer of Git LFS what it is
+    read_header(path)  # it recognises a pointer of Git LFS, which the library calls damaged
     with reading(path), opened(path) as file:
         return {name: tensor_of(file, name, path) for name in file.keys()}  # noqa: SIM118 the handle is no dict
 
@@ -163,13 +168,14 @@ def _tensors(path: Path) -> dict[str, Tensor]:
 def _sorted(
     tensors: Mapping[str, Tensor], path: Path
 ) -> tuple[dict[str, dict[str, Tensor]], dict[str, Tensor]]:
-    """Tensors of each adapted module by their last name, and saved values by parameter."""
+    """Tensors of each adapted module by their last name, and saved values by name of parameter."""
     groups: dict[str, dict[str, Tensor]] = {}
     saved: dict[str, Tensor] = {}
     known = {*PAIR, *EMBEDDING_PAIR, BIAS_TENSOR}
-    # biases are written with what wraps a saved module, but without the name of the adapter
+    # names of biases have the wrapper of a saved module, but not the name of the adapter
     wrapper = re.compile(rf"(?<=\.)modules_to_save\.(?:{re.escape(_only_one(tensors, path))}\.)?")
     for name, tensor in tensors.items():
+        # ZeRO-3 leaves empty tensors where parameters are spread over devices
         if tensor.size == 0:
             raise FormatError(
                 f"The tensor '{name}' of {path} holds no numbers, as ZeRO-3 writes it.",
@@ -177,7 +183,7 @@ def _sorted(
                 code="empty-tensor",
             )
         bare = unwrapped(wrapper.sub("", _NAMED.sub("", name)))
-        if ".original_module." in bare:  # what the base had there
+        if ".original_module." in bare:  # the values of the base that a saved module replaces
             continue
         module, mark, last = bare.partition(_MARK)
         if not mark:
@@ -201,7 +207,7 @@ def _sorted(
 
 
 def _check_once(known: Mapping[str, Tensor], name: str, tensor: Tensor, path: Path) -> None:
-    """Refuse other numbers under a name that differs only by what wraps it."""
+    """Refuse a second tensor with other numbers, whose name differs only by wrappers."""
     if name in known and not np.array_equal(known[name], tensor):
         raise FormatError(
             f"{path} holds '{name}' twice, with different numbers.",
@@ -211,10 +217,10 @@ def _check_once(known: Mapping[str, Tensor], name: str, tensor: Tensor, path: Pa
 
 
 def _only_one(names: Collection[str], path: Path) -> str:
-    """The name of the adapter that a file holds, which files of PEFT leave out.
+    """The name of the only adapter in a file; "default" if it is left out, as PEFT does.
 
     Raises:
-        FormatError: If the factors are of several adapters.
+        FormatError: If the file holds factors of several adapters.
     """
     found = {match[1] or match[2] for match in map(_NAMED.search, names) if match}
     if len(found) > 1:
@@ -239,7 +245,7 @@ def _not_plain(name: str, path: Path) -> FormatError:
 
 
 def _check_stacked(modules: Collection[str], scaling: Scaling, path: Path) -> None:
-    """Refuse factors of all experts in one tensor, as PEFT trains them."""
+    """Refuse factors of all experts in a single tensor, which is how PEFT trains them."""
     experts = {expert.parameter for expert in map(expert_of, modules) if expert is not None}
     weights = {f"{live_name(module)}.weight" for module in modules}
     known = [name for name in (*experts, *weights) if scaling.adapts(name)]
@@ -265,9 +271,11 @@ def _finite(tensor: Tensor, name: str, path: Path) -> Tensor:
 def _layer(
     module: str, tensors: Mapping[str, Tensor], scaling: Scaling, transposed: bool, path: Path
 ) -> AdaptedLayer:
+    """An adapted layer from its tensors, with the scale multiplied into B and into the bias."""
     names = EMBEDDING_PAIR if set(tensors) & set(EMBEDDING_PAIR) else PAIR
     wanted = {*names, *([BIAS_TENSOR] if scaling.bias else [])}
     if set(tensors) != wanted:
+        # the symmetric difference names a missing tensor as well as one too many
         wrong = sorted(wanted ^ set(tensors))[0]
         alone = wrong == BIAS_TENSOR and not scaling.bias
         raise FormatError(
@@ -284,6 +292,7 @@ def _layer(
     kind = Kind.EMBEDDING if names == EMBEDDING_PAIR else _kind(module, pair, transposed, path)
     bias = tensors.get(BIAS_TENSOR)
     factor = scaling.factor(module, rank=pair[names[1]].shape[0], path=path)
+    # only B: the scale is in the factors once
     pair[names[0]] = pair[names[0]] * np.float32(factor)
     try:
         factors, shape = factors_of(kind, pair)
@@ -303,14 +312,17 @@ def _layer(
 
 
 def _kind(module: str, pair: Mapping[str, Array], transposed: bool, path: Path) -> Kind:
+    """The kind of a layer, from the number of axes of its factors."""
     B, A = (pair[name] for name in PAIR)
     kind = _AXES.get(A.ndim)
+    # in groups, each output of B sees only a part of the outputs of A
     if kind is Kind.CONVOLUTION and B.ndim > 1 and B.shape[1] < A.shape[0]:
         raise FormatError(
             f"{path} adapts '{module}', a convolution in groups.",
             hint="Load it with PEFT, which cannot merge it either.",
             code="not-lora",
         )
+    # B of a convolution is one of 1 × 1, since the kernel is in A
     if kind is None or B.ndim != A.ndim or any(length != 1 for length in B.shape[2:]):
         raise damaged(path, f"the factors of '{module}' have the shapes {B.shape} and {A.shape}")
     return Kind.TRANSPOSED if transposed and kind is Kind.LINEAR else kind

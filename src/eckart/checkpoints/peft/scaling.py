@@ -1,4 +1,4 @@
-"""What PEFT multiplies B·A with, each layer's own where patterns say so."""
+"""The scale by which PEFT multiplies B·A, which patterns may set for each layer."""
 
 import math
 import re
@@ -13,23 +13,23 @@ from eckart.errors import FormatError
 from eckart.files.whole import damaged
 
 MOST: Final = 4
-"""Repetitions without an end that one pattern may have: names are short, so their cost is small."""
+"""Unbounded repetitions that a pattern may have: names are short, so their cost stays small."""
 LONG: Final = 16
-"""Times that something may be repeated before it counts as without an end."""
+"""Bound of a repetition above which it counts as unbounded."""
 
 
 def check_cost(pattern: str) -> None:
     r"""Refuse a pattern whose search can grow exponentially with the length of a name.
 
-    Python tries every way to split a name between a repetition and what is repeated in it.
+    For a repetition within a repetition Python tries every way to divide the name between them.
 
     Raises:
-        re.error: If a repetition holds another or a choice, or there are many.
+        re.error: If a repetition holds a repetition or a choice, or there are too many.
 
     Example:
         >>> check_cost(r"model\.layers\.(0|1)\..*q_proj")
     """
-    parsed = import_module("re._parser").parse(pattern)
+    parsed = import_module("re._parser").parse(pattern)  # re has no public parser
     repeated = list(_repetitions(parsed))
     if len(repeated) > MOST:
         raise re.error(f"it has more than {MOST} repetitions")
@@ -39,7 +39,7 @@ def check_cost(pattern: str) -> None:
 
 
 def _repetitions(parsed: Any) -> Iterator[Any]:
-    """What is repeated without an end, at any depth."""
+    """Yield what is repeated without a bound, at any depth."""
     for operation, argument in parsed:
         if str(operation) in ("MAX_REPEAT", "MIN_REPEAT", "POSSESSIVE_REPEAT"):
             _, most, inner = argument
@@ -50,6 +50,7 @@ def _repetitions(parsed: Any) -> Iterator[Any]:
 
 
 def _has_choice(parsed: Any) -> bool:
+    """Whether a pattern holds a choice, or a reference to a group, at any depth."""
     return any(
         str(operation) in ("BRANCH", "GROUPREF") or any(map(_has_choice, _parts(argument)))
         for operation, argument in parsed
@@ -57,7 +58,7 @@ def _has_choice(parsed: Any) -> bool:
 
 
 def _parts(argument: Any) -> Iterator[Any]:
-    """The patterns that the argument of an operation holds."""
+    """Yield the patterns that the argument of an operation holds."""
     kind = import_module("re._parser").SubPattern
     if isinstance(argument, kind):
         yield argument
@@ -77,25 +78,25 @@ _OTHERS: Final = {
     "layer_replication": "layer replication",
     "trainable_token_indices": "trainable tokens",
 }
-"""Settings that make the change of a weight something else than scale·B·A."""
+"""Settings with which the change of a weight is not scale·B·A, and the names of their methods."""
 
 _STARTS: Final = ("pissa", "olora", "loftq", "corda", "lora_ga")
-"""Ways to start that change the weights of the base as well."""
+"""Initialisations that change the weights of the base as well."""
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scaling:
-    """The settings that decide the scale.
+    """The settings that determine the scale of each layer: alpha / r, or alpha / √r.
 
     Fields:
-        rank: Of layers that no pattern matches.
-        alpha: Of layers that no pattern matches.
-        ranks: By pattern.
-        alphas: By pattern.
-        root: Whether alpha is divided by √r.
+        rank: Rank of layers that no pattern matches.
+        alpha: Alpha of layers that no pattern matches.
+        ranks: Ranks by pattern.
+        alphas: Alphas by pattern.
+        root: Whether alpha is divided by √r instead of r.
         bias: Whether every adapted layer has a change of its bias.
-        parameters: Endings of the parameters that are adapted by their own name.
+        parameters: Ends of the names of parameters that are adapted by their own name.
     """
 
     rank: int
@@ -110,15 +111,15 @@ class Scaling:
         """The scale of a layer.
 
         Args:
-            module: Its name.
-            rank: Of its tensors.
-            path: Of the tensors, for the error.
+            module: Name of the module.
+            rank: Rank of its tensors.
+            path: File of the tensors, for the error.
 
         Raises:
-            FormatError: If the rank of the tensors is not the one of the settings.
+            FormatError: If the rank of the tensors differs from that of the settings.
         """
         name = self._name(module)
-        # two projections of an expert are stacked into this parameter; plain layers may be named so
+        # gate_proj and up_proj of an expert are stacked; a plain layer may have the same name
         stacked = 2 if expert_of(module) and name.endswith(f".{GATE_UP}") else 1
         wanted = _first(self.ranks, name, self.rank) / stacked
         if wanted != rank:
@@ -128,11 +129,12 @@ class Scaling:
                 hint="Check that both files are of the same adapter.",
                 code="ranks-differ",
             )
+        # stacked projections have twice the rank and twice the alpha of one, hence the same scale
         alpha = _first(self.alphas, name, self.alpha) / stacked
         return alpha / (math.sqrt(rank) if self.root else rank)
 
     def _name(self, module: str) -> str:
-        """The name that PEFT compares with the patterns: of the module, or of its parameter."""
+        """The name that PEFT compares with patterns, that of the module or of its parameter."""
         expert = expert_of(module)
         parameter = expert.parameter if expert else f"{live_name(module)}.weight"
         return parameter if self.adapts(parameter) else module
@@ -143,10 +145,10 @@ class Scaling:
 
 
 def scaling_of(document: Mapping[str, Any], path: Path) -> Scaling:
-    """The scaling that a configuration describes; PEFT's defaults where it is silent.
+    """The scaling that a configuration describes; PEFT's defaults apply to missing settings.
 
     Raises:
-        FormatError: If a rank, an alpha or a pattern is none.
+        FormatError: If a rank, an alpha or a pattern is invalid.
     """
     ranks = _patterns(document, "rank_pattern", path)
     for pattern, rank in ranks.items():
@@ -165,10 +167,10 @@ def scaling_of(document: Mapping[str, Any], path: Path) -> Scaling:
 
 
 def flag(document: Mapping[str, Any], key: str, path: Path) -> bool:
-    """A setting that is on or off, off where it is not there.
+    """A setting that is on or off; a missing one is off.
 
     Raises:
-        FormatError: If it is anything else, which PEFT would take for on.
+        FormatError: If the setting is anything else, which PEFT would take for on.
     """
     value = document.get(key)
     if value not in (None, False, True):
@@ -180,7 +182,7 @@ def check_plain(document: Mapping[str, Any], path: Path) -> None:
     """Refuse an adapter whose change of a weight is not scale·B·A.
 
     Raises:
-        FormatError: With the name of what it is.
+        FormatError: If it is not; the message names the method that it is.
     """
     what = next((name for key, name in _OTHERS.items() if document.get(key)), None)
     start = document.get("init_lora_weights", True)
@@ -190,6 +192,7 @@ def check_plain(document: Mapping[str, Any], path: Path) -> None:
     if method is None:
         raise FormatError(
             f"{path} is not of PEFT: it names no peft_type"
+            # MLX writes an adapter_config.json too, with other keys
             + (", and is of MLX." if "lora_parameters" in document else "."),
             hint="Convert the adapter to the format of PEFT first.",
             code="not-lora",
@@ -205,7 +208,7 @@ def check_plain(document: Mapping[str, Any], path: Path) -> None:
 
 
 def _first(patterns: Mapping[str, float], name: str, otherwise: float) -> float:
-    """The setting of the first pattern that matches, by PEFT's own rule (`get_pattern_key`)."""
+    """The setting of the first pattern that matches, by the rule of PEFT (`get_pattern_key`)."""
     for pattern, setting in patterns.items():
         if re.match(rf"(.*\.)?({pattern})$", name):
             return setting
@@ -220,11 +223,13 @@ def _parameters(document: Mapping[str, Any], path: Path) -> tuple[str, ...]:
 
 
 def _patterns(document: Mapping[str, Any], key: str, path: Path) -> dict[str, float]:
+    """Numbers by pattern; patterns that are invalid or take too long to match are refused."""
     patterns = document.get(key) or {}
     if not isinstance(patterns, dict):
         raise damaged(path, f"{key} holds no patterns")
     for pattern in patterns:
         try:
+            # PEFT wraps a pattern so, and a single `)` in it would change its meaning
             re.compile(f"({pattern})$")
             check_cost(pattern)
         except (re.error, RecursionError, OverflowError) as error:
@@ -234,6 +239,7 @@ def _patterns(document: Mapping[str, Any], key: str, path: Path) -> dict[str, fl
 
 
 def _number(value: object, what: str, path: Path) -> float:
+    """A finite number; True and False are instances of int, and are refused."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise damaged(path, f"{what} is {value!r}")
     return float(value)

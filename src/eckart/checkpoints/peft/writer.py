@@ -1,4 +1,4 @@
-"""Writing an adapter as PEFT reads it: rounded factors, biases, a config and one file."""
+"""Writing an adapter as PEFT reads it: rounded factors, biases, a configuration and one file."""
 
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -48,7 +48,7 @@ DTYPES: Final[dict[AdapterDType, DType]] = {
 
 
 def adapter_bytes(shape: tuple[int, ...], rank: int, dtype: AdapterDType = "float32") -> int:
-    """Bytes of the factors of a weight of this shape, without the header of the file.
+    """Number of bytes of the factors of a weight of this shape, without the header of the file.
 
     Example:
         >>> adapter_bytes((8, 3, 5, 5), rank=2, dtype="float16")
@@ -60,13 +60,13 @@ def adapter_bytes(shape: tuple[int, ...], rank: int, dtype: AdapterDType = "floa
 def stored_factors(layer: AdaptedLayer, dtype: AdapterDType = "float32") -> Factors:
     """The factors of a layer as they will be read back, in float32.
 
-    √σ goes to both factors, which is where their largest entries are smallest. Rounding each
+    Both factors contain √σ, which makes their largest entries as small as possible. Rounding each
     entry by at most u then changes the product by at most 2u + u², relative to its norm, because
     the rows of A and the columns of B are orthogonal.
 
     Raises:
-        MatrixError: If an entry is too large for the dtype, or so many are too small that the
-            product changes by more than twice what rounding alone can do.
+        MatrixError: If an entry is too large for the dtype, or so many entries are too small that
+            the product changes by more than twice the bound of rounding alone.
 
     Cost:
         Two thin QR factorisations and a singular value decomposition of rank × rank.
@@ -76,14 +76,14 @@ def stored_factors(layer: AdaptedLayer, dtype: AdapterDType = "float32") -> Fact
     if not (np.isfinite(B).all() and np.isfinite(A).all()):
         raise _out_of_range(layer.module, dtype, "too large")
     factors = Factors(B, A)
-    # float32 and bfloat16 reach down to 1e-38, where the product of two is no number of either
+    # float32 and bfloat16 reach down to 1e-38; a product of such entries is 0 in both anyway
     if dtype == "float16" and _change(balanced, factors) > 2 * float(np.finfo(np.float16).eps):
         raise _out_of_range(layer.module, dtype, "too small")
     return factors
 
 
 def rounded(X: Array, dtype: AdapterDType) -> Array:
-    """X as it is read back, in float32; infinite where it is too large for the dtype."""
+    """X as it is read back, in float32; entries that are too large for the dtype are infinite."""
     with np.errstate(over="ignore", under="ignore"):
         return X.astype(DTYPES[dtype]).astype(FLOAT32)
 
@@ -112,8 +112,8 @@ class Biases:
     """The changed biases of a model.
 
     Fields:
-        changes: b_tuned − b_base by module: for all adapted modules, or for none.
-        saved: New values by parameter, for `Adapter.saved`.
+        changes: Differences b_tuned − b_base by module, for all adapted modules or for none.
+        saved: New values by name of the parameter, for `Adapter.saved`.
     """
 
     changes: Mapping[str, Array]
@@ -129,16 +129,16 @@ def changed_biases(
 ) -> Biases:
     """How to store every bias that differs between two models.
 
-    PEFT's `lora_bias` is one setting for all adapted layers, which it can merge only where the base
-    of each has a bias, and which embeddings and experts refuse. So changes are stored where a bias
-    of an adapted layer changed and all of them can take one, zeros for those that did not change;
-    otherwise new values, which PEFT puts in the place of the base's own. Biases of modules that are
-    not adapted are new values.
+    PEFT's `lora_bias` is one setting for all adapted layers. PEFT can merge it only if each of them
+    has a bias in the base, and embeddings and experts refuse it. Changes are therefore stored if a
+    bias of an adapted layer changed and all these layers can have one, with zeros for the unchanged
+    biases; otherwise new values are stored, which PEFT puts in the place of those of the base.
+    Biases of modules that are not adapted are always stored as new values.
 
     Args:
         adapted: Kinds of the adapted modules by name.
-        base: Biases of the base by the full name of the parameter.
-        tuned: Biases of the tuned model by the same names.
+        base: Biases of the base by full name of the parameter.
+        tuned: Biases of the fine-tune by the same names.
         experts: Whether the base is a mixture of experts.
 
     Example:
@@ -157,6 +157,7 @@ def changed_biases(
     refused = experts or any(
         kind is Kind.EMBEDDING or expert_of(module) is not None for module, kind in adapted.items()
     )
+    # lora_bias is one setting for all adapted layers, so each of them needs a bias in both models
     everywhere = names.keys() <= base.keys() & tuned.keys()
     if refused or not everywhere or not names.keys() & changed.keys():
         return Biases(changes={}, saved=changed)
@@ -172,7 +173,7 @@ def changed_biases(
 def with_biases(
     adapter: Adapter, base: Mapping[str, Tensor], tuned: Mapping[str, Tensor]
 ) -> Adapter:
-    """The adapter with every bias that differs between two models, as `changed_biases` has it."""
+    """The adapter with every bias that differs between two models, stored by `changed_biases`."""
     adapted = {layer.module: layer.kind for layer in adapter.layers}
     biases = changed_biases(adapted, base, tuned, experts=adapter.experts)
     layers = tuple(
@@ -196,26 +197,26 @@ def write_adapter(
     """Write an adapter that PEFT loads, unmerged and merged alike, without a warning.
 
     The factors are balanced and rounded as `stored_factors` says, with alpha = r, so that the
-    scale is 1. Changes of biases are kept in float32 and new values in their own dtype. The same
-    adapter gives the same bytes: no time, no path and no version is written.
+    scale is 1. Changes of biases are stored in float32, and new values in their own dtype. The same
+    adapter gives the same bytes: no time, path or version is written.
 
     Args:
-        folder: Made where it does not exist; other files in it are left alone.
-        adapter: What to write.
-        dtype: Of the factors.
-        base_modules: Names of all modules of the base, where they are known: modules whose name
-            ends like that of an adapted one are then excluded, and a saved one that would be put
-            in the place of another is refused.
+        folder: The folder, made if it does not exist; other files in it are left alone.
+        adapter: The adapter to write.
+        dtype: Dtype of the factors.
+        base_modules: Names of all modules of the base, if they are known. Modules whose name ends
+            like that of an adapted one are then excluded, and a saved module that would replace
+            another one is refused.
 
     Raises:
-        MatrixError: If PEFT could not load it, or would load it wrongly; or if the factors do not
-            fit into `dtype`.
+        MatrixError: If PEFT could not load the adapter, or would load it wrongly; or if the factors
+            do not fit into `dtype`.
         FormatError: If new values have a dtype that the file cannot hold.
         StorageError: If the system refuses to write.
 
     Cost:
-        Each layer is taken twice from `adapter.layers`, once for its shape and once for its
-        numbers, and not kept.
+        Each layer is read twice from `adapter.layers`, once for its shape and once for its
+        numbers, and is not kept.
     """
     document, entries = _described(adapter, dtype, base_modules)
     folder.mkdir(parents=True, exist_ok=True)
@@ -236,10 +237,10 @@ def described_adapter(
     """The configuration of an adapter and the shapes of the tensors that its file will hold.
 
     Raises:
-        MatrixError: As `write_adapter`.
+        MatrixError: If PEFT could not load the adapter, as in `write_adapter`.
 
     Cost:
-        Each layer is taken once, for its shape.
+        Each layer is read once, for its shape.
     """
     document, entries = _described(adapter, "float32", base_modules)
     return document, {name: entry.shape for name, entry in entries.items()}
@@ -248,7 +249,7 @@ def described_adapter(
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Entry:
-    """One tensor of the file; `make` gives it when its turn comes."""
+    """One tensor of the file; `make` computes it when it is written."""
 
     name: str
     dtype: np.dtype[Any]
@@ -256,7 +257,7 @@ class _Entry:
     make: Callable[[], Tensor]
 
     def layout(self, path: Path) -> TensorLayout:
-        """Its place in the file."""
+        """The dtype and shape of the tensor in the file."""
         stored = stored_dtype(self.dtype)
         if stored is None:
             raise FormatError(
@@ -270,7 +271,7 @@ class _Entry:
 @final
 @dataclass(slots=True)
 class _Rounded:
-    """The tensors of the layer that is being written; its two factors are made together."""
+    """The tensors of the layer that is being written; its two factors are computed together."""
 
     layers: Sequence[AdaptedLayer]
     dtype: AdapterDType
@@ -279,6 +280,7 @@ class _Rounded:
 
     def tensor(self, position: int, name: str) -> Array:
         """A tensor of a layer, in the dtype of the file."""
+        # the file is sorted by name, so both factors of a layer are written together
         if position != self.position:
             layer = self.layers[position]
             factors = stored_factors(layer, self.dtype)
@@ -301,7 +303,7 @@ class _Rounded:
 def _described(
     adapter: Adapter, dtype: AdapterDType, base_modules: Collection[str]
 ) -> tuple[dict[str, Any], dict[str, _Entry]]:
-    """The configuration, and the tensors of the file by name."""
+    """The configuration, and the tensors of the file by name, after all checks."""
     layers = [outline(layer) for layer in adapter.layers]
     saved = saved_names(adapter.saved, {layer.module for layer in layers}, adapter.in_place)
     check_layers(adapter, layers)
@@ -314,6 +316,7 @@ def _described(
 def _entries(
     adapter: Adapter, layers: list[Outline], saved: SavedNames, dtype: AdapterDType
 ) -> Iterator[_Entry]:
+    """Yield the tensors of the file: factors and biases layer by layer, then new values."""
     rounded = _Rounded(adapter.layers, dtype)
     for position, layer in enumerate(layers):
         stem = f"{PREFIX}{layer.module}"
@@ -322,6 +325,7 @@ def _entries(
                 name=f"{stem}.{name}",
                 dtype=DTYPES[dtype],
                 shape=shape,
+                # defaults bind the values of this turn of the loop
                 make=lambda position=position, name=name: rounded.tensor(position, name),
             )
         if layer.has_bias:

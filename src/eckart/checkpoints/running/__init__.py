@@ -1,4 +1,4 @@
-"""The model that a checkpoint is loaded into: names, modules and ties as transformers has them."""
+"""The model into which transformers loads a checkpoint: its names, modules and tied parameters."""
 
 from eckart.checkpoints.running.building import alone, running_model
 from eckart.checkpoints.running.forward import forward_distances, loaded_network

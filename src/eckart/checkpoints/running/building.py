@@ -1,4 +1,4 @@
-"""A model of transformers on the meta device, built from a config, and what its modules do."""
+"""A model of transformers on the meta device, built from a config, and the kinds of its modules."""
 
 import contextlib
 import inspect
@@ -16,15 +16,16 @@ from eckart.checkpoints.peft import Kind
 from eckart.checkpoints.running.model import REFUSED, Module, Running
 
 PLAIN: Final = frozenset({"FalconLinear"})
-"""Classes with a `forward` of their own that computes what that of the class above it does."""
+"""Classes with their own `forward` that computes the same as the one of their base class."""
 
 HARMLESS: Final = ("dtype", "device", "shape", "size", "is_meta", "ndim", "requires_grad")
-"""What may be asked of a weight without using its numbers."""
+"""Attributes of a weight that may be read without using its numbers."""
 
 _READ: Final = re.compile(
     r"(?<!isinstance\()self((?:\.\w+(?:\[[^\]]*\])?)+)\.(?:weight|bias|stride|kernel_size|padding|dilation|"
     rf"in_channels|out_channels|num_embeddings|padding_idx)\b(?!\.(?:{'|'.join(HARMLESS)})\b)"
 )
+"""Code that reads a weight or a size of a submodule instead of calling the submodule."""
 COMMON: Final = (
     "torch.nn.modules.module",
     "torch.nn.modules.container",
@@ -35,12 +36,13 @@ COMMON: Final = (
     "transformers.integrations",
     "transformers.activations",
 )
-"""What begins the modules of classes that read no layer of a certain model."""
+"""Beginnings of the Python modules whose classes read no layer of a particular model."""
 _PASSED: Final = re.compile(
     r"(?<!isinstance)(?<!hasattr)\((?:[^()]*,)?\s*self((?:\.\w+(?:\[[^\]]*\])?)+)\s*[,)](?!\s*\()"
 )
-"""A module that is handed to a function, which may read what it has."""
+"""Code that passes a submodule to a function, which may read its weight."""
 _SPLIT: Final = "pretraining_tp"
+"""The setting with which a model reads slices of its weights, as it was split for pretraining."""
 _INDEX: Final = re.compile(r"\[[^\]]*\]")
 _METHOD: Final = re.compile(r"^    def ", re.MULTILINE)
 _SETTING_UP: Final = (
@@ -57,17 +59,18 @@ _SETTING_UP: Final = (
     "prune_",
     "extra_repr",
 )
-"""What begins the names of methods that do not compute answers."""
+"""Beginnings of the names of methods that do not compute outputs."""
 
 
 def modules_of(network: Any, state: Mapping[str, Any]) -> dict[str, Module]:
-    """The modules of a network that hold parameters, by name."""
+    """The modules of a network that hold parameters, by name, with their kinds for PEFT."""
     own: dict[str, set[str]] = {}
     for name in state:
         module, _, parameter = name.rpartition(".")
         own.setdefault(module, set()).add(parameter)
     read = frozenset(_read_modules(network))
     refused = REFUSED.get(network.config.model_type, frozenset())
+    # with "remove_duplicate" off, a shared module appears under each of its names
     counts = Counter(module for _, module in network.named_modules(remove_duplicate=False))
     found: dict[str, Module] = {}
     for name, module in network.named_modules(remove_duplicate=False):
@@ -89,7 +92,7 @@ def modules_of(network: Any, state: Mapping[str, Any]) -> dict[str, Module]:
 
 
 def _kind(module: Any) -> Kind | None:
-    """What PEFT adapts a module as: only where it computes just what its class is known for."""
+    """The kind as which PEFT can adapt a module; None unless it computes what its class does."""
     from torch import nn
     from transformers.pytorch_utils import Conv1D
 
@@ -98,6 +101,7 @@ def _kind(module: Any) -> Kind | None:
     if isinstance(module, nn.Linear) and is_plain:
         return Kind.LINEAR
     if isinstance(module, nn.Embedding) and forward is nn.Embedding.forward:
+        # with max_norm the lookup changes the weight itself
         return None if module.max_norm else Kind.EMBEDDING
     if isinstance(module, Conv1D) and forward is Conv1D.forward:
         return Kind.TRANSPOSED
@@ -110,7 +114,7 @@ def _kind(module: Any) -> Kind | None:
 
 
 def _read_modules(network: Any) -> Iterator[str]:
-    """Names of the modules whose weight another module reads instead of calling them."""
+    """Yield the names of modules whose weight another module reads instead of calling them."""
     is_split = getattr(network.config, "pretraining_tp", None) not in (None, 1)
     for name, module in network.named_modules(remove_duplicate=False):
         for path in _paths_read(type(module), is_split):
@@ -122,9 +126,9 @@ def _read_modules(network: Any) -> Iterator[str]:
 
 @cache
 def _paths_read(kind: type, is_split: bool) -> tuple[tuple[str, ...], ...]:
-    """Paths from a module of a class to those that its code reads; "[]" is any of a list.
+    """Paths from a module of a class to the modules that its code reads; "[]" is any of a list.
 
-    Some classes read their weights only where the model is split for pretraining.
+    Some classes read weights only if the model is split for pretraining.
     """
     source = "\n".join(_source(one) for one in kind.__mro__)
     if _SPLIT in source and not is_split:
@@ -136,7 +140,7 @@ def _paths_read(kind: type, is_split: bool) -> tuple[tuple[str, ...], ...]:
 
 
 def _source(kind: type) -> str:
-    """The code of a class of a model; of what all models are made of there is none to be told."""
+    """The source code of a class of a model; empty for the base classes that all models share."""
     if kind.__module__.startswith(COMMON):
         return ""
     try:
@@ -146,7 +150,7 @@ def _source(kind: type) -> str:
 
 
 def _below(name: str, module: Any, step: str) -> list[tuple[str, Any]]:
-    """The module of that name beneath another, with its full name; all of a list for "[]"."""
+    """The submodule of a name, with its full name; all submodules of a list for "[]"."""
     if step == "[]":
         children = module.named_children() if hasattr(module, "named_children") else ()
     else:
@@ -156,15 +160,16 @@ def _below(name: str, module: Any, step: str) -> list[tuple[str, Any]]:
 
 
 STACKED: Final = frozenset({"mixtral", "qwen2_moe"})
-"""Layouts of experts that PEFT knows to stack."""
+"""Layouts of experts that PEFT can stack."""
 
 MOST: Final = 10_000
-"""Layers, experts or the like that a model may have."""
+"""The most layers, experts or stages of a model: building more would take too long."""
 _COUNT: Final = re.compile(r"layers?$|depths?$|num_.*(?:block|stage|expert)|n_.*expert")
 
 QUANTISED: Final = "quantization_config"
 FLOAT: Final = "__float__"
 BACKBONE: Final = "use_pretrained_backbone"
+"""The setting with which a model loads weights of its own while it is built."""
 
 TASKS: Final = {
     "ForCausalLM": "CAUSAL_LM",
@@ -174,17 +179,17 @@ TASKS: Final = {
     "ForQuestionAnswering": "QUESTION_ANS",
     "ForConditionalGeneration": "SEQ_2_SEQ_LM",
 }
-"""What the names of architectures end in, and PEFT's names of their tasks."""
+"""Endings of the names of architectures, and the names of their tasks in PEFT."""
 
 
 def running_model(*configs: Mapping[str, Any]) -> Running | None:
-    """The model that the first usable config describes; None where none does.
+    """The model that the first usable config describes; None if no config is usable.
 
-    Only classes of transformers itself are built. The code that a model brings along is never run,
-    and nothing is asked of a hub.
+    Only classes of transformers itself are built. Code that comes with a model is never executed,
+    and no hub is contacted.
 
     Args:
-        configs: As `config.json` has them.
+        configs: Contents of `config.json`, the preferred one first.
 
     Cost:
         The import of transformers, and some milliseconds for each layer of the model.
@@ -203,6 +208,7 @@ def running_model(*configs: Mapping[str, Any]) -> Running | None:
 
 
 def _built(config: Mapping[str, Any]) -> Running:
+    """The model of a config; any error if transformers cannot build it."""
     import torch
     import transformers
 
@@ -229,7 +235,7 @@ def _built(config: Mapping[str, Any]) -> Running:
 
 
 def _without_numbers(network: Any) -> None:
-    """Put on the meta device what a class made elsewhere, shared parameters once."""
+    """Move to the meta device what a class made elsewhere; shared parameters stay shared."""
     made: dict[int, Any] = {}
     for module in network.modules():
         for name, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
@@ -241,7 +247,7 @@ def _without_numbers(network: Any) -> None:
 
 
 def task_of(network: Any) -> str | None:
-    """PEFT's name of what a model is for, where it takes the inputs that PEFT passes for it."""
+    """The name of a model's task in PEFT; None if it does not take the inputs that PEFT passes."""
     name = type(network).__name__
     task = next((task for ending, task in TASKS.items() if name.endswith(ending)), None)
     if network.main_input_name != "input_ids":
@@ -252,6 +258,7 @@ def task_of(network: Any) -> str | None:
 
 
 def _ties(network: Any) -> tuple[tuple[str, ...], ...]:
+    """Groups of names that stand for one parameter."""
     names: dict[int, list[str]] = {}
     for name, parameter in network.named_parameters(remove_duplicate=False):
         names.setdefault(id(parameter), []).append(name)
@@ -259,8 +266,10 @@ def _ties(network: Any) -> tuple[tuple[str, ...], ...]:
 
 
 def _stacks(model_type: str) -> bool:
+    """Whether PEFT stacks the experts of a model: its type, or the type whose layout it shares."""
     from transformers import conversion_mapping
 
+    # a private table, which another version of transformers may lack
     known = getattr(conversion_mapping, "_MODEL_TO_CONVERSION_PATTERN", {})
     return known.get(model_type, model_type) in STACKED
 
@@ -268,7 +277,7 @@ def _stacks(model_type: str) -> bool:
 def _renaming(
     network: Any, state: Mapping[str, Any]
 ) -> Callable[[Iterable[str]], Mapping[str, tuple[str, bool]]]:
-    """How transformers names the tensors of a checkpoint when it loads them."""
+    """A function that names the tensors of a checkpoint as transformers does when it loads them."""
     from transformers.conversion_mapping import get_model_conversion_mapping
     from transformers.core_model_loading import (
         WeightConverter,
@@ -282,8 +291,10 @@ def _renaming(
         names = [rule for rule in rules if isinstance(rule, WeightRenaming)]
         converters = [rule for rule in rules if isinstance(rule, WeightConverter)]
         prefix, known, found = network.base_model_prefix, dict(state), {}
+        # the order of the loader, since some rules remember what they have seen
         for name in sorted(stored, key=dot_natural_key):
             renamed, pattern = rename_source_key(name, names, converters, prefix, known)
+            # a rule for checkpoints of an older layout must not rename what fits already
             if renamed not in state and name in state:
                 renamed, pattern = rename_source_key(name, [], [], prefix, known)
             found[name] = (renamed, pattern is not None)
@@ -293,7 +304,7 @@ def _renaming(
 
 
 def _is_bounded(config: Mapping[str, Any]) -> bool:
-    """Whether a model of this config is built in a moment: one that a person trained is."""
+    """Whether the counts in a config are bounded, so that the model is built in a short time."""
     return all(
         _is_bounded(setting)
         if isinstance(setting, dict)
@@ -303,7 +314,7 @@ def _is_bounded(config: Mapping[str, Any]) -> bool:
 
 
 def _without_weights(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The config without what would load or convert weights of its own."""
+    """The config without settings that would make transformers load or convert weights."""
     kept: dict[str, Any] = {}
     for key, setting in config.items():
         if isinstance(setting, dict) and key != QUANTISED:
@@ -314,7 +325,7 @@ def _without_weights(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _number(setting: Any) -> Any:
-    """The infinity or NaN that transformers writes as an object, wherever it is."""
+    """A setting with floats in the place of objects, as transformers writes infinity and NaN."""
     if isinstance(setting, list):
         return [_number(one) for one in setting]
     if isinstance(setting, dict) and setting.keys() == {FLOAT}:
@@ -324,7 +335,7 @@ def _number(setting: Any) -> Any:
 
 @contextlib.contextmanager
 def alone() -> Generator[None, None, None]:
-    """Ask nothing of a hub, and say nothing: what transformers says is not of the checkpoint."""
+    """Contact no hub, and suppress the messages of transformers, which do not concern the user."""
     from huggingface_hub import constants
     from transformers.utils import logging as said
 

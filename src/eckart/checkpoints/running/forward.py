@@ -1,4 +1,4 @@
-"""One pass of random inputs of the smallest kind, to hold two models against one another."""
+"""One forward pass of small random inputs, to compare two models with one another."""
 
 import inspect
 import itertools
@@ -13,11 +13,11 @@ from eckart.checkpoints.running.building import alone
 from eckart.checkpoints.running.model import Running
 
 LENGTH: Final = 10
-"""Tokens of a text."""
+"""Tokens of a random text."""
 SAMPLES: Final = 4000
-"""Of a sound."""
+"""Samples of a random sound."""
 MOST: Final = 24
-"""Sets of inputs that are tried."""
+"""The most sets of inputs that are tried."""
 _OPTIONAL: Final = (
     "input_ids",
     "pixel_values",
@@ -28,16 +28,17 @@ _OPTIONAL: Final = (
 )
 """Inputs that a model may need although it can be called without them."""
 _SPECIAL: Final = re.compile(r".*token_(?:id|index)")
+"""Settings whose value is a special token, such as that of an image, which needs other inputs."""
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """Random inputs for a model, by what its config says of their sizes.
+    """Random inputs for a model, of the sizes that its config states.
 
     Fields:
         network: The model.
-        generator: Of PyTorch.
+        generator: Random number generator of PyTorch.
     """
 
     network: Any
@@ -45,11 +46,11 @@ class Inputs:
 
     @property
     def parameters(self) -> Mapping[str, inspect.Parameter]:
-        """Those of the pass through the model."""
+        """The parameters of the `forward` of the model."""
         return inspect.signature(type(self.network).forward).parameters
 
     def sets(self) -> Iterator[dict[str, Any]]:
-        """Sets of inputs to try, the smallest first."""
+        """Yield sets of inputs to try, the smallest set first."""
         names = self.parameters
         main = self.network.main_input_name
         mains = [main] if isinstance(main, str) else list(main)
@@ -70,13 +71,14 @@ class Inputs:
         yield from itertools.islice(tried, MOST)
 
     def _alternatives(self, names: list[str]) -> Iterator[dict[str, Any]]:
+        """Yield the combinations of all ways to make some inputs."""
         makers = [self._makers(name) for name in names]
         fixed = {"use_cache": False} if "use_cache" in self.parameters else {}
         for made in itertools.product(*makers):
             yield fixed | {name: make() for name, make in zip(names, made, strict=True)}
 
     def _makers(self, name: str) -> list[Callable[[], Any]]:
-        """Ways to make one input, the likeliest first; none where it is not known."""
+        """Ways to make one input, the likeliest first; none if the input is unknown."""
         if name.endswith("input_ids"):
             return [self._tokens]
         if name.startswith("pixel_values"):
@@ -86,7 +88,7 @@ class Inputs:
         return self._shaped(name)
 
     def _shaped(self, name: str) -> list[Callable[[], Any]]:
-        """Ways to make an input of numbers whose sizes the config says."""
+        """Ways to make an input of numbers whose sizes the config states."""
         width = self._setting("hidden_size", "d_model", "model_in_dim") or 32
         bins = self._setting("num_mel_bins", "feature_size", "mel_bins", "input_dim") or 80
         length = 2 * (self._setting("max_source_positions") or 50)
@@ -109,7 +111,9 @@ class Inputs:
         return [lambda shape=shape: self._drawn(*shape) for shape in shapes]
 
     def _pictures(self, *, video: bool) -> list[Callable[[], Any]]:
+        """Ways to make a picture or a video."""
         sizes = self._setting("image_size", "input_size", kinds=(int, list, tuple)) or 224
+        # sizes of pictures are a number, or a pair or list of them
         height, width = (sizes, sizes) if isinstance(sizes, int) else (sizes[0], sizes[-1])
         channels = self._setting("num_channels", "in_channels", "in_chans") or 3
         frames = self._setting("num_frames") or 2
@@ -121,6 +125,7 @@ class Inputs:
         return made[1:2] if video else made
 
     def _tokens(self) -> Any:
+        """A text of random tokens without special ones."""
         import torch
 
         config = self.network.config
@@ -131,9 +136,10 @@ class Inputs:
         return torch.tensor(usual)[drawn]
 
     def _setting(self, *names: str, kinds: tuple[type, ...] = (int,)) -> Any:
-        """The first of these settings that the config or a part of it has."""
+        """The first of these settings that the config has, or a nested config of a part."""
         parts = [self.network.config.to_dict()]
         while parts:
+            # breadth first: a setting of the whole model counts before one of a part
             part = parts.pop(0)
             for name in names:
                 if isinstance(part.get(name), kinds) and part[name]:
@@ -153,7 +159,7 @@ class Inputs:
 
 
 def _numbers(settings: Mapping[str, Any]) -> Iterator[int]:
-    """Tokens that stand for something else than text."""
+    """Yield the special tokens of a config, which stand for something other than text."""
     for key, setting in settings.items():
         if isinstance(setting, dict):
             yield from _numbers(setting)
@@ -162,25 +168,27 @@ def _numbers(settings: Mapping[str, Any]) -> Iterator[int]:
 
 
 def answers(network: Any, like: Any = None) -> Any:
-    """What a model makes of random inputs of the smallest kind, as one row of numbers.
+    """The outputs of a model for small random inputs, as one row of numbers.
 
     Args:
         network: The model.
-        like: The same model without an adapter, whose layers tell what inputs it takes; None where
-            it has none.
+        like: The same model without an adapter, which tells what inputs the model takes; None if
+            the model has no adapter.
 
     Raises:
-        Exception: Any, where the model wants inputs of another kind.
+        Exception: Any error, if the model needs inputs of another kind.
     """
     import torch
 
     first: Exception | None = None
+    # the generator makes inputs equal for all models that are compared
     for inputs in Inputs(like or network, torch.Generator().manual_seed(1)).sets():
+        # the random state of the caller is left as it was
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)  # some models draw what they mask
+            torch.manual_seed(0)  # some models draw their masks at random
             try:
                 made = network(**inputs)
-            except Exception as error:  # a model refuses inputs with any error of its own
+            except Exception as error:  # a model refuses inputs with errors of any kind
                 first = first or error
                 continue
         found = [value for value in _tensors(made) if value.is_floating_point()]
@@ -191,18 +199,23 @@ def answers(network: Any, like: Any = None) -> Any:
 def forward_distances(
     running: Running, base: Path, tuned: Path, adapter: Path
 ) -> tuple[float, float] | None:
-    """How far base + adapter is from the fine-tune in units of the change, loaded and merged.
+    """The distance of base + adapter from the fine-tune, relative to that of the base alone.
 
-    0 is right and 1 is no effect; None where one pass through the two models shows no difference.
+    It is ‖f(base + adapter) − f(tuned)‖ / ‖f(base) − f(tuned)‖ for the outputs f of one pass: 0 is
+    right and 1 is no effect.
 
     Args:
         running: The model of the fine-tune.
-        base: The folder of the base.
-        tuned: That of the fine-tune.
-        adapter: That of the adapter.
+        base: Folder of the base.
+        tuned: Folder of the fine-tune.
+        adapter: Folder of the adapter.
+
+    Returns:
+        The distance with the adapter loaded, and with the adapter merged; None if the outputs of
+        base and fine-tune do not differ.
 
     Raises:
-        Exception: Any, where a model cannot be loaded or run.
+        Exception: Any error, if a model cannot be loaded or run.
 
     Cost:
         Two models in memory in float32, and four passes.
@@ -219,15 +232,19 @@ def forward_distances(
             return None
         model = PeftModel.from_pretrained(network, adapter).eval()
         loaded = float((answers(model.get_base_model(), plain) - wanted).norm())
+        # last, because merging changes the weights of the base
         merged = float((answers(model.merge_and_unload()) - wanted).norm())
     return loaded / change, merged / change
 
 
 def loaded_network(running: Running, folder: Path) -> tuple[Any, list[str]]:
-    """A network with the weights of a folder in float32, and the names of those it lacks.
+    """Load the weights of a folder in float32.
+
+    Returns:
+        The network, and the names of its parameters that the folder lacks or has in another shape.
 
     Raises:
-        Exception: Any, where the weights cannot be loaded.
+        Exception: Any error, if the weights cannot be loaded.
 
     Cost:
         The network in memory.
@@ -248,7 +265,7 @@ def loaded_network(running: Running, folder: Path) -> tuple[Any, list[str]]:
 
 
 def _tensors(made: Any) -> Iterator[Any]:
-    """All tensors of an answer, however deep."""
+    """Yield all tensors of an output, at any depth."""
     if hasattr(made, "is_floating_point"):
         yield made
     elif hasattr(made, "to_tuple"):

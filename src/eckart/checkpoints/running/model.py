@@ -1,4 +1,4 @@
-"""What is known of the model that runs apart from its numbers, and what finds a place in it."""
+"""What is known of the running model besides its weights, and which adapters fit into it."""
 
 import copy
 import re
@@ -12,20 +12,21 @@ from eckart.checkpoints.peft import PREFIX, Kind, unwrapped
 from eckart.checkpoints.peft.experts import since
 
 EXPERTS: Final = ".experts."
-"""What the names of single experts hold in a checkpoint."""
+"""A part of the names that single experts have in a checkpoint."""
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Module:
-    """What a module of the running model is.
+    """A module of the running model.
 
     Fields:
-        kind: What PEFT can adapt it as; None where it cannot, or where the adapter would not act.
-        why: The reason, where it cannot.
+        kind: The kind as which PEFT can adapt the module; None if it cannot, or if the adapter
+            would have no effect.
+        why: The reason if `kind` is None, else empty.
         parameters: Names of its own parameters and buffers that a checkpoint holds.
-        is_leaf: Whether there is nothing beneath it.
-        is_single: Whether it is known by one name only.
+        is_leaf: Whether the module has no submodules.
+        is_single: Whether the model has the module under one name only.
     """
 
     kind: Kind | None
@@ -41,8 +42,8 @@ class Use:
     """Where a tensor of a checkpoint goes in the running model.
 
     Fields:
-        name: Of the parameter; of the tensor where it has none of its own.
-        why: Why it has no parameter of its own, or empty.
+        name: Name of its parameter; name of the tensor if it has no parameter of its own.
+        why: The reason why the tensor has no parameter of its own, or empty.
     """
 
     name: str
@@ -55,16 +56,16 @@ class Running:
     """A model as transformers builds it.
 
     Fields:
-        source: What it is known from, such as "transformers 5.23.0".
-        network: The model on the meta device: shapes, and no numbers.
-        shapes: Of all parameters and buffers that a checkpoint holds, by name.
-        modules: Those with parameters, by name.
-        names: Of all modules.
-        ties: Names of one parameter each, that of the checkpoint first.
+        source: The library that built the model, such as "transformers 5.23.0".
+        network: The model on the meta device, with shapes and without numbers.
+        shapes: Shapes of all parameters and buffers that a checkpoint holds, by name.
+        modules: The modules that have parameters, by name.
+        names: Names of all modules.
+        ties: Groups of names of one parameter, the name in the checkpoint first.
         stacks: Whether PEFT stacks the factors of single experts of this model.
-        task: PEFT's name of what it is for, or None.
-        rename: The name in the model of a tensor of a checkpoint, and whether it is made from
-            several or is changed on the way.
+        task: Name of the task of the model in PEFT, or None.
+        rename: Function that gives for each tensor of a checkpoint its name in the model, and
+            whether the parameter is made from several tensors or changed when it is loaded.
     """
 
     source: str
@@ -78,7 +79,7 @@ class Running:
     rename: Callable[[Iterable[str]], Mapping[str, tuple[str, bool]]] = field(repr=False)
 
     def uses(self, stored: Iterable[str]) -> dict[str, Use]:
-        """Where each tensor of a checkpoint goes."""
+        """Where each tensor of a checkpoint goes in this model."""
         bare = {name: unwrapped(name) for name in stored}
         found = self.rename(bare.values())
         return {name: self._use(own, *found[own]) for name, own in bare.items()}
@@ -94,8 +95,9 @@ class Running:
 
 
 TRANSPOSED_IN: Final = frozenset({"gpt2", "openai-gpt", "imagegpt", "decision_transformer"})
-"""`model_type` of models whose layers are transformers' Conv1D."""
+"""`model_type` of models whose layers are the Conv1D of transformers, with transposed weights."""
 CONV1D: Final = frozenset({"c_attn", "c_proj", "c_fc", "q_attn"})
+"""Last names of the layers that are a Conv1D in these models."""
 
 PREFIXES: Final = {
     "albert": "albert",
@@ -119,12 +121,12 @@ PREFIXES: Final = {
     "vit": "vit",
     "xlm-roberta": "roberta",
 }
-"""Where a model with a head keeps the model without one, by `model_type`."""
+"""Name of the module that holds the headless model in a model with a head, by `model_type`."""
 
 PATCHED: Final = frozenset(
     {"vit", "deit", "beit", "audio-spectrogram-transformer", "ijepa", "vit_msn", "vivit"}
 )
-"""`model_type` of transformers over patches, whose layers transformers 5 calls as PATCHES says."""
+"""`model_type` of models over patches, whose layers transformers 5 renamed as `PATCHES` says."""
 PATCHES: Final = (
     ("encoder.layer.", "layers."),
     ("attention.query", "q_proj"),
@@ -132,26 +134,27 @@ PATCHES: Final = (
     ("attention.value", "v_proj"),
     ("attention.output.dense", "attention.o_proj"),
     ("intermediate.dense", "mlp.fc1"),
-    ("output.dense", "mlp.fc2"),
+    ("output.dense", "mlp.fc2"),  # after the longer "attention.output.dense"
 )
 
 REFUSED: Final = {
     model_type: frozenset({"out_proj", "conv1d"})
     for model_type in ("falcon_h1", "mamba", "mamba2", "falcon_mamba", "nemotron_h")
 }
-"""Last names of modules that PEFT refuses to adapt, by `model_type`: their kernels read them."""
+"""Last names of modules that PEFT refuses to adapt, because kernels read their weights."""
 
 HEADS: Final = ("lm_head.", "classifier.", "score.", "cls.", "qa_outputs.")
-"""What begins the names of heads, which stand beside the model."""
+"""Beginnings of the names of heads, which stand beside the headless model."""
 
 RENAMED: Final = (
     (re.compile(r"\.gamma$"), ".weight"),
     (re.compile(r"\.beta$"), ".bias"),
 )
+"""Names of the parameters of a normalisation in old checkpoints, and their names in the model."""
 TIED: Final = re.compile(
     r"embed_tokens|wte|embed_in|shared|tokens_embed|word_embeddings|embeddings|embed_tokens\.\d+"
 )
-"""Last names of tables that a model may use under another name too."""
+"""Last names of embedding tables that a model may use under another name too."""
 
 WITH_HEAD: Final = (
     "ForCausalLM",
@@ -160,7 +163,7 @@ WITH_HEAD: Final = (
     "ForPreTraining",
     "LMHeadModel",
 )
-"""What the names of architectures with a head of the vocabulary end in."""
+"""Endings of the names of architectures with a head over the vocabulary."""
 
 _TABLE: Final = re.compile(
     r"embed(?!ding_hidden_mapping).*|.*embeddings?|tokens_embed|positions_embed|wte|wpe|shared|"
@@ -170,17 +173,18 @@ _READ: Final = re.compile(
     r".*embed_positions|.*position_embeddings?|.*rel_embeddings|.*dt_proj|"
     r".*entity_embeddings|.*x_proj|.*mixer\.(?:out_proj|conv1d)|.*encoder\.conv[12]|.*router"
 )
-"""Modules whose weight other modules read, or whose answer is not that of their kind."""
+"""Modules whose weight other modules read, or whose output is not that of their kind."""
 
 
 def rename(stored: Iterable[str], config: Mapping[str, Any]) -> dict[str, Use]:
-    """Where each tensor of a checkpoint goes, by rules."""
+    """Where each tensor of a checkpoint goes, by fixed rules, without transformers."""
     names = list(stored)
     kind = str(config.get("model_type", ""))
     architecture = str((config.get("architectures") or [""])[0])
     bare = {name: unwrapped(name) for name in names}
     for pattern, replacement in RENAMED:
         bare = {name: pattern.sub(replacement, own) for name, own in bare.items()}
+    # a model of text and images keeps its language model under another name since transformers 5
     sees = "text_config" in config
     if sees and any(own.startswith("language_model.model.") for own in bare.values()):
         bare = {name: since(own) for name, own in bare.items()}
@@ -190,6 +194,7 @@ def rename(stored: Iterable[str], config: Mapping[str, Any]) -> dict[str, Use]:
     if kind == "gpt_neox":
         bare = {n: re.sub(r"^embed_out\.", "lm_head.", own) for n, own in bare.items()}
     prefix = PREFIXES.get(kind)
+    # a headless checkpoint of a model that will run with a head: its names lack the prefix
     headless = prefix is not None and not any(x.startswith(f"{prefix}.") for x in bare.values())
     if headless and ("For" in architecture or architecture.endswith("LMHeadModel")):
         bare = {
@@ -199,10 +204,11 @@ def rename(stored: Iterable[str], config: Mapping[str, Any]) -> dict[str, Use]:
 
 
 def kind_of(module: str, shape: tuple[int, ...], model_type: str) -> Kind:
-    """What a module does with its weight of two axes, by its name and the model it is in."""
+    """The kind of a module whose weight has two axes, by its name and the type of its model."""
     last = module.rpartition(".")[2]
     if is_table(module):
         return Kind.EMBEDDING
+    # without a model type: query, key and value side by side are outputs of a transposed weight
     wide = last == "c_attn" and shape[1] == 3 * shape[0]
     if last in CONV1D and (model_type in TRANSPOSED_IN or (not model_type and wide)):
         return Kind.TRANSPOSED
@@ -210,7 +216,7 @@ def kind_of(module: str, shape: tuple[int, ...], model_type: str) -> Kind:
 
 
 def is_table(module: str) -> bool:
-    """Whether a module is an embedding, by its name.
+    """Whether a module is an embedding table, by its name.
 
     Example:
         >>> is_table("model.embed_tokens"), is_table("model.layers.0.mlp.up_proj")
@@ -220,7 +226,7 @@ def is_table(module: str) -> bool:
 
 
 def may_be_tied(module: str, config: Mapping[str, Any], names: Collection[str]) -> bool:
-    """Whether the model may use a table under another name too: then no factors of it are right."""
+    """Whether the model may use a table under another name too, so that factors would be wrong."""
     if not TIED.fullmatch(module.rpartition(".")[2]) or config.get("tie_word_embeddings") is False:
         return False
     architecture = str((config.get("architectures") or [""])[0])
@@ -231,17 +237,19 @@ def may_be_tied(module: str, config: Mapping[str, Any], names: Collection[str]) 
 def is_read(module: str, names: Collection[str], model_type: str) -> bool:
     """Whether other modules read the weight of a module instead of calling it."""
     parent, _, last = module.rpartition(".")
+    # PyTorch's MultiheadAttention reads the weight of out_proj and never calls it
     attends = last == "out_proj" and f"{parent}.in_proj_weight" in names
     refused = last in REFUSED.get(model_type, ())
     return attends or refused or _READ.fullmatch(module) is not None
 
 
 def convolves(name: str, shapes: Mapping[str, tuple[int, ...]], config: Mapping[str, Any]) -> bool:
-    """Whether a weight of three axes or more is that of a plain convolution.
+    """Whether a weight of three or more axes belongs to a plain convolution.
 
-    A transposed one has its outputs on the second axis and one in groups fewer inputs than there
-    are; a bias of another length tells the first, a single input the second. The shape alone does
-    not, so a model whose class is named and not known is not believed to have plain ones.
+    The weight of a transposed convolution has its outputs on the second axis, which shows in a bias
+    of another length. The weight of a convolution in groups has fewer inputs, which shows if it has
+    a single one. The shape alone does not decide, so a model whose class is named but unknown is
+    assumed to have no plain convolutions.
     """
     shape = shapes[name]
     bias = shapes.get(name.removesuffix("weight") + "bias")
@@ -249,19 +257,20 @@ def convolves(name: str, shapes: Mapping[str, tuple[int, ...]], config: Mapping[
     return fits and (shape[1] > 1 or shape[0] == 1) and not config.get("architectures")
 
 
+# what an adapter adds to the names of a model, and the ends of such names
 _OWN: Final = re.compile(r"lora_|modules_to_save")
 _REST: Final = re.compile(r"\.(?:lora_(?:embedding_)?[AB]|base_layer|modules_to_save)\b.*$")
 
 
 def can_attach() -> bool:
-    """Whether PEFT is installed."""
+    """Whether PEFT and PyTorch are installed."""
     return all(map(find_spec, ("torch", "peft")))
 
 
 def unattached(
     running: Running, document: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]
 ) -> dict[str, str]:
-    """The modules of an adapter that PEFT would not load as they are meant, each with the reason.
+    """The modules of an adapter that PEFT would not load as intended, each with the reason.
 
     The adapter is attached to the model on the meta device: every tensor has to find its place,
     and every adapted module its tensors.
@@ -269,18 +278,22 @@ def unattached(
     Args:
         running: The model.
         document: The configuration of the adapter.
-        shapes: Of the tensors of its file.
+        shapes: Shapes of the tensors in the file of the adapter, by name.
+
+    Returns:
+        Reasons by module; {} if PEFT loads everything. The name "" stands for the whole adapter.
 
     Cost:
-        A copy of the model without its numbers; where PEFT refuses, one more for each kind of
-        module.
+        A copy of the model without its numbers; if PEFT refuses, one more for each group of modules
+        whose names differ only by numbers.
     """
     try:
         return _lost(running, document, shapes)
-    except Exception as error:  # PEFT refuses a module with any error of its own
+    except Exception as error:  # PEFT refuses a module with errors of any kind
         said = _sentence(error)
     found: dict[str, str] = {}
     for names in _alike(document["target_modules"]).values():
+        # one module stands for all whose names differ only by numbers
         alone = {**document, "target_modules": names[:1], "modules_to_save": None}
         alone.pop("target_parameters", None)
         try:
@@ -293,17 +306,20 @@ def unattached(
 def _lost(
     running: Running, document: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]
 ) -> dict[str, str]:
+    """Attach an adapter to a copy of the model, and return the modules with misplaced tensors."""
     import torch
     from peft import MODEL_TYPE_TO_PEFT_MODEL_MAPPING, LoraConfig, PeftModel
     from peft.utils import set_peft_model_state_dict
 
     settings = {key: value for key, value in document.items() if key != "peft_type"}
+    # an adapter that was attached changes the network, so each attempt has a copy of its own
     network = copy.deepcopy(running.network)
     with warnings.catch_warnings(), torch.device("meta"):
         warnings.simplefilter("ignore")
         config = LoraConfig(**settings)
         attach = MODEL_TYPE_TO_PEFT_MODEL_MAPPING.get(str(document["task_type"]), PeftModel)
         attached = attach(network, config)
+        # without shapes only the question is asked whether PEFT adapts these modules
         if not shapes:
             return {}
         tensors = {name: torch.empty(shape) for name, shape in shapes.items()}
@@ -315,15 +331,17 @@ def _lost(
 
 
 def _own(keys: Collection[str]) -> list[str]:
+    """The names of tensors that belong to the adapter, and not to the base."""
     return [key for key in keys if _OWN.search(key)]
 
 
 def _module(key: str) -> str:
+    """The name of the module to which a tensor of an adapter belongs."""
     return _REST.sub("", key.removeprefix(PREFIX))
 
 
 def _alike(names: Collection[str]) -> dict[str, list[str]]:
-    """Names that differ by numbers only."""
+    """Names grouped so that those of a group differ only by numbers."""
     groups: dict[str, list[str]] = {}
     for name in sorted(names):
         groups.setdefault(re.sub(r"\d+", "0", name), []).append(name)
@@ -331,4 +349,5 @@ def _alike(names: Collection[str]) -> dict[str, list[str]]:
 
 
 def _sentence(error: Exception) -> str:
+    """The text of an error in one line, or its class if it has no text."""
     return " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__

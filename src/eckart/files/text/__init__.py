@@ -1,1 +1,1 @@
-"""Tables as text: one way to cut them into cells, and one to take the cells for numbers."""
+"""Tables as text: one way to split them into cells, and one to convert cells to numbers."""

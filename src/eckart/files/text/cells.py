@@ -1,4 +1,4 @@
-"""What a cell of text says: a number, that something is missing, or a word."""
+"""The meaning of a cell of text: a number, a missing value, or a word."""
 
 import re
 from typing import Any, Final
@@ -17,7 +17,7 @@ _WORDS: Final = (
 MISSING: Final = frozenset(
     ("", *(cased for word in _WORDS for cased in (word, word.lower(), word.upper())))
 )
-"""What pandas takes for a missing value, in upper and lower case too."""
+"""The words that pandas reads as a missing value, in upper and lower case too."""
 
 _DIGITS: Final = r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)"
 _NUMBER: Final = rf"[+-]?(?:{_DIGITS}(?:[eE][+-]?[0-9]+)?|(?i:inf|infinity|nan))"
@@ -28,7 +28,7 @@ _GROUPED: Final = (
     r"D+(?:[.,]D*)?|[.,]D+"
     r"|D{1,3}(?:[,'’_\x{a0}\x{2009}\x{202f}]D{3})+(?:\.D*)?|D{1,3}(?:[. ]D{3})+,D+"
 )
-"""With commas, with marks between groups of digits, or with digits of any alphabet (D)."""
+"""Digits (D, of any alphabet) with a comma, or with marks between groups of digits."""
 _UNITS: Final = "$€£¥%"
 _ODD: Final = (
     rf"[+\x{{2212}}\x{{2013}}-]? ?[{_UNITS}]? ?(?:{_GROUPED})(?:[eE][+-]?D+)? ?[{_UNITS}]?-?"
@@ -37,6 +37,7 @@ _ODD: Final = (
 _GROUPS: Final = r"[0-9]{1,3}(?:[. ][0-9]{3})+"
 _MARK: Final = r"[?*.~_\x{2013}\x{2014}-]+|#[A-Z0-9/]+[!?]"
 
+# Arrow uses RE2 and Python re, which spell code points and digits differently
 _IS_NUMBER, _IS_COMMA, _IS_POINT, _IS_ODD, _IS_GROUPS, _IS_MARK = (
     re.compile(
         re.sub(r"\\x\{(\w+)\}", lambda one: chr(int(one[1], 16)), pattern).replace(r"\p{Nd}", r"\d")
@@ -51,7 +52,7 @@ def is_missing(cell: str) -> bool:
 
 
 def is_number(cell: str, decimal: str = ".") -> bool:
-    """Whether a cell holds a number, or a word for a missing one.
+    """Whether a cell holds a number, or a word for a missing value.
 
     Example:
         >>> is_number("1,5"), is_number("1,5", ","), is_number("NA"), is_number("0x10")
@@ -84,28 +85,28 @@ def is_odd(cell: str) -> bool:
 
 
 def is_mark(cell: str) -> bool:
-    """Whether a cell has no letters or digits, or is an error of a spreadsheet: `?`, `#DIV/0!`."""
+    """Whether a cell has no letters or digits, or is a spreadsheet error: `?`, `#DIV/0!`."""
     return _IS_MARK.fullmatch(cell.strip()) is not None
 
 
 def is_meant(cell: str, decimal: str = ".") -> bool:
-    """Whether a cell is no name of a column: a number, or what is written in the place of one."""
+    """Whether a cell holds a value and no column name: a number, or a substitute for one."""
     plain = is_number(cell, decimal) or is_odd(cell) or is_mark(cell)
     return plain or _IS_GROUPS.fullmatch(cell.strip()) is not None
 
 
 def commas(column: Any) -> int:
-    """How many cells of a column of text are numbers with a decimal comma."""
+    """The number of cells in a column of text that are numbers with a decimal comma."""
     return _count(_matches(pc.utf8_trim_whitespace(column), _COMMA))
 
 
 def points(column: Any) -> int:
-    """How many are numbers with a decimal point."""
+    """The number of cells in a column of text that are numbers with a decimal point."""
     return _count(_matches(pc.utf8_trim_whitespace(column), _POINT))
 
 
 def odd_and_marks(column: Any) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """Which are as `is_odd`, and which as `is_mark`."""
+    """Masks of the cells for which `is_odd` holds, and of those for which `is_mark` holds."""
     trimmed = pc.utf8_trim_whitespace(column)
     odd, marks = (
         np.asarray(_matches(trimmed, pattern).to_numpy(zero_copy_only=False), np.bool_)
@@ -115,13 +116,13 @@ def odd_and_marks(column: Any) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bo
 
 
 def with_odd_blanks(column: Any) -> int:
-    """How many have blanks around them that Arrow does not take off by itself."""
-    plain = pc.utf8_trim(column, characters=" \t")
+    """The number of cells with surrounding blanks that Arrow does not strip by itself."""
+    plain = pc.utf8_trim(column, characters=" \t")  # the blanks that Arrow strips
     return _count(pc.not_equal(plain, pc.utf8_trim_whitespace(column)))
 
 
 def numbers(column: Any, decimal: str = ".") -> tuple[Any, Any]:
-    """The numbers of a column of text, null where there is none, and where a cell is a word.
+    """The numbers of a column of text, null where there is none, and a mask of its words.
 
     Example:
         >>> found, words = numbers(pa.array([" 1,5", "NA", "x"]), ",")
@@ -129,9 +130,11 @@ def numbers(column: Any, decimal: str = ".") -> tuple[Any, Any]:
         ([1.5, None, None], [False, False, True])
     """
     plain = pc.utf8_trim_whitespace(column)
+    # blanks count as missing after they are trimmed, and nulls were missing before
     known = pc.invert(pc.is_in(pc.fill_null(plain, ""), value_set=pa.array(sorted(MISSING))))
     plain = pc.if_else(known, plain, pa.scalar(None, plain.type))
     if decimal == ",":
+        # a comma is replaced only in cells that are numbers with one
         plain = pc.if_else(_matches(plain, _COMMA), pc.replace_substring(plain, ",", "."), plain)
     right = pc.fill_null(_matches(plain, _NUMBER), False)
     found = pc.cast(pc.if_else(right, plain, pa.scalar(None, plain.type)), pa.float64())
@@ -143,4 +146,5 @@ def _matches(column: Any, pattern: str) -> Any:
 
 
 def _count(mask: Any) -> int:
+    # the sum over an empty array is null
     return int(pc.sum(mask).as_py() or 0)

@@ -1,4 +1,4 @@
-"""Whether the first row of a table of numbers names its columns."""
+"""The decision whether the first row of a table of numbers names its columns."""
 
 import re
 from itertools import pairwise
@@ -8,30 +8,31 @@ from eckart.files.text.cells import is_meant, is_missing, is_number
 from eckart.files.text.sample import Sample
 
 EVEN: Final = 3
-"""Numbers that rise in equal steps which may be names: wavelengths, years."""
+"""At least so many numbers that rise in equal steps may be names: wavelengths, years."""
 SORTED: Final = 8
-"""The same in any steps, up or down."""
+"""At least so many numbers that rise or fall in any steps may be names."""
 OUT: Final = 3.0
-"""So many times as large as all below is a number that may be a name."""
+"""A number that is more than so many times as large as all numbers below it may be a name."""
 LONGEST: Final = 20
-"""Digits of a number that counts."""
+"""Digits that are converted of a number from which columns may be counted."""
 SURE: Final = 3
-"""Rising numbers, in the first row and in the first column, that are not so by chance."""
+"""At least so many rising numbers, in the first row and the first column, are no coincidence."""
 
 
 def found_header(
     sample: Sample, header: bool | None, known: tuple[str, ...] = ()
 ) -> tuple[bool, list[str]]:
-    """Whether the first row is a header, and what to say of it.
+    """Whether the first row is a header, and notes on it.
 
-    It is one if it holds a word, unless its words are like those below them and numbers stand
-    beside them; or if it is numbers behind an empty cell, as pandas writes a table whose columns
-    have no names or numbers as names.
+    It is a header if it holds a word, unless its words are like those below them and numbers stand
+    beside them. It is also one if it holds numbers after an empty cell, as pandas writes a table
+    whose columns have numbers as names.
 
     Args:
         sample: The first lines of the table.
-        header: Whether it is one; None finds out.
-        known: Names that the columns have; what holds them all, and nothing twice, is a header.
+        header: Whether the first row is a header; None finds out.
+        known: Names that the columns have; a row that holds all of them, and none twice, is a
+            header.
     """
     if header is not None:
         return header, []
@@ -53,9 +54,11 @@ def found_header(
 
 
 def _is_record(sample: Sample, words: list[int]) -> bool:
-    """Whether the first row is one of many: not words alone, and these are there again below.
+    """Whether the first row is a record like the others.
 
-    A date, `row 1`, and what else has digits is so where all below it have others in their place.
+    It is if it holds more than words, and each word occurs again below it. A word with digits,
+    such as a date or `row 1`, need not occur: all cells below it have the same form, with other
+    digits.
     """
     if len(words) == sample.width:
         return False
@@ -69,13 +72,14 @@ def _is_record(sample: Sample, words: list[int]) -> bool:
 
 
 def _shape(cell: str) -> str:
+    """The form of a cell: its text with every number replaced by `#`."""
     return re.sub(r"\d+", "#", cell)
 
 
 def _is_behind_a_corner(sample: Sample) -> bool:
-    """Whether the first row is numbers behind an empty cell, and the first column that of rows.
+    """Whether the first row is column names after an empty cell, and the first column row names.
 
-    Then one of them is counted from 0, the column is words, or both rise from cell to cell.
+    Then one of the two counts from 0, the column holds words, or both rise from cell to cell.
     """
     corner, *columns = sample.names
     rows = [cell.strip() for cell in sample.below(0, header=True)]
@@ -83,6 +87,7 @@ def _is_behind_a_corner(sample: Sample) -> bool:
         return False
     if not any(is_meant(row, sample.decimal) for row in rows):
         return True
+    # pandas counts columns or rows without names from 0
     if _is_counted(columns, 0) or _is_counted(rows, 0):
         return True
     return all(
@@ -92,22 +97,23 @@ def _is_behind_a_corner(sample: Sample) -> bool:
 
 
 def _may_be_names(cells: list[str], decimal: str) -> bool:
-    """Whether numbers may be names: they count, or they rise or fall from cell to cell."""
+    """Whether numbers may be names: they are counted, or they rise or fall from cell to cell."""
     if len(cells) < 2:
         return cells == ["0"]  # as pandas writes one column
     first = cells[0]
+    # isdecimal alone accepts digits of any alphabet; int() refuses numbers of thousands of digits
     if first.isascii() and first.isdecimal() and _is_counted(cells, int(first[:LONGEST])):
         return first == "0" or len(cells) > 2
     steps = _steps(cells, decimal)
     if not steps:
         return False
-    even = max(steps) - min(steps) <= 1e-6 * abs(steps[0])
+    even = max(steps) - min(steps) <= 1e-6 * abs(steps[0])  # steps of decimals differ by rounding
     one_way = min(steps) > 0 or max(steps) < 0
     return one_way and (len(cells) >= SORTED or (even and steps[0] > 0 and len(cells) >= EVEN))
 
 
 def _stands_out(sample: Sample) -> bool:
-    """Whether the first row is far above all others, in every column."""
+    """Whether the first row is much larger than all other rows, in every column."""
     for place, cell in enumerate(sample.first):
         below = _values(sample.below(place, header=True), sample.decimal)
         own = _values([cell], sample.decimal)
@@ -117,11 +123,12 @@ def _stands_out(sample: Sample) -> bool:
 
 
 def _is_counted(cells: list[str], first: int) -> bool:
+    """Whether the cells count up from `first` in steps of 1."""
     return cells == [str(first + place) for place in range(len(cells))]
 
 
 def _of_a_second(sample: Sample) -> list[str]:
-    """What to say of a second row without a name, as of a second level of names."""
+    """A note on a second row without a row name, which may be a second level of column names."""
     second, *others = sample.below(0, header=True) or [""]
     if sample.names[0] or second.strip() or not others or any(map(is_missing, others)):
         return []
@@ -132,13 +139,13 @@ def _of_a_second(sample: Sample) -> list[str]:
 
 
 def _steps(cells: list[str], decimal: str) -> list[float]:
-    """From each cell to the next; none where one of them is missing or no number."""
+    """Differences of successive cells; empty if one of the cells is missing or no number."""
     values = _values(cells, decimal)
     steps = [high - low for low, high in pairwise(values)]
     return steps if len(values) == len(cells) else []
 
 
 def _values(cells: list[str], decimal: str) -> list[float]:
-    """The cells that are there and are numbers."""
+    """The numbers of the cells that are not missing and hold one."""
     known = [cell for cell in cells if is_number(cell, decimal) and not is_missing(cell)]
     return [float(cell.strip().replace(decimal, ".")) for cell in known]

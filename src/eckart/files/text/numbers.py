@@ -1,4 +1,4 @@
-"""Tables of numbers as text, `.csv` and `.tsv`: read whole, read by rows, and folders of them."""
+"""Tables of numbers as text, `.csv` and `.tsv`: whole, by rows, and folders of factors."""
 
 import json
 from collections.abc import Mapping
@@ -28,18 +28,20 @@ SELECTABLE = frozenset({"header", "index", "columns"})
 
 
 def read(path: Path, selection: Selection) -> Contents:
-    """A table of numbers, with what was taken as header and index said in the notes."""
+    """Read a table of numbers; the notes say what was taken as header and as index."""
     with arrow_reading(path):
         table = read_numbers(path, selection.header)
         positions, notes = _kept(table, selection)
+        # words in a column of numbers are an error, so they are looked for before memory is taken
         table.check(positions)
         W = np.empty((table.count, len(positions)))
+        # filled batch by batch, so that the whole text is never in memory
         Batches(path, W.shape, W.dtype, partial(table.batches, positions)).open().read(W)
     return Contents(parts=(Part(name="", matrix=Dense(W)),), notes=(*table.notes, *notes))
 
 
 def write(path: Path, parts: Mapping[str, Matrix]) -> None:
-    """Write one matrix without header, block by block, with every digit that float64 needs."""
+    """Write one matrix without header, block by block, with all digits of float64."""
     options = arrow_csv.WriteOptions(include_header=False, delimiter=delimiter_of(path))
     blocks = only_part(parts, path).row_blocks()
     table = table_of(next(blocks).astype(float, copy=False))
@@ -50,15 +52,15 @@ def write(path: Path, parts: Mapping[str, Matrix]) -> None:
 
 
 def delimiter_of(path: Path) -> str:
-    """What is written between the cells: a tab in a `.tsv`, else a comma."""
+    """The delimiter that is written between cells: a tab in a `.tsv`, else a comma."""
     return "\t" if path.suffix.lower() == ".tsv" else ","
 
 
 def _kept(table: NumberText, selection: Selection) -> tuple[list[int], list[str]]:
-    """Positions of the columns to keep, and why the first is none of them.
+    """Positions of the columns to keep, and notes on an index that is left out.
 
     Raises:
-        MatrixError: If a column is not there, or none is left.
+        MatrixError: If a chosen column does not exist, or no column is left.
     """
     if selection.columns is not None:
         return select(table.names, selection.columns, table.path), []
@@ -75,13 +77,14 @@ def _kept(table: NumberText, selection: Selection) -> tuple[list[int], list[str]
 
 
 def index_of(table: NumberText, index: bool | None) -> tuple[int, list[str]]:
-    """How many of the first columns of a table of text are an index, and what to say of them.
+    """The number of leading columns that are an index, and notes on them.
 
-    They are those without a name where others have one; else the first, if it holds words.
+    The index is the leading columns without a name if other columns have names; otherwise it is
+    the first column, if that holds words.
 
     Args:
         table: The table.
-        index: Whether there is one; None finds out.
+        index: Whether the table has an index; None finds out.
     """
     unnamed = table.unnamed
     if index is not None:
@@ -103,13 +106,13 @@ def index_of(table: NumberText, index: bool | None) -> tuple[int, list[str]]:
 
 
 HELD: Final = 40
-"""What Arrow keeps of text and numbers at once, in blocks of text."""
+"""Memory that Arrow holds at once for text and numbers, in units of one block of text."""
 KEPT: Final = 24 * 2**20
-"""Bytes that its threads keep beside that, whatever the table."""
+"""Bytes that the threads of Arrow hold in addition, whatever the table."""
 
 
 def open_rows(path: Path, wanted: Wanted) -> Table:
-    """The rows; one pass counts them and tells which columns are numbers."""
+    """Open a table by rows; one pass counts the rows and finds the columns of numbers."""
     with arrow_reading(path):
         table = read_numbers(path, wanted.header, wanted.named or ())
         beside = select(table.names, wanted.beside, path)
@@ -129,10 +132,10 @@ def open_rows(path: Path, wanted: Wanted) -> Table:
 def _row_columns(
     table: NumberText, wanted: Wanted, beside: list[int]
 ) -> tuple[list[int], tuple[str, ...]]:
-    """Positions of the columns of numbers, and which are left out.
+    """Positions of the columns of numbers, and notes on the columns that are left out.
 
     Raises:
-        MatrixError: If one is not there, or none is left.
+        MatrixError: If a wanted column does not exist, or no column is left.
     """
     if wanted.names is not None:
         return select(table.names, wanted.names, table.path), ()
@@ -152,16 +155,19 @@ def _row_columns(
 
 
 DOCUMENT: Final = "factors.json"
+"""The file of the document in a folder of factors, and of the dtype, which text does not tell."""
 
 
 def read_factors(path: Path) -> FactorFile:
-    """Every `NAME.B.csv` and `NAME.A.csv`, and the document."""
+    """Read every `NAME.B.csv` and `NAME.A.csv` of a folder, and the document."""
     document: dict[str, Any] = {}
     if (path / DOCUMENT).is_file():
         document = read_object(path / DOCUMENT)
+    # the files of factors have neither; a first row of whole numbers might pass for names
     plain = Selection(header=False, index=False)
     arrays: dict[str, Any] = {}
     for file in sorted(path.glob("*.csv")):
+        # other files of the folder may be anything, and are left alone
         if file.stem in ("B", "A") or file.stem.endswith((".B", ".A")):
             check_regular(file)
             arrays[file.stem] = dense(read(file, plain).parts[0].matrix)
@@ -173,13 +179,14 @@ def read_factors(path: Path) -> FactorFile:
         )
     dtype = document.get("dtype", "float64")
     parts = from_arrays(arrays, path)
+    # text does not tell float32 from float64
     if dtype in ("float32", "float64"):
         parts = {name: factors.astype(dtype) for name, factors in parts.items()}
     return FactorFile(parts=parts, document=document.get("document", {}))
 
 
 def write_factors(path: Path, parts: Mapping[str, Factors], document: Mapping[str, Any]) -> None:
-    """Write `NAME.B.csv`, `NAME.A.csv` with every digit, and the document."""
+    """Write `NAME.B.csv` and `NAME.A.csv` with all digits, and the document."""
     path.mkdir()
     for name, array in to_arrays(parts).items():
         write(path / f"{name}.csv", {"": Dense(array)})

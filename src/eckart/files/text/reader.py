@@ -1,4 +1,4 @@
-"""The rows of a text table, a block at a time, through Arrow."""
+"""The rows of a text table, read by Arrow one block at a time."""
 
 import csv
 import io
@@ -18,20 +18,21 @@ from eckart.files.text.stream import SEPARATOR, Utf8, opened_text
 from eckart.files.whole import damaged
 
 BLOCK: Final = 2**18
+"""Bytes of a block, at least."""
 ROWS: Final = 8
-"""Of the longest line that was seen, which a block holds at least."""
+"""A block holds at least so many times the longest line that was seen."""
 WIDE: Final = 500
-"""Columns from which their number, and not that of the cells, makes Arrow slow."""
+"""Columns from which the time of Arrow depends on their number more than on that of the cells."""
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flat:
-    """Cells row by row.
+    """The cells of some rows in one array, row by row.
 
     Fields:
-        cells: An Arrow array of numbers, or of text where a cell is none.
-        shape: Rows and columns.
+        cells: Arrow array of numbers, or of text if a cell is no number.
+        shape: Number of rows and of columns.
     """
 
     cells: Any
@@ -43,15 +44,15 @@ class TextRows:
     """The rows of a text table.
 
     Args:
-        sample: Its first lines.
-        header: Whether the first is a header.
+        sample: The first lines of the table.
+        header: Whether the first line is a header.
         least: Bytes to read at once, at least.
 
     Fields:
-        block: Bytes that are read at once; of the largest block once the rows were read.
-        encoding: In which the file is written, as far as it was read.
-        decimal: A comma or a point.
-        passes: How often the rows were begun.
+        block: Bytes that are read at once.
+        encoding: The encoding of the file, as far as it was read.
+        decimal: The decimal mark, a comma or a point.
+        passes: Number of passes over the rows that were begun.
     """
 
     def __init__(self, sample: Sample, *, header: bool, least: int = BLOCK) -> None:
@@ -63,16 +64,16 @@ class TextRows:
         self.passes = 0
 
     def batches(self, types: Mapping[int, Any], *, as_written: bool = False) -> Iterator[Any]:
-        """Some columns, named by their positions, from the first row.
+        """Yield batches of some columns, named by their positions, from the first row on.
 
         Args:
-            types: Arrow types by position.
-            as_written: Whether text is given as it stands; else null where it is missing, unless a
-                word such as NA is in quotes.
+            types: Arrow types by position of the column.
+            as_written: Whether text is given as it stands; otherwise a missing value becomes null,
+                unless a word such as NA is in quotes.
 
         Raises:
             FormatError: If a row has another number of cells, or a quote is not closed.
-            pa.ArrowInvalid: If a cell is not of its type.
+            pa.ArrowInvalid: If a cell is not of the type of its column.
         """
         self.passes += 1
         options = self._options(types, as_written)
@@ -80,35 +81,40 @@ class TextRows:
             yield from self._parsed(lines, options)
 
     def pieces(self, types: Mapping[int, Any]) -> Iterator[Any]:
-        """The same of all columns; of a wide table its cells, which is quicker.
+        """Yield batches of all columns; of a wide table `Flat` cells, which is faster.
 
         Raises:
-            FormatError: As `batches`.
-            pa.ArrowInvalid: As `batches`.
+            FormatError: In the cases of `batches`.
+            pa.ArrowInvalid: In the cases of `batches`.
         """
         self.passes += 1
         options = self._options(types, as_written=False)
         for lines in self._blocks():
+            # quotes would hide delimiters, so only blocks without quotes are split here
             if self.sample.width >= WIDE and b'"' not in lines:
                 yield self._flat(lines)
             else:
                 yield from self._parsed(lines, options)
 
     def _parsed(self, lines: bytes, options: dict[str, Any]) -> list[Any]:
+        """The batches that Arrow makes of a block; an error of the width names its line."""
         keys = [str(position) for position in range(self.sample.width)]
+        # one block for Arrow, since the lines end where a row ends
         read: Any = arrow_csv.ReadOptions(column_names=keys, block_size=len(lines) + 1)
         try:
             table = arrow_csv.read_csv(pa.BufferReader(lines), read_options=read, **options)
         except pa.ArrowInvalid as error:
+            # Arrow says "Expected N columns" for a row of another width, and nothing better
             if "Expected" in str(error):
                 raise self.located(error) from error
+            # a block may hold nothing but blank lines
             if "Empty CSV" in str(error):
                 return []
             raise
         return table.to_batches()
 
     def _flat(self, lines: bytes) -> Flat:
-        """The cells of lines without quotes, read as those of one column."""
+        """The cells of lines without quotes, read by Arrow as a single column."""
         delimiter = self.sample.delimiter.encode()
         rows = [row for row in lines.splitlines() if row]
         width = self.sample.width
@@ -118,7 +124,7 @@ class TextRows:
         return Flat(cells=one_column(cells, self.decimal), shape=(len(rows), width))
 
     def located(self, error: Exception | str, numbers: Collection[int] = ()) -> Exception:
-        """The error with the line of what caused it: a line of another width, or a word."""
+        """The error with the number of the line that causes it: another width, or a word."""
         try:
             for cells, line in self._rows():
                 if len(cells) != self.sample.width:
@@ -136,7 +142,7 @@ class TextRows:
         return damaged(self.sample.path, error)
 
     def no_number(self, position: int, line: int, cell: str) -> MatrixError:
-        """That a cell of a column of numbers is none."""
+        """The error for a cell in a column of numbers that is no number."""
         name = f" ('{self.sample.names[position]}')" if self.header else ""
         hint = "Correct it, or leave its column out."
         if is_odd(cell):
@@ -151,12 +157,12 @@ class TextRows:
         )
 
     def find_decimal(self, positions: Collection[int]) -> None:
-        """Take the comma for the decimal one where numbers of these columns have it and no point.
+        """Use the decimal comma if numbers of these columns have a comma and none has a point.
 
         Cost:
-            One pass, at most.
+            At most one pass.
         """
-        if self.sample.delimiter == ",":
+        if self.sample.delimiter == ",":  # then every comma separates cells
             return
         with_comma = with_point = False
         for batch in self.batches(dict.fromkeys(positions, pa.string())):
@@ -165,7 +171,7 @@ class TextRows:
         self.decimal = "," if with_comma and not with_point else "."
 
     def first_words(self, positions: Collection[int]) -> dict[int, tuple[int, str]]:
-        """The line and the text of the first cell of some columns that is no number."""
+        """The line and the text of the first cell that is no number, for each of some columns."""
         found: dict[int, tuple[int, str]] = {}
         for cells, line in self._rows():
             for position in positions:
@@ -176,7 +182,10 @@ class TextRows:
         return found
 
     def _rows(self) -> Iterator[tuple[list[str], int]]:
-        """The rows that are not blank, read by the standard library, which knows their lines."""
+        """Yield the rows that are not blank with their lines.
+
+        They are read by the csv module, since Arrow does not tell the number of a line.
+        """
         _, file = opened_text(self.sample.path)
         skipped = self.sample.before(header=self.header)
         with file:
@@ -185,6 +194,7 @@ class TextRows:
                     yield cells, line
 
     def _options(self, types: Mapping[int, Any], as_written: bool) -> dict[str, Any]:
+        """The options with which Arrow reads these columns."""
         double = self.sample.delimiter == "::"
         return {
             "parse_options": arrow_csv.ParseOptions(
@@ -197,13 +207,14 @@ class TextRows:
                 column_types={str(position): kind for position, kind in types.items()},
                 null_values=sorted(MISSING),
                 strings_can_be_null=not as_written,
+                # a word such as "NA" in quotes is a text
                 quoted_strings_can_be_null=False,
                 decimal_point=self.decimal,
             ),
         }
 
     def _blocks(self) -> Iterator[bytes]:
-        """Pieces of the text that end where a row ends."""
+        """Yield blocks of the text that end at the end of a row."""
         double = self.sample.delimiter == "::"
         delimiter = re.escape(self.sample.delimiter.encode())
         quoted = re.compile(rb'(?<![^\r\n%b]) *"[^"]*(?:""[^"]*)*("|\Z)' % delimiter)
@@ -214,10 +225,12 @@ class TextRows:
         )
         with io.BufferedReader(source) as file:
             while True:
+                # a row that is longer than the block doubles what is read, until its end is found
                 piece = file.read(max(self.block, len(left)))
                 left += piece
                 end, open_at = len(left), -1
                 if piece:
+                    # the last byte does not count if it is \r, which may be the first half of \r\n
                     end = max(left.rfind(b"\n"), left.rfind(b"\r", 0, -1)) + 1
                 if not double and b'"' in left:
                     end, open_at = _outside(quoted, left, end)
@@ -226,7 +239,7 @@ class TextRows:
                 if end:
                     lines = left[:end]
                     if not double and late.search(lines):
-                        # a quote behind blanks is one for everybody but Arrow
+                        # Arrow alone takes a quote after blanks for a part of the cell
                         lines = quoted.sub(lambda cell: cell[0].lstrip(b" "), lines)
                     yield lines
                     line += left.count(b"\n", 0, end)
@@ -244,7 +257,7 @@ class TextRows:
 
 
 def one_column(lines: bytes, decimal: str = ".") -> Any:
-    """Lines as one Arrow array: of numbers, or where one is none of text."""
+    """Lines as one Arrow array: of numbers, or of text if one of them is no number."""
     options: dict[str, Any] = {
         "read_options": arrow_csv.ReadOptions(column_names=["0"], block_size=len(lines) + 1),
         "parse_options": arrow_csv.ParseOptions(
@@ -263,8 +276,9 @@ def one_column(lines: bytes, decimal: str = ".") -> Any:
 
 
 def _outside(quoted: re.Pattern[bytes], text: bytes, end: int) -> tuple[int, int]:
-    """The last end of a row up to `end` that is outside of quotes, and where one is open or -1."""
+    """The last end of a row up to `end` outside of quotes, and the start of an open quote or -1."""
     found = [match for match in quoted.finditer(text) if match.start() < end]
+    # only the last cell in quotes can be open
     open_at = found[-1].start() if found and not found[-1][1] else -1
     for match in reversed(found):
         if match.start() < end <= match.end():

@@ -1,4 +1,4 @@
-"""How a text file is cut into cells, told from its first lines."""
+"""The dialect of a text file, found from its first lines: delimiter, decimal mark, comments."""
 
 import csv
 import io
@@ -16,26 +16,28 @@ from eckart.files.text.stream import SEPARATOR, joined, opened_text
 from eckart.files.whole import damaged
 
 DELIMITERS: Final = ("::", "\t", "|", ";", ",")
+"""Delimiters to try; of several that fit equally well the first is taken."""
 RECORDS: Final = 200
-"""Lines from which a table is judged, at most."""
+"""The most records from which the dialect is judged."""
 FEWEST: Final = 8
-"""Lines that are read at least, however long they are."""
+"""The fewest lines that are read, however long they are."""
 COMMENT: Final = ("#", "%", "sep=")
-"""What lines before a table begin with; the last is what spreadsheets write."""
+"""How lines before a table begin; `sep=` is the line that spreadsheets write."""
 CHARACTERS: Final = 2**16
+"""Characters that are read first."""
 LONGEST: Final = 2**28
-"""Characters in which a table has to show how it is cut."""
+"""Characters after which no more are read, even if they hold fewer than `FEWEST` lines."""
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """One line of a table, or several where a cell in quotes is broken.
+    """One record of a table: a line, or several lines if a cell in quotes holds a line break.
 
     Fields:
-        cells: As they stand there, without quotes.
-        line: Its last line, counted from 1.
-        end: Bytes of UTF-8 to its end, from the beginning of the file.
+        cells: Texts of the cells, without quotes.
+        line: Number of its last line, counted from 1.
+        end: Bytes of UTF-8 from the beginning of the file to the end of the record.
     """
 
     cells: list[str]
@@ -46,17 +48,17 @@ class Record:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """The first lines of a table, and how they are cut.
+    """The first records of a table, and its dialect.
 
     Fields:
         path: The file.
-        records: That are not blank.
-        delimiter: Between the cells.
-        decimal: A comma or a point.
-        encoding: In which it is written, as far as it was read.
+        records: The first records that are not blank.
+        delimiter: The characters between two cells.
+        decimal: The decimal mark, a comma or a point.
+        encoding: The encoding of the file, as far as it was read.
         longest: Bytes of the longest record.
-        offset: Bytes of UTF-8 of the lines of comment before the table.
-        lines: How many these are.
+        offset: Bytes of UTF-8 of the comment lines before the table.
+        lines: Number of these comment lines.
     """
 
     path: Path
@@ -70,7 +72,7 @@ class Sample:
 
     @property
     def names(self) -> list[str]:
-        """The cells of the first line as names, without the mark of a comment."""
+        """The cells of the first line as names of columns, without the mark of a comment."""
         first, *others = [cell.strip() for cell in self.first]
         return [first.removeprefix("#").strip(), *others]
 
@@ -81,11 +83,11 @@ class Sample:
 
     @property
     def width(self) -> int:
-        """How many cells the first line has."""
+        """The number of cells in the first line."""
         return len(self.first)
 
     def below(self, position: int, *, header: bool) -> list[str]:
-        """The cells of a column, without those of short lines."""
+        """The cells of a column below the header; lines that are too short have none."""
         rows = self.records[int(header) :]
         return [row.cells[position] for row in rows if position < len(row.cells)]
 
@@ -94,11 +96,11 @@ class Sample:
         return self.records[0].end if header else self.offset
 
     def before(self, *, header: bool) -> int:
-        """Lines before the first row."""
+        """Number of lines before the first row."""
         return self.records[0].line if header else self.lines
 
     def notes(self) -> list[str]:
-        """What a person should know of how it was cut."""
+        """Sentences for the user about the dialect that was assumed."""
         said: list[str] = []
         if self.lines:
             what = "line that is a comment is" if self.lines == 1 else "lines of comment are"
@@ -111,15 +113,15 @@ class Sample:
 
 
 def read_sample(path: Path) -> Sample:
-    """The first lines of a text file.
+    """Read the first lines of a text file and find its dialect.
 
     Raises:
-        FormatError: If it is no text.
-        MatrixError: If it is empty.
+        FormatError: If the file is no text.
+        MatrixError: If the file is empty.
     """
     text, whole, encoding = _beginning(path)
     lines = io.StringIO(text, newline="").readlines()
-    lines = lines if whole else lines[:-1] or lines
+    lines = lines if whole else lines[:-1] or lines  # the last line may be cut off
     count = next((place for place, line in enumerate(lines) if not line.startswith(COMMENT)), 0)
     delimiter, records = _cut(path, lines, count, whole=whole)
     if not records:
@@ -142,14 +144,15 @@ def read_sample(path: Path) -> Sample:
 
 
 def cut_records(lines: Iterable[str], delimiter: str) -> Iterator[tuple[list[str], int]]:
-    """The cells of every record of some lines, and the number of its last line.
+    """Yield the cells of every record of some lines, and the number of its last line.
 
     Raises:
-        csv.Error: If a line cannot be cut.
+        csv.Error: If a line cannot be split.
     """
     with _any_length():
         one, quoting = delimiter, csv.QUOTE_MINIMAL
         if delimiter == "::":
+            # the csv module splits at a single character; quotes mean nothing in files with "::"
             one, quoting = SEPARATOR.decode(), csv.QUOTE_NONE
         if delimiter in ("::", " "):
             lines = (joined(line.encode(), delimiter).decode() for line in lines)
@@ -159,12 +162,12 @@ def cut_records(lines: Iterable[str], delimiter: str) -> Iterator[tuple[list[str
 
 
 def _beginning(path: Path) -> tuple[str, bool, str]:
-    """The first lines of a file, whether they are all of it, and how they were encoded."""
+    """The first lines of a file, whether they are the whole file, and their encoding."""
     raw, file = opened_text(path)
     with file:
         text = file.read(CHARACTERS)
         while len(text) < LONGEST and text.count("\n") + text.count("\r") < FEWEST:
-            more = file.read(3 * len(text))
+            more = file.read(3 * len(text))  # fourfold growth, so that long lines take few reads
             if not more:
                 break
             text += more
@@ -172,8 +175,9 @@ def _beginning(path: Path) -> tuple[str, bool, str]:
 
 
 def _cut(path: Path, lines: list[str], count: int, *, whole: bool) -> tuple[str, list[Record]]:
-    """The delimiter that fits best, and the records that it makes of the lines behind some."""
+    """The delimiter that fits best, and the records that it makes of the lines after `count`."""
     suffixes = [suffix.lower() for suffix in path.suffixes[-2:]]
+    # .tsv promises tabs, even if commas would split its cells as well
     tabs = suffixes[-1:] == [".tsv"] or suffixes == [".tsv", ".gz"]
     text = "".join(lines[count:])
     choices = [one for one in (*DELIMITERS, " ") if one in text]
@@ -185,14 +189,16 @@ def _cut(path: Path, lines: list[str], count: int, *, whole: bool) -> tuple[str,
         key=_merit,
     )
     if delimiter == "," and ";" not in text and all(len(row.cells) == 1 for row in records):
-        delimiter = ";"  # cuts nothing either, and leaves commas to the numbers in quotes
+        # a semicolon splits nothing either, and leaves the commas to numbers in quotes
+        delimiter = ";"
     return delimiter, records
 
 
 def _with_names(
     path: Path, lines: list[str], count: int, delimiter: str, records: list[Record]
 ) -> tuple[int, list[Record]]:
-    """How many lines of comment there are, where the last may hold the names of the columns."""
+    """The number of comment lines and the records; the last comment may hold the column names."""
+    # the records twice, so that a table of one line has two as well
     first, below = ([any(cell and is_number(cell, ",") for cell in record.cells)
                      for record in [*records, *records][:2]])  # fmt: skip
     if (below and not first) or lines[count - 1].startswith("sep="):
@@ -209,9 +215,10 @@ def _with_names(
 
 
 def _with_all_names(records: list[Record], delimiter: str) -> list[Record]:
-    """The records, where the names lack that of the first column, as R writes them.
+    """The records, with an empty name for the first column if the header lacks it, as from R.
 
-    A name above two numbers may be that of one column with decimal commas, unless rows are counted.
+    One name above two cells may also stand for one column with decimal commas, unless the first
+    cells count the rows.
     """
     first, *rows = records
     width = len(first.cells) + 1
@@ -219,6 +226,7 @@ def _with_all_names(records: list[Record], delimiter: str) -> list[Record]:
     if shorter and delimiter == "," and width == 2:
         counted = all(row.cells[0].strip() == str(place) for place, row in enumerate(rows, 1))
         shorter = counted or not all(is_number(row.cells[0]) for row in rows)
+    # rows whose last cell is always empty end in a delimiter, and the header lacks no name
     if not shorter or any(map(is_number, first.cells)) or not any(row.cells[-1] for row in rows):
         return records
     return [replace(first, cells=["", *first.cells]), *rows]
@@ -227,7 +235,10 @@ def _with_all_names(records: list[Record], delimiter: str) -> list[Record]:
 def _records(
     path: Path, lines: list[str], count: int, delimiter: str, *, whole: bool
 ) -> list[Record]:
-    """The records behind some lines that are not blank; the last is cut off where more follows."""
+    """The records after `count` lines that are not blank.
+
+    The last is left out where more of the file follows, since it may be incomplete.
+    """
     found: list[Record] = []
     ended, used = _bytes(lines[:count]), count
     try:
@@ -244,21 +255,23 @@ def _records(
 
 
 def _bytes(lines: list[str]) -> int:
+    """Bytes of the lines in UTF-8."""
     return sum(len(line.encode()) for line in lines)
 
 
 def _merit(cut: tuple[str, list[Record]]) -> tuple[bool, float, float, int]:
-    """How well a delimiter fits: lines of one width above 1, then cells that are numbers."""
+    """How well a delimiter fits: first lines of one width above 1, then cells that are numbers."""
     delimiter, records = cut
     width, count = Counter(len(record.cells) for record in records).most_common(1)[0] \
         if records else (0, 0)  # fmt: skip
     decimal = _decimal(records, delimiter)
+    # the first record may be a header, which holds no numbers
     body = [record.cells for record in records[1:] or records if len(record.cells) == width]
-    cells = [cell for row in body[:20] for cell in row[:1000]]
+    cells = [cell for row in body[:20] for cell in row[:1000]]  # enough to judge, in bounded time
     share = sum(is_number(cell, decimal) for cell in cells) / max(1, len(cells))
     agreed = count / max(1, len(records))
     if delimiter == " ":
-        # words of a text are no cells, unless nothing but numbers is there
+        # blanks also separate the words of a text: a column or all cells have to be numbers
         fits = any(all(is_number(cell) for cell in column) for column in zip(*body, strict=True))
         sure = float(share == 1)
         fits = width > 1 and agreed == 1 and (fits or share == 1)
@@ -267,8 +280,8 @@ def _merit(cut: tuple[str, list[Record]]) -> tuple[bool, float, float, int]:
 
 
 def _decimal(records: list[Record], delimiter: str) -> str:
-    """A comma where numbers have one and none has a point."""
-    if delimiter == ",":
+    """The decimal mark: a comma if some numbers have one and none has a point, else a point."""
+    if delimiter == ",":  # then every comma separates cells
         return "."
     cells = [cell for record in records for cell in record.cells[:1000]]
     return "," if any(map(has_comma, cells)) and not any(map(has_point, cells)) else "."
@@ -276,8 +289,9 @@ def _decimal(records: list[Record], delimiter: str) -> str:
 
 @contextmanager
 def _any_length() -> Generator[None, None, None]:
-    """Let the reader of the standard library take cells of any length."""
-    limit = csv.field_size_limit(2**31 - 1)
+    """Let the csv module accept cells of any length."""
+    # the limit is global state of the csv module
+    limit = csv.field_size_limit(2**31 - 1)  # a C long has 32 bits on Windows
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""The bytes of a text file as UTF-8, whatever it is written in."""
+"""The bytes of a text file as UTF-8, whatever its encoding."""
 
 import codecs
 import io
@@ -18,41 +18,44 @@ MARKS: Final = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-"""What stands before the text of some encodings; that of UTF-32 begins like that of UTF-16."""
+"""Byte order marks and their encodings; UTF-32 comes first, since its mark begins like UTF-16's."""
 WINDOWS: Final = {
     byte: bytes([byte]).decode("cp1252") for byte in range(0x80, 0xA0)
     if byte not in (0x81, 0x8D, 0x8F, 0x90, 0x9D)
 }  # fmt: skip
-"""What Windows writes for bytes that stand for nothing visible in latin-1: €, ’, –."""
+"""Characters of Windows-1252 for the control codes of latin-1, which no text uses: €, ’, –."""
 PIECE: Final = 2**20
+"""Bytes that are read from the file at once."""
 SEPARATOR: Final = b"\x1f"
-"""Stands for `::` while a table is cut, which is done at one character only."""
+"""The unit separator, which replaces `::`: Arrow and csv split at a single character only."""
 
 
 @final
 class Utf8(io.RawIOBase):
-    """A text file, unpacked where it is compressed, as UTF-8 without a mark before it.
+    """A text file as UTF-8 without a byte order mark, decompressed if it is compressed.
 
-    UTF-16 and UTF-32 are known by their mark. What is neither, nor UTF-8, is latin-1, with what
-    Windows adds to it; the first byte that is no UTF-8 decides, unless letters beyond ASCII were
-    UTF-8 before it.
+    UTF-16 and UTF-32 are recognised by their mark. A text that is not UTF-8 either is read as
+    latin-1 or Windows-1252. The first byte that is no UTF-8 decides; it is an error if characters
+    beyond ASCII were UTF-8 before it.
 
     Args:
         path: The file.
-        start: Bytes of UTF-8 that are left out at the beginning, such as a header.
-        delimiter: Of the cells; several characters, or blanks, become one.
+        start: Bytes of UTF-8 that are skipped at the beginning, such as a header.
+        delimiter: Delimiter of the cells; `::` and runs of blanks become a single character.
 
     Fields:
-        encoding: In which it is written, as far as it was read.
+        encoding: The encoding of the file, as far as it was read.
     """
 
     def __init__(self, path: Path, start: int = 0, delimiter: str = ",") -> None:
         self._path = path
+        # Arrow also unpacks .gz and other compressions, by the suffix of the name
         self._file: Any = pa.input_stream(str(path), compression="detect")
-        head: bytes = self._file.read(4)
+        head: bytes = self._file.read(4)  # the length of the longest mark
         mark, self.encoding = next(
             ((mark, name) for mark, name in MARKS if head.startswith(mark)), (b"", _unmarked(head))
         )
+        # the mark of UTF-8 is removed here; the decoders of UTF-16 and UTF-32 need theirs
         self._raw = head[len(mark) :] if self.encoding == "utf-8" else head
         self._decoder: codecs.IncrementalDecoder | None = None
         if self.encoding != "utf-8":
@@ -65,11 +68,11 @@ class Utf8(io.RawIOBase):
         self._lines = 0
 
     def readable(self) -> bool:
-        """It is."""
+        """Whether the stream can be read; it can."""
         return True
 
     def readinto(self, buffer: Any, /) -> int:
-        """The next bytes; 0 at the end.
+        """Fill `buffer` with the next bytes and return their number; 0 at the end.
 
         Raises:
             FormatError: If the file is no text.
@@ -95,15 +98,18 @@ class Utf8(io.RawIOBase):
         raw: bytes = self._file.read(PIECE)
         self._ended = not raw
         raw, self._raw = self._raw + raw, b""
+        # most pieces are ASCII, which is UTF-8 as it stands
         text = raw if raw.isascii() and self._decoder is None else self._decoded(raw)
-        if b"\0" in text:
+        if b"\0" in text:  # no encoding of text that was recognised leaves a zero byte
             raise damaged(self._path, "it holds bytes that are no text")
         self._lines += text.count(b"\n")
         return text
 
     def _decoded(self, raw: bytes) -> bytes:
+        """A piece of the file as UTF-8; the first byte that is no UTF-8 changes the encoding."""
         if self._decoder is None:
             try:
+                # incremental: a character may continue in the next piece
                 text, used = codecs.utf_8_decode(raw, "strict", self._ended)
             except UnicodeDecodeError as error:
                 self._check_plain(raw[: error.start], raw[error.start])
@@ -111,7 +117,7 @@ class Utf8(io.RawIOBase):
                 self._decoder = codecs.getincrementaldecoder("latin-1")()
             else:
                 self._wide = self._wide or not text.isascii()
-                self._raw = raw[used:]
+                self._raw = raw[used:]  # a character that continues in the next piece
                 return raw[:used]
         try:
             text = self._decoder.decode(raw, self._ended)
@@ -124,13 +130,14 @@ class Utf8(io.RawIOBase):
         return text.encode()
 
     def _single(self, text: bytes) -> bytes:
-        """The text with one character between cells; a line that is not whole waits for its end."""
+        """The text with one character between cells; an incomplete last line is kept back."""
         text = self._open + text
         end = len(text) if self._ended else text.rfind(b"\n") + 1
         self._open = text[end:]
         return joined(text[:end], self._delimiter)
 
     def _check_plain(self, before: bytes, wrong: int) -> None:
+        """Refuse a byte that is no UTF-8 after characters beyond ASCII that were UTF-8."""
         if self._wide or not before.isascii():
             line = self._lines + before.count(b"\n") + 1
             raise FormatError(
@@ -142,7 +149,7 @@ class Utf8(io.RawIOBase):
 
 
 def joined(lines: bytes, delimiter: str) -> bytes:
-    """Lines with one character between their cells, where it is `::` or some blanks.
+    """Lines whose delimiter `::`, or runs of blanks, are replaced by a single character.
 
     Example:
         >>> joined(b" 1   2 ", " ")
@@ -154,13 +161,15 @@ def joined(lines: bytes, delimiter: str) -> bytes:
 
 
 def _unmarked(head: bytes) -> str:
-    """The encoding of a text without a mark: UTF-16 where every other byte is zero."""
+    """The encoding of a text without a mark: UTF-16 if every other byte is zero, else UTF-8."""
+    # utf-16-le has a zero as every second byte of ASCII
     if len(head) == 4 and head[1::2] == b"\0\0":
         return "utf-16-le"
     return "utf-16-be" if len(head) == 4 and head[::2] == b"\0\0" else "utf-8"
 
 
 def opened_text(path: Path) -> tuple[Utf8, io.TextIOWrapper]:
-    """The file as text, its ends of lines as they are, and the bytes below it."""
+    """The bytes of a file as UTF-8, and the text over them with its line ends unchanged."""
     raw = Utf8(path)
+    # newline="" keeps the line ends, so that numbers of bytes stay right
     return raw, io.TextIOWrapper(io.BufferedReader(raw, PIECE), encoding="utf-8", newline="")

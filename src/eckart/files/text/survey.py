@@ -1,4 +1,4 @@
-"""A text table of numbers: its header, its index, and which of its columns are numbers."""
+"""A text table of numbers: its header, its index, and its columns of numbers."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -26,15 +26,15 @@ Counts: TypeAlias = npt.NDArray[np.int64]
 
 @final
 class _Tallies:
-    """What the cells of each column are.
+    """Counts of the kinds of cells in each column.
 
     Fields:
-        plain: Where Arrow reads them as numbers by itself.
-        numbers: How many are numbers.
-        words: How many are neither numbers nor missing.
-        doubtful: How many of those are surely meant as numbers.
-        marks: How many of them have neither letters nor digits.
-        held: How many Arrow does not know to be missing.
+        plain: Whether Arrow reads the column as numbers by itself.
+        numbers: Number of cells that are numbers.
+        words: Number of cells that are neither numbers nor missing.
+        doubtful: Number of words that are surely meant as numbers.
+        marks: Number of words that have neither letters nor digits.
+        held: Number of cells that Arrow does not read as missing.
     """
 
     def __init__(self, plain: list[bool]) -> None:
@@ -44,7 +44,7 @@ class _Tallies:
         )
 
     def add(self, piece: Any, decimal: str) -> None:
-        """Count the cells of a batch, or of many columns at once."""
+        """Count the cells of a batch, or of a `Flat` piece of a wide table."""
         if isinstance(piece, Flat):
             values, words = _values(piece, decimal)
             known = ~np.isnan(values)
@@ -60,6 +60,7 @@ class _Tallies:
         for place, column in enumerate(piece.columns):
             held = len(column) - column.null_count
             self.held[place] += held
+            # a batch whose column is plain was read as numbers, so what is not null is a number
             if self.plain[place]:
                 self.numbers[place] += held
                 continue
@@ -72,12 +73,12 @@ class _Tallies:
             self.held[place] += with_odd_blanks(column)
 
     def end(self) -> None:
-        """See what Arrow can read by itself: of what is missing it knows the bare words."""
+        """Find the columns that Arrow reads by itself: it knows missing values without blanks."""
         self.plain |= self.numbers == self.held
 
 
 def _values(piece: Flat, decimal: str) -> tuple[Array, npt.NDArray[np.bool_]]:
-    """The numbers of a piece, and where it holds words."""
+    """The numbers of a piece, and a mask of its words."""
     if pa.types.is_string(piece.cells.type):
         found, words = numbers(piece.cells, decimal)
         mask = np.asarray(words.to_numpy(zero_copy_only=False), np.bool_)
@@ -89,17 +90,17 @@ def _values(piece: Flat, decimal: str) -> tuple[Array, npt.NDArray[np.bool_]]:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NumberText:
-    """A text table that was read once.
+    """A text table that was read once, so that its size and its columns are known.
 
     Fields:
         path: The file.
-        text: Its rows.
-        names: Of its columns, or their numbers.
-        header: Whether the first row names them.
-        count: How many rows there are.
-        passes: How often it was read.
-        empty: Positions of the columns without name and cells before or behind all others.
-        notes: How it was read.
+        text: The rows of the table.
+        names: Names of the columns; their positions if there is no header.
+        header: Whether the first row names the columns.
+        count: Number of rows.
+        passes: Number of passes over the file so far.
+        empty: Positions of columns without name and cells, before or behind all others.
+        notes: Sentences for the user about how the table is read.
     """
 
     path: Path
@@ -114,15 +115,15 @@ class NumberText:
 
     @property
     def unnamed(self) -> int:
-        """How many of the first columns have no name where others have one, as pandas writes it."""
+        """The number of leading columns without a name, if others have one: an index of pandas."""
         named = (place for place, name in enumerate(self.names) if name)
         return next(named, 0) if self.header else 0
 
     def is_text(self, position: int) -> bool:
-        """Whether most cells of a column that are there are words.
+        """Whether most cells of a column that are not missing are words.
 
-        What is surely meant as a number is no word, nor is a mark such as `?` beside numbers: their
-        column is refused.
+        A cell that is surely meant as a number does not count as a word, nor does a mark such as
+        `?` beside numbers: a column that holds them is refused and not skipped.
         """
         tallies = self._tallies
         numbers = tallies.numbers[position] + tallies.doubtful[position]
@@ -133,21 +134,22 @@ class NumberText:
         """Refuse columns that hold a word.
 
         Raises:
-            MatrixError: If one does; the line and the column are named.
+            MatrixError: If a column does; the message names the line and the column.
         """
         wrong = [position for position in positions if self._tallies.words[position]]
         if wrong:
             found = self.text.first_words(wrong)
+            # the first of them in the file, which a person finds first
             position = min(found, key=lambda one: (found[one][0], one))
             raise self.text.no_number(position, *found[position])
 
     def words(self, positions: list[int]) -> dict[int, str]:
-        """What to say of columns that are no numbers: the first cell that is none."""
+        """For each of some columns a text that quotes its first cell that is no number."""
         found = self.text.first_words([one for one in positions if self._tallies.words[one]])
         return {one: f"'{cell[:40]}' in line {line}" for one, (line, cell) in found.items()}
 
     def batches(self, positions: list[int]) -> Iterator[Any]:
-        """Batches of columns of numbers, in this order: of Arrow, or arrays where they are many."""
+        """Yield columns of numbers in this order: Arrow batches, or arrays of a wide table."""
         plain = self._tallies.plain
         types = {one: pa.float64() if plain[one] else pa.string() for one in positions}
         for piece in self.text.pieces(types):
@@ -161,34 +163,34 @@ class NumberText:
             yield pa.RecordBatch.from_arrays(columns, names=piece.schema.names)
 
     def beside(self, positions: list[int]) -> Iterator[Any]:
-        """Batches of columns as they are written, under their own names."""
+        """Yield batches of columns as they are written in the file, under their own names."""
         names = [self.names[position] for position in positions]
         for batch in self.text.batches(dict.fromkeys(positions, pa.string()), as_written=True):
             yield pa.RecordBatch.from_arrays(batch.columns, names=names)
 
 
 def read_numbers(path: Path, header: bool | None, known: tuple[str, ...] = ()) -> NumberText:
-    """Read a text table once: how many rows it has, and what its columns hold.
+    """Read a text table once, to count its rows and find what its columns hold.
 
     Args:
         path: The file.
-        header: Whether its first row is a header; None finds out.
+        header: Whether the first row is a header; None finds out.
         known: Names of columns that a header would hold.
 
     Raises:
         FormatError: If the file is damaged, or a row has another number of cells.
-        MatrixError: If it holds no rows.
+        MatrixError: If the file holds no rows.
 
     Cost:
-        One pass, and another where a column that begins with numbers holds something else, or
-        something that Arrow does not read as a number by itself.
+        One pass, and another if a column that begins with numbers holds a cell that Arrow does not
+        read as a number by itself.
     """
     sample = read_sample(path)
     headed, notes = found_header(sample, header, known)
     text = TextRows(sample, header=headed)
     try:
         count, tallies = _tallied(text, careful=False)
-    except pa.ArrowInvalid:
+    except pa.ArrowInvalid:  # a column that begins with numbers holds something else further down
         count, tallies = _tallied(text, careful=True)
     if count == 0:
         raise MatrixError(
@@ -197,6 +199,7 @@ def read_numbers(path: Path, header: bool | None, known: tuple[str, ...] = ()) -
             code="empty",
         )
     cut = [*sample.notes(), *notes]
+    # the encoding and the decimal mark may turn out later in the file than the sample reaches
     if text.encoding != sample.encoding:
         cut.append(f"{path.name}: the text is read as {text.encoding.upper()}.")
     if text.decimal != sample.decimal:
@@ -223,11 +226,12 @@ def read_numbers(path: Path, header: bool | None, known: tuple[str, ...] = ()) -
 
 
 def _tallied(text: TextRows, *, careful: bool) -> tuple[int, _Tallies]:
-    """How many rows there are, and what every column holds.
+    """The number of rows, and the counts of what every column holds.
 
     Args:
         text: The table.
-        careful: Read every cell as text; else those as numbers whose column begins with numbers.
+        careful: Whether every cell is read as text; otherwise a column that begins with numbers is
+            read as numbers.
     """
     sample = text.sample
     seen = 1 if sample.width >= WIDE else len(sample.records)
@@ -254,9 +258,9 @@ def _tallied(text: TextRows, *, careful: bool) -> tuple[int, _Tallies]:
 
 
 def _outside(sample: Sample, tallies: _Tallies) -> frozenset[int]:
-    """The columns without name and cells before or behind all others: of lines that end in commas.
+    """Positions of columns without name and cells before or behind all others.
 
-    There are none where all are so.
+    Lines that end in commas make such columns. There are none if all columns are empty.
     """
     blank = (tallies.numbers + tallies.words == 0).tolist()
     for row in sample.records:

@@ -1,4 +1,4 @@
-"""Tables of interactions and attributes as text: their columns, a block of lines at a time."""
+"""Tables of interactions and attributes as text: columns, whole or one block of lines at a time."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,19 +18,19 @@ Kind: TypeAlias = Literal["id", "number", "time", "text"]
 pc: Final[Any] = compute  # its functions are made when it is imported, which no type checker sees
 
 BLOCK: Final = 2**23
-"""Bytes of text that are read at a time."""
+"""Bytes of text that are read at once."""
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableHead:
-    """What the beginning of a table says of it.
+    """What the beginning of a table tells about it.
 
     Fields:
-        names: Of the columns; None where a text file has no header.
-        width: How many columns.
-        text: The rows of a text file, where ids have no type.
-        notes: How it is read.
+        names: Names of the columns; None if a text file has no header.
+        width: Number of columns.
+        text: The rows of a text file, in which ids have no type; None for other formats.
+        notes: Sentences for the user about how the table is read.
     """
 
     names: tuple[str, ...] | None
@@ -40,17 +40,17 @@ class TableHead:
 
 
 def text_head(path: Path, known: frozenset[str]) -> TableHead:
-    """Names of the columns of a text file, and how it is cut into them.
+    """Read the names of the columns of a text file, and find its dialect.
 
-    The first line is a header if it holds a known name; or if it holds no number, and a column
-    holds nothing but numbers below it.
+    The first line is a header if it holds a known name; or if it holds no number, and below it a
+    column holds nothing but numbers.
 
     Args:
         path: The file.
         known: Names that a header would hold, in lower case and without punctuation.
 
     Raises:
-        MatrixError: If it is empty.
+        MatrixError: If the file is empty.
     """
     sample = read_sample(path)
     header = any(plain(cell) in known for cell in sample.names) or _stands_above(sample)
@@ -63,7 +63,7 @@ def text_head(path: Path, known: frozenset[str]) -> TableHead:
 
 
 def plain(name: str) -> str:
-    """A name in lower case, its letters and digits only.
+    """A name in lower case, reduced to its letters and digits.
 
     Example:
         >>> plain("User_ID")
@@ -73,36 +73,37 @@ def plain(name: str) -> str:
 
 
 def text_columns(rows: TextRows, wanted: Mapping[int, Kind]) -> Any:
-    """Some columns of a text file, named by their positions, as an Arrow table.
+    """Read some columns of a text file as an Arrow table, named by their positions.
 
     Args:
-        rows: Of the table, from `text_head`.
-        wanted: Positions of the columns and what each holds.
+        rows: Rows of the table, from `text_head`.
+        wanted: Positions of the columns and the kind of each.
 
     Raises:
         FormatError: If the file is damaged, or a row has another number of cells.
-        MatrixError: If a cell of a column of numbers is none.
+        MatrixError: If a cell in a column of numbers is no number.
     """
     fast, plain_text = _types(rows.sample, wanted, header=rows.header), _as_text(wanted)
     try:
         return _converted(rows, _together(rows.batches(fast), fast), wanted)
-    except pa.ArrowInvalid:
+    except pa.ArrowInvalid:  # such as decimal commas, or blanks that Arrow does not strip
         rows.find_decimal(_numbers_in(wanted))
         return _converted(rows, _together(rows.batches(plain_text), plain_text), wanted)
 
 
 def text_blocks(rows: TextRows, wanted: Mapping[int, Kind]) -> Iterator[Any]:
-    """The same, a block of lines at a time; the type of a time is that of its block.
+    """Read columns as `text_columns` does, but yield one block of lines at a time.
 
-    Where a cell is not of the type that its column begins with, the table is read again as text,
-    and the rows that were given already are passed over.
+    The type of a column of times is that of its block. If a cell is not of the type with which its
+    column begins, the table is read again as text, and the rows that were yielded already are
+    skipped.
 
     Raises:
-        FormatError: As `text_columns`, at the block where it is.
-        MatrixError: As `text_columns`.
+        FormatError: In the cases of `text_columns`, when the block in question is reached.
+        MatrixError: In the cases of `text_columns`.
 
     Cost:
-        Memory of a block of 8 MB and of what is in it.
+        Memory for a block of 8 MB of text and for its columns.
     """
     given = passed = 0
     try:
@@ -113,6 +114,7 @@ def text_blocks(rows: TextRows, wanted: Mapping[int, Kind]) -> Iterator[Any]:
     except pa.ArrowInvalid:
         rows.find_decimal(_numbers_in(wanted))
     for batch in rows.batches(_as_text(wanted)):
+        # rows of an earlier block were yielded in the first attempt
         fresh = batch.slice(max(0, given - passed))
         passed += batch.num_rows
         if fresh.num_rows:
@@ -120,7 +122,7 @@ def text_blocks(rows: TextRows, wanted: Mapping[int, Kind]) -> Iterator[Any]:
 
 
 def _stands_above(sample: Sample) -> bool:
-    """Whether the first line holds no number where a column below holds nothing else."""
+    """Whether the first line holds no number, and a column below it holds nothing but numbers."""
     above = [cell for cell in sample.first if not is_missing(cell)]
     if any(is_number(cell, sample.decimal) for cell in above):
         return False
@@ -132,20 +134,23 @@ def _stands_above(sample: Sample) -> bool:
 
 
 def _types(sample: Sample, wanted: Mapping[int, Kind], *, header: bool) -> dict[int, Any]:
-    """The types as which Arrow reads columns at once."""
+    """The types with which Arrow reads the columns in the first attempt."""
     types = {**_as_text(wanted)}
     for position, kind in wanted.items():
         if kind == "id":
+            # most tables repeat their ids, and a dictionary holds each of them once
             types[position] = pa.dictionary(pa.int32(), pa.string())
         if kind == "number":
             types[position] = pa.float64()
         cells = [one for one in sample.below(position, header=header) if not is_missing(one)]
+        # times that are whole numbers in the sample are read as such; others are inferred later
         if kind == "time" and cells and all(one.isdecimal() for one in cells):
             types[position] = pa.int64()
     return types
 
 
 def _as_text(wanted: Mapping[int, Kind]) -> dict[int, Any]:
+    """The types for the second attempt, in which every column is text."""
     return dict.fromkeys(wanted, pa.string())
 
 
@@ -154,16 +159,16 @@ def _numbers_in(wanted: Mapping[int, Kind]) -> list[int]:
 
 
 def _together(batches: Iterator[Any], types: Mapping[int, Any]) -> Any:
-    """All batches as one table, which has its columns even where there are none."""
+    """All batches as one table, which has its columns even if there is no batch."""
     schema = pa.schema([(str(position), kind) for position, kind in types.items()])
     return pa.Table.from_batches(list(batches), schema)
 
 
 def _converted(rows: TextRows, table: Any, wanted: Mapping[int, Kind]) -> Any:
-    """The columns of a table as what they hold.
+    """The columns of a table, each converted to its kind.
 
     Raises:
-        MatrixError: If a cell of a column of numbers is none.
+        MatrixError: If a cell in a column of numbers is no number.
     """
     columns: dict[str, Any] = {}
     for (position, kind), column in zip(wanted.items(), table.columns, strict=True):
@@ -176,6 +181,7 @@ def _converted(rows: TextRows, table: Any, wanted: Mapping[int, Kind]) -> Any:
             found, words = numbers(column, rows.decimal)
             if pc.any(words).as_py():
                 raise rows.located("a cell is no number", [position])
+        # an attribute may be a number, which is then read with its decimal comma
         elif kind == "text" and rows.decimal == ",":
             found = _with_points(column)
         columns[str(position)] = found
@@ -186,9 +192,10 @@ _ID: Final = pa.dictionary(pa.int32(), pa.string())
 
 
 def _id(chunk: Any) -> Any:
-    """Ids without blanks around them; one that is blank is missing."""
+    """Ids without surrounding blanks; a blank id is missing."""
     coded = chunk if pa.types.is_dictionary(chunk.type) else chunk.dictionary_encode()
     trimmed = pc.utf8_trim_whitespace(coded.dictionary)
+    # pc.all gives null for an empty dictionary, in which no id is blank
     if trimmed.equals(coded.dictionary) and pc.all(pc.not_equal(trimmed, "")).as_py() is not False:
         return coded.cast(_ID)
     words = trimmed.take(coded.indices)
@@ -197,7 +204,8 @@ def _id(chunk: Any) -> Any:
 
 
 def _time(column: Any) -> Any:
-    """Times as Arrow takes them for: whole numbers, numbers, dates, or text."""
+    """Times in the type that Arrow infers: integers, floats, dates, or text."""
+    # Arrow infers types only while it parses, so the cells are written as lines and read again
     cells = pc.fill_null(pc.utf8_trim_whitespace(column), "").combine_chunks()
     lines = pc.binary_join(pa.ListArray.from_arrays([0, len(cells)], cells), "\n")[0].as_py()
     return arrow_csv.read_csv(
@@ -213,6 +221,6 @@ def _time(column: Any) -> Any:
 
 
 def _with_points(column: Any) -> Any:
-    """A column whose cells are all numbers with a point for the decimal comma."""
+    """The column with decimal points for decimal commas, if all of its cells are numbers."""
     _, words = numbers(column, ",")
     return column if pc.any(words).as_py() else pc.replace_substring(column, ",", ".")
