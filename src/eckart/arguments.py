@@ -19,7 +19,7 @@ def check_number(name: str, number: Any) -> float:
         >>> check_number("tolerance", 0.5)
         0.5
     """
-    # float() would accept "0.5" and True, and (with a warning) an array of one number
+    # float() accepts True, "0.5" and, in some versions of NumPy, an array of one number
     if not isinstance(number, bool | str | bytes) and getattr(number, "ndim", 0) == 0:
         try:
             found = float(number)

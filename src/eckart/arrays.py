@@ -21,7 +21,7 @@ FLOAT64: Final[DType] = np.dtype(np.float64)
 PAGE: Final = 4096
 """Bytes: the page size of disks and systems, or a multiple of it."""
 HALVES: Final = (np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16))
-"""Half-precision dtypes: read and written, but computed in float32."""
+"""Half-precision dtypes, which are computed in float32."""
 
 
 def as_dtype(dtype: Any) -> DType:

@@ -283,7 +283,6 @@ def working_copy(X: Any) -> Array:
             code="no-numbers",
         )
     try:
-        # NumPy knows the name bfloat16 only once ml_dtypes has registered it
         dtype = FLOAT32 if name == "bfloat16" else working_dtype(np.dtype(name))
     except TypeError:
         raise MatrixError(

@@ -24,7 +24,7 @@ from eckart.backends import (
 from eckart.errors import ArgumentError, MatrixError
 
 MOST_RANK: Final = 2**24
-"""Largest rank that `pad` accepts; a typing error beyond it would exhaust the memory."""
+"""Largest rank that `pad` accepts."""
 
 
 @final

@@ -240,7 +240,7 @@ class Standardised(View):
         return max(float(np.abs(get(block)).max()) for block in self.source.row_blocks())
 
     def _are_wild(self, scales: Array | None) -> bool:
-        """Whether squares of entries leave the range of the dtype unless columns are scaled first."""
+        """Whether squares of entries leave the range of the dtype before columns are scaled."""
         if scales is None:
             return False
         (low, high), squares = sure_range(self.dtype), np.square(scales)

@@ -217,7 +217,7 @@ def _read(source: RowSource, free: Queue[Array], full: Queue[Any], stop: threadi
             full.put(None)
         finally:
             reader.close()
-    except BaseException as error:  # also Ctrl-C: the consumer would wait for ever
+    except BaseException as error:  # of any kind: without it the consumer waits for ever
         full.put(error)
 
 

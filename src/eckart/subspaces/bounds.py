@@ -173,8 +173,8 @@ def leading_squares_bound(evidence: RitzData, rank: int, outside: float, total: 
         total: ‖W‖²_F.
 
     Cost:
-        Three to ten symmetric eigenvalue problems, each little larger than the rank where V holds
-        much more than that, else of its width.
+        Three to ten symmetric eigenvalue problems, each little larger than the rank if V is much
+        wider than that, else of the width of V.
 
     Reference:
         docs/mathematics/certificate.md has the proof.
@@ -229,7 +229,7 @@ def rise(values: Array, squares: Array, outside: float) -> Array:
     Args:
         values: Ritz values θ.
         squares: s², the squared norms of their residuals.
-        outside: ν.
+        outside: ν, the norm ‖W(I − VVᵀ)‖² (spectral) or a bound on it.
 
     Example:
         >>> rise(np.array([3.0]), np.array([0.0]), 1.0), rise(np.array([1.0]), np.array([0.0]), 3.0)

@@ -285,7 +285,7 @@ class KrylovSpace:
         return both[:, :count]
 
     def _independent(self) -> Array:
-        """Return an orthonormal basis of the rest, outside V, without directions that are rounding."""
+        """Return an orthonormal basis of the rest, outside V, without its rounding errors."""
         scaled = self.rest / self._namespace.put(self._lengths, self._W.dtype)
         own = orthonormal(scaled, self.V, self._noise, self._namespace, apart=True)
         if self.width > 0 and own.shape[1] < self.rest.shape[1]:
@@ -293,7 +293,7 @@ class KrylovSpace:
         return own
 
     def _chosen(self, own: Array, count: int, rank: int) -> tuple[Array, tuple[Array, Array]]:
-        """Choose at most `count` directions of the rest; return them, and the others with their tail."""
+        """Choose at most `count` directions of the rest; return them and the others, with tail."""
         values, G = (part[..., :rank] for part in self.ritz(rank))
         tail = self._namespace.get(own.T @ self.rest).astype(FLOAT64) @ self.tail
         weighted = tail @ G / np.sqrt(np.maximum(values, self._eps * values[0] or 1.0))

@@ -34,7 +34,7 @@ def orthonormal(
         V: Array of shape (length, width) with orthonormal columns; width may be 0.
         noise: Length up to which a direction is dropped, at least eps of the longest.
         namespace: Namespace of both arrays.
-        apart: Whether X is orthogonal to V to rounding already; the first projection is then skipped.
+        apart: Whether X is orthogonal to V already; the first projection is then skipped.
 
     Returns:
         The orthonormal columns, of shape (length, at most k).

@@ -158,10 +158,10 @@ class PowerProbes:
         return self._columns.shape[1]
 
     def beside(self, W: Matrix, V: Array, Q: Array) -> Array:
-        """Return the columns to multiply beside a block Q, which is orthonormal to V: outside both.
+        """Return the columns, outside V and Q, to multiply beside a block Q.
 
-        Since the last product they are outside V except for rounding of much longer parts; if little
-        else is left, they are projected once more.
+        Since the last product they are outside V except for rounding of much longer parts; if
+        little else is left, they are projected once more.
         """
         before, X = math.inf, self._columns
         longest = self._longest(W, X)
@@ -174,7 +174,7 @@ class PowerProbes:
         return self._columns
 
     def take(self, W: Matrix, product: Array, V: Array) -> None:
-        """Store the product of WᵀW with the columns of `beside`, for V with the block in it."""
+        """Store the product of WᵀW with the columns of `beside`; V holds the block now."""
         X, self._columns = self._columns, _outside(product, V)
         self.power += 1
         self._products += 1
@@ -188,7 +188,7 @@ class PowerProbes:
         return _largest_ritz(W.namespace.gram(X, X), inner)
 
     def outside(self, W: Matrix) -> tuple[float | None, float]:
-        """Return `least` (None before the second power, when it is far too small) and `estimate`."""
+        """Return `least` (None before the second power: it is far too small) and `estimate`."""
         return self.least() if self.power >= TELLING else None, self.estimate(W)
 
     def bound(self, W: Matrix) -> float:

@@ -57,7 +57,7 @@ class SampledGram:
         self._M = self._M + share * (M - self._M)
 
     def outlook(self, X: Array, rank: int, sampled: int) -> float:
-        """Predict the residuals of the second step, as a share of σ_r², from the spectrum of M alone.
+        """Predict the residuals of the second step, divided by σ_r², from the spectrum of M.
 
         With tr(M) = t and θ the smallest of the leading eigenvalues, the residuals of the first
         step are √(θ·t/s) outside X, spread as the λ_j there; those of the second are √(t/s) times

@@ -25,7 +25,7 @@ class SearchSpace:
 
     Args:
         W: Matrix of shape (rows, columns).
-        probes: Power probes that are multiplied along with every product, to bound the norm outside V.
+        probes: Power probes, multiplied along with every product to bound the norm outside V.
 
     Cost:
         One fused product with W for each `add`, and about 6·columns·width·block operations; memory

@@ -160,7 +160,7 @@ class Sketch:
         return Factors(B, namespace.put(Vt[:rank], self.dtype) @ P.T)
 
     def _block(self, rows: Any) -> tuple[Any, Namespace]:
-        """Return rows as a block of shape (any, columns) in the dtype of the sketch, and its namespace.
+        """Return rows as a block (any, columns) in the dtype of the sketch, and its namespace.
 
         Raises:
             MatrixError: In the cases of `add`, except for numbers that are not finite.

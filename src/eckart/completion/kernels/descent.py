@@ -8,10 +8,10 @@ from eckart.completion.kernels.compiled import Kernel
 
 @Kernel
 def descend(order, rows, columns, values, weights, mean, rate, row_decay, column_decay, lift, B, A):
-    """One pass over the entries in a given order; a bias is the last number of B's and A's rows.
+    """One pass over the entries in a given order; a bias is the last number in a row of B or A.
 
-    Biases decay so many times (`lift`) as fast as factors. With width numbers in a row, the first
-    width − 1 are multiplied and the last are added.
+    Biases decay `lift` times as fast as factors. The prediction is the mean, plus both biases, plus
+    the inner product of the other numbers.
     """
     width = B.shape[1] - 1
     one = np.float32(1)
