@@ -73,7 +73,6 @@ class BiasedFactors:
 
     @property
     def rank(self) -> int:
-        """Of the factors."""
         """Rank of the factors."""
         return self.factors.rank
 
@@ -105,6 +104,7 @@ class BiasedFactors:
         height = max(1, AT_ONCE // self.rank)
         for start in range(0, len(row), height):
             here = slice(start, start + height)
+            # gathered by blocks, because B[row] of all pairs may be far larger than the factors
             out[here] = np.einsum("ij,ij->i", B[row[here]], A[column[here]], dtype=FLOAT64)
         return out + self.mean + self.row_bias[row] + self.column_bias[column]
 
@@ -143,6 +143,7 @@ def _places(places: npt.ArrayLike, count: int, name: str) -> npt.NDArray[Any]:
             hint=f"Number {name}s as where this was fitted.",
             code="bad-index",
         )
+    # an empty list is float64, which is no index
     return array if array.size else array.astype(np.intp)
 
 
@@ -211,6 +212,7 @@ class PosteriorSamples:
     @cached_property
     def offset(self) -> BiasedFactors:
         """The posterior mean, of rank number of draws × rank."""
+        # Σ B_d·A_d / draws is one product: all B side by side times all A stacked
         share = 1 / len(self.draws)
         B = np.concatenate([draw.factors.B * share for draw in self.draws], axis=1)
         A = np.concatenate([draw.factors.A for draw in self.draws])

@@ -138,6 +138,7 @@ def _of_table(frame: Any) -> Array:
     narrow = all(types.is_float32(kind) or types.is_float16(kind) for kind in kinds)
     values = np.empty(table.shape, FLOAT32 if narrow else FLOAT64)
     for place, column in enumerate(table.columns):
+        # safe=False, because a safe cast refuses integers above 2⁵³; null becomes NaN
         values[:, place] = column.cast(pa.float64(), safe=False).to_numpy()
     return values
 

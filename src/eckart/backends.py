@@ -113,6 +113,7 @@ class NumPy:
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             sums = np.vecdot(rows, rows).astype(FLOAT64, copy=False)
             low, high = sure_range(X.dtype)
+            # negated, so that NaN counts as unsure too
             unsure = ~((sums > low) & (sums < high))
             if unsure.any():
                 again = rows[unsure].astype(FLOAT64, copy=False)
@@ -166,11 +167,13 @@ class OnDevice:
 
     def put(self, X: Array, dtype: DType, /) -> Array:
         """Copy a NumPy array to the device, in `dtype`."""
+        # PyTorch refuses arrays with negative strides
         host = np.ascontiguousarray(X.astype(dtype, copy=False))
         return self._xp.asarray(host, device=self._device)
 
     def get(self, X: Any, /) -> Array:
         """Copy an array of the device to a NumPy array."""
+        # CuPy refuses an implicit conversion to NumPy
         return np.asarray(array_api_compat.to_device(X, "cpu")) if _is_torch(X) else X.get()
 
     def astype(self, X: Array, dtype: DType, /) -> Array:
@@ -316,6 +319,7 @@ def svd(X: Array) -> tuple[Array, Array, Array]:
         array([3., 2.])
     """
     try:
+        # entries were checked before; another check would be a pass over X
         U, S, Vt = scipy.linalg.svd(X, full_matrices=False, check_finite=False)
     except scipy.linalg.LinAlgError:
         U, S, Vt = scipy.linalg.svd(
@@ -333,6 +337,7 @@ def scaled(W: Array) -> tuple[Array, int]:
         >>> scaled(np.array([[6.0]]))
         (array([[0.75]]), 3)
     """
+    # initial=0.0, because max refuses an empty array
     exponent = int(np.frexp(np.abs(W).max(initial=0.0))[1])
     return np.ldexp(W, -exponent), exponent
 

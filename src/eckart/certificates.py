@@ -152,6 +152,7 @@ def certify(
     check_flag("bound", bound)
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
         squared_norm = matrix.squared_norm()
+    # negated, so that NaN is caught too
     if not np.finfo(FLOAT64).tiny < squared_norm < math.inf:
         check_entries(matrix)  # says what is wrong, if not all are zeros
     exponent = 0
@@ -223,6 +224,7 @@ def _certified(
     else:
         doubt = MEASURED_WITHIN[matrix.dtype] if bound and loss is None else within
         error = residual_norm(matrix, factors, doubt)
+    # the dtype of the factors: float32 factors of a float64 W cannot be closer
     exact = error <= rounding(matrix.shape, factors.dtype) * norm
     best, failure, how = None, 0.0, "the best possible error was not asked for"
     if bound and min(matrix.shape) <= SMALL and singular_values is None:
@@ -236,6 +238,7 @@ def _certified(
         if loss is not None and hidden(matrix) > LITTLE * loss:
             best = _larger(best, _measured_bound(matrix, factors.rank, found, error * (1 - doubt)))
         how = "best possible error bounded by products with W (Weyl)"
+    # rounding may put a bound above an error that is the best possible
     best = None if best is None else min(error, best)
     gap = 0.0 if exact else (error / best - 1 if best else None)
     return Certificate(
@@ -262,6 +265,7 @@ def together(certificates: Sequence[Certificate], norms: Sequence[float]) -> Cer
         >>> together(parts, [10**0.5] * 4).error
         2.0
     """
+    # hypot does not overflow where the squares would
     error, norm = math.hypot(*(one.error for one in certificates)), math.hypot(*norms)
     bounds = [one.best_possible_error for one in certificates]
     best = None if None in bounds else math.hypot(*(bound or 0.0 for bound in bounds))
@@ -272,6 +276,7 @@ def together(certificates: Sequence[Certificate], norms: Sequence[float]) -> Cer
         best_possible_error=best,
         gap=0.0 if exact else (error / best - 1 if best else None),
         failure_probability=sum(one.failure_probability for one in certificates),
+        # each method once, in the order of the matrices
         method="; ".join(dict.fromkeys(one.method for one in certificates)),
     )
 
@@ -279,6 +284,7 @@ def together(certificates: Sequence[Certificate], norms: Sequence[float]) -> Cer
 def exact_bound(W: Matrix, rank: int, singular_values: Array) -> float:
     """√(σ²_{r+1} + …), each σ lowered by its largest possible rounding error."""
     slack = rounding(W.shape, singular_values.dtype) * float(singular_values[0])
+    # computed singular values are off by at most the norm of the rounding error (Weyl)
     surely = np.maximum(singular_values.astype(FLOAT64) - slack, 0.0)
     return float(tail_errors(surely)[min(rank, len(surely))])
 

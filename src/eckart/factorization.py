@@ -142,6 +142,7 @@ def factorize(
     randomness, first = as_randomness(seed), as_start(start)
     matrix = _matrix(W)
     asked = rank_rule(rank, tolerance, budget, ratio, matrix.nbytes)
+    # a matrix may have been read before this call
     read_before = matrix.passes
     check_entries(matrix)
     objective = objective or Entire()
@@ -170,6 +171,7 @@ def factorize(
         rank_rule=asked.describe(),
         objective=objective.settings(),
         start=begun.settings() if begun else None,
+        # the state of a generator has been used up, so only its kind is recorded
         seed=int(seed) if isinstance(seed, int | np.integer) else type(seed).__name__,
         accuracy=accuracy,
         shape=matrix.shape,
@@ -217,6 +219,7 @@ def default_solver(W: Matrix, rank: int) -> Solver:
         ExactSVD()
     """
     smaller = min(W.shape)
+    # an iteration for a quarter of all singular values takes longer than all of them
     if smaller <= FAST_EXACT or (smaller <= LARGEST_EXACT and 4 * rank > smaller):
         return ExactSVD()
     return BlockKrylov()

@@ -80,6 +80,7 @@ class Factors:
                 code="not-finite",
             )
         dtype = np.result_type(dtype_of(left), dtype_of(right))
+        # a frozen dataclass allows no assignment
         object.__setattr__(self, "B", namespace.astype(left, dtype))
         object.__setattr__(self, "A", namespace.astype(right, dtype))
 
@@ -210,7 +211,7 @@ class Factors:
         """
         if check_number("factor", factor) == 1:
             return self
-        half = 2.0 ** (math.frexp(factor)[1] // 2)  # which the dtype can hold
+        half = 2.0 ** (math.frexp(factor)[1] // 2)  # in range even if the factor is not
         B, kind = self.B * (factor / half), np.finfo(self.dtype)
         size = math.sqrt(self.namespace.squares(B)) * half
         if float(kind.tiny) / float(kind.eps) <= size <= float(kind.max):
@@ -277,9 +278,11 @@ class Factors:
             MatrixError: If a singular value leaves the range of float64.
         """
         namespace = self.namespace
+        # with entries near 1 neither the QR factorisations nor R·Lᵀ over- or underflow
         (B, left), (A, right) = namespace.scaled(self.B), namespace.scaled(self.A)
         Q, R = namespace.qr(B)  # (rows, k), (k, rank)
         P, L = namespace.qr(A.T)  # (columns, k'), (k', rank)
+        # rank × rank: float64 costs nothing here, and small singular values keep their digits
         U, S, Vt = svd(namespace.get(R).astype(FLOAT64) @ namespace.get(L).astype(FLOAT64).T)
         with np.errstate(over="ignore"):
             S = np.ldexp(S, left + right)
@@ -305,6 +308,7 @@ class Factors:
                 code="shapes-differ",
             )
         here = self.namespace
+        # NumPy multiplies mixed dtypes; PyTorch refuses them
         return placed(array, here, dtype_of(array) if here is HOST else self.dtype)
 
 

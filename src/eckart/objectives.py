@@ -105,7 +105,9 @@ class Weighted:
         square = moments.ndim == 2 and moments.shape[0] == moments.shape[1]
         if not square or not np.isfinite(moments).all() or not _is_symmetric(moments):
             raise _refused("The moments are not a symmetric matrix of finite numbers.")
+        # a frozen dataclass allows no assignment
         object.__setattr__(self, "moments", moments)
+        # cheap necessary conditions here; the eigenvalues are computed when they are needed
         if not np.trace(moments) > 0 or np.diag(moments).min() < 0:
             raise _refused("The moments are not positive.")
         if not 0 < check_number("damping", self.damping) < np.inf:
@@ -153,10 +155,12 @@ class Weighted:
             ArgumentError: If an eigenvalue is below 0 by more than rounding.
         """
         moments = np.asarray(self.moments, FLOAT64)
+        # eigh reads one triangle only; the mean of both uses all entries
         values, E = np.linalg.eigh((moments + moments.T) / 2)
         if values[0] < -_rounding(moments) * values[-1]:
             raise _refused("The moments are not positive: some inputs would have negative squares.")
         mean = float(np.trace(moments)) / len(moments)
+        # eigenvalues below 0 by rounding would make the root NaN
         return np.maximum(values, 0.0) + self.damping * mean, E
 
 
@@ -204,10 +208,12 @@ def residual_norm(W: Matrix, factors: Factors, within: float | None = None) -> f
         )
         # the squared error if B·A is a projection of W, as that of most solvers is
         likely = abs(W.squared_norm() - factors.squared_norm())
+        # an error δ of the square is δ/2 of the norm, hence the factor 2
         if likely >= (sure := rounding(W.shape, W.dtype) / (2 * within) * terms):
             expanded = _expanded(W, factors)
             if expanded >= sure:
                 return math.sqrt(expanded)
+        # each entry of B·A is a sum of `rank` terms
         summed = (factors.rank, factors.rank)
         if isinstance(W, Sparse):
             expanded = _expanded(W, wide)
@@ -237,5 +243,6 @@ def distance(factors: Factors, other: Factors) -> float:
     A distance below about 10⁻⁸ of the norms is lost to rounding.
     """
     one, two = factors.astype(FLOAT64), other.astype(FLOAT64)
+    # B·A − B'·A' as one product of twice the rank
     both = Factors(np.hstack([one.B, two.B]), np.vstack([one.A, -two.A]))
     return math.sqrt(both.squared_norm())

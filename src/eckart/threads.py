@@ -22,6 +22,7 @@ def limited_threads(threads: int | None) -> Generator[None, None, None]:
         return
     from threadpoolctl import threadpool_limits
 
+    # a context variable: threads of other runs keep their own limit
     token = _LIMIT.set(threads)
     try:
         with threadpool_limits(threads):
@@ -71,7 +72,9 @@ def in_threads(function: Callable[[T], R], pieces: Iterable[T]) -> list[R]:
     """
     listed = list(pieces)
     count = min(thread_count(), len(listed))
+    # a pool of one thread costs its start and gains nothing
     if count <= 1:
         return [function(piece) for piece in listed]
+    # map returns results in the order of the pieces, and raises the first exception
     with ThreadPoolExecutor(count) as pool:
         return list(pool.map(function, listed))

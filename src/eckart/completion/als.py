@@ -61,6 +61,7 @@ class AlternatingLeastSquares:
         solver = self._row_solver(problem)
         tables = Tables(problem.entries, problem.objective, problem.start)
         for number in itertools.count():
+            # rows are spread over threads, and BLAS in each of them must not start more
             with one_blas_thread():
                 loss = tables.sweep(solver)
             # the caller may keep a step while the next sweep overwrites the tables
@@ -86,6 +87,7 @@ class AlternatingLeastSquares:
                 hint="Leave out how rows are solved.",
                 code="nonnegative-by",
             )
+        # the bias behind the factors may be negative
         return NonnegativeCoordinates(bounded=problem.rank)
 
 

@@ -101,6 +101,7 @@ def cut(starts: npt.NDArray[np.int64], *, per_row: int) -> list[tuple[int, int]]
     rows = len(starts) - 1
     work = starts + np.arange(rows + 1) * per_row
     edges = np.searchsorted(work, np.linspace(0, work[-1], PIECES + 1))
+    # rows without entries at either end belong to a piece, too
     edges[0], edges[-1] = 0, rows
     return [(int(a), int(z)) for a, z in pairwise(edges) if z > a]
 
@@ -112,6 +113,7 @@ def blocks(rows: int) -> list[slice]:
 
 def gram(X: Array) -> Array:
     """XᵀX in float64, summed over blocks of a fixed size: the same bits for any threads."""
+    # each block in float32, the sum over blocks in float64
     parts = in_threads(lambda here: X[here].T @ X[here], blocks(len(X)))
     return np.asarray(np.sum(parts, axis=0, dtype=FLOAT64))
 

@@ -84,6 +84,7 @@ class GibbsSampling:
         priors: list[tuple[Prior, Prior]] = []
         noises: list[float] = []
         offset, randomness = problem.start, problem.randomness
+        # rounded up, so that at most `keep` draws are kept
         every = max(1, -(-self.samples // self.keep))
         for number in itertools.count():
             squared = known_error(problem.entries, problem.objective, offset)[0]
@@ -93,6 +94,7 @@ class GibbsSampling:
                 across = _sweep(tables, tables.columns, tables.rows, noise, randomness)
             offset = offset_times(tables.offset(), unit)
             above, across = (_prior_times(one, unit, tables.rank) for one in (above, across))
+            # back in the unit of the entries
             noise *= unit**2
             if number >= self.burn_in and (number - self.burn_in) % every == 0:
                 draws.append(offset)
@@ -153,6 +155,7 @@ def draw_rows(
     from eckart.completion.kernels.rows import sampled_rows
 
     linear = (prior.precision.astype(FLOAT64) @ prior.mean).astype(FLOAT32)
+    # drawn at once and not in the kernel, so that the threads do not change it
     drawn = (randomness.standard_normal(side.X.shape) * np.sqrt(noise)).astype(FLOAT32)
 
     def solve(equations: NormalEquations, X: Array) -> None:
@@ -177,6 +180,7 @@ def _prior(X: Array, randomness: Randomness) -> tuple[Array, Array]:
     spread = (X - centre).T @ (X - centre)
     share = STRENGTH * rows / (STRENGTH + rows)
     scale = np.eye(width) + spread + share * np.outer(centre, centre)
+    # posterior degrees of freedom: ν₀ = width, and one for each row
     R = _wishart_root(scale, width + rows, randomness)
     middle = rows * centre / (STRENGTH + rows)
     step = np.linalg.solve(R.T, randomness.standard_normal(width)) / np.sqrt(STRENGTH + rows)

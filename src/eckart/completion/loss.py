@@ -25,6 +25,7 @@ def known_error(
 
     order = entries.by_rows
     sums, squares = np.zeros((2, entries.shape[0]))
+    # a row for each column of W, so that a kernel reads along memory
     table = np.ascontiguousarray(offset.factors.A.T, FLOAT32)
     B = np.ascontiguousarray(offset.factors.B, FLOAT32)
     column_bias, row_bias = (bias.astype(FLOAT32) for bias in (offset.column_bias, offset.row_bias))
@@ -144,6 +145,7 @@ def duality_gap(entries: Entries, strength: float, factors: Factors) -> float | 
 def _spectral_norm(R: Matrix) -> float:
     values = spectrum(R)
     if values is not None:
+        # raised by its rounding, because a norm that is too small is not feasible
         return float(values[0]) * (1 + rounding(R.shape, values.dtype))
     randomness = np.random.Generator(np.random.Philox(key=GATHERED))
     return math.sqrt(outside_bound(R, np.zeros((R.shape[1], 0)), FAILURE, randomness))

@@ -166,6 +166,7 @@ class Observed:
 
     def targets(self, order: Compressed) -> Array:
         """Target of each entry; of length 0 if all are one."""
+        # the values are confidences then, and every target is 1
         counts_only = self.unobserved_weight > 0 and not len(order.weights)
         return NONE if counts_only else order.values
 
@@ -173,6 +174,7 @@ class Observed:
         """Weight of each entry; of length 0 if all are one."""
         if self.unobserved_weight == 0 or len(order.weights):
             return order.weights
+        # without an array of ones kernels skip the multiplication
         return NONE if (order.values == 1).all() else order.values
 
     def check(self, entries: Entries) -> None:

@@ -83,6 +83,7 @@ def factorize_observed(
         certificate=proof,
         recipe=recipe,
         singular_values=None,
+        # every sweep reads the entries once by rows and once by columns
         passes=2 * len(ending.history),
         seconds=time.perf_counter() - began,
         fitted=fitted,

@@ -90,6 +90,7 @@ class StochasticGradient:
             row_ridge / np.maximum(order.counts, 1),
             column_ridge / np.maximum(entries.by_columns.counts, 1),
         )
+        # in units of `unit` the squared error is smaller by unit², and ‖B‖² by unit
         decays = tuple((decay / unit).astype(FLOAT32) for decay in decays)
         B, A = self._begun(problem, unit)
         rate, mean = self.learning_rate, np.float32(start.mean / unit)
@@ -101,8 +102,10 @@ class StochasticGradient:
             )  # fmt: skip
             rate *= self.decay
             if not objective.has_biases:
+                # the kernel moves biases always
                 B[:, -1] = A[:, -1] = 0
             if not (np.isfinite(B).all() and np.isfinite(A).all()):
+                # `Factors` refuses numbers that are not finite; an infinite loss ends the loop
                 yield Step(number=number, loss=math.inf, factors=lambda: start.factors)
                 return
             fitted = offset_times(_offset(start.mean / unit, B, A), unit)

@@ -108,7 +108,6 @@ class Tables:
 
     def sweep(self, solver: RowSolver) -> float:
         """Improve both sides once; return the objective after that."""
-
         for side in (self.rows, self.columns):
             for companion in side.companions:
                 companion.improve(side.X[:, : self.rank])
@@ -120,6 +119,7 @@ class Tables:
             + float(part.ridge @ _squares(part.C))
             for part in self.columns.companions
         )
+        # the losses hold the penalty of the columns; see "The loss is known" in observed.md
         return float(np.sum(losses)) + self.rows.penalty() + beside + constant
 
     def improve(self, side: Side, other: Side, solver: RowSolver, *, turning: bool = True) -> Array:
@@ -135,6 +135,7 @@ class Tables:
             shared += part.weight * gram(part.C)
         if turning and solver.rotates and shared.any():
             values, E = np.linalg.eigh(shared)
+            # an eigenvalue that is 0 may come out negative by rounding
             shared = np.diag(np.maximum(values, 0.0))
             self._turn(E)
         whole = np.zeros((side.X.shape[1],) * 2, FLOAT32)
@@ -154,11 +155,12 @@ class Tables:
     ) -> Result:
         """Solve the equations of a side by a given function and return its result.
 
-        Meanwhile the bias of the other side is 1, or 0 if this side has none, which keeps its own 0.
+        Meanwhile the bias of the other side is 1, or 0 if this side has none, which leaves it 0.
         """
         rank, width = self.rank, side.X.shape[1]
         held = other.X[:, rank].copy() if self.biased else NONE
         if self.biased:
+            # the column of ones that belongs to the biases of this side
             other.X[:, rank] = side.biased
         try:
             equations = NormalEquations(
@@ -176,6 +178,7 @@ class Tables:
             return by(equations, side.X)
         finally:
             if self.biased:
+                # in `finally`, so that an interruption leaves the biases in the table
                 other.X[:, rank] = held
 
     def offset(self) -> BiasedFactors:

@@ -64,6 +64,7 @@ def component_solver(
     """
     rows, columns = W.shape
     streamed = isinstance(W, Standardised) and isinstance(W.source, Streamed)
+    # WᵀW came with the pass for the means, so that nothing is left to read
     if streamed and isinstance(W, Standardised) and W.moments.gram is not None:
         return GramSVD()
     if not streamed and rows * columns * min(W.shape) <= EXACT_WORK:
@@ -142,6 +143,7 @@ def sampled(W: Standardised, width: int, randomness: Randomness) -> Array | None
     drawn = np.asarray(randomness.standard_normal((W.shape[1], width)))
     X = drawn[:, UNSAMPLED:].astype(W.dtype)
     for _ in range(2):
+        # orthonormal after each product, so that the columns stay independent
         X = np.linalg.qr(few.transposed_times(few.times(X)))[0]
     return np.hstack([X, drawn[:, :UNSAMPLED].astype(W.dtype) / math.sqrt(W.shape[1])])
 

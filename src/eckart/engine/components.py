@@ -143,6 +143,7 @@ def components(
         chosen, side = GramSVD(), W if W.shape[0] >= W.shape[1] else Transposed(W)
         ending = _ended(chosen, side, guess, rule, randomness, time_limit, on_step)
     if ending.directions is None or ending.outcome is Outcome.INTERRUPTED:
+        # without directions there is nothing that could be returned
         raise KeyboardInterrupt
     if isinstance(chosen, ExactSVD) and rule.needs_spectrum:
         ending = replace(ending, rank=rule.choose(W.shape, W.dtype, ending.singular_values))

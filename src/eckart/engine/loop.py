@@ -66,6 +66,7 @@ class Loop:
             self._ended = True
             return self._watch.finished()
         outcome = self._watch.judge(step)
+        # factors of a diverged step may hold NaN, which `Factors` refuses
         if self._on_step is not None and outcome is not Outcome.DIVERGED:
             self._on_step(step)
         return outcome
@@ -134,6 +135,7 @@ def prove(
             W, ending.factors(), values, evidence=evidence, probing=probing, loss=ending.loss
         )
     except KeyboardInterrupt:
+        # Ctrl-C during the certificate: the factors are complete, so they are returned
         ending = replace(ending, outcome=Outcome.INTERRUPTED)
         return certify(W, ending.factors(), bound=False), values, ending
     return proof, values, replace(ending, outcome=_outcome(ending, proof, values, accuracy))

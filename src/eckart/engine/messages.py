@@ -164,6 +164,7 @@ def _quality(factors: Factors, certificate: Certificate, singular_values: Array 
     if singular_values is None:
         return f"It is proven to be at most {gap:.2%} above the best possible error."
     floor = _floor(factors, singular_values)
+    # a smaller one would be shown as 0.00%
     if gap > 5e-5:
         return (
             f"The best rank-{factors.rank} pair has {floor}: "

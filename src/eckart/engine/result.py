@@ -201,6 +201,7 @@ def _versions() -> dict[str, str]:
 
 
 def _finite(number: float | None) -> float | None:
+    # JSON has neither NaN nor infinity
     return number if number is not None and math.isfinite(number) else None
 
 

@@ -140,6 +140,7 @@ class StoppingRule:
         return LoopResult(
             outcome=outcome,
             rank=step.rank or self._problem.rank,
+            # formed at most once, because forming them may take a pass over W
             factors=cache(step.factors),
             approximation=step.approximation,
             history=tuple(self._history),
@@ -212,6 +213,7 @@ def has_converged(history: list[Record], squared_norm: float, dtype: DType) -> b
         return False
     window = count // WINDOWS
     now, before, earlier = (_loss(history[-1 - k * window]) for k in range(3))
+    # the rounding error of a loss that is a difference of sums near ‖W‖²
     shown = 4 * float(np.finfo(dtype).eps) * squared_norm
     gain = before - now
     return gain <= max(CONVERGED_WITHIN * now, shown) and gain <= max(earlier - before, shown)
@@ -249,6 +251,7 @@ def gains_little(
         return True
     if len(gains) < FORESEEN_BY:
         return False
+    # a gain of 0 gives no ratio to forecast by
     if not all(gains[:-1]):
         return gains[-1] <= wanted
     brought = max(0.0, losses[-2] - losses[-1]) / gains[-2]
@@ -289,6 +292,7 @@ def is_still(history: Sequence[Record], squared_norm: float, dtype: DType) -> bo
 
 def has_diverged(loss: float | None, highest_sound: float) -> bool:
     """Whether a loss is not finite, or over a hundred times both the first loss and ‖W‖²."""
+    # not >, so that NaN counts as diverged
     return loss is not None and not loss <= DIVERGED_ABOVE * highest_sound
 
 

@@ -45,6 +45,7 @@ class Compression:
         numbers = np.asarray(self._randomness.standard_normal(len(block))).astype(block.dtype)
         start = 0
         while start < len(block):
+            # the sum to which the next row belongs
             place = int(np.searchsorted(self._edges, self._seen, side="right"))
             count = min(len(block) - start, int(self._edges[place]) - self._seen)
             part = numbers[start : start + count]
@@ -108,6 +109,7 @@ class Sketching:
         """Add the next block of rows."""
         self._compression.add(block)
         if self._probes is not None and self._products is not None:
+            # transposed: the faster order in BLAS, as in `Dense`
             self._products += (block @ self._probes).T @ block
 
     def first(self, shift: Array, scales: Array | None) -> Array:
@@ -120,6 +122,7 @@ class Sketching:
         if self._probes is None or self._products is None:
             return None
         drawn = self._probes.T.astype(FLOAT64)
+        # (W − 1·sᵀ)ᵀ(W − 1·sᵀ) = WᵀW − sums·sᵀ − s·(sums − rows·s)ᵀ
         moved = np.outer(drawn @ sums, shift) + np.outer(drawn @ shift, sums - rows * shift)
         return (self._products - moved).T.astype(self._probes.dtype)
 

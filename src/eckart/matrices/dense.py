@@ -41,6 +41,7 @@ class Dense:
         check_shape(tuple(values.shape))
         self.array = values  # (rows, columns)
         self.namespace = namespace_of(values)
+        # a float16 or integer array counts as it was given, not as it is computed
         self.nbytes = stored_bytes or getattr(array, "nbytes", values.nbytes)
         self.passes = 0
         self._squared_norm: float | None = None

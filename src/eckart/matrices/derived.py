@@ -66,6 +66,7 @@ def check_shape(shape: tuple[int, ...]) -> tuple[int, int]:
 
 def sum_of_squares(W: Matrix) -> float:
     """‖W‖²_F in float64, block by block. One pass."""
+    # fsum, so that thousands of blocks add no rounding error
     return math.fsum(W.namespace.squares(block) for block in W.row_blocks())
 
 
@@ -137,6 +138,7 @@ def thumbnail(W: Matrix, most: int = 256) -> Array:
         block = W.namespace.get(native)
         cells = np.searchsorted(row_edges, np.arange(start, start + len(block)), side="right") - 1
         narrow = np.add.reduceat(block, column_edges[:-1], axis=1, dtype=np.float64)
+        # several rows of a block fall into one cell
         np.add.at(sums, cells, narrow)
         start += len(block)
     return sums / np.outer(np.diff(row_edges), np.diff(column_edges))

@@ -90,6 +90,7 @@ class Difference:
         height = rows or block_rows(self.shape[1])
         pairs = zip(self.first.row_blocks(height), self.second.row_blocks(height), strict=True)
         for first, second in pairs:
+            # widened first, so that nothing is rounded before the subtraction
             yield self.namespace.astype(first, self.dtype) - second
 
     def squared_norm(self) -> float:

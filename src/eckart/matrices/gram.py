@@ -20,6 +20,7 @@ def gram(W: Matrix) -> Array:
     columns = W.shape[1]
     total = np.zeros((columns, columns))
     for block in W.row_blocks(tall_rows(columns)):
+        # each block in the dtype of W, the sum over blocks in float64
         total += W.namespace.get(block.T @ block)
     return total
 
@@ -36,6 +37,7 @@ def gram_products(W: Matrix, X: Array, count: int) -> tuple[Array, Array]:
         product = W.gram_times(X)
         # W·X₁ would take a second reading of the rows
         inner = W.namespace.gram(X[:, :count], product[:, :count])
+        # rounding leaves the product unsymmetric
         return product, (inner + inner.T) / 2
     Y = W.times(X)
     return W.transposed_times(Y), W.namespace.gram(Y[:, :count], Y[:, :count])

@@ -62,6 +62,7 @@ def moments_of(W: Matrix, *, centre: bool, scale: bool) -> Moments:
     sums, squares, energy = np.zeros(columns), np.zeros(columns), 0.0
     first = pivot_of(W) if centre or scale else np.zeros(columns)
     near = not first.any()
+    # sums about a point near the rows keep the digits that a large mean would take
     pivot = first.astype(W.dtype)
     buffer = None if near else np.empty((min(rows, tall_rows(columns)), columns), W.dtype)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -155,9 +156,11 @@ def deviations(around: Array, rows: int | Array, means: Array) -> Array:
             hint="Multiply the column by a power of ten that brings it near 1, or leave it out.",
             code="out-of-range",
         )
+    # a single row has no deviation; 0/0 would be NaN
     found = np.sqrt(around / np.maximum(1, rows - 1))
     share = np.minimum(1e-12, rows * np.finfo(FLOAT64).eps)
     constant = found <= share * np.abs(means) + np.finfo(FLOAT64).tiny
+    # divided by 1, a constant column stays constant
     return np.where(constant, 1.0, found)
 
 
@@ -229,6 +232,7 @@ def streamed_moments(
         return replace(found, first=sketching.first(shift, found.scales), probed=probed)
     if not sure:  # the caller computes WᵀW from blocks that are rescaled first
         return found
+    # (X − 1·sᵀ)ᵀ(X − 1·sᵀ) for the blocks X less the pivot
     total -= np.outer(sums, shift) + np.outer(shift, sums - rows * shift)
     return replace(found, gram=scaled_gram(total, found.scales))
 

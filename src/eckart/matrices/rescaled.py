@@ -79,6 +79,8 @@ def rescaled(W: Matrix) -> tuple[Matrix, int]:
     norm = math.sqrt(W.squared_norm())
     if norm == 0 or not math.isfinite(norm) or abs(math.log10(norm)) <= DECADES[W.dtype]:
         return W, 0
+    # frexp gives norm = m·2^e with ½ ≤ m < 1
     exponent = -int(np.frexp(norm)[1])
+    # a standardised matrix changes its scales, and costs no further product
     own = isinstance(W, Standardised)
     return W.rescaled(exponent) if own else Rescaled(W, exponent), exponent

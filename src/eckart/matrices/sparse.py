@@ -47,6 +47,7 @@ class Sparse:
         check_shape(stored.shape)
         dtype = working_dtype(stored.dtype)
         compressed: Any = scipy.sparse.csr_array(stored, dtype=dtype)
+        # duplicates would be counted twice in ‖W‖² and in the entries
         if not compressed.has_canonical_format:
             if stored.format == "csr":  # its arrays are the caller's, and may be read-only
                 parts = compressed.data, compressed.indices, compressed.indptr
@@ -79,6 +80,7 @@ class Sparse:
         self.passes += 1
         if self._is_little(X):
             return np.asarray(self.stored @ X)
+        # SciPy copies anything else, once for each piece
         own = np.ascontiguousarray(X)
         return np.concatenate(in_threads(lambda piece: piece[1] @ own, self._pieces(PIECES)))
 
@@ -140,6 +142,7 @@ class Sparse:
     def _cut_evenly(self, count: int) -> list[tuple[int, Any]]:
         stored, columns = self.stored, self.shape[1]
         shares = np.linspace(0, stored.nnz, count + 1)[1:-1]
+        # pieces end with a row: a row that is cut would need a sum over pieces
         inner = np.searchsorted(stored.indptr, shares)
         edges = [0, *(int(edge) for edge in inner), self.shape[0]]
         pieces: list[tuple[int, Any]] = []

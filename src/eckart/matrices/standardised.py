@@ -54,6 +54,7 @@ class Standardised(View):
         sparse, streamed = isinstance(source, Sparse), isinstance(source, Streamed)
         with np.errstate(over="ignore"):
             spread, far = moments.energy, source.shape[0] * float(np.square(self._shift()).sum())
+        # centred blocks of a sparse matrix would be dense
         self._plain = sparse or source.namespace is not HOST
         far_off = explicit or far > FAR * spread or self._are_wild(moments.scales)
         self._explicit = streamed or (not self._plain and far_off)
@@ -181,6 +182,7 @@ class Standardised(View):
         """
         rows = self.shape[0]
         edges = np.arange(count + 1) * rows // count
+        # one of each stretch, so that rows in an order, such as time, are sampled evenly
         chosen = edges[:-1] + (randomness.random(count) * np.diff(edges)).astype(np.intp)
         source: Any = self.source
         matrix: Matrix = (
@@ -204,6 +206,7 @@ class Standardised(View):
         means, scales = self.moments.means, self.moments.scales
         for block in self.source.row_blocks(height or tall_rows(self.shape[1])):
             total += block.T @ block
+        # (W − 1·mᵀ)ᵀ(W − 1·mᵀ) = WᵀW − rows·m·mᵀ
         total -= self.shape[0] * np.outer(means, means)
         return scaled_gram(total, scales)
 
@@ -346,6 +349,7 @@ def measured(
 def _scaled_gram_of(W: Streamed, moments: Moments) -> Array:
     """WᵀW where squares leave the range of the dtype, from blocks rescaled to near 1."""
     exponent = -int(np.frexp(math.sqrt(moments.energy))[1])
+    # squares of 2^exponent·W are 4^exponent times as large
     return Standardised(W, moments).rescaled(exponent).covariance() * 4.0**-exponent
 
 

@@ -137,6 +137,7 @@ class Streamed:
         total = np.zeros((Y.shape[1], self.shape[1]))
         start = 0
         for block in self.row_blocks():
+            # each product in the dtype of W, the sum over blocks in float64
             total += Y[start : start + len(block)].astype(self.dtype, copy=False).T @ block
             start += len(block)
         return total.T.astype(self.dtype)
@@ -167,6 +168,7 @@ class Streamed:
 
 def _even(height: int, row: int) -> int:
     """Lower the height of a block, so that all blocks begin at the same byte of a page."""
+    # the least number of rows that is a whole number of pages
     step = PAGE // math.gcd(PAGE, row)
     return height - height % step if height > step else height
 
@@ -178,6 +180,7 @@ def _ahead(source: RowSource, height: int) -> Iterator[Array]:
     stop = threading.Event()
     for _ in range(BUFFERS):
         free.put(own_pages((height, source.shape[1]), source.dtype, source.lead))
+    # a daemon, so that an unfinished read does not keep the process alive
     thread = threading.Thread(target=_read, args=(source, free, full, stop), daemon=True)
     thread.start()
     try:
@@ -191,6 +194,7 @@ def _ahead(source: RowSource, height: int) -> Iterator[Array]:
             yield buffer[:count]
             free.put(buffer)
     finally:
+        # also if the caller leaves the loop early: the thread would wait for a buffer
         stop.set()
         thread.join()
 

@@ -102,6 +102,7 @@ class _Layer:
 
     def blocks_for(self, columns: int) -> int:
         """The fewest blocks that hold so many columns, or all blocks."""
+        # the first block whose end reaches `columns`; none for 0 columns
         return min(int(np.searchsorted(self.ends, columns)) + (columns > 0), len(self.ends))
 
     def widths(self) -> npt.NDArray[np.int64]:
@@ -125,6 +126,7 @@ def _greedy(
     # the first blocks that fit together are taken at once, because a loop over all is slow
     fitting = int(np.searchsorted(np.cumsum(bytes_of), left, side="right"))
     taken = np.array(start, dtype=np.int64)
+    # not taken[owners] += 1, which counts a repeated layer once
     np.add.at(taken, owners[:fitting], 1)
     left -= int(bytes_of[:fitting].sum())
     smallest = np.minimum.accumulate(bytes_of[::-1])[::-1]
@@ -158,6 +160,7 @@ def _candidates(
         nothing = np.zeros(0, np.int64)
         return nothing, nothing, nothing
     owner, block = np.concatenate(owners), np.concatenate(blocks)
+    # the last key counts first; layer and block make equal gains deterministic
     order = np.lexsort((block, owner, -np.concatenate(densities)))
     return owner[order], block[order], np.concatenate(bytes_of)[order]
 

@@ -46,6 +46,7 @@ def rank_rule(
         return WithinBytes(max(1, int(ratio * nbytes)))
     if isinstance(rank, AboveThreshold):
         return rank
+    # isinstance first: an array compared with a string gives an array
     return NoiseThreshold() if isinstance(rank, str) and rank == "auto" else GivenRank(_whole(rank))
 
 
@@ -84,6 +85,7 @@ def byte_count(text: int | str) -> int:
 
 
 def _whole(rank: int | str | None) -> int:
+    # True is an int in Python, and no rank
     if isinstance(rank, int | np.integer) and not isinstance(rank, bool):
         return int(rank)
     raise ArgumentError(

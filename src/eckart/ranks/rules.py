@@ -60,6 +60,7 @@ def tail_errors(singular_values: Array) -> Array:
         array([5., 3., 0.])
     """
     squares = np.square(singular_values.astype(np.float64))
+    # from the small end, so that a large σ₁ does not swallow the tail
     return np.sqrt(np.append(np.cumsum(squares[::-1])[::-1], 0.0))
 
 
@@ -136,6 +137,7 @@ class WithinTolerance:
         """The first rank whose tail √(σ²_{r+1} + …) is within the tolerance; at least 1."""
         del shape, dtype
         errors = tail_errors(known_values(singular_values))
+        # not <: a matrix of zeros has the error 0 at every rank
         within = np.flatnonzero(errors <= self.tolerance * errors[0])
         return max(1, int(within[0]))
 

@@ -47,6 +47,7 @@ class Problem:
         squared_norm = self.W.squared_norm()
         if self.start is None:
             return squared_norm, squared_norm, self.W.dtype
+        # a start may be far worse than zero factors, and is no divergence
         first_loss = residual_norm(self.W, self.start) ** 2
         return squared_norm, max(squared_norm, first_loss), self.W.dtype
 

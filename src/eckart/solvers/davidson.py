@@ -131,10 +131,12 @@ class Davidson:
             step = ritz_step(number, W, space, rank, tall=False, residual=self.residual)
             yield step
             number += 1
+            # nothing new was added, or no column is left
             if space.width in (known, W.shape[1]):
                 return
             now, stray = step.residual or 0.0, _unit(space.rest @ (space.V.T @ stray))
             if now > STALLED * before:
+                # the residuals of the Ritz vectors, as a plain Krylov step takes
                 X = _unit(space.rest @ _coordinates(space, width))
             else:
                 X, foretold = _foretold(likeness, space, width - STRAY, rank)
@@ -210,6 +212,7 @@ def _sample(W: Standardised, count: int, randomness: Randomness) -> Array:
 
 def _rounded(width: int) -> int:
     """The next width for which products are fast."""
+    # rounded up
     return -(-width // ROUND) * ROUND
 
 
@@ -297,6 +300,7 @@ def _probed(
     seen = inner[width:outer, :width] @ G * signs - drawn.T @ A.T * squares
     evidence = space.evidence()
     lengths = np.sqrt(np.einsum("ij,ij->j", seen, seen) / _surely(count, cases))
+    # a direction outside a W of lower rank has σ² = 0
     own = np.where(squares > 0, squares, squares[0] or 1.0)
     loss = max(0.0, W.squared_norm() - float(squares.sum()))
     least = max(along.least_by(W, beside, inner[outer:, outer:]), along.least())

@@ -79,6 +79,7 @@ class GradientDescent:
     def steps(self, problem: Problem, /) -> Iterator[Step]:
         """Yield steps without end; the loss of each takes the first product of the next."""
         W, start = problem.W, start_of(problem)
+        # never None once settled; `or` only tells the type checker so
         rate = self.settled(problem).learning_rate or math.nan
         unit = _unit(W)  # B = √unit·B', A = √unit·A': no product overflows in float32
         B, A = start.B / math.sqrt(unit), start.A / math.sqrt(unit)  # (rows, rank), (rank, columns)
@@ -95,6 +96,7 @@ class GradientDescent:
             loss = left + unit**2 * inner(H_B, H_A)
             yield Step(
                 number=number,
+                # max with NaN may give 0, which would look converged
                 loss=max(loss, 0.0) if math.isfinite(loss) else math.inf,
                 factors=partial(_factors, B, A, math.sqrt(unit)),
             )
@@ -179,4 +181,5 @@ def _two_digits_below(number: float) -> float:
         0.027
     """
     step = 10.0 ** (math.floor(math.log10(number)) - 1)
+    # rounded again, or 27·0.001 is written with sixteen digits
     return round(math.floor(number / step) * step, 12 - math.floor(math.log10(number)))

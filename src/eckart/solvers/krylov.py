@@ -222,9 +222,12 @@ class _RankSearch:
             return problem.rank
         if space.width < LOOK_AGAIN * self._looked_at and not space.is_whole:
             return None
+        # all of them must be accurate, because the rule may stop at any
         values = space.ritz(space.width)[0]
         rank = problem.rule.enough(W.shape, W.dtype, values, self._rest(space, values))
+        # once found, the rank is looked at again with every block
         self._looked_at = space.width if rank is None else 0
+        # the space holds all of W, so no further value can be found
         return len(values) if rank is None and space.is_whole else rank
 
     def _rest(self, space: KrylovSpace, values: Array) -> float:

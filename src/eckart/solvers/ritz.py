@@ -70,6 +70,7 @@ def ritz_step(
     unsure = (TOLD * float(np.finfo(W.dtype).eps)) ** 2 * rounded(evidence.H, values, G)
     told = _told(values, squares, unsure, W)
     gain = float((squares[told] / values[told]).sum())
+    # formed at most once, and only if somebody asks
     directions = cache(partial(leading_directions, evidence, space.rest, rank, W))
     hides = W.dtype == FLOAT64 and values[-1] < SQUARED * values[0]
     formed = partial(
@@ -178,6 +179,7 @@ def _residual(
     too large already.
     """
     own = np.maximum(values, np.sqrt(unsure))
+    # the residual of a zero direction is 0, and 0/0 would be NaN
     own[own == 0] = 1.0
     largest = float((np.sqrt(np.where(squares > unsure, squares, 0.0)) / own).max(initial=0.0))
     if largest > wanted:
@@ -215,6 +217,7 @@ def _factors(
     squares = np.einsum("ij,ij->j", outside, evidence.rest @ outside)
     unsure = (TOLD * float(np.finfo(W.dtype).eps)) ** 2 * rounded(evidence.H, values, G)
     told = _told(values, squares, unsure, W)
+    # the inner `where` avoids a warning for the values that are not used
     correction = np.where(told, outside / np.where(told, values, 1.0), 0.0)
     missing = rank - G.shape[1]
     leading, more = (

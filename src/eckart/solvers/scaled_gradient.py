@@ -79,6 +79,7 @@ class ScaledGradientDescent:
         for number in itertools.count():
             Q, L = _product(W.transposed_times, W, B)
             left, right = _inverse(W, R), _inverse(W, L)
+            # for A = 0 the least-squares B is 0, and a step would only shrink B
             if R.any():
                 B = B + rate * (P @ left.T - B)
             if L.any():

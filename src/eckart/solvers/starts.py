@@ -166,6 +166,7 @@ def default_sigma(W: Matrix, gaussian: Literal["A", "B"] = "A") -> float:
         2.0
     """
     length = W.shape[1] if gaussian == "A" else W.shape[0]
+    # a matrix of zeros has σ̂₁ = 0, and sigma must be positive
     return math.sqrt(largest_singular_value(W) / length) or 1.0
 
 

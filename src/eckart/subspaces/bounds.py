@@ -104,6 +104,7 @@ def rounded(H: Array, values: Array, G: Array) -> Array:
 def eigenpairs(H: Array) -> tuple[Array, Array]:
     """Return the eigenvalues of a symmetric H, descending, and its eigenvectors."""
     values, G = np.linalg.eigh(H)
+    # eigh sorts ascending
     return values[::-1], G[:, ::-1]
 
 
@@ -143,7 +144,9 @@ def outside_bound(
     namespace = W.namespace
     drawn = randomness.standard_normal((W.shape[1], PROBES))
     X = _outside(namespace.put(drawn, W.dtype), V)
+    # logarithms, because powers of ‖E‖ leave the range of float64
     slack = math.log((failure / POWERS) ** (-1 / PROBES) * math.sqrt(2 / math.pi))
+    # of ‖(EEᵀ)^q·Eω‖, while the columns themselves are kept at length 1
     logarithms = np.zeros(PROBES)
     best = math.inf
     Y, sizes = _unit(W.times(X), namespace)

@@ -50,6 +50,7 @@ def largest_singular_value(W: Matrix) -> float:
     for _ in range(ITERATIONS):
         Q = np.linalg.qr(X)[0].astype(W.dtype, copy=False)
         product = W.gram_times(W.namespace.put(Q, W.dtype))
+        # divided by ‖W‖, so that squares stay in range
         X = W.namespace.get(product).astype(FLOAT64, copy=False) / scale
         ritz = float(np.linalg.eigvalsh(Q.T.astype(FLOAT64) @ X)[-1]) * scale
     return float(np.sqrt(max(ritz, 0.0)))
@@ -93,6 +94,7 @@ def leading_directions(
     largest = float(values[0])
     squares, E = np.linalg.eigh(evidence.rest)
     noise = rounding(W.shape, W.dtype) * largest
+    # shorter directions of the rest are rounding, and orthonormalising would enlarge them
     kept = squares > noise**2
     lengths, E = np.sqrt(squares[kept]), E[:, kept]
     L = lengths[:, np.newaxis] * (E.T @ evidence.tail) @ G  # in coordinates of Ritz vectors

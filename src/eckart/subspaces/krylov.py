@@ -104,7 +104,7 @@ class KrylovSpace:
         self._rounding = rounding(W.shape, W.dtype)
         self._eps = float(np.finfo(W.dtype).eps)
         room = min(room, columns)
-        self._Vt = W.namespace.zeros((room, columns), W.dtype)  # a vector of the basis in each row
+        self._Vt = W.namespace.zeros((room, columns), W.dtype)  # a basis vector in each row
         self._tall = tall
         self._probes = probes
         self._Yt = W.namespace.zeros((room, rows if tall else 0), W.dtype)
@@ -197,6 +197,7 @@ class KrylovSpace:
             self._from_products = not self._tall
         values = self._ritz[0]
         place = min(rank, len(values)) - 1
+        # a Gram matrix holds σ_i² with an error of eps·σ₁²
         if not self._from_products and values[place] <= SQUARED * values[0]:
             self._ritz, self._from_products = ritz_of_products(self.Y, self._namespace), True
         return self._ritz
@@ -341,6 +342,7 @@ class KrylovSpace:
         """Append a block to the basis, in place while there is room."""
         count = self.width + Q.shape[1]
         if count > len(self._Vt):
+            # grown by half, so that copies cost a constant share of the work
             room = max(count, min(len(self._Vt) * 3 // 2, self._W.shape[1]))
             self._Vt, self._Yt = (self._longer(X, room) for X in (self._Vt, self._Yt))
         self._Vt[self.width : count] = Q.T

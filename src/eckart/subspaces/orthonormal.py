@@ -80,10 +80,12 @@ def whitened(X: Array, namespace: Namespace) -> tuple[Array, Array, float]:
     gram = namespace.gram(X, X)
     off = float(np.abs(gram - np.eye(len(gram))).sum(axis=0).max(initial=0.0))
     if off <= NEARLY:
+        # near the identity a Cholesky factor is as accurate as eigenvectors, and faster
         half = np.linalg.inv(np.linalg.cholesky(gram)).T
     else:
         squares, E = np.linalg.eigh(gram)
         largest = float(squares[-1]) if len(squares) else 0.0
+        # eigenvalues below the rounding of the largest may be 0 or negative
         shown = np.maximum(squares, float(np.finfo(np.float64).eps) * len(squares) * largest)
         half = E / np.sqrt(shown) if largest > 0 else E[:, :0]
     return X @ namespace.put(half, dtype_of(X)), half, off
@@ -175,6 +177,8 @@ def random_array(
     length: int, count: int, dtype: DType, randomness: Randomness, namespace: Namespace
 ) -> Array:
     """Uniform in 2¹⁶ steps between ±1, none of them 0: as good as normal numbers, and faster."""
+    # two random bytes for each number, where a normal one takes eight and more work
     drawn = np.frombuffer(randomness.bytes(2 * length * count), np.int16)
     steps = drawn.reshape(length, count).astype(dtype)
+    # + ½ makes the steps symmetric about 0
     return namespace.put((steps + 0.5) / 2**15, dtype)

@@ -81,9 +81,11 @@ class FailureBudget:
         if grown and is_sharp(self._outside):
             return self._outside
         self.tests += 1
+        # a key of its own for each test, since V may depend on the tests before
         randomness = np.random.Generator(np.random.Philox(key=TEST_KEY + self.tests))
         failure = self._allowed / (self.tests * (self.tests + 1))
         found = outside_bound(W, evidence.V, failure, randomness, enough=is_sharp)
+        # a bound for a narrower space holds for a wider one, too
         self._outside = min(found, self._outside) if grown else found
         self._restarts = evidence.restarts
         return self._outside
@@ -200,6 +202,7 @@ class PowerProbes:
             return math.inf
         j = self._products
         allowed = CARRIED * FAILURE / (j * (j + 1) * 2.0**j)
+        # the quantile of χ² with p degrees of freedom
         surely = 2 * float(gammaincinv(self.count / 2, allowed))
         squared = float(np.linalg.eigvalsh(self._gram(W))[-1]) / surely
         return self._root(squared, 2 * self.power)
@@ -212,6 +215,7 @@ class PowerProbes:
         apart = float(np.square(gram).sum() - np.square(np.diag(gram)).sum())
         apart /= self.count * (self.count - 1)
         estimated = self._root(math.sqrt(max(apart, 0.0)), 2 * self.power)
+        # the Ritz value is a lower bound, which an estimate must not be below
         return max(estimated, self._ritz)
 
     def least(self) -> float:

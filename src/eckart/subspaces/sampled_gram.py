@@ -86,6 +86,7 @@ class SampledGram:
             values, G = (part[..., :rank] for part in space.ritz())
             lengths = np.linalg.norm(R @ G.astype(R.dtype), axis=0)
             self._amiss = float((lengths / np.sqrt(np.maximum(values, values[0] * 1e-12))).max())
+        # half of H on either side: (V·H/2 + R)·Vᵀ plus its transpose
         half = V @ (space.H / 2).astype(V.dtype) + R
         both = half @ V.T
         self._M = self._without(V) + both + both.T

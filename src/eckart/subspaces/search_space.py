@@ -64,6 +64,7 @@ class SearchSpace:
         Q = orthonormal(X, self.V, 8 * float(np.finfo(W.dtype).eps), namespace)
         product = self._product(Q)
         within, across = namespace.gram(Q, product), namespace.gram(self.V, product)
+        # rounding leaves Qᵀ·(WᵀW·Q) unsymmetric
         self.H = np.block([[self.H, across], [across.T, (within + within.T) / 2]])
         self._Vt = namespace.concatenate([self._Vt, Q.T])
         self._Pt = namespace.concatenate([self._Pt, product.T])

@@ -83,6 +83,7 @@ class Sketch:
         self.columns = columns
         self.dtype: DType = as_dtype(dtype)
         self._core = CORE * self.width + 1
+        # a key instead of a stream: Φ can be drawn again, whatever was drawn since
         self._key = int.from_bytes(as_randomness(seed).bytes(8))
         try:
             drawn = self._stream(0).standard_normal((columns, self.width + self._core))
@@ -125,6 +126,7 @@ class Sketch:
             left = namespace.put(self._drawn(self._rows, block.shape[0]), self.dtype)
             X = (block.T @ left[:, : self.width]).T
             self._X = X if self._X is None else self._X + X
+        # after the checks, so that refused rows change nothing
         self._Z += namespace.gram(left[:, self.width :], across)
         self._seen.append(Y)
 

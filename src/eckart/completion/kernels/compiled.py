@@ -58,11 +58,13 @@ class Kernel:
 
     def _is_on_disk(self) -> bool:
         folder = self._compiled.stats.cache_path
+        # Numba names the index of its cache after the function: *.name-*.nbi
         return folder is not None and any(Path(folder).glob(f"*.{self._name}-*.nbi"))
 
 
 def _dispatcher(function: Callable[..., Any]) -> Any:
     try:
+        # error_model="numpy": division by zero gives inf, and no check in every loop
         return njit(nogil=True, cache=True, fastmath=set(FAST), error_model="numpy")(function)
     except RuntimeError:  # Numba found no folder that it may write to
         _say_once(UNWRITABLE)

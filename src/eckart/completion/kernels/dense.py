@@ -110,6 +110,7 @@ def factored(H):
                 for i in range(row.shape[0]):
                     row[i] -= s0 * d0[i]
                 c += 1
+            # the least pivot relative to the diagonal, and above 0 if that is 0
             pivot = np.sqrt(max(row[0], np.float32(1e-6) * diagonal + np.float32(1e-30)))
             share = np.float32(1.0) / pivot
             for i in range(row.shape[0]):

@@ -26,8 +26,10 @@ def descend(order, rows, columns, values, weights, mean, rate, row_decay, column
             left *= weights[entry]
         move = rate * left
         down, across = rate * row_decay[rows[entry]], rate * column_decay[columns[entry]]
+        # an implicit step for the penalty, which is stable for any λ
         keep_b, keep_a = one / (one + down), one / (one + across)
         for c in range(width):
+            # both factors move from their old values
             old = b[c]
             b[c] = (old + move * a[c]) * keep_b
             a[c] = (a[c] + move * old) * keep_a

@@ -146,6 +146,7 @@ def squared_errors(
     """Sums ← Σ w(t − mean − own − offset − ⟨x, D⟩)² of each row, and squares ← Σ w t²."""
     width = X.shape[1]
     for row in range(first, last):
+        # float64: a row may have a million entries
         total, square = 0.0, 0.0
         for entry in range(starts[row], starts[row + 1]):
             column = indices[entry]

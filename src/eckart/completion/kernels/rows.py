@@ -170,6 +170,7 @@ def block_rows(first, last, block, kept_rows, known, diagonal, ridge, linear, X,
                 if weights.shape[0] > 0:
                     for j in range(count):
                         w = weights[start + j]
+                        # `said` holds w·(t − Dx) and `small` √w·D: the product needs √w·(t − Dx)
                         said[j] /= np.sqrt(w) if w > 0 else np.float32(1.0)
                 add_combination(small, count, said, step)
             decrease = np.float32(0.0)
@@ -245,6 +246,7 @@ def conjugate_rows(
             search[c] = inverse[c] * residual[c]
             along += residual[c] * search[c]
         for _ in range(steps):
+            # a row that is solved already: the next division would be 0/0
             if along <= np.float32(1e-30):
                 break
             for c in range(width):
@@ -259,6 +261,7 @@ def conjugate_rows(
                 x[c] += size * search[c]
                 residual[c] -= size * product[c]
                 along += residual[c] * residual[c] * inverse[c]
+            # a step of this size along the search direction lowers the objective by as much
             loss -= size * before
             share = along / before
             for c in range(width):
@@ -309,6 +312,7 @@ def nonnegative_rows(first, last, cycles, bounded, known, gram, ridge, linear, X
                     along = H[c]
                     for i in range(width):
                         slope[i] += change * along[i]
+            # the last cycle lowered the objective by less than float32 can show
             if moved <= np.float32(1e-10) * np.float32(loss):
                 break
         for c in range(width):

@@ -120,6 +120,7 @@ def merged(order, rows, columns, times, weights, totals):
             if totals.shape[0] > 0:
                 totals[made] = total
             made, total, latest = made + 1, 0.0, entry
+        # >=, so that the last of equal times stays
         elif times.shape[0] == 0 or times[entry] >= times[latest]:
             latest = entry
         total += weights[entry] if weights.shape[0] > 0 else 1.0
