@@ -50,6 +50,7 @@ class BiasedFactors:
     extra_rows: Array | None = None
 
     def __post_init__(self) -> None:
+        # a frozen dataclass allows no assignment
         object.__setattr__(self, "factors", as_factors(self.factors))
         object.__setattr__(self, "mean", check_number("mean", self.mean))
         dtype = self.factors.dtype
@@ -235,6 +236,7 @@ class PosteriorSamples:
     def deviation(self, rows: npt.ArrayLike, columns: npt.ArrayLike) -> Array:
         """Standard deviation of a new entry at each index pair: spread of the draws, and noise."""
         drawn = [draw.predict(rows, columns) for draw in self.draws]
+        # the law of total variance: spread of the means, and noise about each
         return np.sqrt(np.var(np.asarray(drawn, FLOAT64), axis=0) + self.noise)
 
     def scores(self, rows: slice | npt.ArrayLike) -> Array:

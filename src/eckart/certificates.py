@@ -373,6 +373,7 @@ def _root(W: Matrix, leading_squares: float) -> float | None:
 
 def _gathered(W: Matrix, rank: int) -> RitzData:
     """Compute Ritz data from a Krylov space of four blocks, for factors that came without any."""
+    # a fixed key, so that a certificate is reproducible
     randomness = np.random.Generator(np.random.Philox(key=GATHERED))
     space = KrylovSpace(W, rank + OVERSAMPLING, randomness)
     for _ in range(BLOCKS):

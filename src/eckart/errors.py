@@ -52,6 +52,7 @@ def _spelled(text: str) -> str:
         return text
     # control characters, lone surrogates (which no terminal can encode), line and paragraph breaks
     kinds = ("Cc", "Cs", "Zl", "Zp")
+    # repr writes an escape such as \x1b, so that no name can control a terminal
     return "".join(repr(one)[1:-1] if category(one) in kinds else one for one in text)
 
 

@@ -148,6 +148,7 @@ def factorize(
     objective = objective or Entire()
     working, exponent = objective.working(matrix), 0
     if isinstance(first, GivenStart):
+        # solvers see the working matrix, so given factors are transformed to it
         first = replace(first, given=objective.lifted(first.given))
     if isinstance(solver, IterativeSolver):
         _check_scale(working, solver)  # a start and a learning rate are in the unit of W
@@ -188,10 +189,12 @@ def factorize(
     proof, values, ending = prove(
         working, loop, loop.run(), values, accuracy, probing, bound=certificate
     )
+    # explain_rank may make further tests, whose failure probability is added below
     spent = probing.failure
     unit = 2.0**-exponent
     why = explain_rank(asked, working, values, ending, probing, unit) if certificate else ""
     proof = proof.scaled(unit, failure=probing.failure - spent)
+    # the reverse of both transforms above, in reverse order
     factors = objective.restored(ending.factors()).scaled(unit)
     history = tuple(record.scaled(unit) for record in ending.history)
     values = None if values is None else _unscaled(values, exponent)

@@ -292,7 +292,7 @@ class Factors:
                 hint="Divide B or A by a power of ten.",
                 code="out-of-range",
             )
-        missing = self.rank - len(S)  # where the rank is above rows or columns
+        missing = self.rank - len(S)  # if the rank is above rows or columns
         U, Vt = np.pad(U, ((0, 0), (0, missing))), np.pad(Vt, ((0, missing), (0, 0)))
         U, Vt = (namespace.put(X, self.dtype) for X in (U, Vt))
         return Q @ U, np.pad(S, (0, missing)), Vt @ P.T

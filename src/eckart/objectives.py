@@ -136,6 +136,7 @@ class Weighted:
     def restored(self, factors: Factors, /) -> Factors:
         """Return B and A·G^−½."""
         put = factors.namespace.put
+        # G^−½ exists, because the damping makes every eigenvalue positive
         return Factors(factors.B, factors.A @ put(self._power(-0.5), factors.dtype))
 
     def settings(self) -> dict[str, Any]:

@@ -54,6 +54,7 @@ class NormalEquations:
 
     def typical_squares(self) -> Array:
         """Return the mean of D² over all entries, of shape (width,)."""
+        # each D counts as often as entries refer to it
         share = self.counts / max(1, len(self.order.indices))
         sums = in_threads(
             lambda here: share[here] @ np.square(self.table[here], dtype=FLOAT64),

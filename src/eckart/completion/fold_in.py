@@ -160,6 +160,7 @@ def _tables(fitted: BiasedFactors, objective: Observed, entries: Entries, side: 
     count = entries.shape[0 if side == "rows" else 1]
     bias, B = np.zeros(count, FLOAT32), np.zeros((count, fitted.rank), FLOAT32)
     if side == "rows":
+        # the columns stay as they are, so their attributes have no part in it
         only = replace(objective, column_attributes=None)
         start = replace(fitted.with_rows(B, bias), extra_rows=None)
     else:

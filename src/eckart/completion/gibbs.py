@@ -154,6 +154,7 @@ def draw_rows(
     """
     from eckart.completion.kernels.rows import sampled_rows
 
+    # the prior pulls towards its mean: Λμ on the right side
     linear = (prior.precision.astype(FLOAT64) @ prior.mean).astype(FLOAT32)
     # drawn at once and not in the kernel, so that the threads do not change it
     drawn = (randomness.standard_normal(side.X.shape) * np.sqrt(noise)).astype(FLOAT32)
@@ -183,6 +184,7 @@ def _prior(X: Array, randomness: Randomness) -> tuple[Array, Array]:
     # posterior degrees of freedom: ν₀ = width, and one for each row
     R = _wishart_root(scale, width + rows, randomness)
     middle = rows * centre / (STRENGTH + rows)
+    # Rᵀ·step is standard normal, so that step has the covariance (RRᵀ)⁻¹ = Λ⁻¹
     step = np.linalg.solve(R.T, randomness.standard_normal(width)) / np.sqrt(STRENGTH + rows)
     return middle + step, R @ R.T
 

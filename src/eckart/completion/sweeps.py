@@ -45,6 +45,7 @@ class SideInformation:
 
     def loss(self, X: Array) -> float:
         """Return its part of the objective."""
+        # ‖M − X·Cᵀ‖² without the array X·Cᵀ, of which M stores a small part
         explained = inner(gram(X), gram(self.C)) - 2 * inner(self.M @ self.C, X)
         squared = float(np.square(self.M.data, dtype=FLOAT64).sum())
         return self.weight * (squared + explained) + float(self.ridge @ _squares(self.C))
@@ -158,6 +159,7 @@ class Tables:
         Meanwhile the bias of the other side is 1, or 0 if this side has none, which leaves it 0.
         """
         rank, width = self.rank, side.X.shape[1]
+        # a copy, because the column is overwritten by ones
         held = other.X[:, rank].copy() if self.biased else NONE
         if self.biased:
             # the column of ones that belongs to the biases of this side

@@ -108,6 +108,7 @@ def component_problem(
     """Return the problem for the solver, with sampled directions, and probes of a streamed W."""
     growing = rule if rule.needs_spectrum and isinstance(rule, GrowingRule) else None
     if isinstance(solver, ExactSVD):
+        # all directions, because the rule chooses only after the decomposition
         return Problem(W=W, rank=min(W.shape) if rule.needs_spectrum else rank, start=None)
     first, probes = None, None
     if isinstance(solver, BlockKrylov) and isinstance(W, Standardised):

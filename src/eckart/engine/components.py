@@ -214,6 +214,7 @@ def _known(ending: LoopResult, squares: Array) -> Array:
     evidence = ending.evidence()
     values, G = evidence.ritz()
     residuals = np.linalg.norm(evidence.root() @ G, axis=0)
+    # every value before the first one that is not known
     unknown = np.flatnonzero(residuals > KNOWN_WITHIN * values)
     count = unknown[0] if len(unknown) else len(values)
     return np.maximum(np.concatenate([squares, values[len(squares) : count]]), 0.0)
@@ -246,9 +247,11 @@ def _bound(
     W: Matrix, rank: int, evidence: RitzData, *, bound: bool
 ) -> tuple[float | None, float, str]:
     """A bound on the best possible error, its failure probability, and how it was found."""
+    # eigenvectors of all of WᵀW: no residual, and nothing outside
     if evidence.tail.shape[0] == 0:
         return clearest_bound(W, rank, evidence), 0.0, "best possible error from all of WᵀW"
     total, values = W.squared_norm(), evidence.ritz()[0]
+    # ‖W(I − VVᵀ)‖² is at most its Frobenius norm, which is the energy left
     outside, how = total - float(values.sum()), "the products that were made"
     if evidence.outside is not None and evidence.outside < outside:
         outside, how = evidence.outside, "probes that were multiplied along"

@@ -57,6 +57,7 @@ class Standardised(View):
         # centred blocks of a sparse matrix would be dense
         self._plain = sparse or source.namespace is not HOST
         far_off = explicit or far > FAR * spread or self._are_wild(moments.scales)
+        # blocks of a streamed matrix may be overwritten, so centring them costs no copy
         self._explicit = streamed or (not self._plain and far_off)
 
     def times(self, X: Array, /) -> Array:
@@ -160,6 +161,7 @@ class Standardised(View):
     def rescaled(self, exponent: int) -> "Standardised":
         """Return 2^exponent times this matrix."""
         moments, factor = self.moments, 2.0**exponent
+        # a division by scale/2^exponent multiplies by 2^exponent
         scales = np.ones(self.shape[1]) if moments.scales is None else moments.scales
         changed = replace(
             moments,

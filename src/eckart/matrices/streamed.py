@@ -192,6 +192,7 @@ def _ahead(source: RowSource, height: int) -> Iterator[Array]:
                 raise got
             buffer, count = got
             yield buffer[:count]
+            # only now: the caller may have used the block until it asked for the next
             free.put(buffer)
     finally:
         # also if the caller leaves the loop early: the thread would wait for a buffer
@@ -209,6 +210,7 @@ def _read(source: RowSource, free: Queue[Array], full: Queue[Any], stop: threadi
                 buffer = _next_free(free, stop)
                 if buffer is None:
                     return
+                # no further than the rows promised, even if the file has grown
                 count = reader.read(buffer[: min(left, len(buffer))])
                 if count <= 0:
                     raise MatrixError(

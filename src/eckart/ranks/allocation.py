@@ -151,6 +151,7 @@ def _candidates(
         gains = layer.gains[first:]
         # the mean of equal numbers may round upwards, and no block may come before the last one
         density = np.minimum.accumulate(gains / cost) if len(gains) else gains
+        # densities descend, so those that gain something come first
         useful = int(np.count_nonzero(density > 0))
         owners.append(np.full(useful, owner, np.int64))
         blocks.append(first + np.arange(useful, dtype=np.int64))

@@ -43,6 +43,7 @@ def rank_rule(
         return WithinBytes(byte_count(budget))
     if ratio is not None:
         check_open_unit("ratio", ratio)
+        # at least 1 byte, so that the error names the bytes that rank 1 takes
         return WithinBytes(max(1, int(ratio * nbytes)))
     if isinstance(rank, AboveThreshold):
         return rank

@@ -49,6 +49,7 @@ class NoiseThreshold:
         and the threshold λ(β)·√max·σ̂, so r is raised from 0 until the next value is below its own
         threshold. One more value than r must be known.
         """
+        # entry r is the energy beyond rank r, summed from the small end
         left = rest + np.append(np.cumsum(leading[::-1])[::-1], 0.0)
         least = _rounded(dtype, math.sqrt(left[0]))
         for rank, value in enumerate(leading):
@@ -120,6 +121,7 @@ class AboveThreshold:
     ) -> int | None:
         """The number above the threshold, once a value below it is known; at least 1."""
         del shape, dtype, rest
+        # `leading` holds squares
         below = np.flatnonzero(leading <= self.threshold**2)
         return max(1, int(below[0])) if below.size else None
 
@@ -153,7 +155,9 @@ def _known_noise_threshold(shape: tuple[int, int], rank: int, left: float) -> fl
     rows, columns = shape
     ratio = min(shape) / max(shape)
     root = math.sqrt(ratio**2 + 14 * ratio + 1)
+    # λ(β) of Gavish and Donoho, for noise of known strength
     factor = math.sqrt(2 * (ratio + 1) + 8 * ratio / (ratio + 1 + root))
+    # degrees of freedom that a rank-r part leaves to the noise; 0 at full rank
     entries = max(1, (rows - rank) * (columns - rank))
     return factor * math.sqrt(max(shape) * max(0.0, left) / entries)
 

@@ -91,6 +91,7 @@ class GivenRank:
     rank: int
 
     def __post_init__(self) -> None:
+        # the shape is not known yet, so only the lower limit counts
         check_rank(self.rank, most=self.rank, what="anything")
 
     @property
@@ -130,7 +131,7 @@ class WithinTolerance:
 
     @property
     def needs_spectrum(self) -> bool:
-        """Yes."""
+        """True: the rule reads the singular values."""
         return True
 
     def choose(self, shape: tuple[int, int], dtype: DType, singular_values: Array | None) -> int:
@@ -139,6 +140,7 @@ class WithinTolerance:
         errors = tail_errors(known_values(singular_values))
         # not <: a matrix of zeros has the error 0 at every rank
         within = np.flatnonzero(errors <= self.tolerance * errors[0])
+        # factors have at least one column
         return max(1, int(within[0]))
 
     def enough(
@@ -146,7 +148,7 @@ class WithinTolerance:
     ) -> int | None:
         """The first rank whose tail σ²_{r+1} + … is within the tolerance; at least 1."""
         del shape, dtype
-        tails = rest + np.append(np.cumsum(leading[::-1])[::-1], 0.0)  # summed from the small end
+        tails = rest + np.append(np.cumsum(leading[::-1])[::-1], 0.0)  # from the small end
         within = np.flatnonzero(tails[1:] <= self.tolerance**2 * tails[0])
         return int(within[0]) + 1 if within.size else None
 

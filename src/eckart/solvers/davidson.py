@@ -228,6 +228,7 @@ def _foretold(
 
 def _probes(foretold: float, cases: int) -> int | None:
     """Number of probes that can verify residuals of this predicted share, or None."""
+    # the fewest that suffice, because each is a column of the product
     for count in PROBES:
         if DOUBTED * foretold * math.sqrt(count / _surely(count, cases)) <= 1:
             return count
@@ -296,6 +297,7 @@ def _probed(
     every, basis = eigenpairs(inner[:width, :width])
     squares, G = every[:rank], basis[:, :rank]
     A = directed(G.T.astype(W.dtype) @ X.T, W.namespace)
+    # `directed` may have changed signs, which `seen` needs too
     signs = np.sign(np.einsum("ij,ij->j", A.T, X @ G.astype(W.dtype)))
     seen = inner[width:outer, :width] @ G * signs - drawn.T @ A.T * squares
     evidence = space.evidence()

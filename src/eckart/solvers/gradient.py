@@ -84,7 +84,7 @@ class GradientDescent:
         unit = _unit(W)  # B = √unit·B', A = √unit·A': no product overflows in float32
         B, A = start.B / math.sqrt(unit), start.A / math.sqrt(unit)  # (rows, rank), (rank, columns)
         small, gram = partial(_small, W, unit), W.namespace.gram
-        V_B, V_A = 0 * B, 0 * A  # the last updates
+        V_B, V_A = 0 * B, 0 * A  # the last updates, in the namespace of W
         P, H_B, H_A = W.times(A.T), gram(B, B), gram(A.T, A.T)
         for number in itertools.count():
             Q = W.transposed_times(B)  # (columns, rank)
@@ -103,6 +103,7 @@ class GradientDescent:
 
     def _update(self, descent: Array, twice_rate: float, last: Array) -> Array:
         """Return the next update of a factor from half its negative gradient and the last one."""
+        # in place: the array is a temporary of the caller, as tall as W
         descent *= twice_rate
         if self.momentum:
             descent += self.momentum * last

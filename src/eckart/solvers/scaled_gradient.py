@@ -117,6 +117,7 @@ def _product(product: Any, W: Matrix, X: Array) -> tuple[Array, Array]:
 def _inverse(W: Matrix, R: Array) -> Array:
     """Return the pseudo-inverse of R in the namespace of W, without directions of rounding."""
     U, S, Vt = svd(R)
+    # strictly above, so that R = 0 keeps nothing and nothing is divided by 0
     kept = rounding(W.shape, W.dtype) * float(S[0]) < S
     inverse = (Vt[kept].T / S[kept]) @ U[:, kept].T
     return W.namespace.put(inverse, W.dtype)

@@ -39,6 +39,7 @@ class ExactSVD:
     def steps(self, problem: Problem, /) -> Iterator[Step]:
         """Yield one step, with all singular values of W."""
         namespace = problem.W.namespace
+        # with entries near 1 no square inside LAPACK leaves the range
         W, exponent = namespace.scaled(dense(problem.W))
         U, S, Vt = namespace.svd(W)
         rank = problem.rank

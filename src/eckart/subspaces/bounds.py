@@ -156,6 +156,7 @@ def outside_bound(
         logarithms += sizes
         Y, sizes = _unit(W.times(X), namespace)
         longest = float((logarithms + sizes).max())
+        # ‖E‖² from ‖E‖^(2q+1)
         best = min(best, math.exp(2 * (slack + longest) / (2 * power + 1)))
         if enough(best):
             break
@@ -287,6 +288,7 @@ def _lifted(values: Array, S: Array, unsure: Array, rank: int, outside: float, t
     """
     middle = (outside + t) / 2
     count = max(rank, int(np.count_nonzero(values > middle)))
+    # positive: these values are at most (ν + t)/2
     room = t - values[count:]
     raised = outside + _largest_square(S[:, count:] / np.sqrt(room))
     raised += float((unsure[count:] / room).max(initial=0.0))

@@ -178,6 +178,7 @@ class KrylovSpace:
         self.H = np.block([[self.H, across], [across.T, within]])
         self._ritz = self._rest_gram = None
         coefficients = self._namespace.put(np.vstack([across, within]), self._W.dtype)
+        # the 1-norm bounds λ₁ from above, and costs nothing
         largest = math.sqrt(float(np.linalg.norm(self.H, 1))) or 1.0
         lengths = np.sqrt(np.maximum(np.diag(within), 0.0))
         self._lengths = np.maximum(lengths, self._eps * largest)
@@ -237,6 +238,7 @@ class KrylovSpace:
         """Keep only the leading `keep` Ritz vectors; the next block continues from the rest."""
         values, G = self.ritz()
         leading = self._namespace.put(G[:, :keep].T, self._W.dtype)
+        # W·(V·G) = (W·V)·G: no product with W
         V, Y = leading @ self.V.T, leading @ self.Y.T
         self.H, self._ritz = np.diag(values[:keep]), None
         self.tail = self.tail @ G[:, :keep]
@@ -299,8 +301,10 @@ class KrylovSpace:
         tail = self._namespace.get(own.T @ self.rest).astype(FLOAT64) @ self.tail
         weighted = tail @ G / np.sqrt(np.maximum(values, self._eps * values[0] or 1.0))
         promised, E = eigenpairs(weighted @ weighted.T)
+        # the fewest directions that hold 97 % of the expected gain
         wanted = 1 + int(np.searchsorted(np.cumsum(promised), MOSTLY * promised.sum()))
         probes = 0 if self._probes is None else self._probes.count
+        # rounded up, so that block and probes together are a multiple of 16
         count = min(count, -(-(wanted + probes) // MULTIPLE) * MULTIPLE - probes)
         turned = own @ self._namespace.put(E, self._W.dtype)
         return turned[:, :count], (turned[:, count:], E[:, count:].T @ tail)

@@ -61,6 +61,7 @@ def orthonormal(
             taken = float(np.abs(namespace.get(P)).max(initial=0.0))
         Q, turn_by, off = whitened(Q, namespace)
         if turn == 0:
+            # columns of E·Λ^(−½) have the length 1/√λ
             longest = 1 / float(np.linalg.norm(turn_by, axis=0).min(initial=np.inf))
             noise = max(noise, float(np.finfo(dtype_of(X)).eps) * longest)
         C = C @ turn_by
@@ -153,6 +154,7 @@ def compressed(W: Dense, height: int, randomness: Randomness) -> Array:
     weights = random_array(SUMS * count, depth, W.dtype, randomness, HOST)
     weights = weights.reshape(count, SUMS, depth)
     result = np.empty((count, SUMS, columns), W.dtype)
+    # a view: rows i, i + g, i + 2·g, … are a group without a copy
     groups = array[: step * depth].reshape(depth, step, columns).transpose(1, 0, 2)
     np.matmul(weights[:step], groups, out=result[:step])
     if count > step:  # the rows that are too few for one more row of every group

@@ -171,6 +171,7 @@ class PowerProbes:
             before = longest
             X = _outside(_outside(X, V), Q)
             longest = self._longest(W, X)
+        # the common length is kept as a logarithm, because powers leave the range
         self._logarithm += math.log(longest)
         self._columns = X / longest
         return self._columns
@@ -201,6 +202,7 @@ class PowerProbes:
         if self.power == 0:
             return math.inf
         j = self._products
+        # 2^j courses: after each product random directions may have joined or not
         allowed = CARRIED * FAILURE / (j * (j + 1) * 2.0**j)
         # the quantile of χ² with p degrees of freedom
         surely = 2 * float(gammaincinv(self.count / 2, allowed))
@@ -212,6 +214,7 @@ class PowerProbes:
         if self.power == 0:
             return math.inf
         gram = self._gram(W)
+        # pairs i ≠ j only: the squares on the diagonal are biased upwards
         apart = float(np.square(gram).sum() - np.square(np.diag(gram)).sum())
         apart /= self.count * (self.count - 1)
         estimated = self._root(math.sqrt(max(apart, 0.0)), 2 * self.power)

@@ -212,6 +212,7 @@ class Sketch:
             drawn = self._drawn(stream, part.shape[0])[:, self.width :]
             left += namespace.gram(namespace.put(drawn, self.dtype), part)
         right = namespace.gram(self._right[:, self.width :], P)
+        # two small least-squares problems, one for each side of C
         half = np.linalg.lstsq(left, self._Z)[0]
         return np.linalg.lstsq(right, half.T)[0].T
 

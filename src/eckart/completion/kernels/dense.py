@@ -99,6 +99,7 @@ def factored(H):
             row = H[j, j:]
             diagonal = abs(row[0])
             c = first
+            # four rows at a time: `row` is read and written once for all of them
             while c + 4 <= j:
                 s0, s1, s2, s3 = H[c, j], H[c + 1, j], H[c + 2, j], H[c + 3, j]
                 d0, d1, d2, d3 = H[c, j:], H[c + 1, j:], H[c + 2, j:], H[c + 3, j:]

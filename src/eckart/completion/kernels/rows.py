@@ -177,6 +177,7 @@ def block_rows(first, last, block, kept_rows, known, diagonal, ridge, linear, X,
             factored(H)
             forward(H, step)
             for i in range(size):
+                # ‖R⁻ᵀb‖² = bᵀH⁻¹b, by which the step lowers the objective
                 decrease += step[i] * step[i]
             backward(H, step)
             for i in range(size):
