@@ -172,7 +172,7 @@ def factorize(
         rank_rule=asked.describe(),
         objective=objective.settings(),
         start=begun.settings() if begun else None,
-        # the state of a generator has been used up, so only its kind is recorded
+        # the run has advanced a generator, so only its type is recorded
         seed=int(seed) if isinstance(seed, int | np.integer) else type(seed).__name__,
         accuracy=accuracy,
         shape=matrix.shape,

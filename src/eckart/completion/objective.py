@@ -192,7 +192,7 @@ class Observed:
                 hint="Give some weights above 0.",
                 code="empty",
             )
-        # an objective with c < −α has no minimum
+        # the objective may have no minimum if a c is negative
         if self.unobserved_weight > 0 and entries.weights is None and entries.values.min() < 0:
             raise MatrixError(
                 "With an unobserved weight values say how much an entry counts; one is negative.",

@@ -96,7 +96,6 @@ class GradientDescent:
             loss = left + unit**2 * inner(H_B, H_A)
             yield Step(
                 number=number,
-                # max with NaN may give 0, which would look converged
                 loss=max(loss, 0.0) if math.isfinite(loss) else math.inf,
                 factors=partial(_factors, B, A, math.sqrt(unit)),
             )
