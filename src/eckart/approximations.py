@@ -212,7 +212,7 @@ class PosteriorSamples:
 
     @cached_property
     def offset(self) -> BiasedFactors:
-        """The posterior mean, of rank number of draws × rank."""
+        """The posterior mean; its rank is the number of draws times the rank of a draw."""
         # Σ B_d·A_d / draws is one product: all B side by side times all A stacked
         share = 1 / len(self.draws)
         B = np.concatenate([draw.factors.B * share for draw in self.draws], axis=1)

@@ -266,7 +266,7 @@ def as_working(X: Any) -> Array:
 
 
 def working_copy(X: Any) -> Array:
-    """Return a device array in a working dtype: float16 and bfloat16 become float32, there.
+    """Return a device array in a working dtype: float16 and bfloat16 become float32.
 
     Raises:
         MatrixError: If it is complex or sparse.

@@ -238,7 +238,7 @@ def _begin(
     *,
     given: bool,
 ) -> tuple[Solver, Problem, Start | None]:
-    """Return the solver with its defaults filled in, the problem, and the start it was given."""
+    """Return the solver with its defaults filled in, the problem, and the start or None."""
     if isinstance(solver, IterativeSolver):
         begun = first.settled(W)
         factors = begun.factors(W, rank, randomness).on(W.namespace)

@@ -95,7 +95,7 @@ class Factors:
 
     @property
     def rank(self) -> int:
-        """Number of columns of B, which is that of the rows of A."""
+        """Number of columns of B and of rows of A."""
         return self.B.shape[1]
 
     @property

@@ -71,7 +71,7 @@ def sum_of_squares(W: Matrix) -> float:
 
 
 def check_entries(W: Matrix) -> None:
-    """Refuse a matrix whose entries no solver can use. One pass; a second finds the culprit.
+    """Refuse a matrix whose entries no solver can use. One pass; a second finds the entry.
 
     Raises:
         MatrixError: If an entry (which is named) is NaN or infinite, or squares over- or underflow.

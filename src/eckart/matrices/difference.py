@@ -50,7 +50,7 @@ class Difference:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(rows, columns)."""
+        """Shape (rows, columns)."""
         return self.first.shape
 
     @property

@@ -53,12 +53,12 @@ class Product:
 
     @property
     def dtype(self) -> DType:
-        """The one of W."""
+        """Dtype of W, float32 or float64."""
         return self.first.dtype
 
     @property
     def namespace(self) -> Namespace:
-        """The one of W."""
+        """Array module and device of W."""
         return self.first.namespace
 
     @property

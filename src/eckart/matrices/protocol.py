@@ -95,12 +95,12 @@ class View:
 
     @property
     def dtype(self) -> DType:
-        """The one of W."""
+        """Dtype of W, float32 or float64."""
         return self.source.dtype
 
     @property
     def namespace(self) -> Namespace:
-        """The one of W."""
+        """Array module and device of W."""
         return self.source.namespace
 
     @property

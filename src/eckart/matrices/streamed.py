@@ -113,7 +113,7 @@ class Streamed:
 
     @property
     def namespace(self) -> Namespace:
-        """NumPy."""
+        """The namespace of NumPy."""
         return HOST
 
     @property
