@@ -23,6 +23,7 @@ def check_number(name: str, number: Any) -> float:
     if not isinstance(number, bool | str | bytes) and getattr(number, "ndim", 0) == 0:
         try:
             found = float(number)
+        # OverflowError: a whole number beyond float64
         except (TypeError, ValueError, OverflowError):
             found = math.nan
         if not math.isnan(found):
@@ -107,6 +108,7 @@ def as_path(path: Any) -> Path:
 
 def _wrong(name: str, value: object, hint: str) -> ArgumentError:
     said = repr(value)
+    # an array or a table would fill the screen
     said = said if len(said) <= 60 and "\n" not in said else f"a {type(value).__name__}"
     code = f"bad-{name.replace(' ', '-')}"
     return ArgumentError(f"The {name} is {said}.", hint=hint, code=code)

@@ -37,6 +37,7 @@ def as_dtype(dtype: Any) -> DType:
     """
     try:
         named = np.dtype(dtype)
+    # NumPy raises SyntaxError for text such as "f4,,"
     except (TypeError, ValueError, SyntaxError):
         raise ArgumentError(
             f"The dtype is {dtype!r}.", hint="Give float32 or float64.", code="bad-dtype"
@@ -188,6 +189,7 @@ def rounding(shape: tuple[int, int], dtype: DType) -> float:
 
 def inner(X: Array, Y: Array) -> float:
     """⟨X, Y⟩ = Σ X_ij·Y_ij, summed in float64 whatever the dtype of X and Y."""
+    # einsum widens block by block, so that no float64 copy of X or Y is made
     return float(np.einsum("ij,ij->", X, Y, dtype=np.float64, casting="same_kind"))
 
 
@@ -235,4 +237,5 @@ def own_pages(shape: tuple[int, int], dtype: DType, lead: int = 0) -> Array:
         return np.zeros(shape, dtype)
     length = lead + size * dtype.itemsize
     pages = mmap.mmap(-1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    # the array keeps the map alive, and unmaps it when it is freed itself
     return np.frombuffer(pages, dtype, size, lead).reshape(shape)

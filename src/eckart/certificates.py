@@ -83,6 +83,7 @@ class Certificate:
         best = self.best_possible_error
         return replace(
             self,
+            # the gap and the relative error are the same for factor·W
             error=self.error * factor,
             best_possible_error=None if best is None else best * factor,
             failure_probability=self.failure_probability + failure,
@@ -268,6 +269,7 @@ def together(certificates: Sequence[Certificate], norms: Sequence[float]) -> Cer
     # hypot does not overflow where the squares would
     error, norm = math.hypot(*(one.error for one in certificates)), math.hypot(*norms)
     bounds = [one.best_possible_error for one in certificates]
+    # one layer without a bound leaves none for the sum
     best = None if None in bounds else math.hypot(*(bound or 0.0 for bound in bounds))
     exact = all(one.gap == 0 for one in certificates)
     return Certificate(
@@ -275,6 +277,7 @@ def together(certificates: Sequence[Certificate], norms: Sequence[float]) -> Cer
         relative_error=error / norm if norm > 0 else 0.0,
         best_possible_error=best,
         gap=0.0 if exact else (error / best - 1 if best else None),
+        # the union bound: tests of different layers need not be independent
         failure_probability=sum(one.failure_probability for one in certificates),
         # each method once, in the order of the matrices
         method="; ".join(dict.fromkeys(one.method for one in certificates)),

@@ -149,6 +149,7 @@ class Factors:
 
     def squared_norm(self) -> float:
         """‖B·A‖²_F = ⟨BᵀB, AAᵀ⟩, in float64; B·A is not formed."""
+        # trace((B·A)ᵀB·A) = ⟨BᵀB, AAᵀ⟩: two rank × rank matrices
         gram, (B, A) = self.namespace.gram, (self.B, self.A)
         # rounding can make the sum of a product near 0 negative
         return max(0.0, inner(gram(B, B), gram(A.T, A.T)))

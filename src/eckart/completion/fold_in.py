@@ -103,6 +103,7 @@ def fold_in(
         tables.improve(
             *_new_and_old(tables, side),
             by if tables.objective.nonnegative else Cholesky(),
+            # a rotation would change the side that stays
             turning=False,
         )
     return _with_extra(tables.offset(), approximation)

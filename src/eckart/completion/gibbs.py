@@ -125,6 +125,7 @@ def _prior_times(prior: Prior, unit: float, rank: int) -> Prior:
     """
     grown = np.full(len(prior.mean), unit)
     grown[:rank] = np.sqrt(unit)
+    # precision of x·g is precision/g²; that of an entry, by which it is divided, /unit²
     less = (unit / grown).astype(FLOAT32)
     return Prior(
         mean=prior.mean * grown.astype(FLOAT32), precision=prior.precision * np.outer(less, less)

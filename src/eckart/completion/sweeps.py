@@ -240,6 +240,7 @@ def _companions(
         given.append((pattern, objective.implicit_features, np.maximum(counts, 1.0)))
     if attributes is not None:
         M = scipy.sparse.csr_array(attributes).astype(FLOAT32)
+        # attributes are known for every row, so each counts as many entries as rows
         given.append((M, objective.attribute_weight, np.full(M.shape[1], float(M.shape[0]))))
     made, first = [], 0
     for M, weight, counts in given:

@@ -211,6 +211,7 @@ def _with_space(A: Array, ending: LoopResult, W: Matrix) -> Array:
     """Orthonormal rows that span those of A and the space of the solver."""
     if ending.evidence is None:
         return A
+    # A may be half a step ahead of the space, so it is no part of V
     both = W.namespace.concatenate([ending.evidence().V.T, A])
     return W.namespace.qr(both.T)[0].T
 

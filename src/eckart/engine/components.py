@@ -146,6 +146,7 @@ def components(
         # without directions there is nothing that could be returned
         raise KeyboardInterrupt
     if isinstance(chosen, ExactSVD) and rule.needs_spectrum:
+        # all directions were computed, and the rule chooses now
         ending = replace(ending, rank=rule.choose(W.shape, W.dtype, ending.singular_values))
     A, squares, error = refined(W, side, ending)
     spectrum = _known(ending, squares)

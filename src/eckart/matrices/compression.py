@@ -79,6 +79,7 @@ class Compression:
         drawn = self._randomness.standard_normal((columns, min(width, *small.shape)))
         X = np.asarray(drawn).astype(small.dtype)
         for _ in range(TURNS):
+            # orthonormal after each product, so that the leading direction does not take over
             X = np.linalg.qr(((small @ X).T @ small).T)[0]
         return X
 

@@ -103,6 +103,7 @@ def check_entries(W: Matrix) -> None:
 def _place(block: Any, number: int) -> tuple[int, int]:
     """Row and column of an entry, counted in a dense block or in the data of a sparse block."""
     if hasattr(block, "indptr"):
+        # the last row that starts at or before the entry; rows without entries are skipped
         row = np.searchsorted(block.indptr, number, side="right") - 1
         return int(row), int(block.indices[number])
     row, column = np.unravel_index(number, block.shape)

@@ -88,6 +88,7 @@ class Difference:
     def row_blocks(self, rows: int | None = None, /) -> Iterator[Array]:
         """Iterate over blocks of consecutive rows, in the wider dtype."""
         height = rows or block_rows(self.shape[1])
+        # one height for both, since each matrix would choose its own
         pairs = zip(self.first.row_blocks(height), self.second.row_blocks(height), strict=True)
         for first, second in pairs:
             # widened first, so that nothing is rounded before the subtraction

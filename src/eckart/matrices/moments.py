@@ -190,6 +190,7 @@ def sparse_moments(W: Sparse, *, centre: bool, scale: bool) -> Moments:
         means = means_of_listed(W.stored.indices, data, counts, rows)
         apart = np.square(data - means[W.stored.indices])
         around = np.bincount(W.stored.indices, apart, minlength=columns).astype(FLOAT64)
+        # the entries that are not stored are 0, each a mean away from the mean
         around += (rows - counts) * np.square(means)
         scales = deviations(around, rows, means) if scale else None
         about = around if centre else around + rows * np.square(means)

@@ -149,6 +149,7 @@ class Sparse:
         for start, stop in pairwise(edges):
             first, last = stored.indptr[start], stored.indptr[stop]
             entries = stored.data[first:last], stored.indices[first:last]
+            # slices of the arrays are views; only the row pointers are new
             own = (*entries, stored.indptr[start : stop + 1] - first)
             pieces.append((start, scipy.sparse.csr_array(own, shape=(stop - start, columns))))
         return pieces

@@ -147,6 +147,7 @@ class Standardised(View):
             own = self._put(X)
             yield from ((block, block @ own) for block in self._buffered())
             return
+        # the mean is subtracted from the thin product, not from W
         narrow, offset = np.asfortranarray(self._narrowed(X)), self._offset(X)
         for block in self.source.row_blocks(tall_rows(self.shape[1])):
             Y = block @ narrow

@@ -155,6 +155,7 @@ class Streamed:
         height = min(rows or self.height, self.height)
         self.passes += 1
         blocks = _ahead(self.source, height)
+        # taller blocks than the buffers are joined in memory of their own
         yield from _taller(blocks, rows) if rows and rows > height else blocks
 
     def squared_norm(self) -> float:

@@ -292,6 +292,7 @@ def _probed(
     beside = along.beside(W, space.V, X)
     count = _rounded(width + ALONG + count) - width - ALONG  # more probes at the same cost
     drawn = randomness.standard_normal((len(X), count)).astype(W.dtype)
+    # one half product gives the Ritz values, the residuals and the bound outside
     inner = W.gram_of(np.hstack([X, drawn, beside]))
     outer = width + count
     every, basis = eigenpairs(inner[:width, :width])
@@ -299,6 +300,7 @@ def _probed(
     A = directed(G.T.astype(W.dtype) @ X.T, W.namespace)
     # `directed` may have changed signs, which `seen` needs too
     signs = np.sign(np.einsum("ij,ij->j", A.T, X @ G.astype(W.dtype)))
+    # Ωᵀ(WᵀW·v − σ²·v) for every direction v
     seen = inner[width:outer, :width] @ G * signs - drawn.T @ A.T * squares
     evidence = space.evidence()
     lengths = np.sqrt(np.einsum("ij,ij->j", seen, seen) / _surely(count, cases))

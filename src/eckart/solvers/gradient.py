@@ -90,6 +90,7 @@ class GradientDescent:
             Q = W.transposed_times(B)  # (columns, rank)
             V_B = self._update(P - B @ small(H_A), 2 * rate, V_B)
             V_A = self._update(Q.T - small(H_B) @ A, 2 * rate, V_A)
+            # new arrays: the step before keeps the old ones
             B, A = B + V_B, A + V_A
             P, H_B, H_A = W.times(A.T), gram(B, B), gram(A.T, A.T)
             left = W.squared_norm() - 2 * unit * W.namespace.inner(B, P)

@@ -100,6 +100,7 @@ def _deflated(W: Matrix, values: Array, G: Array, rank: int) -> tuple[Array, Arr
         values, G = np.concatenate([values[:known], below]), np.hstack([A.T, left @ E])
         if below[0] <= ROUNDED * eps**2 * W.squared_norm():
             break  # only rounding is left
+        # at least one, so that the loop ends
         known += max(1, int(np.count_nonzero(below > TOLD * eps * below[0])))
     # rounding left parts of the large directions that are longer than the small ones
     values, turned = ritz_by_blocks(W, W.namespace.put(G, W.dtype))

@@ -89,6 +89,7 @@ def ritz_step(
         loss=loss,
         gain=gain,
         rank=rank,
+        # without W·V the factors come from another product, and the gain is not theirs
         evidence=lambda: replace(evidence, gain=gain if tall else None),
         factors=formed if tall else partial(projected, W, directions),
         residual=None

@@ -291,6 +291,7 @@ def _lifted(values: Array, S: Array, unsure: Array, rank: int, outside: float, t
     # positive: these values are at most (ν + t)/2
     room = t - values[count:]
     raised = outside + _largest_square(S[:, count:] / np.sqrt(room))
+    # the rounding errors are a diagonal, so their largest entry bounds them
     raised += float((unsure[count:] / room).max(initial=0.0))
     if raised > middle:
         count, raised = len(values), outside
@@ -316,5 +317,6 @@ def _outside(X: Array, V: Array) -> Array:
 def _unit(X: Array, namespace: Namespace) -> tuple[Array, Array]:
     """Return the columns scaled to length 1, and the logarithms of their lengths."""
     lengths = np.sqrt(np.diag(namespace.gram(X, X)))
+    # a column of zeros stays zero, and its logarithm is finite
     lengths = np.maximum(lengths, TINY)
     return X / namespace.put(lengths, dtype_of(X)), np.log(lengths)

@@ -118,6 +118,7 @@ def ritz_by_blocks(W: Matrix, V: Array) -> tuple[Array, Array]:
     """
     get, R = W.namespace.get, np.zeros((0, V.shape[1]))
     for block in W.row_blocks(tall_rows(W.shape[1])):
+        # the R of stacked blocks is the R of W·V (TSQR), so no Q is kept
         R = np.linalg.qr(np.vstack([R, get(block @ V).astype(FLOAT64)]), mode="r")
     _, S, Vt = np.linalg.svd(R)
     return np.pad(np.square(S), (0, V.shape[1] - len(S))), Vt.T
@@ -135,6 +136,7 @@ def _polished(A: Array, W: Matrix) -> Array:
     """Make nearly orthonormal rows orthonormal to rounding, one after the other (Cholesky)."""
     gram = W.namespace.gram(A.T, A.T)
     try:
+        # a lower triangle: row i changes by rows above it only, so the order stays
         inverse = np.linalg.inv(np.linalg.cholesky(gram))
     except np.linalg.LinAlgError:
         return A

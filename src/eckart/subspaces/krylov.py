@@ -312,6 +312,7 @@ class KrylovSpace:
     def _wait(self, waiting: tuple[Array, Array] | None, rest: Array, largest: float) -> None:
         """Set the rest and the tail from the directions that wait and the residual of the block."""
         count = rest.shape[1]
+        # the last block of the space left this rest, and no other block did
         self.tail = np.eye(count, self.width, self.width - count)
         self.rest = rest
         if waiting is not None:

@@ -77,6 +77,7 @@ class FailureBudget:
         self, W: Matrix, evidence: RitzData, is_sharp: Callable[[float], bool]
     ) -> float:
         """A bound ν on ‖W(I − VVᵀ)‖²: the last one if it is still sharp, or that of a new test."""
+        # after a restart the space does not hold the tested one
         grown = evidence.restarts == self._restarts
         if grown and is_sharp(self._outside):
             return self._outside
@@ -173,6 +174,7 @@ class PowerProbes:
             longest = self._longest(W, X)
         # the common length is kept as a logarithm, because powers leave the range
         self._logarithm += math.log(longest)
+        # one factor for all columns, because their lengths relative to each other count
         self._columns = X / longest
         return self._columns
 

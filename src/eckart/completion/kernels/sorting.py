@@ -10,6 +10,7 @@ from eckart.completion.kernels.compiled import Kernel
 def counted(places, starts):
     """Set `starts` (of length n + 1) to the cumulative counts of 0 … n − 1 in `places`."""
     for place in places:
+        # one further on, so that the running sum gives where each place begins
         starts[place + 1] += 1
     for place in range(1, starts.shape[0]):
         starts[place] += starts[place - 1]
