@@ -93,9 +93,7 @@ class Sketch:
                 hint="Give a smaller rank, or fewer columns.",
                 code="too-large",
             ) from None
-        self._right = drawn.astype(
-            self.dtype
-        )  # Ω and Ψ side by side
+        self._right = drawn.astype(self.dtype)  # Ω and Ψ side by side
         self._rows = self._stream(1)  # draws a column of Υ and of Φ for each row that arrives
         self._seen: list[Array] = []  # blocks of Y
         self._X: Array | None = None
