@@ -1,4 +1,4 @@
-"""What a fit of known entries gives beside plain factors: biases, or draws from the posterior."""
+"""Results of fitting known entries: factors with biases, and draws from the posterior."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -13,22 +13,22 @@ from eckart.errors import MatrixError
 from eckart.factors import Factors, as_factors
 
 AT_ONCE: Final = 2**22
-"""Numbers of one factor that are gathered at a time."""
+"""Number of factor entries that `predict` gathers at a time: 16 to 32 MB."""
 
 
 @final
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class BiasedFactors:
-    """mean + row_bias_i + column_bias_j + (B·A)_ij.
+    """Factors with biases: entry (i, j) is mean + row_bias_i + column_bias_j + (B·A)_ij.
 
     Fields:
-        mean: Of the known entries, or 0.
-        row_bias: Array of shape (rows,).
-        column_bias: Array of shape (columns,).
+        mean: Mean of the known entries, or 0 if it is not fitted.
+        row_bias: Bias of each row, an array of shape (rows,).
+        column_bias: Bias of each column, an array of shape (columns,).
         factors: B (rows × rank) and A (rank × columns).
         extra_columns: Right factor of the columns that attributes and implicit features add to W,
-            of shape (rank, more); for folding in new rows.
-        extra_rows: Left factor of the rows that they add, of shape (more, rank).
+            of shape (rank, extra columns); used to fold in new rows.
+        extra_rows: Left factor of the rows that they add to W, of shape (extra rows, rank).
 
     Raises:
         MatrixError: If the biases do not fit the factors.
@@ -50,6 +50,7 @@ class BiasedFactors:
     extra_rows: Array | None = None
 
     def __post_init__(self) -> None:
+        # a frozen dataclass allows no assignment
         object.__setattr__(self, "factors", as_factors(self.factors))
         object.__setattr__(self, "mean", check_number("mean", self.mean))
         dtype = self.factors.dtype
@@ -68,29 +69,29 @@ class BiasedFactors:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(rows, columns)."""
+        """Shape (rows, columns) of the matrix that is approximated."""
         return self.factors.shape
 
     @property
     def rank(self) -> int:
-        """Of the factors."""
+        """Rank of the factors."""
         return self.factors.rank
 
     @property
     def dtype(self) -> DType:
-        """Of the factors."""
+        """Dtype of the factors."""
         return self.factors.dtype
 
     @property
     def nbytes(self) -> int:
-        """Bytes of factors and biases."""
+        """Bytes of the factors and biases."""
         return self.factors.nbytes + self.row_bias.nbytes + self.column_bias.nbytes
 
     def predict(self, rows: npt.ArrayLike, columns: npt.ArrayLike) -> Array:
-        """The value at each place (row, column), in float64.
+        """Predict the entry at each index pair (row, column), in float64.
 
         Cost:
-            2·rank operations for each; memory of a block at a time.
+            2·rank operations for each entry; blocks of 2²² numbers are gathered at a time.
         """
         row, column = _places(rows, self.shape[0], "row"), _places(columns, self.shape[1], "column")
         if len(row) != len(column):
@@ -104,14 +105,15 @@ class BiasedFactors:
         height = max(1, AT_ONCE // self.rank)
         for start in range(0, len(row), height):
             here = slice(start, start + height)
+            # gathered by blocks, because B[row] of all pairs may be far larger than the factors
             out[here] = np.einsum("ij,ij->i", B[row[here]], A[column[here]], dtype=FLOAT64)
         return out + self.mean + self.row_bias[row] + self.column_bias[column]
 
     def scores(self, rows: slice | npt.ArrayLike) -> Array:
-        """Whole rows, of shape (len(rows), columns), in the dtype of the factors.
+        """Predict whole rows: shape (len(rows), columns), in the dtype of the factors.
 
         Raises:
-            MatrixError: If they are no list of rows, or one is out of range.
+            MatrixError: If `rows` is no list of rows, or one is out of range.
         """
         here: Any = rows if isinstance(rows, slice) else _places(rows, self.shape[0], "row")
         scores = self.factors.B[here] @ self.factors.A
@@ -120,19 +122,19 @@ class BiasedFactors:
         return scores
 
     def with_rows(self, B: Array, row_bias: Array) -> "BiasedFactors":
-        """The same columns with other rows."""
+        """Return a copy with another B and other row biases."""
         return replace(self, row_bias=row_bias, factors=Factors(B, self.factors.A))
 
     def with_columns(self, A: Array, column_bias: Array) -> "BiasedFactors":
-        """The same rows with other columns."""
+        """Return a copy with another A and other column biases."""
         return replace(self, column_bias=column_bias, factors=Factors(self.factors.B, A))
 
 
 def _places(places: npt.ArrayLike, count: int, name: str) -> npt.NDArray[Any]:
-    """A list of rows or columns.
+    """Return a list of row or column indices as an array.
 
     Raises:
-        MatrixError: If it is none, or one is out of range.
+        MatrixError: If it is no list of whole numbers, or one is out of range.
     """
     array = plain_array(places)
     whole = array.ndim == 1 and (array.dtype.kind in "iu" or not array.size)
@@ -142,17 +144,18 @@ def _places(places: npt.ArrayLike, count: int, name: str) -> npt.NDArray[Any]:
             hint=f"Number {name}s as where this was fitted.",
             code="bad-index",
         )
+    # an empty list is float64, which is no index
     return array if array.size else array.astype(np.intp)
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Prior:
-    """The Gaussian prior of the rows (or columns) of one draw.
+    """The Gaussian prior of the rows (or columns) of the factors of one draw.
 
     Fields:
-        mean: Array of shape (width,): of the factors and, last, of the bias where there is one.
-        precision: Array of shape (width, width), divided by that of an entry.
+        mean: Mean of the factors and, last, of the bias if there is one; shape (width,).
+        precision: Precision matrix divided by the precision of an entry; shape (width, width).
     """
 
     mean: Array
@@ -164,13 +167,13 @@ class Prior:
 class PosteriorSamples:
     """Draws (mean, biases, B, A) from the posterior of a factorisation.
 
-    Their mean is itself of low rank, that of all draws beside one another, so it predicts and ranks
+    The mean of the draws has low rank too (the ranks of all draws add up), so it predicts and ranks
     as a `BiasedFactors` does.
 
     Fields:
         draws: The draws that were kept.
-        noise: Variance of an entry about what the factors say.
-        priors: Of the rows and of the columns of each draw; for folding in new ones.
+        noise: Variance of an entry about its prediction.
+        priors: Prior of the rows and of the columns of each draw; used to fold in new ones.
 
     Example:
         >>> factors = [Factors([[1.0]], [[value]]) for value in (2.0, 4.0)]
@@ -189,17 +192,17 @@ class PosteriorSamples:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(rows, columns)."""
+        """Shape (rows, columns) of the matrix that is approximated."""
         return self.draws[0].shape
 
     @property
     def rank(self) -> int:
-        """Of each draw."""
+        """Rank of each draw."""
         return self.draws[0].rank
 
     @property
     def dtype(self) -> DType:
-        """Of the draws."""
+        """Dtype of the draws."""
         return self.draws[0].dtype
 
     @property
@@ -209,7 +212,8 @@ class PosteriorSamples:
 
     @cached_property
     def offset(self) -> BiasedFactors:
-        """The posterior mean, of rank draws × rank."""
+        """The posterior mean; its rank is the number of draws times the rank of a draw."""
+        # Σ B_d·A_d / draws is one product: all B side by side times all A stacked
         share = 1 / len(self.draws)
         B = np.concatenate([draw.factors.B * share for draw in self.draws], axis=1)
         A = np.concatenate([draw.factors.A for draw in self.draws])
@@ -226,14 +230,15 @@ class PosteriorSamples:
         return self.offset.factors
 
     def predict(self, rows: npt.ArrayLike, columns: npt.ArrayLike) -> Array:
-        """The posterior mean at each place (row, column)."""
+        """Predict the posterior mean at each index pair (row, column), in float64."""
         return np.mean([draw.predict(rows, columns) for draw in self.draws], axis=0)
 
     def deviation(self, rows: npt.ArrayLike, columns: npt.ArrayLike) -> Array:
-        """The standard deviation of a new entry at each place: of the draws, and of the noise."""
+        """Standard deviation of a new entry at each index pair: spread of the draws, and noise."""
         drawn = [draw.predict(rows, columns) for draw in self.draws]
+        # the law of total variance: spread of the means, and noise about each
         return np.sqrt(np.var(np.asarray(drawn, FLOAT64), axis=0) + self.noise)
 
     def scores(self, rows: slice | npt.ArrayLike) -> Array:
-        """Whole rows of the posterior mean, of shape (len(rows), columns)."""
+        """Predict whole rows of the posterior mean, of shape (len(rows), columns)."""
         return self.offset.scores(rows)

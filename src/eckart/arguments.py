@@ -1,4 +1,4 @@
-"""Whether an argument is of the kind that it should be."""
+"""Checks that an argument is a number, a whole number, a flag, a list or a path."""
 
 import math
 import operator
@@ -10,18 +10,20 @@ from eckart.errors import ArgumentError
 
 
 def check_number(name: str, number: Any) -> float:
-    """A real number, not NaN.
+    """Return `number` as a float.
 
     Raises:
-        ArgumentError: If it is anything else, with the code "bad-" and the name.
+        ArgumentError: If it is no real number or NaN; the code is "bad-" and the name.
 
     Example:
         >>> check_number("tolerance", 0.5)
         0.5
     """
+    # float() accepts True, "0.5" and, in some versions of NumPy, an array of one number
     if not isinstance(number, bool | str | bytes) and getattr(number, "ndim", 0) == 0:
         try:
             found = float(number)
+        # OverflowError: a whole number beyond float64
         except (TypeError, ValueError, OverflowError):
             found = math.nan
         if not math.isnan(found):
@@ -30,16 +32,16 @@ def check_number(name: str, number: Any) -> float:
 
 
 def check_whole(name: str, number: Any) -> int:
-    """A whole number.
+    """Return `number` as an int.
 
     Raises:
-        ArgumentError: If it is anything else, with the code "bad-" and the name.
+        ArgumentError: If it is no whole number; the code is "bad-" and the name.
 
     Example:
         >>> check_whole("rank", 3)
         3
     """
-    if not isinstance(number, bool):
+    if not isinstance(number, bool):  # operator.index(True) is 1
         try:
             return operator.index(number)
         except TypeError:
@@ -48,22 +50,23 @@ def check_whole(name: str, number: Any) -> int:
 
 
 def check_flag(name: str, flag: Any) -> bool:
-    """True or False.
+    """Return `flag` as True or False; 0 and 1 are accepted.
 
     Raises:
-        ArgumentError: If it is anything else, with the code "bad-" and the name.
+        ArgumentError: If it is anything else; the code is "bad-" and the name.
 
     Example:
         >>> check_flag("certificate", True)
         True
     """
+    # NumPy's booleans are no bool; an array compared with 0 gives an array, which has no truth
     if getattr(flag, "ndim", 0) == 0 and flag in (0, 1):
         return bool(flag)
     raise _wrong(name, flag, "Give True or False.")
 
 
 def is_one_of(word: Any, words: Collection[str]) -> bool:
-    """Whether something is a text, and one of some.
+    """Whether `word` is a string and one of `words`.
 
     Example:
         >>> is_one_of("delta", ("delta", "W"))
@@ -73,10 +76,10 @@ def is_one_of(word: Any, words: Collection[str]) -> bool:
 
 
 def check_list(name: str, values: Any) -> list[Any]:
-    """Several values, none of them letters of a text.
+    """Return a list or tuple as a list; a string is refused.
 
     Raises:
-        ArgumentError: If it is anything else, with the code "bad-" and the name.
+        ArgumentError: If it is anything else; the code is "bad-" and the name.
 
     Example:
         >>> check_list("adapters", ("a", "b"))
@@ -88,10 +91,10 @@ def check_list(name: str, values: Any) -> list[Any]:
 
 
 def as_path(path: Any) -> Path:
-    """The path of a file.
+    """Return a string or path-like object as a `pathlib.Path`.
 
     Raises:
-        ArgumentError: If it is no text and no path.
+        ArgumentError: If it is neither a string nor a path.
 
     Example:
         >>> as_path("W.npy").suffix
@@ -105,6 +108,7 @@ def as_path(path: Any) -> Path:
 
 def _wrong(name: str, value: object, hint: str) -> ArgumentError:
     said = repr(value)
+    # an array or a table would fill the screen
     said = said if len(said) <= 60 and "\n" not in said else f"a {type(value).__name__}"
     code = f"bad-{name.replace(' ', '-')}"
     return ArgumentError(f"The {name} is {said}.", hint=hint, code=code)

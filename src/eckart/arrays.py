@@ -19,16 +19,17 @@ Randomness: TypeAlias = np.random.Generator | np.random.RandomState
 FLOAT32: Final[DType] = np.dtype(np.float32)
 FLOAT64: Final[DType] = np.dtype(np.float64)
 PAGE: Final = 4096
-"""Bytes; disks and systems have pages of so many, or a part."""
+"""Bytes: the page size of disks and systems, or a multiple of it."""
 HALVES: Final = (np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16))
+"""Half-precision dtypes, which are computed in float32."""
 
 
 def as_dtype(dtype: Any) -> DType:
-    """The dtype in which is computed what a user names.
+    """The dtype to compute in, for a dtype that a user names.
 
     Raises:
-        ArgumentError: If it is the name of no dtype.
-        MatrixError: If it is one of other things than real numbers.
+        ArgumentError: If it does not name a dtype.
+        MatrixError: If it is a dtype of anything but real numbers.
 
     Example:
         >>> as_dtype("float32")
@@ -36,6 +37,7 @@ def as_dtype(dtype: Any) -> DType:
     """
     try:
         named = np.dtype(dtype)
+    # NumPy raises SyntaxError for text such as "f4,,"
     except (TypeError, ValueError, SyntaxError):
         raise ArgumentError(
             f"The dtype is {dtype!r}.", hint="Give float32 or float64.", code="bad-dtype"
@@ -44,9 +46,9 @@ def as_dtype(dtype: Any) -> DType:
 
 
 def working_dtype(dtype: np.dtype[Any]) -> DType:
-    """The dtype in which a matrix of `dtype` is computed.
+    """The dtype to compute in, for a matrix of `dtype`.
 
-    float32 and float64 are kept, float16 and bfloat16 become float32, integers and booleans
+    float32 and float64 are kept; float16 and bfloat16 become float32, integers and booleans become
     float64.
 
     Raises:
@@ -56,12 +58,13 @@ def working_dtype(dtype: np.dtype[Any]) -> DType:
         >>> working_dtype(np.dtype("float16")), working_dtype(np.dtype("int8"))
         (dtype('float32'), dtype('float64'))
     """
+    # BLAS and LAPACK read only the byte order of the machine
     dtype = dtype if dtype.isnative else dtype.newbyteorder("=")
     if dtype in (FLOAT32, FLOAT64):
         return dtype
     if dtype in HALVES:
         return FLOAT32
-    if dtype.kind in "iub" or dtype.kind == "f":
+    if dtype.kind in "iub" or dtype.kind == "f":  # integers up to 2⁵³ are exact; longdouble narrows
         return FLOAT64
     if dtype.kind == "c":
         raise MatrixError(
@@ -75,9 +78,9 @@ def working_dtype(dtype: np.dtype[Any]) -> DType:
 
 
 def working_array(values: npt.ArrayLike) -> Array:
-    """`values` as an array of a working dtype; no copy where it already is one.
+    """Return `values` as an array of a working dtype; it is copied only if its dtype changes.
 
-    What a masked array hides is missing: NaN.
+    Hidden entries of a masked array become NaN, which stands for a missing entry.
 
     Raises:
         MatrixError: If the values are complex, or not numbers.
@@ -87,11 +90,11 @@ def working_array(values: npt.ArrayLike) -> Array:
 
 
 def plain_array(values: npt.ArrayLike) -> npt.NDArray[Any]:
-    """`values` as an array of whatever dtype; what a masked array hides is NaN.
+    """Return `values` as an array of any dtype; hidden entries of a masked array become NaN.
 
     Raises:
-        MatrixError: If rows differ in length, it is sparse, or a column of a table holds no
-            numbers.
+        MatrixError: If the rows differ in length, the matrix is sparse, or a column of a table
+            does not hold numbers.
     """
     if _is_table(values):
         return _of_table(values)
@@ -113,14 +116,14 @@ def plain_array(values: npt.ArrayLike) -> npt.NDArray[Any]:
 
 
 def _is_table(values: Any) -> bool:
-    """Whether this is a table of Polars or of Arrow, each column of which has a type of its own."""
+    """Whether this is a Polars or Arrow table, whose columns each have a type of their own."""
     kind = type(values)
     return hasattr(kind, "__arrow_c_stream__") and hasattr(kind, "columns") \
         and not hasattr(kind, "iloc")  # fmt: skip
 
 
 def _of_table(frame: Any) -> Array:
-    """Such a table as floats; its own array would show dates as whole numbers, or not be made."""
+    """Convert a table to floats; its own conversion turns dates into whole numbers, or fails."""
     import pyarrow as pa
 
     table: Any = pa.table(frame)
@@ -136,12 +139,13 @@ def _of_table(frame: Any) -> Array:
     narrow = all(types.is_float32(kind) or types.is_float16(kind) for kind in kinds)
     values = np.empty(table.shape, FLOAT32 if narrow else FLOAT64)
     for place, column in enumerate(table.columns):
+        # safe=False, because a safe cast refuses integers above 2⁵³; null becomes NaN
         values[:, place] = column.cast(pa.float64(), safe=False).to_numpy()
     return values
 
 
 def _is_numeric(frame: Any) -> bool:
-    """Whether this is a data frame of pandas with columns of numbers and truth values only."""
+    """Whether this is a pandas data frame whose columns hold only numbers and booleans."""
     dtypes: Any = getattr(frame, "dtypes", None) if hasattr(frame, "iloc") else None
     return hasattr(dtypes, "tolist") and all(
         getattr(dtype, "kind", "O") in "biuf" for dtype in dtypes.tolist()
@@ -149,15 +153,15 @@ def _is_numeric(frame: Any) -> bool:
 
 
 def _of_frame(frame: Any) -> npt.NDArray[Any]:
-    """Such a frame, whose types have no common one in NumPy, as floats; what is missing is NaN."""
+    """Convert a frame whose types have no common NumPy dtype to floats; missing becomes NaN."""
     return frame.to_numpy(dtype=FLOAT64, na_value=np.nan)
 
 
 def unmasked(values: Any) -> Any:
-    """A masked array as one whose hidden entries are NaN; anything else as it is.
+    """Replace the hidden entries of a masked array by NaN; return anything else unchanged.
 
     Raises:
-        MatrixError: If it is complex, or not numbers.
+        MatrixError: If a masked array holds complex numbers, or no numbers.
 
     Example:
         >>> unmasked(np.ma.masked_array([1, 2], mask=[False, True]))
@@ -170,7 +174,7 @@ def unmasked(values: Any) -> Any:
 
 
 def rounding(shape: tuple[int, int], dtype: DType) -> float:
-    """Relative size, in the norm, of what rounding alone does to a factorisation of this shape.
+    """Bound on the relative rounding error, in the norm, of a factorisation of this shape.
 
     p·eps with p = 64 + √max(rows, columns): the "modestly growing function" p(m, n) of the LAPACK
     Users' Guide, section 4.9, in |σ̂_i − σ_i| ≤ p·eps·σ₁. Over thousands of random matrices up to
@@ -185,14 +189,15 @@ def rounding(shape: tuple[int, int], dtype: DType) -> float:
 
 def inner(X: Array, Y: Array) -> float:
     """⟨X, Y⟩ = Σ X_ij·Y_ij, summed in float64 whatever the dtype of X and Y."""
+    # einsum widens block by block, so that no float64 copy of X or Y is made
     return float(np.einsum("ij,ij->", X, Y, dtype=np.float64, casting="same_kind"))
 
 
 def as_randomness(seed: object) -> Randomness:
-    """The source of random numbers for a seed: an int, a `Generator` or a `RandomState`.
+    """Return the random number generator of a seed: an int, a `Generator` or a `RandomState`.
 
     Raises:
-        ArgumentError: If it is none of these, or negative.
+        ArgumentError: If the seed is none of these, or negative.
 
     Example:
         >>> as_randomness(0).standard_normal() == as_randomness(0).standard_normal()
@@ -214,22 +219,23 @@ def as_randomness(seed: object) -> Randomness:
 
 
 def own_pages(shape: tuple[int, int], dtype: DType, lead: int = 0) -> Array:
-    """An array of zeros whose memory goes back to the system as soon as it is let go.
+    """Return an array of zeros whose memory returns to the system as soon as it is freed.
 
-    What malloc has given out once may stay with the thread that asked for it.
+    Memory that malloc gave out may otherwise stay with the thread that asked for it.
 
     Args:
         shape: (rows, columns).
         dtype: float32 or float64.
-        lead: Bytes of its first page that are left before it.
+        lead: Bytes of the first page that are left free before the array.
 
     Example:
         >>> own_pages((2, 3), FLOAT64).sum()
         np.float64(0.0)
     """
     size = shape[0] * shape[1]
-    if size == 0 or not hasattr(mmap, "MAP_PRIVATE"):
+    if size == 0 or not hasattr(mmap, "MAP_PRIVATE"):  # mmap refuses 0 bytes; Windows has no flags
         return np.zeros(shape, dtype)
     length = lead + size * dtype.itemsize
     pages = mmap.mmap(-1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    # the array keeps the map alive, and unmaps it when it is freed itself
     return np.frombuffer(pages, dtype, size, lead).reshape(shape)

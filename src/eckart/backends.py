@@ -1,6 +1,6 @@
-"""Where tall arrays live and are decomposed: NumPy and LAPACK, or a PyTorch or CuPy device.
+"""Array namespaces: NumPy with LAPACK, or a PyTorch or CuPy device.
 
-Arrays as tall or wide as W stay where W is; small ones, rank × rank, are NumPy's everywhere.
+Arrays as tall or as wide as W stay where W is; small ones (rank × rank) are always NumPy arrays.
 """
 
 from typing import Any, Final, Protocol, cast, final
@@ -14,22 +14,22 @@ from eckart.errors import MatrixError
 
 
 class Namespace(Protocol):
-    """An array module and a device. Operators, `.T` and slices work on the arrays of either."""
+    """An array module and a device; operators, `.T` and slices work on arrays of every module."""
 
     def put(self, X: Array, dtype: DType, /) -> Array:
-        """A NumPy array as one of this namespace."""
+        """Move a NumPy array to this namespace, in `dtype`."""
         ...
 
     def get(self, X: Array, /) -> Array:
-        """An array of this namespace as one of NumPy."""
+        """Return an array of this namespace as a NumPy array."""
         ...
 
     def astype(self, X: Array, dtype: DType, /) -> Array:
-        """The array in another dtype; not copied where it already has it."""
+        """Convert the array to `dtype`; it is not copied if it has that dtype already."""
         ...
 
     def zeros(self, shape: tuple[int, int], dtype: DType, /) -> Array:
-        """An array of zeros."""
+        """Return an array of zeros."""
         ...
 
     def gram(self, X: Array, Y: Array, /) -> Array:
@@ -49,44 +49,44 @@ class Namespace(Protocol):
         ...
 
     def concatenate(self, blocks: list[Array], /) -> Array:
-        """Blocks of rows as one array."""
+        """Join blocks of rows into one array."""
         ...
 
     def qr(self, X: Array, /) -> tuple[Array, Array]:
-        """X = Q·R, reduced."""
+        """The reduced QR factorisation X = Q·R."""
         ...
 
     def scaled(self, X: Array, /) -> tuple[Array, int]:
-        """X·2^−exponent with a largest entry near 1, and the exponent."""
+        """Return X·2^−exponent, whose largest entry is near 1, and the exponent."""
         ...
 
     def svd(self, X: Array, /) -> tuple[Array, Array, Array]:
-        """X = U·S·Vt, reduced; S as a NumPy array."""
+        """The reduced decomposition X = U·S·Vt; S is a NumPy array."""
         ...
 
 
 PARTIAL: Final = 256
-"""Squares are summed in the dtype of the array over so many, and in float64 over these sums."""
+"""Number of squares summed in the dtype of the array; the sums of so many are added in float64."""
 
 
 @final
 class NumPy:
-    """Arrays in memory."""
+    """NumPy arrays in memory."""
 
     def put(self, X: Array, dtype: DType, /) -> Array:
-        """The same array, in `dtype`."""
+        """Return the array in `dtype`."""
         return X.astype(dtype, copy=False)
 
     def get(self, X: Array, /) -> Array:
-        """The same array."""
+        """Return the array unchanged."""
         return X
 
     def astype(self, X: Array, dtype: DType, /) -> Array:
-        """As `put`."""
+        """Convert the array to `dtype`, as `put` does."""
         return X.astype(dtype, copy=False)
 
     def zeros(self, shape: tuple[int, int], dtype: DType, /) -> Array:
-        """An array of zeros."""
+        """Return an array of zeros."""
         return np.zeros(shape, dtype)
 
     def gram(self, X: Array, Y: Array, /) -> Array:
@@ -97,15 +97,15 @@ class NumPy:
         return X.T.astype(FLOAT64, copy=False) @ Y.astype(FLOAT64, copy=False)
 
     def inner(self, X: Array, Y: Array, /) -> float:
-        """⟨X, Y⟩."""
+        """⟨X, Y⟩, summed in float64."""
         return inner(X, Y)
 
     def squares(self, X: Array, /) -> float:
-        """ΣX_ij², right whatever the scale of the entries.
+        """ΣX_ij², accurate whatever the scale of the entries.
 
-        Sums of 256 in float32 are wrong by an eps or two each, in random directions, so that the
-        sum of all is right to far more digits; a float64 copy of a float32 array takes five times
-        as long. Sums that leave the range of float32 are made again in float64.
+        Each sum of 256 squares in float32 is wrong by an eps or two, in a random direction, so the
+        sum of them all is accurate to far more digits; a float64 copy of a float32 array takes five
+        times as long. Sums that leave the range of float32 are computed again in float64.
         """
         flat = np.ravel(X)
         whole = len(flat) // PARTIAL * PARTIAL
@@ -113,6 +113,7 @@ class NumPy:
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             sums = np.vecdot(rows, rows).astype(FLOAT64, copy=False)
             low, high = sure_range(X.dtype)
+            # negated, so that NaN counts as unsure too
             unsure = ~((sums > low) & (sums < high))
             if unsure.any():
                 again = rows[unsure].astype(FLOAT64, copy=False)
@@ -125,29 +126,29 @@ class NumPy:
         return bool(np.isfinite(X).all())
 
     def concatenate(self, blocks: list[Array], /) -> Array:
-        """Blocks of rows as one array."""
+        """Join blocks of rows into one array."""
         return np.concatenate(blocks)
 
     def qr(self, X: Array, /) -> tuple[Array, Array]:
-        """X = Q·R by LAPACK."""
+        """The reduced QR factorisation X = Q·R by LAPACK."""
         Q, R = np.linalg.qr(X)
         return Q, R
 
     def scaled(self, X: Array, /) -> tuple[Array, int]:
-        """X·2^−exponent; no digit changes."""
+        """Return X·2^−exponent and the exponent; no digit changes."""
         return scaled(X)
 
     def svd(self, X: Array, /) -> tuple[Array, Array, Array]:
-        """X = U·S·Vt by LAPACK."""
+        """The reduced decomposition X = U·S·Vt by LAPACK."""
         return svd(X)
 
 
 @final
 class OnDevice:
-    """Arrays of another module that follows the array API standard, on one device.
+    """Arrays of PyTorch or CuPy, used through the array API standard, on one device.
 
     Args:
-        example: An array of that module.
+        example: An array of that module, on that device.
     """
 
     def __init__(self, example: Any) -> None:
@@ -155,30 +156,32 @@ class OnDevice:
         self._device: Any = array_api_compat.device(example)
 
     def __eq__(self, other: object) -> bool:
-        """Whether another is of the same module, on the same device."""
+        """Whether both have the same module and the same device."""
         if not isinstance(other, OnDevice):
             return False
         return (self._xp, self._device) == (other._xp, other._device)
 
     def __hash__(self) -> int:
-        """Of the module and the device."""
+        """Hash of the module and the device."""
         return hash((self._xp, self._device))
 
     def put(self, X: Array, dtype: DType, /) -> Array:
-        """A copy of a NumPy array on the device."""
+        """Copy a NumPy array to the device, in `dtype`."""
+        # PyTorch refuses arrays with negative strides
         host = np.ascontiguousarray(X.astype(dtype, copy=False))
         return self._xp.asarray(host, device=self._device)
 
     def get(self, X: Any, /) -> Array:
-        """A copy of an array of the device in memory."""
+        """Copy an array of the device to a NumPy array."""
+        # CuPy refuses an implicit conversion to NumPy
         return np.asarray(array_api_compat.to_device(X, "cpu")) if _is_torch(X) else X.get()
 
     def astype(self, X: Array, dtype: DType, /) -> Array:
-        """The array in another dtype."""
+        """Convert the array to `dtype`, on the device."""
         return self._xp.astype(X, getattr(self._xp, dtype.name), copy=False)
 
     def zeros(self, shape: tuple[int, int], dtype: DType, /) -> Array:
-        """An array of zeros on the device."""
+        """Return an array of zeros on the device."""
         return self._xp.zeros(shape, dtype=getattr(self._xp, dtype.name), device=self._device)
 
     def gram(self, X: Array, Y: Array, /) -> Array:
@@ -198,7 +201,7 @@ class OnDevice:
         return bool(self._xp.all(self._xp.isfinite(X)))
 
     def concatenate(self, blocks: list[Array], /) -> Array:
-        """Blocks of rows as one array on the device."""
+        """Join blocks of rows into one array on the device."""
         return self._xp.concat(blocks, axis=0)
 
     def qr(self, X: Array, /) -> tuple[Array, Array]:
@@ -207,7 +210,7 @@ class OnDevice:
         return Q, R
 
     def scaled(self, X: Array, /) -> tuple[Array, int]:
-        """X·2^−exponent on the device."""
+        """Return X·2^−exponent, computed on the device, and the exponent."""
         exponent = int(np.frexp(float(self._xp.max(self._xp.abs(X))))[1])
         return X * 2.0**-exponent, exponent
 
@@ -221,7 +224,7 @@ HOST: Final = NumPy()
 
 
 def namespace_of(X: object) -> Namespace:
-    """Where an array lives.
+    """Return the namespace in which an array lives.
 
     Example:
         >>> namespace_of(np.ones(3)) is HOST
@@ -231,7 +234,7 @@ def namespace_of(X: object) -> Namespace:
 
 
 def placed(X: Array, namespace: Namespace, dtype: DType) -> Array:
-    """An array of anywhere in a namespace and a dtype; by way of memory where it is elsewhere.
+    """Move an array to a namespace and a dtype; between devices it goes through memory.
 
     Example:
         >>> placed(np.ones(3), HOST, FLOAT32).dtype
@@ -247,23 +250,23 @@ def is_on_device(X: object) -> bool:
 
 
 def dtype_of(X: Any) -> DType:
-    """The dtype of an array of a working dtype, as NumPy names it."""
+    """The NumPy dtype of a float32 or float64 array of any module."""
     if isinstance(X, np.ndarray):
         return cast("DType", X.dtype)
     return FLOAT32 if str(X.dtype).endswith("float32") else FLOAT64
 
 
 def as_working(X: Any) -> Array:
-    """X as an array of a working dtype, on its device if it is on one.
+    """Return X in a working dtype; an array on a device stays there.
 
     Raises:
-        MatrixError: As `working_array` and `working_copy`.
+        MatrixError: In the cases of `working_array` and `working_copy`.
     """
     return working_copy(X) if is_on_device(X) else working_array(X)
 
 
 def working_copy(X: Any) -> Array:
-    """An array of a device in a working dtype: float16 and bfloat16 become float32, on the device.
+    """Return a device array in a working dtype: float16 and bfloat16 become float32.
 
     Raises:
         MatrixError: If it is complex or sparse.
@@ -290,6 +293,7 @@ def working_copy(X: Any) -> Array:
             hint="Convert it to float32.",
             code="not-numbers",
         ) from None
+    # a tensor that requires a gradient would record every product and cannot become NumPy's
     detached = X.detach() if _is_torch(X) else X
     return OnDevice(detached).astype(detached, dtype)
 
@@ -299,7 +303,7 @@ def _is_torch(X: object) -> bool:
 
 
 def sure_range(dtype: DType) -> tuple[float, float]:
-    """Between these a sum of squares has lost nothing to under- or overflow."""
+    """Limits between which a sum of squares has lost nothing to under- or overflow."""
     kind = np.finfo(dtype)
     return float(kind.tiny) / float(kind.eps) * PARTIAL, float(kind.max)
 
@@ -307,7 +311,7 @@ def sure_range(dtype: DType) -> tuple[float, float]:
 def svd(X: Array) -> tuple[Array, Array, Array]:
     """The reduced singular value decomposition X = U·S·Vt, by divide and conquer.
 
-    Falls back on the slower QR iteration where divide and conquer does not converge.
+    Where divide and conquer (gesdd) does not converge, the slower QR iteration (gesvd) is used.
 
     Example:
         >>> U, S, Vt = svd(np.diag([3.0, 2.0]))
@@ -315,6 +319,7 @@ def svd(X: Array) -> tuple[Array, Array, Array]:
         array([3., 2.])
     """
     try:
+        # entries were checked before; another check would be a pass over X
         U, S, Vt = scipy.linalg.svd(X, full_matrices=False, check_finite=False)
     except scipy.linalg.LinAlgError:
         U, S, Vt = scipy.linalg.svd(
@@ -324,7 +329,7 @@ def svd(X: Array) -> tuple[Array, Array, Array]:
 
 
 def scaled(W: Array) -> tuple[Array, int]:
-    """W·2^−exponent with a largest entry near 1, so that no square in LAPACK over- or underflows.
+    """Return W·2^−exponent, largest entry near 1, so that no square in LAPACK over- or underflows.
 
     Multiplying by a power of two changes no digit.
 
@@ -332,6 +337,7 @@ def scaled(W: Array) -> tuple[Array, int]:
         >>> scaled(np.array([[6.0]]))
         (array([[0.75]]), 3)
     """
+    # initial=0.0, because max refuses an empty array
     exponent = int(np.frexp(np.abs(W).max(initial=0.0))[1])
     return np.ldexp(W, -exponent), exponent
 

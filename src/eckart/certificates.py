@@ -1,4 +1,4 @@
-"""How good: the error of W − B·A beside a bound on the best error that is possible."""
+"""Certificates: the error ‖W − B·A‖ beside a bound on the best possible error."""
 
 import math
 from collections.abc import Sequence
@@ -27,22 +27,24 @@ from eckart.subspaces import (
 )
 
 SMALL: Final = 1000
-"""Up to min(rows, columns) of this, the best possible error comes from all singular values."""
+"""Largest min(rows, columns) for which the bound is computed from all singular values."""
 LARGEST_EXACT: Final = 3000
-"""Up to min(rows, columns) of this, all singular values can be had."""
+"""Largest min(rows, columns) for which all singular values are computed."""
 KNOWN_WITHIN: Final = {FLOAT32: 1e-3, FLOAT64: 1e-8}
-"""The error is taken from what a solver knows where that is sure to this share of it: in float32
-the 0.1 % within which an answer is called near the best."""
+"""Relative accuracy from which the loss of a solver replaces a measurement: in float32 the 0.1 %
+within which an answer is called near the best."""
 EQUAL: Final = 1e-9
-"""Sums of squares in float64 that differ by a larger share are not of the same matrix."""
+"""Sums of squares in float64 with a larger relative difference belong to different matrices."""
 ROUGHLY: Final = 1e-2
-"""The same share where no bound is asked for, so that nothing is made of the error but a figure."""
+"""As `KNOWN_WITHIN`, where no bound is asked for and the error is only a figure in a report."""
 GATHERED: Final = 0xEC4A86
-"""Key of the directions in which evidence is gathered for factors that came without any."""
+"""Philox key of the random start of the Krylov space for factors that come without evidence."""
 LITTLE: Final = 2e-3
-"""What rounding may hide of ‖W‖² is of no account where it is below this share of the loss."""
+"""Rounding error of ‖W‖², as a share of the loss, below which it does not weaken the bound."""
 OVERSAMPLING: Final = 8
+"""Columns of a block of that Krylov space, beyond the rank."""
 BLOCKS: Final = 4
+"""Most blocks of that Krylov space."""
 
 
 @final
@@ -53,12 +55,14 @@ class Certificate:
     Fields:
         error: ‖W − B·A‖_F.
         relative_error: error / ‖W‖_F; 0 for a matrix of zeros.
-        best_possible_error: At most the error of any pair of this rank. None where it is not known.
-        gap: error / best_possible_error − 1, at least 0. None where nothing bounds it.
-        failure_probability: Of `best_possible_error` being too large; 0 where nothing is random.
+        best_possible_error: A lower bound on the error of every pair of this rank; None where it is
+            not known.
+        gap: error / best_possible_error − 1, at least 0; None where nothing bounds it.
+        failure_probability: Probability that `best_possible_error` is too large; 0 where nothing is
+            random.
         method: How the figures were obtained.
-        regularized_gap: How far the penalised error over known entries is above the least of any
-            rank, as a share of that; None where it is not known.
+        regularized_gap: Relative excess of the penalised error over known entries above its
+            minimum over all ranks; None where it is not known.
     """
 
     error: float
@@ -71,21 +75,22 @@ class Certificate:
 
     @property
     def share_of_optimum(self) -> float | None:
-        """best_possible_error / error = 1 / (1 + gap): 1 at the optimum."""
+        """The ratio best_possible_error / error = 1 / (1 + gap): 1 at the optimum."""
         return None if self.gap is None else 1 / (1 + self.gap)
 
     def scaled(self, factor: float, failure: float = 0.0) -> "Certificate":
-        """That of factor·W and its factors, after further tests that fail with some probability."""
+        """The certificate of factor·W; `failure` is added to the failure probability."""
         best = self.best_possible_error
         return replace(
             self,
+            # the gap and the relative error are the same for factor·W
             error=self.error * factor,
             best_possible_error=None if best is None else best * factor,
             failure_probability=self.failure_probability + failure,
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields and the share of the optimum, as plain numbers."""
+        """Return the fields and the share of the optimum as plain numbers."""
         return {**asdict(self), "share_of_optimum": self.share_of_optimum}
 
 
@@ -102,37 +107,37 @@ def certify(
     """Measure the error of factors and bound the best error of their rank.
 
     By Eckart and Young no pair (B, A) of rank r has ‖W − B·A‖ below √(σ²_{r+1} + σ²_{r+2} + …).
-    Where min(rows, columns) is at most 1000, or `singular_values` are given, that is computed, each
-    singular value lowered by what rounding may have added to it. Else σ₁² + … + σ_r² is bounded
-    from above by products with W only, and ‖W‖² less that bound is what no pair can go below. An
-    error within the rounding of the factors' own dtype is reported as exact, with gap 0.
+    Where min(rows, columns) is at most 1000, or `singular_values` are given, that root is computed,
+    each singular value lowered by its largest possible rounding error. Otherwise σ₁² + … + σ_r² is
+    bounded from above by products with W only; ‖W‖² less that bound is a lower bound on the squared
+    error of every pair. An error within the rounding of the factors' dtype is reported as exact,
+    with gap 0.
 
     Args:
         W: Matrix of shape (rows, columns), or what `as_matrix` reads.
-        factors: Factors of that shape, or a pair (B, A), from anywhere.
-        singular_values: All singular values of W, in any order, where they are known already.
-        evidence: What a solver knows of a large W; it is gathered where it is missing.
-        probing: The random tests of a run so far, if this is not the first.
-        loss: ‖W − B·A‖²_F of a large W, where the solver has it from its own products, wrong by at
-            most 32·eps·‖W‖². It takes the place of a measurement where that is at most 1/1000 of
-            the error (in float64 10⁻⁸, without the bound 1/100), else the measurement is right to
-            that share.
+        factors: Factors of that shape, or a pair (B, A), from any source.
+        singular_values: All singular values of W, in any order, if they are known already.
+        evidence: Ritz data that a solver has of a large W; by default it is computed.
+        probing: Record of the random tests of the run so far; None for the first.
+        loss: ‖W − B·A‖²_F of a large W from the products of its solver, off by at most
+            32·eps·‖W‖². It replaces a measurement if that is at most 1/1000 of the error (10⁻⁸ in
+            float64, 1/100 without the bound); otherwise the measurement has that accuracy.
         bound: False measures the error only, in one pass.
 
     Returns:
-        The certificate; `failure_probability` is 0 for a small W, else at most 10⁻⁶, that of all
-        tests up to this one together.
+        The certificate. Its `failure_probability` is 0 for a small W, and otherwise at most 10⁻⁶
+        for all tests up to this one together.
 
     Raises:
         ArgumentError: If the factors are neither `Factors` nor a pair, or the singular values are
             not those of W.
-        MatrixError: If the shapes differ, or W or the factors hold what is not a finite number.
+        MatrixError: If the shapes differ, or W or the factors hold NaN or infinity.
 
     Cost:
-        Nothing where the loss is sure enough, else one product of width rank, and a pass in float64
-        where the error is small. For a small W all
-        its singular values by LAPACK; for a large one 3 to 11 products of width 16, and without
-        evidence those of `KrylovSpace`.
+        For the error, nothing where the loss is accurate enough; otherwise one product of width
+        rank, and a pass in float64 where the error is small. For the bound, all singular values of
+        a small W by LAPACK; for a large W 3 to 11 products of width 16, and without evidence those
+        of `KrylovSpace`.
 
     Example:
         >>> from eckart.matrices import Dense
@@ -148,12 +153,13 @@ def certify(
     check_flag("bound", bound)
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
         squared_norm = matrix.squared_norm()
+    # negated, so that NaN is caught too
     if not np.finfo(FLOAT64).tiny < squared_norm < math.inf:
         check_entries(matrix)  # says what is wrong, if not all are zeros
     exponent = 0
     if singular_values is not None:
         singular_values = _all_of(matrix, singular_values)
-    if evidence is None:  # which is of W as it is
+    if evidence is None:  # evidence belongs to the matrix as it was passed, in its own unit
         matrix, exponent = rescaled(matrix)
     factor = 2.0**exponent
     proof = _certified(
@@ -175,7 +181,7 @@ def certify(
 
 
 def _all_of(W: Matrix, singular_values: object) -> Array:
-    """All singular values of W, descending, as they were given in any order.
+    """Sort the singular values that were given, and check that they are those of W.
 
     Raises:
         ArgumentError: If they are those of another matrix, or not all of them.
@@ -195,7 +201,7 @@ def _all_of(W: Matrix, singular_values: object) -> Array:
 
 
 def _rescaled(factors: Factors, exponent: int) -> Factors:
-    """Those of 2^exponent·W, with half of that on either side."""
+    """Return factors of 2^exponent·B·A, half of the exponent on either factor."""
     half = exponent // 2
     return Factors(factors.B * 2.0 ** (exponent - half), factors.A * 2.0**half)
 
@@ -210,7 +216,7 @@ def _certified(
     *,
     bound: bool,
 ) -> Certificate:
-    """As `certify`, of a matrix whose squares stay in range."""
+    """Do the work of `certify` for a matrix whose squares stay in range."""
     factors = factors.on(matrix.namespace)
     within = KNOWN_WITHIN[matrix.dtype] if bound else ROUGHLY
     norm, measured = math.sqrt(matrix.squared_norm()), "error by direct products"
@@ -219,6 +225,7 @@ def _certified(
     else:
         doubt = MEASURED_WITHIN[matrix.dtype] if bound and loss is None else within
         error = residual_norm(matrix, factors, doubt)
+    # the dtype of the factors: float32 factors of a float64 W cannot be closer
     exact = error <= rounding(matrix.shape, factors.dtype) * norm
     best, failure, how = None, 0.0, "the best possible error was not asked for"
     if bound and min(matrix.shape) <= SMALL and singular_values is None:
@@ -232,6 +239,7 @@ def _certified(
         if loss is not None and hidden(matrix) > LITTLE * loss:
             best = _larger(best, _measured_bound(matrix, factors.rank, found, error * (1 - doubt)))
         how = "best possible error bounded by products with W (Weyl)"
+    # rounding may put a bound above an error that is the best possible
     best = None if best is None else min(error, best)
     gap = 0.0 if exact else (error / best - 1 if best else None)
     return Certificate(
@@ -245,21 +253,23 @@ def _certified(
 
 
 def together(certificates: Sequence[Certificate], norms: Sequence[float]) -> Certificate:
-    """One certificate for several matrices with their own factors, as if they were one matrix.
+    """Combine the certificates of several matrices, each with its own factors, into one.
 
     Squared errors add up, and so do the bounds and the failure probabilities.
 
     Args:
-        certificates: One for each matrix.
-        norms: ‖W‖_F of each.
+        certificates: Certificate of each matrix.
+        norms: ‖W‖_F of each matrix.
 
     Example:
         >>> parts = [certify(np.diag([3.0, 1.0]), Factors([[3.0], [0.0]], [[1.0, 0.0]]))] * 4
         >>> together(parts, [10**0.5] * 4).error
         2.0
     """
+    # hypot does not overflow where the squares would
     error, norm = math.hypot(*(one.error for one in certificates)), math.hypot(*norms)
     bounds = [one.best_possible_error for one in certificates]
+    # one layer without a bound leaves none for the sum
     best = None if None in bounds else math.hypot(*(bound or 0.0 for bound in bounds))
     exact = all(one.gap == 0 for one in certificates)
     return Certificate(
@@ -267,14 +277,17 @@ def together(certificates: Sequence[Certificate], norms: Sequence[float]) -> Cer
         relative_error=error / norm if norm > 0 else 0.0,
         best_possible_error=best,
         gap=0.0 if exact else (error / best - 1 if best else None),
+        # the union bound: tests of different layers need not be independent
         failure_probability=sum(one.failure_probability for one in certificates),
+        # each method once, in the order of the matrices
         method="; ".join(dict.fromkeys(one.method for one in certificates)),
     )
 
 
 def exact_bound(W: Matrix, rank: int, singular_values: Array) -> float:
-    """√(σ²_{r+1} + …), each σ lowered by what rounding may have added to it."""
+    """√(σ²_{r+1} + …), each σ lowered by its largest possible rounding error."""
     slack = rounding(W.shape, singular_values.dtype) * float(singular_values[0])
+    # computed singular values are off by at most the norm of the rounding error (Weyl)
     surely = np.maximum(singular_values.astype(FLOAT64) - slack, 0.0)
     return float(tail_errors(surely)[min(rank, len(surely))])
 
@@ -282,9 +295,9 @@ def exact_bound(W: Matrix, rank: int, singular_values: Array) -> float:
 def probable_bound(
     W: Matrix, rank: int, evidence: RitzData, probing: FailureBudget
 ) -> float | None:
-    """√(‖W‖² − U), where U bounds σ₁² + … + σ_r² and what rounding may have hidden of it.
+    """√(‖W‖² − U), where U bounds σ₁² + … + σ_r² and the rounding error of that sum.
 
-    None where that leaves nothing.
+    Returns None where U is not below ‖W‖², or the space is narrower than the rank.
     """
     if evidence.width < rank:
         return None
@@ -294,9 +307,10 @@ def probable_bound(
 def _bounded(
     W: Matrix, rank: int, evidence: RitzData, probing: FailureBudget | None
 ) -> tuple[float | None, float]:
-    """The best bound that was found, and the probability that any of them is wrong.
+    """The best bound that is found, and the probability that any of the tests is wrong.
 
-    Tests of their own are made only where no probes were multiplied along, or were made before.
+    Random tests are made only where no power probes were multiplied along with the space, or where
+    tests were made before.
     """
     carried = carried_bound(W, rank, evidence)
     carries = evidence.outside is not None and math.isfinite(evidence.outside)
@@ -308,16 +322,16 @@ def _bounded(
 
 
 def _larger(*bounds: float | None) -> float | None:
-    """The largest of the bounds that there are."""
+    """The largest of the bounds that are not None, or None."""
     return max((bound for bound in bounds if bound is not None), default=None)
 
 
 def _measured_bound(W: Matrix, rank: int, evidence: RitzData, error: float) -> float | None:
-    """The best possible error, from the least that the error of the solver's factors can be.
+    """A bound on the best possible error, from the measured error of the solver's factors.
 
     With P an orthonormal basis of the columns of B, ‖W − B·A‖² = ‖W − PPᵀW‖² + ‖PPᵀW − B·A‖², and
-    the last is rounding. ‖W‖² appears nowhere, so that a large σ₁ hides only p·eps·‖W‖ of an error,
-    not √eps of it.
+    the last term is rounding. ‖W‖² appears nowhere, so that a large σ₁ hides an error of p·eps·‖W‖
+    only, not of √eps·‖W‖.
     """
     if evidence.gain is None or evidence.outside is None or evidence.width < rank:
         return None
@@ -331,15 +345,16 @@ def _measured_bound(W: Matrix, rank: int, evidence: RitzData, error: float) -> f
 def carried_bound(
     W: Matrix, rank: int, evidence: RitzData, *, likely: bool = False
 ) -> float | None:
-    """As `probable_bound`, by the probes that were multiplied along with the space, if any.
-
-    No product; a few symmetric eigenvalue problems of the width of V.
+    """The bound from the power probes that were multiplied along with the space, if any.
 
     Args:
         W: The matrix.
-        rank: Columns of B.
-        evidence: Of a space.
-        likely: Whether to take the estimate of the probes in place of their bound.
+        rank: Number of columns of B.
+        evidence: Ritz data of a space.
+        likely: Whether to use the estimate of the probes in place of their bound.
+
+    Cost:
+        No product; a few symmetric eigenvalue problems of the width of V.
     """
     outside = evidence.likely if likely else evidence.outside
     if evidence.width < rank or outside is None or math.isinf(outside):
@@ -348,19 +363,20 @@ def carried_bound(
 
 
 def clearest_bound(W: Matrix, rank: int, evidence: RitzData) -> float | None:
-    """What `probable_bound` could find if nothing lay outside V: what rounding alone leaves."""
+    """The bound if no energy lay outside V: the best that rounding allows `probable_bound`."""
     return _root(W, float(evidence.ritz()[0][:rank].sum()))
 
 
 def _root(W: Matrix, leading_squares: float) -> float | None:
-    """√(‖W‖² − U), with what rounding may have hidden of U; None where nothing is left."""
+    """√(‖W‖² − U − rounding error of U), or None where that is not positive."""
     total = W.squared_norm()
     upper = leading_squares + hidden(W)
     return math.sqrt(total - upper) if upper < total else None
 
 
 def _gathered(W: Matrix, rank: int) -> RitzData:
-    """Evidence of a Krylov space four blocks wide, for factors that came without any."""
+    """Compute Ritz data from a Krylov space of four blocks, for factors that came without any."""
+    # a fixed key, so that a certificate is reproducible
     randomness = np.random.Generator(np.random.Philox(key=GATHERED))
     space = KrylovSpace(W, rank + OVERSAMPLING, randomness)
     for _ in range(BLOCKS):
@@ -374,7 +390,7 @@ def spectrum(W: Matrix) -> Array | None:
     """All singular values of W in float64, or None where that would take too long.
 
     Cost:
-        As `eckart.backends.singular_values`, for min(rows, columns) up to 3000.
+        That of `eckart.backends.singular_values`, for min(rows, columns) up to 3000.
     """
     if min(W.shape) > LARGEST_EXACT or math.prod(W.shape) > LARGEST_EXACT * 10**5:
         return None

@@ -1,7 +1,7 @@
-"""What can go wrong, each with a sentence, a hint and a stable code.
+"""Errors, each with a sentence, a hint and a stable code.
 
-Two families decide the exit status of the command line: an `ArgumentError` can be seen from the
-arguments and the existence of paths alone (exit 2); everything else needed the content (exit 1).
+Two families decide the exit status of the command line: an `ArgumentError` follows from the
+arguments and the existence of paths alone (exit 2); every other error needs the content (exit 1).
 """
 
 from unicodedata import category
@@ -11,9 +11,9 @@ class EckartError(Exception):
     """An error that a user can act on.
 
     Args:
-        message: One sentence: what is wrong.
-        hint: One sentence: what to do about it; may be empty.
-        code: Stable kebab-case name of this error, for programs that read `--json`.
+        message: One sentence that says what is wrong.
+        hint: One sentence that says what to do about it; may be empty.
+        code: Stable kebab-case name of the error, for programs that read `--json`.
     """
 
     def __init__(self, message: str, *, hint: str = "", code: str = "error") -> None:
@@ -47,10 +47,12 @@ class MissingExtra(EckartError, ImportError):
 
 
 def _spelled(text: str) -> str:
-    """Text in one line: names that files hold may have anything in them."""
+    """Escape control characters: names read from files may contain any of them."""
     if text.isprintable():
         return text
+    # control characters, lone surrogates (which no terminal can encode), line and paragraph breaks
     kinds = ("Cc", "Cs", "Zl", "Zp")
+    # repr writes an escape such as \x1b, so that no name can control a terminal
     return "".join(repr(one)[1:-1] if category(one) in kinds else one for one in text)
 
 

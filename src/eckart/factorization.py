@@ -1,4 +1,4 @@
-"""The one loop over factors of a known W."""
+"""`factorize`: choose the rank and the solver, run it, and certify the result."""
 
 import math
 import time
@@ -41,11 +41,11 @@ from eckart.solvers.starts import GivenStart, Start, as_start
 from eckart.subspaces import CARRIED, FailureBudget
 
 FAST_EXACT: Final = 1000
-"""Up to min(rows, columns) of this, the exact decomposition is the default."""
+"""Largest min(rows, columns) for which the exact decomposition is the default solver."""
 MOST_DECADES: Final = {FLOAT32: 12, FLOAT64: 151}
-"""An iteration from given factors is sure for ‖W‖ between 10^−n and 10^n."""
+"""Iterative solvers accept ‖W‖ between 10^−n and 10^n: gradients then stay in range."""
 GUESS: Final = 32
-"""The rank whose blocks a search for the rank begins with."""
+"""Rank that a search for the rank starts from; it sets the width of the first blocks."""
 
 
 def factorize(
@@ -67,25 +67,27 @@ def factorize(
     """Find B (rows × rank) and A (rank × columns) with W ≈ B·A, and say how good they are.
 
     Args:
-        W: What to factor, of shape (rows, columns): a NumPy array or memory map, a SciPy sparse
-            matrix, rows of numbers, a `Matrix`, the path of a file with one matrix, or `Entries`,
-            whose other entries are not known (as are those of a sparse matrix with `Observed`).
-        rank: Columns of B: a number, "auto" for the singular values above the noise, or an
-            `AboveThreshold`. Exactly one of `rank`, `tolerance`, `budget` and `ratio` is given.
-        tolerance: The smallest rank with ‖W − B·A‖ ≤ tolerance·‖W‖.
-        budget: The largest rank whose factors take at most so many bytes: a number, or "10MB".
-        ratio: The same as a share of the bytes of W.
-        objective: Which error counts; by default all entries the same. The certificate and the
-            history are of that error.
-        solver: How to find them; by default `ExactSVD()`, and `BlockKrylov()` for large matrices.
-        start: First factors of an iterative solver: `Factors`, a pair (B, A), a `LoRAStart`. By
+        W: Matrix to factor, of shape (rows, columns): a NumPy array or memory map, a SciPy sparse
+            matrix, rows of numbers, a `Matrix`, the path of a file with one matrix, or `Entries`.
+            Entries that `Entries`, or a sparse matrix with `Observed`, do not list are unknown.
+        rank: Number of columns of B, "auto" for the number of singular values above the noise, or
+            an `AboveThreshold`. Give exactly one of `rank`, `tolerance`, `budget` and `ratio`.
+        tolerance: Largest relative error; the smallest rank with ‖W − B·A‖ ≤ tolerance·‖W‖ is used.
+        budget: Bytes of both factors, a number or text such as "10MB"; the largest rank that fits
+            is used.
+        ratio: Bytes of both factors as a share of the bytes of W, in place of `budget`.
+        objective: Error to minimise; by default all entries count alike. The certificate and the
+            history report that error.
+        solver: Algorithm; by default `ExactSVD()`, and `BlockKrylov()` for large matrices.
+        start: Initial factors of an iterative solver: `Factors`, a pair (B, A) or a `LoRAStart`. By
             default A ~ N(0, σ²) and B = 0.
-        accuracy: The largest certified gap to accept, 0.001 for 0.1 %; anything above it is short
-            of the target.
-        certificate: False measures the error only and leaves the best possible one unknown.
+        accuracy: Largest certified gap to accept, 0.001 for 0.1 %; a larger gap falls short of the
+            target.
+        certificate: False measures the error only and leaves the best possible error unknown.
         time_limit: Seconds after which an iteration stops.
-        seed: Makes the start reproducible: an int, a `Generator` or a `RandomState`.
-        on_step: Called with every step.
+        seed: Seed of the random numbers, for a reproducible start: an int, a `Generator` or a
+            `RandomState`.
+        on_step: Function that is called with every step.
 
     Returns:
         The factors with their certificate, the history and the recipe.
@@ -93,14 +95,14 @@ def factorize(
     Raises:
         ArgumentError: If an argument is out of its range whatever W holds.
         MatrixError: If W cannot be factored as asked: NaN, empty, a rank above min(rows, columns).
-        Diverged: If the loss of an iteration grows without bound; has the partial result.
-        Interrupted: At Ctrl-C; has the partial result.
+        Diverged: If the loss of an iteration grows without bound; it carries the partial result.
+        Interrupted: At Ctrl-C; it carries the partial result.
 
     Warns:
-        ConvergenceWarning: If the answer is short of a target: epochs, time or accuracy.
+        ConvergenceWarning: If the result falls short of a target: epochs, time or accuracy.
 
     Cost:
-        That of the solver (see its docstring), one pass to check and measure W, and the cost of
+        The cost of the solver (see its docstring), one pass to check and measure W, and the cost of
         `certify`.
 
     Example:
@@ -140,14 +142,16 @@ def factorize(
     randomness, first = as_randomness(seed), as_start(start)
     matrix = _matrix(W)
     asked = rank_rule(rank, tolerance, budget, ratio, matrix.nbytes)
+    # a matrix may have been read before this call
     read_before = matrix.passes
     check_entries(matrix)
     objective = objective or Entire()
     working, exponent = objective.working(matrix), 0
     if isinstance(first, GivenStart):
+        # solvers see the working matrix, so given factors are transformed to it
         first = replace(first, given=objective.lifted(first.given))
     if isinstance(solver, IterativeSolver):
-        _check_scale(working, solver)  # what is given to it is in the unit of W
+        _check_scale(working, solver)  # a start and a learning rate are in the unit of W
     else:
         working, exponent = rescaled(working)
     rule = asked.scaled(2.0**exponent) if isinstance(asked, AboveThreshold) else asked
@@ -168,6 +172,7 @@ def factorize(
         rank_rule=asked.describe(),
         objective=objective.settings(),
         start=begun.settings() if begun else None,
+        # the run has advanced a generator, so only its type is recorded
         seed=int(seed) if isinstance(seed, int | np.integer) else type(seed).__name__,
         accuracy=accuracy,
         shape=matrix.shape,
@@ -179,14 +184,17 @@ def factorize(
         StoppingRule(solver, problem, time_limit),
         in_units(on_step, exponent),
     )
+    # the rest of the failure probability belongs to the probes that a solver multiplies along
     probing = FailureBudget(1 - CARRIED)
     proof, values, ending = prove(
         working, loop, loop.run(), values, accuracy, probing, bound=certificate
     )
+    # explain_rank may make further tests, whose failure probability is added below
     spent = probing.failure
     unit = 2.0**-exponent
     why = explain_rank(asked, working, values, ending, probing, unit) if certificate else ""
     proof = proof.scaled(unit, failure=probing.failure - spent)
+    # the reverse of both transforms above, in reverse order
     factors = objective.restored(ending.factors()).scaled(unit)
     history = tuple(record.scaled(unit) for record in ending.history)
     values = None if values is None else _unscaled(values, exponent)
@@ -207,13 +215,14 @@ def factorize(
 
 
 def default_solver(W: Matrix, rank: int) -> Solver:
-    """The exact decomposition where it is fast, block Krylov iteration where that is faster.
+    """Choose exact decomposition where it is fast, and block Krylov iteration elsewhere.
 
     Example:
         >>> default_solver(as_matrix(np.eye(4)), rank=2)
         ExactSVD()
     """
     smaller = min(W.shape)
+    # an iteration for a quarter of all singular values takes longer than all of them
     if smaller <= FAST_EXACT or (smaller <= LARGEST_EXACT and 4 * rank > smaller):
         return ExactSVD()
     return BlockKrylov()
@@ -229,7 +238,7 @@ def _begin(
     *,
     given: bool,
 ) -> tuple[Solver, Problem, Start | None]:
-    """The solver with its settings chosen, the problem with its start, and how that was made."""
+    """Return the solver with its defaults filled in, the problem, and the start or None."""
     if isinstance(solver, IterativeSolver):
         begun = first.settled(W)
         factors = begun.factors(W, rank, randomness).on(W.namespace)
@@ -246,7 +255,7 @@ def _begin(
 
 
 def _deliver(result: Factorization, solver: Solver, problem: Problem) -> Factorization:
-    """Return, warn or raise, as the grade of the outcome asks."""
+    """Return the result, warn or raise, depending on the grade of its outcome."""
     if result.outcome is Outcome.DIVERGED:
         hint = "Leave the solver out, or give it smaller steps."
         raise Diverged(
@@ -258,6 +267,7 @@ def _deliver(result: Factorization, solver: Solver, problem: Problem) -> Factori
     if result.outcome is Outcome.INTERRUPTED:
         raise Interrupted(result)
     if result.outcome.grade == "short":
+        # 3: the line that called factorize
         warnings.warn(result.message, ConvergenceWarning, stacklevel=3)
     return result
 
@@ -273,7 +283,7 @@ def _matrix(W: object) -> Matrix:
 def _growing(
     rule: RankRule, values: Array | None, W: Matrix, solver: Solver | None
 ) -> GrowingRule | None:
-    """The rule, where the solver has to find the rank because W is too large for its spectrum."""
+    """Return the rule if W is too large for its spectrum, so that the solver finds the rank."""
     if not rule.needs_spectrum or values is not None:
         return None
     if isinstance(rule, GrowingRule) and isinstance(solver or BlockKrylov(), SubspaceSolver):
@@ -298,7 +308,7 @@ def _check_scale(W: Matrix, solver: IterativeSolver) -> None:
 
 
 def _check_start(start: Factors, W: Matrix, solver: IterativeSolver) -> None:
-    """Refuse first factors whose gradients leave it.
+    """Refuse initial factors whose gradients leave the range of the dtype.
 
     Raises:
         MatrixError: If a norm is too large.
@@ -325,7 +335,7 @@ def _check_arguments(
     time_limit: float | None,
     certificate: object,
 ) -> None:
-    """Refuse what is of the wrong kind or out of range.
+    """Refuse arguments of the wrong type or out of range.
 
     Raises:
         ArgumentError: With the name of the argument and what to give.

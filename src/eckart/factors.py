@@ -1,4 +1,4 @@
-"""B·A: the answer, and itself a matrix."""
+"""Factors B and A: the result of a factorisation, and a matrix in its own right."""
 
 import math
 from collections.abc import Iterator
@@ -24,6 +24,7 @@ from eckart.backends import (
 from eckart.errors import ArgumentError, MatrixError
 
 MOST_RANK: Final = 2**24
+"""Largest rank that `pad` accepts."""
 
 
 @final
@@ -32,16 +33,16 @@ class Factors:
     """Two thin factors whose product B·A approximates a matrix; a `Matrix` in its own right.
 
     Args:
-        B: Array of shape (rows, rank): a LoRA's `lora_B`, the users of a recommender. NumPy's, or
-            one of PyTorch or CuPy, which stays on its device.
-        A: Array of shape (rank, columns): a LoRA's `lora_A`, the items of a recommender.
+        B: Array of shape (rows, rank): `lora_B` of a LoRA, the user factors of a recommender. An
+            array of PyTorch or CuPy stays on its device.
+        A: Array of shape (rank, columns): `lora_A` of a LoRA, the item factors of a recommender.
 
     Raises:
         MatrixError: If B and A do not fit together, are empty or hold NaN or infinity.
 
     Cost:
-        A product with k columns takes 2·(rows + columns)·rank·k operations; B·A is never formed
-        but by `dense`.
+        A product with k columns takes 2·(rows + columns)·rank·k operations; only `dense` and
+        `row_blocks` form B·A.
 
     Example:
         >>> factors = Factors(B=[[1.0], [2.0]], A=[[3.0, 4.0]])
@@ -79,6 +80,7 @@ class Factors:
                 code="not-finite",
             )
         dtype = np.result_type(dtype_of(left), dtype_of(right))
+        # a frozen dataclass allows no assignment
         object.__setattr__(self, "B", namespace.astype(left, dtype))
         object.__setattr__(self, "A", namespace.astype(right, dtype))
 
@@ -88,17 +90,17 @@ class Factors:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(rows, columns) of B·A."""
+        """Shape (rows, columns) of B·A."""
         return self.B.shape[0], self.A.shape[1]
 
     @property
     def rank(self) -> int:
-        """Columns of B and rows of A."""
+        """Number of columns of B and of rows of A."""
         return self.B.shape[1]
 
     @property
     def dtype(self) -> DType:
-        """float32 or float64, that of both factors."""
+        """Dtype of both factors, float32 or float64."""
         return dtype_of(self.B)
 
     @property
@@ -129,24 +131,27 @@ class Factors:
         return self.transposed_times(self.times(X))
 
     def row_blocks(self, rows: int | None = None, /) -> Iterator[Array]:
-        """Blocks of consecutive rows of B·A, each formed when asked for.
+        """Iterate over blocks of consecutive rows of B·A, each formed when it is asked for.
 
         Raises:
-            ArgumentError: If the number of rows is none.
+            ArgumentError: If `rows` is negative or not a whole number.
         """
         if rows is not None and check_whole("number of rows", rows) < 0:
             raise ArgumentError(
                 f"The number of rows is {rows}.", hint="Give at least 1.", code="bad-rows"
             )
-        height = rows or max(1, 2**21 // self.shape[1])
+        height = rows or max(1, 2**21 // self.shape[1])  # two million entries, 16 MB of float64
         for start in range(0, self.shape[0], height):
-            with np.errstate(over="ignore", invalid="ignore"):  # whoever writes them looks at them
+            # whoever writes a block checks that it is finite
+            with np.errstate(over="ignore", invalid="ignore"):
                 block = self.B[start : start + height] @ self.A
             yield block
 
     def squared_norm(self) -> float:
         """‖B·A‖²_F = ⟨BᵀB, AAᵀ⟩, in float64; B·A is not formed."""
+        # trace((B·A)ᵀB·A) = ⟨BᵀB, AAᵀ⟩: two rank × rank matrices
         gram, (B, A) = self.namespace.gram, (self.B, self.A)
+        # rounding can make the sum of a product near 0 negative
         return max(0.0, inner(gram(B, B), gram(A.T, A.T)))
 
     def dense(self) -> Array:
@@ -154,18 +159,18 @@ class Factors:
         return self.B @ self.A
 
     def astype(self, dtype: npt.DTypeLike) -> "Factors":
-        """The same factors in another dtype; not copied where they already have it.
+        """Convert the factors to another dtype; they are not copied if they have it already.
 
         Raises:
             ArgumentError: If it is the name of no dtype.
-            MatrixError: If it is one of other things than real numbers.
+            MatrixError: If it is a dtype of anything but real numbers.
         """
         kind = as_dtype(dtype)
         move = self.namespace.astype
         return Factors(move(self.B, kind), move(self.A, kind))
 
     def on(self, namespace: Namespace) -> "Factors":
-        """The same factors in another namespace; not copied where they are there."""
+        """Move the factors to a namespace; they are not copied if they are there already."""
         if namespace == self.namespace:
             return self
         return Factors(*(placed(X, namespace, self.dtype) for X in (self.B, self.A)))
@@ -174,11 +179,11 @@ class Factors:
         """The best factors of a smaller rank: the leading singular directions of B·A.
 
         Args:
-            rank: Columns to keep, from 1 to this rank.
+            rank: Number of columns to keep, from 1 to the present rank.
 
         Raises:
             ArgumentError: If `rank` is below 1.
-            MatrixError: If `rank` is above this rank, or B·A leaves the range of its dtype.
+            MatrixError: If `rank` is above the present rank, or B·A leaves the range of its dtype.
 
         Cost:
             Two thin QR factorisations and a singular value decomposition of rank × rank.
@@ -194,12 +199,12 @@ class Factors:
         return Factors(U[:, :rank] * scale, scale[:, None] * Vt[:rank])
 
     def scaled(self, factor: float) -> "Factors":
-        """The factors of factor·B·A: the factor is B's, so that rows of A stay orthonormal.
+        """Return factors of factor·B·A: B is multiplied, so that orthonormal rows of A stay so.
 
-        Where B would come to the ends of the range of its dtype, A takes half the power of two.
+        Where B would leave the range of its dtype, A takes half the power of two.
 
         Raises:
-            ArgumentError: If it is no number.
+            ArgumentError: If `factor` is no number.
 
         Example:
             >>> Factors([[2.0]], [[1.0]]).scaled(3.0).B
@@ -207,7 +212,7 @@ class Factors:
         """
         if check_number("factor", factor) == 1:
             return self
-        half = 2.0 ** (math.frexp(factor)[1] // 2)  # which the dtype can hold
+        half = 2.0 ** (math.frexp(factor)[1] // 2)  # in range even if the factor is not
         B, kind = self.B * (factor / half), np.finfo(self.dtype)
         size = math.sqrt(self.namespace.squares(B)) * half
         if float(kind.tiny) / float(kind.eps) <= size <= float(kind.max):
@@ -215,15 +220,15 @@ class Factors:
         return Factors(B, self.A * half)
 
     def balance(self) -> "Factors":
-        """The same product with BᵀB = AAᵀ, diagonal and descending: √σ on both factors."""
+        """Return factors of the same product, BᵀB = AAᵀ diagonal and descending (√σ on both)."""
         return self.truncate(self.rank)
 
     def pad(self, rank: int) -> "Factors":
-        """The same product with columns and rows of zeros up to a larger rank.
+        """Return factors of a larger rank with the same product, by columns and rows of zeros.
 
         Raises:
-            ArgumentError: If `rank` is below this rank, or no whole number.
-            MatrixError: If it is above 2²⁴.
+            ArgumentError: If `rank` is below the present rank, or no whole number.
+            MatrixError: If `rank` is above 2²⁴.
 
         Example:
             >>> Factors([[2.0]], [[3.0]]).pad(2).B
@@ -245,10 +250,10 @@ class Factors:
         return Factors(put(B, self.dtype), put(A, self.dtype))
 
     def singular_values(self) -> Array:
-        """The `rank` singular values of B·A, descending, in float64.
+        """Return the `rank` singular values of B·A, descending, in float64.
 
         Raises:
-            MatrixError: If one is beyond float64.
+            MatrixError: If one leaves the range of float64.
         """
         return self._singular()[1]
 
@@ -266,17 +271,19 @@ class Factors:
     __matmul__ = times
 
     def _singular(self) -> tuple[Array, Array, Array]:
-        """U and Vt in the namespace, S in float64, where no product leaves its range.
+        """Return U and Vt in the namespace and S in float64.
 
-        By two thin QR and a small SVD.
+        B = Q·R and Aᵀ = P·L are thin QR factorisations of scaled factors; R·Lᵀ = U·S·Vᵀ is small.
 
         Raises:
-            MatrixError: If a singular value is beyond float64.
+            MatrixError: If a singular value leaves the range of float64.
         """
         namespace = self.namespace
+        # with entries near 1 neither the QR factorisations nor R·Lᵀ over- or underflow
         (B, left), (A, right) = namespace.scaled(self.B), namespace.scaled(self.A)
         Q, R = namespace.qr(B)  # (rows, k), (k, rank)
         P, L = namespace.qr(A.T)  # (columns, k'), (k', rank)
+        # rank × rank: float64 costs nothing here, and small singular values keep their digits
         U, S, Vt = svd(namespace.get(R).astype(FLOAT64) @ namespace.get(L).astype(FLOAT64).T)
         with np.errstate(over="ignore"):
             S = np.ldexp(S, left + right)
@@ -286,7 +293,7 @@ class Factors:
                 hint="Divide B or A by a power of ten.",
                 code="out-of-range",
             )
-        missing = self.rank - len(S)  # where the rank is above rows or columns
+        missing = self.rank - len(S)  # if the rank is above rows or columns
         U, Vt = np.pad(U, ((0, 0), (0, missing))), np.pad(Vt, ((0, missing), (0, 0)))
         U, Vt = (namespace.put(X, self.dtype) for X in (U, Vt))
         return Q @ U, np.pad(S, (0, missing)), Vt @ P.T
@@ -302,15 +309,16 @@ class Factors:
                 code="shapes-differ",
             )
         here = self.namespace
+        # NumPy multiplies mixed dtypes; PyTorch refuses them
         return placed(array, here, dtype_of(array) if here is HOST else self.dtype)
 
 
 def as_factors(given: object) -> Factors:
-    """`Factors`, or a pair (B, A), as `Factors`.
+    """Return `Factors`, or a pair (B, A), as `Factors`.
 
     Raises:
         ArgumentError: If it is neither.
-        MatrixError: As `Factors`.
+        MatrixError: In the cases of `Factors`.
 
     Example:
         >>> as_factors(([[1.0], [2.0]], [[3.0]]))
@@ -329,7 +337,7 @@ def as_factors(given: object) -> Factors:
 
 
 def _together(B: object, A: object) -> tuple[Array, Array]:
-    """Both in a working dtype and in one place, that of B where both are on devices."""
+    """Bring both to a working dtype and one namespace: that of B if both are on devices."""
     left, right = as_working(B), as_working(A)
     namespace = namespace_of(left if is_on_device(left) else right)
     return placed(left, namespace, dtype_of(left)), placed(right, namespace, dtype_of(right))

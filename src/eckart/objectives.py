@@ -1,4 +1,4 @@
-"""≈: which error counts, and the error of factors, ‖W − B·A‖, by the cheapest sure way."""
+"""Objectives (which error ≈ means), and the error ‖W − B·A‖ by the cheapest accurate way."""
 
 import math
 from dataclasses import dataclass
@@ -23,15 +23,15 @@ class Objective(Protocol):
         ...
 
     def lifted(self, factors: Factors, /) -> Factors:
-        """Factors of W, taken to factors of the working matrix: the inverse of `restored`."""
+        """Transform factors of W to factors of the working matrix: the inverse of `restored`."""
         ...
 
     def restored(self, factors: Factors, /) -> Factors:
-        """Factors of the working matrix, taken back to factors of W."""
+        """Transform factors of the working matrix back to factors of W."""
         ...
 
     def settings(self) -> dict[str, Any]:
-        """Name and settings, for the recipe."""
+        """Return the name and the settings, for the recipe."""
         ...
 
 
@@ -46,44 +46,45 @@ class Entire:
     """
 
     def working(self, W: Matrix, /) -> Matrix:
-        """W itself."""
+        """Return W itself."""
         return W
 
     def lifted(self, factors: Factors, /) -> Factors:
-        """The factors themselves."""
+        """Return the factors themselves."""
         return factors
 
     def restored(self, factors: Factors, /) -> Factors:
-        """The factors themselves."""
+        """Return the factors themselves."""
         return factors
 
     def settings(self) -> dict[str, Any]:
-        """Name and settings, for the recipe."""
+        """Return the name and the settings, for the recipe."""
         return {"name": "entire"}
 
 
 DAMPING: Final = 1e-4
+"""Default damping of the moments, as a share of the mean of their diagonal."""
 
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Weighted:
-    """The squared error of the answers, ‖(W − B·A)·G^½‖²_F, for inputs with second moments G.
+    """The squared error of the outputs, ‖(W − B·A)·G^½‖²_F, for inputs with second moments G.
 
-    With inputs x as rows of X and G = XᵀX this is the error of W·x summed over all of them: what
-    a weight loses where it is used. The moments are damped by a share of their mean, so that
-    directions which no input had are not forgotten altogether, and so that G^½ can be undone.
+    With inputs x as rows of X and G = XᵀX this is the squared error of W·x, summed over the inputs:
+    the error of a weight where it is used. A share of the mean of the diagonal is added to the
+    diagonal, so that directions absent from the inputs keep some weight and G^½ can be inverted.
 
     Fields:
         moments: G, symmetric and positive, of shape (columns, columns).
-        damping: Added to the diagonal, as a share of the mean of its entries.
+        damping: Number added to the diagonal of G, as a share of the mean of the diagonal.
 
     Raises:
         ArgumentError: If the moments are not square, symmetric, finite and positive, or the damping
             is not above 0.
 
     Cost:
-        One symmetric eigenvalue problem of the columns; products with W cost one with G^½ more.
+        One symmetric eigenvalue problem of size columns; each product with W adds one with G^½.
 
     Example:
         >>> from eckart.matrices import Dense
@@ -104,14 +105,16 @@ class Weighted:
         square = moments.ndim == 2 and moments.shape[0] == moments.shape[1]
         if not square or not np.isfinite(moments).all() or not _is_symmetric(moments):
             raise _refused("The moments are not a symmetric matrix of finite numbers.")
+        # a frozen dataclass allows no assignment
         object.__setattr__(self, "moments", moments)
+        # cheap necessary conditions here; the eigenvalues are computed when they are needed
         if not np.trace(moments) > 0 or np.diag(moments).min() < 0:
             raise _refused("The moments are not positive.")
         if not 0 < check_number("damping", self.damping) < np.inf:
             raise _refused(f"The damping is {self.damping}.")
 
     def working(self, W: Matrix, /) -> Matrix:
-        """W·G^½.
+        """Return W·G^½.
 
         Raises:
             MatrixError: If G does not fit W, or G^½ leaves the range of its dtype.
@@ -126,21 +129,22 @@ class Weighted:
         return Product(W, self._power(0.5))
 
     def lifted(self, factors: Factors, /) -> Factors:
-        """B and A·G^½."""
+        """Return B and A·G^½."""
         put = factors.namespace.put
         return Factors(factors.B, factors.A @ put(self._power(0.5), factors.dtype))
 
     def restored(self, factors: Factors, /) -> Factors:
-        """B and A·G^−½."""
+        """Return B and A·G^−½."""
         put = factors.namespace.put
+        # G^−½ exists, because the damping makes every eigenvalue positive
         return Factors(factors.B, factors.A @ put(self._power(-0.5), factors.dtype))
 
     def settings(self) -> dict[str, Any]:
-        """Name and settings, for the recipe; the moments themselves are not in it."""
+        """Return the name and the damping, for the recipe; the moments are left out."""
         return {"name": "weighted", "damping": self.damping}
 
     def _power(self, exponent: float) -> Array:
-        """(G + damping·mean)^exponent, symmetric."""
+        """(G + damping·mean·I)^exponent, symmetric."""
         damped, E = self._directions
         return (E * damped**exponent) @ E.T
 
@@ -149,13 +153,15 @@ class Weighted:
         """The damped eigenvalues of G and its eigenvectors.
 
         Raises:
-            ArgumentError: If one is below 0 by more than rounding.
+            ArgumentError: If an eigenvalue is below 0 by more than rounding.
         """
         moments = np.asarray(self.moments, FLOAT64)
+        # eigh reads one triangle only; the mean of both uses all entries
         values, E = np.linalg.eigh((moments + moments.T) / 2)
         if values[0] < -_rounding(moments) * values[-1]:
             raise _refused("The moments are not positive: some inputs would have negative squares.")
         mean = float(np.trace(moments)) / len(moments)
+        # eigenvalues below 0 by rounding would make the root NaN
         return np.maximum(values, 0.0) + self.damping * mean, E
 
 
@@ -165,7 +171,7 @@ def _is_symmetric(moments: Array) -> bool:
 
 
 def _rounding(moments: Array) -> float:
-    """That of sums in float32, in which moments are often made, whatever they are kept in."""
+    """Rounding of sums in float32, in which moments are often summed, whatever their dtype."""
     return rounding((len(moments), len(moments)), FLOAT32)
 
 
@@ -174,25 +180,26 @@ def _refused(what: str) -> ArgumentError:
 
 
 MEASURED_WITHIN: Final = {FLOAT32: 1e-4, FLOAT64: 1e-8}
-"""The error is measured to this share of itself, by the rounding that can be promised."""
+"""Relative accuracy to which the error is measured, by the bounds on rounding."""
 FEW_ENTRIES: Final = 2**21
-"""Up to so many, the residual in float64 takes no time."""
+"""Number of entries up to which the residual in float64 takes negligible time."""
 
 
 def residual_norm(W: Matrix, factors: Factors, within: float | None = None) -> float:
-    """‖W − B·A‖_F, to the share `within`, or to 10⁻⁴ for a float32 W and 10⁻⁸ for a float64 one.
+    """‖W − B·A‖_F to relative accuracy `within`: by default 10⁻⁴ for float32, 10⁻⁸ for float64.
 
     An error within the rounding of float64 is known to that rounding.
 
-    With p(k) = (64 + √k)·eps, ‖W‖² − 2⟨B, WAᵀ⟩ + ⟨BᵀB, AAᵀ⟩ is wrong by at most
+    With p(k) = (64 + √k)·eps, the expanded form ‖W‖² − 2⟨B, WAᵀ⟩ + ⟨BᵀB, AAᵀ⟩ is off by at most
     p(max(rows, columns))·‖W‖², and the subtraction block by block, whose sums have `rank` terms, by
-    p(rank)·‖W‖. The cheapest of three ways that is sure enough is taken: the expanded form, the
-    subtraction in the dtype of W, and that in float64; for up to two million entries always the
-    last. A sparse W, whose blocks would be dense, takes the expanded form in float64 before that.
+    p(rank)·‖W‖. The first of three ways that is accurate enough is used: the expanded form, the
+    subtraction in the dtype of W, the subtraction in float64. Up to two million entries it is
+    always the last. For a sparse W, whose blocks would be dense, the expanded form in float64
+    replaces the second.
 
     Cost:
-        One product of width rank; where the error is below a fifth of ‖W‖ (10⁻³ for float64), one
-        pass and a product in the dtype of W instead, and below a twelfth (10⁻⁶) in float64.
+        One product of width rank. Where the error is below a fifth of ‖W‖ (10⁻³ for float64), one
+        pass and a product in the dtype of W instead; below a twelfth (10⁻⁶), in float64.
     """
     wide = factors.astype(FLOAT64)
     if factors.shape == W.shape and is_large(W):
@@ -200,11 +207,14 @@ def residual_norm(W: Matrix, factors: Factors, within: float | None = None) -> f
             W.squared_norm() + factors.squared_norm(),
             within or MEASURED_WITHIN[W.dtype],
         )
-        likely = abs(W.squared_norm() - factors.squared_norm())  # it for B·A a projection of W
+        # the squared error if B·A is a projection of W, as that of most solvers is
+        likely = abs(W.squared_norm() - factors.squared_norm())
+        # an error δ of the square is δ/2 of the norm, hence the factor 2
         if likely >= (sure := rounding(W.shape, W.dtype) / (2 * within) * terms):
             expanded = _expanded(W, factors)
             if expanded >= sure:
                 return math.sqrt(expanded)
+        # each entry of B·A is a sum of `rank` terms
         summed = (factors.rank, factors.rank)
         if isinstance(W, Sparse):
             expanded = _expanded(W, wide)
@@ -224,15 +234,16 @@ def _expanded(W: Matrix, factors: Factors) -> float:
 
 
 def is_large(W: Matrix) -> bool:
-    """Whether a residual in float64 takes time."""
+    """Whether W is so large that a residual in float64 takes noticeable time."""
     return math.prod(W.shape) > FEW_ENTRIES
 
 
 def distance(factors: Factors, other: Factors) -> float:
-    """‖B·A − B'·A'‖_F of two pairs of one shape, by sums in float64; neither product is formed.
+    """‖B·A − B'·A'‖_F of two pairs of one shape, summed in float64; no product is formed.
 
-    What is smaller than about 10⁻⁸ of the two is not seen.
+    A distance below about 10⁻⁸ of the norms is lost to rounding.
     """
     one, two = factors.astype(FLOAT64), other.astype(FLOAT64)
+    # B·A − B'·A' as one product of twice the rank
     both = Factors(np.hstack([one.B, two.B]), np.vstack([one.A, -two.A]))
     return math.sqrt(both.squared_norm())

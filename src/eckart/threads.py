@@ -1,4 +1,4 @@
-"""How many threads may work, and independent pieces of work spread over them."""
+"""The number of threads that may work, and independent pieces of work spread over them."""
 
 import os
 from collections.abc import Callable, Generator, Iterable
@@ -16,12 +16,13 @@ _LIMIT: Final[ContextVar[int | None]] = ContextVar("threads", default=None)
 
 @contextmanager
 def limited_threads(threads: int | None) -> Generator[None, None, None]:
-    """Limit the threads of BLAS and of `in_threads` while the block runs; None changes nothing."""
+    """Limit the threads of BLAS and `in_threads` while the block runs; None sets no limit."""
     if threads is None:
         yield
         return
     from threadpoolctl import threadpool_limits
 
+    # a context variable: threads of other runs keep their own limit
     token = _LIMIT.set(threads)
     try:
         with threadpool_limits(threads):
@@ -32,21 +33,21 @@ def limited_threads(threads: int | None) -> Generator[None, None, None]:
 
 @contextmanager
 def one_blas_thread() -> Generator[None, None, None]:
-    """One thread for BLAS while the block runs, for work that is spread by `in_threads` itself."""
+    """Limit BLAS to one thread while the block runs, for work that `in_threads` spreads."""
     with _pools().limit(limits=1, user_api="blas"):
         yield
 
 
 @cache
 def _pools() -> Any:
-    """The thread pools that are loaded; looking for them takes milliseconds."""
+    """The loaded thread pools; kept, because looking for them takes milliseconds."""
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController()
 
 
 def thread_count() -> int:
-    """Threads that may work at once: the limit, else OMP_NUM_THREADS, else the cores."""
+    """Number of threads that may work at once: the limit, else OMP_NUM_THREADS, else the cores."""
     limit = _LIMIT.get()
     if limit is not None:
         return limit
@@ -56,13 +57,14 @@ def thread_count() -> int:
         named = 0
     if named > 0:
         return named
+    # cpu_count counts the whole machine, the affinity what this process may use
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def in_threads(function: Callable[[T], R], pieces: Iterable[T]) -> list[R]:
-    """What the function returns for each piece, in order, whatever the number of threads.
+    """Apply the function to each piece and return the results in the order of the pieces.
 
-    For work that leaves Python's lock, as products of arrays do.
+    It pays for work that releases Python's global lock, as products of arrays do.
 
     Example:
         >>> in_threads(abs, [-2, 3, -4])
@@ -70,7 +72,9 @@ def in_threads(function: Callable[[T], R], pieces: Iterable[T]) -> list[R]:
     """
     listed = list(pieces)
     count = min(thread_count(), len(listed))
+    # a pool of one thread costs its start and gains nothing
     if count <= 1:
         return [function(piece) for piece in listed]
+    # map returns results in the order of the pieces, and raises the first exception
     with ThreadPoolExecutor(count) as pool:
         return list(pool.map(function, listed))

@@ -1,1 +1,1 @@
-"""Known entries of a matrix, most of which is not known: what is fitted to them, and how."""
+"""Matrix completion: factorisations of a matrix of which only some entries are known."""

@@ -20,23 +20,23 @@ from eckart.threads import one_blas_thread
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlternatingLeastSquares:
-    """All rows for the columns as they are, then all columns for the rows, in turn.
+    """Alternating least squares: fit all rows with the columns fixed, then all columns, in turn.
 
-    The loss never rises. Biases are columns of the factors that are held at one, so each sweep fits
-    them together with the rest. Every row is a problem of its own: the answer has the same bits
+    The loss never rises. Biases belong to columns of ones in the factors, so each sweep fits them
+    together with the rest. Every row is a problem of its own, so the result has the same bits
     whatever the number of threads.
 
     Fields:
-        by: How each row is solved: `ConjugateGradients()`, `Cholesky()`, `CoordinateBlocks()`. None
-            takes the first, and coordinate descent where the factors must not be negative.
-        epochs: The most sweeps over both sides.
-        stop_early: Stop before `epochs` once the loss has converged.
+        by: Solver of the rows: `ConjugateGradients()`, `Cholesky()` or `CoordinateBlocks()`. None
+            takes the first, or coordinate descent if the factors must not be negative.
+        epochs: Largest number of sweeps over both sides.
+        stop_early: Whether to stop before `epochs`, once the loss has converged.
 
     Raises:
         ArgumentError: If a field is out of its range.
 
     Cost:
-        In each epoch that of `by` for all entries twice.
+        In each epoch, the cost of `by` for all entries, twice.
 
     Example:
         >>> import eckart
@@ -57,13 +57,14 @@ class AlternatingLeastSquares:
         check_count("epochs", self.epochs)
 
     def steps(self, problem: EntriesProblem, /) -> Iterator[Step]:
-        """Endless sweeps, each with the objective after it."""
+        """Yield sweeps without end, each with the objective after it."""
         solver = self._row_solver(problem)
         tables = Tables(problem.entries, problem.objective, problem.start)
         for number in itertools.count():
+            # rows are spread over threads, and BLAS in each of them must not start more
             with one_blas_thread():
                 loss = tables.sweep(solver)
-            # a step is kept while the next sweep overwrites the tables
+            # the caller may keep a step while the next sweep overwrites the tables
             offset = tables.kept()
             yield Step(
                 number=number,
@@ -73,7 +74,7 @@ class AlternatingLeastSquares:
             )
 
     def settings(self) -> dict[str, Any]:
-        """Name and settings, for the recipe."""
+        """Return the name and the settings, for the recipe."""
         by = None if self.by is None else self.by.settings()
         return {"name": "als", "by": by, "epochs": self.epochs, "stop_early": self.stop_early}
 
@@ -86,6 +87,7 @@ class AlternatingLeastSquares:
                 hint="Leave out how rows are solved.",
                 code="nonnegative-by",
             )
+        # the bias behind the factors may be negative
         return NonnegativeCoordinates(bounded=problem.rank)
 
 

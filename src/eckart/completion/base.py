@@ -1,4 +1,4 @@
-"""The shape of a solver of known entries, and the problem it is given."""
+"""The protocol of solvers of known entries, and their problem."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ from eckart.solvers.base import Epochs
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EntriesProblem:
-    """What a solver of known entries is given.
+    """The input of a solver of known entries.
 
     Fields:
         entries: The known entries.
-        objective: Which error counts, and the penalty.
-        rank: Columns of B.
-        start: Where to begin.
-        randomness: Of the solver.
+        objective: Error that counts, and the penalty.
+        rank: Number of columns of B.
+        start: Initial factors and biases.
+        randomness: Source of the random numbers of the solver.
     """
 
     entries: Entries
@@ -32,13 +32,13 @@ class EntriesProblem:
     randomness: Randomness
 
     def scale(self) -> tuple[float, float, DType]:
-        """The loss of no factors at all, the highest that is sound, and the dtype of the sums."""
+        """Return the loss of zero factors, the highest sound loss, and the dtype of the sums."""
         nothing = self.objective.loss_of_zeros(self.entries)
-        # values that all equal their mean leave nothing, which no loss can be measured by
+        # if all values equal their mean, `nothing` is 0 and no loss can be compared with it
         return nothing, nothing + self.objective.size(self.entries), self.start.dtype
 
     def first_step(self) -> Step:
-        """The start as a step."""
+        """Return the start as a step."""
         start = self.start
         return Step(number=0, loss=None, factors=lambda: start.factors, approximation=lambda: start)
 
@@ -48,14 +48,14 @@ class EntriesSolver(Epochs, Protocol):
     """A solver of known entries."""
 
     def steps(self, problem: EntriesProblem, /) -> Iterator[Step]:
-        """Endless steps from the start of the problem."""
+        """Yield steps without end from the start of the problem."""
         ...
 
     def settings(self) -> dict[str, Any]:
-        """Name and settings, for the recipe."""
+        """Return the name and the settings, for the recipe."""
         ...
 
 
 def fits_entries(solver: object) -> TypeGuard[EntriesSolver]:
-    """Whether a solver may be one of known entries: it has epochs and is no `IterativeSolver`."""
+    """Whether a solver fits known entries: it has epochs and is no `IterativeSolver`."""
     return isinstance(solver, EntriesSolver) and not isinstance(solver, IterativeSolver)

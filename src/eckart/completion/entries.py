@@ -1,4 +1,4 @@
-"""The known entries of a matrix, most of which is not known."""
+"""The known entries of a matrix, most of whose entries are unknown."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,21 +17,21 @@ Indices = npt.NDArray[np.integer[Any]]
 NONE: Final[Array] = np.empty(0, FLOAT32)
 """Weights that are all one."""
 MOST_PLACES: Final = 2**22
+"""Number of rows that is plausible for any number of entries if no shape is given."""
 PER_ENTRY: Final = 1000
-"""Rows beside those, for each entry, that are taken for what was meant where no shape is given; as
-in files."""
+"""Number of further plausible rows for each entry; files use the same limit."""
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Compressed:
-    """Entries in the order of rows (or columns): those of row i are starts[i] : starts[i + 1].
+    """Entries compressed by rows (or columns): those of row i are starts[i] : starts[i + 1].
 
     Fields:
         starts: Array of shape (rows + 1,), int64.
-        indices: The column of each entry, ascending within a row.
-        values: Its value, float32.
-        weights: Its weight, float32; of length 0 where all are one.
+        indices: Column of each entry, ascending within a row.
+        values: Value of each entry, float32.
+        weights: Weight of each entry, float32; of length 0 if all are one.
     """
 
     starts: npt.NDArray[np.int64]
@@ -41,7 +41,7 @@ class Compressed:
 
     @property
     def counts(self) -> npt.NDArray[np.int64]:
-        """How many entries each row has."""
+        """Number of entries of each row."""
         return np.diff(self.starts)
 
     @property
@@ -53,13 +53,13 @@ class Compressed:
 @final
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Entries:
-    """Entries (row, column, value) of a matrix whose other entries are not known, or not seen.
+    """Known entries (row, column, value) of a matrix; the others are unknown, or not observed.
 
-    Not a `Matrix`: an entry that is not listed is unknown, not zero. Made by `Entries.of` or
-    `Entries.of_sparse`; kept by rows, and by columns from when they are first asked for.
+    They are no `Matrix`, because an entry that is not listed is unknown, not zero. `Entries.of` and
+    `Entries.of_sparse` make them. They are kept by rows, and by columns once that is needed.
 
     Fields:
-        shape: (rows, columns); users × items.
+        shape: Shape (rows, columns); users × items.
         by_rows: The entries in the order of rows.
 
     Cost:
@@ -85,21 +85,21 @@ class Entries:
         weights: npt.ArrayLike | None = None,
         shape: tuple[int, int] | None = None,
     ) -> "Entries":
-        """Entries from three or four lists of the same length, in any order.
+        """Make entries from three or four lists of the same length, in any order.
 
         Args:
-            rows: The row of each entry, from 0.
-            columns: Its column, from 0.
-            values: Its value.
-            weights: How much its error counts, at least 0; None counts all the same.
-            shape: (rows, columns); by default just large enough.
+            rows: Row of each entry, from 0.
+            columns: Column of each entry, from 0.
+            values: Value of each entry.
+            weights: Weight of the error of each entry, at least 0; None weights all alike.
+            shape: Shape (rows, columns); by default just large enough.
 
         Raises:
             MatrixError: If the lists do not fit together, an index is out of range, a value
                 or weight is not a finite number, or an entry is listed twice.
 
         Cost:
-            Two counting sorts; the memory of the result twice for a moment.
+            Two counting sorts; for a moment twice the memory of the result.
         """
         row, column = _indices(rows, "row"), _indices(columns, "column")
         value, weight = _numbers(values, "value"), NONE
@@ -123,6 +123,7 @@ class Entries:
             height, width = _shape(shape)
         _check_range(row, height, "row")
         _check_range(column, width, "column")
+        # sorted by column first: the stable sort by row then leaves ascending columns in each row
         across = _sorted(column, row, value, weight, width, height)
         down = _turned(across, height, width)
         _check_distinct(down)
@@ -137,19 +138,18 @@ class Entries:
         weights: Array | None,
         shape: tuple[int, int],
     ) -> "Entries":
-        """Entries that are in order already, row by row; the arrays are kept and not copied.
+        """Make entries from lists that are in order already, row by row; they are not copied.
 
         Args:
-            counts: How many entries each row has.
-            columns: The column of each entry, ascending within a row.
-            values: Its value, a finite number, float32.
-            weights: How much its error counts, float32; None counts all the same.
-            shape: (rows, columns).
+            counts: Number of entries of each row.
+            columns: Column of each entry, ascending within a row.
+            values: Value of each entry, a finite number, float32.
+            weights: Weight of the error of each entry, float32; None weights all alike.
+            shape: Shape (rows, columns).
 
         Raises:
-            ArgumentError: If the shape is none.
-            MatrixError: If the columns of a row do not ascend, or one is out of range, or an array
-                holds something else.
+            ArgumentError: If the shape is not a pair of whole numbers.
+            MatrixError: If columns of a row do not ascend, one is out of range, or an array is bad.
 
         Cost:
             No memory for the entries beyond what is given.
@@ -191,10 +191,10 @@ class Entries:
 
     @classmethod
     def of_sparse(cls, W: Any) -> "Entries":
-        """The stored entries of a SciPy sparse matrix, zeros among them.
+        """Make entries from all stored entries of a SciPy sparse matrix, stored zeros included.
 
         Raises:
-            MatrixError: As `of`.
+            MatrixError: If W is not sparse, and in the cases of `of`.
         """
         if not scipy.sparse.issparse(W):
             raise MatrixError(
@@ -209,38 +209,38 @@ class Entries:
 
     @cached_property
     def by_columns(self) -> Compressed:
-        """The same entries in the order of columns."""
+        """The entries in the order of columns."""
         return _turned(self.by_rows, self.shape[1], self.shape[0])
 
     @property
     def rows(self) -> Indices:
-        """The row of each entry; formed when asked for."""
+        """Row of each entry; the array is formed anew each time."""
         kind = self.by_rows.indices.dtype
         return np.repeat(np.arange(self.shape[0], dtype=kind), self.by_rows.counts)
 
     @property
     def columns(self) -> Indices:
-        """The column of each entry."""
+        """Column of each entry, row by row."""
         return self.by_rows.indices
 
     @property
     def values(self) -> Array:
-        """The value of each entry, row by row."""
+        """Value of each entry, row by row."""
         return self.by_rows.values
 
     @property
     def weights(self) -> Array | None:
-        """The weight of each entry; None where all are one."""
+        """Weight of each entry, row by row; None if all are one."""
         return self.by_rows.weights if len(self.by_rows.weights) else None
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all that is kept."""
+        """Bytes of the entries, in both orders if both are kept."""
         orders = [part for part in self.__dict__.values() if isinstance(part, Compressed)]
         return sum(part.nbytes for part in orders)
 
     def row(self, number: int) -> tuple[Indices, Array]:
-        """The columns and values of one row.
+        """Return the columns and the values of one row.
 
         Raises:
             ArgumentError: If there is no such row.
@@ -271,7 +271,7 @@ def _shape(shape: Any) -> tuple[int, int]:
 
 
 def _check_array(array: Any, name: str, kinds: str) -> None:
-    """Refuse what is no array of one dimension with numbers of these kinds."""
+    """Refuse anything but a one-dimensional NumPy array with a dtype of these kinds."""
     kept = isinstance(array, np.ndarray) and not isinstance(array, np.ma.MaskedArray)
     if not kept or array.ndim != 1 or array.dtype.kind not in kinds:
         raise MatrixError(
@@ -321,10 +321,10 @@ def _numbers(numbers: npt.ArrayLike, name: str) -> Array:
 
 
 def _above(places: Indices, name: str) -> int:
-    """How many rows (or columns) there are, by the largest that is named.
+    """The number of rows (or columns), from the largest index.
 
     Raises:
-        MatrixError: If that is far more than entries: ids were given in the place of numbers.
+        MatrixError: If that is far more than the entries: ids were given in place of indices.
     """
     largest = int(places.max()) if len(places) else -1
     if largest >= MOST_PLACES + PER_ENTRY * len(places):
@@ -353,7 +353,7 @@ def _index_type(count: int) -> type[np.int32] | type[np.int64]:
 
 
 def _empty(count: int, size: int, of: int, weighted: bool) -> Compressed:
-    """Room for entries: `count` places, `size` entries, indices below `of`."""
+    """Allocate room for `size` entries of `count` rows, with indices below `of`."""
     return Compressed(
         starts=np.zeros(count + 1, np.int64),
         indices=np.empty(size, _index_type(of)),

@@ -1,4 +1,4 @@
-"""The least squares problems of all rows for a fixed other factor, and their solvers."""
+"""The least-squares problems of all rows for a fixed other factor, and their solvers."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -14,9 +14,9 @@ from eckart.solvers.base import check_count
 from eckart.threads import in_threads
 
 PIECES: Final = 32
-"""Rows are cut into so many pieces of equal work, whatever the number of threads."""
+"""Number of pieces of about equal work into which rows are cut, for any number of threads."""
 BLOCK: Final = 4096
-"""Rows whose products are summed at a time, so that a sum does not depend on the threads."""
+"""Number of rows in a partial sum: fixed, so that the bits do not depend on the threads."""
 
 
 @final
@@ -25,15 +25,15 @@ class NormalEquations:
     """Minimise Σ w·(t − ⟨D, x⟩)² + xᵀ(gram + ridge)x − 2⟨linear, x⟩ for the x of each row.
 
     Fields:
-        order: The entries of each row.
-        targets: t of each entry before what is held fixed is subtracted; of length 0 for ones.
+        order: Entries of each row.
+        targets: t of each entry before mean and offsets are subtracted; of length 0 for ones.
         weights: w of each entry; of length 0 for ones.
-        mean: Held fixed.
-        offsets: Held fixed for each D: its own bias; of length 0 for zeros.
-        table: Every D, of shape (others, width); the last number is 1 where rows have a bias.
-        counts: How many entries name each D.
-        gram: Array of shape (width, width), float32, the same for all rows.
-        ridge: Array of shape (rows,), above 0.
+        mean: Mean that is subtracted from every target.
+        offsets: Bias of each D, which is subtracted from its targets; of length 0 for zeros.
+        table: Every D, of shape (others, width); the last number is 1 if rows have a bias.
+        counts: Number of entries that refer to each D.
+        gram: Array of shape (width, width), float32, shared by all rows.
+        ridge: Penalty of each row, above 0; shape (rows,).
         linear: Array of shape (rows, width), or (0, width) for zeros.
     """
 
@@ -49,11 +49,12 @@ class NormalEquations:
     linear: Array
 
     def pieces(self) -> list[tuple[int, int]]:
-        """Ranges of rows with about equal work."""
+        """Return ranges of rows with about equal work."""
         return cut(self.order.starts, per_row=self.table.shape[1] // 4)
 
     def typical_squares(self) -> Array:
-        """The mean of D² over all entries, of shape (width,)."""
+        """Return the mean of D² over all entries, of shape (width,)."""
+        # each D counts as often as entries refer to it
         share = self.counts / max(1, len(self.order.indices))
         sums = in_threads(
             lambda here: share[here] @ np.square(self.table[here], dtype=FLOAT64),
@@ -62,7 +63,7 @@ class NormalEquations:
         return np.sum(sums, axis=0).astype(FLOAT32)
 
     def known(self) -> tuple[Any, ...]:
-        """The first arguments of every kernel."""
+        """Return the arguments that every kernel takes first."""
         return (
             self.order.starts,
             self.order.indices,
@@ -75,24 +76,24 @@ class NormalEquations:
 
 
 class RowSolver(Protocol):
-    """A way to solve equations."""
+    """A solver of the normal equations of all rows."""
 
     @property
     def rotates(self) -> bool:
-        """Whether the factors may be turned so that `gram` is diagonal."""
+        """Whether the factors may be rotated so that `gram` is diagonal."""
         ...
 
     def solve(self, equations: NormalEquations, X: Array, /) -> Array:
-        """Improve X in place; the value of each row's sum of squares and penalties."""
+        """Improve X in place; return the value of the objective of each row."""
         ...
 
     def settings(self) -> dict[str, Any]:
-        """Name and settings, for the recipe."""
+        """Return the name and the settings, for the recipe."""
         ...
 
 
 def cut(starts: npt.NDArray[np.int64], *, per_row: int) -> list[tuple[int, int]]:
-    """Ranges of rows with about equal work: one for each entry and `per_row` for each row.
+    """Cut rows into ranges of about equal work: 1 for each entry and `per_row` for each row.
 
     Example:
         >>> cut(np.array([0, 10, 10, 20]), per_row=0)
@@ -101,25 +102,27 @@ def cut(starts: npt.NDArray[np.int64], *, per_row: int) -> list[tuple[int, int]]
     rows = len(starts) - 1
     work = starts + np.arange(rows + 1) * per_row
     edges = np.searchsorted(work, np.linspace(0, work[-1], PIECES + 1))
+    # rows without entries at either end belong to a piece, too
     edges[0], edges[-1] = 0, rows
     return [(int(a), int(z)) for a, z in pairwise(edges) if z > a]
 
 
 def blocks(rows: int) -> list[slice]:
-    """Blocks of rows of a fixed size."""
+    """Cut rows into blocks of a fixed size."""
     return [slice(start, start + BLOCK) for start in range(0, rows, BLOCK)]
 
 
 def gram(X: Array) -> Array:
-    """XᵀX in float64, summed over blocks of a fixed size: the same whatever the threads."""
+    """XᵀX in float64, summed over blocks of a fixed size: the same bits for any threads."""
+    # each block in float32, the sum over blocks in float64
     parts = in_threads(lambda here: X[here].T @ X[here], blocks(len(X)))
     return np.asarray(np.sum(parts, axis=0, dtype=FLOAT64))
 
 
 def turned(tables: Sequence[Array], E: Array) -> list[Array]:
-    """Every table with its leading columns multiplied by E.
+    """Return copies of all tables with their leading columns multiplied by E.
 
-    Copies, so that an interruption finds all tables turned or none.
+    They are copies, so that after an interruption all tables are rotated or none.
     """
     width, small = E.shape[0], E.astype(FLOAT32)
     made = [np.empty_like(table) for table in tables]
@@ -137,26 +140,26 @@ def turned(tables: Sequence[Array], E: Array) -> list[Array]:
 def run(
     equations: NormalEquations, rows: int, kernel: Callable[[int, int, Array], object]
 ) -> Array:
-    """Run a kernel over pieces of the rows; what it left of each row's sum."""
+    """Run a kernel over pieces of the rows; return the objective of each row."""
     losses = np.zeros(rows, FLOAT64)
     in_threads(lambda piece: kernel(piece[0], piece[1], losses), equations.pieces())
     return losses
 
 
 SCRATCH: Final = 2**18
-"""Numbers of gathered rows that a thread keeps: 1 MB, which stays in its cache."""
+"""Numbers of gathered rows that a thread keeps: 1 MB stays in its cache."""
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConjugateGradients:
-    """A few steps of preconditioned conjugate gradients, from where the last sweep ended.
+    """A few steps of preconditioned conjugate gradients, from the result of the last sweep.
 
-    The factors are turned so that what all rows share, α·AAᵀ, is diagonal; it costs nothing then,
-    and the diagonal of the whole system is a good preconditioner.
+    The factors are rotated so that the Gram matrix that all rows share, α·AAᵀ, is diagonal; its
+    products then cost nothing, and the diagonal of the whole system is a good preconditioner.
 
     Fields:
-        steps: For each row in each sweep.
+        steps: Number of steps for each row in each sweep.
 
     Cost:
         About 4·(steps + 1)·rank operations for each entry.
@@ -172,11 +175,11 @@ class ConjugateGradients:
 
     @property
     def rotates(self) -> bool:
-        """True: the kernel knows a diagonal gram only."""
+        """True: the kernel accepts only a diagonal Gram matrix."""
         return True
 
     def solve(self, equations: NormalEquations, X: Array, /) -> Array:
-        """Improve X in place."""
+        """Improve X in place; return the value of the objective of each row."""
         from eckart.completion.kernels.rows import conjugate_rows
 
         diagonal = np.ascontiguousarray(np.diag(equations.gram))
@@ -201,7 +204,7 @@ class ConjugateGradients:
         return run(equations, len(X), kernel)
 
     def settings(self) -> dict[str, Any]:
-        """Name and settings, for the recipe."""
+        """Return the name and the settings, for the recipe."""
         return {"name": "conjugate gradients", **asdict(self)}
 
 
@@ -211,8 +214,8 @@ class Cholesky:
     """The exact solution of every row.
 
     Cost:
-        rank² operations for each entry and rank³/3 for each row; where a row has m < ¾·rank entries
-        m²·rank and m³/3.
+        rank² operations for each entry and rank³/3 for each row; for a row with m < ¾·rank entries,
+        m²·rank + m³/3 operations.
 
     Reference:
         Hu, Koren, Volinsky (2008), ICDM.
@@ -220,11 +223,11 @@ class Cholesky:
 
     @property
     def rotates(self) -> bool:
-        """True: a diagonal gram makes rows with few entries cheap."""
+        """True: with a diagonal Gram matrix rows with few entries cost less."""
         return True
 
     def solve(self, equations: NormalEquations, X: Array, /) -> Array:
-        """Replace X."""
+        """Replace X by the solution; return the value of the objective of each row."""
         from eckart.completion.kernels.rows import exact_rows
 
         gram = equations.gram
@@ -246,26 +249,26 @@ class Cholesky:
         return run(equations, len(X), kernel)
 
     def settings(self) -> dict[str, Any]:
-        """Name, for the recipe."""
+        """Return the name, for the recipe."""
         return {"name": "cholesky"}
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CoordinateBlocks:
-    """The exact solution for one block of coordinates after another, from where the sweep began.
+    """The exact solution for one block of coordinates after another, from the last sweep on.
 
-    For high ranks: a block's small system costs far less than that of the whole row, and the loss
-    falls nearly as much in each sweep.
+    It suits high ranks: the small system of a block costs far less than that of the whole row, and
+    the loss falls nearly as much in each sweep.
 
     Fields:
-        width: Coordinates in a block.
+        width: Number of coordinates in a block.
 
     Cost:
         rank·width operations for each entry and rank·width²/3 for each row.
 
     Reference:
-        Rendle et al. (2021), iALS++, arXiv 2110.14044, with the rows' blocks one after another.
+        Rendle et al. (2021), iALS++, arXiv 2110.14044; here all blocks of a row follow one another.
     """
 
     width: int = 64
@@ -275,11 +278,11 @@ class CoordinateBlocks:
 
     @property
     def rotates(self) -> bool:
-        """True: blocks have nothing in common but their entries then."""
+        """True: with a diagonal Gram matrix blocks are coupled by their entries only."""
         return True
 
     def solve(self, equations: NormalEquations, X: Array, /) -> Array:
-        """Improve X in place."""
+        """Improve X in place; return the value of the objective of each row."""
         from eckart.completion.kernels.rows import block_rows
 
         diagonal = np.ascontiguousarray(np.diag(equations.gram))
@@ -294,18 +297,18 @@ class CoordinateBlocks:
         return run(equations, len(X), kernel)
 
     def settings(self) -> dict[str, Any]:
-        """Name and settings, for the recipe."""
+        """Return the name and the settings, for the recipe."""
         return {"name": "coordinate blocks", **asdict(self)}
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NonnegativeCoordinates:
-    """Coordinate descent with no number below 0, from where the last sweep ended.
+    """Coordinate descent with no number below 0, from the result of the last sweep.
 
     Fields:
-        bounded: How many leading numbers of each row must not be negative; a bias behind them may.
-        cycles: The most cycles over the coordinates of a row in each sweep.
+        bounded: Number of leading coordinates that must not be negative; a bias after them may be.
+        cycles: Largest number of cycles over the coordinates of a row in each sweep.
 
     Cost:
         rank² operations for each entry, and for each row in each cycle.
@@ -322,11 +325,11 @@ class NonnegativeCoordinates:
 
     @property
     def rotates(self) -> bool:
-        """False: what is not negative may be so after a turn."""
+        """False: a rotation may make numbers negative."""
         return False
 
     def solve(self, equations: NormalEquations, X: Array, /) -> Array:
-        """Improve X in place."""
+        """Improve X in place; return the value of the objective of each row."""
         from eckart.completion.kernels.rows import nonnegative_rows
 
         def kernel(first: int, last: int, losses: Array) -> None:
@@ -338,5 +341,5 @@ class NonnegativeCoordinates:
         return run(equations, len(X), kernel)
 
     def settings(self) -> dict[str, Any]:
-        """Name and settings, for the recipe."""
+        """Return the name and the settings, for the recipe."""
         return {"name": "nonnegative coordinates", "cycles": self.cycles}

@@ -1,4 +1,4 @@
-"""New rows or columns of a fitted matrix, by the equations of the fit and without fitting again."""
+"""Fold in: fit new rows or columns to a factorisation without fitting it again."""
 
 from dataclasses import replace
 from typing import Final, Literal, overload
@@ -19,7 +19,7 @@ from eckart.threads import one_blas_thread
 
 Side = Literal["rows", "columns"]
 CYCLES: Final = 1000
-"""Over the coordinates of a row that must not be negative; most rows stand still far earlier."""
+"""Most cycles of coordinate descent for a nonnegative row; most rows converge far earlier."""
 
 
 @overload
@@ -50,31 +50,30 @@ def fold_in(
 ) -> BiasedFactors | PosteriorSamples:
     """Fit new rows (or columns) to a factorisation whose columns (or rows) stay as they are.
 
-    Each new row is the exact solution of the equations that a fitted one solves, with no negative
-    factor where the fit allowed none, so a row of the fit folded in anew is itself once the fit has
-    converged. For `PosteriorSamples` it is drawn from its posterior in every draw, so that
-    predictions for it are spread as they are for a row of the fit.
+    Each new row is the exact solution of the equations of a fitted row, without negative factors if
+    the fit allowed none; so a row of the fit that is folded in again is unchanged once the fit has
+    converged. For `PosteriorSamples` the row is drawn from its posterior in every draw, so that its
+    predictions have the same spread as those of a row of the fit.
 
     Args:
-        approximation: That was fitted.
-        objective: By which it was fitted; attributes, if any, are those of the new rows.
-        entries: Of the new rows: (new rows, columns), or (rows, new columns).
-        side: Which are new.
-        seed: Of the draws for `PosteriorSamples`. What is folded in by turns, rows and then
-            columns, takes one `Generator`, or their draws are no longer independent.
+        approximation: Fitted factors, with or without biases, or posterior samples.
+        objective: Objective of the fit; attributes, if any, are those of the new rows.
+        entries: Entries of the new rows, of shape (new rows, columns) or (rows, new columns).
+        side: Side that is new, "rows" or "columns".
+        seed: Seed of the draws for `PosteriorSamples`. If both rows and columns are folded in, pass
+            one `Generator` to both calls, or their draws are not independent.
 
     Returns:
         An approximation of the shape of `entries`: the new rows with the old columns, or the
-        reverse. A row without entries and attributes has factors and bias of 0 in
-        `BiasedFactors`.
+        reverse. In `BiasedFactors` a row without entries and attributes has factors and bias of 0.
 
     Raises:
-        ArgumentError: If an argument is of another kind, or `PosteriorSamples` have no priors.
+        ArgumentError: If an argument has a wrong type, or `PosteriorSamples` have no priors.
         MatrixError: If the side that stays has another length.
 
     Cost:
-        rank² operations for each entry and rank³/3 for each row; that for each draw of
-        `PosteriorSamples`.
+        rank² operations for each entry and rank³/3 for each row; for `PosteriorSamples` that many
+        for each draw.
 
     Example:
         >>> fitted = BiasedFactors(0.0, [0.0], [0.0, 0.0], Factors([[1.0]], [[1.0, 2.0]]))
@@ -104,16 +103,17 @@ def fold_in(
         tables.improve(
             *_new_and_old(tables, side),
             by if tables.objective.nonnegative else Cholesky(),
+            # a rotation would change the side that stays
             turning=False,
         )
     return _with_extra(tables.offset(), approximation)
 
 
 def _check(approximation: object, objective: object, entries: object, side: object) -> None:
-    """Refuse what is of another kind.
+    """Refuse arguments of a wrong type.
 
     Raises:
-        ArgumentError: With the name of the argument.
+        ArgumentError: If one is; the message and the code name it.
     """
     for name, value, kinds in (
         ("approximation", approximation, (BiasedFactors, Factors, PosteriorSamples)),
@@ -139,7 +139,7 @@ def _drawn(
     side: Side,
     randomness: Randomness,
 ) -> PosteriorSamples:
-    """Every draw with new rows from the posterior that its own prior gives them."""
+    """Draw the new rows for every draw, from the posterior under its own prior."""
     if len(fitted.priors) < len(fitted.draws):
         raise ArgumentError(
             "These samples have no priors, so nothing can be folded in.",
@@ -157,10 +157,11 @@ def _drawn(
 
 
 def _tables(fitted: BiasedFactors, objective: Observed, entries: Entries, side: Side) -> Tables:
-    """What was fitted with new rows (or columns) of zeros in place of its own."""
+    """Return tables of the fit with rows (or columns) of zeros in place of its own."""
     count = entries.shape[0 if side == "rows" else 1]
     bias, B = np.zeros(count, FLOAT32), np.zeros((count, fitted.rank), FLOAT32)
     if side == "rows":
+        # the columns stay as they are, so their attributes have no part in it
         only = replace(objective, column_attributes=None)
         start = replace(fitted.with_rows(B, bias), extra_rows=None)
     else:

@@ -22,25 +22,24 @@ from eckart.solvers.base import check_count
 from eckart.threads import in_threads, one_blas_thread
 
 STRENGTH: Final = 2.0
-"""β₀: the prior mean counts as so many rows at 0."""
+"""β₀: the weight of the prior mean 0, in rows."""
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GibbsSampling:
-    """Draws from the posterior of B, A, their biases and their priors, given the known entries.
+    """Gibbs sampling of B, A, their biases and their priors, given the known entries.
 
-    The rows of B (with their biases) are Gaussian with a mean and precision of their own, which are
-    Gaussian-Wishart; so are the columns of A; the precision of the entries is Gamma. The
-    strength of every penalty is drawn with the rest, so nothing of it has to be chosen, and
-    predictions are means over draws, with a standard deviation. The penalty of the objective is
-    not used. Entries are drawn in units of about their standard deviation, so that it does not
-    matter in which they are given.
+    The rows of B (with their biases) are Gaussian with a common mean and precision, which have a
+    Gaussian-Wishart prior; so are the columns of A. The precision of the entries has a Gamma prior.
+    Because the priors are drawn too, no regularization has to be chosen, and that of the objective
+    is not used. Predictions are means over draws, with a standard deviation. The entries are scaled
+    to a standard deviation near 1, so that their unit does not matter.
 
     Fields:
-        samples: Draws after the burn-in.
-        burn_in: Sweeps before the first draw counts.
-        keep: The most draws that are kept, spread evenly over the samples.
+        samples: Number of draws after the burn-in.
+        burn_in: Number of sweeps before the first draw counts.
+        keep: Largest number of draws that are kept, spread evenly over the samples.
 
     Raises:
         ArgumentError: If a field is out of its range, or the objective is not for ratings.
@@ -67,16 +66,16 @@ class GibbsSampling:
 
     @property
     def epochs(self) -> int:
-        """Sweeps in all."""
+        """Number of sweeps, burn-in included."""
         return self.burn_in + self.samples
 
     @property
     def stop_early(self) -> bool:
-        """False: draws do not converge, their mean does."""
+        """False: draws do not converge, only their mean does."""
         return False
 
     def steps(self, problem: EntriesProblem, /) -> Iterator[Step]:
-        """Endless sweeps; the loss is the squared error of the last draw alone."""
+        """Yield sweeps without end; the loss is the squared error of the last draw alone."""
         _check(problem)
         unit = spread(problem.entries.by_rows.values)
         tables = Tables(in_units(problem.entries, unit), problem.objective,
@@ -85,6 +84,7 @@ class GibbsSampling:
         priors: list[tuple[Prior, Prior]] = []
         noises: list[float] = []
         offset, randomness = problem.start, problem.randomness
+        # rounded up, so that at most `keep` draws are kept
         every = max(1, -(-self.samples // self.keep))
         for number in itertools.count():
             squared = known_error(problem.entries, problem.objective, offset)[0]
@@ -94,12 +94,13 @@ class GibbsSampling:
                 across = _sweep(tables, tables.columns, tables.rows, noise, randomness)
             offset = offset_times(tables.offset(), unit)
             above, across = (_prior_times(one, unit, tables.rank) for one in (above, across))
+            # back in the unit of the entries
             noise *= unit**2
             if number >= self.burn_in and (number - self.burn_in) % every == 0:
                 draws.append(offset)
                 priors.append((above, across))
                 noises.append(noise)
-            # tuples: a step is kept while more draws are added
+            # tuples, because the caller may keep a step while more draws are added to the lists
             kept = (
                 (tuple(draws), tuple(priors), tuple(noises))
                 if draws
@@ -113,17 +114,18 @@ class GibbsSampling:
             )
 
     def settings(self) -> dict[str, Any]:
-        """Name and settings, for the recipe."""
+        """Return the name and the settings, for the recipe."""
         return {"name": "gibbs", **asdict(self)}
 
 
 def _prior_times(prior: Prior, unit: float, rank: int) -> Prior:
-    """The prior, whose precision is divided by that of an entry, of what is so many times larger.
+    """Return the prior (precision divided by that of an entry) for entries `unit` times as large.
 
-    Factors grow with the root of the unit and biases with the unit.
+    Factors grow with the root of the unit, biases with the unit.
     """
     grown = np.full(len(prior.mean), unit)
     grown[:rank] = np.sqrt(unit)
+    # precision of x·g is precision/g²; that of an entry, by which it is divided, /unit²
     less = (unit / grown).astype(FLOAT32)
     return Prior(
         mean=prior.mean * grown.astype(FLOAT32), precision=prior.precision * np.outer(less, less)
@@ -144,16 +146,18 @@ def draw_rows(
     """Draw all rows of a side from their posterior, given the other side.
 
     Args:
-        tables: Both sides.
-        side: That is drawn.
-        other: That is held fixed.
-        prior: Of the rows that are drawn.
+        tables: Tables of both sides.
+        side: Side that is drawn.
+        other: Side that is held fixed.
+        prior: Prior of the rows that are drawn.
         noise: Variance of an entry.
-        randomness: Of the draw.
+        randomness: Source of the random numbers.
     """
     from eckart.completion.kernels.rows import sampled_rows
 
+    # the prior pulls towards its mean: Λμ on the right side
     linear = (prior.precision.astype(FLOAT64) @ prior.mean).astype(FLOAT32)
+    # drawn at once and not in the kernel, so that the threads do not change it
     drawn = (randomness.standard_normal(side.X.shape) * np.sqrt(noise)).astype(FLOAT32)
 
     def solve(equations: NormalEquations, X: Array) -> None:
@@ -169,23 +173,25 @@ def draw_rows(
 
 
 def _prior(X: Array, randomness: Randomness) -> tuple[Array, Array]:
-    """A draw of the mean and the precision of rows, from their Gaussian-Wishart posterior.
+    """Draw the mean and the precision of rows from their Gaussian-Wishart posterior.
 
-    Prior: mean 0 with the weight of β₀ = 2 rows, W₀ = I, ν₀ = width.
+    The prior has mean 0 with the weight of β₀ = 2 rows, W₀ = I and ν₀ = width.
     """
     rows, width = X.shape
     centre = X.mean(axis=0)
     spread = (X - centre).T @ (X - centre)
     share = STRENGTH * rows / (STRENGTH + rows)
     scale = np.eye(width) + spread + share * np.outer(centre, centre)
+    # posterior degrees of freedom: ν₀ = width, and one for each row
     R = _wishart_root(scale, width + rows, randomness)
     middle = rows * centre / (STRENGTH + rows)
+    # Rᵀ·step is standard normal, so that step has the covariance (RRᵀ)⁻¹ = Λ⁻¹
     step = np.linalg.solve(R.T, randomness.standard_normal(width)) / np.sqrt(STRENGTH + rows)
     return middle + step, R @ R.T
 
 
 def _wishart_root(scale: Array, freedom: float, randomness: Randomness) -> Array:
-    """R with RRᵀ ~ Wishart(scale⁻¹, freedom), by Bartlett's decomposition."""
+    """Draw R with RRᵀ ~ Wishart(scale⁻¹, freedom), by Bartlett's decomposition."""
     width = len(scale)
     lower = np.tril(randomness.standard_normal((width, width)), -1)
     diagonal = np.sqrt(randomness.chisquare(freedom - np.arange(width)))
@@ -194,7 +200,7 @@ def _wishart_root(scale: Array, freedom: float, randomness: Randomness) -> Array
 
 
 def _noise(squared: float, entries: int, randomness: Randomness) -> float:
-    """A draw of the variance of an entry, whose precision has the prior Gamma(1, 1)."""
+    """Draw the variance of an entry, whose precision has the prior Gamma(1, 1)."""
     precision = randomness.standard_gamma(1 + entries / 2) / (1 + squared / 2)
     return float(1 / precision)
 

@@ -1,4 +1,4 @@
-"""How far an approximation is from the known entries, in any unit, and from the best possible."""
+"""The error of an approximation over known entries, units of entries, and the certificate."""
 
 import math
 
@@ -20,11 +20,12 @@ from eckart.threads import in_threads
 def known_error(
     entries: Entries, objective: Observed, offset: BiasedFactors
 ) -> tuple[float, float]:
-    """Σ w·(W − ŷ)² and Σ w·W² over the known entries, in float64."""
+    """Return Σ w·(W − ŷ)² and Σ w·W² over the known entries, in float64."""
     from eckart.completion.kernels.gathered import squared_errors
 
     order = entries.by_rows
     sums, squares = np.zeros((2, entries.shape[0]))
+    # a row for each column of W, so that a kernel reads along memory
     table = np.ascontiguousarray(offset.factors.A.T, FLOAT32)
     B = np.ascontiguousarray(offset.factors.B, FLOAT32)
     column_bias, row_bias = (bias.astype(FLOAT32) for bias in (offset.column_bias, offset.row_bias))
@@ -50,7 +51,7 @@ def known_error(
 
 
 def spread(values: Array) -> float:
-    """A power of 4 near the standard deviation of values, whose root is exact too.
+    """A power of 4 near the standard deviation of values; its root is exact too.
 
     Example:
         >>> spread(np.array([1.0, 5.0])), spread(np.array([0.0, 99.0]))
@@ -61,7 +62,7 @@ def spread(values: Array) -> float:
 
 
 def in_units(entries: Entries, unit: float) -> Entries:
-    """The entries with their values divided by the unit."""
+    """Return the entries with their values divided by the unit."""
     if unit == 1:
         return entries
     order = entries.by_rows
@@ -71,7 +72,7 @@ def in_units(entries: Entries, unit: float) -> Entries:
 
 
 def offset_times(offset: BiasedFactors, unit: float) -> BiasedFactors:
-    """What is the offset of entries that are `unit` times as large."""
+    """Return the biased factors for entries that are `unit` times as large."""
     if unit == 1:
         return offset
     root, factors = np.sqrt(unit), offset.factors
@@ -90,12 +91,12 @@ def certify_known(
     *,
     bound: bool = True,
 ) -> Certificate:
-    """The error over the known entries, and how far from the best that is where it can be known.
+    """Measure the error over the known entries, and its gap to the best where that is computable.
 
-    The best error of a rank is NP-hard to find. But Σ(W − B·A)² + λ(‖B‖² + ‖A‖²) is least where
-    ‖W − X‖² + 2λ‖X‖_* is, over X of any rank: a convex problem. Its dual says how far from that
-    optimum the factors are, `regularized_gap`, where the objective has this form: a count exponent
-    of 0 and nothing else but λ.
+    The best error of a rank is NP-hard to find. But the minimum of Σ(W − B·A)² + λ(‖B‖² + ‖A‖²)
+    over all ranks is that of ‖W − X‖² + 2λ‖X‖_* over X: a convex problem. Its dual bounds the
+    distance of the factors from that optimum, `regularized_gap`, if the objective has this form: a
+    count exponent of 0 and nothing but λ.
 
     Cost:
         2·rank operations for each entry; for the gap some products of width 16 with a sparse matrix
@@ -122,12 +123,12 @@ def certify_known(
 
 
 def duality_gap(entries: Entries, strength: float, factors: Factors) -> float | None:
-    """How far ½‖W − X‖² + λ‖X‖_* over the known entries is above its minimum, as a share of that.
+    """Relative excess of ½‖W − X‖² + λ‖X‖_* over the known entries above its minimum.
 
     With R = W − X on the known entries, Y = R·min(1, λ/‖R‖₂) is feasible in the dual, whose value
-    ⟨Y, W⟩ − ½‖Y‖² nothing can go below. ‖R‖₂ is computed where min(rows, columns) is at most 3000,
-    else bounded from above by products with R, wrong with probability 10⁻⁶. None where that leaves
-    nothing.
+    ⟨Y, W⟩ − ½‖Y‖² is a lower bound on the minimum. ‖R‖₂ is computed if min(rows, columns) is at
+    most 3000, and otherwise bounded from above by products with R, which fails with probability
+    10⁻⁶. The result is None if the bound is not positive.
     """
     order = entries.by_rows
     here = BiasedFactors(0.0, np.zeros(entries.shape[0]), np.zeros(entries.shape[1]), factors)
@@ -136,7 +137,7 @@ def duality_gap(entries: Entries, strength: float, factors: Factors) -> float | 
     primal = 0.5 * float(left @ left) + strength * float(np.sum(factors.singular_values()))
     R = Sparse(scipy.sparse.csr_array((left, order.indices, order.starts), shape=entries.shape))
     spectral = _spectral_norm(R) if left.any() else 0.0
-    share = min(1.0, strength / spectral) if spectral > 0 else 1.0
+    share = min(1.0, strength / spectral) if spectral > 0 else 1.0  # makes ‖Y‖₂ ≤ λ: feasible
     dual = share * float(left @ values) - 0.5 * share**2 * float(left @ left)
     return max(0.0, primal / dual - 1) if dual > 0 else None
 
@@ -144,6 +145,7 @@ def duality_gap(entries: Entries, strength: float, factors: Factors) -> float | 
 def _spectral_norm(R: Matrix) -> float:
     values = spectrum(R)
     if values is not None:
+        # raised by its rounding, because a norm that is too small is not feasible
         return float(values[0]) * (1 + rounding(R.shape, values.dtype))
     randomness = np.random.Generator(np.random.Philox(key=GATHERED))
     return math.sqrt(outside_bound(R, np.zeros((R.shape[1], 0)), FAILURE, randomness))

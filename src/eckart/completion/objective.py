@@ -1,4 +1,4 @@
-"""Only the known entries count, or they count more than the rest."""
+"""The objective over known entries, which alone count, or count more than the rest."""
 
 import math
 from collections.abc import Callable
@@ -14,12 +14,16 @@ from eckart.completion.entries import NONE, Compressed, Entries
 from eckart.errors import ArgumentError, MatrixError
 
 EXPLICIT: Final = 0.1
+"""Default regularization for ratings."""
 IMPLICIT: Final = 0.003
+"""Default regularization with an unobserved weight."""
 BLOCK: Final = 2**20
+"""Number of entries that a sum converts to float64 at a time: 8 MB."""
 LEAST: Final = 1e-12
+"""Least absolute value of the largest entry; see `MOST`."""
 MOST: Final = 1e9
-"""Values between these have squares and products that stay in the range of float32, also those of
-conjugate gradients, which square factors of their size twice."""
+"""Largest absolute value of an entry: between both, squares and products stay in the range of
+float32, also those of conjugate gradients, which square factors of their size twice."""
 
 
 @final
@@ -31,30 +35,31 @@ class Observed:
 
         Σ_known w·(W − ŷ)² + λ·Σ_rows n_i^ν·(‖B_i‖² + bias_i²) + the same for columns
 
-    where n is how many entries the row or column has. For what was seen or bought
-    (`unobserved_weight` α above 0) the values of the entries say how much they count, c, and all
-    others count a little as zeros (where weights are given they are c, and the value takes the
-    place of the one, as a zero for what was disliked):
+    where n is the number of entries of the row or column. For implicit feedback, such as views or
+    purchases (`unobserved_weight` α above 0), the values of the entries are their confidence c, and
+    all other entries count a little as zeros. If weights are given, they are c, and the value
+    replaces the 1, such as a zero for a disliked item:
 
         Σ_known c·(1 − ŷ)² + α·Σ_all ŷ² + λ·Σ_rows (n_i + α·columns)^ν·‖B_i‖² + the same for columns
 
     Fields:
         regularization: λ, above 0. None takes 0.1 for ratings and 0.003 with an unobserved weight.
-        count_exponent: ν. 1 lets the penalty grow with the entries, 0 is the same for all.
+        count_exponent: ν. With 1 the penalty grows with the number of entries, with 0 it is the
+            same for all rows.
         unobserved_weight: α, at least 0.
-        biases: Whether rows and columns have one; they are fitted in every sweep. None: only for
-            ratings. Not together with an unobserved weight.
-        row_biases: False leaves only the biases of columns, as principal components have them.
-        implicit_features: Weight at least 0 of a second matrix, which entries are known at all
-            (1 or 0), that is factored together with the first and shares its B and its A.
+        biases: Whether rows and columns have biases, which every sweep fits; not possible with an
+            unobserved weight. None fits them for ratings only.
+        row_biases: False fits biases of columns only, as principal component analysis does.
+        implicit_features: Weight, at least 0, of a second matrix that holds 1 for known entries and
+            0 for others; it is factored together with the first and shares its B and its A.
         nonnegative: Whether B and A (not the biases) must not be negative.
-        row_attributes: Array of shape (rows, more), or SciPy sparse: more columns of W, all known;
-            n counts them too, each by its weight.
-        column_attributes: Array of shape (columns, more): more rows of W.
-        attribute_weight: Of the error of attributes.
+        row_attributes: Array or SciPy sparse matrix of shape (rows, attributes): further columns of
+            W, all known; n counts them too, each by its weight.
+        column_attributes: Array of shape (columns, attributes): further rows of W.
+        attribute_weight: Weight of the squared error of attributes.
 
     Raises:
-        ArgumentError: If a field is out of its range, or two do not go together.
+        ArgumentError: If a field is out of its range, or two fields exclude each other.
 
     Example:
         >>> Observed(regularization=0.05).settings()["regularization"]
@@ -94,18 +99,18 @@ class Observed:
 
     @property
     def strength(self) -> float:
-        """λ, chosen where it was left out."""
+        """λ, the given one or its default."""
         if self.regularization is not None:
             return self.regularization
         return IMPLICIT if self.unobserved_weight > 0 else EXPLICIT
 
     @property
     def has_biases(self) -> bool:
-        """Whether rows and columns have a bias."""
+        """Whether rows and columns have biases, given or by default."""
         return self.unobserved_weight == 0 if self.biases is None else self.biases
 
     def mean(self, entries: Entries) -> float:
-        """The weighted mean of the values, which biases are added to; 0 without them."""
+        """Weighted mean of the values, to which biases are added; 0 without biases."""
         if not self.has_biases or len(entries) == 0:
             return 0.0
         order = entries.by_rows
@@ -114,15 +119,15 @@ class Observed:
         return total / each if each > 0 else 0.0
 
     def loss_of_zeros(self, entries: Entries) -> float:
-        """The error of factors that are zero: Σ w·(W − mean)²."""
+        """Error of factors that are zero: Σ w·(W − mean)²."""
         return self._squares(entries, self.mean(entries))
 
     def size(self, entries: Entries) -> float:
-        """Σ w·(W² + 1): how large a loss of these entries may be, whatever their mean."""
+        """Σ w·(W² + 1): the scale of a loss of these entries, whatever their mean."""
         return self._squares(entries, 0.0) + self._squares(entries, None)
 
     def _squares(self, entries: Entries, mean: float | None) -> float:
-        """Σ w·(W − mean)², or Σ w."""
+        """Σ w·(W − mean)², or Σ w if `mean` is None."""
         weights, targets = self.weights(entries.by_rows), self.targets(entries.by_rows)
 
         def part(here: slice) -> float:
@@ -134,7 +139,7 @@ class Observed:
         return _total(len(entries), part)
 
     def is_nuclear(self, entries: Entries) -> bool:
-        """Whether this is ‖W − B·A‖² + λ(‖B‖² + ‖A‖²) over the known entries and nothing more."""
+        """Whether the objective is just ‖W − B·A‖² + λ(‖B‖² + ‖A‖²) over the known entries."""
         plain = self.count_exponent == 0 and self.unobserved_weight == 0 and not self.has_biases
         more = self.implicit_features > 0 or self.nonnegative or self._has_attributes
         return plain and not more and entries.weights is None
@@ -145,14 +150,14 @@ class Observed:
 
     @property
     def for_ratings_only(self) -> bool:
-        """Whether there is nothing but ratings and biases: what every solver can fit."""
+        """Whether there are only ratings and biases, which every solver can fit."""
         more = self.implicit_features > 0 or self.nonnegative or self._has_attributes
         return self.unobserved_weight == 0 and not more and self.row_biases
 
     def ridge(self, order: Compressed, others: int, attributes: Any = None) -> Array:
-        """The penalty of each row (or column) of an order, λ·(n + α·others + w·attributes)^ν.
+        """Penalty of each row (or column) of an order, λ·(n + α·others + w·attributes)^ν.
 
-        What is in the brackets is at least 1.
+        The number in parentheses is at least 1, so that a row without entries has a penalty.
         """
         counts = order.counts + self.unobserved_weight * others
         if attributes is not None:
@@ -160,22 +165,24 @@ class Observed:
         return (self.strength * np.maximum(counts, 1.0) ** self.count_exponent).astype(FLOAT32)
 
     def targets(self, order: Compressed) -> Array:
-        """What the factors have to give at each entry; of length 0 where it is one."""
+        """Target of each entry; of length 0 if all are one."""
+        # the values are confidences then, and every target is 1
         counts_only = self.unobserved_weight > 0 and not len(order.weights)
         return NONE if counts_only else order.values
 
     def weights(self, order: Compressed) -> Array:
-        """How much each entry counts; of length 0 where all count one."""
+        """Weight of each entry; of length 0 if all are one."""
         if self.unobserved_weight == 0 or len(order.weights):
             return order.weights
+        # without an array of ones kernels skip the multiplication
         return NONE if (order.values == 1).all() else order.values
 
     def check(self, entries: Entries) -> None:
-        """Refuse entries that do not fit.
+        """Refuse entries that do not fit the objective.
 
         Raises:
-            MatrixError: If there are none, or none counts, a confidence is negative, or attributes
-                do not fit.
+            MatrixError: If there are no entries, all weights are 0, a confidence is negative, the
+                values are far from 1, or attributes do not fit.
         """
         if len(entries) == 0:
             raise MatrixError("No entry is known.", hint="Give at least one.", code="empty")
@@ -185,6 +192,7 @@ class Observed:
                 hint="Give some weights above 0.",
                 code="empty",
             )
+        # the objective may have no minimum if a c is negative
         if self.unobserved_weight > 0 and entries.weights is None and entries.values.min() < 0:
             raise MatrixError(
                 "With an unobserved weight values say how much an entry counts; one is negative.",
@@ -210,7 +218,7 @@ class Observed:
                 )
 
     def settings(self) -> dict[str, Any]:
-        """Name and settings, for the recipe; the attributes themselves are not in it."""
+        """Return the name and the settings, for the recipe; attributes as their number only."""
         return {
             "name": "observed",
             "regularization": self.strength,
@@ -229,7 +237,7 @@ class Observed:
 
 
 def _checked_rows(attributes: Any, name: str) -> int:
-    """How many rows or columns have attributes.
+    """Return the number of rows or columns that have attributes.
 
     Raises:
         MatrixError: If they are not a matrix of finite numbers.
@@ -246,13 +254,13 @@ def _checked_rows(attributes: Any, name: str) -> int:
 
 
 def _total(count: int, part: Callable[[slice], float]) -> float:
-    """A sum over entries, block by block: copies in float64 of all of them would be larger."""
+    """Sum over entries, block by block: float64 copies of all of them would take more memory."""
     starts = range(0, count, BLOCK)
     return math.fsum(part(slice(start, min(start + BLOCK, count))) for start in starts)
 
 
 def _weighed(values: Array | None, weights: Array, here: slice | None = None) -> float:
-    """Σ w·value in float64; ones in place of either that is missing."""
+    """Σ w·value in float64; missing values or weights are ones."""
     if values is None:
         if len(weights) == 0 and here is not None:
             return float(here.stop - here.start)

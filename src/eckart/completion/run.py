@@ -1,4 +1,4 @@
-"""factorize() for known entries: the same loop, another kind of problem."""
+"""`factorize` for known entries: the same loop with another kind of problem."""
 
 import math
 import time
@@ -30,10 +30,11 @@ from eckart.solvers import Solver, Step
 from eckart.solvers.starts import GivenStart, as_start
 
 ENTRIES_SOLVERS: Final = (AlternatingLeastSquares, GibbsSampling, StochasticGradient)
-"""Those that fit known entries only; a solver of somebody else is taken as what it is given to."""
+"""Solvers of eckart that fit known entries only; a solver from elsewhere may fit either kind."""
 MOST_RANK = 2**14
+"""Largest rank for known entries."""
 SMALL = 0.1
-"""Length of a row of the first A, which is random."""
+"""Typical length of a column of the random initial A."""
 
 
 def factorize_observed(
@@ -48,7 +49,7 @@ def factorize_observed(
     *,
     bound: bool,
 ) -> Factorization:
-    """As `factorize`, for a matrix of which only some entries are known."""
+    """Do the work of `factorize` for a matrix of which only some entries are known."""
     began = time.perf_counter()
     entries, (objective, solver) = _entries(W), _checked(objective, solver)
     check_rank(rank, most=MOST_RANK, what="known entries")
@@ -82,6 +83,7 @@ def factorize_observed(
         certificate=proof,
         recipe=recipe,
         singular_values=None,
+        # every sweep reads the entries once by rows and once by columns
         passes=2 * len(ending.history),
         seconds=time.perf_counter() - began,
         fitted=fitted,
@@ -92,9 +94,9 @@ def factorize_observed(
 def first_offset(
     entries: Entries, objective: Observed, rank: int, randomness: Randomness, start: object
 ) -> BiasedFactors:
-    """Where an iteration begins: what is given, or B = 0 and a small random A.
+    """Return the start of an iteration: the given one, or B = 0 and a small random A.
 
-    The random numbers are drawn column by column of W, so that more columns change none of them.
+    Random numbers are drawn column by column of W, so that further columns change none of them.
 
     Raises:
         MatrixError: If the start does not fit.
@@ -153,7 +155,7 @@ def _checked(
 
 
 def _deliver(result: Factorization) -> Factorization:
-    """Return, warn or raise, as the grade of the outcome asks."""
+    """Return the result, warn or raise, depending on the grade of its outcome."""
     if result.outcome is Outcome.DIVERGED:
         raise Diverged(
             "The loss grew without bound.",
@@ -163,5 +165,6 @@ def _deliver(result: Factorization) -> Factorization:
     if result.outcome is Outcome.INTERRUPTED:
         raise Interrupted(result)
     if result.outcome.grade == "short":
+        # 4: the line that called factorize, which calls factorize_observed
         warnings.warn(result.message, ConvergenceWarning, stacklevel=4)
     return result

@@ -20,29 +20,30 @@ from eckart.solvers import Step
 from eckart.solvers.base import check_count
 
 FIRST_SIZE = 0.1
+"""Standard deviation of initial factors, times rank^¼, so that B·A has one size at any rank."""
 SERVED = (0.5, 32.0)
-"""Standard deviations of entries that the learning rate serves."""
+"""Range of standard deviations of entries for which the learning rate works."""
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StochasticGradient:
-    """Descent on one entry after another, in a fresh random order in every epoch.
+    """Gradient descent on one entry after another, in a new random order in every epoch.
 
         e = w·(W_ij − ŷ_ij)      B_i ← (B_i + η·e·A_j)/(1 + η·λ·n_i^(ν−1))      and so on
 
-    Each step is to first order in η one of η/2 against the gradient of that entry's share of the
-    objective: its squared error, and the penalties of its row and column divided among their
-    entries; no λ is too large for it. Entries whose standard deviation is below 1/2 or above 32 are
-    taken in a unit in which η serves. For ratings; the unobserved weight, non-negativity, implicit
-    features and attributes need alternating least squares. One thread; the order is drawn from the
-    seed.
+    To first order in η each step is one of size η/2 against the gradient of the share of that entry
+    in the objective: its squared error, and the penalties of its row and column divided among their
+    entries. The step is stable for any λ. Entries with a standard deviation below 1/2 or above 32
+    are rescaled to a unit in which η works. It fits ratings only; the unobserved weight,
+    non-negativity, implicit features and attributes need alternating least squares. It uses one
+    thread; the order is drawn from the seed.
 
     Fields:
-        learning_rate: η.
-        decay: By which η is multiplied after every epoch, above 0 and at most 1.
-        epochs: The most passes over the entries.
-        stop_early: Stop before `epochs` once the loss has converged.
+        learning_rate: Step size η.
+        decay: Factor of η after every epoch, above 0 and at most 1.
+        epochs: Largest number of passes over the entries.
+        stop_early: Whether to stop before `epochs`, once the loss has converged.
 
     Raises:
         ArgumentError: If a field is out of its range, or the objective needs another solver.
@@ -75,7 +76,7 @@ class StochasticGradient:
         check_count("epochs", self.epochs)
 
     def steps(self, problem: EntriesProblem, /) -> Iterator[Step]:
-        """Endless epochs, each with the objective after it."""
+        """Yield epochs without end, each with the objective after it."""
         from eckart.completion.kernels.descent import descend
 
         objective, start = problem.objective, problem.start
@@ -89,6 +90,7 @@ class StochasticGradient:
             row_ridge / np.maximum(order.counts, 1),
             column_ridge / np.maximum(entries.by_columns.counts, 1),
         )
+        # in units of `unit` the squared error is smaller by unit², and ‖B‖² by unit
         decays = tuple((decay / unit).astype(FLOAT32) for decay in decays)
         B, A = self._begun(problem, unit)
         rate, mean = self.learning_rate, np.float32(start.mean / unit)
@@ -100,8 +102,10 @@ class StochasticGradient:
             )  # fmt: skip
             rate *= self.decay
             if not objective.has_biases:
+                # the kernel moves biases always
                 B[:, -1] = A[:, -1] = 0
             if not (np.isfinite(B).all() and np.isfinite(A).all()):
+                # `Factors` refuses numbers that are not finite; an infinite loss ends the loop
                 yield Step(number=number, loss=math.inf, factors=lambda: start.factors)
                 return
             fitted = offset_times(_offset(start.mean / unit, B, A), unit)
@@ -115,11 +119,11 @@ class StochasticGradient:
             )
 
     def settings(self) -> dict[str, Any]:
-        """Name and settings, for the recipe."""
+        """Return the name and the settings, for the recipe."""
         return {"name": "sgd", **asdict(self)}
 
     def _begun(self, problem: EntriesProblem, unit: float) -> tuple[Array, Array]:
-        """B and Aᵀ with biases; both random where the start has no B, which no step would leave."""
+        """Return B and Aᵀ with biases; both are drawn at random if the B of the start is 0."""
         start, rank = offset_times(problem.start, 1 / unit), problem.rank
         tables: list[Array] = []
         fresh = not start.factors.B.any()
@@ -159,7 +163,7 @@ def _itself(fitted: BiasedFactors) -> BiasedFactors:
 
 
 def _unit(values: Array) -> float:
-    """A power of 4, whose root is exact, that brings the standard deviation to where η serves."""
+    """A power of 4 (its root is exact) that brings the standard deviation into `SERVED`."""
     spread = float(np.std(values, dtype=FLOAT64))
     if not spread:
         return 1.0
@@ -168,6 +172,6 @@ def _unit(values: Array) -> float:
 
 
 def _squares(X: Array, unit: float) -> Array:
-    """Squares of each row of factors, with its bias, of entries that are `unit` times as large."""
+    """Squared norm of each row of factors and bias, for entries `unit` times as large."""
     factors, bias = X[:, :-1], X[:, -1].astype(FLOAT64)
     return np.einsum("ij,ij->i", factors, factors, dtype=FLOAT64) * unit + np.square(bias * unit)

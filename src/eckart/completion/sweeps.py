@@ -1,4 +1,4 @@
-"""The state of an alternating solver: both factors with their biases, and one sweep over a side."""
+"""The state of alternating least squares: both factors with biases, and a sweep over a side."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,19 +17,19 @@ from eckart.factors import Factors
 
 Result = TypeVar("Result")
 Kept: TypeAlias = tuple[Array, list[Array]]
-"""The numbers of one side, and those of its companions."""
+"""The table of one side, and the factors of its side information."""
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SideInformation:
-    """More columns of W, all known, for the rows of one side: M ≈ X·Cᵀ.
+    """Side information of the rows of one side: further columns of W, all known, M ≈ X·Cᵀ.
 
     Fields:
-        M: SciPy sparse, of shape (rows, more).
-        C: Array of shape (more, rank), improved in place.
-        weight: Of its squared error.
-        ridge: Array of shape (more,), the penalty of each row of C.
+        M: SciPy sparse matrix of shape (rows, attributes).
+        C: Array of shape (attributes, rank), improved in place.
+        weight: Weight of the squared error of M.
+        ridge: Penalty of each row of C, an array of shape (attributes,).
     """
 
     M: Any
@@ -38,13 +38,14 @@ class SideInformation:
     ridge: Array
 
     def improve(self, X: Array) -> None:
-        """The best C for these rows: all have the same system but for their ridge."""
+        """Set C to its optimum for X; its rows share one system, except for their ridge."""
         values, E = np.linalg.eigh(self.weight * gram(X))
         right = (self.weight * (self.M.T @ X)).astype(FLOAT64) @ E
         self.C[:] = (right / (np.maximum(values, 0.0) + self.ridge[:, None])) @ E.T
 
     def loss(self, X: Array) -> float:
-        """Its part of the objective."""
+        """Return its part of the objective."""
+        # ‖M − X·Cᵀ‖² without the array X·Cᵀ, of which M stores a small part
         explained = inner(gram(X), gram(self.C)) - 2 * inner(self.M @ self.C, X)
         squared = float(np.square(self.M.data, dtype=FLOAT64).sum())
         return self.weight * (squared + explained) + float(self.ridge @ _squares(self.C))
@@ -52,7 +53,7 @@ class SideInformation:
 
 @final
 class Side:
-    """Rows (or columns): their entries, their numbers, and their companions."""
+    """One side, rows or columns: its entries, its table X, and its side information."""
 
     def __init__(
         self,
@@ -77,7 +78,7 @@ class Side:
 
 @final
 class Tables:
-    """Both factors, (rows, width) and (columns, width): B, Aᵀ, and a bias in the last column."""
+    """Tables of both sides, (rows, width) and (columns, width): B and Aᵀ, biases behind them."""
 
     def __init__(self, entries: Entries, objective: Observed, start: BiasedFactors) -> None:
         self.objective, self.mean, self.rank = objective, start.mean, start.rank
@@ -107,7 +108,7 @@ class Tables:
         return table
 
     def sweep(self, solver: RowSolver) -> float:
-        """Improve both sides once; the objective after that."""
+        """Improve both sides once; return the objective after that."""
         for side in (self.rows, self.columns):
             for companion in side.companions:
                 companion.improve(side.X[:, : self.rank])
@@ -119,12 +120,13 @@ class Tables:
             + float(part.ridge @ _squares(part.C))
             for part in self.columns.companions
         )
+        # the losses hold the penalty of the columns; see "The loss is known" in observed.md
         return float(np.sum(losses)) + self.rows.penalty() + beside + constant
 
     def improve(self, side: Side, other: Side, solver: RowSolver, *, turning: bool = True) -> Array:
-        """Improve one side while the other is held fixed; the sum of squares of each of its rows.
+        """Improve one side while the other is held fixed; return the objective of each of its rows.
 
-        Both factors may be turned by the same orthogonal matrix, which changes no prediction.
+        Both factors may be rotated by the same orthogonal matrix, which changes no prediction.
         """
         rank = self.rank
         shared = np.zeros((rank, rank))
@@ -134,6 +136,7 @@ class Tables:
             shared += part.weight * gram(part.C)
         if turning and solver.rotates and shared.any():
             values, E = np.linalg.eigh(shared)
+            # an eigenvalue that is 0 may come out negative by rounding
             shared = np.diag(np.maximum(values, 0.0))
             self._turn(E)
         whole = np.zeros((side.X.shape[1],) * 2, FLOAT32)
@@ -151,13 +154,15 @@ class Tables:
         shared: Array | None = None,
         linear: Array | None = None,
     ) -> Result:
-        """Hand the equations of a side to what solves them.
+        """Solve the equations of a side by a given function and return its result.
 
-        The bias of the other is one then, or 0 where the side has none, which leaves its own at 0.
+        Meanwhile the bias of the other side is 1, or 0 if this side has none, which leaves it 0.
         """
         rank, width = self.rank, side.X.shape[1]
+        # a copy, because the column is overwritten by ones
         held = other.X[:, rank].copy() if self.biased else NONE
         if self.biased:
+            # the column of ones that belongs to the biases of this side
             other.X[:, rank] = side.biased
         try:
             equations = NormalEquations(
@@ -175,17 +180,18 @@ class Tables:
             return by(equations, side.X)
         finally:
             if self.biased:
+                # in `finally`, so that an interruption leaves the biases in the table
                 other.X[:, rank] = held
 
     def offset(self) -> BiasedFactors:
-        """A copy of what the tables say now."""
+        """Return a copy of the factors and biases as they are now."""
         return self.kept()()
 
     def kept(self) -> Callable[[], BiasedFactors]:
-        """What forms the offset of the tables as they are now, whatever becomes of them.
+        """Return a function that forms the factors and biases of the tables as they are now.
 
         Cost:
-            A copy of the tables; all else is done when it is called.
+            A copy of the tables; the rest is computed when the function is called.
         """
         sides = [
             (side.X.copy(), [part.C.copy() for part in side.companions])
@@ -196,7 +202,7 @@ class Tables:
     def _formed(
         self, rows: tuple[Array, list[Array]], columns: tuple[Array, list[Array]]
     ) -> BiasedFactors:
-        """The offset of tables with what their companions hold."""
+        """Form biased factors from tables and the factors of their side information."""
         (B, row_bias), (A, column_bias) = (self._parts(X) for X, _ in (rows, columns))
         more, less = rows[1], columns[1]
         return BiasedFactors(
@@ -209,12 +215,12 @@ class Tables:
         )
 
     def _parts(self, X: Array) -> tuple[Array, Array]:
-        """Factors and biases of a table."""
+        """Split a table into factors and biases."""
         rank = self.rank
         return X[:, :rank].copy(), X[:, rank].copy() if self.biased else np.zeros(len(X), FLOAT32)
 
     def _turn(self, E: Array) -> None:
-        """Multiply both factors, and those of all companions, by an orthogonal matrix."""
+        """Multiply both factors, and those of all side information, by an orthogonal matrix."""
         sides = (self.rows, self.columns)
         parts = [part.C for side in sides for part in side.companions]
         B, A, *rest = turned([self.rows.X, self.columns.X, *parts], E)
@@ -227,13 +233,14 @@ class Tables:
 def _companions(
     objective: Observed, pattern: Any, attributes: Any, start: Array | None, rank: int
 ) -> list[SideInformation]:
-    """The pattern of the entries, and the attributes, with the factors they begin at."""
+    """Return the side information: implicit features and attributes, with initial factors."""
     given = []
     if pattern is not None:
         counts = np.diff(pattern.tocsc().indptr)
         given.append((pattern, objective.implicit_features, np.maximum(counts, 1.0)))
     if attributes is not None:
         M = scipy.sparse.csr_array(attributes).astype(FLOAT32)
+        # attributes are known for every row, so each counts as many entries as rows
         given.append((M, objective.attribute_weight, np.full(M.shape[1], float(M.shape[0]))))
     made, first = [], 0
     for M, weight, counts in given:

@@ -1,4 +1,4 @@
-"""The one loop over the steps of a solver: when it stops, how it ends, and what it returns."""
+"""The loop over the steps of a solver: its stopping rule, its outcomes and its results."""
 
 from eckart.engine.components import Components, components
 from eckart.engine.result import Diverged, Factorization, Interrupted, Outcome, Recipe, Record

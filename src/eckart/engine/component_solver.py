@@ -1,4 +1,4 @@
-"""Which solver finds components, and directions made again where squares lost them."""
+"""The choice of a solver for components, and the refinement of directions lost to squaring."""
 
 import math
 from dataclasses import replace
@@ -19,24 +19,25 @@ from eckart.subspaces.bounds import eigenpairs
 from eckart.subspaces.orthonormal import orthonormal
 
 EXACT_WORK: Final = 10**9
-"""rows·columns·min(rows, columns) up to which LAPACK decomposes all of W."""
+"""Largest rows·columns·min(rows, columns) for which LAPACK decomposes all of W."""
 BLOCKS_OF_A_GRAM: Final = 8
-"""WᵀW of a matrix up to so many times as wide as a block of a Krylov space takes no longer."""
+"""Number of columns, in widths of a Krylov block, up to which WᵀW takes no longer than a space."""
 GRAM_WORK: Final = 3 * 10**11
-"""rows·columns·min(rows, columns), and min(rows, columns)³ four times, up to which a Gram matrix is
-made where an iteration did not tell the directions apart: some ten seconds."""
+"""Largest rows·columns·min(rows, columns), and 4·min(rows, columns)³, for which a Gram matrix
+replaces an iteration that did not separate the directions: some ten seconds."""
 FEW_STEPS: Final = 24
-"""Of an iteration in whose place a Gram matrix can be made."""
+"""Most steps of an iteration that a Gram matrix can replace."""
 RESIDUALS: Final = {FLOAT32: 3e-4, FLOAT64: 1e-8}
-"""‖WᵀWv − σ²v‖/σ² of every component v that is kept, unless another is asked for: its variance is
-then right to the square of that over the gap to the next."""
+"""Default residual ‖WᵀWv − σ²v‖/σ² of every component v: the error of its variance is then the
+square of that over the gap to the next."""
 GUESS: Final = 32
+"""Rank that a search for the rank starts from; it sets the width of the first blocks."""
 FOR_THE_SPACE: Final = 0.25
-"""Of the memory that a streamed matrix may take, beside its blocks of rows."""
+"""Share of the memory of a streamed matrix for the space, beside its blocks of rows."""
 SAMPLED: Final = 32
-"""A run may begin with the leading directions of one row in so many."""
+"""Number of rows for each row of the sample whose leading directions start an iteration."""
 UNSAMPLED: Final = 8
-"""Directions of the first block that are drawn at random, in case the sample misses something."""
+"""Number of random directions in the first block, in case the sample misses something."""
 
 
 def component_solver(
@@ -47,14 +48,14 @@ def component_solver(
     searched: bool = False,
     certificate: bool = True,
 ) -> Solver:
-    """The solver for the components of W, by its shape and where it is.
+    """Choose the solver for the components of W, by its shape and its kind.
 
     Args:
         W: The matrix.
-        rank: How many are wanted.
-        residual: As for `components`.
+        rank: Number of components that are wanted.
+        residual: Residual to stop at, an argument of `components`.
         searched: Whether the rank is a guess, and a rule is to find it.
-        certificate: As for `components`.
+        certificate: Whether the best error will be bounded, an argument of `components`.
 
     Example:
         >>> from eckart.matrices import Dense
@@ -63,6 +64,7 @@ def component_solver(
     """
     rows, columns = W.shape
     streamed = isinstance(W, Standardised) and isinstance(W.source, Streamed)
+    # WᵀW came with the pass for the means, so that nothing is left to read
     if streamed and isinstance(W, Standardised) and W.moments.gram is not None:
         return GramSVD()
     if not streamed and rows * columns * min(W.shape) <= EXACT_WORK:
@@ -84,9 +86,9 @@ def component_solver(
 
 
 def is_lighter_turned(W: Matrix) -> bool:
-    """Whether the space is better made of the rows' side: of a sparse W that has few of them.
+    """Whether the transpose is better: for a sparse W with fewer rows than columns.
 
-    Its products cost the same from either side, and all else as much as the side is long.
+    Products cost the same from either side; all other work grows with the length of the vectors.
     """
     is_sparse = isinstance(W, Standardised) and isinstance(W.source, Sparse)
     rows, columns = W.shape
@@ -94,7 +96,7 @@ def is_lighter_turned(W: Matrix) -> bool:
 
 
 def suits_gram(W: Matrix) -> bool:
-    """Whether the Gram matrix of the shorter side of W is a matter of seconds; W is in memory."""
+    """Whether W is in memory and the Gram matrix of its shorter side takes only seconds."""
     rows, columns = W.shape
     shorter = min(W.shape)
     return not is_streamed(W) and shorter * max(rows * columns, 4 * shorter**2) <= GRAM_WORK
@@ -103,9 +105,10 @@ def suits_gram(W: Matrix) -> bool:
 def component_problem(
     W: Matrix, rank: int, rule: RankRule, solver: Solver, randomness: Randomness
 ) -> Problem:
-    """What the solver is given: directions of a sample to begin at, and probes of a streamed W."""
+    """Return the problem for the solver, with sampled directions, and probes of a streamed W."""
     growing = rule if rule.needs_spectrum and isinstance(rule, GrowingRule) else None
     if isinstance(solver, ExactSVD):
+        # all directions, because the rule chooses only after the decomposition
         return Problem(W=W, rank=min(W.shape) if rule.needs_spectrum else rank, start=None)
     first, probes = None, None
     if isinstance(solver, BlockKrylov) and isinstance(W, Standardised):
@@ -125,7 +128,7 @@ def component_problem(
 
 
 def _probes(W: Standardised) -> PowerProbes:
-    """Probes of a streamed W, with their first product where the moments brought it."""
+    """Return probes of a streamed W, with their first product if the moments contain it."""
     probed = W.moments.probed
     if probed is not None:
         return PowerProbes(probed, 1)
@@ -133,7 +136,7 @@ def _probes(W: Standardised) -> PowerProbes:
 
 
 def sampled(W: Standardised, width: int, randomness: Randomness) -> Array | None:
-    """Directions near the leading ones of a few of the rows; None where there are too few rows."""
+    """Directions near the leading ones of a sample of rows; None if there are too few rows."""
     count = W.shape[0] // SAMPLED
     if count < 4 * width or width <= UNSAMPLED or not W.has_rows:
         return None
@@ -141,29 +144,30 @@ def sampled(W: Standardised, width: int, randomness: Randomness) -> Array | None
     drawn = np.asarray(randomness.standard_normal((W.shape[1], width)))
     X = drawn[:, UNSAMPLED:].astype(W.dtype)
     for _ in range(2):
+        # orthonormal after each product, so that the columns stay independent
         X = np.linalg.qr(few.transposed_times(few.times(X)))[0]
     return np.hstack([X, drawn[:, :UNSAMPLED].astype(W.dtype) / math.sqrt(W.shape[1])])
 
 
 CLEAR: Final = 1000.0
-"""An error whose square is so many times what rounding hides is known from ‖W‖² and the σ²."""
+"""Squared error, in rounding errors of ‖W‖², above which ‖W‖² and the σ² give it accurately."""
 PART: Final = 30.0
-"""An error so many times what may be left is above the best by less than a thousandth for it."""
+"""Error, in parts that squaring may leave, above which they add less than a thousandth to it."""
 LOST: Final = {FLOAT32: 1e-8, FLOAT64: 1e-4}
-"""σ² below these shares of the largest have lost so much to squaring that they are made again from
-products with W itself."""
+"""Share of the largest σ² below which σ² lost so much to squaring that they are computed again
+from products with W itself."""
 
 
 def refined(W: Matrix, side: Matrix, ending: LoopResult) -> tuple[Array, Array, float]:
-    """Orthonormal rows A, their σ² and ‖W − W·Aᵀ·A‖, as exact as products with W make them.
+    """Orthonormal rows A, their σ² and ‖W − W·Aᵀ·A‖, as accurate as products with W allow.
 
     Args:
         W: The matrix.
-        side: What the solver was given: W, or its transpose.
-        ending: Of the solver, with directions.
+        side: The matrix of the solver: W, or its transpose.
+        ending: Result of the loop, with directions.
 
     Cost:
-        None where squares hide nothing; else a pass for each thing that is made again.
+        None if squaring lost nothing; otherwise a pass over W for each quantity computed again.
     """
     assert ending.directions is not None
     A, squares = ending.directions() if side is W else _turned(W, ending.directions()[0])
@@ -182,12 +186,12 @@ def refined(W: Matrix, side: Matrix, ending: LoopResult) -> tuple[Array, Array, 
 
 
 def hides(squares: Array, W: Matrix) -> bool:
-    """Whether rounding of the largest σ² is no small part of the least that is kept."""
+    """Whether rounding of the largest σ² is a noticeable part of the smallest that is kept."""
     return bool(squares[-1] < TOLD * float(np.finfo(W.dtype).eps) * squares[0])
 
 
 def _error(W: Matrix, A: Array, squares: Array) -> float:
-    """‖W − W·Aᵀ·A‖, from the σ² that are kept where these tell, else block by block."""
+    """‖W − W·Aᵀ·A‖, from the σ² that are kept if they are accurate, else block by block."""
     left = W.squared_norm() - float(squares.sum())
     if left > CLEAR * hidden(W):
         return math.sqrt(left)
@@ -198,33 +202,34 @@ def _error(W: Matrix, A: Array, squares: Array) -> float:
 
 
 def _is_from_squares(error: float, squares: Array, W: Matrix) -> bool:
-    """Whether an error is above rounding, and no more than a few times what squares may leave."""
+    """Whether an error is above rounding, but may come from the squaring of W in WᵀW."""
     least = rounding(W.shape, W.dtype) * math.sqrt(W.squared_norm())
     return least < error and error**2 * squares[-1] <= (PART * least) ** 2 * squares[0]
 
 
 def _with_space(A: Array, ending: LoopResult, W: Matrix) -> Array:
-    """Orthonormal rows that span those of A and the space that the solver found them in."""
+    """Orthonormal rows that span those of A and the space of the solver."""
     if ending.evidence is None:
         return A
+    # A may be half a step ahead of the space, so it is no part of V
     both = W.namespace.concatenate([ending.evidence().V.T, A])
     return W.namespace.qr(both.T)[0].T
 
 
 def _ritz_rows(W: Matrix, space: Array, rank: int) -> tuple[Array, Array]:
-    """The best `rank` orthonormal rows in the span of some, and their σ². One pass."""
+    """The best `rank` orthonormal rows in the span of `space`, and their σ². One pass."""
     values, G = ritz_by_blocks(W, space.T)
     rows = W.namespace.put(G[:, :rank].T, W.dtype) @ space
     return directed(rows, W.namespace), values[:rank]
 
 
 def _half_step(W: Matrix, A: Array, squares: Array) -> tuple[Array, Array]:
-    """Orthonormal rows that leave of W no more than A's do, but for eps·‖W‖, and their σ².
+    """Orthonormal rows whose error is at most that of A, plus eps·‖W‖, and their σ².
 
-    With Q = W·Aᵀ·diag(1/σ), whose columns are orthonormal where A's rows are Ritz vectors, they
-    span the rows of QᵀW. Rows made of WᵀW leave up to eps·σ₁²/σ_i of each σ_i; these leave eps·σ₁,
-    as every row of QᵀW is of its own size and its decomposition is backward stable. Two passes, and
-    nothing as tall as W.
+    They span the rows of QᵀW with Q = W·Aᵀ·diag(1/σ), whose columns are orthonormal if the rows of
+    A are Ritz vectors. Rows from WᵀW have an error of up to eps·σ₁²/σ_i in each σ_i; these have one
+    of eps·σ₁, because every row of QᵀW has its own size and its decomposition is backward stable.
+    Two passes, and no array as tall as W.
     """
     get, kept = W.namespace.get, squares > 0
     scaled = W.namespace.put((get(A[kept]) / np.sqrt(squares[kept, np.newaxis])).T, W.dtype)
@@ -237,7 +242,7 @@ def _half_step(W: Matrix, A: Array, squares: Array) -> tuple[Array, Array]:
 
 
 def _turned(W: Matrix, U: Array) -> tuple[Array, Array]:
-    """Right singular directions from left ones, by two products and a small problem."""
+    """Right singular directions from left ones, by two products and a small eigenvalue problem."""
     product = W.transposed_times(U.T)
     A = orthonormal(product, product[:, :0], 0.0, W.namespace)
     product = W.times(A)

@@ -1,4 +1,4 @@
-"""The leading right singular directions of W alone: what a reduction keeps."""
+"""`components`: the leading right singular directions of W, without a factor as tall as W."""
 
 import math
 import time
@@ -34,34 +34,34 @@ LIMITS: Final = {
     Outcome.TIME_LIMIT,
     Outcome.INTERRUPTED,
 }
-"""Outcomes of a run that did not come to its own end."""
+"""Outcomes of a run that was cut short."""
 PROVEN: Final = 5e-3
-"""A gap up to this is proof enough; of a larger one tests are made, where W is in memory."""
+"""Gap above which random tests are made, if W is in memory."""
 CLOSE: Final = 1e-6
-"""A share of the variance that is not worth a word."""
+"""Share of the variance up to which a difference is not mentioned in the message."""
 SHOWN: Final = 1e-3
-"""A gap up to this is none to two digits of a percent."""
+"""Gap up to which the message does not mention it."""
 KNOWN_WITHIN: Final = 0.1
-"""A Ritz value is as near to a squared singular value as its residual, by this share at most."""
+"""Largest residual of a Ritz value, as a share of it, up to which it counts as a known σ²."""
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Components:
-    """The answer of `components`.
+    """The result of `components`.
 
     Fields:
         A: Orthonormal rows, of shape (rank, columns); the best B for them is W·Aᵀ.
-        squares: σ² of each, in float64, descending.
+        squares: σ² of each row, in float64, descending.
         spectrum: The leading σ² of W that are known, at least `rank` of them.
         total: ‖W‖²_F.
         outcome: How the run ended.
-        message: The same with this run's figures.
+        message: How the run ended, in sentences with its figures.
         history: One record for each step.
-        certificate: Of W − W·Aᵀ·A.
-        recipe: Enough to run it again.
-        passes: How often W was read, without what is needed for the scores.
-        seconds: The whole run, certificate included.
+        certificate: Certificate of the error ‖W − W·Aᵀ·A‖.
+        recipe: Everything that is needed to repeat the run.
+        passes: Number of passes over W, without those for the scores.
+        seconds: Duration of the whole run, certificate included.
     """
 
     A: Array
@@ -77,7 +77,7 @@ class Components:
     seconds: float
 
     def to_dict(self) -> dict[str, Any]:
-        """The run as plain numbers and text, without A."""
+        """Return the run as plain numbers and text, without A."""
         return {
             "rank": len(self.squares),
             "outcome": self.outcome.name,
@@ -102,23 +102,25 @@ def components(
     on_step: Callable[[Step], None] | None = None,
     energy: str = "variance",
 ) -> Components:
-    """Find the orthonormal rows A for which ‖W − W·Aᵀ·A‖ is smallest, and say how close they are.
+    """Find orthonormal rows A with the smallest ‖W − W·Aᵀ·A‖, and certify how small that is.
 
-    Unlike `factorize` it needs no room for anything as tall as W, so that W may be streamed.
+    Unlike `factorize` it needs no memory for a factor as tall as W, so that W may be streamed.
 
     Args:
         W: Matrix of shape (rows, columns).
-        rank: Rows of A, or "auto"; exactly one of `rank` and `tolerance` is given.
-        tolerance: The smallest rank with ‖W − W·Aᵀ·A‖ ≤ tolerance·‖W‖.
+        rank: Number of rows of A, or "auto". Give exactly one of `rank` and `tolerance`.
+        tolerance: Largest relative error; the smallest rank with ‖W − W·Aᵀ·A‖ ≤ tolerance·‖W‖ is
+            used.
         residual: Stop once ‖WᵀWv − σ²v‖ ≤ residual·σ² for every row v; by default 10⁻⁸, in float32
-            3·10⁻⁴. A streamed W stops by its error instead, unless it is given.
-        solver: `ExactSVD`, `GramSVD`, `Davidson` or `BlockKrylov`; by default by the size of W.
-        certificate: Whether to spend products on bounding the best error; a streamed W is never
-            read for that, probes are multiplied along in its products.
+            3·10⁻⁴. Without a given residual, a streamed W stops by its error instead.
+        solver: `ExactSVD`, `GramSVD`, `Davidson` or `BlockKrylov`; by default chosen by the size of
+            W.
+        certificate: Whether to spend products on bounding the best error. A streamed W is never
+            read for that, because probes are multiplied along in its products.
         time_limit: Seconds after which an iteration stops.
-        seed: Of the random directions.
-        on_step: Called with every step.
-        energy: What ‖W‖² is, for the message.
+        seed: Seed of the random directions.
+        on_step: Function that is called with every step.
+        energy: Name of ‖W‖² in the message.
 
     Raises:
         ArgumentError: If an argument is out of its range.
@@ -141,8 +143,10 @@ def components(
         chosen, side = GramSVD(), W if W.shape[0] >= W.shape[1] else Transposed(W)
         ending = _ended(chosen, side, guess, rule, randomness, time_limit, on_step)
     if ending.directions is None or ending.outcome is Outcome.INTERRUPTED:
+        # without directions there is nothing that could be returned
         raise KeyboardInterrupt
     if isinstance(chosen, ExactSVD) and rule.needs_spectrum:
+        # all directions were computed, and the rule chooses now
         ending = replace(ending, rank=rule.choose(W.shape, W.dtype, ending.singular_values))
     A, squares, error = refined(W, side, ending)
     spectrum = _known(ending, squares)
@@ -183,15 +187,15 @@ def _ended(
     time_limit: float | None,
     on_step: Callable[[Step], None] | None,
 ) -> LoopResult:
-    """The ending of one run of a solver."""
+    """Run a solver on W and return the result of its loop."""
     problem = component_problem(W, rank, rule, solver, randomness)
     return Loop(solver.steps(problem), StoppingRule(solver, problem, time_limit), on_step).run()
 
 
 def _is_unsure(ending: LoopResult, solver: Solver, W: Matrix, *, asked: bool) -> bool:
-    """Whether an iteration did not tell directions apart, or rounding of the largest hides some.
+    """Whether an iteration did not separate the directions, or rounding of the largest hides some.
 
-    One that came to a limit is left as it is, where the limit was asked for.
+    A run that came to a limit is accepted if the user chose the solver.
     """
     if isinstance(solver, GramSVD | ExactSVD) or ending.directions is None:
         return False
@@ -203,7 +207,7 @@ def _is_unsure(ending: LoopResult, solver: Solver, W: Matrix, *, asked: bool) ->
 
 
 def _known(ending: LoopResult, squares: Array) -> Array:
-    """The leading squared singular values that the run knows to a tenth, and those it was asked."""
+    """The leading squared singular values: those of the components, and others known to a tenth."""
     if ending.singular_values is not None:
         return np.square(ending.singular_values.astype(FLOAT64))
     if ending.evidence is None:
@@ -211,6 +215,7 @@ def _known(ending: LoopResult, squares: Array) -> Array:
     evidence = ending.evidence()
     values, G = evidence.ritz()
     residuals = np.linalg.norm(evidence.root() @ G, axis=0)
+    # every value before the first one that is not known
     unknown = np.flatnonzero(residuals > KNOWN_WITHIN * values)
     count = unknown[0] if len(unknown) else len(values)
     return np.maximum(np.concatenate([squares, values[len(squares) : count]]), 0.0)
@@ -219,7 +224,7 @@ def _known(ending: LoopResult, squares: Array) -> Array:
 def _proof(
     W: Matrix, side: Matrix, rank: int, error: float, ending: LoopResult, *, bound: bool
 ) -> Certificate:
-    """An error beside the best possible, in sums of squared singular values."""
+    """Certify an error against the best possible one, from sums of squared singular values."""
     norm, best = math.sqrt(W.squared_norm()), None
     failure, how = 0.0, "the best possible error is not known"
     if ending.singular_values is not None:
@@ -242,10 +247,12 @@ def _proof(
 def _bound(
     W: Matrix, rank: int, evidence: RitzData, *, bound: bool
 ) -> tuple[float | None, float, str]:
-    """The best possible error, the probability that it is less, and how that was found."""
+    """A bound on the best possible error, its failure probability, and how it was found."""
+    # eigenvectors of all of WᵀW: no residual, and nothing outside
     if evidence.tail.shape[0] == 0:
         return clearest_bound(W, rank, evidence), 0.0, "best possible error from all of WᵀW"
     total, values = W.squared_norm(), evidence.ritz()[0]
+    # ‖W(I − VVᵀ)‖² is at most its Frobenius norm, which is the energy left
     outside, how = total - float(values.sum()), "the products that were made"
     if evidence.outside is not None and evidence.outside < outside:
         outside, how = evidence.outside, "probes that were multiplied along"

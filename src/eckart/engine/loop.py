@@ -1,4 +1,4 @@
-"""The one loop over the steps of a solver, and the steps that are taken for the proof alone."""
+"""The loop over the steps of a solver, and further steps that only sharpen the certificate."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -28,7 +28,7 @@ from eckart.subspaces import FailureBudget
 
 @final
 class Loop:
-    """Takes the steps of one solver on one problem, and can take more where a proof wants them."""
+    """The loop over the steps of one solver on one problem; a certificate may ask for more."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class Loop:
         self._ended = False
 
     def run(self) -> LoopResult:
-        """Take steps until the solver ends, its rule or a limit says stop, or the loss diverges."""
+        """Take steps until the solver ends, the stopping rule says so, or the loss diverges."""
         try:
             while True:
                 outcome = self._step()
@@ -51,7 +51,7 @@ class Loop:
             return self._watch.ending(Outcome.INTERRUPTED)
 
     def further(self) -> LoopResult | None:
-        """The ending after one step more; None where the solver has none, or a limit is reached."""
+        """Take one more step; return its result, or None if there is none or a limit is reached."""
         if self._ended:
             return None
         outcome = self._step()
@@ -66,6 +66,7 @@ class Loop:
             self._ended = True
             return self._watch.finished()
         outcome = self._watch.judge(step)
+        # factors of a diverged step may hold NaN, which `Factors` refuses
         if self._on_step is not None and outcome is not Outcome.DIVERGED:
             self._on_step(step)
         return outcome
@@ -74,7 +75,7 @@ class Loop:
 def in_units(
     on_step: Callable[[Step], None] | None, exponent: int
 ) -> Callable[[Step], None] | None:
-    """Called with steps whose losses and factors are those of W, of a solver of 2^exponent·W."""
+    """Return a callback that gives `on_step` the steps of 2^exponent·W in the unit of W."""
     if on_step is None or exponent == 0:
         return on_step
     factor = 2.0**-exponent
@@ -87,15 +88,15 @@ def in_units(
 
 
 MOST_STEPS: Final = 6
-"""That a proof may ask for."""
+"""Most further steps for a certificate."""
 HOPEFUL: Final = 0.9
-"""Another step is worth its products if the last one brought the gap below this share."""
+"""Ratio of successive gaps up to which another step is worth its products."""
 NEAR_ROUNDING: Final = 1.1
-"""No step is worth its products once the gap is so many times what rounding alone leaves open."""
+"""Ratio of the gap to the one that rounding alone leaves, up to which no step is worth its cost."""
 PROVEN: Final = 2e-2
-"""A gap up to this is proof enough where no accuracy was asked for: the estimate is nearer."""
+"""Largest certified gap that needs no further step if no accuracy is asked for."""
 GOOD_ENOUGH: Final = 1e-3
-"""A certified gap up to this is a success where no accuracy was asked for."""
+"""Largest certified gap of a success if no accuracy is asked for."""
 
 
 def prove(
@@ -108,13 +109,13 @@ def prove(
     *,
     bound: bool,
 ) -> tuple[Certificate, Array | None, LoopResult]:
-    """The certificate, the singular values it read, and the ending in the light of both.
+    """Return the certificate, the singular values used, and the result of the loop after both.
 
-    All of them are of the working matrix, whose error is the one that the objective counts.
+    All of them belong to the working matrix, whose error is the one of the objective.
 
-    A solver that knows more with every step takes another while the gap is above what is wanted,
-    and goes on as long as that narrows it: the singular values that must lie outside the space for
-    a proof to be tight leave it slowly.
+    While the gap is above the accuracy that is asked for, a subspace solver takes further steps, as
+    long as they narrow the gap: the bound is sharp only once every singular value near that of the
+    rank is inside the space, which takes longer than a small error.
     """
     if values is None:
         values = ending.singular_values
@@ -134,15 +135,16 @@ def prove(
             W, ending.factors(), values, evidence=evidence, probing=probing, loss=ending.loss
         )
     except KeyboardInterrupt:
+        # Ctrl-C during the certificate: the factors are complete, so they are returned
         ending = replace(ending, outcome=Outcome.INTERRUPTED)
         return certify(W, ending.factors(), bound=False), values, ending
     return proof, values, replace(ending, outcome=_outcome(ending, proof, values, accuracy))
 
 
 def _proven_further(W: Matrix, loop: Loop, ending: LoopResult) -> LoopResult:
-    """The ending after one more step where that is likely to prove an answer that is near enough.
+    """Take one more step if that is likely to certify a result that is near the best.
 
-    It is where the probes prove a gap above 2 % only, and estimate one below 1 %.
+    That is the case if the probes bound the gap above 2 % only, but estimate it below 1 %.
     """
     if ending.outcome is not Outcome.SETTLED:
         return ending
@@ -155,12 +157,12 @@ def _proven_further(W: Matrix, loop: Loop, ending: LoopResult) -> LoopResult:
 def _widened(
     W: Matrix, loop: Loop, ending: LoopResult, wanted: float, probing: FailureBudget
 ) -> LoopResult:
-    """The ending after as many more steps as narrow the gap to an accuracy that was asked for.
+    """Take as many more steps as narrow the gap to the accuracy that was asked for.
 
-    The probes that were multiplied along prove what they can for nothing; separate ones are spent
-    only where that narrows no more.
+    The bound of the power probes costs no product; separate random tests are made only once it
+    narrows no more.
     """
-    # rounding alone leaves something open, whatever lies outside
+    # no bound is sharper than rounding allows, whatever lies outside the space
     wanted = max(wanted, NEAR_ROUNDING * _gap_by(partial(clearest_bound, W), ending))
     if math.isinf(wanted):
         return ending
@@ -173,7 +175,7 @@ def _widened(
 def _narrowed(
     loop: Loop, ending: LoopResult, wanted: float, bound: Callable[..., float | None]
 ) -> tuple[LoopResult, float]:
-    """The ending after more steps, and its gap: until that is small or hardly falls any more."""
+    """Take more steps until the gap is small or hardly falls; return the result and the gap."""
     gap, last = _gap_by(bound, ending), math.inf
     for _ in range(MOST_STEPS):
         if gap <= wanted or gap > HOPEFUL * last:
@@ -187,7 +189,7 @@ def _narrowed(
 
 
 def _gap_by(bound: Callable[..., float | None], ending: LoopResult) -> float:
-    """The gap by the loss that the solver reports, which is close enough to decide to go on."""
+    """The gap from the loss of the solver, which is accurate enough to decide about a step."""
     if ending.evidence is None or ending.loss is None:
         return 0.0
     best = bound(rank=ending.rank, evidence=ending.evidence())
@@ -201,9 +203,9 @@ def _gap(proof: Certificate) -> float:
 def _outcome(
     ending: LoopResult, proof: Certificate, values: Array | None, accuracy: float | None
 ) -> Outcome:
-    """The outcome in the light of the certificate.
+    """The outcome of the run, given its certificate.
 
-    A gap from all singular values is the truth; one from products is a bound on it.
+    A gap from all singular values is exact; one from products is an upper bound.
     """
     gap, outcome = _gap(proof), ending.outcome
     if gap <= (accuracy or GOOD_ENOUGH) and (accuracy is not None or outcome.grade == "short"):

@@ -1,4 +1,4 @@
-"""The sentences that say how a run ended and why its rank was chosen, with their figures."""
+"""The sentences that say how a run ended and why its rank was chosen, with figures."""
 
 import math
 from typing import Final
@@ -15,7 +15,7 @@ from eckart.ranks import AboveThreshold, NoiseThreshold, RankRule, WithinToleran
 from eckart.subspaces import FailureBudget, RitzData
 
 FARTHEST = 16
-"""How many ranks below the chosen one are tried before it is called a guess."""
+"""Number of smaller ranks that are tried before the message calls the smallest unknown."""
 
 
 def explain_rank(
@@ -26,15 +26,15 @@ def explain_rank(
     probing: FailureBudget,
     unit: float,
 ) -> str:
-    """What a person should know of a rank that he did not give himself; else an empty text.
+    """Explain a rank that the user did not give; return an empty text otherwise.
 
     Args:
-        rule: That chose the rank.
+        rule: Rule that chose the rank.
         W: The working matrix.
-        values: All its singular values, where they are known.
-        ending: Of the run.
-        probing: Its tests up to now.
-        unit: W over the working matrix, for what a person is told.
+        values: All its singular values, if they are known.
+        ending: Result of the loop.
+        probing: Random tests of the run up to now.
+        unit: Scale of W relative to the working matrix, for the figures in the text.
     """
     evidence = ending.evidence() if ending.evidence is not None else None
     if isinstance(rule, NoiseThreshold | AboveThreshold):
@@ -51,7 +51,7 @@ def explain_rank(
 def _smallest(
     tolerance: float, W: Matrix, rank: int, evidence: RitzData, probing: FailureBudget
 ) -> str:
-    """Whether the bound on the best error of smaller ranks rules them out."""
+    """Say which smaller ranks the bounds on their best errors rule out."""
     wanted = tolerance * math.sqrt(W.squared_norm())
     smallest = rank
     while smallest > 1 and rank - smallest < FARTHEST:
@@ -78,7 +78,7 @@ def explain(
     singular_values: Array | None,
     estimated_gap: float | None = None,
 ) -> str:
-    """What the reader of a run wants to know: where it stopped, why, and what would help."""
+    """Say where a run stopped, why, and what would lower its loss further."""
     sentences = [
         _ending(outcome, history, estimated_gap),
         _quality(factors, certificate, singular_values),
@@ -98,7 +98,7 @@ _HINTS: Final = {
 def explain_known(
     outcome: Outcome, history: tuple[Record, ...], certificate: Certificate, known: int
 ) -> str:
-    """How a run over known entries ended, and how far it is off for each of them."""
+    """Say how a run over known entries ended, and its root mean squared error."""
     each = certificate.error / math.sqrt(known)
     sentences = [
         _ending(outcome, history, None),
@@ -110,7 +110,7 @@ def explain_known(
 
 
 def _is_sketched(history: tuple[Record, ...]) -> bool:
-    """Whether no step knew its loss, as of sketches alone."""
+    """Whether no step has a loss, which is the case for sketches only."""
     return all(record.loss is None for record in history)
 
 
@@ -140,7 +140,7 @@ def _ending(outcome: Outcome, history: tuple[Record, ...], estimated_gap: float 
 
 
 def _share(gap: float | None) -> str:
-    """A gap as a share with two digits that count."""
+    """Write a gap in percent with two significant digits."""
     if gap is None or not math.isfinite(gap):
         return "an unknown share"
     return "0.01 %" if gap <= 1e-4 else f"{100 * gap:.2g} %"
@@ -164,6 +164,7 @@ def _quality(factors: Factors, certificate: Certificate, singular_values: Array 
     if singular_values is None:
         return f"It is proven to be at most {gap:.2%} above the best possible error."
     floor = _floor(factors, singular_values)
+    # a smaller one would be shown as 0.00%
     if gap > 5e-5:
         return (
             f"The best rank-{factors.rank} pair has {floor}: "
@@ -177,7 +178,7 @@ def _quality(factors: Factors, certificate: Certificate, singular_values: Array 
 
 
 def _floor(factors: Factors, singular_values: Array) -> str:
-    """The lowest loss of this rank, spelled in singular values: "σ₃² = 2.35664"."""
+    """Write the lowest loss of this rank in singular values: "σ₃² = 2.35664"."""
     noise = rounding(factors.shape, singular_values.dtype) * float(singular_values[0])
     present = int(np.count_nonzero(singular_values > noise))
     first, second = (f"σ{_subscript(factors.rank + place)}²" for place in (1, 2))

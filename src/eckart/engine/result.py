@@ -1,4 +1,4 @@
-"""What a run gives back: how it ended, factors, how good they are, how to run it again."""
+"""The result of a run: its outcome, factors, certificate and recipe."""
 
 import math
 from dataclasses import asdict, dataclass, replace
@@ -21,7 +21,7 @@ Grade: TypeAlias = Literal["success", "short", "failed", "interrupted"]
 
 
 class Outcome(Enum):
-    """How a run ended; the value is the general sentence, `message` has this run's figures."""
+    """How a run ended; the value is a general sentence, `message` has the figures of the run."""
 
     EXACT = "Computed directly; no iteration was needed."
     SKETCHED = "Computed from sketches of W; no iteration was needed."
@@ -44,7 +44,7 @@ class Outcome(Enum):
 
     @property
     def grade(self) -> Grade:
-        """Success, usable but short of a target, failed, or interrupted."""
+        """Grade: "success", "short" (usable but short of a target), "failed" or "interrupted"."""
         return _GRADES.get(self, "success")
 
 
@@ -60,6 +60,7 @@ _GRADES: dict[Outcome, Grade] = {
 
 
 MOST_SINGULAR_VALUES = 2000
+"""Most singular values in `to_dict`, so that the JSON text stays small."""
 
 
 @final
@@ -68,9 +69,9 @@ class Record:
     """One step of the history.
 
     Fields:
-        step: From 0.
-        loss: ‖W − B·A‖²_F after the update of this step, or None where it is not known.
-        seconds: Since the first step began.
+        step: Number of the step, from 0.
+        loss: ‖W − B·A‖²_F after the update of this step, or None if it is not known.
+        seconds: Seconds since the first step began.
     """
 
     step: int
@@ -78,27 +79,27 @@ class Record:
     seconds: float
 
     def scaled(self, factor: float) -> "Record":
-        """The same step of factor·W."""
+        """Return the record of this step for factor·W."""
         return self if self.loss is None else replace(self, loss=self.loss * factor * factor)
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """Everything that makes the run again.
+    """Everything that is needed to repeat a run.
 
     Fields:
-        solver: Name and settings, with the values that were chosen from the data.
+        solver: Name and settings of the solver, with the values that were chosen from the data.
         rank_rule: How the rank was chosen.
-        objective: Name and settings.
-        start: Name and settings of the first factors, or None for a solver that needs none.
-        seed: The seed, or the kind of generator that was given.
+        objective: Name and settings of the objective.
+        start: Name and settings of the start, or None for a solver that needs none.
+        seed: The seed, or the type of the generator that was given.
         accuracy: The certified accuracy that was asked for, or None.
-        shape: (rows, columns) of W.
-        dtype: In which W was computed.
-        versions: Of Python, eckart, NumPy and SciPy.
-        threads: Of the linear algebra library.
-        blas: That library and its version.
+        shape: Shape (rows, columns) of W.
+        dtype: Dtype in which the run computed.
+        versions: Versions of Python, eckart, NumPy and SciPy.
+        threads: Number of threads of the linear algebra library.
+        blas: Name and version of the linear algebra library.
     """
 
     solver: dict[str, Any]
@@ -117,21 +118,21 @@ class Recipe:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Factorization:
-    """The answer of `factorize`.
+    """The result of `factorize`.
 
     Fields:
         factors: B and A.
         outcome: How the run ended.
-        message: The same with this run's figures, for a person.
+        message: How the run ended, in sentences with its figures.
         history: One record for each step.
-        certificate: The error, and how far it can be from the best.
-        recipe: Enough to run it again.
-        estimated_gap: An estimate of certificate.gap, rather above the truth, from probes that were
-            multiplied along; None where the solver makes none.
-        singular_values: All of W's, descending, where they are known.
-        passes: How often W was read from end to end.
-        seconds: The whole run, certificate included.
-        fitted: What the objective fits, where that is more than the factors.
+        certificate: The error, and how far it can be from the best possible one.
+        recipe: Everything that is needed to repeat the run.
+        estimated_gap: Estimate of certificate.gap, rather too large, from power probes; None if the
+            solver makes none.
+        singular_values: All singular values of W, descending, if they are known.
+        passes: Number of passes over W.
+        seconds: Duration of the whole run, certificate included.
+        fitted: Result of the objective, if it is more than factors (biases, posterior samples).
     """
 
     factors: Factors
@@ -148,11 +149,11 @@ class Factorization:
 
     @property
     def approximation(self) -> Approximation:
-        """What the objective fits: factors, or for known entries more than these."""
+        """Result of the objective: factors, or for known entries `BiasedFactors` or samples."""
         return self.factors if self.fitted is None else self.fitted
 
     def to_dict(self) -> dict[str, Any]:
-        """The run as plain numbers and text, without the factors; never NaN or infinity."""
+        """Return the run as plain numbers and text, without the factors, NaN or infinity."""
         values = None
         if self.singular_values is not None:
             values = [float(value) for value in self.singular_values[:MOST_SINGULAR_VALUES]]
@@ -177,7 +178,7 @@ class Factorization:
 
 
 def machine() -> dict[str, Any]:
-    """Versions, threads and linear algebra library, as fields of a `Recipe`."""
+    """Return versions, threads and linear algebra library, as fields of a `Recipe`."""
     found = cast("list[dict[str, Any]]", _pools().info())
     pools = [pool for pool in found if pool["user_api"] == "blas"]
     return {
@@ -189,7 +190,7 @@ def machine() -> dict[str, Any]:
 
 @cache
 def _pools() -> threadpoolctl.ThreadpoolController:
-    """The libraries with threads, searched for once."""
+    """The loaded thread pools; kept, because looking for them takes milliseconds."""
     return threadpoolctl.ThreadpoolController()
 
 
@@ -200,11 +201,12 @@ def _versions() -> dict[str, str]:
 
 
 def _finite(number: float | None) -> float | None:
+    # JSON has neither NaN nor infinity
     return number if number is not None and math.isfinite(number) else None
 
 
 class Diverged(EckartError, ArithmeticError):
-    """The loss grew without bound; `partial` is the run up to there, with its last good factors."""
+    """The loss grew without bound; `partial` is the run up to there, with sound factors."""
 
     def __init__(self, message: str, *, hint: str, partial: Factorization) -> None:
         super().__init__(message, hint=hint, code="diverged")
@@ -212,7 +214,7 @@ class Diverged(EckartError, ArithmeticError):
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C; `partial` is the run up to there."""
+    """The user pressed Ctrl-C; `partial` is the run up to there."""
 
     def __init__(self, partial: Factorization) -> None:
         super().__init__(partial.message)

@@ -1,4 +1,4 @@
-"""When the loop of `factorize` ends."""
+"""The stopping rule of the loop over the steps of a solver."""
 
 import math
 import time
@@ -20,22 +20,31 @@ from eckart.solvers.ritz import is_complete, is_near
 from eckart.subspaces import RitzData
 
 CONVERGED_WITHIN: Final = 1e-6
+"""Gain of the last window of steps, as a share of the loss, up to which it has converged."""
 FEWEST_STEPS: Final = 20
+"""Least number of steps before convergence is judged: windows of four steps."""
 WINDOWS: Final = 5
+"""Number of windows into which the history is divided."""
 SETTLED_WITHIN: Final = 1e-3
+"""Relative reduction of the error that is not worth further passes."""
 SLOWEST: Final = 0.95
+"""Largest ratio of successive gains in the forecast: its sum stays finite."""
 FORESEEN_BY: Final = 3
-"""Steps that foretell the next: two may mislead."""
+"""Number of steps from which the next gain is forecast: two may mislead."""
 STALLED_AFTER: Final = 10
+"""Number of steps without progress after which a run has stalled."""
 STALLED_ABOVE: Final = 0.9
+"""Ratio of the excess to that before these steps, above which there was no progress."""
 PATIENT: Final = 24
+"""Number of steps to wait for a requested residual, which a flat spectrum may never give."""
 DIVERGED_ABOVE: Final = 100.0
+"""Loss, in multiples of the highest sound one, above which a run has diverged."""
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoopResult:
-    """Where the loop ended: the last sound step, or the start, and how it came there."""
+    """Result of the loop: the outcome, and its last sound step or the start."""
 
     outcome: Outcome
     rank: int
@@ -49,30 +58,30 @@ class LoopResult:
 
     @property
     def loss(self) -> float | None:
-        """‖W − B·A‖²_F, where the solver has it, with its evidence, from its own products."""
+        """‖W − B·A‖²_F from the products of the solver, if it has Ritz data too; else None."""
         return self.history[-1].loss if self.evidence is not None else None
 
 
 class StoppableProblem(Protocol):
-    """A problem as the stopping rule sees it, of a whole matrix or of known entries."""
+    """The part of a problem (for a whole matrix or known entries) that the stopping rule needs."""
 
     @property
     def rank(self) -> int:
-        """Columns of B."""
+        """Number of columns of B."""
         ...
 
     def scale(self) -> tuple[float, float, DType]:
-        """The loss of no factors at all, the highest that is sound, and the dtype of the sums."""
+        """Return the loss of zero factors, the highest sound loss, and the dtype of the sums."""
         ...
 
     def first_step(self) -> Step | None:
-        """The start as a step, where there is one."""
+        """Return the start as a step, or None."""
         ...
 
 
 @final
 class StoppingRule:
-    """Keeps the history of one loop and says when it ends."""
+    """The stopping rule of one loop; it keeps the history and decides when the loop ends."""
 
     def __init__(self, solver: object, problem: StoppableProblem, time_limit: float | None) -> None:
         self._solver = solver
@@ -87,7 +96,7 @@ class StoppingRule:
         self._began = time.perf_counter()
 
     def judge(self, step: Step) -> Outcome | None:
-        """Enter a step in the history; the outcome if the loop ends here, else None."""
+        """Enter a step in the history; return the outcome if the loop ends here, else None."""
         seconds = time.perf_counter() - self._began
         if has_diverged(step.loss, self._highest):
             return Outcome.DIVERGED
@@ -106,17 +115,17 @@ class StoppingRule:
         return None
 
     def finished(self) -> Outcome:
-        """The outcome of a solver that ended by itself."""
+        """Return the outcome of a solver that ended by itself."""
         if isinstance(self._solver, SubspaceSolver):
             return Outcome.WHOLE
         return Outcome.SKETCHED if isinstance(self._solver, SinglePass) else Outcome.EXACT
 
     def ending(self, outcome: Outcome) -> LoopResult:
-        """The end of the loop, at its last sound step or at the start.
+        """Return the result of the loop, at its last sound step or at the start.
 
         Raises:
-            ArgumentError: If the loss of the very first step is none, and there is no start.
-            KeyboardInterrupt: If it was interrupted before there were any factors.
+            ArgumentError: If the first step has no sound loss, and there is no start.
+            KeyboardInterrupt: If the loop was interrupted before there were any factors.
         """
         step = self._sound or self._problem.first_step()
         if step is None and outcome is Outcome.DIVERGED:
@@ -131,6 +140,7 @@ class StoppingRule:
         return LoopResult(
             outcome=outcome,
             rank=step.rank or self._problem.rank,
+            # formed at most once, because forming them may take a pass over W
             factors=cache(step.factors),
             approximation=step.approximation,
             history=tuple(self._history),
@@ -141,7 +151,7 @@ class StoppingRule:
         )
 
     def _verdict(self) -> Outcome | None:
-        """What the stopping rule of the solver says of the history."""
+        """Judge the history by the limits of the solver; None if the loop goes on."""
         solver, history = self._solver, self._history
         if isinstance(solver, Epochs):
             converged = has_converged(history, self._squared_norm, self._dtype)
@@ -158,13 +168,13 @@ class StoppingRule:
         return None
 
     def _reached(self, solver: SubspaceSolver) -> Outcome | None:
-        """What a space has come to: directions as exact as is asked for, or else a small error.
+        """Judge a subspace: its directions are as accurate as asked for, or its error is small.
 
-        The error is small where it is estimated to be at most 0.1 % above the best, or where
-        further products would gain that little and nothing outside the space is known to be larger
-        than what is kept: by their forecast, or once an estimate that does not fall has cost ten
-        steps that gained nothing. Directions that a flat spectrum does not tell apart are waited
-        for some steps only.
+        The error is small if it is estimated to be at most 0.1 % above the best. It is small, too,
+        if further products would gain that little and nothing outside the space is known to be
+        larger than what is kept: by the forecast, or because the estimate did not fall and nothing
+        was gained in ten steps. Directions that a flat spectrum does not separate are waited for
+        during 24 steps only.
         """
         step = self._sound
         if step is None:
@@ -186,12 +196,12 @@ class StoppingRule:
 
 
 def has_converged(history: list[Record], squared_norm: float, dtype: DType) -> bool:
-    """Whether the last fifth of the steps has all but stopped lowering the loss.
+    """Whether the last fifth of the steps hardly lowered the loss.
 
-    That is: it gained at most one part in a million of the loss (or what rounding can show of it),
-    and no more than the fifth before it, so that a run that is only beginning to leave a saddle
-    goes on. A window that grows with the run is as right for a loss that falls by a factor in each
-    step as for one that falls like 1/step.
+    It must have gained at most one part in a million of the loss (or the rounding error of the
+    loss), and no more than the fifth before it, so that a run that begins to leave a saddle goes
+    on. A window that grows with the run suits a loss that falls by a factor in each step as well as
+    one that falls like 1/step.
 
     Example:
         >>> flat = [Record(step=i, loss=1.0, seconds=0.0) for i in range(40)]
@@ -203,6 +213,7 @@ def has_converged(history: list[Record], squared_norm: float, dtype: DType) -> b
         return False
     window = count // WINDOWS
     now, before, earlier = (_loss(history[-1 - k * window]) for k in range(3))
+    # the rounding error of a loss that is a difference of sums near ‖W‖²
     shown = 4 * float(np.finfo(dtype).eps) * squared_norm
     gain = before - now
     return gain <= max(CONVERGED_WITHIN * now, shown) and gain <= max(earlier - before, shown)
@@ -215,16 +226,16 @@ def gains_little(
 ) -> bool:
     """Whether all further passes over W together would lower the error by less than 0.1 %.
 
-    The gain g of the last pass foretells that of the next block: c·g, where c is what the block
-    before brought for each unit of the gain before it. Gains that fall by a share ρ from step to
-    step then bring c·g/(1 − ρ) in all; a share that rises is taken to rise on. Three steps are
-    needed to tell; a loss that is all rounding has settled at once. The error is the root of the
-    loss, so its share is half that of the loss.
+    The gain g of the last pass predicts a reduction c·g by the next block, where c is the ratio of
+    the last reduction to the gain before it. Gains with a ratio ρ from step to step then bring
+    c·g/(1 − ρ) in all; a ratio that rises is assumed to rise further. Three steps are needed; a
+    loss that is all rounding has settled at once. The error is the root of the loss, so its
+    relative change is half that of the loss.
 
     Args:
         last: Loss and gain of the steps so far; the last three count.
         squared_norm: ‖W‖²_F.
-        dtype: Of W.
+        dtype: Dtype of W.
 
     Example:
         >>> gains_little([(1.0, 0.003)], 10.0, np.dtype("float64"))
@@ -240,6 +251,7 @@ def gains_little(
         return True
     if len(gains) < FORESEEN_BY:
         return False
+    # a gain of 0 gives no ratio to forecast by
     if not all(gains[:-1]):
         return gains[-1] <= wanted
     brought = max(0.0, losses[-2] - losses[-1]) / gains[-2]
@@ -251,8 +263,8 @@ def gains_little(
 def has_stalled(excesses: Sequence[float]) -> bool:
     """Whether the estimated excess of the error fell by less than a tenth in the last ten steps.
 
-    Random directions have joined the space by then where any were missing, so that the rest is what
-    rounding leaves.
+    By then random directions have joined the space if any were missing, so that the remaining
+    excess is rounding.
 
     Example:
         >>> has_stalled([0.5] * 11), has_stalled([0.9**n for n in range(30)])
@@ -264,7 +276,7 @@ def has_stalled(excesses: Sequence[float]) -> bool:
 
 
 def is_still(history: Sequence[Record], squared_norm: float, dtype: DType) -> bool:
-    """Whether ten steps together lowered the error by less than 0.1 %, and numbers can tell that.
+    """Whether ten steps together lowered the error by at most 0.1 %, and that is above rounding.
 
     Example:
         >>> steady = [Record(step=i, loss=1.0, seconds=0.0) for i in range(11)]
@@ -279,7 +291,8 @@ def is_still(history: Sequence[Record], squared_norm: float, dtype: DType) -> bo
 
 
 def has_diverged(loss: float | None, highest_sound: float) -> bool:
-    """Whether a loss is not finite, or a hundred times above both the first one and ‖W‖²."""
+    """Whether a loss is not finite, or over a hundred times both the first loss and ‖W‖²."""
+    # not >, so that NaN counts as diverged
     return loss is not None and not loss <= DIVERGED_ABOVE * highest_sound
 
 

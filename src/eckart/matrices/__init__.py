@@ -1,4 +1,4 @@
-"""W: what can be factored, in memory or not."""
+"""Matrices that can be factored: in memory, sparse, on a device or streamed from files."""
 
 from eckart.matrices.dense import Dense, as_matrix
 from eckart.matrices.difference import Difference, centred

@@ -1,4 +1,4 @@
-"""A few rows that stand for all: sums of consecutive rows of W, each row times a random number."""
+"""Sketches of W while its rows pass: random sums of consecutive rows, and probes for a bound."""
 
 from typing import Final, final
 
@@ -7,21 +7,21 @@ import numpy as np
 from eckart.arrays import FLOAT64, Array, DType, Randomness
 
 ROOM: Final = 8
-"""Sums for each direction that is wanted of them."""
+"""Number of random sums for each direction that is wanted of them."""
 TURNS: Final = 3
-"""Products with (SW)ᵀ(SW); they cost a fraction of those with W."""
+"""Number of power iterations with (SW)ᵀ(SW); they cost a fraction of products with W."""
 
 
 @final
 class Compression:
-    """S·W with one Gaussian number in each column of S, while the rows of W arrive in blocks.
+    """S·W, with one Gaussian entry in each column of S, computed while rows of W arrive in blocks.
 
     Args:
-        rows: Of W.
-        columns: Of W.
-        height: Rows of S·W; at most `rows` are made.
-        dtype: Of W.
-        randomness: Of the numbers.
+        rows: Number of rows of W.
+        columns: Number of columns of W.
+        height: Number of rows of S·W; at most `rows`.
+        dtype: Dtype of W.
+        randomness: Source of the Gaussian entries.
 
     Cost:
         2 operations for each entry of W; memory height·columns numbers.
@@ -41,10 +41,11 @@ class Compression:
         self._ones = np.zeros(height)  # S·1
 
     def add(self, block: Array) -> None:
-        """Take in the next rows."""
+        """Add the next block of rows."""
         numbers = np.asarray(self._randomness.standard_normal(len(block))).astype(block.dtype)
         start = 0
         while start < len(block):
+            # the sum to which the next row belongs
             place = int(np.searchsorted(self._edges, self._seen, side="right"))
             count = min(len(block) - start, int(self._edges[place]) - self._seen)
             part = numbers[start : start + count]
@@ -54,7 +55,7 @@ class Compression:
             self._seen += count
 
     def move(self, shift: Array, scales: Array | None) -> None:
-        """Go over to S·(W − 1·shiftᵀ)/scales."""
+        """Replace S·W by S·(W − 1·shiftᵀ)/scales."""
         self.rows -= np.outer(self._ones, shift).astype(self.rows.dtype)
         if scales is not None:
             self.rows /= scales.astype(self.rows.dtype)
@@ -78,24 +79,25 @@ class Compression:
         drawn = self._randomness.standard_normal((columns, min(width, *small.shape)))
         X = np.asarray(drawn).astype(small.dtype)
         for _ in range(TURNS):
+            # orthonormal after each product, so that the leading direction does not take over
             X = np.linalg.qr(((small @ X).T @ small).T)[0]
         return X
 
 
 PROBES: Final = 32
-"""A product with so few columns takes little longer than with one."""
+"""Number of probes: a product with so few columns takes little longer than with one."""
 PROBE_KEY: Final = 0xEC4A88
-"""The probes are drawn apart from every solver, whatever its seed."""
+"""Philox key of the probes, which are independent of every solver, whatever its seed."""
 
 
 @final
 class Sketching:
-    """S·W, for directions to begin with, and WᵀW·Ω, for a bound on what lies outside of them.
+    """S·W for initial directions, and WᵀW·Ω for a bound on the energy outside of them.
 
     Args:
-        compression: Of W.
-        width: Directions that are wanted of it.
-        probes: Ω, of shape (columns, p); None makes no WᵀW·Ω.
+        compression: Compression that receives the rows of W.
+        width: Number of directions that are wanted of it.
+        probes: Ω, of shape (columns, p); None omits WᵀW·Ω.
     """
 
     def __init__(self, compression: Compression, width: int, probes: Array | None) -> None:
@@ -105,9 +107,10 @@ class Sketching:
         self._products = None if probes is None else np.zeros(probes.T.shape)
 
     def add(self, block: Array) -> None:
-        """Take in the next rows."""
+        """Add the next block of rows."""
         self._compression.add(block)
         if self._probes is not None and self._products is not None:
+            # transposed: the faster order in BLAS, as in `Dense`
             self._products += (block @ self._probes).T @ block
 
     def first(self, shift: Array, scales: Array | None) -> Array:
@@ -116,10 +119,11 @@ class Sketching:
         return self._compression.directions(self._width)
 
     def probed(self, rows: int, sums: Array, shift: Array) -> Array | None:
-        """(W − 1·shiftᵀ)ᵀ(W − 1·shiftᵀ)·Ω, where `sums` are those of the columns of W."""
+        """(W − 1·shiftᵀ)ᵀ(W − 1·shiftᵀ)·Ω; `sums` holds the sums of the columns of W."""
         if self._probes is None or self._products is None:
             return None
         drawn = self._probes.T.astype(FLOAT64)
+        # (W − 1·sᵀ)ᵀ(W − 1·sᵀ) = WᵀW − sums·sᵀ − s·(sums − rows·s)ᵀ
         moved = np.outer(drawn @ sums, shift) + np.outer(drawn @ shift, sums - rows * shift)
         return (self._products - moved).T.astype(self._probes.dtype)
 

@@ -1,4 +1,4 @@
-"""A matrix in memory or mapped from a file, and what a user has as a `Matrix`."""
+"""Matrices in memory or mapped from a file, and the conversion of any input to a `Matrix`."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -21,12 +21,12 @@ class Dense:
     """A two-dimensional array as a `Matrix`.
 
     Args:
-        array: Anything NumPy reads as an array of shape (rows, columns), or an array of PyTorch or
-            CuPy, which stays on its device; float32 and float64 are not copied.
-        stored_bytes: Bytes of W where it came from, if that is not what `array` takes.
+        array: Anything that NumPy reads as an array of shape (rows, columns), or an array of
+            PyTorch or CuPy, which stays on its device; float32 and float64 are not copied.
+        stored_bytes: Bytes of W in its file, if they differ from those of `array`.
 
     Raises:
-        MatrixError: If it is not two-dimensional, is empty, or does not hold real numbers.
+        MatrixError: If the array is not two-dimensional, is empty, or does not hold real numbers.
 
     Cost:
         A product reads the array once; no temporary of rows × columns is made.
@@ -41,19 +41,20 @@ class Dense:
         check_shape(tuple(values.shape))
         self.array = values  # (rows, columns)
         self.namespace = namespace_of(values)
+        # a float16 or integer array counts as it was given, not as it is computed
         self.nbytes = stored_bytes or getattr(array, "nbytes", values.nbytes)
         self.passes = 0
         self._squared_norm: float | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(rows, columns)."""
+        """Shape (rows, columns)."""
         rows, columns = self.array.shape
         return rows, columns
 
     @property
     def dtype(self) -> DType:
-        """float32 or float64."""
+        """Dtype of the products and the blocks, float32 or float64."""
         return dtype_of(self.array)
 
     def times(self, X: Array, /) -> Array:
@@ -67,11 +68,11 @@ class Dense:
         return (self._own(Y).T @ self.array).T  # the faster order in BLAS
 
     def gram_times(self, X: Array, /) -> Array:
-        """Wᵀ·(W·X), of shape (columns, k). Two passes through memory."""
+        """Wᵀ·(W·X), of shape (columns, k). Two passes over memory."""
         return self.transposed_times(self.times(X))
 
     def row_blocks(self, rows: int | None = None, /) -> Iterator[Array]:
-        """Blocks of consecutive rows, not copied."""
+        """Iterate over blocks of consecutive rows, which are not copied."""
         self.passes += 1
         height = rows or block_rows(self.shape[1])
         for start in range(0, self.shape[0], height):
@@ -88,16 +89,16 @@ class Dense:
         return self._squared_norm
 
     def _own(self, X: Array) -> Array:
-        """X in the namespace and the dtype of W."""
+        """Move X to the namespace and the dtype of W."""
         return placed(X, self.namespace, self.dtype)
 
     __matmul__ = times
 
 
 def as_matrix(W: object, /) -> Matrix:
-    """`W` as a `Matrix`: a NumPy array or memory map, a SciPy sparse matrix, a data frame, rows.
+    """Return an array, memory map, SciPy sparse matrix, data frame or rows as a `Matrix`.
 
-    A `Matrix` (`Factors` are one) is returned as it is.
+    A `Matrix`, such as `Factors`, is returned unchanged.
 
     Raises:
         MatrixError: If W is not a matrix of real numbers.
@@ -118,8 +119,9 @@ def as_matrix(W: object, /) -> Matrix:
         )
     if scipy.sparse.issparse(W):
         return Sparse(W)
-    frame: Any = getattr(W, "sparse", None)  # of pandas, with sparse columns alone
+    # the accessor of a pandas frame, which has it only where all its columns are sparse
+    frame: Any = getattr(W, "sparse", None)
     if hasattr(frame, "to_coo"):
-        with suppress(ValueError):  # where it is not zeros that are left out
+        with suppress(ValueError):  # if the value that is left out is not zero
             return Sparse(frame.to_coo())
     return Dense(W)  # pyright: ignore[reportArgumentType] NumPy says what it cannot read

@@ -1,4 +1,4 @@
-"""What follows from `row_blocks` alone, written once for every kind of matrix."""
+"""Functions that need `row_blocks` only, written once for every kind of matrix."""
 
 import math
 from typing import Any, Final
@@ -11,10 +11,11 @@ from eckart.errors import MatrixError
 from eckart.matrices.protocol import Matrix
 
 MOST_DENSE_BYTES: Final = 8 * 2**30
+"""Largest dense copy in bytes; a larger one is refused before it exhausts the memory."""
 
 
 def dense(W: Matrix) -> Array:
-    """W as one array of shape (rows, columns) in its namespace. One pass; memory rows·columns.
+    """Return W as one array in its namespace. One pass; memory rows·columns.
 
     Raises:
         MatrixError: If the array would take more than 8 GiB.
@@ -31,17 +32,17 @@ def dense(W: Matrix) -> Array:
         return W.namespace.concatenate(list(W.row_blocks()))
     whole = np.empty(W.shape, W.dtype)
     start = 0
-    for block in W.row_blocks():  # a block may be gone when the next is there
+    for block in W.row_blocks():  # a streamed block is overwritten by a later one
         whole[start : start + len(block)] = block
         start += len(block)
     return whole
 
 
 def check_shape(shape: tuple[int, ...]) -> tuple[int, int]:
-    """The rows and columns of a matrix.
+    """Return the shape of a matrix as (rows, columns).
 
     Raises:
-        MatrixError: If there are not two dimensions, or one of them is empty.
+        MatrixError: If the shape does not have two dimensions, or one of them is 0.
 
     Example:
         >>> check_shape((3, 2))
@@ -65,21 +66,22 @@ def check_shape(shape: tuple[int, ...]) -> tuple[int, int]:
 
 def sum_of_squares(W: Matrix) -> float:
     """‖W‖²_F in float64, block by block. One pass."""
+    # fsum, so that thousands of blocks add no rounding error
     return math.fsum(W.namespace.squares(block) for block in W.row_blocks())
 
 
 def check_entries(W: Matrix) -> None:
-    """Refuse a matrix whose entries no solver can use. One pass, two where something is wrong.
+    """Refuse a matrix whose entries no solver can use. One pass; a second finds the entry.
 
     Raises:
-        MatrixError: At NaN or infinity (with the place), or where squares over- or underflow.
+        MatrixError: If an entry (which is named) is NaN or infinite, or squares over- or underflow.
     """
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
         squared_norm = W.squared_norm()
     if np.isfinite(squared_norm) and squared_norm > np.finfo(FLOAT64).tiny:
         return
     start, largest = 0, 0.0
-    # of a sparse matrix as they are stored: dense rows of one with many columns take for ever
+    # a sparse matrix is read as stored: dense rows with many columns would take far too long
     for native in getattr(W, "stored_blocks", W.row_blocks)():
         block = native if hasattr(native, "indptr") else W.namespace.get(native)
         values: Any = getattr(block, "data", None) if hasattr(block, "indptr") else block
@@ -99,8 +101,9 @@ def check_entries(W: Matrix) -> None:
 
 
 def _place(block: Any, number: int) -> tuple[int, int]:
-    """Row and column of an entry of a dense block, or of a stored one of a sparse block."""
+    """Row and column of an entry, counted in a dense block or in the data of a sparse block."""
     if hasattr(block, "indptr"):
+        # the last row that starts at or before the entry; rows without entries are skipped
         row = np.searchsorted(block.indptr, number, side="right") - 1
         return int(row), int(block.indices[number])
     row, column = np.unravel_index(number, block.shape)
@@ -108,7 +111,7 @@ def _place(block: Any, number: int) -> tuple[int, int]:
 
 
 def out_of_range(largest: float) -> MatrixError:
-    """The error for a matrix whose squares cannot be summed."""
+    """Return the error for a matrix whose squares cannot be summed."""
     return MatrixError(
         f"The largest entry is {largest:.1e}, so sums or squares leave the range of its type.",
         hint="Multiply the matrix by a power of ten that brings it near 1.",
@@ -117,7 +120,7 @@ def out_of_range(largest: float) -> MatrixError:
 
 
 def thumbnail(W: Matrix, most: int = 256) -> Array:
-    """A picture of W with at most `most` × `most` cells, each the mean of the entries it covers.
+    """Average W to at most `most` × `most` cells, each the mean of the entries it covers.
 
     One pass; memory most·columns.
 
@@ -136,6 +139,7 @@ def thumbnail(W: Matrix, most: int = 256) -> Array:
         block = W.namespace.get(native)
         cells = np.searchsorted(row_edges, np.arange(start, start + len(block)), side="right") - 1
         narrow = np.add.reduceat(block, column_edges[:-1], axis=1, dtype=np.float64)
+        # several rows of a block fall into one cell
         np.add.at(sums, cells, narrow)
         start += len(block)
     return sums / np.outer(np.diff(row_edges), np.diff(column_edges))

@@ -1,4 +1,4 @@
-"""W₁ − W₂, formed one block of rows at a time; a matrix less the means of its columns is one."""
+"""The difference W₁ − W₂, formed one block of rows at a time, and centred matrices."""
 
 import math
 from collections.abc import Iterator
@@ -17,19 +17,19 @@ from eckart.matrices.sparse import Sparse
 
 
 class Difference:
-    """The difference of two matrices of one shape: a residual W − B·A, a change of a weight.
+    """The difference of two matrices of one shape, such as a residual or a weight update.
 
     Args:
         first: W₁, of shape (rows, columns).
         second: W₂, of the same shape.
-        squared_norm: ‖W₁ − W₂‖²_F, where whoever makes it knows a cheaper way to it.
+        squared_norm: ‖W₁ − W₂‖²_F, if the caller has it at lower cost.
 
     Raises:
         MatrixError: If the shapes differ.
 
     Cost:
-        Each product or pass makes one of both matrices. The norm is summed after the subtraction,
-        so that it is right where the two are almost equal.
+        Each product or pass takes one of each matrix. The norm is summed after the subtraction, so
+        that it is accurate where the two are almost equal.
 
     Example:
         >>> from eckart.matrices.dense import Dense
@@ -50,7 +50,7 @@ class Difference:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(rows, columns)."""
+        """Shape (rows, columns)."""
         return self.first.shape
 
     @property
@@ -60,17 +60,17 @@ class Difference:
 
     @property
     def namespace(self) -> Namespace:
-        """That of the first, which the second shares."""
+        """Namespace of both matrices."""
         return self.first.namespace
 
     @property
     def nbytes(self) -> int:
-        """Bytes of both."""
+        """Bytes of both matrices."""
         return self.first.nbytes + self.second.nbytes
 
     @property
     def passes(self) -> int:
-        """How often the more often read of the two has been read."""
+        """Number of passes over the matrix that was read more often."""
         return max(self.first.passes, self.second.passes)
 
     def times(self, X: Array, /) -> Array:
@@ -86,10 +86,12 @@ class Difference:
         return self.transposed_times(self.times(X))
 
     def row_blocks(self, rows: int | None = None, /) -> Iterator[Array]:
-        """Blocks of consecutive rows, in the wider dtype."""
+        """Iterate over blocks of consecutive rows, in the wider dtype."""
         height = rows or block_rows(self.shape[1])
+        # one height for both, since each matrix would choose its own
         pairs = zip(self.first.row_blocks(height), self.second.row_blocks(height), strict=True)
         for first, second in pairs:
+            # widened first, so that nothing is rounded before the subtraction
             yield self.namespace.astype(first, self.dtype) - second
 
     def squared_norm(self) -> float:
@@ -108,12 +110,12 @@ def _spoken(W: Matrix) -> str:
 
 @final
 class Centred(Difference):
-    """W − 1·meansᵀ, which is never formed: its products are those of W less one of rank one.
+    """W − 1·meansᵀ, never formed: its products are those of W less products of rank one.
 
     Args:
-        W: Of shape (rows, columns).
-        means: Of its columns, of shape (columns,), in its namespace and dtype.
-        squared_norm: ‖W − 1·meansᵀ‖²_F, where it is known.
+        W: Matrix of shape (rows, columns).
+        means: Means of its columns, of shape (columns,), in its namespace and dtype.
+        squared_norm: ‖W − 1·meansᵀ‖²_F, if it is known.
     """
 
     def __init__(self, W: Matrix, means: Array, *, squared_norm: float | None = None) -> None:
@@ -123,21 +125,21 @@ class Centred(Difference):
 
 
 def centred(W: object, /) -> Centred:
-    """W less the means of its columns.
+    """Subtract from W the means of its columns.
 
-    A factorisation of it is a principal component analysis: B holds the scores of the rows and A
-    the components. The means are in the answer, as `.means`.
+    Its factorisation is a principal component analysis: B holds the scores of the rows and A the
+    components. The means are the attribute `means` of the result.
 
     Args:
-        W: What `as_matrix` reads, of shape (rows, columns).
+        W: Matrix of shape (rows, columns), or anything that `as_matrix` reads.
 
     Raises:
-        MatrixError: If it is no matrix of finite numbers.
+        MatrixError: If W is no matrix of finite numbers.
 
     Cost:
-        One pass for the means, and one for the norm; of a sparse W the stored entries only. Where
-        means are far larger than what is around them, products lose as many digits as those have in
-        common: give float64.
+        One pass for the means and one for the norm; for a sparse W, over the stored entries only.
+        Where the means are far larger than the deviations, products lose the digits that the
+        entries have in common; use float64 there.
 
     Example:
         >>> W = centred([[1.0, 5.0], [3.0, 5.0]])
@@ -147,13 +149,13 @@ def centred(W: object, /) -> Centred:
     matrix = as_matrix(W)
     means = column_means(matrix)
     if not np.isfinite(means).all():
-        check_entries(matrix)  # says where
+        check_entries(matrix)  # its error names the entry
     norm = _sparse_norm(matrix, means) if isinstance(matrix, Sparse) else None
     return Centred(matrix, matrix.namespace.put(means, matrix.dtype), squared_norm=norm)
 
 
 def column_means(W: Matrix) -> Array:
-    """The mean of every column, of shape (columns,), in float64. One pass."""
+    """Mean of each column, of shape (columns,), in float64. One pass."""
     rows, columns = W.shape
     if isinstance(W, Sparse):
         return W.transposed_times(np.ones((rows, 1)))[:, 0] / rows
@@ -165,8 +167,8 @@ def column_means(W: Matrix) -> Array:
 
 
 def _sparse_norm(W: Sparse, means: Array) -> float:
-    """Σ(w − mean)² over the stored entries, and mean² for each that is not: nothing cancels."""
-    means = means.astype(W.dtype).astype(FLOAT64)  # those that are subtracted
+    """Σ(w − mean)² over stored entries plus mean² for each other entry: nothing cancels."""
+    means = means.astype(W.dtype).astype(FLOAT64)  # products subtract the rounded means
     stored = math.fsum(
         float(np.square(piece.data.astype(FLOAT64) - means[piece.indices]).sum())
         for piece in W.stored_blocks()

@@ -1,4 +1,4 @@
-"""WᵀW, and small products with it, by whatever way suits the kind of matrix."""
+"""WᵀW, and small products with it, in the way that suits the kind of matrix."""
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from eckart.matrices.streamed import Streamed
 
 
 def gram(W: Matrix) -> Array:
-    """WᵀW in float64, of shape (columns, columns). One pass, or none where one made it already."""
+    """WᵀW in float64, of shape (columns, columns). One pass, or none if it is known already."""
     if isinstance(W, Standardised) and W.moments.gram is not None:
         return W.moments.gram
     if isinstance(W, Standardised) and W.namespace is HOST and not isinstance(W.source, Sparse):
@@ -20,6 +20,7 @@ def gram(W: Matrix) -> Array:
     columns = W.shape[1]
     total = np.zeros((columns, columns))
     for block in W.row_blocks(tall_rows(columns)):
+        # each block in the dtype of W, the sum over blocks in float64
         total += W.namespace.get(block.T @ block)
     return total
 
@@ -27,21 +28,23 @@ def gram(W: Matrix) -> Array:
 def gram_products(W: Matrix, X: Array, count: int) -> tuple[Array, Array]:
     """WᵀW·X, and (W·X₁)ᵀ(W·X₁) in float64 for the first `count` columns X₁ of X.
 
-    The second is made from W·X₁, each column to its own rounding, where products with WᵀW·X would
-    have the rounding of the longest.
+    The second comes from W·X₁, so that each column is accurate to its own rounding; taken from
+    WᵀW·X it would have the rounding of the longest column.
     """
     if isinstance(W, Standardised) and W.is_by_blocks:
         return W.gram_products(X, count)
     if is_streamed(W):
         product = W.gram_times(X)
+        # W·X₁ would take a second reading of the rows
         inner = W.namespace.gram(X[:, :count], product[:, :count])
+        # rounding leaves the product unsymmetric
         return product, (inner + inner.T) / 2
     Y = W.times(X)
     return W.transposed_times(Y), W.namespace.gram(Y[:, :count], Y[:, :count])
 
 
 def deflated_gram(W: Matrix, A: Array) -> Array:
-    """ΠWᵀWΠ in float64 with Π = I − AᵀA, where what A holds is taken off every row. One pass."""
+    """ΠWᵀWΠ in float64 with Π = I − AᵀA: each row is projected before the product. One pass."""
     columns = W.shape[1]
     total, own = np.zeros((columns, columns)), W.namespace.put(A, W.dtype)
     for block in W.row_blocks(tall_rows(columns)):
@@ -51,5 +54,5 @@ def deflated_gram(W: Matrix, A: Array) -> Array:
 
 
 def is_streamed(W: Matrix) -> bool:
-    """Whether the rows of W are read anew for each product."""
+    """Whether the rows of W are read from files again for each product."""
     return isinstance(W.source if isinstance(W, Standardised) else W, Streamed)

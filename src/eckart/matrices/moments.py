@@ -1,4 +1,4 @@
-"""Means, deviations and energy of the columns of a matrix, in one pass over its rows."""
+"""Means, standard deviations and energy of the columns of a matrix, in one pass over its rows."""
 
 import math
 from collections.abc import Iterator
@@ -16,29 +16,31 @@ from eckart.matrices.sparse import Sparse
 from eckart.matrices.streamed import Streamed
 
 FAR: Final = 100.0
-"""Means whose squares are so many times the variances are subtracted before the products."""
+"""Ratio of squared means to variances above which means are subtracted before the products."""
 SUMMED_ROWS: Final = 1024
-"""Squares of a column are summed in the dtype of W over so many rows, and these in float64."""
+"""Number of rows over which squares are summed in the dtype of W; these sums add in float64."""
 NEAR: Final = 1e6
-"""Times the root of the smallest number: squares about a larger mean tell a constant column."""
+"""Times the root of the smallest float64: about a larger mean, squares show a constant column."""
 ROOM: Final = 1e-6
+"""Share of the range of the dtype left to sums of squares: products with probes are larger."""
 BLOCK_ENTRIES: Final = 2**21
-"""Of a block of rows that is worked on at once."""
+"""Number of entries in a block of rows that is processed at once."""
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moments:
-    """What one pass over the rows tells of the columns.
+    """Statistics of the columns from one pass over the rows.
 
     Fields:
-        means: Of the columns, in float64; zeros where they are not subtracted.
-        scales: By which the columns are divided; None for none. A constant column has 1.
+        means: Means of the columns, in float64; zeros if they are not subtracted.
+        scales: Numbers by which the columns are divided, 1 for a constant column; None for none.
         energy: ‖(W − 1·meansᵀ)/scales‖²_F.
-        gram: WᵀW of the same, where the pass made it.
-        first: Orthonormal columns near the leading right singular vectors of the same, where the
+        gram: Gram matrix of (W − 1·meansᵀ)/scales, if the pass computed it.
+        first: Orthonormal columns near the leading right singular vectors of that matrix, if the
             pass made a sketch.
-        probed: WᵀW·Ω of the same for Gaussian Ω that nothing else is made of, where the pass did.
+        probed: Its product WᵀW·Ω for a Gaussian Ω that is used for nothing else, if the pass
+            computed it.
     """
 
     means: Array
@@ -50,16 +52,17 @@ class Moments:
 
 
 def scaled_gram(total: Array, scales: Array | None) -> Array:
-    """WᵀW of columns that are divided by scales."""
+    """Return WᵀW of the columns divided by `scales`."""
     return total if scales is None else total / scales / scales[:, np.newaxis]
 
 
 def moments_of(W: Matrix, *, centre: bool, scale: bool) -> Moments:
-    """Of a matrix in memory, about its first rows, in two small sums for each block."""
+    """Compute the moments of a matrix in memory, about the mean of its first rows."""
     rows, columns = W.shape
     sums, squares, energy = np.zeros(columns), np.zeros(columns), 0.0
     first = pivot_of(W) if centre or scale else np.zeros(columns)
     near = not first.any()
+    # sums about a point near the rows keep the digits that a large mean would take
     pivot = first.astype(W.dtype)
     buffer = None if near else np.empty((min(rows, tall_rows(columns)), columns), W.dtype)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -75,12 +78,12 @@ def moments_of(W: Matrix, *, centre: bool, scale: bool) -> Moments:
 
 
 def pivot_of(W: Matrix) -> Array:
-    """A point near the rows: in each column that is far from 0 the mean of the first; else 0."""
+    """Pivot near the rows: the mean of the first rows in each column far from 0, else 0."""
     return _far_means(W.namespace.get(next(iter(W.row_blocks(64)))))
 
 
 def _far_means(rows: Array) -> Array:
-    """Column by column: what is far in one may be nothing beside the entries of another."""
+    """Means of the columns whose mean is far larger than their spread; 0 in the others."""
     head = rows[:64].astype(FLOAT64)
     with np.errstate(over="ignore", invalid="ignore"):
         mean = head.mean(axis=0)
@@ -90,7 +93,7 @@ def _far_means(rows: Array) -> Array:
 
 
 def column_squares(block: Array) -> Array:
-    """Σ of squares of each column in float64, right whatever the scale of its entries.
+    """Sum of squares of each column in float64, accurate whatever the scale of its entries.
 
     Example:
         >>> f"{column_squares(np.full((4, 1), 1e-30, np.float32))[0]:.0e}"
@@ -119,8 +122,8 @@ def _finished(
     centre: bool,
     scale: bool,
 ) -> Moments:
-    """Moments from sums about a pivot."""
-    offset = sums / rows  # of the means from the pivot
+    """Compute the moments from sums about a pivot."""
+    offset = sums / rows  # from the pivot to the means
     means = pivot + offset
     scales = None
     with np.errstate(over="ignore", invalid="ignore"):
@@ -131,17 +134,17 @@ def _finished(
             energy = float((about / np.square(scales)).sum())
         elif centre:
             left = energy - rows * float(np.square(offset).sum())
-            energy = 0.0 if left < 0 else left  # what is no number stays none
+            energy = 0.0 if left < 0 else left  # not max: NaN must stay NaN
     return Moments(means=means if centre else means * 0.0, scales=scales, energy=energy)
 
 
 def deviations(around: Array, rows: int | Array, means: Array) -> Array:
     """Standard deviations from sums of squares about the means; 1 where a column is constant.
 
-    That is one whose deviation is within the rounding of its mean, at most 10⁻¹² of it.
+    A column is constant if its deviation is within the rounding of its mean, at most 10⁻¹² of it.
 
     Raises:
-        MatrixError: If a column is so small that its squares, which would be zero, do not tell.
+        MatrixError: If a column is so small that its squares underflow to zero.
     """
     least = float(np.finfo(FLOAT64).tiny)
     lost = (around < rows * least) & (means != 0) & (np.abs(means) < NEAR * math.sqrt(least))
@@ -153,23 +156,25 @@ def deviations(around: Array, rows: int | Array, means: Array) -> Array:
             hint="Multiply the column by a power of ten that brings it near 1, or leave it out.",
             code="out-of-range",
         )
+    # a single row has no deviation; 0/0 would be NaN
     found = np.sqrt(around / np.maximum(1, rows - 1))
     share = np.minimum(1e-12, rows * np.finfo(FLOAT64).eps)
     constant = found <= share * np.abs(means) + np.finfo(FLOAT64).tiny
+    # divided by 1, a constant column stays constant
     return np.where(constant, 1.0, found)
 
 
 def means_of_listed(columns: Any, values: Array, counts: Any, rows: Any) -> Array:
-    """The mean of each column over so many rows, from entries that are listed; others are zero.
+    """Mean of each column over `rows` rows, from the listed entries; all others are zero.
 
-    Summed again about the first result: one long sum of equal entries is not the multiple of them
-    that it should be, and what is left of it would be a deviation.
+    The sum is repeated about the first result: a long sum of equal entries is not exactly their
+    multiple, and its rounding would look like a deviation.
 
     Args:
-        columns: Of each entry.
-        values: Of each entry.
-        counts: How many entries each column has.
-        rows: Over how many entries the mean of each column is.
+        columns: Column of each entry.
+        values: Value of each entry.
+        counts: Number of listed entries of each column.
+        rows: Number of entries, listed or not, over which the mean of each column is taken.
     """
     means = np.bincount(columns, weights=values, minlength=len(counts)) / rows
     left = np.bincount(columns, weights=values - means[columns], minlength=len(counts))
@@ -177,7 +182,7 @@ def means_of_listed(columns: Any, values: Array, counts: Any, rows: Any) -> Arra
 
 
 def sparse_moments(W: Sparse, *, centre: bool, scale: bool) -> Moments:
-    """From the stored entries alone."""
+    """Compute the moments of a sparse matrix from its stored entries alone."""
     rows, columns = W.shape
     data: Array = W.stored.data.astype(FLOAT64, copy=False)
     counts = np.bincount(W.stored.indices, minlength=columns)
@@ -185,6 +190,7 @@ def sparse_moments(W: Sparse, *, centre: bool, scale: bool) -> Moments:
         means = means_of_listed(W.stored.indices, data, counts, rows)
         apart = np.square(data - means[W.stored.indices])
         around = np.bincount(W.stored.indices, apart, minlength=columns).astype(FLOAT64)
+        # the entries that are not stored are 0, each a mean away from the mean
         around += (rows - counts) * np.square(means)
         scales = deviations(around, rows, means) if scale else None
         about = around if centre else around + rows * np.square(means)
@@ -195,7 +201,7 @@ def sparse_moments(W: Sparse, *, centre: bool, scale: bool) -> Moments:
 def streamed_moments(
     W: Streamed, sketching: Sketching | None, *, centre: bool, scale: bool
 ) -> Moments:
-    """Of a streamed matrix, with WᵀW or a sketch made in the same pass about a near point."""
+    """Compute the moments of a streamed matrix, and WᵀW or a sketch, in one pass about a pivot."""
     rows, columns = W.shape
     pivot, sums, squares = np.zeros(columns, W.dtype), np.zeros(columns), np.zeros(columns)
     total, energy, sure = np.zeros((columns, columns) if sketching is None else (0, 0)), 0.0, True
@@ -221,20 +227,21 @@ def streamed_moments(
         return Moments(means=sums, scales=None, energy=energy)
     away = pivot.astype(FLOAT64)
     found = _finished(rows, away, sums, squares, energy, centre=centre, scale=scale)
-    shift = sums / rows if centre else -away  # from the point to the means, or to 0
+    shift = sums / rows if centre else -away  # from the pivot to the means, or to 0
     if sketching is not None:
         probed = sketching.probed(rows, sums, shift) if sure else None
         return replace(found, first=sketching.first(shift, found.scales), probed=probed)
-    if not sure:  # whoever wants WᵀW makes it of blocks that are scaled
+    if not sure:  # the caller computes WᵀW from blocks that are rescaled first
         return found
+    # (X − 1·sᵀ)ᵀ(X − 1·sᵀ) for the blocks X less the pivot
     total -= np.outer(sums, shift) + np.outer(shift, sums - rows * shift)
     return replace(found, gram=scaled_gram(total, found.scales))
 
 
 def _is_in_range(product: Array, squares: Array | None) -> bool:
-    """Whether no square that counts has left the range of the dtype of a small product WᵀW.
+    """Whether no square that matters has left the range of the dtype of a small product WᵀW.
 
-    Each column counts where columns are divided by their deviations, and `squares` are given then.
+    Every column matters if columns are divided by their deviations; `squares` is given then.
     """
     low, high = sure_range(product.dtype)
     if squares is None:
@@ -244,7 +251,7 @@ def _is_in_range(product: Array, squares: Array | None) -> bool:
 
 
 def _about(W: Streamed, pivot: Array, *, moving: bool) -> Iterator[Array]:
-    """Blocks less a pivot, written into `pivot` where the first rows are far from 0."""
+    """Iterate over blocks less a pivot, which is written into `pivot` from the first block."""
     far = False
     for place, block in enumerate(W.row_blocks()):
         if place == 0 and moving:
@@ -254,5 +261,5 @@ def _about(W: Streamed, pivot: Array, *, moving: bool) -> Iterator[Array]:
 
 
 def tall_rows(columns: int) -> int:
-    """Rows of a block that is worth a product of its own: two million entries."""
+    """Number of rows of a block that is worth its own product: two million entries."""
     return max(64, BLOCK_ENTRIES // columns)

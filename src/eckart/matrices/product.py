@@ -1,4 +1,4 @@
-"""W·R for a square R, formed one block of rows at a time, and the transpose of W, never made."""
+"""W·R for a square R, formed one block of rows at a time, and the transpose of W."""
 
 from collections.abc import Iterator
 from typing import final
@@ -14,7 +14,7 @@ from eckart.matrices.protocol import Matrix, View, block_rows
 
 @final
 class Product:
-    """The product of a matrix and a small square one, as a `Matrix`.
+    """The product of a matrix and a small square matrix, as a `Matrix`.
 
     Args:
         first: W, of shape (rows, columns).
@@ -24,7 +24,7 @@ class Product:
         MatrixError: If the shapes do not fit.
 
     Cost:
-        A product with k columns costs one with W and one with R; a pass costs rows·columns².
+        A product with k columns costs one with W and one with R; a pass takes rows·columns².
 
     Example:
         >>> import numpy as np
@@ -48,17 +48,17 @@ class Product:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(rows, columns)."""
+        """Shape (rows, columns)."""
         return self.first.shape
 
     @property
     def dtype(self) -> DType:
-        """That of W."""
+        """Dtype of W, float32 or float64."""
         return self.first.dtype
 
     @property
     def namespace(self) -> Namespace:
-        """That of W."""
+        """Array module and device of W."""
         return self.first.namespace
 
     @property
@@ -68,7 +68,7 @@ class Product:
 
     @property
     def passes(self) -> int:
-        """How often W has been read."""
+        """Number of passes over W so far."""
         return self.first.passes
 
     def times(self, X: Array, /) -> Array:
@@ -84,7 +84,7 @@ class Product:
         return self.transposed_times(self.times(X))
 
     def row_blocks(self, rows: int | None = None, /) -> Iterator[Array]:
-        """Blocks of consecutive rows."""
+        """Iterate over blocks of consecutive rows."""
         for block in self.first.row_blocks(rows):
             yield block @ self.second
 
@@ -102,10 +102,10 @@ class Transposed(View):
     """Wᵀ as a `Matrix`.
 
     Args:
-        source: W, of shape (columns, rows) of this one.
+        source: W, whose shape is that of this matrix reversed.
 
     Cost:
-        That of the other product with W; a block of rows costs a product of as many columns.
+        Each product costs the opposite product with W; a block of k rows, one with k columns.
 
     Example:
         >>> from eckart.matrices import Dense
@@ -115,7 +115,7 @@ class Transposed(View):
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(rows, columns)."""
+        """Shape (rows, columns)."""
         rows, columns = self.source.shape
         return columns, rows
 
@@ -132,10 +132,11 @@ class Transposed(View):
         return self.source.times(self.source.transposed_times(X))
 
     def row_blocks(self, rows: int | None = None, /) -> Iterator[Array]:
-        """Dense blocks of consecutive columns of W, as rows."""
+        """Iterate over dense blocks of consecutive columns of W, as rows."""
         count, length = self.shape
         height = rows or block_rows(length)
         for start in range(0, count, height):
+            # a product with columns of the identity reads any kind of W
             chosen = np.eye(count, min(height, count - start), -start)
             yield self.source.times(self.namespace.put(chosen, self.dtype)).T
 

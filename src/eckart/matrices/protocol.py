@@ -1,4 +1,4 @@
-"""W: what can be factored."""
+"""The protocol of matrices that can be factored."""
 
 from collections.abc import Iterator
 from typing import Protocol, runtime_checkable
@@ -12,17 +12,17 @@ class Matrix(Protocol):
     """A matrix of shape (rows, columns), known by its products and its blocks of rows.
 
     Rows are outputs, users or samples; columns are inputs, items or features. An implementation
-    never changes after it was made.
+    does not change after its construction.
     """
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(rows, columns)."""
+        """Shape (rows, columns)."""
         ...
 
     @property
     def dtype(self) -> DType:
-        """float32 or float64: the dtype of the products and the blocks."""
+        """Dtype of the products and the blocks, float32 or float64."""
         ...
 
     @property
@@ -32,12 +32,12 @@ class Matrix(Protocol):
 
     @property
     def nbytes(self) -> int:
-        """Bytes that W takes as it is stored (a sparse matrix: its entries and their indices)."""
+        """Bytes of W as it is stored (for a sparse matrix, of its entries and their indices)."""
         ...
 
     @property
     def passes(self) -> int:
-        """How often W has been read from end to end so far."""
+        """Number of times W was read from end to end so far."""
         ...
 
     def times(self, X: Array, /) -> Array:
@@ -53,22 +53,23 @@ class Matrix(Protocol):
         ...
 
     def row_blocks(self, rows: int | None = None, /) -> Iterator[Array]:
-        """Dense blocks of consecutive rows, each `rows` high but the last. One pass.
+        """Iterate over dense blocks of `rows` consecutive rows; the last may be lower. One pass.
 
-        Without `rows` the matrix chooses a height that makes a block about two megabytes.
+        By default the matrix chooses a height at which a block takes about two megabytes.
         """
         ...
 
     def squared_norm(self) -> float:
-        """‖W‖²_F, summed in float64. At most one pass; remembered."""
+        """‖W‖²_F, summed in float64. At most one pass; the result is kept."""
         ...
 
 
 BLOCK_BYTES = 2 * 2**20
+"""Bytes of a block of rows: 2 MiB stay in the cache of a core."""
 
 
 def block_rows(columns: int) -> int:
-    """How many rows of `columns` float64 numbers make a block of 2 MiB, which stays in the cache.
+    """Number of rows of `columns` float64 numbers in a block of 2 MiB, which stays in the cache.
 
     Example:
         >>> block_rows(2048)
@@ -78,7 +79,7 @@ def block_rows(columns: int) -> int:
 
 
 class View:
-    """Shape, dtype, namespace, bytes and passes of a source.
+    """Base of a matrix that takes shape, dtype, namespace, bytes and passes from another.
 
     Args:
         source: W, of shape (rows, columns).
@@ -89,17 +90,17 @@ class View:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(rows, columns)."""
+        """Shape (rows, columns)."""
         return self.source.shape
 
     @property
     def dtype(self) -> DType:
-        """That of W."""
+        """Dtype of W, float32 or float64."""
         return self.source.dtype
 
     @property
     def namespace(self) -> Namespace:
-        """That of W."""
+        """Array module and device of W."""
         return self.source.namespace
 
     @property
@@ -109,5 +110,5 @@ class View:
 
     @property
     def passes(self) -> int:
-        """How often W has been read."""
+        """Number of passes over W so far."""
         return self.source.passes

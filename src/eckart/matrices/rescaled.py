@@ -1,4 +1,4 @@
-"""A matrix whose entries are so large or small that their squares leave the range of its dtype."""
+"""Rescaling of matrices whose squares would leave the range of their dtype."""
 
 import math
 from collections.abc import Iterator
@@ -11,26 +11,26 @@ from eckart.matrices.protocol import Matrix, View
 from eckart.matrices.standardised import Standardised
 
 DECADES: Final = {FLOAT32: 6, FLOAT64: 60}
-"""‖W‖ between 10^−n and 10^n needs no rescaling: products WᵀW·X, and directions a millionth as long
-as the longest, stay far from both ends of the range."""
+"""Exponents n: ‖W‖ between 10^−n and 10^n needs no rescaling, because products WᵀW·X, and
+directions a millionth as long as the longest, stay far from both ends of the range."""
 
 MOST: Final = 100
-"""Of the exponent of two by which vectors near 1 are multiplied before a product."""
+"""Largest exponent of two by which vectors near 1 are multiplied before a product."""
 
 
 @final
 class Rescaled(View):
-    """2^exponent·W, which is never formed: what is multiplied with W is rescaled, then the product.
+    """2^exponent·W, never formed: the other factor is rescaled, and then the product.
 
     Multiplying by a power of two changes no digit. It is done in two steps, neither of which leaves
-    the range, so that products with the smallest and largest numbers of float32 keep theirs too.
+    the range, so that products with the smallest and largest float32 numbers keep their digits.
 
     Args:
         source: W, of shape (rows, columns).
-        exponent: Of two.
+        exponent: Exponent of two.
 
     Cost:
-        That of the products with W.
+        The cost of the products with W.
 
     Example:
         >>> from eckart.matrices.dense import Dense
@@ -45,31 +45,31 @@ class Rescaled(View):
         self._first, self._rest = 2.0**first, 2.0 ** (exponent - first)
 
     def times(self, X: Array, /) -> Array:
-        """The product with X, of shape (rows, k)."""
+        """2^exponent·W·X, of shape (rows, k)."""
         return self.source.times(X * self._first) * self._rest
 
     def transposed_times(self, Y: Array, /) -> Array:
-        """The product of the transpose with Y, of shape (columns, k)."""
+        """2^exponent·Wᵀ·Y, of shape (columns, k)."""
         return self.source.transposed_times(Y * self._first) * self._rest
 
     def gram_times(self, X: Array, /) -> Array:
-        """The product of the transpose with that with X, of shape (columns, k)."""
+        """4^exponent·Wᵀ·(W·X), of shape (columns, k)."""
         return self.transposed_times(self.times(X))
 
     def row_blocks(self, rows: int | None = None, /) -> Iterator[Array]:
-        """Blocks of consecutive rows, rescaled."""
+        """Iterate over rescaled blocks of consecutive rows."""
         for block in self.source.row_blocks(rows):
             yield block * self._first * self._rest
 
     def squared_norm(self) -> float:
-        """‖·‖²_F."""
+        """‖2^exponent·W‖²_F."""
         return self.source.squared_norm() * self._first**2 * self._rest**2
 
     __matmul__ = times
 
 
 def rescaled(W: Matrix) -> tuple[Matrix, int]:
-    """W with ‖W‖ near 1, and the exponent of two that it was multiplied by; W where it is not far.
+    """Return W scaled to ‖W‖ near 1, and the exponent of two; W itself if it needs no scaling.
 
     Example:
         >>> from eckart.matrices.dense import Dense
@@ -79,6 +79,8 @@ def rescaled(W: Matrix) -> tuple[Matrix, int]:
     norm = math.sqrt(W.squared_norm())
     if norm == 0 or not math.isfinite(norm) or abs(math.log10(norm)) <= DECADES[W.dtype]:
         return W, 0
+    # frexp gives norm = m·2^e with ½ ≤ m < 1
     exponent = -int(np.frexp(norm)[1])
+    # a standardised matrix changes its scales, and costs no further product
     own = isinstance(W, Standardised)
     return W.rescaled(exponent) if own else Rescaled(W, exponent), exponent

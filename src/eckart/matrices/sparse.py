@@ -1,4 +1,4 @@
-"""A sparse matrix, never made dense as a whole."""
+"""Sparse matrices, which are never made dense as a whole."""
 
 from collections.abc import Iterator
 from itertools import pairwise, product
@@ -14,28 +14,29 @@ from eckart.matrices.protocol import block_rows
 from eckart.threads import in_threads
 
 PIECES: Final = 8
-"""Blocks of rows, with the same number of stored entries each, that W·X is spread over."""
+"""Number of blocks of rows, of equally many stored entries, over which W·X is spread."""
 HALVES: Final = 2
-"""Blocks of rows that Wᵀ·Y is spread over; each needs a result of its own, so they are few."""
+"""Number of blocks of rows over which Wᵀ·Y is spread; few, as each has a result of its own."""
 WIDTH: Final = 16
-"""Columns of Y at a time: rows of the result that are met at random then stay in the cache."""
+"""Columns of Y at a time: rows of the result, visited at random, then stay in the cache."""
 LITTLE: Final = 2**24
-"""Multiplications that are not worth a thread."""
+"""Number of multiplications below which a product uses one thread."""
 
 
 @final
 class Sparse:
-    """A SciPy sparse matrix or array as a `Matrix`. What is not stored is zero.
+    """A SciPy sparse matrix or array as a `Matrix`; entries that are not stored are zero.
 
     Args:
-        stored: Any SciPy sparse format; kept as compressed rows. Duplicates are summed.
+        stored: Matrix in any SciPy sparse format; it is kept as compressed rows (CSR), and
+            duplicates are summed.
 
     Raises:
-        MatrixError: If it is empty, has not two dimensions, or does not hold real numbers.
+        MatrixError: If it is empty, is not two-dimensional, or does not hold real numbers.
 
     Cost:
-        A product costs stored entries × k, on all threads; the same bits whatever their number.
-        Only `row_blocks` makes dense blocks.
+        A product with k columns takes 2·k operations for each stored entry, on all threads, and
+        gives the same bits whatever their number. Only `row_blocks` makes dense blocks.
 
     Example:
         >>> Sparse(scipy.sparse.eye_array(3)).times(np.ones((3, 1))).T
@@ -46,8 +47,9 @@ class Sparse:
         check_shape(stored.shape)
         dtype = working_dtype(stored.dtype)
         compressed: Any = scipy.sparse.csr_array(stored, dtype=dtype)
+        # duplicates would be counted twice in ‖W‖² and in the entries
         if not compressed.has_canonical_format:
-            if stored.format == "csr":  # whose arrays are the caller's, and may be read-only
+            if stored.format == "csr":  # its arrays are the caller's, and may be read-only
                 parts = compressed.data, compressed.indices, compressed.indptr
                 compressed = scipy.sparse.csr_array(parts, shape=stored.shape, copy=True)
             compressed.sum_duplicates()
@@ -59,13 +61,13 @@ class Sparse:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(rows, columns)."""
+        """Shape (rows, columns)."""
         rows, columns = self.stored.shape
         return rows, columns
 
     @property
     def dtype(self) -> DType:
-        """float32 or float64."""
+        """Dtype of the stored entries, float32 or float64."""
         return self.stored.dtype
 
     @property
@@ -74,15 +76,16 @@ class Sparse:
         return self.stored.data.nbytes + self.stored.indices.nbytes + self.stored.indptr.nbytes
 
     def times(self, X: Array, /) -> Array:
-        """W·X, of shape (rows, k); in float64 where X is."""
+        """W·X, of shape (rows, k); in float64 if X is."""
         self.passes += 1
         if self._is_little(X):
             return np.asarray(self.stored @ X)
+        # SciPy copies anything else, once for each piece
         own = np.ascontiguousarray(X)
         return np.concatenate(in_threads(lambda piece: piece[1] @ own, self._pieces(PIECES)))
 
     def transposed_times(self, Y: Array, /) -> Array:
-        """Wᵀ·Y, of shape (columns, k); in float64 where Y is."""
+        """Wᵀ·Y, of shape (columns, k); in float64 if Y is."""
         self.passes += 1
         if self._is_little(Y):
             return np.asarray(self.stored.T @ Y)
@@ -97,22 +100,23 @@ class Sparse:
         result = np.empty((self.shape[1], Y.shape[1]), parts[0].dtype)
         for number, column in enumerate(columns):
             both = parts[HALVES * number : HALVES * (number + 1)]
+            # always two halves in this order, so that the bits do not depend on the threads
             np.add(*both, out=result[:, column : column + WIDTH])
         return result
 
     def gram_times(self, X: Array, /) -> Array:
-        """Wᵀ·(W·X), of shape (columns, k). Two passes through memory."""
+        """Wᵀ·(W·X), of shape (columns, k). Two passes over memory."""
         return self.transposed_times(self.times(X))
 
     def row_blocks(self, rows: int | None = None, /) -> Iterator[Array]:
-        """Dense blocks of consecutive rows."""
+        """Iterate over dense blocks of consecutive rows."""
         self.passes += 1
         height = rows or block_rows(self.shape[1])
         for start in range(0, self.shape[0], height):
             yield self.stored[start : start + height].toarray()
 
     def stored_blocks(self) -> Iterator[Any]:
-        """Blocks of consecutive rows as they are stored, not copied. One pass."""
+        """Iterate over sparse blocks of consecutive rows, which are not copied. One pass."""
         self.passes += 1
         yield from (piece for _, piece in self._pieces(PIECES))
 
@@ -127,7 +131,7 @@ class Sparse:
         return self.stored.nnz * X.shape[1] < LITTLE or self.shape[0] < PIECES
 
     def _pieces(self, count: int) -> list[tuple[int, Any]]:
-        """Consecutive rows with about as many stored entries in each, and the number of the first.
+        """Blocks of rows with about equally many stored entries, and the first row of each.
 
         The entries are not copied.
         """
@@ -138,12 +142,14 @@ class Sparse:
     def _cut_evenly(self, count: int) -> list[tuple[int, Any]]:
         stored, columns = self.stored, self.shape[1]
         shares = np.linspace(0, stored.nnz, count + 1)[1:-1]
+        # pieces end with a row: a row that is cut would need a sum over pieces
         inner = np.searchsorted(stored.indptr, shares)
         edges = [0, *(int(edge) for edge in inner), self.shape[0]]
         pieces: list[tuple[int, Any]] = []
         for start, stop in pairwise(edges):
             first, last = stored.indptr[start], stored.indptr[stop]
             entries = stored.data[first:last], stored.indices[first:last]
+            # slices of the arrays are views; only the row pointers are new
             own = (*entries, stored.indptr[start : stop + 1] - first)
             pieces.append((start, scipy.sparse.csr_array(own, shape=(stop - start, columns))))
         return pieces

@@ -1,4 +1,4 @@
-"""A matrix whose columns are centred and scaled while its products are made."""
+"""Matrices whose columns are centred and scaled while their products are computed."""
 
 import math
 from collections.abc import Iterator
@@ -27,24 +27,24 @@ from eckart.matrices.sparse import Sparse
 from eckart.matrices.streamed import Streamed
 
 MOST_COVARIANCE: Final = 2048
-"""Columns up to which the first pass over a matrix that is streamed forms all of WᵀW."""
+"""Largest number of columns for which the first pass over a streamed matrix forms WᵀW."""
 FOR_THE_SKETCH: Final = 0.25
-"""Of the memory of a streamed W; it is given back before a space is made."""
+"""Share of the memory of a streamed W; it is freed before a subspace is built."""
 
 
 @final
 class Standardised(View):
-    """(W − 1·meansᵀ)·diag(1/scales), which is never formed as a whole.
+    """(W − 1·meansᵀ)·diag(1/scales), never formed as a whole.
 
     Args:
         source: W, of shape (rows, columns).
-        moments: Of W, as `measured` finds them.
+        moments: Moments of W, as `measured` computes them.
         explicit: Whether every block is centred and scaled before it is multiplied.
 
     Cost:
-        That of W. `gram_times` is one pass over W, blocks of rows at a time, but for a sparse W.
-        Means far larger than what is around them are subtracted from each block, so that no digit
-        is lost to them; others from the small products.
+        The cost of products with W. Except for a sparse W, `gram_times` is one pass over blocks of
+        rows. Means far larger than the deviations are subtracted from each block, so that no digit
+        is lost to them; others are subtracted from the small products.
     """
 
     def __init__(self, source: Matrix, moments: Moments, *, explicit: bool = False) -> None:
@@ -54,18 +54,20 @@ class Standardised(View):
         sparse, streamed = isinstance(source, Sparse), isinstance(source, Streamed)
         with np.errstate(over="ignore"):
             spread, far = moments.energy, source.shape[0] * float(np.square(self._shift()).sum())
+        # centred blocks of a sparse matrix would be dense
         self._plain = sparse or source.namespace is not HOST
         far_off = explicit or far > FAR * spread or self._are_wild(moments.scales)
+        # blocks of a streamed matrix may be overwritten, so centring them costs no copy
         self._explicit = streamed or (not self._plain and far_off)
 
     def times(self, X: Array, /) -> Array:
-        """The product with X, of shape (rows, k)."""
+        """The product of this matrix with X, of shape (rows, k)."""
         if self._explicit:
             return np.concatenate([block @ self._put(X) for block in self._buffered()])
         return self.source.times(self._narrowed(X)) - self._offset(X)
 
     def transposed_times(self, Y: Array, /) -> Array:
-        """The product of the transpose with Y, of shape (columns, k)."""
+        """The product of its transpose with Y, of shape (columns, k)."""
         if self._explicit:
             total = np.zeros((Y.shape[1], self.shape[1]))
             start = 0
@@ -78,13 +80,13 @@ class Standardised(View):
         return self._divided(product)
 
     def gram_times(self, X: Array, /) -> Array:
-        """The product of the transpose with that with X, of shape (columns, k)."""
+        """The product of its Gram matrix with X, of shape (columns, k)."""
         if self._plain:
             return self.transposed_times(self.times(X))
         return self.gram_products(X, 0)[0]
 
     def gram_products(self, X: Array, count: int) -> tuple[Array, Array]:
-        """As the function `gram_products`, in one pass over blocks of rows."""
+        """Do the work of the function `gram_products` in one pass over blocks of rows."""
         total, sums = np.zeros((X.shape[1], self.shape[1])), np.zeros((X.shape[1], 1))
         inner = np.zeros((count, count))
         for block, Y in self._products(X):
@@ -97,7 +99,7 @@ class Standardised(View):
         return self._divided(total.T).astype(self.dtype), inner
 
     def row_blocks(self, rows: int | None = None, /) -> Iterator[Array]:
-        """Blocks of consecutive rows, centred and scaled; of a streamed W valid until the next."""
+        """Iterate over centred and scaled blocks; a streamed one is valid until the next only."""
         if isinstance(self.source, Streamed):
             for block in self.source.row_blocks(rows):
                 yield self._moved(block, block)
@@ -106,7 +108,7 @@ class Standardised(View):
             yield self._moved(block, None)
 
     def _buffered(self) -> Iterator[Array]:
-        """The same blocks, each good until the next only, so that no memory is taken anew."""
+        """Iterate over the blocks in one buffer: each is valid only until the next."""
         if isinstance(self.source, Streamed):
             yield from self.row_blocks()
             return
@@ -116,7 +118,7 @@ class Standardised(View):
             yield self._moved(block, buffer[: len(block)])
 
     def _moved(self, block: Array, out: Array | None) -> Array:
-        """A block centred and scaled; in float64 first where the scales leave the range of W."""
+        """Centre and scale a block; in float64 if the scales leave the range of its dtype."""
         scales = self.moments.scales
         if scales is not None and self._leaves_range():
             moved = self._put((block - self.moments.means) / scales)
@@ -140,11 +142,12 @@ class Standardised(View):
         return total
 
     def _products(self, X: Array) -> Iterator[tuple[Array, Array]]:
-        """Blocks of rows of W, centred and scaled only where means are far, and of the product."""
+        """Iterate over blocks of W (centred and scaled if means are far) and of the product."""
         if self._explicit:
             own = self._put(X)
             yield from ((block, block @ own) for block in self._buffered())
             return
+        # the mean is subtracted from the thin product, not from W
         narrow, offset = np.asfortranarray(self._narrowed(X)), self._offset(X)
         for block in self.source.row_blocks(tall_rows(self.shape[1])):
             Y = block @ narrow
@@ -157,8 +160,9 @@ class Standardised(View):
         return not self._plain
 
     def rescaled(self, exponent: int) -> "Standardised":
-        """2^exponent times this matrix."""
+        """Return 2^exponent times this matrix."""
         moments, factor = self.moments, 2.0**exponent
+        # a division by scale/2^exponent multiplies by 2^exponent
         scales = np.ones(self.shape[1]) if moments.scales is None else moments.scales
         changed = replace(
             moments,
@@ -171,16 +175,17 @@ class Standardised(View):
 
     @property
     def has_rows(self) -> bool:
-        """Whether any of its rows can be had at once: it is in the memory of the host."""
+        """Whether rows can be picked at random, because W is in the memory of the host."""
         return isinstance(self.source, Sparse | Dense) and self.namespace is HOST
 
     def few_rows(self, count: int, randomness: Randomness) -> "Standardised":
-        """So many rows, one at random of each stretch, as a matrix of their own.
+        """Return `count` rows, one at random from each stretch of rows, as a matrix of their own.
 
-        Only of one that `has_rows`.
+        It works only if `has_rows` is true.
         """
         rows = self.shape[0]
         edges = np.arange(count + 1) * rows // count
+        # one of each stretch, so that rows in an order, such as time, are sampled evenly
         chosen = edges[:-1] + (randomness.random(count) * np.diff(edges)).astype(np.intp)
         source: Any = self.source
         matrix: Matrix = (
@@ -189,13 +194,13 @@ class Standardised(View):
             else Dense(source.array[chosen])
         )
         moments = replace(self.moments, energy=self.moments.energy * count / rows)
-        if moments.means.any():  # about their own means, which the small products rely on
+        if moments.means.any():  # the small products rely on the means of the rows themselves
             sums = matrix.transposed_times(np.ones((count, 1), self.dtype))
             moments = replace(moments, means=sums[:, 0].astype(FLOAT64) / count)
         return Standardised(matrix, moments)
 
     def covariance(self, height: int | None = None) -> Array:
-        """The product of the transpose with itself, summed over blocks in float64. One pass."""
+        """The Gram matrix, summed over blocks in float64. One pass."""
         total = np.zeros((self.shape[1], self.shape[1]))
         if self._explicit:
             for block in self._buffered():
@@ -204,25 +209,26 @@ class Standardised(View):
         means, scales = self.moments.means, self.moments.scales
         for block in self.source.row_blocks(height or tall_rows(self.shape[1])):
             total += block.T @ block
+        # (W − 1·mᵀ)ᵀ(W − 1·mᵀ) = WᵀW − rows·m·mᵀ
         total -= self.shape[0] * np.outer(means, means)
         return scaled_gram(total, scales)
 
     def squared_norm(self) -> float:
-        """‖·‖²_F, as the moments have it."""
+        """The energy from the moments: ‖(W − 1·meansᵀ)/scales‖²_F."""
         return self.moments.energy
 
     @property
     def is_finite(self) -> bool:
-        """Whether the sums over the entries are finite numbers."""
+        """Whether the sums over the entries are finite."""
         moments = self.moments
         return bool(np.isfinite(moments.energy) and np.isfinite(moments.means).all())
 
     def check(self) -> None:
-        """Refuse a matrix whose sums are no finite numbers.
+        """Refuse a matrix whose sums are not finite.
 
         Raises:
-            MatrixError: If they are not, with the place of the entry where it is one, or so small
-                that nothing is left of their squares.
+            MatrixError: If a sum is not finite (an entry that causes it is named), or the entries
+                are so small that their squares underflow.
         """
         if not self.is_finite:
             check_entries(self.source)
@@ -230,24 +236,24 @@ class Standardised(View):
         least = float(np.finfo(FLOAT64).tiny)  # squares are summed in float64
         if self.moments.energy > math.prod(self.shape) * least:
             return
-        largest = self._largest()  # a table of nothing but constants is sound
+        largest = self._largest()  # constant columns have no energy either, and are sound
         if 0 < largest < math.sqrt(least / float(np.finfo(FLOAT64).eps)):
             raise out_of_range(largest)
 
     def _largest(self) -> float:
-        """The largest size of an entry of W. One pass."""
+        """The largest absolute value of an entry of W. One pass."""
         get = self.namespace.get
         return max(float(np.abs(get(block)).max()) for block in self.source.row_blocks())
 
     def _are_wild(self, scales: Array | None) -> bool:
-        """Whether squares of entries would leave the range of the dtype unless divided first."""
+        """Whether squares of entries leave the range of the dtype before columns are scaled."""
         if scales is None:
             return False
         (low, high), squares = sure_range(self.dtype), np.square(scales)
         return bool(squares.min() < low or squares.max() * self.shape[0] > high)
 
     def _leaves_range(self) -> bool:
-        """Whether one of the numbers that columns are multiplied by is none of the dtype."""
+        """Whether 1/scale of a column overflows the dtype."""
         scales = self.moments.scales
         return scales is not None and bool(1 / scales.min() > np.finfo(self.dtype).max)
 
@@ -292,19 +298,20 @@ def standardised(
     seed: Any = None,
     whole: bool = True,
 ) -> Standardised:
-    """W with the means of its columns subtracted and its columns divided by their deviations.
+    """Subtract the means of the columns of W, and divide the columns by their deviations.
 
     Args:
-        W: What `as_matrix` reads.
+        W: Matrix, or anything that `as_matrix` reads.
         centre: Whether to subtract the means.
-        scale: Whether to divide by the standard deviations (ddof 1, as of a sample); a constant
-            column is left as it is.
-        width: Leading directions to find in the pass over a streamed W that is too wide for WᵀW.
-        seed: A `numpy.random.Generator` for these.
-        whole: False finds them even where W is not too wide.
+        scale: Whether to divide by the standard deviations of a sample (ddof 1); a constant column
+            is not divided.
+        width: Number of leading directions to find in the pass over a streamed W that is too wide
+            for WᵀW.
+        seed: A `numpy.random.Generator` for these directions.
+        whole: False finds the directions even if W is not too wide.
 
     Raises:
-        MatrixError: If it is no matrix of finite numbers.
+        MatrixError: If W is no matrix of finite numbers.
 
     Cost:
         One pass.
@@ -328,7 +335,7 @@ def measured(
     seed: Any = None,
     whole: bool = True,
 ) -> Standardised:
-    """As `standardised`, for a matrix whose entries may turn out to be no finite numbers."""
+    """Do the work of `standardised` without the check that the entries are finite."""
     if isinstance(matrix, Streamed):
         wide = matrix.shape[1] > min(MOST_COVARIANCE, matrix.most_columns)
         beside = _sketching(matrix, width, seed, scale=scale) if wide or not whole else None
@@ -343,13 +350,14 @@ def measured(
 
 
 def _scaled_gram_of(W: Streamed, moments: Moments) -> Array:
-    """WᵀW where squares leave the range of the dtype, from blocks that are brought near 1 first."""
+    """WᵀW where squares leave the range of the dtype, from blocks rescaled to near 1."""
     exponent = -int(np.frexp(math.sqrt(moments.energy))[1])
+    # squares of 2^exponent·W are 4^exponent times as large
     return Standardised(W, moments).rescaled(exponent).covariance() * 4.0**-exponent
 
 
 def _sketching(W: Streamed, width: int, seed: Any, *, scale: bool) -> Sketching:
-    """As tall as its share of the memory allows; deviations that are not known yet spoil probes."""
+    """Return a sketch that fits its share of the memory; no probes if deviations are unknown."""
     rows, columns = W.shape
     height = min(ROOM * width, int(FOR_THE_SKETCH * W.memory) // (columns * W.dtype.itemsize))
     compression = Compression(rows, columns, height, W.dtype, seed)

@@ -1,4 +1,4 @@
-"""A matrix that is larger than memory: rows are read in blocks, the next while one is used."""
+"""Matrices larger than memory: rows are read in blocks, the next while one is used."""
 
 import math
 import threading
@@ -14,74 +14,74 @@ from eckart.errors import MatrixError
 from eckart.matrices.derived import check_shape, sum_of_squares
 
 BUFFERS: Final = 2
-"""One is filled while the other is used."""
+"""Number of blocks in memory: one is filled while the other is used."""
 MOST_BLOCK: Final = 64 * 2**20
-"""A larger block is no faster."""
+"""Bytes of the largest block; a larger one is no faster."""
 SHARE: Final = 0.5
-"""Of the memory that the buffers may take, with what a reader keeps."""
+"""Share of the memory for the buffers and the bytes that a reader keeps."""
 LEAST: Final = 0.125
-"""Of the memory for the buffers alone, whatever a reader keeps."""
+"""Least share of the memory for the buffers alone, whatever a reader keeps."""
 
 
 class RowReader(Protocol):
     """A file opened at its first row."""
 
     def read(self, out: Array, /) -> int:
-        """Fill `out` from its top with the next rows; how many there were, 0 at the end."""
+        """Fill `out` from its top with the next rows and return their number, 0 at the end."""
         ...
 
     def close(self) -> None:
-        """Give the file back."""
+        """Close the file."""
         ...
 
 
 class RowSource(Protocol):
-    """Where rows come from: a file or several."""
+    """A source of rows: one file or several."""
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(rows, columns)."""
+        """Shape (rows, columns)."""
         ...
 
     @property
     def dtype(self) -> DType:
-        """float32 or float64, of the rows as they are read."""
+        """Dtype of the rows as they are read, float32 or float64."""
         ...
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the numbers."""
+        """Bytes of the numbers in the files."""
         ...
 
     @property
     def held(self) -> int:
-        """Bytes that a reader keeps, beside what it fills."""
+        """Bytes that a reader keeps in memory, beside the buffer it fills."""
         ...
 
     @property
     def lead(self) -> int:
-        """Bytes of a page that are before the first row, in a file that is read page by page."""
+        """Bytes before the first row in its page, for a file that is read page by page."""
         ...
 
     def open(self) -> RowReader:
-        """Begin at the first row."""
+        """Open a reader at the first row."""
         ...
 
 
 @final
 class Streamed:
-    """Rows of a file, or of several, as a `Matrix` of which two blocks are in memory.
+    """Rows of one file or several as a `Matrix`, of which two blocks are in memory.
 
     Args:
-        source: Where the rows come from.
-        memory: Bytes that may be used; half of them for the two blocks and what a reader keeps.
+        source: Source of the rows.
+        memory: Bytes of memory to use; half of them hold the two blocks and the data of a reader.
 
     Raises:
         MatrixError: If the memory is not enough for a few rows.
 
     Cost:
-        Each product, and each walk over the blocks, reads every row once, from a thread of its own.
-        A block is overwritten when the next but one is asked for, and may be written into.
+        Each product, and each iteration over the blocks, reads every row once, in a thread of its
+        own. A block is overwritten when the next but one is read, and may be written into.
     """
 
     def __init__(self, source: RowSource, *, memory: int = 2**30) -> None:
@@ -103,27 +103,28 @@ class Streamed:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(rows, columns)."""
+        """Shape (rows, columns)."""
         return self.source.shape
 
     @property
     def dtype(self) -> DType:
-        """float32 or float64."""
+        """Dtype of the rows, float32 or float64."""
         return self.source.dtype
 
     @property
     def namespace(self) -> Namespace:
-        """NumPy's."""
+        """The namespace of NumPy."""
         return HOST
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the numbers."""
+        """Bytes of the numbers in the files."""
         return self.source.nbytes
 
     @property
     def most_columns(self) -> int:
-        """Columns for which WᵀW and what is made of it take less than half of the memory."""
+        """Number of columns for which WᵀW and its decomposition take under half of the memory."""
+        # six float64 arrays of columns × columns
         return int(math.sqrt(self.memory * (1 - SHARE) / 6 / 8))
 
     def times(self, X: Array, /) -> Array:
@@ -136,6 +137,7 @@ class Streamed:
         total = np.zeros((Y.shape[1], self.shape[1]))
         start = 0
         for block in self.row_blocks():
+            # each product in the dtype of W, the sum over blocks in float64
             total += Y[start : start + len(block)].astype(self.dtype, copy=False).T @ block
             start += len(block)
         return total.T.astype(self.dtype)
@@ -149,10 +151,11 @@ class Streamed:
         return total.T.astype(self.dtype)
 
     def row_blocks(self, rows: int | None = None, /) -> Iterator[Array]:
-        """Blocks of consecutive rows; each may be changed, and is good until the next but one."""
+        """Iterate over blocks; each may be written into, and is valid until the next but one."""
         height = min(rows or self.height, self.height)
         self.passes += 1
         blocks = _ahead(self.source, height)
+        # taller blocks than the buffers are joined in memory of their own
         yield from _taller(blocks, rows) if rows and rows > height else blocks
 
     def squared_norm(self) -> float:
@@ -165,18 +168,20 @@ class Streamed:
 
 
 def _even(height: int, row: int) -> int:
-    """So many rows or some less, so that blocks begin at the same byte of a page."""
+    """Lower the height of a block, so that all blocks begin at the same byte of a page."""
+    # the least number of rows that is a whole number of pages
     step = PAGE // math.gcd(PAGE, row)
     return height - height % step if height > step else height
 
 
 def _ahead(source: RowSource, height: int) -> Iterator[Array]:
-    """Blocks of a source, read by a thread that is one block ahead."""
+    """Iterate over blocks of a source, which a thread reads one block ahead."""
     free: Queue[Array] = Queue()
     full: Queue[Any] = Queue()
     stop = threading.Event()
     for _ in range(BUFFERS):
         free.put(own_pages((height, source.shape[1]), source.dtype, source.lead))
+    # a daemon, so that an unfinished read does not keep the process alive
     thread = threading.Thread(target=_read, args=(source, free, full, stop), daemon=True)
     thread.start()
     try:
@@ -188,14 +193,16 @@ def _ahead(source: RowSource, height: int) -> Iterator[Array]:
                 raise got
             buffer, count = got
             yield buffer[:count]
+            # only now: the caller may have used the block until it asked for the next
             free.put(buffer)
     finally:
+        # also if the caller leaves the loop early: the thread would wait for a buffer
         stop.set()
         thread.join()
 
 
 def _read(source: RowSource, free: Queue[Array], full: Queue[Any], stop: threading.Event) -> None:
-    """Fill what is free until the rows end; what goes wrong is told to who waits."""
+    """Fill free buffers until the rows end; an exception is passed to the consumer."""
     left = source.shape[0]
     try:
         reader = source.open()
@@ -204,6 +211,7 @@ def _read(source: RowSource, free: Queue[Array], full: Queue[Any], stop: threadi
                 buffer = _next_free(free, stop)
                 if buffer is None:
                     return
+                # no further than the rows promised, even if the file has grown
                 count = reader.read(buffer[: min(left, len(buffer))])
                 if count <= 0:
                     raise MatrixError(
@@ -216,28 +224,28 @@ def _read(source: RowSource, free: Queue[Array], full: Queue[Any], stop: threadi
             full.put(None)
         finally:
             reader.close()
-    except BaseException as error:
+    except BaseException as error:  # of any kind: without it the consumer waits for ever
         full.put(error)
 
 
 def _next_free(free: Queue[Array], stop: threading.Event) -> Array | None:
     while not stop.is_set():
         try:
-            return free.get(timeout=0.2)
+            return free.get(timeout=0.2)  # seconds after which `stop` is looked at again
         except Empty:
             continue
     return None
 
 
 def _taller(blocks: Iterator[Array], rows: int) -> Iterator[Array]:
-    """Blocks of so many rows each, put together from lower ones."""
+    """Iterate over blocks of `rows` rows each, joined from lower blocks."""
     pending: list[Array] = []
     count = 0
     for block in blocks:
         start = 0
         while start < len(block):
             piece = block[start : start + rows - count]
-            pending.append(piece.copy())
+            pending.append(piece.copy())  # the reader overwrites the block
             count += len(piece)
             start += len(piece)
             if count == rows:

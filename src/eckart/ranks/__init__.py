@@ -1,4 +1,4 @@
-"""How many columns: rank rules and budgets. Arithmetic only; nothing here touches W."""
+"""Rank rules and budgets: the number of columns. Arithmetic only; nothing here reads W."""
 
 from eckart.ranks.choice import byte_count, rank_rule
 from eckart.ranks.noise import AboveThreshold, NoiseThreshold, noise_threshold

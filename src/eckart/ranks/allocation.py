@@ -1,4 +1,4 @@
-"""One budget for many layers: which ranks lose the least. Arithmetic only, as in `ranks`."""
+"""Rank allocation: one byte budget over many layers. Arithmetic only."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,36 +23,36 @@ def allocate(
     least: int | Sequence[int] = 0,
     most: int | Sequence[int] | None = None,
 ) -> tuple[int, ...]:
-    """The rank of each layer: the largest weight·σ²/cost first, while the budget lasts.
+    """Choose the rank of each layer: the largest weight·σ²/cost first, while the budget lasts.
 
-    With ranks r the layers lose Σ weight·(σ²_{r+1} + …), by Eckart and Young. Because the singular
-    values of a layer descend, taking the largest gain per byte first is the best that can be done
-    with the bytes it takes up to the first block that does not fit. So no other ranks within the
-    budget lose less by more than the gain of that one block; where all costs are equal and blocks
-    are of one column, none lose less at all. Behind it, smaller blocks of other layers still fill
-    what is left. A block that gains nothing is never taken.
+    At ranks r the weighted error is Σ weight·(σ²_{r+1} + …), by Eckart and Young. Because the
+    singular values of a layer descend, taking the largest gain per byte first is optimal for the
+    bytes spent up to the first block that does not fit. So no other ranks within the budget have an
+    error smaller by more than the gain of that one block; where all costs are equal and blocks have
+    one column, the ranks are optimal. Smaller blocks of other layers then fill the rest of the
+    budget. A block that gains nothing is never taken.
 
     Args:
-        spectra: Singular values of each layer, descending; more than `most` are not looked at.
-        costs: Bytes of one column of B and one row of A of each layer.
-        budget: Bytes of all of them together.
-        weights: What a squared error of each layer counts, such as 1/‖W‖²; None counts all alike.
-        multiple: Ranks are multiples of it, or all that a layer has.
-        least: Columns that a layer gets in any case, as far as it has them.
-        most: Columns that a layer gets at most.
+        spectra: Singular values of each layer, descending; those beyond `most` are ignored.
+        costs: Bytes of one column of B and one row of A, for each layer.
+        budget: Bytes of all factors together.
+        weights: Weight of the squared error of each layer, such as 1/‖W‖²; None weights all alike.
+        multiple: Number of which ranks are multiples, unless a layer is used up.
+        least: Smallest rank of a layer, as far as it has so many columns.
+        most: Largest rank of a layer.
 
     Returns:
         One rank for each layer, 0 for a layer that is better left out.
 
     Raises:
-        ArgumentError: If the budget does not reach for the least ranks, or an argument is not one
-            number for each layer.
+        ArgumentError: If the least ranks exceed the budget, or an argument does not hold one number
+            for each layer.
 
     Cost:
-        Sorts all singular values once.
+        One sort of all singular values.
 
     Example:
-        The second layer has the larger values, but its columns are ten times as dear:
+        The second layer has the larger values, but its columns cost ten times as much:
 
         >>> allocate([np.array([3.0, 1.0]), np.array([4.0, 2.0])], costs=[10, 100], budget=120)
         (2, 1)
@@ -91,21 +91,22 @@ def allocate(
 @final
 @dataclass(frozen=True, slots=True)
 class _Layer:
-    """Gains of the blocks of one layer, and the columns that all blocks up to each one hold."""
+    """Gains of the blocks of one layer, and the number of columns up to the end of each block."""
 
     gains: Array  # (blocks,), each the sum over its columns
     ends: npt.NDArray[np.int64]  # (blocks,)
 
     def columns(self, blocks: int) -> int:
-        """Columns of the first blocks."""
+        """Number of columns of the first `blocks` blocks."""
         return int(self.ends[blocks - 1]) if blocks else 0
 
     def blocks_for(self, columns: int) -> int:
-        """The fewest blocks with as many columns, as far as there are."""
+        """The fewest blocks that hold so many columns, or all blocks."""
+        # the first block whose end reaches `columns`; none for 0 columns
         return min(int(np.searchsorted(self.ends, columns)) + (columns > 0), len(self.ends))
 
     def widths(self) -> npt.NDArray[np.int64]:
-        """Columns of each block."""
+        """Number of columns of each block."""
         return np.diff(self.ends, prepend=0)
 
 
@@ -120,16 +121,17 @@ def _layer(spectrum: Array, weight: float, block: int, most: int | None) -> _Lay
 def _greedy(
     layers: Sequence[_Layer], prices: Sequence[int], start: Sequence[int], left: int
 ) -> list[int]:
-    """Blocks of each layer after the largest gains per byte have been taken from `left` bytes."""
+    """Number of blocks of each layer after `left` bytes went to the largest gains per byte."""
     owners, blocks, bytes_of = _candidates(layers, prices, start)
-    # the first blocks that fit together are taken at once, the rest one by one
+    # the first blocks that fit together are taken at once, because a loop over all is slow
     fitting = int(np.searchsorted(np.cumsum(bytes_of), left, side="right"))
     taken = np.array(start, dtype=np.int64)
+    # not taken[owners] += 1, which counts a repeated layer once
     np.add.at(taken, owners[:fitting], 1)
     left -= int(bytes_of[:fitting].sum())
     smallest = np.minimum.accumulate(bytes_of[::-1])[::-1]
     for place in range(fitting, len(owners)):
-        if smallest[place] > left:
+        if smallest[place] > left:  # no block from here on fits
             break
         owner = owners[place]
         # a block can only follow the one before it
@@ -149,6 +151,7 @@ def _candidates(
         gains = layer.gains[first:]
         # the mean of equal numbers may round upwards, and no block may come before the last one
         density = np.minimum.accumulate(gains / cost) if len(gains) else gains
+        # densities descend, so those that gain something come first
         useful = int(np.count_nonzero(density > 0))
         owners.append(np.full(useful, owner, np.int64))
         blocks.append(first + np.arange(useful, dtype=np.int64))
@@ -158,12 +161,13 @@ def _candidates(
         nothing = np.zeros(0, np.int64)
         return nothing, nothing, nothing
     owner, block = np.concatenate(owners), np.concatenate(blocks)
+    # the last key counts first; layer and block make equal gains deterministic
     order = np.lexsort((block, owner, -np.concatenate(densities)))
     return owner[order], block[order], np.concatenate(bytes_of)[order]
 
 
 def _each(given: T | Sequence[T] | None, default: T, count: int, name: str) -> list[T]:
-    """One value for each layer."""
+    """Return one value for each layer: a single value is repeated, None gives the default."""
     if given is None:
         return [default] * count
     if not isinstance(given, Sequence | np.ndarray):

@@ -1,4 +1,4 @@
-"""Which of the ways to choose the rank a user took."""
+"""The rank rule that follows from the arguments of a user."""
 
 import math
 
@@ -17,13 +17,13 @@ def rank_rule(
     ratio: float | None,
     nbytes: int,
 ) -> RankRule:
-    """The rule for exactly one of four ways to choose the rank.
+    """Return the rule for exactly one of four ways to choose the rank.
 
     Args:
-        rank: A number, "auto", or the threshold that counts.
-        tolerance: Relative error.
+        rank: Number of columns of B, "auto", or a threshold for the singular values.
+        tolerance: Largest relative error.
         budget: Bytes of the factors, or text such as "10MB".
-        ratio: Share of the bytes of W.
+        ratio: Bytes of the factors as a share of the bytes of W.
         nbytes: Bytes of W.
 
     Raises:
@@ -43,17 +43,19 @@ def rank_rule(
         return WithinBytes(byte_count(budget))
     if ratio is not None:
         check_open_unit("ratio", ratio)
+        # at least 1 byte, so that the error names the bytes that rank 1 takes
         return WithinBytes(max(1, int(ratio * nbytes)))
     if isinstance(rank, AboveThreshold):
         return rank
+    # isinstance first: an array compared with a string gives an array
     return NoiseThreshold() if isinstance(rank, str) and rank == "auto" else GivenRank(_whole(rank))
 
 
 def byte_count(text: int | str) -> int:
-    """The bytes that a text such as "10MB", "2GiB" or "4096" names.
+    """Return the number of bytes that text such as "10MB", "2GiB" or "4096" names.
 
     Raises:
-        ArgumentError: If it cannot be read.
+        ArgumentError: If the text is not a number of bytes.
 
     Example:
         >>> byte_count("10MB"), byte_count("2 KiB")
@@ -84,6 +86,7 @@ def byte_count(text: int | str) -> int:
 
 
 def _whole(rank: int | str | None) -> int:
+    # True is an int in Python, and no rank
     if isinstance(rank, int | np.integer) and not isinstance(rank, bool):
         return int(rank)
     raise ArgumentError(

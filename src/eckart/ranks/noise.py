@@ -12,17 +12,18 @@ from eckart.errors import ArgumentError
 from eckart.ranks.rules import known_values, tail_errors
 
 ROUNDED: Final = 4.0
-"""In eps·‖W‖."""
+"""Rounding error of a singular value, in eps·‖W‖."""
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class NoiseThreshold:
-    """As many columns as there are singular values above the noise (`rank="auto"`).
+    """The rank is the number of singular values above the noise (`rank="auto"`).
 
     The threshold is ω(β)·median(σ), with β = min/max of rows and columns and
     ω(β) ≈ 0.56β³ − 0.95β² + 1.82β + 1.43: the best hard threshold for white noise of unknown
-    strength. What is within the rounding of the entries, which is not white, is noise too.
+    strength. Singular values within the rounding of the entries, which is not white, count as noise
+    too.
 
     Reference:
         Gavish, Donoho (2014), IEEE Transactions on Information Theory 60(8), equation 5.
@@ -30,11 +31,11 @@ class NoiseThreshold:
 
     @property
     def needs_spectrum(self) -> bool:
-        """Yes."""
+        """True: the rule reads the singular values."""
         return True
 
     def choose(self, shape: tuple[int, int], dtype: DType, singular_values: Array | None) -> int:
-        """The count of singular values above the threshold; at least 1."""
+        """The number of singular values above the threshold; at least 1."""
         known = known_values(singular_values)
         least = _rounded(dtype, float(tail_errors(known)[0]))
         return max(1, int(np.count_nonzero(known > max(noise_threshold(shape, known), least))))
@@ -42,12 +43,13 @@ class NoiseThreshold:
     def enough(
         self, shape: tuple[int, int], dtype: DType, leading: Array, rest: float
     ) -> int | None:
-        """The count above the threshold for the noise that the rest amounts to; at least 1.
+        """The number of singular values above the noise that the tail implies; at least 1.
 
         With r values above it the noise is σ̂² = (‖W‖² − σ₁² − … − σ_r²)/((rows − r)·(columns − r))
         and the threshold λ(β)·√max·σ̂, so r is raised from 0 until the next value is below its own
         threshold. One more value than r must be known.
         """
+        # entry r is the energy beyond rank r, summed from the small end
         left = rest + np.append(np.cumsum(leading[::-1])[::-1], 0.0)
         least = _rounded(dtype, math.sqrt(left[0]))
         for rank, value in enumerate(leading):
@@ -56,7 +58,7 @@ class NoiseThreshold:
         return None
 
     def explain(self, shape: tuple[int, int], dtype: DType, leading: Array, total: float) -> str:
-        """The threshold, and between which singular values it falls."""
+        """Name the threshold and the singular values on either side of it."""
         values = np.sqrt(np.maximum(leading, 0.0))
         if len(leading) >= min(shape):
             rank, threshold = self.choose(shape, dtype, values), noise_threshold(shape, values)
@@ -68,22 +70,22 @@ class NoiseThreshold:
         return _between(f"{cause} alone would reach {max(threshold, least):.4g}", rank, values)
 
     def describe(self) -> str:
-        """The rule's name."""
+        """Return the name of the rule."""
         return "singular values above the noise (Gavish and Donoho)"
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class AboveThreshold:
-    """As many columns as there are singular values above a threshold that is known.
+    """The rank is the number of singular values above a given threshold.
 
-    Such as what noise of a known strength reaches.
+    The threshold may be the largest singular value that noise of a known strength has.
 
     Args:
-        threshold: In the unit of the singular values.
+        threshold: Threshold in the unit of the singular values.
 
     Raises:
-        ArgumentError: If it is not a positive number.
+        ArgumentError: If the threshold is not a positive number.
 
     Example:
         >>> AboveThreshold(2.0).choose((3, 3), np.dtype("float64"), np.array([5.0, 3.0, 1.0]))
@@ -102,40 +104,41 @@ class AboveThreshold:
 
     @property
     def needs_spectrum(self) -> bool:
-        """Yes."""
+        """True: the rule reads the singular values."""
         return True
 
     def scaled(self, factor: float) -> "AboveThreshold":
-        """The same rule for factor·W."""
+        """Return the rule for factor·W."""
         return AboveThreshold(self.threshold * factor)
 
     def choose(self, shape: tuple[int, int], dtype: DType, singular_values: Array | None) -> int:
-        """The count of singular values above the threshold; at least 1."""
+        """The number of singular values above the threshold; at least 1."""
         del shape, dtype
         return max(1, int(np.count_nonzero(known_values(singular_values) > self.threshold)))
 
     def enough(
         self, shape: tuple[int, int], dtype: DType, leading: Array, rest: float
     ) -> int | None:
-        """The count above the threshold, once one below it is known; at least 1."""
+        """The number above the threshold, once a value below it is known; at least 1."""
         del shape, dtype, rest
+        # `leading` holds squares
         below = np.flatnonzero(leading <= self.threshold**2)
         return max(1, int(below[0])) if below.size else None
 
     def explain(self, shape: tuple[int, int], dtype: DType, leading: Array, total: float) -> str:
-        """The threshold, and between which singular values it falls."""
+        """Name the threshold and the singular values on either side of it."""
         del shape, dtype, total
         values = np.sqrt(np.maximum(leading, 0.0))
         rank = max(1, int(np.count_nonzero(values > self.threshold)))
         return _between(f"the threshold is {self.threshold:.4g}", rank, values)
 
     def describe(self) -> str:
-        """The threshold."""
+        """Return the rule in words, with its threshold."""
         return f"singular values above {self.threshold:g}"
 
 
 def noise_threshold(shape: tuple[int, int], singular_values: Array) -> float:
-    """ω(β)·median(σ): singular values below it are what white noise alone would show.
+    """ω(β)·median(σ): white noise alone has singular values up to this threshold.
 
     Example:
         >>> noise_threshold((2, 2), np.array([3.0, 1.0]))
@@ -143,29 +146,32 @@ def noise_threshold(shape: tuple[int, int], singular_values: Array) -> float:
     """
     ratio = min(shape) / max(shape)
     omega = 0.56 * ratio**3 - 0.95 * ratio**2 + 1.82 * ratio + 1.43
+    # rounded, so that the sum of the polynomial leaves no digits such as 2.8600000000000003
     return round(omega, 12) * float(np.median(singular_values))
 
 
 def _known_noise_threshold(shape: tuple[int, int], rank: int, left: float) -> float:
-    """λ(β)·√max·σ̂ for the noise σ̂ that `left`, the squares beyond the rank, amounts to."""
+    """λ(β)·√max·σ̂ for the noise σ̂ that `left`, the squares beyond the rank, implies."""
     rows, columns = shape
     ratio = min(shape) / max(shape)
     root = math.sqrt(ratio**2 + 14 * ratio + 1)
+    # λ(β) of Gavish and Donoho, for noise of known strength
     factor = math.sqrt(2 * (ratio + 1) + 8 * ratio / (ratio + 1 + root))
+    # degrees of freedom that a rank-r part leaves to the noise; 0 at full rank
     entries = max(1, (rows - rank) * (columns - rank))
     return factor * math.sqrt(max(shape) * max(0.0, left) / entries)
 
 
 def _rounded(dtype: DType, norm: float) -> float:
-    """What rounding of entries, and of a decomposition of them, may make of a singular value of 0.
+    """Size of a computed singular value that is 0, by rounding of the entries and the solver.
 
-    Entries are wrong by half an eps of themselves, and so all of them by that share of ‖W‖.
+    Each entry is off by half an eps of itself, and so the matrix by that share of ‖W‖.
     """
     return ROUNDED * float(np.finfo(dtype).eps) * norm
 
 
 def _between(reason: str, rank: int, values: Array) -> str:
-    """The sentence that says why, with the singular values next to the threshold."""
+    """Write the sentence that gives the reason and the singular values next to the threshold."""
     below = f", number {rank + 1} is {values[rank]:.4g}" if rank < len(values) else ""
     return (
         f"Rank {rank} was chosen because {reason}: "

@@ -1,4 +1,4 @@
-"""What a rank rule is; the rank as a number, from a tolerance and from a number of bytes."""
+"""The protocol of rank rules, and the rank from a number, a tolerance or a number of bytes."""
 
 from dataclasses import dataclass
 from typing import Protocol, final, runtime_checkable
@@ -12,7 +12,7 @@ from eckart.factors import check_rank
 
 
 class RankRule(Protocol):
-    """A way to choose the rank from the shape and, where it asks for them, the singular values."""
+    """A rule that chooses the rank from the shape and, if it needs them, the singular values."""
 
     @property
     def needs_spectrum(self) -> bool:
@@ -20,36 +20,37 @@ class RankRule(Protocol):
         ...
 
     def choose(self, shape: tuple[int, int], dtype: DType, singular_values: Array | None) -> int:
-        """The rank for a matrix of this shape; `singular_values` are all of them, descending."""
+        """The rank for a matrix of this shape; `singular_values` holds all of them, descending."""
         ...
 
     def describe(self) -> str:
-        """The rule in a few words, for the recipe."""
+        """Return the rule in a few words, for the recipe."""
         ...
 
 
 @runtime_checkable
 class GrowingRule(Protocol):
-    """A rule that can say from the leading singular values alone that they are enough."""
+    """A rule that can tell from the leading singular values whether they suffice."""
 
     def enough(
         self, shape: tuple[int, int], dtype: DType, leading: Array, rest: float
     ) -> int | None:
-        """The rank, or None if it takes more singular values to tell.
+        """The rank, or None if more singular values are needed to choose it.
 
         Args:
-            shape: Of the matrix.
-            dtype: Of its entries.
+            shape: Shape of the matrix.
+            dtype: Dtype of its entries.
             leading: The largest squared singular values, descending, each perhaps a little low.
-            rest: The sum of all others, which a difference of ‖W‖² and these may hide.
+            rest: Sum of all other squared singular values, given apart because the difference of
+                ‖W‖² and the leading ones may lose it to rounding.
         """
         ...
 
 
 def tail_errors(singular_values: Array) -> Array:
-    """Entry r is √(σ²_{r+1} + … ), the best error of any pair of rank r; entry 0 is ‖W‖.
+    """Best errors of all ranks: entry r is √(σ²_{r+1} + …), and entry 0 is ‖W‖.
 
-    Shape (count + 1,), float64; the smallest are summed first.
+    The array has shape (count + 1,) and is float64; the smallest squares are summed first.
 
     Reference:
         Eckart, Young (1936), Psychometrika 1(3).
@@ -59,14 +60,15 @@ def tail_errors(singular_values: Array) -> Array:
         array([5., 3., 0.])
     """
     squares = np.square(singular_values.astype(np.float64))
+    # from the small end, so that a large σ₁ does not swallow the tail
     return np.sqrt(np.append(np.cumsum(squares[::-1])[::-1], 0.0))
 
 
 def known_values(singular_values: Array | None) -> Array:
-    """The singular values, for a rule that reads them.
+    """Return the singular values, for a rule that reads them.
 
     Raises:
-        ArgumentError: If there are none.
+        ArgumentError: If they are None.
     """
     if singular_values is None:
         raise ArgumentError("This rank rule reads the singular values.", code="no-spectrum")
@@ -76,10 +78,10 @@ def known_values(singular_values: Array | None) -> Array:
 @final
 @dataclass(frozen=True, slots=True)
 class GivenRank:
-    """The rank that the user named.
+    """The rank that a user gave.
 
     Raises:
-        ArgumentError: If it is below 1.
+        ArgumentError: If the rank is below 1.
 
     Example:
         >>> GivenRank(2).choose((4, 4), np.dtype("float64"), None)
@@ -89,22 +91,23 @@ class GivenRank:
     rank: int
 
     def __post_init__(self) -> None:
+        # the shape is not known yet, so only the lower limit counts
         check_rank(self.rank, most=self.rank, what="anything")
 
     @property
     def needs_spectrum(self) -> bool:
-        """No."""
+        """False: the rule does not read the singular values."""
         return False
 
     def choose(self, shape: tuple[int, int], dtype: DType, singular_values: Array | None) -> int:
-        """The named rank, if the matrix has as many rows and columns."""
+        """Return the rank, if the matrix has at least as many rows and columns."""
         del dtype, singular_values
         rows, columns = shape
         check_rank(self.rank, most=min(shape), what=f"a {rows} × {columns} matrix")
         return int(self.rank)
 
     def describe(self) -> str:
-        """Rank and number."""
+        """Return the rule in words, with its rank."""
         return f"rank {self.rank}"
 
 
@@ -128,14 +131,16 @@ class WithinTolerance:
 
     @property
     def needs_spectrum(self) -> bool:
-        """Yes."""
+        """True: the rule reads the singular values."""
         return True
 
     def choose(self, shape: tuple[int, int], dtype: DType, singular_values: Array | None) -> int:
         """The first rank whose tail √(σ²_{r+1} + …) is within the tolerance; at least 1."""
         del shape, dtype
         errors = tail_errors(known_values(singular_values))
+        # not <: a matrix of zeros has the error 0 at every rank
         within = np.flatnonzero(errors <= self.tolerance * errors[0])
+        # factors have at least one column
         return max(1, int(within[0]))
 
     def enough(
@@ -143,12 +148,12 @@ class WithinTolerance:
     ) -> int | None:
         """The first rank whose tail σ²_{r+1} + … is within the tolerance; at least 1."""
         del shape, dtype
-        tails = rest + np.append(np.cumsum(leading[::-1])[::-1], 0.0)  # summed from the small end
+        tails = rest + np.append(np.cumsum(leading[::-1])[::-1], 0.0)  # from the small end
         within = np.flatnonzero(tails[1:] <= self.tolerance**2 * tails[0])
         return int(within[0]) + 1 if within.size else None
 
     def describe(self) -> str:
-        """Tolerance and number."""
+        """Return the rule in words, with its tolerance."""
         return f"tolerance {self.tolerance:g}"
 
 
@@ -177,11 +182,11 @@ class WithinBytes:
 
     @property
     def needs_spectrum(self) -> bool:
-        """No."""
+        """False: the rule does not read the singular values."""
         return False
 
     def choose(self, shape: tuple[int, int], dtype: DType, singular_values: Array | None) -> int:
-        """The bytes / ((rows + columns)·bytes of a number), at most min(rows, columns)."""
+        """most_bytes / ((rows + columns)·bytes per number), at most min(rows, columns)."""
         del singular_values
         column_bytes = sum(shape) * dtype.itemsize
         rank = min(self.most_bytes // column_bytes, *shape)
@@ -195,7 +200,7 @@ class WithinBytes:
         return rank
 
     def describe(self) -> str:
-        """Bytes."""
+        """Return the rule in words, with its number of bytes."""
         return f"at most {self.most_bytes} bytes"
 
 
@@ -203,7 +208,7 @@ def check_open_unit(name: str, number: float) -> None:
     """Refuse a number that is not between 0 and 1.
 
     Raises:
-        ArgumentError: With its name.
+        ArgumentError: If it is not; the message and the code name it.
     """
     if not 0 < check_number(name, number) < 1:
         raise ArgumentError(

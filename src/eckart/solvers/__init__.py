@@ -1,4 +1,4 @@
-"""How B and A are found: one solver, one file."""
+"""Solvers that find B and A, each in a file of its own."""
 
 from eckart.solvers.base import (
     Approximation,

@@ -1,4 +1,4 @@
-"""The shape of a solver: settings that turn a problem into steps."""
+"""The protocols of solvers: settings that turn a problem into steps."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -20,17 +20,18 @@ from eckart.subspaces import PowerProbes, RitzData
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """What a solver is given: the working matrix of an objective, a rank, where to begin.
+    """The input of a solver: the working matrix of an objective, a rank and a start.
 
     Fields:
         W: Matrix of shape (rows, columns).
-        rank: Columns of B; a first guess where there is a rule.
-        start: First factors, given to an `IterativeSolver` solver only.
-        rule: Chooses the rank from the leading singular values; for a `SubspaceSolver` solver only.
-        randomness: Of the solver.
-        first: Directions near the leading ones of WᵀW, of shape (columns, k), where whoever
-            measured W has some already.
-        probes: Probes to multiply along with the blocks, where whoever measured W has some already.
+        rank: Number of columns of B; a first guess if there is a rule.
+        start: Initial factors; for an `IterativeSolver` only.
+        rule: Rule that chooses the rank from the leading singular values; for a `SubspaceSolver`
+            only.
+        randomness: Source of the random numbers of the solver.
+        first: Directions near the leading eigenvectors of WᵀW, of shape (columns, k), if a pass
+            over W found some already.
+        probes: Probes to multiply along with the blocks, if a pass over W made some already.
     """
 
     W: Matrix
@@ -42,28 +43,29 @@ class Problem:
     probes: PowerProbes | None = None
 
     def scale(self) -> tuple[float, float, DType]:
-        """The loss of no factors at all, the highest that is sound, and the dtype of the sums."""
+        """Return the loss of zero factors, the highest sound loss, and the dtype of the sums."""
         squared_norm = self.W.squared_norm()
         if self.start is None:
             return squared_norm, squared_norm, self.W.dtype
+        # a start may be far worse than zero factors, and is no divergence
         first_loss = residual_norm(self.W, self.start) ** 2
         return squared_norm, max(squared_norm, first_loss), self.W.dtype
 
     def first_step(self) -> "Step | None":
-        """The start as a step, where there is one."""
+        """Return the start as a step, or None."""
         start = self.start
         return None if start is None else Step(number=0, loss=None, factors=lambda: start)
 
 
 Approximation: TypeAlias = Factors | BiasedFactors | PosteriorSamples
-"""What an objective fits."""
+"""The result of fitting an objective."""
 
 
 def check_count(name: str, number: int) -> None:
-    """Refuse a setting that counts something and is no whole number, or below 1.
+    """Refuse a count that is no whole number, or below 1.
 
     Raises:
-        ArgumentError: With the code "bad-" and the name.
+        ArgumentError: If it is; the code is "bad-" and the name.
     """
     if check_whole(name, number) < 1:
         raise ArgumentError(
@@ -72,7 +74,7 @@ def check_count(name: str, number: int) -> None:
 
 
 def start_of(problem: Problem) -> Factors:
-    """The first factors of a problem.
+    """Return the initial factors of a problem.
 
     Raises:
         ArgumentError: If there are none.
@@ -90,23 +92,23 @@ class Step:
     """One step of a solver.
 
     Fields:
-        number: From 0.
-        loss: ‖W − B·A‖²_F at these factors, or None where the solver does not know it.
-        factors: Forms the factors; costs nothing until it is called.
-        singular_values: All singular values of W, where the solver has them.
-        gain: By how much the last pass over W lowered the loss, where the solver knows.
-        evidence: Forms what the solver knows of W for the certificate, where it knows more.
-        rank: Of the factors, where the solver has chosen it.
-        residual: The largest ‖WᵀWv − σ²v‖/σ₁² of the leading directions, where it is asked for.
-        directions: Forms orthonormal rows A, near the leading right singular vectors of W, and what
-            is at most their σ², where the solver has them without a further product.
-        approximation: Forms what the objective fits, where that is more than the factors.
-        excess: An estimate of the share by which the error is above the best possible one, rather
-            too large, where the solver has one.
-        least_excess: The same for the least that can lie outside the space of the solver; None
-            where that is not known.
+        number: Number of the step, from 0.
+        loss: ‖W − B·A‖²_F at these factors, or None if the solver does not know it.
+        factors: Function that forms the factors; it costs nothing until it is called.
+        singular_values: All singular values of W, if the solver has them.
+        gain: Reduction of the loss by the last pass over W, if the solver knows it.
+        evidence: Function that forms Ritz data of W for the certificate, if the solver has any.
+        rank: Rank of the factors, if the solver has chosen it.
+        residual: Largest residual ‖WᵀWv − σ²v‖/σ² of the leading directions, if it is asked for.
+        directions: Function that forms orthonormal rows A, near the leading right singular vectors
+            of W, and lower bounds on their σ², if the solver has them without a further product.
+        approximation: Function that forms the result of the objective, if it is more than factors.
+        excess: Estimate of the relative excess of the error over the best possible one, rather too
+            large, if the solver has one.
+        least_excess: The excess for the lower bound on the norm outside the space of the solver;
+            None if that is not known.
         larger_outside: Whether a direction outside that space is known to be larger than the last
-            that is kept; None where nothing is known.
+            one that is kept; None if nothing is known.
     """
 
     number: int
@@ -128,65 +130,65 @@ class Solver(Protocol):
     """A frozen dataclass of settings that yields steps; it never prints and never stops a run."""
 
     def steps(self, problem: Problem, /) -> Iterator[Step]:
-        """The steps towards a solution; one step for a closed form, no end for an iteration."""
+        """Yield steps towards a solution: one for a closed form, endlessly for an iteration."""
         ...
 
     def settings(self) -> dict[str, Any]:
-        """Name and settings, for the recipe."""
+        """Return the name and the settings, for the recipe."""
         ...
 
 
 @runtime_checkable
 class Epochs(Protocol):
-    """A solver whose loss says when it has converged. Its stopping rule is data, read elsewhere."""
+    """A solver whose loss shows when it has converged; `StoppingRule` reads these limits."""
 
     @property
     def epochs(self) -> int:
-        """The most steps to take."""
+        """Largest number of steps."""
         ...
 
     @property
     def stop_early(self) -> bool:
-        """Whether to stop before that, once the loss has converged."""
+        """Whether to stop earlier, once the loss has converged."""
         ...
 
 
 @runtime_checkable
 class IterativeSolver(Epochs, Protocol):
-    """A solver that begins at given factors."""
+    """A solver that starts from given factors."""
 
     def steps(self, problem: Problem, /) -> Iterator[Step]:
-        """As `Solver.steps`."""
+        """Yield steps without end, as described in `Solver.steps`."""
         ...
 
     def settings(self) -> dict[str, Any]:
-        """As `Solver.settings`."""
+        """Return the name and the settings, for the recipe."""
         ...
 
     def settled(self, problem: Problem, /) -> "IterativeSolver":
-        """The same solver with every setting that was left out chosen from the problem."""
+        """Return the solver with defaults filled in from the problem."""
         ...
 
     def suggested_rate(self, problem: Problem, /) -> str:
-        """What to do when the loss of this problem has diverged: one sentence with a number."""
+        """Return one sentence that names a learning rate for this problem, after a divergence."""
         ...
 
 
 @runtime_checkable
 class SubspaceSolver(Protocol):
-    """A solver whose space widens from step to step, so that its loss never rises."""
+    """A solver whose subspace grows from step to step, so that its loss never rises."""
 
     @property
     def blocks(self) -> int:
-        """The most steps to take."""
+        """Largest number of steps."""
         ...
 
     @property
     def stop_early(self) -> bool:
-        """Whether to stop before that, once further steps would gain too little."""
+        """Whether to stop earlier, once further steps would gain too little."""
         ...
 
     @property
     def residual(self) -> float | None:
-        """The residual of the singular directions to stop at, in place of the error of B·A."""
+        """Residual of the singular directions to stop at, in place of the error of B·A, or None."""
         ...

@@ -1,4 +1,4 @@
-"""Block Davidson iteration: the singular directions of a tall matrix, foretold by a sample."""
+"""Block Davidson iteration: singular directions of a tall matrix, preconditioned by a sample."""
 
 import math
 from collections.abc import Iterator
@@ -27,32 +27,32 @@ from eckart.subspaces.bounds import eigenpairs
 from eckart.subspaces.orthonormal import orthonormal, random_array
 
 MOST_COLUMNS: Final = 4096
-"""Up to these a second matrix of columns² is small beside W."""
+"""Largest number of columns for which a second matrix of columns² is small beside W."""
 BESIDE: Final = 14
-"""Columns of a product beyond the rank, at least: the next directions, and stray ones."""
+"""Least number of columns of a product beyond the rank: the next directions and random ones."""
 ALONG: Final = 16
-"""Columns that are multiplied along, to say what lies outside the space."""
+"""Number of probes that are multiplied along, to bound the norm outside the space."""
 STRAY: Final = 4
-"""Directions that were drawn at random, and what products make of them outside the space: they find
-what is held by rows of which the sample has none."""
+"""Number of random directions that are iterated along: they find singular directions that only
+rows outside the sample hold."""
 ROUND: Final = 16
-"""Widths of products are multiples of this."""
+"""Number of which widths of products are multiples: BLAS is fast there."""
 LEAST: Final = 2
-"""Rows of the first sample, for each column."""
+"""Rows of the first sample for each column of W."""
 HALF: Final = 2
-"""The Gram matrix of 2·width/columns of the rows takes half the time of a product with W."""
+"""Factor h: the Gram matrix of h·width/columns of the rows takes half the time of a product."""
 MOST: Final = 3
-"""Halves of a product that a sample may take."""
+"""Largest cost of a sample, in halves of a product."""
 AIMED: Final = 0.7
-"""Of the residual that is asked for: what two products are to reach."""
+"""Share of the requested residual that two products are meant to reach."""
 PROBED: Final = 0.1
-"""The same, to be sure of by probes."""
+"""Share of the requested residual that is predicted before probes verify it."""
 PROBES: Final = (8, 16, 32)
-"""The fewer there are, the farther their bound is likely to be above a residual."""
+"""Numbers of probes: the fewer there are, the farther their bound is likely above a residual."""
 DOUBTED: Final = 2.0
-"""What is foretold may be so many times too small."""
+"""Safety factor of predicted residuals."""
 STALLED: Final = 0.5
-"""Residuals that fell by less were foretold in vain, and the sample is left aside."""
+"""Ratio of successive residuals above which the predictions failed, and the sample is dropped."""
 
 
 @final
@@ -60,22 +60,22 @@ STALLED: Final = 0.5
 class Davidson:
     """Leading right singular vectors of a matrix with far more rows than columns.
 
-    The Gram matrix of a few rows is a likeness M of WᵀW. By its spectrum more are taken, as many as
-    it foretells to spare products, for the time of at most one and a half. The leading eigenvectors
-    of M are the first directions; each product with W corrects M where it can be corrected, so that
-    the error of the directions falls by about √(t/(s·θ)) with each: s rows of the sample, t the
-    energy that is left, θ the smallest σ² that is asked for. Directions that are foretold to be
-    good enough take half a product to be sure of: W·A, and a few probes.
+    The Gram matrix M of a few sampled rows approximates WᵀW. Its spectrum tells how many more rows
+    save products with W; at most the time of one and a half products is spent on them. The leading
+    eigenvectors of M are the first directions, and each product with W corrects M, so that the
+    error of the directions falls by about √(t/(s·θ)) each time: s sampled rows, t the energy that
+    is left, θ the smallest σ² that is wanted. Directions that are predicted to be accurate enough
+    are verified for half a product: W·A, and a few probes.
 
-    Should a sample not be like W, the residuals themselves widen the space; what it lacks
-    altogether is found by a few directions drawn at random that go along.
+    If a sample is not like W, the residuals themselves widen the space; directions that the sample
+    lacks are found by a few random directions that are iterated along.
 
     Fields:
-        probe: Whether directions that are foretold to be good enough are only probed. A space
-            without them leaves the best possible error less well known.
-        blocks: The most products with W.
-        stop_early: Stop before that, once the residual is reached.
-        residual: ‖WᵀWv − σ²v‖/σ² of every direction v.
+        probe: Whether directions that are predicted to be accurate enough are verified by probes
+            alone. The space then lacks them, and bounds the best possible error less sharply.
+        blocks: Largest number of products with W.
+        stop_early: Whether to stop earlier, once the residual is reached.
+        residual: Largest ‖WᵀWv − σ²v‖/σ² of the directions v to accept.
 
     Raises:
         ArgumentError: If a field is out of its range.
@@ -105,10 +105,10 @@ class Davidson:
         check_open_unit("residual", self.residual)
 
     def steps(self, problem: Problem, /) -> Iterator[Step]:
-        """One step for each product; ends where the space holds every column, or all that W has.
+        """Yield one step for each product, until the space holds every column or all of W.
 
         Raises:
-            ArgumentError: If the rank is to be found.
+            ArgumentError: If the rank is to be chosen by a rule.
             MatrixError: If no sample can be taken of W.
         """
         if problem.rule is not None:
@@ -131,10 +131,12 @@ class Davidson:
             step = ritz_step(number, W, space, rank, tall=False, residual=self.residual)
             yield step
             number += 1
+            # nothing new was added, or no column is left
             if space.width in (known, W.shape[1]):
                 return
             now, stray = step.residual or 0.0, _unit(space.rest @ (space.V.T @ stray))
             if now > STALLED * before:
+                # the residuals of the Ritz vectors, as a plain Krylov step takes
                 X = _unit(space.rest @ _coordinates(space, width))
             else:
                 X, foretold = _foretold(likeness, space, width - STRAY, rank)
@@ -150,7 +152,7 @@ class Davidson:
     def _first(
         self, W: Standardised, rank: int, width: int, randomness: Randomness
     ) -> tuple[SampledGram, Array]:
-        """A likeness of W, of more rows where few would leave too much, and its directions."""
+        """Return a sampled Gram matrix, of more rows if few are too inaccurate, and directions."""
         few = min(W.shape[0], LEAST * W.shape[1])
         likeness = SampledGram(_sample(W, few, randomness))
         X = likeness.directions(_drawn(W, width, randomness))
@@ -162,10 +164,10 @@ class Davidson:
         return likeness, X
 
     def _enough(self, few: int, outlook: float, half: int) -> int:
-        """Rows of a sample that leave residuals small enough, by what they are with a few.
+        """Number of sampled rows for small enough residuals, from the prediction for a few rows.
 
-        They go with 1/rows. Up to the time of half a product may be spent for the chance to probe,
-        three times that to be spared a product.
+        Residuals fall like 1/rows. At most the time of half a product is spent for the chance to
+        verify by probes, and three times that to save a product.
         """
         probed = math.ceil(few * outlook / (PROBED * self.residual))
         if self.probe and probed <= half:
@@ -174,49 +176,50 @@ class Davidson:
 
     @staticmethod
     def _width(W: Matrix, rank: int) -> int:
-        """Columns of a product."""
+        """Number of columns of a product, probes not included."""
         return min(W.shape[1], _rounded(rank + BESIDE + ALONG) - ALONG)
 
     @classmethod
     def suits(cls, W: Matrix, rank: int) -> bool:
-        """Whether W is so tall that a sample which costs half a product can be like it."""
+        """Whether W is so tall that a sample for half the cost of a product approximates it."""
         rows, columns = W.shape
         half = cls._half(W, rank)
         return columns <= MOST_COLUMNS and half >= LEAST * columns and rows >= 2 * half
 
     @classmethod
     def _half(cls, W: Matrix, rank: int) -> int:
-        """Rows whose Gram matrix takes half the time of a product for so many directions of W."""
+        """Number of rows whose Gram matrix takes half the time of a product of the width in use."""
         rows, columns = W.shape
         return min(rows, HALF * cls._width(W, rank) * rows // columns)
 
     def settings(self) -> dict[str, Any]:
-        """Name and settings, for the recipe."""
+        """Return the name and the settings, for the recipe."""
         return {"name": "davidson", **asdict(self)}
 
 
 def _all_columns(W: Standardised, rank: int, probes: PowerProbes, residual: float) -> Step:
-    """The one step where a product is as wide as W: no sample foretells anything."""
+    """The only step if a product is as wide as W, where a sample would save nothing."""
     space = SearchSpace(W, probes)
     space.add(np.eye(W.shape[1], dtype=W.dtype))
     return ritz_step(0, W, space, rank, tall=False, residual=residual)
 
 
 def _sample(W: Standardised, count: int, randomness: Randomness) -> Array:
-    """WᵀW of so many of the rows, as if they were all."""
+    """Gram matrix of `count` random rows, scaled to all rows."""
     few = W.few_rows(count, randomness)
     return (few.covariance(count) * (W.shape[0] / count)).astype(W.dtype)
 
 
 def _rounded(width: int) -> int:
-    """The next width that products are fast for."""
+    """The next width for which products are fast."""
+    # rounded up
     return -(-width // ROUND) * ROUND
 
 
 def _foretold(
     likeness: SampledGram, space: SearchSpace, width: int, rank: int
 ) -> tuple[Array, float]:
-    """Directions for the next product, and by what share of σ_r² they are likely to be wrong."""
+    """Return directions for the next product, and their predicted residual divided by σ_r²."""
     likeness.learn(space, rank)
     X = likeness.directions(space.V @ _coordinates(space, width))
     least = float(space.ritz()[0][:rank][-1])
@@ -224,7 +227,8 @@ def _foretold(
 
 
 def _probes(foretold: float, cases: int) -> int | None:
-    """As many as tell that residuals are small enough, foretold by such a share of that."""
+    """Number of probes that can verify residuals of this predicted share, or None."""
+    # the fewest that suffice, because each is a column of the product
     for count in PROBES:
         if DOUBTED * foretold * math.sqrt(count / _surely(count, cases)) <= 1:
             return count
@@ -232,15 +236,15 @@ def _probes(foretold: float, cases: int) -> int | None:
 
 
 def _surely(count: int, cases: int) -> float:
-    """What one of so many χ², each of `count` degrees of freedom, is below with chance 10⁻⁶."""
+    """Quantile x: one of `cases` χ² of `count` degrees of freedom is below x with chance 10⁻⁶."""
     return 2 * float(gammaincinv(count / 2, FAILURE / cases))
 
 
 def _with_rows(W: Matrix) -> Standardised:
-    """W as a matrix of which some rows can be had.
+    """Return W as a matrix whose rows can be sampled.
 
     Raises:
-        MatrixError: If they cannot.
+        MatrixError: If W is not in memory.
     """
     source, exponent = (W.source, W.exponent) if isinstance(W, Rescaled) else (W, 0)
     own = source if isinstance(source, Standardised) else standardised(source, centre=False)
@@ -259,12 +263,12 @@ def _coordinates(space: SearchSpace, width: int) -> Array:
 
 
 def _drawn(W: Matrix, count: int, randomness: Randomness) -> Array:
-    """Random directions."""
+    """Return random directions of length 1."""
     return _unit(random_array(W.shape[1], count, W.dtype, randomness, W.namespace))
 
 
 def _unit(X: Array) -> Array:
-    """Columns of length 1, or 0."""
+    """Scale the columns to length 1; columns of zeros stay zero."""
     lengths = np.linalg.norm(X, axis=0)
     return X / np.where(lengths > 0, lengths, 1.0)
 
@@ -278,7 +282,7 @@ def _probed(
     probes: tuple[int, int],
     randomness: Randomness,
 ) -> Step:
-    """Directions whose residuals are bounded by probes: the leading ones of what X spans.
+    """A step with the leading directions of the span of X, their residuals bounded by probes.
 
     With r a residual and Ω of p Gaussian columns, ‖Ωᵀr‖² is ‖r‖² times a χ² of p degrees of
     freedom.
@@ -286,17 +290,21 @@ def _probed(
     width, (count, cases) = X.shape[1], probes
     along = space.probes
     beside = along.beside(W, space.V, X)
-    count = _rounded(width + ALONG + count) - width - ALONG  # for the same time
+    count = _rounded(width + ALONG + count) - width - ALONG  # more probes at the same cost
     drawn = randomness.standard_normal((len(X), count)).astype(W.dtype)
+    # one half product gives the Ritz values, the residuals and the bound outside
     inner = W.gram_of(np.hstack([X, drawn, beside]))
     outer = width + count
     every, basis = eigenpairs(inner[:width, :width])
     squares, G = every[:rank], basis[:, :rank]
     A = directed(G.T.astype(W.dtype) @ X.T, W.namespace)
+    # `directed` may have changed signs, which `seen` needs too
     signs = np.sign(np.einsum("ij,ij->j", A.T, X @ G.astype(W.dtype)))
+    # Ωᵀ(WᵀW·v − σ²·v) for every direction v
     seen = inner[width:outer, :width] @ G * signs - drawn.T @ A.T * squares
     evidence = space.evidence()
     lengths = np.sqrt(np.einsum("ij,ij->j", seen, seen) / _surely(count, cases))
+    # a direction outside a W of lower rank has σ² = 0
     own = np.where(squares > 0, squares, squares[0] or 1.0)
     loss = max(0.0, W.squared_norm() - float(squares.sum()))
     least = max(along.least_by(W, beside, inner[outer:, outer:]), along.least())

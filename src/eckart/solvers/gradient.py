@@ -26,16 +26,16 @@ class GradientDescent:
         G_B = −2·(W·Aᵀ − B·(A·Aᵀ))        B ← B − learning_rate·G_B
         G_A = −2·(Bᵀ·W − (Bᵀ·B)·A)        A ← A − learning_rate·G_A
 
-    The residual W − B·A is never formed: two products with W and two rank × rank ones are the
-    whole gradient, and the loss ‖W‖² − 2⟨B, W·Aᵀ⟩ + ⟨BᵀB, AAᵀ⟩ comes from the product that the
-    next epoch needs anyway. This expanded loss is blind below about eps·‖W‖², where it is reported
-    as it comes out, or as 0 if that is negative; the certificate measures the error itself.
+    The residual W − B·A is never formed: the gradient takes two products with W and two of
+    rank × rank, and the loss ‖W‖² − 2⟨B, W·Aᵀ⟩ + ⟨BᵀB, AAᵀ⟩ comes from the product that the next
+    epoch needs anyway. Below about eps·‖W‖² this expanded loss is rounding, and is reported as
+    computed, or as 0 if it is negative; the certificate measures the error itself.
 
     Fields:
         learning_rate: Step size η. None chooses `safe_learning_rate`.
-        epochs: The most updates of both factors.
+        epochs: Largest number of updates of both factors.
         momentum: Share of the last update that is added to the next (heavy ball), 0 to below 1.
-        stop_early: Stop before `epochs` once the loss has converged.
+        stop_early: Whether to stop before `epochs`, once the loss has converged.
 
     Raises:
         ArgumentError: If a field is out of its range.
@@ -77,18 +77,20 @@ class GradientDescent:
             )
 
     def steps(self, problem: Problem, /) -> Iterator[Step]:
-        """Endless steps; the loss of each is known once the next one's first product is."""
+        """Yield steps without end; the loss of each takes the first product of the next."""
         W, start = problem.W, start_of(problem)
+        # never None once settled; `or` only tells the type checker so
         rate = self.settled(problem).learning_rate or math.nan
         unit = _unit(W)  # B = √unit·B', A = √unit·A': no product overflows in float32
         B, A = start.B / math.sqrt(unit), start.A / math.sqrt(unit)  # (rows, rank), (rank, columns)
         small, gram = partial(_small, W, unit), W.namespace.gram
-        V_B, V_A = 0 * B, 0 * A  # the last updates
+        V_B, V_A = 0 * B, 0 * A  # the last updates, in the namespace of W
         P, H_B, H_A = W.times(A.T), gram(B, B), gram(A.T, A.T)
         for number in itertools.count():
             Q = W.transposed_times(B)  # (columns, rank)
             V_B = self._update(P - B @ small(H_A), 2 * rate, V_B)
             V_A = self._update(Q.T - small(H_B) @ A, 2 * rate, V_A)
+            # new arrays: the step before keeps the old ones
             B, A = B + V_B, A + V_A
             P, H_B, H_A = W.times(A.T), gram(B, B), gram(A.T, A.T)
             left = W.squared_norm() - 2 * unit * W.namespace.inner(B, P)
@@ -100,20 +102,22 @@ class GradientDescent:
             )
 
     def _update(self, descent: Array, twice_rate: float, last: Array) -> Array:
-        """The next update of a factor, from half its negative gradient and its last update."""
+        """Return the next update of a factor from half its negative gradient and the last one."""
+        # in place: the array is a temporary of the caller, as tall as W
         descent *= twice_rate
         if self.momentum:
             descent += self.momentum * last
         return descent
 
     def settings(self) -> dict[str, Any]:
-        """Name and settings, for the recipe."""
+        """Return the name and the settings, for the recipe."""
         return {"name": "gd", **asdict(self)}
 
     def settled(self, problem: Problem, /) -> "GradientDescent":
-        """With the learning rate that is used."""
+        """Return the solver with the learning rate that it uses."""
         if self.learning_rate is not None:
             return self
+
         rate = safe_learning_rate(problem.W, start_of(problem)) * math.sqrt(1 - self.momentum)
         return replace(self, learning_rate=rate)
 
@@ -124,19 +128,19 @@ class GradientDescent:
 
 
 def safe_learning_rate(W: Matrix, start: Factors) -> float:
-    """A step size at which gradient descent from `start` goes down.
+    """A step size at which gradient descent from `start` lowers the loss.
 
-    Near a minimiser the largest curvature of ½·f is √(c² + 4σ₁²), where c = ‖AAᵀ − BᵀB‖₂ is all but
-    conserved on the way, and at the start it is at most ‖A‖² + ‖B‖² + ‖W − B·A‖ (spectral norms).
-    With L the larger of the two, f itself has curvature 2·L and descends at rates below 1/L; three
-    quarters of that leave room for σ̂₁ < σ₁ and for c to drift.
+    Near a minimiser the largest curvature of ½·f is √(c² + 4σ₁²), where c = ‖AAᵀ − BᵀB‖₂ is nearly
+    conserved on the way; at the start it is at most ‖A‖² + ‖B‖² + ‖W − B·A‖ (spectral norms). With
+    L the larger of the two, f itself has curvature 2·L and descends at rates below 1/L; three
+    quarters of that leave room for σ̂₁ < σ₁ and for a drift of c.
 
     Args:
         W: Matrix of shape (rows, columns).
-        start: The factors to begin at.
+        start: Initial factors.
 
     Returns:
-        0.75 / L; 1 where W and the start are zero.
+        0.75 / L, or 1 if W and the start are zero.
 
     Cost:
         8 products `gram_times` of width 6.
@@ -156,13 +160,13 @@ def safe_learning_rate(W: Matrix, start: Factors) -> float:
 
 
 def _unit(W: Matrix) -> float:
-    """The power of four next to ‖W‖, so that its root is exact and no digit changes."""
+    """The power of four nearest to ‖W‖: its root is exact, so that scaling changes no digit."""
     norm = math.sqrt(W.squared_norm())
     return 4.0 ** round(math.log(norm, 4)) if norm > 0 else 1.0
 
 
 def _small(W: Matrix, unit: float, H: Array) -> Array:
-    """unit·H in the namespace of W."""
+    """Return unit·H in the namespace of W."""
     return W.namespace.put(unit * H, W.dtype)
 
 
@@ -171,11 +175,12 @@ def _factors(B: Array, A: Array, scale: float) -> Factors:
 
 
 def _two_digits_below(number: float) -> float:
-    """`number` rounded down to two digits.
+    """Round a number down to two digits.
 
     Example:
         >>> _two_digits_below(0.02791)
         0.027
     """
     step = 10.0 ** (math.floor(math.log10(number)) - 1)
+    # rounded again, or 27·0.001 is written with sixteen digits
     return round(math.floor(number / step) * step, 12 - math.floor(math.log10(number)))

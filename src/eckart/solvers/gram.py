@@ -1,4 +1,4 @@
-"""The singular directions of a tall matrix from the small matrix WᵀW."""
+"""The singular directions of a tall matrix from its Gram matrix WᵀW."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,10 +17,11 @@ from eckart.subspaces import RitzData, directed, ritz_by_blocks
 from eckart.subspaces.krylov import ROUNDED
 
 ALL: Final = 600
-"""Up to so many columns all eigenvalues are computed; of more, a few beyond the rank."""
+"""Number of columns up to which all eigenvalues are computed; beyond it, twice the rank."""
 MORE: Final = 2
+"""Number of eigenvalues, in multiples of the rank, that are computed of more columns."""
 TOLD: Final = 300.0
-"""In eps·σ₁²: eigenvalues above this are told from rounding to a third of a percent."""
+"""Size in eps·σ₁² above which rounding is less than a third of a percent of an eigenvalue."""
 
 
 @final
@@ -30,10 +31,10 @@ class GramSVD:
 
         WᵀW = A'ᵀ·Λ·A',    A = the leading rows of A',    B = W·Aᵀ
 
-    One pass over W makes WᵀW, whatever the spectrum; B takes another. Squares halve the digits:
-    singular values below some √eps·σ₁ are lost in it. Where the rank reaches so far down, what was
-    found is taken off every row and WᵀW of the rest made anew, in one pass more for every three
-    decades (seven in float64) of singular values, and one for all of them together at the end.
+    One pass over W computes WᵀW, whatever the spectrum; B takes another. Squares halve the digits:
+    singular values below some √eps·σ₁ are lost in WᵀW. If the rank reaches so far down, the rows
+    are projected off the directions found and WᵀW is computed again, in one more pass for every
+    three decades (seven in float64) of singular values, and one pass for all of them at the end.
 
     Cost:
         One pass and rows·columns² operations, columns³ more; memory 3·columns² in float64.
@@ -49,7 +50,7 @@ class GramSVD:
     """
 
     def steps(self, problem: Problem, /) -> Iterator[Step]:
-        """One step."""
+        """Yield one step."""
         W, M, rank = problem.W, gram(problem.W), problem.rank
         values, G = _leading(M, None if problem.rule else rank)
         values, G = _deflated(W, values, G, len(values) if problem.rule else rank)
@@ -71,12 +72,12 @@ class GramSVD:
         )
 
     def settings(self) -> dict[str, Any]:
-        """Name and settings, for the recipe."""
+        """Return the name, for the recipe."""
         return {"name": "gram"}
 
 
 def _leading(M: Array, rank: int | None) -> tuple[Array, Array]:
-    """Eigenvalues, descending, and their vectors: all, or somewhat more than the rank."""
+    """Eigenvalues, descending, and their vectors: all, or twice as many as the rank."""
     columns = len(M)
     wanted = columns if rank is None or columns <= ALL else min(columns, MORE * rank)
     several = None if wanted == columns else (columns - wanted, columns - 1)
@@ -85,22 +86,23 @@ def _leading(M: Array, rank: int | None) -> tuple[Array, Array]:
 
 
 def _deflated(W: Matrix, values: Array, G: Array, rank: int) -> tuple[Array, Array]:
-    """The same pairs, those that rounding of the largest hides found in what the others leave."""
+    """Replace pairs that rounding of the largest hides by those of the projected rows."""
     eps, largest = float(np.finfo(W.dtype).eps), float(values[0])
     known = int(np.count_nonzero(values > TOLD * eps * largest))
     if not 0 < known < min(rank, len(values)):
         return values, G
     while known < min(rank, len(values)):
         A = G[:, :known].T
-        # there is no direction beside these, however little rounding left of the others
+        # an exact complement: no direction is lost, however small its part in WᵀW
         left = np.linalg.qr(A.T, mode="complete")[0][:, known:]
         M = left.T @ deflated_gram(W, A) @ left
         below, E = (part[..., :rank] for part in _leading(M, rank))
         values, G = np.concatenate([values[:known], below]), np.hstack([A.T, left @ E])
         if below[0] <= ROUNDED * eps**2 * W.squared_norm():
             break  # only rounding is left
+        # at least one, so that the loop ends
         known += max(1, int(np.count_nonzero(below > TOLD * eps * below[0])))
-    # of what is known, rounding left parts that are longer than some of what is not
+    # rounding left parts of the large directions that are longer than the small ones
     values, turned = ritz_by_blocks(W, W.namespace.put(G, W.dtype))
     return values, G @ turned
 
@@ -110,7 +112,7 @@ def _factors(W: Matrix, A: Array) -> Factors:
 
 
 def _evidence(W: Matrix, values: Array, G: Array) -> RitzData:
-    """Eigenvectors of WᵀW leave no residual."""
+    """Return Ritz data without a residual, because G holds eigenvectors of WᵀW."""
     width, none = len(values), np.zeros((0, 0))
     return RitzData(
         V=W.namespace.put(np.ascontiguousarray(G), W.dtype),

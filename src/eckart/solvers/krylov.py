@@ -1,4 +1,4 @@
-"""Randomised block Krylov iteration: the fast road to nearly the best factors of a large matrix."""
+"""Randomised block Krylov iteration: fast, near-optimal factors of a large matrix."""
 
 import math
 from collections.abc import Iterator
@@ -17,32 +17,32 @@ from eckart.subspaces import KrylovSpace, PowerProbes, gaussian_columns, hidden
 from eckart.subspaces.krylov import MULTIPLE
 
 MOST_WIDTH: Final = 5
-"""The space is restarted above this many times rank + oversampling columns; a block more is used
-while it grows."""
+"""Width of the space, in multiples of rank + oversampling, at which it is restarted."""
 MOST_BLOCKS: Final = 4
-"""The same in blocks: probes that begin anew at a restart tell after two."""
+"""Width of the space in blocks below which it is not restarted: a restart also restarts the
+probes, which need two blocks to be accurate."""
 SPARE: Final = 5
-"""Below this share of the bytes of W the space is never restarted."""
+"""The space is never restarted while it takes less than this part (a fifth) of the bytes of W."""
 PROBES: Final = 16
-"""Columns that are multiplied along with each block, to say what lies outside of it."""
+"""Number of columns that are multiplied along with each block, to bound the norm outside it."""
 NARROW: Final = 12
-"""Columns of a later block, or a quarter of the rank, where W stores a small part of its entries
-and directions count: more blocks of fewer columns make a polynomial of a higher degree."""
+"""Columns of a later block, or a quarter of the rank, if W is sparse and a residual is asked for:
+more blocks of fewer columns make a polynomial of a higher degree."""
 STREAMED: Final = 256
-"""Columns of a block where W is read anew for each product, which takes as long as some hundred."""
+"""Columns of a block if W is read from files: reading takes as long as some hundred columns."""
 SMALL_PART: Final = 4
-"""W stores a small part where all its entries would take so many times the bytes."""
+"""Ratio of the bytes of a dense W to those stored, above which W counts as sparse."""
 WIDE: Final = 48
-"""Columns of a block at least, or 2·rank + oversampling where that is less: a product takes little
-longer with them than with a few, and two wide blocks come as close as three of half the width."""
+"""Least number of columns of a block (or 2·rank + oversampling if that is less): a product takes
+little longer than with a few, and two wide blocks come as close as three of half the width."""
 LITTLE: Final = 1e-3
-"""A gain of this share of the loss is little: what is missing is not in the space of the blocks."""
+"""Gain, as a share of the loss, below which a missing direction is not in the Krylov space."""
 LATE: Final = 2
-"""From this step on a direction longer than those that are kept should be in the space."""
+"""Number of the step from which on the space should hold every direction above those kept."""
 FRESH: Final = 4
-"""One random direction joins for so many columns of a block where something is missing."""
+"""Number of columns of a block for each random direction that joins if something is missing."""
 LOOK_AGAIN: Final = 1.15
-"""While the rank is not known, Ritz values are computed each time the space is so much wider."""
+"""Growth of the space after which Ritz values are computed again while the rank is not known."""
 
 
 @final
@@ -58,32 +58,33 @@ class BlockKrylov:
     the best factors with these columns of B. Each step adds one block. The error never rises from
     step to step and never falls below the optimum. For the same products it is smaller than that of
     subspace iteration, by orders of magnitude where singular values decay slowly. Probes that are
-    multiplied along with every block estimate what lies outside the space, and so how far the error
-    is above the best; while they know of something larger outside that does not come by itself,
-    random directions join the next block.
+    multiplied along with every block estimate the norm outside the space, and so the excess of the
+    error over the best possible one; while they show a larger direction outside that the blocks do
+    not find, random directions join the next block.
 
     Fields:
-        oversampling: Columns of the space beyond the rank, at least.
-        blocks: The most blocks to add once the rank is known.
-        memory: The most bytes of the space, a number or "500MB"; it is restarted where it would
-            grow above. None takes 5·(rank + oversampling) columns, or a fifth of the bytes of W.
-        stop_early: Stop before that, once the error is estimated to be within 0.1 % of the best, or
-            further passes would gain that little and nothing larger is known to be outside.
-        residual: Stop instead once every leading direction v has ‖WᵀWv − σ²v‖ ≤ residual·σ², as
-            one who looks at the directions themselves wants it, or what rounding makes of that.
-        tall: Whether W·V is kept. If not, a block is one fused pass WᵀW·X and memory is that of the
-            columns alone; singular values below √eps·σ₁ are then lost, and B takes one more pass.
+        oversampling: Least number of columns of the space beyond the rank.
+        blocks: Largest number of blocks to add once the rank is known.
+        memory: Largest number of bytes of the space, a number or "500MB"; the space is restarted
+            before it grows beyond. None allows 5·(rank + oversampling) columns, or a fifth of the
+            bytes of W.
+        stop_early: Whether to stop before that, once the error is estimated to be within 0.1 % of
+            the best, or further passes would gain that little and nothing larger is known outside.
+        residual: Stop instead once every leading direction v has ‖WᵀWv − σ²v‖ ≤ residual·σ², to
+            rounding; for users who need the directions themselves.
+        tall: Whether W·V is kept. If not, a block is one fused pass WᵀW·X and memory holds V alone;
+            singular values below √eps·σ₁ are then lost, and B takes one more pass.
 
     Raises:
         ArgumentError: If a field is out of its range.
 
     Cost:
         Two passes over W for each block, usually two to five blocks, and one more. The first block
-        has rank + oversampling columns, or min(48, 2·rank + oversampling) where that is more; later
-        ones as many as promise 97 % of what is to gain, up to 3·rank/4 + oversampling or 48; for a
-        streamed W up to 256. With 16 probes that go along, each is a multiple of 16. The space
+        has rank + oversampling columns, or min(48, 2·rank + oversampling) if that is more; later
+        blocks have as many as hold 97 % of the expected gain, up to 3·rank/4 + oversampling or 48;
+        for a streamed W up to 256. Together with 16 probes, widths are multiples of 16. The space
         takes at most the larger of 5·(rows + columns)·(rank + oversampling) numbers, four blocks
-        and a fifth of W, and a block beside it while it grows.
+        and a fifth of W, and one more block while it grows.
 
     Example:
         >>> import numpy as np
@@ -114,7 +115,7 @@ class BlockKrylov:
             byte_count(self.memory)
 
     def steps(self, problem: Problem, /) -> Iterator[Step]:
-        """One step for each block once the space is wide enough; ends where it holds all of W."""
+        """Yield one step for each block once the space is wide enough, until it holds all of W."""
         W, search = problem.W, _RankSearch(problem)
         most = self._most_width(W, problem.rank)
         block = self._block(W, problem.rank, most)
@@ -147,13 +148,13 @@ class BlockKrylov:
 
     @staticmethod
     def _is_stuck(step: Step, space: KrylovSpace, rank: int) -> bool:
-        """Whether what is missing will not come by itself: little came, or it is large for long."""
+        """Whether the blocks will not find what is missing: the gain is small, or it is late."""
         least, values = space.outside()[0] or 0.0, space.ritz(rank)[0]
         late = step.number >= LATE and least > values[min(rank, len(values)) - 1]
         return late or (step.gain or 0.0) <= LITTLE * (step.loss or 0.0)
 
     def _most_width(self, W: Matrix, rank: int) -> int:
-        """Columns at which the space is restarted."""
+        """Number of columns at which the space is restarted."""
         column = self._column(W)
         if self.memory is not None:
             return byte_count(self.memory) // column
@@ -165,19 +166,19 @@ class BlockKrylov:
         return (sum(W.shape) if self.tall else W.shape[1]) * W.dtype.itemsize
 
     def _block(self, W: Matrix, rank: int, most: int) -> int:
-        """Columns to add at a time: few enough that three blocks fit."""
+        """Number of columns of the first block: few enough that three blocks fit."""
         least, wide = rank + self.oversampling, self.width(W, rank) + PROBES
         together = max(-(-(least + PROBES) // MULTIPLE), wide // MULTIPLE) * MULTIPLE
         return max(1, min(together - PROBES, max(least, most // 3), *W.shape))
 
     def width(self, W: Matrix, rank: int) -> int:
-        """Columns of a block where neither W nor the memory is short of them."""
+        """Number of columns of a block if neither the size of W nor the memory limits it."""
         if is_streamed(W):
             return max(rank + self.oversampling, min(STREAMED, 2 * rank + self.oversampling))
         return max(rank + self.oversampling, min(WIDE, 2 * rank + self.oversampling))
 
     def _later(self, W: Matrix, rank: int, block: int) -> int:
-        """Columns of a block once the space is wide enough for the rank."""
+        """Number of columns of a block once the space is wide enough for the rank."""
         if is_streamed(W):
             return block
         thin = math.prod(W.shape) * W.dtype.itemsize > SMALL_PART * W.nbytes
@@ -186,7 +187,7 @@ class BlockKrylov:
         return min(block, max(WIDE, 3 * rank // 4 + self.oversampling))
 
     def _kept(self, W: Matrix, rank: int, block: int, most: int) -> int:
-        """Columns to keep at a restart, so that the next block fits.
+        """Number of columns to keep at a restart, so that the next block fits.
 
         Raises:
             MatrixError: If the memory is not enough for the rank and a block.
@@ -202,35 +203,38 @@ class BlockKrylov:
         return kept
 
     def settings(self) -> dict[str, Any]:
-        """Name and settings, for the recipe."""
+        """Return the name and the settings, for the recipe."""
         return {"name": "krylov", **asdict(self)}
 
 
 @final
 class _RankSearch:
-    """The rank of a problem, found while the space grows where a rule has to choose it."""
+    """The rank of a problem: given, or chosen by a rule while the space grows."""
 
     def __init__(self, problem: Problem) -> None:
         self._problem = problem
         self._looked_at = 0
 
     def rank(self, space: KrylovSpace) -> int | None:
-        """The rank that is known now; None while the rule needs a wider space to tell."""
+        """Return the rank, or None while the rule needs a wider space."""
         problem, W = self._problem, self._problem.W
         if problem.rule is None:
             return problem.rank
         if space.width < LOOK_AGAIN * self._looked_at and not space.is_whole:
             return None
+        # all of them must be accurate, because the rule may stop at any
         values = space.ritz(space.width)[0]
         rank = problem.rule.enough(W.shape, W.dtype, values, self._rest(space, values))
+        # once found, the rank is looked at again with every block
         self._looked_at = space.width if rank is None else 0
+        # the space holds all of W, so no further value can be found
         return len(values) if rank is None and space.is_whole else rank
 
     def _rest(self, space: KrylovSpace, values: Array) -> float:
         """‖W(I − VVᵀ)‖²_F.
 
-        It is a difference of squares, of which rounding hides a share of ‖W‖²; where it may be all
-        of that, one pass in float64 measures it.
+        As a difference of squares it has a rounding error in proportion to ‖W‖²; if that may be all
+        of it, one pass in float64 measures it.
         """
         W = self._problem.W
         outside = W.squared_norm() - float(values.sum())

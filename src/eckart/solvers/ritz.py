@@ -1,4 +1,4 @@
-"""A step of a solver that works in a space of directions: the Ritz vectors of that space."""
+"""The step of a subspace solver: factors and estimates from the Ritz vectors of its space."""
 
 import math
 from collections.abc import Callable
@@ -26,18 +26,18 @@ from eckart.subspaces.bounds import rounded
 from eckart.subspaces.krylov import ROUNDED
 
 NEAR: Final = 1e-3
-"""The share of the best error within which an answer is near it."""
+"""Relative excess over the best error up to which an error counts as near it."""
 TOLD: Final = 32.0
-"""In eps: residuals below this many times what one rounding makes of them are rounding."""
+"""Size in units of one rounding (eps) up to which a residual counts as rounding."""
 SURELY: Final = 1e-2
-"""The share of the best error that no success is above."""
+"""Largest relative excess over the best error of a successful run."""
 SQUARED: Final = 1e-4
-"""In float64 squares of σ_r below this share of σ₁² lose so many digits of the factors that these
-are made from W·V itself."""
+"""Share of σ₁² below which, in float64, squares of σ_r lose so many digits of the factors that
+these are computed from W·V itself."""
 SUMMED: Final = 8.0
-"""In eps·σ₁²: what rounding may make of an eigenvalue of a Gram matrix in float64."""
+"""Rounding error of an eigenvalue of a Gram matrix in float64, in eps·σ₁²."""
 SAFETY: Final = 1.4
-"""What is known to be missing may be so many times too small."""
+"""Safety factor of the lower bound on what is missing."""
 
 
 def ritz_step(
@@ -49,15 +49,15 @@ def ritz_step(
     tall: bool,
     residual: float | None,
 ) -> Step:
-    """What a space has to give now.
+    """Form the step that a space gives as it is now.
 
     Args:
-        number: Of the step.
+        number: Number of the step.
         W: The matrix.
-        space: Of directions, with the products with them.
-        rank: How many directions are wanted.
-        tall: Whether the space has W·V too, so that B takes no product.
-        residual: ‖WᵀWv − σ²v‖/σ² that is asked for; None where the error counts.
+        space: Space of directions, with their products.
+        rank: Number of directions that are wanted.
+        tall: Whether the space keeps W·V, so that B takes no product.
+        residual: Largest ‖WᵀWv − σ²v‖/σ² to accept; None if the error counts.
     """
     every, basis = space.ritz(rank)
     values, G = every[:rank], basis[:, :rank]
@@ -70,13 +70,14 @@ def ritz_step(
     unsure = (TOLD * float(np.finfo(W.dtype).eps)) ** 2 * rounded(evidence.H, values, G)
     told = _told(values, squares, unsure, W)
     gain = float((squares[told] / values[told]).sum())
+    # formed at most once, and only if somebody asks
     directions = cache(partial(leading_directions, evidence, space.rest, rank, W))
     hides = W.dtype == FLOAT64 and values[-1] < SQUARED * values[0]
     formed = partial(
         _factors, W, space.Y, space.rest, evidence, None if hides else (values, G), rank
     )
     loss = max(0.0, W.squared_norm() - float(values.sum()) - gain)
-    # directions are half a step ahead of V, too, but not where squares hide the shortest of them
+    # directions are half a step ahead of V, too, unless squares hide the shortest of them
     sure = gain if tall or values[-1] > SQUARED * values[0] else 0.0
     known, estimated = space.outside()
     least, likely = (
@@ -88,6 +89,7 @@ def ritz_step(
         loss=loss,
         gain=gain,
         rank=rank,
+        # without W·V the factors come from another product, and the gain is not theirs
         evidence=lambda: replace(evidence, gain=gain if tall else None),
         factors=formed if tall else partial(projected, W, directions),
         residual=None
@@ -101,20 +103,20 @@ def ritz_step(
 
 
 def is_missing(step: Step) -> bool:
-    """Whether what is known to lie outside the space would lower the error by more than 0.1 %."""
+    """Whether the least norm outside the space would lower the error by more than 0.1 %."""
     return step.least_excess is not None and SAFETY * step.least_excess > NEAR
 
 
 def is_complete(step: Step) -> bool:
-    """Whether the least that can lie outside the space is known, and would gain less than that."""
+    """Whether the least norm outside the space is known, and would gain at most 0.1 %."""
     return step.least_excess is not None and not is_missing(step)
 
 
 def is_near(step: Step) -> bool:
     """Whether the error is estimated to be within 0.1 % of the best possible one.
 
-    By the estimate that is rather too large; or by that of the least, which is nearer the truth,
-    where the other rules out more than 1 %.
+    Either the estimate that is rather too large says so, or the one from the lower bound, which is
+    nearer the truth, does and the first is at most 1 %.
     """
     if step.excess is None:
         return False
@@ -131,19 +133,19 @@ def excess(
     rank: int,
     sure: float = 0.0,
 ) -> float | None:
-    """By what share the error is above the best, if so much lies outside the space.
+    """The relative excess of the error over the best one, for a given norm outside the space.
 
-    The best loss is the loss less what the leading Ritz values may rise and what rounding may have
-    put there, and no less than the tail of Ritz values.
+    The best loss is the loss less the possible rise of the leading Ritz values and the rounding
+    error, and at least the sum of the other Ritz values.
 
     Args:
         W: The matrix.
         loss: ‖W − B·A‖²_F.
-        ritz: The Ritz values, descending, and the squared lengths of their residuals.
-        outside: ‖W(I − VVᵀ)‖² (spectral); None or infinite where it is not known.
-        tail: The sum of the Ritz values that are not kept.
-        rank: How many are.
-        sure: Of what they may rise, what the loss has without.
+        ritz: The Ritz values, descending, and the squared norms of their residuals.
+        outside: ‖W(I − VVᵀ)‖² (spectral); None or infinite if it is not known.
+        tail: Sum of the Ritz values that are not kept.
+        rank: Number of Ritz values that are kept.
+        sure: Part of the rise that is subtracted from the loss already.
     """
     if outside is None or math.isinf(outside):
         return None
@@ -155,10 +157,10 @@ def excess(
 
 
 def _risen(values: Array, squares: Array, outside: float, rank: int) -> float:
-    """By how much the leading squared singular values may be above the leading Ritz values.
+    """How far the leading squared singular values may be above the leading Ritz values, in sum.
 
-    Any Ritz value may rise among the leading ones: half of a direction that is missing may be in
-    the space, as one further down.
+    Any Ritz value may rise to a leading one: a missing direction may be half in the space, as a
+    smaller Ritz value.
     """
     risen = np.sort(values + rise(values, squares, outside))[::-1]
     return float((risen[:rank] - values[:rank]).sum())
@@ -171,13 +173,14 @@ def _residual(
     directions: Callable[[], tuple[Array, Array]],
     wanted: float,
 ) -> float:
-    """The largest residual, and what the last product found beside the Ritz vectors, by their λ.
+    """The largest residual and the gain of the last product, relative to the Ritz values λ.
 
-    A residual that is rounding counts as none. The second tells of directions that a space not
-    begun at random does not have yet. It takes the directions, which are not formed where the first
-    is too large already.
+    A residual that is rounding counts as 0. The gain shows directions that are still missing from a
+    space without a random start. It needs the directions, which are not formed if the residual is
+    too large already.
     """
     own = np.maximum(values, np.sqrt(unsure))
+    # the residual of a zero direction is 0, and 0/0 would be NaN
     own[own == 0] = 1.0
     largest = float((np.sqrt(np.where(squares > unsure, squares, 0.0)) / own).max(initial=0.0))
     if largest > wanted:
@@ -186,13 +189,13 @@ def _residual(
 
 
 def projected(W: Matrix, directions: Callable[[], tuple[Array, Array]]) -> Factors:
-    """The directions and the product with them, by one pass over W."""
+    """Return the directions as A, and their product as B, by one pass over W."""
     A = directions()[0]
     return Factors(W.times(A.T), A)
 
 
 def _told(values: Array, squares: Array, unsure: Array, W: Matrix) -> npt.NDArray[np.bool_]:
-    """Which residuals are more than rounding; others would make A worse, not better."""
+    """Which residuals are more than rounding; the others would make A worse, not better."""
     share = (TOLD * float(np.finfo(W.dtype).eps)) ** 2
     return (values > share * values[0]) & (squares > unsure)
 
@@ -205,9 +208,9 @@ def _factors(
     ritz: tuple[Array, Array] | None,
     rank: int,
 ) -> Factors:
-    """B = Y·G and A = (V·G + rest·tail·G·Λ⁻¹)ᵀ, with zeros where W has no more directions.
+    """B = Y·G and A = (V·G + rest·tail·G·Λ⁻¹)ᵀ, padded by zeros if W has no more directions.
 
-    Without Ritz values they are found from Y itself.
+    If no Ritz values are given, they are computed from Y itself.
     """
     found, basis = ritz_of_products(Y, W.namespace) if ritz is None else ritz
     values, G = found[:rank], basis[:, :rank]
@@ -215,6 +218,7 @@ def _factors(
     squares = np.einsum("ij,ij->j", outside, evidence.rest @ outside)
     unsure = (TOLD * float(np.finfo(W.dtype).eps)) ** 2 * rounded(evidence.H, values, G)
     told = _told(values, squares, unsure, W)
+    # the inner `where` avoids a warning for the values that are not used
     correction = np.where(told, outside / np.where(told, values, 1.0), 0.0)
     missing = rank - G.shape[1]
     leading, more = (

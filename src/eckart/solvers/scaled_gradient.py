@@ -1,4 +1,4 @@
-"""Scaled gradient descent: preconditioned, so that its speed does not depend on the spectrum."""
+"""Scaled gradient descent, preconditioned so that its speed is independent of the spectrum."""
 
 import itertools
 import math
@@ -16,8 +16,8 @@ from eckart.matrices import Matrix
 from eckart.solvers.base import Problem, Step, check_count, start_of
 
 DEFAULT_RATE: Final = 2 / 3
-"""Near the optimum the scaled curvature lies between 1 and 2, so that this shrinks every error to
-about a third."""
+"""Default learning rate: near the optimum the scaled curvature lies between 1 and 2, so that every
+error shrinks to about a third."""
 
 
 @final
@@ -27,15 +27,15 @@ class ScaledGradientDescent:
 
         B ← B + η·(W·Aᵀ(AAᵀ)⁻¹ − B)        A ← A + η·((BᵀB)⁻¹Bᵀ·W − A)
 
-    Both at the old factors, so each goes the share η of the way to its least-squares answer. The
-    inverses are applied through thin orthonormal factors, Aᵀ = Q·R, so that small singular values
-    are not squared; directions that are rounding only are left alone. From a start with B = 0 the
-    first update of A is zero.
+    Both updates use the old factors, so each factor goes the share η of the way to its
+    least-squares solution. The inverses are applied through thin QR factorisations, Aᵀ = Q·R, so
+    that small singular values are not squared; directions that are rounding are not changed. From a
+    start with B = 0 the first update of A is zero.
 
     Fields:
         learning_rate: The share η, above 0 and below 1. None takes ⅔.
-        epochs: The most updates of both factors.
-        stop_early: Stop before `epochs` once the loss has converged.
+        epochs: Largest number of updates of both factors.
+        stop_early: Whether to stop before `epochs`, once the loss has converged.
 
     Raises:
         ArgumentError: If a field is out of its range.
@@ -70,7 +70,7 @@ class ScaledGradientDescent:
         check_count("epochs", self.epochs)
 
     def steps(self, problem: Problem, /) -> Iterator[Step]:
-        """Endless steps; the loss of each is known once the next one's first product is."""
+        """Yield steps without end; the loss of each takes the first product of the next."""
         W, start = problem.W, start_of(problem)
         rate = self.learning_rate or DEFAULT_RATE
         B, A = start.B, start.A  # (rows, rank), (rank, columns)
@@ -79,6 +79,7 @@ class ScaledGradientDescent:
         for number in itertools.count():
             Q, L = _product(W.transposed_times, W, B)
             left, right = _inverse(W, R), _inverse(W, L)
+            # for A = 0 the least-squares B is 0, and a step would only shrink B
             if R.any():
                 B = B + rate * (P @ left.T - B)
             if L.any():
@@ -93,11 +94,11 @@ class ScaledGradientDescent:
             )
 
     def settings(self) -> dict[str, Any]:
-        """Name and settings, for the recipe."""
+        """Return the name and the settings, for the recipe."""
         return {"name": "scaled-gd", **asdict(self)}
 
     def settled(self, problem: Problem, /) -> "ScaledGradientDescent":
-        """With the learning rate that is used."""
+        """Return the solver with the learning rate that it uses."""
         del problem
         return replace(self, learning_rate=self.learning_rate or DEFAULT_RATE)
 
@@ -108,14 +109,15 @@ class ScaledGradientDescent:
 
 
 def _product(product: Any, W: Matrix, X: Array) -> tuple[Array, Array]:
-    """The product with an orthonormal Q, and R as a NumPy array, where X = Q·R."""
+    """Return the product with Q, and R as a NumPy array, for the QR factorisation X = Q·R."""
     Q, R = W.namespace.qr(X)
     return product(Q), W.namespace.get(R)
 
 
 def _inverse(W: Matrix, R: Array) -> Array:
-    """R⁺ in the namespace of W, without the directions of R that are rounding."""
+    """Return the pseudo-inverse of R in the namespace of W, without directions of rounding."""
     U, S, Vt = svd(R)
+    # strictly above, so that R = 0 keeps nothing and nothing is divided by 0
     kept = rounding(W.shape, W.dtype) * float(S[0]) < S
     inverse = (Vt[kept].T / S[kept]) @ U[:, kept].T
     return W.namespace.put(inverse, W.dtype)

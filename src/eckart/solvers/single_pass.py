@@ -1,4 +1,4 @@
-"""Factors from sketches that are made while W is read once."""
+"""Factors from sketches of W that are computed in one pass."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -14,14 +14,15 @@ from eckart.subspaces import Sketch
 class SinglePass:
     """Factors from three sketches of W, for data that can be read only once.
 
-    W is read from its first row to its last, once; `Sketch` takes rows that arrive from elsewhere.
-    The error is a small multiple of the best possible one, and comes near it where singular values
-    decay fast or the sketch is wide: where W can be read again, `BlockKrylov` is closer in less
-    time. `factorize` reads W once more to check it, once to measure the error and as often as the
-    certificate needs; what cannot be read again at all is added to a `Sketch`.
+    W is read once, from its first row to its last. The error is a small multiple of the best
+    possible one, and is near it if singular values decay fast or the sketch is wide. If W can be
+    read again, `BlockKrylov` is closer in less time. `factorize` reads W once more to check it,
+    once to measure the error, and as often as the certificate needs; for rows that cannot be read
+    again at all, use `Sketch`.
 
     Fields:
-        width: Directions of the sketches; by default 5·rank + 8. A wider one is closer.
+        width: Number of directions of the sketches, by default 5·rank + 8; a wider sketch is more
+            accurate.
 
     Raises:
         ArgumentError: If the width is below 1.
@@ -49,7 +50,7 @@ class SinglePass:
             check_count("width", self.width)
 
     def steps(self, problem: Problem, /) -> Iterator[Step]:
-        """One step, whose loss is not known: that would take another pass."""
+        """Yield one step; its loss is not known, because that would take another pass."""
         W, rank = problem.W, problem.rank
         sketch = Sketch(W.shape[1], rank, width=self.width, dtype=W.dtype, seed=problem.randomness)
         for rows in _rows(W):
@@ -57,10 +58,10 @@ class SinglePass:
         yield Step(number=0, loss=None, factors=sketch.factors)
 
     def settings(self) -> dict[str, Any]:
-        """Name and settings, for the recipe."""
+        """Return the name and the settings, for the recipe."""
         return {"name": "single-pass", **asdict(self)}
 
 
 def _rows(W: Matrix) -> Iterator[Any]:
-    """The rows in blocks; those of a sparse W as they are stored."""
+    """Iterate over blocks of rows; those of a sparse W stay sparse."""
     return W.stored_blocks() if isinstance(W, Sparse) else W.row_blocks()

@@ -1,4 +1,4 @@
-"""First factors: where an iteration begins."""
+"""Initial factors of iterative solvers."""
 
 import math
 from dataclasses import dataclass, replace
@@ -14,32 +14,33 @@ from eckart.matrices import Matrix
 from eckart.subspaces import KrylovSpace, largest_singular_value
 
 SKETCH_OVERSAMPLING: Final = 8
+"""Columns of the sketch of a spectral start, beyond the rank."""
 
 
 class Start(Protocol):
-    """A way to make the first factors of a matrix."""
+    """A way to make the initial factors of a matrix."""
 
     def factors(self, W: Matrix, rank: int, randomness: Randomness, /) -> Factors:
-        """Factors of the shape of W and the given rank."""
+        """Return factors of the shape of W and the given rank."""
         ...
 
     def settled(self, W: Matrix, /) -> "Start":
-        """The same start with every setting that was left out chosen from W."""
+        """Return the start with defaults filled in from W."""
         ...
 
     def settings(self) -> dict[str, Any]:
-        """Name and settings, for the recipe."""
+        """Return the name and the settings, for the recipe."""
         ...
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoRAStart:
-    """The start of low-rank adapters: one factor N(0, σ²), the other zero, so that B·A = 0.
+    """The start of low-rank adapters: one factor is N(0, σ²), the other zero, so that B·A = 0.
 
     Fields:
-        gaussian: The factor that is random. The other is zero.
-        sigma: Standard deviation of its entries. None takes `default_sigma`.
+        gaussian: Name of the random factor, "A" or "B"; the other is zero.
+        sigma: Standard deviation of the entries of that factor. None takes `default_sigma`.
 
     Raises:
         ArgumentError: If sigma is not positive.
@@ -80,18 +81,18 @@ class LoRAStart:
         return Factors(B, np.zeros((rank, columns))).astype(W.dtype)
 
     def settled(self, W: Matrix, /) -> "LoRAStart":
-        """With the sigma that is used."""
+        """Return the start with the sigma that it uses."""
         return replace(self, sigma=self.sigma or default_sigma(W, self.gaussian))
 
     def settings(self) -> dict[str, Any]:
-        """Name and settings, for the recipe."""
+        """Return the name and the settings, for the recipe."""
         return {"name": "lora", "gaussian": self.gaussian, "sigma": self.sigma}
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpectralStart:
-    """Balanced factors of a sketch of W: BᵀB = AAᵀ, already near the leading directions.
+    """Balanced factors of a sketch of W (BᵀB = AAᵀ), already near the leading directions.
 
     Cost:
         Two products with W of width rank + 8.
@@ -101,31 +102,31 @@ class SpectralStart:
     """
 
     def factors(self, W: Matrix, rank: int, randomness: Randomness, /) -> Factors:
-        """The leading Ritz directions of the space of one block, as B·A with √σ on both sides."""
+        """Return the leading Ritz directions of a space of one block, with √σ on both factors."""
         space = KrylovSpace(W, rank + SKETCH_OVERSAMPLING, randomness)
         space.grow()
         leading = W.namespace.put(space.ritz()[1][:, :rank], W.dtype)
         return Factors(space.Y @ leading, (space.V @ leading).T).balance()
 
     def settled(self, W: Matrix, /) -> "SpectralStart":
-        """The same: nothing was left out."""
+        """Return the start itself, which has no defaults."""
         del W
         return self
 
     def settings(self) -> dict[str, Any]:
-        """Name, for the recipe."""
+        """Return the name, for the recipe."""
         return {"name": "spectral"}
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GivenStart:
-    """Factors that the user gives."""
+    """Initial factors that a user gives."""
 
     given: Factors
 
     def factors(self, W: Matrix, rank: int, randomness: Randomness, /) -> Factors:
-        """The given factors, if they fit.
+        """Return the given factors, if they fit.
 
         Raises:
             MatrixError: If their shape or rank differs from what is asked for.
@@ -141,20 +142,20 @@ class GivenStart:
         return self.given.astype(W.dtype)
 
     def settled(self, W: Matrix, /) -> "GivenStart":
-        """The same: nothing was left out."""
+        """Return the start itself, which has no defaults."""
         del W
         return self
 
     def settings(self) -> dict[str, Any]:
-        """Name, for the recipe."""
+        """Return the name, for the recipe."""
         return {"name": "given"}
 
 
 def default_sigma(W: Matrix, gaussian: Literal["A", "B"] = "A") -> float:
     """√(σ̂₁/length), so that AAᵀ ≈ σ₁·I for A of `length` columns (BᵀB for B of `length` rows).
 
-    Much smaller, and the first epochs are lost on leaving the saddle at B = A = 0; much larger, and
-    the imbalance AAᵀ − BᵀB keeps the step size small.
+    With a much smaller σ the first epochs are spent on leaving the saddle at B = A = 0; with a much
+    larger one the imbalance AAᵀ − BᵀB keeps the step size small.
 
     Cost:
         8 products `gram_times` of width 6.
@@ -165,11 +166,12 @@ def default_sigma(W: Matrix, gaussian: Literal["A", "B"] = "A") -> float:
         2.0
     """
     length = W.shape[1] if gaussian == "A" else W.shape[0]
+    # a matrix of zeros has σ̂₁ = 0, and sigma must be positive
     return math.sqrt(largest_singular_value(W) / length) or 1.0
 
 
 def as_start(start: object) -> Start:
-    """`Factors`, a pair (B, A), a `Start` or None (the start of low-rank adapters) as a `Start`.
+    """Return `Factors`, a pair (B, A), a `Start` or None (a `LoRAStart`) as a `Start`.
 
     Raises:
         ArgumentError: If it is none of these.

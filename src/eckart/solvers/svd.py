@@ -15,7 +15,7 @@ from eckart.solvers.base import Problem, Step
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExactSVD:
-    """The best factors of a rank, W ≈ (U_r·S_r)·Vt_r, by LAPACK.
+    """The best factors of a given rank, W ≈ (U_r·S_r)·Vt_r, by LAPACK.
 
     No pair of that rank has a smaller error in the Frobenius or the spectral norm. The rows of A
     are orthonormal, BᵀB is diagonal and descending, and the entry of largest size in each row of A
@@ -37,11 +37,13 @@ class ExactSVD:
     """
 
     def steps(self, problem: Problem, /) -> Iterator[Step]:
-        """One step, which also knows every singular value of W."""
+        """Yield one step, with all singular values of W."""
         namespace = problem.W.namespace
+        # with entries near 1 no square inside LAPACK leaves the range
         W, exponent = namespace.scaled(dense(problem.W))
         U, S, Vt = namespace.svd(W)
         rank = problem.rank
+        # LAPACK leaves the signs of singular vectors to the machine
         largest = np.asarray(namespace.get(Vt[:rank]))
         signs = np.sign(largest[np.arange(rank), np.abs(largest).argmax(axis=1)])
         scale = namespace.put(np.ldexp(S[:rank] * signs, exponent), problem.W.dtype)
@@ -56,5 +58,5 @@ class ExactSVD:
         )
 
     def settings(self) -> dict[str, Any]:
-        """Name and settings, for the recipe."""
+        """Return the name, for the recipe."""
         return {"name": "svd"}

@@ -1,4 +1,4 @@
-"""Subspaces that hold most of W, and what they tell about its singular values."""
+"""Subspaces that hold most of W, and bounds on its singular values from them."""
 
 from eckart.subspaces.bounds import RitzData, leading_squares_bound, outside_bound, rise, rise_bound
 from eckart.subspaces.directions import (

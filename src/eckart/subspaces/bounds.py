@@ -1,4 +1,4 @@
-"""Upper bounds from a subspace: on what lies outside it, and on the leading singular values."""
+"""Upper bounds from a subspace: on the norm outside it, and on the leading singular values."""
 
 import math
 from collections.abc import Callable
@@ -12,43 +12,46 @@ from eckart.backends import Namespace, dtype_of
 from eckart.matrices import Matrix
 
 PROBES: Final = 16
-"""A product with so few columns takes little longer than with one."""
+"""Number of probes: a product with so few columns takes little longer than with one."""
 POWERS: Final = 5
+"""Most powers q of a probe; each q gives a bound with a fifth of the failure probability."""
 ENOUGH: Final = 0.05
-"""A further t is tried while it may take more than this share off the bound."""
+"""A further t is tried while it may lower the bound by more than this share."""
 MOST_LEVELS: Final = 14
+"""Most values of t: each costs a symmetric eigenvalue problem."""
 BETWEEN: Final = 200
-"""Values of t that are tried to first order, twice so many."""
+"""Half of the number of values of t that are tried to first order."""
 HIDDEN: Final = float(np.finfo(FLOAT64).eps) ** 2
-"""Of the largest Ritz value: less than this is 0 to rounding, and nothing is divided by less."""
+"""Share of the largest Ritz value that is 0 to rounding; nothing is divided by less."""
 LEAST_ROOM: Final = 1e-12
-"""Between ν and the r-th Ritz value, as a share of that; below it t would be ν to rounding."""
+"""Least relative distance of t from ν; below it t would equal ν to rounding."""
 EVEN: Final = 1e-15
-"""The smallest share that two parts of a sum are weighted by."""
+"""The smallest weight of two parts of a sum."""
 EIGENVALUES: Final = 8.0
-"""In eps·λ₁: what a routine for eigenvalues may be wrong by."""
+"""Error of a routine for eigenvalues, in eps·λ₁."""
 TINY: Final = float(np.finfo(FLOAT64).tiny)
+"""Smallest normal float64; divisors are raised to it."""
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RitzData:
-    """What a solver knows of W through products with an orthonormal V.
+    """Ritz data: what products with an orthonormal V tell about W.
 
     Fields:
         V: Array of shape (columns, width) with orthonormal columns.
         H: (WV)ᵀ(WV), of shape (width, width), in float64.
         rest: SᵀS = tailᵀ·rest·tail in float64, with S = Wᵀ(WV) − V·H; symmetric, of shape (k, k).
-        tail: Of shape (k, width); in a Krylov space k is the last block.
-        restarts: How often directions were dropped from V. While this stands, V only grows.
-        gain: By how much the factors that come with this lower the loss beyond ‖W‖² − Σλ_i.
-        known: The eigenvalues of H, descending, and its eigenvectors, where they are known already.
-        lost: L of shape (any, width), where LᵀL bounds the square of what S has beyond rest·tail:
-            directions of earlier rests that were dropped. None where none were.
-        outside: A bound on ‖W(I − VVᵀ)‖² (spectral) from probes that were multiplied along; None
-            without them, infinite where they do not tell.
-        likely: An estimate of the same, rather above it.
-        failure: The probability that the bound is wrong, or that one before it was.
+        tail: Array of shape (k, width); in a Krylov space k is the size of the last block.
+        restarts: Number of times that directions were dropped from V; between two, V only grows.
+        gain: Reduction of the loss below ‖W‖² − Σλ_i by the factors that belong to these data.
+        known: Eigenvalues of H, descending, and eigenvectors, if they are known already.
+        lost: L of shape (any, width), where LᵀL bounds the Gram matrix of the part of S beyond
+            rest·tail: residual directions that were dropped. None if there are none.
+        outside: Bound on ‖W(I − VVᵀ)‖² (spectral) from power probes; None without probes, infinite
+            before their first product.
+        likely: Estimate of ‖W(I − VVᵀ)‖², rather too large.
+        failure: Probability that this bound or an earlier one is wrong.
     """
 
     V: Array
@@ -65,15 +68,15 @@ class RitzData:
 
     @property
     def width(self) -> int:
-        """Columns of V."""
+        """Number of columns of V."""
         return self.H.shape[0]
 
     def ritz(self) -> tuple[Array, Array]:
-        """The eigenvalues of H, descending, and its eigenvectors."""
+        """Return the eigenvalues of H, descending, and its eigenvectors."""
         return eigenpairs(self.H) if self.known is None else self.known
 
     def root(self) -> Array:
-        """R with RᵀR = SᵀS, or ⪰ where something was lost; of shape (any, width)."""
+        """R of shape (any, width) with RᵀR = SᵀS, or RᵀR ⪰ SᵀS if directions were dropped."""
         squares, E = np.linalg.eigh(self.rest)
         known = np.sqrt(np.maximum(squares, 0.0))[:, np.newaxis] * (E.T @ self.tail)
         if self.lost is None:
@@ -85,27 +88,28 @@ class RitzData:
 
 
 def rounded(H: Array, values: Array, G: Array) -> Array:
-    """Squares of what rounding may be in WᵀW·V·g_i, in eps²: σ₁² times Σ_j g_ji²·‖W·v_j‖².
+    """Squared rounding errors of WᵀW·V·g_i, in eps²: σ₁² times Σ_j g_ji²·‖W·v_j‖².
 
-    It is σ₁²·σ_i² where the columns of V are near singular vectors, and σ₁⁴ where g_i takes two
-    that are long and nearly cancel.
+    That is σ₁²·σ_i² if the columns of V are near singular vectors, and σ₁⁴ if g_i combines two long
+    columns that nearly cancel.
 
     Args:
         H: (WV)ᵀ(WV).
-        values: Its leading eigenvalues.
+        values: Leading eigenvalues of H.
         G: Their eigenvectors.
     """
     return values[0] * (np.maximum(np.diag(H), 0.0) @ np.square(G))
 
 
 def eigenpairs(H: Array) -> tuple[Array, Array]:
-    """The eigenvalues of a symmetric H, descending, and its eigenvectors."""
+    """Return the eigenvalues of a symmetric H, descending, and its eigenvectors."""
     values, G = np.linalg.eigh(H)
+    # eigh sorts ascending
     return values[::-1], G[:, ::-1]
 
 
 def never(_bound: float) -> bool:
-    """No bound is sharp enough."""
+    """Return False: no bound is sharp enough, so that all products are made."""
     return False
 
 
@@ -119,17 +123,17 @@ def outside_bound(
 ) -> float:
     """An upper bound ν on ‖W(I − VVᵀ)‖² (spectral), wrong with probability at most `failure`.
 
-    With E = W(I − VVᵀ) and p Gaussian vectors ω, ‖M‖ ≤ α·√(2/π)·max‖Mω‖ holds for any matrix M
-    but with probability α^−p; for M = (EEᵀ)^q·E, whose norm is ‖E‖^(2q+1), the factor in front
-    counts by its (2q+1)-th root only. Each q from 1 to 5 is a bound of its own with a fifth of the
-    failure, so that the products may end with the first that is sharp enough.
+    With E = W(I − VVᵀ) and p Gaussian vectors ω, ‖M‖ ≤ α·√(2/π)·max‖Mω‖ fails for any matrix M
+    with probability at most α^−p. For M = (EEᵀ)^q·E, whose norm is ‖E‖^(2q+1), only the (2q+1)-th
+    root of the factor counts. Each q from 1 to 5 gives a bound with a fifth of the failure
+    probability, so that the products end with the first that is sharp enough.
 
     Args:
         W: Matrix of shape (rows, columns).
         V: Array of shape (columns, width) with orthonormal columns.
-        failure: Probability of the bound being wrong.
-        randomness: Of the vectors; it must not have been used to make V.
-        enough: Whether a bound is so sharp that the products may end.
+        failure: Probability that the bound is wrong.
+        randomness: Source of the vectors; V must not depend on it.
+        enough: Tells whether a bound is so sharp that the products may end.
 
     Cost:
         3 to 11 products with W of width 16.
@@ -140,7 +144,9 @@ def outside_bound(
     namespace = W.namespace
     drawn = randomness.standard_normal((W.shape[1], PROBES))
     X = _outside(namespace.put(drawn, W.dtype), V)
+    # logarithms, because powers of ‖E‖ leave the range of float64
     slack = math.log((failure / POWERS) ** (-1 / PROBES) * math.sqrt(2 / math.pi))
+    # of ‖(EEᵀ)^q·Eω‖, while the columns themselves are kept at length 1
     logarithms = np.zeros(PROBES)
     best = math.inf
     Y, sizes = _unit(W.times(X), namespace)
@@ -150,6 +156,7 @@ def outside_bound(
         logarithms += sizes
         Y, sizes = _unit(W.times(X), namespace)
         longest = float((logarithms + sizes).max())
+        # ‖E‖² from ‖E‖^(2q+1)
         best = min(best, math.exp(2 * (slack + longest) / (2 * power + 1)))
         if enough(best):
             break
@@ -160,18 +167,18 @@ def leading_squares_bound(evidence: RitzData, rank: int, outside: float, total: 
     """An upper bound on σ₁² + … + σ_r² of W.
 
     For every t > ν each σ_i² ≤ max(t, λ_i(H + SᵀS/(t − ν))) (Schur's complement and Weyl), so that
-    every i may take the best of several t; and λ₁(H) + … + λ_r(H) + min(r·ν, ‖W‖² − tr H) is a
-    bound too (Ky Fan's inequality), which needs no gap.
+    the best of several t counts for every i. The sum λ₁(H) + … + λ_r(H) + min(r·ν, ‖W‖² − tr H) is
+    a bound too (Ky Fan's inequality), which needs no gap.
 
     Args:
-        evidence: Of W; its width is at least `rank`.
-        rank: How many singular values.
+        evidence: Ritz data of W; the width is at least `rank`.
+        rank: Number of leading singular values.
         outside: ν ≥ ‖W(I − VVᵀ)‖² (spectral).
         total: ‖W‖²_F.
 
     Cost:
-        Three to ten symmetric eigenvalue problems, each little larger than the rank where V holds
-        much more than that, else of its width.
+        Three to ten symmetric eigenvalue problems, each little larger than the rank if V is much
+        wider than that, else of the width of V.
 
     Reference:
         docs/mathematics/certificate.md has the proof.
@@ -183,16 +190,16 @@ def leading_squares_bound(evidence: RitzData, rank: int, outside: float, total: 
 def rise_bound(
     evidence: RitzData, rank: int, outside: float, total: float, rounding: float = 0.0
 ) -> float:
-    """An upper bound on σ₁² + … + σ_r² − (λ₁(H) + … + λ_r(H)), as `leading_squares_bound`.
+    """An upper bound on σ₁² + … + σ_r² − (λ₁(H) + … + λ_r(H)); see `leading_squares_bound`.
 
-    It is made of differences, one for each i, so that it may be far smaller than the sums.
+    It adds a difference for each i, so that it is accurate even if it is far smaller than the sums.
 
     Args:
-        evidence: Of W; its width is at least `rank`.
-        rank: How many singular values.
+        evidence: Ritz data of W; the width is at least `rank`.
+        rank: Number of leading singular values.
         outside: ν ≥ ‖W(I − VVᵀ)‖² (spectral).
         total: ‖W‖²_F.
-        rounding: By what share columns of S may be wrong, as `rounded`.
+        rounding: Relative error of the columns of S, in the unit of `rounded`.
     """
     values, G = evidence.ritz()
     S = evidence.root() @ G
@@ -206,7 +213,7 @@ def rise_bound(
         S, unsure = math.sqrt(1 + share) * S, (1 + 1 / share) * unsure
     leading, squares = values[:rank], np.einsum("ij,ij->j", S, S)[:rank]
     least = rank * outside
-    if rounding == 0:  # ‖W‖² less squares is known to √eps·‖W‖ only
+    if rounding == 0:  # the difference of ‖W‖² and squares is known to √eps·‖W‖ only
         least = min(least, max(0.0, total - float(values.sum())))
     rises = np.full(rank, np.inf)
     for t in _levels(leading, squares + unsure[:rank], outside):
@@ -217,16 +224,16 @@ def rise_bound(
 
 
 def rise(values: Array, squares: Array, outside: float) -> Array:
-    """By how much squared singular values may be above Ritz values, to first order.
+    """How far squared singular values may be above Ritz values, to first order.
 
-    That is the larger eigenvalue of [θ_i, s_i; s_i, ν] less θ_i, or the smallest t with
-    t ≥ θ_i + s_i²/(t − ν). It leaves out only what residuals have in common, and makes no
-    difference of large numbers.
+    That is the larger eigenvalue of [θ_i, s_i; s_i, ν] less θ_i, or t − θ_i for the smallest t with
+    t ≥ θ_i + s_i²/(t − ν). Only the inner products of different residuals are left out. No
+    difference of large numbers occurs.
 
     Args:
         values: Ritz values θ.
-        squares: s², the squared lengths of their residuals.
-        outside: ν.
+        squares: s², the squared norms of their residuals.
+        outside: ν, the norm ‖W(I − VVᵀ)‖² (spectral) or a bound on it.
 
     Example:
         >>> rise(np.array([3.0]), np.array([0.0]), 1.0), rise(np.array([1.0]), np.array([0.0]), 3.0)
@@ -237,16 +244,16 @@ def rise(values: Array, squares: Array, outside: float) -> Array:
     half = (values - outside) / 2
     squares = np.maximum(squares, 0.0)  # a quadratic form may be below 0 by rounding
     root = np.sqrt(half**2 + squares)
-    above = half > 0  # there the same without a difference of two that are nearly equal
+    above = half > 0  # there an equal form that does not cancel
     return np.where(above, squares / np.where(above, half + root, 1.0), root - half)
 
 
 def _levels(leading: Array, squares: Array, outside: float) -> list[float]:
-    """Values of t that together leave little to first order, one after the other.
+    """Choose values of t that together give a small bound to first order, one after the other.
 
-    To first order λ_i may rise by max(t − θ_i, s_i²/(t − ν)). The first t is best where all take
-    the same, each further one where it takes most off what the others leave. The two parts of the
-    maximum are equal at t = θ_i + `rise`; these are tried, and values between them.
+    To first order λ_i may rise by max(t − θ_i, s_i²/(t − ν)). The first t is the best single value
+    for all i; each further t lowers the bound most. The two parts of the maximum are equal at
+    t = θ_i + `rise`; these values are tried, and values between them.
     """
     equal = leading + rise(leading, squares, outside)
     least = max(outside * (1 + LEAST_ROOM), HIDDEN * float(leading[0]), TINY)
@@ -270,19 +277,21 @@ def _levels(leading: Array, squares: Array, outside: float) -> list[float]:
 
 
 def _lifted(values: Array, S: Array, unsure: Array, rank: int, outside: float, t: float) -> Array:
-    """By how much those of H + SᵀS/(t − ν), or of its leading part, are above the eigenvalues of H.
+    """How far the eigenvalues of H + SᵀS/(t − ν), or of its leading part, are above those of H.
 
-    They bound the eigenvalues of WᵀW above t. A routine for them is wrong by a few eps·λ₁, of which
-    a rise beside an outlier may be a small part; but the i-th of a matrix is at most the first of
-    its part from i on (Cauchy), and so rises by no more than the norm of what is added there.
+    They bound the eigenvalues of WᵀW above t. Computed eigenvalues are off by a few eps·λ₁, and a
+    rise beside an outlier may be smaller than that; but the i-th eigenvalue is at most the first of
+    the part from i on (Cauchy), and so rises by no more than the norm of the matrix added there.
 
     Ritz vectors well below t may count as outside: in Schur's complement they raise ν by
-    ‖S₂(t − Θ₂)⁻¹S₂ᵀ‖. Where that would take half of t − ν, none of them do.
+    ‖S₂(t − Θ₂)⁻¹S₂ᵀ‖. If that takes half of t − ν, all of them count as inside.
     """
     middle = (outside + t) / 2
     count = max(rank, int(np.count_nonzero(values > middle)))
+    # positive: these values are at most (ν + t)/2
     room = t - values[count:]
     raised = outside + _largest_square(S[:, count:] / np.sqrt(room))
+    # the rounding errors are a diagonal, so their largest entry bounds them
     raised += float((unsure[count:] / room).max(initial=0.0))
     if raised > middle:
         count, raised = len(values), outside
@@ -295,7 +304,7 @@ def _lifted(values: Array, S: Array, unsure: Array, rank: int, outside: float, t
 
 
 def _largest_square(X: Array) -> float:
-    """‖X‖² (spectral), by the smaller of its Gram matrices."""
+    """‖X‖² (spectral), from the smaller of its two Gram matrices."""
     if not X.size:
         return 0.0
     return float(np.linalg.eigvalsh(X @ X.T if X.shape[0] < X.shape[1] else X.T @ X)[-1])
@@ -306,7 +315,8 @@ def _outside(X: Array, V: Array) -> Array:
 
 
 def _unit(X: Array, namespace: Namespace) -> tuple[Array, Array]:
-    """Columns of length 1, and the logarithms of the lengths they had."""
+    """Return the columns scaled to length 1, and the logarithms of their lengths."""
     lengths = np.sqrt(np.diag(namespace.gram(X, X)))
+    # a column of zeros stays zero, and its logarithm is finite
     lengths = np.maximum(lengths, TINY)
     return X / namespace.put(lengths, dtype_of(X)), np.log(lengths)

@@ -1,4 +1,4 @@
-"""The leading right singular directions of W from a space, and norms from a few products."""
+"""The leading right singular vectors of W from a subspace, and σ₁ from a few products."""
 
 from typing import Final
 
@@ -11,15 +11,17 @@ from eckart.matrices.moments import tall_rows
 from eckart.subspaces.bounds import RitzData, eigenpairs
 
 COLUMNS = 6
+"""Columns of the power iteration: six starts are hardly ever all orthogonal to the leading ones."""
 ITERATIONS = 8
+"""Steps of the power iteration."""
 
 
 def largest_singular_value(W: Matrix) -> float:
     """An estimate σ̂₁ ≤ σ₁(W), from block power iteration with six columns.
 
-    σ̂₁² is the largest Ritz value of WᵀW after eight steps: a lower bound of σ₁², and for six
-    columns below 0.8·σ₁² only where the start is all but orthogonal to every leading direction. The
-    start is a fixed random one, so that the answer depends on W alone.
+    σ̂₁² is the largest Ritz value of WᵀW after eight steps: a lower bound on σ₁², and with six
+    columns below 0.8·σ₁² only if the start is nearly orthogonal to every leading direction. The
+    random start is fixed, so that the result depends on W alone.
 
     Args:
         W: Matrix of shape (rows, columns).
@@ -48,13 +50,14 @@ def largest_singular_value(W: Matrix) -> float:
     for _ in range(ITERATIONS):
         Q = np.linalg.qr(X)[0].astype(W.dtype, copy=False)
         product = W.gram_times(W.namespace.put(Q, W.dtype))
+        # divided by ‖W‖, so that squares stay in range
         X = W.namespace.get(product).astype(FLOAT64, copy=False) / scale
         ritz = float(np.linalg.eigvalsh(Q.T.astype(FLOAT64) @ X)[-1]) * scale
     return float(np.sqrt(max(ritz, 0.0)))
 
 
 SHARP: Final = 30
-"""Ritz values above this many eps·λ₁ are exact enough to divide by."""
+"""Ritz values above this many eps·λ₁ are accurate enough to divide by."""
 
 
 def leading_directions(
@@ -67,18 +70,18 @@ def leading_directions(
 
         (WᵀW·V)·H⁻¹·(WᵀW·V)ᵀ = [V R]·[[H, Lᵀ], [L, L·H⁻¹·Lᵀ]]·[V R]ᵀ  ≼  WᵀW,
 
-    the best that products already made have to give: those of one half step more than the Ritz
-    vectors of V.
+    the best approximation from the products already made, half a step ahead of the Ritz vectors of
+    V.
 
     Args:
         evidence: V, H and the tail of a Krylov space.
-        rest: Its last block's rest, of shape (columns, block).
-        rank: Rows of A.
+        rest: Residual of its last block, of shape (columns, block).
+        rank: Number of rows of A.
         W: The matrix.
 
     Returns:
-        A of shape (rank, columns), zeros where W has no more directions, and `rank` values in
-        float64, descending. The entry of largest size in each row is positive.
+        A of shape (rank, columns), with rows of zeros if W has no more directions, and `rank`
+        values in float64, descending. The entry of largest size in each row is positive.
 
     Cost:
         2·columns·(width + block)·rank operations and an eigenvalue problem of width + block.
@@ -91,6 +94,7 @@ def leading_directions(
     largest = float(values[0])
     squares, E = np.linalg.eigh(evidence.rest)
     noise = rounding(W.shape, W.dtype) * largest
+    # shorter directions of the rest are rounding, and orthonormalising would enlarge them
     kept = squares > noise**2
     lengths, E = np.sqrt(squares[kept]), E[:, kept]
     L = lengths[:, np.newaxis] * (E.T @ evidence.tail) @ G  # in coordinates of Ritz vectors
@@ -107,20 +111,21 @@ def leading_directions(
 
 
 def ritz_by_blocks(W: Matrix, V: Array) -> tuple[Array, Array]:
-    """The squared singular values of W·V and its right singular vectors, right to eps·σ₁ in σ.
+    """The squared singular values of W·V and its right singular vectors, with error eps·σ₁ in σ.
 
-    With W·V = Q·R, block of rows by block of rows in float64, they come from the singular value
-    decomposition of R: nothing is squared, and W·V is not kept. One pass.
+    With W·V = Q·R, updated by one block of rows after the other in float64, they come from the
+    singular value decomposition of R: nothing is squared, and W·V is not kept. One pass.
     """
     get, R = W.namespace.get, np.zeros((0, V.shape[1]))
     for block in W.row_blocks(tall_rows(W.shape[1])):
+        # the R of stacked blocks is the R of W·V (TSQR), so no Q is kept
         R = np.linalg.qr(np.vstack([R, get(block @ V).astype(FLOAT64)]), mode="r")
     _, S, Vt = np.linalg.svd(R)
     return np.pad(np.square(S), (0, V.shape[1] - len(S))), Vt.T
 
 
 def directed(A: Array, namespace: Namespace) -> Array:
-    """Rows with the sign that makes their entry of largest size positive."""
+    """Change the signs of the rows so that the entry of largest size in each is positive."""
     host = namespace.get(A)
     places = np.abs(host).argmax(axis=1)
     signs = np.where(host[np.arange(len(host)), places] < 0, -1.0, 1.0)
@@ -128,9 +133,10 @@ def directed(A: Array, namespace: Namespace) -> Array:
 
 
 def _polished(A: Array, W: Matrix) -> Array:
-    """Rows made orthonormal to rounding, in order."""
+    """Make nearly orthonormal rows orthonormal to rounding, one after the other (Cholesky)."""
     gram = W.namespace.gram(A.T, A.T)
     try:
+        # a lower triangle: row i changes by rows above it only, so the order stays
         inverse = np.linalg.inv(np.linalg.cholesky(gram))
     except np.linalg.LinAlgError:
         return A

@@ -1,4 +1,4 @@
-"""A block Krylov space of WᵀW, grown block by block, with what the products with it tell of W."""
+"""A block Krylov space of WᵀW, grown block by block, and its Ritz data."""
 
 import math
 from collections.abc import Callable
@@ -15,30 +15,30 @@ from eckart.subspaces.orthonormal import first_directions, orthonormal, random_a
 from eckart.subspaces.power_probes import PowerProbes, hidden
 
 NOISE: Final = 8.0
-"""In eps·σ₁: up to which what a product leaves outside the space is taken for rounding."""
+"""Length in eps·σ₁ up to which the part of a product outside the space counts as rounding."""
 SPREAD: Final = 1e3
-"""A block is turned to its own Ritz vectors where they differ by more than this factor."""
+"""Ratio of squared lengths above which a block is rotated to its own Ritz vectors."""
 HIDDEN: Final = 1e-3
-"""The first fused product is made again with Ritz vectors where rounding of the longest would be
-more than this share of the square of the shortest."""
+"""The first fused product is repeated with Ritz vectors if the rounding of the longest column
+exceeds this share of the square of the shortest."""
 MULTIPLE: Final = 16
-"""Columns of a product, probes included, are a multiple of this: BLAS is fast for those."""
+"""Number of which the columns of a product, probes included, are a multiple: BLAS is fast there."""
 MOSTLY: Final = 0.97
-"""A later block takes so much of what the leading residuals promise; what else waits."""
+"""Share of the expected gain that the directions of a later block have; the others wait."""
 ROUNDED: Final = 2500.0
-"""In (eps·‖W‖)²: what rounding alone leaves outside of a space that holds all of W."""
+"""Squared norm in (eps·‖W‖)² that rounding alone leaves outside a space that holds all of W."""
 SQUARED: Final = 1e-11
-"""Ritz values below this share of the largest are found from W·V itself: of its Gram matrix in
-float64 rounding would take more than a thousandth of them."""
+"""Share of the largest Ritz value below which Ritz values come from W·V itself: rounding of its
+Gram matrix in float64 would be more than a thousandth of them."""
 
 
 def ritz_of_products(Y: Array, namespace: Namespace) -> tuple[Array, Array]:
-    """The squared singular values of Y = W·V, and its right singular vectors, right to eps·σ₁.
+    """The squared singular values of Y = W·V, and its right singular vectors, with error eps·σ₁.
 
-    By QR in float64, so that nothing is squared.
+    They come from a QR factorisation in float64, so that nothing is squared.
 
     Cost:
-        2·rows·width² operations in float64 and a singular value decomposition of width.
+        2·rows·width² operations in float64 and a singular value decomposition of width × width.
     """
     R = namespace.qr(namespace.astype(Y, FLOAT64))[1]
     _, S, Vt = np.linalg.svd(namespace.get(R))
@@ -49,30 +49,31 @@ def ritz_of_products(Y: Array, namespace: Namespace) -> tuple[Array, Array]:
 class KrylovSpace:
     """Orthonormal V with W·V beside it, where V spans WᵀΩ, WᵀW·WᵀΩ, (WᵀW)²·WᵀΩ and so on.
 
-    Without the side of the rows, W·V is not kept: a block then takes one fused product WᵀW·X, and
-    the memory that of the columns alone.
+    If W·V is not kept (`tall` is false), a block takes one fused product WᵀW·X, and memory holds V
+    alone.
 
     Fields:
         H: YᵀY = Vᵀ(WᵀW)V, of shape (width, width), in float64.
-        rest: What the products with the last block left outside V, of shape (columns, block).
+        rest: Residual of the products with the last block, outside V; shape (columns, block).
         tail: Array of shape (block, width) with WᵀY − V·H = rest·tail, to rounding: the residual of
             a Krylov space is that of its last block.
-        restarts: How often directions were dropped from V.
+        restarts: Number of times that directions were dropped from V.
 
-    A block that loses rank is deflated: what is left of it after the projection onto V would be
+    A block that loses rank is deflated, because its remainder after the projection onto V would be
     rounding. It is refilled with random directions, so that a matrix of exact low rank or with
-    repeated singular values is explored to its end. A block whose columns W makes of very different
-    length is turned to its own Ritz vectors before the product with Wᵀ, so that the rounding of the
-    longest does not hide the shortest.
+    repeated singular values is explored to its end. If the products of W with the columns of a
+    block differ much in length, the block is rotated to its own Ritz vectors before the product
+    with Wᵀ, so that the rounding of the longest does not hide the shortest.
 
     Args:
         W: Matrix of shape (rows, columns).
-        block: Columns in a block.
-        randomness: Of the random directions.
-        room: Columns to make room for at once; memory is taken as they are filled.
-        tall: Whether to keep the side of the rows, W·V.
-        first: Directions to begin with, of shape (columns, block), in place of WᵀΩ.
-        probes: Multiplied along with every block, to say what lies outside V.
+        block: Number of columns of a block.
+        randomness: Source of the random directions.
+        room: Number of columns to reserve; the system takes the memory as they are filled.
+        tall: Whether to keep W·V.
+        first: Initial directions, of shape (columns, block), in place of WᵀΩ.
+        probes: Power probes that are multiplied along with every block, to bound the norm outside
+            V.
 
     Cost:
         One product with W of width `block` to begin, two for each `grow`, and about
@@ -103,24 +104,24 @@ class KrylovSpace:
         self._rounding = rounding(W.shape, W.dtype)
         self._eps = float(np.finfo(W.dtype).eps)
         room = min(room, columns)
-        self._Vt = W.namespace.zeros((room, columns), W.dtype)  # a vector of the basis in each row
+        self._Vt = W.namespace.zeros((room, columns), W.dtype)  # a basis vector in each row
         self._tall = tall
         self._probes = probes
         self._Yt = W.namespace.zeros((room, rows if tall else 0), W.dtype)
         self.H = np.zeros((0, 0))
-        self._ritz: tuple[Array, Array] | None = None  # of H, once they were asked for
+        self._ritz: tuple[Array, Array] | None = None  # of H; computed when needed
         self._rest_gram: Array | None = None
         self.restarts = 0
         self._lost: Array | None = None
         self.tail = np.zeros((self._block, 0))
         self.rest = self._first() if first is None else first[:, : self._block]
         longest = float(np.diag(self.rest_gram()).max(initial=0.0))
-        self._lengths = np.ones(self.rest.shape[1])  # of W on the columns that left the rest
+        self._lengths = np.ones(self.rest.shape[1])  # ‖W·q‖ of the columns that left the rest
         self._noise = NOISE * self._eps * math.sqrt(longest)
 
     @property
     def width(self) -> int:
-        """Columns of V."""
+        """Number of columns of V."""
         return self.H.shape[0]
 
     @property
@@ -130,14 +131,14 @@ class KrylovSpace:
 
     @property
     def Y(self) -> Array:
-        """W·V, of shape (rows, width); of shape (0, width) where the rows' side is not kept."""
+        """W·V, of shape (rows, width), or (0, width) if it is not kept."""
         return self._Yt[: self.width].T
 
     @property
     def is_whole(self) -> bool:
-        """Whether V spans all that W has: there is no column to add, or only rounding outside.
+        """Whether V holds all of W: no column can be added, or only rounding lies outside.
 
-        ‖W‖² less what V holds tells no less than √eps·‖W‖; a probe outside V tells to rounding.
+        ‖W‖² − tr H resolves norms down to √eps·‖W‖ only; a probe outside V, down to rounding.
         """
         if self.width >= self._W.shape[1]:
             return True
@@ -149,18 +150,17 @@ class KrylovSpace:
         return left <= hidden(self._W) and self._block * likely <= ROUNDED * self._eps**2 * total
 
     def grow(self, block: int | None = None, fresh: int = 0, rank: int = 0) -> None:
-        """Add a block to V, its product to Y, and what that leaves outside to `rest`.
+        """Add a block to V and its product to Y, and set `rest` to the residual.
 
-        Where the block has fewer columns than the rest, those directions of the rest are taken that
-        leave most of the leading Ritz vectors' residuals, each by its Ritz value: to first order
-        the loss falls by the square of that. A few that promise 97 % of it are enough; the others
-        wait.
+        If the block has fewer columns than the rest, it takes the directions of the rest that hold
+        most of the residuals of the leading Ritz vectors, each divided by its Ritz value: to first
+        order the loss falls by their squares. As few as hold 97 % of it are taken; the others wait.
 
         Args:
-            block: The most columns of the block; by default as many as the first. Random directions
-                take the place of those that the rest is short of.
-            fresh: Random directions beside those.
-            rank: How many Ritz vectors are leading.
+            block: Largest number of columns of the block; by default that of the first. If the rest
+                has fewer, random directions are added.
+            fresh: Number of random directions beside those.
+            rank: Number of leading Ritz vectors.
         """
         room, own = self._W.shape[1] - self.width, self._independent()
         count = min(self._block if block is None else block, room)
@@ -171,12 +171,14 @@ class KrylovSpace:
         filled = self._filled(chosen, min(count + fresh, room))
         Q, last, product, across, within = self._products(filled)
         if waiting is not None and filled.shape[1] > chosen.shape[1]:
-            left, tail = waiting  # random directions hold a part of it, which a restart would lose
+            # random directions hold a part of what waits, and a restart would lose it
+            left, tail = waiting
             waiting = left - Q @ (Q.T @ left), tail
         self._append(Q, last)
         self.H = np.block([[self.H, across], [across.T, within]])
         self._ritz = self._rest_gram = None
         coefficients = self._namespace.put(np.vstack([across, within]), self._W.dtype)
+        # the 1-norm bounds λ₁ from above, and costs nothing
         largest = math.sqrt(float(np.linalg.norm(self.H, 1))) or 1.0
         lengths = np.sqrt(np.maximum(np.diag(within), 0.0))
         self._lengths = np.maximum(lengths, self._eps * largest)
@@ -185,17 +187,18 @@ class KrylovSpace:
         self._noise = NOISE * self._eps * largest
 
     def ritz(self, rank: int = 1) -> tuple[Array, Array]:
-        """The Ritz values of WᵀW, descending, and their vectors G in coordinates of V.
+        """Return the Ritz values of WᵀW, descending, and their vectors G in coordinates of V.
 
         Args:
-            rank: How many of the leading ones have to tell. Where a Gram matrix would have lost
-                them they come from W·V itself.
+            rank: Number of leading values that must be accurate. If a Gram matrix would have lost
+                them to rounding, they come from W·V itself.
         """
         if self._ritz is None:
             self._ritz = eigenpairs(self.H)
             self._from_products = not self._tall
         values = self._ritz[0]
         place = min(rank, len(values)) - 1
+        # a Gram matrix holds σ_i² with an error of eps·σ₁²
         if not self._from_products and values[place] <= SQUARED * values[0]:
             self._ritz, self._from_products = ritz_of_products(self.Y, self._namespace), True
         return self._ritz
@@ -212,11 +215,11 @@ class KrylovSpace:
         return self._rest_gram
 
     def outside(self) -> tuple[float | None, float]:
-        """The least that ‖W(I − VVᵀ)‖² (spectral) can be, and an estimate of it, by the probes."""
+        """A lower bound on ‖W(I − VVᵀ)‖² (spectral), and an estimate of it, from the probes."""
         return (None, math.inf) if self._probes is None else self._probes.outside(self._W)
 
     def evidence(self) -> RitzData:
-        """What this space tells of W, as it is now."""
+        """Return the Ritz data of the space as it is now."""
         probes = self._probes
         return RitzData(
             V=self.V,
@@ -232,9 +235,10 @@ class KrylovSpace:
         )
 
     def restart(self, keep: int) -> None:
-        """Keep the leading `keep` Ritz vectors only; the next block goes on from where it was."""
+        """Keep only the leading `keep` Ritz vectors; the next block continues from the rest."""
         values, G = self.ritz()
         leading = self._namespace.put(G[:, :keep].T, self._W.dtype)
+        # W·(V·G) = (W·V)·G: no product with W
         V, Y = leading @ self.V.T, leading @ self.Y.T
         self.H, self._ritz = np.diag(values[:keep]), None
         self.tail = self.tail @ G[:, :keep]
@@ -245,7 +249,7 @@ class KrylovSpace:
         self._Vt, self._Yt = (self._longer(X, len(self._Vt)) for X in (V, Y))
 
     def _products(self, Q: Array) -> tuple[Array, Array, Callable[[], Array], Array, Array]:
-        """Q, W·Q where it is kept, WᵀW·Q once V holds Q, (WV)ᵀ(WQ) and (WQ)ᵀ(WQ)."""
+        """Return Q, W·Q if it is kept, a function for WᵀW·Q, (WV)ᵀ(WQ) and (WQ)ᵀ(WQ)."""
         W, namespace, count = self._W, self._namespace, Q.shape[1]
         beside = self._beside(Q)
         if not self._tall:
@@ -264,28 +268,27 @@ class KrylovSpace:
         if values[-1] > SPREAD * values[0]:
             turned = namespace.put(eigenpairs(within)[1], W.dtype)
             Q, last = Q @ turned, last @ turned
-            within = namespace.gram(
-                last, last
-            )  # of the columns as they are, each to its own rounding
+            # made again from the rotated columns, so that each is accurate to its own rounding
+            within = namespace.gram(last, last)
             both = namespace.concatenate([last.T, probed.T]).T
         across = namespace.get(self.Y.T @ last).astype(FLOAT64)
         return Q, last, lambda: self._taken(W.transposed_times(both), count), across, within
 
     def _beside(self, Q: Array) -> Array:
-        """Q with the probes beside it."""
+        """Return Q with the probes beside it."""
         if self._probes is None:
             return Q
         probes = self._probes.beside(self._W, self.V, Q)
         return self._namespace.concatenate([Q.T, probes.T]).T
 
     def _taken(self, both: Array, count: int) -> Array:
-        """The product with a block, once the probes have taken theirs."""
+        """Hand the probes their columns of a product, and return those of the block."""
         if self._probes is not None:
             self._probes.take(self._W, both[:, count:], self.V)
         return both[:, :count]
 
     def _independent(self) -> Array:
-        """An orthonormal basis of the rest, outside V, without what is rounding."""
+        """Return an orthonormal basis of the rest, outside V, without its rounding errors."""
         scaled = self.rest / self._namespace.put(self._lengths, self._W.dtype)
         own = orthonormal(scaled, self.V, self._noise, self._namespace, apart=True)
         if self.width > 0 and own.shape[1] < self.rest.shape[1]:
@@ -293,20 +296,23 @@ class KrylovSpace:
         return own
 
     def _chosen(self, own: Array, count: int, rank: int) -> tuple[Array, tuple[Array, Array]]:
-        """The directions of the rest to take, `count` at most, and the others with their tail."""
+        """Choose at most `count` directions of the rest; return them and the others, with tail."""
         values, G = (part[..., :rank] for part in self.ritz(rank))
         tail = self._namespace.get(own.T @ self.rest).astype(FLOAT64) @ self.tail
         weighted = tail @ G / np.sqrt(np.maximum(values, self._eps * values[0] or 1.0))
         promised, E = eigenpairs(weighted @ weighted.T)
+        # the fewest directions that hold 97 % of the expected gain
         wanted = 1 + int(np.searchsorted(np.cumsum(promised), MOSTLY * promised.sum()))
         probes = 0 if self._probes is None else self._probes.count
+        # rounded up, so that block and probes together are a multiple of 16
         count = min(count, -(-(wanted + probes) // MULTIPLE) * MULTIPLE - probes)
         turned = own @ self._namespace.put(E, self._W.dtype)
         return turned[:, :count], (turned[:, count:], E[:, count:].T @ tail)
 
     def _wait(self, waiting: tuple[Array, Array] | None, rest: Array, largest: float) -> None:
-        """Make the rest and the tail of what waits, as long as it is, and of what a block left."""
+        """Set the rest and the tail from the directions that wait and the residual of the block."""
         count = rest.shape[1]
+        # the last block of the space left this rest, and no other block did
         self.tail = np.eye(count, self.width, self.width - count)
         self.rest = rest
         if waiting is not None:
@@ -317,12 +323,13 @@ class KrylovSpace:
             self.rest = self._namespace.concatenate([left.T, rest.T]).T
             tail = np.pad(tail / sizes[:, np.newaxis], ((0, 0), (0, count)))
             self.tail = np.vstack([tail, self.tail])
-            self._lengths = np.concatenate([sizes / largest, self._lengths])  # never rounding
+            # at these lengths no direction that waits is dropped as rounding
+            self._lengths = np.concatenate([sizes / largest, self._lengths])
         if self._lost is not None:
             self._lost = np.pad(self._lost, ((0, 0), (0, count)))
 
     def _lose(self, own: Array) -> None:
-        """Keep account of what of the rest is no part of the next block."""
+        """Record the part of the rest that is not in the next block."""
         left = self.rest - own @ (own.T @ self.rest)
         squares, E = np.linalg.eigh(self._namespace.gram(left, left))
         rows = np.sqrt(np.maximum(squares, 0.0))[:, np.newaxis] * (E.T @ self.tail)
@@ -331,15 +338,16 @@ class KrylovSpace:
         self._lost = rows
 
     def _first(self) -> Array:
-        """WᵀΩ, or WᵀW·Ω for an Ω that takes no room on the side of the rows."""
+        """WᵀΩ, or WᵀW·Ω if W·V is not kept: that Ω needs no array as tall as W."""
         if self._tall:
             return first_directions(self._W, self._block, self._randomness)
         return self._W.gram_times(self._random(self._W.shape[1], self._block))
 
     def _append(self, Q: Array, last: Array) -> None:
-        """Write a block behind the basis, in place while there is room."""
+        """Append a block to the basis, in place while there is room."""
         count = self.width + Q.shape[1]
         if count > len(self._Vt):
+            # grown by half, so that copies cost a constant share of the work
             room = max(count, min(len(self._Vt) * 3 // 2, self._W.shape[1]))
             self._Vt, self._Yt = (self._longer(X, room) for X in (self._Vt, self._Yt))
         self._Vt[self.width : count] = Q.T
@@ -351,7 +359,7 @@ class KrylovSpace:
         return longer
 
     def _filled(self, Q: Array, count: int) -> Array:
-        """Q with random directions beside it, so that there are `count`."""
+        """Add random directions to Q until it has `count` columns."""
         before, missing = Q.shape[1], count - Q.shape[1]
         if missing <= 0:
             return Q

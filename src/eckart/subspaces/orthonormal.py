@@ -1,4 +1,4 @@
-"""Orthonormal columns with deflation, and the first directions, of a small compression of W."""
+"""Orthonormal columns with deflation, and initial directions from a small compression of W."""
 
 import math
 from typing import Final, TypeGuard
@@ -10,31 +10,31 @@ from eckart.backends import HOST, Namespace, dtype_of
 from eckart.matrices import Dense, Matrix
 
 LITTLE: Final = 0.1
-"""Unit columns with coefficients in V below this keep their length when these are taken off."""
+"""Size of coefficients in V below which unit columns keep their length when projected."""
 NEARLY: Final = 0.1
-"""Sums of absolute values off the identity up to this leave every direction a length near 1."""
+"""Distance of a Gram matrix from the identity (1-norm) at which all lengths are near 1."""
 MOST_TURNS: Final = 5
-"""Each turn tells lengths apart down to √eps of the longest."""
+"""Most turns; each distinguishes lengths down to √eps of the longest."""
 
 
 def orthonormal(
     X: Array, V: Array, noise: float, namespace: Namespace = HOST, *, apart: bool = False
 ) -> Array:
-    """The columns of X made orthonormal to those of V and to one another.
+    """Make the columns of X orthonormal to those of V and to one another.
 
     In each turn X ← X − V(VᵀX), then X ← X·E·Λ^(−½) with XᵀX = E·Λ·Eᵀ. A Gram matrix in float64
-    tells directions apart down to √eps of the longest; shorter ones are told by the next turn, so
-    that no square hides them. A direction is dropped once X·c of length 1 takes a c longer than
-    1/noise: then it is rounding, and no direction of X. Two turns are enough where the second had
-    little left to take off and to turn: then no length was lost, and with it no digit. It takes the
-    factor of Cholesky for E·Λ^(−½).
+    distinguishes directions down to √eps of the longest; the next turn resolves shorter ones, so
+    that no square hides them. A direction is dropped once X·c of length 1 needs a c longer than
+    1/noise: then it is rounding, and no direction of X. Two turns are enough if the second had
+    little to project and to rotate: then no length was lost, and with it no digit. In such a turn a
+    Cholesky factor replaces E·Λ^(−½).
 
     Args:
         X: Array of shape (length, k).
         V: Array of shape (length, width) with orthonormal columns; width may be 0.
         noise: Length up to which a direction is dropped, at least eps of the longest.
-        namespace: Where both live.
-        apart: Whether X was projected already, to rounding; the first turn then spares that.
+        namespace: Namespace of both arrays.
+        apart: Whether X is orthogonal to V already; the first projection is then skipped.
 
     Returns:
         The orthonormal columns, of shape (length, at most k).
@@ -61,6 +61,7 @@ def orthonormal(
             taken = float(np.abs(namespace.get(P)).max(initial=0.0))
         Q, turn_by, off = whitened(Q, namespace)
         if turn == 0:
+            # columns of E·Λ^(−½) have the length 1/√λ
             longest = 1 / float(np.linalg.norm(turn_by, axis=0).min(initial=np.inf))
             noise = max(noise, float(np.finfo(dtype_of(X)).eps) * longest)
         C = C @ turn_by
@@ -73,44 +74,45 @@ def orthonormal(
 
 
 def whitened(X: Array, namespace: Namespace) -> tuple[Array, Array, float]:
-    """X·E·Λ^(−½), E·Λ^(−½), and how far XᵀX = E·Λ·Eᵀ was from the identity: one turn.
+    """One turn: return X·E·Λ^(−½), E·Λ^(−½), and the distance of XᵀX = E·Λ·Eᵀ from the identity.
 
-    Columns of X that are longer than √eps of the longest are orthonormal then, shorter not yet.
+    Directions of X longer than √eps of the longest are orthonormal then; shorter ones not yet.
     """
     gram = namespace.gram(X, X)
     off = float(np.abs(gram - np.eye(len(gram))).sum(axis=0).max(initial=0.0))
     if off <= NEARLY:
+        # near the identity a Cholesky factor is as accurate as eigenvectors, and faster
         half = np.linalg.inv(np.linalg.cholesky(gram)).T
     else:
         squares, E = np.linalg.eigh(gram)
         largest = float(squares[-1]) if len(squares) else 0.0
+        # eigenvalues below the rounding of the largest may be 0 or negative
         shown = np.maximum(squares, float(np.finfo(np.float64).eps) * len(squares) * largest)
         half = E / np.sqrt(shown) if largest > 0 else E[:, :0]
     return X @ namespace.put(half, dtype_of(X)), half, off
 
 
 SUMS: Final = 8
-"""Random sums of each group of rows."""
+"""Number of random sums of each group of rows."""
 ROOM: Final = 4
 """Rows of the compression for each direction that is wanted of it."""
 FEW: Final = 768
-"""Up to so many rows, four times as many for each direction: their products take little time."""
+"""Rows up to which a compression is four times taller: its products take little time."""
 WORTH: Final = 4
-"""A compression has to have so many times fewer rows than W."""
+"""Least ratio of the rows of W to those of a compression."""
 
 
 def first_directions(W: Matrix, count: int, randomness: Randomness) -> Array:
-    """About `count` directions that hold much of W, of shape (columns, count or fewer).
+    """Return at most `count` directions that hold much of W, of shape (columns, count or fewer).
 
-    WᵀΩ with random Ω, of shape (rows, count). Of a tall enough dense W it is better to compress
-    its rows first, to some 4·count: S·W takes one pass and hardly an operation, and its products
-    cost a fraction of those of W. Of it, (SW)ᵀ(SW)·(SW)ᵀΩ is nearly as good as the same of W, and
-    spares the products that it would take. An array on a device is not compressed, nor one whose
-    rows lie apart in memory.
+    They are WᵀΩ with random Ω of shape (rows, count). For a tall dense W it is better to compress
+    the rows to about 4·count first: S·W takes one pass and few operations, and its products cost a
+    fraction of those with W. (SW)ᵀ(SW)·(SW)ᵀΩ is nearly as good as WᵀW·WᵀΩ, without its products
+    with W. Arrays on a device, or whose rows are not contiguous in memory, are not compressed.
 
     Cost:
-        One pass over W; memory 4·count·columns numbers where W is compressed, up to 16 where that
-        is little.
+        One pass over W; memory 4·count·columns numbers if W is compressed, up to 16·count·columns
+        where that is little.
 
     Reference:
         Halko, Martinsson, Tropp (2011), algorithm 4.4.
@@ -121,7 +123,8 @@ def first_directions(W: Matrix, count: int, randomness: Randomness) -> Array:
     small = compressed(W, height, randomness)
     start = random_array(len(small), count, W.dtype, randomness, W.namespace)
     rest = (start.T @ small).T
-    for turned in (small, small.T):  # each made orthonormal, so that no square hides what is small
+    # orthonormal before each product, so that no square hides small directions
+    for turned in (small, small.T):
         rest = turned @ whitened(rest, W.namespace)[0]
     return rest
 
@@ -131,14 +134,14 @@ def _is_laid_out(W: Matrix) -> TypeGuard[Dense]:
 
 
 def compressed(W: Dense, height: int, randomness: Randomness) -> Array:
-    """S·W, of shape (about height, columns): random sums of rows of W, eight of each group.
+    """S·W, of shape (about height, columns): random sums of rows of W, eight for each group.
 
-    Rows i, i + g, i + 2·g, … are a group, so that rows that lie beside one another are in different
-    ones, and each adds eight random sums of its rows: no eight rows cancel or hide one another. The
-    step g is a random prime, which has no divisor in common with a period that rows may have.
+    Rows i, i + g, i + 2·g, … form a group, so that neighbouring rows are in different groups. Each
+    group gives eight random sums of its rows: no eight rows cancel or hide one another. The step g
+    is a random prime, which has no common divisor with a period that the rows may have.
 
     Cost:
-        One pass, 16·rows·columns operations, in products with the groups where they lie.
+        One pass, 16·rows·columns operations; the groups are not copied.
 
     Reference:
         Clarkson, Woodruff (2013), STOC, for one sum of each group; with more of them, blocks:
@@ -151,9 +154,10 @@ def compressed(W: Dense, height: int, randomness: Randomness) -> Array:
     weights = random_array(SUMS * count, depth, W.dtype, randomness, HOST)
     weights = weights.reshape(count, SUMS, depth)
     result = np.empty((count, SUMS, columns), W.dtype)
+    # a view: rows i, i + g, i + 2·g, … are a group without a copy
     groups = array[: step * depth].reshape(depth, step, columns).transpose(1, 0, 2)
     np.matmul(weights[:step], groups, out=result[:step])
-    if count > step:  # the rows that make no further row of each group
+    if count > step:  # the rows that are too few for one more row of every group
         left = array[step * depth :]
         rest = random_array(SUMS, len(left), W.dtype, randomness, HOST)
         np.matmul(rest, left, out=result[step])
@@ -162,7 +166,7 @@ def compressed(W: Dense, height: int, randomness: Randomness) -> Array:
 
 
 def _random_prime(about: int, randomness: Randomness) -> int:
-    """A prime between 3/4 and 5/4 of a number, or the next one."""
+    """Draw a number between 3/4 and 5/4 of another, and return the next prime from it on."""
     drawn = int.from_bytes(randomness.bytes(4), "little")
     low = 3 * about // 4
     number = max(2, low + drawn % max(1, about // 2))
@@ -174,7 +178,9 @@ def _random_prime(about: int, randomness: Randomness) -> int:
 def random_array(
     length: int, count: int, dtype: DType, randomness: Randomness, namespace: Namespace
 ) -> Array:
-    """Uniform in 2¹⁶ steps between ±1, none of them 0: as good as normal ones, and cheaper."""
+    """Uniform in 2¹⁶ steps between ±1, none of them 0: as good as normal numbers, and faster."""
+    # two random bytes for each number, where a normal one takes eight and more work
     drawn = np.frombuffer(randomness.bytes(2 * length * count), np.int16)
     steps = drawn.reshape(length, count).astype(dtype)
+    # + ½ makes the steps symmetric about 0
     return namespace.put((steps + 0.5) / 2**15, dtype)

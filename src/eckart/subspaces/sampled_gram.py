@@ -1,4 +1,4 @@
-"""WᵀW as a sample of the rows has it, corrected by what products with W itself have told."""
+"""The Gram matrix of sampled rows, corrected by the products with W itself."""
 
 import math
 from typing import Final, final
@@ -12,24 +12,24 @@ from eckart.subspaces.orthonormal import orthonormal
 from eckart.subspaces.search_space import SearchSpace
 
 TURNS: Final = 4
-"""Products with M that its directions are looked for with."""
+"""Number of products with M in the search for its leading eigenvectors."""
 NOISE: Final = 8.0
-"""In eps·‖M‖: up to which what is left of a product is rounding."""
+"""Length in eps·‖M‖ up to which the remainder of a product counts as rounding."""
 
 
 @final
 class SampledGram:
-    """A matrix M like WᵀW, small enough to be decomposed.
+    """A matrix M near WᵀW, small enough to be decomposed: the Gram matrix of sampled rows.
 
-    What a space V of W knows of WᵀW is put in the place of what M says of the same:
+    The exact products of WᵀW with a space V replace those of M:
 
         M ← Π·M·Π + V·H·Vᵀ + R·Vᵀ + V·Rᵀ,    Π = I − V·Vᵀ,    WᵀW·V = V·H + R
 
-    so that M·V = WᵀW·V, and only Π·WᵀW·Π is a guess still. Its leading eigenvectors are to first
-    order those that a correction of each Ritz vector by (M − θ)⁻¹ would make.
+    so that M·V = WᵀW·V, and only Π·M·Π is still that of the sample. To first order its leading
+    eigenvectors are the Ritz vectors, each corrected by (M − θ)⁻¹ as in Davidson's method.
 
     Args:
-        M: (WᵀW) of a sample, times the share of the rows; of shape (columns, columns).
+        M: Gram matrix of a sample of rows, scaled to all rows; of shape (columns, columns).
 
     Reference:
         Davidson (1975), Journal of Computational Physics 17; Greenstadt (1970), Mathematics of
@@ -41,7 +41,7 @@ class SampledGram:
         self._amiss = math.inf
 
     def directions(self, near: Array) -> Array:
-        """Leading eigenvectors of M, as many as `near` has columns, which are near them."""
+        """Return as many leading eigenvectors of M as `near`, an approximation, has columns."""
         M, block = self._M, near.shape[1]
         noise = NOISE * float(np.finfo(M.dtype).eps) * float(np.linalg.norm(M))
         Q = orthonormal(near, near[:, :0], 0.0)
@@ -53,19 +53,20 @@ class SampledGram:
         return V @ eigenpairs((H + H.T) / 2)[1][:, :block].astype(M.dtype)
 
     def join(self, M: Array, share: float) -> None:
-        """Take in a second sample, before anything was learnt; it has this share of the rows."""
+        """Add a second sample, before any correction; it has this share of all sampled rows."""
         self._M = self._M + share * (M - self._M)
 
     def outlook(self, X: Array, rank: int, sampled: int) -> float:
-        """What the second residuals are likely to be by σ_r², from the spectrum of M alone.
+        """Predict the residuals of the second step, divided by σ_r², from the spectrum of M.
 
-        With tr(M) = t and θ the smallest of the leading eigenvalues, the first are √(θ·t/s)
-        outside X, as λ_j is spread there, and the second √(t/s) of what that moves, in W.
+        With tr(M) = t and θ the smallest of the leading eigenvalues, the residuals of the first
+        step are √(θ·t/s) outside X, spread as the λ_j there; those of the second are √(t/s) times
+        the norm, in W, of the resulting change of the directions.
 
         Args:
-            X: Its leading eigenvectors.
-            rank: How many of them count.
-            sampled: s, the rows that M was made of.
+            X: Leading eigenvectors of M.
+            rank: Number of them that count.
+            sampled: s, the number of sampled rows.
         """
         values, outside = np.einsum("ij,ij->j", X, self._M @ X), self._without(X)
         least, energy = float(values[rank - 1]), float(np.trace(self._M))
@@ -75,16 +76,17 @@ class SampledGram:
         return energy / sampled * moved / least
 
     def learn(self, space: SearchSpace, rank: int) -> None:
-        """Take over what a space knows, and see how far M was amiss.
+        """Correct M by the products of a space, and measure the error of the sample.
 
-        A sample is wrong in a direction x by some share of √(xᵀWᵀWx), the same for every x that it
-        was not chosen for; the leading Ritz vectors of the first space tell which.
+        The error of a sample in a direction x is some share of √(xᵀWᵀWx), the same for every x that
+        was not chosen by it; the leading Ritz vectors of the first space show how large it is.
         """
         V, R = space.V, space.rest
         if self._amiss == math.inf:
             values, G = (part[..., :rank] for part in space.ritz())
             lengths = np.linalg.norm(R @ G.astype(R.dtype), axis=0)
             self._amiss = float((lengths / np.sqrt(np.maximum(values, values[0] * 1e-12))).max())
+        # half of H on either side: (V·H/2 + R)·Vᵀ plus its transpose
         half = V @ (space.H / 2).astype(V.dtype) + R
         both = half @ V.T
         self._M = self._without(V) + both + both.T
@@ -95,7 +97,7 @@ class SampledGram:
         return half - (half @ V) @ V.T
 
     def foretold(self, space: SearchSpace, X: Array, rank: int) -> float:
-        """What length the residuals of the first `rank` columns of X are likely to have at most."""
+        """Predict the largest norm of the residuals of the first `rank` columns of X."""
         new = X[:, :rank] - space.V @ (space.V.T @ X[:, :rank])
         squares = np.einsum("ij,ij->j", new, self._M @ new)
         return self._amiss * math.sqrt(max(0.0, float(squares.max(initial=0.0))))

@@ -1,4 +1,4 @@
-"""A space of directions that are given to it, with what the products with them tell of W."""
+"""A search space of given directions for Rayleigh–Ritz, and its Ritz data."""
 
 from typing import final
 
@@ -13,19 +13,19 @@ from eckart.subspaces.power_probes import PowerProbes
 
 @final
 class SearchSpace:
-    """Orthonormal V with WᵀW·V beside it, for directions from anywhere.
+    """Orthonormal V with WᵀW·V beside it, for directions from any source.
 
-    Of a Krylov space the products leave the last block only; here they leave a rest for every
-    column. The side of the rows is not kept.
+    In a Krylov space only the last block has a residual; here every column has one. W·V is not
+    kept.
 
     Fields:
-        probes: That were multiplied along.
+        probes: Power probes that are multiplied along.
         H: Vᵀ(WᵀW)V, of shape (width, width), in float64.
         rest: WᵀW·V − V·H, of shape (columns, width).
 
     Args:
         W: Matrix of shape (rows, columns).
-        probes: Multiplied along with every product, to say what lies outside V.
+        probes: Power probes, multiplied along with every product to bound the norm outside V.
 
     Cost:
         One fused product with W for each `add`, and about 6·columns·width·block operations; memory
@@ -45,7 +45,7 @@ class SearchSpace:
 
     @property
     def width(self) -> int:
-        """Columns of V."""
+        """Number of columns of V."""
         return self.H.shape[0]
 
     @property
@@ -55,15 +55,16 @@ class SearchSpace:
 
     @property
     def Y(self) -> Array:
-        """Of shape (0, width): the side of the rows is not kept."""
+        """An empty array of shape (0, width): W·V is not kept."""
         return self._namespace.zeros((0, self.width), self._W.dtype)
 
     def add(self, X: Array) -> None:
-        """Widen the space by what is new in X, of shape (columns, k)."""
+        """Add the directions of X, of shape (columns, k), that are not in the space."""
         W, namespace = self._W, self._namespace
         Q = orthonormal(X, self.V, 8 * float(np.finfo(W.dtype).eps), namespace)
         product = self._product(Q)
         within, across = namespace.gram(Q, product), namespace.gram(self.V, product)
+        # rounding leaves Qᵀ·(WᵀW·Q) unsymmetric
         self.H = np.block([[self.H, across], [across.T, (within + within.T) / 2]])
         self._Vt = namespace.concatenate([self._Vt, Q.T])
         self._Pt = namespace.concatenate([self._Pt, product.T])
@@ -71,7 +72,7 @@ class SearchSpace:
         self._ritz = None
 
     def _product(self, Q: Array) -> Array:
-        """WᵀW·Q; the probes take theirs."""
+        """Return WᵀW·Q; the probes are multiplied in the same product."""
         W, count, probes = self._W, Q.shape[1], self.probes
         both = self._namespace.concatenate([Q.T, probes.beside(W, self.V, Q).T]).T
         product = W.gram_times(both)
@@ -80,22 +81,22 @@ class SearchSpace:
 
     @property
     def squares_nothing(self) -> bool:
-        """Whether the Ritz values come from W·V itself: they do not."""
+        """False: the Ritz values come from a Gram matrix, not from W·V itself."""
         return False
 
     def outside(self) -> tuple[float | None, float]:
-        """The least that ‖W(I − VVᵀ)‖² (spectral) can be, and an estimate of it, by the probes."""
+        """A lower bound on ‖W(I − VVᵀ)‖² (spectral), and an estimate of it, from the probes."""
         return self.probes.outside(self._W)
 
     def ritz(self, rank: int = 1) -> tuple[Array, Array]:
-        """The Ritz values of WᵀW, descending, and their vectors G in coordinates of V."""
+        """Return the Ritz values of WᵀW, descending, and their vectors G in coordinates of V."""
         del rank
         if self._ritz is None:
             self._ritz = eigenpairs(self.H)
         return self._ritz
 
     def evidence(self) -> RitzData:
-        """What this space proves of W, as it is now."""
+        """Return the Ritz data of the space as it is now."""
         return RitzData(
             V=self.V,
             H=self.H,

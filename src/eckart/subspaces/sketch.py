@@ -1,4 +1,4 @@
-"""Sketches of a matrix whose rows are seen once, and the factors that they hold."""
+"""Sketches of a matrix whose rows are read once, and the factors from them."""
 
 from typing import Any, Final, final
 
@@ -13,10 +13,11 @@ from eckart.factors import Factors, check_rank
 from eckart.matrices.protocol import block_rows
 
 ROOM: Final = 5
-"""Directions of a sketch for each column of the factors that are wanted of it, and some more."""
+"""Directions of a sketch for each column of the factors."""
 MORE: Final = 8
+"""Directions of a sketch beyond those."""
 CORE: Final = 3
-"""Rows and columns of the core for each direction; two would do, three are closer for the bytes."""
+"""Rows and columns of the core for each direction: two suffice, three are closer for the bytes."""
 
 
 @final
@@ -27,20 +28,20 @@ class Sketch:
 
         Y = W·Ω,   X = Υ·W,   Z = Φ·W·Ψ
 
-    Orthonormal Q of Y and P of Xᵀ span most of the columns and of the rows of W, and the small C
-    with (ΦQ)·C·(PᵀΨ) = Z in the least squares puts them together: W ≈ Q·C·Pᵀ. The rows need not
-    be known beforehand, not even their number.
+    Orthonormal bases Q of Y and P of Xᵀ span most of the columns and of the rows of W, and the
+    small C that solves (ΦQ)·C·(PᵀΨ) = Z by least squares joins them: W ≈ Q·C·Pᵀ. Neither the rows
+    nor their number need be known beforehand.
 
     Args:
-        columns: Of W.
-        rank: Of the factors that will be wanted.
-        width: k; by default 5·rank + 8. A wider sketch is closer.
-        dtype: float32 or float64, of the sketches and the factors, whatever the rows have.
-        seed: An int, a `Generator` or a `RandomState`.
+        columns: Number of columns of W.
+        rank: Rank of the factors that will be formed.
+        width: k; by default 5·rank + 8. A wider sketch is more accurate.
+        dtype: Dtype of the sketches and the factors, float32 or float64, whatever that of the rows.
+        seed: Seed of the random matrices: an int, a `Generator` or a `RandomState`.
 
     Raises:
         ArgumentError: If the rank is below 1, or the width below the rank.
-        MatrixError: If the rank is above the columns.
+        MatrixError: If the rank is above the number of columns.
 
     Cost:
         10·k·columns operations for each row; memory k·(rows + 5·columns) + 9·k² numbers, and
@@ -82,6 +83,7 @@ class Sketch:
         self.columns = columns
         self.dtype: DType = as_dtype(dtype)
         self._core = CORE * self.width + 1
+        # a key instead of a stream: Φ can be drawn again, whatever was drawn since
         self._key = int.from_bytes(as_randomness(seed).bytes(8))
         try:
             drawn = self._stream(0).standard_normal((columns, self.width + self._core))
@@ -91,7 +93,7 @@ class Sketch:
                 hint="Give a smaller rank, or fewer columns.",
                 code="too-large",
             ) from None
-        self._right = drawn.astype(self.dtype)  # Ω and Ψ beside one another
+        self._right = drawn.astype(self.dtype)  # Ω and Ψ side by side
         self._rows = self._stream(1)  # draws a column of Υ and of Φ for each row that arrives
         self._seen: list[Array] = []  # blocks of Y
         self._X: Array | None = None
@@ -100,19 +102,19 @@ class Sketch:
 
     @property
     def rows(self) -> int:
-        """Rows that were added."""
+        """Number of rows that were added."""
         return sum(block.shape[0] for block in self._seen)
 
     def add(self, rows: Any) -> None:
-        """Take in the next rows of W; rows that are refused change nothing.
+        """Add the next rows of W; rows that are refused change nothing.
 
         Args:
             rows: One row of shape (columns,), or an array or SciPy sparse block of shape
-                (any, columns). All of them are arrays of one library, on one device.
+                (any, columns). All rows must be arrays of one library, on one device.
 
         Raises:
-            MatrixError: If they have another length, are complex, live elsewhere than those before
-                them, or hold a number that is not finite.
+            MatrixError: If the rows have another length, are complex, belong to another library or
+                device than those before them, or hold a number that is not finite.
         """
         block, namespace = self._block(rows)
         if not self._seen:
@@ -124,18 +126,19 @@ class Sketch:
             left = namespace.put(self._drawn(self._rows, block.shape[0]), self.dtype)
             X = (block.T @ left[:, : self.width]).T
             self._X = X if self._X is None else self._X + X
+        # after the checks, so that refused rows change nothing
         self._Z += namespace.gram(left[:, self.width :], across)
         self._seen.append(Y)
 
     def factors(self, rank: int | None = None) -> Factors:
-        """The factors of the rows up to now; more may be added afterwards.
+        """Return factors of the rows up to now; more rows may be added afterwards.
 
         Args:
-            rank: Of the factors; by default the one that the sketch was made for.
+            rank: Rank of the factors; by default the one that the sketch was made for.
 
         Raises:
-            MatrixError: If there are no rows, the rank is above what the sketch can hold, or its
-                sums have left the range of its dtype.
+            MatrixError: If there are no rows, the rank is too large for the sketch, or its sums
+                have left the range of its dtype.
 
         Cost:
             Two thin QR factorisations of width k, and least squares of size s.
@@ -159,10 +162,10 @@ class Sketch:
         return Factors(B, namespace.put(Vt[:rank], self.dtype) @ P.T)
 
     def _block(self, rows: Any) -> tuple[Any, Namespace]:
-        """Rows as a block of shape (any, columns) in the dtype of the sketch, and where they live.
+        """Return rows as a block (any, columns) in the dtype of the sketch, and its namespace.
 
         Raises:
-            MatrixError: As `add`, for everything but the numbers themselves.
+            MatrixError: In the cases of `add`, except for numbers that are not finite.
         """
         sparse = scipy.sparse.issparse(rows)
         block: Any = rows if sparse else as_working(rows)
@@ -184,13 +187,13 @@ class Sketch:
                 hint="Give all rows as arrays of one library, on one device.",
                 code="mixed-arrays",
             )
-        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is found
+        with np.errstate(over="ignore"):  # too large for float32 becomes infinite, and is found
             if sparse:
                 return scipy.sparse.csr_array(block, dtype=self.dtype), namespace
             return namespace.astype(block, self.dtype), namespace
 
     def _check_finite(self, *products: Array) -> None:
-        """Refuse rows by their products, in which every number of a row takes part."""
+        """Refuse rows whose products are not finite: every number of a row takes part in them."""
         if not all(self._namespace.is_finite(product) for product in products):
             raise MatrixError(
                 f"A number in the rows from {self.rows} on (counted from 0) is not finite, or "
@@ -200,14 +203,16 @@ class Sketch:
             )
 
     def _middle(self, Q: Array, P: Array) -> Array:
-        """C of the least squares (ΦQ)·C·(PᵀΨ) = Z, in float64."""
+        """Solve (ΦQ)·C·(PᵀΨ) = Z for C by least squares, in float64."""
         namespace, stream = self._namespace, self._stream(1)
         left, height = np.zeros((self._core, Q.shape[1])), block_rows(self.width + self._core)
-        for start in range(0, Q.shape[0], height):  # Φ is drawn again: kept, it would be 3 × Y
+        # Φ is drawn again, because it would take three times the memory of Y
+        for start in range(0, Q.shape[0], height):
             part = Q[start : start + height]
             drawn = self._drawn(stream, part.shape[0])[:, self.width :]
             left += namespace.gram(namespace.put(drawn, self.dtype), part)
         right = namespace.gram(self._right[:, self.width :], P)
+        # two small least-squares problems, one for each side of C
         half = np.linalg.lstsq(left, self._Z)[0]
         return np.linalg.lstsq(right, half.T)[0].T
 

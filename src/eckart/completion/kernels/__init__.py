@@ -1,6 +1,6 @@
-"""Inner loops over known entries, compiled by Numba on first use and kept on disk.
+"""Inner loops over known entries, compiled by Numba on first use and cached on disk.
 
-A kernel works on one piece of the rows and leaves Python's lock, so that pieces run side by side in
-`eckart.threads.in_threads`; each row is computed the same way whatever piece it is in. Nothing here
-is imported before it is needed: `import eckart` stays free of Numba.
+A kernel works on one piece of the rows and releases Python's global lock, so that pieces run in
+parallel in `eckart.threads.in_threads`; each row is computed the same way in any piece. Nothing
+here is imported before it is needed, so that `import eckart` does not load Numba.
 """

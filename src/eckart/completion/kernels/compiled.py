@@ -1,4 +1,4 @@
-"""Functions that Numba compiles: once, on disk, and said beforehand where it takes seconds."""
+"""Functions compiled by Numba: cached on disk, with a notice before a compilation of seconds."""
 
 import logging
 from collections.abc import Callable, Generator
@@ -17,7 +17,7 @@ UNWRITABLE: Final = (
     "NUMBA_CACHE_DIR may name a folder that can be written."
 )
 FAST: Final = frozenset({"reassoc", "contract", "nsz", "arcp"})
-"""Sums may be reordered into vector lanes; NaN and infinity keep their meaning."""
+"""Compiler flags: sums may be reordered for vector units; NaN and infinity keep their meaning."""
 
 _SAY: Final[ContextVar[Callable[[str], None]]] = ContextVar("say", default=LOGGER.info)
 _SAID: Final[set[str]] = set()
@@ -26,7 +26,7 @@ _COMPILING: Final = Lock()
 
 @contextmanager
 def compiling_said_by(say: Callable[[str], None]) -> Generator[None, None, None]:
-    """While the block runs, tell a person by `say` that something is being compiled."""
+    """Send notices of a compilation to `say` while the block runs."""
     token = _SAY.set(say)
     try:
         yield
@@ -35,22 +35,22 @@ def compiling_said_by(say: Callable[[str], None]) -> Generator[None, None, None]
 
 
 def inner(function: Callable[..., Any]) -> Any:
-    """A function that only kernels call; compiled into each of them."""
+    """Compile a function that only kernels call; it becomes part of each of them."""
     return _dispatcher(function)
 
 
 @final
 class Kernel:
-    """A function that Numba compiles when it is first called, unless it finds it on disk."""
+    """A function that Numba compiles when it is first called, unless it is cached on disk."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self._compiled = _dispatcher(function)
         self._name = function.__name__
 
     def __call__(self, *arguments: Any) -> Any:
-        """Run on arrays and numbers, outside Python's lock."""
+        """Run on arrays and numbers, without Python's global lock."""
         if not self._compiled.signatures:
-            with _COMPILING:
+            with _COMPILING:  # one thread compiles, and the others wait for its result
                 if not self._compiled.signatures and not self._is_on_disk():
                     _say_once(NOTICE)
                 return self._compiled(*arguments)
@@ -58,11 +58,13 @@ class Kernel:
 
     def _is_on_disk(self) -> bool:
         folder = self._compiled.stats.cache_path
+        # Numba names the index of its cache after the function: *.name-*.nbi
         return folder is not None and any(Path(folder).glob(f"*.{self._name}-*.nbi"))
 
 
 def _dispatcher(function: Callable[..., Any]) -> Any:
     try:
+        # error_model="numpy": division by zero gives inf, and no check in every loop
         return njit(nogil=True, cache=True, fastmath=set(FAST), error_model="numpy")(function)
     except RuntimeError:  # Numba found no folder that it may write to
         _say_once(UNWRITABLE)

@@ -1,5 +1,5 @@
 # pyright: reportMissingParameterType=false, reportUnknownParameterType=false
-"""Cholesky factorisations and dense products of one row's equations, by BLAS without Python."""
+"""Cholesky factorisations and dense products for the equations of one row, by BLAS."""
 
 from typing import Any, Final
 
@@ -14,9 +14,12 @@ CHARACTER: Final = types.CPointer(types.uint8)
 WHOLE: Final = types.CPointer(types.int32)
 REAL: Final = types.CPointer(types.float32)
 LETTERS: Final = np.frombuffer(b"NTUL", np.uint8).copy()
+"""Options of BLAS, passed by address: no transpose, transpose, upper, lower. BLAS reads columns
+first, so the lower triangle there is the upper one of our rows."""
 
 
 def _routine(name: str, *arguments: Any) -> Any:
+    # by name and not by address, so that the compiled code stays valid in the next process
     symbol = f"eckart_{name}"
     llvm.add_symbol(symbol, get_cython_function_address("scipy.linalg.cython_blas", name))
     return types.ExternalFunction(symbol, types.void(*arguments))
@@ -31,7 +34,7 @@ _sgemm = _routine(
 
 @inner
 def add_gram(D, count, H):
-    """H += DᵀD of the first `count` rows of D, on the diagonal and right of it."""
+    """H += DᵀD for the first `count` rows of D, in the upper triangle only."""
     sizes = np.array([D.shape[1], count, D.strides[0] // 4, H.strides[0] // 4], np.int32)
     one = np.ones(1, np.float32)
     _ssyrk(
@@ -42,7 +45,7 @@ def add_gram(D, count, H):
 
 @inner
 def outer_gram(D, count, H):
-    """H = DDᵀ of the first `count` rows of D, on the diagonal and right of it."""
+    """H = DDᵀ for the first `count` rows of D, in the upper triangle only."""
     sizes = np.array([count, D.shape[1], D.strides[0] // 4, H.strides[0] // 4], np.int32)
     scales = np.array([1.0, 0.0], np.float32)
     _ssyrk(
@@ -53,7 +56,7 @@ def outer_gram(D, count, H):
 
 @inner
 def subtract_product(P, Q, out):
-    """Out −= PᵀQ; the three may be parts of larger arrays, the columns of each side by side."""
+    """Out −= PᵀQ; the three may be parts of larger arrays with contiguous rows."""
     sizes = np.array(
         [
             Q.shape[1],
@@ -74,14 +77,15 @@ def subtract_product(P, Q, out):
 
 
 BLOCK = 32
+"""Rows of a block in the Cholesky factorisation: docs/decisions/0013-kernels.md has the timing."""
 
 
 @inner
 def factored(H):
-    """H = RᵀR in place, R on the diagonal and right of it; a pivot that rounding took is lifted.
+    """Factor H = RᵀR in place, R in the upper triangle; pivots lost to rounding are raised.
 
-    Block by block of rows: what the rows above it explain is subtracted by one product, then what
-    the rows of the block explain of one another, along whole rows.
+    It proceeds by blocks of rows: one product subtracts the contribution of all rows above the
+    block, and then loops along whole rows subtract those of the rows within the block.
 
     Reference:
         Golub, Van Loan (2013), Matrix Computations, section 4.2.6.
@@ -95,6 +99,7 @@ def factored(H):
             row = H[j, j:]
             diagonal = abs(row[0])
             c = first
+            # four rows at a time: `row` is read and written once for all of them
             while c + 4 <= j:
                 s0, s1, s2, s3 = H[c, j], H[c + 1, j], H[c + 2, j], H[c + 3, j]
                 d0, d1, d2, d3 = H[c, j:], H[c + 1, j:], H[c + 2, j:], H[c + 3, j:]
@@ -106,6 +111,7 @@ def factored(H):
                 for i in range(row.shape[0]):
                     row[i] -= s0 * d0[i]
                 c += 1
+            # the least pivot relative to the diagonal, and above 0 if that is 0
             pivot = np.sqrt(max(row[0], np.float32(1e-6) * diagonal + np.float32(1e-30)))
             share = np.float32(1.0) / pivot
             for i in range(row.shape[0]):

@@ -1,5 +1,5 @@
 # pyright: reportMissingParameterType=false, reportUnknownParameterType=false
-"""Rows of factors gathered by the entries of a row, and their products."""
+"""Products with the factor rows that the entries of one row refer to."""
 
 import numpy as np
 
@@ -17,9 +17,9 @@ def gather(kept, table, indices, first, count):
 
 @inner
 def dots(kept, count, x, out):
-    """The product of the first rows of `kept` with x."""
+    """Out ← the products of the first rows of `kept` with x."""
     j = 0
-    while j + 4 <= count:
+    while j + 4 <= count:  # four rows at a time are as fast as BLAS, without the cost of a call
         d0, d1, d2, d3 = kept[j], kept[j + 1], kept[j + 2], kept[j + 3]
         s0 = s1 = s2 = s3 = np.float32(0.0)
         for c in range(x.shape[0]):
@@ -39,7 +39,7 @@ def dots(kept, count, x, out):
 
 @inner
 def add_combination(kept, count, shares, y):
-    """Y += Σ shares·kept, over the first rows."""
+    """Y += Σ shares·kept, summed over the first rows of `kept`."""
     j = 0
     while j + 4 <= count:
         d0, d1, d2, d3 = kept[j], kept[j + 1], kept[j + 2], kept[j + 3]
@@ -56,7 +56,7 @@ def add_combination(kept, count, shares, y):
 
 @inner
 def target(entry, column, targets, offsets, mean):
-    """What the factors have to give at an entry: its value less what is held fixed."""
+    """Target of the factors at an entry: its value less mean and offset, which are held fixed."""
     value = targets[entry] if targets.shape[0] > 0 else np.float32(1.0)
     if offsets.shape[0] > 0:
         value -= offsets[column]
@@ -73,7 +73,7 @@ def weigh(first, count, weights, shares):
 
 @inner
 def subtract_from_targets(first, count, indices, targets, offsets, mean, said):
-    """Said ← t − said, for the entries from `first`."""
+    """Said ← t − said for `count` entries from `first` on."""
     for j in range(count):
         said[j] = -mean - said[j]
     if targets.shape[0] > 0:
@@ -103,7 +103,7 @@ def weighed_squares(first, count, weights, left):
 
 @inner
 def total_weight(begin, end, weights):
-    """The sum of the weights of some entries."""
+    """The sum of the weights of the entries from `begin` to `end`."""
     if weights.shape[0] == 0:
         return np.float32(end - begin)
     total = np.float32(0.0)
@@ -114,7 +114,7 @@ def total_weight(begin, end, weights):
 
 @inner
 def scale_rows(kept, first, count, weights):
-    """Multiply each of the first rows of `kept` by the root of its entry's weight."""
+    """Multiply each of the first rows of `kept` by the root of the weight of its entry."""
     if weights.shape[0] > 0:
         for j in range(count):
             row, root = kept[j], np.sqrt(weights[first + j])
@@ -124,14 +124,14 @@ def scale_rows(kept, first, count, weights):
 
 @inner
 def clear(x):
-    """X ← 0; a loop, since what Numba compiles for an assignment of slices takes seconds."""
+    """X ← 0, by a loop: an assignment of slices would take Numba seconds to compile."""
     for c in range(x.shape[0]):
         x[c] = np.float32(0.0)
 
 
 @inner
 def copy_with_ridge(gram, ridge, H):
-    """H ← gram + ridge on the diagonal."""
+    """H ← gram, with the ridge added to the diagonal."""
     for i in range(H.shape[0]):
         row, source = H[i], gram[i]
         for c in range(H.shape[1]):
@@ -143,9 +143,10 @@ def copy_with_ridge(gram, ridge, H):
 def squared_errors(
     first, last, starts, indices, targets, weights, offsets, mean, table, X, own, sums, squares
 ):
-    """Σ w(t − mean − own − offset − ⟨x, D⟩)² of each row, and Σ w t²."""
+    """Sums ← Σ w(t − mean − own − offset − ⟨x, D⟩)² of each row, and squares ← Σ w t²."""
     width = X.shape[1]
     for row in range(first, last):
+        # float64: a row may have a million entries
         total, square = 0.0, 0.0
         for entry in range(starts[row], starts[row + 1]):
             column = indices[entry]

@@ -1,5 +1,5 @@
 # pyright: reportMissingParameterType=false, reportUnknownParameterType=false
-"""The equations of one piece of the rows, solved exactly, in blocks, by iteration or by drawing."""
+"""Kernels that solve the equations of a piece of the rows: exact, blockwise, iterative, drawn."""
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from eckart.completion.kernels.gathered import (
 )
 
 AT_ONCE = 256
+"""Number of gathered factor rows in a product with BLAS."""
 
 
 @inner
@@ -41,10 +42,10 @@ def assembled(begin, end, known, gram, ridge, H, right, kept, shares):
 
 @inner
 def solved_by_entries(begin, end, known, inverse, root, x, kept, shares, left):
-    """X = inverse·x + z, where z solves the rest as a system with one unknown for each entry.
+    """X ← inverse·x + z, where z solves the remainder as a system of one unknown for each entry.
 
     With F = √w·D·root and root² = inverse the least squares problem for z is solved by
-    root·Fᵀ(FFᵀ + 1)⁻¹√w(t − Dx), whose matrix is small where there are few entries.
+    root·Fᵀ(FFᵀ + 1)⁻¹√w(t − Dx), whose matrix is small if there are few entries.
 
     Returns:
         The value of the problem: √w(t − Dx)ᵀ(FFᵀ + 1)⁻¹√w(t − Dx) − ⟨linear, inverse·linear⟩.
@@ -85,10 +86,10 @@ def solved_by_entries(begin, end, known, inverse, root, x, kept, shares, left):
 
 @Kernel
 def exact_rows(first, last, diagonal, known, gram, ridge, linear, X, losses):
-    """For each row, the x that minimises Σ w(t − Dx)² + xᵀ(gram + ridge)x − 2·linear·x.
+    """For each row, find the x that minimises Σ w(t − Dx)² + xᵀ(gram + ridge)x − 2·linear·x.
 
-    Where the gram is known to be `diagonal`, a row with few entries has a system of their number.
-    X holds the solution; `losses` the value that is reached.
+    If the Gram matrix is `diagonal`, a row with few entries has a system of their number. X holds
+    the solution, and `losses` the minimum.
     """
     width = X.shape[1]
     starts = known[0]
@@ -104,7 +105,7 @@ def exact_rows(first, last, diagonal, known, gram, ridge, linear, X, losses):
         if linear.shape[0] > 0:
             for c in range(width):
                 x[c] = linear[row, c]
-        if diagonal and 4 * (end - begin) <= 3 * width:
+        if diagonal and 4 * (end - begin) <= 3 * width:  # below ¾·width entries that is cheaper
             for c in range(width):
                 inverse[c] = np.float32(1.0) / (gram[c, c] + ridge[row])
                 root[c] = np.sqrt(inverse[c])
@@ -123,7 +124,7 @@ def exact_rows(first, last, diagonal, known, gram, ridge, linear, X, losses):
 
 @inner
 def copy_block(kept, first, count, left, width, weights, out):
-    """Copy some columns of the first rows of `kept`, times the roots of the weights."""
+    """Copy `width` columns of the first rows of `kept`, times the roots of the weights."""
     for j in range(count):
         source, row = kept[j], out[j]
         root = np.sqrt(weights[first + j]) if weights.shape[0] > 0 else np.float32(1.0)
@@ -156,7 +157,7 @@ def block_rows(first, last, block, kept_rows, known, diagonal, ridge, linear, X,
                     step[i] += linear[row, left + i]
             for start in range(begin, end, kept_rows):
                 count = min(kept_rows, end - start)
-                if left == 0 or end - begin > kept_rows:
+                if left == 0 or end - begin > kept_rows:  # else they are there from the last block
                     gather(kept, table, indices, start, count)
                 dots(kept, count, x, said)
                 subtract_from_targets(start, count, indices, targets, offsets, mean, said)
@@ -169,12 +170,14 @@ def block_rows(first, last, block, kept_rows, known, diagonal, ridge, linear, X,
                 if weights.shape[0] > 0:
                     for j in range(count):
                         w = weights[start + j]
+                        # `said` holds w·(t − Dx) and `small` √w·D: the product needs √w·(t − Dx)
                         said[j] /= np.sqrt(w) if w > 0 else np.float32(1.0)
                 add_combination(small, count, said, step)
             decrease = np.float32(0.0)
             factored(H)
             forward(H, step)
             for i in range(size):
+                # ‖R⁻ᵀb‖² = bᵀH⁻¹b, by which the step lowers the objective
                 decrease += step[i] * step[i]
             backward(H, step)
             for i in range(size):
@@ -200,7 +203,7 @@ def add_residuals(begin, end, known, x, residual, kept, shares):
 
 @inner
 def add_curvature(begin, end, known, x, product, kept, shares):
-    """Product += Dᵀ w(Dx); where all rows fit in `kept` they are there already."""
+    """Product += Dᵀ w(Dx); if all factor rows fit into `kept`, they are there already."""
     _, indices, _, weights, _, _, table = known
     for first in range(begin, end, kept.shape[0]):
         count = min(kept.shape[0], end - first)
@@ -215,10 +218,10 @@ def add_curvature(begin, end, known, x, product, kept, shares):
 def conjugate_rows(
     first, last, steps, kept_rows, known, diagonal, typical, ridge, linear, X, losses
 ):
-    """For each row, steps to the least Σ w(t − Dx)² + xᵀ(diagonal + ridge)x − 2·linear·x.
+    """For each row, take steps that lower Σ w(t − Dx)² + xᵀ(diagonal + ridge)x − 2·linear·x.
 
-    Preconditioned by what the diagonal of the system would be if all its D were typical: the mean
-    of D² over all entries. X holds where each begins and where it ends; `losses` the value there.
+    The preconditioner is the diagonal of the system if every D² were `typical`, the mean of D² over
+    all entries. X holds the start and then the result of each row, and `losses` its value.
     """
     width = X.shape[1]
     starts = known[0]
@@ -244,6 +247,7 @@ def conjugate_rows(
             search[c] = inverse[c] * residual[c]
             along += residual[c] * search[c]
         for _ in range(steps):
+            # a row that is solved already: the next division would be 0/0
             if along <= np.float32(1e-30):
                 break
             for c in range(width):
@@ -258,6 +262,7 @@ def conjugate_rows(
                 x[c] += size * search[c]
                 residual[c] -= size * product[c]
                 along += residual[c] * residual[c] * inverse[c]
+            # a step of this size along the search direction lowers the objective by as much
             loss -= size * before
             share = along / before
             for c in range(width):
@@ -267,10 +272,10 @@ def conjugate_rows(
 
 @Kernel
 def nonnegative_rows(first, last, cycles, bounded, known, gram, ridge, linear, X, losses):
-    """For each row, lower the sum of `exact_rows` over x ≥ 0, from where x is.
+    """For each row, lower the objective of `exact_rows` over x ≥ 0, starting at the given x.
 
     Only the first `bounded` numbers must not be negative. Each coordinate in turn goes to the
-    minimum along it, or to 0; until none moves, or for a number of cycles.
+    minimum along it, or to 0, until none moves or `cycles` are done.
     """
     width = X.shape[1]
     starts = known[0]
@@ -286,6 +291,7 @@ def nonnegative_rows(first, last, cycles, bounded, known, gram, ridge, linear, X
         loss = assembled(
             starts[row], starts[row + 1], known, gram, ridge[row], H, right, kept, shares
         )
+        # BLAS filled the upper triangle only, and the loops below read whole rows
         for i in range(width):
             for j in range(i):
                 H[i, j] = H[j, i]
@@ -307,6 +313,7 @@ def nonnegative_rows(first, last, cycles, bounded, known, gram, ridge, linear, X
                     along = H[c]
                     for i in range(width):
                         slope[i] += change * along[i]
+            # the last cycle lowered the objective by less than float32 can show
             if moved <= np.float32(1e-10) * np.float32(loss):
                 break
         for c in range(width):
@@ -318,8 +325,8 @@ def nonnegative_rows(first, last, cycles, bounded, known, gram, ridge, linear, X
 def sampled_rows(first, last, known, precision, linear, noise, X):
     """For each row, draw x ~ N(H⁻¹·right, H⁻¹/α) with H = precision + Σ w·DᵀD.
 
-    All is divided by α, the precision of an entry. `linear` is what the prior adds to the right
-    side, the same for all rows; `noise` holds N(0, 1/α) for each number of X.
+    Everything is divided by α, the precision of an entry. `linear` is the prior's part of the right
+    side, the same for all rows; `noise` holds a draw of N(0, 1/α) for each number of X.
 
     Reference:
         Salakhutdinov, Mnih (2008), ICML, equations 11 to 13.
@@ -337,6 +344,7 @@ def sampled_rows(first, last, known, precision, linear, noise, X):
         )
         factored(H)
         forward(H, x)
+        # between the two triangular solves: R⁻¹·noise has the covariance H⁻¹/α
         for c in range(width):
             x[c] += noise[row, c]
         backward(H, x)

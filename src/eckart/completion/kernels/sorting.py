@@ -1,5 +1,5 @@
 # pyright: reportMissingParameterType=false, reportUnknownParameterType=false
-"""Entries put in the order of their rows, in time and memory proportional to their number."""
+"""Counting sorts of entries, in time and memory proportional to their number."""
 
 import numpy as np
 
@@ -8,8 +8,9 @@ from eckart.completion.kernels.compiled import Kernel
 
 @Kernel
 def counted(places, starts):
-    """Make `starts` (n + 1) the running sum of how often each of 0 … n − 1 is in `places`."""
+    """Set `starts` (of length n + 1) to the cumulative counts of 0 … n − 1 in `places`."""
     for place in places:
+        # one further on, so that the running sum gives where each place begins
         starts[place + 1] += 1
     for place in range(1, starts.shape[0]):
         starts[place] += starts[place - 1]
@@ -17,7 +18,7 @@ def counted(places, starts):
 
 @Kernel
 def scattered(places, others, values, weights, starts, out_others, out_values, out_weights):
-    """Put each entry behind the last one of its place; entries of a place keep their order."""
+    """Copy each entry to the next free slot of its place; entries of a place keep their order."""
     free = starts[:-1].copy()
     weighted = weights.shape[0] > 0
     for entry in range(places.shape[0]):
@@ -32,7 +33,7 @@ def scattered(places, others, values, weights, starts, out_others, out_values, o
 
 @Kernel
 def transposed(starts, indices, values, weights, to_starts, to_indices, to_values, to_weights):
-    """Entries compressed by rows, compressed by columns: each column's rows ascend."""
+    """Compress entries by columns that are compressed by rows; rows ascend in each column."""
     free = to_starts[:-1].copy()
     weighted = weights.shape[0] > 0
     for row in range(starts.shape[0] - 1):
@@ -48,7 +49,7 @@ def transposed(starts, indices, values, weights, to_starts, to_indices, to_value
 
 @Kernel
 def first_duplicate(starts, indices):
-    """The first row that has a column twice, or −1; the columns of each row ascend."""
+    """Return the first row that has a column twice, or −1; the columns of each row must ascend."""
     for row in range(starts.shape[0] - 1):
         for entry in range(starts[row] + 1, starts[row + 1]):
             if indices[entry] == indices[entry - 1]:
@@ -58,7 +59,7 @@ def first_duplicate(starts, indices):
 
 @Kernel
 def ascending(starts, indices):
-    """Whether the columns of each row ascend and none is there twice."""
+    """Whether the columns of each row ascend without duplicates."""
     for row in range(starts.shape[0] - 1):
         for entry in range(starts[row] + 1, starts[row + 1]):
             if indices[entry] <= indices[entry - 1]:
@@ -68,7 +69,7 @@ def ascending(starts, indices):
 
 @Kernel
 def repeated(rows, columns):
-    """How many pairs (row, column) equal the one before them; −1 where pairs are not in order."""
+    """Number of pairs (row, column) equal to the one before; −1 if pairs are not in order."""
     same = 0
     for entry in range(1, rows.shape[0]):
         if rows[entry] > rows[entry - 1]:
@@ -82,9 +83,9 @@ def repeated(rows, columns):
 
 @Kernel
 def placed(places, order, starts, out):
-    """Put the entries of `order` behind the last one of their place; of length 0 it is all entries.
+    """Sort the entries of `order` (all if it is empty) by their places, into `out`.
 
-    Entries of a place keep their order, so this is one pass of a sort by several keys.
+    Entries of a place keep their order, so this is one pass of a radix sort by several keys.
     """
     free = starts[:-1].copy()
     for step in range(places.shape[0]):
@@ -96,7 +97,7 @@ def placed(places, order, starts, out):
 
 @Kernel
 def distinct(order, rows, columns):
-    """How many different pairs there are; `order` names them in their order."""
+    """Number of different pairs (row, column); `order` lists the entries in sorted order."""
     count = min(order.shape[0], 1)
     for step in range(1, order.shape[0]):
         entry, before = order[step], order[step - 1]
@@ -106,10 +107,10 @@ def distinct(order, rows, columns):
 
 @Kernel
 def merged(order, rows, columns, times, weights, totals):
-    """Leave in the first places of `order` the latest entry of each pair.
+    """Move the latest entry of each pair (row, column) to the front of `order`.
 
-    Of equal times, or without times, it is the last one of `order`. `totals`, unless it is of
-    length 0, is made the sum of the weights of each pair; without weights each entry counts one.
+    At equal times, or without times, the latest is the last one in `order`. `totals`, unless it has
+    length 0, receives the sum of the weights of each pair; without weights each entry counts one.
     """
     made, total = 0, 0.0
     latest = order[0]
@@ -120,6 +121,7 @@ def merged(order, rows, columns, times, weights, totals):
             if totals.shape[0] > 0:
                 totals[made] = total
             made, total, latest = made + 1, 0.0, entry
+        # >=, so that the last of equal times stays
         elif times.shape[0] == 0 or times[entry] >= times[latest]:
             latest = entry
         total += weights[entry] if weights.shape[0] > 0 else 1.0
