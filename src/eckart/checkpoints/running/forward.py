@@ -172,7 +172,7 @@ def answers(network: Any, like: Any = None) -> Any:
 
     Args:
         network: The model.
-        like: The same model without an adapter, which tells what inputs the model takes; None if
+        like: That model without an adapter, which tells what inputs the model takes; None if
             the model has no adapter.
 
     Raises:
