@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from os import PathLike
@@ -264,10 +264,11 @@ class _Trial:
         )
 
 
-def _bare(names: Iterable[str], prefix: str) -> dict[str, str]:
-    """Names by the rest without the prefix; a name that equals such a rest takes precedence."""
-    bare = {name.removeprefix(prefix): name for name in names}
-    return bare | {name: name for name in names if name in bare}
+def _bare(names: Collection[str], prefix: str) -> dict[str, str]:
+    """Names by the rest without the prefix; a name and a rest that are equal both stay whole."""
+    rests = {name.removeprefix(prefix) for name in names}
+    whole = {name for name in names if name in rests or name.removeprefix(prefix) in names}
+    return {name if name in whole else name.removeprefix(prefix): name for name in names}
 
 
 def _shared_prefixes(names: Iterable[str]) -> list[str]:
