@@ -123,7 +123,7 @@ def content(path: Path) -> str:
     data = path.read_bytes()
     if path.suffix == ".npz":
         with np.load(path) as arrays:
-            held = {name: arrays[name] for name in arrays.files if arrays[name].dtype.kind in "fiu"}
+            held = {name: arrays[name] for name in arrays.files if arrays[name].dtype.kind == "f"}
         data = b"".join(name.encode() + held[name].tobytes() for name in sorted(held))
     elif path.suffix == ".safetensors":
         data = data[8 + int.from_bytes(data[:8], "little") :]
