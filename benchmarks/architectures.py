@@ -157,7 +157,7 @@ def _line(one: Row) -> str:
     far = [f"{x:.0e}" if x is not None else "" for x in (one.loaded, one.merged, one.weights)]
     checks = [one.checks.get(name, "").partition(":")[0] for name in CHECKS]
     refused = (said for said in one.checks.values() if not said.startswith("yes"))
-    why = one.why or next(refused, "")
+    why = re.sub(r"/\S*/(?=base|tuned|adapter)", "", one.why or next(refused, ""))
     cells = (one.model_type, one.architecture, one.verdict, *far, *checks, why.replace("|", "·"))
     return "| " + " | ".join(cells) + " |"
 
