@@ -90,6 +90,14 @@ def test_factors_are_near_the_best_on_any_spectrum_or_say_that_they_are_not(data
     holds(error_of(W, run), case.optimum, run, case.rounding)
 
 
+@pytest.mark.parametrize("seed", [7878, 21079, 29725])
+def test_what_squares_take_from_factors_of_exact_rank_is_computed_again(seed):
+    case = draw(Random([seed, 1]))
+    W = case.matrix()
+    run = factor(W, case.rank, certificate=False, seed=case.seed)
+    holds(error_of(W, run), case.optimum, run, case.rounding)
+
+
 @settings(max_examples=40)
 @given(data=st.data(), road=st.sampled_from(sorted(COMPONENTS)))
 def test_components_are_near_the_best_on_any_spectrum_or_say_that_they_are_not(data, road):

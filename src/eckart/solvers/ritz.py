@@ -77,6 +77,9 @@ def ritz_step(
         _factors, W, space.Y, space.rest, evidence, None if hides else (values, G), rank
     )
     loss = max(0.0, W.squared_norm() - float(values.sum()) - gain)
+    if tall and W.dtype == FLOAT64 and loss <= hidden(W):
+        # nothing but rounding is left, and the rows of A, made from squares, have the most of it
+        formed = partial(_half_step, W, formed)
     # directions are half a step ahead of V, too, unless squares hide the shortest of them
     sure = gain if tall or values[-1] > SQUARED * values[0] else 0.0
     known, estimated = space.outside()
@@ -192,6 +195,18 @@ def projected(W: Matrix, directions: Callable[[], tuple[Array, Array]]) -> Facto
     """Return the directions as A, and their product as B, by one pass over W."""
     A = directions()[0]
     return Factors(W.times(A.T), A)
+
+
+def _half_step(W: Matrix, formed: Callable[[], Factors]) -> Factors:
+    """Q·(QᵀW) with Q an orthonormal basis of the columns of B, the rows of A orthonormal.
+
+    The columns of B are products with W itself, so that B holds what squares take from A. One
+    transposed product.
+    """
+    namespace = W.namespace
+    Q = namespace.qr(formed().B)[0]
+    U, S, Vt = namespace.svd(W.transposed_times(Q).T)
+    return Factors(Q @ (U * namespace.put(S, W.dtype)), Vt)
 
 
 def _told(values: Array, squares: Array, unsure: Array, W: Matrix) -> npt.NDArray[np.bool_]:
