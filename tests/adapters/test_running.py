@@ -121,3 +121,17 @@ def test_what_a_module_of_pytorch_reads_has_no_factors():
     found = modules_of(network, network.state_dict())
     kinds = {name: module.kind and module.kind.value for name, module in found.items()}
     assert kinds == {"attention": None, "attention.out_proj": None, "last": "linear"}
+
+
+def test_a_layer_that_only_setting_up_reads_has_factors():
+    import torch
+    import transformers
+
+    from eckart.checkpoints.running.building import modules_of
+
+    with torch.device("meta"):
+        network = transformers.UnivNetModel(transformers.UnivNetConfig())
+    found = modules_of(network, network.state_dict())
+    kernels = "resblocks.0.kernel_predictor"
+    kinds = [found[f"{kernels}.{name}"].kind for name in ("input_conv", "kernel_conv", "bias_conv")]
+    assert [kind and kind.value for kind in kinds] == ["convolution"] * 3

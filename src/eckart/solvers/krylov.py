@@ -79,8 +79,8 @@ class BlockKrylov:
         ArgumentError: If a field is out of its range.
 
     Cost:
-        Two passes over W for each block, usually two to five blocks, and one more (a half more where,
-        in float64, nothing but rounding is left of the loss). The first block
+        Two passes over W for each block, usually two to five blocks, and one more; half a pass more
+        where, in float64, nothing but rounding is left of the loss. The first block
         has rank + oversampling columns, or min(48, 2·rank + oversampling) if that is more; later
         blocks have as many as hold 97 % of the expected gain, up to 3·rank/4 + oversampling or 48;
         for a streamed W up to 256. Together with 16 probes, widths are multiples of 16. The space

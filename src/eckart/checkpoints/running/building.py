@@ -58,6 +58,8 @@ _SETTING_UP: Final = (
     "resize_",
     "prune_",
     "extra_repr",
+    "apply_weight_norm",
+    "remove_weight_norm",
 )
 """Beginnings of the names of methods that do not compute outputs."""
 
