@@ -15,6 +15,7 @@ from eckart.adapters.verify import verify_adapter
 from eckart.checkpoints.peft import Adapter, Kind, read_adapter, write_adapter
 from eckart.errors import ArgumentError, EckartError
 from tolerances import LOGITS, MEASURED, agree
+from watched import Watched
 
 Q = "model.layers.0.self_attn.q_proj"
 
@@ -188,17 +189,11 @@ def np_svd(W):
 
 
 def test_every_tensor_is_told_of_once_with_all_entries(made):
-    from contextlib import contextmanager
-
-    told, totals = [], []
-
-    @contextmanager
-    def watch(total):
-        totals.append(total)
-        yield lambda name, entries: told.append((name, entries))
-
-    verified(made, watch=watch)
-    assert sum(entries for _, entries in told) == totals[0] == sum(map(np.size, weights().values()))
+    watched = Watched()
+    verified(made, watch=watched)
+    (told,) = watched.parts.values()
+    assert set(told.words) == set(weights())
+    assert told.done == told.total == sum(map(np.size, weights().values()))
 
 
 def test_nan_in_a_tensor_is_an_error_that_names_it(models):

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -336,11 +335,8 @@ def test_an_interrupted_fit_gives_a_model_of_what_was_reached(tmp_path):
         if step.number == 2:
             raise KeyboardInterrupt
 
-    def watch(what, total):
-        return nullcontext(stop if what == "Fitting" else None)
-
     settings = Settings(rank=2, regularization=0.1, epochs=50)
-    result = fit_recommender(ratings(), tmp_path / "m", settings=settings, watch=watch)
+    result = fit_recommender(ratings(), tmp_path / "m", settings=settings, on_step=stop)
     assert result.grade == "interrupted"
     assert len(result.fit.run.history) == 3
     assert load_model(tmp_path / "m").data.shape == result.model.data.shape

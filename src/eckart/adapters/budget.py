@@ -9,12 +9,12 @@ import numpy as np
 from eckart.adapters.choice import LayerRanks
 from eckart.adapters.coverage import TensorPair
 from eckart.adapters.placement import Way
-from eckart.adapters.sources import OnTensor
 from eckart.adapters.survey import FINAL, LayerRunner, TensorRecord
 from eckart.arrays import FLOAT64, Array
 from eckart.checkpoints import Checkpoint
 from eckart.checkpoints.peft import AdapterDType, adapter_bytes, matrix_shape, uniform_groups
 from eckart.errors import ArgumentError
+from eckart.progress import Report
 from eckart.ranks.allocation import allocate
 
 
@@ -157,7 +157,7 @@ def first_columns(
 
 
 def shared(
-    survey: LayerRunner, findings: Sequence[TensorRecord], budget: int, on_tensor: OnTensor | None
+    survey: LayerRunner, findings: Sequence[TensorRecord], budget: int, report: Report
 ) -> list[TensorRecord]:
     """The records with every layer at its share of the budget.
 
@@ -176,8 +176,8 @@ def shared(
         if not wider:
             break
         # each round has its own stage, so that a resumed job finds the files of all rounds
-        known = _at(survey, known, wider, f"round-{number + 1}", on_tensor)
-    return _at(survey, known, shares, FINAL, on_tensor)
+        known = _at(survey, known, wider, f"round-{number + 1}", report)
+    return _at(survey, known, shares, FINAL, report)
 
 
 def _at(
@@ -185,7 +185,7 @@ def _at(
     findings: Sequence[TensorRecord],
     ranks: dict[int, int],
     stage: str,
-    on_tensor: OnTensor | None,
+    report: Report,
 ) -> list[TensorRecord]:
     """The records with some layers at other ranks, for which the tensors are read again."""
     changing = [
@@ -197,8 +197,7 @@ def _at(
     missing = [one for one in changing if done[one.number] is None]
     for one in survey.resized(missing, ranks, stage):
         done[one.number] = one
-        if on_tensor is not None:
-            on_tensor(one.pair.name, 0)  # its entries were counted when it was read first
+        report(0, said=one.pair.name)  # its entries were counted when it was read first
     return [done.get(one.number) or one for one in findings]
 
 

@@ -21,6 +21,7 @@ from eckart.checkpoints.running import Running, alone, loaded_network, running_m
 from eckart.errors import FormatError, MissingExtra
 from eckart.files import check_output, whole_file
 from eckart.files.whole import reading
+from eckart.progress import Watch, unwatched
 
 CHARACTERS: Final = 100
 """Characters of a text that are tokenised for each wanted token: a longer text is cut before,
@@ -61,7 +62,7 @@ def calibrate(
     length: int = 512,
     include: Sequence[str] = (),
     force: bool = False,
-    on_text: Callable[[str, int], None] | None = None,
+    watch: Watch = unwatched,
 ) -> Calibrated:
     """Run a model over texts and write G = XᵀX / tokens of the inputs X of each linear layer.
 
@@ -72,7 +73,7 @@ def calibrate(
         length: Most tokens of a text; the model may have positions for fewer.
         include: Shell patterns, of which a module has to match one; empty takes all modules.
         force: Whether to overwrite `out`.
-        on_text: Function called with each finished text and 1.
+        watch: Shows the progress, in texts.
 
     Raises:
         MissingExtra: If PyTorch or transformers is not installed.
@@ -86,7 +87,8 @@ def calibrate(
     began = time.perf_counter()
     check_output(out, force=force, inputs=[model, texts])
     # counted before the model is loaded, so that an empty file is refused at once
-    if not sum(1 for _ in _lines(texts)):
+    total = sum(1 for _ in _lines(texts))
+    if not total:
         raise _refused(f"{texts} holds no texts.", "Give one text in each line.")
     running = _described(model)
     names = _chosen(running, include, model)
@@ -94,11 +96,10 @@ def calibrate(
     most = _most_tokens(running, tokenizer, length)
     moments: dict[str, Any] = {}
     tokens = 0
-    with _watched(network, names, moments):
+    with watch("Calibrating", total) as report, _watched(network, names, moments):
         for line in _lines(texts):
             tokens += _run(network, tokenizer, line, most, model)
-            if on_text is not None:
-                on_text(line, 1)
+            report(1)
     if not tokens:
         raise _refused(f"{texts} has no tokens of this model.", "Give other texts.")
     if not moments:

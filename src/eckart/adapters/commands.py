@@ -1,6 +1,5 @@
 """The commands on adapters: calibrate, join, merge, truncate and verify."""
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -66,13 +65,15 @@ def calibrate(
         )
     from eckart.adapters.calibrate import calibrate
 
-    # as bytes: a file that is not UTF-8 is refused by the job, with a hint
-    with texts.open("rb") as file:
-        total = sum(bool(line.strip()) for line in file)
-    with console.tensor_progress(total, quiet=quiet, verb="Calibrating") as shown:
-        result = calibrate(
-            model, texts, target, length=length, include=include, force=force, on_text=shown
-        )
+    result = calibrate(
+        model,
+        texts,
+        target,
+        length=length,
+        include=include,
+        force=force,
+        watch=console.watching(quiet=quiet),
+    )
     return wrote("calibrate", result, target, as_json=as_json, quiet=quiet)
 
 
@@ -146,7 +147,7 @@ def merge(
             weights=weights,
             dtype=None if dtype == "same" else dtype,
             force=force,
-            watch=partial(console.tensor_progress, quiet=quiet, verb="Merging"),
+            watch=console.watching(quiet=quiet),
         )
     console.notes(result.notes, quiet=quiet)
     return wrote("merge", result, output, as_json=as_json, quiet=quiet)
@@ -237,9 +238,10 @@ def verify(
     """
     from eckart.adapters.verify import verify_adapter
 
-    watch = partial(console.tensor_progress, quiet=quiet, verb="Verifying")
     with limited_threads(threads):
-        result = verify_adapter(adapter, base, tuned, tolerance=tolerance, watch=watch)
+        result = verify_adapter(
+            adapter, base, tuned, tolerance=tolerance, watch=console.watching(quiet=quiet)
+        )
     console.notes(result.notes, quiet=quiet)
     document = result.to_dict()
     if as_json:

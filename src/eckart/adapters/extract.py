@@ -1,13 +1,12 @@
 """Extracting an adapter from a base model and its fine-tune."""
 
-import math
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, Final, final
+from typing import Any, Final, TypeAlias, final
 
 from eckart.adapters.assembly import assembled, forward_note
 from eckart.adapters.budget import budget_bytes, first_columns, shared
@@ -17,15 +16,19 @@ from eckart.adapters.documents import write_documents
 from eckart.adapters.result import Extraction, reports, size_curve
 from eckart.adapters.resume import ResumeStore
 from eckart.adapters.second_moments import Calibration
-from eckart.adapters.sources import OnTensor, Watch, open_pair
+from eckart.adapters.sources import open_pair
 from eckart.adapters.survey import LayerRunner, TensorRecord
 from eckart.arguments import as_path, check_flag, check_list, is_one_of
 from eckart.checkpoints import Checkpoint
 from eckart.checkpoints.peft import Adapter, AdapterDType, LeftOut, portable, write_adapter
 from eckart.errors import ArgumentError, EckartError, MatrixError, StorageError
 from eckart.files import check_output, whole_file
+from eckart.progress import Watch, unwatched
 from eckart.ranks import byte_count
 from eckart.threads import limited_threads
+
+OnTensor: TypeAlias = Callable[[str, int], None]
+"""A function that is called with the name and the number of entries of each finished tensor."""
 
 PROFILES: Final = ("peft", "portable")
 """Kinds of adapters: all that PEFT loads, or only what vLLM and llama.cpp accept too."""
@@ -192,9 +195,18 @@ def extract_adapter(
         settings,
         resume=resume,
         force=force,
-        watch=lambda _entries: nullcontext(on_tensor),
+        watch=unwatched if on_tensor is None else _calling(on_tensor),
         command=command,
     )
+
+
+def _calling(on_tensor: OnTensor) -> Watch:
+    """Return the `Watch` that calls `on_tensor`."""
+
+    def report(advance: int, /, *, loss: float | None = None, said: str = "") -> None:  # noqa: ARG001 a tensor has no loss
+        on_tensor(said, advance)
+
+    return lambda _what, _total: nullcontext(report)
 
 
 def extract(
@@ -229,10 +241,10 @@ def extract(
         work.begin({**settings.to_dict(), **prints}, resume=resume, force=force)
         survey, budget = _survey(before, after, coverage, settings, work, calibration)
         with _kept_for_later(work):
-            with watch(sum(math.prod(pair.shape) for pair in survey.pairs)) as on_tensor:
-                findings = survey.findings(on_tensor)
+            with watch("Extracting", survey.entries()) as report:
+                findings = survey.findings(report)
                 if settings.ranks.is_shared:
-                    findings = shared(survey, findings, budget, on_tensor)
+                    findings = shared(survey, findings, budget, report)
             adapter, findings = assembled(
                 survey,
                 findings,

@@ -1,7 +1,6 @@
 """`eckart extract`."""
 
 import shlex
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -173,7 +172,7 @@ def _extracted(
                 settings,
                 resume=options["resume"],
                 force=options["force"],
-                watch=partial(console.tensor_progress, quiet=options["quiet"], verb="Extracting"),
+                watch=console.watching(quiet=options["quiet"]),
                 command=words,
             )
     except KeyboardInterrupt as interrupt:

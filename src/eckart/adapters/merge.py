@@ -10,7 +10,7 @@ from typing import Any, final
 
 from eckart.adapters.join import check_weights
 from eckart.adapters.merge_plan import Plan, plan
-from eckart.adapters.sources import Watch, open_weights, unwatched
+from eckart.adapters.sources import open_weights
 from eckart.arguments import as_path, check_list
 from eckart.checkpoints import Checkpoint, CheckpointWriter
 from eckart.checkpoints.folder import SAFE, copy_companions
@@ -18,6 +18,7 @@ from eckart.checkpoints.peft import AdapterDType, read_adapter
 from eckart.checkpoints.peft.adapter import Tensor
 from eckart.checkpoints.writer import SHARD_BYTES
 from eckart.files import check_output, whole_file
+from eckart.progress import Watch, unwatched
 
 
 @final
@@ -97,7 +98,7 @@ def merge_adapters(
         dtype: Dtype of all weights; None keeps the dtype of each tensor of the base.
         shard_bytes: Largest number of bytes in one shard.
         force: Whether to overwrite `out`.
-        watch: Context manager of the progress, called with the number of entries of all tensors.
+        watch: Shows the progress, in entries of the tensors.
 
     Raises:
         ArgumentError: If a path is missing, `out` exists or is the base, or there is not one
@@ -154,14 +155,13 @@ def _write(
 ) -> None:
     total = sum(math.prod(layout.shape) for layout in planned.layouts.values())
     with (
-        watch(total) as on_tensor,
+        watch("Merging", total) as report,
         CheckpointWriter(target, planned.layouts, shard_bytes=shard_bytes) as writer,
     ):
         for name in writer.order:
             tensor = _tensor(name, checkpoint, planned)
             writer.write(name, tensor)
-            if on_tensor is not None:
-                on_tensor(name, tensor.size)
+            report(tensor.size, said=name)
             del tensor  # else the next tensor would be read while this one is still held
 
 

@@ -2,8 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -19,17 +18,6 @@ from eckart.checkpoints.peft import unwrapped
 from eckart.errors import ArgumentError, FormatError
 from eckart.files.documents import read_object
 from eckart.files.outputs import located
-
-OnTensor: TypeAlias = Callable[[str, int], None]
-Watch: TypeAlias = Callable[[int], AbstractContextManager[OnTensor | None]]
-"""Function of the number of all entries that gives a context manager for the work, whose value is
-called with the name and the number of entries of each finished tensor."""
-
-
-def unwatched(_total: int) -> AbstractContextManager[None]:
-    """Report no progress."""
-    return nullcontext()
-
 
 _ADAPTER: Final = "adapter_config.json"
 # the entry of a model card, in YAML: one name, or a list of which the first is taken

@@ -16,9 +16,9 @@ from eckart.adapters.layer import FactoredLayer, LayerFigures, cut_layer, factor
 from eckart.adapters.placement import Way
 from eckart.adapters.resume import ResumeStore
 from eckart.adapters.second_moments import Calibration, cut_weighted, factor_weighted
-from eckart.adapters.sources import OnTensor
 from eckart.checkpoints import Checkpoint
 from eckart.checkpoints.peft import AdapterDType, matrix_shape
+from eckart.progress import Report
 from eckart.threads import limited_threads, thread_count
 
 T = TypeVar("T")
@@ -133,20 +133,24 @@ class LayerRunner:
     work: ResumeStore
     calibration: Calibration | None
 
-    def findings(self, on_tensor: OnTensor | None) -> list[TensorRecord]:
+    def entries(self) -> int:
+        """The number of entries of all tensors."""
+        return sum(math.prod(pair.shape) for pair in self.pairs)
+
+    def findings(self, report: Report) -> list[TensorRecord]:
         """The records of all tensors, in order; tensors that earlier runs finished are not read.
 
         Args:
-            on_tensor: Function called with the name and the entries of each finished tensor.
+            report: Called with the entries of each finished tensor and its name.
         """
         known = {number: self._known(number, pair) for number, pair in enumerate(self.pairs)}
         found = {number: finding for number, finding in known.items() if finding is not None}
         # finished tensors count in the progress too
         for finding in found.values():
-            _tell(on_tensor, finding)
+            _tell(report, finding)
         missing = [(number, pair) for number, pair in enumerate(self.pairs) if number not in found]
         for finding in self._each(missing, self._found):
-            _tell(on_tensor, finding)
+            _tell(report, finding)
             found[finding.number] = finding
         return [found[number] for number in known]
 
@@ -286,6 +290,5 @@ class LayerRunner:
         return TensorRecord(number=number, pair=pair, delta_norm=norm, figures=figures)
 
 
-def _tell(on_tensor: OnTensor | None, finding: TensorRecord) -> None:
-    if on_tensor is not None:
-        on_tensor(finding.pair.name, math.prod(finding.pair.shape))
+def _tell(report: Report, finding: TensorRecord) -> None:
+    report(math.prod(finding.pair.shape), said=finding.pair.name)

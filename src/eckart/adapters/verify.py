@@ -15,7 +15,7 @@ from eckart.adapters.assembly import is_input_table
 from eckart.adapters.coverage import Coverage, Patterns, TensorPair, cover
 from eckart.adapters.delta import Delta, digits, subtract
 from eckart.adapters.documents import read_report
-from eckart.adapters.sources import HEAD, Watch, is_unchanged, open_pair, unwatched
+from eckart.adapters.sources import HEAD, is_unchanged, open_pair
 from eckart.adapters.survey import read_ahead
 from eckart.adapters.verification import LayerCheck, Uncovered, ValueCheck, Verification
 from eckart.arguments import as_path, check_number
@@ -25,6 +25,7 @@ from eckart.checkpoints.peft.adapter import Tensor
 from eckart.errors import ArgumentError
 from eckart.factors import Factors
 from eckart.objectives import residual_norm
+from eckart.progress import Watch, unwatched
 
 DIFFERENT: Final = "its values are not those of the fine-tune"
 """Reason why a bias or a saved value does not fit."""
@@ -51,7 +52,7 @@ def verify_adapter(
         base: Folder or file of the base checkpoint.
         tuned: Folder or file of the checkpoint of the fine-tune.
         tolerance: Largest relative error to accept, of each layer and of the whole change.
-        watch: Context manager of the progress, called with the number of entries of all tensors.
+        watch: Shows the progress, in entries of the tensors.
 
     Raises:
         ArgumentError: If a path is missing, or the tolerance is not above 0.
@@ -80,12 +81,11 @@ def verify_adapter(
     shapes = {pair.name: pair.shape for pair in pairs}
     placing = place(content, shapes, coverage.placement)
     checks = _Checks(placing=placing, recorded=_recorded(folder))
-    with watch(sum(math.prod(pair.shape) for pair in pairs)) as on_tensor:
+    with watch("Verifying", sum(math.prod(pair.shape) for pair in pairs)) as report:
         for pair, first, second in read_ahead(before, after, pairs):
             assert second is not None
             checks.add(pair, first, second)
-            if on_tensor is not None:
-                on_tensor(pair.name, second.size)
+            report(second.size, said=pair.name)
     unplaced = checks.shared(tied=coverage.placement.is_tied)
     return Verification(
         adapter=str(adapter),

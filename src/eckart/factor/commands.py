@@ -191,9 +191,7 @@ def compare(matrix: Path, report: Path | None, as_json: bool, **options: Any) ->
             **run_arguments(options),
             # quoted for a shell, so that the command in the report can be pasted
             command=shlex.join(["eckart", *click.get_current_context().obj]),
-            watch=lambda solver: console.progress(
-                getattr(solver, "epochs", None), quiet=options["quiet"]
-            ),
+            watch=console.watching(quiet=options["quiet"]),
         )
     return deliver(
         "compare", result, report, show=_show_comparison, draw=_page,
@@ -238,10 +236,7 @@ def demo(
     """
     from eckart.factor.demo import report_name, run_demo
 
-    # the epochs of the gradient descent in `run_demo`
-    total = 1000
-    with console.progress(total, quiet=quiet) as on_step:
-        results = run_demo(output, force=force, on_step=on_step)
+    results = run_demo(output, force=force, watch=console.watching(quiet=quiet))
     reports = {name: str((output / report_name(name)).resolve()) for name in results}
     if as_json:
         documents = {name: result.to_dict() for name, result in results.items()}

@@ -1,22 +1,19 @@
 """Factoring one matrix with several solvers at one rank, to compare them."""
 
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias, final
+from typing import Any, final
 
 from eckart.engine import Diverged, Factorization
 from eckart.engine.result import Grade
-from eckart.factor.factor import named, reached, start_of, worst
+from eckart.factor.factor import reached, start_of, worst
 from eckart.files import Part
 from eckart.matrices import Matrix
 from eckart.matrices.derived import check_entries
-from eckart.solvers import IterativeSolver, Solver, Step
-
-Watch: TypeAlias = Callable[
-    [Solver], AbstractContextManager[Callable[[str, Step], None] | None]
-]  # entered around each run; its value is called with the solver's name and every step
+from eckart.progress import Watch, each_step, unwatched
+from eckart.solvers import IterativeSolver, Solver
+from eckart.solvers.base import epochs_of
 
 
 @final
@@ -123,10 +120,6 @@ class Comparison:
         return self.to_dict()
 
 
-def _unwatched(_: Solver) -> AbstractContextManager[None]:
-    return nullcontext()
-
-
 def compare_solvers(
     part: Part,
     source: str,
@@ -139,7 +132,7 @@ def compare_solvers(
     time_limit: float | None = None,
     seed: int = 0,
     command: str = "",
-    watch: Watch = _unwatched,
+    watch: Watch = unwatched,
 ) -> Comparison:
     """Factor one matrix with each solver in turn, all with the same rank, seed and start.
 
@@ -154,8 +147,7 @@ def compare_solvers(
         time_limit: Most seconds of each solver.
         seed: Seed of every run.
         command: Command line for the report, or empty.
-        watch: Context manager entered around each run, whose value is called with the name of the
-            solver and every step.
+        watch: Shows the progress of each run.
 
     Returns:
         The result. It holds a diverged run up to its end, and after Ctrl-C the runs up to then.
@@ -177,8 +169,8 @@ def compare_solvers(
         # other solvers take no start and would refuse it
         begun = first if isinstance(solver, IterativeSolver) else None
         try:
-            with watch(solver) as on_step:
-                told = None if on_step is None else named(on_step, name)
+            with watch(f"Factoring by {name}", epochs_of(solver)) as report:
+                told = each_step(report)
                 arguments = {**shared, "solver": solver, "start": begun, "on_step": told}
                 runs.append(_run(name, part.matrix, rank=rank, **arguments))
         except KeyboardInterrupt:

@@ -1,7 +1,6 @@
 """The demonstration: the worked example and a photograph."""
 
 import shutil
-from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
@@ -23,7 +22,8 @@ from eckart.files import (
 from eckart.files.outputs import located
 from eckart.files.whole import refused
 from eckart.matrices import Dense
-from eckart.solvers import GradientDescent, Step
+from eckart.progress import Watch, unwatched
+from eckart.solvers import GradientDescent
 
 ARTICLE: Final = ((4, 3, 2, 1), (2, 2, 2, 2), (1, 3, 4, 2), (0, 1, 2, 3))
 """Matrix W of the worked example."""
@@ -34,7 +34,7 @@ PHOTOGRAPH: Final = "skimage/data/astronaut.png"  # NASA, public domain
 
 
 def run_demo(
-    folder: Path, *, force: bool = False, on_step: Callable[[str, Step], None] | None = None
+    folder: Path, *, force: bool = False, watch: Watch = unwatched
 ) -> dict[str, Factoring]:
     """Factor the 4 × 4 example by gradient descent and a photograph exactly, into a folder.
 
@@ -44,7 +44,7 @@ def run_demo(
     Args:
         folder: Folder to write, which is made with its parents if it is missing.
         force: Whether to replace the folder of an earlier demonstration.
-        on_step: Function called with a part's name and every step.
+        watch: Shows the progress of each run.
 
     Raises:
         ArgumentError: If the folder holds anything and `force` is false, or it holds files that
@@ -73,7 +73,7 @@ def run_demo(
                 start=first,
                 command=f"eckart factor {folder / TABLE} --rank 2 --solver gd "
                 f"--start {folder / START} --learning-rate 0.01 --epochs 1000 --no-early-stop",
-                on_step=on_step,
+                watch=watch,
                 # the folder is written elsewhere and moved, so the result names the final path
                 final=folder / "article.factors.npz",
             ),

@@ -3,7 +3,7 @@
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, cast, final
@@ -30,8 +30,10 @@ from eckart.files import (
 from eckart.files.registry import suffix_of
 from eckart.matrices import Dense, Difference, Matrix
 from eckart.matrices.derived import thumbnail
+from eckart.progress import Watch, each_step, unwatched
 from eckart.ranks import byte_count
-from eckart.solvers import Solver, Step
+from eckart.solvers import Solver
+from eckart.solvers.base import epochs_of
 
 GRADES: Final[dict[Grade, int]] = {"success": 0, "short": 1, "failed": 2, "interrupted": 3}
 """Order of the grades, from the best to the worst."""
@@ -189,7 +191,7 @@ def factor_parts(
     seed: int | Randomness = 0,
     force: bool = False,
     command: str = "",
-    on_step: Callable[[str, Step], None] | None = None,
+    watch: Watch = unwatched,
     final: Path | None = None,
 ) -> Factoring:
     """Factor every part of a source and write the factors, and B·A as a picture for a picture.
@@ -207,7 +209,7 @@ def factor_parts(
         seed: Seed or random generator; see `factorize`.
         force: Whether to overwrite `output`.
         command: Command line for the report, or empty.
-        on_step: Function called with the part's name and every step.
+        watch: Shows the progress of each part.
         final: Path that the caller moves `output` to, which the result names; None if it stays.
 
     Returns:
@@ -225,17 +227,18 @@ def factor_parts(
         check_output(picture, force=force, inputs=[source, output])
     done: list[FactoredPart] = []
     for part in parts:
-        factorization = reached(
-            part.matrix,
-            **choice.for_part(len(parts), part.matrix.nbytes),
-            solver=solver,
-            start=start_of(part, start),
-            accuracy=accuracy,
-            certificate=certificate,
-            time_limit=time_limit,
-            seed=seed,
-            on_step=None if on_step is None else named(on_step, part.name),
-        )
+        with watch(f"Factoring {part.name}".rstrip(), epochs_of(solver)) as report:
+            factorization = reached(
+                part.matrix,
+                **choice.for_part(len(parts), part.matrix.nbytes),
+                solver=solver,
+                start=start_of(part, start),
+                accuracy=accuracy,
+                certificate=certificate,
+                time_limit=time_limit,
+                seed=seed,
+                on_step=each_step(report),
+            )
         done.append(FactoredPart(name=part.name, matrix=part.matrix, factorization=factorization))
         if factorization.outcome.grade == "interrupted":
             break
@@ -281,11 +284,6 @@ def start_of(part: Part, start: object) -> object:
     if not isinstance(start, dict):
         return start
     return choose_part(cast("dict[str, Factors]", start), part.name, "The start")
-
-
-def named(on_step: Callable[[str, Step], None], name: str) -> Callable[[Step], None]:
-    """The function that calls `on_step` with a name and each step."""
-    return lambda step: on_step(name, step)
 
 
 def worst(grades: Iterable[Grade]) -> Grade:

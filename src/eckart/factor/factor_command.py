@@ -72,21 +72,18 @@ def factor(matrix: Path, report: Path | None, as_json: bool, **options: Any) -> 
             return show_spectrum(contents.parts, matrix, as_json=as_json)
         from eckart.factor.factor import factor_parts
 
-        # direct solvers have no epochs
-        total = getattr(solver, "epochs", None)
-        with console.progress(total, quiet=options["quiet"]) as on_step:
-            result = factor_parts(
-                contents.parts,
-                matrix,
-                output,
-                choice,
-                solver=solver,
-                start=start,
-                **run_arguments(options),
-                force=options["force"],
-                command=shlex.join(["eckart", *click.get_current_context().obj]),
-                on_step=on_step,
-            )
+        result = factor_parts(
+            contents.parts,
+            matrix,
+            output,
+            choice,
+            solver=solver,
+            start=start,
+            **run_arguments(options),
+            force=options["force"],
+            command=shlex.join(["eckart", *click.get_current_context().obj]),
+            watch=console.watching(quiet=options["quiet"]),
+        )
     return deliver(
         "factor", result, report, show=show_factoring, draw=_page,
         force=options["force"], as_json=as_json, quiet=options["quiet"],

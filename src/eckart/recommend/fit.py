@@ -1,21 +1,22 @@
 """The job of `eckart recommend fit`: from interactions to a fitted, evaluated and saved model."""
 
 import time
-from collections.abc import Callable, Generator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, Final, TypeAlias, final
+from typing import Any, Final, final
 
 from eckart.engine.result import Grade
 from eckart.errors import ArgumentError
 from eckart.files import check_output
+from eckart.progress import Report, Watch, each_step, unwatched
 from eckart.recommend.attribute_tables import AttributeTables, attach, summary
 from eckart.recommend.columns import ColumnNames
 from eckart.recommend.evaluation import Evaluation, evaluate
 from eckart.recommend.feedback import Feedback
-from eckart.recommend.fitting import Fit, fit_model, fit_split
+from eckart.recommend.fitting import Fit, OnStep, fit_model, fit_split
 from eckart.recommend.interactions import Interactions, read_interactions, taken_anew
 from eckart.recommend.merging import check_read, merged, of_known
 from eckart.recommend.model import Model, attributed, item_map
@@ -24,17 +25,8 @@ from eckart.recommend.splitting import SHARE, Split, Way, split
 from eckart.recommend.storing import load_model, save_model
 from eckart.recommend.tuning import TRIALS, Choice, Tuning, choose_regularization, tune
 
-OnPart: TypeAlias = Callable[[str, int | None], AbstractContextManager[Callable[..., None] | None]]
-"""A function of the name of a part of the work and of its most steps: it returns a context manager
-around that part, which yields a callback for each step, or None."""
 
-
-def unwatched(_what: str, _total: int | None) -> AbstractContextManager[None]:
-    """Report no progress."""
-    return nullcontext()
-
-
-def timed(watch: OnPart, seconds: dict[str, float]) -> OnPart:
+def timed(watch: Watch, seconds: dict[str, float]) -> Watch:
     """Wrap a watch so that it also records the seconds of each part, under its name in lower case.
 
     Example:
@@ -46,10 +38,10 @@ def timed(watch: OnPart, seconds: dict[str, float]) -> OnPart:
     """
 
     @contextmanager
-    def part(what: str, total: int | None) -> Generator[Callable[..., None] | None, None, None]:
+    def part(what: str, total: int | None) -> Generator[Report, None, None]:
         began = time.perf_counter()
-        with watch(what, total) as on_step:
-            yield on_step
+        with watch(what, total) as report:
+            yield report
         seconds[what.lower()] = time.perf_counter() - began
 
     return part
@@ -144,7 +136,8 @@ def fit_recommender(
     time_limit: float | None = None,
     older: str | PathLike[str] | Model | None = None,
     force: bool = False,
-    watch: OnPart = unwatched,
+    on_step: OnStep | None = None,
+    watch: Watch = unwatched,
 ) -> Fitting:
     """Fit a recommender, choose the settings that were left out, and measure how good it is.
 
@@ -169,7 +162,8 @@ def fit_recommender(
         time_limit: Seconds for the tuning.
         older: A model to start from; its interactions are kept unless later ones replace them.
         force: Whether an existing folder is overwritten.
-        watch: Returns a context manager that is entered around each part of the work.
+        on_step: Called with every step of the final fit.
+        watch: Shows the progress of each part of the work.
 
     Raises:
         ArgumentError: If an argument is out of range, or does not apply to this input.
@@ -210,9 +204,14 @@ def fit_recommender(
     notes += _advice(evaluation)
     everything = visible if held is None else held.joined()
     del held, visible
-    with watch("Fitting", settings.epochs) as on_step:
+    with watch("Fitting", settings.epochs) as report:
         fit = fit_model(
-            everything, settings, scale=scale, start=start, on_step=on_step, keep_interrupted=True
+            everything,
+            settings,
+            scale=scale,
+            start=start,
+            on_step=on_step or each_step(report),
+            keep_interrupted=True,
         )
     if fit.run.outcome.grade != "success":
         notes.append(fit.run.message)
@@ -283,7 +282,7 @@ def _chosen(
     visible: Interactions,
     settings: Settings,
     scale: tuple[float, float] | None,
-    watch: OnPart,
+    watch: Watch,
     *,
     tuned: bool,
     trials: int | None,
@@ -291,20 +290,20 @@ def _chosen(
 ) -> tuple[Settings, Tuning | None, Choice | None]:
     """The settings completed by those that were left out, and how these were chosen."""
     if tuned:
-        with watch("Tuning", trials or (None if time_limit else TRIALS)) as on_trial:
+        with watch("Tuning", trials or (None if time_limit else TRIALS)) as report:
             tuning = tune(
                 visible,
                 settings,
                 scale=scale,
                 trials=trials,
                 time_limit=time_limit,
-                on_trial=on_trial,
+                report=report,
             )
         return tuning.settings, tuning, None
     if settings.regularization is not None:
         return settings, None, None
-    with watch("Choosing λ", None) as on_trial:
-        choice = choose_regularization(visible, settings, scale=scale, on_trial=on_trial)
+    with watch("Choosing λ", None) as report:
+        choice = choose_regularization(visible, settings, scale=scale, report=report)
     if choice is not None:
         settings = replace(settings, regularization=choice.regularization)
     return settings, None, choice
@@ -337,12 +336,12 @@ def _evaluated(
     settings: Settings,
     scale: tuple[float, float] | None,
     k: int,
-    watch: OnPart,
+    watch: Watch,
 ) -> Evaluation | None:
     if held is None:
         return None
-    with watch("Evaluating", settings.epochs) as on_step:
-        fit = fit_split(held, settings, scale=scale, on_step=on_step)
+    with watch("Evaluating", settings.epochs) as report:
+        fit = fit_split(held, settings, scale=scale, on_step=each_step(report))
         return evaluate(fit.model, held, k=k, seed=settings.seed)
 
 

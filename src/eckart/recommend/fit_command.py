@@ -195,7 +195,7 @@ def fit(data: Path | None, report: Path | None, as_json: bool, **options: Any) -
             time_limit=options["time_limit"],
             older=options["older"],
             force=options["force"],
-            watch=lambda what, total: console.work(what, total, quiet=quiet),
+            watch=console.watching(quiet=quiet),
         )
     document = result.to_dict()
     if report is not None:

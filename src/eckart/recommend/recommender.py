@@ -1,7 +1,6 @@
 """`LowRankRecommender`: the recommender as one Python object."""
 
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
 from os import PathLike
 from typing import Any, final
 
@@ -155,8 +154,7 @@ class LowRankRecommender:
             settings=self.settings,
             test=test,
             k=k,
-            # only the final fit is watched, not those that choose λ or are evaluated
-            watch=lambda what, _: nullcontext(on_step if what == "Fitting" else None),
+            on_step=on_step,
         )
         self._model = self.fitting.model
         return self

@@ -1,6 +1,6 @@
 """The best items for one user, several or all, also written to a table block by block."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -12,6 +12,7 @@ from eckart.arguments import check_flag
 from eckart.errors import MatrixError
 from eckart.files.tables import read_columns, table_head, write_tables
 from eckart.files.text.table import plain
+from eckart.progress import Report, Watch, unwatched
 from eckart.recommend.answers import Listed, Names, as_table, listed
 from eckart.recommend.columns import KNOWN, NAMES, ColumnNames
 from eckart.recommend.feedback import whole_number
@@ -208,7 +209,7 @@ def write_top(
     only: Iterable[object] | None = None,
     without: Iterable[object] | None = None,
     names: Names | None = None,
-    on_block: Callable[..., None] | None = None,
+    watch: Watch = unwatched,
     force: bool = False,
 ) -> Written:
     """Write the k best items of some users or of all users to a table.
@@ -222,7 +223,7 @@ def write_top(
         only: The items that may be listed; None allows all.
         without: The items that may not be listed.
         names: Titles by id.
-        on_block: Called after each block of users with the number of users so far, as text.
+        watch: Shows how many users are done.
         force: Whether existing files are overwritten.
 
     Raises:
@@ -242,18 +243,16 @@ def write_top(
     allowed = allowed_items(model, only, without)
     counts = {"lines": 0, "popular": 0}
 
-    def blocks() -> Any:
-        begin = 0
+    def blocks(report: Report) -> Any:
         for table, size in top_tables(
             model, places, k, seen=seen, allowed=allowed, names=names, asked=asked
         ):
             counts["lines"] += len(table["item"])
-            begin += size
-            if on_block is not None:
-                on_block(f"{begin:,} users")
+            report(size)
             yield table
 
-    write_tables(path, blocks(), force=force)
+    with watch("Ranking", len(places)) as report:
+        write_tables(path, blocks(report), force=force)
     return Written(
         users=len(places),
         lines=counts["lines"],

@@ -105,19 +105,18 @@ def _write(
 ) -> int:
     from eckart.recommend.top import write_top
 
-    with console.work("Ranking", None, quiet=options["quiet"]) as on_block:
-        result = write_top(
-            fitted,
-            options["output"],
-            users,
-            options["k"],
-            seen=options["seen"],
-            only=only,
-            without=without,
-            names=names,
-            on_block=on_block,
-            force=options["force"],
-        )
+    result = write_top(
+        fitted,
+        options["output"],
+        users,
+        options["k"],
+        seen=options["seen"],
+        only=only,
+        without=without,
+        names=names,
+        watch=console.watching(quiet=options["quiet"]),
+        force=options["force"],
+    )
     if as_json:
         console.answer_json("recommend top", result.to_dict())
     else:

@@ -9,6 +9,7 @@ import numpy as np
 
 from eckart.completion.loss import spread
 from eckart.errors import ArgumentError, MissingExtra
+from eckart.progress import Report, silent
 from eckart.recommend.chunked import taken
 from eckart.recommend.evaluation import ranking_per_user
 from eckart.recommend.fitting import fit_model
@@ -34,8 +35,6 @@ MOST_ENTRIES: Final = 3_000_000
 """Interactions that trials are fitted to, about; of more, those of a sample of users."""
 FEWEST: Final = 20
 """Fewest interactions of which a validation part is taken."""
-
-OnTrial = Callable[[str], None]
 
 
 @final
@@ -78,7 +77,7 @@ def choose_regularization(
     settings: Settings,
     *,
     scale: tuple[float, float] | None = None,
-    on_trial: OnTrial | None = None,
+    report: Report = silent,
 ) -> Choice | None:
     """Choose the λ that predicts a held-out tenth of the interactions best from the others.
 
@@ -89,7 +88,7 @@ def choose_regularization(
         data: The interactions that may be used.
         settings: Settings of the fit, whose rank and method each trial uses.
         scale: The lowest and the highest rating.
-        on_trial: Called after each trial with its λ, as text.
+        report: Called after each trial with its λ.
 
     Returns:
         The choice; None if there are too few interactions, or the method has no λ.
@@ -109,8 +108,7 @@ def choose_regularization(
             one = first * 2 ** (halves / 2)
             fit = fit_model(held.train, settings, regularization=one, scale=scale)
             figures[halves] = score(fit.model, held)
-            if on_trial is not None:
-                on_trial(f"λ = {one:.4g}")
+            report(1, said=f"λ = {one:.4g}")
         return figures[halves]
 
     best = 0
@@ -185,7 +183,6 @@ LARGEST_RANK: Final = 256
 ATTRIBUTE_WEIGHTS: Final = (0.01, 100.0)
 """The range of the weight of attributes that is tried."""
 
-OnTuned = Callable[[int, float], None]
 """A callback that is called with the number of finished trials and the best figure."""
 
 
@@ -238,7 +235,7 @@ def tune(
     scale: tuple[float, float] | None = None,
     trials: int | None = None,
     time_limit: float | None = None,
-    on_trial: OnTuned | None = None,
+    report: Report = silent,
 ) -> Tuning:
     """Choose the settings that predict a held-out tenth of the interactions best from the others.
 
@@ -252,7 +249,7 @@ def tune(
         scale: The lowest and the highest rating.
         trials: Number of trials; None is 40, or as many as the time limit allows.
         time_limit: Seconds after which no trial begins.
-        on_trial: Called after every trial.
+        report: Called after each trial with the best figure so far.
 
     Raises:
         ArgumentError: If the method has no λ.
@@ -286,9 +283,8 @@ def tune(
         figure = score(fit_model(held.train, chosen, scale=scale).model, held)
         shown = figure if explicit else -figure
         records.append({**chosen.to_dict(), "figure": shown})
-        if on_trial is not None:
-            best = min if explicit else max
-            on_trial(len(records), best(record["figure"] for record in records))
+        best = min if explicit else max
+        report(1, said=f"best {best(record['figure'] for record in records):.4f}")
         return figure
 
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=settings.seed))

@@ -2,7 +2,7 @@
 
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 from click.core import ParameterSource
@@ -96,25 +96,15 @@ def _run(table: Path, reading: Any, options: dict[str, Any]) -> Any:
         return update_file(
             table, options["update"], output, reading, force=force or own, command=words
         )
-    with console.progress(None, quiet=options["quiet"]) as on_step:
-        return reduce_file(
-            table,
-            output,
-            reading,
-            force=force,
-            command=words,
-            on_step=on_step,
-            rank=options["rank"],
-            tolerance=options["tolerance"],
-            variance=options["variance"],
-            centre=options["centre"],
-            scale=options["scale"],
-            whiten=options["whiten"],
-            tol=options["tol"],
-            solver=options["solver"],
-            seed=options["seed"],
-            certificate=options["certificate"],
-        )
+    return reduce_file(
+        table,
+        output,
+        reading,
+        force=force,
+        command=words,
+        watch=console.watching(quiet=options["quiet"]),
+        **{name: options[name] for name in CHOICE},
+    )
 
 
 def _output(table: Path, options: dict[str, Any]) -> Path:
@@ -128,6 +118,11 @@ def _output(table: Path, options: dict[str, Any]) -> Path:
     from eckart.files import beside, named_path
 
     return beside(table, f"{named_path(table).stem}.{word}{suffix}")
+
+
+CHOICE: Final = ("rank", "tolerance", "variance", "centre", "scale", "whiten", "tol", "solver",
+                 "seed", "certificate")  # fmt: skip
+"""The options that are arguments of `reduce_file` of the same names."""
 
 
 def _check(options: dict[str, Any]) -> None:

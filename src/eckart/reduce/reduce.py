@@ -1,9 +1,8 @@
 """The jobs of `eckart reduce`: reduce a table, project new rows, update a reduction."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Final, final
 
@@ -16,6 +15,7 @@ from eckart.files import check_output, whole_file, whole_files
 from eckart.files.rows import Companions, Table
 from eckart.files.scores import check_score_suffix, score_writer
 from eckart.matrices import Matrix, Streamed
+from eckart.progress import Watch, each_step, unwatched
 from eckart.reduce.files import (
     Picture,
     check_model_path,
@@ -29,7 +29,6 @@ from eckart.reduce.fit import grown, reduced
 from eckart.reduce.missing import missing_sentence
 from eckart.reduce.opening import Reading, missing_in, open_matrix, raw_blocks
 from eckart.reduce.reduction import Reduction
-from eckart.solvers import Step
 
 STRONGEST: Final = 8
 """Columns that are listed for each component."""
@@ -122,7 +121,7 @@ def reduce_file(
     *,
     force: bool = False,
     command: str = "",
-    on_step: Callable[[str, Step], None] | None = None,
+    watch: Watch = unwatched,
     **choice: Any,
 ) -> Reduced:
     """Find the components of a table, and write its scores, its loadings and the reduction.
@@ -134,7 +133,7 @@ def reduce_file(
         reading: How the table is read.
         force: Whether existing files are overwritten.
         command: The command line that the user typed.
-        on_step: Called with a name and every step.
+        watch: Shows the progress of the iteration.
         choice: The other arguments of `reduced`.
 
     Raises:
@@ -148,8 +147,8 @@ def reduce_file(
     began = time.perf_counter()
     check_reduction_output(output, force=force, inputs=[path], beside=reading.ids)
     table, W = open_matrix(path, reading)
-    watched = None if on_step is None else partial(on_step, "")
-    reduction, found = reduced(W, names=table.names, on_step=watched, **choice)
+    with watch("Reducing", None) as report:
+        reduction, found = reduced(W, names=table.names, on_step=each_step(report), **choice)
     files = {
         "scores": output,
         "loadings": tables_path(output, "loadings"),

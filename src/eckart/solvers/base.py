@@ -153,6 +153,11 @@ class Epochs(Protocol):
         ...
 
 
+def epochs_of(solver: object) -> int | None:
+    """Return the largest number of steps of a solver, or None if it has no such limit."""
+    return solver.epochs if isinstance(solver, Epochs) else None
+
+
 @runtime_checkable
 class IterativeSolver(Epochs, Protocol):
     """A solver that starts from given factors."""

@@ -2,27 +2,21 @@
 
 import json
 import sys
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from shutil import get_terminal_size
-from typing import Any, Final, Protocol
+from typing import Any, Final
 from unicodedata import category
 
 import click
 
 from eckart.errors import EckartError
+from eckart.progress import Report, Watch, unwatched
 
 NARROWEST: Final = 40
 """Smallest width of a table, in characters, at which labels and figures are still readable."""
 ANY_WIDTH: Final = 100_000
 """Width of a table in a file or a pipe, in characters: no line is cut off there."""
-
-
-class _Step(Protocol):
-    @property
-    def number(self) -> int: ...
-    @property
-    def loss(self) -> float | None: ...
 
 
 def _shown(text: str) -> str:
@@ -124,118 +118,38 @@ def fail(error: EckartError, command: str, *, as_json: bool) -> None:
         _aside(f"hint: {_shown(error.hint)}")
 
 
-@contextmanager
-def progress(
-    total: int | None, *, quiet: bool
-) -> Generator[Callable[[str, _Step], None] | None, None, None]:
-    """Show a bar with loss, rate and time left while the block runs, on a terminal only.
-
-    Without a total, as for a direct solver, the elapsed time is shown instead.
-
-    Yields:
-        The function to call with a part's name and each step, or None if nothing is shown.
-    """
-    if quiet or not sys.stderr.isatty():
-        yield None
-        return
-    from rich import progress as bars
-
-    columns: tuple[Any, ...] = (
-        bars.SpinnerColumn(),
-        bars.TextColumn("{task.description}"),
-        bars.TimeElapsedColumn(),
-    )
-    if total is not None:
-        columns = (
-            bars.TextColumn("{task.description}"),
-            bars.BarColumn(),
-            bars.MofNCompleteColumn(),
-            bars.TextColumn("loss {task.fields[loss]}"),
-            bars.TextColumn("{task.fields[rate]} epochs/s"),
-            bars.TimeRemainingColumn(),
-        )
-    with bars.Progress(*columns, console=_rich(sys.stderr), transient=True) as bar:
-        task = bar.add_task("Factoring", total=total, loss="…", rate="…")
-
-        def show(part: str, step: _Step) -> None:
-            speed = bar.tasks[0].speed  # None until rich has seen two steps
-            bar.update(
-                task,
-                # steps are counted from 0
-                completed=step.number + 1,
-                description=f"Factoring {part}".rstrip(),
-                loss="…" if step.loss is None else f"{step.loss:.6g}",
-                rate="…" if speed is None else f"{speed:.0f}",
-            )
-
-        yield show
+def watching(*, quiet: bool) -> Watch:
+    """Return the `Watch` that shows a bar on a terminal, and nothing in a file or a pipe."""
+    return unwatched if quiet or not sys.stderr.isatty() else _bar
 
 
 @contextmanager
-def tensor_progress(
-    total_entries: int, *, quiet: bool, verb: str
-) -> Generator[Callable[[str, int], None] | None, None, None]:
-    """Show a bar over the entries of all tensors while the block runs, on a terminal only.
+def _bar(what: str, total: int | None) -> Generator[Report, None, None]:
+    """Show a part of the work while the block runs: loss, rate and the time that is left.
 
-    Yields:
-        The function to call with the name and the number of entries of each finished tensor, or
-        None if nothing is shown.
+    Without a total, the elapsed time is shown instead of the time that is left.
     """
-    if quiet or not sys.stderr.isatty():
-        yield None
-        return
     from rich import progress as bars
 
-    columns = (
+    columns: tuple[bars.ProgressColumn, ...] = (
         bars.TextColumn("{task.description}"),
-        bars.BarColumn(),
-        bars.TaskProgressColumn(),
-        bars.TimeRemainingColumn(),
-        bars.TextColumn("{task.fields[tensor]}", style="dim"),
-    )
-    with bars.Progress(*columns, console=_rich(sys.stderr), transient=True) as bar:
-        task = bar.add_task(verb, total=total_entries, tensor="")
-
-        def show(name: str, entries: int) -> None:
-            bar.update(task, advance=entries, tensor=name)
-
-        yield show
-
-
-@contextmanager
-def work(
-    what: str, total: int | None, *, quiet: bool
-) -> Generator[Callable[..., None] | None, None, None]:
-    """Show the present work, its progress and the elapsed time, on a terminal only.
-
-    Yields:
-        The function to call with each step of a solver, with a count and the best figure so far,
-        or with a word; None if nothing is shown.
-    """
-    if quiet or not sys.stderr.isatty():
-        yield None
-        return
-    from rich import progress as bars
-
-    columns: tuple[Any, ...] = (
-        bars.TextColumn("{task.description}"),
-        *((bars.BarColumn(), bars.MofNCompleteColumn()) if total else (bars.SpinnerColumn(),)),
+        *((bars.BarColumn(), bars.TaskProgressColumn()) if total else (bars.SpinnerColumn(),)),
         bars.TextColumn("{task.fields[said]}", style="dim"),
-        bars.TimeElapsedColumn(),
+        bars.TimeRemainingColumn() if total else bars.TimeElapsedColumn(),
     )
     with bars.Progress(*columns, console=_rich(sys.stderr), transient=True) as bar:
         task = bar.add_task(what, total=total, said="")
 
-        def show(done: Any, best: float | None = None) -> None:
-            if isinstance(done, str):
-                bar.update(task, advance=1, said=done)
-            elif isinstance(done, int):
-                bar.update(task, completed=done, said="" if best is None else f"best {best:.4f}")
-            else:
-                said = "" if done.loss is None else f"loss {done.loss:.6g}"
-                bar.update(task, completed=done.number + 1, said=said)
+        def report(advance: int, /, *, loss: float | None = None, said: str = "") -> None:
+            bar.update(task, advance=advance)
+            figures = [] if loss is None else [f"loss {loss:.6g}"]
+            speed = bar.tasks[0].speed  # None until rich has seen two steps
+            # the rate of entries or texts is in the time that is left
+            if loss is not None and speed is not None:
+                figures.append(f"{speed:.3g} steps/s")
+            bar.update(task, said=" · ".join([*([said] if said else []), *figures]))
 
-        yield show
+        yield report
 
 
 def _aside(text: str) -> None:
