@@ -204,8 +204,10 @@ def weighted(case: Case, W: np.ndarray) -> Reached:
     run = eckart.factorize(
         W, case.rank, solver=eckart.BlockKrylov(), objective=objective, seed=case.seed
     )
-    exact = objective.lifted(eckart.Factors(W.astype(np.float64), np.eye(columns))).dense()
-    found = objective.lifted(run.factors.astype(np.float64)).dense()
+    exact = objective.transform_factors(
+        eckart.Factors(W.astype(np.float64), np.eye(columns))
+    ).dense()
+    found = objective.transform_factors(run.factors.astype(np.float64)).dense()
     values = np.linalg.svd(exact, compute_uv=False)
     return Reached(float(np.linalg.norm(exact - found)), run, values)
 

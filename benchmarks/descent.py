@@ -61,10 +61,10 @@ def descend(
     W: np.ndarray, optimum: float, solver: IterativeSolver, start: Start, most: int
 ) -> Descent:
     matrix = Dense(W)
-    first = start.settled(matrix).factors(matrix, RANK, as_randomness(0))
+    first = start.resolved(matrix).factors(matrix, RANK, as_randomness(0))
     problem = Problem(W=matrix, rank=RANK, start=first)
     began, step = time.perf_counter(), Step(number=0, loss=None, factors=lambda: first)
-    for step in solver.settled(problem).steps(problem):
+    for step in solver.resolved(problem).steps(problem):
         # The loss is known to some eps·‖W‖² only; near the target the error is measured.
         near = step.loss is not None and math.sqrt(max(0.0, step.loss)) <= 2 * optimum
         if (near and error(W, step) <= TARGET * optimum) or step.number >= most:

@@ -89,7 +89,7 @@ def main() -> None:
     start = eckart.LoRAStart().factors(Dense(W), options.rank, as_randomness(0))
     rate = (
         eckart.GradientDescent()
-        .settled(Problem(W=Dense(W), rank=options.rank, start=start))
+        .resolved(Problem(W=Dense(W), rank=options.rank, start=start))
         .learning_rate
     )
     assert rate is not None

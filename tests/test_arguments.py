@@ -270,7 +270,8 @@ ASKED = {
     "steps", "settled", "suggested_rate", "width",  # a solver, by the loop
     "solve",  # the way to solve the rows, by the solver
     "choose", "enough", "explain",  # a rank rule, by the solver
-    "working", "lifted", "restored", "check", "is_nuclear", "mean", "loss_of_zeros", "ridge",
+    "transform", "transform_factors", "restore_factors",
+    "check", "is_nuclear", "mean", "loss_of_zeros", "ridge",
     "size", "targets", "weights",  # an objective, by the solver
     "LoRAStart.factors", "SpectralStart.factors", "AboveThreshold.scaled",
     "Factors.on", "BiasedFactors.with_rows", "BiasedFactors.with_columns",

@@ -2,7 +2,6 @@
 
 import math
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from os import PathLike
@@ -16,13 +15,12 @@ from eckart.certificates import LARGEST_EXACT, spectrum
 from eckart.completion.base import EntriesSolver
 from eckart.completion.entries import Entries
 from eckart.completion.objective import Observed
-from eckart.completion.run import ENTRIES_SOLVERS, factorize_observed
-from eckart.engine import Diverged, Factorization, Interrupted, Outcome, Recipe
-from eckart.engine.loop import Loop, in_units, prove
+from eckart.completion.run import factorize_observed
+from eckart.engine import Factorization, Recipe
+from eckart.engine.loop import in_units, prove, run_loop
 from eckart.engine.messages import explain, explain_rank
-from eckart.engine.result import machine
-from eckart.engine.stopping import StoppingRule
-from eckart.errors import ArgumentError, ConvergenceWarning, MatrixError
+from eckart.engine.result import deliver
+from eckart.errors import ArgumentError, MatrixError
 from eckart.factors import Factors
 from eckart.matrices import Matrix, as_matrix, rescaled
 from eckart.matrices.derived import check_entries
@@ -37,6 +35,7 @@ from eckart.solvers import (
     Step,
     SubspaceSolver,
 )
+from eckart.solvers.base import as_solver
 from eckart.solvers.starts import GivenStart, Start, as_start
 from eckart.subspaces import CARRIED, FailureBudget
 
@@ -56,7 +55,7 @@ def factorize(
     budget: int | str | None = None,
     ratio: float | None = None,
     objective: Objective | Observed | None = None,
-    solver: Solver | EntriesSolver | None = None,
+    solver: Solver | None = None,
     start: object = None,
     accuracy: float | None = None,
     certificate: bool = True,
@@ -113,7 +112,8 @@ def factorize(
         the optimum is reached, 100.00%, and only a higher rank lowers the loss; at rank 3 it is 0.
     """
     began = time.perf_counter()
-    _check_arguments(solver, objective, on_step, accuracy, time_limit, certificate)
+    solver = None if solver is None else as_solver(solver)
+    _check_arguments(objective, on_step, accuracy, time_limit, certificate)
     if isinstance(W, Entries) or isinstance(objective, Observed):
         if rank is None or not isinstance(rank, int | np.integer) or accuracy is not None:
             raise ArgumentError(
@@ -132,13 +132,12 @@ def factorize(
             on_step,
             bound=certificate,
         )
-    if isinstance(solver, ENTRIES_SOLVERS):
+    if isinstance(solver, EntriesSolver):
         raise ArgumentError(
             "This solver fits known entries only, and W is a whole matrix.",
             hint="Give Entries, or a sparse matrix with the objective Observed().",
             code="needs-entries",
         )
-    solver = cast("Solver | None", solver)
     randomness, first = as_randomness(seed), as_start(start)
     matrix = _matrix(W)
     asked = rank_rule(rank, tolerance, budget, ratio, matrix.nbytes)
@@ -146,10 +145,10 @@ def factorize(
     read_before = matrix.passes
     check_entries(matrix)
     objective = objective or Entire()
-    working, exponent = objective.working(matrix), 0
+    working, exponent = objective.transform(matrix), 0
     if isinstance(first, GivenStart):
         # solvers see the working matrix, so given factors are transformed to it
-        first = replace(first, given=objective.lifted(first.given))
+        first = replace(first, given=objective.transform_factors(first.given))
     if isinstance(solver, IterativeSolver):
         _check_scale(working, solver)  # a start and a learning rate are in the unit of W
     else:
@@ -167,27 +166,21 @@ def factorize(
         growing,
         given=start is not None,
     )
-    recipe = Recipe(
+    recipe = Recipe.of(
         solver=solver.settings(),
         rank_rule=asked.describe(),
         objective=objective.settings(),
         start=begun.settings() if begun else None,
-        # the run has advanced a generator, so only its type is recorded
-        seed=int(seed) if isinstance(seed, int | np.integer) else type(seed).__name__,
+        seed=seed,
         accuracy=accuracy,
         shape=matrix.shape,
-        dtype=str(matrix.dtype),
-        **machine(),
+        dtype=matrix.dtype,
     )
-    loop = Loop(
-        solver.steps(problem),
-        StoppingRule(solver, problem, time_limit),
-        in_units(on_step, exponent),
-    )
+    loop, ending = run_loop(solver, problem, time_limit, in_units(on_step, exponent))
     # the rest of the failure probability belongs to the probes that a solver multiplies along
     probing = FailureBudget(1 - CARRIED)
     proof, values, ending = prove(
-        working, loop, loop.run(), values, accuracy, probing, bound=certificate
+        working, loop, ending, values, accuracy, probing, bound=certificate
     )
     # explain_rank may make further tests, whose failure probability is added below
     spent = probing.failure
@@ -195,7 +188,7 @@ def factorize(
     why = explain_rank(asked, working, values, ending, probing, unit) if certificate else ""
     proof = proof.scaled(unit, failure=probing.failure - spent)
     # the reverse of both transforms above, in reverse order
-    factors = objective.restored(ending.factors()).scaled(unit)
+    factors = objective.restore_factors(ending.factors()).scaled(unit)
     history = tuple(record.scaled(unit) for record in ending.history)
     values = None if values is None else _unscaled(values, exponent)
     ended = explain(ending.outcome, factors, history, proof, values, ending.excess)
@@ -211,7 +204,7 @@ def factorize(
         passes=matrix.passes - read_before,
         seconds=time.perf_counter() - began,
     )
-    return _deliver(result, solver, problem)
+    return deliver(result, lambda: _slower(solver, problem), stacklevel=3)
 
 
 def default_solver(W: Matrix, rank: int) -> Solver:
@@ -240,11 +233,11 @@ def _begin(
 ) -> tuple[Solver, Problem, Start | None]:
     """Return the solver with its defaults filled in, the problem, and the start or None."""
     if isinstance(solver, IterativeSolver):
-        begun = first.settled(W)
+        begun = first.resolved(W)
         factors = begun.factors(W, rank, randomness).on(W.namespace)
         _check_start(factors, W, solver)
         problem = Problem(W=W, rank=rank, start=factors)
-        return solver.settled(problem), problem, begun
+        return solver.resolved(problem), problem, begun
     if given:
         raise ArgumentError(
             "A start was given to a solver that uses none.",
@@ -254,22 +247,11 @@ def _begin(
     return solver, Problem(W=W, rank=rank, start=None, rule=rule, randomness=randomness), None
 
 
-def _deliver(result: Factorization, solver: Solver, problem: Problem) -> Factorization:
-    """Return the result, warn or raise, depending on the grade of its outcome."""
-    if result.outcome is Outcome.DIVERGED:
-        hint = "Leave the solver out, or give it smaller steps."
-        raise Diverged(
-            f"The loss grew without bound: at epoch {len(result.history)} it is not finite or more "
-            "than a hundred times where it began.",
-            hint=solver.suggested_rate(problem) if isinstance(solver, IterativeSolver) else hint,
-            partial=result,
-        )
-    if result.outcome is Outcome.INTERRUPTED:
-        raise Interrupted(result)
-    if result.outcome.grade == "short":
-        # 3: the line that called factorize
-        warnings.warn(result.message, ConvergenceWarning, stacklevel=3)
-    return result
+def _slower(solver: Solver, problem: Problem) -> str:
+    """Say what to do about a loss that grew without bound."""
+    if isinstance(solver, IterativeSolver):
+        return solver.suggested_rate(problem)
+    return "Leave the solver out, or give it smaller steps."
 
 
 def _matrix(W: object) -> Matrix:
@@ -328,7 +310,6 @@ def _too_far(what: str, norm: float, W: Matrix, solver: IterativeSolver) -> Matr
 
 
 def _check_arguments(
-    solver: object,
     objective: object,
     on_step: object,
     accuracy: float | None,
@@ -340,12 +321,6 @@ def _check_arguments(
     Raises:
         ArgumentError: With the name of the argument and what to give.
     """
-    if solver is not None and not (hasattr(solver, "steps") and hasattr(solver, "settings")):
-        raise ArgumentError(
-            f"The solver is {solver!r}, which is none.",
-            hint="Give one such as eckart.ExactSVD() or eckart.BlockKrylov(), or leave it out.",
-            code="bad-solver",
-        )
     if objective is not None and not hasattr(objective, "settings"):
         raise ArgumentError(
             f"The objective is {objective!r}, which is none.",

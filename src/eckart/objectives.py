@@ -18,15 +18,15 @@ from eckart.matrices import Difference, Matrix, Product, Sparse
 class Objective(Protocol):
     """An error that is the Frobenius norm of W − B·A in some working coordinates."""
 
-    def working(self, W: Matrix, /) -> Matrix:
+    def transform(self, W: Matrix, /) -> Matrix:
         """The matrix whose best rank-r factors in the Frobenius norm minimise this error."""
         ...
 
-    def lifted(self, factors: Factors, /) -> Factors:
-        """Transform factors of W to factors of the working matrix: the inverse of `restored`."""
+    def transform_factors(self, factors: Factors, /) -> Factors:
+        """Transform factors of W to factors of the working matrix."""
         ...
 
-    def restored(self, factors: Factors, /) -> Factors:
+    def restore_factors(self, factors: Factors, /) -> Factors:
         """Transform factors of the working matrix back to factors of W."""
         ...
 
@@ -45,15 +45,15 @@ class Entire:
         {'name': 'entire'}
     """
 
-    def working(self, W: Matrix, /) -> Matrix:
+    def transform(self, W: Matrix, /) -> Matrix:
         """Return W itself."""
         return W
 
-    def lifted(self, factors: Factors, /) -> Factors:
+    def transform_factors(self, factors: Factors, /) -> Factors:
         """Return the factors themselves."""
         return factors
 
-    def restored(self, factors: Factors, /) -> Factors:
+    def restore_factors(self, factors: Factors, /) -> Factors:
         """Return the factors themselves."""
         return factors
 
@@ -89,7 +89,7 @@ class Weighted:
     Example:
         >>> from eckart.matrices import Dense
         >>> objective = Weighted(moments=np.diag([4.0, 1.0]), damping=1e-12)
-        >>> round(objective.working(Dense([[1.0, 1.0]])).squared_norm(), 6)
+        >>> round(objective.transform(Dense([[1.0, 1.0]])).squared_norm(), 6)
         5.0
 
     Reference:
@@ -113,7 +113,7 @@ class Weighted:
         if not 0 < check_number("damping", self.damping) < np.inf:
             raise _refused(f"The damping is {self.damping}.")
 
-    def working(self, W: Matrix, /) -> Matrix:
+    def transform(self, W: Matrix, /) -> Matrix:
         """Return W·G^½.
 
         Raises:
@@ -128,12 +128,12 @@ class Weighted:
             )
         return Product(W, self._power(0.5))
 
-    def lifted(self, factors: Factors, /) -> Factors:
+    def transform_factors(self, factors: Factors, /) -> Factors:
         """Return B and A·G^½."""
         put = factors.namespace.put
         return Factors(factors.B, factors.A @ put(self._power(0.5), factors.dtype))
 
-    def restored(self, factors: Factors, /) -> Factors:
+    def restore_factors(self, factors: Factors, /) -> Factors:
         """Return B and A·G^−½."""
         put = factors.namespace.put
         # G^−½ exists, because the damping makes every eigenvalue positive

@@ -276,7 +276,7 @@ def test_the_rate_is_at_the_curvature_that_the_mathematics_gives():
 @pytest.mark.parametrize("name", ["power law", "wide", "float32", "huge entries", "tiny float32"])
 def test_a_rate_that_diverges_is_stopped_at_once_and_one_that_works_is_named(name):
     W = market.MATRICES[name]()
-    good = eckart.GradientDescent().settled(problem(W, 3)).learning_rate
+    good = eckart.GradientDescent().resolved(problem(W, 3)).learning_rate
     with pytest.raises(eckart.Diverged) as error:
         eckart.factorize(W, 3, solver=eckart.GradientDescent(learning_rate=100 * good))
     partial = error.value.partial
@@ -292,8 +292,8 @@ def test_a_rate_that_diverges_is_stopped_at_once_and_one_that_works_is_named(nam
 
 def test_momentum_lowers_the_chosen_rate_by_the_root_of_what_it_multiplies_a_step_with():
     W = market.spectral("power law")
-    plain = eckart.GradientDescent().settled(problem(W, 4)).learning_rate
-    heavy = eckart.GradientDescent(momentum=0.5).settled(problem(W, 4)).learning_rate
+    plain = eckart.GradientDescent().resolved(problem(W, 4)).learning_rate
+    heavy = eckart.GradientDescent(momentum=0.5).resolved(problem(W, 4)).learning_rate
     assert agree(heavy, plain * 0.5**0.5)
 
 
@@ -311,7 +311,7 @@ def test_momentum_at_its_chosen_rate_comes_as_low_as_without(name):
 
 def test_momentum_makes_more_of_the_same_given_rate():
     W = market.with_spectrum(np.array([1.0, 0.1, 0.001]), 40, 30)
-    rate = eckart.GradientDescent(momentum=0.9).settled(problem(W, 2)).learning_rate
+    rate = eckart.GradientDescent(momentum=0.9).resolved(problem(W, 2)).learning_rate
     plain, heavy = (
         eckart.factorize(
             W,

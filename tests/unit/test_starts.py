@@ -35,7 +35,7 @@ def test_the_same_seed_gives_the_same_bits_and_settling_changes_none(start):
     first = one.factors(W, 3, as_randomness(4))
     for again in (
         one.factors(W, 3, as_randomness(4)),
-        one.settled(W).factors(W, 3, as_randomness(4)),
+        one.resolved(W).factors(W, 3, as_randomness(4)),
     ):
         np.testing.assert_array_equal(first.B, again.B)
         np.testing.assert_array_equal(first.A, again.A)
@@ -44,7 +44,7 @@ def test_the_same_seed_gives_the_same_bits_and_settling_changes_none(start):
 @starts
 def test_a_settled_start_has_nothing_left_to_choose_and_is_strict_json(start):
     W = Dense(market.spectral("power law"))
-    settings = STARTS[start](W, 3).settled(W).settings()
+    settings = STARTS[start](W, 3).resolved(W).settings()
     assert None not in settings.values()
     assert json.loads(json.dumps(settings, allow_nan=False)) == settings
 

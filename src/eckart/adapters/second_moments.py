@@ -135,7 +135,7 @@ def factor_weighted(
     run = factorize(matrix, **rank, objective=objective, seed=layer_seed(seed, pair.name))
     factors = run.factors
     values = run.singular_values
-    known = objective.lifted(factors).singular_values() if values is None else values
+    known = objective.transform_factors(factors).singular_values() if values is None else values
     layer = _weighed(pair, delta, _turned(factors, turned), objective, dtype)
     figures = replace(
         layer.figures,
@@ -183,8 +183,8 @@ def _weighed(
     stored = stored_factors(as_adapted(pair, factors), dtype)
     turned = pair.kind is Kind.TRANSPOSED
     matrix = Dense(np.ascontiguousarray(delta.matrix.array.T)) if turned else delta.matrix
-    working = objective.working(matrix)
-    lost = residual_norm(working, objective.lifted(_turned(stored, turned)))
+    working = objective.transform(matrix)
+    lost = residual_norm(working, objective.transform_factors(_turned(stored, turned)))
     figures = LayerFigures(
         delta_norm=math.sqrt(delta.matrix.squared_norm()),
         weight_norm=delta.weight_norm,

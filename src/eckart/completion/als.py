@@ -4,22 +4,22 @@ import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 from eckart.approximations import BiasedFactors
-from eckart.completion.base import EntriesProblem
+from eckart.completion.base import EntriesProblem, EntriesSolver
 from eckart.completion.equations import ConjugateGradients, NonnegativeCoordinates, RowSolver
 from eckart.completion.sweeps import Tables
 from eckart.errors import ArgumentError
 from eckart.factors import Factors
-from eckart.solvers import Step
-from eckart.solvers.base import check_count
+from eckart.solvers import Solver, Step
+from eckart.solvers.base import Limits, check_count
 from eckart.threads import one_blas_thread
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AlternatingLeastSquares:
+class AlternatingLeastSquares(EntriesSolver):
     """Alternating least squares: fit all rows with the columns fixed, then all columns, in turn.
 
     The loss never rises. Biases belong to columns of ones in the factors, so each sweep fits them
@@ -49,6 +49,8 @@ class AlternatingLeastSquares:
         Zhou, Wilkinson, Schreiber, Pan (2008), AAIM; Hu, Koren, Volinsky (2008), ICDM.
     """
 
+    name: ClassVar[str] = "als"
+
     by: RowSolver | None = None
     epochs: int = 15
     stop_early: bool = False
@@ -73,10 +75,14 @@ class AlternatingLeastSquares:
                 approximation=offset,
             )
 
+    def limits(self) -> Limits:
+        """Return the epochs, and whether to stop before them."""
+        return Limits(steps=self.epochs, stop_early=self.stop_early)
+
     def settings(self) -> dict[str, Any]:
         """Return the name and the settings, for the recipe."""
         by = None if self.by is None else self.by.settings()
-        return {"name": "als", "by": by, "epochs": self.epochs, "stop_early": self.stop_early}
+        return {**Solver.settings(self), "by": by}
 
     def _row_solver(self, problem: EntriesProblem) -> RowSolver:
         if not problem.objective.nonnegative:

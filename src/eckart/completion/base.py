@@ -1,15 +1,16 @@
-"""The protocol of solvers of known entries, and their problem."""
+"""The kind of solvers of known entries, and their problem."""
 
+from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeGuard, final, runtime_checkable
+from typing import final
 
 from eckart.approximations import BiasedFactors
 from eckart.arrays import DType, Randomness
 from eckart.completion.entries import Entries
 from eckart.completion.objective import Observed
-from eckart.solvers import IterativeSolver, Step
-from eckart.solvers.base import Epochs
+from eckart.solvers import Solver, Step
+from eckart.solvers.base import Limits
 
 
 @final
@@ -43,19 +44,15 @@ class EntriesProblem:
         return Step(number=0, loss=None, factors=lambda: start.factors, approximation=lambda: start)
 
 
-@runtime_checkable
-class EntriesSolver(Epochs, Protocol):
-    """A solver of known entries."""
+class EntriesSolver(Solver):
+    """A solver of known entries, which improves the factors and biases of a start without end."""
 
+    __slots__ = ()
+
+    @abstractmethod
     def steps(self, problem: EntriesProblem, /) -> Iterator[Step]:
         """Yield steps without end from the start of the problem."""
-        ...
 
-    def settings(self) -> dict[str, Any]:
-        """Return the name and the settings, for the recipe."""
-        ...
-
-
-def fits_entries(solver: object) -> TypeGuard[EntriesSolver]:
-    """Whether a solver fits known entries: it has epochs and is no `IterativeSolver`."""
-    return isinstance(solver, EntriesSolver) and not isinstance(solver, IterativeSolver)
+    @abstractmethod
+    def limits(self) -> Limits:
+        """Return when the loop over the steps ends."""

@@ -2,23 +2,23 @@
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, final
+from typing import ClassVar, Final, final
 
 import numpy as np
 
 from eckart.approximations import BiasedFactors, PosteriorSamples, Prior
 from eckart.arguments import check_whole
 from eckart.arrays import FLOAT32, FLOAT64, Array, Randomness
-from eckart.completion.base import EntriesProblem
+from eckart.completion.base import EntriesProblem, EntriesSolver
 from eckart.completion.equations import NormalEquations, cut
 from eckart.completion.loss import in_units, known_error, offset_times, spread
 from eckart.completion.sweeps import Side, Tables
 from eckart.errors import ArgumentError
 from eckart.factors import Factors
 from eckart.solvers import Step
-from eckart.solvers.base import check_count
+from eckart.solvers.base import Limits, check_count
 from eckart.threads import in_threads, one_blas_thread
 
 STRENGTH: Final = 2.0
@@ -27,7 +27,7 @@ STRENGTH: Final = 2.0
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GibbsSampling:
+class GibbsSampling(EntriesSolver):
     """Gibbs sampling of B, A, their biases and their priors, given the known entries.
 
     The rows of B (with their biases) are Gaussian with a common mean and precision, which have a
@@ -52,6 +52,8 @@ class GibbsSampling:
         Salakhutdinov, Mnih (2008), Bayesian probabilistic matrix factorization, ICML.
     """
 
+    name: ClassVar[str] = "gibbs"
+
     samples: int = 250
     burn_in: int = 50
     keep: int = 250
@@ -64,15 +66,9 @@ class GibbsSampling:
                 f"The burn-in is {self.burn_in}.", hint="Give at least 0.", code="bad-burn-in"
             )
 
-    @property
-    def epochs(self) -> int:
-        """Number of sweeps, burn-in included."""
-        return self.burn_in + self.samples
-
-    @property
-    def stop_early(self) -> bool:
-        """False: draws do not converge, only their mean does."""
-        return False
+    def limits(self) -> Limits:
+        """Return the sweeps, burn-in included: draws do not converge, only their mean does."""
+        return Limits(steps=self.burn_in + self.samples, stop_early=False)
 
     def steps(self, problem: EntriesProblem, /) -> Iterator[Step]:
         """Yield sweeps without end; the loss is the squared error of the last draw alone."""
@@ -112,10 +108,6 @@ class GibbsSampling:
                 factors=partial(_factors, offset),
                 approximation=partial(_samples, *kept),
             )
-
-    def settings(self) -> dict[str, Any]:
-        """Return the name and the settings, for the recipe."""
-        return {"name": "gibbs", **asdict(self)}
 
 
 def _prior_times(prior: Prior, unit: float, rank: int) -> Prior:

@@ -2,7 +2,6 @@
 
 import math
 import time
-import warnings
 from collections.abc import Callable
 from typing import Any, Final, cast
 
@@ -12,28 +11,26 @@ import scipy.sparse
 from eckart.approximations import BiasedFactors, PosteriorSamples
 from eckart.arrays import FLOAT32, Randomness, as_randomness
 from eckart.completion.als import AlternatingLeastSquares
-from eckart.completion.base import EntriesProblem, EntriesSolver, fits_entries
+from eckart.completion.base import EntriesProblem, EntriesSolver
 from eckart.completion.entries import Entries
-from eckart.completion.gibbs import GibbsSampling
 from eckart.completion.loss import certify_known
 from eckart.completion.objective import Observed
-from eckart.completion.sgd import StochasticGradient
-from eckart.engine import Diverged, Factorization, Interrupted, Outcome, Recipe
-from eckart.engine.loop import Loop
+from eckart.engine import Factorization, Recipe
+from eckart.engine.loop import run_loop
 from eckart.engine.messages import explain_known
-from eckart.engine.result import machine
-from eckart.engine.stopping import StoppingRule
-from eckart.errors import ArgumentError, ConvergenceWarning, MatrixError
+from eckart.engine.result import deliver
+from eckart.errors import ArgumentError, MatrixError
 from eckart.factors import Factors, check_rank
 from eckart.objectives import Objective
 from eckart.solvers import Solver, Step
+from eckart.solvers.base import ForeignSolver
 from eckart.solvers.starts import GivenStart, as_start
 
-ENTRIES_SOLVERS: Final = (AlternatingLeastSquares, GibbsSampling, StochasticGradient)
-"""Solvers of eckart that fit known entries only; a solver from elsewhere may fit either kind."""
-MOST_RANK = 2**14
+MOST_RANK: Final = 2**14
 """Largest rank for known entries."""
-SMALL = 0.1
+SLOWER: Final = "Give a lower learning rate or more regularization."
+"""What to do about a loss that grew without bound."""
+SMALL: Final = 0.1
 """Typical length of a column of the random initial A."""
 
 
@@ -41,7 +38,7 @@ def factorize_observed(
     W: object,
     rank: int,
     objective: Objective | Observed,
-    solver: Solver | EntriesSolver | None,
+    solver: Solver | None,
     start: object,
     time_limit: float | None,
     seed: int | Randomness,
@@ -59,18 +56,17 @@ def factorize_observed(
     problem = EntriesProblem(
         entries=entries, objective=objective, rank=rank, start=first, randomness=randomness
     )
-    recipe = Recipe(
+    recipe = Recipe.of(
         solver=solver.settings(),
         rank_rule=f"rank {rank}",
         objective=objective.settings(),
         start={"name": "random" if start is None else "given"},
-        seed=int(seed) if isinstance(seed, int | np.integer) else type(seed).__name__,
+        seed=seed,
         accuracy=None,
         shape=entries.shape,
-        dtype="float32",
-        **machine(),
+        dtype=FLOAT32,
     )
-    ending = Loop(solver.steps(problem), StoppingRule(solver, problem, time_limit), on_step).run()
+    ending = run_loop(solver, problem, time_limit, on_step)[1]
     fitted = cast(
         "BiasedFactors | PosteriorSamples", ending.approximation and ending.approximation()
     )
@@ -88,7 +84,8 @@ def factorize_observed(
         seconds=time.perf_counter() - began,
         fitted=fitted,
     )
-    return _deliver(result)
+    # 4: the line that called factorize, which calls this
+    return deliver(result, lambda: SLOWER, stacklevel=4)
 
 
 def first_offset(
@@ -141,30 +138,12 @@ def _entries(W: object) -> Entries:
     )
 
 
-def _checked(
-    objective: Objective | Observed, solver: Solver | EntriesSolver | None
-) -> tuple[Observed, EntriesSolver]:
+def _checked(objective: Objective | Observed, solver: Solver | None) -> tuple[Observed, Solver]:
     chosen = AlternatingLeastSquares() if solver is None else solver
-    if not isinstance(objective, Observed) or not fits_entries(chosen):
+    if not isinstance(objective, Observed) or not isinstance(chosen, EntriesSolver | ForeignSolver):
         raise ArgumentError(
             "This solver or objective needs every entry of W.",
             hint="Known entries need Observed() and a solver such as AlternatingLeastSquares().",
             code="needs-every-entry",
         )
     return objective, chosen
-
-
-def _deliver(result: Factorization) -> Factorization:
-    """Return the result, warn or raise, depending on the grade of its outcome."""
-    if result.outcome is Outcome.DIVERGED:
-        raise Diverged(
-            "The loss grew without bound.",
-            hint="Give a lower learning rate or more regularization.",
-            partial=result,
-        )
-    if result.outcome is Outcome.INTERRUPTED:
-        raise Interrupted(result)
-    if result.outcome.grade == "short":
-        # 4: the line that called factorize, which calls factorize_observed
-        warnings.warn(result.message, ConvergenceWarning, stacklevel=4)
-    return result

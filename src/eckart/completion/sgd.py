@@ -3,21 +3,21 @@
 import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, final
+from typing import ClassVar, final
 
 import numpy as np
 
 from eckart.approximations import BiasedFactors
 from eckart.arguments import check_number
 from eckart.arrays import FLOAT32, FLOAT64, Array
-from eckart.completion.base import EntriesProblem
+from eckart.completion.base import EntriesProblem, EntriesSolver
 from eckart.completion.loss import in_units, known_error, offset_times
 from eckart.errors import ArgumentError
 from eckart.factors import Factors
 from eckart.solvers import Step
-from eckart.solvers.base import check_count
+from eckart.solvers.base import Limits, check_count
 
 FIRST_SIZE = 0.1
 """Standard deviation of initial factors, times rank^¼, so that B·A has one size at any rank."""
@@ -27,7 +27,7 @@ SERVED = (0.5, 32.0)
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StochasticGradient:
+class StochasticGradient(EntriesSolver):
     """Gradient descent on one entry after another, in a new random order in every epoch.
 
         e = w·(W_ij − ŷ_ij)      B_i ← (B_i + η·e·A_j)/(1 + η·λ·n_i^(ν−1))      and so on
@@ -54,6 +54,8 @@ class StochasticGradient:
     Reference:
         Funk (2006); Koren, Bell, Volinsky (2009), Computer 42(8).
     """
+
+    name: ClassVar[str] = "sgd"
 
     learning_rate: float = 0.01
     decay: float = 0.97
@@ -118,9 +120,9 @@ class StochasticGradient:
                 approximation=partial(_itself, fitted),
             )
 
-    def settings(self) -> dict[str, Any]:
-        """Return the name and the settings, for the recipe."""
-        return {"name": "sgd", **asdict(self)}
+    def limits(self) -> Limits:
+        """Return the epochs, and whether to stop before them."""
+        return Limits(steps=self.epochs, stop_early=self.stop_early)
 
     def _begun(self, problem: EntriesProblem, unit: float) -> tuple[Array, Array]:
         """Return B and Aᵀ with biases; both are drawn at random if the B of the start is 0."""

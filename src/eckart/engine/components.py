@@ -19,9 +19,9 @@ from eckart.engine.component_solver import (
     refined,
     suits_gram,
 )
-from eckart.engine.loop import Loop, in_units
-from eckart.engine.result import Outcome, Recipe, Record, machine
-from eckart.engine.stopping import LoopResult, StoppingRule
+from eckart.engine.loop import in_units, run_loop
+from eckart.engine.result import Outcome, Recipe, Record
+from eckart.engine.stopping import LoopResult
 from eckart.matrices import Matrix, Transposed, is_streamed, rescaled
 from eckart.ranks import GrowingRule, RankRule, rank_rule
 from eckart.solvers import BlockKrylov, ExactSVD, GramSVD, Solver, Step
@@ -85,7 +85,7 @@ class Components:
             "message": self.message,
             "certificate": self.certificate.to_dict(),
             "history": [asdict(record) for record in self.history],
-            "recipe": {**asdict(self.recipe), "shape": list(self.recipe.shape)},
+            "recipe": self.recipe.to_dict(),
         }
 
 
@@ -151,16 +151,15 @@ def components(
     A, squares, error = refined(W, side, ending)
     spectrum = _known(ending, squares)
     proof = _proof(W, side, len(squares), error, ending, bound=certificate)
-    recipe = Recipe(
+    recipe = Recipe.of(
         solver=chosen.settings(),
         rank_rule=rule.describe(),
         objective={"name": "entire"},
         start=None,
-        seed=int(seed) if isinstance(seed, int | np.integer) else type(seed).__name__,
+        seed=seed,
         accuracy=None,
         shape=W.shape,
-        dtype=str(W.dtype),
-        **machine(),
+        dtype=W.dtype,
     )
     factor = 2.0**-exponent
     return Components(
@@ -189,7 +188,7 @@ def _ended(
 ) -> LoopResult:
     """Run a solver on W and return the result of its loop."""
     problem = component_problem(W, rank, rule, solver, randomness)
-    return Loop(solver.steps(problem), StoppingRule(solver, problem, time_limit), on_step).run()
+    return run_loop(solver, problem, time_limit, on_step)[1]
 
 
 def _is_unsure(ending: LoopResult, solver: Solver, W: Matrix, *, asked: bool) -> bool:

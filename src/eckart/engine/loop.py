@@ -19,9 +19,9 @@ from eckart.certificates import (
     spectrum,
 )
 from eckart.engine.result import Outcome
-from eckart.engine.stopping import LoopResult, StoppingRule
+from eckart.engine.stopping import LoopResult, StoppableProblem, StoppingRule
 from eckart.matrices import Matrix
-from eckart.solvers import Step
+from eckart.solvers import Solver, Step
 from eckart.solvers.ritz import SURELY
 from eckart.subspaces import FailureBudget
 
@@ -33,10 +33,10 @@ class Loop:
     def __init__(
         self,
         steps: Iterator[Step],
-        watch: StoppingRule,
+        rule: StoppingRule,
         on_step: Callable[[Step], None] | None,
     ) -> None:
-        self._steps, self._watch = steps, watch
+        self._steps, self._rule = steps, rule
         self._on_step = on_step
         self._ended = False
 
@@ -46,9 +46,9 @@ class Loop:
             while True:
                 outcome = self._step()
                 if outcome is not None:
-                    return self._watch.ending(outcome)
+                    return self._rule.ending(outcome)
         except KeyboardInterrupt:
-            return self._watch.ending(Outcome.INTERRUPTED)
+            return self._rule.ending(Outcome.INTERRUPTED)
 
     def further(self) -> LoopResult | None:
         """Take one more step; return its result, or None if there is none or a limit is reached."""
@@ -57,19 +57,31 @@ class Loop:
         outcome = self._step()
         if outcome not in (Outcome.SETTLED, Outcome.UNPROVEN, None):
             return None
-        return self._watch.ending(outcome or Outcome.SETTLED)
+        return self._rule.ending(outcome or Outcome.SETTLED)
 
     def _step(self) -> Outcome | None:
         with np.errstate(over="ignore", invalid="ignore", under="ignore"):
             step = next(self._steps, None)
         if step is None:
             self._ended = True
-            return self._watch.finished()
-        outcome = self._watch.judge(step)
+            return self._rule.finished()
+        outcome = self._rule.judge(step)
         # factors of a diverged step may hold NaN, which `Factors` refuses
         if self._on_step is not None and outcome is not Outcome.DIVERGED:
             self._on_step(step)
         return outcome
+
+
+def run_loop(
+    solver: Solver,
+    problem: StoppableProblem,
+    time_limit: float | None,
+    on_step: Callable[[Step], None] | None,
+) -> tuple[Loop, LoopResult]:
+    """Run a solver on a problem; return the loop, which can take further steps, and its result."""
+    rule = StoppingRule(solver, problem, time_limit)
+    loop = Loop(solver.steps(problem), rule, on_step)
+    return loop, loop.run()
 
 
 def in_units(

@@ -1,6 +1,8 @@
 """The result of a run: its outcome, factors, certificate and recipe."""
 
 import math
+import warnings
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from functools import cache
@@ -8,12 +10,13 @@ from importlib.metadata import version
 from platform import python_version
 from typing import Any, Literal, TypeAlias, cast, final
 
+import numpy as np
 import threadpoolctl
 
 from eckart.approximations import BiasedFactors, PosteriorSamples
-from eckart.arrays import Array
+from eckart.arrays import Array, Randomness
 from eckart.certificates import Certificate
-from eckart.errors import EckartError
+from eckart.errors import ConvergenceWarning, EckartError
 from eckart.factors import Factors
 from eckart.solvers import Approximation
 
@@ -114,6 +117,27 @@ class Recipe:
     threads: int
     blas: str
 
+    @classmethod
+    def of(cls, *, seed: int | Randomness, dtype: object, **fields: Any) -> "Recipe":
+        """Return the recipe of a run on this machine.
+
+        Args:
+            seed: The seed or the generator that was given.
+            dtype: Dtype in which the run computes.
+            fields: The other fields that belong to the run.
+        """
+        return cls(
+            # the run advances a generator, so only its type is recorded
+            seed=int(seed) if isinstance(seed, int | np.integer) else type(seed).__name__,
+            dtype=str(dtype),
+            **fields,
+            **machine(),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain values."""
+        return {**asdict(self), "shape": list(self.shape)}
+
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,7 +197,7 @@ class Factorization:
             "singular_values": values,
             "passes": self.passes,
             "seconds": self.seconds,
-            "recipe": {**asdict(self.recipe), "shape": list(self.recipe.shape)},
+            "recipe": self.recipe.to_dict(),
         }
 
 
@@ -219,3 +243,32 @@ class Interrupted(KeyboardInterrupt):
     def __init__(self, partial: Factorization) -> None:
         super().__init__(partial.message)
         self.partial = partial
+
+
+def deliver(result: Factorization, hint: Callable[[], str], *, stacklevel: int) -> Factorization:
+    """Return the result, warn or raise, depending on the grade of its outcome.
+
+    Args:
+        result: The result of the run.
+        hint: Forms what to do about a loss that grew without bound.
+        stacklevel: Number of calls from here to the line that the warning names.
+
+    Raises:
+        Diverged: If the loss grew without bound.
+        Interrupted: If the user pressed Ctrl-C.
+
+    Warns:
+        ConvergenceWarning: If the result falls short of a target.
+    """
+    if result.outcome is Outcome.DIVERGED:
+        raise Diverged(
+            f"The loss grew without bound: at epoch {len(result.history)} it is not finite or more "
+            "than a hundred times where it began.",
+            hint=hint(),
+            partial=result,
+        )
+    if result.outcome is Outcome.INTERRUPTED:
+        raise Interrupted(result)
+    if result.outcome.grade == "short":
+        warnings.warn(result.message, ConvergenceWarning, stacklevel=stacklevel)
+    return result

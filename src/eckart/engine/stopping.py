@@ -14,8 +14,7 @@ from eckart.arrays import Array, DType
 from eckart.engine.result import Outcome, Record
 from eckart.errors import ArgumentError
 from eckart.factors import Factors
-from eckart.solvers import SinglePass, Step, SubspaceSolver
-from eckart.solvers.base import Epochs
+from eckart.solvers import SinglePass, Solver, Step, SubspaceSolver
 from eckart.solvers.ritz import is_complete, is_near
 from eckart.subspaces import RitzData
 
@@ -83,8 +82,8 @@ class StoppableProblem(Protocol):
 class StoppingRule:
     """The stopping rule of one loop; it keeps the history and decides when the loop ends."""
 
-    def __init__(self, solver: object, problem: StoppableProblem, time_limit: float | None) -> None:
-        self._solver = solver
+    def __init__(self, solver: Solver, problem: StoppableProblem, time_limit: float | None) -> None:
+        self._solver, self._limits = solver, solver.limits()
         self._problem = problem
         self._time_limit = time_limit
         self._history: list[Record] = []
@@ -152,22 +151,23 @@ class StoppingRule:
 
     def _verdict(self) -> Outcome | None:
         """Judge the history by the limits of the solver; None if the loop goes on."""
-        solver, history = self._solver, self._history
-        if isinstance(solver, Epochs):
-            converged = has_converged(history, self._squared_norm, self._dtype)
-            reached = Outcome.CONVERGED if converged else None
-            most = solver.epochs
-        elif isinstance(solver, SubspaceSolver):
-            reached, most = self._reached(solver), solver.blocks
-        else:
+        limits = self._limits
+        if limits.steps is None:
             return None
-        if solver.stop_early and reached is not None:
+        is_subspace = isinstance(self._solver, SubspaceSolver)
+        reached = self._reached() if is_subspace else self._converged()
+        if limits.stop_early and reached is not None:
             return reached
-        if len(history) >= most:
-            return Outcome.EPOCH_LIMIT if solver.stop_early else Outcome.EPOCHS_DONE
+        if len(self._history) >= limits.steps:
+            return Outcome.EPOCH_LIMIT if limits.stop_early else Outcome.EPOCHS_DONE
         return None
 
-    def _reached(self, solver: SubspaceSolver) -> Outcome | None:
+    def _converged(self) -> Outcome | None:
+        """Judge an iteration by its losses."""
+        converged = has_converged(self._history, self._squared_norm, self._dtype)
+        return Outcome.CONVERGED if converged else None
+
+    def _reached(self) -> Outcome | None:
         """Judge a subspace: its directions are as accurate as asked for, or its error is small.
 
         The error is small if it is estimated to be at most 0.1 % above the best. It is small, too,
@@ -181,8 +181,9 @@ class StoppingRule:
             return None
         flat = is_complete(step) and gains_little(self._last, self._squared_norm, self._dtype)
         small = Outcome.SETTLED if is_near(step) else Outcome.UNPROVEN if flat else None
-        if solver.residual is not None:
-            exact = step.residual is not None and step.residual <= solver.residual
+        wanted = self._limits.residual
+        if wanted is not None:
+            exact = step.residual is not None and step.residual <= wanted
             if exact and (step.excess is None or is_near(step) or is_complete(step)):
                 return Outcome.RESOLVED
             if len(self._history) < PATIENT:

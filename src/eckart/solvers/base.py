@@ -1,8 +1,9 @@
-"""The protocols of solvers: settings that turn a problem into steps."""
+"""The kinds of solvers: settings that turn a problem into steps."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias, final, runtime_checkable
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar, TypeAlias, final
 
 import numpy as np
 
@@ -126,74 +127,120 @@ class Step:
     larger_outside: bool | None = None
 
 
-class Solver(Protocol):
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """When the loop over the steps of a solver ends.
+
+    Fields:
+        steps: Largest number of steps; None for a solver that ends by itself.
+        stop_early: Whether to stop before that, once further steps would gain too little.
+        residual: Residual of the singular directions to stop at, in place of the error of B·A.
+    """
+
+    steps: int | None = None
+    stop_early: bool = True
+    residual: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Solver(ABC):
     """A frozen dataclass of settings that yields steps; it never prints and never stops a run."""
 
-    def steps(self, problem: Problem, /) -> Iterator[Step]:
+    name: ClassVar[str]
+    """Name of the solver in recipes."""
+
+    @abstractmethod
+    def steps(self, problem: Any, /) -> Iterator[Step]:
         """Yield steps towards a solution: one for a closed form, endlessly for an iteration."""
-        ...
+
+    def limits(self) -> Limits:
+        """Return when the loop over the steps ends."""
+        return Limits()
 
     def settings(self) -> dict[str, Any]:
-        """Return the name and the settings, for the recipe."""
-        ...
+        """Return the name and the fields, for the recipe."""
+        return {"name": self.name, **asdict(self)}
 
 
-@runtime_checkable
-class Epochs(Protocol):
-    """A solver whose loss shows when it has converged; `StoppingRule` reads these limits."""
+class DirectSolver(Solver):
+    """A solver of a whole matrix that ends by itself, after one step."""
 
-    @property
-    def epochs(self) -> int:
-        """Largest number of steps."""
-        ...
-
-    @property
-    def stop_early(self) -> bool:
-        """Whether to stop earlier, once the loss has converged."""
-        ...
+    __slots__ = ()
 
 
-def epochs_of(solver: object) -> int | None:
-    """Return the largest number of steps of a solver, or None if it has no such limit."""
-    return solver.epochs if isinstance(solver, Epochs) else None
+class IterativeSolver(Solver):
+    """A solver of a whole matrix that improves given factors without end."""
 
+    __slots__ = ()
 
-@runtime_checkable
-class IterativeSolver(Epochs, Protocol):
-    """A solver that starts from given factors."""
+    @abstractmethod
+    def limits(self) -> Limits:
+        """Return when the loop over the steps ends."""
 
-    def steps(self, problem: Problem, /) -> Iterator[Step]:
-        """Yield steps without end, as described in `Solver.steps`."""
-        ...
-
-    def settings(self) -> dict[str, Any]:
-        """Return the name and the settings, for the recipe."""
-        ...
-
-    def settled(self, problem: Problem, /) -> "IterativeSolver":
+    @abstractmethod
+    def resolved(self, problem: Problem, /) -> "IterativeSolver":
         """Return the solver with defaults filled in from the problem."""
-        ...
 
+    @abstractmethod
     def suggested_rate(self, problem: Problem, /) -> str:
         """Return one sentence that names a learning rate for this problem, after a divergence."""
-        ...
 
 
-@runtime_checkable
-class SubspaceSolver(Protocol):
-    """A solver whose subspace grows from step to step, so that its loss never rises."""
+class SubspaceSolver(Solver):
+    """A solver of a whole matrix whose subspace grows, so that its loss never rises."""
 
-    @property
-    def blocks(self) -> int:
-        """Largest number of steps."""
-        ...
+    __slots__ = ()
 
-    @property
-    def stop_early(self) -> bool:
-        """Whether to stop earlier, once further steps would gain too little."""
-        ...
+    @abstractmethod
+    def limits(self) -> Limits:
+        """Return when the loop over the steps ends."""
 
-    @property
-    def residual(self) -> float | None:
-        """Residual of the singular directions to stop at, in place of the error of B·A, or None."""
-        ...
+
+@final
+@dataclass(frozen=True, slots=True)
+class ForeignSolver(Solver):
+    """A solver that is derived from none of these classes.
+
+    Fields:
+        given: Any object with `steps` and `settings`; `epochs` and `stop_early` limit its steps.
+    """
+
+    given: Any
+
+    def steps(self, problem: Any, /) -> Iterator[Step]:
+        """Yield the steps of the object."""
+        return self.given.steps(problem)
+
+    def limits(self) -> Limits:
+        """Return the limits that the object has."""
+        most = getattr(self.given, "epochs", None)
+        return Limits(steps=most, stop_early=getattr(self.given, "stop_early", True))
+
+    def settings(self) -> dict[str, Any]:
+        """Return the settings of the object."""
+        return self.given.settings()
+
+
+def as_solver(given: object) -> Solver:
+    """Return a solver as one of these classes.
+
+    Raises:
+        ArgumentError: If the object has no `steps` or no `settings`.
+    """
+    if isinstance(given, Solver):
+        return given
+    if not (hasattr(given, "steps") and hasattr(given, "settings")):
+        raise ArgumentError(
+            f"The solver is {given!r}, which is none.",
+            hint="Give one such as eckart.ExactSVD() or eckart.BlockKrylov(), or leave it out.",
+            code="bad-solver",
+        )
+    return ForeignSolver(given)
+
+
+def epochs_of(solver: Solver | None) -> int | None:
+    """Return the number of steps that a solver takes if nothing stops it; None if that is open."""
+    if solver is None or isinstance(solver, SubspaceSolver):
+        return None
+    return solver.limits().steps

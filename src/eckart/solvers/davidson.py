@@ -2,9 +2,9 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, final
+from typing import ClassVar, Final, final
 
 import numpy as np
 from scipy.special import gammaincinv
@@ -13,7 +13,7 @@ from eckart.arrays import Array, Randomness
 from eckart.errors import ArgumentError, MatrixError
 from eckart.matrices import Matrix, Rescaled, Standardised, standardised
 from eckart.ranks import check_open_unit
-from eckart.solvers.base import Problem, Step, check_count
+from eckart.solvers.base import Limits, Problem, Step, SubspaceSolver, check_count
 from eckart.solvers.ritz import excess, projected, ritz_step
 from eckart.subspaces import (
     FAILURE,
@@ -57,7 +57,7 @@ STALLED: Final = 0.5
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Davidson:
+class Davidson(SubspaceSolver):
     """Leading right singular vectors of a matrix with far more rows than columns.
 
     The Gram matrix M of a few sampled rows approximates WᵀW. Its spectrum tells how many more rows
@@ -95,6 +95,8 @@ class Davidson:
         docs/mathematics/components.md.
     """
 
+    name: ClassVar[str] = "davidson"
+
     probe: bool = True
     blocks: int = 60
     stop_early: bool = True
@@ -103,6 +105,10 @@ class Davidson:
     def __post_init__(self) -> None:
         check_count("blocks", self.blocks)
         check_open_unit("residual", self.residual)
+
+    def limits(self) -> Limits:
+        """Return the largest number of blocks, and the residual to stop at."""
+        return Limits(steps=self.blocks, stop_early=self.stop_early, residual=self.residual)
 
     def steps(self, problem: Problem, /) -> Iterator[Step]:
         """Yield one step for each product, until the space holds every column or all of W.
@@ -191,10 +197,6 @@ class Davidson:
         """Number of rows whose Gram matrix takes half the time of a product of the width in use."""
         rows, columns = W.shape
         return min(rows, HALF * cls._width(W, rank) * rows // columns)
-
-    def settings(self) -> dict[str, Any]:
-        """Return the name and the settings, for the recipe."""
-        return {"name": "davidson", **asdict(self)}
 
 
 def _all_columns(W: Standardised, rank: int, probes: PowerProbes, residual: float) -> Step:

@@ -3,9 +3,9 @@
 import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, final
+from typing import ClassVar, final
 
 import numpy as np
 
@@ -14,13 +14,13 @@ from eckart.arrays import Array, inner
 from eckart.errors import ArgumentError
 from eckart.factors import Factors
 from eckart.matrices import Matrix
-from eckart.solvers.base import Problem, Step, check_count, start_of
+from eckart.solvers.base import IterativeSolver, Limits, Problem, Step, check_count, start_of
 from eckart.subspaces import largest_singular_value
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GradientDescent:
+class GradientDescent(IterativeSolver):
     """Gradient descent on f(B, A) = ‖W − B·A‖²_F, both gradients at the old factors.
 
         G_B = −2·(W·Aᵀ − B·(A·Aᵀ))        B ← B − learning_rate·G_B
@@ -55,6 +55,8 @@ class GradientDescent:
         docs/mathematics/gradient-descent.md derives the gradients, the loss and the step size.
     """
 
+    name: ClassVar[str] = "gd"
+
     learning_rate: float | None = None
     epochs: int = 1000
     momentum: float = 0.0
@@ -80,7 +82,7 @@ class GradientDescent:
         """Yield steps without end; the loss of each takes the first product of the next."""
         W, start = problem.W, start_of(problem)
         # never None once settled; `or` only tells the type checker so
-        rate = self.settled(problem).learning_rate or math.nan
+        rate = self.resolved(problem).learning_rate or math.nan
         unit = _unit(W)  # B = √unit·B', A = √unit·A': no product overflows in float32
         B, A = start.B / math.sqrt(unit), start.A / math.sqrt(unit)  # (rows, rank), (rank, columns)
         small, gram = partial(_small, W, unit), W.namespace.gram
@@ -109,11 +111,11 @@ class GradientDescent:
             descent += self.momentum * last
         return descent
 
-    def settings(self) -> dict[str, Any]:
-        """Return the name and the settings, for the recipe."""
-        return {"name": "gd", **asdict(self)}
+    def limits(self) -> Limits:
+        """Return the epochs, and whether to stop before them."""
+        return Limits(steps=self.epochs, stop_early=self.stop_early)
 
-    def settled(self, problem: Problem, /) -> "GradientDescent":
+    def resolved(self, problem: Problem, /) -> "GradientDescent":
         """Return the solver with the learning rate that it uses."""
         if self.learning_rate is not None:
             return self
@@ -123,7 +125,7 @@ class GradientDescent:
 
     def suggested_rate(self, problem: Problem, /) -> str:
         """Name a learning rate that works for this problem."""
-        rate = replace(self, learning_rate=None).settled(problem).learning_rate or math.nan
+        rate = replace(self, learning_rate=None).resolved(problem).learning_rate or math.nan
         return f"A learning rate of {_two_digits_below(rate):g} works here."
 
 

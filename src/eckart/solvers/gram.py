@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, final
+from typing import Any, ClassVar, Final, final
 
 import numpy as np
 import scipy.linalg
@@ -12,7 +12,7 @@ from eckart.arrays import Array
 from eckart.factors import Factors
 from eckart.matrices import Matrix
 from eckart.matrices.gram import deflated_gram, gram
-from eckart.solvers.base import Problem, Step
+from eckart.solvers.base import DirectSolver, Problem, Step
 from eckart.subspaces import RitzData, directed, ritz_by_blocks
 from eckart.subspaces.krylov import ROUNDED
 
@@ -26,7 +26,7 @@ TOLD: Final = 300.0
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GramSVD:
+class GramSVD(DirectSolver):
     """Right singular vectors as eigenvectors of WᵀW, for many rows of few columns.
 
         WᵀW = A'ᵀ·Λ·A',    A = the leading rows of A',    B = W·Aᵀ
@@ -49,6 +49,8 @@ class GramSVD:
         Golub, Van Loan (2013), Matrix Computations, section 8.6.3.
     """
 
+    name: ClassVar[str] = "gram"
+
     def steps(self, problem: Problem, /) -> Iterator[Step]:
         """Yield one step."""
         W, M, rank = problem.W, gram(problem.W), problem.rank
@@ -70,10 +72,6 @@ class GramSVD:
             rank=rank,
             directions=lambda: (rows, np.pad(kept, (0, missing))),
         )
-
-    def settings(self) -> dict[str, Any]:
-        """Return the name, for the recipe."""
-        return {"name": "gram"}
 
 
 def _leading(M: Array, rank: int | None) -> tuple[Array, Array]:

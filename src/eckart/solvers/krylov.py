@@ -2,8 +2,8 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from typing import Any, Final, final
+from dataclasses import dataclass
+from typing import ClassVar, Final, final
 
 from eckart.arrays import Array
 from eckart.errors import MatrixError
@@ -11,7 +11,7 @@ from eckart.factors import Factors
 from eckart.matrices import Matrix, is_streamed
 from eckart.objectives import residual_norm
 from eckart.ranks import byte_count, check_open_unit
-from eckart.solvers.base import Problem, Step, check_count
+from eckart.solvers.base import Limits, Problem, Step, SubspaceSolver, check_count
 from eckart.solvers.ritz import is_missing, ritz_step
 from eckart.subspaces import KrylovSpace, PowerProbes, gaussian_columns, hidden
 from eckart.subspaces.krylov import MULTIPLE
@@ -47,7 +47,7 @@ LOOK_AGAIN: Final = 1.15
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BlockKrylov:
+class BlockKrylov(SubspaceSolver):
     """Rayleigh–Ritz approximation from a randomised block Krylov space of WᵀW.
 
     With V an orthonormal basis of span{WᵀΩ, WᵀW·WᵀΩ, …}, H = (WV)ᵀ(WV) and G, Λ its leading
@@ -100,6 +100,8 @@ class BlockKrylov:
         than the rank: Chen et al. (2025), arXiv 2508.06486.
     """
 
+    name: ClassVar[str] = "krylov"
+
     oversampling: int = 8
     blocks: int = 60
     memory: int | str | None = None
@@ -114,6 +116,10 @@ class BlockKrylov:
             check_open_unit("residual", self.residual)
         if self.memory is not None:
             byte_count(self.memory)
+
+    def limits(self) -> Limits:
+        """Return the largest number of blocks, and the residual to stop at."""
+        return Limits(steps=self.blocks, stop_early=self.stop_early, residual=self.residual)
 
     def steps(self, problem: Problem, /) -> Iterator[Step]:
         """Yield one step for each block once the space is wide enough, until it holds all of W."""
@@ -202,10 +208,6 @@ class BlockKrylov:
                 code="memory-too-small",
             )
         return kept
-
-    def settings(self) -> dict[str, Any]:
-        """Return the name and the settings, for the recipe."""
-        return {"name": "krylov", **asdict(self)}
 
 
 @final

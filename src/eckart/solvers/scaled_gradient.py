@@ -3,9 +3,9 @@
 import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Final, final
+from typing import Any, ClassVar, Final, final
 
 from eckart.arguments import check_number
 from eckart.arrays import Array, inner, rounding
@@ -13,7 +13,7 @@ from eckart.backends import svd
 from eckart.errors import ArgumentError
 from eckart.factors import Factors
 from eckart.matrices import Matrix
-from eckart.solvers.base import Problem, Step, check_count, start_of
+from eckart.solvers.base import IterativeSolver, Limits, Problem, Step, check_count, start_of
 
 DEFAULT_RATE: Final = 2 / 3
 """Default learning rate: near the optimum the scaled curvature lies between 1 and 2, so that every
@@ -22,7 +22,7 @@ error shrinks to about a third."""
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ScaledGradientDescent:
+class ScaledGradientDescent(IterativeSolver):
     """Gradient descent on ½‖W − B·A‖²_F with the gradients scaled by (AAᵀ)⁻¹ and (BᵀB)⁻¹.
 
         B ← B + η·(W·Aᵀ(AAᵀ)⁻¹ − B)        A ← A + η·((BᵀB)⁻¹Bᵀ·W − A)
@@ -54,6 +54,8 @@ class ScaledGradientDescent:
     Reference:
         Tong, Ma, Chi (2021), Journal of Machine Learning Research 22(150), equation 3.
     """
+
+    name: ClassVar[str] = "scaled-gd"
 
     learning_rate: float | None = None
     epochs: int = 1000
@@ -93,11 +95,11 @@ class ScaledGradientDescent:
                 factors=partial(Factors, B, A),
             )
 
-    def settings(self) -> dict[str, Any]:
-        """Return the name and the settings, for the recipe."""
-        return {"name": "scaled-gd", **asdict(self)}
+    def limits(self) -> Limits:
+        """Return the epochs, and whether to stop before them."""
+        return Limits(steps=self.epochs, stop_early=self.stop_early)
 
-    def settled(self, problem: Problem, /) -> "ScaledGradientDescent":
+    def resolved(self, problem: Problem, /) -> "ScaledGradientDescent":
         """Return the solver with the learning rate that it uses."""
         del problem
         return replace(self, learning_rate=self.learning_rate or DEFAULT_RATE)

@@ -1,17 +1,17 @@
 """Factors from sketches of W that are computed in one pass."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from typing import Any, final
+from dataclasses import dataclass
+from typing import Any, ClassVar, final
 
 from eckart.matrices import Matrix, Sparse
-from eckart.solvers.base import Problem, Step, check_count
+from eckart.solvers.base import DirectSolver, Problem, Step, check_count
 from eckart.subspaces import Sketch
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SinglePass:
+class SinglePass(DirectSolver):
     """Factors from three sketches of W, for data that can be read only once.
 
     W is read once, from its first row to its last. The error is a small multiple of the best
@@ -43,6 +43,8 @@ class SinglePass:
         Tropp, Yurtsever, Udell, Cevher (2019), SIAM Journal on Scientific Computing 41(4).
     """
 
+    name: ClassVar[str] = "single-pass"
+
     width: int | None = None
 
     def __post_init__(self) -> None:
@@ -56,10 +58,6 @@ class SinglePass:
         for rows in _rows(W):
             sketch.add(rows)
         yield Step(number=0, loss=None, factors=sketch.factors)
-
-    def settings(self) -> dict[str, Any]:
-        """Return the name and the settings, for the recipe."""
-        return {"name": "single-pass", **asdict(self)}
 
 
 def _rows(W: Matrix) -> Iterator[Any]:

@@ -24,7 +24,7 @@ class Start(Protocol):
         """Return factors of the shape of W and the given rank."""
         ...
 
-    def settled(self, W: Matrix, /) -> "Start":
+    def resolved(self, W: Matrix, /) -> "Start":
         """Return the start with defaults filled in from W."""
         ...
 
@@ -73,14 +73,14 @@ class LoRAStart:
     def factors(self, W: Matrix, rank: int, randomness: Randomness, /) -> Factors:
         """Draw the random factor, in float64 and row by row, whatever the dtype of W."""
         rows, columns = W.shape
-        sigma = self.settled(W).sigma or math.nan
+        sigma = self.resolved(W).sigma or math.nan
         if self.gaussian == "A":
             A = sigma * randomness.standard_normal((rank, columns))
             return Factors(np.zeros((rows, rank)), A).astype(W.dtype)
         B = sigma * randomness.standard_normal((rows, rank))
         return Factors(B, np.zeros((rank, columns))).astype(W.dtype)
 
-    def settled(self, W: Matrix, /) -> "LoRAStart":
+    def resolved(self, W: Matrix, /) -> "LoRAStart":
         """Return the start with the sigma that it uses."""
         return replace(self, sigma=self.sigma or default_sigma(W, self.gaussian))
 
@@ -108,7 +108,7 @@ class SpectralStart:
         leading = W.namespace.put(space.ritz()[1][:, :rank], W.dtype)
         return Factors(space.Y @ leading, (space.V @ leading).T).balance()
 
-    def settled(self, W: Matrix, /) -> "SpectralStart":
+    def resolved(self, W: Matrix, /) -> "SpectralStart":
         """Return the start itself, which has no defaults."""
         del W
         return self
@@ -141,7 +141,7 @@ class GivenStart:
             )
         return self.given.astype(W.dtype)
 
-    def settled(self, W: Matrix, /) -> "GivenStart":
+    def resolved(self, W: Matrix, /) -> "GivenStart":
         """Return the start itself, which has no defaults."""
         del W
         return self

@@ -2,19 +2,19 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, final
+from typing import ClassVar, final
 
 import numpy as np
 
 from eckart.arrays import FLOAT64
 from eckart.factors import Factors
 from eckart.matrices.derived import dense
-from eckart.solvers.base import Problem, Step
+from eckart.solvers.base import DirectSolver, Problem, Step
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ExactSVD:
+class ExactSVD(DirectSolver):
     """The best factors of a given rank, W ≈ (U_r·S_r)·Vt_r, by LAPACK.
 
     No pair of that rank has a smaller error in the Frobenius or the spectral norm. The rows of A
@@ -36,6 +36,8 @@ class ExactSVD:
         Eckart, Young (1936), Psychometrika 1(3); LAPACK `gesdd`.
     """
 
+    name: ClassVar[str] = "svd"
+
     def steps(self, problem: Problem, /) -> Iterator[Step]:
         """Yield one step, with all singular values of W."""
         namespace = problem.W.namespace
@@ -56,7 +58,3 @@ class ExactSVD:
             singular_values=np.ldexp(S, exponent),
             directions=lambda: (A, np.square(np.ldexp(S[:rank].astype(FLOAT64), exponent))),
         )
-
-    def settings(self) -> dict[str, Any]:
-        """Return the name, for the recipe."""
-        return {"name": "svd"}
