@@ -306,5 +306,5 @@ def test_a_missing_file_names_the_nearest(tmp_path):
 
 def test_a_selection_that_means_nothing_for_the_format_is_refused(tmp_path):
     np.save(tmp_path / "W.npy", W)
-    with pytest.raises(ArgumentError, match="--tensor means nothing"):
+    with pytest.raises(ArgumentError, match="`tensor` means nothing"):
         read(tmp_path / "W.npy", tensor="w")

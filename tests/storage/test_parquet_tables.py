@@ -189,7 +189,7 @@ def test_a_table_without_a_column_of_numbers_says_what_it_has(tmp_path, value):
     for read, said in ((whole, "1 column do not hold numbers: e"), (in_rows, "numbers: e: ")):
         with pytest.raises(EckartError, match=said) as caught:
             read(path)
-        assert "--columns" not in caught.value.hint
+        assert "columns" not in caught.value.hint
 
 
 def test_truth_values_of_eight_bits_are_0_or_1(tmp_path):

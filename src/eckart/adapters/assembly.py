@@ -244,7 +244,7 @@ def assembled(
     module, reason = next(iter(wrong.items()))
     raise MatrixError(
         f"PEFT does not load the adapter{f' for {module}' if module else ''}: {reason}.",
-        hint="Leave those layers out with --exclude, or write it unchecked with --no-check.",
+        hint="Leave those layers out with `exclude`, or write it unchecked with `check=False`.",
         code="not-attached",
     )
 

@@ -103,7 +103,7 @@ def calibrate(
     if not tokens:
         raise _refused(f"{texts} has no tokens of this model.", "Give other texts.")
     if not moments:
-        raise _refused(f"{model} used none of its layers that were asked for.", "Change --include.")
+        raise _refused(f"{model} used none of its layers that were asked for.", "Change `include`.")
     _write(moments, out, force=force)
     seconds = time.perf_counter() - began
     return Calibrated(layers=len(moments), tokens=tokens, file=str(out), seconds=seconds)
@@ -126,7 +126,7 @@ def _chosen(running: Running, include: Sequence[str], model: Path) -> list[str]:
         # a pattern without a match is most likely a mistake
         if not fnmatch.filter(linear, pattern):
             raise _refused(
-                f"{model} has no linear layer that matches '{pattern}'.", "Change --include."
+                f"{model} has no linear layer that matches '{pattern}'.", "Change `include`."
             )
     return [
         name
@@ -145,7 +145,7 @@ def _most_tokens(running: Running, tokenizer: Any, length: int) -> int:
     if most <= special:
         raise _refused(
             f"A text of {most} tokens holds no more than the {special} that this model adds.",
-            "Give a larger --length.",
+            "Give a larger `length`.",
         )
     return most
 
@@ -165,7 +165,7 @@ def _run(network: Any, tokenizer: Any, line: str, most: int, model: Path) -> int
     except Exception as error:  # a model may refuse texts with any error of its own
         raise _refused(
             f"The model in {model} cannot run over a text alone: {_reason(error)}.",
-            "Give a model of text in which tokens are the only input, or a smaller --length.",
+            "Give a model of text in which tokens are the only input, or a smaller `length`.",
         ) from error
     return count
 
@@ -216,7 +216,7 @@ def _write(moments: Mapping[str, Any], out: Path, *, force: bool) -> None:
             if not np.isfinite(values).all():
                 raise _refused(
                     f"The inputs of '{name}' are not finite, or too large for their squares.",
-                    "Check the weights of the model, or leave the layer out by --include.",
+                    "Check the weights of the model, or leave the layer out by `include`.",
                 )
             writer.write(name, values)
 

@@ -87,7 +87,7 @@ def subtract(pair: TensorPair, base: Tensor, tuned: Tensor) -> Delta | None:
         raise MatrixError(
             f"The tensor '{pair.tuned}' changes by up to {np.abs(change).max():.2g}, "
             "too much for float32 to square.",
-            hint="Repair the checkpoint, or extract without it: --exclude.",
+            hint="Repair the checkpoint, or extract without it: `exclude`.",
             code="too-large",
         )
     # weights near the largest float32 are legal; only their squares need float64
@@ -169,6 +169,6 @@ def _check_finite(pair: TensorPair, change: Array, base: Tensor, tuned: Tensor) 
     raise MatrixError(
         f"The tensor '{name}' of the {side} holds a number that is {what} "
         f"(entry {place}, counted from 0).",
-        hint="Repair the checkpoint, or extract without it: --exclude.",
+        hint="Repair the checkpoint, or extract without it: `exclude`.",
         code="not-finite",
     )

@@ -77,7 +77,7 @@ class ResumeStore:
         if not resume:
             raise ArgumentError(
                 f"{self.folder} holds the unfinished work of an earlier run.",
-                hint="Go on with --resume, or begin again with --force.",
+                hint="Go on with `resume=True`, or begin again with `force=True`.",
                 code="unfinished-work",
             )
         # without settings the job was killed before it did any work
@@ -87,7 +87,7 @@ class ResumeStore:
             raise ArgumentError(
                 f"The unfinished work in {self.folder} is of another job: "
                 f"{' and '.join(different)} {'differs' if len(different) == 1 else 'differ'}.",
-                hint="Give what it was begun with, or begin again with --force.",
+                hint="Give what it was begun with, or begin again with `force=True`.",
                 code="another-job",
             )
         self._write(SETTINGS, settings)
@@ -188,6 +188,6 @@ class ResumeStore:
         except (LookupError, AttributeError, TypeError, ValueError, ArithmeticError) as error:
             raise FormatError(
                 f"{self.folder / name} is damaged.",
-                hint="Begin again with --force.",
+                hint="Begin again with `force=True`.",
                 code="damaged-file",
             ) from error

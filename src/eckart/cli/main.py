@@ -144,7 +144,8 @@ def _failed(error: BaseException, command: str, *, as_json: bool) -> int:
     try:
         # the reader of the answer, such as `head`, is gone and wants no more
         if not isinstance(error, BrokenPipeError):
-            console.fail(said, command, as_json=as_json and not is_stream)
+            options = _command(command)
+            console.fail(said, command, as_json=as_json and not is_stream, options=options)
             sys.stdout.flush()
     except OSError as broken:
         return _failed(broken, command, as_json=False)
@@ -185,6 +186,15 @@ def _named(words: list[str]) -> str:
 
     part = next((word for word in plain if word in PARTS), "")
     return f"recommend {part}".rstrip()
+
+
+def _command(name: str) -> click.Command | None:
+    """The command of a name such as "recommend fit", or None."""
+    found: click.Command | None = group
+    for word in name.split():
+        inner = found if isinstance(found, click.Group) else None
+        found = None if inner is None else inner.get_command(click.Context(inner), word)
+    return None if found is group else found
 
 
 def _from_click(error: click.ClickException) -> EckartError:

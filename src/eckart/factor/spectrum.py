@@ -92,7 +92,7 @@ def suggest_rank(parts: tuple[Part, ...], source: Path) -> Spectrum:
             rows, columns = part.matrix.shape
             raise MatrixError(
                 f"This {rows} × {columns} matrix is too large to compute all its singular values.",
-                hint="Choose a rank with --rank, or bytes with --budget.",
+                hint="Choose a rank with `rank`, or bytes with `budget`.",
                 code="too-large",
             )
         values[part.name] = known

@@ -67,7 +67,7 @@ class FactorFile:
 def meaningless(option: str, suffix: str) -> ArgumentError:
     """The error for an option that does not apply to files of this kind."""
     return ArgumentError(
-        f"--{option} means nothing for a {suffix} file.",
+        f"`{option}` means nothing for a {suffix} file.",
         hint="Leave it out.",
         code="option-does-not-apply",
     )
@@ -172,6 +172,6 @@ def choose_array(shapes: Mapping[str, tuple[int, ...]], tensor: str | None, path
     hint = f"It has: {listed}{more}." if listed else "It has no array at all."
     raise FormatError(
         f"{path} holds {len(matrices) or 'no'} matrices.",
-        hint=f"Name one with --tensor: {listed}{more}." if matrices else hint,
+        hint=f"Name one with `tensor`: {listed}{more}." if matrices else hint,
         code="tensor-not-chosen",
     )

@@ -188,7 +188,7 @@ def _lock(folder: Path, target: Path) -> int:
         if time.monotonic() > until:
             raise StorageError(
                 f"Another run is writing {target}.",
-                hint="Wait until it has ended, or give another --output.",
+                hint="Wait until it has ended, or give another `output`.",
                 code="output-busy",
             )
         time.sleep(0.02)

@@ -181,7 +181,7 @@ def found_matrix(opened: Any, name: str | None, path: Path) -> tuple[str, Any]:
             return "", opened
         raise FormatError(
             f"{path} has no tensor '{name}': it is one array.",
-            hint="Leave --tensor out.",
+            hint="Leave `tensor` out.",
             code="no-such-tensor",
         )
     matrices = dict(_matrices(opened, "", set()))
@@ -359,7 +359,7 @@ def _listed(opened: Any, matrices: dict[str, Any]) -> str:
     if matrices:
         places = sorted(matrices)
         more = f", and {len(places) - MOST_LISTED} more" if len(places) > MOST_LISTED else ""
-        return f"Name one with --tensor: {', '.join(places[:MOST_LISTED])}{more}."
+        return f"Name one with `tensor`: {', '.join(places[:MOST_LISTED])}{more}."
     nodes = ((str(key), _member(opened, key)) for key in islice(opened, MOST_LISTED))
     held = [
         f"{key} {tuple(node.shape or ())}" if hasattr(node, "dtype") else f"{key}/"

@@ -152,7 +152,7 @@ def only_part(parts: Mapping[str, Matrix], path: Path) -> Matrix:
     if len(parts) > 1:
         raise MatrixError(
             f"A {path.suffix} file holds one matrix, here are {len(parts)}: {', '.join(parts)}.",
-            hint="Choose one with --part, or write .npz or .safetensors.",
+            hint="Choose one with `part`, or write .npz or .safetensors.",
             code="too-many-parts",
         )
     return next(iter(parts.values()))
@@ -173,7 +173,7 @@ def check_unnamed(path: Path, wanted: Wanted) -> None:
     if named:
         raise ArgumentError(
             f"{path.name} is an array, whose columns have no names such as '{named[0]}'.",
-            hint="Leave --columns, --id and --color out, or give a table.",
+            hint="Leave `columns`, `ids` and `colour` out, or give a table.",
             code="option-does-not-apply",
         )
 

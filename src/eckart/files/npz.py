@@ -47,7 +47,7 @@ def read(path: Path, selection: Selection) -> Contents:
             if selection.tensor is not None:
                 raise FormatError(
                     f"{path} has no tensor '{selection.tensor}': it is one sparse matrix.",
-                    hint="Leave --tensor out.",
+                    hint="Leave `tensor` out.",
                     code="no-such-tensor",
                 )
             return Contents(parts=(Part(name="", matrix=_sparse(path, archive)),))

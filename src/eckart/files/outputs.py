@@ -158,7 +158,7 @@ def check_output(
     if is_folder and not in_place and _is_around_us(target):
         raise ArgumentError(
             f"{path} is or holds the folder that you are in.",
-            hint="Give another --output.",
+            hint="Give another `output`.",
             code="output-is-current-folder",
         )
     check_kind(path, is_folder=is_folder)
@@ -180,7 +180,7 @@ def check_free(path: Path, *, force: bool) -> None:
     if target.exists() and not forced:
         raise ArgumentError(
             f"{path} exists.",
-            hint="Use --force to overwrite it, or another --output.",
+            hint="Use `force=True` to overwrite it, or another `output`.",
             code="output-exists",
         )
 
@@ -198,7 +198,7 @@ def check_apart(path: Path, inputs: Sequence[Path | None]) -> None:
             if relation is not None:
                 raise ArgumentError(
                     f"{path} {relation} {one}, which is read or written too.",
-                    hint="Give another --output.",
+                    hint="Give another `output`.",
                     code="output-is-input",
                 )
 
@@ -222,7 +222,7 @@ def check_kind(path: Path, *, is_folder: bool) -> None:
         kinds = ("folder", "file") if target.is_dir() else ("file", "folder")
         raise ArgumentError(
             f"{path} is a {kinds[0]}, and the output is a {kinds[1]}.",
-            hint="Give another --output.",
+            hint="Give another `output`.",
             code="output-of-another-kind",
         )
     # a rename cannot replace a mount point
@@ -328,7 +328,7 @@ def _check_own(path: Path, target: Path) -> None:
         named = f"{others[0]} and {len(others) - 1} more" if others[1:] else others[0]
         raise ArgumentError(
             f"{path} holds {named}, which eckart did not write or which was changed since.",
-            hint="Give another --output, or move it away.",
+            hint="Give another `output`, or move it away.",
             code="output-holds-others",
         )
 

@@ -209,7 +209,8 @@ def index_of(
         return set(), ()
     found = file.index() or ({0} if index or file.first_is_words() else set())
     notes = tuple(
-        f"{path.name}: the column '{file.names[place]}' is taken as an index (--no-index if not)."
+        f"{path.name}: the column '{file.names[place]}' is taken as an index "
+        "(`index=False` if not)."
         for place in sorted(found)
     )
     return found, notes
@@ -231,7 +232,7 @@ def _keep(
         if index and not keep:
             raise MatrixError(
                 f"{path} has no column beside the index.",
-                hint="Use --no-index, or give a table of numbers.",
+                hint="Use `index=False`, or give a table of numbers.",
                 code="empty",
             )
     text = [place for place in keep if not is_number(file.types[place])]
@@ -240,7 +241,7 @@ def _keep(
         some, others = f"{len(text)} column{'s' * (len(text) > 1)}", len(text) < len(keep)
         raise MatrixError(
             f"{path}: the cells of {some} do not hold numbers: {listed}.",
-            hint="Choose the others with --columns." if others else "Give a table of numbers.",
+            hint="Choose the others with `columns`." if others else "Give a table of numbers.",
             code="not-numbers",
         )
     return keep, notes

@@ -282,7 +282,7 @@ def _check_numbers(opened: ParquetColumns, places: list[int], path: Path) -> Non
             raise MatrixError(
                 f"The column '{opened.names[place]}' of {path} holds {opened.types[place]}, "
                 "no numbers.",
-                hint="Choose the others with --columns.",
+                hint="Choose the others with `columns`.",
                 code="not-numbers",
             )
 

@@ -112,7 +112,7 @@ def _picture(parts: Mapping[str, Matrix], deep: bool | None) -> Any:
     if order is None and len(names) > 1:
         raise MatrixError(
             f"The parts {', '.join(names)} are not the channels of a picture.",
-            hint="Choose one with --part, or write .npz or .safetensors.",
+            hint="Choose one with `part`, or write .npz or .safetensors.",
             code="not-a-picture",
         )
     layers = [dense(parts[name]) for name in order or names]

@@ -272,7 +272,7 @@ def choose_part(parts: Mapping[str, T], name: str | None, whole: object) -> T:
     count = f"{len(parts)} part{'s' * (len(parts) != 1)}"
     raise MatrixError(
         f"{whole} has {count}{'' if name is None else f', none named {name}'}.",
-        hint=f"Name one with --part: {', '.join(part or '(no name)' for part in parts)}.",
+        hint=f"Name one with `part`: {', '.join(part or '(no name)' for part in parts)}.",
         code="no-such-part",
     )
 

@@ -36,7 +36,7 @@ def check_score_suffix(path: Path, beside: Sequence[str] = ()) -> None:
     if beside and path.suffix.lower() == ".npy":
         raise ArgumentError(
             f"{path.name} would hold the scores alone, without the column '{beside[0]}'.",
-            hint="Write .parquet, .csv or .tsv, or leave --id out.",
+            hint="Write .parquet, .csv or .tsv, or leave `ids` out.",
             code="option-does-not-apply",
         )
     if path.suffix.lower() not in SUFFIXES:
@@ -109,9 +109,9 @@ class _Tables:
             self._writer.write_table(table)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise MatrixError(
-                f"A {self._suffix} file cannot hold all that --id takes along: "
+                f"A {self._suffix} file cannot hold all that `ids` takes along: "
                 f"{str(error).splitlines()[0]}.",
-                hint="Leave that column out of --id, or write the scores to .parquet.",
+                hint="Leave that column out of `ids`, or write the scores to .parquet.",
                 code="not-text",
             ) from error
 

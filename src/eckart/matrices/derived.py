@@ -25,7 +25,7 @@ def dense(W: Matrix) -> Array:
     if needed > MOST_DENSE_BYTES:
         raise MatrixError(
             f"A dense copy of this {rows} × {columns} matrix would take {needed / 2**30:.0f} GiB.",
-            hint="Choose a solver that needs products only: --solver krylov.",
+            hint="Choose a solver that needs products only: `solver=krylov`.",
             code="too-large",
         )
     if W.namespace is not HOST:

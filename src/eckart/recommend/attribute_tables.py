@@ -325,7 +325,7 @@ def _attached(
         raise MatrixError(
             f"None of the {role}s of the interactions is in {table.source}; its ids were taken "
             f"from the column '{table.id_column}'.",
-            hint=f"Name that column as in the interactions, or mark it: --{role}-columns NAME:id.",
+            hint=f"Name that column as in the interactions, or mark it: `{role}_columns=NAME:id`.",
             code="no-such-ids",
         )
     features, left_out = learned_features(
@@ -344,7 +344,7 @@ def _attached_later(
     if own is None:
         raise MatrixError(
             f"The model was fitted without attributes of {role}s.",
-            hint=f"Fit it with --{role}-attributes.",
+            hint=f"Fit it with `{role}_attributes`.",
             code="no-attributes",
         )
     # a later table is found by the name that the column had at the fit

@@ -184,7 +184,7 @@ def _check_apart(found: Mapping[str, int], names: Sequence[str], source: str) ->
 
 def naming(role: str) -> str:
     """How a column is named on the command line and in Python, for hints."""
-    return f"--{role} NAME, or columns={{'{role}': 'NAME'}} in Python"
+    return f"`{role}_column=NAME`, or columns={{'{role}': 'NAME'}} in Python"
 
 
 def _by_name(names: list[str], found: dict[str, int], source: str) -> list[str]:

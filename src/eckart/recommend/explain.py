@@ -104,7 +104,7 @@ def explain(model: Model, user: object, item: object, *, names: Names | None = N
     if isinstance(model.approximation, PosteriorSamples) or model.objective.nonnegative:
         raise ArgumentError(
             "The answers of this model are no sum over a user's items.",
-            hint="Fit one without --bayesian and --nonnegative to have explanations.",
+            hint="Fit one of another `method`, without `nonnegative`, to have explanations.",
             code="not-explainable",
         )
     row, column = model.user(user), model.item(item)

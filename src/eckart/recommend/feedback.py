@@ -133,7 +133,7 @@ class Feedback:
         if self.at_least is None and not self.implicit:
             raise ArgumentError(
                 "Dislikes mean something among interactions only; low ratings are ratings.",
-                hint="Add --min-rating or --implicit.",
+                hint="Give `at_least`, or `implicit=True`.",
                 code="option-does-not-apply",
             )
         if self.at_least is not None and self.disliked >= self.at_least:

@@ -356,7 +356,7 @@ def _advice(evaluation: Evaluation | None) -> list[str]:
         return []
     return [
         "Predicted ratings say how much people like what they choose, not what they choose: for "
-        f"lists fit with --min-rating {evaluation.relevant:g}, which learns that."
+        f"lists fit with `at_least={evaluation.relevant:g}`, which learns that."
     ]
 
 

@@ -25,7 +25,12 @@ METHODS: Final = ("als", "cholesky", "blocks", "gd", "gibbs")
 
 data_options = together(
     click.option("--implicit", is_flag=True, help="Only the fact of an interaction counts."),
-    click.option("--min-rating", type=float, help="Keep ratings of at least this as interactions."),
+    click.option(
+        "--min-rating",
+        "at_least",
+        type=float,
+        help="Keep ratings of at least this as interactions.",
+    ),
     click.option("--disliked", type=float, help="Take ratings of at most this as dislikes."),
     click.option(
         "--scale", type=(float, float), help="The lowest and the highest possible rating."
@@ -108,7 +113,7 @@ def checked(options: dict[str, Any], *, has_data: bool) -> None:
         # each pair would set the same thing twice
         if options[first] and options[second]:
             raise ArgumentError(
-                f"--{_spelled(first)} and --{_spelled(second)} do not go together.",
+                f"`{first}` and `{second}` do not go together.",
                 hint="Leave one of them out.",
                 code="option-does-not-apply",
             )
@@ -120,8 +125,8 @@ def checked(options: dict[str, Any], *, has_data: bool) -> None:
     ):
         if options[name] is not None and not options[needed]:
             raise ArgumentError(
-                f"--{_spelled(name)} means nothing without --{_spelled(needed)}.",
-                hint=f"Leave it out, or add --{_spelled(needed)}.",
+                f"`{name}` means nothing without `{needed}`.",
+                hint=f"Leave it out, or add `{needed}`.",
                 code="option-does-not-apply",
             )
     _check_numbers(options)
@@ -142,10 +147,6 @@ def _check_numbers(options: dict[str, Any]) -> None:
             hint="Give a number between 0 and 1, such as 0.1.",
             code="bad-share",
         )
-
-
-def _spelled(name: str) -> str:
-    return {"tuned": "tune", "method": "solver"}.get(name, name.replace("_", "-"))
 
 
 @click.command(
@@ -217,7 +218,7 @@ def _feedback(options: dict[str, Any]) -> Any:
 
     given = Feedback(
         implicit=True if options["implicit"] else None,
-        at_least=options["min_rating"],
+        at_least=options["at_least"],
         disliked=options["disliked"],
         scale=options["scale"] or None,
     )

@@ -254,13 +254,14 @@ def _check(
         raise MatrixError(
             f"Users and items of {source} are exchanged: its users are items of the model "
             f"in {other_way:.0%} of the rows, and users of it in {fits:.0%}.",
-            hint="Name the columns with --user and --item the other way round; a matrix is "
-            "users × items, so give its transpose.",
+            hint="Name the columns with `user_column` and `item_column` the other way round; a "
+            "matrix is users × items, so give its transpose.",
             code="transposed",
         )
     return [
         f"Only {fits:.0%} of the pairs of {source} are known, but {other_way:.0%} are if its "
-        "users are taken as items; if they are exchanged, name them with --user and --item."
+        "users are taken as items; if they are exchanged, name them with `user_column` and "
+        "`item_column`."
     ]
 
 

@@ -110,11 +110,11 @@ class Settings:
         """
         explicit = data.ratings is not None
         if explicit and self.unobserved_weight is not None:
-            raise _apart("An unobserved weight means nothing for ratings.", "Add --implicit.")
+            raise _apart("An unobserved weight means nothing for ratings.", "Add `implicit=True`.")
         if not explicit and self.implicit_features:
             raise _apart("Implicit features mean nothing without ratings.", "Leave them out.")
         if not explicit and self.method == "gibbs":
-            raise _apart("A Bayesian model takes ratings.", "Leave out --bayesian.")
+            raise _apart("A Bayesian model takes ratings.", "Choose another `method`.")
         if not data.has_attributes and self.attribute_weight != 1:
             raise _apart("A weight of attributes means nothing without any.", "Leave it out.")
         if data.has_attributes and self.method in ("gd", "gibbs"):

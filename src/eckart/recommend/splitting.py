@@ -201,6 +201,6 @@ def _first(
 def _too_few(data: Interactions) -> MatrixError:
     return MatrixError(
         f"There are too few interactions for a test part: {len(data)} of {len(data.users)} users.",
-        hint="Leave out --test, or give more data.",
+        hint="Leave out `test`, or give more data.",
         code="too-few",
     )

@@ -259,7 +259,7 @@ def tune(
     if settings.method == "gibbs":
         raise ArgumentError(
             "A Bayesian model has no λ to choose.",
-            hint="Leave out --tune or --bayesian.",
+            hint="Leave out `tuned`, or choose another `method`.",
             code="option-does-not-apply",
         )
     optuna = _optuna()

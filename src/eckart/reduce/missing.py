@@ -151,7 +151,7 @@ def _by_rows(W: Matrix) -> Compressed:
             raise MatrixError(
                 "What is known of a table with gaps is held in memory, which takes "
                 f"{needed / 1e6:.0f} MB here; {W.memory / 1e6:.0f} MB are allowed.",
-                hint=f"Give --memory {needed / 1e6:.0f}MB, or fill the gaps.",
+                hint=f"Give `memory={needed / 1e6:.0f}MB`, or fill the gaps.",
                 code="memory-too-small",
             )
     return Compressed(

@@ -71,7 +71,7 @@ class Reading:
         for own, other in zip(self.columns, names, strict=False):
             if own != other and own in known:
                 raise ArgumentError(
-                    f"--columns has '{own}' in the place of '{other}'.",
+                    f"`columns` has '{own}' in the place of '{other}'.",
                     hint="Leave it out: the columns are found by their names.",
                     code="columns-differ",
                 )
@@ -101,7 +101,7 @@ def _whole_matrix(path: Path, reading: Reading) -> tuple[Table, Matrix]:
     if reading.wanted().beside or reading.columns or reading.memory is not None:
         raise ArgumentError(
             f"{path.name} is read whole and has no names of columns.",
-            hint="Leave --memory, --columns, --id and --color out, or give a table or a .npy.",
+            hint="Leave `memory`, `columns`, `ids` and `colour` out, or give a table or a .npy.",
             code="option-does-not-apply",
         )
     selection = Selection(header=reading.header, index=reading.index, tensor=reading.tensor)

@@ -1,6 +1,7 @@
 """The only module that prints: answers go to stdout, everything else to stderr."""
 
 import json
+import re
 import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
@@ -15,6 +16,8 @@ from eckart.progress import Report, Watch, unwatched
 
 NARROWEST: Final = 40
 """Smallest width of a table, in characters, at which labels and figures are still readable."""
+PARAMETER: Final = re.compile(r"`([a-z_]+)(?:=([^`]+))?`")
+"""A parameter in a message of the library, and its value if there is one."""
 ANY_WIDTH: Final = 100_000
 """Width of a table in a file or a pipe, in characters: no line is cut off there."""
 
@@ -38,6 +41,9 @@ def answer_text(text: str) -> None:
 
 def answer_json(command: str, result: dict[str, Any]) -> None:
     """Print the answer for a program: one JSON document."""
+    # notes of the library name parameters, which are options here
+    if isinstance(result.get("notes"), list):
+        result = {**result, "notes": [spelled(one, _command()) for one in result["notes"]]}
     document = {"schema": 1, "command": command, "result": result}
     # NaN is no JSON, and no figure of a result may be NaN
     click.echo(json.dumps(document, allow_nan=False, ensure_ascii=False))
@@ -92,11 +98,35 @@ def answer_table(
     _rich(sys.stdout).print(table)
 
 
+def spelled(text: str, command: click.Command | None) -> str:
+    """Spell the parameters that a message of the library names as options of a command.
+
+    The library writes a parameter between backticks, with or without a value: `force=True`.
+
+    Example:
+        >>> from eckart.terminal.options import force_option
+        >>> spelled("Use `force=True`.", force_option(click.command()(lambda force: None)))
+        'Use --force.'
+    """
+    options = {one.name: one for one in command.params} if command is not None else {}
+
+    def flag(found: re.Match[str]) -> str:
+        option, value = options.get(found[1]), found[2]
+        if not isinstance(option, click.Option):
+            return found[0]
+        if value == "False" and option.secondary_opts:
+            return option.secondary_opts[-1]
+        shown = option.opts[-1]
+        return shown if option.is_flag or value is None else f"{shown} {value}"
+
+    return PARAMETER.sub(flag, text)
+
+
 def note(text: str, *, quiet: bool = False) -> None:
     """Print a note for the user on stderr, in one line even if a name in it has several."""
     if not quiet:
         # a name of a file may hold a line break, which would look like a second note
-        _aside(_shown(text).replace("\n", "\\n"))
+        _aside(_shown(spelled(text, _command())).replace("\n", "\\n"))
 
 
 def notes(texts: Sequence[str], *, quiet: bool) -> None:
@@ -105,17 +135,27 @@ def notes(texts: Sequence[str], *, quiet: bool) -> None:
         note(f"note: {text}", quiet=quiet)
 
 
-def fail(error: EckartError, command: str, *, as_json: bool) -> None:
-    """Print an error: a sentence and a hint on stderr, or a document on stdout."""
+def fail(
+    error: EckartError, command: str, *, as_json: bool, options: click.Command | None = None
+) -> None:
+    """Print an error: a sentence and a hint on stderr, or a document on stdout.
+
+    Args:
+        error: The error.
+        command: Name of the command, for the document.
+        as_json: Whether to print a document.
+        options: The command whose options the message may name.
+    """
+    message, hint = (spelled(text, options) for text in (error.message, error.hint))
     if as_json:
-        fields = {"code": error.code, "message": error.message, "hint": error.hint}
+        fields = {"code": error.code, "message": message, "hint": hint}
         click.echo(
             json.dumps({"schema": 1, "command": command, "error": fields}, ensure_ascii=False)
         )
         return
-    _aside(f"error: {_shown(error.message)}")
-    if error.hint:
-        _aside(f"hint: {_shown(error.hint)}")
+    _aside(f"error: {_shown(message)}")
+    if hint:
+        _aside(f"hint: {_shown(hint)}")
 
 
 def watching(*, quiet: bool) -> Watch:
@@ -150,6 +190,12 @@ def _bar(what: str, total: int | None) -> Generator[Report, None, None]:
             bar.update(task, said=" · ".join([*([said] if said else []), *figures]))
 
         yield report
+
+
+def _command() -> click.Command | None:
+    """Return the command that is running, or None."""
+    context = click.get_current_context(silent=True)
+    return None if context is None else context.command
 
 
 def _aside(text: str) -> None:

@@ -42,14 +42,16 @@ def found_header(
     named = bool(known) and set(known) <= set(first) and len(set(first)) == len(first)
     if named or (words and not record) or _is_behind_a_corner(sample):
         shown = ", ".join(first[:4]) + (" …" if len(first) > 4 else "")
-        notes = [f"{name}: the first row is taken as a header ({shown}; --no-header if not)."]
+        notes = [f"{name}: the first row is taken as a header ({shown}; `header=False` if not)."]
         return True, [*notes, *_of_a_second(sample)]
     doubtful = len(sample.records) > 1 and (
         not first[0] or _may_be_names(first, sample.decimal) or _stands_out(sample)
     )
     if record or doubtful:
         shown, what = ", ".join(first[:2]), "a row of the table" if record else "numbers"
-        return False, [f"{name}: the first row, {shown} …, is taken as {what} (--header if not)."]
+        return False, [
+            f"{name}: the first row, {shown} …, is taken as {what} (`header=True` if not)."
+        ]
     return False, []
 
 

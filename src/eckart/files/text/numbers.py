@@ -70,7 +70,7 @@ def _kept(table: NumberText, selection: Selection) -> tuple[list[int], list[str]
     if index and not positions:
         raise MatrixError(
             f"{table.path} has no column beside the index.",
-            hint="Use --no-index, or give a table of numbers.",
+            hint="Use `index=False`, or give a table of numbers.",
             code="empty",
         )
     return positions, notes
@@ -93,15 +93,15 @@ def index_of(table: NumberText, index: bool | None) -> tuple[int, list[str]]:
     if unnamed == 1:
         return 1, [
             f"{name}: the first column, which has no name, is taken as an index "
-            "(--no-index if not)."
+            "(`index=False` if not)."
         ]
     if unnamed:
         return unnamed, [
             f"{name}: the first {unnamed} columns, which have no names, are taken as an index "
-            "(--no-index if not)."
+            "(`index=False` if not)."
         ]
     if len(table.names) > 1 and table.is_text(0):
-        return 1, [f"{name}: the first column is taken as an index (--no-index if not)."]
+        return 1, [f"{name}: the first column is taken as an index (`index=False` if not)."]
     return 0, []
 
 

@@ -195,7 +195,7 @@ def read_numbers(path: Path, header: bool | None, known: tuple[str, ...] = ()) -
     if count == 0:
         raise MatrixError(
             f"{path} has a header and no rows.",
-            hint="Give at least one row, or --no-header.",
+            hint="Give at least one row, or `header=False`.",
             code="empty",
         )
     cut = [*sample.notes(), *notes]
