@@ -1,14 +1,17 @@
 """The words of the code: descriptions that stand alone, and names that were given up."""
 
 import ast
+import inspect
 import io
 import re
 import tokenize
+from dataclasses import is_dataclass
 from pathlib import Path
 
 import click
 import pytest
 
+import eckart
 from eckart.terminal.console import PARAMETER, spelled
 
 SOURCES = sorted((Path(__file__).parents[1] / "src").rglob("*.py"))
@@ -65,7 +68,14 @@ def parameters():
 
 
 def test_messages_of_the_library_name_parameters_which_the_terminal_spells_as_options():
-    known = parameters()
+    public = (getattr(eckart, name) for name in eckart.__all__)
+    known = parameters().union(
+        *(
+            inspect.signature(one).parameters
+            for one in public
+            if inspect.isroutine(one) or is_dataclass(one)
+        )
+    )
     named = set()
     for path in LIBRARY:
         for text in messages(path):
