@@ -262,7 +262,7 @@ def _check_biases(adapter: Adapter, layers: Sequence[Outline]) -> None:
             raise MatrixError(
                 f"'{changed[0].module}' changes its bias and '{layer.module}' cannot: PEFT merges "
                 "changed biases only where every adapted layer has one.",
-                hint="Give the changed biases as saved values instead, as `with_biases` does.",
+                hint="Give the changed biases as saved values instead.",
                 code="biases-differ",
             )
 
