@@ -41,7 +41,7 @@ _HOMES = {
     "PosteriorSamples": "eckart.approximations",
     "ScaledGradientDescent": "eckart.solvers",
     "SinglePass": "eckart.solvers",
-    "Sketch": "eckart.subspaces",
+    "Sketch": "eckart.solvers",
     "SpectralStart": "eckart.solvers.starts",
     "StochasticGradient": "eckart.completion.sgd",
     "StorageError": "eckart.errors",

@@ -17,8 +17,8 @@ from eckart.completion.entries import Entries
 from eckart.completion.objective import Observed
 from eckart.completion.run import factorize_observed
 from eckart.engine import Factorization, Recipe
-from eckart.engine.loop import in_units, prove, run_loop
-from eckart.engine.messages import explain, explain_rank
+from eckart.engine.loop import in_units, run_loop
+from eckart.engine.proof import explain, explain_rank, prove
 from eckart.engine.result import deliver
 from eckart.errors import ArgumentError, MatrixError
 from eckart.factors import Factors

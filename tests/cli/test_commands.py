@@ -188,7 +188,7 @@ class TestFactor:
         result(run, f"{line} {rate} --json")
 
     def test_ctrl_c_is_130_with_what_was_reached_saved_and_named(self, run, monkeypatch):
-        from eckart.engine.stopping import StoppingRule
+        from eckart.engine.loop import StoppingRule
 
         judge = StoppingRule.judge
 

@@ -9,7 +9,7 @@ import eckart
 import market
 from eckart import certificates
 from eckart.engine import Outcome
-from eckart.engine.stopping import has_stalled
+from eckart.engine.loop import has_stalled
 
 
 @pytest.fixture

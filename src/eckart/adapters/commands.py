@@ -8,7 +8,7 @@ import click
 
 from eckart.errors import ArgumentError
 from eckart.terminal import console
-from eckart.terminal.answers import wrote
+from eckart.terminal.console import wrote
 from eckart.terminal.options import (
     EXIT_STATUS,
     FILE,

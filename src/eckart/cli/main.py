@@ -11,7 +11,7 @@ import click
 
 from eckart.errors import ArgumentError, EckartError
 from eckart.terminal import console
-from eckart.terminal.lazy import LazyGroup
+from eckart.terminal.options import LazyGroup
 
 COMMANDS: Final = {
     "factor": (

@@ -7,16 +7,15 @@ from typing import Final
 import numpy as np
 
 from eckart.arrays import FLOAT32, FLOAT64, Array, Randomness, rounding
-from eckart.engine.stopping import LoopResult
+from eckart.engine.loop import LoopResult
 from eckart.matrices import Matrix, Sparse, Standardised, Streamed, is_streamed
-from eckart.matrices.compression import gaussian_probes
-from eckart.matrices.moments import tall_rows
+from eckart.matrices.moments import gaussian_probes, tall_rows
 from eckart.ranks import GrowingRule, RankRule, tail_errors
 from eckart.solvers import BlockKrylov, Davidson, ExactSVD, GramSVD, Problem, Solver
 from eckart.solvers.gram import TOLD
 from eckart.subspaces import PowerProbes, directed, hidden, ritz_by_blocks
 from eckart.subspaces.bounds import eigenpairs
-from eckart.subspaces.orthonormal import orthonormal
+from eckart.subspaces.directions import orthonormal
 
 EXACT_WORK: Final = 10**9
 """Largest rows·columns·min(rows, columns) for which LAPACK decomposes all of W."""

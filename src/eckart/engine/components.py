@@ -19,9 +19,8 @@ from eckart.engine.component_solver import (
     refined,
     suits_gram,
 )
-from eckart.engine.loop import in_units, run_loop
+from eckart.engine.loop import LoopResult, in_units, run_loop
 from eckart.engine.result import Outcome, Recipe, Record
-from eckart.engine.stopping import LoopResult
 from eckart.matrices import Matrix, Transposed, is_streamed, rescaled
 from eckart.ranks import GrowingRule, RankRule, rank_rule
 from eckart.solvers import BlockKrylov, ExactSVD, GramSVD, Solver, Step

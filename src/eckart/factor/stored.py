@@ -44,6 +44,11 @@ class Multiplication:
         """The fields as plain numbers and text."""
         return {**asdict(self), "shape": list(self.shape), "notes": list(self.notes)}
 
+    def sentence(self) -> str:
+        """The shape of the product and the time it took."""
+        rows, columns = self.shape
+        return f"{rows} × {columns} in {self.seconds:.3g} s"
+
 
 def multiply(
     factors: Path,

@@ -1,4 +1,4 @@
-"""Matrices whose columns are centred and scaled while their products are computed."""
+"""Matrices whose columns are centred and scaled in their products, and Gram matrices WᵀW."""
 
 import math
 from collections.abc import Iterator
@@ -10,12 +10,15 @@ import numpy as np
 from eckart.arrays import FLOAT64, Array, Randomness
 from eckart.backends import HOST, sure_range
 from eckart.errors import MatrixError
-from eckart.matrices.compression import ROOM, Compression, Sketching, gaussian_probes
 from eckart.matrices.dense import Dense, as_matrix
 from eckart.matrices.derived import check_entries, out_of_range
 from eckart.matrices.moments import (
-    FAR,
+    FAR_RATIO,
+    SUMS_PER_DIRECTION,
+    Compression,
     Moments,
+    Sketching,
+    gaussian_probes,
     moments_of,
     scaled_gram,
     sparse_moments,
@@ -56,7 +59,7 @@ class Standardised(View):
             spread, far = moments.energy, source.shape[0] * float(np.square(self._shift()).sum())
         # centred blocks of a sparse matrix would be dense
         self._plain = sparse or source.namespace is not HOST
-        far_off = explicit or far > FAR * spread or self._are_wild(moments.scales)
+        far_off = explicit or far > FAR_RATIO * spread or self._are_wild(moments.scales)
         # blocks of a streamed matrix may be overwritten, so centring them costs no copy
         self._explicit = streamed or (not self._plain and far_off)
 
@@ -359,6 +362,54 @@ def _scaled_gram_of(W: Streamed, moments: Moments) -> Array:
 def _sketching(W: Streamed, width: int, seed: Any, *, scale: bool) -> Sketching:
     """Return a sketch that fits its share of the memory; no probes if deviations are unknown."""
     rows, columns = W.shape
-    height = min(ROOM * width, int(FOR_THE_SKETCH * W.memory) // (columns * W.dtype.itemsize))
+    most = int(FOR_THE_SKETCH * W.memory) // (columns * W.dtype.itemsize)
+    height = min(SUMS_PER_DIRECTION * width, most)
     compression = Compression(rows, columns, height, W.dtype, seed)
     return Sketching(compression, width, None if scale else gaussian_probes(columns, W.dtype))
+
+
+def gram(W: Matrix) -> Array:
+    """WᵀW in float64, of shape (columns, columns). One pass, or none if it is known already."""
+    if isinstance(W, Standardised) and W.moments.gram is not None:
+        return W.moments.gram
+    if isinstance(W, Standardised) and W.namespace is HOST and not isinstance(W.source, Sparse):
+        return W.covariance()
+    columns = W.shape[1]
+    total = np.zeros((columns, columns))
+    for block in W.row_blocks(tall_rows(columns)):
+        # each block in the dtype of W, the sum over blocks in float64
+        total += W.namespace.get(block.T @ block)
+    return total
+
+
+def gram_products(W: Matrix, X: Array, count: int) -> tuple[Array, Array]:
+    """WᵀW·X, and (W·X₁)ᵀ(W·X₁) in float64 for the first `count` columns X₁ of X.
+
+    The second comes from W·X₁, so that each column is accurate to its own rounding; taken from
+    WᵀW·X it would have the rounding of the longest column.
+    """
+    if isinstance(W, Standardised) and W.is_by_blocks:
+        return W.gram_products(X, count)
+    if is_streamed(W):
+        product = W.gram_times(X)
+        # W·X₁ would take a second reading of the rows
+        inner = W.namespace.gram(X[:, :count], product[:, :count])
+        # rounding leaves the product unsymmetric
+        return product, (inner + inner.T) / 2
+    Y = W.times(X)
+    return W.transposed_times(Y), W.namespace.gram(Y[:, :count], Y[:, :count])
+
+
+def deflated_gram(W: Matrix, A: Array) -> Array:
+    """ΠWᵀWΠ in float64 with Π = I − AᵀA: each row is projected before the product. One pass."""
+    columns = W.shape[1]
+    total, own = np.zeros((columns, columns)), W.namespace.put(A, W.dtype)
+    for block in W.row_blocks(tall_rows(columns)):
+        left = block - (block @ own.T) @ own
+        total += W.namespace.get(left.T @ left)
+    return total
+
+
+def is_streamed(W: Matrix) -> bool:
+    """Whether the rows of W are read from files again for each product."""
+    return isinstance(W.source if isinstance(W, Standardised) else W, Streamed)

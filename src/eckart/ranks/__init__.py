@@ -1,13 +1,13 @@
 """Rank rules and budgets: the number of columns. Arithmetic only; nothing here reads W."""
 
-from eckart.ranks.choice import byte_count, rank_rule
-from eckart.ranks.noise import AboveThreshold, NoiseThreshold, noise_threshold
+from eckart.ranks.choice import AboveThreshold, NoiseThreshold, noise_threshold, rank_rule
 from eckart.ranks.rules import (
     GivenRank,
     GrowingRule,
     RankRule,
     WithinBytes,
     WithinTolerance,
+    byte_count,
     check_open_unit,
     tail_errors,
 )

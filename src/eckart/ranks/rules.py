@@ -1,11 +1,12 @@
 """The protocol of rank rules, and the rank from a number, a tolerance or a number of bytes."""
 
+import math
 from dataclasses import dataclass
 from typing import Protocol, final, runtime_checkable
 
 import numpy as np
 
-from eckart.arguments import check_number
+from eckart.arguments import check_number, check_whole
 from eckart.arrays import Array, DType
 from eckart.errors import ArgumentError, MatrixError
 from eckart.factors import check_rank
@@ -216,3 +217,37 @@ def check_open_unit(name: str, number: float) -> None:
             hint=f"Give a {name} between 0 and 1.",
             code=f"bad-{name}",
         )
+
+
+def byte_count(text: int | str) -> int:
+    """Return the number of bytes that text such as "10MB", "2GiB" or "4096" names.
+
+    Raises:
+        ArgumentError: If the text is not a number of bytes.
+
+    Example:
+        >>> byte_count("10MB"), byte_count("2 KiB")
+        (10000000, 2048)
+    """
+    if not isinstance(text, str):
+        return check_whole("number of bytes", text)
+    number = text.strip().rstrip("BbIiKkMmGgTt ")
+    unit = text.strip()[len(number) :].strip().lower()
+    scales = {"": 1, "b": 1}
+    for power, letter in enumerate("kmgt", start=1):
+        scales |= {
+            letter: 1000**power,
+            f"{letter}b": 1000**power,
+            f"{letter}ib": 1024**power,
+        }
+    try:
+        size = float(number) * scales[unit]
+    except (ValueError, KeyError):
+        size = math.nan
+    if not math.isfinite(size):
+        raise ArgumentError(
+            f"'{text}' is not a number of bytes.",
+            hint="Write it like 10MB or 512KiB.",
+            code="bad-bytes",
+        )
+    return int(size)

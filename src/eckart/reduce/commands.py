@@ -9,7 +9,7 @@ from click.core import ParameterSource
 
 from eckart.errors import ArgumentError
 from eckart.terminal import console
-from eckart.terminal.answers import check_report, deliver
+from eckart.terminal.console import check_report, deliver
 from eckart.terminal.options import FILE, RankType, column_names, reported_options, seed_option
 
 SOLVERS = {"svd": "ExactSVD", "gram": "GramSVD", "krylov": "BlockKrylov"}

@@ -24,7 +24,7 @@ from eckart.subspaces import (
     gaussian_columns,
 )
 from eckart.subspaces.bounds import eigenpairs
-from eckart.subspaces.orthonormal import orthonormal, random_array
+from eckart.subspaces.directions import orthonormal, random_array
 
 MOST_COLUMNS: Final = 4096
 """Largest number of columns for which a second matrix of columns² is small beside W."""

@@ -11,7 +11,7 @@ import scipy.linalg
 from eckart.arrays import Array
 from eckart.factors import Factors
 from eckart.matrices import Matrix
-from eckart.matrices.gram import deflated_gram, gram
+from eckart.matrices.standardised import deflated_gram, gram
 from eckart.solvers.base import DirectSolver, Problem, Step
 from eckart.subspaces import RitzData, directed, ritz_by_blocks
 from eckart.subspaces.krylov import ROUNDED

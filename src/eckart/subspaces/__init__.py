@@ -16,9 +16,7 @@ from eckart.subspaces.power_probes import (
     gaussian_columns,
     hidden,
 )
-from eckart.subspaces.sampled_gram import SampledGram
-from eckart.subspaces.search_space import SearchSpace
-from eckart.subspaces.sketch import Sketch
+from eckart.subspaces.search_space import SampledGram, SearchSpace
 
 __all__ = [
     "CARRIED",
@@ -29,7 +27,6 @@ __all__ = [
     "RitzData",
     "SampledGram",
     "SearchSpace",
-    "Sketch",
     "directed",
     "gaussian_columns",
     "hidden",

@@ -9,9 +9,9 @@ import numpy as np
 from eckart.arrays import FLOAT64, Array, Randomness, rounding
 from eckart.backends import Namespace
 from eckart.matrices import Matrix
-from eckart.matrices.gram import gram_products
+from eckart.matrices.standardised import gram_products
 from eckart.subspaces.bounds import RitzData, eigenpairs
-from eckart.subspaces.orthonormal import first_directions, orthonormal, random_array
+from eckart.subspaces.directions import first_directions, orthonormal, random_array
 from eckart.subspaces.power_probes import PowerProbes, hidden
 
 NOISE: Final = 8.0

@@ -1,13 +1,17 @@
-"""The options that several commands share."""
+"""The options that several commands share, and groups whose commands load when they are called."""
 
 import csv
+import difflib
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import click
+
+from eckart.errors import ArgumentError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -167,16 +171,12 @@ def run_arguments(options: dict[str, Any]) -> dict[str, Any]:
     return {name: options[name] for name in ("accuracy", "certificate", "time_limit", "seed")}
 
 
-def selection(
-    header: bool | None,
-    index: bool | None,
-    columns: str | None,
-    tensor: str | None,
-) -> Any:
+def selection(options: dict[str, Any]) -> Any:
     """The `Selection` that the `selection_options` describe."""
     from eckart.files import Selection
 
-    return Selection(header=header, index=index, columns=column_names(columns), tensor=tensor)
+    chosen = {name: options[name] for name in ("header", "index", "tensor")}
+    return Selection(columns=column_names(options["columns"]), **chosen)
 
 
 def column_names(columns: str | None) -> tuple[str, ...] | None:
@@ -194,3 +194,52 @@ def column_names(columns: str | None) -> tuple[str, ...] | None:
     except csv.Error:  # raised for a line break outside of quotes
         names = columns.split(",")
     return tuple(name.strip() for name in names)
+
+
+class LazyGroup(click.Group):
+    """A group of commands whose modules are imported for a call, not for `--help`.
+
+    Args:
+        table: Module of each command and one line of help, by the name of the command, which is
+            also its name in the module.
+        settings: Arguments of `click.Group`.
+    """
+
+    def __init__(self, *, table: Mapping[str, tuple[str, str]], **settings: Any) -> None:
+        super().__init__(**settings)
+        self._table = table
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names of the commands in the order of the table, which click would sort."""
+        del ctx
+        return list(self._table)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 click decides the signature
+        """The command of this name, imported now, or None."""
+        if cmd_name not in self._table:
+            return None
+        module, _ = self._table[cmd_name]
+        command: click.Command = getattr(import_module(module), cmd_name)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Resolve a command as click does, but suggest the nearest name for an unknown one."""
+        # click reports unknown options itself
+        if args and args[0] not in self._table and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], self._table, n=1)
+            raise ArgumentError(
+                f"There is no command '{args[0]}'.",
+                hint=f"Did you mean {near[0]}?"
+                if near
+                else f"{ctx.command_path} --help lists them.",
+                code="unknown-command",
+            )
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the names and the help of the table, without importing any command."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, said) for name, (_, said) in self._table.items()])
