@@ -266,9 +266,9 @@ def _growing(
     rule: RankRule, values: Array | None, W: Matrix, solver: Solver | None
 ) -> GrowingRule | None:
     """Return the rule if W is too large for its spectrum, so that the solver finds the rank."""
-    if not rule.needs_spectrum or values is not None:
+    if not isinstance(rule, GrowingRule) or values is not None:
         return None
-    if isinstance(rule, GrowingRule) and isinstance(solver or BlockKrylov(), SubspaceSolver):
+    if isinstance(solver or BlockKrylov(), SubspaceSolver):
         return rule
     rows, columns = W.shape
     raise MatrixError(

@@ -105,7 +105,7 @@ def component_problem(
     W: Matrix, rank: int, rule: RankRule, solver: Solver, randomness: Randomness
 ) -> Problem:
     """Return the problem for the solver, with sampled directions, and probes of a streamed W."""
-    growing = rule if rule.needs_spectrum and isinstance(rule, GrowingRule) else None
+    growing = rule if isinstance(rule, GrowingRule) else None
     if isinstance(solver, ExactSVD):
         # all directions, because the rule chooses only after the decomposition
         return Problem(W=W, rank=min(W.shape) if rule.needs_spectrum else rank, start=None)

@@ -133,7 +133,7 @@ def components(
     on_step = in_units(on_step, exponent)
     guess = GUESS if rule.needs_spectrum else rule.choose(W.shape, W.dtype, None)
     side = Transposed(W) if solver is None and is_lighter_turned(W) else W
-    searched = rule.needs_spectrum and isinstance(rule, GrowingRule)
+    searched = isinstance(rule, GrowingRule)
     chosen = solver or component_solver(
         W, guess, residual, searched=searched, certificate=certificate
     )

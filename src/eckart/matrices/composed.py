@@ -7,23 +7,22 @@ from typing import Final, final
 import numpy as np
 
 from eckart.arrays import FLOAT32, FLOAT64, Array, DType
-from eckart.backends import Namespace
 from eckart.errors import MatrixError
 from eckart.factors import Factors
 from eckart.matrices.dense import as_matrix
-from eckart.matrices.derived import check_entries, sum_of_squares
+from eckart.matrices.derived import check_entries
 from eckart.matrices.protocol import Matrix, View, block_rows
 from eckart.matrices.sparse import Sparse
 from eckart.matrices.standardised import Standardised
 
 
 @final
-class Product:
-    """The product of a matrix and a small square matrix, as a `Matrix`.
+class Product(View):
+    """W·R for a small square R.
 
     Args:
-        first: W, of shape (rows, columns).
-        second: R, of shape (columns, columns).
+        source: W, of shape (rows, columns).
+        right: R, of shape (columns, columns).
 
     Raises:
         MatrixError: If the shapes do not fit.
@@ -32,74 +31,35 @@ class Product:
         A product with k columns costs one with W and one with R; a pass takes rows·columns².
 
     Example:
-        >>> import numpy as np
         >>> from eckart.matrices.dense import Dense
         >>> Product(Dense([[1.0, 2.0]]), np.diag([3.0, 1.0])).squared_norm()
         13.0
     """
 
-    def __init__(self, first: Matrix, second: Array) -> None:
-        columns = first.shape[1]
-        if second.shape != (columns, columns):
+    def __init__(self, source: Matrix, right: Array) -> None:
+        super().__init__(source)
+        columns = source.shape[1]
+        if right.shape != (columns, columns):
             raise MatrixError(
                 f"A matrix of {columns} columns cannot be multiplied by one of shape "
-                f"{tuple(second.shape)}.",
+                f"{tuple(right.shape)}.",
                 hint=f"Give a square one of {columns} rows.",
                 code="shapes-differ",
             )
-        self.first = first
-        self.second = first.namespace.put(second, first.dtype)
-        self._squared_norm: float | None = None
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Shape (rows, columns)."""
-        return self.first.shape
-
-    @property
-    def dtype(self) -> DType:
-        """Dtype of W, float32 or float64."""
-        return self.first.dtype
-
-    @property
-    def namespace(self) -> Namespace:
-        """Array module and device of W."""
-        return self.first.namespace
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of W."""
-        return self.first.nbytes
-
-    @property
-    def passes(self) -> int:
-        """Number of passes over W so far."""
-        return self.first.passes
+        self._right = source.namespace.put(right, source.dtype)
 
     def times(self, X: Array, /) -> Array:
-        """W·(R·X), of shape (rows, k)."""
-        return self.first.times(self.second @ self.namespace.astype(X, self.dtype))
+        """W·(R·X)."""
+        return self.source.times(self._right @ self.namespace.astype(X, self.dtype))
 
     def transposed_times(self, Y: Array, /) -> Array:
-        """Rᵀ·(Wᵀ·Y), of shape (columns, k)."""
-        return self.second.T @ self.first.transposed_times(Y)
-
-    def gram_times(self, X: Array, /) -> Array:
-        """(W·R)ᵀ(W·R)·X, of shape (columns, k). Two passes."""
-        return self.transposed_times(self.times(X))
+        """Rᵀ·(Wᵀ·Y)."""
+        return self._right.T @ self.source.transposed_times(Y)
 
     def row_blocks(self, rows: int | None = None, /) -> Iterator[Array]:
         """Iterate over blocks of consecutive rows."""
-        for block in self.first.row_blocks(rows):
-            yield block @ self.second
-
-    def squared_norm(self) -> float:
-        """‖W·R‖²_F, summed in float64."""
-        if self._squared_norm is None:
-            self._squared_norm = sum_of_squares(self)
-        return self._squared_norm
-
-    __matmul__ = times
+        for block in self.source.row_blocks(rows):
+            yield block @ self._right
 
 
 @final
@@ -132,10 +92,6 @@ class Transposed(View):
         """W·Y."""
         return self.source.times(Y)
 
-    def gram_times(self, X: Array, /) -> Array:
-        """W·(Wᵀ·X)."""
-        return self.source.times(self.source.transposed_times(X))
-
     def row_blocks(self, rows: int | None = None, /) -> Iterator[Array]:
         """Iterate over dense blocks of consecutive columns of W, as rows."""
         count, length = self.shape
@@ -149,14 +105,12 @@ class Transposed(View):
         """‖W‖²_F."""
         return self.source.squared_norm()
 
-    __matmul__ = times
 
-
-DECADES: Final = {FLOAT32: 6, FLOAT64: 60}
+NORM_DECADES: Final = {FLOAT32: 6, FLOAT64: 60}
 """Exponents n: ‖W‖ between 10^−n and 10^n needs no rescaling, because products WᵀW·X, and
 directions a millionth as long as the longest, stay far from both ends of the range."""
 
-MOST: Final = 100
+FIRST_EXPONENT: Final = 100
 """Largest exponent of two by which vectors near 1 are multiplied before a product."""
 
 
@@ -183,7 +137,7 @@ class Rescaled(View):
     def __init__(self, source: Matrix, exponent: int) -> None:
         super().__init__(source)
         self.exponent = exponent
-        first = max(-MOST, min(exponent, MOST))
+        first = max(-FIRST_EXPONENT, min(exponent, FIRST_EXPONENT))
         self._first, self._rest = 2.0**first, 2.0 ** (exponent - first)
 
     def times(self, X: Array, /) -> Array:
@@ -194,10 +148,6 @@ class Rescaled(View):
         """2^exponent·Wᵀ·Y, of shape (columns, k)."""
         return self.source.transposed_times(Y * self._first) * self._rest
 
-    def gram_times(self, X: Array, /) -> Array:
-        """4^exponent·Wᵀ·(W·X), of shape (columns, k)."""
-        return self.transposed_times(self.times(X))
-
     def row_blocks(self, rows: int | None = None, /) -> Iterator[Array]:
         """Iterate over rescaled blocks of consecutive rows."""
         for block in self.source.row_blocks(rows):
@@ -206,8 +156,6 @@ class Rescaled(View):
     def squared_norm(self) -> float:
         """‖2^exponent·W‖²_F."""
         return self.source.squared_norm() * self._first**2 * self._rest**2
-
-    __matmul__ = times
 
 
 def rescaled(W: Matrix) -> tuple[Matrix, int]:
@@ -219,7 +167,7 @@ def rescaled(W: Matrix) -> tuple[Matrix, int]:
         65
     """
     norm = math.sqrt(W.squared_norm())
-    if norm == 0 or not math.isfinite(norm) or abs(math.log10(norm)) <= DECADES[W.dtype]:
+    if norm == 0 or not math.isfinite(norm) or abs(math.log10(norm)) <= NORM_DECADES[W.dtype]:
         return W, 0
     # frexp gives norm = m·2^e with ½ ≤ m < 1
     exponent = -int(np.frexp(norm)[1])
@@ -228,8 +176,8 @@ def rescaled(W: Matrix) -> tuple[Matrix, int]:
     return W.rescaled(exponent) if own else Rescaled(W, exponent), exponent
 
 
-class Difference:
-    """The difference of two matrices of one shape, such as a residual or a weight update.
+class Difference(View):
+    """W₁ − W₂ for two matrices of one shape: a residual, a weight update.
 
     Args:
         first: W₁, of shape (rows, columns).
@@ -250,74 +198,48 @@ class Difference:
     """
 
     def __init__(self, first: Matrix, second: Matrix, *, squared_norm: float | None = None) -> None:
+        super().__init__(first)
         if first.shape != second.shape:
+            (rows, columns), (height, width) = first.shape, second.shape
             raise MatrixError(
-                f"A {_spoken(first)} and a {_spoken(second)} matrix cannot be subtracted.",
+                f"A {rows} × {columns} and a {height} × {width} matrix cannot be subtracted.",
                 hint="Give two of one shape.",
                 code="shapes-differ",
             )
-        self.first = first
-        self.second = second
+        self._second = second
         self._squared_norm = squared_norm
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Shape (rows, columns)."""
-        return self.first.shape
 
     @property
     def dtype(self) -> DType:
         """The wider dtype of the two."""
-        return np.result_type(self.first.dtype, self.second.dtype)
-
-    @property
-    def namespace(self) -> Namespace:
-        """Namespace of both matrices."""
-        return self.first.namespace
+        return np.result_type(self.source.dtype, self._second.dtype)
 
     @property
     def nbytes(self) -> int:
         """Bytes of both matrices."""
-        return self.first.nbytes + self.second.nbytes
+        return self.source.nbytes + self._second.nbytes
 
     @property
     def passes(self) -> int:
         """Number of passes over the matrix that was read more often."""
-        return max(self.first.passes, self.second.passes)
+        return max(self.source.passes, self._second.passes)
 
     def times(self, X: Array, /) -> Array:
-        """(W₁ − W₂)·X, of shape (rows, k)."""
-        return self.first.times(X) - self.second.times(X)
+        """W₁·X − W₂·X."""
+        return self.source.times(X) - self._second.times(X)
 
     def transposed_times(self, Y: Array, /) -> Array:
-        """(W₁ − W₂)ᵀ·Y, of shape (columns, k)."""
-        return self.first.transposed_times(Y) - self.second.transposed_times(Y)
-
-    def gram_times(self, X: Array, /) -> Array:
-        """(W₁ − W₂)ᵀ(W₁ − W₂)·X, of shape (columns, k). Two passes."""
-        return self.transposed_times(self.times(X))
+        """W₁ᵀ·Y − W₂ᵀ·Y."""
+        return self.source.transposed_times(Y) - self._second.transposed_times(Y)
 
     def row_blocks(self, rows: int | None = None, /) -> Iterator[Array]:
         """Iterate over blocks of consecutive rows, in the wider dtype."""
         height = rows or block_rows(self.shape[1])
         # one height for both, since each matrix would choose its own
-        pairs = zip(self.first.row_blocks(height), self.second.row_blocks(height), strict=True)
+        pairs = zip(self.source.row_blocks(height), self._second.row_blocks(height), strict=True)
         for first, second in pairs:
             # widened first, so that nothing is rounded before the subtraction
             yield self.namespace.astype(first, self.dtype) - second
-
-    def squared_norm(self) -> float:
-        """‖W₁ − W₂‖²_F, summed in float64."""
-        if self._squared_norm is None:
-            self._squared_norm = sum_of_squares(self)
-        return self._squared_norm
-
-    __matmul__ = times
-
-
-def _spoken(W: Matrix) -> str:
-    rows, columns = W.shape
-    return f"{rows} × {columns}"
 
 
 @final

@@ -29,9 +29,9 @@ from eckart.matrices.protocol import Matrix, View
 from eckart.matrices.sparse import Sparse
 from eckart.matrices.streamed import Streamed
 
-MOST_COVARIANCE: Final = 2048
+GRAM_COLUMNS: Final = 2048
 """Largest number of columns for which the first pass over a streamed matrix forms WᵀW."""
-FOR_THE_SKETCH: Final = 0.25
+SKETCH_MEMORY_SHARE: Final = 0.25
 """Share of the memory of a streamed W; it is freed before a subspace is built."""
 
 
@@ -54,14 +54,14 @@ class Standardised(View):
         super().__init__(source)
         self.moments = moments
         self._own = source.namespace.put
-        sparse, streamed = isinstance(source, Sparse), isinstance(source, Streamed)
         with np.errstate(over="ignore"):
-            spread, far = moments.energy, source.shape[0] * float(np.square(self._shift()).sum())
-        # centred blocks of a sparse matrix would be dense
-        self._plain = sparse or source.namespace is not HOST
-        far_off = explicit or far > FAR_RATIO * spread or self._are_wild(moments.scales)
+            shift = moments.means if moments.scales is None else moments.means / moments.scales
+            far = source.shape[0] * float(np.square(shift).sum())
+        # whether a fused product walks over blocks: centred blocks of a sparse W would be dense
+        self.is_by_blocks = not isinstance(source, Sparse) and source.namespace is HOST
+        far_off = explicit or far > FAR_RATIO * moments.energy or self._are_wild()
         # blocks of a streamed matrix may be overwritten, so centring them costs no copy
-        self._explicit = streamed or (not self._plain and far_off)
+        self._explicit = isinstance(source, Streamed) or (self.is_by_blocks and far_off)
 
     def times(self, X: Array, /) -> Array:
         """The product of this matrix with X, of shape (rows, k)."""
@@ -84,9 +84,7 @@ class Standardised(View):
 
     def gram_times(self, X: Array, /) -> Array:
         """The product of its Gram matrix with X, of shape (columns, k)."""
-        if self._plain:
-            return self.transposed_times(self.times(X))
-        return self.gram_products(X, 0)[0]
+        return self.gram_products(X, 0)[0] if self.is_by_blocks else super().gram_times(X)
 
     def gram_products(self, X: Array, count: int) -> tuple[Array, Array]:
         """Do the work of the function `gram_products` in one pass over blocks of rows."""
@@ -136,7 +134,7 @@ class Standardised(View):
 
     def gram_of(self, X: Array, /) -> Array:
         """Xᵀ·Wᵀ·W·X in float64, of shape (k, k): half the operations of `gram_times`. One pass."""
-        if self._plain:
+        if not self.is_by_blocks:
             Y = self.times(X)
             return self.namespace.gram(Y, Y)
         total = np.zeros((X.shape[1], X.shape[1]))
@@ -156,11 +154,6 @@ class Standardised(View):
             Y = block @ narrow
             Y -= offset
             yield block, Y
-
-    @property
-    def is_by_blocks(self) -> bool:
-        """Whether a fused product walks over blocks of rows."""
-        return not self._plain
 
     def rescaled(self, exponent: int) -> "Standardised":
         """Return 2^exponent times this matrix."""
@@ -248,8 +241,9 @@ class Standardised(View):
         get = self.namespace.get
         return max(float(np.abs(get(block)).max()) for block in self.source.row_blocks())
 
-    def _are_wild(self, scales: Array | None) -> bool:
+    def _are_wild(self) -> bool:
         """Whether squares of entries leave the range of the dtype before columns are scaled."""
+        scales = self.moments.scales
         if scales is None:
             return False
         (low, high), squares = sure_range(self.dtype), np.square(scales)
@@ -262,10 +256,6 @@ class Standardised(View):
 
     def _means(self) -> Array:
         return self.moments.means[np.newaxis]
-
-    def _shift(self) -> Array:
-        scales = self.moments.scales
-        return self.moments.means if scales is None else self.moments.means / scales
 
     def _put(self, X: Array) -> Array:
         return self._own(X, self.dtype)
@@ -287,8 +277,6 @@ class Standardised(View):
     def _offset(self, X: Array) -> Array:
         """meansᵀ·diag(1/scales)·X, which is subtracted from every row of the product."""
         return self._put(self._means()) @ self._narrowed(X)
-
-    __matmul__ = times
 
 
 def standardised(
@@ -340,11 +328,15 @@ def measured(
 ) -> Standardised:
     """Do the work of `standardised` without the check that the entries are finite."""
     if isinstance(matrix, Streamed):
-        wide = matrix.shape[1] > min(MOST_COVARIANCE, matrix.most_columns)
+        wide = matrix.shape[1] > min(GRAM_COLUMNS, matrix.most_columns)
         beside = _sketching(matrix, width, seed, scale=scale) if wide or not whole else None
         found = streamed_moments(matrix, beside, centre=centre, scale=scale)
         if beside is None and found.gram is None and 0 < found.energy < math.inf:
-            found = replace(found, gram=_scaled_gram_of(matrix, found))
+            # squares leave the range of the dtype, so that blocks are rescaled to near 1 first
+            exponent = -int(np.frexp(math.sqrt(found.energy))[1])
+            near_one = Standardised(matrix, found).rescaled(exponent).covariance()
+            # squares of 2^exponent·W are 4^exponent times as large
+            found = replace(found, gram=near_one * 4.0**-exponent)
     elif isinstance(matrix, Sparse):
         found = sparse_moments(matrix, centre=centre, scale=scale)
     else:
@@ -352,17 +344,10 @@ def measured(
     return Standardised(matrix, found)
 
 
-def _scaled_gram_of(W: Streamed, moments: Moments) -> Array:
-    """WᵀW where squares leave the range of the dtype, from blocks rescaled to near 1."""
-    exponent = -int(np.frexp(math.sqrt(moments.energy))[1])
-    # squares of 2^exponent·W are 4^exponent times as large
-    return Standardised(W, moments).rescaled(exponent).covariance() * 4.0**-exponent
-
-
 def _sketching(W: Streamed, width: int, seed: Any, *, scale: bool) -> Sketching:
     """Return a sketch that fits its share of the memory; no probes if deviations are unknown."""
     rows, columns = W.shape
-    most = int(FOR_THE_SKETCH * W.memory) // (columns * W.dtype.itemsize)
+    most = int(SKETCH_MEMORY_SHARE * W.memory) // (columns * W.dtype.itemsize)
     height = min(SUMS_PER_DIRECTION * width, most)
     compression = Compression(rows, columns, height, W.dtype, seed)
     return Sketching(compression, width, None if scale else gaussian_probes(columns, W.dtype))

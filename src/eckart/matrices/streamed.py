@@ -11,7 +11,8 @@ import numpy as np
 from eckart.arrays import PAGE, Array, DType, own_pages
 from eckart.backends import HOST, Namespace
 from eckart.errors import MatrixError
-from eckart.matrices.derived import check_shape, sum_of_squares
+from eckart.matrices.derived import check_shape
+from eckart.matrices.protocol import sum_of_squares
 
 BUFFERS: Final = 2
 """Number of blocks in memory: one is filled while the other is used."""

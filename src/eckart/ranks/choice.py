@@ -11,6 +11,7 @@ from eckart.arrays import Array, DType
 from eckart.errors import ArgumentError
 from eckart.ranks.rules import (
     GivenRank,
+    GrowingRule,
     RankRule,
     WithinBytes,
     WithinTolerance,
@@ -20,13 +21,13 @@ from eckart.ranks.rules import (
     tail_errors,
 )
 
-ROUNDED: Final = 4.0
-"""Rounding error of a singular value, in eps·‖W‖."""
+ROUNDING_EPS: Final = 4.0
+"""Rounding error of a singular value, in eps·‖W‖: the entries and the solver each add some."""
 
 
 @final
 @dataclass(frozen=True, slots=True)
-class NoiseThreshold:
+class NoiseThreshold(GrowingRule):
     """The rank is the number of singular values above the noise (`rank="auto"`).
 
     The threshold is ω(β)·median(σ), with β = min/max of rows and columns and
@@ -37,11 +38,6 @@ class NoiseThreshold:
     Reference:
         Gavish, Donoho (2014), IEEE Transactions on Information Theory 60(8), equation 5.
     """
-
-    @property
-    def needs_spectrum(self) -> bool:
-        """True: the rule reads the singular values."""
-        return True
 
     def choose(self, shape: tuple[int, int], dtype: DType, singular_values: Array | None) -> int:
         """The number of singular values above the threshold; at least 1."""
@@ -85,7 +81,7 @@ class NoiseThreshold:
 
 @final
 @dataclass(frozen=True, slots=True)
-class AboveThreshold:
+class AboveThreshold(GrowingRule):
     """The rank is the number of singular values above a given threshold.
 
     The threshold may be the largest singular value that noise of a known strength has.
@@ -110,11 +106,6 @@ class AboveThreshold:
                 hint="Give a positive number.",
                 code="bad-threshold",
             )
-
-    @property
-    def needs_spectrum(self) -> bool:
-        """True: the rule reads the singular values."""
-        return True
 
     def scaled(self, factor: float) -> "AboveThreshold":
         """Return the rule for factor·W."""
@@ -172,11 +163,9 @@ def _known_noise_threshold(shape: tuple[int, int], rank: int, left: float) -> fl
 
 
 def _rounded(dtype: DType, norm: float) -> float:
-    """Size of a computed singular value that is 0, by rounding of the entries and the solver.
-
-    Each entry is off by half an eps of itself, and so the matrix by that share of ‖W‖.
-    """
-    return ROUNDED * float(np.finfo(dtype).eps) * norm
+    """Size of a computed singular value that is 0, by rounding of the entries and the solver."""
+    # each entry is off by half an eps of itself, and so the matrix by that share of ‖W‖
+    return ROUNDING_EPS * float(np.finfo(dtype).eps) * norm
 
 
 def _between(reason: str, rank: int, values: Array) -> str:
