@@ -65,7 +65,7 @@ class Namespace(Protocol):
         ...
 
 
-PARTIAL: Final = 256
+PARTIAL_SQUARES: Final = 256
 """Number of squares summed in the dtype of the array; the sums of so many are added in float64."""
 
 
@@ -108,8 +108,8 @@ class NumPy:
         times as long. Sums that leave the range of float32 are computed again in float64.
         """
         flat = np.ravel(X)
-        whole = len(flat) // PARTIAL * PARTIAL
-        rows = flat[:whole].reshape(-1, PARTIAL)
+        whole = len(flat) // PARTIAL_SQUARES * PARTIAL_SQUARES
+        rows = flat[:whole].reshape(-1, PARTIAL_SQUARES)
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             sums = np.vecdot(rows, rows).astype(FLOAT64, copy=False)
             low, high = sure_range(X.dtype)
@@ -305,7 +305,7 @@ def _is_torch(X: object) -> bool:
 def sure_range(dtype: DType) -> tuple[float, float]:
     """Limits between which a sum of squares has lost nothing to under- or overflow."""
     kind = np.finfo(dtype)
-    return float(kind.tiny) / float(kind.eps) * PARTIAL, float(kind.max)
+    return float(kind.tiny) / float(kind.eps) * PARTIAL_SQUARES, float(kind.max)
 
 
 def svd(X: Array) -> tuple[Array, Array, Array]:

@@ -15,7 +15,7 @@ from eckart.errors import ArgumentError, MatrixError
 from eckart.factors import Factors, as_factors
 from eckart.matrices import Matrix, as_matrix, rescaled
 from eckart.matrices.derived import check_entries, dense
-from eckart.objectives import MEASURED_WITHIN, is_large, residual_norm
+from eckart.objectives import MEASURED_SHARE, is_large, residual_norm
 from eckart.ranks import tail_errors
 from eckart.subspaces import (
     FailureBudget,
@@ -26,24 +26,24 @@ from eckart.subspaces import (
     rise_bound,
 )
 
-SMALL: Final = 1000
+SMALL_SIDE: Final = 1000
 """Largest min(rows, columns) for which the bound is computed from all singular values."""
-LARGEST_EXACT: Final = 3000
+EXACT_SIDE: Final = 3000
 """Largest min(rows, columns) for which all singular values are computed."""
-KNOWN_WITHIN: Final = {FLOAT32: 1e-3, FLOAT64: 1e-8}
+KNOWN_SHARE: Final = {FLOAT32: 1e-3, FLOAT64: 1e-8}
 """Relative accuracy from which the loss of a solver replaces a measurement: in float32 the 0.1 %
 within which an answer is called near the best."""
-EQUAL: Final = 1e-9
+EQUAL_SHARE: Final = 1e-9
 """Sums of squares in float64 with a larger relative difference belong to different matrices."""
-ROUGHLY: Final = 1e-2
-"""As `KNOWN_WITHIN`, where no bound is asked for and the error is only a figure in a report."""
-GATHERED: Final = 0xEC4A86
+ROUGH_SHARE: Final = 1e-2
+"""As `KNOWN_SHARE`, where no bound is asked for and the error is only a figure in a report."""
+GATHERED_KEY: Final = 0xEC4A86
 """Philox key of the random start of the Krylov space for factors that come without evidence."""
-LITTLE: Final = 2e-3
+ROUNDING_SHARE: Final = 2e-3
 """Rounding error of ‖W‖², as a share of the loss, below which it does not weaken the bound."""
-OVERSAMPLING: Final = 8
+EXTRA_COLUMNS: Final = 8
 """Columns of a block of that Krylov space, beyond the rank."""
-BLOCKS: Final = 4
+MOST_BLOCKS: Final = 4
 """Most blocks of that Krylov space."""
 
 
@@ -190,7 +190,7 @@ def _all_of(W: Matrix, singular_values: object) -> Array:
     count, squared_norm = min(W.shape), W.squared_norm()
     if values.shape == (count,) and not values.min() < 0:
         exact = values.astype(FLOAT64)
-        share = KNOWN_WITHIN[FLOAT32] if FLOAT32 in (values.dtype, W.dtype) else EQUAL
+        share = KNOWN_SHARE[FLOAT32] if FLOAT32 in (values.dtype, W.dtype) else EQUAL_SHARE
         if abs(float(exact @ exact) - squared_norm) <= share * squared_norm:
             return np.sort(values)[::-1]
     raise ArgumentError(
@@ -218,17 +218,17 @@ def _certified(
 ) -> Certificate:
     """Do the work of `certify` for a matrix whose squares stay in range."""
     factors = factors.on(matrix.namespace)
-    within = KNOWN_WITHIN[matrix.dtype] if bound else ROUGHLY
+    within = KNOWN_SHARE[matrix.dtype] if bound else ROUGH_SHARE
     norm, measured = math.sqrt(matrix.squared_norm()), "error by direct products"
     if loss and (doubt := hidden(matrix) / (2 * loss)) <= within and is_large(matrix):
         error, measured = math.sqrt(loss), f"error by products of the solver, to {doubt:.1g} of it"
     else:
-        doubt = MEASURED_WITHIN[matrix.dtype] if bound and loss is None else within
+        doubt = MEASURED_SHARE[matrix.dtype] if bound and loss is None else within
         error = residual_norm(matrix, factors, doubt)
     # the dtype of the factors: float32 factors of a float64 W cannot be closer
     exact = error <= rounding(matrix.shape, factors.dtype) * norm
     best, failure, how = None, 0.0, "the best possible error was not asked for"
-    if bound and min(matrix.shape) <= SMALL and singular_values is None:
+    if bound and min(matrix.shape) <= SMALL_SIDE and singular_values is None:
         singular_values = spectrum(matrix)
     if bound and singular_values is not None:
         best = exact_bound(matrix, factors.rank, singular_values)
@@ -236,7 +236,7 @@ def _certified(
     elif bound and not exact:
         found = evidence or _gathered(matrix, factors.rank)
         best, failure = _bounded(matrix, factors.rank, found, probing)
-        if loss is not None and hidden(matrix) > LITTLE * loss:
+        if loss is not None and hidden(matrix) > ROUNDING_SHARE * loss:
             best = _larger(best, _measured_bound(matrix, factors.rank, found, error * (1 - doubt)))
         how = "best possible error bounded by products with W (Weyl)"
     # rounding may put a bound above an error that is the best possible
@@ -377,9 +377,9 @@ def _root(W: Matrix, leading_squares: float) -> float | None:
 def _gathered(W: Matrix, rank: int) -> RitzData:
     """Compute Ritz data from a Krylov space of four blocks, for factors that came without any."""
     # a fixed key, so that a certificate is reproducible
-    randomness = np.random.Generator(np.random.Philox(key=GATHERED))
-    space = KrylovSpace(W, rank + OVERSAMPLING, randomness)
-    for _ in range(BLOCKS):
+    randomness = np.random.Generator(np.random.Philox(key=GATHERED_KEY))
+    space = KrylovSpace(W, rank + EXTRA_COLUMNS, randomness)
+    for _ in range(MOST_BLOCKS):
         space.grow()
         if space.is_whole:
             break
@@ -392,6 +392,6 @@ def spectrum(W: Matrix) -> Array | None:
     Cost:
         That of `eckart.backends.singular_values`, for min(rows, columns) up to 3000.
     """
-    if min(W.shape) > LARGEST_EXACT or math.prod(W.shape) > LARGEST_EXACT * 10**5:
+    if min(W.shape) > EXACT_SIDE or math.prod(W.shape) > EXACT_SIDE * 10**5:
         return None
     return all_singular_values(W.namespace.get(dense(W)))

@@ -11,7 +11,7 @@ import numpy as np
 
 from eckart.arguments import check_flag, check_number
 from eckart.arrays import FLOAT32, FLOAT64, Array, Randomness, as_randomness
-from eckart.certificates import LARGEST_EXACT, spectrum
+from eckart.certificates import EXACT_SIDE, spectrum
 from eckart.completion.base import EntriesSolver
 from eckart.completion.entries import Entries
 from eckart.completion.objective import Observed
@@ -25,7 +25,7 @@ from eckart.factors import Factors
 from eckart.matrices import Matrix, as_matrix, rescaled
 from eckart.matrices.derived import check_entries
 from eckart.objectives import Entire, Objective
-from eckart.ranks import AboveThreshold, GrowingRule, RankRule, rank_rule
+from eckart.ranks import RANK_GUESS, AboveThreshold, GrowingRule, RankRule, rank_rule
 from eckart.solvers import (
     BlockKrylov,
     ExactSVD,
@@ -37,14 +37,12 @@ from eckart.solvers import (
 )
 from eckart.solvers.base import as_solver
 from eckart.solvers.starts import GivenStart, Start, as_start
-from eckart.subspaces import CARRIED, FailureBudget
+from eckart.subspaces import PROBES_SHARE, FailureBudget
 
-FAST_EXACT: Final = 1000
+FAST_SIDE: Final = 1000
 """Largest min(rows, columns) for which the exact decomposition is the default solver."""
-MOST_DECADES: Final = {FLOAT32: 12, FLOAT64: 151}
+GRADIENT_DECADES: Final = {FLOAT32: 12, FLOAT64: 151}
 """Iterative solvers accept ‖W‖ between 10^−n and 10^n: gradients then stay in range."""
-GUESS: Final = 32
-"""Rank that a search for the rank starts from; it sets the width of the first blocks."""
 
 
 def factorize(
@@ -156,7 +154,7 @@ def factorize(
     rule = asked.scaled(2.0**exponent) if isinstance(asked, AboveThreshold) else asked
     values = spectrum(working) if rule.needs_spectrum else None
     growing = _growing(rule, values, working, solver)
-    chosen = GUESS if growing else rule.choose(working.shape, working.dtype, values)
+    chosen = RANK_GUESS if growing else rule.choose(working.shape, working.dtype, values)
     solver, problem, begun = _begin(
         solver or default_solver(working, chosen),
         working,
@@ -178,7 +176,7 @@ def factorize(
     )
     loop, ending = run_loop(solver, problem, time_limit, in_units(on_step, exponent))
     # the rest of the failure probability belongs to the probes that a solver multiplies along
-    probing = FailureBudget(1 - CARRIED)
+    probing = FailureBudget(1 - PROBES_SHARE)
     proof, values, ending = prove(
         working, loop, ending, values, accuracy, probing, bound=certificate
     )
@@ -216,7 +214,7 @@ def default_solver(W: Matrix, rank: int) -> Solver:
     """
     smaller = min(W.shape)
     # an iteration for a quarter of all singular values takes longer than all of them
-    if smaller <= FAST_EXACT or (smaller <= LARGEST_EXACT and 4 * rank > smaller):
+    if smaller <= FAST_SIDE or (smaller <= EXACT_SIDE and 4 * rank > smaller):
         return ExactSVD()
     return BlockKrylov()
 
@@ -285,7 +283,7 @@ def _check_scale(W: Matrix, solver: IterativeSolver) -> None:
         MatrixError: If its norm is too far from 1.
     """
     norm = math.sqrt(W.squared_norm())
-    if norm > 0 and abs(math.log10(norm)) > MOST_DECADES[W.dtype]:
+    if norm > 0 and abs(math.log10(norm)) > GRADIENT_DECADES[W.dtype]:
         raise _too_far("W", norm, W, solver)
 
 
@@ -296,7 +294,7 @@ def _check_start(start: Factors, W: Matrix, solver: IterativeSolver) -> None:
         MatrixError: If a norm is too large.
     """
     norm = math.sqrt(max(W.namespace.squares(X) for X in (start.B, start.A)))
-    if norm > 10.0 ** MOST_DECADES[W.dtype]:
+    if norm > 10.0 ** GRADIENT_DECADES[W.dtype]:
         raise _too_far("B or A at the start", norm, W, solver)
 
 

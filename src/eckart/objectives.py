@@ -179,7 +179,7 @@ def _refused(what: str) -> ArgumentError:
     return ArgumentError(what, hint="Give XᵀX of inputs X.", code="bad-moments")
 
 
-MEASURED_WITHIN: Final = {FLOAT32: 1e-4, FLOAT64: 1e-8}
+MEASURED_SHARE: Final = {FLOAT32: 1e-4, FLOAT64: 1e-8}
 """Relative accuracy to which the error is measured, by the bounds on rounding."""
 FEW_ENTRIES: Final = 2**21
 """Number of entries up to which the residual in float64 takes negligible time."""
@@ -205,7 +205,7 @@ def residual_norm(W: Matrix, factors: Factors, within: float | None = None) -> f
     if factors.shape == W.shape and is_large(W):
         terms, within = (
             W.squared_norm() + factors.squared_norm(),
-            within or MEASURED_WITHIN[W.dtype],
+            within or MEASURED_SHARE[W.dtype],
         )
         # the squared error if B·A is a projection of W, as that of most solvers is
         likely = abs(W.squared_norm() - factors.squared_norm())

@@ -12,30 +12,28 @@ from eckart.matrices import Matrix, Sparse, Standardised, Streamed, is_streamed
 from eckart.matrices.moments import gaussian_probes, tall_rows
 from eckart.ranks import GrowingRule, RankRule, tail_errors
 from eckart.solvers import BlockKrylov, Davidson, ExactSVD, GramSVD, Problem, Solver
-from eckart.solvers.gram import TOLD
+from eckart.solvers.gram import ACCURATE_EPS
 from eckart.subspaces import PowerProbes, directed, hidden, ritz_by_blocks
 from eckart.subspaces.bounds import eigenpairs
 from eckart.subspaces.directions import orthonormal
 
-EXACT_WORK: Final = 10**9
+EXACT_OPERATIONS: Final = 10**9
 """Largest rows·columns·min(rows, columns) for which LAPACK decomposes all of W."""
-BLOCKS_OF_A_GRAM: Final = 8
+GRAM_BLOCKS: Final = 8
 """Number of columns, in widths of a Krylov block, up to which WᵀW takes no longer than a space."""
-GRAM_WORK: Final = 3 * 10**11
+GRAM_OPERATIONS: Final = 3 * 10**11
 """Largest rows·columns·min(rows, columns), and 4·min(rows, columns)³, for which a Gram matrix
 replaces an iteration that did not separate the directions: some ten seconds."""
-FEW_STEPS: Final = 24
+REPLACED_STEPS: Final = 24
 """Most steps of an iteration that a Gram matrix can replace."""
-RESIDUALS: Final = {FLOAT32: 3e-4, FLOAT64: 1e-8}
+DEFAULT_RESIDUALS: Final = {FLOAT32: 3e-4, FLOAT64: 1e-8}
 """Default residual ‖WᵀWv − σ²v‖/σ² of every component v: the error of its variance is then the
 square of that over the gap to the next."""
-GUESS: Final = 32
-"""Rank that a search for the rank starts from; it sets the width of the first blocks."""
-FOR_THE_SPACE: Final = 0.25
+SPACE_MEMORY_SHARE: Final = 0.25
 """Share of the memory of a streamed matrix for the space, beside its blocks of rows."""
-SAMPLED: Final = 32
+ROWS_PER_SAMPLE: Final = 32
 """Number of rows for each row of the sample whose leading directions start an iteration."""
-UNSAMPLED: Final = 8
+RANDOM_COLUMNS: Final = 8
 """Number of random directions in the first block, in case the sample misses something."""
 
 
@@ -66,18 +64,18 @@ def component_solver(
     # WᵀW came with the pass for the means, so that nothing is left to read
     if streamed and isinstance(W, Standardised) and W.moments.gram is not None:
         return GramSVD()
-    if not streamed and rows * columns * min(W.shape) <= EXACT_WORK:
+    if not streamed and rows * columns * min(W.shape) <= EXACT_OPERATIONS:
         return ExactSVD()
     if isinstance(W, Standardised) and isinstance(W.source, Streamed):
-        memory = int(FOR_THE_SPACE * W.source.memory)
+        memory = int(SPACE_MEMORY_SHARE * W.source.memory)
         return BlockKrylov(residual=residual, tall=False, memory=memory)
-    wanted = residual or RESIDUALS[W.dtype]
+    wanted = residual or DEFAULT_RESIDUALS[W.dtype]
     krylov = BlockKrylov(residual=wanted, tall=False)
     if suits_gram(W):
-        krylov = replace(krylov, blocks=FEW_STEPS)
+        krylov = replace(krylov, blocks=REPLACED_STEPS)
     if isinstance(W, Standardised) and isinstance(W.source, Sparse):
         return krylov
-    if rows >= columns and columns <= BLOCKS_OF_A_GRAM * krylov.width(W, rank):
+    if rows >= columns and columns <= GRAM_BLOCKS * krylov.width(W, rank):
         return GramSVD()
     if not searched and isinstance(W, Standardised) and W.has_rows and Davidson.suits(W, rank):
         return Davidson(residual=wanted, probe=not certificate)
@@ -91,14 +89,14 @@ def is_lighter_turned(W: Matrix) -> bool:
     """
     is_sparse = isinstance(W, Standardised) and isinstance(W.source, Sparse)
     rows, columns = W.shape
-    return is_sparse and rows < columns and rows * columns * rows > EXACT_WORK
+    return is_sparse and rows < columns and rows * columns * rows > EXACT_OPERATIONS
 
 
 def suits_gram(W: Matrix) -> bool:
     """Whether W is in memory and the Gram matrix of its shorter side takes only seconds."""
     rows, columns = W.shape
     shorter = min(W.shape)
-    return not is_streamed(W) and shorter * max(rows * columns, 4 * shorter**2) <= GRAM_WORK
+    return not is_streamed(W) and shorter * max(rows * columns, 4 * shorter**2) <= GRAM_OPERATIONS
 
 
 def component_problem(
@@ -136,23 +134,23 @@ def _probes(W: Standardised) -> PowerProbes:
 
 def sampled(W: Standardised, width: int, randomness: Randomness) -> Array | None:
     """Directions near the leading ones of a sample of rows; None if there are too few rows."""
-    count = W.shape[0] // SAMPLED
-    if count < 4 * width or width <= UNSAMPLED or not W.has_rows:
+    count = W.shape[0] // ROWS_PER_SAMPLE
+    if count < 4 * width or width <= RANDOM_COLUMNS or not W.has_rows:
         return None
     few = W.few_rows(count, randomness)
     drawn = np.asarray(randomness.standard_normal((W.shape[1], width)))
-    X = drawn[:, UNSAMPLED:].astype(W.dtype)
+    X = drawn[:, RANDOM_COLUMNS:].astype(W.dtype)
     for _ in range(2):
         # orthonormal after each product, so that the columns stay independent
         X = np.linalg.qr(few.transposed_times(few.times(X)))[0]
-    return np.hstack([X, drawn[:, :UNSAMPLED].astype(W.dtype) / math.sqrt(W.shape[1])])
+    return np.hstack([X, drawn[:, :RANDOM_COLUMNS].astype(W.dtype) / math.sqrt(W.shape[1])])
 
 
-CLEAR: Final = 1000.0
+CLEAR_ROUNDINGS: Final = 1000.0
 """Squared error, in rounding errors of ‖W‖², above which ‖W‖² and the σ² give it accurately."""
-PART: Final = 30.0
+SQUARED_ROUNDINGS: Final = 30.0
 """Error, in parts that squaring may leave, above which they add less than a thousandth to it."""
-LOST: Final = {FLOAT32: 1e-8, FLOAT64: 1e-4}
+LOST_SHARE: Final = {FLOAT32: 1e-8, FLOAT64: 1e-4}
 """Share of the largest σ² below which σ² lost so much to squaring that they are computed again
 from products with W itself."""
 
@@ -174,7 +172,7 @@ def refined(W: Matrix, side: Matrix, ending: LoopResult) -> tuple[Array, Array, 
     if ending.singular_values is not None:
         errors = tail_errors(ending.singular_values)
         return A, squares, float(errors[min(len(squares), len(errors) - 1)])
-    if squares[-1] < LOST[W.dtype] * squares[0]:
+    if squares[-1] < LOST_SHARE[W.dtype] * squares[0]:
         space = _with_space(A, ending, W) if side is W else A
         A, squares = _ritz_rows(W, space, len(A))
     error = _error(W, A, squares)
@@ -186,13 +184,13 @@ def refined(W: Matrix, side: Matrix, ending: LoopResult) -> tuple[Array, Array, 
 
 def hides(squares: Array, W: Matrix) -> bool:
     """Whether rounding of the largest σ² is a noticeable part of the smallest that is kept."""
-    return bool(squares[-1] < TOLD * float(np.finfo(W.dtype).eps) * squares[0])
+    return bool(squares[-1] < ACCURATE_EPS * float(np.finfo(W.dtype).eps) * squares[0])
 
 
 def _error(W: Matrix, A: Array, squares: Array) -> float:
     """‖W − W·Aᵀ·A‖, from the σ² that are kept if they are accurate, else block by block."""
     left = W.squared_norm() - float(squares.sum())
-    if left > CLEAR * hidden(W):
+    if left > CLEAR_ROUNDINGS * hidden(W):
         return math.sqrt(left)
     get, total = W.namespace.get, 0.0
     for block in W.row_blocks():
@@ -203,7 +201,7 @@ def _error(W: Matrix, A: Array, squares: Array) -> float:
 def _is_from_squares(error: float, squares: Array, W: Matrix) -> bool:
     """Whether an error is above rounding, but may come from the squaring of W in WᵀW."""
     least = rounding(W.shape, W.dtype) * math.sqrt(W.squared_norm())
-    return least < error and error**2 * squares[-1] <= (PART * least) ** 2 * squares[0]
+    return least < error and error**2 * squares[-1] <= (SQUARED_ROUNDINGS * least) ** 2 * squares[0]
 
 
 def _with_space(A: Array, ending: LoopResult, W: Matrix) -> Array:

@@ -11,7 +11,6 @@ import numpy as np
 from eckart.arrays import FLOAT64, Array, Randomness, as_randomness, rounding
 from eckart.certificates import Certificate, clearest_bound, exact_bound, probable_bound
 from eckart.engine.component_solver import (
-    GUESS,
     component_problem,
     component_solver,
     hides,
@@ -20,12 +19,12 @@ from eckart.engine.component_solver import (
     suits_gram,
 )
 from eckart.engine.loop import LoopResult, in_units, run_loop
-from eckart.engine.result import Outcome, Recipe, Record
+from eckart.engine.result import SUCCESS_GAP, Outcome, Recipe, Record
 from eckart.matrices import Matrix, Transposed, is_streamed, rescaled
-from eckart.ranks import GrowingRule, RankRule, rank_rule
+from eckart.ranks import RANK_GUESS, GrowingRule, RankRule, rank_rule
 from eckart.solvers import BlockKrylov, ExactSVD, GramSVD, Solver, Step
-from eckart.solvers.ritz import SUMMED
-from eckart.subspaces import CARRIED, FailureBudget, RitzData, hidden, leading_squares_bound
+from eckart.subspaces import PROBES_SHARE, FailureBudget, RitzData, hidden, leading_squares_bound
+from eckart.subspaces.bounds import EIGENVALUE_EPS
 
 LIMITS: Final = {
     Outcome.EPOCH_LIMIT,
@@ -34,13 +33,12 @@ LIMITS: Final = {
     Outcome.INTERRUPTED,
 }
 """Outcomes of a run that was cut short."""
-PROVEN: Final = 5e-3
-"""Gap above which random tests are made, if W is in memory."""
-CLOSE: Final = 1e-6
+RANDOM_TEST_GAP: Final = 5e-3
+"""Gap above which random tests are made, if W is in memory: a quarter of `FURTHER_STEP_GAP`, since
+their products are a few columns wide, and those of a further step a whole block."""
+EQUAL_SHARE: Final = 1e-6
 """Share of the variance up to which a difference is not mentioned in the message."""
-SHOWN: Final = 1e-3
-"""Gap up to which the message does not mention it."""
-KNOWN_WITHIN: Final = 0.1
+KNOWN_RESIDUAL: Final = 0.1
 """Largest residual of a Ritz value, as a share of it, up to which it counts as a known σ²."""
 
 
@@ -131,7 +129,7 @@ def components(
     total = W.squared_norm()
     W, exponent = rescaled(W)
     on_step = in_units(on_step, exponent)
-    guess = GUESS if rule.needs_spectrum else rule.choose(W.shape, W.dtype, None)
+    guess = RANK_GUESS if rule.needs_spectrum else rule.choose(W.shape, W.dtype, None)
     side = Transposed(W) if solver is None and is_lighter_turned(W) else W
     searched = isinstance(rule, GrowingRule)
     chosen = solver or component_solver(
@@ -214,7 +212,7 @@ def _known(ending: LoopResult, squares: Array) -> Array:
     values, G = evidence.ritz()
     residuals = np.linalg.norm(evidence.root() @ G, axis=0)
     # every value before the first one that is not known
-    unknown = np.flatnonzero(residuals > KNOWN_WITHIN * values)
+    unknown = np.flatnonzero(residuals > KNOWN_RESIDUAL * values)
     count = unknown[0] if len(unknown) else len(values)
     return np.maximum(np.concatenate([squares, values[len(squares) : count]]), 0.0)
 
@@ -255,11 +253,13 @@ def _bound(
     if evidence.outside is not None and evidence.outside < outside:
         outside, how = evidence.outside, "probes that were multiplied along"
     upper = leading_squares_bound(evidence, rank, max(0.0, outside), total)
-    unsure = SUMMED * rank * float(np.finfo(FLOAT64).eps) * float(values[0])  # of values in float64
+    unsure = (
+        EIGENVALUE_EPS * rank * float(np.finfo(FLOAT64).eps) * float(values[0])
+    )  # of values in float64
     left, failure = total - upper - max(hidden(W), unsure), evidence.failure
     reached = total - float(values[:rank].sum())
-    if bound and not is_streamed(W) and left * (1 + PROVEN) ** 2 < reached:
-        probing = FailureBudget(1 - CARRIED)
+    if bound and not is_streamed(W) and left * (1 + RANDOM_TEST_GAP) ** 2 < reached:
+        probing = FailureBudget(1 - PROBES_SHARE)
         tested = probable_bound(W, rank, evidence, probing)
         if tested is not None and tested**2 - unsure > left:
             left, how = tested**2 - unsure, "products with W"
@@ -277,9 +277,9 @@ def _message(outcome: Outcome, rank: int, proof: Certificate, energy: str) -> st
     if proof.best_possible_error is not None and proof.error > 0:
         most = 1 - (proof.best_possible_error / proof.error * proof.relative_error) ** 2
         others = f"No {rank} directions hold" if rank > 1 else "No direction holds"
-        if most - kept > CLOSE:
+        if most - kept > EQUAL_SHARE:
             sentences.append(f"{others} more than {most:.4%}.")
-        elif proof.gap is not None and proof.gap <= SHOWN:
+        elif proof.gap is not None and proof.gap <= SUCCESS_GAP:
             sentences.append(f"{others} more.")
         else:
             sentences.append(

@@ -18,25 +18,25 @@ from eckart.solvers import SinglePass, Solver, Step, SubspaceSolver
 from eckart.solvers.ritz import is_complete, is_near
 from eckart.subspaces import RitzData
 
-CONVERGED_WITHIN: Final = 1e-6
+CONVERGED_GAIN: Final = 1e-6
 """Gain of the last window of steps, as a share of the loss, up to which it has converged."""
 FEWEST_STEPS: Final = 20
 """Least number of steps before convergence is judged: windows of four steps."""
 WINDOWS: Final = 5
 """Number of windows into which the history is divided."""
-SETTLED_WITHIN: Final = 1e-3
+SETTLED_GAIN: Final = 1e-3
 """Relative reduction of the error that is not worth further passes."""
-SLOWEST: Final = 0.95
+SLOWEST_RATIO: Final = 0.95
 """Largest ratio of successive gains in the forecast: its sum stays finite."""
-FORESEEN_BY: Final = 3
+FORECAST_STEPS: Final = 3
 """Number of steps from which the next gain is forecast: two may mislead."""
-STALLED_AFTER: Final = 10
+STALLED_STEPS: Final = 10
 """Number of steps without progress after which a run has stalled."""
-STALLED_ABOVE: Final = 0.9
+STALLED_RATIO: Final = 0.9
 """Ratio of the excess to that before these steps, above which there was no progress."""
-PATIENT: Final = 24
+PATIENT_STEPS: Final = 24
 """Number of steps to wait for a requested residual, which a flat spectrum may never give."""
-DIVERGED_ABOVE: Final = 100.0
+DIVERGED_RATIO: Final = 100.0
 """Loss, in multiples of the highest sound one, above which a run has diverged."""
 
 
@@ -186,7 +186,7 @@ class StoppingRule:
             exact = step.residual is not None and step.residual <= wanted
             if exact and (step.excess is None or is_near(step) or is_complete(step)):
                 return Outcome.RESOLVED
-            if len(self._history) < PATIENT:
+            if len(self._history) < PATIENT_STEPS:
                 return None
         if small is None and has_stalled(self._excesses):
             still = self._larger_outside is False and is_still(
@@ -217,7 +217,7 @@ def has_converged(history: list[Record], squared_norm: float, dtype: DType) -> b
     # the rounding error of a loss that is a difference of sums near ‖W‖²
     shown = 4 * float(np.finfo(dtype).eps) * squared_norm
     gain = before - now
-    return gain <= max(CONVERGED_WITHIN * now, shown) and gain <= max(earlier - before, shown)
+    return gain <= max(CONVERGED_GAIN * now, shown) and gain <= max(earlier - before, shown)
 
 
 def gains_little(
@@ -247,10 +247,10 @@ def gains_little(
     if not losses or len(losses) != len(gains):
         return False
     shown = 8 * float(np.finfo(dtype).eps) * squared_norm
-    wanted = max(shown, 2 * SETTLED_WITHIN * losses[-1])
+    wanted = max(shown, 2 * SETTLED_GAIN * losses[-1])
     if losses[-1] <= shown:
         return True
-    if len(gains) < FORESEEN_BY:
+    if len(gains) < FORECAST_STEPS:
         return False
     # a gain of 0 gives no ratio to forecast by
     if not all(gains[:-1]):
@@ -258,7 +258,7 @@ def gains_little(
     brought = max(0.0, losses[-2] - losses[-1]) / gains[-2]
     falling = gains[-1] / gains[-2]
     falling *= max(1.0, falling * gains[-3] / gains[-2])
-    return brought * gains[-1] / (1 - min(falling, SLOWEST)) <= wanted
+    return brought * gains[-1] / (1 - min(falling, SLOWEST_RATIO)) <= wanted
 
 
 def has_stalled(excesses: Sequence[float]) -> bool:
@@ -271,9 +271,9 @@ def has_stalled(excesses: Sequence[float]) -> bool:
         >>> has_stalled([0.5] * 11), has_stalled([0.9**n for n in range(30)])
         (True, False)
     """
-    if len(excesses) <= STALLED_AFTER:
+    if len(excesses) <= STALLED_STEPS:
         return False
-    return min(excesses[-STALLED_AFTER:]) > STALLED_ABOVE * min(excesses[:-STALLED_AFTER])
+    return min(excesses[-STALLED_STEPS:]) > STALLED_RATIO * min(excesses[:-STALLED_STEPS])
 
 
 def is_still(history: Sequence[Record], squared_norm: float, dtype: DType) -> bool:
@@ -284,17 +284,17 @@ def is_still(history: Sequence[Record], squared_norm: float, dtype: DType) -> bo
         >>> is_still(steady, 10.0, np.dtype("float64")), is_still(steady, 1e15, np.dtype("float64"))
         (True, False)
     """
-    if len(history) <= STALLED_AFTER:
+    if len(history) <= STALLED_STEPS:
         return False
-    before, now = _loss(history[-1 - STALLED_AFTER]), _loss(history[-1])
-    wanted = 2 * SETTLED_WITHIN * now
+    before, now = _loss(history[-1 - STALLED_STEPS]), _loss(history[-1])
+    wanted = 2 * SETTLED_GAIN * now
     return before - now <= wanted and 8 * float(np.finfo(dtype).eps) * squared_norm <= wanted
 
 
 def has_diverged(loss: float | None, highest_sound: float) -> bool:
     """Whether a loss is not finite, or over a hundred times both the first loss and ‖W‖²."""
     # not >, so that NaN counts as diverged
-    return loss is not None and not loss <= DIVERGED_ABOVE * highest_sound
+    return loss is not None and not loss <= DIVERGED_RATIO * highest_sound
 
 
 def _loss(record: Record) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 
 from eckart.arrays import Array, rounding
 from eckart.certificates import (
-    SMALL,
+    SMALL_SIDE,
     Certificate,
     carried_bound,
     certify,
@@ -19,23 +19,21 @@ from eckart.certificates import (
     spectrum,
 )
 from eckart.engine.loop import Loop, LoopResult
-from eckart.engine.result import Outcome, Record
+from eckart.engine.result import SUCCESS_GAP, Outcome, Record
 from eckart.factors import Factors
 from eckart.matrices import Matrix
 from eckart.ranks import AboveThreshold, NoiseThreshold, RankRule, WithinTolerance, tail_errors
-from eckart.solvers.ritz import SURELY
+from eckart.solvers.ritz import SUCCESS_EXCESS
 from eckart.subspaces import FailureBudget, RitzData
 
-MOST_STEPS: Final = 6
+FURTHER_STEPS: Final = 6
 """Most further steps for a certificate."""
-HOPEFUL: Final = 0.9
+HOPEFUL_RATIO: Final = 0.9
 """Ratio of successive gaps up to which another step is worth its products."""
-NEAR_ROUNDING: Final = 1.1
+ROUNDING_RATIO: Final = 1.1
 """Ratio of the gap to the one that rounding alone leaves, up to which no step is worth its cost."""
-PROVEN: Final = 2e-2
+FURTHER_STEP_GAP: Final = 2e-2
 """Largest certified gap that needs no further step if no accuracy is asked for."""
-GOOD_ENOUGH: Final = 1e-3
-"""Largest certified gap of a success if no accuracy is asked for."""
 
 
 def prove(
@@ -61,7 +59,7 @@ def prove(
     if not bound or ending.outcome in (Outcome.DIVERGED, Outcome.INTERRUPTED):
         return certify(W, ending.factors(), loss=ending.loss, bound=False), values, ending
     try:
-        if values is None and min(W.shape) <= SMALL:
+        if values is None and min(W.shape) <= SMALL_SIDE:
             values = spectrum(W)
         if values is None and ending.evidence is not None:
             ending = (
@@ -87,10 +85,10 @@ def _proven_further(W: Matrix, loop: Loop, ending: LoopResult) -> LoopResult:
     """
     if ending.outcome is not Outcome.SETTLED:
         return ending
-    if _gap_by(partial(carried_bound, W), ending) <= PROVEN:
+    if _gap_by(partial(carried_bound, W), ending) <= FURTHER_STEP_GAP:
         return ending
     likely = _gap_by(partial(carried_bound, W, likely=True), ending)
-    return (likely <= SURELY and loop.further()) or ending
+    return (likely <= SUCCESS_EXCESS and loop.further()) or ending
 
 
 def _widened(
@@ -102,7 +100,7 @@ def _widened(
     narrows no more.
     """
     # no bound is sharper than rounding allows, whatever lies outside the space
-    wanted = max(wanted, NEAR_ROUNDING * _gap_by(partial(clearest_bound, W), ending))
+    wanted = max(wanted, ROUNDING_RATIO * _gap_by(partial(clearest_bound, W), ending))
     if math.isinf(wanted):
         return ending
     ending, gap = _narrowed(loop, ending, wanted, partial(carried_bound, W))
@@ -116,8 +114,8 @@ def _narrowed(
 ) -> tuple[LoopResult, float]:
     """Take more steps until the gap is small or hardly falls; return the result and the gap."""
     gap, last = _gap_by(bound, ending), math.inf
-    for _ in range(MOST_STEPS):
-        if gap <= wanted or gap > HOPEFUL * last:
+    for _ in range(FURTHER_STEPS):
+        if gap <= wanted or gap > HOPEFUL_RATIO * last:
             break
         further = loop.further()
         if further is None:
@@ -147,19 +145,19 @@ def _outcome(
     A gap from all singular values is exact; one from products is an upper bound.
     """
     gap, outcome = _gap(proof), ending.outcome
-    if gap <= (accuracy or GOOD_ENOUGH) and (accuracy is not None or outcome.grade == "short"):
+    if gap <= (accuracy or SUCCESS_GAP) and (accuracy is not None or outcome.grade == "short"):
         return Outcome.ACCURATE
     if accuracy is not None:
         return Outcome.INACCURATE
-    if outcome is Outcome.UNPROVEN and gap <= SURELY:
+    if outcome is Outcome.UNPROVEN and gap <= SUCCESS_EXCESS:
         return Outcome.SETTLED
     ended = outcome in {Outcome.CONVERGED, Outcome.SKETCHED}
-    if ended and values is not None and gap > SURELY:
+    if ended and values is not None and gap > SUCCESS_EXCESS:
         return Outcome.FAR
     return outcome
 
 
-FARTHEST = 16
+TRIED_RANKS = 16
 """Number of smaller ranks that are tried before the message calls the smallest unknown."""
 
 
@@ -199,7 +197,7 @@ def _smallest(
     """Say which smaller ranks the bounds on their best errors rule out."""
     wanted = tolerance * math.sqrt(W.squared_norm())
     smallest = rank
-    while smallest > 1 and rank - smallest < FARTHEST:
+    while smallest > 1 and rank - smallest < TRIED_RANKS:
         bound = carried_bound(W, smallest - 1, evidence)
         if bound is None:
             bound = probable_bound(W, smallest - 1, evidence, probing)
@@ -210,7 +208,7 @@ def _smallest(
         return f"Rank {rank} is the smallest within {tolerance:.2%}: no pair of a smaller one is."
     if smallest == rank - 1:
         return f"The smallest rank within {tolerance:.2%} is {rank} or {rank - 1}."
-    if rank - smallest < FARTHEST:
+    if rank - smallest < TRIED_RANKS:
         return f"The smallest rank within {tolerance:.2%} is from {smallest} to {rank}."
     return f"Whether a rank smaller than {rank} is within {tolerance:.2%} is not known."
 

@@ -8,7 +8,7 @@ from enum import Enum
 from functools import cache
 from importlib.metadata import version
 from platform import python_version
-from typing import Any, Literal, TypeAlias, cast, final
+from typing import Any, Final, Literal, TypeAlias, cast, final
 
 import numpy as np
 import threadpoolctl
@@ -19,6 +19,9 @@ from eckart.certificates import Certificate
 from eckart.errors import ConvergenceWarning, EckartError
 from eckart.factors import Factors
 from eckart.solvers import Approximation
+
+SUCCESS_GAP: Final = 1e-3
+"""Largest certified gap of a success if no accuracy is asked for; no message mentions less."""
 
 Grade: TypeAlias = Literal["success", "short", "failed", "interrupted"]
 

@@ -311,7 +311,7 @@ def _write(result: Factoring, output: Path, picture: Path | None, *, force: bool
 
 TOLERANCES: Final = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01)
 """Relative errors for which a rank is shown."""
-SUGGESTED: Final = 0.1
+SUGGESTED_TOLERANCE: Final = 0.1
 """Relative error of the suggested rank, one of `TOLERANCES`."""
 
 
@@ -394,7 +394,9 @@ def suggest_rank(parts: tuple[Part, ...], source: Path) -> Spectrum:
         values[part.name] = known
     choices = [_choice(parts, values, f"--tolerance {bound:g}", bound) for bound in TOLERANCES]
     noise = _choice(parts, values, "--rank auto", None)
-    suggested = next(choice for choice in choices if choice.why.endswith(f" {SUGGESTED:g}"))
+    suggested = next(
+        choice for choice in choices if choice.why.endswith(f" {SUGGESTED_TOLERANCE:g}")
+    )
     return Spectrum(
         source=str(source),
         shapes={part.name: part.matrix.shape for part in parts},

@@ -92,7 +92,7 @@ class Compression:
         return X
 
 
-PROBES: Final = 32
+PROBE_COLUMNS: Final = 32
 """Number of probes: a product with so few columns takes little longer than with one."""
 PROBE_KEY: Final = 0xEC4A88
 """Philox key of the probes, which are independent of every solver, whatever its seed."""
@@ -139,7 +139,7 @@ class Sketching:
 def gaussian_probes(columns: int, dtype: DType) -> Array:
     """Ω with independent normal entries, of shape (columns, 32), the same in every run."""
     generator = np.random.Generator(np.random.Philox(key=PROBE_KEY))
-    return generator.standard_normal((columns, PROBES)).astype(dtype)
+    return generator.standard_normal((columns, PROBE_COLUMNS)).astype(dtype)
 
 
 FAR_RATIO: Final = 100.0

@@ -16,11 +16,11 @@ from eckart.matrices.protocol import sum_of_squares
 
 BUFFERS: Final = 2
 """Number of blocks in memory: one is filled while the other is used."""
-MOST_BLOCK: Final = 64 * 2**20
+MOST_BLOCK_BYTES: Final = 64 * 2**20
 """Bytes of the largest block; a larger one is no faster."""
-SHARE: Final = 0.5
+MEMORY_SHARE: Final = 0.5
 """Share of the memory for the buffers and the bytes that a reader keeps."""
-LEAST: Final = 0.125
+LEAST_SHARE: Final = 0.125
 """Least share of the memory for the buffers alone, whatever a reader keeps."""
 
 
@@ -92,13 +92,13 @@ class Streamed:
         self.passes = 0
         self._squared_norm: float | None = None
         row = columns * source.dtype.itemsize
-        buffers = max(int(SHARE * memory) - source.held, int(LEAST * memory))
-        share = min(MOST_BLOCK, buffers // BUFFERS)
+        buffers = max(int(MEMORY_SHARE * memory) - source.held, int(LEAST_SHARE * memory))
+        share = min(MOST_BLOCK_BYTES, buffers // BUFFERS)
         self.height = min(rows, _even(share // row, row))
         if self.height < min(rows, 16):
             raise MatrixError(
                 f"A memory of {memory / 1e6:.0f} MB holds {self.height} rows of {columns} columns.",
-                hint=f"Allow at least {math.ceil(64 * row / SHARE * BUFFERS / 1e6)} MB.",
+                hint=f"Allow at least {math.ceil(64 * row / MEMORY_SHARE * BUFFERS / 1e6)} MB.",
                 code="memory-too-small",
             )
 
@@ -126,7 +126,7 @@ class Streamed:
     def most_columns(self) -> int:
         """Number of columns for which WᵀW and its decomposition take under half of the memory."""
         # six float64 arrays of columns × columns
-        return int(math.sqrt(self.memory * (1 - SHARE) / 6 / 8))
+        return int(math.sqrt(self.memory * (1 - MEMORY_SHARE) / 6 / 8))
 
     def times(self, X: Array, /) -> Array:
         """W·X, of shape (rows, k)."""

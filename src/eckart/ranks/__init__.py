@@ -2,6 +2,7 @@
 
 from eckart.ranks.choice import AboveThreshold, NoiseThreshold, noise_threshold, rank_rule
 from eckart.ranks.rules import (
+    RANK_GUESS,
     GivenRank,
     GrowingRule,
     RankRule,
@@ -13,6 +14,7 @@ from eckart.ranks.rules import (
 )
 
 __all__ = [
+    "RANK_GUESS",
     "AboveThreshold",
     "GivenRank",
     "GrowingRule",

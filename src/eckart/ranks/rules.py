@@ -3,7 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import ClassVar, Final, final
 
 import numpy as np
 
@@ -11,6 +11,9 @@ from eckart.arguments import check_number, check_whole
 from eckart.arrays import Array, DType
 from eckart.errors import ArgumentError, MatrixError
 from eckart.factors import check_rank
+
+RANK_GUESS: Final = 32
+"""Rank that a search for the rank starts from; it sets the width of the first blocks."""
 
 
 class RankRule(ABC):

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 MOST_NAMES: Final = 4
 """Names of parts in one line."""
-NEAR: Final = 0.001
+NEAR_SHARE: Final = 0.001
 """Share by which an error may exceed the lowest one and still count as equally good."""
 
 
@@ -96,12 +96,12 @@ def _closest(runs: list[dict[str, Any]]) -> str:
         return "No solver reached an answer."
     ordered = sorted(runs, key=_relative_error)
     lowest = _relative_error(ordered[0])
-    near = [run for run in runs if _relative_error(run) <= lowest * (1 + NEAR)]
+    near = [run for run in runs if _relative_error(run) <= lowest * (1 + NEAR_SHARE)]
     quickest = min(near, key=lambda run: run["solving_seconds"])
     if near[1:]:
         return (
-            f"{_listed([run['name'] for run in near])} come within {NEAR:.1%} of the lowest error; "
-            f"the quickest of them is {quickest['name']}, {seconds(quickest['solving_seconds'])}."
+            f"{_listed([run['name'] for run in near])} come within {NEAR_SHARE:.1%} of the "
+            f"lowest error; the quickest of them is {quickest['name']}, {seconds(quickest['solving_seconds'])}."
         )
     behind = ""
     if ordered[1:]:

@@ -16,7 +16,7 @@ from eckart.ranks import check_open_unit
 from eckart.solvers.base import Limits, Problem, Step, SubspaceSolver, check_count
 from eckart.solvers.ritz import excess, projected, ritz_step
 from eckart.subspaces import (
-    FAILURE,
+    FAILURE_PROBABILITY,
     PowerProbes,
     SampledGram,
     SearchSpace,
@@ -25,33 +25,32 @@ from eckart.subspaces import (
 )
 from eckart.subspaces.bounds import eigenpairs
 from eckart.subspaces.directions import orthonormal, random_array
+from eckart.subspaces.krylov import WIDTH_MULTIPLE
 
 MOST_COLUMNS: Final = 4096
 """Largest number of columns for which a second matrix of columns² is small beside W."""
-BESIDE: Final = 14
+EXTRA_COLUMNS: Final = 14
 """Least number of columns of a product beyond the rank: the next directions and random ones."""
-ALONG: Final = 16
+PROBE_COLUMNS: Final = 16
 """Number of probes that are multiplied along, to bound the norm outside the space."""
-STRAY: Final = 4
+RANDOM_COLUMNS: Final = 4
 """Number of random directions that are iterated along: they find singular directions that only
 rows outside the sample hold."""
-ROUND: Final = 16
-"""Number of which widths of products are multiples: BLAS is fast there."""
-LEAST: Final = 2
+LEAST_SAMPLE: Final = 2
 """Rows of the first sample for each column of W."""
-HALF: Final = 2
+HALF_PRODUCT: Final = 2
 """Factor h: the Gram matrix of h·width/columns of the rows takes half the time of a product."""
-MOST: Final = 3
+MOST_HALVES: Final = 3
 """Largest cost of a sample, in halves of a product."""
-AIMED: Final = 0.7
+TARGET_SHARE: Final = 0.7
 """Share of the requested residual that two products are meant to reach."""
-PROBED: Final = 0.1
+PROBED_SHARE: Final = 0.1
 """Share of the requested residual that is predicted before probes verify it."""
-PROBES: Final = (8, 16, 32)
+PROBE_COUNTS: Final = (8, 16, 32)
 """Numbers of probes: the fewer there are, the farther their bound is likely above a residual."""
-DOUBTED: Final = 2.0
+SAFETY_FACTOR: Final = 2.0
 """Safety factor of predicted residuals."""
-STALLED: Final = 0.5
+STALLED_RATIO: Final = 0.5
 """Ratio of successive residuals above which the predictions failed, and the sample is dropped."""
 
 
@@ -125,12 +124,12 @@ class Davidson(SubspaceSolver):
             )
         W, rank = _with_rows(problem.W), problem.rank
         width = self._width(W, rank)
-        probes = PowerProbes(gaussian_columns(W, ALONG))
+        probes = PowerProbes(gaussian_columns(W, PROBE_COLUMNS))
         if width == W.shape[1]:
             yield _all_columns(W, rank, probes, self.residual)
             return
-        likeness, X = self._first(W, rank, width - STRAY, problem.randomness)
-        space, stray = SearchSpace(W, probes), _drawn(W, STRAY, problem.randomness)
+        likeness, X = self._first(W, rank, width - RANDOM_COLUMNS, problem.randomness)
+        space, stray = SearchSpace(W, probes), _drawn(W, RANDOM_COLUMNS, problem.randomness)
         number, known, before = 0, 0, math.inf
         while True:
             space.add(np.hstack([X, stray]))
@@ -141,11 +140,11 @@ class Davidson(SubspaceSolver):
             if space.width in (known, W.shape[1]):
                 return
             now, stray = step.residual or 0.0, _unit(space.rest @ (space.V.T @ stray))
-            if now > STALLED * before:
+            if now > STALLED_RATIO * before:
                 # the residuals of the Ritz vectors, as a plain Krylov step takes
                 X = _unit(space.rest @ _coordinates(space, width))
             else:
-                X, foretold = _foretold(likeness, space, width - STRAY, rank)
+                X, foretold = _foretold(likeness, space, width - RANDOM_COLUMNS, rank)
                 # the residuals that are probed at step n fail with probability 10⁻⁶/(n·(n + 1))
                 cases = rank * number * (number + 1)
                 count = _probes(foretold / self.residual, cases) if self.probe else None
@@ -159,7 +158,7 @@ class Davidson(SubspaceSolver):
         self, W: Standardised, rank: int, width: int, randomness: Randomness
     ) -> tuple[SampledGram, Array]:
         """Return a sampled Gram matrix, of more rows if few are too inaccurate, and directions."""
-        few = min(W.shape[0], LEAST * W.shape[1])
+        few = min(W.shape[0], LEAST_SAMPLE * W.shape[1])
         likeness = SampledGram(_sample(W, few, randomness))
         X = likeness.directions(_drawn(W, width, randomness))
         count = self._enough(few, likeness.outlook(X, rank, few), self._half(W, rank))
@@ -175,28 +174,28 @@ class Davidson(SubspaceSolver):
         Residuals fall like 1/rows. At most the time of half a product is spent for the chance to
         verify by probes, and three times that to save a product.
         """
-        probed = math.ceil(few * outlook / (PROBED * self.residual))
+        probed = math.ceil(few * outlook / (PROBED_SHARE * self.residual))
         if self.probe and probed <= half:
             return probed
-        return min(math.ceil(few * outlook / (AIMED * self.residual)), MOST * half)
+        return min(math.ceil(few * outlook / (TARGET_SHARE * self.residual)), MOST_HALVES * half)
 
     @staticmethod
     def _width(W: Matrix, rank: int) -> int:
         """Number of columns of a product, probes not included."""
-        return min(W.shape[1], _rounded(rank + BESIDE + ALONG) - ALONG)
+        return min(W.shape[1], _rounded(rank + EXTRA_COLUMNS + PROBE_COLUMNS) - PROBE_COLUMNS)
 
     @classmethod
     def suits(cls, W: Matrix, rank: int) -> bool:
         """Whether W is so tall that a sample for half the cost of a product approximates it."""
         rows, columns = W.shape
         half = cls._half(W, rank)
-        return columns <= MOST_COLUMNS and half >= LEAST * columns and rows >= 2 * half
+        return columns <= MOST_COLUMNS and half >= LEAST_SAMPLE * columns and rows >= 2 * half
 
     @classmethod
     def _half(cls, W: Matrix, rank: int) -> int:
         """Number of rows whose Gram matrix takes half the time of a product of the width in use."""
         rows, columns = W.shape
-        return min(rows, HALF * cls._width(W, rank) * rows // columns)
+        return min(rows, HALF_PRODUCT * cls._width(W, rank) * rows // columns)
 
 
 def _all_columns(W: Standardised, rank: int, probes: PowerProbes, residual: float) -> Step:
@@ -215,7 +214,7 @@ def _sample(W: Standardised, count: int, randomness: Randomness) -> Array:
 def _rounded(width: int) -> int:
     """The next width for which products are fast."""
     # rounded up
-    return -(-width // ROUND) * ROUND
+    return -(-width // WIDTH_MULTIPLE) * WIDTH_MULTIPLE
 
 
 def _foretold(
@@ -231,15 +230,15 @@ def _foretold(
 def _probes(foretold: float, cases: int) -> int | None:
     """Number of probes that can verify residuals of this predicted share, or None."""
     # the fewest that suffice, because each is a column of the product
-    for count in PROBES:
-        if DOUBTED * foretold * math.sqrt(count / _surely(count, cases)) <= 1:
+    for count in PROBE_COUNTS:
+        if SAFETY_FACTOR * foretold * math.sqrt(count / _surely(count, cases)) <= 1:
             return count
     return None
 
 
 def _surely(count: int, cases: int) -> float:
     """Quantile x: one of `cases` χ² of `count` degrees of freedom is below x with chance 10⁻⁶."""
-    return 2 * float(gammaincinv(count / 2, FAILURE / cases))
+    return 2 * float(gammaincinv(count / 2, FAILURE_PROBABILITY / cases))
 
 
 def _with_rows(W: Matrix) -> Standardised:
@@ -292,7 +291,9 @@ def _probed(
     width, (count, cases) = X.shape[1], probes
     along = space.probes
     beside = along.beside(W, space.V, X)
-    count = _rounded(width + ALONG + count) - width - ALONG  # more probes at the same cost
+    count = (
+        _rounded(width + PROBE_COLUMNS + count) - width - PROBE_COLUMNS
+    )  # more probes at the same cost
     drawn = randomness.standard_normal((len(X), count)).astype(W.dtype)
     # one half product gives the Ritz values, the residuals and the bound outside
     inner = W.gram_of(np.hstack([X, drawn, beside]))

@@ -14,13 +14,13 @@ from eckart.matrices import Matrix
 from eckart.matrices.standardised import deflated_gram, gram
 from eckart.solvers.base import DirectSolver, Problem, Step
 from eckart.subspaces import RitzData, directed, ritz_by_blocks
-from eckart.subspaces.krylov import ROUNDED
+from eckart.subspaces.krylov import ROUNDED_SQUARES
 
-ALL: Final = 600
+ALL_COLUMNS: Final = 600
 """Number of columns up to which all eigenvalues are computed; beyond it, twice the rank."""
-MORE: Final = 2
+EIGENVALUES_PER_RANK: Final = 2
 """Number of eigenvalues, in multiples of the rank, that are computed of more columns."""
-TOLD: Final = 300.0
+ACCURATE_EPS: Final = 300.0
 """Size in eps·σ₁² above which rounding is less than a third of a percent of an eigenvalue."""
 
 
@@ -77,7 +77,11 @@ class GramSVD(DirectSolver):
 def _leading(M: Array, rank: int | None) -> tuple[Array, Array]:
     """Eigenvalues, descending, and their vectors: all, or twice as many as the rank."""
     columns = len(M)
-    wanted = columns if rank is None or columns <= ALL else min(columns, MORE * rank)
+    wanted = (
+        columns
+        if rank is None or columns <= ALL_COLUMNS
+        else min(columns, EIGENVALUES_PER_RANK * rank)
+    )
     several = None if wanted == columns else (columns - wanted, columns - 1)
     solved: Any = scipy.linalg.eigh(M, subset_by_index=several, check_finite=False)
     return solved[0][::-1], solved[1][:, ::-1]
@@ -86,7 +90,7 @@ def _leading(M: Array, rank: int | None) -> tuple[Array, Array]:
 def _deflated(W: Matrix, values: Array, G: Array, rank: int) -> tuple[Array, Array]:
     """Replace pairs that rounding of the largest hides by those of the projected rows."""
     eps, largest = float(np.finfo(W.dtype).eps), float(values[0])
-    known = int(np.count_nonzero(values > TOLD * eps * largest))
+    known = int(np.count_nonzero(values > ACCURATE_EPS * eps * largest))
     if not 0 < known < min(rank, len(values)):
         return values, G
     while known < min(rank, len(values)):
@@ -96,10 +100,10 @@ def _deflated(W: Matrix, values: Array, G: Array, rank: int) -> tuple[Array, Arr
         M = left.T @ deflated_gram(W, A) @ left
         below, E = (part[..., :rank] for part in _leading(M, rank))
         values, G = np.concatenate([values[:known], below]), np.hstack([A.T, left @ E])
-        if below[0] <= ROUNDED * eps**2 * W.squared_norm():
+        if below[0] <= ROUNDED_SQUARES * eps**2 * W.squared_norm():
             break  # only rounding is left
         # at least one, so that the loop ends
-        known += max(1, int(np.count_nonzero(below > TOLD * eps * below[0])))
+        known += max(1, int(np.count_nonzero(below > ACCURATE_EPS * eps * below[0])))
     # rounding left parts of the large directions that are longer than the small ones
     values, turned = ritz_by_blocks(W, W.namespace.put(G, W.dtype))
     return values, G @ turned

@@ -22,21 +22,19 @@ from eckart.subspaces import (
     rise,
     ritz_of_products,
 )
-from eckart.subspaces.bounds import rounded
-from eckart.subspaces.krylov import ROUNDED
+from eckart.subspaces.bounds import EIGENVALUE_EPS, rounded
+from eckart.subspaces.krylov import ROUNDED_SQUARES
 
-NEAR: Final = 1e-3
+NEAR_EXCESS: Final = 1e-3
 """Relative excess over the best error up to which an error counts as near it."""
-TOLD: Final = 32.0
+RESIDUAL_EPS: Final = 32.0
 """Size in units of one rounding (eps) up to which a residual counts as rounding."""
-SURELY: Final = 1e-2
+SUCCESS_EXCESS: Final = 1e-2
 """Largest relative excess over the best error of a successful run."""
-SQUARED: Final = 1e-4
+SQUARED_SHARE: Final = 1e-4
 """Share of σ₁² below which, in float64, squares of σ_r lose so many digits of the factors that
 these are computed from W·V itself."""
-SUMMED: Final = 8.0
-"""Rounding error of an eigenvalue of a Gram matrix in float64, in eps·σ₁²."""
-SAFETY: Final = 1.4
+SAFETY_FACTOR: Final = 1.4
 """Safety factor of the lower bound on what is missing."""
 
 
@@ -61,18 +59,20 @@ def ritz_step(
     """
     every, basis = space.ritz(rank)
     values, G = every[:rank], basis[:, :rank]
-    hides = 0.0 if space.squares_nothing else SUMMED * float(np.finfo(FLOAT64).eps) * values[0]
+    hides = (
+        0.0 if space.squares_nothing else EIGENVALUE_EPS * float(np.finfo(FLOAT64).eps) * values[0]
+    )
     tail = float(np.maximum(every[rank:] - hides, 0.0).sum())
     evidence = space.evidence()
     outside = evidence.tail @ basis
     lengths = np.einsum("ij,ij->j", outside, evidence.rest @ outside)
     squares = lengths[:rank]
-    unsure = (TOLD * float(np.finfo(W.dtype).eps)) ** 2 * rounded(evidence.H, values, G)
+    unsure = (RESIDUAL_EPS * float(np.finfo(W.dtype).eps)) ** 2 * rounded(evidence.H, values, G)
     told = _told(values, squares, unsure, W)
     gain = float((squares[told] / values[told]).sum())
     # formed at most once, and only if somebody asks
     directions = cache(partial(leading_directions, evidence, space.rest, rank, W))
-    hides = W.dtype == FLOAT64 and values[-1] < SQUARED * values[0]
+    hides = W.dtype == FLOAT64 and values[-1] < SQUARED_SHARE * values[0]
     formed = partial(
         _factors, W, space.Y, space.rest, evidence, None if hides else (values, G), rank
     )
@@ -81,7 +81,7 @@ def ritz_step(
         # nothing but rounding is left, and the rows of A, made from squares, have the most of it
         formed = partial(_half_step, W, formed)
     # directions are half a step ahead of V, too, unless squares hide the shortest of them
-    sure = gain if tall or values[-1] > SQUARED * values[0] else 0.0
+    sure = gain if tall or values[-1] > SQUARED_SHARE * values[0] else 0.0
     known, estimated = space.outside()
     least, likely = (
         excess(W, loss, (every, lengths), nu, tail, rank=rank, sure=sure)
@@ -107,7 +107,7 @@ def ritz_step(
 
 def is_missing(step: Step) -> bool:
     """Whether the least norm outside the space would lower the error by more than 0.1 %."""
-    return step.least_excess is not None and SAFETY * step.least_excess > NEAR
+    return step.least_excess is not None and SAFETY_FACTOR * step.least_excess > NEAR_EXCESS
 
 
 def is_complete(step: Step) -> bool:
@@ -123,7 +123,7 @@ def is_near(step: Step) -> bool:
     """
     if step.excess is None:
         return False
-    return step.excess <= NEAR or (is_complete(step) and step.excess <= SURELY)
+    return step.excess <= NEAR_EXCESS or (is_complete(step) and step.excess <= SUCCESS_EXCESS)
 
 
 def excess(
@@ -154,7 +154,7 @@ def excess(
         return None
     left = _risen(*ritz, outside, rank) - sure
     best = max(loss - left - hidden(W), tail)
-    if left <= ROUNDED * float(np.finfo(W.dtype).eps) ** 2 * W.squared_norm():
+    if left <= ROUNDED_SQUARES * float(np.finfo(W.dtype).eps) ** 2 * W.squared_norm():
         return 0.0
     return math.sqrt(1 + left / best) - 1 if best > 0 else math.inf
 
@@ -211,7 +211,7 @@ def _half_step(W: Matrix, formed: Callable[[], Factors]) -> Factors:
 
 def _told(values: Array, squares: Array, unsure: Array, W: Matrix) -> npt.NDArray[np.bool_]:
     """Which residuals are more than rounding; the others would make A worse, not better."""
-    share = (TOLD * float(np.finfo(W.dtype).eps)) ** 2
+    share = (RESIDUAL_EPS * float(np.finfo(W.dtype).eps)) ** 2
     return (values > share * values[0]) & (squares > unsure)
 
 
@@ -231,7 +231,7 @@ def _factors(
     values, G = found[:rank], basis[:, :rank]
     outside = evidence.tail @ G
     squares = np.einsum("ij,ij->j", outside, evidence.rest @ outside)
-    unsure = (TOLD * float(np.finfo(W.dtype).eps)) ** 2 * rounded(evidence.H, values, G)
+    unsure = (RESIDUAL_EPS * float(np.finfo(W.dtype).eps)) ** 2 * rounded(evidence.H, values, G)
     told = _told(values, squares, unsure, W)
     # the inner `where` avoids a warning for the values that are not used
     correction = np.where(told, outside / np.where(told, values, 1.0), 0.0)

@@ -16,11 +16,11 @@ from eckart.matrices import Matrix, Sparse
 from eckart.matrices.protocol import block_rows
 from eckart.solvers.base import DirectSolver, Problem, Step, check_count
 
-ROOM: Final = 5
+DIRECTIONS_PER_RANK: Final = 5
 """Directions of a sketch for each column of the factors."""
-MORE: Final = 8
+EXTRA_DIRECTIONS: Final = 8
 """Directions of a sketch beyond those."""
-CORE: Final = 3
+CORE_RATIO: Final = 3
 """Rows and columns of the core for each direction: two suffice, three are closer for the bytes."""
 
 
@@ -75,7 +75,11 @@ class Sketch:
     ) -> None:
         check_whole("number of columns", columns)
         check_rank(rank, most=columns, what=f"a matrix of {columns} columns")
-        wide = ROOM * rank + MORE if width is None else check_whole("width", width)
+        wide = (
+            DIRECTIONS_PER_RANK * rank + EXTRA_DIRECTIONS
+            if width is None
+            else check_whole("width", width)
+        )
         if wide < rank:
             raise ArgumentError(
                 f"A sketch of width {wide} is narrower than the rank {rank}.",
@@ -86,7 +90,7 @@ class Sketch:
         self.width = min(wide, columns)
         self.columns = columns
         self.dtype: DType = as_dtype(dtype)
-        self._core = CORE * self.width + 1
+        self._core = CORE_RATIO * self.width + 1
         # a key instead of a stream: Φ can be drawn again, whatever was drawn since
         self._key = int.from_bytes(as_randomness(seed).bytes(8))
         try:

@@ -9,8 +9,8 @@ from eckart.subspaces.directions import (
 )
 from eckart.subspaces.krylov import KrylovSpace, ritz_of_products
 from eckart.subspaces.power_probes import (
-    CARRIED,
-    FAILURE,
+    FAILURE_PROBABILITY,
+    PROBES_SHARE,
     FailureBudget,
     PowerProbes,
     gaussian_columns,
@@ -19,8 +19,8 @@ from eckart.subspaces.power_probes import (
 from eckart.subspaces.search_space import SampledGram, SearchSpace
 
 __all__ = [
-    "CARRIED",
-    "FAILURE",
+    "FAILURE_PROBABILITY",
+    "PROBES_SHARE",
     "FailureBudget",
     "KrylovSpace",
     "PowerProbes",

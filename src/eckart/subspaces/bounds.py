@@ -11,25 +11,25 @@ from eckart.arrays import FLOAT64, Array, Randomness
 from eckart.backends import Namespace, dtype_of
 from eckart.matrices import Matrix
 
-PROBES: Final = 16
+PROBE_COLUMNS: Final = 16
 """Number of probes: a product with so few columns takes little longer than with one."""
-POWERS: Final = 5
+MOST_POWERS: Final = 5
 """Most powers q of a probe; each q gives a bound with a fifth of the failure probability."""
-ENOUGH: Final = 0.05
+LEVEL_GAIN: Final = 0.05
 """A further t is tried while it may lower the bound by more than this share."""
 MOST_LEVELS: Final = 14
 """Most values of t: each costs a symmetric eigenvalue problem."""
-BETWEEN: Final = 200
+TRIED_LEVELS: Final = 200
 """Half of the number of values of t that are tried to first order."""
-HIDDEN: Final = float(np.finfo(FLOAT64).eps) ** 2
+ZERO_SHARE: Final = float(np.finfo(FLOAT64).eps) ** 2
 """Share of the largest Ritz value that is 0 to rounding; nothing is divided by less."""
-LEAST_ROOM: Final = 1e-12
+LEAST_DISTANCE: Final = 1e-12
 """Least relative distance of t from ν; below it t would equal ν to rounding."""
-EVEN: Final = 1e-15
+LEAST_WEIGHT: Final = 1e-15
 """The smallest weight of two parts of a sum."""
-EIGENVALUES: Final = 8.0
-"""Error of a routine for eigenvalues, in eps·λ₁."""
-TINY: Final = float(np.finfo(FLOAT64).tiny)
+EIGENVALUE_EPS: Final = 8.0
+"""Error of a computed eigenvalue of a matrix in float64, in eps·λ₁."""
+SMALLEST_NORMAL: Final = float(np.finfo(FLOAT64).tiny)
 """Smallest normal float64; divisors are raised to it."""
 
 
@@ -82,8 +82,10 @@ class RitzData:
         if self.lost is None:
             return known
         # (x + y)ᵀ(x + y) ⪯ (1 + c)·xᵀx + (1 + 1/c)·yᵀy for every c > 0
-        share = float(np.linalg.norm(self.lost)) / max(float(np.linalg.norm(known)), TINY)
-        share = min(max(share, EVEN), 1 / EVEN)
+        share = float(np.linalg.norm(self.lost)) / max(
+            float(np.linalg.norm(known)), SMALLEST_NORMAL
+        )
+        share = min(max(share, LEAST_WEIGHT), 1 / LEAST_WEIGHT)
         return np.vstack([math.sqrt(1 + share) * known, math.sqrt(1 + 1 / share) * self.lost])
 
 
@@ -142,15 +144,15 @@ def outside_bound(
         Halko, Martinsson, Tropp (2011), SIAM Review 53(2), lemma 4.1.
     """
     namespace = W.namespace
-    drawn = randomness.standard_normal((W.shape[1], PROBES))
+    drawn = randomness.standard_normal((W.shape[1], PROBE_COLUMNS))
     X = _outside(namespace.put(drawn, W.dtype), V)
     # logarithms, because powers of ‖E‖ leave the range of float64
-    slack = math.log((failure / POWERS) ** (-1 / PROBES) * math.sqrt(2 / math.pi))
+    slack = math.log((failure / MOST_POWERS) ** (-1 / PROBE_COLUMNS) * math.sqrt(2 / math.pi))
     # of ‖(EEᵀ)^q·Eω‖, while the columns themselves are kept at length 1
-    logarithms = np.zeros(PROBES)
+    logarithms = np.zeros(PROBE_COLUMNS)
     best = math.inf
     Y, sizes = _unit(W.times(X), namespace)
-    for power in range(1, POWERS + 1):
+    for power in range(1, MOST_POWERS + 1):
         logarithms += sizes
         X, sizes = _unit(_outside(W.transposed_times(Y), V), namespace)
         logarithms += sizes
@@ -205,10 +207,14 @@ def rise_bound(
     S = evidence.root() @ G
     unsure = rounding**2 * rounded(evidence.H, values, G)
     if rounding > 0:  # (x + y)ᵀ(x + y) ⪯ (1 + c)·xᵀx + (1 + 1/c)·yᵀy for every c > 0
-        weights = 1 / np.maximum(values[:rank], TINY)
+        weights = 1 / np.maximum(values[:rank], SMALLEST_NORMAL)
         known = float(np.einsum("ij,ij->j", S, S)[:rank] @ weights)
         share = min(
-            max(math.sqrt(float(unsure[:rank] @ weights) / max(known, TINY)), EVEN), 1 / EVEN
+            max(
+                math.sqrt(float(unsure[:rank] @ weights) / max(known, SMALLEST_NORMAL)),
+                LEAST_WEIGHT,
+            ),
+            1 / LEAST_WEIGHT,
         )
         S, unsure = math.sqrt(1 + share) * S, (1 + 1 / share) * unsure
     leading, squares = values[:rank], np.einsum("ij,ij->j", S, S)[:rank]
@@ -256,12 +262,12 @@ def _levels(leading: Array, squares: Array, outside: float) -> list[float]:
     t = θ_i + `rise`; these values are tried, and values between them.
     """
     equal = leading + rise(leading, squares, outside)
-    least = max(outside * (1 + LEAST_ROOM), HIDDEN * float(leading[0]), TINY)
+    least = max(outside * (1 + LEAST_DISTANCE), ZERO_SHARE * float(leading[0]), SMALLEST_NORMAL)
     largest = max(float(equal.max()), least)
     if not math.isfinite(largest):
         return []
-    between = outside + np.geomspace(least - outside, largest - outside, BETWEEN)
-    some = equal[np.linspace(0, len(equal) - 1, min(len(equal), BETWEEN)).astype(int)]
+    between = outside + np.geomspace(least - outside, largest - outside, TRIED_LEVELS)
+    some = equal[np.linspace(0, len(equal) - 1, min(len(equal), TRIED_LEVELS)).astype(int)]
     tried = np.maximum(np.concatenate([some, between]), least)
     rises = np.maximum(tried[:, np.newaxis] - leading, squares / (tried - outside)[:, np.newaxis])
     chosen: list[float] = []
@@ -269,7 +275,7 @@ def _levels(leading: Array, squares: Array, outside: float) -> list[float]:
     while len(chosen) < MOST_LEVELS:
         together = np.minimum(rises, best).sum(axis=1)
         place = int(np.argmin(together))
-        if chosen and together[place] >= (1 - ENOUGH) * best.sum():
+        if chosen and together[place] >= (1 - LEVEL_GAIN) * best.sum():
             break
         chosen.append(float(tried[place]))
         best = np.minimum(best, rises[place])
@@ -298,7 +304,7 @@ def _lifted(values: Array, S: Array, unsure: Array, rank: int, outside: float, t
     near = S[:, :count]
     added = (near.T @ near + np.diag(unsure[:count])) / (t - raised)
     lifted = np.linalg.eigvalsh(np.diag(values[:count]) + added)[::-1] - values[:count]
-    lifted += EIGENVALUES * float(np.finfo(FLOAT64).eps) * max(float(values[0]), 0.0)
+    lifted += EIGENVALUE_EPS * float(np.finfo(FLOAT64).eps) * max(float(values[0]), 0.0)
     from_there = np.square(added)[::-1, ::-1].cumsum(axis=0).cumsum(axis=1).diagonal()[::-1]
     return np.minimum(lifted, np.sqrt(from_there))[:rank]
 
@@ -318,5 +324,5 @@ def _unit(X: Array, namespace: Namespace) -> tuple[Array, Array]:
     """Return the columns scaled to length 1, and the logarithms of their lengths."""
     lengths = np.sqrt(np.diag(namespace.gram(X, X)))
     # a column of zeros stays zero, and its logarithm is finite
-    lengths = np.maximum(lengths, TINY)
+    lengths = np.maximum(lengths, SMALLEST_NORMAL)
     return X / namespace.put(lengths, dtype_of(X)), np.log(lengths)

@@ -11,9 +11,9 @@ from eckart.matrices import Dense, Matrix
 from eckart.matrices.moments import tall_rows
 from eckart.subspaces.bounds import RitzData, eigenpairs
 
-LITTLE: Final = 0.1
+SMALL_COEFFICIENT: Final = 0.1
 """Size of coefficients in V below which unit columns keep their length when projected."""
-NEARLY: Final = 0.1
+IDENTITY_DISTANCE: Final = 0.1
 """Distance of a Gram matrix from the identity (1-norm) at which all lengths are near 1."""
 MOST_TURNS: Final = 5
 """Most turns; each distinguishes lengths down to √eps of the longest."""
@@ -70,7 +70,7 @@ def orthonormal(
         kept = np.linalg.norm(C, axis=0) * noise < 1
         if not kept.all():
             Q, C = Q[:, kept], C[:, kept]
-        if turn > 0 and taken <= LITTLE and off <= NEARLY:
+        if turn > 0 and taken <= SMALL_COEFFICIENT and off <= IDENTITY_DISTANCE:
             break
     return Q
 
@@ -82,7 +82,7 @@ def whitened(X: Array, namespace: Namespace) -> tuple[Array, Array, float]:
     """
     gram = namespace.gram(X, X)
     off = float(np.abs(gram - np.eye(len(gram))).sum(axis=0).max(initial=0.0))
-    if off <= NEARLY:
+    if off <= IDENTITY_DISTANCE:
         # near the identity a Cholesky factor is as accurate as eigenvectors, and faster
         half = np.linalg.inv(np.linalg.cholesky(gram)).T
     else:
@@ -94,13 +94,13 @@ def whitened(X: Array, namespace: Namespace) -> tuple[Array, Array, float]:
     return X @ namespace.put(half, dtype_of(X)), half, off
 
 
-SUMS: Final = 8
+SUMS_PER_GROUP: Final = 8
 """Number of random sums of each group of rows."""
-ROOM: Final = 4
+ROWS_PER_DIRECTION: Final = 4
 """Rows of the compression for each direction that is wanted of it."""
-FEW: Final = 768
+FEW_ROWS: Final = 768
 """Rows up to which a compression is four times taller: its products take little time."""
-WORTH: Final = 4
+LEAST_COMPRESSION: Final = 4
 """Least ratio of the rows of W to those of a compression."""
 
 
@@ -119,8 +119,11 @@ def first_directions(W: Matrix, count: int, randomness: Randomness) -> Array:
     Reference:
         Halko, Martinsson, Tropp (2011), algorithm 4.4.
     """
-    rows, height = W.shape[0], max(ROOM * count, min(4 * ROOM * count, FEW))
-    if not _is_laid_out(W) or rows < WORTH * height:
+    rows, height = (
+        W.shape[0],
+        max(ROWS_PER_DIRECTION * count, min(4 * ROWS_PER_DIRECTION * count, FEW_ROWS)),
+    )
+    if not _is_laid_out(W) or rows < LEAST_COMPRESSION * height:
         return W.transposed_times(random_array(rows, count, W.dtype, randomness, W.namespace))
     small = compressed(W, height, randomness)
     start = random_array(len(small), count, W.dtype, randomness, W.namespace)
@@ -150,21 +153,21 @@ def compressed(W: Dense, height: int, randomness: Randomness) -> Array:
         Nelson, Nguyễn (2013), FOCS.
     """
     (rows, columns), array = W.shape, W.array
-    step = _random_prime(height // SUMS, randomness)
+    step = _random_prime(height // SUMS_PER_GROUP, randomness)
     depth = rows // step
     count = step + (1 if rows % step else 0)
-    weights = random_array(SUMS * count, depth, W.dtype, randomness, HOST)
-    weights = weights.reshape(count, SUMS, depth)
-    result = np.empty((count, SUMS, columns), W.dtype)
+    weights = random_array(SUMS_PER_GROUP * count, depth, W.dtype, randomness, HOST)
+    weights = weights.reshape(count, SUMS_PER_GROUP, depth)
+    result = np.empty((count, SUMS_PER_GROUP, columns), W.dtype)
     # a view: rows i, i + g, i + 2·g, … are a group without a copy
     groups = array[: step * depth].reshape(depth, step, columns).transpose(1, 0, 2)
     np.matmul(weights[:step], groups, out=result[:step])
     if count > step:  # the rows that are too few for one more row of every group
         left = array[step * depth :]
-        rest = random_array(SUMS, len(left), W.dtype, randomness, HOST)
+        rest = random_array(SUMS_PER_GROUP, len(left), W.dtype, randomness, HOST)
         np.matmul(rest, left, out=result[step])
     W.passes += 1
-    return result.reshape(SUMS * count, columns)
+    return result.reshape(SUMS_PER_GROUP * count, columns)
 
 
 def _random_prime(about: int, randomness: Randomness) -> int:
@@ -188,9 +191,9 @@ def random_array(
     return namespace.put((steps + 0.5) / 2**15, dtype)
 
 
-COLUMNS = 6
+POWER_COLUMNS = 6
 """Columns of the power iteration: six starts are hardly ever all orthogonal to the leading ones."""
-ITERATIONS = 8
+POWER_ITERATIONS = 8
 """Steps of the power iteration."""
 
 
@@ -220,12 +223,12 @@ def largest_singular_value(W: Matrix) -> float:
     """
     columns = W.shape[1]
     generator = np.random.Generator(np.random.Philox(0))
-    X = generator.standard_normal((columns, min(COLUMNS, columns)))
+    X = generator.standard_normal((columns, min(POWER_COLUMNS, columns)))
     scale = np.sqrt(W.squared_norm())
     if scale == 0:
         return 0.0
     ritz = 0.0
-    for _ in range(ITERATIONS):
+    for _ in range(POWER_ITERATIONS):
         Q = np.linalg.qr(X)[0].astype(W.dtype, copy=False)
         product = W.gram_times(W.namespace.put(Q, W.dtype))
         # divided by ‖W‖, so that squares stay in range
@@ -234,7 +237,7 @@ def largest_singular_value(W: Matrix) -> float:
     return float(np.sqrt(max(ritz, 0.0)))
 
 
-SHARP: Final = 30
+SHARP_EPS: Final = 30
 """Ritz values above this many eps·λ₁ are accurate enough to divide by."""
 
 
@@ -276,7 +279,7 @@ def leading_directions(
     kept = squares > noise**2
     lengths, E = np.sqrt(squares[kept]), E[:, kept]
     L = lengths[:, np.newaxis] * (E.T @ evidence.tail) @ G  # in coordinates of Ritz vectors
-    sharp = values > SHARP * float(np.finfo(W.dtype).eps) * largest
+    sharp = values > SHARP_EPS * float(np.finfo(W.dtype).eps) * largest
     corner = (L[:, sharp] / values[sharp]) @ L[:, sharp].T
     found, P = eigenpairs(np.block([[np.diag(values), L.T], [L, corner]]))
     found, P = found[:rank], P[:, :rank]

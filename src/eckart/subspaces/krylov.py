@@ -14,20 +14,20 @@ from eckart.subspaces.bounds import RitzData, eigenpairs
 from eckart.subspaces.directions import first_directions, orthonormal, random_array
 from eckart.subspaces.power_probes import PowerProbes, hidden
 
-NOISE: Final = 8.0
+NOISE_EPS: Final = 8.0
 """Length in eps·σ₁ up to which the part of a product outside the space counts as rounding."""
-SPREAD: Final = 1e3
+SPREAD_RATIO: Final = 1e3
 """Ratio of squared lengths above which a block is rotated to its own Ritz vectors."""
-HIDDEN: Final = 1e-3
+HIDDEN_SHARE: Final = 1e-3
 """The first fused product is repeated with Ritz vectors if the rounding of the longest column
 exceeds this share of the square of the shortest."""
-MULTIPLE: Final = 16
+WIDTH_MULTIPLE: Final = 16
 """Number of which the columns of a product, probes included, are a multiple: BLAS is fast there."""
-MOSTLY: Final = 0.97
+GAIN_SHARE: Final = 0.97
 """Share of the expected gain that the directions of a later block have; the others wait."""
-ROUNDED: Final = 2500.0
+ROUNDED_SQUARES: Final = 2500.0
 """Squared norm in (eps·‖W‖)² that rounding alone leaves outside a space that holds all of W."""
-SQUARED: Final = 1e-11
+SQUARED_SHARE: Final = 1e-11
 """Share of the largest Ritz value below which Ritz values come from W·V itself: rounding of its
 Gram matrix in float64 would be more than a thousandth of them."""
 
@@ -117,7 +117,7 @@ class KrylovSpace:
         self.rest = self._first() if first is None else first[:, : self._block]
         longest = float(np.diag(self.rest_gram()).max(initial=0.0))
         self._lengths = np.ones(self.rest.shape[1])  # ‖W·q‖ of the columns that left the rest
-        self._noise = NOISE * self._eps * math.sqrt(longest)
+        self._noise = NOISE_EPS * self._eps * math.sqrt(longest)
 
     @property
     def width(self) -> int:
@@ -147,7 +147,10 @@ class KrylovSpace:
         if self._probes is None:
             return left <= self._rounding**2 * total
         likely = self._probes.estimate(self._W)
-        return left <= hidden(self._W) and self._block * likely <= ROUNDED * self._eps**2 * total
+        return (
+            left <= hidden(self._W)
+            and self._block * likely <= ROUNDED_SQUARES * self._eps**2 * total
+        )
 
     def grow(self, block: int | None = None, fresh: int = 0, rank: int = 0) -> None:
         """Add a block to V and its product to Y, and set `rest` to the residual.
@@ -184,7 +187,7 @@ class KrylovSpace:
         self._lengths = np.maximum(lengths, self._eps * largest)
         held = (coefficients.T @ self.V.T).T  # laid out like the product, or subtraction is slow
         self._wait(waiting, product() - held, largest)
-        self._noise = NOISE * self._eps * largest
+        self._noise = NOISE_EPS * self._eps * largest
 
     def ritz(self, rank: int = 1) -> tuple[Array, Array]:
         """Return the Ritz values of WᵀW, descending, and their vectors G in coordinates of V.
@@ -199,7 +202,7 @@ class KrylovSpace:
         values = self._ritz[0]
         place = min(rank, len(values)) - 1
         # a Gram matrix holds σ_i² with an error of eps·σ₁²
-        if not self._from_products and values[place] <= SQUARED * values[0]:
+        if not self._from_products and values[place] <= SQUARED_SHARE * values[0]:
             self._ritz, self._from_products = ritz_of_products(self.Y, self._namespace), True
         return self._ritz
 
@@ -255,7 +258,7 @@ class KrylovSpace:
         if not self._tall:
             both, within = gram_products(W, beside, count)
             values, E = eigenpairs(within)
-            if self.width == 0 and self._eps * values[0] > HIDDEN * values[-1]:
+            if self.width == 0 and self._eps * values[0] > HIDDEN_SHARE * values[-1]:
                 Q = Q @ namespace.put(E, W.dtype)
                 both, within = gram_products(W, self._beside(Q), count)
             across = namespace.gram(self.V, both[:, :count])
@@ -265,7 +268,7 @@ class KrylovSpace:
         last, probed = both[:, :count], both[:, count:]
         within = namespace.gram(last, last)
         values = np.linalg.eigvalsh(within)
-        if values[-1] > SPREAD * values[0]:
+        if values[-1] > SPREAD_RATIO * values[0]:
             turned = namespace.put(eigenpairs(within)[1], W.dtype)
             Q, last = Q @ turned, last @ turned
             # made again from the rotated columns, so that each is accurate to its own rounding
@@ -302,10 +305,10 @@ class KrylovSpace:
         weighted = tail @ G / np.sqrt(np.maximum(values, self._eps * values[0] or 1.0))
         promised, E = eigenpairs(weighted @ weighted.T)
         # the fewest directions that hold 97 % of the expected gain
-        wanted = 1 + int(np.searchsorted(np.cumsum(promised), MOSTLY * promised.sum()))
+        wanted = 1 + int(np.searchsorted(np.cumsum(promised), GAIN_SHARE * promised.sum()))
         probes = 0 if self._probes is None else self._probes.count
         # rounded up, so that block and probes together are a multiple of 16
-        count = min(count, -(-(wanted + probes) // MULTIPLE) * MULTIPLE - probes)
+        count = min(count, -(-(wanted + probes) // WIDTH_MULTIPLE) * WIDTH_MULTIPLE - probes)
         turned = own @ self._namespace.put(E, self._W.dtype)
         return turned[:, :count], (turned[:, count:], E[:, count:].T @ tail)
 

@@ -111,9 +111,9 @@ class SearchSpace:
         )
 
 
-TURNS: Final = 4
+GRAM_PRODUCTS: Final = 4
 """Number of products with M in the search for its leading eigenvectors."""
-NOISE: Final = 8.0
+NOISE_EPS: Final = 8.0
 """Length in eps·‖M‖ up to which the remainder of a product counts as rounding."""
 
 
@@ -143,10 +143,10 @@ class SampledGram:
     def directions(self, near: Array) -> Array:
         """Return as many leading eigenvectors of M as `near`, an approximation, has columns."""
         M, block = self._M, near.shape[1]
-        noise = NOISE * float(np.finfo(M.dtype).eps) * float(np.linalg.norm(M))
+        noise = NOISE_EPS * float(np.finfo(M.dtype).eps) * float(np.linalg.norm(M))
         Q = orthonormal(near, near[:, :0], 0.0)
         V, product = Q, M @ Q
-        for _ in range(TURNS):
+        for _ in range(GRAM_PRODUCTS):
             Q = orthonormal(product[:, -Q.shape[1] :], V, noise)[:, : len(M) - V.shape[1]]
             V, product = np.hstack([V, Q]), np.hstack([product, M @ Q])
         H = HOST.gram(V, product)
