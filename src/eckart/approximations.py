@@ -131,11 +131,7 @@ class BiasedFactors:
 
 
 def _places(places: npt.ArrayLike, count: int, name: str) -> npt.NDArray[Any]:
-    """Return a list of row or column indices as an array.
-
-    Raises:
-        MatrixError: If it is no list of whole numbers, or one is out of range.
-    """
+    """Return a list of row or column indices as an array."""
     array = plain_array(places)
     whole = array.ndim == 1 and (array.dtype.kind in "iu" or not array.size)
     if not whole or (array.size and not 0 <= int(array.min()) <= int(array.max()) < count):

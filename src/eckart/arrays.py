@@ -223,10 +223,7 @@ def own_pages(shape: tuple[int, int], dtype: DType, lead: int = 0) -> Array:
 
     Memory that malloc gave out may otherwise stay with the thread that asked for it.
 
-    Args:
-        shape: (rows, columns).
-        dtype: float32 or float64.
-        lead: Bytes of the first page that are left free before the array.
+    `lead` bytes of the first page are left free before the array.
 
     Example:
         >>> own_pages((2, 3), FLOAT64).sum()

@@ -181,11 +181,7 @@ def certify(
 
 
 def _all_of(W: Matrix, singular_values: object) -> Array:
-    """Sort the singular values that were given, and check that they are those of W.
-
-    Raises:
-        ArgumentError: If they are those of another matrix, or not all of them.
-    """
+    """Sort the singular values that were given, and check that they are those of W."""
     values = working_array(cast("npt.ArrayLike", singular_values))
     count, squared_norm = min(W.shape), W.squared_norm()
     if values.shape == (count,) and not values.min() < 0:
@@ -257,9 +253,7 @@ def together(certificates: Sequence[Certificate], norms: Sequence[float]) -> Cer
 
     Squared errors add up, and so do the bounds and the failure probabilities.
 
-    Args:
-        certificates: Certificate of each matrix.
-        norms: ‖W‖_F of each matrix.
+    `norms` holds ‖W‖_F of each matrix.
 
     Example:
         >>> parts = [certify(np.diag([3.0, 1.0]), Factors([[3.0], [0.0]], [[1.0, 0.0]]))] * 4
@@ -347,11 +341,7 @@ def carried_bound(
 ) -> float | None:
     """The bound from the power probes that were multiplied along with the space, if any.
 
-    Args:
-        W: The matrix.
-        rank: Number of columns of B.
-        evidence: Ritz data of a space.
-        likely: Whether to use the estimate of the probes in place of their bound.
+    If `likely`, the estimate of the probes takes the place of their bound.
 
     Cost:
         No product; a few symmetric eigenvalue problems of the width of V.

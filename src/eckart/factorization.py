@@ -277,22 +277,14 @@ def _growing(
 
 
 def _check_scale(W: Matrix, solver: IterativeSolver) -> None:
-    """Refuse a matrix whose gradients leave the range of its dtype.
-
-    Raises:
-        MatrixError: If its norm is too far from 1.
-    """
+    """Refuse a matrix whose gradients leave the range of its dtype."""
     norm = math.sqrt(W.squared_norm())
     if norm > 0 and abs(math.log10(norm)) > GRADIENT_DECADES[W.dtype]:
         raise _too_far("W", norm, W, solver)
 
 
 def _check_start(start: Factors, W: Matrix, solver: IterativeSolver) -> None:
-    """Refuse initial factors whose gradients leave the range of the dtype.
-
-    Raises:
-        MatrixError: If a norm is too large.
-    """
+    """Refuse initial factors whose gradients leave the range of the dtype."""
     norm = math.sqrt(max(W.namespace.squares(X) for X in (start.B, start.A)))
     if norm > 10.0 ** GRADIENT_DECADES[W.dtype]:
         raise _too_far("B or A at the start", norm, W, solver)
@@ -314,11 +306,7 @@ def _check_arguments(
     time_limit: float | None,
     certificate: object,
 ) -> None:
-    """Refuse arguments of the wrong type or out of range.
-
-    Raises:
-        ArgumentError: With the name of the argument and what to give.
-    """
+    """Refuse arguments of the wrong type or out of range."""
     if objective is not None and not hasattr(objective, "settings"):
         raise ArgumentError(
             f"The objective is {objective!r}, which is none.",

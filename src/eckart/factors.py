@@ -274,9 +274,6 @@ class Factors:
         """Return U and Vt in the namespace and S in float64.
 
         B = Q·R and Aᵀ = P·L are thin QR factorisations of scaled factors; R·Lᵀ = U·S·Vᵀ is small.
-
-        Raises:
-            MatrixError: If a singular value leaves the range of float64.
         """
         namespace = self.namespace
         # with entries near 1 neither the QR factorisations nor R·Lᵀ over- or underflow

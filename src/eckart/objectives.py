@@ -150,11 +150,7 @@ class Weighted:
 
     @cached_property
     def _directions(self) -> tuple[Array, Array]:
-        """The damped eigenvalues of G and its eigenvectors.
-
-        Raises:
-            ArgumentError: If an eigenvalue is below 0 by more than rounding.
-        """
+        """The damped eigenvalues of G and its eigenvectors."""
         moments = np.asarray(self.moments, FLOAT64)
         # eigh reads one triangle only; the mean of both uses all entries
         values, E = np.linalg.eigh((moments + moments.T) / 2)

@@ -47,12 +47,7 @@ def component_solver(
 ) -> Solver:
     """Choose the solver for the components of W, by its shape and its kind.
 
-    Args:
-        W: The matrix.
-        rank: Number of components that are wanted.
-        residual: Residual to stop at, an argument of `components`.
-        searched: Whether the rank is a guess, and a rule is to find it.
-        certificate: Whether the best error will be bounded, an argument of `components`.
+    `searched` tells that the rank is a guess, and a rule is to find it.
 
     Example:
         >>> from eckart.matrices import Dense
@@ -158,10 +153,7 @@ from products with W itself."""
 def refined(W: Matrix, side: Matrix, ending: LoopResult) -> tuple[Array, Array, float]:
     """Orthonormal rows A, their σ² and ‖W − W·Aᵀ·A‖, as accurate as products with W allow.
 
-    Args:
-        W: The matrix.
-        side: The matrix of the solver: W, or its transpose.
-        ending: Result of the loop, with directions.
+    `side` is the matrix of the solver: W, or its transpose.
 
     Cost:
         None if squaring lost nothing; otherwise a pass over W for each quantity computed again.

@@ -233,11 +233,6 @@ def gains_little(
     loss that is all rounding has settled at once. The error is the root of the loss, so its
     relative change is half that of the loss.
 
-    Args:
-        last: Loss and gain of the steps so far; the last three count.
-        squared_norm: ‖W‖²_F.
-        dtype: Dtype of W.
-
     Example:
         >>> gains_little([(1.0, 0.003)], 10.0, np.dtype("float64"))
         False

@@ -171,13 +171,8 @@ def explain_rank(
 ) -> str:
     """Explain a rank that the user did not give; return an empty text otherwise.
 
-    Args:
-        rule: Rule that chose the rank.
-        W: The working matrix.
-        values: All its singular values, if they are known.
-        ending: Result of the loop.
-        probing: Random tests of the run up to now.
-        unit: Scale of W relative to the working matrix, for the figures in the text.
+    `W` is the transformed matrix and `values` all its singular values, if they are known; `unit` is
+    the scale of W relative to it, for the figures in the text.
     """
     evidence = ending.evidence() if ending.evidence is not None else None
     if isinstance(rule, NoiseThreshold | AboveThreshold):

@@ -122,13 +122,7 @@ class Recipe:
 
     @classmethod
     def of(cls, *, seed: int | Randomness, dtype: object, **fields: Any) -> "Recipe":
-        """Return the recipe of a run on this machine.
-
-        Args:
-            seed: The seed or the generator that was given.
-            dtype: Dtype in which the run computes.
-            fields: The other fields that belong to the run.
-        """
+        """Return the recipe of a run on this machine."""
         return cls(
             # the run advances a generator, so only its type is recorded
             seed=int(seed) if isinstance(seed, int | np.integer) else type(seed).__name__,
@@ -251,10 +245,8 @@ class Interrupted(KeyboardInterrupt):
 def deliver(result: Factorization, hint: Callable[[], str], *, stacklevel: int) -> Factorization:
     """Return the result, warn or raise, depending on the grade of its outcome.
 
-    Args:
-        result: The result of the run.
-        hint: Forms what to do about a loss that grew without bound.
-        stacklevel: Number of calls from here to the line that the warning names.
+    `hint` says what to do about a loss that grew without bound; `stacklevel` is the number of calls
+    from here to the line that the warning names.
 
     Raises:
         Diverged: If the loss grew without bound.

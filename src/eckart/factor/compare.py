@@ -127,12 +127,9 @@ def compare_solvers(
     solvers: Mapping[str, Solver],
     *,
     start: object = None,
-    accuracy: float | None = None,
-    certificate: bool = True,
-    time_limit: float | None = None,
-    seed: int = 0,
     command: str = "",
     watch: Watch = unwatched,
+    **settings: Any,
 ) -> Comparison:
     """Factor one matrix with each solver in turn, all with the same rank, seed and start.
 
@@ -142,12 +139,9 @@ def compare_solvers(
         rank: Columns of every B.
         solvers: Solvers by name, in the order in which they run.
         start: Start as in `factor_parts`, for the solvers that begin at given factors.
-        accuracy: Largest certified gap to accept; see `factorize`.
-        certificate: Whether to bound the best possible error; see `factorize`.
-        time_limit: Most seconds of each solver.
-        seed: Seed of every run.
         command: Command line for the report, or empty.
         watch: Shows the progress of each run.
+        settings: Other arguments of `factorize` for every run, such as `seed`.
 
     Returns:
         The result. It holds a diverged run up to its end, and after Ctrl-C the runs up to then.
@@ -158,21 +152,14 @@ def compare_solvers(
     check_entries(part.matrix)  # reads W once, else the first run alone would pay for fetching it
     began = time.perf_counter()
     first = start_of(part, start)
-    shared: dict[str, Any] = {
-        "accuracy": accuracy,
-        "certificate": certificate,
-        "time_limit": time_limit,
-        "seed": seed,
-    }
     runs: list[Run] = []
     for name, solver in solvers.items():
         # other solvers take no start and would refuse it
-        begun = first if isinstance(solver, IterativeSolver) else None
+        own = {"solver": solver, "start": first if isinstance(solver, IterativeSolver) else None}
         try:
             with watch(f"Factoring by {name}", epochs_of(solver)) as report:
-                told = each_step(report)
-                arguments = {**shared, "solver": solver, "start": begun, "on_step": told}
-                runs.append(_run(name, part.matrix, rank=rank, **arguments))
+                own |= {"rank": rank, "on_step": each_step(report)}
+                runs.append(_run(name, part.matrix, **settings, **own))
         except KeyboardInterrupt:
             # nothing to show yet: the interruption is all there is to tell
             if not runs:

@@ -41,11 +41,6 @@ def run_demo(
     The folder holds the inputs, the factors and a report of each, and is written whole or not at
     all.
 
-    Args:
-        folder: Folder to write, which is made with its parents if it is missing.
-        force: Whether to replace the folder of an earlier demonstration.
-        watch: Shows the progress of each run.
-
     Raises:
         ArgumentError: If the folder holds anything and `force` is false, or it holds files that
             eckart did not write.

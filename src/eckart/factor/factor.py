@@ -4,13 +4,13 @@ import math
 import time
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final, cast, final
 
 import numpy as np
 
-from eckart.arrays import FLOAT64, Array, Randomness
+from eckart.arrays import FLOAT64, Array
 from eckart.certificates import spectrum, together
 from eckart.engine import Factorization, Interrupted
 from eckart.engine.result import Grade
@@ -33,8 +33,7 @@ from eckart.files.registry import suffix_of
 from eckart.matrices import Dense, Difference, Matrix
 from eckart.matrices.derived import check_entries, thumbnail
 from eckart.progress import Watch, each_step, unwatched
-from eckart.ranks import NoiseThreshold, WithinTolerance, byte_count, tail_errors
-from eckart.solvers import Solver
+from eckart.ranks import NoiseThreshold, RankRule, WithinTolerance, byte_count, tail_errors
 from eckart.solvers.base import epochs_of
 
 GRADES: Final[dict[Grade, int]] = {"success": 0, "short": 1, "failed": 2, "interrupted": 3}
@@ -185,16 +184,12 @@ def factor_parts(
     output: Path,
     choice: RankChoice,
     *,
-    solver: Solver | None = None,
     start: object = None,
-    accuracy: float | None = None,
-    certificate: bool = True,
-    time_limit: float | None = None,
-    seed: int | Randomness = 0,
     force: bool = False,
     command: str = "",
     watch: Watch = unwatched,
     final: Path | None = None,
+    **settings: Any,
 ) -> Factoring:
     """Factor every part of a source and write the factors, and B·A as a picture for a picture.
 
@@ -203,16 +198,12 @@ def factor_parts(
         source: Path of the source, whose suffix tells whether it is a picture.
         output: Path of the factors: `.npz`, `.safetensors` or a folder.
         choice: Choice of the rank, for each part.
-        solver: Solver; None lets `factorize` choose.
         start: Start as in `factorize`; a mapping from part to `Factors` gives each part its own.
-        accuracy: Largest certified gap to accept; see `factorize`.
-        certificate: Whether to bound the best possible error; see `factorize`.
-        time_limit: Most seconds for each part.
-        seed: Seed or random generator; see `factorize`.
         force: Whether to overwrite `output`.
         command: Command line for the report, or empty.
         watch: Shows the progress of each part.
         final: Path that the caller moves `output` to, which the result names; None if it stays.
+        settings: Other arguments of `factorize` for every part, such as `solver` and `seed`.
 
     Returns:
         The result. After Ctrl-C it holds the parts up to then, written too, with grade
@@ -229,16 +220,13 @@ def factor_parts(
         check_output(picture, force=force, inputs=[source, output])
     done: list[FactoredPart] = []
     for part in parts:
-        with watch(f"Factoring {part.name}".rstrip(), epochs_of(solver)) as report:
+        name = f"Factoring {part.name}".rstrip()
+        with watch(name, epochs_of(settings.get("solver"))) as report:
             factorization = reached(
                 part.matrix,
                 **choice.for_part(len(parts), part.matrix.nbytes),
-                solver=solver,
+                **settings,
                 start=start_of(part, start),
-                accuracy=accuracy,
-                certificate=certificate,
-                time_limit=time_limit,
-                seed=seed,
                 on_step=each_step(report),
             )
         done.append(FactoredPart(name=part.name, matrix=part.matrix, factorization=factorization))
@@ -317,14 +305,14 @@ SUGGESTED_TOLERANCE: Final = 0.1
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
-    """A rank with the error and the size of its factors.
+class RankOption:
+    """A rank with the error and the size of its factors, for the parts of a source together.
 
     Fields:
         why: Rule that leads to the rank, as an option of the command line.
         rank: Largest rank of the parts.
-        relative_error: Best possible relative error at that rank, over all parts.
-        factor_bytes: Bytes of the factors of all parts.
+        relative_error: Best possible relative error at that rank.
+        factor_bytes: Bytes of the factors.
     """
 
     why: str
@@ -349,8 +337,8 @@ class Spectrum:
     source: str
     shapes: dict[str, tuple[int, int]]
     singular_values: dict[str, Array]
-    choices: tuple[Choice, ...]
-    suggested: Choice
+    choices: tuple[RankOption, ...]
+    suggested: RankOption
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain numbers and text."""
@@ -361,24 +349,16 @@ class Spectrum:
                 name: [float(value) for value in values]
                 for name, values in self.singular_values.items()
             },
-            "choices": [_plain(choice) for choice in self.choices],
-            "suggested": _plain(self.suggested),
+            "choices": [asdict(choice) for choice in self.choices],
+            "suggested": asdict(self.suggested),
         }
 
 
 def suggest_rank(parts: tuple[Part, ...], source: Path) -> Spectrum:
-    """Compute the singular values of a source and the error that each rank would give.
-
-    Args:
-        parts: Matrices of the source.
-        source: Path of the source.
+    """Compute all singular values of a source, and the error that each rank would give.
 
     Raises:
-        MatrixError: If a matrix is too large to compute all its singular values, or cannot be
-            factored.
-
-    Cost:
-        All singular values of each part, by LAPACK.
+        MatrixError: If a matrix is too large for that, or cannot be factored.
     """
     values: dict[str, Array] = {}
     for part in parts:
@@ -392,24 +372,25 @@ def suggest_rank(parts: tuple[Part, ...], source: Path) -> Spectrum:
                 code="too-large",
             )
         values[part.name] = known
-    choices = [_choice(parts, values, f"--tolerance {bound:g}", bound) for bound in TOLERANCES]
-    noise = _choice(parts, values, "--rank auto", None)
-    suggested = next(
-        choice for choice in choices if choice.why.endswith(f" {SUGGESTED_TOLERANCE:g}")
-    )
+    noise = _option(parts, values, "--rank auto", NoiseThreshold())
+    options = {
+        bound: _option(parts, values, f"--tolerance {bound:g}", WithinTolerance(bound))
+        for bound in TOLERANCES
+    }
+    # a later option replaces an earlier one of the same rank, and tolerances descend
+    by_rank = {option.rank: option for option in [noise, *options.values()]}
     return Spectrum(
         source=str(source),
         shapes={part.name: part.matrix.shape for part in parts},
         singular_values=values,
-        choices=_distinct([noise, *choices]),
-        suggested=suggested,
+        choices=tuple(by_rank[rank] for rank in sorted(by_rank)),
+        suggested=options[SUGGESTED_TOLERANCE],
     )
 
 
-def _choice(
-    parts: tuple[Part, ...], values: dict[str, Array], why: str, tolerance: float | None
-) -> Choice:
-    rule = NoiseThreshold() if tolerance is None else WithinTolerance(tolerance)
+def _option(
+    parts: tuple[Part, ...], values: dict[str, Array], why: str, rule: RankRule
+) -> RankOption:
     rank = max(
         rule.choose(part.matrix.shape, part.matrix.dtype, values[part.name]) for part in parts
     )
@@ -417,32 +398,12 @@ def _choice(
     # a small part may have fewer singular values than the largest rank
     lost = sum(float(tail[min(rank, len(tail) - 1)]) ** 2 for tail in tails)
     whole = sum(float(tail[0]) ** 2 for tail in tails)
-    return Choice(
+    share = float(np.sqrt(lost / whole)) if whole > 0 else 0.0
+    return RankOption(
         why=why,
         rank=rank,
-        relative_error=_relative(lost, whole),
+        # a share within the rounding of float64 is 0
+        relative_error=share if share > float(np.finfo(np.float64).eps) else 0.0,
         # B and A together have rank·(rows + columns) entries
         factor_bytes=sum(rank * sum(p.matrix.shape) * p.matrix.dtype.itemsize for p in parts),
     )
-
-
-def _relative(lost: float, whole: float) -> float:
-    """√(lost / whole), or 0 if that is within the rounding of float64."""
-    share = float(np.sqrt(lost / whole)) if whole > 0 else 0.0
-    return share if share > float(np.finfo(np.float64).eps) else 0.0
-
-
-def _distinct(choices: list[Choice]) -> tuple[Choice, ...]:
-    """One choice for each rank, the one with the smallest tolerance, in ascending order."""
-    # a later choice replaces an earlier one of the same rank, and tolerances descend
-    by_rank = {choice.rank: choice for choice in choices}
-    return tuple(by_rank[rank] for rank in sorted(by_rank))
-
-
-def _plain(choice: Choice) -> dict[str, Any]:
-    return {
-        "why": choice.why,
-        "rank": choice.rank,
-        "relative_error": choice.relative_error,
-        "factor_bytes": choice.factor_bytes,
-    }

@@ -9,14 +9,7 @@ from eckart.reporting.html import draw, frame, grid, origin, table
 
 
 def factor_page(document: dict[str, Any]) -> str:
-    """The HTML report of a factorisation.
-
-    Args:
-        document: The document of `Factoring.report_document()`.
-
-    Returns:
-        A page that needs no other file: styles, script and pictures are inside.
-    """
+    """The HTML report of a factorisation."""
     parts = document["parts"]
     messages = "".join(
         f'<p class="message">{_named(part["name"])}{escape(part["message"])}</p>' for part in parts
@@ -41,14 +34,7 @@ def factor_page(document: dict[str, Any]) -> str:
 
 
 def compare_page(document: dict[str, Any]) -> str:
-    """The HTML report of a comparison.
-
-    Args:
-        document: The document of `Comparison.report_document()`.
-
-    Returns:
-        A page that needs no other file: styles and script are inside.
-    """
+    """The HTML report of a comparison."""
     runs = document["runs"]
     marks = [
         f'<span class="swatch" style="--light: {light}; --dark: {dark}"></span>'

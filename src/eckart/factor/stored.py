@@ -62,14 +62,8 @@ def multiply(
 ) -> Multiplication:
     """Write B·(A·X), or Aᵀ·(Bᵀ·X) with `transpose`, for each matrix X of a file.
 
-    Args:
-        factors: File of B and A.
-        data: File of X, with as many rows as W has columns (as W has rows with `transpose`).
-        output: Path of the product, in any matrix format.
-        selection: Part of the file of X, and how to read it.
-        part: Name of the factors in a file with several; None if it has one pair.
-        transpose: Whether to multiply by the transpose.
-        force: Whether to overwrite `output`.
+    X has as many rows as W has columns (as W has rows with `transpose`). `part` names the factors
+    in a file with several pairs.
 
     Raises:
         EckartError: If a file cannot be read or written, or the shapes do not fit.
@@ -134,14 +128,7 @@ class Description:
 
 
 def describe(path: Path) -> Description:
-    """Read a file of factors.
-
-    Args:
-        path: Path of a `.npz` or `.safetensors` file or a folder of `.csv` files.
-
-    Raises:
-        EckartError: For the reasons of `read_factor_file`.
-    """
+    """Read a file of factors; see `read_factor_file`."""
     return Description(source=str(path), file=read_factor_file(path))
 
 
@@ -181,10 +168,7 @@ class Proof:
 def prove(matrix: Path, factors: Path, selection: Selection) -> Proof:
     """Measure the error of the factors in a file and bound the best error of their rank.
 
-    Args:
-        matrix: File of W.
-        factors: File of B and A, from any program, with the same parts as W.
-        selection: Part of the file of W, and how to read it.
+    The factors may come from any program, and have the same parts as W.
 
     Raises:
         EckartError: If a file cannot be read, or its parts or shapes do not fit.

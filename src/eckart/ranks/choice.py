@@ -186,12 +186,7 @@ def rank_rule(
 ) -> RankRule:
     """Return the rule for exactly one of four ways to choose the rank.
 
-    Args:
-        rank: Number of columns of B, "auto", or a threshold for the singular values.
-        tolerance: Largest relative error.
-        budget: Bytes of the factors, or text such as "10MB".
-        ratio: Bytes of the factors as a share of the bytes of W.
-        nbytes: Bytes of W.
+    `nbytes` are the bytes of W, of which `ratio` is a share.
 
     Raises:
         ArgumentError: If none or more than one is given, or the one given is out of its range.

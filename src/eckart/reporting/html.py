@@ -92,9 +92,7 @@ find by value."""
 def frame(title: str, body: str) -> str:
     """A complete HTML page that needs no other file.
 
-    Args:
-        title: Title of the page, as plain text.
-        body: Content of the page, as HTML.
+    The title is plain text, the body HTML.
     """
     return f"""<!doctype html>
 <html lang="en">
@@ -134,10 +132,7 @@ def table(rows: list[tuple[str, str]]) -> str:
 def grid(header: tuple[str, ...], rows: list[tuple[str, ...]], marks: list[str]) -> str:
     """The HTML of a table whose columns hold numbers, except the first and the last.
 
-    Args:
-        header: Titles of the columns.
-        rows: Cells of each row, as plain text.
-        marks: HTML before the first cell of each row.
+    The cells are plain text, and the marks, before the first cell of each row, are HTML.
     """
     sides = ("", *[' class="number"'] * (len(header) - 2), "")
     heads = "".join(

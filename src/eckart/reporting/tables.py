@@ -10,11 +10,7 @@ NEAR_SHARE: Final = 0.001
 
 
 def factor_table(document: dict[str, Any]) -> list[tuple[str, str]]:
-    """Labels and values of a factorisation.
-
-    Args:
-        document: The document of `Factoring.to_dict()` or of `Factoring.summary()`.
-    """
+    """Labels and values of a factorisation."""
     parts = document["parts"]
     before, after = document["original_bytes"], document["factor_bytes"]
     rows = [
@@ -36,11 +32,7 @@ def factor_table(document: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def certificate_table(document: dict[str, Any]) -> list[tuple[str, str]]:
-    """Labels and values of a certificate.
-
-    Args:
-        document: The document of `Proof.to_dict()`.
-    """
+    """Labels and values of a certificate."""
     chance = document["failure_probability"]
     return [
         ("relative error", figure(document["relative_error"])),
@@ -54,11 +46,7 @@ def certificate_table(document: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def compare_table(document: dict[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """The header and one row for each solver, with numbers between two columns of words.
-
-    Args:
-        document: The document of `Comparison.to_dict()`.
-    """
+    """The header and one row for each solver, with numbers between two columns of words."""
     header = ("solver", "rank", "error", "relative error", "gap", "passes", "time", "outcome")
     rows = [
         (
@@ -77,11 +65,7 @@ def compare_table(document: dict[str, Any]) -> tuple[tuple[str, ...], list[tuple
 
 
 def compare_verdict(document: dict[str, Any]) -> str:
-    """Sentences on the solvers with the lowest error, the quickest of them, and the bound.
-
-    Args:
-        document: The document of `Comparison.to_dict()`.
-    """
+    """Sentences on the solvers with the lowest error, the quickest of them, and the bound."""
     sentences = [_closest([run for run in document["runs"] if run["grade"] != "failed"])]
     if document["not_run"]:
         sentences.append(f"Interrupted before {_listed(document['not_run'])} had a result.")
@@ -99,9 +83,10 @@ def _closest(runs: list[dict[str, Any]]) -> str:
     near = [run for run in runs if _relative_error(run) <= lowest * (1 + NEAR_SHARE)]
     quickest = min(near, key=lambda run: run["solving_seconds"])
     if near[1:]:
+        names, first = _listed([run["name"] for run in near]), quickest["name"]
         return (
-            f"{_listed([run['name'] for run in near])} come within {NEAR_SHARE:.1%} of the "
-            f"lowest error; the quickest of them is {quickest['name']}, {seconds(quickest['solving_seconds'])}."
+            f"{names} come within {NEAR_SHARE:.1%} of the lowest error; "
+            f"the quickest of them is {first}, {seconds(quickest['solving_seconds'])}."
         )
     behind = ""
     if ordered[1:]:

@@ -242,11 +242,7 @@ def _surely(count: int, cases: int) -> float:
 
 
 def _with_rows(W: Matrix) -> Standardised:
-    """Return W as a matrix whose rows can be sampled.
-
-    Raises:
-        MatrixError: If W is not in memory.
-    """
+    """Return W as a matrix whose rows can be sampled."""
     source, exponent = (W.source, W.exponent) if isinstance(W, Rescaled) else (W, 0)
     own = source if isinstance(source, Standardised) else standardised(source, centre=False)
     own = own.rescaled(exponent) if exponent else own

@@ -201,11 +201,7 @@ class BlockKrylov(SubspaceSolver):
         return min(block, max(WIDE_COLUMNS, 3 * rank // 4 + self.oversampling))
 
     def _kept(self, W: Matrix, rank: int, block: int, most: int) -> int:
-        """Number of columns to keep at a restart, so that the next block fits.
-
-        Raises:
-            MatrixError: If the memory is not enough for the rank and a block.
-        """
+        """Number of columns to keep at a restart, so that the next block fits."""
         kept = min(rank + block, most - block)
         if kept < min(rank + self.oversampling, *W.shape):
             needed = (rank + self.oversampling + block) * self._column(W)

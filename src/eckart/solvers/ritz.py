@@ -49,13 +49,8 @@ def ritz_step(
 ) -> Step:
     """Form the step that a space gives as it is now.
 
-    Args:
-        number: Number of the step.
-        W: The matrix.
-        space: Space of directions, with their products.
-        rank: Number of directions that are wanted.
-        tall: Whether the space keeps W·V, so that B takes no product.
-        residual: Largest ‖WᵀWv − σ²v‖/σ² to accept; None if the error counts.
+    `tall` tells whether the space keeps W·V, so that B takes no product; `residual` is the largest
+    ‖WᵀWv − σ²v‖/σ² to accept, None if the error counts.
     """
     every, basis = space.ritz(rank)
     values, G = every[:rank], basis[:, :rank]
@@ -141,14 +136,9 @@ def excess(
     The best loss is the loss less the possible rise of the leading Ritz values and the rounding
     error, and at least the sum of the other Ritz values.
 
-    Args:
-        W: The matrix.
-        loss: ‖W − B·A‖²_F.
-        ritz: The Ritz values, descending, and the squared norms of their residuals.
-        outside: ‖W(I − VVᵀ)‖² (spectral); None or infinite if it is not known.
-        tail: Sum of the Ritz values that are not kept.
-        rank: Number of Ritz values that are kept.
-        sure: Part of the rise that is subtracted from the loss already.
+    `ritz` holds the Ritz values, descending, and the squared norms of their residuals; `outside` is
+    ‖W(I − VVᵀ)‖² (spectral), `tail` the sum of the Ritz values beyond the rank, and `sure` the part
+    of the rise that is subtracted from the loss already.
     """
     if outside is None or math.isinf(outside):
         return None

@@ -170,11 +170,7 @@ class Sketch:
         return Factors(B, namespace.put(Vt[:rank], self.dtype) @ P.T)
 
     def _block(self, rows: Any) -> tuple[Any, Namespace]:
-        """Return rows as a block (any, columns) in the dtype of the sketch, and its namespace.
-
-        Raises:
-            MatrixError: In the cases of `add`, except for numbers that are not finite.
-        """
+        """Return rows as a block (any, columns) in the dtype of the sketch, and its namespace."""
         sparse = scipy.sparse.issparse(rows)
         block: Any = rows if sparse else as_working(rows)
         if sparse:

@@ -94,11 +94,6 @@ def rounded(H: Array, values: Array, G: Array) -> Array:
 
     That is σ₁²·σ_i² if the columns of V are near singular vectors, and σ₁⁴ if g_i combines two long
     columns that nearly cancel.
-
-    Args:
-        H: (WV)ᵀ(WV).
-        values: Leading eigenvalues of H.
-        G: Their eigenvectors.
     """
     return values[0] * (np.maximum(np.diag(H), 0.0) @ np.square(G))
 
@@ -130,12 +125,8 @@ def outside_bound(
     root of the factor counts. Each q from 1 to 5 gives a bound with a fifth of the failure
     probability, so that the products end with the first that is sharp enough.
 
-    Args:
-        W: Matrix of shape (rows, columns).
-        V: Array of shape (columns, width) with orthonormal columns.
-        failure: Probability that the bound is wrong.
-        randomness: Source of the vectors; V must not depend on it.
-        enough: Tells whether a bound is so sharp that the products may end.
+    `enough` tells whether a bound is so sharp that the products may end; V, orthonormal, must not
+    depend on the random vectors.
 
     Cost:
         3 to 11 products with W of width 16.
@@ -172,11 +163,7 @@ def leading_squares_bound(evidence: RitzData, rank: int, outside: float, total: 
     the best of several t counts for every i. The sum λ₁(H) + … + λ_r(H) + min(r·ν, ‖W‖² − tr H) is
     a bound too (Ky Fan's inequality), which needs no gap.
 
-    Args:
-        evidence: Ritz data of W; the width is at least `rank`.
-        rank: Number of leading singular values.
-        outside: ν ≥ ‖W(I − VVᵀ)‖² (spectral).
-        total: ‖W‖²_F.
+    Here ν ≥ ‖W(I − VVᵀ)‖² (spectral) is `outside`, `total` is ‖W‖²_F; V is no narrower than the rank.
 
     Cost:
         Three to ten symmetric eigenvalue problems, each little larger than the rank if V is much
@@ -196,12 +183,7 @@ def rise_bound(
 
     It adds a difference for each i, so that it is accurate even if it is far smaller than the sums.
 
-    Args:
-        evidence: Ritz data of W; the width is at least `rank`.
-        rank: Number of leading singular values.
-        outside: ν ≥ ‖W(I − VVᵀ)‖² (spectral).
-        total: ‖W‖²_F.
-        rounding: Relative error of the columns of S, in the unit of `rounded`.
+    `rounding` is the relative error of the columns of S, in the unit of `rounded`.
     """
     values, G = evidence.ritz()
     S = evidence.root() @ G
@@ -236,10 +218,7 @@ def rise(values: Array, squares: Array, outside: float) -> Array:
     t ≥ θ_i + s_i²/(t − ν). Only the inner products of different residuals are left out. No
     difference of large numbers occurs.
 
-    Args:
-        values: Ritz values θ.
-        squares: s², the squared norms of their residuals.
-        outside: ν, the norm ‖W(I − VVᵀ)‖² (spectral) or a bound on it.
+    θ are the Ritz `values`, s² the squared norms of their residuals and ν the norm `outside`.
 
     Example:
         >>> rise(np.array([3.0]), np.array([0.0]), 1.0), rise(np.array([1.0]), np.array([0.0]), 3.0)

@@ -204,12 +204,6 @@ def largest_singular_value(W: Matrix) -> float:
     columns below 0.8·σ₁² only if the start is nearly orthogonal to every leading direction. The
     random start is fixed, so that the result depends on W alone.
 
-    Args:
-        W: Matrix of shape (rows, columns).
-
-    Returns:
-        The estimate; 0 for a matrix of zeros.
-
     Cost:
         8 products `gram_times` of width 6; memory 18·columns.
 
@@ -254,15 +248,8 @@ def leading_directions(
     the best approximation from the products already made, half a step ahead of the Ritz vectors of
     V.
 
-    Args:
-        evidence: V, H and the tail of a Krylov space.
-        rest: Residual of its last block, of shape (columns, block).
-        rank: Number of rows of A.
-        W: The matrix.
-
-    Returns:
-        A of shape (rank, columns), with rows of zeros if W has no more directions, and `rank`
-        values in float64, descending. The entry of largest size in each row is positive.
+    Rows of zeros fill A if W has no more directions. The entry of largest size in each row is
+    positive; the bounds are in float64, descending. `rest` is the residual of the last block.
 
     Cost:
         2·columns·(width + block)·rank operations and an eigenvalue problem of width + block.

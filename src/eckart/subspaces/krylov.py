@@ -159,11 +159,7 @@ class KrylovSpace:
         most of the residuals of the leading Ritz vectors, each divided by its Ritz value: to first
         order the loss falls by their squares. As few as hold 97 % of it are taken; the others wait.
 
-        Args:
-            block: Largest number of columns of the block; by default that of the first. If the rest
-                has fewer, random directions are added.
-            fresh: Number of random directions beside those.
-            rank: Number of leading Ritz vectors.
+        `fresh` random directions join beside those, and so many more as the rest lacks.
         """
         room, own = self._W.shape[1] - self.width, self._independent()
         count = min(self._block if block is None else block, room)
@@ -192,9 +188,8 @@ class KrylovSpace:
     def ritz(self, rank: int = 1) -> tuple[Array, Array]:
         """Return the Ritz values of WᵀW, descending, and their vectors G in coordinates of V.
 
-        Args:
-            rank: Number of leading values that must be accurate. If a Gram matrix would have lost
-                them to rounding, they come from W·V itself.
+        If a Gram matrix would have lost some of the `rank` leading ones to rounding, they come from
+        W·V itself.
         """
         if self._ritz is None:
             self._ritz = eigenpairs(self.H)

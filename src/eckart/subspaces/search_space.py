@@ -162,11 +162,6 @@ class SampledGram:
         With tr(M) = t and θ the smallest of the leading eigenvalues, the residuals of the first
         step are √(θ·t/s) outside X, spread as the λ_j there; those of the second are √(t/s) times
         the norm, in W, of the resulting change of the directions.
-
-        Args:
-            X: Leading eigenvectors of M.
-            rank: Number of them that count.
-            sampled: s, the number of sampled rows.
         """
         values, outside = np.einsum("ij,ij->j", X, self._M @ X), self._without(X)
         least, energy = float(values[rank - 1]), float(np.trace(self._M))

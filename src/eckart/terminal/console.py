@@ -140,14 +140,7 @@ def notes(texts: Sequence[str], *, quiet: bool) -> None:
 def fail(
     error: EckartError, command: str, *, as_json: bool, options: click.Command | None = None
 ) -> None:
-    """Print an error: a sentence and a hint on stderr, or a document on stdout.
-
-    Args:
-        error: The error.
-        command: Name of the command, for the document.
-        as_json: Whether to print a document.
-        options: The command whose options the message may name.
-    """
+    """Print an error: a sentence and a hint on stderr, or a document on stdout."""
     message, hint = (spelled(text, options) for text in (error.message, error.hint))
     if as_json:
         fields = {"code": error.code, "message": message, "hint": hint}
@@ -229,15 +222,8 @@ def deliver(
 ) -> int:
     """Show the result of a job, write its report, and return the exit status of its grade.
 
-    Args:
-        command: Name of the command, for `--json`.
-        result: Result with a `grade`, `to_dict()` and `report_document()`.
-        report: Path of the report, or None to write none.
-        show: Function that prints the document of the result as text.
-        draw: Function that makes the HTML page from the document of the report.
-        force: Whether to overwrite an existing report.
-        as_json: Whether to answer with the document as JSON.
-        quiet: Whether to leave out the notes on where files were written.
+    The result has a `grade`, `to_dict()` and `report_document()`: `show` prints the first document
+    as text, and `draw` makes the page of the report from the second.
     """
     document = result.to_dict()
     files = dict(document["files"])
@@ -277,10 +263,7 @@ def write_report(path: Path, page: str, *, force: bool) -> None:
 def check_report(path: Path | None, *, force: bool, apart: Sequence[Path | None]) -> None:
     """Refuse a report that cannot be written, before any work.
 
-    Args:
-        path: Path of the report, or None if there is none.
-        force: Whether to overwrite an existing file.
-        apart: Paths of all inputs and of the other outputs.
+    It is an .html file, and none of the paths in `apart`: inputs and other outputs.
 
     Raises:
         ArgumentError: If the path is not an .html file, or for the reasons of `check_output`.
