@@ -224,22 +224,12 @@ HOST: Final = NumPy()
 
 
 def namespace_of(X: object) -> Namespace:
-    """Return the namespace in which an array lives.
-
-    Example:
-        >>> namespace_of(np.ones(3)) is HOST
-        True
-    """
+    """Return the namespace in which an array lives."""
     return OnDevice(X) if is_on_device(X) else HOST
 
 
 def placed(X: Array, namespace: Namespace, dtype: DType) -> Array:
-    """Move an array to a namespace and a dtype; between devices it goes through memory.
-
-    Example:
-        >>> placed(np.ones(3), HOST, FLOAT32).dtype
-        dtype('float32')
-    """
+    """Move an array to a namespace and a dtype; between devices it goes through memory."""
     home = namespace_of(X)
     return namespace.astype(X, dtype) if home == namespace else namespace.put(home.get(X), dtype)
 

@@ -45,6 +45,8 @@ EXTRA_COLUMNS: Final = 8
 """Columns of a block of that Krylov space, beyond the rank."""
 MOST_BLOCKS: Final = 4
 """Most blocks of that Krylov space."""
+EXACT: Final = "exact to rounding"
+"""Method of a certificate whose error is within rounding of ‖W‖."""
 
 
 @final
@@ -72,6 +74,29 @@ class Certificate:
     failure_probability: float
     method: str
     regularized_gap: float | None = None
+
+    @classmethod
+    def of(
+        cls,
+        error: float,
+        norm: float,
+        best: float | None,
+        *,
+        exact: bool,
+        failure: float,
+        method: str,
+    ) -> "Certificate":
+        """Return the certificate of an error beside ‖W‖ and a bound; an exact error has gap 0."""
+        # rounding may put a bound above an error that is the best possible
+        best = None if best is None else min(error, best)
+        return cls(
+            error=error,
+            relative_error=error / norm if norm > 0 else 0.0,
+            best_possible_error=best,
+            gap=0.0 if exact else (error / best - 1 if best else None),
+            failure_probability=failure,
+            method=method,
+        )
 
     @property
     def share_of_optimum(self) -> float | None:
@@ -235,17 +260,8 @@ def _certified(
         if loss is not None and hidden(matrix) > ROUNDING_SHARE * loss:
             best = _larger(best, _measured_bound(matrix, factors.rank, found, error * (1 - doubt)))
         how = "best possible error bounded by products with W (Weyl)"
-    # rounding may put a bound above an error that is the best possible
-    best = None if best is None else min(error, best)
-    gap = 0.0 if exact else (error / best - 1 if best else None)
-    return Certificate(
-        error=error,
-        relative_error=error / norm if norm > 0 else 0.0,
-        best_possible_error=best,
-        gap=gap,
-        failure_probability=failure,
-        method="exact to rounding" if exact else f"{measured}; {how}",
-    )
+    method = EXACT if exact else f"{measured}; {how}"
+    return Certificate.of(error, norm, best, exact=exact, failure=failure, method=method)
 
 
 def together(certificates: Sequence[Certificate], norms: Sequence[float]) -> Certificate:
@@ -265,14 +281,13 @@ def together(certificates: Sequence[Certificate], norms: Sequence[float]) -> Cer
     bounds = [one.best_possible_error for one in certificates]
     # one layer without a bound leaves none for the sum
     best = None if None in bounds else math.hypot(*(bound or 0.0 for bound in bounds))
-    exact = all(one.gap == 0 for one in certificates)
-    return Certificate(
-        error=error,
-        relative_error=error / norm if norm > 0 else 0.0,
-        best_possible_error=best,
-        gap=0.0 if exact else (error / best - 1 if best else None),
+    return Certificate.of(
+        error,
+        norm,
+        best,
+        exact=all(one.gap == 0 for one in certificates),
         # the union bound: tests of different layers need not be independent
-        failure_probability=sum(one.failure_probability for one in certificates),
+        failure=sum(one.failure_probability for one in certificates),
         # each method once, in the order of the matrices
         method="; ".join(dict.fromkeys(one.method for one in certificates)),
     )

@@ -206,12 +206,7 @@ def factorize(
 
 
 def default_solver(W: Matrix, rank: int) -> Solver:
-    """Choose exact decomposition where it is fast, and block Krylov iteration elsewhere.
-
-    Example:
-        >>> default_solver(as_matrix(np.eye(4)), rank=2)
-        ExactSVD()
-    """
+    """Choose exact decomposition where it is fast, and block Krylov iteration elsewhere."""
     smaller = min(W.shape)
     # an iteration for a quarter of all singular values takes longer than all of them
     if smaller <= FAST_SIDE or (smaller <= EXACT_SIDE and 4 * rank > smaller):

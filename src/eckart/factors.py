@@ -316,10 +316,6 @@ def as_factors(given: object) -> Factors:
     Raises:
         ArgumentError: If it is neither.
         MatrixError: In the cases of `Factors`.
-
-    Example:
-        >>> as_factors(([[1.0], [2.0]], [[3.0]]))
-        Factors(2 × 1, rank 1, float64)
     """
     if isinstance(given, Factors):
         return given

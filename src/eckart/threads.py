@@ -65,10 +65,6 @@ def in_threads(function: Callable[[T], R], pieces: Iterable[T]) -> list[R]:
     """Apply the function to each piece and return the results in the order of the pieces.
 
     It pays for work that releases Python's global lock, as products of arrays do.
-
-    Example:
-        >>> in_threads(abs, [-2, 3, -4])
-        [2, 3, 4]
     """
     listed = list(pieces)
     count = min(thread_count(), len(listed))

@@ -48,11 +48,6 @@ def component_solver(
     """Choose the solver for the components of W, by its shape and its kind.
 
     `searched` tells that the rank is a guess, and a rule is to find it.
-
-    Example:
-        >>> from eckart.matrices import Dense
-        >>> component_solver(Dense(np.eye(4)), 2)
-        ExactSVD()
     """
     rows, columns = W.shape
     streamed = isinstance(W, Standardised) and isinstance(W.source, Streamed)

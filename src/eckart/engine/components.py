@@ -9,7 +9,7 @@ from typing import Any, Final, final
 import numpy as np
 
 from eckart.arrays import FLOAT64, Array, Randomness, as_randomness, rounding
-from eckart.certificates import Certificate, clearest_bound, exact_bound, probable_bound
+from eckart.certificates import EXACT, Certificate, clearest_bound, exact_bound, probable_bound
 from eckart.engine.component_solver import (
     component_problem,
     component_solver,
@@ -229,15 +229,8 @@ def _proof(
     elif ending.evidence is not None:
         best, failure, how = _bound(side, rank, ending.evidence(), bound=bound)
     exact = error <= rounding(W.shape, W.dtype) * norm
-    best = None if best is None else min(best, error)
-    return Certificate(
-        error=error,
-        relative_error=error / norm if norm > 0 else 0.0,
-        best_possible_error=best,
-        gap=0.0 if exact else (error / best - 1 if best else None),
-        failure_probability=failure,
-        method="exact to rounding" if exact else f"error from ‖W‖² and the σ² kept; {how}",
-    )
+    method = EXACT if exact else f"error from ‖W‖² and the σ² kept; {how}"
+    return Certificate.of(error, norm, best, exact=exact, failure=failure, method=method)
 
 
 def _bound(

@@ -203,11 +203,6 @@ def has_converged(history: list[Record], squared_norm: float, dtype: DType) -> b
     loss), and no more than the fifth before it, so that a run that begins to leave a saddle goes
     on. A window that grows with the run suits a loss that falls by a factor in each step as well as
     one that falls like 1/step.
-
-    Example:
-        >>> flat = [Record(step=i, loss=1.0, seconds=0.0) for i in range(40)]
-        >>> has_converged(flat, 1.0, np.dtype("float64"))
-        True
     """
     count = len(history)
     if count < FEWEST_STEPS:
@@ -232,10 +227,6 @@ def gains_little(
     c·g/(1 − ρ) in all; a ratio that rises is assumed to rise further. Three steps are needed; a
     loss that is all rounding has settled at once. The error is the root of the loss, so its
     relative change is half that of the loss.
-
-    Example:
-        >>> gains_little([(1.0, 0.003)], 10.0, np.dtype("float64"))
-        False
     """
     losses = [loss for loss, _ in last[-3:] if loss is not None]
     gains = [gain for _, gain in last[-3:] if gain is not None]

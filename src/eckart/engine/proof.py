@@ -10,6 +10,7 @@ import numpy as np
 
 from eckart.arrays import Array, rounding
 from eckart.certificates import (
+    EXACT,
     SMALL_SIDE,
     Certificate,
     carried_bound,
@@ -48,7 +49,7 @@ def prove(
 ) -> tuple[Certificate, Array | None, LoopResult]:
     """Return the certificate, the singular values used, and the result of the loop after both.
 
-    All of them belong to the working matrix, whose error is the one of the objective.
+    All of them belong to the transformed matrix, whose error is the one of the objective.
 
     While the gap is above the accuracy that is asked for, a subspace solver takes further steps, as
     long as they narrow the gap: the bound is sharp only once every singular value near that of the
@@ -133,10 +134,6 @@ def _gap_by(bound: Callable[..., float | None], ending: LoopResult) -> float:
     return math.inf if not best else max(0.0, math.sqrt(ending.loss) / best - 1)
 
 
-def _gap(proof: Certificate) -> float:
-    return math.inf if proof.gap is None else proof.gap
-
-
 def _outcome(
     ending: LoopResult, proof: Certificate, values: Array | None, accuracy: float | None
 ) -> Outcome:
@@ -144,7 +141,7 @@ def _outcome(
 
     A gap from all singular values is exact; one from products is an upper bound.
     """
-    gap, outcome = _gap(proof), ending.outcome
+    gap, outcome = math.inf if proof.gap is None else proof.gap, ending.outcome
     if gap <= (accuracy or SUCCESS_GAP) and (accuracy is not None or outcome.grade == "short"):
         return Outcome.ACCURATE
     if accuracy is not None:
@@ -217,16 +214,18 @@ def explain(
     estimated_gap: float | None = None,
 ) -> str:
     """Say where a run stopped, why, and what would lower its loss further."""
+    # no step of a sketch has a loss
+    sketched = all(record.loss is None for record in history)
     sentences = [
         _ending(outcome, history, estimated_gap),
         _quality(factors, certificate, singular_values),
-        _WIDER if outcome is Outcome.FAR and _is_sketched(history) else _HINTS.get(outcome, ""),
+        WIDER if outcome is Outcome.FAR and sketched else HINTS.get(outcome, ""),
     ]
     return " ".join(sentence for sentence in sentences if sentence)
 
 
-_WIDER: Final = "Give the sketch more width, or take krylov where W can be read again."
-_HINTS: Final = {
+WIDER: Final = "Give the sketch more width, or take krylov where W can be read again."
+HINTS: Final = {
     Outcome.EPOCH_LIMIT: "More epochs would lower the loss further.",
     Outcome.STALLED: "Give the matrix in float64, or subtract what is far larger than the rest.",
     Outcome.FAR: "Begin elsewhere (another seed or start), or take the solver svd or krylov.",
@@ -243,28 +242,24 @@ def explain_known(
         f"The known entries are met to {each:.4g} (RMSE).",
     ]
     if outcome is Outcome.EPOCH_LIMIT:
-        sentences.append("More epochs would lower the loss further.")
+        sentences.append(HINTS[outcome])
     return " ".join(sentences)
-
-
-def _is_sketched(history: tuple[Record, ...]) -> bool:
-    """Whether no step has a loss, which is the case for sketches only."""
-    return all(record.loss is None for record in history)
 
 
 def _ending(outcome: Outcome, history: tuple[Record, ...], estimated_gap: float | None) -> str:
     losses = [record.loss for record in history if record.loss is not None]
     if not losses or not math.isfinite(losses[-1]):
         return outcome.value
-    stands = f"the loss stands at {_figure(losses[-1])}"
+    loss, epochs = _figure(losses[-1]), len(history)
+    stands, after = f"the loss stands at {loss}", f"after {epochs} epochs"
+    every = f"All {epochs} epochs were" if epochs > 1 else "The one epoch was"
     return {
-        Outcome.ACCURATE: f"The loss stands at {_figure(losses[-1])} after {len(history)} epochs, "
-        "certified to be close enough to the best.",
-        Outcome.CONVERGED: f"The loss stopped falling at {_figure(losses[-1])} "
-        f"after {len(history)} epochs.",
-        Outcome.FAR: f"The loss stopped falling at {_figure(losses[-1])} "
-        f"after {len(history)} epochs, far above the best possible one.",
-        Outcome.EPOCHS_DONE: f"{_all(len(history))} run; {stands}.",
+        Outcome.ACCURATE: f"The loss stands at {loss} {after}, certified to be close enough to the "
+        "best.",
+        Outcome.CONVERGED: f"The loss stopped falling at {loss} {after}.",
+        Outcome.FAR: f"The loss stopped falling at {loss} {after}, far above the best possible "
+        "one.",
+        Outcome.EPOCHS_DONE: f"{every} run; {stands}.",
         Outcome.SETTLED: f"The error is estimated to be at most {_share(estimated_gap)} above the "
         f"best possible one: {stands}.",
         Outcome.UNPROVEN: "More products would lower the error by less than 0.1 %, and nothing "
@@ -272,8 +267,7 @@ def _ending(outcome: Outcome, history: tuple[Record, ...], estimated_gap: float 
         f"around the rank are too alike for a sharper estimate than {_share(estimated_gap)}.",
         Outcome.STALLED: "Further products bring nothing that numbers of this precision can tell: "
         f"{stands}.",
-        Outcome.EPOCH_LIMIT: f"The loss was still falling after {len(history)} epochs, "
-        f"at {_figure(losses[-1])}.",
+        Outcome.EPOCH_LIMIT: f"The loss was still falling {after}, at {loss}.",
     }.get(outcome, outcome.value)
 
 
@@ -284,12 +278,8 @@ def _share(gap: float | None) -> str:
     return "0.01 %" if gap <= 1e-4 else f"{100 * gap:.2g} %"
 
 
-def _all(epochs: int) -> str:
-    return f"All {epochs} epochs were" if epochs > 1 else "The one epoch was"
-
-
 def _quality(factors: Factors, certificate: Certificate, singular_values: Array | None) -> str:
-    if certificate.method == "exact to rounding":
+    if certificate.method == EXACT:
         return f"B·A equals W to rounding: rank {factors.rank} is enough."
     best, gap = certificate.best_possible_error, certificate.gap
     if best is None:
@@ -301,36 +291,26 @@ def _quality(factors: Factors, certificate: Certificate, singular_values: Array 
         )
     if singular_values is None:
         return f"It is proven to be at most {gap:.2%} above the best possible error."
-    floor = _floor(factors, singular_values)
+    rank, errors = factors.rank, tail_errors(singular_values)
+    noise = rounding(factors.shape, singular_values.dtype)
+    present = int(np.count_nonzero(singular_values > noise * float(singular_values[0])))
+    # the lowest loss of this rank in singular values, such as "σ₃² = 2.35664"
+    first, second = (f"σ{_subscript(rank + place)}²" for place in (1, 2))
+    terms = first if present <= rank + 1 else f"{first} + {second} + …"
+    floor = f"{terms} = {float(errors[rank]) ** 2:.6g}"
     # a smaller one would be shown as 0.00%
     if gap > 5e-5:
         return (
-            f"The best rank-{factors.rank} pair has {floor}: "
+            f"The best rank-{rank} pair has {floor}: "
             f"the error of this one is {gap:.2%} above its error."
         )
+    above = float(errors[rank + 1])
+    lower = "0" if above <= noise * float(errors[0]) else _figure(above**2)
     return (
-        f"No rank-{factors.rank} pair can do better ({floor}): the optimum is reached, "
+        f"No rank-{rank} pair can do better ({floor}): the optimum is reached, "
         f"{1 / (1 + gap):.2%}, and only a higher rank lowers the loss; "
-        f"{_next(factors, singular_values)}"
+        f"at rank {rank + 1} it is {lower}."
     )
-
-
-def _floor(factors: Factors, singular_values: Array) -> str:
-    """Write the lowest loss of this rank in singular values: "σ₃² = 2.35664"."""
-    noise = rounding(factors.shape, singular_values.dtype) * float(singular_values[0])
-    present = int(np.count_nonzero(singular_values > noise))
-    first, second = (f"σ{_subscript(factors.rank + place)}²" for place in (1, 2))
-    terms = first if present <= factors.rank + 1 else f"{first} + {second} + …"
-    loss = float(tail_errors(singular_values)[factors.rank]) ** 2
-    return f"{terms} = {loss:.6g}"
-
-
-def _next(factors: Factors, singular_values: Array) -> str:
-    errors = tail_errors(singular_values)
-    above = factors.rank + 1
-    loss = float(errors[above]) ** 2
-    noise = rounding(factors.shape, singular_values.dtype) * float(errors[0])
-    return f"at rank {above} it is {'0' if errors[above] <= noise else _figure(loss)}."
 
 
 def _figure(loss: float) -> str:

@@ -42,10 +42,6 @@ def check_shape(shape: tuple[int, ...]) -> tuple[int, int]:
 
     Raises:
         MatrixError: If the shape does not have two dimensions, or one of them is 0.
-
-    Example:
-        >>> check_shape((3, 2))
-        (3, 2)
     """
     if len(shape) != 2:
         raise MatrixError(

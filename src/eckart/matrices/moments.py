@@ -73,12 +73,6 @@ class Compression:
 
         Cost:
             12·height·columns·width operations.
-
-        Example:
-            >>> made = Compression(6, 2, 3, np.dtype(float), np.random.default_rng(0))
-            >>> made.add(np.outer(np.arange(1.0, 7.0), [3.0, 4.0]))
-            >>> np.abs(made.directions(1)[:, 0]).round(9).tolist()
-            [0.6, 0.8]
         """
         columns = self.rows.shape[1]
         largest = float(np.abs(self.rows).max(initial=0.0))

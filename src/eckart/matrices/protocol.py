@@ -71,12 +71,7 @@ BLOCK_BYTES = 2 * 2**20
 
 
 def block_rows(columns: int) -> int:
-    """Number of rows of `columns` float64 numbers in a block of 2 MiB, which stays in the cache.
-
-    Example:
-        >>> block_rows(2048)
-        128
-    """
+    """Number of rows of `columns` float64 numbers in a block of 2 MiB, which stays in the cache."""
     return max(1, BLOCK_BYTES // (8 * max(1, columns)))
 
 

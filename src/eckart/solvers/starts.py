@@ -159,11 +159,6 @@ def default_sigma(W: Matrix, gaussian: Literal["A", "B"] = "A") -> float:
 
     Cost:
         8 products `gram_times` of width 6.
-
-    Example:
-        >>> from eckart.matrices import Dense
-        >>> round(default_sigma(Dense(np.diag([8.0, 1.0]))), 6)
-        2.0
     """
     length = W.shape[1] if gaussian == "A" else W.shape[0]
     # a matrix of zeros has σ̂₁ = 0, and sigma must be positive

@@ -163,7 +163,7 @@ def leading_squares_bound(evidence: RitzData, rank: int, outside: float, total: 
     the best of several t counts for every i. The sum λ₁(H) + … + λ_r(H) + min(r·ν, ‖W‖² − tr H) is
     a bound too (Ky Fan's inequality), which needs no gap.
 
-    Here ν ≥ ‖W(I − VVᵀ)‖² (spectral) is `outside`, `total` is ‖W‖²_F; V is no narrower than the rank.
+    ν ≥ ‖W(I − VVᵀ)‖² (spectral) is `outside`, `total` is ‖W‖²_F; V is as wide as the rank or wider.
 
     Cost:
         Three to ten symmetric eigenvalue problems, each little larger than the rank if V is much
