@@ -82,8 +82,8 @@ def as_path(path: Any) -> Path:
 
 
 def _wrong(name: str, value: object, hint: str) -> ArgumentError:
-    said = repr(value)
+    text = repr(value)
     # an array or a table would fill the screen
-    said = said if len(said) <= 60 and "\n" not in said else f"a {type(value).__name__}"
+    text = text if len(text) <= 60 and "\n" not in text else f"a {type(value).__name__}"
     code = f"bad-{name.replace(' ', '-')}"
-    return ArgumentError(f"The {name} is {said}.", hint=hint, code=code)
+    return ArgumentError(f"The {name} is {text}.", hint=hint, code=code)

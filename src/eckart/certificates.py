@@ -187,9 +187,9 @@ def certify(
     if evidence is None:  # evidence belongs to the matrix as it was passed, in its own unit
         matrix, exponent = rescaled(matrix)
     factor = 2.0**exponent
-    proof = _certified(
+    proof = _certify_scaled(
         matrix,
-        pair if exponent == 0 else _rescaled(pair, exponent),
+        pair if exponent == 0 else _rescale_factors(pair, exponent),
         None if singular_values is None else singular_values * factor,
         evidence,
         probing,
@@ -221,13 +221,13 @@ def _all_of(W: Matrix, singular_values: object) -> Array:
     )
 
 
-def _rescaled(factors: Factors, exponent: int) -> Factors:
+def _rescale_factors(factors: Factors, exponent: int) -> Factors:
     """Return factors of 2^exponent·B·A, half of the exponent on either factor."""
     half = exponent // 2
     return Factors(factors.B * 2.0 ** (exponent - half), factors.A * 2.0**half)
 
 
-def _certified(
+def _certify_scaled(
     matrix: Matrix,
     factors: Factors,
     singular_values: Array | None,
@@ -255,8 +255,8 @@ def _certified(
         best = exact_bound(matrix, factors.rank, singular_values)
         how = "best possible error from all singular values (LAPACK)"
     elif bound and not exact:
-        found = evidence or _gathered(matrix, factors.rank)
-        best, failure = _bounded(matrix, factors.rank, found, probing)
+        found = evidence or _gather_evidence(matrix, factors.rank)
+        best, failure = _bound_below(matrix, factors.rank, found, probing)
         if loss is not None and hidden(matrix) > ROUNDING_SHARE * loss:
             best = _larger(best, _measured_bound(matrix, factors.rank, found, error * (1 - doubt)))
         how = "best possible error bounded by products with W (Weyl)"
@@ -313,7 +313,7 @@ def probable_bound(
     return _root(W, probing.leading_squares(W, evidence, rank))
 
 
-def _bounded(
+def _bound_below(
     W: Matrix, rank: int, evidence: RitzData, probing: FailureBudget | None
 ) -> tuple[float | None, float]:
     """The best bound that is found, and the probability that any of the tests is wrong.
@@ -379,7 +379,7 @@ def _root(W: Matrix, leading_squares: float) -> float | None:
     return math.sqrt(total - upper) if upper < total else None
 
 
-def _gathered(W: Matrix, rank: int) -> RitzData:
+def _gather_evidence(W: Matrix, rank: int) -> RitzData:
     """Compute Ritz data from a Krylov space of four blocks, for factors that came without any."""
     # a fixed key, so that a certificate is reproducible
     randomness = np.random.Generator(np.random.Philox(key=GATHERED_KEY))

@@ -17,8 +17,8 @@ class EckartError(Exception):
     """
 
     def __init__(self, message: str, *, hint: str = "", code: str = "error") -> None:
-        self.message = _spelled(message)
-        self.hint = _spelled(hint)
+        self.message = _escape(message)
+        self.hint = _escape(hint)
         self.code = code
         super().__init__(self.message)
 
@@ -46,7 +46,7 @@ class MissingExtra(EckartError, ImportError):
     """A part of eckart needs a package that is not installed."""
 
 
-def _spelled(text: str) -> str:
+def _escape(text: str) -> str:
     """Escape control characters: names read from files may contain any of them."""
     if text.isprintable():
         return text

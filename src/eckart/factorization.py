@@ -143,21 +143,21 @@ def factorize(
     read_before = matrix.passes
     check_entries(matrix)
     objective = objective or Entire()
-    working, exponent = objective.transform(matrix), 0
+    transformed, exponent = objective.transform(matrix), 0
     if isinstance(first, GivenStart):
-        # solvers see the working matrix, so given factors are transformed to it
+        # solvers see the transformed matrix, so given factors are transformed to it
         first = replace(first, given=objective.transform_factors(first.given))
     if isinstance(solver, IterativeSolver):
-        _check_scale(working, solver)  # a start and a learning rate are in the unit of W
+        _check_scale(transformed, solver)  # a start and a learning rate are in the unit of W
     else:
-        working, exponent = rescaled(working)
+        transformed, exponent = rescaled(transformed)
     rule = asked.scaled(2.0**exponent) if isinstance(asked, AboveThreshold) else asked
-    values = spectrum(working) if rule.needs_spectrum else None
-    growing = _growing(rule, values, working, solver)
-    chosen = RANK_GUESS if growing else rule.choose(working.shape, working.dtype, values)
-    solver, problem, begun = _begin(
-        solver or default_solver(working, chosen),
-        working,
+    values = spectrum(transformed) if rule.needs_spectrum else None
+    growing = _growing(rule, values, transformed, solver)
+    chosen = RANK_GUESS if growing else rule.choose(transformed.shape, transformed.dtype, values)
+    solver, problem, initial = _begin(
+        solver or default_solver(transformed, chosen),
+        transformed,
         chosen,
         first,
         randomness,
@@ -168,7 +168,7 @@ def factorize(
         solver=solver.settings(),
         rank_rule=asked.describe(),
         objective=objective.settings(),
-        start=begun.settings() if begun else None,
+        start=initial.settings() if initial else None,
         seed=seed,
         accuracy=accuracy,
         shape=matrix.shape,
@@ -178,12 +178,12 @@ def factorize(
     # the rest of the failure probability belongs to the probes that a solver multiplies along
     probing = FailureBudget(1 - PROBES_SHARE)
     proof, values, ending = prove(
-        working, loop, ending, values, accuracy, probing, bound=certificate
+        transformed, loop, ending, values, accuracy, probing, bound=certificate
     )
     # explain_rank may make further tests, whose failure probability is added below
     spent = probing.failure
     unit = 2.0**-exponent
-    why = explain_rank(asked, working, values, ending, probing, unit) if certificate else ""
+    why = explain_rank(asked, transformed, values, ending, probing, unit) if certificate else ""
     proof = proof.scaled(unit, failure=probing.failure - spent)
     # the reverse of both transforms above, in reverse order
     factors = objective.restore_factors(ending.factors()).scaled(unit)
@@ -226,11 +226,11 @@ def _begin(
 ) -> tuple[Solver, Problem, Start | None]:
     """Return the solver with its defaults filled in, the problem, and the start or None."""
     if isinstance(solver, IterativeSolver):
-        begun = first.resolved(W)
-        factors = begun.factors(W, rank, randomness).on(W.namespace)
+        initial = first.resolved(W)
+        factors = initial.factors(W, rank, randomness).on(W.namespace)
         _check_start(factors, W, solver)
         problem = Problem(W=W, rank=rank, start=factors)
-        return solver.resolved(problem), problem, begun
+        return solver.resolved(problem), problem, initial
     if given:
         raise ArgumentError(
             "A start was given to a solver that uses none.",

@@ -58,7 +58,7 @@ class Factors:
     A: Array  # (rank, columns)
 
     def __init__(self, B: npt.ArrayLike, A: npt.ArrayLike) -> None:
-        left, right = _together(B, A)
+        left, right = _bring_together(B, A)
         if left.ndim != 2 or right.ndim != 2 or left.shape[1] != right.shape[0]:
             raise MatrixError(
                 f"B of shape {tuple(left.shape)} and A of shape {tuple(right.shape)} "
@@ -120,11 +120,11 @@ class Factors:
 
     def times(self, X: npt.ArrayLike, /) -> Array:
         """B·(A·X), of shape (rows, k), for X of shape (columns, k)."""
-        return self.B @ (self.A @ self._fitting(X, self.shape[1]))
+        return self.B @ (self.A @ self._check_data(X, self.shape[1]))
 
     def transposed_times(self, Y: npt.ArrayLike, /) -> Array:
         """Aᵀ·(Bᵀ·Y), of shape (columns, k), for Y of shape (rows, k)."""
-        return self.A.T @ (self.B.T @ self._fitting(Y, self.shape[0]))
+        return self.A.T @ (self.B.T @ self._check_data(Y, self.shape[0]))
 
     def gram_times(self, X: npt.ArrayLike, /) -> Array:
         """(B·A)ᵀ(B·A)·X, of shape (columns, k), for X of shape (columns, k)."""
@@ -295,7 +295,7 @@ class Factors:
         U, Vt = (namespace.put(X, self.dtype) for X in (U, Vt))
         return Q @ U, np.pad(S, (0, missing)), Vt @ P.T
 
-    def _fitting(self, X: npt.ArrayLike, length: int) -> Array:
+    def _check_data(self, X: npt.ArrayLike, length: int) -> Array:
         array = as_working(X)
         if array.ndim not in (1, 2) or array.shape[0] != length:
             rows, columns = self.shape
@@ -329,7 +329,7 @@ def as_factors(given: object) -> Factors:
     )
 
 
-def _together(B: object, A: object) -> tuple[Array, Array]:
+def _bring_together(B: object, A: object) -> tuple[Array, Array]:
     """Bring both to a working dtype and one namespace: that of B if both are on devices."""
     left, right = as_working(B), as_working(A)
     namespace = namespace_of(left if is_on_device(left) else right)

@@ -16,18 +16,18 @@ from eckart.matrices import Difference, Matrix, Product, Sparse
 
 
 class Objective(Protocol):
-    """An error that is the Frobenius norm of W − B·A in some working coordinates."""
+    """An error that is the Frobenius norm of W − B·A in some transformed coordinates."""
 
     def transform(self, W: Matrix, /) -> Matrix:
         """The matrix whose best rank-r factors in the Frobenius norm minimise this error."""
         ...
 
     def transform_factors(self, factors: Factors, /) -> Factors:
-        """Transform factors of W to factors of the working matrix."""
+        """Transform factors of W to factors of the transformed matrix."""
         ...
 
     def restore_factors(self, factors: Factors, /) -> Factors:
-        """Transform factors of the working matrix back to factors of W."""
+        """Transform factors of the transformed matrix back to factors of W."""
         ...
 
     def settings(self) -> dict[str, Any]:
@@ -104,14 +104,14 @@ class Weighted:
         moments = namespace_of(given).get(given)
         square = moments.ndim == 2 and moments.shape[0] == moments.shape[1]
         if not square or not np.isfinite(moments).all() or not _is_symmetric(moments):
-            raise _refused("The moments are not a symmetric matrix of finite numbers.")
+            raise _bad_moments("The moments are not a symmetric matrix of finite numbers.")
         # a frozen dataclass allows no assignment
         object.__setattr__(self, "moments", moments)
         # cheap necessary conditions here; the eigenvalues are computed when they are needed
         if not np.trace(moments) > 0 or np.diag(moments).min() < 0:
-            raise _refused("The moments are not positive.")
+            raise _bad_moments("The moments are not positive.")
         if not 0 < check_number("damping", self.damping) < np.inf:
-            raise _refused(f"The damping is {self.damping}.")
+            raise _bad_moments(f"The damping is {self.damping}.")
 
     def transform(self, W: Matrix, /) -> Matrix:
         """Return W·G^½.
@@ -155,7 +155,9 @@ class Weighted:
         # eigh reads one triangle only; the mean of both uses all entries
         values, E = np.linalg.eigh((moments + moments.T) / 2)
         if values[0] < -_rounding(moments) * values[-1]:
-            raise _refused("The moments are not positive: some inputs would have negative squares.")
+            raise _bad_moments(
+                "The moments are not positive: some inputs would have negative squares."
+            )
         mean = float(np.trace(moments)) / len(moments)
         # eigenvalues below 0 by rounding would make the root NaN
         return np.maximum(values, 0.0) + self.damping * mean, E
@@ -171,7 +173,7 @@ def _rounding(moments: Array) -> float:
     return rounding((len(moments), len(moments)), FLOAT32)
 
 
-def _refused(what: str) -> ArgumentError:
+def _bad_moments(what: str) -> ArgumentError:
     return ArgumentError(what, hint="Give XᵀX of inputs X.", code="bad-moments")
 
 

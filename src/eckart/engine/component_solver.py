@@ -101,7 +101,7 @@ def component_problem(
     if isinstance(solver, BlockKrylov) and isinstance(W, Standardised):
         first = W.moments.first
         if first is None and growing is None:
-            first = sampled(W, solver.width(W, rank), randomness)
+            first = sample_directions(W, solver.width(W, rank), randomness)
         probes = _probes(W) if is_streamed(W) else None
     return Problem(
         W=W,
@@ -122,7 +122,7 @@ def _probes(W: Standardised) -> PowerProbes:
     return PowerProbes(gaussian_probes(W.shape[1], W.dtype))
 
 
-def sampled(W: Standardised, width: int, randomness: Randomness) -> Array | None:
+def sample_directions(W: Standardised, width: int, randomness: Randomness) -> Array | None:
     """Directions near the leading ones of a sample of rows; None if there are too few rows."""
     count = W.shape[0] // ROWS_PER_SAMPLE
     if count < 4 * width or width <= RANDOM_COLUMNS or not W.has_rows:
@@ -145,7 +145,7 @@ LOST_SHARE: Final = {FLOAT32: 1e-8, FLOAT64: 1e-4}
 from products with W itself."""
 
 
-def refined(W: Matrix, side: Matrix, ending: LoopResult) -> tuple[Array, Array, float]:
+def refine(W: Matrix, side: Matrix, ending: LoopResult) -> tuple[Array, Array, float]:
     """Orthonormal rows A, their σ² and ‖W − W·Aᵀ·A‖, as accurate as products with W allow.
 
     `side` is the matrix of the solver: W, or its transpose.
@@ -154,13 +154,13 @@ def refined(W: Matrix, side: Matrix, ending: LoopResult) -> tuple[Array, Array, 
         None if squaring lost nothing; otherwise a pass over W for each quantity computed again.
     """
     assert ending.directions is not None
-    A, squares = ending.directions() if side is W else _turned(W, ending.directions()[0])
+    A, squares = ending.directions() if side is W else _right_directions(W, ending.directions()[0])
     A, squares = A[: ending.rank], squares[: ending.rank]
     if ending.singular_values is not None:
         errors = tail_errors(ending.singular_values)
         return A, squares, float(errors[min(len(squares), len(errors) - 1)])
     if squares[-1] < LOST_SHARE[W.dtype] * squares[0]:
-        space = _with_space(A, ending, W) if side is W else A
+        space = _join_space(A, ending, W) if side is W else A
         A, squares = _ritz_rows(W, space, len(A))
     error = _error(W, A, squares)
     if _is_from_squares(error, squares, W):
@@ -191,7 +191,7 @@ def _is_from_squares(error: float, squares: Array, W: Matrix) -> bool:
     return least < error and error**2 * squares[-1] <= (SQUARED_ROUNDINGS * least) ** 2 * squares[0]
 
 
-def _with_space(A: Array, ending: LoopResult, W: Matrix) -> Array:
+def _join_space(A: Array, ending: LoopResult, W: Matrix) -> Array:
     """Orthonormal rows that span those of A and the space of the solver."""
     if ending.evidence is None:
         return A
@@ -225,7 +225,7 @@ def _half_step(W: Matrix, A: Array, squares: Array) -> tuple[Array, Array]:
     return _ritz_rows(W, W.namespace.put(rows, W.dtype), len(A))
 
 
-def _turned(W: Matrix, U: Array) -> tuple[Array, Array]:
+def _right_directions(W: Matrix, U: Array) -> tuple[Array, Array]:
     """Right singular directions from left ones, by two products and a small eigenvalue problem."""
     product = W.transposed_times(U.T)
     A = orthonormal(product, product[:, :0], 0.0, W.namespace)

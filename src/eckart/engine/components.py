@@ -15,7 +15,7 @@ from eckart.engine.component_solver import (
     component_solver,
     hides,
     is_lighter_turned,
-    refined,
+    refine,
     suits_gram,
 )
 from eckart.engine.loop import LoopResult, in_units, run_loop
@@ -135,18 +135,18 @@ def components(
     chosen = solver or component_solver(
         W, guess, residual, searched=searched, certificate=certificate
     )
-    ending = _ended(chosen, side, guess, rule, randomness, time_limit, on_step)
+    ending = _run(chosen, side, guess, rule, randomness, time_limit, on_step)
     if _is_unsure(ending, chosen, W, asked=solver is not None) and suits_gram(W):
         chosen, side = GramSVD(), W if W.shape[0] >= W.shape[1] else Transposed(W)
-        ending = _ended(chosen, side, guess, rule, randomness, time_limit, on_step)
+        ending = _run(chosen, side, guess, rule, randomness, time_limit, on_step)
     if ending.directions is None or ending.outcome is Outcome.INTERRUPTED:
         # without directions there is nothing that could be returned
         raise KeyboardInterrupt
     if isinstance(chosen, ExactSVD) and rule.needs_spectrum:
         # all directions were computed, and the rule chooses now
         ending = replace(ending, rank=rule.choose(W.shape, W.dtype, ending.singular_values))
-    A, squares, error = refined(W, side, ending)
-    spectrum = _known(ending, squares)
+    A, squares, error = refine(W, side, ending)
+    spectrum = _known_squares(ending, squares)
     proof = _proof(W, side, len(squares), error, ending, bound=certificate)
     recipe = Recipe.of(
         solver=chosen.settings(),
@@ -174,7 +174,7 @@ def components(
     )
 
 
-def _ended(
+def _run(
     solver: Solver,
     W: Matrix,
     rank: int,
@@ -198,11 +198,11 @@ def _is_unsure(ending: LoopResult, solver: Solver, W: Matrix, *, asked: bool) ->
     if ending.outcome in LIMITS:
         return ending.outcome is Outcome.EPOCH_LIMIT and not asked
     by_error = isinstance(solver, BlockKrylov) and solver.residual is None
-    told = ending.outcome in {Outcome.RESOLVED, Outcome.WHOLE} or by_error
-    return not told or hides(ending.directions()[1], W)
+    separated = ending.outcome in {Outcome.RESOLVED, Outcome.WHOLE} or by_error
+    return not separated or hides(ending.directions()[1], W)
 
 
-def _known(ending: LoopResult, squares: Array) -> Array:
+def _known_squares(ending: LoopResult, squares: Array) -> Array:
     """The leading squared singular values: those of the components, and others known to a tenth."""
     if ending.singular_values is not None:
         return np.square(ending.singular_values.astype(FLOAT64))

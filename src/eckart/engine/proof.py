@@ -64,9 +64,9 @@ def prove(
             values = spectrum(W)
         if values is None and ending.evidence is not None:
             ending = (
-                _proven_further(W, loop, ending)
+                _prove_further(W, loop, ending)
                 if accuracy is None
-                else _widened(W, loop, ending, accuracy, probing)
+                else _widen(W, loop, ending, accuracy, probing)
             )
         evidence = None if ending.evidence is None else ending.evidence()
         proof = certify(
@@ -79,7 +79,7 @@ def prove(
     return proof, values, replace(ending, outcome=_outcome(ending, proof, values, accuracy))
 
 
-def _proven_further(W: Matrix, loop: Loop, ending: LoopResult) -> LoopResult:
+def _prove_further(W: Matrix, loop: Loop, ending: LoopResult) -> LoopResult:
     """Take one more step if that is likely to certify a result that is near the best.
 
     That is the case if the probes bound the gap above 2 % only, but estimate it below 1 %.
@@ -92,7 +92,7 @@ def _proven_further(W: Matrix, loop: Loop, ending: LoopResult) -> LoopResult:
     return (likely <= SUCCESS_EXCESS and loop.further()) or ending
 
 
-def _widened(
+def _widen(
     W: Matrix, loop: Loop, ending: LoopResult, wanted: float, probing: FailureBudget
 ) -> LoopResult:
     """Take as many more steps as narrow the gap to the accuracy that was asked for.
@@ -104,13 +104,13 @@ def _widened(
     wanted = max(wanted, ROUNDING_RATIO * _gap_by(partial(clearest_bound, W), ending))
     if math.isinf(wanted):
         return ending
-    ending, gap = _narrowed(loop, ending, wanted, partial(carried_bound, W))
+    ending, gap = _narrow(loop, ending, wanted, partial(carried_bound, W))
     if gap <= wanted:
         return ending
-    return _narrowed(loop, ending, wanted, partial(probable_bound, W, probing=probing))[0]
+    return _narrow(loop, ending, wanted, partial(probable_bound, W, probing=probing))[0]
 
 
-def _narrowed(
+def _narrow(
     loop: Loop, ending: LoopResult, wanted: float, bound: Callable[..., float | None]
 ) -> tuple[LoopResult, float]:
     """Take more steps until the gap is small or hardly falls; return the result and the gap."""

@@ -7,7 +7,7 @@ from typing import Any, final
 
 from eckart.engine import Diverged, Factorization
 from eckart.engine.result import Grade
-from eckart.factor.factor import reached, start_of, worst
+from eckart.factor.factor import run_factorize, start_of, worst
 from eckart.files import Part
 from eckart.matrices import Matrix
 from eckart.matrices.derived import check_entries
@@ -181,7 +181,7 @@ def compare_solvers(
 
 def _run(name: str, W: Matrix, **arguments: Any) -> Run:
     try:
-        done = reached(W, **arguments)
+        done = run_factorize(W, **arguments)
     # a diverged run is a result of the comparison, not its end
     except Diverged as error:
         return Run(name=name, factorization=error.partial, message=str(error))

@@ -222,7 +222,7 @@ def factor_parts(
     for part in parts:
         name = f"Factoring {part.name}".rstrip()
         with watch(name, epochs_of(settings.get("solver"))) as report:
-            factorization = reached(
+            factorization = run_factorize(
                 part.matrix,
                 **choice.for_part(len(parts), part.matrix.nbytes),
                 **settings,
@@ -255,7 +255,7 @@ def picture_path(output: Path) -> Path:
     return beside(output, f"{stem}.approximation.png")
 
 
-def reached(W: Matrix, **arguments: Any) -> Factorization:
+def run_factorize(W: Matrix, **arguments: Any) -> Factorization:
     """`factorize` without its warning, since the grade tells it, and with a result after Ctrl-C."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)

@@ -156,7 +156,7 @@ def make_solvers(names: Sequence[str], options: dict[str, Any]) -> tuple[dict[st
                 code="option-does-not-apply",
             )
     solvers = {name: entry.make(given) for name, entry in named.items()}
-    return solvers, _start(given) if any(entry.starts for entry in named.values()) else None
+    return solvers, _make_start(given) if any(entry.starts for entry in named.values()) else None
 
 
 def start_file(options: dict[str, Any]) -> Path | None:
@@ -165,7 +165,7 @@ def start_file(options: dict[str, Any]) -> Path | None:
     return None if start is None or start in STARTS else Path(start)
 
 
-def _start(given: dict[str, Any]) -> Any:
+def _make_start(given: dict[str, Any]) -> Any:
     """The start that a word names, or the factors in a file by part."""
     start = given.get("start", "lora")
     drawn = {name: given[name] for name in ("gaussian", "sigma") if name in given}

@@ -195,7 +195,7 @@ def moments_of(W: Matrix, *, centre: bool, scale: bool) -> Moments:
             if scale:
                 squares += column_squares(block)
             energy += HOST.squares(block)
-    return _finished(rows, pivot.astype(FLOAT64), sums, squares, energy, centre=centre, scale=scale)
+    return _finish(rows, pivot.astype(FLOAT64), sums, squares, energy, centre=centre, scale=scale)
 
 
 def pivot_of(W: Matrix) -> Array:
@@ -233,7 +233,7 @@ def column_squares(block: Array) -> Array:
     return total
 
 
-def _finished(
+def _finish(
     rows: int,
     pivot: Array,
     sums: Array,
@@ -329,7 +329,7 @@ def streamed_moments(
     low, high = sure_range(W.dtype)
     high *= RANGE_SHARE  # a product with probes is larger than the sum of squares
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        for block in _about(W, pivot, moving=centre or scale):
+        for block in _blocks_about(W, pivot, moving=centre or scale):
             sums += np.ones(len(block), W.dtype) @ block
             own = column_squares(block) if scale else None
             squares += 0.0 if own is None else own
@@ -347,7 +347,7 @@ def streamed_moments(
     if not np.isfinite(energy):
         return Moments(means=sums, scales=None, energy=energy)
     away = pivot.astype(FLOAT64)
-    found = _finished(rows, away, sums, squares, energy, centre=centre, scale=scale)
+    found = _finish(rows, away, sums, squares, energy, centre=centre, scale=scale)
     shift = sums / rows if centre else -away  # from the pivot to the means, or to 0
     if sketching is not None:
         probed = sketching.probed(rows, sums, shift) if sure else None
@@ -371,7 +371,7 @@ def _is_in_range(product: Array, squares: Array | None) -> bool:
     return bool((((found > low) & (found < high)) | (squares == 0)).all())
 
 
-def _about(W: Streamed, pivot: Array, *, moving: bool) -> Iterator[Array]:
+def _blocks_about(W: Streamed, pivot: Array, *, moving: bool) -> Iterator[Array]:
     """Iterate over blocks less a pivot, which is written into `pivot` from the first block."""
     far = False
     for place, block in enumerate(W.row_blocks()):

@@ -67,7 +67,7 @@ class Standardised(View):
         """The product of this matrix with X, of shape (rows, k)."""
         if self._explicit:
             return np.concatenate([block @ self._put(X) for block in self._buffered()])
-        return self.source.times(self._narrowed(X)) - self._offset(X)
+        return self.source.times(self._scale(X)) - self._offset(X)
 
     def transposed_times(self, Y: Array, /) -> Array:
         """The product of its transpose with Y, of shape (columns, k)."""
@@ -80,7 +80,7 @@ class Standardised(View):
             return total.T.astype(self.dtype)
         ones = self._put(np.ones((1, len(Y))))
         product = self.source.transposed_times(Y) - self._put(self._means()).T @ (ones @ Y)
-        return self._divided(product)
+        return self._divide(product)
 
     def gram_times(self, X: Array, /) -> Array:
         """The product of its Gram matrix with X, of shape (columns, k)."""
@@ -97,16 +97,16 @@ class Standardised(View):
         if self._explicit:
             return total.T.astype(self.dtype), inner
         total -= sums * self._means()
-        return self._divided(total.T).astype(self.dtype), inner
+        return self._divide(total.T).astype(self.dtype), inner
 
     def row_blocks(self, rows: int | None = None, /) -> Iterator[Array]:
         """Iterate over centred and scaled blocks; a streamed one is valid until the next only."""
         if isinstance(self.source, Streamed):
             for block in self.source.row_blocks(rows):
-                yield self._moved(block, block)
+                yield self._standardise(block, block)
             return
         for block in self.source.row_blocks(rows or tall_rows(self.shape[1])):
-            yield self._moved(block, None)
+            yield self._standardise(block, None)
 
     def _buffered(self) -> Iterator[Array]:
         """Iterate over the blocks in one buffer: each is valid only until the next."""
@@ -116,9 +116,9 @@ class Standardised(View):
         height = tall_rows(self.shape[1])
         buffer = np.empty((min(height, self.shape[0]), self.shape[1]), self.dtype)
         for block in self.source.row_blocks(height):
-            yield self._moved(block, buffer[: len(block)])
+            yield self._standardise(block, buffer[: len(block)])
 
-    def _moved(self, block: Array, out: Array | None) -> Array:
+    def _standardise(self, block: Array, out: Array | None) -> Array:
         """Centre and scale a block; in float64 if the scales leave the range of its dtype."""
         scales = self.moments.scales
         if scales is not None and self._leaves_range():
@@ -149,7 +149,7 @@ class Standardised(View):
             yield from ((block, block @ own) for block in self._buffered())
             return
         # the mean is subtracted from the thin product, not from W
-        narrow, offset = np.asfortranarray(self._narrowed(X)), self._offset(X)
+        narrow, offset = np.asfortranarray(self._scale(X)), self._offset(X)
         for block in self.source.row_blocks(tall_rows(self.shape[1])):
             Y = block @ narrow
             Y -= offset
@@ -260,11 +260,11 @@ class Standardised(View):
     def _put(self, X: Array) -> Array:
         return self._own(X, self.dtype)
 
-    def _narrowed(self, X: Array) -> Array:
+    def _scale(self, X: Array) -> Array:
         """diag(1/scales)·X."""
-        return self._divided(self._put(X))
+        return self._divide(self._put(X))
 
-    def _divided(self, X: Array) -> Array:
+    def _divide(self, X: Array) -> Array:
         scales = self.moments.scales
         if self._leaves_range():
             raise MatrixError(
@@ -276,7 +276,7 @@ class Standardised(View):
 
     def _offset(self, X: Array) -> Array:
         """meansᵀ·diag(1/scales)·X, which is subtracted from every row of the product."""
-        return self._put(self._means()) @ self._narrowed(X)
+        return self._put(self._means()) @ self._scale(X)
 
 
 def standardised(

@@ -94,7 +94,7 @@ class Streamed:
         row = columns * source.dtype.itemsize
         buffers = max(int(MEMORY_SHARE * memory) - source.held, int(LEAST_SHARE * memory))
         share = min(MOST_BLOCK_BYTES, buffers // BUFFERS)
-        self.height = min(rows, _even(share // row, row))
+        self.height = min(rows, _whole_pages(share // row, row))
         if self.height < min(rows, 16):
             raise MatrixError(
                 f"A memory of {memory / 1e6:.0f} MB holds {self.height} rows of {columns} columns.",
@@ -155,9 +155,9 @@ class Streamed:
         """Iterate over blocks; each may be written into, and is valid until the next but one."""
         height = min(rows or self.height, self.height)
         self.passes += 1
-        blocks = _ahead(self.source, height)
+        blocks = _read_ahead(self.source, height)
         # taller blocks than the buffers are joined in memory of their own
-        yield from _taller(blocks, rows) if rows and rows > height else blocks
+        yield from _join_blocks(blocks, rows) if rows and rows > height else blocks
 
     def squared_norm(self) -> float:
         """‖W‖²_F, summed in float64."""
@@ -168,14 +168,14 @@ class Streamed:
     __matmul__ = times
 
 
-def _even(height: int, row: int) -> int:
+def _whole_pages(height: int, row: int) -> int:
     """Lower the height of a block, so that all blocks begin at the same byte of a page."""
     # the least number of rows that is a whole number of pages
     step = PAGE // math.gcd(PAGE, row)
     return height - height % step if height > step else height
 
 
-def _ahead(source: RowSource, height: int) -> Iterator[Array]:
+def _read_ahead(source: RowSource, height: int) -> Iterator[Array]:
     """Iterate over blocks of a source, which a thread reads one block ahead."""
     free: Queue[Array] = Queue()
     full: Queue[Any] = Queue()
@@ -238,7 +238,7 @@ def _next_free(free: Queue[Array], stop: threading.Event) -> Array | None:
     return None
 
 
-def _taller(blocks: Iterator[Array], rows: int) -> Iterator[Array]:
+def _join_blocks(blocks: Iterator[Array], rows: int) -> Iterator[Array]:
     """Iterate over blocks of `rows` rows each, joined from lower blocks."""
     pending: list[Array] = []
     count = 0

@@ -42,7 +42,7 @@ class NoiseThreshold(GrowingRule):
     def choose(self, shape: tuple[int, int], dtype: DType, singular_values: Array | None) -> int:
         """The number of singular values above the threshold; at least 1."""
         known = known_values(singular_values)
-        least = _rounded(dtype, float(tail_errors(known)[0]))
+        least = _rounding_size(dtype, float(tail_errors(known)[0]))
         return max(1, int(np.count_nonzero(known > max(noise_threshold(shape, known), least))))
 
     def enough(
@@ -56,7 +56,7 @@ class NoiseThreshold(GrowingRule):
         """
         # entry r is the energy beyond rank r, summed from the small end
         left = rest + np.append(np.cumsum(leading[::-1])[::-1], 0.0)
-        least = _rounded(dtype, math.sqrt(left[0]))
+        least = _rounding_size(dtype, math.sqrt(left[0]))
         for rank, value in enumerate(leading):
             if value <= max(least, _known_noise_threshold(shape, rank, float(left[rank]))) ** 2:
                 return max(1, rank)
@@ -70,9 +70,9 @@ class NoiseThreshold(GrowingRule):
         else:
             rank = self.enough(shape, dtype, leading, total - float(leading.sum())) or len(leading)
             threshold = _known_noise_threshold(shape, rank, total - float(leading[:rank].sum()))
-        least = _rounded(dtype, math.sqrt(total))
+        least = _rounding_size(dtype, math.sqrt(total))
         cause = "noise" if threshold > least else "rounding"
-        return _between(f"{cause} alone would reach {max(threshold, least):.4g}", rank, values)
+        return _explain_rank(f"{cause} alone would reach {max(threshold, least):.4g}", rank, values)
 
     def describe(self) -> str:
         """Return the name of the rule."""
@@ -130,7 +130,7 @@ class AboveThreshold(GrowingRule):
         del shape, dtype, total
         values = np.sqrt(np.maximum(leading, 0.0))
         rank = max(1, int(np.count_nonzero(values > self.threshold)))
-        return _between(f"the threshold is {self.threshold:.4g}", rank, values)
+        return _explain_rank(f"the threshold is {self.threshold:.4g}", rank, values)
 
     def describe(self) -> str:
         """Return the rule in words, with its threshold."""
@@ -162,13 +162,13 @@ def _known_noise_threshold(shape: tuple[int, int], rank: int, left: float) -> fl
     return factor * math.sqrt(max(shape) * max(0.0, left) / entries)
 
 
-def _rounded(dtype: DType, norm: float) -> float:
+def _rounding_size(dtype: DType, norm: float) -> float:
     """Size of a computed singular value that is 0, by rounding of the entries and the solver."""
     # each entry is off by half an eps of itself, and so the matrix by that share of ‖W‖
     return ROUNDING_EPS * float(np.finfo(dtype).eps) * norm
 
 
-def _between(reason: str, rank: int, values: Array) -> str:
+def _explain_rank(reason: str, rank: int, values: Array) -> str:
     """Write the sentence that gives the reason and the singular values next to the threshold."""
     below = f", number {rank + 1} is {values[rank]:.4g}" if rank < len(values) else ""
     return (
@@ -210,10 +210,12 @@ def rank_rule(
     if isinstance(rank, AboveThreshold):
         return rank
     # isinstance first: an array compared with a string gives an array
-    return NoiseThreshold() if isinstance(rank, str) and rank == "auto" else GivenRank(_whole(rank))
+    return (
+        NoiseThreshold() if isinstance(rank, str) and rank == "auto" else GivenRank(_as_rank(rank))
+    )
 
 
-def _whole(rank: int | str | None) -> int:
+def _as_rank(rank: int | str | None) -> int:
     # True is an int in Python, and no rank
     if isinstance(rank, int | np.integer) and not isinstance(rank, bool):
         return int(rank)

@@ -14,7 +14,7 @@ from eckart.errors import ArgumentError, MatrixError
 from eckart.matrices import Matrix, Rescaled, Standardised, standardised
 from eckart.ranks import check_open_unit
 from eckart.solvers.base import Limits, Problem, Step, SubspaceSolver, check_count
-from eckart.solvers.ritz import excess, projected, ritz_step
+from eckart.solvers.ritz import excess, project, ritz_step
 from eckart.subspaces import (
     FAILURE_PROBABILITY,
     PowerProbes,
@@ -124,51 +124,56 @@ class Davidson(SubspaceSolver):
             )
         W, rank = _with_rows(problem.W), problem.rank
         width = self._width(W, rank)
-        probes = PowerProbes(gaussian_columns(W, PROBE_COLUMNS))
-        if width == W.shape[1]:
-            yield _all_columns(W, rank, probes, self.residual)
+        space = SearchSpace(W, PowerProbes(gaussian_columns(W, PROBE_COLUMNS)))
+        if width == W.shape[1]:  # a sample would save nothing
+            space.add(np.eye(W.shape[1], dtype=W.dtype))
+            yield ritz_step(0, W, space, rank, tall=False, residual=self.residual)
             return
-        likeness, X = self._first(W, rank, width - RANDOM_COLUMNS, problem.randomness)
-        space, stray = SearchSpace(W, probes), _drawn(W, RANDOM_COLUMNS, problem.randomness)
+        sample, X = self._first_directions(W, rank, width - RANDOM_COLUMNS, problem.randomness)
+        fresh = _random_directions(W, RANDOM_COLUMNS, problem.randomness)
         number, known, before = 0, 0, math.inf
         while True:
-            space.add(np.hstack([X, stray]))
+            space.add(np.hstack([X, fresh]))
             step = ritz_step(number, W, space, rank, tall=False, residual=self.residual)
             yield step
             number += 1
             # nothing new was added, or no column is left
             if space.width in (known, W.shape[1]):
                 return
-            now, stray = step.residual or 0.0, _unit(space.rest @ (space.V.T @ stray))
+            now, fresh = step.residual or 0.0, _normalize(space.rest @ (space.V.T @ fresh))
             if now > STALLED_RATIO * before:
                 # the residuals of the Ritz vectors, as a plain Krylov step takes
-                X = _unit(space.rest @ _coordinates(space, width))
+                X = _normalize(space.rest @ _coordinates(space, width))
             else:
-                X, foretold = _foretold(likeness, space, width - RANDOM_COLUMNS, rank)
+                X, predicted = _predict(sample, space, width - RANDOM_COLUMNS, rank)
                 # the residuals that are probed at step n fail with probability 10⁻⁶/(n·(n + 1))
                 cases = rank * number * (number + 1)
-                count = _probes(foretold / self.residual, cases) if self.probe else None
+                count = _probes(predicted / self.residual, cases) if self.probe else None
                 if count is not None:
-                    own = np.hstack([X[:, :rank], orthonormal(stray, X[:, :rank], 0.0)])
-                    yield _probed(number, W, space, own, rank, (count, cases), problem.randomness)
+                    own = np.hstack([X[:, :rank], orthonormal(fresh, X[:, :rank], 0.0)])
+                    yield _probe_step(
+                        number, W, space, own, rank, (count, cases), problem.randomness
+                    )
                     number += 1
             known, before = space.width, now
 
-    def _first(
+    def _first_directions(
         self, W: Standardised, rank: int, width: int, randomness: Randomness
     ) -> tuple[SampledGram, Array]:
         """Return a sampled Gram matrix, of more rows if few are too inaccurate, and directions."""
         few = min(W.shape[0], LEAST_SAMPLE * W.shape[1])
-        likeness = SampledGram(_sample(W, few, randomness))
-        X = likeness.directions(_drawn(W, width, randomness))
-        count = self._enough(few, likeness.outlook(X, rank, few), self._half(W, rank))
+        sample = SampledGram(_sample(W, few, randomness))
+        X = sample.directions(_random_directions(W, width, randomness))
+        count = self._sample_size(
+            few, sample.predict_second_residual(X, rank, few), self._half_product_rows(W, rank)
+        )
         if count > few:
             more = min(W.shape[0], count - few)
-            likeness.join(_sample(W, more, randomness), more / (few + more))
-            X = likeness.directions(X)
-        return likeness, X
+            sample.join(_sample(W, more, randomness), more / (few + more))
+            X = sample.directions(X)
+        return sample, X
 
-    def _enough(self, few: int, outlook: float, half: int) -> int:
+    def _sample_size(self, few: int, outlook: float, half: int) -> int:
         """Number of sampled rows for small enough residuals, from the prediction for a few rows.
 
         Residuals fall like 1/rows. At most the time of half a product is spent for the chance to
@@ -182,27 +187,20 @@ class Davidson(SubspaceSolver):
     @staticmethod
     def _width(W: Matrix, rank: int) -> int:
         """Number of columns of a product, probes not included."""
-        return min(W.shape[1], _rounded(rank + EXTRA_COLUMNS + PROBE_COLUMNS) - PROBE_COLUMNS)
+        return min(W.shape[1], _round_up(rank + EXTRA_COLUMNS + PROBE_COLUMNS) - PROBE_COLUMNS)
 
     @classmethod
     def suits(cls, W: Matrix, rank: int) -> bool:
         """Whether W is so tall that a sample for half the cost of a product approximates it."""
         rows, columns = W.shape
-        half = cls._half(W, rank)
+        half = cls._half_product_rows(W, rank)
         return columns <= MOST_COLUMNS and half >= LEAST_SAMPLE * columns and rows >= 2 * half
 
     @classmethod
-    def _half(cls, W: Matrix, rank: int) -> int:
+    def _half_product_rows(cls, W: Matrix, rank: int) -> int:
         """Number of rows whose Gram matrix takes half the time of a product of the width in use."""
         rows, columns = W.shape
         return min(rows, HALF_PRODUCT * cls._width(W, rank) * rows // columns)
-
-
-def _all_columns(W: Standardised, rank: int, probes: PowerProbes, residual: float) -> Step:
-    """The only step if a product is as wide as W, where a sample would save nothing."""
-    space = SearchSpace(W, probes)
-    space.add(np.eye(W.shape[1], dtype=W.dtype))
-    return ritz_step(0, W, space, rank, tall=False, residual=residual)
 
 
 def _sample(W: Standardised, count: int, randomness: Randomness) -> Array:
@@ -211,32 +209,29 @@ def _sample(W: Standardised, count: int, randomness: Randomness) -> Array:
     return (few.covariance(count) * (W.shape[0] / count)).astype(W.dtype)
 
 
-def _rounded(width: int) -> int:
+def _round_up(width: int) -> int:
     """The next width for which products are fast."""
-    # rounded up
     return -(-width // WIDTH_MULTIPLE) * WIDTH_MULTIPLE
 
 
-def _foretold(
-    likeness: SampledGram, space: SearchSpace, width: int, rank: int
-) -> tuple[Array, float]:
+def _predict(sample: SampledGram, space: SearchSpace, width: int, rank: int) -> tuple[Array, float]:
     """Return directions for the next product, and their predicted residual divided by σ_r²."""
-    likeness.learn(space, rank)
-    X = likeness.directions(space.V @ _coordinates(space, width))
+    sample.learn(space, rank)
+    X = sample.directions(space.V @ _coordinates(space, width))
     least = float(space.ritz()[0][:rank][-1])
-    return X, likeness.foretold(space, X, rank) / least if least > 0 else math.inf
+    return X, sample.predict_residual(space, X, rank) / least if least > 0 else math.inf
 
 
-def _probes(foretold: float, cases: int) -> int | None:
+def _probes(predicted: float, cases: int) -> int | None:
     """Number of probes that can verify residuals of this predicted share, or None."""
     # the fewest that suffice, because each is a column of the product
     for count in PROBE_COUNTS:
-        if SAFETY_FACTOR * foretold * math.sqrt(count / _surely(count, cases)) <= 1:
+        if SAFETY_FACTOR * predicted * math.sqrt(count / _chi_square_quantile(count, cases)) <= 1:
             return count
     return None
 
 
-def _surely(count: int, cases: int) -> float:
+def _chi_square_quantile(count: int, cases: int) -> float:
     """Quantile x: one of `cases` χ² of `count` degrees of freedom is below x with chance 10⁻⁶."""
     return 2 * float(gammaincinv(count / 2, FAILURE_PROBABILITY / cases))
 
@@ -259,18 +254,18 @@ def _coordinates(space: SearchSpace, width: int) -> Array:
     return space.ritz()[1][:, :width].astype(space.V.dtype)
 
 
-def _drawn(W: Matrix, count: int, randomness: Randomness) -> Array:
+def _random_directions(W: Matrix, count: int, randomness: Randomness) -> Array:
     """Return random directions of length 1."""
-    return _unit(random_array(W.shape[1], count, W.dtype, randomness, W.namespace))
+    return _normalize(random_array(W.shape[1], count, W.dtype, randomness, W.namespace))
 
 
-def _unit(X: Array) -> Array:
+def _normalize(X: Array) -> Array:
     """Scale the columns to length 1; columns of zeros stay zero."""
     lengths = np.linalg.norm(X, axis=0)
     return X / np.where(lengths > 0, lengths, 1.0)
 
 
-def _probed(
+def _probe_step(
     number: int,
     W: Standardised,
     space: SearchSpace,
@@ -288,7 +283,7 @@ def _probed(
     along = space.probes
     beside = along.beside(W, space.V, X)
     count = (
-        _rounded(width + PROBE_COLUMNS + count) - width - PROBE_COLUMNS
+        _round_up(width + PROBE_COLUMNS + count) - width - PROBE_COLUMNS
     )  # more probes at the same cost
     drawn = randomness.standard_normal((len(X), count)).astype(W.dtype)
     # one half product gives the Ritz values, the residuals and the bound outside
@@ -302,7 +297,7 @@ def _probed(
     # Ωᵀ(WᵀW·v − σ²·v) for every direction v
     seen = inner[width:outer, :width] @ G * signs - drawn.T @ A.T * squares
     evidence = space.evidence()
-    lengths = np.sqrt(np.einsum("ij,ij->j", seen, seen) / _surely(count, cases))
+    lengths = np.sqrt(np.einsum("ij,ij->j", seen, seen) / _chi_square_quantile(count, cases))
     # a direction outside a W of lower rank has σ² = 0
     own = np.where(squares > 0, squares, squares[0] or 1.0)
     loss = max(0.0, W.squared_norm() - float(squares.sum()))
@@ -312,7 +307,7 @@ def _probed(
     return Step(
         number=number,
         loss=loss,
-        factors=partial(projected, W, lambda: (A, squares)),
+        factors=partial(project, W, lambda: (A, squares)),
         evidence=lambda: evidence,
         rank=rank,
         residual=float((lengths / own).max()),

@@ -22,7 +22,7 @@ from eckart.subspaces import (
     rise,
     ritz_of_products,
 )
-from eckart.subspaces.bounds import EIGENVALUE_EPS, rounded
+from eckart.subspaces.bounds import EIGENVALUE_EPS, rounding_squares
 from eckart.subspaces.krylov import ROUNDED_SQUARES
 
 NEAR_EXCESS: Final = 1e-3
@@ -62,9 +62,11 @@ def ritz_step(
     outside = evidence.tail @ basis
     lengths = np.einsum("ij,ij->j", outside, evidence.rest @ outside)
     squares = lengths[:rank]
-    unsure = (RESIDUAL_EPS * float(np.finfo(W.dtype).eps)) ** 2 * rounded(evidence.H, values, G)
-    told = _told(values, squares, unsure, W)
-    gain = float((squares[told] / values[told]).sum())
+    unsure = (RESIDUAL_EPS * float(np.finfo(W.dtype).eps)) ** 2 * rounding_squares(
+        evidence.H, values, G
+    )
+    clear = _above_rounding(values, squares, unsure, W)
+    gain = float((squares[clear] / values[clear]).sum())
     # formed at most once, and only if somebody asks
     directions = cache(partial(leading_directions, evidence, space.rest, rank, W))
     hides = W.dtype == FLOAT64 and values[-1] < SQUARED_SHARE * values[0]
@@ -89,7 +91,7 @@ def ritz_step(
         rank=rank,
         # without W·V the factors come from another product, and the gain is not theirs
         evidence=lambda: replace(evidence, gain=gain if tall else None),
-        factors=formed if tall else partial(projected, W, directions),
+        factors=formed if tall else partial(project, W, directions),
         residual=None
         if residual is None
         else _residual(values, squares, unsure, directions, residual),
@@ -142,14 +144,14 @@ def excess(
     """
     if outside is None or math.isinf(outside):
         return None
-    left = _risen(*ritz, outside, rank) - sure
+    left = _largest_rise(*ritz, outside, rank) - sure
     best = max(loss - left - hidden(W), tail)
     if left <= ROUNDED_SQUARES * float(np.finfo(W.dtype).eps) ** 2 * W.squared_norm():
         return 0.0
     return math.sqrt(1 + left / best) - 1 if best > 0 else math.inf
 
 
-def _risen(values: Array, squares: Array, outside: float, rank: int) -> float:
+def _largest_rise(values: Array, squares: Array, outside: float, rank: int) -> float:
     """How far the leading squared singular values may be above the leading Ritz values, in sum.
 
     Any Ritz value may rise to a leading one: a missing direction may be half in the space, as a
@@ -181,7 +183,7 @@ def _residual(
     return max(largest, float(directions()[1].sum() - values.sum()) / float(own[-1]))
 
 
-def projected(W: Matrix, directions: Callable[[], tuple[Array, Array]]) -> Factors:
+def project(W: Matrix, directions: Callable[[], tuple[Array, Array]]) -> Factors:
     """Return the directions as A, and their product as B, by one pass over W."""
     A = directions()[0]
     return Factors(W.times(A.T), A)
@@ -199,7 +201,9 @@ def _half_step(W: Matrix, formed: Callable[[], Factors]) -> Factors:
     return Factors(Q @ (U * namespace.put(S, W.dtype)), Vt)
 
 
-def _told(values: Array, squares: Array, unsure: Array, W: Matrix) -> npt.NDArray[np.bool_]:
+def _above_rounding(
+    values: Array, squares: Array, unsure: Array, W: Matrix
+) -> npt.NDArray[np.bool_]:
     """Which residuals are more than rounding; the others would make A worse, not better."""
     share = (RESIDUAL_EPS * float(np.finfo(W.dtype).eps)) ** 2
     return (values > share * values[0]) & (squares > unsure)
@@ -221,10 +225,12 @@ def _factors(
     values, G = found[:rank], basis[:, :rank]
     outside = evidence.tail @ G
     squares = np.einsum("ij,ij->j", outside, evidence.rest @ outside)
-    unsure = (RESIDUAL_EPS * float(np.finfo(W.dtype).eps)) ** 2 * rounded(evidence.H, values, G)
-    told = _told(values, squares, unsure, W)
+    unsure = (RESIDUAL_EPS * float(np.finfo(W.dtype).eps)) ** 2 * rounding_squares(
+        evidence.H, values, G
+    )
+    clear = _above_rounding(values, squares, unsure, W)
     # the inner `where` avoids a warning for the values that are not used
-    correction = np.where(told, outside / np.where(told, values, 1.0), 0.0)
+    correction = np.where(clear, outside / np.where(clear, values, 1.0), 0.0)
     missing = rank - G.shape[1]
     leading, more = (
         W.namespace.put(np.pad(X, ((0, 0), (0, missing))), W.dtype) for X in (G, correction)

@@ -89,7 +89,7 @@ class RitzData:
         return np.vstack([math.sqrt(1 + share) * known, math.sqrt(1 + 1 / share) * self.lost])
 
 
-def rounded(H: Array, values: Array, G: Array) -> Array:
+def rounding_squares(H: Array, values: Array, G: Array) -> Array:
     """Squared rounding errors of WᵀW·V·g_i, in eps²: σ₁² times Σ_j g_ji²·‖W·v_j‖².
 
     That is σ₁²·σ_i² if the columns of V are near singular vectors, and σ₁⁴ if g_i combines two long
@@ -136,18 +136,18 @@ def outside_bound(
     """
     namespace = W.namespace
     drawn = randomness.standard_normal((W.shape[1], PROBE_COLUMNS))
-    X = _outside(namespace.put(drawn, W.dtype), V)
+    X = project_out(namespace.put(drawn, W.dtype), V)
     # logarithms, because powers of ‖E‖ leave the range of float64
     slack = math.log((failure / MOST_POWERS) ** (-1 / PROBE_COLUMNS) * math.sqrt(2 / math.pi))
     # of ‖(EEᵀ)^q·Eω‖, while the columns themselves are kept at length 1
     logarithms = np.zeros(PROBE_COLUMNS)
     best = math.inf
-    Y, sizes = _unit(W.times(X), namespace)
+    Y, sizes = _normalize(W.times(X), namespace)
     for power in range(1, MOST_POWERS + 1):
         logarithms += sizes
-        X, sizes = _unit(_outside(W.transposed_times(Y), V), namespace)
+        X, sizes = _normalize(project_out(W.transposed_times(Y), V), namespace)
         logarithms += sizes
-        Y, sizes = _unit(W.times(X), namespace)
+        Y, sizes = _normalize(W.times(X), namespace)
         longest = float((logarithms + sizes).max())
         # ‖E‖² from ‖E‖^(2q+1)
         best = min(best, math.exp(2 * (slack + longest) / (2 * power + 1)))
@@ -183,11 +183,11 @@ def rise_bound(
 
     It adds a difference for each i, so that it is accurate even if it is far smaller than the sums.
 
-    `rounding` is the relative error of the columns of S, in the unit of `rounded`.
+    `rounding` is the relative error of the columns of S, in the unit of `rounding_squares`.
     """
     values, G = evidence.ritz()
     S = evidence.root() @ G
-    unsure = rounding**2 * rounded(evidence.H, values, G)
+    unsure = rounding**2 * rounding_squares(evidence.H, values, G)
     if rounding > 0:  # (x + y)ᵀ(x + y) ⪯ (1 + c)·xᵀx + (1 + 1/c)·yᵀy for every c > 0
         weights = 1 / np.maximum(values[:rank], SMALLEST_NORMAL)
         known = float(np.einsum("ij,ij->j", S, S)[:rank] @ weights)
@@ -206,7 +206,7 @@ def rise_bound(
     rises = np.full(rank, np.inf)
     for t in _levels(leading, squares + unsure[:rank], outside):
         rises = np.minimum(
-            rises, np.maximum(t - leading, _lifted(values, S, unsure, rank, outside, t))
+            rises, np.maximum(t - leading, _eigenvalue_rises(values, S, unsure, rank, outside, t))
         )
     return min(least, float(np.maximum(rises, 0.0).sum()))
 
@@ -261,7 +261,9 @@ def _levels(leading: Array, squares: Array, outside: float) -> list[float]:
     return chosen
 
 
-def _lifted(values: Array, S: Array, unsure: Array, rank: int, outside: float, t: float) -> Array:
+def _eigenvalue_rises(
+    values: Array, S: Array, unsure: Array, rank: int, outside: float, t: float
+) -> Array:
     """How far the eigenvalues of H + SᵀS/(t − ν), or of its leading part, are above those of H.
 
     They bound the eigenvalues of WᵀW above t. Computed eigenvalues are off by a few eps·λ₁, and a
@@ -295,11 +297,12 @@ def _largest_square(X: Array) -> float:
     return float(np.linalg.eigvalsh(X @ X.T if X.shape[0] < X.shape[1] else X.T @ X)[-1])
 
 
-def _outside(X: Array, V: Array) -> Array:
+def project_out(X: Array, V: Array) -> Array:
+    """X less its part in the span of V, whose columns are orthonormal."""
     return X - V @ (V.T @ X)
 
 
-def _unit(X: Array, namespace: Namespace) -> tuple[Array, Array]:
+def _normalize(X: Array, namespace: Namespace) -> tuple[Array, Array]:
     """Return the columns scaled to length 1, and the logarithms of their lengths."""
     lengths = np.sqrt(np.diag(namespace.gram(X, X)))
     # a column of zeros stays zero, and its logarithm is finite

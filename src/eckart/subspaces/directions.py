@@ -61,7 +61,7 @@ def orthonormal(
             P = V.T @ Q
             Q = Q - V @ P
             taken = float(np.abs(namespace.get(P)).max(initial=0.0))
-        Q, turn_by, off = whitened(Q, namespace)
+        Q, turn_by, off = whiten(Q, namespace)
         if turn == 0:
             # columns of E·Λ^(−½) have the length 1/√λ
             longest = 1 / float(np.linalg.norm(turn_by, axis=0).min(initial=np.inf))
@@ -75,7 +75,7 @@ def orthonormal(
     return Q
 
 
-def whitened(X: Array, namespace: Namespace) -> tuple[Array, Array, float]:
+def whiten(X: Array, namespace: Namespace) -> tuple[Array, Array, float]:
     """One turn: return X·E·Λ^(−½), E·Λ^(−½), and the distance of XᵀX = E·Λ·Eᵀ from the identity.
 
     Directions of X longer than √eps of the longest are orthonormal then; shorter ones not yet.
@@ -125,12 +125,12 @@ def first_directions(W: Matrix, count: int, randomness: Randomness) -> Array:
     )
     if not _is_laid_out(W) or rows < LEAST_COMPRESSION * height:
         return W.transposed_times(random_array(rows, count, W.dtype, randomness, W.namespace))
-    small = compressed(W, height, randomness)
+    small = compress(W, height, randomness)
     start = random_array(len(small), count, W.dtype, randomness, W.namespace)
     rest = (start.T @ small).T
     # orthonormal before each product, so that no square hides small directions
     for turned in (small, small.T):
-        rest = turned @ whitened(rest, W.namespace)[0]
+        rest = turned @ whiten(rest, W.namespace)[0]
     return rest
 
 
@@ -138,7 +138,7 @@ def _is_laid_out(W: Matrix) -> TypeGuard[Dense]:
     return isinstance(W, Dense) and W.namespace is HOST and W.array.flags.c_contiguous
 
 
-def compressed(W: Dense, height: int, randomness: Randomness) -> Array:
+def compress(W: Dense, height: int, randomness: Randomness) -> Array:
     """S·W, of shape (about height, columns): random sums of rows of W, eight for each group.
 
     Rows i, i + g, i + 2·g, … form a group, so that neighbouring rows are in different groups. Each
@@ -275,7 +275,8 @@ def leading_directions(
     if kept.any():
         outside = put((E / lengths) @ P[width:], W.dtype)
         A = A + outside.T @ rest.T
-    return directed(_polished(A, W), W.namespace), np.maximum(_padded(found, rank), 0.0)
+    bounds = np.pad(found.astype(FLOAT64), (0, rank - len(found)))
+    return directed(_polish(A, W), W.namespace), np.maximum(bounds, 0.0)
 
 
 def ritz_by_blocks(W: Matrix, V: Array) -> tuple[Array, Array]:
@@ -300,7 +301,7 @@ def directed(A: Array, namespace: Namespace) -> Array:
     return A * namespace.put(signs[:, np.newaxis], host.dtype)
 
 
-def _polished(A: Array, W: Matrix) -> Array:
+def _polish(A: Array, W: Matrix) -> Array:
     """Make nearly orthonormal rows orthonormal to rounding, one after the other (Cholesky)."""
     gram = W.namespace.gram(A.T, A.T)
     try:
@@ -309,7 +310,3 @@ def _polished(A: Array, W: Matrix) -> Array:
     except np.linalg.LinAlgError:
         return A
     return W.namespace.put(inverse, W.dtype) @ A
-
-
-def _padded(values: Array, rank: int) -> Array:
-    return np.pad(values.astype(FLOAT64), (0, rank - len(values)))

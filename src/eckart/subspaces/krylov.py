@@ -165,9 +165,9 @@ class KrylovSpace:
         count = min(self._block if block is None else block, room)
         chosen, waiting = own, None
         if count < own.shape[1]:
-            chosen, waiting = self._chosen(own, count, rank)
+            chosen, waiting = self._choose(own, count, rank)
             count = chosen.shape[1]
-        filled = self._filled(chosen, min(count + fresh, room))
+        filled = self._fill(chosen, min(count + fresh, room))
         Q, last, product, across, within = self._products(filled)
         if waiting is not None and filled.shape[1] > chosen.shape[1]:
             # random directions hold a part of what waits, and a restart would lose it
@@ -244,21 +244,21 @@ class KrylovSpace:
         self.restarts += 1
         if self._probes is not None:
             self._probes.begin()
-        self._Vt, self._Yt = (self._longer(X, len(self._Vt)) for X in (V, Y))
+        self._Vt, self._Yt = (self._enlarge(X, len(self._Vt)) for X in (V, Y))
 
     def _products(self, Q: Array) -> tuple[Array, Array, Callable[[], Array], Array, Array]:
         """Return Q, W·Q if it is kept, a function for WᵀW·Q, (WV)ᵀ(WQ) and (WQ)ᵀ(WQ)."""
         W, namespace, count = self._W, self._namespace, Q.shape[1]
-        beside = self._beside(Q)
+        beside = self._with_probes(Q)
         if not self._tall:
             both, within = gram_products(W, beside, count)
             values, E = eigenpairs(within)
             if self.width == 0 and self._eps * values[0] > HIDDEN_SHARE * values[-1]:
                 Q = Q @ namespace.put(E, W.dtype)
-                both, within = gram_products(W, self._beside(Q), count)
+                both, within = gram_products(W, self._with_probes(Q), count)
             across = namespace.gram(self.V, both[:, :count])
             empty = namespace.zeros((0, count), W.dtype)
-            return Q, empty, lambda: self._taken(both, count), across, within
+            return Q, empty, lambda: self._take(both, count), across, within
         both = W.times(beside)
         last, probed = both[:, :count], both[:, count:]
         within = namespace.gram(last, last)
@@ -270,16 +270,16 @@ class KrylovSpace:
             within = namespace.gram(last, last)
             both = namespace.concatenate([last.T, probed.T]).T
         across = namespace.get(self.Y.T @ last).astype(FLOAT64)
-        return Q, last, lambda: self._taken(W.transposed_times(both), count), across, within
+        return Q, last, lambda: self._take(W.transposed_times(both), count), across, within
 
-    def _beside(self, Q: Array) -> Array:
+    def _with_probes(self, Q: Array) -> Array:
         """Return Q with the probes beside it."""
         if self._probes is None:
             return Q
         probes = self._probes.beside(self._W, self.V, Q)
         return self._namespace.concatenate([Q.T, probes.T]).T
 
-    def _taken(self, both: Array, count: int) -> Array:
+    def _take(self, both: Array, count: int) -> Array:
         """Hand the probes their columns of a product, and return those of the block."""
         if self._probes is not None:
             self._probes.take(self._W, both[:, count:], self.V)
@@ -293,7 +293,7 @@ class KrylovSpace:
             self._lose(own)
         return own
 
-    def _chosen(self, own: Array, count: int, rank: int) -> tuple[Array, tuple[Array, Array]]:
+    def _choose(self, own: Array, count: int, rank: int) -> tuple[Array, tuple[Array, Array]]:
         """Choose at most `count` directions of the rest; return them and the others, with tail."""
         values, G = (part[..., :rank] for part in self.ritz(rank))
         tail = self._namespace.get(own.T @ self.rest).astype(FLOAT64) @ self.tail
@@ -347,16 +347,16 @@ class KrylovSpace:
         if count > len(self._Vt):
             # grown by half, so that copies cost a constant share of the work
             room = max(count, min(len(self._Vt) * 3 // 2, self._W.shape[1]))
-            self._Vt, self._Yt = (self._longer(X, room) for X in (self._Vt, self._Yt))
+            self._Vt, self._Yt = (self._enlarge(X, room) for X in (self._Vt, self._Yt))
         self._Vt[self.width : count] = Q.T
         self._Yt[self.width : count] = last.T
 
-    def _longer(self, X: Array, room: int) -> Array:
+    def _enlarge(self, X: Array, room: int) -> Array:
         longer = self._namespace.zeros((room, X.shape[1]), self._W.dtype)
         longer[: self.width] = X[: self.width]
         return longer
 
-    def _filled(self, Q: Array, count: int) -> Array:
+    def _fill(self, Q: Array, count: int) -> Array:
         """Add random directions to Q until it has `count` columns."""
         before, missing = Q.shape[1], count - Q.shape[1]
         if missing <= 0:

@@ -9,7 +9,7 @@ from scipy.special import gammaincinv
 
 from eckart.arrays import FLOAT64, Array
 from eckart.matrices import Matrix
-from eckart.subspaces.bounds import RitzData, leading_squares_bound, outside_bound
+from eckart.subspaces.bounds import RitzData, leading_squares_bound, outside_bound, project_out
 
 FAILURE_PROBABILITY: Final = 1e-6
 """Failure probability of all tests of a run together; test j spends 10⁻⁶/(j·(j + 1))."""
@@ -170,7 +170,7 @@ class PowerProbes:
         longest = self._longest(W, X)
         while longest < KEPT_LENGTH * before:
             before = longest
-            X = _outside(_outside(X, V), Q)
+            X = project_out(project_out(X, V), Q)
             longest = self._longest(W, X)
         # the common length is kept as a logarithm, because powers leave the range
         self._logarithm += math.log(longest)
@@ -180,7 +180,7 @@ class PowerProbes:
 
     def take(self, W: Matrix, product: Array, V: Array) -> None:
         """Store the product of WᵀW with the columns of `beside`; V holds the block now."""
-        X, self._columns = self._columns, _outside(product, V)
+        X, self._columns = self._columns, project_out(product, V)
         self.power += 1
         self._products += 1
         self._ritz = _largest_ritz(W.namespace.gram(X, X), W.namespace.gram(X, self._columns))
@@ -255,7 +255,3 @@ def _largest_ritz(gram: Array, inner: Array) -> float:
     half = E[:, kept] / np.sqrt(squares[kept])
     projected = half.T @ inner @ half
     return float(np.linalg.eigvalsh((projected + projected.T) / 2)[-1]) if kept.any() else 0.0
-
-
-def _outside(X: Array, V: Array) -> Array:
-    return X - V @ (V.T @ X)

@@ -138,7 +138,7 @@ class SampledGram:
 
     def __init__(self, M: Array) -> None:
         self._M = M
-        self._amiss = math.inf
+        self._error = math.inf
 
     def directions(self, near: Array) -> Array:
         """Return as many leading eigenvectors of M as `near`, an approximation, has columns."""
@@ -156,14 +156,14 @@ class SampledGram:
         """Add a second sample, before any correction; it has this share of all sampled rows."""
         self._M = self._M + share * (M - self._M)
 
-    def outlook(self, X: Array, rank: int, sampled: int) -> float:
+    def predict_second_residual(self, X: Array, rank: int, sampled: int) -> float:
         """Predict the residuals of the second step, divided by σ_r², from the spectrum of M.
 
         With tr(M) = t and θ the smallest of the leading eigenvalues, the residuals of the first
         step are √(θ·t/s) outside X, spread as the λ_j there; those of the second are √(t/s) times
         the norm, in W, of the resulting change of the directions.
         """
-        values, outside = np.einsum("ij,ij->j", X, self._M @ X), self._without(X)
+        values, outside = np.einsum("ij,ij->j", X, self._M @ X), self._deflate(X)
         least, energy = float(values[rank - 1]), float(np.trace(self._M))
         if least <= 0:
             return 0.0
@@ -177,22 +177,22 @@ class SampledGram:
         was not chosen by it; the leading Ritz vectors of the first space show how large it is.
         """
         V, R = space.V, space.rest
-        if self._amiss == math.inf:
+        if self._error == math.inf:
             values, G = (part[..., :rank] for part in space.ritz())
             lengths = np.linalg.norm(R @ G.astype(R.dtype), axis=0)
-            self._amiss = float((lengths / np.sqrt(np.maximum(values, values[0] * 1e-12))).max())
+            self._error = float((lengths / np.sqrt(np.maximum(values, values[0] * 1e-12))).max())
         # half of H on either side: (V·H/2 + R)·Vᵀ plus its transpose
         half = V @ (space.H / 2).astype(V.dtype) + R
         both = half @ V.T
-        self._M = self._without(V) + both + both.T
+        self._M = self._deflate(V) + both + both.T
 
-    def _without(self, V: Array) -> Array:
+    def _deflate(self, V: Array) -> Array:
         """Π·M·Π."""
         half = self._M - V @ (V.T @ self._M)
         return half - (half @ V) @ V.T
 
-    def foretold(self, space: SearchSpace, X: Array, rank: int) -> float:
+    def predict_residual(self, space: SearchSpace, X: Array, rank: int) -> float:
         """Predict the largest norm of the residuals of the first `rank` columns of X."""
         new = X[:, :rank] - space.V @ (space.V.T @ X[:, :rank])
         squares = np.einsum("ij,ij->j", new, self._M @ new)
-        return self._amiss * math.sqrt(max(0.0, float(squares.max(initial=0.0))))
+        return self._error * math.sqrt(max(0.0, float(squares.max(initial=0.0))))

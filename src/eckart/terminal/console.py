@@ -24,7 +24,7 @@ ANY_WIDTH: Final = 100_000
 """Width of a table in a file or a pipe, in characters: no line is cut off there."""
 
 
-def _shown(text: str) -> str:
+def _printable(text: str) -> str:
     """Text that is safe for a terminal: control characters and surrogates are spelled out."""
     # Cc are control characters, which move the cursor or change colours; Cs are lone surrogates,
     # which UTF-8 cannot encode
@@ -38,7 +38,7 @@ def _shown(text: str) -> str:
 
 def answer_text(text: str) -> None:
     """Print a line of the answer."""
-    click.echo(_shown(text))
+    click.echo(_printable(text))
 
 
 def answer_json(command: str, result: dict[str, Any]) -> None:
@@ -79,7 +79,7 @@ def answer_table(
     from rich.text import Text
 
     table = Table(
-        title=Text(_shown(title)) if title else None,
+        title=Text(_printable(title)) if title else None,
         title_justify="left",
         box=box.SIMPLE_HEAD if any(header) else None,
         show_header=any(header),
@@ -96,7 +96,7 @@ def answer_table(
         )
     for row in rows:
         # Text, because rich takes brackets in a plain string for markup
-        table.add_row(*(Text(_shown(cell)) for cell in row))
+        table.add_row(*(Text(_printable(cell)) for cell in row))
     _rich(sys.stdout).print(table)
 
 
@@ -128,7 +128,7 @@ def note(text: str, *, quiet: bool = False) -> None:
     """Print a note for the user on stderr, in one line even if a name in it has several."""
     if not quiet:
         # a name of a file may hold a line break, which would look like a second note
-        _aside(_shown(spelled(text, _command())).replace("\n", "\\n"))
+        _print_aside(_printable(spelled(text, _command())).replace("\n", "\\n"))
 
 
 def notes(texts: Sequence[str], *, quiet: bool) -> None:
@@ -148,9 +148,9 @@ def fail(
             json.dumps({"schema": 1, "command": command, "error": fields}, ensure_ascii=False)
         )
         return
-    _aside(f"error: {_shown(message)}")
+    _print_aside(f"error: {_printable(message)}")
     if hint:
-        _aside(f"hint: {_shown(hint)}")
+        _print_aside(f"hint: {_printable(hint)}")
 
 
 def watching(*, quiet: bool) -> Watch:
@@ -193,7 +193,7 @@ def _command() -> click.Command | None:
     return None if context is None else context.command
 
 
-def _aside(text: str) -> None:
+def _print_aside(text: str) -> None:
     """Print a line on stderr, or nothing if that is closed, since nobody could read it."""
     with suppress(OSError):
         click.echo(text, err=True)
