@@ -250,17 +250,10 @@ def as_working(X: Any) -> Array:
     """Return X in a working dtype; an array on a device stays there.
 
     Raises:
-        MatrixError: In the cases of `working_array` and `working_copy`.
+        MatrixError: If it is complex or sparse, or does not hold numbers.
     """
-    return working_copy(X) if is_on_device(X) else working_array(X)
-
-
-def working_copy(X: Any) -> Array:
-    """Return a device array in a working dtype: float16 and bfloat16 become float32.
-
-    Raises:
-        MatrixError: If it is complex or sparse.
-    """
+    if not is_on_device(X):
+        return working_array(X)
     name = str(X.dtype).removeprefix("torch.")
     layout = str(getattr(X, "layout", "torch.strided"))
     if layout != "torch.strided":

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Final, Protocol, final
@@ -79,13 +79,23 @@ class StoppableProblem(Protocol):
 
 
 @final
-class StoppingRule:
-    """The stopping rule of one loop; it keeps the history and decides when the loop ends."""
+class Loop:
+    """The loop over the steps of one solver on one problem; a certificate may ask for more steps.
 
-    def __init__(self, solver: Solver, problem: StoppableProblem, time_limit: float | None) -> None:
+    It keeps the history, and decides after each step whether it ends here.
+    """
+
+    def __init__(
+        self,
+        solver: Solver,
+        problem: StoppableProblem,
+        time_limit: float | None,
+        on_step: Callable[[Step], None] | None,
+    ) -> None:
         self._solver, self._limits = solver, solver.limits()
-        self._problem = problem
-        self._time_limit = time_limit
+        self._problem, self._steps = problem, solver.steps(problem)
+        self._time_limit, self._on_step = time_limit, on_step
+        self._is_over = False
         self._history: list[Record] = []
         self._sound: Step | None = None
         self._last: list[tuple[float | None, float | None]] = []  # loss and gain of three steps
@@ -93,6 +103,39 @@ class StoppingRule:
         self._larger_outside: bool | None = None
         self._squared_norm, self._highest, self._dtype = problem.scale()
         self._began = time.perf_counter()
+
+    def run(self) -> LoopResult:
+        """Take steps until the solver ends, a limit is reached, or the loss diverges."""
+        try:
+            while True:
+                outcome = self._step()
+                if outcome is not None:
+                    return self._result(outcome)
+        except KeyboardInterrupt:
+            return self._result(Outcome.INTERRUPTED)
+
+    def further(self) -> LoopResult | None:
+        """Take one more step; return its result, or None if there is none or a limit is reached."""
+        if self._is_over:
+            return None
+        outcome = self._step()
+        if outcome not in (Outcome.SETTLED, Outcome.UNPROVEN, None):
+            return None
+        return self._result(outcome or Outcome.SETTLED)
+
+    def _step(self) -> Outcome | None:
+        with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+            step = next(self._steps, None)
+        if step is None:
+            self._is_over = True
+            if isinstance(self._solver, SubspaceSolver):
+                return Outcome.WHOLE
+            return Outcome.SKETCHED if isinstance(self._solver, SinglePass) else Outcome.EXACT
+        outcome = self.judge(step)
+        # factors of a diverged step may hold NaN, which `Factors` refuses
+        if self._on_step is not None and outcome is not Outcome.DIVERGED:
+            self._on_step(step)
+        return outcome
 
     def judge(self, step: Step) -> Outcome | None:
         """Enter a step in the history; return the outcome if the loop ends here, else None."""
@@ -113,13 +156,7 @@ class StoppingRule:
             return Outcome.TIME_LIMIT
         return None
 
-    def finished(self) -> Outcome:
-        """Return the outcome of a solver that ended by itself."""
-        if isinstance(self._solver, SubspaceSolver):
-            return Outcome.WHOLE
-        return Outcome.SKETCHED if isinstance(self._solver, SinglePass) else Outcome.EXACT
-
-    def ending(self, outcome: Outcome) -> LoopResult:
+    def _result(self, outcome: Outcome) -> LoopResult:
         """Return the result of the loop, at its last sound step or at the start.
 
         Raises:
@@ -154,18 +191,16 @@ class StoppingRule:
         limits = self._limits
         if limits.steps is None:
             return None
-        is_subspace = isinstance(self._solver, SubspaceSolver)
-        reached = self._reached() if is_subspace else self._converged()
+        if isinstance(self._solver, SubspaceSolver):
+            reached = self._reached()
+        else:  # an iteration is judged by its losses
+            converged = has_converged(self._history, self._squared_norm, self._dtype)
+            reached = Outcome.CONVERGED if converged else None
         if limits.stop_early and reached is not None:
             return reached
         if len(self._history) >= limits.steps:
             return Outcome.EPOCH_LIMIT if limits.stop_early else Outcome.EPOCHS_DONE
         return None
-
-    def _converged(self) -> Outcome | None:
-        """Judge an iteration by its losses."""
-        converged = has_converged(self._history, self._squared_norm, self._dtype)
-        return Outcome.CONVERGED if converged else None
 
     def _reached(self) -> Outcome | None:
         """Judge a subspace: its directions are as accurate as asked for, or its error is small.
@@ -287,52 +322,6 @@ def _loss(record: Record) -> float:
     return math.inf if record.loss is None else record.loss
 
 
-@final
-class Loop:
-    """The loop over the steps of one solver on one problem; a certificate may ask for more."""
-
-    def __init__(
-        self,
-        steps: Iterator[Step],
-        rule: StoppingRule,
-        on_step: Callable[[Step], None] | None,
-    ) -> None:
-        self._steps, self._rule = steps, rule
-        self._on_step = on_step
-        self._ended = False
-
-    def run(self) -> LoopResult:
-        """Take steps until the solver ends, the stopping rule says so, or the loss diverges."""
-        try:
-            while True:
-                outcome = self._step()
-                if outcome is not None:
-                    return self._rule.ending(outcome)
-        except KeyboardInterrupt:
-            return self._rule.ending(Outcome.INTERRUPTED)
-
-    def further(self) -> LoopResult | None:
-        """Take one more step; return its result, or None if there is none or a limit is reached."""
-        if self._ended:
-            return None
-        outcome = self._step()
-        if outcome not in (Outcome.SETTLED, Outcome.UNPROVEN, None):
-            return None
-        return self._rule.ending(outcome or Outcome.SETTLED)
-
-    def _step(self) -> Outcome | None:
-        with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-            step = next(self._steps, None)
-        if step is None:
-            self._ended = True
-            return self._rule.finished()
-        outcome = self._rule.judge(step)
-        # factors of a diverged step may hold NaN, which `Factors` refuses
-        if self._on_step is not None and outcome is not Outcome.DIVERGED:
-            self._on_step(step)
-        return outcome
-
-
 def run_loop(
     solver: Solver,
     problem: StoppableProblem,
@@ -340,8 +329,7 @@ def run_loop(
     on_step: Callable[[Step], None] | None,
 ) -> tuple[Loop, LoopResult]:
     """Run a solver on a problem; return the loop, which can take further steps, and its result."""
-    rule = StoppingRule(solver, problem, time_limit)
-    loop = Loop(solver.steps(problem), rule, on_step)
+    loop = Loop(solver, problem, time_limit, on_step)
     return loop, loop.run()
 
 

@@ -16,6 +16,7 @@ from eckart.factor.factor_command import (
     start_file,
     this_command,
 )
+from eckart.reporting import Document
 from eckart.terminal import console
 from eckart.terminal.console import check_report, deliver, wrote
 from eckart.terminal.options import (
@@ -79,9 +80,8 @@ def certify(matrix: Path, factors: Path, as_json: bool, quiet: bool, **options: 
     from eckart.factor.stored import prove
 
     with limited_threads(options["threads"]):
-        proof = prove(matrix, factors, selection(options))
-    console.notes(proof.notes, quiet=quiet)
-    document = proof.to_dict()
+        document, notes = prove(matrix, factors, selection(options))
+    console.notes(notes, quiet=quiet)
     if as_json:
         console.answer_json("certify", document)
     else:
@@ -172,7 +172,7 @@ def compare(matrix: Path, report: Path | None, as_json: bool, **options: Any) ->
     )  # fmt: skip
 
 
-def _show_comparison(document: dict[str, Any]) -> None:
+def _show_comparison(document: Document) -> None:
     """Print the figures of a `Comparison`."""
     from eckart.reporting import compare_table, compare_verdict
 
@@ -184,7 +184,7 @@ def _show_comparison(document: dict[str, Any]) -> None:
     console.answer_text(compare_verdict(document))
 
 
-def _page(document: dict[str, Any]) -> str:
+def _page(document: Document) -> str:
     from eckart.factor.report import compare_page
 
     return compare_page(document)
@@ -259,7 +259,7 @@ def show(factors: Path, as_json: bool) -> int:
     from eckart.factor.stored import describe
     from eckart.files.contents import other_document
 
-    result = describe(factors).to_dict()
+    result = describe(factors)
     try:
         made = _made_by(result["made_by"]) if result["made_by"] else None
         if as_json:
@@ -279,7 +279,7 @@ def show(factors: Path, as_json: bool) -> int:
     return 0
 
 
-def _made_by(made: dict[str, Any]) -> tuple[str, list[tuple[str, str]], list[str]]:
+def _made_by(made: Document) -> tuple[str, list[tuple[str, str]], list[str]]:
     """The command, the figures and the messages of the run that wrote the factors."""
     from eckart.reporting import factor_table
 
@@ -287,7 +287,7 @@ def _made_by(made: dict[str, Any]) -> tuple[str, list[tuple[str, str]], list[str
     return str(made.get("command") or made["source"]), factor_table(made), messages
 
 
-def _row(part: dict[str, Any]) -> tuple[str, ...]:
+def _row(part: Document) -> tuple[str, ...]:
     rows, columns = part["shape"]
     values = "  ".join(f"{value:.4g}" for value in part["singular_values"][:4])
     more = " …" if len(part["singular_values"]) > 4 else ""

@@ -12,6 +12,7 @@ from eckart.files import Part
 from eckart.matrices import Matrix
 from eckart.matrices.derived import check_entries
 from eckart.progress import Watch, each_step, unwatched
+from eckart.reporting import Document
 from eckart.solvers import IterativeSolver, Solver
 from eckart.solvers.base import epochs_of
 
@@ -39,7 +40,7 @@ class Run:
             return 0.0
         return max(0.0, certificate.error / best - 1) if best else None
 
-    def to_dict(self, best: float | None) -> dict[str, Any]:
+    def to_dict(self, best: float | None) -> Document:
         """The run as plain numbers and text, with its gap to the best possible error."""
         document = self.factorization.to_dict()
         history = document["history"]
@@ -90,7 +91,7 @@ class Comparison:
         bounds = [run.factorization.certificate.best_possible_error for run in self.runs]
         return max((bound for bound in bounds if bound is not None), default=None)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Document:
         """Figures of W and of each run, as plain numbers and text."""
         best = self.best_possible_error
         runs = [run.to_dict(best) for run in self.runs]
@@ -115,7 +116,7 @@ class Comparison:
             "runs": runs,
         }
 
-    def report_document(self) -> dict[str, Any]:
+    def report_document(self) -> Document:
         """The document that a report draws, which is `to_dict`."""
         return self.to_dict()
 

@@ -4,7 +4,7 @@ import math
 import time
 import warnings
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, cast, final
 
@@ -34,6 +34,7 @@ from eckart.matrices import Dense, Difference, Matrix
 from eckart.matrices.derived import check_entries, thumbnail
 from eckart.progress import Watch, each_step, unwatched
 from eckart.ranks import NoiseThreshold, RankRule, WithinTolerance, byte_count, tail_errors
+from eckart.reporting import Document
 from eckart.solvers.base import epochs_of
 
 GRADES: Final[dict[Grade, int]] = {"success": 0, "short": 1, "failed": 2, "interrupted": 3}
@@ -57,7 +58,7 @@ class RankChoice:
     budget: str | None = None
     ratio: float | None = None
 
-    def for_part(self, parts: int, nbytes: int) -> dict[str, Any]:
+    def for_part(self, parts: int, nbytes: int) -> Document:
         """The arguments of `factorize` for one part; all parts share a budget equally."""
         # another ratio is passed on, so that `factorize` refuses it with its own message
         if self.ratio is not None and 0 < self.ratio < 1:
@@ -81,7 +82,7 @@ class FactoredPart:
     matrix: Matrix
     factorization: Factorization
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Document:
         """The document of the factorisation with the name and the bytes of the part."""
         return {
             "name": self.name,
@@ -89,7 +90,7 @@ class FactoredPart:
             **self.factorization.to_dict(),
         }
 
-    def pictures(self) -> dict[str, Any]:
+    def pictures(self) -> Document:
         """W, B·A, W − B·A, B and A as thumbnails, for a report."""
         factors = self.factorization.factors
         # in float64: where W and B·A nearly agree, float32 would leave rounding only
@@ -133,7 +134,7 @@ class Factoring:
         """Whether the source is a picture with 16 bits for each channel of a pixel."""
         return any(pictures.is_deep(part.matrix) for part in self.parts)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Document:
         """The figures of the whole and of each part, as plain numbers and text."""
         whole = together(
             [part.factorization.certificate for part in self.parts],
@@ -154,7 +155,7 @@ class Factoring:
             "parts": [part.to_dict() for part in self.parts],
         }
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> Document:
         """The document stored with the factors: `to_dict` without histories and spectra."""
         document = self.to_dict()
         for part in document["parts"]:
@@ -163,7 +164,7 @@ class Factoring:
             part["singular_values"] = None
         return document
 
-    def report_document(self) -> dict[str, Any]:
+    def report_document(self) -> Document:
         """The document of a report: `to_dict` with pictures, at one more pass over W and B·A."""
         document = self.to_dict()
         for part, figures in zip(self.parts, document["parts"], strict=True):
@@ -298,59 +299,12 @@ SUGGESTED_TOLERANCE: Final = 0.1
 """Relative error of the suggested rank, one of `TOLERANCES`."""
 
 
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RankOption:
-    """A rank with the error and the size of its factors, for the parts of a source together.
-
-    Fields:
-        why: Rule that leads to the rank, as an option of the command line.
-        rank: Largest rank of the parts.
-        relative_error: Best possible relative error at that rank.
-        factor_bytes: Bytes of the factors.
-    """
-
-    why: str
-    rank: int
-    relative_error: float
-    factor_bytes: int
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spectrum:
-    """The singular values of each part, and the ranks that they suggest.
-
-    Fields:
-        source: Name of the input.
-        singular_values: All singular values of each part, descending.
-        choices: Ranks to choose from, ascending.
-        suggested: Smallest rank with an error of at most 10 % of ‖W‖.
-        shapes: Rows and columns of each part.
-    """
-
-    source: str
-    shapes: dict[str, tuple[int, int]]
-    singular_values: dict[str, Array]
-    choices: tuple[RankOption, ...]
-    suggested: RankOption
-
-    def to_dict(self) -> dict[str, Any]:
-        """The fields as plain numbers and text."""
-        return {
-            "source": self.source,
-            "shapes": {name: list(shape) for name, shape in self.shapes.items()},
-            "singular_values": {
-                name: [float(value) for value in values]
-                for name, values in self.singular_values.items()
-            },
-            "choices": [asdict(choice) for choice in self.choices],
-            "suggested": asdict(self.suggested),
-        }
-
-
-def suggest_rank(parts: tuple[Part, ...], source: Path) -> Spectrum:
+def suggest_rank(parts: tuple[Part, ...], source: Path) -> Document:
     """Compute all singular values of a source, and the error that each rank would give.
+
+    Returns:
+        A document of the `singular_values` and `shapes` of each part, of the `choices`, ranks in
+        ascending order with the rule that leads to each, and of the `suggested` one.
 
     Raises:
         MatrixError: If a matrix is too large for that, or cannot be factored.
@@ -367,25 +321,26 @@ def suggest_rank(parts: tuple[Part, ...], source: Path) -> Spectrum:
                 code="too-large",
             )
         values[part.name] = known
-    noise = _option(parts, values, "--rank auto", NoiseThreshold())
+    noise = _rank_option(parts, values, "--rank auto", NoiseThreshold())
     options = {
-        bound: _option(parts, values, f"--tolerance {bound:g}", WithinTolerance(bound))
+        bound: _rank_option(parts, values, f"--tolerance {bound:g}", WithinTolerance(bound))
         for bound in TOLERANCES
     }
     # a later option replaces an earlier one of the same rank, and tolerances descend
-    by_rank = {option.rank: option for option in [noise, *options.values()]}
-    return Spectrum(
-        source=str(source),
-        shapes={part.name: part.matrix.shape for part in parts},
-        singular_values=values,
-        choices=tuple(by_rank[rank] for rank in sorted(by_rank)),
-        suggested=options[SUGGESTED_TOLERANCE],
-    )
+    by_rank = {option["rank"]: option for option in [noise, *options.values()]}
+    return {
+        "source": str(source),
+        "shapes": {part.name: list(part.matrix.shape) for part in parts},
+        "singular_values": {name: found.tolist() for name, found in values.items()},
+        "choices": [by_rank[rank] for rank in sorted(by_rank)],
+        "suggested": options[SUGGESTED_TOLERANCE],
+    }
 
 
-def _option(
+def _rank_option(
     parts: tuple[Part, ...], values: dict[str, Array], why: str, rule: RankRule
-) -> RankOption:
+) -> Document:
+    """The largest rank that a rule gives a part, with the error and the size of all factors."""
     rank = max(
         rule.choose(part.matrix.shape, part.matrix.dtype, values[part.name]) for part in parts
     )
@@ -394,11 +349,11 @@ def _option(
     lost = sum(float(tail[min(rank, len(tail) - 1)]) ** 2 for tail in tails)
     whole = sum(float(tail[0]) ** 2 for tail in tails)
     share = float(np.sqrt(lost / whole)) if whole > 0 else 0.0
-    return RankOption(
-        why=why,
-        rank=rank,
+    return {
+        "why": why,
+        "rank": rank,
         # a share within the rounding of float64 is 0
-        relative_error=share if share > float(np.finfo(np.float64).eps) else 0.0,
+        "relative_error": share if share > float(np.finfo(np.float64).eps) else 0.0,
         # B and A together have rank·(rows + columns) entries
-        factor_bytes=sum(rank * sum(p.matrix.shape) * p.matrix.dtype.itemsize for p in parts),
-    )
+        "factor_bytes": sum(rank * sum(p.matrix.shape) * p.matrix.dtype.itemsize for p in parts),
+    }

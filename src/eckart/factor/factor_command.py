@@ -10,10 +10,12 @@ from typing import Any, Final, final
 import click
 
 from eckart.errors import ArgumentError
+from eckart.reporting import Document
 from eckart.terminal import console
 from eckart.terminal.console import check_report, deliver
 from eckart.terminal.options import (
     FILE,
+    Options,
     force_option,
     json_option,
     output_option,
@@ -57,7 +59,7 @@ class SolverEntry:
         """All options of the solver."""
         return (*self.settings, *(START_OPTIONS if self.starts else ()))
 
-    def make(self, given: dict[str, Any]) -> Any:
+    def make(self, given: Options) -> Any:
         """The solver, made with those of the given options that it has."""
         # imported here, so that `--help` does not wait for the solvers
         solver = getattr(import_module("eckart.solvers"), self.name)
@@ -138,7 +140,7 @@ solver_options = together(
 )
 
 
-def make_solvers(names: Sequence[str], options: dict[str, Any]) -> tuple[dict[str, Any], Any]:
+def make_solvers(names: Sequence[str], options: Options) -> tuple[Options, Any]:
     """The named solvers and the start that the options describe; the start is None if unused.
 
     Raises:
@@ -159,13 +161,13 @@ def make_solvers(names: Sequence[str], options: dict[str, Any]) -> tuple[dict[st
     return solvers, _make_start(given) if any(entry.starts for entry in named.values()) else None
 
 
-def start_file(options: dict[str, Any]) -> Path | None:
+def start_file(options: Options) -> Path | None:
     """The file of the start, or None if the start is a word or left out."""
     start = options["start"]
     return None if start is None or start in STARTS else Path(start)
 
 
-def _make_start(given: dict[str, Any]) -> Any:
+def _make_start(given: Options) -> Any:
     """The start that a word names, or the factors in a file by part."""
     start = given.get("start", "lora")
     drawn = {name: given[name] for name in ("gaussian", "sigma") if name in given}
@@ -269,7 +271,7 @@ def default_output(matrix: Path) -> Path:
     return beside(matrix, f"{name}.factors.npz")
 
 
-def _rank_choice(options: dict[str, Any]) -> Any:
+def _rank_choice(options: Options) -> Any:
     """The choice of the rank by the options, or None if no option chooses it."""
     ways = {name: options[name] for name in ("rank", "tolerance", "budget", "ratio")}
     if all(value is None for value in ways.values()):
@@ -289,7 +291,7 @@ BAR_CHARACTERS: Final = 40
 """Length of the bar of the largest singular value."""
 
 
-def show_factoring(document: dict[str, Any]) -> None:
+def show_factoring(document: Document) -> None:
     """Print the figures of a `Factoring`."""
     from eckart.reporting import factor_table
 
@@ -311,7 +313,7 @@ def show_spectrum(parts: Any, source: Path, *, as_json: bool) -> int:
     """Show the singular values and the ranks that they suggest; the exit status is always 0."""
     from eckart.factor.factor import suggest_rank
 
-    document = suggest_rank(parts, source).to_dict()
+    document = suggest_rank(parts, source)
     if as_json:
         console.answer_json("factor", document)
         return 0
@@ -357,7 +359,7 @@ def _bars(values: list[float]) -> list[tuple[str, str, str]]:
     return rows
 
 
-def _page(document: dict[str, Any]) -> str:
+def _page(document: Document) -> str:
     from eckart.factor.report import factor_page
 
     return factor_page(document)

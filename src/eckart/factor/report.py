@@ -2,13 +2,12 @@
 
 from html import escape
 from itertools import cycle
-from typing import Any
 
-from eckart.reporting import compare_table, compare_verdict, factor_table, figures
+from eckart.reporting import Document, compare_table, compare_verdict, factor_table, figures
 from eckart.reporting.html import draw, frame, grid, origin, table
 
 
-def factor_page(document: dict[str, Any]) -> str:
+def factor_page(document: Document) -> str:
     """The HTML report of a factorisation."""
     parts = document["parts"]
     messages = "".join(
@@ -33,7 +32,7 @@ def factor_page(document: dict[str, Any]) -> str:
     )
 
 
-def compare_page(document: dict[str, Any]) -> str:
+def compare_page(document: Document) -> str:
     """The HTML report of a comparison."""
     runs = document["runs"]
     marks = [
@@ -66,7 +65,7 @@ def compare_page(document: dict[str, Any]) -> str:
     )
 
 
-def _section(part: dict[str, Any], *, photograph: bool, alone: bool, first: bool) -> str:
+def _section(part: Document, *, photograph: bool, alone: bool, first: bool) -> str:
     curves = [figures.loss_curve(part), figures.singular_values(part)]
     drawn = "".join(f'<div class="card">{draw(curve)}</div>' for curve in curves if curve)
     content = f'<div class="pair">{drawn}</div>' if drawn else ""
@@ -85,7 +84,7 @@ def _section(part: dict[str, Any], *, photograph: bool, alone: bool, first: bool
     return f"<details><summary>{title}</summary>{content}</details>"
 
 
-def _images(document: dict[str, Any]) -> str:
+def _images(document: Document) -> str:
     images = document.get("images")
     if not images:
         return ""
@@ -104,5 +103,5 @@ def _named(name: str) -> str:
     return f"<strong>{escape(name)}</strong> " if name else ""
 
 
-def _rank(parts: list[dict[str, Any]]) -> str:
+def _rank(parts: list[Document]) -> str:
     return ", ".join(dict.fromkeys(str(part["rank"]) for part in parts))

@@ -165,4 +165,4 @@ def _each(given: T | Sequence[T] | None, default: T, count: int, name: str) -> l
             hint="Give one for each layer.",
             code="lengths-differ",
         )
-    return list(given)  # pyright: ignore[reportUnknownVariableType] NumPy arrays are sequences too
+    return list(given)

@@ -7,13 +7,15 @@ import os
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 import click
 
 from eckart.errors import ArgumentError
 
 F = TypeVar("F", bound=Callable[..., Any])
+Options: TypeAlias = dict[str, Any]
+"""The values of options by the name of their parameter."""
 
 EXIT_STATUS: Final = {"success": 0, "short": 3, "failed": 1, "interrupted": 130}
 """Exit status of each grade of a result; 2 is that of wrong arguments, 130 is 128 + SIGINT."""
@@ -166,12 +168,12 @@ selection_options = together(
 )
 
 
-def run_arguments(options: dict[str, Any]) -> dict[str, Any]:
+def run_arguments(options: Options) -> Options:
     """The arguments of `factorize` that the `run_options` give."""
     return {name: options[name] for name in ("accuracy", "certificate", "time_limit", "seed")}
 
 
-def selection(options: dict[str, Any]) -> Any:
+def selection(options: Options) -> Any:
     """The `Selection` that the `selection_options` describe."""
     from eckart.files import Selection
 
