@@ -34,12 +34,12 @@ def limited_threads(threads: int | None) -> Generator[None, None, None]:
 @contextmanager
 def one_blas_thread() -> Generator[None, None, None]:
     """Limit BLAS to one thread while the block runs, for work that `in_threads` spreads."""
-    with _pools().limit(limits=1, user_api="blas"):
+    with thread_pools().limit(limits=1, user_api="blas"):
         yield
 
 
 @cache
-def _pools() -> Any:
+def thread_pools() -> Any:
     """The loaded thread pools; kept, because looking for them takes milliseconds."""
     from threadpoolctl import ThreadpoolController
 

@@ -13,43 +13,33 @@ from eckart.errors import ArgumentError, EckartError
 from eckart.terminal import console
 from eckart.terminal.options import LazyGroup
 
+FACTOR: Final = "eckart.factor.commands"
+ADAPTERS: Final = "eckart.adapters.commands"
 COMMANDS: Final = {
     "factor": (
         "eckart.factor.factor_command",
         "Factor a matrix file: W ≈ B·A, written and proven.",
     ),
-    "compare": (
-        "eckart.factor.commands",
-        "Factor a matrix with several solvers, beside one another.",
-    ),
-    "certify": (
-        "eckart.factor.commands",
-        "Say how far factors are from W and from the best of their rank.",
-    ),
-    "show": ("eckart.factor.commands", "Describe a file of factors."),
-    "apply": ("eckart.factor.commands", "Multiply factors with data: B·A·X."),
-    "expand": ("eckart.factor.commands", "Write B·A out as a matrix."),
-    "truncate": ("eckart.adapters.commands", "Reduce factors, or an adapter, to a smaller rank."),
+    "compare": (FACTOR, "Factor a matrix with several solvers, beside one another."),
+    "certify": (FACTOR, "Say how far factors are from W and from the best of their rank."),
+    "show": (FACTOR, "Describe a file of factors."),
+    "apply": (FACTOR, "Multiply factors with data: B·A·X."),
+    "expand": (FACTOR, "Write B·A out as a matrix."),
+    "truncate": (ADAPTERS, "Reduce factors, or an adapter, to a smaller rank."),
     "extract": (
         "eckart.adapters.extract_command",
         "Write the change of a fine-tune as an adapter that PEFT loads.",
     ),
-    "verify": (
-        "eckart.adapters.commands",
-        "Compare an adapter with the two models it was made from.",
-    ),
-    "merge": ("eckart.adapters.commands", "Write a model with adapters merged into its weights."),
-    "join": ("eckart.adapters.commands", "Join adapters of one model into one, exactly."),
-    "calibrate": (
-        "eckart.adapters.commands",
-        "Measure the inputs of the layers of a model, for extract.",
-    ),
+    "verify": (ADAPTERS, "Compare an adapter with the two models it was made from."),
+    "merge": (ADAPTERS, "Write a model with adapters merged into its weights."),
+    "join": (ADAPTERS, "Join adapters of one model into one, exactly."),
+    "calibrate": (ADAPTERS, "Measure the inputs of the layers of a model, for extract."),
     "reduce": (
         "eckart.reduce.commands",
         "Reduce a table to a few components, streamed where it is large.",
     ),
     "recommend": ("eckart.recommend.commands", "Ratings or clicks in, ranked answers out."),
-    "demo": ("eckart.factor.commands", "Factor the worked example and a photograph."),
+    "demo": (FACTOR, "Factor the worked example and a photograph."),
 }
 """Module and one line of help of each command, in the order of `eckart --help`."""
 

@@ -35,6 +35,13 @@ ROWS_PER_SAMPLE: Final = 32
 """Number of rows for each row of the sample whose leading directions start an iteration."""
 RANDOM_COLUMNS: Final = 8
 """Number of random directions in the first block, in case the sample misses something."""
+CLEAR_ROUNDINGS: Final = 1000.0
+"""Squared error, in rounding errors of ‖W‖², above which ‖W‖² and the σ² give it accurately."""
+SQUARED_ROUNDINGS: Final = 30.0
+"""Error, in parts that squaring may leave, above which they add less than a thousandth to it."""
+LOST_SHARE: Final = {FLOAT32: 1e-8, FLOAT64: 1e-4}
+"""Share of the largest σ² below which σ² lost so much to squaring that they are computed again
+from products with W itself."""
 
 
 def component_solver(
@@ -50,15 +57,14 @@ def component_solver(
     `searched` tells that the rank is a guess, and a rule is to find it.
     """
     rows, columns = W.shape
-    streamed = isinstance(W, Standardised) and isinstance(W.source, Streamed)
-    # WᵀW came with the pass for the means, so that nothing is left to read
-    if streamed and isinstance(W, Standardised) and W.moments.gram is not None:
-        return GramSVD()
-    if not streamed and rows * columns * min(W.shape) <= EXACT_OPERATIONS:
-        return ExactSVD()
     if isinstance(W, Standardised) and isinstance(W.source, Streamed):
+        # WᵀW came with the pass for the means, so that nothing is left to read
+        if W.moments.gram is not None:
+            return GramSVD()
         memory = int(SPACE_MEMORY_SHARE * W.source.memory)
         return BlockKrylov(residual=residual, tall=False, memory=memory)
+    if rows * columns * min(W.shape) <= EXACT_OPERATIONS:
+        return ExactSVD()
     wanted = residual or DEFAULT_RESIDUALS[W.dtype]
     krylov = BlockKrylov(residual=wanted, tall=False)
     if suits_gram(W):
@@ -97,29 +103,17 @@ def component_problem(
     if isinstance(solver, ExactSVD):
         # all directions, because the rule chooses only after the decomposition
         return Problem(W=W, rank=min(W.shape) if rule.needs_spectrum else rank, start=None)
-    first, probes = None, None
-    if isinstance(solver, BlockKrylov) and isinstance(W, Standardised):
-        first = W.moments.first
-        if first is None and growing is None:
-            first = sample_directions(W, solver.width(W, rank), randomness)
-        probes = _probes(W) if is_streamed(W) else None
-    return Problem(
-        W=W,
-        rank=rank,
-        start=None,
-        rule=growing,
-        randomness=randomness,
-        first=first,
-        probes=probes,
-    )
-
-
-def _probes(W: Standardised) -> PowerProbes:
-    """Return probes of a streamed W, with their first product if the moments contain it."""
-    probed = W.moments.probed
-    if probed is not None:
-        return PowerProbes(probed, 1)
-    return PowerProbes(gaussian_probes(W.shape[1], W.dtype))
+    problem = Problem(W=W, rank=rank, start=None, rule=growing, randomness=randomness)
+    if not isinstance(solver, BlockKrylov) or not isinstance(W, Standardised):
+        return problem
+    first, probed, probes = W.moments.first, W.moments.probed, None
+    if first is None and growing is None:
+        first = sample_directions(W, solver.width(W, rank), randomness)
+    if is_streamed(W):
+        # the moments may contain the first product of the probes
+        drawn = gaussian_probes(W.shape[1], W.dtype) if probed is None else probed
+        probes = PowerProbes(drawn, 0 if probed is None else 1)
+    return replace(problem, first=first, probes=probes)
 
 
 def sample_directions(W: Standardised, width: int, randomness: Randomness) -> Array | None:
@@ -134,15 +128,6 @@ def sample_directions(W: Standardised, width: int, randomness: Randomness) -> Ar
         # orthonormal after each product, so that the columns stay independent
         X = np.linalg.qr(few.transposed_times(few.times(X)))[0]
     return np.hstack([X, drawn[:, :RANDOM_COLUMNS].astype(W.dtype) / math.sqrt(W.shape[1])])
-
-
-CLEAR_ROUNDINGS: Final = 1000.0
-"""Squared error, in rounding errors of ‖W‖², above which ‖W‖² and the σ² give it accurately."""
-SQUARED_ROUNDINGS: Final = 30.0
-"""Error, in parts that squaring may leave, above which they add less than a thousandth to it."""
-LOST_SHARE: Final = {FLOAT32: 1e-8, FLOAT64: 1e-4}
-"""Share of the largest σ² below which σ² lost so much to squaring that they are computed again
-from products with W itself."""
 
 
 def refine(W: Matrix, side: Matrix, ending: LoopResult) -> tuple[Array, Array, float]:
@@ -160,10 +145,17 @@ def refine(W: Matrix, side: Matrix, ending: LoopResult) -> tuple[Array, Array, f
         errors = tail_errors(ending.singular_values)
         return A, squares, float(errors[min(len(squares), len(errors) - 1)])
     if squares[-1] < LOST_SHARE[W.dtype] * squares[0]:
-        space = _join_space(A, ending, W) if side is W else A
+        space = A
+        if side is W and ending.evidence is not None:
+            # A may be half a step ahead of the space, so it is no part of V
+            both = W.namespace.concatenate([ending.evidence().V.T, A])
+            space = W.namespace.qr(both.T)[0].T
         A, squares = _ritz_rows(W, space, len(A))
     error = _error(W, A, squares)
-    if _is_from_squares(error, squares, W):
+    least = rounding(W.shape, W.dtype) * math.sqrt(W.squared_norm())
+    # above rounding, but it may come from the squaring of W in WᵀW
+    largest = (SQUARED_ROUNDINGS * least) ** 2 * squares[0]
+    if least < error and error**2 * squares[-1] <= largest:
         A, squares = _half_step(W, A, squares)
         error = _error(W, A, squares)
     return A, squares, error
@@ -183,21 +175,6 @@ def _error(W: Matrix, A: Array, squares: Array) -> float:
     for block in W.row_blocks():
         total += float(np.square(get(block - (block @ A.T) @ A), dtype=FLOAT64).sum())
     return math.sqrt(total)
-
-
-def _is_from_squares(error: float, squares: Array, W: Matrix) -> bool:
-    """Whether an error is above rounding, but may come from the squaring of W in WᵀW."""
-    least = rounding(W.shape, W.dtype) * math.sqrt(W.squared_norm())
-    return least < error and error**2 * squares[-1] <= (SQUARED_ROUNDINGS * least) ** 2 * squares[0]
-
-
-def _join_space(A: Array, ending: LoopResult, W: Matrix) -> Array:
-    """Orthonormal rows that span those of A and the space of the solver."""
-    if ending.evidence is None:
-        return A
-    # A may be half a step ahead of the space, so it is no part of V
-    both = W.namespace.concatenate([ending.evidence().V.T, A])
-    return W.namespace.qr(both.T)[0].T
 
 
 def _ritz_rows(W: Matrix, space: Array, rank: int) -> tuple[Array, Array]:

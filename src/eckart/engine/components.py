@@ -21,7 +21,7 @@ from eckart.engine.component_solver import (
 from eckart.engine.loop import LoopResult, in_units, run_loop
 from eckart.engine.result import SUCCESS_GAP, Outcome, Recipe, Record
 from eckart.matrices import Matrix, Transposed, is_streamed, rescaled
-from eckart.ranks import RANK_GUESS, GrowingRule, RankRule, rank_rule
+from eckart.ranks import RANK_GUESS, GrowingRule, rank_rule
 from eckart.solvers import BlockKrylov, ExactSVD, GramSVD, Solver, Step
 from eckart.subspaces import PROBES_SHARE, FailureBudget, RitzData, hidden, leading_squares_bound
 from eckart.subspaces.bounds import EIGENVALUE_EPS
@@ -132,13 +132,18 @@ def components(
     guess = RANK_GUESS if rule.needs_spectrum else rule.choose(W.shape, W.dtype, None)
     side = Transposed(W) if solver is None and is_lighter_turned(W) else W
     searched = isinstance(rule, GrowingRule)
+
+    def run(chosen: Solver, side: Matrix) -> LoopResult:
+        problem = component_problem(side, guess, rule, chosen, randomness)
+        return run_loop(chosen, problem, time_limit, on_step)[1]
+
     chosen = solver or component_solver(
         W, guess, residual, searched=searched, certificate=certificate
     )
-    ending = _run(chosen, side, guess, rule, randomness, time_limit, on_step)
+    ending = run(chosen, side)
     if _is_unsure(ending, chosen, W, asked=solver is not None) and suits_gram(W):
         chosen, side = GramSVD(), W if W.shape[0] >= W.shape[1] else Transposed(W)
-        ending = _run(chosen, side, guess, rule, randomness, time_limit, on_step)
+        ending = run(chosen, side)
     if ending.directions is None or ending.outcome is Outcome.INTERRUPTED:
         # without directions there is nothing that could be returned
         raise KeyboardInterrupt
@@ -172,20 +177,6 @@ def components(
         passes=W.passes - read_before,
         seconds=time.perf_counter() - began,
     )
-
-
-def _run(
-    solver: Solver,
-    W: Matrix,
-    rank: int,
-    rule: RankRule,
-    randomness: Randomness,
-    time_limit: float | None,
-    on_step: Callable[[Step], None] | None,
-) -> LoopResult:
-    """Run a solver on W and return the result of its loop."""
-    problem = component_problem(W, rank, rule, solver, randomness)
-    return run_loop(solver, problem, time_limit, on_step)[1]
 
 
 def _is_unsure(ending: LoopResult, solver: Solver, W: Matrix, *, asked: bool) -> bool:

@@ -8,10 +8,9 @@ from enum import Enum
 from functools import cache
 from importlib.metadata import version
 from platform import python_version
-from typing import Any, Final, Literal, TypeAlias, cast, final
+from typing import Any, Final, Literal, TypeAlias, final
 
 import numpy as np
-import threadpoolctl
 
 from eckart.approximations import BiasedFactors, PosteriorSamples
 from eckart.arrays import Array, Randomness
@@ -19,6 +18,7 @@ from eckart.certificates import Certificate
 from eckart.errors import ConvergenceWarning, EckartError
 from eckart.factors import Factors
 from eckart.solvers import Approximation
+from eckart.threads import thread_pools
 
 SUCCESS_GAP: Final = 1e-3
 """Largest certified gap of a success if no accuracy is asked for; no message mentions less."""
@@ -200,19 +200,12 @@ class Factorization:
 
 def machine() -> dict[str, Any]:
     """Return versions, threads and linear algebra library, as fields of a `Recipe`."""
-    found = cast("list[dict[str, Any]]", _pools().info())
-    pools = [pool for pool in found if pool["user_api"] == "blas"]
+    pools = [pool for pool in thread_pools().info() if pool["user_api"] == "blas"]
     return {
         "versions": _versions(),
         "threads": max((pool["num_threads"] for pool in pools), default=1),
         "blas": ", ".join(sorted({f"{pool['internal_api']} {pool['version']}" for pool in pools})),
     }
-
-
-@cache
-def _pools() -> threadpoolctl.ThreadpoolController:
-    """The loaded thread pools; kept, because looking for them takes milliseconds."""
-    return threadpoolctl.ThreadpoolController()
 
 
 @cache

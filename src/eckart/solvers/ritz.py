@@ -14,9 +14,8 @@ from eckart.factors import Factors
 from eckart.matrices import Matrix
 from eckart.solvers.base import Step
 from eckart.subspaces import (
-    KrylovSpace,
     RitzData,
-    SearchSpace,
+    RitzSpace,
     hidden,
     leading_directions,
     rise,
@@ -41,7 +40,7 @@ SAFETY_FACTOR: Final = 1.4
 def ritz_step(
     number: int,
     W: Matrix,
-    space: KrylovSpace | SearchSpace,
+    space: RitzSpace,
     rank: int,
     *,
     tall: bool,

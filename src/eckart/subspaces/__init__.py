@@ -16,7 +16,7 @@ from eckart.subspaces.power_probes import (
     gaussian_columns,
     hidden,
 )
-from eckart.subspaces.search_space import SampledGram, SearchSpace
+from eckart.subspaces.search_space import RitzSpace, SampledGram, SearchSpace
 
 __all__ = [
     "FAILURE_PROBABILITY",
@@ -25,6 +25,7 @@ __all__ = [
     "KrylovSpace",
     "PowerProbes",
     "RitzData",
+    "RitzSpace",
     "SampledGram",
     "SearchSpace",
     "directed",

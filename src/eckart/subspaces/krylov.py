@@ -10,9 +10,10 @@ from eckart.arrays import FLOAT64, Array, Randomness, rounding
 from eckart.backends import Namespace
 from eckart.matrices import Matrix
 from eckart.matrices.standardised import gram_products
-from eckart.subspaces.bounds import RitzData, eigenpairs
+from eckart.subspaces.bounds import eigenpairs
 from eckart.subspaces.directions import first_directions, orthonormal, random_array
 from eckart.subspaces.power_probes import PowerProbes, hidden
+from eckart.subspaces.search_space import RitzSpace
 
 NOISE_EPS: Final = 8.0
 """Length in eps·σ₁ up to which the part of a product outside the space counts as rounding."""
@@ -46,18 +47,13 @@ def ritz_of_products(Y: Array, namespace: Namespace) -> tuple[Array, Array]:
 
 
 @final
-class KrylovSpace:
+class KrylovSpace(RitzSpace):
     """Orthonormal V with W·V beside it, where V spans WᵀΩ, WᵀW·WᵀΩ, (WᵀW)²·WᵀΩ and so on.
 
     If W·V is not kept (`tall` is false), a block takes one fused product WᵀW·X, and memory holds V
     alone.
 
-    Fields:
-        H: YᵀY = Vᵀ(WᵀW)V, of shape (width, width), in float64.
-        rest: Residual of the products with the last block, outside V; shape (columns, block).
-        tail: Array of shape (block, width) with WᵀY − V·H = rest·tail, to rounding: the residual of
-            a Krylov space is that of its last block.
-        restarts: Number of times that directions were dropped from V.
+    The residual of a Krylov space, rest·tail, is that of the products with its last block.
 
     A block that loses rank is deflated, because its remainder after the projection onto V would be
     rounding. It is refilled with random directions, so that a matrix of exact low rank or with
@@ -96,43 +92,21 @@ class KrylovSpace:
         first: Array | None = None,
         probes: PowerProbes | None = None,
     ) -> None:
+        super().__init__(W, probes)
         rows, columns = W.shape
-        self._W = W
-        self._namespace = W.namespace
         self._block = min(block, columns)
         self._randomness = randomness
         self._rounding = rounding(W.shape, W.dtype)
         self._eps = float(np.finfo(W.dtype).eps)
         room = min(room, columns)
-        self._Vt = W.namespace.zeros((room, columns), W.dtype)  # a basis vector in each row
         self._tall = tall
-        self._probes = probes
+        self._Vt = W.namespace.zeros((room, columns), W.dtype)
         self._Yt = W.namespace.zeros((room, rows if tall else 0), W.dtype)
-        self.H = np.zeros((0, 0))
-        self._ritz: tuple[Array, Array] | None = None  # of H; computed when needed
-        self._rest_gram: Array | None = None
-        self.restarts = 0
-        self._lost: Array | None = None
         self.tail = np.zeros((self._block, 0))
         self.rest = self._first() if first is None else first[:, : self._block]
         longest = float(np.diag(self.rest_gram()).max(initial=0.0))
         self._lengths = np.ones(self.rest.shape[1])  # ‖W·q‖ of the columns that left the rest
         self._noise = NOISE_EPS * self._eps * math.sqrt(longest)
-
-    @property
-    def width(self) -> int:
-        """Number of columns of V."""
-        return self.H.shape[0]
-
-    @property
-    def V(self) -> Array:
-        """Array of shape (columns, width) with orthonormal columns."""
-        return self._Vt[: self.width].T
-
-    @property
-    def Y(self) -> Array:
-        """W·V, of shape (rows, width), or (0, width) if it is not kept."""
-        return self._Yt[: self.width].T
 
     @property
     def is_whole(self) -> bool:
@@ -144,9 +118,9 @@ class KrylovSpace:
             return True
         total = self._W.squared_norm()
         left = total - float(np.trace(self.H))
-        if self._probes is None:
+        if self.probes is None:
             return left <= self._rounding**2 * total
-        likely = self._probes.estimate(self._W)
+        likely = self.probes.estimate(self._W)
         return (
             left <= hidden(self._W)
             and self._block * likely <= ROUNDED_SQUARES * self._eps**2 * total
@@ -206,32 +180,6 @@ class KrylovSpace:
         """Whether the Ritz values come from W·V itself, not from its Gram matrix."""
         return self._tall and self._ritz is not None and self._from_products
 
-    def rest_gram(self) -> Array:
-        """restᵀ·rest, of shape (block, block), in float64."""
-        if self._rest_gram is None:
-            self._rest_gram = self._namespace.gram(self.rest, self.rest)
-        return self._rest_gram
-
-    def outside(self) -> tuple[float | None, float]:
-        """A lower bound on ‖W(I − VVᵀ)‖² (spectral), and an estimate of it, from the probes."""
-        return (None, math.inf) if self._probes is None else self._probes.outside(self._W)
-
-    def evidence(self) -> RitzData:
-        """Return the Ritz data of the space as it is now."""
-        probes = self._probes
-        return RitzData(
-            V=self.V,
-            H=self.H,
-            rest=self.rest_gram(),
-            tail=self.tail,
-            restarts=self.restarts,
-            known=self.ritz(),
-            lost=self._lost,
-            outside=None if probes is None else probes.bound(self._W),
-            likely=self.outside()[1],
-            failure=0.0 if probes is None else probes.failure,
-        )
-
     def restart(self, keep: int) -> None:
         """Keep only the leading `keep` Ritz vectors; the next block continues from the rest."""
         values, G = self.ritz()
@@ -242,8 +190,8 @@ class KrylovSpace:
         self.tail = self.tail @ G[:, :keep]
         self._lost = None if self._lost is None else self._lost @ G[:, :keep]
         self.restarts += 1
-        if self._probes is not None:
-            self._probes.begin()
+        if self.probes is not None:
+            self.probes.begin()
         self._Vt, self._Yt = (self._enlarge(X, len(self._Vt)) for X in (V, Y))
 
     def _products(self, Q: Array) -> tuple[Array, Array, Callable[[], Array], Array, Array]:
@@ -274,15 +222,15 @@ class KrylovSpace:
 
     def _with_probes(self, Q: Array) -> Array:
         """Return Q with the probes beside it."""
-        if self._probes is None:
+        if self.probes is None:
             return Q
-        probes = self._probes.beside(self._W, self.V, Q)
+        probes = self.probes.beside(self._W, self.V, Q)
         return self._namespace.concatenate([Q.T, probes.T]).T
 
     def _take(self, both: Array, count: int) -> Array:
         """Hand the probes their columns of a product, and return those of the block."""
-        if self._probes is not None:
-            self._probes.take(self._W, both[:, count:], self.V)
+        if self.probes is not None:
+            self.probes.take(self._W, both[:, count:], self.V)
         return both[:, :count]
 
     def _independent(self) -> Array:
@@ -301,7 +249,7 @@ class KrylovSpace:
         promised, E = eigenpairs(weighted @ weighted.T)
         # the fewest directions that hold 97 % of the expected gain
         wanted = 1 + int(np.searchsorted(np.cumsum(promised), GAIN_SHARE * promised.sum()))
-        probes = 0 if self._probes is None else self._probes.count
+        probes = 0 if self.probes is None else self.probes.count
         # rounded up, so that block and probes together are a multiple of 16
         count = min(count, -(-(wanted + probes) // WIDTH_MULTIPLE) * WIDTH_MULTIPLE - probes)
         turned = own @ self._namespace.put(E, self._W.dtype)

@@ -1,6 +1,7 @@
-"""A search space of given directions, and the sampled Gram matrix that proposes them."""
+"""Spaces for Rayleigh–Ritz, one of given directions, and the sampled Gram matrix for these."""
 
 import math
+from abc import ABC, abstractmethod
 from typing import Final, final
 
 import numpy as np
@@ -12,18 +13,93 @@ from eckart.subspaces.bounds import RitzData, eigenpairs
 from eckart.subspaces.directions import orthonormal
 from eckart.subspaces.power_probes import PowerProbes
 
+GRAM_PRODUCTS: Final = 4
+"""Number of products with M in the search for its leading eigenvectors."""
+NOISE_EPS: Final = 8.0
+"""Length in eps·‖M‖ up to which the remainder of a product counts as rounding."""
 
-@final
-class SearchSpace:
-    """Orthonormal V with WᵀW·V beside it, for directions from any source.
 
-    In a Krylov space only the last block has a residual; here every column has one. W·V is not
-    kept.
+class RitzSpace(ABC):
+    """Orthonormal V with what products with WᵀW tell about it, for Rayleigh–Ritz.
 
     Fields:
-        probes: Power probes that are multiplied along.
         H: Vᵀ(WᵀW)V, of shape (width, width), in float64.
-        rest: WᵀW·V − V·H, of shape (columns, width).
+        rest: Array of shape (columns, k) outside V.
+        tail: Array of shape (k, width) with WᵀW·V − V·H = rest·tail, to rounding.
+        restarts: Number of times that directions were dropped from V.
+        probes: Power probes that are multiplied along, to bound the norm outside V; or None.
+    """
+
+    rest: Array
+    tail: Array
+
+    def __init__(self, W: Matrix, probes: PowerProbes | None) -> None:
+        self._W, self._namespace, self.probes = W, W.namespace, probes
+        # a basis vector in each row, and its product with W if that is kept
+        self._Vt = W.namespace.zeros((0, W.shape[1]), W.dtype)
+        self._Yt = W.namespace.zeros((0, 0), W.dtype)
+        self.H = np.zeros((0, 0))
+        self.restarts = 0
+        self._ritz: tuple[Array, Array] | None = None  # of H; computed when needed
+        self._rest_gram: Array | None = None
+        self._lost: Array | None = None
+
+    @property
+    def width(self) -> int:
+        """Number of columns of V."""
+        return self.H.shape[0]
+
+    @property
+    def V(self) -> Array:
+        """Array of shape (columns, width) with orthonormal columns."""
+        return self._Vt[: self.width].T
+
+    @property
+    def Y(self) -> Array:
+        """W·V, of shape (rows, width), or (0, width) if it is not kept."""
+        return self._Yt[: self.width].T
+
+    @property
+    @abstractmethod
+    def squares_nothing(self) -> bool:
+        """Whether the Ritz values come from W·V itself, not from its Gram matrix."""
+
+    @abstractmethod
+    def ritz(self, rank: int = 1) -> tuple[Array, Array]:
+        """Return the Ritz values of WᵀW, descending, and their vectors G in coordinates of V."""
+
+    def rest_gram(self) -> Array:
+        """restᵀ·rest, of shape (k, k), in float64."""
+        if self._rest_gram is None:
+            self._rest_gram = self._namespace.gram(self.rest, self.rest)
+        return self._rest_gram
+
+    def outside(self) -> tuple[float | None, float]:
+        """A lower bound on ‖W(I − VVᵀ)‖² (spectral), and an estimate of it, from the probes."""
+        return (None, math.inf) if self.probes is None else self.probes.outside(self._W)
+
+    def evidence(self) -> RitzData:
+        """Return the Ritz data of the space as it is now."""
+        return RitzData(
+            V=self.V,
+            H=self.H,
+            rest=self.rest_gram(),
+            tail=self.tail,
+            restarts=self.restarts,
+            known=self.ritz(),
+            lost=self._lost,
+            outside=None if self.probes is None else self.probes.bound(self._W),
+            likely=self.outside()[1],
+            failure=0.0 if self.probes is None else self.probes.failure,
+        )
+
+
+@final
+class SearchSpace(RitzSpace):
+    """A space of directions from any source.
+
+    In a Krylov space only the last block has a residual; here every column has one, so that the
+    rest is WᵀW·V − V·H itself. W·V is not kept.
 
     Args:
         W: Matrix of shape (rows, columns).
@@ -35,43 +111,25 @@ class SearchSpace:
     """
 
     def __init__(self, W: Matrix, probes: PowerProbes) -> None:
-        columns = W.shape[1]
-        self._W = W
-        self.probes = probes
-        self._namespace = W.namespace
-        self._Vt = W.namespace.zeros((0, columns), W.dtype)
+        super().__init__(W, probes)
+        self.probes: PowerProbes = probes
         self._Pt = self._Vt  # (WᵀW·V)ᵀ
-        self.H = np.zeros((0, 0))
         self.rest = self.V
-        self._ritz: tuple[Array, Array] | None = None
-
-    @property
-    def width(self) -> int:
-        """Number of columns of V."""
-        return self.H.shape[0]
-
-    @property
-    def V(self) -> Array:
-        """Array of shape (columns, width) with orthonormal columns."""
-        return self._Vt.T
-
-    @property
-    def Y(self) -> Array:
-        """An empty array of shape (0, width): W·V is not kept."""
-        return self._namespace.zeros((0, self.width), self._W.dtype)
 
     def add(self, X: Array) -> None:
         """Add the directions of X, of shape (columns, k), that are not in the space."""
         W, namespace = self._W, self._namespace
-        Q = orthonormal(X, self.V, 8 * float(np.finfo(W.dtype).eps), namespace)
+        Q = orthonormal(X, self.V, NOISE_EPS * float(np.finfo(W.dtype).eps), namespace)
         product = self._product(Q)
         within, across = namespace.gram(Q, product), namespace.gram(self.V, product)
         # rounding leaves Qᵀ·(WᵀW·Q) unsymmetric
         self.H = np.block([[self.H, across], [across.T, (within + within.T) / 2]])
         self._Vt = namespace.concatenate([self._Vt, Q.T])
         self._Pt = namespace.concatenate([self._Pt, product.T])
+        self._Yt = namespace.zeros((self.width, 0), W.dtype)
         self.rest = self._Pt.T - self.V @ namespace.put(self.H, W.dtype)
-        self._ritz = None
+        self.tail = np.eye(self.width)
+        self._ritz = self._rest_gram = None
 
     def _product(self, Q: Array) -> Array:
         """Return WᵀW·Q; the probes are multiplied in the same product."""
@@ -83,12 +141,8 @@ class SearchSpace:
 
     @property
     def squares_nothing(self) -> bool:
-        """False: the Ritz values come from a Gram matrix, not from W·V itself."""
+        """False: the Ritz values come from a Gram matrix."""
         return False
-
-    def outside(self) -> tuple[float | None, float]:
-        """A lower bound on ‖W(I − VVᵀ)‖² (spectral), and an estimate of it, from the probes."""
-        return self.probes.outside(self._W)
 
     def ritz(self, rank: int = 1) -> tuple[Array, Array]:
         """Return the Ritz values of WᵀW, descending, and their vectors G in coordinates of V."""
@@ -96,25 +150,6 @@ class SearchSpace:
         if self._ritz is None:
             self._ritz = eigenpairs(self.H)
         return self._ritz
-
-    def evidence(self) -> RitzData:
-        """Return the Ritz data of the space as it is now."""
-        return RitzData(
-            V=self.V,
-            H=self.H,
-            rest=self._namespace.gram(self.rest, self.rest),
-            tail=np.eye(self.width),
-            known=self.ritz(),
-            outside=self.probes.bound(self._W),
-            likely=self.outside()[1],
-            failure=self.probes.failure,
-        )
-
-
-GRAM_PRODUCTS: Final = 4
-"""Number of products with M in the search for its leading eigenvectors."""
-NOISE_EPS: Final = 8.0
-"""Length in eps·‖M‖ up to which the remainder of a product counts as rounding."""
 
 
 @final
