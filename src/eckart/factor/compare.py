@@ -160,7 +160,11 @@ def compare_solvers(
         try:
             with watch(f"Factoring by {name}", epochs_of(solver)) as report:
                 own |= {"rank": rank, "on_step": each_step(report)}
-                runs.append(_run(name, part.matrix, **settings, **own))
+                done = run_factorize(part.matrix, **settings, **own)
+            runs.append(Run(name=name, factorization=done, message=done.message))
+        # a diverged run is a result of the comparison, not its end
+        except Diverged as error:
+            runs.append(Run(name=name, factorization=error.partial, message=str(error)))
         except KeyboardInterrupt:
             # nothing to show yet: the interruption is all there is to tell
             if not runs:
@@ -178,12 +182,3 @@ def compare_solvers(
         command=command,
         seconds=time.perf_counter() - began,
     )
-
-
-def _run(name: str, W: Matrix, **arguments: Any) -> Run:
-    try:
-        done = run_factorize(W, **arguments)
-    # a diverged run is a result of the comparison, not its end
-    except Diverged as error:
-        return Run(name=name, factorization=error.partial, message=str(error))
-    return Run(name=name, factorization=done, message=done.message)

@@ -10,6 +10,7 @@ from eckart.reporting.html import draw, frame, grid, origin, table
 def factor_page(document: Document) -> str:
     """The HTML report of a factorisation."""
     parts = document["parts"]
+    ranks = dict.fromkeys(str(part["rank"]) for part in parts)
     messages = "".join(
         f'<p class="message">{_named(part["name"])}{escape(part["message"])}</p>' for part in parts
     )
@@ -21,7 +22,7 @@ def factor_page(document: Document) -> str:
         title=document["source"],
         body=f"""
 <h1>{escape(document["source"])}</h1>
-<p class="equation">W ≈ B·A, rank {escape(_rank(parts))}</p>
+<p class="equation">W ≈ B·A, rank {escape(", ".join(ranks))}</p>
 {messages}
 <h2>Figures</h2>
 <div class="card">{table(factor_table(document))}</div>
@@ -101,7 +102,3 @@ def _images(document: Document) -> str:
 
 def _named(name: str) -> str:
     return f"<strong>{escape(name)}</strong> " if name else ""
-
-
-def _rank(parts: list[Document]) -> str:
-    return ", ".join(dict.fromkeys(str(part["rank"]) for part in parts))

@@ -9,10 +9,10 @@ import numpy as np
 import scipy.linalg
 
 from eckart.arrays import Array
-from eckart.factors import Factors
 from eckart.matrices import Matrix
 from eckart.matrices.standardised import deflated_gram, gram
 from eckart.solvers.base import DirectSolver, Problem, Step
+from eckart.solvers.ritz import project
 from eckart.subspaces import RitzData, directed, ritz_by_blocks
 from eckart.subspaces.krylov import ROUNDED_SQUARES
 
@@ -67,7 +67,7 @@ class GramSVD(DirectSolver):
         yield Step(
             number=0,
             loss=max(0.0, W.squared_norm() - float(kept.sum())),
-            factors=partial(_factors, W, rows),
+            factors=partial(project, W, lambda: (rows, kept)),
             evidence=partial(_evidence, W, values, G),
             rank=rank,
             directions=lambda: (rows, np.pad(kept, (0, missing))),
@@ -107,10 +107,6 @@ def _deflated(W: Matrix, values: Array, G: Array, rank: int) -> tuple[Array, Arr
     # rounding left parts of the large directions that are longer than the small ones
     values, turned = ritz_by_blocks(W, W.namespace.put(G, W.dtype))
     return values, G @ turned
-
-
-def _factors(W: Matrix, A: Array) -> Factors:
-    return Factors(W.times(A.T), A)
 
 
 def _evidence(W: Matrix, values: Array, G: Array) -> RitzData:

@@ -8,11 +8,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from shutil import get_terminal_size
 from typing import Any, Final
-from unicodedata import category
 
 import click
 
-from eckart.errors import ArgumentError, EckartError
+from eckart.errors import ArgumentError, EckartError, escape
 from eckart.progress import Report, Watch, unwatched
 from eckart.terminal.options import EXIT_STATUS
 
@@ -20,25 +19,15 @@ NARROWEST: Final = 40
 """Smallest width of a table, in characters, at which labels and figures are still readable."""
 PARAMETER: Final = re.compile(r"`([a-z_]+)(?:=([^`]+))?`")
 """A parameter in a message of the library, and its value if there is one."""
+KEPT: Final = "\n\t\u2028\u2029"
+"""Characters of layout, which are no danger to a terminal."""
 ANY_WIDTH: Final = 100_000
 """Width of a table in a file or a pipe, in characters: no line is cut off there."""
 
 
-def _printable(text: str) -> str:
-    """Text that is safe for a terminal: control characters and surrogates are spelled out."""
-    # Cc are control characters, which move the cursor or change colours; Cs are lone surrogates,
-    # which UTF-8 cannot encode
-    if text.isprintable():
-        return text
-    return "".join(
-        one if one in "\n\t" or category(one) not in ("Cc", "Cs") else repr(one)[1:-1]
-        for one in text
-    )
-
-
 def answer_text(text: str) -> None:
     """Print a line of the answer."""
-    click.echo(_printable(text))
+    click.echo(escape(text, KEPT))
 
 
 def answer_json(command: str, result: dict[str, Any]) -> None:
@@ -79,7 +68,7 @@ def answer_table(
     from rich.text import Text
 
     table = Table(
-        title=Text(_printable(title)) if title else None,
+        title=Text(escape(title, KEPT)) if title else None,
         title_justify="left",
         box=box.SIMPLE_HEAD if any(header) else None,
         show_header=any(header),
@@ -96,7 +85,7 @@ def answer_table(
         )
     for row in rows:
         # Text, because rich takes brackets in a plain string for markup
-        table.add_row(*(Text(_printable(cell)) for cell in row))
+        table.add_row(*(Text(escape(cell, KEPT)) for cell in row))
     _rich(sys.stdout).print(table)
 
 
@@ -128,7 +117,7 @@ def note(text: str, *, quiet: bool = False) -> None:
     """Print a note for the user on stderr, in one line even if a name in it has several."""
     if not quiet:
         # a name of a file may hold a line break, which would look like a second note
-        _print_aside(_printable(spelled(text, _command())).replace("\n", "\\n"))
+        _print_aside(escape(spelled(text, _command()), KEPT).replace("\n", "\\n"))
 
 
 def notes(texts: Sequence[str], *, quiet: bool) -> None:
@@ -148,9 +137,9 @@ def fail(
             json.dumps({"schema": 1, "command": command, "error": fields}, ensure_ascii=False)
         )
         return
-    _print_aside(f"error: {_printable(message)}")
+    _print_aside(f"error: {escape(message, KEPT)}")
     if hint:
-        _print_aside(f"hint: {_printable(hint)}")
+        _print_aside(f"hint: {escape(hint, KEPT)}")
 
 
 def watching(*, quiet: bool) -> Watch:
