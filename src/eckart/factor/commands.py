@@ -22,7 +22,8 @@ from eckart.terminal.console import check_report, deliver, wrote
 from eckart.terminal.options import (
     EXIT_STATUS,
     FILE,
-    PositiveType,
+    POSITIVE,
+    ParsedType,
     answer_options,
     force_option,
     json_option,
@@ -65,9 +66,7 @@ def apply(factors: Path, data: Path, as_json: bool, quiet: bool, **options: Any)
 @click.command(epilog="Example: eckart certify W.npy W.factors.npz --accuracy 0.001")
 @click.argument("matrix", metavar="W", type=FILE)
 @click.argument("factors", metavar="FACTORS", type=FILE)
-@click.option(
-    "--accuracy", type=PositiveType(), help="Largest certified gap to accept, 0.001 for 0.1 %."
-)
+@click.option("--accuracy", type=POSITIVE, help="Largest certified gap to accept, 0.001 for 0.1 %.")
 @selection_options
 @json_option
 @quiet_option
@@ -94,27 +93,20 @@ def certify(matrix: Path, factors: Path, as_json: bool, quiet: bool, **options: 
     return EXIT_STATUS["short" if short else "success"]
 
 
-class SolversType(click.ParamType[tuple[str, ...]]):
-    """A list of distinct names of solvers, separated by commas."""
-
-    name = "name,name,…"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, ...]:
-        """The names of the solvers, in the given order."""
-        names = tuple(name.strip() for name in value.split(",") if name.strip())
-        if not names:
-            self.fail(f"No solver is named: give some of {', '.join(SOLVERS)}.", param, ctx)
-        for place, name in enumerate(names):
-            if name not in SOLVERS:
-                # a misspelled name is answered with the nearest one
-                near = difflib.get_close_matches(name, SOLVERS, n=1)
-                known = f"the nearest is {near[0]}" if near else f"there are {', '.join(SOLVERS)}"
-                self.fail(f"There is no solver {name}: {known}.", param, ctx)
-            if name in names[:place]:
-                self.fail(f"{name} is named twice.", param, ctx)
-        return names
+def _solvers(text: str) -> tuple[str, ...]:
+    """The names of solvers, in the given order."""
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names:
+        raise ValueError(f"No solver is named: give some of {', '.join(SOLVERS)}.")
+    for place, name in enumerate(names):
+        if name not in SOLVERS:
+            # a misspelled name is answered with the nearest one
+            near = difflib.get_close_matches(name, SOLVERS, n=1)
+            known = f"the nearest is {near[0]}" if near else f"there are {', '.join(SOLVERS)}"
+            raise ValueError(f"There is no solver {name}: {known}.")
+        if name in names[:place]:
+            raise ValueError(f"{name} is named twice.")
+    return names
 
 
 @click.command(
@@ -123,7 +115,7 @@ class SolversType(click.ParamType[tuple[str, ...]]):
 @click.argument("matrix", metavar="W", type=FILE)
 @click.option(
     "--solvers",
-    type=SolversType(),
+    type=ParsedType("name,name,…", _solvers),
     required=True,
     help=f"Solvers to run, in this order: {SOLVERS_LISTED}.",
 )

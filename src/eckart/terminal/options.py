@@ -5,6 +5,7 @@ import difflib
 import math
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, TypeAlias, TypeVar
@@ -13,6 +14,7 @@ import click
 
 from eckart.errors import ArgumentError
 
+T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 Options: TypeAlias = dict[str, Any]
 """The values of options by the name of their parameter."""
@@ -42,59 +44,50 @@ class FileType(click.Path):
 FILE: Final = FileType()
 
 
-class RankType(click.ParamType[int | str]):
-    """A whole number from 1, or "auto"."""
+class ParsedType(click.ParamType[T]):
+    """A value that a function reads from text; its ValueError says what is wrong with the text."""
 
-    name = "number|auto"
+    def __init__(self, name: str, parse: Callable[[str], T]) -> None:
+        self.name = name
+        self._parse = parse
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int | str:
-        """The number, or "auto"."""
-        if value == "auto":
-            return "auto"
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> T:
+        """The value."""
         try:
-            rank = int(value)
-        except ValueError:
-            # refused below, like any number under 1
-            rank = 0
-        if rank < 1:
-            self.fail(f"{value} is not a rank: give a whole number from 1, or auto.", param, ctx)
-        return rank
+            return self._parse(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
-class PositiveType(click.ParamType[float]):
-    """A finite number above 0."""
+def _rank(text: str) -> int | str:
+    if text == "auto":
+        return text
+    with suppress(ValueError):
+        rank = int(text)
+        if rank > 0:
+            return rank
+    raise ValueError(f"{text} is not a rank: give a whole number from 1, or auto.")
 
-    name = "number"
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        """The number."""
-        try:
-            number = float(value)
-        except ValueError:
-            number = 0.0
+def _positive(text: str) -> float:
+    with suppress(ValueError):
+        number = float(text)
         # false for NaN too, which `float` reads
-        if not 0 < number < math.inf:
-            self.fail(f"{value} is not a positive number.", param, ctx)
-        return number
+        if 0 < number < math.inf:
+            return number
+    raise ValueError(f"{text} is not a positive number.")
 
 
-class WeightsType(click.ParamType[tuple[float, ...]]):
-    """Numbers separated by commas."""
+def _weights(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(number) for number in text.split(","))
+    except ValueError:
+        raise ValueError(f"{text} are no weights: give numbers such as 0.7,0.3.") from None
 
-    name = "number,number,…"
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[float, ...]:
-        """The numbers, in the given order."""
-        try:
-            return tuple(float(number) for number in str(value).split(","))
-        except ValueError:
-            self.fail(f"{value} are no weights: give numbers such as 0.7,0.3.", param, ctx)
+RANK: Final = ParsedType("number|auto", _rank)
+POSITIVE: Final = ParsedType("number", _positive)
+WEIGHTS: Final = ParsedType("number,number,…", _weights)
 
 
 def together(*options: Callable[[F], F]) -> Callable[[F], F]:
@@ -110,7 +103,7 @@ def together(*options: Callable[[F], F]) -> Callable[[F], F]:
 
 
 rank_options = together(
-    click.option("--rank", type=RankType(), help="Columns of B; auto keeps those above noise."),
+    click.option("--rank", type=RANK, help="Columns of B; auto keeps those above noise."),
     click.option("--tolerance", type=float, help="Smallest rank with this relative error."),
     click.option("--budget", help="Largest rank whose factors fit, such as 10MB."),
     click.option("--ratio", type=float, help="Budget as a share of the bytes of W."),
