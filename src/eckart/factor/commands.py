@@ -16,7 +16,13 @@ from eckart.factor.factor_command import (
     start_file,
     this_command,
 )
-from eckart.reporting import Document
+from eckart.reporting import (
+    Document,
+    certificate_table,
+    compare_table,
+    compare_verdict,
+    factor_table,
+)
 from eckart.terminal import console
 from eckart.terminal.console import check_report, deliver, wrote
 from eckart.terminal.options import (
@@ -84,8 +90,6 @@ def certify(matrix: Path, factors: Path, as_json: bool, quiet: bool, **options: 
     if as_json:
         console.answer_json("certify", document)
     else:
-        from eckart.reporting import certificate_table
-
         console.answer_rows(certificate_table(document))
     accuracy, gap = options["accuracy"], document["gap"]
     # a gap that nothing bounds may be any, so it meets no target
@@ -166,8 +170,6 @@ def compare(matrix: Path, report: Path | None, as_json: bool, **options: Any) ->
 
 def _show_comparison(document: Document) -> None:
     """Print the figures of a `Comparison`."""
-    from eckart.reporting import compare_table, compare_verdict
-
     header, rows = compare_table(document)
     console.answer_table(header, rows, aside=True)
     for run in document["runs"]:
@@ -273,8 +275,6 @@ def show(factors: Path, as_json: bool) -> int:
 
 def _made_by(made: Document) -> tuple[str, list[tuple[str, str]], list[str]]:
     """The command, the figures and the messages of the run that wrote the factors."""
-    from eckart.reporting import factor_table
-
     messages = [f"{part['name']}: {part['message']}".removeprefix(": ") for part in made["parts"]]
     return str(made.get("command") or made["source"]), factor_table(made), messages
 

@@ -10,7 +10,7 @@ from typing import Any, Final, final
 import click
 
 from eckart.errors import ArgumentError
-from eckart.reporting import Document
+from eckart.reporting import Document, factor_table
 from eckart.terminal import console
 from eckart.terminal.console import check_report, deliver
 from eckart.terminal.options import (
@@ -140,7 +140,7 @@ solver_options = together(
 )
 
 
-def make_solvers(names: Sequence[str], options: Options) -> tuple[Options, Any]:
+def make_solvers(names: Sequence[str], options: Options) -> tuple[dict[str, Any], Any]:
     """The named solvers and the start that the options describe; the start is None if unused.
 
     Raises:
@@ -293,8 +293,6 @@ BAR_CHARACTERS: Final = 40
 
 def show_factoring(document: Document) -> None:
     """Print the figures of a `Factoring`."""
-    from eckart.reporting import factor_table
-
     first, *others = document["parts"]
     history = [] if others else first["history"]
     # rounded up, so that no more than `HISTORY_LINES` records are shown
