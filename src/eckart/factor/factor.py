@@ -321,9 +321,9 @@ def suggest_rank(parts: tuple[Part, ...], source: Path) -> Document:
                 code="too-large",
             )
         values[part.name] = known
-    noise = _rank_option(parts, values, "--rank auto", NoiseThreshold())
+    noise = _rank_option(parts, values, "rank auto", NoiseThreshold())
     options = {
-        bound: _rank_option(parts, values, f"--tolerance {bound:g}", WithinTolerance(bound))
+        bound: _rank_option(parts, values, f"tolerance {bound:g}", WithinTolerance(bound))
         for bound in TOLERANCES
     }
     # a later option replaces an earlier one of the same rank, and tolerances descend
@@ -333,7 +333,7 @@ def suggest_rank(parts: tuple[Part, ...], source: Path) -> Document:
         "shapes": {part.name: list(part.matrix.shape) for part in parts},
         "singular_values": {name: found.tolist() for name, found in values.items()},
         "choices": [by_rank[rank] for rank in sorted(by_rank)],
-        "suggested": options[SUGGESTED_TOLERANCE],
+        "suggested": dict(options[SUGGESTED_TOLERANCE]),
     }
 
 

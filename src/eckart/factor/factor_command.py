@@ -312,6 +312,8 @@ def show_spectrum(parts: Any, source: Path, *, as_json: bool) -> int:
     from eckart.factor.factor import suggest_rank
 
     document = suggest_rank(parts, source)
+    for choice in (*document["choices"], document["suggested"]):
+        choice["why"] = f"--{choice['why']}"  # the rule is an option here
     if as_json:
         console.answer_json("factor", document)
         return 0
