@@ -188,7 +188,7 @@ def factorize(
     # the reverse of both transforms above, in reverse order
     factors = objective.restore_factors(ending.factors()).scaled(unit)
     history = tuple(record.scaled(unit) for record in ending.history)
-    values = None if values is None else _unscaled(values, exponent)
+    values = None if values is None else _unscale(values, exponent)
     ended = explain(ending.outcome, factors, history, proof, values, ending.excess)
     result = Factorization(
         factors=factors,
@@ -328,7 +328,7 @@ def _check_arguments(
         )
 
 
-def _unscaled(values: Array, exponent: int) -> Array:
+def _unscale(values: Array, exponent: int) -> Array:
     """Singular values of 2^exponent·W as those of W, in float64 where their dtype is too narrow."""
     exact = np.ldexp(values.astype(FLOAT64), -exponent)
     fits = exact.max(initial=0.0) <= np.finfo(values.dtype).max

@@ -209,13 +209,13 @@ def residual_norm(W: Matrix, factors: Factors, within: float | None = None) -> f
         likely = abs(W.squared_norm() - factors.squared_norm())
         # an error δ of the square is δ/2 of the norm, hence the factor 2
         if likely >= (sure := rounding(W.shape, W.dtype) / (2 * within) * terms):
-            expanded = _expanded(W, factors)
+            expanded = _expand_square(W, factors)
             if expanded >= sure:
                 return math.sqrt(expanded)
         # each entry of B·A is a sum of `rank` terms
         summed = (factors.rank, factors.rank)
         if isinstance(W, Sparse):
-            expanded = _expanded(W, wide)
+            expanded = _expand_square(W, wide)
             if expanded >= rounding(W.shape, FLOAT64) / (2 * within) * terms:
                 return math.sqrt(expanded)
         elif likely >= (sure := (rounding(summed, W.dtype) / within) ** 2 * terms):
@@ -225,7 +225,7 @@ def residual_norm(W: Matrix, factors: Factors, within: float | None = None) -> f
     return math.sqrt(Difference(W, wide).squared_norm())
 
 
-def _expanded(W: Matrix, factors: Factors) -> float:
+def _expand_square(W: Matrix, factors: Factors) -> float:
     """‖W − B·A‖² = ‖W‖² − 2⟨B, WAᵀ⟩ + ⟨BᵀB, AAᵀ⟩, in the dtype of the factors or of W."""
     product = W.namespace.inner(factors.B, W.times(factors.A.T))
     return W.squared_norm() + factors.squared_norm() - 2 * product

@@ -132,7 +132,7 @@ def _fail(error: BaseException, words: list[str], *, as_json: bool) -> int:
     try:
         # the reader of the answer, such as `head`, is gone and wants no more
         if not isinstance(error, BrokenPipeError):
-            name, command = _called(words)
+            name, command = _find_command(words)
             console.fail(said, name, as_json=as_json and not is_stream, options=command)
             sys.stdout.flush()
     except OSError as broken:
@@ -164,7 +164,7 @@ def _as_error(error: BaseException) -> tuple[EckartError, int]:
     return EckartError(said, code="interrupted"), 130
 
 
-def _called(words: list[str]) -> tuple[str, click.Command | None]:
+def _find_command(words: list[str]) -> tuple[str, click.Command | None]:
     """The name of the command among the words, such as "recommend fit", and the command."""
     names: list[str] = []
     found: click.Command = group

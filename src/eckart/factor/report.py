@@ -12,7 +12,8 @@ def factor_page(document: Document) -> str:
     parts = document["parts"]
     ranks = dict.fromkeys(str(part["rank"]) for part in parts)
     messages = "".join(
-        f'<p class="message">{_named(part["name"])}{escape(part["message"])}</p>' for part in parts
+        f'<p class="message">{_name_html(part["name"])}{escape(part["message"])}</p>'
+        for part in parts
     )
     sections = "".join(
         _section(part, photograph="images" in document, alone=len(parts) == 1, first=place == 0)
@@ -100,5 +101,5 @@ def _images(document: Document) -> str:
     return f'<h2>The picture</h2><div class="pair">{shown}</div>'
 
 
-def _named(name: str) -> str:
+def _name_html(name: str) -> str:
     return f"<strong>{escape(name)}</strong> " if name else ""

@@ -48,7 +48,7 @@ def loss_curve(part: Document) -> go.Figure | None:
     history = [record for record in part["history"] if record["loss"] is not None]
     if len(history) < 2:
         return None
-    kept = _thinned(history)
+    kept = _thin(history)
     losses: list[float] = [record["loss"] for record in kept]
     unit = "epoch" if "epochs" in part["recipe"]["solver"] else "step"
     best = part["certificate"]["best_possible_error"]
@@ -112,7 +112,7 @@ def loss_curves(document: Document) -> go.Figure | None:
 def _points(run: Document) -> list[tuple[float, float, float]]:
     """The (steps, seconds, loss) of a run; a last step without a loss gets the squared error."""
     history = run["history"]
-    known = _thinned([record for record in history if record["loss"] is not None], early=True)
+    known = _thin([record for record in history if record["loss"] is not None], early=True)
     points = [(record["step"] + 1, record["seconds"], record["loss"]) for record in known]
     if history and history[-1]["loss"] is None:
         last, error = history[-1], run["certificate"]["error"]
@@ -167,7 +167,7 @@ def _across(curves: list[list[float]], *, whole: bool) -> Look:
     return {"type": "log", "dtick": 1, "range": [bottom - room, top + room]}
 
 
-def _thinned(history: list[Document], *, early: bool = False) -> list[Document]:
+def _thin(history: list[Document], *, early: bool = False) -> list[Document]:
     """At most about 2000 records, with the first and the last, evenly spaced or denser `early`."""
     last = len(history) - 1
     if last < MOST_POINTS:
@@ -353,7 +353,7 @@ def _heatmap(picture: Picture, shape: tuple[int, int], **look: Any) -> go.Heatma
         )
     )
     return go.Heatmap(
-        z=_narrowed(picture),
+        z=_as_float32(picture),
         # a thumbnail has fewer cells than the matrix has rows: each lies at the middle of its rows
         y=(np.arange(height) + 0.5) * shape[0] / height - 0.5,
         x=(np.arange(width) + 0.5) * shape[1] / width - 0.5,
@@ -365,7 +365,7 @@ def _heatmap(picture: Picture, shape: tuple[int, int], **look: Any) -> go.Heatma
     )
 
 
-def _narrowed(picture: Picture) -> Picture:
+def _as_float32(picture: Picture) -> Picture:
     """The picture in float32, which halves the page, unless its numbers leave that range."""
     kind, largest = np.finfo(np.float32), float(np.abs(picture).max(initial=0.0))
     # above the lower limit, entries down to eps times the largest are normal numbers

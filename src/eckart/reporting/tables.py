@@ -71,7 +71,7 @@ def compare_verdict(document: Document) -> str:
     """Sentences on the solvers with the lowest error, the quickest of them, and the bound."""
     sentences = [_closest([run for run in document["runs"] if run["grade"] != "failed"])]
     if document["not_run"]:
-        sentences.append(f"Interrupted before {_listed(document['not_run'])} had a result.")
+        sentences.append(f"Interrupted before {_join_names(document['not_run'])} had a result.")
     if document["best_possible_error"]:
         best = figure(document["best_possible_error"])
         sentences.append(f"No rank-{document['rank']} pair has an error below {best}.")
@@ -86,7 +86,7 @@ def _closest(runs: list[Document]) -> str:
     near = [run for run in runs if _relative_error(run) <= lowest * (1 + NEAR_SHARE)]
     quickest = min(near, key=lambda run: run["solving_seconds"])
     if near[1:]:
-        names, first = _listed([run["name"] for run in near]), quickest["name"]
+        names, first = _join_names([run["name"] for run in near]), quickest["name"]
         return (
             f"{names} come within {NEAR_SHARE:.1%} of the lowest error; "
             f"the quickest of them is {first}, {seconds(quickest['solving_seconds'])}."
@@ -225,7 +225,7 @@ def _relative_error(run: Document) -> float:
     return 0.0 if proof["gap"] == 0 and proof["relative_error"] < 1e-6 else proof["relative_error"]
 
 
-def _listed(names: list[str]) -> str:
+def _join_names(names: list[str]) -> str:
     return " and ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
 
 

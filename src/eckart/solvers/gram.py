@@ -55,7 +55,7 @@ class GramSVD(DirectSolver):
         """Yield one step."""
         W, M, rank = problem.W, gram(problem.W), problem.rank
         values, G = _leading(M, None if problem.rule else rank)
-        values, G = _deflated(W, values, G, len(values) if problem.rule else rank)
+        values, G = _deflate(W, values, G, len(values) if problem.rule else rank)
         if problem.rule is not None:
             rest = float(np.trace(M) - values.sum()) if len(values) < W.shape[1] else 0.0
             found = problem.rule.enough(W.shape, W.dtype, values, max(0.0, rest))
@@ -87,7 +87,7 @@ def _leading(M: Array, rank: int | None) -> tuple[Array, Array]:
     return solved[0][::-1], solved[1][:, ::-1]
 
 
-def _deflated(W: Matrix, values: Array, G: Array, rank: int) -> tuple[Array, Array]:
+def _deflate(W: Matrix, values: Array, G: Array, rank: int) -> tuple[Array, Array]:
     """Replace pairs that rounding of the largest hides by those of the projected rows."""
     eps, largest = float(np.finfo(W.dtype).eps), float(values[0])
     known = int(np.count_nonzero(values > ACCURATE_EPS * eps * largest))
