@@ -34,9 +34,8 @@ def test_descriptions_stand_alone_and_names_are_those_of_the_field(path):
     assert {word.string for word in words if word.type == tokenize.NAME} & GIVEN_UP == set()
 
 
-TERMINAL = ("commands.py", "_command.py", "options.py", "main.py", "lazy.py", "html.py", "demo.py",
-            "solvers.py", "console.py", "spectrum.py", "documents.py",
-            "factor/report.py")  # fmt: skip
+TERMINAL = ("commands.py", "_command.py", "options.py", "main.py", "html.py", "demo.py",
+            "console.py", "documents.py", "factor/report.py")  # fmt: skip
 """Ends of the names of files that belong to the command line, or write one, or a style sheet."""
 FLAG = re.compile(r"(?<![\w-])--(?:[a-z]|$)")
 

@@ -45,8 +45,8 @@ from eckart.solvers import GradientDescent as GradientDescent
 from eckart.solvers import GramSVD as GramSVD
 from eckart.solvers import ScaledGradientDescent as ScaledGradientDescent
 from eckart.solvers import SinglePass as SinglePass
+from eckart.solvers import Sketch as Sketch
 from eckart.solvers.starts import LoRAStart as LoRAStart
 from eckart.solvers.starts import SpectralStart as SpectralStart
-from eckart.subspaces import Sketch as Sketch
 
 __version__: str

@@ -12,7 +12,7 @@ from eckart.arrays import FLOAT64, Array, DType, plain_array, working_array
 from eckart.errors import MatrixError
 from eckart.factors import Factors, as_factors
 
-AT_ONCE: Final = 2**22
+GATHERED_ENTRIES: Final = 2**22
 """Number of factor entries that `predict` gathers at a time: 16 to 32 MB."""
 
 
@@ -102,7 +102,7 @@ class BiasedFactors:
             )
         out = np.empty(len(row), FLOAT64)
         B, A = self.factors.B, self.factors.A.T
-        height = max(1, AT_ONCE // self.rank)
+        height = max(1, GATHERED_ENTRIES // self.rank)
         for start in range(0, len(row), height):
             here = slice(start, start + height)
             # gathered by blocks, because B[row] of all pairs may be far larger than the factors
@@ -131,11 +131,7 @@ class BiasedFactors:
 
 
 def _places(places: npt.ArrayLike, count: int, name: str) -> npt.NDArray[Any]:
-    """Return a list of row or column indices as an array.
-
-    Raises:
-        MatrixError: If it is no list of whole numbers, or one is out of range.
-    """
+    """Return a list of row or column indices as an array."""
     array = plain_array(places)
     whole = array.ndim == 1 and (array.dtype.kind in "iu" or not array.size)
     if not whole or (array.size and not 0 <= int(array.min()) <= int(array.max()) < count):

@@ -14,10 +14,6 @@ def check_number(name: str, number: Any) -> float:
 
     Raises:
         ArgumentError: If it is no real number or NaN; the code is "bad-" and the name.
-
-    Example:
-        >>> check_number("tolerance", 0.5)
-        0.5
     """
     # float() accepts True, "0.5" and, in some versions of NumPy, an array of one number
     if not isinstance(number, bool | str | bytes) and getattr(number, "ndim", 0) == 0:
@@ -36,10 +32,6 @@ def check_whole(name: str, number: Any) -> int:
 
     Raises:
         ArgumentError: If it is no whole number; the code is "bad-" and the name.
-
-    Example:
-        >>> check_whole("rank", 3)
-        3
     """
     if not isinstance(number, bool):  # operator.index(True) is 1
         try:
@@ -54,10 +46,6 @@ def check_flag(name: str, flag: Any) -> bool:
 
     Raises:
         ArgumentError: If it is anything else; the code is "bad-" and the name.
-
-    Example:
-        >>> check_flag("certificate", True)
-        True
     """
     # NumPy's booleans are no bool; an array compared with 0 gives an array, which has no truth
     if getattr(flag, "ndim", 0) == 0 and flag in (0, 1):
@@ -66,12 +54,7 @@ def check_flag(name: str, flag: Any) -> bool:
 
 
 def is_one_of(word: Any, words: Collection[str]) -> bool:
-    """Whether `word` is a string and one of `words`.
-
-    Example:
-        >>> is_one_of("delta", ("delta", "W"))
-        True
-    """
+    """Whether `word` is a string and one of `words`."""
     return isinstance(word, str) and word in words
 
 
@@ -80,10 +63,6 @@ def check_list(name: str, values: Any) -> list[Any]:
 
     Raises:
         ArgumentError: If it is anything else; the code is "bad-" and the name.
-
-    Example:
-        >>> check_list("adapters", ("a", "b"))
-        ['a', 'b']
     """
     if isinstance(values, list | tuple):
         return list(cast("list[Any]", values))
@@ -95,10 +74,6 @@ def as_path(path: Any) -> Path:
 
     Raises:
         ArgumentError: If it is neither a string nor a path.
-
-    Example:
-        >>> as_path("W.npy").suffix
-        '.npy'
     """
     try:
         return Path(path)
@@ -107,8 +82,8 @@ def as_path(path: Any) -> Path:
 
 
 def _wrong(name: str, value: object, hint: str) -> ArgumentError:
-    said = repr(value)
+    text = repr(value)
     # an array or a table would fill the screen
-    said = said if len(said) <= 60 and "\n" not in said else f"a {type(value).__name__}"
+    text = text if len(text) <= 60 and "\n" not in text else f"a {type(value).__name__}"
     code = f"bad-{name.replace(' ', '-')}"
-    return ArgumentError(f"The {name} is {said}.", hint=hint, code=code)
+    return ArgumentError(f"The {name} is {text}.", hint=hint, code=code)

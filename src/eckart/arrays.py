@@ -30,10 +30,6 @@ def as_dtype(dtype: Any) -> DType:
     Raises:
         ArgumentError: If it does not name a dtype.
         MatrixError: If it is a dtype of anything but real numbers.
-
-    Example:
-        >>> as_dtype("float32")
-        dtype('float32')
     """
     try:
         named = np.dtype(dtype)
@@ -198,10 +194,6 @@ def as_randomness(seed: object) -> Randomness:
 
     Raises:
         ArgumentError: If the seed is none of these, or negative.
-
-    Example:
-        >>> as_randomness(0).standard_normal() == as_randomness(0).standard_normal()
-        True
     """
     if isinstance(seed, np.random.Generator | np.random.RandomState):
         return seed
@@ -223,14 +215,7 @@ def own_pages(shape: tuple[int, int], dtype: DType, lead: int = 0) -> Array:
 
     Memory that malloc gave out may otherwise stay with the thread that asked for it.
 
-    Args:
-        shape: (rows, columns).
-        dtype: float32 or float64.
-        lead: Bytes of the first page that are left free before the array.
-
-    Example:
-        >>> own_pages((2, 3), FLOAT64).sum()
-        np.float64(0.0)
+    `lead` bytes of the first page are left free before the array.
     """
     size = shape[0] * shape[1]
     if size == 0 or not hasattr(mmap, "MAP_PRIVATE"):  # mmap refuses 0 bytes; Windows has no flags

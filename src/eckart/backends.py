@@ -65,7 +65,7 @@ class Namespace(Protocol):
         ...
 
 
-PARTIAL: Final = 256
+PARTIAL_SQUARES: Final = 256
 """Number of squares summed in the dtype of the array; the sums of so many are added in float64."""
 
 
@@ -108,8 +108,8 @@ class NumPy:
         times as long. Sums that leave the range of float32 are computed again in float64.
         """
         flat = np.ravel(X)
-        whole = len(flat) // PARTIAL * PARTIAL
-        rows = flat[:whole].reshape(-1, PARTIAL)
+        whole = len(flat) // PARTIAL_SQUARES * PARTIAL_SQUARES
+        rows = flat[:whole].reshape(-1, PARTIAL_SQUARES)
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             sums = np.vecdot(rows, rows).astype(FLOAT64, copy=False)
             low, high = sure_range(X.dtype)
@@ -224,22 +224,12 @@ HOST: Final = NumPy()
 
 
 def namespace_of(X: object) -> Namespace:
-    """Return the namespace in which an array lives.
-
-    Example:
-        >>> namespace_of(np.ones(3)) is HOST
-        True
-    """
+    """Return the namespace in which an array lives."""
     return OnDevice(X) if is_on_device(X) else HOST
 
 
 def placed(X: Array, namespace: Namespace, dtype: DType) -> Array:
-    """Move an array to a namespace and a dtype; between devices it goes through memory.
-
-    Example:
-        >>> placed(np.ones(3), HOST, FLOAT32).dtype
-        dtype('float32')
-    """
+    """Move an array to a namespace and a dtype; between devices it goes through memory."""
     home = namespace_of(X)
     return namespace.astype(X, dtype) if home == namespace else namespace.put(home.get(X), dtype)
 
@@ -260,17 +250,10 @@ def as_working(X: Any) -> Array:
     """Return X in a working dtype; an array on a device stays there.
 
     Raises:
-        MatrixError: In the cases of `working_array` and `working_copy`.
+        MatrixError: If it is complex or sparse, or does not hold numbers.
     """
-    return working_copy(X) if is_on_device(X) else working_array(X)
-
-
-def working_copy(X: Any) -> Array:
-    """Return a device array in a working dtype: float16 and bfloat16 become float32.
-
-    Raises:
-        MatrixError: If it is complex or sparse.
-    """
+    if not is_on_device(X):
+        return working_array(X)
     name = str(X.dtype).removeprefix("torch.")
     layout = str(getattr(X, "layout", "torch.strided"))
     if layout != "torch.strided":
@@ -305,7 +288,7 @@ def _is_torch(X: object) -> bool:
 def sure_range(dtype: DType) -> tuple[float, float]:
     """Limits between which a sum of squares has lost nothing to under- or overflow."""
     kind = np.finfo(dtype)
-    return float(kind.tiny) / float(kind.eps) * PARTIAL, float(kind.max)
+    return float(kind.tiny) / float(kind.eps) * PARTIAL_SQUARES, float(kind.max)
 
 
 def svd(X: Array) -> tuple[Array, Array, Array]:

@@ -15,7 +15,7 @@ from eckart.errors import ArgumentError, MatrixError
 from eckart.factors import Factors, as_factors
 from eckart.matrices import Matrix, as_matrix, rescaled
 from eckart.matrices.derived import check_entries, dense
-from eckart.objectives import MEASURED_WITHIN, is_large, residual_norm
+from eckart.objectives import MEASURED_SHARE, is_large, residual_norm
 from eckart.ranks import tail_errors
 from eckart.subspaces import (
     FailureBudget,
@@ -26,25 +26,27 @@ from eckart.subspaces import (
     rise_bound,
 )
 
-SMALL: Final = 1000
+SMALL_SIDE: Final = 1000
 """Largest min(rows, columns) for which the bound is computed from all singular values."""
-LARGEST_EXACT: Final = 3000
+EXACT_SIDE: Final = 3000
 """Largest min(rows, columns) for which all singular values are computed."""
-KNOWN_WITHIN: Final = {FLOAT32: 1e-3, FLOAT64: 1e-8}
+KNOWN_SHARE: Final = {FLOAT32: 1e-3, FLOAT64: 1e-8}
 """Relative accuracy from which the loss of a solver replaces a measurement: in float32 the 0.1 %
 within which an answer is called near the best."""
-EQUAL: Final = 1e-9
+EQUAL_SHARE: Final = 1e-9
 """Sums of squares in float64 with a larger relative difference belong to different matrices."""
-ROUGHLY: Final = 1e-2
-"""As `KNOWN_WITHIN`, where no bound is asked for and the error is only a figure in a report."""
-GATHERED: Final = 0xEC4A86
+ROUGH_SHARE: Final = 1e-2
+"""As `KNOWN_SHARE`, where no bound is asked for and the error is only a figure in a report."""
+GATHERED_KEY: Final = 0xEC4A86
 """Philox key of the random start of the Krylov space for factors that come without evidence."""
-LITTLE: Final = 2e-3
+ROUNDING_SHARE: Final = 2e-3
 """Rounding error of ‖W‖², as a share of the loss, below which it does not weaken the bound."""
-OVERSAMPLING: Final = 8
+EXTRA_COLUMNS: Final = 8
 """Columns of a block of that Krylov space, beyond the rank."""
-BLOCKS: Final = 4
+MOST_BLOCKS: Final = 4
 """Most blocks of that Krylov space."""
+EXACT: Final = "exact to rounding"
+"""Method of a certificate whose error is within rounding of ‖W‖."""
 
 
 @final
@@ -72,6 +74,29 @@ class Certificate:
     failure_probability: float
     method: str
     regularized_gap: float | None = None
+
+    @classmethod
+    def of(
+        cls,
+        error: float,
+        norm: float,
+        best: float | None,
+        *,
+        exact: bool,
+        failure: float,
+        method: str,
+    ) -> "Certificate":
+        """Return the certificate of an error beside ‖W‖ and a bound; an exact error has gap 0."""
+        # rounding may put a bound above an error that is the best possible
+        best = None if best is None else min(error, best)
+        return cls(
+            error=error,
+            relative_error=error / norm if norm > 0 else 0.0,
+            best_possible_error=best,
+            gap=0.0 if exact else (error / best - 1 if best else None),
+            failure_probability=failure,
+            method=method,
+        )
 
     @property
     def share_of_optimum(self) -> float | None:
@@ -162,9 +187,9 @@ def certify(
     if evidence is None:  # evidence belongs to the matrix as it was passed, in its own unit
         matrix, exponent = rescaled(matrix)
     factor = 2.0**exponent
-    proof = _certified(
+    proof = _certify_scaled(
         matrix,
-        pair if exponent == 0 else _rescaled(pair, exponent),
+        pair if exponent == 0 else _rescale_factors(pair, exponent),
         None if singular_values is None else singular_values * factor,
         evidence,
         probing,
@@ -181,16 +206,12 @@ def certify(
 
 
 def _all_of(W: Matrix, singular_values: object) -> Array:
-    """Sort the singular values that were given, and check that they are those of W.
-
-    Raises:
-        ArgumentError: If they are those of another matrix, or not all of them.
-    """
+    """Sort the singular values that were given, and check that they are those of W."""
     values = working_array(cast("npt.ArrayLike", singular_values))
     count, squared_norm = min(W.shape), W.squared_norm()
     if values.shape == (count,) and not values.min() < 0:
         exact = values.astype(FLOAT64)
-        share = KNOWN_WITHIN[FLOAT32] if FLOAT32 in (values.dtype, W.dtype) else EQUAL
+        share = KNOWN_SHARE[FLOAT32] if FLOAT32 in (values.dtype, W.dtype) else EQUAL_SHARE
         if abs(float(exact @ exact) - squared_norm) <= share * squared_norm:
             return np.sort(values)[::-1]
     raise ArgumentError(
@@ -200,13 +221,13 @@ def _all_of(W: Matrix, singular_values: object) -> Array:
     )
 
 
-def _rescaled(factors: Factors, exponent: int) -> Factors:
+def _rescale_factors(factors: Factors, exponent: int) -> Factors:
     """Return factors of 2^exponent·B·A, half of the exponent on either factor."""
     half = exponent // 2
     return Factors(factors.B * 2.0 ** (exponent - half), factors.A * 2.0**half)
 
 
-def _certified(
+def _certify_scaled(
     matrix: Matrix,
     factors: Factors,
     singular_values: Array | None,
@@ -218,38 +239,29 @@ def _certified(
 ) -> Certificate:
     """Do the work of `certify` for a matrix whose squares stay in range."""
     factors = factors.on(matrix.namespace)
-    within = KNOWN_WITHIN[matrix.dtype] if bound else ROUGHLY
+    within = KNOWN_SHARE[matrix.dtype] if bound else ROUGH_SHARE
     norm, measured = math.sqrt(matrix.squared_norm()), "error by direct products"
     if loss and (doubt := hidden(matrix) / (2 * loss)) <= within and is_large(matrix):
         error, measured = math.sqrt(loss), f"error by products of the solver, to {doubt:.1g} of it"
     else:
-        doubt = MEASURED_WITHIN[matrix.dtype] if bound and loss is None else within
+        doubt = MEASURED_SHARE[matrix.dtype] if bound and loss is None else within
         error = residual_norm(matrix, factors, doubt)
     # the dtype of the factors: float32 factors of a float64 W cannot be closer
     exact = error <= rounding(matrix.shape, factors.dtype) * norm
     best, failure, how = None, 0.0, "the best possible error was not asked for"
-    if bound and min(matrix.shape) <= SMALL and singular_values is None:
+    if bound and min(matrix.shape) <= SMALL_SIDE and singular_values is None:
         singular_values = spectrum(matrix)
     if bound and singular_values is not None:
         best = exact_bound(matrix, factors.rank, singular_values)
         how = "best possible error from all singular values (LAPACK)"
     elif bound and not exact:
-        found = evidence or _gathered(matrix, factors.rank)
-        best, failure = _bounded(matrix, factors.rank, found, probing)
-        if loss is not None and hidden(matrix) > LITTLE * loss:
+        found = evidence or _gather_evidence(matrix, factors.rank)
+        best, failure = _bound_below(matrix, factors.rank, found, probing)
+        if loss is not None and hidden(matrix) > ROUNDING_SHARE * loss:
             best = _larger(best, _measured_bound(matrix, factors.rank, found, error * (1 - doubt)))
         how = "best possible error bounded by products with W (Weyl)"
-    # rounding may put a bound above an error that is the best possible
-    best = None if best is None else min(error, best)
-    gap = 0.0 if exact else (error / best - 1 if best else None)
-    return Certificate(
-        error=error,
-        relative_error=error / norm if norm > 0 else 0.0,
-        best_possible_error=best,
-        gap=gap,
-        failure_probability=failure,
-        method="exact to rounding" if exact else f"{measured}; {how}",
-    )
+    method = EXACT if exact else f"{measured}; {how}"
+    return Certificate.of(error, norm, best, exact=exact, failure=failure, method=method)
 
 
 def together(certificates: Sequence[Certificate], norms: Sequence[float]) -> Certificate:
@@ -257,9 +269,7 @@ def together(certificates: Sequence[Certificate], norms: Sequence[float]) -> Cer
 
     Squared errors add up, and so do the bounds and the failure probabilities.
 
-    Args:
-        certificates: Certificate of each matrix.
-        norms: ‖W‖_F of each matrix.
+    `norms` holds ‖W‖_F of each matrix.
 
     Example:
         >>> parts = [certify(np.diag([3.0, 1.0]), Factors([[3.0], [0.0]], [[1.0, 0.0]]))] * 4
@@ -271,14 +281,13 @@ def together(certificates: Sequence[Certificate], norms: Sequence[float]) -> Cer
     bounds = [one.best_possible_error for one in certificates]
     # one layer without a bound leaves none for the sum
     best = None if None in bounds else math.hypot(*(bound or 0.0 for bound in bounds))
-    exact = all(one.gap == 0 for one in certificates)
-    return Certificate(
-        error=error,
-        relative_error=error / norm if norm > 0 else 0.0,
-        best_possible_error=best,
-        gap=0.0 if exact else (error / best - 1 if best else None),
+    return Certificate.of(
+        error,
+        norm,
+        best,
+        exact=all(one.gap == 0 for one in certificates),
         # the union bound: tests of different layers need not be independent
-        failure_probability=sum(one.failure_probability for one in certificates),
+        failure=sum(one.failure_probability for one in certificates),
         # each method once, in the order of the matrices
         method="; ".join(dict.fromkeys(one.method for one in certificates)),
     )
@@ -304,7 +313,7 @@ def probable_bound(
     return _root(W, probing.leading_squares(W, evidence, rank))
 
 
-def _bounded(
+def _bound_below(
     W: Matrix, rank: int, evidence: RitzData, probing: FailureBudget | None
 ) -> tuple[float | None, float]:
     """The best bound that is found, and the probability that any of the tests is wrong.
@@ -347,11 +356,7 @@ def carried_bound(
 ) -> float | None:
     """The bound from the power probes that were multiplied along with the space, if any.
 
-    Args:
-        W: The matrix.
-        rank: Number of columns of B.
-        evidence: Ritz data of a space.
-        likely: Whether to use the estimate of the probes in place of their bound.
+    If `likely`, the estimate of the probes takes the place of their bound.
 
     Cost:
         No product; a few symmetric eigenvalue problems of the width of V.
@@ -374,12 +379,12 @@ def _root(W: Matrix, leading_squares: float) -> float | None:
     return math.sqrt(total - upper) if upper < total else None
 
 
-def _gathered(W: Matrix, rank: int) -> RitzData:
+def _gather_evidence(W: Matrix, rank: int) -> RitzData:
     """Compute Ritz data from a Krylov space of four blocks, for factors that came without any."""
     # a fixed key, so that a certificate is reproducible
-    randomness = np.random.Generator(np.random.Philox(key=GATHERED))
-    space = KrylovSpace(W, rank + OVERSAMPLING, randomness)
-    for _ in range(BLOCKS):
+    randomness = np.random.Generator(np.random.Philox(key=GATHERED_KEY))
+    space = KrylovSpace(W, rank + EXTRA_COLUMNS, randomness)
+    for _ in range(MOST_BLOCKS):
         space.grow()
         if space.is_whole:
             break
@@ -392,6 +397,6 @@ def spectrum(W: Matrix) -> Array | None:
     Cost:
         That of `eckart.backends.singular_values`, for min(rows, columns) up to 3000.
     """
-    if min(W.shape) > LARGEST_EXACT or math.prod(W.shape) > LARGEST_EXACT * 10**5:
+    if min(W.shape) > EXACT_SIDE or math.prod(W.shape) > EXACT_SIDE * 10**5:
         return None
     return all_singular_values(W.namespace.get(dense(W)))

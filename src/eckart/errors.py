@@ -17,8 +17,8 @@ class EckartError(Exception):
     """
 
     def __init__(self, message: str, *, hint: str = "", code: str = "error") -> None:
-        self.message = _spelled(message)
-        self.hint = _spelled(hint)
+        self.message = escape(message)
+        self.hint = escape(hint)
         self.code = code
         super().__init__(self.message)
 
@@ -46,14 +46,16 @@ class MissingExtra(EckartError, ImportError):
     """A part of eckart needs a package that is not installed."""
 
 
-def _spelled(text: str) -> str:
-    """Escape control characters: names read from files may contain any of them."""
+def escape(text: str, keep: str = "") -> str:
+    """Escape control characters but those to keep: names read from files may contain any."""
     if text.isprintable():
         return text
     # control characters, lone surrogates (which no terminal can encode), line and paragraph breaks
     kinds = ("Cc", "Cs", "Zl", "Zp")
     # repr writes an escape such as \x1b, so that no name can control a terminal
-    return "".join(repr(one)[1:-1] if category(one) in kinds else one for one in text)
+    return "".join(
+        repr(one)[1:-1] if category(one) in kinds and one not in keep else one for one in text
+    )
 
 
 class ConvergenceWarning(UserWarning):

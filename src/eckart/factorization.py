@@ -11,21 +11,21 @@ import numpy as np
 
 from eckart.arguments import check_flag, check_number
 from eckart.arrays import FLOAT32, FLOAT64, Array, Randomness, as_randomness
-from eckart.certificates import LARGEST_EXACT, spectrum
+from eckart.certificates import EXACT_SIDE, spectrum
 from eckart.completion.base import EntriesSolver
 from eckart.completion.entries import Entries
 from eckart.completion.objective import Observed
 from eckart.completion.run import factorize_observed
 from eckart.engine import Factorization, Recipe
-from eckart.engine.loop import in_units, prove, run_loop
-from eckart.engine.messages import explain, explain_rank
+from eckart.engine.loop import in_units, run_loop
+from eckart.engine.proof import explain, explain_rank, prove
 from eckart.engine.result import deliver
 from eckart.errors import ArgumentError, MatrixError
 from eckart.factors import Factors
 from eckart.matrices import Matrix, as_matrix, rescaled
 from eckart.matrices.derived import check_entries
 from eckart.objectives import Entire, Objective
-from eckart.ranks import AboveThreshold, GrowingRule, RankRule, rank_rule
+from eckart.ranks import RANK_GUESS, AboveThreshold, GrowingRule, RankRule, rank_rule
 from eckart.solvers import (
     BlockKrylov,
     ExactSVD,
@@ -37,14 +37,12 @@ from eckart.solvers import (
 )
 from eckart.solvers.base import as_solver
 from eckart.solvers.starts import GivenStart, Start, as_start
-from eckart.subspaces import CARRIED, FailureBudget
+from eckart.subspaces import PROBES_SHARE, FailureBudget
 
-FAST_EXACT: Final = 1000
+FAST_SIDE: Final = 1000
 """Largest min(rows, columns) for which the exact decomposition is the default solver."""
-MOST_DECADES: Final = {FLOAT32: 12, FLOAT64: 151}
+GRADIENT_DECADES: Final = {FLOAT32: 12, FLOAT64: 151}
 """Iterative solvers accept ‖W‖ between 10^−n and 10^n: gradients then stay in range."""
-GUESS: Final = 32
-"""Rank that a search for the rank starts from; it sets the width of the first blocks."""
 
 
 def factorize(
@@ -145,21 +143,21 @@ def factorize(
     read_before = matrix.passes
     check_entries(matrix)
     objective = objective or Entire()
-    working, exponent = objective.transform(matrix), 0
+    transformed, exponent = objective.transform(matrix), 0
     if isinstance(first, GivenStart):
-        # solvers see the working matrix, so given factors are transformed to it
+        # solvers see the transformed matrix, so given factors are transformed to it
         first = replace(first, given=objective.transform_factors(first.given))
     if isinstance(solver, IterativeSolver):
-        _check_scale(working, solver)  # a start and a learning rate are in the unit of W
+        _check_scale(transformed, solver)  # a start and a learning rate are in the unit of W
     else:
-        working, exponent = rescaled(working)
+        transformed, exponent = rescaled(transformed)
     rule = asked.scaled(2.0**exponent) if isinstance(asked, AboveThreshold) else asked
-    values = spectrum(working) if rule.needs_spectrum else None
-    growing = _growing(rule, values, working, solver)
-    chosen = GUESS if growing else rule.choose(working.shape, working.dtype, values)
-    solver, problem, begun = _begin(
-        solver or default_solver(working, chosen),
-        working,
+    values = spectrum(transformed) if rule.needs_spectrum else None
+    growing = _growing(rule, values, transformed, solver)
+    chosen = RANK_GUESS if growing else rule.choose(transformed.shape, transformed.dtype, values)
+    solver, problem, initial = _begin(
+        solver or default_solver(transformed, chosen),
+        transformed,
         chosen,
         first,
         randomness,
@@ -170,7 +168,7 @@ def factorize(
         solver=solver.settings(),
         rank_rule=asked.describe(),
         objective=objective.settings(),
-        start=begun.settings() if begun else None,
+        start=initial.settings() if initial else None,
         seed=seed,
         accuracy=accuracy,
         shape=matrix.shape,
@@ -178,19 +176,19 @@ def factorize(
     )
     loop, ending = run_loop(solver, problem, time_limit, in_units(on_step, exponent))
     # the rest of the failure probability belongs to the probes that a solver multiplies along
-    probing = FailureBudget(1 - CARRIED)
+    probing = FailureBudget(1 - PROBES_SHARE)
     proof, values, ending = prove(
-        working, loop, ending, values, accuracy, probing, bound=certificate
+        transformed, loop, ending, values, accuracy, probing, bound=certificate
     )
     # explain_rank may make further tests, whose failure probability is added below
     spent = probing.failure
     unit = 2.0**-exponent
-    why = explain_rank(asked, working, values, ending, probing, unit) if certificate else ""
+    why = explain_rank(asked, transformed, values, ending, probing, unit) if certificate else ""
     proof = proof.scaled(unit, failure=probing.failure - spent)
     # the reverse of both transforms above, in reverse order
     factors = objective.restore_factors(ending.factors()).scaled(unit)
     history = tuple(record.scaled(unit) for record in ending.history)
-    values = None if values is None else _unscaled(values, exponent)
+    values = None if values is None else _unscale(values, exponent)
     ended = explain(ending.outcome, factors, history, proof, values, ending.excess)
     result = Factorization(
         factors=factors,
@@ -208,15 +206,10 @@ def factorize(
 
 
 def default_solver(W: Matrix, rank: int) -> Solver:
-    """Choose exact decomposition where it is fast, and block Krylov iteration elsewhere.
-
-    Example:
-        >>> default_solver(as_matrix(np.eye(4)), rank=2)
-        ExactSVD()
-    """
+    """Choose exact decomposition where it is fast, and block Krylov iteration elsewhere."""
     smaller = min(W.shape)
     # an iteration for a quarter of all singular values takes longer than all of them
-    if smaller <= FAST_EXACT or (smaller <= LARGEST_EXACT and 4 * rank > smaller):
+    if smaller <= FAST_SIDE or (smaller <= EXACT_SIDE and 4 * rank > smaller):
         return ExactSVD()
     return BlockKrylov()
 
@@ -233,11 +226,11 @@ def _begin(
 ) -> tuple[Solver, Problem, Start | None]:
     """Return the solver with its defaults filled in, the problem, and the start or None."""
     if isinstance(solver, IterativeSolver):
-        begun = first.resolved(W)
-        factors = begun.factors(W, rank, randomness).on(W.namespace)
+        initial = first.resolved(W)
+        factors = initial.factors(W, rank, randomness).on(W.namespace)
         _check_start(factors, W, solver)
         problem = Problem(W=W, rank=rank, start=factors)
-        return solver.resolved(problem), problem, begun
+        return solver.resolved(problem), problem, initial
     if given:
         raise ArgumentError(
             "A start was given to a solver that uses none.",
@@ -266,9 +259,9 @@ def _growing(
     rule: RankRule, values: Array | None, W: Matrix, solver: Solver | None
 ) -> GrowingRule | None:
     """Return the rule if W is too large for its spectrum, so that the solver finds the rank."""
-    if not rule.needs_spectrum or values is not None:
+    if not isinstance(rule, GrowingRule) or values is not None:
         return None
-    if isinstance(rule, GrowingRule) and isinstance(solver or BlockKrylov(), SubspaceSolver):
+    if isinstance(solver or BlockKrylov(), SubspaceSolver):
         return rule
     rows, columns = W.shape
     raise MatrixError(
@@ -279,24 +272,16 @@ def _growing(
 
 
 def _check_scale(W: Matrix, solver: IterativeSolver) -> None:
-    """Refuse a matrix whose gradients leave the range of its dtype.
-
-    Raises:
-        MatrixError: If its norm is too far from 1.
-    """
+    """Refuse a matrix whose gradients leave the range of its dtype."""
     norm = math.sqrt(W.squared_norm())
-    if norm > 0 and abs(math.log10(norm)) > MOST_DECADES[W.dtype]:
+    if norm > 0 and abs(math.log10(norm)) > GRADIENT_DECADES[W.dtype]:
         raise _too_far("W", norm, W, solver)
 
 
 def _check_start(start: Factors, W: Matrix, solver: IterativeSolver) -> None:
-    """Refuse initial factors whose gradients leave the range of the dtype.
-
-    Raises:
-        MatrixError: If a norm is too large.
-    """
+    """Refuse initial factors whose gradients leave the range of the dtype."""
     norm = math.sqrt(max(W.namespace.squares(X) for X in (start.B, start.A)))
-    if norm > 10.0 ** MOST_DECADES[W.dtype]:
+    if norm > 10.0 ** GRADIENT_DECADES[W.dtype]:
         raise _too_far("B or A at the start", norm, W, solver)
 
 
@@ -316,11 +301,7 @@ def _check_arguments(
     time_limit: float | None,
     certificate: object,
 ) -> None:
-    """Refuse arguments of the wrong type or out of range.
-
-    Raises:
-        ArgumentError: With the name of the argument and what to give.
-    """
+    """Refuse arguments of the wrong type or out of range."""
     if objective is not None and not hasattr(objective, "settings"):
         raise ArgumentError(
             f"The objective is {objective!r}, which is none.",
@@ -347,7 +328,7 @@ def _check_arguments(
         )
 
 
-def _unscaled(values: Array, exponent: int) -> Array:
+def _unscale(values: Array, exponent: int) -> Array:
     """Singular values of 2^exponent·W as those of W, in float64 where their dtype is too narrow."""
     exact = np.ldexp(values.astype(FLOAT64), -exponent)
     fits = exact.max(initial=0.0) <= np.finfo(values.dtype).max

@@ -58,7 +58,7 @@ class Factors:
     A: Array  # (rank, columns)
 
     def __init__(self, B: npt.ArrayLike, A: npt.ArrayLike) -> None:
-        left, right = _together(B, A)
+        left, right = _bring_together(B, A)
         if left.ndim != 2 or right.ndim != 2 or left.shape[1] != right.shape[0]:
             raise MatrixError(
                 f"B of shape {tuple(left.shape)} and A of shape {tuple(right.shape)} "
@@ -120,11 +120,11 @@ class Factors:
 
     def times(self, X: npt.ArrayLike, /) -> Array:
         """B·(A·X), of shape (rows, k), for X of shape (columns, k)."""
-        return self.B @ (self.A @ self._fitting(X, self.shape[1]))
+        return self.B @ (self.A @ self._check_data(X, self.shape[1]))
 
     def transposed_times(self, Y: npt.ArrayLike, /) -> Array:
         """Aᵀ·(Bᵀ·Y), of shape (columns, k), for Y of shape (rows, k)."""
-        return self.A.T @ (self.B.T @ self._fitting(Y, self.shape[0]))
+        return self.A.T @ (self.B.T @ self._check_data(Y, self.shape[0]))
 
     def gram_times(self, X: npt.ArrayLike, /) -> Array:
         """(B·A)ᵀ(B·A)·X, of shape (columns, k), for X of shape (columns, k)."""
@@ -274,9 +274,6 @@ class Factors:
         """Return U and Vt in the namespace and S in float64.
 
         B = Q·R and Aᵀ = P·L are thin QR factorisations of scaled factors; R·Lᵀ = U·S·Vᵀ is small.
-
-        Raises:
-            MatrixError: If a singular value leaves the range of float64.
         """
         namespace = self.namespace
         # with entries near 1 neither the QR factorisations nor R·Lᵀ over- or underflow
@@ -298,7 +295,7 @@ class Factors:
         U, Vt = (namespace.put(X, self.dtype) for X in (U, Vt))
         return Q @ U, np.pad(S, (0, missing)), Vt @ P.T
 
-    def _fitting(self, X: npt.ArrayLike, length: int) -> Array:
+    def _check_data(self, X: npt.ArrayLike, length: int) -> Array:
         array = as_working(X)
         if array.ndim not in (1, 2) or array.shape[0] != length:
             rows, columns = self.shape
@@ -319,10 +316,6 @@ def as_factors(given: object) -> Factors:
     Raises:
         ArgumentError: If it is neither.
         MatrixError: In the cases of `Factors`.
-
-    Example:
-        >>> as_factors(([[1.0], [2.0]], [[3.0]]))
-        Factors(2 × 1, rank 1, float64)
     """
     if isinstance(given, Factors):
         return given
@@ -336,7 +329,7 @@ def as_factors(given: object) -> Factors:
     )
 
 
-def _together(B: object, A: object) -> tuple[Array, Array]:
+def _bring_together(B: object, A: object) -> tuple[Array, Array]:
     """Bring both to a working dtype and one namespace: that of B if both are on devices."""
     left, right = as_working(B), as_working(A)
     namespace = namespace_of(left if is_on_device(left) else right)

@@ -16,18 +16,18 @@ from eckart.matrices import Difference, Matrix, Product, Sparse
 
 
 class Objective(Protocol):
-    """An error that is the Frobenius norm of W − B·A in some working coordinates."""
+    """An error that is the Frobenius norm of W − B·A in some transformed coordinates."""
 
     def transform(self, W: Matrix, /) -> Matrix:
         """The matrix whose best rank-r factors in the Frobenius norm minimise this error."""
         ...
 
     def transform_factors(self, factors: Factors, /) -> Factors:
-        """Transform factors of W to factors of the working matrix."""
+        """Transform factors of W to factors of the transformed matrix."""
         ...
 
     def restore_factors(self, factors: Factors, /) -> Factors:
-        """Transform factors of the working matrix back to factors of W."""
+        """Transform factors of the transformed matrix back to factors of W."""
         ...
 
     def settings(self) -> dict[str, Any]:
@@ -104,14 +104,14 @@ class Weighted:
         moments = namespace_of(given).get(given)
         square = moments.ndim == 2 and moments.shape[0] == moments.shape[1]
         if not square or not np.isfinite(moments).all() or not _is_symmetric(moments):
-            raise _refused("The moments are not a symmetric matrix of finite numbers.")
+            raise _bad_moments("The moments are not a symmetric matrix of finite numbers.")
         # a frozen dataclass allows no assignment
         object.__setattr__(self, "moments", moments)
         # cheap necessary conditions here; the eigenvalues are computed when they are needed
         if not np.trace(moments) > 0 or np.diag(moments).min() < 0:
-            raise _refused("The moments are not positive.")
+            raise _bad_moments("The moments are not positive.")
         if not 0 < check_number("damping", self.damping) < np.inf:
-            raise _refused(f"The damping is {self.damping}.")
+            raise _bad_moments(f"The damping is {self.damping}.")
 
     def transform(self, W: Matrix, /) -> Matrix:
         """Return W·G^½.
@@ -150,16 +150,14 @@ class Weighted:
 
     @cached_property
     def _directions(self) -> tuple[Array, Array]:
-        """The damped eigenvalues of G and its eigenvectors.
-
-        Raises:
-            ArgumentError: If an eigenvalue is below 0 by more than rounding.
-        """
+        """The damped eigenvalues of G and its eigenvectors."""
         moments = np.asarray(self.moments, FLOAT64)
         # eigh reads one triangle only; the mean of both uses all entries
         values, E = np.linalg.eigh((moments + moments.T) / 2)
         if values[0] < -_rounding(moments) * values[-1]:
-            raise _refused("The moments are not positive: some inputs would have negative squares.")
+            raise _bad_moments(
+                "The moments are not positive: some inputs would have negative squares."
+            )
         mean = float(np.trace(moments)) / len(moments)
         # eigenvalues below 0 by rounding would make the root NaN
         return np.maximum(values, 0.0) + self.damping * mean, E
@@ -175,11 +173,11 @@ def _rounding(moments: Array) -> float:
     return rounding((len(moments), len(moments)), FLOAT32)
 
 
-def _refused(what: str) -> ArgumentError:
+def _bad_moments(what: str) -> ArgumentError:
     return ArgumentError(what, hint="Give XᵀX of inputs X.", code="bad-moments")
 
 
-MEASURED_WITHIN: Final = {FLOAT32: 1e-4, FLOAT64: 1e-8}
+MEASURED_SHARE: Final = {FLOAT32: 1e-4, FLOAT64: 1e-8}
 """Relative accuracy to which the error is measured, by the bounds on rounding."""
 FEW_ENTRIES: Final = 2**21
 """Number of entries up to which the residual in float64 takes negligible time."""
@@ -205,19 +203,19 @@ def residual_norm(W: Matrix, factors: Factors, within: float | None = None) -> f
     if factors.shape == W.shape and is_large(W):
         terms, within = (
             W.squared_norm() + factors.squared_norm(),
-            within or MEASURED_WITHIN[W.dtype],
+            within or MEASURED_SHARE[W.dtype],
         )
         # the squared error if B·A is a projection of W, as that of most solvers is
         likely = abs(W.squared_norm() - factors.squared_norm())
         # an error δ of the square is δ/2 of the norm, hence the factor 2
         if likely >= (sure := rounding(W.shape, W.dtype) / (2 * within) * terms):
-            expanded = _expanded(W, factors)
+            expanded = _expand_square(W, factors)
             if expanded >= sure:
                 return math.sqrt(expanded)
         # each entry of B·A is a sum of `rank` terms
         summed = (factors.rank, factors.rank)
         if isinstance(W, Sparse):
-            expanded = _expanded(W, wide)
+            expanded = _expand_square(W, wide)
             if expanded >= rounding(W.shape, FLOAT64) / (2 * within) * terms:
                 return math.sqrt(expanded)
         elif likely >= (sure := (rounding(summed, W.dtype) / within) ** 2 * terms):
@@ -227,7 +225,7 @@ def residual_norm(W: Matrix, factors: Factors, within: float | None = None) -> f
     return math.sqrt(Difference(W, wide).squared_norm())
 
 
-def _expanded(W: Matrix, factors: Factors) -> float:
+def _expand_square(W: Matrix, factors: Factors) -> float:
     """‖W − B·A‖² = ‖W‖² − 2⟨B, WAᵀ⟩ + ⟨BᵀB, AAᵀ⟩, in the dtype of the factors or of W."""
     product = W.namespace.inner(factors.B, W.times(factors.A.T))
     return W.squared_norm() + factors.squared_norm() - 2 * product

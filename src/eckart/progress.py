@@ -42,10 +42,5 @@ def unwatched(_what: str, _total: int | None) -> AbstractContextManager[Report]:
 
 
 def each_step(report: Report) -> Callable[[Numbered], None] | None:
-    """Return the `on_step` that reports each step; None if nobody listens, which costs nothing.
-
-    Example:
-        >>> each_step(silent) is None
-        True
-    """
+    """Return the `on_step` that reports each step; None if nobody listens, which costs nothing."""
     return None if report is silent else lambda step: report(1, loss=step.loss)

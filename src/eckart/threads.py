@@ -34,12 +34,12 @@ def limited_threads(threads: int | None) -> Generator[None, None, None]:
 @contextmanager
 def one_blas_thread() -> Generator[None, None, None]:
     """Limit BLAS to one thread while the block runs, for work that `in_threads` spreads."""
-    with _pools().limit(limits=1, user_api="blas"):
+    with thread_pools().limit(limits=1, user_api="blas"):
         yield
 
 
 @cache
-def _pools() -> Any:
+def thread_pools() -> Any:
     """The loaded thread pools; kept, because looking for them takes milliseconds."""
     from threadpoolctl import ThreadpoolController
 
@@ -65,10 +65,6 @@ def in_threads(function: Callable[[T], R], pieces: Iterable[T]) -> list[R]:
     """Apply the function to each piece and return the results in the order of the pieces.
 
     It pays for work that releases Python's global lock, as products of arrays do.
-
-    Example:
-        >>> in_threads(abs, [-2, 3, -4])
-        [2, 3, 4]
     """
     listed = list(pieces)
     count = min(thread_count(), len(listed))

@@ -188,16 +188,16 @@ class TestFactor:
         result(run, f"{line} {rate} --json")
 
     def test_ctrl_c_is_130_with_what_was_reached_saved_and_named(self, run, monkeypatch):
-        from eckart.engine.stopping import StoppingRule
+        from eckart.engine.loop import Loop
 
-        judge = StoppingRule.judge
+        judge = Loop.judge
 
         def interrupt(self, step):
             if step.number == 7:
                 raise KeyboardInterrupt
             return judge(self, step)
 
-        monkeypatch.setattr(StoppingRule, "judge", interrupt)
+        monkeypatch.setattr(Loop, "judge", interrupt)
         status, out, err = run("factor article.csv --rank 2 --solver gd")
         assert status == 130
         assert "interrupted" in out

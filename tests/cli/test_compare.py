@@ -8,7 +8,7 @@ from PIL import Image
 
 import eckart
 from commandline import ARTICLE, error, result
-from eckart.factor.solvers import SOLVERS
+from eckart.factor.factor_command import SOLVERS
 
 LINE = "compare article.csv --rank 2"
 BEST = np.linalg.norm(np.linalg.svd(ARTICLE, compute_uv=False)[2:])

@@ -15,7 +15,7 @@ import market
 from drawn import SIZES, SMALL_SIZES, Case, Random, draw
 from eckart import certificates
 from eckart.engine import components
-from eckart.engine.component_solver import RESIDUALS
+from eckart.engine.component_solver import DEFAULT_RESIDUALS
 from eckart.matrices import Streamed, standardised
 from eckart.solvers import Davidson
 from streams import InMemory
@@ -38,7 +38,7 @@ def products_only(monkeypatch):
     """Nobody may compute all singular values, however small W is."""
     monkeypatch.setattr(certificates, "SMALL", 0)
     monkeypatch.setattr(certificates, "LARGEST_EXACT", 0)
-    monkeypatch.setattr(import_module("eckart.factorization"), "FAST_EXACT", 0)
+    monkeypatch.setattr(import_module("eckart.factorization"), "FAST_SIDE", 0)
     chosen = import_module("eckart.engine.component_solver")
     monkeypatch.setattr(chosen, "EXACT_WORK", 0)
     monkeypatch.setattr(chosen, "BLOCKS_OF_A_GRAM", 0)
@@ -130,7 +130,7 @@ def values_of_lapack(run: Any, W: np.ndarray) -> None:
     the space; a tenth of σ² is taken for it here.
     """
     exact = np.linalg.svd(W.astype(np.float64), compute_uv=False)[: len(run.squares)]
-    asked = RESIDUALS[W.dtype] ** 2 / 0.1
+    asked = DEFAULT_RESIDUALS[W.dtype] ** 2 / 0.1
     off = np.abs(np.sqrt(run.squares) - exact)
     assert (off <= 2 * rounding(W) / np.linalg.norm(exact) * exact[0] + asked * exact).all()
 
@@ -187,7 +187,7 @@ def test_components_foretold_by_a_sample_are_near_the_best_where_others_were_foo
 ):
     values, rank = market.HARD[name]
     W = market.with_spectrum(values, 4000, 260).astype(dtype)
-    residual = RESIDUALS[np.dtype(dtype)]
+    residual = DEFAULT_RESIDUALS[np.dtype(dtype)]
     run = components(
         standardised(W, centre=False), rank, solver=Davidson(residual=residual, probe=probe)
     )

@@ -12,7 +12,7 @@ from eckart import certificates
 from eckart.certificates import certify
 from eckart.matrices import Dense
 from eckart.solvers import Problem
-from eckart.subspaces import FAILURE, FailureBudget
+from eckart.subspaces import FAILURE_PROBABILITY, FailureBudget
 from registries import SOLVERS
 from tolerances import SETTLED, rounding
 
@@ -57,7 +57,7 @@ def test_the_bound_is_never_above_the_optimum_whatever_the_seed_and_the_factors(
         assert proof.best_possible_error is None or proof.best_possible_error <= best + rounding(
             W.astype(np.float64)
         ), seed
-        assert 0 < proof.failure_probability < FAILURE
+        assert 0 < proof.failure_probability < FAILURE_PROBABILITY
 
 
 @spectra
@@ -83,7 +83,7 @@ def test_the_bound_of_a_krylov_run_is_never_above_the_optimum(name, shape, dtype
 @pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("name", ["power law", "exponential", "clustered", "square root law"])
 def test_every_solver_is_certified_without_all_singular_values(solver, name, monkeypatch):
-    monkeypatch.setattr(import_module("eckart.factorization"), "FAST_EXACT", 0)
+    monkeypatch.setattr(import_module("eckart.factorization"), "FAST_SIDE", 0)
     W = market.spectral(name)
     run = eckart.factorize(W, 5, solver=SOLVERS[solver])
     assert run.certificate.best_possible_error <= market.optimum(W, 5) + rounding(W)
@@ -106,8 +106,8 @@ def test_repeated_tests_spend_less_than_what_is_promised():
     factors = eckart.Factors(np.ones((60, 1)), np.ones((1, 30)))
     spent = [certify(W, factors, probing=after(test)).failure_probability for test in range(29)]
     assert (np.diff(spent) > 0).all()
-    assert spent[0] == FAILURE / 2
-    assert max(spent) < FAILURE
+    assert spent[0] == FAILURE_PROBABILITY / 2
+    assert max(spent) < FAILURE_PROBABILITY
 
 
 def test_exact_factors_are_exact_without_a_test():

@@ -25,7 +25,7 @@ def products_only(monkeypatch):
     """Nobody may compute all singular values, however small W is."""
     monkeypatch.setattr(certificates, "SMALL", 0)
     monkeypatch.setattr(certificates, "LARGEST_EXACT", 0)
-    monkeypatch.setattr(import_module("eckart.factorization"), "FAST_EXACT", 0)
+    monkeypatch.setattr(import_module("eckart.factorization"), "FAST_SIDE", 0)
 
 
 @matrices

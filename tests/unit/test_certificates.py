@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 import eckart
 import market
-from eckart.certificates import LARGEST_EXACT, certify, spectrum
+from eckart.certificates import EXACT_SIDE, certify, spectrum
 from eckart.errors import ArgumentError, MatrixError
 from eckart.matrices import Dense, Sparse
 from eckart.matrices.protocol import BLOCK_BYTES
 from eckart.objectives import residual_norm
-from eckart.subspaces import FAILURE
+from eckart.subspaces import FAILURE_PROBABILITY
 from tolerances import EXPANDED, MEASURED, agree, rounding
 
 
@@ -126,7 +126,7 @@ def test_a_sparse_matrix_is_not_made_dense_for_its_error(monkeypatch):
 
 
 def test_a_matrix_too_large_for_all_its_singular_values_is_bounded_by_products():
-    side = LARGEST_EXACT + 1
+    side = EXACT_SIDE + 1
     diagonal = np.exp(-np.arange(side) / 50.0)
     W = Sparse(scipy.sparse.diags_array(diagonal))
     assert spectrum(W) is None
@@ -136,7 +136,7 @@ def test_a_matrix_too_large_for_all_its_singular_values_is_bounded_by_products()
     assert abs(best.error - truth) <= EXPANDED * truth
     for proof in (best, bad):
         assert 0 < proof.best_possible_error <= truth
-        assert 0 < proof.failure_probability <= FAILURE
+        assert 0 < proof.failure_probability <= FAILURE_PROBABILITY
         assert "bounded by products" in proof.method
     assert bad.gap > best.gap > 0
 

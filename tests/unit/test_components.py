@@ -9,7 +9,7 @@ import scipy.sparse
 import market
 from eckart import certificates
 from eckart.engine import Outcome, components
-from eckart.engine.component_solver import RESIDUALS, component_solver
+from eckart.engine.component_solver import DEFAULT_RESIDUALS, component_solver
 from eckart.errors import ArgumentError, MatrixError
 from eckart.matrices import Dense, Streamed, standardised
 from eckart.solvers import BlockKrylov, Davidson, ExactSVD, GramSVD, Problem
@@ -278,7 +278,7 @@ def test_a_sparse_matrix_of_few_rows_is_taken_from_their_side(centre, dtype, mon
     found = components(W, 5)
     own = X.astype(np.float64) - (X.mean(axis=0, dtype=np.float64) if centre else 0.0)
     exact = np.square(np.linalg.svd(own, compute_uv=False))
-    asked = RESIDUALS[np.dtype(dtype)]
+    asked = DEFAULT_RESIDUALS[np.dtype(dtype)]
     assert found.A.shape == (5, 700)
     assert found.outcome is Outcome.RESOLVED
     assert close(found.squares, exact[:5], asked * exact[0])

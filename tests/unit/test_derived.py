@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from eckart.errors import MatrixError
 from eckart.matrices import Dense, Difference, Sparse, as_matrix, derived
-from eckart.matrices.derived import check_entries, dense, sum_of_squares, thumbnail
+from eckart.matrices.derived import check_entries, dense, thumbnail
+from eckart.matrices.protocol import sum_of_squares
 from tolerances import agree, close, rounding
 
 

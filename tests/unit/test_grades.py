@@ -9,7 +9,7 @@ import eckart
 import market
 from eckart import certificates
 from eckart.engine import Outcome
-from eckart.engine.stopping import has_stalled
+from eckart.engine.loop import has_stalled
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def products_only(monkeypatch):
     """Nobody may compute all singular values, however small W is."""
     monkeypatch.setattr(certificates, "SMALL", 0)
     monkeypatch.setattr(certificates, "LARGEST_EXACT", 0)
-    monkeypatch.setattr(import_module("eckart.factorization"), "FAST_EXACT", 0)
+    monkeypatch.setattr(import_module("eckart.factorization"), "FAST_SIDE", 0)
 
 
 def test_descent_that_stops_at_a_saddle_is_short_of_the_best_and_says_what_to_do():

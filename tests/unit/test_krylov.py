@@ -13,7 +13,7 @@ from eckart.errors import ArgumentError
 from eckart.matrices import Dense
 from eckart.solvers import Problem
 from eckart.subspaces import KrylovSpace, hidden
-from eckart.subspaces.orthonormal import orthonormal
+from eckart.subspaces.directions import orthonormal
 from tolerances import SETTLED, SQUARE_ROOT_OF_EPS, agree, close, rounding
 
 

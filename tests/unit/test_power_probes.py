@@ -5,7 +5,7 @@ import pytest
 
 import market
 from eckart.matrices import Dense
-from eckart.subspaces import FAILURE, KrylovSpace, PowerProbes
+from eckart.subspaces import FAILURE_PROBABILITY, KrylovSpace, PowerProbes
 from tolerances import rounding
 
 SPECTRA = ["power law", "square root law", "exponential", "clustered", "exact rank 5"]
@@ -66,7 +66,7 @@ def test_the_bound_of_more_factors_is_closer():
 
 
 def test_all_bounds_of_a_run_fail_with_a_probability_of_half_of_one_in_a_million():
-    assert 0 < grown(market.spectral("power law"), 0, 1)[1].failure < FAILURE / 2
+    assert 0 < grown(market.spectral("power law"), 0, 1)[1].failure < FAILURE_PROBABILITY / 2
 
 
 def test_a_part_along_a_long_direction_of_the_space_is_taken_off_twice():

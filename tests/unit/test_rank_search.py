@@ -10,7 +10,7 @@ import market
 from eckart import certificates
 from eckart.errors import MatrixError
 from eckart.ranks import tail_errors
-from eckart.subspaces import FAILURE
+from eckart.subspaces import FAILURE_PROBABILITY
 from tolerances import SETTLED
 
 PLACES = np.arange(1, 301)
@@ -21,7 +21,7 @@ def no_spectrum(monkeypatch):
     """Nobody may compute all singular values, however small W is."""
     monkeypatch.setattr(certificates, "SMALL", 0)
     monkeypatch.setattr(certificates, "LARGEST_EXACT", 0)
-    monkeypatch.setattr(import_module("eckart.factorization"), "FAST_EXACT", 0)
+    monkeypatch.setattr(import_module("eckart.factorization"), "FAST_SIDE", 0)
 
 
 @pytest.mark.parametrize("tolerance", [0.5, 0.2, 0.1, 0.05])
@@ -34,7 +34,7 @@ def test_a_tolerance_is_met_by_the_smallest_rank_or_the_next(tolerance, dtype):
     errors = tail_errors(values)
     smallest = int(np.flatnonzero(errors <= tolerance * errors[0])[0])
     assert run.certificate.relative_error <= tolerance
-    assert 0 < run.certificate.failure_probability < FAILURE
+    assert 0 < run.certificate.failure_probability < FAILURE_PROBABILITY
     assert smallest <= run.factors.rank <= smallest + 1
     assert f"smallest rank within {tolerance:.2%}" in run.message or (
         run.factors.rank == smallest and "is the smallest within" in run.message

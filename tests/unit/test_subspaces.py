@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 import market
 from eckart.matrices import Dense
 from eckart.subspaces import KrylovSpace, outside_bound
-from eckart.subspaces.orthonormal import orthonormal
+from eckart.subspaces.directions import orthonormal
 from tolerances import close, rounding
 
 named = pytest.mark.parametrize("name", market.SPECTRA)

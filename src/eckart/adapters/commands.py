@@ -8,11 +8,11 @@ import click
 
 from eckart.errors import ArgumentError
 from eckart.terminal import console
-from eckart.terminal.answers import wrote
+from eckart.terminal.console import wrote
 from eckart.terminal.options import (
     EXIT_STATUS,
     FILE,
-    WeightsType,
+    WEIGHTS,
     force_option,
     json_option,
     output_option,
@@ -80,7 +80,7 @@ def calibrate(
 @click.command(epilog="Example: eckart join adapter/ other/ --weights 0.7,0.3 -o joined/")
 @click.argument("adapters", metavar="ADAPTER...", type=FILE, nargs=-1, required=True)
 @click.option("-o", "--output", type=FILE, required=True, help="Folder of the new adapter.")
-@click.option("--weights", type=WeightsType(), required=True, help="One weight for each adapter.")
+@click.option("--weights", type=WEIGHTS, required=True, help="One weight for each adapter.")
 @click.option(
     "--rank", type=click.IntRange(min=1), help="Largest rank.  [default: the sum of the ranks]"
 )
@@ -119,7 +119,7 @@ def join(
 @click.argument("base", metavar="BASE", type=FILE)
 @click.argument("adapters", metavar="ADAPTER...", type=FILE, nargs=-1, required=True)
 @click.option("-o", "--output", type=FILE, required=True, help="Folder of the merged model.")
-@click.option("--weights", type=WeightsType(), help="Weight of each adapter.  [default: 1 each]")
+@click.option("--weights", type=WEIGHTS, help="Weight of each adapter.  [default: 1 each]")
 @writing_options
 @threads_option
 def merge(

@@ -16,7 +16,7 @@ from eckart.adapters.placement import Way
 from eckart.adapters.sources import open_pair
 from eckart.arrays import FLOAT32
 from eckart.checkpoints.peft import adapter_bytes, matrix_shape
-from eckart.factorization import FAST_EXACT
+from eckart.factorization import FAST_SIDE
 
 GUESSED_RANK: Final = 64
 """Rank assumed for a layer whose rank depends on its singular values."""
@@ -119,7 +119,7 @@ def _operations(layers: Sequence[TensorPair], columns: Sequence[int]) -> float:
     for pair, rank in zip(layers, columns, strict=True):
         rows, width = matrix_shape(pair.shape)
         least = min(rows, width)
-        if least <= FAST_EXACT:
+        if least <= FAST_SIDE:
             total += CUBES * least**3 + 4.0 * rows * width * least
         else:
             # a product of a rows × width matrix with k columns takes 2·rows·width·k operations

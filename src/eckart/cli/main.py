@@ -11,45 +11,35 @@ import click
 
 from eckart.errors import ArgumentError, EckartError
 from eckart.terminal import console
-from eckart.terminal.lazy import LazyGroup
+from eckart.terminal.options import LazyGroup
 
+FACTOR: Final = "eckart.factor.commands"
+ADAPTERS: Final = "eckart.adapters.commands"
 COMMANDS: Final = {
     "factor": (
         "eckart.factor.factor_command",
         "Factor a matrix file: W ≈ B·A, written and proven.",
     ),
-    "compare": (
-        "eckart.factor.commands",
-        "Factor a matrix with several solvers, beside one another.",
-    ),
-    "certify": (
-        "eckart.factor.commands",
-        "Say how far factors are from W and from the best of their rank.",
-    ),
-    "show": ("eckart.factor.commands", "Describe a file of factors."),
-    "apply": ("eckart.factor.commands", "Multiply factors with data: B·A·X."),
-    "expand": ("eckart.factor.commands", "Write B·A out as a matrix."),
-    "truncate": ("eckart.adapters.commands", "Reduce factors, or an adapter, to a smaller rank."),
+    "compare": (FACTOR, "Factor a matrix with several solvers, beside one another."),
+    "certify": (FACTOR, "Say how far factors are from W and from the best of their rank."),
+    "show": (FACTOR, "Describe a file of factors."),
+    "apply": (FACTOR, "Multiply factors with data: B·A·X."),
+    "expand": (FACTOR, "Write B·A out as a matrix."),
+    "truncate": (ADAPTERS, "Reduce factors, or an adapter, to a smaller rank."),
     "extract": (
         "eckart.adapters.extract_command",
         "Write the change of a fine-tune as an adapter that PEFT loads.",
     ),
-    "verify": (
-        "eckart.adapters.commands",
-        "Compare an adapter with the two models it was made from.",
-    ),
-    "merge": ("eckart.adapters.commands", "Write a model with adapters merged into its weights."),
-    "join": ("eckart.adapters.commands", "Join adapters of one model into one, exactly."),
-    "calibrate": (
-        "eckart.adapters.commands",
-        "Measure the inputs of the layers of a model, for extract.",
-    ),
+    "verify": (ADAPTERS, "Compare an adapter with the two models it was made from."),
+    "merge": (ADAPTERS, "Write a model with adapters merged into its weights."),
+    "join": (ADAPTERS, "Join adapters of one model into one, exactly."),
+    "calibrate": (ADAPTERS, "Measure the inputs of the layers of a model, for extract."),
     "reduce": (
         "eckart.reduce.commands",
         "Reduce a table to a few components, streamed where it is large.",
     ),
     "recommend": ("eckart.recommend.commands", "Ratings or clicks in, ranked answers out."),
-    "demo": ("eckart.factor.commands", "Factor the worked example and a photograph."),
+    "demo": (FACTOR, "Factor the worked example and a photograph."),
 }
 """Module and one line of help of each command, in the order of `eckart --help`."""
 
@@ -112,9 +102,6 @@ def main(arguments: list[str] | None = None) -> int:
     _open_streams()
     for stream in (sys.stdout, sys.stderr):
         _speak_utf8(stream)
-    # read from the words: an error of parsing has to be answered in JSON too
-    as_json = "--json" in words
-    command = _named(words)
     try:
         status: Any = group.main(
             # not standalone, else click prints errors and exits itself; obj: words for the report
@@ -131,24 +118,25 @@ def main(arguments: list[str] | None = None) -> int:
     except FAILURES as error:
         if os.environ.get("ECKART_DEBUG") and isinstance(error, EckartError):
             raise
-        return _failed(error, command, as_json=as_json)
+        # read from the words: an error of parsing has to be answered in JSON too
+        return _fail(error, words, as_json="--json" in words)
 
 
-def _failed(error: BaseException, command: str, *, as_json: bool) -> int:
+def _fail(error: BaseException, words: list[str], *, as_json: bool) -> int:
     """Print the error if anything can be printed, and return the exit status."""
     is_stream = _is_of_stream(error)
-    said, status = _said(error)
+    said, status = _as_error(error)
     # Python flushes stdout again at exit, and would fail with a second error
     if is_stream:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 kept until exit
     try:
         # the reader of the answer, such as `head`, is gone and wants no more
         if not isinstance(error, BrokenPipeError):
-            options = _command(command)
-            console.fail(said, command, as_json=as_json and not is_stream, options=options)
+            name, command = _find_command(words)
+            console.fail(said, name, as_json=as_json and not is_stream, options=command)
             sys.stdout.flush()
     except OSError as broken:
-        return _failed(broken, command, as_json=False)
+        return _fail(broken, words, as_json=False)
     return status
 
 
@@ -157,7 +145,7 @@ def _is_of_stream(error: BaseException) -> bool:
     return isinstance(error, OSError) and not isinstance(error, EckartError) and not error.filename
 
 
-def _said(error: BaseException) -> tuple[EckartError, int]:
+def _as_error(error: BaseException) -> tuple[EckartError, int]:
     """The error to tell the user, and the exit status."""
     if isinstance(error, click.ClickException):
         return _from_click(error), 2
@@ -176,25 +164,18 @@ def _said(error: BaseException) -> tuple[EckartError, int]:
     return EckartError(said, code="interrupted"), 130
 
 
-def _named(words: list[str]) -> str:
-    """The name of the command among the words, such as "recommend fit", for `--json`."""
-    plain = [word for word in words if not word.startswith("-")]
-    command = next((word for word in plain if word in COMMANDS), "")
-    if command != "recommend":
-        return command
-    from eckart.recommend.commands import COMMANDS as PARTS
-
-    part = next((word for word in plain if word in PARTS), "")
-    return f"recommend {part}".rstrip()
-
-
-def _command(name: str) -> click.Command | None:
-    """The command of a name such as "recommend fit", or None."""
-    found: click.Command | None = group
-    for word in name.split():
-        inner = found if isinstance(found, click.Group) else None
-        found = None if inner is None else inner.get_command(click.Context(inner), word)
-    return None if found is group else found
+def _find_command(words: list[str]) -> tuple[str, click.Command | None]:
+    """The name of the command among the words, such as "recommend fit", and the command."""
+    names: list[str] = []
+    found: click.Command = group
+    for word in words:
+        inner = (
+            found.get_command(click.Context(found), word) if isinstance(found, LazyGroup) else None
+        )
+        if inner is not None:
+            found = inner
+            names.append(word)
+    return " ".join(names), found if names else None
 
 
 def _from_click(error: click.ClickException) -> EckartError:

@@ -7,13 +7,13 @@ import scipy.sparse
 
 from eckart.approximations import BiasedFactors, PosteriorSamples
 from eckart.arrays import FLOAT32, FLOAT64, Array, rounding
-from eckart.certificates import GATHERED, Certificate, spectrum
+from eckart.certificates import GATHERED_KEY, Certificate, spectrum
 from eckart.completion.entries import Entries
 from eckart.completion.equations import cut
 from eckart.completion.objective import Observed
 from eckart.factors import Factors
 from eckart.matrices import Matrix, Sparse
-from eckart.subspaces import FAILURE, outside_bound
+from eckart.subspaces import FAILURE_PROBABILITY, outside_bound
 from eckart.threads import in_threads
 
 
@@ -116,7 +116,7 @@ def certify_known(
         relative_error=math.sqrt(squared / scale) if scale > 0 else 0.0,
         best_possible_error=None,
         gap=None,
-        failure_probability=0.0 if gap is None else FAILURE,
+        failure_probability=0.0 if gap is None else FAILURE_PROBABILITY,
         method=f"error over the known entries; {how}",
         regularized_gap=gap,
     )
@@ -147,5 +147,5 @@ def _spectral_norm(R: Matrix) -> float:
     if values is not None:
         # raised by its rounding, because a norm that is too small is not feasible
         return float(values[0]) * (1 + rounding(R.shape, values.dtype))
-    randomness = np.random.Generator(np.random.Philox(key=GATHERED))
-    return math.sqrt(outside_bound(R, np.zeros((R.shape[1], 0)), FAILURE, randomness))
+    randomness = np.random.Generator(np.random.Philox(key=GATHERED_KEY))
+    return math.sqrt(outside_bound(R, np.zeros((R.shape[1], 0)), FAILURE_PROBABILITY, randomness))

@@ -17,7 +17,7 @@ from eckart.completion.loss import certify_known
 from eckart.completion.objective import Observed
 from eckart.engine import Factorization, Recipe
 from eckart.engine.loop import run_loop
-from eckart.engine.messages import explain_known
+from eckart.engine.proof import explain_known
 from eckart.engine.result import deliver
 from eckart.errors import ArgumentError, MatrixError
 from eckart.factors import Factors, check_rank

@@ -7,37 +7,41 @@ from typing import Final
 import numpy as np
 
 from eckart.arrays import FLOAT32, FLOAT64, Array, Randomness, rounding
-from eckart.engine.stopping import LoopResult
+from eckart.engine.loop import LoopResult
 from eckart.matrices import Matrix, Sparse, Standardised, Streamed, is_streamed
-from eckart.matrices.compression import gaussian_probes
-from eckart.matrices.moments import tall_rows
+from eckart.matrices.moments import gaussian_probes, tall_rows
 from eckart.ranks import GrowingRule, RankRule, tail_errors
 from eckart.solvers import BlockKrylov, Davidson, ExactSVD, GramSVD, Problem, Solver
-from eckart.solvers.gram import TOLD
+from eckart.solvers.gram import ACCURATE_EPS
 from eckart.subspaces import PowerProbes, directed, hidden, ritz_by_blocks
 from eckart.subspaces.bounds import eigenpairs
-from eckart.subspaces.orthonormal import orthonormal
+from eckart.subspaces.directions import orthonormal
 
-EXACT_WORK: Final = 10**9
+EXACT_OPERATIONS: Final = 10**9
 """Largest rows·columns·min(rows, columns) for which LAPACK decomposes all of W."""
-BLOCKS_OF_A_GRAM: Final = 8
+GRAM_BLOCKS: Final = 8
 """Number of columns, in widths of a Krylov block, up to which WᵀW takes no longer than a space."""
-GRAM_WORK: Final = 3 * 10**11
+GRAM_OPERATIONS: Final = 3 * 10**11
 """Largest rows·columns·min(rows, columns), and 4·min(rows, columns)³, for which a Gram matrix
 replaces an iteration that did not separate the directions: some ten seconds."""
-FEW_STEPS: Final = 24
+REPLACED_STEPS: Final = 24
 """Most steps of an iteration that a Gram matrix can replace."""
-RESIDUALS: Final = {FLOAT32: 3e-4, FLOAT64: 1e-8}
+DEFAULT_RESIDUALS: Final = {FLOAT32: 3e-4, FLOAT64: 1e-8}
 """Default residual ‖WᵀWv − σ²v‖/σ² of every component v: the error of its variance is then the
 square of that over the gap to the next."""
-GUESS: Final = 32
-"""Rank that a search for the rank starts from; it sets the width of the first blocks."""
-FOR_THE_SPACE: Final = 0.25
+SPACE_MEMORY_SHARE: Final = 0.25
 """Share of the memory of a streamed matrix for the space, beside its blocks of rows."""
-SAMPLED: Final = 32
+ROWS_PER_SAMPLE: Final = 32
 """Number of rows for each row of the sample whose leading directions start an iteration."""
-UNSAMPLED: Final = 8
+RANDOM_COLUMNS: Final = 8
 """Number of random directions in the first block, in case the sample misses something."""
+CLEAR_ROUNDINGS: Final = 1000.0
+"""Squared error, in rounding errors of ‖W‖², above which ‖W‖² and the σ² give it accurately."""
+SQUARED_ROUNDINGS: Final = 30.0
+"""Error, in parts that squaring may leave, above which they add less than a thousandth to it."""
+LOST_SHARE: Final = {FLOAT32: 1e-8, FLOAT64: 1e-4}
+"""Share of the largest σ² below which σ² lost so much to squaring that they are computed again
+from products with W itself."""
 
 
 def component_solver(
@@ -50,35 +54,24 @@ def component_solver(
 ) -> Solver:
     """Choose the solver for the components of W, by its shape and its kind.
 
-    Args:
-        W: The matrix.
-        rank: Number of components that are wanted.
-        residual: Residual to stop at, an argument of `components`.
-        searched: Whether the rank is a guess, and a rule is to find it.
-        certificate: Whether the best error will be bounded, an argument of `components`.
-
-    Example:
-        >>> from eckart.matrices import Dense
-        >>> component_solver(Dense(np.eye(4)), 2)
-        ExactSVD()
+    `searched` tells that the rank is a guess, and a rule is to find it.
     """
     rows, columns = W.shape
-    streamed = isinstance(W, Standardised) and isinstance(W.source, Streamed)
-    # WᵀW came with the pass for the means, so that nothing is left to read
-    if streamed and isinstance(W, Standardised) and W.moments.gram is not None:
-        return GramSVD()
-    if not streamed and rows * columns * min(W.shape) <= EXACT_WORK:
-        return ExactSVD()
     if isinstance(W, Standardised) and isinstance(W.source, Streamed):
-        memory = int(FOR_THE_SPACE * W.source.memory)
+        # WᵀW came with the pass for the means, so that nothing is left to read
+        if W.moments.gram is not None:
+            return GramSVD()
+        memory = int(SPACE_MEMORY_SHARE * W.source.memory)
         return BlockKrylov(residual=residual, tall=False, memory=memory)
-    wanted = residual or RESIDUALS[W.dtype]
+    if rows * columns * min(W.shape) <= EXACT_OPERATIONS:
+        return ExactSVD()
+    wanted = residual or DEFAULT_RESIDUALS[W.dtype]
     krylov = BlockKrylov(residual=wanted, tall=False)
     if suits_gram(W):
-        krylov = replace(krylov, blocks=FEW_STEPS)
+        krylov = replace(krylov, blocks=REPLACED_STEPS)
     if isinstance(W, Standardised) and isinstance(W.source, Sparse):
         return krylov
-    if rows >= columns and columns <= BLOCKS_OF_A_GRAM * krylov.width(W, rank):
+    if rows >= columns and columns <= GRAM_BLOCKS * krylov.width(W, rank):
         return GramSVD()
     if not searched and isinstance(W, Standardised) and W.has_rows and Davidson.suits(W, rank):
         return Davidson(residual=wanted, probe=not certificate)
@@ -92,94 +85,77 @@ def is_lighter_turned(W: Matrix) -> bool:
     """
     is_sparse = isinstance(W, Standardised) and isinstance(W.source, Sparse)
     rows, columns = W.shape
-    return is_sparse and rows < columns and rows * columns * rows > EXACT_WORK
+    return is_sparse and rows < columns and rows * columns * rows > EXACT_OPERATIONS
 
 
 def suits_gram(W: Matrix) -> bool:
     """Whether W is in memory and the Gram matrix of its shorter side takes only seconds."""
     rows, columns = W.shape
     shorter = min(W.shape)
-    return not is_streamed(W) and shorter * max(rows * columns, 4 * shorter**2) <= GRAM_WORK
+    return not is_streamed(W) and shorter * max(rows * columns, 4 * shorter**2) <= GRAM_OPERATIONS
 
 
 def component_problem(
     W: Matrix, rank: int, rule: RankRule, solver: Solver, randomness: Randomness
 ) -> Problem:
     """Return the problem for the solver, with sampled directions, and probes of a streamed W."""
-    growing = rule if rule.needs_spectrum and isinstance(rule, GrowingRule) else None
+    growing = rule if isinstance(rule, GrowingRule) else None
     if isinstance(solver, ExactSVD):
         # all directions, because the rule chooses only after the decomposition
         return Problem(W=W, rank=min(W.shape) if rule.needs_spectrum else rank, start=None)
-    first, probes = None, None
-    if isinstance(solver, BlockKrylov) and isinstance(W, Standardised):
-        first = W.moments.first
-        if first is None and growing is None:
-            first = sampled(W, solver.width(W, rank), randomness)
-        probes = _probes(W) if is_streamed(W) else None
-    return Problem(
-        W=W,
-        rank=rank,
-        start=None,
-        rule=growing,
-        randomness=randomness,
-        first=first,
-        probes=probes,
-    )
+    problem = Problem(W=W, rank=rank, start=None, rule=growing, randomness=randomness)
+    if not isinstance(solver, BlockKrylov) or not isinstance(W, Standardised):
+        return problem
+    first, probed, probes = W.moments.first, W.moments.probed, None
+    if first is None and growing is None:
+        first = sample_directions(W, solver.width(W, rank), randomness)
+    if is_streamed(W):
+        # the moments may contain the first product of the probes
+        drawn = gaussian_probes(W.shape[1], W.dtype) if probed is None else probed
+        probes = PowerProbes(drawn, 0 if probed is None else 1)
+    return replace(problem, first=first, probes=probes)
 
 
-def _probes(W: Standardised) -> PowerProbes:
-    """Return probes of a streamed W, with their first product if the moments contain it."""
-    probed = W.moments.probed
-    if probed is not None:
-        return PowerProbes(probed, 1)
-    return PowerProbes(gaussian_probes(W.shape[1], W.dtype))
-
-
-def sampled(W: Standardised, width: int, randomness: Randomness) -> Array | None:
+def sample_directions(W: Standardised, width: int, randomness: Randomness) -> Array | None:
     """Directions near the leading ones of a sample of rows; None if there are too few rows."""
-    count = W.shape[0] // SAMPLED
-    if count < 4 * width or width <= UNSAMPLED or not W.has_rows:
+    count = W.shape[0] // ROWS_PER_SAMPLE
+    if count < 4 * width or width <= RANDOM_COLUMNS or not W.has_rows:
         return None
     few = W.few_rows(count, randomness)
     drawn = np.asarray(randomness.standard_normal((W.shape[1], width)))
-    X = drawn[:, UNSAMPLED:].astype(W.dtype)
+    X = drawn[:, RANDOM_COLUMNS:].astype(W.dtype)
     for _ in range(2):
         # orthonormal after each product, so that the columns stay independent
         X = np.linalg.qr(few.transposed_times(few.times(X)))[0]
-    return np.hstack([X, drawn[:, :UNSAMPLED].astype(W.dtype) / math.sqrt(W.shape[1])])
+    return np.hstack([X, drawn[:, :RANDOM_COLUMNS].astype(W.dtype) / math.sqrt(W.shape[1])])
 
 
-CLEAR: Final = 1000.0
-"""Squared error, in rounding errors of ‖W‖², above which ‖W‖² and the σ² give it accurately."""
-PART: Final = 30.0
-"""Error, in parts that squaring may leave, above which they add less than a thousandth to it."""
-LOST: Final = {FLOAT32: 1e-8, FLOAT64: 1e-4}
-"""Share of the largest σ² below which σ² lost so much to squaring that they are computed again
-from products with W itself."""
-
-
-def refined(W: Matrix, side: Matrix, ending: LoopResult) -> tuple[Array, Array, float]:
+def refine(W: Matrix, side: Matrix, ending: LoopResult) -> tuple[Array, Array, float]:
     """Orthonormal rows A, their σ² and ‖W − W·Aᵀ·A‖, as accurate as products with W allow.
 
-    Args:
-        W: The matrix.
-        side: The matrix of the solver: W, or its transpose.
-        ending: Result of the loop, with directions.
+    `side` is the matrix of the solver: W, or its transpose.
 
     Cost:
         None if squaring lost nothing; otherwise a pass over W for each quantity computed again.
     """
     assert ending.directions is not None
-    A, squares = ending.directions() if side is W else _turned(W, ending.directions()[0])
+    A, squares = ending.directions() if side is W else _right_directions(W, ending.directions()[0])
     A, squares = A[: ending.rank], squares[: ending.rank]
     if ending.singular_values is not None:
         errors = tail_errors(ending.singular_values)
         return A, squares, float(errors[min(len(squares), len(errors) - 1)])
-    if squares[-1] < LOST[W.dtype] * squares[0]:
-        space = _with_space(A, ending, W) if side is W else A
+    if squares[-1] < LOST_SHARE[W.dtype] * squares[0]:
+        space = A
+        if side is W and ending.evidence is not None:
+            # A may be half a step ahead of the space, so it is no part of V
+            both = W.namespace.concatenate([ending.evidence().V.T, A])
+            space = W.namespace.qr(both.T)[0].T
         A, squares = _ritz_rows(W, space, len(A))
     error = _error(W, A, squares)
-    if _is_from_squares(error, squares, W):
+    least = rounding(W.shape, W.dtype) * math.sqrt(W.squared_norm())
+    # above rounding, but it may come from the squaring of W in WᵀW
+    largest = (SQUARED_ROUNDINGS * least) ** 2 * squares[0]
+    if least < error and error**2 * squares[-1] <= largest:
         A, squares = _half_step(W, A, squares)
         error = _error(W, A, squares)
     return A, squares, error
@@ -187,33 +163,18 @@ def refined(W: Matrix, side: Matrix, ending: LoopResult) -> tuple[Array, Array, 
 
 def hides(squares: Array, W: Matrix) -> bool:
     """Whether rounding of the largest σ² is a noticeable part of the smallest that is kept."""
-    return bool(squares[-1] < TOLD * float(np.finfo(W.dtype).eps) * squares[0])
+    return bool(squares[-1] < ACCURATE_EPS * float(np.finfo(W.dtype).eps) * squares[0])
 
 
 def _error(W: Matrix, A: Array, squares: Array) -> float:
     """‖W − W·Aᵀ·A‖, from the σ² that are kept if they are accurate, else block by block."""
     left = W.squared_norm() - float(squares.sum())
-    if left > CLEAR * hidden(W):
+    if left > CLEAR_ROUNDINGS * hidden(W):
         return math.sqrt(left)
     get, total = W.namespace.get, 0.0
     for block in W.row_blocks():
         total += float(np.square(get(block - (block @ A.T) @ A), dtype=FLOAT64).sum())
     return math.sqrt(total)
-
-
-def _is_from_squares(error: float, squares: Array, W: Matrix) -> bool:
-    """Whether an error is above rounding, but may come from the squaring of W in WᵀW."""
-    least = rounding(W.shape, W.dtype) * math.sqrt(W.squared_norm())
-    return least < error and error**2 * squares[-1] <= (PART * least) ** 2 * squares[0]
-
-
-def _with_space(A: Array, ending: LoopResult, W: Matrix) -> Array:
-    """Orthonormal rows that span those of A and the space of the solver."""
-    if ending.evidence is None:
-        return A
-    # A may be half a step ahead of the space, so it is no part of V
-    both = W.namespace.concatenate([ending.evidence().V.T, A])
-    return W.namespace.qr(both.T)[0].T
 
 
 def _ritz_rows(W: Matrix, space: Array, rank: int) -> tuple[Array, Array]:
@@ -241,7 +202,7 @@ def _half_step(W: Matrix, A: Array, squares: Array) -> tuple[Array, Array]:
     return _ritz_rows(W, W.namespace.put(rows, W.dtype), len(A))
 
 
-def _turned(W: Matrix, U: Array) -> tuple[Array, Array]:
+def _right_directions(W: Matrix, U: Array) -> tuple[Array, Array]:
     """Right singular directions from left ones, by two products and a small eigenvalue problem."""
     product = W.transposed_times(U.T)
     A = orthonormal(product, product[:, :0], 0.0, W.namespace)

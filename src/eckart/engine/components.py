@@ -9,24 +9,22 @@ from typing import Any, Final, final
 import numpy as np
 
 from eckart.arrays import FLOAT64, Array, Randomness, as_randomness, rounding
-from eckart.certificates import Certificate, clearest_bound, exact_bound, probable_bound
+from eckart.certificates import EXACT, Certificate, clearest_bound, exact_bound, probable_bound
 from eckart.engine.component_solver import (
-    GUESS,
     component_problem,
     component_solver,
     hides,
     is_lighter_turned,
-    refined,
+    refine,
     suits_gram,
 )
-from eckart.engine.loop import in_units, run_loop
-from eckart.engine.result import Outcome, Recipe, Record
-from eckart.engine.stopping import LoopResult
+from eckart.engine.loop import LoopResult, in_units, run_loop
+from eckart.engine.result import SUCCESS_GAP, Outcome, Recipe, Record
 from eckart.matrices import Matrix, Transposed, is_streamed, rescaled
-from eckart.ranks import GrowingRule, RankRule, rank_rule
+from eckart.ranks import RANK_GUESS, GrowingRule, rank_rule
 from eckart.solvers import BlockKrylov, ExactSVD, GramSVD, Solver, Step
-from eckart.solvers.ritz import SUMMED
-from eckart.subspaces import CARRIED, FailureBudget, RitzData, hidden, leading_squares_bound
+from eckart.subspaces import PROBES_SHARE, FailureBudget, RitzData, hidden, leading_squares_bound
+from eckart.subspaces.bounds import EIGENVALUE_EPS
 
 LIMITS: Final = {
     Outcome.EPOCH_LIMIT,
@@ -35,13 +33,12 @@ LIMITS: Final = {
     Outcome.INTERRUPTED,
 }
 """Outcomes of a run that was cut short."""
-PROVEN: Final = 5e-3
-"""Gap above which random tests are made, if W is in memory."""
-CLOSE: Final = 1e-6
+RANDOM_TEST_GAP: Final = 5e-3
+"""Gap above which random tests are made, if W is in memory: a quarter of `FURTHER_STEP_GAP`, since
+their products are a few columns wide, and those of a further step a whole block."""
+EQUAL_SHARE: Final = 1e-6
 """Share of the variance up to which a difference is not mentioned in the message."""
-SHOWN: Final = 1e-3
-"""Gap up to which the message does not mention it."""
-KNOWN_WITHIN: Final = 0.1
+KNOWN_RESIDUAL: Final = 0.1
 """Largest residual of a Ritz value, as a share of it, up to which it counts as a known σ²."""
 
 
@@ -132,24 +129,29 @@ def components(
     total = W.squared_norm()
     W, exponent = rescaled(W)
     on_step = in_units(on_step, exponent)
-    guess = GUESS if rule.needs_spectrum else rule.choose(W.shape, W.dtype, None)
+    guess = RANK_GUESS if rule.needs_spectrum else rule.choose(W.shape, W.dtype, None)
     side = Transposed(W) if solver is None and is_lighter_turned(W) else W
-    searched = rule.needs_spectrum and isinstance(rule, GrowingRule)
+    searched = isinstance(rule, GrowingRule)
+
+    def run(chosen: Solver, side: Matrix) -> LoopResult:
+        problem = component_problem(side, guess, rule, chosen, randomness)
+        return run_loop(chosen, problem, time_limit, on_step)[1]
+
     chosen = solver or component_solver(
         W, guess, residual, searched=searched, certificate=certificate
     )
-    ending = _ended(chosen, side, guess, rule, randomness, time_limit, on_step)
+    ending = run(chosen, side)
     if _is_unsure(ending, chosen, W, asked=solver is not None) and suits_gram(W):
         chosen, side = GramSVD(), W if W.shape[0] >= W.shape[1] else Transposed(W)
-        ending = _ended(chosen, side, guess, rule, randomness, time_limit, on_step)
+        ending = run(chosen, side)
     if ending.directions is None or ending.outcome is Outcome.INTERRUPTED:
         # without directions there is nothing that could be returned
         raise KeyboardInterrupt
     if isinstance(chosen, ExactSVD) and rule.needs_spectrum:
         # all directions were computed, and the rule chooses now
         ending = replace(ending, rank=rule.choose(W.shape, W.dtype, ending.singular_values))
-    A, squares, error = refined(W, side, ending)
-    spectrum = _known(ending, squares)
+    A, squares, error = refine(W, side, ending)
+    spectrum = _known_squares(ending, squares)
     proof = _proof(W, side, len(squares), error, ending, bound=certificate)
     recipe = Recipe.of(
         solver=chosen.settings(),
@@ -177,20 +179,6 @@ def components(
     )
 
 
-def _ended(
-    solver: Solver,
-    W: Matrix,
-    rank: int,
-    rule: RankRule,
-    randomness: Randomness,
-    time_limit: float | None,
-    on_step: Callable[[Step], None] | None,
-) -> LoopResult:
-    """Run a solver on W and return the result of its loop."""
-    problem = component_problem(W, rank, rule, solver, randomness)
-    return run_loop(solver, problem, time_limit, on_step)[1]
-
-
 def _is_unsure(ending: LoopResult, solver: Solver, W: Matrix, *, asked: bool) -> bool:
     """Whether an iteration did not separate the directions, or rounding of the largest hides some.
 
@@ -201,11 +189,11 @@ def _is_unsure(ending: LoopResult, solver: Solver, W: Matrix, *, asked: bool) ->
     if ending.outcome in LIMITS:
         return ending.outcome is Outcome.EPOCH_LIMIT and not asked
     by_error = isinstance(solver, BlockKrylov) and solver.residual is None
-    told = ending.outcome in {Outcome.RESOLVED, Outcome.WHOLE} or by_error
-    return not told or hides(ending.directions()[1], W)
+    separated = ending.outcome in {Outcome.RESOLVED, Outcome.WHOLE} or by_error
+    return not separated or hides(ending.directions()[1], W)
 
 
-def _known(ending: LoopResult, squares: Array) -> Array:
+def _known_squares(ending: LoopResult, squares: Array) -> Array:
     """The leading squared singular values: those of the components, and others known to a tenth."""
     if ending.singular_values is not None:
         return np.square(ending.singular_values.astype(FLOAT64))
@@ -215,7 +203,7 @@ def _known(ending: LoopResult, squares: Array) -> Array:
     values, G = evidence.ritz()
     residuals = np.linalg.norm(evidence.root() @ G, axis=0)
     # every value before the first one that is not known
-    unknown = np.flatnonzero(residuals > KNOWN_WITHIN * values)
+    unknown = np.flatnonzero(residuals > KNOWN_RESIDUAL * values)
     count = unknown[0] if len(unknown) else len(values)
     return np.maximum(np.concatenate([squares, values[len(squares) : count]]), 0.0)
 
@@ -232,15 +220,8 @@ def _proof(
     elif ending.evidence is not None:
         best, failure, how = _bound(side, rank, ending.evidence(), bound=bound)
     exact = error <= rounding(W.shape, W.dtype) * norm
-    best = None if best is None else min(best, error)
-    return Certificate(
-        error=error,
-        relative_error=error / norm if norm > 0 else 0.0,
-        best_possible_error=best,
-        gap=0.0 if exact else (error / best - 1 if best else None),
-        failure_probability=failure,
-        method="exact to rounding" if exact else f"error from ‖W‖² and the σ² kept; {how}",
-    )
+    method = EXACT if exact else f"error from ‖W‖² and the σ² kept; {how}"
+    return Certificate.of(error, norm, best, exact=exact, failure=failure, method=method)
 
 
 def _bound(
@@ -256,11 +237,13 @@ def _bound(
     if evidence.outside is not None and evidence.outside < outside:
         outside, how = evidence.outside, "probes that were multiplied along"
     upper = leading_squares_bound(evidence, rank, max(0.0, outside), total)
-    unsure = SUMMED * rank * float(np.finfo(FLOAT64).eps) * float(values[0])  # of values in float64
+    unsure = (
+        EIGENVALUE_EPS * rank * float(np.finfo(FLOAT64).eps) * float(values[0])
+    )  # of values in float64
     left, failure = total - upper - max(hidden(W), unsure), evidence.failure
     reached = total - float(values[:rank].sum())
-    if bound and not is_streamed(W) and left * (1 + PROVEN) ** 2 < reached:
-        probing = FailureBudget(1 - CARRIED)
+    if bound and not is_streamed(W) and left * (1 + RANDOM_TEST_GAP) ** 2 < reached:
+        probing = FailureBudget(1 - PROBES_SHARE)
         tested = probable_bound(W, rank, evidence, probing)
         if tested is not None and tested**2 - unsure > left:
             left, how = tested**2 - unsure, "products with W"
@@ -278,9 +261,9 @@ def _message(outcome: Outcome, rank: int, proof: Certificate, energy: str) -> st
     if proof.best_possible_error is not None and proof.error > 0:
         most = 1 - (proof.best_possible_error / proof.error * proof.relative_error) ** 2
         others = f"No {rank} directions hold" if rank > 1 else "No direction holds"
-        if most - kept > CLOSE:
+        if most - kept > EQUAL_SHARE:
             sentences.append(f"{others} more than {most:.4%}.")
-        elif proof.gap is not None and proof.gap <= SHOWN:
+        elif proof.gap is not None and proof.gap <= SUCCESS_GAP:
             sentences.append(f"{others} more.")
         else:
             sentences.append(

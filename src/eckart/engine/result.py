@@ -8,10 +8,9 @@ from enum import Enum
 from functools import cache
 from importlib.metadata import version
 from platform import python_version
-from typing import Any, Literal, TypeAlias, cast, final
+from typing import Any, Final, Literal, TypeAlias, final
 
 import numpy as np
-import threadpoolctl
 
 from eckart.approximations import BiasedFactors, PosteriorSamples
 from eckart.arrays import Array, Randomness
@@ -19,6 +18,10 @@ from eckart.certificates import Certificate
 from eckart.errors import ConvergenceWarning, EckartError
 from eckart.factors import Factors
 from eckart.solvers import Approximation
+from eckart.threads import thread_pools
+
+SUCCESS_GAP: Final = 1e-3
+"""Largest certified gap of a success if no accuracy is asked for; no message mentions less."""
 
 Grade: TypeAlias = Literal["success", "short", "failed", "interrupted"]
 
@@ -119,13 +122,7 @@ class Recipe:
 
     @classmethod
     def of(cls, *, seed: int | Randomness, dtype: object, **fields: Any) -> "Recipe":
-        """Return the recipe of a run on this machine.
-
-        Args:
-            seed: The seed or the generator that was given.
-            dtype: Dtype in which the run computes.
-            fields: The other fields that belong to the run.
-        """
+        """Return the recipe of a run on this machine."""
         return cls(
             # the run advances a generator, so only its type is recorded
             seed=int(seed) if isinstance(seed, int | np.integer) else type(seed).__name__,
@@ -203,19 +200,12 @@ class Factorization:
 
 def machine() -> dict[str, Any]:
     """Return versions, threads and linear algebra library, as fields of a `Recipe`."""
-    found = cast("list[dict[str, Any]]", _pools().info())
-    pools = [pool for pool in found if pool["user_api"] == "blas"]
+    pools = [pool for pool in thread_pools().info() if pool["user_api"] == "blas"]
     return {
         "versions": _versions(),
         "threads": max((pool["num_threads"] for pool in pools), default=1),
         "blas": ", ".join(sorted({f"{pool['internal_api']} {pool['version']}" for pool in pools})),
     }
-
-
-@cache
-def _pools() -> threadpoolctl.ThreadpoolController:
-    """The loaded thread pools; kept, because looking for them takes milliseconds."""
-    return threadpoolctl.ThreadpoolController()
 
 
 @cache
@@ -248,10 +238,8 @@ class Interrupted(KeyboardInterrupt):
 def deliver(result: Factorization, hint: Callable[[], str], *, stacklevel: int) -> Factorization:
     """Return the result, warn or raise, depending on the grade of its outcome.
 
-    Args:
-        result: The result of the run.
-        hint: Forms what to do about a loss that grew without bound.
-        stacklevel: Number of calls from here to the line that the warning names.
+    `hint` says what to do about a loss that grew without bound; `stacklevel` is the number of calls
+    from here to the line that the warning names.
 
     Raises:
         Diverged: If the loss grew without bound.

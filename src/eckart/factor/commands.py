@@ -1,24 +1,38 @@
 """The commands on factors: apply, certify, compare, demo, expand and show."""
 
 import difflib
-import shlex
 from pathlib import Path
 from typing import Any, Final
 
 # Jobs are imported inside the commands, so that `eckart --help` loads no NumPy.
 import click
 
-from eckart.factor.factor_command import show_factoring
-from eckart.factor.solvers import SOLVERS, listed, make_solvers, solver_options, start_file
+from eckart.factor.factor_command import (
+    SOLVERS,
+    SOLVERS_LISTED,
+    make_solvers,
+    show_factoring,
+    solver_options,
+    start_file,
+    this_command,
+)
+from eckart.reporting import (
+    Document,
+    certificate_table,
+    compare_table,
+    compare_verdict,
+    factor_table,
+)
 from eckart.terminal import console
-from eckart.terminal.answers import check_report, deliver, wrote
+from eckart.terminal.console import check_report, deliver, wrote
 from eckart.terminal.options import (
     EXIT_STATUS,
     FILE,
-    PositiveType,
+    POSITIVE,
+    ParsedType,
+    answer_options,
     force_option,
     json_option,
-    output_option,
     part_option,
     quiet_option,
     report_option,
@@ -37,24 +51,8 @@ from eckart.threads import limited_threads
 @click.option("--transpose", is_flag=True, help="Multiply by (B·A)ᵀ instead.")
 @part_option
 @selection_options
-@output_option
-@force_option
-@json_option
-@quiet_option
-def apply(
-    factors: Path,
-    data: Path,
-    transpose: bool,
-    part: str | None,
-    output: Path | None,
-    force: bool,
-    as_json: bool,
-    quiet: bool,
-    header: bool | None,
-    index: bool | None,
-    columns: str | None,
-    tensor: str | None,
-) -> int:
+@answer_options
+def apply(factors: Path, data: Path, as_json: bool, quiet: bool, **options: Any) -> int:
     """Multiply factors with the matrix in the file X: B·(A·X), without forming B·A.
 
     X has as many rows as W has columns; with --transpose, as many as W has rows. Writes
@@ -63,84 +61,56 @@ def apply(
     from eckart.factor.stored import multiply
     from eckart.files import beside, named_path
 
-    target = output or beside(data, f"{named_path(data).name.split('.')[0]}.applied.npy")
-    chosen = selection(header, index, columns, tensor)
-    result = multiply(factors, data, target, chosen, part=part, transpose=transpose, force=force)
+    stem = named_path(data).name.split(".")[0]
+    target = options["output"] or beside(data, f"{stem}.applied.npy")
+    own = {name: options[name] for name in ("part", "transpose", "force")}
+    result = multiply(factors, data, target, selection(options), **own)
     console.notes(result.notes, quiet=quiet)
-    if as_json:
-        console.answer_json("apply", result.to_dict())
-    else:
-        rows, columns_out = result.shape
-        console.answer_text(f"{rows} × {columns_out} in {result.seconds:.3g} s")
-    console.note(f"Wrote {target}", quiet=quiet)
-    return 0
+    return wrote("apply", result, target, as_json=as_json, quiet=quiet)
 
 
 @click.command(epilog="Example: eckart certify W.npy W.factors.npz --accuracy 0.001")
 @click.argument("matrix", metavar="W", type=FILE)
 @click.argument("factors", metavar="FACTORS", type=FILE)
-@click.option(
-    "--accuracy", type=PositiveType(), help="Largest certified gap to accept, 0.001 for 0.1 %."
-)
+@click.option("--accuracy", type=POSITIVE, help="Largest certified gap to accept, 0.001 for 0.1 %.")
 @selection_options
 @json_option
 @quiet_option
 @threads_option
-def certify(
-    matrix: Path,
-    factors: Path,
-    accuracy: float | None,
-    as_json: bool,
-    quiet: bool,
-    threads: int | None,
-    header: bool | None,
-    index: bool | None,
-    columns: str | None,
-    tensor: str | None,
-) -> int:
+def certify(matrix: Path, factors: Path, as_json: bool, quiet: bool, **options: Any) -> int:
     """Say how far factors, from any program, are from W and from the best of their rank.
 
     With --accuracy, the exit status is 3 if the gap is above it or cannot be bounded.
     """
     from eckart.factor.stored import prove
 
-    with limited_threads(threads):
-        proof = prove(matrix, factors, selection(header, index, columns, tensor))
-    console.notes(proof.notes, quiet=quiet)
-    document = proof.to_dict()
+    with limited_threads(options["threads"]):
+        document, notes = prove(matrix, factors, selection(options))
+    console.notes(notes, quiet=quiet)
     if as_json:
         console.answer_json("certify", document)
     else:
-        from eckart.reporting import certificate_table
-
         console.answer_rows(certificate_table(document))
-    gap = document["gap"]
+    accuracy, gap = options["accuracy"], document["gap"]
     # a gap that nothing bounds may be any, so it meets no target
     short = accuracy is not None and (gap is None or gap > accuracy)
     return EXIT_STATUS["short" if short else "success"]
 
 
-class SolversType(click.ParamType[tuple[str, ...]]):
-    """A list of distinct names of solvers, separated by commas."""
-
-    name = "name,name,…"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, ...]:
-        """The names of the solvers, in the given order."""
-        names = tuple(name.strip() for name in value.split(",") if name.strip())
-        if not names:
-            self.fail(f"No solver is named: give some of {', '.join(SOLVERS)}.", param, ctx)
-        for place, name in enumerate(names):
-            if name not in SOLVERS:
-                # a misspelled name is answered with the nearest one
-                near = difflib.get_close_matches(name, SOLVERS, n=1)
-                known = f"the nearest is {near[0]}" if near else f"there are {', '.join(SOLVERS)}"
-                self.fail(f"There is no solver {name}: {known}.", param, ctx)
-            if name in names[:place]:
-                self.fail(f"{name} is named twice.", param, ctx)
-        return names
+def _solvers(text: str) -> tuple[str, ...]:
+    """The names of solvers, in the given order."""
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names:
+        raise ValueError(f"No solver is named: give some of {', '.join(SOLVERS)}.")
+    for place, name in enumerate(names):
+        if name not in SOLVERS:
+            # a misspelled name is answered with the nearest one
+            near = difflib.get_close_matches(name, SOLVERS, n=1)
+            known = f"the nearest is {near[0]}" if near else f"there are {', '.join(SOLVERS)}"
+            raise ValueError(f"There is no solver {name}: {known}.")
+        if name in names[:place]:
+            raise ValueError(f"{name} is named twice.")
+    return names
 
 
 @click.command(
@@ -149,9 +119,9 @@ class SolversType(click.ParamType[tuple[str, ...]]):
 @click.argument("matrix", metavar="W", type=FILE)
 @click.option(
     "--solvers",
-    type=SolversType(),
+    type=ParsedType("name,name,…", _solvers),
     required=True,
-    help=f"Solvers to run, in this order: {listed()}.",
+    help=f"Solvers to run, in this order: {SOLVERS_LISTED}.",
 )
 @click.option("--rank", type=click.IntRange(min=1), required=True, help="Columns of every B.")
 @solver_options
@@ -170,7 +140,7 @@ def compare(matrix: Path, report: Path | None, as_json: bool, **options: Any) ->
     option of a solver applies to each named solver that has it. Writes no factors; --report draws
     the losses in one figure.
     """
-    chosen = selection(options["header"], options["index"], options["columns"], options["tensor"])
+    chosen = selection(options)
     solvers, start = make_solvers(options["solvers"], options)
     from eckart.files import check_input, choose_part, read_parts
 
@@ -189,8 +159,7 @@ def compare(matrix: Path, report: Path | None, as_json: bool, **options: Any) ->
             solvers,
             start=start,
             **run_arguments(options),
-            # quoted for a shell, so that the command in the report can be pasted
-            command=shlex.join(["eckart", *click.get_current_context().obj]),
+            command=this_command(),
             watch=console.watching(quiet=options["quiet"]),
         )
     return deliver(
@@ -199,10 +168,8 @@ def compare(matrix: Path, report: Path | None, as_json: bool, **options: Any) ->
     )  # fmt: skip
 
 
-def _show_comparison(document: dict[str, Any]) -> None:
+def _show_comparison(document: Document) -> None:
     """Print the figures of a `Comparison`."""
-    from eckart.reporting import compare_table, compare_verdict
-
     header, rows = compare_table(document)
     console.answer_table(header, rows, aside=True)
     for run in document["runs"]:
@@ -211,7 +178,7 @@ def _show_comparison(document: dict[str, Any]) -> None:
     console.answer_text(compare_verdict(document))
 
 
-def _page(document: dict[str, Any]) -> str:
+def _page(document: Document) -> str:
     from eckart.factor.report import compare_page
 
     return compare_page(document)
@@ -224,35 +191,26 @@ def _page(document: dict[str, Any]) -> str:
 @force_option
 @json_option
 @quiet_option
-def demo(
-    output: Path,
-    force: bool,
-    as_json: bool,
-    quiet: bool,
-) -> int:
+def demo(output: Path, force: bool, as_json: bool, quiet: bool) -> int:
     """Factor the worked example by gradient descent and a photograph, each with a report.
 
     The photograph comes with scikit-image: pip install 'eckart[demo]'.
     """
-    from eckart.factor.demo import report_name, run_demo
+    from eckart.factor.demo import run_demo
 
     results = run_demo(output, force=force, watch=console.watching(quiet=quiet))
-    reports = {name: str((output / report_name(name)).resolve()) for name in results}
+    reports = {name: str((output / f"{name}.html").resolve()) for name in results}
+    documents = {name: result.to_dict() for name, result in results.items()}
     if as_json:
-        documents = {name: result.to_dict() for name, result in results.items()}
         console.answer_json("demo", {"runs": documents, "reports": reports})
-        return _status(results)
-    for name, result in results.items():
-        console.answer_text(f"\n{TITLES[name]}")
-        show_factoring(result.to_dict())
-    console.answer_text("\nThe reports, to open in a browser:")
-    for path in reports.values():
-        console.answer_text(f"  {path}")
-    return _status(results)
-
-
-def _status(results: dict[str, Any]) -> int:
-    """The exit status of the worse of the two runs."""
+    else:
+        for name, document in documents.items():
+            console.answer_text(f"\n{TITLES[name]}")
+            show_factoring(document)
+        console.answer_text("\nThe reports, to open in a browser:")
+        for path in reports.values():
+            console.answer_text(f"  {path}")
+    # the status of the worse of the two runs
     return max(EXIT_STATUS[result.grade] for result in results.values())
 
 
@@ -271,12 +229,7 @@ TITLES = {
 @json_option
 @quiet_option
 def expand(
-    factors: Path,
-    output: Path,
-    part: str | None,
-    force: bool,
-    as_json: bool,
-    quiet: bool,
+    factors: Path, output: Path, part: str | None, force: bool, as_json: bool, quiet: bool
 ) -> int:
     """Write B·A out as a matrix, in the format of the output's suffix.
 
@@ -300,7 +253,7 @@ def show(factors: Path, as_json: bool) -> int:
     from eckart.factor.stored import describe
     from eckart.files.contents import other_document
 
-    result = describe(factors).to_dict()
+    result = describe(factors)
     try:
         made = _made_by(result["made_by"]) if result["made_by"] else None
         if as_json:
@@ -320,15 +273,13 @@ def show(factors: Path, as_json: bool) -> int:
     return 0
 
 
-def _made_by(made: dict[str, Any]) -> tuple[str, list[tuple[str, str]], list[str]]:
+def _made_by(made: Document) -> tuple[str, list[tuple[str, str]], list[str]]:
     """The command, the figures and the messages of the run that wrote the factors."""
-    from eckart.reporting import factor_table
-
     messages = [f"{part['name']}: {part['message']}".removeprefix(": ") for part in made["parts"]]
     return str(made.get("command") or made["source"]), factor_table(made), messages
 
 
-def _row(part: dict[str, Any]) -> tuple[str, ...]:
+def _row(part: Document) -> tuple[str, ...]:
     rows, columns = part["shape"]
     values = "  ".join(f"{value:.4g}" for value in part["singular_values"][:4])
     more = " …" if len(part["singular_values"]) > 4 else ""

@@ -7,11 +7,12 @@ from typing import Any, final
 
 from eckart.engine import Diverged, Factorization
 from eckart.engine.result import Grade
-from eckart.factor.factor import reached, start_of, worst
+from eckart.factor.factor import run_factorize, start_of, worst
 from eckart.files import Part
 from eckart.matrices import Matrix
 from eckart.matrices.derived import check_entries
 from eckart.progress import Watch, each_step, unwatched
+from eckart.reporting import Document
 from eckart.solvers import IterativeSolver, Solver
 from eckart.solvers.base import epochs_of
 
@@ -39,7 +40,7 @@ class Run:
             return 0.0
         return max(0.0, certificate.error / best - 1) if best else None
 
-    def to_dict(self, best: float | None) -> dict[str, Any]:
+    def to_dict(self, best: float | None) -> Document:
         """The run as plain numbers and text, with its gap to the best possible error."""
         document = self.factorization.to_dict()
         history = document["history"]
@@ -90,7 +91,7 @@ class Comparison:
         bounds = [run.factorization.certificate.best_possible_error for run in self.runs]
         return max((bound for bound in bounds if bound is not None), default=None)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Document:
         """Figures of W and of each run, as plain numbers and text."""
         best = self.best_possible_error
         runs = [run.to_dict(best) for run in self.runs]
@@ -115,7 +116,7 @@ class Comparison:
             "runs": runs,
         }
 
-    def report_document(self) -> dict[str, Any]:
+    def report_document(self) -> Document:
         """The document that a report draws, which is `to_dict`."""
         return self.to_dict()
 
@@ -127,12 +128,9 @@ def compare_solvers(
     solvers: Mapping[str, Solver],
     *,
     start: object = None,
-    accuracy: float | None = None,
-    certificate: bool = True,
-    time_limit: float | None = None,
-    seed: int = 0,
     command: str = "",
     watch: Watch = unwatched,
+    **settings: Any,
 ) -> Comparison:
     """Factor one matrix with each solver in turn, all with the same rank, seed and start.
 
@@ -142,12 +140,9 @@ def compare_solvers(
         rank: Columns of every B.
         solvers: Solvers by name, in the order in which they run.
         start: Start as in `factor_parts`, for the solvers that begin at given factors.
-        accuracy: Largest certified gap to accept; see `factorize`.
-        certificate: Whether to bound the best possible error; see `factorize`.
-        time_limit: Most seconds of each solver.
-        seed: Seed of every run.
         command: Command line for the report, or empty.
         watch: Shows the progress of each run.
+        settings: Other arguments of `factorize` for every run, such as `seed`.
 
     Returns:
         The result. It holds a diverged run up to its end, and after Ctrl-C the runs up to then.
@@ -158,21 +153,18 @@ def compare_solvers(
     check_entries(part.matrix)  # reads W once, else the first run alone would pay for fetching it
     began = time.perf_counter()
     first = start_of(part, start)
-    shared: dict[str, Any] = {
-        "accuracy": accuracy,
-        "certificate": certificate,
-        "time_limit": time_limit,
-        "seed": seed,
-    }
     runs: list[Run] = []
     for name, solver in solvers.items():
         # other solvers take no start and would refuse it
-        begun = first if isinstance(solver, IterativeSolver) else None
+        own = {"solver": solver, "start": first if isinstance(solver, IterativeSolver) else None}
         try:
             with watch(f"Factoring by {name}", epochs_of(solver)) as report:
-                told = each_step(report)
-                arguments = {**shared, "solver": solver, "start": begun, "on_step": told}
-                runs.append(_run(name, part.matrix, rank=rank, **arguments))
+                own |= {"rank": rank, "on_step": each_step(report)}
+                done = run_factorize(part.matrix, **settings, **own)
+            runs.append(Run(name=name, factorization=done, message=done.message))
+        # a diverged run is a result of the comparison, not its end
+        except Diverged as error:
+            runs.append(Run(name=name, factorization=error.partial, message=str(error)))
         except KeyboardInterrupt:
             # nothing to show yet: the interruption is all there is to tell
             if not runs:
@@ -190,12 +182,3 @@ def compare_solvers(
         command=command,
         seconds=time.perf_counter() - began,
     )
-
-
-def _run(name: str, W: Matrix, **arguments: Any) -> Run:
-    try:
-        done = reached(W, **arguments)
-    # a diverged run is a result of the comparison, not its end
-    except Diverged as error:
-        return Run(name=name, factorization=error.partial, message=str(error))
-    return Run(name=name, factorization=done, message=done.message)

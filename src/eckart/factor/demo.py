@@ -41,11 +41,6 @@ def run_demo(
     The folder holds the inputs, the factors and a report of each, and is written whole or not at
     all.
 
-    Args:
-        folder: Folder to write, which is made with its parents if it is missing.
-        force: Whether to replace the folder of an earlier demonstration.
-        watch: Shows the progress of each run.
-
     Raises:
         ArgumentError: If the folder holds anything and `force` is false, or it holds files that
             eckart did not write.
@@ -53,7 +48,10 @@ def run_demo(
     """
     photograph = _photograph()
     target = located(folder)
-    _make(target.parent, folder)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise refused(error, folder, "write") from error
     # an empty folder holds nothing that could be lost
     forced = force or (target.is_dir() and not any(target.iterdir()))
     check_output(folder, force=forced, is_folder=True)
@@ -87,26 +85,8 @@ def run_demo(
             ),
         }
         for name, result in results.items():
-            write_text(place / report_name(name), factor_page(result.report_document()))
+            write_text(place / f"{name}.html", factor_page(result.report_document()))
     return results
-
-
-def report_name(name: str) -> str:
-    """The name of the report of a run.
-
-    Example:
-        >>> report_name("article")
-        'article.html'
-    """
-    return f"{name}.html"
-
-
-def _make(above: Path, folder: Path) -> None:
-    """Make the parents of the folder of the demonstration."""
-    try:
-        above.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise refused(error, folder, "write") from error
 
 
 def _photograph() -> Path:

@@ -1,4 +1,4 @@
-"""Factoring the matrices of a file into a file of factors, with certificates."""
+"""Factoring the matrices of a file, or suggesting the rank from their singular values."""
 
 import math
 import time
@@ -8,11 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, cast, final
 
-from eckart.arrays import FLOAT64, Randomness
-from eckart.certificates import together
+import numpy as np
+
+from eckart.arrays import FLOAT64, Array
+from eckart.certificates import spectrum, together
 from eckart.engine import Factorization, Interrupted
 from eckart.engine.result import Grade
-from eckart.errors import ConvergenceWarning
+from eckart.errors import ConvergenceWarning, MatrixError
 from eckart.factorization import factorize
 from eckart.factors import Factors
 from eckart.files import (
@@ -29,10 +31,10 @@ from eckart.files import (
 )
 from eckart.files.registry import suffix_of
 from eckart.matrices import Dense, Difference, Matrix
-from eckart.matrices.derived import thumbnail
+from eckart.matrices.derived import check_entries, thumbnail
 from eckart.progress import Watch, each_step, unwatched
-from eckart.ranks import byte_count
-from eckart.solvers import Solver
+from eckart.ranks import NoiseThreshold, RankRule, WithinTolerance, byte_count, tail_errors
+from eckart.reporting import Document
 from eckart.solvers.base import epochs_of
 
 GRADES: Final[dict[Grade, int]] = {"success": 0, "short": 1, "failed": 2, "interrupted": 3}
@@ -56,7 +58,7 @@ class RankChoice:
     budget: str | None = None
     ratio: float | None = None
 
-    def for_part(self, parts: int, nbytes: int) -> dict[str, Any]:
+    def for_part(self, parts: int, nbytes: int) -> Document:
         """The arguments of `factorize` for one part; all parts share a budget equally."""
         # another ratio is passed on, so that `factorize` refuses it with its own message
         if self.ratio is not None and 0 < self.ratio < 1:
@@ -80,7 +82,7 @@ class FactoredPart:
     matrix: Matrix
     factorization: Factorization
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Document:
         """The document of the factorisation with the name and the bytes of the part."""
         return {
             "name": self.name,
@@ -88,7 +90,7 @@ class FactoredPart:
             **self.factorization.to_dict(),
         }
 
-    def pictures(self) -> dict[str, Any]:
+    def pictures(self) -> Document:
         """W, B·A, W − B·A, B and A as thumbnails, for a report."""
         factors = self.factorization.factors
         # in float64: where W and B·A nearly agree, float32 would leave rounding only
@@ -132,7 +134,7 @@ class Factoring:
         """Whether the source is a picture with 16 bits for each channel of a pixel."""
         return any(pictures.is_deep(part.matrix) for part in self.parts)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Document:
         """The figures of the whole and of each part, as plain numbers and text."""
         whole = together(
             [part.factorization.certificate for part in self.parts],
@@ -153,7 +155,7 @@ class Factoring:
             "parts": [part.to_dict() for part in self.parts],
         }
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> Document:
         """The document stored with the factors: `to_dict` without histories and spectra."""
         document = self.to_dict()
         for part in document["parts"]:
@@ -162,7 +164,7 @@ class Factoring:
             part["singular_values"] = None
         return document
 
-    def report_document(self) -> dict[str, Any]:
+    def report_document(self) -> Document:
         """The document of a report: `to_dict` with pictures, at one more pass over W and B·A."""
         document = self.to_dict()
         for part, figures in zip(self.parts, document["parts"], strict=True):
@@ -183,16 +185,12 @@ def factor_parts(
     output: Path,
     choice: RankChoice,
     *,
-    solver: Solver | None = None,
     start: object = None,
-    accuracy: float | None = None,
-    certificate: bool = True,
-    time_limit: float | None = None,
-    seed: int | Randomness = 0,
     force: bool = False,
     command: str = "",
     watch: Watch = unwatched,
     final: Path | None = None,
+    **settings: Any,
 ) -> Factoring:
     """Factor every part of a source and write the factors, and B·A as a picture for a picture.
 
@@ -201,16 +199,12 @@ def factor_parts(
         source: Path of the source, whose suffix tells whether it is a picture.
         output: Path of the factors: `.npz`, `.safetensors` or a folder.
         choice: Choice of the rank, for each part.
-        solver: Solver; None lets `factorize` choose.
         start: Start as in `factorize`; a mapping from part to `Factors` gives each part its own.
-        accuracy: Largest certified gap to accept; see `factorize`.
-        certificate: Whether to bound the best possible error; see `factorize`.
-        time_limit: Most seconds for each part.
-        seed: Seed or random generator; see `factorize`.
         force: Whether to overwrite `output`.
         command: Command line for the report, or empty.
         watch: Shows the progress of each part.
         final: Path that the caller moves `output` to, which the result names; None if it stays.
+        settings: Other arguments of `factorize` for every part, such as `solver` and `seed`.
 
     Returns:
         The result. After Ctrl-C it holds the parts up to then, written too, with grade
@@ -227,16 +221,13 @@ def factor_parts(
         check_output(picture, force=force, inputs=[source, output])
     done: list[FactoredPart] = []
     for part in parts:
-        with watch(f"Factoring {part.name}".rstrip(), epochs_of(solver)) as report:
-            factorization = reached(
+        name = f"Factoring {part.name}".rstrip()
+        with watch(name, epochs_of(settings.get("solver"))) as report:
+            factorization = run_factorize(
                 part.matrix,
                 **choice.for_part(len(parts), part.matrix.nbytes),
-                solver=solver,
+                **settings,
                 start=start_of(part, start),
-                accuracy=accuracy,
-                certificate=certificate,
-                time_limit=time_limit,
-                seed=seed,
                 on_step=each_step(report),
             )
         done.append(FactoredPart(name=part.name, matrix=part.matrix, factorization=factorization))
@@ -265,7 +256,7 @@ def picture_path(output: Path) -> Path:
     return beside(output, f"{stem}.approximation.png")
 
 
-def reached(W: Matrix, **arguments: Any) -> Factorization:
+def run_factorize(W: Matrix, **arguments: Any) -> Factorization:
     """`factorize` without its warning, since the grade tells it, and with a result after Ctrl-C."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -287,12 +278,7 @@ def start_of(part: Part, start: object) -> object:
 
 
 def worst(grades: Iterable[Grade]) -> Grade:
-    """The worst grade of several runs.
-
-    Example:
-        >>> worst(["success", "failed", "short"])
-        'failed'
-    """
+    """The worst grade of several runs."""
     return max(grades, key=GRADES.__getitem__)
 
 
@@ -305,3 +291,69 @@ def _write(result: Factoring, output: Path, picture: Path | None, *, force: bool
     with whole_files((output, picture), force=force) as (place, beside_it):
         write_factors(place, factors, result.summary())
         pictures.write(beside_it, factors, deep=result.is_deep)
+
+
+TOLERANCES: Final = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01)
+"""Relative errors for which a rank is shown."""
+SUGGESTED_TOLERANCE: Final = 0.1
+"""Relative error of the suggested rank, one of `TOLERANCES`."""
+
+
+def suggest_rank(parts: tuple[Part, ...], source: Path) -> Document:
+    """Compute all singular values of a source, and the error that each rank would give.
+
+    Returns:
+        A document of the `singular_values` and `shapes` of each part, of the `choices`, ranks in
+        ascending order with the rule that leads to each, and of the `suggested` one.
+
+    Raises:
+        MatrixError: If a matrix is too large for that, or cannot be factored.
+    """
+    values: dict[str, Array] = {}
+    for part in parts:
+        check_entries(part.matrix)
+        known = spectrum(part.matrix)
+        if known is None:
+            rows, columns = part.matrix.shape
+            raise MatrixError(
+                f"This {rows} × {columns} matrix is too large to compute all its singular values.",
+                hint="Choose a rank with `rank`, or bytes with `budget`.",
+                code="too-large",
+            )
+        values[part.name] = known
+    noise = _rank_option(parts, values, "rank auto", NoiseThreshold())
+    options = {
+        bound: _rank_option(parts, values, f"tolerance {bound:g}", WithinTolerance(bound))
+        for bound in TOLERANCES
+    }
+    # a later option replaces an earlier one of the same rank, and tolerances descend
+    by_rank = {option["rank"]: option for option in [noise, *options.values()]}
+    return {
+        "source": str(source),
+        "shapes": {part.name: list(part.matrix.shape) for part in parts},
+        "singular_values": {name: found.tolist() for name, found in values.items()},
+        "choices": [by_rank[rank] for rank in sorted(by_rank)],
+        "suggested": dict(options[SUGGESTED_TOLERANCE]),
+    }
+
+
+def _rank_option(
+    parts: tuple[Part, ...], values: dict[str, Array], why: str, rule: RankRule
+) -> Document:
+    """The largest rank that a rule gives a part, with the error and the size of all factors."""
+    rank = max(
+        rule.choose(part.matrix.shape, part.matrix.dtype, values[part.name]) for part in parts
+    )
+    tails = [tail_errors(values[part.name]) for part in parts]
+    # a small part may have fewer singular values than the largest rank
+    lost = sum(float(tail[min(rank, len(tail) - 1)]) ** 2 for tail in tails)
+    whole = sum(float(tail[0]) ** 2 for tail in tails)
+    share = float(np.sqrt(lost / whole)) if whole > 0 else 0.0
+    return {
+        "why": why,
+        "rank": rank,
+        # a share within the rounding of float64 is 0
+        "relative_error": share if share > float(np.finfo(np.float64).eps) else 0.0,
+        # B and A together have rank·(rows + columns) entries
+        "factor_bytes": sum(rank * sum(p.matrix.shape) * p.matrix.dtype.itemsize for p in parts),
+    }

@@ -1,17 +1,21 @@
-"""`eckart factor`."""
+"""`eckart factor`, and the table of solvers: the name, the options and the class of each."""
 
 import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, final
 
-# Jobs are imported inside the command, so that `eckart --help` loads no NumPy.
 import click
 
-from eckart.factor.solvers import SOLVERS, listed, make_solvers, solver_options, start_file
+from eckart.errors import ArgumentError
+from eckart.reporting import Document, factor_table
 from eckart.terminal import console
-from eckart.terminal.answers import check_report, deliver
+from eckart.terminal.console import check_report, deliver
 from eckart.terminal.options import (
     FILE,
+    Options,
     force_option,
     json_option,
     output_option,
@@ -23,8 +27,163 @@ from eckart.terminal.options import (
     selection,
     selection_options,
     threads_option,
+    together,
 )
 from eckart.threads import limited_threads
+
+STARTS: Final = {"lora": "LoRAStart", "spectral": "SpectralStart"}
+"""Words that `--start` takes instead of a file, and their classes in `eckart.solvers.starts`."""
+START_OPTIONS: Final = ("start", "gaussian", "sigma")
+"""Options of every solver that begins at given factors."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class SolverEntry:
+    """One entry of the table of solvers.
+
+    Fields:
+        words: Description for `--help`.
+        name: Name of the class in `eckart.solvers`, which is not imported for `--help`.
+        settings: Options that are fields of the class.
+        starts: Whether the solver begins at given factors, so that it has the options of a start.
+    """
+
+    words: str
+    name: str
+    settings: tuple[str, ...] = ()
+    starts: bool = False
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """All options of the solver."""
+        return (*self.settings, *(START_OPTIONS if self.starts else ()))
+
+    def make(self, given: Options) -> Any:
+        """The solver, made with those of the given options that it has."""
+        # imported here, so that `--help` does not wait for the solvers
+        solver = getattr(import_module("eckart.solvers"), self.name)
+        return solver(**{name: given[name] for name in self.settings if name in given})
+
+
+# by the name that `--solver` takes, in the order of `--help`
+SOLVERS: Final = {
+    "svd": SolverEntry("exact decomposition", "ExactSVD"),
+    "krylov": SolverEntry("block Krylov iteration", "BlockKrylov", ("memory",)),
+    "gd": SolverEntry(
+        "gradient descent",
+        "GradientDescent",
+        ("learning_rate", "epochs", "momentum", "stop_early"),
+        starts=True,
+    ),
+    "scaled-gd": SolverEntry(
+        "scaled gradient descent",
+        "ScaledGradientDescent",
+        ("learning_rate", "epochs", "stop_early"),
+        starts=True,
+    ),
+    "single-pass": SolverEntry("sketches of one pass", "SinglePass", ("width",)),
+}
+
+
+SOLVERS_LISTED: Final = ", ".join(f"{name} ({entry.words})" for name, entry in SOLVERS.items())
+"""All solvers with their descriptions, for `--help`."""
+
+
+def owners(option: str) -> str:
+    """The names of the solvers that have an option, such as "gd or scaled-gd"."""
+    return " or ".join(name for name, entry in SOLVERS.items() if option in entry.options)
+
+
+solver_options = together(
+    click.option(
+        "--learning-rate",
+        type=float,
+        help=f"Step size of {owners('learning_rate')}; chosen from the data if left out.",
+    ),
+    click.option(
+        "--epochs",
+        type=click.IntRange(min=1),
+        help=f"Most epochs of {owners('epochs')}.  [default: 1000]",
+    ),
+    click.option("--momentum", type=float, help=f"Momentum of {owners('momentum')}.  [default: 0]"),
+    click.option(
+        "--early-stop/--no-early-stop",
+        "stop_early",
+        default=None,
+        help=f"Whether {owners('stop_early')} stops once the loss has converged.  "
+        "[default: early-stop]",
+    ),
+    click.option(
+        "--width",
+        type=click.IntRange(min=1),
+        help=f"Directions of the sketches of {owners('width')}.  [default: 5·rank + 8]",
+    ),
+    click.option(
+        "--memory", help=f"Most bytes of the subspace of {owners('memory')}, such as 2GB."
+    ),
+    click.option(
+        "--start",
+        metavar="|".join(["FILE", *STARTS]),
+        help=f"The first B and A of {owners('start')}: a file or a word.  [default: lora]",
+    ),
+    click.option(
+        "--gaussian",
+        type=click.Choice(["A", "B"]),
+        help="The random factor of --start lora; the other is zero.  [default: A]",
+    ),
+    click.option(
+        "--sigma",
+        type=float,
+        help="Standard deviation of that factor; chosen from the data if left out.",
+    ),
+)
+
+
+def make_solvers(names: Sequence[str], options: Options) -> tuple[dict[str, Any], Any]:
+    """The named solvers and the start that the options describe; the start is None if unused.
+
+    Raises:
+        ArgumentError: If no named solver has a given option, or an option is out of range.
+    """
+    named = {name: SOLVERS[name] for name in names}
+    own = [*START_OPTIONS, *(name for entry in SOLVERS.values() for name in entry.settings)]
+    # None is an option that was left out, for which the class has its own default
+    given = {name: options[name] for name in own if options[name] is not None}
+    for option in given:
+        if not any(option in entry.options for entry in named.values()):
+            raise ArgumentError(
+                f"--{option.replace('_', '-')} means nothing without the solver {owners(option)}.",
+                hint=f"Leave it out, or choose {owners(option)}.",
+                code="option-does-not-apply",
+            )
+    solvers = {name: entry.make(given) for name, entry in named.items()}
+    return solvers, _make_start(given) if any(entry.starts for entry in named.values()) else None
+
+
+def start_file(options: Options) -> Path | None:
+    """The file of the start, or None if the start is a word or left out."""
+    start = options["start"]
+    return None if start is None or start in STARTS else Path(start)
+
+
+def _make_start(given: Options) -> Any:
+    """The start that a word names, or the factors in a file by part."""
+    start = given.get("start", "lora")
+    drawn = {name: given[name] for name in ("gaussian", "sigma") if name in given}
+    # only this start draws a factor at random
+    if drawn and start != "lora":
+        raise ArgumentError(
+            "--start gives both factors, so --gaussian and --sigma mean nothing beside it.",
+            hint="Leave them out.",
+            code="option-does-not-apply",
+        )
+    if start in STARTS:
+        return getattr(import_module("eckart.solvers.starts"), STARTS[start])(**drawn)
+    from eckart.files import read_factor_file
+
+    # by part, since each part of a picture begins at its own factors
+    return dict(read_factor_file(Path(start)).parts)
 
 
 @click.command(
@@ -35,7 +194,7 @@ from eckart.threads import limited_threads
 @click.option(
     "--solver",
     type=click.Choice(list(SOLVERS)),
-    help=f"{listed()}.  [default: svd, krylov for large matrices]",
+    help=f"{SOLVERS_LISTED}.  [default: svd, krylov for large matrices]",
 )
 @solver_options
 @run_options
@@ -53,18 +212,18 @@ def factor(matrix: Path, report: Path | None, as_json: bool, **options: Any) -> 
     W.factors.npz, or .npz, .safetensors or a folder of .csv with --output. Without an option that
     chooses the rank it shows the singular values and suggests a rank.
     """
-    chosen = selection(options["header"], options["index"], options["columns"], options["tensor"])
-    named = options["solver"]
+    chosen = selection(options)
+    named, force = options["solver"], options["force"]
     solvers, start = make_solvers([named] if named else [], options)
-    solver = solvers.get(named)
     choice = _rank_choice(options)
-    from eckart.files import check_input, read_parts
+    from eckart.files import check_factor_output, check_input, read_parts
 
     check_input(matrix, chosen)
     output = options["output"] or default_output(matrix)
     read = [matrix, start_file(options)]
-    if choice is not None:
-        _check_paths(read, output, report, force=options["force"])
+    if choice is not None:  # paths that cannot be written are refused before any work
+        check_factor_output(output, force=force, inputs=read)
+        check_report(report, force=force, apart=[*read, output])
     with limited_threads(options["threads"]):
         contents = read_parts(matrix, chosen)
         console.notes(contents.notes, quiet=options["quiet"])
@@ -77,17 +236,22 @@ def factor(matrix: Path, report: Path | None, as_json: bool, **options: Any) -> 
             matrix,
             output,
             choice,
-            solver=solver,
+            solver=solvers.get(named),
             start=start,
             **run_arguments(options),
-            force=options["force"],
-            command=shlex.join(["eckart", *click.get_current_context().obj]),
+            force=force,
+            command=this_command(),
             watch=console.watching(quiet=options["quiet"]),
         )
     return deliver(
         "factor", result, report, show=show_factoring, draw=_page,
-        force=options["force"], as_json=as_json, quiet=options["quiet"],
+        force=force, as_json=as_json, quiet=options["quiet"],
     )  # fmt: skip
+
+
+def this_command() -> str:
+    """The command that is running, quoted so that it can be pasted into a shell from a report."""
+    return shlex.join(["eckart", *click.get_current_context().obj])
 
 
 def default_output(matrix: Path) -> Path:
@@ -107,21 +271,10 @@ def default_output(matrix: Path) -> Path:
     return beside(matrix, f"{name}.factors.npz")
 
 
-def _check_paths(
-    read: list[Path | None], output: Path, report: Path | None, *, force: bool
-) -> None:
-    """Refuse outputs that cannot be written, before any work."""
-    from eckart.files import check_factor_output
-
-    check_factor_output(output, force=force, inputs=read)
-    check_report(report, force=force, apart=[*read, output])
-
-
-def _rank_choice(options: dict[str, Any]) -> Any:
+def _rank_choice(options: Options) -> Any:
     """The choice of the rank by the options, or None if no option chooses it."""
     ways = {name: options[name] for name in ("rank", "tolerance", "budget", "ratio")}
-    given = [name for name, value in ways.items() if value is not None]
-    if not given:
+    if all(value is None for value in ways.values()):
         return None
     from eckart.factor.factor import RankChoice
     from eckart.ranks import rank_rule
@@ -130,38 +283,37 @@ def _rank_choice(options: dict[str, Any]) -> Any:
     return RankChoice(**ways)
 
 
-def show_factoring(document: dict[str, Any]) -> None:
-    """Print the figures of a `Factoring`."""
-    from eckart.reporting import factor_table
+HISTORY_LINES: Final = 10
+"""Most records of the history that are shown, evenly spaced."""
+SPECTRUM_LINES: Final = 16
+"""Most singular values that are shown, beside the last one."""
+BAR_CHARACTERS: Final = 40
+"""Length of the bar of the largest singular value."""
 
-    losses = [record for record in _sampled(document) if record["loss"] is not None]
+
+def show_factoring(document: Document) -> None:
+    """Print the figures of a `Factoring`."""
+    first, *others = document["parts"]
+    history = [] if others else first["history"]
+    # rounded up, so that no more than `HISTORY_LINES` records are shown
+    sampled = history[:: max(1, -(-len(history) // HISTORY_LINES))] if history[1:] else []
+    losses = [record for record in sampled if record["loss"] is not None]
     if losses:
-        solver = document["parts"][0]["recipe"]["solver"]["name"]
+        unit = "block" if first["recipe"]["solver"]["name"] == "krylov" else "epoch"
         rows = [(str(record["step"]), f"{record['loss']:.4f}") for record in losses]
-        console.answer_table(("block" if solver == "krylov" else "epoch", "loss"), rows)
+        console.answer_table((unit, "loss"), rows)
     console.answer_rows(factor_table(document))
     for part in document["parts"]:
         console.answer_text(f"{part['name']}: {part['message']}".removeprefix(": "))
 
 
-def _sampled(document: dict[str, Any], lines: int = 10) -> list[dict[str, Any]]:
-    """About ten evenly spaced records of the history of a single part, such as every 100th."""
-    if len(document["parts"]) != 1:
-        return []
-    history = document["parts"][0]["history"]
-    if len(history) < 2:
-        return []
-    # rounded up, so that no more than `lines` records are shown
-    stride = max(1, -(-len(history) // lines))
-    return history[::stride]
-
-
 def show_spectrum(parts: Any, source: Path, *, as_json: bool) -> int:
     """Show the singular values and the ranks that they suggest; the exit status is always 0."""
-    from eckart.factor.spectrum import suggest_rank
+    from eckart.factor.factor import suggest_rank
 
-    spectrum = suggest_rank(parts, source)
-    document = spectrum.to_dict()
+    document = suggest_rank(parts, source)
+    for choice in (*document["choices"], document["suggested"]):
+        choice["why"] = f"--{choice['why']}"  # the rule is an option here
     if as_json:
         console.answer_json("factor", document)
         return 0
@@ -188,7 +340,7 @@ def show_spectrum(parts: Any, source: Path, *, as_json: bool) -> int:
     return 0
 
 
-def _bars(values: list[float], lines: int = 16) -> list[tuple[str, str, str]]:
+def _bars(values: list[float]) -> list[tuple[str, str, str]]:
     """The first singular values as numbers and bars, and how many are left."""
     longest = values[0] or 1.0
     smallest = 1e-14 * longest  # a smaller singular value is a zero plus rounding in float64
@@ -197,16 +349,17 @@ def _bars(values: list[float], lines: int = 16) -> list[tuple[str, str, str]]:
             str(place),
             f"{value:.4g}" if value > smallest else "0",
             # a bar shorter than half a character is a thin line
-            "█" * round(40 * value / longest) or "▏",
+            "█" * round(BAR_CHARACTERS * value / longest) or "▏",
         )
-        for place, value in enumerate(values[:lines], start=1)
+        for place, value in enumerate(values[:SPECTRUM_LINES], start=1)
     ]
-    if len(values) > lines:
-        rows.append(("…", f"{values[-1]:.4g}", f"{len(values) - lines} more, this is the last"))
+    more = len(values) - SPECTRUM_LINES
+    if more > 0:
+        rows.append(("…", f"{values[-1]:.4g}", f"{more} more, this is the last"))
     return rows
 
 
-def _page(document: dict[str, Any]) -> str:
+def _page(document: Document) -> str:
     from eckart.factor.report import factor_page
 
     return factor_page(document)

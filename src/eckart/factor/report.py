@@ -2,24 +2,18 @@
 
 from html import escape
 from itertools import cycle
-from typing import Any
 
-from eckart.reporting import compare_table, compare_verdict, factor_table, figures
+from eckart.reporting import Document, compare_table, compare_verdict, factor_table, figures
 from eckart.reporting.html import draw, frame, grid, origin, table
 
 
-def factor_page(document: dict[str, Any]) -> str:
-    """The HTML report of a factorisation.
-
-    Args:
-        document: The document of `Factoring.report_document()`.
-
-    Returns:
-        A page that needs no other file: styles, script and pictures are inside.
-    """
+def factor_page(document: Document) -> str:
+    """The HTML report of a factorisation."""
     parts = document["parts"]
+    ranks = dict.fromkeys(str(part["rank"]) for part in parts)
     messages = "".join(
-        f'<p class="message">{_named(part["name"])}{escape(part["message"])}</p>' for part in parts
+        f'<p class="message">{_name_html(part["name"])}{escape(part["message"])}</p>'
+        for part in parts
     )
     sections = "".join(
         _section(part, photograph="images" in document, alone=len(parts) == 1, first=place == 0)
@@ -29,7 +23,7 @@ def factor_page(document: dict[str, Any]) -> str:
         title=document["source"],
         body=f"""
 <h1>{escape(document["source"])}</h1>
-<p class="equation">W ≈ B·A, rank {escape(_rank(parts))}</p>
+<p class="equation">W ≈ B·A, rank {escape(", ".join(ranks))}</p>
 {messages}
 <h2>Figures</h2>
 <div class="card">{table(factor_table(document))}</div>
@@ -40,15 +34,8 @@ def factor_page(document: dict[str, Any]) -> str:
     )
 
 
-def compare_page(document: dict[str, Any]) -> str:
-    """The HTML report of a comparison.
-
-    Args:
-        document: The document of `Comparison.report_document()`.
-
-    Returns:
-        A page that needs no other file: styles and script are inside.
-    """
+def compare_page(document: Document) -> str:
+    """The HTML report of a comparison."""
     runs = document["runs"]
     marks = [
         f'<span class="swatch" style="--light: {light}; --dark: {dark}"></span>'
@@ -80,7 +67,7 @@ def compare_page(document: dict[str, Any]) -> str:
     )
 
 
-def _section(part: dict[str, Any], *, photograph: bool, alone: bool, first: bool) -> str:
+def _section(part: Document, *, photograph: bool, alone: bool, first: bool) -> str:
     curves = [figures.loss_curve(part), figures.singular_values(part)]
     drawn = "".join(f'<div class="card">{draw(curve)}</div>' for curve in curves if curve)
     content = f'<div class="pair">{drawn}</div>' if drawn else ""
@@ -99,7 +86,7 @@ def _section(part: dict[str, Any], *, photograph: bool, alone: bool, first: bool
     return f"<details><summary>{title}</summary>{content}</details>"
 
 
-def _images(document: dict[str, Any]) -> str:
+def _images(document: Document) -> str:
     images = document.get("images")
     if not images:
         return ""
@@ -114,9 +101,5 @@ def _images(document: dict[str, Any]) -> str:
     return f'<h2>The picture</h2><div class="pair">{shown}</div>'
 
 
-def _named(name: str) -> str:
+def _name_html(name: str) -> str:
     return f"<strong>{escape(name)}</strong> " if name else ""
-
-
-def _rank(parts: list[dict[str, Any]]) -> str:
-    return ", ".join(dict.fromkeys(str(part["rank"]) for part in parts))

@@ -4,14 +4,13 @@ import math
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 import numpy as np
 
-from eckart.certificates import Certificate, certify, together
+from eckart.certificates import certify, together
 from eckart.errors import MatrixError
 from eckart.files import (
-    FactorFile,
     Selection,
     check_matrix_output,
     read_factor_file,
@@ -21,6 +20,7 @@ from eckart.files import (
 )
 from eckart.matrices import Dense
 from eckart.matrices.derived import check_entries, dense
+from eckart.reporting import Document
 
 
 @final
@@ -40,9 +40,14 @@ class Multiplication:
     notes: tuple[str, ...]
     seconds: float
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Document:
         """The fields as plain numbers and text."""
         return {**asdict(self), "shape": list(self.shape), "notes": list(self.notes)}
+
+    def sentence(self) -> str:
+        """The shape of the product and the time it took."""
+        rows, columns = self.shape
+        return f"{rows} × {columns} in {self.seconds:.3g} s"
 
 
 def multiply(
@@ -57,14 +62,8 @@ def multiply(
 ) -> Multiplication:
     """Write B·(A·X), or Aᵀ·(Bᵀ·X) with `transpose`, for each matrix X of a file.
 
-    Args:
-        factors: File of B and A.
-        data: File of X, with as many rows as W has columns (as W has rows with `transpose`).
-        output: Path of the product, in any matrix format.
-        selection: Part of the file of X, and how to read it.
-        part: Name of the factors in a file with several; None if it has one pair.
-        transpose: Whether to multiply by the transpose.
-        force: Whether to overwrite `output`.
+    X has as many rows as W has columns (as W has rows with `transpose`). `part` names the factors
+    in a file with several pairs.
 
     Raises:
         EckartError: If a file cannot be read or written, or the shapes do not fit.
@@ -99,87 +98,34 @@ def multiply(
     )
 
 
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Description:
-    """The content of a file of factors.
+def describe(path: Path) -> Document:
+    """The parts of a file of factors as plain numbers and text; see `read_factor_file`.
 
-    Fields:
-        source: Path of the file.
-        file: Factors of the file, and the document that was written with them.
+    `made_by` holds the document of the run that wrote them, or None.
     """
-
-    source: str
-    file: FactorFile
-
-    def to_dict(self) -> dict[str, Any]:
-        """The parts as plain numbers and text; `made_by` holds the run that wrote them, or None."""
-        parts = [
-            {
-                "name": name,
-                "shape": list(factors.shape),
-                "rank": factors.rank,
-                "dtype": str(factors.dtype),
-                "bytes": factors.nbytes,
-                "singular_values": [float(value) for value in factors.singular_values()],
-            }
-            for name, factors in self.file.parts.items()
-        ]
-        return {"source": self.source, "parts": parts, "made_by": self.file.document or None}
-
-
-def describe(path: Path) -> Description:
-    """Read a file of factors.
-
-    Args:
-        path: Path of a `.npz` or `.safetensors` file or a folder of `.csv` files.
-
-    Raises:
-        EckartError: For the reasons of `read_factor_file`.
-    """
-    return Description(source=str(path), file=read_factor_file(path))
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Proof:
-    """The result of `prove`.
-
-    Fields:
-        source: Path of the file of the matrix.
-        factors: Path of the file of factors.
-        certificates: Certificate of each part of the matrix.
-        norms: Frobenius norm ‖W‖_F of each part.
-        notes: Sentences on how the matrix was read.
-        seconds: Duration of the certification, without reading.
-    """
-
-    source: str
-    factors: str
-    certificates: dict[str, Certificate]
-    norms: dict[str, float]
-    notes: tuple[str, ...]
-    seconds: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """The certificates of the whole and of each part, as plain numbers and text."""
-        whole = together(list(self.certificates.values()), list(self.norms.values()))
-        return {
-            "source": self.source,
-            "factors": self.factors,
-            **whole.to_dict(),
-            "seconds": self.seconds,
-            "parts": [{"name": name, **one.to_dict()} for name, one in self.certificates.items()],
+    file = read_factor_file(path)
+    parts = [
+        {
+            "name": name,
+            "shape": list(factors.shape),
+            "rank": factors.rank,
+            "dtype": str(factors.dtype),
+            "bytes": factors.nbytes,
+            "singular_values": [float(value) for value in factors.singular_values()],
         }
+        for name, factors in file.parts.items()
+    ]
+    return {"source": str(path), "parts": parts, "made_by": file.document or None}
 
 
-def prove(matrix: Path, factors: Path, selection: Selection) -> Proof:
+def prove(matrix: Path, factors: Path, selection: Selection) -> tuple[Document, tuple[str, ...]]:
     """Measure the error of the factors in a file and bound the best error of their rank.
 
-    Args:
-        matrix: File of W.
-        factors: File of B and A, from any program, with the same parts as W.
-        selection: Part of the file of W, and how to read it.
+    The factors may come from any program, and have the same parts as W.
+
+    Returns:
+        The certificates of the whole and of each part, as plain numbers and text, and the notes on
+        how the matrix was read.
 
     Raises:
         EckartError: If a file cannot be read, or its parts or shapes do not fit.
@@ -199,12 +145,14 @@ def prove(matrix: Path, factors: Path, selection: Selection) -> Proof:
     for part in contents.parts:
         check_entries(part.matrix)
     began = time.perf_counter()
-    certificates = {part.name: certify(part.matrix, pairs[part.name]) for part in contents.parts}
-    return Proof(
-        source=str(matrix),
-        factors=str(factors),
-        certificates=certificates,
-        norms={part.name: math.sqrt(part.matrix.squared_norm()) for part in contents.parts},
-        notes=contents.notes,
-        seconds=time.perf_counter() - began,
-    )
+    proofs = [certify(part.matrix, pairs[part.name]) for part in contents.parts]
+    seconds = time.perf_counter() - began
+    whole = together(proofs, [math.sqrt(part.matrix.squared_norm()) for part in contents.parts])
+    document = {
+        "source": str(matrix),
+        "factors": str(factors),
+        **whole.to_dict(),
+        "seconds": seconds,
+        "parts": [{"name": n, **one.to_dict()} for n, one in zip(names, proofs, strict=True)],
+    }
+    return document, contents.notes

@@ -1,14 +1,11 @@
 """Matrices that can be factored: in memory, sparse, on a device or streamed from files."""
 
+from eckart.matrices.composed import Difference, Product, Rescaled, Transposed, centred, rescaled
 from eckart.matrices.dense import Dense, as_matrix
-from eckart.matrices.difference import Difference, centred
-from eckart.matrices.gram import is_streamed
 from eckart.matrices.moments import Moments
-from eckart.matrices.product import Product, Transposed
 from eckart.matrices.protocol import Matrix
-from eckart.matrices.rescaled import Rescaled, rescaled
 from eckart.matrices.sparse import Sparse
-from eckart.matrices.standardised import Standardised, standardised
+from eckart.matrices.standardised import Standardised, is_streamed, standardised
 from eckart.matrices.streamed import RowReader, RowSource, Streamed
 
 __all__ = [

@@ -11,8 +11,8 @@ import scipy.sparse
 from eckart.arrays import Array, DType
 from eckart.backends import HOST, as_working, dtype_of, is_on_device, namespace_of, placed
 from eckart.errors import MatrixError
-from eckart.matrices.derived import check_shape, sum_of_squares
-from eckart.matrices.protocol import Matrix, block_rows
+from eckart.matrices.derived import check_shape
+from eckart.matrices.protocol import Matrix, block_rows, sum_of_squares
 from eckart.matrices.sparse import Sparse
 
 

@@ -1,6 +1,5 @@
 """Functions that need `row_blocks` only, written once for every kind of matrix."""
 
-import math
 from typing import Any, Final
 
 import numpy as np
@@ -43,10 +42,6 @@ def check_shape(shape: tuple[int, ...]) -> tuple[int, int]:
 
     Raises:
         MatrixError: If the shape does not have two dimensions, or one of them is 0.
-
-    Example:
-        >>> check_shape((3, 2))
-        (3, 2)
     """
     if len(shape) != 2:
         raise MatrixError(
@@ -62,12 +57,6 @@ def check_shape(shape: tuple[int, ...]) -> tuple[int, int]:
             code="empty",
         )
     return rows, columns
-
-
-def sum_of_squares(W: Matrix) -> float:
-    """‖W‖²_F in float64, block by block. One pass."""
-    # fsum, so that thousands of blocks add no rounding error
-    return math.fsum(W.namespace.squares(block) for block in W.row_blocks())
 
 
 def check_entries(W: Matrix) -> None:

@@ -1,4 +1,4 @@
-"""Means, standard deviations and energy of the columns of a matrix, in one pass over its rows."""
+"""Moments of the columns of a matrix, and sketches of it, in one pass over its rows."""
 
 import math
 from collections.abc import Iterator
@@ -7,21 +7,142 @@ from typing import Any, Final, final
 
 import numpy as np
 
-from eckart.arrays import FLOAT64, Array
+from eckart.arrays import FLOAT64, Array, DType, Randomness
 from eckart.backends import HOST, sure_range
 from eckart.errors import MatrixError
-from eckart.matrices.compression import Sketching
 from eckart.matrices.protocol import Matrix
 from eckart.matrices.sparse import Sparse
 from eckart.matrices.streamed import Streamed
 
-FAR: Final = 100.0
+SUMS_PER_DIRECTION: Final = 8
+"""Number of random sums for each direction that is wanted of them."""
+POWER_ITERATIONS: Final = 3
+"""Number of power iterations with (SW)ᵀ(SW); they cost a fraction of products with W."""
+
+
+@final
+class Compression:
+    """S·W, with one Gaussian entry in each column of S, computed while rows of W arrive in blocks.
+
+    Args:
+        rows: Number of rows of W.
+        columns: Number of columns of W.
+        height: Number of rows of S·W; at most `rows`.
+        dtype: Dtype of W.
+        randomness: Source of the Gaussian entries.
+
+    Cost:
+        2 operations for each entry of W; memory height·columns numbers.
+
+    Reference:
+        Clarkson, Woodruff (2013), Low rank approximation and regression in input sparsity time.
+    """
+
+    def __init__(
+        self, rows: int, columns: int, height: int, dtype: DType, randomness: Randomness
+    ) -> None:
+        height = max(1, min(height, rows))
+        self._edges = np.arange(1, height + 1) * rows // height
+        self._randomness = randomness
+        self._seen = 0
+        self.rows: Array = np.zeros((height, columns), dtype)
+        self._ones = np.zeros(height)  # S·1
+
+    def add(self, block: Array) -> None:
+        """Add the next block of rows."""
+        numbers = np.asarray(self._randomness.standard_normal(len(block))).astype(block.dtype)
+        start = 0
+        while start < len(block):
+            # the sum to which the next row belongs
+            place = int(np.searchsorted(self._edges, self._seen, side="right"))
+            count = min(len(block) - start, int(self._edges[place]) - self._seen)
+            part = numbers[start : start + count]
+            self.rows[place] += part @ block[start : start + count]
+            self._ones[place] += part.sum()
+            start += count
+            self._seen += count
+
+    def move(self, shift: Array, scales: Array | None) -> None:
+        """Replace S·W by S·(W − 1·shiftᵀ)/scales."""
+        self.rows -= np.outer(self._ones, shift).astype(self.rows.dtype)
+        if scales is not None:
+            self.rows /= scales.astype(self.rows.dtype)
+
+    def directions(self, width: int) -> Array:
+        """Orthonormal columns near the leading right singular vectors, (columns, width or fewer).
+
+        Cost:
+            12·height·columns·width operations.
+        """
+        columns = self.rows.shape[1]
+        largest = float(np.abs(self.rows).max(initial=0.0))
+        self.rows /= self.rows.dtype.type(largest or 1.0)  # so that squares stay in range
+        small = self.rows
+        drawn = self._randomness.standard_normal((columns, min(width, *small.shape)))
+        X = np.asarray(drawn).astype(small.dtype)
+        for _ in range(POWER_ITERATIONS):
+            # orthonormal after each product, so that the leading direction does not take over
+            X = np.linalg.qr(((small @ X).T @ small).T)[0]
+        return X
+
+
+PROBE_COLUMNS: Final = 32
+"""Number of probes: a product with so few columns takes little longer than with one."""
+PROBE_KEY: Final = 0xEC4A88
+"""Philox key of the probes, which are independent of every solver, whatever its seed."""
+
+
+@final
+class Sketching:
+    """S·W for initial directions, and WᵀW·Ω for a bound on the energy outside of them.
+
+    Args:
+        compression: Compression that receives the rows of W.
+        width: Number of directions that are wanted of it.
+        probes: Ω, of shape (columns, p); None omits WᵀW·Ω.
+    """
+
+    def __init__(self, compression: Compression, width: int, probes: Array | None) -> None:
+        self._compression = compression
+        self._width = width
+        self._probes = probes
+        self._products = None if probes is None else np.zeros(probes.T.shape)
+
+    def add(self, block: Array) -> None:
+        """Add the next block of rows."""
+        self._compression.add(block)
+        if self._probes is not None and self._products is not None:
+            # transposed: the faster order in BLAS, as in `Dense`
+            self._products += (block @ self._probes).T @ block
+
+    def first(self, shift: Array, scales: Array | None) -> Array:
+        """Orthonormal columns near the leading directions of (W − 1·shiftᵀ)/scales."""
+        self._compression.move(shift, scales)
+        return self._compression.directions(self._width)
+
+    def probed(self, rows: int, sums: Array, shift: Array) -> Array | None:
+        """(W − 1·shiftᵀ)ᵀ(W − 1·shiftᵀ)·Ω; `sums` holds the sums of the columns of W."""
+        if self._probes is None or self._products is None:
+            return None
+        drawn = self._probes.T.astype(FLOAT64)
+        # (W − 1·sᵀ)ᵀ(W − 1·sᵀ) = WᵀW − sums·sᵀ − s·(sums − rows·s)ᵀ
+        moved = np.outer(drawn @ sums, shift) + np.outer(drawn @ shift, sums - rows * shift)
+        return (self._products - moved).T.astype(self._probes.dtype)
+
+
+def gaussian_probes(columns: int, dtype: DType) -> Array:
+    """Ω with independent normal entries, of shape (columns, 32), the same in every run."""
+    generator = np.random.Generator(np.random.Philox(key=PROBE_KEY))
+    return generator.standard_normal((columns, PROBE_COLUMNS)).astype(dtype)
+
+
+FAR_RATIO: Final = 100.0
 """Ratio of squared means to variances above which means are subtracted before the products."""
 SUMMED_ROWS: Final = 1024
 """Number of rows over which squares are summed in the dtype of W; these sums add in float64."""
-NEAR: Final = 1e6
+NEAR_FACTOR: Final = 1e6
 """Times the root of the smallest float64: about a larger mean, squares show a constant column."""
-ROOM: Final = 1e-6
+RANGE_SHARE: Final = 1e-6
 """Share of the range of the dtype left to sums of squares: products with probes are larger."""
 BLOCK_ENTRIES: Final = 2**21
 """Number of entries in a block of rows that is processed at once."""
@@ -74,7 +195,7 @@ def moments_of(W: Matrix, *, centre: bool, scale: bool) -> Moments:
             if scale:
                 squares += column_squares(block)
             energy += HOST.squares(block)
-    return _finished(rows, pivot.astype(FLOAT64), sums, squares, energy, centre=centre, scale=scale)
+    return _finish(rows, pivot.astype(FLOAT64), sums, squares, energy, centre=centre, scale=scale)
 
 
 def pivot_of(W: Matrix) -> Array:
@@ -88,7 +209,7 @@ def _far_means(rows: Array) -> Array:
     with np.errstate(over="ignore", invalid="ignore"):
         mean = head.mean(axis=0)
         spread = np.square(head - mean).sum(axis=0)
-        far = len(head) * np.square(mean) > FAR * spread
+        far = len(head) * np.square(mean) > FAR_RATIO * spread
     return np.where(far, mean, 0.0)
 
 
@@ -112,7 +233,7 @@ def column_squares(block: Array) -> Array:
     return total
 
 
-def _finished(
+def _finish(
     rows: int,
     pivot: Array,
     sums: Array,
@@ -147,7 +268,7 @@ def deviations(around: Array, rows: int | Array, means: Array) -> Array:
         MatrixError: If a column is so small that its squares underflow to zero.
     """
     least = float(np.finfo(FLOAT64).tiny)
-    lost = (around < rows * least) & (means != 0) & (np.abs(means) < NEAR * math.sqrt(least))
+    lost = (around < rows * least) & (means != 0) & (np.abs(means) < NEAR_FACTOR * math.sqrt(least))
     if lost.any():
         place = int(np.argmax(lost))
         raise MatrixError(
@@ -206,9 +327,9 @@ def streamed_moments(
     pivot, sums, squares = np.zeros(columns, W.dtype), np.zeros(columns), np.zeros(columns)
     total, energy, sure = np.zeros((columns, columns) if sketching is None else (0, 0)), 0.0, True
     low, high = sure_range(W.dtype)
-    high *= ROOM  # a product with probes is larger than the sum of squares
+    high *= RANGE_SHARE  # a product with probes is larger than the sum of squares
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        for block in _about(W, pivot, moving=centre or scale):
+        for block in _blocks_about(W, pivot, moving=centre or scale):
             sums += np.ones(len(block), W.dtype) @ block
             own = column_squares(block) if scale else None
             squares += 0.0 if own is None else own
@@ -226,7 +347,7 @@ def streamed_moments(
     if not np.isfinite(energy):
         return Moments(means=sums, scales=None, energy=energy)
     away = pivot.astype(FLOAT64)
-    found = _finished(rows, away, sums, squares, energy, centre=centre, scale=scale)
+    found = _finish(rows, away, sums, squares, energy, centre=centre, scale=scale)
     shift = sums / rows if centre else -away  # from the pivot to the means, or to 0
     if sketching is not None:
         probed = sketching.probed(rows, sums, shift) if sure else None
@@ -250,7 +371,7 @@ def _is_in_range(product: Array, squares: Array | None) -> bool:
     return bool((((found > low) & (found < high)) | (squares == 0)).all())
 
 
-def _about(W: Streamed, pivot: Array, *, moving: bool) -> Iterator[Array]:
+def _blocks_about(W: Streamed, pivot: Array, *, moving: bool) -> Iterator[Array]:
     """Iterate over blocks less a pivot, which is written into `pivot` from the first block."""
     far = False
     for place, block in enumerate(W.row_blocks()):

@@ -1,5 +1,7 @@
 """The protocol of matrices that can be factored."""
 
+import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Protocol, runtime_checkable
 
@@ -69,21 +71,20 @@ BLOCK_BYTES = 2 * 2**20
 
 
 def block_rows(columns: int) -> int:
-    """Number of rows of `columns` float64 numbers in a block of 2 MiB, which stays in the cache.
-
-    Example:
-        >>> block_rows(2048)
-        128
-    """
+    """Number of rows of `columns` float64 numbers in a block of 2 MiB, which stays in the cache."""
     return max(1, BLOCK_BYTES // (8 * max(1, columns)))
 
 
-class View:
-    """Base of a matrix that takes shape, dtype, namespace, bytes and passes from another.
+class View(ABC):
+    """Base of a matrix that is formed from another only in its products.
+
+    Shape, dtype, namespace, bytes and passes are those of the other.
 
     Args:
         source: W, of shape (rows, columns).
     """
+
+    _squared_norm: float | None = None
 
     def __init__(self, source: Matrix) -> None:
         self.source = source
@@ -112,3 +113,34 @@ class View:
     def passes(self) -> int:
         """Number of passes over W so far."""
         return self.source.passes
+
+    @abstractmethod
+    def times(self, X: Array, /) -> Array:
+        """The product with X, of shape (rows, k)."""
+
+    @abstractmethod
+    def transposed_times(self, Y: Array, /) -> Array:
+        """The product of the transpose with Y, of shape (columns, k)."""
+
+    @abstractmethod
+    def row_blocks(self, rows: int | None = None, /) -> Iterator[Array]:
+        """Iterate over dense blocks of consecutive rows."""
+
+    def gram_times(self, X: Array, /) -> Array:
+        """The product of the Gram matrix with X, of shape (columns, k). Two passes."""
+        return self.transposed_times(self.times(X))
+
+    def squared_norm(self) -> float:
+        """The squared Frobenius norm, summed in float64 and kept."""
+        if self._squared_norm is None:
+            self._squared_norm = sum_of_squares(self)
+        return self._squared_norm
+
+    def __matmul__(self, X: Array) -> Array:
+        return self.times(X)
+
+
+def sum_of_squares(W: Matrix) -> float:
+    """‖W‖²_F in float64, block by block. One pass."""
+    # fsum, so that thousands of blocks add no rounding error
+    return math.fsum(W.namespace.squares(block) for block in W.row_blocks())

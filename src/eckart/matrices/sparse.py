@@ -17,9 +17,9 @@ PIECES: Final = 8
 """Number of blocks of rows, of equally many stored entries, over which W·X is spread."""
 HALVES: Final = 2
 """Number of blocks of rows over which Wᵀ·Y is spread; few, as each has a result of its own."""
-WIDTH: Final = 16
+SLICE_COLUMNS: Final = 16
 """Columns of Y at a time: rows of the result, visited at random, then stay in the cache."""
-LITTLE: Final = 2**24
+ONE_THREAD_PRODUCTS: Final = 2**24
 """Number of multiplications below which a product uses one thread."""
 
 
@@ -92,16 +92,16 @@ class Sparse:
 
         def partial(chosen: tuple[int, tuple[int, Any]]) -> Array:
             column, (row, piece) = chosen
-            own = Y[row : row + piece.shape[0], column : column + WIDTH]
+            own = Y[row : row + piece.shape[0], column : column + SLICE_COLUMNS]
             return np.asarray(piece.T @ np.ascontiguousarray(own))
 
-        columns = range(0, Y.shape[1], WIDTH)
+        columns = range(0, Y.shape[1], SLICE_COLUMNS)
         parts = in_threads(partial, product(columns, self._pieces(HALVES)))
         result = np.empty((self.shape[1], Y.shape[1]), parts[0].dtype)
         for number, column in enumerate(columns):
             both = parts[HALVES * number : HALVES * (number + 1)]
             # always two halves in this order, so that the bits do not depend on the threads
-            np.add(*both, out=result[:, column : column + WIDTH])
+            np.add(*both, out=result[:, column : column + SLICE_COLUMNS])
         return result
 
     def gram_times(self, X: Array, /) -> Array:
@@ -128,7 +128,7 @@ class Sparse:
         return self._squared_norm
 
     def _is_little(self, X: Array) -> bool:
-        return self.stored.nnz * X.shape[1] < LITTLE or self.shape[0] < PIECES
+        return self.stored.nnz * X.shape[1] < ONE_THREAD_PRODUCTS or self.shape[0] < PIECES
 
     def _pieces(self, count: int) -> list[tuple[int, Any]]:
         """Blocks of rows with about equally many stored entries, and the first row of each.

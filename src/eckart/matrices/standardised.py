@@ -1,4 +1,4 @@
-"""Matrices whose columns are centred and scaled while their products are computed."""
+"""Matrices whose columns are centred and scaled in their products, and Gram matrices WᵀW."""
 
 import math
 from collections.abc import Iterator
@@ -10,12 +10,15 @@ import numpy as np
 from eckart.arrays import FLOAT64, Array, Randomness
 from eckart.backends import HOST, sure_range
 from eckart.errors import MatrixError
-from eckart.matrices.compression import ROOM, Compression, Sketching, gaussian_probes
 from eckart.matrices.dense import Dense, as_matrix
 from eckart.matrices.derived import check_entries, out_of_range
 from eckart.matrices.moments import (
-    FAR,
+    FAR_RATIO,
+    SUMS_PER_DIRECTION,
+    Compression,
     Moments,
+    Sketching,
+    gaussian_probes,
     moments_of,
     scaled_gram,
     sparse_moments,
@@ -26,9 +29,9 @@ from eckart.matrices.protocol import Matrix, View
 from eckart.matrices.sparse import Sparse
 from eckart.matrices.streamed import Streamed
 
-MOST_COVARIANCE: Final = 2048
+GRAM_COLUMNS: Final = 2048
 """Largest number of columns for which the first pass over a streamed matrix forms WᵀW."""
-FOR_THE_SKETCH: Final = 0.25
+SKETCH_MEMORY_SHARE: Final = 0.25
 """Share of the memory of a streamed W; it is freed before a subspace is built."""
 
 
@@ -51,20 +54,20 @@ class Standardised(View):
         super().__init__(source)
         self.moments = moments
         self._own = source.namespace.put
-        sparse, streamed = isinstance(source, Sparse), isinstance(source, Streamed)
         with np.errstate(over="ignore"):
-            spread, far = moments.energy, source.shape[0] * float(np.square(self._shift()).sum())
-        # centred blocks of a sparse matrix would be dense
-        self._plain = sparse or source.namespace is not HOST
-        far_off = explicit or far > FAR * spread or self._are_wild(moments.scales)
+            shift = moments.means if moments.scales is None else moments.means / moments.scales
+            far = source.shape[0] * float(np.square(shift).sum())
+        # whether a fused product walks over blocks: centred blocks of a sparse W would be dense
+        self.is_by_blocks = not isinstance(source, Sparse) and source.namespace is HOST
+        far_off = explicit or far > FAR_RATIO * moments.energy or self._are_wild()
         # blocks of a streamed matrix may be overwritten, so centring them costs no copy
-        self._explicit = streamed or (not self._plain and far_off)
+        self._explicit = isinstance(source, Streamed) or (self.is_by_blocks and far_off)
 
     def times(self, X: Array, /) -> Array:
         """The product of this matrix with X, of shape (rows, k)."""
         if self._explicit:
             return np.concatenate([block @ self._put(X) for block in self._buffered()])
-        return self.source.times(self._narrowed(X)) - self._offset(X)
+        return self.source.times(self._scale(X)) - self._offset(X)
 
     def transposed_times(self, Y: Array, /) -> Array:
         """The product of its transpose with Y, of shape (columns, k)."""
@@ -77,13 +80,11 @@ class Standardised(View):
             return total.T.astype(self.dtype)
         ones = self._put(np.ones((1, len(Y))))
         product = self.source.transposed_times(Y) - self._put(self._means()).T @ (ones @ Y)
-        return self._divided(product)
+        return self._divide(product)
 
     def gram_times(self, X: Array, /) -> Array:
         """The product of its Gram matrix with X, of shape (columns, k)."""
-        if self._plain:
-            return self.transposed_times(self.times(X))
-        return self.gram_products(X, 0)[0]
+        return self.gram_products(X, 0)[0] if self.is_by_blocks else super().gram_times(X)
 
     def gram_products(self, X: Array, count: int) -> tuple[Array, Array]:
         """Do the work of the function `gram_products` in one pass over blocks of rows."""
@@ -96,16 +97,16 @@ class Standardised(View):
         if self._explicit:
             return total.T.astype(self.dtype), inner
         total -= sums * self._means()
-        return self._divided(total.T).astype(self.dtype), inner
+        return self._divide(total.T).astype(self.dtype), inner
 
     def row_blocks(self, rows: int | None = None, /) -> Iterator[Array]:
         """Iterate over centred and scaled blocks; a streamed one is valid until the next only."""
         if isinstance(self.source, Streamed):
             for block in self.source.row_blocks(rows):
-                yield self._moved(block, block)
+                yield self._standardise(block, block)
             return
         for block in self.source.row_blocks(rows or tall_rows(self.shape[1])):
-            yield self._moved(block, None)
+            yield self._standardise(block, None)
 
     def _buffered(self) -> Iterator[Array]:
         """Iterate over the blocks in one buffer: each is valid only until the next."""
@@ -115,9 +116,9 @@ class Standardised(View):
         height = tall_rows(self.shape[1])
         buffer = np.empty((min(height, self.shape[0]), self.shape[1]), self.dtype)
         for block in self.source.row_blocks(height):
-            yield self._moved(block, buffer[: len(block)])
+            yield self._standardise(block, buffer[: len(block)])
 
-    def _moved(self, block: Array, out: Array | None) -> Array:
+    def _standardise(self, block: Array, out: Array | None) -> Array:
         """Centre and scale a block; in float64 if the scales leave the range of its dtype."""
         scales = self.moments.scales
         if scales is not None and self._leaves_range():
@@ -133,7 +134,7 @@ class Standardised(View):
 
     def gram_of(self, X: Array, /) -> Array:
         """Xᵀ·Wᵀ·W·X in float64, of shape (k, k): half the operations of `gram_times`. One pass."""
-        if self._plain:
+        if not self.is_by_blocks:
             Y = self.times(X)
             return self.namespace.gram(Y, Y)
         total = np.zeros((X.shape[1], X.shape[1]))
@@ -148,16 +149,11 @@ class Standardised(View):
             yield from ((block, block @ own) for block in self._buffered())
             return
         # the mean is subtracted from the thin product, not from W
-        narrow, offset = np.asfortranarray(self._narrowed(X)), self._offset(X)
+        narrow, offset = np.asfortranarray(self._scale(X)), self._offset(X)
         for block in self.source.row_blocks(tall_rows(self.shape[1])):
             Y = block @ narrow
             Y -= offset
             yield block, Y
-
-    @property
-    def is_by_blocks(self) -> bool:
-        """Whether a fused product walks over blocks of rows."""
-        return not self._plain
 
     def rescaled(self, exponent: int) -> "Standardised":
         """Return 2^exponent times this matrix."""
@@ -245,8 +241,9 @@ class Standardised(View):
         get = self.namespace.get
         return max(float(np.abs(get(block)).max()) for block in self.source.row_blocks())
 
-    def _are_wild(self, scales: Array | None) -> bool:
+    def _are_wild(self) -> bool:
         """Whether squares of entries leave the range of the dtype before columns are scaled."""
+        scales = self.moments.scales
         if scales is None:
             return False
         (low, high), squares = sure_range(self.dtype), np.square(scales)
@@ -260,18 +257,14 @@ class Standardised(View):
     def _means(self) -> Array:
         return self.moments.means[np.newaxis]
 
-    def _shift(self) -> Array:
-        scales = self.moments.scales
-        return self.moments.means if scales is None else self.moments.means / scales
-
     def _put(self, X: Array) -> Array:
         return self._own(X, self.dtype)
 
-    def _narrowed(self, X: Array) -> Array:
+    def _scale(self, X: Array) -> Array:
         """diag(1/scales)·X."""
-        return self._divided(self._put(X))
+        return self._divide(self._put(X))
 
-    def _divided(self, X: Array) -> Array:
+    def _divide(self, X: Array) -> Array:
         scales = self.moments.scales
         if self._leaves_range():
             raise MatrixError(
@@ -283,9 +276,7 @@ class Standardised(View):
 
     def _offset(self, X: Array) -> Array:
         """meansᵀ·diag(1/scales)·X, which is subtracted from every row of the product."""
-        return self._put(self._means()) @ self._narrowed(X)
-
-    __matmul__ = times
+        return self._put(self._means()) @ self._scale(X)
 
 
 def standardised(
@@ -337,11 +328,15 @@ def measured(
 ) -> Standardised:
     """Do the work of `standardised` without the check that the entries are finite."""
     if isinstance(matrix, Streamed):
-        wide = matrix.shape[1] > min(MOST_COVARIANCE, matrix.most_columns)
+        wide = matrix.shape[1] > min(GRAM_COLUMNS, matrix.most_columns)
         beside = _sketching(matrix, width, seed, scale=scale) if wide or not whole else None
         found = streamed_moments(matrix, beside, centre=centre, scale=scale)
         if beside is None and found.gram is None and 0 < found.energy < math.inf:
-            found = replace(found, gram=_scaled_gram_of(matrix, found))
+            # squares leave the range of the dtype, so that blocks are rescaled to near 1 first
+            exponent = -int(np.frexp(math.sqrt(found.energy))[1])
+            near_one = Standardised(matrix, found).rescaled(exponent).covariance()
+            # squares of 2^exponent·W are 4^exponent times as large
+            found = replace(found, gram=near_one * 4.0**-exponent)
     elif isinstance(matrix, Sparse):
         found = sparse_moments(matrix, centre=centre, scale=scale)
     else:
@@ -349,16 +344,57 @@ def measured(
     return Standardised(matrix, found)
 
 
-def _scaled_gram_of(W: Streamed, moments: Moments) -> Array:
-    """WᵀW where squares leave the range of the dtype, from blocks rescaled to near 1."""
-    exponent = -int(np.frexp(math.sqrt(moments.energy))[1])
-    # squares of 2^exponent·W are 4^exponent times as large
-    return Standardised(W, moments).rescaled(exponent).covariance() * 4.0**-exponent
-
-
 def _sketching(W: Streamed, width: int, seed: Any, *, scale: bool) -> Sketching:
     """Return a sketch that fits its share of the memory; no probes if deviations are unknown."""
     rows, columns = W.shape
-    height = min(ROOM * width, int(FOR_THE_SKETCH * W.memory) // (columns * W.dtype.itemsize))
+    most = int(SKETCH_MEMORY_SHARE * W.memory) // (columns * W.dtype.itemsize)
+    height = min(SUMS_PER_DIRECTION * width, most)
     compression = Compression(rows, columns, height, W.dtype, seed)
     return Sketching(compression, width, None if scale else gaussian_probes(columns, W.dtype))
+
+
+def gram(W: Matrix) -> Array:
+    """WᵀW in float64, of shape (columns, columns). One pass, or none if it is known already."""
+    if isinstance(W, Standardised) and W.moments.gram is not None:
+        return W.moments.gram
+    if isinstance(W, Standardised) and W.namespace is HOST and not isinstance(W.source, Sparse):
+        return W.covariance()
+    columns = W.shape[1]
+    total = np.zeros((columns, columns))
+    for block in W.row_blocks(tall_rows(columns)):
+        # each block in the dtype of W, the sum over blocks in float64
+        total += W.namespace.get(block.T @ block)
+    return total
+
+
+def gram_products(W: Matrix, X: Array, count: int) -> tuple[Array, Array]:
+    """WᵀW·X, and (W·X₁)ᵀ(W·X₁) in float64 for the first `count` columns X₁ of X.
+
+    The second comes from W·X₁, so that each column is accurate to its own rounding; taken from
+    WᵀW·X it would have the rounding of the longest column.
+    """
+    if isinstance(W, Standardised) and W.is_by_blocks:
+        return W.gram_products(X, count)
+    if is_streamed(W):
+        product = W.gram_times(X)
+        # W·X₁ would take a second reading of the rows
+        inner = W.namespace.gram(X[:, :count], product[:, :count])
+        # rounding leaves the product unsymmetric
+        return product, (inner + inner.T) / 2
+    Y = W.times(X)
+    return W.transposed_times(Y), W.namespace.gram(Y[:, :count], Y[:, :count])
+
+
+def deflated_gram(W: Matrix, A: Array) -> Array:
+    """ΠWᵀWΠ in float64 with Π = I − AᵀA: each row is projected before the product. One pass."""
+    columns = W.shape[1]
+    total, own = np.zeros((columns, columns)), W.namespace.put(A, W.dtype)
+    for block in W.row_blocks(tall_rows(columns)):
+        left = block - (block @ own.T) @ own
+        total += W.namespace.get(left.T @ left)
+    return total
+
+
+def is_streamed(W: Matrix) -> bool:
+    """Whether the rows of W are read from files again for each product."""
+    return isinstance(W.source if isinstance(W, Standardised) else W, Streamed)

@@ -11,15 +11,16 @@ import numpy as np
 from eckart.arrays import PAGE, Array, DType, own_pages
 from eckart.backends import HOST, Namespace
 from eckart.errors import MatrixError
-from eckart.matrices.derived import check_shape, sum_of_squares
+from eckart.matrices.derived import check_shape
+from eckart.matrices.protocol import sum_of_squares
 
 BUFFERS: Final = 2
 """Number of blocks in memory: one is filled while the other is used."""
-MOST_BLOCK: Final = 64 * 2**20
+MOST_BLOCK_BYTES: Final = 64 * 2**20
 """Bytes of the largest block; a larger one is no faster."""
-SHARE: Final = 0.5
+MEMORY_SHARE: Final = 0.5
 """Share of the memory for the buffers and the bytes that a reader keeps."""
-LEAST: Final = 0.125
+LEAST_SHARE: Final = 0.125
 """Least share of the memory for the buffers alone, whatever a reader keeps."""
 
 
@@ -91,13 +92,13 @@ class Streamed:
         self.passes = 0
         self._squared_norm: float | None = None
         row = columns * source.dtype.itemsize
-        buffers = max(int(SHARE * memory) - source.held, int(LEAST * memory))
-        share = min(MOST_BLOCK, buffers // BUFFERS)
-        self.height = min(rows, _even(share // row, row))
+        buffers = max(int(MEMORY_SHARE * memory) - source.held, int(LEAST_SHARE * memory))
+        share = min(MOST_BLOCK_BYTES, buffers // BUFFERS)
+        self.height = min(rows, _whole_pages(share // row, row))
         if self.height < min(rows, 16):
             raise MatrixError(
                 f"A memory of {memory / 1e6:.0f} MB holds {self.height} rows of {columns} columns.",
-                hint=f"Allow at least {math.ceil(64 * row / SHARE * BUFFERS / 1e6)} MB.",
+                hint=f"Allow at least {math.ceil(64 * row / MEMORY_SHARE * BUFFERS / 1e6)} MB.",
                 code="memory-too-small",
             )
 
@@ -125,7 +126,7 @@ class Streamed:
     def most_columns(self) -> int:
         """Number of columns for which WᵀW and its decomposition take under half of the memory."""
         # six float64 arrays of columns × columns
-        return int(math.sqrt(self.memory * (1 - SHARE) / 6 / 8))
+        return int(math.sqrt(self.memory * (1 - MEMORY_SHARE) / 6 / 8))
 
     def times(self, X: Array, /) -> Array:
         """W·X, of shape (rows, k)."""
@@ -154,9 +155,9 @@ class Streamed:
         """Iterate over blocks; each may be written into, and is valid until the next but one."""
         height = min(rows or self.height, self.height)
         self.passes += 1
-        blocks = _ahead(self.source, height)
+        blocks = _read_ahead(self.source, height)
         # taller blocks than the buffers are joined in memory of their own
-        yield from _taller(blocks, rows) if rows and rows > height else blocks
+        yield from _join_blocks(blocks, rows) if rows and rows > height else blocks
 
     def squared_norm(self) -> float:
         """‖W‖²_F, summed in float64."""
@@ -167,14 +168,14 @@ class Streamed:
     __matmul__ = times
 
 
-def _even(height: int, row: int) -> int:
+def _whole_pages(height: int, row: int) -> int:
     """Lower the height of a block, so that all blocks begin at the same byte of a page."""
     # the least number of rows that is a whole number of pages
     step = PAGE // math.gcd(PAGE, row)
     return height - height % step if height > step else height
 
 
-def _ahead(source: RowSource, height: int) -> Iterator[Array]:
+def _read_ahead(source: RowSource, height: int) -> Iterator[Array]:
     """Iterate over blocks of a source, which a thread reads one block ahead."""
     free: Queue[Array] = Queue()
     full: Queue[Any] = Queue()
@@ -237,7 +238,7 @@ def _next_free(free: Queue[Array], stop: threading.Event) -> Array | None:
     return None
 
 
-def _taller(blocks: Iterator[Array], rows: int) -> Iterator[Array]:
+def _join_blocks(blocks: Iterator[Array], rows: int) -> Iterator[Array]:
     """Iterate over blocks of `rows` rows each, joined from lower blocks."""
     pending: list[Array] = []
     count = 0

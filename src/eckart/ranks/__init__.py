@@ -1,18 +1,20 @@
 """Rank rules and budgets: the number of columns. Arithmetic only; nothing here reads W."""
 
-from eckart.ranks.choice import byte_count, rank_rule
-from eckart.ranks.noise import AboveThreshold, NoiseThreshold, noise_threshold
+from eckart.ranks.choice import AboveThreshold, NoiseThreshold, noise_threshold, rank_rule
 from eckart.ranks.rules import (
+    RANK_GUESS,
     GivenRank,
     GrowingRule,
     RankRule,
     WithinBytes,
     WithinTolerance,
+    byte_count,
     check_open_unit,
     tail_errors,
 )
 
 __all__ = [
+    "RANK_GUESS",
     "AboveThreshold",
     "GivenRank",
     "GrowingRule",

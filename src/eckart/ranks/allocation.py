@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar, cast, final
+from typing import TypeVar, final
 
 import numpy as np
 import numpy.typing as npt
@@ -58,22 +58,13 @@ def allocate(
         (2, 1)
     """
     count = len(spectra)
-    weighted = _each(weights, 1.0, count, "weights")
-    layers = [
-        _layer(spectrum, weight, block, most_columns)
-        for spectrum, weight, block, most_columns in zip(
-            spectra,
-            weighted,
-            _each(multiple, 1, count, "multiple"),
-            _each(most, None, count, "most"),
-            strict=True,
-        )
-    ]
+    shares = _each(weights, 1.0, count, "weights")
+    blocks_of = _each(multiple, 1, count, "multiple")
+    limits = _each(most, None, count, "most")
+    layers = list(map(_layer, spectra, shares, blocks_of, limits))
     prices = _each(costs, 1, count, "costs")
-    start = [
-        layer.blocks_for(columns or 0)
-        for layer, columns in zip(layers, _each(least, 0, count, "least"), strict=True)
-    ]
+    firsts = _each(least, 0, count, "least")
+    start = [layer.blocks_for(first) for layer, first in zip(layers, firsts, strict=True)]
     spent = sum(
         layer.columns(blocks) * price
         for layer, blocks, price in zip(layers, start, prices, strict=True)
@@ -104,10 +95,6 @@ class _Layer:
         """The fewest blocks that hold so many columns, or all blocks."""
         # the first block whose end reaches `columns`; none for 0 columns
         return min(int(np.searchsorted(self.ends, columns)) + (columns > 0), len(self.ends))
-
-    def widths(self) -> npt.NDArray[np.int64]:
-        """Number of columns of each block."""
-        return np.diff(self.ends, prepend=0)
 
 
 def _layer(spectrum: Array, weight: float, block: int, most: int | None) -> _Layer:
@@ -147,7 +134,7 @@ def _candidates(
     """Layer, number and bytes of every block that gains something, the best gain per byte first."""
     owners, blocks, bytes_of, densities = [], [], [], []
     for owner, (layer, price, first) in enumerate(zip(layers, prices, start, strict=True)):
-        cost = layer.widths()[first:] * price
+        cost = np.diff(layer.ends, prepend=0)[first:] * price
         gains = layer.gains[first:]
         # the mean of equal numbers may round upwards, and no block may come before the last one
         density = np.minimum.accumulate(gains / cost) if len(gains) else gains
@@ -178,4 +165,4 @@ def _each(given: T | Sequence[T] | None, default: T, count: int, name: str) -> l
             hint="Give one for each layer.",
             code="lengths-differ",
         )
-    return list(cast(Sequence[T], given))
+    return list(given)

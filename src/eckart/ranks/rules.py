@@ -1,37 +1,46 @@
-"""The protocol of rank rules, and the rank from a number, a tolerance or a number of bytes."""
+"""The kinds of rank rules, and the rank from a number, a tolerance or a number of bytes."""
 
+import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol, final, runtime_checkable
+from typing import ClassVar, Final, final
 
 import numpy as np
 
-from eckart.arguments import check_number
+from eckart.arguments import check_number, check_whole
 from eckart.arrays import Array, DType
 from eckart.errors import ArgumentError, MatrixError
 from eckart.factors import check_rank
 
+RANK_GUESS: Final = 32
+"""Rank that a search for the rank starts from; it sets the width of the first blocks."""
 
-class RankRule(Protocol):
-    """A rule that chooses the rank from the shape and, if it needs them, the singular values."""
 
-    @property
-    def needs_spectrum(self) -> bool:
-        """Whether `choose` reads the singular values."""
-        ...
+class RankRule(ABC):
+    """A rule that chooses the rank from the shape alone."""
 
+    __slots__ = ()
+
+    needs_spectrum: ClassVar[bool] = False
+    """Whether `choose` reads the singular values."""
+
+    @abstractmethod
     def choose(self, shape: tuple[int, int], dtype: DType, singular_values: Array | None) -> int:
         """The rank for a matrix of this shape; `singular_values` holds all of them, descending."""
-        ...
 
+    @abstractmethod
     def describe(self) -> str:
         """Return the rule in a few words, for the recipe."""
-        ...
 
 
-@runtime_checkable
-class GrowingRule(Protocol):
-    """A rule that can tell from the leading singular values whether they suffice."""
+class GrowingRule(RankRule):
+    """A rule that reads the singular values, and can tell whether the leading ones suffice."""
 
+    __slots__ = ()
+
+    needs_spectrum: ClassVar[bool] = True
+
+    @abstractmethod
     def enough(
         self, shape: tuple[int, int], dtype: DType, leading: Array, rest: float
     ) -> int | None:
@@ -44,7 +53,6 @@ class GrowingRule(Protocol):
             rest: Sum of all other squared singular values, given apart because the difference of
                 ‖W‖² and the leading ones may lose it to rounding.
         """
-        ...
 
 
 def tail_errors(singular_values: Array) -> Array:
@@ -77,7 +85,7 @@ def known_values(singular_values: Array | None) -> Array:
 
 @final
 @dataclass(frozen=True, slots=True)
-class GivenRank:
+class GivenRank(RankRule):
     """The rank that a user gave.
 
     Raises:
@@ -94,11 +102,6 @@ class GivenRank:
         # the shape is not known yet, so only the lower limit counts
         check_rank(self.rank, most=self.rank, what="anything")
 
-    @property
-    def needs_spectrum(self) -> bool:
-        """False: the rule does not read the singular values."""
-        return False
-
     def choose(self, shape: tuple[int, int], dtype: DType, singular_values: Array | None) -> int:
         """Return the rank, if the matrix has at least as many rows and columns."""
         del dtype, singular_values
@@ -113,7 +116,7 @@ class GivenRank:
 
 @final
 @dataclass(frozen=True, slots=True)
-class WithinTolerance:
+class WithinTolerance(GrowingRule):
     """The smallest rank with ‖W − B·A‖ ≤ tolerance·‖W‖.
 
     Raises:
@@ -128,11 +131,6 @@ class WithinTolerance:
 
     def __post_init__(self) -> None:
         check_open_unit("tolerance", self.tolerance)
-
-    @property
-    def needs_spectrum(self) -> bool:
-        """True: the rule reads the singular values."""
-        return True
 
     def choose(self, shape: tuple[int, int], dtype: DType, singular_values: Array | None) -> int:
         """The first rank whose tail √(σ²_{r+1} + …) is within the tolerance; at least 1."""
@@ -159,7 +157,7 @@ class WithinTolerance:
 
 @final
 @dataclass(frozen=True, slots=True)
-class WithinBytes:
+class WithinBytes(RankRule):
     """The largest rank whose two factors take at most `most_bytes`.
 
     Raises:
@@ -179,11 +177,6 @@ class WithinBytes:
                 hint="Give at least 1 byte.",
                 code="budget-too-small",
             )
-
-    @property
-    def needs_spectrum(self) -> bool:
-        """False: the rule does not read the singular values."""
-        return False
 
     def choose(self, shape: tuple[int, int], dtype: DType, singular_values: Array | None) -> int:
         """most_bytes / ((rows + columns)·bytes per number), at most min(rows, columns)."""
@@ -216,3 +209,37 @@ def check_open_unit(name: str, number: float) -> None:
             hint=f"Give a {name} between 0 and 1.",
             code=f"bad-{name}",
         )
+
+
+def byte_count(text: int | str) -> int:
+    """Return the number of bytes that text such as "10MB", "2GiB" or "4096" names.
+
+    Raises:
+        ArgumentError: If the text is not a number of bytes.
+
+    Example:
+        >>> byte_count("10MB"), byte_count("2 KiB")
+        (10000000, 2048)
+    """
+    if not isinstance(text, str):
+        return check_whole("number of bytes", text)
+    number = text.strip().rstrip("BbIiKkMmGgTt ")
+    unit = text.strip()[len(number) :].strip().lower()
+    scales = {"": 1, "b": 1}
+    for power, letter in enumerate("kmgt", start=1):
+        scales |= {
+            letter: 1000**power,
+            f"{letter}b": 1000**power,
+            f"{letter}ib": 1024**power,
+        }
+    try:
+        size = float(number) * scales[unit]
+    except (ValueError, KeyError):
+        size = math.nan
+    if not math.isfinite(size):
+        raise ArgumentError(
+            f"'{text}' is not a number of bytes.",
+            hint="Write it like 10MB or 512KiB.",
+            code="bad-bytes",
+        )
+    return int(size)

@@ -21,9 +21,9 @@ from eckart.recommend.options import (
     wrote_model,
 )
 from eckart.terminal import console
-from eckart.terminal.lazy import LazyGroup
 from eckart.terminal.options import (
     FILE,
+    LazyGroup,
     answer_options,
     force_option,
     json_option,

@@ -17,7 +17,7 @@ from eckart.recommend.options import (
     titles,
 )
 from eckart.terminal import console
-from eckart.terminal.answers import check_report, write_report
+from eckart.terminal.console import check_report, write_report
 from eckart.terminal.options import EXIT_STATUS, FILE, reported_options, seed_option, together
 from eckart.threads import limited_threads
 

@@ -9,8 +9,8 @@ from click.core import ParameterSource
 
 from eckart.errors import ArgumentError
 from eckart.terminal import console
-from eckart.terminal.answers import check_report, deliver
-from eckart.terminal.options import FILE, RankType, column_names, reported_options, seed_option
+from eckart.terminal.console import check_report, deliver
+from eckart.terminal.options import FILE, RANK, column_names, reported_options, seed_option
 
 SOLVERS = {"svd": "ExactSVD", "gram": "GramSVD", "krylov": "BlockKrylov"}
 WAYS = ("rank", "tolerance", "variance")
@@ -18,7 +18,7 @@ WAYS = ("rank", "tolerance", "variance")
 
 @click.command(epilog="Example: eckart reduce table.parquet --rank 50 -o scores.parquet")
 @click.argument("table", metavar="TABLE", type=FILE)
-@click.option("--rank", type=RankType(), help="Number of components, or auto: those above noise.")
+@click.option("--rank", type=RANK, help="Number of components, or auto: those above noise.")
 @click.option("--tolerance", type=float, help="The fewest components within this relative error.")
 @click.option("--variance", type=float, help="The fewest components with this share of variance.")
 @click.option("--centre/--no-centre", default=True, help="Whether to subtract the means.")

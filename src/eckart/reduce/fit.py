@@ -10,7 +10,7 @@ import numpy as np
 from eckart.arrays import FLOAT64, Array, Randomness, as_randomness, working_dtype
 from eckart.backends import HOST, svd
 from eckart.engine import Components, components
-from eckart.engine.component_solver import RESIDUALS
+from eckart.engine.component_solver import DEFAULT_RESIDUALS
 from eckart.errors import ArgumentError
 from eckart.matrices import Matrix, Sparse, Standardised, Streamed, as_matrix
 from eckart.matrices.standardised import measured
@@ -142,7 +142,7 @@ def named_solver(name: str | None, W: Standardised, tol: float | None) -> Solver
         return None
     known = {"svd": ExactSVD(), "gram": GramSVD()}
     if name == "krylov":
-        return BlockKrylov(residual=tol or RESIDUALS[W.dtype], tall=False)
+        return BlockKrylov(residual=tol or DEFAULT_RESIDUALS[W.dtype], tall=False)
     if name not in known:
         raise ArgumentError(
             f"There is no solver '{name}'.",

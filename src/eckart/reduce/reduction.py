@@ -13,7 +13,7 @@ from eckart.completion.fold_in import fold_in
 from eckart.completion.objective import Observed
 from eckart.errors import FormatError, MatrixError
 from eckart.factors import Factors
-from eckart.matrices.moments import FAR
+from eckart.matrices.moments import FAR_RATIO
 
 
 @final
@@ -216,7 +216,7 @@ class Reduction:
         means = self.means if self.scales is None else self.means / self.scales
         # an infinite square is far as well
         with np.errstate(over="ignore"):
-            return self.rows * float(np.square(means).sum()) > FAR * self.energy
+            return self.rows * float(np.square(means).sum()) > FAR_RATIO * self.energy
 
     def _lengths(self) -> Array:
         """The numbers by which scores are divided: standard deviations if whitened, else ones."""

@@ -1,8 +1,15 @@
 """The parts that reports share: the frame of a page, figures, and tables of labels and values."""
 
-from eckart.reporting.tables import certificate_table, compare_table, compare_verdict, factor_table
+from eckart.reporting.tables import (
+    Document,
+    certificate_table,
+    compare_table,
+    compare_verdict,
+    factor_table,
+)
 
 __all__ = [
+    "Document",
     "certificate_table",
     "compare_table",
     "compare_verdict",

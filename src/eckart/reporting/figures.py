@@ -1,10 +1,18 @@
 """The interactive figures of a report: curves and pictures of matrices."""
 
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
+
+from eckart.reporting.tables import Document
+
+Picture: TypeAlias = npt.NDArray[np.floating[Any]]
+
+Look: TypeAlias = dict[str, Any]
+"""Settings of a trace, an axis or a mark of plotly."""
 
 ACCENT: Final = "rgb(36, 87, 197)"
 """Colour of the main curve of a figure."""
@@ -35,12 +43,12 @@ MOST_POINTS: Final = 2000
 """Most points of a curve, which are more than a page has pixels across."""
 
 
-def loss_curve(part: dict[str, Any]) -> go.Figure | None:
+def loss_curve(part: Document) -> go.Figure | None:
     """The loss over the steps, with a line at the best possible loss; None without losses."""
     history = [record for record in part["history"] if record["loss"] is not None]
     if len(history) < 2:
         return None
-    kept = _thinned(history)
+    kept = _thin(history)
     losses: list[float] = [record["loss"] for record in kept]
     unit = "epoch" if "epochs" in part["recipe"]["solver"] else "step"
     best = part["certificate"]["best_possible_error"]
@@ -67,7 +75,7 @@ def loss_curve(part: dict[str, Any]) -> go.Figure | None:
     return styled(curve, 380)
 
 
-def loss_curves(document: dict[str, Any]) -> go.Figure | None:
+def loss_curves(document: Document) -> go.Figure | None:
     """The losses of several solvers in one figure, by steps and by time; None if W is 0.
 
     Each curve ends in a mark of its own shape, or a cross if the run failed. A solver of one step
@@ -101,10 +109,10 @@ def loss_curves(document: dict[str, Any]) -> go.Figure | None:
     return styled(sheet, 440).update_layout(legend={"y": 1.03})
 
 
-def _points(run: dict[str, Any]) -> list[tuple[float, float, float]]:
+def _points(run: Document) -> list[tuple[float, float, float]]:
     """The (steps, seconds, loss) of a run; a last step without a loss gets the squared error."""
     history = run["history"]
-    known = _thinned([record for record in history if record["loss"] is not None], early=True)
+    known = _thin([record for record in history if record["loss"] is not None], early=True)
     points = [(record["step"] + 1, record["seconds"], record["loss"]) for record in known]
     if history and history[-1]["loss"] is None:
         last, error = history[-1], run["certificate"]["error"]
@@ -114,14 +122,14 @@ def _points(run: dict[str, Any]) -> list[tuple[float, float, float]]:
 
 
 def _curve(
-    run: dict[str, Any], place: int, path: list[tuple[float, float]], where: str
+    run: Document, place: int, path: list[tuple[float, float]], where: str
 ) -> list[go.Scatter]:
     """The line of a run, if it has several steps, and the mark at its end for the legend."""
     colour = list(CURVES)[place % len(CURVES)]
     failed = run["grade"] == "failed"
     symbol = "x" if failed else SYMBOLS[place % len(SYMBOLS)]
     steps = [(x, loss if loss > 0 else None) for x, loss in path]  # 0 has no logarithm
-    shared: dict[str, Any] = {
+    shared: Look = {
         "name": f"{run['name']} ({run['outcome'].lower()})" if failed else run["name"],
         "legendgroup": run["name"],
         "line": {"color": colour, "width": 2.5},
@@ -147,7 +155,7 @@ def _curve(
     return [line, end] if steps[1:] else [end]
 
 
-def _across(curves: list[list[float]], *, whole: bool) -> dict[str, Any]:
+def _across(curves: list[list[float]], *, whole: bool) -> Look:
     """The horizontal axis, with `whole` numbers or any; logarithmic if one run is much longer."""
     ends = [curve[-1] for curve in curves]
     longest = max(ends)
@@ -159,7 +167,7 @@ def _across(curves: list[list[float]], *, whole: bool) -> dict[str, Any]:
     return {"type": "log", "dtick": 1, "range": [bottom - room, top + room]}
 
 
-def _thinned(history: list[dict[str, Any]], *, early: bool = False) -> list[dict[str, Any]]:
+def _thin(history: list[Document], *, early: bool = False) -> list[Document]:
     """At most about 2000 records, with the first and the last, evenly spaced or denser `early`."""
     last = len(history) - 1
     if last < MOST_POINTS:
@@ -195,7 +203,7 @@ def _mark_floor(curve: go.Figure, floor: float, rank: int, *, wide: bool, drawn:
     curve.add_annotation(**note, **place, xref="paper", x=1, xanchor="right")
 
 
-def singular_values(part: dict[str, Any]) -> go.Figure | None:
+def singular_values(part: Document) -> go.Figure | None:
     """The singular values of W, the kept ones in colour; None if they are not known."""
     values = np.asarray(part["singular_values"] or [])
     if not len(values):
@@ -237,7 +245,7 @@ def singular_values(part: dict[str, Any]) -> go.Figure | None:
     return styled(curve, 380)
 
 
-def matrices(part: dict[str, Any], *, photograph: bool) -> go.Figure:
+def matrices(part: Document, *, photograph: bool) -> go.Figure:
     """W, B·A and W − B·A side by side; zooming one zooms all three."""
     pictures = {name: np.asarray(part["pictures"][name]) for name in ("W", "BA", "residual")}
     rows, columns = part["shape"]
@@ -249,12 +257,12 @@ def matrices(part: dict[str, Any], *, photograph: bool) -> go.Figure:
     few = _prints_numbers(pictures["W"])
     titles = ("W", "B·A", "W − B·A")
     sheet = make_subplots(1, 3, subplot_titles=titles, horizontal_spacing=0.09)
-    shared: dict[str, Any] = {
+    shared: Look = {
         "colorscale": LIGHT if few else "gray" if photograph else "Viridis",
         "zmin": low,
         "zmax": high,
     }
-    looks: tuple[dict[str, Any], ...] = (
+    looks: tuple[Look, ...] = (
         {**shared, "showscale": False},
         {**shared, "colorbar": _bar(0.642)},
         {**_diverging(few, "RdBu"), "zmin": -most, "zmax": most, "colorbar": _bar(1.005)},
@@ -276,7 +284,7 @@ def matrices(part: dict[str, Any], *, photograph: bool) -> go.Figure:
     return styled(sheet, height + 110)
 
 
-def factors(part: dict[str, Any]) -> go.Figure:
+def factors(part: Document) -> go.Figure:
     """B and A as pictures, each on its own scale centred on zero."""
     B, A = np.asarray(part["pictures"]["B"]), np.asarray(part["pictures"]["A"])
     rows, columns = part["shape"]
@@ -301,7 +309,7 @@ def factors(part: dict[str, Any]) -> go.Figure:
     return styled(sheet, 370)
 
 
-def axis(low: float, high: float, *, wide: bool) -> dict[str, Any]:
+def axis(low: float, high: float, *, wide: bool) -> Look:
     """The range of an axis with room below for a note; logarithmic if it is `wide`."""
     if not wide:
         span = (high - low) or 1.0
@@ -315,12 +323,12 @@ def axis(low: float, high: float, *, wide: bool) -> dict[str, Any]:
     return {**scale, "dtick": max(1, round(span / 6)), "exponentformat": "power"}
 
 
-def _bar(x: float) -> dict[str, Any]:
+def _bar(x: float) -> Look:
     place = {"x": x, "y": 1, "yanchor": "top", "len": 1}
     return {"thickness": 10, "outlinewidth": 0, "exponentformat": "e", **place}
 
 
-def _diverging(few: bool, scale: str) -> dict[str, Any]:
+def _diverging(few: bool, scale: str) -> Look:
     return {"colorscale": LIGHT_DIVERGING if few else scale}
 
 
@@ -329,11 +337,11 @@ def _whole(entries: int) -> int | None:
     return 1 if entries <= MOST_NUMBERS else None
 
 
-def _prints_numbers(picture: Any) -> bool:
+def _prints_numbers(picture: Picture) -> bool:
     return max(picture.shape) <= MOST_NUMBERS
 
 
-def _heatmap(picture: Any, shape: tuple[int, int], **look: Any) -> go.Heatmap:
+def _heatmap(picture: Picture, shape: tuple[int, int], **look: Any) -> go.Heatmap:
     """A heat map whose cells lie at the rows and columns they cover; a small one shows numbers."""
     height, width = picture.shape
     numbers = _prints_numbers(picture)
@@ -345,7 +353,7 @@ def _heatmap(picture: Any, shape: tuple[int, int], **look: Any) -> go.Heatmap:
         )
     )
     return go.Heatmap(
-        z=_narrowed(picture),
+        z=_as_float32(picture),
         # a thumbnail has fewer cells than the matrix has rows: each lies at the middle of its rows
         y=(np.arange(height) + 0.5) * shape[0] / height - 0.5,
         x=(np.arange(width) + 0.5) * shape[1] / width - 0.5,
@@ -357,7 +365,7 @@ def _heatmap(picture: Any, shape: tuple[int, int], **look: Any) -> go.Heatmap:
     )
 
 
-def _narrowed(picture: Any) -> Any:
+def _as_float32(picture: Picture) -> Picture:
     """The picture in float32, which halves the page, unless its numbers leave that range."""
     kind, largest = np.finfo(np.float32), float(np.abs(picture).max(initial=0.0))
     # above the lower limit, entries down to eps times the largest are normal numbers
@@ -367,7 +375,7 @@ def _narrowed(picture: Any) -> Any:
 
 def styled(sheet: go.Figure, height: float) -> go.Figure:
     """The figure in the style of all figures, with a background that is transparent to the page."""
-    ticks: dict[str, Any] = {
+    ticks: Look = {
         "ticks": "outside",
         "ticklen": 5,
         "tickcolor": LINES,

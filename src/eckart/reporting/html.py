@@ -10,6 +10,7 @@ import plotly.io
 from plotly.offline import get_plotlyjs
 
 from eckart.reporting import figures
+from eckart.reporting.tables import Document
 
 POLICY: Final = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
@@ -92,9 +93,7 @@ find by value."""
 def frame(title: str, body: str) -> str:
     """A complete HTML page that needs no other file.
 
-    Args:
-        title: Title of the page, as plain text.
-        body: Content of the page, as HTML.
+    The title is plain text, the body HTML.
     """
     return f"""<!doctype html>
 <html lang="en">
@@ -134,10 +133,7 @@ def table(rows: list[tuple[str, str]]) -> str:
 def grid(header: tuple[str, ...], rows: list[tuple[str, ...]], marks: list[str]) -> str:
     """The HTML of a table whose columns hold numbers, except the first and the last.
 
-    Args:
-        header: Titles of the columns.
-        rows: Cells of each row, as plain text.
-        marks: HTML before the first cell of each row.
+    The cells are plain text, and the marks, before the first cell of each row, are HTML.
     """
     sides = ("", *[' class="number"'] * (len(header) - 2), "")
     heads = "".join(
@@ -152,7 +148,7 @@ def grid(header: tuple[str, ...], rows: list[tuple[str, ...]], marks: list[str])
     return f'<table class="grid"><tr>{heads}</tr>{lines}</table>'
 
 
-def origin(command: str, runs: list[dict[str, Any]]) -> str:
+def origin(command: str, runs: list[Document]) -> str:
     """The HTML at the end of every page: how to repeat the run, and how figures were obtained."""
     return f"""<h2>Run it again</h2>
 <pre>{escape(command or "eckart.factorize(W, …)")}</pre>
@@ -162,7 +158,7 @@ def origin(command: str, runs: list[dict[str, Any]]) -> str:
 <footer>eckart {escape(runs[0]["recipe"]["versions"]["eckart"])}</footer>"""
 
 
-def _recipes(parts: list[dict[str, Any]]) -> list[tuple[str, str]]:
+def _recipes(parts: list[Document]) -> list[tuple[str, str]]:
     """The rows on the recipe of all parts; a label whose values differ has a row for each part."""
     recipes = [_recipe(part["recipe"]) for part in parts]
     rows: list[tuple[str, str]] = []
@@ -175,7 +171,7 @@ def _recipes(parts: list[dict[str, Any]]) -> list[tuple[str, str]]:
     return rows
 
 
-def _recipe(recipe: dict[str, Any]) -> dict[str, str]:
+def _recipe(recipe: Document) -> dict[str, str]:
     threads = recipe["threads"]
     return {
         "solver": _settings(recipe["solver"]),
@@ -188,7 +184,7 @@ def _recipe(recipe: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _settings(settings: dict[str, Any]) -> str:
+def _settings(settings: Document) -> str:
     """The name of a solver or a start followed by its settings, without those that are None."""
     name = settings.get("name", "")
     rest = ", ".join(
@@ -205,7 +201,7 @@ def _value(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _methods(parts: list[dict[str, Any]]) -> list[tuple[str, str]]:
+def _methods(parts: list[Document]) -> list[tuple[str, str]]:
     """The rows on the methods of the certificates; parts with the same method share a row."""
     names: dict[str, list[str]] = {}
     for part in parts:

@@ -1,20 +1,19 @@
 """The figures of a run as labels and values, for the terminal and the page alike."""
 
 import math
-from typing import Any, Final
+from collections.abc import Iterable
+from typing import Any, Final, TypeAlias
 
+Document: TypeAlias = dict[str, Any]
+"""A result as plain numbers and text, as `--json` shows it."""
 MOST_NAMES: Final = 4
 """Names of parts in one line."""
-NEAR: Final = 0.001
+NEAR_SHARE: Final = 0.001
 """Share by which an error may exceed the lowest one and still count as equally good."""
 
 
-def factor_table(document: dict[str, Any]) -> list[tuple[str, str]]:
-    """Labels and values of a factorisation.
-
-    Args:
-        document: The document of `Factoring.to_dict()` or of `Factoring.summary()`.
-    """
+def factor_table(document: Document) -> list[tuple[str, str]]:
+    """Labels and values of a factorisation."""
     parts = document["parts"]
     before, after = document["original_bytes"], document["factor_bytes"]
     rows = [
@@ -35,12 +34,8 @@ def factor_table(document: dict[str, Any]) -> list[tuple[str, str]]:
     return rows
 
 
-def certificate_table(document: dict[str, Any]) -> list[tuple[str, str]]:
-    """Labels and values of a certificate.
-
-    Args:
-        document: The document of `Proof.to_dict()`.
-    """
+def certificate_table(document: Document) -> list[tuple[str, str]]:
+    """Labels and values of a certificate."""
     chance = document["failure_probability"]
     return [
         ("relative error", figure(document["relative_error"])),
@@ -53,12 +48,8 @@ def certificate_table(document: dict[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def compare_table(document: dict[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """The header and one row for each solver, with numbers between two columns of words.
-
-    Args:
-        document: The document of `Comparison.to_dict()`.
-    """
+def compare_table(document: Document) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """The header and one row for each solver, with numbers between two columns of words."""
     header = ("solver", "rank", "error", "relative error", "gap", "passes", "time", "outcome")
     rows = [
         (
@@ -76,32 +67,29 @@ def compare_table(document: dict[str, Any]) -> tuple[tuple[str, ...], list[tuple
     return header, rows
 
 
-def compare_verdict(document: dict[str, Any]) -> str:
-    """Sentences on the solvers with the lowest error, the quickest of them, and the bound.
-
-    Args:
-        document: The document of `Comparison.to_dict()`.
-    """
+def compare_verdict(document: Document) -> str:
+    """Sentences on the solvers with the lowest error, the quickest of them, and the bound."""
     sentences = [_closest([run for run in document["runs"] if run["grade"] != "failed"])]
     if document["not_run"]:
-        sentences.append(f"Interrupted before {_listed(document['not_run'])} had a result.")
+        sentences.append(f"Interrupted before {_join_names(document['not_run'])} had a result.")
     if document["best_possible_error"]:
         best = figure(document["best_possible_error"])
         sentences.append(f"No rank-{document['rank']} pair has an error below {best}.")
     return " ".join(sentences)
 
 
-def _closest(runs: list[dict[str, Any]]) -> str:
+def _closest(runs: list[Document]) -> str:
     if not runs:
         return "No solver reached an answer."
     ordered = sorted(runs, key=_relative_error)
     lowest = _relative_error(ordered[0])
-    near = [run for run in runs if _relative_error(run) <= lowest * (1 + NEAR)]
+    near = [run for run in runs if _relative_error(run) <= lowest * (1 + NEAR_SHARE)]
     quickest = min(near, key=lambda run: run["solving_seconds"])
     if near[1:]:
+        names, first = _join_names([run["name"] for run in near]), quickest["name"]
         return (
-            f"{_listed([run['name'] for run in near])} come within {NEAR:.1%} of the lowest error; "
-            f"the quickest of them is {quickest['name']}, {seconds(quickest['solving_seconds'])}."
+            f"{names} come within {NEAR_SHARE:.1%} of the lowest error; "
+            f"the quickest of them is {first}, {seconds(quickest['solving_seconds'])}."
         )
     behind = ""
     if ordered[1:]:
@@ -172,7 +160,7 @@ def seconds(count: float) -> str:
     return f"{int(count // 60)} min {int(count % 60)} s"
 
 
-def _shape(parts: list[dict[str, Any]]) -> str:
+def _shape(parts: list[Document]) -> str:
     shapes = _distinct(f"{part['shape'][0]} × {part['shape'][1]}" for part in parts)
     named = [part["name"] for part in parts if part["name"]]
     if not named[1:]:
@@ -181,17 +169,17 @@ def _shape(parts: list[dict[str, Any]]) -> str:
     return f"{', '.join(shapes)} in {len(named)} parts ({names})"
 
 
-def _error(document: dict[str, Any]) -> str:
+def _error(document: Document) -> str:
     return "0, to rounding" if _exact(document) else figure(document["relative_error"])
 
 
-def _exact(document: dict[str, Any]) -> bool:
+def _exact(document: Document) -> bool:
     every = all(part["certificate"]["gap"] == 0 for part in document["parts"])
     # gap 0 alone is also that of an exact optimum with an error
     return every and document["relative_error"] < 1e-6
 
 
-def _solvers(parts: list[dict[str, Any]]) -> str:
+def _solvers(parts: list[Document]) -> str:
     """The solver of all parts, with its settings if they are the same for all."""
     lines = _distinct(_solver(part["recipe"]) for part in parts)
     if len(lines) == 1:
@@ -200,7 +188,7 @@ def _solvers(parts: list[dict[str, Any]]) -> str:
     return f"{', '.join(names)}, with settings for each part"
 
 
-def _solver(recipe: dict[str, Any]) -> str:
+def _solver(recipe: Document) -> str:
     """The solver and its start in one line, with the numbers that were chosen from the data."""
     solver, start = recipe["solver"], recipe["start"]
     words = [solver["name"]]
@@ -214,7 +202,7 @@ def _solver(recipe: dict[str, Any]) -> str:
     return ", ".join(words)
 
 
-def _best(document: dict[str, Any]) -> str:
+def _best(document: Document) -> str:
     """The best possible relative error."""
     best, error = document["best_possible_error"], document["error"]
     if best is None:
@@ -224,22 +212,22 @@ def _best(document: dict[str, Any]) -> str:
     return "0, to rounding" if _exact(document) else figure(_relative_best(document))
 
 
-def _relative_best(document: dict[str, Any]) -> float | None:
+def _relative_best(document: Document) -> float | None:
     best, error = document["best_possible_error"], document["error"]
     if best is None:
         return None
     return document["relative_error"] * best / error if error else 0.0
 
 
-def _relative_error(run: dict[str, Any]) -> float:
+def _relative_error(run: Document) -> float:
     """The relative error of a run, or 0 if the run is exact up to rounding."""
     proof = run["certificate"]
     return 0.0 if proof["gap"] == 0 and proof["relative_error"] < 1e-6 else proof["relative_error"]
 
 
-def _listed(names: list[str]) -> str:
+def _join_names(names: list[str]) -> str:
     return " and ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
 
 
-def _distinct(texts: Any) -> list[str]:
+def _distinct(texts: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(texts))

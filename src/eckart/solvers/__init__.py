@@ -13,7 +13,7 @@ from eckart.solvers.gradient import GradientDescent
 from eckart.solvers.gram import GramSVD
 from eckart.solvers.krylov import BlockKrylov
 from eckart.solvers.scaled_gradient import ScaledGradientDescent
-from eckart.solvers.single_pass import SinglePass
+from eckart.solvers.single_pass import SinglePass, Sketch
 from eckart.solvers.svd import ExactSVD
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "Problem",
     "ScaledGradientDescent",
     "SinglePass",
+    "Sketch",
     "Solver",
     "Step",
     "SubspaceSolver",

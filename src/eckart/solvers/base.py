@@ -21,7 +21,7 @@ from eckart.subspaces import PowerProbes, RitzData
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """The input of a solver: the working matrix of an objective, a rank and a start.
+    """The input of a solver: the transformed matrix of an objective, a rank and a start.
 
     Fields:
         W: Matrix of shape (rows, columns).

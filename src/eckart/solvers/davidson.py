@@ -14,9 +14,9 @@ from eckart.errors import ArgumentError, MatrixError
 from eckart.matrices import Matrix, Rescaled, Standardised, standardised
 from eckart.ranks import check_open_unit
 from eckart.solvers.base import Limits, Problem, Step, SubspaceSolver, check_count
-from eckart.solvers.ritz import excess, projected, ritz_step
+from eckart.solvers.ritz import excess, project, ritz_step
 from eckart.subspaces import (
-    FAILURE,
+    FAILURE_PROBABILITY,
     PowerProbes,
     SampledGram,
     SearchSpace,
@@ -24,34 +24,33 @@ from eckart.subspaces import (
     gaussian_columns,
 )
 from eckart.subspaces.bounds import eigenpairs
-from eckart.subspaces.orthonormal import orthonormal, random_array
+from eckart.subspaces.directions import orthonormal, random_array
+from eckart.subspaces.krylov import WIDTH_MULTIPLE
 
 MOST_COLUMNS: Final = 4096
 """Largest number of columns for which a second matrix of columns² is small beside W."""
-BESIDE: Final = 14
+EXTRA_COLUMNS: Final = 14
 """Least number of columns of a product beyond the rank: the next directions and random ones."""
-ALONG: Final = 16
+PROBE_COLUMNS: Final = 16
 """Number of probes that are multiplied along, to bound the norm outside the space."""
-STRAY: Final = 4
+RANDOM_COLUMNS: Final = 4
 """Number of random directions that are iterated along: they find singular directions that only
 rows outside the sample hold."""
-ROUND: Final = 16
-"""Number of which widths of products are multiples: BLAS is fast there."""
-LEAST: Final = 2
+LEAST_SAMPLE: Final = 2
 """Rows of the first sample for each column of W."""
-HALF: Final = 2
+HALF_PRODUCT: Final = 2
 """Factor h: the Gram matrix of h·width/columns of the rows takes half the time of a product."""
-MOST: Final = 3
+MOST_HALVES: Final = 3
 """Largest cost of a sample, in halves of a product."""
-AIMED: Final = 0.7
+TARGET_SHARE: Final = 0.7
 """Share of the requested residual that two products are meant to reach."""
-PROBED: Final = 0.1
+PROBED_SHARE: Final = 0.1
 """Share of the requested residual that is predicted before probes verify it."""
-PROBES: Final = (8, 16, 32)
+PROBE_COUNTS: Final = (8, 16, 32)
 """Numbers of probes: the fewer there are, the farther their bound is likely above a residual."""
-DOUBTED: Final = 2.0
+SAFETY_FACTOR: Final = 2.0
 """Safety factor of predicted residuals."""
-STALLED: Final = 0.5
+STALLED_RATIO: Final = 0.5
 """Ratio of successive residuals above which the predictions failed, and the sample is dropped."""
 
 
@@ -125,85 +124,83 @@ class Davidson(SubspaceSolver):
             )
         W, rank = _with_rows(problem.W), problem.rank
         width = self._width(W, rank)
-        probes = PowerProbes(gaussian_columns(W, ALONG))
-        if width == W.shape[1]:
-            yield _all_columns(W, rank, probes, self.residual)
+        space = SearchSpace(W, PowerProbes(gaussian_columns(W, PROBE_COLUMNS)))
+        if width == W.shape[1]:  # a sample would save nothing
+            space.add(np.eye(W.shape[1], dtype=W.dtype))
+            yield ritz_step(0, W, space, rank, tall=False, residual=self.residual)
             return
-        likeness, X = self._first(W, rank, width - STRAY, problem.randomness)
-        space, stray = SearchSpace(W, probes), _drawn(W, STRAY, problem.randomness)
+        sample, X = self._first_directions(W, rank, width - RANDOM_COLUMNS, problem.randomness)
+        fresh = _random_directions(W, RANDOM_COLUMNS, problem.randomness)
         number, known, before = 0, 0, math.inf
         while True:
-            space.add(np.hstack([X, stray]))
+            space.add(np.hstack([X, fresh]))
             step = ritz_step(number, W, space, rank, tall=False, residual=self.residual)
             yield step
             number += 1
             # nothing new was added, or no column is left
             if space.width in (known, W.shape[1]):
                 return
-            now, stray = step.residual or 0.0, _unit(space.rest @ (space.V.T @ stray))
-            if now > STALLED * before:
+            now, fresh = step.residual or 0.0, _normalize(space.rest @ (space.V.T @ fresh))
+            if now > STALLED_RATIO * before:
                 # the residuals of the Ritz vectors, as a plain Krylov step takes
-                X = _unit(space.rest @ _coordinates(space, width))
+                X = _normalize(space.rest @ _coordinates(space, width))
             else:
-                X, foretold = _foretold(likeness, space, width - STRAY, rank)
+                X, predicted = _predict(sample, space, width - RANDOM_COLUMNS, rank)
                 # the residuals that are probed at step n fail with probability 10⁻⁶/(n·(n + 1))
                 cases = rank * number * (number + 1)
-                count = _probes(foretold / self.residual, cases) if self.probe else None
+                count = _probes(predicted / self.residual, cases) if self.probe else None
                 if count is not None:
-                    own = np.hstack([X[:, :rank], orthonormal(stray, X[:, :rank], 0.0)])
-                    yield _probed(number, W, space, own, rank, (count, cases), problem.randomness)
+                    own = np.hstack([X[:, :rank], orthonormal(fresh, X[:, :rank], 0.0)])
+                    yield _probe_step(
+                        number, W, space, own, rank, (count, cases), problem.randomness
+                    )
                     number += 1
             known, before = space.width, now
 
-    def _first(
+    def _first_directions(
         self, W: Standardised, rank: int, width: int, randomness: Randomness
     ) -> tuple[SampledGram, Array]:
         """Return a sampled Gram matrix, of more rows if few are too inaccurate, and directions."""
-        few = min(W.shape[0], LEAST * W.shape[1])
-        likeness = SampledGram(_sample(W, few, randomness))
-        X = likeness.directions(_drawn(W, width, randomness))
-        count = self._enough(few, likeness.outlook(X, rank, few), self._half(W, rank))
+        few = min(W.shape[0], LEAST_SAMPLE * W.shape[1])
+        sample = SampledGram(_sample(W, few, randomness))
+        X = sample.directions(_random_directions(W, width, randomness))
+        count = self._sample_size(
+            few, sample.predict_second_residual(X, rank, few), self._half_product_rows(W, rank)
+        )
         if count > few:
             more = min(W.shape[0], count - few)
-            likeness.join(_sample(W, more, randomness), more / (few + more))
-            X = likeness.directions(X)
-        return likeness, X
+            sample.join(_sample(W, more, randomness), more / (few + more))
+            X = sample.directions(X)
+        return sample, X
 
-    def _enough(self, few: int, outlook: float, half: int) -> int:
+    def _sample_size(self, few: int, outlook: float, half: int) -> int:
         """Number of sampled rows for small enough residuals, from the prediction for a few rows.
 
         Residuals fall like 1/rows. At most the time of half a product is spent for the chance to
         verify by probes, and three times that to save a product.
         """
-        probed = math.ceil(few * outlook / (PROBED * self.residual))
+        probed = math.ceil(few * outlook / (PROBED_SHARE * self.residual))
         if self.probe and probed <= half:
             return probed
-        return min(math.ceil(few * outlook / (AIMED * self.residual)), MOST * half)
+        return min(math.ceil(few * outlook / (TARGET_SHARE * self.residual)), MOST_HALVES * half)
 
     @staticmethod
     def _width(W: Matrix, rank: int) -> int:
         """Number of columns of a product, probes not included."""
-        return min(W.shape[1], _rounded(rank + BESIDE + ALONG) - ALONG)
+        return min(W.shape[1], _round_up(rank + EXTRA_COLUMNS + PROBE_COLUMNS) - PROBE_COLUMNS)
 
     @classmethod
     def suits(cls, W: Matrix, rank: int) -> bool:
         """Whether W is so tall that a sample for half the cost of a product approximates it."""
         rows, columns = W.shape
-        half = cls._half(W, rank)
-        return columns <= MOST_COLUMNS and half >= LEAST * columns and rows >= 2 * half
+        half = cls._half_product_rows(W, rank)
+        return columns <= MOST_COLUMNS and half >= LEAST_SAMPLE * columns and rows >= 2 * half
 
     @classmethod
-    def _half(cls, W: Matrix, rank: int) -> int:
+    def _half_product_rows(cls, W: Matrix, rank: int) -> int:
         """Number of rows whose Gram matrix takes half the time of a product of the width in use."""
         rows, columns = W.shape
-        return min(rows, HALF * cls._width(W, rank) * rows // columns)
-
-
-def _all_columns(W: Standardised, rank: int, probes: PowerProbes, residual: float) -> Step:
-    """The only step if a product is as wide as W, where a sample would save nothing."""
-    space = SearchSpace(W, probes)
-    space.add(np.eye(W.shape[1], dtype=W.dtype))
-    return ritz_step(0, W, space, rank, tall=False, residual=residual)
+        return min(rows, HALF_PRODUCT * cls._width(W, rank) * rows // columns)
 
 
 def _sample(W: Standardised, count: int, randomness: Randomness) -> Array:
@@ -212,42 +209,35 @@ def _sample(W: Standardised, count: int, randomness: Randomness) -> Array:
     return (few.covariance(count) * (W.shape[0] / count)).astype(W.dtype)
 
 
-def _rounded(width: int) -> int:
+def _round_up(width: int) -> int:
     """The next width for which products are fast."""
-    # rounded up
-    return -(-width // ROUND) * ROUND
+    return -(-width // WIDTH_MULTIPLE) * WIDTH_MULTIPLE
 
 
-def _foretold(
-    likeness: SampledGram, space: SearchSpace, width: int, rank: int
-) -> tuple[Array, float]:
+def _predict(sample: SampledGram, space: SearchSpace, width: int, rank: int) -> tuple[Array, float]:
     """Return directions for the next product, and their predicted residual divided by σ_r²."""
-    likeness.learn(space, rank)
-    X = likeness.directions(space.V @ _coordinates(space, width))
+    sample.learn(space, rank)
+    X = sample.directions(space.V @ _coordinates(space, width))
     least = float(space.ritz()[0][:rank][-1])
-    return X, likeness.foretold(space, X, rank) / least if least > 0 else math.inf
+    return X, sample.predict_residual(space, X, rank) / least if least > 0 else math.inf
 
 
-def _probes(foretold: float, cases: int) -> int | None:
+def _probes(predicted: float, cases: int) -> int | None:
     """Number of probes that can verify residuals of this predicted share, or None."""
     # the fewest that suffice, because each is a column of the product
-    for count in PROBES:
-        if DOUBTED * foretold * math.sqrt(count / _surely(count, cases)) <= 1:
+    for count in PROBE_COUNTS:
+        if SAFETY_FACTOR * predicted * math.sqrt(count / _chi_square_quantile(count, cases)) <= 1:
             return count
     return None
 
 
-def _surely(count: int, cases: int) -> float:
+def _chi_square_quantile(count: int, cases: int) -> float:
     """Quantile x: one of `cases` χ² of `count` degrees of freedom is below x with chance 10⁻⁶."""
-    return 2 * float(gammaincinv(count / 2, FAILURE / cases))
+    return 2 * float(gammaincinv(count / 2, FAILURE_PROBABILITY / cases))
 
 
 def _with_rows(W: Matrix) -> Standardised:
-    """Return W as a matrix whose rows can be sampled.
-
-    Raises:
-        MatrixError: If W is not in memory.
-    """
+    """Return W as a matrix whose rows can be sampled."""
     source, exponent = (W.source, W.exponent) if isinstance(W, Rescaled) else (W, 0)
     own = source if isinstance(source, Standardised) else standardised(source, centre=False)
     own = own.rescaled(exponent) if exponent else own
@@ -264,18 +254,18 @@ def _coordinates(space: SearchSpace, width: int) -> Array:
     return space.ritz()[1][:, :width].astype(space.V.dtype)
 
 
-def _drawn(W: Matrix, count: int, randomness: Randomness) -> Array:
+def _random_directions(W: Matrix, count: int, randomness: Randomness) -> Array:
     """Return random directions of length 1."""
-    return _unit(random_array(W.shape[1], count, W.dtype, randomness, W.namespace))
+    return _normalize(random_array(W.shape[1], count, W.dtype, randomness, W.namespace))
 
 
-def _unit(X: Array) -> Array:
+def _normalize(X: Array) -> Array:
     """Scale the columns to length 1; columns of zeros stay zero."""
     lengths = np.linalg.norm(X, axis=0)
     return X / np.where(lengths > 0, lengths, 1.0)
 
 
-def _probed(
+def _probe_step(
     number: int,
     W: Standardised,
     space: SearchSpace,
@@ -292,7 +282,9 @@ def _probed(
     width, (count, cases) = X.shape[1], probes
     along = space.probes
     beside = along.beside(W, space.V, X)
-    count = _rounded(width + ALONG + count) - width - ALONG  # more probes at the same cost
+    count = (
+        _round_up(width + PROBE_COLUMNS + count) - width - PROBE_COLUMNS
+    )  # more probes at the same cost
     drawn = randomness.standard_normal((len(X), count)).astype(W.dtype)
     # one half product gives the Ritz values, the residuals and the bound outside
     inner = W.gram_of(np.hstack([X, drawn, beside]))
@@ -305,7 +297,7 @@ def _probed(
     # Ωᵀ(WᵀW·v − σ²·v) for every direction v
     seen = inner[width:outer, :width] @ G * signs - drawn.T @ A.T * squares
     evidence = space.evidence()
-    lengths = np.sqrt(np.einsum("ij,ij->j", seen, seen) / _surely(count, cases))
+    lengths = np.sqrt(np.einsum("ij,ij->j", seen, seen) / _chi_square_quantile(count, cases))
     # a direction outside a W of lower rank has σ² = 0
     own = np.where(squares > 0, squares, squares[0] or 1.0)
     loss = max(0.0, W.squared_norm() - float(squares.sum()))
@@ -315,7 +307,7 @@ def _probed(
     return Step(
         number=number,
         loss=loss,
-        factors=partial(projected, W, lambda: (A, squares)),
+        factors=partial(project, W, lambda: (A, squares)),
         evidence=lambda: evidence,
         rank=rank,
         residual=float((lengths / own).max()),

@@ -137,13 +137,6 @@ def safe_learning_rate(W: Matrix, start: Factors) -> float:
     L the larger of the two, f itself has curvature 2·L and descends at rates below 1/L; three
     quarters of that leave room for σ̂₁ < σ₁ and for a drift of c.
 
-    Args:
-        W: Matrix of shape (rows, columns).
-        start: Initial factors.
-
-    Returns:
-        0.75 / L, or 1 if W and the start are zero.
-
     Cost:
         8 products `gram_times` of width 6.
 

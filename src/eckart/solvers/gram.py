@@ -9,18 +9,18 @@ import numpy as np
 import scipy.linalg
 
 from eckart.arrays import Array
-from eckart.factors import Factors
 from eckart.matrices import Matrix
-from eckart.matrices.gram import deflated_gram, gram
+from eckart.matrices.standardised import deflated_gram, gram
 from eckart.solvers.base import DirectSolver, Problem, Step
+from eckart.solvers.ritz import project
 from eckart.subspaces import RitzData, directed, ritz_by_blocks
-from eckart.subspaces.krylov import ROUNDED
+from eckart.subspaces.krylov import ROUNDED_SQUARES
 
-ALL: Final = 600
+ALL_COLUMNS: Final = 600
 """Number of columns up to which all eigenvalues are computed; beyond it, twice the rank."""
-MORE: Final = 2
+EIGENVALUES_PER_RANK: Final = 2
 """Number of eigenvalues, in multiples of the rank, that are computed of more columns."""
-TOLD: Final = 300.0
+ACCURATE_EPS: Final = 300.0
 """Size in eps·σ₁² above which rounding is less than a third of a percent of an eigenvalue."""
 
 
@@ -55,7 +55,7 @@ class GramSVD(DirectSolver):
         """Yield one step."""
         W, M, rank = problem.W, gram(problem.W), problem.rank
         values, G = _leading(M, None if problem.rule else rank)
-        values, G = _deflated(W, values, G, len(values) if problem.rule else rank)
+        values, G = _deflate(W, values, G, len(values) if problem.rule else rank)
         if problem.rule is not None:
             rest = float(np.trace(M) - values.sum()) if len(values) < W.shape[1] else 0.0
             found = problem.rule.enough(W.shape, W.dtype, values, max(0.0, rest))
@@ -67,7 +67,7 @@ class GramSVD(DirectSolver):
         yield Step(
             number=0,
             loss=max(0.0, W.squared_norm() - float(kept.sum())),
-            factors=partial(_factors, W, rows),
+            factors=partial(project, W, lambda: (rows, kept)),
             evidence=partial(_evidence, W, values, G),
             rank=rank,
             directions=lambda: (rows, np.pad(kept, (0, missing))),
@@ -77,16 +77,20 @@ class GramSVD(DirectSolver):
 def _leading(M: Array, rank: int | None) -> tuple[Array, Array]:
     """Eigenvalues, descending, and their vectors: all, or twice as many as the rank."""
     columns = len(M)
-    wanted = columns if rank is None or columns <= ALL else min(columns, MORE * rank)
+    wanted = (
+        columns
+        if rank is None or columns <= ALL_COLUMNS
+        else min(columns, EIGENVALUES_PER_RANK * rank)
+    )
     several = None if wanted == columns else (columns - wanted, columns - 1)
     solved: Any = scipy.linalg.eigh(M, subset_by_index=several, check_finite=False)
     return solved[0][::-1], solved[1][:, ::-1]
 
 
-def _deflated(W: Matrix, values: Array, G: Array, rank: int) -> tuple[Array, Array]:
+def _deflate(W: Matrix, values: Array, G: Array, rank: int) -> tuple[Array, Array]:
     """Replace pairs that rounding of the largest hides by those of the projected rows."""
     eps, largest = float(np.finfo(W.dtype).eps), float(values[0])
-    known = int(np.count_nonzero(values > TOLD * eps * largest))
+    known = int(np.count_nonzero(values > ACCURATE_EPS * eps * largest))
     if not 0 < known < min(rank, len(values)):
         return values, G
     while known < min(rank, len(values)):
@@ -96,17 +100,13 @@ def _deflated(W: Matrix, values: Array, G: Array, rank: int) -> tuple[Array, Arr
         M = left.T @ deflated_gram(W, A) @ left
         below, E = (part[..., :rank] for part in _leading(M, rank))
         values, G = np.concatenate([values[:known], below]), np.hstack([A.T, left @ E])
-        if below[0] <= ROUNDED * eps**2 * W.squared_norm():
+        if below[0] <= ROUNDED_SQUARES * eps**2 * W.squared_norm():
             break  # only rounding is left
         # at least one, so that the loop ends
-        known += max(1, int(np.count_nonzero(below > TOLD * eps * below[0])))
+        known += max(1, int(np.count_nonzero(below > ACCURATE_EPS * eps * below[0])))
     # rounding left parts of the large directions that are longer than the small ones
     values, turned = ritz_by_blocks(W, W.namespace.put(G, W.dtype))
     return values, G @ turned
-
-
-def _factors(W: Matrix, A: Array) -> Factors:
-    return Factors(W.times(A.T), A)
 
 
 def _evidence(W: Matrix, values: Array, G: Array) -> RitzData:

@@ -14,34 +14,34 @@ from eckart.ranks import byte_count, check_open_unit
 from eckart.solvers.base import Limits, Problem, Step, SubspaceSolver, check_count
 from eckart.solvers.ritz import is_missing, ritz_step
 from eckart.subspaces import KrylovSpace, PowerProbes, gaussian_columns, hidden
-from eckart.subspaces.krylov import MULTIPLE
+from eckart.subspaces.krylov import WIDTH_MULTIPLE
 
-MOST_WIDTH: Final = 5
+RESTART_WIDTHS: Final = 5
 """Width of the space, in multiples of rank + oversampling, at which it is restarted."""
-MOST_BLOCKS: Final = 4
+RESTART_BLOCKS: Final = 4
 """Width of the space in blocks below which it is not restarted: a restart also restarts the
 probes, which need two blocks to be accurate."""
-SPARE: Final = 5
+SPARE_PART: Final = 5
 """The space is never restarted while it takes less than this part (a fifth) of the bytes of W."""
-PROBES: Final = 16
+PROBE_COLUMNS: Final = 16
 """Number of columns that are multiplied along with each block, to bound the norm outside it."""
-NARROW: Final = 12
+NARROW_COLUMNS: Final = 12
 """Columns of a later block, or a quarter of the rank, if W is sparse and a residual is asked for:
 more blocks of fewer columns make a polynomial of a higher degree."""
-STREAMED: Final = 256
+STREAMED_COLUMNS: Final = 256
 """Columns of a block if W is read from files: reading takes as long as some hundred columns."""
-SMALL_PART: Final = 4
+SPARSE_RATIO: Final = 4
 """Ratio of the bytes of a dense W to those stored, above which W counts as sparse."""
-WIDE: Final = 48
+WIDE_COLUMNS: Final = 48
 """Least number of columns of a block (or 2·rank + oversampling if that is less): a product takes
 little longer than with a few, and two wide blocks come as close as three of half the width."""
-LITTLE: Final = 1e-3
+LITTLE_GAIN: Final = 1e-3
 """Gain, as a share of the loss, below which a missing direction is not in the Krylov space."""
-LATE: Final = 2
+LATE_STEP: Final = 2
 """Number of the step from which on the space should hold every direction above those kept."""
-FRESH: Final = 4
+COLUMNS_PER_FRESH: Final = 4
 """Number of columns of a block for each random direction that joins if something is missing."""
-LOOK_AGAIN: Final = 1.15
+SEARCH_GROWTH: Final = 1.15
 """Growth of the space after which Ritz values are computed again while the rank is not known."""
 
 
@@ -133,7 +133,7 @@ class BlockKrylov(SubspaceSolver):
             room=most,
             tall=self.tall,
             first=problem.first,
-            probes=problem.probes or PowerProbes(gaussian_columns(W, PROBES)),
+            probes=problem.probes or PowerProbes(gaussian_columns(W, PROBE_COLUMNS)),
         )
         number, fresh, later = 0, 0, None
         while True:
@@ -144,7 +144,7 @@ class BlockKrylov(SubspaceSolver):
                 yield step
                 number, later = number + 1, self._later(W, rank, block)
                 if is_missing(step) and self._is_stuck(step, space, rank):
-                    fresh = later // FRESH
+                    fresh = later // COLUMNS_PER_FRESH
             if space.is_whole:
                 return
             if rank is not None:  # found by a search, it may be far below the first guess
@@ -157,16 +157,18 @@ class BlockKrylov(SubspaceSolver):
     def _is_stuck(step: Step, space: KrylovSpace, rank: int) -> bool:
         """Whether the blocks will not find what is missing: the gain is small, or it is late."""
         least, values = space.outside()[0] or 0.0, space.ritz(rank)[0]
-        late = step.number >= LATE and least > values[min(rank, len(values)) - 1]
-        return late or (step.gain or 0.0) <= LITTLE * (step.loss or 0.0)
+        late = step.number >= LATE_STEP and least > values[min(rank, len(values)) - 1]
+        return late or (step.gain or 0.0) <= LITTLE_GAIN * (step.loss or 0.0)
 
     def _most_width(self, W: Matrix, rank: int) -> int:
         """Number of columns at which the space is restarted."""
         column = self._column(W)
         if self.memory is not None:
             return byte_count(self.memory) // column
-        most = max(MOST_WIDTH * (rank + self.oversampling), MOST_BLOCKS * self.width(W, rank))
-        return max(most, W.nbytes // SPARE // column)
+        most = max(
+            RESTART_WIDTHS * (rank + self.oversampling), RESTART_BLOCKS * self.width(W, rank)
+        )
+        return max(most, W.nbytes // SPARE_PART // column)
 
     def _column(self, W: Matrix) -> int:
         """Bytes of a column of the space, in V and in Y."""
@@ -174,31 +176,32 @@ class BlockKrylov(SubspaceSolver):
 
     def _block(self, W: Matrix, rank: int, most: int) -> int:
         """Number of columns of the first block: few enough that three blocks fit."""
-        least, wide = rank + self.oversampling, self.width(W, rank) + PROBES
-        together = max(-(-(least + PROBES) // MULTIPLE), wide // MULTIPLE) * MULTIPLE
-        return max(1, min(together - PROBES, max(least, most // 3), *W.shape))
+        least, wide = rank + self.oversampling, self.width(W, rank) + PROBE_COLUMNS
+        together = (
+            max(-(-(least + PROBE_COLUMNS) // WIDTH_MULTIPLE), wide // WIDTH_MULTIPLE)
+            * WIDTH_MULTIPLE
+        )
+        return max(1, min(together - PROBE_COLUMNS, max(least, most // 3), *W.shape))
 
     def width(self, W: Matrix, rank: int) -> int:
         """Number of columns of a block if neither the size of W nor the memory limits it."""
         if is_streamed(W):
-            return max(rank + self.oversampling, min(STREAMED, 2 * rank + self.oversampling))
-        return max(rank + self.oversampling, min(WIDE, 2 * rank + self.oversampling))
+            return max(
+                rank + self.oversampling, min(STREAMED_COLUMNS, 2 * rank + self.oversampling)
+            )
+        return max(rank + self.oversampling, min(WIDE_COLUMNS, 2 * rank + self.oversampling))
 
     def _later(self, W: Matrix, rank: int, block: int) -> int:
         """Number of columns of a block once the space is wide enough for the rank."""
         if is_streamed(W):
             return block
-        thin = math.prod(W.shape) * W.dtype.itemsize > SMALL_PART * W.nbytes
+        thin = math.prod(W.shape) * W.dtype.itemsize > SPARSE_RATIO * W.nbytes
         if thin and self.residual is not None:
-            return min(block, max(NARROW, rank // 4))
-        return min(block, max(WIDE, 3 * rank // 4 + self.oversampling))
+            return min(block, max(NARROW_COLUMNS, rank // 4))
+        return min(block, max(WIDE_COLUMNS, 3 * rank // 4 + self.oversampling))
 
     def _kept(self, W: Matrix, rank: int, block: int, most: int) -> int:
-        """Number of columns to keep at a restart, so that the next block fits.
-
-        Raises:
-            MatrixError: If the memory is not enough for the rank and a block.
-        """
+        """Number of columns to keep at a restart, so that the next block fits."""
         kept = min(rank + block, most - block)
         if kept < min(rank + self.oversampling, *W.shape):
             needed = (rank + self.oversampling + block) * self._column(W)
@@ -223,7 +226,7 @@ class _RankSearch:
         problem, W = self._problem, self._problem.W
         if problem.rule is None:
             return problem.rank
-        if space.width < LOOK_AGAIN * self._looked_at and not space.is_whole:
+        if space.width < SEARCH_GROWTH * self._looked_at and not space.is_whole:
             return None
         # all of them must be accurate, because the rule may stop at any
         values = space.ritz(space.width)[0]

@@ -14,36 +14,33 @@ from eckart.factors import Factors
 from eckart.matrices import Matrix
 from eckart.solvers.base import Step
 from eckart.subspaces import (
-    KrylovSpace,
     RitzData,
-    SearchSpace,
+    RitzSpace,
     hidden,
     leading_directions,
     rise,
     ritz_of_products,
 )
-from eckart.subspaces.bounds import rounded
-from eckart.subspaces.krylov import ROUNDED
+from eckart.subspaces.bounds import EIGENVALUE_EPS, rounding_squares
+from eckart.subspaces.krylov import ROUNDED_SQUARES
 
-NEAR: Final = 1e-3
+NEAR_EXCESS: Final = 1e-3
 """Relative excess over the best error up to which an error counts as near it."""
-TOLD: Final = 32.0
+RESIDUAL_EPS: Final = 32.0
 """Size in units of one rounding (eps) up to which a residual counts as rounding."""
-SURELY: Final = 1e-2
+SUCCESS_EXCESS: Final = 1e-2
 """Largest relative excess over the best error of a successful run."""
-SQUARED: Final = 1e-4
+SQUARED_SHARE: Final = 1e-4
 """Share of σ₁² below which, in float64, squares of σ_r lose so many digits of the factors that
 these are computed from W·V itself."""
-SUMMED: Final = 8.0
-"""Rounding error of an eigenvalue of a Gram matrix in float64, in eps·σ₁²."""
-SAFETY: Final = 1.4
+SAFETY_FACTOR: Final = 1.4
 """Safety factor of the lower bound on what is missing."""
 
 
 def ritz_step(
     number: int,
     W: Matrix,
-    space: KrylovSpace | SearchSpace,
+    space: RitzSpace,
     rank: int,
     *,
     tall: bool,
@@ -51,28 +48,27 @@ def ritz_step(
 ) -> Step:
     """Form the step that a space gives as it is now.
 
-    Args:
-        number: Number of the step.
-        W: The matrix.
-        space: Space of directions, with their products.
-        rank: Number of directions that are wanted.
-        tall: Whether the space keeps W·V, so that B takes no product.
-        residual: Largest ‖WᵀWv − σ²v‖/σ² to accept; None if the error counts.
+    `tall` tells whether the space keeps W·V, so that B takes no product; `residual` is the largest
+    ‖WᵀWv − σ²v‖/σ² to accept, None if the error counts.
     """
     every, basis = space.ritz(rank)
     values, G = every[:rank], basis[:, :rank]
-    hides = 0.0 if space.squares_nothing else SUMMED * float(np.finfo(FLOAT64).eps) * values[0]
+    hides = (
+        0.0 if space.squares_nothing else EIGENVALUE_EPS * float(np.finfo(FLOAT64).eps) * values[0]
+    )
     tail = float(np.maximum(every[rank:] - hides, 0.0).sum())
     evidence = space.evidence()
     outside = evidence.tail @ basis
     lengths = np.einsum("ij,ij->j", outside, evidence.rest @ outside)
     squares = lengths[:rank]
-    unsure = (TOLD * float(np.finfo(W.dtype).eps)) ** 2 * rounded(evidence.H, values, G)
-    told = _told(values, squares, unsure, W)
-    gain = float((squares[told] / values[told]).sum())
+    unsure = (RESIDUAL_EPS * float(np.finfo(W.dtype).eps)) ** 2 * rounding_squares(
+        evidence.H, values, G
+    )
+    clear = _above_rounding(values, squares, unsure, W)
+    gain = float((squares[clear] / values[clear]).sum())
     # formed at most once, and only if somebody asks
     directions = cache(partial(leading_directions, evidence, space.rest, rank, W))
-    hides = W.dtype == FLOAT64 and values[-1] < SQUARED * values[0]
+    hides = W.dtype == FLOAT64 and values[-1] < SQUARED_SHARE * values[0]
     formed = partial(
         _factors, W, space.Y, space.rest, evidence, None if hides else (values, G), rank
     )
@@ -81,7 +77,7 @@ def ritz_step(
         # nothing but rounding is left, and the rows of A, made from squares, have the most of it
         formed = partial(_half_step, W, formed)
     # directions are half a step ahead of V, too, unless squares hide the shortest of them
-    sure = gain if tall or values[-1] > SQUARED * values[0] else 0.0
+    sure = gain if tall or values[-1] > SQUARED_SHARE * values[0] else 0.0
     known, estimated = space.outside()
     least, likely = (
         excess(W, loss, (every, lengths), nu, tail, rank=rank, sure=sure)
@@ -94,7 +90,7 @@ def ritz_step(
         rank=rank,
         # without W·V the factors come from another product, and the gain is not theirs
         evidence=lambda: replace(evidence, gain=gain if tall else None),
-        factors=formed if tall else partial(projected, W, directions),
+        factors=formed if tall else partial(project, W, directions),
         residual=None
         if residual is None
         else _residual(values, squares, unsure, directions, residual),
@@ -107,7 +103,7 @@ def ritz_step(
 
 def is_missing(step: Step) -> bool:
     """Whether the least norm outside the space would lower the error by more than 0.1 %."""
-    return step.least_excess is not None and SAFETY * step.least_excess > NEAR
+    return step.least_excess is not None and SAFETY_FACTOR * step.least_excess > NEAR_EXCESS
 
 
 def is_complete(step: Step) -> bool:
@@ -123,7 +119,7 @@ def is_near(step: Step) -> bool:
     """
     if step.excess is None:
         return False
-    return step.excess <= NEAR or (is_complete(step) and step.excess <= SURELY)
+    return step.excess <= NEAR_EXCESS or (is_complete(step) and step.excess <= SUCCESS_EXCESS)
 
 
 def excess(
@@ -141,25 +137,20 @@ def excess(
     The best loss is the loss less the possible rise of the leading Ritz values and the rounding
     error, and at least the sum of the other Ritz values.
 
-    Args:
-        W: The matrix.
-        loss: ‖W − B·A‖²_F.
-        ritz: The Ritz values, descending, and the squared norms of their residuals.
-        outside: ‖W(I − VVᵀ)‖² (spectral); None or infinite if it is not known.
-        tail: Sum of the Ritz values that are not kept.
-        rank: Number of Ritz values that are kept.
-        sure: Part of the rise that is subtracted from the loss already.
+    `ritz` holds the Ritz values, descending, and the squared norms of their residuals; `outside` is
+    ‖W(I − VVᵀ)‖² (spectral), `tail` the sum of the Ritz values beyond the rank, and `sure` the part
+    of the rise that is subtracted from the loss already.
     """
     if outside is None or math.isinf(outside):
         return None
-    left = _risen(*ritz, outside, rank) - sure
+    left = _largest_rise(*ritz, outside, rank) - sure
     best = max(loss - left - hidden(W), tail)
-    if left <= ROUNDED * float(np.finfo(W.dtype).eps) ** 2 * W.squared_norm():
+    if left <= ROUNDED_SQUARES * float(np.finfo(W.dtype).eps) ** 2 * W.squared_norm():
         return 0.0
     return math.sqrt(1 + left / best) - 1 if best > 0 else math.inf
 
 
-def _risen(values: Array, squares: Array, outside: float, rank: int) -> float:
+def _largest_rise(values: Array, squares: Array, outside: float, rank: int) -> float:
     """How far the leading squared singular values may be above the leading Ritz values, in sum.
 
     Any Ritz value may rise to a leading one: a missing direction may be half in the space, as a
@@ -191,7 +182,7 @@ def _residual(
     return max(largest, float(directions()[1].sum() - values.sum()) / float(own[-1]))
 
 
-def projected(W: Matrix, directions: Callable[[], tuple[Array, Array]]) -> Factors:
+def project(W: Matrix, directions: Callable[[], tuple[Array, Array]]) -> Factors:
     """Return the directions as A, and their product as B, by one pass over W."""
     A = directions()[0]
     return Factors(W.times(A.T), A)
@@ -209,9 +200,11 @@ def _half_step(W: Matrix, formed: Callable[[], Factors]) -> Factors:
     return Factors(Q @ (U * namespace.put(S, W.dtype)), Vt)
 
 
-def _told(values: Array, squares: Array, unsure: Array, W: Matrix) -> npt.NDArray[np.bool_]:
+def _above_rounding(
+    values: Array, squares: Array, unsure: Array, W: Matrix
+) -> npt.NDArray[np.bool_]:
     """Which residuals are more than rounding; the others would make A worse, not better."""
-    share = (TOLD * float(np.finfo(W.dtype).eps)) ** 2
+    share = (RESIDUAL_EPS * float(np.finfo(W.dtype).eps)) ** 2
     return (values > share * values[0]) & (squares > unsure)
 
 
@@ -231,10 +224,12 @@ def _factors(
     values, G = found[:rank], basis[:, :rank]
     outside = evidence.tail @ G
     squares = np.einsum("ij,ij->j", outside, evidence.rest @ outside)
-    unsure = (TOLD * float(np.finfo(W.dtype).eps)) ** 2 * rounded(evidence.H, values, G)
-    told = _told(values, squares, unsure, W)
+    unsure = (RESIDUAL_EPS * float(np.finfo(W.dtype).eps)) ** 2 * rounding_squares(
+        evidence.H, values, G
+    )
+    clear = _above_rounding(values, squares, unsure, W)
     # the inner `where` avoids a warning for the values that are not used
-    correction = np.where(told, outside / np.where(told, values, 1.0), 0.0)
+    correction = np.where(clear, outside / np.where(clear, values, 1.0), 0.0)
     missing = rank - G.shape[1]
     leading, more = (
         W.namespace.put(np.pad(X, ((0, 0), (0, missing))), W.dtype) for X in (G, correction)

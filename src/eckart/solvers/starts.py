@@ -1,8 +1,9 @@
 """Initial factors of iterative solvers."""
 
 import math
-from dataclasses import dataclass, replace
-from typing import Any, Final, Literal, Protocol, final
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass, replace
+from typing import Any, ClassVar, Final, Literal, final
 
 import numpy as np
 
@@ -17,25 +18,30 @@ SKETCH_OVERSAMPLING: Final = 8
 """Columns of the sketch of a spectral start, beyond the rank."""
 
 
-class Start(Protocol):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start(ABC):
     """A way to make the initial factors of a matrix."""
 
+    name: ClassVar[str]
+    """Name of the start in recipes."""
+
+    @abstractmethod
     def factors(self, W: Matrix, rank: int, randomness: Randomness, /) -> Factors:
         """Return factors of the shape of W and the given rank."""
-        ...
 
     def resolved(self, W: Matrix, /) -> "Start":
-        """Return the start with defaults filled in from W."""
-        ...
+        """Return the start with defaults filled in from W, if it has any."""
+        del W
+        return self
 
     def settings(self) -> dict[str, Any]:
         """Return the name and the settings, for the recipe."""
-        ...
+        return {"name": self.name}
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LoRAStart:
+class LoRAStart(Start):
     """The start of low-rank adapters: one factor is N(0, σ²), the other zero, so that B·A = 0.
 
     Fields:
@@ -54,6 +60,8 @@ class LoRAStart:
     Reference:
         Hu et al. (2021), LoRA, section 4.1.
     """
+
+    name: ClassVar[str] = "lora"
 
     gaussian: Literal["A", "B"] = "A"
     sigma: float | None = None
@@ -86,12 +94,12 @@ class LoRAStart:
 
     def settings(self) -> dict[str, Any]:
         """Return the name and the settings, for the recipe."""
-        return {"name": "lora", "gaussian": self.gaussian, "sigma": self.sigma}
+        return {"name": self.name, **asdict(self)}
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SpectralStart:
+class SpectralStart(Start):
     """Balanced factors of a sketch of W (BᵀB = AAᵀ), already near the leading directions.
 
     Cost:
@@ -101,6 +109,8 @@ class SpectralStart:
         Tong, Ma, Chi (2021), section 2; the sketch: Halko, Martinsson, Tropp (2011), algorithm 4.1.
     """
 
+    name: ClassVar[str] = "spectral"
+
     def factors(self, W: Matrix, rank: int, randomness: Randomness, /) -> Factors:
         """Return the leading Ritz directions of a space of one block, with √σ on both factors."""
         space = KrylovSpace(W, rank + SKETCH_OVERSAMPLING, randomness)
@@ -108,20 +118,13 @@ class SpectralStart:
         leading = W.namespace.put(space.ritz()[1][:, :rank], W.dtype)
         return Factors(space.Y @ leading, (space.V @ leading).T).balance()
 
-    def resolved(self, W: Matrix, /) -> "SpectralStart":
-        """Return the start itself, which has no defaults."""
-        del W
-        return self
-
-    def settings(self) -> dict[str, Any]:
-        """Return the name, for the recipe."""
-        return {"name": "spectral"}
-
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GivenStart:
+class GivenStart(Start):
     """Initial factors that a user gives."""
+
+    name: ClassVar[str] = "given"
 
     given: Factors
 
@@ -141,15 +144,6 @@ class GivenStart:
             )
         return self.given.astype(W.dtype)
 
-    def resolved(self, W: Matrix, /) -> "GivenStart":
-        """Return the start itself, which has no defaults."""
-        del W
-        return self
-
-    def settings(self) -> dict[str, Any]:
-        """Return the name, for the recipe."""
-        return {"name": "given"}
-
 
 def default_sigma(W: Matrix, gaussian: Literal["A", "B"] = "A") -> float:
     """√(σ̂₁/length), so that AAᵀ ≈ σ₁·I for A of `length` columns (BᵀB for B of `length` rows).
@@ -159,11 +153,6 @@ def default_sigma(W: Matrix, gaussian: Literal["A", "B"] = "A") -> float:
 
     Cost:
         8 products `gram_times` of width 6.
-
-    Example:
-        >>> from eckart.matrices import Dense
-        >>> round(default_sigma(Dense(np.diag([8.0, 1.0]))), 6)
-        2.0
     """
     length = W.shape[1] if gaussian == "A" else W.shape[0]
     # a matrix of zeros has σ̂₁ = 0, and sigma must be positive
@@ -178,7 +167,7 @@ def as_start(start: object) -> Start:
     """
     if start is None:
         return LoRAStart()
-    if isinstance(start, LoRAStart | SpectralStart | GivenStart):
+    if isinstance(start, Start):
         return start
     if isinstance(start, Factors | tuple | list):
         return GivenStart(given=as_factors(start))

@@ -9,27 +9,25 @@ from eckart.subspaces.directions import (
 )
 from eckart.subspaces.krylov import KrylovSpace, ritz_of_products
 from eckart.subspaces.power_probes import (
-    CARRIED,
-    FAILURE,
+    FAILURE_PROBABILITY,
+    PROBES_SHARE,
     FailureBudget,
     PowerProbes,
     gaussian_columns,
     hidden,
 )
-from eckart.subspaces.sampled_gram import SampledGram
-from eckart.subspaces.search_space import SearchSpace
-from eckart.subspaces.sketch import Sketch
+from eckart.subspaces.search_space import RitzSpace, SampledGram, SearchSpace
 
 __all__ = [
-    "CARRIED",
-    "FAILURE",
+    "FAILURE_PROBABILITY",
+    "PROBES_SHARE",
     "FailureBudget",
     "KrylovSpace",
     "PowerProbes",
     "RitzData",
+    "RitzSpace",
     "SampledGram",
     "SearchSpace",
-    "Sketch",
     "directed",
     "gaussian_columns",
     "hidden",

@@ -11,25 +11,25 @@ from eckart.arrays import FLOAT64, Array, Randomness
 from eckart.backends import Namespace, dtype_of
 from eckart.matrices import Matrix
 
-PROBES: Final = 16
+PROBE_COLUMNS: Final = 16
 """Number of probes: a product with so few columns takes little longer than with one."""
-POWERS: Final = 5
+MOST_POWERS: Final = 5
 """Most powers q of a probe; each q gives a bound with a fifth of the failure probability."""
-ENOUGH: Final = 0.05
+LEVEL_GAIN: Final = 0.05
 """A further t is tried while it may lower the bound by more than this share."""
 MOST_LEVELS: Final = 14
 """Most values of t: each costs a symmetric eigenvalue problem."""
-BETWEEN: Final = 200
+TRIED_LEVELS: Final = 200
 """Half of the number of values of t that are tried to first order."""
-HIDDEN: Final = float(np.finfo(FLOAT64).eps) ** 2
+ZERO_SHARE: Final = float(np.finfo(FLOAT64).eps) ** 2
 """Share of the largest Ritz value that is 0 to rounding; nothing is divided by less."""
-LEAST_ROOM: Final = 1e-12
+LEAST_DISTANCE: Final = 1e-12
 """Least relative distance of t from ν; below it t would equal ν to rounding."""
-EVEN: Final = 1e-15
+LEAST_WEIGHT: Final = 1e-15
 """The smallest weight of two parts of a sum."""
-EIGENVALUES: Final = 8.0
-"""Error of a routine for eigenvalues, in eps·λ₁."""
-TINY: Final = float(np.finfo(FLOAT64).tiny)
+EIGENVALUE_EPS: Final = 8.0
+"""Error of a computed eigenvalue of a matrix in float64, in eps·λ₁."""
+SMALLEST_NORMAL: Final = float(np.finfo(FLOAT64).tiny)
 """Smallest normal float64; divisors are raised to it."""
 
 
@@ -82,21 +82,18 @@ class RitzData:
         if self.lost is None:
             return known
         # (x + y)ᵀ(x + y) ⪯ (1 + c)·xᵀx + (1 + 1/c)·yᵀy for every c > 0
-        share = float(np.linalg.norm(self.lost)) / max(float(np.linalg.norm(known)), TINY)
-        share = min(max(share, EVEN), 1 / EVEN)
+        share = float(np.linalg.norm(self.lost)) / max(
+            float(np.linalg.norm(known)), SMALLEST_NORMAL
+        )
+        share = min(max(share, LEAST_WEIGHT), 1 / LEAST_WEIGHT)
         return np.vstack([math.sqrt(1 + share) * known, math.sqrt(1 + 1 / share) * self.lost])
 
 
-def rounded(H: Array, values: Array, G: Array) -> Array:
+def rounding_squares(H: Array, values: Array, G: Array) -> Array:
     """Squared rounding errors of WᵀW·V·g_i, in eps²: σ₁² times Σ_j g_ji²·‖W·v_j‖².
 
     That is σ₁²·σ_i² if the columns of V are near singular vectors, and σ₁⁴ if g_i combines two long
     columns that nearly cancel.
-
-    Args:
-        H: (WV)ᵀ(WV).
-        values: Leading eigenvalues of H.
-        G: Their eigenvectors.
     """
     return values[0] * (np.maximum(np.diag(H), 0.0) @ np.square(G))
 
@@ -128,12 +125,8 @@ def outside_bound(
     root of the factor counts. Each q from 1 to 5 gives a bound with a fifth of the failure
     probability, so that the products end with the first that is sharp enough.
 
-    Args:
-        W: Matrix of shape (rows, columns).
-        V: Array of shape (columns, width) with orthonormal columns.
-        failure: Probability that the bound is wrong.
-        randomness: Source of the vectors; V must not depend on it.
-        enough: Tells whether a bound is so sharp that the products may end.
+    `enough` tells whether a bound is so sharp that the products may end; V, orthonormal, must not
+    depend on the random vectors.
 
     Cost:
         3 to 11 products with W of width 16.
@@ -142,19 +135,19 @@ def outside_bound(
         Halko, Martinsson, Tropp (2011), SIAM Review 53(2), lemma 4.1.
     """
     namespace = W.namespace
-    drawn = randomness.standard_normal((W.shape[1], PROBES))
-    X = _outside(namespace.put(drawn, W.dtype), V)
+    drawn = randomness.standard_normal((W.shape[1], PROBE_COLUMNS))
+    X = project_out(namespace.put(drawn, W.dtype), V)
     # logarithms, because powers of ‖E‖ leave the range of float64
-    slack = math.log((failure / POWERS) ** (-1 / PROBES) * math.sqrt(2 / math.pi))
+    slack = math.log((failure / MOST_POWERS) ** (-1 / PROBE_COLUMNS) * math.sqrt(2 / math.pi))
     # of ‖(EEᵀ)^q·Eω‖, while the columns themselves are kept at length 1
-    logarithms = np.zeros(PROBES)
+    logarithms = np.zeros(PROBE_COLUMNS)
     best = math.inf
-    Y, sizes = _unit(W.times(X), namespace)
-    for power in range(1, POWERS + 1):
+    Y, sizes = _normalize(W.times(X), namespace)
+    for power in range(1, MOST_POWERS + 1):
         logarithms += sizes
-        X, sizes = _unit(_outside(W.transposed_times(Y), V), namespace)
+        X, sizes = _normalize(project_out(W.transposed_times(Y), V), namespace)
         logarithms += sizes
-        Y, sizes = _unit(W.times(X), namespace)
+        Y, sizes = _normalize(W.times(X), namespace)
         longest = float((logarithms + sizes).max())
         # ‖E‖² from ‖E‖^(2q+1)
         best = min(best, math.exp(2 * (slack + longest) / (2 * power + 1)))
@@ -170,11 +163,7 @@ def leading_squares_bound(evidence: RitzData, rank: int, outside: float, total: 
     the best of several t counts for every i. The sum λ₁(H) + … + λ_r(H) + min(r·ν, ‖W‖² − tr H) is
     a bound too (Ky Fan's inequality), which needs no gap.
 
-    Args:
-        evidence: Ritz data of W; the width is at least `rank`.
-        rank: Number of leading singular values.
-        outside: ν ≥ ‖W(I − VVᵀ)‖² (spectral).
-        total: ‖W‖²_F.
+    ν ≥ ‖W(I − VVᵀ)‖² (spectral) is `outside`, `total` is ‖W‖²_F; V is as wide as the rank or wider.
 
     Cost:
         Three to ten symmetric eigenvalue problems, each little larger than the rank if V is much
@@ -194,21 +183,20 @@ def rise_bound(
 
     It adds a difference for each i, so that it is accurate even if it is far smaller than the sums.
 
-    Args:
-        evidence: Ritz data of W; the width is at least `rank`.
-        rank: Number of leading singular values.
-        outside: ν ≥ ‖W(I − VVᵀ)‖² (spectral).
-        total: ‖W‖²_F.
-        rounding: Relative error of the columns of S, in the unit of `rounded`.
+    `rounding` is the relative error of the columns of S, in the unit of `rounding_squares`.
     """
     values, G = evidence.ritz()
     S = evidence.root() @ G
-    unsure = rounding**2 * rounded(evidence.H, values, G)
+    unsure = rounding**2 * rounding_squares(evidence.H, values, G)
     if rounding > 0:  # (x + y)ᵀ(x + y) ⪯ (1 + c)·xᵀx + (1 + 1/c)·yᵀy for every c > 0
-        weights = 1 / np.maximum(values[:rank], TINY)
+        weights = 1 / np.maximum(values[:rank], SMALLEST_NORMAL)
         known = float(np.einsum("ij,ij->j", S, S)[:rank] @ weights)
         share = min(
-            max(math.sqrt(float(unsure[:rank] @ weights) / max(known, TINY)), EVEN), 1 / EVEN
+            max(
+                math.sqrt(float(unsure[:rank] @ weights) / max(known, SMALLEST_NORMAL)),
+                LEAST_WEIGHT,
+            ),
+            1 / LEAST_WEIGHT,
         )
         S, unsure = math.sqrt(1 + share) * S, (1 + 1 / share) * unsure
     leading, squares = values[:rank], np.einsum("ij,ij->j", S, S)[:rank]
@@ -218,7 +206,7 @@ def rise_bound(
     rises = np.full(rank, np.inf)
     for t in _levels(leading, squares + unsure[:rank], outside):
         rises = np.minimum(
-            rises, np.maximum(t - leading, _lifted(values, S, unsure, rank, outside, t))
+            rises, np.maximum(t - leading, _eigenvalue_rises(values, S, unsure, rank, outside, t))
         )
     return min(least, float(np.maximum(rises, 0.0).sum()))
 
@@ -230,10 +218,7 @@ def rise(values: Array, squares: Array, outside: float) -> Array:
     t ≥ θ_i + s_i²/(t − ν). Only the inner products of different residuals are left out. No
     difference of large numbers occurs.
 
-    Args:
-        values: Ritz values θ.
-        squares: s², the squared norms of their residuals.
-        outside: ν, the norm ‖W(I − VVᵀ)‖² (spectral) or a bound on it.
+    θ are the Ritz `values`, s² the squared norms of their residuals and ν the norm `outside`.
 
     Example:
         >>> rise(np.array([3.0]), np.array([0.0]), 1.0), rise(np.array([1.0]), np.array([0.0]), 3.0)
@@ -256,12 +241,12 @@ def _levels(leading: Array, squares: Array, outside: float) -> list[float]:
     t = θ_i + `rise`; these values are tried, and values between them.
     """
     equal = leading + rise(leading, squares, outside)
-    least = max(outside * (1 + LEAST_ROOM), HIDDEN * float(leading[0]), TINY)
+    least = max(outside * (1 + LEAST_DISTANCE), ZERO_SHARE * float(leading[0]), SMALLEST_NORMAL)
     largest = max(float(equal.max()), least)
     if not math.isfinite(largest):
         return []
-    between = outside + np.geomspace(least - outside, largest - outside, BETWEEN)
-    some = equal[np.linspace(0, len(equal) - 1, min(len(equal), BETWEEN)).astype(int)]
+    between = outside + np.geomspace(least - outside, largest - outside, TRIED_LEVELS)
+    some = equal[np.linspace(0, len(equal) - 1, min(len(equal), TRIED_LEVELS)).astype(int)]
     tried = np.maximum(np.concatenate([some, between]), least)
     rises = np.maximum(tried[:, np.newaxis] - leading, squares / (tried - outside)[:, np.newaxis])
     chosen: list[float] = []
@@ -269,14 +254,16 @@ def _levels(leading: Array, squares: Array, outside: float) -> list[float]:
     while len(chosen) < MOST_LEVELS:
         together = np.minimum(rises, best).sum(axis=1)
         place = int(np.argmin(together))
-        if chosen and together[place] >= (1 - ENOUGH) * best.sum():
+        if chosen and together[place] >= (1 - LEVEL_GAIN) * best.sum():
             break
         chosen.append(float(tried[place]))
         best = np.minimum(best, rises[place])
     return chosen
 
 
-def _lifted(values: Array, S: Array, unsure: Array, rank: int, outside: float, t: float) -> Array:
+def _eigenvalue_rises(
+    values: Array, S: Array, unsure: Array, rank: int, outside: float, t: float
+) -> Array:
     """How far the eigenvalues of H + SᵀS/(t − ν), or of its leading part, are above those of H.
 
     They bound the eigenvalues of WᵀW above t. Computed eigenvalues are off by a few eps·λ₁, and a
@@ -298,7 +285,7 @@ def _lifted(values: Array, S: Array, unsure: Array, rank: int, outside: float, t
     near = S[:, :count]
     added = (near.T @ near + np.diag(unsure[:count])) / (t - raised)
     lifted = np.linalg.eigvalsh(np.diag(values[:count]) + added)[::-1] - values[:count]
-    lifted += EIGENVALUES * float(np.finfo(FLOAT64).eps) * max(float(values[0]), 0.0)
+    lifted += EIGENVALUE_EPS * float(np.finfo(FLOAT64).eps) * max(float(values[0]), 0.0)
     from_there = np.square(added)[::-1, ::-1].cumsum(axis=0).cumsum(axis=1).diagonal()[::-1]
     return np.minimum(lifted, np.sqrt(from_there))[:rank]
 
@@ -310,13 +297,14 @@ def _largest_square(X: Array) -> float:
     return float(np.linalg.eigvalsh(X @ X.T if X.shape[0] < X.shape[1] else X.T @ X)[-1])
 
 
-def _outside(X: Array, V: Array) -> Array:
+def project_out(X: Array, V: Array) -> Array:
+    """X less its part in the span of V, whose columns are orthonormal."""
     return X - V @ (V.T @ X)
 
 
-def _unit(X: Array, namespace: Namespace) -> tuple[Array, Array]:
+def _normalize(X: Array, namespace: Namespace) -> tuple[Array, Array]:
     """Return the columns scaled to length 1, and the logarithms of their lengths."""
     lengths = np.sqrt(np.diag(namespace.gram(X, X)))
     # a column of zeros stays zero, and its logarithm is finite
-    lengths = np.maximum(lengths, TINY)
+    lengths = np.maximum(lengths, SMALLEST_NORMAL)
     return X / namespace.put(lengths, dtype_of(X)), np.log(lengths)

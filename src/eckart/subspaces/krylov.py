@@ -9,25 +9,26 @@ import numpy as np
 from eckart.arrays import FLOAT64, Array, Randomness, rounding
 from eckart.backends import Namespace
 from eckart.matrices import Matrix
-from eckart.matrices.gram import gram_products
-from eckart.subspaces.bounds import RitzData, eigenpairs
-from eckart.subspaces.orthonormal import first_directions, orthonormal, random_array
+from eckart.matrices.standardised import gram_products
+from eckart.subspaces.bounds import eigenpairs
+from eckart.subspaces.directions import first_directions, orthonormal, random_array
 from eckart.subspaces.power_probes import PowerProbes, hidden
+from eckart.subspaces.search_space import RitzSpace
 
-NOISE: Final = 8.0
+NOISE_EPS: Final = 8.0
 """Length in eps·σ₁ up to which the part of a product outside the space counts as rounding."""
-SPREAD: Final = 1e3
+SPREAD_RATIO: Final = 1e3
 """Ratio of squared lengths above which a block is rotated to its own Ritz vectors."""
-HIDDEN: Final = 1e-3
+HIDDEN_SHARE: Final = 1e-3
 """The first fused product is repeated with Ritz vectors if the rounding of the longest column
 exceeds this share of the square of the shortest."""
-MULTIPLE: Final = 16
+WIDTH_MULTIPLE: Final = 16
 """Number of which the columns of a product, probes included, are a multiple: BLAS is fast there."""
-MOSTLY: Final = 0.97
+GAIN_SHARE: Final = 0.97
 """Share of the expected gain that the directions of a later block have; the others wait."""
-ROUNDED: Final = 2500.0
+ROUNDED_SQUARES: Final = 2500.0
 """Squared norm in (eps·‖W‖)² that rounding alone leaves outside a space that holds all of W."""
-SQUARED: Final = 1e-11
+SQUARED_SHARE: Final = 1e-11
 """Share of the largest Ritz value below which Ritz values come from W·V itself: rounding of its
 Gram matrix in float64 would be more than a thousandth of them."""
 
@@ -46,18 +47,13 @@ def ritz_of_products(Y: Array, namespace: Namespace) -> tuple[Array, Array]:
 
 
 @final
-class KrylovSpace:
+class KrylovSpace(RitzSpace):
     """Orthonormal V with W·V beside it, where V spans WᵀΩ, WᵀW·WᵀΩ, (WᵀW)²·WᵀΩ and so on.
 
     If W·V is not kept (`tall` is false), a block takes one fused product WᵀW·X, and memory holds V
     alone.
 
-    Fields:
-        H: YᵀY = Vᵀ(WᵀW)V, of shape (width, width), in float64.
-        rest: Residual of the products with the last block, outside V; shape (columns, block).
-        tail: Array of shape (block, width) with WᵀY − V·H = rest·tail, to rounding: the residual of
-            a Krylov space is that of its last block.
-        restarts: Number of times that directions were dropped from V.
+    The residual of a Krylov space, rest·tail, is that of the products with its last block.
 
     A block that loses rank is deflated, because its remainder after the projection onto V would be
     rounding. It is refilled with random directions, so that a matrix of exact low rank or with
@@ -96,43 +92,21 @@ class KrylovSpace:
         first: Array | None = None,
         probes: PowerProbes | None = None,
     ) -> None:
+        super().__init__(W, probes)
         rows, columns = W.shape
-        self._W = W
-        self._namespace = W.namespace
         self._block = min(block, columns)
         self._randomness = randomness
         self._rounding = rounding(W.shape, W.dtype)
         self._eps = float(np.finfo(W.dtype).eps)
         room = min(room, columns)
-        self._Vt = W.namespace.zeros((room, columns), W.dtype)  # a basis vector in each row
         self._tall = tall
-        self._probes = probes
+        self._Vt = W.namespace.zeros((room, columns), W.dtype)
         self._Yt = W.namespace.zeros((room, rows if tall else 0), W.dtype)
-        self.H = np.zeros((0, 0))
-        self._ritz: tuple[Array, Array] | None = None  # of H; computed when needed
-        self._rest_gram: Array | None = None
-        self.restarts = 0
-        self._lost: Array | None = None
         self.tail = np.zeros((self._block, 0))
         self.rest = self._first() if first is None else first[:, : self._block]
         longest = float(np.diag(self.rest_gram()).max(initial=0.0))
         self._lengths = np.ones(self.rest.shape[1])  # ‖W·q‖ of the columns that left the rest
-        self._noise = NOISE * self._eps * math.sqrt(longest)
-
-    @property
-    def width(self) -> int:
-        """Number of columns of V."""
-        return self.H.shape[0]
-
-    @property
-    def V(self) -> Array:
-        """Array of shape (columns, width) with orthonormal columns."""
-        return self._Vt[: self.width].T
-
-    @property
-    def Y(self) -> Array:
-        """W·V, of shape (rows, width), or (0, width) if it is not kept."""
-        return self._Yt[: self.width].T
+        self._noise = NOISE_EPS * self._eps * math.sqrt(longest)
 
     @property
     def is_whole(self) -> bool:
@@ -144,10 +118,13 @@ class KrylovSpace:
             return True
         total = self._W.squared_norm()
         left = total - float(np.trace(self.H))
-        if self._probes is None:
+        if self.probes is None:
             return left <= self._rounding**2 * total
-        likely = self._probes.estimate(self._W)
-        return left <= hidden(self._W) and self._block * likely <= ROUNDED * self._eps**2 * total
+        likely = self.probes.estimate(self._W)
+        return (
+            left <= hidden(self._W)
+            and self._block * likely <= ROUNDED_SQUARES * self._eps**2 * total
+        )
 
     def grow(self, block: int | None = None, fresh: int = 0, rank: int = 0) -> None:
         """Add a block to V and its product to Y, and set `rest` to the residual.
@@ -156,19 +133,15 @@ class KrylovSpace:
         most of the residuals of the leading Ritz vectors, each divided by its Ritz value: to first
         order the loss falls by their squares. As few as hold 97 % of it are taken; the others wait.
 
-        Args:
-            block: Largest number of columns of the block; by default that of the first. If the rest
-                has fewer, random directions are added.
-            fresh: Number of random directions beside those.
-            rank: Number of leading Ritz vectors.
+        `fresh` random directions join beside those, and so many more as the rest lacks.
         """
         room, own = self._W.shape[1] - self.width, self._independent()
         count = min(self._block if block is None else block, room)
         chosen, waiting = own, None
         if count < own.shape[1]:
-            chosen, waiting = self._chosen(own, count, rank)
+            chosen, waiting = self._choose(own, count, rank)
             count = chosen.shape[1]
-        filled = self._filled(chosen, min(count + fresh, room))
+        filled = self._fill(chosen, min(count + fresh, room))
         Q, last, product, across, within = self._products(filled)
         if waiting is not None and filled.shape[1] > chosen.shape[1]:
             # random directions hold a part of what waits, and a restart would lose it
@@ -184,14 +157,13 @@ class KrylovSpace:
         self._lengths = np.maximum(lengths, self._eps * largest)
         held = (coefficients.T @ self.V.T).T  # laid out like the product, or subtraction is slow
         self._wait(waiting, product() - held, largest)
-        self._noise = NOISE * self._eps * largest
+        self._noise = NOISE_EPS * self._eps * largest
 
     def ritz(self, rank: int = 1) -> tuple[Array, Array]:
         """Return the Ritz values of WᵀW, descending, and their vectors G in coordinates of V.
 
-        Args:
-            rank: Number of leading values that must be accurate. If a Gram matrix would have lost
-                them to rounding, they come from W·V itself.
+        If a Gram matrix would have lost some of the `rank` leading ones to rounding, they come from
+        W·V itself.
         """
         if self._ritz is None:
             self._ritz = eigenpairs(self.H)
@@ -199,7 +171,7 @@ class KrylovSpace:
         values = self._ritz[0]
         place = min(rank, len(values)) - 1
         # a Gram matrix holds σ_i² with an error of eps·σ₁²
-        if not self._from_products and values[place] <= SQUARED * values[0]:
+        if not self._from_products and values[place] <= SQUARED_SHARE * values[0]:
             self._ritz, self._from_products = ritz_of_products(self.Y, self._namespace), True
         return self._ritz
 
@@ -207,32 +179,6 @@ class KrylovSpace:
     def squares_nothing(self) -> bool:
         """Whether the Ritz values come from W·V itself, not from its Gram matrix."""
         return self._tall and self._ritz is not None and self._from_products
-
-    def rest_gram(self) -> Array:
-        """restᵀ·rest, of shape (block, block), in float64."""
-        if self._rest_gram is None:
-            self._rest_gram = self._namespace.gram(self.rest, self.rest)
-        return self._rest_gram
-
-    def outside(self) -> tuple[float | None, float]:
-        """A lower bound on ‖W(I − VVᵀ)‖² (spectral), and an estimate of it, from the probes."""
-        return (None, math.inf) if self._probes is None else self._probes.outside(self._W)
-
-    def evidence(self) -> RitzData:
-        """Return the Ritz data of the space as it is now."""
-        probes = self._probes
-        return RitzData(
-            V=self.V,
-            H=self.H,
-            rest=self.rest_gram(),
-            tail=self.tail,
-            restarts=self.restarts,
-            known=self.ritz(),
-            lost=self._lost,
-            outside=None if probes is None else probes.bound(self._W),
-            likely=self.outside()[1],
-            failure=0.0 if probes is None else probes.failure,
-        )
 
     def restart(self, keep: int) -> None:
         """Keep only the leading `keep` Ritz vectors; the next block continues from the rest."""
@@ -244,47 +190,47 @@ class KrylovSpace:
         self.tail = self.tail @ G[:, :keep]
         self._lost = None if self._lost is None else self._lost @ G[:, :keep]
         self.restarts += 1
-        if self._probes is not None:
-            self._probes.begin()
-        self._Vt, self._Yt = (self._longer(X, len(self._Vt)) for X in (V, Y))
+        if self.probes is not None:
+            self.probes.begin()
+        self._Vt, self._Yt = (self._enlarge(X, len(self._Vt)) for X in (V, Y))
 
     def _products(self, Q: Array) -> tuple[Array, Array, Callable[[], Array], Array, Array]:
         """Return Q, W·Q if it is kept, a function for WᵀW·Q, (WV)ᵀ(WQ) and (WQ)ᵀ(WQ)."""
         W, namespace, count = self._W, self._namespace, Q.shape[1]
-        beside = self._beside(Q)
+        beside = self._with_probes(Q)
         if not self._tall:
             both, within = gram_products(W, beside, count)
             values, E = eigenpairs(within)
-            if self.width == 0 and self._eps * values[0] > HIDDEN * values[-1]:
+            if self.width == 0 and self._eps * values[0] > HIDDEN_SHARE * values[-1]:
                 Q = Q @ namespace.put(E, W.dtype)
-                both, within = gram_products(W, self._beside(Q), count)
+                both, within = gram_products(W, self._with_probes(Q), count)
             across = namespace.gram(self.V, both[:, :count])
             empty = namespace.zeros((0, count), W.dtype)
-            return Q, empty, lambda: self._taken(both, count), across, within
+            return Q, empty, lambda: self._take(both, count), across, within
         both = W.times(beside)
         last, probed = both[:, :count], both[:, count:]
         within = namespace.gram(last, last)
         values = np.linalg.eigvalsh(within)
-        if values[-1] > SPREAD * values[0]:
+        if values[-1] > SPREAD_RATIO * values[0]:
             turned = namespace.put(eigenpairs(within)[1], W.dtype)
             Q, last = Q @ turned, last @ turned
             # made again from the rotated columns, so that each is accurate to its own rounding
             within = namespace.gram(last, last)
             both = namespace.concatenate([last.T, probed.T]).T
         across = namespace.get(self.Y.T @ last).astype(FLOAT64)
-        return Q, last, lambda: self._taken(W.transposed_times(both), count), across, within
+        return Q, last, lambda: self._take(W.transposed_times(both), count), across, within
 
-    def _beside(self, Q: Array) -> Array:
+    def _with_probes(self, Q: Array) -> Array:
         """Return Q with the probes beside it."""
-        if self._probes is None:
+        if self.probes is None:
             return Q
-        probes = self._probes.beside(self._W, self.V, Q)
+        probes = self.probes.beside(self._W, self.V, Q)
         return self._namespace.concatenate([Q.T, probes.T]).T
 
-    def _taken(self, both: Array, count: int) -> Array:
+    def _take(self, both: Array, count: int) -> Array:
         """Hand the probes their columns of a product, and return those of the block."""
-        if self._probes is not None:
-            self._probes.take(self._W, both[:, count:], self.V)
+        if self.probes is not None:
+            self.probes.take(self._W, both[:, count:], self.V)
         return both[:, :count]
 
     def _independent(self) -> Array:
@@ -295,17 +241,17 @@ class KrylovSpace:
             self._lose(own)
         return own
 
-    def _chosen(self, own: Array, count: int, rank: int) -> tuple[Array, tuple[Array, Array]]:
+    def _choose(self, own: Array, count: int, rank: int) -> tuple[Array, tuple[Array, Array]]:
         """Choose at most `count` directions of the rest; return them and the others, with tail."""
         values, G = (part[..., :rank] for part in self.ritz(rank))
         tail = self._namespace.get(own.T @ self.rest).astype(FLOAT64) @ self.tail
         weighted = tail @ G / np.sqrt(np.maximum(values, self._eps * values[0] or 1.0))
         promised, E = eigenpairs(weighted @ weighted.T)
         # the fewest directions that hold 97 % of the expected gain
-        wanted = 1 + int(np.searchsorted(np.cumsum(promised), MOSTLY * promised.sum()))
-        probes = 0 if self._probes is None else self._probes.count
+        wanted = 1 + int(np.searchsorted(np.cumsum(promised), GAIN_SHARE * promised.sum()))
+        probes = 0 if self.probes is None else self.probes.count
         # rounded up, so that block and probes together are a multiple of 16
-        count = min(count, -(-(wanted + probes) // MULTIPLE) * MULTIPLE - probes)
+        count = min(count, -(-(wanted + probes) // WIDTH_MULTIPLE) * WIDTH_MULTIPLE - probes)
         turned = own @ self._namespace.put(E, self._W.dtype)
         return turned[:, :count], (turned[:, count:], E[:, count:].T @ tail)
 
@@ -349,16 +295,16 @@ class KrylovSpace:
         if count > len(self._Vt):
             # grown by half, so that copies cost a constant share of the work
             room = max(count, min(len(self._Vt) * 3 // 2, self._W.shape[1]))
-            self._Vt, self._Yt = (self._longer(X, room) for X in (self._Vt, self._Yt))
+            self._Vt, self._Yt = (self._enlarge(X, room) for X in (self._Vt, self._Yt))
         self._Vt[self.width : count] = Q.T
         self._Yt[self.width : count] = last.T
 
-    def _longer(self, X: Array, room: int) -> Array:
+    def _enlarge(self, X: Array, room: int) -> Array:
         longer = self._namespace.zeros((room, X.shape[1]), self._W.dtype)
         longer[: self.width] = X[: self.width]
         return longer
 
-    def _filled(self, Q: Array, count: int) -> Array:
+    def _fill(self, Q: Array, count: int) -> Array:
         """Add random directions to Q until it has `count` columns."""
         before, missing = Q.shape[1], count - Q.shape[1]
         if missing <= 0:

@@ -9,19 +9,19 @@ from scipy.special import gammaincinv
 
 from eckart.arrays import FLOAT64, Array
 from eckart.matrices import Matrix
-from eckart.subspaces.bounds import RitzData, leading_squares_bound, outside_bound
+from eckart.subspaces.bounds import RitzData, leading_squares_bound, outside_bound, project_out
 
-FAILURE: Final = 1e-6
-"""Failure probability of all tests of a run together; test j spends FAILURE/(j·(j + 1))."""
-CARRIED: Final = 0.5
+FAILURE_PROBABILITY: Final = 1e-6
+"""Failure probability of all tests of a run together; test j spends 10⁻⁶/(j·(j + 1))."""
+PROBES_SHARE: Final = 0.5
 """Share of it for the power probes of a space; the rest is left for tests of the same run."""
 TEST_KEY: Final = 0xEC4A87
 """Philox key of the tests, whose probes are independent of every solver, whatever its seed."""
-LOOSENED_WITHIN: Final = 4e-4
+LOOSE_SHARE: Final = 4e-4
 """A bound is sharp enough if it is within this share of the bound on τ_r² for ν = 0."""
-NOT_SEEN: Final = 0.25
+UNSEEN_SHARE: Final = 0.25
 """A bound is sharp enough, too, within this share of the rounding error of the squares."""
-LOST_DIGITS: Final = 32.0
+SUM_EPS: Final = 32.0
 """Rounding error of sums of products, in eps."""
 
 
@@ -30,7 +30,7 @@ def hidden(W: Matrix) -> float:
 
     H, S and ‖W‖² are sums of products in the dtype of W, each off by some eps·‖W‖².
     """
-    return LOST_DIGITS * float(np.finfo(W.dtype).eps) * W.squared_norm()
+    return SUM_EPS * float(np.finfo(W.dtype).eps) * W.squared_norm()
 
 
 @final
@@ -47,7 +47,7 @@ class FailureBudget:
 
     def __init__(self, share: float = 1.0) -> None:
         self.tests = 0
-        self._allowed = share * FAILURE
+        self._allowed = share * FAILURE_PROBABILITY
         self._outside = math.inf
         self._restarts = -1
         self._known: tuple[tuple[int, int, int], float] | None = None
@@ -63,7 +63,7 @@ class FailureBudget:
         if self._known is None or self._known[0] != key:
             total = W.squared_norm()
             best = total - leading_squares_bound(evidence, rank, 0.0, total)
-            enough = (1 - LOOSENED_WITHIN) * best - NOT_SEEN * hidden(W)
+            enough = (1 - LOOSE_SHARE) * best - UNSEEN_SHARE * hidden(W)
 
             def is_sharp(outside: float) -> bool:
                 left = total - leading_squares_bound(evidence, rank, outside, total)
@@ -96,11 +96,11 @@ PROBE_KEY: Final = 0xEC4A89
 """Philox key of the power probes, independent of every solver, whatever its seed."""
 
 
-LOST: Final = 0.1
+KEPT_LENGTH: Final = 0.1
 """Share of its length that a column keeps in a projection, below which it lost a digit."""
-TELLING: Final = 2
+TELLING_POWERS: Final = 2
 """Number of powers after which probes are near the largest direction outside the space."""
-INDEPENDENT: Final = 1e-6
+INDEPENDENT_SQUARE: Final = 1e-6
 """Squared relative length up to which directions of the columns count as dependent."""
 
 
@@ -153,7 +153,7 @@ class PowerProbes:
     @property
     def failure(self) -> float:
         """Probability that any bound up to now is wrong."""
-        return CARRIED * FAILURE * (1 - 1 / (self._products + 1))
+        return PROBES_SHARE * FAILURE_PROBABILITY * (1 - 1 / (self._products + 1))
 
     @property
     def count(self) -> int:
@@ -168,9 +168,9 @@ class PowerProbes:
         """
         before, X = math.inf, self._columns
         longest = self._longest(W, X)
-        while longest < LOST * before:
+        while longest < KEPT_LENGTH * before:
             before = longest
-            X = _outside(_outside(X, V), Q)
+            X = project_out(project_out(X, V), Q)
             longest = self._longest(W, X)
         # the common length is kept as a logarithm, because powers leave the range
         self._logarithm += math.log(longest)
@@ -180,7 +180,7 @@ class PowerProbes:
 
     def take(self, W: Matrix, product: Array, V: Array) -> None:
         """Store the product of WᵀW with the columns of `beside`; V holds the block now."""
-        X, self._columns = self._columns, _outside(product, V)
+        X, self._columns = self._columns, project_out(product, V)
         self.power += 1
         self._products += 1
         self._ritz = _largest_ritz(W.namespace.gram(X, X), W.namespace.gram(X, self._columns))
@@ -194,7 +194,7 @@ class PowerProbes:
 
     def outside(self, W: Matrix) -> tuple[float | None, float]:
         """Return `least` (None before the second power: it is far too small) and `estimate`."""
-        return self.least() if self.power >= TELLING else None, self.estimate(W)
+        return self.least() if self.power >= TELLING_POWERS else None, self.estimate(W)
 
     def bound(self, W: Matrix) -> float:
         """An upper bound ν on ‖W(I − VVᵀ)‖² for V with the block of the last product.
@@ -205,7 +205,7 @@ class PowerProbes:
             return math.inf
         j = self._products
         # 2^j courses: after each product random directions may have joined or not
-        allowed = CARRIED * FAILURE / (j * (j + 1) * 2.0**j)
+        allowed = PROBES_SHARE * FAILURE_PROBABILITY / (j * (j + 1) * 2.0**j)
         # the quantile of χ² with p degrees of freedom
         surely = 2 * float(gammaincinv(self.count / 2, allowed))
         squared = float(np.linalg.eigvalsh(self._gram(W))[-1]) / surely
@@ -251,11 +251,7 @@ def gaussian_columns(W: Matrix, count: int) -> Array:
 def _largest_ritz(gram: Array, inner: Array) -> float:
     """The largest t with det(inner − t·gram) = 0, in the independent part of the columns."""
     squares, E = np.linalg.eigh(gram)
-    kept = squares > INDEPENDENT * squares[-1]
+    kept = squares > INDEPENDENT_SQUARE * squares[-1]
     half = E[:, kept] / np.sqrt(squares[kept])
     projected = half.T @ inner @ half
     return float(np.linalg.eigvalsh((projected + projected.T) / 2)[-1]) if kept.any() else 0.0
-
-
-def _outside(X: Array, V: Array) -> Array:
-    return X - V @ (V.T @ X)

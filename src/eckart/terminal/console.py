@@ -3,40 +3,31 @@
 import json
 import re
 import sys
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from shutil import get_terminal_size
 from typing import Any, Final
-from unicodedata import category
 
 import click
 
-from eckart.errors import EckartError
+from eckart.errors import ArgumentError, EckartError, escape
 from eckart.progress import Report, Watch, unwatched
+from eckart.terminal.options import EXIT_STATUS
 
 NARROWEST: Final = 40
 """Smallest width of a table, in characters, at which labels and figures are still readable."""
 PARAMETER: Final = re.compile(r"`([a-z_]+)(?:=([^`]+))?`")
 """A parameter in a message of the library, and its value if there is one."""
+KEPT: Final = "\n\t\u2028\u2029"
+"""Characters of layout, which are no danger to a terminal."""
 ANY_WIDTH: Final = 100_000
 """Width of a table in a file or a pipe, in characters: no line is cut off there."""
 
 
-def _shown(text: str) -> str:
-    """Text that is safe for a terminal: control characters and surrogates are spelled out."""
-    # Cc are control characters, which move the cursor or change colours; Cs are lone surrogates,
-    # which UTF-8 cannot encode
-    if text.isprintable():
-        return text
-    return "".join(
-        one if one in "\n\t" or category(one) not in ("Cc", "Cs") else repr(one)[1:-1]
-        for one in text
-    )
-
-
 def answer_text(text: str) -> None:
     """Print a line of the answer."""
-    click.echo(_shown(text))
+    click.echo(escape(text, KEPT))
 
 
 def answer_json(command: str, result: dict[str, Any]) -> None:
@@ -77,7 +68,7 @@ def answer_table(
     from rich.text import Text
 
     table = Table(
-        title=Text(_shown(title)) if title else None,
+        title=Text(escape(title, KEPT)) if title else None,
         title_justify="left",
         box=box.SIMPLE_HEAD if any(header) else None,
         show_header=any(header),
@@ -94,7 +85,7 @@ def answer_table(
         )
     for row in rows:
         # Text, because rich takes brackets in a plain string for markup
-        table.add_row(*(Text(_shown(cell)) for cell in row))
+        table.add_row(*(Text(escape(cell, KEPT)) for cell in row))
     _rich(sys.stdout).print(table)
 
 
@@ -126,7 +117,7 @@ def note(text: str, *, quiet: bool = False) -> None:
     """Print a note for the user on stderr, in one line even if a name in it has several."""
     if not quiet:
         # a name of a file may hold a line break, which would look like a second note
-        _aside(_shown(spelled(text, _command())).replace("\n", "\\n"))
+        _print_aside(escape(spelled(text, _command()), KEPT).replace("\n", "\\n"))
 
 
 def notes(texts: Sequence[str], *, quiet: bool) -> None:
@@ -138,14 +129,7 @@ def notes(texts: Sequence[str], *, quiet: bool) -> None:
 def fail(
     error: EckartError, command: str, *, as_json: bool, options: click.Command | None = None
 ) -> None:
-    """Print an error: a sentence and a hint on stderr, or a document on stdout.
-
-    Args:
-        error: The error.
-        command: Name of the command, for the document.
-        as_json: Whether to print a document.
-        options: The command whose options the message may name.
-    """
+    """Print an error: a sentence and a hint on stderr, or a document on stdout."""
     message, hint = (spelled(text, options) for text in (error.message, error.hint))
     if as_json:
         fields = {"code": error.code, "message": message, "hint": hint}
@@ -153,9 +137,9 @@ def fail(
             json.dumps({"schema": 1, "command": command, "error": fields}, ensure_ascii=False)
         )
         return
-    _aside(f"error: {_shown(message)}")
+    _print_aside(f"error: {escape(message, KEPT)}")
     if hint:
-        _aside(f"hint: {_shown(hint)}")
+        _print_aside(f"hint: {escape(hint, KEPT)}")
 
 
 def watching(*, quiet: bool) -> Watch:
@@ -198,7 +182,7 @@ def _command() -> click.Command | None:
     return None if context is None else context.command
 
 
-def _aside(text: str) -> None:
+def _print_aside(text: str) -> None:
     """Print a line on stderr, or nothing if that is closed, since nobody could read it."""
     with suppress(OSError):
         click.echo(text, err=True)
@@ -212,3 +196,75 @@ def _rich(stream: Any) -> Any:
     size = get_terminal_size()
     width = max(NARROWEST, size.columns) if stream.isatty() else ANY_WIDTH
     return Console(file=stream, width=width, height=size.lines, highlight=False, soft_wrap=False)
+
+
+def deliver(
+    command: str,
+    result: Any,
+    report: Path | None,
+    *,
+    show: Callable[[dict[str, Any]], None],
+    draw: Callable[[dict[str, Any]], str],
+    force: bool,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """Show the result of a job, write its report, and return the exit status of its grade.
+
+    The result has a `grade`, `to_dict()` and `report_document()`: `show` prints the first document
+    as text, and `draw` makes the page of the report from the second.
+    """
+    document = result.to_dict()
+    files = dict(document["files"])
+    if report is not None:
+        # written first, so that the answer names it only if it exists
+        write_report(report, draw(result.report_document()), force=force)
+        files["report"] = str(report)
+        document["files"] = files
+    if as_json:
+        answer_json(command, document)
+    else:
+        show(document)
+    # on stderr, so that stdout holds the answer alone
+    for path in files.values():
+        note(f"Wrote {path}", quiet=quiet)
+    return EXIT_STATUS[result.grade]
+
+
+def wrote(command: str, result: Any, target: Path, *, as_json: bool, quiet: bool) -> int:
+    """Show a result as one sentence and where it was written; the exit status is always 0."""
+    if as_json:
+        answer_json(command, result.to_dict())
+    else:
+        answer_text(result.sentence())
+    note(f"Wrote {target}", quiet=quiet)
+    return 0
+
+
+def write_report(path: Path, page: str, *, force: bool) -> None:
+    """Write the HTML report of a job, whole or not at all."""
+    from eckart.files import whole_file, write_text
+
+    with whole_file(path, force=force) as temporary:
+        write_text(temporary, page)
+
+
+def check_report(path: Path | None, *, force: bool, apart: Sequence[Path | None]) -> None:
+    """Refuse a report that cannot be written, before any work.
+
+    It is an .html file, and none of the paths in `apart`: inputs and other outputs.
+
+    Raises:
+        ArgumentError: If the path is not an .html file, or for the reasons of `check_output`.
+    """
+    from eckart.files import check_output
+
+    if path is None:
+        return
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise ArgumentError(
+            f"A report is an .html file, not {path.name}.",
+            hint="Name an .html file.",
+            code="unknown-suffix",
+        )
+    check_output(path, force=force, inputs=apart)

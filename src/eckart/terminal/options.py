@@ -1,15 +1,23 @@
-"""The options that several commands share."""
+"""The options that several commands share, and groups whose commands load when they are called."""
 
 import csv
+import difflib
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 import click
 
+from eckart.errors import ArgumentError
+
+T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
+Options: TypeAlias = dict[str, Any]
+"""The values of options by the name of their parameter."""
 
 EXIT_STATUS: Final = {"success": 0, "short": 3, "failed": 1, "interrupted": 130}
 """Exit status of each grade of a result; 2 is that of wrong arguments, 130 is 128 + SIGINT."""
@@ -36,59 +44,50 @@ class FileType(click.Path):
 FILE: Final = FileType()
 
 
-class RankType(click.ParamType[int | str]):
-    """A whole number from 1, or "auto"."""
+class ParsedType(click.ParamType[T]):
+    """A value that a function reads from text; its ValueError says what is wrong with the text."""
 
-    name = "number|auto"
+    def __init__(self, name: str, parse: Callable[[str], T]) -> None:
+        self.name = name
+        self._parse = parse
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int | str:
-        """The number, or "auto"."""
-        if value == "auto":
-            return "auto"
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> T:
+        """The value."""
         try:
-            rank = int(value)
-        except ValueError:
-            # refused below, like any number under 1
-            rank = 0
-        if rank < 1:
-            self.fail(f"{value} is not a rank: give a whole number from 1, or auto.", param, ctx)
-        return rank
+            return self._parse(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
-class PositiveType(click.ParamType[float]):
-    """A finite number above 0."""
+def _rank(text: str) -> int | str:
+    if text == "auto":
+        return text
+    with suppress(ValueError):
+        rank = int(text)
+        if rank > 0:
+            return rank
+    raise ValueError(f"{text} is not a rank: give a whole number from 1, or auto.")
 
-    name = "number"
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        """The number."""
-        try:
-            number = float(value)
-        except ValueError:
-            number = 0.0
+def _positive(text: str) -> float:
+    with suppress(ValueError):
+        number = float(text)
         # false for NaN too, which `float` reads
-        if not 0 < number < math.inf:
-            self.fail(f"{value} is not a positive number.", param, ctx)
-        return number
+        if 0 < number < math.inf:
+            return number
+    raise ValueError(f"{text} is not a positive number.")
 
 
-class WeightsType(click.ParamType[tuple[float, ...]]):
-    """Numbers separated by commas."""
+def _weights(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(number) for number in text.split(","))
+    except ValueError:
+        raise ValueError(f"{text} are no weights: give numbers such as 0.7,0.3.") from None
 
-    name = "number,number,…"
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[float, ...]:
-        """The numbers, in the given order."""
-        try:
-            return tuple(float(number) for number in str(value).split(","))
-        except ValueError:
-            self.fail(f"{value} are no weights: give numbers such as 0.7,0.3.", param, ctx)
+RANK: Final = ParsedType("number|auto", _rank)
+POSITIVE: Final = ParsedType("number", _positive)
+WEIGHTS: Final = ParsedType("number,number,…", _weights)
 
 
 def together(*options: Callable[[F], F]) -> Callable[[F], F]:
@@ -104,7 +103,7 @@ def together(*options: Callable[[F], F]) -> Callable[[F], F]:
 
 
 rank_options = together(
-    click.option("--rank", type=RankType(), help="Columns of B; auto keeps those above noise."),
+    click.option("--rank", type=RANK, help="Columns of B; auto keeps those above noise."),
     click.option("--tolerance", type=float, help="Smallest rank with this relative error."),
     click.option("--budget", help="Largest rank whose factors fit, such as 10MB."),
     click.option("--ratio", type=float, help="Budget as a share of the bytes of W."),
@@ -162,21 +161,17 @@ selection_options = together(
 )
 
 
-def run_arguments(options: dict[str, Any]) -> dict[str, Any]:
+def run_arguments(options: Options) -> Options:
     """The arguments of `factorize` that the `run_options` give."""
     return {name: options[name] for name in ("accuracy", "certificate", "time_limit", "seed")}
 
 
-def selection(
-    header: bool | None,
-    index: bool | None,
-    columns: str | None,
-    tensor: str | None,
-) -> Any:
+def selection(options: Options) -> Any:
     """The `Selection` that the `selection_options` describe."""
     from eckart.files import Selection
 
-    return Selection(header=header, index=index, columns=column_names(columns), tensor=tensor)
+    chosen = {name: options[name] for name in ("header", "index", "tensor")}
+    return Selection(columns=column_names(options["columns"]), **chosen)
 
 
 def column_names(columns: str | None) -> tuple[str, ...] | None:
@@ -194,3 +189,52 @@ def column_names(columns: str | None) -> tuple[str, ...] | None:
     except csv.Error:  # raised for a line break outside of quotes
         names = columns.split(",")
     return tuple(name.strip() for name in names)
+
+
+class LazyGroup(click.Group):
+    """A group of commands whose modules are imported for a call, not for `--help`.
+
+    Args:
+        table: Module of each command and one line of help, by the name of the command, which is
+            also its name in the module.
+        settings: Arguments of `click.Group`.
+    """
+
+    def __init__(self, *, table: Mapping[str, tuple[str, str]], **settings: Any) -> None:
+        super().__init__(**settings)
+        self._table = table
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names of the commands in the order of the table, which click would sort."""
+        del ctx
+        return list(self._table)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 click decides the signature
+        """The command of this name, imported now, or None."""
+        if cmd_name not in self._table:
+            return None
+        module, _ = self._table[cmd_name]
+        command: click.Command = getattr(import_module(module), cmd_name)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Resolve a command as click does, but suggest the nearest name for an unknown one."""
+        # click reports unknown options itself
+        if args and args[0] not in self._table and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], self._table, n=1)
+            raise ArgumentError(
+                f"There is no command '{args[0]}'.",
+                hint=f"Did you mean {near[0]}?"
+                if near
+                else f"{ctx.command_path} --help lists them.",
+                code="unknown-command",
+            )
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the names and the help of the table, without importing any command."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, said) for name, (_, said) in self._table.items()])

@@ -6,7 +6,7 @@ import pytest
 import eckart
 from eckart.arrays import FLOAT32, FLOAT64
 from eckart.engine import Record
-from eckart.engine.stopping import gains_little, has_converged, has_diverged
+from eckart.engine.loop import gains_little, has_converged, has_diverged
 from eckart.solvers import Step
 from eckart.solvers.ritz import is_complete, is_missing, is_near
 

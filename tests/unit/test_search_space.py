@@ -1,4 +1,4 @@
-"""A space of given directions, and a likeness of WᵀW that learns from it."""
+"""A search space of given directions, and the sampled Gram matrix that learns from it."""
 
 import numpy as np
 from hypothesis import given
@@ -44,10 +44,10 @@ def test_a_space_knows_the_products_with_all_its_directions(shape, seed, counts)
 def test_what_is_learnt_is_right_and_what_is_not_is_left(shape, seed):
     generator, W, G = drawn(shape, seed)
     guess = G + 0.1 * np.diag(generator.random(shape[1]))
-    likeness, space = SampledGram(guess), given_space(W)
+    sampled, space = SampledGram(guess), given_space(W)
     space.add(generator.standard_normal((shape[1], 3)))
-    likeness.learn(space, 2)
-    V, M = space.V, likeness._M
+    sampled.learn(space, 2)
+    V, M = space.V, sampled._M
     outside = np.eye(shape[1]) - V @ V.T
     assert close(M @ V, G @ V, SQUARED * np.trace(G))
     assert close(M, M.T, SQUARED * np.trace(G))
@@ -69,12 +69,12 @@ def test_its_directions_are_its_leading_eigenvectors(shape, seed):
 
 def test_a_second_sample_is_weighed_by_its_rows():
     one, other = np.diag([4.0, 2.0]), np.diag([1.0, 5.0])
-    likeness = SampledGram(one)
-    likeness.join(other, 1 / 3)
-    assert close(likeness._M, (2 * one + other) / 3, 1e-15)
+    sampled = SampledGram(one)
+    sampled.join(other, 1 / 3)
+    assert close(sampled._M, (2 * one + other) / 3, 1e-15)
 
 
-def test_a_sample_of_more_rows_is_foretold_to_leave_less_and_is_right_about_it():
+def test_a_sample_of_more_rows_is_predicted_to_leave_less_and_is_right_about_it():
     """The second residuals of samples of many sizes are what the spectrum alone foretells."""
     generator = np.random.default_rng(0)
     rows, columns, rank = 20_000, 120, 6
@@ -82,16 +82,16 @@ def test_a_sample_of_more_rows_is_foretold_to_leave_less_and_is_right_about_it()
     G = W.T @ W
     for count in (1_000, 4_000):
         few = W[generator.choice(rows, count, replace=False)]
-        likeness = SampledGram(few.T @ few * (rows / count))
-        X = likeness.directions(generator.standard_normal((columns, 20)))
-        outlook = likeness.outlook(X, rank, count)
+        sampled = SampledGram(few.T @ few * (rows / count))
+        X = sampled.directions(generator.standard_normal((columns, 20)))
+        predicted = sampled.predict_second_residual(X, rank, count)
         space = given_space(W)
         space.add(X)
-        likeness.learn(space, rank)
+        sampled.learn(space, rank)
         least = np.linalg.eigvalsh(G)[-rank]
-        X = likeness.directions(space.V @ space.ritz()[1][:, :20])
-        told = likeness.foretold(space, X, rank) / least
+        X = sampled.directions(space.V @ space.ritz()[1][:, :20])
+        also = sampled.predict_residual(space, X, rank) / least
         V = X[:, :rank]
         residual = np.linalg.norm(G @ V - V @ (V.T @ G @ V), axis=0).max() / least
-        assert residual / 4 <= told <= 4 * residual
-        assert residual / 4 <= outlook <= 4 * residual
+        assert residual / 4 <= also <= 4 * residual
+        assert residual / 4 <= predicted <= 4 * residual

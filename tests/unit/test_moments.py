@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from eckart.matrices.compression import Compression
+from eckart.matrices.moments import Compression
 from streams import numbers
 from tolerances import close, rounding
 
