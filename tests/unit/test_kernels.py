@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eckart.completion.kernels.compiled import Kernel
+from eckart.completion.kernels import Kernel
 from test_startup import loaded_by
 from tolerances import solved
 
@@ -21,7 +21,7 @@ SCRIPT = (
 
 @pytest.fixture(scope="module")
 def solve():
-    from eckart.completion.kernels.dense import backward, factored, forward
+    from eckart.completion.kernels.products import backward, factored, forward
 
     @Kernel
     def solve(H, x):

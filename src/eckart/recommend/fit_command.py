@@ -172,7 +172,7 @@ def fit(data: Path | None, report: Path | None, as_json: bool, **options: Any) -
     output = options["output"] or _default(data or options["older"])
     _check_paths(data, output, report, options)
     # imported after all checks, so that `--help` and refusals load no numerical library
-    from eckart.completion.kernels.compiled import compiling_said_by
+    from eckart.completion.kernels import compiling_said_by
     from eckart.recommend.fit import fit_recommender
 
     quiet = options["quiet"]

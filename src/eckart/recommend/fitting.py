@@ -10,10 +10,9 @@ import scipy.linalg
 
 from eckart.approximations import BiasedFactors, PosteriorSamples
 from eckart.arrays import FLOAT32, FLOAT64, Array, as_randomness
-from eckart.completion.als import AlternatingLeastSquares
+from eckart.completion.als import AlternatingLeastSquares, Cholesky, CoordinateBlocks
 from eckart.completion.base import EntriesSolver
 from eckart.completion.entries import Entries
-from eckart.completion.equations import Cholesky, CoordinateBlocks
 from eckart.completion.fold_in import fold_in
 from eckart.completion.gibbs import GibbsSampling
 from eckart.completion.objective import Observed

@@ -7,7 +7,7 @@ from typing import Any, Final, final
 
 import numpy as np
 
-from eckart.completion.loss import spread
+from eckart.completion.base import spread
 from eckart.errors import ArgumentError, MissingExtra
 from eckart.progress import Report, silent
 from eckart.recommend.chunked import taken

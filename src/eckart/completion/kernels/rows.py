@@ -3,14 +3,18 @@
 
 import numpy as np
 
-from eckart.completion.kernels.compiled import Kernel, inner
-from eckart.completion.kernels.dense import add_gram, backward, factored, forward, outer_gram
-from eckart.completion.kernels.gathered import (
+from eckart.completion.kernels import Kernel, inner
+from eckart.completion.kernels.products import (
     add_combination,
+    add_gram,
+    backward,
     clear,
     copy_with_ridge,
     dots,
+    factored,
+    forward,
     gather,
+    outer_gram,
     scale_rows,
     subtract_from_targets,
     total_weight,

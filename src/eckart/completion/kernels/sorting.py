@@ -3,7 +3,7 @@
 
 import numpy as np
 
-from eckart.completion.kernels.compiled import Kernel
+from eckart.completion.kernels import Kernel
 
 
 @Kernel
