@@ -22,8 +22,7 @@ from eckart.recommend import (
     read_interactions,
 )
 from eckart.recommend.attribute_tables import attach
-from eckart.recommend.evaluation import ranking_per_user
-from eckart.recommend.ranking import averages, popular_scores, popularity, rank
+from eckart.recommend.ranking import averages, popular_scores, popularity, rank, ranking_per_user
 
 SPLITS, SHOWN, K = 5, 3, 10
 GROUPS = ("many ratings", f"{SHOWN} ratings", "no ratings", "items without ratings")

@@ -25,11 +25,9 @@ from eckart.files.rows import Wanted, open_table
 from eckart.matrices import Streamed
 from eckart.matrices.derived import check_entries
 from eckart.recommend import load_model, read_interactions, similar_items, top_items
-from eckart.recommend.answers import read_names
 from eckart.recommend.attribute_tables import read_attributes
 from eckart.recommend.attributes import learned_features, matrix_of
-from eckart.recommend.columns import ColumnNames
-from eckart.recommend.top import read_ids
+from eckart.recommend.columns import ColumnNames, read_ids, read_names
 from eckart.reduce.files import read_reduction
 
 BLOCKS = 2**24

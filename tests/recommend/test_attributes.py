@@ -27,7 +27,7 @@ from eckart.recommend import (
 )
 from eckart.recommend.attribute_tables import attach
 from eckart.recommend.fitting import DAMPING, fit_model, fit_split
-from eckart.recommend.soundness import ATTRIBUTES
+from eckart.recommend.storing import ATTRIBUTES
 from eckart.recommend.tuning import choose_regularization, tune
 from tolerances import FLOAT32_SOLUTION, agree, close
 

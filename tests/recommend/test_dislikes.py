@@ -19,7 +19,7 @@ from eckart.recommend import (
     top_items,
 )
 from eckart.recommend.fitting import fit_split
-from eckart.recommend.merging import as_known, merged
+from eckart.recommend.interactions import as_known, merged
 from recommend.samples import fitted, ratings
 from tolerances import FLOAT32_SOLUTION, agree, close
 

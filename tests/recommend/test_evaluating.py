@@ -17,9 +17,9 @@ from eckart.recommend import (
     top_items,
 )
 from eckart.recommend.attribute_tables import attach
+from eckart.recommend.evaluation import TEST, Split
 from eckart.recommend.fitting import fit_model, fit_split
-from eckart.recommend.merging import joined
-from eckart.recommend.splitting import TEST, Split
+from eckart.recommend.interactions import joined
 from eckart.recommend.times import Clock
 from eckart.recommend.tuning import choose_regularization
 from recommend.samples import fitted, implicit, ratings, read

@@ -10,9 +10,8 @@ import pytest
 from eckart.errors import EckartError
 from eckart.recommend import AttributeTables, read_interactions
 from eckart.recommend.attribute_tables import attach, read_attributes
-from eckart.recommend.attributes import learned_features
+from eckart.recommend.attributes import MOST_LEVELS, learned, learned_features
 from eckart.recommend.columns import ColumnNames
-from eckart.recommend.features import MOST_LEVELS, learned
 from tolerances import agree
 
 # --- columns as numbers ----------------------------------------------------------------------

@@ -13,8 +13,7 @@ from eckart.errors import EckartError
 from eckart.recommend import read_interactions
 from eckart.recommend.attribute_tables import read_attributes
 from eckart.recommend.attributes import learned_features
-from eckart.recommend.columns import ColumnNames
-from eckart.recommend.top import read_ids
+from eckart.recommend.columns import ColumnNames, read_ids
 
 IDS = [uuid.UUID(int=place) for place in (1, 2, 1)]
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from eckart import LowRankRecommender
 from eckart.errors import EckartError
 from eckart.recommend import predict_pairs, read_interactions, top_items
-from eckart.recommend.answers import read_names
-from eckart.recommend.top import read_ids, write_top
+from eckart.recommend.columns import read_ids, read_names
+from eckart.recommend.top import write_top
 from eckart.recommend.vocabulary import Vocabulary
 
 USERS = [1, 1, 2, 2, 3, 3]

@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 from eckart import LowRankRecommender
 from eckart.recommend import ranking as blocks
 from eckart.recommend import read_interactions
-from eckart.recommend.evaluation import ranking_figures, ranking_per_user, rating_figures
-from eckart.recommend.ranking import rank
+from eckart.recommend.ranking import rank, ranking_figures, ranking_per_user, rating_figures
 from recommend.samples import read
 from tolerances import agree
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from eckart import LowRankRecommender
 from eckart.errors import EckartError
 from eckart.recommend import Settings, fit_recommender, load_model, read_interactions, save_model
-from eckart.recommend.merging import as_known, merged
+from eckart.recommend.interactions import as_known, merged
 from eckart.recommend.times import EARLIEST
 
 UTC = datetime.UTC

@@ -3,22 +3,18 @@
 `LowRankRecommender` offers everything as one object; the plain functions on a `Model` do the work.
 """
 
-from eckart.recommend.answers import similar_items
 from eckart.recommend.attribute_tables import AttributeTables
-from eckart.recommend.evaluation import Evaluation, evaluate
-from eckart.recommend.explain import explain
-from eckart.recommend.export import export_factors
-from eckart.recommend.feedback import Feedback
+from eckart.recommend.evaluation import Evaluation, evaluate, split
 from eckart.recommend.fit import Fitting, fit_recommender
 from eckart.recommend.folding import add_interactions, remove_user
-from eckart.recommend.interactions import Interactions, read_interactions
+from eckart.recommend.interaction_tables import read_interactions
+from eckart.recommend.interactions import Interactions
 from eckart.recommend.model import Model
-from eckart.recommend.predict import predict_pairs
+from eckart.recommend.predictions import explain, predict_pairs
 from eckart.recommend.recommender import LowRankRecommender
-from eckart.recommend.settings import Settings
-from eckart.recommend.splitting import split
-from eckart.recommend.storing import load_model, save_model
-from eckart.recommend.top import top_items
+from eckart.recommend.settings import Feedback, Settings
+from eckart.recommend.storing import export_factors, load_model, save_model
+from eckart.recommend.top import similar_items, top_items
 
 __all__ = [
     "AttributeTables",

@@ -13,9 +13,8 @@ import numpy.typing as npt
 from eckart.errors import MatrixError
 from eckart.files.tables import read_columns, table_head
 from eckart.files.text.table import Kind, TableHead, plain
-from eckart.recommend.attributes import Attributes, learned_features, matrix_of
+from eckart.recommend.attributes import Attributes, is_text, learned_features, matrix_of
 from eckart.recommend.columns import NAMES, ColumnNames, no_column
-from eckart.recommend.features import is_text
 from eckart.recommend.ids import column_of
 from eckart.recommend.interactions import Interactions
 from eckart.recommend.reading import check_lengths, columns_in

@@ -14,14 +14,13 @@ from eckart.files import check_output
 from eckart.progress import Report, Watch, each_step, unwatched
 from eckart.recommend.attribute_tables import AttributeTables, attach, summary
 from eckart.recommend.columns import ColumnNames
-from eckart.recommend.evaluation import Evaluation, evaluate
-from eckart.recommend.feedback import Feedback
+from eckart.recommend.evaluation import SHARE, Evaluation, Split, Way, evaluate, split
 from eckart.recommend.fitting import Fit, OnStep, fit_model, fit_split
-from eckart.recommend.interactions import Interactions, read_interactions, taken_anew
-from eckart.recommend.merging import check_read, merged, of_known
-from eckart.recommend.model import Model, attributed, item_map
-from eckart.recommend.settings import Settings
-from eckart.recommend.splitting import SHARE, Split, Way, split
+from eckart.recommend.interaction_tables import check_read, read_interactions, taken_anew
+from eckart.recommend.interactions import Interactions, merged, of_known
+from eckart.recommend.model import Model, attributed
+from eckart.recommend.report import item_map
+from eckart.recommend.settings import Feedback, Settings
 from eckart.recommend.storing import load_model, save_model
 from eckart.recommend.tuning import TRIALS, Choice, Tuning, choose_regularization, tune
 

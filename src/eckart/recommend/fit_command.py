@@ -7,7 +7,7 @@ from typing import Any, Final
 import click
 
 from eckart.errors import ArgumentError
-from eckart.recommend.options import (
+from eckart.recommend.commands import (
     attribute_options,
     attribute_tables,
     check_files,
@@ -214,7 +214,7 @@ def fit(data: Path | None, report: Path | None, as_json: bool, **options: Any) -
 
 def _feedback(options: dict[str, Any]) -> Any:
     """What ratings stand for; None leaves it to the older model or to the data."""
-    from eckart.recommend.feedback import Feedback
+    from eckart.recommend.settings import Feedback
 
     given = Feedback(
         implicit=True if options["implicit"] else None,

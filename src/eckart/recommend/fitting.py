@@ -21,7 +21,7 @@ from eckart.engine import Factorization, Interrupted
 from eckart.errors import ArgumentError
 from eckart.factorization import factorize
 from eckart.factors import Factors
-from eckart.recommend.feedback import Feedback
+from eckart.recommend.evaluation import Split
 from eckart.recommend.interactions import Interactions
 from eckart.recommend.model import (
     Approximation,
@@ -32,8 +32,7 @@ from eckart.recommend.model import (
     each_draw,
     plainest,
 )
-from eckart.recommend.settings import Settings
-from eckart.recommend.splitting import Split
+from eckart.recommend.settings import Feedback, Settings
 from eckart.solvers import Step
 from eckart.threads import one_blas_thread
 

@@ -13,15 +13,8 @@ from eckart.factors import Factors
 from eckart.recommend.attribute_tables import AttributeTables, attach_later
 from eckart.recommend.columns import ColumnNames
 from eckart.recommend.fitting import Side, learned_mapping, placed
-from eckart.recommend.interactions import Interactions, interactions_of
-from eckart.recommend.merging import (
-    as_known,
-    check_numbered,
-    merged,
-    of_known,
-    placed_pairs,
-    without_user,
-)
+from eckart.recommend.interaction_tables import check_numbered, interactions_of, placed_pairs
+from eckart.recommend.interactions import Interactions, as_known, merged, of_known, without_user
 from eckart.recommend.model import Model, as_entries, attributed, each_draw, plainest
 from eckart.recommend.reading import read_table, table_of_matrix
 

@@ -1,13 +1,12 @@
-"""Interactions: the known entries of a users × items matrix, with their ids."""
+"""Interactions: the known entries of a users × items matrix, with their ids, and their merging."""
 
 from dataclasses import dataclass, replace
 from typing import Any, Final, final
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
-from eckart.errors import ArgumentError, MatrixError
+from eckart.errors import MatrixError
 from eckart.recommend.attributes import Attributes
 from eckart.recommend.chunked import (
     counted,
@@ -17,11 +16,8 @@ from eckart.recommend.chunked import (
     taken,
     without_repeats,
 )
-from eckart.recommend.columns import ColumnNames, naming
-from eckart.recommend.feedback import Feedback
-from eckart.recommend.gathering import Gathered
-from eckart.recommend.reading import Blocks, Numbers, Table, read_blocks, table_of_matrix
-from eckart.recommend.times import Clock, Times
+from eckart.recommend.reading import Numbers
+from eckart.recommend.times import EARLIEST, Clock, Times, behind, comparable, together
 from eckart.recommend.vocabulary import Places, Vocabulary
 
 COLUMNS: Final = ("rows", "columns", "ratings", "weights", "times")
@@ -106,222 +102,6 @@ class Interactions:
         return counted(self.rows, len(self.users))
 
 
-def read_interactions(
-    data: Any,
-    named: ColumnNames | None = None,
-    feedback: Feedback | None = None,
-    *,
-    user_ids: Any = None,
-    item_ids: Any = None,
-    later: bool = False,
-) -> Interactions:
-    """Read and check interactions with ids of any type; each pair of user and item is kept once.
-
-    Of several ratings of one pair the last in time counts, or without times the last in the table;
-    the weights of repeated interactions without ratings are added. Notes say how many there were.
-
-    Args:
-        data: A path, a data frame, an Arrow table, a mapping of columns, a SciPy sparse matrix of
-            users × items, or `Interactions`, which are returned unchanged.
-        named: Names of columns with unusual names.
-        feedback: What ratings stand for; None reads them as ratings.
-        user_ids: Ids of the rows of a sparse matrix; by default their numbers.
-        item_ids: Ids of its columns; by default their numbers.
-        later: Whether they are to be added to a history, as in `interactions_of`.
-
-    Raises:
-        ArgumentError: If there is no such file, its suffix is unknown, or `feedback` needs ratings
-            and there are none.
-        FormatError: If the file is damaged.
-        MatrixError: If an id is missing, or a rating is NaN or out of range; it names the row.
-        StorageError: If the system refuses to read it.
-
-    Example:
-        >>> read = read_interactions({"user": ["u", "u"], "item": [7, 9], "rating": [4.0, 5.0]})
-        >>> read.shape, read.ratings.tolist()
-        ((1, 2), [4.0, 5.0])
-    """
-    if isinstance(data, Interactions):
-        return data
-    feedback = feedback or Feedback()
-    if hasattr(data, "tocoo"):
-        clicks = feedback.implicit and not feedback.needs_ratings
-        role = "weight" if clicks else "rating"
-        table = table_of_matrix(data, user_ids, item_ids, role).blocks()
-    else:
-        table = read_blocks(data, named)
-    if "rating" not in table.roles and feedback.needs_ratings:
-        raise ArgumentError(
-            f"{table.source} has no ratings.",
-            hint=f"Leave out what asks for ratings, or name their column: {naming('rating')}.",
-            code="no-ratings",
-        )
-    return interactions_of(table, feedback, later=later)
-
-
-def interactions_of(
-    table: Table | Blocks, feedback: Feedback, *, later: bool = False
-) -> Interactions:
-    """The interactions of a table that was read.
-
-    The columns are removed from the table to free their memory.
-
-    Args:
-        table: The table that was read.
-        feedback: What its ratings stand for.
-        later: Whether they are to be added to a history. Then ratings that are neither interactions
-            nor dislikes are kept with weight 0, so that they replace older ones.
-
-    Raises:
-        MatrixError: As for `read_interactions`.
-    """
-    blocks = table.blocks() if isinstance(table, Table) else table
-    notes = list(blocks.notes)
-    # no variable refers to the entries, so the memory of what is sorted or left out is freed at
-    # once
-    read = once(
-        _chosen_only(_checked(blocks, feedback.scale, notes), feedback, notes, later=later), notes
-    )
-    if read.ratings is not None and len(read) > 1 and np.ptp(read.ratings) == 0:
-        notes.append(
-            f"All ratings are {read.ratings[0]:g}, so they say nothing of who likes what; taken as "
-            "interactions (implicit), they say who chose what."
-        )
-    return replace(read, notes=tuple(notes))
-
-
-def _checked(blocks: Blocks, scale: tuple[float, float] | None, notes: list[str]) -> Interactions:
-    """All rows of a table in their order, less those of weight 0."""
-    gathered = Gathered(blocks)
-    (users, rows), (items, columns) = gathered.ids("user"), gathered.ids("item")
-    if not len(rows):
-        raise MatrixError(
-            f"{blocks.source} holds no interactions.", hint="Give at least one row.", code="empty"
-        )
-    times, clock = gathered.times(notes)
-    read = Interactions(
-        users=users,
-        items=items,
-        rows=rows,
-        columns=columns,
-        ratings=gathered.numbers("rating"),
-        weights=gathered.numbers("weight"),
-        times=times,
-        clock=clock,
-    )
-    # Arrow's pool keeps the memory that was freed, as much as a block and all ids
-    pa.default_memory_pool().release_unused()
-    _check(read, blocks.source, scale)
-    if read.weights is not None and not read.weights.all():
-        kept = read.weights > 0
-        if not kept.any():
-            raise MatrixError(
-                f"All weights of {blocks.source} are 0.",
-                hint="Give weights above 0, or name another column.",
-                code="empty",
-            )
-        notes.append(f"{int((~kept).sum()):,} rows of weight 0 are left out.")
-        read = read.chosen(kept)
-        return with_own_ids(read)
-    return read
-
-
-def _chosen_only(
-    read: Interactions, feedback: Feedback, notes: list[str], *, later: bool
-) -> Interactions:
-    """Replace ratings by interactions if requested; the weights of dislikes are negative."""
-    if read.ratings is None or not (feedback.implicit or feedback.judges):
-        return read
-    if not feedback.judges:
-        notes.append("The ratings are left aside: only that there was an interaction counts.")
-        return replace(read, ratings=None)
-    # repeated ratings are settled before the threshold: the last rating of a pair is judged
-    read = once(read, notes)
-    kept, bad = _judged(read, feedback, notes)
-    read = replace(read, ratings=None)
-    if later or feedback.disliked is not None:
-        # 1 for a like, −1 for a dislike, 0 for neither
-        signs = kept.astype(np.float32) - bad
-        read = replace(read, weights=signs if read.weights is None else signs * read.weights)
-    if later:
-        return read
-    if not (kept.any() or bad.any()):
-        raise MatrixError(
-            f"No rating is at least {feedback.at_least:g}.",
-            hint="Give a smaller one.",
-            code="empty",
-        )
-    return with_own_ids(read.chosen(kept | bad))
-
-
-def _judged(
-    read: Interactions, feedback: Feedback, notes: list[str]
-) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """Masks of the ratings that are interactions and of those that are dislikes."""
-    at_least, disliked, ratings = feedback.at_least, feedback.disliked, read.ratings
-    assert ratings is not None
-    bad = np.zeros(len(read), np.bool_) if disliked is None else ratings <= disliked
-    kept = ~bad if at_least is None else ratings >= at_least
-    if at_least is not None:
-        notes.append(f"{int(kept.sum()):,} of {len(kept):,} ratings are at least {at_least:g}.")
-    if disliked is not None:
-        notes.append(f"{int(bad.sum()):,} of {len(bad):,} ratings are at most {disliked:g}: these "
-                     "are dislikes.")  # fmt: skip
-    return kept, bad
-
-
-def taken_anew(
-    history: Interactions, anew: Feedback, feedback: Feedback, notes: list[str]
-) -> Interactions:
-    """The history of a model, with its ratings read as requested now.
-
-    Args:
-        history: The interactions of the model.
-        anew: What was asked for now.
-        feedback: What was asked for, completed by the feedback of the model.
-        notes: A list to which notes for the user are appended.
-
-    Raises:
-        ArgumentError: If ratings are needed, but the history has only interactions.
-        MatrixError: If a rating is off the scale, or no interaction is left.
-    """
-    if history.ratings is None:
-        if anew.needs_ratings:
-            raise ArgumentError(
-                "The history of the older model has no ratings any more, only who chose what.",
-                hint="Leave out what asks for ratings, or fit a new model to the tables.",
-                code="no-ratings",
-            )
-        return history
-    _check(history, "the history", anew.scale)
-    return _chosen_only(history, feedback, notes, later=False)
-
-
-def with_own_ids(read: Interactions) -> Interactions:
-    """Remove the ids that have neither entries nor attributes."""
-    sides: list[tuple[Vocabulary, Places, Attributes | None]] = []
-    for vocabulary, places, counts, attributes in (
-        (read.users, read.rows, read.user_counts(), read.user_attributes),
-        (read.items, read.columns, read.item_counts(), read.item_attributes),
-    ):
-        there = counts > 0 if attributes is None else (counts > 0) | attributes.known
-        # ids with attributes stay known without interactions
-        own = Vocabulary(vocabulary.column(np.flatnonzero(there)), vocabulary.whole)
-        to_new = np.cumsum(there, dtype=np.int32) - 1
-        known = None if attributes is None else attributes.chosen(there)
-        sides.append((own, taken(to_new, places), known))
-    (users, rows, of_users), (items, columns, of_items) = sides
-    return replace(
-        read,
-        users=users,
-        items=items,
-        rows=rows,
-        columns=columns,
-        user_attributes=of_users,
-        item_attributes=of_items,
-    )
-
-
 def once(read: Interactions, notes: list[str], *, add: bool | None = None) -> Interactions:
     """Sort interactions by user and item, and keep each pair once.
 
@@ -369,29 +149,194 @@ def _of_repeats(count: int, *, rated: bool, timed: bool) -> str:
     )
 
 
-def _check(read: Interactions, source: str, scale: tuple[float, float] | None) -> None:
-    """Refuse numbers that are not finite, negative weights, and ratings off the scale."""
-    if read.ratings is not None:
-        _refuse(~np.isfinite(read.ratings), read, source, "no rating that is a finite number")
-        if scale is not None:
-            low, high = scale
-            off = (read.ratings < low) | (read.ratings > high)
-            _refuse(off, read, source, f"a rating outside {low:g} to {high:g}")
-    if read.weights is not None:
-        wrong = ~np.isfinite(read.weights) | (read.weights < 0)
-        _refuse(wrong, read, source, "a weight that is no number from 0")
-
-
-def _refuse(wrong: npt.NDArray[np.bool_], read: Interactions, source: str, what: str) -> None:
-    if not wrong.any():
-        return
-    place = int(np.argmax(wrong))
-    others = int(wrong.sum()) - 1
-    pair = f"user {read.users.at(read.rows[place])}, item {read.items.at(read.columns[place])}"
-    more = f"; so have {others:,} more" if others else ""
-    raise MatrixError(
-        f"Row {place + 1} of {source} ({pair}) has {what}{more}.",
-        hint="Correct these rows or leave them out; rows are counted from 1, without the header."
-        + (" A scale that is given does not widen." if "outside" in what else ""),
-        code="bad-rating" if "rating" in what else "bad-weight",
+def with_own_ids(read: Interactions) -> Interactions:
+    """Remove the ids that have neither entries nor attributes."""
+    sides: list[tuple[Vocabulary, Places, Attributes | None]] = []
+    for vocabulary, places, counts, attributes in (
+        (read.users, read.rows, read.user_counts(), read.user_attributes),
+        (read.items, read.columns, read.item_counts(), read.item_attributes),
+    ):
+        there = counts > 0 if attributes is None else (counts > 0) | attributes.known
+        # ids with attributes stay known without interactions
+        own = Vocabulary(vocabulary.column(np.flatnonzero(there)), vocabulary.whole)
+        to_new = np.cumsum(there, dtype=np.int32) - 1
+        known = None if attributes is None else attributes.chosen(there)
+        sides.append((own, taken(to_new, places), known))
+    (users, rows, of_users), (items, columns, of_items) = sides
+    return replace(
+        read,
+        users=users,
+        items=items,
+        rows=rows,
+        columns=columns,
+        user_attributes=of_users,
+        item_attributes=of_items,
     )
+
+
+def merged(
+    old: Interactions, new: Interactions, notes: list[str] | None = None, *, judged: bool = False
+) -> Interactions:
+    """Merge a history with later interactions, over the ids of the later ones.
+
+    A new rating replaces the old one of its pair, unless both have comparable times and the new one
+    is earlier; in the same way a like replaces a dislike, and a dislike a like. The weights of
+    other interactions without ratings are added.
+
+    Args:
+        old: The history.
+        new: The later interactions; their ids begin with those of the history, in their order.
+        notes: A list to which notes for the user are appended.
+        judged: Whether interactions were made from ratings by a threshold. Then the later one of a
+            pair replaces the earlier, also if it is no interaction and its weight is 0.
+
+    Raises:
+        MatrixError: If only one of the two has ratings.
+    """
+    if (old.ratings is None) != (new.ratings is None):
+        has, lacks = ("The model", "the new interactions") if new.ratings is None else (
+            "The new interactions", "the model",
+        )  # fmt: skip
+        raise MatrixError(
+            f"{has} {'has' if new.ratings is None else 'have'} ratings, {lacks} "
+            f"{'have' if new.ratings is None else 'has'} none.",
+            hint="Give interactions of the same kind.",
+            code="other-kind",
+        )
+    both = joined(old, new)
+    # sorted with the old entry of a pair first, so each repeated pair stands side by side
+    again = (both.rows[1:] == both.rows[:-1]) & (both.columns[1:] == both.columns[:-1])
+    if both.times is not None and notes is not None:
+        notes += _of_times(old, new, int(np.sum(again & (both.times[1:] < both.times[:-1]))))
+    if not judged:
+        return once(_changed_minds(both, again), [])
+    last = once(both, [], add=False)
+    if last.weights is None:
+        return last
+    last = last.chosen(last.weights != 0)
+    # weights that are all 1 say nothing and take memory
+    plain = last.weights is not None and (last.weights == 1).all()
+    return replace(last, weights=None) if plain else last
+
+
+def _of_times(old: Interactions, new: Interactions, earlier: int) -> list[str]:
+    """Notes on times of different kinds, or on new interactions that are earlier than old ones."""
+    if old.clock != new.clock and len(new) and not comparable(old.clock, new.clock):
+        kinds = [
+            "missing" if one is None else "dates" if one.dated else "numbers of their own"
+            for one in (old.clock, new.clock)
+        ]
+        return [f"The times of the history are {kinds[0]}, those of the new interactions "
+                f"{kinds[1]}: the new ones count as later."]  # fmt: skip
+    if earlier:
+        return [f"{earlier:,} new interactions are earlier than those of the same pair that are "
+                "known, which stay."]  # fmt: skip
+    return []
+
+
+def _changed_minds(both: Interactions, again: Any) -> Interactions:
+    """Set the earlier weight of a pair to 0 if the user changed between like and dislike."""
+    if both.ratings is not None or both.weights is None or not (both.weights < 0).any():
+        return both
+    weights = both.weights.copy()
+    # of opposite signs: a like and a dislike of one pair are not added up
+    changed = again & (weights[1:] * weights[:-1] < 0)
+    earlier = np.zeros(len(again), np.bool_)
+    if both.times is not None:
+        earlier = both.times[1:] < both.times[:-1]
+    weights[:-1][changed & ~earlier] = 0.0
+    weights[1:][changed & earlier] = 0.0
+    return replace(both, weights=weights)
+
+
+def joined(old: Interactions, new: Interactions) -> Interactions:
+    """All entries of two, over the ids of the second, sorted; the old one of a pair comes first."""
+    times, clock = _times(old, new)
+    ratings = None
+    if old.ratings is not None and new.ratings is not None:
+        ratings = np.concatenate([old.ratings, new.ratings])
+    both = Interactions(
+        users=new.users,
+        items=new.items,
+        rows=np.concatenate([old.rows, new.rows]),
+        columns=np.concatenate([old.columns, new.columns]),
+        ratings=ratings,
+        weights=_weights(old, new),
+        times=times,
+        clock=clock,
+        user_attributes=_widest(old.user_attributes, new.user_attributes, len(new.users)),
+        item_attributes=_widest(old.item_attributes, new.item_attributes, len(new.items)),
+    )
+    return both.chosen(pair_order(both.rows, both.columns, both.shape))
+
+
+def _times(old: Interactions, new: Interactions) -> tuple[Times | None, Clock | None]:
+    """The times of both; those that cannot be compared with the history count as later."""
+    if old.times is None or old.clock is None:
+        if new.times is None:
+            return None, None
+        # the history has no times: everything new is later
+        return np.concatenate([np.full(len(old), EARLIEST), new.times]), new.clock
+    own = (old.times, old.clock)
+    if new.times is None or new.clock is None:
+        # the new entries have no times: all count as equally late
+        return behind(own, np.zeros(len(new), np.int64))
+    if comparable(old.clock, new.clock):
+        return together(own, (new.times, new.clock))
+    return behind(own, new.times)
+
+
+def of_known(data: Interactions, users: Vocabulary, items: Vocabulary) -> Interactions:
+    """`as_known`, without entries of weight 0 whose user or item is unknown."""
+    if data.weights is not None and not data.weights.all():
+        known = users.places(data.users.ids)[data.rows] >= 0
+        known &= items.places(data.items.ids)[data.columns] >= 0
+        # an entry of weight 0 only takes the place of an older one, so a new id has no use for it
+        data = with_own_ids(data.chosen(known | (data.weights != 0)))
+    return as_known(data, users, items)
+
+
+def as_known(data: Interactions, users: Vocabulary, items: Vocabulary) -> Interactions:
+    """Interactions over ids that begin with those of `users` and `items`.
+
+    Their attributes are dropped, since those of another table have other columns.
+    """
+    users, to_user = users.extended(data.users)
+    items, to_item = items.extended(data.items)
+    rows, columns = taken(to_user, data.rows), taken(to_item, data.columns)
+    moved = replace(
+        data,
+        users=users,
+        items=items,
+        rows=rows,
+        columns=columns,
+        user_attributes=None,
+        item_attributes=None,
+    )
+    return moved.chosen(pair_order(rows, columns, moved.shape))
+
+
+def without_user(data: Interactions, place: int) -> Interactions:
+    """Interactions without those of one user and without the user's id."""
+    kept = data.chosen(data.rows != place)
+    rows = kept.rows - (kept.rows > place).astype(np.int32)
+    attributes = data.user_attributes
+    if attributes is not None:
+        attributes = attributes.chosen(np.delete(np.arange(len(attributes)), place))
+    users = data.users.without(place)
+    return replace(kept, users=users, rows=rows, user_attributes=attributes)
+
+
+def _widest(old: Attributes | None, new: Attributes | None, count: int) -> Attributes | None:
+    """The later attributes, or the older ones with empty rows for later ids."""
+    if new is not None or old is None:
+        return new
+    return old.widened(count)
+
+
+def _weights(old: Interactions, new: Interactions) -> Any:
+    if old.weights is None and new.weights is None:
+        return None
+    own = [np.ones(len(one), np.float32) if one.weights is None else one.weights
+           for one in (old, new)]  # fmt: skip
+    return np.concatenate(own)

@@ -1,25 +1,35 @@
 """`Model`: a fitted recommender with factors, ids, and the interactions it was fitted to."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias, cast, final
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
-from eckart.approximations import BiasedFactors, PosteriorSamples
+from eckart.approximations import BiasedFactors, PosteriorSamples, Prior
 from eckart.arrays import Array
 from eckart.completion.entries import Entries
 from eckart.completion.objective import Observed
 from eckart.errors import MatrixError
 from eckart.factors import Factors
+from eckart.recommend.chunked import BLOCK, blocks
 from eckart.recommend.columns import ColumnNames
-from eckart.recommend.feedback import Feedback
 from eckart.recommend.interactions import Interactions
 from eckart.recommend.ranking import Scores, popularity
+from eckart.recommend.settings import Feedback
 from eckart.recommend.vocabulary import Vocabulary
 
 Approximation: TypeAlias = Factors | BiasedFactors | PosteriorSamples
+PRIORS: Final = ("row_prior", "column_prior")
+DTYPES: Final = {
+    "rows": np.int32,
+    "columns": np.int32,
+    "ratings": np.float32,
+    "weights": np.float32,
+    "times": np.int64,
+}
 
 
 @final
@@ -213,44 +223,171 @@ def attributed(objective: Observed, data: Interactions) -> Observed:
     )
 
 
-MOST: Final = 1500
-"""Items that the map shows, at most: the most popular ones, without those that have no users."""
+def check_sound(model: Model) -> None:
+    """Refuse a model whose parts do not fit together.
 
+    Raises:
+        ValueError: If parts do not fit together, or a number is not finite.
+        Exception: KeyError, TypeError or AttributeError, if its settings are not as they were
+            written.
 
-def item_map(model: Model, names: dict[str, str] | None = None) -> dict[str, Any]:
-    """Map the most popular items by the two leading principal components of their factors.
-
-    Args:
-        model: The fitted model.
-        names: Titles by id.
-
-    Returns:
-        Lists of equal length: x, y, id, title, number of users, mean rating; and the share of the
-        variance that the plane shows.
+    Cost:
+        A pass over the interactions, a block at a time.
     """
     data = model.data
-    counts = data.item_counts()
-    places = np.argsort(-counts, kind="stable")[: min(MOST, np.count_nonzero(counts))]
-    # balanced, so that the map does not depend on how the solver scaled the factors
-    points = model.offset.factors.balance().A.T[places].astype(np.float64)
-    points = points - points.mean(axis=0)
-    U, S, _ = np.linalg.svd(points, full_matrices=False)
-    # zeros for a model of rank 1
-    plane = np.pad(U * S, ((0, 0), (0, 2)))[:, :2]
-    # the signs of singular vectors are arbitrary: the most popular item gets positive coordinates
-    plane = plane * np.where(plane[0] < 0, -1, 1)
-    total = float(np.square(S).sum())
-    means = np.zeros(len(counts))
-    if data.ratings is not None:
-        sums = np.bincount(data.columns, data.ratings, minlength=len(counts))
-        means = sums / np.maximum(counts, 1)
-    ids = data.items.listed(places)
-    return {
-        "x": plane[:, 0].tolist(),
-        "y": plane[:, 1].tolist(),
-        "ids": [str(one) for one in ids],
-        "titles": [names.get(str(one), "") for one in ids] if names else None,
-        "users": counts[places].tolist(),
-        "means": means[places].tolist() if data.ratings is not None else None,
-        "share": float(np.square(S[:2]).sum()) / total if total else 0.0,
+    for vocabulary in (data.users, data.items):
+        _check_ids(vocabulary)
+    for name, dtype in DTYPES.items():
+        values = getattr(data, name)
+        if values is not None and (values.dtype != dtype or values.shape != data.rows.shape):
+            raise ValueError(f"its {name} are not as they were written")
+        if values is not None and not np.isfinite(values).all():
+            raise ValueError(f"some of its {name} are no numbers")
+    _check_places(data)
+    _check_finite(model.approximation)
+    if model.approximation.shape != data.shape:
+        raise ValueError("the factors do not fit the ids")
+    if model.scale is not None and not -np.inf < model.scale[0] <= model.scale[1] < np.inf:
+        raise ValueError(f"its ratings are from {model.scale[0]} to {model.scale[1]}")
+    # both are read from the document lazily, so a damaged one would fail only at its first use
+    _ = model.feedback, model.named
+
+
+def _check_ids(vocabulary: Vocabulary) -> None:
+    ids = vocabulary.ids
+    # the two types that `Vocabulary` keeps
+    known = pa.types.is_int64(ids.type) or pa.types.is_string(ids.type)
+    if not known or ids.null_count or len(ids.unique()) != len(ids):
+        raise ValueError("some of its ids are missing, occur twice, or are of another type")
+
+
+def _check_places(data: Interactions) -> None:
+    """Refuse entries that lie outside the matrix, or are not sorted with each pair once."""
+    rows, columns = data.rows, data.columns
+    # in blocks, since keys in int64 take more memory than the pairs
+    for here in blocks(len(rows), BLOCK):
+        # one entry more than the block, so that the order across blocks is checked too
+        row, column = (places[here.start : here.stop + 1].astype(np.int64)
+                       for places in (rows, columns))  # fmt: skip
+        inside = _within(row, data.shape[0]) and _within(column, data.shape[1])
+        if not inside or (np.diff(row * data.shape[1] + column) <= 0).any():
+            raise ValueError("its interactions lie outside, or are not in order")
+
+
+def _within(places: npt.NDArray[np.int64], count: int) -> bool:
+    return bool(((places >= 0) & (places < count)).all())
+
+
+def _check_finite(approximation: Approximation) -> None:
+    """Refuse numbers beside the factors that are not finite, or that do not fit the factors."""
+    if isinstance(approximation, Factors):
+        return  # `Factors` checks itself that it is finite
+    draws = approximation.draws if isinstance(approximation, PosteriorSamples) else (approximation,)
+    if len({(draw.shape, draw.rank) for draw in draws}) != 1:
+        raise ValueError("its draws are not of one shape")
+    beside: list[Any] = []
+    for draw in draws:
+        beside += [draw.mean, draw.row_bias, draw.column_bias, *_extra(draw)]
+    if isinstance(approximation, PosteriorSamples):
+        beside += [approximation.noise, *_priors(approximation)]
+    if not all(np.isfinite(np.asarray(one)).all() for one in beside):
+        raise ValueError("some of its factors are no numbers")
+
+
+def _extra(draw: BiasedFactors) -> Iterator[Any]:
+    """The factors of attributes, after a check that they fit the factors of the model."""
+    for extra, axis in ((draw.extra_columns, 0), (draw.extra_rows, 1)):
+        if extra is not None:
+            if extra.ndim != 2 or extra.shape[axis] != draw.rank:
+                raise ValueError("what attributes add does not fit the factors")
+            yield extra
+
+
+def _priors(samples: PosteriorSamples) -> Iterator[Any]:
+    """The numbers of the priors, after a check that they fit the factors, with or without bias."""
+    for prior in (one for pair in samples.priors for one in pair):
+        width = prior.mean.size
+        fits = prior.mean.shape == (width,) and prior.precision.shape == (width, width)
+        if not fits or not samples.rank <= width <= samples.rank + 1:
+            raise ValueError("its priors do not fit the factors")
+        yield from (prior.mean, prior.precision)
+
+
+def describe_approximation(approximation: Approximation) -> dict[str, Any]:
+    if isinstance(approximation, PosteriorSamples):
+        return {
+            "kind": "samples",
+            "draws": len(approximation.draws),
+            "means": [draw.mean for draw in approximation.draws],
+            "noise": approximation.noise,
+        }
+    if isinstance(approximation, BiasedFactors):
+        return {"kind": "offset", "mean": approximation.mean}
+    return {"kind": "factors"}
+
+
+def approximation_arrays(approximation: Approximation) -> dict[str, Any]:
+    if isinstance(approximation, PosteriorSamples):
+        arrays: dict[str, Any] = {}
+        pairs = zip(approximation.draws, approximation.priors, strict=True)
+        for place, (draw, priors) in enumerate(pairs):
+            # safetensors is flat: each draw has a prefix of its number
+            arrays |= {
+                f"{place}.{name}": array for name, array in approximation_arrays(draw).items()
+            }
+            for side, prior in zip(PRIORS, priors, strict=True):
+                arrays[f"{place}.{side}.mean"] = prior.mean
+                arrays[f"{place}.{side}.precision"] = prior.precision
+        return arrays
+    if isinstance(approximation, Factors):
+        return {"B": approximation.B, "A": approximation.A}
+    arrays = {
+        "B": approximation.factors.B,
+        "A": approximation.factors.A,
+        "row_bias": approximation.row_bias,
+        "column_bias": approximation.column_bias,
     }
+    for name in ("extra_columns", "extra_rows"):
+        extra = getattr(approximation, name)
+        if extra is not None:
+            arrays[name] = extra
+    return arrays
+
+
+def read_approximation(kind: dict[str, Any], arrays: dict[str, Any]) -> Approximation:
+    if kind["kind"] == "factors":
+        return Factors(arrays["B"], arrays["A"])
+    if kind["kind"] == "offset":
+        return _offset(float(kind["mean"]), arrays)
+    parts: dict[str, dict[str, Any]] = {}
+    for name, array in arrays.items():
+        place, _, rest = name.partition(".")
+        parts.setdefault(place, {})[rest] = array
+    draws = [
+        _offset(float(kind["means"][place]), parts[str(place)])
+        for place in range(int(kind["draws"]))
+    ]
+    priors = [
+        tuple(
+            Prior(
+                mean=arrays[f"{place}.{side}.mean"],
+                precision=arrays[f"{place}.{side}.precision"],
+            )
+            for side in PRIORS
+        )
+        for place in range(int(kind["draws"]))
+    ]
+    return PosteriorSamples(
+        draws=tuple(draws), noise=float(kind["noise"]), priors=tuple((a, z) for a, z in priors)
+    )
+
+
+def _offset(mean: float, arrays: dict[str, Any]) -> BiasedFactors:
+    return BiasedFactors(
+        mean,
+        arrays["row_bias"],
+        arrays["column_bias"],
+        Factors(np.asarray(arrays["B"]), np.asarray(arrays["A"])),
+        arrays.get("extra_columns"),
+        arrays.get("extra_rows"),
+    )

@@ -1,4 +1,4 @@
-"""The best items of many users block by block, and the baselines: averages and popularity."""
+"""Ranked lists from scores, the baselines, and the figures of both with standard errors."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -8,19 +8,26 @@ from typing import Any, Final, TypeAlias, final
 import numpy as np
 import numpy.typing as npt
 
+from eckart.arrays import Array
 from eckart.recommend.chunked import blocks, counted, summed
-from eckart.recommend.feedback import whole_number
 from eckart.recommend.interactions import Interactions
+from eckart.recommend.settings import whole_number
 
 Scores: TypeAlias = npt.NDArray[np.float32]
 Scorer: TypeAlias = Callable[[npt.NDArray[np.intp]], Scores]
 """A function of the places of some users that returns their scores of all items: a new array of
 shape (users, items) each time, since the ranking overwrites it."""
-
 History: TypeAlias = tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]
 """The items that users have seen: the first entry of each user and the end, and the items."""
+PerUser: TypeAlias = npt.NDArray[np.float64]
+Numbers: TypeAlias = npt.NDArray[np.float64]
 BLOCK_BYTES: Final = 32_000_000
 """Bytes of the scores of one block of users."""
+SWEEPS: Final = 10
+"""Rounds in which the averages of users and of items are computed in turn."""
+DAMPING: Final = 5.0
+"""Ratings equal to the mean that are added to those of every user and item."""
+RANKED: Final = ("recall", "precision", "ndcg", "map", "mrr")
 
 
 @final
@@ -149,42 +156,6 @@ def _largest(scores: Scores, width: int) -> npt.NDArray[np.intp]:
     return chosen
 
 
-Numbers: TypeAlias = npt.NDArray[np.float64]
-SWEEPS: Final = 10
-"""Rounds in which the averages of users and of items are computed in turn."""
-DAMPING: Final = 5.0
-"""Ratings equal to the mean that are added to those of every user and item."""
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Averages:
-    """A baseline that predicts ratings by the mean and the biases of user and item.
-
-    Fields:
-        mean: Mean of all ratings.
-        users, items: The bias of each user and of each item.
-    """
-
-    mean: float
-    users: npt.NDArray[np.float64]
-    items: npt.NDArray[np.float64]
-
-    def predict(self, rows: npt.NDArray[Any], columns: npt.NDArray[Any]) -> Any:
-        """Predict the rating of each pair of places."""
-        return self.mean + self.users[rows] + self.items[columns]
-
-
-def popularity(data: Interactions) -> npt.NDArray[np.float32]:
-    """The popularity of each item: how many users interacted with it, without dislikes.
-
-    Among equally popular items the earlier one is ranked higher.
-    """
-    liked = data.liked
-    columns = data.columns if liked.all() else data.columns[liked]
-    return counted(columns, len(data.items)).astype(np.float32)
-
-
 def popular_scores(scores: npt.NDArray[np.float32], users: int) -> Scores:
     """The same scores of all items for each of some users."""
     return np.tile(scores, (users, 1))
@@ -211,6 +182,35 @@ def with_popular(
         return scores
 
     return answered
+
+
+def popularity(data: Interactions) -> npt.NDArray[np.float32]:
+    """The popularity of each item: how many users interacted with it, without dislikes.
+
+    Among equally popular items the earlier one is ranked higher.
+    """
+    liked = data.liked
+    columns = data.columns if liked.all() else data.columns[liked]
+    return counted(columns, len(data.items)).astype(np.float32)
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Averages:
+    """A baseline that predicts ratings by the mean and the biases of user and item.
+
+    Fields:
+        mean: Mean of all ratings.
+        users, items: The bias of each user and of each item.
+    """
+
+    mean: float
+    users: npt.NDArray[np.float64]
+    items: npt.NDArray[np.float64]
+
+    def predict(self, rows: npt.NDArray[Any], columns: npt.NDArray[Any]) -> Any:
+        """Predict the rating of each pair of places."""
+        return self.mean + self.users[rows] + self.items[columns]
 
 
 def averages(*parts: Interactions) -> Averages:
@@ -277,3 +277,106 @@ def _beside_users(part: Interactions, mean: float, users: Numbers) -> Numbers:
         return _weights(part, here) * (_off(part, here, mean) - users[part.rows[here]])
 
     return summed(part.columns, len(part.items), left)
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """A mean and its standard error; the error is None for fewer than two values.
+
+    Example:
+        >>> Figure.mean(np.array([1.0, 3.0]))
+        Figure(value=2.0, error=1.0)
+    """
+
+    value: float
+    error: float | None
+
+    @staticmethod
+    def mean(each: PerUser) -> "Figure":
+        """The mean of independent values, with its standard error."""
+        count = len(each)
+        error = float(np.std(each, ddof=1)) / math.sqrt(count) if count > 1 else None
+        return Figure(value=float(np.mean(each)), error=error)
+
+    def to_dict(self) -> dict[str, float | None]:
+        """The value and the error as plain numbers."""
+        return {"value": self.value, "error": self.error}
+
+
+def rating_figures(predicted: Array, actual: Array, users: npt.NDArray[Any]) -> dict[str, Figure]:
+    """RMSE and MAE, with standard errors that take the ratings of one user as dependent.
+
+    Args:
+        predicted: The predicted ratings, of shape (ratings,).
+        actual: The actual ratings, of shape (ratings,).
+        users: The place of the user of each rating.
+
+    Example:
+        >>> figures = rating_figures(np.array([3.0, 4.0]), np.array([3.0, 2.0]), np.array([0, 1]))
+        >>> figures["mae"].value
+        1.0
+    """
+    off = np.abs(np.asarray(predicted, np.float64) - np.asarray(actual, np.float64))
+    squared, plain = _clustered(np.square(off), users), _clustered(off, users)
+    rmse = math.sqrt(squared.value)
+    # the delta method: √x has the derivative 1/(2·√x)
+    error = None if squared.error is None or not rmse else squared.error / (2 * rmse)
+    return {"rmse": Figure(value=rmse, error=error), "mae": plain}
+
+
+def _clustered(each: PerUser, clusters: npt.NDArray[Any]) -> Figure:
+    """The mean, and its standard error if only the clusters are independent."""
+    mean = float(np.mean(each))
+    # the variance of a mean whose clusters are independent: the sums over clusters are squared
+    _, places = np.unique(clusters, return_inverse=True)
+    sums = np.bincount(places, each - mean)
+    count = len(sums)
+    if count < 2:
+        return Figure(value=mean, error=None)
+    error = math.sqrt(count / (count - 1) * float(np.sum(np.square(sums)))) / len(each)
+    return Figure(value=mean, error=error)
+
+
+def ranking_per_user(ranking: Ranking, test: Interactions) -> dict[str, PerUser]:
+    """Recall, precision, NDCG, MAP and MRR of each ranked user who has relevant test items.
+
+    With k the length of the lists, R the relevant items and h_i = 1 if place i holds one, else 0:
+    recall Σh / |R|; precision Σh / k; NDCG Σ h_i/log₂(i+1) over that of a perfect list of
+    min(k, |R|); MAP Σ h_i·(h_1+…+h_i)/i over min(k, |R|); MRR 1/i of the first h_i.
+
+    Args:
+        ranking: Lists of k items for some users.
+        test: The relevant interactions, over the same ids.
+    """
+    total = len(test.items)
+    wanted = np.bincount(test.rows, minlength=len(test.users))[ranking.users]
+    # one number for each pair; users × items can exceed 32 bits
+    keys = test.rows.astype(np.int64) * total + test.columns
+    listed = ranking.users.astype(np.int64)[:, None] * total + ranking.items
+    hits = np.isin(listed, keys) & (ranking.items >= 0)
+    some = wanted > 0
+    hits, wanted = hits[some], wanted[some]
+    k = ranking.items.shape[1]
+    place = np.arange(1, k + 1)
+    gain = 1 / np.log2(place + 1)
+    best = np.minimum(wanted, k)
+    # 1 also for lists without a hit, which `mrr` sets to 0 below
+    first = np.argmax(hits, axis=1) + 1
+    found = hits.sum(axis=1)
+    return {
+        "recall": found / wanted,
+        "precision": found / k,
+        "ndcg": (hits @ gain) / np.cumsum(gain)[best - 1],
+        "map": (hits * np.cumsum(hits, axis=1) / place).sum(axis=1) / best,
+        "mrr": np.where(found > 0, 1 / first, 0.0),
+    }
+
+
+def ranking_figures(ranking: Ranking, test: Interactions) -> dict[str, Figure]:
+    """The means over users, and the coverage: the share of all items that is in any list."""
+    each = ranking_per_user(ranking, test)
+    figures = {name: Figure.mean(each[name]) for name in RANKED if len(each[name])}
+    shown = np.unique(ranking.items[ranking.items >= 0])
+    figures["coverage"] = Figure(value=len(shown) / max(len(test.items), 1), error=None)
+    return figures

@@ -7,20 +7,17 @@ from typing import Any, final
 from eckart.arguments import check_flag
 from eckart.arrays import Array
 from eckart.errors import ArgumentError
-from eckart.recommend.answers import Listed, similar_items
 from eckart.recommend.attribute_tables import AttributeTables
 from eckart.recommend.columns import ColumnNames
-from eckart.recommend.explain import Explanation, explain
-from eckart.recommend.feedback import Feedback
+from eckart.recommend.evaluation import Way
 from eckart.recommend.fit import Fitting, fit_recommender
 from eckart.recommend.folding import Addition, add_interactions, remove_user
-from eckart.recommend.interactions import read_interactions
+from eckart.recommend.interaction_tables import read_interactions
 from eckart.recommend.model import Model
-from eckart.recommend.predict import predict_pairs
-from eckart.recommend.settings import Method, Settings
-from eckart.recommend.splitting import Way
+from eckart.recommend.predictions import Explanation, explain, predict_pairs
+from eckart.recommend.settings import Feedback, Method, Settings
 from eckart.recommend.storing import load_model, save_model
-from eckart.recommend.top import top_items
+from eckart.recommend.top import Listed, similar_items, top_items
 from eckart.solvers import Step
 
 

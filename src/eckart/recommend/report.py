@@ -3,10 +3,55 @@
 from html import escape
 from typing import Any, Final
 
+import numpy as np
 import plotly.graph_objects as go
 
+from eckart.recommend.model import Model
 from eckart.reporting.figures import ACCENT, FLOOR, GREY, axis, styled
 from eckart.reporting.html import draw, frame, grid, table
+
+MOST_MAPPED: Final = 1500
+"""Items that the map shows, at most: the most popular ones, without those that have no users."""
+
+
+def item_map(model: Model, names: dict[str, str] | None = None) -> dict[str, Any]:
+    """Map the most popular items by the two leading principal components of their factors.
+
+    Args:
+        model: The fitted model.
+        names: Titles by id.
+
+    Returns:
+        Lists of equal length: x, y, id, title, number of users, mean rating; and the share of the
+        variance that the plane shows.
+    """
+    data = model.data
+    counts = data.item_counts()
+    places = np.argsort(-counts, kind="stable")[: min(MOST_MAPPED, np.count_nonzero(counts))]
+    # balanced, so that the map does not depend on how the solver scaled the factors
+    points = model.offset.factors.balance().A.T[places].astype(np.float64)
+    points = points - points.mean(axis=0)
+    U, S, _ = np.linalg.svd(points, full_matrices=False)
+    # zeros for a model of rank 1
+    plane = np.pad(U * S, ((0, 0), (0, 2)))[:, :2]
+    # the signs of singular vectors are arbitrary: the most popular item gets positive coordinates
+    plane = plane * np.where(plane[0] < 0, -1, 1)
+    total = float(np.square(S).sum())
+    means = np.zeros(len(counts))
+    if data.ratings is not None:
+        sums = np.bincount(data.columns, data.ratings, minlength=len(counts))
+        means = sums / np.maximum(counts, 1)
+    ids = data.items.listed(places)
+    return {
+        "x": plane[:, 0].tolist(),
+        "y": plane[:, 1].tolist(),
+        "ids": [str(one) for one in ids],
+        "titles": [names.get(str(one), "") for one in ids] if names else None,
+        "users": counts[places].tolist(),
+        "means": means[places].tolist() if data.ratings is not None else None,
+        "share": float(np.square(S[:2]).sum()) / total if total else 0.0,
+    }
+
 
 SHOWN: Final = {
     "rmse": "RMSE",
@@ -119,6 +164,8 @@ def _cell(figure: dict[str, float | None] | None) -> str:
 
 MOST_NAMED: Final = 40
 """Items up to which all titles are written beside their points."""
+
+
 SHADES: Final = ((0.0, "#c2410c"), (0.5, "#b8c4d6"), (1.0, "#2457c5"))
 
 

@@ -1,4 +1,4 @@
-"""Saving and loading of models, as folders of safetensors, Parquet and JSON; nothing is pickled."""
+"""Models as folders of safetensors, Parquet and JSON, and factors for a vector store."""
 
 import hashlib
 import json
@@ -9,25 +9,35 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import scipy.sparse
 
-from eckart.approximations import BiasedFactors, PosteriorSamples, Prior
 from eckart.arguments import as_path
 from eckart.completion.objective import Observed
-from eckart.errors import ArgumentError, EckartError, FormatError
-from eckart.factors import Factors
-from eckart.files import check_output, is_same, whole_file
+from eckart.errors import ArgumentError, EckartError, FormatError, MatrixError
+from eckart.files import check_output, is_same, whole_file, whole_files, write_text
 from eckart.files.documents import read_object
 from eckart.files.outputs import located
 from eckart.files.tables import parquet_columns, read_parquet, write_table
 from eckart.files.tensors import read_arrays, write_arrays
 from eckart.files.whole import damaged, read_steadily
+from eckart.recommend.attributes import Attributes, Feature
 from eckart.recommend.interactions import Interactions
-from eckart.recommend.model import Approximation, Model
-from eckart.recommend.soundness import ATTRIBUTES, check_sound, read_attributes_of, write_attributes
+from eckart.recommend.model import (
+    Model,
+    approximation_arrays,
+    check_sound,
+    describe_approximation,
+    read_approximation,
+)
 from eckart.recommend.times import Clock, Times, clocked
 from eckart.recommend.vocabulary import Vocabulary
 
+SIDES: Final = ("users", "items")
+SUFFIXES: Final = (".npy", ".parquet")
+ATTRIBUTES: Final = "attributes.safetensors"
+PARTS: Final = ("data", "indices", "indptr")
 FORMAT: Final = "eckart recommender"
 VERSION: Final = 1
 DOCUMENT: Final = "model.json"
@@ -36,7 +46,6 @@ USERS: Final = "users.parquet"
 ITEMS: Final = "items.parquet"
 HISTORY: Final = "history.parquet"
 FILES: Final = (FACTORS, USERS, ITEMS, HISTORY)
-PRIORS: Final = ("row_prior", "column_prior")
 MOST_DIGITS: Final = 18
 """Decimal digits that a time can have behind the point, so that it fits into 64 bits."""
 OBJECTIVE: Final = (
@@ -195,7 +204,7 @@ def write_model(model: Model, folder: Path) -> None:
     """Write the files of a model to a new folder."""
     folder.mkdir()
     data = model.data
-    write_arrays(folder / FACTORS, _arrays(model.approximation))
+    write_arrays(folder / FACTORS, approximation_arrays(model.approximation))
     counts = (data.user_counts(), data.item_counts())
     for name, vocabulary, count in zip(
         (USERS, ITEMS), (data.users, data.items), counts, strict=True
@@ -226,7 +235,7 @@ def write_model(model: Model, folder: Path) -> None:
         "scale": None if model.scale is None else list(model.scale),
         "clock": None if data.clock is None else data.clock.to_dict(),
         "objective": {name: settings[name] for name in OBJECTIVE},
-        "approximation": _described(model.approximation),
+        "approximation": describe_approximation(model.approximation),
         "attributes": write_attributes(data, folder),
         "document": model.document,
     }
@@ -240,45 +249,6 @@ def _text(document: dict[str, Any]) -> bytes:
     # JSON has no NaN, and a lone surrogate cannot be encoded: it is written as its escape
     text = json.dumps(document, allow_nan=False, ensure_ascii=False, indent=1)
     return text.encode("utf-8", "backslashreplace")
-
-
-def _described(approximation: Approximation) -> dict[str, Any]:
-    if isinstance(approximation, PosteriorSamples):
-        return {
-            "kind": "samples",
-            "draws": len(approximation.draws),
-            "means": [draw.mean for draw in approximation.draws],
-            "noise": approximation.noise,
-        }
-    if isinstance(approximation, BiasedFactors):
-        return {"kind": "offset", "mean": approximation.mean}
-    return {"kind": "factors"}
-
-
-def _arrays(approximation: Approximation) -> dict[str, Any]:
-    if isinstance(approximation, PosteriorSamples):
-        arrays: dict[str, Any] = {}
-        pairs = zip(approximation.draws, approximation.priors, strict=True)
-        for place, (draw, priors) in enumerate(pairs):
-            # safetensors is flat: each draw has a prefix of its number
-            arrays |= {f"{place}.{name}": array for name, array in _arrays(draw).items()}
-            for side, prior in zip(PRIORS, priors, strict=True):
-                arrays[f"{place}.{side}.mean"] = prior.mean
-                arrays[f"{place}.{side}.precision"] = prior.precision
-        return arrays
-    if isinstance(approximation, Factors):
-        return {"B": approximation.B, "A": approximation.A}
-    arrays = {
-        "B": approximation.factors.B,
-        "A": approximation.factors.A,
-        "row_bias": approximation.row_bias,
-        "column_bias": approximation.column_bias,
-    }
-    for name in ("extra_columns", "extra_rows"):
-        extra = getattr(approximation, name)
-        if extra is not None:
-            arrays[name] = extra
-    return arrays
 
 
 def _read(folder: Path, document: dict[str, Any]) -> Model:
@@ -308,7 +278,7 @@ def _read(folder: Path, document: dict[str, Any]) -> Model:
         item_attributes=attributes[1],
     )
     arrays = read_arrays(folder / FACTORS)
-    approximation = _approximation(document["approximation"], arrays)
+    approximation = read_approximation(document["approximation"], arrays)
     if len(data) != document["interactions"]:
         raise damaged(folder / DOCUMENT, "it has another number of interactions")
     scale = document["scale"]
@@ -340,40 +310,155 @@ def _column(table: Any, name: str) -> Any:
     return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
 
 
-def _approximation(kind: dict[str, Any], arrays: dict[str, Any]) -> Approximation:
-    if kind["kind"] == "factors":
-        return Factors(arrays["B"], arrays["A"])
-    if kind["kind"] == "offset":
-        return _offset(float(kind["mean"]), arrays)
-    parts: dict[str, dict[str, Any]] = {}
-    for name, array in arrays.items():
-        place, _, rest = name.partition(".")
-        parts.setdefault(place, {})[rest] = array
-    draws = [
-        _offset(float(kind["means"][place]), parts[str(place)])
-        for place in range(int(kind["draws"]))
-    ]
-    priors = [
-        tuple(
-            Prior(
-                mean=arrays[f"{place}.{side}.mean"],
-                precision=arrays[f"{place}.{side}.precision"],
-            )
-            for side in PRIORS
+def write_attributes(data: Interactions, folder: Path) -> dict[str, Any] | None:
+    """Write the attributes of users and items; returns their description, None without any.
+
+    Raises:
+        StorageError: If the system refuses to write.
+    """
+    sides = {"users": data.user_attributes, "items": data.item_attributes}
+    held = {side: own for side, own in sides.items() if own is not None}
+    if not held:
+        return None
+    arrays = {
+        f"{side}.{part}": getattr(own.matrix, part) for side, own in held.items() for part in PARTS
+    }
+    write_arrays(folder / ATTRIBUTES, arrays)
+    return {
+        side: {
+            "id_column": own.id_column,
+            "features": [feature.to_dict() for feature in own.features],
+        }
+        for side, own in held.items()
+    }
+
+
+def read_attributes_of(
+    folder: Path, document: dict[str, Any] | None, shape: tuple[int, int]
+) -> tuple[Attributes | None, Attributes | None]:
+    """Read the attributes of users and of items that `write_attributes` wrote.
+
+    Args:
+        folder: The folder of the model.
+        document: Their description as `write_attributes` returned it; None if there are none.
+        shape: (users, items).
+
+    Raises:
+        FormatError: If the file is damaged.
+        KeyError: If something is missing.
+        ValueError: If the arrays do not fit the ids.
+        StorageError: If the system refuses to read it.
+    """
+    if document is None:
+        return None, None
+    arrays = read_arrays(folder / ATTRIBUTES)
+    users, items = (
+        _side(document[side], arrays, side, count) if side in document else None
+        for side, count in zip(("users", "items"), shape, strict=True)
+    )
+    return users, items
+
+
+def _side(document: dict[str, Any], arrays: dict[str, Any], side: str, count: int) -> Attributes:
+    features = tuple(Feature.of_dict(one) for one in document["features"])
+    width = sum(feature.width for feature in features)
+    data, indices, starts = (np.asarray(arrays[f"{side}.{part}"]) for part in PARTS)
+    matrix = scipy.sparse.csr_array((data, indices, starts), shape=(count, width))
+    # SciPy checks only the shapes by itself: indices beyond the width would read foreign memory
+    matrix.check_format(full_check=True)
+    if matrix.dtype != np.float32 or not np.isfinite(matrix.data).all():
+        raise ValueError(f"some attributes of {side} are no numbers")
+    return Attributes(features=features, matrix=matrix, id_column=str(document["id_column"]))
+
+
+def export_factors(
+    model: Model, output: str | PathLike[str], side: str = "items", *, force: bool = False
+) -> list[Path]:
+    """Write vectors of all users or all items whose inner products are the scores of the model.
+
+    For a model with biases the vector of a user ends in 1 and that of an item in its bias: the
+    scores rank items as the model does, without the terms that are the same for all items of a
+    user. A `.parquet` file holds ids and vectors; a `.npy` file holds the vectors, with the ids in
+    a `.ids.txt` file beside it.
+
+    Args:
+        model: The fitted model.
+        output: Path of a .npy or .parquet file.
+        side: "users" or "items".
+        force: Whether existing files are overwritten.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        ArgumentError: If the suffix is unknown, or a file exists and `force` is false.
+        MatrixError: If an id has a line break and the ids go to a text file.
+        StorageError: If the system refuses to write.
+    """
+    path = Path(output)
+    check_export(path, side, force=force)
+    vectors = vectors_of(model, side)
+    vocabulary = model.data.users if side == "users" else model.data.items
+    if path.suffix.lower() == ".parquet":
+        width = vectors.shape[1]
+        flat = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), width)
+        write_table(path, {"id": vocabulary.ids, "vector": flat}, force=force)
+        return [path]
+    # with a character behind it, or a break at the end of the id would not count
+    broken = [one for one in vocabulary.listed() if len(f"{one}.".splitlines()) > 1]
+    if broken:
+        raise MatrixError(
+            f"The id {broken[0]!r} has a line break in it, which a list of lines cannot hold.",
+            hint=f"Write them to {path.with_suffix('.parquet').name}.",
+            code="bad-ids",
         )
-        for place in range(int(kind["draws"]))
-    ]
-    return PosteriorSamples(
-        draws=tuple(draws), noise=float(kind["noise"]), priors=tuple((a, z) for a, z in priors)
-    )
+    # both or none: vectors beside other ids would be wrong without a sign of it
+    with whole_files((path, ids_path(path)), force=force) as (place, beside_it):
+        with place.open("wb") as file:
+            # given an open file, since `np.save` adds .npy to a path without that suffix
+            np.save(file, vectors, allow_pickle=False)
+        write_text(beside_it, "".join(f"{one}\n" for one in vocabulary.listed()))
+    return [path, ids_path(path)]
 
 
-def _offset(mean: float, arrays: dict[str, Any]) -> BiasedFactors:
-    return BiasedFactors(
-        mean,
-        arrays["row_bias"],
-        arrays["column_bias"],
-        Factors(np.asarray(arrays["B"]), np.asarray(arrays["A"])),
-        arrays.get("extra_columns"),
-        arrays.get("extra_rows"),
-    )
+def check_export(path: Path, side: str, *, force: bool, inputs: Sequence[Path | None] = ()) -> None:
+    """Refuse a file that cannot be written, before any work.
+
+    Raises:
+        ArgumentError: If the side or suffix is unknown, or a file exists and `force` is false.
+    """
+    if side not in SIDES:
+        raise ArgumentError(
+            f"There are no factors of '{side}'.", hint="Give users or items.", code="bad-side"
+        )
+    if path.suffix.lower() not in SUFFIXES:
+        raise ArgumentError(
+            f"Factors are exported to .npy or .parquet, not to {path.name}.",
+            hint="Name a .parquet or a .npy file.",
+            code="unknown-suffix",
+        )
+    # both files, before any work is done
+    check_output(path, force=force, inputs=inputs)
+    if path.suffix.lower() == ".npy":
+        check_output(ids_path(path), force=force, inputs=[*inputs, path])
+
+
+def vectors_of(model: Model, side: str) -> npt.NDArray[Any]:
+    """The vectors of one side, float32, of shape (users or items, rank), one wider with biases."""
+    offset = model.offset
+    factor = offset.factors.B if side == "users" else offset.factors.A.T
+    if not model.objective.has_biases:
+        return np.ascontiguousarray(factor, np.float32)
+    ones = np.ones(len(factor), np.float32)
+    last = ones if side == "users" else offset.column_bias
+    return np.concatenate([factor, last[:, None]], axis=1, dtype=np.float32)
+
+
+def ids_path(path: Path) -> Path:
+    """The file for the ids of exported vectors, beside them.
+
+    Example:
+        >>> ids_path(Path("items.npy")).name
+        'items.ids.txt'
+    """
+    return path.with_name(f"{path.stem}.ids.txt")

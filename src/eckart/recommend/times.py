@@ -12,6 +12,7 @@ from pyarrow import compute
 from eckart.errors import MatrixError
 from eckart.files.columns import plain_values
 from eckart.files.text.cells import MISSING, numbers
+from eckart.recommend.chunked import Growing
 from eckart.recommend.columns import naming
 
 Times: TypeAlias = npt.NDArray[np.int64]
@@ -347,3 +348,35 @@ def _no_time(texts: Any, words: Any, source: str) -> MatrixError:
         hint="Write them as 2024-06-01 12:30:00 or as numbers, or leave that column out.",
         code="no-times",
     )
+
+
+@final
+class TimeBlocks:
+    """Blocks of times: numbers in their final type, texts as they were read."""
+
+    def __init__(self, source: str) -> None:
+        self.kinds: set[Any] = set()
+        self._source = source
+        self._numbers = {np.int64: Growing(np.int64), np.float64: Growing(np.float64)}
+        self._texts = list[Any]()
+
+    def add(self, column: Any) -> None:
+        for chunk in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
+            plain = plain_times(chunk, self._source)
+            self.kinds.add(plain.type)
+            if pa.types.is_string(plain.type):
+                self._texts.append(plain)
+            else:
+                numbers = numbers_in(plain, self._source)
+                self._numbers[numbers.dtype.type].add(numbers)
+
+    def finish(self) -> tuple[Times, Clock | None]:
+        if self._texts:
+            texts = pa.chunked_array(self._texts, pa.string()).combine_chunks()
+            # parsed together: one notation has to fit the whole column
+            read = TimeBlocks(self._source)
+            read.add(parsed(texts, self._source))
+            return read.finish()
+        (kind,) = self.kinds
+        of = np.float64 if pa.types.is_floating(kind) else np.int64
+        return clocked(self._numbers[of].joined(), kind, self._source)

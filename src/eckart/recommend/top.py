@@ -1,24 +1,73 @@
-"""The best items for one user, several or all, also written to a table block by block."""
+"""Ranked lists of items: the best for users, and the most similar to one."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Final, final
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+from pyarrow import compute
 
 from eckart.arguments import check_flag
-from eckart.errors import MatrixError
-from eckart.files.tables import read_columns, table_head, write_tables
-from eckart.files.text.table import plain
+from eckart.errors import ArgumentError, MatrixError
+from eckart.files.tables import write_tables
 from eckart.progress import Report, Watch, unwatched
-from eckart.recommend.answers import Listed, Names, as_table, listed
-from eckart.recommend.columns import KNOWN, NAMES, ColumnNames
-from eckart.recommend.feedback import whole_number
+from eckart.recommend.columns import Names
 from eckart.recommend.ids import all_of
 from eckart.recommend.model import Model
-from eckart.recommend.ranking import Ranking, ranked_blocks, with_popular
+from eckart.recommend.ranking import Ranking, rank, ranked_blocks, with_popular
+from eckart.recommend.settings import whole_number
+from eckart.recommend.vocabulary import Id
+
+SMALLEST: Final = 1e-12
+"""Length of factors up to which an item counts as having none."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One item of a ranked list.
+
+    Fields:
+        item: Id of the item.
+        score: Score of the item, higher is better; a predicted rating if the model was fitted to
+            ratings.
+        title: Title of the item; None where no names were given.
+    """
+
+    item: Id
+    score: float
+    title: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as plain values; without the title if there are no names."""
+        own = {"item": self.item, "score": self.score}
+        return own if self.title is None else {**own, "title": self.title}
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """A ranked list of items, for one user or similar to one item.
+
+    Fields:
+        lines: The items, the best first.
+        user: Id of the user; None for items that are similar to one.
+        popular: Whether these are the most popular items, because nothing is known of the user.
+    """
+
+    lines: tuple[Line, ...]
+    user: Id | None = None
+    popular: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as plain values."""
+        items = [line.to_dict() for line in self.lines]
+        if self.user is None:
+            return {"items": items}
+        return {"user": self.user, "popular": self.popular, "items": items}
 
 
 def top_items(
@@ -73,35 +122,6 @@ def top_items(
                 )
             )
     return lists
-
-
-def top_tables(
-    model: Model,
-    places: npt.NDArray[np.int32],
-    k: int,
-    *,
-    seen: bool = False,
-    allowed: npt.NDArray[np.bool_] | None = None,
-    names: Names | None = None,
-    asked: Any = None,
-) -> Iterator[tuple[dict[str, Any], int]]:
-    """Recommend to many users: yields blocks of a table of lists, and the number of users in each.
-
-    Args:
-        model: The fitted model.
-        places: Places of the users, −1 for unknown ones.
-        k: Number of items for each user.
-        seen: Whether items that the user has interacted with may be listed.
-        allowed: A mask of the items that may be listed; None allows all.
-        names: Titles by id.
-        asked: Ids of the users, given if unknown users are to be named.
-    """
-    begin = 0
-    for ranking, popular in ranked(model, places, k, seen=seen, allowed=allowed):
-        size = len(ranking.users)
-        own = None if asked is None else asked.slice(begin, size)
-        yield as_table(model, ranking, names=names, popular=popular, asked=own), size
-        begin += size
 
 
 def ranked(
@@ -161,6 +181,72 @@ def allowed_items(
                 )
             allowed[places] = may
     return allowed
+
+
+def listed(
+    model: Model,
+    ranking: Ranking,
+    place: int = 0,
+    *,
+    names: Names | None = None,
+    user: Id | None = None,
+    popular: bool = False,
+) -> Listed:
+    """The list at one place of a ranking, with ids and titles."""
+    # −1 marks the end of a list that is shorter than k
+    kept = ranking.items[place] >= 0
+    ids = model.data.items.listed(ranking.items[place][kept])
+    scores = ranking.scores[place][kept].tolist()
+    lines = [
+        Line(item=one, score=score, title=None if names is None else names.get(str(one), ""))
+        for one, score in zip(ids, scores, strict=True)
+    ]
+    return Listed(lines=tuple(lines), user=user, popular=popular)
+
+
+def similar_items(model: Model, item: object, k: int = 10, *, names: Names | None = None) -> Listed:
+    """The k items whose factors have the directions nearest to those of a given item.
+
+    The score is the cosine of the angle between the factors of both items, from −1 to 1, after
+    balancing the factors (BᵀB = AAᵀ), so that it does not depend on how a solver happened to scale
+    them.
+
+    Args:
+        model: The fitted model.
+        item: Id of the item.
+        k: Number of items in the list.
+        names: Titles by id.
+
+    Raises:
+        ArgumentError: If the item is unknown, or has no factors.
+
+    Cost:
+        One product with the factors of all items.
+    """
+    place = model.item(item)
+    directions = _directions(model)
+    own = directions[place]
+    if not own.any():
+        raise ArgumentError(
+            f"Nothing is known of item {item}.",
+            hint="Give one that users dealt with.",
+            code="no-factors",
+        )
+    k = min(whole_number("k", k), len(directions))
+    # an item is always most similar to itself
+    allowed = np.arange(len(directions)) != place
+    scores = (directions @ own)[None, :]
+    ranking = rank(
+        lambda users: scores[users].copy(), np.array([0]), len(directions), k, allowed=allowed
+    )
+    return listed(model, ranking, names=names)
+
+
+def _directions(model: Model) -> npt.NDArray[np.float32]:
+    """The factors of the items, scaled to length 1; zeros for items without factors."""
+    A = model.offset.factors.balance().A.T
+    lengths = np.linalg.norm(A, axis=1, keepdims=True)
+    return np.where(lengths > SMALLEST, A / np.maximum(lengths, SMALLEST), 0).astype(np.float32)
 
 
 @final
@@ -261,34 +347,65 @@ def write_top(
     )
 
 
-def read_ids(path: Path, role: str, named: ColumnNames | None = None) -> list[Any]:
-    """Read the ids of a table: its column of users or items, else its first column.
+def top_tables(
+    model: Model,
+    places: npt.NDArray[np.int32],
+    k: int,
+    *,
+    seen: bool = False,
+    allowed: npt.NDArray[np.bool_] | None = None,
+    names: Names | None = None,
+    asked: Any = None,
+) -> Iterator[tuple[dict[str, Any], int]]:
+    """Recommend to many users: yields blocks of a table of lists, and the number of users in each.
 
     Args:
-        path: The table.
-        role: "user" or "item".
-        named: Names of the columns at the fit.
-
-    Returns:
-        The ids in the types that the table gives them.
-
-    Raises:
-        ArgumentError: If there is no such file, or its suffix is unknown.
-        FormatError: If the file is damaged.
-        MatrixError: If a row has no id.
+        model: The fitted model.
+        places: Places of the users, −1 for unknown ones.
+        k: Number of items for each user.
+        seen: Whether items that the user has interacted with may be listed.
+        allowed: A mask of the items that may be listed; None allows all.
+        names: Titles by id.
+        asked: Ids of the users, given if unknown users are to be named.
     """
-    usual = plain((named or ColumnNames()).known().get(role, ""))
-    words = {usual} if usual and not usual.isdigit() else set[str]()
-    head = table_head(path, KNOWN | {"id"} | words)
-    labels = [plain(name) for name in head.names or ()]
-    common = (*words, *NAMES[role], "id")
-    # the first column, if none has a usual name
-    place = next((labels.index(name) for name in common if name in labels), 0)
-    found = read_columns(path, head, {place: "id"}).column(0).to_pylist()
-    if None in found:
-        raise MatrixError(
-            f"Row {found.index(None) + 1} of {path.name} has no {role}.",
-            hint="Leave it out; a word such as NA is an id in quotes only.",
-            code="missing-id",
-        )
-    return found
+    begin = 0
+    for ranking, popular in ranked(model, places, k, seen=seen, allowed=allowed):
+        size = len(ranking.users)
+        own = None if asked is None else asked.slice(begin, size)
+        yield as_table(model, ranking, names=names, popular=popular, asked=own), size
+        begin += size
+
+
+def as_table(
+    model: Model, ranking: Ranking, *, names: Names | None, popular: Any, asked: Any = None
+) -> dict[str, Any]:
+    """All lists of a ranking as columns: user, item, place, score, popular and, with names, title.
+
+    Args:
+        model: The fitted model.
+        ranking: The ranked lists of some users.
+        names: Titles by id; None leaves the column out.
+        popular: A mask of the users who got the most popular items.
+        asked: Ids of the users, given if some may be unknown to the model.
+    """
+    k = ranking.items.shape[1]
+    lists = np.repeat(np.arange(len(ranking.users)), k)
+    # −1 marks the end of a list that is shorter than k
+    kept = ranking.items.ravel() >= 0
+    whose = lists[kept]
+    users = model.data.users
+    ids = users.column(ranking.users[whose]) if asked is None else asked.take(pa.array(whose))
+    columns = {
+        "user": ids,
+        "item": model.data.items.column(ranking.items.ravel()[kept]),
+        "place": pa.array(np.tile(np.arange(1, k + 1, dtype=np.int32), len(ranking.users))[kept]),
+        "score": pa.array(ranking.scores.ravel()[kept]),
+        "popular": pa.array(np.asarray(popular, np.bool_)[whose]),
+    }
+    if names is not None:
+        titled = columns["item"].cast(pa.string()).to_pylist()
+        columns["title"] = pa.array([names.get(one, "") for one in titled])
+    return columns
+
+
+pc: Final[Any] = compute  # its functions are created at import, which no type checker sees

@@ -11,13 +11,12 @@ from eckart.completion.base import spread
 from eckart.errors import ArgumentError, MissingExtra
 from eckart.progress import Report, silent
 from eckart.recommend.chunked import taken
-from eckart.recommend.evaluation import ranking_per_user
+from eckart.recommend.evaluation import Split, Way, split
 from eckart.recommend.fitting import fit_model
 from eckart.recommend.interactions import Interactions
 from eckart.recommend.model import Model
-from eckart.recommend.ranking import rank
+from eckart.recommend.ranking import rank, ranking_per_user
 from eckart.recommend.settings import Settings
-from eckart.recommend.splitting import Split, Way, split
 
 FIRST: Final = {"explicit": 0.1, "implicit": 0.01}
 """The first λ of the search; for ratings in units of their spread."""
