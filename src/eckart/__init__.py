@@ -31,7 +31,7 @@ _HOMES = {
     "GramSVD": "eckart.solvers",
     "Interrupted": "eckart.engine",
     "LoRAStart": "eckart.solvers.starts",
-    "LowRankRecommender": "eckart.recommend",
+    "LowRankRecommender": "eckart.recommend.recommender",
     "LowRankReducer": "eckart.reduce.estimator",
     "Matrix": "eckart.matrices",
     "MatrixError": "eckart.errors",

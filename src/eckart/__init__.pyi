@@ -37,7 +37,7 @@ from eckart.matrices import centred as centred
 from eckart.objectives import Entire as Entire
 from eckart.objectives import Weighted as Weighted
 from eckart.ranks import AboveThreshold as AboveThreshold
-from eckart.recommend import LowRankRecommender as LowRankRecommender
+from eckart.recommend.recommender import LowRankRecommender as LowRankRecommender
 from eckart.reduce.estimator import LowRankReducer as LowRankReducer
 from eckart.solvers import BlockKrylov as BlockKrylov
 from eckart.solvers import ExactSVD as ExactSVD

@@ -17,7 +17,7 @@ import eckart.recommend.ids
 from eckart.errors import EckartError
 from eckart.files import tables
 from eckart.files.text import table
-from eckart.recommend import Feedback, chunked, read_interactions, split, splitting
+from eckart.recommend import Feedback, chunked, evaluation, read_interactions, split
 from eckart.recommend.chunked import SLAB, Growing, pair_order, repeats, without_repeats
 from eckart.recommend.ids import Encoder
 from eckart.recommend.ranking import averages
@@ -209,7 +209,7 @@ def test_the_row_of_a_word_in_a_later_block_is_named(tmp_path):
 def test_a_split_made_by_blocks_of_users_is_the_same(monkeypatch, way):
     data = read()
     whole = split(data, way)
-    monkeypatch.setattr(splitting, "BLOCK", 7)
+    monkeypatch.setattr(evaluation, "BLOCK", 7)
     blocks = split(data, way)
     for part in ("train", "test"):
         one, other = getattr(whole, part), getattr(blocks, part)

@@ -2,30 +2,28 @@
 
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from eckart.errors import ArgumentError
 from eckart.recommend.commands import (
     MODEL,
-    check_files,
+    check_inputs,
     column_names,
     column_options,
     k_option,
-    line_rows,
-    loaded,
+    load,
     names_option,
     titles,
 )
 from eckart.terminal import console
-from eckart.terminal.options import (
-    FILE,
-    answer_options,
-    json_option,
-    threads_option,
-)
+from eckart.terminal.options import FILE, answer_options, json_option, threads_option
 from eckart.threads import limited_threads
+
+# late in the commands too, so that `--help` loads no numerical library
+if TYPE_CHECKING:
+    from eckart.recommend.model import Model
 
 
 @click.command(epilog="Example: eckart recommend top model --user 42 -k 10 --names items.csv")
@@ -40,61 +38,40 @@ from eckart.threads import limited_threads
 @names_option
 @answer_options
 @threads_option
-def top(model: Path, as_json: bool, **options: Any) -> int:
+def top(model: Path, **options: Any) -> int:
     """Recommend the best items to users, without those that they have interacted with.
 
     The lists are shown, or written to --output: a .parquet, .csv, .tsv or .jsonl file with the
     columns user, item, place, score, popular. Users of whom nothing is known get the most popular
     items, and a note says so.
     """
-    # imported here, so that `--help` loads no numerical library
-    from eckart.recommend.storing import check_model
-
-    check_model(model)
     # everything that can be refused without the model comes first: reading it takes longest
-    _check_wanted(options)
-    check_files(options["names"], options["users"])
-    output = options["output"]
-    if output is not None:
-        from eckart.files.tables import check_table_output
-
-        read = [model, *(options[name] for name in ("names", "users")), *_tables(options)]
-        check_table_output(output, force=options["force"], inputs=read)
+    _check_users(options)
+    tables = [options["names"], options["users"]]
+    words = [options[name] for name in ("only", "without")]
+    tables += [Path(one) for one in words if one is not None and _is_table(one)]
+    check_inputs(model, *tables, output=options["output"], force=options["force"])
     with limited_threads(options["threads"]):
-        fitted = loaded(model)
-        names = titles(options["names"], fitted)
-        users = _wanted(options, fitted)
-        only, without = (_items(options[name], fitted) for name in ("only", "without"))
-        if output is None:
-            return _show_lists(
-                fitted, users, only, without, names, as_json=as_json, options=options
-            )
-        return _write_lists(fitted, users, only, without, names, as_json=as_json, options=options)
+        fitted = load(model)
+        chosen = {
+            "names": titles(options["names"], fitted),
+            "seen": options["seen"],
+            **{name: _items(options[name], fitted) for name in ("only", "without")},
+        }
+        answer = _show_lists if options["output"] is None else _write_lists
+        return answer(fitted, _users(options, fitted), chosen, options)
 
 
-def _show_lists(
-    fitted: Any, users: Any, only: Any, without: Any, names: Any, *, as_json: bool, options: Any
-) -> int:
+def _show_lists(fitted: "Model", users: Any, chosen: dict[str, Any], options: Any) -> int:
     from eckart.recommend.top import top_items
 
-    chosen = fitted.data.users.listed() if users is None else users
-    lists = top_items(
-        fitted,
-        chosen,
-        options["k"],
-        seen=options["seen"],
-        only=only,
-        without=without,
-        names=names,
-    )
-    documents = [one.to_dict() for one in lists]
-    if as_json:
+    asked = fitted.data.users.listed() if users is None else users
+    documents = [one.to_dict() for one in top_items(fitted, asked, options["k"], **chosen)]
+    if options["as_json"]:
         console.answer_json("recommend top", {"k": options["k"], "users": documents})
         return 0
     for one in documents:
-        header, rows = line_rows(one["items"])
-        title = f"User {one['user']}" if len(documents) > 1 else ""
-        console.answer_table(header, rows, title=title, aside="title" in header)
+        _show_items(one["items"], title=f"User {one['user']}" if len(documents) > 1 else "")
         if one["popular"]:
             console.note(
                 f"Nothing is known of user {one['user']}: these are the items most users chose.",
@@ -109,24 +86,20 @@ def _show_lists(
     return 0
 
 
-def _write_lists(
-    fitted: Any, users: Any, only: Any, without: Any, names: Any, *, as_json: bool, options: Any
-) -> int:
+def _write_lists(fitted: "Model", users: Any, chosen: dict[str, Any], options: Any) -> int:
     from eckart.recommend.top import write_top
 
+    watch = console.watching(quiet=options["quiet"])
     result = write_top(
         fitted,
         options["output"],
         users,
         options["k"],
-        seen=options["seen"],
-        only=only,
-        without=without,
-        names=names,
-        watch=console.watching(quiet=options["quiet"]),
+        **chosen,
+        watch=watch,
         force=options["force"],
     )
-    if as_json:
+    if options["as_json"]:
         console.answer_json("recommend top", result.to_dict())
     else:
         console.answer_text(result.sentence())
@@ -134,7 +107,23 @@ def _write_lists(
     return 0
 
 
-def _check_wanted(options: dict[str, Any]) -> None:
+def _show_items(items: list[dict[str, Any]], title: str = "") -> None:
+    """Print a ranked list; a column of titles is left out if there is none."""
+    titled = any("title" in one for one in items)
+    header = ("place", "item", "score", *(("title",) if titled else ()))
+    rows = [
+        (
+            str(place),
+            str(one["item"]),
+            f"{one['score']:.4f}",
+            *((one["title"],) if titled else ()),
+        )
+        for place, one in enumerate(items, start=1)
+    ]
+    console.answer_table(header, rows, title=title, aside=titled)
+
+
+def _check_users(options: dict[str, Any]) -> None:
     """Refuse options that do not name the users in exactly one way.
 
     Raises:
@@ -151,7 +140,7 @@ def _check_wanted(options: dict[str, Any]) -> None:
         raise ArgumentError("The id of a user is empty.", hint="Name the user.", code="bad-users")
 
 
-def _wanted(options: dict[str, Any], fitted: Any) -> Any:
+def _users(options: dict[str, Any], fitted: "Model") -> list[object] | None:
     """The ids of the requested users; None for all users."""
     if options["everyone"]:
         return None
@@ -162,7 +151,7 @@ def _wanted(options: dict[str, Any], fitted: Any) -> Any:
     return read_ids(options["users"], "user", fitted.named)
 
 
-def _items(words: str | None, fitted: Any) -> Any:
+def _items(words: str | None, fitted: "Model") -> list[object] | None:
     """The ids of items from a list separated by commas or from a table."""
     if words is None:
         return None
@@ -177,13 +166,7 @@ def _items(words: str | None, fitted: Any) -> Any:
             hint="Name items, separated by commas, or a table.",
             code="no-items",
         )
-    return items
-
-
-def _tables(options: dict[str, Any]) -> list[Path]:
-    """The tables among the options --only and --without."""
-    words = [options[name] for name in ("only", "without")]
-    return [Path(one) for one in words if one is not None and _is_table(one)]
+    return list[object](items)
 
 
 def _is_table(words: str) -> bool:
@@ -203,18 +186,15 @@ def similar(model: Path, item: str, k: int, names: Path | None, as_json: bool) -
 
     The score is the cosine of the angle between the factors of both items, from −1 to 1.
     """
-    from eckart.recommend.storing import check_model
     from eckart.recommend.top import similar_items
 
-    check_model(model)
-    check_files(names)
-    fitted = loaded(model)
+    check_inputs(model, names)
+    fitted = load(model)
     result = similar_items(fitted, item, k, names=titles(names, fitted)).to_dict()
     if as_json:
         console.answer_json("recommend similar", {"item": item, **result})
-        return 0
-    header, rows = line_rows(result["items"])
-    console.answer_table(header, rows, aside="title" in header)
+    else:
+        _show_items(result["items"])
     return 0
 
 
@@ -228,11 +208,9 @@ def similar(model: Path, item: str, k: int, names: Path | None, as_json: bool) -
 def explain(model: Path, user: str, item: str, k: int, names: Path | None, as_json: bool) -> int:
     """Show which of a user's items raise or lower the score of an item; they sum to its score."""
     from eckart.recommend.predictions import explain
-    from eckart.recommend.storing import check_model
 
-    check_model(model)
-    check_files(names)
-    fitted = loaded(model)
+    check_inputs(model, names)
+    fitted = load(model)
     document = explain(fitted, user, item, names=titles(names, fitted)).to_dict()
     if as_json:
         console.answer_json("recommend explain", document)
@@ -269,8 +247,7 @@ def _show_explanation(document: dict[str, Any], k: int) -> None:
         rows.append(("for anybody", f"{document['base']:+.4f}", *padding))
     rows.append(("score", f"{document['score']:.4f}", *padding))
     header = ("item", "adds", *(("rating",) if rated else ()), *(("title",) if titled else ()))
-    named = document.get("title") or document["item"]
-    title = f"User {document['user']}, item {named}"
+    title = f"User {document['user']}, item {document.get('title') or document['item']}"
     console.answer_table(header, rows, title=title, aside=titled)
 
 
@@ -288,19 +265,12 @@ def predict(model: Path, pairs: Path, as_json: bool, **options: Any) -> int:
     unknown user is the mean plus the bias of the item, and for an unknown item the mean plus the
     bias of the user. --output writes user, item, predicted (and deviation, rating) to a table.
     """
+    from eckart.files.tables import write_table
     from eckart.recommend.predictions import predict_pairs
-    from eckart.recommend.storing import check_model
 
-    check_model(model)
-    check_files(pairs, options["names"])
     output = options["output"]
-    if output is not None:
-        from eckart.files.tables import check_table_output
-
-        # refused before the model is read, which takes long
-        read = [model, pairs, options["names"]]
-        check_table_output(output, force=options["force"], inputs=read)
-    fitted = loaded(model)
+    check_inputs(model, pairs, options["names"], output=output, force=options["force"])
+    fitted = load(model)
     result = predict_pairs(
         fitted,
         pairs,
@@ -309,48 +279,46 @@ def predict(model: Path, pairs: Path, as_json: bool, **options: Any) -> int:
         names=titles(options["names"], fitted),
     )
     if output is not None:
-        from eckart.files.tables import write_table
-
         write_table(output, result.columns(), force=options["force"])
     document = result.to_dict()
     if as_json:
         console.answer_json("recommend predict", document)
     else:
         console.notes(result.notes, quiet=options["quiet"])
-        _show_predictions(document, written=output is not None)
+        if output is None:
+            _show_predictions(document["predictions"])
+        console.answer_rows(_prediction_figures(document))
     if output is not None:
         console.note(f"Wrote {output}", quiet=options["quiet"])
     return 0
 
 
-def _show_predictions(document: dict[str, Any], *, written: bool, lines: int = 10) -> None:
-    if not written:
-        # the document holds the first thousand; a terminal shows ten
-        shown = document["predictions"][:lines]
-        spread = any("deviation" in one for one in shown)
-        titled = any("title" in one for one in shown)
-        rows = [
-            (
-                str(one["user"]),
-                str(one["item"]),
-                f"{one['predicted']:.4f}",
-                *((_number(one["deviation"]),) if spread else ()),
-                *((one["title"],) if titled else ()),
-            )
-            for one in shown
-        ]
-        header = ("user", "item", "predicted", *(("deviation",) if spread else ()))
-        console.answer_table((*header, *(("title",) if titled else ())), rows, aside=titled)
+def _show_predictions(predictions: list[dict[str, Any]], lines: int = 10) -> None:
+    # the document holds the first thousand; a terminal shows ten
+    shown = predictions[:lines]
+    spread = any("deviation" in one for one in shown)
+    titled = any("title" in one for one in shown)
+    rows = [
+        (
+            str(one["user"]),
+            str(one["item"]),
+            f"{one['predicted']:.4f}",
+            *(("" if one["deviation"] is None else f"{one['deviation']:.4f}",) if spread else ()),
+            *((one["title"],) if titled else ()),
+        )
+        for one in shown
+    ]
+    header = ("user", "item", "predicted", *(("deviation",) if spread else ()))
+    console.answer_table((*header, *(("title",) if titled else ())), rows, aside=titled)
+
+
+def _prediction_figures(document: dict[str, Any]) -> list[tuple[str, str]]:
     figures = [("pairs", f"{document['pairs']:,}")]
     unknown = [name for name in ("unknown_users", "unknown_items") if document[name]]
     figures += [(name.replace("_", " "), f"{document[name]:,}") for name in unknown]
     for name in ("rmse", "mae"):
         if document[name] is not None:
             error = document[f"{name}_error"]
-            spread_of = "" if error is None else f" ± {error:.4f}"
-            figures.append((name.upper(), f"{document[name]:.4f}{spread_of}"))
-    console.answer_rows(figures)
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
+            margin = "" if error is None else f" ± {error:.4f}"
+            figures.append((name.upper(), f"{document[name]:.4f}{margin}"))
+    return figures

@@ -1,7 +1,7 @@
 """`eckart recommend`: its table of commands, what these share, and add, remove and export."""
 
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -19,15 +19,19 @@ from eckart.terminal.options import (
 )
 from eckart.threads import limited_threads
 
+# imports of the library are late in every command, so that `--help` loads no numerical library
+if TYPE_CHECKING:
+    from eckart.recommend.attribute_tables import AttributeTables
+    from eckart.recommend.columns import ColumnNames
+    from eckart.recommend.model import Model
+
+ANSWERS: Final = "eckart.recommend.answer_commands"
 COMMANDS: Final = {
     "fit": ("eckart.recommend.fit_command", "Fit a model to ratings or to interactions."),
-    "top": ("eckart.recommend.answer_commands", "The best items for one user, some or all."),
-    "similar": ("eckart.recommend.answer_commands", "The items that are most similar to one."),
-    "explain": (
-        "eckart.recommend.answer_commands",
-        "What each item of a user adds to the score of one.",
-    ),
-    "predict": ("eckart.recommend.answer_commands", "The ratings of pairs of users and items."),
+    "top": (ANSWERS, "The best items for one user, some or all."),
+    "similar": (ANSWERS, "The items that are most similar to one."),
+    "explain": (ANSWERS, "What each item of a user adds to the score of one."),
+    "predict": (ANSWERS, "The ratings of pairs of users and items."),
     "add": (
         "eckart.recommend.commands",
         "Add new interactions, users and items, without a new fit.",
@@ -82,6 +86,90 @@ def recommend() -> None:
     """
 
 
+def attribute_tables(options: dict[str, Any]) -> "AttributeTables | None":
+    """The tables of attributes that were given; None if there are none."""
+    from eckart.recommend.attribute_tables import AttributeTables
+
+    if options["user_attributes"] is None and options["item_attributes"] is None:
+        return None
+    columns = (options.get(f"{role}_columns") for role in ("user", "item"))
+    users, items = (None if one is None else tuple(one.split(",")) for one in columns)
+    return AttributeTables(
+        users=options["user_attributes"],
+        items=options["item_attributes"],
+        user_columns=users,
+        item_columns=items,
+    )
+
+
+def column_names(options: dict[str, Any]) -> "ColumnNames":
+    """The names of columns that were given."""
+    from eckart.recommend.columns import NAMES, ColumnNames
+
+    return ColumnNames(**{role: options[f"{role}_column"] for role in NAMES})
+
+
+def check_files(*paths: Path | None) -> None:
+    """Refuse tables that do not exist or have an unknown suffix."""
+    from eckart.files.tables import check_table
+
+    for path in paths:
+        if path is not None:
+            check_table(path)
+
+
+def check_inputs(
+    model: Path, *tables: Path | None, output: Path | None = None, force: bool = False
+) -> None:
+    """Refuse a model, tables or an output that cannot be used, before the model is read."""
+    from eckart.files.tables import check_table_output
+    from eckart.recommend.storing import check_model
+
+    check_model(model)
+    check_files(*tables)
+    if output is not None:
+        check_table_output(output, force=force, inputs=[model, *tables])
+
+
+def load(model: Path) -> "Model":
+    """The model that a folder holds."""
+    from eckart.recommend.storing import load_model
+
+    return load_model(model)
+
+
+def titles(names: Path | None, fitted: "Model") -> dict[str, str] | None:
+    """Titles by id from a file, if one was given; a note says if it has none of the items."""
+    if names is None:
+        return None
+    from eckart.recommend.columns import read_names
+
+    found = read_names(names)
+    # some of its ids are shown, since the wrong column may have been taken for them
+    if not any(str(one) in found for one in fitted.data.items.listed()):
+        ids = ", ".join(list(found)[:3])
+        console.note(f"note: None of the items is in {names}, where ids are such as {ids}.")
+    return found
+
+
+def _answer(
+    command: str, document: dict[str, Any], sentence: str, folder: Path, options: dict[str, Any]
+) -> int:
+    """Show what was done to a model, and note where the later model was written."""
+    if options["as_json"]:
+        console.answer_json(command, {**document, "folder": str(folder)})
+    else:
+        console.answer_text(sentence)
+    console.note(f"Wrote {folder}", quiet=options["quiet"])
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        # a replaced folder no longer exists for a shell that stands in it
+        note = "note: the folder that you are in was replaced; cd . is the new"
+        console.note(note, quiet=options["quiet"])
+    return 0
+
+
 @click.command(epilog="Example: eckart recommend add model new_ratings.csv -o model2")
 @MODEL
 @click.argument("data", metavar="[INTERACTIONS]", type=FILE, required=False)
@@ -89,7 +177,7 @@ def recommend() -> None:
 @attribute_options
 @answer_options
 @threads_option
-def add(model: Path, data: Path | None, as_json: bool, **options: Any) -> int:
+def add(model: Path, data: Path | None, **options: Any) -> int:
     """Add new interactions, users and items to a model, by the equations of its fit.
 
     Tables of attributes can be added too, also alone, if the model was fitted with attributes.
@@ -97,7 +185,6 @@ def add(model: Path, data: Path | None, as_json: bool, **options: Any) -> int:
     Without --output the model itself is replaced, completely or not at all. Known items keep their
     factors; `eckart recommend fit --from MODEL` fits everything again, starting from this model.
     """
-    # imports of this kind are late in every command, so that `--help` loads no numerical library
     from eckart.recommend.folding import add_interactions
     from eckart.recommend.storing import updated_model, write_model
 
@@ -118,13 +205,33 @@ def add(model: Path, data: Path | None, as_json: bool, **options: Any) -> int:
     ):
         result = add_interactions(before, data, column_names(options), attributes=tables)
         write_model(result.model, place)
-    if as_json:
-        console.answer_json("recommend add", {**result.to_dict(), "folder": str(target)})
-    else:
+    if not options["as_json"]:
         console.notes(result.notes, quiet=options["quiet"])
-        console.answer_text(result.sentence())
-    wrote_model(target, quiet=options["quiet"])
-    return 0
+    return _answer("recommend add", result.to_dict(), result.sentence(), target, options)
+
+
+@click.command(epilog="Example: eckart recommend remove model --user 42")
+@MODEL
+@click.option("--user", required=True, help="Id of the user.")
+@answer_options
+def remove(model: Path, user: str, **options: Any) -> int:
+    """Forget a user: their id, factors and history.
+
+    Without --output the model itself is replaced, completely or not at all. The factors of the
+    items stay as the fit with this user left them; `eckart recommend fit --from MODEL` fits them
+    again without this user.
+    """
+    from eckart.recommend.folding import remove_user
+    from eckart.recommend.storing import updated_model, write_model
+
+    target = options["output"] or model
+    with updated_model(model, target, force=options["force"]) as (before, place):
+        after = remove_user(before, user)
+        write_model(after, place)
+    gone = len(before.data) - len(after.data)
+    document = {"user": user, "interactions": gone, "users": len(after.data.users)}
+    sentence = f"Removed user {user} and {gone:,} interactions."
+    return _answer("recommend remove", document, sentence, target, options)
 
 
 @click.command(epilog="Example: eckart recommend export model -o items.parquet")
@@ -146,131 +253,21 @@ def export(model: Path, output: Path, side: str, force: bool, as_json: bool, qui
     A .parquet file holds ids and vectors; a .npy file holds the vectors, with the ids in a .ids.txt
     file beside it.
     """
-    from eckart.recommend.storing import check_export, check_model, export_factors
+    from eckart.recommend.storing import check_export, export_factors
 
-    check_model(model)
+    check_inputs(model)
     check_export(output, side, force=force, inputs=[model])
-    fitted = loaded(model)
+    fitted = load(model)
     files = export_factors(fitted, output, side, force=force)
     count = len(fitted.data.users if side == "users" else fitted.data.items)
     # one number more for the biases, as `vectors_of` appends them
     width = fitted.offset.rank + fitted.objective.has_biases
     if as_json:
         document = {"side": side, "vectors": count, "width": width}
-        console.answer_json(
-            "recommend export", {**document, "files": [str(path) for path in files]}
-        )
+        names = {"files": [str(path) for path in files]}
+        console.answer_json("recommend export", {**document, **names})
     else:
         console.answer_text(f"{count:,} vectors of {width} numbers.")
     for path in files:
         console.note(f"Wrote {path}", quiet=quiet)
     return 0
-
-
-@click.command(epilog="Example: eckart recommend remove model --user 42")
-@MODEL
-@click.option("--user", required=True, help="Id of the user.")
-@answer_options
-def remove(model: Path, user: str, as_json: bool, **options: Any) -> int:
-    """Forget a user: their id, factors and history.
-
-    Without --output the model itself is replaced, completely or not at all. The factors of the
-    items stay as the fit with this user left them; `eckart recommend fit --from MODEL` fits them
-    again without this user.
-    """
-    from eckart.recommend.folding import remove_user
-    from eckart.recommend.storing import updated_model, write_model
-
-    target = options["output"] or model
-    with updated_model(model, target, force=options["force"]) as (before, place):
-        after = remove_user(before, user)
-        write_model(after, place)
-    gone = len(before.data) - len(after.data)
-    if as_json:
-        document = {"user": user, "interactions": gone, "users": len(after.data.users)}
-        console.answer_json("recommend remove", {**document, "folder": str(target)})
-    else:
-        console.answer_text(f"Removed user {user} and {gone:,} interactions.")
-    wrote_model(target, quiet=options["quiet"])
-    return 0
-
-
-def attribute_tables(options: dict[str, Any]) -> Any:
-    """The tables of attributes that were given; None if there are none."""
-    # imported here, so that `--help` loads no numerical library
-    from eckart.recommend.attribute_tables import AttributeTables
-
-    if options["user_attributes"] is None and options["item_attributes"] is None:
-        return None
-    columns = (options.get(f"{role}_columns") for role in ("user", "item"))
-    users, items = (None if one is None else tuple(one.split(",")) for one in columns)
-    return AttributeTables(
-        users=options["user_attributes"],
-        items=options["item_attributes"],
-        user_columns=users,
-        item_columns=items,
-    )
-
-
-def column_names(options: dict[str, Any]) -> Any:
-    """The names of columns that were given."""
-    from eckart.recommend.columns import NAMES, ColumnNames
-
-    return ColumnNames(**{role: options[f"{role}_column"] for role in NAMES})
-
-
-def loaded(model: Path) -> Any:
-    """The model that a folder holds."""
-    from eckart.recommend.storing import load_model
-
-    return load_model(model)
-
-
-def wrote_model(folder: Path, *, quiet: bool) -> None:
-    """Note where a model was written, and what to do in a shell whose folder was replaced."""
-    console.note(f"Wrote {folder}", quiet=quiet)
-    try:
-        Path.cwd()
-    except FileNotFoundError:
-        # a replaced folder no longer exists for a shell that stands in it
-        console.note("note: the folder that you are in was replaced; cd . is the new", quiet=quiet)
-
-
-def titles(names: Path | None, fitted: Any) -> dict[str, str] | None:
-    """Titles by id from a file, if one was given; a note says if it has none of the items."""
-    if names is None:
-        return None
-    from eckart.recommend.columns import read_names
-
-    found = read_names(names)
-    # some of its ids are shown, since the wrong column may have been taken for them
-    if not any(str(one) in found for one in fitted.data.items.listed()):
-        ids = ", ".join(list(found)[:3])
-        console.note(f"note: None of the items is in {names}, where ids are such as {ids}.")
-    return found
-
-
-def check_files(*paths: Path | None) -> None:
-    """Refuse tables that do not exist or have an unknown suffix."""
-    from eckart.files.tables import check_table
-
-    for path in paths:
-        if path is not None:
-            check_table(path)
-
-
-def line_rows(lines: list[dict[str, Any]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """The header and the rows of a list of items, as text."""
-    # a column without a single title is left out
-    titled = any("title" in line for line in lines)
-    header = ("place", "item", "score", *(("title",) if titled else ()))
-    rows = [
-        (
-            str(place),
-            str(line["item"]),
-            f"{line['score']:.4f}",
-            *((line["title"],) if titled else ()),
-        )
-        for place, line in enumerate(lines, start=1)
-    ]
-    return header, rows

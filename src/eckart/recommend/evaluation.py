@@ -28,8 +28,8 @@ from eckart.recommend.ranking import (
 )
 from eckart.recommend.settings import check_word
 
-Way: TypeAlias = Literal["random", "last", "users"]
-WAYS: Final[tuple[Way, ...]] = ("random", "last", "users")
+SplitMethod: TypeAlias = Literal["random", "last", "users"]
+SPLIT_METHODS: Final[tuple[SplitMethod, ...]] = ("random", "last", "users")
 SHARE: Final = 0.1
 """Share of the interactions, or of the users, in the test part by default."""
 HIDDEN: Final = 0.2
@@ -61,7 +61,7 @@ class Split:
         rest: Everything that the parts lack: the times and the notes.
     """
 
-    way: Way
+    way: SplitMethod
     train: Interactions
     test: Interactions
     shown: Interactions | None
@@ -89,7 +89,7 @@ class Split:
 
 
 def split(
-    data: Interactions, way: Way, *, share: float = SHARE, seed: int = 0, most: int = 10_000
+    data: Interactions, way: SplitMethod, *, share: float = SHARE, seed: int = 0, most: int = 10_000
 ) -> Split:
     """Split interactions into a training part and a test part.
 
@@ -114,7 +114,7 @@ def split(
         >>> len(split(data, "last").test)
         1
     """
-    check_word("test", way, WAYS)
+    check_word("test", way, SPLIT_METHODS)
     if not 0 < share < 1:
         raise ArgumentError(
             f"The share of the test part is {share}.",
@@ -131,7 +131,7 @@ def split(
     return _parted(data, way, np.where(hidden, np.uint8(TEST), np.uint8(TRAIN)))
 
 
-def _parted(data: Interactions, way: Way, parts: npt.NDArray[np.uint8]) -> Split:
+def _parted(data: Interactions, way: SplitMethod, parts: npt.NDArray[np.uint8]) -> Split:
     # no fit or evaluation needs times, which take 8 bytes for each entry
     timeless = replace(data, times=None, clock=None)
     return Split(

@@ -1,7 +1,7 @@
 """From interactions to a model: one run of a solver, and the steps that complete its factors."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Literal, TypeAlias, final
 
 import numpy as np
@@ -36,7 +36,7 @@ from eckart.recommend.settings import Feedback, Settings
 from eckart.solvers import Step
 from eckart.threads import one_blas_thread
 
-DRAWN_BYTES: Final = 2**30
+DRAWS_BYTES: Final = 2**30
 """Memory in bytes for all draws of a posterior that a model keeps."""
 FEWEST_DRAWS: Final = 10
 """Draws that are kept at least, whatever memory they take."""
@@ -73,7 +73,7 @@ def make_solver(settings: Settings, shape: tuple[int, int]) -> EntriesSolver:
         samples = {} if settings.epochs is None else {"samples": settings.epochs}
         # bytes of one draw: float32 factors of both sides with a bias each
         draw = 4 * (settings.rank + 1) * sum(shape)
-        keep = min(GibbsSampling().keep, max(FEWEST_DRAWS, DRAWN_BYTES // draw))
+        keep = min(GibbsSampling().keep, max(FEWEST_DRAWS, DRAWS_BYTES // draw))
         return GibbsSampling(burn_in=BURN_IN, keep=keep, **samples)
     return AlternatingLeastSquares(by=ROWS[settings.method], **epochs)
 
@@ -86,7 +86,7 @@ those of each attribute."""
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Mapping:
+class AttributeMapping:
     """Map from the attributes of a user or item to their factors and bias: [M 1]·Γ.
 
     It is for users and items without interactions. The equations of the fit alone would treat such
@@ -105,15 +105,15 @@ class Mapping:
     weights: Array
     lowest: float
 
-    def applied(self, matrix: Any) -> tuple[Array, Array]:
+    def apply(self, matrix: Any) -> tuple[Array, Array]:
         """Factors and biases of the rows of a matrix of attributes."""
         found = (matrix @ self.weights[:-1] + self.weights[-1]).astype(FLOAT32)
         return np.maximum(found[:, :-1], self.lowest), found[:, -1]
 
 
-def learned_mapping(
+def learn_mapping(
     offset: BiasedFactors, data: Interactions, side: Side, *, nonnegative: bool
-) -> Mapping | None:
+) -> AttributeMapping | None:
     """Learn Γ by ridge regression on all users or items with interactions and attributes.
 
     Args:
@@ -151,19 +151,19 @@ def learned_mapping(
         G[np.diag_indices_from(G)] += DAMPING
         weights = scipy.linalg.solve(G, right, assume_a="pos")
         constant = average - means @ weights
-    return Mapping(weights=np.vstack([weights, constant]), lowest=0.0 if nonnegative else -np.inf)
+    return AttributeMapping(weights=np.vstack([weights, constant]), lowest=0.0 if nonnegative else -np.inf)
 
 
-def mapped(
+def map_cold(
     offset: BiasedFactors, data: Interactions, side: Side, *, nonnegative: bool
 ) -> BiasedFactors:
     """Factors in which all users or items without interactions get those of their attributes."""
-    mapping = learned_mapping(offset, data, side, nonnegative=nonnegative)
-    return offset if mapping is None else placed(mapping, offset, data, side)
+    mapping = learn_mapping(offset, data, side, nonnegative=nonnegative)
+    return offset if mapping is None else place_cold(mapping, offset, data, side)
 
 
-def placed(
-    mapping: Mapping,
+def place_cold(
+    mapping: AttributeMapping,
     offset: BiasedFactors,
     data: Interactions,
     side: Side,
@@ -185,7 +185,7 @@ def placed(
     here = np.flatnonzero(cold) if places is None else places[cold[places]]
     if not len(here):
         return offset
-    found, bias = mapping.applied(attributes.matrix[here])
+    found, bias = mapping.apply(attributes.matrix[here])
     if side == "rows":
         B, row_bias = offset.factors.B.copy(), offset.row_bias.copy()
         B[here], row_bias[here] = found, bias
@@ -202,7 +202,7 @@ def _of(data: Interactions, side: Side) -> tuple[Any, npt.NDArray[np.int64]]:
 
 
 OnStep = Callable[[Step], None]
-SMALL: Final = 0.1
+START_LENGTH: Final = 0.1
 """Length of the random factors of new users and items, the same as `factorize` starts with."""
 
 
@@ -226,10 +226,7 @@ def fit_model(
     data: Interactions,
     settings: Settings,
     *,
-    regularization: float | None = None,
-    scale: tuple[float, float] | None = None,
     start: Model | None = None,
-    time_limit: float | None = None,
     on_step: OnStep | None = None,
     keep_interrupted: bool = False,
 ) -> Fit:
@@ -241,10 +238,7 @@ def fit_model(
     Args:
         data: The interactions.
         settings: Settings of the fit.
-        regularization: λ, if it was chosen after the settings were made.
-        scale: The lowest and the highest rating; None takes those of the data.
         start: An older model whose factors are the starting point.
-        time_limit: Seconds after which the solver stops.
         on_step: Called with every step.
         keep_interrupted: Whether Ctrl-C makes a model of what was reached, instead of raising.
 
@@ -255,9 +249,9 @@ def fit_model(
     Cost:
         The cost of the solver and of one exact sweep over the users.
     """
-    settings, notes = settings.fitting(data)
+    settings, notes = settings.adapt(data)
     explicit = data.ratings is not None
-    plain = settings.objective(explicit=explicit, regularization=regularization)
+    plain = settings.objective(explicit=explicit)
     objective = attributed(plain, data)
     entries = as_entries(data, objective)
     begun = None if start is None else warm_start(start, data, settings, objective)
@@ -268,7 +262,6 @@ def fit_model(
             objective=objective,
             solver=make_solver(settings, data.shape),
             start=begun,
-            time_limit=time_limit,
             seed=settings.seed,
             on_step=on_step,
         )
@@ -276,20 +269,20 @@ def fit_model(
         if not keep_interrupted:
             raise
         run = interrupted.partial
-    approximation = _answering(run.approximation, data, entries, objective)
+    approximation = _complete(run.approximation, data, entries, objective)
     # predictions are clipped to what was seen if no scale was given
-    low_high = scale
-    if explicit and scale is None and data.ratings is not None:
-        low_high = (float(data.ratings.min()), float(data.ratings.max()))
+    scale = data.scale
+    if scale is None and data.ratings is not None:
+        scale = (float(data.ratings.min()), float(data.ratings.max()))
     return Fit(
         model=Model(
             data=replace(data, notes=()),
-            approximation=plainest(each_draw(approximation, _laid_out), plain),
+            approximation=plainest(each_draw(approximation, _in_file_order), plain),
             objective=plain,
-            scale=low_high if explicit else None,
+            scale=scale if explicit else None,
             document={
                 "settings": {**settings.to_dict(), "regularization": objective.strength},
-                "feedback": Feedback(scale=scale).to_dict(),
+                "feedback": asdict(Feedback(scale=data.scale)),
             },
         ),
         run=run,
@@ -297,7 +290,7 @@ def fit_model(
     )
 
 
-def _answering(
+def _complete(
     found: Approximation,
     data: Interactions,
     entries: Entries,
@@ -309,12 +302,12 @@ def _answering(
         return found
     # items first: where unobserved entries count, the equations of a user hold all items
     nonnegative = objective.nonnegative
-    offset = mapped(as_offset(found), data, "columns", nonnegative=nonnegative)
+    offset = map_cold(as_offset(found), data, "columns", nonnegative=nonnegative)
     offset = fold_in(offset, objective, entries, "rows")
-    return mapped(offset, data, "rows", nonnegative=nonnegative)
+    return map_cold(offset, data, "rows", nonnegative=nonnegative)
 
 
-def _laid_out(offset: BiasedFactors, _: BiasedFactors) -> BiasedFactors:
+def _in_file_order(offset: BiasedFactors, _: BiasedFactors) -> BiasedFactors:
     """The factors in the memory order that they have when read from a file.
 
     The last bits of products depend on that order, and a model must answer the same after reading.
@@ -341,11 +334,11 @@ def fit_split(held: Split, settings: Settings, **arguments: Any) -> Fit:
     )
     held_out = shown.user_counts() > 0
 
-    def taken(old: BiasedFactors, new: BiasedFactors) -> BiasedFactors:
+    def take(old: BiasedFactors, new: BiasedFactors) -> BiasedFactors:
         B = np.where(held_out[:, None], new.factors.B, old.factors.B)
         return old.with_rows(B, np.where(held_out, new.row_bias, old.row_bias))
 
-    both = each_draw(model.approximation, taken, folded)
+    both = each_draw(model.approximation, take, folded)
     answering = model.having(held.train, plainest(both, objective))
     return replace(fit, model=answering)
 
@@ -370,7 +363,7 @@ def warm_start(
     ):
         places = known.places(vocabulary.ids)
         first = drawn.standard_normal((len(vocabulary), settings.rank)).astype(np.float32)
-        first *= np.float32(SMALL / np.sqrt(settings.rank))
+        first *= np.float32(START_LENGTH / np.sqrt(settings.rank))
         own = places >= 0
         # components beyond the older rank stay random
         first[own, : factors.rank] = factor[places[own]]

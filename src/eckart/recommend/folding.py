@@ -12,7 +12,7 @@ from eckart.errors import ArgumentError
 from eckart.factors import Factors
 from eckart.recommend.attribute_tables import AttributeTables, attach_later
 from eckart.recommend.columns import ColumnNames
-from eckart.recommend.fitting import Side, learned_mapping, placed
+from eckart.recommend.fitting import Side, learn_mapping, place_cold
 from eckart.recommend.interaction_tables import check_numbered, interactions_of, placed_pairs
 from eckart.recommend.interactions import Interactions, as_known, merged, of_known, without_user
 from eckart.recommend.model import Model, as_entries, attributed, each_draw, plainest
@@ -268,11 +268,11 @@ def _by_attributes(
     """Set the factors of those of some places that have attributes but no interactions."""
     nonnegative = model.objective.nonnegative
     # from the factors and attributes of the model alone, so an addition gives the same as the fit
-    mapping = learned_mapping(model.offset, model.data, side, nonnegative=nonnegative)
+    mapping = learn_mapping(model.offset, model.data, side, nonnegative=nonnegative)
     # the Gibbs sampler takes no attributes
     if mapping is None or isinstance(found, PosteriorSamples):
         return found
-    return placed(mapping, found, data, side, places)
+    return place_cold(mapping, found, data, side, places)
 
 
 def _only(data: Interactions, places: Any, *, side: int) -> Interactions:

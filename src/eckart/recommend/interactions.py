@@ -38,6 +38,8 @@ class Interactions:
             1.
         times: The time of each entry as a whole number; None if it is not known.
         clock: The unit of the times; None without times.
+        scale: The lowest and the highest possible rating if they were given; else those of the
+            ratings count.
         notes: What was changed on reading that the user should know.
         user_attributes, item_attributes: Attributes of users and items; None without them.
     """
@@ -50,6 +52,7 @@ class Interactions:
     weights: Numbers | None = None
     times: Times | None = None
     clock: Clock | None = None
+    scale: tuple[float, float] | None = None
     notes: tuple[str, ...] = ()
     user_attributes: Attributes | None = None
     item_attributes: Attributes | None = None

@@ -1,17 +1,29 @@
-"""Settings of the fit of a recommender, and what its ratings stand for."""
+"""Settings of the fit of a recommender, and what its ratings stand for.
+
+Each setting is one field: the option of `eckart recommend fit`, the argument of
+`LowRankRecommender`, its check and its place in the document of a model follow from that field.
+"""
 
 import math
-from collections.abc import Callable, Collection
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, field, fields, replace
 from numbers import Integral, Real
-from typing import Any, Final, Literal, TypeAlias, final
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, cast, final
 
-import numpy as np
-
-from eckart.completion.objective import Observed
 from eckart.errors import ArgumentError
-from eckart.recommend.interactions import Interactions
+
+# only for types: the options of the terminal are made from this file, and `--help` loads no NumPy
+if TYPE_CHECKING:
+    from eckart.completion.objective import Observed
+    from eckart.recommend.interactions import Interactions
+
+Value = TypeVar("Value")
+Method: TypeAlias = Literal["als", "cholesky", "blocks", "gd", "gibbs"]
+Scale: TypeAlias = tuple[float, float]
+"""The lowest and the highest rating."""
+METHODS: Final[tuple[Method, ...]] = ("als", "cholesky", "blocks", "gd", "gibbs")
+DEFAULT_UNOBSERVED_WEIGHT: Final = 0.1
+"""α where none is given, used without ratings."""
 
 
 def whole_number(name: str, value: object, *, least: int = 1, code: str | None = None) -> int:
@@ -58,45 +70,67 @@ def check_word(name: str, value: object, words: Collection[str]) -> None:
         )
 
 
-def rating_scale(scale: object) -> tuple[float, float]:
-    """Check that a value is a pair of the lowest and the highest rating; returns plain numbers.
-
-    Raises:
-        ArgumentError: If it is not such a pair.
-    """
-    given = list(scale) if isinstance(scale, tuple | list) else []
-    ends = [finite_number("scale", end) for end in given]
-    if len(ends) != 2 or not ends[0] < ends[1]:
-        raise ArgumentError(
-            f"The scale is {scale!r}.",
-            hint="Give the lowest and then the highest rating, such as (1, 5).",
-            code="bad-scale",
-        )
-    return ends[0], ends[1]
-
-
-def truth(name: str, value: object) -> bool:
-    """Check that a value is true or false; returns it as a bool.
-
-    Raises:
-        ArgumentError: If it is neither; the code is "bad-" and the name.
-    """
-    if not isinstance(value, bool | np.bool_):
+def _check(name: str, value: object, kind: object, *, least: int, code: str | None) -> object:
+    """Check a value by the kind of its setting; returns it as a plain one of Python."""
+    if kind is int:
+        return whole_number(name, value, least=least, code=code)
+    if kind is float:
+        return finite_number(name, value)
+    if kind is bool:
+        # NumPy's booleans are no bool
+        if isinstance(value, bool) or (getattr(value, "shape", None) == () and value in (0, 1)):
+            return bool(value)
         raise ArgumentError(
             f"What was given for {name} is {value!r}.",
             hint="Give True or False.",
             code=f"bad-{name}",
         )
-    return bool(value)
+    if kind is Scale:
+        given = cast("list[object]", list(value)) if isinstance(value, tuple | list) else []
+        ends = [finite_number(name, end) for end in given]
+        if len(ends) == 2 and ends[0] < ends[1]:
+            return ends[0], ends[1]
+        raise ArgumentError(
+            f"The scale is {value!r}.",
+            hint="Give the lowest and then the highest rating, such as (1, 5).",
+            code="bad-scale",
+        )
+    check_word(name, value, cast("Collection[str]", kind))
+    return value
 
 
-CHECKS: Final[dict[str, Callable[[Any], Any]]] = {
-    "implicit": partial(truth, "implicit"),
-    "at_least": partial(finite_number, "at_least"),
-    "disliked": partial(finite_number, "disliked"),
-    "scale": rating_scale,
-}
-"""For each field, the function that checks a given value and returns it as a plain one."""
+def setting(
+    default: Value,
+    kind: object,
+    help_text: str = "",
+    *,
+    flag: str = "",
+    least: int = 1,
+    code: str | None = None,
+) -> Value:
+    """Describe a setting as a field of a dataclass.
+
+    Args:
+        default: The default value; None stands for a value that is chosen.
+        kind: `int`, `float`, `bool`, `Scale`, or the words that are possible.
+        help_text: Help of the option of `eckart recommend fit`; without it there is no option.
+        flag: Name of the option where it is not that of the field.
+        least: The lowest whole number.
+        code: Code of the error for a wrong whole number where it is not "bad-" and the name.
+    """
+    described = {"kind": kind, "help": help_text, "flag": flag, "least": least, "code": code}
+    return field(default=default, metadata=described)
+
+
+def _check_fields(settings: "Feedback | Settings") -> None:
+    """Check every value that was given, and replace it by a plain one."""
+    for one in fields(settings):
+        given, described = getattr(settings, one.name), one.metadata
+        if given is not None or one.default is not None:
+            value = _check(one.name, given, described["kind"], least=described["least"],
+                           code=described["code"])  # fmt: skip
+            # the dataclass is frozen; fields are set once, here
+            object.__setattr__(settings, one.name, value)
 
 
 @final
@@ -120,16 +154,15 @@ class Feedback:
         2
     """
 
-    implicit: bool | None = None
-    at_least: float | None = None
-    disliked: float | None = None
-    scale: tuple[float, float] | None = None
+    implicit: bool | None = setting(None, bool, "Only the fact of an interaction counts.")
+    at_least: float | None = setting(
+        None, float, "Keep ratings of at least this as interactions.", flag="--min-rating"
+    )
+    disliked: float | None = setting(None, float, "Take ratings of at most this as dislikes.")
+    scale: Scale | None = setting(None, Scale, "The lowest and the highest possible rating.")
 
     def __post_init__(self) -> None:
-        for name, checked in CHECKS.items():
-            given = getattr(self, name)
-            # the dataclass is frozen; fields are set once, here
-            object.__setattr__(self, name, None if given is None else checked(given))
+        _check_fields(self)
         if self.disliked is None:
             return
         if self.at_least is None and not self.implicit:
@@ -157,35 +190,14 @@ class Feedback:
         # `implicit` alone also applies to tables without ratings
         return self.judges or self.implicit is False
 
-    def to_dict(self) -> dict[str, Any]:
-        """The fields as plain values."""
-        return asdict(self)
-
     @staticmethod
     def of_dict(document: dict[str, Any]) -> "Feedback":
-        """The feedback that `to_dict` described.
+        """The feedback that a document of its fields describes.
 
         Raises:
-            ArgumentError: If two settings contradict each other.
-            TypeError: If a value has another type.
+            ArgumentError: If a value is wrong, or two settings contradict each other.
         """
-        scale = document.get("scale")
-        return Feedback(
-            implicit=document.get("implicit"),
-            at_least=document.get("at_least"),
-            disliked=document.get("disliked"),
-            scale=None if scale is None else (float(scale[0]), float(scale[1])),
-        )
-
-
-Method: TypeAlias = Literal["als", "cholesky", "blocks", "gd", "gibbs"]
-METHODS: Final[tuple[Method, ...]] = ("als", "cholesky", "blocks", "gd", "gibbs")
-NUMBERS: Final = ("regularization", "count_exponent", "unobserved_weight", "implicit_features",
-                  "attribute_weight")  # fmt: skip
-RANK: Final = 32
-"""The default rank."""
-UNOBSERVED: Final = 0.1
-"""The default α, used without ratings."""
+        return Feedback(**{one.name: document.get(one.name) for one in fields(Feedback)})
 
 
 @final
@@ -215,32 +227,30 @@ class Settings:
         8
     """
 
-    rank: int = RANK
-    regularization: float | None = None
-    count_exponent: float = 1.0
-    unobserved_weight: float | None = None
-    implicit_features: float = 0.0
-    nonnegative: bool = False
-    attribute_weight: float = 1.0
-    method: Method = "als"
-    epochs: int | None = None
-    seed: int = 0
+    rank: int = setting(32, int, "Columns of B.  [default: 32]", code="rank-too-small")
+    regularization: float | None = setting(
+        None, float, "λ; chosen on a part of the input if left out."
+    )
+    count_exponent: float = setting(1.0, float, "ν: the penalty grows with counts^ν.  [default: 1]")
+    unobserved_weight: float | None = setting(
+        None, float, "α: weight of unobserved entries, without ratings.  [default: 0.1]"
+    )
+    implicit_features: float = setting(0.0, float, "Weight of the pattern of rated items.")
+    nonnegative: bool = setting(False, bool, "Keep all factors nonnegative.")
+    attribute_weight: float = setting(
+        1.0, float, "How much each attribute counts beside an interaction.  [default: 1]"
+    )
+    method: Method = setting(
+        "als",
+        METHODS,
+        "als (conjugate gradients), cholesky, blocks, gd (stochastic), gibbs.  [default: als]",
+        flag="--solver",
+    )
+    epochs: int | None = setting(None, int, "Sweeps over all users and items.")
+    seed: int = setting(0, int, least=0)
 
     def __post_init__(self) -> None:
-        check_word("method", self.method, METHODS)
-        # of Python's own types, which the document of a model can hold
-        plain: dict[str, Any] = {
-            "rank": whole_number("rank", self.rank, code="rank-too-small"),
-            "seed": whole_number("seed", self.seed, least=0),
-            "nonnegative": truth("nonnegative", self.nonnegative),
-        }
-        if self.epochs is not None:
-            plain["epochs"] = whole_number("epochs", self.epochs)
-        for name in NUMBERS:
-            if getattr(self, name) is not None:
-                plain[name] = finite_number(name, getattr(self, name))
-        for name, value in plain.items():
-            object.__setattr__(self, name, value)
+        _check_fields(self)
         # 0 would make it the objective for ratings, which are all 1 here
         if self.unobserved_weight == 0:
             raise ArgumentError(
@@ -249,48 +259,46 @@ class Settings:
                 code="bad-unobserved-weight",
             )
         # made once to be checked: `Observed` refuses numbers out of range
-        self.objective(explicit=self.unobserved_weight is None, regularization=None)
+        self.objective(explicit=self.unobserved_weight is None)
 
-    def objective(self, *, explicit: bool, regularization: float | None) -> Observed:
+    def objective(self, *, explicit: bool) -> "Observed":
         """The objective for ratings (`explicit`) or for interactions."""
-        chosen = self.regularization if regularization is None else regularization
-        if not explicit:
-            weight = UNOBSERVED if self.unobserved_weight is None else self.unobserved_weight
-            return Observed(
-                regularization=chosen,
-                count_exponent=self.count_exponent,
-                unobserved_weight=weight,
-                nonnegative=self.nonnegative,
-                attribute_weight=self.attribute_weight,
-            )
+        from eckart.completion.objective import Observed
+
+        weight = self.unobserved_weight
+        if weight is None:
+            weight = DEFAULT_UNOBSERVED_WEIGHT
         return Observed(
-            regularization=chosen,
+            regularization=self.regularization,
             count_exponent=self.count_exponent,
-            implicit_features=self.implicit_features,
+            unobserved_weight=0.0 if explicit else weight,
+            implicit_features=self.implicit_features if explicit else 0.0,
             nonnegative=self.nonnegative,
             attribute_weight=self.attribute_weight,
         )
 
-    def fitting(self, data: Interactions) -> tuple["Settings", list[str]]:
+    def adapt(self, data: "Interactions") -> tuple["Settings", list[str]]:
         """Adapt these settings to some interactions; returns also notes on what was changed.
 
         Raises:
             ArgumentError: If a setting does not apply to these interactions.
         """
         explicit = data.ratings is not None
-        if explicit and self.unobserved_weight is not None:
-            raise _apart("An unobserved weight means nothing for ratings.", "Add `implicit=True`.")
-        if not explicit and self.implicit_features:
-            raise _apart("Implicit features mean nothing without ratings.", "Leave them out.")
-        if not explicit and self.method == "gibbs":
-            raise _apart("A Bayesian model takes ratings.", "Choose another `method`.")
-        if not data.has_attributes and self.attribute_weight != 1:
-            raise _apart("A weight of attributes means nothing without any.", "Leave it out.")
-        if data.has_attributes and self.method in ("gd", "gibbs"):
-            raise _apart(
-                f"The solver {self.method} takes no attributes.",
-                "Leave them out, or fit by als, cholesky or blocks.",
-            )
+        for is_wrong, message, hint in (
+            (explicit and self.unobserved_weight is not None,
+             "An unobserved weight means nothing for ratings.", "Add `implicit=True`."),
+            (not explicit and self.implicit_features,
+             "Implicit features mean nothing without ratings.", "Leave them out."),
+            (not explicit and self.method == "gibbs",
+             "A Bayesian model takes ratings.", "Choose another `method`."),
+            (not data.has_attributes and self.attribute_weight != 1,
+             "A weight of attributes means nothing without any.", "Leave it out."),
+            (data.has_attributes and self.method in ("gd", "gibbs"),
+             f"The solver {self.method} takes no attributes.",
+             "Leave them out, or fit by als, cholesky or blocks."),
+        ):  # fmt: skip
+            if is_wrong:
+                raise ArgumentError(message, hint=hint, code="option-does-not-apply")
         # no matrix of this shape has a larger rank
         most = min(data.shape)
         if self.rank <= most:
@@ -302,19 +310,4 @@ class Settings:
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain values."""
-        return {
-            "rank": self.rank,
-            "regularization": self.regularization,
-            "count_exponent": self.count_exponent,
-            "unobserved_weight": self.unobserved_weight,
-            "implicit_features": self.implicit_features,
-            "nonnegative": self.nonnegative,
-            "attribute_weight": self.attribute_weight,
-            "method": self.method,
-            "epochs": self.epochs,
-            "seed": self.seed,
-        }
-
-
-def _apart(message: str, hint: str) -> ArgumentError:
-    return ArgumentError(message, hint=hint, code="option-does-not-apply")
+        return asdict(self)

@@ -27,7 +27,7 @@ SMALLEST: Final = 1e-12
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
+class RankedItem:
     """One item of a ranked list.
 
     Fields:
@@ -49,7 +49,7 @@ class Line:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Listed:
+class RankedList:
     """A ranked list of items, for one user or similar to one item.
 
     Fields:
@@ -58,7 +58,7 @@ class Listed:
         popular: Whether these are the most popular items, because nothing is known of the user.
     """
 
-    lines: tuple[Line, ...]
+    lines: tuple[RankedItem, ...]
     user: Id | None = None
     popular: bool = False
 
@@ -79,7 +79,7 @@ def top_items(
     only: Iterable[object] | None = None,
     without: Iterable[object] | None = None,
     names: Names | None = None,
-) -> list[Listed]:
+) -> list[RankedList]:
     """Recommend the k best items to each of some users, the best first.
 
     Users of whom nothing is known, neither history nor attributes, get the most popular items, and
@@ -105,7 +105,7 @@ def top_items(
     asked = all_of(users)
     places = model.data.users.places(asked)
     ids = model.data.users.alike(asked).to_pylist()
-    lists: list[Listed] = []
+    lists: list[RankedList] = []
     allowed = allowed_items(model, only, without)
     for ranking, popular in ranked(model, places, k, seen=seen, allowed=allowed):
         for row in range(len(ranking.users)):
@@ -191,20 +191,22 @@ def listed(
     names: Names | None = None,
     user: Id | None = None,
     popular: bool = False,
-) -> Listed:
+) -> RankedList:
     """The list at one place of a ranking, with ids and titles."""
     # −1 marks the end of a list that is shorter than k
     kept = ranking.items[place] >= 0
     ids = model.data.items.listed(ranking.items[place][kept])
     scores = ranking.scores[place][kept].tolist()
     lines = [
-        Line(item=one, score=score, title=None if names is None else names.get(str(one), ""))
+        RankedItem(item=one, score=score, title=None if names is None else names.get(str(one), ""))
         for one, score in zip(ids, scores, strict=True)
     ]
-    return Listed(lines=tuple(lines), user=user, popular=popular)
+    return RankedList(lines=tuple(lines), user=user, popular=popular)
 
 
-def similar_items(model: Model, item: object, k: int = 10, *, names: Names | None = None) -> Listed:
+def similar_items(
+    model: Model, item: object, k: int = 10, *, names: Names | None = None
+) -> RankedList:
     """The k items whose factors have the directions nearest to those of a given item.
 
     The score is the cosine of the angle between the factors of both items, from −1 to 1, after

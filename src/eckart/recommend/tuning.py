@@ -11,7 +11,7 @@ from eckart.completion.base import spread
 from eckart.errors import ArgumentError, MissingExtra
 from eckart.progress import Report, silent
 from eckart.recommend.chunked import taken
-from eckart.recommend.evaluation import Split, Way, split
+from eckart.recommend.evaluation import Split, SplitMethod, split
 from eckart.recommend.fitting import fit_model
 from eckart.recommend.interactions import Interactions
 from eckart.recommend.model import Model
@@ -38,7 +38,7 @@ FEWEST: Final = 20
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
+class RegularizationChoice:
     """The λ that was chosen, and all that were tried.
 
     Fields:
@@ -75,9 +75,8 @@ def choose_regularization(
     data: Interactions,
     settings: Settings,
     *,
-    scale: tuple[float, float] | None = None,
     report: Report = silent,
-) -> Choice | None:
+) -> RegularizationChoice | None:
     """Choose the λ that predicts a held-out tenth of the interactions best from the others.
 
     The search starts at a λ in units of the ratings and moves to its neighbours, 4 times as large
@@ -86,7 +85,6 @@ def choose_regularization(
     Args:
         data: The interactions that may be used.
         settings: Settings of the fit, whose rank and method each trial uses.
-        scale: The lowest and the highest rating.
         report: Called after each trial with its λ.
 
     Returns:
@@ -105,7 +103,7 @@ def choose_regularization(
     def judge(halves: int) -> float:
         if halves not in figures:
             one = first * 2 ** (halves / 2)
-            fit = fit_model(held.train, settings, regularization=one, scale=scale)
+            fit = fit_model(held.train, replace(settings, regularization=one))
             figures[halves] = score(fit.model, held)
             report(1, said=f"λ = {one:.4g}")
         return figures[halves]
@@ -116,7 +114,7 @@ def choose_regularization(
     metric = "rmse" if data.ratings is not None else f"ndcg@{DEPTH}"
     # NDCG was minimised with a minus sign, and is reported without
     sign = 1.0 if data.ratings is not None else -1.0
-    return Choice(
+    return RegularizationChoice(
         regularization=first * 2 ** (best / 2),
         tried=tuple((first * 2 ** (at / 2), sign * figures[at]) for at in sorted(figures)),
         metric=metric,
@@ -231,7 +229,6 @@ def tune(
     data: Interactions,
     settings: Settings,
     *,
-    scale: tuple[float, float] | None = None,
     trials: int | None = None,
     time_limit: float | None = None,
     report: Report = silent,
@@ -245,7 +242,6 @@ def tune(
     Args:
         data: The interactions that may be used.
         settings: The settings that are not chosen: method, epochs, seed.
-        scale: The lowest and the highest rating.
         trials: Number of trials; None is 40, or as many as the time limit allows.
         time_limit: Seconds after which no trial begins.
         report: Called after each trial with the best figure so far.
@@ -263,7 +259,7 @@ def tune(
         )
     optuna = _optuna()
     explicit, attributes = data.ratings is not None, data.has_attributes
-    way: Way = "random"
+    way: SplitMethod = "random"
     held = split(sampled(data, settings.seed), way, seed=settings.seed)
     largest = max(1, min(LARGEST_RANK, *held.train.shape))
     # λ is suggested for ratings of unit spread, and scaled to theirs
@@ -279,7 +275,7 @@ def tune(
             held.train,
             unit,
         )
-        figure = score(fit_model(held.train, chosen, scale=scale).model, held)
+        figure = score(fit_model(held.train, chosen).model, held)
         shown = figure if explicit else -figure
         records.append({**chosen.to_dict(), "figure": shown})
         best = min if explicit else max
