@@ -231,7 +231,7 @@ def test_a_model_with_attributes_answers_the_same_after_reading(tmp_path, kind):
     again = load_model(tmp_path / "m")
     assert bits(again) == bits(model)
     assert again.data.user_attributes.features == model.data.user_attributes.features
-    users = model.data.users.listed()
+    users = model.data.users.to_list()
     assert top_items(again, users, 3) == top_items(model, users, 3)
     new = {"user": [7], "place": ["south"], "age": [33]}
     later = [add_interactions(one, None, attributes=AttributeTables(users=new)).model
@@ -270,10 +270,10 @@ def test_a_user_who_is_added_with_attributes_is_the_one_who_was_fitted(kind, num
     model = fitted(kind)
     row = model.user(100 + number)
     _, _, users, _ = truth()
-    own = model.data.chosen(model.data.rows == row)
+    own = model.data.select(model.data.rows == row)
     table = None
     if len(own):
-        table = {"user": [7] * len(own), "item": own.items.listed(own.columns)}
+        table = {"user": [7] * len(own), "item": own.items.to_list(own.columns)}
         if own.ratings is not None:
             table["rating"] = own.ratings
     twin = {name: [7 if name == "user" else values[number]] for name, values in users.items()}
@@ -339,8 +339,8 @@ def test_the_recommender_takes_attributes(tmp_path):
     _, of_item, users, items = truth()
     data = known()
     table = {
-        "user": data.users.listed(data.rows),
-        "item": data.items.listed(data.columns),
+        "user": data.users.to_list(data.rows),
+        "item": data.items.to_list(data.columns),
         "rating": data.ratings,
     }
     model = eckart.LowRankRecommender(rank=4, regularization=0.02, attribute_weight=2.0)

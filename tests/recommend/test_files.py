@@ -12,7 +12,7 @@ import pytest
 from eckart.errors import EckartError
 from eckart.recommend import read_interactions
 from eckart.recommend.attribute_tables import read_attributes
-from eckart.recommend.attributes import learned_features
+from eckart.recommend.attributes import learn_features
 from eckart.recommend.columns import ColumnNames, read_ids
 
 IDS = [uuid.UUID(int=place) for place in (1, 2, 1)]
@@ -25,7 +25,7 @@ def read(folder, content, name="r.csv", **named):
 
 
 def sides(data):
-    return data.users.listed(), data.items.listed()
+    return data.users.to_list(), data.items.to_list()
 
 
 TABLES = {
@@ -168,8 +168,8 @@ class TestJson:
                 {"user": 2**64 - 2, "item": 2, "rating": 1}]  # fmt: skip
         text = json.dumps(rows) if name == "r.json" else "\n".join(map(json.dumps, rows))
         found = read(tmp_path, text, name)
-        assert list(map(str, found.users.listed())) == [str(2**64 - 2), str(2**64 - 1)]
-        assert found.items.listed() == [str(10**20), "2"]
+        assert list(map(str, found.users.to_list())) == [str(2**64 - 2), str(2**64 - 1)]
+        assert found.items.to_list() == [str(10**20), "2"]
         assert found.ratings.tolist() == [1.0, 0.5]
 
     @pytest.mark.parametrize("text", ["[1, 2]", "[", "[" * 100_000, "{", "[null]"])
@@ -195,7 +195,7 @@ def test_ids_of_every_type_of_arrow_are_given_back(tmp_path, kind):
     table = pa.table({"user": pa.array(column), "item": [1, 2, 3]})
     pq.write_table(table, tmp_path / "r.parquet")
     for data in (tmp_path / "r.parquet", table):
-        assert read_interactions(data).users.listed() == expected
+        assert read_interactions(data).users.to_list() == expected
 
 
 @pytest.mark.parametrize(
@@ -227,7 +227,7 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path, name):
 class TestAttributes:
     def features(self, path):
         found = read_attributes(path, "item", ColumnNames(), None)
-        made, _ = learned_features(found.columns, found.words, found.source, named=False)
+        made, _ = learn_features(found.columns, found.words, found.source, named=False)
         return {one.name: one for one in made}, found
 
     def test_numbers_with_decimal_commas_are_numbers(self, tmp_path):
@@ -265,9 +265,9 @@ def test_a_column_that_could_be_the_user_as_well_is_said(tmp_path):
     path = tmp_path / "r.csv"
     path.write_text("customer_id,user_id,item,rating\n9,1,a,3\n8,2,b,4\n", encoding="utf-8")
     read = read_interactions(path)
-    assert read.users.listed() == [1, 2]
+    assert read.users.to_list() == [1, 2]
     assert read.notes == (
         "r.csv: the user is in the column 'user_id', not in 'customer_id' (name it if not).",
     )
     read = read_interactions(path, ColumnNames(user="customer_id"))
-    assert (read.users.listed(), read.notes) == ([8, 9], ())
+    assert (read.users.to_list(), read.notes) == ([8, 9], ())

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -34,9 +35,9 @@ from tolerances import FLOAT32_SOLUTION, agree, close
 
 def test_lists_hold_ids_and_nothing_that_was_seen():
     model = fitted()
-    for one in top_items(model, model.data.users.listed(), 5):
+    for one in top_items(model, model.data.users.to_list(), 5):
         row = model.user(one.user)
-        seen = set(model.data.items.listed(model.data.columns[model.data.rows == row]))
+        seen = set(model.data.items.to_list(model.data.columns[model.data.rows == row]))
         assert {line.item for line in one.lines}.isdisjoint(seen)
         scores = [line.score for line in one.lines]
         assert scores == sorted(scores, reverse=True)
@@ -249,10 +250,10 @@ def test_a_user_who_is_added_is_the_one_who_was_fitted():
     # every user of a model is solved exactly at the end, by the equations that adding uses
     model = fitted()
     row = model.user(1007)
-    own = model.data.chosen(model.data.rows == row)
+    own = model.data.select(model.data.rows == row)
     pairs = {
         "user": [7] * len(own),
-        "item": own.items.listed(own.columns),
+        "item": own.items.to_list(own.columns),
         "rating": own.ratings,
     }
     with_twin = add_interactions(model, pairs).model
@@ -294,7 +295,7 @@ def test_adding_keeps_the_history_and_a_new_rating_takes_the_place_of_the_old():
 
 def test_exchanged_users_and_items_are_noticed_by_their_ids():
     model = fitted()
-    known = {"user": model.data.items.listed()[:30], "item": model.data.users.listed()[:30]}
+    known = {"user": model.data.items.to_list()[:30], "item": model.data.users.to_list()[:30]}
     for call in (add_interactions, predict_pairs):
         with pytest.raises(EckartError, match="exchanged") as caught:
             call(model, {**known, "rating": [3.0] * 30})
@@ -302,7 +303,7 @@ def test_exchanged_users_and_items_are_noticed_by_their_ids():
 
 
 def test_what_is_added_is_checked_against_a_scale_that_was_given():
-    given = fit_model(read(), Settings(rank=2, regularization=0.1), scale=(1.0, 5.0)).model
+    given = fit_model(replace(read(), scale=(1.0, 5.0)), Settings(rank=2, regularization=0.1)).model
     with pytest.raises(EckartError, match="outside 1 to 5"):
         add_interactions(given, {"user": [1000], "item": ["item 1"], "rating": [7.0]})
 

@@ -28,7 +28,7 @@ def interactions(mask):
     """Those of a mask, over all ids."""
     rows, columns = np.nonzero(np.ones_like(mask))
     data = read_interactions({"user": rows, "item": columns})
-    return data.chosen(mask[rows, columns])
+    return data.select(mask[rows, columns])
 
 
 @given(SEEDS)

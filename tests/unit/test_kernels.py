@@ -21,11 +21,11 @@ SCRIPT = (
 
 @pytest.fixture(scope="module")
 def solve():
-    from eckart.completion.kernels.products import backward, factored, forward
+    from eckart.completion.kernels.products import backward, factor, forward
 
     @Kernel
     def solve(H, x):
-        factored(H)
+        factor(H)
         forward(H, x)
         backward(H, x)
 

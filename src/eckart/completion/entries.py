@@ -124,8 +124,8 @@ class Entries:
         _check_range(row, height, "row")
         _check_range(column, width, "column")
         # sorted by column first: the stable sort by row then leaves ascending columns in each row
-        across = _sorted(column, row, value, weight, width, height)
-        down = _turned(across, height, width)
+        across = _sort(column, row, value, weight, width, height)
+        down = _transpose(across, height, width)
         _check_distinct(down)
         return cls(shape=(height, width), by_rows=down)
 
@@ -210,7 +210,7 @@ class Entries:
     @cached_property
     def by_columns(self) -> Compressed:
         """The entries in the order of columns."""
-        return _turned(self.by_rows, self.shape[1], self.shape[0])
+        return _transpose(self.by_rows, self.shape[1], self.shape[0])
 
     @property
     def rows(self) -> Indices:
@@ -362,23 +362,23 @@ def _empty(count: int, size: int, of: int, weighted: bool) -> Compressed:
     )
 
 
-def _sorted(
+def _sort(
     places: Indices, others: Indices, values: Array, weights: Array, count: int, of: int
 ) -> Compressed:
-    from eckart.completion.kernels.sorting import counted, scattered
+    from eckart.completion.kernels.sorting import bincount, scatter
 
     made = _empty(count, len(values), of, len(weights) > 0)
-    counted(places, made.starts)
-    scattered(places, others, values, weights, made.starts, made.indices, made.values, made.weights)
+    bincount(places, made.starts)
+    scatter(places, others, values, weights, made.starts, made.indices, made.values, made.weights)
     return made
 
 
-def _turned(given: Compressed, count: int, of: int) -> Compressed:
-    from eckart.completion.kernels.sorting import counted, transposed
+def _transpose(given: Compressed, count: int, of: int) -> Compressed:
+    from eckart.completion.kernels.sorting import bincount, transpose
 
     made = _empty(count, len(given.values), of, len(given.weights) > 0)
-    counted(given.indices, made.starts)
-    transposed(*_parts(given), *_parts(made))
+    bincount(given.indices, made.starts)
+    transpose(*_parts(given), *_parts(made))
     return made
 
 

@@ -65,7 +65,7 @@ def top(model: Path, **options: Any) -> int:
 def _show_lists(fitted: "Model", users: Any, chosen: dict[str, Any], options: Any) -> int:
     from eckart.recommend.top import top_items
 
-    asked = fitted.data.users.listed() if users is None else users
+    asked = fitted.data.users.to_list() if users is None else users
     documents = [one.to_dict() for one in top_items(fitted, asked, options["k"], **chosen)]
     if options["as_json"]:
         console.answer_json("recommend top", {"k": options["k"], "users": documents})

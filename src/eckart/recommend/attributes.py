@@ -3,46 +3,29 @@
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, Final, final
+from typing import Any, Final, TypeAlias, final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import scipy.sparse
-from pyarrow import compute
 
 from eckart.errors import MatrixError
 from eckart.files.columns import plain_values
 from eckart.files.text.cells import numbers, odd_and_marks
+from eckart.recommend.chunked import Column, Numbers, one_array, pc
 
-pc: Final[Any] = compute  # its functions are created at import, which no type checker sees
 MOST_WIDTH: Final = 10_000
 """Width of a table of attributes: users without interactions get factors from a dense system of
 so many equations."""
-MOST_LEVELS: Final = 1000
+MOST_CATEGORIES: Final = 1000
 """Different categories of one column, at most: each of them is a column of W."""
+SparseMatrix: TypeAlias = Any
+"""A SciPy CSR array, float32; SciPy has no types."""
 TRUTHS: Final = frozenset({"true", "false"})
 """The texts of truth values, in lower case."""
-BETWEEN: Final = "|"
+SEPARATOR: Final = "|"
 """Separator of several categories in one cell, as in Action|Comedy."""
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Cells:
-    """The nonzero numbers of some rows as triplets; all others are zero or unknown.
-
-    Fields:
-        rows: The row of each number.
-        places: The column of each number among those of the feature.
-        values: The numbers.
-        unknown: Number of categories in the cells that the feature does not know.
-    """
-
-    rows: npt.NDArray[np.int64]
-    places: npt.NDArray[np.int64]
-    values: npt.NDArray[np.float64]
-    unknown: int = 0
 
 
 @final
@@ -57,9 +40,10 @@ class Feature:
         deviation: The standard deviation by which numbers are divided.
 
     Example:
-        >>> genres = learned("genres", pa.array(["Action|Comedy", "Comedy", None]))
-        >>> genres.levels, genres.cells(pa.array(["Comedy", "Horror"]), "films").rows.tolist()
-        (('Action', 'Comedy'), [0])
+        >>> genres = learn_feature("genres", pa.array(["Action|Comedy", "Comedy", None]))
+        >>> films = pa.array(["Comedy", "Horror"])
+        >>> genres.levels, genres.cells(films, "films")[0].toarray().tolist()
+        (('Action', 'Comedy'), [[0.0, 1.0], [0.0, 0.0]])
     """
 
     name: str
@@ -72,8 +56,8 @@ class Feature:
         """Number of columns of W that the feature makes."""
         return 1 if self.levels is None else len(self.levels)
 
-    def cells(self, column: Any, source: str) -> Cells:
-        """The numbers of a column; missing cells give none.
+    def cells(self, column: Column, source: str) -> tuple[SparseMatrix, int]:
+        """The numbers of a column, missing cells not stored, and the number of unknown categories.
 
         Args:
             column: An Arrow array.
@@ -83,22 +67,23 @@ class Feature:
             MatrixError: If the feature is numeric and a cell is not a finite number.
         """
         if self.levels is None:
-            return self._standardised(column, source)
-        rows, words = _words(column)
-        words = _as_written(words, self.levels)
-        places = pc.fill_null(pc.index_in(words, value_set=pa.array(self.levels)), -1)
-        places = np.asarray(places.to_numpy(zero_copy_only=False), np.int64)
-        known = places >= 0
-        # a category that occurs twice in a cell counts once
-        pairs = np.unique(rows[known] * self.width + places[known])
-        return Cells(
-            rows=pairs // self.width,
-            places=pairs % self.width,
-            values=np.ones(len(pairs)),
-            unknown=int((~known).sum()),
-        )
+            rows, values = self._standardise(column, source)
+            places, unknown = np.zeros(len(rows), np.int64), 0
+        else:
+            rows, words = _words(column)
+            words = _spell_truths(words, self.levels)
+            found = pc.fill_null(pc.index_in(words, value_set=pa.array(self.levels)), -1)
+            places = np.asarray(found.to_numpy(zero_copy_only=False), np.int64)
+            known = places >= 0
+            unknown = int((~known).sum())
+            # a category that occurs twice in a cell counts once
+            pairs = np.unique(rows[known] * self.width + places[known])
+            rows, places, values = pairs // self.width, pairs % self.width, np.ones(len(pairs))
+        triplets = (values.astype(np.float32), (rows, places))
+        return scipy.sparse.csr_array(triplets, shape=(len(column), self.width)), unknown
 
-    def _standardised(self, column: Any, source: str) -> Cells:
+    def _standardise(self, column: Column, source: str) -> tuple[Numbers, Numbers]:
+        """The rows that have a number, and the numbers."""
         numbers = _numbers(column)
         if numbers is None:
             raise MatrixError(
@@ -119,7 +104,7 @@ class Feature:
                 hint="Correct it or leave it empty; rows are counted from 1, without the header.",
                 code="not-finite",
             )
-        return Cells(rows=rows, places=np.zeros(len(rows), np.int64), values=values)
+        return rows, values
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain values."""
@@ -158,7 +143,7 @@ class Attributes:
     """
 
     features: tuple[Feature, ...]
-    matrix: Any
+    matrix: SparseMatrix
     id_column: str
 
     def __len__(self) -> int:
@@ -175,12 +160,12 @@ class Attributes:
         # missing cells are not stored, so an id without attributes has an empty row
         return np.diff(self.matrix.indptr) > 0
 
-    def chosen(self, places: npt.NDArray[Any]) -> "Attributes":
+    def select(self, places: Numbers) -> "Attributes":
         """The attributes of some ids, given as a mask or as places."""
         here = np.flatnonzero(places) if places.dtype == np.bool_ else places
         return replace(self, matrix=self.matrix[here])
 
-    def widened(self, count: int) -> "Attributes":
+    def widen(self, count: int) -> "Attributes":
         """These attributes with empty rows appended for new ids, up to a given number of rows."""
         if count == len(self):
             return self
@@ -192,7 +177,7 @@ class Attributes:
         )
         return replace(self, matrix=matrix)
 
-    def placed(self, places: npt.NDArray[Any], rows: Any) -> "Attributes":
+    def with_rows_at(self, places: Numbers, rows: SparseMatrix) -> "Attributes":
         """These attributes with the rows at some places replaced."""
         # one gather of stacked rows: each assignment would rebuild the sparse array
         order = np.arange(len(self))
@@ -201,7 +186,7 @@ class Attributes:
         return replace(self, matrix=stacked[order])
 
 
-def learned(name: str, column: Any, *, as_words: bool = False) -> Feature:
+def learn_feature(name: str, column: Column, *, as_words: bool = False) -> Feature:
     """Learn the feature of a column: numeric if all its cells are numbers, else categories.
 
     Args:
@@ -215,7 +200,7 @@ def learned(name: str, column: Any, *, as_words: bool = False) -> Feature:
     """
     numbers = None if as_words else _numbers(column)
     if numbers is None:
-        return Feature(name=name, levels=_levels(name, column))
+        return Feature(name=name, levels=_learn_levels(name, column))
     finite = numbers[np.isfinite(numbers)]
     if not len(finite):
         raise _useless(f"The column '{name}' is empty.")
@@ -228,8 +213,8 @@ def learned(name: str, column: Any, *, as_words: bool = False) -> Feature:
     return Feature(name=name, mean=mean * largest, deviation=deviation * largest)
 
 
-def learned_features(
-    columns: dict[str, Any], words: frozenset[str], source: str, *, named: bool
+def learn_features(
+    columns: dict[str, Column], words: frozenset[str], source: str, *, named: bool
 ) -> tuple[tuple[Feature, ...], list[str]]:
     """The features of the columns of a table, and notes for the user.
 
@@ -248,14 +233,14 @@ def learned_features(
     for name, column in columns.items():
         try:
             # titles and the like are in nearly every table: an error only if they were requested
-            feature = learned(name, column, as_words=name in words)
+            feature = learn_feature(name, column, as_words=name in words)
         except MatrixError as error:
             if named:
                 raise
             notes.append(f"{source}: {error.message} It is left out.")
             continue
         features.append(feature)
-        if name not in words and (said := doubt(feature, column)):
+        if name not in words and (said := describe_doubt(feature, column)):
             notes.append(f"{source}: {said}")
     if not features:
         raise MatrixError(
@@ -275,42 +260,32 @@ def learned_features(
 
 
 def matrix_of(
-    features: Sequence[Feature], columns: dict[str, Any], source: str
-) -> tuple[Any, list[str]]:
+    features: Sequence[Feature], columns: dict[str, Column], source: str
+) -> tuple[SparseMatrix, list[str]]:
     """A table of attributes as a sparse matrix of shape (rows, width), and notes on unknown values.
 
     Raises:
         MatrixError: If a column is missing, or does not hold numbers as its feature requires.
     """
     notes: list[str] = []
-    rows: list[Any] = []
-    places: list[Any] = []
-    values: list[Any] = []
-    width = 0
+    parts: list[SparseMatrix] = []
     for feature in features:
-        column = columns[feature.name]
-        cells = feature.cells(column, source)
-        rows.append(cells.rows)
-        places.append(cells.places + width)
-        values.append(cells.values)
-        width += feature.width
-        if cells.unknown:
+        cells, unknown = feature.cells(columns[feature.name], source)
+        parts.append(cells)
+        if unknown:
             notes.append(
-                f"{source}: {cells.unknown:,} values of the column '{feature.name}' were not there "
+                f"{source}: {unknown:,} values of the column '{feature.name}' were not there "
                 "at the fit and are left out."
             )
-    height = len(columns[features[0].name])
-    triplets = (np.concatenate(values).astype(np.float32),
-                (np.concatenate(rows), np.concatenate(places)))  # fmt: skip
-    return scipy.sparse.csr_array(triplets, shape=(height, width)), notes
+    return scipy.sparse.hstack(parts, format="csr"), notes
 
 
-def doubt(feature: Feature, column: Any) -> str:
+def describe_doubt(feature: Feature, column: Column) -> str:
     """A note on a column of text that was read as categories though most cells are numbers, or "".
 
     Example:
         >>> ages = pa.array(["20", "30", "20", "?"])
-        >>> doubt(learned("age", ages), ages)
+        >>> describe_doubt(learn_feature("age", ages), ages)
         "The column 'age' is taken as words, not as numbers, since row 4 has '?'."
     """
     plain = _plain(column)
@@ -328,7 +303,7 @@ def doubt(feature: Feature, column: Any) -> str:
     )
 
 
-def _as_written(words: Any, levels: tuple[str, ...]) -> Any:
+def _spell_truths(words: Column, levels: tuple[str, ...]) -> Column:
     """Truth values spelled as the levels are: pandas writes True as text, Arrow writes true."""
     truths = {one.casefold(): one for one in levels}
     if not truths.keys() <= TRUTHS:
@@ -337,21 +312,22 @@ def _as_written(words: Any, levels: tuple[str, ...]) -> Any:
     return pa.array(texts, pa.string())
 
 
-def is_text(column: Any) -> bool:
+def is_text(column: Column) -> bool:
     """Whether a typed column is text or categories, whose digits are then not read as numbers."""
     types = pa.types
     texts = (types.is_string, types.is_large_string, types.is_binary, types.is_large_binary)
     return any(is_it(column.type) for is_it in (types.is_dictionary, *texts))
 
 
-def _levels(name: str, column: Any) -> tuple[str, ...]:
+def _learn_levels(name: str, column: Column) -> tuple[str, ...]:
     _, words = _words(column)
     counted = pc.value_counts(words)
     if not len(counted):
         raise _useless(f"The column '{name}' is empty.")
-    if len(counted) > MOST_LEVELS:
+    if len(counted) > MOST_CATEGORIES:
         raise _useless(
-            f"The column '{name}' has {len(counted):,} different values, more than {MOST_LEVELS:,}."
+            f"The column '{name}' has {len(counted):,} different values, more than "
+            f"{MOST_CATEGORIES:,}."
         )
     if pc.max(counted.field("counts")).as_py() == 1:
         raise _useless(f"No two rows share a value of the column '{name}'.")
@@ -359,7 +335,7 @@ def _levels(name: str, column: Any) -> tuple[str, ...]:
     return tuple(sorted(counted.field("values").to_pylist()))
 
 
-def _words(column: Any) -> tuple[npt.NDArray[np.int64], Any]:
+def _words(column: Column) -> tuple[npt.NDArray[np.int64], Any]:
     """The row of each category of a column, and the categories without surrounding blanks.
 
     Raises:
@@ -368,7 +344,7 @@ def _words(column: Any) -> tuple[npt.NDArray[np.int64], Any]:
     plain = _plain(column)
     kind = plain.type
     if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)):
-        plain = pc.split_pattern(_text(plain), BETWEEN)
+        plain = pc.split_pattern(_text(plain), SEPARATOR)
     rows = pc.list_parent_indices(plain).to_numpy(zero_copy_only=False)
     words = pc.utf8_trim_whitespace(_text(pc.list_flatten(plain)))
     there = pc.fill_null(pc.not_equal(words, ""), False)
@@ -376,7 +352,7 @@ def _words(column: Any) -> tuple[npt.NDArray[np.int64], Any]:
     return np.asarray(rows, np.int64)[kept], words.filter(there)
 
 
-def _numbers(column: Any) -> npt.NDArray[np.float64] | None:
+def _numbers(column: Column) -> npt.NDArray[np.float64] | None:
     """The numbers of a column, NaN for missing cells; None if some cells are not numbers."""
     plain = _plain(column)
     kind = plain.type
@@ -401,22 +377,19 @@ def _numbers(column: Any) -> npt.NDArray[np.float64] | None:
         return None  # a text that is no number, or a type that has no numbers
 
 
-def _plain(column: Any) -> Any:
+def _plain(column: Column) -> Column:
     """A column as one Arrow array without a dictionary.
 
     Raises:
         MatrixError: If it holds bytes that are not text.
     """
-    whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    if pa.types.is_dictionary(whole.type):
-        whole = whole.dictionary_decode()
     try:
-        return plain_values(whole)
+        return plain_values(one_array(column))
     except pa.ArrowInvalid as error:
         raise _useless("A column holds bytes that are no text.") from error
 
 
-def _text(values: Any) -> Any:
+def _text(values: Column) -> Column:
     """Values as text; floats that are all whole are written without a point."""
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()

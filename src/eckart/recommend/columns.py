@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias, final
 
 import pyarrow as pa
-from pyarrow import compute
 
 from eckart.errors import ArgumentError, MatrixError
 from eckart.files.columns import plain_values
 from eckart.files.tables import read_columns, table_head
 from eckart.files.text.table import TableHead, plain
+from eckart.recommend.chunked import pc
 from eckart.recommend.ids import all_of, without_points
 
 Names: TypeAlias = dict[str, str]
@@ -39,7 +39,6 @@ NAMES: Final = {
     ),
 }  # fmt: skip
 """Usual names of columns in public data sets and shops, in lower case without punctuation."""
-pc: Final[Any] = compute  # its functions are created at import, which no type checker sees
 KNOWN: Final = frozenset(name for names in NAMES.values() for name in names)
 """All usual names, by which a header is told from a row of data."""
 ORDER: Final = ("user", "item", "rating", "time")
@@ -93,9 +92,9 @@ class ColumnNames:
         named = {role: getattr(self, role) for role in NAMES}
         return {role: name for role, name in named.items() if name is not None}
 
-    def like(self, earlier: "ColumnNames") -> "ColumnNames":
+    def like(self, earlier: "ColumnNames | None") -> "ColumnNames":
         """These names, with those of an earlier table for the roles that have none."""
-        return replace(self, usual=earlier.known())
+        return self if earlier is None else replace(self, usual=earlier.known())
 
     def known(self) -> dict[str, str]:
         """The names that were given now or earlier, by role."""

@@ -146,7 +146,7 @@ def titles(names: Path | None, fitted: "Model") -> dict[str, str] | None:
 
     found = read_names(names)
     # some of its ids are shown, since the wrong column may have been taken for them
-    if not any(str(one) in found for one in fitted.data.items.listed()):
+    if not any(str(one) in found for one in fitted.data.items.to_list()):
         ids = ", ".join(list(found)[:3])
         console.note(f"note: None of the items is in {names}, where ids are such as {ids}.")
     return found

@@ -1,7 +1,7 @@
 """A held-out part of the interactions, and the evaluation of a model on it."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from typing import Any, Final, Literal, TypeAlias, final
 
@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eckart.errors import ArgumentError, MatrixError
-from eckart.recommend.chunked import BLOCK, taken
+from eckart.recommend.chunked import BLOCK, Numbers, take
 from eckart.recommend.columns import naming
 from eckart.recommend.interactions import COLUMNS, NOTHING, Interactions
 from eckart.recommend.model import Model
@@ -18,8 +18,6 @@ from eckart.recommend.ranking import (
     Ranking,
     Scorer,
     averages,
-    popular_scores,
-    popularity,
     rank,
     ranking_figures,
     ranking_per_user,
@@ -30,6 +28,7 @@ from eckart.recommend.settings import check_word
 
 SplitMethod: TypeAlias = Literal["random", "last", "users"]
 SPLIT_METHODS: Final[tuple[SplitMethod, ...]] = ("random", "last", "users")
+Errors: TypeAlias = npt.NDArray[np.float64]
 SHARE: Final = 0.1
 """Share of the interactions, or of the users, in the test part by default."""
 HIDDEN: Final = 0.2
@@ -38,7 +37,6 @@ FEWEST: Final = 5
 """Items that a user must have to be held out: the hidden fifth is then at least one."""
 TRAIN, SHOWN, TEST = range(3)
 """The codes of the parts in `Split.parts`."""
-CUTS: Final = (10,)
 RELEVANT: Final = 0.75
 """Test items are relevant from this share of the way from the lowest to the highest rating."""
 EDGES: Final = (1, 5, 10, 20, 50, 100, 200, 500, 1000, 5000, 20000, 100000)
@@ -73,10 +71,10 @@ class Split:
         """The known interactions of the tested users, whose items are not recommended again."""
         return self.train if self.shown is None else self.shown
 
-    def joined(self) -> Interactions:
+    def join(self) -> Interactions:
         """The interactions before the split; the whole need not be kept beside the parts."""
         pieces = {TRAIN: self.train, SHOWN: self.shown, TEST: self.test}
-        columns: dict[str, npt.NDArray[Any]] = {}
+        columns: dict[str, Numbers] = {}
         for name in COLUMNS:
             first = getattr(self.train, name)
             if first is None:
@@ -124,50 +122,42 @@ def split(
     drawn = np.random.Generator(np.random.Philox(seed))
     if way == "users":
         return _by_users(data, share, drawn, most)
-    hidden = _random(data, share, drawn) if way == "random" else _last(data, share)
+    if way == "last":
+        hidden = _last(data, share)
+    else:
+        hidden = np.zeros(len(data), np.bool_)
+        count = max(1, round(share * len(data)))
+        hidden[drawn.choice(len(data), count, replace=False)] = True
     # an empty part could be neither fitted nor measured
     if not hidden.any() or hidden.all():
         raise _too_few(data)
-    return _parted(data, way, np.where(hidden, np.uint8(TEST), np.uint8(TRAIN)))
+    return _make_split(data, way, np.where(hidden, np.uint8(TEST), np.uint8(TRAIN)))
 
 
-def _parted(data: Interactions, way: SplitMethod, parts: npt.NDArray[np.uint8]) -> Split:
+def _make_split(data: Interactions, way: SplitMethod, parts: npt.NDArray[np.uint8]) -> Split:
     # no fit or evaluation needs times, which take 8 bytes for each entry
     timeless = replace(data, times=None, clock=None)
     return Split(
         way=way,
-        train=timeless.chosen(parts == TRAIN),
-        shown=timeless.chosen(parts == SHOWN) if way == "users" else None,
-        test=timeless.chosen(parts == TEST),
+        train=timeless.select(parts == TRAIN),
+        shown=timeless.select(parts == SHOWN) if way == "users" else None,
+        test=timeless.select(parts == TEST),
         parts=parts,
         rest=replace(data, rows=NOTHING, columns=NOTHING, ratings=None, weights=None),
     )
 
 
-def _random(data: Interactions, share: float, drawn: np.random.Generator) -> npt.NDArray[np.bool_]:
-    hidden = np.zeros(len(data), np.bool_)
-    count = max(1, round(share * len(data)))
-    hidden[drawn.choice(len(data), count, replace=False)] = True
-    return hidden
-
-
 def _last(data: Interactions, share: float) -> npt.NDArray[np.bool_]:
-    counts = data.user_counts()
-    if data.times is None:
+    counts, times = data.user_counts(), data.times
+    if times is None:
         raise ArgumentError(
             "There are no times, so the last interactions are not known.",
             hint=f"Test on a random part, or name their column: {naming('time')}.",
             code="no-times",
         )
-    times: npt.NDArray[np.int64] = data.times
-
-    def earlier(here: slice) -> npt.NDArray[Any]:
-        return times[here]
-
     # a user with one entry keeps it: without it nothing would be known of the user
     wanted = np.where(counts > 1, np.maximum(1, np.floor(share * counts)), 0)
-    kept = (counts - wanted).astype(np.int64)
-    return ~_first(data, earlier, kept)
+    return ~_first(data, lambda here: times[here], (counts - wanted).astype(np.int64))
 
 
 def _by_users(data: Interactions, share: float, drawn: np.random.Generator, most: int) -> Split:
@@ -179,31 +169,27 @@ def _by_users(data: Interactions, share: float, drawn: np.random.Generator, most
         raise _too_few(data)
     held = np.zeros(len(data.users), np.bool_)
     held[drawn.choice(able, count, replace=False)] = True
-    of_held = taken(held, data.rows)
-
-    def at_random(here: slice) -> npt.NDArray[Any]:
-        return drawn.random(len(data.rows[here]))
+    of_held = take(held, data.rows)
 
     # a random order within each user, whose first fifth is hidden
-    hidden = _first(data, at_random, np.floor(HIDDEN * counts).astype(np.int64))
+    hidden = _first(
+        data,
+        lambda here: drawn.random(len(data.rows[here])),
+        np.floor(HIDDEN * counts).astype(np.int64),
+    )
     hidden &= of_held
     parts = np.where(of_held, np.uint8(SHOWN), np.uint8(TRAIN))
     parts[hidden] = TEST
-    return _parted(data, "users", parts)
+    return _make_split(data, "users", parts)
 
 
 def _first(
-    data: Interactions,
-    keys: Callable[[slice], npt.NDArray[Any]],
-    wanted: npt.NDArray[np.int64],
+    data: Interactions, keys: Callable[[slice], Numbers], wanted: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.bool_]:
     """A mask of the first `wanted` entries of each user by a key, formed for blocks of users.
 
-    Args:
-        data: The interactions.
-        keys: A function that returns the keys of consecutive slices of the entries; among equal
-            keys the earlier entry is first.
-        wanted: How many entries of each user are taken.
+    `keys` returns the keys of consecutive slices of the entries; among equal keys the earlier entry
+    is first.
     """
     starts = data.starts()
     first = np.zeros(len(data), np.bool_)
@@ -259,21 +245,8 @@ class Evaluation:
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain numbers and text."""
-        return {
-            "test": self.way,
-            "k": self.k,
-            "tested": self.tested,
-            "ranked_users": self.ranked_users,
-            "unknown_items": self.unknown_items,
-            "relevant": self.relevant,
-            "figures": {
-                method: {name: figure.to_dict() for name, figure in own.items()}
-                for method, own in self.figures.items()
-            },
-            "by_activity": list(self.by_activity),
-            "by_popularity": list(self.by_popularity),
-            "metric": self.metric,
-        }
+        own = asdict(self)
+        return {"test": own.pop("way"), **own}
 
 
 def evaluate(
@@ -297,7 +270,7 @@ def evaluate(
     """
     test, train = held.test, held.train
     figures: dict[str, dict[str, Figure]] = {"model": {}}
-    errors: dict[str, npt.NDArray[np.float64]] = {}
+    errors: dict[str, Errors] = {}
     known = train.item_counts() > 0
     if train.item_attributes is not None:
         # items with attributes have factors, even without interactions
@@ -310,15 +283,18 @@ def evaluate(
             low, high = model.scale or (float(test.ratings.min()), float(test.ratings.max()))
             relevant = low + RELEVANT * (high - low)
         wanted = findable & (test.ratings >= relevant)
-    target = test.chosen(wanted)
-    users = _ranked_users(target, seed)
-    popular = popularity(train)
+    target = test.select(wanted)
+    users = np.unique(target.rows).astype(np.intp)
+    if len(users) > MOST_USERS:
+        drawn = np.random.Generator(np.random.Philox(seed))
+        users = np.sort(drawn.choice(users, MOST_USERS, replace=False))
+    popular = train.popularity()
     rankings: dict[str, Ranking] = {}
     # held-out users are known by what is shown of them, which the model's history lacks
     strangers = model.strangers() & (held.seen.user_counts() == 0)
     scorers: dict[str, Scorer] = {
         "model": with_popular(model.scores, popular, strangers),
-        "most popular": lambda rows: popular_scores(popular, len(rows)),
+        "most popular": lambda rows: np.tile(popular, (len(rows), 1)),
     }
     for method, scorer in scorers.items():
         # the baseline ranks the same items under the same filters
@@ -341,72 +317,53 @@ def evaluate(
     )
 
 
-def _rate(
-    model: Model, held: Split, figures: dict[str, dict[str, Figure]]
-) -> dict[str, npt.NDArray[np.float64]]:
+def _rate(model: Model, held: Split, figures: dict[str, dict[str, Figure]]) -> dict[str, Errors]:
     """Add RMSE and MAE of model and averages to the figures; returns squared errors by method."""
     test = held.test
-    base = averages(*(part for part in (held.train, held.shown) if part is not None))
     assert test.ratings is not None
-    errors: dict[str, npt.NDArray[np.float64]] = {}
-    predictions = {
-        "model": model.predict(test.rows, test.columns, clip=True),
-        "averages": base.predict(test.rows, test.columns),
-    }
-    for method, predicted in predictions.items():
+    base = averages(*(part for part in (held.train, held.shown) if part is not None))
+    errors: dict[str, Errors] = {}
+    for method, predicted in (
+        ("model", model.predict(test.rows, test.columns, clip=True)),
+        ("averages", base.predict(test.rows, test.columns)),
+    ):
         within = predicted if model.scale is None else np.clip(predicted, *model.scale)
         figures[method] = rating_figures(within, test.ratings, test.rows)
         errors[method] = np.square(within - test.ratings)
     return errors
 
 
-def _ranked_users(target: Interactions, seed: int) -> npt.NDArray[np.intp]:
-    users = np.unique(target.rows).astype(np.intp)
-    if len(users) <= MOST_USERS:
-        return users
-    drawn = np.random.Generator(np.random.Philox(seed))
-    return np.sort(drawn.choice(users, MOST_USERS, replace=False))
-
-
 def _by_activity(
-    held: Split,
-    errors: dict[str, npt.NDArray[np.float64]],
-    rankings: dict[str, Ranking],
-    target: Interactions,
+    held: Split, errors: dict[str, Errors], rankings: dict[str, Ranking], target: Interactions
 ) -> tuple[dict[str, Any], ...]:
     """RMSE or NDCG of users, by their number of known entries."""
     counts = held.seen.user_counts()
     if errors:
-        return _binned(counts[held.test.rows], errors, root=True)
+        return _bin(counts[held.test.rows], errors, root=True)
     values = {
         method: ranking_per_user(ranking, target)["ndcg"] for method, ranking in rankings.items()
     }
-    return _binned(counts[rankings["model"].users], values, root=False)
+    return _bin(counts[rankings["model"].users], values, root=False)
 
 
 def _by_popularity(
-    held: Split,
-    errors: dict[str, npt.NDArray[np.float64]],
-    rankings: dict[str, Ranking],
-    target: Interactions,
+    held: Split, errors: dict[str, Errors], rankings: dict[str, Ranking], target: Interactions
 ) -> tuple[dict[str, Any], ...]:
     """RMSE, or the share of relevant items that was found, by the number of training entries."""
     counts = held.train.item_counts()
     if errors:
-        return _binned(counts[held.test.columns], errors, root=True)
+        return _bin(counts[held.test.columns], errors, root=True)
     # entries of users that were not drawn into the sample are neither found nor missed
     users = np.isin(target.rows, rankings["model"].users)
     pairs = target.rows[users].astype(np.int64) * len(target.items) + target.columns[users]
-    values: dict[str, npt.NDArray[np.float64]] = {}
+    values: dict[str, Errors] = {}
     for method, ranking in rankings.items():
-        listed = ranking.users.astype(np.int64)[:, None] * len(target.items) + ranking.items
-        values[method] = np.isin(pairs, listed[ranking.items >= 0]).astype(np.float64)
-    return _binned(counts[target.columns[users]], values, root=False)
+        pairs_listed = ranking.users.astype(np.int64)[:, None] * len(target.items) + ranking.items
+        values[method] = np.isin(pairs, pairs_listed[ranking.items >= 0]).astype(np.float64)
+    return _bin(counts[target.columns[users]], values, root=False)
 
 
-def _binned(
-    counts: npt.NDArray[Any], values: dict[str, npt.NDArray[np.float64]], *, root: bool
-) -> tuple[dict[str, Any], ...]:
+def _bin(counts: Numbers, values: dict[str, Errors], *, root: bool) -> tuple[dict[str, Any], ...]:
     """The mean of values over each range of counts; its square root for squared errors."""
     bins: list[dict[str, Any]] = []
     edges: Sequence[float] = (0, *EDGES, np.inf)

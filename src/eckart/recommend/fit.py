@@ -14,10 +14,10 @@ from eckart.files import check_output
 from eckart.progress import Report, Watch, each_step, unwatched
 from eckart.recommend.attribute_tables import AttributeTables, attach, summary
 from eckart.recommend.columns import ColumnNames
-from eckart.recommend.evaluation import SHARE, Evaluation, Split, SplitMethod, evaluate, split
+from eckart.recommend.evaluation import SHARE, Evaluation, SplitMethod, evaluate, split
 from eckart.recommend.fitting import Fit, OnStep, fit_model, fit_split
-from eckart.recommend.interaction_tables import check_read, read_interactions, taken_anew
-from eckart.recommend.interactions import Interactions, merged, of_known
+from eckart.recommend.interaction_tables import check_sides, read_history, read_interactions
+from eckart.recommend.interactions import Interactions, align_new, merge
 from eckart.recommend.model import Model, attributed
 from eckart.recommend.report import item_map
 from eckart.recommend.settings import Feedback, Settings
@@ -184,16 +184,13 @@ def fit_recommender(
     watch = timed(watch, seconds_of)
     with watch("Reading", None):
         start = load_model(older) if isinstance(older, str | PathLike) else older
-        named = named or ColumnNames()
-        if start is not None:
-            named = named.like(start.named)
+        named = (named or ColumnNames()).like(None if start is None else start.named)
         given = feedback or Feedback()
         feedback = _feedback_of(given, start)
         read = _read(data, start, named, given, feedback, attributes)
     notes = list(read.notes)
     if not isinstance(settings, Settings):
-        older_settings = {} if start is None else _settings_of(start, read)
-        settings = Settings(**{**older_settings, **(settings or {})})
+        settings = Settings(**{**_settings_of(start, read), **(settings or {})})
     # as asked, before the data changes them: `load` gives these back to a new fit
     asked = settings.to_dict()
     settings, changed = settings.adapt(read)
@@ -211,7 +208,7 @@ def fit_recommender(
             trained = fit_split(held, settings, on_step=each_step(report))
             evaluation = evaluate(trained.model, held, k=k, seed=settings.seed)
         notes += _advice(evaluation)
-        visible = held.joined()
+        visible = held.join()
     del held
     with watch("Fitting", settings.epochs) as report:
         fit = fit_model(
@@ -271,7 +268,7 @@ def _read(
         if data is not None:
             new = read_interactions(data, named, feedback, later=True)
             notes += [*new.notes, *check_sides(_source(data, start), new, read.users, read.items)]
-            new = over_known(new, read.users, read.items)
+            new = align_new(new, read.users, read.items)
             read = merge(read, new, notes, judged=feedback.judges)
         read = replace(read, notes=tuple(notes))
     elif data is None:
@@ -284,8 +281,6 @@ def _read(
         attached = attach(read, attributes, named)
         read = replace(attached.data, notes=(*read.notes, *attached.notes))
     return replace(read, scale=feedback.scale)
-
-
 
 
 def _choose(
@@ -319,8 +314,10 @@ def _feedback_of(given: Feedback, start: Model | None) -> Feedback:
     return replace(start.feedback, **named)
 
 
-def _settings_of(start: Model, read: Interactions) -> dict[str, Any]:
+def _settings_of(start: Model | None, read: Interactions) -> dict[str, Any]:
     """The settings of the older model, less those for ratings if these became interactions."""
+    if start is None:
+        return {}
     kept = start.document.get("settings", {})
     left_out = {*NOT_KEPT}
     if start.explicit != (read.ratings is not None):
@@ -328,8 +325,6 @@ def _settings_of(start: Model, read: Interactions) -> dict[str, Any]:
         left_out |= {*FOR_RATINGS, *(("method",) if kept.get("method") == "gibbs" else ())}
     names = {one.name for one in fields(Settings)} - left_out
     return {name: value for name, value in kept.items() if name in names}
-
-
 
 
 def _advice(evaluation: Evaluation | None) -> list[str]:
@@ -345,8 +340,6 @@ def _advice(evaluation: Evaluation | None) -> list[str]:
         "Predicted ratings say how much people like what they choose, not what they choose: for "
         f"lists fit with `at_least={evaluation.relevant:g}`, which learns that."
     ]
-
-
 
 
 def _paths(*given: Any) -> list[Path]:

@@ -152,7 +152,7 @@ def fit(data: Path | None, report: Path | None, as_json: bool, **options: Any) -
     output = options["output"] or _default(data or options["older"])
     _check_paths(data, output, report, options)
     # imported after all checks, so that `--help` and refusals load no numerical library
-    from eckart.completion.kernels import compiling_said_by
+    from eckart.completion.kernels import compiling_noted_by
     from eckart.recommend.fit import fit_recommender
     from eckart.recommend.report import fit_rows, metric_table, recommend_page
 
@@ -160,7 +160,7 @@ def fit(data: Path | None, report: Path | None, as_json: bool, **options: Any) -
     with (
         limited_threads(options["threads"]),
         # the first run compiles the kernels for some seconds, which would look like a stall
-        compiling_said_by(lambda text: console.note(text, quiet=quiet)),
+        compiling_noted_by(lambda text: console.note(text, quiet=quiet)),
     ):
         result = fit_recommender(
             data,

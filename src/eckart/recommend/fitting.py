@@ -26,11 +26,11 @@ from eckart.recommend.interactions import Interactions
 from eckart.recommend.model import (
     Approximation,
     Model,
+    as_biased,
     as_entries,
-    as_offset,
     attributed,
     each_draw,
-    plainest,
+    simplify,
 )
 from eckart.recommend.settings import Feedback, Settings
 from eckart.solvers import Step
@@ -151,7 +151,9 @@ def learn_mapping(
         G[np.diag_indices_from(G)] += DAMPING
         weights = scipy.linalg.solve(G, right, assume_a="pos")
         constant = average - means @ weights
-    return AttributeMapping(weights=np.vstack([weights, constant]), lowest=0.0 if nonnegative else -np.inf)
+    return AttributeMapping(
+        weights=np.vstack([weights, constant]), lowest=0.0 if nonnegative else -np.inf
+    )
 
 
 def map_cold(
@@ -277,7 +279,7 @@ def fit_model(
     return Fit(
         model=Model(
             data=replace(data, notes=()),
-            approximation=plainest(each_draw(approximation, _in_file_order), plain),
+            approximation=simplify(each_draw(approximation, _in_file_order), plain),
             objective=plain,
             scale=scale if explicit else None,
             document={
@@ -302,7 +304,7 @@ def _complete(
         return found
     # items first: where unobserved entries count, the equations of a user hold all items
     nonnegative = objective.nonnegative
-    offset = map_cold(as_offset(found), data, "columns", nonnegative=nonnegative)
+    offset = map_cold(as_biased(found), data, "columns", nonnegative=nonnegative)
     offset = fold_in(offset, objective, entries, "rows")
     return map_cold(offset, data, "rows", nonnegative=nonnegative)
 
@@ -339,7 +341,7 @@ def fit_split(held: Split, settings: Settings, **arguments: Any) -> Fit:
         return old.with_rows(B, np.where(held_out, new.row_bias, old.row_bias))
 
     both = each_draw(model.approximation, take, folded)
-    answering = model.having(held.train, plainest(both, objective))
+    answering = replace(model, data=held.train, approximation=simplify(both, objective))
     return replace(fit, model=answering)
 
 

@@ -10,15 +10,16 @@ import pyarrow as pa
 
 from eckart.errors import ArgumentError, MatrixError
 from eckart.recommend.chunked import (
+    Column,
+    Floats,
     Growing,
-    taken,
+    take,
 )
 from eckart.recommend.columns import ColumnNames, naming
 from eckart.recommend.ids import Encoder, column_of
-from eckart.recommend.interactions import Interactions, once, with_own_ids
+from eckart.recommend.interactions import Interactions, deduplicate, drop_unused_ids
 from eckart.recommend.reading import (
     Blocks,
-    Numbers,
     Table,
     as_numbers,
     read_blocks,
@@ -112,8 +113,9 @@ def interactions_of(
     notes = list(blocks.notes)
     # no variable refers to the entries, so the memory of what is sorted or left out is freed at
     # once
-    read = once(
-        _chosen_only(_checked(blocks, feedback.scale, notes), feedback, notes, later=later), notes
+    read = deduplicate(
+        _keep_chosen(_check_rows(blocks, feedback.scale, notes), feedback, notes, later=later),
+        notes,
     )
     if read.ratings is not None and len(read) > 1 and np.ptp(read.ratings) == 0:
         notes.append(
@@ -144,7 +146,7 @@ class Gathered:
         for columns in blocks.columns:
             self._add(columns)
 
-    def _add(self, columns: dict[str, Any]) -> None:
+    def _add(self, columns: dict[str, Column]) -> None:
         for role, encoder in self._ids.items():
             column, large = column_of(columns.pop(role))
             # one block with numbers beyond 64 bits makes the whole column text
@@ -156,7 +158,7 @@ class Gathered:
         if "time" in columns:
             self._times.add(self._moments(columns.pop("time")))
 
-    def _moments(self, column: Any) -> Any:
+    def _moments(self, column: Column) -> Column:
         """A column of times as an Arrow array, with dates and missing values of NumPy and pandas.
 
         Raises:
@@ -174,11 +176,11 @@ class Gathered:
     def ids(self, role: str) -> tuple[Vocabulary, Places]:
         """The vocabulary of users or items and the place of each entry; can be called once."""
         untyped = self._blocks.untyped or self._large[role]
-        return Vocabulary.coded(self._ids.pop(role), untyped=untyped)
+        return Vocabulary.of_codes(self._ids.pop(role), untyped=untyped)
 
-    def numbers(self, role: str) -> Numbers | None:
+    def numbers(self, role: str) -> Floats | None:
         """The ratings or weights, None if there are none; can be called once."""
-        return self._numbers.pop(role).joined() if role in self._numbers else None
+        return self._numbers.pop(role).join() if role in self._numbers else None
 
     def times(self, notes: list[str]) -> tuple[Times | None, Clock | None]:
         """Times as whole numbers and the clock that they count by; None if there are none."""
@@ -198,7 +200,9 @@ class Gathered:
         return times, clock
 
 
-def _checked(blocks: Blocks, scale: tuple[float, float] | None, notes: list[str]) -> Interactions:
+def _check_rows(
+    blocks: Blocks, scale: tuple[float, float] | None, notes: list[str]
+) -> Interactions:
     """All rows of a table in their order, less those of weight 0."""
     gathered = Gathered(blocks)
     (users, rows), (items, columns) = gathered.ids("user"), gathered.ids("item")
@@ -229,12 +233,12 @@ def _checked(blocks: Blocks, scale: tuple[float, float] | None, notes: list[str]
                 code="empty",
             )
         notes.append(f"{int((~kept).sum()):,} rows of weight 0 are left out.")
-        read = read.chosen(kept)
-        return with_own_ids(read)
+        read = read.select(kept)
+        return drop_unused_ids(read)
     return read
 
 
-def _chosen_only(
+def _keep_chosen(
     read: Interactions, feedback: Feedback, notes: list[str], *, later: bool
 ) -> Interactions:
     """Replace ratings by interactions if requested; the weights of dislikes are negative."""
@@ -244,30 +248,9 @@ def _chosen_only(
         notes.append("The ratings are left aside: only that there was an interaction counts.")
         return replace(read, ratings=None)
     # repeated ratings are settled before the threshold: the last rating of a pair is judged
-    read = once(read, notes)
-    kept, bad = _judged(read, feedback, notes)
-    read = replace(read, ratings=None)
-    if later or feedback.disliked is not None:
-        # 1 for a like, −1 for a dislike, 0 for neither
-        signs = kept.astype(np.float32) - bad
-        read = replace(read, weights=signs if read.weights is None else signs * read.weights)
-    if later:
-        return read
-    if not (kept.any() or bad.any()):
-        raise MatrixError(
-            f"No rating is at least {feedback.at_least:g}.",
-            hint="Give a smaller one.",
-            code="empty",
-        )
-    return with_own_ids(read.chosen(kept | bad))
-
-
-def _judged(
-    read: Interactions, feedback: Feedback, notes: list[str]
-) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """Masks of the ratings that are interactions and of those that are dislikes."""
+    read = deduplicate(read, notes)
+    assert read.ratings is not None
     at_least, disliked, ratings = feedback.at_least, feedback.disliked, read.ratings
-    assert ratings is not None
     bad = np.zeros(len(read), np.bool_) if disliked is None else ratings <= disliked
     kept = ~bad if at_least is None else ratings >= at_least
     if at_least is not None:
@@ -275,17 +258,28 @@ def _judged(
     if disliked is not None:
         notes.append(f"{int(bad.sum()):,} of {len(bad):,} ratings are at most {disliked:g}: these "
                      "are dislikes.")  # fmt: skip
-    return kept, bad
+    read = replace(read, ratings=None)
+    if later or disliked is not None:
+        # 1 for a like, −1 for a dislike, 0 for neither
+        signs = kept.astype(np.float32) - bad
+        read = replace(read, weights=signs if read.weights is None else signs * read.weights)
+    if later:
+        return read
+    if not (kept.any() or bad.any()):
+        raise MatrixError(
+            f"No rating is at least {at_least:g}.", hint="Give a smaller one.", code="empty"
+        )
+    return drop_unused_ids(read.select(kept | bad))
 
 
-def taken_anew(
-    history: Interactions, anew: Feedback, feedback: Feedback, notes: list[str]
+def read_history(
+    history: Interactions, asked: Feedback, feedback: Feedback, notes: list[str]
 ) -> Interactions:
     """The history of a model, with its ratings read as requested now.
 
     Args:
         history: The interactions of the model.
-        anew: What was asked for now.
+        asked: What was asked for now.
         feedback: What was asked for, completed by the feedback of the model.
         notes: A list to which notes for the user are appended.
 
@@ -293,16 +287,16 @@ def taken_anew(
         ArgumentError: If ratings are needed, but the history has only interactions.
         MatrixError: If a rating is off the scale, or no interaction is left.
     """
-    if history.ratings is None:
-        if anew.needs_ratings:
-            raise ArgumentError(
-                "The history of the older model has no ratings any more, only who chose what.",
-                hint="Leave out what asks for ratings, or fit a new model to the tables.",
-                code="no-ratings",
-            )
-        return history
-    _check(history, "the history", anew.scale)
-    return _chosen_only(history, feedback, notes, later=False)
+    if history.ratings is not None:
+        _check(history, "the history", asked.scale)
+        return _keep_chosen(history, feedback, notes, later=False)
+    if asked.needs_ratings:
+        raise ArgumentError(
+            "The history of the older model has no ratings any more, only who chose what.",
+            hint="Leave out what asks for ratings, or fit a new model to the tables.",
+            code="no-ratings",
+        )
+    return history
 
 
 def _check(read: Interactions, source: str, scale: tuple[float, float] | None) -> None:
@@ -333,35 +327,26 @@ def _refuse(wrong: npt.NDArray[np.bool_], read: Interactions, source: str, what:
     )
 
 
-def placed_pairs(
+def place_pairs(
     table: Table, users: Vocabulary, items: Vocabulary
 ) -> tuple[Places, Places, list[str]]:
-    """The places of the users and of the items of a table, −1 for unknown ones.
-
-    Args:
-        table: The table that was read.
-        users: The users of a model.
-        items: The items of a model.
-
-    Returns:
-        The places of the users, those of the items, and notes if users and items may be exchanged.
+    """The places of the users and of the items of a table, −1 for unknown ones, and notes.
 
     Raises:
         MatrixError: If the users of the table are the items of the model.
     """
-    rows = users.places(table.columns["user"], "user")
-    columns = items.places(table.columns["item"], "item")
 
-    def turned() -> tuple[Places, Places]:
+    def places(first: Vocabulary, second: Vocabulary) -> tuple[Places, Places]:
         return (
-            items.places(table.columns["user"], "user"),
-            users.places(table.columns["item"], "item"),
+            first.places(table.columns["user"], "user"),
+            second.places(table.columns["item"], "item"),
         )
 
-    return rows, columns, _check_exchange(table.source, (rows, columns), turned)
+    found = places(users, items)
+    return *found, _check_exchange(table.source, found, lambda: places(items, users))
 
 
-def check_read(source: str, read: Interactions, users: Vocabulary, items: Vocabulary) -> list[str]:
+def check_sides(source: str, read: Interactions, users: Vocabulary, items: Vocabulary) -> list[str]:
     """Check that the users and items of interactions are not exchanged; returns notes for the user.
 
     Raises:
@@ -370,8 +355,8 @@ def check_read(source: str, read: Interactions, users: Vocabulary, items: Vocabu
 
     def places(first: Vocabulary, second: Vocabulary) -> tuple[Places, Places]:
         return (
-            taken(first.places(read.users.ids), read.rows),
-            taken(second.places(read.items.ids), read.columns),
+            take(first.places(read.users.ids), read.rows),
+            take(second.places(read.items.ids), read.columns),
         )
 
     return _check_exchange(source, places(users, items), lambda: places(items, users))

@@ -9,15 +9,23 @@ import numpy.typing as npt
 from eckart.errors import MatrixError
 from eckart.recommend.attributes import Attributes
 from eckart.recommend.chunked import (
-    counted,
+    Floats,
+    Numbers,
+    bincount,
+    count_repeats,
     pair_order,
-    repeats,
     same_order,
-    taken,
+    take,
     without_repeats,
 )
-from eckart.recommend.reading import Numbers
-from eckart.recommend.times import EARLIEST, Clock, Times, behind, comparable, together
+from eckart.recommend.times import (
+    EARLIEST,
+    Clock,
+    Times,
+    append_later,
+    comparable,
+    concatenate_times,
+)
 from eckart.recommend.vocabulary import Places, Vocabulary
 
 COLUMNS: Final = ("rows", "columns", "ratings", "weights", "times")
@@ -48,8 +56,8 @@ class Interactions:
     items: Vocabulary
     rows: Places
     columns: Places
-    ratings: Numbers | None = None
-    weights: Numbers | None = None
+    ratings: Floats | None = None
+    weights: Floats | None = None
     times: Times | None = None
     clock: Clock | None = None
     scale: tuple[float, float] | None = None
@@ -77,11 +85,11 @@ class Interactions:
             return np.ones(len(self), np.bool_)
         return self.weights > 0
 
-    def chosen(self, places: npt.NDArray[Any]) -> "Interactions":
+    def select(self, places: Numbers) -> "Interactions":
         """Some of the entries, given as a mask or as places; all ids are kept."""
 
-        def some(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-            return values[places] if places.dtype == np.bool_ else taken(values, places)
+        def some(values: Numbers) -> Numbers:
+            return values[places] if places.dtype == np.bool_ else take(values, places)
 
         return replace(
             self,
@@ -92,20 +100,29 @@ class Interactions:
             times=None if self.times is None else some(self.times),
         )
 
+    def popularity(self) -> Floats:
+        """How many users interacted with each item, without dislikes.
+
+        Among equally popular items the earlier one is ranked higher.
+        """
+        liked = self.liked
+        columns = self.columns if liked.all() else self.columns[liked]
+        return bincount(columns, len(self.items)).astype(np.float32)
+
     def starts(self) -> npt.NDArray[np.int64]:
         """The first entry of each user, and the end: of length users + 1."""
         return np.concatenate([np.zeros(1, np.int64), np.cumsum(self.user_counts())])
 
     def item_counts(self) -> npt.NDArray[np.int64]:
         """How many users interacted with each item."""
-        return counted(self.columns, len(self.items))
+        return bincount(self.columns, len(self.items))
 
     def user_counts(self) -> npt.NDArray[np.int64]:
         """How many items each user interacted with."""
-        return counted(self.rows, len(self.users))
+        return bincount(self.rows, len(self.users))
 
 
-def once(read: Interactions, notes: list[str], *, add: bool | None = None) -> Interactions:
+def deduplicate(read: Interactions, notes: list[str], *, add: bool | None = None) -> Interactions:
     """Sort interactions by user and item, and keep each pair once.
 
     Args:
@@ -118,7 +135,7 @@ def once(read: Interactions, notes: list[str], *, add: bool | None = None) -> In
         8 bytes for each entry; if the caller holds no reference to `read`, its columns are freed
         one by one.
     """
-    found = repeats(read.rows, read.columns)
+    found = count_repeats(read.rows, read.columns)
     if not found:
         return read
     # a table that is sorted already is not sorted again
@@ -129,7 +146,7 @@ def once(read: Interactions, notes: list[str], *, add: bool | None = None) -> In
         order, pairs, read.times, read.weights, add=not rated if add is None else add
     )
     if len(order) < count:
-        notes.append(_of_repeats(count - len(order), rated=rated, timed=timed))
+        notes.append(_repeats_note(count - len(order), rated=rated, timed=timed))
     sides = replace(read, rows=NOTHING, columns=NOTHING, ratings=None, weights=None, times=None)
     columns = {
         name: getattr(read, name) for name in COLUMNS if name != "weights" or weights is None
@@ -137,13 +154,13 @@ def once(read: Interactions, notes: list[str], *, add: bool | None = None) -> In
     # each column is freed as soon as its sorted copy takes its place
     del read, pairs
     for name, values in columns.items():
-        columns[name] = None if values is None else taken(values, order)
+        columns[name] = None if values is None else take(values, order)
     if weights is not None:
         columns["weights"] = weights
     return replace(sides, **columns)
 
 
-def _of_repeats(count: int, *, rated: bool, timed: bool) -> str:
+def _repeats_note(count: int, *, rated: bool, timed: bool) -> str:
     if not rated:
         return f"{count:,} repeated interactions are added to the weights of the first."
     return (
@@ -152,7 +169,7 @@ def _of_repeats(count: int, *, rated: bool, timed: bool) -> str:
     )
 
 
-def with_own_ids(read: Interactions) -> Interactions:
+def drop_unused_ids(read: Interactions) -> Interactions:
     """Remove the ids that have neither entries nor attributes."""
     sides: list[tuple[Vocabulary, Places, Attributes | None]] = []
     for vocabulary, places, counts, attributes in (
@@ -163,8 +180,8 @@ def with_own_ids(read: Interactions) -> Interactions:
         # ids with attributes stay known without interactions
         own = Vocabulary(vocabulary.column(np.flatnonzero(there)), vocabulary.whole)
         to_new = np.cumsum(there, dtype=np.int32) - 1
-        known = None if attributes is None else attributes.chosen(there)
-        sides.append((own, taken(to_new, places), known))
+        known = None if attributes is None else attributes.select(there)
+        sides.append((own, take(to_new, places), known))
     (users, rows, of_users), (items, columns, of_items) = sides
     return replace(
         read,
@@ -177,7 +194,7 @@ def with_own_ids(read: Interactions) -> Interactions:
     )
 
 
-def merged(
+def merge(
     old: Interactions, new: Interactions, notes: list[str] | None = None, *, judged: bool = False
 ) -> Interactions:
     """Merge a history with later interactions, over the ids of the later ones.
@@ -206,23 +223,23 @@ def merged(
             hint="Give interactions of the same kind.",
             code="other-kind",
         )
-    both = joined(old, new)
+    both = concatenate(old, new)
     # sorted with the old entry of a pair first, so each repeated pair stands side by side
     again = (both.rows[1:] == both.rows[:-1]) & (both.columns[1:] == both.columns[:-1])
     if both.times is not None and notes is not None:
-        notes += _of_times(old, new, int(np.sum(again & (both.times[1:] < both.times[:-1]))))
+        notes += _times_notes(old, new, int(np.sum(again & (both.times[1:] < both.times[:-1]))))
     if not judged:
-        return once(_changed_minds(both, again), [])
-    last = once(both, [], add=False)
+        return deduplicate(_reverse_opinions(both, again), [])
+    last = deduplicate(both, [], add=False)
     if last.weights is None:
         return last
-    last = last.chosen(last.weights != 0)
+    last = last.select(last.weights != 0)
     # weights that are all 1 say nothing and take memory
     plain = last.weights is not None and (last.weights == 1).all()
     return replace(last, weights=None) if plain else last
 
 
-def _of_times(old: Interactions, new: Interactions, earlier: int) -> list[str]:
+def _times_notes(old: Interactions, new: Interactions, earlier: int) -> list[str]:
     """Notes on times of different kinds, or on new interactions that are earlier than old ones."""
     if old.clock != new.clock and len(new) and not comparable(old.clock, new.clock):
         kinds = [
@@ -237,7 +254,7 @@ def _of_times(old: Interactions, new: Interactions, earlier: int) -> list[str]:
     return []
 
 
-def _changed_minds(both: Interactions, again: Any) -> Interactions:
+def _reverse_opinions(both: Interactions, again: Any) -> Interactions:
     """Set the earlier weight of a pair to 0 if the user changed between like and dislike."""
     if both.ratings is not None or both.weights is None or not (both.weights < 0).any():
         return both
@@ -252,7 +269,7 @@ def _changed_minds(both: Interactions, again: Any) -> Interactions:
     return replace(both, weights=weights)
 
 
-def joined(old: Interactions, new: Interactions) -> Interactions:
+def concatenate(old: Interactions, new: Interactions) -> Interactions:
     """All entries of two, over the ids of the second, sorted; the old one of a pair comes first."""
     times, clock = _times(old, new)
     ratings = None
@@ -267,10 +284,10 @@ def joined(old: Interactions, new: Interactions) -> Interactions:
         weights=_weights(old, new),
         times=times,
         clock=clock,
-        user_attributes=_widest(old.user_attributes, new.user_attributes, len(new.users)),
-        item_attributes=_widest(old.item_attributes, new.item_attributes, len(new.items)),
+        user_attributes=_wider(old.user_attributes, new.user_attributes, len(new.users)),
+        item_attributes=_wider(old.item_attributes, new.item_attributes, len(new.items)),
     )
-    return both.chosen(pair_order(both.rows, both.columns, both.shape))
+    return both.select(pair_order(both.rows, both.columns, both.shape))
 
 
 def _times(old: Interactions, new: Interactions) -> tuple[Times | None, Clock | None]:
@@ -283,30 +300,30 @@ def _times(old: Interactions, new: Interactions) -> tuple[Times | None, Clock | 
     own = (old.times, old.clock)
     if new.times is None or new.clock is None:
         # the new entries have no times: all count as equally late
-        return behind(own, np.zeros(len(new), np.int64))
+        return append_later(own, np.zeros(len(new), np.int64))
     if comparable(old.clock, new.clock):
-        return together(own, (new.times, new.clock))
-    return behind(own, new.times)
+        return concatenate_times(own, (new.times, new.clock))
+    return append_later(own, new.times)
 
 
-def of_known(data: Interactions, users: Vocabulary, items: Vocabulary) -> Interactions:
-    """`as_known`, without entries of weight 0 whose user or item is unknown."""
+def align_new(data: Interactions, users: Vocabulary, items: Vocabulary) -> Interactions:
+    """`align`, without entries of weight 0 whose user or item is unknown."""
     if data.weights is not None and not data.weights.all():
         known = users.places(data.users.ids)[data.rows] >= 0
         known &= items.places(data.items.ids)[data.columns] >= 0
         # an entry of weight 0 only takes the place of an older one, so a new id has no use for it
-        data = with_own_ids(data.chosen(known | (data.weights != 0)))
-    return as_known(data, users, items)
+        data = drop_unused_ids(data.select(known | (data.weights != 0)))
+    return align(data, users, items)
 
 
-def as_known(data: Interactions, users: Vocabulary, items: Vocabulary) -> Interactions:
+def align(data: Interactions, users: Vocabulary, items: Vocabulary) -> Interactions:
     """Interactions over ids that begin with those of `users` and `items`.
 
     Their attributes are dropped, since those of another table have other columns.
     """
-    users, to_user = users.extended(data.users)
-    items, to_item = items.extended(data.items)
-    rows, columns = taken(to_user, data.rows), taken(to_item, data.columns)
+    users, to_user = users.extend(data.users)
+    items, to_item = items.extend(data.items)
+    rows, columns = take(to_user, data.rows), take(to_item, data.columns)
     moved = replace(
         data,
         users=users,
@@ -316,25 +333,25 @@ def as_known(data: Interactions, users: Vocabulary, items: Vocabulary) -> Intera
         user_attributes=None,
         item_attributes=None,
     )
-    return moved.chosen(pair_order(rows, columns, moved.shape))
+    return moved.select(pair_order(rows, columns, moved.shape))
 
 
 def without_user(data: Interactions, place: int) -> Interactions:
     """Interactions without those of one user and without the user's id."""
-    kept = data.chosen(data.rows != place)
+    kept = data.select(data.rows != place)
     rows = kept.rows - (kept.rows > place).astype(np.int32)
     attributes = data.user_attributes
     if attributes is not None:
-        attributes = attributes.chosen(np.delete(np.arange(len(attributes)), place))
+        attributes = attributes.select(np.delete(np.arange(len(attributes)), place))
     users = data.users.without(place)
     return replace(kept, users=users, rows=rows, user_attributes=attributes)
 
 
-def _widest(old: Attributes | None, new: Attributes | None, count: int) -> Attributes | None:
+def _wider(old: Attributes | None, new: Attributes | None, count: int) -> Attributes | None:
     """The later attributes, or the older ones with empty rows for later ids."""
     if new is not None or old is None:
         return new
-    return old.widened(count)
+    return old.widen(count)
 
 
 def _weights(old: Interactions, new: Interactions) -> Any:

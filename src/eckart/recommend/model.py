@@ -17,7 +17,7 @@ from eckart.factors import Factors
 from eckart.recommend.chunked import BLOCK, blocks
 from eckart.recommend.columns import ColumnNames
 from eckart.recommend.interactions import Interactions
-from eckart.recommend.ranking import Scores, popularity
+from eckart.recommend.ranking import Scores
 from eckart.recommend.settings import Feedback
 from eckart.recommend.vocabulary import Vocabulary
 
@@ -78,7 +78,7 @@ class Model:
     @property
     def offset(self) -> BiasedFactors:
         """Mean, biases and factors: the mean of a posterior, and zero biases for plain factors."""
-        return as_offset(self.approximation)
+        return as_biased(self.approximation)
 
     def entries(self) -> Entries:
         """The interactions as the entries of the objective."""
@@ -112,10 +112,6 @@ class Model:
         """Predict the value of each pair of known places."""
         return self.offset.predict(rows, columns)
 
-    def popularity(self) -> npt.NDArray[np.float32]:
-        """The popularity of each item: how many users interacted with it."""
-        return popularity(self.data)
-
     def strangers(self) -> npt.NDArray[np.bool_]:
         """A mask of the users that have neither interactions nor attributes."""
         nothing = self.data.user_counts() == 0
@@ -140,10 +136,6 @@ class Model:
         """
         return _place(self.data.users, user, "user")
 
-    def having(self, data: Interactions, approximation: Approximation) -> "Model":
-        """This model with other interactions and factors."""
-        return replace(self, data=data, approximation=approximation)
-
 
 def _place(vocabulary: Vocabulary, one: object, what: str, more: str = "") -> int:
     """The place of an id that must be known."""
@@ -157,7 +149,7 @@ def _place(vocabulary: Vocabulary, one: object, what: str, more: str = "") -> in
     return place
 
 
-def as_offset(approximation: Approximation) -> BiasedFactors:
+def as_biased(approximation: Approximation) -> BiasedFactors:
     """An approximation of any kind as mean, biases and factors."""
     if isinstance(approximation, BiasedFactors):
         return approximation
@@ -184,10 +176,10 @@ def each_draw(
     if isinstance(approximation, PosteriorSamples):
         pairs = zip(approximation.draws, cast("PosteriorSamples", second).draws, strict=True)
         return replace(approximation, draws=tuple(function(*pair) for pair in pairs))
-    return function(as_offset(approximation), as_offset(second))
+    return function(as_biased(approximation), as_biased(second))
 
 
-def plainest(approximation: BiasedFactors | PosteriorSamples, objective: Observed) -> Approximation:
+def simplify(approximation: BiasedFactors | PosteriorSamples, objective: Observed) -> Approximation:
     """The plain factors, if the approximation has neither biases nor factors of attributes."""
     # with ratings there are biases, also if they happen to be zero
     if not isinstance(approximation, BiasedFactors) or objective.unobserved_weight == 0:
@@ -235,8 +227,11 @@ def check_sound(model: Model) -> None:
         A pass over the interactions, a block at a time.
     """
     data = model.data
-    for vocabulary in (data.users, data.items):
-        _check_ids(vocabulary)
+    for ids in (data.users.ids, data.items.ids):
+        # the two types that `Vocabulary` keeps
+        known = pa.types.is_int64(ids.type) or pa.types.is_string(ids.type)
+        if not known or ids.null_count or len(ids.unique()) != len(ids):
+            raise ValueError("some of its ids are missing, occur twice, or are of another type")
     for name, dtype in DTYPES.items():
         values = getattr(data, name)
         if values is not None and (values.dtype != dtype or values.shape != data.rows.shape):
@@ -253,29 +248,19 @@ def check_sound(model: Model) -> None:
     _ = model.feedback, model.named
 
 
-def _check_ids(vocabulary: Vocabulary) -> None:
-    ids = vocabulary.ids
-    # the two types that `Vocabulary` keeps
-    known = pa.types.is_int64(ids.type) or pa.types.is_string(ids.type)
-    if not known or ids.null_count or len(ids.unique()) != len(ids):
-        raise ValueError("some of its ids are missing, occur twice, or are of another type")
-
-
 def _check_places(data: Interactions) -> None:
     """Refuse entries that lie outside the matrix, or are not sorted with each pair once."""
-    rows, columns = data.rows, data.columns
     # in blocks, since keys in int64 take more memory than the pairs
-    for here in blocks(len(rows), BLOCK):
+    for here in blocks(len(data.rows), BLOCK):
         # one entry more than the block, so that the order across blocks is checked too
         row, column = (places[here.start : here.stop + 1].astype(np.int64)
-                       for places in (rows, columns))  # fmt: skip
-        inside = _within(row, data.shape[0]) and _within(column, data.shape[1])
+                       for places in (data.rows, data.columns))  # fmt: skip
+        inside = all(
+            ((places >= 0) & (places < count)).all()
+            for places, count in zip((row, column), data.shape, strict=True)
+        )
         if not inside or (np.diff(row * data.shape[1] + column) <= 0).any():
             raise ValueError("its interactions lie outside, or are not in order")
-
-
-def _within(places: npt.NDArray[np.int64], count: int) -> bool:
-    return bool(((places >= 0) & (places < count)).all())
 
 
 def _check_finite(approximation: Approximation) -> None:
@@ -285,25 +270,21 @@ def _check_finite(approximation: Approximation) -> None:
     draws = approximation.draws if isinstance(approximation, PosteriorSamples) else (approximation,)
     if len({(draw.shape, draw.rank) for draw in draws}) != 1:
         raise ValueError("its draws are not of one shape")
-    beside: list[Any] = []
+    beside: list[Array | float] = []
     for draw in draws:
-        beside += [draw.mean, draw.row_bias, draw.column_bias, *_extra(draw)]
+        beside += [draw.mean, draw.row_bias, draw.column_bias]
+        beside += [extra for extra in (draw.extra_columns, draw.extra_rows) if extra is not None]
+        ranks = [] if draw.extra_columns is None else [draw.extra_columns.shape[:1]]
+        ranks += [] if draw.extra_rows is None else [draw.extra_rows.shape[1:]]
+        if any(rank != (draw.rank,) for rank in ranks):
+            raise ValueError("what attributes add does not fit the factors")
     if isinstance(approximation, PosteriorSamples):
         beside += [approximation.noise, *_priors(approximation)]
     if not all(np.isfinite(np.asarray(one)).all() for one in beside):
         raise ValueError("some of its factors are no numbers")
 
 
-def _extra(draw: BiasedFactors) -> Iterator[Any]:
-    """The factors of attributes, after a check that they fit the factors of the model."""
-    for extra, axis in ((draw.extra_columns, 0), (draw.extra_rows, 1)):
-        if extra is not None:
-            if extra.ndim != 2 or extra.shape[axis] != draw.rank:
-                raise ValueError("what attributes add does not fit the factors")
-            yield extra
-
-
-def _priors(samples: PosteriorSamples) -> Iterator[Any]:
+def _priors(samples: PosteriorSamples) -> Iterator[Array]:
     """The numbers of the priors, after a check that they fit the factors, with or without bias."""
     for prior in (one for pair in samples.priors for one in pair):
         width = prior.mean.size
@@ -313,34 +294,26 @@ def _priors(samples: PosteriorSamples) -> Iterator[Any]:
         yield from (prior.mean, prior.precision)
 
 
-def describe_approximation(approximation: Approximation) -> dict[str, Any]:
+def pack(approximation: Approximation) -> tuple[dict[str, Any], dict[str, Array]]:
+    """An approximation as a description in plain values, and its arrays by name."""
     if isinstance(approximation, PosteriorSamples):
-        return {
+        arrays: dict[str, Array] = {}
+        pairs = zip(approximation.draws, approximation.priors, strict=True)
+        for place, (draw, priors) in enumerate(pairs):
+            # safetensors is flat: each draw has a prefix of its number
+            arrays |= {f"{place}.{name}": array for name, array in pack(draw)[1].items()}
+            for side, prior in zip(PRIORS, priors, strict=True):
+                arrays[f"{place}.{side}.mean"] = prior.mean
+                arrays[f"{place}.{side}.precision"] = prior.precision
+        described = {
             "kind": "samples",
             "draws": len(approximation.draws),
             "means": [draw.mean for draw in approximation.draws],
             "noise": approximation.noise,
         }
-    if isinstance(approximation, BiasedFactors):
-        return {"kind": "offset", "mean": approximation.mean}
-    return {"kind": "factors"}
-
-
-def approximation_arrays(approximation: Approximation) -> dict[str, Any]:
-    if isinstance(approximation, PosteriorSamples):
-        arrays: dict[str, Any] = {}
-        pairs = zip(approximation.draws, approximation.priors, strict=True)
-        for place, (draw, priors) in enumerate(pairs):
-            # safetensors is flat: each draw has a prefix of its number
-            arrays |= {
-                f"{place}.{name}": array for name, array in approximation_arrays(draw).items()
-            }
-            for side, prior in zip(PRIORS, priors, strict=True):
-                arrays[f"{place}.{side}.mean"] = prior.mean
-                arrays[f"{place}.{side}.precision"] = prior.precision
-        return arrays
+        return described, arrays
     if isinstance(approximation, Factors):
-        return {"B": approximation.B, "A": approximation.A}
+        return {"kind": "factors"}, {"B": approximation.B, "A": approximation.A}
     arrays = {
         "B": approximation.factors.B,
         "A": approximation.factors.A,
@@ -351,38 +324,35 @@ def approximation_arrays(approximation: Approximation) -> dict[str, Any]:
         extra = getattr(approximation, name)
         if extra is not None:
             arrays[name] = extra
-    return arrays
+    return {"kind": "offset", "mean": approximation.mean}, arrays
 
 
-def read_approximation(kind: dict[str, Any], arrays: dict[str, Any]) -> Approximation:
-    if kind["kind"] == "factors":
+def unpack(described: dict[str, Any], arrays: dict[str, Array]) -> Approximation:
+    """The approximation that `pack` described."""
+    if described["kind"] == "factors":
         return Factors(arrays["B"], arrays["A"])
-    if kind["kind"] == "offset":
-        return _offset(float(kind["mean"]), arrays)
-    parts: dict[str, dict[str, Any]] = {}
-    for name, array in arrays.items():
-        place, _, rest = name.partition(".")
-        parts.setdefault(place, {})[rest] = array
-    draws = [
-        _offset(float(kind["means"][place]), parts[str(place)])
-        for place in range(int(kind["draws"]))
-    ]
-    priors = [
-        tuple(
-            Prior(
-                mean=arrays[f"{place}.{side}.mean"],
-                precision=arrays[f"{place}.{side}.precision"],
-            )
-            for side in PRIORS
+    if described["kind"] == "offset":
+        return _unpack_offset(float(described["mean"]), arrays)
+    draws: list[BiasedFactors] = []
+    priors: list[tuple[Prior, Prior]] = []
+    for place in range(int(described["draws"])):
+        prefix = f"{place}."
+        own = {
+            name.removeprefix(prefix): array
+            for name, array in arrays.items()
+            if name.startswith(prefix)
+        }
+        draws.append(_unpack_offset(float(described["means"][place]), own))
+        rows, columns = (
+            Prior(mean=own[f"{side}.mean"], precision=own[f"{side}.precision"]) for side in PRIORS
         )
-        for place in range(int(kind["draws"]))
-    ]
+        priors.append((rows, columns))
     return PosteriorSamples(
-        draws=tuple(draws), noise=float(kind["noise"]), priors=tuple((a, z) for a, z in priors)
+        draws=tuple(draws), noise=float(described["noise"]), priors=tuple(priors)
     )
 
 
-def _offset(mean: float, arrays: dict[str, Any]) -> BiasedFactors:
+def _unpack_offset(mean: float, arrays: dict[str, Array]) -> BiasedFactors:
     return BiasedFactors(
         mean,
         arrays["row_bias"],

@@ -11,9 +11,10 @@ import pyarrow as pa
 from eckart.approximations import PosteriorSamples
 from eckart.arrays import Array
 from eckart.errors import ArgumentError, MatrixError
+from eckart.recommend.chunked import Numbers, one_array
 from eckart.recommend.columns import ColumnNames, Names
 from eckart.recommend.ids import column_of
-from eckart.recommend.interaction_tables import placed_pairs
+from eckart.recommend.interaction_tables import place_pairs
 from eckart.recommend.model import Model
 from eckart.recommend.ranking import Figure, rating_figures
 from eckart.recommend.reading import numbers_of, read_table
@@ -118,7 +119,7 @@ def predict_pairs(
     """
     table = read_table(pairs, (named or ColumnNames()).like(model.named))
     data = model.data
-    rows, columns, said = placed_pairs(table, data.users, data.items)
+    rows, columns, said = place_pairs(table, data.users, data.items)
     predicted = model.predict(rows, columns, clip=clip)
     actual = numbers_of(table, "rating")
     # one missing rating would make RMSE and MAE NaN
@@ -136,7 +137,7 @@ def predict_pairs(
     titles = None
     if names is not None:
         # as the model spells ids, which is how titles are found
-        ids = data.items.alike(_plain(items)).to_pylist()
+        ids = data.items.convert(one_array(items)).to_pylist()
         titles = tuple(names.get(str(one), "") for one in ids)
     return Prediction(
         users=users,
@@ -151,12 +152,6 @@ def predict_pairs(
         mae=figures.get("mae"),
         notes=(*table.notes, *said),
     )
-
-
-def _plain(column: Any) -> Any:
-    """A column as one Arrow array without a dictionary."""
-    whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    return whole.dictionary_decode() if pa.types.is_dictionary(whole.type) else whole
 
 
 def _deviation(model: Model, rows: Any, columns: Any) -> Array | None:
@@ -272,7 +267,7 @@ def explain(model: Model, user: object, item: object, *, names: Names | None = N
             hint="Add interactions of the user first.",
             code="no-history",
         )
-    base, adds, by_attributes = _shares(model, row, column, history)
+    base, adds, by_attributes = _split_score(model, row, column, history)
     places = model.data.columns[history]
     ratings = model.data.ratings
     order = np.argsort(-adds, kind="stable")
@@ -283,7 +278,7 @@ def explain(model: Model, user: object, item: object, *, names: Names | None = N
             rating=None if ratings is None else float(ratings[history][place]),
             title=None if names is None else names.get(str(one), ""),
         )
-        for one, place in zip(model.data.items.listed(places[order]), order, strict=True)
+        for one, place in zip(model.data.items.to_list(places[order]), order, strict=True)
     )
     own = model.data.items.at(column)
     return Explanation(
@@ -298,26 +293,31 @@ def explain(model: Model, user: object, item: object, *, names: Names | None = N
     )
 
 
-def _shares(
+def _split_score(
     model: Model, row: int, column: int, history: slice
 ) -> tuple[float, npt.NDArray[np.float64], float | None]:
     """The part of a score that is the same for all, and what items and attributes add to it."""
-    offset, objective = model.offset, model.objective
-    places = model.data.columns[history]
-    D = _with_bias(model, np.append(places, column))
+    offset, objective, data = model.offset, model.objective, model.data
+    places = data.columns[history]
+    D = offset.factors.A.T[np.append(places, column)].astype(np.float64)
+    if objective.has_biases:
+        # a one for the bias of the user, which is solved for together with the factors
+        D = np.concatenate([D, np.ones((len(D), 1))], axis=1)
     weights = np.ones(len(places))
-    if model.data.weights is not None:
+    if data.weights is not None:
         # the sign of a weight marks a dislike, whose target is 0
-        weights = np.abs(model.data.weights[history], dtype=np.float64)
-    targets = model.data.liked[history].astype(np.float64)
-    if model.data.ratings is not None:
+        weights = np.abs(data.weights[history], dtype=np.float64)
+    targets = data.liked[history].astype(np.float64)
+    if data.ratings is not None:
         expected = offset.mean + offset.column_bias[places]
-        targets = model.data.ratings[history].astype(np.float64) - expected
-    M, linear = _shared(model, places)
-    count = len(places) + objective.unobserved_weight * len(model.data.items)
-    attributes = model.data.user_attributes
-    if attributes is not None:
+        targets = data.ratings[history].astype(np.float64) - expected
+    attributes, C = data.user_attributes, None
+    count = len(places) + objective.unobserved_weight * len(data.items)
+    if attributes is not None and offset.extra_columns is not None:
         count += objective.attribute_weight * attributes.width
+        # attributes come last, behind the pattern if there is one
+        C = offset.extra_columns.T[-attributes.width :].astype(np.float64)
+    M, linear = _shared_equations(model, places, C)
     # as in the fit, or the terms would not sum to the fitted score
     ridge = objective.strength * max(count, 1.0) ** objective.count_exponent
     own = D[:-1]
@@ -325,31 +325,24 @@ def _shares(
     direction = np.linalg.solve(M, D[-1])
     adds = (own @ direction) * weights * targets + linear @ direction
     base = float(offset.mean + offset.column_bias[column])
-    if attributes is None:
+    if attributes is None or C is None:
         return base, adds, None
     # factors of a user without interactions come from the regression on attributes
     if not len(places):
         fitted = model.predict(np.array([row]), np.array([column]))
         return base, adds, float(fitted[0]) - base
     has = attributes.matrix[[row]].toarray()[0]
-    C = _attribute_factors(model)
     by_attributes = objective.attribute_weight * (has @ C) @ direction[: C.shape[1]]
     return base, adds, float(by_attributes)
 
 
-def _with_bias(model: Model, places: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """Factors of some items, with a one for the bias of the user if the model has biases."""
-    D = model.offset.factors.A.T[places].astype(np.float64)
-    if model.objective.has_biases:
-        # the bias of the user is solved for together with the factors
-        D = np.concatenate([D, np.ones((len(D), 1))], axis=1)
-    return D
-
-
-def _shared(
-    model: Model, places: npt.NDArray[Any]
+def _shared_equations(
+    model: Model, places: Numbers, attributes: Array | None
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """The system matrix without the ratings, and what each item adds to the right side."""
+    """The system matrix without the ratings, and what each item adds to the right side.
+
+    `attributes` holds the factors of the attributes of users, of shape (attributes, rank).
+    """
     A, objective = model.offset.factors.A.astype(np.float64), model.objective
     width = len(A) + objective.has_biases
     M, linear = np.zeros((width, width)), np.zeros((len(places), width))
@@ -361,16 +354,6 @@ def _shared(
         C = extra.T[: len(model.data.items)].astype(np.float64)
         M[: len(A), : len(A)] += objective.implicit_features * (C.T @ C)
         linear[:, : len(A)] = objective.implicit_features * C[places]
-    if model.data.user_attributes is not None:
-        C = _attribute_factors(model)
-        M[: len(A), : len(A)] += objective.attribute_weight * (C.T @ C)
+    if attributes is not None:
+        M[: len(A), : len(A)] += objective.attribute_weight * (attributes.T @ attributes)
     return M, linear
-
-
-def _attribute_factors(model: Model) -> npt.NDArray[np.float64]:
-    """The factors of the attributes of users, of shape (attributes, rank)."""
-    extra, attributes = model.offset.extra_columns, model.data.user_attributes
-    assert extra is not None
-    assert attributes is not None
-    # attributes come last, behind the pattern if there is one
-    return extra.T[len(extra.T) - attributes.width :].astype(np.float64)

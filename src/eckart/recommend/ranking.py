@@ -1,7 +1,7 @@
 """Ranked lists from scores, the baselines, and the figures of both with standard errors."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, final
 
@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eckart.arrays import Array
-from eckart.recommend.chunked import blocks, counted, summed
+from eckart.recommend.chunked import Numbers, blocks, sum_by_place
 from eckart.recommend.interactions import Interactions
 from eckart.recommend.settings import whole_number
 
@@ -20,7 +20,6 @@ shape (users, items) each time, since the ranking overwrites it."""
 History: TypeAlias = tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]
 """The items that users have seen: the first entry of each user and the end, and the items."""
 PerUser: TypeAlias = npt.NDArray[np.float64]
-Numbers: TypeAlias = npt.NDArray[np.float64]
 BLOCK_BYTES: Final = 32_000_000
 """Bytes of the scores of one block of users."""
 SWEEPS: Final = 10
@@ -78,19 +77,15 @@ def rank(
         [[1, 2]]
     """
     history = None if seen is None else (seen.starts(), seen.columns)
-    blocks = list(ranked_blocks(score, users, total, k, history=history, allowed=allowed))
-    if not blocks:
-        return Ranking(
-            users=users, items=np.zeros((0, k), np.int32), scores=np.zeros((0, k), np.float32)
-        )
+    found = list(rank_blocks(score, users, total, k, history=history, allowed=allowed))
     return Ranking(
         users=users,
-        items=np.concatenate([block.items for block in blocks]),
-        scores=np.concatenate([block.scores for block in blocks]),
+        items=np.concatenate([np.zeros((0, k), np.int32), *(one.items for one in found)]),
+        scores=np.concatenate([np.zeros((0, k), np.float32), *(one.scores for one in found)]),
     )
 
 
-def ranked_blocks(
+def rank_blocks(
     score: Scorer,
     users: npt.NDArray[np.intp],
     total: int,
@@ -156,11 +151,6 @@ def _largest(scores: Scores, width: int) -> npt.NDArray[np.intp]:
     return chosen
 
 
-def popular_scores(scores: npt.NDArray[np.float32], users: int) -> Scores:
-    """The same scores of all items for each of some users."""
-    return np.tile(scores, (users, 1))
-
-
 def with_popular(
     score: Scorer, popular: npt.NDArray[np.float32], strangers: npt.NDArray[np.bool_]
 ) -> Scorer:
@@ -176,22 +166,12 @@ def with_popular(
         known = ~strangers[rows]
         if known.all():
             return score(rows)
-        scores = popular_scores(popular, len(rows))
+        scores = np.tile(popular, (len(rows), 1))
         if known.any():
             scores[known] = score(rows[known])
         return scores
 
     return answered
-
-
-def popularity(data: Interactions) -> npt.NDArray[np.float32]:
-    """The popularity of each item: how many users interacted with it, without dislikes.
-
-    Among equally popular items the earlier one is ranked higher.
-    """
-    liked = data.liked
-    columns = data.columns if liked.all() else data.columns[liked]
-    return counted(columns, len(data.items)).astype(np.float32)
 
 
 @final
@@ -208,7 +188,7 @@ class Averages:
     users: npt.NDArray[np.float64]
     items: npt.NDArray[np.float64]
 
-    def predict(self, rows: npt.NDArray[Any], columns: npt.NDArray[Any]) -> Any:
+    def predict(self, rows: Numbers, columns: Numbers) -> Any:
         """Predict the rating of each pair of places."""
         return self.mean + self.users[rows] + self.items[columns]
 
@@ -229,21 +209,19 @@ def averages(*parts: Interactions) -> Averages:
         raise ValueError("averages of interactions without ratings")
     # by blocks, so that nothing as long as the ratings is held in float64
     every = [(part, here) for part in parts for here in blocks(len(part))]
-    mean = math.fsum(float(np.sum(_weights(part, here) * _off(part, here, 0.0)))
-                     for part, here in every)  # fmt: skip
+    mean = math.fsum(float(np.sum(_residuals(part, here, 0.0))) for part, here in every)
     mean /= math.fsum(float(np.sum(_weights(part, here))) for part, here in every)
     users, items = (np.zeros(count) for count in parts[0].shape)
     # the counts do not change between sweeps
-    of_users = DAMPING + _total(summed(part.rows, len(users), _weighing(part)) for part in parts)
-    of_items = DAMPING + _total(summed(part.columns, len(items), _weighing(part)) for part in parts)
+    user_weights, item_weights = (
+        DAMPING + np.sum([_weight_sums(part, side) for part in parts], axis=0) for side in (0, 1)
+    )
     for _ in range(SWEEPS):
-        users = _total(_beside_items(part, mean, items) for part in parts) / of_users
-        items = _total(_beside_users(part, mean, users) for part in parts) / of_items
+        users = np.sum([_residual_sums(part, 0, mean, items) for part in parts], axis=0)
+        users = users / user_weights
+        items = np.sum([_residual_sums(part, 1, mean, users) for part in parts], axis=0)
+        items = items / item_weights
     return Averages(mean=mean, users=users, items=items)
-
-
-def _total(parts: Iterable[Numbers]) -> Numbers:
-    return np.sum(list(parts), axis=0)
 
 
 def _weights(part: Interactions, here: slice) -> Numbers:
@@ -252,31 +230,28 @@ def _weights(part: Interactions, here: slice) -> Numbers:
     return part.weights[here].astype(np.float64)
 
 
-def _weighing(part: Interactions) -> Callable[[slice], Numbers]:
-    return lambda here: _weights(part, here)
-
-
-def _off(part: Interactions, here: slice, mean: float) -> Numbers:
+def _residuals(
+    part: Interactions, here: slice, mean: float, biases: Numbers | float = 0.0
+) -> Numbers:
+    """The weighted ratings, less the mean and the biases of the other side."""
     assert part.ratings is not None
-    return part.ratings[here].astype(np.float64) - mean
+    return _weights(part, here) * (part.ratings[here].astype(np.float64) - mean - biases)
 
 
-def _beside_items(part: Interactions, mean: float, items: Numbers) -> Numbers:
-    """The sum of the residuals of each user, beside the mean and the biases of items."""
-
-    def left(here: slice) -> Numbers:
-        return _weights(part, here) * (_off(part, here, mean) - items[part.columns[here]])
-
-    return summed(part.rows, len(part.users), left)
+def _weight_sums(part: Interactions, side: int) -> Numbers:
+    """The sum of the weights of each user (side 0) or item (side 1)."""
+    places = (part.rows, part.columns)[side]
+    return sum_by_place(places, part.shape[side], lambda here: _weights(part, here))
 
 
-def _beside_users(part: Interactions, mean: float, users: Numbers) -> Numbers:
-    """The sum of the residuals of each item, beside the mean and the biases of users."""
-
-    def left(here: slice) -> Numbers:
-        return _weights(part, here) * (_off(part, here, mean) - users[part.rows[here]])
-
-    return summed(part.columns, len(part.items), left)
+def _residual_sums(part: Interactions, side: int, mean: float, biases: Numbers) -> Numbers:
+    """The sum of the residuals of each user or item, beside mean and biases of the others."""
+    places, others = (part.rows, part.columns) if side == 0 else (part.columns, part.rows)
+    return sum_by_place(
+        places,
+        part.shape[side],
+        lambda here: _residuals(part, here, mean, biases[others[here]]),
+    )
 
 
 @final
@@ -299,12 +274,8 @@ class Figure:
         error = float(np.std(each, ddof=1)) / math.sqrt(count) if count > 1 else None
         return Figure(value=float(np.mean(each)), error=error)
 
-    def to_dict(self) -> dict[str, float | None]:
-        """The value and the error as plain numbers."""
-        return {"value": self.value, "error": self.error}
 
-
-def rating_figures(predicted: Array, actual: Array, users: npt.NDArray[Any]) -> dict[str, Figure]:
+def rating_figures(predicted: Array, actual: Array, users: Numbers) -> dict[str, Figure]:
     """RMSE and MAE, with standard errors that take the ratings of one user as dependent.
 
     Args:
@@ -318,14 +289,14 @@ def rating_figures(predicted: Array, actual: Array, users: npt.NDArray[Any]) -> 
         1.0
     """
     off = np.abs(np.asarray(predicted, np.float64) - np.asarray(actual, np.float64))
-    squared, plain = _clustered(np.square(off), users), _clustered(off, users)
+    squared, plain = _clustered_mean(np.square(off), users), _clustered_mean(off, users)
     rmse = math.sqrt(squared.value)
     # the delta method: √x has the derivative 1/(2·√x)
     error = None if squared.error is None or not rmse else squared.error / (2 * rmse)
     return {"rmse": Figure(value=rmse, error=error), "mae": plain}
 
 
-def _clustered(each: PerUser, clusters: npt.NDArray[Any]) -> Figure:
+def _clustered_mean(each: PerUser, clusters: Numbers) -> Figure:
     """The mean, and its standard error if only the clusters are independent."""
     mean = float(np.mean(each))
     # the variance of a mean whose clusters are independent: the sums over clusters are squared

@@ -5,25 +5,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any, Final, TypeAlias, final
+from typing import Any, Final, final
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-from pyarrow import compute
 
 from eckart.errors import MatrixError
 from eckart.files.tables import column_blocks, read_columns, table_head
 from eckart.files.text.cells import numbers
 from eckart.files.text.table import Kind, TableHead, plain
+from eckart.recommend.chunked import Column, Floats, Numbers, pc
 from eckart.recommend.columns import KNOWN, ColumnNames, find_columns, naming
 from eckart.recommend.ids import column_of
-
-Numbers: TypeAlias = npt.NDArray[np.float32]
-
-
-pc: Final[Any] = compute  # its functions are created at import, which no type checker sees
-
 
 FINE: Final = 1000
 """The range of large ratings is at least so many times their rounding to float32."""
@@ -226,7 +219,7 @@ def _header_names(named: ColumnNames) -> frozenset[str]:
     return KNOWN | {name for name in given if name and not name.isdigit()}
 
 
-def numbers_of(table: Table, role: str) -> Numbers | None:
+def numbers_of(table: Table, role: str) -> Floats | None:
     """The numbers of the column of ratings or weights; None if there is no such column.
 
     Raises:
@@ -236,7 +229,7 @@ def numbers_of(table: Table, role: str) -> Numbers | None:
     return None if column is None else as_numbers(column, role, table.source)
 
 
-def as_numbers(column: Any, role: str, source: str, *, before: int = 0) -> Numbers:
+def as_numbers(column: Column, role: str, source: str, *, before: int = 0) -> Floats:
     """A column of ratings or weights as float32; NaN for missing cells.
 
     Args:
@@ -268,7 +261,7 @@ def as_numbers(column: Any, role: str, source: str, *, before: int = 0) -> Numbe
     return rounded
 
 
-def _read_text(column: Any, role: str, source: str, before: int) -> Any:
+def _read_text(column: Column, role: str, source: str, before: int) -> Column:
     """Text in memory as the numbers it says, read as in a file; other types unchanged.
 
     Raises:
@@ -293,7 +286,7 @@ def _read_text(column: Any, role: str, source: str, before: int) -> Any:
     )
 
 
-def _check_apart(exact: npt.NDArray[Any], rounded: Numbers, source: str) -> None:
+def _check_apart(exact: Numbers, rounded: Floats, source: str) -> None:
     """Refuse large ratings whose differences are lost in the rounding of float32.
 
     Raises:
@@ -314,7 +307,7 @@ def _check_apart(exact: npt.NDArray[Any], rounded: Numbers, source: str) -> None
         )
 
 
-def _column(name: object, values: Any) -> Any:
+def _column(name: object, values: Column) -> Column:
     """A column of a mapping; numbers that are too large for Arrow stay as they are, for the ids."""
     try:
         return pa.array(values) if isinstance(values, list) else column_of(values, "values")[0]

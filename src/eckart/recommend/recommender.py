@@ -187,7 +187,7 @@ class LowRankRecommender:
         self, users: Sequence[object] | None = None, k: int = 10, **filters: Any
     ) -> list[RankedList]:
         """The k best items of several users, or of all."""
-        chosen = self.model.data.users.listed() if users is None else users
+        chosen = self.model.data.users.to_list() if users is None else users
         return top_items(self.model, chosen, k, **filters)
 
     def similar(self, item: object, k: int = 10) -> RankedList:

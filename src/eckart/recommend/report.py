@@ -41,7 +41,7 @@ def item_map(model: Model, names: dict[str, str] | None = None) -> dict[str, Any
     if data.ratings is not None:
         sums = np.bincount(data.columns, data.ratings, minlength=len(counts))
         means = sums / np.maximum(counts, 1)
-    ids = data.items.listed(places)
+    ids = data.items.to_list(places)
     return {
         "x": plane[:, 0].tolist(),
         "y": plane[:, 1].tolist(),
@@ -76,7 +76,7 @@ def fit_rows(document: dict[str, Any]) -> list[tuple[str, str]]:
     kind = "ratings" if document["explicit"] else "interactions"
     rows = [
         ("users × items", f"{document['users']:,} × {document['items']:,}"),
-        (kind, _counted(document)),
+        (kind, _count(document)),
     ]
     if document["scale"] is not None:
         rows.append(("scale", f"{document['scale'][0]:g} to {document['scale'][1]:g}"))
@@ -141,7 +141,7 @@ def evaluation_sentence(evaluation: dict[str, Any]) -> str:
     )
 
 
-def _counted(document: dict[str, Any]) -> str:
+def _count(document: dict[str, Any]) -> str:
     disliked = f", {document['disliked']:,} of them dislikes" if document["disliked"] else ""
     return f"{document['interactions']:,} ({document['density']:.2%} of all){disliked}"
 

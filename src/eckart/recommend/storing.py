@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from os import PathLike
 from pathlib import Path
 from typing import Any, Final
@@ -23,15 +24,15 @@ from eckart.files.tables import parquet_columns, read_parquet, write_table
 from eckart.files.tensors import read_arrays, write_arrays
 from eckart.files.whole import damaged, read_steadily
 from eckart.recommend.attributes import Attributes, Feature
+from eckart.recommend.chunked import one_array
 from eckart.recommend.interactions import Interactions
 from eckart.recommend.model import (
     Model,
-    approximation_arrays,
     check_sound,
-    describe_approximation,
-    read_approximation,
+    pack,
+    unpack,
 )
-from eckart.recommend.times import Clock, Times, clocked
+from eckart.recommend.times import Clock, set_clock
 from eckart.recommend.vocabulary import Vocabulary
 
 SIDES: Final = ("users", "items")
@@ -113,9 +114,21 @@ def load_model(path: str | PathLike[str]) -> Model:
 
 def _load(folder: Path) -> Model:
     document = _document(folder)
+    # before any file is parsed, so that a damaged one gives one clear message
     for name in _files(document):
-        # before any file is parsed, so that a damaged one gives one clear message
-        _check_file(folder / name, str(document["files"].get(name, "")))
+        path = folder / name
+        if not path.is_file():
+            raise FormatError(
+                f"The model {folder} lacks its file {name}.",
+                hint="Copy the whole folder, or fit the model again.",
+                code="missing-file",
+            )
+        if _digest(path) != str(document["files"].get(name, "")):
+            raise FormatError(
+                f"{path} is not the file that was written with this model.",
+                hint="Copy the whole folder again, or fit the model again.",
+                code="damaged-file",
+            )
     try:
         model = _read(folder, document)
         check_sound(model)
@@ -179,21 +192,6 @@ def _files(document: dict[str, Any]) -> tuple[str, ...]:
     return FILES if document.get("attributes") is None else (*FILES, ATTRIBUTES)
 
 
-def _check_file(path: Path, digest: str) -> None:
-    if not path.is_file():
-        raise FormatError(
-            f"The model {path.parent} lacks its file {path.name}.",
-            hint="Copy the whole folder, or fit the model again.",
-            code="missing-file",
-        )
-    if _digest(path) != digest:
-        raise FormatError(
-            f"{path} is not the file that was written with this model.",
-            hint="Copy the whole folder again, or fit the model again.",
-            code="damaged-file",
-        )
-
-
 def _digest(path: Path) -> str:
     # in pieces, never the whole file at once
     with path.open("rb") as file:
@@ -204,26 +202,16 @@ def write_model(model: Model, folder: Path) -> None:
     """Write the files of a model to a new folder."""
     folder.mkdir()
     data = model.data
-    write_arrays(folder / FACTORS, approximation_arrays(model.approximation))
-    counts = (data.user_counts(), data.item_counts())
-    for name, vocabulary, count in zip(
-        (USERS, ITEMS), (data.users, data.items), counts, strict=True
-    ):
+    described, arrays = pack(model.approximation)
+    write_arrays(folder / FACTORS, arrays)
+    for name, vocabulary, count in (
+        (USERS, data.users, data.user_counts()), (ITEMS, data.items, data.item_counts())
+    ):  # fmt: skip
         write_table(folder / name, {"id": vocabulary.ids, "entries": pa.array(count)})
-    write_table(
-        folder / HISTORY,
-        {
-            name: values
-            for name, values in (
-                ("user", data.rows),
-                ("item", data.columns),
-                ("rating", data.ratings),
-                ("weight", data.weights),
-                ("time", data.times),
-            )
-            if values is not None
-        },
-    )
+    columns = {"user": data.rows, "item": data.columns, "rating": data.ratings,
+               "weight": data.weights, "time": data.times}  # fmt: skip
+    given = {name: values for name, values in columns.items() if values is not None}
+    write_table(folder / HISTORY, given)
     settings = model.objective.settings()
     document: dict[str, Any] = {
         "format": FORMAT,
@@ -233,10 +221,10 @@ def write_model(model: Model, folder: Path) -> None:
         "interactions": len(data),
         "whole_ids": [data.users.whole, data.items.whole],
         "scale": None if model.scale is None else list(model.scale),
-        "clock": None if data.clock is None else data.clock.to_dict(),
+        "clock": None if data.clock is None else asdict(data.clock),
         "objective": {name: settings[name] for name in OBJECTIVE},
-        "approximation": describe_approximation(model.approximation),
-        "attributes": write_attributes(data, folder),
+        "approximation": described,
+        "attributes": _write_attributes(data, folder),
         "document": model.document,
     }
     # last, when every file is written
@@ -252,10 +240,9 @@ def _text(document: dict[str, Any]) -> bytes:
 
 
 def _read(folder: Path, document: dict[str, Any]) -> Model:
-    whole = document["whole_ids"]
     users, items = (
-        Vocabulary(_column(read_parquet(folder / name), "id"), bool(is_whole))
-        for name, is_whole in zip((USERS, ITEMS), whole, strict=True)
+        Vocabulary(one_array(read_parquet(folder / name).column("id")), bool(whole))
+        for name, whole in zip((USERS, ITEMS), document["whole_ids"], strict=True)
     )
     # Arrow's arrays are read-only, for which Numba would compile every kernel once more
     columns = {
@@ -263,8 +250,15 @@ def _read(folder: Path, document: dict[str, Any]) -> Model:
         for name, column in parquet_columns(folder / HISTORY)
     }
     pa.default_memory_pool().release_unused()
-    attributes = read_attributes_of(folder, document.get("attributes"), (len(users), len(items)))
-    times, clock = _times(columns.get("time"), document.get("clock"), folder)
+    times, clock = columns.get("time"), document.get("clock")
+    if times is not None and clock is None:
+        # in models that lack the clock it follows from the size of the times
+        times, clock = set_clock(times, pa.int64(), str(folder))
+    elif times is not None:
+        clock = Clock(dated=bool(clock["dated"]), digits=int(clock["digits"]))
+        if not 0 <= clock.digits <= MOST_DIGITS:
+            raise ValueError(f"its times have {clock.digits} digits")
+    attributes = _read_attributes(folder, document.get("attributes"), (len(users), len(items)))
     data = Interactions(
         users=users,
         items=items,
@@ -273,49 +267,24 @@ def _read(folder: Path, document: dict[str, Any]) -> Model:
         ratings=columns.get("rating"),
         weights=columns.get("weight"),
         times=times,
-        clock=clock,
-        user_attributes=attributes[0],
-        item_attributes=attributes[1],
+        clock=None if times is None else clock,
+        user_attributes=attributes.get("users"),
+        item_attributes=attributes.get("items"),
     )
-    arrays = read_arrays(folder / FACTORS)
-    approximation = read_approximation(document["approximation"], arrays)
     if len(data) != document["interactions"]:
         raise damaged(folder / DOCUMENT, "it has another number of interactions")
     scale = document["scale"]
     return Model(
         data=data,
-        approximation=approximation,
+        approximation=unpack(document["approximation"], read_arrays(folder / FACTORS)),
         objective=Observed(**document["objective"]),
         scale=None if scale is None else (float(scale[0]), float(scale[1])),
         document=document["document"],
     )
 
 
-def _times(
-    times: Any, clock: dict[str, Any] | None, folder: Path
-) -> tuple[Times | None, Clock | None]:
-    """Times and their clock; the clock follows from the size of the times if the model lacks it."""
-    if times is None:
-        return None, None
-    if clock is None:
-        return clocked(times, pa.int64(), str(folder))
-    digits = int(clock["digits"])
-    if not 0 <= digits <= MOST_DIGITS:
-        raise ValueError(f"its times have {digits} digits")
-    return times, Clock(dated=bool(clock["dated"]), digits=digits)
-
-
-def _column(table: Any, name: str) -> Any:
-    column = table.column(name)
-    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-
-
-def write_attributes(data: Interactions, folder: Path) -> dict[str, Any] | None:
-    """Write the attributes of users and items; returns their description, None without any.
-
-    Raises:
-        StorageError: If the system refuses to write.
-    """
+def _write_attributes(data: Interactions, folder: Path) -> dict[str, Any] | None:
+    """Write the attributes of users and items; returns their description, None without any."""
     sides = {"users": data.user_attributes, "items": data.item_attributes}
     held = {side: own for side, own in sides.items() if own is not None}
     if not held:
@@ -333,42 +302,32 @@ def write_attributes(data: Interactions, folder: Path) -> dict[str, Any] | None:
     }
 
 
-def read_attributes_of(
+def _read_attributes(
     folder: Path, document: dict[str, Any] | None, shape: tuple[int, int]
-) -> tuple[Attributes | None, Attributes | None]:
-    """Read the attributes of users and of items that `write_attributes` wrote.
-
-    Args:
-        folder: The folder of the model.
-        document: Their description as `write_attributes` returned it; None if there are none.
-        shape: (users, items).
+) -> dict[str, Attributes]:
+    """The attributes of users and of items that `_write_attributes` wrote and described.
 
     Raises:
-        FormatError: If the file is damaged.
-        KeyError: If something is missing.
         ValueError: If the arrays do not fit the ids.
-        StorageError: If the system refuses to read it.
     """
     if document is None:
-        return None, None
-    arrays = read_arrays(folder / ATTRIBUTES)
-    users, items = (
-        _side(document[side], arrays, side, count) if side in document else None
-        for side, count in zip(("users", "items"), shape, strict=True)
-    )
-    return users, items
-
-
-def _side(document: dict[str, Any], arrays: dict[str, Any], side: str, count: int) -> Attributes:
-    features = tuple(Feature.of_dict(one) for one in document["features"])
-    width = sum(feature.width for feature in features)
-    data, indices, starts = (np.asarray(arrays[f"{side}.{part}"]) for part in PARTS)
-    matrix = scipy.sparse.csr_array((data, indices, starts), shape=(count, width))
-    # SciPy checks only the shapes by itself: indices beyond the width would read foreign memory
-    matrix.check_format(full_check=True)
-    if matrix.dtype != np.float32 or not np.isfinite(matrix.data).all():
-        raise ValueError(f"some attributes of {side} are no numbers")
-    return Attributes(features=features, matrix=matrix, id_column=str(document["id_column"]))
+        return {}
+    arrays, found = read_arrays(folder / ATTRIBUTES), dict[str, Attributes]()
+    for side, count in zip(("users", "items"), shape, strict=True):
+        if side not in document:
+            continue
+        features = tuple(Feature.of_dict(one) for one in document[side]["features"])
+        width = sum(feature.width for feature in features)
+        parts = tuple(np.asarray(arrays[f"{side}.{part}"]) for part in PARTS)
+        matrix = scipy.sparse.csr_array(parts, shape=(count, width))
+        # SciPy checks only the shapes by itself: indices beyond the width would read foreign memory
+        matrix.check_format(full_check=True)
+        if matrix.dtype != np.float32 or not np.isfinite(matrix.data).all():
+            raise ValueError(f"some attributes of {side} are no numbers")
+        found[side] = Attributes(
+            features=features, matrix=matrix, id_column=str(document[side]["id_column"])
+        )
+    return found
 
 
 def export_factors(
@@ -405,7 +364,7 @@ def export_factors(
         write_table(path, {"id": vocabulary.ids, "vector": flat}, force=force)
         return [path]
     # with a character behind it, or a break at the end of the id would not count
-    broken = [one for one in vocabulary.listed() if len(f"{one}.".splitlines()) > 1]
+    broken = [one for one in vocabulary.to_list() if len(f"{one}.".splitlines()) > 1]
     if broken:
         raise MatrixError(
             f"The id {broken[0]!r} has a line break in it, which a list of lines cannot hold.",
@@ -413,12 +372,12 @@ def export_factors(
             code="bad-ids",
         )
     # both or none: vectors beside other ids would be wrong without a sign of it
-    with whole_files((path, ids_path(path)), force=force) as (place, beside_it):
+    with whole_files((path, _ids_path(path)), force=force) as (place, beside_it):
         with place.open("wb") as file:
             # given an open file, since `np.save` adds .npy to a path without that suffix
             np.save(file, vectors, allow_pickle=False)
-        write_text(beside_it, "".join(f"{one}\n" for one in vocabulary.listed()))
-    return [path, ids_path(path)]
+        write_text(beside_it, "".join(f"{one}\n" for one in vocabulary.to_list()))
+    return [path, _ids_path(path)]
 
 
 def check_export(path: Path, side: str, *, force: bool, inputs: Sequence[Path | None] = ()) -> None:
@@ -440,7 +399,12 @@ def check_export(path: Path, side: str, *, force: bool, inputs: Sequence[Path | 
     # both files, before any work is done
     check_output(path, force=force, inputs=inputs)
     if path.suffix.lower() == ".npy":
-        check_output(ids_path(path), force=force, inputs=[*inputs, path])
+        check_output(_ids_path(path), force=force, inputs=[*inputs, path])
+
+
+def _ids_path(path: Path) -> Path:
+    """The file for the ids of exported vectors, beside them."""
+    return path.with_name(f"{path.stem}.ids.txt")
 
 
 def vectors_of(model: Model, side: str) -> npt.NDArray[Any]:
@@ -452,13 +416,3 @@ def vectors_of(model: Model, side: str) -> npt.NDArray[Any]:
     ones = np.ones(len(factor), np.float32)
     last = ones if side == "users" else offset.column_bias
     return np.concatenate([factor, last[:, None]], axis=1, dtype=np.float32)
-
-
-def ids_path(path: Path) -> Path:
-    """The file for the ids of exported vectors, beside them.
-
-    Example:
-        >>> ids_path(Path("items.npy")).name
-        'items.ids.txt'
-    """
-    return path.with_name(f"{path.stem}.ids.txt")

@@ -1,7 +1,7 @@
 """Ranked lists of items: the best for users, and the most similar to one."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final, final
 
@@ -14,14 +14,15 @@ from eckart.arguments import check_flag
 from eckart.errors import ArgumentError, MatrixError
 from eckart.files.tables import write_tables
 from eckart.progress import Report, Watch, unwatched
+from eckart.recommend.chunked import Column
 from eckart.recommend.columns import Names
 from eckart.recommend.ids import all_of
 from eckart.recommend.model import Model
-from eckart.recommend.ranking import Ranking, rank, ranked_blocks, with_popular
+from eckart.recommend.ranking import Ranking, rank, rank_blocks, with_popular
 from eckart.recommend.settings import whole_number
-from eckart.recommend.vocabulary import Id
+from eckart.recommend.vocabulary import Id, Places
 
-SMALLEST: Final = 1e-12
+LEAST_LENGTH: Final = 1e-12
 """Length of factors up to which an item counts as having none."""
 
 
@@ -102,31 +103,23 @@ def top_items(
         users × items × rank operations; 32 MB of scores at a time.
     """
     check_flag("seen", seen)
-    asked = all_of(users)
-    places = model.data.users.places(asked)
-    ids = model.data.users.alike(asked).to_pylist()
+    ids = all_of(users)
+    places = model.data.users.places(ids)
+    asked = model.data.users.convert(ids).to_pylist()
     lists: list[RankedList] = []
     allowed = allowed_items(model, only, without)
-    for ranking, popular in ranked(model, places, k, seen=seen, allowed=allowed):
+    for ranking, popular in rank_users(model, places, k, seen=seen, allowed=allowed):
         for row in range(len(ranking.users)):
             place = int(places[len(lists)])
-            user = ids[len(lists)] if place < 0 else model.data.users.at(place)
-            lists.append(
-                listed(
-                    model,
-                    ranking,
-                    row,
-                    names=names,
-                    user=user,
-                    popular=bool(popular[row]),
-                )
-            )
+            user = asked[len(lists)] if place < 0 else model.data.users.at(place)
+            lines = _lines(model, ranking, row, names)
+            lists.append(RankedList(lines=lines, user=user, popular=bool(popular[row])))
     return lists
 
 
-def ranked(
+def rank_users(
     model: Model,
-    places: npt.NDArray[np.int32],
+    places: Places,
     k: int,
     *,
     seen: bool,
@@ -135,25 +128,21 @@ def ranked(
     """Rank items for users by place, −1 for unknown; yields lists and a mask of popular ones."""
     # an index of −1, an unknown user, thus finds True
     strangers = np.append(model.strangers(), True)
-    cold, cold_row = strangers[places], len(model.data.users)
-    score = with_popular(model.scores, model.popularity(), strangers)
-    rows = np.where(cold, cold_row, places).astype(np.intp)
-    starts = model.data.starts()  # extended by one user, who has seen nothing, for all unknown ones
+    cold = strangers[places]
+    score = with_popular(model.scores, model.data.popularity(), strangers)
+    # one row for all unknown users, who have seen nothing
+    rows = np.where(cold, len(model.data.users), places).astype(np.intp)
+    starts = model.data.starts()
     history = None if seen else (np.append(starts, starts[-1]), model.data.columns)
     total = len(model.data.items)
     # no list is longer than all items: padding for a huge k would fill the memory
     k = min(whole_number("k", k), total)
     begin = 0
-    for block in ranked_blocks(score, rows, total, k, history=history, allowed=allowed):
-        end = begin + len(block.users)
-        own = Ranking(
-            # places as given, with −1 for unknown users, not the shared row that stood for them
-            users=places[begin:end].astype(np.intp),
-            items=block.items,
-            scores=block.scores,
-        )
-        yield own, cold[begin:end]
-        begin = end
+    for block in rank_blocks(score, rows, total, k, history=history, allowed=allowed):
+        here = slice(begin, begin + len(block.users))
+        # places as given, with −1 for unknown users, not the shared row that stood for them
+        yield replace(block, users=places[here].astype(np.intp)), cold[here]
+        begin = here.stop
 
 
 def allowed_items(
@@ -183,25 +172,15 @@ def allowed_items(
     return allowed
 
 
-def listed(
-    model: Model,
-    ranking: Ranking,
-    place: int = 0,
-    *,
-    names: Names | None = None,
-    user: Id | None = None,
-    popular: bool = False,
-) -> RankedList:
-    """The list at one place of a ranking, with ids and titles."""
+def _lines(model: Model, ranking: Ranking, row: int, names: Names | None) -> tuple[RankedItem, ...]:
+    """The items of one list of a ranking, with ids and titles."""
     # −1 marks the end of a list that is shorter than k
-    kept = ranking.items[place] >= 0
-    ids = model.data.items.listed(ranking.items[place][kept])
-    scores = ranking.scores[place][kept].tolist()
-    lines = [
+    kept = ranking.items[row] >= 0
+    ids = model.data.items.to_list(ranking.items[row][kept])
+    return tuple(
         RankedItem(item=one, score=score, title=None if names is None else names.get(str(one), ""))
-        for one, score in zip(ids, scores, strict=True)
-    ]
-    return RankedList(lines=tuple(lines), user=user, popular=popular)
+        for one, score in zip(ids, ranking.scores[row][kept].tolist(), strict=True)
+    )
 
 
 def similar_items(
@@ -226,9 +205,12 @@ def similar_items(
         One product with the factors of all items.
     """
     place = model.item(item)
-    directions = _directions(model)
-    own = directions[place]
-    if not own.any():
+    A = model.offset.factors.balance().A.T
+    lengths = np.linalg.norm(A, axis=1, keepdims=True)
+    # zeros for items without factors
+    directions = np.where(lengths > LEAST_LENGTH, A / np.maximum(lengths, LEAST_LENGTH), 0)
+    directions = directions.astype(np.float32)
+    if not directions[place].any():
         raise ArgumentError(
             f"Nothing is known of item {item}.",
             hint="Give one that users dealt with.",
@@ -237,18 +219,11 @@ def similar_items(
     k = min(whole_number("k", k), len(directions))
     # an item is always most similar to itself
     allowed = np.arange(len(directions)) != place
-    scores = (directions @ own)[None, :]
+    scores = (directions @ directions[place])[None, :]
     ranking = rank(
         lambda users: scores[users].copy(), np.array([0]), len(directions), k, allowed=allowed
     )
-    return listed(model, ranking, names=names)
-
-
-def _directions(model: Model) -> npt.NDArray[np.float32]:
-    """The factors of the items, scaled to length 1; zeros for items without factors."""
-    A = model.offset.factors.balance().A.T
-    lengths = np.linalg.norm(A, axis=1, keepdims=True)
-    return np.where(lengths > SMALLEST, A / np.maximum(lengths, SMALLEST), 0).astype(np.float32)
+    return RankedList(lines=_lines(model, ranking, 0, names))
 
 
 @final
@@ -279,18 +254,13 @@ class Written:
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain numbers and text."""
-        return {
-            "users": self.users,
-            "lines": self.lines,
-            "popular": self.popular,
-            "path": self.path,
-        }
+        return asdict(self)
 
 
 def write_top(
     model: Model,
     path: Path,
-    users: Any,
+    users: Iterable[object] | None,
     k: int = 10,
     *,
     seen: bool = False,
@@ -322,87 +292,57 @@ def write_top(
         32 MB of scores and one block of the table at a time.
     """
     places = np.arange(len(model.data.users), dtype=np.int32)
-    asked: Any = None
+    asked: Column | None = None
     if users is not None:
         ids = all_of(users)
         places = model.data.users.places(ids)
         # the ids of known users come from the model, so the given ones are kept only if needed
-        asked = model.data.users.alike(ids) if (places < 0).any() else None
+        asked = model.data.users.convert(ids) if (places < 0).any() else None
     allowed = allowed_items(model, only, without)
-    counts = {"lines": 0, "popular": 0}
+    lines, popular_users, done = 0, 0, 0
 
-    def blocks(report: Report) -> Any:
-        for table, size in top_tables(
-            model, places, k, seen=seen, allowed=allowed, names=names, asked=asked
-        ):
-            counts["lines"] += len(table["item"])
+    def blocks(report: Report) -> Iterator[dict[str, Column]]:
+        nonlocal lines, popular_users, done
+        for ranking, popular in rank_users(model, places, k, seen=seen, allowed=allowed):
+            size = len(ranking.users)
+            own = None if asked is None else asked.slice(done, size)
+            table = _as_table(model, ranking, popular, names, own)
+            lines, popular_users, done = (
+                lines + len(table["item"]), popular_users + int(popular.sum()), done + size,
+            )  # fmt: skip
             report(size)
             yield table
 
     with watch("Ranking", len(places)) as report:
         write_tables(path, blocks(report), force=force)
-    return Written(
-        users=len(places),
-        lines=counts["lines"],
-        popular=int(np.append(model.strangers(), True)[places].sum()),
-        path=str(path),
-    )
+    return Written(users=len(places), lines=lines, popular=popular_users, path=str(path))
 
 
-def top_tables(
+def _as_table(
     model: Model,
-    places: npt.NDArray[np.int32],
-    k: int,
-    *,
-    seen: bool = False,
-    allowed: npt.NDArray[np.bool_] | None = None,
-    names: Names | None = None,
-    asked: Any = None,
-) -> Iterator[tuple[dict[str, Any], int]]:
-    """Recommend to many users: yields blocks of a table of lists, and the number of users in each.
-
-    Args:
-        model: The fitted model.
-        places: Places of the users, −1 for unknown ones.
-        k: Number of items for each user.
-        seen: Whether items that the user has interacted with may be listed.
-        allowed: A mask of the items that may be listed; None allows all.
-        names: Titles by id.
-        asked: Ids of the users, given if unknown users are to be named.
-    """
-    begin = 0
-    for ranking, popular in ranked(model, places, k, seen=seen, allowed=allowed):
-        size = len(ranking.users)
-        own = None if asked is None else asked.slice(begin, size)
-        yield as_table(model, ranking, names=names, popular=popular, asked=own), size
-        begin += size
-
-
-def as_table(
-    model: Model, ranking: Ranking, *, names: Names | None, popular: Any, asked: Any = None
-) -> dict[str, Any]:
+    ranking: Ranking,
+    popular: npt.NDArray[np.bool_],
+    names: Names | None,
+    asked: Column | None,
+) -> dict[str, Column]:
     """All lists of a ranking as columns: user, item, place, score, popular and, with names, title.
 
-    Args:
-        model: The fitted model.
-        ranking: The ranked lists of some users.
-        names: Titles by id; None leaves the column out.
-        popular: A mask of the users who got the most popular items.
-        asked: Ids of the users, given if some may be unknown to the model.
+    `popular` marks the users who got the most popular items; `asked` holds the ids of the users if
+    some may be unknown to the model.
     """
     k = ranking.items.shape[1]
-    lists = np.repeat(np.arange(len(ranking.users)), k)
     # −1 marks the end of a list that is shorter than k
     kept = ranking.items.ravel() >= 0
-    whose = lists[kept]
-    users = model.data.users
-    ids = users.column(ranking.users[whose]) if asked is None else asked.take(pa.array(whose))
+    whose = np.repeat(np.arange(len(ranking.users)), k)[kept]
+    users = model.data.users.column(ranking.users[whose]) if asked is None else asked.take(
+        pa.array(whose)
+    )  # fmt: skip
     columns = {
-        "user": ids,
+        "user": users,
         "item": model.data.items.column(ranking.items.ravel()[kept]),
         "place": pa.array(np.tile(np.arange(1, k + 1, dtype=np.int32), len(ranking.users))[kept]),
         "score": pa.array(ranking.scores.ravel()[kept]),
-        "popular": pa.array(np.asarray(popular, np.bool_)[whose]),
+        "popular": pa.array(popular[whose]),
     }
     if names is not None:
         titled = columns["item"].cast(pa.string()).to_pylist()

@@ -10,7 +10,7 @@ import numpy as np
 from eckart.completion.base import spread
 from eckart.errors import ArgumentError, MissingExtra
 from eckart.progress import Report, silent
-from eckart.recommend.chunked import taken
+from eckart.recommend.chunked import take
 from eckart.recommend.evaluation import Split, SplitMethod, split
 from eckart.recommend.fitting import fit_model
 from eckart.recommend.interactions import Interactions
@@ -96,7 +96,7 @@ def choose_regularization(
     if len(data) < FEWEST or settings.method == "gibbs":
         return None
     # one split for all λ, so that their figures can be compared
-    held = split(sampled(data, settings.seed), "random", seed=settings.seed)
+    held = split(sample_users(data, settings.seed), "random", seed=settings.seed)
     first = FIRST["implicit"] if data.ratings is None else FIRST["explicit"] * spread(data.ratings)
     figures: dict[int, float] = {}
 
@@ -129,7 +129,7 @@ def score(model: Model, held: Split) -> float:
         predicted = model.predict(test.rows, test.columns, clip=True)
         return float(np.sqrt(np.mean(np.square(predicted - test.ratings))))
     # dislikes are no items to be found
-    test = test.chosen(test.liked)
+    test = test.select(test.liked)
     users = np.unique(test.rows).astype(np.intp)
     if not len(users):
         return 0.0
@@ -140,14 +140,14 @@ def score(model: Model, held: Split) -> float:
     return -float(np.mean(ranking_per_user(ranking, test)["ndcg"]))
 
 
-def sampled(data: Interactions, seed: int) -> Interactions:
+def sample_users(data: Interactions, seed: int) -> Interactions:
     """The interactions of a sample of users if there are more than 3 million, else all of them."""
     if len(data) <= MOST_ENTRIES:
         return data
     drawn = np.random.Generator(np.random.Philox(seed))
     # whole users, so that the history of each stays complete
     chosen = drawn.random(len(data.users)) < MOST_ENTRIES / len(data)
-    part = data.chosen(taken(chosen, data.rows))
+    part = data.select(take(chosen, data.rows))
     kept = np.cumsum(chosen) - 1
     users = replace(data.users, ids=data.users.column(np.flatnonzero(chosen)))
     attributes = data.user_attributes
@@ -155,7 +155,7 @@ def sampled(data: Interactions, seed: int) -> Interactions:
         part,
         users=users,
         rows=kept[part.rows].astype(np.int32),
-        user_attributes=None if attributes is None else attributes.chosen(chosen),
+        user_attributes=None if attributes is None else attributes.select(chosen),
     )
 
 
@@ -260,7 +260,7 @@ def tune(
     optuna = _optuna()
     explicit, attributes = data.ratings is not None, data.has_attributes
     way: SplitMethod = "random"
-    held = split(sampled(data, settings.seed), way, seed=settings.seed)
+    held = split(sample_users(data, settings.seed), way, seed=settings.seed)
     largest = max(1, min(LARGEST_RANK, *held.train.shape))
     # λ is suggested for ratings of unit spread, and scaled to theirs
     unit = 1.0 if data.ratings is None else spread(data.ratings)
@@ -268,10 +268,8 @@ def tune(
     began = time.perf_counter()
 
     def trial(suggest: Any) -> float:
-        chosen = _rescaled(
-            _suggested(
-                suggest, settings, explicit=explicit, largest=largest, attributes=attributes
-            ),
+        chosen = _rescale(
+            _suggest(suggest, settings, explicit=explicit, largest=largest, attributes=attributes),
             held.train,
             unit,
         )
@@ -312,7 +310,7 @@ def _first(settings: Settings, *, explicit: bool, largest: int, attributes: bool
     return shared if explicit else {**shared, "unobserved_weight": 0.1}
 
 
-def _suggested(
+def _suggest(
     suggest: Any, settings: Settings, *, explicit: bool, largest: int, attributes: bool
 ) -> Settings:
     """The settings of one trial, as Optuna suggests them."""
@@ -334,7 +332,7 @@ def _suggested(
     )
 
 
-def _rescaled(chosen: Settings, data: Interactions, unit: float) -> Settings:
+def _rescale(chosen: Settings, data: Interactions, unit: float) -> Settings:
     """Rescale λ so that its total over all users and items is as large as with ν = 1.
 
     So λ and ν can be searched independently (Rendle et al. 2022, section 3). λ is also multiplied

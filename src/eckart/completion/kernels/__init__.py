@@ -42,7 +42,7 @@ _COMPILING: Final = Lock()
 
 
 @contextmanager
-def compiling_said_by(say: Callable[[str], None]) -> Generator[None, None, None]:
+def compiling_noted_by(say: Callable[[str], None]) -> Generator[None, None, None]:
     """Send notices of a compilation to `say` while the block runs."""
     token = _SAY.set(say)
     try:

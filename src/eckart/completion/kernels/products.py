@@ -89,7 +89,7 @@ BLOCK = 32
 
 
 @inner
-def factored(H):
+def factor(H):
     """Factor H = RᵀR in place, R in the upper triangle; pivots lost to rounding are raised.
 
     It proceeds by blocks of rows: one product subtracts the contribution of all rows above the
