@@ -186,7 +186,7 @@ def test_the_choice_of_regularization_knows_the_attributes():
 def test_a_sample_of_users_keeps_their_attributes(monkeypatch):
     data = known()
     monkeypatch.setattr(tuning, "MOST_ENTRIES", len(data) // 2)
-    part = tuning.sampled(data, 0)
+    part = tuning.sample_users(data, 0)
     assert len(part.users) < len(data.users)
     places = data.users.places(part.users.ids)
     own = data.user_attributes.matrix.toarray()[places]

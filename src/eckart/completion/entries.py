@@ -321,11 +321,7 @@ def _numbers(numbers: npt.ArrayLike, name: str) -> Array:
 
 
 def _above(places: Indices, name: str) -> int:
-    """The number of rows (or columns), from the largest index.
-
-    Raises:
-        MatrixError: If that is far more than the entries: ids were given in place of indices.
-    """
+    """The number of rows (or columns), from the largest index."""
     largest = int(places.max()) if len(places) else -1
     if largest >= MOST_PLACES + PER_ENTRY * len(places):
         raise MatrixError(

@@ -105,11 +105,7 @@ def fold_in(
 
 
 def _check(approximation: object, objective: object, entries: object, side: object) -> None:
-    """Refuse arguments of a wrong type.
-
-    Raises:
-        ArgumentError: If one is; the message and the code name it.
-    """
+    """Refuse arguments of a wrong type."""
     for name, value, kinds in (
         ("approximation", approximation, (BiasedFactors, Factors, PosteriorSamples)),
         ("objective", objective, (Observed,)),

@@ -236,11 +236,7 @@ class Observed:
 
 
 def _count_rows(attributes: Attributes, name: str) -> int:
-    """Return the number of rows or columns that have attributes.
-
-    Raises:
-        MatrixError: If they are not a matrix of finite numbers.
-    """
+    """Return the number of rows or columns that have attributes."""
     shape, dtype = getattr(attributes, "shape", ()), getattr(attributes, "dtype", np.dtype("O"))
     numbers = attributes.data if issparse(attributes) else attributes
     if len(shape) == 2 and dtype.kind in "biuf" and np.isfinite(plain_array(numbers)).all():

@@ -124,11 +124,7 @@ def _show_items(items: list[dict[str, Any]], title: str = "") -> None:
 
 
 def _check_users(options: dict[str, Any]) -> None:
-    """Refuse options that do not name the users in exactly one way.
-
-    Raises:
-        ArgumentError: If they do not.
-    """
+    """Refuse options that do not name the users in exactly one way."""
     ways = [bool(options["user_ids"]), options["users"] is not None, options["everyone"]]
     if sum(ways) != 1:
         raise ArgumentError(

@@ -88,12 +88,6 @@ def read_attributes(
     The ids are in the column that is marked so; else in the one that is called as in the
     interactions, or has a usual name; else in the first.
 
-    Args:
-        data: A path, a data frame, an Arrow table or a mapping of columns.
-        role: "user" or "item": whose attributes the table holds.
-        named: The columns of the interactions that were named.
-        wanted: Names of the columns to read, with their marks; None reads all.
-
     Raises:
         ArgumentError: If there is no such file, or its suffix is unknown.
         FormatError: If the file is damaged.
@@ -326,11 +320,7 @@ def summary(data: Interactions) -> dict[str, Any]:
 
 
 def _extend(known: Vocabulary, table: AttributeTable, role: Role) -> tuple[Vocabulary, Places]:
-    """The known ids followed by those of a table, and the place of each row of the table.
-
-    Raises:
-        MatrixError: If an id occurs twice in the table.
-    """
+    """The known ids followed by those of a table, and the place of each row of the table."""
     own, rows = Vocabulary.encode(table.ids, role, untyped=table.untyped)
     # fewer distinct ids than rows
     if len(own) < len(rows):

@@ -59,10 +59,6 @@ class Feature:
     def cells(self, column: Column, source: str) -> tuple[SparseMatrix, int]:
         """The numbers of a column, missing cells not stored, and the number of unknown categories.
 
-        Args:
-            column: An Arrow array.
-            source: Name of the table, for messages.
-
         Raises:
             MatrixError: If the feature is numeric and a cell is not a finite number.
         """
@@ -79,8 +75,8 @@ class Feature:
             # a category that occurs twice in a cell counts once
             pairs = np.unique(rows[known] * self.width + places[known])
             rows, places, values = pairs // self.width, pairs % self.width, np.ones(len(pairs))
-        triplets = (values.astype(np.float32), (rows, places))
-        return scipy.sparse.csr_array(triplets, shape=(len(column), self.width)), unknown
+        shape = (len(column), self.width)
+        return scipy.sparse.csr_array((values, (rows, places)), shape=shape), unknown
 
     def _standardise(self, column: Column, source: str) -> tuple[Numbers, Numbers]:
         """The rows that have a number, and the numbers."""
@@ -189,11 +185,6 @@ class Attributes:
 def learn_feature(name: str, column: Column, *, as_words: bool = False) -> Feature:
     """Learn the feature of a column: numeric if all its cells are numbers, else categories.
 
-    Args:
-        name: Name of the column.
-        column: An Arrow array of numbers, dates, truth values, text or lists of text.
-        as_words: Whether numbers are categories, such as codes.
-
     Raises:
         MatrixError: If the column carries no information: it is empty, all its numbers are equal,
             no category occurs twice, there are more than 1,000, or it holds another type.
@@ -217,12 +208,6 @@ def learn_features(
     columns: dict[str, Column], words: frozenset[str], source: str, *, named: bool
 ) -> tuple[tuple[Feature, ...], list[str]]:
     """The features of the columns of a table, and notes for the user.
-
-    Args:
-        columns: The columns, Arrow arrays by name.
-        words: Names of the columns whose numbers are categories.
-        source: Name of the table, for messages.
-        named: Whether these columns were requested; one without information is an error then.
 
     Raises:
         MatrixError: If a requested column carries no information, no column does, or all together
@@ -277,7 +262,7 @@ def matrix_of(
                 f"{source}: {unknown:,} values of the column '{feature.name}' were not there "
                 "at the fit and are left out."
             )
-    return scipy.sparse.hstack(parts, format="csr"), notes
+    return scipy.sparse.hstack(parts, format="csr").astype(np.float32), notes
 
 
 def describe_doubt(feature: Feature, column: Column) -> str:
@@ -336,11 +321,7 @@ def _learn_levels(name: str, column: Column) -> tuple[str, ...]:
 
 
 def _words(column: Column) -> tuple[npt.NDArray[np.int64], Any]:
-    """The row of each category of a column, and the categories without surrounding blanks.
-
-    Raises:
-        MatrixError: If the column holds a type that has no text.
-    """
+    """The row of each category of a column, and the categories without surrounding blanks."""
     plain = _plain(column)
     kind = plain.type
     if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)):
@@ -378,11 +359,7 @@ def _numbers(column: Column) -> npt.NDArray[np.float64] | None:
 
 
 def _plain(column: Column) -> Column:
-    """A column as one Arrow array without a dictionary.
-
-    Raises:
-        MatrixError: If it holds bytes that are not text.
-    """
+    """A column as one Arrow array without a dictionary."""
     try:
         return plain_values(one_array(column))
     except pa.ArrowInvalid as error:

@@ -109,12 +109,6 @@ def find_columns(
     A column that was named is found by its name, or by its number from 1 if the table has no
     header; the others by the usual names of such columns.
 
-    Args:
-        head: The head of the table.
-        named: The columns that were named.
-        source: Name of the table, for messages.
-        needed: The roles without which the table cannot be used.
-
     Returns:
         Position by role (user, item, rating, weight, time), and notes for the user.
 
@@ -158,11 +152,7 @@ def find_columns(
 
 
 def _named(named: ColumnNames, names: list[str], source: str) -> dict[str, int]:
-    """The position of each column that was named, now or earlier.
-
-    Raises:
-        MatrixError: If a column that was named now is missing, or is named for two roles.
-    """
+    """The position of each column that was named, now or earlier."""
     found: dict[str, int] = {}
     for role, name in named.given().items():
         if name not in names:
@@ -178,11 +168,7 @@ def _named(named: ColumnNames, names: list[str], source: str) -> dict[str, int]:
 
 
 def _check_apart(found: Mapping[str, int], names: Sequence[str], source: str) -> None:
-    """Refuse a column that is named for two roles.
-
-    Raises:
-        MatrixError: If there is such a column.
-    """
+    """Refuse a column that is named for two roles."""
     roles: dict[int, str] = {}
     for role, place in found.items():
         if place in roles:
@@ -235,11 +221,6 @@ def no_column(source: str, name: str, names: list[str]) -> MatrixError:
 
 def read_ids(path: Path, role: str, named: ColumnNames | None = None) -> list[Any]:
     """Read the ids of a table: its column of users or items, else its first column.
-
-    Args:
-        path: The table.
-        role: "user" or "item".
-        named: Names of the columns at the fit.
 
     Returns:
         The ids in the types that the table gives them.

@@ -209,11 +209,7 @@ def _given(settings: type[Feedback | Settings], options: dict[str, Any]) -> dict
 
 
 def _settings(options: dict[str, Any]) -> dict[str, Any]:
-    """The settings that were given; the others are those of an older model or the defaults.
-
-    Raises:
-        ArgumentError: If a setting is out of its range.
-    """
+    """The settings that were given; the others are those of an older model or the defaults."""
     given = {**_given(Settings, options), "seed": options["seed"]}
     if options["bayesian"]:
         given["method"] = "gibbs"

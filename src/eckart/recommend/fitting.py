@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Final, Literal, TypeAlias, final
+from typing import Any, Final, final
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,7 @@ from eckart.errors import ArgumentError
 from eckart.factorization import factorize
 from eckart.factors import Factors
 from eckart.recommend.evaluation import Split
-from eckart.recommend.interactions import Interactions
+from eckart.recommend.interactions import Interactions, Side
 from eckart.recommend.model import (
     Approximation,
     Model,
@@ -49,10 +49,6 @@ ROWS: Final = {"als": None, "cholesky": Cholesky(), "blocks": CoordinateBlocks()
 def make_solver(settings: Settings, shape: tuple[int, int]) -> EntriesSolver:
     """The solver that the settings name.
 
-    Args:
-        settings: Settings of the fit.
-        shape: (users, items), from which the number of draws that fit into memory follows.
-
     Raises:
         ArgumentError: If nonnegative factors are required of a solver that cannot ensure them.
 
@@ -78,7 +74,6 @@ def make_solver(settings: Settings, shape: tuple[int, int]) -> EntriesSolver:
     return AlternatingLeastSquares(by=ROWS[settings.method], **epochs)
 
 
-Side: TypeAlias = Literal["rows", "columns"]
 DAMPING: Final = 2.0
 """Ridge of the regression on attributes, in users or items of average factors that are added to
 those of each attribute."""
@@ -115,12 +110,6 @@ def learn_mapping(
     offset: BiasedFactors, data: Interactions, side: Side, *, nonnegative: bool
 ) -> AttributeMapping | None:
     """Learn Γ by ridge regression on all users or items with interactions and attributes.
-
-    Args:
-        offset: The factors and biases of the model.
-        data: The interactions of the model, with attributes.
-        side: "rows" for users, "columns" for items.
-        nonnegative: Whether factors must be nonnegative.
 
     Returns:
         The map; None if no user or item has both.
@@ -171,15 +160,7 @@ def place_cold(
     side: Side,
     places: npt.NDArray[Any] | None = None,
 ) -> BiasedFactors:
-    """Set the factors of users or items that have attributes but no interactions.
-
-    Args:
-        mapping: The map from attributes to factors.
-        offset: The factors and biases to change; a copy is returned.
-        data: The interactions and attributes of its rows and columns.
-        side: "rows" or "columns": which side is changed.
-        places: The places that may be changed; None allows all.
-    """
+    """Set the factors of users or items that have attributes but no interactions."""
     attributes, counts = _of(data, side)
     assert attributes is not None
     # those with interactions are solved by the equations of the fit

@@ -12,9 +12,9 @@ from eckart.errors import ArgumentError
 from eckart.factors import Factors
 from eckart.recommend.attribute_tables import AttributeTables, attach
 from eckart.recommend.columns import ColumnNames
-from eckart.recommend.fitting import Side, learn_mapping, place_cold
+from eckart.recommend.fitting import learn_mapping, place_cold
 from eckart.recommend.interaction_tables import check_numbered, interactions_of, place_pairs
-from eckart.recommend.interactions import Interactions, align, align_new, merge, without_user
+from eckart.recommend.interactions import Interactions, Side, align, align_new, merge, restrict
 from eckart.recommend.model import Model, as_entries, attributed, each_draw, simplify
 from eckart.recommend.reading import read_table, table_of_matrix
 from eckart.recommend.vocabulary import Places
@@ -149,7 +149,7 @@ def remove_user(model: Model, user: object) -> Model:
     )
     return replace(
         model,
-        data=without_user(model.data, place),
+        data=restrict(model.data, "rows", np.delete(np.arange(model.data.shape[0]), place)),
         approximation=simplify(left, model.objective),
     )
 
@@ -228,7 +228,7 @@ def _solve_side(
     """Solve some users (or items) again from all that is known of them, the others held fixed."""
     if not len(places):
         return known
-    part = _renumber(data, places, side)
+    part = restrict(data, side, places)
     objective = attributed(model.objective, part)
 
     def take(old: BiasedFactors, new: BiasedFactors) -> BiasedFactors:
@@ -248,21 +248,6 @@ def _solve_side(
     if mapping is None or isinstance(found, PosteriorSamples):
         return found
     return place_cold(mapping, found, data, side, places)
-
-
-def _renumber(data: Interactions, places: Places, side: Side) -> Interactions:
-    """The entries of some rows or columns, renumbered from 0."""
-    own, count = (data.rows, data.shape[0]) if side == "rows" else (data.columns, data.shape[1])
-    to_new = np.full(count, -1, np.int32)
-    to_new[places] = np.arange(len(places), dtype=np.int32)
-    part = data.select(to_new[own] >= 0)
-    attributes = data.user_attributes if side == "rows" else data.item_attributes
-    kept = None if attributes is None else attributes.select(places)
-    if side == "rows":
-        users = replace(data.users, ids=data.users.column(places))
-        return replace(part, users=users, rows=to_new[part.rows], user_attributes=kept)
-    items = replace(data.items, ids=data.items.column(places))
-    return replace(part, items=items, columns=to_new[part.columns], item_attributes=kept)
 
 
 def _without_row(offset: BiasedFactors, place: int, *, pattern: bool) -> BiasedFactors:

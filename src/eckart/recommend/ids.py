@@ -20,10 +20,6 @@ GAPS: Final = ("NAType", "NaTType")
 def column_of(values: Column, what: str = "ids") -> tuple[Any, bool]:
     """A column as an Arrow array, and whether it holds whole numbers beyond 64 bits, as text.
 
-    Args:
-        values: The column.
-        what: What the column holds, for messages.
-
     Raises:
         MatrixError: If it is not a column, or its values are of several types or of one without
             text.
@@ -76,9 +72,6 @@ def canonical(ids: Column) -> Column:
 
     A float or a decimal that is whole becomes that number, also among others that are not whole;
     times are written without trailing zeros, so that their unit does not matter.
-
-    Args:
-        ids: An Arrow array of any type.
 
     Raises:
         MatrixError: If an id is infinite, a float that stands for several whole numbers, or of a
@@ -279,11 +272,7 @@ class Encoder:
         return chunk.dictionary_encode()
 
     def _plain(self, chunk: Column) -> Column:
-        """An array of an extension type or of bytes as an array of plain values or text.
-
-        Raises:
-            MatrixError: If the bytes are not text.
-        """
+        """An array of an extension type or of bytes as an array of plain values or text."""
         kind = chunk.type
         if isinstance(kind, pa.BaseExtensionType) and kind.extension_name.startswith("pandas."):
             # refused there: a period is stored as a number, which is not its name

@@ -159,11 +159,7 @@ class Gathered:
             self._times.add(self._moments(columns.pop("time")))
 
     def _moments(self, column: Column) -> Column:
-        """A column of times as an Arrow array, with dates and missing values of NumPy and pandas.
-
-        Raises:
-            MatrixError: If its values are of several types.
-        """
+        """A column of times as an Arrow array; NumPy and pandas have dates of their own."""
         try:
             return column_of(column, "times")[0]
         except MatrixError as error:
@@ -276,12 +272,6 @@ def read_history(
     history: Interactions, asked: Feedback, feedback: Feedback, notes: list[str]
 ) -> Interactions:
     """The history of a model, with its ratings read as requested now.
-
-    Args:
-        history: The interactions of the model.
-        asked: What was asked for now.
-        feedback: What was asked for, completed by the feedback of the model.
-        notes: A list to which notes for the user are appended.
 
     Raises:
         ArgumentError: If ratings are needed, but the history has only interactions.
@@ -401,10 +391,6 @@ def _share(places: tuple[Places, Places]) -> float:
 
 def check_numbered(known: Interactions, ids: tuple[Any, Any]) -> None:
     """Refuse a sparse matrix with numbered rows and columns if the model has other ids.
-
-    Args:
-        known: The interactions of the model.
-        ids: Ids of the rows and of the columns; None if they are numbered.
 
     Raises:
         MatrixError: If the ids of the model are not numbers.

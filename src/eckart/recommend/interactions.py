@@ -1,7 +1,7 @@
 """Interactions: the known entries of a users × items matrix, with their ids, and their merging."""
 
 from dataclasses import dataclass, replace
-from typing import Any, Final, final
+from typing import Any, Final, Literal, TypeAlias, final
 
 import numpy as np
 import numpy.typing as npt
@@ -18,16 +18,10 @@ from eckart.recommend.chunked import (
     take,
     without_repeats,
 )
-from eckart.recommend.times import (
-    EARLIEST,
-    Clock,
-    Times,
-    append_later,
-    comparable,
-    concatenate_times,
-)
+from eckart.recommend.times import Clock, Times, comparable, join_times
 from eckart.recommend.vocabulary import Places, Vocabulary
 
+Side: TypeAlias = Literal["rows", "columns"]
 COLUMNS: Final = ("rows", "columns", "ratings", "weights", "times")
 """The arrays with a value for each entry; all but the first two may be None."""
 NOTHING: Final = np.empty(0, np.int32)
@@ -171,27 +165,32 @@ def _repeats_note(count: int, *, rated: bool, timed: bool) -> str:
 
 def drop_unused_ids(read: Interactions) -> Interactions:
     """Remove the ids that have neither entries nor attributes."""
-    sides: list[tuple[Vocabulary, Places, Attributes | None]] = []
-    for vocabulary, places, counts, attributes in (
-        (read.users, read.rows, read.user_counts(), read.user_attributes),
-        (read.items, read.columns, read.item_counts(), read.item_attributes),
+    for side, counts, attributes in (
+        ("rows", read.user_counts(), read.user_attributes),
+        ("columns", read.item_counts(), read.item_attributes),
     ):
-        there = counts > 0 if attributes is None else (counts > 0) | attributes.known
         # ids with attributes stay known without interactions
-        own = Vocabulary(vocabulary.column(np.flatnonzero(there)), vocabulary.whole)
-        to_new = np.cumsum(there, dtype=np.int32) - 1
-        known = None if attributes is None else attributes.select(there)
-        sides.append((own, take(to_new, places), known))
-    (users, rows, of_users), (items, columns, of_items) = sides
-    return replace(
-        read,
-        users=users,
-        items=items,
-        rows=rows,
-        columns=columns,
-        user_attributes=of_users,
-        item_attributes=of_items,
-    )
+        used = counts > 0 if attributes is None else (counts > 0) | attributes.known
+        read = restrict(read, side, np.flatnonzero(used))
+    return read
+
+
+def restrict(data: Interactions, side: Side, places: npt.NDArray[np.integer[Any]]) -> Interactions:
+    """The entries of some users ("rows") or items ("columns"), numbered anew in their order."""
+    is_row = side == "rows"
+    to_new = np.full(data.shape[0 if is_row else 1], -1, np.int32)
+    to_new[places] = np.arange(len(places), dtype=np.int32)
+    numbered = take(to_new, data.rows if is_row else data.columns)
+    if (numbered < 0).any():
+        kept = numbered >= 0
+        data, numbered = data.select(kept), numbered[kept]
+    vocabulary = data.users if is_row else data.items
+    vocabulary = replace(vocabulary, ids=vocabulary.column(places))
+    attributes = data.user_attributes if is_row else data.item_attributes
+    own = None if attributes is None else attributes.select(places)
+    if is_row:
+        return replace(data, users=vocabulary, rows=numbered, user_attributes=own)
+    return replace(data, items=vocabulary, columns=numbered, item_attributes=own)
 
 
 def merge(
@@ -271,39 +270,39 @@ def _reverse_opinions(both: Interactions, again: Any) -> Interactions:
 
 def concatenate(old: Interactions, new: Interactions) -> Interactions:
     """All entries of two, over the ids of the second, sorted; the old one of a pair comes first."""
-    times, clock = _times(old, new)
-    ratings = None
+    times, clock = join_times(
+        None if old.times is None or old.clock is None else (old.times, old.clock),
+        None if new.times is None or new.clock is None else (new.times, new.clock),
+        (len(old), len(new)),
+    )
+    ratings = weights = None
     if old.ratings is not None and new.ratings is not None:
         ratings = np.concatenate([old.ratings, new.ratings])
+    if old.weights is not None or new.weights is not None:
+        given = [np.ones(len(one), np.float32) if one.weights is None else one.weights
+                 for one in (old, new)]  # fmt: skip
+        weights = np.concatenate(given)
+    # the later attributes, or the older ones with empty rows for later ids
+    attributes = [
+        earlier.widen(count) if later is None and earlier is not None else later
+        for earlier, later, count in (
+            (old.user_attributes, new.user_attributes, len(new.users)),
+            (old.item_attributes, new.item_attributes, len(new.items)),
+        )
+    ]
     both = Interactions(
         users=new.users,
         items=new.items,
         rows=np.concatenate([old.rows, new.rows]),
         columns=np.concatenate([old.columns, new.columns]),
         ratings=ratings,
-        weights=_weights(old, new),
+        weights=weights,
         times=times,
         clock=clock,
-        user_attributes=_wider(old.user_attributes, new.user_attributes, len(new.users)),
-        item_attributes=_wider(old.item_attributes, new.item_attributes, len(new.items)),
+        user_attributes=attributes[0],
+        item_attributes=attributes[1],
     )
     return both.select(pair_order(both.rows, both.columns, both.shape))
-
-
-def _times(old: Interactions, new: Interactions) -> tuple[Times | None, Clock | None]:
-    """The times of both; those that cannot be compared with the history count as later."""
-    if old.times is None or old.clock is None:
-        if new.times is None:
-            return None, None
-        # the history has no times: everything new is later
-        return np.concatenate([np.full(len(old), EARLIEST), new.times]), new.clock
-    own = (old.times, old.clock)
-    if new.times is None or new.clock is None:
-        # the new entries have no times: all count as equally late
-        return append_later(own, np.zeros(len(new), np.int64))
-    if comparable(old.clock, new.clock):
-        return concatenate_times(own, (new.times, new.clock))
-    return append_later(own, new.times)
 
 
 def align_new(data: Interactions, users: Vocabulary, items: Vocabulary) -> Interactions:
@@ -323,40 +322,13 @@ def align(data: Interactions, users: Vocabulary, items: Vocabulary) -> Interacti
     """
     users, to_user = users.extend(data.users)
     items, to_item = items.extend(data.items)
-    rows, columns = take(to_user, data.rows), take(to_item, data.columns)
     moved = replace(
         data,
         users=users,
         items=items,
-        rows=rows,
-        columns=columns,
+        rows=take(to_user, data.rows),
+        columns=take(to_item, data.columns),
         user_attributes=None,
         item_attributes=None,
     )
-    return moved.select(pair_order(rows, columns, moved.shape))
-
-
-def without_user(data: Interactions, place: int) -> Interactions:
-    """Interactions without those of one user and without the user's id."""
-    kept = data.select(data.rows != place)
-    rows = kept.rows - (kept.rows > place).astype(np.int32)
-    attributes = data.user_attributes
-    if attributes is not None:
-        attributes = attributes.select(np.delete(np.arange(len(attributes)), place))
-    users = data.users.without(place)
-    return replace(kept, users=users, rows=rows, user_attributes=attributes)
-
-
-def _wider(old: Attributes | None, new: Attributes | None, count: int) -> Attributes | None:
-    """The later attributes, or the older ones with empty rows for later ids."""
-    if new is not None or old is None:
-        return new
-    return old.widen(count)
-
-
-def _weights(old: Interactions, new: Interactions) -> Any:
-    if old.weights is None and new.weights is None:
-        return None
-    own = [np.ones(len(one), np.float32) if one.weights is None else one.weights
-           for one in (old, new)]  # fmt: skip
-    return np.concatenate(own)
+    return moved.select(pair_order(moved.rows, moved.columns, moved.shape))

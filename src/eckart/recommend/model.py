@@ -165,13 +165,7 @@ def each_draw(
     function: Callable[[BiasedFactors, BiasedFactors], BiasedFactors],
     other: Approximation | None = None,
 ) -> BiasedFactors | PosteriorSamples:
-    """Apply a function to an approximation, or to each draw of a posterior.
-
-    Args:
-        approximation: The approximation to change.
-        function: A function of a draw and of its counterpart in `other`.
-        other: An approximation with as many draws; None takes `approximation` itself.
-    """
+    """Apply a function to an approximation, or to each draw of a posterior."""
     second = approximation if other is None else other
     if isinstance(approximation, PosteriorSamples):
         pairs = zip(approximation.draws, cast("PosteriorSamples", second).draws, strict=True)

@@ -154,13 +154,7 @@ def _largest(scores: Scores, width: int) -> npt.NDArray[np.intp]:
 def with_popular(
     score: Scorer, popular: npt.NDArray[np.float32], strangers: npt.NDArray[np.bool_]
 ) -> Scorer:
-    """The scores of a model, replaced by popularity for users of whom nothing is known.
-
-    Args:
-        score: The function that returns the scores of the model.
-        popular: The popularity of each item.
-        strangers: A mask of the users of whom nothing is known; the model is not asked for them.
-    """
+    """The scores of a model, replaced by popularity for users of whom nothing is known."""
 
     def answered(rows: npt.NDArray[np.intp]) -> Scores:
         known = ~strangers[rows]
@@ -195,9 +189,6 @@ class Averages:
 
 def averages(*parts: Interactions) -> Averages:
     """The mean and the bias of each user and item, each drawn towards 0 by five ratings.
-
-    Args:
-        parts: Interactions over the same ids, taken together.
 
     Raises:
         ValueError: If there are no ratings.
@@ -278,11 +269,6 @@ class Figure:
 def rating_figures(predicted: Array, actual: Array, users: Numbers) -> dict[str, Figure]:
     """RMSE and MAE, with standard errors that take the ratings of one user as dependent.
 
-    Args:
-        predicted: The predicted ratings, of shape (ratings,).
-        actual: The actual ratings, of shape (ratings,).
-        users: The place of the user of each rating.
-
     Example:
         >>> figures = rating_figures(np.array([3.0, 4.0]), np.array([3.0, 2.0]), np.array([0, 1]))
         >>> figures["mae"].value
@@ -315,10 +301,6 @@ def ranking_per_user(ranking: Ranking, test: Interactions) -> dict[str, PerUser]
     With k the length of the lists, R the relevant items and h_i = 1 if place i holds one, else 0:
     recall Σh / |R|; precision Σh / k; NDCG Σ h_i/log₂(i+1) over that of a perfect list of
     min(k, |R|); MAP Σ h_i·(h_1+…+h_i)/i over min(k, |R|); MRR 1/i of the first h_i.
-
-    Args:
-        ranking: Lists of k items for some users.
-        test: The relevant interactions, over the same ids.
     """
     total = len(test.items)
     wanted = np.bincount(test.rows, minlength=len(test.users))[ranking.users]

@@ -97,11 +97,6 @@ def read_table(
 ) -> Table:
     """Read the columns of a file, a data frame, an Arrow table or a mapping of columns.
 
-    Args:
-        data: A path, a Polars or pandas data frame, an Arrow table or a mapping of columns.
-        named: Names of columns with unusual names.
-        needed: The roles without which the table cannot be used.
-
     Raises:
         ArgumentError: If there is no such file, or its suffix is unknown.
         FormatError: If the file is damaged.
@@ -199,11 +194,7 @@ def _by_role(
 
 @contextmanager
 def _as_named(head: TableHead, notes: list[str]) -> Generator[None, None, None]:
-    """Extend an error of a table without a header by the roles its columns were taken for.
-
-    Raises:
-        MatrixError: If a cell of a numeric column is not a number.
-    """
+    """Extend an error of a table without a header by the roles its columns were taken for."""
     try:
         yield
     except MatrixError as error:
@@ -232,12 +223,6 @@ def numbers_of(table: Table, role: str) -> Floats | None:
 def as_numbers(column: Column, role: str, source: str, *, before: int = 0) -> Floats:
     """A column of ratings or weights as float32; NaN for missing cells.
 
-    Args:
-        column: An Arrow array.
-        role: "rating" or "weight".
-        source: Name of the table, for messages.
-        before: Number of rows of the table before these, for messages.
-
     Raises:
         MatrixError: If the column does not hold numbers; for text it names the row.
     """
@@ -262,11 +247,7 @@ def as_numbers(column: Column, role: str, source: str, *, before: int = 0) -> Fl
 
 
 def _read_text(column: Column, role: str, source: str, before: int) -> Column:
-    """Text in memory as the numbers it says, read as in a file; other types unchanged.
-
-    Raises:
-        MatrixError: If a text is not a number; it names the row.
-    """
+    """Text in memory as the numbers it says, read as in a file; other types unchanged."""
     whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     kind = getattr(whole, "type", pa.null())
     if pa.types.is_dictionary(kind) or pa.types.is_binary(kind):
@@ -287,11 +268,7 @@ def _read_text(column: Column, role: str, source: str, before: int) -> Column:
 
 
 def _check_apart(exact: Numbers, rounded: Floats, source: str) -> None:
-    """Refuse large ratings whose differences are lost in the rounding of float32.
-
-    Raises:
-        MatrixError: If they are lost.
-    """
+    """Refuse large ratings whose differences are lost in the rounding of float32."""
     # other ratings are refused later, with their row
     there = np.isfinite(exact) & np.isfinite(rounded)
     known = exact[there]

@@ -17,10 +17,6 @@ MOST_MAPPED: Final = 1500
 def item_map(model: Model, names: dict[str, str] | None = None) -> dict[str, Any]:
     """Map the most popular items by the two leading principal components of their factors.
 
-    Args:
-        model: The fitted model.
-        names: Titles by id.
-
     Returns:
         Lists of equal length: x, y, id, title, number of users, mean rating; and the share of the
         variance that the plane shows.
@@ -66,11 +62,7 @@ SHOWN: Final = {
 
 
 def fit_rows(document: dict[str, Any]) -> list[tuple[str, str]]:
-    """The main facts of a fit as labels and values.
-
-    Args:
-        document: The result of `Fitting.to_dict()`.
-    """
+    """The main facts of a fit as labels and values."""
     objective, settings = document["objective"], document["settings"]
     chosen = "" if document["choice"] is None and document["tuning"] is None else ", chosen"
     kind = "ratings" if document["explicit"] else "interactions"
@@ -101,11 +93,7 @@ def fit_rows(document: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def metric_table(evaluation: dict[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """The header and the rows of the metrics: one row for each metric, one column for each method.
-
-    Args:
-        evaluation: The result of `Evaluation.to_dict()`.
-    """
+    """The header and the rows of the metrics: a row for each metric, a column for each method."""
     figures: dict[str, Any] = evaluation["figures"]
     methods = list(figures)
     header = ("", *methods)
@@ -216,13 +204,7 @@ def choice_curve(document: dict[str, Any]) -> go.Figure | None:
 
 
 def bins_figure(evaluation: dict[str, Any], key: str, what: str) -> go.Figure | None:
-    """A figure of the model and a baseline over ranges of counts; None if there is only one range.
-
-    Args:
-        evaluation: The result of `Evaluation.to_dict()`.
-        key: "by_activity" or "by_popularity".
-        what: What is counted, the title of the axis.
-    """
+    """A figure of the model and a baseline over ranges of counts; None for a single range."""
     bins = evaluation[key]
     if len(bins) < 2:
         return None
@@ -250,11 +232,7 @@ def bins_figure(evaluation: dict[str, Any], key: str, what: str) -> go.Figure | 
 
 
 def map_figure(plane: dict[str, Any]) -> go.Figure:
-    """A map of the items: colour shows the mean rating, size the number of users.
-
-    Args:
-        plane: The result of `item_map()`.
-    """
+    """A map of the items: colour shows the mean rating, size the number of users."""
     most = max(plane["users"], default=1) or 1
     words = [
         f"{title}<br>{one}" if title else one
@@ -293,9 +271,6 @@ def map_figure(plane: dict[str, Any]) -> go.Figure:
 
 def recommend_page(document: dict[str, Any]) -> str:
     """The HTML report of a fit.
-
-    Args:
-        document: The result of `Fitting.report_document()`.
 
     Returns:
         A self-contained HTML page with styles and scripts inside.

@@ -81,12 +81,6 @@ def updated_model(
 
     If two runs update one model at once, the second starts from what the first wrote.
 
-    Args:
-        folder: The folder of the model.
-        target: The folder of its later state; `folder` itself or another.
-        force: Whether an existing `target` may be replaced; `folder` itself always may.
-        inputs: Other files that are read and must not be overwritten.
-
     Raises:
         ArgumentError: If there is no such model, or as for `check_output`.
         FormatError: If the model is damaged.
@@ -305,11 +299,7 @@ def _write_attributes(data: Interactions, folder: Path) -> dict[str, Any] | None
 def _read_attributes(
     folder: Path, document: dict[str, Any] | None, shape: tuple[int, int]
 ) -> dict[str, Attributes]:
-    """The attributes of users and of items that `_write_attributes` wrote and described.
-
-    Raises:
-        ValueError: If the arrays do not fit the ids.
-    """
+    """The attributes of users and of items that `_write_attributes` wrote and described."""
     if document is None:
         return {}
     arrays, found = read_arrays(folder / ATTRIBUTES), dict[str, Attributes]()

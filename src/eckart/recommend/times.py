@@ -94,11 +94,6 @@ def set_clock(numbers: npt.NDArray[Any], kind: Any, source: str) -> tuple[Times,
     Numbers are seconds, milliseconds, microseconds or nanoseconds from 1970, judged by their size,
     or numbers with an order of their own if all are below 10⁸.
 
-    Args:
-        numbers: The times as `numbers_in` returned them.
-        kind: The Arrow type that the times had.
-        source: Name of the table, for messages.
-
     Raises:
         MatrixError: If they are in several units, or too large for any unit.
 
@@ -144,11 +139,7 @@ def _is_written(known: npt.NDArray[Any]) -> bool:
 
 
 def _unit(known: npt.NDArray[Any], source: str) -> int:
-    """The decimal digits of a second in the unit of the times, by the largest of them.
-
-    Raises:
-        MatrixError: If some look like another unit, or the largest fits no unit.
-    """
+    """The decimal digits of a second in the unit of the times, by the largest of them."""
     sizes = np.abs(known)
     largest = sizes.max()
     digits = next((digits for digits in DIGITS.values() if largest < LAST * 10.0**digits), None)
@@ -171,11 +162,25 @@ def comparable(old: Clock | None, new: Clock | None) -> bool:
     return old is not None and new is not None and old.dated == new.dated
 
 
-def concatenate_times(old: tuple[Times, Clock], new: tuple[Times, Clock]) -> tuple[Times, Clock]:
-    """Concatenate the comparable times of two tables in a common unit.
+def join_times(
+    old: tuple[Times, Clock] | None, new: tuple[Times, Clock] | None, counts: tuple[int, int]
+) -> tuple[Times | None, Clock | None]:
+    """Concatenate the times of two tables; those that cannot be compared count as later.
 
-    It has the larger number of digits of the two, or as many as fit into 64 bits.
+    `counts` are the numbers of their entries. The common unit has the larger number of digits of
+    the two, or as many as fit into 64 bits.
     """
+    if old is None:
+        # the history has no times: everything new is later
+        return (None, None) if new is None else (
+            np.concatenate([np.full(counts[0], EARLIEST), new[0]]), new[1]
+        )  # fmt: skip
+    if new is None or not comparable(old[1], new[1]):
+        # without times all new entries count as equally late; ranks keep the order of others
+        later = np.zeros(counts[1], np.int64)
+        if new is not None:
+            later = np.unique(new[0], return_inverse=True)[1].astype(np.int64)
+        return np.concatenate([old[0], old[0].max() + 1 + later]), old[1]
     digits = max(clock.digits for _, clock in (old, new))
     sizes = [(_largest(times), clock.digits) for times, clock in (old, new)]
     # in float64, since the product could overflow in int64
@@ -183,13 +188,6 @@ def concatenate_times(old: tuple[Times, Clock], new: tuple[Times, Clock]) -> tup
         digits -= 1
     moved = [_scale(times, digits - clock.digits) for times, clock in (old, new)]
     return np.concatenate(moved), Clock(dated=old[1].dated, digits=digits)
-
-
-def append_later(old: tuple[Times, Clock], new: Times) -> tuple[Times, Clock]:
-    """Concatenate the times of two tables that cannot be compared: the second counts as later."""
-    # ranks keep the order of the new times whatever their unit
-    ranks = np.unique(new, return_inverse=True)[1].astype(np.int64)
-    return np.concatenate([old[0], old[0].max() + 1 + ranks]), old[1]
 
 
 def _largest(times: Times) -> float:
@@ -227,10 +225,6 @@ EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 def parse_times(texts: Column, source: str) -> Column:
     """Parse text as whole numbers, floats or timestamps; a time without a zone is in UTC.
-
-    Args:
-        texts: An Arrow array of text; empty texts and words such as NA are missing.
-        source: Name of the table, for messages.
 
     Raises:
         MatrixError: If a text is not a time, or the texts can be read in two ways.
@@ -299,11 +293,7 @@ def _moment(word: str) -> int | None:
 
 
 def _as_in_spreadsheets(words: Column, source: str) -> Column:
-    """Timestamps by the only notation of spreadsheets that fits all texts; None if none fits.
-
-    Raises:
-        MatrixError: If two notations fit and give different times.
-    """
+    """Timestamps by the only notation of spreadsheets that fits all texts; None if none fits."""
     found: dict[str, Any] = {}
     for date in DATES:
         for clock in CLOCKS:

@@ -41,11 +41,6 @@ class Vocabulary:
     ) -> tuple["Vocabulary", Places]:
         """The sorted vocabulary of a column, and the place of each of its entries.
 
-        Args:
-            column: The ids.
-            what: What the ids are, for messages.
-            untyped: Whether they are from a text file, where numbers are text too.
-
         Raises:
             MatrixError: If an id is missing, or the ids are of several types.
         """
@@ -138,11 +133,6 @@ class Vocabulary:
         joined = pa.concat_arrays([own, added])
         return Vocabulary(joined, whole and pa.types.is_string(own.type)), places
 
-    def without(self, place: int) -> "Vocabulary":
-        """This vocabulary without the id at a place."""
-        kept = np.delete(np.arange(len(self)), place)
-        return Vocabulary(self.ids.take(pa.array(kept)), self.whole)
-
     def _found(self, distinct: Column) -> Places:
         """The places of an array of ids of any type; −1 for unknown ids."""
         asked = canonical(distinct)
@@ -192,11 +182,7 @@ def _number(text: str) -> int | None:
 
 
 def _whole(texts: Column) -> Column:
-    """Texts as 64-bit whole numbers.
-
-    Raises:
-        MatrixError: If a text is not such a number.
-    """
+    """Texts as 64-bit whole numbers."""
     numbers = [_number(text) for text in texts.to_pylist()]
     if None in numbers:
         raise MatrixError(
