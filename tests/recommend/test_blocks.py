@@ -120,10 +120,10 @@ def test_sums_by_blocks_are_those_of_all_entries():
     places = drawn.integers(0, 7, 2 * chunked.BLOCK + 5).astype(np.int32)
     whole = drawn.integers(0, 9, len(places)).astype(float)  # whole numbers have exact sums
     counts = np.bincount(places, minlength=9)
-    np.testing.assert_array_equal(chunked.counted(places, 9), counts)
-    sums = chunked.summed(places, 9, lambda here: whole[here])
+    np.testing.assert_array_equal(chunked.bincount(places, 9), counts)
+    sums = chunked.sum_by_place(places, 9, lambda here: whole[here])
     np.testing.assert_array_equal(sums, np.bincount(places, whole, minlength=9))
-    np.testing.assert_array_equal(chunked.taken(whole, places), whole[places])
+    np.testing.assert_array_equal(chunked.take(whole, places), whole[places])
 
 
 LINES = [f"{7 * row % 5},i{row % 4},{row % 3 + 0.5},{100 - row}" for row in range(20)]

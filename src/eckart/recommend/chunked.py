@@ -138,16 +138,6 @@ def count_repeats(rows: Numbers, columns: Numbers) -> int:
     return int(repeated_pairs(rows, columns))
 
 
-def same_order(count: int) -> Order:
-    """The order that leaves entries as they are, of 4 bytes each if that suffices.
-
-    Example:
-        >>> same_order(3)
-        array([0, 1, 2], dtype=int32)
-    """
-    return np.arange(count, dtype=_index_type(count))
-
-
 def pair_order(rows: Numbers, columns: Numbers, shape: tuple[int, int]) -> Order:
     """The order of entries by row, then by column; equal pairs keep their order.
 
@@ -161,7 +151,7 @@ def pair_order(rows: Numbers, columns: Numbers, shape: tuple[int, int]) -> Order
     """
     from eckart.completion.kernels.sorting import bincount, sort_by_place
 
-    kind = _index_type(len(rows))
+    kind = index_type(len(rows))
     order: Order = np.empty(0, kind)
     # the sort is stable, so the less significant key comes first
     for places, count in ((columns, shape[1]), (rows, shape[0])):
@@ -173,7 +163,8 @@ def pair_order(rows: Numbers, columns: Numbers, shape: tuple[int, int]) -> Order
     return order
 
 
-def _index_type(count: int) -> type[np.int32] | type[np.int64]:
+def index_type(count: int) -> type[np.int32] | type[np.int64]:
+    """The type of indices below a count, of 4 bytes if that suffices."""
     return np.int32 if count <= np.iinfo(np.int32).max else np.int64
 
 

@@ -260,7 +260,7 @@ def export(model: Path, output: Path, side: str, force: bool, as_json: bool, qui
     fitted = load(model)
     files = export_factors(fitted, output, side, force=force)
     count = len(fitted.data.users if side == "users" else fitted.data.items)
-    # one number more for the biases, as `vectors_of` appends them
+    # one number more for the biases, as `Model.vectors` appends them
     width = fitted.offset.rank + fitted.objective.has_biases
     if as_json:
         document = {"side": side, "vectors": count, "width": width}

@@ -34,9 +34,9 @@ from eckart.recommend.times import (
 )
 from eckart.recommend.vocabulary import Places, Vocabulary
 
-FEW: Final = 0.5
+FEW_KNOWN: Final = 0.5
 """Share of known pairs up to which exchanged users and items are an error, not a note."""
-MANY: Final = 0.9
+MANY_KNOWN: Final = 0.9
 """Share of known pairs from which users and items are taken to be in their places."""
 
 
@@ -96,15 +96,10 @@ def read_interactions(
 def interactions_of(
     table: Table | Blocks, feedback: Feedback, *, later: bool = False
 ) -> Interactions:
-    """The interactions of a table that was read.
+    """The interactions of a table that was read, whose columns are removed to free their memory.
 
-    The columns are removed from the table to free their memory.
-
-    Args:
-        table: The table that was read.
-        feedback: What its ratings stand for.
-        later: Whether they are to be added to a history. Then ratings that are neither interactions
-            nor dislikes are kept with weight 0, so that they replace older ones.
+    If they are `later` than a history, ratings that are neither interactions nor dislikes are kept
+    with weight 0, so that they replace older ones.
 
     Raises:
         MatrixError: As for `read_interactions`.
@@ -126,7 +121,7 @@ def interactions_of(
 
 
 @final
-class Gathered:
+class ColumnCollector:
     """The columns of all blocks: 4 bytes for each id, rating and weight, 8 for each time.
 
     Raises:
@@ -156,18 +151,16 @@ class Gathered:
             column, before = columns.pop(role), len(numbers)
             numbers.add(as_numbers(column, role, self._blocks.source, before=before))
         if "time" in columns:
-            self._times.add(self._moments(columns.pop("time")))
-
-    def _moments(self, column: Column) -> Column:
-        """A column of times as an Arrow array; NumPy and pandas have dates of their own."""
-        try:
-            return column_of(column, "times")[0]
-        except MatrixError as error:
-            raise MatrixError(
-                f"The column of times of {self._blocks.source} cannot be read: {error.message}",
-                hint=f"Name another: {naming('time')}.",
-                code="not-numbers",
-            ) from error
+            try:
+                # dates and missing values of NumPy and pandas are none of Arrow
+                column = column_of(columns.pop("time"), "times")[0]
+            except MatrixError as error:
+                raise MatrixError(
+                    f"The column of times of {self._blocks.source} cannot be read: {error.message}",
+                    hint=f"Name another: {naming('time')}.",
+                    code="not-numbers",
+                ) from error
+            self._times.add(column)
 
     def ids(self, role: str) -> tuple[Vocabulary, Places]:
         """The vocabulary of users or items and the place of each entry; can be called once."""
@@ -200,20 +193,20 @@ def _check_rows(
     blocks: Blocks, scale: tuple[float, float] | None, notes: list[str]
 ) -> Interactions:
     """All rows of a table in their order, less those of weight 0."""
-    gathered = Gathered(blocks)
-    (users, rows), (items, columns) = gathered.ids("user"), gathered.ids("item")
+    collected = ColumnCollector(blocks)
+    (users, rows), (items, columns) = collected.ids("user"), collected.ids("item")
     if not len(rows):
         raise MatrixError(
             f"{blocks.source} holds no interactions.", hint="Give at least one row.", code="empty"
         )
-    times, clock = gathered.times(notes)
+    times, clock = collected.times(notes)
     read = Interactions(
         users=users,
         items=items,
         rows=rows,
         columns=columns,
-        ratings=gathered.numbers("rating"),
-        weights=gathered.numbers("weight"),
+        ratings=collected.numbers("rating"),
+        weights=collected.numbers("weight"),
         times=times,
         clock=clock,
     )
@@ -229,8 +222,7 @@ def _check_rows(
                 code="empty",
             )
         notes.append(f"{int((~kept).sum()):,} rows of weight 0 are left out.")
-        read = read.select(kept)
-        return drop_unused_ids(read)
+        read = drop_unused_ids(read.select(kept))
     return read
 
 
@@ -353,7 +345,7 @@ def check_sides(source: str, read: Interactions, users: Vocabulary, items: Vocab
 
 
 def _check_exchange(
-    source: str, known: tuple[Places, Places], turned: Callable[[], tuple[Places, Places]]
+    source: str, known: tuple[Places, Places], exchanged: Callable[[], tuple[Places, Places]]
 ) -> list[str]:
     """Compare the pairs of a table with those that a model knows, in both orders of the sides.
 
@@ -361,14 +353,14 @@ def _check_exchange(
     this gives a note, not an error.
     """
     fits = _share(known)
-    if fits >= MANY:
+    if fits >= MANY_KNOWN:
         return []
     # looked up only in doubt, since it costs as much as the first look
-    other_way = _share(turned())
-    if other_way < MANY or other_way <= fits:
+    other_way = _share(exchanged())
+    if other_way < MANY_KNOWN or other_way <= fits:
         return []
     # rows whose items are known may be of new users: these are not refused
-    if fits <= FEW and np.mean(known[1] >= 0) <= FEW:
+    if fits <= FEW_KNOWN and np.mean(known[1] >= 0) <= FEW_KNOWN:
         raise MatrixError(
             f"Users and items of {source} are exchanged: its users are items of the model "
             f"in {other_way:.0%} of the rows, and users of it in {fits:.0%}.",

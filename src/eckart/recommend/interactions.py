@@ -13,8 +13,8 @@ from eckart.recommend.chunked import (
     Numbers,
     bincount,
     count_repeats,
+    index_type,
     pair_order,
-    same_order,
     take,
     without_repeats,
 )
@@ -133,7 +133,11 @@ def deduplicate(read: Interactions, notes: list[str], *, add: bool | None = None
     if not found:
         return read
     # a table that is sorted already is not sorted again
-    order = same_order(len(read)) if found > 0 else pair_order(read.rows, read.columns, read.shape)
+    order = (
+        np.arange(len(read), dtype=index_type(len(read)))
+        if found > 0
+        else pair_order(read.rows, read.columns, read.shape)
+    )
     rated, timed, count = read.ratings is not None, read.times is not None, len(read)
     pairs = (read.rows, read.columns)
     order, weights = without_repeats(

@@ -14,7 +14,7 @@ from eckart.completion.entries import Entries
 from eckart.completion.objective import Observed
 from eckart.errors import MatrixError
 from eckart.factors import Factors
-from eckart.recommend.chunked import BLOCK, blocks
+from eckart.recommend.chunked import BLOCK, Floats, blocks
 from eckart.recommend.columns import ColumnNames
 from eckart.recommend.interactions import Interactions
 from eckart.recommend.ranking import Scores
@@ -80,13 +80,19 @@ class Model:
         """Mean, biases and factors: the mean of a posterior, and zero biases for plain factors."""
         return as_biased(self.approximation)
 
-    def entries(self) -> Entries:
-        """The interactions as the entries of the objective."""
-        return as_entries(self.data, self.objective)
-
     def scores(self, users: npt.NDArray[np.intp]) -> Scores:
         """The scores of all items for some users, float32, of shape (users, items)."""
         return self.offset.scores(users).astype(np.float32, copy=False)
+
+    def vectors(self, side: str) -> Floats:
+        """The vectors of "users" or "items", of shape (count, rank), one wider with biases."""
+        offset = self.offset
+        factor = offset.factors.B if side == "users" else offset.factors.A.T
+        if not self.objective.has_biases:
+            return np.ascontiguousarray(factor, np.float32)
+        ones = np.ones(len(factor), np.float32)
+        last = ones if side == "users" else offset.column_bias
+        return np.concatenate([factor, last[:, None]], axis=1, dtype=np.float32)
 
     def predict(
         self, rows: npt.NDArray[Any], columns: npt.NDArray[Any], *, clip: bool = False
@@ -103,14 +109,10 @@ class Model:
         only_user, only_item = (rows >= 0) & ~known, (columns >= 0) & ~known
         predicted[only_user] += offset.row_bias[rows[only_user]]
         predicted[only_item] += offset.column_bias[columns[only_item]]
-        predicted[known] = self.approximation_at(rows[known], columns[known])
+        predicted[known] = offset.predict(rows[known], columns[known])
         if clip and self.scale is not None:
             np.clip(predicted, *self.scale, out=predicted)
         return predicted
-
-    def approximation_at(self, rows: npt.NDArray[Any], columns: npt.NDArray[Any]) -> Array:
-        """Predict the value of each pair of known places."""
-        return self.offset.predict(rows, columns)
 
     def strangers(self) -> npt.NDArray[np.bool_]:
         """A mask of the users that have neither interactions nor attributes."""

@@ -43,7 +43,7 @@ class Table:
         notes: Notes for the user on how the table was read.
     """
 
-    columns: dict[str, Any]
+    columns: dict[str, Column]
     source: str
     untyped: bool
     notes: tuple[str, ...] = ()
@@ -51,15 +51,13 @@ class Table:
     def blocks(self) -> "Blocks":
         """The table as one block; its columns are removed from it when the block is used."""
 
-        def taken_out() -> Iterator[dict[str, Any]]:
+        def take_out() -> Iterator[dict[str, Column]]:
             # taken out, so that each column is freed once it was used
-            columns = {role: self.columns.pop(role) for role in tuple(self.columns)}
-            yield columns
+            yield {role: self.columns.pop(role) for role in tuple(self.columns)}
 
         return Blocks(
             roles=frozenset(self.columns),
-            columns=taken_out(),
-            times=None,
+            columns=take_out(),
             source=self.source,
             untyped=self.untyped,
             notes=self.notes,
@@ -69,24 +67,21 @@ class Table:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blocks:
-    """The columns of a table by role, a block of rows at a time.
+    """The columns of a table by role, a block of rows at a time; other fields as in `Table`.
 
     Fields:
         roles: The roles of the columns that the table has.
         columns: An iterator over the blocks, each a mapping from role to Arrow array.
         times: A function that returns the whole column of times, whose blocks may differ in type;
             None if they cannot.
-        source: Name of the table, for messages.
-        untyped: Whether the table is a text file, where ids have no type.
-        notes: Notes for the user on how the table was read.
     """
 
     roles: frozenset[str]
-    columns: Iterator[dict[str, Any]]
-    times: Callable[[], Any] | None
+    columns: Iterator[dict[str, Column]]
     source: str
     untyped: bool
     notes: tuple[str, ...] = ()
+    times: Callable[[], Column] | None = None
 
 
 def read_table(
@@ -159,37 +154,31 @@ def check_lengths(columns: Iterable[Any]) -> None:
 
 
 def read_blocks(data: Any, named: ColumnNames | None = None) -> Blocks:
-    """Read the columns of interactions; a file is read block by block.
+    """Read the columns of interactions; a file is read block by block, with errors as it is read.
 
     Raises:
-        ArgumentError: As for `read_table`.
-        FormatError: As for `read_table`, but raised when the blocks are read.
-        MatrixError: As for `read_table`.
-        StorageError: As for `read_table`.
+        MatrixError: As for `read_table`, also its other errors.
     """
     if not isinstance(data, str | PathLike):
         return read_table(data, named).blocks()
     path, named = Path(data), named or ColumnNames()
     head = table_head(path, _header_names(named))
-    found, notes = find_columns(head, named, path.name, needed=("user", "item"))
+    found, notes = find_columns(head, named, path.name)
+    wanted: dict[int, Kind] = {place: KINDS[role] for role, place in found.items()}
+
+    def by_role() -> Iterator[dict[str, Column]]:
+        with _as_named(head, notes):
+            for block in column_blocks(path, head, wanted):
+                yield {role: block.column(str(place)) for role, place in found.items()}
+
     return Blocks(
         roles=frozenset(found),
-        columns=_by_role(path, head, found, notes),
+        columns=by_role(),
         times=lambda: read_columns(path, head, {found["time"]: "time"}).column(0),
         source=path.name,
         untyped=head.text is not None,
         notes=(*head.notes, *notes),
     )
-
-
-def _by_role(
-    path: Path, head: TableHead, found: Mapping[str, int], notes: list[str]
-) -> Iterator[dict[str, Any]]:
-    """The columns of each block of a file."""
-    wanted: dict[int, Kind] = {place: KINDS[role] for role, place in found.items()}
-    with _as_named(head, notes):
-        for block in column_blocks(path, head, wanted):
-            yield {role: block.column(str(place)) for role, place in found.items()}
 
 
 @contextmanager

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import scipy.sparse
 
@@ -26,12 +25,7 @@ from eckart.files.whole import damaged, read_steadily
 from eckart.recommend.attributes import Attributes, Feature
 from eckart.recommend.chunked import one_array
 from eckart.recommend.interactions import Interactions
-from eckart.recommend.model import (
-    Model,
-    check_sound,
-    pack,
-    unpack,
-)
+from eckart.recommend.model import Model, check_sound, pack, unpack
 from eckart.recommend.times import Clock, set_clock
 from eckart.recommend.vocabulary import Vocabulary
 
@@ -49,15 +43,9 @@ HISTORY: Final = "history.parquet"
 FILES: Final = (FACTORS, USERS, ITEMS, HISTORY)
 MOST_DIGITS: Final = 18
 """Decimal digits that a time can have behind the point, so that it fits into 64 bits."""
-OBJECTIVE: Final = (
-    "regularization",
-    "count_exponent",
-    "unobserved_weight",
-    "biases",
-    "implicit_features",
-    "nonnegative",
-    "attribute_weight",
-)
+OBJECTIVE: Final = ("regularization", "count_exponent", "unobserved_weight", "biases",
+                    "implicit_features", "nonnegative", "attribute_weight")  # fmt: skip
+"""Settings of the objective that a model keeps."""
 
 
 def save_model(model: Model, path: str | PathLike[str], *, force: bool = False) -> None:
@@ -346,7 +334,7 @@ def export_factors(
     """
     path = Path(output)
     check_export(path, side, force=force)
-    vectors = vectors_of(model, side)
+    vectors = model.vectors(side)
     vocabulary = model.data.users if side == "users" else model.data.items
     if path.suffix.lower() == ".parquet":
         width = vectors.shape[1]
@@ -395,14 +383,3 @@ def check_export(path: Path, side: str, *, force: bool, inputs: Sequence[Path | 
 def _ids_path(path: Path) -> Path:
     """The file for the ids of exported vectors, beside them."""
     return path.with_name(f"{path.stem}.ids.txt")
-
-
-def vectors_of(model: Model, side: str) -> npt.NDArray[Any]:
-    """The vectors of one side, float32, of shape (users or items, rank), one wider with biases."""
-    offset = model.offset
-    factor = offset.factors.B if side == "users" else offset.factors.A.T
-    if not model.objective.has_biases:
-        return np.ascontiguousarray(factor, np.float32)
-    ones = np.ones(len(factor), np.float32)
-    last = ones if side == "users" else offset.column_bias
-    return np.concatenate([factor, last[:, None]], axis=1, dtype=np.float32)
