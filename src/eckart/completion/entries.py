@@ -45,9 +45,14 @@ class Compressed:
         return np.diff(self.starts)
 
     @property
+    def arrays(self) -> tuple[npt.NDArray[np.int64], Indices, Array, Array]:
+        """The four arrays."""
+        return self.starts, self.indices, self.values, self.weights
+
+    @property
     def nbytes(self) -> int:
         """Bytes of the four arrays."""
-        return sum(part.nbytes for part in (self.starts, self.indices, self.values, self.weights))
+        return sum(part.nbytes for part in self.arrays)
 
 
 @final
@@ -344,15 +349,12 @@ def _check_range(places: Indices, count: int, name: str) -> None:
         )
 
 
-def _index_type(count: int) -> type[np.int32] | type[np.int64]:
-    return np.int32 if count <= np.iinfo(np.int32).max else np.int64
-
-
-def _empty(count: int, size: int, of: int, weighted: bool) -> Compressed:
+def _allocate(count: int, size: int, of: int, *, weighted: bool) -> Compressed:
     """Allocate room for `size` entries of `count` rows, with indices below `of`."""
+    kind = np.int32 if of <= np.iinfo(np.int32).max else np.int64
     return Compressed(
         starts=np.zeros(count + 1, np.int64),
-        indices=np.empty(size, _index_type(of)),
+        indices=np.empty(size, kind),
         values=np.empty(size, FLOAT32),
         weights=np.empty(size if weighted else 0, FLOAT32),
     )
@@ -363,23 +365,19 @@ def _sort(
 ) -> Compressed:
     from eckart.completion.kernels.sorting import bincount, scatter
 
-    made = _empty(count, len(values), of, len(weights) > 0)
+    made = _allocate(count, len(values), of, weighted=len(weights) > 0)
     bincount(places, made.starts)
-    scatter(places, others, values, weights, made.starts, made.indices, made.values, made.weights)
+    scatter(places, others, values, weights, *made.arrays)
     return made
 
 
 def _transpose(given: Compressed, count: int, of: int) -> Compressed:
     from eckart.completion.kernels.sorting import bincount, transpose
 
-    made = _empty(count, len(given.values), of, len(given.weights) > 0)
+    made = _allocate(count, len(given.values), of, weighted=len(given.weights) > 0)
     bincount(given.indices, made.starts)
-    transpose(*_parts(given), *_parts(made))
+    transpose(*given.arrays, *made.arrays)
     return made
-
-
-def _parts(order: Compressed) -> tuple[Any, ...]:
-    return order.starts, order.indices, order.values, order.weights
 
 
 def _check_distinct(by_rows: Compressed) -> None:

@@ -1,8 +1,9 @@
 """The commands of `eckart recommend` that ask a model: top, similar, explain and predict."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import click
 
@@ -24,6 +25,11 @@ from eckart.threads import limited_threads
 # late in the commands too, so that `--help` loads no numerical library
 if TYPE_CHECKING:
     from eckart.recommend.model import Model
+
+Line: TypeAlias = dict[str, Any]
+"""A line of an answer, by the names of its columns."""
+OPTIONAL: Final = frozenset({"rating", "deviation", "title"})
+"""Columns that are shown only if some line has them."""
 
 
 @click.command(epilog="Example: eckart recommend top model --user 42 -k 10 --names items.csv")
@@ -107,20 +113,23 @@ def _write_lists(fitted: "Model", users: Any, chosen: dict[str, Any], options: A
     return 0
 
 
-def _show_items(items: list[dict[str, Any]], title: str = "") -> None:
-    """Print a ranked list; a column of titles is left out if there is none."""
-    titled = any("title" in one for one in items)
-    header = ("place", "item", "score", *(("title",) if titled else ()))
-    rows = [
-        (
-            str(place),
-            str(one["item"]),
-            f"{one['score']:.4f}",
-            *((one["title"],) if titled else ()),
-        )
-        for place, one in enumerate(items, start=1)
-    ]
-    console.answer_table(header, rows, title=title, aside=titled)
+def _show_items(items: list[Line], title: str = "") -> None:
+    """Print a ranked list."""
+    placed = [{**one, "place": place} for place, one in enumerate(items, start=1)]
+    _show_columns(placed, {"place": "d", "item": "", "score": ".4f", "title": ""}, title)
+
+
+def _show_columns(
+    lines: list[Line], formats: dict[str, str], title: str = "", below: Sequence[Line] = ()
+) -> None:
+    """Print columns of lines, each in its format, and lines below them."""
+    shown = [name for name in formats if name not in OPTIONAL or any(name in one for one in lines)]
+
+    def cell(one: Line, name: str) -> str:
+        return "" if one.get(name) is None else f"{one[name]:{formats[name]}}"
+
+    rows = [tuple(cell(one, name) for name in shown) for one in (*lines, *below)]
+    console.answer_table(tuple(shown), rows, title=title, aside="title" in shown)
 
 
 def _check_users(options: dict[str, Any]) -> None:
@@ -221,30 +230,21 @@ def _show_explanation(document: dict[str, Any], k: int) -> None:
     # the largest in size are chosen, then listed from the most positive to the most negative
     strongest = sorted(reasons, key=lambda one: -abs(one["adds"]))[:k]
     shown = sorted(strongest, key=lambda one: -one["adds"])
-    titled, rated = "title" in document, bool(reasons) and reasons[0]["rating"] is not None
-    rows = [
-        (
-            str(one["item"]),
-            f"{one['adds']:+.4f}",
-            *((f"{one['rating']:g}",) if rated else ()),
-            *((one["title"],) if titled else ()),
-        )
-        for one in shown
-    ]
-    rest = len(reasons) - len(shown)
-    padding = ("",) * (rated + titled)
-    if rest:
+    below: list[Line] = []
+    if len(shown) < len(reasons):
         # so that the column still sums to the score
         left = sum(one["adds"] for one in reasons) - sum(one["adds"] for one in shown)
-        rows.append((f"{rest} others", f"{left:+.4f}", *padding))
+        below.append({"item": f"{len(reasons) - len(shown)} others", "adds": f"{left:+.4f}"})
     if document.get("attributes"):
-        rows.append(("attributes", f"{document['attributes']:+.4f}", *padding))
+        below.append({"item": "attributes", "adds": f"{document['attributes']:+.4f}"})
     if document["base"]:
-        rows.append(("for anybody", f"{document['base']:+.4f}", *padding))
-    rows.append(("score", f"{document['score']:.4f}", *padding))
-    header = ("item", "adds", *(("rating",) if rated else ()), *(("title",) if titled else ()))
+        below.append({"item": "for anybody", "adds": f"{document['base']:+.4f}"})
+    below.append({"item": "score", "adds": f"{document['score']:.4f}"})
+    lines = [{**one, "adds": f"{one['adds']:+.4f}"} for one in shown]
+    if not reasons or reasons[0]["rating"] is None:
+        lines = [{name: one[name] for name in one if name != "rating"} for one in lines]
     title = f"User {document['user']}, item {document.get('title') or document['item']}"
-    console.answer_table(header, rows, title=title, aside=titled)
+    _show_columns(lines, {"item": "", "adds": "", "rating": "g", "title": ""}, title, below)
 
 
 @click.command(epilog="Example: eckart recommend predict model pairs.csv -o predicted.csv --clip")
@@ -289,23 +289,10 @@ def predict(model: Path, pairs: Path, as_json: bool, **options: Any) -> int:
     return 0
 
 
-def _show_predictions(predictions: list[dict[str, Any]], lines: int = 10) -> None:
+def _show_predictions(predictions: list[Line], lines: int = 10) -> None:
     # the document holds the first thousand; a terminal shows ten
-    shown = predictions[:lines]
-    spread = any("deviation" in one for one in shown)
-    titled = any("title" in one for one in shown)
-    rows = [
-        (
-            str(one["user"]),
-            str(one["item"]),
-            f"{one['predicted']:.4f}",
-            *(("" if one["deviation"] is None else f"{one['deviation']:.4f}",) if spread else ()),
-            *((one["title"],) if titled else ()),
-        )
-        for one in shown
-    ]
-    header = ("user", "item", "predicted", *(("deviation",) if spread else ()))
-    console.answer_table((*header, *(("title",) if titled else ())), rows, aside=titled)
+    formats = {"user": "", "item": "", "predicted": ".4f", "deviation": ".4f", "title": ""}
+    _show_columns(predictions[:lines], formats)
 
 
 def _prediction_figures(document: dict[str, Any]) -> list[tuple[str, str]]:

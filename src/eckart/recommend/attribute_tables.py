@@ -13,7 +13,7 @@ from eckart.errors import MatrixError
 from eckart.files.tables import read_columns, table_head
 from eckart.files.text.table import Kind, TableHead, plain
 from eckart.recommend.attributes import Attributes, SparseMatrix, is_text, learn_features, matrix_of
-from eckart.recommend.chunked import Column
+from eckart.recommend.chunked import Column, TableLike
 from eckart.recommend.columns import NAMES, ColumnNames, no_column
 from eckart.recommend.ids import column_of
 from eckart.recommend.interactions import Interactions
@@ -41,8 +41,8 @@ class AttributeTables:
         item_columns: Names of the columns of `items` that count, in the same notation.
     """
 
-    users: Any = None
-    items: Any = None
+    users: TableLike = None
+    items: TableLike = None
     user_columns: tuple[str, ...] | None = None
     item_columns: tuple[str, ...] | None = None
 
@@ -81,18 +81,12 @@ class AttributeTable:
 
 
 def read_attributes(
-    data: Any, role: Role, named: ColumnNames, wanted: Sequence[str] | None
+    data: TableLike, role: Role, named: ColumnNames, wanted: Sequence[str] | None
 ) -> AttributeTable:
     """Read the ids and the attributes of a table of users or of items.
 
     The ids are in the column that is marked so; else in the one that is called as in the
     interactions, or has a usual name; else in the first.
-
-    Raises:
-        ArgumentError: If there is no such file, or its suffix is unknown.
-        FormatError: If the file is damaged.
-        MatrixError: If a column is missing, or the table has only ids.
-        StorageError: If the system refuses to read it.
     """
     given = named.known().get(role)
     opened = _open(data, role, [given or "", *(wanted or ())])
@@ -160,7 +154,7 @@ class _Opened:
         return [table.column(str(place)) for place in places]
 
 
-def _open(data: Any, role: Role, named: Sequence[str]) -> _Opened:
+def _open(data: TableLike, role: Role, named: Sequence[str]) -> _Opened:
     """Open a table; its first row is a header if it holds a usual name or one that was given."""
     if not isinstance(data, str | PathLike):
         names, held = columns_in(data)
@@ -232,22 +226,10 @@ class Attached:
 def attach(
     data: Interactions, tables: AttributeTables, named: ColumnNames | None, *, later: bool = False
 ) -> Attached:
-    """Replace the attributes of interactions by those of tables, or add later ones.
+    """Replace the attributes of interactions by those of tables.
 
-    Args:
-        data: The interactions; for later tables those of a model.
-        tables: The tables of users, of items or of both.
-        named: Names of columns with unusual names.
-        later: Whether the tables are added to the attributes of a model, with the columns and
-            categories that it was fitted with.
-
-    Raises:
-        ArgumentError: If there is no such file, or its suffix is unknown.
-        FormatError: If the file is damaged.
-        MatrixError: If an id is missing or occurs twice, no id is one of the interactions, or no
-            column carries information; for later tables, if the model has no attributes of that
-            side, or one of its columns is missing.
-        StorageError: If the system refuses to read it.
+    `later` tables are added to the attributes of a model, with the columns and categories that it
+    was fitted with.
     """
     rows: dict[Role, Places] = {}
     notes: list[str] = []

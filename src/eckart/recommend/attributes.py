@@ -57,11 +57,7 @@ class Feature:
         return 1 if self.levels is None else len(self.levels)
 
     def cells(self, column: Column, source: str) -> tuple[SparseMatrix, int]:
-        """The numbers of a column, missing cells not stored, and the number of unknown categories.
-
-        Raises:
-            MatrixError: If the feature is numeric and a cell is not a finite number.
-        """
+        """The numbers of a column, missing ones not stored, and how many are unknown."""
         if self.levels is None:
             rows, values = self._standardise(column, source)
             places, unknown = np.zeros(len(rows), np.int64), 0
@@ -110,13 +106,7 @@ class Feature:
 
     @staticmethod
     def of_dict(document: dict[str, Any]) -> "Feature":
-        """The feature that `to_dict` described.
-
-        Raises:
-            KeyError: If something is missing.
-            TypeError: If something is of another type.
-            ValueError: If a number is not finite.
-        """
+        """The feature that `to_dict` described."""
         name = str(document["name"])
         if "levels" in document:
             return Feature(name=name, levels=tuple(str(one) for one in document["levels"]))
@@ -183,12 +173,7 @@ class Attributes:
 
 
 def learn_feature(name: str, column: Column, *, as_words: bool = False) -> Feature:
-    """Learn the feature of a column: numeric if all its cells are numbers, else categories.
-
-    Raises:
-        MatrixError: If the column carries no information: it is empty, all its numbers are equal,
-            no category occurs twice, there are more than 1,000, or it holds another type.
-    """
+    """Learn the feature of a column: numeric if all its cells are numbers, else categories."""
     numbers = None if as_words else _numbers(column)
     if numbers is None:
         return Feature(name=name, levels=_learn_levels(name, column))
@@ -207,12 +192,7 @@ def learn_feature(name: str, column: Column, *, as_words: bool = False) -> Featu
 def learn_features(
     columns: dict[str, Column], words: frozenset[str], source: str, *, named: bool
 ) -> tuple[tuple[Feature, ...], list[str]]:
-    """The features of the columns of a table, and notes for the user.
-
-    Raises:
-        MatrixError: If a requested column carries no information, no column does, or all together
-            have more than 10,000 numbers and categories.
-    """
+    """The features of the columns of a table, and notes for the user."""
     features: list[Feature] = []
     notes: list[str] = []
     for name, column in columns.items():
@@ -247,11 +227,7 @@ def learn_features(
 def matrix_of(
     features: Sequence[Feature], columns: dict[str, Column], source: str
 ) -> tuple[SparseMatrix, list[str]]:
-    """A table of attributes as a sparse matrix of shape (rows, width), and notes on unknown values.
-
-    Raises:
-        MatrixError: If a column is missing, or does not hold numbers as its feature requires.
-    """
+    """A table of attributes as a sparse matrix, (rows, width), and notes on unknown values."""
     notes: list[str] = []
     parts: list[SparseMatrix] = []
     for feature in features:

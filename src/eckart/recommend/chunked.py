@@ -1,6 +1,7 @@
 """Block-wise operations on many entries: sums, growing arrays, and the order of pairs."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import asdict
 from typing import Any, Final, TypeAlias, final
 
 import numpy as np
@@ -11,6 +12,8 @@ from pyarrow import compute
 pc: Final[Any] = compute  # its functions are created at import, which no type checker sees
 Numbers: TypeAlias = npt.NDArray[Any]
 """An array of numbers of any type."""
+TableLike: TypeAlias = Any
+"""A path, a data frame, an Arrow table, a mapping of columns, or a SciPy sparse matrix."""
 Floats: TypeAlias = npt.NDArray[np.float32]
 """Ratings, weights or scores."""
 Column: TypeAlias = Any
@@ -176,14 +179,9 @@ def without_repeats(
     *,
     add: bool,
 ) -> tuple[Order, npt.NDArray[np.float32] | None]:
-    """The latest entry of each pair and, if requested, the sum of the weights of each pair.
+    """The latest entry of each pair and, to `add` them, the sum of the weights of each pair.
 
-    Args:
-        order: The order that sorts the pairs; it is overwritten.
-        pairs: The rows and the columns of the entries.
-        times: The time of each entry; without times the last one in order is the latest.
-        weights: The weight of each entry; None if all are 1.
-        add: Whether the weights of equal pairs are added.
+    `order` sorts the pairs and is overwritten; without times the last one in order is the latest.
 
     Returns:
         The entries that are kept, in order; and their weights, or None if no pair repeats or
@@ -210,3 +208,9 @@ def one_array(column: Column) -> Column:
     """A column as one Arrow array without a dictionary."""
     whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     return whole.dictionary_decode() if pa.types.is_dictionary(whole.type) else whole
+
+
+def as_document(record: Any, optional: Collection[str] = ("title",)) -> dict[str, Any]:
+    """The fields of a dataclass as plain values, without optional ones that are None."""
+    own = asdict(record)
+    return {name: value for name, value in own.items() if value is not None or name not in optional}

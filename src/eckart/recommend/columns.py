@@ -112,9 +112,6 @@ def find_columns(
     Returns:
         Position by role (user, item, rating, weight, time), and notes for the user.
 
-    Raises:
-        MatrixError: If a named or needed column is missing, or two columns have the same name.
-
     Example:
         >>> head = TableHead(names=("userId", "movieId", "rating"), width=3)
         >>> find_columns(head, ColumnNames(), "ratings.csv")
@@ -224,11 +221,6 @@ def read_ids(path: Path, role: str, named: ColumnNames | None = None) -> list[An
 
     Returns:
         The ids in the types that the table gives them.
-
-    Raises:
-        ArgumentError: If there is no such file, or its suffix is unknown.
-        FormatError: If the file is damaged.
-        MatrixError: If a row has no id.
     """
     usual = plain((named or ColumnNames()).known().get(role, ""))
     words = {usual} if usual and not usual.isdigit() else set[str]()
@@ -252,12 +244,6 @@ def read_names(path: str | PathLike[str]) -> Names:
 
     The ids are in the column with a usual name of items, else in the first; the titles are in the
     column with a usual name of titles, else in the second.
-
-    Raises:
-        ArgumentError: If there is no such file, or its suffix is unknown.
-        FormatError: If the file is damaged.
-        MatrixError: If the table has one column only.
-        StorageError: If the system refuses to read it.
     """
     source = Path(path)
     head = table_head(source, frozenset((*NAMES["item"], *TITLES)))

@@ -311,8 +311,7 @@ def evaluate(
         unknown_items=int((~findable).sum()),
         relevant=relevant,
         figures=figures,
-        by_activity=_by_activity(held, errors, rankings, target),
-        by_popularity=_by_popularity(held, errors, rankings, target),
+        **_ranges(held, errors, rankings, target),
         metric=metric,
     )
 
@@ -333,34 +332,32 @@ def _rate(model: Model, held: Split, figures: dict[str, dict[str, Figure]]) -> d
     return errors
 
 
-def _by_activity(
+def _ranges(
     held: Split, errors: dict[str, Errors], rankings: dict[str, Ranking], target: Interactions
-) -> tuple[dict[str, Any], ...]:
-    """RMSE or NDCG of users, by their number of known entries."""
-    counts = held.seen.user_counts()
-    if errors:
-        return _bin(counts[held.test.rows], errors, root=True)
-    values = {
-        method: ranking_per_user(ranking, target)["ndcg"] for method, ranking in rankings.items()
-    }
-    return _bin(counts[rankings["model"].users], values, root=False)
+) -> dict[str, tuple[dict[str, Any], ...]]:
+    """The model and a baseline by the activity of users and by the popularity of items.
 
-
-def _by_popularity(
-    held: Split, errors: dict[str, Errors], rankings: dict[str, Ranking], target: Interactions
-) -> tuple[dict[str, Any], ...]:
-    """RMSE, or the share of relevant items that was found, by the number of training entries."""
-    counts = held.train.item_counts()
+    These are RMSE if there are ratings; else NDCG of users, by their number of known entries, and
+    the share of relevant items that was found, by their number of training entries.
+    """
+    test, activity, popularity = held.test, held.seen.user_counts(), held.train.item_counts()
     if errors:
-        return _bin(counts[held.test.columns], errors, root=True)
+        return {
+            "by_activity": _bin(activity[test.rows], errors, root=True),
+            "by_popularity": _bin(popularity[test.columns], errors, root=True),
+        }
     # entries of users that were not drawn into the sample are neither found nor missed
-    users = np.isin(target.rows, rankings["model"].users)
-    pairs = target.rows[users].astype(np.int64) * len(target.items) + target.columns[users]
-    values: dict[str, Errors] = {}
+    ranked = np.isin(target.rows, rankings["model"].users)
+    pairs = target.rows[ranked].astype(np.int64) * len(target.items) + target.columns[ranked]
+    gains, found = dict[str, Errors](), dict[str, Errors]()
     for method, ranking in rankings.items():
-        pairs_listed = ranking.users.astype(np.int64)[:, None] * len(target.items) + ranking.items
-        values[method] = np.isin(pairs, pairs_listed[ranking.items >= 0]).astype(np.float64)
-    return _bin(counts[target.columns[users]], values, root=False)
+        gains[method] = ranking_per_user(ranking, target)["ndcg"]
+        shown = ranking.users.astype(np.int64)[:, None] * len(target.items) + ranking.items
+        found[method] = np.isin(pairs, shown[ranking.items >= 0]).astype(np.float64)
+    return {
+        "by_activity": _bin(activity[rankings["model"].users], gains, root=False),
+        "by_popularity": _bin(popularity[target.columns[ranked]], found, root=False),
+    }
 
 
 def _bin(counts: Numbers, values: dict[str, Errors], *, root: bool) -> tuple[dict[str, Any], ...]:

@@ -13,6 +13,7 @@ from eckart.errors import ArgumentError
 from eckart.files import check_output
 from eckart.progress import Report, Watch, each_step, unwatched
 from eckart.recommend.attribute_tables import AttributeTables, attach, summary
+from eckart.recommend.chunked import TableLike
 from eckart.recommend.columns import ColumnNames
 from eckart.recommend.evaluation import SHARE, Evaluation, SplitMethod, evaluate, split
 from eckart.recommend.fitting import Fit, OnStep, fit_model, fit_split
@@ -126,7 +127,7 @@ class Fitting:
 
 
 def fit_recommender(
-    data: Any,
+    data: TableLike,
     output: str | PathLike[str] | None = None,
     *,
     named: ColumnNames | None = None,
@@ -249,7 +250,7 @@ def fit_recommender(
 
 
 def _read(
-    data: Any,
+    data: TableLike,
     start: Model | None,
     named: ColumnNames | None,
     asked: Feedback,
@@ -352,7 +353,7 @@ def _paths(*given: Any) -> list[Path]:
     return [Path(table) for table in tables if isinstance(table, str | PathLike)]
 
 
-def _source(data: Any, start: Model | None) -> str:
+def _source(data: TableLike, start: Model | None) -> str:
     if data is None and start is not None:
         return str(start.document.get("source", ""))
     return Path(data).name if isinstance(data, str | PathLike) else type(data).__name__

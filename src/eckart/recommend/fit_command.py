@@ -85,11 +85,7 @@ test_options = together(
 
 
 def checked(options: dict[str, Any], *, has_data: bool) -> None:
-    """Refuse options that contradict each other, before the data is read.
-
-    Raises:
-        ArgumentError: If options contradict each other, or one is out of range.
-    """
+    """Refuse options that contradict each other, before the data is read."""
     if not has_data and options["older"] is None:
         raise ArgumentError(
             "There is nothing to fit.",

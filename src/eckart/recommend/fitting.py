@@ -49,9 +49,6 @@ ROWS: Final = {"als": None, "cholesky": Cholesky(), "blocks": CoordinateBlocks()
 def make_solver(settings: Settings, shape: tuple[int, int]) -> EntriesSolver:
     """The solver that the settings name.
 
-    Raises:
-        ArgumentError: If nonnegative factors are required of a solver that cannot ensure them.
-
     Example:
         >>> make_solver(Settings(epochs=3), (10, 10)).epochs
         3
@@ -217,17 +214,6 @@ def fit_model(
 
     Unless the solver draws from a posterior, all users are solved exactly once more at the end, so
     that a user who is added later gets the same factors, and explanations sum to scores.
-
-    Args:
-        data: The interactions.
-        settings: Settings of the fit.
-        start: An older model whose factors are the starting point.
-        on_step: Called with every step.
-        keep_interrupted: Whether Ctrl-C makes a model of what was reached, instead of raising.
-
-    Raises:
-        ArgumentError: If a setting does not apply to these interactions.
-        MatrixError: If there are no interactions.
 
     Cost:
         The cost of the solver and of one exact sweep over the users.

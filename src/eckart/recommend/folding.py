@@ -11,6 +11,7 @@ from eckart.completion.fold_in import fold_in
 from eckart.errors import ArgumentError
 from eckart.factors import Factors
 from eckart.recommend.attribute_tables import AttributeTables, attach
+from eckart.recommend.chunked import TableLike
 from eckart.recommend.columns import ColumnNames
 from eckart.recommend.fitting import learn_mapping, place_cold
 from eckart.recommend.interaction_tables import check_numbered, interactions_of, place_pairs
@@ -62,7 +63,7 @@ class Addition:
 
 def add_interactions(
     model: Model,
-    data: Any,
+    data: TableLike,
     named: ColumnNames | None = None,
     *,
     attributes: AttributeTables | None = None,
@@ -155,7 +156,7 @@ def remove_user(model: Model, user: object) -> Model:
 
 
 def _read(
-    model: Model, data: Any, named: ColumnNames, ids: tuple[Any, Any]
+    model: Model, data: TableLike, named: ColumnNames, ids: tuple[Any, Any]
 ) -> tuple[Interactions, list[str]]:
     """Read new interactions, over ids that begin with those of the model."""
     users, items = model.data.users, model.data.items

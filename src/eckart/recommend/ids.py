@@ -17,13 +17,8 @@ GAPS: Final = ("NAType", "NaTType")
 """Names of the classes of missing values in pandas; by name, so that pandas is not imported."""
 
 
-def column_of(values: Column, what: str = "ids") -> tuple[Any, bool]:
-    """A column as an Arrow array, and whether it holds whole numbers beyond 64 bits, as text.
-
-    Raises:
-        MatrixError: If it is not a column, or its values are of several types or of one without
-            text.
-    """
+def column_of(values: Column, what: str = "ids") -> tuple[Column, bool]:
+    """A column as an Arrow array, and whether it holds whole numbers beyond 64 bits, as text."""
     if isinstance(values, pa.ChunkedArray | pa.Array):
         return values, False
     # a text is iterable, but its characters are not ids
@@ -72,10 +67,6 @@ def canonical(ids: Column) -> Column:
 
     A float or a decimal that is whole becomes that number, also among others that are not whole;
     times are written without trailing zeros, so that their unit does not matter.
-
-    Raises:
-        MatrixError: If an id is infinite, a float that stands for several whole numbers, or of a
-            type that has no text.
 
     Example:
         >>> canonical(pa.array([12.0, 7.0])).to_pylist()
@@ -145,9 +136,6 @@ def without_points(texts: Column) -> Column:
 
 def all_of(ids: Column) -> Column:
     """Several ids as one column, of one type or of several; equal ids are written alike.
-
-    Raises:
-        MatrixError: If it is not a column, or an id is missing or invalid.
 
     Example:
         >>> all_of([1, "a", 2.0]).to_pylist()
@@ -225,15 +213,11 @@ class Encoder:
     def __init__(self, what: str) -> None:
         self._what = what
         self._codes = Growing(np.int32)
-        self._known: Any = None
-        self._waiting: list[tuple[Codes, Any]] = []
+        self._known: Column = None
+        self._waiting: list[tuple[Codes, Column]] = []
 
     def add(self, column: Column) -> None:
-        """Add an Arrow array, of the same type as those before it.
-
-        Raises:
-            MatrixError: If an id is missing, or is a list.
-        """
+        """Add an Arrow array, of the same type as those before it."""
         for chunk in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
             coded = self._coded(chunk)
             self._waiting.append((self._codes.add(np.asarray(coded.indices)), coded.dictionary))
@@ -241,7 +225,7 @@ class Encoder:
         if sum(len(ids) for _, ids in self._waiting) > max(FEW, known):
             self._settle()
 
-    def finish(self) -> tuple[Any, Codes]:
+    def finish(self) -> tuple[Column, Codes]:
         """The distinct ids as an Arrow array, and the codes; this object is empty afterwards."""
         self._settle()
         distinct = pa.array([], pa.string()) if self._known is None else self._known

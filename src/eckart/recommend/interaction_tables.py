@@ -13,6 +13,7 @@ from eckart.recommend.chunked import (
     Column,
     Floats,
     Growing,
+    TableLike,
     take,
 )
 from eckart.recommend.columns import ColumnNames, naming
@@ -41,7 +42,7 @@ MANY_KNOWN: Final = 0.9
 
 
 def read_interactions(
-    data: Any,
+    data: TableLike,
     named: ColumnNames | None = None,
     feedback: Feedback | None = None,
     *,
@@ -100,9 +101,6 @@ def interactions_of(
 
     If they are `later` than a history, ratings that are neither interactions nor dislikes are kept
     with weight 0, so that they replace older ones.
-
-    Raises:
-        MatrixError: As for `read_interactions`.
     """
     blocks = table.blocks() if isinstance(table, Table) else table
     notes = list(blocks.notes)
@@ -263,12 +261,7 @@ def _keep_chosen(
 def read_history(
     history: Interactions, asked: Feedback, feedback: Feedback, notes: list[str]
 ) -> Interactions:
-    """The history of a model, with its ratings read as requested now.
-
-    Raises:
-        ArgumentError: If ratings are needed, but the history has only interactions.
-        MatrixError: If a rating is off the scale, or no interaction is left.
-    """
+    """The history of a model, with its ratings read as requested now."""
     if history.ratings is not None:
         _check(history, "the history", asked.scale)
         return _keep_chosen(history, feedback, notes, later=False)
@@ -312,11 +305,7 @@ def _refuse(wrong: npt.NDArray[np.bool_], read: Interactions, source: str, what:
 def place_pairs(
     table: Table, users: Vocabulary, items: Vocabulary
 ) -> tuple[Places, Places, list[str]]:
-    """The places of the users and of the items of a table, −1 for unknown ones, and notes.
-
-    Raises:
-        MatrixError: If the users of the table are the items of the model.
-    """
+    """The places of the users and of the items of a table, −1 for unknown ones, and notes."""
 
     def places(first: Vocabulary, second: Vocabulary) -> tuple[Places, Places]:
         return (
@@ -329,11 +318,7 @@ def place_pairs(
 
 
 def check_sides(source: str, read: Interactions, users: Vocabulary, items: Vocabulary) -> list[str]:
-    """Check that the users and items of interactions are not exchanged; returns notes for the user.
-
-    Raises:
-        MatrixError: If their users are the items of the model.
-    """
+    """Check that the users and items of interactions are not exchanged; returns notes."""
 
     def places(first: Vocabulary, second: Vocabulary) -> tuple[Places, Places]:
         return (
@@ -382,11 +367,7 @@ def _share(places: tuple[Places, Places]) -> float:
 
 
 def check_numbered(known: Interactions, ids: tuple[Any, Any]) -> None:
-    """Refuse a sparse matrix with numbered rows and columns if the model has other ids.
-
-    Raises:
-        MatrixError: If the ids of the model are not numbers.
-    """
+    """Refuse a sparse matrix with numbered rows and columns if the model has other ids."""
     for vocabulary, own, what in zip(
         (known.users, known.items), ids, ("user", "item"), strict=True
     ):

@@ -117,13 +117,10 @@ class Interactions:
 
 
 def deduplicate(read: Interactions, notes: list[str], *, add: bool | None = None) -> Interactions:
-    """Sort interactions by user and item, and keep each pair once.
+    """Sort interactions by user and item, and keep each pair once; `notes` tell of repeated pairs.
 
-    Args:
-        read: Interactions in any order.
-        notes: A list to which notes on repeated pairs are appended.
-        add: Whether the weights of equal pairs are added; otherwise the last one counts. None adds
-            them if there are no ratings.
+    The weights of equal pairs are added (`add`), by default if there are no ratings; else the last
+    one counts.
 
     Cost:
         8 bytes for each entry; if the caller holds no reference to `read`, its columns are freed
@@ -200,21 +197,13 @@ def restrict(data: Interactions, side: Side, places: npt.NDArray[np.integer[Any]
 def merge(
     old: Interactions, new: Interactions, notes: list[str] | None = None, *, judged: bool = False
 ) -> Interactions:
-    """Merge a history with later interactions, over the ids of the later ones.
+    """Merge a history with later interactions, whose ids begin with those of the history.
 
     A new rating replaces the old one of its pair, unless both have comparable times and the new one
     is earlier; in the same way a like replaces a dislike, and a dislike a like. The weights of
-    other interactions without ratings are added.
-
-    Args:
-        old: The history.
-        new: The later interactions; their ids begin with those of the history, in their order.
-        notes: A list to which notes for the user are appended.
-        judged: Whether interactions were made from ratings by a threshold. Then the later one of a
-            pair replaces the earlier, also if it is no interaction and its weight is 0.
-
-    Raises:
-        MatrixError: If only one of the two has ratings.
+    other interactions without ratings are added. If they were made from ratings by a threshold
+    (`judged`), the later one of a pair replaces the earlier, also if its weight is 0 and it is no
+    interaction. Notes for the user are appended to `notes`.
     """
     if (old.ratings is None) != (new.ratings is None):
         has, lacks = ("The model", "the new interactions") if new.ratings is None else (

@@ -1,7 +1,6 @@
 """The scores of given pairs: predictions, their error, and what each item of a history adds."""
 
 from dataclasses import dataclass
-from os import PathLike
 from typing import Any, final
 
 import numpy as np
@@ -11,7 +10,7 @@ import pyarrow as pa
 from eckart.approximations import PosteriorSamples
 from eckart.arrays import Array
 from eckart.errors import ArgumentError, MatrixError
-from eckart.recommend.chunked import Numbers, one_array
+from eckart.recommend.chunked import Numbers, TableLike, as_document, one_array
 from eckart.recommend.columns import ColumnNames, Names
 from eckart.recommend.ids import column_of
 from eckart.recommend.interaction_tables import place_pairs
@@ -38,8 +37,8 @@ class Prediction:
         notes: What the user should know.
     """
 
-    users: Any
-    items: Any
+    users: TableLike
+    items: TableLike
     predicted: Array
     deviation: Array | None
     actual: Array | None
@@ -93,7 +92,7 @@ class Prediction:
 
 def predict_pairs(
     model: Model,
-    pairs: str | PathLike[str] | Any,
+    pairs: TableLike,
     named: ColumnNames | None = None,
     *,
     clip: bool = False,
@@ -181,11 +180,6 @@ class Reason:
     rating: float | None
     title: str | None
 
-    def to_dict(self) -> dict[str, Any]:
-        """The fields as plain values."""
-        own: dict[str, Any] = {"item": self.item, "adds": self.adds, "rating": self.rating}
-        return own if self.title is None else {**own, "title": self.title}
-
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,25 +199,17 @@ class Explanation:
 
     user: Id
     item: Id
+    title: str | None
     score: float
     base: float
     attributes: float | None
-    reasons: tuple[Reason, ...]
     fitted: float
-    title: str | None
+    reasons: tuple[Reason, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain values."""
-        return {
-            "user": self.user,
-            "item": self.item,
-            **({} if self.title is None else {"title": self.title}),
-            "score": self.score,
-            "base": self.base,
-            **({} if self.attributes is None else {"attributes": self.attributes}),
-            "fitted": self.fitted,
-            "reasons": [reason.to_dict() for reason in self.reasons],
-        }
+        own = as_document(self, ("title", "attributes"))
+        return {**own, "reasons": [as_document(reason) for reason in self.reasons]}
 
 
 def explain(model: Model, user: object, item: object, *, names: Names | None = None) -> Explanation:

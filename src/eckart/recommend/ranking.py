@@ -94,11 +94,7 @@ def rank_blocks(
     history: History | None = None,
     allowed: npt.NDArray[np.bool_] | None = None,
 ) -> Iterator[Ranking]:
-    """Rank block by block, for lists that do not all fit into memory; arguments as for `rank`.
-
-    Raises:
-        ArgumentError: If k is not a whole number of at least 1.
-    """
+    """Rank block by block, for lists that do not all fit into memory; arguments as for `rank`."""
     k = whole_number("k", k)
     # float32 scores of all items for each user of a block
     height = max(1, BLOCK_BYTES // (4 * max(total, 1)))

@@ -14,7 +14,7 @@ from eckart.errors import MatrixError
 from eckart.files.tables import column_blocks, read_columns, table_head
 from eckart.files.text.cells import numbers
 from eckart.files.text.table import Kind, TableHead, plain
-from eckart.recommend.chunked import Column, Floats, Numbers, pc
+from eckart.recommend.chunked import Column, Floats, Numbers, TableLike, pc
 from eckart.recommend.columns import KNOWN, ColumnNames, find_columns, naming
 from eckart.recommend.ids import column_of
 
@@ -85,19 +85,12 @@ class Blocks:
 
 
 def read_table(
-    data: Any,
+    data: TableLike,
     named: ColumnNames | None = None,
     *,
     needed: tuple[str, ...] = ("user", "item"),
 ) -> Table:
-    """Read the columns of a file, a data frame, an Arrow table or a mapping of columns.
-
-    Raises:
-        ArgumentError: If there is no such file, or its suffix is unknown.
-        FormatError: If the file is damaged.
-        MatrixError: If a column is missing, or a cell does not fit the role of its column.
-        StorageError: If the system refuses to read it.
-    """
+    """Read the columns of a file, a data frame, an Arrow table or a mapping of columns."""
     named = named or ColumnNames()
     if isinstance(data, str | PathLike):
         path = Path(data)
@@ -120,12 +113,8 @@ def read_table(
     return Table(columns=columns, source="the table", untyped=False, notes=tuple(notes))
 
 
-def columns_in(data: Any) -> tuple[list[str], list[Any]]:
-    """The names and the columns of a data frame, an Arrow table or a mapping of columns.
-
-    Raises:
-        MatrixError: If the data is none of these.
-    """
+def columns_in(data: TableLike) -> tuple[list[str], list[Any]]:
+    """The names and the columns of a data frame, an Arrow table or a mapping of columns."""
     if isinstance(data, Mapping):
         columns: list[Any] = [_column(name, values) for name, values in data.items()]
         return [str(name) for name in data], columns
@@ -134,11 +123,7 @@ def columns_in(data: Any) -> tuple[list[str], list[Any]]:
 
 
 def check_lengths(columns: Iterable[Any]) -> None:
-    """Refuse columns of different lengths.
-
-    Raises:
-        MatrixError: If lengths differ, or a column is a single value.
-    """
+    """Refuse columns of different lengths."""
     try:
         lengths = {len(column) for column in columns}
     except TypeError:
@@ -153,12 +138,8 @@ def check_lengths(columns: Iterable[Any]) -> None:
         )
 
 
-def read_blocks(data: Any, named: ColumnNames | None = None) -> Blocks:
-    """Read the columns of interactions; a file is read block by block, with errors as it is read.
-
-    Raises:
-        MatrixError: As for `read_table`, also its other errors.
-    """
+def read_blocks(data: TableLike, named: ColumnNames | None = None) -> Blocks:
+    """Read the columns of interactions; a file block by block, with errors as it is read."""
     if not isinstance(data, str | PathLike):
         return read_table(data, named).blocks()
     path, named = Path(data), named or ColumnNames()
@@ -200,21 +181,13 @@ def _header_names(named: ColumnNames) -> frozenset[str]:
 
 
 def numbers_of(table: Table, role: str) -> Floats | None:
-    """The numbers of the column of ratings or weights; None if there is no such column.
-
-    Raises:
-        MatrixError: If the column does not hold numbers.
-    """
+    """The numbers of the column of ratings or weights; None if there is no such column."""
     column = table.columns.get(role)
     return None if column is None else as_numbers(column, role, table.source)
 
 
 def as_numbers(column: Column, role: str, source: str, *, before: int = 0) -> Floats:
-    """A column of ratings or weights as float32; NaN for missing cells.
-
-    Raises:
-        MatrixError: If the column does not hold numbers; for text it names the row.
-    """
+    """A column of ratings or weights as float32; NaN for missing cells."""
     try:
         # text in memory is read by the same rules as text in a file
         column = _read_text(column, role, source, before)
@@ -285,7 +258,7 @@ def _column(name: object, values: Column) -> Column:
         return values
 
 
-def _arrow(data: Any) -> Any:
+def _arrow(data: TableLike) -> Any:
     if isinstance(data, pa.Table):
         return data
     try:

@@ -10,6 +10,7 @@ from eckart.arguments import check_flag
 from eckart.arrays import Array
 from eckart.errors import ArgumentError
 from eckart.recommend.attribute_tables import AttributeTables
+from eckart.recommend.chunked import TableLike
 from eckart.recommend.columns import ColumnNames
 from eckart.recommend.evaluation import SplitMethod
 from eckart.recommend.fit import Fitting, fit_recommender
@@ -96,12 +97,12 @@ class LowRankRecommender:
 
     def fit(
         self,
-        interactions: Any,
+        interactions: TableLike,
         *,
         user_ids: Sequence[object] | None = None,
         item_ids: Sequence[object] | None = None,
-        user_attributes: Any = None,
-        item_attributes: Any = None,
+        user_attributes: TableLike = None,
+        item_attributes: TableLike = None,
         test: SplitMethod | None = None,
         k: int = 10,
         on_step: Callable[[Step], None] | None = None,
@@ -159,7 +160,7 @@ class LowRankRecommender:
             )
         return self._model
 
-    def predict(self, users: Any, items: Any, *, clip: bool = True) -> Array:
+    def predict(self, users: TableLike, items: TableLike, *, clip: bool = True) -> Array:
         """Predict the rating of each pair; a user or item may be unknown.
 
         Args:
@@ -200,12 +201,12 @@ class LowRankRecommender:
 
     def partial_fit(
         self,
-        interactions: Any = None,
+        interactions: TableLike = None,
         *,
         user_ids: Sequence[object] | None = None,
         item_ids: Sequence[object] | None = None,
-        user_attributes: Any = None,
-        item_attributes: Any = None,
+        user_attributes: TableLike = None,
+        item_attributes: TableLike = None,
     ) -> "LowRankRecommender":
         """Add new interactions, users and items without a new fit; the history is kept.
 
@@ -263,5 +264,5 @@ class LowRankRecommender:
         return made
 
 
-def _tables(users: Any, items: Any) -> AttributeTables | None:
+def _tables(users: TableLike, items: TableLike) -> AttributeTables | None:
     return None if users is None and items is None else AttributeTables(users=users, items=items)

@@ -1,7 +1,7 @@
 """The report of a recommender: a page with figures, and the same facts as rows of text."""
 
 from html import escape
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import plotly.graph_objects as go
@@ -13,8 +13,11 @@ from eckart.reporting.html import draw, frame, grid, table
 MOST_MAPPED: Final = 1500
 """Items that the map shows, at most: the most popular ones, without those that have no users."""
 
+Document: TypeAlias = dict[str, Any]
+"""What `to_dict` of a fit, of its evaluation or of a map gives."""
 
-def item_map(model: Model, names: dict[str, str] | None = None) -> dict[str, Any]:
+
+def item_map(model: Model, names: dict[str, str] | None = None) -> Document:
     """Map the most popular items by the two leading principal components of their factors.
 
     Returns:
@@ -61,7 +64,7 @@ SHOWN: Final = {
 }
 
 
-def fit_rows(document: dict[str, Any]) -> list[tuple[str, str]]:
+def fit_rows(document: Document) -> list[tuple[str, str]]:
     """The main facts of a fit as labels and values."""
     objective, settings = document["objective"], document["settings"]
     chosen = "" if document["choice"] is None and document["tuning"] is None else ", chosen"
@@ -92,9 +95,9 @@ def fit_rows(document: dict[str, Any]) -> list[tuple[str, str]]:
     return rows
 
 
-def metric_table(evaluation: dict[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+def metric_table(evaluation: Document) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """The header and the rows of the metrics: a row for each metric, a column for each method."""
-    figures: dict[str, Any] = evaluation["figures"]
+    figures: Document = evaluation["figures"]
     methods = list(figures)
     header = ("", *methods)
     rows: list[tuple[str, ...]] = []
@@ -107,7 +110,7 @@ def metric_table(evaluation: dict[str, Any]) -> tuple[tuple[str, ...], list[tupl
     return header, rows
 
 
-def evaluation_sentence(evaluation: dict[str, Any]) -> str:
+def evaluation_sentence(evaluation: Document) -> str:
     """A sentence on how the test part was made and what counts as relevant."""
     kinds = {
         "random": "a random part of the interactions",
@@ -129,12 +132,12 @@ def evaluation_sentence(evaluation: dict[str, Any]) -> str:
     )
 
 
-def _count(document: dict[str, Any]) -> str:
+def _count(document: Document) -> str:
     disliked = f", {document['disliked']:,} of them dislikes" if document["disliked"] else ""
     return f"{document['interactions']:,} ({document['density']:.2%} of all){disliked}"
 
 
-def _attributes(own: dict[str, Any], side: str) -> str:
+def _attributes(own: Document, side: str) -> str:
     columns = len(own["columns"])
     total = own["known"] + own["unknown"]
     alone = own["without_interactions"]
@@ -157,7 +160,7 @@ MOST_NAMED: Final = 40
 SHADES: Final = ((0.0, "#c2410c"), (0.5, "#b8c4d6"), (1.0, "#2457c5"))
 
 
-def learning_curve(document: dict[str, Any]) -> go.Figure | None:
+def learning_curve(document: Document) -> go.Figure | None:
     """A figure of the objective after each sweep; None for fewer than two sweeps."""
     history = [one for one in document["run"]["history"] if one["loss"] is not None]
     if len(history) < 2:
@@ -180,7 +183,7 @@ def learning_curve(document: dict[str, Any]) -> go.Figure | None:
     return styled(drawn, 340)
 
 
-def choice_curve(document: dict[str, Any]) -> go.Figure | None:
+def choice_curve(document: Document) -> go.Figure | None:
     """A figure of the validation error for each λ, with the chosen one; None if λ was given."""
     choice = document["choice"]
     if choice is None:
@@ -203,7 +206,7 @@ def choice_curve(document: dict[str, Any]) -> go.Figure | None:
     return styled(drawn, 340)
 
 
-def bins_figure(evaluation: dict[str, Any], key: str, what: str) -> go.Figure | None:
+def bins_figure(evaluation: Document, key: str, what: str) -> go.Figure | None:
     """A figure of the model and a baseline over ranges of counts; None for a single range."""
     bins = evaluation[key]
     if len(bins) < 2:
@@ -231,7 +234,7 @@ def bins_figure(evaluation: dict[str, Any], key: str, what: str) -> go.Figure | 
     return styled(drawn, 340)
 
 
-def map_figure(plane: dict[str, Any]) -> go.Figure:
+def map_figure(plane: Document) -> go.Figure:
     """A map of the items: colour shows the mean rating, size the number of users."""
     most = max(plane["users"], default=1) or 1
     words = [
@@ -242,7 +245,7 @@ def map_figure(plane: dict[str, Any]) -> go.Figure:
     ]
     # more titles would cover one another
     few = plane["titles"] is not None and len(plane["ids"]) <= MOST_NAMED
-    colour: dict[str, Any] = {"color": ACCENT}
+    colour: Document = {"color": ACCENT}
     if plane["means"] is not None:
         bar = {"thickness": 10, "outlinewidth": 0, "title": "mean"}
         colour = {"color": plane["means"], "colorscale": SHADES, "colorbar": bar}
@@ -269,7 +272,7 @@ def map_figure(plane: dict[str, Any]) -> go.Figure:
     return styled(drawn, 560)
 
 
-def recommend_page(document: dict[str, Any]) -> str:
+def recommend_page(document: Document) -> str:
     """The HTML report of a fit.
 
     Returns:
@@ -303,7 +306,7 @@ name.</p>
     )
 
 
-def _evaluation(evaluation: dict[str, Any] | None) -> str:
+def _evaluation(evaluation: Document | None) -> str:
     if evaluation is None:
         return ""
     header, rows = metric_table(evaluation)

@@ -5,8 +5,9 @@ Each setting is one field: the option of `eckart recommend fit`, the argument of
 """
 
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import partial
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, cast, final
 
@@ -27,11 +28,7 @@ DEFAULT_UNOBSERVED_WEIGHT: Final = 0.1
 
 
 def whole_number(name: str, value: object, *, least: int = 1, code: str | None = None) -> int:
-    """Check that a value is a whole number of at least `least`; returns it as an int.
-
-    Raises:
-        ArgumentError: If it is not; the code is "bad-" and the name unless `code` is given.
-    """
+    """Check that a value is a whole number of at least `least`; returns it as an int."""
     # True is an Integral, but no number that anybody meant
     if type(value) is not bool and isinstance(value, Integral) and int(value) >= least:
         return int(value)
@@ -43,11 +40,7 @@ def whole_number(name: str, value: object, *, least: int = 1, code: str | None =
 
 
 def finite_number(name: str, value: object) -> float:
-    """Check that a value is a finite number; returns it as an int or a float.
-
-    Raises:
-        ArgumentError: If it is not; the code is "bad-" and the name.
-    """
+    """Check that a value is a finite number; returns it as an int or a float."""
     if type(value) is bool or not isinstance(value, Real) or not math.isfinite(value):
         raise ArgumentError(
             f"The {name.replace('_', ' ')} is {value!r}.",
@@ -59,55 +52,41 @@ def finite_number(name: str, value: object) -> float:
 
 
 def check_word(name: str, value: object, words: Collection[str]) -> None:
-    """Check that a value is one of some words.
-
-    Raises:
-        ArgumentError: If it is not; the code is "bad-" and the name.
-    """
+    """Check that a value is one of some words."""
     if not isinstance(value, str) or value not in words:
         raise ArgumentError(
             f"The {name} is {value!r}.", hint=f"Give one of {', '.join(words)}.", code=f"bad-{name}"
         )
 
 
-def _check(name: str, value: object, kind: object, *, least: int, code: str | None) -> object:
-    """Check a value by the kind of its setting; returns it as a plain one of Python."""
-    if kind is int:
-        return whole_number(name, value, least=least, code=code)
-    if kind is float:
-        return finite_number(name, value)
-    if kind is bool:
-        # NumPy's booleans are no bool
-        if isinstance(value, bool) or (getattr(value, "shape", None) == () and value in (0, 1)):
-            return bool(value)
-        raise ArgumentError(
-            f"What was given for {name} is {value!r}.",
-            hint="Give True or False.",
-            code=f"bad-{name}",
-        )
-    if kind is Scale:
-        given = cast("list[object]", list(value)) if isinstance(value, tuple | list) else []
-        ends = [finite_number(name, end) for end in given]
-        if len(ends) == 2 and ends[0] < ends[1]:
-            return ends[0], ends[1]
-        raise ArgumentError(
-            f"The scale is {value!r}.",
-            hint="Give the lowest and then the highest rating, such as (1, 5).",
-            code="bad-scale",
-        )
-    check_word(name, value, cast("Collection[str]", kind))
-    return value
+def _check_truth(name: str, value: object) -> bool:
+    """Check that a value is true or false, of Python or of NumPy, whose booleans are no bool."""
+    if isinstance(value, bool) or (getattr(value, "shape", None) == () and value in (0, 1)):
+        return bool(value)
+    raise ArgumentError(
+        f"What was given for {name} is {value!r}.", hint="Give True or False.", code=f"bad-{name}"
+    )
 
 
-def setting(
-    default: Value,
-    kind: object,
-    help_text: str = "",
-    *,
-    flag: str = "",
-    least: int = 1,
-    code: str | None = None,
-) -> Value:
+def _check_scale(name: str, value: object) -> Scale:
+    given = cast("list[object]", list(value)) if isinstance(value, tuple | list) else []
+    ends = [finite_number(name, end) for end in given]
+    if len(ends) == 2 and ends[0] < ends[1]:
+        return ends[0], ends[1]
+    raise ArgumentError(
+        f"The scale is {value!r}.",
+        hint="Give the lowest and then the highest rating, such as (1, 5).",
+        code="bad-scale",
+    )
+
+
+CHECKS: Final[dict[object, Callable[[str, object], object]]] = {
+    int: whole_number, float: finite_number, bool: _check_truth, Scale: _check_scale,
+}  # fmt: skip
+"""The check of a setting of each kind, which returns a plain value of Python."""
+
+
+def setting(default: Value, kind: object, help_text: str = "", *, flag: str = "") -> Value:
     """Describe a setting as a field of a dataclass.
 
     Args:
@@ -115,22 +94,22 @@ def setting(
         kind: `int`, `float`, `bool`, `Scale`, or the words that are possible.
         help_text: Help of the option of `eckart recommend fit`; without it there is no option.
         flag: Name of the option where it is not that of the field.
-        least: The lowest whole number.
-        code: Code of the error for a wrong whole number where it is not "bad-" and the name.
     """
-    described = {"kind": kind, "help": help_text, "flag": flag, "least": least, "code": code}
-    return field(default=default, metadata=described)
+    return field(default=default, metadata={"kind": kind, "help": help_text, "flag": flag})
 
 
-def _check_fields(settings: "Feedback | Settings") -> None:
-    """Check every value that was given, and replace it by a plain one."""
+def _check_fields(
+    settings: "Feedback | Settings", **checks: Callable[[str, object], object]
+) -> None:
+    """Check every value that was given, by its own check or that of its kind, and make it plain."""
     for one in fields(settings):
-        given, described = getattr(settings, one.name), one.metadata
-        if given is not None or one.default is not None:
-            value = _check(one.name, given, described["kind"], least=described["least"],
-                           code=described["code"])  # fmt: skip
+        given, kind = getattr(settings, one.name), one.metadata["kind"]
+        check = checks.get(one.name) or CHECKS.get(kind)
+        if check is None:
+            check_word(one.name, given, kind)
+        elif given is not None or one.default is not None:
             # the dataclass is frozen; fields are set once, here
-            object.__setattr__(settings, one.name, value)
+            object.__setattr__(settings, one.name, check(one.name, given))
 
 
 @final
@@ -192,11 +171,7 @@ class Feedback:
 
     @staticmethod
     def of_dict(document: dict[str, Any]) -> "Feedback":
-        """The feedback that a document of its fields describes.
-
-        Raises:
-            ArgumentError: If a value is wrong, or two settings contradict each other.
-        """
+        """The feedback that a document of its fields describes."""
         return Feedback(**{one.name: document.get(one.name) for one in fields(Feedback)})
 
 
@@ -227,7 +202,7 @@ class Settings:
         8
     """
 
-    rank: int = setting(32, int, "Columns of B.  [default: 32]", code="rank-too-small")
+    rank: int = setting(32, int, "Columns of B.  [default: 32]")
     regularization: float | None = setting(
         None, float, "λ; chosen on a part of the input if left out."
     )
@@ -247,10 +222,14 @@ class Settings:
         flag="--solver",
     )
     epochs: int | None = setting(None, int, "Sweeps over all users and items.")
-    seed: int = setting(0, int, least=0)
+    seed: int = setting(0, int)
 
     def __post_init__(self) -> None:
-        _check_fields(self)
+        _check_fields(
+            self,
+            rank=partial(whole_number, code="rank-too-small"),
+            seed=partial(whole_number, least=0),
+        )
         # 0 would make it the objective for ratings, which are all 1 here
         if self.unobserved_weight == 0:
             raise ArgumentError(

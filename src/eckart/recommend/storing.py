@@ -68,11 +68,6 @@ def updated_model(
     """Yield a model and a folder for its later state, which replaces `target` at the end.
 
     If two runs update one model at once, the second starts from what the first wrote.
-
-    Raises:
-        ArgumentError: If there is no such model, or as for `check_output`.
-        FormatError: If the model is damaged.
-        StorageError: If the system refuses to read or write.
     """
     check_model(folder)
     forced = force or is_same(folder, target)
@@ -124,11 +119,7 @@ def _load(folder: Path) -> Model:
 
 
 def check_model(path: Path) -> None:
-    """Refuse a path that is not the folder of a model, without reading its files.
-
-    Raises:
-        ArgumentError: If it is not.
-    """
+    """Refuse a path that is not the folder of a model, without reading its files."""
     if not located(path).exists():
         raise ArgumentError(
             f"There is no model {path}.",
@@ -359,11 +350,7 @@ def export_factors(
 
 
 def check_export(path: Path, side: str, *, force: bool, inputs: Sequence[Path | None] = ()) -> None:
-    """Refuse a file that cannot be written, before any work.
-
-    Raises:
-        ArgumentError: If the side or suffix is unknown, or a file exists and `force` is false.
-    """
+    """Refuse a file that cannot be written, before any work."""
     if side not in SIDES:
         raise ArgumentError(
             f"There are no factors of '{side}'.", hint="Give users or items.", code="bad-side"

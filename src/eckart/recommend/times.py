@@ -46,11 +46,7 @@ class Clock:
 
 
 def plain_times(chunk: Column, source: str) -> Column:
-    """Convert an Arrow array of times to whole numbers, floats, text, timestamps or durations.
-
-    Raises:
-        MatrixError: If it holds another type, or times of day.
-    """
+    """Convert an Arrow array of times to whole numbers, floats, text, timestamps or durations."""
     chunk = chunk.dictionary_decode() if pa.types.is_dictionary(chunk.type) else chunk
     kind, types = chunk.type, pa.types
     if types.is_integer(kind) or types.is_string(kind):
@@ -74,11 +70,7 @@ def plain_times(chunk: Column, source: str) -> Column:
 
 
 def numbers_in(chunk: Column, source: str) -> npt.NDArray[Any]:
-    """Plain times other than text as int64 or float64; missing ones are `EARLIEST` or NaN.
-
-    Raises:
-        MatrixError: If a number is too large.
-    """
+    """Plain times other than text as int64 or float64; missing ones are `EARLIEST` or NaN."""
     if pa.types.is_floating(chunk.type):
         return chunk.to_numpy(zero_copy_only=False)
     try:
@@ -93,9 +85,6 @@ def set_clock(numbers: npt.NDArray[Any], kind: Any, source: str) -> tuple[Times,
 
     Numbers are seconds, milliseconds, microseconds or nanoseconds from 1970, judged by their size,
     or numbers with an order of their own if all are below 10⁸.
-
-    Raises:
-        MatrixError: If they are in several units, or too large for any unit.
 
     Example:
         >>> times, clock = set_clock(np.array([1.5, np.nan]), pa.float64(), "the table")
@@ -225,9 +214,6 @@ EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 def parse_times(texts: Column, source: str) -> Column:
     """Parse text as whole numbers, floats or timestamps; a time without a zone is in UTC.
-
-    Raises:
-        MatrixError: If a text is not a time, or the texts can be read in two ways.
 
     Example:
         >>> str(parse_times(pa.array(["31.12.2020 10:00"]), "the table")[0])

@@ -14,7 +14,7 @@ from eckart.arguments import check_flag
 from eckart.errors import ArgumentError, MatrixError
 from eckart.files.tables import write_tables
 from eckart.progress import Report, Watch, unwatched
-from eckart.recommend.chunked import Column
+from eckart.recommend.chunked import Column, as_document
 from eckart.recommend.columns import Names
 from eckart.recommend.ids import all_of
 from eckart.recommend.model import Model
@@ -44,8 +44,7 @@ class RankedItem:
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain values; without the title if there are no names."""
-        own = {"item": self.item, "score": self.score}
-        return own if self.title is None else {**own, "title": self.title}
+        return as_document(self)
 
 
 @final
@@ -148,11 +147,7 @@ def rank_users(
 def allowed_items(
     model: Model, only: Iterable[object] | None, without: Iterable[object] | None
 ) -> npt.NDArray[np.bool_] | None:
-    """A mask of the items that may be listed; None if all may.
-
-    Raises:
-        MatrixError: If an item is unknown.
-    """
+    """A mask of the items that may be listed; None if all may."""
     if only is None and without is None:
         return None
     # `only` first, then `without` takes from it
@@ -270,23 +265,7 @@ def write_top(
     watch: Watch = unwatched,
     force: bool = False,
 ) -> Written:
-    """Write the k best items of some users or of all users to a table.
-
-    Args:
-        model: The fitted model.
-        path: Path of a .parquet, .csv, .tsv or .jsonl file.
-        users: Ids of the users; None takes all. Unknown users get the most popular items.
-        k: Number of items for each user.
-        seen: Whether items that the user has interacted with may be listed.
-        only: The items that may be listed; None allows all.
-        without: The items that may not be listed.
-        names: Titles by id.
-        watch: Shows how many users are done.
-        force: Whether existing files are overwritten.
-
-    Raises:
-        MatrixError: If an item is unknown.
-        StorageError: If the system refuses to write.
+    """Write the k best items of some users or of all users (None) to a table, as `top_items` does.
 
     Cost:
         32 MB of scores and one block of the table at a time.

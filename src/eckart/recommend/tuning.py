@@ -210,11 +210,6 @@ def tune(
     The first trial has the default settings, so the result is never worse than these on the
     validation part. The same seed and number of trials give the same result, unless there is a time
     limit.
-
-    Raises:
-        ArgumentError: If the method has no λ.
-        MatrixError: If there are too few interactions for a validation part.
-        MissingExtra: If Optuna is not installed.
     """
     if settings.method == "gibbs":
         raise ArgumentError(

@@ -39,11 +39,7 @@ class Vocabulary:
     def encode(
         column: Any, what: str = "id", *, untyped: bool = False
     ) -> tuple["Vocabulary", Places]:
-        """The sorted vocabulary of a column, and the place of each of its entries.
-
-        Raises:
-            MatrixError: If an id is missing, or the ids are of several types.
-        """
+        """The sorted vocabulary of a column, and the place of each of its entries."""
         column, large = column_of(column)
         encoder = Encoder(what)
         encoder.add(column)
@@ -111,11 +107,7 @@ class Vocabulary:
         return self.ids.take(pa.array(chosen, mask=chosen < 0))
 
     def extend(self, other: "Vocabulary") -> tuple["Vocabulary", Places]:
-        """This vocabulary followed by the new ids of another, and the places of the other's ids.
-
-        Raises:
-            MatrixError: If the new ids are text and these are numbers.
-        """
+        """This vocabulary followed by the new ids of another, and the places of the other's ids."""
         places = self._found(other.ids)
         new = places < 0
         if not new.any():
