@@ -119,7 +119,7 @@ def find_columns(
     """
     # without a header columns are named by their numbers from 1
     names = list(head.names or [str(place) for place in range(1, head.width + 1)])
-    found = _named(named, names, source)
+    found = _find_named(named, names, source)
     notes: list[str] = []
     if head.names is None:
         free = [place for place in range(head.width) if place not in found.values()]
@@ -148,7 +148,7 @@ def find_columns(
     return found, notes
 
 
-def _named(named: ColumnNames, names: list[str], source: str) -> dict[str, int]:
+def _find_named(named: ColumnNames, names: list[str], source: str) -> dict[str, int]:
     """The position of each column that was named, now or earlier."""
     found: dict[str, int] = {}
     for role, name in named.given().items():

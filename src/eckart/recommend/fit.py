@@ -19,7 +19,7 @@ from eckart.recommend.evaluation import SHARE, Evaluation, SplitMethod, evaluate
 from eckart.recommend.fitting import Fit, OnStep, fit_model, fit_split
 from eckart.recommend.interaction_tables import check_sides, read_history, read_interactions
 from eckart.recommend.interactions import Interactions, align_new, merge
-from eckart.recommend.model import Model, attributed
+from eckart.recommend.model import Model, with_attributes
 from eckart.recommend.report import item_map
 from eckart.recommend.settings import Feedback, Settings
 from eckart.recommend.storing import load_model, save_model
@@ -32,12 +32,12 @@ from eckart.recommend.tuning import (
 )
 
 
-def timed(watch: Watch, seconds: dict[str, float]) -> Watch:
+def record_times(watch: Watch, seconds: dict[str, float]) -> Watch:
     """Wrap a watch so that it also records the seconds of each part, under its name in lower case.
 
     Example:
         >>> seconds = {}
-        >>> with timed(unwatched, seconds)("Reading", None):
+        >>> with record_times(unwatched, seconds)("Reading", None):
         ...     pass
         >>> list(seconds)
         ['reading']
@@ -108,7 +108,7 @@ class Fitting:
             "explicit": self.model.explicit,
             "scale": None if self.model.scale is None else list(self.model.scale),
             "settings": self.model.document["settings"],
-            "objective": attributed(self.model.objective, data).settings(),
+            "objective": with_attributes(self.model.objective, data).settings(),
             "attributes": summary(data),
             "choice": None if self.choice is None else self.choice.to_dict(),
             "tuning": None if self.tuning is None else self.tuning.to_dict(),
@@ -182,7 +182,7 @@ def fit_recommender(
     if output is not None:
         read_from = _paths(data, older, attributes)
         check_output(Path(output), force=force, inputs=read_from, is_folder=True)
-    watch = timed(watch, seconds_of)
+    watch = record_times(watch, seconds_of)
     with watch("Reading", None):
         start = load_model(older) if isinstance(older, str | PathLike) else older
         named = (named or ColumnNames()).like(None if start is None else start.named)

@@ -84,7 +84,7 @@ test_options = together(
 )
 
 
-def checked(options: dict[str, Any], *, has_data: bool) -> None:
+def check_options(options: dict[str, Any], *, has_data: bool) -> None:
     """Refuse options that contradict each other, before the data is read."""
     if not has_data and options["older"] is None:
         raise ArgumentError(
@@ -144,7 +144,7 @@ def fit(data: Path | None, report: Path | None, as_json: bool, **options: Any) -
     Columns are found by their names or named by options; ids may be of any type. The model is a
     folder, by default beside the table, with its name and .model.
     """
-    checked(options, has_data=data is not None)
+    check_options(options, has_data=data is not None)
     output = options["output"] or _default(data or options["older"])
     _check_paths(data, output, report, options)
     # imported after all checks, so that `--help` and refusals load no numerical library

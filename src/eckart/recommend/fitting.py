@@ -28,9 +28,9 @@ from eckart.recommend.model import (
     Model,
     as_biased,
     as_entries,
-    attributed,
     each_draw,
     simplify,
+    with_attributes,
 )
 from eckart.recommend.settings import Feedback, Settings
 from eckart.solvers import Step
@@ -221,7 +221,7 @@ def fit_model(
     settings, notes = settings.adapt(data)
     explicit = data.ratings is not None
     plain = settings.objective(explicit=explicit)
-    objective = attributed(plain, data)
+    objective = with_attributes(plain, data)
     entries = as_entries(data, objective)
     begun = None if start is None else warm_start(start, data, settings, objective)
     try:
@@ -296,7 +296,7 @@ def fit_split(held: Split, settings: Settings, **arguments: Any) -> Fit:
         return fit
     shown, model = held.shown, fit.model
     # the attributes of the users that are shown, which the model's objective lacks
-    objective = attributed(model.objective, shown)
+    objective = with_attributes(model.objective, shown)
     randomness = np.random.default_rng([settings.seed, len(shown)])
     folded = fold_in(
         model.approximation, objective, as_entries(shown, objective), "rows", seed=randomness

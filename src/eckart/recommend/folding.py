@@ -16,7 +16,7 @@ from eckart.recommend.columns import ColumnNames
 from eckart.recommend.fitting import learn_mapping, place_cold
 from eckart.recommend.interaction_tables import check_numbered, interactions_of, place_pairs
 from eckart.recommend.interactions import Interactions, Side, align, align_new, merge, restrict
-from eckart.recommend.model import Model, as_entries, attributed, each_draw, simplify
+from eckart.recommend.model import Model, as_entries, each_draw, simplify, with_attributes
 from eckart.recommend.reading import read_table, table_of_matrix
 from eckart.recommend.vocabulary import Places
 
@@ -230,7 +230,7 @@ def _solve_side(
     if not len(places):
         return known
     part = restrict(data, side, places)
-    objective = attributed(model.objective, part)
+    objective = with_attributes(model.objective, part)
 
     def take(old: BiasedFactors, new: BiasedFactors) -> BiasedFactors:
         if side == "rows":

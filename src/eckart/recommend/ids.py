@@ -219,7 +219,7 @@ class Encoder:
     def add(self, column: Column) -> None:
         """Add an Arrow array, of the same type as those before it."""
         for chunk in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
-            coded = self._coded(chunk)
+            coded = self._encode(chunk)
             self._waiting.append((self._codes.add(np.asarray(coded.indices)), coded.dictionary))
         known = 0 if self._known is None else len(self._known)
         if sum(len(ids) for _, ids in self._waiting) > max(FEW, known):
@@ -231,7 +231,7 @@ class Encoder:
         distinct = pa.array([], pa.string()) if self._known is None else self._known
         return distinct, self._codes.join()
 
-    def _coded(self, chunk: Column) -> Column:
+    def _encode(self, chunk: Column) -> Column:
         """A dictionary array of a chunk, without missing ids and without unused categories."""
         chunk = self._plain(chunk)
         if pa.types.is_nested(chunk.type) or pa.types.is_fixed_size_binary(chunk.type):

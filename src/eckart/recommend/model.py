@@ -201,7 +201,7 @@ def as_entries(data: Interactions, objective: Observed) -> Entries:
     return Entries.of_rows(data.user_counts(), data.columns, values, weights, data.shape)
 
 
-def attributed(objective: Observed, data: Interactions) -> Observed:
+def with_attributes(objective: Observed, data: Interactions) -> Observed:
     """An objective completed by the attributes of users and items."""
     users, items = data.user_attributes, data.item_attributes
     return replace(

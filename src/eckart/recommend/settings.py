@@ -61,7 +61,8 @@ def check_word(name: str, value: object, words: Collection[str]) -> None:
 
 def _check_truth(name: str, value: object) -> bool:
     """Check that a value is true or false, of Python or of NumPy, whose booleans are no bool."""
-    if isinstance(value, bool) or (getattr(value, "shape", None) == () and value in (0, 1)):
+    is_numpy = getattr(value, "shape", None) == () and getattr(value, "dtype", None) == bool
+    if isinstance(value, bool) or is_numpy:
         return bool(value)
     raise ArgumentError(
         f"What was given for {name} is {value!r}.", hint="Give True or False.", code=f"bad-{name}"
