@@ -96,7 +96,9 @@ def test_how_a_column_is_named_is_said_for_the_command_line_and_for_python(tmp_p
     for table, role in ((b"klant,item\na,1\n", "user"), (b"user,artikel\na,1\n", "item")):
         with pytest.raises(EckartError, match=f"like an? {role}") as caught:
             read(tmp_path, table)
-        assert f"--{role} NAME, or columns={{'{role}': 'NAME'}} in Python" in caught.value.hint
+        assert (
+            f"`{role}_column=NAME`, or columns={{'{role}': 'NAME'}} in Python" in caught.value.hint
+        )
 
 
 def test_as_what_columns_without_names_were_taken_is_said_where_they_do_not_fit(tmp_path):

@@ -238,7 +238,9 @@ class Observed:
 def _count_rows(attributes: Attributes, name: str) -> int:
     """Return the number of rows or columns that have attributes."""
     shape, dtype = getattr(attributes, "shape", ()), getattr(attributes, "dtype", np.dtype("O"))
-    numbers = attributes.data if issparse(attributes) else attributes
+    numbers: Attributes = attributes
+    if issparse(attributes):
+        numbers = getattr(attributes, "data", None)
     if len(shape) == 2 and dtype.kind in "biuf" and np.isfinite(plain_array(numbers)).all():
         return int(shape[0])
     raise MatrixError(

@@ -221,8 +221,9 @@ def fit_recommender(
         )
     if fit.run.outcome.grade != "success":
         notes.append(fit.run.message)
+    source = _source(data, start)
     document = {
-        "source": _source(data, start),
+        "source": source,
         "settings": fit.model.document["settings"],
         "outcome": fit.run.outcome.name,
         "recipe": fit.run.to_dict()["recipe"],
@@ -241,7 +242,7 @@ def fit_recommender(
         evaluation=evaluation,
         choice=None if isinstance(choice, Tuning) else choice,
         tuning=choice if isinstance(choice, Tuning) else None,
-        source=document["source"],
+        source=source,
         folder=None if output is None else str(output),
         notes=tuple(notes),
         seconds=time.perf_counter() - began,

@@ -11,14 +11,13 @@ from eckart.completion.fold_in import fold_in
 from eckart.errors import ArgumentError
 from eckart.factors import Factors
 from eckart.recommend.attribute_tables import AttributeTables, attach
-from eckart.recommend.chunked import TableLike
+from eckart.recommend.chunked import Numbers, TableLike
 from eckart.recommend.columns import ColumnNames
 from eckart.recommend.fitting import learn_mapping, place_cold
 from eckart.recommend.interaction_tables import check_numbered, interactions_of, place_pairs
 from eckart.recommend.interactions import Interactions, Side, align, align_new, merge, restrict
 from eckart.recommend.model import Model, as_entries, each_draw, simplify, with_attributes
 from eckart.recommend.reading import read_table, table_of_matrix
-from eckart.recommend.vocabulary import Places
 
 
 @final
@@ -184,7 +183,7 @@ def _widen_scale(model: Model, data: Interactions) -> tuple[float, float] | None
     return min(low, float(data.ratings.min())), max(high, float(data.ratings.max()))
 
 
-def _solve(model: Model, data: Interactions, users: Places) -> BiasedFactors | PosteriorSamples:
+def _solve(model: Model, data: Interactions, users: Numbers) -> BiasedFactors | PosteriorSamples:
     """Solve some users and all new items of a model from what is now known of them."""
     pattern = model.objective.implicit_features > 0
     fitted = each_draw(
@@ -223,7 +222,7 @@ def _solve_side(
     known: BiasedFactors | PosteriorSamples,
     data: Interactions,
     side: Side,
-    places: Places,
+    places: Numbers,
     randomness: Randomness,
 ) -> BiasedFactors | PosteriorSamples:
     """Solve some users (or items) again from all that is known of them, the others held fixed."""

@@ -166,17 +166,16 @@ def _repeats_note(count: int, *, rated: bool, timed: bool) -> str:
 
 def drop_unused_ids(read: Interactions) -> Interactions:
     """Remove the ids that have neither entries nor attributes."""
-    for side, counts, attributes in (
-        ("rows", read.user_counts(), read.user_attributes),
-        ("columns", read.item_counts(), read.item_attributes),
-    ):
+
+    def used(counts: npt.NDArray[np.int64], attributes: Attributes | None) -> Numbers:
         # ids with attributes stay known without interactions
-        used = counts > 0 if attributes is None else (counts > 0) | attributes.known
-        read = restrict(read, side, np.flatnonzero(used))
-    return read
+        return np.flatnonzero(counts > 0 if attributes is None else (counts > 0) | attributes.known)
+
+    read = restrict(read, "rows", used(read.user_counts(), read.user_attributes))
+    return restrict(read, "columns", used(read.item_counts(), read.item_attributes))
 
 
-def restrict(data: Interactions, side: Side, places: npt.NDArray[np.integer[Any]]) -> Interactions:
+def restrict(data: Interactions, side: Side, places: Numbers) -> Interactions:
     """The entries of some users ("rows") or items ("columns"), numbered anew in their order."""
     is_row = side == "rows"
     to_new = np.full(data.shape[0 if is_row else 1], -1, np.int32)

@@ -227,7 +227,7 @@ def _read(folder: Path, document: dict[str, Any]) -> Model:
     if times is not None and clock is None:
         # in models that lack the clock it follows from the size of the times
         times, clock = set_clock(times, pa.int64(), str(folder))
-    elif times is not None:
+    elif times is not None and clock is not None:
         clock = Clock(dated=bool(clock["dated"]), digits=int(clock["digits"]))
         if not 0 <= clock.digits <= MOST_DIGITS:
             raise ValueError(f"its times have {clock.digits} digits")
