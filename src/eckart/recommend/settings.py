@@ -61,7 +61,7 @@ def check_word(name: str, value: object, words: Collection[str]) -> None:
 
 def _check_truth(name: str, value: object) -> bool:
     """Check that a value is true or false, of Python or of NumPy, whose booleans are no bool."""
-    is_numpy = getattr(value, "shape", None) == () and getattr(value, "dtype", None) == bool
+    is_numpy = getattr(value, "shape", None) == () and str(getattr(value, "dtype", "")) == "bool"
     if isinstance(value, bool) or is_numpy:
         return bool(value)
     raise ArgumentError(
