@@ -32,6 +32,9 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
+    # asked for by `from eckart.recommend import *`
+    if name == "__all__":
+        return sorted(_HOMES)
     if name not in _HOMES:
         raise AttributeError(f"module 'eckart.recommend' has no attribute '{name}'")
     return getattr(import_module(f"eckart.recommend.{_HOMES[name]}"), name)
