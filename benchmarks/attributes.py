@@ -22,8 +22,7 @@ from eckart.recommend import (
     read_interactions,
 )
 from eckart.recommend.attribute_tables import attach
-from eckart.recommend.evaluation import ranking_per_user
-from eckart.recommend.ranking import averages, popular_scores, popularity, rank
+from eckart.recommend.ranking import averages, rank, ranking_per_user
 
 SPLITS, SHOWN, K = 5, 3, 10
 GROUPS = ("many ratings", f"{SHOWN} ratings", "no ratings", "items without ratings")
@@ -46,7 +45,7 @@ def parts(data: Interactions, seed: int) -> tuple[Interactions, dict[str, Intera
         GROUPS[2]: nobody[row] & ~cold,
         GROUPS[3]: ~nobody[row] & ~few[row] & cold,
     }
-    return data.chosen(train), {name: data.chosen(own) for name, own in warm.items()}, items
+    return data.select(train), {name: data.select(own) for name, own in warm.items()}, items
 
 
 def rated(train: Interactions, tests: dict[str, Interactions]) -> dict[str, tuple[float, ...]]:
@@ -65,17 +64,17 @@ def rated(train: Interactions, tests: dict[str, Interactions]) -> dict[str, tupl
     return found
 
 
-def ranked(
+def rank_users(
     train: Interactions, tests: dict[str, Interactions], cold: Any
 ) -> dict[str, tuple[float, ...]]:
     """NDCG of the most popular items, of a model without attributes, and of one with them."""
-    liked = replace(train.chosen(_high(train)), ratings=None)
+    liked = replace(train.select(_high(train)), ratings=None)
     bare = replace(liked, user_attributes=None, item_attributes=None)
     models = [fit_recommender(one, settings=Settings(rank=32)).model for one in (bare, liked)]
-    popular, strangers = popularity(liked), models[0].strangers()
+    popular, strangers = liked.popularity(), models[0].strangers()
 
     def most_popular(rows: Any) -> Any:
-        return popular_scores(popular, len(rows))
+        return np.tile(popular, (len(rows), 1))
 
     def without(rows: Any) -> Any:
         """As `top` does: of whom nothing is known gets the most popular items."""
@@ -84,7 +83,7 @@ def ranked(
     scorers = (most_popular, without, models[1].scores)
     found: dict[str, tuple[float, ...]] = {}
     for name, test in tests.items():
-        wanted = test.chosen(_high(test))
+        wanted = test.select(_high(test))
         users = np.unique(wanted.rows).astype(np.intp)
         allowed = cold if name == GROUPS[3] else ~cold
         lists = [rank(one, users, len(cold), K, seen=train, allowed=allowed) for one in scorers]
@@ -114,7 +113,7 @@ def main() -> None:
     runs = []
     for seed in range(SPLITS):
         train, tests, cold = parts(data, seed)
-        runs.append((rated(train, tests), ranked(train, tests, cold)))
+        runs.append((rated(train, tests), rank_users(train, tests, cold)))
     for figure, place in (("RMSE", 0), (f"NDCG@{K}", 1)):
         base = "averages" if place == 0 else "most popular"
         print(f"| {figure} | {base} | without attributes | with them |\n|---|---:|---:|---:|")

@@ -57,9 +57,10 @@ def main() -> None:
                 continue
             errors, began = [], time.perf_counter()
             for fold in arguments.folds:
-                train = read_interactions(columns(splits[f"u{fold}_base"]))
+                read = read_interactions(columns(splits[f"u{fold}_base"]))
+                train = replace(read, scale=(1.0, 5.0))
                 chosen = settled(train, settings, arguments.trials)
-                model = fit_model(train, chosen, scale=(1.0, 5.0)).model
+                model = fit_model(train, chosen).model
                 found = predict_pairs(model, columns(splits[f"u{fold}_test"]), clip=True)
                 assert found.rmse is not None
                 errors.append(found.rmse.value)

@@ -8,10 +8,10 @@ from eckart.approximations import PosteriorSamples as PosteriorSamples
 from eckart.certificates import Certificate as Certificate
 from eckart.certificates import certify as certify
 from eckart.completion.als import AlternatingLeastSquares as AlternatingLeastSquares
+from eckart.completion.als import Cholesky as Cholesky
+from eckart.completion.als import ConjugateGradients as ConjugateGradients
+from eckart.completion.als import CoordinateBlocks as CoordinateBlocks
 from eckart.completion.entries import Entries as Entries
-from eckart.completion.equations import Cholesky as Cholesky
-from eckart.completion.equations import ConjugateGradients as ConjugateGradients
-from eckart.completion.equations import CoordinateBlocks as CoordinateBlocks
 from eckart.completion.fold_in import fold_in as fold_in
 from eckart.completion.gibbs import GibbsSampling as GibbsSampling
 from eckart.completion.objective import Observed as Observed
@@ -37,7 +37,7 @@ from eckart.matrices import centred as centred
 from eckart.objectives import Entire as Entire
 from eckart.objectives import Weighted as Weighted
 from eckart.ranks import AboveThreshold as AboveThreshold
-from eckart.recommend import LowRankRecommender as LowRankRecommender
+from eckart.recommend.recommender import LowRankRecommender as LowRankRecommender
 from eckart.reduce.estimator import LowRankReducer as LowRankReducer
 from eckart.solvers import BlockKrylov as BlockKrylov
 from eckart.solvers import ExactSVD as ExactSVD

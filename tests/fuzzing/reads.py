@@ -25,11 +25,9 @@ from eckart.files.rows import Wanted, open_table
 from eckart.matrices import Streamed
 from eckart.matrices.derived import check_entries
 from eckart.recommend import load_model, read_interactions, similar_items, top_items
-from eckart.recommend.answers import read_names
 from eckart.recommend.attribute_tables import read_attributes
-from eckart.recommend.attributes import learned_features, matrix_of
-from eckart.recommend.columns import ColumnNames
-from eckart.recommend.top import read_ids
+from eckart.recommend.attributes import learn_features, matrix_of
+from eckart.recommend.columns import ColumnNames, read_ids, read_names
 from eckart.reduce.files import read_reduction
 
 BLOCKS = 2**24
@@ -61,7 +59,7 @@ def interactions(path: Path) -> None:
 def attributes(path: Path) -> None:
     """As `recommend fit` reads what else is known of items."""
     table = read_attributes(path, "item", ColumnNames(), None)
-    features, _ = learned_features(table.columns, table.words, table.source, named=table.named)
+    features, _ = learn_features(table.columns, table.words, table.source, named=table.named)
     matrix_of(features, table.columns, table.source)
 
 
@@ -133,9 +131,9 @@ def recommender(folder: Path) -> None:
     """As every command of `recommend` loads a model, after its check sums were made to fit."""
     seal(folder)
     model = load_model(folder)
-    first = model.data.users.listed()[:1]
+    first = model.data.users.to_list()[:1]
     top_items(model, first, 3)
-    similar_items(model, model.data.items.listed()[0], 3)
+    similar_items(model, model.data.items.to_list()[0], 3)
 
 
 def seal(folder: Path) -> None:

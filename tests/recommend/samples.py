@@ -4,6 +4,8 @@ import numpy as np
 
 from eckart.recommend import Feedback, Interactions, Settings, read_interactions
 from eckart.recommend.fitting import fit_model
+from eckart.recommend.predictions import Explanation
+from tolerances import FLOAT32_SOLUTION, agree, close
 
 
 def ratings(users: int = 60, items: int = 40, share: float = 0.4, seed: int = 0) -> dict:
@@ -40,3 +42,10 @@ def bits(model) -> list[bytes]:
     """Of factors and biases."""
     offset = model.offset
     return [array.tobytes() for array in (offset.factors.B, offset.factors.A, offset.row_bias)]
+
+
+def sums_to_score(found: Explanation) -> bool:
+    """Whether the terms of an explanation sum to the score, and that is the one of the fit."""
+    total = found.base + (found.attributes or 0.0) + sum(reason.adds for reason in found.reasons)
+    own, fitted = np.array([found.score]), np.array([found.fitted])
+    return agree(total, found.score) and close(own, fitted, FLOAT32_SOLUTION)

@@ -17,8 +17,14 @@ import eckart.recommend.ids
 from eckart.errors import EckartError
 from eckart.files import tables
 from eckart.files.text import table
-from eckart.recommend import Feedback, chunked, read_interactions, split, splitting
-from eckart.recommend.chunked import SLAB, Growing, pair_order, repeats, without_repeats
+from eckart.recommend import Feedback, chunked, evaluation, read_interactions, split
+from eckart.recommend.chunked import (
+    SLAB_NUMBERS,
+    Growing,
+    count_repeats,
+    pair_order,
+    without_repeats,
+)
 from eckart.recommend.ids import Encoder
 from eckart.recommend.ranking import averages
 from recommend.samples import read
@@ -75,9 +81,9 @@ def test_pairs_are_in_the_order_of_a_stable_sort(pairs):
     rows, columns, _ = np.array(pairs, np.int32).T.copy()
     order = pair_order(rows, columns, (5, 4))
     assert order.tolist() == np.lexsort((columns, rows)).tolist()
-    same = repeats(rows[order], columns[order])
+    same = count_repeats(rows[order], columns[order])
     assert same == len(pairs) - len(set(zip(rows.tolist(), columns.tolist(), strict=True)))
-    assert (repeats(rows, columns) < 0) == (order.tolist() != list(range(len(pairs))))
+    assert (count_repeats(rows, columns) < 0) == (order.tolist() != list(range(len(pairs))))
 
 
 @given(pairs=PAIRS, timed=st.booleans(), weighted=st.booleans())
@@ -101,11 +107,11 @@ def test_of_repeated_pairs_the_latest_stays_and_weights_are_summed(pairs, timed,
 
 def test_what_grows_is_joined_in_order():
     growing = Growing(np.int32)
-    parts = [np.arange(SLAB - 1), np.arange(5), np.arange(0), np.arange(SLAB + 3)]
+    parts = [np.arange(SLAB_NUMBERS - 1), np.arange(5), np.arange(0), np.arange(SLAB_NUMBERS + 3)]
     for part in parts:
         growing.add(part)
     assert len(growing) == sum(len(part) for part in parts)
-    np.testing.assert_array_equal(growing.joined(), np.concatenate(parts))
+    np.testing.assert_array_equal(growing.join(), np.concatenate(parts))
     assert len(growing) == 0
 
 
@@ -114,10 +120,10 @@ def test_sums_by_blocks_are_those_of_all_entries():
     places = drawn.integers(0, 7, 2 * chunked.BLOCK + 5).astype(np.int32)
     whole = drawn.integers(0, 9, len(places)).astype(float)  # whole numbers have exact sums
     counts = np.bincount(places, minlength=9)
-    np.testing.assert_array_equal(chunked.counted(places, 9), counts)
-    sums = chunked.summed(places, 9, lambda here: whole[here])
+    np.testing.assert_array_equal(chunked.bincount(places, 9), counts)
+    sums = chunked.sum_by_place(places, 9, lambda here: whole[here])
     np.testing.assert_array_equal(sums, np.bincount(places, whole, minlength=9))
-    np.testing.assert_array_equal(chunked.taken(whole, places), whole[places])
+    np.testing.assert_array_equal(chunked.take(whole, places), whole[places])
 
 
 LINES = [f"{7 * row % 5},i{row % 4},{row % 3 + 0.5},{100 - row}" for row in range(20)]
@@ -153,8 +159,8 @@ def test_a_file_in_blocks_is_read_as_a_whole_one(tmp_path, monkeypatch, name, fe
     monkeypatch.setattr(eckart.recommend.ids, "FEW", 2)
     blocks = read_interactions(path, None, feedback)
     assert blocks.notes == whole.notes
-    assert blocks.users.listed() == whole.users.listed() == [0, 1, 2, 3, 4]
-    assert blocks.items.listed() == whole.items.listed()
+    assert blocks.users.to_list() == whole.users.to_list() == [0, 1, 2, 3, 4]
+    assert blocks.items.to_list() == whole.items.to_list()
     for field in ("rows", "columns", "ratings", "weights", "times"):
         np.testing.assert_array_equal(getattr(blocks, field), getattr(whole, field))
 
@@ -209,7 +215,7 @@ def test_the_row_of_a_word_in_a_later_block_is_named(tmp_path):
 def test_a_split_made_by_blocks_of_users_is_the_same(monkeypatch, way):
     data = read()
     whole = split(data, way)
-    monkeypatch.setattr(splitting, "BLOCK", 7)
+    monkeypatch.setattr(evaluation, "BLOCK", 7)
     blocks = split(data, way)
     for part in ("train", "test"):
         one, other = getattr(whole, part), getattr(blocks, part)
@@ -220,7 +226,7 @@ def test_a_split_made_by_blocks_of_users_is_the_same(monkeypatch, way):
 @pytest.mark.parametrize("way", ["random", "last", "users"])
 def test_the_parts_of_a_split_tell_the_whole_again(way):
     data = read()
-    joined = split(data, way).joined()
+    joined = split(data, way).join()
     for name in ("rows", "columns", "ratings", "times"):
         np.testing.assert_array_equal(getattr(joined, name), getattr(data, name))
     assert joined.weights is data.weights
@@ -230,7 +236,7 @@ def test_the_parts_of_a_split_tell_the_whole_again(way):
 def test_averages_of_parts_are_those_of_the_whole():
     data = read()
     some = data.rows % 3 == 0
-    parts = averages(data.chosen(some), data.chosen(~some))
+    parts = averages(data.select(some), data.select(~some))
     whole = averages(data)
     # ten sweeps over sums of all ratings, of which each may be 5
     most = 10 * summation(len(data)) * 5

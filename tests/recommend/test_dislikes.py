@@ -19,7 +19,7 @@ from eckart.recommend import (
     top_items,
 )
 from eckart.recommend.fitting import fit_split
-from eckart.recommend.merging import as_known, merged
+from eckart.recommend.interactions import align, merge
 from recommend.samples import fitted, ratings
 from tolerances import FLOAT32_SOLUTION, agree, close
 
@@ -88,9 +88,9 @@ def test_what_is_like_a_dislike_comes_later():
 def test_what_was_disliked_is_never_listed_nor_popular():
     data = read()
     model = fitted(data)
-    for one in top_items(model, data.users.listed(), 5):
+    for one in top_items(model, data.users.to_list(), 5):
         row = model.user(one.user)
-        seen = set(data.items.listed(data.columns[data.rows == row]))
+        seen = set(data.items.to_list(data.columns[data.rows == row]))
         assert {line.item for line in one.lines}.isdisjoint(seen)
     counts = np.bincount(data.columns[data.weights > 0], minlength=len(data.items))
     (popular,) = top_items(model, ["nobody"], 3)
@@ -123,7 +123,7 @@ def test_what_is_added_is_taken_as_at_the_fit(tmp_path, kind):
     assert after.interactions == 2
     here = after.model.data.rows == after.model.user(7)
     assert after.model.data.weights[here].tolist() == [1.0, -1.0]
-    assert after.model.data.users.listed()[:60] == model.data.users.listed()
+    assert after.model.data.users.to_list()[:60] == model.data.users.to_list()
 
 
 def test_a_refit_from_an_older_model_takes_ratings_as_that_did():
@@ -139,8 +139,8 @@ def test_a_refit_from_an_older_model_takes_ratings_as_that_did():
 def test_rows_of_weight_zero_may_be_added():
     model = fitted(read_interactions({"user": [1, 1, 2], "item": [5, 6, 5], "plays": [1, 2, 3]}))
     after = add_interactions(model, {"user": [3, 4], "item": [5, 6], "plays": [0.0, 2.0]}).model
-    assert after.data.users.listed() == [1, 2, 4]
-    assert after.data.items.listed() == [5, 6]
+    assert after.data.users.to_list() == [1, 2, 4]
+    assert after.data.items.to_list() == [5, 6]
 
 
 def test_the_recommender_takes_dislikes(tmp_path):
@@ -174,5 +174,5 @@ def test_who_changes_his_mind_later_has_the_later_opinion():
     first = {"user": [1, 1, 2, 2], "item": [7, 8, 7, 8], "rating": [5, 1, 5, 5]}
     then = {"user": [1, 1, 2], "item": [7, 8, 7], "rating": [1, 5, 5]}
     old, new = (read_interactions(table, None, BOTH) for table in (first, then))
-    together = merged(old, as_known(new, old.users, old.items))
+    together = merge(old, align(new, old.users, old.items))
     assert together.weights.tolist() == [-1.0, 1.0, 2.0, 1.0]

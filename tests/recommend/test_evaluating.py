@@ -17,9 +17,9 @@ from eckart.recommend import (
     top_items,
 )
 from eckart.recommend.attribute_tables import attach
+from eckart.recommend.evaluation import TEST, Split
 from eckart.recommend.fitting import fit_model, fit_split
-from eckart.recommend.merging import joined
-from eckart.recommend.splitting import TEST, Split
+from eckart.recommend.interactions import concatenate
 from eckart.recommend.times import Clock
 from eckart.recommend.tuning import choose_regularization
 from recommend.samples import fitted, implicit, ratings, read
@@ -105,8 +105,8 @@ def test_unknown_users_and_items_are_predicted_by_what_is_known():
 def test_clipped_predictions_are_within_the_scale():
     model = fitted()
     everything = {
-        "user": np.repeat(model.data.users.listed(), model.data.shape[1]),
-        "item": model.data.items.listed() * model.data.shape[0],
+        "user": np.repeat(model.data.users.to_list(), model.data.shape[1]),
+        "item": model.data.items.to_list() * model.data.shape[0],
     }
     clipped = predict_pairs(model, everything, clip=True).predicted
     assert clipped.min() >= 1
@@ -137,15 +137,17 @@ def test_what_is_measured_is_what_a_list_answers(way, data):
     model = fit_split(held, Settings(rank=3, regularization=0.1)).model
     figures = evaluate(model, held, k=5, relevant=0.0).figures["model"]
     # the same lists from a model that knows what was shown of the users, and nothing more
-    known = model if held.shown is None else replace(model, data=joined(held.train, held.shown))
+    known = (
+        model if held.shown is None else replace(model, data=concatenate(held.train, held.shown))
+    )
     found = held.train.item_counts() > 0
-    only = known.data.items.listed(np.flatnonzero(found))
-    target = held.test.chosen(found[held.test.columns])
+    only = known.data.items.to_list(np.flatnonzero(found))
+    target = held.test.select(found[held.test.columns])
     users = np.unique(target.rows)
     hits = []
     for user in users:
         lines = top_items(known, [known.data.users.at(user)], 5, only=only)[0].lines
-        wanted = set(target.items.listed(target.columns[target.rows == user]))
+        wanted = set(target.items.to_list(target.columns[target.rows == user]))
         hits.append(sum(line.item in wanted for line in lines) / len(wanted))
     assert figures["recall"].value == pytest.approx(np.mean(hits))
 
@@ -160,8 +162,8 @@ def test_a_user_without_training_entries_is_measured_by_the_popular_items():
     parts = (data.rows == 0).astype(np.uint8)
     held = Split(
         way="random",
-        train=data.chosen(parts == 0),
-        test=data.chosen(parts == 1),
+        train=data.select(parts == 0),
+        test=data.select(parts == 1),
         shown=None,
         parts=parts,
         rest=data,
@@ -179,12 +181,12 @@ def test_items_that_only_attributes_tell_of_are_measured_as_they_are_listed():
     data = attach(data, AttributeTables(items=table), None).data
     cold = (data.columns == 3) | (data.columns == 4)
     rest = cold | (generator.random(len(data)) < 0.2)
-    held = replace(split(data, "random"), train=data.chosen(~rest), test=data.chosen(rest))
+    held = replace(split(data, "random"), train=data.select(~rest), test=data.select(rest))
     model = fit_split(held, Settings(rank=3, regularization=0.05, epochs=5)).model
     found = evaluate(model, held, k=8)
     assert found.unknown_items == 0
     users = np.unique(held.test.rows)
-    lists = top_items(model, data.users.listed(users), 8)
+    lists = top_items(model, data.users.to_list(users), 8)
     wanted = [
         {data.items.at(one) for one in held.test.columns[held.test.rows == user]} for user in users
     ]

@@ -1,6 +1,7 @@
 """Tables of attributes: which columns tell something, as which numbers, and what is refused."""
 
 import datetime
+from types import SimpleNamespace
 
 import numpy as np
 import pandas
@@ -10,17 +11,23 @@ import pytest
 from eckart.errors import EckartError
 from eckart.recommend import AttributeTables, read_interactions
 from eckart.recommend.attribute_tables import attach, read_attributes
-from eckart.recommend.attributes import learned_features
+from eckart.recommend.attributes import MOST_CATEGORIES, learn_feature, learn_features
 from eckart.recommend.columns import ColumnNames
-from eckart.recommend.features import MOST_LEVELS, learned
 from tolerances import agree
 
 # --- columns as numbers ----------------------------------------------------------------------
 
 
+def cells_of(feature, column):
+    """The numbers of a column with their rows and places, and how many words are unknown."""
+    matrix, unknown = feature.cells(column, "t")
+    found = matrix.tocoo()
+    return SimpleNamespace(rows=found.row, places=found.col, values=found.data, unknown=unknown)
+
+
 def test_numbers_are_standardised():
     numbers = np.array([3.0, np.nan, 8.0, 1.0, 2.5])
-    cells = learned("n", pa.array(numbers)).cells(pa.array(numbers), "t")
+    cells = cells_of(learn_feature("n", pa.array(numbers)), pa.array(numbers))
     there = numbers[~np.isnan(numbers)]
     assert cells.rows.tolist() == [0, 2, 3, 4]
     assert agree(cells.values, (there - there.mean()) / there.std())
@@ -28,8 +35,8 @@ def test_numbers_are_standardised():
 
 def test_words_are_a_one_for_each_as_pandas_has_them():
     texts = ["Action|Comedy", "Comedy", None, "", "Drama|Action|Action", " Comedy ", "Drama"]
-    feature = learned("genres", pa.array(texts))
-    cells = feature.cells(pa.array(texts), "t")
+    feature = learn_feature("genres", pa.array(texts))
+    cells = cells_of(feature, pa.array(texts))
     made = np.zeros((len(texts), feature.width))
     made[cells.rows, cells.places] = cells.values
     clean = pandas.Series([(one or "").replace(" ", "") for one in texts])
@@ -50,7 +57,7 @@ def test_words_are_a_one_for_each_as_pandas_has_them():
     ids=["truth values", "lists", "categories", "chunks", "words among numbers"],
 )
 def test_what_is_no_number_is_words(column, levels):
-    assert learned("c", column).levels == levels
+    assert learn_feature("c", column).levels == levels
 
 
 @pytest.mark.parametrize(
@@ -64,13 +71,13 @@ def test_what_is_no_number_is_words(column, levels):
     ids=["integers", "text of numbers", "dates", "large"],
 )
 def test_what_is_numbers_has_no_levels(column):
-    feature = learned("c", column)
+    feature = learn_feature("c", column)
     assert feature.levels is None
-    assert np.isfinite(feature.cells(column, "t").values).all()
+    assert np.isfinite(cells_of(feature, column).values).all()
 
 
 def test_codes_are_words_where_that_is_asked_for():
-    feature = learned("occupation", pa.array([10, 2, 10, 2]), as_words=True)
+    feature = learn_feature("occupation", pa.array([10, 2, 10, 2]), as_words=True)
     assert feature.levels == ("10", "2")
 
 
@@ -81,7 +88,7 @@ def test_codes_are_words_where_that_is_asked_for():
         ([2.0, 2.0], "are the same"),
         ([None, None], "is empty"),
         (["", " "], "is empty"),
-        ([f"w{n // 2}" for n in range(2 * MOST_LEVELS + 2)], "1,001 different values"),
+        ([f"w{n // 2}" for n in range(2 * MOST_CATEGORIES + 2)], "1,001 different values"),
         ([{"a": 1}, {"a": 1}], "neither number nor text"),
     ],
     ids=["distinct", "constant", "missing", "blank", "levels", "structs"],
@@ -100,7 +107,7 @@ def test_a_column_that_tells_nothing_is_left_out_or_refused_if_it_was_named(colu
 
 
 def test_more_attributes_than_can_be_solved_for_are_refused():
-    words = [f"w{n // 2}" for n in range(2 * MOST_LEVELS)]
+    words = [f"w{n // 2}" for n in range(2 * MOST_CATEGORIES)]
     table = {"user": list(range(len(words))), **{f"c{n}": words for n in range(11)}}
     data = read_interactions({"user": [0, 1], "item": [1, 2], "rating": [3.0, 4.0]})
     with pytest.raises(EckartError, match="11,000 attributes") as caught:
@@ -127,7 +134,7 @@ def test_every_format_of_attributes_reads_the_same(tmp_path, suffix):
         frame.to_csv(path, index=False, sep="\t" if suffix == ".tsv" else ",")
     tables = AttributeTables(users=frame if suffix == "frame" else path)
     data = attach(read_interactions(SMALL), tables, None).data
-    assert data.users.listed() == ["a", "b", "c"]
+    assert data.users.to_list() == ["a", "b", "c"]
     high = np.sqrt(1.5)
     expected = np.array([[-high, 1, 0], [0, 0, 1], [high, 1, 0]], np.float32)
     assert agree(data.user_attributes.matrix.toarray(), expected)
@@ -210,10 +217,10 @@ def test_a_missing_number_of_a_text_file_is_no_word_in_quotes_or_not(tmp_path, a
     rows = [f"{place},{age}" for place, age in enumerate(ages)]
     path.write_text("\n".join(["user,age", *rows]), encoding="utf-8")
     read = read_attributes(path, "user", ColumnNames(), None)
-    (feature,), notes = learned_features(read.columns, read.words, read.source, named=False)
+    (feature,), notes = learn_features(read.columns, read.words, read.source, named=False)
     assert feature.levels is None
     assert notes == []
-    kept = feature.cells(read.columns["age"], read.source)
+    kept = cells_of(feature, read.columns["age"])
     assert kept.rows.tolist() == [row for row, age in enumerate(ages) if age.strip(' "').isdigit()]
 
 
@@ -222,10 +229,10 @@ def test_numbers_that_are_taken_as_words_for_one_cell_are_said(tmp_path, odd, ro
     path = tmp_path / "people.csv"
     path.write_text(f"user,age\n1,20\n2,{odd}\n3,20\n4,30\n5,30\n", encoding="utf-8")
     read = read_attributes(path, "user", ColumnNames(), None)
-    _, notes = learned_features(read.columns, read.words, read.source, named=False)
+    _, notes = learn_features(read.columns, read.words, read.source, named=False)
     assert f"taken as words, not as numbers, since row {row} has '{odd}'" in notes[0]
     asked = read_attributes(path, "user", ColumnNames(), ["age:category"])
-    assert learned_features(asked.columns, asked.words, asked.source, named=True)[1] == []
+    assert learn_features(asked.columns, asked.words, asked.source, named=True)[1] == []
 
 
 CODES = {
@@ -246,7 +253,7 @@ def test_codes_that_are_text_or_categories_in_a_table_with_types_are_words(tmp_p
     if stored:
         frame.to_parquet(table)
     read = read_attributes(table, "user", ColumnNames(), None)
-    (feature,), _ = learned_features(read.columns, read.words, read.source, named=False)
+    (feature,), _ = learn_features(read.columns, read.words, read.source, named=False)
     assert feature.levels[:2] == ("10", "2")
 
 
@@ -257,10 +264,10 @@ def test_the_unit_of_durations_and_moments_does_not_matter(kind):
         for unit, ticks in (("s", 1), ("ms", 10**3), ("us", 10**6), ("ns", 10**9))
     }
     for column in columns.values():
-        feature = learned("t", column)
+        feature = learn_feature("t", column)
         for other in columns.values():
-            values = feature.cells(other, "t").values
-            assert agree(values, feature.cells(column, "t").values)
+            values = cells_of(feature, other).values
+            assert agree(values, cells_of(feature, column).values)
 
 
 @pytest.mark.parametrize(
@@ -268,13 +275,13 @@ def test_the_unit_of_durations_and_moments_does_not_matter(kind):
 )
 def test_the_unit_of_times_of_day_does_not_matter(kind):
     times = [datetime.time(hour) for hour in (1, 5, 20)]
-    feature, seconds = learned("t", pa.array(times, kind)), pa.array(times, pa.time32("s"))
-    cells = feature.cells(seconds, "t")
-    assert agree(cells.values, learned("t", seconds).cells(seconds, "t").values)
+    feature, seconds = learn_feature("t", pa.array(times, kind)), pa.array(times, pa.time32("s"))
+    cells = cells_of(feature, seconds)
+    assert agree(cells.values, cells_of(learn_feature("t", seconds), seconds).values)
 
 
 @pytest.mark.parametrize("fit", [[True, False, True], ["True", "False", "True"], ["TRUE", "FALSE"]])
 @pytest.mark.parametrize("later", [[False, True], ["False", "True"], ["false", "true"]])
 def test_truth_values_are_the_same_in_text_and_in_tables_with_types(fit, later):
-    cells = learned("member", pa.array([*fit, *fit])).cells(pa.array(later), "t")
+    cells = cells_of(learn_feature("member", pa.array([*fit, *fit])), pa.array(later))
     assert (cells.places.tolist(), cells.unknown) == ([0, 1], 0)

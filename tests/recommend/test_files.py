@@ -12,9 +12,8 @@ import pytest
 from eckart.errors import EckartError
 from eckart.recommend import read_interactions
 from eckart.recommend.attribute_tables import read_attributes
-from eckart.recommend.attributes import learned_features
-from eckart.recommend.columns import ColumnNames
-from eckart.recommend.top import read_ids
+from eckart.recommend.attributes import learn_features
+from eckart.recommend.columns import ColumnNames, read_ids
 
 IDS = [uuid.UUID(int=place) for place in (1, 2, 1)]
 
@@ -26,7 +25,7 @@ def read(folder, content, name="r.csv", **named):
 
 
 def sides(data):
-    return data.users.listed(), data.items.listed()
+    return data.users.to_list(), data.items.to_list()
 
 
 TABLES = {
@@ -97,7 +96,9 @@ def test_how_a_column_is_named_is_said_for_the_command_line_and_for_python(tmp_p
     for table, role in ((b"klant,item\na,1\n", "user"), (b"user,artikel\na,1\n", "item")):
         with pytest.raises(EckartError, match=f"like an? {role}") as caught:
             read(tmp_path, table)
-        assert f"--{role} NAME, or columns={{'{role}': 'NAME'}} in Python" in caught.value.hint
+        assert (
+            f"`{role}_column=NAME`, or columns={{'{role}': 'NAME'}} in Python" in caught.value.hint
+        )
 
 
 def test_as_what_columns_without_names_were_taken_is_said_where_they_do_not_fit(tmp_path):
@@ -169,8 +170,8 @@ class TestJson:
                 {"user": 2**64 - 2, "item": 2, "rating": 1}]  # fmt: skip
         text = json.dumps(rows) if name == "r.json" else "\n".join(map(json.dumps, rows))
         found = read(tmp_path, text, name)
-        assert list(map(str, found.users.listed())) == [str(2**64 - 2), str(2**64 - 1)]
-        assert found.items.listed() == [str(10**20), "2"]
+        assert list(map(str, found.users.to_list())) == [str(2**64 - 2), str(2**64 - 1)]
+        assert found.items.to_list() == [str(10**20), "2"]
         assert found.ratings.tolist() == [1.0, 0.5]
 
     @pytest.mark.parametrize("text", ["[1, 2]", "[", "[" * 100_000, "{", "[null]"])
@@ -196,7 +197,7 @@ def test_ids_of_every_type_of_arrow_are_given_back(tmp_path, kind):
     table = pa.table({"user": pa.array(column), "item": [1, 2, 3]})
     pq.write_table(table, tmp_path / "r.parquet")
     for data in (tmp_path / "r.parquet", table):
-        assert read_interactions(data).users.listed() == expected
+        assert read_interactions(data).users.to_list() == expected
 
 
 @pytest.mark.parametrize(
@@ -228,7 +229,7 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path, name):
 class TestAttributes:
     def features(self, path):
         found = read_attributes(path, "item", ColumnNames(), None)
-        made, _ = learned_features(found.columns, found.words, found.source, named=False)
+        made, _ = learn_features(found.columns, found.words, found.source, named=False)
         return {one.name: one for one in made}, found
 
     def test_numbers_with_decimal_commas_are_numbers(self, tmp_path):
@@ -266,9 +267,9 @@ def test_a_column_that_could_be_the_user_as_well_is_said(tmp_path):
     path = tmp_path / "r.csv"
     path.write_text("customer_id,user_id,item,rating\n9,1,a,3\n8,2,b,4\n", encoding="utf-8")
     read = read_interactions(path)
-    assert read.users.listed() == [1, 2]
+    assert read.users.to_list() == [1, 2]
     assert read.notes == (
         "r.csv: the user is in the column 'user_id', not in 'customer_id' (name it if not).",
     )
     read = read_interactions(path, ColumnNames(user="customer_id"))
-    assert (read.users.listed(), read.notes) == ([8, 9], ())
+    assert (read.users.to_list(), read.notes) == ([8, 9], ())

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from eckart import LowRankRecommender
 from eckart.errors import EckartError
 from eckart.recommend import predict_pairs, read_interactions, top_items
-from eckart.recommend.answers import read_names
-from eckart.recommend.top import read_ids, write_top
+from eckart.recommend.columns import read_ids, read_names
+from eckart.recommend.top import write_top
 from eckart.recommend.vocabulary import Vocabulary
 
 USERS = [1, 1, 2, 2, 3, 3]
@@ -58,7 +58,7 @@ def test_an_id_of_any_type_is_that_of_the_fit(kind):
     assert model.predict([user], [item]) == model.predict([2], [10])
     added = fitted().partial_fit({"user": [user], "item": [typed(12)], "rating": [3.0]})
     assert added.model.data.shape == (3, 3)
-    assert model.remove(user).model.data.users.listed() == [1, 3]
+    assert model.remove(user).model.data.users.to_list() == [1, 3]
 
 
 @settings(deadline=None, max_examples=60)
@@ -69,7 +69,7 @@ def test_an_id_of_any_type_is_that_of_the_fit(kind):
 )
 def test_places_do_not_depend_on_types(fit_kind, ask_kind, numbers):
     column = [TYPES[fit_kind](one) for one in numbers]
-    known, places = Vocabulary.encoded(column)
+    known, places = Vocabulary.encode(column)
     asked = known.places(pa.array([str(one) for one in numbers]))
     assert asked.tolist() == places.tolist()
     # text like 2.0 is a number among numbers only
@@ -94,7 +94,7 @@ COLUMNS = {
 @pytest.mark.parametrize("kind", COLUMNS)
 def test_a_column_of_any_kind_has_the_same_ids(kind):
     read = read_interactions({"user": COLUMNS[kind](USERS), "item": ITEMS, "rating": RATINGS})
-    assert read.users.listed() == [1, 2, 3]
+    assert read.users.to_list() == [1, 2, 3]
     assert read.rows.tolist() == [0, 0, 1, 1, 2, 2]
 
 
@@ -123,7 +123,7 @@ def test_a_moment_is_the_same_id_in_any_unit():
     moments = [datetime.datetime(2020, 1, 1, second=one) for one in USERS]
     for unit in ("s", "ms", "us", "ns"):
         read = read_interactions({"user": pa.array(moments, pa.timestamp(unit)), "item": ITEMS})
-        assert read.users.listed()[0] == "2020-01-01 00:00:01"
+        assert read.users.to_list()[0] == "2020-01-01 00:00:01"
 
 
 @pytest.mark.parametrize(
@@ -179,8 +179,8 @@ def test_lists_of_ids_are_lists(ids):
 def test_large_numbers_stay_numbers_when_small_ones_come_and_the_reverse():
     one = {"item": [10], "rating": [5.0]}
     large = fitted([2**70 + user for user in USERS]).partial_fit({"user": [7], **one})
-    assert large.model.data.users.listed()[-1] == 7
-    assert fitted().partial_fit({"user": [2**70], **one}).model.data.users.listed()[-1] == 2**70
+    assert large.model.data.users.to_list()[-1] == 7
+    assert fitted().partial_fit({"user": [2**70], **one}).model.data.users.to_list()[-1] == 2**70
 
 
 def test_a_table_of_floats_as_text_has_the_ids_of_the_numbers(tmp_path):
@@ -188,9 +188,9 @@ def test_a_table_of_floats_as_text_has_the_ids_of_the_numbers(tmp_path):
     frame.astype({"user": float}).to_csv(tmp_path / "f.csv", index=False)
     frame.to_csv(tmp_path / "i.csv", index=False)
     read, other = (read_interactions(tmp_path / name) for name in ("f.csv", "i.csv"))
-    assert read.users.listed() == other.users.listed() == [1, 2, 3]
+    assert read.users.to_list() == other.users.to_list() == [1, 2, 3]
     (tmp_path / "codes.csv").write_text("user,item\n007,a\n7,b\n1.10,c\n", encoding="utf-8")
-    assert read_interactions(tmp_path / "codes.csv").users.listed() == ["007", "1.10", "7"]
+    assert read_interactions(tmp_path / "codes.csv").users.to_list() == ["007", "1.10", "7"]
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
@@ -251,8 +251,8 @@ def test_a_missing_id_of_a_table_of_users_is_said(tmp_path):
 def test_ids_of_a_sparse_matrix_may_be_columns_of_any_kind(kind):
     W = scipy.sparse.csr_array(np.array([[5.0, 4.0], [3.0, 0.0], [0.0, 2.0]]))
     read = read_interactions(W, user_ids=COLUMNS[kind]([1, 2, 3]), item_ids=[10.0, 11.0])
-    assert read.users.listed() == [1, 2, 3]
-    assert read.items.listed() == [10, 11]
+    assert read.users.to_list() == [1, 2, 3]
+    assert read.items.to_list() == [10, 11]
 
 
 @pytest.mark.parametrize("ids", [[1, "a", 2.5], [1, 2, float("nan")], [1, 2, [3]], "abc"])

@@ -32,20 +32,20 @@ HUGE = 2**80 + 1
     ids=["integers", "zeros in front", "text of digits", "huge", "beyond int64", "unicode"],
 )
 def test_ids_are_given_back_as_they_came(ids):
-    vocabulary, places = Vocabulary.encoded(ids)
-    assert vocabulary.listed(places) == ids
+    vocabulary, places = Vocabulary.encode(ids)
+    assert vocabulary.to_list(places) == ids
     assert [vocabulary.place(one) for one in ids] == places.tolist()
     assert vocabulary.place("no such id") == -1
 
 
 def test_whole_floats_are_integers():
     # pandas turns a column of integers with a gap into floats
-    assert Vocabulary.encoded(np.array([2.0, 1.0]))[0].listed() == [1, 2]
+    assert Vocabulary.encode(np.array([2.0, 1.0]))[0].to_list() == [1, 2]
 
 
 def test_ids_of_several_types_are_refused_by_name():
     with pytest.raises(EckartError, match="several types"):
-        Vocabulary.encoded(["a", 1])
+        Vocabulary.encode(["a", 1])
 
 
 @pytest.mark.parametrize(
@@ -143,8 +143,8 @@ def written(folder, name):
 )
 def test_every_format_reads_the_same(tmp_path, name):
     data = read_interactions(written(tmp_path, name))
-    assert data.users.listed() == ["u1", "u2"]
-    assert data.items.listed() == [10, 20]
+    assert data.users.to_list() == ["u1", "u2"]
+    assert data.items.to_list() == [10, 20]
     assert data.ratings.tolist() == [4.0, 5.0, 3.0]
     assert data.times.tolist() == [5, 7, 6]
 
@@ -154,14 +154,14 @@ def test_every_kind_of_table_reads_the_same(frame):
     names = ("customer", "product", "stars", "date")
     columns = dict(zip(names, (list(cells) for cells in zip(*TABLE, strict=True)), strict=True))
     data = read_interactions(frame(columns))
-    assert data.items.listed(data.columns) == [10, 20, 10]
+    assert data.items.to_list(data.columns) == [10, 20, 10]
     assert data.ratings.tolist() == [4.0, 5.0, 3.0]
 
 
 def test_a_sparse_matrix_has_users_as_rows():
     W = scipy.sparse.coo_array(([4.0, 5.0], ([0, 1], [2, 0])), shape=(2, 3))
     data = read_interactions(W, user_ids=["a", "b"], item_ids=["x", "y", "z"])
-    assert (data.users.listed(), data.items.listed(data.columns)) == (["a", "b"], ["z", "x"])
+    assert (data.users.to_list(), data.items.to_list(data.columns)) == (["a", "b"], ["z", "x"])
 
 
 def test_a_transposed_matrix_is_noticed_by_its_ids():
@@ -224,7 +224,7 @@ def test_a_negative_weight_is_refused_and_one_of_zero_is_left_out():
     with pytest.raises(EckartError, match="Row 1"):
         read_interactions({"user": [1], "item": [2], "weight": [-1.0]})
     kept = read_interactions({"user": [1, 2], "item": [2, 3], "weight": [0.0, 1.0]})
-    assert (kept.users.listed(), len(kept)) == ([2], 1)
+    assert (kept.users.to_list(), len(kept)) == ([2], 1)
 
 
 def test_a_missing_id_is_refused_with_its_row():

@@ -41,20 +41,20 @@ def test_later_tables_have_the_columns_of_the_fit(model, tmp_path):
     save_model(model, tmp_path / "m")
     for one in (model, load_model(tmp_path / "m")):
         added = LowRankRecommender.load(tmp_path / "m").partial_fit(LATER).model
-        assert added.data.users.listed() == list("abcde")
+        assert added.data.users.to_list() == list("abcde")
         again = fit_recommender(LATER, older=one)
-        assert again.model.data.users.listed() == list("abcde")
+        assert again.model.data.users.to_list() == list("abcde")
         assert again.model.document["columns"] == OURS
         assert predict_pairs(one, LATER).users.to_pylist() == ["e", "a"]
 
 
 def test_a_later_table_may_have_common_names_or_others_that_are_given(model):
     common = {"user": ["e"], "item": ["x"], "rating": [5]}
-    assert fit_recommender(common, older=model).model.data.users.listed() == list("abcde")
+    assert fit_recommender(common, older=model).model.data.users.to_list() == list("abcde")
     assert predict_pairs(model, common).unknown_users == 1
     turned = {"wie": ["f"], "artikel": ["x"], "cijfer": [5], "klant": ["no"]}
     again = fit_recommender(turned, older=model, named=ColumnNames(user="wie"))
-    assert again.model.data.users.listed() == list("abcdf")
+    assert again.model.data.users.to_list() == list("abcdf")
     assert again.model.document["columns"] == {**OURS, "user": "wie"}
 
 
@@ -157,7 +157,7 @@ def test_ratings_of_a_history_become_interactions_where_that_is_asked_for():
     wanted = fit_recommender(both, feedback=feedback, settings=SMALL).model.data
     assert later.data.ratings is None
     pairs = [
-        set(zip(one.users.listed(one.rows), one.items.listed(one.columns), strict=True))
+        set(zip(one.users.to_list(one.rows), one.items.to_list(one.columns), strict=True))
         for one in (later.data, wanted)
     ]
     assert pairs[0] == pairs[1]
@@ -179,7 +179,7 @@ def test_attributes_stay_where_ratings_of_a_history_become_interactions():
     older = fit_recommender(table, settings=SMALL, attributes=attributes).model
     again = fit_recommender(None, older=older, feedback=Feedback(at_least=5), settings={"rank": 2})
     data = again.model.data
-    assert data.users.listed() == list(range(80))
+    assert data.users.to_list() == list(range(80))
     words = data.user_attributes.matrix.indices
     assert words.tolist() == [one % 3 for one in range(80)]
 

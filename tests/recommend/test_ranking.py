@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 from eckart import LowRankRecommender
 from eckart.recommend import ranking as blocks
 from eckart.recommend import read_interactions
-from eckart.recommend.evaluation import ranking_figures, ranking_per_user, rating_figures
-from eckart.recommend.ranking import rank
+from eckart.recommend.ranking import rank, ranking_figures, ranking_per_user, rating_figures
 from recommend.samples import read
 from tolerances import agree
 
@@ -29,7 +28,7 @@ def interactions(mask):
     """Those of a mask, over all ids."""
     rows, columns = np.nonzero(np.ones_like(mask))
     data = read_interactions({"user": rows, "item": columns})
-    return data.chosen(mask[rows, columns])
+    return data.select(mask[rows, columns])
 
 
 @given(SEEDS)

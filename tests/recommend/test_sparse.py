@@ -41,7 +41,7 @@ def test_partial_fit_takes_every_sparse_matrix_that_fit_takes(kind, implicit):
     later = scipy.sparse.vstack([scipy.sparse.csr_array((50, 40)), scipy.sparse.csr_array(W)[50:]])
     made = eckart.LowRankRecommender(rank=3, regularization=0.1, implicit=implicit)
     made.fit(first.asformat(kind)).partial_fit(later.asformat(kind))
-    assert made.model.data.users.listed() == list(range(60))
+    assert made.model.data.users.to_list() == list(range(60))
     assert len(made.model.data) == W.nnz
     assert made.model.explicit is not implicit
     assert not made.recommend(59).popular
@@ -56,7 +56,7 @@ def test_a_sparse_matrix_without_ids_is_refused_where_the_model_has_names():
 def test_a_transposed_matrix_is_noticed_when_it_is_added():
     W = scipy.sparse.coo_array(matrix(ratings(), (60, 40)))
     model = fitted()
-    ids = {"user_ids": model.data.items.listed(), "item_ids": model.data.users.listed()}
+    ids = {"user_ids": model.data.items.to_list(), "item_ids": model.data.users.to_list()}
     with pytest.raises(EckartError, match="exchanged"):
         add_interactions(model, W.T, **ids)
 
@@ -64,4 +64,4 @@ def test_a_transposed_matrix_is_noticed_when_it_is_added():
 def test_a_matrix_of_very_many_empty_rows_takes_memory_for_its_entries_only():
     W = scipy.sparse.coo_array(([5.0, 4.0], ([3, 2**40], [0, 2**41])), shape=(2**50, 2**50))
     read = read_interactions(W)
-    assert (read.users.listed(), read.items.listed()) == ([3, 2**40], [0, 2**41])
+    assert (read.users.to_list(), read.items.to_list()) == ([3, 2**40], [0, 2**41])

@@ -28,8 +28,8 @@ def test_a_model_answers_the_same_after_reading(tmp_path, kind):
     model = fitted(data, implicit_features=0.5 if kind == "implicit features" else 0.0)
     save_model(model, tmp_path / "m")
     again = load_model(tmp_path / "m")
-    users = model.data.users.listed()
-    assert again.data.users.listed() == users
+    users = model.data.users.to_list()
+    assert again.data.users.to_list() == users
     assert top_items(again, users, 3) == top_items(model, users, 3)
     assert again.objective.settings() == model.objective.settings()
     assert (again.data.ratings is None) == (kind == "implicit")
@@ -41,7 +41,7 @@ def test_ids_keep_their_type_on_disk(tmp_path, ids):
 
     data = read_interactions({"user": ids, "item": [1, 2], "rating": [1.0, 2.0]})
     save_model(fitted(data, rank=1), tmp_path / "m")
-    assert load_model(tmp_path / "m").data.users.listed(data.rows) == ids
+    assert load_model(tmp_path / "m").data.users.to_list(data.rows) == ids
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -110,7 +110,7 @@ def test_products_of_exported_vectors_rank_as_the_model_does(tmp_path, folder, s
             vectors[side] = np.array(table.column("vector").to_pylist(), np.float32)
             ids = [str(one) for one in table.column("id").to_pylist()]
         own = model.data.users if side == "users" else model.data.items
-        assert ids == [str(one) for one in own.listed()]
+        assert ids == [str(one) for one in own.to_list()]
     offset = model.offset
     same = offset.mean + offset.row_bias[:, None]
     scores = offset.scores(slice(None)) - same

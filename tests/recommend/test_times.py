@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from eckart import LowRankRecommender
 from eckart.errors import EckartError
 from eckart.recommend import Settings, fit_recommender, load_model, read_interactions, save_model
-from eckart.recommend.merging import as_known, merged
+from eckart.recommend.interactions import align, merge
 from eckart.recommend.times import EARLIEST
 
 UTC = datetime.UTC
@@ -72,7 +72,7 @@ def test_the_later_of_two_ratings_counts_however_the_times_of_two_tables_are_wri
             early = read_interactions(rated(1, WRITTEN[old](times[0])))
             late = read_interactions(rated(5, write(times[1])))
             notes = []
-            both = merged(early, as_known(late, early.users, early.items), notes)
+            both = merge(early, align(late, early.users, early.items), notes)
             assert both.ratings.tolist() == [rating], kind
             assert bool(notes) == (rating == 1)
 
@@ -132,7 +132,7 @@ def test_a_history_that_comes_in_parts_is_that_of_the_whole(kinds, rows):
 
 def pairs(data) -> dict:
     """Rating by user and item."""
-    users, items = data.users.listed(data.rows), data.items.listed(data.columns)
+    users, items = data.users.to_list(data.rows), data.items.to_list(data.columns)
     return dict(zip(zip(users, items, strict=True), data.ratings.tolist(), strict=True))
 
 
@@ -274,7 +274,7 @@ def entries(data) -> set:
     """User, item, rating and weight of each entry."""
     weights = np.ones(len(data)) if data.weights is None else data.weights
     ratings = weights if data.ratings is None else data.ratings
-    users, items = data.users.listed(data.rows), data.items.listed(data.columns)
+    users, items = data.users.to_list(data.rows), data.items.to_list(data.columns)
     return set(zip(users, items, ratings.tolist(), weights.tolist(), strict=True))
 
 
@@ -284,9 +284,9 @@ def test_a_date_that_is_written_as_a_number_is_no_number_of_seconds(kind, writte
     early = read_interactions(rated(1, kind(written)))
     late = read_interactions(rated(5, "2024-06-02"))
     notes = []
-    both = merged(early, as_known(late, early.users, early.items), notes)
+    both = merge(early, align(late, early.users, early.items), notes)
     assert both.ratings.tolist() == [5]
     assert "numbers of their own" in notes[0]
     again = read_interactions(rated(2, kind(written + 100)))
-    both = merged(early, as_known(again, early.users, early.items), notes)
+    both = merge(early, align(again, early.users, early.items), notes)
     assert both.ratings.tolist() == [2]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eckart.completion.kernels.compiled import Kernel
+from eckart.completion.kernels import Kernel
 from test_startup import loaded_by
 from tolerances import solved
 
@@ -21,11 +21,11 @@ SCRIPT = (
 
 @pytest.fixture(scope="module")
 def solve():
-    from eckart.completion.kernels.dense import backward, factored, forward
+    from eckart.completion.kernels.products import backward, factor, forward
 
     @Kernel
     def solve(H, x):
-        factored(H)
+        factor(H)
         forward(H, x)
         backward(H, x)
 

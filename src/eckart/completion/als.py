@@ -1,20 +1,152 @@
-"""Alternating least squares over known entries."""
+"""Alternating least squares over known entries, and the solvers of its rows."""
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, ClassVar, final
+from typing import Any, ClassVar, Final, final
 
-from eckart.approximations import BiasedFactors
-from eckart.completion.base import EntriesProblem, EntriesSolver
-from eckart.completion.equations import ConjugateGradients, NonnegativeCoordinates, RowSolver
-from eckart.completion.sweeps import Tables
+import numpy as np
+
+from eckart.arrays import Array
+from eckart.completion.base import EntriesProblem, EntriesSolver, make_step
+from eckart.completion.sweeps import FactorTables, NormalEquations, RowSolver
 from eckart.errors import ArgumentError
-from eckart.factors import Factors
 from eckart.solvers import Solver, Step
 from eckart.solvers.base import Limits, check_count
 from eckart.threads import one_blas_thread
+
+SCRATCH_NUMBERS: Final = 2**18
+"""Numbers of gathered rows that a thread keeps: 1 MB stays in its cache."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConjugateGradients(RowSolver):
+    """A few steps of preconditioned conjugate gradients, from the result of the last sweep.
+
+    The factors are rotated so that the Gram matrix that all rows share, α·AAᵀ, is diagonal; its
+    products then cost nothing, and the diagonal of the whole system is a good preconditioner.
+
+    Fields:
+        steps: Number of steps for each row in each sweep.
+
+    Cost:
+        About 4·(steps + 1)·rank operations for each entry.
+
+    Reference:
+        Takács, Pilászy, Tikk (2011), RecSys; docs/mathematics/observed.md.
+    """
+
+    name: ClassVar[str] = "conjugate gradients"
+
+    steps: int = 2
+
+    def __post_init__(self) -> None:
+        check_count("steps", self.steps)
+
+    def solve(self, equations: NormalEquations, X: Array, /) -> Array:
+        """Improve X in place; return the value of the objective of each row."""
+        from eckart.completion.kernels.rows import conjugate_rows
+
+        shared = (_diagonal(equations), equations.typical_squares())
+        return equations.run(conjugate_rows, X, (self.steps, _scratch_rows(X)), shared)
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cholesky(RowSolver):
+    """The exact solution of every row.
+
+    Cost:
+        rank² operations for each entry and rank³/3 for each row; for a row with m < ¾·rank entries,
+        m²·rank + m³/3 operations.
+
+    Reference:
+        Hu, Koren, Volinsky (2008), ICDM.
+    """
+
+    name: ClassVar[str] = "cholesky"
+
+    def solve(self, equations: NormalEquations, X: Array, /) -> Array:
+        """Replace X by the solution; return the value of the objective of each row."""
+        from eckart.completion.kernels.rows import exact_rows
+
+        gram = equations.gram
+        # with a diagonal Gram matrix rows with few entries cost less
+        is_diagonal = not np.any(gram - np.diag(np.diag(gram)))
+        return equations.run(exact_rows, X, (is_diagonal,), (gram,))
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoordinateBlocks(RowSolver):
+    """The exact solution for one block of coordinates after another, from the last sweep on.
+
+    It suits high ranks: the small system of a block costs far less than that of the whole row, and
+    the loss falls nearly as much in each sweep.
+
+    Fields:
+        width: Number of coordinates in a block.
+
+    Cost:
+        rank·width operations for each entry and rank·width²/3 for each row.
+
+    Reference:
+        Rendle et al. (2021), iALS++, arXiv 2110.14044; here all blocks of a row follow one another.
+    """
+
+    name: ClassVar[str] = "coordinate blocks"
+
+    width: int = 64
+
+    def __post_init__(self) -> None:
+        check_count("width", self.width)
+
+    def solve(self, equations: NormalEquations, X: Array, /) -> Array:
+        """Improve X in place; return the value of the objective of each row."""
+        from eckart.completion.kernels.rows import block_rows
+
+        settings = (self.width, _scratch_rows(X))
+        return equations.run(block_rows, X, settings, (_diagonal(equations),))
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NonnegativeCoordinates(RowSolver):
+    """Coordinate descent with no number below 0, from the result of the last sweep.
+
+    Fields:
+        bounded: Number of leading coordinates that must not be negative; a bias after them may be.
+        cycles: Largest number of cycles over the coordinates of a row in each sweep.
+
+    Cost:
+        rank² operations for each entry, and for each row in each cycle.
+
+    Reference:
+        Cichocki, Phan (2009), HALS.
+    """
+
+    name: ClassVar[str] = "nonnegative coordinates"
+    # a rotation may make numbers negative
+    rotates: ClassVar[bool] = False
+
+    bounded: int
+    cycles: int = 20
+
+    def solve(self, equations: NormalEquations, X: Array, /) -> Array:
+        """Improve X in place; return the value of the objective of each row."""
+        from eckart.completion.kernels.rows import nonnegative_rows
+
+        settings = (self.cycles, self.bounded)
+        return equations.run(nonnegative_rows, X, settings, (equations.gram,))
+
+
+def _diagonal(equations: NormalEquations) -> Array:
+    return np.ascontiguousarray(np.diag(equations.gram))
+
+
+def _scratch_rows(X: Array) -> int:
+    return max(1, SCRATCH_NUMBERS // X.shape[1])
 
 
 @final
@@ -61,19 +193,13 @@ class AlternatingLeastSquares(EntriesSolver):
     def steps(self, problem: EntriesProblem, /) -> Iterator[Step]:
         """Yield sweeps without end, each with the objective after it."""
         solver = self._row_solver(problem)
-        tables = Tables(problem.entries, problem.objective, problem.start)
+        tables = FactorTables(problem.entries, problem.objective, problem.start)
         for number in itertools.count():
             # rows are spread over threads, and BLAS in each of them must not start more
             with one_blas_thread():
                 loss = tables.sweep(solver)
             # the caller may keep a step while the next sweep overwrites the tables
-            offset = tables.kept()
-            yield Step(
-                number=number,
-                loss=loss,
-                factors=partial(_factors, offset),
-                approximation=offset,
-            )
+            yield make_step(number, loss, tables.snapshot())
 
     def limits(self) -> Limits:
         """Return the epochs, and whether to stop before them."""
@@ -95,7 +221,3 @@ class AlternatingLeastSquares(EntriesSolver):
             )
         # the bias behind the factors may be negative
         return NonnegativeCoordinates(bounded=problem.rank)
-
-
-def _factors(offset: Callable[[], BiasedFactors]) -> Factors:
-    return offset().factors

@@ -45,9 +45,14 @@ class Compressed:
         return np.diff(self.starts)
 
     @property
+    def arrays(self) -> tuple[npt.NDArray[np.int64], Indices, Array, Array]:
+        """The four arrays."""
+        return self.starts, self.indices, self.values, self.weights
+
+    @property
     def nbytes(self) -> int:
         """Bytes of the four arrays."""
-        return sum(part.nbytes for part in (self.starts, self.indices, self.values, self.weights))
+        return sum(part.nbytes for part in self.arrays)
 
 
 @final
@@ -124,8 +129,8 @@ class Entries:
         _check_range(row, height, "row")
         _check_range(column, width, "column")
         # sorted by column first: the stable sort by row then leaves ascending columns in each row
-        across = _sorted(column, row, value, weight, width, height)
-        down = _turned(across, height, width)
+        across = _sort(column, row, value, weight, width, height)
+        down = _transpose(across, height, width)
         _check_distinct(down)
         return cls(shape=(height, width), by_rows=down)
 
@@ -210,7 +215,7 @@ class Entries:
     @cached_property
     def by_columns(self) -> Compressed:
         """The entries in the order of columns."""
-        return _turned(self.by_rows, self.shape[1], self.shape[0])
+        return _transpose(self.by_rows, self.shape[1], self.shape[0])
 
     @property
     def rows(self) -> Indices:
@@ -321,11 +326,7 @@ def _numbers(numbers: npt.ArrayLike, name: str) -> Array:
 
 
 def _above(places: Indices, name: str) -> int:
-    """The number of rows (or columns), from the largest index.
-
-    Raises:
-        MatrixError: If that is far more than the entries: ids were given in place of indices.
-    """
+    """The number of rows (or columns), from the largest index."""
     largest = int(places.max()) if len(places) else -1
     if largest >= MOST_PLACES + PER_ENTRY * len(places):
         raise MatrixError(
@@ -348,42 +349,35 @@ def _check_range(places: Indices, count: int, name: str) -> None:
         )
 
 
-def _index_type(count: int) -> type[np.int32] | type[np.int64]:
-    return np.int32 if count <= np.iinfo(np.int32).max else np.int64
-
-
-def _empty(count: int, size: int, of: int, weighted: bool) -> Compressed:
+def _allocate(count: int, size: int, of: int, *, weighted: bool) -> Compressed:
     """Allocate room for `size` entries of `count` rows, with indices below `of`."""
+    kind = np.int32 if of <= np.iinfo(np.int32).max else np.int64
     return Compressed(
         starts=np.zeros(count + 1, np.int64),
-        indices=np.empty(size, _index_type(of)),
+        indices=np.empty(size, kind),
         values=np.empty(size, FLOAT32),
         weights=np.empty(size if weighted else 0, FLOAT32),
     )
 
 
-def _sorted(
+def _sort(
     places: Indices, others: Indices, values: Array, weights: Array, count: int, of: int
 ) -> Compressed:
-    from eckart.completion.kernels.sorting import counted, scattered
+    from eckart.completion.kernels.sorting import bincount, scatter
 
-    made = _empty(count, len(values), of, len(weights) > 0)
-    counted(places, made.starts)
-    scattered(places, others, values, weights, made.starts, made.indices, made.values, made.weights)
+    made = _allocate(count, len(values), of, weighted=len(weights) > 0)
+    bincount(places, made.starts)
+    scatter(places, others, values, weights, *made.arrays)
     return made
 
 
-def _turned(given: Compressed, count: int, of: int) -> Compressed:
-    from eckart.completion.kernels.sorting import counted, transposed
+def _transpose(given: Compressed, count: int, of: int) -> Compressed:
+    from eckart.completion.kernels.sorting import bincount, transpose
 
-    made = _empty(count, len(given.values), of, len(given.weights) > 0)
-    counted(given.indices, made.starts)
-    transposed(*_parts(given), *_parts(made))
+    made = _allocate(count, len(given.values), of, weighted=len(given.weights) > 0)
+    bincount(given.indices, made.starts)
+    transpose(*given.arrays, *made.arrays)
     return made
-
-
-def _parts(order: Compressed) -> tuple[Any, ...]:
-    return order.starts, order.indices, order.values, order.weights
 
 
 def _check_distinct(by_rows: Compressed) -> None:

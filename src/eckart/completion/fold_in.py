@@ -7,12 +7,11 @@ import numpy as np
 
 from eckart.approximations import BiasedFactors, PosteriorSamples
 from eckart.arrays import FLOAT32, Randomness, as_randomness
+from eckart.completion.als import Cholesky, NonnegativeCoordinates
 from eckart.completion.entries import Entries
-from eckart.completion.equations import Cholesky, NonnegativeCoordinates
 from eckart.completion.gibbs import draw_rows
 from eckart.completion.objective import Observed
-from eckart.completion.sweeps import Side as TableSide
-from eckart.completion.sweeps import Tables
+from eckart.completion.sweeps import FactorTable, FactorTables
 from eckart.errors import ArgumentError, MatrixError
 from eckart.factors import Factors
 from eckart.threads import one_blas_thread
@@ -93,28 +92,20 @@ def fold_in(
             code="shapes-differ",
         )
     if isinstance(approximation, PosteriorSamples):
-        return _drawn(approximation, objective, entries, side, as_randomness(seed))
+        return _draw(approximation, objective, entries, side, as_randomness(seed))
     if isinstance(approximation, Factors):
         rows, columns = approximation.shape
         approximation = BiasedFactors(0.0, np.zeros(rows), np.zeros(columns), approximation)
-    tables = _tables(approximation, objective, entries, side)
+    tables, new, old = _tables(approximation, objective, entries, side)
     by = NonnegativeCoordinates(bounded=approximation.rank, cycles=CYCLES)
     with one_blas_thread():
-        tables.improve(
-            *_new_and_old(tables, side),
-            by if tables.objective.nonnegative else Cholesky(),
-            # a rotation would change the side that stays
-            turning=False,
-        )
-    return _with_extra(tables.offset(), approximation)
+        # a rotation would change the side that stays
+        tables.improve(new, old, by if objective.nonnegative else Cholesky(), turning=False)
+    return _with_extra(tables, approximation)
 
 
 def _check(approximation: object, objective: object, entries: object, side: object) -> None:
-    """Refuse arguments of a wrong type.
-
-    Raises:
-        ArgumentError: If one is; the message and the code name it.
-    """
+    """Refuse arguments of a wrong type."""
     for name, value, kinds in (
         ("approximation", approximation, (BiasedFactors, Factors, PosteriorSamples)),
         ("objective", objective, (Observed,)),
@@ -132,7 +123,7 @@ def _check(approximation: object, objective: object, entries: object, side: obje
         )
 
 
-def _drawn(
+def _draw(
     fitted: PosteriorSamples,
     objective: Observed,
     entries: Entries,
@@ -147,32 +138,32 @@ def _drawn(
             code="no-priors",
         )
     draws: list[BiasedFactors] = []
-    place = 0 if side == "rows" else 1
     for draw, priors in zip(fitted.draws, fitted.priors, strict=True):
-        tables = _tables(draw, objective, entries, side)
+        tables, new, old = _tables(draw, objective, entries, side)
+        prior = priors[0 if side == "rows" else 1]
         with one_blas_thread():
-            draw_rows(tables, *_new_and_old(tables, side), priors[place], fitted.noise, randomness)
-        draws.append(_with_extra(tables.offset(), draw))
+            draw_rows(tables, new, old, prior, fitted.noise, randomness)
+        draws.append(_with_extra(tables, draw))
     return replace(fitted, draws=tuple(draws))
 
 
-def _tables(fitted: BiasedFactors, objective: Observed, entries: Entries, side: Side) -> Tables:
-    """Return tables of the fit with rows (or columns) of zeros in place of its own."""
+def _tables(
+    fitted: BiasedFactors, objective: Observed, entries: Entries, side: Side
+) -> tuple[FactorTables, FactorTable, FactorTable]:
+    """Return tables of the fit with new rows (or columns) of zeros, the new one and the old one."""
     count = entries.shape[0 if side == "rows" else 1]
     bias, B = np.zeros(count, FLOAT32), np.zeros((count, fitted.rank), FLOAT32)
     if side == "rows":
         # the columns stay as they are, so their attributes have no part in it
         only = replace(objective, column_attributes=None)
-        start = replace(fitted.with_rows(B, bias), extra_rows=None)
-    else:
-        only = replace(objective, row_attributes=None)
-        start = replace(fitted.with_columns(B.T, bias), extra_columns=None)
-    return Tables(entries, only, start)
+        tables = FactorTables(entries, only, replace(fitted.with_rows(B, bias), extra_rows=None))
+        return tables, tables.rows, tables.columns
+    only = replace(objective, row_attributes=None)
+    start = replace(fitted.with_columns(B.T, bias), extra_columns=None)
+    tables = FactorTables(entries, only, start)
+    return tables, tables.columns, tables.rows
 
 
-def _new_and_old(tables: Tables, side: Side) -> tuple[TableSide, TableSide]:
-    return (tables.rows, tables.columns) if side == "rows" else (tables.columns, tables.rows)
-
-
-def _with_extra(found: BiasedFactors, fitted: BiasedFactors) -> BiasedFactors:
+def _with_extra(tables: FactorTables, fitted: BiasedFactors) -> BiasedFactors:
+    found = tables.snapshot()()
     return replace(found, extra_columns=fitted.extra_columns, extra_rows=fitted.extra_rows)

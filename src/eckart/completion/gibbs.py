@@ -11,15 +11,20 @@ import numpy as np
 from eckart.approximations import BiasedFactors, PosteriorSamples, Prior
 from eckart.arguments import check_whole
 from eckart.arrays import FLOAT32, FLOAT64, Array, Randomness
-from eckart.completion.base import EntriesProblem, EntriesSolver
-from eckart.completion.equations import NormalEquations, cut
-from eckart.completion.loss import in_units, known_error, offset_times, spread
-from eckart.completion.sweeps import Side, Tables
+from eckart.completion.base import (
+    EntriesProblem,
+    EntriesSolver,
+    in_units,
+    known_error,
+    make_step,
+    scale_factors,
+    spread,
+)
+from eckart.completion.sweeps import FactorTable, FactorTables, NormalEquations
 from eckart.errors import ArgumentError
-from eckart.factors import Factors
 from eckart.solvers import Step
 from eckart.solvers.base import Limits, check_count
-from eckart.threads import in_threads, one_blas_thread
+from eckart.threads import one_blas_thread
 
 STRENGTH: Final = 2.0
 """β₀: the weight of the prior mean 0, in rows."""
@@ -72,45 +77,44 @@ class GibbsSampling(EntriesSolver):
 
     def steps(self, problem: EntriesProblem, /) -> Iterator[Step]:
         """Yield sweeps without end; the loss is the squared error of the last draw alone."""
-        _check(problem)
+        problem.require_ratings("Gibbs sampling")
         unit = spread(problem.entries.by_rows.values)
-        tables = Tables(in_units(problem.entries, unit), problem.objective,
-                        offset_times(problem.start, 1 / unit))  # fmt: skip
+        tables = FactorTables(in_units(problem.entries, unit), problem.objective,
+                              scale_factors(problem.start, 1 / unit))  # fmt: skip
         draws: list[BiasedFactors] = []
         priors: list[tuple[Prior, Prior]] = []
         noises: list[float] = []
-        offset, randomness = problem.start, problem.randomness
+        fitted, randomness = problem.start, problem.randomness
         # rounded up, so that at most `keep` draws are kept
         every = max(1, -(-self.samples // self.keep))
         for number in itertools.count():
-            squared = known_error(problem.entries, problem.objective, offset)[0]
-            noise = _noise(squared / unit**2, len(problem.entries), randomness)
+            squared = known_error(problem.entries, problem.objective, fitted)[0]
+            noise = _draw_noise(squared / unit**2, len(problem.entries), randomness)
             with one_blas_thread():
-                above = _sweep(tables, tables.rows, tables.columns, noise, randomness)
-                across = _sweep(tables, tables.columns, tables.rows, noise, randomness)
-            offset = offset_times(tables.offset(), unit)
-            above, across = (_prior_times(one, unit, tables.rank) for one in (above, across))
+                pair = (
+                    _sweep(tables, tables.rows, tables.columns, noise, randomness),
+                    _sweep(tables, tables.columns, tables.rows, noise, randomness),
+                )
+            fitted = scale_factors(tables.snapshot()(), unit)
+            pair = (_scale_prior(pair[0], unit, tables.rank),
+                    _scale_prior(pair[1], unit, tables.rank))  # fmt: skip
             # back in the unit of the entries
             noise *= unit**2
             if number >= self.burn_in and (number - self.burn_in) % every == 0:
-                draws.append(offset)
-                priors.append((above, across))
+                draws.append(fitted)
+                priors.append(pair)
                 noises.append(noise)
             # tuples, because the caller may keep a step while more draws are added to the lists
-            kept = (
-                (tuple(draws), tuple(priors), tuple(noises))
-                if draws
-                else ((offset,), ((above, across),), (noise,))
+            samples = partial(
+                PosteriorSamples,
+                draws=tuple(draws) or (fitted,),
+                priors=tuple(priors) or (pair,),
+                noise=float(np.mean(noises or [noise])),
             )
-            yield Step(
-                number=number,
-                loss=squared,
-                factors=partial(_factors, offset),
-                approximation=partial(_samples, *kept),
-            )
+            yield make_step(number, squared, fitted, samples)
 
 
-def _prior_times(prior: Prior, unit: float, rank: int) -> Prior:
+def _scale_prior(prior: Prior, unit: float, rank: int) -> Prior:
     """Return the prior (precision divided by that of an entry) for entries `unit` times as large.
 
     Factors grow with the root of the unit, biases with the unit.
@@ -124,26 +128,31 @@ def _prior_times(prior: Prior, unit: float, rank: int) -> Prior:
     )
 
 
-def _sweep(tables: Tables, side: Side, other: Side, noise: float, randomness: Randomness) -> Prior:
+def _sweep(
+    tables: FactorTables,
+    side: FactorTable,
+    other: FactorTable,
+    noise: float,
+    randomness: Randomness,
+) -> Prior:
     """Draw the prior of a side, then all its rows."""
-    mean, precision = _prior(side.X.astype(FLOAT64), randomness)
+    mean, precision = _draw_prior(side.X.astype(FLOAT64), randomness)
     prior = Prior(mean=mean.astype(FLOAT32), precision=(precision * noise).astype(FLOAT32))
     draw_rows(tables, side, other, prior, noise, randomness)
     return prior
 
 
 def draw_rows(
-    tables: Tables, side: Side, other: Side, prior: Prior, noise: float, randomness: Randomness
+    tables: FactorTables,
+    side: FactorTable,
+    other: FactorTable,
+    prior: Prior,
+    noise: float,
+    randomness: Randomness,
 ) -> None:
-    """Draw all rows of a side from their posterior, given the other side.
+    """Draw all rows of a side from their posterior under a prior, given the other side.
 
-    Args:
-        tables: Tables of both sides.
-        side: Side that is drawn.
-        other: Side that is held fixed.
-        prior: Prior of the rows that are drawn.
-        noise: Variance of an entry.
-        randomness: Source of the random numbers.
+    `noise` is the variance of an entry.
     """
     from eckart.completion.kernels.rows import sampled_rows
 
@@ -153,18 +162,16 @@ def draw_rows(
     drawn = (randomness.standard_normal(side.X.shape) * np.sqrt(noise)).astype(FLOAT32)
 
     def solve(equations: NormalEquations, X: Array) -> None:
-        pieces = cut(equations.order.starts, per_row=X.shape[1] // 4)
-        in_threads(
-            lambda piece: sampled_rows(
-                *piece, equations.known(), prior.precision, linear, drawn, X
-            ),
-            pieces,
+        equations.in_pieces(
+            lambda first, last, known: sampled_rows(
+                first, last, known, prior.precision, linear, drawn, X
+            )
         )
 
     tables.solve(side, other, solve)
 
 
-def _prior(X: Array, randomness: Randomness) -> tuple[Array, Array]:
+def _draw_prior(X: Array, randomness: Randomness) -> tuple[Array, Array]:
     """Draw the mean and the precision of rows from their Gaussian-Wishart posterior.
 
     The prior has mean 0 with the weight of β₀ = 2 rows, W₀ = I and ν₀ = width.
@@ -175,14 +182,14 @@ def _prior(X: Array, randomness: Randomness) -> tuple[Array, Array]:
     share = STRENGTH * rows / (STRENGTH + rows)
     scale = np.eye(width) + spread + share * np.outer(centre, centre)
     # posterior degrees of freedom: ν₀ = width, and one for each row
-    R = _wishart_root(scale, width + rows, randomness)
+    R = _draw_wishart_root(scale, width + rows, randomness)
     middle = rows * centre / (STRENGTH + rows)
     # Rᵀ·step is standard normal, so that step has the covariance (RRᵀ)⁻¹ = Λ⁻¹
     step = np.linalg.solve(R.T, randomness.standard_normal(width)) / np.sqrt(STRENGTH + rows)
     return middle + step, R @ R.T
 
 
-def _wishart_root(scale: Array, freedom: float, randomness: Randomness) -> Array:
+def _draw_wishart_root(scale: Array, freedom: float, randomness: Randomness) -> Array:
     """Draw R with RRᵀ ~ Wishart(scale⁻¹, freedom), by Bartlett's decomposition."""
     width = len(scale)
     lower = np.tril(randomness.standard_normal((width, width)), -1)
@@ -191,29 +198,7 @@ def _wishart_root(scale: Array, freedom: float, randomness: Randomness) -> Array
     return root @ (lower + np.diag(diagonal))
 
 
-def _noise(squared: float, entries: int, randomness: Randomness) -> float:
+def _draw_noise(squared: float, entries: int, randomness: Randomness) -> float:
     """Draw the variance of an entry, whose precision has the prior Gamma(1, 1)."""
     precision = randomness.standard_gamma(1 + entries / 2) / (1 + squared / 2)
     return float(1 / precision)
-
-
-def _check(problem: EntriesProblem) -> None:
-    if not problem.objective.for_ratings_only:
-        raise ArgumentError(
-            "Gibbs sampling is for ratings, without an unobserved weight, non-negativity, "
-            "implicit features or attributes.",
-            hint="Use AlternatingLeastSquares() for those.",
-            code="needs-als",
-        )
-
-
-def _factors(offset: BiasedFactors) -> Factors:
-    return offset.factors
-
-
-def _samples(
-    draws: tuple[BiasedFactors, ...],
-    priors: tuple[tuple[Prior, Prior], ...],
-    noises: tuple[float, ...],
-) -> PosteriorSamples:
-    return PosteriorSamples(draws=draws, noise=float(np.mean(noises)), priors=priors)

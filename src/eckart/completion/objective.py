@@ -2,8 +2,8 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Final, final
+from dataclasses import dataclass, fields
+from typing import Any, Final, TypeAlias, final
 
 import numpy as np
 from scipy.sparse import issparse
@@ -13,15 +13,17 @@ from eckart.arrays import FLOAT32, FLOAT64, Array, plain_array
 from eckart.completion.entries import NONE, Compressed, Entries
 from eckart.errors import ArgumentError, MatrixError
 
-EXPLICIT: Final = 0.1
+Attributes: TypeAlias = Any
+"""A NumPy array or a SciPy sparse matrix, which has no types, of shape (rows, attributes)."""
+RATINGS_REGULARIZATION: Final = 0.1
 """Default regularization for ratings."""
-IMPLICIT: Final = 0.003
+IMPLICIT_REGULARIZATION: Final = 0.003
 """Default regularization with an unobserved weight."""
-BLOCK: Final = 2**20
+BLOCK_ENTRIES: Final = 2**20
 """Number of entries that a sum converts to float64 at a time: 8 MB."""
-LEAST: Final = 1e-12
-"""Least absolute value of the largest entry; see `MOST`."""
-MOST: Final = 1e9
+LEAST_VALUE: Final = 1e-12
+"""Least absolute value of the largest entry; see `MOST_VALUE`."""
+MOST_VALUE: Final = 1e9
 """Largest absolute value of an entry: between both, squares and products stay in the range of
 float32, also those of conjugate gradients, which square factors of their size twice."""
 
@@ -77,8 +79,8 @@ class Observed:
     row_biases: bool = True
     implicit_features: float = 0.0
     nonnegative: bool = False
-    row_attributes: Any = None
-    column_attributes: Any = None
+    row_attributes: Attributes | None = None
+    column_attributes: Attributes | None = None
     attribute_weight: float = 1.0
 
     def __post_init__(self) -> None:
@@ -102,7 +104,7 @@ class Observed:
         """λ, the given one or its default."""
         if self.regularization is not None:
             return self.regularization
-        return IMPLICIT if self.unobserved_weight > 0 else EXPLICIT
+        return IMPLICIT_REGULARIZATION if self.unobserved_weight > 0 else RATINGS_REGULARIZATION
 
     @property
     def has_biases(self) -> bool:
@@ -114,8 +116,10 @@ class Observed:
         if not self.has_biases or len(entries) == 0:
             return 0.0
         order = entries.by_rows
-        total = _total(len(entries), lambda here: _weighed(order.values[here], order.weights[here]))
-        each = _total(len(entries), lambda here: _weighed(None, order.weights[here], here))
+        total = _total(
+            len(entries), lambda here: _sum_weighed(order.values[here], order.weights[here])
+        )
+        each = _total(len(entries), lambda here: _sum_weighed(None, order.weights[here], here))
         return total / each if each > 0 else 0.0
 
     def loss_of_zeros(self, entries: Entries) -> float:
@@ -134,7 +138,7 @@ class Observed:
             left = None
             if mean is not None and len(targets):
                 left = np.square(targets[here].astype(FLOAT64) - mean)
-            return _weighed(left, weights[here], here)
+            return _sum_weighed(left, weights[here], here)
 
         return _total(len(entries), part)
 
@@ -154,7 +158,7 @@ class Observed:
         more = self.implicit_features > 0 or self.nonnegative or self._has_attributes
         return self.unobserved_weight == 0 and not more and self.row_biases
 
-    def ridge(self, order: Compressed, others: int, attributes: Any = None) -> Array:
+    def ridge(self, order: Compressed, others: int, attributes: Attributes | None = None) -> Array:
         """Penalty of each row (or column) of an order, λ·(n + α·others + w·attributes)^ν.
 
         The number in parentheses is at least 1, so that a row without entries has a penalty.
@@ -200,7 +204,7 @@ class Observed:
                 code="bad-confidence",
             )
         largest = max(float(entries.values.max()), -float(entries.values.min()))
-        if self.unobserved_weight == 0 and largest > 0 and not LEAST < largest < MOST:
+        if self.unobserved_weight == 0 and largest > 0 and not LEAST_VALUE < largest < MOST_VALUE:
             raise MatrixError(
                 f"The largest value is {largest:.1e}, too far from 1 for fits in float32.",
                 hint="Multiply the values by a power of ten that brings them near 1.",
@@ -210,7 +214,7 @@ class Observed:
             (self.row_attributes, entries.shape[0], "row"),
             (self.column_attributes, entries.shape[1], "column"),
         ):
-            if attributes is not None and _checked_rows(attributes, name) != count:
+            if attributes is not None and _count_rows(attributes, name) != count:
                 raise MatrixError(
                     f"There are attributes of {attributes.shape[0]} {name}s, of {count}.",
                     hint=f"Give one for each {name}.",
@@ -219,31 +223,24 @@ class Observed:
 
     def settings(self) -> dict[str, Any]:
         """Return the name and the settings, for the recipe; attributes as their number only."""
+        own: dict[str, Any] = {one.name: getattr(self, one.name) for one in fields(self)}
+        for name in ("row_attributes", "column_attributes"):
+            own[name] = None if own[name] is None else own[name].shape[1]
         return {
             "name": "observed",
+            **own,
             "regularization": self.strength,
-            "count_exponent": self.count_exponent,
-            "unobserved_weight": self.unobserved_weight,
             "biases": self.has_biases,
             "row_biases": self.has_biases and self.row_biases,
-            "implicit_features": self.implicit_features,
-            "nonnegative": self.nonnegative,
-            "row_attributes": None if self.row_attributes is None else self.row_attributes.shape[1],
-            "column_attributes": None
-            if self.column_attributes is None
-            else self.column_attributes.shape[1],
-            "attribute_weight": self.attribute_weight,
         }
 
 
-def _checked_rows(attributes: Any, name: str) -> int:
-    """Return the number of rows or columns that have attributes.
-
-    Raises:
-        MatrixError: If they are not a matrix of finite numbers.
-    """
+def _count_rows(attributes: Attributes, name: str) -> int:
+    """Return the number of rows or columns that have attributes."""
     shape, dtype = getattr(attributes, "shape", ()), getattr(attributes, "dtype", np.dtype("O"))
-    numbers: Any = getattr(attributes, "data", None) if issparse(attributes) else attributes
+    numbers: Attributes = attributes
+    if issparse(attributes):
+        numbers = getattr(attributes, "data", None)
     if len(shape) == 2 and dtype.kind in "biuf" and np.isfinite(plain_array(numbers)).all():
         return int(shape[0])
     raise MatrixError(
@@ -255,11 +252,11 @@ def _checked_rows(attributes: Any, name: str) -> int:
 
 def _total(count: int, part: Callable[[slice], float]) -> float:
     """Sum over entries, block by block: float64 copies of all of them would take more memory."""
-    starts = range(0, count, BLOCK)
-    return math.fsum(part(slice(start, min(start + BLOCK, count))) for start in starts)
+    starts = range(0, count, BLOCK_ENTRIES)
+    return math.fsum(part(slice(start, min(start + BLOCK_ENTRIES, count))) for start in starts)
 
 
-def _weighed(values: Array | None, weights: Array, here: slice | None = None) -> float:
+def _sum_weighed(values: Array | None, weights: Array, here: slice | None = None) -> float:
     """Σ w·value in float64; missing values or weights are ones."""
     if values is None:
         if len(weights) == 0 and here is not None:

@@ -4,7 +4,6 @@ import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import ClassVar, final
 
 import numpy as np
@@ -12,8 +11,14 @@ import numpy as np
 from eckart.approximations import BiasedFactors
 from eckart.arguments import check_number
 from eckart.arrays import FLOAT32, FLOAT64, Array
-from eckart.completion.base import EntriesProblem, EntriesSolver
-from eckart.completion.loss import in_units, known_error, offset_times
+from eckart.completion.base import (
+    EntriesProblem,
+    EntriesSolver,
+    in_units,
+    known_error,
+    make_step,
+    scale_factors,
+)
 from eckart.errors import ArgumentError
 from eckart.factors import Factors
 from eckart.solvers import Step
@@ -79,10 +84,10 @@ class StochasticGradient(EntriesSolver):
 
     def steps(self, problem: EntriesProblem, /) -> Iterator[Step]:
         """Yield epochs without end, each with the objective after it."""
-        from eckart.completion.kernels.descent import descend
+        from eckart.completion.kernels.products import descend
 
         objective, start = problem.objective, problem.start
-        _check(problem)
+        problem.require_ratings("Stochastic gradient descent")
         unit = _unit(problem.entries.by_rows.values)
         entries = in_units(problem.entries, unit)
         order, rows = entries.by_rows, entries.rows
@@ -94,7 +99,7 @@ class StochasticGradient(EntriesSolver):
         )
         # in units of `unit` the squared error is smaller by unit², and ‖B‖² by unit
         decays = tuple((decay / unit).astype(FLOAT32) for decay in decays)
-        B, A = self._begun(problem, unit)
+        B, A = self._start(problem, unit)
         rate, mean = self.learning_rate, np.float32(start.mean / unit)
         for number in itertools.count():
             visits = problem.randomness.permutation(len(order.values))
@@ -110,23 +115,18 @@ class StochasticGradient(EntriesSolver):
                 # `Factors` refuses numbers that are not finite; an infinite loss ends the loop
                 yield Step(number=number, loss=math.inf, factors=lambda: start.factors)
                 return
-            fitted = offset_times(_offset(start.mean / unit, B, A), unit)
+            fitted = scale_factors(_offset(start.mean / unit, B, A), unit)
             loss = known_error(problem.entries, objective, fitted)[0]
             loss += float(row_ridge @ _squares(B, unit)) + float(column_ridge @ _squares(A, unit))
-            yield Step(
-                number=number,
-                loss=loss,
-                factors=partial(_factors, fitted),
-                approximation=partial(_itself, fitted),
-            )
+            yield make_step(number, loss, fitted)
 
     def limits(self) -> Limits:
         """Return the epochs, and whether to stop before them."""
         return Limits(steps=self.epochs, stop_early=self.stop_early)
 
-    def _begun(self, problem: EntriesProblem, unit: float) -> tuple[Array, Array]:
+    def _start(self, problem: EntriesProblem, unit: float) -> tuple[Array, Array]:
         """Return B and Aᵀ with biases; both are drawn at random if the B of the start is 0."""
-        start, rank = offset_times(problem.start, 1 / unit), problem.rank
+        start, rank = scale_factors(problem.start, 1 / unit), problem.rank
         tables: list[Array] = []
         fresh = not start.factors.B.any()
         for factor, bias in (
@@ -141,27 +141,9 @@ class StochasticGradient(EntriesSolver):
         return tables[0], tables[1]
 
 
-def _check(problem: EntriesProblem) -> None:
-    if not problem.objective.for_ratings_only:
-        raise ArgumentError(
-            "Stochastic gradient descent fits ratings, without an unobserved weight, "
-            "non-negativity, implicit features or attributes.",
-            hint="Use AlternatingLeastSquares() for those.",
-            code="needs-als",
-        )
-
-
 def _offset(mean: float, B: Array, A: Array) -> BiasedFactors:
     factors = Factors(B[:, :-1].copy(), A[:, :-1].T.copy())
     return BiasedFactors(mean, B[:, -1].copy(), A[:, -1].copy(), factors)
-
-
-def _factors(fitted: BiasedFactors) -> Factors:
-    return fitted.factors
-
-
-def _itself(fitted: BiasedFactors) -> BiasedFactors:
-    return fitted
 
 
 def _unit(values: Array) -> float:

@@ -1,23 +1,139 @@
-"""The state of alternating least squares: both factors with biases, and a sweep over a side."""
+"""The normal equations of all rows, and the two tables of factors that a sweep improves."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any, TypeAlias, TypeVar, final
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, ClassVar, Final, TypeVar, final
 
 import numpy as np
+import numpy.typing as npt
 import scipy.sparse
 
 from eckart.approximations import BiasedFactors
 from eckart.arrays import FLOAT32, FLOAT64, Array, inner
+from eckart.completion.base import cut
 from eckart.completion.entries import NONE, Compressed, Entries
-from eckart.completion.equations import NormalEquations, RowSolver, gram, turned
-from eckart.completion.objective import Observed
+from eckart.completion.objective import Attributes, Observed
 from eckart.factors import Factors
+from eckart.threads import in_threads
 
 Result = TypeVar("Result")
-Kept: TypeAlias = tuple[Array, list[Array]]
-"""The table of one side, and the factors of its side information."""
+BLOCK_ROWS: Final = 4096
+"""Number of rows in a partial sum: fixed, so that the bits do not depend on the threads."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NormalEquations:
+    """Minimise Σ w·(t − ⟨D, x⟩)² + xᵀ(gram + ridge)x − 2⟨linear, x⟩ for the x of each row.
+
+    Fields:
+        order: Entries of each row.
+        targets: t of each entry before mean and offsets are subtracted; of length 0 for ones.
+        weights: w of each entry; of length 0 for ones.
+        mean: Mean that is subtracted from every target.
+        offsets: Bias of each D, which is subtracted from its targets; of length 0 for zeros.
+        table: Every D, of shape (others, width); the last number is 1 if rows have a bias.
+        counts: Number of entries that refer to each D.
+        gram: Array of shape (width, width), float32, shared by all rows.
+        ridge: Penalty of each row, above 0; shape (rows,).
+        linear: Array of shape (rows, width), or (0, width) for zeros.
+    """
+
+    order: Compressed
+    targets: Array
+    weights: Array
+    mean: float
+    offsets: Array
+    table: Array
+    counts: npt.NDArray[np.int64]
+    gram: Array
+    ridge: Array
+    linear: Array
+
+    def typical_squares(self) -> Array:
+        """Return the mean of D² over all entries, of shape (width,)."""
+        # each D counts as often as entries refer to it
+        share = self.counts / max(1, len(self.order.indices))
+        sums = in_threads(
+            lambda here: share[here] @ np.square(self.table[here], dtype=FLOAT64),
+            row_blocks(len(self.table)),
+        )
+        return np.sum(sums, axis=0).astype(FLOAT32)
+
+    def in_pieces(self, kernel: Callable[[int, int, tuple[object, ...]], object]) -> None:
+        """Run a kernel over pieces of the rows, with the arguments that describe the entries."""
+        known = (self.order.starts, self.order.indices, self.targets, self.weights, self.offsets,
+                 np.float32(self.mean), self.table)  # fmt: skip
+        pieces = cut(self.order.starts, per_row=self.table.shape[1] // 4)
+        in_threads(lambda piece: kernel(*piece, known), pieces)
+
+    def run(
+        self,
+        kernel: Callable[..., object],
+        X: Array,
+        settings: tuple[object, ...],
+        shared: tuple[Array, ...],
+    ) -> Array:
+        """Improve X by a kernel with its settings and matrices; return the value of each row."""
+        losses = np.zeros(len(X), FLOAT64)
+        self.in_pieces(
+            lambda first, last, known: kernel(
+                first, last, *settings, known, *shared, self.ridge, self.linear, X, losses
+            )
+        )
+        return losses
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowSolver(ABC):
+    """A solver of the normal equations of all rows.
+
+    `rotates` says whether the factors may be rotated so that `gram` is diagonal.
+    """
+
+    name: ClassVar[str]
+    rotates: ClassVar[bool] = True
+
+    @abstractmethod
+    def solve(self, equations: NormalEquations, X: Array, /) -> Array:
+        """Improve X in place; return the value of the objective of each row."""
+
+    def settings(self) -> dict[str, Any]:
+        """Return the name and the settings, for the recipe."""
+        return {"name": self.name, **asdict(self)}
+
+
+def row_blocks(rows: int) -> list[slice]:
+    """Cut rows into blocks of a fixed size."""
+    return [slice(start, start + BLOCK_ROWS) for start in range(0, rows, BLOCK_ROWS)]
+
+
+def gram(X: Array) -> Array:
+    """XᵀX in float64, summed over blocks of a fixed size: the same bits for any threads."""
+    # each block in float32, the sum over blocks in float64
+    parts = in_threads(lambda here: X[here].T @ X[here], row_blocks(len(X)))
+    return np.asarray(np.sum(parts, axis=0, dtype=FLOAT64))
+
+
+def rotate(tables: Sequence[Array], E: Array) -> list[Array]:
+    """Return copies of all tables with their leading columns multiplied by E.
+
+    They are copies, so that after an interruption all tables are rotated or none.
+    """
+    width, small = E.shape[0], E.astype(FLOAT32)
+    made = [np.empty_like(table) for table in tables]
+
+    def rotate_block(piece: tuple[int, slice]) -> None:
+        number, here = piece
+        np.matmul(tables[number][here, :width], small, out=made[number][here, :width])
+        made[number][here, width:] = tables[number][here, width:]
+
+    in_threads(
+        rotate_block,
+        [(number, here) for number, table in enumerate(tables) for here in row_blocks(len(table))],
+    )
+    return made
 
 
 @final
@@ -32,7 +148,7 @@ class SideInformation:
         ridge: Penalty of each row of C, an array of shape (attributes,).
     """
 
-    M: Any
+    M: Attributes
     C: Array
     weight: float
     ridge: Array
@@ -47,29 +163,36 @@ class SideInformation:
         """Return its part of the objective."""
         # ‖M − X·Cᵀ‖² without the array X·Cᵀ, of which M stores a small part
         explained = inner(gram(X), gram(self.C)) - 2 * inner(self.M @ self.C, X)
+        return self.weight * explained + self.constant_loss()
+
+    def constant_loss(self) -> float:
+        """Return the part of its loss that does not depend on X: w·‖M‖² and the penalty of C."""
         squared = float(np.square(self.M.data, dtype=FLOAT64).sum())
-        return self.weight * (squared + explained) + float(self.ridge @ _squares(self.C))
+        return self.weight * squared + float(self.ridge @ _squares(self.C))
 
 
 @final
-class Side:
-    """One side, rows or columns: its entries, its table X, and its side information."""
+@dataclass(slots=True, kw_only=True)
+class FactorTable:
+    """The factors of one side, rows or columns, with its entries and its side information.
 
-    def __init__(
-        self,
-        objective: Observed,
-        order: Compressed,
-        X: Array,
-        others: int,
-        companions: list[SideInformation],
-        attributes: Any,
-        *,
-        biased: bool,
-    ) -> None:
-        self.order, self.X, self.companions = order, X, companions
-        self.biased = biased
-        self.ridge = objective.ridge(order, others, attributes)
-        self.targets, self.weights = objective.targets(order), objective.weights(order)
+    Fields:
+        order: Entries of each row of the table.
+        X: Factors, of shape (rows, rank), and behind them the bias if the objective has biases.
+        information: Side information of this side.
+        ridge: Penalty of each row.
+        targets: Target of each entry; of length 0 for ones.
+        weights: Weight of each entry; of length 0 for ones.
+        has_bias: Whether this side has biases of its own.
+    """
+
+    order: Compressed
+    X: Array
+    information: list[SideInformation]
+    ridge: Array
+    targets: Array
+    weights: Array
+    has_bias: bool
 
     def penalty(self) -> float:
         """Σ ridge·‖x‖²."""
@@ -77,53 +200,74 @@ class Side:
 
 
 @final
-class Tables:
+class FactorTables:
     """Tables of both sides, (rows, width) and (columns, width): B and Aᵀ, biases behind them."""
 
     def __init__(self, entries: Entries, objective: Observed, start: BiasedFactors) -> None:
         self.objective, self.mean, self.rank = objective, start.mean, start.rank
-        self.biased = objective.has_biases
-        B = self._table(start.factors.B, start.row_bias)
-        A = self._table(start.factors.A.T, start.column_bias)
-        rows, columns = entries.shape
-        down, across = entries.by_rows, entries.by_columns
-        pattern = _pattern(down, columns) if objective.implicit_features > 0 else None
-        more = _companions(
-            objective, pattern, objective.row_attributes, start.extra_columns, self.rank
+        pattern = None
+        if objective.implicit_features > 0:
+            order = entries.by_rows
+            ones = np.ones(len(order.values), FLOAT32)
+            pattern = scipy.sparse.csr_array((ones, order.indices, order.starts), entries.shape)
+        self.rows = self._table(
+            entries.by_rows,
+            (start.factors.B, start.row_bias),
+            _side_information(
+                objective, pattern, objective.row_attributes, start.extra_columns, self.rank
+            ),
+            objective.ridge(entries.by_rows, entries.shape[1], objective.row_attributes),
+            has_bias=objective.has_biases and objective.row_biases,
         )
-        turned = None if pattern is None else pattern.T.tocsr()
+        across = None if pattern is None else pattern.T.tocsr()
         below = None if start.extra_rows is None else start.extra_rows.T
-        less = _companions(objective, turned, objective.column_attributes, below, self.rank)
-        own = self.biased and objective.row_biases
-        self.rows = Side(objective, down, B, columns, more, objective.row_attributes, biased=own)
-        self.columns = Side(
-            objective, across, A, rows, less, objective.column_attributes, biased=self.biased
+        self.columns = self._table(
+            entries.by_columns,
+            (start.factors.A.T, start.column_bias),
+            _side_information(objective, across, objective.column_attributes, below, self.rank),
+            objective.ridge(entries.by_columns, entries.shape[0], objective.column_attributes),
+            has_bias=objective.has_biases,
         )
 
-    def _table(self, factor: Array, bias: Array) -> Array:
-        table = np.empty((len(factor), self.rank + self.biased), FLOAT32)
-        table[:, : self.rank] = factor
-        if self.biased:
-            table[:, self.rank] = bias
-        return table
+    def _table(
+        self,
+        order: Compressed,
+        start: tuple[Array, Array],
+        information: list[SideInformation],
+        ridge: Array,
+        *,
+        has_bias: bool,
+    ) -> FactorTable:
+        factor, bias = start
+        X = np.empty((len(factor), self.rank + self.objective.has_biases), FLOAT32)
+        X[:, : self.rank] = factor
+        if self.objective.has_biases:
+            X[:, self.rank] = bias
+        return FactorTable(
+            order=order,
+            X=X,
+            information=information,
+            ridge=ridge,
+            targets=self.objective.targets(order),
+            weights=self.objective.weights(order),
+            has_bias=has_bias,
+        )
 
     def sweep(self, solver: RowSolver) -> float:
         """Improve both sides once; return the objective after that."""
         for side in (self.rows, self.columns):
-            for companion in side.companions:
-                companion.improve(side.X[:, : self.rank])
+            for part in side.information:
+                part.improve(side.X[:, : self.rank])
         self.improve(self.rows, self.columns, solver)
-        beside = sum(part.loss(self.rows.X[:, : self.rank]) for part in self.rows.companions)
+        beside = sum(part.loss(self.rows.X[:, : self.rank]) for part in self.rows.information)
         losses = self.improve(self.columns, self.rows, solver)
-        constant = sum(
-            part.weight * float(np.square(part.M.data, dtype=FLOAT64).sum())
-            + float(part.ridge @ _squares(part.C))
-            for part in self.columns.companions
-        )
+        constant = sum(part.constant_loss() for part in self.columns.information)
         # the losses hold the penalty of the columns; see "The loss is known" in observed.md
         return float(np.sum(losses)) + self.rows.penalty() + beside + constant
 
-    def improve(self, side: Side, other: Side, solver: RowSolver, *, turning: bool = True) -> Array:
+    def improve(
+        self, side: FactorTable, other: FactorTable, solver: RowSolver, *, turning: bool = True
+    ) -> Array:
         """Improve one side while the other is held fixed; return the objective of each of its rows.
 
         Both factors may be rotated by the same orthogonal matrix, which changes no prediction.
@@ -132,24 +276,24 @@ class Tables:
         shared = np.zeros((rank, rank))
         if self.objective.unobserved_weight > 0:
             shared += self.objective.unobserved_weight * gram(other.X[:, :rank])
-        for part in side.companions:
+        for part in side.information:
             shared += part.weight * gram(part.C)
         if turning and solver.rotates and shared.any():
             values, E = np.linalg.eigh(shared)
             # an eigenvalue that is 0 may come out negative by rounding
             shared = np.diag(np.maximum(values, 0.0))
-            self._turn(E)
+            self._rotate(E)
         whole = np.zeros((side.X.shape[1],) * 2, FLOAT32)
         whole[:rank, :rank] = shared
-        linear = np.zeros((len(side.X) if side.companions else 0, side.X.shape[1]), FLOAT32)
-        for part in side.companions:
+        linear = np.zeros((len(side.X) if side.information else 0, side.X.shape[1]), FLOAT32)
+        for part in side.information:
             linear[:, :rank] += part.weight * (part.M @ part.C)
         return self.solve(side, other, solver.solve, whole, linear)
 
     def solve(
         self,
-        side: Side,
-        other: Side,
+        side: FactorTable,
+        other: FactorTable,
         by: Callable[[NormalEquations, Array], Result],
         shared: Array | None = None,
         linear: Array | None = None,
@@ -158,19 +302,19 @@ class Tables:
 
         Meanwhile the bias of the other side is 1, or 0 if this side has none, which leaves it 0.
         """
-        rank, width = self.rank, side.X.shape[1]
+        rank, width, biased = self.rank, side.X.shape[1], self.objective.has_biases
         # a copy, because the column is overwritten by ones
-        held = other.X[:, rank].copy() if self.biased else NONE
-        if self.biased:
+        biases = other.X[:, rank].copy() if biased else NONE
+        if biased:
             # the column of ones that belongs to the biases of this side
-            other.X[:, rank] = side.biased
+            other.X[:, rank] = side.has_bias
         try:
             equations = NormalEquations(
                 order=side.order,
                 targets=side.targets,
                 weights=side.weights,
                 mean=self.mean,
-                offsets=held,
+                offsets=biases,
                 table=other.X,
                 counts=other.order.counts,
                 gram=np.zeros((width, width), FLOAT32) if shared is None else shared,
@@ -179,62 +323,54 @@ class Tables:
             )
             return by(equations, side.X)
         finally:
-            if self.biased:
+            if biased:
                 # in `finally`, so that an interruption leaves the biases in the table
-                other.X[:, rank] = held
+                other.X[:, rank] = biases
 
-    def offset(self) -> BiasedFactors:
-        """Return a copy of the factors and biases as they are now."""
-        return self.kept()()
-
-    def kept(self) -> Callable[[], BiasedFactors]:
+    def snapshot(self) -> Callable[[], BiasedFactors]:
         """Return a function that forms the factors and biases of the tables as they are now.
 
         Cost:
             A copy of the tables; the rest is computed when the function is called.
         """
-        sides = [
-            (side.X.copy(), [part.C.copy() for part in side.companions])
+        rank, mean, biased = self.rank, self.mean, self.objective.has_biases
+        (B, more), (A, less) = (
+            (side.X.copy(), [part.C.copy() for part in side.information])
             for side in (self.rows, self.columns)
-        ]
-        return partial(self._formed, *sides)
+        )
 
-    def _formed(
-        self, rows: tuple[Array, list[Array]], columns: tuple[Array, list[Array]]
-    ) -> BiasedFactors:
-        """Form biased factors from tables and the factors of their side information."""
-        (B, row_bias), (A, column_bias) = (self._parts(X) for X, _ in (rows, columns))
-        more, less = rows[1], columns[1]
-        return BiasedFactors(
-            self.mean,
-            row_bias,
-            column_bias,
-            Factors(B, A.T),
+        def bias(X: Array) -> Array:
+            return X[:, rank].copy() if biased else np.zeros(len(X), FLOAT32)
+
+        return lambda: BiasedFactors(
+            mean,
+            bias(B),
+            bias(A),
+            Factors(B[:, :rank].copy(), A[:, :rank].copy().T),
             np.concatenate(more).T if more else None,
             np.concatenate(less) if less else None,
         )
 
-    def _parts(self, X: Array) -> tuple[Array, Array]:
-        """Split a table into factors and biases."""
-        rank = self.rank
-        return X[:, :rank].copy(), X[:, rank].copy() if self.biased else np.zeros(len(X), FLOAT32)
-
-    def _turn(self, E: Array) -> None:
+    def _rotate(self, E: Array) -> None:
         """Multiply both factors, and those of all side information, by an orthogonal matrix."""
         sides = (self.rows, self.columns)
-        parts = [part.C for side in sides for part in side.companions]
-        B, A, *rest = turned([self.rows.X, self.columns.X, *parts], E)
+        parts = [part.C for side in sides for part in side.information]
+        B, A, *rest = rotate([self.rows.X, self.columns.X, *parts], E)
         made = iter(rest)
-        more = [[replace(part, C=next(made)) for part in side.companions] for side in sides]
+        more = [[replace(part, C=next(made)) for part in side.information] for side in sides]
         self.rows.X, self.columns.X = B, A
-        self.rows.companions, self.columns.companions = more
+        self.rows.information, self.columns.information = more
 
 
-def _companions(
-    objective: Observed, pattern: Any, attributes: Any, start: Array | None, rank: int
+def _side_information(
+    objective: Observed,
+    pattern: Attributes | None,
+    attributes: Attributes | None,
+    start: Array | None,
+    rank: int,
 ) -> list[SideInformation]:
     """Return the side information: implicit features and attributes, with initial factors."""
-    given = []
+    given: list[tuple[Attributes, float, Array]] = []
     if pattern is not None:
         counts = np.diff(pattern.tocsc().indptr)
         given.append((pattern, objective.implicit_features, np.maximum(counts, 1.0)))
@@ -242,7 +378,8 @@ def _companions(
         M = scipy.sparse.csr_array(attributes).astype(FLOAT32)
         # attributes are known for every row, so each counts as many entries as rows
         given.append((M, objective.attribute_weight, np.full(M.shape[1], float(M.shape[0]))))
-    made, first = [], 0
+    made: list[SideInformation] = []
+    first = 0
     for M, weight, counts in given:
         C = np.zeros((M.shape[1], rank), FLOAT32)
         if start is not None:
@@ -251,12 +388,6 @@ def _companions(
         ridge = objective.strength * counts**objective.count_exponent
         made.append(SideInformation(M=M, C=C, weight=weight, ridge=ridge))
     return made
-
-
-def _pattern(order: Compressed, columns: int) -> Any:
-    ones = np.ones(len(order.values), FLOAT32)
-    shape = (len(order.starts) - 1, columns)
-    return scipy.sparse.csr_array((ones, order.indices, order.starts), shape=shape)
 
 
 def _squares(X: Array) -> Array:

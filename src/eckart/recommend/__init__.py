@@ -1,45 +1,44 @@
 """Recommend: known entries of a users × items matrix in, ranked items out.
 
 `LowRankRecommender` offers everything as one object; the plain functions on a `Model` do the work.
+Names are resolved on first use, so that `eckart recommend --help` loads no numerical library.
 """
 
-from eckart.recommend.answers import similar_items
-from eckart.recommend.attribute_tables import AttributeTables
-from eckart.recommend.evaluation import Evaluation, evaluate
-from eckart.recommend.explain import explain
-from eckart.recommend.export import export_factors
-from eckart.recommend.feedback import Feedback
-from eckart.recommend.fit import Fitting, fit_recommender
-from eckart.recommend.folding import add_interactions, remove_user
-from eckart.recommend.interactions import Interactions, read_interactions
-from eckart.recommend.model import Model
-from eckart.recommend.predict import predict_pairs
-from eckart.recommend.recommender import LowRankRecommender
-from eckart.recommend.settings import Settings
-from eckart.recommend.splitting import split
-from eckart.recommend.storing import load_model, save_model
-from eckart.recommend.top import top_items
+from importlib import import_module
 
-__all__ = [
-    "AttributeTables",
-    "Evaluation",
-    "Feedback",
-    "Fitting",
-    "Interactions",
-    "LowRankRecommender",
-    "Model",
-    "Settings",
-    "add_interactions",
-    "evaluate",
-    "explain",
-    "export_factors",
-    "fit_recommender",
-    "load_model",
-    "predict_pairs",
-    "read_interactions",
-    "remove_user",
-    "save_model",
-    "similar_items",
-    "split",
-    "top_items",
-]
+_HOMES = {
+    "AttributeTables": "attribute_tables",
+    "Evaluation": "evaluation",
+    "Feedback": "settings",
+    "Fitting": "fit",
+    "Interactions": "interactions",
+    "LowRankRecommender": "recommender",
+    "Model": "model",
+    "Settings": "settings",
+    "add_interactions": "folding",
+    "evaluate": "evaluation",
+    "explain": "predictions",
+    "export_factors": "storing",
+    "fit_recommender": "fit",
+    "load_model": "storing",
+    "predict_pairs": "predictions",
+    "read_interactions": "interaction_tables",
+    "remove_user": "folding",
+    "save_model": "storing",
+    "similar_items": "top",
+    "split": "evaluation",
+    "top_items": "top",
+}
+
+
+def __getattr__(name: str) -> object:
+    # asked for by `from eckart.recommend import *`
+    if name == "__all__":
+        return sorted(_HOMES)
+    if name not in _HOMES:
+        raise AttributeError(f"module 'eckart.recommend' has no attribute '{name}'")
+    return getattr(import_module(f"eckart.recommend.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(_HOMES)

@@ -1,25 +1,24 @@
 """Tables of attributes of users and items, as they are read and joined to interactions."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, final
 
 import numpy as np
-import numpy.typing as npt
 
 from eckart.errors import MatrixError
 from eckart.files.tables import read_columns, table_head
 from eckart.files.text.table import Kind, TableHead, plain
-from eckart.recommend.attributes import Attributes, learned_features, matrix_of
+from eckart.recommend.attributes import Attributes, SparseMatrix, is_text, learn_features, matrix_of
+from eckart.recommend.chunked import Column, TableLike
 from eckart.recommend.columns import NAMES, ColumnNames, no_column
-from eckart.recommend.features import is_text
 from eckart.recommend.ids import column_of
 from eckart.recommend.interactions import Interactions
 from eckart.recommend.reading import check_lengths, columns_in
-from eckart.recommend.vocabulary import Vocabulary
+from eckart.recommend.vocabulary import Places, Vocabulary
 
 Role: TypeAlias = Literal["user", "item"]
 MARKS: Final = ("id", "category")
@@ -42,8 +41,8 @@ class AttributeTables:
         item_columns: Names of the columns of `items` that count, in the same notation.
     """
 
-    users: Any = None
-    items: Any = None
+    users: TableLike = None
+    items: TableLike = None
     user_columns: tuple[str, ...] | None = None
     item_columns: tuple[str, ...] | None = None
 
@@ -72,7 +71,7 @@ class AttributeTable:
     """
 
     ids: Any
-    columns: dict[str, Any]
+    columns: dict[str, Column]
     words: frozenset[str]
     named: bool
     id_column: str
@@ -82,29 +81,17 @@ class AttributeTable:
 
 
 def read_attributes(
-    data: Any, role: Role, named: ColumnNames, wanted: Sequence[str] | None
+    data: TableLike, role: Role, named: ColumnNames, wanted: Sequence[str] | None
 ) -> AttributeTable:
     """Read the ids and the attributes of a table of users or of items.
 
     The ids are in the column that is marked so; else in the one that is called as in the
     interactions, or has a usual name; else in the first.
-
-    Args:
-        data: A path, a data frame, an Arrow table or a mapping of columns.
-        role: "user" or "item": whose attributes the table holds.
-        named: The columns of the interactions that were named.
-        wanted: Names of the columns to read, with their marks; None reads all.
-
-    Raises:
-        ArgumentError: If there is no such file, or its suffix is unknown.
-        FormatError: If the file is damaged.
-        MatrixError: If a column is missing, or the table has only ids.
-        StorageError: If the system refuses to read it.
     """
     given = named.known().get(role)
-    opened = _opened(data, role, [given or "", *(wanted or ())])
+    opened = _open(data, role, [given or "", *(wanted or ())])
     names, source = opened.names, opened.source
-    marked = _marked(names, wanted, source)
+    marked = _read_marks(names, wanted, source)
     chosen = [name for name, mark in marked.items() if mark != "id"]
     ids = next((name for name, mark in marked.items() if mark == "id"), None)
     ids = ids or _id_column(names, given, (*NAMES[role], "id"), chosen)
@@ -167,7 +154,7 @@ class _Opened:
         return [table.column(str(place)) for place in places]
 
 
-def _opened(data: Any, role: Role, named: Sequence[str]) -> _Opened:
+def _open(data: TableLike, role: Role, named: Sequence[str]) -> _Opened:
     """Open a table; its first row is a header if it holds a usual name or one that was given."""
     if not isinstance(data, str | PathLike):
         names, held = columns_in(data)
@@ -181,7 +168,7 @@ def _opened(data: Any, role: Role, named: Sequence[str]) -> _Opened:
     return _Opened(names=names, source=path.name, path=path, head=head)
 
 
-def _marked(names: Sequence[str], wanted: Sequence[str] | None, source: str) -> dict[str, str]:
+def _read_marks(names: Sequence[str], wanted: Sequence[str] | None, source: str) -> dict[str, str]:
     """The columns that were requested, each with its mark or an empty text."""
     marked: dict[str, str] = {}
     for one in wanted or ():
@@ -220,15 +207,6 @@ def _id_column(
     return names[0]
 
 
-Rows: TypeAlias = npt.NDArray[np.int32]
-Columns: TypeAlias = tuple[str, ...] | None
-How: TypeAlias = Callable[
-    [Interactions, Role, Any, Columns, ColumnNames], tuple[Interactions, Rows, list[str]]
-]
-"""A function that joins the attributes of one side; it also returns the places of the rows of
-their table, and notes for the user."""
-
-
 @final
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Attached:
@@ -236,139 +214,96 @@ class Attached:
 
     Fields:
         data: The interactions; new ids follow those that were known.
-        places: The places of the rows of each table, by role.
+        rows: The places of the rows of each table, by role.
         notes: What the user should know.
     """
 
     data: Interactions
-    places: Mapping[Role, Rows]
+    rows: Mapping[Role, Places]
     notes: tuple[str, ...]
 
 
-def attach(data: Interactions, tables: AttributeTables, named: ColumnNames | None) -> Attached:
+def attach(
+    data: Interactions, tables: AttributeTables, named: ColumnNames | None, *, later: bool = False
+) -> Attached:
     """Replace the attributes of interactions by those of tables.
 
-    Args:
-        data: The interactions.
-        tables: The tables of users, of items or of both.
-        named: Names of columns with unusual names.
-
-    Raises:
-        ArgumentError: If there is no such file, or its suffix is unknown.
-        FormatError: If the file is damaged.
-        MatrixError: If an id is missing or occurs twice, no id is one of the interactions, or no
-            column carries information.
-        StorageError: If the system refuses to read it.
+    `later` tables are added to the attributes of a model, with the columns and categories that it
+    was fitted with.
     """
-    return _each(data, tables, named, _attached)
-
-
-def attach_later(
-    data: Interactions, tables: AttributeTables, named: ColumnNames | None
-) -> Attached:
-    """Add later tables of attributes, with the columns and categories that a model was fitted with.
-
-    Args:
-        data: The interactions of a model that was fitted with attributes.
-        tables: Tables of new users and items, or of known ones whose attributes have changed.
-        named: Names of columns with unusual names.
-
-    Raises:
-        ArgumentError: If there is no such file, or its suffix is unknown.
-        FormatError: If the file is damaged.
-        MatrixError: If the model has no attributes of that side, or one of its columns is missing.
-        StorageError: If the system refuses to read it.
-    """
-    return _each(data, tables, named, _attached_later)
-
-
-def summary(data: Interactions) -> dict[str, Any]:
-    """The number of attributes, and of users and items that have them, as plain numbers."""
-    return {
-        "users": _counted(data.user_attributes, data.user_counts()),
-        "items": _counted(data.item_attributes, data.item_counts()),
-    }
-
-
-def _counted(attributes: Attributes | None, counts: npt.NDArray[np.int64]) -> dict[str, Any] | None:
-    if attributes is None:
-        return None
-    known = attributes.known
-    return {
-        "columns": [feature.name for feature in attributes.features],
-        "width": attributes.width,
-        "known": int(known.sum()),
-        "unknown": int((~known).sum()),
-        "without_interactions": int((known & (counts == 0)).sum()),
-    }
-
-
-def _each(
-    data: Interactions, tables: AttributeTables, named: ColumnNames | None, how: How
-) -> Attached:
-    places: dict[Role, Rows] = {}
+    rows: dict[Role, Places] = {}
     notes: list[str] = []
     for role, source, columns in tables.given():
-        data, places[role], said = how(data, role, source, columns, named or ColumnNames())
-        notes += said
-    return Attached(data=data, places=places, notes=tuple(notes))
+        known = data.users if role == "user" else data.items
+        own = data.user_attributes if role == "user" else data.item_attributes
+        names = named or ColumnNames()
+        if later and own is not None:
+            # a later table is found by the name that the column had at the fit
+            if getattr(names, role) is None:
+                names = replace(names, **{role: own.id_column})
+            columns = [*(feature.name for feature in own.features), *(columns or ())]
+        elif later:
+            raise MatrixError(
+                f"The model was fitted without attributes of {role}s.",
+                hint=f"Fit it with `{role}_attributes`.",
+                code="no-attributes",
+            )
+        table = read_attributes(source, role, names, columns)
+        vocabulary, rows[role] = _extend(known, table, role)
+        if later and own is not None:
+            matrix, remarks = matrix_of(own.features, table.columns, table.source)
+        else:
+            # new ids come behind the known ones, so without a known id all are behind
+            is_known = bool((rows[role] < len(known)).any())
+            own, matrix, remarks = _learn(table, role, is_known=is_known)
+        made = own.widen(len(vocabulary)).with_rows_at(rows[role], matrix)
+        if role == "user":
+            data = replace(data, users=vocabulary, user_attributes=made)
+        else:
+            data = replace(data, items=vocabulary, item_attributes=made)
+        notes += [*table.notes, *remarks]
+    return Attached(data=data, rows=rows, notes=tuple(notes))
 
 
-def _attached(
-    data: Interactions, role: Role, source: Any, columns: Columns, named: ColumnNames
-) -> tuple[Interactions, Rows, list[str]]:
-    table = read_attributes(source, role, named, columns)
-    known = _vocabulary(data, role)
-    vocabulary, rows = _extended(known, table, role)
-    # new ids come behind the known ones, so here no row has a known id
-    if not (rows < len(known)).any():
+def _learn(
+    table: AttributeTable, role: Role, *, is_known: bool
+) -> tuple[Attributes, SparseMatrix, list[str]]:
+    """Learn attributes, still without rows, from a table; returns also its matrix and notes."""
+    if not is_known:
         raise MatrixError(
             f"None of the {role}s of the interactions is in {table.source}; its ids were taken "
             f"from the column '{table.id_column}'.",
             hint=f"Name that column as in the interactions, or mark it: `{role}_columns=NAME:id`.",
             code="no-such-ids",
         )
-    features, left_out = learned_features(
-        table.columns, table.words, table.source, named=table.named
-    )
+    features, notes = learn_features(table.columns, table.words, table.source, named=table.named)
     matrix, _ = matrix_of(features, table.columns, table.source)
-    made = Attributes(features=features, matrix=matrix[:0], id_column=table.id_column)
-    made = made.widened(len(vocabulary)).placed(rows, matrix)
-    return _with(data, role, vocabulary, made), rows, [*table.notes, *left_out]
+    empty = Attributes(features=features, matrix=matrix[:0], id_column=table.id_column)
+    return empty, matrix, notes
 
 
-def _attached_later(
-    data: Interactions, role: Role, source: Any, columns: Columns, named: ColumnNames
-) -> tuple[Interactions, Rows, list[str]]:
-    own = data.user_attributes if role == "user" else data.item_attributes
-    if own is None:
-        raise MatrixError(
-            f"The model was fitted without attributes of {role}s.",
-            hint=f"Fit it with `{role}_attributes`.",
-            code="no-attributes",
+def summary(data: Interactions) -> dict[str, Any]:
+    """The number of attributes, and of users and items that have them, as plain numbers."""
+    return {
+        f"{role}s": None
+        if own is None
+        else {
+            "columns": [feature.name for feature in own.features],
+            "width": own.width,
+            "known": int(own.known.sum()),
+            "unknown": int((~own.known).sum()),
+            "without_interactions": int((own.known & (counts == 0)).sum()),
+        }
+        for role, own, counts in (
+            ("user", data.user_attributes, data.user_counts()),
+            ("item", data.item_attributes, data.item_counts()),
         )
-    # a later table is found by the name that the column had at the fit
-    if getattr(named, role) is None:
-        named = replace(named, **{role: own.id_column})
-    wanted = [feature.name for feature in own.features]
-    table = read_attributes(source, role, named, [*wanted, *(columns or ())])
-    vocabulary, rows = _extended(_vocabulary(data, role), table, role)
-    matrix, said = matrix_of(own.features, table.columns, table.source)
-    made = own.widened(len(vocabulary)).placed(rows, matrix)
-    return _with(data, role, vocabulary, made), rows, [*table.notes, *said]
+    }
 
 
-def _vocabulary(data: Interactions, role: Role) -> Vocabulary:
-    return data.users if role == "user" else data.items
-
-
-def _extended(known: Vocabulary, table: AttributeTable, role: Role) -> tuple[Vocabulary, Rows]:
-    """The known ids followed by those of a table, and the place of each row of the table.
-
-    Raises:
-        MatrixError: If an id occurs twice in the table.
-    """
-    own, rows = Vocabulary.encoded(table.ids, role, untyped=table.untyped)
+def _extend(known: Vocabulary, table: AttributeTable, role: Role) -> tuple[Vocabulary, Places]:
+    """The known ids followed by those of a table, and the place of each row of the table."""
+    own, rows = Vocabulary.encode(table.ids, role, untyped=table.untyped)
     # fewer distinct ids than rows
     if len(own) < len(rows):
         _, first = np.unique(rows, return_index=True)
@@ -378,13 +313,5 @@ def _extended(known: Vocabulary, table: AttributeTable, role: Role) -> tuple[Voc
             hint="Give one row for each; rows are counted from 1, without the header.",
             code="repeated-id",
         )
-    vocabulary, to_place = known.extended(own)
+    vocabulary, to_place = known.extend(own)
     return vocabulary, to_place[rows]
-
-
-def _with(
-    data: Interactions, role: Role, vocabulary: Vocabulary, attributes: Attributes
-) -> Interactions:
-    if role == "user":
-        return replace(data, users=vocabulary, user_attributes=attributes)
-    return replace(data, items=vocabulary, item_attributes=attributes)

@@ -2,11 +2,21 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, final
+from os import PathLike
+from pathlib import Path
+from typing import Any, Final, TypeAlias, final
+
+import pyarrow as pa
 
 from eckart.errors import ArgumentError, MatrixError
+from eckart.files.columns import plain_values
+from eckart.files.tables import read_columns, table_head
 from eckart.files.text.table import TableHead, plain
+from eckart.recommend.chunked import pc
+from eckart.recommend.ids import all_of, without_points
 
+Names: TypeAlias = dict[str, str]
+"""The title of each item, by the text of its id."""
 NAMES: Final = {
     "user": (
         "user", "userid", "users", "uid", "customer", "customerid", "reviewerid", "reviewer",
@@ -33,6 +43,8 @@ KNOWN: Final = frozenset(name for names in NAMES.values() for name in names)
 """All usual names, by which a header is told from a row of data."""
 ORDER: Final = ("user", "item", "rating", "time")
 """The roles of the columns of a file without a header, as in the MovieLens files."""
+TITLES: Final = ("title", "name", "itemname", "movietitle", "label", "product", "description")
+"""Usual names of columns of titles, in lower case without punctuation; the first found counts."""
 
 
 @final
@@ -80,9 +92,9 @@ class ColumnNames:
         named = {role: getattr(self, role) for role in NAMES}
         return {role: name for role, name in named.items() if name is not None}
 
-    def like(self, earlier: "ColumnNames") -> "ColumnNames":
+    def like(self, earlier: "ColumnNames | None") -> "ColumnNames":
         """These names, with those of an earlier table for the roles that have none."""
-        return replace(self, usual=earlier.known())
+        return self if earlier is None else replace(self, usual=earlier.known())
 
     def known(self) -> dict[str, str]:
         """The names that were given now or earlier, by role."""
@@ -97,17 +109,8 @@ def find_columns(
     A column that was named is found by its name, or by its number from 1 if the table has no
     header; the others by the usual names of such columns.
 
-    Args:
-        head: The head of the table.
-        named: The columns that were named.
-        source: Name of the table, for messages.
-        needed: The roles without which the table cannot be used.
-
     Returns:
         Position by role (user, item, rating, weight, time), and notes for the user.
-
-    Raises:
-        MatrixError: If a named or needed column is missing, or two columns have the same name.
 
     Example:
         >>> head = TableHead(names=("userId", "movieId", "rating"), width=3)
@@ -116,7 +119,7 @@ def find_columns(
     """
     # without a header columns are named by their numbers from 1
     names = list(head.names or [str(place) for place in range(1, head.width + 1)])
-    found = _named(named, names, source)
+    found = _find_named(named, names, source)
     notes: list[str] = []
     if head.names is None:
         free = [place for place in range(head.width) if place not in found.values()]
@@ -145,12 +148,8 @@ def find_columns(
     return found, notes
 
 
-def _named(named: ColumnNames, names: list[str], source: str) -> dict[str, int]:
-    """The position of each column that was named, now or earlier.
-
-    Raises:
-        MatrixError: If a column that was named now is missing, or is named for two roles.
-    """
+def _find_named(named: ColumnNames, names: list[str], source: str) -> dict[str, int]:
+    """The position of each column that was named, now or earlier."""
     found: dict[str, int] = {}
     for role, name in named.given().items():
         if name not in names:
@@ -166,11 +165,7 @@ def _named(named: ColumnNames, names: list[str], source: str) -> dict[str, int]:
 
 
 def _check_apart(found: Mapping[str, int], names: Sequence[str], source: str) -> None:
-    """Refuse a column that is named for two roles.
-
-    Raises:
-        MatrixError: If there is such a column.
-    """
+    """Refuse a column that is named for two roles."""
     roles: dict[int, str] = {}
     for role, place in found.items():
         if place in roles:
@@ -219,3 +214,65 @@ def no_column(source: str, name: str, names: list[str]) -> MatrixError:
         hint=f"It has: {', '.join(names[:30])}{' …' if len(names) > 30 else ''}.",
         code="no-such-column",
     )
+
+
+def read_ids(path: Path, role: str, named: ColumnNames | None = None) -> list[Any]:
+    """Read the ids of a table: its column of users or items, else its first column.
+
+    Returns:
+        The ids in the types that the table gives them.
+    """
+    usual = plain((named or ColumnNames()).known().get(role, ""))
+    words = {usual} if usual and not usual.isdigit() else set[str]()
+    head = table_head(path, KNOWN | {"id"} | words)
+    labels = [plain(name) for name in head.names or ()]
+    common = (*words, *NAMES[role], "id")
+    # the first column, if none has a usual name
+    place = next((labels.index(name) for name in common if name in labels), 0)
+    found = read_columns(path, head, {place: "id"}).column(0).to_pylist()
+    if None in found:
+        raise MatrixError(
+            f"Row {found.index(None) + 1} of {path.name} has no {role}.",
+            hint="Leave it out; a word such as NA is an id in quotes only.",
+            code="missing-id",
+        )
+    return found
+
+
+def read_names(path: str | PathLike[str]) -> Names:
+    """Read the titles of items from a table with a column of ids and a column of titles.
+
+    The ids are in the column with a usual name of items, else in the first; the titles are in the
+    column with a usual name of titles, else in the second.
+    """
+    source = Path(path)
+    head = table_head(source, frozenset((*NAMES["item"], *TITLES)))
+    if head.width < 2:
+        raise MatrixError(
+            f"{source} has one column.",
+            hint="Give ids in one and titles in another.",
+            code="no-such-column",
+        )
+    labels = [plain(name) for name in head.names or ()]
+    ids = next((labels.index(name) for name in (*NAMES["item"], "id") if name in labels), 0)
+    others = [labels.index(name) for name in TITLES if name in labels]
+    titles = next((place for place in others if place != ids), 1 if ids == 0 else 0)
+    table: Any = read_columns(source, head, {ids: "id", titles: "text"})
+    # a row without an id names nothing
+    table = table.filter(pc.is_valid(table.column(str(ids))))
+    keys = all_of(table.column(str(ids))).cast(pa.string())
+    try:
+        values = plain_values(table.column(str(titles)).combine_chunks()).cast(pa.string())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise MatrixError(
+            f"The titles of {source} are of the type {table.column(str(titles)).type}.",
+            hint="Give text.",
+            code="not-text",
+        ) from error
+    texts = [value or "" for value in values.to_pylist()]
+    # pandas writes whole ids as floats where a cell of their column is missing: the title of 10.0
+    # is that of 10 as well, unless 10 has one of its own
+    return {
+        **dict(zip(without_points(keys).to_pylist(), texts, strict=True)),
+        **dict(zip(keys.to_pylist(), texts, strict=True)),
+    }

@@ -1,25 +1,11 @@
-"""`eckart recommend`: the table of its commands, and all commands except `fit` and `top`."""
+"""`eckart recommend`: its table of commands, what these share, and add, remove and export."""
 
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from eckart.errors import ArgumentError
-from eckart.recommend.options import (
-    MODEL,
-    attribute_options,
-    attribute_tables,
-    check_files,
-    column_names,
-    column_options,
-    k_option,
-    line_rows,
-    loaded,
-    names_option,
-    titles,
-    wrote_model,
-)
 from eckart.terminal import console
 from eckart.terminal.options import (
     FILE,
@@ -29,15 +15,23 @@ from eckart.terminal.options import (
     json_option,
     quiet_option,
     threads_option,
+    together,
 )
 from eckart.threads import limited_threads
 
+# imports of the library are late in every command, so that `--help` loads no numerical library
+if TYPE_CHECKING:
+    from eckart.recommend.attribute_tables import AttributeTables
+    from eckart.recommend.columns import ColumnNames
+    from eckart.recommend.model import Model
+
+ANSWERS: Final = "eckart.recommend.answer_commands"
 COMMANDS: Final = {
     "fit": ("eckart.recommend.fit_command", "Fit a model to ratings or to interactions."),
-    "top": ("eckart.recommend.top_command", "The best items for one user, some or all."),
-    "similar": ("eckart.recommend.commands", "The items that are most similar to one."),
-    "explain": ("eckart.recommend.commands", "What each item of a user adds to the score of one."),
-    "predict": ("eckart.recommend.commands", "The ratings of pairs of users and items."),
+    "top": (ANSWERS, "The best items for one user, some or all."),
+    "similar": (ANSWERS, "The items that are most similar to one."),
+    "explain": (ANSWERS, "What each item of a user adds to the score of one."),
+    "predict": (ANSWERS, "The ratings of pairs of users and items."),
     "add": (
         "eckart.recommend.commands",
         "Add new interactions, users and items, without a new fit.",
@@ -45,6 +39,37 @@ COMMANDS: Final = {
     "remove": ("eckart.recommend.commands", "Forget a user."),
     "export": ("eckart.recommend.commands", "Write the factors for a vector store."),
 }
+MODEL: Final = click.argument("model", metavar="MODEL", type=FILE)
+names_option = click.option(
+    "--names", type=FILE, help="A table of ids and titles; the answers show the titles."
+)
+
+
+def length_option(words: str) -> Any:
+    """The option for the length of lists, with a given help text."""
+    return click.option(
+        "-k",
+        "--number",
+        "k",
+        type=click.IntRange(min=1),
+        default=10,
+        show_default=True,
+        help=words,
+    )
+
+
+k_option = length_option("Length of the list.")
+column_options = together(
+    click.option("--user", "user_column", help="Name of the column of users, if it is unusual."),
+    click.option("--item", "item_column", help="Name of the column of items, if it is unusual."),
+    click.option("--rating", "rating_column", help="The column of ratings, if there is one."),
+    click.option("--weight", "weight_column", help="The column of weights or counts."),
+    click.option("--time", "time_column", help="The column of times."),
+)
+attribute_options = together(
+    click.option("--user-attributes", type=FILE, help="A table of attributes of users, by id."),
+    click.option("--item-attributes", type=FILE, help="A table of attributes of items, by id."),
+)
 
 
 @click.group(
@@ -61,6 +86,90 @@ def recommend() -> None:
     """
 
 
+def attribute_tables(options: dict[str, Any]) -> "AttributeTables | None":
+    """The tables of attributes that were given; None if there are none."""
+    from eckart.recommend.attribute_tables import AttributeTables
+
+    if options["user_attributes"] is None and options["item_attributes"] is None:
+        return None
+    columns = (options.get(f"{role}_columns") for role in ("user", "item"))
+    users, items = (None if one is None else tuple(one.split(",")) for one in columns)
+    return AttributeTables(
+        users=options["user_attributes"],
+        items=options["item_attributes"],
+        user_columns=users,
+        item_columns=items,
+    )
+
+
+def column_names(options: dict[str, Any]) -> "ColumnNames":
+    """The names of columns that were given."""
+    from eckart.recommend.columns import NAMES, ColumnNames
+
+    return ColumnNames(**{role: options[f"{role}_column"] for role in NAMES})
+
+
+def check_files(*paths: Path | None) -> None:
+    """Refuse tables that do not exist or have an unknown suffix."""
+    from eckart.files.tables import check_table
+
+    for path in paths:
+        if path is not None:
+            check_table(path)
+
+
+def check_inputs(
+    model: Path, *tables: Path | None, output: Path | None = None, force: bool = False
+) -> None:
+    """Refuse a model, tables or an output that cannot be used, before the model is read."""
+    from eckart.files.tables import check_table_output
+    from eckart.recommend.storing import check_model
+
+    check_model(model)
+    check_files(*tables)
+    if output is not None:
+        check_table_output(output, force=force, inputs=[model, *tables])
+
+
+def load(model: Path) -> "Model":
+    """The model that a folder holds."""
+    from eckart.recommend.storing import load_model
+
+    return load_model(model)
+
+
+def titles(names: Path | None, fitted: "Model") -> dict[str, str] | None:
+    """Titles by id from a file, if one was given; a note says if it has none of the items."""
+    if names is None:
+        return None
+    from eckart.recommend.columns import read_names
+
+    found = read_names(names)
+    # some of its ids are shown, since the wrong column may have been taken for them
+    if not any(str(one) in found for one in fitted.data.items.to_list()):
+        ids = ", ".join(list(found)[:3])
+        console.note(f"note: None of the items is in {names}, where ids are such as {ids}.")
+    return found
+
+
+def _answer(
+    command: str, document: dict[str, Any], sentence: str, folder: Path, options: dict[str, Any]
+) -> int:
+    """Show what was done to a model, and note where the later model was written."""
+    if options["as_json"]:
+        console.answer_json(command, {**document, "folder": str(folder)})
+    else:
+        console.answer_text(sentence)
+    console.note(f"Wrote {folder}", quiet=options["quiet"])
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        # a replaced folder no longer exists for a shell that stands in it
+        note = "note: the folder that you are in was replaced; cd . is the new"
+        console.note(note, quiet=options["quiet"])
+    return 0
+
+
 @click.command(epilog="Example: eckart recommend add model new_ratings.csv -o model2")
 @MODEL
 @click.argument("data", metavar="[INTERACTIONS]", type=FILE, required=False)
@@ -68,7 +177,7 @@ def recommend() -> None:
 @attribute_options
 @answer_options
 @threads_option
-def add(model: Path, data: Path | None, as_json: bool, **options: Any) -> int:
+def add(model: Path, data: Path | None, **options: Any) -> int:
     """Add new interactions, users and items to a model, by the equations of its fit.
 
     Tables of attributes can be added too, also alone, if the model was fitted with attributes.
@@ -76,7 +185,6 @@ def add(model: Path, data: Path | None, as_json: bool, **options: Any) -> int:
     Without --output the model itself is replaced, completely or not at all. Known items keep their
     factors; `eckart recommend fit --from MODEL` fits everything again, starting from this model.
     """
-    # imports of this kind are late in every command, so that `--help` loads no numerical library
     from eckart.recommend.folding import add_interactions
     from eckart.recommend.storing import updated_model, write_model
 
@@ -97,69 +205,33 @@ def add(model: Path, data: Path | None, as_json: bool, **options: Any) -> int:
     ):
         result = add_interactions(before, data, column_names(options), attributes=tables)
         write_model(result.model, place)
-    if as_json:
-        console.answer_json("recommend add", {**result.to_dict(), "folder": str(target)})
-    else:
+    if not options["as_json"]:
         console.notes(result.notes, quiet=options["quiet"])
-        console.answer_text(result.sentence())
-    wrote_model(target, quiet=options["quiet"])
-    return 0
+    return _answer("recommend add", result.to_dict(), result.sentence(), target, options)
 
 
-@click.command(epilog="Example: eckart recommend explain model --user 42 --item 50")
+@click.command(epilog="Example: eckart recommend remove model --user 42")
 @MODEL
 @click.option("--user", required=True, help="Id of the user.")
-@click.option("--item", required=True, help="Id of the item.")
-@k_option
-@names_option
-@json_option
-def explain(model: Path, user: str, item: str, k: int, names: Path | None, as_json: bool) -> int:
-    """Show which of a user's items raise or lower the score of an item; they sum to its score."""
-    from eckart.recommend.explain import explain
-    from eckart.recommend.storing import check_model
+@answer_options
+def remove(model: Path, user: str, **options: Any) -> int:
+    """Forget a user: their id, factors and history.
 
-    check_model(model)
-    check_files(names)
-    fitted = loaded(model)
-    document = explain(fitted, user, item, names=titles(names, fitted)).to_dict()
-    if as_json:
-        console.answer_json("recommend explain", document)
-    else:
-        _show_explanation(document, k)
-    return 0
+    Without --output the model itself is replaced, completely or not at all. The factors of the
+    items stay as the fit with this user left them; `eckart recommend fit --from MODEL` fits them
+    again without this user.
+    """
+    from eckart.recommend.folding import remove_user
+    from eckart.recommend.storing import updated_model, write_model
 
-
-def _show_explanation(document: dict[str, Any], k: int) -> None:
-    """Print the items that add most in size, the others in one line, and the sum."""
-    reasons = document["reasons"]
-    # the largest in size are chosen, then listed from the most positive to the most negative
-    strongest = sorted(reasons, key=lambda one: -abs(one["adds"]))[:k]
-    shown = sorted(strongest, key=lambda one: -one["adds"])
-    titled, rated = "title" in document, bool(reasons) and reasons[0]["rating"] is not None
-    rows = [
-        (
-            str(one["item"]),
-            f"{one['adds']:+.4f}",
-            *((f"{one['rating']:g}",) if rated else ()),
-            *((one["title"],) if titled else ()),
-        )
-        for one in shown
-    ]
-    rest = len(reasons) - len(shown)
-    padding = ("",) * (rated + titled)
-    if rest:
-        # so that the column still sums to the score
-        left = sum(one["adds"] for one in reasons) - sum(one["adds"] for one in shown)
-        rows.append((f"{rest} others", f"{left:+.4f}", *padding))
-    if document.get("attributes"):
-        rows.append(("attributes", f"{document['attributes']:+.4f}", *padding))
-    if document["base"]:
-        rows.append(("for anybody", f"{document['base']:+.4f}", *padding))
-    rows.append(("score", f"{document['score']:.4f}", *padding))
-    header = ("item", "adds", *(("rating",) if rated else ()), *(("title",) if titled else ()))
-    named = document.get("title") or document["item"]
-    title = f"User {document['user']}, item {named}"
-    console.answer_table(header, rows, title=title, aside=titled)
+    target = options["output"] or model
+    with updated_model(model, target, force=options["force"]) as (before, place):
+        after = remove_user(before, user)
+        write_model(after, place)
+    gone = len(before.data) - len(after.data)
+    document = {"user": user, "interactions": gone, "users": len(after.data.users)}
+    sentence = f"Removed user {user} and {gone:,} interactions."
+    return _answer("recommend remove", document, sentence, target, options)
 
 
 @click.command(epilog="Example: eckart recommend export model -o items.parquet")
@@ -181,159 +253,21 @@ def export(model: Path, output: Path, side: str, force: bool, as_json: bool, qui
     A .parquet file holds ids and vectors; a .npy file holds the vectors, with the ids in a .ids.txt
     file beside it.
     """
-    from eckart.recommend.export import check_export, export_factors
-    from eckart.recommend.storing import check_model
+    from eckart.recommend.storing import check_export, export_factors
 
-    check_model(model)
+    check_inputs(model)
     check_export(output, side, force=force, inputs=[model])
-    fitted = loaded(model)
+    fitted = load(model)
     files = export_factors(fitted, output, side, force=force)
     count = len(fitted.data.users if side == "users" else fitted.data.items)
-    # one number more for the biases, as `vectors_of` appends them
+    # one number more for the biases, as `Model.vectors` appends them
     width = fitted.offset.rank + fitted.objective.has_biases
     if as_json:
         document = {"side": side, "vectors": count, "width": width}
-        console.answer_json(
-            "recommend export", {**document, "files": [str(path) for path in files]}
-        )
+        names = {"files": [str(path) for path in files]}
+        console.answer_json("recommend export", {**document, **names})
     else:
         console.answer_text(f"{count:,} vectors of {width} numbers.")
     for path in files:
         console.note(f"Wrote {path}", quiet=quiet)
-    return 0
-
-
-@click.command(epilog="Example: eckart recommend predict model pairs.csv -o predicted.csv --clip")
-@MODEL
-@click.argument("pairs", metavar="PAIRS", type=FILE)
-@column_options
-@click.option("--clip", is_flag=True, help="Keep predictions within the scale of the ratings.")
-@names_option
-@answer_options
-def predict(model: Path, pairs: Path, as_json: bool, **options: Any) -> int:
-    """Predict the rating of each pair of a table of users and items.
-
-    With a column of ratings the error of the predictions is reported too. The prediction for an
-    unknown user is the mean plus the bias of the item, and for an unknown item the mean plus the
-    bias of the user. --output writes user, item, predicted (and deviation, rating) to a table.
-    """
-    from eckart.recommend.predict import predict_pairs
-    from eckart.recommend.storing import check_model
-
-    check_model(model)
-    check_files(pairs, options["names"])
-    output = options["output"]
-    if output is not None:
-        from eckart.files.tables import check_table_output
-
-        # refused before the model is read, which takes long
-        read = [model, pairs, options["names"]]
-        check_table_output(output, force=options["force"], inputs=read)
-    fitted = loaded(model)
-    result = predict_pairs(
-        fitted,
-        pairs,
-        column_names(options),
-        clip=options["clip"],
-        names=titles(options["names"], fitted),
-    )
-    if output is not None:
-        from eckart.files.tables import write_table
-
-        write_table(output, result.columns(), force=options["force"])
-    document = result.to_dict()
-    if as_json:
-        console.answer_json("recommend predict", document)
-    else:
-        console.notes(result.notes, quiet=options["quiet"])
-        _show_predictions(document, written=output is not None)
-    if output is not None:
-        console.note(f"Wrote {output}", quiet=options["quiet"])
-    return 0
-
-
-def _show_predictions(document: dict[str, Any], *, written: bool, lines: int = 10) -> None:
-    if not written:
-        # the document holds the first thousand; a terminal shows ten
-        shown = document["predictions"][:lines]
-        spread = any("deviation" in one for one in shown)
-        titled = any("title" in one for one in shown)
-        rows = [
-            (
-                str(one["user"]),
-                str(one["item"]),
-                f"{one['predicted']:.4f}",
-                *((_number(one["deviation"]),) if spread else ()),
-                *((one["title"],) if titled else ()),
-            )
-            for one in shown
-        ]
-        header = ("user", "item", "predicted", *(("deviation",) if spread else ()))
-        console.answer_table((*header, *(("title",) if titled else ())), rows, aside=titled)
-    figures = [("pairs", f"{document['pairs']:,}")]
-    unknown = [name for name in ("unknown_users", "unknown_items") if document[name]]
-    figures += [(name.replace("_", " "), f"{document[name]:,}") for name in unknown]
-    for name in ("rmse", "mae"):
-        if document[name] is not None:
-            error = document[f"{name}_error"]
-            spread_of = "" if error is None else f" ± {error:.4f}"
-            figures.append((name.upper(), f"{document[name]:.4f}{spread_of}"))
-    console.answer_rows(figures)
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
-
-
-@click.command(epilog="Example: eckart recommend remove model --user 42")
-@MODEL
-@click.option("--user", required=True, help="Id of the user.")
-@answer_options
-def remove(model: Path, user: str, as_json: bool, **options: Any) -> int:
-    """Forget a user: their id, factors and history.
-
-    Without --output the model itself is replaced, completely or not at all. The factors of the
-    items stay as the fit with this user left them; `eckart recommend fit --from MODEL` fits them
-    again without this user.
-    """
-    from eckart.recommend.folding import remove_user
-    from eckart.recommend.storing import updated_model, write_model
-
-    target = options["output"] or model
-    with updated_model(model, target, force=options["force"]) as (before, place):
-        after = remove_user(before, user)
-        write_model(after, place)
-    gone = len(before.data) - len(after.data)
-    if as_json:
-        document = {"user": user, "interactions": gone, "users": len(after.data.users)}
-        console.answer_json("recommend remove", {**document, "folder": str(target)})
-    else:
-        console.answer_text(f"Removed user {user} and {gone:,} interactions.")
-    wrote_model(target, quiet=options["quiet"])
-    return 0
-
-
-@click.command(epilog="Example: eckart recommend similar model --item 50 --names items.csv")
-@MODEL
-@click.option("--item", required=True, help="Id of the item.")
-@k_option
-@names_option
-@json_option
-def similar(model: Path, item: str, k: int, names: Path | None, as_json: bool) -> int:
-    """The items most similar to one: those whose factors have the nearest directions.
-
-    The score is the cosine of the angle between the factors of both items, from −1 to 1.
-    """
-    from eckart.recommend.answers import similar_items
-    from eckart.recommend.storing import check_model
-
-    check_model(model)
-    check_files(names)
-    fitted = loaded(model)
-    result = similar_items(fitted, item, k, names=titles(names, fitted)).to_dict()
-    if as_json:
-        console.answer_json("recommend similar", {"item": item, **result})
-        return 0
-    header, rows = line_rows(result["items"])
-    console.answer_table(header, rows, aside="title" in header)
     return 0

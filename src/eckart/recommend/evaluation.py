@@ -1,142 +1,216 @@
-"""Evaluation of a model on held-out interactions; each figure has its standard error."""
+"""A held-out part of the interactions, and the evaluation of a model on it."""
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
-from typing import Any, Final, TypeAlias, final
+from typing import Any, Final, Literal, TypeAlias, final
 
 import numpy as np
 import numpy.typing as npt
 
-from eckart.arrays import Array
-from eckart.recommend.interactions import Interactions
+from eckart.errors import ArgumentError, MatrixError
+from eckart.recommend.chunked import BLOCK, Numbers, take
+from eckart.recommend.columns import naming
+from eckart.recommend.interactions import COLUMNS, NOTHING, Interactions
 from eckart.recommend.model import Model
 from eckart.recommend.ranking import (
+    Figure,
     Ranking,
     Scorer,
     averages,
-    popular_scores,
-    popularity,
     rank,
+    ranking_figures,
+    ranking_per_user,
+    rating_figures,
     with_popular,
 )
-from eckart.recommend.splitting import Split
+from eckart.recommend.settings import check_word
 
-PerUser: TypeAlias = npt.NDArray[np.float64]
-RANKED: Final = ("recall", "precision", "ndcg", "map", "mrr")
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Figure:
-    """A mean and its standard error; the error is None for fewer than two values.
-
-    Example:
-        >>> Figure.mean(np.array([1.0, 3.0]))
-        Figure(value=2.0, error=1.0)
-    """
-
-    value: float
-    error: float | None
-
-    @staticmethod
-    def mean(each: PerUser) -> "Figure":
-        """The mean of independent values, with its standard error."""
-        count = len(each)
-        error = float(np.std(each, ddof=1)) / math.sqrt(count) if count > 1 else None
-        return Figure(value=float(np.mean(each)), error=error)
-
-    def to_dict(self) -> dict[str, float | None]:
-        """The value and the error as plain numbers."""
-        return {"value": self.value, "error": self.error}
-
-
-def rating_figures(predicted: Array, actual: Array, users: npt.NDArray[Any]) -> dict[str, Figure]:
-    """RMSE and MAE, with standard errors that take the ratings of one user as dependent.
-
-    Args:
-        predicted: The predicted ratings, of shape (ratings,).
-        actual: The actual ratings, of shape (ratings,).
-        users: The place of the user of each rating.
-
-    Example:
-        >>> figures = rating_figures(np.array([3.0, 4.0]), np.array([3.0, 2.0]), np.array([0, 1]))
-        >>> figures["mae"].value
-        1.0
-    """
-    off = np.abs(np.asarray(predicted, np.float64) - np.asarray(actual, np.float64))
-    squared, plain = _clustered(np.square(off), users), _clustered(off, users)
-    rmse = math.sqrt(squared.value)
-    # the delta method: √x has the derivative 1/(2·√x)
-    error = None if squared.error is None or not rmse else squared.error / (2 * rmse)
-    return {"rmse": Figure(value=rmse, error=error), "mae": plain}
-
-
-def _clustered(each: PerUser, clusters: npt.NDArray[Any]) -> Figure:
-    """The mean, and its standard error if only the clusters are independent."""
-    mean = float(np.mean(each))
-    # the variance of a mean whose clusters are independent: the sums over clusters are squared
-    _, places = np.unique(clusters, return_inverse=True)
-    sums = np.bincount(places, each - mean)
-    count = len(sums)
-    if count < 2:
-        return Figure(value=mean, error=None)
-    error = math.sqrt(count / (count - 1) * float(np.sum(np.square(sums)))) / len(each)
-    return Figure(value=mean, error=error)
-
-
-def ranking_per_user(ranking: Ranking, test: Interactions) -> dict[str, PerUser]:
-    """Recall, precision, NDCG, MAP and MRR of each ranked user who has relevant test items.
-
-    With k the length of the lists, R the relevant items and h_i = 1 if place i holds one, else 0:
-    recall Σh / |R|; precision Σh / k; NDCG Σ h_i/log₂(i+1) over that of a perfect list of
-    min(k, |R|); MAP Σ h_i·(h_1+…+h_i)/i over min(k, |R|); MRR 1/i of the first h_i.
-
-    Args:
-        ranking: Lists of k items for some users.
-        test: The relevant interactions, over the same ids.
-    """
-    total = len(test.items)
-    wanted = np.bincount(test.rows, minlength=len(test.users))[ranking.users]
-    # one number for each pair; users × items can exceed 32 bits
-    keys = test.rows.astype(np.int64) * total + test.columns
-    listed = ranking.users.astype(np.int64)[:, None] * total + ranking.items
-    hits = np.isin(listed, keys) & (ranking.items >= 0)
-    some = wanted > 0
-    hits, wanted = hits[some], wanted[some]
-    k = ranking.items.shape[1]
-    place = np.arange(1, k + 1)
-    gain = 1 / np.log2(place + 1)
-    best = np.minimum(wanted, k)
-    # 1 also for lists without a hit, which `mrr` sets to 0 below
-    first = np.argmax(hits, axis=1) + 1
-    found = hits.sum(axis=1)
-    return {
-        "recall": found / wanted,
-        "precision": found / k,
-        "ndcg": (hits @ gain) / np.cumsum(gain)[best - 1],
-        "map": (hits * np.cumsum(hits, axis=1) / place).sum(axis=1) / best,
-        "mrr": np.where(found > 0, 1 / first, 0.0),
-    }
-
-
-def ranking_figures(ranking: Ranking, test: Interactions) -> dict[str, Figure]:
-    """The means over users, and the coverage: the share of all items that is in any list."""
-    each = ranking_per_user(ranking, test)
-    figures = {name: Figure.mean(each[name]) for name in RANKED if len(each[name])}
-    shown = np.unique(ranking.items[ranking.items >= 0])
-    figures["coverage"] = Figure(value=len(shown) / max(len(test.items), 1), error=None)
-    return figures
-
-
-CUTS: Final = (10,)
+SplitMethod: TypeAlias = Literal["random", "last", "users"]
+SPLIT_METHODS: Final[tuple[SplitMethod, ...]] = ("random", "last", "users")
+Errors: TypeAlias = npt.NDArray[np.float64]
+SHARE: Final = 0.1
+"""Share of the interactions, or of the users, in the test part by default."""
+HIDDEN: Final = 0.2
+"""Share of the items of a held-out user that are hidden, to be predicted from the others."""
+FEWEST: Final = 5
+"""Items that a user must have to be held out: the hidden fifth is then at least one."""
+TRAIN, SHOWN, TEST = range(3)
+"""The codes of the parts in `Split.parts`."""
 RELEVANT: Final = 0.75
 """Test items are relevant from this share of the way from the lowest to the highest rating."""
 EDGES: Final = (1, 5, 10, 20, 50, 100, 200, 500, 1000, 5000, 20000, 100000)
 """The first numbers of entries of the ranges by activity and by popularity."""
 MOST_USERS: Final = 20_000
 """Users that are ranked in one evaluation, at most; of more, a random sample."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """A training part and a test part over the same ids, without times.
+
+    Fields:
+        way: How the split was made: random, last or users.
+        train: The interactions that a model is fitted to.
+        shown: The interactions of held-out users by which they are folded in; None for other ways.
+        test: The interactions that the answers are compared with.
+        parts: The part of each entry, as TRAIN, SHOWN or TEST.
+        rest: Everything that the parts lack: the times and the notes.
+    """
+
+    way: SplitMethod
+    train: Interactions
+    test: Interactions
+    shown: Interactions | None
+    parts: npt.NDArray[np.uint8]
+    rest: Interactions
+
+    @property
+    def seen(self) -> Interactions:
+        """The known interactions of the tested users, whose items are not recommended again."""
+        return self.train if self.shown is None else self.shown
+
+    def join(self) -> Interactions:
+        """The interactions before the split; the whole need not be kept beside the parts."""
+        pieces = {TRAIN: self.train, SHOWN: self.shown, TEST: self.test}
+        columns: dict[str, Numbers] = {}
+        for name in COLUMNS:
+            first = getattr(self.train, name)
+            if first is None:
+                continue
+            columns[name] = np.empty(len(self.parts), first.dtype)
+            for part, piece in pieces.items():
+                if piece is not None:
+                    columns[name][self.parts == part] = getattr(piece, name)
+        return replace(self.rest, **columns)
+
+
+def split(
+    data: Interactions, way: SplitMethod, *, share: float = SHARE, seed: int = 0, most: int = 10_000
+) -> Split:
+    """Split interactions into a training part and a test part.
+
+    Args:
+        data: The interactions.
+        way: "random" takes a share of the entries; "last" the last entries of each user in time, at
+            least one of each user who has two; "users" takes whole users, of whose items 80 % are
+            shown to the model afterwards and 20 % are hidden.
+        share: Share of the entries, or of the users, in the test part.
+        seed: Seed of the random choice.
+        most: The most users that are held out.
+
+    Raises:
+        ArgumentError: If the way is unknown, the share is not between 0 and 1, or there are no
+            times for "last".
+        MatrixError: If there are too few interactions.
+
+    Example:
+        >>> from eckart.recommend.interactions import read_interactions
+        >>> data = read_interactions({"user": [1, 1, 1, 2], "item": [1, 2, 3, 1],
+        ...                           "time": [3, 2, 1, 0]})
+        >>> len(split(data, "last").test)
+        1
+    """
+    check_word("test", way, SPLIT_METHODS)
+    if not 0 < share < 1:
+        raise ArgumentError(
+            f"The share of the test part is {share}.",
+            hint="Give a number between 0 and 1, such as 0.1.",
+            code="bad-share",
+        )
+    drawn = np.random.Generator(np.random.Philox(seed))
+    if way == "users":
+        return _by_users(data, share, drawn, most)
+    if way == "last":
+        hidden = _last(data, share)
+    else:
+        hidden = np.zeros(len(data), np.bool_)
+        count = max(1, round(share * len(data)))
+        hidden[drawn.choice(len(data), count, replace=False)] = True
+    # an empty part could be neither fitted nor measured
+    if not hidden.any() or hidden.all():
+        raise _too_few(data)
+    return _make_split(data, way, np.where(hidden, np.uint8(TEST), np.uint8(TRAIN)))
+
+
+def _make_split(data: Interactions, way: SplitMethod, parts: npt.NDArray[np.uint8]) -> Split:
+    # no fit or evaluation needs times, which take 8 bytes for each entry
+    timeless = replace(data, times=None, clock=None)
+    return Split(
+        way=way,
+        train=timeless.select(parts == TRAIN),
+        shown=timeless.select(parts == SHOWN) if way == "users" else None,
+        test=timeless.select(parts == TEST),
+        parts=parts,
+        rest=replace(data, rows=NOTHING, columns=NOTHING, ratings=None, weights=None),
+    )
+
+
+def _last(data: Interactions, share: float) -> npt.NDArray[np.bool_]:
+    counts, times = data.user_counts(), data.times
+    if times is None:
+        raise ArgumentError(
+            "There are no times, so the last interactions are not known.",
+            hint=f"Test on a random part, or name their column: {naming('time')}.",
+            code="no-times",
+        )
+    # a user with one entry keeps it: without it nothing would be known of the user
+    wanted = np.where(counts > 1, np.maximum(1, np.floor(share * counts)), 0)
+    return ~_first(data, lambda here: times[here], (counts - wanted).astype(np.int64))
+
+
+def _by_users(data: Interactions, share: float, drawn: np.random.Generator, most: int) -> Split:
+    counts = data.user_counts()
+    able = np.flatnonzero(counts >= FEWEST)
+    count = min(most, max(1, round(share * len(data.users))), len(able))
+    # somebody must be left to fit
+    if not len(able) or count == len(data.users):
+        raise _too_few(data)
+    held = np.zeros(len(data.users), np.bool_)
+    held[drawn.choice(able, count, replace=False)] = True
+    of_held = take(held, data.rows)
+
+    # a random order within each user, whose first fifth is hidden
+    hidden = _first(
+        data,
+        lambda here: drawn.random(len(data.rows[here])),
+        np.floor(HIDDEN * counts).astype(np.int64),
+    )
+    hidden &= of_held
+    parts = np.where(of_held, np.uint8(SHOWN), np.uint8(TRAIN))
+    parts[hidden] = TEST
+    return _make_split(data, "users", parts)
+
+
+def _first(
+    data: Interactions, keys: Callable[[slice], Numbers], wanted: npt.NDArray[np.int64]
+) -> npt.NDArray[np.bool_]:
+    """A mask of the first `wanted` entries of each user by a key, formed for blocks of users.
+
+    `keys` returns the keys of consecutive slices of the entries; among equal keys the earlier entry
+    is first.
+    """
+    starts = data.starts()
+    first = np.zeros(len(data), np.bool_)
+    ends = np.searchsorted(starts, np.arange(BLOCK, len(data) + BLOCK, BLOCK))
+    edges = np.unique(np.append(0, np.minimum(ends, len(wanted))))
+    for low, high in pairwise(edges):
+        here = slice(int(starts[low]), int(starts[high]))
+        # the last key is the primary one
+        order = np.lexsort((keys(here), data.rows[here]))
+        counts = np.diff(starts[low : high + 1])
+        place = np.arange(len(order)) - np.repeat(starts[low:high] - here.start, counts)
+        first[here.start + order] = place < np.repeat(wanted[low:high], counts)
+    return first
+
+
+def _too_few(data: Interactions) -> MatrixError:
+    return MatrixError(
+        f"There are too few interactions for a test part: {len(data)} of {len(data.users)} users.",
+        hint="Leave out `test`, or give more data.",
+        code="too-few",
+    )
 
 
 @final
@@ -171,21 +245,8 @@ class Evaluation:
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain numbers and text."""
-        return {
-            "test": self.way,
-            "k": self.k,
-            "tested": self.tested,
-            "ranked_users": self.ranked_users,
-            "unknown_items": self.unknown_items,
-            "relevant": self.relevant,
-            "figures": {
-                method: {name: figure.to_dict() for name, figure in own.items()}
-                for method, own in self.figures.items()
-            },
-            "by_activity": list(self.by_activity),
-            "by_popularity": list(self.by_popularity),
-            "metric": self.metric,
-        }
+        own = asdict(self)
+        return {"test": own.pop("way"), **own}
 
 
 def evaluate(
@@ -209,7 +270,7 @@ def evaluate(
     """
     test, train = held.test, held.train
     figures: dict[str, dict[str, Figure]] = {"model": {}}
-    errors: dict[str, npt.NDArray[np.float64]] = {}
+    errors: dict[str, Errors] = {}
     known = train.item_counts() > 0
     if train.item_attributes is not None:
         # items with attributes have factors, even without interactions
@@ -222,15 +283,18 @@ def evaluate(
             low, high = model.scale or (float(test.ratings.min()), float(test.ratings.max()))
             relevant = low + RELEVANT * (high - low)
         wanted = findable & (test.ratings >= relevant)
-    target = test.chosen(wanted)
-    users = _ranked_users(target, seed)
-    popular = popularity(train)
+    target = test.select(wanted)
+    users = np.unique(target.rows).astype(np.intp)
+    if len(users) > MOST_USERS:
+        drawn = np.random.Generator(np.random.Philox(seed))
+        users = np.sort(drawn.choice(users, MOST_USERS, replace=False))
+    popular = train.popularity()
     rankings: dict[str, Ranking] = {}
     # held-out users are known by what is shown of them, which the model's history lacks
     strangers = model.strangers() & (held.seen.user_counts() == 0)
     scorers: dict[str, Scorer] = {
         "model": with_popular(model.scores, popular, strangers),
-        "most popular": lambda rows: popular_scores(popular, len(rows)),
+        "most popular": lambda rows: np.tile(popular, (len(rows), 1)),
     }
     for method, scorer in scorers.items():
         # the baseline ranks the same items under the same filters
@@ -247,78 +311,56 @@ def evaluate(
         unknown_items=int((~findable).sum()),
         relevant=relevant,
         figures=figures,
-        by_activity=_by_activity(held, errors, rankings, target),
-        by_popularity=_by_popularity(held, errors, rankings, target),
+        **_ranges(held, errors, rankings, target),
         metric=metric,
     )
 
 
-def _rate(
-    model: Model, held: Split, figures: dict[str, dict[str, Figure]]
-) -> dict[str, npt.NDArray[np.float64]]:
+def _rate(model: Model, held: Split, figures: dict[str, dict[str, Figure]]) -> dict[str, Errors]:
     """Add RMSE and MAE of model and averages to the figures; returns squared errors by method."""
     test = held.test
-    base = averages(*(part for part in (held.train, held.shown) if part is not None))
     assert test.ratings is not None
-    errors: dict[str, npt.NDArray[np.float64]] = {}
-    predictions = {
-        "model": model.predict(test.rows, test.columns, clip=True),
-        "averages": base.predict(test.rows, test.columns),
-    }
-    for method, predicted in predictions.items():
+    base = averages(*(part for part in (held.train, held.shown) if part is not None))
+    errors: dict[str, Errors] = {}
+    for method, predicted in (
+        ("model", model.predict(test.rows, test.columns, clip=True)),
+        ("averages", base.predict(test.rows, test.columns)),
+    ):
         within = predicted if model.scale is None else np.clip(predicted, *model.scale)
         figures[method] = rating_figures(within, test.ratings, test.rows)
         errors[method] = np.square(within - test.ratings)
     return errors
 
 
-def _ranked_users(target: Interactions, seed: int) -> npt.NDArray[np.intp]:
-    users = np.unique(target.rows).astype(np.intp)
-    if len(users) <= MOST_USERS:
-        return users
-    drawn = np.random.Generator(np.random.Philox(seed))
-    return np.sort(drawn.choice(users, MOST_USERS, replace=False))
+def _ranges(
+    held: Split, errors: dict[str, Errors], rankings: dict[str, Ranking], target: Interactions
+) -> dict[str, tuple[dict[str, Any], ...]]:
+    """The model and a baseline by the activity of users and by the popularity of items.
 
-
-def _by_activity(
-    held: Split,
-    errors: dict[str, npt.NDArray[np.float64]],
-    rankings: dict[str, Ranking],
-    target: Interactions,
-) -> tuple[dict[str, Any], ...]:
-    """RMSE or NDCG of users, by their number of known entries."""
-    counts = held.seen.user_counts()
+    These are RMSE if there are ratings; else NDCG of users, by their number of known entries, and
+    the share of relevant items that was found, by their number of training entries.
+    """
+    test, activity, popularity = held.test, held.seen.user_counts(), held.train.item_counts()
     if errors:
-        return _binned(counts[held.test.rows], errors, root=True)
-    values = {
-        method: ranking_per_user(ranking, target)["ndcg"] for method, ranking in rankings.items()
-    }
-    return _binned(counts[rankings["model"].users], values, root=False)
-
-
-def _by_popularity(
-    held: Split,
-    errors: dict[str, npt.NDArray[np.float64]],
-    rankings: dict[str, Ranking],
-    target: Interactions,
-) -> tuple[dict[str, Any], ...]:
-    """RMSE, or the share of relevant items that was found, by the number of training entries."""
-    counts = held.train.item_counts()
-    if errors:
-        return _binned(counts[held.test.columns], errors, root=True)
+        return {
+            "by_activity": _bin(activity[test.rows], errors, root=True),
+            "by_popularity": _bin(popularity[test.columns], errors, root=True),
+        }
     # entries of users that were not drawn into the sample are neither found nor missed
-    users = np.isin(target.rows, rankings["model"].users)
-    pairs = target.rows[users].astype(np.int64) * len(target.items) + target.columns[users]
-    values: dict[str, npt.NDArray[np.float64]] = {}
+    ranked = np.isin(target.rows, rankings["model"].users)
+    pairs = target.rows[ranked].astype(np.int64) * len(target.items) + target.columns[ranked]
+    gains, found = dict[str, Errors](), dict[str, Errors]()
     for method, ranking in rankings.items():
-        listed = ranking.users.astype(np.int64)[:, None] * len(target.items) + ranking.items
-        values[method] = np.isin(pairs, listed[ranking.items >= 0]).astype(np.float64)
-    return _binned(counts[target.columns[users]], values, root=False)
+        gains[method] = ranking_per_user(ranking, target)["ndcg"]
+        shown = ranking.users.astype(np.int64)[:, None] * len(target.items) + ranking.items
+        found[method] = np.isin(pairs, shown[ranking.items >= 0]).astype(np.float64)
+    return {
+        "by_activity": _bin(activity[rankings["model"].users], gains, root=False),
+        "by_popularity": _bin(popularity[target.columns[ranked]], found, root=False),
+    }
 
 
-def _binned(
-    counts: npt.NDArray[Any], values: dict[str, npt.NDArray[np.float64]], *, root: bool
-) -> tuple[dict[str, Any], ...]:
+def _bin(counts: Numbers, values: dict[str, Errors], *, root: bool) -> tuple[dict[str, Any], ...]:
     """The mean of values over each range of counts; its square root for squared errors."""
     bins: list[dict[str, Any]] = []
     edges: Sequence[float] = (0, *EDGES, np.inf)

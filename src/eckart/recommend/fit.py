@@ -3,7 +3,7 @@
 import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any, Final, final
@@ -13,25 +13,31 @@ from eckart.errors import ArgumentError
 from eckart.files import check_output
 from eckart.progress import Report, Watch, each_step, unwatched
 from eckart.recommend.attribute_tables import AttributeTables, attach, summary
+from eckart.recommend.chunked import TableLike
 from eckart.recommend.columns import ColumnNames
-from eckart.recommend.evaluation import Evaluation, evaluate
-from eckart.recommend.feedback import Feedback
+from eckart.recommend.evaluation import SHARE, Evaluation, SplitMethod, evaluate, split
 from eckart.recommend.fitting import Fit, OnStep, fit_model, fit_split
-from eckart.recommend.interactions import Interactions, read_interactions, taken_anew
-from eckart.recommend.merging import check_read, merged, of_known
-from eckart.recommend.model import Model, attributed, item_map
-from eckart.recommend.settings import Settings
-from eckart.recommend.splitting import SHARE, Split, Way, split
+from eckart.recommend.interaction_tables import check_sides, read_history, read_interactions
+from eckart.recommend.interactions import Interactions, align_new, merge
+from eckart.recommend.model import Model, with_attributes
+from eckart.recommend.report import item_map
+from eckart.recommend.settings import Feedback, Settings
 from eckart.recommend.storing import load_model, save_model
-from eckart.recommend.tuning import TRIALS, Choice, Tuning, choose_regularization, tune
+from eckart.recommend.tuning import (
+    TRIALS,
+    RegularizationChoice,
+    Tuning,
+    choose_regularization,
+    tune,
+)
 
 
-def timed(watch: Watch, seconds: dict[str, float]) -> Watch:
+def record_times(watch: Watch, seconds: dict[str, float]) -> Watch:
     """Wrap a watch so that it also records the seconds of each part, under its name in lower case.
 
     Example:
         >>> seconds = {}
-        >>> with timed(unwatched, seconds)("Reading", None):
+        >>> with record_times(unwatched, seconds)("Reading", None):
         ...     pass
         >>> list(seconds)
         ['reading']
@@ -47,9 +53,9 @@ def timed(watch: Watch, seconds: dict[str, float]) -> Watch:
     return part
 
 
-TAKEN: Final = ("rank", "regularization", "count_exponent", "unobserved_weight",
-                "implicit_features", "nonnegative", "attribute_weight", "method")  # fmt: skip
-OF_RATINGS: Final = ("regularization", "implicit_features")
+NOT_KEPT: Final = ("epochs", "seed")
+"""Settings that a new fit does not take from the older model."""
+FOR_RATINGS: Final = ("regularization", "implicit_features")
 """Settings that mean something else or nothing without ratings."""
 
 
@@ -75,7 +81,7 @@ class Fitting:
     model: Model
     fit: Fit
     evaluation: Evaluation | None
-    choice: Choice | None
+    choice: RegularizationChoice | None
     tuning: Tuning | None
     source: str
     folder: str | None
@@ -102,7 +108,7 @@ class Fitting:
             "explicit": self.model.explicit,
             "scale": None if self.model.scale is None else list(self.model.scale),
             "settings": self.model.document["settings"],
-            "objective": attributed(self.model.objective, data).settings(),
+            "objective": with_attributes(self.model.objective, data).settings(),
             "attributes": summary(data),
             "choice": None if self.choice is None else self.choice.to_dict(),
             "tuning": None if self.tuning is None else self.tuning.to_dict(),
@@ -121,14 +127,14 @@ class Fitting:
 
 
 def fit_recommender(
-    data: Any,
+    data: TableLike,
     output: str | PathLike[str] | None = None,
     *,
     named: ColumnNames | None = None,
     feedback: Feedback | None = None,
     attributes: AttributeTables | None = None,
     settings: Settings | Mapping[str, Any] | None = None,
-    test: Way | None = None,
+    test: SplitMethod | None = None,
     share: float = SHARE,
     k: int = 10,
     tuned: bool = False,
@@ -174,52 +180,57 @@ def fit_recommender(
     """
     began, seconds_of = time.perf_counter(), dict[str, float]()
     if output is not None:
-        check_output(
-            Path(output), force=force, inputs=_paths(data, older, attributes), is_folder=True
-        )
-    watch = timed(watch, seconds_of)
+        read_from = _paths(data, older, attributes)
+        check_output(Path(output), force=force, inputs=read_from, is_folder=True)
+    watch = record_times(watch, seconds_of)
     with watch("Reading", None):
         start = load_model(older) if isinstance(older, str | PathLike) else older
-        if start is not None:
-            named = (named or ColumnNames()).like(start.named)
-        # what was asked for now is kept apart: a history without ratings refuses only that
-        asked_for, feedback = feedback or Feedback(), _feedback_of(feedback, start)
-        read = _read(data, start, named, feedback, attributes, anew=asked_for)
+        named = (named or ColumnNames()).like(None if start is None else start.named)
+        given = feedback or Feedback()
+        feedback = _feedback_of(given, start)
+        read = _read(data, start, named, given, feedback, attributes)
     notes = list(read.notes)
     if not isinstance(settings, Settings):
         settings = Settings(**{**_settings_of(start, read), **(settings or {})})
     # as asked, before the data changes them: `load` gives these back to a new fit
-    scale, asked = feedback.scale, settings.to_dict()
-    settings, changed = settings.fitting(read)
-    notes += changed
+    asked = settings.to_dict()
+    settings, changed = settings.adapt(read)
     held = None if test is None else split(read, test, share=share, seed=settings.seed)
     # nothing below sees the test part until the evaluation
     visible = read if held is None else held.train
     del read  # its memory: the parts are as large as the whole, which can be joined from them
-    settings, tuning, choice = _chosen(
-        visible, settings, scale, watch, tuned=tuned, trials=trials, time_limit=time_limit
+    settings, choice = _choose(
+        visible, settings, watch, tuned=tuned, trials=trials, time_limit=time_limit
     )
-    notes += [one.sentence() for one in (tuning, choice) if one is not None]
-    evaluation = _evaluated(held, settings, scale, k, watch)
-    notes += _advice(evaluation)
-    everything = visible if held is None else held.joined()
-    del held, visible
+    notes += [*changed, *(() if choice is None else (choice.sentence(),))]
+    evaluation = None
+    if held is not None:
+        with watch("Evaluating", settings.epochs) as report:
+            trained = fit_split(held, settings, on_step=each_step(report))
+            evaluation = evaluate(trained.model, held, k=k, seed=settings.seed)
+        notes += _advice(evaluation)
+        visible = held.join()
+    del held
     with watch("Fitting", settings.epochs) as report:
         fit = fit_model(
-            everything,
+            visible,
             settings,
-            scale=scale,
             start=start,
             on_step=on_step or each_step(report),
             keep_interrupted=True,
         )
     if fit.run.outcome.grade != "success":
         notes.append(fit.run.message)
+    source = _source(data, start)
     document = {
-        **_document(fit, evaluation, _source(data, start)),
-        "feedback": feedback.to_dict(),
+        "source": source,
+        "settings": fit.model.document["settings"],
+        "outcome": fit.run.outcome.name,
+        "recipe": fit.run.to_dict()["recipe"],
+        "evaluation": None if evaluation is None else evaluation.to_dict(),
+        "feedback": asdict(feedback),
         "asked": asked,
-        "columns": (named or ColumnNames()).known(),
+        "columns": named.known(),
     }
     model = replace(fit.model, document=document)
     if output is not None:
@@ -229,9 +240,9 @@ def fit_recommender(
         model=model,
         fit=fit,
         evaluation=evaluation,
-        choice=choice,
-        tuning=tuning,
-        source=_source(data, start),
+        choice=None if isinstance(choice, Tuning) else choice,
+        tuning=choice if isinstance(choice, Tuning) else None,
+        source=source,
         folder=None if output is None else str(output),
         notes=tuple(notes),
         seconds=time.perf_counter() - began,
@@ -240,109 +251,82 @@ def fit_recommender(
 
 
 def _read(
-    data: Any,
+    data: TableLike,
     start: Model | None,
     named: ColumnNames | None,
+    asked: Feedback,
     feedback: Feedback,
     attributes: AttributeTables | None,
-    *,
-    anew: Feedback,
 ) -> Interactions:
-    """The given interactions and those of the older model, with attributes."""
-    read = _interactions(data, start, named, feedback, anew)
-    if attributes is None:
-        return read
-    attached = attach(read, attributes, named)
-    return replace(attached.data, notes=(*read.notes, *attached.notes))
+    """The given interactions and those of the older model, with attributes.
+
+    What was asked for now is kept apart from the whole feedback: a history without ratings refuses
+    only that.
+    """
+    if start is not None:
+        notes: list[str] = []
+        # the history may become interactions too, if that was asked for now
+        read = read_history(start.data, asked, feedback, notes)
+        if data is not None:
+            new = read_interactions(data, named, feedback, later=True)
+            notes += [*new.notes, *check_sides(_source(data, start), new, read.users, read.items)]
+            new = align_new(new, read.users, read.items)
+            read = merge(read, new, notes, judged=feedback.judges)
+        read = replace(read, notes=tuple(notes))
+    elif data is None:
+        raise ArgumentError(
+            "There is nothing to fit.", hint="Give a file of interactions.", code="no-input"
+        )
+    else:
+        read = read_interactions(data, named, feedback)
+    if attributes is not None:
+        attached = attach(read, attributes, named)
+        read = replace(attached.data, notes=(*read.notes, *attached.notes))
+    return replace(read, scale=feedback.scale)
 
 
-def _interactions(
-    data: Any, start: Model | None, named: ColumnNames | None, feedback: Feedback, anew: Feedback
-) -> Interactions:
-    if start is None:
-        if data is None:
-            raise ArgumentError(
-                "There is nothing to fit.", hint="Give a file of interactions.", code="no-input"
-            )
-        return read_interactions(data, named, feedback)
-    notes: list[str] = []
-    # the history may become interactions too, if that was asked for now
-    history = taken_anew(start.data, anew, feedback, notes)
-    if data is None:
-        return replace(history, notes=tuple(notes))
-    read = read_interactions(data, named, feedback, later=True)
-    said = check_read(_source(data, start), read, history.users, history.items)
-    notes = [*notes, *read.notes, *said]
-    read = of_known(read, history.users, history.items)
-    together = merged(history, read, notes, judged=feedback.judges)
-    return replace(together, notes=tuple(notes))
-
-
-def _chosen(
+def _choose(
     visible: Interactions,
     settings: Settings,
-    scale: tuple[float, float] | None,
     watch: Watch,
     *,
     tuned: bool,
     trials: int | None,
     time_limit: float | None,
-) -> tuple[Settings, Tuning | None, Choice | None]:
+) -> tuple[Settings, Tuning | RegularizationChoice | None]:
     """The settings completed by those that were left out, and how these were chosen."""
     if tuned:
         with watch("Tuning", trials or (None if time_limit else TRIALS)) as report:
-            tuning = tune(
-                visible,
-                settings,
-                scale=scale,
-                trials=trials,
-                time_limit=time_limit,
-                report=report,
-            )
-        return tuning.settings, tuning, None
+            tuning = tune(visible, settings, trials=trials, time_limit=time_limit, report=report)
+        return tuning.settings, tuning
     if settings.regularization is not None:
-        return settings, None, None
+        return settings, None
     with watch("Choosing λ", None) as report:
-        choice = choose_regularization(visible, settings, scale=scale, report=report)
+        choice = choose_regularization(visible, settings, report=report)
     if choice is not None:
         settings = replace(settings, regularization=choice.regularization)
-    return settings, None, choice
+    return settings, choice
 
 
-def _feedback_of(given: Feedback | None, start: Model | None) -> Feedback:
-    given = given or Feedback()
+def _feedback_of(given: Feedback, start: Model | None) -> Feedback:
+    """The given feedback, completed by that of the first fit."""
     if start is None:
         return given
-    named = {name: value for name, value in given.to_dict().items() if value is not None}
-    # what was not given now is as at the first fit
+    named = {name: value for name, value in asdict(given).items() if value is not None}
     return replace(start.feedback, **named)
 
 
 def _settings_of(start: Model | None, read: Interactions) -> dict[str, Any]:
     """The settings of the older model, less those for ratings if these became interactions."""
-    kept = {} if start is None else start.document.get("settings", {})
-    settings = {name: kept[name] for name in TAKEN if name in kept}
-    if start is not None and start.explicit != (read.ratings is not None):
+    if start is None:
+        return {}
+    kept = start.document.get("settings", {})
+    left_out = {*NOT_KEPT}
+    if start.explicit != (read.ratings is not None):
         # a λ chosen for ratings is none for interactions
-        for name in OF_RATINGS:
-            settings.pop(name, None)
-        if settings.get("method") == "gibbs":
-            del settings["method"]
-    return settings
-
-
-def _evaluated(
-    held: Split | None,
-    settings: Settings,
-    scale: tuple[float, float] | None,
-    k: int,
-    watch: Watch,
-) -> Evaluation | None:
-    if held is None:
-        return None
-    with watch("Evaluating", settings.epochs) as report:
-        fit = fit_split(held, settings, scale=scale, on_step=each_step(report))
-        return evaluate(fit.model, held, k=k, seed=settings.seed)
+        left_out |= {*FOR_RATINGS, *(("method",) if kept.get("method") == "gibbs" else ())}
+    names = {one.name for one in fields(Settings)} - left_out
+    return {name: value for name, value in kept.items() if name in names}
 
 
 def _advice(evaluation: Evaluation | None) -> list[str]:
@@ -360,16 +344,6 @@ def _advice(evaluation: Evaluation | None) -> list[str]:
     ]
 
 
-def _document(fit: Fit, evaluation: Evaluation | None, source: str) -> dict[str, Any]:
-    return {
-        "source": source,
-        "settings": fit.model.document["settings"],
-        "outcome": fit.run.outcome.name,
-        "recipe": fit.run.to_dict()["recipe"],
-        "evaluation": None if evaluation is None else evaluation.to_dict(),
-    }
-
-
 def _paths(*given: Any) -> list[Path]:
     """The paths among the arguments that are read from disk."""
     tables = [
@@ -380,7 +354,7 @@ def _paths(*given: Any) -> list[Path]:
     return [Path(table) for table in tables if isinstance(table, str | PathLike)]
 
 
-def _source(data: Any, start: Model | None) -> str:
+def _source(data: TableLike, start: Model | None) -> str:
     if data is None and start is not None:
         return str(start.document.get("source", ""))
     return Path(data).name if isinstance(data, str | PathLike) else type(data).__name__

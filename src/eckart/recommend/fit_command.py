@@ -1,13 +1,14 @@
 """`eckart recommend fit` and its options."""
 
 import shlex
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
 from eckart.errors import ArgumentError
-from eckart.recommend.options import (
+from eckart.recommend.commands import (
     attribute_options,
     attribute_tables,
     check_files,
@@ -16,25 +17,38 @@ from eckart.recommend.options import (
     length_option,
     titles,
 )
+from eckart.recommend.settings import Feedback, Scale, Settings
 from eckart.terminal import console
 from eckart.terminal.console import check_report, write_report
 from eckart.terminal.options import EXIT_STATUS, FILE, reported_options, seed_option, together
 from eckart.threads import limited_threads
 
-METHODS: Final = ("als", "cholesky", "blocks", "gd", "gibbs")
+KINDS: Final[dict[object, dict[str, Any]]] = {
+    int: {"type": click.IntRange(min=1)},
+    float: {"type": float},
+    bool: {"is_flag": True},
+    Scale: {"type": (float, float)},
+}
+"""Type of the option of a setting of each kind."""
 
-data_options = together(
-    click.option("--implicit", is_flag=True, help="Only the fact of an interaction counts."),
-    click.option(
-        "--min-rating",
-        "at_least",
-        type=float,
-        help="Keep ratings of at least this as interactions.",
-    ),
-    click.option("--disliked", type=float, help="Take ratings of at most this as dislikes."),
-    click.option(
-        "--scale", type=(float, float), help="The lowest and the highest possible rating."
-    ),
+
+def options_of(settings: type[Feedback | Settings]) -> dict[str, Any]:
+    """The options of all settings that have a help text, by the name of the setting."""
+    return {
+        one.name: click.option(
+            one.metadata["flag"] or f"--{one.name.replace('_', '-')}",
+            one.name,
+            help=one.metadata["help"],
+            **(KINDS.get(one.metadata["kind"]) or {"type": click.Choice(one.metadata["kind"])}),
+        )
+        for one in fields(settings)
+        if one.metadata["help"]
+    }
+
+
+model_settings = options_of(Settings)
+attribute_weight_option, epochs_option = (
+    model_settings.pop(name) for name in ("attribute_weight", "epochs")
 )
 side_options = together(
     attribute_options,
@@ -44,37 +58,14 @@ side_options = together(
         "numbers as categories, NAME:id marks the column of ids.",
     ),
     click.option("--item-columns", help="Columns of --item-attributes that count."),
-    click.option(
-        "--attribute-weight",
-        type=float,
-        help="How much each attribute counts beside an interaction.  [default: 1]",
-    ),
+    attribute_weight_option,
 )
 model_options = together(
-    click.option("--rank", type=click.IntRange(min=1), help="Columns of B.  [default: 32]"),
-    click.option(
-        "--regularization", type=float, help="λ; chosen on a part of the input if left out."
-    ),
-    click.option(
-        "--count-exponent", type=float, help="ν: the penalty grows with counts^ν.  [default: 1]"
-    ),
-    click.option(
-        "--unobserved-weight",
-        type=float,
-        help="α: weight of unobserved entries, without ratings.  [default: 0.1]",
-    ),
-    click.option("--implicit-features", type=float, help="Weight of the pattern of rated items."),
-    click.option("--nonnegative", is_flag=True, help="Keep all factors nonnegative."),
-    click.option(
-        "--solver",
-        "method",
-        type=click.Choice(METHODS),
-        help="als (conjugate gradients), cholesky, blocks, gd (stochastic), gibbs.  [default: als]",
-    ),
+    *model_settings.values(),
     click.option(
         "--bayesian", is_flag=True, help="Short for --solver gibbs: predictions with a deviation."
     ),
-    click.option("--epochs", type=click.IntRange(min=1), help="Sweeps over all users and items."),
+    epochs_option,
     click.option("--tune", "tuned", is_flag=True, help="Choose rank, λ, α and ν by Optuna."),
     click.option("--trials", type=click.IntRange(min=1), help="Trials of --tune.  [default: 40]"),
     click.option("--time-limit", type=float, help="Seconds for --tune."),
@@ -93,12 +84,8 @@ test_options = together(
 )
 
 
-def checked(options: dict[str, Any], *, has_data: bool) -> None:
-    """Refuse options that contradict each other, before the data is read.
-
-    Raises:
-        ArgumentError: If options contradict each other, or one is out of range.
-    """
+def check_options(options: dict[str, Any], *, has_data: bool) -> None:
+    """Refuse options that contradict each other, before the data is read."""
     if not has_data and options["older"] is None:
         raise ArgumentError(
             "There is nothing to fit.",
@@ -129,17 +116,6 @@ def checked(options: dict[str, Any], *, has_data: bool) -> None:
                 hint=f"Leave it out, or add `{needed}`.",
                 code="option-does-not-apply",
             )
-    _check_numbers(options)
-
-
-def _check_numbers(options: dict[str, Any]) -> None:
-    scale = options["scale"]
-    if scale and not scale[0] < scale[1]:
-        raise ArgumentError(
-            f"The scale is from {scale[0]:g} to {scale[1]:g}.",
-            hint="Give the lowest and then the highest rating, such as --scale 1 5.",
-            code="bad-scale",
-        )
     # checked here too, since the library would refuse it only after the data was read
     if not 0 < options["share"] < 1:
         raise ArgumentError(
@@ -154,7 +130,7 @@ def _check_numbers(options: dict[str, Any]) -> None:
 )
 @click.argument("data", metavar="[INTERACTIONS]", type=FILE, required=False)
 @column_options
-@data_options
+@together(*options_of(Feedback).values())
 @side_options
 @model_options
 @test_options
@@ -168,24 +144,25 @@ def fit(data: Path | None, report: Path | None, as_json: bool, **options: Any) -
     Columns are found by their names or named by options; ids may be of any type. The model is a
     folder, by default beside the table, with its name and .model.
     """
-    checked(options, has_data=data is not None)
+    check_options(options, has_data=data is not None)
     output = options["output"] or _default(data or options["older"])
     _check_paths(data, output, report, options)
     # imported after all checks, so that `--help` and refusals load no numerical library
-    from eckart.completion.kernels.compiled import compiling_said_by
+    from eckart.completion.kernels import compiling_noted_by
     from eckart.recommend.fit import fit_recommender
+    from eckart.recommend.report import fit_rows, metric_table, recommend_page
 
     quiet = options["quiet"]
     with (
         limited_threads(options["threads"]),
         # the first run compiles the kernels for some seconds, which would look like a stall
-        compiling_said_by(lambda text: console.note(text, quiet=quiet)),
+        compiling_noted_by(lambda text: console.note(text, quiet=quiet)),
     ):
         result = fit_recommender(
             data,
             output,
             named=column_names(options),
-            feedback=_feedback(options),
+            feedback=Feedback(**_given(Feedback, options)),
             attributes=attribute_tables(options),
             settings=_settings(options),
             test=options["test"],
@@ -200,51 +177,38 @@ def fit(data: Path | None, report: Path | None, as_json: bool, **options: Any) -
         )
     document = result.to_dict()
     if report is not None:
-        _report(result, report, titles(options["names"], result.model), force=options["force"])
+        names = titles(options["names"], result.model)
+        command = shlex.join(["eckart", *click.get_current_context().obj])
+        page = recommend_page(result.report_document(names, command))
+        write_report(report, page, force=options["force"])
     if as_json:
         console.answer_json("recommend fit", document)
     else:
         console.notes(result.notes, quiet=quiet)
-        _show(document)
+        console.answer_rows(fit_rows(document))
+        if document["evaluation"] is not None:
+            console.answer_table(*metric_table(document["evaluation"]))
     console.note(f"Wrote {output}", quiet=quiet)
     if report is not None:
         console.note(f"Wrote {report}", quiet=quiet)
     return EXIT_STATUS[result.grade]
 
 
-def _feedback(options: dict[str, Any]) -> Any:
-    """What ratings stand for; None leaves it to the older model or to the data."""
-    from eckart.recommend.feedback import Feedback
-
-    given = Feedback(
-        implicit=True if options["implicit"] else None,
-        at_least=options["at_least"],
-        disliked=options["disliked"],
-        scale=options["scale"] or None,
-    )
-    return None if given == Feedback() else given
+def _given(settings: type[Feedback | Settings], options: dict[str, Any]) -> dict[str, Any]:
+    """The settings that were given; a flag that was not given, or nothing, is none."""
+    # by identity, since 0 equals False but is a number that was given
+    return {
+        name: options[name]
+        for name in options_of(settings)
+        if options[name] is not None and options[name] is not False
+    }
 
 
 def _settings(options: dict[str, Any]) -> dict[str, Any]:
-    """The settings that were given; the others are those of an older model or the defaults.
-
-    Raises:
-        ArgumentError: If a setting is out of its range.
-    """
-    from eckart.recommend.settings import Settings
-
-    names = ("rank", "regularization", "count_exponent", "unobserved_weight",
-             "implicit_features", "nonnegative", "attribute_weight", "method",
-             "epochs")  # fmt: skip
-    # by identity, since 0 equals False but is a number that was given
-    given = {
-        name: options[name]
-        for name in names
-        if options[name] is not None and options[name] is not False
-    }
+    """The settings that were given; the others are those of an older model or the defaults."""
+    given = {**_given(Settings, options), "seed": options["seed"]}
     if options["bayesian"]:
         given["method"] = "gibbs"
-    given["seed"] = options["seed"]
     # refuses bad numbers before any file is read
     Settings(**given)
     return given
@@ -273,19 +237,3 @@ def _default(source: Path) -> Path:
     # the stem of `ratings.csv.gz` is to be `ratings`
     name = named_path(source).name.removesuffix(".gz")
     return beside(source, f"{Path(name).stem}.model")
-
-
-def _show(document: dict[str, Any]) -> None:
-    from eckart.recommend.report import fit_rows, metric_table
-
-    console.answer_rows(fit_rows(document))
-    if document["evaluation"] is not None:
-        header, rows = metric_table(document["evaluation"])
-        console.answer_table(header, rows)
-
-
-def _report(result: Any, path: Path, names: dict[str, str] | None, *, force: bool) -> None:
-    from eckart.recommend.report import recommend_page
-
-    command = shlex.join(["eckart", *click.get_current_context().obj])
-    write_report(path, recommend_page(result.report_document(names, command)), force=force)

@@ -1,8 +1,8 @@
 """From interactions to a model: one run of a solver, and the steps that complete its factors."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any, Final, Literal, TypeAlias, final
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final, final
 
 import numpy as np
 import numpy.typing as npt
@@ -10,10 +10,9 @@ import scipy.linalg
 
 from eckart.approximations import BiasedFactors, PosteriorSamples
 from eckart.arrays import FLOAT32, FLOAT64, Array, as_randomness
-from eckart.completion.als import AlternatingLeastSquares
+from eckart.completion.als import AlternatingLeastSquares, Cholesky, CoordinateBlocks
 from eckart.completion.base import EntriesSolver
 from eckart.completion.entries import Entries
-from eckart.completion.equations import Cholesky, CoordinateBlocks
 from eckart.completion.fold_in import fold_in
 from eckart.completion.gibbs import GibbsSampling
 from eckart.completion.objective import Observed
@@ -22,23 +21,22 @@ from eckart.engine import Factorization, Interrupted
 from eckart.errors import ArgumentError
 from eckart.factorization import factorize
 from eckart.factors import Factors
-from eckart.recommend.feedback import Feedback
-from eckart.recommend.interactions import Interactions
+from eckart.recommend.evaluation import Split
+from eckart.recommend.interactions import Interactions, Side
 from eckart.recommend.model import (
     Approximation,
     Model,
+    as_biased,
     as_entries,
-    as_offset,
-    attributed,
     each_draw,
-    plainest,
+    simplify,
+    with_attributes,
 )
-from eckart.recommend.settings import Settings
-from eckart.recommend.splitting import Split
+from eckart.recommend.settings import Feedback, Settings
 from eckart.solvers import Step
 from eckart.threads import one_blas_thread
 
-DRAWN_BYTES: Final = 2**30
+DRAWS_BYTES: Final = 2**30
 """Memory in bytes for all draws of a posterior that a model keeps."""
 FEWEST_DRAWS: Final = 10
 """Draws that are kept at least, whatever memory they take."""
@@ -50,13 +48,6 @@ ROWS: Final = {"als": None, "cholesky": Cholesky(), "blocks": CoordinateBlocks()
 
 def make_solver(settings: Settings, shape: tuple[int, int]) -> EntriesSolver:
     """The solver that the settings name.
-
-    Args:
-        settings: Settings of the fit.
-        shape: (users, items), from which the number of draws that fit into memory follows.
-
-    Raises:
-        ArgumentError: If nonnegative factors are required of a solver that cannot ensure them.
 
     Example:
         >>> make_solver(Settings(epochs=3), (10, 10)).epochs
@@ -75,12 +66,11 @@ def make_solver(settings: Settings, shape: tuple[int, int]) -> EntriesSolver:
         samples = {} if settings.epochs is None else {"samples": settings.epochs}
         # bytes of one draw: float32 factors of both sides with a bias each
         draw = 4 * (settings.rank + 1) * sum(shape)
-        keep = min(GibbsSampling().keep, max(FEWEST_DRAWS, DRAWN_BYTES // draw))
+        keep = min(GibbsSampling().keep, max(FEWEST_DRAWS, DRAWS_BYTES // draw))
         return GibbsSampling(burn_in=BURN_IN, keep=keep, **samples)
     return AlternatingLeastSquares(by=ROWS[settings.method], **epochs)
 
 
-Side: TypeAlias = Literal["rows", "columns"]
 DAMPING: Final = 2.0
 """Ridge of the regression on attributes, in users or items of average factors that are added to
 those of each attribute."""
@@ -88,7 +78,7 @@ those of each attribute."""
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Mapping:
+class AttributeMapping:
     """Map from the attributes of a user or item to their factors and bias: [M 1]·Γ.
 
     It is for users and items without interactions. The equations of the fit alone would treat such
@@ -107,22 +97,16 @@ class Mapping:
     weights: Array
     lowest: float
 
-    def applied(self, matrix: Any) -> tuple[Array, Array]:
+    def apply(self, matrix: Any) -> tuple[Array, Array]:
         """Factors and biases of the rows of a matrix of attributes."""
         found = (matrix @ self.weights[:-1] + self.weights[-1]).astype(FLOAT32)
         return np.maximum(found[:, :-1], self.lowest), found[:, -1]
 
 
-def learned_mapping(
+def learn_mapping(
     offset: BiasedFactors, data: Interactions, side: Side, *, nonnegative: bool
-) -> Mapping | None:
+) -> AttributeMapping | None:
     """Learn Γ by ridge regression on all users or items with interactions and attributes.
-
-    Args:
-        offset: The factors and biases of the model.
-        data: The interactions of the model, with attributes.
-        side: "rows" for users, "columns" for items.
-        nonnegative: Whether factors must be nonnegative.
 
     Returns:
         The map; None if no user or item has both.
@@ -153,33 +137,27 @@ def learned_mapping(
         G[np.diag_indices_from(G)] += DAMPING
         weights = scipy.linalg.solve(G, right, assume_a="pos")
         constant = average - means @ weights
-    return Mapping(weights=np.vstack([weights, constant]), lowest=0.0 if nonnegative else -np.inf)
+    return AttributeMapping(
+        weights=np.vstack([weights, constant]), lowest=0.0 if nonnegative else -np.inf
+    )
 
 
-def mapped(
+def map_cold(
     offset: BiasedFactors, data: Interactions, side: Side, *, nonnegative: bool
 ) -> BiasedFactors:
     """Factors in which all users or items without interactions get those of their attributes."""
-    mapping = learned_mapping(offset, data, side, nonnegative=nonnegative)
-    return offset if mapping is None else placed(mapping, offset, data, side)
+    mapping = learn_mapping(offset, data, side, nonnegative=nonnegative)
+    return offset if mapping is None else place_cold(mapping, offset, data, side)
 
 
-def placed(
-    mapping: Mapping,
+def place_cold(
+    mapping: AttributeMapping,
     offset: BiasedFactors,
     data: Interactions,
     side: Side,
     places: npt.NDArray[Any] | None = None,
 ) -> BiasedFactors:
-    """Set the factors of users or items that have attributes but no interactions.
-
-    Args:
-        mapping: The map from attributes to factors.
-        offset: The factors and biases to change; a copy is returned.
-        data: The interactions and attributes of its rows and columns.
-        side: "rows" or "columns": which side is changed.
-        places: The places that may be changed; None allows all.
-    """
+    """Set the factors of users or items that have attributes but no interactions."""
     attributes, counts = _of(data, side)
     assert attributes is not None
     # those with interactions are solved by the equations of the fit
@@ -187,7 +165,7 @@ def placed(
     here = np.flatnonzero(cold) if places is None else places[cold[places]]
     if not len(here):
         return offset
-    found, bias = mapping.applied(attributes.matrix[here])
+    found, bias = mapping.apply(attributes.matrix[here])
     if side == "rows":
         B, row_bias = offset.factors.B.copy(), offset.row_bias.copy()
         B[here], row_bias[here] = found, bias
@@ -204,7 +182,7 @@ def _of(data: Interactions, side: Side) -> tuple[Any, npt.NDArray[np.int64]]:
 
 
 OnStep = Callable[[Step], None]
-SMALL: Final = 0.1
+START_LENGTH: Final = 0.1
 """Length of the random factors of new users and items, the same as `factorize` starts with."""
 
 
@@ -228,10 +206,7 @@ def fit_model(
     data: Interactions,
     settings: Settings,
     *,
-    regularization: float | None = None,
-    scale: tuple[float, float] | None = None,
     start: Model | None = None,
-    time_limit: float | None = None,
     on_step: OnStep | None = None,
     keep_interrupted: bool = False,
 ) -> Fit:
@@ -240,27 +215,13 @@ def fit_model(
     Unless the solver draws from a posterior, all users are solved exactly once more at the end, so
     that a user who is added later gets the same factors, and explanations sum to scores.
 
-    Args:
-        data: The interactions.
-        settings: Settings of the fit.
-        regularization: λ, if it was chosen after the settings were made.
-        scale: The lowest and the highest rating; None takes those of the data.
-        start: An older model whose factors are the starting point.
-        time_limit: Seconds after which the solver stops.
-        on_step: Called with every step.
-        keep_interrupted: Whether Ctrl-C makes a model of what was reached, instead of raising.
-
-    Raises:
-        ArgumentError: If a setting does not apply to these interactions.
-        MatrixError: If there are no interactions.
-
     Cost:
         The cost of the solver and of one exact sweep over the users.
     """
-    settings, notes = settings.fitting(data)
+    settings, notes = settings.adapt(data)
     explicit = data.ratings is not None
-    plain = settings.objective(explicit=explicit, regularization=regularization)
-    objective = attributed(plain, data)
+    plain = settings.objective(explicit=explicit)
+    objective = with_attributes(plain, data)
     entries = as_entries(data, objective)
     begun = None if start is None else warm_start(start, data, settings, objective)
     try:
@@ -270,7 +231,6 @@ def fit_model(
             objective=objective,
             solver=make_solver(settings, data.shape),
             start=begun,
-            time_limit=time_limit,
             seed=settings.seed,
             on_step=on_step,
         )
@@ -278,20 +238,20 @@ def fit_model(
         if not keep_interrupted:
             raise
         run = interrupted.partial
-    approximation = _answering(run.approximation, data, entries, objective)
+    approximation = _complete(run.approximation, data, entries, objective)
     # predictions are clipped to what was seen if no scale was given
-    low_high = scale
-    if explicit and scale is None and data.ratings is not None:
-        low_high = (float(data.ratings.min()), float(data.ratings.max()))
+    scale = data.scale
+    if scale is None and data.ratings is not None:
+        scale = (float(data.ratings.min()), float(data.ratings.max()))
     return Fit(
         model=Model(
             data=replace(data, notes=()),
-            approximation=plainest(each_draw(approximation, _laid_out), plain),
+            approximation=simplify(each_draw(approximation, _in_file_order), plain),
             objective=plain,
-            scale=low_high if explicit else None,
+            scale=scale if explicit else None,
             document={
                 "settings": {**settings.to_dict(), "regularization": objective.strength},
-                "feedback": Feedback(scale=scale).to_dict(),
+                "feedback": asdict(Feedback(scale=data.scale)),
             },
         ),
         run=run,
@@ -299,7 +259,7 @@ def fit_model(
     )
 
 
-def _answering(
+def _complete(
     found: Approximation,
     data: Interactions,
     entries: Entries,
@@ -311,12 +271,12 @@ def _answering(
         return found
     # items first: where unobserved entries count, the equations of a user hold all items
     nonnegative = objective.nonnegative
-    offset = mapped(as_offset(found), data, "columns", nonnegative=nonnegative)
+    offset = map_cold(as_biased(found), data, "columns", nonnegative=nonnegative)
     offset = fold_in(offset, objective, entries, "rows")
-    return mapped(offset, data, "rows", nonnegative=nonnegative)
+    return map_cold(offset, data, "rows", nonnegative=nonnegative)
 
 
-def _laid_out(offset: BiasedFactors, _: BiasedFactors) -> BiasedFactors:
+def _in_file_order(offset: BiasedFactors, _: BiasedFactors) -> BiasedFactors:
     """The factors in the memory order that they have when read from a file.
 
     The last bits of products depend on that order, and a model must answer the same after reading.
@@ -336,19 +296,19 @@ def fit_split(held: Split, settings: Settings, **arguments: Any) -> Fit:
         return fit
     shown, model = held.shown, fit.model
     # the attributes of the users that are shown, which the model's objective lacks
-    objective = attributed(model.objective, shown)
+    objective = with_attributes(model.objective, shown)
     randomness = np.random.default_rng([settings.seed, len(shown)])
     folded = fold_in(
         model.approximation, objective, as_entries(shown, objective), "rows", seed=randomness
     )
     held_out = shown.user_counts() > 0
 
-    def taken(old: BiasedFactors, new: BiasedFactors) -> BiasedFactors:
+    def take(old: BiasedFactors, new: BiasedFactors) -> BiasedFactors:
         B = np.where(held_out[:, None], new.factors.B, old.factors.B)
         return old.with_rows(B, np.where(held_out, new.row_bias, old.row_bias))
 
-    both = each_draw(model.approximation, taken, folded)
-    answering = model.having(held.train, plainest(both, objective))
+    both = each_draw(model.approximation, take, folded)
+    answering = replace(model, data=held.train, approximation=simplify(both, objective))
     return replace(fit, model=answering)
 
 
@@ -372,7 +332,7 @@ def warm_start(
     ):
         places = known.places(vocabulary.ids)
         first = drawn.standard_normal((len(vocabulary), settings.rank)).astype(np.float32)
-        first *= np.float32(SMALL / np.sqrt(settings.rank))
+        first *= np.float32(START_LENGTH / np.sqrt(settings.rank))
         own = places >= 0
         # components beyond the older rank stay random
         first[own, : factors.rank] = factor[places[own]]

@@ -10,19 +10,13 @@ from eckart.arrays import FLOAT32, Randomness
 from eckart.completion.fold_in import fold_in
 from eckart.errors import ArgumentError
 from eckart.factors import Factors
-from eckart.recommend.attribute_tables import AttributeTables, attach_later
+from eckart.recommend.attribute_tables import AttributeTables, attach
+from eckart.recommend.chunked import Numbers, TableLike
 from eckart.recommend.columns import ColumnNames
-from eckart.recommend.fitting import Side, learned_mapping, placed
-from eckart.recommend.interactions import Interactions, interactions_of
-from eckart.recommend.merging import (
-    as_known,
-    check_numbered,
-    merged,
-    of_known,
-    placed_pairs,
-    without_user,
-)
-from eckart.recommend.model import Model, as_entries, attributed, each_draw, plainest
+from eckart.recommend.fitting import learn_mapping, place_cold
+from eckart.recommend.interaction_tables import check_numbered, interactions_of, place_pairs
+from eckart.recommend.interactions import Interactions, Side, align, align_new, merge, restrict
+from eckart.recommend.model import Model, as_entries, each_draw, simplify, with_attributes
 from eckart.recommend.reading import read_table, table_of_matrix
 
 
@@ -68,7 +62,7 @@ class Addition:
 
 def add_interactions(
     model: Model,
-    data: Any,
+    data: TableLike,
     named: ColumnNames | None = None,
     *,
     attributes: AttributeTables | None = None,
@@ -102,21 +96,25 @@ def add_interactions(
     """
     named = (named or ColumnNames()).like(model.named)
     new, notes = _read(model, data, named, (user_ids, item_ids))
-    together = merged(model.data, new, notes, judged=model.feedback.judges)
+    together = merge(model.data, new, notes, judged=model.feedback.judges)
     users = np.unique(new.rows)
     if attributes is not None:
-        attached = attach_later(together, attributes, named)
+        attached = attach(together, attributes, named, later=True)
         together, notes = attached.data, [*notes, *attached.notes]
-        users = np.union1d(users, attached.places.get("user", users))
+        users = np.union1d(users, attached.rows.get("user", users))
     known = model.data.shape
-    fitted = _solved(model, together, users)
-    after = model.having(replace(together, notes=()), plainest(fitted, model.objective))
-    scale = _widened_scale(model, together)
+    scale = _widen_scale(model, together)
     if model.scale != scale and model.scale is not None and scale is not None:
         notes.append("The scale of the ratings was {:g} to {:g} and is now {:g} to {:g}."
                      .format(*model.scale, *scale))  # fmt: skip
+    after = replace(
+        model,
+        data=replace(together, notes=()),
+        approximation=simplify(_solve(model, together, users), model.objective),
+        scale=scale,
+    )
     return Addition(
-        model=replace(after, scale=scale),
+        model=after,
         interactions=len(new) if new.weights is None else int(np.count_nonzero(new.weights)),
         new_users=together.shape[0] - known[0],
         new_items=together.shape[1] - known[1],
@@ -149,31 +147,35 @@ def remove_user(model: Model, user: object) -> Model:
     left = each_draw(
         model.approximation, lambda draw, _: _without_row(draw, place, pattern=pattern)
     )
-    return model.having(without_user(model.data, place), plainest(left, model.objective))
+    return replace(
+        model,
+        data=restrict(model.data, "rows", np.delete(np.arange(model.data.shape[0]), place)),
+        approximation=simplify(left, model.objective),
+    )
 
 
 def _read(
-    model: Model, data: Any, named: ColumnNames, ids: tuple[Any, Any]
+    model: Model, data: TableLike, named: ColumnNames, ids: tuple[Any, Any]
 ) -> tuple[Interactions, list[str]]:
     """Read new interactions, over ids that begin with those of the model."""
     users, items = model.data.users, model.data.items
     if data is None:
         # no entries over the ids of the model, so that only the attributes are new
-        return replace(model.data.chosen(np.zeros(0, np.intp)), notes=()), []
+        return replace(model.data.select(np.zeros(0, np.intp)), notes=()), []
     if isinstance(data, Interactions):
-        return as_known(data, users, items), []
+        return align(data, users, items), []
     if hasattr(data, "tocoo"):
         check_numbered(model.data, ids)
         rated = model.explicit or model.feedback.needs_ratings
         table = table_of_matrix(data, *ids, "rating" if rated else "weight")
     else:
         table = read_table(data, named)
-    *_, said = placed_pairs(table, users, items)
+    *_, said = place_pairs(table, users, items)
     read = interactions_of(table, model.feedback, later=True)
-    return of_known(read, users, items), said
+    return align_new(read, users, items), said
 
 
-def _widened_scale(model: Model, data: Interactions) -> tuple[float, float] | None:
+def _widen_scale(model: Model, data: Interactions) -> tuple[float, float] | None:
     """The scale of the ratings, old and later; one that was given does not widen."""
     if model.scale is None or data.ratings is None or model.feedback.scale is not None:
         return model.scale
@@ -181,26 +183,26 @@ def _widened_scale(model: Model, data: Interactions) -> tuple[float, float] | No
     return min(low, float(data.ratings.min())), max(high, float(data.ratings.max()))
 
 
-def _solved(model: Model, data: Interactions, users: Any) -> BiasedFactors | PosteriorSamples:
+def _solve(model: Model, data: Interactions, users: Numbers) -> BiasedFactors | PosteriorSamples:
     """Solve some users and all new items of a model from what is now known of them."""
-    shape, known = data.shape, model.data.shape
+    pattern = model.objective.implicit_features > 0
     fitted = each_draw(
-        model.approximation,
-        lambda draw, _: _widened(draw, shape, pattern=model.objective.implicit_features > 0),
+        model.approximation, lambda draw, _: _widen(draw, data.shape, pattern=pattern)
     )
     # one generator for all steps, seeded anew for each addition: draws have to be independent
-    randomness = np.random.default_rng([len(data), len(model.data), *shape])
-    fitted = _solve_rows(model, fitted, data, users, randomness)
-    fresh = np.arange(known[1], shape[1])
+    randomness = np.random.default_rng([len(data), len(model.data), *data.shape])
+    fitted = _solve_side(model, fitted, data, "rows", users, randomness)
+    known_items = model.data.shape[1]
+    fresh = np.arange(known_items, data.shape[1])
     if len(fresh):
-        fitted = _solve_columns(model, fitted, data, fresh, randomness)
+        fitted = _solve_side(model, fitted, data, "columns", fresh, randomness)
         # the first solution of these users knew the new items with factors of zero only
-        of_fresh = np.unique(data.rows[data.columns >= known[1]])
-        fitted = _solve_rows(model, fitted, data, of_fresh, randomness)
+        of_fresh = np.unique(data.rows[data.columns >= known_items])
+        fitted = _solve_side(model, fitted, data, "rows", of_fresh, randomness)
     return fitted
 
 
-def _widened(offset: BiasedFactors, shape: tuple[int, int], *, pattern: bool) -> BiasedFactors:
+def _widen(offset: BiasedFactors, shape: tuple[int, int], *, pattern: bool) -> BiasedFactors:
     """Append zeros for new rows and columns, also to the factors of a pattern."""
     rows, columns = (more - known for more, known in zip(shape, offset.shape, strict=True))
     B = np.pad(offset.factors.B, ((0, rows), (0, 0)))
@@ -211,90 +213,41 @@ def _widened(offset: BiasedFactors, shape: tuple[int, int], *, pattern: bool) ->
         # attributes
         extra = np.insert(extra, [offset.shape[1]] * columns, 0, axis=1)
         below = np.insert(below, [offset.shape[0]] * rows, 0, axis=0)
-    return BiasedFactors(
-        offset.mean,
-        np.pad(offset.row_bias, (0, rows)),
-        np.pad(offset.column_bias, (0, columns)),
-        Factors(B, A),
-        extra,
-        below,
-    )
+    biases = np.pad(offset.row_bias, (0, rows)), np.pad(offset.column_bias, (0, columns))
+    return BiasedFactors(offset.mean, *biases, Factors(B, A), extra, below)
 
 
-def _solve_rows(
+def _solve_side(
     model: Model,
     known: BiasedFactors | PosteriorSamples,
     data: Interactions,
-    rows: Any,
+    side: Side,
+    places: Numbers,
     randomness: Randomness,
 ) -> BiasedFactors | PosteriorSamples:
-    """Solve some users again from all that is known of them."""
-    if not len(rows):
+    """Solve some users (or items) again from all that is known of them, the others held fixed."""
+    if not len(places):
         return known
-    part = _only(data, rows, side=0)
-    objective = attributed(model.objective, part)
+    part = restrict(data, side, places)
+    objective = with_attributes(model.objective, part)
 
-    def taken(old: BiasedFactors, new: BiasedFactors) -> BiasedFactors:
-        B, bias = old.factors.B.astype(FLOAT32), old.row_bias.copy()
-        B[rows], bias[rows] = new.factors.B, new.row_bias
-        return old.with_rows(B, bias)
-
-    entries = as_entries(part, objective)
-    found = each_draw(known, taken, fold_in(known, objective, entries, "rows", seed=randomness))
-    return _by_attributes(model, found, data, "rows", rows)
-
-
-def _solve_columns(
-    model: Model,
-    known: BiasedFactors | PosteriorSamples,
-    data: Interactions,
-    columns: Any,
-    randomness: Randomness,
-) -> BiasedFactors | PosteriorSamples:
-    """Solve some items from the users who interacted with them."""
-    part = _only(data, columns, side=1)
-    objective = attributed(model.objective, part)
-
-    def taken(old: BiasedFactors, new: BiasedFactors) -> BiasedFactors:
+    def take(old: BiasedFactors, new: BiasedFactors) -> BiasedFactors:
+        if side == "rows":
+            B, bias = old.factors.B.astype(FLOAT32), old.row_bias.copy()
+            B[places], bias[places] = new.factors.B, new.row_bias
+            return old.with_rows(B, bias)
         A, bias = old.factors.A.astype(FLOAT32), old.column_bias.copy()
-        A[:, columns], bias[columns] = new.factors.A, new.column_bias
+        A[:, places], bias[places] = new.factors.A, new.column_bias
         return old.with_columns(A, bias)
 
     entries = as_entries(part, objective)
-    found = each_draw(known, taken, fold_in(known, objective, entries, "columns", seed=randomness))
-    return _by_attributes(model, found, data, "columns", columns)
-
-
-def _by_attributes(
-    model: Model,
-    found: BiasedFactors | PosteriorSamples,
-    data: Interactions,
-    side: Side,
-    places: Any,
-) -> BiasedFactors | PosteriorSamples:
-    """Set the factors of those of some places that have attributes but no interactions."""
-    nonnegative = model.objective.nonnegative
+    found = each_draw(known, take, fold_in(known, objective, entries, side, seed=randomness))
     # from the factors and attributes of the model alone, so an addition gives the same as the fit
-    mapping = learned_mapping(model.offset, model.data, side, nonnegative=nonnegative)
+    mapping = learn_mapping(model.offset, model.data, side, nonnegative=model.objective.nonnegative)
     # the Gibbs sampler takes no attributes
     if mapping is None or isinstance(found, PosteriorSamples):
         return found
-    return placed(mapping, found, data, side, places)
-
-
-def _only(data: Interactions, places: Any, *, side: int) -> Interactions:
-    """The entries of some rows or columns, renumbered from 0."""
-    own = data.rows if side == 0 else data.columns
-    to_new = np.full(data.shape[side], -1, np.int32)
-    to_new[places] = np.arange(len(places), dtype=np.int32)
-    part = data.chosen(to_new[own] >= 0)
-    attributes = data.user_attributes if side == 0 else data.item_attributes
-    kept = None if attributes is None else attributes.chosen(places)
-    if side == 0:
-        users = replace(data.users, ids=data.users.column(places))
-        return replace(part, users=users, rows=to_new[part.rows], user_attributes=kept)
-    items = replace(data.items, ids=data.items.column(places))
-    return replace(part, items=items, columns=to_new[part.columns], item_attributes=kept)
+    return place_cold(mapping, found, data, side, places)
 
 
 def _without_row(offset: BiasedFactors, place: int, *, pattern: bool) -> BiasedFactors:

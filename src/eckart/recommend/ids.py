@@ -6,30 +6,19 @@ from typing import Any, Final, TypeAlias, cast, final
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pyarrow import compute
 
 from eckart.errors import MatrixError
 from eckart.files.columns import plain_values
-from eckart.recommend.chunked import Growing, taken
+from eckart.recommend.chunked import Column, Growing, pc, take
 
-pc: Final[Any] = compute  # its functions are created at import, which no type checker sees
 WHOLE: Final = r"^(0|-?[1-9][0-9]*)(\.0)?$"
 """Text of a whole number without leading zeros, which the number would not give back."""
 GAPS: Final = ("NAType", "NaTType")
 """Names of the classes of missing values in pandas; by name, so that pandas is not imported."""
 
 
-def column_of(values: Any, what: str = "ids") -> tuple[Any, bool]:
-    """A column as an Arrow array, and whether it holds whole numbers beyond 64 bits, as text.
-
-    Args:
-        values: The column.
-        what: What the column holds, for messages.
-
-    Raises:
-        MatrixError: If it is not a column, or its values are of several types or of one without
-            text.
-    """
+def column_of(values: Column, what: str = "ids") -> tuple[Column, bool]:
+    """A column as an Arrow array, and whether it holds whole numbers beyond 64 bits, as text."""
     if isinstance(values, pa.ChunkedArray | pa.Array):
         return values, False
     # a text is iterable, but its characters are not ids
@@ -49,7 +38,7 @@ def column_of(values: Any, what: str = "ids") -> tuple[Any, bool]:
     return _one_by_one(list(cast("Iterable[Any]", listed)), what), False
 
 
-def _one_by_one(listed: list[Any], what: str) -> Any:
+def _one_by_one(listed: list[Any], what: str) -> Column:
     """A column that Arrow refuses: values with missing ones, or NumPy scalars, are converted."""
     filled = [None if _is_gap(one) else one for one in listed]
     given = [one for one in filled if one is not None]
@@ -73,18 +62,11 @@ def _one_by_one(listed: list[Any], what: str) -> Any:
     raise _bad(f"The {what} are of the type {kinds[0]}.", what)
 
 
-def canonical(ids: Any) -> Any:
+def canonical(ids: Column) -> Column:
     """Ids as whole numbers (int64 or uint64) if all of them are whole numbers, else as text.
 
     A float or a decimal that is whole becomes that number, also among others that are not whole;
     times are written without trailing zeros, so that their unit does not matter.
-
-    Args:
-        ids: An Arrow array of any type.
-
-    Raises:
-        MatrixError: If an id is infinite, a float that stands for several whole numbers, or of a
-            type that has no text.
 
     Example:
         >>> canonical(pa.array([12.0, 7.0])).to_pylist()
@@ -117,7 +99,7 @@ def canonical(ids: Any) -> Any:
     )
 
 
-def _of_floats(ids: Any) -> Any:
+def _of_floats(ids: Column) -> Column:
     numbers = ids.to_numpy(zero_copy_only=False)
     if not np.isfinite(numbers).all():
         raise _no_id("infinite, or no number", "Leave out its rows.")
@@ -137,7 +119,7 @@ def _of_floats(ids: Any) -> Any:
     return pa.array([str(int(one)) if is_whole else text for is_whole, one, text in named])
 
 
-def _as_whole(texts: Any) -> Any:
+def _as_whole(texts: Column) -> Column:
     """Texts as 64-bit numbers if all of them are, else unchanged."""
     if not pc.all(pc.match_substring_regex(texts, WHOLE)).as_py():
         return texts
@@ -147,16 +129,13 @@ def _as_whole(texts: Any) -> Any:
         return texts
 
 
-def without_points(texts: Any) -> Any:
+def without_points(texts: Column) -> Column:
     """Texts with `12` for `12.0`, which is how a table of floats is written as text."""
     return pc.replace_substring_regex(texts, r"^\s*(0|-?[1-9][0-9]*)(\.0)?\s*$", r"\1")
 
 
-def all_of(ids: Any) -> Any:
+def all_of(ids: Column) -> Column:
     """Several ids as one column, of one type or of several; equal ids are written alike.
-
-    Raises:
-        MatrixError: If it is not a column, or an id is missing or invalid.
 
     Example:
         >>> all_of([1, "a", 2.0]).to_pylist()
@@ -234,29 +213,25 @@ class Encoder:
     def __init__(self, what: str) -> None:
         self._what = what
         self._codes = Growing(np.int32)
-        self._known: Any = None
-        self._waiting: list[tuple[Codes, Any]] = []
+        self._known: Column = None
+        self._waiting: list[tuple[Codes, Column]] = []
 
-    def add(self, column: Any) -> None:
-        """Add an Arrow array, of the same type as those before it.
-
-        Raises:
-            MatrixError: If an id is missing, or is a list.
-        """
+    def add(self, column: Column) -> None:
+        """Add an Arrow array, of the same type as those before it."""
         for chunk in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
-            coded = self._coded(chunk)
+            coded = self._encode(chunk)
             self._waiting.append((self._codes.add(np.asarray(coded.indices)), coded.dictionary))
         known = 0 if self._known is None else len(self._known)
         if sum(len(ids) for _, ids in self._waiting) > max(FEW, known):
             self._settle()
 
-    def finish(self) -> tuple[Any, Codes]:
+    def finish(self) -> tuple[Column, Codes]:
         """The distinct ids as an Arrow array, and the codes; this object is empty afterwards."""
         self._settle()
         distinct = pa.array([], pa.string()) if self._known is None else self._known
-        return distinct, self._codes.joined()
+        return distinct, self._codes.join()
 
-    def _coded(self, chunk: Any) -> Any:
+    def _encode(self, chunk: Column) -> Column:
         """A dictionary array of a chunk, without missing ids and without unused categories."""
         chunk = self._plain(chunk)
         if pa.types.is_nested(chunk.type) or pa.types.is_fixed_size_binary(chunk.type):
@@ -267,7 +242,7 @@ class Encoder:
             )
         if pa.types.is_dictionary(chunk.type):
             # categories of pandas and of Parquet are coded already
-            if not _has_more(chunk):
+            if not _has_unused(chunk):
                 return chunk
             chunk = chunk.dictionary_decode()
         gaps = np.asarray(pc.is_null(chunk, nan_is_null=True))
@@ -280,12 +255,8 @@ class Encoder:
             )
         return chunk.dictionary_encode()
 
-    def _plain(self, chunk: Any) -> Any:
-        """An array of an extension type or of bytes as an array of plain values or text.
-
-        Raises:
-            MatrixError: If the bytes are not text.
-        """
+    def _plain(self, chunk: Column) -> Column:
+        """An array of an extension type or of bytes as an array of plain values or text."""
         kind = chunk.type
         if isinstance(kind, pa.BaseExtensionType) and kind.extension_name.startswith("pandas."):
             # refused there: a period is stored as a number, which is not its name
@@ -309,13 +280,13 @@ class Encoder:
         together = pa.concat_arrays(parts).dictionary_encode()
         code = np.asarray(together.indices)
         for codes, ids in self._waiting:
-            taken(code[first : first + len(ids)], codes, out=codes)
+            take(code[first : first + len(ids)], codes, out=codes)
             first += len(ids)
         self._known = together.dictionary
         self._waiting = []
 
 
-def _has_more(coded: Any) -> bool:
+def _has_unused(coded: Column) -> bool:
     """Whether a dictionary array has missing values, or categories that no entry has."""
     words = coded.dictionary
     # a dictionary of floats may hold NaN, which is missing but no null

@@ -1,29 +1,27 @@
-"""Interactions: the known entries of a users × items matrix, with their ids."""
+"""Interactions: the known entries of a users × items matrix, with their ids, and their merging."""
 
 from dataclasses import dataclass, replace
-from typing import Any, Final, final
+from typing import Any, Final, Literal, TypeAlias, final
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
-from eckart.errors import ArgumentError, MatrixError
+from eckart.errors import MatrixError
 from eckart.recommend.attributes import Attributes
 from eckart.recommend.chunked import (
-    counted,
+    Floats,
+    Numbers,
+    bincount,
+    count_repeats,
+    index_type,
     pair_order,
-    repeats,
-    same_order,
-    taken,
+    take,
     without_repeats,
 )
-from eckart.recommend.columns import ColumnNames, naming
-from eckart.recommend.feedback import Feedback
-from eckart.recommend.gathering import Gathered
-from eckart.recommend.reading import Blocks, Numbers, Table, read_blocks, table_of_matrix
-from eckart.recommend.times import Clock, Times
+from eckart.recommend.times import Clock, Times, comparable, join_times
 from eckart.recommend.vocabulary import Places, Vocabulary
 
+Side: TypeAlias = Literal["rows", "columns"]
 COLUMNS: Final = ("rows", "columns", "ratings", "weights", "times")
 """The arrays with a value for each entry; all but the first two may be None."""
 NOTHING: Final = np.empty(0, np.int32)
@@ -42,6 +40,8 @@ class Interactions:
             1.
         times: The time of each entry as a whole number; None if it is not known.
         clock: The unit of the times; None without times.
+        scale: The lowest and the highest possible rating if they were given; else those of the
+            ratings count.
         notes: What was changed on reading that the user should know.
         user_attributes, item_attributes: Attributes of users and items; None without them.
     """
@@ -50,10 +50,11 @@ class Interactions:
     items: Vocabulary
     rows: Places
     columns: Places
-    ratings: Numbers | None = None
-    weights: Numbers | None = None
+    ratings: Floats | None = None
+    weights: Floats | None = None
     times: Times | None = None
     clock: Clock | None = None
+    scale: tuple[float, float] | None = None
     notes: tuple[str, ...] = ()
     user_attributes: Attributes | None = None
     item_attributes: Attributes | None = None
@@ -78,11 +79,11 @@ class Interactions:
             return np.ones(len(self), np.bool_)
         return self.weights > 0
 
-    def chosen(self, places: npt.NDArray[Any]) -> "Interactions":
+    def select(self, places: Numbers) -> "Interactions":
         """Some of the entries, given as a mask or as places; all ids are kept."""
 
-        def some(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-            return values[places] if places.dtype == np.bool_ else taken(values, places)
+        def some(values: Numbers) -> Numbers:
+            return values[places] if places.dtype == np.bool_ else take(values, places)
 
         return replace(
             self,
@@ -93,260 +94,54 @@ class Interactions:
             times=None if self.times is None else some(self.times),
         )
 
+    def popularity(self) -> Floats:
+        """How many users interacted with each item, without dislikes.
+
+        Among equally popular items the earlier one is ranked higher.
+        """
+        liked = self.liked
+        columns = self.columns if liked.all() else self.columns[liked]
+        return bincount(columns, len(self.items)).astype(np.float32)
+
     def starts(self) -> npt.NDArray[np.int64]:
         """The first entry of each user, and the end: of length users + 1."""
         return np.concatenate([np.zeros(1, np.int64), np.cumsum(self.user_counts())])
 
     def item_counts(self) -> npt.NDArray[np.int64]:
         """How many users interacted with each item."""
-        return counted(self.columns, len(self.items))
+        return bincount(self.columns, len(self.items))
 
     def user_counts(self) -> npt.NDArray[np.int64]:
         """How many items each user interacted with."""
-        return counted(self.rows, len(self.users))
+        return bincount(self.rows, len(self.users))
 
 
-def read_interactions(
-    data: Any,
-    named: ColumnNames | None = None,
-    feedback: Feedback | None = None,
-    *,
-    user_ids: Any = None,
-    item_ids: Any = None,
-    later: bool = False,
-) -> Interactions:
-    """Read and check interactions with ids of any type; each pair of user and item is kept once.
+def deduplicate(read: Interactions, notes: list[str], *, add: bool | None = None) -> Interactions:
+    """Sort interactions by user and item, and keep each pair once; `notes` tell of repeated pairs.
 
-    Of several ratings of one pair the last in time counts, or without times the last in the table;
-    the weights of repeated interactions without ratings are added. Notes say how many there were.
-
-    Args:
-        data: A path, a data frame, an Arrow table, a mapping of columns, a SciPy sparse matrix of
-            users × items, or `Interactions`, which are returned unchanged.
-        named: Names of columns with unusual names.
-        feedback: What ratings stand for; None reads them as ratings.
-        user_ids: Ids of the rows of a sparse matrix; by default their numbers.
-        item_ids: Ids of its columns; by default their numbers.
-        later: Whether they are to be added to a history, as in `interactions_of`.
-
-    Raises:
-        ArgumentError: If there is no such file, its suffix is unknown, or `feedback` needs ratings
-            and there are none.
-        FormatError: If the file is damaged.
-        MatrixError: If an id is missing, or a rating is NaN or out of range; it names the row.
-        StorageError: If the system refuses to read it.
-
-    Example:
-        >>> read = read_interactions({"user": ["u", "u"], "item": [7, 9], "rating": [4.0, 5.0]})
-        >>> read.shape, read.ratings.tolist()
-        ((1, 2), [4.0, 5.0])
-    """
-    if isinstance(data, Interactions):
-        return data
-    feedback = feedback or Feedback()
-    if hasattr(data, "tocoo"):
-        clicks = feedback.implicit and not feedback.needs_ratings
-        role = "weight" if clicks else "rating"
-        table = table_of_matrix(data, user_ids, item_ids, role).blocks()
-    else:
-        table = read_blocks(data, named)
-    if "rating" not in table.roles and feedback.needs_ratings:
-        raise ArgumentError(
-            f"{table.source} has no ratings.",
-            hint=f"Leave out what asks for ratings, or name their column: {naming('rating')}.",
-            code="no-ratings",
-        )
-    return interactions_of(table, feedback, later=later)
-
-
-def interactions_of(
-    table: Table | Blocks, feedback: Feedback, *, later: bool = False
-) -> Interactions:
-    """The interactions of a table that was read.
-
-    The columns are removed from the table to free their memory.
-
-    Args:
-        table: The table that was read.
-        feedback: What its ratings stand for.
-        later: Whether they are to be added to a history. Then ratings that are neither interactions
-            nor dislikes are kept with weight 0, so that they replace older ones.
-
-    Raises:
-        MatrixError: As for `read_interactions`.
-    """
-    blocks = table.blocks() if isinstance(table, Table) else table
-    notes = list(blocks.notes)
-    # no variable refers to the entries, so the memory of what is sorted or left out is freed at
-    # once
-    read = once(
-        _chosen_only(_checked(blocks, feedback.scale, notes), feedback, notes, later=later), notes
-    )
-    if read.ratings is not None and len(read) > 1 and np.ptp(read.ratings) == 0:
-        notes.append(
-            f"All ratings are {read.ratings[0]:g}, so they say nothing of who likes what; taken as "
-            "interactions (implicit), they say who chose what."
-        )
-    return replace(read, notes=tuple(notes))
-
-
-def _checked(blocks: Blocks, scale: tuple[float, float] | None, notes: list[str]) -> Interactions:
-    """All rows of a table in their order, less those of weight 0."""
-    gathered = Gathered(blocks)
-    (users, rows), (items, columns) = gathered.ids("user"), gathered.ids("item")
-    if not len(rows):
-        raise MatrixError(
-            f"{blocks.source} holds no interactions.", hint="Give at least one row.", code="empty"
-        )
-    times, clock = gathered.times(notes)
-    read = Interactions(
-        users=users,
-        items=items,
-        rows=rows,
-        columns=columns,
-        ratings=gathered.numbers("rating"),
-        weights=gathered.numbers("weight"),
-        times=times,
-        clock=clock,
-    )
-    # Arrow's pool keeps the memory that was freed, as much as a block and all ids
-    pa.default_memory_pool().release_unused()
-    _check(read, blocks.source, scale)
-    if read.weights is not None and not read.weights.all():
-        kept = read.weights > 0
-        if not kept.any():
-            raise MatrixError(
-                f"All weights of {blocks.source} are 0.",
-                hint="Give weights above 0, or name another column.",
-                code="empty",
-            )
-        notes.append(f"{int((~kept).sum()):,} rows of weight 0 are left out.")
-        read = read.chosen(kept)
-        return with_own_ids(read)
-    return read
-
-
-def _chosen_only(
-    read: Interactions, feedback: Feedback, notes: list[str], *, later: bool
-) -> Interactions:
-    """Replace ratings by interactions if requested; the weights of dislikes are negative."""
-    if read.ratings is None or not (feedback.implicit or feedback.judges):
-        return read
-    if not feedback.judges:
-        notes.append("The ratings are left aside: only that there was an interaction counts.")
-        return replace(read, ratings=None)
-    # repeated ratings are settled before the threshold: the last rating of a pair is judged
-    read = once(read, notes)
-    kept, bad = _judged(read, feedback, notes)
-    read = replace(read, ratings=None)
-    if later or feedback.disliked is not None:
-        # 1 for a like, −1 for a dislike, 0 for neither
-        signs = kept.astype(np.float32) - bad
-        read = replace(read, weights=signs if read.weights is None else signs * read.weights)
-    if later:
-        return read
-    if not (kept.any() or bad.any()):
-        raise MatrixError(
-            f"No rating is at least {feedback.at_least:g}.",
-            hint="Give a smaller one.",
-            code="empty",
-        )
-    return with_own_ids(read.chosen(kept | bad))
-
-
-def _judged(
-    read: Interactions, feedback: Feedback, notes: list[str]
-) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """Masks of the ratings that are interactions and of those that are dislikes."""
-    at_least, disliked, ratings = feedback.at_least, feedback.disliked, read.ratings
-    assert ratings is not None
-    bad = np.zeros(len(read), np.bool_) if disliked is None else ratings <= disliked
-    kept = ~bad if at_least is None else ratings >= at_least
-    if at_least is not None:
-        notes.append(f"{int(kept.sum()):,} of {len(kept):,} ratings are at least {at_least:g}.")
-    if disliked is not None:
-        notes.append(f"{int(bad.sum()):,} of {len(bad):,} ratings are at most {disliked:g}: these "
-                     "are dislikes.")  # fmt: skip
-    return kept, bad
-
-
-def taken_anew(
-    history: Interactions, anew: Feedback, feedback: Feedback, notes: list[str]
-) -> Interactions:
-    """The history of a model, with its ratings read as requested now.
-
-    Args:
-        history: The interactions of the model.
-        anew: What was asked for now.
-        feedback: What was asked for, completed by the feedback of the model.
-        notes: A list to which notes for the user are appended.
-
-    Raises:
-        ArgumentError: If ratings are needed, but the history has only interactions.
-        MatrixError: If a rating is off the scale, or no interaction is left.
-    """
-    if history.ratings is None:
-        if anew.needs_ratings:
-            raise ArgumentError(
-                "The history of the older model has no ratings any more, only who chose what.",
-                hint="Leave out what asks for ratings, or fit a new model to the tables.",
-                code="no-ratings",
-            )
-        return history
-    _check(history, "the history", anew.scale)
-    return _chosen_only(history, feedback, notes, later=False)
-
-
-def with_own_ids(read: Interactions) -> Interactions:
-    """Remove the ids that have neither entries nor attributes."""
-    sides: list[tuple[Vocabulary, Places, Attributes | None]] = []
-    for vocabulary, places, counts, attributes in (
-        (read.users, read.rows, read.user_counts(), read.user_attributes),
-        (read.items, read.columns, read.item_counts(), read.item_attributes),
-    ):
-        there = counts > 0 if attributes is None else (counts > 0) | attributes.known
-        # ids with attributes stay known without interactions
-        own = Vocabulary(vocabulary.column(np.flatnonzero(there)), vocabulary.whole)
-        to_new = np.cumsum(there, dtype=np.int32) - 1
-        known = None if attributes is None else attributes.chosen(there)
-        sides.append((own, taken(to_new, places), known))
-    (users, rows, of_users), (items, columns, of_items) = sides
-    return replace(
-        read,
-        users=users,
-        items=items,
-        rows=rows,
-        columns=columns,
-        user_attributes=of_users,
-        item_attributes=of_items,
-    )
-
-
-def once(read: Interactions, notes: list[str], *, add: bool | None = None) -> Interactions:
-    """Sort interactions by user and item, and keep each pair once.
-
-    Args:
-        read: Interactions in any order.
-        notes: A list to which notes on repeated pairs are appended.
-        add: Whether the weights of equal pairs are added; otherwise the last one counts. None adds
-            them if there are no ratings.
+    The weights of equal pairs are added (`add`), by default if there are no ratings; else the last
+    one counts.
 
     Cost:
         8 bytes for each entry; if the caller holds no reference to `read`, its columns are freed
         one by one.
     """
-    found = repeats(read.rows, read.columns)
+    found = count_repeats(read.rows, read.columns)
     if not found:
         return read
     # a table that is sorted already is not sorted again
-    order = same_order(len(read)) if found > 0 else pair_order(read.rows, read.columns, read.shape)
+    order = (
+        np.arange(len(read), dtype=index_type(len(read)))
+        if found > 0
+        else pair_order(read.rows, read.columns, read.shape)
+    )
     rated, timed, count = read.ratings is not None, read.times is not None, len(read)
     pairs = (read.rows, read.columns)
     order, weights = without_repeats(
         order, pairs, read.times, read.weights, add=not rated if add is None else add
     )
     if len(order) < count:
-        notes.append(_of_repeats(count - len(order), rated=rated, timed=timed))
+        notes.append(_repeats_note(count - len(order), rated=rated, timed=timed))
     sides = replace(read, rows=NOTHING, columns=NOTHING, ratings=None, weights=None, times=None)
     columns = {
         name: getattr(read, name) for name in COLUMNS if name != "weights" or weights is None
@@ -354,13 +149,13 @@ def once(read: Interactions, notes: list[str], *, add: bool | None = None) -> In
     # each column is freed as soon as its sorted copy takes its place
     del read, pairs
     for name, values in columns.items():
-        columns[name] = None if values is None else taken(values, order)
+        columns[name] = None if values is None else take(values, order)
     if weights is not None:
         columns["weights"] = weights
     return replace(sides, **columns)
 
 
-def _of_repeats(count: int, *, rated: bool, timed: bool) -> str:
+def _repeats_note(count: int, *, rated: bool, timed: bool) -> str:
     if not rated:
         return f"{count:,} repeated interactions are added to the weights of the first."
     return (
@@ -369,29 +164,163 @@ def _of_repeats(count: int, *, rated: bool, timed: bool) -> str:
     )
 
 
-def _check(read: Interactions, source: str, scale: tuple[float, float] | None) -> None:
-    """Refuse numbers that are not finite, negative weights, and ratings off the scale."""
-    if read.ratings is not None:
-        _refuse(~np.isfinite(read.ratings), read, source, "no rating that is a finite number")
-        if scale is not None:
-            low, high = scale
-            off = (read.ratings < low) | (read.ratings > high)
-            _refuse(off, read, source, f"a rating outside {low:g} to {high:g}")
-    if read.weights is not None:
-        wrong = ~np.isfinite(read.weights) | (read.weights < 0)
-        _refuse(wrong, read, source, "a weight that is no number from 0")
+def drop_unused_ids(read: Interactions) -> Interactions:
+    """Remove the ids that have neither entries nor attributes."""
+
+    def used(counts: npt.NDArray[np.int64], attributes: Attributes | None) -> Numbers:
+        # ids with attributes stay known without interactions
+        return np.flatnonzero(counts > 0 if attributes is None else (counts > 0) | attributes.known)
+
+    read = restrict(read, "rows", used(read.user_counts(), read.user_attributes))
+    return restrict(read, "columns", used(read.item_counts(), read.item_attributes))
 
 
-def _refuse(wrong: npt.NDArray[np.bool_], read: Interactions, source: str, what: str) -> None:
-    if not wrong.any():
-        return
-    place = int(np.argmax(wrong))
-    others = int(wrong.sum()) - 1
-    pair = f"user {read.users.at(read.rows[place])}, item {read.items.at(read.columns[place])}"
-    more = f"; so have {others:,} more" if others else ""
-    raise MatrixError(
-        f"Row {place + 1} of {source} ({pair}) has {what}{more}.",
-        hint="Correct these rows or leave them out; rows are counted from 1, without the header."
-        + (" A scale that is given does not widen." if "outside" in what else ""),
-        code="bad-rating" if "rating" in what else "bad-weight",
+def restrict(data: Interactions, side: Side, places: Numbers) -> Interactions:
+    """The entries of some users ("rows") or items ("columns"), numbered anew in their order."""
+    is_row = side == "rows"
+    to_new = np.full(data.shape[0 if is_row else 1], -1, np.int32)
+    to_new[places] = np.arange(len(places), dtype=np.int32)
+    numbered = take(to_new, data.rows if is_row else data.columns)
+    if (numbered < 0).any():
+        kept = numbered >= 0
+        data, numbered = data.select(kept), numbered[kept]
+    vocabulary = data.users if is_row else data.items
+    vocabulary = replace(vocabulary, ids=vocabulary.column(places))
+    attributes = data.user_attributes if is_row else data.item_attributes
+    own = None if attributes is None else attributes.select(places)
+    if is_row:
+        return replace(data, users=vocabulary, rows=numbered, user_attributes=own)
+    return replace(data, items=vocabulary, columns=numbered, item_attributes=own)
+
+
+def merge(
+    old: Interactions, new: Interactions, notes: list[str] | None = None, *, judged: bool = False
+) -> Interactions:
+    """Merge a history with later interactions, whose ids begin with those of the history.
+
+    A new rating replaces the old one of its pair, unless both have comparable times and the new one
+    is earlier; in the same way a like replaces a dislike, and a dislike a like. The weights of
+    other interactions without ratings are added. If they were made from ratings by a threshold
+    (`judged`), the later one of a pair replaces the earlier, also if its weight is 0 and it is no
+    interaction. Notes for the user are appended to `notes`.
+    """
+    if (old.ratings is None) != (new.ratings is None):
+        has, lacks = ("The model", "the new interactions") if new.ratings is None else (
+            "The new interactions", "the model",
+        )  # fmt: skip
+        raise MatrixError(
+            f"{has} {'has' if new.ratings is None else 'have'} ratings, {lacks} "
+            f"{'have' if new.ratings is None else 'has'} none.",
+            hint="Give interactions of the same kind.",
+            code="other-kind",
+        )
+    both = concatenate(old, new)
+    # sorted with the old entry of a pair first, so each repeated pair stands side by side
+    again = (both.rows[1:] == both.rows[:-1]) & (both.columns[1:] == both.columns[:-1])
+    if both.times is not None and notes is not None:
+        notes += _times_notes(old, new, int(np.sum(again & (both.times[1:] < both.times[:-1]))))
+    if not judged:
+        return deduplicate(_reverse_opinions(both, again), [])
+    last = deduplicate(both, [], add=False)
+    if last.weights is None:
+        return last
+    last = last.select(last.weights != 0)
+    # weights that are all 1 say nothing and take memory
+    plain = last.weights is not None and (last.weights == 1).all()
+    return replace(last, weights=None) if plain else last
+
+
+def _times_notes(old: Interactions, new: Interactions, earlier: int) -> list[str]:
+    """Notes on times of different kinds, or on new interactions that are earlier than old ones."""
+    if old.clock != new.clock and len(new) and not comparable(old.clock, new.clock):
+        kinds = [
+            "missing" if one is None else "dates" if one.dated else "numbers of their own"
+            for one in (old.clock, new.clock)
+        ]
+        return [f"The times of the history are {kinds[0]}, those of the new interactions "
+                f"{kinds[1]}: the new ones count as later."]  # fmt: skip
+    if earlier:
+        return [f"{earlier:,} new interactions are earlier than those of the same pair that are "
+                "known, which stay."]  # fmt: skip
+    return []
+
+
+def _reverse_opinions(both: Interactions, again: Any) -> Interactions:
+    """Set the earlier weight of a pair to 0 if the user changed between like and dislike."""
+    if both.ratings is not None or both.weights is None or not (both.weights < 0).any():
+        return both
+    weights = both.weights.copy()
+    # of opposite signs: a like and a dislike of one pair are not added up
+    changed = again & (weights[1:] * weights[:-1] < 0)
+    earlier = np.zeros(len(again), np.bool_)
+    if both.times is not None:
+        earlier = both.times[1:] < both.times[:-1]
+    weights[:-1][changed & ~earlier] = 0.0
+    weights[1:][changed & earlier] = 0.0
+    return replace(both, weights=weights)
+
+
+def concatenate(old: Interactions, new: Interactions) -> Interactions:
+    """All entries of two, over the ids of the second, sorted; the old one of a pair comes first."""
+    times, clock = join_times(
+        None if old.times is None or old.clock is None else (old.times, old.clock),
+        None if new.times is None or new.clock is None else (new.times, new.clock),
+        (len(old), len(new)),
     )
+    ratings = weights = None
+    if old.ratings is not None and new.ratings is not None:
+        ratings = np.concatenate([old.ratings, new.ratings])
+    if old.weights is not None or new.weights is not None:
+        given = [np.ones(len(one), np.float32) if one.weights is None else one.weights
+                 for one in (old, new)]  # fmt: skip
+        weights = np.concatenate(given)
+    # the later attributes, or the older ones with empty rows for later ids
+    attributes = [
+        earlier.widen(count) if later is None and earlier is not None else later
+        for earlier, later, count in (
+            (old.user_attributes, new.user_attributes, len(new.users)),
+            (old.item_attributes, new.item_attributes, len(new.items)),
+        )
+    ]
+    both = Interactions(
+        users=new.users,
+        items=new.items,
+        rows=np.concatenate([old.rows, new.rows]),
+        columns=np.concatenate([old.columns, new.columns]),
+        ratings=ratings,
+        weights=weights,
+        times=times,
+        clock=clock,
+        user_attributes=attributes[0],
+        item_attributes=attributes[1],
+    )
+    return both.select(pair_order(both.rows, both.columns, both.shape))
+
+
+def align_new(data: Interactions, users: Vocabulary, items: Vocabulary) -> Interactions:
+    """`align`, without entries of weight 0 whose user or item is unknown."""
+    if data.weights is not None and not data.weights.all():
+        known = users.places(data.users.ids)[data.rows] >= 0
+        known &= items.places(data.items.ids)[data.columns] >= 0
+        # an entry of weight 0 only takes the place of an older one, so a new id has no use for it
+        data = drop_unused_ids(data.select(known | (data.weights != 0)))
+    return align(data, users, items)
+
+
+def align(data: Interactions, users: Vocabulary, items: Vocabulary) -> Interactions:
+    """Interactions over ids that begin with those of `users` and `items`.
+
+    Their attributes are dropped, since those of another table have other columns.
+    """
+    users, to_user = users.extend(data.users)
+    items, to_item = items.extend(data.items)
+    moved = replace(
+        data,
+        users=users,
+        items=items,
+        rows=take(to_user, data.rows),
+        columns=take(to_item, data.columns),
+        user_attributes=None,
+        item_attributes=None,
+    )
+    return moved.select(pair_order(moved.rows, moved.columns, moved.shape))

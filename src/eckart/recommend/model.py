@@ -1,25 +1,35 @@
 """`Model`: a fitted recommender with factors, ids, and the interactions it was fitted to."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias, cast, final
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
-from eckart.approximations import BiasedFactors, PosteriorSamples
+from eckart.approximations import BiasedFactors, PosteriorSamples, Prior
 from eckart.arrays import Array
 from eckart.completion.entries import Entries
 from eckart.completion.objective import Observed
 from eckart.errors import MatrixError
 from eckart.factors import Factors
+from eckart.recommend.chunked import BLOCK, Floats, blocks
 from eckart.recommend.columns import ColumnNames
-from eckart.recommend.feedback import Feedback
 from eckart.recommend.interactions import Interactions
-from eckart.recommend.ranking import Scores, popularity
+from eckart.recommend.ranking import Scores
+from eckart.recommend.settings import Feedback
 from eckart.recommend.vocabulary import Vocabulary
 
 Approximation: TypeAlias = Factors | BiasedFactors | PosteriorSamples
+PRIORS: Final = ("row_prior", "column_prior")
+DTYPES: Final = {
+    "rows": np.int32,
+    "columns": np.int32,
+    "ratings": np.float32,
+    "weights": np.float32,
+    "times": np.int64,
+}
 
 
 @final
@@ -68,15 +78,21 @@ class Model:
     @property
     def offset(self) -> BiasedFactors:
         """Mean, biases and factors: the mean of a posterior, and zero biases for plain factors."""
-        return as_offset(self.approximation)
-
-    def entries(self) -> Entries:
-        """The interactions as the entries of the objective."""
-        return as_entries(self.data, self.objective)
+        return as_biased(self.approximation)
 
     def scores(self, users: npt.NDArray[np.intp]) -> Scores:
         """The scores of all items for some users, float32, of shape (users, items)."""
         return self.offset.scores(users).astype(np.float32, copy=False)
+
+    def vectors(self, side: str) -> Floats:
+        """The vectors of "users" or "items", of shape (count, rank), one wider with biases."""
+        offset = self.offset
+        factor = offset.factors.B if side == "users" else offset.factors.A.T
+        if not self.objective.has_biases:
+            return np.ascontiguousarray(factor, np.float32)
+        ones = np.ones(len(factor), np.float32)
+        last = ones if side == "users" else offset.column_bias
+        return np.concatenate([factor, last[:, None]], axis=1, dtype=np.float32)
 
     def predict(
         self, rows: npt.NDArray[Any], columns: npt.NDArray[Any], *, clip: bool = False
@@ -93,18 +109,10 @@ class Model:
         only_user, only_item = (rows >= 0) & ~known, (columns >= 0) & ~known
         predicted[only_user] += offset.row_bias[rows[only_user]]
         predicted[only_item] += offset.column_bias[columns[only_item]]
-        predicted[known] = self.approximation_at(rows[known], columns[known])
+        predicted[known] = offset.predict(rows[known], columns[known])
         if clip and self.scale is not None:
             np.clip(predicted, *self.scale, out=predicted)
         return predicted
-
-    def approximation_at(self, rows: npt.NDArray[Any], columns: npt.NDArray[Any]) -> Array:
-        """Predict the value of each pair of known places."""
-        return self.offset.predict(rows, columns)
-
-    def popularity(self) -> npt.NDArray[np.float32]:
-        """The popularity of each item: how many users interacted with it."""
-        return popularity(self.data)
 
     def strangers(self) -> npt.NDArray[np.bool_]:
         """A mask of the users that have neither interactions nor attributes."""
@@ -130,10 +138,6 @@ class Model:
         """
         return _place(self.data.users, user, "user")
 
-    def having(self, data: Interactions, approximation: Approximation) -> "Model":
-        """This model with other interactions and factors."""
-        return replace(self, data=data, approximation=approximation)
-
 
 def _place(vocabulary: Vocabulary, one: object, what: str, more: str = "") -> int:
     """The place of an id that must be known."""
@@ -147,7 +151,7 @@ def _place(vocabulary: Vocabulary, one: object, what: str, more: str = "") -> in
     return place
 
 
-def as_offset(approximation: Approximation) -> BiasedFactors:
+def as_biased(approximation: Approximation) -> BiasedFactors:
     """An approximation of any kind as mean, biases and factors."""
     if isinstance(approximation, BiasedFactors):
         return approximation
@@ -163,21 +167,15 @@ def each_draw(
     function: Callable[[BiasedFactors, BiasedFactors], BiasedFactors],
     other: Approximation | None = None,
 ) -> BiasedFactors | PosteriorSamples:
-    """Apply a function to an approximation, or to each draw of a posterior.
-
-    Args:
-        approximation: The approximation to change.
-        function: A function of a draw and of its counterpart in `other`.
-        other: An approximation with as many draws; None takes `approximation` itself.
-    """
+    """Apply a function to an approximation, or to each draw of a posterior."""
     second = approximation if other is None else other
     if isinstance(approximation, PosteriorSamples):
         pairs = zip(approximation.draws, cast("PosteriorSamples", second).draws, strict=True)
         return replace(approximation, draws=tuple(function(*pair) for pair in pairs))
-    return function(as_offset(approximation), as_offset(second))
+    return function(as_biased(approximation), as_biased(second))
 
 
-def plainest(approximation: BiasedFactors | PosteriorSamples, objective: Observed) -> Approximation:
+def simplify(approximation: BiasedFactors | PosteriorSamples, objective: Observed) -> Approximation:
     """The plain factors, if the approximation has neither biases nor factors of attributes."""
     # with ratings there are biases, also if they happen to be zero
     if not isinstance(approximation, BiasedFactors) or objective.unobserved_weight == 0:
@@ -203,7 +201,7 @@ def as_entries(data: Interactions, objective: Observed) -> Entries:
     return Entries.of_rows(data.user_counts(), data.columns, values, weights, data.shape)
 
 
-def attributed(objective: Observed, data: Interactions) -> Observed:
+def with_attributes(objective: Observed, data: Interactions) -> Observed:
     """An objective completed by the attributes of users and items."""
     users, items = data.user_attributes, data.item_attributes
     return replace(
@@ -213,44 +211,149 @@ def attributed(objective: Observed, data: Interactions) -> Observed:
     )
 
 
-MOST: Final = 1500
-"""Items that the map shows, at most: the most popular ones, without those that have no users."""
+def check_sound(model: Model) -> None:
+    """Refuse a model whose parts do not fit together.
 
+    Raises:
+        ValueError: If parts do not fit together, or a number is not finite.
+        Exception: KeyError, TypeError or AttributeError, if its settings are not as they were
+            written.
 
-def item_map(model: Model, names: dict[str, str] | None = None) -> dict[str, Any]:
-    """Map the most popular items by the two leading principal components of their factors.
-
-    Args:
-        model: The fitted model.
-        names: Titles by id.
-
-    Returns:
-        Lists of equal length: x, y, id, title, number of users, mean rating; and the share of the
-        variance that the plane shows.
+    Cost:
+        A pass over the interactions, a block at a time.
     """
     data = model.data
-    counts = data.item_counts()
-    places = np.argsort(-counts, kind="stable")[: min(MOST, np.count_nonzero(counts))]
-    # balanced, so that the map does not depend on how the solver scaled the factors
-    points = model.offset.factors.balance().A.T[places].astype(np.float64)
-    points = points - points.mean(axis=0)
-    U, S, _ = np.linalg.svd(points, full_matrices=False)
-    # zeros for a model of rank 1
-    plane = np.pad(U * S, ((0, 0), (0, 2)))[:, :2]
-    # the signs of singular vectors are arbitrary: the most popular item gets positive coordinates
-    plane = plane * np.where(plane[0] < 0, -1, 1)
-    total = float(np.square(S).sum())
-    means = np.zeros(len(counts))
-    if data.ratings is not None:
-        sums = np.bincount(data.columns, data.ratings, minlength=len(counts))
-        means = sums / np.maximum(counts, 1)
-    ids = data.items.listed(places)
-    return {
-        "x": plane[:, 0].tolist(),
-        "y": plane[:, 1].tolist(),
-        "ids": [str(one) for one in ids],
-        "titles": [names.get(str(one), "") for one in ids] if names else None,
-        "users": counts[places].tolist(),
-        "means": means[places].tolist() if data.ratings is not None else None,
-        "share": float(np.square(S[:2]).sum()) / total if total else 0.0,
+    for ids in (data.users.ids, data.items.ids):
+        # the two types that `Vocabulary` keeps
+        known = pa.types.is_int64(ids.type) or pa.types.is_string(ids.type)
+        if not known or ids.null_count or len(ids.unique()) != len(ids):
+            raise ValueError("some of its ids are missing, occur twice, or are of another type")
+    for name, dtype in DTYPES.items():
+        values = getattr(data, name)
+        if values is not None and (values.dtype != dtype or values.shape != data.rows.shape):
+            raise ValueError(f"its {name} are not as they were written")
+        if values is not None and not np.isfinite(values).all():
+            raise ValueError(f"some of its {name} are no numbers")
+    _check_places(data)
+    _check_finite(model.approximation)
+    if model.approximation.shape != data.shape:
+        raise ValueError("the factors do not fit the ids")
+    if model.scale is not None and not -np.inf < model.scale[0] <= model.scale[1] < np.inf:
+        raise ValueError(f"its ratings are from {model.scale[0]} to {model.scale[1]}")
+    # both are read from the document lazily, so a damaged one would fail only at its first use
+    _ = model.feedback, model.named
+
+
+def _check_places(data: Interactions) -> None:
+    """Refuse entries that lie outside the matrix, or are not sorted with each pair once."""
+    # in blocks, since keys in int64 take more memory than the pairs
+    for here in blocks(len(data.rows), BLOCK):
+        # one entry more than the block, so that the order across blocks is checked too
+        row, column = (places[here.start : here.stop + 1].astype(np.int64)
+                       for places in (data.rows, data.columns))  # fmt: skip
+        inside = all(
+            ((places >= 0) & (places < count)).all()
+            for places, count in zip((row, column), data.shape, strict=True)
+        )
+        if not inside or (np.diff(row * data.shape[1] + column) <= 0).any():
+            raise ValueError("its interactions lie outside, or are not in order")
+
+
+def _check_finite(approximation: Approximation) -> None:
+    """Refuse numbers beside the factors that are not finite, or that do not fit the factors."""
+    if isinstance(approximation, Factors):
+        return  # `Factors` checks itself that it is finite
+    draws = approximation.draws if isinstance(approximation, PosteriorSamples) else (approximation,)
+    if len({(draw.shape, draw.rank) for draw in draws}) != 1:
+        raise ValueError("its draws are not of one shape")
+    beside: list[Array | float] = []
+    for draw in draws:
+        beside += [draw.mean, draw.row_bias, draw.column_bias]
+        beside += [extra for extra in (draw.extra_columns, draw.extra_rows) if extra is not None]
+        ranks = [] if draw.extra_columns is None else [draw.extra_columns.shape[:1]]
+        ranks += [] if draw.extra_rows is None else [draw.extra_rows.shape[1:]]
+        if any(rank != (draw.rank,) for rank in ranks):
+            raise ValueError("what attributes add does not fit the factors")
+    if isinstance(approximation, PosteriorSamples):
+        beside += [approximation.noise, *_priors(approximation)]
+    if not all(np.isfinite(np.asarray(one)).all() for one in beside):
+        raise ValueError("some of its factors are no numbers")
+
+
+def _priors(samples: PosteriorSamples) -> Iterator[Array]:
+    """The numbers of the priors, after a check that they fit the factors, with or without bias."""
+    for prior in (one for pair in samples.priors for one in pair):
+        width = prior.mean.size
+        fits = prior.mean.shape == (width,) and prior.precision.shape == (width, width)
+        if not fits or not samples.rank <= width <= samples.rank + 1:
+            raise ValueError("its priors do not fit the factors")
+        yield from (prior.mean, prior.precision)
+
+
+def pack(approximation: Approximation) -> tuple[dict[str, Any], dict[str, Array]]:
+    """An approximation as a description in plain values, and its arrays by name."""
+    if isinstance(approximation, PosteriorSamples):
+        arrays: dict[str, Array] = {}
+        pairs = zip(approximation.draws, approximation.priors, strict=True)
+        for place, (draw, priors) in enumerate(pairs):
+            # safetensors is flat: each draw has a prefix of its number
+            arrays |= {f"{place}.{name}": array for name, array in pack(draw)[1].items()}
+            for side, prior in zip(PRIORS, priors, strict=True):
+                arrays[f"{place}.{side}.mean"] = prior.mean
+                arrays[f"{place}.{side}.precision"] = prior.precision
+        described = {
+            "kind": "samples",
+            "draws": len(approximation.draws),
+            "means": [draw.mean for draw in approximation.draws],
+            "noise": approximation.noise,
+        }
+        return described, arrays
+    if isinstance(approximation, Factors):
+        return {"kind": "factors"}, {"B": approximation.B, "A": approximation.A}
+    arrays = {
+        "B": approximation.factors.B,
+        "A": approximation.factors.A,
+        "row_bias": approximation.row_bias,
+        "column_bias": approximation.column_bias,
     }
+    for name in ("extra_columns", "extra_rows"):
+        extra = getattr(approximation, name)
+        if extra is not None:
+            arrays[name] = extra
+    return {"kind": "offset", "mean": approximation.mean}, arrays
+
+
+def unpack(described: dict[str, Any], arrays: dict[str, Array]) -> Approximation:
+    """The approximation that `pack` described."""
+    if described["kind"] == "factors":
+        return Factors(arrays["B"], arrays["A"])
+    if described["kind"] == "offset":
+        return _unpack_offset(float(described["mean"]), arrays)
+    draws: list[BiasedFactors] = []
+    priors: list[tuple[Prior, Prior]] = []
+    for place in range(int(described["draws"])):
+        prefix = f"{place}."
+        own = {
+            name.removeprefix(prefix): array
+            for name, array in arrays.items()
+            if name.startswith(prefix)
+        }
+        draws.append(_unpack_offset(float(described["means"][place]), own))
+        rows, columns = (
+            Prior(mean=own[f"{side}.mean"], precision=own[f"{side}.precision"]) for side in PRIORS
+        )
+        priors.append((rows, columns))
+    return PosteriorSamples(
+        draws=tuple(draws), noise=float(described["noise"]), priors=tuple(priors)
+    )
+
+
+def _unpack_offset(mean: float, arrays: dict[str, Array]) -> BiasedFactors:
+    return BiasedFactors(
+        mean,
+        arrays["row_bias"],
+        arrays["column_bias"],
+        Factors(np.asarray(arrays["B"]), np.asarray(arrays["A"])),
+        arrays.get("extra_columns"),
+        arrays.get("extra_rows"),
+    )

@@ -1,26 +1,32 @@
-"""The best items of many users block by block, and the baselines: averages and popularity."""
+"""Ranked lists from scores, the baselines, and the figures of both with standard errors."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, final
 
 import numpy as np
 import numpy.typing as npt
 
-from eckart.recommend.chunked import blocks, counted, summed
-from eckart.recommend.feedback import whole_number
+from eckart.arrays import Array
+from eckart.recommend.chunked import Numbers, blocks, sum_by_place
 from eckart.recommend.interactions import Interactions
+from eckart.recommend.settings import whole_number
 
 Scores: TypeAlias = npt.NDArray[np.float32]
 Scorer: TypeAlias = Callable[[npt.NDArray[np.intp]], Scores]
 """A function of the places of some users that returns their scores of all items: a new array of
 shape (users, items) each time, since the ranking overwrites it."""
-
 History: TypeAlias = tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]
 """The items that users have seen: the first entry of each user and the end, and the items."""
+PerUser: TypeAlias = npt.NDArray[np.float64]
 BLOCK_BYTES: Final = 32_000_000
 """Bytes of the scores of one block of users."""
+SWEEPS: Final = 10
+"""Rounds in which the averages of users and of items are computed in turn."""
+DAMPING: Final = 5.0
+"""Ratings equal to the mean that are added to those of every user and item."""
+RANKED: Final = ("recall", "precision", "ndcg", "map", "mrr")
 
 
 @final
@@ -71,19 +77,15 @@ def rank(
         [[1, 2]]
     """
     history = None if seen is None else (seen.starts(), seen.columns)
-    blocks = list(ranked_blocks(score, users, total, k, history=history, allowed=allowed))
-    if not blocks:
-        return Ranking(
-            users=users, items=np.zeros((0, k), np.int32), scores=np.zeros((0, k), np.float32)
-        )
+    found = list(rank_blocks(score, users, total, k, history=history, allowed=allowed))
     return Ranking(
         users=users,
-        items=np.concatenate([block.items for block in blocks]),
-        scores=np.concatenate([block.scores for block in blocks]),
+        items=np.concatenate([np.zeros((0, k), np.int32), *(one.items for one in found)]),
+        scores=np.concatenate([np.zeros((0, k), np.float32), *(one.scores for one in found)]),
     )
 
 
-def ranked_blocks(
+def rank_blocks(
     score: Scorer,
     users: npt.NDArray[np.intp],
     total: int,
@@ -92,11 +94,7 @@ def ranked_blocks(
     history: History | None = None,
     allowed: npt.NDArray[np.bool_] | None = None,
 ) -> Iterator[Ranking]:
-    """Rank block by block, for lists that do not all fit into memory; arguments as for `rank`.
-
-    Raises:
-        ArgumentError: If k is not a whole number of at least 1.
-    """
+    """Rank block by block, for lists that do not all fit into memory; arguments as for `rank`."""
     k = whole_number("k", k)
     # float32 scores of all items for each user of a block
     height = max(1, BLOCK_BYTES // (4 * max(total, 1)))
@@ -149,11 +147,21 @@ def _largest(scores: Scores, width: int) -> npt.NDArray[np.intp]:
     return chosen
 
 
-Numbers: TypeAlias = npt.NDArray[np.float64]
-SWEEPS: Final = 10
-"""Rounds in which the averages of users and of items are computed in turn."""
-DAMPING: Final = 5.0
-"""Ratings equal to the mean that are added to those of every user and item."""
+def with_popular(
+    score: Scorer, popular: npt.NDArray[np.float32], strangers: npt.NDArray[np.bool_]
+) -> Scorer:
+    """The scores of a model, replaced by popularity for users of whom nothing is known."""
+
+    def answered(rows: npt.NDArray[np.intp]) -> Scores:
+        known = ~strangers[rows]
+        if known.all():
+            return score(rows)
+        scores = np.tile(popular, (len(rows), 1))
+        if known.any():
+            scores[known] = score(rows[known])
+        return scores
+
+    return answered
 
 
 @final
@@ -170,54 +178,13 @@ class Averages:
     users: npt.NDArray[np.float64]
     items: npt.NDArray[np.float64]
 
-    def predict(self, rows: npt.NDArray[Any], columns: npt.NDArray[Any]) -> Any:
+    def predict(self, rows: Numbers, columns: Numbers) -> Any:
         """Predict the rating of each pair of places."""
         return self.mean + self.users[rows] + self.items[columns]
 
 
-def popularity(data: Interactions) -> npt.NDArray[np.float32]:
-    """The popularity of each item: how many users interacted with it, without dislikes.
-
-    Among equally popular items the earlier one is ranked higher.
-    """
-    liked = data.liked
-    columns = data.columns if liked.all() else data.columns[liked]
-    return counted(columns, len(data.items)).astype(np.float32)
-
-
-def popular_scores(scores: npt.NDArray[np.float32], users: int) -> Scores:
-    """The same scores of all items for each of some users."""
-    return np.tile(scores, (users, 1))
-
-
-def with_popular(
-    score: Scorer, popular: npt.NDArray[np.float32], strangers: npt.NDArray[np.bool_]
-) -> Scorer:
-    """The scores of a model, replaced by popularity for users of whom nothing is known.
-
-    Args:
-        score: The function that returns the scores of the model.
-        popular: The popularity of each item.
-        strangers: A mask of the users of whom nothing is known; the model is not asked for them.
-    """
-
-    def answered(rows: npt.NDArray[np.intp]) -> Scores:
-        known = ~strangers[rows]
-        if known.all():
-            return score(rows)
-        scores = popular_scores(popular, len(rows))
-        if known.any():
-            scores[known] = score(rows[known])
-        return scores
-
-    return answered
-
-
 def averages(*parts: Interactions) -> Averages:
     """The mean and the bias of each user and item, each drawn towards 0 by five ratings.
-
-    Args:
-        parts: Interactions over the same ids, taken together.
 
     Raises:
         ValueError: If there are no ratings.
@@ -229,21 +196,19 @@ def averages(*parts: Interactions) -> Averages:
         raise ValueError("averages of interactions without ratings")
     # by blocks, so that nothing as long as the ratings is held in float64
     every = [(part, here) for part in parts for here in blocks(len(part))]
-    mean = math.fsum(float(np.sum(_weights(part, here) * _off(part, here, 0.0)))
-                     for part, here in every)  # fmt: skip
+    mean = math.fsum(float(np.sum(_residuals(part, here, 0.0))) for part, here in every)
     mean /= math.fsum(float(np.sum(_weights(part, here))) for part, here in every)
     users, items = (np.zeros(count) for count in parts[0].shape)
     # the counts do not change between sweeps
-    of_users = DAMPING + _total(summed(part.rows, len(users), _weighing(part)) for part in parts)
-    of_items = DAMPING + _total(summed(part.columns, len(items), _weighing(part)) for part in parts)
+    user_weights, item_weights = (
+        DAMPING + np.sum([_weight_sums(part, side) for part in parts], axis=0) for side in (0, 1)
+    )
     for _ in range(SWEEPS):
-        users = _total(_beside_items(part, mean, items) for part in parts) / of_users
-        items = _total(_beside_users(part, mean, users) for part in parts) / of_items
+        users = np.sum([_residual_sums(part, 0, mean, items) for part in parts], axis=0)
+        users = users / user_weights
+        items = np.sum([_residual_sums(part, 1, mean, users) for part in parts], axis=0)
+        items = items / item_weights
     return Averages(mean=mean, users=users, items=items)
-
-
-def _total(parts: Iterable[Numbers]) -> Numbers:
-    return np.sum(list(parts), axis=0)
 
 
 def _weights(part: Interactions, here: slice) -> Numbers:
@@ -252,28 +217,115 @@ def _weights(part: Interactions, here: slice) -> Numbers:
     return part.weights[here].astype(np.float64)
 
 
-def _weighing(part: Interactions) -> Callable[[slice], Numbers]:
-    return lambda here: _weights(part, here)
-
-
-def _off(part: Interactions, here: slice, mean: float) -> Numbers:
+def _residuals(
+    part: Interactions, here: slice, mean: float, biases: Numbers | float = 0.0
+) -> Numbers:
+    """The weighted ratings, less the mean and the biases of the other side."""
     assert part.ratings is not None
-    return part.ratings[here].astype(np.float64) - mean
+    return _weights(part, here) * (part.ratings[here].astype(np.float64) - mean - biases)
 
 
-def _beside_items(part: Interactions, mean: float, items: Numbers) -> Numbers:
-    """The sum of the residuals of each user, beside the mean and the biases of items."""
-
-    def left(here: slice) -> Numbers:
-        return _weights(part, here) * (_off(part, here, mean) - items[part.columns[here]])
-
-    return summed(part.rows, len(part.users), left)
+def _weight_sums(part: Interactions, side: int) -> Numbers:
+    """The sum of the weights of each user (side 0) or item (side 1)."""
+    places = (part.rows, part.columns)[side]
+    return sum_by_place(places, part.shape[side], lambda here: _weights(part, here))
 
 
-def _beside_users(part: Interactions, mean: float, users: Numbers) -> Numbers:
-    """The sum of the residuals of each item, beside the mean and the biases of users."""
+def _residual_sums(part: Interactions, side: int, mean: float, biases: Numbers) -> Numbers:
+    """The sum of the residuals of each user or item, beside mean and biases of the others."""
+    places, others = (part.rows, part.columns) if side == 0 else (part.columns, part.rows)
+    return sum_by_place(
+        places,
+        part.shape[side],
+        lambda here: _residuals(part, here, mean, biases[others[here]]),
+    )
 
-    def left(here: slice) -> Numbers:
-        return _weights(part, here) * (_off(part, here, mean) - users[part.rows[here]])
 
-    return summed(part.columns, len(part.items), left)
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """A mean and its standard error; the error is None for fewer than two values.
+
+    Example:
+        >>> Figure.mean(np.array([1.0, 3.0]))
+        Figure(value=2.0, error=1.0)
+    """
+
+    value: float
+    error: float | None
+
+    @staticmethod
+    def mean(each: PerUser) -> "Figure":
+        """The mean of independent values, with its standard error."""
+        count = len(each)
+        error = float(np.std(each, ddof=1)) / math.sqrt(count) if count > 1 else None
+        return Figure(value=float(np.mean(each)), error=error)
+
+
+def rating_figures(predicted: Array, actual: Array, users: Numbers) -> dict[str, Figure]:
+    """RMSE and MAE, with standard errors that take the ratings of one user as dependent.
+
+    Example:
+        >>> figures = rating_figures(np.array([3.0, 4.0]), np.array([3.0, 2.0]), np.array([0, 1]))
+        >>> figures["mae"].value
+        1.0
+    """
+    off = np.abs(np.asarray(predicted, np.float64) - np.asarray(actual, np.float64))
+    squared, plain = _clustered_mean(np.square(off), users), _clustered_mean(off, users)
+    rmse = math.sqrt(squared.value)
+    # the delta method: √x has the derivative 1/(2·√x)
+    error = None if squared.error is None or not rmse else squared.error / (2 * rmse)
+    return {"rmse": Figure(value=rmse, error=error), "mae": plain}
+
+
+def _clustered_mean(each: PerUser, clusters: Numbers) -> Figure:
+    """The mean, and its standard error if only the clusters are independent."""
+    mean = float(np.mean(each))
+    # the variance of a mean whose clusters are independent: the sums over clusters are squared
+    _, places = np.unique(clusters, return_inverse=True)
+    sums = np.bincount(places, each - mean)
+    count = len(sums)
+    if count < 2:
+        return Figure(value=mean, error=None)
+    error = math.sqrt(count / (count - 1) * float(np.sum(np.square(sums)))) / len(each)
+    return Figure(value=mean, error=error)
+
+
+def ranking_per_user(ranking: Ranking, test: Interactions) -> dict[str, PerUser]:
+    """Recall, precision, NDCG, MAP and MRR of each ranked user who has relevant test items.
+
+    With k the length of the lists, R the relevant items and h_i = 1 if place i holds one, else 0:
+    recall Σh / |R|; precision Σh / k; NDCG Σ h_i/log₂(i+1) over that of a perfect list of
+    min(k, |R|); MAP Σ h_i·(h_1+…+h_i)/i over min(k, |R|); MRR 1/i of the first h_i.
+    """
+    total = len(test.items)
+    wanted = np.bincount(test.rows, minlength=len(test.users))[ranking.users]
+    # one number for each pair; users × items can exceed 32 bits
+    keys = test.rows.astype(np.int64) * total + test.columns
+    listed = ranking.users.astype(np.int64)[:, None] * total + ranking.items
+    hits = np.isin(listed, keys) & (ranking.items >= 0)
+    some = wanted > 0
+    hits, wanted = hits[some], wanted[some]
+    k = ranking.items.shape[1]
+    place = np.arange(1, k + 1)
+    gain = 1 / np.log2(place + 1)
+    best = np.minimum(wanted, k)
+    # 1 also for lists without a hit, which `mrr` sets to 0 below
+    first = np.argmax(hits, axis=1) + 1
+    found = hits.sum(axis=1)
+    return {
+        "recall": found / wanted,
+        "precision": found / k,
+        "ndcg": (hits @ gain) / np.cumsum(gain)[best - 1],
+        "map": (hits * np.cumsum(hits, axis=1) / place).sum(axis=1) / best,
+        "mrr": np.where(found > 0, 1 / first, 0.0),
+    }
+
+
+def ranking_figures(ranking: Ranking, test: Interactions) -> dict[str, Figure]:
+    """The means over users, and the coverage: the share of all items that is in any list."""
+    each = ranking_per_user(ranking, test)
+    figures = {name: Figure.mean(each[name]) for name in RANKED if len(each[name])}
+    shown = np.unique(ranking.items[ranking.items >= 0])
+    figures["coverage"] = Figure(value=len(shown) / max(len(test.items), 1), error=None)
+    return figures

@@ -5,25 +5,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any, Final, TypeAlias, final
+from typing import Any, Final, final
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-from pyarrow import compute
 
 from eckart.errors import MatrixError
 from eckart.files.tables import column_blocks, read_columns, table_head
 from eckart.files.text.cells import numbers
 from eckart.files.text.table import Kind, TableHead, plain
+from eckart.recommend.chunked import Column, Floats, Numbers, TableLike, pc
 from eckart.recommend.columns import KNOWN, ColumnNames, find_columns, naming
 from eckart.recommend.ids import column_of
-
-Numbers: TypeAlias = npt.NDArray[np.float32]
-
-
-pc: Final[Any] = compute  # its functions are created at import, which no type checker sees
-
 
 FINE: Final = 1000
 """The range of large ratings is at least so many times their rounding to float32."""
@@ -50,7 +43,7 @@ class Table:
         notes: Notes for the user on how the table was read.
     """
 
-    columns: dict[str, Any]
+    columns: dict[str, Column]
     source: str
     untyped: bool
     notes: tuple[str, ...] = ()
@@ -58,15 +51,13 @@ class Table:
     def blocks(self) -> "Blocks":
         """The table as one block; its columns are removed from it when the block is used."""
 
-        def taken_out() -> Iterator[dict[str, Any]]:
+        def take_out() -> Iterator[dict[str, Column]]:
             # taken out, so that each column is freed once it was used
-            columns = {role: self.columns.pop(role) for role in tuple(self.columns)}
-            yield columns
+            yield {role: self.columns.pop(role) for role in tuple(self.columns)}
 
         return Blocks(
             roles=frozenset(self.columns),
-            columns=taken_out(),
-            times=None,
+            columns=take_out(),
             source=self.source,
             untyped=self.untyped,
             notes=self.notes,
@@ -76,45 +67,30 @@ class Table:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blocks:
-    """The columns of a table by role, a block of rows at a time.
+    """The columns of a table by role, a block of rows at a time; other fields as in `Table`.
 
     Fields:
         roles: The roles of the columns that the table has.
         columns: An iterator over the blocks, each a mapping from role to Arrow array.
         times: A function that returns the whole column of times, whose blocks may differ in type;
             None if they cannot.
-        source: Name of the table, for messages.
-        untyped: Whether the table is a text file, where ids have no type.
-        notes: Notes for the user on how the table was read.
     """
 
     roles: frozenset[str]
-    columns: Iterator[dict[str, Any]]
-    times: Callable[[], Any] | None
+    columns: Iterator[dict[str, Column]]
     source: str
     untyped: bool
     notes: tuple[str, ...] = ()
+    times: Callable[[], Column] | None = None
 
 
 def read_table(
-    data: Any,
+    data: TableLike,
     named: ColumnNames | None = None,
     *,
     needed: tuple[str, ...] = ("user", "item"),
 ) -> Table:
-    """Read the columns of a file, a data frame, an Arrow table or a mapping of columns.
-
-    Args:
-        data: A path, a Polars or pandas data frame, an Arrow table or a mapping of columns.
-        named: Names of columns with unusual names.
-        needed: The roles without which the table cannot be used.
-
-    Raises:
-        ArgumentError: If there is no such file, or its suffix is unknown.
-        FormatError: If the file is damaged.
-        MatrixError: If a column is missing, or a cell does not fit the role of its column.
-        StorageError: If the system refuses to read it.
-    """
+    """Read the columns of a file, a data frame, an Arrow table or a mapping of columns."""
     named = named or ColumnNames()
     if isinstance(data, str | PathLike):
         path = Path(data)
@@ -137,12 +113,8 @@ def read_table(
     return Table(columns=columns, source="the table", untyped=False, notes=tuple(notes))
 
 
-def columns_in(data: Any) -> tuple[list[str], list[Any]]:
-    """The names and the columns of a data frame, an Arrow table or a mapping of columns.
-
-    Raises:
-        MatrixError: If the data is none of these.
-    """
+def columns_in(data: TableLike) -> tuple[list[str], list[Any]]:
+    """The names and the columns of a data frame, an Arrow table or a mapping of columns."""
     if isinstance(data, Mapping):
         columns: list[Any] = [_column(name, values) for name, values in data.items()]
         return [str(name) for name in data], columns
@@ -151,11 +123,7 @@ def columns_in(data: Any) -> tuple[list[str], list[Any]]:
 
 
 def check_lengths(columns: Iterable[Any]) -> None:
-    """Refuse columns of different lengths.
-
-    Raises:
-        MatrixError: If lengths differ, or a column is a single value.
-    """
+    """Refuse columns of different lengths."""
     try:
         lengths = {len(column) for column in columns}
     except TypeError:
@@ -170,23 +138,23 @@ def check_lengths(columns: Iterable[Any]) -> None:
         )
 
 
-def read_blocks(data: Any, named: ColumnNames | None = None) -> Blocks:
-    """Read the columns of interactions; a file is read block by block.
-
-    Raises:
-        ArgumentError: As for `read_table`.
-        FormatError: As for `read_table`, but raised when the blocks are read.
-        MatrixError: As for `read_table`.
-        StorageError: As for `read_table`.
-    """
+def read_blocks(data: TableLike, named: ColumnNames | None = None) -> Blocks:
+    """Read the columns of interactions; a file block by block, with errors as it is read."""
     if not isinstance(data, str | PathLike):
         return read_table(data, named).blocks()
     path, named = Path(data), named or ColumnNames()
     head = table_head(path, _header_names(named))
-    found, notes = find_columns(head, named, path.name, needed=("user", "item"))
+    found, notes = find_columns(head, named, path.name)
+    wanted: dict[int, Kind] = {place: KINDS[role] for role, place in found.items()}
+
+    def by_role() -> Iterator[dict[str, Column]]:
+        with _as_named(head, notes):
+            for block in column_blocks(path, head, wanted):
+                yield {role: block.column(str(place)) for role, place in found.items()}
+
     return Blocks(
         roles=frozenset(found),
-        columns=_by_role(path, head, found, notes),
+        columns=by_role(),
         times=lambda: read_columns(path, head, {found["time"]: "time"}).column(0),
         source=path.name,
         untyped=head.text is not None,
@@ -194,23 +162,9 @@ def read_blocks(data: Any, named: ColumnNames | None = None) -> Blocks:
     )
 
 
-def _by_role(
-    path: Path, head: TableHead, found: Mapping[str, int], notes: list[str]
-) -> Iterator[dict[str, Any]]:
-    """The columns of each block of a file."""
-    wanted: dict[int, Kind] = {place: KINDS[role] for role, place in found.items()}
-    with _as_named(head, notes):
-        for block in column_blocks(path, head, wanted):
-            yield {role: block.column(str(place)) for role, place in found.items()}
-
-
 @contextmanager
 def _as_named(head: TableHead, notes: list[str]) -> Generator[None, None, None]:
-    """Extend an error of a table without a header by the roles its columns were taken for.
-
-    Raises:
-        MatrixError: If a cell of a numeric column is not a number.
-    """
+    """Extend an error of a table without a header by the roles its columns were taken for."""
     try:
         yield
     except MatrixError as error:
@@ -226,28 +180,14 @@ def _header_names(named: ColumnNames) -> frozenset[str]:
     return KNOWN | {name for name in given if name and not name.isdigit()}
 
 
-def numbers_of(table: Table, role: str) -> Numbers | None:
-    """The numbers of the column of ratings or weights; None if there is no such column.
-
-    Raises:
-        MatrixError: If the column does not hold numbers.
-    """
+def numbers_of(table: Table, role: str) -> Floats | None:
+    """The numbers of the column of ratings or weights; None if there is no such column."""
     column = table.columns.get(role)
     return None if column is None else as_numbers(column, role, table.source)
 
 
-def as_numbers(column: Any, role: str, source: str, *, before: int = 0) -> Numbers:
-    """A column of ratings or weights as float32; NaN for missing cells.
-
-    Args:
-        column: An Arrow array.
-        role: "rating" or "weight".
-        source: Name of the table, for messages.
-        before: Number of rows of the table before these, for messages.
-
-    Raises:
-        MatrixError: If the column does not hold numbers; for text it names the row.
-    """
+def as_numbers(column: Column, role: str, source: str, *, before: int = 0) -> Floats:
+    """A column of ratings or weights as float32; NaN for missing cells."""
     try:
         # text in memory is read by the same rules as text in a file
         column = _read_text(column, role, source, before)
@@ -268,12 +208,8 @@ def as_numbers(column: Any, role: str, source: str, *, before: int = 0) -> Numbe
     return rounded
 
 
-def _read_text(column: Any, role: str, source: str, before: int) -> Any:
-    """Text in memory as the numbers it says, read as in a file; other types unchanged.
-
-    Raises:
-        MatrixError: If a text is not a number; it names the row.
-    """
+def _read_text(column: Column, role: str, source: str, before: int) -> Column:
+    """Text in memory as the numbers it says, read as in a file; other types unchanged."""
     whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     kind = getattr(whole, "type", pa.null())
     if pa.types.is_dictionary(kind) or pa.types.is_binary(kind):
@@ -293,12 +229,8 @@ def _read_text(column: Any, role: str, source: str, before: int) -> Any:
     )
 
 
-def _check_apart(exact: npt.NDArray[Any], rounded: Numbers, source: str) -> None:
-    """Refuse large ratings whose differences are lost in the rounding of float32.
-
-    Raises:
-        MatrixError: If they are lost.
-    """
+def _check_apart(exact: Numbers, rounded: Floats, source: str) -> None:
+    """Refuse large ratings whose differences are lost in the rounding of float32."""
     # other ratings are refused later, with their row
     there = np.isfinite(exact) & np.isfinite(rounded)
     known = exact[there]
@@ -314,7 +246,7 @@ def _check_apart(exact: npt.NDArray[Any], rounded: Numbers, source: str) -> None
         )
 
 
-def _column(name: object, values: Any) -> Any:
+def _column(name: object, values: Column) -> Column:
     """A column of a mapping; numbers that are too large for Arrow stay as they are, for the ids."""
     try:
         return pa.array(values) if isinstance(values, list) else column_of(values, "values")[0]
@@ -326,7 +258,7 @@ def _column(name: object, values: Any) -> Any:
         return values
 
 
-def _arrow(data: Any) -> Any:
+def _arrow(data: TableLike) -> Any:
     if isinstance(data, pa.Table):
         return data
     try:

@@ -1,26 +1,26 @@
 """`LowRankRecommender`: the recommender as one Python object."""
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import fields
+from inspect import Parameter, Signature
 from os import PathLike
 from typing import Any, final
 
 from eckart.arguments import check_flag
 from eckart.arrays import Array
 from eckart.errors import ArgumentError
-from eckart.recommend.answers import Listed, similar_items
 from eckart.recommend.attribute_tables import AttributeTables
+from eckart.recommend.chunked import TableLike
 from eckart.recommend.columns import ColumnNames
-from eckart.recommend.explain import Explanation, explain
-from eckart.recommend.feedback import Feedback
+from eckart.recommend.evaluation import SplitMethod
 from eckart.recommend.fit import Fitting, fit_recommender
 from eckart.recommend.folding import Addition, add_interactions, remove_user
-from eckart.recommend.interactions import read_interactions
+from eckart.recommend.interaction_tables import read_interactions
 from eckart.recommend.model import Model
-from eckart.recommend.predict import predict_pairs
-from eckart.recommend.settings import Method, Settings
-from eckart.recommend.splitting import Way
+from eckart.recommend.predictions import Explanation, explain, predict_pairs
+from eckart.recommend.settings import Feedback, Settings
 from eckart.recommend.storing import load_model, save_model
-from eckart.recommend.top import top_items
+from eckart.recommend.top import RankedList, similar_items, top_items
 from eckart.solvers import Step
 
 
@@ -67,40 +67,28 @@ class LowRankRecommender:
         ['rye']
     """
 
+    __signature__ = Signature(
+        [
+            Parameter("rank", Parameter.POSITIONAL_OR_KEYWORD, default=Settings().rank),
+            *(
+                Parameter(one.name, Parameter.KEYWORD_ONLY, default=one.default)
+                for one in (*fields(Settings)[1:], *fields(Feedback))
+            ),
+            Parameter("columns", Parameter.KEYWORD_ONLY, default=None),
+        ]
+    )
+
     def __init__(
         self,
-        rank: int = 32,
+        rank: int = Settings().rank,
         *,
-        regularization: float | None = None,
-        count_exponent: float = 1.0,
-        unobserved_weight: float | None = None,
-        implicit_features: float = 0.0,
-        nonnegative: bool = False,
-        attribute_weight: float = 1.0,
-        method: Method = "als",
-        epochs: int | None = None,
-        implicit: bool | None = None,
-        at_least: float | None = None,
-        disliked: float | None = None,
-        scale: tuple[float, float] | None = None,
         columns: dict[str, str] | None = None,
-        seed: int = 0,
+        **settings: Any,
     ) -> None:
-        self.settings = Settings(
-            rank=rank,
-            regularization=regularization,
-            count_exponent=count_exponent,
-            unobserved_weight=unobserved_weight,
-            implicit_features=implicit_features,
-            nonnegative=nonnegative,
-            attribute_weight=attribute_weight,
-            method=method,
-            epochs=epochs,
-            seed=seed,
-        )
-        self._feedback = Feedback(
-            implicit=implicit, at_least=at_least, disliked=disliked, scale=scale
-        )
+        names = {one.name for one in fields(Feedback)}
+        feedback = {name: settings.pop(name) for name in names & settings.keys()}
+        self.settings = Settings(rank=rank, **settings)
+        self._feedback = Feedback(**feedback)
         # checked at construction, like every other argument
         self._named = ColumnNames.of({} if columns is None else columns)
         self._model: Model | None = None
@@ -109,13 +97,13 @@ class LowRankRecommender:
 
     def fit(
         self,
-        interactions: Any,
+        interactions: TableLike,
         *,
         user_ids: Sequence[object] | None = None,
         item_ids: Sequence[object] | None = None,
-        user_attributes: Any = None,
-        item_attributes: Any = None,
-        test: Way | None = None,
+        user_attributes: TableLike = None,
+        item_attributes: TableLike = None,
+        test: SplitMethod | None = None,
         k: int = 10,
         on_step: Callable[[Step], None] | None = None,
     ) -> "LowRankRecommender":
@@ -172,7 +160,7 @@ class LowRankRecommender:
             )
         return self._model
 
-    def predict(self, users: Any, items: Any, *, clip: bool = True) -> Array:
+    def predict(self, users: TableLike, items: TableLike, *, clip: bool = True) -> Array:
         """Predict the rating of each pair; a user or item may be unknown.
 
         Args:
@@ -191,19 +179,19 @@ class LowRankRecommender:
         seen: bool = False,
         only: Iterable[object] | None = None,
         without: Iterable[object] | None = None,
-    ) -> Listed:
+    ) -> RankedList:
         """The k best items of a user without those seen; the most popular for an unknown user."""
         (found,) = top_items(self.model, [user], k, seen=seen, only=only, without=without)
         return found
 
     def recommend_all(
         self, users: Sequence[object] | None = None, k: int = 10, **filters: Any
-    ) -> list[Listed]:
+    ) -> list[RankedList]:
         """The k best items of several users, or of all."""
-        chosen = self.model.data.users.listed() if users is None else users
+        chosen = self.model.data.users.to_list() if users is None else users
         return top_items(self.model, chosen, k, **filters)
 
-    def similar(self, item: object, k: int = 10) -> Listed:
+    def similar(self, item: object, k: int = 10) -> RankedList:
         """The k items most similar to one."""
         return similar_items(self.model, item, k)
 
@@ -213,12 +201,12 @@ class LowRankRecommender:
 
     def partial_fit(
         self,
-        interactions: Any = None,
+        interactions: TableLike = None,
         *,
         user_ids: Sequence[object] | None = None,
         item_ids: Sequence[object] | None = None,
-        user_attributes: Any = None,
-        item_attributes: Any = None,
+        user_attributes: TableLike = None,
+        item_attributes: TableLike = None,
     ) -> "LowRankRecommender":
         """Add new interactions, users and items without a new fit; the history is kept.
 
@@ -276,5 +264,5 @@ class LowRankRecommender:
         return made
 
 
-def _tables(users: Any, items: Any) -> AttributeTables | None:
+def _tables(users: TableLike, items: TableLike) -> AttributeTables | None:
     return None if users is None and items is None else AttributeTables(users=users, items=items)

@@ -1,12 +1,56 @@
 """The report of a recommender: a page with figures, and the same facts as rows of text."""
 
 from html import escape
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
+import numpy as np
 import plotly.graph_objects as go
 
+from eckart.recommend.model import Model
 from eckart.reporting.figures import ACCENT, FLOOR, GREY, axis, styled
 from eckart.reporting.html import draw, frame, grid, table
+
+MOST_MAPPED: Final = 1500
+"""Items that the map shows, at most: the most popular ones, without those that have no users."""
+
+Document: TypeAlias = dict[str, Any]
+"""What `to_dict` of a fit, of its evaluation or of a map gives."""
+
+
+def item_map(model: Model, names: dict[str, str] | None = None) -> Document:
+    """Map the most popular items by the two leading principal components of their factors.
+
+    Returns:
+        Lists of equal length: x, y, id, title, number of users, mean rating; and the share of the
+        variance that the plane shows.
+    """
+    data = model.data
+    counts = data.item_counts()
+    places = np.argsort(-counts, kind="stable")[: min(MOST_MAPPED, np.count_nonzero(counts))]
+    # balanced, so that the map does not depend on how the solver scaled the factors
+    points = model.offset.factors.balance().A.T[places].astype(np.float64)
+    points = points - points.mean(axis=0)
+    U, S, _ = np.linalg.svd(points, full_matrices=False)
+    # zeros for a model of rank 1
+    plane = np.pad(U * S, ((0, 0), (0, 2)))[:, :2]
+    # the signs of singular vectors are arbitrary: the most popular item gets positive coordinates
+    plane = plane * np.where(plane[0] < 0, -1, 1)
+    total = float(np.square(S).sum())
+    means = np.zeros(len(counts))
+    if data.ratings is not None:
+        sums = np.bincount(data.columns, data.ratings, minlength=len(counts))
+        means = sums / np.maximum(counts, 1)
+    ids = data.items.to_list(places)
+    return {
+        "x": plane[:, 0].tolist(),
+        "y": plane[:, 1].tolist(),
+        "ids": [str(one) for one in ids],
+        "titles": [names.get(str(one), "") for one in ids] if names else None,
+        "users": counts[places].tolist(),
+        "means": means[places].tolist() if data.ratings is not None else None,
+        "share": float(np.square(S[:2]).sum()) / total if total else 0.0,
+    }
+
 
 SHOWN: Final = {
     "rmse": "RMSE",
@@ -20,18 +64,14 @@ SHOWN: Final = {
 }
 
 
-def fit_rows(document: dict[str, Any]) -> list[tuple[str, str]]:
-    """The main facts of a fit as labels and values.
-
-    Args:
-        document: The result of `Fitting.to_dict()`.
-    """
+def fit_rows(document: Document) -> list[tuple[str, str]]:
+    """The main facts of a fit as labels and values."""
     objective, settings = document["objective"], document["settings"]
     chosen = "" if document["choice"] is None and document["tuning"] is None else ", chosen"
     kind = "ratings" if document["explicit"] else "interactions"
     rows = [
         ("users × items", f"{document['users']:,} × {document['items']:,}"),
-        (kind, _counted(document)),
+        (kind, _count(document)),
     ]
     if document["scale"] is not None:
         rows.append(("scale", f"{document['scale'][0]:g} to {document['scale'][1]:g}"))
@@ -55,13 +95,9 @@ def fit_rows(document: dict[str, Any]) -> list[tuple[str, str]]:
     return rows
 
 
-def metric_table(evaluation: dict[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """The header and the rows of the metrics: one row for each metric, one column for each method.
-
-    Args:
-        evaluation: The result of `Evaluation.to_dict()`.
-    """
-    figures: dict[str, Any] = evaluation["figures"]
+def metric_table(evaluation: Document) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """The header and the rows of the metrics: a row for each metric, a column for each method."""
+    figures: Document = evaluation["figures"]
     methods = list(figures)
     header = ("", *methods)
     rows: list[tuple[str, ...]] = []
@@ -74,7 +110,7 @@ def metric_table(evaluation: dict[str, Any]) -> tuple[tuple[str, ...], list[tupl
     return header, rows
 
 
-def evaluation_sentence(evaluation: dict[str, Any]) -> str:
+def evaluation_sentence(evaluation: Document) -> str:
     """A sentence on how the test part was made and what counts as relevant."""
     kinds = {
         "random": "a random part of the interactions",
@@ -96,12 +132,12 @@ def evaluation_sentence(evaluation: dict[str, Any]) -> str:
     )
 
 
-def _counted(document: dict[str, Any]) -> str:
+def _count(document: Document) -> str:
     disliked = f", {document['disliked']:,} of them dislikes" if document["disliked"] else ""
     return f"{document['interactions']:,} ({document['density']:.2%} of all){disliked}"
 
 
-def _attributes(own: dict[str, Any], side: str) -> str:
+def _attributes(own: Document, side: str) -> str:
     columns = len(own["columns"])
     total = own["known"] + own["unknown"]
     alone = own["without_interactions"]
@@ -119,10 +155,12 @@ def _cell(figure: dict[str, float | None] | None) -> str:
 
 MOST_NAMED: Final = 40
 """Items up to which all titles are written beside their points."""
+
+
 SHADES: Final = ((0.0, "#c2410c"), (0.5, "#b8c4d6"), (1.0, "#2457c5"))
 
 
-def learning_curve(document: dict[str, Any]) -> go.Figure | None:
+def learning_curve(document: Document) -> go.Figure | None:
     """A figure of the objective after each sweep; None for fewer than two sweeps."""
     history = [one for one in document["run"]["history"] if one["loss"] is not None]
     if len(history) < 2:
@@ -145,7 +183,7 @@ def learning_curve(document: dict[str, Any]) -> go.Figure | None:
     return styled(drawn, 340)
 
 
-def choice_curve(document: dict[str, Any]) -> go.Figure | None:
+def choice_curve(document: Document) -> go.Figure | None:
     """A figure of the validation error for each λ, with the chosen one; None if λ was given."""
     choice = document["choice"]
     if choice is None:
@@ -168,14 +206,8 @@ def choice_curve(document: dict[str, Any]) -> go.Figure | None:
     return styled(drawn, 340)
 
 
-def bins_figure(evaluation: dict[str, Any], key: str, what: str) -> go.Figure | None:
-    """A figure of the model and a baseline over ranges of counts; None if there is only one range.
-
-    Args:
-        evaluation: The result of `Evaluation.to_dict()`.
-        key: "by_activity" or "by_popularity".
-        what: What is counted, the title of the axis.
-    """
+def bins_figure(evaluation: Document, key: str, what: str) -> go.Figure | None:
+    """A figure of the model and a baseline over ranges of counts; None for a single range."""
     bins = evaluation[key]
     if len(bins) < 2:
         return None
@@ -202,12 +234,8 @@ def bins_figure(evaluation: dict[str, Any], key: str, what: str) -> go.Figure | 
     return styled(drawn, 340)
 
 
-def map_figure(plane: dict[str, Any]) -> go.Figure:
-    """A map of the items: colour shows the mean rating, size the number of users.
-
-    Args:
-        plane: The result of `item_map()`.
-    """
+def map_figure(plane: Document) -> go.Figure:
+    """A map of the items: colour shows the mean rating, size the number of users."""
     most = max(plane["users"], default=1) or 1
     words = [
         f"{title}<br>{one}" if title else one
@@ -217,7 +245,7 @@ def map_figure(plane: dict[str, Any]) -> go.Figure:
     ]
     # more titles would cover one another
     few = plane["titles"] is not None and len(plane["ids"]) <= MOST_NAMED
-    colour: dict[str, Any] = {"color": ACCENT}
+    colour: Document = {"color": ACCENT}
     if plane["means"] is not None:
         bar = {"thickness": 10, "outlinewidth": 0, "title": "mean"}
         colour = {"color": plane["means"], "colorscale": SHADES, "colorbar": bar}
@@ -244,11 +272,8 @@ def map_figure(plane: dict[str, Any]) -> go.Figure:
     return styled(drawn, 560)
 
 
-def recommend_page(document: dict[str, Any]) -> str:
+def recommend_page(document: Document) -> str:
     """The HTML report of a fit.
-
-    Args:
-        document: The result of `Fitting.report_document()`.
 
     Returns:
         A self-contained HTML page with styles and scripts inside.
@@ -281,7 +306,7 @@ name.</p>
     )
 
 
-def _evaluation(evaluation: dict[str, Any] | None) -> str:
+def _evaluation(evaluation: Document | None) -> str:
     if evaluation is None:
         return ""
     header, rows = metric_table(evaluation)

@@ -1,33 +1,38 @@
-"""Saving and loading of models, as folders of safetensors, Parquet and JSON; nothing is pickled."""
+"""Models as folders of safetensors, Parquet and JSON, and factors for a vector store."""
 
 import hashlib
 import json
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from os import PathLike
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+import scipy.sparse
 
-from eckart.approximations import BiasedFactors, PosteriorSamples, Prior
 from eckart.arguments import as_path
 from eckart.completion.objective import Observed
-from eckart.errors import ArgumentError, EckartError, FormatError
-from eckart.factors import Factors
-from eckart.files import check_output, is_same, whole_file
+from eckart.errors import ArgumentError, EckartError, FormatError, MatrixError
+from eckart.files import check_output, is_same, whole_file, whole_files, write_text
 from eckart.files.documents import read_object
 from eckart.files.outputs import located
 from eckart.files.tables import parquet_columns, read_parquet, write_table
 from eckart.files.tensors import read_arrays, write_arrays
 from eckart.files.whole import damaged, read_steadily
+from eckart.recommend.attributes import Attributes, Feature
+from eckart.recommend.chunked import one_array
 from eckart.recommend.interactions import Interactions
-from eckart.recommend.model import Approximation, Model
-from eckart.recommend.soundness import ATTRIBUTES, check_sound, read_attributes_of, write_attributes
-from eckart.recommend.times import Clock, Times, clocked
+from eckart.recommend.model import Model, check_sound, pack, unpack
+from eckart.recommend.times import Clock, set_clock
 from eckart.recommend.vocabulary import Vocabulary
 
+SIDES: Final = ("users", "items")
+SUFFIXES: Final = (".npy", ".parquet")
+ATTRIBUTES: Final = "attributes.safetensors"
+PARTS: Final = ("data", "indices", "indptr")
 FORMAT: Final = "eckart recommender"
 VERSION: Final = 1
 DOCUMENT: Final = "model.json"
@@ -36,18 +41,11 @@ USERS: Final = "users.parquet"
 ITEMS: Final = "items.parquet"
 HISTORY: Final = "history.parquet"
 FILES: Final = (FACTORS, USERS, ITEMS, HISTORY)
-PRIORS: Final = ("row_prior", "column_prior")
 MOST_DIGITS: Final = 18
 """Decimal digits that a time can have behind the point, so that it fits into 64 bits."""
-OBJECTIVE: Final = (
-    "regularization",
-    "count_exponent",
-    "unobserved_weight",
-    "biases",
-    "implicit_features",
-    "nonnegative",
-    "attribute_weight",
-)
+OBJECTIVE: Final = ("regularization", "count_exponent", "unobserved_weight", "biases",
+                    "implicit_features", "nonnegative", "attribute_weight")  # fmt: skip
+"""Settings of the objective that a model keeps."""
 
 
 def save_model(model: Model, path: str | PathLike[str], *, force: bool = False) -> None:
@@ -70,17 +68,6 @@ def updated_model(
     """Yield a model and a folder for its later state, which replaces `target` at the end.
 
     If two runs update one model at once, the second starts from what the first wrote.
-
-    Args:
-        folder: The folder of the model.
-        target: The folder of its later state; `folder` itself or another.
-        force: Whether an existing `target` may be replaced; `folder` itself always may.
-        inputs: Other files that are read and must not be overwritten.
-
-    Raises:
-        ArgumentError: If there is no such model, or as for `check_output`.
-        FormatError: If the model is damaged.
-        StorageError: If the system refuses to read or write.
     """
     check_model(folder)
     forced = force or is_same(folder, target)
@@ -104,9 +91,21 @@ def load_model(path: str | PathLike[str]) -> Model:
 
 def _load(folder: Path) -> Model:
     document = _document(folder)
+    # before any file is parsed, so that a damaged one gives one clear message
     for name in _files(document):
-        # before any file is parsed, so that a damaged one gives one clear message
-        _check_file(folder / name, str(document["files"].get(name, "")))
+        path = folder / name
+        if not path.is_file():
+            raise FormatError(
+                f"The model {folder} lacks its file {name}.",
+                hint="Copy the whole folder, or fit the model again.",
+                code="missing-file",
+            )
+        if _digest(path) != str(document["files"].get(name, "")):
+            raise FormatError(
+                f"{path} is not the file that was written with this model.",
+                hint="Copy the whole folder again, or fit the model again.",
+                code="damaged-file",
+            )
     try:
         model = _read(folder, document)
         check_sound(model)
@@ -120,11 +119,7 @@ def _load(folder: Path) -> Model:
 
 
 def check_model(path: Path) -> None:
-    """Refuse a path that is not the folder of a model, without reading its files.
-
-    Raises:
-        ArgumentError: If it is not.
-    """
+    """Refuse a path that is not the folder of a model, without reading its files."""
     if not located(path).exists():
         raise ArgumentError(
             f"There is no model {path}.",
@@ -170,21 +165,6 @@ def _files(document: dict[str, Any]) -> tuple[str, ...]:
     return FILES if document.get("attributes") is None else (*FILES, ATTRIBUTES)
 
 
-def _check_file(path: Path, digest: str) -> None:
-    if not path.is_file():
-        raise FormatError(
-            f"The model {path.parent} lacks its file {path.name}.",
-            hint="Copy the whole folder, or fit the model again.",
-            code="missing-file",
-        )
-    if _digest(path) != digest:
-        raise FormatError(
-            f"{path} is not the file that was written with this model.",
-            hint="Copy the whole folder again, or fit the model again.",
-            code="damaged-file",
-        )
-
-
 def _digest(path: Path) -> str:
     # in pieces, never the whole file at once
     with path.open("rb") as file:
@@ -195,26 +175,16 @@ def write_model(model: Model, folder: Path) -> None:
     """Write the files of a model to a new folder."""
     folder.mkdir()
     data = model.data
-    write_arrays(folder / FACTORS, _arrays(model.approximation))
-    counts = (data.user_counts(), data.item_counts())
-    for name, vocabulary, count in zip(
-        (USERS, ITEMS), (data.users, data.items), counts, strict=True
-    ):
+    described, arrays = pack(model.approximation)
+    write_arrays(folder / FACTORS, arrays)
+    for name, vocabulary, count in (
+        (USERS, data.users, data.user_counts()), (ITEMS, data.items, data.item_counts())
+    ):  # fmt: skip
         write_table(folder / name, {"id": vocabulary.ids, "entries": pa.array(count)})
-    write_table(
-        folder / HISTORY,
-        {
-            name: values
-            for name, values in (
-                ("user", data.rows),
-                ("item", data.columns),
-                ("rating", data.ratings),
-                ("weight", data.weights),
-                ("time", data.times),
-            )
-            if values is not None
-        },
-    )
+    columns = {"user": data.rows, "item": data.columns, "rating": data.ratings,
+               "weight": data.weights, "time": data.times}  # fmt: skip
+    given = {name: values for name, values in columns.items() if values is not None}
+    write_table(folder / HISTORY, given)
     settings = model.objective.settings()
     document: dict[str, Any] = {
         "format": FORMAT,
@@ -224,10 +194,10 @@ def write_model(model: Model, folder: Path) -> None:
         "interactions": len(data),
         "whole_ids": [data.users.whole, data.items.whole],
         "scale": None if model.scale is None else list(model.scale),
-        "clock": None if data.clock is None else data.clock.to_dict(),
+        "clock": None if data.clock is None else asdict(data.clock),
         "objective": {name: settings[name] for name in OBJECTIVE},
-        "approximation": _described(model.approximation),
-        "attributes": write_attributes(data, folder),
+        "approximation": described,
+        "attributes": _write_attributes(data, folder),
         "document": model.document,
     }
     # last, when every file is written
@@ -242,50 +212,10 @@ def _text(document: dict[str, Any]) -> bytes:
     return text.encode("utf-8", "backslashreplace")
 
 
-def _described(approximation: Approximation) -> dict[str, Any]:
-    if isinstance(approximation, PosteriorSamples):
-        return {
-            "kind": "samples",
-            "draws": len(approximation.draws),
-            "means": [draw.mean for draw in approximation.draws],
-            "noise": approximation.noise,
-        }
-    if isinstance(approximation, BiasedFactors):
-        return {"kind": "offset", "mean": approximation.mean}
-    return {"kind": "factors"}
-
-
-def _arrays(approximation: Approximation) -> dict[str, Any]:
-    if isinstance(approximation, PosteriorSamples):
-        arrays: dict[str, Any] = {}
-        pairs = zip(approximation.draws, approximation.priors, strict=True)
-        for place, (draw, priors) in enumerate(pairs):
-            # safetensors is flat: each draw has a prefix of its number
-            arrays |= {f"{place}.{name}": array for name, array in _arrays(draw).items()}
-            for side, prior in zip(PRIORS, priors, strict=True):
-                arrays[f"{place}.{side}.mean"] = prior.mean
-                arrays[f"{place}.{side}.precision"] = prior.precision
-        return arrays
-    if isinstance(approximation, Factors):
-        return {"B": approximation.B, "A": approximation.A}
-    arrays = {
-        "B": approximation.factors.B,
-        "A": approximation.factors.A,
-        "row_bias": approximation.row_bias,
-        "column_bias": approximation.column_bias,
-    }
-    for name in ("extra_columns", "extra_rows"):
-        extra = getattr(approximation, name)
-        if extra is not None:
-            arrays[name] = extra
-    return arrays
-
-
 def _read(folder: Path, document: dict[str, Any]) -> Model:
-    whole = document["whole_ids"]
     users, items = (
-        Vocabulary(_column(read_parquet(folder / name), "id"), bool(is_whole))
-        for name, is_whole in zip((USERS, ITEMS), whole, strict=True)
+        Vocabulary(one_array(read_parquet(folder / name).column("id")), bool(whole))
+        for name, whole in zip((USERS, ITEMS), document["whole_ids"], strict=True)
     )
     # Arrow's arrays are read-only, for which Numba would compile every kernel once more
     columns = {
@@ -293,8 +223,15 @@ def _read(folder: Path, document: dict[str, Any]) -> Model:
         for name, column in parquet_columns(folder / HISTORY)
     }
     pa.default_memory_pool().release_unused()
-    attributes = read_attributes_of(folder, document.get("attributes"), (len(users), len(items)))
-    times, clock = _times(columns.get("time"), document.get("clock"), folder)
+    times, clock = columns.get("time"), document.get("clock")
+    if times is not None and clock is None:
+        # in models that lack the clock it follows from the size of the times
+        times, clock = set_clock(times, pa.int64(), str(folder))
+    elif times is not None and clock is not None:
+        clock = Clock(dated=bool(clock["dated"]), digits=int(clock["digits"]))
+        if not 0 <= clock.digits <= MOST_DIGITS:
+            raise ValueError(f"its times have {clock.digits} digits")
+    attributes = _read_attributes(folder, document.get("attributes"), (len(users), len(items)))
     data = Interactions(
         users=users,
         items=items,
@@ -303,77 +240,133 @@ def _read(folder: Path, document: dict[str, Any]) -> Model:
         ratings=columns.get("rating"),
         weights=columns.get("weight"),
         times=times,
-        clock=clock,
-        user_attributes=attributes[0],
-        item_attributes=attributes[1],
+        clock=None if times is None else clock,
+        user_attributes=attributes.get("users"),
+        item_attributes=attributes.get("items"),
     )
-    arrays = read_arrays(folder / FACTORS)
-    approximation = _approximation(document["approximation"], arrays)
     if len(data) != document["interactions"]:
         raise damaged(folder / DOCUMENT, "it has another number of interactions")
     scale = document["scale"]
     return Model(
         data=data,
-        approximation=approximation,
+        approximation=unpack(document["approximation"], read_arrays(folder / FACTORS)),
         objective=Observed(**document["objective"]),
         scale=None if scale is None else (float(scale[0]), float(scale[1])),
         document=document["document"],
     )
 
 
-def _times(
-    times: Any, clock: dict[str, Any] | None, folder: Path
-) -> tuple[Times | None, Clock | None]:
-    """Times and their clock; the clock follows from the size of the times if the model lacks it."""
-    if times is None:
-        return None, None
-    if clock is None:
-        return clocked(times, pa.int64(), str(folder))
-    digits = int(clock["digits"])
-    if not 0 <= digits <= MOST_DIGITS:
-        raise ValueError(f"its times have {digits} digits")
-    return times, Clock(dated=bool(clock["dated"]), digits=digits)
+def _write_attributes(data: Interactions, folder: Path) -> dict[str, Any] | None:
+    """Write the attributes of users and items; returns their description, None without any."""
+    sides = {"users": data.user_attributes, "items": data.item_attributes}
+    held = {side: own for side, own in sides.items() if own is not None}
+    if not held:
+        return None
+    arrays = {
+        f"{side}.{part}": getattr(own.matrix, part) for side, own in held.items() for part in PARTS
+    }
+    write_arrays(folder / ATTRIBUTES, arrays)
+    return {
+        side: {
+            "id_column": own.id_column,
+            "features": [feature.to_dict() for feature in own.features],
+        }
+        for side, own in held.items()
+    }
 
 
-def _column(table: Any, name: str) -> Any:
-    column = table.column(name)
-    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-
-
-def _approximation(kind: dict[str, Any], arrays: dict[str, Any]) -> Approximation:
-    if kind["kind"] == "factors":
-        return Factors(arrays["B"], arrays["A"])
-    if kind["kind"] == "offset":
-        return _offset(float(kind["mean"]), arrays)
-    parts: dict[str, dict[str, Any]] = {}
-    for name, array in arrays.items():
-        place, _, rest = name.partition(".")
-        parts.setdefault(place, {})[rest] = array
-    draws = [
-        _offset(float(kind["means"][place]), parts[str(place)])
-        for place in range(int(kind["draws"]))
-    ]
-    priors = [
-        tuple(
-            Prior(
-                mean=arrays[f"{place}.{side}.mean"],
-                precision=arrays[f"{place}.{side}.precision"],
-            )
-            for side in PRIORS
+def _read_attributes(
+    folder: Path, document: dict[str, Any] | None, shape: tuple[int, int]
+) -> dict[str, Attributes]:
+    """The attributes of users and of items that `_write_attributes` wrote and described."""
+    if document is None:
+        return {}
+    arrays, found = read_arrays(folder / ATTRIBUTES), dict[str, Attributes]()
+    for side, count in zip(("users", "items"), shape, strict=True):
+        if side not in document:
+            continue
+        features = tuple(Feature.of_dict(one) for one in document[side]["features"])
+        width = sum(feature.width for feature in features)
+        parts = tuple(np.asarray(arrays[f"{side}.{part}"]) for part in PARTS)
+        matrix = scipy.sparse.csr_array(parts, shape=(count, width))
+        # SciPy checks only the shapes by itself: indices beyond the width would read foreign memory
+        matrix.check_format(full_check=True)
+        if matrix.dtype != np.float32 or not np.isfinite(matrix.data).all():
+            raise ValueError(f"some attributes of {side} are no numbers")
+        found[side] = Attributes(
+            features=features, matrix=matrix, id_column=str(document[side]["id_column"])
         )
-        for place in range(int(kind["draws"]))
-    ]
-    return PosteriorSamples(
-        draws=tuple(draws), noise=float(kind["noise"]), priors=tuple((a, z) for a, z in priors)
-    )
+    return found
 
 
-def _offset(mean: float, arrays: dict[str, Any]) -> BiasedFactors:
-    return BiasedFactors(
-        mean,
-        arrays["row_bias"],
-        arrays["column_bias"],
-        Factors(np.asarray(arrays["B"]), np.asarray(arrays["A"])),
-        arrays.get("extra_columns"),
-        arrays.get("extra_rows"),
-    )
+def export_factors(
+    model: Model, output: str | PathLike[str], side: str = "items", *, force: bool = False
+) -> list[Path]:
+    """Write vectors of all users or all items whose inner products are the scores of the model.
+
+    For a model with biases the vector of a user ends in 1 and that of an item in its bias: the
+    scores rank items as the model does, without the terms that are the same for all items of a
+    user. A `.parquet` file holds ids and vectors; a `.npy` file holds the vectors, with the ids in
+    a `.ids.txt` file beside it.
+
+    Args:
+        model: The fitted model.
+        output: Path of a .npy or .parquet file.
+        side: "users" or "items".
+        force: Whether existing files are overwritten.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        ArgumentError: If the suffix is unknown, or a file exists and `force` is false.
+        MatrixError: If an id has a line break and the ids go to a text file.
+        StorageError: If the system refuses to write.
+    """
+    path = Path(output)
+    check_export(path, side, force=force)
+    vectors = model.vectors(side)
+    vocabulary = model.data.users if side == "users" else model.data.items
+    if path.suffix.lower() == ".parquet":
+        width = vectors.shape[1]
+        flat = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), width)
+        write_table(path, {"id": vocabulary.ids, "vector": flat}, force=force)
+        return [path]
+    # with a character behind it, or a break at the end of the id would not count
+    broken = [one for one in vocabulary.to_list() if len(f"{one}.".splitlines()) > 1]
+    if broken:
+        raise MatrixError(
+            f"The id {broken[0]!r} has a line break in it, which a list of lines cannot hold.",
+            hint=f"Write them to {path.with_suffix('.parquet').name}.",
+            code="bad-ids",
+        )
+    # both or none: vectors beside other ids would be wrong without a sign of it
+    with whole_files((path, _ids_path(path)), force=force) as (place, beside_it):
+        with place.open("wb") as file:
+            # given an open file, since `np.save` adds .npy to a path without that suffix
+            np.save(file, vectors, allow_pickle=False)
+        write_text(beside_it, "".join(f"{one}\n" for one in vocabulary.to_list()))
+    return [path, _ids_path(path)]
+
+
+def check_export(path: Path, side: str, *, force: bool, inputs: Sequence[Path | None] = ()) -> None:
+    """Refuse a file that cannot be written, before any work."""
+    if side not in SIDES:
+        raise ArgumentError(
+            f"There are no factors of '{side}'.", hint="Give users or items.", code="bad-side"
+        )
+    if path.suffix.lower() not in SUFFIXES:
+        raise ArgumentError(
+            f"Factors are exported to .npy or .parquet, not to {path.name}.",
+            hint="Name a .parquet or a .npy file.",
+            code="unknown-suffix",
+        )
+    # both files, before any work is done
+    check_output(path, force=force, inputs=inputs)
+    if path.suffix.lower() == ".npy":
+        check_output(_ids_path(path), force=force, inputs=[*inputs, path])
+
+
+def _ids_path(path: Path) -> Path:
+    """The file for the ids of exported vectors, beside them."""
+    return path.with_name(f"{path.stem}.ids.txt")

@@ -7,15 +7,14 @@ from typing import Any, Final, TypeAlias, final
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pyarrow import compute
 
 from eckart.errors import MatrixError
 from eckart.files.columns import plain_values
 from eckart.files.text.cells import MISSING, numbers
+from eckart.recommend.chunked import Column, Growing, pc
 from eckart.recommend.columns import naming
 
 Times: TypeAlias = npt.NDArray[np.int64]
-pc: Final[Any] = compute  # its functions are created at import, which no type checker sees
 EARLIEST: Final = np.iinfo(np.int64).min
 """The time of entries without a time, so that they count as earliest."""
 DIGITS: Final = {"s": 0, "ms": 3, "us": 6, "ns": 9}
@@ -45,17 +44,9 @@ class Clock:
     dated: bool
     digits: int
 
-    def to_dict(self) -> dict[str, Any]:
-        """The fields as plain values."""
-        return {"dated": self.dated, "digits": self.digits}
 
-
-def plain_times(chunk: Any, source: str) -> Any:
-    """Convert an Arrow array of times to whole numbers, floats, text, timestamps or durations.
-
-    Raises:
-        MatrixError: If it holds another type, or times of day.
-    """
+def plain_times(chunk: Column, source: str) -> Column:
+    """Convert an Arrow array of times to whole numbers, floats, text, timestamps or durations."""
     chunk = chunk.dictionary_decode() if pa.types.is_dictionary(chunk.type) else chunk
     kind, types = chunk.type, pa.types
     if types.is_integer(kind) or types.is_string(kind):
@@ -78,12 +69,8 @@ def plain_times(chunk: Any, source: str) -> Any:
     )
 
 
-def numbers_in(chunk: Any, source: str) -> npt.NDArray[Any]:
-    """Plain times other than text as int64 or float64; missing ones are `EARLIEST` or NaN.
-
-    Raises:
-        MatrixError: If a number is too large.
-    """
+def numbers_in(chunk: Column, source: str) -> npt.NDArray[Any]:
+    """Plain times other than text as int64 or float64; missing ones are `EARLIEST` or NaN."""
     if pa.types.is_floating(chunk.type):
         return chunk.to_numpy(zero_copy_only=False)
     try:
@@ -93,22 +80,14 @@ def numbers_in(chunk: Any, source: str) -> npt.NDArray[Any]:
     return filled.to_numpy(zero_copy_only=False)
 
 
-def clocked(numbers: npt.NDArray[Any], kind: Any, source: str) -> tuple[Times, Clock | None]:
+def set_clock(numbers: npt.NDArray[Any], kind: Any, source: str) -> tuple[Times, Clock | None]:
     """Times as whole numbers, and their clock; the clock is None if all times are missing.
 
     Numbers are seconds, milliseconds, microseconds or nanoseconds from 1970, judged by their size,
     or numbers with an order of their own if all are below 10⁸.
 
-    Args:
-        numbers: The times as `numbers_in` returned them.
-        kind: The Arrow type that the times had.
-        source: Name of the table, for messages.
-
-    Raises:
-        MatrixError: If they are in several units, or too large for any unit.
-
     Example:
-        >>> times, clock = clocked(np.array([1.5, np.nan]), pa.float64(), "the table")
+        >>> times, clock = set_clock(np.array([1.5, np.nan]), pa.float64(), "the table")
         >>> times[0] == 1.5 * 10**clock.digits, clock.dated
         (np.True_, False)
     """
@@ -149,11 +128,7 @@ def _is_written(known: npt.NDArray[Any]) -> bool:
 
 
 def _unit(known: npt.NDArray[Any], source: str) -> int:
-    """The decimal digits of a second in the unit of the times, by the largest of them.
-
-    Raises:
-        MatrixError: If some look like another unit, or the largest fits no unit.
-    """
+    """The decimal digits of a second in the unit of the times, by the largest of them."""
     sizes = np.abs(known)
     largest = sizes.max()
     digits = next((digits for digits in DIGITS.values() if largest < LAST * 10.0**digits), None)
@@ -176,25 +151,32 @@ def comparable(old: Clock | None, new: Clock | None) -> bool:
     return old is not None and new is not None and old.dated == new.dated
 
 
-def together(old: tuple[Times, Clock], new: tuple[Times, Clock]) -> tuple[Times, Clock]:
-    """Concatenate the comparable times of two tables in a common unit.
+def join_times(
+    old: tuple[Times, Clock] | None, new: tuple[Times, Clock] | None, counts: tuple[int, int]
+) -> tuple[Times | None, Clock | None]:
+    """Concatenate the times of two tables; those that cannot be compared count as later.
 
-    It has the larger number of digits of the two, or as many as fit into 64 bits.
+    `counts` are the numbers of their entries. The common unit has the larger number of digits of
+    the two, or as many as fit into 64 bits.
     """
+    if old is None:
+        # the history has no times: everything new is later
+        return (None, None) if new is None else (
+            np.concatenate([np.full(counts[0], EARLIEST), new[0]]), new[1]
+        )  # fmt: skip
+    if new is None or not comparable(old[1], new[1]):
+        # without times all new entries count as equally late; ranks keep the order of others
+        later = np.zeros(counts[1], np.int64)
+        if new is not None:
+            later = np.unique(new[0], return_inverse=True)[1].astype(np.int64)
+        return np.concatenate([old[0], old[0].max() + 1 + later]), old[1]
     digits = max(clock.digits for _, clock in (old, new))
     sizes = [(_largest(times), clock.digits) for times, clock in (old, new)]
     # in float64, since the product could overflow in int64
     while any(size * 10.0 ** (digits - own) >= MOST * 2 for size, own in sizes):
         digits -= 1
-    moved = [_scaled(times, digits - clock.digits) for times, clock in (old, new)]
+    moved = [_scale(times, digits - clock.digits) for times, clock in (old, new)]
     return np.concatenate(moved), Clock(dated=old[1].dated, digits=digits)
-
-
-def behind(old: tuple[Times, Clock], new: Times) -> tuple[Times, Clock]:
-    """Concatenate the times of two tables that cannot be compared: the second counts as later."""
-    # ranks keep the order of the new times whatever their unit
-    ranks = np.unique(new, return_inverse=True)[1].astype(np.int64)
-    return np.concatenate([old[0], old[0].max() + 1 + ranks]), old[1]
 
 
 def _largest(times: Times) -> float:
@@ -202,7 +184,7 @@ def _largest(times: Times) -> float:
     return float(np.abs(known.astype(np.float64)).max()) if len(known) else 0.0
 
 
-def _scaled(times: Times, digits: int) -> Times:
+def _scale(times: Times, digits: int) -> Times:
     gaps = times == EARLIEST
     moved = times * 10**digits if digits >= 0 else times // 10**-digits
     # scaling would have made another time of the marker
@@ -230,18 +212,11 @@ NOTHING: Final = (*sorted(MISSING), "NaT")
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def parsed(texts: Any, source: str) -> Any:
+def parse_times(texts: Column, source: str) -> Column:
     """Parse text as whole numbers, floats or timestamps; a time without a zone is in UTC.
 
-    Args:
-        texts: An Arrow array of text; empty texts and words such as NA are missing.
-        source: Name of the table, for messages.
-
-    Raises:
-        MatrixError: If a text is not a time, or the texts can be read in two ways.
-
     Example:
-        >>> str(parsed(pa.array(["31.12.2020 10:00"]), "the table")[0])
+        >>> str(parse_times(pa.array(["31.12.2020 10:00"]), "the table")[0])
         '2020-12-31 10:00:00'
     """
     texts = pc.utf8_trim_whitespace(texts)
@@ -264,7 +239,7 @@ def parsed(texts: Any, source: str) -> Any:
     return moments.take(coded.indices)
 
 
-def _iso(words: Any) -> Any:
+def _iso(words: Column) -> Column:
     """Texts in ISO 8601 as timestamps in nanoseconds; None if one has another form."""
     try:
         return words.cast(pa.timestamp("ns"))
@@ -280,7 +255,7 @@ def _iso(words: Any) -> Any:
     return pa.array(scaled.astype(np.int64), pa.timestamp("ns" if digits == 9 else "us"))
 
 
-def _with_zones(words: Any) -> Any:
+def _with_zones(words: Column) -> Column:
     """Texts with the zone Z in place of UTC or GMT."""
     return pc.replace_substring_regex(words, r"\s*(?:UTC|GMT)$", "Z")
 
@@ -303,12 +278,8 @@ def _moment(word: str) -> int | None:
     return (past.days * 86_400 + past.seconds) * 10**9 + int(digits.ljust(9, "0") or 0)
 
 
-def _as_in_spreadsheets(words: Any, source: str) -> Any:
-    """Timestamps by the only notation of spreadsheets that fits all texts; None if none fits.
-
-    Raises:
-        MatrixError: If two notations fit and give different times.
-    """
+def _as_in_spreadsheets(words: Column, source: str) -> Column:
+    """Timestamps by the only notation of spreadsheets that fits all texts; None if none fits."""
     found: dict[str, Any] = {}
     for date in DATES:
         for clock in CLOCKS:
@@ -331,7 +302,7 @@ def _as_in_spreadsheets(words: Any, source: str) -> Any:
     return ways[0][1] if ways else None
 
 
-def _no_time(texts: Any, words: Any, source: str) -> MatrixError:
+def _no_time(texts: Column, words: Column, source: str) -> MatrixError:
     """The error that names the first text that is no time, or no number if most are numbers."""
     found, strange = numbers(texts)
     among_numbers = len(found) - found.null_count > (pc.sum(strange).as_py() or 0)
@@ -347,3 +318,37 @@ def _no_time(texts: Any, words: Any, source: str) -> MatrixError:
         hint="Write them as 2024-06-01 12:30:00 or as numbers, or leave that column out.",
         code="no-times",
     )
+
+
+@final
+class TimeBlocks:
+    """Blocks of times: numbers in their final type, texts as they were read."""
+
+    def __init__(self, source: str) -> None:
+        self.kinds: set[Any] = set()
+        self._source = source
+        self._numbers = {np.int64: Growing(np.int64), np.float64: Growing(np.float64)}
+        self._texts = list[Any]()
+
+    def add(self, column: Column) -> None:
+        """Add the times of a block."""
+        for chunk in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
+            plain = plain_times(chunk, self._source)
+            self.kinds.add(plain.type)
+            if pa.types.is_string(plain.type):
+                self._texts.append(plain)
+            else:
+                numbers = numbers_in(plain, self._source)
+                self._numbers[numbers.dtype.type].add(numbers)
+
+    def finish(self) -> tuple[Times, Clock | None]:
+        """All times as whole numbers, and their clock."""
+        if self._texts:
+            texts = pa.chunked_array(self._texts, pa.string()).combine_chunks()
+            # parsed together: one notation has to fit the whole column
+            read = TimeBlocks(self._source)
+            read.add(parse_times(texts, self._source))
+            return read.finish()
+        (kind,) = self.kinds
+        of = np.float64 if pa.types.is_floating(kind) else np.int64
+        return set_clock(self._numbers[of].join(), kind, self._source)

@@ -1,24 +1,23 @@
 """Choice of λ, of the rank and of other settings, on a validation part of the input."""
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any, Final, final
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final, TypeAlias, final
 
 import numpy as np
 
-from eckart.completion.loss import spread
+from eckart.completion.base import spread
 from eckart.errors import ArgumentError, MissingExtra
 from eckart.progress import Report, silent
-from eckart.recommend.chunked import taken
-from eckart.recommend.evaluation import ranking_per_user
+from eckart.recommend.evaluation import Split, split
 from eckart.recommend.fitting import fit_model
-from eckart.recommend.interactions import Interactions
+from eckart.recommend.interactions import Interactions, restrict
 from eckart.recommend.model import Model
-from eckart.recommend.ranking import rank
-from eckart.recommend.settings import Settings
-from eckart.recommend.splitting import Split, Way, split
+from eckart.recommend.ranking import rank, ranking_per_user
+from eckart.recommend.settings import DEFAULT_UNOBSERVED_WEIGHT, Settings
 
+Trial: TypeAlias = Any
+"""A trial of Optuna, which is not installed everywhere."""
 FIRST: Final = {"explicit": 0.1, "implicit": 0.01}
 """The first λ of the search; for ratings in units of their spread."""
 STRIDES: Final = (4, 2, 1)
@@ -39,7 +38,7 @@ FEWEST: Final = 20
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
+class RegularizationChoice:
     """The λ that was chosen, and all that were tried.
 
     Fields:
@@ -76,19 +75,12 @@ def choose_regularization(
     data: Interactions,
     settings: Settings,
     *,
-    scale: tuple[float, float] | None = None,
     report: Report = silent,
-) -> Choice | None:
+) -> RegularizationChoice | None:
     """Choose the λ that predicts a held-out tenth of the interactions best from the others.
 
     The search starts at a λ in units of the ratings and moves to its neighbours, 4 times as large
     and as small, as long as one of them is better; then in steps of 2 and of √2.
-
-    Args:
-        data: The interactions that may be used.
-        settings: Settings of the fit, whose rank and method each trial uses.
-        scale: The lowest and the highest rating.
-        report: Called after each trial with its λ.
 
     Returns:
         The choice; None if there are too few interactions, or the method has no λ.
@@ -99,25 +91,31 @@ def choose_regularization(
     if len(data) < FEWEST or settings.method == "gibbs":
         return None
     # one split for all λ, so that their figures can be compared
-    held = split(sampled(data, settings.seed), "random", seed=settings.seed)
+    held = split(sample_users(data, settings.seed), "random", seed=settings.seed)
     first = FIRST["implicit"] if data.ratings is None else FIRST["explicit"] * spread(data.ratings)
     figures: dict[int, float] = {}
 
     def judge(halves: int) -> float:
         if halves not in figures:
             one = first * 2 ** (halves / 2)
-            fit = fit_model(held.train, settings, regularization=one, scale=scale)
+            fit = fit_model(held.train, replace(settings, regularization=one))
             figures[halves] = score(fit.model, held)
             report(1, said=f"λ = {one:.4g}")
         return figures[halves]
 
     best = 0
     for stride in STRIDES:
-        best = _descend(judge, best, stride, figures)
+        while len(figures) < MOST:
+            # `judge` remembers each figure, so a place that was tried costs nothing
+            near = [place for place in (best - stride, best + stride) if abs(place) <= FARTHEST]
+            lowest = min(near, key=judge)
+            if judge(lowest) >= judge(best):
+                break
+            best = lowest
     metric = "rmse" if data.ratings is not None else f"ndcg@{DEPTH}"
     # NDCG was minimised with a minus sign, and is reported without
     sign = 1.0 if data.ratings is not None else -1.0
-    return Choice(
+    return RegularizationChoice(
         regularization=first * 2 ** (best / 2),
         tried=tuple((first * 2 ** (at / 2), sign * figures[at]) for at in sorted(figures)),
         metric=metric,
@@ -132,7 +130,7 @@ def score(model: Model, held: Split) -> float:
         predicted = model.predict(test.rows, test.columns, clip=True)
         return float(np.sqrt(np.mean(np.square(predicted - test.ratings))))
     # dislikes are no items to be found
-    test = test.chosen(test.liked)
+    test = test.select(test.liked)
     users = np.unique(test.rows).astype(np.intp)
     if not len(users):
         return 0.0
@@ -143,37 +141,14 @@ def score(model: Model, held: Split) -> float:
     return -float(np.mean(ranking_per_user(ranking, test)["ndcg"]))
 
 
-def sampled(data: Interactions, seed: int) -> Interactions:
+def sample_users(data: Interactions, seed: int) -> Interactions:
     """The interactions of a sample of users if there are more than 3 million, else all of them."""
     if len(data) <= MOST_ENTRIES:
         return data
     drawn = np.random.Generator(np.random.Philox(seed))
     # whole users, so that the history of each stays complete
     chosen = drawn.random(len(data.users)) < MOST_ENTRIES / len(data)
-    part = data.chosen(taken(chosen, data.rows))
-    kept = np.cumsum(chosen) - 1
-    users = replace(data.users, ids=data.users.column(np.flatnonzero(chosen)))
-    attributes = data.user_attributes
-    return replace(
-        part,
-        users=users,
-        rows=kept[part.rows].astype(np.int32),
-        user_attributes=None if attributes is None else attributes.chosen(chosen),
-    )
-
-
-def _descend(
-    judge: Callable[[int], float], best: int, stride: int, figures: dict[int, float]
-) -> int:
-    """Move from one place to the better of its two neighbours, until neither is better."""
-    while len(figures) < MOST:
-        # `judge` remembers each figure, so a place that was tried costs nothing
-        near = [place for place in (best - stride, best + stride) if abs(place) <= FARTHEST]
-        lowest = min(near, key=judge)
-        if judge(lowest) >= judge(best):
-            return best
-        best = lowest
-    return best
+    return restrict(data, "rows", np.flatnonzero(chosen))
 
 
 TRIALS: Final = 40
@@ -182,8 +157,6 @@ LARGEST_RANK: Final = 256
 """The largest rank that is tried."""
 ATTRIBUTE_WEIGHTS: Final = (0.01, 100.0)
 """The range of the weight of attributes that is tried."""
-
-"""A callback that is called with the number of finished trials and the best figure."""
 
 
 @final
@@ -219,20 +192,15 @@ class Tuning:
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain numbers."""
-        return {
-            "settings": self.settings.to_dict(),
-            "figure": self.figure,
-            "metric": self.metric,
-            "trials": list(self.trials),
-            "seconds": self.seconds,
-        }
+        own = asdict(self)
+        del own["attributes"]
+        return own
 
 
 def tune(
     data: Interactions,
     settings: Settings,
     *,
-    scale: tuple[float, float] | None = None,
     trials: int | None = None,
     time_limit: float | None = None,
     report: Report = silent,
@@ -242,19 +210,6 @@ def tune(
     The first trial has the default settings, so the result is never worse than these on the
     validation part. The same seed and number of trials give the same result, unless there is a time
     limit.
-
-    Args:
-        data: The interactions that may be used.
-        settings: The settings that are not chosen: method, epochs, seed.
-        scale: The lowest and the highest rating.
-        trials: Number of trials; None is 40, or as many as the time limit allows.
-        time_limit: Seconds after which no trial begins.
-        report: Called after each trial with the best figure so far.
-
-    Raises:
-        ArgumentError: If the method has no λ.
-        MatrixError: If there are too few interactions for a validation part.
-        MissingExtra: If Optuna is not installed.
     """
     if settings.method == "gibbs":
         raise ArgumentError(
@@ -264,41 +219,44 @@ def tune(
         )
     optuna = _optuna()
     explicit, attributes = data.ratings is not None, data.has_attributes
-    way: Way = "random"
-    held = split(sampled(data, settings.seed), way, seed=settings.seed)
+    held = split(sample_users(data, settings.seed), "random", seed=settings.seed)
     largest = max(1, min(LARGEST_RANK, *held.train.shape))
     # λ is suggested for ratings of unit spread, and scaled to theirs
     unit = 1.0 if data.ratings is None else spread(data.ratings)
     records: list[dict[str, Any]] = []
+    best = min if explicit else max
     began = time.perf_counter()
 
-    def trial(suggest: Any) -> float:
-        chosen = _rescaled(
-            _suggested(
-                suggest, settings, explicit=explicit, largest=largest, attributes=attributes
-            ),
-            held.train,
-            unit,
+    def judge(trial: Trial) -> float:
+        chosen = _suggest(
+            trial, settings, explicit=explicit, largest=largest, attributes=attributes
         )
-        figure = score(fit_model(held.train, chosen, scale=scale).model, held)
-        shown = figure if explicit else -figure
-        records.append({**chosen.to_dict(), "figure": shown})
-        best = min if explicit else max
+        chosen = _rescale(chosen, held.train, unit)
+        figure = score(fit_model(held.train, chosen).model, held)
+        records.append({**chosen.to_dict(), "figure": figure if explicit else -figure})
         report(1, said=f"best {best(record['figure'] for record in records):.4f}")
         return figure
 
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=settings.seed))
-    first = _first(settings, explicit=explicit, largest=largest, attributes=attributes)
     # the defaults come first, so that tuning is never worse than not tuning
+    first: dict[str, Any] = {
+        "rank": min(settings.rank, largest),
+        "regularization": FIRST["explicit" if explicit else "implicit"],
+        "count_exponent": 1.0,
+    }
+    if attributes:
+        first["attribute_weight"] = float(np.clip(settings.attribute_weight, *ATTRIBUTE_WEIGHTS))
+    if not explicit:
+        first["unobserved_weight"] = DEFAULT_UNOBSERVED_WEIGHT
     study.enqueue_trial(first)
     most = trials or (None if time_limit else TRIALS)
     # no exception is caught: a trial that fails is a fault, not a bad score
-    study.optimize(trial, n_trials=most, timeout=time_limit, catch=())
-    best = min(records, key=lambda record: record["figure"] * (1 if explicit else -1))
-    wanted = {name: value for name, value in best.items() if name != "figure"}
+    study.optimize(judge, n_trials=most, timeout=time_limit, catch=())
+    winner = best(records, key=lambda record: record["figure"])
+    wanted = {name: value for name, value in winner.items() if name != "figure"}
     return Tuning(
         settings=Settings(**wanted),
-        figure=best["figure"],
+        figure=winner["figure"],
         metric="rmse" if explicit else f"ndcg@{DEPTH}",
         trials=tuple(records),
         seconds=time.perf_counter() - began,
@@ -306,40 +264,26 @@ def tune(
     )
 
 
-def _first(settings: Settings, *, explicit: bool, largest: int, attributes: bool) -> dict[str, Any]:
-    shared = {
-        "rank": min(settings.rank, largest),
-        "regularization": 0.1 if explicit else 0.01,
-        "count_exponent": 1.0,
-    }
-    if attributes:
-        shared["attribute_weight"] = float(np.clip(settings.attribute_weight, *ATTRIBUTE_WEIGHTS))
-    return shared if explicit else {**shared, "unobserved_weight": 0.1}
-
-
-def _suggested(
-    suggest: Any, settings: Settings, *, explicit: bool, largest: int, attributes: bool
+def _suggest(
+    trial: Trial, settings: Settings, *, explicit: bool, largest: int, attributes: bool
 ) -> Settings:
     """The settings of one trial, as Optuna suggests them."""
+    chosen: dict[str, Any] = {}
     if attributes:
-        weight = suggest.suggest_float("attribute_weight", *ATTRIBUTE_WEIGHTS, log=True)
-        settings = replace(settings, attribute_weight=weight)
+        chosen["attribute_weight"] = trial.suggest_float(
+            "attribute_weight", *ATTRIBUTE_WEIGHTS, log=True
+        )
     fewest = min(4, settings.rank, largest)
-    ranks = suggest.suggest_int("rank", fewest, largest, log=True)
-    exponent = suggest.suggest_float("count_exponent", 0.25, 1.25)
-    if explicit:
-        chosen = suggest.suggest_float("regularization", 0.01, 1.0, log=True)
-        return replace(settings, rank=ranks, regularization=chosen, count_exponent=exponent)
-    return replace(
-        settings,
-        rank=ranks,
-        regularization=suggest.suggest_float("regularization", 1e-4, 0.3, log=True),
-        count_exponent=exponent,
-        unobserved_weight=suggest.suggest_float("unobserved_weight", 3e-3, 1.0, log=True),
-    )
+    chosen["rank"] = trial.suggest_int("rank", fewest, largest, log=True)
+    chosen["count_exponent"] = trial.suggest_float("count_exponent", 0.25, 1.25)
+    low, high = (0.01, 1.0) if explicit else (1e-4, 0.3)
+    chosen["regularization"] = trial.suggest_float("regularization", low, high, log=True)
+    if not explicit:
+        chosen["unobserved_weight"] = trial.suggest_float("unobserved_weight", 3e-3, 1.0, log=True)
+    return replace(settings, **chosen)
 
 
-def _rescaled(chosen: Settings, data: Interactions, unit: float) -> Settings:
+def _rescale(chosen: Settings, data: Interactions, unit: float) -> Settings:
     """Rescale λ so that its total over all users and items is as large as with ν = 1.
 
     So λ and ν can be searched independently (Rendle et al. 2022, section 3). λ is also multiplied

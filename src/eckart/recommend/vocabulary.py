@@ -1,20 +1,18 @@
 """`Vocabulary`: ids of users or items, of any type, and the rows or columns they stand for."""
 
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias, cast, final
+from typing import Any, TypeAlias, cast, final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pyarrow import compute
 
 from eckart.errors import MatrixError
-from eckart.recommend.chunked import taken
+from eckart.recommend.chunked import Column, pc, take
 from eckart.recommend.ids import WHOLE, Encoder, all_of, canonical, column_of, without_points
 
 Places: TypeAlias = npt.NDArray[np.int32]
 Id: TypeAlias = int | str
-pc: Final[Any] = compute  # its functions are created at import, which no type checker sees
 
 
 @final
@@ -27,8 +25,8 @@ class Vocabulary:
         whole: Whether the ids are whole numbers that are held as text, being too large for 64 bits.
 
     Example:
-        >>> vocabulary, places = Vocabulary.encoded(["b", "a", "b"])
-        >>> vocabulary.listed(), places.tolist()
+        >>> vocabulary, places = Vocabulary.encode(["b", "a", "b"])
+        >>> vocabulary.to_list(), places.tolist()
         (['a', 'b'], [1, 0, 1])
         >>> vocabulary.place("b"), vocabulary.place("c")
         (1, -1)
@@ -38,49 +36,40 @@ class Vocabulary:
     whole: bool = False
 
     @staticmethod
-    def encoded(
+    def encode(
         column: Any, what: str = "id", *, untyped: bool = False
     ) -> tuple["Vocabulary", Places]:
-        """The sorted vocabulary of a column, and the place of each of its entries.
-
-        Args:
-            column: The ids.
-            what: What the ids are, for messages.
-            untyped: Whether they are from a text file, where numbers are text too.
-
-        Raises:
-            MatrixError: If an id is missing, or the ids are of several types.
-        """
+        """The sorted vocabulary of a column, and the place of each of its entries."""
         column, large = column_of(column)
         encoder = Encoder(what)
         encoder.add(column)
-        return Vocabulary.coded(encoder, untyped=untyped or large)
+        return Vocabulary.of_codes(encoder, untyped=untyped or large)
 
     @staticmethod
-    def coded(encoder: Encoder, *, untyped: bool) -> tuple["Vocabulary", Places]:
+    def of_codes(encoder: Encoder, *, untyped: bool) -> tuple["Vocabulary", Places]:
         """The sorted vocabulary of ids that were coded by blocks, and the place of each entry."""
         distinct, codes = encoder.finish()
-        ids, whole = _normal(distinct, untyped=untyped)
+        ids, whole = _normalize(distinct, untyped=untyped)
         alike = ids.dictionary_encode()
         if len(alike.dictionary) < len(ids):
             # ids that were different become equal in the common form, such as 12 and 12.0
-            codes = taken(np.asarray(alike.indices), codes, out=codes)
+            codes = take(np.asarray(alike.indices), codes, out=codes)
             ids = alike.dictionary
         # sorted, so that the order of rows in a table changes no bit of the model
         order = pc.sort_indices(ids).to_numpy()
         to_place = np.empty(len(order), np.int32)
         to_place[order] = np.arange(len(order), dtype=np.int32)
-        return Vocabulary(ids.take(pa.array(order)), whole), taken(to_place, codes, out=codes)
+        return Vocabulary(ids.take(pa.array(order)), whole), take(to_place, codes, out=codes)
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def places(self, column: Any, what: str = "id") -> Places:
+    def places(self, column: Column, what: str = "id") -> Places:
         """The place of each id of a column; −1 for unknown ids."""
         encoder = Encoder(what)
         encoder.add(column_of(column)[0])
         distinct, codes = encoder.finish()
-        return taken(self._found(distinct), codes, out=codes)
+        return take(self._found(distinct), codes, out=codes)
 
     def place(self, one: object) -> int:
         """The place of one id, given in its type or as text; −1 if it is unknown.
@@ -90,14 +79,14 @@ class Vocabulary:
         """
         return int(self._found(all_of([one]))[0])
 
-    def alike(self, column: Any) -> Any:
+    def convert(self, column: Column) -> Column:
         """Requested ids in the type of these: numbers if both can be numbers, else text.
 
         Example:
-            >>> Vocabulary(pa.array([7])).alike(pa.array(["7", "8.0"])).to_pylist()
+            >>> Vocabulary(pa.array([7])).convert(pa.array(["7", "8.0"])).to_pylist()
             [7, 8]
         """
-        asked, _ = _normal(column, untyped=pa.types.is_integer(self.ids.type))
+        asked, _ = _normalize(column, untyped=pa.types.is_integer(self.ids.type))
         return asked if asked.type == self.ids.type else asked.cast(pa.string())
 
     def at(self, place: int) -> Id:
@@ -105,24 +94,20 @@ class Vocabulary:
         found = self.ids[place].as_py()
         return int(found) if self.whole else cast("Id", found)
 
-    def listed(self, places: npt.ArrayLike | None = None) -> list[Id]:
+    def to_list(self, places: npt.ArrayLike | None = None) -> list[Id]:
         """The ids at some places, or all ids, in order."""
         found = self.column(places).to_pylist()
         return [int(one) for one in found] if self.whole else found
 
-    def column(self, places: npt.ArrayLike | None = None) -> Any:
+    def column(self, places: npt.ArrayLike | None = None) -> Column:
         """The ids at some places as an Arrow array; null for negative places."""
         if places is None:
             return self.ids
         chosen = np.asarray(places, np.int64)
         return self.ids.take(pa.array(chosen, mask=chosen < 0))
 
-    def extended(self, other: "Vocabulary") -> tuple["Vocabulary", Places]:
-        """This vocabulary followed by the new ids of another, and the places of the other's ids.
-
-        Raises:
-            MatrixError: If the new ids are text and these are numbers.
-        """
+    def extend(self, other: "Vocabulary") -> tuple["Vocabulary", Places]:
+        """This vocabulary followed by the new ids of another, and the places of the other's ids."""
         places = self._found(other.ids)
         new = places < 0
         if not new.any():
@@ -140,12 +125,7 @@ class Vocabulary:
         joined = pa.concat_arrays([own, added])
         return Vocabulary(joined, whole and pa.types.is_string(own.type)), places
 
-    def without(self, place: int) -> "Vocabulary":
-        """This vocabulary without the id at a place."""
-        kept = np.delete(np.arange(len(self)), place)
-        return Vocabulary(self.ids.take(pa.array(kept)), self.whole)
-
-    def _found(self, distinct: Any) -> Places:
+    def _found(self, distinct: Column) -> Places:
         """The places of an array of ids of any type; −1 for unknown ids."""
         asked = canonical(distinct)
         if pa.types.is_integer(asked.type) and not pa.types.is_uint64(asked.type):
@@ -162,7 +142,7 @@ class Vocabulary:
         return np.asarray(found.to_numpy(), np.int32).copy()
 
 
-def _normal(distinct: Any, *, untyped: bool) -> tuple[Any, bool]:
+def _normalize(distinct: Column, *, untyped: bool) -> tuple[Any, bool]:
     """Distinct ids as int64 or text, and whether these texts are whole numbers.
 
     Texts of a file without types are read as numbers if all of them are numbers; a text with
@@ -193,12 +173,8 @@ def _number(text: str) -> int | None:
     return number if -(2**63) <= number < 2**63 and str(number) == text else None
 
 
-def _whole(texts: Any) -> Any:
-    """Texts as 64-bit whole numbers.
-
-    Raises:
-        MatrixError: If a text is not such a number.
-    """
+def _whole(texts: Column) -> Column:
+    """Texts as 64-bit whole numbers."""
     numbers = [_number(text) for text in texts.to_pylist()]
     if None in numbers:
         raise MatrixError(

@@ -15,7 +15,7 @@ from eckart.backends import HOST, scaled
 from eckart.certificates import Certificate
 from eckart.completion.als import AlternatingLeastSquares
 from eckart.completion.entries import NONE, Compressed, Entries
-from eckart.completion.loss import certify_known
+from eckart.completion.run import certify_known
 from eckart.engine import Components, Factorization, Outcome, Record
 from eckart.engine.loop import in_units
 from eckart.errors import ConvergenceWarning, MatrixError

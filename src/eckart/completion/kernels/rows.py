@@ -3,14 +3,18 @@
 
 import numpy as np
 
-from eckart.completion.kernels.compiled import Kernel, inner
-from eckart.completion.kernels.dense import add_gram, backward, factored, forward, outer_gram
-from eckart.completion.kernels.gathered import (
+from eckart.completion.kernels import Kernel, inner
+from eckart.completion.kernels.products import (
     add_combination,
+    add_gram,
+    backward,
     clear,
     copy_with_ridge,
     dots,
+    factor,
+    forward,
     gather,
+    outer_gram,
     scale_rows,
     subtract_from_targets,
     total_weight,
@@ -23,7 +27,7 @@ AT_ONCE = 256
 
 
 @inner
-def assembled(begin, end, known, gram, ridge, H, right, kept, shares):
+def assemble(begin, end, known, gram, ridge, H, right, kept, shares):
     """H = gram + ridge + Σ w·DᵀD and right += Σ w·t·D; returns Σ w·t²."""
     _, indices, targets, weights, offsets, mean, table = known
     copy_with_ridge(gram, ridge, H)
@@ -41,7 +45,7 @@ def assembled(begin, end, known, gram, ridge, H, right, kept, shares):
 
 
 @inner
-def solved_by_entries(begin, end, known, inverse, root, x, kept, shares, left):
+def solve_by_entries(begin, end, known, inverse, root, x, kept, shares, left):
     """X ← inverse·x + z, where z solves the remainder as a system of one unknown for each entry.
 
     With F = √w·D·root and root² = inverse the least squares problem for z is solved by
@@ -72,7 +76,7 @@ def solved_by_entries(begin, end, known, inverse, root, x, kept, shares, left):
     outer_gram(kept, count, small)
     for j in range(count):
         small[j, j] += np.float32(1.0)
-    factored(small)
+    factor(small)
     forward(small, shares[:count])
     backward(small, shares[:count])
     for j in range(count):
@@ -109,12 +113,12 @@ def exact_rows(first, last, diagonal, known, gram, ridge, linear, X, losses):
             for c in range(width):
                 inverse[c] = np.float32(1.0) / (gram[c, c] + ridge[row])
                 root[c] = np.sqrt(inverse[c])
-            losses[row] = solved_by_entries(begin, end, known, inverse, root, x, kept, shares, left)
+            losses[row] = solve_by_entries(begin, end, known, inverse, root, x, kept, shares, left)
         else:
-            loss = assembled(begin, end, known, gram, ridge[row], H, x, kept, shares)
+            loss = assemble(begin, end, known, gram, ridge[row], H, x, kept, shares)
             for c in range(width):
                 right[c] = x[c]
-            factored(H)
+            factor(H)
             forward(H, x)
             backward(H, x)
             for c in range(width):
@@ -174,7 +178,7 @@ def block_rows(first, last, block, kept_rows, known, diagonal, ridge, linear, X,
                         said[j] /= np.sqrt(w) if w > 0 else np.float32(1.0)
                 add_combination(small, count, said, step)
             decrease = np.float32(0.0)
-            factored(H)
+            factor(H)
             forward(H, step)
             for i in range(size):
                 # ‖R⁻ᵀb‖² = bᵀH⁻¹b, by which the step lowers the objective
@@ -288,7 +292,7 @@ def nonnegative_rows(first, last, cycles, bounded, known, gram, ridge, linear, X
         if linear.shape[0] > 0:
             for c in range(width):
                 right[c] = linear[row, c]
-        loss = assembled(
+        loss = assemble(
             starts[row], starts[row + 1], known, gram, ridge[row], H, right, kept, shares
         )
         # BLAS filled the upper triangle only, and the loops below read whole rows
@@ -339,10 +343,10 @@ def sampled_rows(first, last, known, precision, linear, noise, X):
         x = X[row]
         for c in range(width):
             x[c] = linear[c]
-        assembled(
+        assemble(
             starts[row], starts[row + 1], known, precision, np.float32(0.0), H, x, kept, shares
         )
-        factored(H)
+        factor(H)
         forward(H, x)
         # between the two triangular solves: R⁻¹·noise has the covariance H⁻¹/α
         for c in range(width):

@@ -3,11 +3,11 @@
 
 import numpy as np
 
-from eckart.completion.kernels.compiled import Kernel
+from eckart.completion.kernels import Kernel
 
 
 @Kernel
-def counted(places, starts):
+def bincount(places, starts):
     """Set `starts` (of length n + 1) to the cumulative counts of 0 … n − 1 in `places`."""
     for place in places:
         # one further on, so that the running sum gives where each place begins
@@ -17,7 +17,7 @@ def counted(places, starts):
 
 
 @Kernel
-def scattered(places, others, values, weights, starts, out_others, out_values, out_weights):
+def scatter(places, others, values, weights, starts, out_others, out_values, out_weights):
     """Copy each entry to the next free slot of its place; entries of a place keep their order."""
     free = starts[:-1].copy()
     weighted = weights.shape[0] > 0
@@ -32,7 +32,7 @@ def scattered(places, others, values, weights, starts, out_others, out_values, o
 
 
 @Kernel
-def transposed(starts, indices, values, weights, to_starts, to_indices, to_values, to_weights):
+def transpose(starts, indices, values, weights, to_starts, to_indices, to_values, to_weights):
     """Compress entries by columns that are compressed by rows; rows ascend in each column."""
     free = to_starts[:-1].copy()
     weighted = weights.shape[0] > 0
@@ -68,7 +68,7 @@ def ascending(starts, indices):
 
 
 @Kernel
-def repeated(rows, columns):
+def repeated_pairs(rows, columns):
     """Number of pairs (row, column) equal to the one before; −1 if pairs are not in order."""
     same = 0
     for entry in range(1, rows.shape[0]):
@@ -82,7 +82,7 @@ def repeated(rows, columns):
 
 
 @Kernel
-def placed(places, order, starts, out):
+def sort_by_place(places, order, starts, out):
     """Sort the entries of `order` (all if it is empty) by their places, into `out`.
 
     Entries of a place keep their order, so this is one pass of a radix sort by several keys.
@@ -96,7 +96,7 @@ def placed(places, order, starts, out):
 
 
 @Kernel
-def distinct(order, rows, columns):
+def distinct_pairs(order, rows, columns):
     """Number of different pairs (row, column); `order` lists the entries in sorted order."""
     count = min(order.shape[0], 1)
     for step in range(1, order.shape[0]):
@@ -106,7 +106,7 @@ def distinct(order, rows, columns):
 
 
 @Kernel
-def merged(order, rows, columns, times, weights, totals):
+def merge(order, rows, columns, times, weights, totals):
     """Move the latest entry of each pair (row, column) to the front of `order`.
 
     At equal times, or without times, the latest is the last one in `order`. `totals`, unless it has
