@@ -215,7 +215,7 @@ def _from_click(error: click.ClickException) -> EckartError:
 
 def _from_system(error: OSError) -> EckartError:
     """An error of the system as an `EckartError`, for want of a more specific one."""
-    from eckart.files.whole import refused
+    from eckart.files.reading import refused
 
     return refused(error, Path(error.filename or "the answer"), "write")
 

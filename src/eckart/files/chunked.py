@@ -13,7 +13,6 @@ import scipy.sparse
 from eckart.arrays import Array, DType, own_pages, working_dtype
 from eckart.errors import EckartError, MissingExtra
 from eckart.files.columns import select
-from eckart.files.contents import check_sparse
 from eckart.files.hierarchy import (
     Packing,
     check_heaps,
@@ -22,12 +21,11 @@ from eckart.files.hierarchy import (
     names_of_columns,
     sparse_members,
 )
-from eckart.files.npy import check_unnamed
-from eckart.files.npz import MOST_DEFLATION
-from eckart.files.rows import Table, Wanted
-from eckart.files.whole import damaged
+from eckart.files.reading import DEFLATE_RATIO, damaged
+from eckart.files.records import Selection, Table, check_sparse
 from eckart.matrices import RowReader, RowSource
 
+SELECTABLE = frozenset({"tensor"})
 PIECE: Final = 2**20
 """Bytes of whole rows that are held at once, also of a dataset without chunks."""
 
@@ -99,7 +97,7 @@ UNCHECKED: Final = 2**26
 PACKAGES: Final = {".zarr": "zarr", ".h5": "h5py", ".hdf5": "h5py", ".h5ad": "h5py"}
 
 
-def open_rows(path: Path, wanted: Wanted) -> Table:
+def open_rows(path: Path, selection: Selection) -> Table:
     """Open the rows of the named or only matrix; of an AnnData those of X, with names of genes."""
     package = _package(PACKAGES[path.suffix.lower()])
     try:
@@ -109,12 +107,12 @@ def open_rows(path: Path, wanted: Wanted) -> Table:
                 if package.__name__ == "zarr"
                 else _hdf5(package, path)
             )
-        place, node = found_matrix(opened, wanted.tensor, path)
+        place, node = found_matrix(opened, selection.tensor, path)
         source = _source(node, place, path, KEPT[package.__name__])
         names = names_of_columns(opened, place, source.shape[1])
-        check_unnamed(path, wanted if names is None else replace(wanted, columns=None))
-        if names is not None and wanted.names is not None:
-            places = select(list(names), wanted.names, path)
+        (selection if names is None else replace(selection, columns=None)).check_unnamed(path)
+        if names is not None and selection.names is not None:
+            places = select(list(names), selection.names, path)
             source, names = ChosenColumns(source, places), tuple(names[one] for one in places)
     except EckartError:
         raise
@@ -194,7 +192,7 @@ def _check_held(member: Any, place: str, path: Path) -> None:
         return
     # h5py tells the stored size through its low-level id, Zarr by a method
     held = member.id.get_storage_size() if hasattr(member, "id") else member.nbytes_stored()
-    if member.nbytes > MOST_DEFLATION * held:
+    if member.nbytes > DEFLATE_RATIO * held:
         raise damaged(path, f"a part of the sparse matrix {place} is larger than what is stored")
 
 

@@ -1,14 +1,62 @@
-"""Columns of tables: conversion between Arrow and NumPy, choice by name, and kinds of types."""
+"""Columns of tables: conversion between Arrow and NumPy, choice by name, and rows of batches."""
 
 from collections import Counter
-from typing import Any
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Final, final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from eckart.arrays import FLOAT32, FLOAT64, Array, DType
-from eckart.errors import MatrixError
+from eckart.errors import EckartError, MatrixError
+from eckart.files.reading import damaged
+from eckart.matrices import RowReader
+
+BROKEN: Final = (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError)
+"""Errors of Arrow for a damaged file: invalid bytes, types that only such bytes name, and names
+that are no text.
+"""
+
+
+@final
+class _Compute:
+    """The functions of `pyarrow.compute`, imported when the first of them is called.
+
+    It makes some hundred functions when it is imported, which takes longer than to read a small
+    table, and a table of plain numbers needs none of them.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(import_module("pyarrow.compute"), name)
+
+
+pc: Final = _Compute()
+
+
+@contextmanager
+def arrow_reading(path: Path) -> Generator[None, None, None]:
+    """Turn an error of Arrow while `path` is read into one sentence.
+
+    Arrow raises OSError also for pages and headers that it cannot unpack; only an error of the
+    system has a number.
+
+    Raises:
+        FormatError: If the file is damaged.
+        OSError: If the system refuses to read the file.
+    """
+    try:
+        yield
+    except EckartError:  # a StorageError is an OSError without a number too
+        raise
+    except BROKEN as error:
+        raise damaged(path, error) from error
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise damaged(path, error) from error
 
 
 def numbers(column: Any, dtype: DType) -> Array:
@@ -149,3 +197,106 @@ def table_of(W: Array, names: list[str] | None = None) -> Any:
     """An array as an Arrow table, with columns named 0, 1, 2 … or by `names`."""
     labels = names or [str(position) for position in range(W.shape[1])]
     return pa.table([pa.array(column) for column in W.T], names=labels)
+
+
+@final
+class Batches:
+    """Columns of numbers from batches, as a `RowSource`.
+
+    Args:
+        path: Path of the file, for messages.
+        shape: Number of rows and of columns.
+        dtype: Dtype of the rows, float32 or float64.
+        opened: Function that begins the batches anew, of Arrow or as arrays.
+        held: Bytes of the largest batch, and of the memory that is needed to make it.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        shape: tuple[int, int],
+        dtype: DType,
+        opened: Callable[[], Iterator[Any]],
+        held: int = 0,
+    ) -> None:
+        self.path = path
+        self.shape = shape
+        self.dtype = dtype
+        self.nbytes = shape[0] * shape[1] * dtype.itemsize
+        self.held = held
+        self.lead = 0
+        self._opened = opened
+
+    def open(self) -> RowReader:
+        """Open a reader at the first batch."""
+        return _Reader(self.path, self._opened())
+
+
+@final
+class _Reader:
+    def __init__(self, path: Path, batches: Iterator[Any]) -> None:
+        self._path = path
+        self._batches = batches
+        self._batch: Any = None
+
+    def read(self, out: Array, /) -> int:
+        """Fill `out` column by column from as many batches as it takes."""
+        done = 0
+        while done < len(out):
+            if self._batch is None or not len(self._batch):
+                self._batch = None  # releases one batch before the next is made
+                self._batch = self._next()
+                if self._batch is None:
+                    break
+            done += self._take(out[done:])
+        return done
+
+    def _take(self, out: Array) -> int:
+        """Copy the next rows of this batch and return their number."""
+        count = min(len(out), len(self._batch))
+        # an array is the batch of a low row group, whose numbers are converted already
+        if isinstance(self._batch, np.ndarray):
+            out[:count], self._batch = self._batch[:count], self._batch[count:]
+            return count
+        for position, column in enumerate(self._batch.slice(0, count).columns):
+            out[:count, position] = numbers(column, out.dtype)
+        # slices of Arrow and of NumPy share the memory of the batch
+        self._batch = self._batch.slice(count)
+        return count
+
+    def close(self) -> None:
+        """Release the batches."""
+        self._batches, self._batch = iter(()), None
+
+    def _next(self) -> Any:
+        with arrow_reading(self._path):
+            return next(self._batches, None)
+
+
+def skipped(path: Path, names: list[str], why: dict[int, str]) -> tuple[str, ...]:
+    """The sentence that says which columns were left out because they hold no numbers.
+
+    Args:
+        path: The file.
+        names: Names of all columns.
+        why: What each column that is left out holds, by its position.
+    """
+    if not why:
+        return ()
+    plural = "columns that are" if len(why) > 1 else "column that is"
+    return (f"{path.name}: skipped {len(why)} {plural} not numbers ({_listed(names, why)}).",)
+
+
+def no_numbers(path: Path, names: list[str], why: dict[int, str]) -> MatrixError:
+    """The error for a table without a column of numbers; the arguments are those of `skipped`."""
+    listed = f": {_listed(names, why)}" if why else ""
+    return MatrixError(
+        f"{path} has no column of numbers{listed}.",
+        hint="Give a table of numbers.",
+        code="not-numbers",
+    )
+
+
+def _listed(names: list[str], why: dict[int, str]) -> str:
+    shown = ", ".join(f"{names[place]}: {held}" for place, held in list(why.items())[:10])
+    return shown + " …" * (len(why) > 10)

@@ -14,7 +14,7 @@ import numpy as np
 
 from eckart.arrays import FLOAT64, DType, working_dtype
 from eckart.errors import FormatError
-from eckart.files.whole import damaged
+from eckart.files.reading import damaged
 
 SIGNATURE: Final = b"GCOL\x01\x00\x00\x00"
 """The first bytes of a global heap, in which HDF5 keeps texts of variable length."""

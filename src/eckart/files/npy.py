@@ -14,10 +14,9 @@ from typing import Any, Final, final
 import numpy as np
 
 from eckart.arrays import PAGE, Array, DType, own_pages, working_dtype
-from eckart.errors import ArgumentError, EckartError, FormatError, MatrixError
-from eckart.files.contents import Contents, Part, Selection
-from eckart.files.rows import Table, Wanted
-from eckart.files.whole import damaged
+from eckart.errors import EckartError, FormatError
+from eckart.files.reading import damaged
+from eckart.files.records import Contents, Part, Selection, Table, only_part
 from eckart.matrices import Dense, Matrix, RowReader
 from eckart.matrices.derived import check_shape
 
@@ -132,50 +131,25 @@ def write(path: Path, parts: Mapping[str, Matrix]) -> None:
     """Write one matrix, block by block."""
     W = only_part(parts, path)
     with path.open("wb") as file:
-        header: dict[str, Any] = {
-            "descr": np.lib.format.dtype_to_descr(W.dtype),
-            "fortran_order": False,
-            "shape": W.shape,
-        }
-        np.lib.format.write_array_header_1_0(file, header)
+        write_header(file, W.shape, W.dtype)
         for block in W.row_blocks():
             # `data` is a view, so that a block is written without a copy
             file.write(np.ascontiguousarray(block).data)
 
 
-def only_part(parts: Mapping[str, Matrix], path: Path) -> Matrix:
-    """The only matrix, for a format that holds one matrix.
-
-    Raises:
-        MatrixError: If there are several matrices.
-    """
-    if len(parts) > 1:
-        raise MatrixError(
-            f"A {path.suffix} file holds one matrix, here are {len(parts)}: {', '.join(parts)}.",
-            hint="Choose one with `part`, or write .npz or .safetensors.",
-            code="too-many-parts",
-        )
-    return next(iter(parts.values()))
+def write_header(file: Any, shape: tuple[int, ...], dtype: Any) -> None:
+    """Write the header of an array in C order, whose numbers follow."""
+    header: dict[str, Any] = {
+        "descr": np.lib.format.dtype_to_descr(np.dtype(dtype)),
+        "fortran_order": False,
+        "shape": shape,
+    }
+    np.lib.format.write_array_header_1_0(file, header)
 
 
 def fits(shape: tuple[int, ...], itemsize: int, available: int) -> bool:
     """Whether an array of this shape fits into the available bytes: a header may claim any."""
     return all(length >= 0 for length in shape) and math.prod(shape) * itemsize <= available
-
-
-def check_unnamed(path: Path, wanted: Wanted) -> None:
-    """Refuse names of columns for a file whose columns have none.
-
-    Raises:
-        ArgumentError: If names were given.
-    """
-    named = wanted.columns or wanted.beside
-    if named:
-        raise ArgumentError(
-            f"{path.name} is an array, whose columns have no names such as '{named[0]}'.",
-            hint="Leave `columns`, `ids` and `colour` out, or give a table.",
-            code="option-does-not-apply",
-        )
 
 
 PIECE: Final = 2**23
@@ -297,9 +271,9 @@ CACHED: Final = 2**31
 """Bytes up to which a file is left in the page cache for the next program that reads it."""
 
 
-def open_rows(path: Path, wanted: Wanted) -> Table:
+def open_rows(path: Path, selection: Selection) -> Table:
     """Open the rows of the array."""
-    check_unnamed(path, wanted)
+    selection.check_unnamed(path)
     return Table(source=ArrayFile(path), names=None)
 
 

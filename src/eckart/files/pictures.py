@@ -12,9 +12,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from eckart.arrays import FLOAT32
 from eckart.errors import EckartError, MatrixError
-from eckart.files.contents import Contents, Part, Selection
-from eckart.files.npz import MOST_DEFLATION
-from eckart.files.whole import damaged
+from eckart.files.reading import DEFLATE_RATIO, damaged
+from eckart.files.records import Contents, Part, Selection
 from eckart.matrices import Dense, Matrix
 from eckart.matrices.derived import dense
 
@@ -139,7 +138,7 @@ def _check_claim(opened: Any, path: Path) -> None:
     size = path.stat().st_size
     pixels = opened.width * opened.height * len(opened.getbands())
     # a byte of DEFLATE stands for at most 1032 bytes, each of which is 8 pixels of black and white
-    if pixels > LEAST_CLAIM + 8 * MOST_DEFLATION * size:
+    if pixels > LEAST_CLAIM + 8 * DEFLATE_RATIO * size:
         raise damaged(path, f"{size} bytes for {opened.width} × {opened.height} pixels")
 
 

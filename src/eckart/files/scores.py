@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from eckart.arrays import Array
 from eckart.errors import ArgumentError, MatrixError
 from eckart.files.columns import column_of, plain_values
+from eckart.files.npy import write_header
 
 SUFFIXES: Final = (".parquet", ".csv", ".tsv", ".npy")
 """Suffixes of the formats to which scores can be written."""
@@ -62,12 +63,7 @@ def score_writer(
     """
     if suffix == ".npy":
         with path.open("wb") as file:
-            header: dict[str, Any] = {
-                "descr": np.lib.format.dtype_to_descr(np.dtype(dtype)),
-                "fortran_order": False,
-                "shape": shape,
-            }
-            np.lib.format.write_array_header_1_0(file, header)
+            write_header(file, shape, dtype)
             yield _Plain(file)
         return
     writer = _Tables(path, suffix, names)

@@ -11,7 +11,7 @@ import scipy.sparse
 
 from eckart.approximations import BiasedFactors, PosteriorSamples
 from eckart.factors import Factors
-from eckart.files.tensors import read_arrays, write_arrays
+from eckart.files.archives import read_arrays, write_arrays
 from eckart.recommend.attributes import Attributes
 from eckart.recommend.chunked import BLOCK, blocks
 from eckart.recommend.features import Feature
@@ -64,7 +64,7 @@ def read_attributes_of(
     """
     if document is None:
         return None, None
-    arrays = read_arrays(folder / ATTRIBUTES)
+    arrays, _ = read_arrays(folder / ATTRIBUTES)
     users, items = (
         _side(document[side], arrays, side, count) if side in document else None
         for side, count in zip(("users", "items"), shape, strict=True)

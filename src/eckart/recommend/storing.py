@@ -17,11 +17,10 @@ from eckart.completion.objective import Observed
 from eckart.errors import ArgumentError, EckartError, FormatError
 from eckart.factors import Factors
 from eckart.files import check_output, is_same, whole_file
-from eckart.files.documents import read_object
+from eckart.files.archives import read_arrays, write_arrays
 from eckart.files.outputs import located
+from eckart.files.reading import damaged, read_object, read_steadily
 from eckart.files.tables import parquet_columns, read_parquet, write_table
-from eckart.files.tensors import read_arrays, write_arrays
-from eckart.files.whole import damaged, read_steadily
 from eckart.recommend.interactions import Interactions
 from eckart.recommend.model import Approximation, Model
 from eckart.recommend.soundness import ATTRIBUTES, check_sound, read_attributes_of, write_attributes
@@ -307,7 +306,7 @@ def _read(folder: Path, document: dict[str, Any]) -> Model:
         user_attributes=attributes[0],
         item_attributes=attributes[1],
     )
-    arrays = read_arrays(folder / FACTORS)
+    arrays, _ = read_arrays(folder / FACTORS)
     approximation = _approximation(document["approximation"], arrays)
     if len(data) != document["interactions"]:
         raise damaged(folder / DOCUMENT, "it has another number of interactions")

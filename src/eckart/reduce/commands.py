@@ -8,12 +8,18 @@ import click
 from click.core import ParameterSource
 
 from eckart.errors import ArgumentError
+from eckart.reporting.tables import byte_size, figure, seconds, share
 from eckart.terminal import console
 from eckart.terminal.answers import check_report, deliver
 from eckart.terminal.options import FILE, RankType, column_names, reported_options, seed_option
 
 SOLVERS = {"svd": "ExactSVD", "gram": "GramSVD", "krylov": "BlockKrylov"}
-WAYS = ("rank", "tolerance", "variance")
+RANK_OPTIONS = ("rank", "tolerance", "variance")
+MOST_LINES: Final = 10
+"""Rows of the table of components; of more components the last is shown beside the first."""
+
+MOST_NAMED: Final = 3
+"""Columns that are named in each of these rows."""
 
 
 @click.command(epilog="Example: eckart reduce table.parquet --rank 50 -o scores.parquet")
@@ -54,11 +60,11 @@ def reduce(table: Path, **options: Any) -> int:
     row for each column of the table, and NAME.model.npz, with which new rows are projected.
     """
     # imported here, so that `--help` loads no numerical library
-    from eckart.reduce.opening import Reading
+    from eckart.files import Selection
     from eckart.threads import limited_threads
 
     _check(options)
-    reading = Reading(
+    selection = Selection(
         columns=column_names(options["columns"]),
         # each column once, in the order given
         ids=tuple(dict.fromkeys(options["ids"])),
@@ -70,7 +76,7 @@ def reduce(table: Path, **options: Any) -> int:
     )
     _check_paths(table, options)
     with limited_threads(options["threads"]):
-        result = _run(table, reading, options)
+        result = _run(table, selection, options)
     console.notes(result.notes, quiet=options["quiet"])
     return deliver(
         "reduce", result, options["report"], show=_show_reduction, draw=_page,
@@ -78,7 +84,7 @@ def reduce(table: Path, **options: Any) -> int:
     )  # fmt: skip
 
 
-def _run(table: Path, reading: Any, options: dict[str, Any]) -> Any:
+def _run(table: Path, selection: Any, options: dict[str, Any]) -> Any:
     """Run the job that the options ask for."""
     from eckart.reduce.reduce import project_file, reduce_file, update_file
 
@@ -87,19 +93,19 @@ def _run(table: Path, reading: Any, options: dict[str, Any]) -> Any:
     words = shlex.join(["eckart", *click.get_current_context().obj])
     if options["model"] is not None:
         return project_file(
-            table, options["model"], output, reading,
+            table, options["model"], output, selection,
             inverse=options["inverse"], force=force, command=words,
         )  # fmt: skip
     if options["update"] is not None:
         # without --output the saved reduction itself is replaced, as the user asked by --update
         own = options["output"] is None
         return update_file(
-            table, options["update"], output, reading, force=force or own, command=words
+            table, options["update"], output, selection, force=force or own, command=words
         )
     return reduce_file(
         table,
         output,
-        reading,
+        selection,
         force=force,
         command=words,
         watch=console.watching(quiet=options["quiet"]),
@@ -131,7 +137,7 @@ def _check(options: dict[str, Any]) -> None:
     Raises:
         ArgumentError: If options contradict each other.
     """
-    given = [f"--{name}" for name in WAYS if options[name] is not None]
+    given = [f"--{name}" for name in RANK_OPTIONS if options[name] is not None]
     saved = [f"--{name}" for name in ("model", "update") if options[name] is not None]
     given += _of_the_fit(options) if saved else []
     # an update writes no scores that these columns could accompany
@@ -151,7 +157,7 @@ def _check(options: dict[str, Any]) -> None:
         )
     if not saved and len(given) != 1:
         raise ArgumentError(
-            f"{len(given) or 'None'} of {', '.join(f'--{name}' for name in WAYS)} "
+            f"{len(given) or 'None'} of {', '.join(f'--{name}' for name in RANK_OPTIONS)} "
             f"{'is' if len(given) < 2 else 'are'} given.",
             hint="Give exactly one of them.",
             code="rank-chosen-twice" if given else "rank-not-chosen",
@@ -175,7 +181,7 @@ def _check_paths(table: Path, options: dict[str, Any]) -> None:
         ArgumentError: If there are such paths.
     """
     from eckart.files import Selection, check_input
-    from eckart.files.rows import is_read_by_rows
+    from eckart.files.registry import is_read_by_rows
     from eckart.ranks import byte_count
 
     if not table.exists() or not is_read_by_rows(table):
@@ -194,8 +200,6 @@ def _check_paths(table: Path, options: dict[str, Any]) -> None:
 
 def _show_reduction(document: dict[str, Any]) -> None:
     """Print the figures of a `Reduced`."""
-    from eckart.reduce.report import component_rows, reduce_table
-
     header, rows = component_rows(document)
     console.answer_table(header, rows, aside=True)
     console.answer_rows(reduce_table(document))
@@ -206,3 +210,59 @@ def _page(document: dict[str, Any]) -> str:
     from eckart.reduce.report import reduce_page
 
     return reduce_page(document)
+
+
+def component_rows(document: dict[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """The header and the rows of a table of the first components.
+
+    Args:
+        document: The result of `Reduced.to_dict()`.
+    """
+    header = ("component", "variance", "share", "together", "strongest columns")
+    lines = zip(
+        document["explained_variance"],
+        document["explained_share"],
+        document["cumulative_share"],
+        document["components"],
+        strict=True,
+    )
+    rows = [
+        (f"PC{place}", f"{variance:.4g}", f"{own:.2%}", f"{together:.2%}", strongest_words(named))
+        for place, (variance, own, together, named) in enumerate(lines, start=1)
+    ]
+    if len(rows) > MOST_LINES:
+        left = len(rows) - MOST_LINES
+        # the last component stays, since its cumulative share is that of all
+        rows = [*rows[: MOST_LINES - 1], ("…", "", "", "", f"{left} more"), rows[-1]]
+    return header, rows
+
+
+def reduce_table(document: dict[str, Any]) -> list[tuple[str, str]]:
+    """The main facts of a reduction as labels and values.
+
+    Args:
+        document: The result of `Reduced.to_dict()`.
+    """
+    proof, (rows, columns) = document["certificate"], document["shape"]
+    table = [
+        ("rows × columns", f"{rows} × {columns}"),
+        ("components", str(document["rank"])),
+        ("relative error", figure(proof["relative_error"])),
+        ("share of the optimum", share(proof.get("share_of_optimum", _share(proof)))),
+    ]
+    if document["streamed"]:
+        each = byte_size(document["read_bytes"])
+        table.append(("passes over the data", f"{document['passes']}, of {each} each"))
+    if document["seconds"]:
+        table.append(("time", seconds(document["seconds"])))
+    return table
+
+
+def strongest_words(named: dict[str, Any]) -> str:
+    """The strongest columns of a component with their signs: "+height −width"."""
+    pairs = zip(named["columns"][:MOST_NAMED], named["loadings"], strict=False)
+    return " ".join(f"{'−' if loading < 0 else '+'}{name}" for name, loading in pairs)
+
+
+def _share(proof: dict[str, Any]) -> float | None:
+    return None if proof["gap"] is None else 1 / (1 + proof["gap"])

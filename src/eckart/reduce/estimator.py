@@ -11,7 +11,7 @@ from eckart.arrays import as_randomness, unmasked
 from eckart.errors import ArgumentError, ConvergenceWarning, MatrixError, MissingExtra
 from eckart.matrices import as_matrix
 from eckart.matrices.derived import dense
-from eckart.reduce.fit import grown, reduced, start_incremental
+from eckart.reduce.fit import fit_pca, start_incremental, update
 from eckart.reduce.reduction import Reduction
 
 try:
@@ -100,7 +100,7 @@ class LowRankReducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         # warned below instead, with the stack level of the caller
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
-            reduction, found = reduced(
+            reduction, found = fit_pca(
                 checked,
                 **self._choice(checked.shape),
                 **self._flags(),
@@ -133,7 +133,7 @@ class LowRankReducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
                 )
             reduction = start_incremental(checked, choice["rank"], **self._flags())
         else:
-            reduction = grown(self._reduction, checked)
+            reduction = update(self._reduction, checked)
         self.certificate_ = reduction.promise()
         return self._learned(reduction)
 
@@ -227,7 +227,7 @@ class LowRankReducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         )
 
     def _choice(self, shape: tuple[int, int]) -> dict[str, Any]:
-        """The number of components as arguments of `reduced`."""
+        """The number of components as arguments of `fit_pca`."""
         wanted = self.n_components
         if wanted is None:
             return {"rank": min(shape)}

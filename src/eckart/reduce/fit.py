@@ -15,9 +15,9 @@ from eckart.errors import ArgumentError
 from eckart.matrices import Matrix, Sparse, Standardised, Streamed, as_matrix
 from eckart.matrices.standardised import measured
 from eckart.ranks import check_open_unit, rank_rule
-from eckart.reduce.missing import around_gaps, known_entries
-from eckart.reduce.opening import raw_blocks
+from eckart.reduce.missing import fit_known
 from eckart.reduce.reduction import Reduction
+from eckart.reduce.table import known_entries, raw_blocks
 from eckart.solvers import BlockKrylov, ExactSVD, GramSVD, Solver, Step
 from eckart.subspaces import directed
 
@@ -25,7 +25,7 @@ GUESS = 64
 """The rank for which the first pass over a streamed matrix is prepared if none is given."""
 
 
-def reduced(
+def fit_pca(
     W: object,
     rank: int | str | None = None,
     *,
@@ -44,7 +44,7 @@ def reduced(
     """Find the components of a matrix, centred and scaled as requested.
 
     A dense or streamed matrix may have missing entries, which are NaN. The components are then
-    those of the known entries alone, see `around_gaps`.
+    those of the known entries alone, see `fit_known`.
 
     Args:
         W: A matrix in any form that `as_matrix` reads.
@@ -66,7 +66,7 @@ def reduced(
         The reduction, and the components with the run that found them.
 
     Raises:
-        EckartError: As for `standardised`, `components` and `around_gaps`.
+        EckartError: As for `standardised`, `components` and `fit_known`.
     """
     if tol is not None:
         check_open_unit("tol", tol)
@@ -87,7 +87,7 @@ def reduced(
     known = None if whole else known_entries(matrix, centre=centre, scale=scale, names=names)
     if known is not None and known.missing:
         rule = rank_rule(rank, least, None, None, matrix.nbytes)
-        filled = around_gaps(
+        filled = fit_known(
             known, rule, centre=centre, dtype=matrix.dtype, certificate=certificate, seed=seed,
             on_step=on_step,
         )  # fmt: skip
@@ -124,7 +124,7 @@ def reduced(
     # centred and without missing entries σ²/(rows − 1) are the variances of the scores
     if centre and not reduction.missing:
         return reduction, found
-    reduction = told_by_scores(reduction, matrix)
+    reduction = measure_scores(reduction, matrix)
     kept = {"A": reduction.A, "squares": reduction.squares, "total": reduction.energy}
     if reduction.missing:
         kept["spectrum"] = reduction.squares
@@ -171,13 +171,6 @@ def _tolerance(tolerance: float | None, variance: float | None, *, centre: bool)
     return math.sqrt(1 - variance)
 
 
-def loadings(reduction: Reduction) -> dict[str, Any]:
-    """The loadings as a table: the names of the columns, and a column for each component."""
-    names = reduction.names or tuple(map(str, range(reduction.columns)))
-    table = {f"PC{place}": row for place, row in enumerate(reduction.A[: reduction.rank], start=1)}
-    return {"column": np.array(names), **table}
-
-
 @final
 @dataclass(frozen=True, slots=True)
 class Sums:
@@ -198,7 +191,7 @@ class Sums:
     known: int
 
 
-def told_by_scores(reduction: Reduction, W: Matrix) -> Reduction:
+def measure_scores(reduction: Reduction, W: Matrix) -> Reduction:
     """Replace the variances of a reduction by those of the scores that it gives the rows of W.
 
     With missing entries the components are first turned to the principal axes of these scores: the
@@ -287,7 +280,7 @@ def start_incremental(
     working = measured(as_matrix(X), centre=centre, scale=scale)
     # with missing entries the first rows are fitted around them, without spare directions
     if not working.is_finite:
-        return reduced(X, rank, centre=centre, scale=scale, whiten=whiten, certificate=False)[0]
+        return fit_pca(X, rank, centre=centre, scale=scale, whiten=whiten, certificate=False)[0]
     columns = X.shape[1]
     empty = Reduction(
         A=np.zeros((0, columns), working_dtype(X.dtype)),
@@ -302,10 +295,10 @@ def start_incremental(
         floor=0.0,
         away=None if centre else np.zeros(columns),
     )
-    return grown(empty, X)
+    return update(empty, X)
 
 
-def grown(old: Reduction, X: Any) -> Reduction:
+def update(old: Reduction, X: Any) -> Reduction:
     """Update a reduction with the rows of X.
 
     With the mean μ of the n old rows and the mean ν of the m new rows, the matrix W of all rows

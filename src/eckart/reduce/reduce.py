@@ -7,28 +7,34 @@ from pathlib import Path
 from typing import Any, Final, final
 
 import numpy as np
+import pyarrow as pa
 
 from eckart.engine import Components
 from eckart.engine.result import Grade
 from eckart.errors import MatrixError
-from eckart.files import check_output, whole_file, whole_files
-from eckart.files.rows import Companions, Table
+from eckart.files import (
+    Selection,
+    beside,
+    check_output,
+    named_path,
+    whole_file,
+    whole_files,
+)
+from eckart.files.columns import text_column
+from eckart.files.records import Companions, Table
 from eckart.files.scores import check_score_suffix, score_writer
 from eckart.matrices import Matrix, Streamed
 from eckart.progress import Watch, each_step, unwatched
-from eckart.reduce.files import (
-    Picture,
-    check_model_path,
-    model_path,
-    read_reduction,
-    tables_path,
-    write_loadings,
-    write_reduction,
+from eckart.reduce.fit import fit_pca, update
+from eckart.reduce.reduction import Reduction, check_model_path, read_reduction, write_reduction
+from eckart.reduce.table import (
+    ScoreSample,
+    missing_in,
+    missing_sentence,
+    open_matrix,
+    raw_blocks,
+    with_names,
 )
-from eckart.reduce.fit import grown, reduced
-from eckart.reduce.missing import missing_sentence
-from eckart.reduce.opening import Reading, missing_in, open_matrix, raw_blocks
-from eckart.reduce.reduction import Reduction
 
 STRONGEST: Final = 8
 """Columns that are listed for each component."""
@@ -49,7 +55,7 @@ class Reduced:
         read_bytes: Bytes of numbers that one pass reads.
         notes: Notes for the user on how the table was read.
         files: Paths of the files that were written, by kind.
-        picture: A sample of the scores.
+        sample: A sample of the scores.
         command: The command line that the user typed.
         seconds: Duration of the whole job.
     """
@@ -63,7 +69,7 @@ class Reduced:
     read_bytes: int
     notes: tuple[str, ...]
     files: dict[str, str]
-    picture: Picture
+    sample: ScoreSample
     command: str
     seconds: float = 0.0
 
@@ -111,13 +117,13 @@ class Reduced:
 
     def report_document(self) -> dict[str, Any]:
         """`to_dict` with the sample of scores that the report shows."""
-        return {**self.to_dict(), "picture": self.picture.to_dict()}
+        return {**self.to_dict(), "picture": self.sample.to_dict()}
 
 
 def reduce_file(
     path: Path,
     output: Path,
-    reading: Reading,
+    selection: Selection,
     *,
     force: bool = False,
     command: str = "",
@@ -130,11 +136,11 @@ def reduce_file(
         path: A table or a matrix.
         output: Path of the scores: `.parquet`, `.csv`, `.tsv` or `.npy`; the loadings and the
             reduction are written beside it.
-        reading: How the table is read.
+        selection: How the table is read.
         force: Whether existing files are overwritten.
         command: The command line that the user typed.
         watch: Shows the progress of the iteration.
-        choice: The other arguments of `reduced`.
+        choice: The other arguments of `fit_pca`.
 
     Raises:
         EckartError: If the table cannot be read or reduced as requested, or a file cannot be
@@ -145,33 +151,33 @@ def reduce_file(
         table two blocks of rows are in memory, and arrays as wide as a row.
     """
     began = time.perf_counter()
-    check_reduction_output(output, force=force, inputs=[path], beside=reading.ids)
-    table, W = open_matrix(path, reading)
+    check_reduction_output(output, force=force, inputs=[path], beside=selection.ids)
+    table, W = open_matrix(path, selection)
     with watch("Reducing", None) as report:
-        reduction, found = reduced(W, names=table.names, on_step=each_step(report), **choice)
+        reduction, found = fit_pca(W, names=table.names, on_step=each_step(report), **choice)
     files = {
         "scores": output,
         "loadings": tables_path(output, "loadings"),
         "model": model_path(output),
     }
-    picture = Picture(reduction.rank, W.shape[0])
+    sample = ScoreSample(reduction.rank, W.shape[0])
     with whole_files(tuple(files.values()), force=force) as (scores, loadings, model):
         suffix = output.suffix.lower()
-        _write_scores(scores, suffix, W, table, reduction, reading, picture)
+        _write_scores(scores, suffix, W, table, reduction, selection, sample)
         # after the scores were written, which is a pass too
         said = {"source": str(path), "message": found.message, "passes": table.passes + W.passes}
         # the saved reduction tells later where it came from
         reduction = replace(reduction, document=said)
         write_loadings(loadings, reduction, force=force)
         write_reduction(model, reduction, force=force)
-    return _answer(path, table, W, reduction, picture, files, command, began, found)
+    return _answer(path, table, W, reduction, sample, files, command, began, found)
 
 
 def project_file(
     path: Path,
     model: Path,
     output: Path,
-    reading: Reading,
+    selection: Selection,
     *,
     inverse: bool = False,
     force: bool = False,
@@ -186,23 +192,23 @@ def project_file(
         One pass.
     """
     began = time.perf_counter()
-    check_score_suffix(output, reading.ids)
+    check_score_suffix(output, selection.ids)
     check_output(output, force=force, inputs=[path, model])
     reduction = read_reduction(model)
-    names = score_names(reduction) if inverse else reduction.names
-    table, W = open_matrix(path, reading.of_names(names))
-    picture = Picture(reduction.rank, W.shape[0])
+    names = reduction.score_names if inverse else reduction.names
+    table, W = open_matrix(path, with_names(selection, names))
+    sample = ScoreSample(reduction.rank, W.shape[0])
     with whole_file(output, force=force) as temporary:
         suffix = output.suffix.lower()
         missing = _write_scores(
-            temporary, suffix, W, table, reduction, reading, picture, inverse=inverse, counted=True
+            temporary, suffix, W, table, reduction, selection, sample, inverse=inverse, counted=True
         )
     files = {"rows" if inverse else "scores": output}
-    return _answer(path, _noted(table, missing, W), W, reduction, picture, files, command, began)
+    return _answer(path, _noted(table, missing, W), W, reduction, sample, files, command, began)
 
 
 def update_file(
-    path: Path, saved: Path, output: Path, reading: Reading, *, force: bool = False,
+    path: Path, saved: Path, output: Path, selection: Selection, *, force: bool = False,
     command: str = "",
 ) -> Reduced:  # fmt: skip
     """Update a saved reduction with the rows of a table, without the rows it was made from.
@@ -211,7 +217,7 @@ def update_file(
         path: Path of the new rows.
         saved: Path of the reduction.
         output: Path of the reduction of all rows; `saved` itself with `force`.
-        reading: How the table is read.
+        selection: How the table is read.
         force: Whether existing files are overwritten.
         command: The command line that the user typed.
 
@@ -226,18 +232,18 @@ def update_file(
     check_output(output, force=force, inputs=[path], updates=saved)
     with whole_file(output, force=force) as temporary:
         reduction = read_reduction(saved)
-        table, W = open_matrix(path, reading.of_names(reduction.names))
+        table, W = open_matrix(path, with_names(selection, reduction.names))
         if W.shape[1] != reduction.columns:
             # raises the error about the number of columns, which an empty table would not reach
             reduction.project(np.zeros((1, W.shape[1])))
         missing = 0
         for block in raw_blocks(W):
             missing += missing_in(block)
-            reduction = grown(reduction, block)
+            reduction = update(reduction, block)
         write_reduction(temporary, reduction, force=force)
-    # an update writes no scores, so the picture stays empty
-    picture, files = Picture(reduction.rank, W.shape[0]), {"model": output}
-    return _answer(path, _noted(table, missing, W), W, reduction, picture, files, command, began)
+    # an update writes no scores, so the sample stays empty
+    sample, files = ScoreSample(reduction.rank, W.shape[0]), {"model": output}
+    return _answer(path, _noted(table, missing, W), W, reduction, sample, files, command, began)
 
 
 def _noted(table: Table, missing: int, W: Matrix) -> Table:
@@ -253,7 +259,7 @@ def _answer(
     table: Table,
     W: Matrix,
     reduction: Reduction,
-    picture: Picture,
+    sample: ScoreSample,
     files: dict[str, Path],
     command: str,
     began: float,
@@ -270,7 +276,7 @@ def _answer(
         read_bytes=W.nbytes,
         notes=table.notes,
         files={kind: str(file) for kind, file in files.items()},
-        picture=picture,
+        sample=sample,
         command=command,
         seconds=time.perf_counter() - began,
     )
@@ -293,14 +299,9 @@ def check_reduction_output(
         others.append(path)
 
 
-def score_names(reduction: Reduction) -> tuple[str, ...]:
-    """The names of the columns of scores."""
-    return tuple(f"PC{place}" for place in range(1, reduction.rank + 1))
-
-
 def strongest(reduction: Reduction) -> list[dict[str, Any]]:
     """The columns with the largest loadings in size, for each component."""
-    names = reduction.names or tuple(map(str, range(reduction.columns)))
+    names = reduction.labels
     found: list[dict[str, Any]] = []
     for row in reduction.A[: reduction.rank]:
         places = np.argsort(-np.abs(row))[:STRONGEST]
@@ -316,8 +317,8 @@ def _write_scores(
     W: Matrix,
     table: Table,
     reduction: Reduction,
-    reading: Reading,
-    picture: Picture,
+    selection: Selection,
+    sample: ScoreSample,
     *,
     inverse: bool = False,
     counted: bool = False,
@@ -331,9 +332,7 @@ def _write_scores(
         MatrixError: If an entry is infinite, or a score to restore from is missing.
     """
     missing = 0
-    names = list(score_names(reduction))
-    if inverse:
-        names = list(reduction.names or map(str, range(reduction.columns)))
+    names = reduction.labels if inverse else list(reduction.score_names)
     companions: Companions = table.companions()
     shape = W.shape[0], len(names)
     with score_writer(temporary, suffix, shape, names, reduction.dtype) as writer:
@@ -349,8 +348,8 @@ def _write_scores(
                 scores = reduction.project(block, may_change=isinstance(W, Streamed))
             along = companions.take(len(scores))
             if not inverse:
-                picture.add(scores, along, reading.colour, reading.ids)
-            writer.write(scores, None if along is None else along.select(list(reading.ids)))
+                sample.add(scores, along, selection.colour, selection.ids)
+            writer.write(scores, None if along is None else along.select(list(selection.ids)))
     return missing
 
 
@@ -369,3 +368,35 @@ def _message(reduction: Reduction) -> str:
         f"{reduction.rank} components hold at least {kept:.4%} of the variance of the "
         f"{reduction.rows} rows they were made of."
     )
+
+
+def model_path(output: Path) -> Path:
+    """The path of the saved reduction, beside its scores.
+
+    Example:
+        >>> model_path(Path("scores.parquet")).name
+        'scores.model.npz'
+    """
+    return beside(output, f"{named_path(output).stem}.model.npz")
+
+
+def tables_path(output: Path, kind: str) -> Path:
+    """The path of a table that belongs to the scores; a .csv file if the scores are an array.
+
+    Example:
+        >>> tables_path(Path("scores.npy"), "loadings").name
+        'scores.loadings.csv'
+    """
+    suffix = ".csv" if output.suffix.lower() == ".npy" else output.suffix
+    return beside(output, f"{named_path(output).stem}.{kind}{suffix}")
+
+
+def write_loadings(path: Path, reduction: Reduction, *, force: bool) -> None:
+    """Write the loadings: a row for each column of the table, with a value for every component."""
+    columns, names = reduction.A[: reduction.rank].T, list(reduction.score_names)
+    beside = pa.table({"column": text_column(reduction.labels)})
+    with (
+        whole_file(path, force=force) as temporary,
+        score_writer(temporary, path.suffix.lower(), columns.shape, names, columns.dtype) as writer,
+    ):
+        writer.write(columns, beside)

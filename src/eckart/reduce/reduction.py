@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any, Final, final
 
 import numpy as np
@@ -11,9 +12,15 @@ from eckart.arrays import FLOAT64, Array, DType
 from eckart.completion.entries import Entries
 from eckart.completion.fold_in import fold_in
 from eckart.completion.objective import Observed
-from eckart.errors import FormatError, MatrixError
+from eckart.errors import ArgumentError, FormatError, MatrixError
 from eckart.factors import Factors
+from eckart.files import whole_file
+from eckart.files.archives import read_arrays, write_arrays
+from eckart.files.writing import settle
 from eckart.matrices.moments import FAR
+
+ARRAYS: Final = ("A", "means", "scales", "squares", "measured", "away")
+"""The fields of a reduction that are saved as arrays, and not in its document."""
 
 
 @final
@@ -64,6 +71,16 @@ class Reduction:
     def columns(self) -> int:
         """Number of columns of the table."""
         return self.A.shape[1]
+
+    @property
+    def labels(self) -> list[str]:
+        """Names of the columns; their positions if they have none."""
+        return list(self.names or map(str, range(self.columns)))
+
+    @property
+    def score_names(self) -> tuple[str, ...]:
+        """Names of the columns of scores."""
+        return tuple(f"PC{place}" for place in range(1, self.rank + 1))
 
     @property
     def dtype(self) -> DType:
@@ -182,20 +199,8 @@ class Reduction:
 
     def facts(self) -> dict[str, Any]:
         """The other fields of the saved reduction, as plain numbers and text."""
-        return {
-            "kind": "reduction",
-            "energy": self.energy,
-            "rows": self.rows,
-            "rank": self.rank,
-            "names": None if self.names is None else list(self.names),
-            "centred": self.centred,
-            "whitened": self.whitened,
-            "floor": self.floor,
-            "strength": self.strength,
-            "missing": self.missing,
-            "whole": self.whole,
-            "document": self.document,
-        }
+        plain = (one.name for one in fields(self) if one.name not in ARRAYS)
+        return {"kind": "reduction", **{name: getattr(self, name) for name in plain}}
 
     @property
     def ridges(self) -> Array:
@@ -233,6 +238,45 @@ class Reduction:
                 hint="Give a table with the same columns.",
                 code="shapes-differ",
             )
+
+
+def write_reduction(path: Path, reduction: Reduction, *, force: bool) -> None:
+    """Write a reduction to a `.npz` file.
+
+    Raises:
+        ArgumentError: If the suffix is not .npz, or the file exists and `force` is false.
+        StorageError: If the system refuses to write.
+    """
+    check_model_path(path)
+    with whole_file(path, force=force) as temporary:
+        write_arrays(temporary, reduction.arrays(), reduction.facts())
+
+
+def read_reduction(path: Path) -> Reduction:
+    """Read a saved reduction.
+
+    Raises:
+        ArgumentError: If the file does not exist, or its suffix is not .npz.
+        FormatError: If it is damaged, or does not hold a reduction.
+    """
+    check_model_path(path)
+    # a run that was killed may have left new files that are not yet in their places
+    settle(path)
+    return read_back(*read_arrays(path), path)
+
+
+def check_model_path(path: Path) -> None:
+    """Refuse a path that cannot be a saved reduction.
+
+    Raises:
+        ArgumentError: If the suffix is not .npz.
+    """
+    if path.suffix.lower() != ".npz":
+        raise ArgumentError(
+            f"A reduction is an .npz file, not {path.name}.",
+            hint="eckart reduce writes it beside the scores: NAME.model.npz.",
+            code="unknown-suffix",
+        )
 
 
 def read_back(arrays: Mapping[str, Array], facts: Mapping[str, Any], path: object) -> Reduction:
@@ -294,7 +338,7 @@ def _number(value: Any) -> float:
     return float(value)
 
 
-LEAST: Final = 1e-6
+LEAST_RIDGE: Final = 1e-6
 """The smallest penalty: in float32 a smaller one makes no difference to none."""
 
 
@@ -325,7 +369,7 @@ def scores_of_known(around: Array, A: Array, ridges: Array) -> Array:
     sizes = np.where(np.isnan(around), 0.0, np.abs(around)).max(axis=1, keepdims=True)
     units = np.ldexp(1.0, np.frexp(sizes)[1])  # a power of two brings each row near 1
     # with components of these lengths one penalty holds for all scores, as `fold_in` needs
-    lengths = 1 / np.sqrt(np.maximum(ridges, LEAST))[:, np.newaxis]
+    lengths = 1 / np.sqrt(np.maximum(ridges, LEAST_RIDGE))[:, np.newaxis]
     # near 1 for float32, in which rows are solved
     unit = float(np.square(lengths * A).max()) or 1.0
     near_one = (around / units)[rows, columns]

@@ -6,9 +6,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pyarrow import compute
 
-pc: Final[Any] = compute  # its functions are made when it is imported, which no type checker sees
+from eckart.files.columns import pc
 
 _WORDS: Final = (
     "NA", "N/A", "#N/A", "#NA", "#N/A N/A", "<NA>", "NaN", "-NaN", "NULL", "Null", "None",

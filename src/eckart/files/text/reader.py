@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.csv as arrow_csv
 
 from eckart.errors import FormatError, MatrixError
+from eckart.files.reading import damaged
 from eckart.files.text.cells import MISSING, commas, is_mark, is_number, is_odd, points
 from eckart.files.text.sample import Sample, cut_records
 from eckart.files.text.stream import SEPARATOR, Utf8, opened_text
-from eckart.files.whole import damaged
 
 BLOCK: Final = 2**18
 """Bytes of a block, at least."""

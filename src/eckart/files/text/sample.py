@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, Final, final
 
 from eckart.errors import MatrixError
+from eckart.files.reading import damaged
 from eckart.files.text.cells import has_comma, has_point, is_number
 from eckart.files.text.stream import SEPARATOR, joined, opened_text
-from eckart.files.whole import damaged
 
 DELIMITERS: Final = ("::", "\t", "|", ";", ",")
 """Delimiters to try; of several that fit equally well the first is taken."""

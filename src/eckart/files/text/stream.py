@@ -9,7 +9,7 @@ from typing import Any, Final, final
 import pyarrow as pa
 
 from eckart.errors import FormatError
-from eckart.files.whole import damaged
+from eckart.files.reading import damaged
 
 MARKS: Final = (
     (codecs.BOM_UTF32_LE, "utf-32"),

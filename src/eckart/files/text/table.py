@@ -7,15 +7,13 @@ from typing import Any, Final, Literal, TypeAlias, final
 
 import pyarrow as pa
 import pyarrow.csv as arrow_csv
-from pyarrow import compute
 
+from eckart.files.columns import pc
 from eckart.files.text.cells import MISSING, is_missing, is_number, numbers
 from eckart.files.text.reader import TextRows
 from eckart.files.text.sample import Sample, read_sample
 
 Kind: TypeAlias = Literal["id", "number", "time", "text"]
-
-pc: Final[Any] = compute  # its functions are made when it is imported, which no type checker sees
 
 BLOCK: Final = 2**23
 """Bytes of text that are read at once."""

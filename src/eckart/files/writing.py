@@ -1,4 +1,8 @@
-"""Workplaces: the folder beside an output in which it is made, and the step that replaces it."""
+"""Outputs that are written whole or not at all, in a workplace beside them.
+
+A workplace is a folder beside an output in which the output is made; one step then replaces the
+old output.
+"""
 
 import errno
 import fcntl
@@ -11,16 +15,21 @@ import time
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Final
 
-from eckart.errors import StorageError
+from eckart.errors import EckartError, StorageError
+from eckart.files.outputs import check_free, check_kind, located, mark
+from eckart.files.reading import check_utf8, refused
 
 PATIENCE: Final = 60.0
 """Seconds that a run waits for another run that writes the same output."""
 
 LOCK: Final = "lock"
+
 NEW: Final = "new"
+
 OLD: Final = "old"
+
 TOGETHER: Final = "together"
 """A file that lists outputs which belong together; it exists from when all are made until all are
 in place.
@@ -28,6 +37,7 @@ in place.
 
 DRAFT: Final = "together.new"
 """The list while it is written; it is renamed when it is complete, so that no run reads half."""
+
 NAME: Final = re.compile(r"(?!\.\.?$)[^/\0]+", re.DOTALL)
 """The name of a file in the same folder, and no path to another one."""
 
@@ -36,6 +46,98 @@ EXCHANGE: Final = 2
 
 FROM_HERE: Final = -100
 """The constant AT_FDCWD, which stands for the current folder in a system call."""
+
+
+@contextmanager
+def whole_file(path: Path, *, force: bool = True) -> Generator[Path, None, None]:
+    """Give a free path to write a file or a folder to, and put the result in the place of `path`.
+
+    Whatever goes wrong, `path` is either what it was before or the whole new content. Runs that
+    write the same output take turns. A folder gets a marker that lists its files, by which a later
+    run recognises that it may replace the folder.
+
+    Args:
+        path: The output; if it is a link, its target is updated.
+        force: Whether an existing output may be replaced, as `check_output` allows.
+
+    Raises:
+        ArgumentError: In the cases of `check_output`, if something was created at `path` since.
+        StorageError: If the system refuses, or another run keeps writing to `path`.
+    """
+    with whole_files((path,), force=force) as (temporary,):
+        yield temporary
+
+
+@contextmanager
+def whole_files(
+    paths: Sequence[Path], *, force: bool = True
+) -> Generator[tuple[Path, ...], None, None]:
+    """Give a free path for each of several files of one folder that belong together.
+
+    When all are made, each is put in place as `whole_file` does it, the first one last. If a run is
+    killed in between, the next run that writes or reads one of the files with eckart replaces the
+    rest; until then other programs see old files beside new ones.
+
+    Args:
+        paths: The outputs; the first is the one that the others accompany.
+        force: Whether existing outputs may be replaced, as `check_output` allows.
+
+    Raises:
+        ArgumentError: In the cases of `check_output`, if something was created at a path since.
+        StorageError: If the system refuses, or another run keeps writing to one of them.
+    """
+    targets = [located(path) for path in paths]
+    try:
+        with workplaces(targets) as made:
+            for path in paths:
+                check_free(path, force=force)
+            yield made
+            for path, temporary in zip(paths, made, strict=True):
+                if temporary.is_dir():
+                    mark(temporary)
+                # checked again: something may have appeared there while the output was made
+                check_free(path, force=force)
+                check_kind(path, is_folder=temporary.is_dir())
+            put_together(made, targets)
+    except UnicodeEncodeError as error:
+        for path in paths:
+            check_utf8(path, error)
+        raise
+    except OSError as error:
+        if isinstance(error, EckartError):
+            raise
+        raise refused(error, paths[0], "write") from error
+
+
+def settle(path: Path) -> None:
+    """Put in place what a killed run had made together with this file.
+
+    Raises:
+        ArgumentError: If the path leads nowhere.
+        StorageError: If the files cannot be put in place.
+
+    Cost:
+        One check for a file, which usually does not exist.
+    """
+    target = located(path)
+    if not _decided(target):
+        return
+    try:
+        with workplaces((target,)):  # entering one finishes the replacement
+            pass
+    except OSError as error:
+        if isinstance(error, EckartError):
+            raise
+        raise StorageError(
+            f"A run that was killed has replaced {path} or what belongs to it, but not both.",
+            hint="Run it again, or read it where you may write: the rest is put in place then.",
+            code="half-replaced",
+        ) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write text as UTF-8; lone surrogates, as names of files may hold, are written as escapes."""
+    path.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
 @contextmanager
@@ -59,24 +161,15 @@ def workplaces(targets: Sequence[Path]) -> Generator[tuple[Path, ...], None, Non
                 continue  # a run that was killed meanwhile had decided on more
             try:
                 for target in wanted:
-                    _settle(target)
+                    _finish(target)
                     _clear(_folder(target))
                 for target in targets:
                     (_folder(target) / NEW).mkdir()
                 yield tuple(_folder(target) / NEW / target.name for target in targets)
             finally:
                 for target in wanted:
-                    _settle(target)  # finishes a replacement that was interrupted
+                    _finish(target)  # finishes a replacement that was interrupted
             return
-
-
-def is_half_replaced(target: Path) -> bool:
-    """Whether a run is replacing this output together with others, or was killed while it did.
-
-    Cost:
-        One check for a file, which usually does not exist.
-    """
-    return bool(_decided(target))
 
 
 def put_together(made: Sequence[Path], targets: Sequence[Path]) -> None:
@@ -91,7 +184,7 @@ def put_together(made: Sequence[Path], targets: Sequence[Path]) -> None:
     """
     if len(targets) > 1 and len({target.parent for target in targets}) == 1:
         _decide(targets)
-        _settle(targets[0])
+        _finish(targets[0])
         return
     for one, target in reversed(list(zip(made, targets, strict=True))):
         put(one, target)
@@ -111,8 +204,8 @@ def put(made: Path, target: Path) -> None:
         made.replace(target)
     elif not target.exists():
         made.rename(target)
-    elif not exchanged(made, target):
-        # without the call the target is missing between two renames; `_settle` repairs that
+    elif not exchange(made, target):
+        # without the call the target is missing between two renames; `_finish` repairs that
         old = _folder(target) / OLD / target.name
         old.parent.mkdir()
         target.rename(old)
@@ -123,7 +216,7 @@ def put(made: Path, target: Path) -> None:
             raise
 
 
-def exchanged(one: Path, other: Path) -> bool:
+def exchange(one: Path, other: Path) -> bool:
     """Exchange two paths in one step, and return whether the system has a call for it.
 
     Raises:
@@ -243,11 +336,13 @@ def _names(target: Path) -> list[str]:
         found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
     except (OSError, ValueError):
         return []
-    names = cast("list[Any]", found) if isinstance(found, list) else []
-    return names if all(isinstance(name, str) and NAME.fullmatch(name) for name in names) else []
+    if not isinstance(found, list):
+        return []
+    names = [name for name in found if isinstance(name, str) and NAME.fullmatch(name)]
+    return names if len(names) == len(found) else []
 
 
-def _settle(target: Path) -> None:
+def _finish(target: Path) -> None:
     """Put in place what was decided, and restore an output that was moved aside."""
     together = _decided(target)
     for one in reversed(together):
