@@ -2,7 +2,6 @@
 
 import os
 import sys
-from importlib.metadata import version
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, Final, TextIO
@@ -75,6 +74,8 @@ FAILURES: Final = (
 
 def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     if wanted:
+        from importlib.metadata import version  # parses mail headers, which takes long to import
+
         console.answer_text(f"eckart {version('eckart')}")
         ctx.exit()
 

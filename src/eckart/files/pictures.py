@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
 
 from eckart.arrays import FLOAT32
 from eckart.errors import EckartError, MatrixError
@@ -27,6 +26,9 @@ CHANNELS = {"L": ("",), "I;16": ("",), "RGB": ("R", "G", "B"), "RGBA": ("R", "G"
 def read(path: Path, selection: Selection) -> Contents:
     """Read one part per channel in float32, which holds 16 bits exactly, turned as EXIF says."""
     del selection
+    # factoring asks this module whether a file is a picture, and most files are none
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
     try:
         with warnings.catch_warnings(action="ignore"):  # about metadata, which eckart does not use
             # Pillow only warns of a picture up to twice its limit, and here that is an error
@@ -94,6 +96,8 @@ def write(path: Path, parts: Mapping[str, Matrix], *, deep: bool | None = None) 
 
 def data_uri(parts: Mapping[str, Matrix], most: int = 640, *, deep: bool | None = None) -> str:
     """A picture of at most `most` × `most` pixels as a data URI, which needs no file of its own."""
+    from PIL import Image
+
     picture = _picture(parts, deep)
     if picture.mode == "I;16":
         # 257 = 65535 / 255 maps the whole range of 16 bits to that of 8
@@ -106,6 +110,8 @@ def data_uri(parts: Mapping[str, Matrix], most: int = 640, *, deep: bool | None 
 
 def _picture(parts: Mapping[str, Matrix], deep: bool | None) -> Any:
     """The channels as a picture of Pillow, rounded and clipped."""
+    from PIL import Image
+
     names = tuple(parts)
     order = next((known for known in CHANNELS.values() if set(known) == set(names)), None)
     if order is None and len(names) > 1:
