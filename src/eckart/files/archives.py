@@ -66,12 +66,7 @@ def write_factors(path: Path, parts: Mapping[str, Factors], document: Mapping[st
 
 
 def read_arrays(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Read all arrays by name, and the document beside them; {} if there is none.
-
-    Raises:
-        FormatError: If the file is damaged, or holds a dtype that eckart does not read.
-        StorageError: If the system refuses to read the file.
-    """
+    """Read all arrays by name, and the document beside them; {} if there is none."""
     if _is_npz(path):
         with reading(path), _open_npz(path) as archive:
             for name in archive.files:

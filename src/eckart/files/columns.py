@@ -9,6 +9,7 @@ from typing import Any, Final, final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv as arrow_csv
 
 from eckart.arrays import FLOAT32, FLOAT64, Array, DType
 from eckart.errors import EckartError, MatrixError
@@ -80,9 +81,6 @@ def numbers(column: Any, dtype: DType) -> Array:
 
 def plain_values(column: Any) -> Any:
     """An Arrow array with its extension type replaced by a plain one; UUIDs and bytes become text.
-
-    Raises:
-        pa.ArrowInvalid: If some bytes are not valid UTF-8.
 
     Example:
         >>> plain_values(pa.array([b"a"])).to_pylist()
@@ -193,10 +191,47 @@ def narrow_dtype(types: list[Any]) -> DType:
     return FLOAT32 if narrow else FLOAT64
 
 
-def table_of(W: Array, names: list[str] | None = None) -> Any:
-    """An array as an Arrow table, with columns named 0, 1, 2 … or by `names`."""
-    labels = names or [str(position) for position in range(W.shape[1])]
-    return pa.table([pa.array(column) for column in W.T], names=labels)
+def table_of(W: Array) -> Any:
+    """An array as an Arrow table, with columns named by their positions."""
+    return pa.table({str(place): pa.array(column) for place, column in enumerate(W.T)})
+
+
+def write_blocks(path: Path, tables: Iterator[Any], suffix: str, *, header: bool = True) -> None:
+    """Write Arrow tables one after another to a `.parquet`, `.csv` or `.tsv`."""
+    first = next(tables)  # its schema has to be known before the file is begun
+    with arrow_writer(path, first.schema, suffix, header=header) as writer:
+        writer.write_table(first)
+        for table in tables:
+            # all blocks of a file have the schema of the first
+            writer.write_table(table.cast(first.schema))
+
+
+def arrow_writer(
+    path: Path,
+    schema: Any,
+    suffix: str,
+    *,
+    header: bool = True,
+    dictionary: bool | list[str] = True,
+) -> Any:
+    """A writer of Arrow, which closes its file as a context manager.
+
+    Args:
+        path: The file to write; its own suffix does not matter.
+        schema: Schema of all tables.
+        suffix: `.parquet`, `.csv` or `.tsv`.
+        header: Whether a text file begins with the names of the columns.
+        dictionary: Whether values of a Parquet file that repeat are written once, or of which
+            columns.
+    """
+    if suffix == ".parquet":
+        import pyarrow.parquet as pq  # text is read and written without it
+
+        return pq.ParquetWriter(path, schema, use_dictionary=dictionary)
+    options = arrow_csv.WriteOptions(
+        include_header=header, delimiter="\t" if suffix == ".tsv" else ","
+    )
+    return arrow_csv.CSVWriter(path, schema, write_options=options)
 
 
 @final

@@ -92,9 +92,6 @@ class Packing:
         Args:
             node: The dataset, of HDF5 or of Zarr.
             path: Path of its file, for the message.
-
-        Raises:
-            FormatError: If the dataset has several factors or offsets.
         """
         own = np.dtype(node.dtype)
         factor, offset = (

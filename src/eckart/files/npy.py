@@ -16,7 +16,7 @@ import numpy as np
 from eckart.arrays import PAGE, Array, DType, own_pages, working_dtype
 from eckart.errors import EckartError, FormatError
 from eckart.files.reading import damaged
-from eckart.files.records import Contents, Part, Selection, Table, only_part
+from eckart.files.records import Contents, Part, PositionReader, Selection, Table, only_part
 from eckart.matrices import Dense, Matrix, RowReader
 from eckart.matrices.derived import check_shape
 
@@ -44,11 +44,7 @@ def read(path: Path, selection: Selection) -> Contents:
 
 
 def load(file: Any, path: Path) -> Any:
-    """Map the array of a `.npy` file, or read it from an open file.
-
-    Raises:
-        FormatError: If the array is pickled, or the file is damaged.
-    """
+    """Map the array of a `.npy` file, or read it from an open file."""
     with header_reading(path):
         if file is path:
             _check_fits(path)
@@ -303,7 +299,11 @@ class ArrayFile:
 
     def open(self) -> RowReader:
         """Open a reader at the first row."""
-        return _Rows(self) if self.by_rows else _Columns(self)
+        if self.by_rows:
+            return _Rows(self)
+        # in Fortran order columns are contiguous, so that rows are taken from a map
+        array = load(self.path, self.path)
+        return PositionReader(lambda start, stop: array[start:stop], max(1, self.shape[0]))
 
 
 @final
@@ -329,23 +329,3 @@ class _Rows:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
-
-
-@final
-class _Columns:
-    """Rows of an array in Fortran order, whose columns are contiguous, through a map."""
-
-    def __init__(self, source: ArrayFile) -> None:
-        self._array = load(source.path, source.path)
-        self._start = 0
-
-    def read(self, out: Array, /) -> int:
-        """Fill `out` with the next rows."""
-        rows = self._array[self._start : self._start + len(out)]
-        out[: len(rows)] = rows
-        self._start += len(rows)
-        return len(rows)
-
-    def close(self) -> None:
-        """Release the map."""
-        del self._array

@@ -254,11 +254,7 @@ def located(path: Path) -> Path:
 
 
 def is_there(path: Path) -> bool:
-    """Whether a path leads to something, which includes a stream such as /dev/stdin.
-
-    Raises:
-        ArgumentError: If the path leads nowhere, as in `located`.
-    """
+    """Whether a path leads to something, which includes a stream such as /dev/stdin."""
     # the resolved name of a stream, such as pipe:[123], is no path that exists
     return located(path).exists() or path.exists()
 

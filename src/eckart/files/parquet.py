@@ -23,6 +23,7 @@ from eckart.files.columns import (
     select,
     skipped,
     table_of,
+    write_blocks,
 )
 from eckart.files.reading import damaged
 from eckart.files.records import Contents, Part, Selection, Table, only_part
@@ -113,14 +114,6 @@ class ParquetColumns:
             if name in stored or name.startswith(INDEX)
         }
 
-    def first_is_words(self) -> bool:
-        """Whether there are several columns and the first is text or categories."""
-        return len(self.types) > 1 and is_words(self.types[0])
-
-    def empty(self) -> Any:
-        """An Arrow table of all columns without rows."""
-        return self._schema.empty_table()
-
     def read(self, positions: Sequence[int]) -> Any:
         """Read some columns as an Arrow table, in this order."""
         # `ParquetFile` itself takes names, and several columns may have one name
@@ -150,11 +143,7 @@ class ParquetColumns:
 
 
 def _plain(rows: Any) -> Any:
-    """Rows with views of text and bytes converted to types that all functions of Arrow accept.
-
-    Raises:
-        pa.ArrowInvalid: If the columns of a damaged file are not of one length.
-    """
+    """Rows with views of text and bytes converted to types that all functions of Arrow accept."""
     rows.validate()
     # a column of lists or records is no number either way, and keeps its type
     plain = {"string_view": pa.string(), "binary_view": pa.binary()}
@@ -187,22 +176,13 @@ def read(path: Path, selection: Selection) -> Contents:
 
 def write(path: Path, parts: Mapping[str, Matrix]) -> None:
     """Write one matrix, block by block, with columns named by their positions."""
-    blocks = only_part(parts, path).row_blocks()
-    table = table_of(next(blocks))
-    with pq.ParquetWriter(path, table.schema) as writer:
-        writer.write_table(table)
-        for block in blocks:
-            writer.write_table(table_of(block))
+    write_blocks(path, map(table_of, only_part(parts, path).row_blocks()), ".parquet")
 
 
 def _keep(
     file: ParquetColumns, selection: Selection, path: Path
 ) -> tuple[list[int], tuple[str, ...]]:
-    """Positions of the columns to keep, and notes on an index that is left out.
-
-    Raises:
-        MatrixError: If a chosen column does not exist or holds no numbers, or no column is left.
-    """
+    """Positions of the columns to keep, and notes on an index that is left out."""
     keep = select(file.names, selection.columns, path)
     notes: tuple[str, ...] = ()
     if selection.columns is None:
@@ -232,16 +212,12 @@ def index_of(
     """Positions of the columns that are an index, and notes on them.
 
     The index is the columns that pandas wrote as one; otherwise it is the first column, if that
-    holds words.
-
-    Args:
-        file: The file.
-        index: Whether the table has an index; None finds out.
-        path: Path of the file, for the notes.
+    holds words and is not the only one.
     """
     if index is False:
         return set(), ()
-    found = file.index() or ({0} if index or file.first_is_words() else set())
+    words = len(file.types) > 1 and is_words(file.types[0])
+    found = file.index() or ({0} if index or words else set())
     notes = tuple(
         f"{path.name}: the column '{file.names[place]}' is taken as an index "
         "(`index=False` if not)."
@@ -265,7 +241,14 @@ def open_rows(path: Path, selection: Selection) -> Table:
         # one file is open at a time, since its footer may be large
         with arrow_reading(file), ParquetColumns(file) as opened:
             places = _places(opened, first, kept, path)
-            _check_numbers(opened, places, path)
+            for place in places:
+                if not is_number(opened.types[place]):
+                    raise MatrixError(
+                        f"The column '{opened.names[place]}' of {path} holds "
+                        f"{opened.types[place]}, no numbers.",
+                        hint="Choose the others with `columns`.",
+                        code="not-numbers",
+                    )
             types |= {opened.types[place] for place in places}
             rows += opened.rows
             tallest = max(tallest, *opened.heights, 0)
@@ -281,7 +264,9 @@ def open_rows(path: Path, selection: Selection) -> Table:
     names = [first.names[place] for place in beside]
     if others and selection.names is None:
         notes = (*notes, _left_out(path, sorted(others)))
-    parted = _parted(path, files[0])
+    # columns that stand in names of folders, such as `year=2020`
+    between = files[0].relative_to(path).parts[:-1] if path.is_dir() else ()
+    parted = [part.split("=")[0] for part in between if "=" in part]
     if parted:
         notes = (*notes, f"{path.name}: {', '.join(parted)} of the names of its folders left out.")
     return Table(
@@ -293,11 +278,7 @@ def open_rows(path: Path, selection: Selection) -> Table:
 
 
 def _files(path: Path) -> list[Path]:
-    """The file itself, or the files of a folder without hidden ones and metadata such as `_common`.
-
-    Raises:
-        MatrixError: If the folder holds no such file.
-    """
+    """The file itself, or the files of a folder without hidden ones and metadata (`_common`)."""
     if not path.is_dir():
         return [path]
     files = [
@@ -319,11 +300,7 @@ def _files(path: Path) -> list[Path]:
 def _kept(
     first: ParquetColumns, selection: Selection, beside: list[int], path: Path
 ) -> tuple[list[int], tuple[str, ...]]:
-    """Positions of the columns of numbers in the first file, and notes on what is left out.
-
-    Raises:
-        MatrixError: If a wanted column does not exist, or no column is left.
-    """
+    """Positions of the columns of numbers in the first file, and notes on what is left out."""
     if selection.names is not None:
         return select(first.names, selection.names, path), ()
     taken, notes = set(beside), ()
@@ -342,12 +319,6 @@ def _kept(
     return kept, (*notes, *skipped(path, first.names, text))
 
 
-def _parted(path: Path, file: Path) -> list[str]:
-    """Names of the columns that stand in names of folders, such as `year=2020`."""
-    between = file.relative_to(path).parts[:-1] if path.is_dir() else ()
-    return [part.split("=")[0] for part in between if "=" in part]
-
-
 def _left_out(path: Path, names: list[str]) -> str:
     """The note on columns that the first file lacks."""
     shown = ", ".join(names[:10]) + (" …" if len(names) > 10 else "")
@@ -356,15 +327,11 @@ def _left_out(path: Path, names: list[str]) -> str:
 
 
 def _places(other: ParquetColumns, first: ParquetColumns, kept: list[int], path: Path) -> list[int]:
-    """Positions in another file of the columns that are kept of the first one.
-
-    Raises:
-        FormatError: If the other file lacks one of them.
-    """
+    """Positions in another file of the columns that are kept of the first one."""
     if other.names == first.names:
         return kept
-    where = _numbered(other.names)
-    wanted = {place: key for key, place in _numbered(first.names).items()}
+    where = {key: place for place, key in enumerate(_numbered(other.names))}
+    wanted = _numbered(first.names)
     missing = [first.names[place] for place in kept if wanted[place] not in where]
     if missing:
         raise FormatError(
@@ -375,30 +342,14 @@ def _places(other: ParquetColumns, first: ParquetColumns, kept: list[int], path:
     return [where[wanted[place]] for place in kept]
 
 
-def _numbered(names: list[str]) -> dict[tuple[str, int], int]:
-    """The position of each column by its name and the number of earlier columns of that name."""
+def _numbered(names: list[str]) -> list[tuple[str, int]]:
+    """Each name with the number of earlier columns of that name."""
     seen: Counter[str] = Counter()
-    found: dict[tuple[str, int], int] = {}
-    for place, name in enumerate(names):
-        found[name, seen[name]] = place
+    found: list[tuple[str, int]] = []
+    for name in names:
+        found.append((name, seen[name]))
         seen[name] += 1
     return found
-
-
-def _check_numbers(opened: ParquetColumns, places: list[int], path: Path) -> None:
-    """Refuse a column that holds no numbers in one of the files.
-
-    Raises:
-        MatrixError: If there is such a column.
-    """
-    for place in places:
-        if not is_number(opened.types[place]):
-            raise MatrixError(
-                f"The column '{opened.names[place]}' of {path} holds {opened.types[place]}, "
-                "no numbers.",
-                hint="Choose the others with `columns`.",
-                code="not-numbers",
-            )
 
 
 def _batches(files: list[tuple[Path, list[int]]], names: list[str]) -> Iterator[Any]:

@@ -136,11 +136,7 @@ def _is_cut(path: Path) -> bool:
 
 
 def _check_claim(opened: Any, path: Path) -> None:
-    """Refuse a picture that claims more pixels than its bytes can hold.
-
-    Raises:
-        FormatError: If it does.
-    """
+    """Refuse a picture that claims more pixels than its bytes can hold."""
     size = path.stat().st_size
     pixels = opened.width * opened.height * len(opened.getbands())
     # a byte of DEFLATE stands for at most 1032 bytes, each of which is 8 pixels of black and white
@@ -149,11 +145,7 @@ def _check_claim(opened: Any, path: Path) -> None:
 
 
 def _in_channels(picture: Any, path: Path) -> Any:
-    """A picture in channels of 8 bits, or in grey of 16; a transparent colour becomes alpha.
-
-    Raises:
-        MatrixError: If its pixels have 32 bits, integer or float, which only a table would keep.
-    """
+    """A picture in channels of 8 bits, or in grey of 16; a transparent colour becomes alpha."""
     mode = picture.mode
     if mode in ("I", "F"):
         raise MatrixError(

@@ -5,14 +5,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, final
 
+from eckart.arrays import Array, DType
 from eckart.errors import ArgumentError, FormatError, MatrixError
 from eckart.factors import Factors
-from eckart.matrices import Matrix, RowSource
+from eckart.matrices import Matrix, RowReader, RowSource
 
 EMPTY: Final = 2**22
 """Rows and columns, together, that any sparse matrix may have."""
 MOST_EMPTY: Final = 1000
 """Rows and columns that a sparse matrix may have in addition for each of its entries."""
+PIECE_BYTES: Final = 2**20
+"""Bytes of whole rows that are held at once to take some of their columns."""
 MOST_LISTED: Final = 30
 """Names that a hint lists at most."""
 
@@ -162,6 +165,71 @@ class Companions:
             taken.append(piece)
             count -= piece.num_rows
         return pa.concat_tables(taken) if taken else None
+
+
+@final
+class RowsByPosition:
+    """Rows that are found by their positions, as a `RowSource`.
+
+    Args:
+        rows: Function that reads the rows from one position up to another.
+        shape: Number of rows and of columns.
+        dtype: Dtype of the rows, float32 or float64.
+        height: Rows of a piece: no read goes beyond the end of one, so that each is unpacked once.
+        held: Bytes that are held beside the rows that are asked for.
+    """
+
+    def __init__(
+        self,
+        rows: Callable[[int, int], Array],
+        shape: tuple[int, int],
+        dtype: DType,
+        height: int,
+        held: int,
+    ) -> None:
+        self.rows, self.shape, self.dtype, self.height, self.held = rows, shape, dtype, height, held
+        self.nbytes = shape[0] * shape[1] * dtype.itemsize
+        self.lead = 0
+
+    def select(self, places: list[int]) -> "RowsByPosition":
+        """Some columns of the same rows, in the order of their positions in `places`."""
+        row = self.shape[1] * self.dtype.itemsize
+        height = max(1, min(self.height, PIECE_BYTES // max(1, row)))
+        return RowsByPosition(
+            lambda start, stop: self.rows(start, stop)[:, places],
+            (self.shape[0], len(places)),
+            self.dtype,
+            height,
+            self.held + height * row,
+        )
+
+    def open(self) -> RowReader:
+        """Open a reader at the first row."""
+        return PositionReader(self.rows, self.height)
+
+
+@final
+class PositionReader:
+    """A `RowReader` of rows that are found by their positions, piece by piece."""
+
+    def __init__(self, rows: Callable[[int, int], Array], height: int) -> None:
+        self._rows, self._height, self._start = rows, height, 0
+
+    def read(self, out: Array, /) -> int:
+        """Fill `out` from one piece after another, so that little more is held."""
+        done = 0
+        while done < len(out):
+            left = self._height - self._start % self._height
+            rows = self._rows(self._start, self._start + min(left, len(out) - done))
+            if not len(rows):
+                break
+            out[done : done + len(rows)] = rows
+            done, self._start = done + len(rows), self._start + len(rows)
+        return done
+
+    def close(self) -> None:
+        """Release the rows."""
+        del self._rows
 
 
 def check_sparse(path: object, shape: Sequence[int], entries: int) -> None:

@@ -9,12 +9,11 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv as arrow_csv
 import pyarrow.json as arrow_json
 import pyarrow.parquet as pq
 
 from eckart.errors import ArgumentError, FormatError, MatrixError
-from eckart.files.columns import arrow_reading
+from eckart.files.columns import arrow_reading, write_blocks
 from eckart.files.outputs import check_output, is_there
 from eckart.files.parquet import ParquetColumns
 from eckart.files.reading import check_regular, damaged, reading
@@ -128,11 +127,6 @@ def read_columns(path: Path, head: TableHead, wanted: Mapping[int, Kind]) -> Any
 
     Returns:
         An Arrow table.
-
-    Raises:
-        FormatError: If the file is damaged, or a row has another number of cells.
-        MatrixError: If a cell in a column of numbers is no number.
-        StorageError: If the system refuses to read the file.
     """
     with reading(path), arrow_reading(path):
         if head.text is not None:
@@ -150,11 +144,6 @@ def column_blocks(path: Path, head: TableHead, wanted: Mapping[int, Kind]) -> It
 
     A file of JSON is one block. In a text file the type of a column of times is that of its block.
 
-    Raises:
-        FormatError: In the cases of `read_columns`, when the block in question is reached.
-        MatrixError: In the cases of `read_columns`.
-        StorageError: If the system refuses to read the file.
-
     Cost:
         Memory for one block: 2¹⁸ rows of Parquet, or 8 MB of text.
     """
@@ -169,20 +158,12 @@ def column_blocks(path: Path, head: TableHead, wanted: Mapping[int, Kind]) -> It
 
 
 def write_table(path: Path, columns: Mapping[str, Any], *, force: bool = False) -> None:
-    """Write named columns to `.parquet`, `.csv`, `.tsv` or `.jsonl`, whole or not at all.
-
-    Raises:
-        StorageError: If the system refuses.
-    """
+    """Write named columns to `.parquet`, `.csv`, `.tsv` or `.jsonl`, whole or not at all."""
     write_tables(path, [columns], force=force)
 
 
 def write_tables(path: Path, blocks: Iterable[Mapping[str, Any]], *, force: bool = False) -> None:
-    """Write blocks of rows with the same columns, one at a time, whole or not at all.
-
-    Raises:
-        StorageError: If the system refuses.
-    """
+    """Write blocks of rows with the same columns, one at a time, whole or not at all."""
     suffix = path.suffix.lower()
     tables = (pa.table(dict(block)) for block in blocks)
     with whole_file(path, force=force) as temporary:
@@ -191,17 +172,7 @@ def write_tables(path: Path, blocks: Iterable[Mapping[str, Any]], *, force: bool
                 for table in tables:
                     file.writelines(_json_line(row) for row in table.to_pylist())
             return
-        first = next(tables)  # its schema has to be known before the file is begun
-        options = arrow_csv.WriteOptions(delimiter="\t" if suffix == ".tsv" else ",")
-        with (
-            pq.ParquetWriter(temporary, first.schema)
-            if suffix == ".parquet"
-            else arrow_csv.CSVWriter(temporary, first.schema, write_options=options)
-        ) as writer:
-            writer.write_table(first)
-            for table in tables:
-                # all blocks of a file have the schema of the first
-                writer.write_table(table.cast(first.schema))
+        write_blocks(temporary, tables, suffix)
 
 
 def _json_line(row: dict[str, Any]) -> str:
@@ -215,12 +186,7 @@ def _json_line(row: dict[str, Any]) -> str:
 
 
 def read_parquet(path: Path) -> Any:
-    """Read a whole Parquet file that eckart wrote.
-
-    Raises:
-        FormatError: If the file is damaged.
-        StorageError: If the system refuses to read the file.
-    """
+    """Read a whole Parquet file that eckart wrote."""
     with reading(path), arrow_reading(path), pq.ParquetFile(path) as file:
         return file.read()
 
@@ -229,10 +195,6 @@ def parquet_columns(path: Path) -> Iterator[tuple[str, Any]]:
     """Yield the name and the values of each column of a Parquet file that eckart wrote.
 
     A column is read when it is its turn.
-
-    Raises:
-        FormatError: If the file is damaged.
-        StorageError: If the system refuses to read the file.
     """
     with reading(path), arrow_reading(path), pq.ParquetFile(path) as file:
         for name in file.schema_arrow.names:

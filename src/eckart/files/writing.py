@@ -147,10 +147,6 @@ def workplaces(targets: Sequence[Path]) -> Generator[tuple[Path, ...], None, Non
     Each path is in a folder beside its output, which is removed at the end. If a run was killed,
     the next run of the same output first puts in place what the killed run had decided to put
     there, and then clears the rest.
-
-    Raises:
-        StorageError: If another run holds one of the workplaces for longer than a minute.
-        OSError: If the system refuses.
     """
     while True:
         wanted = _bound(targets)
@@ -178,9 +174,6 @@ def put_together(made: Sequence[Path], targets: Sequence[Path]) -> None:
     The names of all outputs are written down first, so that if a run is killed in between, the
     next run of any of them puts the rest in place. This needs all outputs in one folder; outputs
     whose links lead to several folders are replaced one by one.
-
-    Raises:
-        OSError: If the system refuses; the next run of one of several outputs tries again.
     """
     if len(targets) > 1 and len({target.parent for target in targets}) == 1:
         _decide(targets)

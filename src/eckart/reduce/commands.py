@@ -132,11 +132,7 @@ CHOICE: Final = ("rank", "tolerance", "variance", "centre", "scale", "whiten", "
 
 
 def _check(options: dict[str, Any]) -> None:
-    """Refuse options that contradict each other.
-
-    Raises:
-        ArgumentError: If options contradict each other.
-    """
+    """Refuse options that contradict each other."""
     given = [f"--{name}" for name in RANK_OPTIONS if options[name] is not None]
     saved = [f"--{name}" for name in ("model", "update") if options[name] is not None]
     given += _of_the_fit(options) if saved else []
@@ -175,11 +171,7 @@ def _of_the_fit(options: dict[str, Any]) -> list[str]:
 
 
 def _check_paths(table: Path, options: dict[str, Any]) -> None:
-    """Refuse paths that do not exist or would be overwritten, before any work.
-
-    Raises:
-        ArgumentError: If there are such paths.
-    """
+    """Refuse paths that do not exist or would be overwritten, before any work."""
     from eckart.files import Selection, check_input
     from eckart.files.registry import is_read_by_rows
     from eckart.ranks import byte_count

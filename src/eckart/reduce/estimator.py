@@ -140,7 +140,7 @@ class LowRankReducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     def transform(self, X: Any) -> Any:
         """The scores of the rows of X, of shape (rows, components)."""
         check_is_fitted(self)
-        return self._reduction_now().project(self._checked(X, reset=False))
+        return self._reduction.project(self._checked(X, reset=False))
 
     def fit_transform(self, X: Any, y: Any = None, **fit_params: Any) -> Any:
         """Call `fit`, then `transform`."""
@@ -154,7 +154,7 @@ class LowRankReducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         """
         check_is_fitted(self)
         scores = as_matrix(X)
-        return self._reduction_now().restore(scores.namespace.get(dense(scores)))
+        return self._reduction.restore(scores.namespace.get(dense(scores)))
 
     def get_covariance(self) -> Any:
         """The covariance of the features by the model: AᵀΛA, and equal noise elsewhere."""
@@ -181,7 +181,7 @@ class LowRankReducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         check_is_fitted(self)
         checked: Any = self._checked(X, reset=False)
         rows: Any = checked.toarray() if hasattr(checked, "toarray") else checked
-        rows = self._reduction_now().filled(rows)
+        rows = self._reduction.filled(rows)
         around = (rows - self.mean_) / (1.0 if self.scale_ is None else self.scale_)
         A, (lengths, noise) = self.components_.astype(np.float64), self._model()
         scores = around @ A.T
@@ -284,12 +284,9 @@ class LowRankReducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         self.n_samples_ = rows
         return self
 
-    def _reduction_now(self) -> Reduction:
-        return self._reduction
-
     def _squares_each(self) -> Any:
         """Mean squares of the scores about `mean_`, which are their variances if centred."""
-        reduction = self._reduction_now()
+        reduction = self._reduction
         return reduction.squares[: reduction.rank] / (reduction.rows - 1)
 
     def _model(self) -> tuple[Any, float]:

@@ -153,11 +153,7 @@ def named_solver(name: str | None, W: Standardised, tol: float | None) -> Solver
 
 
 def _tolerance(tolerance: float | None, variance: float | None, *, centre: bool) -> float | None:
-    """The relative error at which a share of the variance is kept.
-
-    Raises:
-        ArgumentError: If the share is not between 0 and 1, or the means are not subtracted.
-    """
+    """The relative error at which a share of the variance is kept."""
     if variance is None:
         return tolerance
     check_open_unit("variance", variance)

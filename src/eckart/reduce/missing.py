@@ -235,10 +235,6 @@ def fit_known(
         seed: Seed of the start and of the choice of held-out entries.
         on_step: Called with every step of the last fit.
 
-    Raises:
-        ArgumentError: If a rank is below 1.
-        MatrixError: If a rank is above min(rows, columns).
-
     Cost:
         About 8·rank operations for each known entry and sweep; some hundred sweeps in all.
 

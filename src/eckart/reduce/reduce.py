@@ -21,7 +21,7 @@ from eckart.files import (
     whole_files,
 )
 from eckart.files.columns import text_column
-from eckart.files.records import Companions, Table
+from eckart.files.records import Table
 from eckart.files.scores import check_score_suffix, score_writer
 from eckart.matrices import Matrix, Streamed
 from eckart.progress import Watch, each_step, unwatched
@@ -285,12 +285,7 @@ def _answer(
 def check_reduction_output(
     output: Path, *, force: bool, inputs: Sequence[Path], beside: Sequence[str] = ()
 ) -> None:
-    """Refuse an output that cannot be written, before any work.
-
-    Raises:
-        ArgumentError: If the suffix is unknown or does not allow columns beside the scores, or a
-            file exists.
-    """
+    """Refuse an output that cannot be written, before any work."""
     check_score_suffix(output, beside)
     others: list[Path] = []
     for path in (output, tables_path(output, "loadings"), model_path(output)):
@@ -327,21 +322,23 @@ def _write_scores(
 
     Returns:
         The number of missing entries, if they are counted; else 0.
-
-    Raises:
-        MatrixError: If an entry is infinite, or a score to restore from is missing.
     """
     missing = 0
     names = reduction.labels if inverse else list(reduction.score_names)
-    companions: Companions = table.companions()
+    companions = table.companions()
     shape = W.shape[0], len(names)
-    with score_writer(temporary, suffix, shape, names, reduction.dtype) as writer:
+    with score_writer(temporary, suffix, shape, names, reduction.dtype) as write:
         for block in raw_blocks(W):
             if counted:
                 missing += missing_in(block)
             if inverse:
                 # NaN in one score would spread over the whole restored row
-                _check_whole(missing)
+                if missing:
+                    raise MatrixError(
+                        f"{missing} of the scores are missing.",
+                        hint="Rows can be restored from whole scores only.",
+                        code="not-finite",
+                    )
                 scores = reduction.restore(block)
             else:
                 # blocks of a stream are copies, those of a matrix in memory are not
@@ -349,17 +346,8 @@ def _write_scores(
             along = companions.take(len(scores))
             if not inverse:
                 sample.add(scores, along, selection.colour, selection.ids)
-            writer.write(scores, None if along is None else along.select(list(selection.ids)))
+            write(scores, None if along is None else along.select(list(selection.ids)))
     return missing
-
-
-def _check_whole(missing: int) -> None:
-    if missing:
-        raise MatrixError(
-            f"{missing} of the scores are missing.",
-            hint="Rows can be restored from whole scores only.",
-            code="not-finite",
-        )
 
 
 def _message(reduction: Reduction) -> str:
@@ -397,6 +385,6 @@ def write_loadings(path: Path, reduction: Reduction, *, force: bool) -> None:
     beside = pa.table({"column": text_column(reduction.labels)})
     with (
         whole_file(path, force=force) as temporary,
-        score_writer(temporary, path.suffix.lower(), columns.shape, names, columns.dtype) as writer,
+        score_writer(temporary, path.suffix.lower(), columns.shape, names, columns.dtype) as write,
     ):
-        writer.write(columns, beside)
+        write(columns, beside)

@@ -141,9 +141,6 @@ class Reduction:
         Args:
             X: The rows, of shape (rows, columns).
             may_change: Whether X may be overwritten, so that no copy of it is made.
-
-        Raises:
-            MatrixError: If X has another number of columns, or an entry is infinite.
         """
         self._check_columns(X.shape[1])
         A = self.A[: self.rank]
@@ -241,24 +238,14 @@ class Reduction:
 
 
 def write_reduction(path: Path, reduction: Reduction, *, force: bool) -> None:
-    """Write a reduction to a `.npz` file.
-
-    Raises:
-        ArgumentError: If the suffix is not .npz, or the file exists and `force` is false.
-        StorageError: If the system refuses to write.
-    """
+    """Write a reduction to a `.npz` file."""
     check_model_path(path)
     with whole_file(path, force=force) as temporary:
         write_arrays(temporary, reduction.arrays(), reduction.facts())
 
 
 def read_reduction(path: Path) -> Reduction:
-    """Read a saved reduction.
-
-    Raises:
-        ArgumentError: If the file does not exist, or its suffix is not .npz.
-        FormatError: If it is damaged, or does not hold a reduction.
-    """
+    """Read a saved reduction."""
     check_model_path(path)
     # a run that was killed may have left new files that are not yet in their places
     settle(path)
@@ -325,12 +312,7 @@ def read_back(arrays: Mapping[str, Array], facts: Mapping[str, Any], path: objec
 
 
 def _number(value: Any) -> float:
-    """Check that a value of a document is a finite number of at least 0.
-
-    Raises:
-        TypeError: If it is not a number.
-        ValueError: If it is negative or not finite.
-    """
+    """Check that a value of a document is a finite number of at least 0."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{value!r} is no number")
     if not 0 <= value < math.inf:

@@ -52,11 +52,7 @@ def with_names(selection: Selection, names: tuple[str, ...] | None) -> Selection
 
 
 def open_matrix(path: Path, selection: Selection) -> tuple[Table, Matrix]:
-    """Open a file as a table with its matrix: in memory if it fits, else streamed.
-
-    Raises:
-        EckartError: If the file cannot be read.
-    """
+    """Open a file as a table with its matrix: in memory if it fits, else streamed."""
     if not is_read_by_rows(path):
         return _whole_matrix(path, selection)
     table = open_table(path, selection)

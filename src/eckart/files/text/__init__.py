@@ -7,12 +7,19 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import pyarrow.csv as arrow_csv
 
 from eckart.arrays import FLOAT64
 from eckart.errors import FormatError, MatrixError
 from eckart.factors import Factors
-from eckart.files.columns import Batches, arrow_reading, no_numbers, select, skipped, table_of
+from eckart.files.columns import (
+    Batches,
+    arrow_reading,
+    no_numbers,
+    select,
+    skipped,
+    table_of,
+    write_blocks,
+)
 from eckart.files.factor_files import from_arrays, to_arrays
 from eckart.files.reading import check_regular, read_object
 from eckart.files.records import Contents, FactorFile, Part, Selection, Table, only_part
@@ -39,26 +46,12 @@ def read(path: Path, selection: Selection) -> Contents:
 
 def write(path: Path, parts: Mapping[str, Matrix]) -> None:
     """Write one matrix without header, block by block, with all digits of float64."""
-    options = arrow_csv.WriteOptions(include_header=False, delimiter=delimiter_of(path))
-    blocks = only_part(parts, path).row_blocks()
-    table = table_of(next(blocks).astype(float, copy=False))
-    with arrow_csv.CSVWriter(path, table.schema, write_options=options) as writer:
-        writer.write_table(table)
-        for block in blocks:
-            writer.write_table(table_of(block.astype(float, copy=False)))
-
-
-def delimiter_of(path: Path) -> str:
-    """The delimiter that is written between cells: a tab in a `.tsv`, else a comma."""
-    return "\t" if path.suffix.lower() == ".tsv" else ","
+    blocks = (block.astype(float, copy=False) for block in only_part(parts, path).row_blocks())
+    write_blocks(path, map(table_of, blocks), path.suffix.lower(), header=False)
 
 
 def _kept(table: NumberText, selection: Selection) -> tuple[list[int], list[str]]:
-    """Positions of the columns to keep, and notes on an index that is left out.
-
-    Raises:
-        MatrixError: If a chosen column does not exist, or no column is left.
-    """
+    """Positions of the columns to keep, and notes on an index that is left out."""
     if selection.columns is not None:
         return select(table.names, selection.columns, table.path), []
     index, notes = index_of(table, selection.index)
@@ -130,11 +123,7 @@ def open_rows(path: Path, selection: Selection) -> Table:
 def _row_columns(
     table: NumberText, selection: Selection, beside: list[int]
 ) -> tuple[list[int], tuple[str, ...]]:
-    """Positions of the columns of numbers, and notes on the columns that are left out.
-
-    Raises:
-        MatrixError: If a wanted column does not exist, or no column is left.
-    """
+    """Positions of the columns of numbers, and notes on the columns that are left out."""
     if selection.names is not None:
         return select(table.names, selection.names, table.path), ()
     taken = {*beside, *table.empty}

@@ -70,10 +70,6 @@ class TextRows:
             types: Arrow types by position of the column.
             as_written: Whether text is given as it stands; otherwise a missing value becomes null,
                 unless a word such as NA is in quotes.
-
-        Raises:
-            FormatError: If a row has another number of cells, or a quote is not closed.
-            pa.ArrowInvalid: If a cell is not of the type of its column.
         """
         self.passes += 1
         options = self._options(types, as_written)
@@ -81,12 +77,7 @@ class TextRows:
             yield from self._parsed(lines, options)
 
     def pieces(self, types: Mapping[int, Any]) -> Iterator[Any]:
-        """Yield batches of all columns; of a wide table `Flat` cells, which is faster.
-
-        Raises:
-            FormatError: In the cases of `batches`.
-            pa.ArrowInvalid: In the cases of `batches`.
-        """
+        """Yield batches of all columns; of a wide table `Flat` cells, which is faster."""
         self.passes += 1
         options = self._options(types, as_written=False)
         for lines in self._blocks():

@@ -144,11 +144,7 @@ def read_sample(path: Path) -> Sample:
 
 
 def cut_records(lines: Iterable[str], delimiter: str) -> Iterator[tuple[list[str], int]]:
-    """Yield the cells of every record of some lines, and the number of its last line.
-
-    Raises:
-        csv.Error: If a line cannot be split.
-    """
+    """Yield the cells of every record of some lines, and the number of its last line."""
     with _any_length():
         one, quoting = delimiter, csv.QUOTE_MINIMAL
         if delimiter == "::":

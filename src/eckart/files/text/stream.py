@@ -72,11 +72,7 @@ class Utf8(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any, /) -> int:
-        """Fill `buffer` with the next bytes and return their number; 0 at the end.
-
-        Raises:
-            FormatError: If the file is no text.
-        """
+        """Fill `buffer` with the next bytes and return their number; 0 at the end."""
         view = memoryview(buffer)
         while not self._ready and not self._ended:
             text = self._next()

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final, TypeAlias, final
+from typing import Any, Final, final
 
 import numpy as np
 import numpy.typing as npt
@@ -25,8 +25,6 @@ from eckart.files.text.cells import (
 )
 from eckart.files.text.reader import WIDE, Flat, TextRows
 from eckart.files.text.sample import Sample, read_sample
-
-Counts: TypeAlias = npt.NDArray[np.int64]
 
 
 @final
@@ -233,10 +231,8 @@ def read_numbers(path: Path, header: bool | None, known: tuple[str, ...] = ()) -
 def _tallied(text: TextRows, *, careful: bool) -> tuple[int, _Tallies]:
     """The number of rows, and the counts of what every column holds.
 
-    Args:
-        text: The table.
-        careful: Whether every cell is read as text; otherwise a column that begins with numbers is
-            read as numbers.
+    If `careful`, every cell is read as text, otherwise a column that begins with numbers is read as
+    numbers.
     """
     sample = text.sample
     seen = 1 if sample.width >= WIDE else len(sample.records)
@@ -288,6 +284,7 @@ OUT: Final = 3.0
 LONGEST: Final = 20
 """Digits that are converted of a number from which columns may be counted."""
 
+DIGITS: Final = re.compile(r"\d+")
 SURE: Final = 3
 """At least so many rising numbers, in the first row and the first column, are no coincidence."""
 
@@ -301,11 +298,7 @@ def found_header(
     beside them. It is also one if it holds numbers after an empty cell, as pandas writes a table
     whose columns have numbers as names.
 
-    Args:
-        sample: The first lines of the table.
-        header: Whether the first row is a header; None finds out.
-        known: Names that the columns have; a row that holds all of them, and none twice, is a
-            header.
+    A row that holds all names of `known`, and none twice, is a header in any case.
     """
     if header is not None:
         return header, []
@@ -340,15 +333,11 @@ def _is_record(sample: Sample, words: list[int]) -> bool:
     for place in words:
         cell = sample.first[place].strip()
         below = [one.strip() for one in sample.below(place, header=True) if not is_missing(one)]
-        alike = _shape(cell) != cell and {_shape(one) for one in below} == {_shape(cell)}
+        form = DIGITS.sub("#", cell)
+        alike = form != cell and {DIGITS.sub("#", one) for one in below} == {form}
         if cell not in below and not alike:
             return False
     return True
-
-
-def _shape(cell: str) -> str:
-    """The form of a cell: its text with every number replaced by `#`."""
-    return re.sub(r"\d+", "#", cell)
 
 
 def _is_behind_a_corner(sample: Sample) -> bool:

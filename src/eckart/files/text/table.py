@@ -46,9 +46,6 @@ def text_head(path: Path, known: frozenset[str]) -> TableHead:
     Args:
         path: The file.
         known: Names that a header would hold, in lower case and without punctuation.
-
-    Raises:
-        MatrixError: If the file is empty.
     """
     sample = read_sample(path)
     header = any(plain(cell) in known for cell in sample.names) or _stands_above(sample)
@@ -76,10 +73,6 @@ def text_columns(rows: TextRows, wanted: Mapping[int, Kind]) -> Any:
     Args:
         rows: Rows of the table, from `text_head`.
         wanted: Positions of the columns and the kind of each.
-
-    Raises:
-        FormatError: If the file is damaged, or a row has another number of cells.
-        MatrixError: If a cell in a column of numbers is no number.
     """
     fast, plain_text = _types(rows.sample, wanted, header=rows.header), _as_text(wanted)
     try:
@@ -95,10 +88,6 @@ def text_blocks(rows: TextRows, wanted: Mapping[int, Kind]) -> Iterator[Any]:
     The type of a column of times is that of its block. If a cell is not of the type with which its
     column begins, the table is read again as text, and the rows that were yielded already are
     skipped.
-
-    Raises:
-        FormatError: In the cases of `text_columns`, when the block in question is reached.
-        MatrixError: In the cases of `text_columns`.
 
     Cost:
         Memory for a block of 8 MB of text and for its columns.
@@ -163,11 +152,7 @@ def _together(batches: Iterator[Any], types: Mapping[int, Any]) -> Any:
 
 
 def _converted(rows: TextRows, table: Any, wanted: Mapping[int, Kind]) -> Any:
-    """The columns of a table, each converted to its kind.
-
-    Raises:
-        MatrixError: If a cell in a column of numbers is no number.
-    """
+    """The columns of a table, each converted to its kind."""
     columns: dict[str, Any] = {}
     for (position, kind), column in zip(wanted.items(), table.columns, strict=True):
         found = column
