@@ -43,10 +43,6 @@ def arrow_reading(path: Path) -> Generator[None, None, None]:
 
     Arrow raises OSError also for pages and headers that it cannot unpack; only an error of the
     system has a number.
-
-    Raises:
-        FormatError: If the file is damaged.
-        OSError: If the system refuses to read the file.
     """
     try:
         yield
@@ -129,10 +125,6 @@ def select(names: list[str], columns: tuple[str, ...] | None, path: object) -> l
 
     A name that several columns share has to be given once for each of them. Blanks around the name
     of a column may be left out.
-
-    Raises:
-        MatrixError: If no column has a requested name, or a name is given less often than columns
-            have it.
     """
     if columns is None:
         return list(range(len(names)))

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, final
@@ -45,12 +45,7 @@ class Reshaping:
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain numbers and text."""
-        return {
-            "output": self.output,
-            "shape": list(self.shape),
-            "rank": self.rank,
-            "relative_change": self.relative_change,
-        }
+        return {**asdict(self), "shape": list(self.shape)}
 
     def sentence(self) -> str:
         """The result in one sentence for the user."""
@@ -205,11 +200,7 @@ def truncate(factors: Path, output: Path, rank: int, *, force: bool = False) -> 
 
 
 def plain_document(document: object, path: object) -> dict[str, Any]:
-    """The document that was written beside factors, in which every part has a name; {} if none was.
-
-    Raises:
-        FormatError: If the document has another form.
-    """
+    """The document written beside factors, in which every part has a name; {} if there is none."""
     known: Any = {} if document is None else document
     parts = known.get("parts", []) if isinstance(known, dict) else None
     if isinstance(parts, list) and all(
@@ -239,11 +230,7 @@ def to_arrays(parts: Mapping[str, Factors]) -> dict[str, Any]:
 
 
 def from_arrays(arrays: Mapping[str, Any], path: object) -> dict[str, Factors]:
-    """The factors of arrays by name, the inverse of `to_arrays`.
-
-    Raises:
-        FormatError: If there is no pair, or one half of a pair is missing.
-    """
+    """The factors of arrays by name, the inverse of `to_arrays`."""
     # "B" or a name that ends in ".B": a tensor such as "lmB" is no factor
     names = [name.removesuffix("B") for name in arrays if name == "B" or name.endswith(".B")]
     missing = [f"{prefix}A" for prefix in names if f"{prefix}A" not in arrays]

@@ -27,9 +27,6 @@ LARGEST: Final = 2**28
 def check_heaps(path: Path) -> None:
     """Refuse a file in which an object of a global heap has no size: HDF5 would never return.
 
-    Raises:
-        FormatError: If the file has such an object.
-
     Cost:
         One search through a file of up to 256 MiB, at the speed of memory.
     """
@@ -168,11 +165,7 @@ SPARSE: Final = ({"data", "indices", "indptr"}, {"data", "ir", "jc"})
 
 
 def found_matrix(opened: Any, name: str | None, path: Path) -> tuple[str, Any]:
-    """The place and the node of the named matrix, of the X of an AnnData, or of the only matrix.
-
-    Raises:
-        FormatError: If there is no matrix of this name, or there are several and no name is given.
-    """
+    """The place and the node of the named matrix, of the X of an AnnData, or of the only matrix."""
     if hasattr(opened, "dtype"):
         if name is None:
             return "", opened

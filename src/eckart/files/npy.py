@@ -54,11 +54,7 @@ def load(file: Any, path: Path) -> Any:
 
 @contextmanager
 def header_reading(path: Path) -> Generator[None, None, None]:
-    """Turn an error of NumPy about a header into one sentence, and suppress its warnings.
-
-    Raises:
-        FormatError: If NumPy finds the file pickled or damaged.
-    """
+    """Turn an error of NumPy about a header into one sentence, and suppress its warnings."""
     try:
         # NumPy warns of headers that Python 2 wrote, and reads them all the same
         with warnings.catch_warnings(action="ignore"):
@@ -70,12 +66,7 @@ def header_reading(path: Path) -> Generator[None, None, None]:
 
 
 def header_of(file: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Shape and dtype that the header at the position of an open file claims for its array.
-
-    Raises:
-        ValueError: If NumPy does not know the version of the header.
-        Exception: Any of `WRONG`, if the header is damaged.
-    """
+    """Shape and dtype that the header at the position of an open file claims for its array."""
     version = np.lib.format.read_magic(file)
     # version 3 differs from version 2 only by UTF-8 in the names of fields
     first = version == (1, 0)

@@ -19,20 +19,15 @@ from eckart.errors import ArgumentError
 
 MARKER: Final = ".eckart.json"
 """The file in a folder that lists what eckart wrote to that folder."""
-
 PAGE: Final = 4096
 PAGES: Final = 256
 """Bytes of a page, and the pages that identify a file: of a larger file only so many are read."""
-
 SIGNED: Final = {"written_by": "eckart"}
 """The entry of a document that tells a folder of eckart from one with the same names in it."""
-
 UNFINISHED: Final = "settings.json"
 """The document of a resumable run, whose files are written one by one, so that it has no marker."""
-
 WORK: Final = re.compile(r"settings\.json|\d{5}\.(json|\w+\.safetensors)|adapter(/[^/]+)?")
 """Names of all files of a resumable run."""
-
 WORKPLACE: Final = re.compile(r"(.*/)?\.eckart-[0-9a-f]{16}(/.*)?")
 """Names of the workplaces that a killed run leaves behind, and of what is in them."""
 
@@ -165,11 +160,7 @@ def check_output(
 
 
 def check_free(path: Path, *, force: bool) -> None:
-    """Apply the part of the rule that `force` decides.
-
-    Raises:
-        ArgumentError: If the output exists and `force` is false, or its folder does not exist.
-    """
+    """Apply the part of the rule that `force` decides."""
     target, forced = located(path), check_flag("force", force)
     if not target.parent.is_dir():
         raise ArgumentError(

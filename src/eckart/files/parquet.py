@@ -30,28 +30,20 @@ from eckart.files.records import Contents, Part, Selection, Table, only_part
 from eckart.matrices import Dense, Matrix
 
 SELECTABLE = frozenset({"columns", "index"})
-
 INDEX = "__index_level_"
 """The beginning of the name that pandas gives to the column of an unnamed index."""
-
 BATCH_BYTES: Final = 4 * 2**20
 """Bytes of the numbers in a batch of a tall row group."""
-
 BUFFER: Final = 2**16
 """Bytes of the file that are read at once for each column."""
-
 LOW: Final = 2**18
 """Rows up to which the columns of a row group take no more than two pages each."""
-
 PAGES: Final = 2**21
 """Bytes for a column of a taller group: one stored page, the same page unpacked, and its values."""
-
 UNPACKED: Final = 16
 """Bytes in memory per byte of a footer, which describes every column of every row group."""
-
 KEPT: Final = 8 * 2**20
 """Bytes that the allocator of Arrow keeps of the memory that was released to it."""
-
 AT_ONCE: Final = 32
 """Columns of a low row group that are read together."""
 

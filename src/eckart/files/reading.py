@@ -12,7 +12,6 @@ from typing import Any, Final, TypeVar
 from eckart.errors import ArgumentError, EckartError, FormatError, MatrixError, StorageError
 
 T = TypeVar("T")
-
 _SENTENCES: Final = {
     errno.ENOSPC: ("The disk is full", "Free some space or write elsewhere.", "disk-full"),
     errno.EDQUOT: ("The disk quota is used up", "Free some space or write elsewhere.", "disk-full"),
@@ -30,10 +29,8 @@ _SENTENCES: Final = {
         "cannot-write",
     ),
 }
-
 ATTEMPTS: Final = 50
 """Attempts to read a folder that is replaced while it is read."""
-
 LARGEST_DOCUMENT_BYTES: Final = 100_000_000
 """Bytes of the largest JSON object: the limit of the safetensors format for its header.
 
@@ -78,12 +75,7 @@ def reading(path: Path) -> Generator[None, None, None]:
 
 
 def check_regular(path: Path) -> None:
-    """Refuse a path that is no file, or that can be read only once, such as a pipe.
-
-    Raises:
-        ArgumentError: If the path is a folder, a pipe or a device.
-        OSError: If the path does not exist.
-    """
+    """Refuse a path that is no file, or that can be read only once, such as a pipe."""
     if path.is_dir():
         raise ArgumentError(f"{path} is a folder.", hint="Give a file.", code="not-a-file")
     if not stat.S_ISREG(path.stat().st_mode):
@@ -118,11 +110,7 @@ def read_steadily(folder: Path, read: Callable[[], T]) -> T:
 
 
 def check_utf8(path: Path, error: UnicodeEncodeError) -> None:
-    """Raise an error if it is the name of a file that cannot be encoded as UTF-8, as Arrow needs.
-
-    Raises:
-        StorageError: If the name of the file is the cause.
-    """
+    """Raise an error if the name of a file is the cause: it is no UTF-8, which Arrow needs."""
     # names of files hold bytes that are no UTF-8 as lone surrogates, which "replace" changes
     if str(path.absolute()) == str(path.absolute()).encode("utf-8", "replace").decode("utf-8"):
         return

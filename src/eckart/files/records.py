@@ -76,11 +76,7 @@ class Selection:
                 )
 
     def check_unnamed(self, path: Path) -> None:
-        """Refuse names of columns for a file whose columns have none.
-
-        Raises:
-            ArgumentError: If names were given.
-        """
+        """Refuse names of columns for a file whose columns have none."""
         named = self.columns or self.beside
         if named:
             raise ArgumentError(
@@ -237,9 +233,6 @@ def check_sparse(path: object, shape: Sequence[int], entries: int) -> None:
 
     Compressed rows take 8 bytes for each row, even an empty one, and the shape in a file is only a
     claim.
-
-    Raises:
-        MatrixError: If rows and columns exceed 2²² and 1000 for each entry.
     """
     if sum(shape) > EMPTY + MOST_EMPTY * entries:
         raise MatrixError(
@@ -250,12 +243,7 @@ def check_sparse(path: object, shape: Sequence[int], entries: int) -> None:
 
 
 def choose_array(shapes: Mapping[str, tuple[int, ...]], tensor: str | None, path: object) -> str:
-    """The name of the array to read: the requested one, or that of the only matrix.
-
-    Raises:
-        FormatError: If there is no array of the requested name, or none is requested and the file
-            does not hold exactly one matrix.
-    """
+    """The name of the array to read: the requested one, or that of the only matrix."""
     # an array of two dimensions is a matrix; vectors and scalars beside it do not hide it
     matrices = [name for name, shape in shapes.items() if len(shape) == 2]
     # an explicit name wins over the number of dimensions, which is checked later
@@ -281,11 +269,7 @@ def choose_array(shapes: Mapping[str, tuple[int, ...]], tensor: str | None, path
 
 
 def only_part(parts: Mapping[str, Matrix], path: Path) -> Matrix:
-    """The only matrix, for a format that holds one matrix.
-
-    Raises:
-        MatrixError: If there are several matrices.
-    """
+    """The only matrix, for a format that holds one matrix."""
     if len(parts) > 1:
         raise MatrixError(
             f"A {path.suffix} file holds one matrix, here are {len(parts)}: {', '.join(parts)}.",

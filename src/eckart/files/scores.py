@@ -15,8 +15,6 @@ from eckart.files.npy import write_header
 
 SUFFIXES: Final = (".parquet", ".csv", ".tsv", ".npy")
 """Suffixes of the formats to which scores can be written."""
-
-
 ScoreWriter: TypeAlias = Callable[[Array, Any], object]
 """Writes the next rows of scores, with an Arrow table of what accompanies them, or None."""
 

@@ -23,37 +23,26 @@ from eckart.files.writing import whole_file
 
 TEXT: Final = frozenset({".csv", ".tsv", ".dat", ".data", ".txt", ".base", ".test", ".item"})
 """Suffixes of text; `.dat` and those after it are the ones of MovieLens."""
-
 LINES: Final = frozenset({".jsonl", ".ndjson", ".json"})
 """Suffixes of JSON lines; a `.json` may hold a list of objects instead."""
-
 PARQUET: Final = frozenset({".parquet"})
-
 BATCH: Final = 2**18
 """Rows of a Parquet file that are read at once."""
-
 BUFFER: Final = 2**20
 """Bytes of each column of a Parquet file that are read at once, however large its row groups."""
-
 JSON_BLOCK: Final = 2**20
 """Bytes that Arrow reads at once, at least; a line has to fit into one block."""
-
 LARGE: Final = re.compile(rb":\s*-?\d{16,}\s*[,}]")
 """An integer of so many digits that float64 may round it: Arrow reads one beyond 64 bits as float.
 """
-
 DEEPEST: Final = 100
 """Levels of nested lists and objects; Arrow's parser overflows the stack at some thousands."""
-
 STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"')
 """A string of JSON, whose brackets do not count for the depth."""
 
 
 def table_suffix(path: Path) -> str:
     """The suffix that decides the format, without `.gz`.
-
-    Raises:
-        ArgumentError: If eckart reads no table with this suffix.
 
     Example:
         >>> table_suffix(Path("ratings.csv.gz"))
@@ -229,9 +218,6 @@ def read_json(path: Path) -> Any:
     """Read a table of JSON lines, or of a list of objects, with the types of its values.
 
     Text stays text, even if it is a date.
-
-    Raises:
-        FormatError: If the file is damaged, or the values of a column have several types.
     """
     with Utf8(path) as source:
         text: bytes = source.read()

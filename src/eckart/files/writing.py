@@ -23,27 +23,19 @@ from eckart.files.reading import check_utf8, refused
 
 PATIENCE: Final = 60.0
 """Seconds that a run waits for another run that writes the same output."""
-
 LOCK: Final = "lock"
-
 NEW: Final = "new"
-
 OLD: Final = "old"
-
 TOGETHER: Final = "together"
 """A file that lists outputs which belong together; it exists from when all are made until all are
 in place.
 """
-
 DRAFT: Final = "together.new"
 """The list while it is written; it is renamed when it is complete, so that no run reads half."""
-
 NAME: Final = re.compile(r"(?!\.\.?$)[^/\0]+", re.DOTALL)
 """The name of a file in the same folder, and no path to another one."""
-
 EXCHANGE: Final = 2
 """The flag RENAME_EXCHANGE of renameat2."""
-
 FROM_HERE: Final = -100
 """The constant AT_FDCWD, which stands for the current folder in a system call."""
 
@@ -187,9 +179,6 @@ def put(made: Path, target: Path) -> None:
     """Put what was made in a workplace in its place; at every moment the old or the new is there.
 
     The new output gets the permissions of the old one.
-
-    Raises:
-        OSError: If the system refuses; the old output is then where it was.
     """
     if target.exists():
         shutil.copymode(target, made)
@@ -210,11 +199,7 @@ def put(made: Path, target: Path) -> None:
 
 
 def exchange(one: Path, other: Path) -> bool:
-    """Exchange two paths in one step, and return whether the system has a call for it.
-
-    Raises:
-        OSError: If the system has the call and refuses.
-    """
+    """Exchange two paths in one step, and return whether the system has a call for it."""
     # imported here, because only the replacement of a folder needs it
     import ctypes
 

@@ -15,9 +15,10 @@ from eckart.terminal.options import FILE, RankType, column_names, reported_optio
 
 SOLVERS = {"svd": "ExactSVD", "gram": "GramSVD", "krylov": "BlockKrylov"}
 RANK_OPTIONS = ("rank", "tolerance", "variance")
+FIT_OPTIONS = (*RANK_OPTIONS, "centre", "scale", "whiten", "tol", "solver", "seed", "certificate")
+"""The options that are arguments of `fit_pca` of the same names."""
 MOST_LINES: Final = 10
 """Rows of the table of components; of more components the last is shown beside the first."""
-
 MOST_NAMED: Final = 3
 """Columns that are named in each of these rows."""
 
@@ -109,7 +110,7 @@ def _run(table: Path, selection: Any, options: dict[str, Any]) -> Any:
         force=force,
         command=words,
         watch=console.watching(quiet=options["quiet"]),
-        **{name: options[name] for name in CHOICE},
+        **{name: options[name] for name in FIT_OPTIONS},
     )
 
 
@@ -126,16 +127,18 @@ def _output(table: Path, options: dict[str, Any]) -> Path:
     return beside(table, f"{named_path(table).stem}.{word}{suffix}")
 
 
-CHOICE: Final = ("rank", "tolerance", "variance", "centre", "scale", "whiten", "tol", "solver",
-                 "seed", "certificate")  # fmt: skip
-"""The options that are arguments of `reduce_file` of the same names."""
-
-
 def _check(options: dict[str, Any]) -> None:
     """Refuse options that contradict each other."""
     given = [f"--{name}" for name in RANK_OPTIONS if options[name] is not None]
     saved = [f"--{name}" for name in ("model", "update") if options[name] is not None]
-    given += _of_the_fit(options) if saved else []
+    if saved:
+        # the given options on how components are found, which a saved reduction has already
+        source = click.get_current_context().get_parameter_source
+        given += [
+            f"--{'no-' if options[name] is False else ''}{name}"
+            for name in FIT_OPTIONS
+            if name not in RANK_OPTIONS and source(name) is not ParameterSource.DEFAULT
+        ]
     # an update writes no scores that these columns could accompany
     if options["update"] is not None:
         given += [f"--{name}" for name, key in (("id", "ids"), ("color", "colour")) if options[key]]
@@ -158,16 +161,6 @@ def _check(options: dict[str, Any]) -> None:
             hint="Give exactly one of them.",
             code="rank-chosen-twice" if given else "rank-not-chosen",
         )
-
-
-def _of_the_fit(options: dict[str, Any]) -> list[str]:
-    """The given options on how components are found, which do not apply to a saved reduction."""
-    context = click.get_current_context()
-    return [
-        f"--{'no-' if options[name] is False else ''}{name}"
-        for name in ("centre", "scale", "whiten", "tol", "solver", "seed", "certificate")
-        if context.get_parameter_source(name) is not ParameterSource.DEFAULT
-    ]
 
 
 def _check_paths(table: Path, options: dict[str, Any]) -> None:
@@ -205,11 +198,7 @@ def _page(document: dict[str, Any]) -> str:
 
 
 def component_rows(document: dict[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """The header and the rows of a table of the first components.
-
-    Args:
-        document: The result of `Reduced.to_dict()`.
-    """
+    """The header and the rows of a table of the first components, from `Reduced.to_dict()`."""
     header = ("component", "variance", "share", "together", "strongest columns")
     lines = zip(
         document["explained_variance"],
@@ -230,17 +219,14 @@ def component_rows(document: dict[str, Any]) -> tuple[tuple[str, ...], list[tupl
 
 
 def reduce_table(document: dict[str, Any]) -> list[tuple[str, str]]:
-    """The main facts of a reduction as labels and values.
-
-    Args:
-        document: The result of `Reduced.to_dict()`.
-    """
+    """The main facts of a reduction as labels and values, from `Reduced.to_dict()`."""
     proof, (rows, columns) = document["certificate"], document["shape"]
+    optimum = None if proof["gap"] is None else 1 / (1 + proof["gap"])
     table = [
         ("rows × columns", f"{rows} × {columns}"),
         ("components", str(document["rank"])),
         ("relative error", figure(proof["relative_error"])),
-        ("share of the optimum", share(proof.get("share_of_optimum", _share(proof)))),
+        ("share of the optimum", share(proof.get("share_of_optimum", optimum))),
     ]
     if document["streamed"]:
         each = byte_size(document["read_bytes"])
@@ -254,7 +240,3 @@ def strongest_words(named: dict[str, Any]) -> str:
     """The strongest columns of a component with their signs: "+height −width"."""
     pairs = zip(named["columns"][:MOST_NAMED], named["loadings"], strict=False)
     return " ".join(f"{'−' if loading < 0 else '+'}{name}" for name, loading in pairs)
-
-
-def _share(proof: dict[str, Any]) -> float | None:
-    return None if proof["gap"] is None else 1 / (1 + proof["gap"])

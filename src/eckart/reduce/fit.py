@@ -132,11 +132,7 @@ def fit_pca(
 
 
 def named_solver(name: str | None, W: Standardised, tol: float | None) -> Solver | None:
-    """The solver with a name; None leaves the choice to `components`.
-
-    Raises:
-        ArgumentError: If there is no solver of this name.
-    """
+    """The solver with a name; None leaves the choice to `components`."""
     # for a streamed matrix `components` chooses, by what the first pass has made of it
     if name is None or (name == "krylov" and isinstance(W.source, Streamed)):
         return None

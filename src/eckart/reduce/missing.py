@@ -32,28 +32,20 @@ from eckart.subspaces import directed
 
 TRIAL_EPOCHS: Final = 15
 """Sweeps of each fit of the search."""
-
 HELD_OUT: Final = 0.1
 """Share of the known entries that is held out."""
-
 FEWEST: Final = 50
 """Fewest known entries of which some are held out."""
-
 MOST: Final = 3_000_000
 """Known entries that are used, at most; of a larger table, those of a sample of its rows."""
-
 FALLING: Final = 4.0
 """Factor by which each λ that is tried is smaller than the one before."""
-
 MOST_TRIALS: Final = 12
 """Values of λ that are tried, at most."""
-
 WORSE: Final = 2
 """The search ends after so many λ in a row that are not clearly better than the best."""
-
 CLEARLY: Final = 1e-3
 """Share by which the error must fall for a λ to be clearly better."""
-
 UNTRIED: Final = 1000.0
 """If nothing can be held out, λ is so many times smaller than the one that makes B·A zero."""
 
@@ -182,14 +174,11 @@ def _part(
 
 FIRST_RANK: Final = 16
 """The first rank that is tried if a rule finds the rank; it is then doubled as often as needed."""
-
 ROUND: Final = 20
 """Sweeps after which the factors are balanced: with a small λ, alternating least squares moves
 length from one factor to the other only slowly."""
-
 EPOCHS: Final = 15 * ROUND
 """Sweeps of one fit, at most."""
-
 TOLD: Final = 64 * float(np.finfo(FLOAT32).eps)
 """Components below this share of the table are within the rounding of a fit in float32."""
 

@@ -1,7 +1,7 @@
 """The jobs of `eckart reduce`: reduce a table, project new rows, update a reduction."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, final
@@ -21,7 +21,6 @@ from eckart.files import (
     whole_files,
 )
 from eckart.files.columns import text_column
-from eckart.files.records import Table
 from eckart.files.scores import check_score_suffix, score_writer
 from eckart.matrices import Matrix, Streamed
 from eckart.progress import Watch, each_step, unwatched
@@ -99,7 +98,10 @@ class Reduced:
             "components": strongest(reduction),
             "spectrum": [],
             "certificate": reduction.promise(),
-            "message": _message(reduction),
+            "message": (
+                f"{reduction.rank} components hold at least {float(shares.sum()):.4%} of the "
+                f"variance of the {reduction.rows} rows they were made of."
+            ),
             "streamed": self.streamed,
             "passes": self.passes,
             "read_bytes": self.read_bytes,
@@ -118,6 +120,83 @@ class Reduced:
     def report_document(self) -> dict[str, Any]:
         """`to_dict` with the sample of scores that the report shows."""
         return {**self.to_dict(), "picture": self.sample.to_dict()}
+
+
+@final
+class _Job:
+    """One run: the table that it reads, and the parts of its result."""
+
+    def __init__(self, path: Path, selection: Selection, command: str) -> None:
+        self.began = time.perf_counter()
+        self.path, self.selection, self.command = path, selection, command
+        self.missing = 0
+
+    def open(self, selection: Selection) -> Matrix:
+        """Open the table."""
+        self.table, self.W = open_matrix(self.path, selection)
+        return self.W
+
+    def blocks(self, *, counted: bool) -> Iterator[Any]:
+        """Yield the rows in blocks; missing entries are counted if they are not known yet."""
+        for block in raw_blocks(self.W):
+            self.missing += missing_in(block) if counted else 0
+            yield block
+
+    def write_scores(
+        self, path: Path, suffix: str, reduction: Reduction, *, inverse: bool, counted: bool
+    ) -> ScoreSample:
+        """The last pass: project or restore every block of rows, and write it."""
+        sample = ScoreSample(reduction.rank, self.W.shape[0])
+        names = reduction.labels if inverse else list(reduction.score_names)
+        companions, ids = self.table.companions(), self.selection.ids
+        shape = self.W.shape[0], len(names)
+        with score_writer(path, suffix, shape, names, reduction.dtype) as write:
+            for block in self.blocks(counted=counted):
+                # NaN in one score would spread over the whole restored row
+                if inverse and self.missing:
+                    raise MatrixError(
+                        f"{self.missing} of the scores are missing.",
+                        hint="Rows can be restored from whole scores only.",
+                        code="not-finite",
+                    )
+                # blocks of a stream are copies, those of a matrix in memory are not
+                may_change = isinstance(self.W, Streamed)
+                made = (
+                    reduction.restore(block)
+                    if inverse
+                    else reduction.project(block, may_change=may_change)
+                )
+                along = companions.take(len(made))
+                if not inverse:
+                    sample.add(made, along, self.selection.colour, ids)
+                write(made, None if along is None else along.select(list(ids)))
+        return sample
+
+    def result(
+        self,
+        reduction: Reduction,
+        files: dict[str, Path],
+        sample: ScoreSample,
+        found: Components | None = None,
+    ) -> Reduced:
+        """The result of the run when it ends."""
+        W, notes = self.W, self.table.notes
+        if self.missing:
+            notes = (*notes, missing_sentence(self.missing, W.shape[0] * W.shape[1]))
+        return Reduced(
+            source=str(self.path),
+            reduction=reduction,
+            found=found,
+            shape=W.shape,
+            streamed=isinstance(W, Streamed),
+            passes=self.table.passes + W.passes,
+            read_bytes=W.nbytes,
+            notes=notes,
+            files={kind: str(file) for kind, file in files.items()},
+            sample=sample,
+            command=self.command,
+            seconds=time.perf_counter() - self.began,
+        )
 
 
 def reduce_file(
@@ -150,27 +229,31 @@ def reduce_file(
         Two passes over a table of up to 2048 columns, some more over a wider one. For a streamed
         table two blocks of rows are in memory, and arrays as wide as a row.
     """
-    began = time.perf_counter()
-    check_reduction_output(output, force=force, inputs=[path], beside=selection.ids)
-    table, W = open_matrix(path, selection)
-    with watch("Reducing", None) as report:
-        reduction, found = fit_pca(W, names=table.names, on_step=each_step(report), **choice)
+    job, suffix = _Job(path, selection, command), output.suffix.lower()
+    check_score_suffix(output, selection.ids)
     files = {
         "scores": output,
         "loadings": tables_path(output, "loadings"),
         "model": model_path(output),
     }
-    sample = ScoreSample(reduction.rank, W.shape[0])
+    others: list[Path] = []
+    for file in files.values():
+        check_output(file, force=force, inputs=[path, *others])
+        # the outputs must differ from one another too
+        others.append(file)
+    W = job.open(selection)
+    with watch("Reducing", None) as report:
+        reduction, found = fit_pca(W, names=job.table.names, on_step=each_step(report), **choice)
     with whole_files(tuple(files.values()), force=force) as (scores, loadings, model):
-        suffix = output.suffix.lower()
-        _write_scores(scores, suffix, W, table, reduction, selection, sample)
+        sample = job.write_scores(scores, suffix, reduction, inverse=False, counted=False)
         # after the scores were written, which is a pass too
-        said = {"source": str(path), "message": found.message, "passes": table.passes + W.passes}
+        passes = job.table.passes + W.passes
         # the saved reduction tells later where it came from
+        said = {"source": str(path), "message": found.message, "passes": passes}
         reduction = replace(reduction, document=said)
         write_loadings(loadings, reduction, force=force)
         write_reduction(model, reduction, force=force)
-    return _answer(path, table, W, reduction, sample, files, command, began, found)
+    return job.result(reduction, files, sample, found)
 
 
 def project_file(
@@ -191,26 +274,25 @@ def project_file(
     Cost:
         One pass.
     """
-    began = time.perf_counter()
+    job, suffix = _Job(path, selection, command), output.suffix.lower()
     check_score_suffix(output, selection.ids)
     check_output(output, force=force, inputs=[path, model])
     reduction = read_reduction(model)
-    names = reduction.score_names if inverse else reduction.names
-    table, W = open_matrix(path, with_names(selection, names))
-    sample = ScoreSample(reduction.rank, W.shape[0])
+    job.open(with_names(selection, reduction.score_names if inverse else reduction.names))
     with whole_file(output, force=force) as temporary:
-        suffix = output.suffix.lower()
-        missing = _write_scores(
-            temporary, suffix, W, table, reduction, selection, sample, inverse=inverse, counted=True
-        )
-    files = {"rows" if inverse else "scores": output}
-    return _answer(path, _noted(table, missing, W), W, reduction, sample, files, command, began)
+        sample = job.write_scores(temporary, suffix, reduction, inverse=inverse, counted=True)
+    return job.result(reduction, {"rows" if inverse else "scores": output}, sample)
 
 
 def update_file(
-    path: Path, saved: Path, output: Path, selection: Selection, *, force: bool = False,
+    path: Path,
+    saved: Path,
+    output: Path,
+    selection: Selection,
+    *,
+    force: bool = False,
     command: str = "",
-) -> Reduced:  # fmt: skip
+) -> Reduced:
     """Update a saved reduction with the rows of a table, without the rows it was made from.
 
     Args:
@@ -227,71 +309,20 @@ def update_file(
     Cost:
         One pass over the new rows.
     """
-    began = time.perf_counter()
+    job = _Job(path, selection, command)
     check_model_path(output)
     check_output(output, force=force, inputs=[path], updates=saved)
     with whole_file(output, force=force) as temporary:
         reduction = read_reduction(saved)
-        table, W = open_matrix(path, with_names(selection, reduction.names))
+        W = job.open(with_names(selection, reduction.names))
         if W.shape[1] != reduction.columns:
             # raises the error about the number of columns, which an empty table would not reach
             reduction.project(np.zeros((1, W.shape[1])))
-        missing = 0
-        for block in raw_blocks(W):
-            missing += missing_in(block)
+        for block in job.blocks(counted=True):
             reduction = update(reduction, block)
         write_reduction(temporary, reduction, force=force)
     # an update writes no scores, so the sample stays empty
-    sample, files = ScoreSample(reduction.rank, W.shape[0]), {"model": output}
-    return _answer(path, _noted(table, missing, W), W, reduction, sample, files, command, began)
-
-
-def _noted(table: Table, missing: int, W: Matrix) -> Table:
-    """Add a note of the number of missing entries to a table."""
-    if not missing:
-        return table
-    note = missing_sentence(missing, W.shape[0] * W.shape[1])
-    return replace(table, notes=(*table.notes, note))
-
-
-def _answer(
-    path: Path,
-    table: Table,
-    W: Matrix,
-    reduction: Reduction,
-    sample: ScoreSample,
-    files: dict[str, Path],
-    command: str,
-    began: float,
-    found: Components | None = None,
-) -> Reduced:
-    """The result of a job when it ends."""
-    return Reduced(
-        source=str(path),
-        reduction=reduction,
-        found=found,
-        shape=W.shape,
-        streamed=isinstance(W, Streamed),
-        passes=table.passes + W.passes,
-        read_bytes=W.nbytes,
-        notes=table.notes,
-        files={kind: str(file) for kind, file in files.items()},
-        sample=sample,
-        command=command,
-        seconds=time.perf_counter() - began,
-    )
-
-
-def check_reduction_output(
-    output: Path, *, force: bool, inputs: Sequence[Path], beside: Sequence[str] = ()
-) -> None:
-    """Refuse an output that cannot be written, before any work."""
-    check_score_suffix(output, beside)
-    others: list[Path] = []
-    for path in (output, tables_path(output, "loadings"), model_path(output)):
-        check_output(path, force=force, inputs=[*inputs, *others])
-        # the outputs must differ from one another too
-        others.append(path)
+    return job.result(reduction, {"model": output}, ScoreSample(reduction.rank, W.shape[0]))
 
 
 def strongest(reduction: Reduction) -> list[dict[str, Any]]:
@@ -304,58 +335,6 @@ def strongest(reduction: Reduction) -> list[dict[str, Any]]:
             {"columns": [names[p] for p in places], "loadings": [float(row[p]) for p in places]}
         )
     return found
-
-
-def _write_scores(
-    temporary: Path,
-    suffix: str,
-    W: Matrix,
-    table: Table,
-    reduction: Reduction,
-    selection: Selection,
-    sample: ScoreSample,
-    *,
-    inverse: bool = False,
-    counted: bool = False,
-) -> int:
-    """The last pass: project or restore every block of rows, and write it.
-
-    Returns:
-        The number of missing entries, if they are counted; else 0.
-    """
-    missing = 0
-    names = reduction.labels if inverse else list(reduction.score_names)
-    companions = table.companions()
-    shape = W.shape[0], len(names)
-    with score_writer(temporary, suffix, shape, names, reduction.dtype) as write:
-        for block in raw_blocks(W):
-            if counted:
-                missing += missing_in(block)
-            if inverse:
-                # NaN in one score would spread over the whole restored row
-                if missing:
-                    raise MatrixError(
-                        f"{missing} of the scores are missing.",
-                        hint="Rows can be restored from whole scores only.",
-                        code="not-finite",
-                    )
-                scores = reduction.restore(block)
-            else:
-                # blocks of a stream are copies, those of a matrix in memory are not
-                scores = reduction.project(block, may_change=isinstance(W, Streamed))
-            along = companions.take(len(scores))
-            if not inverse:
-                sample.add(scores, along, selection.colour, selection.ids)
-            write(scores, None if along is None else along.select(list(selection.ids)))
-    return missing
-
-
-def _message(reduction: Reduction) -> str:
-    kept = float(reduction.shares.sum())
-    return (
-        f"{reduction.rank} components hold at least {kept:.4%} of the variance of the "
-        f"{reduction.rows} rows they were made of."
-    )
 
 
 def model_path(output: Path) -> Path:

@@ -142,7 +142,12 @@ class Reduction:
             X: The rows, of shape (rows, columns).
             may_change: Whether X may be overwritten, so that no copy of it is made.
         """
-        self._check_columns(X.shape[1])
+        if X.shape[1] != self.columns:
+            raise MatrixError(
+                f"The data has {X.shape[1]} columns, the reduction was made of {self.columns}.",
+                hint="Give a table with the same columns.",
+                code="shapes-differ",
+            )
         A = self.A[: self.rank]
         narrow = (A if self.scales is None else A / self.scales).astype(self.dtype)
         # subtracting the means would make a sparse X dense
@@ -228,14 +233,6 @@ class Reduction:
         # a component without variance is left as it is, not divided by 0
         return np.where(found > 0, found, 1.0)
 
-    def _check_columns(self, columns: int) -> None:
-        if columns != self.columns:
-            raise MatrixError(
-                f"The data has {columns} columns, the reduction was made of {self.columns}.",
-                hint="Give a table with the same columns.",
-                code="shapes-differ",
-            )
-
 
 def write_reduction(path: Path, reduction: Reduction, *, force: bool) -> None:
     """Write a reduction to a `.npz` file."""
@@ -253,11 +250,7 @@ def read_reduction(path: Path) -> Reduction:
 
 
 def check_model_path(path: Path) -> None:
-    """Refuse a path that cannot be a saved reduction.
-
-    Raises:
-        ArgumentError: If the suffix is not .npz.
-    """
+    """Refuse a path that cannot be a saved reduction."""
     if path.suffix.lower() != ".npz":
         raise ArgumentError(
             f"A reduction is an .npz file, not {path.name}.",
@@ -267,11 +260,7 @@ def check_model_path(path: Path) -> None:
 
 
 def read_back(arrays: Mapping[str, Array], facts: Mapping[str, Any], path: object) -> Reduction:
-    """Make a reduction from the arrays and facts of its file.
-
-    Raises:
-        FormatError: If they are not those of a reduction, or do not fit together.
-    """
+    """Make a reduction from the arrays and facts of its file."""
     try:
         A, means, squares = arrays["A"], arrays["means"], arrays["squares"]
         names, scales, away = facts["names"], arrays.get("scales"), arrays.get("away")
@@ -331,9 +320,6 @@ def scores_of_known(around: Array, A: Array, ridges: Array) -> Array:
         around: The rows, centred and scaled, of shape (rows, columns); missing entries are NaN.
         A: The components: orthonormal rows, of shape (rank, columns).
         ridges: The penalty of each squared score, of shape (rank,), at least 0.
-
-    Raises:
-        MatrixError: If an entry is infinite.
 
     Cost:
         rank² operations for each known entry and rank³/3 for each row.

@@ -22,23 +22,16 @@ from eckart.ranks import byte_count
 
 IN_MEMORY: Final = 2**31
 """A file of up to so many bytes of numbers is held in memory if no memory limit is given."""
-
 STREAM_MEMORY: Final = 2**30
 """Bytes that a streamed table may take if no memory limit is given."""
-
 DECADES: Final = 151
 """The largest entry must be within 10^−n and 10^n, so that sums of squares stay in range."""
-
 PER_ENTRY: Final = 32
 """Bytes for each known entry: its place and value in both orders, and its value while centred."""
 
 
 def with_names(selection: Selection, names: tuple[str, ...] | None) -> Selection:
-    """The selection for a file that must have columns of given names, in this order.
-
-    Raises:
-        ArgumentError: If one of these columns is requested in the place of another.
-    """
+    """The selection for a file that must have columns of given names, in this order."""
     if selection.columns is None or names is None:
         return replace(selection, named=names)
     for own, other in zip(selection.columns, names, strict=False):
@@ -93,11 +86,7 @@ def raw_blocks(W: Matrix) -> Iterator[Any]:
 
 
 def missing_in(block: Any) -> int:
-    """The number of missing entries of some rows.
-
-    Raises:
-        MatrixError: If an entry is infinite.
-    """
+    """The number of missing entries of some rows."""
     # what a sparse block does not store is zero
     data = block.data if hasattr(block, "indptr") else block
     missing = int(np.count_nonzero(np.isnan(data)))
@@ -156,10 +145,6 @@ def known_entries(
         centre: Whether to subtract the means of the columns.
         scale: Whether to divide the columns by their standard deviations.
         names: Names of the columns, for messages.
-
-    Raises:
-        MatrixError: If an entry is infinite, a column has no known entry, squares leave the range
-            of float64, or the known entries exceed the memory that W may take.
 
     Cost:
         One pass; 32 bytes for each known entry.
@@ -239,7 +224,6 @@ def _by_rows(W: Matrix) -> Compressed:
 
 MOST_POINTS: Final = 3000
 """Points of the figure of a report, at most."""
-
 SHOWN: Final = 3
 """Components whose scores a figure needs."""
 
@@ -284,13 +268,7 @@ class ScoreSample:
 
     def to_dict(self) -> dict[str, Any]:
         """The points with their rows, labels and colours as plain values."""
-        return {
-            "points": self.points,
-            "rows": self.rows,
-            "labels": self.labels,
-            "colours": self.colours,
-            "colour": self.colour,
-        }
+        return {name: value for name, value in vars(self).items() if not name.startswith("_")}
 
 
 def _plain(value: Any) -> Any:

@@ -97,7 +97,6 @@ def index_of(table: NumberText, index: bool | None) -> tuple[int, list[str]]:
 
 HELD: Final = 40
 """Memory that Arrow holds at once for text and numbers, in units of one block of text."""
-
 KEPT: Final = 24 * 2**20
 """Bytes that the threads of Arrow hold in addition, whatever the table."""
 

@@ -17,12 +17,10 @@ MISSING: Final = frozenset(
     ("", *(cased for word in _WORDS for cased in (word, word.lower(), word.upper())))
 )
 """The words that pandas reads as a missing value, in upper and lower case too."""
-
 _DIGITS: Final = r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)"
 _NUMBER: Final = rf"[+-]?(?:{_DIGITS}(?:[eE][+-]?[0-9]+)?|(?i:inf|infinity|nan))"
 _COMMA: Final = r"[+-]?(?:[0-9]+,[0-9]*|,[0-9]+)(?:[eE][+-]?[0-9]+)?"
 _POINT: Final = r"[+-]?(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
-
 _GROUPED: Final = (
     r"D+(?:[.,]D*)?|[.,]D+"
     r"|D{1,3}(?:[,'’_\x{a0}\x{2009}\x{202f}]D{3})+(?:\.D*)?|D{1,3}(?:[. ]D{3})+,D+"

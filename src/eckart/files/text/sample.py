@@ -113,12 +113,7 @@ class Sample:
 
 
 def read_sample(path: Path) -> Sample:
-    """Read the first lines of a text file and find its dialect.
-
-    Raises:
-        FormatError: If the file is no text.
-        MatrixError: If the file is empty.
-    """
+    """Read the first lines of a text file and find its dialect."""
     text, whole, encoding = _beginning(path)
     lines = io.StringIO(text, newline="").readlines()
     lines = lines if whole else lines[:-1] or lines  # the last line may be cut off

@@ -180,10 +180,6 @@ def read_numbers(path: Path, header: bool | None, known: tuple[str, ...] = ()) -
         header: Whether the first row is a header; None finds out.
         known: Names of columns that a header would hold.
 
-    Raises:
-        FormatError: If the file is damaged, or a row has another number of cells.
-        MatrixError: If the file holds no rows.
-
     Cost:
         One pass, and another if a column that begins with numbers holds a cell that Arrow does not
         read as a number by itself.
@@ -274,16 +270,12 @@ def _outside(sample: Sample, tallies: _Tallies) -> frozenset[int]:
 
 EVEN: Final = 3
 """At least so many numbers that rise in equal steps may be names: wavelengths, years."""
-
 SORTED: Final = 8
 """At least so many numbers that rise or fall in any steps may be names."""
-
 OUT: Final = 3.0
 """A number that is more than so many times as large as all numbers below it may be a name."""
-
 LONGEST: Final = 20
 """Digits that are converted of a number from which columns may be counted."""
-
 DIGITS: Final = re.compile(r"\d+")
 SURE: Final = 3
 """At least so many rising numbers, in the first row and the first column, are no coincidence."""

@@ -14,7 +14,6 @@ from eckart.files.text.reader import TextRows
 from eckart.files.text.sample import Sample, read_sample
 
 Kind: TypeAlias = Literal["id", "number", "time", "text"]
-
 BLOCK: Final = 2**23
 """Bytes of text that are read at once."""
 
