@@ -5,15 +5,17 @@ import zlib
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import scipy.sparse
 
-from eckart.arrays import working_dtype
+from eckart.arrays import Array, working_dtype
 from eckart.errors import EckartError, MissingExtra
 from eckart.files.columns import select
 from eckart.files.hierarchy import (
+    Node,
     Packing,
     check_heaps,
     found_matrix,
@@ -24,6 +26,7 @@ from eckart.files.hierarchy import (
 from eckart.files.reading import DEFLATE_RATIO, damaged
 from eckart.files.records import PIECE_BYTES, RowsByPosition, Selection, Table, check_sparse
 
+Integers: TypeAlias = npt.NDArray[np.int64]
 SELECTABLE = frozenset({"tensor"})
 KEPT: Final = {"h5py": 20 * 2**20, "zarr": 36 * 2**20}
 """Bytes that each package keeps of what it reads, whatever the array."""
@@ -48,7 +51,7 @@ def open_rows(path: Path, selection: Selection) -> Table:
     package = _package(PACKAGES[path.suffix.lower()])
     try:
         with warnings.catch_warnings(action="ignore"):  # Zarr warns of other files in its folder
-            opened: Any = (
+            opened: Node = (
                 package.open(str(path), mode="r")
                 if package.__name__ == "zarr"
                 else _hdf5(package, path)
@@ -84,7 +87,7 @@ def _package(name: str) -> Any:
         ) from error
 
 
-def _source(node: Any, place: str, path: Path, kept: int) -> RowsByPosition:
+def _source(node: Node, place: str, path: Path, kept: int) -> RowsByPosition:
     """The rows of a matrix, by the way in which it is stored."""
     members = sparse_members(node)
     if members is None:
@@ -108,7 +111,7 @@ def _source(node: Any, place: str, path: Path, kept: int) -> RowsByPosition:
     return _compressed_rows(stored.data, stored.indices, stored.indptr, shape, path)
 
 
-def _is_by_rows(node: Any, shape: tuple[int, int]) -> bool:
+def _is_by_rows(node: Node, shape: tuple[int, int]) -> bool:
     """Whether the rows are compressed, not the columns: by the attributes, or by the lengths.
 
     Files of 10x Genomics, which have barcodes, compress columns: the cells.
@@ -119,7 +122,7 @@ def _is_by_rows(node: Any, shape: tuple[int, int]) -> bool:
     return int(node["indptr"].shape[0]) == shape[0] + 1
 
 
-def _shape(node: Any, count: int) -> tuple[int, int]:
+def _shape(node: Node, count: int) -> tuple[int, int]:
     """The shape that a sparse matrix claims, in the ways of SciPy, 10x Genomics and MATLAB."""
     if "MATLAB_sparse" in node.attrs:
         # MATLAB stores the number of rows only; the columns follow from the pointers
@@ -129,7 +132,7 @@ def _shape(node: Any, count: int) -> tuple[int, int]:
     return int(rows), int(columns)
 
 
-def _check_held(member: Any, place: str, path: Path) -> None:
+def _check_held(member: Node, place: str, path: Path) -> None:
     """Refuse a part of a sparse matrix that claims to be much larger than what is stored of it.
 
     HDF5 and Zarr give zeros for what was never written, and a sparse matrix stores no zeros.
@@ -142,7 +145,7 @@ def _check_held(member: Any, place: str, path: Path) -> None:
         raise damaged(path, f"a part of the sparse matrix {place} is larger than what is stored")
 
 
-def _check_places(indices: Any, starts: Any, below: int, path: Path) -> None:
+def _check_places(indices: Integers, starts: Integers, below: int, path: Path) -> None:
     """Refuse positions outside of a sparse matrix, to which SciPy would write."""
     ascending = len(starts) > 0 and (np.diff(starts) >= 0).all()
     outside = len(indices) > 0 and (int(indices.min()) < 0 or int(indices.max()) >= below)
@@ -150,7 +153,7 @@ def _check_places(indices: Any, starts: Any, below: int, path: Path) -> None:
         raise damaged(path, "a place of its sparse matrix lies outside of it")
 
 
-def _chunked_array(stored: Any, kept: int, path: Path) -> RowsByPosition:
+def _chunked_array(stored: Node, kept: int, path: Path) -> RowsByPosition:
     """The rows of a dataset of two dimensions; packed numbers are decoded.
 
     Args:
@@ -161,7 +164,7 @@ def _chunked_array(stored: Any, kept: int, path: Path) -> RowsByPosition:
     turned, packing = is_turned(stored), Packing.of(stored, path)
     rows, columns = map(int, stored.shape[::-1] if turned else stored.shape)
 
-    def decoded(start: int, stop: int) -> Any:
+    def decoded(start: int, stop: int) -> Array:
         try:
             if turned:
                 return packing.decoded(np.asarray(stored[:, start:stop])).T
@@ -178,12 +181,16 @@ def _chunked_array(stored: Any, kept: int, path: Path) -> RowsByPosition:
 
 
 def _compressed_rows(
-    data: Any, indices: Any, starts: Any, shape: tuple[int, int], path: Path
+    data: Node | Array,
+    indices: Node | Integers,
+    starts: Integers,
+    shape: tuple[int, int],
+    path: Path,
 ) -> RowsByPosition:
     """The rows of a sparse matrix, in a file or in memory, as dense rows."""
     dtype, ends = working_dtype(np.dtype(data.dtype)), np.asarray(starts).astype(np.int64)
 
-    def expanded(start: int, stop: int) -> Any:
+    def expanded(start: int, stop: int) -> Array:
         own = ends[start : stop + 1]
         span = slice(int(own[0]), int(own[-1]))
         try:

@@ -14,6 +14,7 @@ import pyarrow.csv as arrow_csv
 from eckart.arrays import FLOAT32, FLOAT64, Array, DType
 from eckart.errors import EckartError, MatrixError
 from eckart.files.reading import damaged
+from eckart.files.records import ArrowColumn, ArrowTable, ArrowType
 from eckart.matrices import RowReader
 
 BROKEN: Final = (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError)
@@ -56,7 +57,7 @@ def arrow_reading(path: Path) -> Generator[None, None, None]:
         raise damaged(path, error) from error
 
 
-def numbers(column: Any, dtype: DType) -> Array:
+def numbers(column: ArrowColumn, dtype: DType) -> Array:
     """An Arrow array as floats; missing values become NaN, and longer numbers are rounded.
 
     Example:
@@ -75,7 +76,7 @@ def numbers(column: Any, dtype: DType) -> Array:
     return values
 
 
-def plain_values(column: Any) -> Any:
+def plain_values(column: ArrowColumn) -> ArrowColumn:
     """An Arrow array with its extension type replaced by a plain one; UUIDs and bytes become text.
 
     Example:
@@ -93,19 +94,19 @@ def plain_values(column: Any) -> Any:
     return column
 
 
-def column_of(values: Array) -> Any:
+def column_of(values: Array) -> ArrowColumn:
     """Floats as an Arrow array, without a copy if they are contiguous.
 
     Example:
         >>> column_of(np.array([1.0, 2.0])).to_pylist()
         [1.0, 2.0]
     """
-    kind: Any = {4: pa.float32(), 8: pa.float64()}[values.dtype.itemsize]
+    kind: ArrowType = {4: pa.float32(), 8: pa.float64()}[values.dtype.itemsize]
     kept = pa.py_buffer(np.ascontiguousarray(values))
     return pa.Array.from_buffers(kind, len(values), [None, kept])
 
 
-def text_column(texts: list[str]) -> Any:
+def text_column(texts: list[str]) -> ArrowColumn:
     """Texts as an Arrow array of strings.
 
     Example:
@@ -150,7 +151,7 @@ def select(names: list[str], columns: tuple[str, ...] | None, path: object) -> l
     return [places[name].pop(0) for name in columns if places[name]]
 
 
-def is_number(kind: Any) -> bool:
+def is_number(kind: ArrowType) -> bool:
     """Whether an Arrow type holds numbers; the type null, of a column without values, counts.
 
     Example:
@@ -167,7 +168,7 @@ def is_number(kind: Any) -> bool:
     )
 
 
-def is_words(kind: Any) -> bool:
+def is_words(kind: ArrowType) -> bool:
     """Whether an Arrow type holds text or categories."""
     return bool(
         pa.types.is_string(kind)
@@ -177,18 +178,20 @@ def is_words(kind: Any) -> bool:
     )
 
 
-def narrow_dtype(types: list[Any]) -> DType:
+def narrow_dtype(types: list[ArrowType]) -> DType:
     """The dtype for a matrix of columns: float32 if every column fits into it, else float64."""
     narrow = all(pa.types.is_float32(kind) or pa.types.is_float16(kind) for kind in types)
     return FLOAT32 if narrow else FLOAT64
 
 
-def table_of(W: Array) -> Any:
+def table_of(W: Array) -> ArrowTable:
     """An array as an Arrow table, with columns named by their positions."""
     return pa.table({str(place): pa.array(column) for place, column in enumerate(W.T)})
 
 
-def write_blocks(path: Path, tables: Iterator[Any], suffix: str, *, header: bool = True) -> None:
+def write_blocks(
+    path: Path, tables: Iterator[ArrowTable], suffix: str, *, header: bool = True
+) -> None:
     """Write Arrow tables one after another to a `.parquet`, `.csv` or `.tsv`."""
     first = next(tables)  # its schema has to be known before the file is begun
     with arrow_writer(path, first.schema, suffix, header=header) as writer:
@@ -200,7 +203,7 @@ def write_blocks(path: Path, tables: Iterator[Any], suffix: str, *, header: bool
 
 def arrow_writer(
     path: Path,
-    schema: Any,
+    schema: ArrowType,
     suffix: str,
     *,
     header: bool = True,
@@ -219,7 +222,8 @@ def arrow_writer(
     if suffix == ".parquet":
         import pyarrow.parquet as pq  # text is read and written without it
 
-        return pq.ParquetWriter(path, schema, use_dictionary=dictionary)
+        repeated: Any = dictionary  # a list is allowed, which its declaration does not say
+        return pq.ParquetWriter(path, schema, use_dictionary=repeated)
     options = arrow_csv.WriteOptions(
         include_header=header, delimiter="\t" if suffix == ".tsv" else ","
     )
@@ -243,7 +247,7 @@ class Batches:
         path: Path,
         shape: tuple[int, int],
         dtype: DType,
-        opened: Callable[[], Iterator[Any]],
+        opened: Callable[[], Iterator[ArrowTable | Array]],
         held: int = 0,
     ) -> None:
         self.path = path
@@ -261,10 +265,10 @@ class Batches:
 
 @final
 class _Reader:
-    def __init__(self, path: Path, batches: Iterator[Any]) -> None:
+    def __init__(self, path: Path, batches: Iterator[ArrowTable | Array]) -> None:
         self._path = path
         self._batches = batches
-        self._batch: Any = None
+        self._batch: ArrowTable = None
 
     def read(self, out: Array, /) -> int:
         """Fill `out` column by column from as many batches as it takes."""
@@ -295,7 +299,7 @@ class _Reader:
         """Release the batches."""
         self._batches, self._batch = iter(()), None
 
-    def _next(self) -> Any:
+    def _next(self) -> ArrowTable | Array | None:
         with arrow_reading(self._path):
             return next(self._batches, None)
 

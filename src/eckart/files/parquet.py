@@ -4,13 +4,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, final
+from typing import Final, final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from eckart.arrays import DType, own_pages
+from eckart.arrays import Array, DType, own_pages
 from eckart.errors import FormatError, MatrixError
 from eckart.files.columns import (
     Batches,
@@ -26,7 +26,7 @@ from eckart.files.columns import (
     write_blocks,
 )
 from eckart.files.reading import damaged
-from eckart.files.records import Contents, Part, Selection, Table, only_part
+from eckart.files.records import ArrowTable, ArrowType, Contents, Part, Selection, Table, only_part
 from eckart.matrices import Dense, Matrix
 
 SELECTABLE = frozenset({"columns", "index"})
@@ -69,9 +69,9 @@ class ParquetColumns:
 
     def __init__(self, path: Path, buffer: int = 0) -> None:
         self._file = pq.ParquetFile(path, pre_buffer=buffer == 0, buffer_size=buffer)
-        self._schema: Any = self._file.schema_arrow
+        self._schema: ArrowType = self._file.schema_arrow
         self.names: list[str] = list(self._schema.names)
-        self.types: list[Any] = list(self._schema.types)
+        self.types: list[ArrowType] = list(self._schema.types)
         data = self._file.metadata
         self.rows = int(data.num_rows)
         self.heights = [data.row_group(group).num_rows for group in range(data.num_row_groups)]
@@ -94,7 +94,7 @@ class ParquetColumns:
     def index(self) -> set[int]:
         """Positions of the columns that pandas wrote for the index of a data frame."""
         try:
-            written: Any = (self._schema.pandas_metadata or {}).get("index_columns", [])
+            written: object = (self._schema.pandas_metadata or {}).get("index_columns", [])
         except (ValueError, AttributeError, RecursionError):  # the metadata is not from pandas
             written = []
         # pandas describes a range as a dictionary, which no column holds
@@ -106,13 +106,13 @@ class ParquetColumns:
             if name in stored or name.startswith(INDEX)
         }
 
-    def read(self, positions: Sequence[int]) -> Any:
+    def read(self, positions: Sequence[int]) -> ArrowTable:
         """Read some columns as an Arrow table, in this order."""
         # `ParquetFile` itself takes names, and several columns may have one name
         found = self._file.reader.read_all(column_indices=self._under(positions), use_threads=True)
         return _plain(found)
 
-    def read_group(self, group: int, positions: Sequence[int]) -> Any:
+    def read_group(self, group: int, positions: Sequence[int]) -> ArrowTable:
         """Read some columns of one row group as an Arrow table, without threads."""
         found = self._file.reader.read_row_group(
             group, column_indices=self._under(positions), use_threads=False
@@ -121,7 +121,7 @@ class ParquetColumns:
 
     def batches(
         self, height: int, positions: Sequence[int], groups: Sequence[int] | None = None
-    ) -> Iterator[Any]:
+    ) -> Iterator[ArrowTable]:
         """Read some columns in batches of `height` rows, of some row groups or of all."""
         chosen = range(len(self.heights)) if groups is None else groups
         batches = self._file.reader.iter_batches(
@@ -134,7 +134,7 @@ class ParquetColumns:
         return [leaf for position in positions for leaf in self._leaves[position]]
 
 
-def _plain(rows: Any) -> Any:
+def _plain(rows: ArrowTable) -> ArrowTable:
     """Rows with views of text and bytes converted to types that all functions of Arrow accept."""
     rows.validate()
     # a column of lists or records is no number either way, and keeps its type
@@ -146,7 +146,7 @@ def _plain(rows: Any) -> Any:
     return rows
 
 
-def _leaves(kind: Any) -> int:
+def _leaves(kind: ArrowType) -> int:
     """The number of stored columns for a column of a type."""
     if isinstance(kind, pa.BaseExtensionType):
         return _leaves(kind.storage_type)
@@ -226,7 +226,7 @@ def open_rows(path: Path, selection: Selection) -> Table:
         beside = select(first.names, selection.beside, path)
         kept, notes = _kept(first, selection, beside, path)
         own = set(first.names)
-    numbers, along, types = [], [], set[Any]()
+    numbers, along, types = [], [], set[ArrowType]()
     rows, tallest, footer = 0, 0, 0
     others = dict[str, None]()
     for file in files:
@@ -344,7 +344,7 @@ def _numbered(names: list[str]) -> list[tuple[str, int]]:
     return found
 
 
-def _batches(files: list[tuple[Path, list[int]]], names: list[str]) -> Iterator[Any]:
+def _batches(files: list[tuple[Path, list[int]]], names: list[str]) -> Iterator[ArrowTable]:
     """Yield batches of some columns in this order."""
     for file, places in files:
         with ParquetColumns(file, BUFFER) as opened:
@@ -352,7 +352,9 @@ def _batches(files: list[tuple[Path, list[int]]], names: list[str]) -> Iterator[
                 yield pa.RecordBatch.from_arrays(batch.columns, names=names)
 
 
-def _number_batches(files: list[tuple[Path, list[int]]], dtype: DType) -> Iterator[Any]:
+def _number_batches(
+    files: list[tuple[Path, list[int]]], dtype: DType
+) -> Iterator[ArrowTable | Array]:
     """Yield batches of columns of numbers.
 
     A reader holds pages of every column that it was opened for, some megabytes each. Therefore a
@@ -369,13 +371,13 @@ def _number_batches(files: list[tuple[Path, list[int]]], dtype: DType) -> Iterat
 
 def _in_rows(
     opened: ParquetColumns, places: list[int], groups: list[int] | None = None
-) -> Iterator[Any]:
+) -> Iterator[ArrowTable]:
     """Yield batches of rows of some row groups, or of all."""
     height = max(256, BATCH_BYTES // (8 * max(1, len(places))))
     return opened.batches(height, places, groups)
 
 
-def _in_columns(opened: ParquetColumns, group: int, places: list[int], dtype: DType) -> Any:
+def _in_columns(opened: ParquetColumns, group: int, places: list[int], dtype: DType) -> Array:
     """The numbers of a row group as one array, read a few columns at a time."""
     # one row per column in memory, so that each column is written contiguously
     values = own_pages((len(places), opened.heights[group]), dtype)

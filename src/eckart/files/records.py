@@ -3,13 +3,19 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, final
+from typing import Any, Final, TypeAlias, final
 
 from eckart.arrays import Array, DType
 from eckart.errors import ArgumentError, FormatError, MatrixError
 from eckart.factors import Factors
 from eckart.matrices import Matrix, RowReader, RowSource
 
+ArrowTable: TypeAlias = Any
+"""A table or a batch of rows of Arrow, which declares no types."""
+ArrowColumn: TypeAlias = Any
+"""An array of Arrow, in one chunk or several."""
+ArrowType: TypeAlias = Any
+"""The type of an Arrow column, or the schema of a table."""
 EMPTY: Final = 2**22
 """Rows and columns, together, that any sparse matrix may have."""
 MOST_EMPTY: Final = 1000
@@ -130,7 +136,7 @@ class Table:
     names: tuple[str, ...] | None
     notes: tuple[str, ...] = ()
     passes: int = 0
-    along: Callable[[], Iterator[Any]] | None = None
+    along: Callable[[], Iterator[ArrowTable]] | None = None
 
     def companions(self) -> "Companions":
         """The accompanying columns, from the first row on."""
@@ -141,15 +147,15 @@ class Table:
 class Companions:
     """Columns that accompany blocks of rows, taken in blocks of the same heights."""
 
-    def __init__(self, batches: Iterator[Any]) -> None:
+    def __init__(self, batches: Iterator[ArrowTable]) -> None:
         self._batches = batches
-        self._rest: Any = None
+        self._rest: ArrowTable = None
 
-    def take(self, count: int) -> Any:
+    def take(self, count: int) -> ArrowTable | None:
         """The next rows as an Arrow table; None if there are no accompanying columns."""
         import pyarrow as pa  # only tables have such columns, and an array is read without Arrow
 
-        taken: list[Any] = []
+        taken: list[ArrowTable] = []
         while count > 0:
             if self._rest is None or self._rest.num_rows == 0:
                 batch = next(self._batches, None)

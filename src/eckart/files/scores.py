@@ -8,14 +8,15 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import pyarrow as pa
 
-from eckart.arrays import Array
+from eckart.arrays import Array, DType
 from eckart.errors import ArgumentError, MatrixError
 from eckart.files.columns import arrow_writer, column_of, plain_values
 from eckart.files.npy import write_header
+from eckart.files.records import ArrowTable
 
 SUFFIXES: Final = (".parquet", ".csv", ".tsv", ".npy")
 """Suffixes of the formats to which scores can be written."""
-ScoreWriter: TypeAlias = Callable[[Array, Any], object]
+ScoreWriter: TypeAlias = Callable[[Array, ArrowTable | None], object]
 """Writes the next rows of scores, with an Arrow table of what accompanies them, or None."""
 
 
@@ -42,7 +43,7 @@ def check_score_suffix(path: Path, beside: Sequence[str] = ()) -> None:
 
 @contextmanager
 def score_writer(
-    path: Path, suffix: str, shape: tuple[int, int], names: list[str], dtype: Any
+    path: Path, suffix: str, shape: tuple[int, int], names: list[str], dtype: DType
 ) -> Generator[ScoreWriter, None, None]:
     """Give a function that writes the next rows, and close the file at the end.
 
@@ -64,7 +65,7 @@ def score_writer(
             yield lambda scores, _: file.write(np.ascontiguousarray(scores).data)
             return
 
-        def write(scores: Array, beside: Any) -> None:
+        def write(scores: Array, beside: ArrowTable | None) -> None:
             nonlocal writer
             labels = [] if beside is None else beside.column_names
             columns = [] if beside is None else beside.columns

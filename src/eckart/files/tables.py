@@ -17,6 +17,7 @@ from eckart.files.columns import arrow_reading, write_blocks
 from eckart.files.outputs import check_output, is_there
 from eckart.files.parquet import ParquetColumns
 from eckart.files.reading import check_regular, damaged, reading
+from eckart.files.records import ArrowColumn, ArrowTable, ArrowType
 from eckart.files.text.stream import Utf8
 from eckart.files.text.table import Kind, TableHead, text_blocks, text_columns, text_head
 from eckart.files.writing import whole_file
@@ -103,7 +104,7 @@ def table_head(path: Path, known: frozenset[str]) -> TableHead:
         return TableHead(names=names, width=len(names))
 
 
-def read_columns(path: Path, head: TableHead, wanted: Mapping[int, Kind]) -> Any:
+def read_columns(path: Path, head: TableHead, wanted: Mapping[int, Kind]) -> ArrowTable:
     """Read some columns of a table, named by their positions.
 
     Ids of a text file are text in dictionaries, so that `007` and numbers of any length are kept;
@@ -128,7 +129,7 @@ def read_columns(path: Path, head: TableHead, wanted: Mapping[int, Kind]) -> Any
         return table.rename_columns([str(position) for position in wanted])
 
 
-def column_blocks(path: Path, head: TableHead, wanted: Mapping[int, Kind]) -> Iterator[Any]:
+def column_blocks(path: Path, head: TableHead, wanted: Mapping[int, Kind]) -> Iterator[ArrowTable]:
     """Read columns as `read_columns` does, but yield one block of rows at a time.
 
     A file of JSON is one block. In a text file the type of a column of times is that of its block.
@@ -146,12 +147,14 @@ def column_blocks(path: Path, head: TableHead, wanted: Mapping[int, Kind]) -> It
             yield read_columns(path, head, wanted)
 
 
-def write_table(path: Path, columns: Mapping[str, Any], *, force: bool = False) -> None:
+def write_table(path: Path, columns: Mapping[str, ArrowColumn], *, force: bool = False) -> None:
     """Write named columns to `.parquet`, `.csv`, `.tsv` or `.jsonl`, whole or not at all."""
     write_tables(path, [columns], force=force)
 
 
-def write_tables(path: Path, blocks: Iterable[Mapping[str, Any]], *, force: bool = False) -> None:
+def write_tables(
+    path: Path, blocks: Iterable[Mapping[str, ArrowColumn]], *, force: bool = False
+) -> None:
     """Write blocks of rows with the same columns, one at a time, whole or not at all."""
     suffix = path.suffix.lower()
     tables = (pa.table(dict(block)) for block in blocks)
@@ -164,7 +167,7 @@ def write_tables(path: Path, blocks: Iterable[Mapping[str, Any]], *, force: bool
         write_blocks(temporary, tables, suffix)
 
 
-def _json_line(row: dict[str, Any]) -> str:
+def _json_line(row: dict[str, object]) -> str:
     """One row as JSON, which has no NaN and no infinity: both become null."""
     known = {
         name: None if isinstance(cell, float) and not math.isfinite(cell) else cell
@@ -174,13 +177,13 @@ def _json_line(row: dict[str, Any]) -> str:
     return json.dumps(known, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def read_parquet(path: Path) -> Any:
+def read_parquet(path: Path) -> ArrowTable:
     """Read a whole Parquet file that eckart wrote."""
     with reading(path), arrow_reading(path), pq.ParquetFile(path) as file:
         return file.read()
 
 
-def parquet_columns(path: Path) -> Iterator[tuple[str, Any]]:
+def parquet_columns(path: Path) -> Iterator[tuple[str, ArrowColumn]]:
     """Yield the name and the values of each column of a Parquet file that eckart wrote.
 
     A column is read when it is its turn.
@@ -205,7 +208,7 @@ def check_table_output(path: Path, *, force: bool, inputs: Sequence[Path | None]
     check_output(path, force=force, inputs=inputs)
 
 
-def _parquet_blocks(path: Path, wanted: Mapping[int, Kind]) -> Iterator[Any]:
+def _parquet_blocks(path: Path, wanted: Mapping[int, Kind]) -> Iterator[ArrowTable]:
     """Yield blocks of rows of a Parquet file, with columns named by their positions."""
     keys = [str(position) for position in wanted]
     # without a buffer Arrow reads ahead and keeps that to the end: the whole file in memory
@@ -214,7 +217,7 @@ def _parquet_blocks(path: Path, wanted: Mapping[int, Kind]) -> Iterator[Any]:
             yield pa.Table.from_batches([batch]).rename_columns(keys)
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path) -> ArrowTable:
     """Read a table of JSON lines, or of a list of objects, with the types of its values.
 
     Text stays text, even if it is a date.
@@ -269,7 +272,7 @@ def _depth(line: bytes) -> int:
     return int(np.max(np.cumsum(opened.astype(np.int64) - closed), initial=0))
 
 
-def _of_list(path: Path, text: bytes) -> Any:
+def _of_list(path: Path, text: bytes) -> ArrowTable:
     """The table of a JSON list of objects."""
     try:
         rows: Any = json.loads(text)
@@ -280,9 +283,9 @@ def _of_list(path: Path, text: bytes) -> Any:
     return _of_rows(path, rows)
 
 
-def _of_rows(path: Path, rows: list[dict[str, Any]]) -> Any:
+def _of_rows(path: Path, rows: list[dict[str, object]]) -> ArrowTable:
     """The table of some objects: one row per object, and one column per key."""
-    columns: dict[str, Any] = {}
+    columns: dict[str, ArrowColumn] = {}
     # columns in the order in which their names first occur
     for name in dict.fromkeys(name for row in rows for name in row):
         values = [row.get(name) for row in rows]
@@ -301,7 +304,7 @@ def _of_rows(path: Path, rows: list[dict[str, Any]]) -> Any:
     return pa.table(columns)
 
 
-def _as_text(kind: Any) -> Any:
+def _as_text(kind: ArrowType) -> ArrowType:
     """The type with text in the place of timestamps, which Arrow makes of text that is a date."""
     if pa.types.is_timestamp(kind):
         return pa.string()

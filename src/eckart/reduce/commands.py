@@ -8,6 +8,7 @@ import click
 from click.core import ParameterSource
 
 from eckart.errors import ArgumentError
+from eckart.reduce import Document
 from eckart.reporting.tables import byte_size, figure, seconds, share
 from eckart.terminal import console
 from eckart.terminal.answers import check_report, deliver
@@ -183,7 +184,7 @@ def _check_paths(table: Path, options: dict[str, Any]) -> None:
     check_report(options["report"], force=options["force"], apart=apart)
 
 
-def _show_reduction(document: dict[str, Any]) -> None:
+def _show_reduction(document: Document) -> None:
     """Print the figures of a `Reduced`."""
     header, rows = component_rows(document)
     console.answer_table(header, rows, aside=True)
@@ -191,13 +192,13 @@ def _show_reduction(document: dict[str, Any]) -> None:
     console.answer_text(document["message"])
 
 
-def _page(document: dict[str, Any]) -> str:
+def _page(document: Document) -> str:
     from eckart.reduce.report import reduce_page
 
     return reduce_page(document)
 
 
-def component_rows(document: dict[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+def component_rows(document: Document) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """The header and the rows of a table of the first components, from `Reduced.to_dict()`."""
     header = ("component", "variance", "share", "together", "strongest columns")
     lines = zip(
@@ -218,7 +219,7 @@ def component_rows(document: dict[str, Any]) -> tuple[tuple[str, ...], list[tupl
     return header, rows
 
 
-def reduce_table(document: dict[str, Any]) -> list[tuple[str, str]]:
+def reduce_table(document: Document) -> list[tuple[str, str]]:
     """The main facts of a reduction as labels and values, from `Reduced.to_dict()`."""
     proof, (rows, columns) = document["certificate"], document["shape"]
     optimum = None if proof["gap"] is None else 1 / (1 + proof["gap"])
@@ -236,7 +237,7 @@ def reduce_table(document: dict[str, Any]) -> list[tuple[str, str]]:
     return table
 
 
-def strongest_words(named: dict[str, Any]) -> str:
+def strongest_words(named: Document) -> str:
     """The strongest columns of a component with their signs: "+height −width"."""
     pairs = zip(named["columns"][:MOST_NAMED], named["loadings"], strict=False)
     return " ".join(f"{'−' if loading < 0 else '+'}{name}" for name, loading in pairs)

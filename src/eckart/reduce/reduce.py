@@ -24,6 +24,7 @@ from eckart.files.columns import text_column
 from eckart.files.scores import check_score_suffix, score_writer
 from eckart.matrices import Matrix, Streamed
 from eckart.progress import Watch, each_step, unwatched
+from eckart.reduce import Document
 from eckart.reduce.fit import fit_pca, update
 from eckart.reduce.reduction import Reduction, check_model_path, read_reduction, write_reduction
 from eckart.reduce.table import (
@@ -77,7 +78,7 @@ class Reduced:
         """The grade of the run; success if there was none."""
         return "success" if self.found is None else self.found.outcome.grade
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Document:
         """The fields and the figures of the reduction as plain numbers and text."""
         reduction = self.reduction
         shares = reduction.shares
@@ -117,7 +118,7 @@ class Reduced:
             document["spectrum"] = spectrum[:500].tolist()
         return document
 
-    def report_document(self) -> dict[str, Any]:
+    def report_document(self) -> Document:
         """`to_dict` with the sample of scores that the report shows."""
         return {**self.to_dict(), "picture": self.sample.to_dict()}
 
@@ -325,10 +326,10 @@ def update_file(
     return job.result(reduction, {"model": output}, ScoreSample(reduction.rank, W.shape[0]))
 
 
-def strongest(reduction: Reduction) -> list[dict[str, Any]]:
+def strongest(reduction: Reduction) -> list[Document]:
     """The columns with the largest loadings in size, for each component."""
     names = reduction.labels
-    found: list[dict[str, Any]] = []
+    found: list[Document] = []
     for row in reduction.A[: reduction.rank]:
         places = np.argsort(-np.abs(row))[:STRONGEST]
         found.append(

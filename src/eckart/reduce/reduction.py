@@ -18,6 +18,7 @@ from eckart.files import whole_file
 from eckart.files.archives import read_arrays, write_arrays
 from eckart.files.writing import settle
 from eckart.matrices.moments import FAR
+from eckart.reduce import Document
 
 ARRAYS: Final = ("A", "means", "scales", "squares", "measured", "away")
 """The fields of a reduction that are saved as arrays, and not in its document."""
@@ -65,7 +66,7 @@ class Reduction:
     measured: Array | None = None
     whole: float | None = None
     away: Array | None = None
-    document: dict[str, Any] = field(default_factory=dict[str, Any])
+    document: Document = field(default_factory=dict[str, Any])
 
     @property
     def columns(self) -> int:
@@ -94,7 +95,7 @@ class Reduction:
         # rounding can make the difference negative
         return math.sqrt(max(0.0, self.energy - kept))
 
-    def promise(self) -> dict[str, Any]:
+    def promise(self) -> Document:
         """The certificate for all rows the reduction was made from, also those since dropped."""
         error = self.error
         floor = None if self.floor is None else min(self.floor, error)
@@ -199,7 +200,7 @@ class Reduction:
         more = {"scales": self.scales, "variances": self.measured, "away": self.away}
         return own | {name: array for name, array in more.items() if array is not None}
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Document:
         """The other fields of the saved reduction, as plain numbers and text."""
         plain = (one.name for one in fields(self) if one.name not in ARRAYS)
         return {"kind": "reduction", **{name: getattr(self, name) for name in plain}}

@@ -6,6 +6,7 @@ from typing import Any, Final
 import numpy as np
 import plotly.graph_objects as go
 
+from eckart.reduce import Document
 from eckart.reduce.commands import component_rows, reduce_table
 from eckart.reporting.figures import ACCENT, CURVES, FLOOR, GREY, MOST_NUMBERS, axis, styled
 from eckart.reporting.html import draw, frame, grid, origin, table
@@ -17,7 +18,7 @@ NOTHING: Final = 1e-13
 """Share of the variance up to which a component is rounding only."""
 
 
-def scree(document: dict[str, Any]) -> go.Figure:
+def scree(document: Document) -> go.Figure:
     """The scree plot: the share of the variance of every known component, and the chosen rank."""
     rank = document["rank"]
     shares = document["spectrum"] or document["explained_share"]
@@ -58,7 +59,7 @@ def scree(document: dict[str, Any]) -> go.Figure:
     # Plotly would mark fractions of components otherwise
     every = 1 if len(shares) <= MOST_NUMBERS else None
     figure.update_xaxes(title="component", dtick=every, range=[0.5, len(shares) + 0.5])
-    look: dict[str, Any] = {"rangemode": "tozero"}
+    look: Document = {"rangemode": "tozero"}
     if wide:
         look = axis(min(positive), max(positive), wide=True)
     figure.update_yaxes({"title": "share of the variance", **look})
@@ -67,7 +68,7 @@ def scree(document: dict[str, Any]) -> go.Figure:
     return styled(figure, 380)
 
 
-def cumulative(document: dict[str, Any]) -> go.Figure:
+def cumulative(document: Document) -> go.Figure:
     """A figure of the share of the variance that the first components hold together."""
     held = document["cumulative_share"]
     figure = go.Figure(
@@ -84,7 +85,7 @@ def cumulative(document: dict[str, Any]) -> go.Figure:
     return styled(figure, 380)
 
 
-def scatter(document: dict[str, Any]) -> go.Figure | None:
+def scatter(document: Document) -> go.Figure | None:
     """A figure of the rows by their first two scores, coloured by a column if there is one."""
     picture = document["picture"]
     points = np.asarray(picture["points"])
@@ -117,7 +118,7 @@ def scatter(document: dict[str, Any]) -> go.Figure | None:
     return figure.update_layout(showlegend=legend)
 
 
-def loadings(document: dict[str, Any], place: int) -> go.Figure:
+def loadings(document: Document, place: int) -> go.Figure:
     """A bar chart of the strongest columns of one component."""
     named = document["components"][place]
     columns, weights = named["columns"][:BARS][::-1], named["loadings"][:BARS][::-1]
@@ -140,7 +141,7 @@ def loadings(document: dict[str, Any], place: int) -> go.Figure:
     return figure.update_layout(margin={"t": 40}, showlegend=False)
 
 
-def _groups(picture: dict[str, Any], count: int) -> list[tuple[str, Any, dict[str, Any]]]:
+def _groups(picture: Document, count: int) -> list[tuple[str, Any, Document]]:
     """Groups of points with name, mask and marker: one group, one for each value, or a scale."""
     colours, everything = picture["colours"], np.ones(count, bool)
     if not colours:
@@ -171,7 +172,7 @@ DRAWN: Final = 6
 """Components whose strongest columns have a figure, at most."""
 
 
-def reduce_page(document: dict[str, Any]) -> str:
+def reduce_page(document: Document) -> str:
     """The HTML report of a reduction.
 
     Args:
@@ -216,7 +217,7 @@ def reduce_page(document: dict[str, Any]) -> str:
     )
 
 
-def _origin(document: dict[str, Any]) -> str:
+def _origin(document: Document) -> str:
     """The section on how to run it again: the command, and the recipe if a run found components."""
     if "recipe" not in document:
         return f"<h2>Run it again</h2><pre>{escape(document['command'])}</pre>"

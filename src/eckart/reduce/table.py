@@ -13,12 +13,13 @@ from eckart.backends import scaled
 from eckart.completion.entries import NONE, Compressed, Entries
 from eckart.errors import ArgumentError, MatrixError
 from eckart.files import Selection, read_parts
-from eckart.files.records import Table
+from eckart.files.records import ArrowTable, Table
 from eckart.files.registry import is_read_by_rows, open_table
 from eckart.matrices import Dense, Matrix, Sparse, Streamed
 from eckart.matrices.derived import check_entries, dense, out_of_range
 from eckart.matrices.moments import deviations, means_of_listed
 from eckart.ranks import byte_count
+from eckart.reduce import Document
 
 IN_MEMORY: Final = 2**31
 """A file of up to so many bytes of numbers is held in memory if no memory limit is given."""
@@ -245,10 +246,12 @@ class ScoreSample:
         self.points: list[list[float]] = []
         self.rows: list[int] = []
         self.labels: list[str] = []
-        self.colours: list[Any] = []
+        self.colours: list[str | float | None] = []
         self.colour = ""
 
-    def add(self, scores: Array, along: Any, colour: str | None, ids: tuple[str, ...]) -> None:
+    def add(
+        self, scores: Array, along: ArrowTable | None, colour: str | None, ids: tuple[str, ...]
+    ) -> None:
         """Take the sample of the next rows, which come in blocks."""
         # blocks need not be multiples of the stride
         first = -self._row % self._stride
@@ -266,12 +269,12 @@ class ScoreSample:
             self.colour = colour
             self.colours += [_plain(value) for value in taken.column(colour).to_pylist()]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Document:
         """The points with their rows, labels and colours as plain values."""
         return {name: value for name, value in vars(self).items() if not name.startswith("_")}
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> str | float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return "" if value is None else str(value)
     # NaN, which JSON does not know

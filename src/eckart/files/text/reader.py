@@ -13,6 +13,7 @@ import pyarrow.csv as arrow_csv
 
 from eckart.errors import FormatError, MatrixError
 from eckart.files.reading import damaged
+from eckart.files.records import ArrowColumn, ArrowTable, ArrowType
 from eckart.files.text.cells import MISSING, commas, is_mark, is_number, is_odd, points
 from eckart.files.text.sample import Sample, cut_records
 from eckart.files.text.stream import SEPARATOR, Utf8, opened_text
@@ -35,7 +36,7 @@ class Flat:
         shape: Number of rows and of columns.
     """
 
-    cells: Any
+    cells: ArrowColumn
     shape: tuple[int, int]
 
 
@@ -63,7 +64,9 @@ class TextRows:
         self.decimal = sample.decimal
         self.passes = 0
 
-    def batches(self, types: Mapping[int, Any], *, as_written: bool = False) -> Iterator[Any]:
+    def batches(
+        self, types: Mapping[int, ArrowType], *, as_written: bool = False
+    ) -> Iterator[ArrowTable]:
         """Yield batches of some columns, named by their positions, from the first row on.
 
         Args:
@@ -76,7 +79,7 @@ class TextRows:
         for lines in self._blocks():
             yield from self._parsed(lines, options)
 
-    def pieces(self, types: Mapping[int, Any]) -> Iterator[Any]:
+    def pieces(self, types: Mapping[int, ArrowType]) -> Iterator[ArrowTable | Flat]:
         """Yield batches of all columns; of a wide table `Flat` cells, which is faster."""
         self.passes += 1
         options = self._options(types, as_written=False)
@@ -87,7 +90,7 @@ class TextRows:
             else:
                 yield from self._parsed(lines, options)
 
-    def _parsed(self, lines: bytes, options: dict[str, Any]) -> list[Any]:
+    def _parsed(self, lines: bytes, options: dict[str, Any]) -> list[ArrowTable]:
         """The batches that Arrow makes of a block; an error of the width names its line."""
         keys = [str(position) for position in range(self.sample.width)]
         # one block for Arrow, since the lines end where a row ends
@@ -184,7 +187,7 @@ class TextRows:
                 if cells and line > skipped:
                     yield cells, line
 
-    def _options(self, types: Mapping[int, Any], as_written: bool) -> dict[str, Any]:
+    def _options(self, types: Mapping[int, ArrowType], as_written: bool) -> dict[str, Any]:
         """The options with which Arrow reads these columns."""
         double = self.sample.delimiter == "::"
         return {
@@ -247,7 +250,7 @@ class TextRows:
         )
 
 
-def one_column(lines: bytes, decimal: str = ".") -> Any:
+def one_column(lines: bytes, decimal: str = ".") -> ArrowColumn:
     """Lines as one Arrow array: of numbers, or of text if one of them is no number."""
     options: dict[str, Any] = {
         "read_options": arrow_csv.ReadOptions(column_names=["0"], block_size=len(lines) + 1),

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final, final
+from typing import Final, final
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ from eckart.arrays import FLOAT64, Array
 from eckart.errors import MatrixError
 from eckart.files.columns import numbers as as_floats
 from eckart.files.columns import pc
+from eckart.files.records import ArrowTable
 from eckart.files.text.cells import (
     is_meant,
     is_missing,
@@ -46,7 +47,7 @@ class _Tallies:
             (5, len(plain)), np.int64
         )
 
-    def add(self, piece: Any, decimal: str) -> None:
+    def add(self, piece: ArrowTable | Flat, decimal: str) -> None:
         """Count the cells of a batch, or of a `Flat` piece of a wide table."""
         if isinstance(piece, Flat):
             values, words = _values(piece, decimal)
@@ -151,7 +152,7 @@ class NumberText:
         found = self.text.first_words([one for one in positions if self._tallies.words[one]])
         return {one: f"'{cell[:40]}' in line {line}" for one, (line, cell) in found.items()}
 
-    def batches(self, positions: list[int]) -> Iterator[Any]:
+    def batches(self, positions: list[int]) -> Iterator[ArrowTable | Array]:
         """Yield columns of numbers in this order: Arrow batches, or arrays of a wide table."""
         plain = self._tallies.plain
         types = {one: pa.float64() if plain[one] else pa.string() for one in positions}
@@ -165,7 +166,7 @@ class NumberText:
             ]
             yield pa.RecordBatch.from_arrays(columns, names=piece.schema.names)
 
-    def beside(self, positions: list[int]) -> Iterator[Any]:
+    def beside(self, positions: list[int]) -> Iterator[ArrowTable]:
         """Yield batches of columns as they are written in the file, under their own names."""
         names = [self.names[position] for position in positions]
         for batch in self.text.batches(dict.fromkeys(positions, pa.string()), as_written=True):

@@ -3,12 +3,13 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias, final
+from typing import Final, Literal, TypeAlias, final
 
 import pyarrow as pa
 import pyarrow.csv as arrow_csv
 
 from eckart.files.columns import pc
+from eckart.files.records import ArrowColumn, ArrowTable, ArrowType
 from eckart.files.text.cells import MISSING, is_missing, is_number, numbers
 from eckart.files.text.reader import TextRows
 from eckart.files.text.sample import Sample, read_sample
@@ -66,7 +67,7 @@ def plain(name: str) -> str:
     return "".join(letter for letter in name.lower() if letter.isalnum())
 
 
-def text_columns(rows: TextRows, wanted: Mapping[int, Kind]) -> Any:
+def text_columns(rows: TextRows, wanted: Mapping[int, Kind]) -> ArrowTable:
     """Read some columns of a text file as an Arrow table, named by their positions.
 
     Args:
@@ -81,7 +82,7 @@ def text_columns(rows: TextRows, wanted: Mapping[int, Kind]) -> Any:
         return _converted(rows, _together(rows.batches(plain_text), plain_text), wanted)
 
 
-def text_blocks(rows: TextRows, wanted: Mapping[int, Kind]) -> Iterator[Any]:
+def text_blocks(rows: TextRows, wanted: Mapping[int, Kind]) -> Iterator[ArrowTable]:
     """Read columns as `text_columns` does, but yield one block of lines at a time.
 
     The type of a column of times is that of its block. If a cell is not of the type with which its
@@ -119,7 +120,7 @@ def _stands_above(sample: Sample) -> bool:
     return False
 
 
-def _types(sample: Sample, wanted: Mapping[int, Kind], *, header: bool) -> dict[int, Any]:
+def _types(sample: Sample, wanted: Mapping[int, Kind], *, header: bool) -> dict[int, ArrowType]:
     """The types with which Arrow reads the columns in the first attempt."""
     types = {**_as_text(wanted)}
     for position, kind in wanted.items():
@@ -135,7 +136,7 @@ def _types(sample: Sample, wanted: Mapping[int, Kind], *, header: bool) -> dict[
     return types
 
 
-def _as_text(wanted: Mapping[int, Kind]) -> dict[int, Any]:
+def _as_text(wanted: Mapping[int, Kind]) -> dict[int, ArrowType]:
     """The types for the second attempt, in which every column is text."""
     return dict.fromkeys(wanted, pa.string())
 
@@ -144,15 +145,15 @@ def _numbers_in(wanted: Mapping[int, Kind]) -> list[int]:
     return [position for position, kind in wanted.items() if kind == "number"]
 
 
-def _together(batches: Iterator[Any], types: Mapping[int, Any]) -> Any:
+def _together(batches: Iterator[ArrowTable], types: Mapping[int, ArrowType]) -> ArrowTable:
     """All batches as one table, which has its columns even if there is no batch."""
     schema = pa.schema([(str(position), kind) for position, kind in types.items()])
     return pa.Table.from_batches(list(batches), schema)
 
 
-def _converted(rows: TextRows, table: Any, wanted: Mapping[int, Kind]) -> Any:
+def _converted(rows: TextRows, table: ArrowTable, wanted: Mapping[int, Kind]) -> ArrowTable:
     """The columns of a table, each converted to its kind."""
-    columns: dict[str, Any] = {}
+    columns: dict[str, ArrowColumn] = {}
     for (position, kind), column in zip(wanted.items(), table.columns, strict=True):
         found = column
         if kind == "id":
@@ -173,7 +174,7 @@ def _converted(rows: TextRows, table: Any, wanted: Mapping[int, Kind]) -> Any:
 _ID: Final = pa.dictionary(pa.int32(), pa.string())
 
 
-def _id(chunk: Any) -> Any:
+def _id(chunk: ArrowColumn) -> ArrowColumn:
     """Ids without surrounding blanks; a blank id is missing."""
     coded = chunk if pa.types.is_dictionary(chunk.type) else chunk.dictionary_encode()
     trimmed = pc.utf8_trim_whitespace(coded.dictionary)
@@ -185,7 +186,7 @@ def _id(chunk: Any) -> Any:
     return pc.if_else(blank, pa.scalar(None, pa.string()), words).dictionary_encode().cast(_ID)
 
 
-def _time(column: Any) -> Any:
+def _time(column: ArrowColumn) -> ArrowColumn:
     """Times in the type that Arrow infers: integers, floats, dates, or text."""
     # Arrow infers types only while it parses, so the cells are written as lines and read again
     cells = pc.fill_null(pc.utf8_trim_whitespace(column), "").combine_chunks()
@@ -202,7 +203,7 @@ def _time(column: Any) -> Any:
     ).column(0)
 
 
-def _with_points(column: Any) -> Any:
+def _with_points(column: ArrowColumn) -> ArrowColumn:
     """The column with decimal points for decimal commas, if all of its cells are numbers."""
     _, words = numbers(column, ",")
     return column if pc.any(words).as_py() else pc.replace_substring(column, ",", ".")
