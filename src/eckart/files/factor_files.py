@@ -57,9 +57,7 @@ def read_factor_file(path: str | PathLike[str]) -> FactorFile:
     """Read all factors of a file or folder, and the document that was written with them.
 
     Raises:
-        ArgumentError: If the path does not exist or its suffix is unknown.
-        FormatError: If the file is damaged or holds no factors.
-        StorageError: If the system refuses to read the file.
+        EckartError: As for `read_factors`.
     """
     source = as_path(path)
     settle(source)

@@ -150,7 +150,9 @@ def check_output(
     in_place = updates is not None and is_same(target, located(updates))
     check_free(path, force=force)
     check_apart(path, (*inputs, *(() if in_place else (updates,))))
-    if is_folder and not in_place and _is_around_us(target):
+    here = located(Path())
+    around = any(is_same(above, target) for above in (here, *here.parents))
+    if is_folder and not in_place and around:
         raise ArgumentError(
             f"{path} is or holds the folder that you are in.",
             hint="Give another `output`.",
@@ -223,8 +225,14 @@ def check_kind(path: Path, *, is_folder: bool) -> None:
             hint="Give a folder in it.",
             code="output-is-mount-point",
         )
-    if target.is_dir():
-        _check_own(path, target)
+    others = strangers(target) if target.is_dir() else []
+    if others:
+        named = f"{others[0]} and {len(others) - 1} more" if others[1:] else others[0]
+        raise ArgumentError(
+            f"{path} holds {named}, which eckart did not write or which was changed since.",
+            hint="Give another `output`, or move it away.",
+            code="output-holds-others",
+        )
 
 
 def located(path: Path) -> Path:
@@ -301,23 +309,6 @@ def is_same(one: Path, other: Path) -> bool:
         return one == other or one.samefile(other)
     except OSError:
         return False
-
-
-def _is_around_us(target: Path) -> bool:
-    """Whether a path is or holds the current folder."""
-    here = located(Path())
-    return any(is_same(above, target) for above in (here, *here.parents))
-
-
-def _check_own(path: Path, target: Path) -> None:
-    others = strangers(target)
-    if others:
-        named = f"{others[0]} and {len(others) - 1} more" if others[1:] else others[0]
-        raise ArgumentError(
-            f"{path} holds {named}, which eckart did not write or which was changed since.",
-            hint="Give another `output`, or move it away.",
-            code="output-holds-others",
-        )
 
 
 def _relation(target: Path, place: Path) -> str | None:

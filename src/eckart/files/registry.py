@@ -117,8 +117,10 @@ def check_input(path: Path, selection: Selection) -> None:
             selection does not apply to its format.
     """
     if not is_there(path):
-        near = [str(path.with_name(name)) for name in _near_names(path)]
-        hint = f"Did you mean {near[0]}?" if near else "Check the path."
+        beside = path.parent.iterdir() if path.parent.is_dir() else ()
+        names = [entry.name for entry in beside if entry.is_file()]
+        near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.75)
+        hint = f"Did you mean {path.with_name(near[0])}?" if near else "Check the path."
         raise ArgumentError(f"There is no file {path}.", hint=hint, code="no-such-file")
     module = format_of(path, MATRICES, "read a matrix from")
     check_regular(path)
@@ -139,10 +141,7 @@ def read_parts(path: str | PathLike[str], selection: Selection | None = None) ->
     """Read the matrices of a file in the format of its suffix.
 
     Raises:
-        ArgumentError: If the path does not exist or its suffix is unknown.
-        FormatError: If the file is damaged.
-        MatrixError: If the file does not hold real numbers.
-        StorageError: If the system refuses to read the file.
+        EckartError: As for `read_matrix`.
     """
     source, chosen = as_path(path), selection or Selection()
     settle(source)
@@ -222,12 +221,7 @@ def format_of(path: Path, table: Mapping[str, str], verb: str) -> Format:
     """The module for a suffix; `verb` says in the error what was asked of it."""
     suffix = suffix_of(path)
     if suffix not in table:
-        near = difflib.get_close_matches(
-            suffix,
-            [known for known in table if known],
-            n=1,
-            cutoff=LIKE,
-        )
+        near = difflib.get_close_matches(suffix, [*filter(None, table)], n=1, cutoff=LIKE)
         known = ", ".join(known or "a folder" for known in table)
         hint = f"Did you mean {near[0]}?" if near else f"Known are: {known}."
         # files of other kinds have a hint of their own, which helps more than the nearest suffix
@@ -241,14 +235,6 @@ def format_of(path: Path, table: Mapping[str, str], verb: str) -> Format:
     return _module(table[suffix])
 
 
-def _near_names(path: Path) -> list[str]:
-    """A name in the same folder that resembles the one of a missing file, if there is one."""
-    if not path.parent.is_dir():
-        return []
-    names = [entry.name for entry in path.parent.iterdir() if entry.is_file()]
-    return difflib.get_close_matches(path.name, names, n=1, cutoff=0.75)
-
-
 def is_read_by_rows(path: Path) -> bool:
     """Whether a path can be read by rows and thus exceed memory; a folder holds Parquet files."""
     return _kind(path) in READERS
@@ -258,12 +244,8 @@ def open_table(path: Path, selection: Selection | None = None) -> Table:
     """Open a file or a folder by rows.
 
     Raises:
-        ArgumentError: If the path does not exist, its suffix is unknown, or a field of the
-            selection does not apply to its format.
-        FormatError: If the file is damaged.
-        MatrixError: If a selected column does not exist or holds no numbers.
         MissingExtra: If the package that reads the file is not installed.
-        StorageError: If the system refuses to read the file.
+        EckartError: As for `read_matrix`.
     """
     kind = _kind(path)
     if kind not in READERS:

@@ -82,10 +82,7 @@ def table_head(path: Path, known: frozenset[str]) -> TableHead:
         known: Names that a header would hold, in lower case and without punctuation.
 
     Raises:
-        ArgumentError: If the path does not exist or its suffix is unknown.
-        FormatError: If the file is damaged.
-        MatrixError: If the file is empty.
-        StorageError: If the system refuses to read the file.
+        EckartError: If the table cannot be read, or has no columns.
     """
     check_table(path)
     with reading(path), arrow_reading(path):
@@ -141,7 +138,11 @@ def column_blocks(path: Path, head: TableHead, wanted: Mapping[int, Kind]) -> It
         if head.text is not None:
             yield from text_blocks(head.text, wanted)
         elif table_suffix(path) in PARQUET:
-            yield from _parquet_blocks(path, wanted)
+            keys = [str(position) for position in wanted]
+            # without a buffer Arrow reads ahead and keeps that to the end: the whole file in memory
+            with ParquetColumns(path, BUFFER) as file:
+                for batch in file.batches(BATCH, list(wanted)):
+                    yield pa.Table.from_batches([batch]).rename_columns(keys)
         else:
             # the file of JSON is read whole in any case, so it is one block
             yield read_columns(path, head, wanted)
@@ -206,15 +207,6 @@ def check_table_output(path: Path, *, force: bool, inputs: Sequence[Path | None]
             code="unknown-suffix",
         )
     check_output(path, force=force, inputs=inputs)
-
-
-def _parquet_blocks(path: Path, wanted: Mapping[int, Kind]) -> Iterator[ArrowTable]:
-    """Yield blocks of rows of a Parquet file, with columns named by their positions."""
-    keys = [str(position) for position in wanted]
-    # without a buffer Arrow reads ahead and keeps that to the end: the whole file in memory
-    with ParquetColumns(path, BUFFER) as file:
-        for batch in file.batches(BATCH, list(wanted)):
-            yield pa.Table.from_batches([batch]).rename_columns(keys)
 
 
 def read_json(path: Path) -> ArrowTable:

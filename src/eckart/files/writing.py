@@ -46,15 +46,10 @@ def whole_file(path: Path, *, force: bool = True) -> Generator[Path, None, None]
 
     Whatever goes wrong, `path` is either what it was before or the whole new content. Runs that
     write the same output take turns. A folder gets a marker that lists its files, by which a later
-    run recognises that it may replace the folder.
-
-    Args:
-        path: The output; if it is a link, its target is updated.
-        force: Whether an existing output may be replaced, as `check_output` allows.
+    run recognises that it may replace the folder. If `path` is a link, its target is updated.
 
     Raises:
-        ArgumentError: In the cases of `check_output`, if something was created at `path` since.
-        StorageError: If the system refuses, or another run keeps writing to `path`.
+        EckartError: As for `whole_files`.
     """
     with whole_files((path,), force=force) as (temporary,):
         yield temporary

@@ -87,11 +87,10 @@ def fit_pca(
     known = None if whole else known_entries(matrix, centre=centre, scale=scale, names=names)
     if known is not None and known.missing:
         rule = rank_rule(rank, least, None, None, matrix.nbytes)
-        filled = fit_known(
+        found, moments, strength = fit_known(
             known, rule, centre=centre, dtype=matrix.dtype, certificate=certificate, seed=seed,
             on_step=on_step,
         )  # fmt: skip
-        found, moments, strength = filled.found, filled.moments, filled.penalty.strength
     else:
         working.check()
         moments, strength = working.moments, 0.0
@@ -136,16 +135,16 @@ def named_solver(name: str | None, W: Standardised, tol: float | None) -> Solver
     # for a streamed matrix `components` chooses, by what the first pass has made of it
     if name is None or (name == "krylov" and isinstance(W.source, Streamed)):
         return None
-    known = {"svd": ExactSVD(), "gram": GramSVD()}
-    if name == "krylov":
-        return BlockKrylov(residual=tol or RESIDUALS[W.dtype], tall=False)
-    if name not in known:
-        raise ArgumentError(
-            f"There is no solver '{name}'.",
-            hint="Give svd, gram or krylov.",
-            code="unknown-solver",
-        )
-    return known[name]
+    solvers = {
+        "svd": ExactSVD(),
+        "gram": GramSVD(),
+        "krylov": BlockKrylov(residual=tol or RESIDUALS[W.dtype], tall=False),
+    }
+    if name in solvers:
+        return solvers[name]
+    raise ArgumentError(
+        f"There is no solver '{name}'.", hint="Give svd, gram or krylov.", code="unknown-solver"
+    )
 
 
 def _tolerance(tolerance: float | None, variance: float | None, *, centre: bool) -> float | None:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import scipy.sparse
 
 from eckart.approximations import BiasedFactors
-from eckart.arrays import FLOAT32, FLOAT64, Array, DType, Randomness, as_randomness
+from eckart.arrays import FLOAT32, FLOAT64, DType, Randomness, as_randomness
 from eckart.backends import HOST
 from eckart.certificates import Certificate
 from eckart.completion.als import AlternatingLeastSquares
@@ -26,7 +26,7 @@ from eckart.factorization import factorize
 from eckart.factors import Factors, check_rank
 from eckart.matrices import Moments, Sparse
 from eckart.ranks import GrowingRule, RankRule
-from eckart.reduce.table import KnownEntries
+from eckart.reduce.table import KnownEntries, missing_sentence
 from eckart.solvers import Step
 from eckart.subspaces import directed
 
@@ -98,7 +98,10 @@ def choose_penalty(entries: Entries, rank: int, *, centre: bool, randomness: Ran
     Cost:
         At most 12 fits of 15 sweeps.
     """
-    sample = _of_some_rows(entries, randomness)
+    sample = entries
+    if len(entries) > MOST:
+        chosen = np.asarray(randomness.uniform(size=entries.shape[0])) < MOST / len(entries)
+        sample = _part(entries, np.repeat(chosen, entries.by_rows.counts), rows=chosen)
     held = np.asarray(randomness.uniform(size=len(sample))) < HELD_OUT
     if len(entries) < FEWEST or not held.any():
         strength = _largest(spectral_start(entries, 1)) / UNTRIED
@@ -147,17 +150,8 @@ def _largest(factors: Factors) -> float:
     return float(factors.singular_values()[0]) or 1.0
 
 
-def _of_some_rows(entries: Entries, randomness: Randomness) -> Entries:
-    if len(entries) <= MOST:
-        return entries
-    chosen = np.asarray(randomness.uniform(size=entries.shape[0])) < MOST / len(entries)
-    return _part(entries, np.repeat(chosen, entries.by_rows.counts), rows=chosen)
-
-
 def _part(
-    entries: Entries,
-    kept: npt.NDArray[np.bool_],
-    rows: npt.NDArray[np.bool_] | None = None,
+    entries: Entries, kept: npt.NDArray[np.bool_], rows: npt.NDArray[np.bool_] | None = None
 ) -> Entries:
     """Some of the entries, and optionally some of the rows only."""
     order = entries.by_rows
@@ -183,22 +177,6 @@ TOLD: Final = 64 * float(np.finfo(FLOAT32).eps)
 """Components below this share of the table are within the rounding of a fit in float32."""
 
 
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Filled:
-    """The result of `fit_known`.
-
-    Fields:
-        found: The components, in the form that `components` returns.
-        moments: The moments of the columns, with missing entries as the factors fill them.
-        penalty: λ, in the unit of the table.
-    """
-
-    found: Components
-    moments: Moments
-    penalty: Penalty
-
-
 def fit_known(
     known: KnownEntries,
     rule: RankRule,
@@ -208,7 +186,7 @@ def fit_known(
     certificate: bool = True,
     seed: int | Randomness = 0,
     on_step: Callable[[Step], None] | None = None,
-) -> Filled:
+) -> tuple[Components, Moments, float]:
     """Find components from the known entries of a table, without filling in the others.
 
     Minimises Σ_known (W − means − B·A)² + λ(‖B‖² + ‖A‖²) by alternating least squares, with λ
@@ -224,6 +202,10 @@ def fit_known(
         seed: Seed of the start and of the choice of held-out entries.
         on_step: Called with every step of the last fit.
 
+    Returns:
+        The components in the form that `components` returns; the moments of the columns, with
+        missing entries as the factors fill them; and λ in the unit of the table.
+
     Cost:
         About 8·rank operations for each known entry and sweep; some hundred sweeps in all.
 
@@ -238,7 +220,7 @@ def fit_known(
     penalty = choose_penalty(entries, rank, centre=centre, randomness=randomness)
     # losses of steps are shown in the unit of the table too
     watched = in_units(on_step, -round(math.log2(known.unit)))
-    fitted = Fitting(entries, penalty, centre, randomness, watched)
+    fitted = Fitting(entries, penalty, centre, watched)
     # while the rank is searched no step is of the last fit
     fit = fitted.at(rank, watched=not grows)
     while grows:
@@ -253,17 +235,13 @@ def fit_known(
     proof = _proof(entries, offset, penalty, bound=certificate).scaled(known.unit)
     penalty = penalty.scaled(known.unit)
     found = _components(known, offset, fit, proof, rule, dtype)
-    said = " ".join([known.sentence(), penalty.sentence(), found.message])
+    missing = missing_sentence(known.missing, known.missing + len(entries))
+    said = " ".join([missing, penalty.sentence(), found.message])
     scales = known.unit if known.scales is None else known.unit * known.scales
-    return Filled(
-        found=replace(found, message=said, seconds=time.perf_counter() - began),
-        moments=Moments(
-            means=known.means + offset.column_bias * scales,
-            scales=known.scales,
-            energy=found.total,
-        ),
-        penalty=penalty,
-    )
+    means = known.means + offset.column_bias * scales
+    moments = Moments(means=means, scales=known.scales, energy=found.total)
+    found = replace(found, message=said, seconds=time.perf_counter() - began)
+    return found, moments, penalty.strength
 
 
 @final
@@ -274,7 +252,6 @@ class Fitting:
     entries: Entries
     penalty: Penalty
     centre: bool
-    randomness: Randomness
     on_step: Callable[[Step], None] | None
 
     def at(
@@ -326,11 +303,6 @@ def _centred(fit: Factorization, *, most: int) -> BiasedFactors:
     return BiasedFactors(0.0, np.zeros(len(B)), bias, Factors(B, A).truncate(most))
 
 
-def _energy(entries: Entries, squares: Array, proof: Certificate) -> float:
-    """‖W‖² with missing entries filled in."""
-    return float(squares.sum()) + _outside(entries, proof)
-
-
 def _outside(entries: Entries, proof: Certificate) -> float:
     """The squared error of all entries, if the mean over missing ones is that over known ones."""
     rows, columns = entries.shape
@@ -380,7 +352,8 @@ def _components(
         A=A.astype(dtype),
         squares=squares,
         spectrum=squares,
-        total=_energy(entries, squares, proof),
+        # ‖W‖² with missing entries filled in
+        total=float(squares.sum()) + _outside(entries, proof),
         outcome=outcome,
         message=message,
         history=tuple(record.scaled(known.unit) for record in fit.history),

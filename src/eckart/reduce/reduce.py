@@ -296,16 +296,10 @@ def update_file(
 ) -> Reduced:
     """Update a saved reduction with the rows of a table, without the rows it was made from.
 
-    Args:
-        path: Path of the new rows.
-        saved: Path of the reduction.
-        output: Path of the reduction of all rows; `saved` itself with `force`.
-        selection: How the table is read.
-        force: Whether existing files are overwritten.
-        command: The command line that the user typed.
+    The output may be the saved reduction itself, with `force`.
 
     Raises:
-        EckartError: If a file cannot be read or written, or the columns do not fit.
+        EckartError: As for `project_file`.
 
     Cost:
         One pass over the new rows.

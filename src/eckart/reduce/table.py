@@ -120,10 +120,6 @@ class KnownEntries:
     scales: Array | None
     missing: int
 
-    def sentence(self) -> str:
-        """The number of missing entries, in a sentence."""
-        return missing_sentence(self.missing, self.missing + len(self.entries))
-
 
 def missing_sentence(missing: int, total: int) -> str:
     """The number of missing entries, in a sentence for the user.
