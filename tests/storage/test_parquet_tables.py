@@ -22,11 +22,11 @@ NAN = float("nan")
 
 def in_tall_groups(path, **wanted):
     """The same, as if its row groups were tall ones."""
-    low, parquet.LOW = parquet.LOW, -1
+    low, parquet.LOW_ROWS = parquet.LOW_ROWS, -1
     try:
         return in_rows(path, **wanted)
     finally:
-        parquet.LOW = low
+        parquet.LOW_ROWS = low
 
 
 READERS = pytest.mark.parametrize("read", [whole, in_rows, in_tall_groups])

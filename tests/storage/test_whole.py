@@ -134,7 +134,7 @@ def test_the_second_of_two_writers_waits(tmp_path):
 
 
 def test_a_writer_that_waited_too_long_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(writing, "PATIENCE", 0.05)
+    monkeypatch.setattr(writing, "PATIENCE_SECONDS", 0.05)
     with whole_file(tmp_path / "W") as temporary:
         with pytest.raises(StorageError, match="Another run") as error, whole_file(tmp_path / "W"):
             pass

@@ -28,7 +28,7 @@ from eckart.files.records import PIECE_BYTES, RowsByPosition, Selection, Table, 
 
 Integers: TypeAlias = npt.NDArray[np.int64]
 SELECTABLE = frozenset({"tensor"})
-KEPT: Final = {"h5py": 20 * 2**20, "zarr": 36 * 2**20}
+KEPT_BYTES: Final = {"h5py": 20 * 2**20, "zarr": 36 * 2**20}
 """Bytes that each package keeps of what it reads, whatever the array."""
 BROKEN: Final = (
     OSError,
@@ -41,7 +41,7 @@ BROKEN: Final = (
     zlib.error,
 )
 """Errors that h5py, Zarr and their codecs raise for a damaged file."""
-UNCHECKED: Final = 2**26
+UNCHECKED_BYTES: Final = 2**26
 """Bytes that a part of a sparse matrix may claim, however little of it is stored."""
 PACKAGES: Final = {".zarr": "zarr", ".h5": "h5py", ".hdf5": "h5py", ".h5ad": "h5py"}
 
@@ -57,7 +57,7 @@ def open_rows(path: Path, selection: Selection) -> Table:
                 else _hdf5(package, path)
             )
         place, node = found_matrix(opened, selection.tensor, path)
-        source = _source(node, place, path, KEPT[package.__name__])
+        source = _source(node, place, path, KEPT_BYTES[package.__name__])
         names = names_of_columns(opened, place, source.shape[1])
         (selection if names is None else replace(selection, columns=None)).check_unnamed(path)
         if names is not None and selection.names is not None:
@@ -137,7 +137,7 @@ def _check_held(member: Node, place: str, path: Path) -> None:
 
     HDF5 and Zarr give zeros for what was never written, and a sparse matrix stores no zeros.
     """
-    if member.nbytes <= UNCHECKED:
+    if member.nbytes <= UNCHECKED_BYTES:
         return
     # h5py tells the stored size through its low-level id, Zarr by a method
     held = member.id.get_storage_size() if hasattr(member, "id") else member.nbytes_stored()

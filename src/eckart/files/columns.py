@@ -304,30 +304,29 @@ class _Reader:
             return next(self._batches, None)
 
 
-def skipped(path: Path, names: list[str], why: dict[int, str]) -> tuple[str, ...]:
-    """The sentence that says which columns were left out because they hold no numbers.
+def keep_numbers(
+    path: Path, names: list[str], taken: set[int], why: dict[int, str]
+) -> tuple[list[int], tuple[str, ...]]:
+    """Positions of the columns of numbers, and a note on those that are left out.
 
     Args:
         path: The file.
         names: Names of all columns.
-        why: What each column that is left out holds, by its position.
+        taken: Positions of columns that are an index, empty, or read beside the numbers.
+        why: What each other column that holds no numbers holds, by its position.
+
+    Raises:
+        MatrixError: If no column is left.
     """
-    if not why:
-        return ()
-    plural = "columns that are" if len(why) > 1 else "column that is"
-    return (f"{path.name}: skipped {len(why)} {plural} not numbers ({_listed(names, why)}).",)
-
-
-def no_numbers(path: Path, names: list[str], why: dict[int, str]) -> MatrixError:
-    """The error for a table without a column of numbers; the arguments are those of `skipped`."""
-    listed = f": {_listed(names, why)}" if why else ""
-    return MatrixError(
-        f"{path} has no column of numbers{listed}.",
-        hint="Give a table of numbers.",
-        code="not-numbers",
-    )
-
-
-def _listed(names: list[str], why: dict[int, str]) -> str:
     shown = ", ".join(f"{names[place]}: {held}" for place, held in list(why.items())[:10])
-    return shown + " …" * (len(why) > 10)
+    shown += " …" * (len(why) > 10)
+    kept = [place for place in range(len(names)) if place not in taken and place not in why]
+    if not kept:
+        raise MatrixError(
+            f"{path} has no column of numbers{f': {shown}' if why else ''}.",
+            hint="Give a table of numbers.",
+            code="not-numbers",
+        )
+    plural = "columns that are" if len(why) > 1 else "column that is"
+    note = f"{path.name}: skipped {len(why)} {plural} not numbers ({shown})."
+    return kept, (note,) if why else ()

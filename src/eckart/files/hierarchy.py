@@ -22,7 +22,7 @@ SIGNATURE: Final = b"GCOL\x01\x00\x00\x00"
 """The first bytes of a global heap, in which HDF5 keeps texts of variable length."""
 OBJECT: Final = struct.Struct("<HHIQ")
 """The head of an object in the heap: its number, which is 0 for free space, and its size."""
-LARGEST: Final = 2**28
+SEARCHED_BYTES: Final = 2**28
 """Bytes of the largest file that is searched for heaps without a size."""
 
 
@@ -33,7 +33,7 @@ def check_heaps(path: Path) -> None:
         One search through a file of up to 256 MiB, at the speed of memory.
     """
     # an empty file cannot be mapped
-    if not 0 < path.stat().st_size <= LARGEST:
+    if not 0 < path.stat().st_size <= SEARCHED_BYTES:
         return
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         place = content.find(SIGNATURE)
@@ -158,7 +158,7 @@ def _word(value: object) -> str:
     return text.strip().lower()
 
 
-DEEPEST: Final = 8
+MOST_LEVELS: Final = 8
 """Levels of nested groups that are searched for matrices."""
 MOST_LISTED: Final = 30
 """Names that a hint lists at most."""
@@ -242,7 +242,7 @@ def sparse_members(node: Node) -> set[str] | None:
 def _matrices(group: Node, place: str, seen: set[Node]) -> Iterator[tuple[str, Node]]:
     """Yield every matrix of numbers below a group with its place; skip links that lead nowhere."""
     # a link of HDF5 may lead back to a group above, so visited groups are remembered
-    if place.count("/") >= DEEPEST or (_is_counted(group) and group in seen):
+    if place.count("/") >= MOST_LEVELS or (_is_counted(group) and group in seen):
         return
     seen.update([group] if _is_counted(group) else [])
     for key in _keys(group):

@@ -139,9 +139,9 @@ def fits(shape: tuple[int, ...], itemsize: int, available: int) -> bool:
     return all(length >= 0 for length in shape) and math.prod(shape) * itemsize <= available
 
 
-PIECE: Final = 2**23
+PIECE_BYTES: Final = 2**23
 """Bytes that are read at once; larger reads are no faster."""
-ASKED: Final = 3
+SAMPLED_PAGES: Final = 3
 """Pages of a piece of the file that are sampled to find out whether it is in the cache."""
 
 
@@ -207,7 +207,7 @@ class UncachedFile:
         A few pages are sampled at random, because asking for a page makes the system fetch it: a
         fixed page would be in the cache the next time and answer for all others.
         """
-        asked = random.sample(range(start, stop, PAGE), min(ASKED, (stop - start) // PAGE))
+        asked = random.sample(range(start, stop, PAGE), min(SAMPLED_PAGES, (stop - start) // PAGE))
         try:
             return all(
                 # RWF_NOWAIT refuses to wait for the disk, and thereby tells what is in the cache
@@ -247,14 +247,14 @@ def _filled(file: FileIO, view: memoryview, place: int) -> int:
     done = 0
     # readinto may return less than it was asked for
     while done < len(view):
-        count = file.readinto(view[done : done + PIECE])
+        count = file.readinto(view[done : done + PIECE_BYTES])
         if not count:
             break
         done += count
     return done
 
 
-CACHED: Final = 2**31
+CACHED_BYTES: Final = 2**31
 """Bytes up to which a file is left in the page cache for the next program that reads it."""
 
 
@@ -303,7 +303,7 @@ class _Rows:
 
     def __init__(self, source: ArrayFile) -> None:
         self._source = source
-        self._file = UncachedFile(source.path, cached=source.nbytes <= CACHED)
+        self._file = UncachedFile(source.path, cached=source.nbytes <= CACHED_BYTES)
         self._place = source.offset
 
     def read(self, out: Array, /) -> int:

@@ -17,11 +17,10 @@ from eckart.files.columns import (
     arrow_reading,
     is_number,
     is_words,
+    keep_numbers,
     narrow_dtype,
-    no_numbers,
     numbers,
     select,
-    skipped,
     table_of,
     write_blocks,
 )
@@ -34,17 +33,17 @@ INDEX = "__index_level_"
 """The beginning of the name that pandas gives to the column of an unnamed index."""
 BATCH_BYTES: Final = 4 * 2**20
 """Bytes of the numbers in a batch of a tall row group."""
-BUFFER: Final = 2**16
+BUFFER_BYTES: Final = 2**16
 """Bytes of the file that are read at once for each column."""
-LOW: Final = 2**18
+LOW_ROWS: Final = 2**18
 """Rows up to which the columns of a row group take no more than two pages each."""
-PAGES: Final = 2**21
+PAGES_BYTES: Final = 2**21
 """Bytes for a column of a taller group: one stored page, the same page unpacked, and its values."""
-UNPACKED: Final = 16
+FOOTER_RATIO: Final = 16
 """Bytes in memory per byte of a footer, which describes every column of every row group."""
-KEPT: Final = 8 * 2**20
+KEPT_BYTES: Final = 8 * 2**20
 """Bytes that the allocator of Arrow keeps of the memory that was released to it."""
-AT_ONCE: Final = 32
+COLUMNS_AT_ONCE: Final = 32
 """Columns of a low row group that are read together."""
 
 
@@ -250,8 +249,8 @@ def open_rows(path: Path, selection: Selection) -> Table:
             others |= dict.fromkeys(set(opened.names) - own)
     # a column without values has the type null in one file, which does not decide the dtype
     dtype = narrow_dtype([kind for kind in types if not pa.types.is_null(kind)] or list(types))
-    held = len(kept) * (tallest * dtype.itemsize if tallest <= LOW else PAGES)
-    held += KEPT + UNPACKED * footer
+    held = len(kept) * (tallest * dtype.itemsize if tallest <= LOW_ROWS else PAGES_BYTES)
+    held += KEPT_BYTES + FOOTER_RATIO * footer
     batches = partial(_number_batches, numbers, dtype)
     names = [first.names[place] for place in beside]
     if others and selection.names is None:
@@ -305,10 +304,8 @@ def _kept(
         for place, kind in enumerate(first.types)
         if place not in taken and not is_number(kind)
     }
-    kept = [place for place in range(len(first.names)) if place not in {*taken, *text}]
-    if not kept:
-        raise no_numbers(path, first.names, text)
-    return kept, (*notes, *skipped(path, first.names, text))
+    kept, skipped = keep_numbers(path, first.names, taken, text)
+    return kept, (*notes, *skipped)
 
 
 def _left_out(path: Path, names: list[str]) -> str:
@@ -347,7 +344,7 @@ def _numbered(names: list[str]) -> list[tuple[str, int]]:
 def _batches(files: list[tuple[Path, list[int]]], names: list[str]) -> Iterator[ArrowTable]:
     """Yield batches of some columns in this order."""
     for file, places in files:
-        with ParquetColumns(file, BUFFER) as opened:
+        with ParquetColumns(file, BUFFER_BYTES) as opened:
             for batch in _in_rows(opened, places):
                 yield pa.RecordBatch.from_arrays(batch.columns, names=names)
 
@@ -361,9 +358,9 @@ def _number_batches(
     low row group is read a few columns at a time into one array, and a tall one in batches of rows.
     """
     for file, places in files:
-        with ParquetColumns(file, BUFFER) as opened:
+        with ParquetColumns(file, BUFFER_BYTES) as opened:
             for group, height in enumerate(opened.heights):
-                if height <= LOW:
+                if height <= LOW_ROWS:
                     yield _in_columns(opened, group, places, dtype)
                 else:
                     yield from _in_rows(opened, places, [group])
@@ -381,8 +378,8 @@ def _in_columns(opened: ParquetColumns, group: int, places: list[int], dtype: DT
     """The numbers of a row group as one array, read a few columns at a time."""
     # one row per column in memory, so that each column is written contiguously
     values = own_pages((len(places), opened.heights[group]), dtype)
-    for start in range(0, len(places), AT_ONCE):
-        part = opened.read_group(group, places[start : start + AT_ONCE])
+    for start in range(0, len(places), COLUMNS_AT_ONCE):
+        part = opened.read_group(group, places[start : start + COLUMNS_AT_ONCE])
         # a damaged file may hold another number of rows than its footer says
         if part.num_rows != opened.heights[group]:
             raise pa.ArrowInvalid(f"row group {group} has {part.num_rows} rows, not as it says")

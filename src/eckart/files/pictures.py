@@ -18,7 +18,7 @@ from eckart.matrices.derived import dense
 
 SELECTABLE: frozenset[str] = frozenset()
 PNG = b"\x89PNG\r\n\x1a\n"
-LEAST_CLAIM = 2**20
+FREE_PIXELS = 2**20
 """Pixels that any picture may claim: some formats pack a single colour into almost no bytes."""
 CHANNELS = {"L": ("",), "I;16": ("",), "RGB": ("R", "G", "B"), "RGBA": ("R", "G", "B", "alpha")}
 
@@ -140,7 +140,7 @@ def _check_claim(opened: Any, path: Path) -> None:
     size = path.stat().st_size
     pixels = opened.width * opened.height * len(opened.getbands())
     # a byte of DEFLATE stands for at most 1032 bytes, each of which is 8 pixels of black and white
-    if pixels > LEAST_CLAIM + 8 * DEFLATE_RATIO * size:
+    if pixels > FREE_PIXELS + 8 * DEFLATE_RATIO * size:
         raise damaged(path, f"{size} bytes for {opened.width} × {opened.height} pixels")
 
 

@@ -16,9 +16,9 @@ ArrowColumn: TypeAlias = Any
 """An array of Arrow, in one chunk or several."""
 ArrowType: TypeAlias = Any
 """The type of an Arrow column, or the schema of a table."""
-EMPTY: Final = 2**22
+MOST_EMPTY: Final = 2**22
 """Rows and columns, together, that any sparse matrix may have."""
-MOST_EMPTY: Final = 1000
+MOST_EMPTY_PER_ENTRY: Final = 1000
 """Rows and columns that a sparse matrix may have in addition for each of its entries."""
 PIECE_BYTES: Final = 2**20
 """Bytes of whole rows that are held at once to take some of their columns."""
@@ -240,7 +240,7 @@ def check_sparse(path: object, shape: Sequence[int], entries: int) -> None:
     Compressed rows take 8 bytes for each row, even an empty one, and the shape in a file is only a
     claim.
     """
-    if sum(shape) > EMPTY + MOST_EMPTY * entries:
+    if sum(shape) > MOST_EMPTY + MOST_EMPTY_PER_ENTRY * entries:
         raise MatrixError(
             f"{path} says that it is {' × '.join(map(str, shape))}, and holds {entries} entries.",
             hint="Leave out the rows and columns that are empty.",

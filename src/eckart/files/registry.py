@@ -65,7 +65,7 @@ MATRICES: Final = {
 FACTORS: Final = {".npz": "archives", ".safetensors": "archives", "": "text"}
 CUT: Final = re.compile(r"\.rank\d+")
 """The suffix that `eckart truncate` adds to the name of a folder."""
-LIKE: Final = 0.7
+LEAST_SIMILARITY: Final = 0.7
 """Similarity (difflib's ratio, 0 to 1) from which a suffix is suggested for `.npx`, `.parqet`."""
 READERS: Final = {
     ".npy": "npy",
@@ -221,7 +221,9 @@ def format_of(path: Path, table: Mapping[str, str], verb: str) -> Format:
     """The module for a suffix; `verb` says in the error what was asked of it."""
     suffix = suffix_of(path)
     if suffix not in table:
-        near = difflib.get_close_matches(suffix, [*filter(None, table)], n=1, cutoff=LIKE)
+        near = difflib.get_close_matches(
+            suffix, [*filter(None, table)], n=1, cutoff=LEAST_SIMILARITY
+        )
         known = ", ".join(known or "a folder" for known in table)
         hint = f"Did you mean {near[0]}?" if near else f"Known are: {known}."
         # files of other kinds have a hint of their own, which helps more than the nearest suffix

@@ -27,16 +27,16 @@ TEXT: Final = frozenset({".csv", ".tsv", ".dat", ".data", ".txt", ".base", ".tes
 LINES: Final = frozenset({".jsonl", ".ndjson", ".json"})
 """Suffixes of JSON lines; a `.json` may hold a list of objects instead."""
 PARQUET: Final = frozenset({".parquet"})
-BATCH: Final = 2**18
+BATCH_ROWS: Final = 2**18
 """Rows of a Parquet file that are read at once."""
-BUFFER: Final = 2**20
+BUFFER_BYTES: Final = 2**20
 """Bytes of each column of a Parquet file that are read at once, however large its row groups."""
-JSON_BLOCK: Final = 2**20
+JSON_BLOCK_BYTES: Final = 2**20
 """Bytes that Arrow reads at once, at least; a line has to fit into one block."""
 LARGE: Final = re.compile(rb":\s*-?\d{16,}\s*[,}]")
 """An integer of so many digits that float64 may round it: Arrow reads one beyond 64 bits as float.
 """
-DEEPEST: Final = 100
+MOST_LEVELS: Final = 100
 """Levels of nested lists and objects; Arrow's parser overflows the stack at some thousands."""
 STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"')
 """A string of JSON, whose brackets do not count for the depth."""
@@ -140,8 +140,8 @@ def column_blocks(path: Path, head: TableHead, wanted: Mapping[int, Kind]) -> It
         elif table_suffix(path) in PARQUET:
             keys = [str(position) for position in wanted]
             # without a buffer Arrow reads ahead and keeps that to the end: the whole file in memory
-            with ParquetColumns(path, BUFFER) as file:
-                for batch in file.batches(BATCH, list(wanted)):
+            with ParquetColumns(path, BUFFER_BYTES) as file:
+                for batch in file.batches(BATCH_ROWS, list(wanted)):
                     yield pa.Table.from_batches([batch]).rename_columns(keys)
         else:
             # the file of JSON is read whole in any case, so it is one block
@@ -218,9 +218,9 @@ def read_json(path: Path) -> ArrowTable:
         text: bytes = source.read()
     lines = text.split(b"\n")
     # flat objects have one bracket per line, so most tables skip the check of the depth
-    nested = text.count(b"{") + text.count(b"[") > len(lines) + DEEPEST
-    if nested and max(map(_depth, lines)) > DEEPEST:
-        raise damaged(path, f"more than {DEEPEST} lists and objects are within one another")
+    nested = text.count(b"{") + text.count(b"[") > len(lines) + MOST_LEVELS
+    if nested and max(map(_depth, lines)) > MOST_LEVELS:
+        raise damaged(path, f"more than {MOST_LEVELS} lists and objects are within one another")
     # a list of objects, which Arrow does not read
     if text[:4096].lstrip().startswith(b"["):
         return _of_list(path, text)
@@ -230,7 +230,7 @@ def read_json(path: Path) -> ArrowTable:
         raise damaged(path, f"line {wrong + 1} is no object")
     longest = max(map(len, lines))
     # Arrow takes the size of a block as a signed integer of 32 bits
-    options = arrow_json.ReadOptions(block_size=min(max(JSON_BLOCK, longest + 2), 2**31 - 1))
+    options = arrow_json.ReadOptions(block_size=min(max(JSON_BLOCK_BYTES, longest + 2), 2**31 - 1))
     try:
         table = arrow_json.read_json(pa.BufferReader(text), read_options=options)
         table.validate()  # lists of nulls alone come out shorter than their length says
@@ -256,7 +256,7 @@ def read_json(path: Path) -> ArrowTable:
 
 def _depth(line: bytes) -> int:
     """The depth of nested lists and objects in a line; 0 if it has too few brackets to matter."""
-    if line.count(b"{") + line.count(b"[") <= DEEPEST:
+    if line.count(b"{") + line.count(b"[") <= MOST_LEVELS:
         return 0
     # brackets within strings do not nest
     marks = np.frombuffer(STRING.sub(b"", line), np.uint8)

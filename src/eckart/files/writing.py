@@ -21,7 +21,7 @@ from eckart.errors import EckartError, StorageError
 from eckart.files.outputs import check_free, check_kind, located, mark
 from eckart.files.reading import check_utf8, refused
 
-PATIENCE: Final = 60.0
+PATIENCE_SECONDS: Final = 60.0
 """Seconds that a run waits for another run that writes the same output."""
 LOCK: Final = "lock"
 NEW: Final = "new"
@@ -238,7 +238,7 @@ def _locked(target: Path) -> Generator[None, None, None]:
 
 def _lock(folder: Path, target: Path) -> int:
     """Make the folder of a workplace and lock the file in it."""
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + PATIENCE_SECONDS
     while True:
         folder.mkdir(exist_ok=True)
         # a link of this name would lead the output to a place that somebody else chose

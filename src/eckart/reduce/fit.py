@@ -21,7 +21,7 @@ from eckart.reduce.table import known_entries, raw_blocks
 from eckart.solvers import BlockKrylov, ExactSVD, GramSVD, Solver, Step
 from eckart.subspaces import directed
 
-GUESS = 64
+GUESSED_RANK = 64
 """The rank for which the first pass over a streamed matrix is prepared if none is given."""
 
 
@@ -71,7 +71,7 @@ def fit_pca(
     if tol is not None:
         check_open_unit("tol", tol)
     least = _tolerance(tolerance, variance, centre=centre)
-    guess = rank if isinstance(rank, int) else GUESS
+    guess = rank if isinstance(rank, int) else GUESSED_RANK
     matrix = as_matrix(W)
     working = measured(
         matrix,
@@ -258,7 +258,7 @@ def _summed(reduction: Reduction, W: Matrix) -> Sums:
     )
 
 
-SPARE: Final = 2
+SPARE_RATIO: Final = 2
 """Directions kept for each one in use: those that are dropped now may be needed later."""
 FEWEST_SPARE: Final = 8
 """Directions kept beyond these in any case."""
@@ -317,7 +317,7 @@ def update(old: Reduction, X: Any) -> Reduction:
         Ross, Lim, Lin, Yang (2008), Incremental learning for robust visual tracking, International
         Journal of Computer Vision 77, section 3.1.
     """
-    height = max(64, 4 * max(len(old.A), SPARE * old.rank + FEWEST_SPARE))
+    height = max(64, 4 * max(len(old.A), SPARE_RATIO * old.rank + FEWEST_SPARE))
     for start in range(0, X.shape[0], height):
         piece = X[start : start + height]
         dense = piece.toarray() if hasattr(piece, "toarray") else np.asarray(piece)
@@ -341,7 +341,7 @@ def _with_block(old: Reduction, X: Array) -> Reduction:
     away = None if old.away is None else (n * old.away + m * (X / scales).mean(axis=0)) / (n + m)
     _, S, Vt = svd(np.vstack(stack))
     squares = np.square(S)
-    keep = min(len(S), SPARE * old.rank + FEWEST_SPARE)
+    keep = min(len(S), SPARE_RATIO * old.rank + FEWEST_SPARE)
     rank = old.rank
     # the convention of every reduction: the entry of largest size in a component is positive
     signs = np.sign(Vt[np.arange(len(Vt)), np.abs(Vt).argmax(axis=1)])

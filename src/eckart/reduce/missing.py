@@ -32,21 +32,21 @@ from eckart.subspaces import directed
 
 TRIAL_EPOCHS: Final = 15
 """Sweeps of each fit of the search."""
-HELD_OUT: Final = 0.1
+HELD_OUT_SHARE: Final = 0.1
 """Share of the known entries that is held out."""
-FEWEST: Final = 50
+FEWEST_ENTRIES: Final = 50
 """Fewest known entries of which some are held out."""
-MOST: Final = 3_000_000
+MOST_ENTRIES: Final = 3_000_000
 """Known entries that are used, at most; of a larger table, those of a sample of its rows."""
-FALLING: Final = 4.0
+FALLING_FACTOR: Final = 4.0
 """Factor by which each λ that is tried is smaller than the one before."""
 MOST_TRIALS: Final = 12
 """Values of λ that are tried, at most."""
-WORSE: Final = 2
+WORSE_TRIALS: Final = 2
 """The search ends after so many λ in a row that are not clearly better than the best."""
-CLEARLY: Final = 1e-3
+CLEAR_SHARE: Final = 1e-3
 """Share by which the error must fall for a λ to be clearly better."""
-UNTRIED: Final = 1000.0
+UNTRIED_FACTOR: Final = 1000.0
 """If nothing can be held out, λ is so many times smaller than the one that makes B·A zero."""
 
 
@@ -99,12 +99,12 @@ def choose_penalty(entries: Entries, rank: int, *, centre: bool, randomness: Ran
         At most 12 fits of 15 sweeps.
     """
     sample = entries
-    if len(entries) > MOST:
-        chosen = np.asarray(randomness.uniform(size=entries.shape[0])) < MOST / len(entries)
+    if len(entries) > MOST_ENTRIES:
+        chosen = np.asarray(randomness.uniform(size=entries.shape[0])) < MOST_ENTRIES / len(entries)
         sample = _part(entries, np.repeat(chosen, entries.by_rows.counts), rows=chosen)
-    held = np.asarray(randomness.uniform(size=len(sample))) < HELD_OUT
-    if len(entries) < FEWEST or not held.any():
-        strength = _largest(spectral_start(entries, 1)) / UNTRIED
+    held = np.asarray(randomness.uniform(size=len(sample))) < HELD_OUT_SHARE
+    if len(entries) < FEWEST_ENTRIES or not held.any():
+        strength = _largest(spectral_start(entries, 1)) / UNTRIED_FACTOR
         return Penalty(strength=strength, error=None, held=0, trials=0)
     train, test = _part(sample, ~held), _part(sample, held)
     solver, tried = AlternatingLeastSquares(epochs=TRIAL_EPOCHS), dict[float, float]()
@@ -112,7 +112,7 @@ def choose_penalty(entries: Entries, rank: int, *, centre: bool, randomness: Ran
     start = spectral_start(train, min(rank, *train.shape))
     strength, best = _largest(start), 0.0
     while len(tried) < MOST_TRIALS:
-        strength /= FALLING
+        strength /= FALLING_FACTOR
         wanted = objective(strength, centre=centre)
         fit = factorize(
             train, start.rank, objective=wanted, solver=solver, start=start, certificate=False
@@ -121,9 +121,9 @@ def choose_penalty(entries: Entries, rank: int, *, centre: bool, randomness: Ran
         left = fitted.predict(test.rows, test.columns) - test.values
         tried[strength] = math.sqrt(float(np.mean(np.square(left))))
         # 0 stands for no λ yet
-        if not best or tried[strength] < (1 - CLEARLY) * tried[best]:
+        if not best or tried[strength] < (1 - CLEAR_SHARE) * tried[best]:
             best = strength
-        elif list(tried).index(best) < len(tried) - WORSE:
+        elif list(tried).index(best) < len(tried) - WORSE_TRIALS:
             break
     grown = best * math.sqrt(len(entries) / len(train))
     return Penalty(strength=grown, error=tried[best], held=len(test), trials=len(tried))
@@ -168,12 +168,12 @@ def _part(
 
 FIRST_RANK: Final = 16
 """The first rank that is tried if a rule finds the rank; it is then doubled as often as needed."""
-ROUND: Final = 20
+ROUND_EPOCHS: Final = 20
 """Sweeps after which the factors are balanced: with a small λ, alternating least squares moves
 length from one factor to the other only slowly."""
-EPOCHS: Final = 15 * ROUND
+MOST_EPOCHS: Final = 15 * ROUND_EPOCHS
 """Sweeps of one fit, at most."""
-TOLD: Final = 64 * float(np.finfo(FLOAT32).eps)
+ROUNDING_SHARE: Final = 64 * float(np.finfo(FLOAT32).eps)
 """Components below this share of the table are within the rounding of a fit in float32."""
 
 
@@ -268,13 +268,13 @@ class Fitting:
                     self.entries,
                     rank,
                     objective=objective(self.penalty.strength, centre=self.centre),
-                    solver=AlternatingLeastSquares(epochs=ROUND, stop_early=True),
+                    solver=AlternatingLeastSquares(epochs=ROUND_EPOCHS, stop_early=True),
                     start=start,
                     certificate=False,
                     on_step=self.on_step if watched else None,
                 )
             history += fit.history
-            if fit.outcome is not Outcome.EPOCH_LIMIT or len(history) >= EPOCHS:
+            if fit.outcome is not Outcome.EPOCH_LIMIT or len(history) >= MOST_EPOCHS:
                 return replace(fit, history=tuple(history))
             offset = cast("BiasedFactors", fit.approximation)
             start = replace(offset, factors=offset.factors.balance())
@@ -340,10 +340,11 @@ def _components(
         f"{proof.error / np.sqrt(len(entries)):.4g} (RMSE)."
     )
     outcome = fit.outcome
-    if values[-1] < TOLD * np.linalg.norm(values):
+    if values[-1] < ROUNDING_SHARE * np.linalg.norm(values):
         outcome = Outcome.STALLED
+        least = ROUNDING_SHARE * values[0] * known.unit
         message += (
-            f" Those below {TOLD * values[0] * known.unit:.3g} are within the rounding of the fit: "
+            f" Those below {least:.3g} are within the rounding of the fit: "
             "scale the columns, or leave out rows and columns that are far larger than the rest."
         )
     elif outcome.grade == "short":

@@ -36,7 +36,7 @@ from eckart.reduce.table import (
     with_names,
 )
 
-STRONGEST: Final = 8
+LISTED_COLUMNS: Final = 8
 """Columns that are listed for each component."""
 
 
@@ -325,7 +325,7 @@ def strongest(reduction: Reduction) -> list[Document]:
     names = reduction.labels
     found: list[Document] = []
     for row in reduction.A[: reduction.rank]:
-        places = np.argsort(-np.abs(row))[:STRONGEST]
+        places = np.argsort(-np.abs(row))[:LISTED_COLUMNS]
         found.append(
             {"columns": [names[p] for p in places], "loadings": [float(row[p]) for p in places]}
         )

@@ -13,8 +13,8 @@ from eckart.reporting.html import draw, frame, grid, origin, table
 
 MOST_GROUPS: Final = 12
 """Values of a column that get a colour of their own; numbers of more values get a scale."""
-BARS: Final = 8
-NOTHING: Final = 1e-13
+MOST_BARS: Final = 8
+ROUNDING_SHARE: Final = 1e-13
 """Share of the variance up to which a component is rounding only."""
 
 
@@ -23,7 +23,7 @@ def scree(document: Document) -> go.Figure:
     rank = document["rank"]
     shares = document["spectrum"] or document["explained_share"]
     # rounding would stretch a logarithmic axis by many decades
-    shares = [value if value > NOTHING else 0.0 for value in shares]
+    shares = [value if value > ROUNDING_SHARE else 0.0 for value in shares]
     positive = [value for value in shares if value > 0] or [1.0]
     # a logarithmic axis only for shares over more than a decade
     wide = max(positive) > 20 * min(positive)
@@ -121,7 +121,7 @@ def scatter(document: Document) -> go.Figure | None:
 def loadings(document: Document, place: int) -> go.Figure:
     """A bar chart of the strongest columns of one component."""
     named = document["components"][place]
-    columns, weights = named["columns"][:BARS][::-1], named["loadings"][:BARS][::-1]
+    columns, weights = named["columns"][:MOST_BARS][::-1], named["loadings"][:MOST_BARS][::-1]
     figure = go.Figure(
         go.Bar(
             x=weights,
@@ -168,7 +168,7 @@ def _escaped(text: str) -> str:
     return str(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-DRAWN: Final = 6
+DRAWN_COMPONENTS: Final = 6
 """Components whose strongest columns have a figure, at most."""
 
 
@@ -185,7 +185,7 @@ def reduce_page(document: Document) -> str:
     points = scatter(document)
     drawn = "".join(
         f'<div class="card">{draw(loadings(document, place))}</div>'
-        for place in range(min(DRAWN, document["rank"]))
+        for place in range(min(DRAWN_COMPONENTS, document["rank"]))
     )
     notes = "".join(f"<p>{escape(note)}</p>" for note in document["notes"])
     header, lines = component_rows(document)

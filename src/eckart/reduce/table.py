@@ -21,13 +21,13 @@ from eckart.matrices.moments import deviations, means_of_listed
 from eckart.ranks import byte_count
 from eckart.reduce import Document
 
-IN_MEMORY: Final = 2**31
+IN_MEMORY_BYTES: Final = 2**31
 """A file of up to so many bytes of numbers is held in memory if no memory limit is given."""
-STREAM_MEMORY: Final = 2**30
+STREAM_BYTES: Final = 2**30
 """Bytes that a streamed table may take if no memory limit is given."""
-DECADES: Final = 151
+MOST_DECADES: Final = 151
 """The largest entry must be within 10^−n and 10^n, so that sums of squares stay in range."""
-PER_ENTRY: Final = 32
+BYTES_PER_ENTRY: Final = 32
 """Bytes for each known entry: its place and value in both orders, and its value while centred."""
 
 
@@ -53,8 +53,8 @@ def open_matrix(path: Path, selection: Selection) -> tuple[Table, Matrix]:
     if selection.memory is not None:
         # a limit that is named is kept, also for a file that would fit into memory
         return table, Streamed(table.source, memory=byte_count(selection.memory))
-    streamed = Streamed(table.source, memory=STREAM_MEMORY)
-    if table.source.nbytes > IN_MEMORY:
+    streamed = Streamed(table.source, memory=STREAM_BYTES)
+    if table.source.nbytes > IN_MEMORY_BYTES:
         return table, streamed
     return table, Dense(dense(streamed))
 
@@ -158,7 +158,7 @@ def known_entries(
             code="empty-column",
         )
     largest = float(np.abs(order.values).max())
-    if largest > 0 and abs(math.log10(largest)) > DECADES:
+    if largest > 0 and abs(math.log10(largest)) > MOST_DECADES:
         raise out_of_range(largest)
     means = means_of_listed(order.indices, order.values, counts, counts)
     around = order.values - means[order.indices]
@@ -203,8 +203,8 @@ def _by_rows(W: Matrix) -> Compressed:
         values.append(block[known])
         found += len(indices[-1])
         # as soon as it is certain, not after the whole table was read
-        if isinstance(W, Streamed) and PER_ENTRY * found > W.memory:
-            needed = PER_ENTRY * found * W.shape[0] / sum(map(len, counts))
+        if isinstance(W, Streamed) and BYTES_PER_ENTRY * found > W.memory:
+            needed = BYTES_PER_ENTRY * found * W.shape[0] / sum(map(len, counts))
             raise MatrixError(
                 "What is known of a table with gaps is held in memory, which takes "
                 f"{needed / 1e6:.0f} MB here; {W.memory / 1e6:.0f} MB are allowed.",
@@ -221,7 +221,7 @@ def _by_rows(W: Matrix) -> Compressed:
 
 MOST_POINTS: Final = 3000
 """Points of the figure of a report, at most."""
-SHOWN: Final = 3
+SHOWN_COMPONENTS: Final = 3
 """Components whose scores a figure needs."""
 
 
@@ -238,7 +238,7 @@ class ScoreSample:
         # rounded up, so that there are at most MOST_POINTS
         self._stride = -(-rows // MOST_POINTS)
         self._row = 0
-        self._shown = min(rank, SHOWN)
+        self._shown = min(rank, SHOWN_COMPONENTS)
         self.points: list[list[float]] = []
         self.rows: list[int] = []
         self.labels: list[str] = []

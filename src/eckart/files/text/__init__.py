@@ -14,9 +14,8 @@ from eckart.factors import Factors
 from eckart.files.columns import (
     Batches,
     arrow_reading,
-    no_numbers,
+    keep_numbers,
     select,
-    skipped,
     table_of,
     write_blocks,
 )
@@ -95,9 +94,9 @@ def index_of(table: NumberText, index: bool | None) -> tuple[int, list[str]]:
     return 0, []
 
 
-HELD: Final = 40
+HELD_BLOCKS: Final = 40
 """Memory that Arrow holds at once for text and numbers, in units of one block of text."""
-KEPT: Final = 24 * 2**20
+KEPT_BYTES: Final = 24 * 2**20
 """Bytes that the threads of Arrow hold in addition, whatever the table."""
 
 
@@ -109,10 +108,10 @@ def open_rows(path: Path, selection: Selection) -> Table:
         kept, notes = _row_columns(table, selection, beside)
         table.check(kept)
     names = tuple(table.names[place] for place in kept)
-    held = KEPT + HELD * table.text.block
+    held = KEPT_BYTES + HELD_BLOCKS * table.text.block
     return Table(
         source=Batches(path, (table.count, len(kept)), FLOAT64, partial(table.batches, kept), held),
-        names=names if table.header else None,
+        names=names if table.text.header else None,
         notes=(*table.notes, *notes),
         passes=table.passes,
         along=partial(table.beside, beside) if beside else None,
@@ -133,11 +132,8 @@ def _row_columns(
     text = [
         place for place in range(len(table.names)) if place not in taken and table.is_text(place)
     ]
-    why = table.words(text)
-    kept = [place for place in range(len(table.names)) if place not in {*taken, *text}]
-    if not kept:
-        raise no_numbers(table.path, table.names, why)
-    return kept, (*notes, *skipped(table.path, table.names, why))
+    kept, skipped = keep_numbers(table.path, table.names, {*taken, *text}, table.words(text))
+    return kept, (*notes, *skipped)
 
 
 DOCUMENT: Final = "factors.json"

@@ -24,7 +24,7 @@ WINDOWS: Final = {
     if byte not in (0x81, 0x8D, 0x8F, 0x90, 0x9D)
 }  # fmt: skip
 """Characters of Windows-1252 for the control codes of latin-1, which no text uses: €, ’, –."""
-PIECE: Final = 2**20
+PIECE_BYTES: Final = 2**20
 """Bytes that are read from the file at once."""
 SEPARATOR: Final = b"\x1f"
 """The unit separator, which replaces `::`: Arrow and csv split at a single character only."""
@@ -91,7 +91,7 @@ class Utf8(io.RawIOBase):
 
     def _next(self) -> bytes:
         """The next piece of the file as UTF-8."""
-        raw: bytes = self._file.read(PIECE)
+        raw: bytes = self._file.read(PIECE_BYTES)
         self._ended = not raw
         raw, self._raw = self._raw + raw, b""
         # most pieces are ASCII, which is UTF-8 as it stands
@@ -168,4 +168,4 @@ def opened_text(path: Path) -> tuple[Utf8, io.TextIOWrapper]:
     """The bytes of a file as UTF-8, and the text over them with its line ends unchanged."""
     raw = Utf8(path)
     # newline="" keeps the line ends, so that numbers of bytes stay right
-    return raw, io.TextIOWrapper(io.BufferedReader(raw, PIECE), encoding="utf-8", newline="")
+    return raw, io.TextIOWrapper(io.BufferedReader(raw, PIECE_BYTES), encoding="utf-8", newline="")

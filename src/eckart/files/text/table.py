@@ -15,7 +15,7 @@ from eckart.files.text.reader import TextRows
 from eckart.files.text.sample import Sample, read_sample
 
 Kind: TypeAlias = Literal["id", "number", "time", "text"]
-BLOCK: Final = 2**23
+BLOCK_BYTES: Final = 2**23
 """Bytes of text that are read at once."""
 
 
@@ -52,7 +52,7 @@ def text_head(path: Path, known: frozenset[str]) -> TableHead:
     return TableHead(
         names=tuple(sample.names) if header else None,
         width=sample.width,
-        text=TextRows(sample, header=header, least=BLOCK),
+        text=TextRows(sample, header=header, least=BLOCK_BYTES),
         notes=tuple(sample.notes()),
     )
 
@@ -74,12 +74,12 @@ def text_columns(rows: TextRows, wanted: Mapping[int, Kind]) -> ArrowTable:
         rows: Rows of the table, from `text_head`.
         wanted: Positions of the columns and the kind of each.
     """
-    fast, plain_text = _types(rows.sample, wanted, header=rows.header), _as_text(wanted)
+    types = _types(rows.sample, wanted, header=rows.header)
     try:
-        return _converted(rows, _together(rows.batches(fast), fast), wanted)
+        return _converted(rows, _together(rows.batches(types), types), wanted)
     except pa.ArrowInvalid:  # such as decimal commas, or blanks that Arrow does not strip
-        rows.find_decimal(_numbers_in(wanted))
-        return _converted(rows, _together(rows.batches(plain_text), plain_text), wanted)
+        types = _types_of_text(rows, wanted)
+        return _converted(rows, _together(rows.batches(types), types), wanted)
 
 
 def text_blocks(rows: TextRows, wanted: Mapping[int, Kind]) -> Iterator[ArrowTable]:
@@ -99,8 +99,8 @@ def text_blocks(rows: TextRows, wanted: Mapping[int, Kind]) -> Iterator[ArrowTab
             yield _converted(rows, pa.Table.from_batches([batch]), wanted)
         return
     except pa.ArrowInvalid:
-        rows.find_decimal(_numbers_in(wanted))
-    for batch in rows.batches(_as_text(wanted)):
+        types = _types_of_text(rows, wanted)
+    for batch in rows.batches(types):
         # rows of an earlier block were yielded in the first attempt
         fresh = batch.slice(max(0, given - passed))
         passed += batch.num_rows
@@ -122,7 +122,7 @@ def _stands_above(sample: Sample) -> bool:
 
 def _types(sample: Sample, wanted: Mapping[int, Kind], *, header: bool) -> dict[int, ArrowType]:
     """The types with which Arrow reads the columns in the first attempt."""
-    types = {**_as_text(wanted)}
+    types: dict[int, ArrowType] = dict.fromkeys(wanted, pa.string())
     for position, kind in wanted.items():
         if kind == "id":
             # most tables repeat their ids, and a dictionary holds each of them once
@@ -136,13 +136,10 @@ def _types(sample: Sample, wanted: Mapping[int, Kind], *, header: bool) -> dict[
     return types
 
 
-def _as_text(wanted: Mapping[int, Kind]) -> dict[int, ArrowType]:
-    """The types for the second attempt, in which every column is text."""
+def _types_of_text(rows: TextRows, wanted: Mapping[int, Kind]) -> dict[int, ArrowType]:
+    """The types for the second attempt, in which every column is text; finds the decimal mark."""
+    rows.find_decimal([position for position, kind in wanted.items() if kind == "number"])
     return dict.fromkeys(wanted, pa.string())
-
-
-def _numbers_in(wanted: Mapping[int, Kind]) -> list[int]:
-    return [position for position, kind in wanted.items() if kind == "number"]
 
 
 def _together(batches: Iterator[ArrowTable], types: Mapping[int, ArrowType]) -> ArrowTable:
