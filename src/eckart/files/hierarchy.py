@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any, Final, TypeAlias, final
 
@@ -352,7 +351,7 @@ def _listed(opened: Node, matrices: dict[str, Node]) -> str:
         places = sorted(matrices)
         more = f", and {len(places) - MOST_LISTED} more" if len(places) > MOST_LISTED else ""
         return f"Name one with `tensor`: {', '.join(places[:MOST_LISTED])}{more}."
-    nodes = ((str(key), _member(opened, key)) for key in islice(opened, MOST_LISTED))
+    nodes = ((str(key), _member(opened, key)) for key in _keys(opened)[:MOST_LISTED])
     held = [
         f"{key} {tuple(node.shape or ())}" if hasattr(node, "dtype") else f"{key}/"
         for key, node in nodes
