@@ -27,7 +27,6 @@ from cli.writers import WRITERS, Writer, furnish
 from eckart import __version__ as version
 from eckart.cli.main import main as eckart
 from eckart.factor import demo
-from eckart.files import whole
 from killing import Outputs
 
 EACH = 40
@@ -149,13 +148,13 @@ class Child:
         self._reading, writing = os.pipe()
         self._child = os.fork()
         if not self._child:
-            place = whole.workplaces
+            place = writing.workplaces
 
             def workplaces(targets: object) -> object:
                 os.write(writing, b"w")
                 return place(targets)
 
-            whole.workplaces = workplaces
+            writing.workplaces = workplaces
             run(words)
             os._exit(0)
         os.close(writing)

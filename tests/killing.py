@@ -11,7 +11,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from eckart.files.outputs import MARKER, strangers
-from eckart.files.whole import settle
+from eckart.files.writing import settle
 
 KILLS = 30
 BEGUN = "/new"

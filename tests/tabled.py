@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from eckart.files import Selection, read_parts
-from eckart.files.rows import Wanted, open_table
+from eckart.files.registry import open_table
 from eckart.matrices import Streamed
 from eckart.matrices.derived import dense
 
@@ -19,5 +19,5 @@ def whole(path: Path, **selection: Any) -> tuple[np.ndarray, Any]:
 
 def in_rows(path: Path, **wanted: Any) -> tuple[np.ndarray, Any]:
     """What `reduce` reads, and what it says."""
-    table = open_table(path, Wanted(**wanted))
+    table = open_table(path, Selection(**wanted))
     return dense(Streamed(table.source, memory=2**29)), table.notes

@@ -21,14 +21,15 @@ from eckart.checkpoints import open_checkpoint, quantisation
 from eckart.checkpoints.peft import factor_dtype, read_adapter
 from eckart.cli.main import main
 from eckart.files import read_parts
-from eckart.files.rows import Wanted, open_table
+from eckart.files.records import Selection
+from eckart.files.registry import open_table
 from eckart.matrices import Streamed
 from eckart.matrices.derived import check_entries
 from eckart.recommend import load_model, read_interactions, similar_items, top_items
 from eckart.recommend.attribute_tables import read_attributes
 from eckart.recommend.attributes import learn_features, matrix_of
 from eckart.recommend.columns import ColumnNames, read_ids, read_names
-from eckart.reduce.files import read_reduction
+from eckart.reduce.reduction import read_reduction
 
 BLOCKS = 2**24
 SEALED = "model.json"
@@ -48,7 +49,7 @@ def in_rows(path: Path) -> None:
     next(blocks)
     blocks.close()
     if path.suffix in (".csv", ".tsv", ".parquet") and names:
-        open_table(path, Wanted(beside=names[:1], index=False)).companions().take(5)
+        open_table(path, Selection(ids=names[:1], index=False)).companions().take(5)
 
 
 def interactions(path: Path) -> None:

@@ -49,8 +49,8 @@ system counts the memory of whoever starts a process as its own."""
 @pytest.fixture
 def small_blocks(monkeypatch):
     """A few rows at a time."""
-    monkeypatch.setattr(tables, "BATCH", 3)
-    monkeypatch.setattr(table, "BLOCK", 40)
+    monkeypatch.setattr(tables, "BATCH_ROWS", 3)
+    monkeypatch.setattr(table, "BLOCK_BYTES", 40)
     monkeypatch.setattr(eckart.recommend.ids, "FEW", 2)
 
 
@@ -154,8 +154,8 @@ def written(folder, name):
 def test_a_file_in_blocks_is_read_as_a_whole_one(tmp_path, monkeypatch, name, feedback):
     path = written(tmp_path, name)
     whole = read_interactions(path, None, feedback)
-    monkeypatch.setattr(tables, "BATCH", 3)
-    monkeypatch.setattr(table, "BLOCK", 40)
+    monkeypatch.setattr(tables, "BATCH_ROWS", 3)
+    monkeypatch.setattr(table, "BLOCK_BYTES", 40)
     monkeypatch.setattr(eckart.recommend.ids, "FEW", 2)
     blocks = read_interactions(path, None, feedback)
     assert blocks.notes == whole.notes

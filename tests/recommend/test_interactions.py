@@ -95,7 +95,7 @@ def test_a_text_that_is_no_number_is_named_by_its_row_in_a_later_block(tmp_path,
     path = tmp_path / "r.parquet"
     table = {"user": range(9), "item": range(9), "rating": ["5"] * 7 + ["good"] * 2}
     pq.write_table(pa.table({name: list(values) for name, values in table.items()}), path)
-    monkeypatch.setattr("eckart.files.tables.BATCH", 4)
+    monkeypatch.setattr("eckart.files.tables.BATCH_ROWS", 4)
     with pytest.raises(EckartError, match=r"^Row 8 of r.parquet has the rating 'good'"):
         read_interactions(path)
 

@@ -10,8 +10,8 @@ import pytest
 
 from eckart.errors import EckartError, FormatError
 from eckart.files import read_parts
-from eckart.files.parquet import arrow_reading
-from eckart.files.rows import open_table
+from eckart.files.columns import arrow_reading
+from eckart.files.registry import open_table
 from eckart.files.tables import read_parquet, table_head
 from eckart.matrices import Streamed
 from eckart.matrices.derived import dense

@@ -18,7 +18,7 @@ from PIL import Image
 
 import eckart
 from eckart.errors import ArgumentError, EckartError, FormatError, MatrixError, StorageError
-from eckart.files import exchanging, read_parts, whole_file, write_factors, write_matrices
+from eckart.files import read_parts, whole_file, write_factors, write_matrices, writing
 from eckart.matrices import Dense
 
 W = np.random.default_rng(0).standard_normal((40, 30))
@@ -210,7 +210,7 @@ def test_a_refused_write_leaves_what_was_there(tmp_path, monkeypatch, name, numb
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", refuse)
         patch.setattr(Path, "rename", refuse)
-        patch.setattr(exchanging, "exchanged", refuse)
+        patch.setattr(writing, "exchange", refuse)
         with pytest.raises(StorageError) as error:
             write_factors(path, {"": FACTORS.truncate(1)}, force=True)
     assert error.value.code == code

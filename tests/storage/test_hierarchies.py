@@ -7,7 +7,8 @@ import scipy.sparse
 import zarr
 
 from eckart.errors import ArgumentError, EckartError, FormatError, MatrixError
-from eckart.files.rows import Wanted, open_table
+from eckart.files.records import Selection
+from eckart.files.registry import open_table
 from eckart.matrices import Streamed
 from eckart.matrices.derived import dense
 
@@ -17,7 +18,7 @@ GENES = ("g0", "g1", "ü2")
 
 
 def read(path, tensor=None):
-    table = open_table(path, Wanted(tensor=tensor))
+    table = open_table(path, Selection(tensor=tensor))
     return dense(Streamed(table.source, memory=10**8)), table.names
 
 
@@ -111,7 +112,7 @@ def test_what_means_nothing_for_a_kind_of_file_is_refused(tmp_path, suffix, opti
     path = tmp_path / f"a.{suffix}"
     path.write_bytes(b"1,2\n3,4\n")
     with pytest.raises(ArgumentError, match="means nothing") as error:
-        open_table(path, Wanted(**{option: "x" if option == "tensor" else False}))
+        open_table(path, Selection(**{option: "x" if option == "tensor" else False}))
     assert error.value.code == "option-does-not-apply"
 
 

@@ -11,9 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from eckart.errors import EckartError
-from eckart.files import parquet_rows
+from eckart.files import parquet
 from eckart.files.parquet import ParquetColumns
-from eckart.files.rows import Wanted, open_table
+from eckart.files.records import Selection
+from eckart.files.registry import open_table
 from tabled import in_rows, whole
 
 NAN = float("nan")
@@ -21,11 +22,11 @@ NAN = float("nan")
 
 def in_tall_groups(path, **wanted):
     """The same, as if its row groups were tall ones."""
-    low, parquet_rows.LOW = parquet_rows.LOW, -1
+    low, parquet.LOW_ROWS = parquet.LOW_ROWS, -1
     try:
         return in_rows(path, **wanted)
     finally:
-        parquet_rows.LOW = low
+        parquet.LOW_ROWS = low
 
 
 READERS = pytest.mark.parametrize("read", [whole, in_rows, in_tall_groups])
@@ -178,7 +179,7 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path, read):
 
 def test_what_goes_along_keeps_its_type(tmp_path):
     path = written(tmp_path, [["x", None], [1.0, 2.0], [3, 4]], ["id", "a", "id"])
-    along = open_table(path, Wanted(beside=("id", "id"))).companions().take(2)
+    along = open_table(path, Selection(ids=("id", "id"))).companions().take(2)
     assert along.columns[0].to_pylist() == ["x", None]
     assert along.columns[1].to_pylist() == [3, 4]
 

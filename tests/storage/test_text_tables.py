@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 
 from eckart.errors import ArgumentError, EckartError
-from eckart.files.rows import Wanted, open_table
+from eckart.files.records import Selection
+from eckart.files.registry import open_table
 from eckart.files.text.cells import MISSING, is_number, numbers
 from eckart.files.text.reader import TextRows
 from eckart.files.text.sample import read_sample
@@ -230,7 +231,7 @@ def test_what_reduce_skips_is_shown_with_its_first_cell(tmp_path):
 
 def test_what_goes_along_is_as_it_was_written(tmp_path):
     path = written(tmp_path, 'id,a\n007,1\nNA,2\n"",3\n 1.50 ,4\n')
-    along = open_table(path, Wanted(beside=("id",))).companions()
+    along = open_table(path, Selection(ids=("id",))).companions()
     assert along.take(4).column("id").to_pylist() == ["007", "NA", "", " 1.50 "]
 
 

@@ -19,10 +19,9 @@ from eckart.checkpoints.peft import read_adapter
 from eckart.cli.main import main
 from eckart.errors import ArgumentError, StorageError
 from eckart.factors import Factors
-from eckart.files import exchanging, read_factors, read_matrix, whole_files, write_factors
-from eckart.files.exchanging import TOGETHER
+from eckart.files import read_factors, read_matrix, whole_files, write_factors, writing
 from eckart.files.outputs import MARKER, PAGE, PAGES, located, mark, strangers
-from eckart.files.whole import settle
+from eckart.files.writing import TOGETHER, settle
 from killing import KILLS, asked, moments
 
 NAMES = ("a.csv", "b.npz", "c.npy")
@@ -44,7 +43,7 @@ def left(folder):
 
 
 def workplace(path):
-    return exchanging._folder(located(path))
+    return writing._folder(located(path))
 
 
 @pytest.mark.parametrize("read", NAMES)
@@ -66,7 +65,7 @@ def test_files_are_old_or_new_together_once_one_of_them_is_read(read, tmp_path):
 
 def test_one_of_several_is_written_after_the_others_are_in_place(tmp_path, monkeypatch):
     write(tmp_path, "old")
-    put = exchanging.put
+    put = writing.put
 
     def once(made, target):
         if target.name != "c.npy":
@@ -74,7 +73,7 @@ def test_one_of_several_is_written_after_the_others_are_in_place(tmp_path, monke
         put(made, target)
 
     with monkeypatch.context() as patch:
-        patch.setattr(exchanging, "put", once)
+        patch.setattr(writing, "put", once)
         with pytest.raises(KeyboardInterrupt):
             write(tmp_path, "new")
     assert texts(tmp_path) == ["old", "old", "new"]
@@ -87,7 +86,7 @@ def test_one_of_several_is_written_after_the_others_are_in_place(tmp_path, monke
 
 def test_what_is_interrupted_between_two_files_is_finished(tmp_path, monkeypatch):
     write(tmp_path, "old")
-    put, pressed = exchanging.put, []
+    put, pressed = writing.put, []
 
     def pressing(made, target):
         if len(pressed) == 1:
@@ -96,7 +95,7 @@ def test_what_is_interrupted_between_two_files_is_finished(tmp_path, monkeypatch
         pressed.append(1)
         put(made, target)
 
-    monkeypatch.setattr(exchanging, "put", pressing)
+    monkeypatch.setattr(writing, "put", pressing)
     with pytest.raises(KeyboardInterrupt):
         write(tmp_path, "new")
     assert texts(tmp_path) == ["new"] * 3
@@ -114,7 +113,7 @@ def test_where_nothing_can_be_put_in_place_a_mixture_is_refused(tmp_path, monkey
         raise PermissionError(13, "Permission denied")
 
     with monkeypatch.context() as patch:
-        patch.setattr(exchanging, "_lock", refuse)
+        patch.setattr(writing, "_lock", refuse)
         with pytest.raises(StorageError) as error:
             read_matrix(tmp_path / "a.csv")
     assert error.value.code == "half-replaced"

@@ -74,7 +74,7 @@ def test_what_is_read_past_the_cache_is_not_kept_in_it(tmp_path):
     file.fill(target, 0)
     if file._straight is None:
         pytest.skip("this disk is not read past the cache")
-    assert kept(large) <= npy.ASKED
+    assert kept(large) <= npy.SAMPLED_PAGES
     file.close()
 
 
@@ -110,7 +110,7 @@ def test_a_disk_that_refuses_is_read_as_every_other(path, monkeypatch):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16])
 @pytest.mark.parametrize("columns", [7, 1024])
 def test_a_matrix_is_the_same_read_past_the_cache(tmp_path, monkeypatch, dtype, columns):
-    monkeypatch.setattr(npy, "CACHED", 0)
+    monkeypatch.setattr(npy, "CACHED_BYTES", 0)
     W = np.random.default_rng(1).standard_normal((900, columns)).astype(dtype)
     np.save(tmp_path / "w.npy", W)
     dropped(tmp_path / "w.npy")
@@ -123,7 +123,7 @@ def test_a_matrix_is_the_same_read_past_the_cache(tmp_path, monkeypatch, dtype, 
 @pytest.mark.skipif(not hasattr(os, "O_DIRECT"), reason="this system has no way past its cache")
 @pytest.mark.parametrize("stored", [np.float32, np.float16])
 def test_rows_of_any_dtype_are_read_straight(tmp_path, monkeypatch, stored):
-    monkeypatch.setattr(npy, "CACHED", 0)
+    monkeypatch.setattr(npy, "CACHED_BYTES", 0)
     np.save(tmp_path / "w.npy", np.ones((2000, 1000), stored))
     asked = []
 
@@ -138,7 +138,7 @@ def test_rows_of_any_dtype_are_read_straight(tmp_path, monkeypatch, stored):
 
 
 def test_blocks_begin_at_the_same_byte_of_a_page(tmp_path, monkeypatch):
-    monkeypatch.setattr(npy, "CACHED", 0)
+    monkeypatch.setattr(npy, "CACHED_BYTES", 0)
     W = np.ones((1000, 1000), np.float32)
     np.save(tmp_path / "w.npy", W)
     streamed = Streamed(ArrayFile(tmp_path / "w.npy"), memory=4_000_000)

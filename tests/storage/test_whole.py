@@ -15,7 +15,7 @@ from eckart.adapters.merge import merge_adapters
 from eckart.adapters.truncate import truncate_adapter
 from eckart.errors import ArgumentError, StorageError
 from eckart.factors import Factors
-from eckart.files import beside, check_output, exchanging, read_factors, whole_file, write_factors
+from eckart.files import beside, check_output, read_factors, whole_file, write_factors, writing
 from eckart.files.outputs import MARKER, located
 from eckart.recommend import add_interactions, load_model, save_model
 from eckart.recommend.storing import updated_model, write_model
@@ -79,7 +79,7 @@ def test_a_kill_at_any_moment_leaves_the_old_or_the_new(name, tmp_path, monkeypa
     assert known[0] != known[1]
     exchanges = name != "renamed"
     if not exchanges:
-        monkeypatch.setattr(exchanging, "exchanged", lambda _one, _other: False)
+        monkeypatch.setattr(writing, "exchange", lambda _one, _other: False)
     generator = random.Random(0)
     for moment in moments(asked(lambda: work(out, 1)), KILLS, name):
         asked(lambda: work(out, 1 + (contents(out) == known[0])), moment)
@@ -94,14 +94,14 @@ def test_without_an_exchange_what_was_moved_aside_comes_back(tmp_path, monkeypat
     out = tmp_path / "f"
     write_factors(out, {"": factors(1)})
     with monkeypatch.context() as patch:
-        patch.setattr(exchanging, "exchanged", lambda _one, _other: False)
-        patch.setattr(exchanging.shutil, "rmtree", lambda *_arguments, **_names: None)
+        patch.setattr(writing, "exchange", lambda _one, _other: False)
+        patch.setattr(writing.shutil, "rmtree", lambda *_arguments, **_names: None)
         rename = Path.rename
 
         def once(path, target):
-            if path.parent.name == exchanging.NEW:
+            if path.parent.name == writing.NEW:
                 raise KeyboardInterrupt
-            if path.parent.name != exchanging.OLD:
+            if path.parent.name != writing.OLD:
                 rename(path, target)
 
         patch.setattr(Path, "rename", once)
@@ -134,7 +134,7 @@ def test_the_second_of_two_writers_waits(tmp_path):
 
 
 def test_a_writer_that_waited_too_long_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(exchanging, "PATIENCE", 0.05)
+    monkeypatch.setattr(writing, "PATIENCE_SECONDS", 0.05)
     with whole_file(tmp_path / "W") as temporary:
         with pytest.raises(StorageError, match="Another run") as error, whole_file(tmp_path / "W"):
             pass
@@ -223,7 +223,7 @@ def test_what_is_no_place_for_a_file_is_refused(name, tmp_path):
 def test_a_workplace_that_is_a_link_is_not_followed(tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
-    exchanging._folder(located(tmp_path / "W")).symlink_to(tmp_path / "mine")
+    writing._folder(located(tmp_path / "W")).symlink_to(tmp_path / "mine")
     with pytest.raises(StorageError), whole_file(tmp_path / "W") as temporary:
         temporary.write_text("x")
     assert (tmp_path / "mine" / "thesis.txt").is_file()

@@ -13,7 +13,7 @@ from eckart.errors import EckartError
 from eckart.matrices import Streamed, as_matrix, standardised
 from eckart.matrices.moments import column_squares
 from eckart.matrices.standardised import gram
-from eckart.reduce import reduced
+from eckart.reduce.fit import fit_pca
 from streams import InMemory
 from tolerances import FAR, FLOAT32_SOLUTION, SCALED_FIT, agree, close, rounding
 
@@ -159,7 +159,7 @@ def test_a_reduction_does_not_depend_on_the_unit(dtype, sign, kind, centre, scal
     X, factor = table(rows=400).astype(dtype), power(dtype, sign)
     far = X * X.dtype.type(factor)
     choice = {"centre": bool(centre), "scale": bool(scale), "solver": name}
-    (near, first), (found, run) = (reduced(kinds(Y)[kind], 3, **choice) for Y in (X, far))
+    (near, first), (found, run) = (fit_pca(kinds(Y)[kind], 3, **choice) for Y in (X, far))
     assert close(found.A, near.A, rounding(np.eye(20), 64, dtype))
     share = rounding(np.ones((1, 1)), 64, dtype)
     unit = 1.0 if scale else factor
@@ -178,7 +178,7 @@ def test_what_is_found_around_gaps_does_not_depend_on_the_unit(exponent, scale, 
     X = generator.standard_normal((60, 2)) @ generator.standard_normal((2, 8))
     hidden = generator.random(X.shape) < 0.2
     gaps = np.where(hidden, np.nan, X)
-    (near, _), (far, _) = (reduced(Y, 2, scale=scale) for Y in (gaps, gaps * factor))
+    (near, _), (far, _) = (fit_pca(Y, 2, scale=scale) for Y in (gaps, gaps * factor))
     unit = 1.0 if scale else factor
     assert close(far.A, near.A, SCALED_FIT)
     assert agree(np.sqrt(far.variances) / unit, np.sqrt(near.variances), SCALED_FIT)
@@ -193,7 +193,7 @@ def test_a_table_whose_squares_have_no_range_is_refused(value, gaps, scale):
     if gaps:
         X[3, 4] = np.nan
     with pytest.raises(EckartError) as error:
-        reduced(X, 3, scale=scale)
+        fit_pca(X, 3, scale=scale)
     assert error.value.code == "out-of-range"
 
 
@@ -228,7 +228,7 @@ def test_a_column_of_another_unit_is_scaled_as_the_rest(dtype, kind, tiny):
     alike = (exact - exact.mean(axis=0)) / exact.std(axis=0, ddof=1)
     W = standardised(kinds(X)[kind], scale=True)
     assert close(gram(W), alike.T @ alike, rounding(np.ones((1, 1)), 8, dtype) * 3000)
-    found, _ = reduced(kinds(X)[kind], 2, scale=True)
+    found, _ = fit_pca(kinds(X)[kind], 2, scale=True)
     share = rounding(np.ones((1, 1)), 8, dtype)
     assert agree(np.sqrt(found.squares[:2]), np.linalg.svd(alike)[1][:2], share)
 
@@ -266,8 +266,8 @@ def test_what_a_mask_hides_is_missing():
 def test_a_masked_table_is_one_with_gaps():
     X = table()
     hidden = np.random.default_rng(0).random(X.shape) < 0.1
-    masked, _ = reduced(np.ma.masked_array(np.where(hidden, 1e20, X), mask=hidden), 3)
-    gaps, _ = reduced(np.where(hidden, np.nan, X), 3)
+    masked, _ = fit_pca(np.ma.masked_array(np.where(hidden, 1e20, X), mask=hidden), 3)
+    gaps, _ = fit_pca(np.where(hidden, np.nan, X), 3)
     np.testing.assert_array_equal(masked.A, gaps.A)
 
 
@@ -329,10 +329,10 @@ def test_factors_reach_to_the_ends_of_float32(exponent, solver):
 @pytest.mark.parametrize("make", [np.asarray, scipy.sparse.csr_array])
 def test_components_reach_to_the_ends_of_float32_or_are_refused(exponent, rows, scale, make):
     near, far = at_an_end(exponent, rows)
-    expected = reduced(near, 3, scale=scale)[0]
+    expected = fit_pca(near, 3, scale=scale)[0]
     refused, shares = None, expected.shares
     try:
-        shares = reduced(make(far), 3, scale=scale)[0].shares
+        shares = fit_pca(make(far), 3, scale=scale)[0].shares
     except EckartError as error:
         refused = error.code
     assert refused in (None, "out-of-range")

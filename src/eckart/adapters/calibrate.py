@@ -20,7 +20,7 @@ from eckart.checkpoints import CheckpointWriter, SafetensorsDtype, TensorLayout
 from eckart.checkpoints.running import Running, alone, loaded_network, running_model
 from eckart.errors import FormatError, MissingExtra
 from eckart.files import check_output, whole_file
-from eckart.files.whole import reading
+from eckart.files.reading import reading
 from eckart.progress import Watch, unwatched
 
 CHARACTERS: Final = 100

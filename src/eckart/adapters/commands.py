@@ -187,7 +187,7 @@ def truncate(
                 hint="Give --rank, without --budget and --dtype.",
                 code="rank-not-chosen" if rank is None else "option-does-not-apply",
             )
-        from eckart.files.reshape import truncate
+        from eckart.files.factor_files import truncate
 
         # a folder has no suffix: a dot is part of its name
         name, suffix = named_path(factors).name, "" if factors.is_dir() else factors.suffix

@@ -20,10 +20,9 @@ from eckart.files import (
     write_factors,
     write_text,
 )
-from eckart.files.documents import read_object
 from eckart.files.outputs import SIGNED, check_kind, strangers
 from eckart.files.outputs import UNFINISHED as SETTINGS
-from eckart.files.whole import refused
+from eckart.files.reading import read_object, refused
 
 DRAFT: Final = "adapter"
 """Name of the folder, within that of the unfinished work, to which the adapter is written."""

@@ -16,8 +16,8 @@ from eckart.arrays import FLOAT32, HALVES
 from eckart.checkpoints import Checkpoint, open_checkpoint, quantisation
 from eckart.checkpoints.peft import unwrapped
 from eckart.errors import ArgumentError, FormatError
-from eckart.files.documents import read_object
 from eckart.files.outputs import located
+from eckart.files.reading import read_object
 
 _ADAPTER: Final = "adapter_config.json"
 # the entry of a model card, in YAML: one name, or a list of which the first is taken

@@ -15,7 +15,7 @@ from eckart.checkpoints.pickled import PickledFile
 from eckart.checkpoints.safetensors_file import open_safetensors
 from eckart.checkpoints.shard import SafetensorsDtype, Shard, TensorInfo, fingerprint
 from eckart.errors import FormatError
-from eckart.files.whole import read_steadily, reading
+from eckart.files.reading import read_steadily, reading
 
 
 @final

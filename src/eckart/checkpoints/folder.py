@@ -9,8 +9,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Final, final
 
 from eckart.errors import ArgumentError, FormatError
-from eckart.files.documents import read_object
-from eckart.files.whole import damaged
+from eckart.files.reading import damaged, read_object
 
 _NUMBERED: Final = re.compile(r"(?P<stem>.*)-[0-9]{5}-of-(?P<total>[0-9]{5})(?P<suffix>\.\w+)")
 

@@ -25,7 +25,7 @@ from eckart.checkpoints.shard import (
     unreadable,
 )
 from eckart.errors import FormatError, MissingExtra
-from eckart.files.whole import damaged, reading
+from eckart.files.reading import damaged, reading
 
 NAMES: Final = {
     "torch.float64": SafetensorsDtype.F64,

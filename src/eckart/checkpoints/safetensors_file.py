@@ -21,8 +21,7 @@ from eckart.checkpoints.shard import (
     unreadable,
 )
 from eckart.errors import FormatError
-from eckart.files.documents import LARGEST, parse_object
-from eckart.files.whole import damaged, reading
+from eckart.files.reading import LARGEST_DOCUMENT_BYTES, damaged, parse_object, reading
 
 LENGTH: Final = 8
 """Bytes of the number at the beginning of the file, the length of the header."""
@@ -115,8 +114,9 @@ def _text(file: BinaryIO, size: int, path: Path) -> bytes:
     length = int.from_bytes(first, "little")
     if len(first) < LENGTH or length > size - LENGTH:
         raise damaged(path, f"its header claims {length} bytes, the file has {size}")
-    if length > LARGEST:
-        raise damaged(path, f"its header claims {length} bytes, the format allows {LARGEST}")
+    if length > LARGEST_DOCUMENT_BYTES:
+        allowed = f"the format allows {LARGEST_DOCUMENT_BYTES}"
+        raise damaged(path, f"its header claims {length} bytes, {allowed}")
     return file.read(length)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eckart.errors import FormatError
-from eckart.files.whole import reading
+from eckart.files.reading import reading
 
 
 @unique

@@ -2,7 +2,6 @@
 
 import os
 import sys
-from importlib.metadata import version
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, Final, TextIO
@@ -65,6 +64,8 @@ FAILURES: Final = (
 
 def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     if wanted:
+        from importlib.metadata import version  # parses mail headers, which takes long to import
+
         console.answer_text(f"eckart {version('eckart')}")
         ctx.exit()
 
@@ -196,7 +197,7 @@ def _from_click(error: click.ClickException) -> EckartError:
 
 def _from_system(error: OSError) -> EckartError:
     """An error of the system as an `EckartError`, for want of a more specific one."""
-    from eckart.files.whole import refused
+    from eckart.files.reading import refused
 
     return refused(error, Path(error.filename or "the answer"), "write")
 

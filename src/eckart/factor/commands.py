@@ -235,7 +235,7 @@ def expand(
 
     The channels of a picture are written into one .png or .jpg.
     """
-    from eckart.files.reshape import expand
+    from eckart.files.factor_files import expand
 
     result = expand(factors, output, part=part, force=force)
     return wrote("expand", result, output, as_json=as_json, quiet=quiet)
@@ -251,7 +251,7 @@ WRONG: Final = (ArithmeticError, AttributeError, LookupError, TypeError, ValueEr
 def show(factors: Path, as_json: bool) -> int:
     """Describe a file of factors: parts, shapes, bytes, and how they were made."""
     from eckart.factor.stored import describe
-    from eckart.files.contents import other_document
+    from eckart.files.factor_files import other_document
 
     result = describe(factors)
     try:

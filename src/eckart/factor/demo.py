@@ -20,7 +20,7 @@ from eckart.files import (
     write_text,
 )
 from eckart.files.outputs import located
-from eckart.files.whole import refused
+from eckart.files.reading import refused
 from eckart.matrices import Dense
 from eckart.progress import Watch, unwatched
 from eckart.solvers import GradientDescent

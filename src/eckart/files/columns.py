@@ -1,17 +1,63 @@
-"""Columns of tables: conversion between Arrow and NumPy, choice by name, and kinds of types."""
+"""Columns of tables: conversion between Arrow and NumPy, choice by name, and rows of batches."""
 
 from collections import Counter
-from typing import Any
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Final, final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.csv as arrow_csv
 
 from eckart.arrays import FLOAT32, FLOAT64, Array, DType
-from eckart.errors import MatrixError
+from eckart.errors import EckartError, MatrixError
+from eckart.files.reading import damaged
+from eckart.files.records import ArrowColumn, ArrowTable, ArrowType
+from eckart.matrices import RowReader
+
+BROKEN: Final = (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError)
+"""Errors of Arrow for a damaged file: invalid bytes, types that only such bytes name, and names
+that are no text.
+"""
 
 
-def numbers(column: Any, dtype: DType) -> Array:
+@final
+class _Compute:
+    """The functions of `pyarrow.compute`, imported when the first of them is called.
+
+    It makes some hundred functions when it is imported, which takes longer than to read a small
+    table, and a table of plain numbers needs none of them.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(import_module("pyarrow.compute"), name)
+
+
+pc: Final = _Compute()
+
+
+@contextmanager
+def arrow_reading(path: Path) -> Generator[None, None, None]:
+    """Turn an error of Arrow while `path` is read into one sentence.
+
+    Arrow raises OSError also for pages and headers that it cannot unpack; only an error of the
+    system has a number.
+    """
+    try:
+        yield
+    except EckartError:  # a StorageError is an OSError without a number too
+        raise
+    except BROKEN as error:
+        raise damaged(path, error) from error
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise damaged(path, error) from error
+
+
+def numbers(column: ArrowColumn, dtype: DType) -> Array:
     """An Arrow array as floats; missing values become NaN, and longer numbers are rounded.
 
     Example:
@@ -30,11 +76,8 @@ def numbers(column: Any, dtype: DType) -> Array:
     return values
 
 
-def plain_values(column: Any) -> Any:
+def plain_values(column: ArrowColumn) -> ArrowColumn:
     """An Arrow array with its extension type replaced by a plain one; UUIDs and bytes become text.
-
-    Raises:
-        pa.ArrowInvalid: If some bytes are not valid UTF-8.
 
     Example:
         >>> plain_values(pa.array([b"a"])).to_pylist()
@@ -51,19 +94,19 @@ def plain_values(column: Any) -> Any:
     return column
 
 
-def column_of(values: Array) -> Any:
+def column_of(values: Array) -> ArrowColumn:
     """Floats as an Arrow array, without a copy if they are contiguous.
 
     Example:
         >>> column_of(np.array([1.0, 2.0])).to_pylist()
         [1.0, 2.0]
     """
-    kind: Any = {4: pa.float32(), 8: pa.float64()}[values.dtype.itemsize]
+    kind: ArrowType = {4: pa.float32(), 8: pa.float64()}[values.dtype.itemsize]
     kept = pa.py_buffer(np.ascontiguousarray(values))
     return pa.Array.from_buffers(kind, len(values), [None, kept])
 
 
-def text_column(texts: list[str]) -> Any:
+def text_column(texts: list[str]) -> ArrowColumn:
     """Texts as an Arrow array of strings.
 
     Example:
@@ -83,10 +126,6 @@ def select(names: list[str], columns: tuple[str, ...] | None, path: object) -> l
 
     A name that several columns share has to be given once for each of them. Blanks around the name
     of a column may be left out.
-
-    Raises:
-        MatrixError: If no column has a requested name, or a name is given less often than columns
-            have it.
     """
     if columns is None:
         return list(range(len(names)))
@@ -112,7 +151,7 @@ def select(names: list[str], columns: tuple[str, ...] | None, path: object) -> l
     return [places[name].pop(0) for name in columns if places[name]]
 
 
-def is_number(kind: Any) -> bool:
+def is_number(kind: ArrowType) -> bool:
     """Whether an Arrow type holds numbers; the type null, of a column without values, counts.
 
     Example:
@@ -129,7 +168,7 @@ def is_number(kind: Any) -> bool:
     )
 
 
-def is_words(kind: Any) -> bool:
+def is_words(kind: ArrowType) -> bool:
     """Whether an Arrow type holds text or categories."""
     return bool(
         pa.types.is_string(kind)
@@ -139,13 +178,155 @@ def is_words(kind: Any) -> bool:
     )
 
 
-def narrow_dtype(types: list[Any]) -> DType:
+def narrow_dtype(types: list[ArrowType]) -> DType:
     """The dtype for a matrix of columns: float32 if every column fits into it, else float64."""
     narrow = all(pa.types.is_float32(kind) or pa.types.is_float16(kind) for kind in types)
     return FLOAT32 if narrow else FLOAT64
 
 
-def table_of(W: Array, names: list[str] | None = None) -> Any:
-    """An array as an Arrow table, with columns named 0, 1, 2 … or by `names`."""
-    labels = names or [str(position) for position in range(W.shape[1])]
-    return pa.table([pa.array(column) for column in W.T], names=labels)
+def table_of(W: Array) -> ArrowTable:
+    """An array as an Arrow table, with columns named by their positions."""
+    return pa.table({str(place): pa.array(column) for place, column in enumerate(W.T)})
+
+
+def write_blocks(
+    path: Path, tables: Iterator[ArrowTable], suffix: str, *, header: bool = True
+) -> None:
+    """Write Arrow tables one after another to a `.parquet`, `.csv` or `.tsv`."""
+    first = next(tables)  # its schema has to be known before the file is begun
+    with arrow_writer(path, first.schema, suffix, header=header) as writer:
+        writer.write_table(first)
+        for table in tables:
+            # all blocks of a file have the schema of the first
+            writer.write_table(table.cast(first.schema))
+
+
+def arrow_writer(
+    path: Path,
+    schema: ArrowType,
+    suffix: str,
+    *,
+    header: bool = True,
+    dictionary: bool | list[str] = True,
+) -> Any:
+    """A writer of Arrow, which closes its file as a context manager.
+
+    Args:
+        path: The file to write; its own suffix does not matter.
+        schema: Schema of all tables.
+        suffix: `.parquet`, `.csv` or `.tsv`.
+        header: Whether a text file begins with the names of the columns.
+        dictionary: Whether values of a Parquet file that repeat are written once, or of which
+            columns.
+    """
+    if suffix == ".parquet":
+        import pyarrow.parquet as pq  # text is read and written without it
+
+        repeated: Any = dictionary  # a list is allowed, which its declaration does not say
+        return pq.ParquetWriter(path, schema, use_dictionary=repeated)
+    options = arrow_csv.WriteOptions(
+        include_header=header, delimiter="\t" if suffix == ".tsv" else ","
+    )
+    return arrow_csv.CSVWriter(path, schema, write_options=options)
+
+
+@final
+class Batches:
+    """Columns of numbers from batches, as a `RowSource`.
+
+    Args:
+        path: Path of the file, for messages.
+        shape: Number of rows and of columns.
+        dtype: Dtype of the rows, float32 or float64.
+        opened: Function that begins the batches anew, of Arrow or as arrays.
+        held: Bytes of the largest batch, and of the memory that is needed to make it.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        shape: tuple[int, int],
+        dtype: DType,
+        opened: Callable[[], Iterator[ArrowTable | Array]],
+        held: int = 0,
+    ) -> None:
+        self.path = path
+        self.shape = shape
+        self.dtype = dtype
+        self.nbytes = shape[0] * shape[1] * dtype.itemsize
+        self.held = held
+        self.lead = 0
+        self._opened = opened
+
+    def open(self) -> RowReader:
+        """Open a reader at the first batch."""
+        return _Reader(self.path, self._opened())
+
+
+@final
+class _Reader:
+    def __init__(self, path: Path, batches: Iterator[ArrowTable | Array]) -> None:
+        self._path = path
+        self._batches = batches
+        self._batch: ArrowTable = None
+
+    def read(self, out: Array, /) -> int:
+        """Fill `out` column by column from as many batches as it takes."""
+        done = 0
+        while done < len(out):
+            if self._batch is None or not len(self._batch):
+                self._batch = None  # releases one batch before the next is made
+                self._batch = self._next()
+                if self._batch is None:
+                    break
+            done += self._take(out[done:])
+        return done
+
+    def _take(self, out: Array) -> int:
+        """Copy the next rows of this batch and return their number."""
+        count = min(len(out), len(self._batch))
+        # an array is the batch of a low row group, whose numbers are converted already
+        if isinstance(self._batch, np.ndarray):
+            out[:count], self._batch = self._batch[:count], self._batch[count:]
+            return count
+        for position, column in enumerate(self._batch.slice(0, count).columns):
+            out[:count, position] = numbers(column, out.dtype)
+        # slices of Arrow and of NumPy share the memory of the batch
+        self._batch = self._batch.slice(count)
+        return count
+
+    def close(self) -> None:
+        """Release the batches."""
+        self._batches, self._batch = iter(()), None
+
+    def _next(self) -> ArrowTable | Array | None:
+        with arrow_reading(self._path):
+            return next(self._batches, None)
+
+
+def keep_numbers(
+    path: Path, names: list[str], taken: set[int], why: dict[int, str]
+) -> tuple[list[int], tuple[str, ...]]:
+    """Positions of the columns of numbers, and a note on those that are left out.
+
+    Args:
+        path: The file.
+        names: Names of all columns.
+        taken: Positions of columns that are an index, empty, or read beside the numbers.
+        why: What each other column that holds no numbers holds, by its position.
+
+    Raises:
+        MatrixError: If no column is left.
+    """
+    shown = ", ".join(f"{names[place]}: {held}" for place, held in list(why.items())[:10])
+    shown += " …" * (len(why) > 10)
+    kept = [place for place in range(len(names)) if place not in taken and place not in why]
+    if not kept:
+        raise MatrixError(
+            f"{path} has no column of numbers{f': {shown}' if why else ''}.",
+            hint="Give a table of numbers.",
+            code="not-numbers",
+        )
+    plural = "columns that are" if len(why) > 1 else "column that is"
+    note = f"{path.name}: skipped {len(why)} {plural} not numbers ({shown})."
+    return kept, (note,) if why else ()

@@ -6,35 +6,33 @@ import warnings
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import Any, Final, final
+from typing import Any, Final, TypeAlias, final
 
 import numpy as np
 
-from eckart.arrays import FLOAT64, DType, working_dtype
+from eckart.arrays import FLOAT64, Array, DType, working_dtype
 from eckart.errors import FormatError
-from eckart.files.whole import damaged
+from eckart.files.reading import damaged
 
+Node: TypeAlias = Any
+"""A group or a dataset of h5py or of Zarr, which are optional and have no types in common."""
 SIGNATURE: Final = b"GCOL\x01\x00\x00\x00"
 """The first bytes of a global heap, in which HDF5 keeps texts of variable length."""
 OBJECT: Final = struct.Struct("<HHIQ")
 """The head of an object in the heap: its number, which is 0 for free space, and its size."""
-LARGEST: Final = 2**28
+SEARCHED_BYTES: Final = 2**28
 """Bytes of the largest file that is searched for heaps without a size."""
 
 
 def check_heaps(path: Path) -> None:
     """Refuse a file in which an object of a global heap has no size: HDF5 would never return.
 
-    Raises:
-        FormatError: If the file has such an object.
-
     Cost:
         One search through a file of up to 256 MiB, at the speed of memory.
     """
     # an empty file cannot be mapped
-    if not 0 < path.stat().st_size <= LARGEST:
+    if not 0 < path.stat().st_size <= SEARCHED_BYTES:
         return
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         place = content.find(SIGNATURE)
@@ -81,20 +79,17 @@ class Packing:
 
     factor: float
     offset: float
-    gaps: Any
+    gaps: Array
     stored: np.dtype[Any]
     dtype: DType
 
     @staticmethod
-    def of(node: Any, path: Path) -> "Packing":
+    def of(node: Node, path: Path) -> "Packing":
         """Read the packing from the attributes of a dataset.
 
         Args:
             node: The dataset, of HDF5 or of Zarr.
             path: Path of its file, for the message.
-
-        Raises:
-            FormatError: If the dataset has several factors or offsets.
         """
         own = np.dtype(node.dtype)
         factor, offset = (
@@ -112,7 +107,7 @@ class Packing:
             dtype=FLOAT64 if (factor, offset) != (1.0, 0.0) else working_dtype(stored),
         )
 
-    def decoded(self, stored: Any) -> Any:
+    def decoded(self, stored: Array) -> Array:
         """Decode stored numbers; those that stand for a missing value become NaN."""
         taken = stored if stored.dtype == self.stored else stored.view(self.stored)
         plain = self.factor == 1.0 and self.offset == 0.0
@@ -121,7 +116,7 @@ class Packing:
         return np.where(np.isin(taken, self.gaps), np.nan, numbers) if len(self.gaps) else numbers
 
 
-def _single(node: Any, name: str, default: float, path: Path) -> float:
+def _single(node: Node, name: str, default: float, path: Path) -> float:
     values = np.ravel(node.attrs.get(name, default))
     if len(values) != 1:
         raise FormatError(
@@ -142,9 +137,9 @@ def _signed(dtype: np.dtype[Any], unsigned: str) -> np.dtype[Any]:
     return np.dtype(f"{meant}{dtype.itemsize}").newbyteorder(dtype.byteorder)
 
 
-def _as_stored(marks: list[Any], dtype: np.dtype[Any]) -> Any:
+def _as_stored(marks: list[object], dtype: np.dtype[Any]) -> Array:
     """The marks of missing values in the dtype of the dataset, without those that do not fit it."""
-    found: list[Any] = []
+    found: list[object] = []
     for mark in marks:
         # an attribute may hold text, or a number beyond the range of the dtype
         with suppress(TypeError, ValueError, OverflowError), np.errstate(over="ignore"):
@@ -156,13 +151,13 @@ def _as_stored(marks: list[Any], dtype: np.dtype[Any]) -> Any:
     return np.array(found, dtype)
 
 
-def _word(value: Any) -> str:
+def _word(value: object) -> str:
     # files of HDF5 hold fixed texts as bytes, in any encoding
     text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
     return text.strip().lower()
 
 
-DEEPEST: Final = 8
+MOST_LEVELS: Final = 8
 """Levels of nested groups that are searched for matrices."""
 MOST_LISTED: Final = 30
 """Names that a hint lists at most."""
@@ -170,12 +165,8 @@ SPARSE: Final = ({"data", "indices", "indptr"}, {"data", "ir", "jc"})
 """Names of the members of a sparse matrix as SciPy, or as MATLAB writes it."""
 
 
-def found_matrix(opened: Any, name: str | None, path: Path) -> tuple[str, Any]:
-    """The place and the node of the named matrix, of the X of an AnnData, or of the only matrix.
-
-    Raises:
-        FormatError: If there is no matrix of this name, or there are several and no name is given.
-    """
+def found_matrix(opened: Node, name: str | None, path: Path) -> tuple[str, Node]:
+    """The place and the node of the named matrix, of the X of an AnnData, or of the only matrix."""
     if hasattr(opened, "dtype"):
         if name is None:
             return "", opened
@@ -213,12 +204,12 @@ def found_matrix(opened: Any, name: str | None, path: Path) -> tuple[str, Any]:
     )
 
 
-def is_annotated(opened: Any) -> bool:
+def is_annotated(opened: Node) -> bool:
     """Whether the file is an AnnData, which holds matrices of cells × genes and their names."""
     return opened.attrs.get("encoding-type") == "anndata" or {"obs", "var"} <= set(_keys(opened))
 
 
-def names_of_columns(opened: Any, place: str, columns: int) -> tuple[str, ...] | None:
+def names_of_columns(opened: Node, place: str, columns: int) -> tuple[str, ...] | None:
     """Names of the genes that the columns of a matrix of an AnnData stand for; None without names.
 
     The file may keep them as text, as categories, as text that may be missing, or in a table of
@@ -234,12 +225,12 @@ def names_of_columns(opened: Any, place: str, columns: int) -> tuple[str, ...] |
     return None if names is None or len(names) != columns else tuple(map(_text, names))
 
 
-def is_turned(node: Any) -> bool:
+def is_turned(node: Node) -> bool:
     """Whether a dataset was written by MATLAB, which stores a matrix transposed."""
     return "MATLAB_class" in node.attrs
 
 
-def sparse_members(node: Any) -> set[str] | None:
+def sparse_members(node: Node) -> set[str] | None:
     """The names of the members of a sparse matrix; None for anything else."""
     if hasattr(node, "dtype"):
         return None
@@ -247,10 +238,10 @@ def sparse_members(node: Any) -> set[str] | None:
     return next((names for names in SPARSE if names <= keys), None)
 
 
-def _matrices(group: Any, place: str, seen: set[Any]) -> Iterator[tuple[str, Any]]:
+def _matrices(group: Node, place: str, seen: set[Node]) -> Iterator[tuple[str, Node]]:
     """Yield every matrix of numbers below a group with its place; skip links that lead nowhere."""
     # a link of HDF5 may lead back to a group above, so visited groups are remembered
-    if place.count("/") >= DEEPEST or (_is_counted(group) and group in seen):
+    if place.count("/") >= MOST_LEVELS or (_is_counted(group) and group in seen):
         return
     seen.update([group] if _is_counted(group) else [])
     for key in _keys(group):
@@ -263,7 +254,7 @@ def _matrices(group: Any, place: str, seen: set[Any]) -> Iterator[tuple[str, Any
             yield from _matrices(node, here, seen)
 
 
-def _is_matrix(node: Any) -> bool:
+def _is_matrix(node: Node) -> bool:
     """Whether a node is a dataset of numbers with two dimensions, or a sparse matrix."""
     if hasattr(node, "dtype"):
         # a type that has a name, as NetCDF writes, has a dtype and no shape
@@ -271,13 +262,13 @@ def _is_matrix(node: Any) -> bool:
     return sparse_members(node) is not None
 
 
-def _keys(group: Any) -> list[str]:
+def _keys(group: Node) -> list[str]:
     """The names of the members of a group."""
     with warnings.catch_warnings(action="ignore"):  # Zarr warns of other files in its folder
         return list(group)
 
 
-def _holds_numbers(node: Any) -> bool:
+def _holds_numbers(node: Node) -> bool:
     """Whether a dataset holds numbers of any kind, and not text, records or references.
 
     MATLAB stores text as numbers, and for an empty array its shape. A dataset that lies in another
@@ -292,19 +283,19 @@ def _holds_numbers(node: Any) -> bool:
     return dtype.kind in "biufc" or (dtype.kind == "V" and dtype.names is None)
 
 
-def _is_elsewhere(node: Any) -> bool:
+def _is_elsewhere(node: Node) -> bool:
     """Whether a dataset is assembled from parts of other files."""
     virtual = getattr(node, "is_virtual", False)
     # HDF5 names the file itself "."
     return virtual and any(source.file_name != "." for source in node.virtual_sources())
 
 
-def _is_counted(group: Any) -> bool:
+def _is_counted(group: Node) -> bool:
     """Whether a group can be reached twice: HDF5 has links, even in a circle; Zarr has none."""
     return type(group).__module__.startswith("h5py")
 
 
-def _member(group: Any, key: str) -> Any:
+def _member(group: Node, key: str) -> Node | None:
     """The node at a place; None if there is none, or if a link leads nowhere."""
     try:
         # links of HDF5 may dangle or leave the file, which raises errors of several kinds
@@ -313,7 +304,7 @@ def _member(group: Any, key: str) -> Any:
         return None
 
 
-def _below(group: Any, place: str) -> Any:
+def _below(group: Node, place: str) -> Node | None:
     """The node at a place of any depth; None if there is none."""
     node = group
     for key in place.split("/"):
@@ -321,7 +312,7 @@ def _below(group: Any, place: str) -> Any:
     return node
 
 
-def _as_it_is(node: Any) -> str:
+def _as_it_is(node: Node) -> str:
     """A description of a node that is no matrix, for a message."""
     if node is None:
         return ""
@@ -330,7 +321,7 @@ def _as_it_is(node: Any) -> str:
     return f", but an array of shape {tuple(node.shape or ())} of {node.dtype}"
 
 
-def _index_of(var: Any) -> Any:
+def _index_of(var: Node) -> Array | None:
     """The index of a table of an AnnData, as an array of names; None if it has none."""
     if hasattr(var, "dtype"):
         # AnnData before 0.7 keeps a table as an array of records
@@ -350,17 +341,17 @@ def _index_of(var: Any) -> Any:
     return None if values is None else values[:]
 
 
-def _text(name: Any) -> str:
+def _text(name: object) -> str:
     return name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)
 
 
-def _listed(opened: Any, matrices: dict[str, Any]) -> str:
+def _listed(opened: Node, matrices: dict[str, Node]) -> str:
     """A hint that lists the matrices that can be named, or else what the file holds instead."""
     if matrices:
         places = sorted(matrices)
         more = f", and {len(places) - MOST_LISTED} more" if len(places) > MOST_LISTED else ""
         return f"Name one with `tensor`: {', '.join(places[:MOST_LISTED])}{more}."
-    nodes = ((str(key), _member(opened, key)) for key in islice(opened, MOST_LISTED))
+    nodes = ((str(key), _member(opened, key)) for key in _keys(opened)[:MOST_LISTED])
     held = [
         f"{key} {tuple(node.shape or ())}" if hasattr(node, "dtype") else f"{key}/"
         for key, node in nodes

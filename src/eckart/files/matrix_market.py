@@ -13,10 +13,8 @@ import scipy.sparse
 
 from eckart.arrays import Array
 from eckart.errors import EckartError, MatrixError
-from eckart.files.contents import Contents, Part, Selection, check_sparse
-from eckart.files.npy import only_part
-from eckart.files.npz import MOST_DEFLATION
-from eckart.files.whole import damaged
+from eckart.files.reading import DEFLATE_RATIO, damaged
+from eckart.files.records import Contents, Part, Selection, check_sparse, only_part
 from eckart.matrices import Dense, Matrix, Sparse
 from eckart.matrices.derived import dense
 
@@ -171,6 +169,6 @@ def _stored(rows: int, columns: int, symmetry: str) -> int:
 
 def _check_size(path: Path, count: int, kind: str) -> None:
     """Refuse a header that promises more entries than the bytes of the file can hold."""
-    available = path.stat().st_size * (MOST_DEFLATION if path.suffix.lower() == ".gz" else 1)
+    available = path.stat().st_size * (DEFLATE_RATIO if path.suffix.lower() == ".gz" else 1)
     if count * FEWEST_BYTES[kind] > available + 4096:
         raise damaged(path, "its header promises more entries than the file holds")

@@ -14,10 +14,9 @@ from typing import Any, Final, final
 import numpy as np
 
 from eckart.arrays import PAGE, Array, DType, own_pages, working_dtype
-from eckart.errors import ArgumentError, EckartError, FormatError, MatrixError
-from eckart.files.contents import Contents, Part, Selection
-from eckart.files.rows import Table, Wanted
-from eckart.files.whole import damaged
+from eckart.errors import EckartError, FormatError
+from eckart.files.reading import damaged
+from eckart.files.records import Contents, Part, PositionReader, Selection, Table, only_part
 from eckart.matrices import Dense, Matrix, RowReader
 from eckart.matrices.derived import check_shape
 
@@ -45,11 +44,7 @@ def read(path: Path, selection: Selection) -> Contents:
 
 
 def load(file: Any, path: Path) -> Any:
-    """Map the array of a `.npy` file, or read it from an open file.
-
-    Raises:
-        FormatError: If the array is pickled, or the file is damaged.
-    """
+    """Map the array of a `.npy` file, or read it from an open file."""
     with header_reading(path):
         if file is path:
             _check_fits(path)
@@ -59,11 +54,7 @@ def load(file: Any, path: Path) -> Any:
 
 @contextmanager
 def header_reading(path: Path) -> Generator[None, None, None]:
-    """Turn an error of NumPy about a header into one sentence, and suppress its warnings.
-
-    Raises:
-        FormatError: If NumPy finds the file pickled or damaged.
-    """
+    """Turn an error of NumPy about a header into one sentence, and suppress its warnings."""
     try:
         # NumPy warns of headers that Python 2 wrote, and reads them all the same
         with warnings.catch_warnings(action="ignore"):
@@ -75,12 +66,7 @@ def header_reading(path: Path) -> Generator[None, None, None]:
 
 
 def header_of(file: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Shape and dtype that the header at the position of an open file claims for its array.
-
-    Raises:
-        ValueError: If NumPy does not know the version of the header.
-        Exception: Any of `WRONG`, if the header is damaged.
-    """
+    """Shape and dtype that the header at the position of an open file claims for its array."""
     version = np.lib.format.read_magic(file)
     # version 3 differs from version 2 only by UTF-8 in the names of fields
     first = version == (1, 0)
@@ -132,30 +118,20 @@ def write(path: Path, parts: Mapping[str, Matrix]) -> None:
     """Write one matrix, block by block."""
     W = only_part(parts, path)
     with path.open("wb") as file:
-        header: dict[str, Any] = {
-            "descr": np.lib.format.dtype_to_descr(W.dtype),
-            "fortran_order": False,
-            "shape": W.shape,
-        }
-        np.lib.format.write_array_header_1_0(file, header)
+        write_header(file, W.shape, W.dtype)
         for block in W.row_blocks():
             # `data` is a view, so that a block is written without a copy
             file.write(np.ascontiguousarray(block).data)
 
 
-def only_part(parts: Mapping[str, Matrix], path: Path) -> Matrix:
-    """The only matrix, for a format that holds one matrix.
-
-    Raises:
-        MatrixError: If there are several matrices.
-    """
-    if len(parts) > 1:
-        raise MatrixError(
-            f"A {path.suffix} file holds one matrix, here are {len(parts)}: {', '.join(parts)}.",
-            hint="Choose one with `part`, or write .npz or .safetensors.",
-            code="too-many-parts",
-        )
-    return next(iter(parts.values()))
+def write_header(file: Any, shape: tuple[int, ...], dtype: Any) -> None:
+    """Write the header of an array in C order, whose numbers follow."""
+    header: dict[str, Any] = {
+        "descr": np.lib.format.dtype_to_descr(np.dtype(dtype)),
+        "fortran_order": False,
+        "shape": shape,
+    }
+    np.lib.format.write_array_header_1_0(file, header)
 
 
 def fits(shape: tuple[int, ...], itemsize: int, available: int) -> bool:
@@ -163,24 +139,9 @@ def fits(shape: tuple[int, ...], itemsize: int, available: int) -> bool:
     return all(length >= 0 for length in shape) and math.prod(shape) * itemsize <= available
 
 
-def check_unnamed(path: Path, wanted: Wanted) -> None:
-    """Refuse names of columns for a file whose columns have none.
-
-    Raises:
-        ArgumentError: If names were given.
-    """
-    named = wanted.columns or wanted.beside
-    if named:
-        raise ArgumentError(
-            f"{path.name} is an array, whose columns have no names such as '{named[0]}'.",
-            hint="Leave `columns`, `ids` and `colour` out, or give a table.",
-            code="option-does-not-apply",
-        )
-
-
-PIECE: Final = 2**23
+PIECE_BYTES: Final = 2**23
 """Bytes that are read at once; larger reads are no faster."""
-ASKED: Final = 3
+SAMPLED_PAGES: Final = 3
 """Pages of a piece of the file that are sampled to find out whether it is in the cache."""
 
 
@@ -246,7 +207,7 @@ class UncachedFile:
         A few pages are sampled at random, because asking for a page makes the system fetch it: a
         fixed page would be in the cache the next time and answer for all others.
         """
-        asked = random.sample(range(start, stop, PAGE), min(ASKED, (stop - start) // PAGE))
+        asked = random.sample(range(start, stop, PAGE), min(SAMPLED_PAGES, (stop - start) // PAGE))
         try:
             return all(
                 # RWF_NOWAIT refuses to wait for the disk, and thereby tells what is in the cache
@@ -286,20 +247,20 @@ def _filled(file: FileIO, view: memoryview, place: int) -> int:
     done = 0
     # readinto may return less than it was asked for
     while done < len(view):
-        count = file.readinto(view[done : done + PIECE])
+        count = file.readinto(view[done : done + PIECE_BYTES])
         if not count:
             break
         done += count
     return done
 
 
-CACHED: Final = 2**31
+CACHED_BYTES: Final = 2**31
 """Bytes up to which a file is left in the page cache for the next program that reads it."""
 
 
-def open_rows(path: Path, wanted: Wanted) -> Table:
+def open_rows(path: Path, selection: Selection) -> Table:
     """Open the rows of the array."""
-    check_unnamed(path, wanted)
+    selection.check_unnamed(path)
     return Table(source=ArrayFile(path), names=None)
 
 
@@ -329,7 +290,11 @@ class ArrayFile:
 
     def open(self) -> RowReader:
         """Open a reader at the first row."""
-        return _Rows(self) if self.by_rows else _Columns(self)
+        if self.by_rows:
+            return _Rows(self)
+        # in Fortran order columns are contiguous, so that rows are taken from a map
+        array = load(self.path, self.path)
+        return PositionReader(lambda start, stop: array[start:stop], max(1, self.shape[0]))
 
 
 @final
@@ -338,7 +303,7 @@ class _Rows:
 
     def __init__(self, source: ArrayFile) -> None:
         self._source = source
-        self._file = UncachedFile(source.path, cached=source.nbytes <= CACHED)
+        self._file = UncachedFile(source.path, cached=source.nbytes <= CACHED_BYTES)
         self._place = source.offset
 
     def read(self, out: Array, /) -> int:
@@ -355,23 +320,3 @@ class _Rows:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
-
-
-@final
-class _Columns:
-    """Rows of an array in Fortran order, whose columns are contiguous, through a map."""
-
-    def __init__(self, source: ArrayFile) -> None:
-        self._array = load(source.path, source.path)
-        self._start = 0
-
-    def read(self, out: Array, /) -> int:
-        """Fill `out` with the next rows."""
-        rows = self._array[self._start : self._start + len(out)]
-        out[: len(rows)] = rows
-        self._start += len(rows)
-        return len(rows)
-
-    def close(self) -> None:
-        """Release the map."""
-        del self._array

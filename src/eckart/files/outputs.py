@@ -19,20 +19,15 @@ from eckart.errors import ArgumentError
 
 MARKER: Final = ".eckart.json"
 """The file in a folder that lists what eckart wrote to that folder."""
-
 PAGE: Final = 4096
 PAGES: Final = 256
 """Bytes of a page, and the pages that identify a file: of a larger file only so many are read."""
-
 SIGNED: Final = {"written_by": "eckart"}
 """The entry of a document that tells a folder of eckart from one with the same names in it."""
-
 UNFINISHED: Final = "settings.json"
 """The document of a resumable run, whose files are written one by one, so that it has no marker."""
-
 WORK: Final = re.compile(r"settings\.json|\d{5}\.(json|\w+\.safetensors)|adapter(/[^/]+)?")
 """Names of all files of a resumable run."""
-
 WORKPLACE: Final = re.compile(r"(.*/)?\.eckart-[0-9a-f]{16}(/.*)?")
 """Names of the workplaces that a killed run leaves behind, and of what is in them."""
 
@@ -155,7 +150,9 @@ def check_output(
     in_place = updates is not None and is_same(target, located(updates))
     check_free(path, force=force)
     check_apart(path, (*inputs, *(() if in_place else (updates,))))
-    if is_folder and not in_place and _is_around_us(target):
+    here = located(Path())
+    around = any(is_same(above, target) for above in (here, *here.parents))
+    if is_folder and not in_place and around:
         raise ArgumentError(
             f"{path} is or holds the folder that you are in.",
             hint="Give another `output`.",
@@ -165,11 +162,7 @@ def check_output(
 
 
 def check_free(path: Path, *, force: bool) -> None:
-    """Apply the part of the rule that `force` decides.
-
-    Raises:
-        ArgumentError: If the output exists and `force` is false, or its folder does not exist.
-    """
+    """Apply the part of the rule that `force` decides."""
     target, forced = located(path), check_flag("force", force)
     if not target.parent.is_dir():
         raise ArgumentError(
@@ -232,8 +225,14 @@ def check_kind(path: Path, *, is_folder: bool) -> None:
             hint="Give a folder in it.",
             code="output-is-mount-point",
         )
-    if target.is_dir():
-        _check_own(path, target)
+    others = strangers(target) if target.is_dir() else []
+    if others:
+        named = f"{others[0]} and {len(others) - 1} more" if others[1:] else others[0]
+        raise ArgumentError(
+            f"{path} holds {named}, which eckart did not write or which was changed since.",
+            hint="Give another `output`, or move it away.",
+            code="output-holds-others",
+        )
 
 
 def located(path: Path) -> Path:
@@ -254,11 +253,7 @@ def located(path: Path) -> Path:
 
 
 def is_there(path: Path) -> bool:
-    """Whether a path leads to something, which includes a stream such as /dev/stdin.
-
-    Raises:
-        ArgumentError: If the path leads nowhere, as in `located`.
-    """
+    """Whether a path leads to something, which includes a stream such as /dev/stdin."""
     # the resolved name of a stream, such as pipe:[123], is no path that exists
     return located(path).exists() or path.exists()
 
@@ -314,23 +309,6 @@ def is_same(one: Path, other: Path) -> bool:
         return one == other or one.samefile(other)
     except OSError:
         return False
-
-
-def _is_around_us(target: Path) -> bool:
-    """Whether a path is or holds the current folder."""
-    here = located(Path())
-    return any(is_same(above, target) for above in (here, *here.parents))
-
-
-def _check_own(path: Path, target: Path) -> None:
-    others = strangers(target)
-    if others:
-        named = f"{others[0]} and {len(others) - 1} more" if others[1:] else others[0]
-        raise ArgumentError(
-            f"{path} holds {named}, which eckart did not write or which was changed since.",
-            hint="Give another `output`, or move it away.",
-            code="output-holds-others",
-        )
 
 
 def _relation(target: Path, place: Path) -> str | None:

@@ -8,19 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
 
 from eckart.arrays import FLOAT32
 from eckart.errors import EckartError, MatrixError
-from eckart.files.contents import Contents, Part, Selection
-from eckart.files.npz import MOST_DEFLATION
-from eckart.files.whole import damaged
+from eckart.files.reading import DEFLATE_RATIO, damaged
+from eckart.files.records import Contents, Part, Selection
 from eckart.matrices import Dense, Matrix
 from eckart.matrices.derived import dense
 
 SELECTABLE: frozenset[str] = frozenset()
 PNG = b"\x89PNG\r\n\x1a\n"
-LEAST_CLAIM = 2**20
+FREE_PIXELS = 2**20
 """Pixels that any picture may claim: some formats pack a single colour into almost no bytes."""
 CHANNELS = {"L": ("",), "I;16": ("",), "RGB": ("R", "G", "B"), "RGBA": ("R", "G", "B", "alpha")}
 
@@ -28,6 +26,9 @@ CHANNELS = {"L": ("",), "I;16": ("",), "RGB": ("R", "G", "B"), "RGBA": ("R", "G"
 def read(path: Path, selection: Selection) -> Contents:
     """Read one part per channel in float32, which holds 16 bits exactly, turned as EXIF says."""
     del selection
+    # factoring asks this module whether a file is a picture, and most files are none
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
     try:
         with warnings.catch_warnings(action="ignore"):  # about metadata, which eckart does not use
             # Pillow only warns of a picture up to twice its limit, and here that is an error
@@ -95,6 +96,8 @@ def write(path: Path, parts: Mapping[str, Matrix], *, deep: bool | None = None) 
 
 def data_uri(parts: Mapping[str, Matrix], most: int = 640, *, deep: bool | None = None) -> str:
     """A picture of at most `most` × `most` pixels as a data URI, which needs no file of its own."""
+    from PIL import Image
+
     picture = _picture(parts, deep)
     if picture.mode == "I;16":
         # 257 = 65535 / 255 maps the whole range of 16 bits to that of 8
@@ -107,6 +110,8 @@ def data_uri(parts: Mapping[str, Matrix], most: int = 640, *, deep: bool | None 
 
 def _picture(parts: Mapping[str, Matrix], deep: bool | None) -> Any:
     """The channels as a picture of Pillow, rounded and clipped."""
+    from PIL import Image
+
     names = tuple(parts)
     order = next((known for known in CHANNELS.values() if set(known) == set(names)), None)
     if order is None and len(names) > 1:
@@ -131,24 +136,16 @@ def _is_cut(path: Path) -> bool:
 
 
 def _check_claim(opened: Any, path: Path) -> None:
-    """Refuse a picture that claims more pixels than its bytes can hold.
-
-    Raises:
-        FormatError: If it does.
-    """
+    """Refuse a picture that claims more pixels than its bytes can hold."""
     size = path.stat().st_size
     pixels = opened.width * opened.height * len(opened.getbands())
     # a byte of DEFLATE stands for at most 1032 bytes, each of which is 8 pixels of black and white
-    if pixels > LEAST_CLAIM + 8 * MOST_DEFLATION * size:
+    if pixels > FREE_PIXELS + 8 * DEFLATE_RATIO * size:
         raise damaged(path, f"{size} bytes for {opened.width} × {opened.height} pixels")
 
 
 def _in_channels(picture: Any, path: Path) -> Any:
-    """A picture in channels of 8 bits, or in grey of 16; a transparent colour becomes alpha.
-
-    Raises:
-        MatrixError: If its pixels have 32 bits, integer or float, which only a table would keep.
-    """
+    """A picture in channels of 8 bits, or in grey of 16; a transparent colour becomes alpha."""
     mode = picture.mode
     if mode in ("I", "F"):
         raise MatrixError(

@@ -4,16 +4,17 @@ import difflib
 import re
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from os import PathLike, fspath
+from os import PathLike
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar, cast
 
 from eckart.arguments import as_path
 from eckart.errors import ArgumentError, MatrixError
 from eckart.factors import Factors
-from eckart.files.contents import Contents, FactorFile, Selection, meaningless, plain_document
 from eckart.files.outputs import check_output, is_there, located
-from eckart.files.whole import check_regular, read_steadily, reading, settle, whole_file
+from eckart.files.reading import check_regular, reading
+from eckart.files.records import Contents, FactorFile, Selection, Table
+from eckart.files.writing import settle, whole_file
 from eckart.matrices import Matrix
 
 T = TypeVar("T")
@@ -22,7 +23,7 @@ T = TypeVar("T")
 class Format(Protocol):
     """The functions of a module of this package that reads, and may write, one format."""
 
-    SELECTABLE: frozenset[str]  # the fields of a Selection that it understands
+    SELECTABLE: frozenset[str]  # the fields of a Selection that it understands, see its `check`
 
     def read(self, path: Path, selection: Selection) -> Contents:
         """Read the matrices of a file."""
@@ -30,6 +31,10 @@ class Format(Protocol):
 
     def write(self, path: Path, parts: Mapping[str, Matrix]) -> None:
         """Write matrices, in blocks of rows."""
+        ...
+
+    def open_rows(self, path: Path, selection: Selection) -> Table:
+        """Open the rows of a file that may be larger than memory."""
         ...
 
     def read_factors(self, path: Path) -> FactorFile:
@@ -46,22 +51,33 @@ class Format(Protocol):
 # modules by suffix: a module, and the package that it needs, is imported only for its own files
 MATRICES: Final = {
     ".npy": "npy",
-    ".npz": "npz",
-    ".csv": "text.numbers",
-    ".tsv": "text.numbers",
+    ".npz": "archives",
+    ".csv": "text",
+    ".tsv": "text",
     ".parquet": "parquet",
     ".mtx": "matrix_market",
     ".mtx.gz": "matrix_market",
-    ".safetensors": "tensors",
+    ".safetensors": "archives",
     ".png": "pictures",
     ".jpg": "pictures",
     ".jpeg": "pictures",
 }
-FACTORS: Final = {".npz": "npz", ".safetensors": "tensors", "": "text.numbers"}
+FACTORS: Final = {".npz": "archives", ".safetensors": "archives", "": "text"}
 CUT: Final = re.compile(r"\.rank\d+")
 """The suffix that `eckart truncate` adds to the name of a folder."""
-LIKE: Final = 0.7
+LEAST_SIMILARITY: Final = 0.7
 """Similarity (difflib's ratio, 0 to 1) from which a suffix is suggested for `.npx`, `.parqet`."""
+READERS: Final = {
+    ".npy": "npy",
+    ".parquet": "parquet",
+    ".csv": "text",
+    ".tsv": "text",
+    ".zarr": "chunked",
+    ".h5": "chunked",
+    ".hdf5": "chunked",
+    ".h5ad": "chunked",
+}
+"""Modules of the formats that are read by rows."""
 OTHERS: Final = {
     **dict.fromkeys(
         (".txt", ".dat", ".data", ".tab", ".asc", ".prn", ".ssv", ".psv"),
@@ -101,24 +117,14 @@ def check_input(path: Path, selection: Selection) -> None:
             selection does not apply to its format.
     """
     if not is_there(path):
-        near = [str(path.with_name(name)) for name in _near_names(path)]
-        hint = f"Did you mean {near[0]}?" if near else "Check the path."
+        beside = path.parent.iterdir() if path.parent.is_dir() else ()
+        names = [entry.name for entry in beside if entry.is_file()]
+        near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.75)
+        hint = f"Did you mean {path.with_name(near[0])}?" if near else "Check the path."
         raise ArgumentError(f"There is no file {path}.", hint=hint, code="no-such-file")
-    module = _format(path, MATRICES, "read a matrix from")
+    module = format_of(path, MATRICES, "read a matrix from")
     check_regular(path)
-    unknown = selection.given() - module.SELECTABLE
-    if unknown:
-        raise meaningless(sorted(unknown)[0], suffix_of(path))
-
-
-def check_factor_output(path: Path, *, force: bool, inputs: Sequence[Path | None] = ()) -> None:
-    """Refuse a path to which no factors can be written.
-
-    Raises:
-        ArgumentError: If the suffix is unknown, or in the cases of `check_output`.
-    """
-    _format(path, FACTORS, "write factors to")
-    check_output(path, force=force, inputs=inputs, is_folder=suffix_of(path) == "")
+    selection.check(module.SELECTABLE, suffix_of(path))
 
 
 def check_matrix_output(path: Path, *, force: bool, inputs: Sequence[Path | None] = ()) -> None:
@@ -127,7 +133,7 @@ def check_matrix_output(path: Path, *, force: bool, inputs: Sequence[Path | None
     Raises:
         ArgumentError: If the suffix is unknown, or in the cases of `check_output`.
     """
-    _format(path, MATRICES, "write a matrix to")
+    format_of(path, MATRICES, "write a matrix to")
     check_output(path, force=force, inputs=inputs)
 
 
@@ -135,16 +141,13 @@ def read_parts(path: str | PathLike[str], selection: Selection | None = None) ->
     """Read the matrices of a file in the format of its suffix.
 
     Raises:
-        ArgumentError: If the path does not exist or its suffix is unknown.
-        FormatError: If the file is damaged.
-        MatrixError: If the file does not hold real numbers.
-        StorageError: If the system refuses to read the file.
+        EckartError: As for `read_matrix`.
     """
     source, chosen = as_path(path), selection or Selection()
     settle(source)
     check_input(source, chosen)
     with reading(source):
-        return _format(source, MATRICES, "read a matrix from").read(source, chosen)
+        return format_of(source, MATRICES, "read a matrix from").read(source, chosen)
 
 
 def read_matrix(path: str | PathLike[str], name: str | None = None) -> Matrix:
@@ -186,72 +189,9 @@ def write_matrices(
         StorageError: If the system refuses to write.
     """
     target = as_path(path)
-    module = _format(target, MATRICES, "write a matrix to")
+    module = format_of(target, MATRICES, "write a matrix to")
     with whole_file(target, force=force) as temporary:
         module.write(temporary, parts)
-
-
-def read_factor_file(path: str | PathLike[str]) -> FactorFile:
-    """Read all factors of a file or folder, and the document that was written with them.
-
-    Raises:
-        ArgumentError: If the path does not exist or its suffix is unknown.
-        FormatError: If the file is damaged or holds no factors.
-        StorageError: If the system refuses to read the file.
-    """
-    source = as_path(path)
-    settle(source)
-    with reading(source):
-        if not source.exists():
-            raise FileNotFoundError(fspath(source))
-        if not source.is_dir():
-            check_regular(source)
-        module = _format(source, FACTORS, "read factors from")
-        # a folder of factors may be replaced while its files are read one after another
-        file = read_steadily(source, lambda: module.read_factors(source))
-    document = plain_document(file.document, source)
-    written = [part["name"] for part in document.get("parts", ())]
-    # a format may return its arrays in the order of names; the document keeps that of the writer
-    ordered = {name: file.parts[name] for name in written if name in file.parts}
-    return FactorFile(parts={**ordered, **file.parts}, document=document)
-
-
-def read_factors(path: str | PathLike[str], name: str | None = None) -> Factors:
-    """Read the factors of a file or folder.
-
-    Args:
-        path: File that ends in `.npz` or `.safetensors`, or a folder of `.csv`.
-        name: Name of the part, if there are several.
-
-    Raises:
-        ArgumentError: If the path does not exist or its suffix is unknown.
-        FormatError: If the file is damaged, holds no factors, or has no such part.
-        StorageError: If the system refuses to read the file.
-
-    Example:
-        >>> read_factors("examples/article_start.npz")
-        Factors(4 × 4, rank 2, float64)
-    """
-    return choose_part(read_factor_file(path).parts, name, as_path(path))
-
-
-def write_factors(
-    path: str | PathLike[str],
-    parts: Mapping[str, Factors],
-    document: Mapping[str, Any] | None = None,
-    *,
-    force: bool = False,
-) -> None:
-    """Write factors to a `.npz`, a `.safetensors` or a folder of `.csv`, by the suffix.
-
-    Raises:
-        ArgumentError: If the suffix is unknown, or the file exists and `force` is false.
-        StorageError: If the system refuses to write.
-    """
-    target = as_path(path)
-    module = _format(target, FACTORS, "write factors to")
-    with whole_file(target, force=force) as temporary:
-        module.write_factors(temporary, parts, document or {})
 
 
 def choose_part(parts: Mapping[str, T], name: str | None, whole: object) -> T:
@@ -277,15 +217,12 @@ def choose_part(parts: Mapping[str, T], name: str | None, whole: object) -> T:
     )
 
 
-def _format(path: Path, table: Mapping[str, str], verb: str) -> Format:
+def format_of(path: Path, table: Mapping[str, str], verb: str) -> Format:
     """The module for a suffix; `verb` says in the error what was asked of it."""
     suffix = suffix_of(path)
     if suffix not in table:
         near = difflib.get_close_matches(
-            suffix,
-            [known for known in table if known],
-            n=1,
-            cutoff=LIKE,
+            suffix, [*filter(None, table)], n=1, cutoff=LEAST_SIMILARITY
         )
         known = ", ".join(known or "a folder" for known in table)
         hint = f"Did you mean {near[0]}?" if near else f"Known are: {known}."
@@ -297,12 +234,46 @@ def _format(path: Path, table: Mapping[str, str], verb: str) -> Format:
             hint=hint,
             code="unknown-suffix",
         )
-    return cast("Format", import_module(f"eckart.files.{table[suffix]}"))
+    return _module(table[suffix])
 
 
-def _near_names(path: Path) -> list[str]:
-    """A name in the same folder that resembles the one of a missing file, if there is one."""
-    if not path.parent.is_dir():
-        return []
-    names = [entry.name for entry in path.parent.iterdir() if entry.is_file()]
-    return difflib.get_close_matches(path.name, names, n=1, cutoff=0.75)
+def is_read_by_rows(path: Path) -> bool:
+    """Whether a path can be read by rows and thus exceed memory; a folder holds Parquet files."""
+    return _kind(path) in READERS
+
+
+def open_table(path: Path, selection: Selection | None = None) -> Table:
+    """Open a file or a folder by rows.
+
+    Raises:
+        MissingExtra: If the package that reads the file is not installed.
+        EckartError: As for `read_matrix`.
+    """
+    kind = _kind(path)
+    if kind not in READERS:
+        raise ArgumentError(
+            f"eckart cannot read {path.name} row by row.",
+            hint=f"Known are: {', '.join(READERS)} and a folder of .parquet.",
+            code="unknown-suffix",
+        )
+    module, chosen = _module(READERS[kind]), selection or Selection()
+    # which columns have names is found when the file is opened
+    chosen.check(module.SELECTABLE | {"columns"}, kind)
+    # a killed run may have left this file and its companions half replaced
+    settle(path)
+    with reading(path):
+        if not path.exists():
+            raise FileNotFoundError(str(path))
+        if not path.is_dir():
+            check_regular(path)
+        return module.open_rows(path, chosen)
+
+
+def _kind(path: Path) -> str:
+    """The suffix that decides the reader; a folder counts as Parquet, unless it is one of Zarr."""
+    suffix = path.suffix.lower()
+    return ".parquet" if path.is_dir() and suffix not in READERS else suffix
+
+
+def _module(name: str) -> Format:
+    return cast("Format", import_module(f"eckart.files.{name}"))

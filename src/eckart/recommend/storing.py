@@ -17,11 +17,10 @@ from eckart.arguments import as_path
 from eckart.completion.objective import Observed
 from eckart.errors import ArgumentError, EckartError, FormatError, MatrixError
 from eckart.files import check_output, is_same, whole_file, whole_files, write_text
-from eckart.files.documents import read_object
+from eckart.files.archives import read_arrays, write_arrays
 from eckart.files.outputs import located
+from eckart.files.reading import damaged, read_object, read_steadily
 from eckart.files.tables import parquet_columns, read_parquet, write_table
-from eckart.files.tensors import read_arrays, write_arrays
-from eckart.files.whole import damaged, read_steadily
 from eckart.recommend.attributes import Attributes, Feature
 from eckart.recommend.chunked import one_array
 from eckart.recommend.interactions import Interactions
@@ -249,7 +248,7 @@ def _read(folder: Path, document: dict[str, Any]) -> Model:
     scale = document["scale"]
     return Model(
         data=data,
-        approximation=unpack(document["approximation"], read_arrays(folder / FACTORS)),
+        approximation=unpack(document["approximation"], read_arrays(folder / FACTORS)[0]),
         objective=Observed(**document["objective"]),
         scale=None if scale is None else (float(scale[0]), float(scale[1])),
         document=document["document"],
@@ -281,7 +280,7 @@ def _read_attributes(
     """The attributes of users and of items that `_write_attributes` wrote and described."""
     if document is None:
         return {}
-    arrays, found = read_arrays(folder / ATTRIBUTES), dict[str, Attributes]()
+    arrays, found = read_arrays(folder / ATTRIBUTES)[0], dict[str, Attributes]()
     for side, count in zip(("users", "items"), shape, strict=True):
         if side not in document:
             continue

@@ -1,12 +1,6 @@
 """Reduction of a table: components, scores, and the share of the variance that they hold."""
 
-from eckart.reduce.fit import grown, reduced, start_incremental
-from eckart.reduce.reduction import Reduction, read_back
+from typing import Any, TypeAlias
 
-__all__ = [
-    "Reduction",
-    "grown",
-    "read_back",
-    "reduced",
-    "start_incremental",
-]
+Document: TypeAlias = dict[str, Any]
+"""Figures and texts by name, as plain values that JSON holds."""

@@ -8,12 +8,20 @@ import click
 from click.core import ParameterSource
 
 from eckart.errors import ArgumentError
+from eckart.reduce import Document
+from eckart.reporting.tables import byte_size, figure, seconds, share
 from eckart.terminal import console
 from eckart.terminal.console import check_report, deliver
 from eckart.terminal.options import FILE, RANK, column_names, reported_options, seed_option
 
 SOLVERS = {"svd": "ExactSVD", "gram": "GramSVD", "krylov": "BlockKrylov"}
-WAYS = ("rank", "tolerance", "variance")
+RANK_OPTIONS = ("rank", "tolerance", "variance")
+FIT_OPTIONS = (*RANK_OPTIONS, "centre", "scale", "whiten", "tol", "solver", "seed", "certificate")
+"""The options that are arguments of `fit_pca` of the same names."""
+MOST_LINES: Final = 10
+"""Rows of the table of components; of more components the last is shown beside the first."""
+MOST_NAMED: Final = 3
+"""Columns that are named in each of these rows."""
 
 
 @click.command(epilog="Example: eckart reduce table.parquet --rank 50 -o scores.parquet")
@@ -54,11 +62,11 @@ def reduce(table: Path, **options: Any) -> int:
     row for each column of the table, and NAME.model.npz, with which new rows are projected.
     """
     # imported here, so that `--help` loads no numerical library
-    from eckart.reduce.opening import Reading
+    from eckart.files import Selection
     from eckart.threads import limited_threads
 
     _check(options)
-    reading = Reading(
+    selection = Selection(
         columns=column_names(options["columns"]),
         # each column once, in the order given
         ids=tuple(dict.fromkeys(options["ids"])),
@@ -70,7 +78,7 @@ def reduce(table: Path, **options: Any) -> int:
     )
     _check_paths(table, options)
     with limited_threads(options["threads"]):
-        result = _run(table, reading, options)
+        result = _run(table, selection, options)
     console.notes(result.notes, quiet=options["quiet"])
     return deliver(
         "reduce", result, options["report"], show=_show_reduction, draw=_page,
@@ -78,7 +86,7 @@ def reduce(table: Path, **options: Any) -> int:
     )  # fmt: skip
 
 
-def _run(table: Path, reading: Any, options: dict[str, Any]) -> Any:
+def _run(table: Path, selection: Any, options: dict[str, Any]) -> Any:
     """Run the job that the options ask for."""
     from eckart.reduce.reduce import project_file, reduce_file, update_file
 
@@ -87,23 +95,23 @@ def _run(table: Path, reading: Any, options: dict[str, Any]) -> Any:
     words = shlex.join(["eckart", *click.get_current_context().obj])
     if options["model"] is not None:
         return project_file(
-            table, options["model"], output, reading,
+            table, options["model"], output, selection,
             inverse=options["inverse"], force=force, command=words,
         )  # fmt: skip
     if options["update"] is not None:
         # without --output the saved reduction itself is replaced, as the user asked by --update
         own = options["output"] is None
         return update_file(
-            table, options["update"], output, reading, force=force or own, command=words
+            table, options["update"], output, selection, force=force or own, command=words
         )
     return reduce_file(
         table,
         output,
-        reading,
+        selection,
         force=force,
         command=words,
         watch=console.watching(quiet=options["quiet"]),
-        **{name: options[name] for name in CHOICE},
+        **{name: options[name] for name in FIT_OPTIONS},
     )
 
 
@@ -120,20 +128,18 @@ def _output(table: Path, options: dict[str, Any]) -> Path:
     return beside(table, f"{named_path(table).stem}.{word}{suffix}")
 
 
-CHOICE: Final = ("rank", "tolerance", "variance", "centre", "scale", "whiten", "tol", "solver",
-                 "seed", "certificate")  # fmt: skip
-"""The options that are arguments of `reduce_file` of the same names."""
-
-
 def _check(options: dict[str, Any]) -> None:
-    """Refuse options that contradict each other.
-
-    Raises:
-        ArgumentError: If options contradict each other.
-    """
-    given = [f"--{name}" for name in WAYS if options[name] is not None]
+    """Refuse options that contradict each other."""
+    given = [f"--{name}" for name in RANK_OPTIONS if options[name] is not None]
     saved = [f"--{name}" for name in ("model", "update") if options[name] is not None]
-    given += _of_the_fit(options) if saved else []
+    if saved:
+        # the given options on how components are found, which a saved reduction has already
+        source = click.get_current_context().get_parameter_source
+        given += [
+            f"--{'no-' if options[name] is False else ''}{name}"
+            for name in FIT_OPTIONS
+            if name not in RANK_OPTIONS and source(name) is not ParameterSource.DEFAULT
+        ]
     # an update writes no scores that these columns could accompany
     if options["update"] is not None:
         given += [f"--{name}" for name, key in (("id", "ids"), ("color", "colour")) if options[key]]
@@ -151,31 +157,17 @@ def _check(options: dict[str, Any]) -> None:
         )
     if not saved and len(given) != 1:
         raise ArgumentError(
-            f"{len(given) or 'None'} of {', '.join(f'--{name}' for name in WAYS)} "
+            f"{len(given) or 'None'} of {', '.join(f'--{name}' for name in RANK_OPTIONS)} "
             f"{'is' if len(given) < 2 else 'are'} given.",
             hint="Give exactly one of them.",
             code="rank-chosen-twice" if given else "rank-not-chosen",
         )
 
 
-def _of_the_fit(options: dict[str, Any]) -> list[str]:
-    """The given options on how components are found, which do not apply to a saved reduction."""
-    context = click.get_current_context()
-    return [
-        f"--{'no-' if options[name] is False else ''}{name}"
-        for name in ("centre", "scale", "whiten", "tol", "solver", "seed", "certificate")
-        if context.get_parameter_source(name) is not ParameterSource.DEFAULT
-    ]
-
-
 def _check_paths(table: Path, options: dict[str, Any]) -> None:
-    """Refuse paths that do not exist or would be overwritten, before any work.
-
-    Raises:
-        ArgumentError: If there are such paths.
-    """
+    """Refuse paths that do not exist or would be overwritten, before any work."""
     from eckart.files import Selection, check_input
-    from eckart.files.rows import is_read_by_rows
+    from eckart.files.registry import is_read_by_rows
     from eckart.ranks import byte_count
 
     if not table.exists() or not is_read_by_rows(table):
@@ -192,17 +184,60 @@ def _check_paths(table: Path, options: dict[str, Any]) -> None:
     check_report(options["report"], force=options["force"], apart=apart)
 
 
-def _show_reduction(document: dict[str, Any]) -> None:
+def _show_reduction(document: Document) -> None:
     """Print the figures of a `Reduced`."""
-    from eckart.reduce.report import component_rows, reduce_table
-
     header, rows = component_rows(document)
     console.answer_table(header, rows, aside=True)
     console.answer_rows(reduce_table(document))
     console.answer_text(document["message"])
 
 
-def _page(document: dict[str, Any]) -> str:
+def _page(document: Document) -> str:
     from eckart.reduce.report import reduce_page
 
     return reduce_page(document)
+
+
+def component_rows(document: Document) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """The header and the rows of a table of the first components, from `Reduced.to_dict()`."""
+    header = ("component", "variance", "share", "together", "strongest columns")
+    lines = zip(
+        document["explained_variance"],
+        document["explained_share"],
+        document["cumulative_share"],
+        document["components"],
+        strict=True,
+    )
+    rows = [
+        (f"PC{place}", f"{variance:.4g}", f"{own:.2%}", f"{together:.2%}", strongest_words(named))
+        for place, (variance, own, together, named) in enumerate(lines, start=1)
+    ]
+    if len(rows) > MOST_LINES:
+        left = len(rows) - MOST_LINES
+        # the last component stays, since its cumulative share is that of all
+        rows = [*rows[: MOST_LINES - 1], ("…", "", "", "", f"{left} more"), rows[-1]]
+    return header, rows
+
+
+def reduce_table(document: Document) -> list[tuple[str, str]]:
+    """The main facts of a reduction as labels and values, from `Reduced.to_dict()`."""
+    proof, (rows, columns) = document["certificate"], document["shape"]
+    optimum = None if proof["gap"] is None else 1 / (1 + proof["gap"])
+    table = [
+        ("rows × columns", f"{rows} × {columns}"),
+        ("components", str(document["rank"])),
+        ("relative error", figure(proof["relative_error"])),
+        ("share of the optimum", share(proof.get("share_of_optimum", optimum))),
+    ]
+    if document["streamed"]:
+        each = byte_size(document["read_bytes"])
+        table.append(("passes over the data", f"{document['passes']}, of {each} each"))
+    if document["seconds"]:
+        table.append(("time", seconds(document["seconds"])))
+    return table
+
+
+def strongest_words(named: Document) -> str:
+    """The strongest columns of a component with their signs: "+height −width"."""
+    pairs = zip(named["columns"][:MOST_NAMED], named["loadings"], strict=False)
+    return " ".join(f"{'−' if loading < 0 else '+'}{name}" for name, loading in pairs)

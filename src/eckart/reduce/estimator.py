@@ -7,11 +7,11 @@ from typing import Any, Self, final
 import numpy as np
 
 from eckart.arguments import check_flag
-from eckart.arrays import as_randomness, unmasked
+from eckart.arrays import Array, as_randomness, unmasked
 from eckart.errors import ArgumentError, ConvergenceWarning, MatrixError, MissingExtra
 from eckart.matrices import as_matrix
 from eckart.matrices.derived import dense
-from eckart.reduce.fit import grown, reduced, start_incremental
+from eckart.reduce.fit import fit_pca, start_incremental, update
 from eckart.reduce.reduction import Reduction
 
 try:
@@ -88,7 +88,7 @@ class LowRankReducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         self.certificate = certificate
         self.random_state = random_state
 
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: object, y: object = None) -> Self:
         """Find the components of the rows of X.
 
         Args:
@@ -100,7 +100,7 @@ class LowRankReducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         # warned below instead, with the stack level of the caller
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
-            reduction, found = reduced(
+            reduction, found = fit_pca(
                 checked,
                 **self._choice(checked.shape),
                 **self._flags(),
@@ -113,7 +113,7 @@ class LowRankReducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         self.certificate_ = found.certificate.to_dict()
         return self._learned(reduction, None if reduction.missing else found.certificate.error)
 
-    def partial_fit(self, X: Any, y: Any = None) -> Self:
+    def partial_fit(self, X: object, y: object = None) -> Self:
         """Update the components with more rows, without the earlier rows.
 
         The first rows must be at least as many as the components, and with `scale` their standard
@@ -133,20 +133,20 @@ class LowRankReducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
                 )
             reduction = start_incremental(checked, choice["rank"], **self._flags())
         else:
-            reduction = grown(self._reduction, checked)
+            reduction = update(self._reduction, checked)
         self.certificate_ = reduction.promise()
         return self._learned(reduction)
 
-    def transform(self, X: Any) -> Any:
+    def transform(self, X: object) -> Array:
         """The scores of the rows of X, of shape (rows, components)."""
         check_is_fitted(self)
-        return self._reduction_now().project(self._checked(X, reset=False))
+        return self._reduction.project(self._checked(X, reset=False))
 
-    def fit_transform(self, X: Any, y: Any = None, **fit_params: Any) -> Any:
+    def fit_transform(self, X: object, y: object = None, **fit_params: object) -> Array:
         """Call `fit`, then `transform`."""
         return self.fit(X, y, **fit_params).transform(X)
 
-    def inverse_transform(self, X: Any) -> Any:
+    def inverse_transform(self, X: object) -> Array:
         """The rows that scores represent, of shape (rows, features).
 
         Raises:
@@ -154,16 +154,16 @@ class LowRankReducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         """
         check_is_fitted(self)
         scores = as_matrix(X)
-        return self._reduction_now().restore(scores.namespace.get(dense(scores)))
+        return self._reduction.restore(scores.namespace.get(dense(scores)))
 
-    def get_covariance(self) -> Any:
+    def get_covariance(self) -> Array:
         """The covariance of the features by the model: AᵀΛA, and equal noise elsewhere."""
         check_is_fitted(self)
         A, noise = self.components_.astype(np.float64), self.noise_variance_
         inner = (A.T * np.maximum(self._squares_each() - noise, 0.0)) @ A
         return inner + noise * np.eye(A.shape[1])
 
-    def get_precision(self) -> Any:
+    def get_precision(self) -> Array:
         """The inverse of `get_covariance`, with noise of at least the size of rounding."""
         check_is_fitted(self)
         A, (lengths, noise) = self.components_.astype(np.float64), self._model()
@@ -172,7 +172,7 @@ class LowRankReducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         # with all directions kept there are no others, and `beside` would be rounding over noise
         return inside if len(A) == A.shape[1] else inside + beside / noise
 
-    def score_samples(self, X: Any) -> Any:
+    def score_samples(self, X: object) -> Array:
         """The log-likelihood of each row under the Gaussian model of the components.
 
         Reference:
@@ -181,7 +181,7 @@ class LowRankReducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         check_is_fitted(self)
         checked: Any = self._checked(X, reset=False)
         rows: Any = checked.toarray() if hasattr(checked, "toarray") else checked
-        rows = self._reduction_now().filled(rows)
+        rows = self._reduction.filled(rows)
         around = (rows - self.mean_) / (1.0 if self.scale_ is None else self.scale_)
         A, (lengths, noise) = self.components_.astype(np.float64), self._model()
         scores = around @ A.T
@@ -193,7 +193,7 @@ class LowRankReducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         logarithm = np.log(lengths).sum() + left * math.log(noise)
         return -0.5 * (size + A.shape[1] * math.log(2 * math.pi) + logarithm)
 
-    def score(self, X: Any, y: Any = None) -> float:
+    def score(self, X: object, y: object = None) -> float:
         """The mean of `score_samples`, by which scikit-learn selects models."""
         del y
         return float(np.mean(self.score_samples(X)))
@@ -214,7 +214,7 @@ class LowRankReducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 
-    def _checked(self, X: Any, *, reset: bool) -> Any:
+    def _checked(self, X: object, *, reset: bool) -> Any:
         return validate_data(
             self,
             unmasked(X),
@@ -227,7 +227,7 @@ class LowRankReducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         )
 
     def _choice(self, shape: tuple[int, int]) -> dict[str, Any]:
-        """The number of components as arguments of `reduced`."""
+        """The number of components as arguments of `fit_pca`."""
         wanted = self.n_components
         if wanted is None:
             return {"rank": min(shape)}
@@ -284,15 +284,12 @@ class LowRankReducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         self.n_samples_ = rows
         return self
 
-    def _reduction_now(self) -> Reduction:
-        return self._reduction
-
-    def _squares_each(self) -> Any:
+    def _squares_each(self) -> Array:
         """Mean squares of the scores about `mean_`, which are their variances if centred."""
-        reduction = self._reduction_now()
+        reduction = self._reduction
         return reduction.squares[: reduction.rank] / (reduction.rows - 1)
 
-    def _model(self) -> tuple[Any, float]:
+    def _model(self) -> tuple[Array, float]:
         """The variances along the components, and the variance of the noise in other directions.
 
         If no direction is left out the noise is that of rounding, so that a row outside their span

@@ -15,17 +15,17 @@ from eckart.errors import ArgumentError
 from eckart.matrices import Matrix, Sparse, Standardised, Streamed, as_matrix
 from eckart.matrices.standardised import measured
 from eckart.ranks import check_open_unit, rank_rule
-from eckart.reduce.missing import around_gaps, known_entries
-from eckart.reduce.opening import raw_blocks
+from eckart.reduce.missing import fit_known
 from eckart.reduce.reduction import Reduction
+from eckart.reduce.table import known_entries, raw_blocks
 from eckart.solvers import BlockKrylov, ExactSVD, GramSVD, Solver, Step
 from eckart.subspaces import directed
 
-GUESS = 64
+GUESSED_RANK = 64
 """The rank for which the first pass over a streamed matrix is prepared if none is given."""
 
 
-def reduced(
+def fit_pca(
     W: object,
     rank: int | str | None = None,
     *,
@@ -44,7 +44,7 @@ def reduced(
     """Find the components of a matrix, centred and scaled as requested.
 
     A dense or streamed matrix may have missing entries, which are NaN. The components are then
-    those of the known entries alone, see `around_gaps`.
+    those of the known entries alone, see `fit_known`.
 
     Args:
         W: A matrix in any form that `as_matrix` reads.
@@ -66,12 +66,12 @@ def reduced(
         The reduction, and the components with the run that found them.
 
     Raises:
-        EckartError: As for `standardised`, `components` and `around_gaps`.
+        EckartError: As for `standardised`, `components` and `fit_known`.
     """
     if tol is not None:
         check_open_unit("tol", tol)
     least = _tolerance(tolerance, variance, centre=centre)
-    guess = rank if isinstance(rank, int) else GUESS
+    guess = rank if isinstance(rank, int) else GUESSED_RANK
     matrix = as_matrix(W)
     working = measured(
         matrix,
@@ -87,11 +87,10 @@ def reduced(
     known = None if whole else known_entries(matrix, centre=centre, scale=scale, names=names)
     if known is not None and known.missing:
         rule = rank_rule(rank, least, None, None, matrix.nbytes)
-        filled = around_gaps(
+        found, moments, strength = fit_known(
             known, rule, centre=centre, dtype=matrix.dtype, certificate=certificate, seed=seed,
             on_step=on_step,
         )  # fmt: skip
-        found, moments, strength = filled.found, filled.moments, filled.penalty.strength
     else:
         working.check()
         moments, strength = working.moments, 0.0
@@ -124,7 +123,7 @@ def reduced(
     # centred and without missing entries σ²/(rows − 1) are the variances of the scores
     if centre and not reduction.missing:
         return reduction, found
-    reduction = told_by_scores(reduction, matrix)
+    reduction = measure_scores(reduction, matrix)
     kept = {"A": reduction.A, "squares": reduction.squares, "total": reduction.energy}
     if reduction.missing:
         kept["spectrum"] = reduction.squares
@@ -132,32 +131,24 @@ def reduced(
 
 
 def named_solver(name: str | None, W: Standardised, tol: float | None) -> Solver | None:
-    """The solver with a name; None leaves the choice to `components`.
-
-    Raises:
-        ArgumentError: If there is no solver of this name.
-    """
+    """The solver with a name; None leaves the choice to `components`."""
     # for a streamed matrix `components` chooses, by what the first pass has made of it
     if name is None or (name == "krylov" and isinstance(W.source, Streamed)):
         return None
-    known = {"svd": ExactSVD(), "gram": GramSVD()}
-    if name == "krylov":
-        return BlockKrylov(residual=tol or DEFAULT_RESIDUALS[W.dtype], tall=False)
-    if name not in known:
-        raise ArgumentError(
-            f"There is no solver '{name}'.",
-            hint="Give svd, gram or krylov.",
-            code="unknown-solver",
-        )
-    return known[name]
+    solvers = {
+        "svd": ExactSVD(),
+        "gram": GramSVD(),
+        "krylov": BlockKrylov(residual=tol or DEFAULT_RESIDUALS[W.dtype], tall=False),
+    }
+    if name in solvers:
+        return solvers[name]
+    raise ArgumentError(
+        f"There is no solver '{name}'.", hint="Give svd, gram or krylov.", code="unknown-solver"
+    )
 
 
 def _tolerance(tolerance: float | None, variance: float | None, *, centre: bool) -> float | None:
-    """The relative error at which a share of the variance is kept.
-
-    Raises:
-        ArgumentError: If the share is not between 0 and 1, or the means are not subtracted.
-    """
+    """The relative error at which a share of the variance is kept."""
     if variance is None:
         return tolerance
     check_open_unit("variance", variance)
@@ -169,13 +160,6 @@ def _tolerance(tolerance: float | None, variance: float | None, *, centre: bool)
         )
     # ‖W − W·Aᵀ·A‖²/‖W‖² is the share of the variance that is left, if W is centred
     return math.sqrt(1 - variance)
-
-
-def loadings(reduction: Reduction) -> dict[str, Any]:
-    """The loadings as a table: the names of the columns, and a column for each component."""
-    names = reduction.names or tuple(map(str, range(reduction.columns)))
-    table = {f"PC{place}": row for place, row in enumerate(reduction.A[: reduction.rank], start=1)}
-    return {"column": np.array(names), **table}
 
 
 @final
@@ -198,7 +182,7 @@ class Sums:
     known: int
 
 
-def told_by_scores(reduction: Reduction, W: Matrix) -> Reduction:
+def measure_scores(reduction: Reduction, W: Matrix) -> Reduction:
     """Replace the variances of a reduction by those of the scores that it gives the rows of W.
 
     With missing entries the components are first turned to the principal axes of these scores: the
@@ -274,7 +258,7 @@ def _summed(reduction: Reduction, W: Matrix) -> Sums:
     )
 
 
-SPARE: Final = 2
+SPARE_RATIO: Final = 2
 """Directions kept for each one in use: those that are dropped now may be needed later."""
 FEWEST_SPARE: Final = 8
 """Directions kept beyond these in any case."""
@@ -287,7 +271,7 @@ def start_incremental(
     working = measured(as_matrix(X), centre=centre, scale=scale)
     # with missing entries the first rows are fitted around them, without spare directions
     if not working.is_finite:
-        return reduced(X, rank, centre=centre, scale=scale, whiten=whiten, certificate=False)[0]
+        return fit_pca(X, rank, centre=centre, scale=scale, whiten=whiten, certificate=False)[0]
     columns = X.shape[1]
     empty = Reduction(
         A=np.zeros((0, columns), working_dtype(X.dtype)),
@@ -302,10 +286,10 @@ def start_incremental(
         floor=0.0,
         away=None if centre else np.zeros(columns),
     )
-    return grown(empty, X)
+    return update(empty, X)
 
 
-def grown(old: Reduction, X: Any) -> Reduction:
+def update(old: Reduction, X: Any) -> Reduction:
     """Update a reduction with the rows of X.
 
     With the mean μ of the n old rows and the mean ν of the m new rows, the matrix W of all rows
@@ -333,7 +317,7 @@ def grown(old: Reduction, X: Any) -> Reduction:
         Ross, Lim, Lin, Yang (2008), Incremental learning for robust visual tracking, International
         Journal of Computer Vision 77, section 3.1.
     """
-    height = max(64, 4 * max(len(old.A), SPARE * old.rank + FEWEST_SPARE))
+    height = max(64, 4 * max(len(old.A), SPARE_RATIO * old.rank + FEWEST_SPARE))
     for start in range(0, X.shape[0], height):
         piece = X[start : start + height]
         dense = piece.toarray() if hasattr(piece, "toarray") else np.asarray(piece)
@@ -357,7 +341,7 @@ def _with_block(old: Reduction, X: Array) -> Reduction:
     away = None if old.away is None else (n * old.away + m * (X / scales).mean(axis=0)) / (n + m)
     _, S, Vt = svd(np.vstack(stack))
     squares = np.square(S)
-    keep = min(len(S), SPARE * old.rank + FEWEST_SPARE)
+    keep = min(len(S), SPARE_RATIO * old.rank + FEWEST_SPARE)
     rank = old.rank
     # the convention of every reduction: the entry of largest size in a component is positive
     signs = np.sign(Vt[np.arange(len(Vt)), np.abs(Vt).argmax(axis=1)])

@@ -5,192 +5,180 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Final, cast, final
+from typing import Final, cast, final
 
 import numpy as np
+import numpy.typing as npt
+import scipy.sparse
 
 from eckart.approximations import BiasedFactors
-from eckart.arrays import FLOAT32, FLOAT64, Array, DType, Randomness, as_randomness
-from eckart.backends import HOST, scaled
+from eckart.arrays import FLOAT32, FLOAT64, DType, Randomness, as_randomness
+from eckart.backends import HOST
 from eckart.certificates import Certificate
 from eckart.completion.als import AlternatingLeastSquares
-from eckart.completion.entries import NONE, Compressed, Entries
+from eckart.completion.entries import Compressed, Entries
+from eckart.completion.objective import Observed
 from eckart.completion.run import certify_known
 from eckart.engine import Components, Factorization, Outcome, Record
 from eckart.engine.loop import in_units
-from eckart.errors import ConvergenceWarning, MatrixError
+from eckart.errors import ConvergenceWarning
 from eckart.factorization import factorize
 from eckart.factors import Factors, check_rank
-from eckart.matrices import Matrix, Moments, Streamed
-from eckart.matrices.derived import check_entries, out_of_range
-from eckart.matrices.moments import deviations, means_of_listed
+from eckart.matrices import Moments, Sparse
 from eckart.ranks import GrowingRule, RankRule
-from eckart.reduce.regularisation import Penalty, chosen_penalty, objective, spectral_start
+from eckart.reduce.table import KnownEntries, missing_sentence
 from eckart.solvers import Step
 from eckart.subspaces import directed
 
-DECADES: Final = 151
-"""The largest entry must be within 10^−n and 10^n, so that sums of squares stay in range."""
-PER_ENTRY: Final = 32
-"""Bytes for each known entry: its place and value in both orders, and its value while centred."""
+TRIAL_EPOCHS: Final = 15
+"""Sweeps of each fit of the search."""
+HELD_OUT_SHARE: Final = 0.1
+"""Share of the known entries that is held out."""
+FEWEST_ENTRIES: Final = 50
+"""Fewest known entries of which some are held out."""
+MOST_ENTRIES: Final = 3_000_000
+"""Known entries that are used, at most; of a larger table, those of a sample of its rows."""
+FALLING_FACTOR: Final = 4.0
+"""Factor by which each λ that is tried is smaller than the one before."""
+MOST_TRIALS: Final = 12
+"""Values of λ that are tried, at most."""
+WORSE_TRIALS: Final = 2
+"""The search ends after so many λ in a row that are not clearly better than the best."""
+CLEAR_SHARE: Final = 1e-3
+"""Share by which the error must fall for a λ to be clearly better."""
+UNTRIED_FACTOR: Final = 1000.0
+"""If nothing can be held out, λ is so many times smaller than the one that makes B·A zero."""
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
-    """The known entries of a table, centred and scaled.
+class Penalty:
+    """λ, and how it was chosen.
 
     Fields:
-        entries: The values less the means, divided by the scales and the unit.
-        unit: The power of two that brings the values near 1, so that the result does not depend on
-            their size.
-        means: Means of the known entries of each column, in float64; zeros if not centred.
-        scales: Standard deviations of the known entries of each column, or None.
-        missing: Number of missing entries.
+        strength: λ.
+        error: Root mean square error on the held-out entries, in their unit; None if there were
+            none.
+        held: Number of entries that were held out.
+        trials: Number of λ that were tried.
     """
 
-    entries: Entries
-    unit: float
-    means: Array
-    scales: Array | None
-    missing: int
+    strength: float
+    error: float | None
+    held: int
+    trials: int
+
+    def scaled(self, factor: float) -> "Penalty":
+        """The penalty for entries that are `factor` times as large."""
+        error = None if self.error is None else self.error * factor
+        return replace(self, strength=self.strength * factor, error=error)
 
     def sentence(self) -> str:
-        """The number of missing entries, in a sentence."""
-        return missing_sentence(self.missing, self.missing + len(self.entries))
+        """The chosen λ and its error on held-out entries, in a sentence."""
+        if self.error is None:
+            return f"λ is {self.strength:.3g}: there are too few entries to choose it by."
+        return (
+            f"λ = {self.strength:.3g} is the best of {self.trials} on {self.held:,} known entries "
+            f"that were held out, which are met to {self.error:.4g} (RMSE)."
+        )
 
 
-def missing_sentence(missing: int, total: int) -> str:
-    """The number of missing entries, in a sentence for the user.
-
-    Example:
-        >>> missing_sentence(1, 4)
-        '1 of 4 entries (25.0%) is missing and was factored around.'
-    """
-    verb = "are missing and were" if missing > 1 else "is missing and was"
-    return f"{missing:,} of {total:,} entries ({missing / total:.1%}) {verb} factored around."
+def objective(strength: float, *, centre: bool) -> Observed:
+    """The objective Σ_known (W − means − B·A)² + λ(‖B‖² + ‖A‖²)."""
+    return Observed(regularization=strength, count_exponent=0, biases=centre, row_biases=False)
 
 
-def known_entries(
-    W: Matrix, *, centre: bool, scale: bool, names: tuple[str, ...] | None = None
-) -> Known:
-    """Collect the known entries of a table whose missing entries are NaN.
+def choose_penalty(entries: Entries, rank: int, *, centre: bool, randomness: Randomness) -> Penalty:
+    """Choose the λ whose factors predict a held-out tenth of the known entries best.
 
-    Args:
-        W: The table, of shape (rows, columns).
-        centre: Whether to subtract the means of the columns.
-        scale: Whether to divide the columns by their standard deviations.
-        names: Names of the columns, for messages.
-
-    Raises:
-        MatrixError: If an entry is infinite, a column has no known entry, squares leave the range
-            of float64, or the known entries exceed the memory that W may take.
+    The search starts at ‖W‖₂ over the share of known entries, for which zero factors are best, and
+    goes down by factors of four until the error no longer falls. What noise adds to singular values
+    grows with the root of the number of entries, and the returned λ is scaled in the same way.
 
     Cost:
-        One pass; 32 bytes for each known entry.
+        At most 12 fits of 15 sweeps.
     """
-    order = _by_rows(W)
-    columns = W.shape[1]
-    counts = np.bincount(order.indices, minlength=columns)
-    if not counts.all():
-        place = int(np.argmin(counts))
-        which = f"Column {place} (counted from 0)" if names is None else f"Column '{names[place]}'"
-        raise MatrixError(
-            f"{which} has no entry that is known.",
-            hint="Leave it out.",
-            code="empty-column",
+    sample = entries
+    if len(entries) > MOST_ENTRIES:
+        chosen = np.asarray(randomness.uniform(size=entries.shape[0])) < MOST_ENTRIES / len(entries)
+        sample = _part(entries, np.repeat(chosen, entries.by_rows.counts), rows=chosen)
+    held = np.asarray(randomness.uniform(size=len(sample))) < HELD_OUT_SHARE
+    if len(entries) < FEWEST_ENTRIES or not held.any():
+        strength = _largest(spectral_start(entries, 1)) / UNTRIED_FACTOR
+        return Penalty(strength=strength, error=None, held=0, trials=0)
+    train, test = _part(sample, ~held), _part(sample, held)
+    solver, tried = AlternatingLeastSquares(epochs=TRIAL_EPOCHS), dict[float, float]()
+    # computed once, since it does not depend on λ
+    start = spectral_start(train, min(rank, *train.shape))
+    strength, best = _largest(start), 0.0
+    while len(tried) < MOST_TRIALS:
+        strength /= FALLING_FACTOR
+        wanted = objective(strength, centre=centre)
+        fit = factorize(
+            train, start.rank, objective=wanted, solver=solver, start=start, certificate=False
         )
-    largest = float(np.abs(order.values).max())
-    if largest > 0 and abs(math.log10(largest)) > DECADES:
-        raise out_of_range(largest)
-    means = means_of_listed(order.indices, order.values, counts, counts)
-    around = order.values - means[order.indices]
-    squares = np.bincount(order.indices, weights=np.square(around), minlength=columns)
-    scales = deviations(squares.astype(FLOAT64), counts.astype(FLOAT64), means) if scale else None
-    values = around if centre else order.values.astype(FLOAT64)
-    if scales is not None:
-        values /= scales[order.indices]
-    # a power of two changes no digit
-    unit = _unit(values)
-    order = replace(order, values=(values / unit).astype(FLOAT32))
-    return Known(
-        entries=Entries(shape=W.shape, by_rows=order),
-        unit=unit,
-        means=means if centre else means * 0.0,
-        scales=scales,
-        missing=W.shape[0] * columns - len(order.values),
+        fitted = cast("BiasedFactors", fit.approximation)
+        left = fitted.predict(test.rows, test.columns) - test.values
+        tried[strength] = math.sqrt(float(np.mean(np.square(left))))
+        # 0 stands for no λ yet
+        if not best or tried[strength] < (1 - CLEAR_SHARE) * tried[best]:
+            best = strength
+        elif list(tried).index(best) < len(tried) - WORSE_TRIALS:
+            break
+    grown = best * math.sqrt(len(entries) / len(train))
+    return Penalty(strength=grown, error=tried[best], held=len(test), trials=len(tried))
+
+
+def spectral_start(entries: Entries, rank: int) -> Factors:
+    """The leading directions of the entries, with zeros for missing ones, as balanced factors.
+
+    They are balanced because alternating least squares moves length from one factor to the other
+    only slowly if λ is small.
+    """
+    order = entries.by_rows
+    parts = order.values.astype(FLOAT64), order.indices, order.starts
+    W = Sparse(scipy.sparse.csr_array(parts, shape=entries.shape))
+    factors = factorize(W, rank, certificate=False).factors.balance()
+    # zeros for missing entries make the matrix smaller by this share
+    share = len(entries) / (entries.shape[0] * entries.shape[1])
+    return Factors(factors.B / share**0.5, factors.A / share**0.5)
+
+
+def _largest(factors: Factors) -> float:
+    """The largest singular value; 1 if all are 0."""
+    # a λ of 0 could not be divided down
+    return float(factors.singular_values()[0]) or 1.0
+
+
+def _part(
+    entries: Entries, kept: npt.NDArray[np.bool_], rows: npt.NDArray[np.bool_] | None = None
+) -> Entries:
+    """Some of the entries, and optionally some of the rows only."""
+    order = entries.by_rows
+    before = np.concatenate([[0], np.cumsum(kept, dtype=np.int64)])[order.starts]
+    counts = np.diff(before) if rows is None else np.diff(before)[rows]
+    part = Compressed(
+        starts=np.concatenate([[0], np.cumsum(counts)]),
+        indices=order.indices[kept],
+        values=order.values[kept],
+        weights=order.weights,
     )
-
-
-def _unit(values: Array) -> float:
-    """The power of two next above the root mean square of the values; 1 if all are zero."""
-    near_one, exponent = scaled(values)
-    size = math.sqrt(float(np.mean(np.square(near_one))))
-    return 2.0 ** (exponent + int(np.frexp(size)[1]))
-
-
-def _by_rows(W: Matrix) -> Compressed:
-    """The entries that are not NaN, ordered by rows."""
-    counts: list[Any] = []
-    indices: list[Any] = []
-    values: list[Any] = []
-    found = 0
-    for native in W.row_blocks():
-        block = W.namespace.get(native)
-        known = ~np.isnan(block)
-        # raises the error that names the infinite entry
-        if not np.isfinite(np.where(known, block, 0)).all():
-            check_entries(W)
-        counts.append(known.sum(axis=1))
-        indices.append(np.nonzero(known)[1].astype(np.int32))
-        values.append(block[known])
-        found += len(indices[-1])
-        # as soon as it is certain, not after the whole table was read
-        if isinstance(W, Streamed) and PER_ENTRY * found > W.memory:
-            needed = PER_ENTRY * found * W.shape[0] / sum(map(len, counts))
-            raise MatrixError(
-                "What is known of a table with gaps is held in memory, which takes "
-                f"{needed / 1e6:.0f} MB here; {W.memory / 1e6:.0f} MB are allowed.",
-                hint=f"Give `memory={needed / 1e6:.0f}MB`, or fill the gaps.",
-                code="memory-too-small",
-            )
-    return Compressed(
-        starts=np.concatenate([[0], np.cumsum(np.concatenate(counts), dtype=np.int64)]),
-        indices=np.concatenate(indices),
-        values=np.concatenate(values),
-        weights=NONE,
-    )
+    return Entries(shape=(len(counts), entries.shape[1]), by_rows=part)
 
 
 FIRST_RANK: Final = 16
 """The first rank that is tried if a rule finds the rank; it is then doubled as often as needed."""
-ROUND: Final = 20
+ROUND_EPOCHS: Final = 20
 """Sweeps after which the factors are balanced: with a small λ, alternating least squares moves
 length from one factor to the other only slowly."""
-EPOCHS: Final = 15 * ROUND
+MOST_EPOCHS: Final = 15 * ROUND_EPOCHS
 """Sweeps of one fit, at most."""
-TOLD: Final = 64 * float(np.finfo(FLOAT32).eps)
+ROUNDING_SHARE: Final = 64 * float(np.finfo(FLOAT32).eps)
 """Components below this share of the table are within the rounding of a fit in float32."""
 
 
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Filled:
-    """The result of `around_gaps`.
-
-    Fields:
-        found: The components, in the form that `components` returns.
-        moments: The moments of the columns, with missing entries as the factors fill them.
-        penalty: λ, in the unit of the table.
-    """
-
-    found: Components
-    moments: Moments
-    penalty: Penalty
-
-
-def around_gaps(
-    known: Known,
+def fit_known(
+    known: KnownEntries,
     rule: RankRule,
     *,
     centre: bool,
@@ -198,7 +186,7 @@ def around_gaps(
     certificate: bool = True,
     seed: int | Randomness = 0,
     on_step: Callable[[Step], None] | None = None,
-) -> Filled:
+) -> tuple[Components, Moments, float]:
     """Find components from the known entries of a table, without filling in the others.
 
     Minimises Σ_known (W − means − B·A)² + λ(‖B‖² + ‖A‖²) by alternating least squares, with λ
@@ -214,9 +202,9 @@ def around_gaps(
         seed: Seed of the start and of the choice of held-out entries.
         on_step: Called with every step of the last fit.
 
-    Raises:
-        ArgumentError: If a rank is below 1.
-        MatrixError: If a rank is above min(rows, columns).
+    Returns:
+        The components in the form that `components` returns; the moments of the columns, with
+        missing entries as the factors fill them; and λ in the unit of the table.
 
     Cost:
         About 8·rank operations for each known entry and sweep; some hundred sweeps in all.
@@ -229,10 +217,10 @@ def around_gaps(
     grows, most = rule.needs_spectrum, min(entries.shape)
     rank = min(FIRST_RANK, most) if grows else rule.choose(entries.shape, dtype, None)
     check_rank(rank, most=most, what=f"a table of {entries.shape[0]} × {entries.shape[1]}")
-    penalty = chosen_penalty(entries, rank, centre=centre, randomness=randomness)
+    penalty = choose_penalty(entries, rank, centre=centre, randomness=randomness)
     # losses of steps are shown in the unit of the table too
     watched = in_units(on_step, -round(math.log2(known.unit)))
-    fitted = Fitting(entries, penalty, centre, randomness, watched)
+    fitted = Fitting(entries, penalty, centre, watched)
     # while the rank is searched no step is of the last fit
     fit = fitted.at(rank, watched=not grows)
     while grows:
@@ -247,17 +235,13 @@ def around_gaps(
     proof = _proof(entries, offset, penalty, bound=certificate).scaled(known.unit)
     penalty = penalty.scaled(known.unit)
     found = _components(known, offset, fit, proof, rule, dtype)
-    said = " ".join([known.sentence(), penalty.sentence(), found.message])
+    missing = missing_sentence(known.missing, known.missing + len(entries))
+    said = " ".join([missing, penalty.sentence(), found.message])
     scales = known.unit if known.scales is None else known.unit * known.scales
-    return Filled(
-        found=replace(found, message=said, seconds=time.perf_counter() - began),
-        moments=Moments(
-            means=known.means + offset.column_bias * scales,
-            scales=known.scales,
-            energy=found.total,
-        ),
-        penalty=penalty,
-    )
+    means = known.means + offset.column_bias * scales
+    moments = Moments(means=means, scales=known.scales, energy=found.total)
+    found = replace(found, message=said, seconds=time.perf_counter() - began)
+    return found, moments, penalty.strength
 
 
 @final
@@ -268,7 +252,6 @@ class Fitting:
     entries: Entries
     penalty: Penalty
     centre: bool
-    randomness: Randomness
     on_step: Callable[[Step], None] | None
 
     def at(
@@ -285,13 +268,13 @@ class Fitting:
                     self.entries,
                     rank,
                     objective=objective(self.penalty.strength, centre=self.centre),
-                    solver=AlternatingLeastSquares(epochs=ROUND, stop_early=True),
+                    solver=AlternatingLeastSquares(epochs=ROUND_EPOCHS, stop_early=True),
                     start=start,
                     certificate=False,
                     on_step=self.on_step if watched else None,
                 )
             history += fit.history
-            if fit.outcome is not Outcome.EPOCH_LIMIT or len(history) >= EPOCHS:
+            if fit.outcome is not Outcome.EPOCH_LIMIT or len(history) >= MOST_EPOCHS:
                 return replace(fit, history=tuple(history))
             offset = cast("BiasedFactors", fit.approximation)
             start = replace(offset, factors=offset.factors.balance())
@@ -320,11 +303,6 @@ def _centred(fit: Factorization, *, most: int) -> BiasedFactors:
     return BiasedFactors(0.0, np.zeros(len(B)), bias, Factors(B, A).truncate(most))
 
 
-def _energy(entries: Entries, squares: Array, proof: Certificate) -> float:
-    """‖W‖² with missing entries filled in."""
-    return float(squares.sum()) + _outside(entries, proof)
-
-
 def _outside(entries: Entries, proof: Certificate) -> float:
     """The squared error of all entries, if the mean over missing ones is that over known ones."""
     rows, columns = entries.shape
@@ -343,7 +321,7 @@ def _proof(
 
 
 def _components(
-    known: Known,
+    known: KnownEntries,
     offset: BiasedFactors,
     fit: Factorization,
     proof: Certificate,
@@ -362,10 +340,11 @@ def _components(
         f"{proof.error / np.sqrt(len(entries)):.4g} (RMSE)."
     )
     outcome = fit.outcome
-    if values[-1] < TOLD * np.linalg.norm(values):
+    if values[-1] < ROUNDING_SHARE * np.linalg.norm(values):
         outcome = Outcome.STALLED
+        least = ROUNDING_SHARE * values[0] * known.unit
         message += (
-            f" Those below {TOLD * values[0] * known.unit:.3g} are within the rounding of the fit: "
+            f" Those below {least:.3g} are within the rounding of the fit: "
             "scale the columns, or leave out rows and columns that are far larger than the rest."
         )
     elif outcome.grade == "short":
@@ -374,7 +353,8 @@ def _components(
         A=A.astype(dtype),
         squares=squares,
         spectrum=squares,
-        total=_energy(entries, squares, proof),
+        # ‖W‖² with missing entries filled in
+        total=float(squares.sum()) + _outside(entries, proof),
         outcome=outcome,
         message=message,
         history=tuple(record.scaled(known.unit) for record in fit.history),

@@ -1,36 +1,42 @@
 """The jobs of `eckart reduce`: reduce a table, project new rows, update a reduction."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, final
 
 import numpy as np
+import pyarrow as pa
 
 from eckart.engine import Components
 from eckart.engine.result import Grade
 from eckart.errors import MatrixError
-from eckart.files import check_output, whole_file, whole_files
-from eckart.files.rows import Companions, Table
+from eckart.files import (
+    Selection,
+    beside,
+    check_output,
+    named_path,
+    whole_file,
+    whole_files,
+)
+from eckart.files.columns import text_column
 from eckart.files.scores import check_score_suffix, score_writer
 from eckart.matrices import Matrix, Streamed
 from eckart.progress import Watch, each_step, unwatched
-from eckart.reduce.files import (
-    Picture,
-    check_model_path,
-    model_path,
-    read_reduction,
-    tables_path,
-    write_loadings,
-    write_reduction,
+from eckart.reduce import Document
+from eckart.reduce.fit import fit_pca, update
+from eckart.reduce.reduction import Reduction, check_model_path, read_reduction, write_reduction
+from eckart.reduce.table import (
+    ScoreSample,
+    missing_in,
+    missing_sentence,
+    open_matrix,
+    raw_blocks,
+    with_names,
 )
-from eckart.reduce.fit import grown, reduced
-from eckart.reduce.missing import missing_sentence
-from eckart.reduce.opening import Reading, missing_in, open_matrix, raw_blocks
-from eckart.reduce.reduction import Reduction
 
-STRONGEST: Final = 8
+LISTED_COLUMNS: Final = 8
 """Columns that are listed for each component."""
 
 
@@ -49,7 +55,7 @@ class Reduced:
         read_bytes: Bytes of numbers that one pass reads.
         notes: Notes for the user on how the table was read.
         files: Paths of the files that were written, by kind.
-        picture: A sample of the scores.
+        sample: A sample of the scores.
         command: The command line that the user typed.
         seconds: Duration of the whole job.
     """
@@ -63,7 +69,7 @@ class Reduced:
     read_bytes: int
     notes: tuple[str, ...]
     files: dict[str, str]
-    picture: Picture
+    sample: ScoreSample
     command: str
     seconds: float = 0.0
 
@@ -72,7 +78,7 @@ class Reduced:
         """The grade of the run; success if there was none."""
         return "success" if self.found is None else self.found.outcome.grade
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Document:
         """The fields and the figures of the reduction as plain numbers and text."""
         reduction = self.reduction
         shares = reduction.shares
@@ -93,7 +99,10 @@ class Reduced:
             "components": strongest(reduction),
             "spectrum": [],
             "certificate": reduction.promise(),
-            "message": _message(reduction),
+            "message": (
+                f"{reduction.rank} components hold at least {float(shares.sum()):.4%} of the "
+                f"variance of the {reduction.rows} rows they were made of."
+            ),
             "streamed": self.streamed,
             "passes": self.passes,
             "read_bytes": self.read_bytes,
@@ -109,15 +118,92 @@ class Reduced:
             document["spectrum"] = spectrum[:500].tolist()
         return document
 
-    def report_document(self) -> dict[str, Any]:
+    def report_document(self) -> Document:
         """`to_dict` with the sample of scores that the report shows."""
-        return {**self.to_dict(), "picture": self.picture.to_dict()}
+        return {**self.to_dict(), "picture": self.sample.to_dict()}
+
+
+@final
+class _Job:
+    """One run: the table that it reads, and the parts of its result."""
+
+    def __init__(self, path: Path, selection: Selection, command: str) -> None:
+        self.began = time.perf_counter()
+        self.path, self.selection, self.command = path, selection, command
+        self.missing = 0
+
+    def open(self, selection: Selection) -> Matrix:
+        """Open the table."""
+        self.table, self.W = open_matrix(self.path, selection)
+        return self.W
+
+    def blocks(self, *, counted: bool) -> Iterator[Any]:
+        """Yield the rows in blocks; missing entries are counted if they are not known yet."""
+        for block in raw_blocks(self.W):
+            self.missing += missing_in(block) if counted else 0
+            yield block
+
+    def write_scores(
+        self, path: Path, suffix: str, reduction: Reduction, *, inverse: bool, counted: bool
+    ) -> ScoreSample:
+        """The last pass: project or restore every block of rows, and write it."""
+        sample = ScoreSample(reduction.rank, self.W.shape[0])
+        names = reduction.labels if inverse else list(reduction.score_names)
+        companions, ids = self.table.companions(), self.selection.ids
+        shape = self.W.shape[0], len(names)
+        with score_writer(path, suffix, shape, names, reduction.dtype) as write:
+            for block in self.blocks(counted=counted):
+                # NaN in one score would spread over the whole restored row
+                if inverse and self.missing:
+                    raise MatrixError(
+                        f"{self.missing} of the scores are missing.",
+                        hint="Rows can be restored from whole scores only.",
+                        code="not-finite",
+                    )
+                # blocks of a stream are copies, those of a matrix in memory are not
+                may_change = isinstance(self.W, Streamed)
+                made = (
+                    reduction.restore(block)
+                    if inverse
+                    else reduction.project(block, may_change=may_change)
+                )
+                along = companions.take(len(made))
+                if not inverse:
+                    sample.add(made, along, self.selection.colour, ids)
+                write(made, None if along is None else along.select(list(ids)))
+        return sample
+
+    def result(
+        self,
+        reduction: Reduction,
+        files: dict[str, Path],
+        sample: ScoreSample,
+        found: Components | None = None,
+    ) -> Reduced:
+        """The result of the run when it ends."""
+        W, notes = self.W, self.table.notes
+        if self.missing:
+            notes = (*notes, missing_sentence(self.missing, W.shape[0] * W.shape[1]))
+        return Reduced(
+            source=str(self.path),
+            reduction=reduction,
+            found=found,
+            shape=W.shape,
+            streamed=isinstance(W, Streamed),
+            passes=self.table.passes + W.passes,
+            read_bytes=W.nbytes,
+            notes=notes,
+            files={kind: str(file) for kind, file in files.items()},
+            sample=sample,
+            command=self.command,
+            seconds=time.perf_counter() - self.began,
+        )
 
 
 def reduce_file(
     path: Path,
     output: Path,
-    reading: Reading,
+    selection: Selection,
     *,
     force: bool = False,
     command: str = "",
@@ -130,11 +216,11 @@ def reduce_file(
         path: A table or a matrix.
         output: Path of the scores: `.parquet`, `.csv`, `.tsv` or `.npy`; the loadings and the
             reduction are written beside it.
-        reading: How the table is read.
+        selection: How the table is read.
         force: Whether existing files are overwritten.
         command: The command line that the user typed.
         watch: Shows the progress of the iteration.
-        choice: The other arguments of `reduced`.
+        choice: The other arguments of `fit_pca`.
 
     Raises:
         EckartError: If the table cannot be read or reduced as requested, or a file cannot be
@@ -144,34 +230,38 @@ def reduce_file(
         Two passes over a table of up to 2048 columns, some more over a wider one. For a streamed
         table two blocks of rows are in memory, and arrays as wide as a row.
     """
-    began = time.perf_counter()
-    check_reduction_output(output, force=force, inputs=[path], beside=reading.ids)
-    table, W = open_matrix(path, reading)
-    with watch("Reducing", None) as report:
-        reduction, found = reduced(W, names=table.names, on_step=each_step(report), **choice)
+    job, suffix = _Job(path, selection, command), output.suffix.lower()
+    check_score_suffix(output, selection.ids)
     files = {
         "scores": output,
         "loadings": tables_path(output, "loadings"),
         "model": model_path(output),
     }
-    picture = Picture(reduction.rank, W.shape[0])
+    others: list[Path] = []
+    for file in files.values():
+        check_output(file, force=force, inputs=[path, *others])
+        # the outputs must differ from one another too
+        others.append(file)
+    W = job.open(selection)
+    with watch("Reducing", None) as report:
+        reduction, found = fit_pca(W, names=job.table.names, on_step=each_step(report), **choice)
     with whole_files(tuple(files.values()), force=force) as (scores, loadings, model):
-        suffix = output.suffix.lower()
-        _write_scores(scores, suffix, W, table, reduction, reading, picture)
+        sample = job.write_scores(scores, suffix, reduction, inverse=False, counted=False)
         # after the scores were written, which is a pass too
-        said = {"source": str(path), "message": found.message, "passes": table.passes + W.passes}
+        passes = job.table.passes + W.passes
         # the saved reduction tells later where it came from
+        said = {"source": str(path), "message": found.message, "passes": passes}
         reduction = replace(reduction, document=said)
         write_loadings(loadings, reduction, force=force)
         write_reduction(model, reduction, force=force)
-    return _answer(path, table, W, reduction, picture, files, command, began, found)
+    return job.result(reduction, files, sample, found)
 
 
 def project_file(
     path: Path,
     model: Path,
     output: Path,
-    reading: Reading,
+    selection: Selection,
     *,
     inverse: bool = False,
     force: bool = False,
@@ -185,187 +275,90 @@ def project_file(
     Cost:
         One pass.
     """
-    began = time.perf_counter()
-    check_score_suffix(output, reading.ids)
+    job, suffix = _Job(path, selection, command), output.suffix.lower()
+    check_score_suffix(output, selection.ids)
     check_output(output, force=force, inputs=[path, model])
     reduction = read_reduction(model)
-    names = score_names(reduction) if inverse else reduction.names
-    table, W = open_matrix(path, reading.of_names(names))
-    picture = Picture(reduction.rank, W.shape[0])
+    job.open(with_names(selection, reduction.score_names if inverse else reduction.names))
     with whole_file(output, force=force) as temporary:
-        suffix = output.suffix.lower()
-        missing = _write_scores(
-            temporary, suffix, W, table, reduction, reading, picture, inverse=inverse, counted=True
-        )
-    files = {"rows" if inverse else "scores": output}
-    return _answer(path, _noted(table, missing, W), W, reduction, picture, files, command, began)
+        sample = job.write_scores(temporary, suffix, reduction, inverse=inverse, counted=True)
+    return job.result(reduction, {"rows" if inverse else "scores": output}, sample)
 
 
 def update_file(
-    path: Path, saved: Path, output: Path, reading: Reading, *, force: bool = False,
+    path: Path,
+    saved: Path,
+    output: Path,
+    selection: Selection,
+    *,
+    force: bool = False,
     command: str = "",
-) -> Reduced:  # fmt: skip
+) -> Reduced:
     """Update a saved reduction with the rows of a table, without the rows it was made from.
 
-    Args:
-        path: Path of the new rows.
-        saved: Path of the reduction.
-        output: Path of the reduction of all rows; `saved` itself with `force`.
-        reading: How the table is read.
-        force: Whether existing files are overwritten.
-        command: The command line that the user typed.
+    The output may be the saved reduction itself, with `force`.
 
     Raises:
-        EckartError: If a file cannot be read or written, or the columns do not fit.
+        EckartError: As for `project_file`.
 
     Cost:
         One pass over the new rows.
     """
-    began = time.perf_counter()
+    job = _Job(path, selection, command)
     check_model_path(output)
     check_output(output, force=force, inputs=[path], updates=saved)
     with whole_file(output, force=force) as temporary:
         reduction = read_reduction(saved)
-        table, W = open_matrix(path, reading.of_names(reduction.names))
+        W = job.open(with_names(selection, reduction.names))
         if W.shape[1] != reduction.columns:
             # raises the error about the number of columns, which an empty table would not reach
             reduction.project(np.zeros((1, W.shape[1])))
-        missing = 0
-        for block in raw_blocks(W):
-            missing += missing_in(block)
-            reduction = grown(reduction, block)
+        for block in job.blocks(counted=True):
+            reduction = update(reduction, block)
         write_reduction(temporary, reduction, force=force)
-    # an update writes no scores, so the picture stays empty
-    picture, files = Picture(reduction.rank, W.shape[0]), {"model": output}
-    return _answer(path, _noted(table, missing, W), W, reduction, picture, files, command, began)
+    # an update writes no scores, so the sample stays empty
+    return job.result(reduction, {"model": output}, ScoreSample(reduction.rank, W.shape[0]))
 
 
-def _noted(table: Table, missing: int, W: Matrix) -> Table:
-    """Add a note of the number of missing entries to a table."""
-    if not missing:
-        return table
-    note = missing_sentence(missing, W.shape[0] * W.shape[1])
-    return replace(table, notes=(*table.notes, note))
-
-
-def _answer(
-    path: Path,
-    table: Table,
-    W: Matrix,
-    reduction: Reduction,
-    picture: Picture,
-    files: dict[str, Path],
-    command: str,
-    began: float,
-    found: Components | None = None,
-) -> Reduced:
-    """The result of a job when it ends."""
-    return Reduced(
-        source=str(path),
-        reduction=reduction,
-        found=found,
-        shape=W.shape,
-        streamed=isinstance(W, Streamed),
-        passes=table.passes + W.passes,
-        read_bytes=W.nbytes,
-        notes=table.notes,
-        files={kind: str(file) for kind, file in files.items()},
-        picture=picture,
-        command=command,
-        seconds=time.perf_counter() - began,
-    )
-
-
-def check_reduction_output(
-    output: Path, *, force: bool, inputs: Sequence[Path], beside: Sequence[str] = ()
-) -> None:
-    """Refuse an output that cannot be written, before any work.
-
-    Raises:
-        ArgumentError: If the suffix is unknown or does not allow columns beside the scores, or a
-            file exists.
-    """
-    check_score_suffix(output, beside)
-    others: list[Path] = []
-    for path in (output, tables_path(output, "loadings"), model_path(output)):
-        check_output(path, force=force, inputs=[*inputs, *others])
-        # the outputs must differ from one another too
-        others.append(path)
-
-
-def score_names(reduction: Reduction) -> tuple[str, ...]:
-    """The names of the columns of scores."""
-    return tuple(f"PC{place}" for place in range(1, reduction.rank + 1))
-
-
-def strongest(reduction: Reduction) -> list[dict[str, Any]]:
+def strongest(reduction: Reduction) -> list[Document]:
     """The columns with the largest loadings in size, for each component."""
-    names = reduction.names or tuple(map(str, range(reduction.columns)))
-    found: list[dict[str, Any]] = []
+    names = reduction.labels
+    found: list[Document] = []
     for row in reduction.A[: reduction.rank]:
-        places = np.argsort(-np.abs(row))[:STRONGEST]
+        places = np.argsort(-np.abs(row))[:LISTED_COLUMNS]
         found.append(
             {"columns": [names[p] for p in places], "loadings": [float(row[p]) for p in places]}
         )
     return found
 
 
-def _write_scores(
-    temporary: Path,
-    suffix: str,
-    W: Matrix,
-    table: Table,
-    reduction: Reduction,
-    reading: Reading,
-    picture: Picture,
-    *,
-    inverse: bool = False,
-    counted: bool = False,
-) -> int:
-    """The last pass: project or restore every block of rows, and write it.
+def model_path(output: Path) -> Path:
+    """The path of the saved reduction, beside its scores.
 
-    Returns:
-        The number of missing entries, if they are counted; else 0.
-
-    Raises:
-        MatrixError: If an entry is infinite, or a score to restore from is missing.
+    Example:
+        >>> model_path(Path("scores.parquet")).name
+        'scores.model.npz'
     """
-    missing = 0
-    names = list(score_names(reduction))
-    if inverse:
-        names = list(reduction.names or map(str, range(reduction.columns)))
-    companions: Companions = table.companions()
-    shape = W.shape[0], len(names)
-    with score_writer(temporary, suffix, shape, names, reduction.dtype) as writer:
-        for block in raw_blocks(W):
-            if counted:
-                missing += missing_in(block)
-            if inverse:
-                # NaN in one score would spread over the whole restored row
-                _check_whole(missing)
-                scores = reduction.restore(block)
-            else:
-                # blocks of a stream are copies, those of a matrix in memory are not
-                scores = reduction.project(block, may_change=isinstance(W, Streamed))
-            along = companions.take(len(scores))
-            if not inverse:
-                picture.add(scores, along, reading.colour, reading.ids)
-            writer.write(scores, None if along is None else along.select(list(reading.ids)))
-    return missing
+    return beside(output, f"{named_path(output).stem}.model.npz")
 
 
-def _check_whole(missing: int) -> None:
-    if missing:
-        raise MatrixError(
-            f"{missing} of the scores are missing.",
-            hint="Rows can be restored from whole scores only.",
-            code="not-finite",
-        )
+def tables_path(output: Path, kind: str) -> Path:
+    """The path of a table that belongs to the scores; a .csv file if the scores are an array.
+
+    Example:
+        >>> tables_path(Path("scores.npy"), "loadings").name
+        'scores.loadings.csv'
+    """
+    suffix = ".csv" if output.suffix.lower() == ".npy" else output.suffix
+    return beside(output, f"{named_path(output).stem}.{kind}{suffix}")
 
 
-def _message(reduction: Reduction) -> str:
-    kept = float(reduction.shares.sum())
-    return (
-        f"{reduction.rank} components hold at least {kept:.4%} of the variance of the "
-        f"{reduction.rows} rows they were made of."
-    )
+def write_loadings(path: Path, reduction: Reduction, *, force: bool) -> None:
+    """Write the loadings: a row for each column of the table, with a value for every component."""
+    columns, names = reduction.A[: reduction.rank].T, list(reduction.score_names)
+    beside = pa.table({"column": text_column(reduction.labels)})
+    with (
+        whole_file(path, force=force) as temporary,
+        score_writer(temporary, path.suffix.lower(), columns.shape, names, columns.dtype) as write,
+    ):
+        write(columns, beside)

@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any, Final, final
 
 import numpy as np
@@ -11,9 +12,16 @@ from eckart.arrays import FLOAT64, Array, DType
 from eckart.completion.entries import Entries
 from eckart.completion.fold_in import fold_in
 from eckart.completion.objective import Observed
-from eckart.errors import FormatError, MatrixError
+from eckart.errors import ArgumentError, FormatError, MatrixError
 from eckart.factors import Factors
+from eckart.files import whole_file
+from eckart.files.archives import read_arrays, write_arrays
+from eckart.files.writing import settle
 from eckart.matrices.moments import FAR_RATIO
+from eckart.reduce import Document
+
+ARRAYS: Final = ("A", "means", "scales", "squares", "measured", "away")
+"""The fields of a reduction that are saved as arrays, and not in its document."""
 
 
 @final
@@ -58,12 +66,22 @@ class Reduction:
     measured: Array | None = None
     whole: float | None = None
     away: Array | None = None
-    document: dict[str, Any] = field(default_factory=dict[str, Any])
+    document: Document = field(default_factory=dict[str, Any])
 
     @property
     def columns(self) -> int:
         """Number of columns of the table."""
         return self.A.shape[1]
+
+    @property
+    def labels(self) -> list[str]:
+        """Names of the columns; their positions if they have none."""
+        return list(self.names or map(str, range(self.columns)))
+
+    @property
+    def score_names(self) -> tuple[str, ...]:
+        """Names of the columns of scores."""
+        return tuple(f"PC{place}" for place in range(1, self.rank + 1))
 
     @property
     def dtype(self) -> DType:
@@ -77,7 +95,7 @@ class Reduction:
         # rounding can make the difference negative
         return math.sqrt(max(0.0, self.energy - kept))
 
-    def promise(self) -> dict[str, Any]:
+    def promise(self) -> Document:
         """The certificate for all rows the reduction was made from, also those since dropped."""
         error = self.error
         floor = None if self.floor is None else min(self.floor, error)
@@ -124,11 +142,13 @@ class Reduction:
         Args:
             X: The rows, of shape (rows, columns).
             may_change: Whether X may be overwritten, so that no copy of it is made.
-
-        Raises:
-            MatrixError: If X has another number of columns, or an entry is infinite.
         """
-        self._check_columns(X.shape[1])
+        if X.shape[1] != self.columns:
+            raise MatrixError(
+                f"The data has {X.shape[1]} columns, the reduction was made of {self.columns}.",
+                hint="Give a table with the same columns.",
+                code="shapes-differ",
+            )
         A = self.A[: self.rank]
         narrow = (A if self.scales is None else A / self.scales).astype(self.dtype)
         # subtracting the means would make a sparse X dense
@@ -180,22 +200,10 @@ class Reduction:
         more = {"scales": self.scales, "variances": self.measured, "away": self.away}
         return own | {name: array for name, array in more.items() if array is not None}
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Document:
         """The other fields of the saved reduction, as plain numbers and text."""
-        return {
-            "kind": "reduction",
-            "energy": self.energy,
-            "rows": self.rows,
-            "rank": self.rank,
-            "names": None if self.names is None else list(self.names),
-            "centred": self.centred,
-            "whitened": self.whitened,
-            "floor": self.floor,
-            "strength": self.strength,
-            "missing": self.missing,
-            "whole": self.whole,
-            "document": self.document,
-        }
+        plain = (one.name for one in fields(self) if one.name not in ARRAYS)
+        return {"kind": "reduction", **{name: getattr(self, name) for name in plain}}
 
     @property
     def ridges(self) -> Array:
@@ -226,21 +234,34 @@ class Reduction:
         # a component without variance is left as it is, not divided by 0
         return np.where(found > 0, found, 1.0)
 
-    def _check_columns(self, columns: int) -> None:
-        if columns != self.columns:
-            raise MatrixError(
-                f"The data has {columns} columns, the reduction was made of {self.columns}.",
-                hint="Give a table with the same columns.",
-                code="shapes-differ",
-            )
+
+def write_reduction(path: Path, reduction: Reduction, *, force: bool) -> None:
+    """Write a reduction to a `.npz` file."""
+    check_model_path(path)
+    with whole_file(path, force=force) as temporary:
+        write_arrays(temporary, reduction.arrays(), reduction.facts())
+
+
+def read_reduction(path: Path) -> Reduction:
+    """Read a saved reduction."""
+    check_model_path(path)
+    # a run that was killed may have left new files that are not yet in their places
+    settle(path)
+    return read_back(*read_arrays(path), path)
+
+
+def check_model_path(path: Path) -> None:
+    """Refuse a path that cannot be a saved reduction."""
+    if path.suffix.lower() != ".npz":
+        raise ArgumentError(
+            f"A reduction is an .npz file, not {path.name}.",
+            hint="eckart reduce writes it beside the scores: NAME.model.npz.",
+            code="unknown-suffix",
+        )
 
 
 def read_back(arrays: Mapping[str, Array], facts: Mapping[str, Any], path: object) -> Reduction:
-    """Make a reduction from the arrays and facts of its file.
-
-    Raises:
-        FormatError: If they are not those of a reduction, or do not fit together.
-    """
+    """Make a reduction from the arrays and facts of its file."""
     try:
         A, means, squares = arrays["A"], arrays["means"], arrays["squares"]
         names, scales, away = facts["names"], arrays.get("scales"), arrays.get("away")
@@ -281,12 +302,7 @@ def read_back(arrays: Mapping[str, Array], facts: Mapping[str, Any], path: objec
 
 
 def _number(value: Any) -> float:
-    """Check that a value of a document is a finite number of at least 0.
-
-    Raises:
-        TypeError: If it is not a number.
-        ValueError: If it is negative or not finite.
-    """
+    """Check that a value of a document is a finite number of at least 0."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{value!r} is no number")
     if not 0 <= value < math.inf:
@@ -294,7 +310,7 @@ def _number(value: Any) -> float:
     return float(value)
 
 
-LEAST: Final = 1e-6
+LEAST_RIDGE: Final = 1e-6
 """The smallest penalty: in float32 a smaller one makes no difference to none."""
 
 
@@ -305,9 +321,6 @@ def scores_of_known(around: Array, A: Array, ridges: Array) -> Array:
         around: The rows, centred and scaled, of shape (rows, columns); missing entries are NaN.
         A: The components: orthonormal rows, of shape (rank, columns).
         ridges: The penalty of each squared score, of shape (rank,), at least 0.
-
-    Raises:
-        MatrixError: If an entry is infinite.
 
     Cost:
         rank² operations for each known entry and rank³/3 for each row.
@@ -325,7 +338,7 @@ def scores_of_known(around: Array, A: Array, ridges: Array) -> Array:
     sizes = np.where(np.isnan(around), 0.0, np.abs(around)).max(axis=1, keepdims=True)
     units = np.ldexp(1.0, np.frexp(sizes)[1])  # a power of two brings each row near 1
     # with components of these lengths one penalty holds for all scores, as `fold_in` needs
-    lengths = 1 / np.sqrt(np.maximum(ridges, LEAST))[:, np.newaxis]
+    lengths = 1 / np.sqrt(np.maximum(ridges, LEAST_RIDGE))[:, np.newaxis]
     # near 1 for float32, in which rows are solved
     unit = float(np.square(lengths * A).max()) or 1.0
     near_one = (around / units)[rows, columns]

@@ -6,85 +6,24 @@ from typing import Any, Final
 import numpy as np
 import plotly.graph_objects as go
 
+from eckart.reduce import Document
+from eckart.reduce.commands import component_rows, reduce_table
 from eckart.reporting.figures import ACCENT, CURVES, FLOOR, GREY, MOST_NUMBERS, axis, styled
 from eckart.reporting.html import draw, frame, grid, origin, table
-from eckart.reporting.tables import byte_size, figure, seconds, share
-
-MOST_LINES: Final = 10
-"""Rows of the table of components; of more components the last is shown beside the first."""
-NAMED: Final = 3
-"""Columns that are named in each of these rows."""
-
-
-def component_rows(document: dict[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """The header and the rows of a table of the first components.
-
-    Args:
-        document: The result of `Reduced.to_dict()`.
-    """
-    header = ("component", "variance", "share", "together", "strongest columns")
-    lines = zip(
-        document["explained_variance"],
-        document["explained_share"],
-        document["cumulative_share"],
-        document["components"],
-        strict=True,
-    )
-    rows = [
-        (f"PC{place}", f"{variance:.4g}", f"{own:.2%}", f"{together:.2%}", strongest_words(named))
-        for place, (variance, own, together, named) in enumerate(lines, start=1)
-    ]
-    if len(rows) > MOST_LINES:
-        left = len(rows) - MOST_LINES
-        # the last component stays, since its cumulative share is that of all
-        rows = [*rows[: MOST_LINES - 1], ("…", "", "", "", f"{left} more"), rows[-1]]
-    return header, rows
-
-
-def reduce_table(document: dict[str, Any]) -> list[tuple[str, str]]:
-    """The main facts of a reduction as labels and values.
-
-    Args:
-        document: The result of `Reduced.to_dict()`.
-    """
-    proof, (rows, columns) = document["certificate"], document["shape"]
-    table = [
-        ("rows × columns", f"{rows} × {columns}"),
-        ("components", str(document["rank"])),
-        ("relative error", figure(proof["relative_error"])),
-        ("share of the optimum", share(proof.get("share_of_optimum", _share(proof)))),
-    ]
-    if document["streamed"]:
-        each = byte_size(document["read_bytes"])
-        table.append(("passes over the data", f"{document['passes']}, of {each} each"))
-    if document["seconds"]:
-        table.append(("time", seconds(document["seconds"])))
-    return table
-
-
-def strongest_words(named: dict[str, Any]) -> str:
-    """The strongest columns of a component with their signs: "+height −width"."""
-    pairs = zip(named["columns"][:NAMED], named["loadings"], strict=False)
-    return " ".join(f"{'−' if loading < 0 else '+'}{name}" for name, loading in pairs)
-
-
-def _share(proof: dict[str, Any]) -> float | None:
-    return None if proof["gap"] is None else 1 / (1 + proof["gap"])
-
 
 MOST_GROUPS: Final = 12
 """Values of a column that get a colour of their own; numbers of more values get a scale."""
-BARS: Final = 8
-NOTHING: Final = 1e-13
+MOST_BARS: Final = 8
+ROUNDING_SHARE: Final = 1e-13
 """Share of the variance up to which a component is rounding only."""
 
 
-def scree(document: dict[str, Any]) -> go.Figure:
+def scree(document: Document) -> go.Figure:
     """The scree plot: the share of the variance of every known component, and the chosen rank."""
     rank = document["rank"]
     shares = document["spectrum"] or document["explained_share"]
     # rounding would stretch a logarithmic axis by many decades
-    shares = [value if value > NOTHING else 0.0 for value in shares]
+    shares = [value if value > ROUNDING_SHARE else 0.0 for value in shares]
     positive = [value for value in shares if value > 0] or [1.0]
     # a logarithmic axis only for shares over more than a decade
     wide = max(positive) > 20 * min(positive)
@@ -120,7 +59,7 @@ def scree(document: dict[str, Any]) -> go.Figure:
     # Plotly would mark fractions of components otherwise
     every = 1 if len(shares) <= MOST_NUMBERS else None
     figure.update_xaxes(title="component", dtick=every, range=[0.5, len(shares) + 0.5])
-    look: dict[str, Any] = {"rangemode": "tozero"}
+    look: Document = {"rangemode": "tozero"}
     if wide:
         look = axis(min(positive), max(positive), wide=True)
     figure.update_yaxes({"title": "share of the variance", **look})
@@ -129,7 +68,7 @@ def scree(document: dict[str, Any]) -> go.Figure:
     return styled(figure, 380)
 
 
-def cumulative(document: dict[str, Any]) -> go.Figure:
+def cumulative(document: Document) -> go.Figure:
     """A figure of the share of the variance that the first components hold together."""
     held = document["cumulative_share"]
     figure = go.Figure(
@@ -146,7 +85,7 @@ def cumulative(document: dict[str, Any]) -> go.Figure:
     return styled(figure, 380)
 
 
-def scatter(document: dict[str, Any]) -> go.Figure | None:
+def scatter(document: Document) -> go.Figure | None:
     """A figure of the rows by their first two scores, coloured by a column if there is one."""
     picture = document["picture"]
     points = np.asarray(picture["points"])
@@ -179,10 +118,10 @@ def scatter(document: dict[str, Any]) -> go.Figure | None:
     return figure.update_layout(showlegend=legend)
 
 
-def loadings(document: dict[str, Any], place: int) -> go.Figure:
+def loadings(document: Document, place: int) -> go.Figure:
     """A bar chart of the strongest columns of one component."""
     named = document["components"][place]
-    columns, weights = named["columns"][:BARS][::-1], named["loadings"][:BARS][::-1]
+    columns, weights = named["columns"][:MOST_BARS][::-1], named["loadings"][:MOST_BARS][::-1]
     figure = go.Figure(
         go.Bar(
             x=weights,
@@ -202,7 +141,7 @@ def loadings(document: dict[str, Any], place: int) -> go.Figure:
     return figure.update_layout(margin={"t": 40}, showlegend=False)
 
 
-def _groups(picture: dict[str, Any], count: int) -> list[tuple[str, Any, dict[str, Any]]]:
+def _groups(picture: Document, count: int) -> list[tuple[str, Any, Document]]:
     """Groups of points with name, mask and marker: one group, one for each value, or a scale."""
     colours, everything = picture["colours"], np.ones(count, bool)
     if not colours:
@@ -229,11 +168,11 @@ def _escaped(text: str) -> str:
     return str(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-DRAWN: Final = 6
+DRAWN_COMPONENTS: Final = 6
 """Components whose strongest columns have a figure, at most."""
 
 
-def reduce_page(document: dict[str, Any]) -> str:
+def reduce_page(document: Document) -> str:
     """The HTML report of a reduction.
 
     Args:
@@ -246,7 +185,7 @@ def reduce_page(document: dict[str, Any]) -> str:
     points = scatter(document)
     drawn = "".join(
         f'<div class="card">{draw(loadings(document, place))}</div>'
-        for place in range(min(DRAWN, document["rank"]))
+        for place in range(min(DRAWN_COMPONENTS, document["rank"]))
     )
     notes = "".join(f"<p>{escape(note)}</p>" for note in document["notes"])
     header, lines = component_rows(document)
@@ -278,7 +217,7 @@ def reduce_page(document: dict[str, Any]) -> str:
     )
 
 
-def _origin(document: dict[str, Any]) -> str:
+def _origin(document: Document) -> str:
     """The section on how to run it again: the command, and the recipe if a run found components."""
     if "recipe" not in document:
         return f"<h2>Run it again</h2><pre>{escape(document['command'])}</pre>"

@@ -7,7 +7,6 @@ from functools import partial
 from typing import ClassVar, Final, final
 
 import numpy as np
-from scipy.special import gammaincinv
 
 from eckart.arrays import Array, Randomness
 from eckart.errors import ArgumentError, MatrixError
@@ -233,6 +232,8 @@ def _probes(predicted: float, cases: int) -> int | None:
 
 def _chi_square_quantile(count: int, cases: int) -> float:
     """Quantile x: one of `cases` χ² of `count` degrees of freedom is below x with chance 10⁻⁶."""
+    from scipy.special import gammaincinv  # takes long to import, and small matrices need none
+
     return 2 * float(gammaincinv(count / 2, FAILURE_PROBABILITY / cases))
 
 

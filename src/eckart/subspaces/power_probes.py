@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Final, final
 
 import numpy as np
-from scipy.special import gammaincinv
 
 from eckart.arrays import FLOAT64, Array
 from eckart.matrices import Matrix
@@ -206,6 +205,8 @@ class PowerProbes:
         j = self._products
         # 2^j courses: after each product random directions may have joined or not
         allowed = PROBES_SHARE * FAILURE_PROBABILITY / (j * (j + 1) * 2.0**j)
+        from scipy.special import gammaincinv  # takes long to import, and small matrices need none
+
         # the quantile of χ² with p degrees of freedom
         surely = 2 * float(gammaincinv(self.count / 2, allowed))
         squared = float(np.linalg.eigvalsh(self._gram(W))[-1]) / surely

@@ -26,9 +26,8 @@ from eckart.checkpoints.peft.scaling import Scaling, check_plain, flag, scaling_
 from eckart.checkpoints.peft.writer import CONFIGURATION, DTYPES, TENSORS, AdapterDType
 from eckart.checkpoints.safetensors_file import read_header
 from eckart.errors import ArgumentError, EckartError, FormatError
-from eckart.files.documents import read_object
-from eckart.files.tensors import opened, tensor_of
-from eckart.files.whole import damaged, read_steadily, reading
+from eckart.files.archives import open_tensors, read_tensor
+from eckart.files.reading import damaged, read_object, read_steadily, reading
 
 _MARK: Final = ".lora_"
 _BENEATH: Final = ".base_layer."
@@ -161,8 +160,8 @@ def _tensors(path: Path) -> dict[str, Tensor]:
             code="pickled",
         )
     read_header(path)  # it recognises a pointer of Git LFS, which the library calls damaged
-    with reading(path), opened(path) as file:
-        return {name: tensor_of(file, name, path) for name in file.keys()}  # noqa: SIM118 the handle is no dict
+    with reading(path), open_tensors(path) as file:
+        return {name: read_tensor(file, name, path) for name in file.keys()}  # noqa: SIM118 the handle is no dict
 
 
 def _sorted(

@@ -10,7 +10,7 @@ from typing import Any, Final, cast, final
 
 from eckart.checkpoints.peft.experts import GATE_UP, expert_of, live_name
 from eckart.errors import FormatError
-from eckart.files.whole import damaged
+from eckart.files.reading import damaged
 
 MOST: Final = 4
 """Unbounded repetitions that a pattern may have: names are short, so their cost stays small."""

@@ -1,14 +1,14 @@
 """The meaning of a cell of text: a number, a missing value, or a word."""
 
 import re
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pyarrow import compute
 
-pc: Final[Any] = compute  # its functions are made when it is imported, which no type checker sees
+from eckart.files.columns import pc
+from eckart.files.records import ArrowColumn
 
 _WORDS: Final = (
     "NA", "N/A", "#N/A", "#NA", "#N/A N/A", "<NA>", "NaN", "-NaN", "NULL", "Null", "None",
@@ -18,12 +18,10 @@ MISSING: Final = frozenset(
     ("", *(cased for word in _WORDS for cased in (word, word.lower(), word.upper())))
 )
 """The words that pandas reads as a missing value, in upper and lower case too."""
-
 _DIGITS: Final = r"(?:[0-9]+\.?[0-9]*|\.[0-9]+)"
 _NUMBER: Final = rf"[+-]?(?:{_DIGITS}(?:[eE][+-]?[0-9]+)?|(?i:inf|infinity|nan))"
 _COMMA: Final = r"[+-]?(?:[0-9]+,[0-9]*|,[0-9]+)(?:[eE][+-]?[0-9]+)?"
 _POINT: Final = r"[+-]?(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
-
 _GROUPED: Final = (
     r"D+(?:[.,]D*)?|[.,]D+"
     r"|D{1,3}(?:[,'’_\x{a0}\x{2009}\x{202f}]D{3})+(?:\.D*)?|D{1,3}(?:[. ]D{3})+,D+"
@@ -95,17 +93,17 @@ def is_meant(cell: str, decimal: str = ".") -> bool:
     return plain or _IS_GROUPS.fullmatch(cell.strip()) is not None
 
 
-def commas(column: Any) -> int:
+def commas(column: ArrowColumn) -> int:
     """The number of cells in a column of text that are numbers with a decimal comma."""
     return _count(_matches(pc.utf8_trim_whitespace(column), _COMMA))
 
 
-def points(column: Any) -> int:
+def points(column: ArrowColumn) -> int:
     """The number of cells in a column of text that are numbers with a decimal point."""
     return _count(_matches(pc.utf8_trim_whitespace(column), _POINT))
 
 
-def odd_and_marks(column: Any) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+def odd_and_marks(column: ArrowColumn) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
     """Masks of the cells for which `is_odd` holds, and of those for which `is_mark` holds."""
     trimmed = pc.utf8_trim_whitespace(column)
     odd, marks = (
@@ -115,13 +113,13 @@ def odd_and_marks(column: Any) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bo
     return odd, marks
 
 
-def with_odd_blanks(column: Any) -> int:
+def with_odd_blanks(column: ArrowColumn) -> int:
     """The number of cells with surrounding blanks that Arrow does not strip by itself."""
     plain = pc.utf8_trim(column, characters=" \t")  # the blanks that Arrow strips
     return _count(pc.not_equal(plain, pc.utf8_trim_whitespace(column)))
 
 
-def numbers(column: Any, decimal: str = ".") -> tuple[Any, Any]:
+def numbers(column: ArrowColumn, decimal: str = ".") -> tuple[ArrowColumn, ArrowColumn]:
     """The numbers of a column of text, null where there is none, and a mask of its words.
 
     Example:
@@ -141,10 +139,10 @@ def numbers(column: Any, decimal: str = ".") -> tuple[Any, Any]:
     return found, pc.and_(known, pc.invert(right))
 
 
-def _matches(column: Any, pattern: str) -> Any:
+def _matches(column: ArrowColumn, pattern: str) -> ArrowColumn:
     return pc.match_substring_regex(column, f"^(?:{pattern})$")
 
 
-def _count(mask: Any) -> int:
+def _count(mask: ArrowColumn) -> int:
     # the sum over an empty array is null
     return int(pc.sum(mask).as_py() or 0)

@@ -8,20 +8,36 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, final
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv as arrow_csv
 
+from eckart.arrays import FLOAT64, Array
 from eckart.errors import FormatError, MatrixError
-from eckart.files.text.cells import MISSING, commas, is_mark, is_number, is_odd, points
+from eckart.files.columns import numbers as as_floats
+from eckart.files.columns import pc
+from eckart.files.reading import damaged
+from eckart.files.records import ArrowColumn, ArrowTable, ArrowType
+from eckart.files.text.cells import (
+    MISSING,
+    commas,
+    is_mark,
+    is_number,
+    is_odd,
+    numbers,
+    odd_and_marks,
+    points,
+    with_odd_blanks,
+)
 from eckart.files.text.sample import Sample, cut_records
 from eckart.files.text.stream import SEPARATOR, Utf8, opened_text
-from eckart.files.whole import damaged
 
-BLOCK: Final = 2**18
+BLOCK_BYTES: Final = 2**18
 """Bytes of a block, at least."""
-ROWS: Final = 8
+LONGEST_LINES: Final = 8
 """A block holds at least so many times the longest line that was seen."""
-WIDE: Final = 500
+WIDE_COLUMNS: Final = 500
 """Columns from which the time of Arrow depends on their number more than on that of the cells."""
 
 
@@ -35,7 +51,7 @@ class Flat:
         shape: Number of rows and of columns.
     """
 
-    cells: Any
+    cells: ArrowColumn
     shape: tuple[int, int]
 
 
@@ -55,48 +71,41 @@ class TextRows:
         passes: Number of passes over the rows that were begun.
     """
 
-    def __init__(self, sample: Sample, *, header: bool, least: int = BLOCK) -> None:
+    def __init__(self, sample: Sample, *, header: bool, least: int = BLOCK_BYTES) -> None:
         self.sample = sample
         self.header = header
-        self.block = max(least, ROWS * sample.longest)
+        self.block = max(least, LONGEST_LINES * sample.longest)
         self.encoding = sample.encoding
         self.decimal = sample.decimal
         self.passes = 0
 
-    def batches(self, types: Mapping[int, Any], *, as_written: bool = False) -> Iterator[Any]:
+    def batches(
+        self, types: Mapping[int, ArrowType], *, as_written: bool = False
+    ) -> Iterator[ArrowTable]:
         """Yield batches of some columns, named by their positions, from the first row on.
 
         Args:
             types: Arrow types by position of the column.
             as_written: Whether text is given as it stands; otherwise a missing value becomes null,
                 unless a word such as NA is in quotes.
-
-        Raises:
-            FormatError: If a row has another number of cells, or a quote is not closed.
-            pa.ArrowInvalid: If a cell is not of the type of its column.
         """
         self.passes += 1
         options = self._options(types, as_written)
         for lines in self._blocks():
             yield from self._parsed(lines, options)
 
-    def pieces(self, types: Mapping[int, Any]) -> Iterator[Any]:
-        """Yield batches of all columns; of a wide table `Flat` cells, which is faster.
-
-        Raises:
-            FormatError: In the cases of `batches`.
-            pa.ArrowInvalid: In the cases of `batches`.
-        """
+    def pieces(self, types: Mapping[int, ArrowType]) -> Iterator[ArrowTable | Flat]:
+        """Yield batches of all columns; of a wide table `Flat` cells, which is faster."""
         self.passes += 1
         options = self._options(types, as_written=False)
         for lines in self._blocks():
             # quotes would hide delimiters, so only blocks without quotes are split here
-            if self.sample.width >= WIDE and b'"' not in lines:
+            if self.sample.width >= WIDE_COLUMNS and b'"' not in lines:
                 yield self._flat(lines)
             else:
                 yield from self._parsed(lines, options)
 
-    def _parsed(self, lines: bytes, options: dict[str, Any]) -> list[Any]:
+    def _parsed(self, lines: bytes, options: dict[str, Any]) -> list[ArrowTable]:
         """The batches that Arrow makes of a block; an error of the width names its line."""
         keys = [str(position) for position in range(self.sample.width)]
         # one block for Arrow, since the lines end where a row ends
@@ -193,7 +202,7 @@ class TextRows:
                 if cells and line > skipped:
                     yield cells, line
 
-    def _options(self, types: Mapping[int, Any], as_written: bool) -> dict[str, Any]:
+    def _options(self, types: Mapping[int, ArrowType], as_written: bool) -> dict[str, Any]:
         """The options with which Arrow reads these columns."""
         double = self.sample.delimiter == "::"
         return {
@@ -256,7 +265,7 @@ class TextRows:
         )
 
 
-def one_column(lines: bytes, decimal: str = ".") -> Any:
+def one_column(lines: bytes, decimal: str = ".") -> ArrowColumn:
     """Lines as one Arrow array: of numbers, or of text if one of them is no number."""
     options: dict[str, Any] = {
         "read_options": arrow_csv.ReadOptions(column_names=["0"], block_size=len(lines) + 1),
@@ -285,3 +294,66 @@ def _outside(quoted: re.Pattern[bytes], text: bytes, end: int) -> tuple[int, int
             before = text.rfind(b"\n", 0, match.start()), text.rfind(b"\r", 0, match.start())
             end = max(before) + 1
     return end, open_at
+
+
+@final
+class CellCounts:
+    """Counts of the kinds of cells in each column.
+
+    Fields:
+        plain: Whether Arrow reads the column as numbers by itself.
+        numbers: Number of cells that are numbers.
+        words: Number of cells that are neither numbers nor missing.
+        doubtful: Number of words that are surely meant as numbers.
+        marks: Number of words that have neither letters nor digits.
+        held: Number of cells that Arrow does not read as missing.
+    """
+
+    def __init__(self, plain: list[bool]) -> None:
+        self.plain = np.array(plain, np.bool_)
+        self.numbers, self.words, self.doubtful, self.marks, self.held = np.zeros(
+            (5, len(plain)), np.int64
+        )
+
+    def add(self, piece: ArrowTable | Flat, decimal: str) -> None:
+        """Count the cells of a batch, or of a `Flat` piece of a wide table."""
+        if isinstance(piece, Flat):
+            values, words = flat_values(piece, decimal)
+            known = ~np.isnan(values)
+            self.numbers += known.sum(axis=0)
+            self.words += words.sum(axis=0)
+            self.held += (known | words).sum(axis=0)
+            if words.any():
+                kinds = np.zeros((2, *piece.shape), np.bool_)
+                kinds[:, words] = odd_and_marks(piece.cells.filter(pa.array(words.ravel())))
+                self.doubtful += kinds[0].sum(axis=0)
+                self.marks += kinds[1].sum(axis=0)
+            return
+        for place, column in enumerate(piece.columns):
+            held = len(column) - column.null_count
+            self.held[place] += held
+            # a batch whose column is plain was read as numbers, so what is not null is a number
+            if self.plain[place]:
+                self.numbers[place] += held
+                continue
+            found, words = numbers(column, decimal)
+            self.numbers[place] += len(found) - found.null_count
+            self.words[place] += pc.sum(words).as_py() or 0
+            odd, marks = odd_and_marks(column.filter(words))
+            self.doubtful[place] += odd.sum()
+            self.marks[place] += marks.sum()
+            self.held[place] += with_odd_blanks(column)
+
+    def end(self) -> None:
+        """Find the columns that Arrow reads by itself: it knows missing values without blanks."""
+        self.plain |= self.numbers == self.held
+
+
+def flat_values(piece: Flat, decimal: str) -> tuple[Array, npt.NDArray[np.bool_]]:
+    """The numbers of a piece, and a mask of its words."""
+    if pa.types.is_string(piece.cells.type):
+        found, words = numbers(piece.cells, decimal)
+        mask = np.asarray(words.to_numpy(zero_copy_only=False), np.bool_)
+    else:
+        found, mask = piece.cells, np.zeros(piece.shape, np.bool_)
+    return as_floats(found, FLOAT64).reshape(piece.shape), mask.reshape(piece.shape)

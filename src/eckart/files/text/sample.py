@@ -11,22 +11,22 @@ from pathlib import Path
 from typing import Any, Final, final
 
 from eckart.errors import MatrixError
+from eckart.files.reading import damaged
 from eckart.files.text.cells import has_comma, has_point, is_number
 from eckart.files.text.stream import SEPARATOR, joined, opened_text
-from eckart.files.whole import damaged
 
 DELIMITERS: Final = ("::", "\t", "|", ";", ",")
 """Delimiters to try; of several that fit equally well the first is taken."""
-RECORDS: Final = 200
+MOST_RECORDS: Final = 200
 """The most records from which the dialect is judged."""
-FEWEST: Final = 8
+FEWEST_LINES: Final = 8
 """The fewest lines that are read, however long they are."""
 COMMENT: Final = ("#", "%", "sep=")
 """How lines before a table begin; `sep=` is the line that spreadsheets write."""
-CHARACTERS: Final = 2**16
+FIRST_CHARACTERS: Final = 2**16
 """Characters that are read first."""
-LONGEST: Final = 2**28
-"""Characters after which no more are read, even if they hold fewer than `FEWEST` lines."""
+MOST_CHARACTERS: Final = 2**28
+"""Characters after which no more are read, even if they hold fewer than `FEWEST_LINES` lines."""
 
 
 @final
@@ -113,12 +113,7 @@ class Sample:
 
 
 def read_sample(path: Path) -> Sample:
-    """Read the first lines of a text file and find its dialect.
-
-    Raises:
-        FormatError: If the file is no text.
-        MatrixError: If the file is empty.
-    """
+    """Read the first lines of a text file and find its dialect."""
     text, whole, encoding = _beginning(path)
     lines = io.StringIO(text, newline="").readlines()
     lines = lines if whole else lines[:-1] or lines  # the last line may be cut off
@@ -144,11 +139,7 @@ def read_sample(path: Path) -> Sample:
 
 
 def cut_records(lines: Iterable[str], delimiter: str) -> Iterator[tuple[list[str], int]]:
-    """Yield the cells of every record of some lines, and the number of its last line.
-
-    Raises:
-        csv.Error: If a line cannot be split.
-    """
+    """Yield the cells of every record of some lines, and the number of its last line."""
     with _any_length():
         one, quoting = delimiter, csv.QUOTE_MINIMAL
         if delimiter == "::":
@@ -165,8 +156,8 @@ def _beginning(path: Path) -> tuple[str, bool, str]:
     """The first lines of a file, whether they are the whole file, and their encoding."""
     raw, file = opened_text(path)
     with file:
-        text = file.read(CHARACTERS)
-        while len(text) < LONGEST and text.count("\n") + text.count("\r") < FEWEST:
+        text = file.read(FIRST_CHARACTERS)
+        while len(text) < MOST_CHARACTERS and text.count("\n") + text.count("\r") < FEWEST_LINES:
             more = file.read(3 * len(text))  # fourfold growth, so that long lines take few reads
             if not more:
                 break
@@ -247,7 +238,7 @@ def _records(
             used = count + line
             if any(cells):
                 found.append(Record(cells=cells, line=used, end=ended))
-            if len(found) == RECORDS:
+            if len(found) == MOST_RECORDS:
                 return found
     except csv.Error as error:
         raise damaged(path, error) from error

@@ -9,7 +9,7 @@ from typing import Any, Final, final
 import pyarrow as pa
 
 from eckart.errors import FormatError
-from eckart.files.whole import damaged
+from eckart.files.reading import damaged
 
 MARKS: Final = (
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -24,7 +24,7 @@ WINDOWS: Final = {
     if byte not in (0x81, 0x8D, 0x8F, 0x90, 0x9D)
 }  # fmt: skip
 """Characters of Windows-1252 for the control codes of latin-1, which no text uses: €, ’, –."""
-PIECE: Final = 2**20
+PIECE_BYTES: Final = 2**20
 """Bytes that are read from the file at once."""
 SEPARATOR: Final = b"\x1f"
 """The unit separator, which replaces `::`: Arrow and csv split at a single character only."""
@@ -72,11 +72,7 @@ class Utf8(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any, /) -> int:
-        """Fill `buffer` with the next bytes and return their number; 0 at the end.
-
-        Raises:
-            FormatError: If the file is no text.
-        """
+        """Fill `buffer` with the next bytes and return their number; 0 at the end."""
         view = memoryview(buffer)
         while not self._ready and not self._ended:
             text = self._next()
@@ -95,7 +91,7 @@ class Utf8(io.RawIOBase):
 
     def _next(self) -> bytes:
         """The next piece of the file as UTF-8."""
-        raw: bytes = self._file.read(PIECE)
+        raw: bytes = self._file.read(PIECE_BYTES)
         self._ended = not raw
         raw, self._raw = self._raw + raw, b""
         # most pieces are ASCII, which is UTF-8 as it stands
@@ -172,4 +168,4 @@ def opened_text(path: Path) -> tuple[Utf8, io.TextIOWrapper]:
     """The bytes of a file as UTF-8, and the text over them with its line ends unchanged."""
     raw = Utf8(path)
     # newline="" keeps the line ends, so that numbers of bytes stay right
-    return raw, io.TextIOWrapper(io.BufferedReader(raw, PIECE), encoding="utf-8", newline="")
+    return raw, io.TextIOWrapper(io.BufferedReader(raw, PIECE_BYTES), encoding="utf-8", newline="")

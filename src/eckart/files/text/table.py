@@ -3,21 +3,19 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias, final
+from typing import Final, Literal, TypeAlias, final
 
 import pyarrow as pa
 import pyarrow.csv as arrow_csv
-from pyarrow import compute
 
+from eckart.files.columns import pc
+from eckart.files.records import ArrowColumn, ArrowTable, ArrowType
 from eckart.files.text.cells import MISSING, is_missing, is_number, numbers
 from eckart.files.text.reader import TextRows
 from eckart.files.text.sample import Sample, read_sample
 
 Kind: TypeAlias = Literal["id", "number", "time", "text"]
-
-pc: Final[Any] = compute  # its functions are made when it is imported, which no type checker sees
-
-BLOCK: Final = 2**23
+BLOCK_BYTES: Final = 2**23
 """Bytes of text that are read at once."""
 
 
@@ -48,16 +46,13 @@ def text_head(path: Path, known: frozenset[str]) -> TableHead:
     Args:
         path: The file.
         known: Names that a header would hold, in lower case and without punctuation.
-
-    Raises:
-        MatrixError: If the file is empty.
     """
     sample = read_sample(path)
     header = any(plain(cell) in known for cell in sample.names) or _stands_above(sample)
     return TableHead(
         names=tuple(sample.names) if header else None,
         width=sample.width,
-        text=TextRows(sample, header=header, least=BLOCK),
+        text=TextRows(sample, header=header, least=BLOCK_BYTES),
         notes=tuple(sample.notes()),
     )
 
@@ -72,35 +67,27 @@ def plain(name: str) -> str:
     return "".join(letter for letter in name.lower() if letter.isalnum())
 
 
-def text_columns(rows: TextRows, wanted: Mapping[int, Kind]) -> Any:
+def text_columns(rows: TextRows, wanted: Mapping[int, Kind]) -> ArrowTable:
     """Read some columns of a text file as an Arrow table, named by their positions.
 
     Args:
         rows: Rows of the table, from `text_head`.
         wanted: Positions of the columns and the kind of each.
-
-    Raises:
-        FormatError: If the file is damaged, or a row has another number of cells.
-        MatrixError: If a cell in a column of numbers is no number.
     """
-    fast, plain_text = _types(rows.sample, wanted, header=rows.header), _as_text(wanted)
+    types = _types(rows.sample, wanted, header=rows.header)
     try:
-        return _converted(rows, _together(rows.batches(fast), fast), wanted)
+        return _converted(rows, _together(rows.batches(types), types), wanted)
     except pa.ArrowInvalid:  # such as decimal commas, or blanks that Arrow does not strip
-        rows.find_decimal(_numbers_in(wanted))
-        return _converted(rows, _together(rows.batches(plain_text), plain_text), wanted)
+        types = _types_of_text(rows, wanted)
+        return _converted(rows, _together(rows.batches(types), types), wanted)
 
 
-def text_blocks(rows: TextRows, wanted: Mapping[int, Kind]) -> Iterator[Any]:
+def text_blocks(rows: TextRows, wanted: Mapping[int, Kind]) -> Iterator[ArrowTable]:
     """Read columns as `text_columns` does, but yield one block of lines at a time.
 
     The type of a column of times is that of its block. If a cell is not of the type with which its
     column begins, the table is read again as text, and the rows that were yielded already are
     skipped.
-
-    Raises:
-        FormatError: In the cases of `text_columns`, when the block in question is reached.
-        MatrixError: In the cases of `text_columns`.
 
     Cost:
         Memory for a block of 8 MB of text and for its columns.
@@ -112,8 +99,8 @@ def text_blocks(rows: TextRows, wanted: Mapping[int, Kind]) -> Iterator[Any]:
             yield _converted(rows, pa.Table.from_batches([batch]), wanted)
         return
     except pa.ArrowInvalid:
-        rows.find_decimal(_numbers_in(wanted))
-    for batch in rows.batches(_as_text(wanted)):
+        types = _types_of_text(rows, wanted)
+    for batch in rows.batches(types):
         # rows of an earlier block were yielded in the first attempt
         fresh = batch.slice(max(0, given - passed))
         passed += batch.num_rows
@@ -133,9 +120,9 @@ def _stands_above(sample: Sample) -> bool:
     return False
 
 
-def _types(sample: Sample, wanted: Mapping[int, Kind], *, header: bool) -> dict[int, Any]:
+def _types(sample: Sample, wanted: Mapping[int, Kind], *, header: bool) -> dict[int, ArrowType]:
     """The types with which Arrow reads the columns in the first attempt."""
-    types = {**_as_text(wanted)}
+    types: dict[int, ArrowType] = dict.fromkeys(wanted, pa.string())
     for position, kind in wanted.items():
         if kind == "id":
             # most tables repeat their ids, and a dictionary holds each of them once
@@ -149,28 +136,21 @@ def _types(sample: Sample, wanted: Mapping[int, Kind], *, header: bool) -> dict[
     return types
 
 
-def _as_text(wanted: Mapping[int, Kind]) -> dict[int, Any]:
-    """The types for the second attempt, in which every column is text."""
+def _types_of_text(rows: TextRows, wanted: Mapping[int, Kind]) -> dict[int, ArrowType]:
+    """The types for the second attempt, in which every column is text; finds the decimal mark."""
+    rows.find_decimal([position for position, kind in wanted.items() if kind == "number"])
     return dict.fromkeys(wanted, pa.string())
 
 
-def _numbers_in(wanted: Mapping[int, Kind]) -> list[int]:
-    return [position for position, kind in wanted.items() if kind == "number"]
-
-
-def _together(batches: Iterator[Any], types: Mapping[int, Any]) -> Any:
+def _together(batches: Iterator[ArrowTable], types: Mapping[int, ArrowType]) -> ArrowTable:
     """All batches as one table, which has its columns even if there is no batch."""
     schema = pa.schema([(str(position), kind) for position, kind in types.items()])
     return pa.Table.from_batches(list(batches), schema)
 
 
-def _converted(rows: TextRows, table: Any, wanted: Mapping[int, Kind]) -> Any:
-    """The columns of a table, each converted to its kind.
-
-    Raises:
-        MatrixError: If a cell in a column of numbers is no number.
-    """
-    columns: dict[str, Any] = {}
+def _converted(rows: TextRows, table: ArrowTable, wanted: Mapping[int, Kind]) -> ArrowTable:
+    """The columns of a table, each converted to its kind."""
+    columns: dict[str, ArrowColumn] = {}
     for (position, kind), column in zip(wanted.items(), table.columns, strict=True):
         found = column
         if kind == "id":
@@ -191,7 +171,7 @@ def _converted(rows: TextRows, table: Any, wanted: Mapping[int, Kind]) -> Any:
 _ID: Final = pa.dictionary(pa.int32(), pa.string())
 
 
-def _id(chunk: Any) -> Any:
+def _id(chunk: ArrowColumn) -> ArrowColumn:
     """Ids without surrounding blanks; a blank id is missing."""
     coded = chunk if pa.types.is_dictionary(chunk.type) else chunk.dictionary_encode()
     trimmed = pc.utf8_trim_whitespace(coded.dictionary)
@@ -203,7 +183,7 @@ def _id(chunk: Any) -> Any:
     return pc.if_else(blank, pa.scalar(None, pa.string()), words).dictionary_encode().cast(_ID)
 
 
-def _time(column: Any) -> Any:
+def _time(column: ArrowColumn) -> ArrowColumn:
     """Times in the type that Arrow infers: integers, floats, dates, or text."""
     # Arrow infers types only while it parses, so the cells are written as lines and read again
     cells = pc.fill_null(pc.utf8_trim_whitespace(column), "").combine_chunks()
@@ -220,7 +200,7 @@ def _time(column: Any) -> Any:
     ).column(0)
 
 
-def _with_points(column: Any) -> Any:
+def _with_points(column: ArrowColumn) -> ArrowColumn:
     """The column with decimal points for decimal commas, if all of its cells are numbers."""
     _, words = numbers(column, ",")
     return column if pc.any(words).as_py() else pc.replace_substring(column, ",", ".")

@@ -1,4 +1,8 @@
-"""Workplaces: the folder beside an output in which it is made, and the step that replaces it."""
+"""Outputs that are written whole or not at all, in a workplace beside them.
+
+A workplace is a folder beside an output in which the output is made; one step then replaces the
+old output.
+"""
 
 import errno
 import fcntl
@@ -11,13 +15,14 @@ import time
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Final
 
-from eckart.errors import StorageError
+from eckart.errors import EckartError, StorageError
+from eckart.files.outputs import check_free, check_kind, located, mark
+from eckart.files.reading import check_utf8, refused
 
-PATIENCE: Final = 60.0
+PATIENCE_SECONDS: Final = 60.0
 """Seconds that a run waits for another run that writes the same output."""
-
 LOCK: Final = "lock"
 NEW: Final = "new"
 OLD: Final = "old"
@@ -25,17 +30,101 @@ TOGETHER: Final = "together"
 """A file that lists outputs which belong together; it exists from when all are made until all are
 in place.
 """
-
 DRAFT: Final = "together.new"
 """The list while it is written; it is renamed when it is complete, so that no run reads half."""
 NAME: Final = re.compile(r"(?!\.\.?$)[^/\0]+", re.DOTALL)
 """The name of a file in the same folder, and no path to another one."""
-
 EXCHANGE: Final = 2
 """The flag RENAME_EXCHANGE of renameat2."""
-
 FROM_HERE: Final = -100
 """The constant AT_FDCWD, which stands for the current folder in a system call."""
+
+
+@contextmanager
+def whole_file(path: Path, *, force: bool = True) -> Generator[Path, None, None]:
+    """Give a free path to write a file or a folder to, and put the result in the place of `path`.
+
+    Whatever goes wrong, `path` is either what it was before or the whole new content. Runs that
+    write the same output take turns. A folder gets a marker that lists its files, by which a later
+    run recognises that it may replace the folder. If `path` is a link, its target is updated.
+
+    Raises:
+        EckartError: As for `whole_files`.
+    """
+    with whole_files((path,), force=force) as (temporary,):
+        yield temporary
+
+
+@contextmanager
+def whole_files(
+    paths: Sequence[Path], *, force: bool = True
+) -> Generator[tuple[Path, ...], None, None]:
+    """Give a free path for each of several files of one folder that belong together.
+
+    When all are made, each is put in place as `whole_file` does it, the first one last. If a run is
+    killed in between, the next run that writes or reads one of the files with eckart replaces the
+    rest; until then other programs see old files beside new ones.
+
+    Args:
+        paths: The outputs; the first is the one that the others accompany.
+        force: Whether existing outputs may be replaced, as `check_output` allows.
+
+    Raises:
+        ArgumentError: In the cases of `check_output`, if something was created at a path since.
+        StorageError: If the system refuses, or another run keeps writing to one of them.
+    """
+    targets = [located(path) for path in paths]
+    try:
+        with workplaces(targets) as made:
+            for path in paths:
+                check_free(path, force=force)
+            yield made
+            for path, temporary in zip(paths, made, strict=True):
+                if temporary.is_dir():
+                    mark(temporary)
+                # checked again: something may have appeared there while the output was made
+                check_free(path, force=force)
+                check_kind(path, is_folder=temporary.is_dir())
+            put_together(made, targets)
+    except UnicodeEncodeError as error:
+        for path in paths:
+            check_utf8(path, error)
+        raise
+    except OSError as error:
+        if isinstance(error, EckartError):
+            raise
+        raise refused(error, paths[0], "write") from error
+
+
+def settle(path: Path) -> None:
+    """Put in place what a killed run had made together with this file.
+
+    Raises:
+        ArgumentError: If the path leads nowhere.
+        StorageError: If the files cannot be put in place.
+
+    Cost:
+        One check for a file, which usually does not exist.
+    """
+    target = located(path)
+    if not _decided(target):
+        return
+    try:
+        with workplaces((target,)):  # entering one finishes the replacement
+            pass
+    except OSError as error:
+        if isinstance(error, EckartError):
+            raise
+        raise StorageError(
+            f"A run that was killed has replaced {path} or what belongs to it, but not both.",
+            hint="Run it again, or read it where you may write: the rest is put in place then.",
+            code="half-replaced",
+        ) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write text as UTF-8; lone surrogates, as names of files may hold, are written as escapes."""
+    path.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
 @contextmanager
@@ -45,10 +134,6 @@ def workplaces(targets: Sequence[Path]) -> Generator[tuple[Path, ...], None, Non
     Each path is in a folder beside its output, which is removed at the end. If a run was killed,
     the next run of the same output first puts in place what the killed run had decided to put
     there, and then clears the rest.
-
-    Raises:
-        StorageError: If another run holds one of the workplaces for longer than a minute.
-        OSError: If the system refuses.
     """
     while True:
         wanted = _bound(targets)
@@ -59,24 +144,15 @@ def workplaces(targets: Sequence[Path]) -> Generator[tuple[Path, ...], None, Non
                 continue  # a run that was killed meanwhile had decided on more
             try:
                 for target in wanted:
-                    _settle(target)
+                    _finish(target)
                     _clear(_folder(target))
                 for target in targets:
                     (_folder(target) / NEW).mkdir()
                 yield tuple(_folder(target) / NEW / target.name for target in targets)
             finally:
                 for target in wanted:
-                    _settle(target)  # finishes a replacement that was interrupted
+                    _finish(target)  # finishes a replacement that was interrupted
             return
-
-
-def is_half_replaced(target: Path) -> bool:
-    """Whether a run is replacing this output together with others, or was killed while it did.
-
-    Cost:
-        One check for a file, which usually does not exist.
-    """
-    return bool(_decided(target))
 
 
 def put_together(made: Sequence[Path], targets: Sequence[Path]) -> None:
@@ -85,13 +161,10 @@ def put_together(made: Sequence[Path], targets: Sequence[Path]) -> None:
     The names of all outputs are written down first, so that if a run is killed in between, the
     next run of any of them puts the rest in place. This needs all outputs in one folder; outputs
     whose links lead to several folders are replaced one by one.
-
-    Raises:
-        OSError: If the system refuses; the next run of one of several outputs tries again.
     """
     if len(targets) > 1 and len({target.parent for target in targets}) == 1:
         _decide(targets)
-        _settle(targets[0])
+        _finish(targets[0])
         return
     for one, target in reversed(list(zip(made, targets, strict=True))):
         put(one, target)
@@ -101,9 +174,6 @@ def put(made: Path, target: Path) -> None:
     """Put what was made in a workplace in its place; at every moment the old or the new is there.
 
     The new output gets the permissions of the old one.
-
-    Raises:
-        OSError: If the system refuses; the old output is then where it was.
     """
     if target.exists():
         shutil.copymode(target, made)
@@ -111,8 +181,8 @@ def put(made: Path, target: Path) -> None:
         made.replace(target)
     elif not target.exists():
         made.rename(target)
-    elif not exchanged(made, target):
-        # without the call the target is missing between two renames; `_settle` repairs that
+    elif not exchange(made, target):
+        # without the call the target is missing between two renames; `_finish` repairs that
         old = _folder(target) / OLD / target.name
         old.parent.mkdir()
         target.rename(old)
@@ -123,12 +193,8 @@ def put(made: Path, target: Path) -> None:
             raise
 
 
-def exchanged(one: Path, other: Path) -> bool:
-    """Exchange two paths in one step, and return whether the system has a call for it.
-
-    Raises:
-        OSError: If the system has the call and refuses.
-    """
+def exchange(one: Path, other: Path) -> bool:
+    """Exchange two paths in one step, and return whether the system has a call for it."""
     # imported here, because only the replacement of a folder needs it
     import ctypes
 
@@ -172,7 +238,7 @@ def _locked(target: Path) -> Generator[None, None, None]:
 
 def _lock(folder: Path, target: Path) -> int:
     """Make the folder of a workplace and lock the file in it."""
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + PATIENCE_SECONDS
     while True:
         folder.mkdir(exist_ok=True)
         # a link of this name would lead the output to a place that somebody else chose
@@ -243,11 +309,13 @@ def _names(target: Path) -> list[str]:
         found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
     except (OSError, ValueError):
         return []
-    names = cast("list[Any]", found) if isinstance(found, list) else []
-    return names if all(isinstance(name, str) and NAME.fullmatch(name) for name in names) else []
+    if not isinstance(found, list):
+        return []
+    names = [name for name in found if isinstance(name, str) and NAME.fullmatch(name)]
+    return names if len(names) == len(found) else []
 
 
-def _settle(target: Path) -> None:
+def _finish(target: Path) -> None:
     """Put in place what was decided, and restore an output that was moved aside."""
     together = _decided(target)
     for one in reversed(together):

@@ -1,0 +1,207 @@
+"""Reading of files: errors of the system and damage as one sentence, and objects of JSON."""
+
+import errno
+import json
+import os
+import stat
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from eckart.errors import ArgumentError, EckartError, FormatError, MatrixError, StorageError
+
+T = TypeVar("T")
+_SENTENCES: Final = {
+    errno.ENOSPC: ("The disk is full", "Free some space or write elsewhere.", "disk-full"),
+    errno.EDQUOT: ("The disk quota is used up", "Free some space or write elsewhere.", "disk-full"),
+    errno.EACCES: ("There is no permission", "Check who owns it.", "no-permission"),
+    errno.EPERM: ("There is no permission", "Check who owns it.", "no-permission"),
+    errno.EROFS: ("The disk is read-only", "Write elsewhere.", "no-permission"),
+    errno.EBUSY: (
+        "It is mounted from elsewhere and cannot be replaced",
+        "Give another place, such as a file in a folder that is mounted.",
+        "cannot-write",
+    ),
+    errno.EXDEV: (
+        "It belongs to the layer of an image and cannot be replaced",
+        "Give another place.",
+        "cannot-write",
+    ),
+}
+ATTEMPTS: Final = 50
+"""Attempts to read a folder that is replaced while it is read."""
+LARGEST_DOCUMENT_BYTES: Final = 100_000_000
+"""Bytes of the largest JSON object: the limit of the safetensors format for its header.
+
+No index of a checkpoint comes near it.
+"""
+DEFLATE_RATIO: Final = 1032
+"""The largest ratio of DEFLATE: a header that claims more than this of its file is false."""
+
+
+@contextmanager
+def reading(path: Path) -> Generator[None, None, None]:
+    """Turn an error of the system while `path` is read into one sentence.
+
+    Raises:
+        ArgumentError: If there is no such file, or it is a pipe or a device, which may block or
+            have no end.
+        StorageError: If the system refuses to read the file.
+        MatrixError: If the file does not fit into memory.
+    """
+    try:
+        # a pipe would be waited for; a folder may be a set of files
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise _no_file(path)
+        yield
+    except EckartError:
+        raise
+    except UnicodeEncodeError as error:
+        check_utf8(path, error)
+        raise
+    except FileNotFoundError as error:
+        raise ArgumentError(
+            f"There is no file {path}.", hint="Check the path.", code="no-such-file"
+        ) from error
+    except OSError as error:
+        raise refused(error, path, "read") from error
+    except MemoryError as error:
+        raise MatrixError(
+            f"{path} does not fit into memory.",
+            hint="Save the matrix as .npy, which is mapped instead of read.",
+            code="too-large",
+        ) from error
+
+
+def check_regular(path: Path) -> None:
+    """Refuse a path that is no file, or that can be read only once, such as a pipe."""
+    if path.is_dir():
+        raise ArgumentError(f"{path} is a folder.", hint="Give a file.", code="not-a-file")
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise _no_file(path)
+
+
+def read_steadily(folder: Path, read: Callable[[], T]) -> T:
+    """Read a folder so that the result is all from before or all from after a replacement of it.
+
+    Args:
+        folder: The folder.
+        read: Function that reads the folder; it is called again if the folder was replaced.
+
+    Raises:
+        StorageError: If the folder is replaced at every attempt.
+        Exception: What `read` raises for a folder that was not replaced meanwhile.
+    """
+    for _ in range(ATTEMPTS):
+        before = _identity(folder)
+        try:
+            found = read()
+        except (EckartError, OSError):
+            if _identity(folder) == before:
+                raise
+        else:
+            if _identity(folder) == before:
+                # what was read may be half old and half new unless the folder is the same as before
+                return found
+    raise StorageError(
+        f"{folder} is being replaced again and again.", hint="Try later.", code="always-replaced"
+    )
+
+
+def check_utf8(path: Path, error: UnicodeEncodeError) -> None:
+    """Raise an error if the name of a file is the cause: it is no UTF-8, which Arrow needs."""
+    # names of files hold bytes that are no UTF-8 as lone surrogates, which "replace" changes
+    if str(path.absolute()) == str(path.absolute()).encode("utf-8", "replace").decode("utf-8"):
+        return
+    raise StorageError(
+        f"The name {str(path)!a} is no UTF-8, so that Arrow cannot open it.",
+        hint="Rename it, or the folder that it is in.",
+        code="name-not-utf8",
+    ) from error
+
+
+def damaged(path: Path, error: Exception | str) -> FormatError:
+    """The error for a file whose content is not what its suffix promises."""
+    # one line, whatever the library printed
+    reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    return FormatError(
+        f"{path} is damaged or not a {path.suffix or 'factors'} file: {reason[:300]}.",
+        hint="Check that it was copied or downloaded whole.",
+        code="damaged-file",
+    )
+
+
+def refused(error: OSError, path: Path, verb: str) -> StorageError:
+    """The error for a system call that failed, for example on a full disk."""
+    sentence, hint, code = _SENTENCES.get(
+        error.errno or 0, (error.strerror or str(error), "Check the path.", f"cannot-{verb}")
+    )
+    return StorageError(f"Cannot {verb} {path}: {sentence.lower()}.", hint=hint, code=code)
+
+
+def _no_file(path: Path) -> ArgumentError:
+    return ArgumentError(
+        f"{path} is a pipe or a device, and what is read is read more than once.",
+        hint="Save it to a file first.",
+        code="not-a-file",
+    )
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """What distinguishes a folder from a later one in the same place; None if there is none.
+
+    The inode number alone does not, since the system may use it again.
+    """
+    with suppress(OSError, ValueError):
+        status = folder.stat()
+        return status.st_ino, status.st_ctime_ns
+    return None
+
+
+def parse_object(text: bytes, path: Path) -> dict[str, Any]:
+    """Parse a text that is one JSON object.
+
+    Args:
+        text: The text in UTF-8.
+        path: The file that the text comes from, for the message.
+
+    Raises:
+        FormatError: If the text is anything else, or names a key twice.
+
+    Example:
+        >>> parse_object(b'{"a": 1}', Path("x.json"))
+        {'a': 1}
+    """
+    try:
+        document = json.loads(text.decode("utf-8"), object_pairs_hook=_once)
+    except (ValueError, RecursionError) as error:
+        raise damaged(path, error) from error
+    if not isinstance(document, dict):
+        raise damaged(path, "it holds JSON, but no object")
+    return document
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Read a file that is one JSON object.
+
+    Raises:
+        FormatError: If the file holds anything else, or names a key twice.
+        StorageError: If the system refuses to read the file.
+    """
+    with reading(path), path.open("rb") as file:
+        # one handle for the size and the text, so that both are of the same file
+        size = os.fstat(file.fileno()).st_size
+        if size > LARGEST_DOCUMENT_BYTES:
+            raise damaged(path, f"it has {size} bytes, more than {LARGEST_DOCUMENT_BYTES}")
+        return parse_object(file.read(size), path)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A dictionary of the pairs; two parsers may disagree on which of two equal keys counts."""
+    document: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in document:
+            raise ValueError(f"it names {name[:100]!r} twice")
+        document[name] = value
+    return document
