@@ -142,7 +142,7 @@ def _as_stored(marks: list[object], dtype: np.dtype[Any]) -> Array:
     found: list[object] = []
     for mark in marks:
         # an attribute may hold text, or a number beyond the range of the dtype
-        with suppress(TypeError, ValueError, OverflowError), np.errstate(over="ignore"):
+        with suppress(TypeError, ValueError, OverflowError), np.errstate(all="ignore"):
             number = mark if isinstance(mark, np.number) else float(_word(mark))
             kept = dtype.type(number)
             # an integer that the dtype cannot hold occurs nowhere; floats are compared rounded
@@ -257,9 +257,13 @@ def _matrices(group: Node, place: str, seen: set[Node]) -> Iterator[tuple[str, N
 def _is_matrix(node: Node) -> bool:
     """Whether a node is a dataset of numbers with two dimensions, or a sparse matrix."""
     if hasattr(node, "dtype"):
-        # a type that has a name, as NetCDF writes, has a dtype and no shape
-        return len(getattr(node, "shape", None) or ()) == 2 and _holds_numbers(node)
+        return len(_shape(node)) == 2 and _holds_numbers(node)
     return sparse_members(node) is not None
+
+
+def _shape(node: Node) -> tuple[int, ...]:
+    """The shape of a dataset; () for a type that has a name, as NetCDF writes, and for no value."""
+    return tuple(getattr(node, "shape", None) or ())
 
 
 def _keys(group: Node) -> list[str]:
@@ -318,7 +322,7 @@ def _as_it_is(node: Node) -> str:
         return ""
     if not hasattr(node, "dtype"):
         return ", but a group of this name"
-    return f", but an array of shape {tuple(node.shape or ())} of {node.dtype}"
+    return f", but an array of shape {_shape(node)} of {node.dtype}"
 
 
 def _index_of(var: Node) -> Array | None:
@@ -353,7 +357,7 @@ def _listed(opened: Node, matrices: dict[str, Node]) -> str:
         return f"Name one with `tensor`: {', '.join(places[:MOST_LISTED])}{more}."
     nodes = ((str(key), _member(opened, key)) for key in _keys(opened)[:MOST_LISTED])
     held = [
-        f"{key} {tuple(node.shape or ())}" if hasattr(node, "dtype") else f"{key}/"
+        f"{key} {_shape(node)}" if hasattr(node, "dtype") else f"{key}/"
         for key, node in nodes
         if node is not None
     ]
