@@ -17,16 +17,16 @@ from typing import Any
 from tiny_models import built, own_class
 
 import eckart
-from eckart.adapters.again import extract_again
 from eckart.adapters.calibrate import calibrate
-from eckart.adapters.choice import LayerRanks
-from eckart.adapters.join import join_folders
+from eckart.adapters.cut_extraction import extract_again
+from eckart.adapters.join_and_truncate import join_folders, truncate_adapter
 from eckart.adapters.merge import merge_adapters
-from eckart.adapters.truncate import truncate_adapter
+from eckart.adapters.settings import LayerRanks
 from eckart.adapters.verify import verify_adapter
 from eckart.checkpoints import open_checkpoint
-from eckart.checkpoints.running import Running, running_model, unattached
-from eckart.checkpoints.running.forward import answers
+from eckart.checkpoints.forward import answers
+from eckart.checkpoints.running import Running, unattached
+from eckart.checkpoints.running_builder import running_model
 from eckart.checkpoints.safetensors_file import read_header
 from eckart.errors import EckartError
 

@@ -55,7 +55,7 @@ _HOMES = {
     "merge_adapters": "eckart.adapters.merge",
     "read_factors": "eckart.files",
     "read_matrix": "eckart.files",
-    "truncate_adapter": "eckart.adapters.truncate",
+    "truncate_adapter": "eckart.adapters.join_and_truncate",
     "verify_adapter": "eckart.adapters.verify",
 }
 

@@ -14,9 +14,8 @@ from adapters.checkpoints import pair
 from adapters.pairs import CONFIG, save, saved_pair, weights
 from adapters.samples import layer
 from eckart.adapters import extract_adapter
-from eckart.adapters.join import join_folders
+from eckart.adapters.join_and_truncate import join_folders, truncate_adapter
 from eckart.adapters.merge import merge_adapters
-from eckart.adapters.truncate import truncate_adapter
 from eckart.checkpoints import open_checkpoint
 from eckart.checkpoints.peft import Adapter, Kind, read_adapter, write_adapter
 from eckart.checkpoints.peft.scaling import check_cost

@@ -7,9 +7,8 @@ import pytest
 from adapters.loading import difference, load
 from adapters.models import llama
 from adapters.test_merge_peft import loaded, saved
-from eckart.adapters.join import join_folders
+from eckart.adapters.join_and_truncate import join_folders, truncate_adapter
 from eckart.adapters.merge import merge_adapters
-from eckart.adapters.truncate import truncate_adapter
 from tolerances import LOGITS
 
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]

@@ -7,7 +7,7 @@ import pytest
 
 import market
 from adapters.samples import experts, layer, mixed
-from eckart.adapters.join import join_adapters
+from eckart.adapters.join_and_truncate import join_adapters
 from eckart.checkpoints.peft import Adapter, Kind, write_adapter
 from eckart.errors import ArgumentError, EckartError, MatrixError
 from tolerances import close, rounding

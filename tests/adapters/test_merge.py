@@ -11,7 +11,7 @@ import pytest
 from adapters.pairs import save, weights
 from adapters.samples import experts, layer
 from checkpoints import same
-from eckart.adapters.join import join_adapters
+from eckart.adapters.join_and_truncate import join_adapters
 from eckart.adapters.merge import merge_adapters
 from eckart.checkpoints import open_checkpoint
 from eckart.checkpoints.peft import Adapter, Kind, read_adapter, write_adapter

@@ -11,7 +11,7 @@ from adapters.loading import difference, load, merged
 from adapters.models import PAIRS
 from adapters.test_reading_peft import saved_by_peft
 from adapters.test_traps import layers_of
-from eckart.adapters.join import join_folders
+from eckart.adapters.join_and_truncate import join_folders
 from eckart.adapters.merge import merge_adapters
 from eckart.adapters.verify import verify_adapter
 from eckart.checkpoints.peft import Kind, pad_experts, read_adapter, write_adapter

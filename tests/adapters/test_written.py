@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from adapters.samples import experts, layer, mixed
-from eckart.adapters.join import join_folders
-from eckart.adapters.truncate import truncate_adapter
+from eckart.adapters.join_and_truncate import join_folders, truncate_adapter
 from eckart.checkpoints.peft import Adapter, factor_dtype, read_adapter, write_adapter
 from eckart.errors import ArgumentError
 from tolerances import MEASURED, agree, close, rounding

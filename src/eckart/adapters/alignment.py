@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final, final
 
+from eckart.adapters.model_pair import HEAD
 from eckart.adapters.placement import Placement
-from eckart.adapters.sources import HEAD, Shapes, match_names
+from eckart.adapters.tensor_pairs import Shapes, match_names
 from eckart.arrays import FLOAT32, Array, rounding
 from eckart.checkpoints.peft import AdaptedLayer, Adapter, Kind
 from eckart.checkpoints.peft.adapter import BIAS, WEIGHT, Tensor, split_parameter
 from eckart.checkpoints.peft.experts import live_name
-from eckart.checkpoints.running.model import CONV1D, kind_of
+from eckart.checkpoints.running import CONV1D, kind_of
 from eckart.errors import MatrixError
 from eckart.factors import Factors
 from eckart.objectives import distance

@@ -1,19 +1,24 @@
-"""One byte budget for all layers of an adapter: choosing the ranks and cutting the layers."""
+"""The bytes of an adapter: one budget for all layers, and an estimate of disk, memory and time."""
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final, final
+from dataclasses import asdict, dataclass
+from os import PathLike
+from typing import Any, Final, final
 
 import numpy as np
 
-from eckart.adapters.choice import LayerRanks
-from eckart.adapters.coverage import TensorPair
+from eckart.adapters.layer_runner import LayerRunner
+from eckart.adapters.model_pair import open_pair
 from eckart.adapters.placement import Way
-from eckart.adapters.survey import FINAL, LayerRunner, TensorRecord
-from eckart.arrays import FLOAT64, Array
+from eckart.adapters.result import TensorRecord
+from eckart.adapters.settings import LayerRanks, Settings
+from eckart.adapters.tensor_pairs import TensorPair, cover
+from eckart.arrays import FLOAT32, FLOAT64, Array
 from eckart.checkpoints import Checkpoint
 from eckart.checkpoints.peft import AdapterDType, adapter_bytes, matrix_shape, uniform_groups
 from eckart.errors import ArgumentError
+from eckart.factorization import FAST_EXACT
 from eckart.progress import Report
 from eckart.ranks.allocation import allocate
 
@@ -119,16 +124,23 @@ def _summed(group: list[LayerDemand]) -> Array:
     return total
 
 
+FINAL_STAGE: Final = "final"
+"""Stage of the factors at the ranks that a budget gives."""
 ROOM: Final = 4
 """Columns factored at first, as a multiple of the uniform rank that the budget would buy."""
+
 FEWEST: Final = 16
 """Smallest number of columns factored at first, however small the budget is."""
+
 ROUNDS: Final = 6
 """Most rounds in which layers that use all their columns are factored again, twice as wide."""
 
 
 def budget_bytes(ranks: LayerRanks, pairs: Iterable[TensorPair], tuned: Checkpoint) -> int:
-    """The bytes that all factors may take; a ratio is a share of the weights that become them."""
+    """The bytes that all factors may take; a ratio is a share of the weights that become them.
+
+    They are 0 for a rule that looks at one layer at a time.
+    """
     if ranks.budget is not None:
         return ranks.budget
     stored = sum(
@@ -139,10 +151,11 @@ def budget_bytes(ranks: LayerRanks, pairs: Iterable[TensorPair], tuned: Checkpoi
     return int((ranks.ratio or 0.0) * stored)
 
 
-def first_columns(
-    ranks: LayerRanks, pairs: Sequence[TensorPair], budget: int, dtype: AdapterDType
-) -> dict[str, int]:
-    """The rank, by module, that each layer is factored with before the budget is shared."""
+def first_columns(settings: Settings, pairs: Sequence[TensorPair], budget: int) -> dict[str, int]:
+    """The rank, by module, that each layer is factored with before a budget is shared."""
+    ranks, dtype = settings.ranks, settings.dtype
+    if not ranks.is_shared:
+        return {}
     layers = [pair for pair in pairs if pair.way is Way.FACTORS]
     # the rank of all layers if each got the same one
     uniform = budget // max(1, sum(adapter_bytes(pair.shape, 1, dtype) for pair in layers))
@@ -156,8 +169,8 @@ def first_columns(
     return caps
 
 
-def shared(
-    survey: LayerRunner, findings: Sequence[TensorRecord], budget: int, report: Report
+def share_budget(
+    runner: LayerRunner, records: Sequence[TensorRecord], budget: int, report: Report
 ) -> list[TensorRecord]:
     """The records with every layer at its share of the budget.
 
@@ -165,24 +178,24 @@ def shared(
     again with twice as many, until no share reaches its limit. Each round depends only on the
     results of earlier rounds, so that a resumed job comes to the same ranks.
     """
-    known, shares = list(findings), dict[int, int]()
+    known, shares = list(records), dict[int, int]()
     for number in range(ROUNDS):
-        shares = _shares(survey, known, budget)
+        shares = _shares(runner, known, budget)
         wider = {
-            one.number: _twice(one, survey.ranks)
+            one.number: _twice(one, runner.settings.ranks)
             for one in known
-            if one.number in shares and _is_short(one, shares[one.number], survey.ranks)
+            if one.number in shares and _is_short(one, shares[one.number], runner.settings.ranks)
         }
         if not wider:
             break
         # each round has its own stage, so that a resumed job finds the files of all rounds
-        known = _at(survey, known, wider, f"round-{number + 1}", report)
-    return _at(survey, known, shares, FINAL, report)
+        known = _at(runner, known, wider, f"round-{number + 1}", report)
+    return _at(runner, known, shares, FINAL_STAGE, report)
 
 
 def _at(
-    survey: LayerRunner,
-    findings: Sequence[TensorRecord],
+    runner: LayerRunner,
+    records: Sequence[TensorRecord],
     ranks: dict[int, int],
     stage: str,
     report: Report,
@@ -190,22 +203,22 @@ def _at(
     """The records with some layers at other ranks, for which the tensors are read again."""
     changing = [
         one
-        for one in findings
+        for one in records
         if one.figures and ranks.get(one.number, one.figures.rank) != one.figures.rank
     ]
-    done = {one.number: survey.at_stage(one, stage, ranks[one.number]) for one in changing}
+    done = {one.number: runner.at_stage(one, stage, ranks[one.number]) for one in changing}
     missing = [one for one in changing if done[one.number] is None]
-    for one in survey.resized(missing, ranks, stage):
+    for one in runner.resize(missing, ranks, stage):
         done[one.number] = one
         report(0, said=one.pair.name)  # its entries were counted when it was read first
-    return [done.get(one.number) or one for one in findings]
+    return [done.get(one.number) or one for one in records]
 
 
-def _shares(survey: LayerRunner, findings: Sequence[TensorRecord], budget: int) -> dict[int, int]:
+def _shares(runner: LayerRunner, records: Sequence[TensorRecord], budget: int) -> dict[int, int]:
     """The rank of each changed layer by its number; stacked experts pay for unchanged ones."""
-    ranks = survey.ranks
-    typical = survey.calibration.typical() if survey.calibration else 1.0
-    layers = [one for one in findings if one.pair.way is Way.FACTORS]
+    ranks = runner.settings.ranks
+    typical = runner.calibration.typical() if runner.calibration else 1.0
+    layers = [one for one in records if one.pair.way is Way.FACTORS]
     stacked = {module for group in uniform_groups(_modules(layers)) for module in group}
     claims = [
         LayerDemand(
@@ -218,7 +231,9 @@ def _shares(survey: LayerRunner, findings: Sequence[TensorRecord], budget: int) 
         for one in layers
         if one.figures is not None or one.pair.module in stacked
     ]
-    shares = share_out(claims, budget, survey.dtype, multiple=ranks.multiple, most=ranks.most)
+    shares = share_out(
+        claims, budget, runner.settings.dtype, multiple=ranks.multiple, most=ranks.most
+    )
     return {one.number: shares[one.pair.module] for one in layers if one.figures is not None}
 
 
@@ -226,12 +241,12 @@ def _modules(layers: Iterable[TensorRecord]) -> list[str]:
     return [one.pair.module for one in layers]
 
 
-def _gains(finding: TensorRecord, ranks: LayerRanks, typical: float) -> Array:
+def _gains(record: TensorRecord, ranks: LayerRanks, typical: float) -> Array:
     """The gain of each column of a layer; a layer without moments gets typical inputs.
 
     Weighted and plain errors have other units; the typical mean square makes them comparable.
     """
-    figures = finding.figures
+    figures = record.figures
     if figures is None:
         return np.zeros(0)
     scale = typical if figures.weighted_error is None else 1.0
@@ -241,18 +256,142 @@ def _gains(finding: TensorRecord, ranks: LayerRanks, typical: float) -> Array:
     return scale * np.square(np.array(figures.spectrum.leading))
 
 
-def _is_short(finding: TensorRecord, share: int, ranks: LayerRanks) -> bool:
+def _is_short(record: TensorRecord, share: int, ranks: LayerRanks) -> bool:
     """Whether the share of a layer is all its known singular values although it has more."""
-    figures = finding.figures
+    figures = record.figures
     if figures is None or figures.spectrum.is_whole:
         return False
     known = len(figures.spectrum.leading)
-    return share >= known and known < min(
-        *matrix_shape(finding.pair.shape), ranks.most or share + 1
+    return share >= known and known < min(*matrix_shape(record.pair.shape), ranks.most or share + 1)
+
+
+def _twice(record: TensorRecord, ranks: LayerRanks) -> int:
+    known = len(record.figures.spectrum.leading) if record.figures else 1
+    # by doubling, ROUNDS rounds reach 2^ROUNDS times the first rank
+    return min(2 * known, *matrix_shape(record.pair.shape), ranks.most or 2 * known)
+
+
+GUESSED_RANK: Final = 64
+"""Rank assumed for a layer whose rank depends on its singular values."""
+
+PRODUCTS_PER_LAYER: Final = 22
+"""Products of the change with a block of max(32, rank/2) columns: those of the subspace, of its
+certificate and of the error."""
+
+SVD_CUBES: Final = 30
+"""Operations of a full singular value decomposition of an n × n matrix, in units of n³."""
+
+SPEED_TEST_ROWS: Final = 1024
+"""Rows and columns of the matrices whose product measures the speed of the machine."""
+
+MEGABYTE: Final = 2**20
+
+READ_BYTES_PER_SECOND: Final = 1e9
+"""Assumed speed, in bytes a second, of reading a file that is not in memory yet."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourceEstimate:
+    """The resources that an extraction would take.
+
+    Fields:
+        layers: Number of layers that would become factors if all of them have changed.
+        read_bytes: Bytes of both checkpoints.
+        adapter_bytes: Bytes of the adapter at most; a guess if ranks depend on singular values.
+        is_guess: Whether `adapter_bytes` is a guess.
+        disk_bytes: Bytes on disk while it runs: the unfinished work and the adapter.
+        memory_bytes: Peak of the memory.
+        seconds: Approximate time on this machine under its present load.
+    """
+
+    layers: int
+    read_bytes: int
+    adapter_bytes: int
+    is_guess: bool
+    disk_bytes: int
+    memory_bytes: int
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as plain numbers."""
+        return asdict(self)
+
+
+def estimate_resources(
+    base: str | PathLike[str], tuned: str | PathLike[str], settings: Settings
+) -> ResourceEstimate:
+    """Estimate the bytes, memory and time of an extraction from the headers of both checkpoints.
+
+    Raises:
+        ArgumentError: For the reasons of `extract_adapter`.
+        FormatError: For the reasons of `extract_adapter`.
+
+    Cost:
+        Reads headers, and multiplies two small matrices for a tenth of a second.
+    """
+    before, after = open_pair(base, tuned)
+    coverage = cover(before, after, settings.patterns)
+    pairs = coverage.tensors
+    layers = [pair for pair in pairs if pair.way is Way.FACTORS]
+    ranks, dtype = settings.ranks, settings.dtype
+    whole = sum(
+        after.tensors[pair.tuned].nbytes
+        for pair in pairs
+        if pair.way in (Way.SAVED, Way.BIAS) and pair.tuned is not None
+    )
+    columns = [_columns(pair, ranks) for pair in layers]
+    factors = sum(
+        adapter_bytes(pair.shape, rank, dtype) for pair, rank in zip(layers, columns, strict=True)
+    )
+    if ranks.is_shared:
+        factors = budget_bytes(ranks, pairs, after)
+    # unfinished work is kept in float32
+    unfinished = sum(
+        adapter_bytes(pair.shape, rank) for pair, rank in zip(layers, columns, strict=True)
+    )
+    stored = before.nbytes + after.nbytes
+    largest = max((int(np.prod(pair.shape)) for pair in layers), default=0)
+    sizes = before.largest().nbytes + after.largest().nbytes
+    return ResourceEstimate(
+        layers=len(layers),
+        read_bytes=stored,
+        adapter_bytes=factors + whole,
+        is_guess=not ranks.is_shared and not isinstance(ranks.rank, int),
+        disk_bytes=unfinished + factors + whole,
+        memory_bytes=2 * sizes + 6 * largest + 200 * MEGABYTE,
+        seconds=stored / READ_BYTES_PER_SECOND + _operations(layers, columns) / _speed(),
     )
 
 
-def _twice(finding: TensorRecord, ranks: LayerRanks) -> int:
-    known = len(finding.figures.spectrum.leading) if finding.figures else 1
-    # by doubling, ROUNDS rounds reach 2^ROUNDS times the first rank
-    return min(2 * known, *matrix_shape(finding.pair.shape), ranks.most or 2 * known)
+def _columns(pair: TensorPair, ranks: LayerRanks) -> int:
+    own = ranks.override(pair.module)
+    rank = ranks.rank if isinstance(ranks.rank, int) else GUESSED_RANK
+    shape = matrix_shape(pair.shape)
+    return ranks.limited(pair.module, rank if own is None else own, (shape[0], shape[1]))
+
+
+def _operations(layers: Sequence[TensorPair], columns: Sequence[int]) -> float:
+    """Floating-point operations of factoring all layers."""
+    total = 0.0
+    for pair, rank in zip(layers, columns, strict=True):
+        rows, width = matrix_shape(pair.shape)
+        least = min(rows, width)
+        if least <= FAST_EXACT:
+            total += SVD_CUBES * least**3 + 4.0 * rows * width * least
+        else:
+            # a product of a rows × width matrix with k columns takes 2·rows·width·k operations
+            total += 2.0 * rows * width * max(32, rank // 2 + 8) * PRODUCTS_PER_LAYER
+    return total
+
+
+def _speed() -> float:
+    """Floating-point operations a second of a product on this machine under its present load."""
+    X = np.ones((SPEED_TEST_ROWS, SPEED_TEST_ROWS), FLOAT32)
+    Y = X @ X
+    began, turns = time.perf_counter(), 0
+    while time.perf_counter() - began < 0.1:
+        np.matmul(X, X, out=Y)
+        turns += 1
+    # a product of two n × n matrices takes 2·n³ operations
+    return turns * 2.0 * SPEED_TEST_ROWS**3 / (time.perf_counter() - began)

@@ -101,7 +101,7 @@ def join(
 
     The sum is exact without --rank and the best of that rank with it. The model is not needed.
     """
-    from eckart.adapters.join import join_folders
+    from eckart.adapters.join_and_truncate import join_folders
 
     with limited_threads(threads):
         result = join_folders(
@@ -199,7 +199,7 @@ def truncate(
 def _adapter(
     folder: Path, target: Path, rank: int | None, budget: str | None, dtype: Any, *, force: bool
 ) -> Any:
-    from eckart.adapters.truncate import truncate_adapter
+    from eckart.adapters.join_and_truncate import truncate_adapter
     from eckart.ranks import byte_count
 
     return truncate_adapter(
@@ -252,10 +252,10 @@ def verify(
 
 
 def _show_verification(document: dict[str, Any]) -> None:
-    from eckart.adapters.report import HEADER, uncovered_rows, verify_rows, verify_verdict
+    from eckart.adapters.report import HEADER, change_rows, verify_rows, verify_verdict
 
     console.answer_table(HEADER, verify_rows(document))
-    missing = uncovered_rows(document)
+    missing = change_rows(document["uncovered"], 20)
     if missing:
         header = ("not in the adapter", "of the change", "why")
         console.answer_table(header, missing, aside=True)

@@ -132,7 +132,14 @@ def read_report(folder: Path) -> dict[str, Any] | None:
 
 
 def _readme(document: dict[str, Any]) -> str:
-    from eckart.adapters.report import extract_table, extract_verdict, layer_rows, missing_rows
+    from eckart.adapters.report import (
+        MISSING,
+        MOST_MISSING,
+        extract_table,
+        extract_verdict,
+        layer_rows,
+        missing_rows,
+    )
 
     settings = document["settings"]
     base = settings["base_name"]
@@ -176,14 +183,10 @@ def _readme(document: dict[str, Any]) -> str:
         "",
         f"All of them are in `{PAGE}` and `{REPORT}`.",
     ]
-    return "\n".join([*lines, *_not_covered(missing_rows(document))]) + "\n"
-
-
-def _not_covered(missing: list[tuple[str, ...]]) -> list[str]:
-    if not missing:
-        return []
-    heads = ("tensor", "share of the change", "why")
-    return ["", "## Not covered", "", *_grid(heads, missing[:MOST_ROWS])]
+    missing = missing_rows(document, MOST_MISSING)[:MOST_ROWS]
+    if missing:
+        lines += ["", "## Not covered", "", *_grid(MISSING, missing)]
+    return "\n".join(lines) + "\n"
 
 
 def _caveats(settings: dict[str, Any]) -> list[str]:

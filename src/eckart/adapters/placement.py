@@ -8,12 +8,21 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, final
 
-from eckart.adapters.sources import HEAD, is_tied, is_unchanged
+from eckart.adapters.model_pair import HEAD, is_tied, is_unchanged
 from eckart.checkpoints import Checkpoint
 from eckart.checkpoints.peft import Kind
 from eckart.checkpoints.peft.adapter import BIAS, WEIGHT, split_parameter
 from eckart.checkpoints.peft.experts import expert_of, is_taken_for_an_expert
-from eckart.checkpoints.running import Running, Use, model, running_model
+from eckart.checkpoints.running import (
+    Running,
+    Use,
+    convolves,
+    is_read,
+    kind_of,
+    may_be_tied,
+    rename,
+)
+from eckart.checkpoints.running_builder import running_model
 
 
 class Way(StrEnum):
@@ -224,15 +233,15 @@ class Placement:
         if parameter != WEIGHT or not module or len(shape) < 2:
             return saved
         model_type = str(self.config.get("model_type", ""))
-        if model.is_read(module, self.shapes, model_type):
+        if is_read(module, self.shapes, model_type):
             return Place(way=Way.SAVED, in_place=saved.in_place, why="other modules read it")
-        if model.may_be_tied(module, self.config, self.shapes):
+        if may_be_tied(module, self.config, self.shapes):
             why = "the model may use it under another name too"
             return Place(way=Way.SAVED, in_place=True, why=why)
         if len(shape) == 2:
-            kind = model.kind_of(module, shape, model_type)
+            kind = kind_of(module, shape, model_type)
             return Place(way=Way.FACTORS, kind=kind)
-        if model.convolves(name, self.shapes, self.config):
+        if convolves(name, self.shapes, self.config):
             return Place(way=Way.FACTORS, kind=Kind.CONVOLUTION)
         why = "whether it is a plain convolution is not known"
         return Place(way=Way.SAVED, in_place=saved.in_place, why=why)
@@ -282,7 +291,7 @@ def _beyond(new: Collection[str], base: Checkpoint, tuned: Checkpoint) -> Iterat
 def _uses(
     stored: Iterable[str], running: Running | None, config: Mapping[str, Any]
 ) -> dict[str, Use]:
-    return model.rename(stored, config) if running is None else running.uses(stored)
+    return rename(stored, config) if running is None else running.uses(stored)
 
 
 def _ties_by_rule(

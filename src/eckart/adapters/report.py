@@ -94,18 +94,22 @@ def layer_rows(document: dict[str, Any]) -> list[tuple[str, ...]]:
     ]
 
 
-def missing_rows(document: dict[str, Any]) -> list[tuple[str, ...]]:
+def missing_rows(document: dict[str, Any], most: int) -> list[tuple[str, ...]]:
     """One row for each tensor whose change is not in the adapter, the largest change first."""
-    missing = sorted(_missing(document), key=lambda one: -one["share_of_delta"])
+    return change_rows(sorted(_missing(document), key=lambda one: -one["share_of_delta"]), most)
+
+
+def change_rows(tensors: list[dict[str, Any]], most: int) -> list[tuple[str, ...]]:
+    """Name, share of the whole change and reason of tensors, of so many and the count of more."""
     rows = [
         (
             one["name"],
             "" if one["delta_norm"] is None else f"{one['share_of_delta']:.2%}",
-            one["why"] or "its rank is 0",
+            one["why"] or ("its rank is 0" if "state" in one else ""),
         )
-        for one in missing[:MOST_MISSING]
+        for one in tensors[:most]
     ]
-    more = len(missing) - len(rows)
+    more = len(tensors) - len(rows)
     return [*rows, (f"and {more} more", "", "")] if more else rows
 
 
@@ -259,7 +263,7 @@ def extract_page(document: dict[str, Any]) -> str:
     notes = "".join(f'<p class="message">{escape(note)}</p>' for note in document["notes"])
     curves = [size_curve(document), layer_spectra(layers)]
     cards = "".join(f'<div class="card">{draw(curve)}</div>' for curve in curves if curve)
-    rows, missing = layer_rows(document), missing_rows(document)
+    rows, missing = layer_rows(document), missing_rows(document, MOST_MISSING)
     return frame(
         title=f"Adapter {document['folder']}",
         body=f"""
@@ -293,8 +297,6 @@ HEADER: Final = ("layer", "rank", "relative error", "recorded")
 """Titles of the columns of `verify_rows`."""
 MOST_NAMED: Final = 5
 """Names in a sentence of the verdict."""
-MOST_UNCOVERED: Final = 20
-"""Rows of the table of uncovered tensors in the terminal."""
 
 
 def verify_rows(document: dict[str, Any]) -> list[tuple[str, ...]]:
@@ -312,21 +314,6 @@ def verify_rows(document: dict[str, Any]) -> list[tuple[str, ...]]:
         )
         for one in document["layers"]
     ]
-
-
-def uncovered_rows(document: dict[str, Any]) -> list[tuple[str, ...]]:
-    """One row for each changed tensor that is not in the adapter, the largest change first."""
-    missing = document["uncovered"]
-    rows = [
-        (
-            one["name"],
-            "" if one["delta_norm"] is None else f"{one['share_of_delta']:.2%}",
-            one["why"],
-        )
-        for one in missing[:MOST_UNCOVERED]
-    ]
-    more = len(missing) - len(rows)
-    return [*rows, (f"and {more} more", "", "")] if more else rows
 
 
 def verify_verdict(document: dict[str, Any]) -> list[str]:

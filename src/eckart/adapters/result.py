@@ -9,10 +9,9 @@ from typing import Any, Final, final
 
 import numpy as np
 
-from eckart.adapters.coverage import TensorPair
 from eckart.adapters.layer import LayerFigures
 from eckart.adapters.placement import Way
-from eckart.adapters.survey import TensorRecord
+from eckart.adapters.tensor_pairs import TensorPair
 from eckart.arrays import Array
 from eckart.checkpoints.peft import Adapter, AdapterDType, LeftOut, adapter_bytes
 from eckart.engine.result import Grade
@@ -24,23 +23,31 @@ FEWEST_VALUES: Final = 64
 """Singular values of a layer that a document holds at least, as far as they are known."""
 
 
+FIRST_STAGE: Final = "first"
+"""Stage of the factors before a budget is shared, or of all factors without one."""
+
+
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TensorReport:
-    """The treatment of one tensor in the adapter.
+class TensorRecord:
+    """The record of one tensor, and of its treatment in the adapter.
 
     Fields:
+        number: Number of the tensor, under which its work is stored.
         pair: Names, shape and way of the tensor.
-        delta_norm: ‖W_tuned − W_base‖_F; None where one of the two is missing.
+        delta_norm: ‖W_tuned − W_base‖_F; 0 if unchanged, None where one of the two is missing.
+        figures: Figures of a changed layer that becomes factors, also at rank 0; else None.
+        stage: Stage under which its factors are stored.
         error: Norm of the part of the change that the adapter lacks; None if `delta_norm` is.
-        figures: Figures of a factored layer, also of one left out at rank 0; else None.
         nbytes: Bytes of the tensor in the adapter.
     """
 
+    number: int
     pair: TensorPair
     delta_norm: float | None
-    error: float | None
     figures: LayerFigures | None = None
+    stage: str = FIRST_STAGE
+    error: float | None = None
     nbytes: int = 0
 
     @property
@@ -64,6 +71,7 @@ class TensorReport:
         }
         figures = self.figures
         if figures is not None:
+            shown = max(FEWEST_VALUES, 2 * figures.rank)
             document |= {
                 "kind": str(self.pair.kind),
                 "rank": figures.rank,
@@ -72,7 +80,7 @@ class TensorReport:
                 "gap": figures.gap,
                 "weighted_error": figures.weighted_error,
                 "relative_change": figures.delta_norm / (figures.weight_norm or 1.0),
-                "singular_values": list(figures.spectrum.leading[: _shown(figures.rank)]),
+                "singular_values": list(figures.spectrum.leading[:shown]),
                 "seconds": figures.seconds,
             }
         return document
@@ -86,7 +94,7 @@ class Extraction:
     Fields:
         base, tuned: Paths of the two checkpoints, as given.
         folder: Folder of the adapter.
-        tensors: Reports on all tensors of either checkpoint.
+        tensors: Records of all tensors of either checkpoint.
         settings: Settings that repeat the job.
         notes: Sentences that a user should read.
         curve: Rate–distortion curve; see `size_curve`.
@@ -97,7 +105,7 @@ class Extraction:
     base: str
     tuned: str
     folder: Path
-    tensors: tuple[TensorReport, ...]
+    tensors: tuple[TensorRecord, ...]
     settings: dict[str, Any]
     notes: tuple[str, ...]
     curve: dict[str, Any]
@@ -110,7 +118,7 @@ class Extraction:
         return "success"
 
     @property
-    def layers(self) -> tuple[TensorReport, ...]:
+    def layers(self) -> tuple[TensorRecord, ...]:
         """The layers with factors."""
         return tuple(one for one in self.tensors if one.figures and one.figures.rank)
 
@@ -156,47 +164,37 @@ class Extraction:
         }
 
 
-def _shown(rank: int) -> int:
-    """The number of singular values that a document holds of a layer of this rank."""
-    return max(FEWEST_VALUES, 2 * rank)
-
-
-def reports(
-    findings: Iterable[TensorRecord], adapter: Adapter, left: Iterable[LeftOut], dtype: AdapterDType
-) -> Iterator[TensorReport]:
-    """The reports on all tensors, for the adapter as it is written."""
-    ranks: dict[str, int] = {}
-    biased: set[str] = set()
-    for layer in adapter.layers:
-        ranks[layer.module] = layer.rank
-        if layer.bias is not None:
-            biased.add(layer.module)
+def assess_records(
+    records: Iterable[TensorRecord], adapter: Adapter, left: Iterable[LeftOut], dtype: AdapterDType
+) -> Iterator[TensorRecord]:
+    """The records with their errors and bytes in the adapter as it is written."""
+    layers = {one.module: (one.rank, one.bias is not None) for one in adapter.layers}
     dropped = {one.name: f"the profile has no place for it: {one.reason}" for one in left}
-    for one in findings:
+    for one in records:
         pair, nbytes = one.pair, 0
+        rank, has_bias = layers.get(pair.module, (0, False))
         covered = pair.name in adapter.saved
         if covered:
             nbytes = adapter.saved[pair.name].nbytes
-        elif pair.way is Way.BIAS and pair.module in biased:
+        elif pair.way is Way.BIAS and has_bias:
             covered, nbytes = True, 4 * math.prod(pair.shape)  # biases are stored in float32
         # biases and saved values are those of the fine-tune
         error = 0.0 if covered else one.delta_norm
-        if pair.way is Way.FACTORS and one.figures and pair.module in ranks:
-            error = one.figures.error
-            nbytes = adapter_bytes(pair.shape, ranks[pair.module], dtype)
+        if pair.way is Way.FACTORS and one.figures and rank:
+            error, nbytes = one.figures.error, adapter_bytes(pair.shape, rank, dtype)
         why = dropped.get(pair.module if pair.way is Way.FACTORS else pair.name)
         if why is not None:
             pair = replace(pair, way=Way.NONE, why=why)
-        yield TensorReport(
+        yield replace(
+            one,
             pair=pair,
-            delta_norm=one.delta_norm,
             error=None if one.delta_norm is None else error,
             figures=None if why else one.figures,
             nbytes=nbytes,
         )
 
 
-def _relative(layers: Iterable[TensorReport]) -> float:
+def _relative(layers: Iterable[TensorRecord]) -> float:
     """The error of all factored layers together, relative to their change."""
     listed = list(layers)
     total = math.hypot(*(one.delta_norm or 0.0 for one in listed))
@@ -207,7 +205,7 @@ POINTS: Final = 24
 """Points of the rate–distortion curve, evenly spaced in the logarithm of the rank."""
 
 
-def size_curve(layers: Sequence[TensorReport], dtype: AdapterDType) -> dict[str, Any]:
+def size_curve(layers: Sequence[TensorRecord], dtype: AdapterDType) -> dict[str, Any]:
     """The rate–distortion curve: relative errors over bytes, with shared and uniform ranks.
 
     The squared error is ‖ΔW‖² minus the squares of the kept singular values, so the curve ends

@@ -1,4 +1,4 @@
-"""Verifying that an adapter is the difference of two models."""
+"""Verifying that an adapter is the difference of two models, tensor by tensor."""
 
 import math
 import time
@@ -6,26 +6,232 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import Final, final
+from typing import Any, Final, final
 
 import numpy as np
 
+from eckart.adapters.adapter_builder import is_input_table
 from eckart.adapters.alignment import Alignment, place
-from eckart.adapters.assembly import is_input_table
-from eckart.adapters.coverage import Coverage, Patterns, TensorPair, cover
-from eckart.adapters.delta import Delta, digits, subtract
 from eckart.adapters.documents import read_report
-from eckart.adapters.sources import HEAD, is_unchanged, open_pair
-from eckart.adapters.survey import read_ahead
-from eckart.adapters.verification import LayerCheck, Uncovered, ValueCheck, Verification
+from eckart.adapters.model_pair import HEAD, Delta, digits, is_unchanged, open_pair, subtract
+from eckart.adapters.settings import Patterns
+from eckart.adapters.tensor_pairs import Coverage, TensorPair, cover, read_ahead
 from eckart.arguments import as_path, check_number
-from eckart.arrays import FLOAT32, Array
-from eckart.checkpoints.peft import read_adapter
+from eckart.arrays import FLOAT32, Array, rounding
+from eckart.checkpoints.peft import matrix_shape, read_adapter
 from eckart.checkpoints.peft.adapter import Tensor
+from eckart.engine.result import Grade
 from eckart.errors import ArgumentError
 from eckart.factors import Factors
 from eckart.objectives import residual_norm
 from eckart.progress import Watch, unwatched
+
+SAME: Final = 1e-3
+"""Share by which an error may exceed the recorded one, since machines sum in different orders."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerCheck:
+    """The factors of one layer compared with the change of its weight.
+
+    Fields:
+        name: Name of the module.
+        shape: Shape of the weight.
+        rank: Columns of B.
+        delta_norm: Frobenius norm ‖ΔW‖_F.
+        error: ‖ΔW − B·A‖_F with the factors as they are in the file.
+        recorded: Relative error that eckart wrote beside the adapter, or None.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    rank: int
+    delta_norm: float
+    error: float
+    recorded: float | None
+
+    @property
+    def relative_error(self) -> float | None:
+        """‖ΔW − B·A‖ / ‖ΔW‖; None if only the adapter changes the weight."""
+        return _relative(self.error, self.delta_norm)
+
+    @property
+    def fits(self) -> bool:
+        """Whether the error is at most the recorded one, up to rounding."""
+        if self.recorded is None:
+            return True
+        # the second term is for recorded errors at the level of rounding
+        most = self.recorded * (1 + SAME) + rounding(matrix_shape(self.shape), FLOAT32)
+        return self.relative_error is not None and self.relative_error <= most
+
+    def to_dict(self, total: float) -> dict[str, Any]:
+        """Plain numbers and text; `total` is the norm of the whole change."""
+        return {
+            "name": self.name,
+            "shape": list(self.shape),
+            "rank": self.rank,
+            "delta_norm": self.delta_norm,
+            "share_of_delta": _share(self.delta_norm, total),
+            "error": self.error,
+            "relative_error": self.relative_error,
+            "recorded_error": self.recorded,
+            "fits": self.fits,
+        }
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValueCheck:
+    """A bias or a saved value compared with that of the fine-tune.
+
+    Fields:
+        name: Name of the tensor.
+        delta_norm: Distance of the fine-tune from the base; 0 if the base lacks the tensor.
+        error: Distance of base + adapter from the fine-tune.
+        why: Reason why the values do not fit, or empty.
+    """
+
+    name: str
+    delta_norm: float
+    error: float
+    why: str
+
+    def to_dict(self, total: float) -> dict[str, Any]:
+        """Plain numbers and text; `total` is the norm of the whole change."""
+        return {
+            "name": self.name,
+            "share_of_delta": _share(self.delta_norm, total),
+            "error": self.error,
+            "fits": not self.why,
+            "why": self.why,
+        }
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Uncovered:
+    """A tensor that differs between the models and is not in the adapter.
+
+    Fields:
+        name: Name of the tensor.
+        delta_norm: Norm of its change; None if one of the two models lacks it.
+        why: Reason why it is not covered, if known, or empty.
+    """
+
+    name: str
+    delta_norm: float | None
+    why: str
+
+    def to_dict(self, total: float) -> dict[str, Any]:
+        """Plain numbers and text; `total` is the norm of the whole change."""
+        return {
+            "name": self.name,
+            "delta_norm": self.delta_norm,
+            "share_of_delta": _share(self.delta_norm or 0.0, total),
+            "why": self.why,
+        }
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """The result of `verify_adapter`.
+
+    Fields:
+        adapter, base, tuned: Paths of the adapter and the two models, as given.
+        layers: Checks of the adapted weights.
+        values: Checks of biases and saved values.
+        uncovered: Tensors that changed and are not in the adapter.
+        unknown: Names of tensors that the adapter changes and the models lack.
+        misfits: Sentences on tensors that are in both and do not fit together.
+        delta_norm: ‖W_tuned − W_base‖ over all tensors that both models have.
+        tolerance: Largest relative error to accept, or None.
+        notes: Sentences that a user should read.
+        seconds: Duration of the whole job.
+    """
+
+    adapter: str
+    base: str
+    tuned: str
+    layers: tuple[LayerCheck, ...]
+    values: tuple[ValueCheck, ...]
+    uncovered: tuple[Uncovered, ...]
+    unknown: tuple[str, ...]
+    misfits: tuple[str, ...]
+    delta_norm: float
+    tolerance: float | None
+    notes: tuple[str, ...]
+    seconds: float
+
+    @property
+    def relative_error(self) -> float | None:
+        """The norm of the difference between adapter and change, relative to the whole change."""
+        known = [*self.layers, *self.values]
+        # a tensor that is not in the adapter loses its whole change
+        missing = [one.delta_norm or 0.0 for one in self.uncovered]
+        return _relative(math.hypot(*(one.error for one in known), *missing), self.delta_norm)
+
+    @property
+    def fits(self) -> bool:
+        """Whether nothing contradicts the two models or the record beside the adapter."""
+        wrong = self.unknown or self.misfits
+        return not wrong and all(one.fits for one in self.layers) and not self._different
+
+    @property
+    def short(self) -> tuple[str, ...]:
+        """Names of the layers above the tolerance; "" stands for the whole change."""
+        if self.tolerance is None:
+            return ()
+        errors = {one.name: one.relative_error for one in self.layers}
+        # no tensor has an empty name
+        errors |= {"": self.relative_error}
+        most = self.tolerance
+        return tuple(name for name, error in errors.items() if error is None or error > most)
+
+    @property
+    def grade(self) -> Grade:
+        """Failed if the adapter does not fit, short if a tolerance is not met, else success."""
+        if not self.fits:
+            return "failed"
+        return "short" if self.short else "success"
+
+    @property
+    def _different(self) -> bool:
+        return any(one.why for one in self.values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The result as plain numbers and text."""
+        total = self.delta_norm
+        missing = sorted(self.uncovered, key=lambda one: -(one.delta_norm or 0.0))
+        return {
+            "adapter": self.adapter,
+            "base": self.base,
+            "tuned": self.tuned,
+            "grade": self.grade,
+            "seconds": self.seconds,
+            "delta_norm": total,
+            "relative_error": self.relative_error,
+            "tolerance": self.tolerance,
+            "short": list(self.short),
+            "unknown": list(self.unknown),
+            "misfits": list(self.misfits),
+            "layers": [one.to_dict(total) for one in self.layers],
+            "values": [one.to_dict(total) for one in self.values],
+            "uncovered": [one.to_dict(total) for one in missing],
+            "notes": list(self.notes),
+        }
+
+
+def _relative(error: float, norm: float) -> float | None:
+    if norm == 0:
+        return 0.0 if error == 0 else None
+    return error / norm
+
+
+def _share(norm: float, total: float) -> float:
+    return (norm / total) ** 2 if total else 0.0
+
 
 DIFFERENT: Final = "its values are not those of the fine-tune"
 """Reason why a bias or a saved value does not fit."""
@@ -120,15 +326,15 @@ class _Checks:
         """Check one tensor."""
         delta = None
         if pair.has_delta and before is not None:
-            delta = subtract(pair, before, after)
-        norm = math.sqrt(delta.matrix.squared_norm()) if delta else 0.0
+            delta = subtract((pair.base, pair.tuned), before, after)
+        norm = delta.norm if delta else 0.0
         self.squares += norm**2
         saved = self.placing.saved.get(pair.name)
         adapted = pair.name in self.placing.layers
         if adapted and saved is not None and saved.shape == after.shape:
             # PEFT saves the table beneath the factors of an embedding, and they are added to it
-            delta = subtract(pair, saved, after)
-            self._layer(pair, delta, math.sqrt(delta.matrix.squared_norm()) if delta else 0.0)
+            delta = subtract((pair.base, pair.tuned), saved, after)
+            self._layer(pair, delta, delta.norm if delta else 0.0)
         elif saved is not None:
             self._saved(pair, saved, after, norm)
         elif adapted and pair.has_delta:
@@ -169,8 +375,8 @@ class _Checks:
             return
         # PEFT keeps saved values in float32 even if the model is in bfloat16
         fits = is_unchanged(saved, after) or is_unchanged(saved.astype(after.dtype), after)
-        rest = None if fits else subtract(pair, saved, after)
-        error = math.sqrt(rest.matrix.squared_norm()) if rest else 0.0
+        rest = None if fits else subtract((pair.base, pair.tuned), saved, after)
+        error = rest.norm if rest else 0.0
         why = "" if fits else DIFFERENT
         self.values.append(ValueCheck(name=pair.name, delta_norm=norm, error=error, why=why))
 

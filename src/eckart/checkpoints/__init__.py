@@ -1,9 +1,8 @@
 """Checkpoints: the weights of a model on disk, read and written one tensor at a time."""
 
 from eckart.checkpoints.checkpoint import Checkpoint, open_checkpoint, quantisation
-from eckart.checkpoints.safetensors_file import TensorLayout
-from eckart.checkpoints.shard import SafetensorsDtype, TensorInfo, stored_dtype
-from eckart.checkpoints.writer import CheckpointWriter
+from eckart.checkpoints.safetensors_file import SafetensorsDtype, TensorInfo, stored_dtype
+from eckart.checkpoints.writer import CheckpointWriter, TensorLayout
 
 __all__ = [
     "Checkpoint",

@@ -12,8 +12,13 @@ import numpy.typing as npt
 from eckart.arguments import as_path
 from eckart.checkpoints.folder import CONFIG, SAFE, find_weights
 from eckart.checkpoints.pickled import PickledFile
-from eckart.checkpoints.safetensors_file import open_safetensors
-from eckart.checkpoints.shard import SafetensorsDtype, Shard, TensorInfo, fingerprint
+from eckart.checkpoints.safetensors_file import (
+    SafetensorsDtype,
+    Shard,
+    TensorInfo,
+    fingerprint,
+    open_safetensors,
+)
 from eckart.errors import FormatError
 from eckart.files.whole import read_steadily, reading
 

@@ -15,7 +15,7 @@ from typing import Any, Final, cast, final
 import numpy as np
 import numpy.typing as npt
 
-from eckart.checkpoints.shard import (
+from eckart.checkpoints.safetensors_file import (
     PAGE,
     SAMPLES,
     SafetensorsDtype,

@@ -31,9 +31,8 @@ from eckart.checkpoints.peft.configuration import (
     saved_names,
 )
 from eckart.checkpoints.peft.experts import PREFIX, check_experts, expert_of
-from eckart.checkpoints.safetensors_file import TensorLayout
-from eckart.checkpoints.shard import stored_dtype
-from eckart.checkpoints.writer import CheckpointWriter
+from eckart.checkpoints.safetensors_file import stored_dtype
+from eckart.checkpoints.writer import CheckpointWriter, TensorLayout
 from eckart.errors import FormatError, MatrixError
 from eckart.factors import Factors
 from eckart.files import whole_file, write_text

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, final
 
-from eckart.checkpoints.running.building import alone
-from eckart.checkpoints.running.model import Running
+from eckart.checkpoints.running import Running
+from eckart.checkpoints.running_builder import alone
 
 LENGTH: Final = 10
 """Tokens of a random text."""

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from typing import Any, Final
 
 from eckart.checkpoints.peft import Kind
-from eckart.checkpoints.running.model import REFUSED, Module, Running
+from eckart.checkpoints.running import REFUSED, Module, Running
 
 PLAIN: Final = frozenset({"FalconLinear"})
 """Classes with their own `forward` that computes the same as the one of their base class."""

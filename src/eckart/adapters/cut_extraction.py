@@ -11,9 +11,9 @@ from typing import Any, Final, cast, final
 import numpy as np
 
 from eckart.adapters.budget import LayerDemand, share_out
-from eckart.adapters.choice import NOISE, OF_WEIGHT, LayerRanks
 from eckart.adapters.documents import read_report, write_page
-from eckart.adapters.truncate import least_columns, with_ranks
+from eckart.adapters.join_and_truncate import least_columns, with_ranks
+from eckart.adapters.settings import NOISE, OF_WEIGHT, LayerRanks
 from eckart.arrays import FLOAT64, Array
 from eckart.checkpoints.peft import (
     AdaptedLayer,
