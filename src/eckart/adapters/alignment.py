@@ -206,9 +206,6 @@ def check_ties(
     """Refuse an adapter that changes only some uses of a table that the model shares.
 
     A merged model stores such a table once, so its uses cannot differ.
-
-    Raises:
-        MatrixError: If an adapter changes one use of a shared table and not the others.
     """
     for group in placement.ties:
         stored = placement.base.get(group[0], "")

@@ -174,7 +174,6 @@ def calibrate(
         MissingExtra: If PyTorch or transformers is not installed.
         FormatError: If the model cannot be loaded or is incomplete, inputs of its layers are not
             finite, there are no texts, or no module matches.
-        StorageError: If the system refuses to write.
 
     Cost:
         Memory of the model and inputs² numbers for each layer; one forward pass for each text.

@@ -78,7 +78,6 @@ def extract_again(
     Raises:
         ArgumentError: If the rule asks for more than the adapter holds.
         FormatError: If the folder holds no adapter with the report of an extraction.
-        StorageError: If the system refuses to write.
 
     Cost:
         Two thin QR factorisations of the factors of each layer.
@@ -171,11 +170,7 @@ def _rank(one: _Known, ranks: LayerRanks) -> int:
 
 
 def _within(one: _Known, ranks: LayerRanks) -> int:
-    """The smallest rank whose error is within the tolerance.
-
-    Raises:
-        ArgumentError: If even the stored rank is not within it.
-    """
+    """The smallest rank whose error is within the tolerance."""
     norm = float(one.figures["delta_norm"])
     if ranks.of == OF_WEIGHT:
         # relative_change is ‖ΔW‖ / ‖W‖, so this turns ‖ΔW‖ into ‖W‖

@@ -61,12 +61,7 @@ def _options(*records: type) -> Callable[[F], F]:
 
 
 def _settings(record: type[T], options: Mapping[str, Any], **more: Any) -> T:
-    """The settings that the options describe.
-
-    Raises:
-        ArgumentError: If an option is out of its range, or not exactly one rule for the rank is
-            given.
-    """
+    """The settings that the options describe."""
     given = dict(more)
     for name, (_, option) in _annotated(record).items():
         if options[name] is not None:

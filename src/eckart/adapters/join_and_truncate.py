@@ -102,7 +102,6 @@ def write_smaller(
 
     Raises:
         MatrixError: If PEFT could not load the adapter, or its factors overflow `dtype`.
-        StorageError: If the system refuses to write.
 
     Cost:
         Two QR factorisations of the factors of each layer.

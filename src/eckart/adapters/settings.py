@@ -221,11 +221,7 @@ class Patterns:
         return wanted and not any(fnmatch.fnmatchcase(name, p) for p in self.exclude)
 
     def check(self, names: Sequence[str]) -> None:
-        """Refuse a pattern that matches no name, because it is most likely a mistake.
-
-        Raises:
-            FormatError: If a pattern matches no name.
-        """
+        """Refuse a pattern that matches no name, because it is most likely a mistake."""
         for pattern in (*self.include, *self.exclude):
             if not fnmatch.filter(names, pattern):
                 raise FormatError(

@@ -61,7 +61,6 @@ class Checkpoint:
             FormatError: If there is no such tensor, NumPy lacks its dtype, such as the float8
                 formats, or the file has changed since the checkpoint was opened.
             MatrixError: If the tensor does not fit into memory.
-            StorageError: If the system refuses to read the file.
 
         Cost:
             One read of the bytes of the tensor.
@@ -86,9 +85,6 @@ class Checkpoint:
         changed the middle of a tensor. It misses an edit that leaves those pages unchanged, such as
         one of single rows of an embedding. It does not depend on the place of the folder or on
         times.
-
-        Raises:
-            StorageError: If the system refuses to read a file.
 
         Cost:
             Reads 4 KiB for each tensor.
@@ -116,7 +112,6 @@ def open_checkpoint(path: str | PathLike[str]) -> Checkpoint:
         FormatError: If a file is damaged or missing, an index names a file elsewhere, two
             files hold the same tensor, or there are no weights.
         MissingExtra: If the checkpoint was written by PyTorch and PyTorch is not installed.
-        StorageError: If the system refuses to read a file.
 
     Cost:
         Reads the headers only.

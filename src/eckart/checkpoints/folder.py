@@ -49,9 +49,6 @@ class Index:
 
         Args:
             tensors: The file that really holds each tensor, by name of the tensor.
-
-        Raises:
-            FormatError: If a tensor is not in the file that the index names.
         """
         for tensor, name in self.files.items():
             if tensor not in tensors or tensors[tensor].name != name:
@@ -73,11 +70,7 @@ def missing_shards(missing: Sequence[str], folder: Path, told_by: str) -> Format
 
 
 def check_numbers(names: Sequence[str], folder: Path) -> None:
-    """Refuse numbered files, such as 1 of 3, if others of their series are missing.
-
-    Raises:
-        FormatError: If a file is missing.
-    """
+    """Refuse numbered files, such as 1 of 3, if others of their series are missing."""
     for name in names:
         match = _NUMBERED.fullmatch(name)
         if match is None:
@@ -98,7 +91,6 @@ def read_index(path: Path, suffix: str) -> Index:
 
     Raises:
         FormatError: If the index is damaged, or names a file elsewhere.
-        StorageError: If the system refuses to read the index.
     """
     claim: Any = read_object(path).get("weight_map")
     if not isinstance(claim, dict) or not claim:
@@ -155,7 +147,6 @@ def find_weights(path: Path) -> Weights:
     Raises:
         ArgumentError: If the path does not exist, or its suffix is unknown.
         FormatError: If the folder holds no weights, or not all files that its index names.
-        StorageError: If the system refuses to read the folder.
     """
     if path.is_dir():
         files, index = _in_folder(path)
@@ -243,9 +234,6 @@ def copy_companions(
 
     Returns:
         Names of what was copied, and of what was left out because it is too large.
-
-    Raises:
-        StorageError: If the system refuses, within a block of `whole_file`; otherwise OSError.
     """
     copied: list[str] = []
     left: list[str] = []

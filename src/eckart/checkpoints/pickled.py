@@ -69,7 +69,6 @@ class PickledFile:
         ArgumentError: If there is no such file.
         FormatError: If the file is damaged, or holds anything but tensors by name.
         MissingExtra: If PyTorch is not installed.
-        StorageError: If the system refuses to read the file.
 
     Cost:
         The file is mapped, and mapped anew whenever 64 MiB of it have been read, because the pages
@@ -97,7 +96,6 @@ class PickledFile:
         Raises:
             FormatError: If NumPy lacks the dtype, or the file has changed since it was opened.
             MatrixError: If the tensor does not fit into memory.
-            StorageError: If the system refuses to read the file.
         """
         known = self.tensors[name]
         if known.dtype.numpy is None:

@@ -122,7 +122,6 @@ def fingerprint(path: Path, samples: Iterable[tuple[int, int]]) -> str:
 
     Raises:
         ArgumentError: If there is no such file.
-        StorageError: If the system refuses to read the file.
     """
     digest = hashlib.sha256()
     with reading(path), path.open("rb", buffering=0) as file:
@@ -247,7 +246,6 @@ def read_header(path: Path) -> Header:
     Raises:
         ArgumentError: If there is no such file.
         FormatError: If the file is damaged, truncated, or not a safetensors file.
-        StorageError: If the system refuses to read the file.
 
     Cost:
         Reads only the header, which has at most 100 MB.
@@ -375,7 +373,6 @@ class SafetensorsFile:
         Raises:
             FormatError: If NumPy lacks the dtype, or the file has changed since it was opened.
             MatrixError: If the tensor does not fit into memory.
-            StorageError: If the system refuses to read the file.
 
         Cost:
             One read of the bytes of the tensor; other threads run meanwhile.
@@ -415,7 +412,6 @@ def open_safetensors(path: Path) -> SafetensorsFile:
     Raises:
         ArgumentError: If there is no such file.
         FormatError: If the file is damaged.
-        StorageError: If the system refuses to read the file.
     """
     # the stamp is taken first, so that a change while the header is read is noticed
     with reading(path):

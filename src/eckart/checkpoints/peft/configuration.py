@@ -156,12 +156,7 @@ def configuration(
 
 
 def check_layers(adapter: Adapter, layers: Sequence[Outline]) -> None:
-    """Refuse an adapter that PEFT would load wrongly, or not at all.
-
-    Raises:
-        MatrixError: If no layer is adapted, one is adapted twice, some layers change their bias
-            and others cannot, or one half of a tied table is changed without the other.
-    """
+    """Refuse an adapter that PEFT would load wrongly, or not at all."""
     names = Counter(layer.module for layer in layers)
     twice = [name for name, count in names.items() if count > 1]
     if not names or twice:
@@ -179,9 +174,6 @@ def check_saved(saved: SavedNames, modules: Collection[str]) -> None:
 
     PEFT replaces every module whose name ends with that of a saved one, and then lacks the values
     of the others.
-
-    Raises:
-        MatrixError: If `modules` has such a module, or a value belongs to no module.
     """
     for module in saved.modules:
         if not module:

@@ -164,12 +164,7 @@ def pad_experts(adapter: Adapter) -> Adapter:
 
 
 def check_experts(layers: Sequence[Outline]) -> None:
-    """Refuse expert layers that PEFT cannot stack.
-
-    Raises:
-        MatrixError: If layers that must share a rank do not, some are missing, or their names or
-            kinds are not those of a mixture of experts that PEFT knows.
-    """
+    """Refuse expert layers that PEFT cannot stack."""
     blocks: dict[str, dict[int, set[str]]] = {}
     for layer in layers:
         expert = expert_of(layer.module)

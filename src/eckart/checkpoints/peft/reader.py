@@ -217,11 +217,7 @@ def _check_once(known: Mapping[str, Tensor], name: str, tensor: Tensor, path: Pa
 
 
 def _only_one(names: Collection[str], path: Path) -> str:
-    """The name of the only adapter in a file; "default" if it is left out, as PEFT does.
-
-    Raises:
-        FormatError: If the file holds factors of several adapters.
-    """
+    """The name of the only adapter in a file; "default" if it is left out, as PEFT does."""
     found = {match[1] or match[2] for match in map(_NAMED.search, names) if match}
     if len(found) > 1:
         raise FormatError(

@@ -179,11 +179,7 @@ def flag(document: Mapping[str, Any], key: str, path: Path) -> bool:
 
 
 def check_plain(document: Mapping[str, Any], path: Path) -> None:
-    """Refuse an adapter whose change of a weight is not scale·B·A.
-
-    Raises:
-        FormatError: If it is not; the message names the method that it is.
-    """
+    """Refuse an adapter whose change of a weight is not scale·B·A."""
     what = next((name for key, name in _OTHERS.items() if document.get(key)), None)
     start = document.get("init_lora_weights", True)
     if isinstance(start, str) and start.lower().startswith(_STARTS):

@@ -211,7 +211,6 @@ def write_adapter(
         MatrixError: If PEFT could not load the adapter, or would load it wrongly; or if the factors
             do not fit into `dtype`.
         FormatError: If new values have a dtype that the file cannot hold.
-        StorageError: If the system refuses to write.
 
     Cost:
         Each layer is read twice from `adapter.layers`, once for its shape and once for its
