@@ -49,7 +49,7 @@ class Alignment:
     prefix: str | None
 
 
-def place(adapter: Adapter, shapes: Shapes, placement: Placement) -> Alignment:
+def align(adapter: Adapter, shapes: Shapes, placement: Placement) -> Alignment:
     """Find the tensor that each part of an adapter changes.
 
     An adapter does not tell whether a weight is stored as (outputs, inputs) or as (inputs,

@@ -9,19 +9,9 @@ from pathlib import Path
 from typing import Any, Final, final
 
 from eckart.adapters.adapter_builder import is_input_table
-from eckart.adapters.alignment import changes_alone, check_ties, own_table, place
 from eckart.adapters.join_and_truncate import check_weights
-from eckart.adapters.merge_changes import (
-    UNCHANGED,
-    Change,
-    _check,
-    _check_numbers,
-    _copies,
-    _Parts,
-    _replacement,
-)
+from eckart.adapters.merge_changes import UNCHANGED, AdapterChanges, Change
 from eckart.adapters.model_pair import HEAD, open_weights
-from eckart.adapters.placement import Placement
 from eckart.arguments import as_path, check_list
 from eckart.checkpoints import (
     Checkpoint,
@@ -93,55 +83,22 @@ def plan_merge(
         MatrixError: If an adapter changes a tensor that the base lacks or has in another shape, or
             saved values cannot be added up.
     """
-    shapes = {name: info.shape for name, info in base.tensors.items()}
-    placement = Placement.of(base, base)
-    parts = _Parts(base=base, tied=placement.is_tied)
-    table = own_table(placement)
-    for adapter, weight in adapters:
-        placing = place(adapter, shapes, placement)
-        check_ties(adapter, placing, placement, table, shapes)
-        _check(placing, base, tied=parts.tied, table=table)
-        parts.add(placing, weight)
-        parts.part(placing, weight, table, alone=changes_alone(adapter, placing, table))
-    changes = {name: parts.change(name, shapes[name]) for name in shapes if parts.touch(name)}
-    _check_numbers(changes, base)
-    changes |= _copies(changes, base, placement)
-    new = {name: _replacement(name, values) for name, values in parts.unplaced.items()}
-    if parts.is_apart:
-        new[HEAD] = parts.head(table)
-    config, notes = _settings(changes, new, parts, dtype)
-    if any(adapter.task_type in LABELLING for adapter, _ in adapters):
-        config |= _new_labels(new)
-    return MergePlan(
-        layouts=_layouts(base, changes, new, dtype),
-        changes=changes,
-        new=new,
-        config=config,
-        notes=(*parts.notes, *notes),
-    )
-
-
-def _settings(
-    changes: Mapping[str, Change],
-    new: Mapping[str, Tensor],
-    parts: _Parts,
-    dtype: AdapterDType | None,
-) -> tuple[dict[str, Any], list[str]]:
-    """The settings of `config.json` that change, and the notes for the user."""
+    parts = AdapterChanges.of(base, adapters)
+    changes, new, tied = parts.changes(), parts.new(), parts.placement.is_tied
+    notes = [*parts.notes, *(f"'{name}' is not in the base; it was added." for name in new)]
     config: dict[str, Any] = {}
-    notes = [f"'{name}' is not in the base; it was added." for name in new]
     tables = [name for name in changes if is_input_table(name)]
-    if parts.tied and HEAD in new:
+    if tied and HEAD in new:
         config["tie_word_embeddings"] = False
         notes.append("The head was the table of the vocabulary; now each has its own values.")
-    elif parts.tied and tables:
+    elif tied and tables:
         notes.append(f"The head is the table '{tables[0]}' and changes with it.")
-    sizes, said = _sizes(changes, tables, parts.base)
+    sizes, said = _sizes(changes, tables, base)
     config |= sizes
     notes += said
     if dtype is not None:
         # older versions of transformers wrote torch_dtype
-        config |= {key: dtype for key in ("dtype", "torch_dtype") if key in parts.base.config}
+        config |= {key: dtype for key in ("dtype", "torch_dtype") if key in base.config}
     between = [name for name, change in changes.items() if change.saved]
     if between:
         notes.append(
@@ -149,7 +106,12 @@ def _settings(
             f"or whose weights do not add up to 1 count with their difference from the base, such "
             f"as '{between[0]}'."
         )
-    return config, notes
+    heads = [values for name, values in new.items() if _is_head(name, values) and name != HEAD]
+    # a classifier head that the base does not have
+    if len(heads) == 1 and any(adapter.task_type in LABELLING for adapter, _ in adapters):
+        config |= _labels(len(heads[0]))
+    layouts = _layouts(base, changes, new, dtype)
+    return MergePlan(layouts=layouts, changes=changes, new=new, config=config, notes=tuple(notes))
 
 
 def _sizes(
@@ -158,6 +120,7 @@ def _sizes(
     """The settings of a changed vocabulary size or number of labels, and notes about them."""
     config: dict[str, Any] = {}
     notes: list[str] = []
+    architecture = str((base.config.get("architectures") or [""])[0])
     for name, change in changes.items():
         before, after = base.tensors[name].shape, change.replacement
         if after is None or after.shape == before:
@@ -166,7 +129,7 @@ def _sizes(
         if name in tables:
             notes.append(f"'{name}' has {len(after)} rows, {before[0]} in the base.")
             config |= _sized(base.config, before[0], len(after))
-        elif _is_of_labels(name, after, base):
+        elif architecture.endswith(CLASSIFIERS) and _is_head(name, after):
             notes.append(f"'{name}' has {len(after)} labels, {before[0]} in the base.")
             config |= _labels(len(after))
     return config, notes
@@ -182,16 +145,6 @@ def _check_rows(name: str, shape: tuple[int, ...], before: tuple[int, ...]) -> N
             hint="Give the base that the adapter was made for.",
             code="shapes-differ",
         )
-
-
-def _new_labels(new: Mapping[str, Tensor]) -> dict[str, Any]:
-    """The settings of the labels of a classifier head that the base does not have."""
-    heads = [
-        values
-        for name, values in new.items()
-        if _is_head(name) and values.ndim == 2 and name != HEAD
-    ]
-    return _labels(len(heads[0])) if len(heads) == 1 else {}
 
 
 def _labels(count: int) -> dict[str, Any]:
@@ -217,15 +170,11 @@ def _sized(config: Mapping[str, Any], before: int, after: int) -> dict[str, Any]
     return changed
 
 
-def _is_of_labels(name: str, values: Tensor, base: Checkpoint) -> bool:
+def _is_head(name: str, values: Tensor) -> bool:
     """Whether a tensor is the weight of a classifier head, which has a row for each label."""
-    architecture = str((base.config.get("architectures") or [""])[0])
-    return architecture.endswith(CLASSIFIERS) and _is_head(name) and values.ndim == 2
-
-
-def _is_head(name: str) -> bool:
     module, parameter = split_parameter(name)
-    return module.rpartition(".")[2] in CLASSIFIER_HEADS and parameter == WEIGHT
+    is_weight = parameter == WEIGHT and values.ndim == 2
+    return is_weight and module.rpartition(".")[2] in CLASSIFIER_HEADS
 
 
 def _layouts(
@@ -390,17 +339,11 @@ def _write(
         CheckpointWriter(target, planned.layouts, shard_bytes=shard_bytes) as writer,
     ):
         for name in writer.order:
-            tensor = _tensor(name, checkpoint, planned)
+            dtype, change = planned.layouts[name].dtype.numpy, planned.change(name)
+            tensor = checkpoint.read(name) if change.replacement is None else change.replacement
+            # else copied as stored: no dtype of NumPy, or nothing to add and nothing to convert
+            if dtype is not None and (tensor.dtype != dtype or change.adds):
+                tensor = change.add(name, tensor, dtype)
             writer.write(name, tensor)
             report(tensor.size, said=name)
             del tensor  # else the next tensor would be read while this one is still held
-
-
-def _tensor(name: str, checkpoint: Checkpoint, planned: MergePlan) -> Tensor:
-    """One tensor of the merged model."""
-    dtype, change = planned.layouts[name].dtype.numpy, planned.change(name)
-    start = checkpoint.read(name) if change.replacement is None else change.replacement
-    # copied as stored: no dtype of NumPy, or nothing to add and nothing to convert
-    if dtype is None or (start.dtype == dtype and not change.adds):
-        return start
-    return change.added(name, start, dtype)

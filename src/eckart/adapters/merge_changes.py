@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, final
 
@@ -10,13 +10,13 @@ import ml_dtypes
 import numpy as np
 
 from eckart.adapters.adapter_builder import is_input_table
-from eckart.adapters.alignment import Alignment
+from eckart.adapters.alignment import Alignment, align, changes_alone, check_ties, own_table
 from eckart.adapters.join_and_truncate import SUM_OF_WEIGHTS
 from eckart.adapters.model_pair import HEAD, is_unchanged, widened
 from eckart.adapters.placement import Placement
 from eckart.arrays import FLOAT32, FLOAT64, Array
 from eckart.checkpoints import Checkpoint, stored_dtype
-from eckart.checkpoints.peft import matrix_shape
+from eckart.checkpoints.peft import Adapter, matrix_shape
 from eckart.checkpoints.peft.adapter import Tensor
 from eckart.errors import MatrixError
 from eckart.factors import Factors
@@ -47,7 +47,7 @@ class Change:
         """Whether anything is added to the tensor or to its replacement."""
         return bool(self.factors or self.biases or self.saved)
 
-    def added(self, name: str, start: Tensor, dtype: np.dtype[Any]) -> Tensor:
+    def add(self, name: str, start: Tensor, dtype: np.dtype[Any]) -> Tensor:
         """The changed tensor, added up in float32 (float64 stays) and rounded once.
 
         Args:
@@ -124,57 +124,136 @@ def _lists() -> Any:
 
 @final
 @dataclass(slots=True, kw_only=True)
-class _Parts:
-    """The changes of all adapters by the names of tensors, each with the weight of its adapter."""
+class AdapterChanges:
+    """The changes of all adapters by the names of tensors, each with the weight of its adapter.
+
+    Fields:
+        base: Checkpoint of the base model.
+        placement: Names of its tensors in the running model.
+        table: The stored table that the base uses as its input table and head only, or "".
+        notes: Sentences that a user should read.
+        factors, biases, saved: Changes of tensors that the base has.
+        unplaced: Saved values of tensors that the base does not have.
+        heads: Changes of a head that no longer shares the table.
+        is_apart, is_together: Whether an adapter changes the head apart from the table, and whether
+            one changes both as one.
+    """
 
     base: Checkpoint
-    tied: bool
+    placement: Placement
+    table: str
+    notes: list[str] = field(default_factory=list[str])
     factors: dict[str, list[tuple[Factors, float]]] = field(default_factory=_lists)
     biases: dict[str, list[tuple[Array, float]]] = field(default_factory=_lists)
     saved: dict[str, list[tuple[Tensor, float]]] = field(default_factory=_lists)
     unplaced: dict[str, list[tuple[Tensor, float]]] = field(default_factory=_lists)
-    notes: list[str] = field(default_factory=list[str])
     heads: list[tuple[Factors, float]] = field(default_factory=list[tuple[Factors, float]])
     is_apart: bool = False
     is_together: bool = False
 
-    def add(self, placing: Alignment, weight: float) -> None:
-        """Add the changes of one adapter."""
-        if placing.prefix and placing.prefix not in self.notes:
-            self.notes.append(placing.prefix)
-        for name, layer in placing.layers.items():
+    @staticmethod
+    def of(base: Checkpoint, adapters: Sequence[tuple[Adapter, float]]) -> "AdapterChanges":
+        """The changes of a base by adapters, each with its weight.
+
+        Raises:
+            MatrixError: If an adapter changes a tensor that the base lacks or has in another shape,
+                or one use of a shared table and not the others.
+        """
+        placement = Placement.of(base, base)
+        found = AdapterChanges(base=base, placement=placement, table=own_table(placement))
+        shapes = {name: info.shape for name, info in base.tensors.items()}
+        for adapter, weight in adapters:
+            alignment = align(adapter, shapes, placement)
+            check_ties(adapter, alignment, placement, found.table, shapes)
+            found._check(alignment)
+            found._add(alignment, weight, alone=changes_alone(adapter, alignment, found.table))
+        return found
+
+    def changes(self) -> dict[str, Change]:
+        """The changes of tensors of the base, further copies of shared tables included.
+
+        Raises:
+            MatrixError: If saved values cannot be added up, or the base is quantised.
+        """
+        changes = {
+            name: self._change(name, info.shape)
+            for name, info in self.base.tensors.items()
+            if name in self.factors or name in self.biases or name in self.saved
+        }
+        for name, change in changes.items():
+            dtype = self.base.tensors[name].dtype
+            # integers and floats of few bits would round the sum away
+            if change.adds and not dtype.is_weight:
+                raise MatrixError(
+                    f"'{name}' is {dtype} in {self.base.path}, to which no change can be added.",
+                    hint="Give the base in float16, bfloat16 or float32.",
+                    code="quantised",
+                )
+        uses = self.placement.uses(self.base.tensors)
+        for group in self.placement.ties:
+            stored = [name for name, use in uses.items() if use.name in group]
+            touched = [name for name in stored if name in changes]
+            if touched:
+                changes |= {n: changes[touched[0]] for n in stored if n not in changes}
+        return changes
+
+    def new(self) -> dict[str, Tensor]:
+        """Values of tensors that the base does not have.
+
+        Raises:
+            MatrixError: If saved values cannot be added up.
+        """
+        new = {name: _only_value(name, saved) for name, saved in self.unplaced.items()}
+        if self.is_apart:
+            if self.is_together:
+                why = f"adapters change it both with '{self.table}' and apart from it"
+                raise _not_addable(HEAD, why)
+            beneath = new.get(HEAD)  # PEFT saves the table beneath the factors
+            values = self.base.read(self.table) if beneath is None else beneath.copy()
+            new[HEAD] = Change(factors=self.heads).add(HEAD, values, values.dtype)
+        return new
+
+    def _check(self, alignment: Alignment) -> None:
+        """Refuse an adapter of another base."""
+        parted = {HEAD} if self.table else set[str]()
+        unknown = [*alignment.unknown, *(name for name in alignment.apart if name not in parted)]
+        hint = "Give the base that the adapter was made for."
+        if unknown:
+            name, more = unknown[0], f", nor {len(unknown) - 1} more" if unknown[1:] else ""
+            if self.placement.is_tied and name == HEAD:
+                hint = "The base uses its table as its head: merge into a copy that has both."
+            raise MatrixError(
+                f"{self.base.path} has no tensor '{name}' that the adapter changes{more}.",
+                hint=hint,
+                code="no-such-tensor",
+            )
+        if alignment.misfits:
+            raise MatrixError(alignment.misfits[0], hint=hint, code="shapes-differ")
+
+    def _add(self, alignment: Alignment, weight: float, *, alone: bool) -> None:
+        """Add the changes of one adapter, which may change the table without the head."""
+        if alignment.prefix and alignment.prefix not in self.notes:
+            self.notes.append(alignment.prefix)
+        for name, layer in alignment.layers.items():
             self.factors[name].append((layer.factors, weight))
-        for name, change in placing.biases.items():
+        for name, change in alignment.biases.items():
             self.biases[name].append((change, weight))
-        for name, values in placing.saved.items():
+        for name, values in alignment.saved.items():
             self.saved[name].append((values, weight))
-        for name, values in placing.unplaced.items():
-            shared = self.tied and name == HEAD
+        tables = [values for name, values in alignment.saved.items() if is_input_table(name)]
+        for name, values in alignment.unplaced.items():
+            shared = self.placement.is_tied and name == HEAD
             # a saved head that equals the saved table is that table
-            if not (shared and any(_are_equal(values, own) for own in _tables(placing.saved))):
+            if not (shared and any(_are_equal(values, own) for own in tables)):
                 self.unplaced[name].append((values, weight))
+        if HEAD in alignment.apart:
+            self.heads.append((alignment.apart[HEAD].factors, weight))
+        touched = self.table in alignment.layers or self.table in alignment.saved
+        apart = alone or HEAD in alignment.apart
+        self.is_apart |= apart
+        self.is_together |= touched and not apart
 
-    def part(self, placing: Alignment, weight: float, table: str, *, alone: bool) -> None:
-        """Add the change of one adapter to a head apart from the table that the base shares."""
-        if HEAD in placing.apart:
-            self.heads.append((placing.apart[HEAD].factors, weight))
-        touched = table in placing.layers or table in placing.saved
-        self.is_apart |= alone or HEAD in placing.apart
-        self.is_together |= touched and not alone and HEAD not in placing.apart
-
-    def head(self, table: str) -> Tensor:
-        """The values of a head that no longer shares its table."""
-        if self.is_together:
-            raise _not_addable(HEAD, f"adapters change it both with '{table}' and apart from it")
-        beneath = self.unplaced.get(HEAD)  # PEFT saves the table beneath the factors
-        values = self.base.read(table) if beneath is None else _replacement(HEAD, beneath)
-        return Change(factors=self.heads).added(HEAD, values.copy(), values.dtype)
-
-    def touch(self, name: str) -> bool:
-        """Whether any adapter changes this tensor of the base."""
-        return name in self.factors or name in self.biases or name in self.saved
-
-    def change(self, name: str, shape: tuple[int, ...]) -> Change:
+    def _change(self, name: str, shape: tuple[int, ...]) -> Change:
         """The change of a tensor of the base by all adapters."""
         saved, factors = self.saved.get(name, []), self.factors.get(name, [])
         replaced = _is_one_value(saved)
@@ -188,55 +267,7 @@ class _Parts:
         )
 
 
-def _copies(
-    changes: Mapping[str, Change], base: Checkpoint, placement: Placement
-) -> dict[str, Change]:
-    """The changes of further copies of a table that the base stores under several names."""
-    uses = placement.uses(base.tensors)
-    copies: dict[str, Change] = {}
-    for group in placement.ties:
-        stored = [name for name, use in uses.items() if use.name in group]
-        touched = [name for name in stored if name in changes]
-        if touched:
-            copies |= {name: changes[touched[0]] for name in stored if name not in changes}
-    return copies
-
-
-def _check(placing: Alignment, base: Checkpoint, *, tied: bool, table: str) -> None:
-    parted = {HEAD} if table else set[str]()
-    unknown = [*placing.unknown, *(name for name in placing.apart if name not in parted)]
-    if unknown:
-        name = unknown[0]
-        more = f", nor {len(unknown) - 1} more" if unknown[1:] else ""
-        head = tied and name == HEAD
-        raise MatrixError(
-            f"{base.path} has no tensor '{name}' that the adapter changes{more}.",
-            hint="The base uses its table as its head: merge into a copy that has both."
-            if head
-            else "Give the base that the adapter was made for.",
-            code="no-such-tensor",
-        )
-    if placing.misfits:
-        raise MatrixError(
-            placing.misfits[0],
-            hint="Give the base that the adapter was made for.",
-            code="shapes-differ",
-        )
-
-
-def _check_numbers(changes: Mapping[str, Change], base: Checkpoint) -> None:
-    """Refuse to add to a tensor of integers or other numbers that would round the sum away."""
-    for name, change in changes.items():
-        dtype = base.tensors[name].dtype
-        if change.adds and not dtype.is_weight:
-            raise MatrixError(
-                f"'{name}' is {dtype} in {base.path}, to which no change can be added.",
-                hint="Give the base in float16, bfloat16 or float32.",
-                code="quantised",
-            )
-
-
-def _replacement(name: str, saved: Sequence[tuple[Tensor, float]]) -> Tensor:
+def _only_value(name: str, saved: Sequence[tuple[Tensor, float]]) -> Tensor:
     """The saved values of a tensor that the base does not have."""
     if not _is_one_value(saved):
         raise _not_addable(name, "it is not in the base")
@@ -253,10 +284,6 @@ def _is_one_value(saved: Sequence[tuple[Tensor, float]]) -> bool:
 
 def _are_equal(x: Tensor, y: Tensor) -> bool:
     return x is y or is_unchanged(x, y)
-
-
-def _tables(saved: Mapping[str, Tensor]) -> list[Tensor]:
-    return [values for name, values in saved.items() if is_input_table(name)]
 
 
 def _not_addable(name: str, why: str) -> MatrixError:
