@@ -19,7 +19,7 @@ from tiny_models import built, own_class
 import eckart
 from eckart.adapters.calibrate import calibrate
 from eckart.adapters.cut_extraction import extract_again
-from eckart.adapters.join_and_truncate import join_folders, truncate_adapter
+from eckart.adapters.join_and_truncate import join_adapters, truncate_adapter
 from eckart.adapters.merge import merge_adapters
 from eckart.adapters.settings import LayerRanks
 from eckart.adapters.verify import verify_adapter
@@ -266,7 +266,7 @@ class Commands:
 
     def join(self) -> bool:
         """Whether two halves of it are accepted like the whole."""
-        join_folders([self._path("adapter")] * 2, [0.5, 0.5], self._path("joined"))
+        join_adapters([self._path("adapter")] * 2, self._path("joined"), weights=[0.5, 0.5])
         return self.verify("joined")
 
     def truncate(self) -> bool:

@@ -52,6 +52,7 @@ _HOMES = {
     "extract_adapter": "eckart.adapters",
     "factorize": "eckart.factorization",
     "fold_in": "eckart.completion.fold_in",
+    "join_adapters": "eckart.adapters.join_and_truncate",
     "merge_adapters": "eckart.adapters.merge",
     "read_factors": "eckart.files",
     "read_matrix": "eckart.files",

@@ -14,7 +14,7 @@ from adapters.checkpoints import pair
 from adapters.pairs import CONFIG, save, saved_pair, weights
 from adapters.samples import layer
 from eckart.adapters import extract_adapter
-from eckart.adapters.join_and_truncate import join_folders, truncate_adapter
+from eckart.adapters.join_and_truncate import join_adapters, truncate_adapter
 from eckart.adapters.merge import merge_adapters
 from eckart.checkpoints import open_checkpoint
 from eckart.checkpoints.peft import Adapter, Kind, read_adapter, write_adapter
@@ -50,7 +50,7 @@ def calls(folder: Path, out: Path):
     return [
         lambda: merge_adapters(base, [folder], out / "merged"),
         lambda: truncate_adapter(folder, out / "small", rank=1),
-        lambda: join_folders([folder], [1.0], out / "joined"),
+        lambda: join_adapters([folder], out / "joined", weights=[1.0]),
     ]
 
 

@@ -11,7 +11,7 @@ from typing import Any, final
 import numpy as np
 
 from eckart.adapters.budget import LayerDemand, share_out
-from eckart.arguments import as_path, check_number
+from eckart.arguments import as_path, check_list, check_number
 from eckart.arrays import FLOAT32, FLOAT64
 from eckart.checkpoints.peft import (
     AdaptedLayer,
@@ -34,7 +34,7 @@ from eckart.files import check_output, whole_file
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WrittenAdapter:
-    """The result of `join_folders` and `truncate_adapter`.
+    """The result of `join_adapters` and `truncate_adapter`.
 
     Fields:
         sources: Folders of the adapters that it was made from.
@@ -90,15 +90,7 @@ def write_smaller(
     *,
     force: bool,
 ) -> WrittenAdapter:
-    """Write an adapter that was cut from a larger one, and measure the loss.
-
-    Args:
-        sources: Folders of the adapters that the larger one was made from.
-        whole: Adapter before the cut.
-        smaller: Adapter after the cut.
-        out: Folder to write.
-        dtype: Dtype of the stored factors.
-        force: Whether to overwrite `out`.
+    """Write an adapter that was cut from the whole one of some sources, and measure the loss.
 
     Raises:
         MatrixError: If PEFT could not load the adapter, or its factors overflow `dtype`.
@@ -109,6 +101,7 @@ def write_smaller(
     with whole_file(out, force=force) as temporary:
         write_adapter(temporary, smaller, dtype)
     ranks = {layer.module: layer.rank for layer in smaller.layers}
+    factors = sum(adapter_bytes(layer.shape, layer.rank, dtype) for layer in smaller.layers)
     # a truncation keeps the leading components, so the loss is the tail of the singular values
     lost = total = 0.0
     for layer in whole.layers:
@@ -122,16 +115,16 @@ def write_smaller(
         left_out=tuple(one.module for one in whole.layers if one.module not in ranks),
         ranks=(min(ranks.values()), max(ranks.values())),
         dtype=dtype,
-        nbytes=_tensor_bytes(smaller, dtype),
+        nbytes=factors + _bytes_of_values(smaller),
         relative_change=math.sqrt(lost / total) if total else 0.0,
     )
 
 
-def _tensor_bytes(adapter: Adapter, dtype: AdapterDType) -> int:
-    factors = sum(adapter_bytes(layer.shape, layer.rank, dtype) for layer in adapter.layers)
+def _bytes_of_values(adapter: Adapter) -> int:
+    """Bytes of the biases and the saved values of an adapter."""
     biases = sum(layer.outputs for layer in adapter.layers if layer.bias is not None)
     # changes of biases are stored in float32, whatever the dtype of the factors
-    return factors + biases * FLOAT32.itemsize + sum(x.nbytes for x in adapter.saved.values())
+    return biases * FLOAT32.itemsize + sum(saved.nbytes for saved in adapter.saved.values())
 
 
 def resize_adapter(
@@ -176,8 +169,12 @@ def resize_adapter(
 
 def with_ranks(adapter: Adapter, ranks: Mapping[str, int]) -> Adapter:
     """The adapter with each layer cut to its own rank; rank 0 leaves a layer out."""
-    layers = [_cut(layer, ranks[layer.module]) for layer in adapter.layers if ranks[layer.module]]
-    return pad_experts(replace(adapter, layers=tuple(layers)))
+    layers = tuple(
+        replace(layer, factors=layer.factors.truncate(ranks[layer.module]))
+        for layer in adapter.layers
+        if ranks[layer.module]
+    )
+    return pad_experts(replace(adapter, layers=layers))
 
 
 def truncate_adapter(
@@ -212,19 +209,11 @@ def truncate_adapter(
     return write_smaller([source], adapter, smaller, target, own, force=force)
 
 
-def _cut(layer: AdaptedLayer, rank: int) -> AdaptedLayer:
-    return replace(layer, factors=layer.factors.truncate(rank))
-
-
 def _ranks(adapter: Adapter, budget: int, dtype: AdapterDType) -> dict[str, int]:
     layers = {layer.module: layer for layer in adapter.layers}
-    rest = sum(tensor.nbytes for tensor in adapter.saved.values())
-    rest += sum(
-        layer.outputs * FLOAT32.itemsize for layer in layers.values() if layer.bias is not None
-    )
     # PEFT stacks these, so none of them can be left out alone
     experts = {module for group in uniform_groups(layers) for module in group}
-    claims = [
+    demands = [
         LayerDemand(
             module=module,
             shape=layer.shape,
@@ -234,7 +223,7 @@ def _ranks(adapter: Adapter, budget: int, dtype: AdapterDType) -> dict[str, int]
         for module, layer in layers.items()
     ]
     # saved values and biases are kept, so the factors share what is left of the budget
-    return share_out(claims, max(0, budget - rest), dtype)
+    return share_out(demands, max(0, budget - _bytes_of_values(adapter)), dtype)
 
 
 def least_columns(layer: AdaptedLayer, *, is_expert: bool) -> int:
@@ -249,29 +238,12 @@ SUM_OF_WEIGHTS = 1e-9
 """Largest distance of the sum of weights from 1: decimal numbers such as 0.7 are rounded."""
 
 
-def join_adapters(
+def combine(
     adapters: Sequence[Adapter], weights: Sequence[float], rank: int | None = None
 ) -> Adapter:
-    """The adapter whose change of each weight is Σ weight·B·A over the adapters that have it.
+    """The sum that `join_adapters` writes, of adapters in memory.
 
-    Changes of biases add in the same way. Saved values are not changes, so they can only be kept
-    where all adapters that have them agree and their weights add up to 1.
-
-    Args:
-        adapters: Adapters of one base.
-        weights: One weight for each adapter, of either sign.
-        rank: Largest rank of a layer, at which the sum is truncated optimally; None keeps the sum
-            of the ranks, at most the full rank.
-
-    Raises:
-        ArgumentError: If there is not one finite weight for each adapter, all weights are 0, or
-            the rank is below 1.
-        MatrixError: If the adapters have different shapes or kinds of a layer, saved values that
-            differ, or different bases.
-
-    Cost:
-        Two QR factorisations of the stacked factors of each layer and a singular value
-        decomposition whose size is the sum of the ranks; B·A is never formed.
+    Without a rank it has the sum of the ranks of its parts, at most the full rank.
     """
     check_weights(len(adapters), weights)
     if rank is not None:
@@ -353,40 +325,51 @@ def _common(names: Sequence[str | None], key: str) -> str | None:
     return known[0] if known else None
 
 
-def join_folders(
-    folders: Sequence[Path],
-    weights: Sequence[float],
-    out: Path,
+def join_adapters(
+    adapters: Sequence[str | PathLike[str]],
+    out: str | PathLike[str],
     *,
+    weights: Sequence[float],
     rank: int | None = None,
     dtype: AdapterDType | None = None,
     force: bool = False,
 ) -> WrittenAdapter:
-    """Join the adapters in some folders, as `join_adapters` does, into an adapter in a new folder.
+    """Write one adapter whose change of each weight is Σ weight·B·A over several adapters.
+
+    Changes of biases add in the same way. Saved values are not changes, so they can only be kept
+    where all adapters that have them agree and their weights add up to 1.
 
     Args:
-        folders: Folders of adapters of one base.
-        weights: One weight for each adapter.
+        adapters: Folders of adapters of one base.
         out: Folder of the new adapter.
-        rank: Largest rank of a layer; None loses nothing.
+        weights: One weight for each adapter, of either sign.
+        rank: Largest rank of a layer, at which the sum is truncated optimally; None loses nothing.
         dtype: Dtype of the stored factors; None takes the common one of the adapters, or float32
             if they differ.
         force: Whether to overwrite `out`.
 
     Raises:
-        ArgumentError: For the reasons of `join_adapters`, or if a path is missing or `out` exists.
+        ArgumentError: If there is not one finite weight for each adapter, all weights are 0, the
+            rank is below 1, a path is missing or `out` exists.
         FormatError: If an adapter is damaged.
-        MatrixError: For the reasons of `join_adapters`, or if the factors overflow the dtype.
+        MatrixError: If the adapters have different shapes or kinds of a layer, saved values that
+            differ, or different bases; or if the factors overflow the dtype.
         StorageError: If the system refuses to read or write.
+
+    Cost:
+        Two QR factorisations of the stacked factors of each layer and a singular value
+        decomposition whose size is the sum of the ranks; B·A is never formed.
     """
+    folders = [as_path(one) for one in check_list("adapters", adapters)]
+    target, weights = as_path(out), check_list("weights", weights)
     check_weights(len(folders), weights)
-    check_output(out, force=force, inputs=folders, is_folder=True)
-    joined = join_adapters([read_adapter(folder) for folder in folders], weights)
+    check_output(target, force=force, inputs=folders, is_folder=True)
+    joined = combine([read_adapter(folder) for folder in folders], weights)
     # joined in full first, so that the result can say what the smaller rank loses
     smaller = joined if rank is None else resize_adapter(joined, rank=rank)
     dtypes: list[AdapterDType] = [factor_dtype(folder) for folder in folders]
     own = dtypes[0] if len(set(dtypes)) == 1 else "float32"
-    return write_smaller(folders, joined, smaller, out, dtype or own, force=force)
+    return write_smaller(folders, joined, smaller, target, dtype or own, force=force)
 
 
 def check_weights(count: int, weights: Sequence[float]) -> None:
