@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, as_completed, wait
 from contextvars import copy_context
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Final, TypeAlias, TypeVar, final
 
 from eckart.adapters.placement import Placement, Way
@@ -58,10 +58,6 @@ def match_names(base: Shapes, tuned: Shapes) -> Matching:
     the names of a side share, on either side and on both: `bert.`, `model.`, `base_model.model.`,
     `_orig_mod.`, `module.`. Names without the prefix stay as they are. The trial with the most
     pairs of equal shape wins, then the one with the most pairs, then with the shortest prefixes.
-
-    Args:
-        base: Shapes of the tensors of the base by name.
-        tuned: Shapes of the tensors of the fine-tune by name.
 
     Cost:
         As many look-ups as the smaller side has names, for each pair of prefixes.
@@ -193,11 +189,7 @@ def cover(base: Checkpoint, tuned: Checkpoint, patterns: Patterns) -> Coverage:
     small and keep their values; tables of another size, tables that are used twice, new heads and
     weights that PEFT cannot adapt are saved whole. Any other tensor is named with the reason.
 
-    Args:
-        base: Checkpoint of the base model.
-        tuned: Checkpoint of the fine-tune, whose config (else that of the base) describes the
-            running model.
-        patterns: Patterns of the wanted tensors.
+    The config of the fine-tune, else that of the base, describes the running model.
 
     Raises:
         FormatError: If no tensor is in both checkpoints, or a pattern matches no tensor.
@@ -234,40 +226,19 @@ def _tensors(
     for ours, theirs in (*matching.pairs, *matching.reshaped):
         shape, known = tuned.tensors[after[theirs]].shape, base.tensors[before[ours]].shape
         # tensors of two shapes cannot be subtracted, so these are saved whole
-        place = placement.place(theirs, shape) if shape == known else placement.grown(theirs, known)
-        yield TensorPair(
-            name=theirs,
-            base=before[ours],
-            tuned=after[theirs],
-            shape=shape,
-            way=place.way,
-            kind=place.kind,
-            in_place=place.in_place,
-            why=place.why,
-            resized=shape != known,
-        )
+        resized = shape != known
+        place = placement.grown(theirs, known) if resized else placement.place(theirs, shape)
+        names = {"name": theirs, "base": before[ours], "tuned": after[theirs]}
+        yield TensorPair(**names, shape=shape, resized=resized, **asdict(place))
     for theirs in matching.only_tuned:
         shape = tuned.tensors[after[theirs]].shape
-        place = placement.new(theirs, shape)
-        yield TensorPair(
-            name=theirs,
-            base=None,
-            tuned=after[theirs],
-            shape=shape,
-            way=place.way,
-            in_place=place.in_place,
-            why=place.why,
-        )
+        names = {"name": theirs, "base": None, "tuned": after[theirs]}
+        yield TensorPair(**names, shape=shape, **asdict(placement.new(theirs, shape)))
     # an adapter adds to the modules of the base and cannot remove one
     for ours in matching.only_base:
-        yield TensorPair(
-            name=ours,
-            base=before[ours],
-            tuned=None,
-            shape=base.tensors[before[ours]].shape,
-            way=Way.NONE,
-            why="its module is not in the fine-tune",
-        )
+        names = {"name": ours, "base": before[ours], "tuned": None}
+        shape, why = base.tensors[before[ours]].shape, "its module is not in the fine-tune"
+        yield TensorPair(**names, shape=shape, way=Way.NONE, why=why)
 
 
 StoredPair: TypeAlias = tuple[TensorPair, Tensor | None, Tensor | None]
