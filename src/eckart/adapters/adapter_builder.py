@@ -79,10 +79,6 @@ def build_adapter(runner: LayerRunner, records: Sequence[TensorRecord]) -> Adapt
     ones among them get factors of zeros. If only values are saved, one layer gets factors of
     zeros, because PEFT loads no adapter without an adapted layer.
 
-    Args:
-        runner: Runner over the layers of the two checkpoints.
-        records: Records of all tensors, in order.
-
     Cost:
         Reads biases and saved values; factors are read when the adapter is written.
     """
@@ -203,9 +199,6 @@ def build_checked_adapter(
 
     A tensor whose factors PEFT does not load is saved whole, and left out if that fails too.
     Nothing is checked without the running model or PEFT, or if the settings leave the check out.
-
-    Raises:
-        MatrixError: If PEFT does not load the adapter after all attempts.
 
     Cost:
         The cost of `build_adapter` and `unattached`.

@@ -55,11 +55,6 @@ def align(adapter: Adapter, shapes: Shapes, placement: Placement) -> Alignment:
     An adapter does not tell whether a weight is stored as (outputs, inputs) or as (inputs,
     outputs). The shape of the tensor in the model tells; for a square weight the type of the model
     does; where that is unknown, the setting that the adapter has for all its layers decides.
-
-    Args:
-        adapter: Adapter of any base that has these tensors.
-        shapes: Shapes of the tensors of the model by their stored names.
-        placement: Names of these tensors in the running model.
     """
     names, prefix = _names(adapter, shapes, placement)
     model_type = str(placement.config.get("model_type", ""))

@@ -57,13 +57,6 @@ def share_out(
     Experts that PEFT stacks get one rank: their gains add, and so do their bytes. Layers with a
     fixed rank are paid for first.
 
-    Args:
-        claims: The demand of each layer.
-        budget: Number of bytes that all factors may take together.
-        dtype: Dtype of the stored factors.
-        multiple: Number of which every rank is a multiple, unless it is the full rank.
-        most: Largest rank of a layer; None sets no limit.
-
     Raises:
         ArgumentError: If the budget is too small for the fixed and the least ranks, or for one
             column of any layer.
@@ -322,10 +315,6 @@ def estimate_resources(
     base: str | PathLike[str], tuned: str | PathLike[str], settings: Settings
 ) -> ResourceEstimate:
     """Estimate the bytes, memory and time of an extraction from the headers of both checkpoints.
-
-    Raises:
-        ArgumentError: For the reasons of `extract_adapter`.
-        FormatError: For the reasons of `extract_adapter`.
 
     Cost:
         Reads headers, and multiplies two small matrices for a tenth of a second.

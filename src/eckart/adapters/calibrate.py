@@ -51,12 +51,7 @@ class Calibration:
 
     @staticmethod
     def open(path: Path) -> "Calibration":
-        """Open a file of moments, which `eckart calibrate` writes.
-
-        Raises:
-            ArgumentError: If the file does not exist.
-            FormatError: If the file is damaged or holds other tensors than moments.
-        """
+        """Open a file of moments, which `eckart calibrate` writes."""
         file = open_checkpoint(path)
         for name, tensor in file.tensors.items():
             if len(tensor.shape) != 2 or tensor.shape[0] != tensor.shape[1] or not tensor.nbytes:
@@ -69,13 +64,7 @@ class Calibration:
 
     @staticmethod
     def of(path: Path, coverage: Coverage) -> "Calibration":
-        """Open a file of moments for the layers of two checkpoints.
-
-        Raises:
-            ArgumentError: For the reasons of `open`.
-            FormatError: For the reasons of `open`, or if the moments belong to none of the layers
-                and so would have no effect.
-        """
+        """Open a file of moments for the layers of two checkpoints."""
         found = Calibration.open(path)
         if not any(p.kind in WEIGHED and p.module in found.file.tensors for p in coverage.tensors):
             raise FormatError(
@@ -92,11 +81,7 @@ class Calibration:
         return hashlib.sha256(repr(prints).encode()).hexdigest()
 
     def objective(self, pair: TensorPair) -> Weighted | None:
-        """The objective ‖(ΔW − B·A)·X‖ of a layer; None if it has no moments.
-
-        Raises:
-            FormatError: If the moments have another number of inputs than the layer.
-        """
+        """The objective ‖(ΔW − B·A)·X‖ of a layer; None if it has no moments."""
         if pair.kind not in WEIGHED or pair.module not in self.file.tensors:
             return None
         moments = self.file.read(pair.module).astype(FLOAT64)

@@ -92,9 +92,6 @@ def write_smaller(
 ) -> WrittenAdapter:
     """Write an adapter that was cut from the whole one of some sources, and measure the loss.
 
-    Raises:
-        MatrixError: If PEFT could not load the adapter, or its factors overflow `dtype`.
-
     Cost:
         Two QR factorisations of the factors of each layer.
     """
@@ -373,11 +370,7 @@ def join_adapters(
 
 
 def check_weights(count: int, weights: Sequence[float]) -> None:
-    """Check that there is one finite weight for each adapter, and one that is not 0.
-
-    Raises:
-        ArgumentError: If the weights are otherwise.
-    """
+    """Check that there is one finite weight for each adapter, and one that is not 0."""
     if count != len(weights) or not count:
         raise ArgumentError(
             f"There are {len(weights)} weights for {count} adapters.",

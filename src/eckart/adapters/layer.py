@@ -34,12 +34,7 @@ OPTIONAL: Final = ("gap", "weighted_error")
 
 
 def finite(value: Any) -> float:
-    """The value of a document as a finite number from 0.
-
-    Raises:
-        TypeError: If the value is no number.
-        ValueError: If the value is NaN, infinite or below 0.
-    """
+    """The value of a document as a finite number from 0."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{value!r} is no number")
     if not 0 <= value < math.inf:
@@ -111,13 +106,7 @@ class LayerFigures:
 
     @staticmethod
     def from_dict(document: dict[str, Any]) -> "LayerFigures":
-        """The figures from a document that `to_dict` made.
-
-        Raises:
-            KeyError: If the spectrum or a part of it is missing.
-            TypeError: If a figure is missing, unknown or of another type.
-            ValueError: If a number is not finite, below 0, or no possible rank.
-        """
+        """The figures from a document that `to_dict` made."""
         known = document["spectrum"]
         leading = tuple(map(finite, known["leading"]))
         spectrum = Spectrum(leading=leading, is_whole=bool(known["is_whole"]))

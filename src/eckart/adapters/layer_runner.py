@@ -123,11 +123,7 @@ class ResumeStore:
         self._write(f"{record.number:05d}.json", document)
 
     def noted(self, number: int, pair: TensorPair) -> TensorRecord | None:
-        """The record that `note` stored, or None if it did not.
-
-        Raises:
-            FormatError: If the file was altered or damaged.
-        """
+        """The record that `note` stored, or None if it did not."""
         name = f"{number:05d}.json"
         note = self._read(name)
         if note is None:
@@ -147,11 +143,7 @@ class ResumeStore:
         write_factors(path, {"": layer.factors}, layer.figures.to_dict(), force=True)
 
     def kept(self, number: int, stage: str, shape: tuple[int, ...]) -> FactoredLayer | None:
-        """The layer that `keep` stored under a stage, or None if it did not.
-
-        Raises:
-            FormatError: If the file was altered or damaged, or the layer has another shape.
-        """
+        """The layer that `keep` stored under a stage, or None if it did not."""
         path = self._factors(number, stage)
         if not path.exists():
             return None
@@ -244,11 +236,7 @@ class LayerRunner:
         return sum(math.prod(pair.shape) for pair in self.coverage.tensors)
 
     def records(self, report: Report) -> list[TensorRecord]:
-        """The records of all tensors, in order; tensors that earlier runs finished are not read.
-
-        Args:
-            report: Called with the entries of each finished tensor and its name.
-        """
+        """The records of all tensors, in order; tensors that earlier runs finished are not read."""
         pairs = dict(enumerate(self.coverage.tensors))
         found: dict[int, TensorRecord] = {}
 

@@ -74,11 +74,6 @@ def plan_merge(
     equal values, the head is left out, so that the table stays shared. Where an adapter changes
     one of the two alone, as PEFT trains it, each gets values of its own.
 
-    Args:
-        base: Checkpoint of the base model.
-        adapters: Adapters, each with its weight, which is not 0.
-        dtype: Dtype of all weights; None keeps the dtype of each tensor.
-
     Raises:
         MatrixError: If an adapter changes a tensor that the base lacks or has in another shape, or
             saved values cannot be added up.

@@ -153,12 +153,7 @@ class AdapterChanges:
 
     @staticmethod
     def of(base: Checkpoint, adapters: Sequence[tuple[Adapter, float]]) -> "AdapterChanges":
-        """The changes of a base by adapters, each with its weight.
-
-        Raises:
-            MatrixError: If an adapter changes a tensor that the base lacks or has in another shape,
-                or one use of a shared table and not the others.
-        """
+        """The changes of a base by adapters, each with its weight."""
         placement = Placement.of(base, base)
         found = AdapterChanges(base=base, placement=placement, table=own_table(placement))
         shapes = {name: info.shape for name, info in base.tensors.items()}
@@ -170,11 +165,7 @@ class AdapterChanges:
         return found
 
     def changes(self) -> dict[str, Change]:
-        """The changes of tensors of the base, further copies of shared tables included.
-
-        Raises:
-            MatrixError: If saved values cannot be added up, or the base is quantised.
-        """
+        """The changes of tensors of the base, further copies of shared tables included."""
         changes = {
             name: self._change(name, info.shape)
             for name, info in self.base.tensors.items()
@@ -198,11 +189,7 @@ class AdapterChanges:
         return changes
 
     def new(self) -> dict[str, Tensor]:
-        """Values of tensors that the base does not have.
-
-        Raises:
-            MatrixError: If saved values cannot be added up.
-        """
+        """Values of tensors that the base does not have."""
         new = {name: _only_value(name, saved) for name, saved in self.unplaced.items()}
         if self.is_apart:
             if self.is_together:

@@ -131,10 +131,6 @@ def is_unchanged(base: npt.NDArray[Any], tuned: npt.NDArray[Any]) -> bool:
     Floating-point numbers of different dtypes are compared after exact widening; integers as NumPy
     compares them.
 
-    Args:
-        base: Array of any shape and dtype, in C order.
-        tuned: Array of any shape and dtype, in C order.
-
     Cost:
         Reads both once, at the speed of memory, until the first block of 65 536 entries that
         differs; no temporary is larger than such a block.
@@ -208,11 +204,6 @@ class Delta:
 def subtract(names: tuple[str | None, str | None], base: Tensor, tuned: Tensor) -> Delta | None:
     """The change of a tensor, or None if there is none.
 
-    Args:
-        names: Names of the tensor in the base and in the fine-tune, for errors.
-        base: The tensor of the base as stored, in any dtype of weights.
-        tuned: The tensor of the fine-tune as stored, in the shape of `base`.
-
     Raises:
         MatrixError: If either tensor holds NaN or infinity, or the change overflows.
 
@@ -277,9 +268,6 @@ def noise_edge(stored: Tensor) -> float:
     spectral norm of about max_i √(Σ_j s_ij²) + max_j √(Σ_i s_ij²), which is s(√rows + √columns)
     where all are equal. The norm exceeds that by more than 3.27 widths of the Tracy–Widom law once
     in a thousand times.
-
-    Args:
-        stored: Array of shape (rows, columns) in the dtype that its entries were rounded to.
 
     Cost:
         One pass.

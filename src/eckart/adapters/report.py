@@ -20,11 +20,7 @@ MOST_MISSING: Final = 200
 
 
 def extract_table(document: dict[str, Any]) -> list[tuple[str, str]]:
-    """Labels and values of an extraction, for the terminal and the page.
-
-    Args:
-        document: The document of `Extraction.to_dict()`.
-    """
+    """Labels and values of an extraction, for the terminal and the page."""
     layers = _layers(document)
     ranks = sorted(one["rank"] for one in layers)
     states = [one["state"] for one in document["tensors"]]
@@ -252,9 +248,6 @@ MISSING: Final = ("tensor", "share of the change", "why")
 def extract_page(document: dict[str, Any]) -> str:
     """The HTML report of an extraction.
 
-    Args:
-        document: The document of `Extraction.to_dict()`.
-
     Returns:
         A page that needs no other file: styles and script are inside.
     """
@@ -300,11 +293,7 @@ MOST_NAMED: Final = 5
 
 
 def verify_rows(document: dict[str, Any]) -> list[tuple[str, ...]]:
-    """One row for each adapted layer.
-
-    Args:
-        document: The document of `Verification.to_dict()`.
-    """
+    """One row for each adapted layer."""
     return [
         (
             one["name"],

@@ -40,12 +40,7 @@ class Matching:
     tuned_prefix: str
 
     def prefix(self, base: str = "base checkpoint", tuned: str = "tuned checkpoint") -> str | None:
-        """A sentence on the prefixes that were left out of the names; None if there are none.
-
-        Args:
-            base: Word for the first side.
-            tuned: Word for the second side.
-        """
+        """A sentence on the prefixes that were left out of the names; None if there are none."""
         sides = ((base, self.base_prefix), (tuned, self.tuned_prefix))
         said = [f"'{prefix}' in the {side}" for side, prefix in sides if prefix]
         return f"Names were matched without {' and '.join(said)}." if said else None
@@ -190,9 +185,6 @@ def cover(base: Checkpoint, tuned: Checkpoint, patterns: Patterns) -> Coverage:
     weights that PEFT cannot adapt are saved whole. Any other tensor is named with the reason.
 
     The config of the fine-tune, else that of the base, describes the running model.
-
-    Raises:
-        FormatError: If no tensor is in both checkpoints, or a pattern matches no tensor.
     """
     placement = Placement.of(base, tuned)
     matching = match_names(_shapes(base, placement.base), _shapes(tuned, placement.tuned))

@@ -29,11 +29,7 @@ class Index:
     files: Mapping[str, str]
 
     def shards(self) -> tuple[Path, ...]:
-        """The files, each once, sorted by name.
-
-        Raises:
-            FormatError: If a file is missing.
-        """
+        """The files, each once, sorted by name."""
         folder = self.path.parent
         shards = tuple(folder / name for name in sorted(set(self.files.values())))
         missing = [shard.name for shard in shards if not shard.is_file()]
@@ -46,9 +42,6 @@ class Index:
 
         A tensor that the index does not name is no error: libraries that load a checkpoint take all
         tensors of its files, and so does eckart.
-
-        Args:
-            tensors: The file that really holds each tensor, by name of the tensor.
         """
         for tensor, name in self.files.items():
             if tensor not in tensors or tensors[tensor].name != name:
@@ -88,9 +81,6 @@ def read_index(path: Path, suffix: str) -> Index:
     """Read the index of a checkpoint, which may name only files of a suffix in its own folder.
 
     A file may itself be a link to another place, as in the cache of the Hub.
-
-    Raises:
-        FormatError: If the index is damaged, or names a file elsewhere.
     """
     claim: Any = read_object(path).get("weight_map")
     if not isinstance(claim, dict) or not claim:
@@ -226,11 +216,6 @@ def copy_companions(
 
     A folder may hold weights of its own, such as the layers that sentence-transformers adds after
     the model; it is copied completely.
-
-    Args:
-        source: The folder of a checkpoint.
-        target: An existing folder.
-        changes: Settings of `config.json` that have other values in the copy.
 
     Returns:
         Names of what was copied, and of what was left out because it is too large.

@@ -174,9 +174,6 @@ def answers(network: Any, like: Any = None) -> Any:
         network: The model.
         like: That model without an adapter, which tells what inputs the model takes; None if
             the model has no adapter.
-
-    Raises:
-        Exception: Any error, if the model needs inputs of another kind.
     """
     import torch
 
@@ -204,18 +201,9 @@ def forward_distances(
     It is ‖f(base + adapter) − f(tuned)‖ / ‖f(base) − f(tuned)‖ for the outputs f of one pass: 0 is
     right and 1 is no effect.
 
-    Args:
-        running: The model of the fine-tune.
-        base: Folder of the base.
-        tuned: Folder of the fine-tune.
-        adapter: Folder of the adapter.
-
     Returns:
         The distance with the adapter loaded, and with the adapter merged; None if the outputs of
         base and fine-tune do not differ.
-
-    Raises:
-        Exception: Any error, if a model cannot be loaded or run.
 
     Cost:
         Two models in memory in float32, and four passes.
@@ -242,9 +230,6 @@ def loaded_network(running: Running, folder: Path) -> tuple[Any, list[str]]:
 
     Returns:
         The network, and the names of its parameters that the folder lacks or has in another shape.
-
-    Raises:
-        Exception: Any error, if the weights cannot be loaded.
 
     Cost:
         The network in memory.

@@ -91,12 +91,7 @@ class PickledFile:
         self._lock = Lock()
 
     def read(self, name: str, /) -> npt.NDArray[Any]:
-        """Read a tensor in its stored dtype into a new array in C order.
-
-        Raises:
-            FormatError: If NumPy lacks the dtype, or the file has changed since it was opened.
-            MatrixError: If the tensor does not fit into memory.
-        """
+        """Read a tensor in its stored dtype into a new array in C order."""
         known = self.tensors[name]
         if known.dtype.numpy is None:
             raise unreadable(name, known.dtype, self.path)

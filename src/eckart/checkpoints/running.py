@@ -275,11 +275,6 @@ def unattached(
     The adapter is attached to the model on the meta device: every tensor has to find its place,
     and every adapted module its tensors.
 
-    Args:
-        running: The model.
-        document: The configuration of the adapter.
-        shapes: Shapes of the tensors in the file of the adapter, by name.
-
     Returns:
         Reasons by module; {} if PEFT loads everything. The name "" stands for the whole adapter.
 

@@ -190,9 +190,6 @@ def running_model(*configs: Mapping[str, Any]) -> Running | None:
     Only classes of transformers itself are built. Code that comes with a model is never executed,
     and no hub is contacted.
 
-    Args:
-        configs: Contents of `config.json`, the preferred one first.
-
     Cost:
         The import of transformers, and some milliseconds for each layer of the model.
     """

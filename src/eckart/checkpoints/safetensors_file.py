@@ -114,15 +114,7 @@ SAMPLES: Final = 4096
 
 
 def fingerprint(path: Path, samples: Iterable[tuple[int, int]]) -> str:
-    """The size of a file and the SHA-256 of chosen bytes, as `SIZE:DIGEST`.
-
-    Args:
-        path: The file.
-        samples: Ranges of bytes, as pairs of start and stop.
-
-    Raises:
-        ArgumentError: If there is no such file.
-    """
+    """The size of a file and the SHA-256 of chosen bytes, as `SIZE:DIGEST`."""
     digest = hashlib.sha256()
     with reading(path), path.open("rb", buffering=0) as file:
         for start, stop in samples:
@@ -370,10 +362,6 @@ class SafetensorsFile:
     def read(self, name: str, /) -> npt.NDArray[Any]:
         """Read a tensor in its stored dtype into a new array.
 
-        Raises:
-            FormatError: If NumPy lacks the dtype, or the file has changed since it was opened.
-            MatrixError: If the tensor does not fit into memory.
-
         Cost:
             One read of the bytes of the tensor; other threads run meanwhile.
         """
@@ -407,12 +395,7 @@ class SafetensorsFile:
 
 
 def open_safetensors(path: Path) -> SafetensorsFile:
-    """Read and check the header of a safetensors file.
-
-    Raises:
-        ArgumentError: If there is no such file.
-        FormatError: If the file is damaged.
-    """
+    """Read and check the header of a safetensors file."""
     # the stamp is taken first, so that a change while the header is read is noticed
     with reading(path):
         opened = stamp(path.stat())

@@ -59,11 +59,6 @@ def lay_out(
     that is larger gets a file of its own. Within a file tensors are in the order of the safetensors
     library: by dtype, those of more bits first, then by name.
 
-    Args:
-        tensors: Layouts of all tensors by name; neighbours stay together where possible.
-        shard_bytes: The most bytes of the tensors of a file; None gives a single file.
-        metadata: Texts for the header of each file.
-
     Example:
         >>> small = TensorLayout(dtype=SafetensorsDtype.F32, shape=(2, 2))
         >>> [file.name for file in lay_out({"a": small, "b": small}, 16, {})]
@@ -188,15 +183,7 @@ class CheckpointWriter:
         return self
 
     def write(self, name: str, array: npt.NDArray[Any]) -> None:
-        """Write the next tensor.
-
-        Args:
-            name: The next name of `order`.
-            array: The tensor, with exactly the dtype and the shape that were announced.
-
-        Raises:
-            ValueError: If this is not the tensor that was announced.
-        """
+        """Write the next tensor."""
         file = self._file_of[name]
         announced = file.tensors[name]
         if self.order[self._written] != name:

@@ -224,11 +224,7 @@ def stored_tensors(layer: Outline, factors: Factors) -> dict[str, Array]:
 
 
 def factors_of(kind: Kind, pair: Mapping[str, Array]) -> tuple[Factors, tuple[int, ...]]:
-    """Factors in the orientation of the stored weight, and its shape; reverses `stored_tensors`.
-
-    Raises:
-        MatrixError: If the two tensors do not fit together, or hold NaN or infinity.
-    """
+    """Factors in the orientation of the stored weight, and its shape; reverses `stored_tensors`."""
     names = EMBEDDING_PAIR if kind is Kind.EMBEDDING else PAIR
     B, A = (pair[name] for name in names)
     shape = (B.shape[0], *A.shape[1:])

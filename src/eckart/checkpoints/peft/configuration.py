@@ -314,11 +314,7 @@ class LeftOut:
 
 
 def portable(adapter: Adapter) -> tuple[Adapter, tuple[LeftOut, ...]]:
-    """The linear layers of an adapter with one rank, padded with zeros, and what is left out.
-
-    Raises:
-        MatrixError: If no layer is left.
-    """
+    """The linear layers of an adapter with one rank, padded with zeros, and what is left out."""
     kept: list[AdaptedLayer] = []
     left: list[LeftOut] = []
     for layer in adapter.layers:

@@ -88,12 +88,7 @@ def _read(folder: Path, transposed: Collection[str] | None) -> Adapter:
 
 
 def factor_dtype(folder: Path) -> AdapterDType:
-    """The dtype in which the factors of an adapter are stored; float32 if dtypes differ.
-
-    Raises:
-        ArgumentError: If the file does not exist.
-        FormatError: If the file is damaged.
-    """
+    """The dtype in which the factors of an adapter are stored; float32 if dtypes differ."""
     tensors = read_header(folder / TENSORS).tensors
     known = {tensor.dtype.numpy for name, tensor in tensors.items() if _MARK in name}
     found: list[AdapterDType] = [name for name, dtype in DTYPES.items() if known == {dtype}]

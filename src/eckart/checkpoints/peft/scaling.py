@@ -108,16 +108,7 @@ class Scaling:
     parameters: tuple[str, ...]
 
     def factor(self, module: str, *, rank: int, path: Path) -> float:
-        """The scale of a layer.
-
-        Args:
-            module: Name of the module.
-            rank: Rank of its tensors.
-            path: File of the tensors, for the error.
-
-        Raises:
-            FormatError: If the rank of the tensors differs from that of the settings.
-        """
+        """The scale of a layer."""
         name = self._name(module)
         # gate_proj and up_proj of an expert are stacked; a plain layer may have the same name
         stacked = 2 if expert_of(module) and name.endswith(f".{GATE_UP}") else 1
@@ -145,11 +136,7 @@ class Scaling:
 
 
 def scaling_of(document: Mapping[str, Any], path: Path) -> Scaling:
-    """The scaling that a configuration describes; PEFT's defaults apply to missing settings.
-
-    Raises:
-        FormatError: If a rank, an alpha or a pattern is invalid.
-    """
+    """The scaling that a configuration describes; PEFT's defaults apply to missing settings."""
     ranks = _patterns(document, "rank_pattern", path)
     for pattern, rank in ranks.items():
         _check_rank(rank, f"rank_pattern of {pattern}", path)
@@ -167,11 +154,7 @@ def scaling_of(document: Mapping[str, Any], path: Path) -> Scaling:
 
 
 def flag(document: Mapping[str, Any], key: str, path: Path) -> bool:
-    """A setting that is on or off; a missing one is off.
-
-    Raises:
-        FormatError: If the setting is anything else, which PEFT would take for on.
-    """
+    """A setting that is on or off; a missing one is off."""
     value = document.get(key)
     if value not in (None, False, True):
         raise damaged(path, f"{key} is {value!r}")

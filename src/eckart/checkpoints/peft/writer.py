@@ -134,12 +134,6 @@ def changed_biases(
     biases; otherwise new values are stored, which PEFT puts in the place of those of the base.
     Biases of modules that are not adapted are always stored as new values.
 
-    Args:
-        adapted: Kinds of the adapted modules by name.
-        base: Biases of the base by full name of the parameter.
-        tuned: Biases of the fine-tune by the same names.
-        experts: Whether the base is a mixture of experts.
-
     Example:
         A model in which not every adapted layer has a bias, like Qwen2:
 
@@ -233,9 +227,6 @@ def described_adapter(
     adapter: Adapter, *, base_modules: Collection[str] = ()
 ) -> tuple[dict[str, Any], dict[str, tuple[int, ...]]]:
     """The configuration of an adapter and the shapes of the tensors that its file will hold.
-
-    Raises:
-        MatrixError: If PEFT could not load the adapter, as in `write_adapter`.
 
     Cost:
         Each layer is read once, for its shape.
