@@ -27,7 +27,7 @@ from eckart.checkpoints.peft import (
     uniform_groups,
     unwrapped,
 )
-from eckart.checkpoints.peft.experts import expert_of
+from eckart.checkpoints.peft.adapter import expert_of
 from eckart.checkpoints.running import can_attach, unattached
 from eckart.checkpoints.running_builder import TASKS
 from eckart.errors import MatrixError

@@ -11,8 +11,7 @@ from eckart.adapters.placement import Placement
 from eckart.adapters.tensor_pairs import Shapes, match_names
 from eckart.arrays import FLOAT32, Array, rounding
 from eckart.checkpoints.peft import AdaptedLayer, Adapter, Kind
-from eckart.checkpoints.peft.adapter import BIAS, WEIGHT, Tensor, split_parameter
-from eckart.checkpoints.peft.experts import live_name
+from eckart.checkpoints.peft.adapter import BIAS, WEIGHT, Tensor, live_name, split_parameter
 from eckart.checkpoints.running import CONV1D, kind_of
 from eckart.errors import MatrixError
 from eckart.factors import Factors

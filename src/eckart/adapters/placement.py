@@ -11,8 +11,13 @@ from typing import Any, Final, final
 from eckart.adapters.model_pair import HEAD, is_tied, is_unchanged
 from eckart.checkpoints import Checkpoint
 from eckart.checkpoints.peft import Kind
-from eckart.checkpoints.peft.adapter import BIAS, WEIGHT, split_parameter
-from eckart.checkpoints.peft.experts import expert_of, is_taken_for_an_expert
+from eckart.checkpoints.peft.adapter import (
+    BIAS,
+    WEIGHT,
+    expert_of,
+    is_taken_for_an_expert,
+    split_parameter,
+)
 from eckart.checkpoints.running import (
     Running,
     Use,

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from typing import Any, Final, final
 
 from eckart.checkpoints.peft import PREFIX, Kind, unwrapped
-from eckart.checkpoints.peft.experts import since
+from eckart.checkpoints.peft.adapter import since
 
 EXPERTS: Final = ".experts."
 """A part of the names that single experts have in a checkpoint."""

@@ -3,6 +3,7 @@
 import hashlib
 import math
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum, unique
@@ -86,22 +87,14 @@ def stored_dtype(dtype: np.dtype[Any]) -> SafetensorsDtype | None:
 
 _NUMPY: Final[dict[SafetensorsDtype, np.dtype[Any]]] = {
     # little-endian, as the format prescribes, whatever the machine
-    SafetensorsDtype.U64: np.dtype("<u8"),
-    SafetensorsDtype.I64: np.dtype("<i8"),
-    SafetensorsDtype.F64: np.dtype("<f8"),
-    SafetensorsDtype.C64: np.dtype("<c8"),
-    SafetensorsDtype.F32: np.dtype("<f4"),
-    SafetensorsDtype.U32: np.dtype("<u4"),
-    SafetensorsDtype.I32: np.dtype("<i4"),
+    **{
+        dtype: np.dtype(f"<{dtype[0].lower()}{dtype.bits // 8}")
+        for dtype in SafetensorsDtype
+        if re.fullmatch(r"[UIFC](8|16|32|64)", dtype)
+    },
     SafetensorsDtype.BF16: np.dtype(ml_dtypes.bfloat16),
-    SafetensorsDtype.F16: np.dtype("<f2"),
-    SafetensorsDtype.U16: np.dtype("<u2"),
-    SafetensorsDtype.I16: np.dtype("<i2"),
-    SafetensorsDtype.I8: np.dtype("i1"),
-    SafetensorsDtype.U8: np.dtype("u1"),
     SafetensorsDtype.BOOL: np.dtype("?"),
 }
-
 _WEIGHTS: Final = frozenset(
     {SafetensorsDtype.F16, SafetensorsDtype.BF16, SafetensorsDtype.F32, SafetensorsDtype.F64}
 )

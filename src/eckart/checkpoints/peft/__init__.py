@@ -1,8 +1,16 @@
 """Adapters in the format of PEFT, written and read without PEFT, PyTorch or transformers."""
 
-from eckart.checkpoints.peft.adapter import AdaptedLayer, Adapter, Kind, matrix_shape
+from eckart.checkpoints.peft.adapter import (
+    PREFIX,
+    AdaptedLayer,
+    Adapter,
+    Kind,
+    matrix_shape,
+    pad_experts,
+    uniform_groups,
+    unwrapped,
+)
 from eckart.checkpoints.peft.configuration import LeftOut, portable
-from eckart.checkpoints.peft.experts import PREFIX, pad_experts, uniform_groups, unwrapped
 from eckart.checkpoints.peft.reader import factor_dtype, read_adapter
 from eckart.checkpoints.peft.writer import (
     AdapterDType,

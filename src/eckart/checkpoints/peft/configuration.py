@@ -8,19 +8,21 @@ from typing import Any, Final, final
 
 from eckart.checkpoints.peft.adapter import (
     BIAS,
+    FUSED,
+    GATE_UP,
+    OUTPUTS,
+    PARTS,
     AdaptedLayer,
     Adapter,
     Kind,
     Outline,
-    split_parameter,
-)
-from eckart.checkpoints.peft.experts import (
-    GATE_UP,
     also,
     expert_of,
     is_taken_for_an_expert,
     live_name,
     since,
+    split_parameter,
+    uniform_groups,
 )
 from eckart.errors import MatrixError
 
@@ -189,6 +191,46 @@ def check_saved(saved: SavedNames, modules: Collection[str]) -> None:
                 hint=f"Save the values of '{alike[0]}' as well.",
                 code="saved-by-mistake",
             )
+
+
+def check_experts(layers: Sequence[Outline]) -> None:
+    """Refuse expert layers that PEFT cannot stack: of other names, incomplete, or of two ranks."""
+    blocks: dict[str, dict[int, set[str]]] = {}
+    for layer in layers:
+        expert = expert_of(layer.module)
+        if expert is None:
+            continue
+        if layer.kind is not Kind.LINEAR or expert.projection not in FUSED:
+            raise _refused(f"'{layer.module}' is none of a mixture that PEFT loads")
+        blocks.setdefault(expert.block, {}).setdefault(expert.number, set()).add(expert.projection)
+    for block, experts in blocks.items():
+        _check_complete(block, experts)
+    ranks = {layer.module: layer.rank for layer in layers}
+    for group in uniform_groups(ranks):
+        different = sorted({ranks[module] for module in group})
+        if len(different) > 1:
+            listed = ", ".join(str(rank) for rank in different)
+            raise _refused(f"'{group[0]}' and its kin have the ranks {listed}, not one")
+
+
+def _check_complete(block: str, experts: Mapping[int, set[str]]) -> None:
+    projections = experts[min(experts)]
+    if projections not in (*PARTS, *OUTPUTS):
+        wanted = next((parts for parts in PARTS if parts >= projections), PARTS[0])
+        lacking = " and ".join(sorted(wanted - projections))
+        raise _refused(f"the experts of '{block}' lack {lacking}")
+    # PEFT stacks all experts, so those that are missing cannot be left out
+    for number in range(max(experts) + 1):
+        if experts.get(number) != projections:
+            raise _refused(f"'{block}.{number}' lacks what other experts of the layer have")
+
+
+def _refused(what: str) -> MatrixError:
+    return MatrixError(
+        f"PEFT cannot stack these experts: {what}.",
+        hint="Pad the factors of all experts of a layer with zeros to one rank, or leave out all.",
+        code="experts-differ",
+    )
 
 
 def has_experts(layers: Sequence[Outline]) -> bool:

@@ -17,11 +17,13 @@ from eckart.checkpoints.peft.adapter import (
     Adapter,
     Kind,
     Tensor,
+    expert_of,
     factors_of,
+    live_name,
     split_parameter,
+    unwrapped,
 )
 from eckart.checkpoints.peft.configuration import ENSURED
-from eckart.checkpoints.peft.experts import expert_of, live_name, unwrapped
 from eckart.checkpoints.peft.scaling import Scaling, check_plain, flag, scaling_of
 from eckart.checkpoints.peft.writer import CONFIGURATION, DTYPES, TENSORS, AdapterDType
 from eckart.checkpoints.safetensors_file import read_header

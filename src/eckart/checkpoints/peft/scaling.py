@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, cast, final
 
-from eckart.checkpoints.peft.experts import GATE_UP, expert_of, live_name
+from eckart.checkpoints.peft.adapter import GATE_UP, expert_of, live_name
 from eckart.errors import FormatError
 from eckart.files.whole import damaged
 

@@ -13,11 +13,13 @@ from eckart.arrays import FLOAT32, Array, DType
 from eckart.checkpoints.peft.adapter import (
     BIAS,
     BIAS_TENSOR,
+    PREFIX,
     AdaptedLayer,
     Adapter,
     Kind,
     Outline,
     Tensor,
+    expert_of,
     matrix_shape,
     outline,
     stored_shapes,
@@ -25,12 +27,12 @@ from eckart.checkpoints.peft.adapter import (
 )
 from eckart.checkpoints.peft.configuration import (
     SavedNames,
+    check_experts,
     check_layers,
     check_saved,
     configuration,
     saved_names,
 )
-from eckart.checkpoints.peft.experts import PREFIX, check_experts, expert_of
 from eckart.checkpoints.safetensors_file import stored_dtype
 from eckart.checkpoints.writer import CheckpointWriter, TensorLayout
 from eckart.errors import FormatError, MatrixError
