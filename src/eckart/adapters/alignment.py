@@ -126,45 +126,29 @@ def _once_each(adapter: Adapter, placement: Placement) -> dict[str, AdaptedLayer
     for group in placement.ties:
         shared = [name for name in group if name in weights]
         for other in shared[1:]:
-            if _are_one(weights[shared[0]].factors, weights[other].factors):
+            change, copy = weights[shared[0]].factors, weights[other].factors
+            # equal up to rounding, whichever factor is scaled; read in float32 from any dtype
+            noise = rounding(change.shape, FLOAT32) * math.sqrt(change.squared_norm())
+            if change.shape == copy.shape and distance(change, copy) <= noise:
                 del weights[other]
     return weights
-
-
-def _are_one(change: Factors, other: Factors) -> bool:
-    """Whether two changes of a table are equal up to rounding, whichever factor is scaled."""
-    if change.shape != other.shape:
-        return False
-    size = math.sqrt(change.squared_norm())
-    # the factors were read in float32, whatever the dtype of the file
-    return distance(change, other) <= rounding(change.shape, FLOAT32) * size
 
 
 def _oriented(layer: AdaptedLayer, shape: tuple[int, ...], model_type: str) -> AdaptedLayer | None:
     """The layer with its factors oriented as the weight is stored; None where none fits."""
     found = layer
     if layer.kind in STRAIGHT and len(shape) == 2:
-        wanted = layer.kind
+        wanted, other = layer.kind, STRAIGHT[layer.kind is Kind.LINEAR]
         if shape[0] != shape[1]:
-            wanted = layer.kind if layer.shape == shape else _other(layer.kind)
+            wanted = layer.kind if layer.shape == shape else other
         # a square weight fits both ways, so its shape cannot tell: the kind of module does
         elif model_type or layer.module.rpartition(".")[2] not in CONV1D:
             wanted = kind_of(layer.module, shape, model_type)
             wanted = wanted if wanted in STRAIGHT else Kind.LINEAR
-        found = layer if layer.kind is wanted else _turned(layer)
+        if layer.kind is not wanted:
+            factors = Factors(layer.factors.A.T, layer.factors.B.T)
+            found = replace(layer, kind=other, factors=factors, shape=layer.shape[::-1])
     return found if found.shape == shape else None
-
-
-def _turned(layer: AdaptedLayer) -> AdaptedLayer:
-    """The layer with transposed factors, for a weight that is stored the other way round."""
-    B, A = layer.factors.B, layer.factors.A
-    return replace(
-        layer, kind=_other(layer.kind), factors=Factors(A.T, B.T), shape=layer.shape[::-1]
-    )
-
-
-def _other(kind: Kind) -> Kind:
-    return Kind.LINEAR if kind is Kind.TRANSPOSED else Kind.TRANSPOSED
 
 
 def _misfit(name: str, shape: tuple[int, ...], wanted: tuple[int, ...]) -> str:

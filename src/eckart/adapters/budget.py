@@ -1,7 +1,7 @@
 """The bytes of an adapter: one budget for all layers, and an estimate of disk, memory and time."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from os import PathLike
 from typing import Any, Final, final
@@ -45,7 +45,7 @@ class LayerDemand:
 
 
 def share_out(
-    claims: Iterable[LayerDemand],
+    demands: Iterable[LayerDemand],
     budget: int,
     dtype: AdapterDType,
     *,
@@ -62,17 +62,17 @@ def share_out(
             column of any layer.
 
     Example:
-        >>> claims = [LayerDemand(module=name, shape=(4, 4), gains=np.array(gains))
+        >>> demands = [LayerDemand(module=name, shape=(4, 4), gains=np.array(gains))
         ...           for name, gains in (("q", [9.0, 1.0]), ("v", [4.0, 4.0]))]
-        >>> share_out(claims, 3 * 4 * 8, "float32")
+        >>> share_out(demands, 3 * 4 * 8, "float32")
         {'q': 1, 'v': 2}
     """
-    known = {claim.module: claim for claim in claims}
+    known = {demand.module: demand for demand in demands}
     ranks = {
         # no matrix has a higher rank than its rows or columns
-        module: min(claim.fixed, *matrix_shape(claim.shape))
-        for module, claim in known.items()
-        if claim.fixed is not None
+        module: min(demand.fixed, *matrix_shape(demand.shape))
+        for module, demand in known.items()
+        if demand.fixed is not None
     }
     paid = sum(adapter_bytes(known[module].shape, rank, dtype) for module, rank in ranks.items())
     if paid > budget:
@@ -81,7 +81,11 @@ def share_out(
             hint=f"Give a budget of at least {paid} bytes.",
             code="budget-too-small",
         )
-    groups = _groups({module: claim for module, claim in known.items() if module not in ranks})
+    open_ones = {module: one for module, one in known.items() if module not in ranks}
+    experts = uniform_groups(open_ones)
+    stacked = {module for group in experts for module in group}
+    groups = [[one] for module, one in open_ones.items() if module not in stacked]
+    groups += [[open_ones[module] for module in group] for group in experts]
     chosen = allocate(
         # `allocate` takes singular values, whose squares are the gains
         [np.sqrt(_summed(group)) for group in groups],
@@ -94,20 +98,13 @@ def share_out(
     for group, rank in zip(groups, chosen, strict=True):
         ranks |= {one.module: min(rank, *matrix_shape(one.shape)) for one in group}
     if known and not any(ranks.values()):
-        cheapest = min(adapter_bytes(claim.shape, multiple, dtype) for claim in known.values())
+        cheapest = min(adapter_bytes(demand.shape, multiple, dtype) for demand in known.values())
         raise ArgumentError(
             f"A budget of {budget} bytes for the factors does not reach for one column of any.",
             hint=f"Give at least {cheapest - budget} bytes more.",
             code="budget-too-small",
         )
     return ranks
-
-
-def _groups(claims: Mapping[str, LayerDemand]) -> list[list[LayerDemand]]:
-    experts = uniform_groups(claims)
-    stacked = {module for group in experts for module in group}
-    alone = [[claim] for module, claim in claims.items() if module not in stacked]
-    return [*alone, *([claims[module] for module in group] for group in experts)]
 
 
 def _summed(group: list[LayerDemand]) -> Array:
@@ -171,13 +168,13 @@ def share_budget(
     again with twice as many, until no share reaches its limit. Each round depends only on the
     results of earlier rounds, so that a resumed job comes to the same ranks.
     """
-    known, shares = list(records), dict[int, int]()
+    known, shares, ranks = list(records), dict[int, int](), runner.settings.ranks
     for number in range(ROUNDS):
         shares = _shares(runner, known, budget)
         wider = {
-            one.number: _twice(one, runner.settings.ranks)
+            one.number: columns
             for one in known
-            if one.number in shares and _is_short(one, shares[one.number], runner.settings.ranks)
+            if one.number in shares and (columns := _more_columns(one, shares[one.number], ranks))
         }
         if not wider:
             break
@@ -212,8 +209,10 @@ def _shares(runner: LayerRunner, records: Sequence[TensorRecord], budget: int) -
     ranks = runner.settings.ranks
     typical = runner.calibration.typical() if runner.calibration else 1.0
     layers = [one for one in records if one.pair.way is Way.FACTORS]
-    stacked = {module for group in uniform_groups(_modules(layers)) for module in group}
-    claims = [
+    stacked = {
+        module for group in uniform_groups(one.pair.module for one in layers) for module in group
+    }
+    demands = [
         LayerDemand(
             module=one.pair.module,
             shape=one.pair.shape,
@@ -225,13 +224,9 @@ def _shares(runner: LayerRunner, records: Sequence[TensorRecord], budget: int) -
         if one.figures is not None or one.pair.module in stacked
     ]
     shares = share_out(
-        claims, budget, runner.settings.dtype, multiple=ranks.multiple, most=ranks.most
+        demands, budget, runner.settings.dtype, multiple=ranks.multiple, most=ranks.most
     )
     return {one.number: shares[one.pair.module] for one in layers if one.figures is not None}
-
-
-def _modules(layers: Iterable[TensorRecord]) -> list[str]:
-    return [one.pair.module for one in layers]
 
 
 def _gains(record: TensorRecord, ranks: LayerRanks, typical: float) -> Array:
@@ -249,19 +244,15 @@ def _gains(record: TensorRecord, ranks: LayerRanks, typical: float) -> Array:
     return scale * np.square(np.array(figures.spectrum.leading))
 
 
-def _is_short(record: TensorRecord, share: int, ranks: LayerRanks) -> bool:
-    """Whether the share of a layer is all its known singular values although it has more."""
+def _more_columns(record: TensorRecord, share: int, ranks: LayerRanks) -> int:
+    """Twice the columns of a layer whose share is all that are known of more; else 0."""
     figures = record.figures
     if figures is None or figures.spectrum.is_whole:
-        return False
+        return 0
     known = len(figures.spectrum.leading)
-    return share >= known and known < min(*matrix_shape(record.pair.shape), ranks.most or share + 1)
-
-
-def _twice(record: TensorRecord, ranks: LayerRanks) -> int:
-    known = len(record.figures.spectrum.leading) if record.figures else 1
+    most = min(*matrix_shape(record.pair.shape), ranks.most or 2 * known)
     # by doubling, ROUNDS rounds reach 2^ROUNDS times the first rank
-    return min(2 * known, *matrix_shape(record.pair.shape), ranks.most or 2 * known)
+    return min(2 * known, most) if share >= known and known < most else 0
 
 
 GUESSED_RANK: Final = 64
@@ -329,16 +320,18 @@ def estimate_resources(
         for pair in pairs
         if pair.way in (Way.SAVED, Way.BIAS) and pair.tuned is not None
     )
-    columns = [_columns(pair, ranks) for pair in layers]
-    factors = sum(
-        adapter_bytes(pair.shape, rank, dtype) for pair, rank in zip(layers, columns, strict=True)
-    )
+    columns: list[int] = []
+    for pair in layers:
+        own = ranks.override(pair.module)
+        rank = ranks.rank if isinstance(ranks.rank, int) else GUESSED_RANK
+        rank = rank if own is None else own
+        columns.append(ranks.limited(pair.module, rank, matrix_shape(pair.shape)))
+    ranked = list(zip(layers, columns, strict=True))
+    factors = sum(adapter_bytes(pair.shape, rank, dtype) for pair, rank in ranked)
     if ranks.is_shared:
         factors = budget_bytes(ranks, pairs, after)
     # unfinished work is kept in float32
-    unfinished = sum(
-        adapter_bytes(pair.shape, rank) for pair, rank in zip(layers, columns, strict=True)
-    )
+    unfinished = sum(adapter_bytes(pair.shape, rank) for pair, rank in ranked)
     stored = before.nbytes + after.nbytes
     largest = max((int(np.prod(pair.shape)) for pair in layers), default=0)
     sizes = before.largest().nbytes + after.largest().nbytes
@@ -349,21 +342,14 @@ def estimate_resources(
         is_guess=not ranks.is_shared and not isinstance(ranks.rank, int),
         disk_bytes=unfinished + factors + whole,
         memory_bytes=2 * sizes + 6 * largest + 200 * MEGABYTE,
-        seconds=stored / READ_BYTES_PER_SECOND + _operations(layers, columns) / _speed(),
+        seconds=stored / READ_BYTES_PER_SECOND + _operations(ranked) / _speed(),
     )
 
 
-def _columns(pair: TensorPair, ranks: LayerRanks) -> int:
-    own = ranks.override(pair.module)
-    rank = ranks.rank if isinstance(ranks.rank, int) else GUESSED_RANK
-    shape = matrix_shape(pair.shape)
-    return ranks.limited(pair.module, rank if own is None else own, (shape[0], shape[1]))
-
-
-def _operations(layers: Sequence[TensorPair], columns: Sequence[int]) -> float:
+def _operations(layers: Sequence[tuple[TensorPair, int]]) -> float:
     """Floating-point operations of factoring all layers."""
     total = 0.0
-    for pair, rank in zip(layers, columns, strict=True):
+    for pair, rank in layers:
         rows, width = matrix_shape(pair.shape)
         least = min(rows, width)
         if least <= FAST_EXACT:

@@ -67,7 +67,9 @@ class Change:
         own = self.replacement is None and start.dtype == dtype
         merged = W if own else np.empty(W.shape, dtype)
         # checked before the rounding, which would turn a large number into infinity
-        most = _largest(dtype)
+        stored = stored_dtype(dtype)
+        is_weight = stored is not None and stored.is_weight
+        most = float(ml_dtypes.finfo(dtype).max) if is_weight else math.inf
         height = max(1, MERGED_ENTRIES // max(1, W.shape[1]))
         kind = FLOAT64 if start.dtype == FLOAT64 else FLOAT32
         # the blocks are reused: allocating them anew costs more time than the sum
@@ -100,13 +102,6 @@ class Change:
             # the weight goes on the rows of B, which are smaller than the product
             np.matmul(total.dtype.type(weight) * factors.B[rows], factors.A, out=product)
             total += product
-
-
-def _largest(dtype: np.dtype[Any]) -> float:
-    """The largest number of a floating-point dtype of weights, infinity for other dtypes."""
-    stored = stored_dtype(dtype)
-    is_weight = stored is not None and stored.is_weight
-    return float(ml_dtypes.finfo(dtype).max) if is_weight else math.inf
 
 
 def _flat(shape: tuple[int, ...]) -> tuple[int, int]:
@@ -190,7 +185,11 @@ class AdapterChanges:
 
     def new(self) -> dict[str, Tensor]:
         """Values of tensors that the base does not have."""
-        new = {name: _only_value(name, saved) for name, saved in self.unplaced.items()}
+        new: dict[str, Tensor] = {}
+        for name, saved in self.unplaced.items():
+            if not _is_one_value(saved):
+                raise _not_addable(name, "it is not in the base")
+            new[name] = saved[0][0]
         if self.is_apart:
             if self.is_together:
                 why = f"adapters change it both with '{self.table}' and apart from it"
@@ -252,13 +251,6 @@ class AdapterChanges:
             saved=[] if replaced else saved,
             replacement=saved[0][0] if replaced else None,
         )
-
-
-def _only_value(name: str, saved: Sequence[tuple[Tensor, float]]) -> Tensor:
-    """The saved values of a tensor that the base does not have."""
-    if not _is_one_value(saved):
-        raise _not_addable(name, "it is not in the base")
-    return saved[0][0]
 
 
 def _is_one_value(saved: Sequence[tuple[Tensor, float]]) -> bool:

@@ -114,7 +114,11 @@ class Placement:
                 ties.append(group)
         whys = {use.name: use.why for one in uses for use in one.values() if use.why}
         if running is not None:
-            whys |= dict.fromkeys(_beyond(after.keys() - before.keys(), base, tuned), BEYOND)
+            new, classes = after.keys() - before.keys(), base.config.get("architectures")
+            # tensors without a place in a base of the same class, such as those of further layers
+            if new and classes and classes == tuned.config.get("architectures"):
+                own = running_model(base.config)
+                whys |= {n: BEYOND for n in new if own is not None and n not in own.shapes}
         return Placement(
             base=before,
             tuned=after,
@@ -177,7 +181,9 @@ class Placement:
                 why=f"the model uses it as {others} too",
             )
         if expert_of(module) is not None:
-            return self._expert(shape)
+            if len(shape) == 2 and (self.running is None or self.running.stacks):
+                return Place(way=Way.FACTORS, kind=Kind.LINEAR)
+            return Place(way=Way.NONE, why="PEFT cannot stack the experts of this model")
         if self.running is None:
             return self._by_rule(name, shape)
         return self._in(self.running, name, shape)
@@ -205,12 +211,6 @@ class Placement:
             return Place(way=Way.NONE, why=self.whys.get(name, "its place is not known"))
         why = "its module is new in the fine-tune"
         return Place(way=Way.SAVED, in_place=self._in_place(name), why=why)
-
-    def _expert(self, shape: tuple[int, ...]) -> Place:
-        stacks = self.running is None or self.running.stacks
-        if len(shape) == 2 and stacks:
-            return Place(way=Way.FACTORS, kind=Kind.LINEAR)
-        return Place(way=Way.NONE, why="PEFT cannot stack the experts of this model")
 
     def _in(self, running: Running, name: str, shape: tuple[int, ...]) -> Place:
         """The place of a tensor by the type of its module in the running model."""
@@ -259,7 +259,9 @@ class Placement:
         """
         module, parameter = split_parameter(name)
         if self.running is None:
-            own = {split_parameter(other)[1] for other in self.shapes if _is_in(other, module)}
+            own = {
+                split_parameter(other)[1] for other in self.shapes if other.startswith(f"{module}.")
+            }
             is_whole = parameter in (WEIGHT, BIAS) and own <= {WEIGHT, BIAS}
         else:
             known = self.running.modules.get(module)
@@ -283,14 +285,6 @@ def _describes(running: Running, checkpoint: Checkpoint) -> bool:
     )
     placed = sum(not use.why for use in uses.values())
     return 2 * wrong < placed
-
-
-def _beyond(new: Collection[str], base: Checkpoint, tuned: Checkpoint) -> Iterator[str]:
-    """New tensors without a place in a base of the same class, such as those of further layers."""
-    kind = base.config.get("architectures")
-    if new and kind and kind == tuned.config.get("architectures"):
-        own = running_model(base.config)
-        yield from (name for name in new if own is not None and name not in own.shapes)
 
 
 def _uses(
@@ -328,7 +322,3 @@ def _once(names: Mapping[str, str], group: tuple[str, ...]) -> dict[str, str]:
 
 def _is_ensured(group: tuple[str, ...]) -> bool:
     return len(group) == 2 and group[1] == HEAD and group[0].endswith(TABLE)
-
-
-def _is_in(name: str, module: str) -> bool:
-    return name.startswith(f"{module}.")

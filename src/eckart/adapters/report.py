@@ -126,8 +126,9 @@ SHADES: Final = ((0.0, "#e9f0ff"), (0.5, "#7ba4ff"), (1.0, "#12295e"))
 
 def error_map(layers: list[dict[str, Any]]) -> go.Figure | None:
     """Heat map of the relative errors over depth and kind; None without two depths."""
-    places = [(layer, *_place(layer["name"])) for layer in layers]
-    deep = [(layer, depth, kind) for layer, depth, kind in places if depth is not None]
+    named = [(layer, _DEPTH.search(layer["name"])) for layer in layers]
+    # the kind is what follows the number of the block in the name
+    deep = [(one, int(at[1]), one["name"][at.end() :]) for one, at in named if at is not None]
     if len({depth for _, depth, _ in deep}) < 2:
         return None
     kinds = list(dict.fromkeys(kind for _, _, kind in deep))
@@ -220,14 +221,6 @@ def size_curve(document: dict[str, Any]) -> go.Figure | None:
     drawn.update_xaxes(title="bytes of the factors, in MB", rangemode="tozero")
     drawn.update_yaxes(title="relative error of ΔW", rangemode="tozero")
     return styled(drawn, 380)
-
-
-def _place(name: str) -> tuple[int | None, str]:
-    """The depth of a layer, and its kind: the part of its name after the number of its block."""
-    found = _DEPTH.search(name)
-    if found is None:
-        return None, name
-    return int(found[1]), name[found.end() :]
 
 
 # the titles of the tables of layers and of missing tensors on the page

@@ -86,6 +86,13 @@ class TensorRecord:
         return document
 
 
+def relative_error(records: Iterable[TensorRecord]) -> float:
+    """The part of the change of some tensors that the adapter lacks, by norms; 0 of no change."""
+    known = tuple(records)
+    total = math.hypot(*(one.delta_norm or 0.0 for one in known))
+    return math.hypot(*(one.error or 0.0 for one in known)) / total if total else 0.0
+
+
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extraction:
@@ -130,8 +137,7 @@ class Extraction:
     @property
     def relative_error(self) -> float:
         """The norm of the part of the change that the adapter lacks, relative to the whole."""
-        total = self.delta_norm
-        return math.hypot(*(one.error or 0.0 for one in self.tensors)) / total if total else 0.0
+        return relative_error(self.tensors)
 
     @property
     def nbytes(self) -> int:
@@ -155,7 +161,7 @@ class Extraction:
             "notes": list(self.notes),
             "delta_norm": total,
             "relative_error": self.relative_error,
-            "relative_error_of_layers": _relative(one for one in self.tensors if one.figures),
+            "relative_error_of_layers": relative_error(one for one in self.tensors if one.figures),
             "bytes": self.nbytes,
             "factor_bytes": sum(one.nbytes for one in self.layers),
             "curve": self.curve,
@@ -192,13 +198,6 @@ def assess_records(
             figures=None if why else one.figures,
             nbytes=nbytes,
         )
-
-
-def _relative(layers: Iterable[TensorRecord]) -> float:
-    """The error of all factored layers together, relative to their change."""
-    listed = list(layers)
-    total = math.hypot(*(one.delta_norm or 0.0 for one in listed))
-    return math.hypot(*(one.error or 0.0 for one in listed)) / total if total else 0.0
 
 
 POINTS: Final = 24

@@ -47,10 +47,6 @@ class Option:
     parse: Callable[[Any], Any] | None = None
 
 
-def _rank(text: str) -> int | str:
-    return text if text == NOISE else _whole(text)
-
-
 def _whole(text: str) -> int:
     try:
         return int(text)
@@ -81,14 +77,12 @@ class LayerRanks:
     Fields:
         rank: One rank for every layer, or "noise": the number of singular values that rounding
             alone cannot explain.
-        tolerance: Largest ‖ΔW − B·A‖ of every layer, relative to `of`.
-        budget: Bytes that all factors may take together, spent where they lower the error most.
+        tolerance, of: Largest ‖ΔW − B·A‖ of every layer, relative to ‖ΔW‖ or to ‖W‖.
+        budget, relative: Bytes of all factors, spent where they lower the error (relative to ‖W‖ of
+            its layer) most.
         ratio: Budget as a share of the bytes of the tuned weights that become factors.
-        of: Reference of the tolerance: "delta" for ‖ΔW‖ or "W" for ‖W‖.
-        relative: Whether the budget is spent by errors relative to ‖W‖ of each layer.
         overrides: Ranks by shell pattern of the module; the first pattern that matches counts.
-        least, most: Limits of every rank.
-        multiple: Number to whose multiples ranks are raised.
+        least, most, multiple: Limits of every rank, and a number of which all are multiples.
 
     Raises:
         ArgumentError: If not exactly one of the four is given, or a number is out of its range.
@@ -100,7 +94,7 @@ class LayerRanks:
             "--rank",
             "Rank of every layer; noise counts what rounding cannot explain.",
             metavar="N|noise",
-            parse=_rank,
+            parse=lambda text: text if text == NOISE else _whole(text),
         ),
     ] = None
     tolerance: Annotated[
@@ -236,16 +230,7 @@ class Patterns:
 class Settings:
     """The settings that, with the two checkpoints, determine every byte of an adapter.
 
-    Fields:
-        ranks: Rule for the ranks.
-        patterns: Patterns of the wanted tensors.
-        dtype: Dtype of the stored factors.
-        profile: One of PROFILES.
-        base_name: Name of the base that the adapter states, or None.
-        seed: Seed of the whole job.
-        calibration: File of second moments of inputs, or None.
-        check: Whether to attach the adapter to the running model before it is written.
-        check_forward: Whether to run base + adapter and the fine-tune once as well.
+    Each field is an argument of `extract_adapter` or, in `ranks` and `patterns`, several.
 
     Raises:
         ArgumentError: If the profile is unknown.

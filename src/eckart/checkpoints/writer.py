@@ -69,10 +69,14 @@ def lay_out(
     names = [f"model-{i:05}-of-{len(files):05}.safetensors" for i in range(1, len(files) + 1)]
     if len(files) == 1:
         names = ["model.safetensors"]
-    return tuple(
-        FileLayout(name=name, tensors=ordered, header=_header(ordered, metadata))
-        for name, ordered in zip(names, map(_ordered, files), strict=True)
-    )
+    layouts: list[FileLayout] = []
+    for name, own in zip(names, files, strict=True):
+        # the order of the safetensors library
+        order = sorted(own, key=lambda tensor: (_RANKS[own[tensor].dtype], tensor))
+        ordered = {tensor: own[tensor] for tensor in order}
+        header = _header(ordered, metadata)
+        layouts.append(FileLayout(name=name, tensors=ordered, header=header))
+    return tuple(layouts)
 
 
 def index_document(files: Iterable[FileLayout]) -> dict[str, Any]:
@@ -97,12 +101,6 @@ def _divided(
         files[-1][name] = tensor
         held += tensor.nbytes
     return files
-
-
-def _ordered(tensors: Mapping[str, TensorLayout]) -> dict[str, TensorLayout]:
-    """The tensors of a file in the order of the safetensors library."""
-    names = sorted(tensors, key=lambda name: (_RANKS[tensors[name].dtype], name))
-    return {name: tensors[name] for name in names}
 
 
 def _header(tensors: Mapping[str, TensorLayout], metadata: Mapping[str, str]) -> bytes:

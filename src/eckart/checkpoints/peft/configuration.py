@@ -145,10 +145,13 @@ def configuration(
         "task_type": _task(adapter, saved, layers),
         "use_rslora": False,
     }
-    tables = {*saved.modules, *modules}
+    tables, endings = {*saved.modules, *modules}, tuple(f".{module}" for module in modules)
     optional = {
         "ensure_weight_tying": adapter.tied and any(_last(name) in ENSURED for name in tables),
-        "exclude_modules": _mistaken(modules, base_modules),
+        # modules that PEFT would adapt too, since it compares the ends of names
+        "exclude_modules": sorted(
+            name for name in base_modules if name.endswith(endings) and name not in modules
+        ),
         "lora_bias": any(layer.has_bias for layer in layers),
         "target_parameters": parameters,
     }
@@ -279,12 +282,6 @@ def _task(adapter: Adapter, saved: SavedNames, layers: Sequence[Outline]) -> str
     return adapter.task_type if whole or not heads else None
 
 
-def _mistaken(modules: Sequence[str], base_modules: Collection[str]) -> list[str]:
-    """The modules of the base that PEFT would adapt too, since it compares the ends of names."""
-    endings = tuple(f".{module}" for module in modules)
-    return sorted(name for name in base_modules if name.endswith(endings) and name not in modules)
-
-
 def _check_biases(adapter: Adapter, layers: Sequence[Outline]) -> None:
     """Refuse changed biases if an adapted layer has none, or is an embedding, or in a mixture."""
     changed = [layer for layer in layers if layer.has_bias]
@@ -360,7 +357,11 @@ def portable(adapter: Adapter) -> tuple[Adapter, tuple[LeftOut, ...]]:
     kept: list[AdaptedLayer] = []
     left: list[LeftOut] = []
     for layer in adapter.layers:
-        reason = _reason(layer)
+        reason = REASONS.get(layer.kind)
+        if expert_of(layer.module) is not None:
+            reason = "an expert"
+        if _last(layer.module) in TABLES:
+            reason = "a head or a table of the vocabulary"
         if reason is None:
             kept.append(replace(layer, bias=None))
         else:
@@ -381,12 +382,3 @@ def portable(adapter: Adapter) -> tuple[Adapter, tuple[LeftOut, ...]]:
     rank = max(layer.rank for layer in kept)
     layers = tuple(replace(layer, factors=layer.factors.pad(rank)) for layer in kept)
     return replace(adapter, layers=layers, saved={}, in_place=frozenset(), tied=False), tuple(left)
-
-
-def _reason(layer: AdaptedLayer) -> str | None:
-    """The reason why a layer is left out; None if it is kept."""
-    if layer.module.rpartition(".")[2] in TABLES:
-        return "a head or a table of the vocabulary"
-    if expert_of(layer.module) is not None:
-        return "an expert"
-    return REASONS.get(layer.kind)

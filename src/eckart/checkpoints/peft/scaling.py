@@ -142,6 +142,9 @@ def scaling_of(document: Mapping[str, Any], path: Path) -> Scaling:
         _check_rank(rank, f"rank_pattern of {pattern}", path)
     rank = document.get("r", 8)
     _check_rank(rank, "r", path)
+    parameters: Any = document.get("target_parameters") or []
+    if not isinstance(parameters, list):
+        raise damaged(path, "target_parameters is no list")
     return Scaling(
         rank=int(rank),
         alpha=_number(document.get("lora_alpha", 8), "lora_alpha", path),
@@ -149,7 +152,7 @@ def scaling_of(document: Mapping[str, Any], path: Path) -> Scaling:
         alphas=_patterns(document, "alpha_pattern", path),
         root=flag(document, "use_rslora", path),
         bias=flag(document, "lora_bias", path),
-        parameters=_parameters(document, path),
+        parameters=tuple(map(str, parameters)),
     )
 
 
@@ -192,13 +195,6 @@ def _first(patterns: Mapping[str, float], name: str, otherwise: float) -> float:
         if re.match(rf"(.*\.)?({pattern})$", name):
             return setting
     return otherwise
-
-
-def _parameters(document: Mapping[str, Any], path: Path) -> tuple[str, ...]:
-    names = document.get("target_parameters") or []
-    if not isinstance(names, list):
-        raise damaged(path, "target_parameters is no list")
-    return tuple(map(str, cast("list[Any]", names)))
 
 
 def _patterns(document: Mapping[str, Any], key: str, path: Path) -> dict[str, float]:
