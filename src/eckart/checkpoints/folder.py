@@ -86,19 +86,19 @@ def read_index(path: Path, suffix: str) -> Index:
     if not isinstance(claim, dict) or not claim:
         raise damaged(path, "it has no weight_map")
     for name in claim.values():
-        if not isinstance(name, str) or not _is_plain(name) or not name.endswith(suffix):
+        # backslashes separate folders on Windows only, so a name is taken apart both ways
+        is_plain = (
+            isinstance(name, str)
+            and name.isprintable()
+            and (name == PurePosixPath(name).name == PureWindowsPath(name).name)
+        )
+        if not is_plain or not name.endswith(suffix):
             raise FormatError(
                 f"{path} names {str(name)[:100]!r}, which is no {suffix} file in its folder.",
                 hint="Do not trust this checkpoint; download it again from its source.",
                 code="unsafe-index",
             )
     return Index(path=path, files=claim)
-
-
-def _is_plain(name: str) -> bool:
-    """Whether a text is the name of a file, and on no system a path to another folder."""
-    # backslashes separate folders on Windows only, so a name is taken apart both ways
-    return name.isprintable() and name == PurePosixPath(name).name == PureWindowsPath(name).name
 
 
 SAFE: Final = ".safetensors"

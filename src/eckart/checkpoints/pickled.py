@@ -86,7 +86,8 @@ class PickledFile:
         self.tensors: Mapping[str, TensorInfo] = {
             name: _info(name, tensor, path) for name, tensor in self._held.items()
         }
-        self._is_mapped = _is_mapped(path)
+        # since PyTorch 1.6 it is a zip archive, which can be mapped
+        self._is_mapped = zipfile.is_zipfile(path)
         self._touched = 0
         self._lock = Lock()
 
@@ -126,17 +127,6 @@ class PickledFile:
             return self._held[known.name]
 
 
-def _is_mapped(path: Path) -> bool:
-    """Whether a file can be mapped: since PyTorch 1.6 it is a zip archive."""
-    return zipfile.is_zipfile(path)
-
-
-def _is_stored(path: Path) -> bool:
-    """Whether all entries of an archive are stored without compression."""
-    with zipfile.ZipFile(path) as archive:
-        return all(entry.compress_type == zipfile.ZIP_STORED for entry in archive.infolist())
-
-
 def _tensors(path: Path) -> dict[str, Any]:
     """The dictionary of tensors, mapped if the format allows it."""
     try:
@@ -164,11 +154,14 @@ def _tensors(path: Path) -> dict[str, Any]:
 
 def _loaded(torch: Any, path: Path) -> object:
     """What the weights-only reader of PyTorch makes of the file."""
-    mapped = _is_mapped(path)
+    mapped = zipfile.is_zipfile(path)
     try:
         # in a mapped file the bytes of a compressed entry would be taken for numbers
-        if mapped and not _is_stored(path):
-            raise ValueError("it is compressed, which PyTorch does not do")
+        if mapped:
+            with zipfile.ZipFile(path) as archive:
+                kinds = {entry.compress_type for entry in archive.infolist()}
+            if kinds - {zipfile.ZIP_STORED}:
+                raise ValueError("it is compressed, which PyTorch does not do")
         # files before PyTorch 1.6 are no archives and cannot be mapped
         return torch.load(path, weights_only=True, mmap=mapped, map_location="cpu")
     except pickle.UnpicklingError as error:

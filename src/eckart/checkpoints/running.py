@@ -287,7 +287,10 @@ def unattached(
     except Exception as error:  # PEFT refuses a module with errors of any kind
         said = _sentence(error)
     found: dict[str, str] = {}
-    for names in _alike(document["target_modules"]).values():
+    alike: dict[str, list[str]] = {}
+    for name in sorted(document["target_modules"]):
+        alike.setdefault(re.sub(r"\d+", "0", name), []).append(name)
+    for names in alike.values():
         # one module stands for all whose names differ only by numbers
         alone = {**document, "target_modules": names[:1], "modules_to_save": None}
         alone.pop("target_parameters", None)
@@ -319,28 +322,16 @@ def _lost(
             return {}
         tensors = {name: torch.empty(shape) for name, shape in shapes.items()}
         result = set_peft_model_state_dict(attached, tensors)
+    missing = [key for key in result.missing_keys if _OWN.search(key)]  # not those of the base
     return {
-        **{_module(key): "PEFT finds no tensors for it" for key in _own(result.missing_keys)},
+        **{_module(key): "PEFT finds no tensors for it" for key in missing},
         **{_module(key): "PEFT finds no place for it" for key in result.unexpected_keys},
     }
-
-
-def _own(keys: Collection[str]) -> list[str]:
-    """The names of tensors that belong to the adapter, and not to the base."""
-    return [key for key in keys if _OWN.search(key)]
 
 
 def _module(key: str) -> str:
     """The name of the module to which a tensor of an adapter belongs."""
     return _REST.sub("", key.removeprefix(PREFIX))
-
-
-def _alike(names: Collection[str]) -> dict[str, list[str]]:
-    """Names grouped so that those of a group differ only by numbers."""
-    groups: dict[str, list[str]] = {}
-    for name in sorted(names):
-        groups.setdefault(re.sub(r"\d+", "0", name), []).append(name)
-    return groups
 
 
 def _sentence(error: Exception) -> str:

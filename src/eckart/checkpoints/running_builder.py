@@ -220,13 +220,16 @@ def _built(config: Mapping[str, Any]) -> Running:
         network = architecture(settings)
     _without_numbers(network.eval())
     state = network.state_dict()
+    names: dict[int, list[str]] = {}
+    for name, parameter in network.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(name)
     return Running(
         source=f"transformers {version('transformers')}",
         network=network,
         shapes={name: tuple(tensor.shape) for name, tensor in state.items()},
         modules=modules_of(network, state),
         names=frozenset(name for name, _ in network.named_modules(remove_duplicate=False)),
-        ties=_ties(network),
+        ties=tuple(tuple(group) for group in names.values() if len(group) > 1),
         stacks=_stacks(settings.model_type),
         task=task_of(network),
         rename=_renaming(network, state),
@@ -254,14 +257,6 @@ def task_of(network: Any) -> str | None:
     if task == "SEQ_2_SEQ_LM" and not network.config.is_encoder_decoder:
         return None
     return task
-
-
-def _ties(network: Any) -> tuple[tuple[str, ...], ...]:
-    """Groups of names that stand for one parameter."""
-    names: dict[int, list[str]] = {}
-    for name, parameter in network.named_parameters(remove_duplicate=False):
-        names.setdefault(id(parameter), []).append(name)
-    return tuple(tuple(group) for group in names.values() if len(group) > 1)
 
 
 def _stacks(model_type: str) -> bool:
@@ -312,24 +307,22 @@ def _is_bounded(config: Mapping[str, Any]) -> bool:
     )
 
 
-def _without_weights(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The config without settings that would make transformers load or convert weights."""
-    kept: dict[str, Any] = {}
-    for key, setting in config.items():
-        if isinstance(setting, dict) and key != QUANTISED:
-            kept[key] = _without_weights(setting)
-        elif key != QUANTISED:
-            kept[key] = False if key == BACKBONE else setting
-    return {key: _number(setting) for key, setting in kept.items()}
+def _without_weights(setting: Any) -> Any:
+    """A setting without the parts that would make transformers load or convert weights.
 
-
-def _number(setting: Any) -> Any:
-    """A setting with floats in the place of objects, as transformers writes infinity and NaN."""
+    Objects become the floats for which they stand: transformers writes infinity and NaN so.
+    """
     if isinstance(setting, list):
-        return [_number(one) for one in setting]
-    if isinstance(setting, dict) and setting.keys() == {FLOAT}:
+        return [_without_weights(one) for one in setting]
+    if not isinstance(setting, dict):
+        return setting
+    if setting.keys() == {FLOAT}:
         return float(setting[FLOAT])
-    return setting
+    return {
+        key: False if key == BACKBONE else _without_weights(one)
+        for key, one in setting.items()
+        if key != QUANTISED
+    }
 
 
 @contextlib.contextmanager

@@ -19,7 +19,6 @@ from eckart.checkpoints.peft.writer import (
     changed_biases,
     described_adapter,
     stored_factors,
-    with_biases,
     write_adapter,
 )
 
@@ -42,6 +41,5 @@ __all__ = [
     "stored_factors",
     "uniform_groups",
     "unwrapped",
-    "with_biases",
     "write_adapter",
 ]

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, cast, final
 
@@ -73,20 +73,21 @@ def stored_factors(layer: AdaptedLayer, dtype: AdapterDType = "float32") -> Fact
         Two thin QR factorisations and a singular value decomposition of rank × rank.
     """
     balanced = layer.factors.balance()
-    B, A = rounded(balanced.B, dtype), rounded(balanced.A, dtype)
-    if not (np.isfinite(B).all() and np.isfinite(A).all()):
-        raise _out_of_range(layer.module, dtype, "too large")
-    factors = Factors(B, A)
-    # float32 and bfloat16 reach down to 1e-38; a product of such entries is 0 in both anyway
-    if dtype == "float16" and _change(balanced, factors) > 2 * float(np.finfo(np.float16).eps):
-        raise _out_of_range(layer.module, dtype, "too small")
-    return factors
-
-
-def rounded(X: Array, dtype: AdapterDType) -> Array:
-    """X as it is read back, in float32; entries that are too large for the dtype are infinite."""
+    # as they are read back: entries that are too large for the dtype are infinite
     with np.errstate(over="ignore", under="ignore"):
-        return X.astype(DTYPES[dtype]).astype(FLOAT32)
+        B, A = (X.astype(DTYPES[dtype]).astype(FLOAT32) for X in (balanced.B, balanced.A))
+    is_finite = bool(np.isfinite(B).all() and np.isfinite(A).all())
+    factors = Factors(B, A) if is_finite else None
+    most = 2 * float(np.finfo(np.float16).eps)
+    # float32 and bfloat16 reach down to 1e-38; a product of such entries is 0 in both anyway
+    if factors is None or (dtype == "float16" and _change(balanced, factors) > most):
+        wrong = "too large" if factors is None else "too small"
+        raise MatrixError(
+            f"The factors of '{layer.module}' are {wrong} for {dtype}.",
+            hint="Store the adapter in float32 or bfloat16.",
+            code="out-of-range",
+        )
+    return factors
 
 
 def _change(exact: Factors, near: Factors) -> float:
@@ -97,14 +98,6 @@ def _change(exact: Factors, near: Factors) -> float:
     B = np.hstack([exact.B - near.B, near.B])
     A = np.vstack([exact.A, exact.A - near.A])
     return float(np.sqrt(Factors(B, A).squared_norm() / size))
-
-
-def _out_of_range(module: str, dtype: AdapterDType, how: str) -> MatrixError:
-    return MatrixError(
-        f"The factors of '{module}' are {how} for {dtype}.",
-        hint="Store the adapter in float32 or bfloat16.",
-        code="out-of-range",
-    )
 
 
 @final
@@ -163,19 +156,6 @@ def changed_biases(
         },
         saved={name: values for name, values in changed.items() if name not in names},
     )
-
-
-def with_biases(
-    adapter: Adapter, base: Mapping[str, Tensor], tuned: Mapping[str, Tensor]
-) -> Adapter:
-    """The adapter with every bias that differs between two models, stored by `changed_biases`."""
-    adapted = {layer.module: layer.kind for layer in adapter.layers}
-    biases = changed_biases(adapted, base, tuned, experts=adapter.experts)
-    layers = tuple(
-        replace(layer, bias=biases.changes.get(layer.module, layer.bias))
-        for layer in adapter.layers
-    )
-    return replace(adapter, layers=layers, saved={**adapter.saved, **biases.saved})
 
 
 CONFIGURATION: Final = "adapter_config.json"
