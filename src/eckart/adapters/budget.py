@@ -118,10 +118,8 @@ FINAL_STAGE: Final = "final"
 """Stage of the factors at the ranks that a budget gives."""
 ROOM: Final = 4
 """Columns factored at first, as a multiple of the uniform rank that the budget would buy."""
-
 FEWEST: Final = 16
 """Smallest number of columns factored at first, however small the budget is."""
-
 ROUNDS: Final = 6
 """Most rounds in which layers that use all their columns are factored again, twice as wide."""
 
@@ -257,17 +255,13 @@ def _more_columns(record: TensorRecord, share: int, ranks: LayerRanks) -> int:
 
 GUESSED_RANK: Final = 64
 """Rank assumed for a layer whose rank depends on its singular values."""
-
 PRODUCTS_PER_LAYER: Final = 22
 """Products of the change with a block of max(32, rank/2) columns: those of the subspace, of its
 certificate and of the error."""
-
 SVD_CUBES: Final = 30
 """Operations of a full singular value decomposition of an n × n matrix, in units of n³."""
-
 SPEED_TEST_ROWS: Final = 1024
 """Rows and columns of the matrices whose product measures the speed of the machine."""
-
 MEGABYTE: Final = 2**20
 
 READ_BYTES_PER_SECOND: Final = 1e9

@@ -25,10 +25,8 @@ from eckart.ranks import AboveThreshold, tail_errors
 SAME: Final = 1e-5
 """Share of the error that rounding the factors may move B·A by without a new measurement: the
 error itself is measured to 10⁻⁴ of its value."""
-
 MOST_VALUES: Final = 4096
 """Largest number of singular values that are kept of a layer."""
-
 OPTIONAL: Final = ("gap", "weighted_error")
 """Figures that may be None, where nothing bounds the error or no inputs were measured."""
 
@@ -61,10 +59,6 @@ class Spectrum:
 
     leading: tuple[float, ...]
     is_whole: bool
-
-    def above(self, threshold: float) -> int:
-        """The number of known singular values above a threshold."""
-        return sum(value > threshold for value in self.leading)
 
 
 @final

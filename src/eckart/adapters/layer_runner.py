@@ -367,7 +367,7 @@ class LayerRunner:
         layer = change.factor(chosen)
         rank = layer.factors.rank
         # `factorize` keeps at least one component, even if no singular value is above the noise
-        if edge is not None and not layer.figures.spectrum.above(edge):
+        if edge is not None and max(layer.figures.spectrum.leading, default=0.0) <= edge:
             rank = 0
         limited = ranks.limited(module, rank, shape)
         if limited == layer.factors.rank:

@@ -31,10 +31,8 @@ from eckart.progress import Watch, unwatched
 
 CLASSIFIERS: Final = ("Classification",)
 """Endings of the names of classes whose head has a row for each label."""
-
 LABELLING: Final = frozenset({"SEQ_CLS", "TOKEN_CLS"})
 """PEFT's names of tasks whose head has a row for each label."""
-
 CLASSIFIER_HEADS: Final = frozenset({"classifier", "score", "out_proj", "decoder"})
 """Last names of modules whose weight has a row for each label."""
 

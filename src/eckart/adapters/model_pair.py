@@ -24,16 +24,12 @@ from eckart.matrices import Dense
 from eckart.threads import in_threads
 
 _ADAPTER: Final = "adapter_config.json"
-
 # the entry of a model card, in YAML: one name, or a list of which the first is taken
 _BASE_MODEL: Final = re.compile(r"^base_model:\s*(?:-\s*)?[\"']?([^\s\"']+)", re.MULTILINE)
-
 # the names that PEFT gives to the parts of a model while an adapter is attached
 _UNMERGED: Final = re.compile(r"\.(?:base_layer|lora_A|lora_B|modules_to_save)\.")
-
 HEAD: Final = "lm_head.weight"
 """Name of the weight of the head of a language model."""
-
 CLAIMED: Final = "; if its weights are plain, take quantization_config out of its config.json."
 """Hint for a merged, plain checkpoint whose config is still that of the quantised model."""
 
@@ -167,17 +163,13 @@ BFLOAT16: Final = np.dtype(ml_dtypes.bfloat16)  # NumPy itself has no such dtype
 
 WIDENED_ENTRIES: Final = 2**19
 """Entries that are widened to float32 at once: a few megabytes."""
-
 SUBTRACTED_ENTRIES: Final = 2**16
 """Entries that are subtracted at once: they stay in the cache, and their memory with the process.
 Larger pieces take four times as long, most of it for pages that the system clears each time."""
-
 ENTRIES_PER_THREAD: Final = 2**22
 """Entries that one thread subtracts before it takes the next."""
-
 EXPONENT_OF_ONE: Final = 127
 """Biased exponent of 1.0 in the bits of a float32."""
-
 TRACY_WIDOM_WIDTHS: Final = 3.27
 """Widths by which noise exceeds its edge once in a thousand times, by the Tracy–Widom law."""
 

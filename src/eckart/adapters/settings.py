@@ -14,13 +14,10 @@ from eckart.ranks import byte_count
 
 NOISE: Final = "noise"
 """Value of `rank` that counts the singular values above the noise of rounding."""
-
 OF_DELTA: Final = "delta"
 """Value of `of` for a tolerance relative to ‖ΔW‖."""
-
 OF_WEIGHT: Final = "W"
 """Value of `of` for a tolerance relative to ‖W_tuned‖."""
-
 PROFILES: Final = ("peft", "portable")
 """Kinds of adapters: all that PEFT loads, or only what vLLM and llama.cpp accept too."""
 FLOORS: Final = {"float32": None, "float16": "3·10⁻⁴", "bfloat16": "2·10⁻³"}

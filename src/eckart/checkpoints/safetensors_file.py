@@ -101,7 +101,6 @@ _WEIGHTS: Final = frozenset(
 
 PAGE: Final = 4096
 """Bytes of a page, the unit that is sampled."""
-
 SAMPLES: Final = 4096
 """The most pages from which the fingerprint of a file is made."""
 
@@ -183,13 +182,10 @@ def changed(path: Path) -> FormatError:
 
 LENGTH: Final = 8
 """Bytes of the number at the beginning of the file, the length of the header."""
-
 METADATA: Final = "__metadata__"
 """The key of the header that names no tensor, but holds texts."""
-
 DIMENSIONS: Final = 64
 """The most dimensions of an array of NumPy."""
-
 POINTER: Final = b"version https://git-lfs"
 """The beginning of a pointer file of Git LFS, which stands in the place of the weights."""
 

@@ -123,13 +123,10 @@ def _header(tensors: Mapping[str, TensorLayout], metadata: Mapping[str, str]) ->
 
 SHARD_BYTES: Final = 5 * 10**9
 """The most bytes of a file, if the caller does not say."""
-
 PYTORCH: Final = {"format": "pt"}
 """The metadata that the loader of transformers looks for."""
-
 BLOCK_BYTES: Final = 2**24
 """Bytes of an array that is not contiguous which are copied at once."""
-
 INDEX: Final = "model.safetensors.index.json"
 
 

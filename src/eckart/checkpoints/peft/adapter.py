@@ -161,7 +161,6 @@ def matrix_shape(shape: tuple[int, ...]) -> tuple[int, int]:
 
 
 BIAS: Final = "bias"
-
 WEIGHT: Final = "weight"
 
 
@@ -178,7 +177,6 @@ def split_parameter(name: str) -> tuple[str, str]:
 
 # names that PEFT gives to the tensors of a layer, B first
 EMBEDDING_PAIR: Final = ("lora_embedding_B", "lora_embedding_A")
-
 PAIR: Final = ("lora_B.weight", "lora_A.weight")
 
 BIAS_TENSOR: Final = "lora_B.bias"
@@ -230,7 +228,6 @@ def factors_of(kind: Kind, pair: Mapping[str, Array]) -> tuple[Factors, tuple[in
 
 PREFIX: Final = "base_model.model."
 """The prefix that PEFT adds to the names of a model."""
-
 _WRAPPER: Final = r"(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\."
 """Parts of names from torch.compile, FSDP and activation checkpointing, which wrap modules."""
 
@@ -287,7 +284,6 @@ def also(names: Iterable[str]) -> list[str]:
 
 
 GATE_UP: Final = "gate_up_proj"
-
 DOWN: Final = "down_proj"
 
 FUSED: Final = {
@@ -300,16 +296,12 @@ FUSED: Final = {
     "w2": DOWN,
 }
 """Projections of an expert in a checkpoint, and the parameters that hold them in the model."""
-
 ROUTER: Final = "gate"
 """Last name of the layer that chooses the experts."""
-
 PARTS: Final = ({"gate_proj", "up_proj", "down_proj"}, {"w1", "w3", "w2"})
 """All projections of an expert, in both layouts of names."""
-
 OUTPUTS: Final = ({"down_proj"}, {"w2"})
 """The projection that is a parameter of its own in the model, so it may be adapted alone."""
-
 _EXPERT: Final = re.compile(r"(?P<block>.+\.experts)\.(?P<number>\d+)\.(?P<projection>[^.]+)")
 
 
