@@ -89,25 +89,21 @@ class Inputs:
 
     def _shaped(self, name: str) -> list[Callable[[], Any]]:
         """Ways to make an input of numbers whose sizes the config states."""
+        if name == "bbox":
+            return [lambda: self._zeros(1, LENGTH, 4)]
         width = self._setting("hidden_size", "d_model", "model_in_dim") or 32
         bins = self._setting("num_mel_bins", "feature_size", "mel_bins", "input_dim") or 80
         length = 2 * (self._setting("max_source_positions") or 50)
         steps = self._setting("context_length") or 32
         channels = self._setting("num_input_channels", "input_size") or 1
+        sound = self._setting("max_length") or length
         shapes = {
             "input_features": [(1, bins, length), (1, length, bins), (1, 1, length, bins)],
-            "input_values": [
-                (1, SAMPLES),
-                (1, 1, SAMPLES),
-                (1, self._setting("max_length") or length, bins),
-            ],
-            "inputs_embeds": [(1, LENGTH, width)],
-            "hidden_states": [(1, LENGTH, width)],
-            "spectrogram": [(1, LENGTH, width)],
+            "input_values": [(1, SAMPLES), (1, 1, SAMPLES), (1, sound, bins)],
             "past_values": [(1, steps, channels), (1, steps)],
         }.get(name, [])
-        if name == "bbox":
-            return [lambda: self._zeros(1, LENGTH, 4)]
+        if name in ("inputs_embeds", "hidden_states", "spectrogram"):
+            shapes = [(1, LENGTH, width)]
         return [lambda shape=shape: self._drawn(*shape) for shape in shapes]
 
     def _pictures(self, *, video: bool) -> list[Callable[[], Any]]:

@@ -1,10 +1,11 @@
 """Writing an adapter as PEFT reads it: rounded factors, biases, a configuration and one file."""
 
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias, cast, final
+from typing import Any, Final, Literal, NamedTuple, TypeAlias, cast, final
 
 import ml_dtypes
 import numpy as np
@@ -194,7 +195,16 @@ def write_adapter(
     """
     document, entries = _described(adapter, dtype, base_modules)
     folder.mkdir(parents=True, exist_ok=True)
-    layouts = {name: entry.layout(folder / TENSORS) for name, entry in entries.items()}
+    layouts: dict[str, TensorLayout] = {}
+    for name, entry in entries.items():
+        stored = stored_dtype(entry.dtype)
+        if stored is None:
+            raise FormatError(
+                f"{folder / TENSORS} cannot hold '{name}', which is {entry.dtype}.",
+                hint="Convert it to float32.",
+                code="unsupported-dtype",
+            )
+        layouts[name] = TensorLayout(dtype=stored, shape=entry.shape)
     with (
         whole_file(folder / TENSORS, force=True) as temporary,
         CheckpointWriter(temporary, layouts) as writer,
@@ -217,58 +227,12 @@ def described_adapter(
     return document, {name: entry.shape for name, entry in entries.items()}
 
 
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Entry:
+class _Entry(NamedTuple):
     """One tensor of the file; `make` computes it when it is written."""
 
-    name: str
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
     make: Callable[[], Tensor]
-
-    def layout(self, path: Path) -> TensorLayout:
-        """The dtype and shape of the tensor in the file."""
-        stored = stored_dtype(self.dtype)
-        if stored is None:
-            raise FormatError(
-                f"{path} cannot hold '{self.name}', which is {self.dtype}.",
-                hint="Convert it to float32.",
-                code="unsupported-dtype",
-            )
-        return TensorLayout(dtype=stored, shape=self.shape)
-
-
-@final
-@dataclass(slots=True)
-class _Rounded:
-    """The tensors of the layer that is being written; its two factors are computed together."""
-
-    layers: Sequence[AdaptedLayer]
-    dtype: AdapterDType
-    position: int = -1
-    tensors: dict[str, Array] = field(default_factory=dict[str, Array])
-
-    def tensor(self, position: int, name: str) -> Array:
-        """A tensor of a layer, in the dtype of the file."""
-        # the file is sorted by name, so both factors of a layer are written together
-        if position != self.position:
-            layer = self.layers[position]
-            factors = stored_factors(layer, self.dtype)
-            self.tensors = stored_tensors(outline(layer), factors)
-            self.position = position
-        return self.tensors[name].astype(DTYPES[self.dtype])
-
-    def bias(self, position: int) -> Array:
-        """The change of the bias of a layer."""
-        layer = self.layers[position]
-        if layer.bias is None or not np.isfinite(layer.bias).all():
-            raise MatrixError(
-                f"The change of the bias of '{layer.module}' holds NaN or infinity.",
-                hint="Give finite numbers only.",
-                code="not-finite",
-            )
-        return layer.bias.astype(FLOAT32)
 
 
 def _described(
@@ -281,47 +245,49 @@ def _described(
     check_experts(layers)
     check_saved(saved, {*base_modules, *(layer.module for layer in layers)})
     document = configuration(adapter, layers, saved, {*base_modules, *adapter.excluded})
-    return document, {entry.name: entry for entry in _entries(adapter, layers, saved, dtype)}
+    return document, dict(_entries(adapter, layers, saved, dtype))
 
 
 def _entries(
     adapter: Adapter, layers: list[Outline], saved: SavedNames, dtype: AdapterDType
-) -> Iterator[_Entry]:
+) -> Iterator[tuple[str, _Entry]]:
     """Yield the tensors of the file: factors and biases layer by layer, then new values."""
-    rounded = _Rounded(adapter.layers, dtype)
+
+    # the file is sorted by name, so both factors of a layer are written together
+    @lru_cache(maxsize=1)
+    def factors(position: int) -> dict[str, Array]:
+        layer = adapter.layers[position]
+        return stored_tensors(outline(layer), stored_factors(layer, dtype))
+
+    def factor(position: int, name: str) -> Tensor:
+        return factors(position)[name].astype(DTYPES[dtype])
+
     for position, layer in enumerate(layers):
         stem = f"{PREFIX}{layer.module}"
         for name, shape in stored_shapes(layer).items():
-            yield _Entry(
-                name=f"{stem}.{name}",
-                dtype=DTYPES[dtype],
-                shape=shape,
-                # defaults bind the values of this turn of the loop
-                make=lambda position=position, name=name: rounded.tensor(position, name),
-            )
+            yield f"{stem}.{name}", _Entry(DTYPES[dtype], shape, partial(factor, position, name))
         if layer.has_bias:
-            yield _Entry(
-                name=f"{stem}.{BIAS_TENSOR}",
-                dtype=FLOAT32,
-                shape=(layer.outputs,),
-                make=lambda position=position: rounded.bias(position),
-            )
-    for parameter, key in saved.keys.items():
-        tensor = adapter.saved[parameter]
-        yield _Entry(
-            name=f"{PREFIX}{key}",
-            dtype=tensor.dtype,
-            shape=tensor.shape,
-            make=lambda parameter=parameter: _saved(adapter, parameter),
-        )
+            make = partial(_bias, adapter, position)
+            yield f"{stem}.{BIAS_TENSOR}", _Entry(FLOAT32, (layer.outputs,), make)
+    for name, key in saved.keys.items():
+        tensor = adapter.saved[name]
+        yield f"{PREFIX}{key}", _Entry(tensor.dtype, tensor.shape, partial(_saved, adapter, name))
 
 
-def _saved(adapter: Adapter, parameter: str) -> Tensor:
-    tensor = adapter.saved[parameter]
+def _bias(adapter: Adapter, position: int) -> Tensor:
+    layer = adapter.layers[position]
+    assert layer.bias is not None
+    what = f"The change of the bias of '{layer.module}' holds"
+    return _finite(layer.bias, what).astype(FLOAT32)
+
+
+def _saved(adapter: Adapter, name: str) -> Tensor:
+    return _finite(adapter.saved[name], f"The saved values of '{name}' hold")
+
+
+def _finite(tensor: Tensor, what: str) -> Tensor:
     if not np.isfinite(tensor).all():
         raise MatrixError(
-            f"The saved values of '{parameter}' hold NaN or infinity.",
-            hint="Give finite numbers only.",
-            code="not-finite",
+            f"{what} NaN or infinity.", hint="Give finite numbers only.", code="not-finite"
         )
     return tensor
