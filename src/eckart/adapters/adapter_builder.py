@@ -28,7 +28,7 @@ from eckart.checkpoints.peft import (
     unwrapped,
 )
 from eckart.checkpoints.peft.adapter import expert_of
-from eckart.checkpoints.running import can_attach, unattached
+from eckart.checkpoints.running import can_attach, sentence_of, unattached
 from eckart.checkpoints.running_builder import TASKS
 from eckart.errors import MatrixError
 from eckart.factors import Factors
@@ -115,19 +115,15 @@ def build_adapter(runner: LayerRunner, records: Sequence[TensorRecord]) -> Adapt
 
 def _one_of_zeros(records: Sequence[TensorRecord]) -> dict[str, int]:
     """Rank 1 for the smallest layer, preferably a linear one, if any value has changed."""
-    if not any(one.delta_norm != 0 and one.pair.way in (Way.SAVED, Way.BIAS) for one in records):
-        return {}
-    plain = [
-        one.pair
-        for one in records
+    values = [one for one in records if one.pair.way in (Way.SAVED, Way.BIAS)]
+    layers = [
+        (one.pair.kind is not Kind.LINEAR, math.prod(one.pair.shape), number)
+        for number, one in enumerate(records)
         if one.pair.way is Way.FACTORS and one.pair.has_delta and not expert_of(one.pair.module)
     ]
-    smallest = min(
-        plain,
-        key=lambda pair: (pair.kind is not Kind.LINEAR, math.prod(pair.shape)),
-        default=None,
-    )
-    return {} if smallest is None else {smallest.module: 1}
+    if not layers or not any(one.delta_norm != 0 for one in values):
+        return {}
+    return {records[min(layers)[-1]].pair.module: 1}
 
 
 def _biases(
@@ -231,9 +227,7 @@ def forward_note(placement: Placement, base: Path, tuned: Path, adapter: Path) -
     try:
         found = forward_distances(placement.running, base, tuned, adapter)
     except Exception as error:  # a model may refuse random inputs with any error of its own
-        # one line of the message is enough for a note, and some errors have no message
-        reason = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
-        return f"No pass through the models could be made: {reason}."
+        return f"No pass through the models could be made: {sentence_of(error)}."
     if found is None:
         return "One pass through the base and the fine-tune shows no difference between them."
     loaded, merged = found

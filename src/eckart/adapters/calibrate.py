@@ -15,6 +15,7 @@ from typing import Any, Final, final
 import numpy as np
 
 from eckart.adapters.model_pair import open_weights
+from eckart.adapters.settings import Patterns
 from eckart.adapters.tensor_pairs import Coverage, TensorPair
 from eckart.arrays import FLOAT32, FLOAT64
 from eckart.checkpoints import (
@@ -26,7 +27,7 @@ from eckart.checkpoints import (
 )
 from eckart.checkpoints.forward import loaded_network
 from eckart.checkpoints.peft import Kind
-from eckart.checkpoints.running import Running
+from eckart.checkpoints.running import Running, sentence_of
 from eckart.checkpoints.running_builder import alone, running_model
 from eckart.errors import FormatError, MissingExtra
 from eckart.files import check_output, whole_file
@@ -207,11 +208,8 @@ def _chosen(running: Running, include: Sequence[str], model: Path) -> list[str]:
             raise _refused(
                 f"{model} has no linear layer that matches '{pattern}'.", "Change `include`."
             )
-    return [
-        name
-        for name in linear
-        if not include or any(fnmatch.fnmatchcase(name, pattern) for pattern in include)
-    ]
+    wanted = Patterns(include=tuple(include))
+    return [name for name in linear if wanted.allow(name)]
 
 
 def _most_tokens(running: Running, tokenizer: Any, length: int) -> int:
@@ -243,14 +241,10 @@ def _run(network: Any, tokenizer: Any, line: str, most: int, model: Path) -> int
             network(**{name: encoded[name] for name in encoded if name in known}, **settings)
     except Exception as error:  # a model may refuse texts with any error of its own
         raise _refused(
-            f"The model in {model} cannot run over a text alone: {_reason(error)}.",
+            f"The model in {model} cannot run over a text alone: {sentence_of(error)}.",
             "Give a model of text in which tokens are the only input, or a smaller `length`.",
         ) from error
     return count
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
 
 
 @contextmanager
@@ -338,7 +332,7 @@ def _loaded(running: Running, model: Path) -> tuple[Any, Any]:
         network, missing = loaded_network(running, model)
     except Exception as error:  # transformers raises errors of many kinds for a wrong folder
         raise _refused(
-            f"The model in {model} cannot be loaded: {_reason(error)}.",
+            f"The model in {model} cannot be loaded: {sentence_of(error)}.",
             "Give a folder of transformers with its tokenizer.",
         ) from error
     if missing:

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias, final
 import numpy as np
 
 from eckart.adapters.budget import LayerDemand, share_out
-from eckart.adapters.documents import read_report, write_page
+from eckart.adapters.documents import read_report, write_documents
 from eckart.adapters.join_and_truncate import least_columns, with_ranks
 from eckart.adapters.layer import as_written
 from eckart.adapters.settings import NOISE, OF_WEIGHT, LayerRanks
@@ -116,7 +116,7 @@ def extract_again(
             "notes": [*report["notes"], NOTE.format(name=adapter.name)],
         }
         write_adapter(temporary, smaller, dtype)
-        write_page(document, temporary)
+        write_documents(document, temporary)
     return document
 
 

@@ -9,7 +9,6 @@ import math
 from pathlib import Path
 from typing import Any, Final, get_args
 
-from eckart.adapters.result import Extraction
 from eckart.checkpoints.peft.writer import DTYPES
 from eckart.engine.result import Grade
 from eckart.files import write_text
@@ -96,13 +95,8 @@ MOST_ROWS: Final = 40
 """Rows of a table in the README; the page and the report hold all of them."""
 
 
-def write_documents(result: Extraction, folder: Path) -> None:
-    """Write `report.json`, `report.html` and `README.md` into the folder of an adapter."""
-    write_page(result.to_dict(), folder)
-
-
-def write_page(document: dict[str, Any], folder: Path) -> None:
-    """Write these three files from the document of a result."""
+def write_documents(document: dict[str, Any], folder: Path) -> None:
+    """Write the report, its page and the README beside an adapter."""
     from eckart.adapters.report import extract_page  # imports plotly, which takes long to load
 
     write_text(folder / REPORT, json.dumps(document, allow_nan=False))

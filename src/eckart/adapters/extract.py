@@ -227,7 +227,7 @@ def extract(
                 if settings.check_forward:
                     said = forward_note(placement, before.path, after.path, folder)
                     result = replace(result, notes=(*result.notes, said))
-                write_documents(result, folder)
+                write_documents(result.to_dict(), folder)
     work.remove()
     return result
 

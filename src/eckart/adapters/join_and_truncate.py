@@ -224,10 +224,7 @@ def _ranks(adapter: Adapter, budget: int, dtype: AdapterDType) -> dict[str, int]
 
 
 def least_columns(layer: AdaptedLayer, *, is_expert: bool) -> int:
-    """The smallest rank that a layer can be cut to: 1 if it is an expert or has a bias, else 0.
-
-    A change of a bias is stored with the factors of its layer.
-    """
+    """The smallest rank of a layer: 1 for an expert or beside a changed bias, else 0."""
     return int(is_expert or layer.bias is not None)
 
 

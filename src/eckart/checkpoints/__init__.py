@@ -3,17 +3,11 @@
 Whatever touches a file here raises StorageError if the system refuses.
 """
 
-from eckart.checkpoints.checkpoint import Checkpoint, open_checkpoint, quantisation
-from eckart.checkpoints.safetensors_file import SafetensorsDtype, TensorInfo, stored_dtype
-from eckart.checkpoints.writer import CheckpointWriter, TensorLayout
-
-__all__ = [
-    "Checkpoint",
-    "CheckpointWriter",
-    "SafetensorsDtype",
-    "TensorInfo",
-    "TensorLayout",
-    "open_checkpoint",
-    "quantisation",
-    "stored_dtype",
-]
+from eckart.checkpoints.checkpoint import Checkpoint as Checkpoint
+from eckart.checkpoints.checkpoint import open_checkpoint as open_checkpoint
+from eckart.checkpoints.checkpoint import quantisation as quantisation
+from eckart.checkpoints.safetensors_file import SafetensorsDtype as SafetensorsDtype
+from eckart.checkpoints.safetensors_file import TensorInfo as TensorInfo
+from eckart.checkpoints.safetensors_file import stored_dtype as stored_dtype
+from eckart.checkpoints.writer import CheckpointWriter as CheckpointWriter
+from eckart.checkpoints.writer import TensorLayout as TensorLayout

@@ -285,7 +285,7 @@ def unattached(
     try:
         return _lost(running, document, shapes)
     except Exception as error:  # PEFT refuses a module with errors of any kind
-        said = _sentence(error)
+        said = sentence_of(error)
     found: dict[str, str] = {}
     alike: dict[str, list[str]] = {}
     for name in sorted(document["target_modules"]):
@@ -297,7 +297,7 @@ def unattached(
         try:
             _lost(running, alone, {})
         except Exception as error:
-            found |= dict.fromkeys(names, _sentence(error))
+            found |= dict.fromkeys(names, sentence_of(error))
     return found or {"": said}
 
 
@@ -334,6 +334,6 @@ def _module(key: str) -> str:
     return _REST.sub("", key.removeprefix(PREFIX))
 
 
-def _sentence(error: Exception) -> str:
+def sentence_of(error: Exception) -> str:
     """The text of an error in one line, or its class if it has no text."""
     return " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
