@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from eckart import Factors
-from eckart.checkpoints.peft import AdaptedLayer, Adapter, Kind, changed_biases, matrix_shape
+from eckart.checkpoints.peft import AdaptedLayer, Adapter, Kind, compare_biases, matrix_shape
 
 SIZES = {
     "vocab_size": 64,
@@ -33,7 +33,7 @@ MOE = {"moe_intermediate_size": 16, "num_experts_per_tok": 2}
 def with_biases(adapter, base, tuned):
     """The adapter with every bias that differs between two models."""
     adapted = {layer.module: layer.kind for layer in adapter.layers}
-    biases = changed_biases(adapted, base, tuned, experts=adapter.experts)
+    biases = compare_biases(adapted, base, tuned, experts=adapter.experts)
     layers = tuple(
         replace(layer, bias=biases.changes.get(layer.module, layer.bias))
         for layer in adapter.layers

@@ -40,9 +40,9 @@ def test_by_rules_no_layer_is_factored_that_cannot_be(name, tmp_path, monkeypatc
     """Rules may save whole what could be factored; never the other way round."""
     known, guessed = placements(name, tmp_path, monkeypatch)
     for tensor, shape in guessed.shapes.items():
-        mine = guessed.place(tensor, shape)
+        mine = guessed.treat(tensor, shape)
         if mine.way is Way.FACTORS:
-            theirs = known.place(tensor, shape)
+            theirs = known.treat(tensor, shape)
             assert (theirs.way, theirs.kind) == (mine.way, mine.kind), tensor
 
 

@@ -21,11 +21,11 @@ from eckart.checkpoints.peft import (
     AdaptedLayer,
     Adapter,
     Kind,
-    changed_biases,
-    described_adapter,
+    compare_biases,
+    describe_adapter,
     matrix_shape,
     uniform_groups,
-    unwrapped,
+    unwrap,
 )
 from eckart.checkpoints.peft.adapter import expert_of
 from eckart.checkpoints.running import can_attach, sentence_of, unattached
@@ -99,7 +99,7 @@ def build_adapter(runner: LayerRunner, records: Sequence[TensorRecord]) -> Adapt
     kinds = {one.pair.module: one.pair.kind or Kind.LINEAR for one in chosen}
     base_biases, tuned_biases = _biases(runner, records, ranks)
     experts = _has_experts(runner.tuned) or _has_experts(runner.base)
-    biases = changed_biases(kinds, base_biases, tuned_biases, experts=experts)
+    biases = compare_biases(kinds, base_biases, tuned_biases, experts=experts)
     saved = {**_saved(runner.tuned, records, tied=placement.is_ensured), **biases.saved}
     in_place = {one.pair.name for one in records if one.pair.in_place}
     return Adapter(
@@ -167,7 +167,7 @@ def is_input_table(name: str) -> bool:
 
 def _has_experts(checkpoint: Checkpoint) -> bool:
     """Whether PEFT would take the model for a mixture of experts, which it reads in the config."""
-    names = (unwrapped(name).rpartition(".")[0] for name in checkpoint.tensors)
+    names = (unwrap(name).rpartition(".")[0] for name in checkpoint.tensors)
     return any(checkpoint.config.get(key) for key in EXPERTS) or bool(uniform_groups(names))
 
 
@@ -208,7 +208,7 @@ def build_checked_adapter(
         # PEFT attaches no adapter without a layer; the caller refuses it with a reason
         if running is None or not adapter.layers:
             return adapter, found
-        wrong = unattached(running, *described_adapter(adapter, base_modules=placement.modules))
+        wrong = unattached(running, *describe_adapter(adapter, base_modules=placement.modules))
         if not wrong:
             return adapter, found
         found = [_otherwise(one, wrong) for one in found]

@@ -165,10 +165,10 @@ def own_table(placement: Placement) -> str:
     return placement.base.get(live, "")
 
 
-def changes_alone(adapter: Adapter, placing: Alignment, table: str) -> bool:
+def changes_alone(adapter: Adapter, alignment: Alignment, table: str) -> bool:
     """Whether PEFT would change the input table while the head keeps the values of the base."""
-    changed = table in placing.saved or table in placing.layers
-    return changed and HEAD not in placing.unplaced and not _is_shared(adapter, table)
+    changed = table in alignment.saved or table in alignment.layers
+    return changed and HEAD not in alignment.unplaced and not _is_shared(adapter, table)
 
 
 def _is_shared(adapter: Adapter, *names: str) -> bool:
@@ -179,7 +179,7 @@ def _is_shared(adapter: Adapter, *names: str) -> bool:
 
 
 def check_ties(
-    adapter: Adapter, placing: Alignment, placement: Placement, table: str, shapes: Shapes
+    adapter: Adapter, alignment: Alignment, placement: Placement, table: str, shapes: Shapes
 ) -> None:
     """Refuse an adapter that changes only some uses of a table that the model shares.
 
@@ -187,12 +187,12 @@ def check_ties(
     """
     for group in placement.ties:
         stored = placement.base.get(group[0], "")
-        changed = [name for name in group if name in placing.unplaced or name in placing.apart]
-        if stored in placing.layers or stored in placing.saved:
+        changed = [name for name in group if name in alignment.unplaced or name in alignment.apart]
+        if stored in alignment.layers or stored in alignment.saved:
             changed.append(group[0])
         some = 0 < len(changed) < len(group) and len(shapes.get(stored, ())) > 1
         # a saved head is no conflict: the merged model gives it a tensor of its own
-        is_head = changed == [HEAD] and HEAD in placing.unplaced
+        is_head = changed == [HEAD] and HEAD in alignment.unplaced
         if some and stored != table and not is_head and not _is_shared(adapter, *group):
             uses = " and ".join(split_parameter(name)[0] for name in group)
             raise MatrixError(

@@ -319,7 +319,7 @@ def estimate_resources(
         own = ranks.override(pair.module)
         rank = ranks.rank if isinstance(ranks.rank, int) else GUESSED_RANK
         rank = rank if own is None else own
-        columns.append(ranks.limited(pair.module, rank, matrix_shape(pair.shape)))
+        columns.append(ranks.limit(pair.module, rank, matrix_shape(pair.shape)))
     ranked = list(zip(layers, columns, strict=True))
     factors = sum(adapter_bytes(pair.shape, rank, dtype) for pair, rank in ranked)
     if ranks.is_shared:

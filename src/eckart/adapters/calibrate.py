@@ -25,7 +25,7 @@ from eckart.checkpoints import (
     TensorLayout,
     open_checkpoint,
 )
-from eckart.checkpoints.forward import loaded_network
+from eckart.checkpoints.forward import load_network
 from eckart.checkpoints.peft import Kind
 from eckart.checkpoints.running import Running, sentence_of
 from eckart.checkpoints.running_builder import alone, running_model
@@ -329,7 +329,7 @@ def _loaded(running: Running, model: Path) -> tuple[Any, Any]:
             tokenizer = AutoTokenizer.from_pretrained(
                 model, local_files_only=True, trust_remote_code=False
             )
-        network, missing = loaded_network(running, model)
+        network, missing = load_network(running, model)
     except Exception as error:  # transformers raises errors of many kinds for a wrong folder
         raise _refused(
             f"The model in {model} cannot be loaded: {sentence_of(error)}.",

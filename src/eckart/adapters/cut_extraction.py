@@ -163,7 +163,7 @@ def _rank(one: _Known, ranks: LayerRanks) -> int:
         return own
     wanted = ranks.rank if isinstance(ranks.rank, int) else _within(one, ranks)
     # a changed bias is stored with its layer, so that keeps one column
-    return max(ranks.limited(module, wanted, matrix_shape(one.layer.shape)), one.least)
+    return max(ranks.limit(module, wanted, matrix_shape(one.layer.shape)), one.least)
 
 
 def _within(one: _Known, ranks: LayerRanks) -> int:

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import click
 
@@ -45,8 +45,8 @@ def _options(*records: type) -> Callable[[F], F]:
         for name, (hint, option) in _annotated(record).items():
             kind = next((one for one in get_args(hint) if isinstance(one, type)), hint)
             told: dict[str, Any] = {"help": option.help, "metavar": option.metavar}
-            if get_origin(hint) is Literal:
-                choices = click.Choice(get_args(hint))
+            if option.choices:
+                choices = click.Choice(option.choices)
                 told |= {"type": choices, "default": defaults[name], "show_default": True}
             elif get_origin(hint) in (tuple, Mapping):
                 told |= {"multiple": True}

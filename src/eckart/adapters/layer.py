@@ -14,7 +14,7 @@ from eckart.adapters.model_pair import Delta
 from eckart.adapters.tensor_pairs import TensorPair
 from eckart.arrays import Array, rounding
 from eckart.certificates import Certificate, certify
-from eckart.checkpoints.peft import AdaptedLayer, AdapterDType, Kind, stored_factors
+from eckart.checkpoints.peft import AdaptedLayer, AdapterDType, Kind, round_factors
 from eckart.errors import FormatError
 from eckart.factorization import factorize
 from eckart.factors import MOST_RANK, Factors
@@ -243,7 +243,7 @@ class LayerChange:
         return Factors(factors.A.T, factors.B.T) if self._is_turned else factors
 
     def _stored(self, factors: Factors) -> Factors:
-        return stored_factors(as_adapted(self.pair, factors), self.dtype)
+        return round_factors(as_adapted(self.pair, factors), self.dtype)
 
     def _certify(self, stored: Factors, best: float | None) -> Certificate:
         """The certificate of the factors as stored; if `best` is None, a bound is computed."""

@@ -122,7 +122,7 @@ class ResumeStore:
         document = {"delta_norm": record.delta_norm, "figures": figures}
         self._write(f"{record.number:05d}.json", document)
 
-    def noted(self, number: int, pair: TensorPair) -> TensorRecord | None:
+    def load_note(self, number: int, pair: TensorPair) -> TensorRecord | None:
         """The record that `note` stored, or None if it did not."""
         name = f"{number:05d}.json"
         note = self._read(name)
@@ -142,7 +142,7 @@ class ResumeStore:
         path = self._factors(number, stage)
         write_factors(path, {"": layer.factors}, layer.figures.to_dict(), force=True)
 
-    def kept(self, number: int, stage: str, shape: tuple[int, ...]) -> FactoredLayer | None:
+    def load_layer(self, number: int, stage: str, shape: tuple[int, ...]) -> FactoredLayer | None:
         """The layer that `keep` stored under a stage, or None if it did not."""
         path = self._factors(number, stage)
         if not path.exists():
@@ -255,13 +255,13 @@ class LayerRunner:
 
     def factors(self, record: TensorRecord) -> FactoredLayer:
         """The factors of a layer, read from the store."""
-        layer = self.work.kept(record.number, record.stage, record.pair.shape)
+        layer = self.work.load_layer(record.number, record.stage, record.pair.shape)
         assert layer is not None
         return layer
 
     def at_stage(self, record: TensorRecord, stage: str, rank: int) -> TensorRecord | None:
         """The record of a layer that an earlier run stored under a stage at this rank, or None."""
-        layer = self.work.kept(record.number, stage, record.pair.shape)
+        layer = self.work.load_layer(record.number, stage, record.pair.shape)
         if layer is None or layer.figures.rank != rank:
             return None
         return replace(record, figures=layer.figures, stage=stage)
@@ -328,8 +328,8 @@ class LayerRunner:
 
     def _known(self, number: int, pair: TensorPair) -> TensorRecord | None:
         # a tensor without factors has a note, any other a file of factors
-        record = self.work.noted(number, pair)
-        layer = None if record else self.work.kept(number, FIRST_STAGE, pair.shape)
+        record = self.work.load_note(number, pair)
+        layer = None if record else self.work.load_layer(number, FIRST_STAGE, pair.shape)
         if layer is None:
             return record
         norm = layer.figures.delta_norm
@@ -369,7 +369,7 @@ class LayerRunner:
         # `factorize` keeps at least one component, even if no singular value is above the noise
         if edge is not None and max(layer.figures.spectrum.leading, default=0.0) <= edge:
             rank = 0
-        limited = ranks.limited(module, rank, shape)
+        limited = ranks.limit(module, rank, shape)
         if limited == layer.factors.rank:
             return layer
         # a least rank or a multiple asks for more components than the rule
@@ -393,4 +393,4 @@ class LayerRunner:
         if edge is not None:
             return {"rank": AboveThreshold(edge)}
         assert isinstance(ranks.rank, int)  # a budget is shared, and names no rank
-        return {"rank": ranks.limited(module, ranks.rank, shape)}
+        return {"rank": ranks.limit(module, ranks.rank, shape)}

@@ -12,7 +12,7 @@ import numpy as np
 from eckart.adapters.adapter_builder import is_input_table
 from eckart.adapters.alignment import Alignment, align, changes_alone, check_ties, own_table
 from eckart.adapters.join_and_truncate import SUM_OF_WEIGHTS
-from eckart.adapters.model_pair import HEAD, is_unchanged, widened
+from eckart.adapters.model_pair import HEAD, is_unchanged, widen
 from eckart.adapters.placement import Placement
 from eckart.arrays import FLOAT32, FLOAT64, Array
 from eckart.checkpoints import Checkpoint, stored_dtype
@@ -77,7 +77,7 @@ class Change:
         for first in range(0, W.shape[0] if W.size else 0, height):
             rows = slice(first, first + height)
             block = total[: len(W[rows])]
-            np.copyto(block, widened(W[rows]))
+            np.copyto(block, widen(W[rows]))
             self._add(block, rows, product[: len(block)])
             # not > most: a comparison with NaN is false, and NaN has to be refused too
             if not max(float(block.max()), -float(block.min())) <= most:
@@ -95,7 +95,7 @@ class Change:
             # W + Σ w·(S − W) = (1 − Σ w)·W + Σ w·S, which needs no copy of W
             total *= total.dtype.type(1 - math.fsum(weight for _, weight in self.saved))
         for values, weight in self.saved:
-            total += total.dtype.type(weight) * widened(values.reshape(_flat(values.shape))[rows])
+            total += total.dtype.type(weight) * widen(values.reshape(_flat(values.shape))[rows])
         for change, weight in self.biases:
             total += total.dtype.type(weight) * change.reshape(-1, 1)[rows]
         for factors, weight in self.factors:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from eckart.arguments import as_path
 from eckart.arrays import FLOAT32, FLOAT64, HALVES, Array
 from eckart.checkpoints import Checkpoint, open_checkpoint, quantisation
-from eckart.checkpoints.peft import matrix_shape, unwrapped
+from eckart.checkpoints.peft import matrix_shape, unwrap
 from eckart.checkpoints.peft.adapter import Tensor
 from eckart.errors import ArgumentError, FormatError, MatrixError
 from eckart.files.documents import read_object
@@ -89,7 +89,7 @@ def open_weights(path: str | PathLike[str]) -> Checkpoint:
 
 def is_tied(tuned: Checkpoint, base: Checkpoint) -> bool:
     """Whether the model uses its input table as its head too."""
-    names = {unwrapped(name) for name in tuned.tensors}
+    names = {unwrap(name) for name in tuned.tensors}
     architectures = tuned.config.get("architectures") or base.config.get("architectures") or [""]
     is_language_model = str(architectures[0]).endswith(("ForCausalLM", "LMHeadModel"))
     asked = tuned.config.get("tie_word_embeddings", base.config.get("tie_word_embeddings"))
@@ -213,11 +213,11 @@ def subtract(names: tuple[str | None, str | None], base: Tensor, tuned: Tensor) 
         changes = weights = 0.0
         for start in range(first, min(first + ENTRIES_PER_THREAD, change.size), SUBTRACTED_ENTRIES):
             place = slice(start, min(start + SUBTRACTED_ENTRIES, first + ENTRIES_PER_THREAD))
-            wide = widened(after[place])
+            wide = widen(after[place])
             with np.errstate(
                 over="ignore", invalid="ignore"
             ):  # numbers that are not finite are reported below
-                own = np.subtract(wide, widened(before[place]), out=change[place])
+                own = np.subtract(wide, widen(before[place]), out=change[place])
                 changes += float(np.dot(own, own))
                 weights += float(np.dot(wide, wide))
         return changes, weights
@@ -277,7 +277,7 @@ def noise_edge(stored: Tensor) -> float:
     height = max(1, WIDENED_ENTRIES // columns)
     for start in range(0, rows, height):
         # widening is exact, so the exponents are those of the stored numbers
-        bits = widened(stored[start : start + height]).astype(FLOAT32, copy=False).view(np.uint32)
+        bits = widen(stored[start : start + height]).astype(FLOAT32, copy=False).view(np.uint32)
         # bits 23 to 30 of a float32 are its exponent, on which alone the ulp depends
         variances = table[(bits >> np.uint32(23)) & np.uint32(255)]
         down += variances.sum(axis=0)
@@ -288,7 +288,7 @@ def noise_edge(stored: Tensor) -> float:
     return edge * math.sqrt(1 + TRACY_WIDOM_WIDTHS * width)
 
 
-def widened(stored: Tensor) -> Array:
+def widen(stored: Tensor) -> Array:
     """The stored array in float32, exactly for float16 and bfloat16; float64 stays float64."""
     if stored.dtype == BFLOAT16:  # the upper half of a float32: shifting is ten times as fast
         wide = np.ascontiguousarray(stored).view(np.uint16).astype(np.uint32) << np.uint32(16)

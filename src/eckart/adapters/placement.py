@@ -51,7 +51,7 @@ BY_RULES: Final = "Names and kinds of layers were told by rules, without the run
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class Treatment:
     """How an adapter would take in the change of a tensor.
 
     Fields:
@@ -165,31 +165,31 @@ class Placement:
         """Whether the model uses its input table as its head."""
         return any(HEAD in group for group in self.ties)
 
-    def place(self, name: str, shape: tuple[int, ...]) -> Place:
-        """The place of a tensor that both checkpoints have."""
+    def treat(self, name: str, shape: tuple[int, ...]) -> Treatment:
+        """The treatment of a tensor that both checkpoints have."""
         module, parameter = split_parameter(name)
         if name in self.whys:
-            return Place(way=Way.NONE, why=self.whys[name])
+            return Treatment(way=Way.NONE, why=self.whys[name])
         if parameter == BIAS and module and len(shape) == 1:
-            return Place(way=Way.BIAS)
+            return Treatment(way=Way.BIAS)
         tied = next((group for group in self.ties if name in group), ())
         if tied:
             others = " and ".join(split_parameter(other)[0] for other in tied if other != name)
-            return Place(
+            return Treatment(
                 way=Way.SAVED,
                 in_place=not _is_ensured(tied),
                 why=f"the model uses it as {others} too",
             )
         if expert_of(module) is not None:
             if len(shape) == 2 and (self.running is None or self.running.stacks):
-                return Place(way=Way.FACTORS, kind=Kind.LINEAR)
-            return Place(way=Way.NONE, why="PEFT cannot stack the experts of this model")
+                return Treatment(way=Way.FACTORS, kind=Kind.LINEAR)
+            return Treatment(way=Way.NONE, why="PEFT cannot stack the experts of this model")
         if self.running is None:
-            return self._by_rule(name, shape)
-        return self._in(self.running, name, shape)
+            return self._treat_by_rule(name, shape)
+        return self._treat_known(self.running, name, shape)
 
-    def grown(self, name: str, known: tuple[int, ...]) -> Place:
-        """The place of a tensor that has another shape in the base."""
+    def treat_resized(self, name: str, known: tuple[int, ...]) -> Treatment:
+        """The treatment of a tensor that has another shape in the base."""
         shape = self.shapes[name]
         why = f"its shape was {' × '.join(map(str, known))} in the base"
         if self.running is not None:
@@ -197,59 +197,59 @@ class Placement:
         else:
             # by rule: a table may grow by rows, any other shape is that of another model
             fits = len(shape) == len(known) and shape[1:] == known[1:]
-        place = self.place(name, shape)
+        place = self.treat(name, shape)
         if not fits or place.way is Way.NONE:
-            return Place(way=Way.NONE, why=why)
-        return Place(way=Way.SAVED, in_place=self._in_place(name), why=why)
+            return Treatment(way=Way.NONE, why=why)
+        return Treatment(way=Way.SAVED, in_place=self._in_place(name), why=why)
 
-    def new(self, name: str, shape: tuple[int, ...]) -> Place:
-        """The place of a tensor that the base does not have."""
+    def treat_new(self, name: str, shape: tuple[int, ...]) -> Treatment:
+        """The treatment of a tensor that the base does not have."""
         known = self.running.shapes.get(name) == shape if self.running else True
         # without a running model, other parameters are not known to belong to a module
         ending = name.endswith((f".{WEIGHT}", f".{BIAS}"))
         if name in self.whys or not known or (self.running is None and not ending):
-            return Place(way=Way.NONE, why=self.whys.get(name, "its place is not known"))
+            return Treatment(way=Way.NONE, why=self.whys.get(name, "its place is not known"))
         why = "its module is new in the fine-tune"
-        return Place(way=Way.SAVED, in_place=self._in_place(name), why=why)
+        return Treatment(way=Way.SAVED, in_place=self._in_place(name), why=why)
 
-    def _in(self, running: Running, name: str, shape: tuple[int, ...]) -> Place:
-        """The place of a tensor by the type of its module in the running model."""
+    def _treat_known(self, running: Running, name: str, shape: tuple[int, ...]) -> Treatment:
+        """The treatment of a tensor by the type of its module in the running model."""
         module, parameter = split_parameter(name)
         known = running.modules.get(module)
         if known is None or not module:
-            return Place(way=Way.SAVED, in_place=True)
+            return Treatment(way=Way.SAVED, in_place=True)
         if running.stacks and is_taken_for_an_expert(module) and len(shape) == 2:
-            return Place(way=Way.FACTORS, kind=Kind.LINEAR)
+            return Treatment(way=Way.FACTORS, kind=Kind.LINEAR)
         if parameter == WEIGHT and known.kind is not None and len(shape) > 1:
-            return Place(way=Way.FACTORS, kind=known.kind)
+            return Treatment(way=Way.FACTORS, kind=known.kind)
         # all experts in one tensor: (experts, rows, columns)
         if len(shape) > 2 and "expert" in module.lower():
-            return Place(way=Way.NONE, why=STACKED)
+            return Treatment(way=Way.NONE, why=STACKED)
         why = known.why if len(shape) > 1 else ""
-        return Place(way=Way.SAVED, in_place=self._in_place(name), why=why)
+        return Treatment(way=Way.SAVED, in_place=self._in_place(name), why=why)
 
-    def _by_rule(self, name: str, shape: tuple[int, ...]) -> Place:
-        """The place of a tensor by its name and shape, without a running model."""
+    def _treat_by_rule(self, name: str, shape: tuple[int, ...]) -> Treatment:
+        """The treatment of a tensor by its name and shape, without a running model."""
         module, parameter = split_parameter(name)
         # all experts in one tensor: (experts, rows, columns)
         if len(shape) > 2 and "expert" in name:
-            return Place(way=Way.NONE, why=STACKED)
-        saved = Place(way=Way.SAVED, in_place=self._in_place(name))
+            return Treatment(way=Way.NONE, why=STACKED)
+        saved = Treatment(way=Way.SAVED, in_place=self._in_place(name))
         if parameter != WEIGHT or not module or len(shape) < 2:
             return saved
         model_type = str(self.config.get("model_type", ""))
         if is_read(module, self.shapes, model_type):
-            return Place(way=Way.SAVED, in_place=saved.in_place, why="other modules read it")
+            return Treatment(way=Way.SAVED, in_place=saved.in_place, why="other modules read it")
         if may_be_tied(module, self.config, self.shapes):
             why = "the model may use it under another name too"
-            return Place(way=Way.SAVED, in_place=True, why=why)
+            return Treatment(way=Way.SAVED, in_place=True, why=why)
         if len(shape) == 2:
             kind = kind_of(module, shape, model_type)
-            return Place(way=Way.FACTORS, kind=kind)
+            return Treatment(way=Way.FACTORS, kind=kind)
         if convolves(name, self.shapes, self.config):
-            return Place(way=Way.FACTORS, kind=Kind.CONVOLUTION)
+            return Treatment(way=Way.FACTORS, kind=Kind.CONVOLUTION)
         why = "whether it is a plain convolution is not known"
-        return Place(way=Way.SAVED, in_place=saved.in_place, why=why)
+        return Treatment(way=Way.SAVED, in_place=saved.in_place, why=why)
 
     def _in_place(self, name: str) -> bool:
         """Whether PEFT cannot replace the module by a copy, so that values go into the base.

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, cast, final
+from typing import Annotated, Any, Final, cast, final
 
 from eckart.arguments import check_number, check_whole, is_one_of
 from eckart.checkpoints.peft import AdapterDType
@@ -32,6 +32,7 @@ class Option:
     Fields:
         flag: Spelling of the option.
         help: Its line in `--help`.
+        choices: All possible texts, or () for any.
         least: Smallest whole number, or None.
         metavar: Word for its value, or None.
         parse: Function from the text of the option, or its texts, to the value of the field.
@@ -39,6 +40,7 @@ class Option:
 
     flag: str
     help: str
+    choices: tuple[str, ...] = ()
     least: int | None = None
     metavar: str | None = None
     parse: Callable[[Any], Any] | None = None
@@ -105,7 +107,7 @@ class LayerRanks:
         float | None, Option("--ratio", "Budget as a share of the weights' bytes.")
     ] = None
     of: Annotated[
-        Literal["delta", "W"], Option("--tolerance-of", "Reference of the tolerance.")
+        str, Option("--tolerance-of", "Reference of the tolerance.", choices=(OF_DELTA, OF_WEIGHT))
     ] = OF_DELTA
     relative: Annotated[bool, Option("--relative", "Spend a budget by errors relative to ‖W‖.")] = (
         False
@@ -171,7 +173,7 @@ class LayerRanks:
         """The rank that a pattern gives to a module, or None."""
         return next((r for p, r in self.overrides.items() if fnmatch.fnmatchcase(module, p)), None)
 
-    def limited(self, module: str, rank: int, shape: tuple[int, int]) -> int:
+    def limit(self, module: str, rank: int, shape: tuple[int, int]) -> int:
         """The rank within the limits, raised to the multiple, at most the full rank."""
         # a rank that the user gave by pattern is exempt from the limits
         if self.override(module) is None:
@@ -235,10 +237,16 @@ class Settings:
 
     ranks: LayerRanks
     patterns: Patterns
-    dtype: Annotated[AdapterDType, Option("--dtype", "Dtype of the stored factors.")] = "float32"
+    dtype: Annotated[
+        AdapterDType, Option("--dtype", "Dtype of the stored factors.", choices=tuple(FLOORS))
+    ] = "float32"
     profile: Annotated[
-        Literal["peft", "portable"],
-        Option("--profile", "portable makes an adapter that vLLM and llama.cpp accept."),
+        str,
+        Option(
+            "--profile",
+            "portable makes an adapter that vLLM and llama.cpp accept.",
+            choices=PROFILES,
+        ),
     ] = "peft"
     base_name: Annotated[
         str | None, Option("--base-name", "Name of the base that the adapter states.")

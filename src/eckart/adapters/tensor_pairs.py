@@ -219,18 +219,27 @@ def _tensors(
         shape, known = tuned.tensors[after[theirs]].shape, base.tensors[before[ours]].shape
         # tensors of two shapes cannot be subtracted, so these are saved whole
         resized = shape != known
-        place = placement.grown(theirs, known) if resized else placement.place(theirs, shape)
-        names = {"name": theirs, "base": before[ours], "tuned": after[theirs]}
-        yield TensorPair(**names, shape=shape, resized=resized, **asdict(place))
+        place = (
+            placement.treat_resized(theirs, known) if resized else placement.treat(theirs, shape)
+        )
+        yield TensorPair(
+            name=theirs,
+            base=before[ours],
+            tuned=after[theirs],
+            shape=shape,
+            resized=resized,
+            **asdict(place),
+        )
     for theirs in matching.only_tuned:
         shape = tuned.tensors[after[theirs]].shape
-        names = {"name": theirs, "base": None, "tuned": after[theirs]}
-        yield TensorPair(**names, shape=shape, **asdict(placement.new(theirs, shape)))
+        place, own = placement.treat_new(theirs, shape), after[theirs]
+        yield TensorPair(name=theirs, base=None, tuned=own, shape=shape, **asdict(place))
     # an adapter adds to the modules of the base and cannot remove one
     for ours in matching.only_base:
-        names = {"name": ours, "base": before[ours], "tuned": None}
         shape, why = base.tensors[before[ours]].shape, "its module is not in the fine-tune"
-        yield TensorPair(**names, shape=shape, way=Way.NONE, why=why)
+        yield TensorPair(
+            name=ours, base=before[ours], tuned=None, shape=shape, way=Way.NONE, why=why
+        )
 
 
 StoredPair: TypeAlias = tuple[TensorPair, Tensor | None, Tensor | None]

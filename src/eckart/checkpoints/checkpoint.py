@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, cast, final
+from typing import Any, Final, final
 
 import numpy.typing as npt
 
@@ -222,26 +222,21 @@ def quantisation(checkpoint: Checkpoint) -> str | None:
 def _configured(config: Mapping[str, Any]) -> str | None:
     """The method that the config names, for the model or for its part for text."""
     # models of images and text keep the config of the part for text within their own
-    nested = config.get("text_config")
-    for owner in (config, nested if isinstance(nested, dict) else {}):
+    for owner in (config, config.get("text_config")):
+        known: Mapping[str, Any] = owner if isinstance(owner, Mapping) else {}
         for key in ("quantization_config", "compression_config"):
-            claim = cast("Mapping[str, Any]", owner).get(key)
+            claim = known.get(key)
             if isinstance(claim, dict) and claim:
-                return _method(cast("Mapping[str, Any]", claim))
-        claim = cast("Mapping[str, Any]", owner).get("quantization")
+                method: Any = claim.get("quant_method")
+                if isinstance(method, str):  # an unknown name stays as it is
+                    return METHODS.get(method.lower(), method)
+                # bitsandbytes wrote these settings before `quant_method` existed
+                bits = claim.get("load_in_4bit") or claim.get("load_in_8bit")
+                return "bitsandbytes" if bits else "an unnamed method"
+        claim = known.get("quantization")
         if isinstance(claim, dict) and claim.keys() >= MLX:
             return "MLX"
     return None
-
-
-def _method(claim: Mapping[str, Any]) -> str:
-    """The usual spelling of the method in a setting; an unknown name stays as it is."""
-    method = claim.get("quant_method")
-    if not isinstance(method, str):
-        # bitsandbytes wrote these settings before `quant_method` existed
-        bits = claim.get("load_in_4bit") or claim.get("load_in_8bit")
-        return "bitsandbytes" if bits else "an unnamed method"
-    return METHODS.get(method.lower(), method)
 
 
 def _traced(checkpoint: Checkpoint) -> str | None:

@@ -208,9 +208,9 @@ def forward_distances(
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        plain, _ = loaded_network(running, tuned)
+        plain, _ = load_network(running, tuned)
         wanted = answers(plain)
-        network, _ = loaded_network(running, base)
+        network, _ = load_network(running, base)
         change = float((answers(network) - wanted).norm())
         if not change:
             return None
@@ -221,7 +221,7 @@ def forward_distances(
     return loaded / change, merged / change
 
 
-def loaded_network(running: Running, folder: Path) -> tuple[Any, list[str]]:
+def load_network(running: Running, folder: Path) -> tuple[Any, list[str]]:
     """Load the weights of a folder in float32.
 
     Returns:

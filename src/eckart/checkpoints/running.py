@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any, Final, final
 
-from eckart.checkpoints.peft import PREFIX, Kind, unwrapped
+from eckart.checkpoints.peft import PREFIX, Kind, unwrap
 from eckart.checkpoints.peft.adapter import since
 
 EXPERTS: Final = ".experts."
@@ -80,7 +80,7 @@ class Running:
 
     def uses(self, stored: Iterable[str]) -> dict[str, Use]:
         """Where each tensor of a checkpoint goes in this model."""
-        bare = {name: unwrapped(name) for name in stored}
+        bare = {name: unwrap(name) for name in stored}
         found = self.rename(bare.values())
         return {name: self._use(own, *found[own]) for name, own in bare.items()}
 
@@ -181,7 +181,7 @@ def rename(stored: Iterable[str], config: Mapping[str, Any]) -> dict[str, Use]:
     names = list(stored)
     kind = str(config.get("model_type", ""))
     architecture = str((config.get("architectures") or [""])[0])
-    bare = {name: unwrapped(name) for name in names}
+    bare = {name: unwrap(name) for name in names}
     for pattern, replacement in RENAMED:
         bare = {name: pattern.sub(replacement, own) for name, own in bare.items()}
     # a model of text and images keeps its language model under another name since transformers 5

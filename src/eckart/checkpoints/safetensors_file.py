@@ -4,11 +4,11 @@ import hashlib
 import math
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum, unique
 from pathlib import Path
-from typing import Any, BinaryIO, Final, NamedTuple, Protocol, TypeGuard, cast, final
+from typing import Any, BinaryIO, Final, Protocol, TypeGuard, cast, final
 
 import ml_dtypes
 import numpy as np
@@ -198,24 +198,12 @@ class Header:
     Fields:
         tensors: Records of the tensors by name, in the order of the file.
         starts: Position of the first byte of each tensor in the file.
-        metadata: Texts by name, such as format: pt.
         nbytes: Bytes of the header, including the number before it.
     """
 
     tensors: Mapping[str, TensorInfo]
     starts: Mapping[str, int]
-    metadata: Mapping[str, str]
     nbytes: int
-
-
-class _Entry(NamedTuple):
-    """The claim of the header about one tensor; bytes are counted from the end of the header."""
-
-    start: int
-    stop: int
-    name: str
-    dtype: SafetensorsDtype
-    shape: tuple[int, ...]
 
 
 def read_header(path: Path) -> Header:
@@ -238,21 +226,15 @@ def read_header(path: Path) -> Header:
         size = os.fstat(file.fileno()).st_size
         document = parse_object(_text(file, size, path), path)
         nbytes = file.tell()
-    metadata = _metadata(document.pop(METADATA, None) or {}, path)
-    entries = sorted(_entry(name, claim, path) for name, claim in document.items())
+    metadata: Any = document.pop(METADATA, None) or {}
+    if not isinstance(metadata, dict) or not all(isinstance(x, str) for x in metadata.values()):
+        raise damaged(path, f"{METADATA} is no object of texts")
+    entries = [_entry(name, claim, path) for name, claim in document.items()]
+    entries.sort(key=lambda entry: (entry[0], entry[1].nbytes, entry[1].name))
     _check_tiling(entries, size - nbytes, path)
-    tensors = {
-        entry.name: TensorInfo(
-            name=entry.name,
-            dtype=entry.dtype,
-            shape=entry.shape,
-            nbytes=entry.stop - entry.start,
-            file=path,
-        )
-        for entry in entries
-    }
-    starts = {entry.name: nbytes + entry.start for entry in entries}
-    return Header(tensors=tensors, starts=starts, metadata=metadata, nbytes=nbytes)
+    tensors = {tensor.name: tensor for _, tensor in entries}
+    starts = {tensor.name: nbytes + start for start, tensor in entries}
+    return Header(tensors=tensors, starts=starts, nbytes=nbytes)
 
 
 def _text(file: BinaryIO, size: int, path: Path) -> bytes:
@@ -273,15 +255,8 @@ def _text(file: BinaryIO, size: int, path: Path) -> bytes:
     return file.read(length)
 
 
-def _metadata(claim: object, path: Path) -> dict[str, str]:
-    """The metadata, of which all values are texts."""
-    if not isinstance(claim, dict) or not all(isinstance(text, str) for text in claim.values()):
-        raise damaged(path, f"{METADATA} is no object of texts")
-    return cast("dict[str, str]", claim)
-
-
-def _entry(name: str, claim: object, path: Path) -> _Entry:
-    """One entry of the header, whose dtype, shape and number of bytes agree."""
+def _entry(name: str, claim: object, path: Path) -> tuple[int, TensorInfo]:
+    """The first byte, counted from the end of the header, and record of a tensor, which agree."""
     label = f"the tensor {name[:100]!r}"
     fields: Mapping[str, Any] = claim if isinstance(claim, dict) else {}
     dtype, shape, offsets = (fields.get(key) for key in ("dtype", "shape", "data_offsets"))
@@ -302,7 +277,8 @@ def _entry(name: str, claim: object, path: Path) -> _Entry:
     bits = math.prod(shape) * SafetensorsDtype(dtype).bits
     if bits != 8 * (stop - start):
         raise damaged(path, f"{label} takes {bits / 8:g} bytes, its data_offsets {stop - start}")
-    return _Entry(start, stop, name, SafetensorsDtype(dtype), tuple(shape))
+    own, nbytes = SafetensorsDtype(dtype), stop - start
+    return start, TensorInfo(name=name, dtype=own, shape=tuple(shape), nbytes=nbytes, file=path)
 
 
 def _are_sizes(claim: object) -> TypeGuard[list[int]]:
@@ -312,14 +288,14 @@ def _are_sizes(claim: object) -> TypeGuard[list[int]]:
     )
 
 
-def _check_tiling(entries: list[_Entry], available: int, path: Path) -> None:
+def _check_tiling(entries: Sequence[tuple[int, TensorInfo]], available: int, path: Path) -> None:
     """Refuse tensors that overlap, leave a gap, or do not end where the file ends."""
     end = 0
-    for entry in entries:
-        if entry.start != end:
-            kind = "overlaps the one before" if entry.start < end else "leaves a gap before it"
-            raise damaged(path, f"the tensor {entry.name[:100]!r} {kind}")
-        end = entry.stop
+    for start, tensor in entries:
+        if start != end:
+            kind = "overlaps the one before" if start < end else "leaves a gap before it"
+            raise damaged(path, f"the tensor {tensor.name[:100]!r} {kind}")
+        end += tensor.nbytes
     if end != available:
         raise damaged(path, f"its tensors take {end} bytes, {available} follow the header")
 

@@ -237,13 +237,13 @@ _WRAPPED: Final = re.compile(
 )
 
 
-def unwrapped(name: str) -> str:
+def unwrap(name: str) -> str:
     """The name of a tensor or a module without the parts that wrappers add.
 
     Example:
-        >>> unwrapped("module.base_model.model.layers.0._orig_mod.q_proj.weight")
+        >>> unwrap("module.base_model.model.layers.0._orig_mod.q_proj.weight")
         'layers.0.q_proj.weight'
-        >>> unwrapped("_orig_mod._fsdp_wrapped_module.module.norm.weight")
+        >>> unwrap("_orig_mod._fsdp_wrapped_module.module.norm.weight")
         'norm.weight'
     """
     return _WRAPPED.sub("", name)

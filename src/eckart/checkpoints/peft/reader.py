@@ -21,7 +21,7 @@ from eckart.checkpoints.peft.adapter import (
     factors_of,
     live_name,
     split_parameter,
-    unwrapped,
+    unwrap,
 )
 from eckart.checkpoints.peft.configuration import ENSURED
 from eckart.checkpoints.peft.scaling import Scaling, check_plain, flag, scaling_of
@@ -179,7 +179,7 @@ def _sorted(
                 hint="Gather the parameters before the adapter is saved.",
                 code="empty-tensor",
             )
-        bare = unwrapped(wrapper.sub("", _NAMED.sub("", name)))
+        bare = unwrap(wrapper.sub("", _NAMED.sub("", name)))
         if ".original_module." in bare:  # the values of the base that a saved module replaces
             continue
         module, mark, last = bare.partition(_MARK)

@@ -59,7 +59,7 @@ def adapter_bytes(shape: tuple[int, ...], rank: int, dtype: AdapterDType = "floa
     return rank * sum(matrix_shape(shape)) * DTYPES[dtype].itemsize
 
 
-def stored_factors(layer: AdaptedLayer, dtype: AdapterDType = "float32") -> Factors:
+def round_factors(layer: AdaptedLayer, dtype: AdapterDType = "float32") -> Factors:
     """The factors of a layer as they will be read back, in float32.
 
     Both factors contain √σ, which makes their largest entries as small as possible. Rounding each
@@ -115,7 +115,7 @@ class Biases:
     saved: Mapping[str, Tensor]
 
 
-def changed_biases(
+def compare_biases(
     adapted: Mapping[str, Kind],
     base: Mapping[str, Tensor],
     tuned: Mapping[str, Tensor],
@@ -133,7 +133,7 @@ def changed_biases(
     Example:
         A model in which not every adapted layer has a bias, like Qwen2:
 
-        >>> changed_biases({"q": Kind.LINEAR, "o": Kind.LINEAR}, base={"q.bias": np.zeros(1)},
+        >>> compare_biases({"q": Kind.LINEAR, "o": Kind.LINEAR}, base={"q.bias": np.zeros(1)},
         ...                tuned={"q.bias": np.ones(1)}).saved
         {'q.bias': array([1.])}
     """
@@ -172,7 +172,7 @@ def write_adapter(
 ) -> None:
     """Write an adapter that PEFT loads, unmerged and merged alike, without a warning.
 
-    The factors are balanced and rounded as `stored_factors` says, with alpha = r, so that the
+    The factors are balanced and rounded as `round_factors` says, with alpha = r, so that the
     scale is 1. Changes of biases are stored in float32, and new values in their own dtype. The same
     adapter gives the same bytes: no time, path or version is written.
 
@@ -215,7 +215,7 @@ def write_adapter(
         write_text(temporary, json.dumps(document, indent=2) + "\n")
 
 
-def described_adapter(
+def describe_adapter(
     adapter: Adapter, *, base_modules: Collection[str] = ()
 ) -> tuple[dict[str, Any], dict[str, tuple[int, ...]]]:
     """The configuration of an adapter and the shapes of the tensors that its file will hold.
@@ -257,7 +257,7 @@ def _entries(
     @lru_cache(maxsize=1)
     def factors(position: int) -> dict[str, Array]:
         layer = adapter.layers[position]
-        return stored_tensors(outline(layer), stored_factors(layer, dtype))
+        return stored_tensors(outline(layer), round_factors(layer, dtype))
 
     def factor(position: int, name: str) -> Tensor:
         return factors(position)[name].astype(DTYPES[dtype])
