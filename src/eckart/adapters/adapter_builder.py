@@ -4,10 +4,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, final, overload
+from typing import Final, final, overload
 
 import numpy as np
-import numpy.typing as npt
 
 from eckart.adapters.layer import as_adapted
 from eckart.adapters.layer_runner import LayerRunner
@@ -27,7 +26,7 @@ from eckart.checkpoints.peft import (
     uniform_groups,
     unwrap,
 )
-from eckart.checkpoints.peft.adapter import expert_of
+from eckart.checkpoints.peft.adapter import Tensor, expert_of
 from eckart.checkpoints.running import can_attach, sentence_of, unattached
 from eckart.checkpoints.running_builder import TASKS
 from eckart.errors import MatrixError
@@ -141,9 +140,7 @@ def _biases(
     return before, after
 
 
-def _saved(
-    tuned: Checkpoint, records: Sequence[TensorRecord], *, tied: bool
-) -> dict[str, npt.NDArray[Any]]:
+def _saved(tuned: Checkpoint, records: Sequence[TensorRecord], *, tied: bool) -> dict[str, Tensor]:
     """New values that are saved whole: all parameters of a module of which one has changed."""
     changed = [one.pair for one in records if one.pair.way is Way.SAVED and one.delta_norm != 0]
     modules = {pair.module for pair in changed if not pair.in_place}

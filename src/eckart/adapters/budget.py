@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from os import PathLike
-from typing import Any, Final, final
+from typing import Final, final
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from eckart.adapters.layer_runner import LayerRunner
 from eckart.adapters.model_pair import open_pair
 from eckart.adapters.placement import Way
 from eckart.adapters.result import TensorRecord
-from eckart.adapters.settings import LayerRanks, Settings
+from eckart.adapters.settings import Document, LayerRanks, Settings
 from eckart.adapters.tensor_pairs import TensorPair, cover
 from eckart.arrays import FLOAT32, FLOAT64, Array
 from eckart.checkpoints import Checkpoint
@@ -291,7 +291,7 @@ class ResourceEstimate:
     memory_bytes: int
     seconds: float
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Document:
         """The fields as plain numbers."""
         return asdict(self)
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeAlias, final
+from typing import Final, final
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from eckart.adapters.budget import LayerDemand, share_out
 from eckart.adapters.documents import read_report, write_documents
 from eckart.adapters.join_and_truncate import least_columns, with_ranks
 from eckart.adapters.layer import as_written
-from eckart.adapters.settings import NOISE, OF_WEIGHT, LayerRanks
+from eckart.adapters.settings import NOISE, OF_WEIGHT, Document, LayerRanks
 from eckart.arrays import FLOAT64, Array
 from eckart.checkpoints.peft import (
     AdaptedLayer,
@@ -32,10 +32,6 @@ NOTE: Final = "Cut from {name}: the errors follow from its spectra and were not 
 """Sentence that the report of the smaller adapter adds to the notes of the larger one."""
 
 
-Report: TypeAlias = Mapping[str, Any]
-"""A report, or a part of it, whose types `read_report` has checked."""
-
-
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Known:
@@ -49,7 +45,7 @@ class _Known:
 
     layer: AdaptedLayer
     values: Array
-    figures: Report
+    figures: Document
 
     @property
     def delta_norm(self) -> float:
@@ -75,7 +71,7 @@ class _Known:
 
 def extract_again(
     adapter: Path, out: Path, ranks: LayerRanks, *, command: str = "", force: bool = False
-) -> dict[str, Any]:
+) -> Document:
     """Write a smaller adapter from one that eckart extracted, whose `report.json` is beside it.
 
     Returns:
@@ -120,7 +116,7 @@ def extract_again(
     return document
 
 
-def _known(stored: Adapter, report: Report, path: Path) -> dict[str, _Known]:
+def _known(stored: Adapter, report: Document, path: Path) -> dict[str, _Known]:
     figures = {one["name"]: one for one in report["tensors"]}
     lost = next(
         (x.module for x in stored.layers if "relative_error" not in figures.get(x.module, {})), None
@@ -204,11 +200,11 @@ def _share_budget(
 
 
 def _document(
-    report: Report, known: Mapping[str, _Known], smaller: Adapter, dtype: AdapterDType
-) -> dict[str, Any]:
+    report: Document, known: Mapping[str, _Known], smaller: Adapter, dtype: AdapterDType
+) -> Document:
     """The report of the extraction with the figures of the smaller layers put in."""
     ranks = {layer.module: layer.rank for layer in smaller.layers}
-    tensors: list[dict[str, Any]] = []
+    tensors: list[Document] = []
     squares, of_layers, total_of_layers = 0.0, 0.0, 0.0
     for one in report["tensors"]:
         figures = dict(one)

@@ -9,6 +9,7 @@ import math
 from pathlib import Path
 from typing import Any, Final, get_args
 
+from eckart.adapters.settings import Document
 from eckart.checkpoints.peft.writer import DTYPES
 from eckart.engine.result import Grade
 from eckart.files import write_text
@@ -95,7 +96,7 @@ MOST_ROWS: Final = 40
 """Rows of a table in the README; the page and the report hold all of them."""
 
 
-def write_documents(document: dict[str, Any], folder: Path) -> None:
+def write_documents(document: Document, folder: Path) -> None:
     """Write the report, its page and the README beside an adapter."""
     from eckart.adapters.report import extract_page  # imports plotly, which takes long to load
 
@@ -104,7 +105,7 @@ def write_documents(document: dict[str, Any], folder: Path) -> None:
     write_text(folder / README, _readme(document))
 
 
-def read_report(folder: Path) -> dict[str, Any] | None:
+def read_report(folder: Path) -> Document | None:
     """The report beside an adapter, or None if eckart wrote none or it cannot be used."""
     path = folder / REPORT
     try:
@@ -115,7 +116,7 @@ def read_report(folder: Path) -> dict[str, Any] | None:
     return document if is_report(document) else None
 
 
-def _readme(document: dict[str, Any]) -> str:
+def _readme(document: Document) -> str:
     from eckart.adapters.report import (
         MISSING,
         MOST_MISSING,
@@ -173,7 +174,7 @@ def _readme(document: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _caveats(settings: dict[str, Any]) -> list[str]:
+def _caveats(settings: Document) -> list[str]:
     said = [
         "Errors are of the weights, measured with the factors as they are stored; "
         "what a task makes of them is for the task to say."

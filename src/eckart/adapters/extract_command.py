@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import click
 
-from eckart.adapters.settings import LayerRanks, Option, Patterns, Settings
+from eckart.adapters.settings import Document, LayerRanks, Option, Patterns, Settings
 from eckart.errors import ArgumentError
 from eckart.terminal import console
 from eckart.terminal.options import (
@@ -141,7 +141,7 @@ def _pair(models: tuple[Path, ...], *, again: Path | None) -> tuple[Path, Path] 
 
 def _extract(
     base: Path, tuned: Path, output: Path, settings: Settings, words: str, options: dict[str, Any]
-) -> dict[str, Any]:
+) -> Document:
     """Extract with a progress bar and return the document of the result."""
     from eckart.adapters.extract import extract
     from eckart.adapters.layer_runner import ResumeStore
@@ -166,7 +166,7 @@ def _extract(
     return result.to_dict()
 
 
-def show_extraction(document: dict[str, Any]) -> None:
+def show_extraction(document: Document) -> None:
     """Print the figures of an `Extraction`; its layers are in the report only."""
     from eckart.adapters.report import MISSING, extract_table, extract_verdict, missing_rows
 

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 import numpy as np
 
 from eckart.adapters.budget import LayerDemand, share_out
+from eckart.adapters.settings import Document
 from eckart.arguments import as_path, check_list, check_number
 from eckart.arrays import FLOAT32, FLOAT64
 from eckart.checkpoints.peft import (
@@ -56,7 +57,7 @@ class WrittenAdapter:
     nbytes: int
     relative_change: float
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Document:
         """The fields as plain numbers and text."""
         return {
             "sources": list(self.sources),

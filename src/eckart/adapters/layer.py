@@ -11,6 +11,7 @@ from typing import Any, Final, TypedDict, final
 import numpy as np
 
 from eckart.adapters.model_pair import Delta
+from eckart.adapters.settings import Document
 from eckart.adapters.tensor_pairs import TensorPair
 from eckart.arrays import Array, rounding
 from eckart.certificates import Certificate, certify
@@ -94,17 +95,17 @@ class LayerFigures:
         """‖ΔW − B·A‖ / ‖ΔW‖."""
         return self.error / self.delta_norm if self.delta_norm else 0.0
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Document:
         """The fields as plain numbers, in the form that a file keeps."""
         return asdict(self)
 
     @staticmethod
-    def from_dict(document: dict[str, Any]) -> "LayerFigures":
+    def from_dict(document: Document) -> "LayerFigures":
         """The figures from a document that `to_dict` made."""
         known = document["spectrum"]
         leading = tuple(map(finite, known["leading"]))
         spectrum = Spectrum(leading=leading, is_whole=bool(known["is_whole"]))
-        rest: dict[str, Any] = {
+        rest: Document = {
             name: None if value is None and name in OPTIONAL else finite(value)
             for name, value in document.items()
             if name != "spectrum"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, final
+from typing import Final, final
 
 from eckart.adapters.calibrate import Calibration
 from eckart.adapters.layer import (
@@ -24,7 +24,7 @@ from eckart.adapters.layer import (
 from eckart.adapters.model_pair import Delta, noise_edge, subtract
 from eckart.adapters.placement import Way
 from eckart.adapters.result import FIRST_STAGE, TensorRecord
-from eckart.adapters.settings import NOISE, OF_WEIGHT, Settings
+from eckart.adapters.settings import NOISE, OF_WEIGHT, Document, Settings
 from eckart.adapters.tensor_pairs import (
     Coverage,
     StoredPair,
@@ -80,7 +80,7 @@ class ResumeStore:
         check_apart(self.folder, inputs)
         check_kind(self.folder, is_folder=True)
 
-    def begin(self, settings: dict[str, Any], *, resume: bool, force: bool) -> None:
+    def begin(self, settings: Document, *, resume: bool, force: bool) -> None:
         """Make the folder, or check that an existing one belongs to the same job.
 
         Raises:
@@ -188,11 +188,11 @@ class ResumeStore:
     def _factors(self, number: int, stage: str) -> Path:
         return self.folder / f"{number:05d}.{stage}.safetensors"
 
-    def _write(self, name: str, document: dict[str, Any]) -> None:
+    def _write(self, name: str, document: Document) -> None:
         with whole_file(self.folder / name, force=True) as temporary:
             write_text(temporary, json.dumps(document, allow_nan=False))
 
-    def _read(self, name: str) -> dict[str, Any] | None:
+    def _read(self, name: str) -> Document | None:
         path = self.folder / name
         if not path.exists():
             return None

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any, Final, final
+from typing import Final, final
 
 from eckart.adapters.adapter_builder import is_input_table
 from eckart.adapters.join_and_truncate import check_weights
 from eckart.adapters.merge_changes import UNCHANGED, AdapterChanges, Change
 from eckart.adapters.model_pair import HEAD, open_weights
+from eckart.adapters.settings import Document
 from eckart.arguments import as_path, check_list
 from eckart.checkpoints import (
     Checkpoint,
@@ -20,7 +21,7 @@ from eckart.checkpoints import (
     TensorLayout,
     stored_dtype,
 )
-from eckart.checkpoints.folder import SAFE, copy_companions
+from eckart.checkpoints.folder import SAFE, JsonObject, copy_companions
 from eckart.checkpoints.peft import Adapter, AdapterDType, read_adapter
 from eckart.checkpoints.peft.adapter import BIAS, WEIGHT, Tensor, split_parameter
 from eckart.checkpoints.peft.writer import DTYPES
@@ -53,7 +54,7 @@ class MergePlan:
     layouts: Mapping[str, TensorLayout]
     changes: Mapping[str, Change]
     new: Mapping[str, Tensor]
-    config: Mapping[str, Any]
+    config: JsonObject
     notes: tuple[str, ...]
 
     def change(self, name: str) -> Change:
@@ -79,7 +80,7 @@ def plan_merge(
     parts = AdapterChanges.of(base, adapters)
     changes, new, tied = parts.changes(), parts.new(), parts.placement.is_tied
     notes = [*parts.notes, *(f"'{name}' is not in the base; it was added." for name in new)]
-    config: dict[str, Any] = {}
+    config: Document = {}
     tables = [name for name in changes if is_input_table(name)]
     if tied and HEAD in new:
         config["tie_word_embeddings"] = False
@@ -109,9 +110,9 @@ def plan_merge(
 
 def _sizes(
     changes: Mapping[str, Change], tables: Sequence[str], base: Checkpoint
-) -> tuple[dict[str, Any], list[str]]:
+) -> tuple[Document, list[str]]:
     """The settings of a changed vocabulary size or number of labels, and notes about them."""
-    config: dict[str, Any] = {}
+    config: Document = {}
     notes: list[str] = []
     architecture = str((base.config.get("architectures") or [""])[0])
     for name, change in changes.items():
@@ -140,7 +141,7 @@ def _check_rows(name: str, shape: tuple[int, ...], before: tuple[int, ...]) -> N
         )
 
 
-def _labels(count: int) -> dict[str, Any]:
+def _labels(count: int) -> Document:
     # the default names of transformers
     named = [f"LABEL_{number}" for number in range(count)]
     return {
@@ -149,9 +150,9 @@ def _labels(count: int) -> dict[str, Any]:
     }
 
 
-def _sized(config: Mapping[str, Any], before: int, after: int) -> dict[str, Any]:
+def _sized(config: JsonObject, before: int, after: int) -> Document:
     """The settings of a config, nested ones included, that give the size of the vocabulary."""
-    changed: dict[str, Any] = {}
+    changed: Document = {}
     for key, setting in config.items():
         if key == "vocab_size" and setting == before:
             changed[key] = after
@@ -223,7 +224,7 @@ class Merging:
     notes: tuple[str, ...]
     seconds: float
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Document:
         """The fields as plain numbers and text."""
         return {
             "base": self.base,

@@ -10,7 +10,6 @@ from typing import Any, Final, cast, final
 
 import ml_dtypes
 import numpy as np
-import numpy.typing as npt
 
 from eckart.arguments import as_path
 from eckart.arrays import FLOAT32, FLOAT64, HALVES, Array
@@ -121,7 +120,7 @@ COMPARED_ENTRIES: Final = 2**16
 """Entries that are compared at once: they fit the cache, and a block that differs ends the scan."""
 
 
-def is_unchanged(base: npt.NDArray[Any], tuned: npt.NDArray[Any]) -> bool:
+def is_unchanged(base: Tensor, tuned: Tensor) -> bool:
     """Whether two tensors hold equal numbers: −0 equals 0, and NaN equals nothing.
 
     Floating-point numbers of different dtypes are compared after exact widening; integers as NumPy
@@ -144,7 +143,7 @@ def is_unchanged(base: npt.NDArray[Any], tuned: npt.NDArray[Any]) -> bool:
     )
 
 
-def _are_equal(x: npt.NDArray[Any], y: npt.NDArray[Any]) -> bool:
+def _are_equal(x: Tensor, y: Tensor) -> bool:
     if x.dtype == y.dtype and x.dtype in HALVES:
         # as integers, which is ten times as fast as NumPy's comparison of halves
         bits = x.view(np.uint16)
@@ -155,7 +154,7 @@ def _are_equal(x: npt.NDArray[Any], y: npt.NDArray[Any]) -> bool:
     return bool((_comparable(x) == _comparable(y)).all())
 
 
-def _comparable(x: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def _comparable(x: Tensor) -> Tensor:
     return x.astype(FLOAT32) if x.dtype in HALVES else x
 
 

@@ -6,10 +6,11 @@ Both come from the model of transformers if the config names one, else from rule
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final, final
+from typing import Final, final
 
 from eckart.adapters.model_pair import HEAD, is_tied, is_unchanged
 from eckart.checkpoints import Checkpoint
+from eckart.checkpoints.folder import JsonObject
 from eckart.checkpoints.peft import Kind
 from eckart.checkpoints.peft.adapter import (
     BIAS,
@@ -88,7 +89,7 @@ class Placement:
     shapes: Mapping[str, tuple[int, ...]]
     whys: Mapping[str, str]
     ties: tuple[tuple[str, ...], ...]
-    config: Mapping[str, Any]
+    config: JsonObject
 
     @staticmethod
     def of(base: Checkpoint, tuned: Checkpoint) -> "Placement":
@@ -287,9 +288,7 @@ def _describes(running: Running, checkpoint: Checkpoint) -> bool:
     return 2 * wrong < placed
 
 
-def _uses(
-    stored: Iterable[str], running: Running | None, config: Mapping[str, Any]
-) -> dict[str, Use]:
+def _uses(stored: Iterable[str], running: Running | None, config: JsonObject) -> dict[str, Use]:
     return rename(stored, config) if running is None else running.uses(stored)
 
 

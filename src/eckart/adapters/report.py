@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 import plotly.graph_objects as go
 
+from eckart.adapters.settings import Document
 from eckart.reporting.figures import ACCENT, FLOOR, GREY, axis, styled
 from eckart.reporting.html import draw, frame, grid, table
 from eckart.reporting.tables import byte_size, figure, gap, seconds
@@ -19,7 +20,7 @@ MOST_MISSING: Final = 200
 """Rows of the table of tensors that the adapter does not cover."""
 
 
-def extract_table(document: dict[str, Any]) -> list[tuple[str, str]]:
+def extract_table(document: Document) -> list[tuple[str, str]]:
     """Labels and values of an extraction, for the terminal and the page."""
     layers = _layers(document)
     ranks = sorted(one["rank"] for one in layers)
@@ -46,7 +47,7 @@ def extract_table(document: dict[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def extract_verdict(document: dict[str, Any]) -> str:
+def extract_verdict(document: Document) -> str:
     """Sentences on the share of the change in the adapter, its gap and the tensors left out."""
     layers = _layers(document)
     taken = 1 - document["relative_error"] ** 2
@@ -72,7 +73,7 @@ def extract_verdict(document: dict[str, Any]) -> str:
     return " ".join(sentences)
 
 
-def layer_rows(document: dict[str, Any]) -> list[tuple[str, ...]]:
+def layer_rows(document: Document) -> list[tuple[str, ...]]:
     """One row for each layer with factors."""
     return [
         (
@@ -90,12 +91,12 @@ def layer_rows(document: dict[str, Any]) -> list[tuple[str, ...]]:
     ]
 
 
-def missing_rows(document: dict[str, Any], most: int) -> list[tuple[str, ...]]:
+def missing_rows(document: Document, most: int) -> list[tuple[str, ...]]:
     """One row for each tensor whose change is not in the adapter, the largest change first."""
     return change_rows(sorted(_missing(document), key=lambda one: -one["share_of_delta"]), most)
 
 
-def change_rows(tensors: list[dict[str, Any]], most: int) -> list[tuple[str, ...]]:
+def change_rows(tensors: list[Document], most: int) -> list[tuple[str, ...]]:
     """Name, share of the whole change and reason of tensors, of so many and the count of more."""
     rows = [
         (
@@ -109,11 +110,11 @@ def change_rows(tensors: list[dict[str, Any]], most: int) -> list[tuple[str, ...
     return [*rows, (f"and {more} more", "", "")] if more else rows
 
 
-def _layers(document: dict[str, Any]) -> list[dict[str, Any]]:
+def _layers(document: Document) -> list[Document]:
     return [one for one in document["tensors"] if one.get("rank") and one["state"] == "factors"]
 
 
-def _missing(document: dict[str, Any]) -> list[dict[str, Any]]:
+def _missing(document: Document) -> list[Document]:
     return [one for one in document["tensors"] if one["state"] in ("not covered", "left out")]
 
 
@@ -124,7 +125,7 @@ MOST_LINES: Final = 60
 SHADES: Final = ((0.0, "#e9f0ff"), (0.5, "#7ba4ff"), (1.0, "#12295e"))
 
 
-def error_map(layers: list[dict[str, Any]]) -> go.Figure | None:
+def error_map(layers: list[Document]) -> go.Figure | None:
     """Heat map of the relative errors over depth and kind; None without two depths."""
     named = [(layer, _DEPTH.search(layer["name"])) for layer in layers]
     # the kind is what follows the number of the block in the name
@@ -163,7 +164,7 @@ def error_map(layers: list[dict[str, Any]]) -> go.Figure | None:
     return styled(drawn, 140 + 26 * len(kinds))
 
 
-def layer_spectra(layers: list[dict[str, Any]]) -> go.Figure | None:
+def layer_spectra(layers: list[Document]) -> go.Figure | None:
     """The singular values of the changes of the layers, each relative to its largest."""
     known = [layer for layer in layers if layer["singular_values"]]
     if not known:
@@ -192,7 +193,7 @@ def layer_spectra(layers: list[dict[str, Any]]) -> go.Figure | None:
     return styled(drawn, 380)
 
 
-def size_curve(document: dict[str, Any]) -> go.Figure | None:
+def size_curve(document: Document) -> go.Figure | None:
     """Curve of the error of all layers over the bytes of their factors, with this adapter in it."""
     curve = document["curve"]
     if len(curve["bytes"]) < 2:
@@ -238,7 +239,7 @@ LAYERS: Final = (
 MISSING: Final = ("tensor", "share of the change", "why")
 
 
-def extract_page(document: dict[str, Any]) -> str:
+def extract_page(document: Document) -> str:
     """The HTML report of an extraction.
 
     Returns:
@@ -285,7 +286,7 @@ MOST_NAMED: Final = 5
 """Names in a sentence of the verdict."""
 
 
-def verify_rows(document: dict[str, Any]) -> list[tuple[str, ...]]:
+def verify_rows(document: Document) -> list[tuple[str, ...]]:
     """One row for each adapted layer."""
     return [
         (
@@ -298,7 +299,7 @@ def verify_rows(document: dict[str, Any]) -> list[tuple[str, ...]]:
     ]
 
 
-def verify_verdict(document: dict[str, Any]) -> list[str]:
+def verify_verdict(document: Document) -> list[str]:
     """Sentences on what does not fit, what is above the tolerance, and the error of the whole."""
     larger = [one["name"] for one in document["layers"] if not one["fits"]]
     different = [one["name"] for one in document["values"] if not one["fits"]]

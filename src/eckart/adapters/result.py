@@ -5,12 +5,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final, final
+from typing import Final, final
 
 import numpy as np
 
 from eckart.adapters.layer import LayerFigures
 from eckart.adapters.placement import Way
+from eckart.adapters.settings import Document
 from eckart.adapters.tensor_pairs import TensorPair
 from eckart.arrays import Array
 from eckart.checkpoints.peft import Adapter, AdapterDType, LeftOut, adapter_bytes
@@ -57,9 +58,9 @@ class TensorRecord:
             return "left out"
         return UNCHANGED if self.delta_norm == 0 else str(self.pair.way)
 
-    def to_dict(self, total: float) -> dict[str, Any]:
+    def to_dict(self, total: float) -> Document:
         """The report as plain numbers and text; `total` is the norm of the whole change."""
-        document: dict[str, Any] = {
+        document: Document = {
             # PEFT adapts modules, and saves parameters
             "name": self.pair.module if self.pair.way is Way.FACTORS else self.pair.name,
             "state": self.state,
@@ -113,9 +114,9 @@ class Extraction:
     tuned: str
     folder: Path
     tensors: tuple[TensorRecord, ...]
-    settings: dict[str, Any]
+    settings: Document
     notes: tuple[str, ...]
-    curve: dict[str, Any]
+    curve: Document
     command: str = ""
     seconds: float = 0.0
 
@@ -144,7 +145,7 @@ class Extraction:
         """Bytes of all tensors of the adapter."""
         return sum(one.nbytes for one in self.tensors)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Document:
         """The result as plain numbers and text: the document of `report.json` and `--json`."""
         total = self.delta_norm
         changed = [one for one in self.tensors if one.state != UNCHANGED]
@@ -204,7 +205,7 @@ POINTS: Final = 24
 """Points of the rate–distortion curve, evenly spaced in the logarithm of the rank."""
 
 
-def size_curve(layers: Sequence[TensorRecord], dtype: AdapterDType) -> dict[str, Any]:
+def size_curve(layers: Sequence[TensorRecord], dtype: AdapterDType) -> Document:
     """The rate–distortion curve: relative errors over bytes, with shared and uniform ranks.
 
     The squared error is ‖ΔW‖² minus the squares of the kept singular values, so the curve ends

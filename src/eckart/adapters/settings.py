@@ -5,13 +5,15 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Final, cast, final
+from typing import Annotated, Any, Final, TypeAlias, cast, final
 
 from eckart.arguments import check_number, check_whole, is_one_of
 from eckart.checkpoints.peft import AdapterDType
 from eckart.errors import ArgumentError, FormatError
 from eckart.ranks import byte_count
 
+Document: TypeAlias = dict[str, Any]
+"""Plain numbers and text by name, as a file of JSON holds them."""
 NOISE: Final = "noise"
 """Value of `rank` that counts the singular values above the noise of rounding."""
 OF_DELTA: Final = "delta"
@@ -278,7 +280,7 @@ class Settings:
                 code="no-such-profile",
             )
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Document:
         """The settings as plain numbers and text, in the form that a file keeps."""
         document = asdict(self)
         patterns = document.pop("patterns")

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from os import PathLike
-from typing import Any, Final, final
+from typing import Final, final
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from eckart.adapters.adapter_builder import is_input_table
 from eckart.adapters.alignment import Alignment, align
 from eckart.adapters.documents import read_report
 from eckart.adapters.model_pair import HEAD, Delta, digits, is_unchanged, open_pair, subtract
-from eckart.adapters.settings import Patterns
+from eckart.adapters.settings import Document, Patterns
 from eckart.adapters.tensor_pairs import StoredPair, TensorPair, cover, read_ahead
 from eckart.arguments import as_path, check_number
 from eckart.arrays import FLOAT32, Array, rounding
@@ -131,7 +131,7 @@ class Verification:
             return "failed"
         return "short" if self.short else "success"
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Document:
         """The result as plain numbers and text."""
         total = self.delta_norm
         missing = sorted(self.uncovered, key=lambda one: -(one.delta_norm or 0.0))

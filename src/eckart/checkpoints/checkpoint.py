@@ -7,14 +7,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, final
 
-import numpy.typing as npt
-
 from eckart.arguments import as_path
-from eckart.checkpoints.folder import CONFIG, SAFE, find_weights
+from eckart.checkpoints.folder import CONFIG, SAFE, JsonObject, find_weights
 from eckart.checkpoints.pickled import PickledFile
 from eckart.checkpoints.safetensors_file import (
     SafetensorsDtype,
     Shard,
+    Tensor,
     TensorInfo,
     fingerprint,
     open_safetensors,
@@ -40,7 +39,7 @@ class Checkpoint:
 
     path: Path
     tensors: Mapping[str, TensorInfo]
-    config: Mapping[str, Any]
+    config: JsonObject
     shards: Mapping[Path, Shard]
 
     @property
@@ -52,7 +51,7 @@ class Checkpoint:
         """The tensor with the most bytes, and of several such tensors the first."""
         return max(self.tensors.values(), key=lambda tensor: tensor.nbytes)
 
-    def read(self, name: str) -> npt.NDArray[Any]:
+    def read(self, name: str) -> Tensor:
         """Read a tensor in its stored dtype (for bfloat16 that of ml_dtypes) into a new array.
 
         Any number of threads may read at once.
@@ -219,11 +218,11 @@ def quantisation(checkpoint: Checkpoint) -> str | None:
     return _configured(checkpoint.config) or _traced(checkpoint)
 
 
-def _configured(config: Mapping[str, Any]) -> str | None:
+def _configured(config: JsonObject) -> str | None:
     """The method that the config names, for the model or for its part for text."""
     # models of images and text keep the config of the part for text within their own
     for owner in (config, config.get("text_config")):
-        known: Mapping[str, Any] = owner if isinstance(owner, Mapping) else {}
+        known: JsonObject = owner if isinstance(owner, Mapping) else {}
         for key in ("quantization_config", "compression_config"):
             claim = known.get(key)
             if isinstance(claim, dict) and claim:

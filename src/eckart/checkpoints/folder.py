@@ -6,12 +6,14 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any, Final, final
+from typing import Any, Final, TypeAlias, final
 
 from eckart.errors import ArgumentError, FormatError
 from eckart.files.documents import read_object
 from eckart.files.whole import damaged
 
+JsonObject: TypeAlias = Mapping[str, Any]
+"""The contents of a file of JSON that holds an object, such as `config.json`."""
 _NUMBERED: Final = re.compile(r"(?P<stem>.*)-[0-9]{5}-of-(?P<total>[0-9]{5})(?P<suffix>\.\w+)")
 
 
@@ -122,7 +124,7 @@ class Weights:
 
     files: tuple[Path, ...]
     index: Index | None
-    config: Mapping[str, Any]
+    config: JsonObject
 
 
 def find_weights(path: Path) -> Weights:
@@ -183,7 +185,7 @@ def _in_folder(folder: Path) -> tuple[tuple[Path, ...], Index | None]:
     )
 
 
-def _config(folder: Path) -> Mapping[str, Any]:
+def _config(folder: Path) -> JsonObject:
     """The contents of `config.json`, whose architectures are names; {} if there is none."""
     path = folder / CONFIG
     config = read_object(path) if path.is_file() else {}
@@ -210,7 +212,7 @@ INDEX: Final = ".index.json"
 
 
 def copy_companions(
-    source: Path, target: Path, changes: Mapping[str, Any]
+    source: Path, target: Path, changes: JsonObject
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Copy what a model's folder holds beside its weights: small files, and folders of them.
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, final
 
+from eckart.checkpoints.folder import JsonObject
 from eckart.checkpoints.running import Running
 from eckart.checkpoints.running_builder import alone
 
@@ -154,7 +155,7 @@ class Inputs:
         return torch.zeros(*shape, dtype=torch.int64)
 
 
-def _numbers(settings: Mapping[str, Any]) -> Iterator[int]:
+def _numbers(settings: JsonObject) -> Iterator[int]:
     """Yield the special tokens of a config, which stand for something other than text."""
     for key, setting in settings.items():
         if isinstance(setting, dict):

@@ -13,12 +13,12 @@ from threading import Lock
 from typing import Any, Final, cast, final
 
 import numpy as np
-import numpy.typing as npt
 
 from eckart.checkpoints.safetensors_file import (
     PAGE,
     SAMPLES,
     SafetensorsDtype,
+    Tensor,
     TensorInfo,
     changed,
     stamp,
@@ -91,7 +91,7 @@ class PickledFile:
         self._touched = 0
         self._lock = Lock()
 
-    def read(self, name: str, /) -> npt.NDArray[Any]:
+    def read(self, name: str, /) -> Tensor:
         """Read a tensor in its stored dtype into a new array in C order."""
         known = self.tensors[name]
         if known.dtype.numpy is None:

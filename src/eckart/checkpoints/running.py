@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any, Final, final
 
+from eckart.checkpoints.folder import JsonObject
 from eckart.checkpoints.peft import PREFIX, Kind, unwrap
 from eckart.checkpoints.peft.adapter import since
 
@@ -176,7 +177,7 @@ _READ: Final = re.compile(
 """Modules whose weight other modules read, or whose output is not that of their kind."""
 
 
-def rename(stored: Iterable[str], config: Mapping[str, Any]) -> dict[str, Use]:
+def rename(stored: Iterable[str], config: JsonObject) -> dict[str, Use]:
     """Where each tensor of a checkpoint goes, by fixed rules, without transformers."""
     names = list(stored)
     kind = str(config.get("model_type", ""))
@@ -225,7 +226,7 @@ def is_table(module: str) -> bool:
     return _TABLE.fullmatch(module.rpartition(".")[2]) is not None
 
 
-def may_be_tied(module: str, config: Mapping[str, Any], names: Collection[str]) -> bool:
+def may_be_tied(module: str, config: JsonObject, names: Collection[str]) -> bool:
     """Whether the model may use a table under another name too, so that factors would be wrong."""
     if not TIED.fullmatch(module.rpartition(".")[2]) or config.get("tie_word_embeddings") is False:
         return False
@@ -243,7 +244,7 @@ def is_read(module: str, names: Collection[str], model_type: str) -> bool:
     return attends or refused or _READ.fullmatch(module) is not None
 
 
-def convolves(name: str, shapes: Mapping[str, tuple[int, ...]], config: Mapping[str, Any]) -> bool:
+def convolves(name: str, shapes: Mapping[str, tuple[int, ...]], config: JsonObject) -> bool:
     """Whether a weight of three or more axes belongs to a plain convolution.
 
     The weight of a transposed convolution has its outputs on the second axis, which shows in a bias
@@ -268,7 +269,7 @@ def can_attach() -> bool:
 
 
 def unattached(
-    running: Running, document: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]
+    running: Running, document: JsonObject, shapes: Mapping[str, tuple[int, ...]]
 ) -> dict[str, str]:
     """The modules of an adapter that PEFT would not load as intended, each with the reason.
 
@@ -302,7 +303,7 @@ def unattached(
 
 
 def _lost(
-    running: Running, document: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]
+    running: Running, document: JsonObject, shapes: Mapping[str, tuple[int, ...]]
 ) -> dict[str, str]:
     """Attach an adapter to a copy of the model, and return the modules with misplaced tensors."""
     import torch

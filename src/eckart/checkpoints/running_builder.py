@@ -12,6 +12,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any, Final
 
+from eckart.checkpoints.folder import JsonObject
 from eckart.checkpoints.peft import Kind
 from eckart.checkpoints.running import REFUSED, Module, Running
 
@@ -184,7 +185,7 @@ TASKS: Final = {
 """Endings of the names of architectures, and the names of their tasks in PEFT."""
 
 
-def running_model(*configs: Mapping[str, Any]) -> Running | None:
+def running_model(*configs: JsonObject) -> Running | None:
     """The model that the first usable config describes; None if no config is usable.
 
     Only classes of transformers itself are built. Code that comes with a model is never executed,
@@ -206,7 +207,7 @@ def running_model(*configs: Mapping[str, Any]) -> Running | None:
     return None
 
 
-def _built(config: Mapping[str, Any]) -> Running:
+def _built(config: JsonObject) -> Running:
     """The model of a config; any error if transformers cannot build it."""
     import torch
     import transformers
@@ -297,7 +298,7 @@ def _renaming(
     return rename
 
 
-def _is_bounded(config: Mapping[str, Any]) -> bool:
+def _is_bounded(config: JsonObject) -> bool:
     """Whether the counts in a config are bounded, so that the model is built in a short time."""
     return all(
         _is_bounded(setting)

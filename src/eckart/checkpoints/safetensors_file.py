@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum, unique
 from pathlib import Path
-from typing import Any, BinaryIO, Final, Protocol, TypeGuard, cast, final
+from typing import Any, BinaryIO, Final, Protocol, TypeAlias, TypeGuard, cast, final
 
 import ml_dtypes
 import numpy as np
@@ -17,6 +17,9 @@ import numpy.typing as npt
 from eckart.errors import FormatError
 from eckart.files.documents import LARGEST, parse_object
 from eckart.files.whole import damaged, reading
+
+Tensor: TypeAlias = npt.NDArray[Any]
+"""An array of any dtype in which weights are stored, bfloat16 included."""
 
 
 @unique
@@ -148,7 +151,7 @@ class Shard(Protocol):
         """The tensors by name, in the order of the file."""
         ...
 
-    def read(self, name: str, /) -> npt.NDArray[Any]:
+    def read(self, name: str, /) -> Tensor:
         """Read a tensor in its stored dtype into a new array."""
         ...
 
@@ -324,7 +327,7 @@ class SafetensorsFile:
         """Records of the tensors by name, in the order of the file."""
         return self.header.tensors
 
-    def read(self, name: str, /) -> npt.NDArray[Any]:
+    def read(self, name: str, /) -> Tensor:
         """Read a tensor in its stored dtype into a new array.
 
         Cost:

@@ -8,13 +8,13 @@ from types import TracebackType
 from typing import Any, Final, Self, final
 
 import numpy as np
-import numpy.typing as npt
 
 from eckart.checkpoints.folder import SAFE
 from eckart.checkpoints.safetensors_file import (
     LENGTH,
     METADATA,
     SafetensorsDtype,
+    Tensor,
 )
 
 _RANKS: Final = {dtype: rank for rank, dtype in enumerate(SafetensorsDtype)}
@@ -177,7 +177,7 @@ class CheckpointWriter:
         self._begin(self._files[0])
         return self
 
-    def write(self, name: str, array: npt.NDArray[Any]) -> None:
+    def write(self, name: str, array: Tensor) -> None:
         """Write the next tensor."""
         file = self._file_of[name]
         announced = file.tensors[name]
@@ -214,7 +214,7 @@ class CheckpointWriter:
         self._stream.write(file.header)
 
 
-def _blocks(array: npt.NDArray[Any]) -> Iterator[memoryview]:
+def _blocks(array: Tensor) -> Iterator[memoryview]:
     """Yield the bytes of an array in C order, without copying more than a block."""
     if array.flags.c_contiguous:
         yield array.reshape(-1).view(np.uint8).data

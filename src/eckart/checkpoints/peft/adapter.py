@@ -5,16 +5,14 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any, Final, TypeAlias, final
+from typing import Final, final
 
 import numpy as np
-import numpy.typing as npt
 
 from eckart.arrays import Array
+from eckart.checkpoints.safetensors_file import Tensor
 from eckart.errors import MatrixError
 from eckart.factors import Factors
-
-Tensor: TypeAlias = npt.NDArray[Any]
 
 
 class Kind(StrEnum):

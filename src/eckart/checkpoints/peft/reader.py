@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from eckart.arrays import FLOAT32, Array
+from eckart.checkpoints.folder import JsonObject
 from eckart.checkpoints.peft.adapter import (
     BIAS,
     BIAS_TENSOR,
@@ -116,18 +117,18 @@ def _document(path: Path) -> dict[str, Any]:
     return read_object(path)
 
 
-def _text(document: Mapping[str, Any], key: str) -> str | None:
+def _text(document: JsonObject, key: str) -> str | None:
     value = document.get(key)
     return value if isinstance(value, str) else None
 
 
-def _names(document: Mapping[str, Any], key: str) -> tuple[str, ...]:
+def _names(document: JsonObject, key: str) -> tuple[str, ...]:
     value = document.get(key)
     return tuple(map(str, value)) if isinstance(value, list) else ()
 
 
 def _in_place(
-    saved: Collection[str], adapted: Collection[str], document: Mapping[str, Any]
+    saved: Collection[str], adapted: Collection[str], document: JsonObject
 ) -> frozenset[str]:
     """Names of saved values that PEFT puts into the base itself.
 

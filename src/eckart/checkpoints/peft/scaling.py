@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, cast, final
 
+from eckart.checkpoints.folder import JsonObject
 from eckart.checkpoints.peft.adapter import GATE_UP, expert_of, live_name
 from eckart.errors import FormatError
 from eckart.files.whole import damaged
@@ -135,7 +136,7 @@ class Scaling:
         return any(parameter == name or parameter.endswith(f".{name}") for name in self.parameters)
 
 
-def scaling_of(document: Mapping[str, Any], path: Path) -> Scaling:
+def scaling_of(document: JsonObject, path: Path) -> Scaling:
     """The scaling that a configuration describes; PEFT's defaults apply to missing settings."""
     ranks = _patterns(document, "rank_pattern", path)
     for pattern, rank in ranks.items():
@@ -156,7 +157,7 @@ def scaling_of(document: Mapping[str, Any], path: Path) -> Scaling:
     )
 
 
-def flag(document: Mapping[str, Any], key: str, path: Path) -> bool:
+def flag(document: JsonObject, key: str, path: Path) -> bool:
     """A setting that is on or off; a missing one is off."""
     value = document.get(key)
     if value not in (None, False, True):
@@ -164,7 +165,7 @@ def flag(document: Mapping[str, Any], key: str, path: Path) -> bool:
     return bool(value)
 
 
-def check_plain(document: Mapping[str, Any], path: Path) -> None:
+def check_plain(document: JsonObject, path: Path) -> None:
     """Refuse an adapter whose change of a weight is not scale·B·A."""
     what = next((name for key, name in _OTHERS.items() if document.get(key)), None)
     start = document.get("init_lora_weights", True)
@@ -197,7 +198,7 @@ def _first(patterns: Mapping[str, float], name: str, otherwise: float) -> float:
     return otherwise
 
 
-def _patterns(document: Mapping[str, Any], key: str, path: Path) -> dict[str, float]:
+def _patterns(document: JsonObject, key: str, path: Path) -> dict[str, float]:
     """Numbers by pattern; patterns that are invalid or take too long to match are refused."""
     patterns = document.get(key) or {}
     if not isinstance(patterns, dict):
