@@ -263,7 +263,6 @@ SVD_CUBES: Final = 30
 SPEED_TEST_ROWS: Final = 1024
 """Rows and columns of the matrices whose product measures the speed of the machine."""
 MEGABYTE: Final = 2**20
-
 READ_BYTES_PER_SECOND: Final = 1e9
 """Assumed speed, in bytes a second, of reading a file that is not in memory yet."""
 

@@ -159,7 +159,6 @@ def _comparable(x: Tensor) -> Tensor:
 
 
 BFLOAT16: Final = np.dtype(ml_dtypes.bfloat16)  # NumPy itself has no such dtype
-
 WIDENED_ENTRIES: Final = 2**19
 """Entries that are widened to float32 at once: a few megabytes."""
 SUBTRACTED_ENTRIES: Final = 2**16

@@ -31,13 +31,8 @@ FLOORS: Final = {"float32": None, "float16": "3·10⁻⁴", "bfloat16": "2·10�
 class Option:
     """The option of `eckart extract` that sets a field, whose type and default are its own.
 
-    Fields:
-        flag: Spelling of the option.
-        help: Its line in `--help`.
-        choices: All possible texts, or () for any.
-        least: Smallest whole number, or None.
-        metavar: Word for its value, or None.
-        parse: Function from the text of the option, or its texts, to the value of the field.
+    `choices` are all possible texts, `least` is the smallest whole number, and `parse` makes the
+    value of the field from the text of the option, or from its texts.
     """
 
     flag: str

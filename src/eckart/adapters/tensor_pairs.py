@@ -128,10 +128,7 @@ class TensorPair:
         base: Name in the base checkpoint; None where that has no such tensor.
         tuned: Name in the checkpoint of the fine-tune; None where that has no such tensor.
         shape: Shape in the fine-tune, or in the base if only that has it.
-        way: How the adapter takes in its change, if there is one.
-        kind: Kind of its module, for factors.
-        in_place: Whether new values are put into the base itself, not into a copy of the module.
-        why: Reason why the tensor is not covered, or is covered in an unexpected way; or empty.
+        way, kind, in_place, why: The treatment of its change, if there is one.
         resized: Whether the base has the tensor in another shape.
     """
 

@@ -179,7 +179,6 @@ METHODS: Final = {
     "hqq": "HQQ",
 }
 """Values of `quantization_config.quant_method` and the usual spelling of these methods."""
-
 TRACES: Final = (
     ("GPTQ", frozenset({"qweight", "qzeros", "scales", "g_idx"})),
     ("AWQ", frozenset({"qweight", "qzeros", "scales"})),
@@ -191,19 +190,12 @@ TRACES: Final = (
     ("HQQ", frozenset({"W_q"})),
 )
 """Last words of tensor names by which a method is recognised; the most specific sets come first."""
-
 DTYPES: Final = {
-    SafetensorsDtype.F8_E4M3: "fp8",
-    SafetensorsDtype.F8_E5M2: "fp8",
-    SafetensorsDtype.F8_E4M3FNUZ: "fp8",
-    SafetensorsDtype.F8_E5M2FNUZ: "fp8",
-    SafetensorsDtype.F8_E8M0: "MX",
-    SafetensorsDtype.F6_E2M3: "MX",
-    SafetensorsDtype.F6_E3M2: "MX",
-    SafetensorsDtype.F4: "MX",
+    dtype: "fp8" if dtype.startswith(("F8_E4", "F8_E5")) else "MX"
+    for dtype in SafetensorsDtype
+    if dtype.bits < 8 or dtype.startswith("F8_")
 }
 """Dtypes by which quantised weights are recognised."""
-
 INTEGERS: Final = frozenset(dtype for dtype in SafetensorsDtype if dtype[0] in "IU")
 """Dtypes of matrices whose scales are kept elsewhere."""
 MLX: Final = frozenset({"bits", "group_size"})

@@ -200,10 +200,8 @@ WEIGHTS: Final = frozenset(
     {".bin", ".ckpt", ".gguf", ".h5", ".msgpack", ".onnx", ".ot", ".pt", ".pth", ".safetensors"}
 )
 """Suffixes of weights, including the same weights for other programs."""
-
 LARGEST: Final = 100_000_000
 """The most bytes of a file or a folder that is copied: settings and vocabularies are smaller."""
-
 OTHERS: Final = frozenset({"README.md", "adapter_config.json", "report.json", "trainer_state.json"})
 """Files that concern the source itself or its training, and are not copied."""
 PASSING: Final = ("checkpoint-", "runs", "onnx", "openvino", "global_step", "__pycache__")

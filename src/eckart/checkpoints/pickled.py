@@ -28,20 +28,8 @@ from eckart.errors import FormatError, MissingExtra
 from eckart.files.whole import damaged, reading
 
 NAMES: Final = {
-    "torch.float64": SafetensorsDtype.F64,
-    "torch.float32": SafetensorsDtype.F32,
-    "torch.float16": SafetensorsDtype.F16,
-    "torch.bfloat16": SafetensorsDtype.BF16,
-    "torch.complex64": SafetensorsDtype.C64,
-    "torch.int64": SafetensorsDtype.I64,
-    "torch.int32": SafetensorsDtype.I32,
-    "torch.int16": SafetensorsDtype.I16,
-    "torch.int8": SafetensorsDtype.I8,
-    "torch.uint64": SafetensorsDtype.U64,
-    "torch.uint32": SafetensorsDtype.U32,
-    "torch.uint16": SafetensorsDtype.U16,
-    "torch.uint8": SafetensorsDtype.U8,
-    "torch.bool": SafetensorsDtype.BOOL,
+    # those that NumPy has bear the same names in PyTorch
+    **{f"torch.{dtype.numpy.name}": dtype for dtype in SafetensorsDtype if dtype.numpy is not None},
     "torch.float8_e4m3fn": SafetensorsDtype.F8_E4M3,
     "torch.float8_e4m3fnuz": SafetensorsDtype.F8_E4M3FNUZ,
     "torch.float8_e5m2": SafetensorsDtype.F8_E5M2,
@@ -49,7 +37,6 @@ NAMES: Final = {
     "torch.float8_e8m0fnu": SafetensorsDtype.F8_E8M0,
 }
 """Dtypes of PyTorch and their counterparts in safetensors."""
-
 MAPPED_BYTES: Final = 2**26
 """Bytes that are read from a file before it is mapped anew, to release the memory of its pages."""
 

@@ -99,31 +99,16 @@ TRANSPOSED_IN: Final = frozenset({"gpt2", "openai-gpt", "imagegpt", "decision_tr
 """`model_type` of models whose layers are the Conv1D of transformers, with transposed weights."""
 CONV1D: Final = frozenset({"c_attn", "c_proj", "c_fc", "q_attn"})
 """Last names of the layers that are a Conv1D in these models."""
-
 PREFIXES: Final = {
-    "albert": "albert",
+    **{same: same for same in ("albert", "bert", "deberta", "distilbert", "electra", "gpt_neox")},
+    **{same: same for same in ("mpnet", "roberta", "vit")},
+    **dict.fromkeys(("bloom", "falcon", "gpt2", "gpt_neo", "gptj", "mpt"), "transformer"),
+    **dict.fromkeys(("camembert", "xlm-roberta"), "roberta"),
     "bart": "model",
-    "bert": "bert",
-    "bloom": "transformer",
-    "camembert": "roberta",
-    "deberta": "deberta",
     "deberta-v2": "deberta",
-    "distilbert": "distilbert",
-    "electra": "electra",
-    "falcon": "transformer",
-    "gpt2": "transformer",
-    "gpt_neo": "transformer",
-    "gpt_neox": "gpt_neox",
-    "gptj": "transformer",
-    "mpt": "transformer",
-    "mpnet": "mpnet",
     "openai-gpt": "transformer",
-    "roberta": "roberta",
-    "vit": "vit",
-    "xlm-roberta": "roberta",
 }
 """Name of the module that holds the headless model in a model with a head, by `model_type`."""
-
 PATCHED: Final = frozenset(
     {"vit", "deit", "beit", "audio-spectrogram-transformer", "ijepa", "vit_msn", "vivit"}
 )
@@ -143,10 +128,8 @@ REFUSED: Final = {
     for model_type in ("falcon_h1", "mamba", "mamba2", "falcon_mamba", "nemotron_h")
 }
 """Last names of modules that PEFT refuses to adapt, because kernels read their weights."""
-
 HEADS: Final = ("lm_head.", "classifier.", "score.", "cls.", "qa_outputs.")
 """Beginnings of the names of heads, which stand beside the headless model."""
-
 RENAMED: Final = (
     (re.compile(r"\.gamma$"), ".weight"),
     (re.compile(r"\.beta$"), ".bias"),
@@ -156,7 +139,6 @@ TIED: Final = re.compile(
     r"embed_tokens|wte|embed_in|shared|tokens_embed|word_embeddings|embeddings|embed_tokens\.\d+"
 )
 """Last names of embedding tables that a model may use under another name too."""
-
 WITH_HEAD: Final = (
     "ForCausalLM",
     "ForConditionalGeneration",
@@ -165,7 +147,6 @@ WITH_HEAD: Final = (
     "LMHeadModel",
 )
 """Endings of the names of architectures with a head over the vocabulary."""
-
 _TABLE: Final = re.compile(
     r"embed(?!ding_hidden_mapping).*|.*embeddings?|tokens_embed|positions_embed|wte|wpe|shared|"
     r"relative_attention_bias"

@@ -18,10 +18,8 @@ from eckart.checkpoints.running import REFUSED, Module, Running
 
 PLAIN: Final = frozenset({"FalconLinear"})
 """Classes with their own `forward` that computes the same as the one of their base class."""
-
 HARMLESS: Final = ("dtype", "device", "shape", "size", "is_meta", "ndim", "requires_grad")
 """Attributes of a weight that may be read without using its numbers."""
-
 _READ: Final = re.compile(
     r"(?<!isinstance\()self((?:\.\w+(?:\[[^\]]*\])?)+)\.(?:weight|bias|stride|kernel_size|padding|dilation|"
     rf"in_channels|out_channels|num_embeddings|padding_idx)\b(?!\.(?:{'|'.join(HARMLESS)})\b)"
@@ -164,16 +162,13 @@ def _below(name: str, module: Any, step: str) -> list[tuple[str, Any]]:
 
 STACKED: Final = frozenset({"mixtral", "qwen2_moe"})
 """Layouts of experts that PEFT can stack."""
-
 MOST: Final = 10_000
 """The most layers, experts or stages of a model: building more would take too long."""
 _COUNT: Final = re.compile(r"layers?$|depths?$|num_.*(?:block|stage|expert)|n_.*expert")
-
 QUANTISED: Final = "quantization_config"
 FLOAT: Final = "__float__"
 BACKBONE: Final = "use_pretrained_backbone"
 """The setting with which a model loads weights of its own while it is built."""
-
 TASKS: Final = {
     "ForCausalLM": "CAUSAL_LM",
     "LMHeadModel": "CAUSAL_LM",

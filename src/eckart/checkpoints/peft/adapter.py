@@ -176,7 +176,6 @@ def split_parameter(name: str) -> tuple[str, str]:
 # names that PEFT gives to the tensors of a layer, B first
 EMBEDDING_PAIR: Final = ("lora_embedding_B", "lora_embedding_A")
 PAIR: Final = ("lora_B.weight", "lora_A.weight")
-
 BIAS_TENSOR: Final = "lora_B.bias"
 
 
@@ -283,7 +282,6 @@ def also(names: Iterable[str]) -> list[str]:
 
 GATE_UP: Final = "gate_up_proj"
 DOWN: Final = "down_proj"
-
 FUSED: Final = {
     "gate_proj": GATE_UP,
     "up_proj": GATE_UP,

@@ -28,10 +28,8 @@ from eckart.errors import MatrixError
 
 TABLES: Final = frozenset({"embed_tokens", "lm_head", "wte", "word_embeddings", "embed_out"})
 """Last names of the modules that share one table in a tied model."""
-
 ENSURED: Final = frozenset({"embed_tokens", "lm_head"})
 """The modules whose tie PEFT keeps; for others `ensure_weight_tying` only causes a warning."""
-
 HEADS: Final = {
     "SEQ_CLS": ("classifier", "score"),
     "TOKEN_CLS": ("classifier", "score"),

@@ -78,13 +78,14 @@ def _read(folder: Path, transposed: Collection[str] | None) -> Adapter:
         _layer(module, groups[module], scaling, module in transposed, path)
         for module in sorted(groups)
     )
+    texts = {key: value for key, value in document.items() if isinstance(value, str)}
     return Adapter(
         layers=layers,
         saved=saved,
         tied=document.get("ensure_weight_tying") is True,
         experts=bool(scaling.parameters) or any(map(expert_of, groups)),
-        base_name=_text(document, "base_model_name_or_path"),
-        task_type=_text(document, "task_type"),
+        base_name=texts.get("base_model_name_or_path"),
+        task_type=texts.get("task_type"),
         in_place=_in_place(saved, groups, document),
         excluded=_names(document, "exclude_modules"),
     )
@@ -115,11 +116,6 @@ def _document(path: Path) -> dict[str, Any]:
             code="no-such-file",
         )
     return read_object(path)
-
-
-def _text(document: JsonObject, key: str) -> str | None:
-    value = document.get(key)
-    return value if isinstance(value, str) else None
 
 
 def _names(document: JsonObject, key: str) -> tuple[str, ...]:

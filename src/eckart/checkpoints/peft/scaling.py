@@ -80,7 +80,6 @@ _OTHERS: Final = {
     "trainable_token_indices": "trainable tokens",
 }
 """Settings with which the change of a weight is not scale·B·A, and the names of their methods."""
-
 _STARTS: Final = ("pissa", "olora", "loftq", "corda", "lora_ga")
 """Initialisations that change the weights of the base as well."""
 
