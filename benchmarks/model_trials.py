@@ -27,7 +27,7 @@ from eckart.checkpoints import open_checkpoint
 from eckart.checkpoints.forward import answers
 from eckart.checkpoints.running import Running, unattached
 from eckart.checkpoints.running_builder import running_model
-from eckart.checkpoints.safetensors_file import read_header
+from eckart.checkpoints.safetensors_file import open_safetensors
 from eckart.errors import EckartError
 
 FAR = 1e-5
@@ -304,7 +304,7 @@ class Commands:
         """Whether PEFT finds a place for all of an adapter."""
         folder = self._path(name)
         document = json.loads((folder / "adapter_config.json").read_text())
-        tensors = read_header(folder / "adapter_model.safetensors").tensors
+        tensors = open_safetensors(folder / "adapter_model.safetensors").tensors
         shapes = {name: info.shape for name, info in tensors.items()}
         return self.running is None or not unattached(self.running, document, shapes)
 

@@ -26,6 +26,13 @@ from eckart.progress import Watch, unwatched
 
 SAME: Final = 1e-3
 """Share by which an error may exceed the recorded one, since machines sum in different orders."""
+LAYER_KEYS: Final = (
+    *("name", "shape", "rank", "delta_norm", "share_of_delta", "error", "relative_error"),
+    *("recorded_error", "fits"),
+)
+VALUE_KEYS: Final = ("name", "share_of_delta", "error", "fits", "why")
+UNCOVERED_KEYS: Final = ("name", "delta_norm", "share_of_delta", "why")
+"""Keys of the documents of a layer, of a value, and of a change that is not covered, in order."""
 DIFFERENT: Final = "its values are not those of the fine-tune"
 """Reason why a bias or a saved value does not fit."""
 
@@ -65,9 +72,22 @@ class TensorCheck:
         most = self.recorded * (1 + SAME) + rounding(matrix_shape(self.layer.shape), FLOAT32)
         return self.relative_error is not None and self.relative_error <= most
 
-    def share(self, total: float) -> float:
-        """The share of the squared norm of the whole change, which is `total`."""
-        return ((self.delta_norm or 0.0) / total) ** 2 if total else 0.0
+    def to_dict(self, total: float, *keys: str) -> Document:
+        """Some figures as plain numbers and text; `total` is the norm of the whole change."""
+        share = ((self.delta_norm or 0.0) / total) ** 2 if total else 0.0
+        document: Document = {
+            "name": self.name,
+            "delta_norm": self.delta_norm,
+            "share_of_delta": share,
+            "error": self.error,
+            "relative_error": self.relative_error,
+            "recorded_error": self.recorded,
+            "fits": self.fits,
+            "why": self.why,
+        }
+        if self.layer is not None:
+            document |= {"shape": list(self.layer.shape), "rank": self.layer.rank}
+        return {key: document[key] for key in keys}
 
 
 @final
@@ -147,40 +167,9 @@ class Verification:
             "short": list(self.short),
             "unknown": list(self.unknown),
             "misfits": list(self.misfits),
-            "layers": [
-                {
-                    "name": one.name,
-                    "shape": list(one.layer.shape),
-                    "rank": one.layer.rank,
-                    "delta_norm": one.delta_norm,
-                    "share_of_delta": one.share(total),
-                    "error": one.error,
-                    "relative_error": one.relative_error,
-                    "recorded_error": one.recorded,
-                    "fits": one.fits,
-                }
-                for one in self.layers
-                if one.layer is not None
-            ],
-            "values": [
-                {
-                    "name": one.name,
-                    "share_of_delta": one.share(total),
-                    "error": one.error,
-                    "fits": one.fits,
-                    "why": one.why,
-                }
-                for one in self.values
-            ],
-            "uncovered": [
-                {
-                    "name": one.name,
-                    "delta_norm": one.delta_norm,
-                    "share_of_delta": one.share(total),
-                    "why": one.why,
-                }
-                for one in missing
-            ],
+            "layers": [one.to_dict(total, *LAYER_KEYS) for one in self.layers],
+            "values": [one.to_dict(total, *VALUE_KEYS) for one in self.values],
+            "uncovered": [one.to_dict(total, *UNCOVERED_KEYS) for one in missing],
             "notes": list(self.notes),
         }
 

@@ -30,15 +30,6 @@ class Index:
     path: Path
     files: Mapping[str, str]
 
-    def shards(self) -> tuple[Path, ...]:
-        """The files, each once, sorted by name."""
-        folder = self.path.parent
-        shards = tuple(folder / name for name in sorted(set(self.files.values())))
-        missing = [shard.name for shard in shards if not shard.is_file()]
-        if missing:
-            raise missing_shards(missing, folder, self.path.name)
-        return shards
-
     def check(self, tensors: Mapping[str, Path]) -> None:
         """Refuse shards that lack a tensor which the index promises.
 
@@ -173,7 +164,11 @@ def _in_folder(folder: Path) -> tuple[tuple[Path, ...], Index | None]:
         # several indices of other names are ambiguous, and none of them is taken
         if standard or len(indices) == 1:
             index = read_index(folder / (standard or indices)[0], suffix)
-            return index.shards(), index
+            shards = tuple(folder / name for name in sorted(set(index.files.values())))
+            missing = [shard.name for shard in shards if not shard.is_file()]
+            if missing:
+                raise missing_shards(missing, folder, index.path.name)
+            return shards, index
         # safetensors without an index are taken together; files of PyTorch need one
         if suffix == SAFE and safe:
             check_numbers(safe, folder)

@@ -193,53 +193,6 @@ POINTER: Final = b"version https://git-lfs"
 """The beginning of a pointer file of Git LFS, which stands in the place of the weights."""
 
 
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Header:
-    """The header of a safetensors file.
-
-    Fields:
-        tensors: Records of the tensors by name, in the order of the file.
-        starts: Position of the first byte of each tensor in the file.
-        nbytes: Bytes of the header, including the number before it.
-    """
-
-    tensors: Mapping[str, TensorInfo]
-    starts: Mapping[str, int]
-    nbytes: int
-
-
-def read_header(path: Path) -> Header:
-    """Read the header of a safetensors file, and check that every claim fits the file.
-
-    The tensors fill what follows the header without a gap or an overlap, as the format requires,
-    so that no tensor is larger than the file.
-
-    Raises:
-        ArgumentError: If there is no such file.
-        FormatError: If the file is damaged, truncated, or not a safetensors file.
-
-    Cost:
-        Reads only the header, which has at most 100 MB.
-
-    Reference:
-        The format: https://github.com/huggingface/safetensors, "Format".
-    """
-    with reading(path), path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        document = parse_object(_text(file, size, path), path)
-        nbytes = file.tell()
-    metadata: Any = document.pop(METADATA, None) or {}
-    if not isinstance(metadata, dict) or not all(isinstance(x, str) for x in metadata.values()):
-        raise damaged(path, f"{METADATA} is no object of texts")
-    entries = [_entry(name, claim, path) for name, claim in document.items()]
-    entries.sort(key=lambda entry: (entry[0], entry[1].nbytes, entry[1].name))
-    _check_tiling(entries, size - nbytes, path)
-    tensors = {tensor.name: tensor for _, tensor in entries}
-    starts = {tensor.name: nbytes + start for start, tensor in entries}
-    return Header(tensors=tensors, starts=starts, nbytes=nbytes)
-
-
 def _text(file: BinaryIO, size: int, path: Path) -> bytes:
     """The bytes of the JSON object; `file` is left at the end of the header."""
     first = file.read(LENGTH)
@@ -310,7 +263,9 @@ class SafetensorsFile:
 
     Fields:
         path: The file.
-        header: The header of the file.
+        tensors: Records of the tensors by name, in the order of the file.
+        starts: Position of the first byte of each tensor in the file.
+        header_bytes: Bytes of the header, including the number before it.
         opened: The stamp of the file when its header was read.
 
     Cost:
@@ -319,13 +274,10 @@ class SafetensorsFile:
     """
 
     path: Path
-    header: Header
+    tensors: Mapping[str, TensorInfo]
+    starts: Mapping[str, int]
+    header_bytes: int
     opened: tuple[int, int, int]
-
-    @property
-    def tensors(self) -> Mapping[str, TensorInfo]:
-        """Records of the tensors by name, in the order of the file."""
-        return self.header.tensors
 
     def read(self, name: str, /) -> Tensor:
         """Read a tensor in its stored dtype into a new array.
@@ -344,7 +296,7 @@ class SafetensorsFile:
             array = np.empty(math.prod(tensor.shape), dtype)
             # bfloat16 has no buffer to read into, so the bytes go to a view of integers
             remaining = array.view(np.uint8).data
-            file.seek(self.header.starts[name])
+            file.seek(self.starts[name])
             # one system call reads at most 2 GiB
             while remaining and (count := file.readinto(remaining)):
                 remaining = remaining[count:]
@@ -354,17 +306,45 @@ class SafetensorsFile:
 
     def samples(self) -> Iterable[tuple[int, int]]:
         """The header, and a page from the middle of each tensor."""
-        yield 0, self.header.nbytes
+        yield 0, self.header_bytes
         tensors = tuple(self.tensors.values())
         # rounded up, so that at most 4096 tensors are sampled; without tensors a step of 1
         for tensor in tensors[:: -(-len(tensors) // SAMPLES) or 1]:
-            middle = self.header.starts[tensor.name] + max(0, tensor.nbytes - PAGE) // 2
+            middle = self.starts[tensor.name] + max(0, tensor.nbytes - PAGE) // 2
             yield middle, middle + min(tensor.nbytes, PAGE)
 
 
 def open_safetensors(path: Path) -> SafetensorsFile:
-    """Read and check the header of a safetensors file."""
+    """Read the header of a safetensors file, and check that every claim fits the file.
+
+    The tensors fill what follows the header without a gap or an overlap, as the format requires,
+    so that no tensor is larger than the file.
+
+    Raises:
+        ArgumentError: If there is no such file.
+        FormatError: If the file is damaged, truncated, or not a safetensors file.
+
+    Cost:
+        Reads only the header, which has at most 100 MB.
+
+    Reference:
+        The format: https://github.com/huggingface/safetensors, "Format".
+    """
     # the stamp is taken first, so that a change while the header is read is noticed
     with reading(path):
         opened = stamp(path.stat())
-    return SafetensorsFile(path=path, header=read_header(path), opened=opened)
+    with reading(path), path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        document = parse_object(_text(file, size, path), path)
+        nbytes = file.tell()
+    metadata: Any = document.pop(METADATA, None) or {}
+    if not isinstance(metadata, dict) or not all(isinstance(x, str) for x in metadata.values()):
+        raise damaged(path, f"{METADATA} is no object of texts")
+    entries = [_entry(name, claim, path) for name, claim in document.items()]
+    entries.sort(key=lambda entry: (entry[0], entry[1].nbytes, entry[1].name))
+    _check_tiling(entries, size - nbytes, path)
+    tensors = {tensor.name: tensor for _, tensor in entries}
+    starts = {tensor.name: nbytes + start for start, tensor in entries}
+    return SafetensorsFile(
+        path=path, tensors=tensors, starts=starts, header_bytes=nbytes, opened=opened
+    )

@@ -27,7 +27,7 @@ from eckart.checkpoints.peft.adapter import (
 from eckart.checkpoints.peft.configuration import ENSURED
 from eckart.checkpoints.peft.scaling import Scaling, check_plain, flag, scaling_of
 from eckart.checkpoints.peft.writer import CONFIGURATION, DTYPES, TENSORS, AdapterDType
-from eckart.checkpoints.safetensors_file import read_header
+from eckart.checkpoints.safetensors_file import open_safetensors
 from eckart.errors import ArgumentError, EckartError, FormatError
 from eckart.files.documents import read_object
 from eckart.files.tensors import opened, tensor_of
@@ -93,7 +93,7 @@ def _read(folder: Path, transposed: Collection[str] | None) -> Adapter:
 
 def factor_dtype(folder: Path) -> AdapterDType:
     """The dtype in which the factors of an adapter are stored; float32 if dtypes differ."""
-    tensors = read_header(folder / TENSORS).tensors
+    tensors = open_safetensors(folder / TENSORS).tensors
     known = {tensor.dtype.numpy for name, tensor in tensors.items() if _MARK in name}
     found: list[AdapterDType] = [name for name, dtype in DTYPES.items() if known == {dtype}]
     return found[0] if found else "float32"
@@ -154,7 +154,7 @@ def _tensors(path: Path) -> dict[str, Tensor]:
             hint="Load it with PEFT and save it again: that writes safetensors.",
             code="pickled",
         )
-    read_header(path)  # it recognises a pointer of Git LFS, which the library calls damaged
+    open_safetensors(path)  # it recognises a pointer of Git LFS, which the library calls damaged
     with reading(path), opened(path) as file:
         return {name: tensor_of(file, name, path) for name in file.keys()}  # noqa: SIM118 the handle is no dict
 
