@@ -132,23 +132,7 @@ def resize_adapter(
     budget: int | None = None,
     dtype: AdapterDType = "float32",
 ) -> Adapter:
-    """The best adapter of a smaller rank or size; the model is not needed.
-
-    Args:
-        adapter: Adapter to cut.
-        rank: Largest rank of a layer.
-        budget: Bytes of all tensors of the adapter, spent on the largest σ²/bytes of all layers
-            first. A layer that gets no column is left out, unless its bias changes or it is an
-            expert. Saved values and biases are kept, and counted.
-        dtype: Dtype of the stored factors, from which their bytes follow.
-
-    Raises:
-        ArgumentError: If not exactly one of rank and budget is given, the rank is below 1, or the
-            budget is too small for one column.
-
-    Cost:
-        Two QR factorisations of the factors of each layer; B·A is never formed.
-    """
+    """The adapter that `truncate_adapter` writes, of one in memory."""
     if (rank is None) == (budget is None):
         raise ArgumentError(
             f"{'Both' if rank is not None else 'None'} of rank and budget "
@@ -184,21 +168,27 @@ def truncate_adapter(
     dtype: AdapterDType | None = None,
     force: bool = False,
 ) -> WrittenAdapter:
-    """Write a smaller adapter, cut by `resize_adapter`, to a new folder.
+    """Write the best adapter of a smaller rank or size; the model is not needed.
 
     Args:
         folder: Folder of the adapter.
         out: Folder of the smaller adapter.
         rank: Largest rank of a layer.
-        budget: Bytes of all tensors.
+        budget: Bytes of all tensors of the adapter, spent on the largest σ²/bytes of all layers
+            first. A layer that gets no column is left out, unless its bias changes or it is an
+            expert. Saved values and biases are kept, and counted.
         dtype: Dtype of the stored factors; None keeps that of the adapter.
         force: Whether to overwrite `out`.
 
     Raises:
-        ArgumentError: For the reasons of `resize_adapter`, or if a path is missing or `out` exists.
+        ArgumentError: If not exactly one of rank and budget is given, the rank is below 1, the
+            budget is too small for one column, a path is missing or `out` exists.
         FormatError: If the adapter is damaged.
         MatrixError: If the factors overflow the dtype.
         StorageError: If the system refuses to read or write.
+
+    Cost:
+        Two QR factorisations of the factors of each layer; B·A is never formed.
     """
     source, target = as_path(folder), as_path(out)
     check_output(target, force=force, inputs=[source], is_folder=True)
