@@ -53,7 +53,8 @@ def _options(*records: type) -> Callable[[F], F]:
             elif kind is bool:
                 told |= {"is_flag": True, "default": defaults[name]}
             elif option.least is not None:
-                told |= {"type": click.IntRange(min=option.least), "default": defaults[name]}
+                told |= {"type": click.IntRange(min=option.least), "show_default": True}
+                told["default"] = defaults[name]
             elif option.parse is None:
                 told |= {"type": FILE if kind is Path else kind}
             made.append(click.option(option.flag, name, **told))
