@@ -17,17 +17,17 @@ from typing import Any
 from tiny_models import built, own_class
 
 import eckart
-from eckart.adapters.again import extract_again
 from eckart.adapters.calibrate import calibrate
-from eckart.adapters.choice import LayerRanks
-from eckart.adapters.join import join_folders
+from eckart.adapters.cut_extraction import extract_again
+from eckart.adapters.join_and_truncate import join_adapters, truncate_adapter
 from eckart.adapters.merge import merge_adapters
-from eckart.adapters.truncate import truncate_adapter
+from eckart.adapters.settings import LayerRanks
 from eckart.adapters.verify import verify_adapter
 from eckart.checkpoints import open_checkpoint
-from eckart.checkpoints.running import Running, running_model, unattached
-from eckart.checkpoints.running.forward import answers
-from eckart.checkpoints.safetensors_file import read_header
+from eckart.checkpoints.forward import answers
+from eckart.checkpoints.running import Running, unattached
+from eckart.checkpoints.running_builder import running_model
+from eckart.checkpoints.safetensors_file import open_safetensors
 from eckart.errors import EckartError
 
 FAR = 1e-5
@@ -266,7 +266,7 @@ class Commands:
 
     def join(self) -> bool:
         """Whether two halves of it are accepted like the whole."""
-        join_folders([self._path("adapter")] * 2, [0.5, 0.5], self._path("joined"))
+        join_adapters([self._path("adapter")] * 2, self._path("joined"), weights=[0.5, 0.5])
         return self.verify("joined")
 
     def truncate(self) -> bool:
@@ -304,7 +304,7 @@ class Commands:
         """Whether PEFT finds a place for all of an adapter."""
         folder = self._path(name)
         document = json.loads((folder / "adapter_config.json").read_text())
-        tensors = read_header(folder / "adapter_model.safetensors").tensors
+        tensors = open_safetensors(folder / "adapter_model.safetensors").tensors
         shapes = {name: info.shape for name, info in tensors.items()}
         return self.running is None or not unattached(self.running, document, shapes)
 

@@ -210,6 +210,10 @@ TABLE = {
         of(eckart.merge_adapters, base="b", adapters=["a"], out="o"),
         "base adapters out weights dtype shard_bytes force watch",
     ),
+    "join_adapters": (
+        of(eckart.join_adapters, adapters=["a"], out="o", weights=[1.0]),
+        "adapters out weights rank dtype force",
+    ),
     "truncate_adapter": (
         of(eckart.truncate_adapter, folder="a", out="o", rank=1),
         "folder out rank budget dtype force",

@@ -20,6 +20,8 @@ FUNCTIONS = {
     "extract_adapter": lambda path: eckart.extract_adapter(path, "t", "o", rank=1),
     "merge_adapters": lambda path: eckart.merge_adapters(path, [path], "o"),
     "merge_adapters to": lambda path: eckart.merge_adapters("b", ["a"], path, force=True),
+    "join_adapters": lambda path: eckart.join_adapters([path], "o", weights=[1.0]),
+    "join_adapters to": lambda path: eckart.join_adapters(["a"], path, weights=[1.0], force=True),
     "truncate_adapter": lambda path: eckart.truncate_adapter(path, "o", rank=1),
     "truncate_adapter to": lambda path: eckart.truncate_adapter("a", path, rank=1, force=True),
     "load": eckart.LowRankRecommender.load,

@@ -1,7 +1,8 @@
 from eckart.adapters import Extraction as Extraction
 from eckart.adapters import extract_adapter as extract_adapter
+from eckart.adapters.join_and_truncate import join_adapters as join_adapters
+from eckart.adapters.join_and_truncate import truncate_adapter as truncate_adapter
 from eckart.adapters.merge import merge_adapters as merge_adapters
-from eckart.adapters.truncate import truncate_adapter as truncate_adapter
 from eckart.adapters.verify import verify_adapter as verify_adapter
 from eckart.approximations import BiasedFactors as BiasedFactors
 from eckart.approximations import PosteriorSamples as PosteriorSamples

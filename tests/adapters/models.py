@@ -8,14 +8,14 @@ import copy
 import re
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from eckart import Factors
-from eckart.checkpoints.peft import AdaptedLayer, Adapter, Kind, matrix_shape, with_biases
+from eckart.checkpoints.peft import AdaptedLayer, Adapter, Kind, compare_biases, matrix_shape
 
 SIZES = {
     "vocab_size": 64,
@@ -28,6 +28,17 @@ SIZES = {
 }
 GPT2 = {"vocab_size": 64, "n_embd": 24, "n_layer": 2, "n_head": 4, "n_positions": 32}
 MOE = {"moe_intermediate_size": 16, "num_experts_per_tok": 2}
+
+
+def with_biases(adapter, base, tuned):
+    """The adapter with every bias that differs between two models."""
+    adapted = {layer.module: layer.kind for layer in adapter.layers}
+    biases = compare_biases(adapted, base, tuned, experts=adapter.experts)
+    layers = tuple(
+        replace(layer, bias=biases.changes.get(layer.module, layer.bias))
+        for layer in adapter.layers
+    )
+    return replace(adapter, layers=layers, saved={**adapter.saved, **biases.saved})
 
 
 @dataclass

@@ -7,8 +7,8 @@ import pytest
 
 from adapters.architectures import BOTH, CASES, SIZES, Case
 from eckart.adapters import extract_adapter
-from eckart.adapters.extract import Settings
 from eckart.adapters.merge import merge_adapters
+from eckart.adapters.settings import Settings
 from eckart.adapters.verify import verify_adapter
 from tolerances import LOGITS
 
@@ -264,15 +264,14 @@ def test_one_pass_says_how_far_the_adapter_is_from_the_fine_tune(tmp_path):
 
 
 def test_the_check_can_be_left_out():
-    from eckart.adapters.choice import LayerRanks
-    from eckart.adapters.coverage import Patterns
+    from eckart.adapters.settings import LayerRanks, Patterns
 
     settings = Settings(ranks=LayerRanks(rank=1), patterns=Patterns(), check=False)
     assert settings.to_dict()["check"] is False
 
 
 def test_adapters_with_values_in_place_are_joined_cut_and_read_as_they_were(tmp_path):
-    from eckart.adapters.truncate import truncate_adapter
+    from eckart.adapters.join_and_truncate import truncate_adapter
     from eckart.checkpoints.peft import read_adapter
 
     case = CASES["T5, shared"]

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from adapters.foreign import Q, adapter, calls, edited, refusal, rewritten
 from adapters.pairs import extracted, save, saved_pair, weights
 from adapters.samples import layer
-from adapters.test_foreign import Q, adapter, calls, edited, refusal, rewritten
 from eckart.adapters import extract_adapter
 from eckart.adapters.documents import is_report
+from eckart.adapters.join_and_truncate import truncate_adapter
 from eckart.adapters.merge import merge_adapters
-from eckart.adapters.truncate import truncate_adapter
 from eckart.checkpoints.peft import Adapter, read_adapter, write_adapter
 from eckart.cli.main import main
 

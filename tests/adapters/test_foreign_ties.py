@@ -7,9 +7,8 @@ import pytest
 from adapters.loading import difference, load
 from adapters.models import llama
 from adapters.test_merge_peft import loaded, saved
-from eckart.adapters.join import join_folders
+from eckart.adapters.join_and_truncate import join_adapters, truncate_adapter
 from eckart.adapters.merge import merge_adapters
-from eckart.adapters.truncate import truncate_adapter
 from tolerances import LOGITS
 
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
@@ -66,7 +65,7 @@ def test_the_merged_model_answers_as_the_adapter_that_peft_loads(name, tmp_path)
     merge_adapters(base, [folder], tmp_path / "merged")
     assert difference(logits(loaded(plain, tmp_path / "merged")), wanted) < LOGITS
     truncate_adapter(folder, tmp_path / "same", rank=64)
-    join_folders([folder, folder], [0.5, 0.5], tmp_path / "joined")
+    join_adapters([folder, folder], tmp_path / "joined", weights=[0.5, 0.5])
     for other in ("same", "joined"):
         again = load(loaded(plain, base), tmp_path / other)
         assert difference(logits(again.model), wanted) < LOGITS

@@ -11,7 +11,7 @@ import pytest
 from adapters.pairs import save, weights
 from adapters.samples import experts, layer
 from checkpoints import same
-from eckart.adapters.join import join_adapters
+from eckart.adapters.join_and_truncate import combine
 from eckart.adapters.merge import merge_adapters
 from eckart.checkpoints import open_checkpoint
 from eckart.checkpoints.peft import Adapter, Kind, read_adapter, write_adapter
@@ -70,7 +70,7 @@ def test_adapted_weights_are_the_sum_and_the_others_the_same_bits(base, one, tmp
 def test_several_adapters_add_as_their_join_does(base, one, other, tmp_path):
     write_adapter(one, replace(read_adapter(one), saved={}))
     merge_adapters(base, [one, other], tmp_path / "out", weights=[0.5, -2.0])
-    joined = join_adapters([read_adapter(one), read_adapter(other)], [0.5, -2.0])
+    joined = combine([read_adapter(one), read_adapter(other)], [0.5, -2.0])
     write_adapter(tmp_path / "joined", joined)
     merge_adapters(base, [tmp_path / "joined"], tmp_path / "again")
     found, again, W = read(tmp_path / "out"), read(tmp_path / "again"), weights()

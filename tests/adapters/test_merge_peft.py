@@ -11,7 +11,7 @@ from adapters.loading import difference, load, merged
 from adapters.models import PAIRS
 from adapters.test_reading_peft import saved_by_peft
 from adapters.test_traps import layers_of
-from eckart.adapters.join import join_folders
+from eckart.adapters.join_and_truncate import join_adapters
 from eckart.adapters.merge import merge_adapters
 from eckart.adapters.verify import verify_adapter
 from eckart.checkpoints.peft import Kind, pad_experts, read_adapter, write_adapter
@@ -109,7 +109,7 @@ def test_joined_adapters_are_those_that_peft_weights(way, rank, tmp_path):
     theirs.load_adapter(tmp_path / "b", adapter_name="b")
     theirs.add_weighted_adapter(["default", "b"], [0.7, -0.3], "both", way, svd_rank=rank)
     folders = [tmp_path / name for name in names]
-    result = join_folders(folders, [0.7, -0.3], tmp_path / "joined", rank=rank)
+    result = join_adapters(folders, tmp_path / "joined", weights=[0.7, -0.3], rank=rank)
     modules = layers_of(theirs)
     joined = read_adapter(tmp_path / "joined")
     assert {layer.module for layer in joined.layers} == modules.keys()

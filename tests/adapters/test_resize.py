@@ -8,7 +8,7 @@ import pytest
 import market
 from adapters.samples import experts, layer, mixed
 from eckart import Factors
-from eckart.adapters.truncate import resize_adapter
+from eckart.adapters.join_and_truncate import resize_adapter
 from eckart.checkpoints.peft import Adapter, adapter_bytes, write_adapter
 from eckart.errors import ArgumentError
 from tolerances import rounding

@@ -8,7 +8,8 @@ from adapters.architectures import CASES
 from eckart.adapters import placement
 from eckart.adapters.placement import Placement, Way
 from eckart.checkpoints import open_checkpoint
-from eckart.checkpoints.running import model, running_model
+from eckart.checkpoints.running import is_table
+from eckart.checkpoints.running_builder import running_model
 
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
 pytest.importorskip("peft")
@@ -39,9 +40,9 @@ def test_by_rules_no_layer_is_factored_that_cannot_be(name, tmp_path, monkeypatc
     """Rules may save whole what could be factored; never the other way round."""
     known, guessed = placements(name, tmp_path, monkeypatch)
     for tensor, shape in guessed.shapes.items():
-        mine = guessed.place(tensor, shape)
+        mine = guessed.treat(tensor, shape)
         if mine.way is Way.FACTORS:
-            theirs = known.place(tensor, shape)
+            theirs = known.treat(tensor, shape)
             assert (theirs.way, theirs.kind) == (mine.way, mine.kind), tensor
 
 
@@ -72,9 +73,9 @@ def test_no_config_is_an_error(config):
 
 
 def test_the_embeddings_of_albert_are_told_from_its_projection():
-    assert model.is_table("albert.embeddings.word_embeddings")
-    assert not model.is_table("albert.encoder.embedding_hidden_mapping_in")
-    assert model.is_table("transformer.tokens_embed")
+    assert is_table("albert.embeddings.word_embeddings")
+    assert not is_table("albert.encoder.embedding_hidden_mapping_in")
+    assert is_table("transformer.tokens_embed")
 
 
 def test_what_the_class_above_reads_or_a_function_is_handed_has_no_factors():
@@ -82,7 +83,7 @@ def test_what_the_class_above_reads_or_a_function_is_handed_has_no_factors():
 
     from torch import nn
 
-    from eckart.checkpoints.running.building import modules_of
+    from eckart.checkpoints.running_builder import modules_of
 
     class Above(nn.Module):
         def __init__(self):
@@ -109,7 +110,7 @@ def test_what_a_module_of_pytorch_reads_has_no_factors():
 
     from torch import nn
 
-    from eckart.checkpoints.running.building import modules_of
+    from eckart.checkpoints.running_builder import modules_of
 
     class Own(nn.Module):
         def __init__(self):
@@ -127,7 +128,7 @@ def test_a_layer_that_only_setting_up_reads_has_factors():
     import torch
     import transformers
 
-    from eckart.checkpoints.running.building import modules_of
+    from eckart.checkpoints.running_builder import modules_of
 
     with torch.device("meta"):
         network = transformers.UnivNetModel(transformers.UnivNetConfig())

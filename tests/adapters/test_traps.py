@@ -9,7 +9,7 @@ from adapters.loading import difference, load, merged
 from adapters.models import full_rank, gpt2_with_head, llama, qwen2_attention, tied, tune
 
 from adapters.models import Pair, plain_llama  # isort: skip
-from eckart.checkpoints.peft import Adapter, Kind, stored_factors, write_adapter
+from eckart.checkpoints.peft import Adapter, Kind, round_factors, write_adapter
 from tolerances import LOGITS, close, rounding
 
 pytestmark = pytest.mark.torch
@@ -110,7 +110,7 @@ def test_the_rounded_factors_are_those_that_peft_uses(dtype, tmp_path):
     write_adapter(tmp_path / "adapter", adapter, dtype)
     found = layers_of(load(pair.base, tmp_path / "adapter").model)
     for layer in adapter.layers:
-        W = stored_factors(layer, dtype).dense()
+        W = round_factors(layer, dtype).dense()
         used = found[layer.module].get_delta_weight("default").detach().numpy()
         assert close(used, W, rounding(W))
 

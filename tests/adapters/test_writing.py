@@ -14,10 +14,10 @@ from eckart.checkpoints.peft import (
     Adapter,
     Kind,
     adapter_bytes,
-    changed_biases,
+    compare_biases,
     pad_experts,
     read_adapter,
-    stored_factors,
+    round_factors,
     uniform_groups,
     write_adapter,
 )
@@ -45,7 +45,7 @@ def test_an_adapter_is_read_back_as_its_rounded_factors(dtype, tmp_path):
     expected = {one.module: one for one in adapter.layers}
     assert {one.module for one in again.layers} == set(expected)
     for one in again.layers:
-        wanted = stored_factors(expected[one.module], dtype)
+        wanted = round_factors(expected[one.module], dtype)
         np.testing.assert_array_equal(one.factors.B, wanted.B)
         np.testing.assert_array_equal(one.factors.A, wanted.A)
         assert (one.kind, one.shape) == (expected[one.module].kind, expected[one.module].shape)
@@ -177,7 +177,7 @@ def test_what_float16_cannot_hold_is_refused(tmp_path):
             write_adapter(tmp_path, Adapter(layers=[scaled(factor)]), "float16")
         assert error.value.code == "out-of-range"
         assert list(tmp_path.iterdir()) == []
-        assert stored_factors(scaled(factor), "bfloat16").rank == 2
+        assert round_factors(scaled(factor), "bfloat16").rank == 2
 
 
 def test_a_small_tail_is_no_reason_to_refuse_float16():
@@ -187,7 +187,7 @@ def test_a_small_tail_is_no_reason_to_refuse_float16():
     graded = replace(one, factors=Factors(U[:, :5] * S, Vt[:5]))
     W = graded.factors.dense()
     half = rounding(W, dtype=np.float16)
-    assert close(stored_factors(graded, "float16").dense(), W, half)
+    assert close(round_factors(graded, "float16").dense(), W, half)
 
 
 @pytest.mark.parametrize(
@@ -319,18 +319,18 @@ def test_biases_are_changes_only_where_every_layer_can_have_one():
     base = {"q.bias": np.zeros(2), "k.bias": np.zeros(2), "norm.bias": np.zeros(2)}
     tuned = {**base, "q.bias": np.ones(2), "norm.bias": np.ones(2)}
     linear = dict.fromkeys("qk", Kind.LINEAR)
-    biases = changed_biases(linear, base, tuned)
+    biases = compare_biases(linear, base, tuned)
     np.testing.assert_array_equal(biases.changes["q"], [1, 1])
     np.testing.assert_array_equal(biases.changes["k"], [0, 0])
     assert set(biases.saved) == {"norm.bias"}
     for adapted, experts_too in (({**linear, "o": Kind.LINEAR}, False), (linear, True),
                                  ({**linear, "e": Kind.EMBEDDING}, False)):  # fmt: skip
-        biases = changed_biases(adapted, base, tuned, experts=experts_too)
+        biases = compare_biases(adapted, base, tuned, experts=experts_too)
         assert biases.changes == {}
         assert set(biases.saved) == {"q.bias", "norm.bias"}
 
 
 def test_biases_that_did_not_change_are_left_alone():
     base = {"q.bias": np.zeros(2)}
-    biases = changed_biases({"q": Kind.LINEAR}, base, dict(base))
+    biases = compare_biases({"q": Kind.LINEAR}, base, dict(base))
     assert biases.changes == biases.saved == {}

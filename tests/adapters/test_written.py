@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from adapters.samples import experts, layer, mixed
-from eckart.adapters.join import join_folders
-from eckart.adapters.truncate import truncate_adapter
+from eckart.adapters.join_and_truncate import join_adapters, truncate_adapter
 from eckart.checkpoints.peft import Adapter, factor_dtype, read_adapter, write_adapter
 from eckart.errors import ArgumentError
 from tolerances import MEASURED, agree, close, rounding
@@ -24,7 +23,7 @@ def test_the_dtype_of_the_factors_is_kept(dtype, tmp_path):
     write_adapter(tmp_path / "a", Adapter(layers=[layer(rank=3)]), dtype)
     assert factor_dtype(tmp_path / "a") == dtype
     truncate_adapter(tmp_path / "a", tmp_path / "b", rank=2)
-    join_folders([tmp_path / "a", tmp_path / "a"], [0.5, 0.5], tmp_path / "c")
+    join_adapters([tmp_path / "a", tmp_path / "a"], tmp_path / "c", weights=[0.5, 0.5])
     assert factor_dtype(tmp_path / "b") == factor_dtype(tmp_path / "c") == dtype
     truncate_adapter(tmp_path / "a", tmp_path / "d", rank=2, dtype="float32")
     assert factor_dtype(tmp_path / "d") == "float32"
@@ -33,7 +32,7 @@ def test_the_dtype_of_the_factors_is_kept(dtype, tmp_path):
 def test_different_dtypes_are_joined_in_float32(tmp_path):
     for dtype in DTYPES[1:]:
         write_adapter(tmp_path / dtype, Adapter(layers=[layer()]), dtype)
-    join_folders([tmp_path / dtype for dtype in DTYPES[1:]], [1.0, 1.0], tmp_path / "out")
+    join_adapters([tmp_path / dtype for dtype in DTYPES[1:]], tmp_path / "out", weights=[1.0, 1.0])
     assert factor_dtype(tmp_path / "out") == "float32"
 
 
@@ -54,7 +53,7 @@ def test_what_was_lost_is_what_dense_algebra_finds(tmp_path):
 def test_the_rest_of_an_adapter_is_kept(tmp_path):
     write_adapter(tmp_path / "a", mixed(), base_modules=["tower.model.layers.1.fc"])
     truncate_adapter(tmp_path / "a", tmp_path / "b", rank=2)
-    join_folders([tmp_path / "b"], [1.0], tmp_path / "c")
+    join_adapters([tmp_path / "b"], tmp_path / "c", weights=[1.0])
     wanted = {**settings(tmp_path / "a"), "r": 2, "lora_alpha": 2}
     wanted |= {"rank_pattern": {}, "alpha_pattern": {}}
     assert wanted["exclude_modules"] == ["tower.model.layers.1.fc"]
@@ -101,7 +100,7 @@ def test_an_input_is_not_overwritten_by_the_output(tmp_path):
     write_adapter(tmp_path / "a", Adapter(layers=[layer()]))
     for make in (
         lambda: truncate_adapter(tmp_path / "a", tmp_path / "a", rank=1, force=True),
-        lambda: join_folders([tmp_path / "a"], [1.0], tmp_path, force=True),
+        lambda: join_adapters([tmp_path / "a"], tmp_path, weights=[1.0], force=True),
     ):
         with pytest.raises(ArgumentError) as error:
             make()

@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 from adapters.checkpoints import LAYERS, pair, tensors, write
 from eckart import checkpoints
 from eckart.adapters import extract_adapter
-from eckart.adapters.survey import LayerRunner
+from eckart.adapters.layer_runner import LayerRunner
 from eckart.checkpoints.peft import read_adapter
 from eckart.errors import StorageError
 from eckart.files.outputs import MARKER

@@ -14,9 +14,9 @@ import numpy as np
 
 from adapters.pairs import saved_pair
 from eckart.adapters import extract_adapter
-from eckart.adapters.again import extract_again
-from eckart.adapters.choice import LayerRanks
-from eckart.adapters.second_moments import Calibration
+from eckart.adapters.calibrate import Calibration
+from eckart.adapters.cut_extraction import extract_again
+from eckart.adapters.settings import LayerRanks
 from eckart.checkpoints import open_checkpoint, quantisation
 from eckart.checkpoints.peft import factor_dtype, read_adapter
 from eckart.cli.main import main

@@ -12,8 +12,8 @@ import pytest
 
 from adapters.pairs import saved_pair
 from eckart.adapters import extract_adapter
+from eckart.adapters.join_and_truncate import truncate_adapter
 from eckart.adapters.merge import merge_adapters
-from eckart.adapters.truncate import truncate_adapter
 from eckart.checkpoints import open_checkpoint
 from eckart.checkpoints.peft import read_adapter
 from eckart.cli.main import main

@@ -11,8 +11,8 @@ import pytest
 
 from adapters.pairs import saved_pair
 from eckart.adapters import extract_adapter
+from eckart.adapters.join_and_truncate import truncate_adapter
 from eckart.adapters.merge import merge_adapters
-from eckart.adapters.truncate import truncate_adapter
 from eckart.errors import ArgumentError, StorageError
 from eckart.factors import Factors
 from eckart.files import beside, check_output, read_factors, whole_file, write_factors, writing

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from eckart.adapters.sources import match_names
+from eckart.adapters.tensor_pairs import match_names
 
 LLAMA = {
     "model.embed_tokens.weight": (64, 16),

@@ -6,14 +6,14 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from eckart.adapters.sources import BLOCK, is_unchanged
+from eckart.adapters.model_pair import COMPARED_ENTRIES, is_unchanged
 
 FLOATS = [np.float16, ml_dtypes.bfloat16, np.float32, np.float64]
 EVERY_HALF = np.arange(2**16, dtype=np.uint16)
 
 
 @pytest.mark.parametrize("dtype", [*FLOATS, np.int64, np.uint8, np.bool_])
-@pytest.mark.parametrize("shape", [(), (0,), (3, 0), (7,), (40, 30), (2 * BLOCK + 3,)])
+@pytest.mark.parametrize("shape", [(), (0,), (3, 0), (7,), (40, 30), (2 * COMPARED_ENTRIES + 3,)])
 def test_one_entry_makes_a_difference(dtype, shape):
     W = np.zeros(shape, dtype)
     assert is_unchanged(W, W.copy())
@@ -63,5 +63,5 @@ def test_no_large_temporary_is_made():
     other = W.astype(np.float16)
     tracemalloc.start()
     assert is_unchanged(W, other)
-    assert tracemalloc.get_traced_memory()[1] < 16 * BLOCK
+    assert tracemalloc.get_traced_memory()[1] < 16 * COMPARED_ENTRIES
     tracemalloc.stop()

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final, final
 
+from eckart.adapters.model_pair import HEAD
 from eckart.adapters.placement import Placement
-from eckart.adapters.sources import HEAD, Shapes, match_names
+from eckart.adapters.tensor_pairs import Shapes, match_names
 from eckart.arrays import FLOAT32, Array, rounding
 from eckart.checkpoints.peft import AdaptedLayer, Adapter, Kind
-from eckart.checkpoints.peft.adapter import BIAS, WEIGHT, Tensor, split_parameter
-from eckart.checkpoints.peft.experts import live_name
-from eckart.checkpoints.running.model import CONV1D, kind_of
+from eckart.checkpoints.peft.adapter import BIAS, WEIGHT, Tensor, live_name, split_parameter
+from eckart.checkpoints.running import CONV1D, kind_of
 from eckart.errors import MatrixError
 from eckart.factors import Factors
 from eckart.objectives import distance
@@ -48,17 +48,12 @@ class Alignment:
     prefix: str | None
 
 
-def place(adapter: Adapter, shapes: Shapes, placement: Placement) -> Alignment:
+def align(adapter: Adapter, shapes: Shapes, placement: Placement) -> Alignment:
     """Find the tensor that each part of an adapter changes.
 
     An adapter does not tell whether a weight is stored as (outputs, inputs) or as (inputs,
     outputs). The shape of the tensor in the model tells; for a square weight the type of the model
     does; where that is unknown, the setting that the adapter has for all its layers decides.
-
-    Args:
-        adapter: Adapter of any base that has these tensors.
-        shapes: Shapes of the tensors of the model by their stored names.
-        placement: Names of these tensors in the running model.
     """
     names, prefix = _names(adapter, shapes, placement)
     model_type = str(placement.config.get("model_type", ""))
@@ -131,45 +126,29 @@ def _once_each(adapter: Adapter, placement: Placement) -> dict[str, AdaptedLayer
     for group in placement.ties:
         shared = [name for name in group if name in weights]
         for other in shared[1:]:
-            if _are_one(weights[shared[0]].factors, weights[other].factors):
+            change, copy = weights[shared[0]].factors, weights[other].factors
+            # equal up to rounding, whichever factor is scaled; read in float32 from any dtype
+            noise = rounding(change.shape, FLOAT32) * math.sqrt(change.squared_norm())
+            if change.shape == copy.shape and distance(change, copy) <= noise:
                 del weights[other]
     return weights
-
-
-def _are_one(change: Factors, other: Factors) -> bool:
-    """Whether two changes of a table are equal up to rounding, whichever factor is scaled."""
-    if change.shape != other.shape:
-        return False
-    size = math.sqrt(change.squared_norm())
-    # the factors were read in float32, whatever the dtype of the file
-    return distance(change, other) <= rounding(change.shape, FLOAT32) * size
 
 
 def _oriented(layer: AdaptedLayer, shape: tuple[int, ...], model_type: str) -> AdaptedLayer | None:
     """The layer with its factors oriented as the weight is stored; None where none fits."""
     found = layer
     if layer.kind in STRAIGHT and len(shape) == 2:
-        wanted = layer.kind
+        wanted, other = layer.kind, STRAIGHT[layer.kind is Kind.LINEAR]
         if shape[0] != shape[1]:
-            wanted = layer.kind if layer.shape == shape else _other(layer.kind)
+            wanted = layer.kind if layer.shape == shape else other
         # a square weight fits both ways, so its shape cannot tell: the kind of module does
         elif model_type or layer.module.rpartition(".")[2] not in CONV1D:
             wanted = kind_of(layer.module, shape, model_type)
             wanted = wanted if wanted in STRAIGHT else Kind.LINEAR
-        found = layer if layer.kind is wanted else _turned(layer)
+        if layer.kind is not wanted:
+            factors = Factors(layer.factors.A.T, layer.factors.B.T)
+            found = replace(layer, kind=other, factors=factors, shape=layer.shape[::-1])
     return found if found.shape == shape else None
-
-
-def _turned(layer: AdaptedLayer) -> AdaptedLayer:
-    """The layer with transposed factors, for a weight that is stored the other way round."""
-    B, A = layer.factors.B, layer.factors.A
-    return replace(
-        layer, kind=_other(layer.kind), factors=Factors(A.T, B.T), shape=layer.shape[::-1]
-    )
-
-
-def _other(kind: Kind) -> Kind:
-    return Kind.LINEAR if kind is Kind.TRANSPOSED else Kind.TRANSPOSED
 
 
 def _misfit(name: str, shape: tuple[int, ...], wanted: tuple[int, ...]) -> str:
@@ -186,10 +165,10 @@ def own_table(placement: Placement) -> str:
     return placement.base.get(live, "")
 
 
-def changes_alone(adapter: Adapter, placing: Alignment, table: str) -> bool:
+def changes_alone(adapter: Adapter, alignment: Alignment, table: str) -> bool:
     """Whether PEFT would change the input table while the head keeps the values of the base."""
-    changed = table in placing.saved or table in placing.layers
-    return changed and HEAD not in placing.unplaced and not _is_shared(adapter, table)
+    changed = table in alignment.saved or table in alignment.layers
+    return changed and HEAD not in alignment.unplaced and not _is_shared(adapter, table)
 
 
 def _is_shared(adapter: Adapter, *names: str) -> bool:
@@ -200,23 +179,20 @@ def _is_shared(adapter: Adapter, *names: str) -> bool:
 
 
 def check_ties(
-    adapter: Adapter, placing: Alignment, placement: Placement, table: str, shapes: Shapes
+    adapter: Adapter, alignment: Alignment, placement: Placement, table: str, shapes: Shapes
 ) -> None:
     """Refuse an adapter that changes only some uses of a table that the model shares.
 
     A merged model stores such a table once, so its uses cannot differ.
-
-    Raises:
-        MatrixError: If an adapter changes one use of a shared table and not the others.
     """
     for group in placement.ties:
         stored = placement.base.get(group[0], "")
-        changed = [name for name in group if name in placing.unplaced or name in placing.apart]
-        if stored in placing.layers or stored in placing.saved:
+        changed = [name for name in group if name in alignment.unplaced or name in alignment.apart]
+        if stored in alignment.layers or stored in alignment.saved:
             changed.append(group[0])
         some = 0 < len(changed) < len(group) and len(shapes.get(stored, ())) > 1
         # a saved head is no conflict: the merged model gives it a tensor of its own
-        is_head = changed == [HEAD] and HEAD in placing.unplaced
+        is_head = changed == [HEAD] and HEAD in alignment.unplaced
         if some and stored != table and not is_head and not _is_shared(adapter, *group):
             uses = " and ".join(split_parameter(name)[0] for name in group)
             raise MatrixError(

@@ -1,19 +1,24 @@
-"""One byte budget for all layers of an adapter: choosing the ranks and cutting the layers."""
+"""The bytes of an adapter: one budget for all layers, and an estimate of disk, memory and time."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from os import PathLike
 from typing import Final, final
 
 import numpy as np
 
-from eckart.adapters.choice import LayerRanks
-from eckart.adapters.coverage import TensorPair
+from eckart.adapters.layer_runner import LayerRunner
+from eckart.adapters.model_pair import open_pair
 from eckart.adapters.placement import Way
-from eckart.adapters.survey import FINAL, LayerRunner, TensorRecord
-from eckart.arrays import FLOAT64, Array
+from eckart.adapters.result import TensorRecord
+from eckart.adapters.settings import Document, LayerRanks, Settings
+from eckart.adapters.tensor_pairs import TensorPair, cover
+from eckart.arrays import FLOAT32, FLOAT64, Array
 from eckart.checkpoints import Checkpoint
 from eckart.checkpoints.peft import AdapterDType, adapter_bytes, matrix_shape, uniform_groups
 from eckart.errors import ArgumentError
+from eckart.factorization import FAST_SIDE
 from eckart.progress import Report
 from eckart.ranks.allocation import allocate
 
@@ -40,7 +45,7 @@ class LayerDemand:
 
 
 def share_out(
-    claims: Iterable[LayerDemand],
+    demands: Iterable[LayerDemand],
     budget: int,
     dtype: AdapterDType,
     *,
@@ -52,29 +57,22 @@ def share_out(
     Experts that PEFT stacks get one rank: their gains add, and so do their bytes. Layers with a
     fixed rank are paid for first.
 
-    Args:
-        claims: The demand of each layer.
-        budget: Number of bytes that all factors may take together.
-        dtype: Dtype of the stored factors.
-        multiple: Number of which every rank is a multiple, unless it is the full rank.
-        most: Largest rank of a layer; None sets no limit.
-
     Raises:
         ArgumentError: If the budget is too small for the fixed and the least ranks, or for one
             column of any layer.
 
     Example:
-        >>> claims = [LayerDemand(module=name, shape=(4, 4), gains=np.array(gains))
+        >>> demands = [LayerDemand(module=name, shape=(4, 4), gains=np.array(gains))
         ...           for name, gains in (("q", [9.0, 1.0]), ("v", [4.0, 4.0]))]
-        >>> share_out(claims, 3 * 4 * 8, "float32")
+        >>> share_out(demands, 3 * 4 * 8, "float32")
         {'q': 1, 'v': 2}
     """
-    known = {claim.module: claim for claim in claims}
+    known = {demand.module: demand for demand in demands}
     ranks = {
         # no matrix has a higher rank than its rows or columns
-        module: min(claim.fixed, *matrix_shape(claim.shape))
-        for module, claim in known.items()
-        if claim.fixed is not None
+        module: min(demand.fixed, *matrix_shape(demand.shape))
+        for module, demand in known.items()
+        if demand.fixed is not None
     }
     paid = sum(adapter_bytes(known[module].shape, rank, dtype) for module, rank in ranks.items())
     if paid > budget:
@@ -83,7 +81,11 @@ def share_out(
             hint=f"Give a budget of at least {paid} bytes.",
             code="budget-too-small",
         )
-    groups = _groups({module: claim for module, claim in known.items() if module not in ranks})
+    open_ones = {module: one for module, one in known.items() if module not in ranks}
+    experts = uniform_groups(open_ones)
+    stacked = {module for group in experts for module in group}
+    groups = [[one] for module, one in open_ones.items() if module not in stacked]
+    groups += [[open_ones[module] for module in group] for group in experts]
     chosen = allocate(
         # `allocate` takes singular values, whose squares are the gains
         [np.sqrt(_summed(group)) for group in groups],
@@ -96,20 +98,13 @@ def share_out(
     for group, rank in zip(groups, chosen, strict=True):
         ranks |= {one.module: min(rank, *matrix_shape(one.shape)) for one in group}
     if known and not any(ranks.values()):
-        cheapest = min(adapter_bytes(claim.shape, multiple, dtype) for claim in known.values())
+        cheapest = min(adapter_bytes(demand.shape, multiple, dtype) for demand in known.values())
         raise ArgumentError(
             f"A budget of {budget} bytes for the factors does not reach for one column of any.",
             hint=f"Give at least {cheapest - budget} bytes more.",
             code="budget-too-small",
         )
     return ranks
-
-
-def _groups(claims: Mapping[str, LayerDemand]) -> list[list[LayerDemand]]:
-    experts = uniform_groups(claims)
-    stacked = {module for group in experts for module in group}
-    alone = [[claim] for module, claim in claims.items() if module not in stacked]
-    return [*alone, *([claims[module] for module in group] for group in experts)]
 
 
 def _summed(group: list[LayerDemand]) -> Array:
@@ -119,6 +114,8 @@ def _summed(group: list[LayerDemand]) -> Array:
     return total
 
 
+FINAL_STAGE: Final = "final"
+"""Stage of the factors at the ranks that a budget gives."""
 ROOM: Final = 4
 """Columns factored at first, as a multiple of the uniform rank that the budget would buy."""
 FEWEST: Final = 16
@@ -128,7 +125,10 @@ ROUNDS: Final = 6
 
 
 def budget_bytes(ranks: LayerRanks, pairs: Iterable[TensorPair], tuned: Checkpoint) -> int:
-    """The bytes that all factors may take; a ratio is a share of the weights that become them."""
+    """The bytes that all factors may take; a ratio is a share of the weights that become them.
+
+    They are 0 for a rule that looks at one layer at a time.
+    """
     if ranks.budget is not None:
         return ranks.budget
     stored = sum(
@@ -139,10 +139,11 @@ def budget_bytes(ranks: LayerRanks, pairs: Iterable[TensorPair], tuned: Checkpoi
     return int((ranks.ratio or 0.0) * stored)
 
 
-def first_columns(
-    ranks: LayerRanks, pairs: Sequence[TensorPair], budget: int, dtype: AdapterDType
-) -> dict[str, int]:
-    """The rank, by module, that each layer is factored with before the budget is shared."""
+def first_columns(settings: Settings, pairs: Sequence[TensorPair], budget: int) -> dict[str, int]:
+    """The rank, by module, that each layer is factored with before a budget is shared."""
+    ranks, dtype = settings.ranks, settings.dtype
+    if not ranks.is_shared:
+        return {}
     layers = [pair for pair in pairs if pair.way is Way.FACTORS]
     # the rank of all layers if each got the same one
     uniform = budget // max(1, sum(adapter_bytes(pair.shape, 1, dtype) for pair in layers))
@@ -156,8 +157,8 @@ def first_columns(
     return caps
 
 
-def shared(
-    survey: LayerRunner, findings: Sequence[TensorRecord], budget: int, report: Report
+def share_budget(
+    runner: LayerRunner, records: Sequence[TensorRecord], budget: int, report: Report
 ) -> list[TensorRecord]:
     """The records with every layer at its share of the budget.
 
@@ -165,24 +166,24 @@ def shared(
     again with twice as many, until no share reaches its limit. Each round depends only on the
     results of earlier rounds, so that a resumed job comes to the same ranks.
     """
-    known, shares = list(findings), dict[int, int]()
+    known, shares, ranks = list(records), dict[int, int](), runner.settings.ranks
     for number in range(ROUNDS):
-        shares = _shares(survey, known, budget)
+        shares = _shares(runner, known, budget)
         wider = {
-            one.number: _twice(one, survey.ranks)
+            one.number: columns
             for one in known
-            if one.number in shares and _is_short(one, shares[one.number], survey.ranks)
+            if one.number in shares and (columns := _more_columns(one, shares[one.number], ranks))
         }
         if not wider:
             break
         # each round has its own stage, so that a resumed job finds the files of all rounds
-        known = _at(survey, known, wider, f"round-{number + 1}", report)
-    return _at(survey, known, shares, FINAL, report)
+        known = _at(runner, known, wider, f"round-{number + 1}", report)
+    return _at(runner, known, shares, FINAL_STAGE, report)
 
 
 def _at(
-    survey: LayerRunner,
-    findings: Sequence[TensorRecord],
+    runner: LayerRunner,
+    records: Sequence[TensorRecord],
     ranks: dict[int, int],
     stage: str,
     report: Report,
@@ -190,24 +191,26 @@ def _at(
     """The records with some layers at other ranks, for which the tensors are read again."""
     changing = [
         one
-        for one in findings
+        for one in records
         if one.figures and ranks.get(one.number, one.figures.rank) != one.figures.rank
     ]
-    done = {one.number: survey.at_stage(one, stage, ranks[one.number]) for one in changing}
+    done = {one.number: runner.at_stage(one, stage, ranks[one.number]) for one in changing}
     missing = [one for one in changing if done[one.number] is None]
-    for one in survey.resized(missing, ranks, stage):
+    for one in runner.resize(missing, ranks, stage):
         done[one.number] = one
         report(0, said=one.pair.name)  # its entries were counted when it was read first
-    return [done.get(one.number) or one for one in findings]
+    return [done.get(one.number) or one for one in records]
 
 
-def _shares(survey: LayerRunner, findings: Sequence[TensorRecord], budget: int) -> dict[int, int]:
+def _shares(runner: LayerRunner, records: Sequence[TensorRecord], budget: int) -> dict[int, int]:
     """The rank of each changed layer by its number; stacked experts pay for unchanged ones."""
-    ranks = survey.ranks
-    typical = survey.calibration.typical() if survey.calibration else 1.0
-    layers = [one for one in findings if one.pair.way is Way.FACTORS]
-    stacked = {module for group in uniform_groups(_modules(layers)) for module in group}
-    claims = [
+    ranks = runner.settings.ranks
+    typical = runner.calibration.typical() if runner.calibration else 1.0
+    layers = [one for one in records if one.pair.way is Way.FACTORS]
+    stacked = {
+        module for group in uniform_groups(one.pair.module for one in layers) for module in group
+    }
+    demands = [
         LayerDemand(
             module=one.pair.module,
             shape=one.pair.shape,
@@ -218,20 +221,18 @@ def _shares(survey: LayerRunner, findings: Sequence[TensorRecord], budget: int) 
         for one in layers
         if one.figures is not None or one.pair.module in stacked
     ]
-    shares = share_out(claims, budget, survey.dtype, multiple=ranks.multiple, most=ranks.most)
+    shares = share_out(
+        demands, budget, runner.settings.dtype, multiple=ranks.multiple, most=ranks.most
+    )
     return {one.number: shares[one.pair.module] for one in layers if one.figures is not None}
 
 
-def _modules(layers: Iterable[TensorRecord]) -> list[str]:
-    return [one.pair.module for one in layers]
-
-
-def _gains(finding: TensorRecord, ranks: LayerRanks, typical: float) -> Array:
+def _gains(record: TensorRecord, ranks: LayerRanks, typical: float) -> Array:
     """The gain of each column of a layer; a layer without moments gets typical inputs.
 
     Weighted and plain errors have other units; the typical mean square makes them comparable.
     """
-    figures = finding.figures
+    figures = record.figures
     if figures is None:
         return np.zeros(0)
     scale = typical if figures.weighted_error is None else 1.0
@@ -241,18 +242,124 @@ def _gains(finding: TensorRecord, ranks: LayerRanks, typical: float) -> Array:
     return scale * np.square(np.array(figures.spectrum.leading))
 
 
-def _is_short(finding: TensorRecord, share: int, ranks: LayerRanks) -> bool:
-    """Whether the share of a layer is all its known singular values although it has more."""
-    figures = finding.figures
+def _more_columns(record: TensorRecord, share: int, ranks: LayerRanks) -> int:
+    """Twice the columns of a layer whose share is all that are known of more; else 0."""
+    figures = record.figures
     if figures is None or figures.spectrum.is_whole:
-        return False
+        return 0
     known = len(figures.spectrum.leading)
-    return share >= known and known < min(
-        *matrix_shape(finding.pair.shape), ranks.most or share + 1
+    most = min(*matrix_shape(record.pair.shape), ranks.most or 2 * known)
+    # by doubling, ROUNDS rounds reach 2^ROUNDS times the first rank
+    return min(2 * known, most) if share >= known and known < most else 0
+
+
+GUESSED_RANK: Final = 64
+"""Rank assumed for a layer whose rank depends on its singular values."""
+PRODUCTS_PER_LAYER: Final = 22
+"""Products of the change with a block of max(32, rank/2) columns: those of the subspace, of its
+certificate and of the error."""
+SVD_CUBES: Final = 30
+"""Operations of a full singular value decomposition of an n × n matrix, in units of n³."""
+SPEED_TEST_ROWS: Final = 1024
+"""Rows and columns of the matrices whose product measures the speed of the machine."""
+MEGABYTE: Final = 2**20
+READ_BYTES_PER_SECOND: Final = 1e9
+"""Assumed speed, in bytes a second, of reading a file that is not in memory yet."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourceEstimate:
+    """The resources that an extraction would take.
+
+    Fields:
+        layers: Number of layers that would become factors if all of them have changed.
+        read_bytes: Bytes of both checkpoints.
+        adapter_bytes: Bytes of the adapter at most; a guess if ranks depend on singular values.
+        is_guess: Whether `adapter_bytes` is a guess.
+        disk_bytes: Bytes on disk while it runs: the unfinished work and the adapter.
+        memory_bytes: Peak of the memory.
+        seconds: Approximate time on this machine under its present load.
+    """
+
+    layers: int
+    read_bytes: int
+    adapter_bytes: int
+    is_guess: bool
+    disk_bytes: int
+    memory_bytes: int
+    seconds: float
+
+    def to_dict(self) -> Document:
+        """The fields as plain numbers."""
+        return asdict(self)
+
+
+def estimate_resources(
+    base: str | PathLike[str], tuned: str | PathLike[str], settings: Settings
+) -> ResourceEstimate:
+    """Estimate the bytes, memory and time of an extraction from the headers of both checkpoints.
+
+    Cost:
+        Reads headers, and multiplies two small matrices for a tenth of a second.
+    """
+    before, after = open_pair(base, tuned)
+    coverage = cover(before, after, settings.patterns)
+    pairs = coverage.tensors
+    layers = [pair for pair in pairs if pair.way is Way.FACTORS]
+    ranks, dtype = settings.ranks, settings.dtype
+    whole = sum(
+        after.tensors[pair.tuned].nbytes
+        for pair in pairs
+        if pair.way in (Way.SAVED, Way.BIAS) and pair.tuned is not None
+    )
+    columns: list[int] = []
+    for pair in layers:
+        own = ranks.override(pair.module)
+        rank = ranks.rank if isinstance(ranks.rank, int) else GUESSED_RANK
+        rank = rank if own is None else own
+        columns.append(ranks.limit(pair.module, rank, matrix_shape(pair.shape)))
+    ranked = list(zip(layers, columns, strict=True))
+    factors = sum(adapter_bytes(pair.shape, rank, dtype) for pair, rank in ranked)
+    if ranks.is_shared:
+        factors = budget_bytes(ranks, pairs, after)
+    # unfinished work is kept in float32
+    unfinished = sum(adapter_bytes(pair.shape, rank) for pair, rank in ranked)
+    stored = before.nbytes + after.nbytes
+    largest = max((int(np.prod(pair.shape)) for pair in layers), default=0)
+    sizes = before.largest().nbytes + after.largest().nbytes
+    return ResourceEstimate(
+        layers=len(layers),
+        read_bytes=stored,
+        adapter_bytes=factors + whole,
+        is_guess=not ranks.is_shared and not isinstance(ranks.rank, int),
+        disk_bytes=unfinished + factors + whole,
+        memory_bytes=2 * sizes + 6 * largest + 200 * MEGABYTE,
+        seconds=stored / READ_BYTES_PER_SECOND + _operations(ranked) / _speed(),
     )
 
 
-def _twice(finding: TensorRecord, ranks: LayerRanks) -> int:
-    known = len(finding.figures.spectrum.leading) if finding.figures else 1
-    # by doubling, ROUNDS rounds reach 2^ROUNDS times the first rank
-    return min(2 * known, *matrix_shape(finding.pair.shape), ranks.most or 2 * known)
+def _operations(layers: Sequence[tuple[TensorPair, int]]) -> float:
+    """Floating-point operations of factoring all layers."""
+    total = 0.0
+    for pair, rank in layers:
+        rows, width = matrix_shape(pair.shape)
+        least = min(rows, width)
+        if least <= FAST_SIDE:
+            total += SVD_CUBES * least**3 + 4.0 * rows * width * least
+        else:
+            # a product of a rows × width matrix with k columns takes 2·rows·width·k operations
+            total += 2.0 * rows * width * max(32, rank // 2 + 8) * PRODUCTS_PER_LAYER
+    return total
+
+
+def _speed() -> float:
+    """Floating-point operations a second of a product on this machine under its present load."""
+    X = np.ones((SPEED_TEST_ROWS, SPEED_TEST_ROWS), FLOAT32)
+    Y = X @ X
+    began, turns = time.perf_counter(), 0
+    while time.perf_counter() - began < 0.1:
+        np.matmul(X, X, out=Y)
+        turns += 1
+    # a product of two n × n matrices takes 2·n³ operations
+    return turns * 2.0 * SPEED_TEST_ROWS**3 / (time.perf_counter() - began)

@@ -1,6 +1,7 @@
-"""Second moments of the inputs of the layers of a model, measured over some texts."""
+"""Second moments of the inputs of layers: measured over some texts, and read as objectives."""
 
 import fnmatch
+import hashlib
 import inspect
 import math
 import time
@@ -13,15 +14,95 @@ from typing import Any, Final, final
 
 import numpy as np
 
-from eckart.adapters.second_moments import WEIGHED
-from eckart.adapters.sources import open_weights
-from eckart.arrays import FLOAT32
-from eckart.checkpoints import CheckpointWriter, SafetensorsDtype, TensorLayout
-from eckart.checkpoints.running import Running, alone, loaded_network, running_model
+from eckart.adapters.model_pair import open_weights
+from eckart.adapters.settings import Patterns
+from eckart.adapters.tensor_pairs import Coverage, TensorPair
+from eckart.arrays import FLOAT32, FLOAT64
+from eckart.checkpoints import (
+    Checkpoint,
+    CheckpointWriter,
+    SafetensorsDtype,
+    TensorLayout,
+    open_checkpoint,
+)
+from eckart.checkpoints.forward import load_network
+from eckart.checkpoints.peft import Kind
+from eckart.checkpoints.running import Running, sentence_of
+from eckart.checkpoints.running_builder import alone, running_model
 from eckart.errors import FormatError, MissingExtra
 from eckart.files import check_output, whole_file
 from eckart.files.reading import reading
+from eckart.objectives import Weighted
 from eckart.progress import Watch, unwatched
+
+WEIGHED: Final = (Kind.LINEAR, Kind.TRANSPOSED)
+"""Kinds of layers whose outputs are products of the weight with inputs."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Second moments G = XᵀX / count of the inputs X of layers, by module.
+
+    Fields:
+        file: Opened safetensors file with a tensor of shape (inputs, inputs) for each module.
+    """
+
+    file: Checkpoint
+
+    @staticmethod
+    def open(path: Path) -> "Calibration":
+        """Open a file of moments, which `eckart calibrate` writes."""
+        file = open_checkpoint(path)
+        for name, tensor in file.tensors.items():
+            if len(tensor.shape) != 2 or tensor.shape[0] != tensor.shape[1] or not tensor.nbytes:
+                raise FormatError(
+                    f"The tensor '{name}' of {path} is no matrix of second moments.",
+                    hint="Give a file that eckart calibrate wrote.",
+                    code="not-moments",
+                )
+        return Calibration(file)
+
+    @staticmethod
+    def of(path: Path, coverage: Coverage) -> "Calibration":
+        """Open a file of moments for the layers of two checkpoints."""
+        found = Calibration.open(path)
+        if not any(p.kind in WEIGHED and p.module in found.file.tensors for p in coverage.tensors):
+            raise FormatError(
+                f"{path} holds moments of no layer that becomes factors, "
+                f"but of layers such as '{next(iter(found.file.tensors))}'.",
+                hint="Calibrate the fine-tune, or a base of the same class.",
+                code="not-moments",
+            )
+        return found
+
+    def fingerprint(self) -> str:
+        """A digest that identifies these moments."""
+        prints = sorted(self.file.fingerprint().items())
+        return hashlib.sha256(repr(prints).encode()).hexdigest()
+
+    def objective(self, pair: TensorPair) -> Weighted | None:
+        """The objective ‖(ΔW − B·A)·X‖ of a layer; None if it has no moments."""
+        if pair.kind not in WEIGHED or pair.module not in self.file.tensors:
+            return None
+        moments = self.file.read(pair.module).astype(FLOAT64)
+        inputs = pair.shape[0] if pair.kind is Kind.TRANSPOSED else pair.shape[1]
+        if len(moments) != inputs:
+            raise FormatError(
+                f"The moments of '{pair.module}' are of {len(moments)} inputs, it has {inputs}.",
+                hint="Calibrate the model that is extracted.",
+                code="not-moments",
+            )
+        return Weighted(moments=moments)
+
+    def typical(self) -> float:
+        """The mean square of an input over all layers, assumed for layers without moments."""
+        means = [
+            float(np.trace(self.file.read(name).astype(FLOAT64))) / tensor.shape[0]
+            for name, tensor in self.file.tensors.items()
+        ]
+        return math.fsum(means) / len(means)
+
 
 CHARACTERS: Final = 100
 """Characters of a text that are tokenised for each wanted token: a longer text is cut before,
@@ -79,7 +160,6 @@ def calibrate(
         MissingExtra: If PyTorch or transformers is not installed.
         FormatError: If the model cannot be loaded or is incomplete, inputs of its layers are not
             finite, there are no texts, or no module matches.
-        StorageError: If the system refuses to write.
 
     Cost:
         Memory of the model and inputs² numbers for each layer; one forward pass for each text.
@@ -128,11 +208,8 @@ def _chosen(running: Running, include: Sequence[str], model: Path) -> list[str]:
             raise _refused(
                 f"{model} has no linear layer that matches '{pattern}'.", "Change `include`."
             )
-    return [
-        name
-        for name in linear
-        if not include or any(fnmatch.fnmatchcase(name, pattern) for pattern in include)
-    ]
+    wanted = Patterns(include=tuple(include))
+    return [name for name in linear if wanted.allow(name)]
 
 
 def _most_tokens(running: Running, tokenizer: Any, length: int) -> int:
@@ -164,14 +241,10 @@ def _run(network: Any, tokenizer: Any, line: str, most: int, model: Path) -> int
             network(**{name: encoded[name] for name in encoded if name in known}, **settings)
     except Exception as error:  # a model may refuse texts with any error of its own
         raise _refused(
-            f"The model in {model} cannot run over a text alone: {_reason(error)}.",
+            f"The model in {model} cannot run over a text alone: {sentence_of(error)}.",
             "Give a model of text in which tokens are the only input, or a smaller `length`.",
         ) from error
     return count
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
 
 
 @contextmanager
@@ -256,10 +329,10 @@ def _loaded(running: Running, model: Path) -> tuple[Any, Any]:
             tokenizer = AutoTokenizer.from_pretrained(
                 model, local_files_only=True, trust_remote_code=False
             )
-        network, missing = loaded_network(running, model)
+        network, missing = load_network(running, model)
     except Exception as error:  # transformers raises errors of many kinds for a wrong folder
         raise _refused(
-            f"The model in {model} cannot be loaded: {_reason(error)}.",
+            f"The model in {model} cannot be loaded: {sentence_of(error)}.",
             "Give a folder of transformers with its tokenizer.",
         ) from error
     if missing:

@@ -1,5 +1,6 @@
 """The commands on adapters: calibrate, join, merge, truncate and verify."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,14 +40,7 @@ from eckart.threads import limited_threads
 @json_option
 @quiet_option
 def calibrate(
-    model: Path,
-    texts: Path,
-    output: Path | None,
-    length: int,
-    include: tuple[str, ...],
-    force: bool,
-    as_json: bool,
-    quiet: bool,
+    model: Path, texts: Path, output: Path | None, as_json: bool, quiet: bool, **options: Any
 ) -> int:
     """Run MODEL over TEXTS, one in each line, and write the second moments of its layers' inputs.
 
@@ -65,15 +59,7 @@ def calibrate(
         )
     from eckart.adapters.calibrate import calibrate
 
-    result = calibrate(
-        model,
-        texts,
-        target,
-        length=length,
-        include=include,
-        force=force,
-        watch=console.watching(quiet=quiet),
-    )
+    result = calibrate(model, texts, target, **options, watch=console.watching(quiet=quiet))
     return wrote("calibrate", result, target, as_json=as_json, quiet=quiet)
 
 
@@ -86,33 +72,14 @@ def calibrate(
 )
 @writing_options
 @threads_option
-def join(
-    adapters: tuple[Path, ...],
-    output: Path,
-    weights: tuple[float, ...],
-    rank: int | None,
-    dtype: Any,
-    force: bool,
-    as_json: bool,
-    quiet: bool,
-    threads: int | None,
-) -> int:
+def join(adapters: tuple[Path, ...], output: Path, rank: int | None, **options: Any) -> int:
     """Join adapters of one model into one whose change is the weighted sum of theirs.
 
     The sum is exact without --rank and the best of that rank with it. The model is not needed.
     """
-    from eckart.adapters.join import join_folders
+    from eckart.adapters.join_and_truncate import join_adapters
 
-    with limited_threads(threads):
-        result = join_folders(
-            adapters,
-            weights,
-            output,
-            rank=rank,
-            dtype=None if dtype == "same" else dtype,
-            force=force,
-        )
-    return wrote("join", result, output, as_json=as_json, quiet=quiet)
+    return _write("join", join_adapters, adapters, out=output, rank=rank, **options)
 
 
 @click.command(epilog="Example: eckart merge base/ adapter/ other/ --weights 0.7,0.3 -o merged/")
@@ -122,35 +89,15 @@ def join(
 @click.option("--weights", type=WEIGHTS, help="Weight of each adapter.  [default: 1 each]")
 @writing_options
 @threads_option
-def merge(
-    base: Path,
-    adapters: tuple[Path, ...],
-    output: Path,
-    weights: tuple[float, ...] | None,
-    dtype: Any,
-    force: bool,
-    as_json: bool,
-    quiet: bool,
-    threads: int | None,
-) -> int:
+def merge(base: Path, adapters: tuple[Path, ...], output: Path, **options: Any) -> int:
     """Write the model BASE with W + weight·B·A in the place of every weight W of the adapters.
 
     Works on one tensor at a time, in the dtype of the base, and copies its config and tokenizer.
     """
     from eckart.adapters.merge import merge_adapters
 
-    with limited_threads(threads):
-        result = merge_adapters(
-            base,
-            adapters,
-            output,
-            weights=weights,
-            dtype=None if dtype == "same" else dtype,
-            force=force,
-            watch=console.watching(quiet=quiet),
-        )
-    console.notes(result.notes, quiet=quiet)
-    return wrote("merge", result, output, as_json=as_json, quiet=quiet)
+    watch = console.watching(quiet=options["quiet"])
+    return _write("merge", merge_adapters, base, adapters, out=output, watch=watch, **options)
 
 
 @click.command(epilog="Example: eckart truncate W.factors.npz --rank 1 -o W.rank1.npz")
@@ -160,14 +107,7 @@ def merge(
 @output_option
 @writing_options
 def truncate(
-    factors: Path,
-    rank: int | None,
-    budget: str | None,
-    output: Path | None,
-    dtype: str,
-    force: bool,
-    as_json: bool,
-    quiet: bool,
+    factors: Path, rank: int | None, budget: str | None, output: Path | None, **options: Any
 ) -> int:
     """Reduce factors to a smaller rank, by the singular value decomposition of B·A.
 
@@ -178,38 +118,46 @@ def truncate(
 
     # PEFT loads no adapter without this file
     if (factors / "adapter_config.json").is_file():
-        target = output or beside(factors, f"{named_path(factors).name}.{budget or f'rank{rank}'}")
-        result = _adapter(factors, target, rank, budget, dtype, force=force)
-    else:
-        if rank is None or budget is not None or dtype != "same":
-            raise ArgumentError(
-                f"{factors} is no adapter, so it is cut by --rank alone.",
-                hint="Give --rank, without --budget and --dtype.",
-                code="rank-not-chosen" if rank is None else "option-does-not-apply",
-            )
-        from eckart.files.factor_files import truncate
+        from eckart.adapters.join_and_truncate import truncate_adapter
+        from eckart.ranks import byte_count
 
-        # a folder has no suffix: a dot is part of its name
-        name, suffix = named_path(factors).name, "" if factors.is_dir() else factors.suffix
-        target = output or beside(factors, f"{name.removesuffix(suffix)}.rank{rank}{suffix}")
-        result = truncate(factors, target, rank, force=force)
+        target = output or beside(factors, f"{named_path(factors).name}.{budget or f'rank{rank}'}")
+        most = None if budget is None else byte_count(budget)
+        return _write(
+            "truncate", truncate_adapter, factors, out=target, rank=rank, budget=most, **options
+        )
+    if rank is None or budget is not None or options["dtype"] != "same":
+        raise ArgumentError(
+            f"{factors} is no adapter, so it is cut by --rank alone.",
+            hint="Give --rank, without --budget and --dtype.",
+            code="rank-not-chosen" if rank is None else "option-does-not-apply",
+        )
+    from eckart.files.factor_files import truncate
+
+    # a folder has no suffix: a dot is part of its name
+    name, suffix = named_path(factors).name, "" if factors.is_dir() else factors.suffix
+    target = output or beside(factors, f"{name.removesuffix(suffix)}.rank{rank}{suffix}")
+    result = truncate(factors, target, rank, force=options["force"])
+    as_json, quiet = options["as_json"], options["quiet"]
     return wrote("truncate", result, target, as_json=as_json, quiet=quiet)
 
 
-def _adapter(
-    folder: Path, target: Path, rank: int | None, budget: str | None, dtype: Any, *, force: bool
-) -> Any:
-    from eckart.adapters.truncate import truncate_adapter
-    from eckart.ranks import byte_count
-
-    return truncate_adapter(
-        folder,
-        target,
-        rank=rank,
-        budget=None if budget is None else byte_count(budget),
-        dtype=None if dtype == "same" else dtype,
-        force=force,
-    )
+def _write(
+    command: str,
+    job: Callable[..., Any],
+    *sources: Any,
+    out: Path,
+    dtype: str,
+    as_json: bool,
+    quiet: bool,
+    threads: int | None = None,
+    **options: Any,
+) -> int:
+    """Run a job that writes weights made from others, and say what it wrote."""
+    with limited_threads(threads):
+        result = job(*sources, out=out, dtype=None if dtype == "same" else dtype, **options)
+    console.notes(getattr(result, "notes", ()), quiet=quiet)
+    return wrote(command, result, out, as_json=as_json, quiet=quiet)
 
 
 @click.command(epilog="Example: eckart verify adapter/ base/ tuned/ --tolerance 0.05")
@@ -247,17 +195,13 @@ def verify(
     if as_json:
         console.answer_json("verify", document)
     else:
-        _show_verification(document)
+        from eckart.adapters.report import HEADER, change_rows, verify_rows, verify_verdict
+
+        console.answer_table(HEADER, verify_rows(document))
+        missing = change_rows(document["uncovered"], 20)
+        if missing:
+            header = ("not in the adapter", "of the change", "why")
+            console.answer_table(header, missing, aside=True)
+        for sentence in verify_verdict(document):
+            console.answer_text(sentence)
     return EXIT_STATUS[result.grade]
-
-
-def _show_verification(document: dict[str, Any]) -> None:
-    from eckart.adapters.report import HEADER, uncovered_rows, verify_rows, verify_verdict
-
-    console.answer_table(HEADER, verify_rows(document))
-    missing = uncovered_rows(document)
-    if missing:
-        header = ("not in the adapter", "of the change", "why")
-        console.answer_table(header, missing, aside=True)
-    for sentence in verify_verdict(document):
-        console.answer_text(sentence)

@@ -6,85 +6,75 @@ all of them have the right types and ranges.
 
 import json
 import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, get_args
 
-from eckart.adapters.result import Extraction
+from eckart.adapters.settings import Document
 from eckart.checkpoints.peft.writer import DTYPES
 from eckart.engine.result import Grade
 from eckart.files import write_text
 
-_NUMBER: Final = (int, float)  # JSON does not tell 1.0 from 1
-# None is the norm of a tensor that one model lacks, and a gap that nothing bounds
-_MAYBE: Final = (int, float, type(None))
-# the fields of a report and their types, as `Extraction.to_dict` writes them
-_DOCUMENT: Final[Mapping[str, tuple[type, ...]]] = {
-    **dict.fromkeys(("source", "base", "tuned", "folder", "command", "version"), (str,)),
-    "grade": (str,),
-    **dict.fromkeys(("settings", "curve"), (dict,)),
-    **dict.fromkeys(("notes", "tensors"), (list,)),
-    **dict.fromkeys(("seconds", "delta_norm", "relative_error"), _NUMBER),
-    **dict.fromkeys(("relative_error_of_layers", "bytes", "factor_bytes", "unchanged"), _NUMBER),
-}
-# the fields that every tensor of a report has
-_TENSOR: Final[Mapping[str, tuple[type, ...]]] = {
-    **dict.fromkeys(("name", "state", "why"), (str,)),
-    "shape": (list,),
-    "bytes": _NUMBER,
+_MAYBE: Final = (0.0, None)
+"""A number, or None: the norm of a tensor that one model lacks, and a gap that nothing bounds."""
+_TENSOR: Final = {
+    **dict.fromkeys(("name", "state", "why"), ""),
+    "shape": [0.0],
+    **dict.fromkeys(("bytes", "share_of_delta"), 0.0),
     "delta_norm": _MAYBE,
-    "share_of_delta": _NUMBER,
 }
-# further fields of a layer that was factored, kept or left out
-_FACTORED: Final[Mapping[str, tuple[type, ...]]] = {
-    "rank": (int,),
-    "delta_norm": _NUMBER,
-    **dict.fromkeys(("relative_error", "best_possible_error", "relative_change"), _NUMBER),
+"""A tensor of a report, by examples of its fields."""
+_FACTORED: Final = {
+    **_TENSOR,
+    "rank": 0,
+    **dict.fromkeys(("relative_error", "best_possible_error", "relative_change"), 0.0),
+    **dict.fromkeys(("delta_norm", "seconds"), 0.0),
     "gap": _MAYBE,
-    "singular_values": (list,),
-    "seconds": _NUMBER,
+    "singular_values": [0.0],
 }
+"""A layer that was factored, kept or left out."""
+_DOCUMENT: Final = {
+    **dict.fromkeys(("source", "base", "tuned", "folder", "command", "version", "grade"), ""),
+    **dict.fromkeys(("seconds", "delta_norm", "relative_error", "relative_error_of_layers"), 0.0),
+    **dict.fromkeys(("bytes", "factor_bytes", "unchanged"), 0.0),
+    "settings": {"dtype": ""},
+    "curve": {"bytes": [0.0], "shared": [0.0], "uniform": [0.0]},
+    "notes": [""],
+    "tensors": [{}],
+}
+"""A report, as `Extraction.to_dict` writes it."""
 
 
 def is_report(document: Any) -> bool:
     """Whether a document is the report of an extraction whose figures have the right types."""
-    if not _has(document, _DOCUMENT) or not _is_finite(document):
-        return False
-    dtype, curve, notes = document["settings"].get("dtype"), document["curve"], document["notes"]
     return (
-        document["grade"] in get_args(Grade)
-        and isinstance(dtype, str)
-        and dtype in DTYPES
-        and all(isinstance(note, str) for note in notes)
-        and all(_are_numbers(curve.get(key)) for key in ("bytes", "shared", "uniform"))
-        and all(map(_is_tensor, document["tensors"]))
+        _is_like(document, _DOCUMENT)
+        and _is_finite(document)
+        and document["grade"] in get_args(Grade)
+        and document["settings"]["dtype"] in DTYPES
+        and all(
+            _is_like(one, _FACTORED if {"relative_error", "rank"} & one.keys() else _TENSOR)
+            for one in document["tensors"]
+        )
     )
 
 
-def _is_tensor(one: Any) -> bool:
-    if not _has(one, _TENSOR) or not _are_numbers(one["shape"]):
-        return False
-    if "relative_error" not in one and "rank" not in one:
-        return True
-    return _has(one, _FACTORED) and _are_numbers(one["singular_values"])
-
-
-def _has(document: Any, fields: Mapping[str, tuple[type, ...]]) -> bool:
-    """Whether a document has all these fields, each with a value of one of its types."""
-    return isinstance(document, dict) and all(
-        key in document and _is(document[key], kinds) for key, kinds in fields.items()
-    )
-
-
-def _are_numbers(value: Any) -> bool:
-    return isinstance(value, list) and all(_is(one, _NUMBER) for one in value)
-
-
-def _is(value: Any, kinds: tuple[type, ...]) -> bool:
-    """Whether a value is of one of these types, not a truth value, and not a number below 0."""
-    # not >= rather than <, so that NaN counts as below; bool is a subclass of int
-    below = isinstance(value, _NUMBER) and not value >= 0
-    return isinstance(value, kinds) and not isinstance(value, bool) and not below
+def _is_like(value: Any, example: Any) -> bool:
+    """Whether a value has the type of an example, of one of several, or all its fields."""
+    match example:
+        case tuple():
+            return any(_is_like(value, one) for one in example)
+        case dict():
+            return isinstance(value, dict) and all(
+                key in value and _is_like(value[key], own) for key, own in example.items()
+            )
+        case [own]:
+            return isinstance(value, list) and all(_is_like(one, own) for one in value)
+        case float():  # JSON does not tell 1.0 from 1; a NaN is not >= 0
+            return type(value) in (int, float) and value >= 0
+        case int():
+            return type(value) is int and value >= 0
+        case _:
+            return type(value) is type(example)
 
 
 def _is_finite(value: Any) -> bool:
@@ -106,13 +96,8 @@ MOST_ROWS: Final = 40
 """Rows of a table in the README; the page and the report hold all of them."""
 
 
-def write_documents(result: Extraction, folder: Path) -> None:
-    """Write `report.json`, `report.html` and `README.md` into the folder of an adapter."""
-    write_page(result.to_dict(), folder)
-
-
-def write_page(document: dict[str, Any], folder: Path) -> None:
-    """Write these three files from the document of a result."""
+def write_documents(document: Document, folder: Path) -> None:
+    """Write the report, its page and the README beside an adapter."""
     from eckart.adapters.report import extract_page  # imports plotly, which takes long to load
 
     write_text(folder / REPORT, json.dumps(document, allow_nan=False))
@@ -120,7 +105,7 @@ def write_page(document: dict[str, Any], folder: Path) -> None:
     write_text(folder / README, _readme(document))
 
 
-def read_report(folder: Path) -> dict[str, Any] | None:
+def read_report(folder: Path) -> Document | None:
     """The report beside an adapter, or None if eckart wrote none or it cannot be used."""
     path = folder / REPORT
     try:
@@ -131,8 +116,15 @@ def read_report(folder: Path) -> dict[str, Any] | None:
     return document if is_report(document) else None
 
 
-def _readme(document: dict[str, Any]) -> str:
-    from eckart.adapters.report import extract_table, extract_verdict, layer_rows, missing_rows
+def _readme(document: Document) -> str:
+    from eckart.adapters.report import (
+        MISSING,
+        MOST_MISSING,
+        extract_table,
+        extract_verdict,
+        layer_rows,
+        missing_rows,
+    )
 
     settings = document["settings"]
     base = settings["base_name"]
@@ -176,17 +168,13 @@ def _readme(document: dict[str, Any]) -> str:
         "",
         f"All of them are in `{PAGE}` and `{REPORT}`.",
     ]
-    return "\n".join([*lines, *_not_covered(missing_rows(document))]) + "\n"
+    missing = missing_rows(document, MOST_MISSING)[:MOST_ROWS]
+    if missing:
+        lines += ["", "## Not covered", "", *_grid(MISSING, missing)]
+    return "\n".join(lines) + "\n"
 
 
-def _not_covered(missing: list[tuple[str, ...]]) -> list[str]:
-    if not missing:
-        return []
-    heads = ("tensor", "share of the change", "why")
-    return ["", "## Not covered", "", *_grid(heads, missing[:MOST_ROWS])]
-
-
-def _caveats(settings: dict[str, Any]) -> list[str]:
+def _caveats(settings: Document) -> list[str]:
     said = [
         "Errors are of the weights, measured with the factors as they are stored; "
         "what a task makes of them is for the task to say."

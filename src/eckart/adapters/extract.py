@@ -3,25 +3,24 @@
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, Final, TypeAlias, final
+from typing import Any, TypeAlias
 
-from eckart.adapters.assembly import assembled, forward_note
-from eckart.adapters.budget import budget_bytes, first_columns, shared
-from eckart.adapters.choice import LayerRanks
-from eckart.adapters.coverage import Coverage, Patterns, cover
+from eckart.adapters.adapter_builder import build_checked_adapter, forward_note
+from eckart.adapters.budget import budget_bytes, first_columns, share_budget
+from eckart.adapters.calibrate import Calibration
 from eckart.adapters.documents import write_documents
-from eckart.adapters.result import Extraction, reports, size_curve
-from eckart.adapters.resume import ResumeStore
-from eckart.adapters.second_moments import Calibration
-from eckart.adapters.sources import open_pair
-from eckart.adapters.survey import LayerRunner, TensorRecord
-from eckart.arguments import as_path, check_flag, check_list, is_one_of
+from eckart.adapters.layer_runner import LayerRunner, ResumeStore
+from eckart.adapters.model_pair import open_pair
+from eckart.adapters.result import Extraction, assess_records, size_curve
+from eckart.adapters.settings import FLOORS, LayerRanks, Patterns, Settings
+from eckart.adapters.tensor_pairs import Coverage, cover
+from eckart.arguments import as_path, check_flag, check_list
 from eckart.checkpoints import Checkpoint
 from eckart.checkpoints.peft import Adapter, AdapterDType, LeftOut, portable, write_adapter
-from eckart.errors import ArgumentError, EckartError, MatrixError, StorageError
+from eckart.errors import EckartError, MatrixError, StorageError
 from eckart.files import check_output, whole_file
 from eckart.progress import Watch, unwatched
 from eckart.ranks import byte_count
@@ -29,57 +28,6 @@ from eckart.threads import limited_threads
 
 OnTensor: TypeAlias = Callable[[str, int], None]
 """A function that is called with the name and the number of entries of each finished tensor."""
-
-PROFILES: Final = ("peft", "portable")
-"""Kinds of adapters: all that PEFT loads, or only what vLLM and llama.cpp accept too."""
-FLOORS: Final = {"bfloat16": "2·10⁻³", "float16": "3·10⁻⁴"}
-"""Relative error that rounding the factors to a dtype leaves at any rank, for a note."""
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """The settings that, with the two checkpoints, determine every byte of an adapter.
-
-    Fields:
-        ranks: Rule for the ranks.
-        patterns: Patterns of the wanted tensors.
-        dtype: Dtype of the stored factors.
-        profile: One of PROFILES.
-        base_name: Name of the base that the adapter states, or None.
-        seed: Seed of the whole job.
-        calibration: File of second moments of inputs, or None.
-        check: Whether to attach the adapter to the running model before it is written.
-        check_forward: Whether to run base + adapter and the fine-tune once as well.
-
-    Raises:
-        ArgumentError: If the profile is unknown.
-    """
-
-    ranks: LayerRanks
-    patterns: Patterns
-    dtype: AdapterDType = "float32"
-    profile: str = "peft"
-    base_name: str | None = None
-    seed: int = 0
-    calibration: Path | None = None
-    check: bool = True
-    check_forward: bool = False
-
-    def __post_init__(self) -> None:
-        if not is_one_of(self.profile, PROFILES):
-            raise ArgumentError(
-                f"There is no profile '{self.profile}'.",
-                hint=f"Give {' or '.join(PROFILES)}.",
-                code="no-such-profile",
-            )
-
-    def to_dict(self) -> dict[str, Any]:
-        """The settings as plain numbers and text, in the form that a file keeps."""
-        document = asdict(self)
-        patterns = document.pop("patterns")
-        document["calibration"] = self.calibration and str(self.calibration)
-        return {**document, **{name: list(value) for name, value in patterns.items()}}
 
 
 def extract_adapter(
@@ -237,43 +185,49 @@ def extract(
     prints: dict[str, Any] = {"base": before.fingerprint(), "tuned": after.fingerprint()}
     if calibration is not None:
         prints["moments"] = calibration.fingerprint()
+    ranks, placement = settings.ranks, coverage.placement
+    budget = budget_bytes(ranks, coverage.tensors, after)
+    runner = LayerRunner(
+        base=before,
+        tuned=after,
+        coverage=coverage,
+        settings=settings,
+        caps=first_columns(settings, coverage.tensors, budget),
+        work=work,
+        calibration=calibration,
+    )
     with whole_file(target, force=forced) as place:
         work.begin({**settings.to_dict(), **prints}, resume=resume, force=force)
-        survey, budget = _survey(before, after, coverage, settings, work, calibration)
         with _kept_for_later(work):
-            with watch("Extracting", survey.entries()) as report:
-                findings = survey.findings(report)
-                if settings.ranks.is_shared:
-                    findings = shared(survey, findings, budget, report)
-            adapter, findings = assembled(
-                survey,
-                findings,
-                coverage.placement,
-                base_name=settings.base_name,
-                check=settings.check,
-            )
+            with watch("Extracting", runner.entries()) as report:
+                records = runner.records(report)
+                if ranks.is_shared:
+                    records = share_budget(runner, records, budget, report)
+            adapter, records = build_checked_adapter(runner, records)
             left: tuple[LeftOut, ...] = ()
             if settings.profile == "portable":
                 adapter, left = portable(adapter)
-            if not adapter.layers and not adapter.saved:
-                raise _nothing(before, after)
-            if not adapter.layers:
-                raise MatrixError(
-                    "Only values have changed, and the model has no layer that PEFT can adapt.",
-                    hint="PEFT loads no adapter without an adapted layer; use the fine-tune.",
-                    code="no-layers",
-                )
-            result = _result(before, after, target, settings, coverage, findings, adapter, left)
-            # before the writing, because the report that is written holds these figures
-            result = replace(result, command=command, seconds=time.perf_counter() - began)
-            modules = coverage.placement.modules
+            _check_layers(adapter, before, after)
+            tensors = tuple(assess_records(records, adapter, left, settings.dtype))
+            result = Extraction(
+                base=str(before.path),
+                tuned=str(after.path),
+                folder=target,
+                tensors=tensors,
+                settings=settings.to_dict(),
+                notes=tuple(_notes(coverage, settings)),
+                curve=size_curve([one for one in tensors if one.figures], settings.dtype),
+                command=command,
+                # before the writing, because the report that is written holds these figures
+                seconds=time.perf_counter() - began,
+            )
             # the factors are thin: in their products the threads of BLAS wait for each other
             with limited_threads(1), work.draft(place) as folder:
-                write_adapter(folder, adapter, settings.dtype, base_modules=modules)
+                write_adapter(folder, adapter, settings.dtype, base_modules=placement.modules)
                 if settings.check_forward:
-                    said = forward_note(coverage.placement, before.path, after.path, folder)
+                    said = forward_note(placement, before.path, after.path, folder)
                     result = replace(result, notes=(*result.notes, said))
-                write_documents(result, folder)
+                write_documents(result.to_dict(), folder)
     work.remove()
     return result
 
@@ -290,53 +244,20 @@ def _kept_for_later(work: ResumeStore) -> Generator[None, None, None]:
         raise
 
 
-def _result(
-    before: Checkpoint,
-    after: Checkpoint,
-    target: Path,
-    settings: Settings,
-    coverage: Coverage,
-    findings: Sequence[TensorRecord],
-    adapter: Adapter,
-    left: Sequence[LeftOut],
-) -> Extraction:
-    tensors = tuple(reports(findings, adapter, left, settings.dtype))
-    return Extraction(
-        base=str(before.path),
-        tuned=str(after.path),
-        folder=target,
-        tensors=tensors,
-        settings=settings.to_dict(),
-        notes=tuple(_notes(coverage, settings)),
-        curve=size_curve([one for one in tensors if one.figures], settings.dtype),
-    )
-
-
-def _survey(
-    before: Checkpoint,
-    after: Checkpoint,
-    coverage: Coverage,
-    settings: Settings,
-    work: ResumeStore,
-    calibration: Calibration | None,
-) -> tuple[LayerRunner, int]:
-    """The runner over both checkpoints, and the budget of all layers in bytes, 0 without one."""
-    ranks = settings.ranks
-    pairs = coverage.tensors
-    budget = budget_bytes(ranks, pairs, after) if ranks.is_shared else 0
-    caps = first_columns(ranks, pairs, budget, settings.dtype) if ranks.is_shared else {}
-    survey = LayerRunner(
-        base=before,
-        tuned=after,
-        pairs=pairs,
-        ranks=ranks,
-        caps=caps,
-        dtype=settings.dtype,
-        seed=settings.seed,
-        work=work,
-        calibration=calibration,
-    )
-    return survey, budget
+def _check_layers(adapter: Adapter, before: Checkpoint, after: Checkpoint) -> None:
+    """Refuse an adapter that adapts no layer."""
+    if not adapter.layers and not adapter.saved:
+        raise MatrixError(
+            f"No tensor that was asked for differs between {before.path} and {after.path}.",
+            hint="Check that they are a base and its fine-tune, and what the patterns leave out.",
+            code="nothing-changed",
+        )
+    if not adapter.layers:
+        raise MatrixError(
+            "Only values have changed, and the model has no layer that PEFT can adapt.",
+            hint="PEFT loads no adapter without an adapted layer; use the fine-tune.",
+            code="no-layers",
+        )
 
 
 def _notes(coverage: Coverage, settings: Settings) -> Iterator[str]:
@@ -349,14 +270,6 @@ def _notes(coverage: Coverage, settings: Settings) -> Iterator[str]:
             "error of their answers; the relative errors are those of the weights."
         )
     yield from coverage.placement.notes()
-    floor = FLOORS.get(settings.dtype)
+    floor = FLOORS[settings.dtype]
     if floor:
         yield f"Factors in {settings.dtype} leave a relative error of about {floor} at any rank."
-
-
-def _nothing(before: Checkpoint, after: Checkpoint) -> MatrixError:
-    return MatrixError(
-        f"No tensor that was asked for differs between {before.path} and {after.path}.",
-        hint="Check that they are a base and its fine-tune, and what the patterns leave out.",
-        code="nothing-changed",
-    )

@@ -1,100 +1,79 @@
 """`eckart extract`."""
 
 import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import click
 
+from eckart.adapters.settings import Document, LayerRanks, Option, Patterns, Settings
 from eckart.errors import ArgumentError
 from eckart.terminal import console
 from eckart.terminal.options import (
     EXIT_STATUS,
     FILE,
+    F,
     force_option,
     json_option,
     output_option,
     quiet_option,
-    seed_option,
     threads_option,
     together,
 )
 from eckart.threads import limited_threads
 
-rank_options = together(
-    click.option(
-        "--rank",
-        metavar="N|noise",
-        help="Rank of every layer; noise counts what rounding cannot explain.",
-    ),
-    click.option("--tolerance", type=float, help="Largest relative error of every layer."),
-    click.option(
-        "--tolerance-of",
-        type=click.Choice(["delta", "W"]),
-        default="delta",
-        show_default=True,
-        help="Reference of the tolerance.",
-    ),
-    click.option("--budget", help="Bytes of all factors together, such as 100MB."),
-    click.option("--ratio", type=float, help="Budget as a share of the weights' bytes."),
-    click.option("--relative", is_flag=True, help="Spend a budget by errors relative to ‖W‖."),
-    click.option(
-        "--rank-of",
-        multiple=True,
-        metavar="PATTERN=N",
-        help="Rank of the modules that match, such as '*.q_proj=8'; 0 leaves them out.",
-    ),
-    click.option(
-        "--min-rank", type=click.IntRange(min=0), default=0, help="Smallest rank of a layer."
-    ),
-    click.option("--max-rank", type=click.IntRange(min=1), help="Largest rank of a layer."),
-    click.option(
-        "--multiple",
-        type=click.IntRange(min=1),
-        default=1,
-        help="Raise ranks to multiples of this number.",
-    ),
-)
-content_options = together(
-    click.option("--include", multiple=True, metavar="PATTERN", help="Take only matching tensors."),
-    click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave out matching tensors."),
-    click.option(
-        "--dtype",
-        type=click.Choice(["float32", "float16", "bfloat16"]),
-        default="float32",
-        show_default=True,
-        help="Dtype of the stored factors.",
-    ),
-    click.option(
-        "--profile",
-        type=click.Choice(["peft", "portable"]),
-        default="peft",
-        show_default=True,
-        help="portable makes an adapter that vLLM and llama.cpp accept.",
-    ),
-    click.option(
-        "--calibration", type=FILE, help="Second moments of inputs, from eckart calibrate."
-    ),
-    click.option("--base-name", help="Name of the base that the adapter states."),
-    click.option(
-        "--check/--no-check",
-        default=True,
-        help="Attach the adapter to the model, without its numbers, before it is written.",
-    ),
-    click.option(
-        "--check-forward",
-        is_flag=True,
-        help="Run base + adapter and the fine-tune once, and say how far apart they are.",
-    ),
-    seed_option,
-)
+T = TypeVar("T", LayerRanks, Patterns, Settings)
+
+
+def _annotated(record: type) -> dict[str, tuple[Any, Option]]:
+    """The types and options of the fields of some settings, by name."""
+    hints = get_type_hints(record, include_extras=True)
+    return {
+        name: (hint.__origin__, hint.__metadata__[0])
+        for name, hint in hints.items()
+        if get_origin(hint) is Annotated
+    }
+
+
+def _options(*records: type) -> Callable[[F], F]:
+    """The options of some settings, as their fields describe them."""
+    made: list[Callable[[Any], Any]] = []
+    for record in records:
+        defaults = {one.name: one.default for one in fields(record)}
+        for name, (hint, option) in _annotated(record).items():
+            kind = next((one for one in get_args(hint) if isinstance(one, type)), hint)
+            told: dict[str, Any] = {"help": option.help, "metavar": option.metavar}
+            if option.choices:
+                choices = click.Choice(option.choices)
+                told |= {"type": choices, "default": defaults[name], "show_default": True}
+            elif get_origin(hint) in (tuple, Mapping):
+                told |= {"multiple": True}
+            elif kind is bool:
+                told |= {"is_flag": True, "default": defaults[name]}
+            elif option.least is not None:
+                told |= {"type": click.IntRange(min=option.least), "show_default": True}
+                told["default"] = defaults[name]
+            elif option.parse is None:
+                told |= {"type": FILE if kind is Path else kind}
+            made.append(click.option(option.flag, name, **told))
+    return together(*made)
+
+
+def _settings(record: type[T], options: Mapping[str, Any], **more: Any) -> T:
+    """The settings that the options describe."""
+    given = dict(more)
+    for name, (_, option) in _annotated(record).items():
+        if options[name] is not None:
+            given[name] = option.parse(options[name]) if option.parse else options[name]
+    return record(**given)
 
 
 @click.command(epilog="Example: eckart extract base tuned --rank 16 -o adapter")
 @click.argument("models", metavar="BASE TUNED", nargs=-1, type=FILE)
 @output_option
-@rank_options
-@content_options
+@_options(LayerRanks, Patterns, Settings)
 @click.option("--again", type=FILE, help="Cut this adapter instead of factoring two models.")
 @click.option("--plan", is_flag=True, help="Say what the job would take, and do not begin.")
 @click.option("--resume", is_flag=True, help="Go on with the unfinished work of an earlier run.")
@@ -109,7 +88,12 @@ def extract(models: tuple[Path, ...], output: Path | None, as_json: bool, **opti
     stored. Changed biases and norms are taken in too; a change without a place in an adapter is
     named with its share of the whole. BASE and TUNED are folders or files, safetensors or PyTorch.
     """
-    settings = _settings(options)
+    settings = _settings(
+        Settings,
+        options,
+        ranks=_settings(LayerRanks, options),
+        patterns=_settings(Patterns, options),
+    )
     pair = _pair(models, again=options["again"])
     if options["plan"]:
         if pair is None:
@@ -118,7 +102,7 @@ def extract(models: tuple[Path, ...], output: Path | None, as_json: bool, **opti
                 hint="Leave --plan out.",
                 code="option-does-not-apply",
             )
-        return _show_plan(*pair, settings, as_json=as_json)
+        return _show_estimate(*pair, settings, as_json=as_json)
     if output is None:
         raise ArgumentError(
             "There is no place for the adapter.",
@@ -128,9 +112,9 @@ def extract(models: tuple[Path, ...], output: Path | None, as_json: bool, **opti
     # quoted for a shell, so that the command in the report can be pasted
     words = shlex.join(["eckart", *click.get_current_context().obj])
     if pair is not None:
-        document = _extracted(*pair, output, settings, words, options)
+        document = _extract(*pair, output, settings, words, options)
     else:
-        from eckart.adapters.again import extract_again
+        from eckart.adapters.cut_extraction import extract_again
 
         document = extract_again(
             options["again"], output, settings.ranks, command=words, force=options["force"]
@@ -156,12 +140,12 @@ def _pair(models: tuple[Path, ...], *, again: Path | None) -> tuple[Path, Path] 
     )
 
 
-def _extracted(
-    base: Path, tuned: Path, output: Path, settings: Any, words: str, options: dict[str, Any]
-) -> dict[str, Any]:
+def _extract(
+    base: Path, tuned: Path, output: Path, settings: Settings, words: str, options: dict[str, Any]
+) -> Document:
     """Extract with a progress bar and return the document of the result."""
     from eckart.adapters.extract import extract
-    from eckart.adapters.resume import ResumeStore
+    from eckart.adapters.layer_runner import ResumeStore
 
     try:
         with limited_threads(options["threads"]):
@@ -183,86 +167,23 @@ def _extracted(
     return result.to_dict()
 
 
-def show_extraction(document: dict[str, Any]) -> None:
+def show_extraction(document: Document) -> None:
     """Print the figures of an `Extraction`; its layers are in the report only."""
-    from eckart.adapters.report import extract_table, extract_verdict, missing_rows
+    from eckart.adapters.report import MISSING, extract_table, extract_verdict, missing_rows
 
     console.answer_rows(extract_table(document))
-    missing = missing_rows(document)
+    missing = missing_rows(document, 8)
     if missing:
-        # the report holds all of them
-        shown = missing[:8]
-        more = [(f"and {len(missing) - 8} more", "", "")] if missing[8:] else []
-        console.answer_table(
-            ("not covered", "share of the change", "why"), [*shown, *more], aside=True
-        )
-    console.answer_text(extract_verdict(document))
-    for note in document["notes"]:
-        console.answer_text(note)
+        console.answer_table(("not covered", *MISSING[1:]), missing, aside=True)
+    for sentence in (extract_verdict(document), *document["notes"]):
+        console.answer_text(sentence)
 
 
-def _settings(options: dict[str, Any]) -> Any:
-    """The settings that the options describe.
-
-    Raises:
-        ArgumentError: If a rank is no whole number, or not exactly one way to choose it is given.
-    """
-    from eckart.adapters.choice import LayerRanks
-    from eckart.adapters.coverage import Patterns
-    from eckart.adapters.extract import Settings
-    from eckart.ranks import byte_count
-
-    rank = options["rank"]
-    budget = options["budget"]
-    ranks = LayerRanks(
-        rank=_rank(rank) if rank not in (None, "noise") else rank,
-        tolerance=options["tolerance"],
-        budget=None if budget is None else byte_count(budget),
-        ratio=options["ratio"],
-        of=options["tolerance_of"],
-        relative=options["relative"],
-        overrides=dict(_override(text) for text in options["rank_of"]),
-        least=options["min_rank"],
-        most=options["max_rank"],
-        multiple=options["multiple"],
-    )
-    return Settings(
-        ranks=ranks,
-        patterns=Patterns(include=options["include"], exclude=options["exclude"]),
-        dtype=options["dtype"],
-        profile=options["profile"],
-        base_name=options["base_name"],
-        seed=options["seed"],
-        calibration=options["calibration"],
-        check=options["check"],
-        check_forward=options["check_forward"],
-    )
-
-
-def _override(text: str) -> tuple[str, int]:
-    # the last sign: a pattern may hold one itself
-    pattern, _, rank = text.rpartition("=")
-    if not pattern:
-        raise ArgumentError(
-            f"'{text}' names no rank.", hint="Write it like '*.q_proj=8'.", code="bad-override"
-        )
-    return pattern, _rank(rank)
-
-
-def _rank(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:  # raised for text, and for more digits than Python converts
-        raise ArgumentError(
-            f"'{text[:100]}' is not a rank.", hint="Give a whole number.", code="rank-not-whole"
-        ) from None
-
-
-def _show_plan(base: Path, tuned: Path, settings: Any, *, as_json: bool) -> int:
-    from eckart.adapters.plan import plan_extraction
+def _show_estimate(base: Path, tuned: Path, settings: Settings, *, as_json: bool) -> int:
+    from eckart.adapters.budget import estimate_resources
     from eckart.reporting.tables import byte_size, seconds
 
-    document = plan_extraction(base, tuned, settings).to_dict()
+    document = estimate_resources(base, tuned, settings).to_dict()
     if as_json:
         console.answer_json("extract", document)
         return 0

@@ -3,44 +3,49 @@
 import hashlib
 import math
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Final, final
+from typing import Any, Final, TypedDict, final
 
 import numpy as np
 
-from eckart.adapters.coverage import TensorPair
-from eckart.adapters.delta import Delta
+from eckart.adapters.model_pair import Delta
+from eckart.adapters.settings import Document
+from eckart.adapters.tensor_pairs import TensorPair
 from eckart.arrays import Array, rounding
 from eckart.certificates import Certificate, certify
-from eckart.checkpoints.peft import AdaptedLayer, AdapterDType, Kind, stored_factors
+from eckart.checkpoints.peft import AdaptedLayer, AdapterDType, Kind, round_factors
+from eckart.errors import FormatError
 from eckart.factorization import factorize
 from eckart.factors import MOST_RANK, Factors
-from eckart.objectives import distance
-from eckart.ranks import tail_errors
+from eckart.matrices import Dense
+from eckart.objectives import Weighted, distance, residual_norm
+from eckart.ranks import AboveThreshold, tail_errors
 
 SAME: Final = 1e-5
 """Share of the error that rounding the factors may move B·A by without a new measurement: the
 error itself is measured to 10⁻⁴ of its value."""
 MOST_VALUES: Final = 4096
 """Largest number of singular values that are kept of a layer."""
-
-
 OPTIONAL: Final = ("gap", "weighted_error")
 """Figures that may be None, where nothing bounds the error or no inputs were measured."""
 
 
 def finite(value: Any) -> float:
-    """The value of a document as a finite number from 0.
-
-    Raises:
-        TypeError: If the value is no number.
-        ValueError: If the value is NaN, infinite or below 0.
-    """
+    """The value of a document as a finite number from 0."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{value!r} is no number")
     if not 0 <= value < math.inf:
         raise ValueError(f"{value!r} is no finite number from 0")
     return float(value)
+
+
+class RankArguments(TypedDict, total=False):
+    """The arguments of `factorize` that choose the rank: one of them is given."""
+
+    rank: int | AboveThreshold
+    tolerance: float
 
 
 @final
@@ -55,10 +60,6 @@ class Spectrum:
 
     leading: tuple[float, ...]
     is_whole: bool
-
-    def above(self, threshold: float) -> int:
-        """The number of known singular values above a threshold."""
-        return sum(value > threshold for value in self.leading)
 
 
 @final
@@ -94,23 +95,17 @@ class LayerFigures:
         """‖ΔW − B·A‖ / ‖ΔW‖."""
         return self.error / self.delta_norm if self.delta_norm else 0.0
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Document:
         """The fields as plain numbers, in the form that a file keeps."""
         return asdict(self)
 
     @staticmethod
-    def from_dict(document: dict[str, Any]) -> "LayerFigures":
-        """The figures from a document that `to_dict` made.
-
-        Raises:
-            KeyError: If the spectrum or a part of it is missing.
-            TypeError: If a figure is missing, unknown or of another type.
-            ValueError: If a number is not finite, below 0, or no possible rank.
-        """
+    def from_dict(document: Document) -> "LayerFigures":
+        """The figures from a document that `to_dict` made."""
         known = document["spectrum"]
         leading = tuple(map(finite, known["leading"]))
         spectrum = Spectrum(leading=leading, is_whole=bool(known["is_whole"]))
-        rest: dict[str, Any] = {
+        rest: Document = {
             name: None if value is None and name in OPTIONAL else finite(value)
             for name, value in document.items()
             if name != "spectrum"
@@ -131,98 +126,171 @@ class FactoredLayer:
     figures: LayerFigures
 
 
-def factor_layer(
-    pair: TensorPair, delta: Delta, rank: dict[str, Any], dtype: AdapterDType, seed: int
-) -> FactoredLayer:
-    """Factor the change of a layer.
+@contextmanager
+def as_written(
+    error: FormatError, *, but: tuple[type[Exception], ...] = ()
+) -> Generator[None, None, None]:
+    """Raise `error` for whatever an altered file makes the code raise, but for some classes."""
+    try:
+        yield
+    except but:
+        raise
+    except (LookupError, AttributeError, TypeError, ValueError, ArithmeticError) as cause:
+        raise error from cause
 
-    Args:
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerChange:
+    """The change of one layer, and all that its factors depend on besides the rank.
+
+    Fields:
         pair: Name, shape and kind of the layer.
         delta: Change of its weight.
-        rank: Arguments of `factorize` that choose the rank.
+        objective: The objective ‖(ΔW − B·A)·X‖ of the outputs; None to minimise ‖ΔW − B·A‖.
         dtype: Dtype that the factors will be stored in.
         seed: Seed of the whole job, from which the layer derives its own.
-
-    Raises:
-        MatrixError: If the change cannot be factored, or its factors overflow `dtype`.
-
-    Cost:
-        The cost of `factorize` with a certificate, and a new measurement of the error if rounding
-        the factors changes it.
     """
-    began = time.perf_counter()
-    run = factorize(delta.matrix, **rank, seed=layer_seed(seed, pair.name))
-    factors = _kept(run.factors)
-    values = run.singular_values
-    known = factors.singular_values() if values is None else values
-    spectrum = Spectrum(
-        leading=tuple(float(value) for value in known[:MOST_VALUES]), is_whole=values is not None
-    )
-    stored = stored_factors(as_adapted(pair, factors), dtype)
-    if distance(run.factors, stored) <= SAME * run.certificate.error:
+
+    pair: TensorPair
+    delta: Delta
+    objective: Weighted | None
+    dtype: AdapterDType
+    seed: int
+
+    def factor(self, rank: RankArguments) -> FactoredLayer:
+        """Factor the change, at the rank that these arguments of `factorize` choose.
+
+        Raises:
+            MatrixError: If the change cannot be factored, or its factors overflow the dtype.
+
+        Cost:
+            The cost of `factorize` with a certificate, and a new measurement of the error if
+            rounding the factors changes it; with an objective also a symmetric eigenvalue problem
+            of size inputs.
+        """
+        began = time.perf_counter()
+        seed = layer_seed(self.seed, self.pair.name)
+        run = factorize(self._matrix, **rank, objective=self.objective, seed=seed)
+        factors, values = run.factors, run.singular_values
+        if self.objective is None:
+            factors = _without_noise(factors)
+        known = values
+        if known is None and self.objective is not None:
+            known = self.objective.transform_factors(factors).singular_values()
+        elif known is None:
+            known = factors.singular_values()
+        spectrum = Spectrum(
+            leading=tuple(float(value) for value in known[:MOST_VALUES]),
+            is_whole=values is not None,
+        )
+        if self.objective is not None:
+            # the gap of the outputs, since the bound of `factorize` is on their error
+            return self._weighted(self._turn(factors), run.certificate.gap, spectrum, began)
+        stored = self._stored(factors)
         proof = run.certificate
-    else:
-        proof = _proof(delta, stored, run.certificate.best_possible_error or 0.0)
-    return _factored(delta, factors, proof, spectrum, time.perf_counter() - began)
+        if distance(run.factors, stored) > SAME * proof.error:
+            proof = self._certify(stored, proof.best_possible_error or 0.0)
+        return self._plain(factors, proof, spectrum, time.perf_counter() - began)
 
+    def cut(self, layer: FactoredLayer, rank: int) -> FactoredLayer:
+        """A factored layer at a smaller rank, with its error measured again.
 
-def cut_layer(
-    pair: TensorPair, delta: Delta, layer: FactoredLayer, rank: int, dtype: AdapterDType
-) -> FactoredLayer:
-    """A factored layer at a smaller rank, with its error measured again.
+        The factors keep their leading components; the bound comes from the singular values if all
+        of them are known, else from products with the change.
+        """
+        began, known = time.perf_counter(), layer.figures
+        if self.objective is not None:
+            # not `truncate`, which would sort by the singular values of B·A and not of the outputs
+            cut = Factors(layer.factors.B[:, :rank], layer.factors.A[:rank])
+            smaller = self._weighted(cut, known.gap, known.spectrum, began)
+            return replace(smaller, figures=replace(smaller.figures, seconds=known.seconds))
+        factors = layer.factors.truncate(rank)
+        # Eckart–Young: the best error is the norm of the tail of the singular values
+        values = np.array(known.spectrum.leading)
+        best = float(tail_errors(values)[rank]) if known.spectrum.is_whole else None
+        proof = self._certify(self._stored(factors), best)
+        seconds = known.seconds + time.perf_counter() - began
+        return self._plain(factors, proof, known.spectrum, seconds)
 
-    The factors keep their leading components; the bound comes from the singular values if all of
-    them are known, else from products with the change.
-    """
-    began = time.perf_counter()
-    factors, known = layer.factors.truncate(rank), layer.figures.spectrum
-    # Eckart–Young: the best error is the norm of the tail of the singular values
-    best = float(tail_errors(np.array(known.leading))[rank]) if known.is_whole else None
-    proof = _proof(delta, stored_factors(as_adapted(pair, factors), dtype), best)
-    seconds = layer.figures.seconds + time.perf_counter() - began
-    return _factored(delta, factors, proof, known, seconds)
+    def without_factors(self, figures: LayerFigures | None = None) -> LayerFigures:
+        """The figures of the layer at rank 0, with the spectrum of figures at another rank."""
+        norm = self.delta.norm
+        return LayerFigures(
+            delta_norm=norm,
+            weight_norm=self.delta.weight_norm,
+            rank=0,
+            error=norm,
+            # no other matrix has rank 0, so this error is the best possible
+            best_possible_error=norm,
+            gap=0.0,
+            spectrum=figures.spectrum if figures else Spectrum(leading=(), is_whole=False),
+            seconds=figures.seconds if figures else 0.0,
+        )
 
+    @property
+    def _is_turned(self) -> bool:
+        # moments weight the columns, so a weight stored as (inputs, outputs) is transposed first
+        return self.objective is not None and self.pair.kind is Kind.TRANSPOSED
 
-def left_out(delta: Delta, figures: LayerFigures | None = None) -> LayerFigures:
-    """The figures of a layer at rank 0."""
-    norm = math.sqrt(delta.matrix.squared_norm())
-    return LayerFigures(
-        delta_norm=norm,
-        weight_norm=delta.weight_norm,
-        rank=0,
-        error=norm,
-        # no other matrix has rank 0, so this error is the best possible
-        best_possible_error=norm,
-        gap=0.0,
-        spectrum=figures.spectrum if figures else Spectrum(leading=(), is_whole=False),
-        seconds=figures.seconds if figures else 0.0,
-    )
+    @property
+    def _matrix(self) -> Dense:
+        """The change as it is factored."""
+        matrix = self.delta.matrix
+        return Dense(np.ascontiguousarray(matrix.array.T)) if self._is_turned else matrix
 
+    def _turn(self, factors: Factors) -> Factors:
+        """Factors of the change as it is factored from those of the weight, and the reverse."""
+        return Factors(factors.A.T, factors.B.T) if self._is_turned else factors
 
-def _proof(delta: Delta, stored: Factors, best: float | None) -> Certificate:
-    """The certificate of the factors as stored; if `best` is None, a bound is computed."""
-    own = certify(delta.matrix, stored, bound=best is None)
-    if best is None or own.gap == 0:
-        return own
-    # both are computed numbers, so the bound may come out a little above the measured error
-    best = min(best, own.error)
-    return replace(own, best_possible_error=best, gap=own.error / best - 1 if best else None)
+    def _stored(self, factors: Factors) -> Factors:
+        return round_factors(as_adapted(self.pair, factors), self.dtype)
 
+    def _certify(self, stored: Factors, best: float | None) -> Certificate:
+        """The certificate of the factors as stored; if `best` is None, a bound is computed."""
+        own = certify(self.delta.matrix, stored, bound=best is None)
+        if best is None or own.gap == 0:
+            return own
+        # both are computed numbers, so the bound may come out a little above the measured error
+        best = min(best, own.error)
+        return replace(own, best_possible_error=best, gap=own.error / best - 1 if best else None)
 
-def _factored(
-    delta: Delta, factors: Factors, proof: Certificate, spectrum: Spectrum, seconds: float
-) -> FactoredLayer:
-    figures = LayerFigures(
-        delta_norm=math.sqrt(delta.matrix.squared_norm()),
-        weight_norm=delta.weight_norm,
-        rank=factors.rank,
-        error=proof.error,
-        best_possible_error=proof.best_possible_error or 0.0,
-        gap=proof.gap,
-        spectrum=spectrum,
-        seconds=seconds,
-    )
-    return FactoredLayer(factors=factors, figures=figures)
+    def _plain(
+        self, factors: Factors, proof: Certificate, spectrum: Spectrum, seconds: float
+    ) -> FactoredLayer:
+        figures = LayerFigures(
+            delta_norm=self.delta.norm,
+            weight_norm=self.delta.weight_norm,
+            rank=factors.rank,
+            error=proof.error,
+            best_possible_error=proof.best_possible_error or 0.0,
+            gap=proof.gap,
+            spectrum=spectrum,
+            seconds=seconds,
+        )
+        return FactoredLayer(factors=factors, figures=figures)
+
+    def _weighted(
+        self, factors: Factors, gap: float | None, spectrum: Spectrum, began: float
+    ) -> FactoredLayer:
+        """The layer with the errors of its weight and of its outputs, with the stored factors."""
+        assert self.objective is not None
+        stored = self._stored(factors)
+        outputs = self.objective.transform(self._matrix)
+        lost = residual_norm(outputs, self.objective.transform_factors(self._turn(stored)))
+        figures = LayerFigures(
+            delta_norm=self.delta.norm,
+            weight_norm=self.delta.weight_norm,
+            rank=factors.rank,
+            error=residual_norm(self.delta.matrix, stored),
+            # no bound is known on the error of the weights at this rank
+            best_possible_error=0.0,
+            gap=gap,
+            spectrum=spectrum,
+            seconds=time.perf_counter() - began,
+            weighted_error=lost / (math.sqrt(outputs.squared_norm()) or 1.0),
+        )
+        return FactoredLayer(factors=factors, figures=figures)
 
 
 def as_adapted(pair: TensorPair, factors: Factors, bias: Array | None = None) -> AdaptedLayer:
@@ -243,7 +311,7 @@ def layer_seed(seed: int, name: str) -> int:
     return int.from_bytes(digest[:8])
 
 
-def _kept(factors: Factors) -> Factors:
+def _without_noise(factors: Factors) -> Factors:
     """The factors without components at the level of rounding.
 
     They occur where the change has a lower rank than was asked for.

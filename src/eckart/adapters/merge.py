@@ -2,23 +2,197 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any, final
+from typing import Final, final
 
-from eckart.adapters.join import check_weights
-from eckart.adapters.merge_plan import Plan, plan
-from eckart.adapters.sources import open_weights
+from eckart.adapters.adapter_builder import is_input_table
+from eckart.adapters.join_and_truncate import check_weights
+from eckart.adapters.merge_changes import UNCHANGED, AdapterChanges, Change
+from eckart.adapters.model_pair import HEAD, open_weights
+from eckart.adapters.settings import Document
 from eckart.arguments import as_path, check_list
-from eckart.checkpoints import Checkpoint, CheckpointWriter
-from eckart.checkpoints.folder import SAFE, copy_companions
-from eckart.checkpoints.peft import AdapterDType, read_adapter
-from eckart.checkpoints.peft.adapter import Tensor
+from eckart.checkpoints import (
+    Checkpoint,
+    CheckpointWriter,
+    SafetensorsDtype,
+    TensorLayout,
+    stored_dtype,
+)
+from eckart.checkpoints.folder import SAFE, JsonObject, copy_companions
+from eckart.checkpoints.peft import Adapter, AdapterDType, read_adapter
+from eckart.checkpoints.peft.adapter import BIAS, WEIGHT, Tensor, split_parameter
+from eckart.checkpoints.peft.writer import DTYPES
 from eckart.checkpoints.writer import SHARD_BYTES
+from eckart.errors import MatrixError
 from eckart.files import check_output, whole_file
 from eckart.progress import Watch, unwatched
+
+CLASSIFIERS: Final = ("Classification",)
+"""Endings of the names of classes whose head has a row for each label."""
+LABELLING: Final = frozenset({"SEQ_CLS", "TOKEN_CLS"})
+"""PEFT's names of tasks whose head has a row for each label."""
+CLASSIFIER_HEADS: Final = frozenset({"classifier", "score", "out_proj", "decoder"})
+"""Last names of modules whose weight has a row for each label."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MergePlan:
+    """A merged model before its numbers are known.
+
+    Fields:
+        layouts: Layouts of all tensors, those of the base first; shards are filled in this order.
+        changes: Changes of tensors of the base, by name.
+        new: Values of tensors that the base does not have.
+        config: Settings of `config.json` that differ from those of the base.
+        notes: Sentences that a user should read.
+    """
+
+    layouts: Mapping[str, TensorLayout]
+    changes: Mapping[str, Change]
+    new: Mapping[str, Tensor]
+    config: JsonObject
+    notes: tuple[str, ...]
+
+    def change(self, name: str) -> Change:
+        """The change of a tensor of the merged model, which may be empty."""
+        if name in self.new:
+            return Change(replacement=self.new[name])
+        return self.changes.get(name, UNCHANGED)
+
+
+def plan_merge(
+    base: Checkpoint, adapters: Sequence[tuple[Adapter, float]], dtype: AdapterDType | None
+) -> MergePlan:
+    """Decide what a merged model holds.
+
+    Where the base shares one table between its inputs and its head and adapters save both with
+    equal values, the head is left out, so that the table stays shared. Where an adapter changes
+    one of the two alone, as PEFT trains it, each gets values of its own.
+
+    Raises:
+        MatrixError: If an adapter changes a tensor that the base lacks or has in another shape, or
+            saved values cannot be added up.
+    """
+    parts = AdapterChanges.of(base, adapters)
+    changes, new, tied = parts.changes(), parts.new(), parts.placement.is_tied
+    notes = [*parts.notes, *(f"'{name}' is not in the base; it was added." for name in new)]
+    config: Document = {}
+    tables = [name for name in changes if is_input_table(name)]
+    if tied and HEAD in new:
+        config["tie_word_embeddings"] = False
+        notes.append("The head was the table of the vocabulary; now each has its own values.")
+    elif tied and tables:
+        notes.append(f"The head is the table '{tables[0]}' and changes with it.")
+    sizes, said = _sizes(changes, tables, base)
+    config |= sizes
+    notes += said
+    if dtype is not None:
+        # older versions of transformers wrote torch_dtype
+        config |= {key: dtype for key in ("dtype", "torch_dtype") if key in base.config}
+    between = [name for name, change in changes.items() if change.saved]
+    if between:
+        notes.append(
+            f"{len(between)} saved value{'s' if len(between) > 1 else ''} of adapters that differ "
+            f"or whose weights do not add up to 1 count with their difference from the base, such "
+            f"as '{between[0]}'."
+        )
+    heads = [values for name, values in new.items() if _is_head(name, values) and name != HEAD]
+    # a classifier head that the base does not have
+    if len(heads) == 1 and any(adapter.task_type in LABELLING for adapter, _ in adapters):
+        config |= _labels(len(heads[0]))
+    layouts = _layouts(base, changes, new, dtype)
+    return MergePlan(layouts=layouts, changes=changes, new=new, config=config, notes=tuple(notes))
+
+
+def _sizes(
+    changes: Mapping[str, Change], tables: Sequence[str], base: Checkpoint
+) -> tuple[Document, list[str]]:
+    """The settings of a changed vocabulary size or number of labels, and notes about them."""
+    config: Document = {}
+    notes: list[str] = []
+    architecture = str((base.config.get("architectures") or [""])[0])
+    for name, change in changes.items():
+        before, after = base.tensors[name].shape, change.replacement
+        if after is None or after.shape == before:
+            continue
+        _check_rows(name, after.shape, before)
+        if name in tables:
+            notes.append(f"'{name}' has {len(after)} rows, {before[0]} in the base.")
+            config |= _sized(base.config, before[0], len(after))
+        elif architecture.endswith(CLASSIFIERS) and _is_head(name, after):
+            notes.append(f"'{name}' has {len(after)} labels, {before[0]} in the base.")
+            config |= _labels(len(after))
+    return config, notes
+
+
+def _check_rows(name: str, shape: tuple[int, ...], before: tuple[int, ...]) -> None:
+    """Refuse saved values of another shape, unless only the number of rows differs."""
+    is_head = len(shape) > 1 or name.endswith(f".{BIAS}")
+    if not is_head or shape[1:] != before[1:] or len(shape) != len(before):
+        raise MatrixError(
+            f"The adapter saves '{name}' as {' × '.join(map(str, shape))}, "
+            f"and it is {' × '.join(map(str, before))} in the base.",
+            hint="Give the base that the adapter was made for.",
+            code="shapes-differ",
+        )
+
+
+def _labels(count: int) -> Document:
+    # the default names of transformers
+    named = [f"LABEL_{number}" for number in range(count)]
+    return {
+        "id2label": {str(number): label for number, label in enumerate(named)},
+        "label2id": {label: number for number, label in enumerate(named)},
+    }
+
+
+def _sized(config: JsonObject, before: int, after: int) -> Document:
+    """The settings of a config, nested ones included, that give the size of the vocabulary."""
+    changed: Document = {}
+    for key, setting in config.items():
+        if key == "vocab_size" and setting == before:
+            changed[key] = after
+        elif isinstance(setting, dict):
+            # models of text and pictures keep it in a part such as text_config
+            inner = _sized(setting, before, after)
+            if inner:
+                changed[key] = {**setting, **inner}
+    return changed
+
+
+def _is_head(name: str, values: Tensor) -> bool:
+    """Whether a tensor is the weight of a classifier head, which has a row for each label."""
+    module, parameter = split_parameter(name)
+    is_weight = parameter == WEIGHT and values.ndim == 2
+    return is_weight and module.rpartition(".")[2] in CLASSIFIER_HEADS
+
+
+def _layouts(
+    base: Checkpoint,
+    changes: Mapping[str, Change],
+    new: Mapping[str, Tensor],
+    dtype: AdapterDType | None,
+) -> dict[str, TensorLayout]:
+    wanted = None if dtype is None else stored_dtype(DTYPES[dtype])
+    layouts: dict[str, TensorLayout] = {}
+    for name, info in base.tensors.items():
+        replacement = changes.get(name, UNCHANGED).replacement
+        layouts[name] = TensorLayout(
+            # integers, such as positions, keep their dtype
+            dtype=wanted if wanted is not None and info.dtype.is_weight else info.dtype,
+            shape=info.shape if replacement is None else replacement.shape,
+        )
+    # a new tensor gets the dtype of the weights, of which the largest tensor is one
+    largest = layouts[base.largest().name].dtype
+    for name, values in new.items():
+        own = stored_dtype(values.dtype) or SafetensorsDtype.F32
+        both = own.is_weight and largest.is_weight
+        layouts[name] = TensorLayout(dtype=largest if both else own, shape=values.shape)
+    return layouts
 
 
 @final
@@ -50,7 +224,7 @@ class Merging:
     notes: tuple[str, ...]
     seconds: float
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Document:
         """The fields as plain numbers and text."""
         return {
             "base": self.base,
@@ -124,7 +298,7 @@ def merge_adapters(
         for folder, weight in zip(folders, chosen, strict=True)
         if weight
     ]
-    planned = plan(checkpoint, used, dtype)
+    planned = plan_merge(checkpoint, used, dtype)
     # large files of the base that are no weights, which are not copied
     left: tuple[str, ...] = ()
     with whole_file(target, force=force) as temporary:
@@ -151,7 +325,7 @@ def merge_adapters(
 
 
 def _write(
-    target: Path, checkpoint: Checkpoint, planned: Plan, shard_bytes: int, watch: Watch
+    target: Path, checkpoint: Checkpoint, planned: MergePlan, shard_bytes: int, watch: Watch
 ) -> None:
     total = sum(math.prod(layout.shape) for layout in planned.layouts.values())
     with (
@@ -159,17 +333,11 @@ def _write(
         CheckpointWriter(target, planned.layouts, shard_bytes=shard_bytes) as writer,
     ):
         for name in writer.order:
-            tensor = _tensor(name, checkpoint, planned)
+            dtype, change = planned.layouts[name].dtype.numpy, planned.change(name)
+            tensor = checkpoint.read(name) if change.replacement is None else change.replacement
+            # else copied as stored: no dtype of NumPy, or nothing to add and nothing to convert
+            if dtype is not None and (tensor.dtype != dtype or change.adds):
+                tensor = change.add(name, tensor, dtype)
             writer.write(name, tensor)
             report(tensor.size, said=name)
             del tensor  # else the next tensor would be read while this one is still held
-
-
-def _tensor(name: str, checkpoint: Checkpoint, planned: Plan) -> Tensor:
-    """One tensor of the merged model."""
-    dtype, change = planned.layouts[name].dtype.numpy, planned.change(name)
-    start = checkpoint.read(name) if change.replacement is None else change.replacement
-    # copied as stored: no dtype of NumPy, or nothing to add and nothing to convert
-    if dtype is None or (start.dtype == dtype and not change.adds):
-        return start
-    return change.added(name, start, dtype)

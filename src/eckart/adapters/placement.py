@@ -6,14 +6,29 @@ Both come from the model of transformers if the config names one, else from rule
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final, final
+from typing import Final, final
 
-from eckart.adapters.sources import HEAD, is_tied, is_unchanged
+from eckart.adapters.model_pair import HEAD, is_tied, is_unchanged
 from eckart.checkpoints import Checkpoint
+from eckart.checkpoints.folder import JsonObject
 from eckart.checkpoints.peft import Kind
-from eckart.checkpoints.peft.adapter import BIAS, WEIGHT, split_parameter
-from eckart.checkpoints.peft.experts import expert_of, is_taken_for_an_expert
-from eckart.checkpoints.running import Running, Use, model, running_model
+from eckart.checkpoints.peft.adapter import (
+    BIAS,
+    WEIGHT,
+    expert_of,
+    is_taken_for_an_expert,
+    split_parameter,
+)
+from eckart.checkpoints.running import (
+    Running,
+    Use,
+    convolves,
+    is_read,
+    kind_of,
+    may_be_tied,
+    rename,
+)
+from eckart.checkpoints.running_builder import running_model
 
 
 class Way(StrEnum):
@@ -37,7 +52,7 @@ BY_RULES: Final = "Names and kinds of layers were told by rules, without the run
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class Treatment:
     """How an adapter would take in the change of a tensor.
 
     Fields:
@@ -74,7 +89,7 @@ class Placement:
     shapes: Mapping[str, tuple[int, ...]]
     whys: Mapping[str, str]
     ties: tuple[tuple[str, ...], ...]
-    config: Mapping[str, Any]
+    config: JsonObject
 
     @staticmethod
     def of(base: Checkpoint, tuned: Checkpoint) -> "Placement":
@@ -100,7 +115,11 @@ class Placement:
                 ties.append(group)
         whys = {use.name: use.why for one in uses for use in one.values() if use.why}
         if running is not None:
-            whys |= dict.fromkeys(_beyond(after.keys() - before.keys(), base, tuned), BEYOND)
+            new, classes = after.keys() - before.keys(), base.config.get("architectures")
+            # tensors without a place in a base of the same class, such as those of further layers
+            if new and classes and classes == tuned.config.get("architectures"):
+                own = running_model(base.config)
+                whys |= {n: BEYOND for n in new if own is not None and n not in own.shapes}
         return Placement(
             base=before,
             tuned=after,
@@ -147,29 +166,31 @@ class Placement:
         """Whether the model uses its input table as its head."""
         return any(HEAD in group for group in self.ties)
 
-    def place(self, name: str, shape: tuple[int, ...]) -> Place:
-        """The place of a tensor that both checkpoints have."""
+    def treat(self, name: str, shape: tuple[int, ...]) -> Treatment:
+        """The treatment of a tensor that both checkpoints have."""
         module, parameter = split_parameter(name)
         if name in self.whys:
-            return Place(way=Way.NONE, why=self.whys[name])
+            return Treatment(way=Way.NONE, why=self.whys[name])
         if parameter == BIAS and module and len(shape) == 1:
-            return Place(way=Way.BIAS)
+            return Treatment(way=Way.BIAS)
         tied = next((group for group in self.ties if name in group), ())
         if tied:
             others = " and ".join(split_parameter(other)[0] for other in tied if other != name)
-            return Place(
+            return Treatment(
                 way=Way.SAVED,
                 in_place=not _is_ensured(tied),
                 why=f"the model uses it as {others} too",
             )
         if expert_of(module) is not None:
-            return self._expert(shape)
+            if len(shape) == 2 and (self.running is None or self.running.stacks):
+                return Treatment(way=Way.FACTORS, kind=Kind.LINEAR)
+            return Treatment(way=Way.NONE, why="PEFT cannot stack the experts of this model")
         if self.running is None:
-            return self._by_rule(name, shape)
-        return self._in(self.running, name, shape)
+            return self._treat_by_rule(name, shape)
+        return self._treat_known(self.running, name, shape)
 
-    def grown(self, name: str, known: tuple[int, ...]) -> Place:
-        """The place of a tensor that has another shape in the base."""
+    def treat_resized(self, name: str, known: tuple[int, ...]) -> Treatment:
+        """The treatment of a tensor that has another shape in the base."""
         shape = self.shapes[name]
         why = f"its shape was {' × '.join(map(str, known))} in the base"
         if self.running is not None:
@@ -177,65 +198,59 @@ class Placement:
         else:
             # by rule: a table may grow by rows, any other shape is that of another model
             fits = len(shape) == len(known) and shape[1:] == known[1:]
-        place = self.place(name, shape)
+        place = self.treat(name, shape)
         if not fits or place.way is Way.NONE:
-            return Place(way=Way.NONE, why=why)
-        return Place(way=Way.SAVED, in_place=self._in_place(name), why=why)
+            return Treatment(way=Way.NONE, why=why)
+        return Treatment(way=Way.SAVED, in_place=self._in_place(name), why=why)
 
-    def new(self, name: str, shape: tuple[int, ...]) -> Place:
-        """The place of a tensor that the base does not have."""
+    def treat_new(self, name: str, shape: tuple[int, ...]) -> Treatment:
+        """The treatment of a tensor that the base does not have."""
         known = self.running.shapes.get(name) == shape if self.running else True
         # without a running model, other parameters are not known to belong to a module
         ending = name.endswith((f".{WEIGHT}", f".{BIAS}"))
         if name in self.whys or not known or (self.running is None and not ending):
-            return Place(way=Way.NONE, why=self.whys.get(name, "its place is not known"))
+            return Treatment(way=Way.NONE, why=self.whys.get(name, "its place is not known"))
         why = "its module is new in the fine-tune"
-        return Place(way=Way.SAVED, in_place=self._in_place(name), why=why)
+        return Treatment(way=Way.SAVED, in_place=self._in_place(name), why=why)
 
-    def _expert(self, shape: tuple[int, ...]) -> Place:
-        stacks = self.running is None or self.running.stacks
-        if len(shape) == 2 and stacks:
-            return Place(way=Way.FACTORS, kind=Kind.LINEAR)
-        return Place(way=Way.NONE, why="PEFT cannot stack the experts of this model")
-
-    def _in(self, running: Running, name: str, shape: tuple[int, ...]) -> Place:
-        """The place of a tensor by the type of its module in the running model."""
+    def _treat_known(self, running: Running, name: str, shape: tuple[int, ...]) -> Treatment:
+        """The treatment of a tensor by the type of its module in the running model."""
         module, parameter = split_parameter(name)
         known = running.modules.get(module)
         if known is None or not module:
-            return Place(way=Way.SAVED, in_place=True)
+            return Treatment(way=Way.SAVED, in_place=True)
         if running.stacks and is_taken_for_an_expert(module) and len(shape) == 2:
-            return Place(way=Way.FACTORS, kind=Kind.LINEAR)
+            return Treatment(way=Way.FACTORS, kind=Kind.LINEAR)
         if parameter == WEIGHT and known.kind is not None and len(shape) > 1:
-            return Place(way=Way.FACTORS, kind=known.kind)
+            return Treatment(way=Way.FACTORS, kind=known.kind)
         # all experts in one tensor: (experts, rows, columns)
         if len(shape) > 2 and "expert" in module.lower():
-            return Place(way=Way.NONE, why=STACKED)
+            return Treatment(way=Way.NONE, why=STACKED)
         why = known.why if len(shape) > 1 else ""
-        return Place(way=Way.SAVED, in_place=self._in_place(name), why=why)
+        return Treatment(way=Way.SAVED, in_place=self._in_place(name), why=why)
 
-    def _by_rule(self, name: str, shape: tuple[int, ...]) -> Place:
-        """The place of a tensor by its name and shape, without a running model."""
+    def _treat_by_rule(self, name: str, shape: tuple[int, ...]) -> Treatment:
+        """The treatment of a tensor by its name and shape, without a running model."""
         module, parameter = split_parameter(name)
         # all experts in one tensor: (experts, rows, columns)
         if len(shape) > 2 and "expert" in name:
-            return Place(way=Way.NONE, why=STACKED)
-        saved = Place(way=Way.SAVED, in_place=self._in_place(name))
+            return Treatment(way=Way.NONE, why=STACKED)
+        saved = Treatment(way=Way.SAVED, in_place=self._in_place(name))
         if parameter != WEIGHT or not module or len(shape) < 2:
             return saved
         model_type = str(self.config.get("model_type", ""))
-        if model.is_read(module, self.shapes, model_type):
-            return Place(way=Way.SAVED, in_place=saved.in_place, why="other modules read it")
-        if model.may_be_tied(module, self.config, self.shapes):
+        if is_read(module, self.shapes, model_type):
+            return Treatment(way=Way.SAVED, in_place=saved.in_place, why="other modules read it")
+        if may_be_tied(module, self.config, self.shapes):
             why = "the model may use it under another name too"
-            return Place(way=Way.SAVED, in_place=True, why=why)
+            return Treatment(way=Way.SAVED, in_place=True, why=why)
         if len(shape) == 2:
-            kind = model.kind_of(module, shape, model_type)
-            return Place(way=Way.FACTORS, kind=kind)
-        if model.convolves(name, self.shapes, self.config):
-            return Place(way=Way.FACTORS, kind=Kind.CONVOLUTION)
+            kind = kind_of(module, shape, model_type)
+            return Treatment(way=Way.FACTORS, kind=kind)
+        if convolves(name, self.shapes, self.config):
+            return Treatment(way=Way.FACTORS, kind=Kind.CONVOLUTION)
         why = "whether it is a plain convolution is not known"
-        return Place(way=Way.SAVED, in_place=saved.in_place, why=why)
+        return Treatment(way=Way.SAVED, in_place=saved.in_place, why=why)
 
     def _in_place(self, name: str) -> bool:
         """Whether PEFT cannot replace the module by a copy, so that values go into the base.
@@ -245,7 +260,9 @@ class Placement:
         """
         module, parameter = split_parameter(name)
         if self.running is None:
-            own = {split_parameter(other)[1] for other in self.shapes if _is_in(other, module)}
+            own = {
+                split_parameter(other)[1] for other in self.shapes if other.startswith(f"{module}.")
+            }
             is_whole = parameter in (WEIGHT, BIAS) and own <= {WEIGHT, BIAS}
         else:
             known = self.running.modules.get(module)
@@ -271,18 +288,8 @@ def _describes(running: Running, checkpoint: Checkpoint) -> bool:
     return 2 * wrong < placed
 
 
-def _beyond(new: Collection[str], base: Checkpoint, tuned: Checkpoint) -> Iterator[str]:
-    """New tensors without a place in a base of the same class, such as those of further layers."""
-    kind = base.config.get("architectures")
-    if new and kind and kind == tuned.config.get("architectures"):
-        own = running_model(base.config)
-        yield from (name for name in new if own is not None and name not in own.shapes)
-
-
-def _uses(
-    stored: Iterable[str], running: Running | None, config: Mapping[str, Any]
-) -> dict[str, Use]:
-    return model.rename(stored, config) if running is None else running.uses(stored)
+def _uses(stored: Iterable[str], running: Running | None, config: JsonObject) -> dict[str, Use]:
+    return rename(stored, config) if running is None else running.uses(stored)
 
 
 def _ties_by_rule(
@@ -314,7 +321,3 @@ def _once(names: Mapping[str, str], group: tuple[str, ...]) -> dict[str, str]:
 
 def _is_ensured(group: tuple[str, ...]) -> bool:
     return len(group) == 2 and group[1] == HEAD and group[0].endswith(TABLE)
-
-
-def _is_in(name: str, module: str) -> bool:
-    return name.startswith(f"{module}.")

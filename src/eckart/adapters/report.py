@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 import plotly.graph_objects as go
 
+from eckart.adapters.settings import Document
 from eckart.reporting.figures import ACCENT, FLOOR, GREY, axis, styled
 from eckart.reporting.html import draw, frame, grid, table
 from eckart.reporting.tables import byte_size, figure, gap, seconds
@@ -19,12 +20,8 @@ MOST_MISSING: Final = 200
 """Rows of the table of tensors that the adapter does not cover."""
 
 
-def extract_table(document: dict[str, Any]) -> list[tuple[str, str]]:
-    """Labels and values of an extraction, for the terminal and the page.
-
-    Args:
-        document: The document of `Extraction.to_dict()`.
-    """
+def extract_table(document: Document) -> list[tuple[str, str]]:
+    """Labels and values of an extraction, for the terminal and the page."""
     layers = _layers(document)
     ranks = sorted(one["rank"] for one in layers)
     states = [one["state"] for one in document["tensors"]]
@@ -39,10 +36,7 @@ def extract_table(document: dict[str, Any]) -> list[tuple[str, str]]:
         ("ranks", spread),
         ("biases and saved whole", str(whole)),
         ("unchanged", str(document["unchanged"])),
-        (
-            "not covered",
-            str(sum(one["state"] in ("not covered", "left out") for one in document["tensors"])),
-        ),
+        ("not covered", str(len(_missing(document)))),
         ("relative error of these layers", figure(document["relative_error_of_layers"])),
         ("relative error of the whole change", figure(document["relative_error"])),
         ("bytes", byte_size(document["bytes"])),
@@ -50,7 +44,7 @@ def extract_table(document: dict[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def extract_verdict(document: dict[str, Any]) -> str:
+def extract_verdict(document: Document) -> str:
     """Sentences on the share of the change in the adapter, its gap and the tensors left out."""
     layers = _layers(document)
     taken = 1 - document["relative_error"] ** 2
@@ -76,7 +70,7 @@ def extract_verdict(document: dict[str, Any]) -> str:
     return " ".join(sentences)
 
 
-def layer_rows(document: dict[str, Any]) -> list[tuple[str, ...]]:
+def layer_rows(document: Document) -> list[tuple[str, ...]]:
     """One row for each layer with factors."""
     return [
         (
@@ -94,26 +88,30 @@ def layer_rows(document: dict[str, Any]) -> list[tuple[str, ...]]:
     ]
 
 
-def missing_rows(document: dict[str, Any]) -> list[tuple[str, ...]]:
+def missing_rows(document: Document, most: int) -> list[tuple[str, ...]]:
     """One row for each tensor whose change is not in the adapter, the largest change first."""
-    missing = sorted(_missing(document), key=lambda one: -one["share_of_delta"])
+    return change_rows(sorted(_missing(document), key=lambda one: -one["share_of_delta"]), most)
+
+
+def change_rows(tensors: list[Document], most: int) -> list[tuple[str, ...]]:
+    """Name, share of the whole change and reason of tensors, of so many and the count of more."""
     rows = [
         (
             one["name"],
             "" if one["delta_norm"] is None else f"{one['share_of_delta']:.2%}",
-            one["why"] or "its rank is 0",
+            one["why"] or ("its rank is 0" if "state" in one else ""),
         )
-        for one in missing[:MOST_MISSING]
+        for one in tensors[:most]
     ]
-    more = len(missing) - len(rows)
+    more = len(tensors) - len(rows)
     return [*rows, (f"and {more} more", "", "")] if more else rows
 
 
-def _layers(document: dict[str, Any]) -> list[dict[str, Any]]:
+def _layers(document: Document) -> list[Document]:
     return [one for one in document["tensors"] if one.get("rank") and one["state"] == "factors"]
 
 
-def _missing(document: dict[str, Any]) -> list[dict[str, Any]]:
+def _missing(document: Document) -> list[Document]:
     return [one for one in document["tensors"] if one["state"] in ("not covered", "left out")]
 
 
@@ -124,10 +122,11 @@ MOST_LINES: Final = 60
 SHADES: Final = ((0.0, "#e9f0ff"), (0.5, "#7ba4ff"), (1.0, "#12295e"))
 
 
-def error_map(layers: list[dict[str, Any]]) -> go.Figure | None:
+def error_map(layers: list[Document]) -> go.Figure | None:
     """Heat map of the relative errors over depth and kind; None without two depths."""
-    places = [(layer, *_place(layer["name"])) for layer in layers]
-    deep = [(layer, depth, kind) for layer, depth, kind in places if depth is not None]
+    named = [(layer, _DEPTH.search(layer["name"])) for layer in layers]
+    # the kind is what follows the number of the block in the name
+    deep = [(one, int(at[1]), one["name"][at.end() :]) for one, at in named if at is not None]
     if len({depth for _, depth, _ in deep}) < 2:
         return None
     kinds = list(dict.fromkeys(kind for _, _, kind in deep))
@@ -162,7 +161,7 @@ def error_map(layers: list[dict[str, Any]]) -> go.Figure | None:
     return styled(drawn, 140 + 26 * len(kinds))
 
 
-def layer_spectra(layers: list[dict[str, Any]]) -> go.Figure | None:
+def layer_spectra(layers: list[Document]) -> go.Figure | None:
     """The singular values of the changes of the layers, each relative to its largest."""
     known = [layer for layer in layers if layer["singular_values"]]
     if not known:
@@ -191,7 +190,7 @@ def layer_spectra(layers: list[dict[str, Any]]) -> go.Figure | None:
     return styled(drawn, 380)
 
 
-def size_curve(document: dict[str, Any]) -> go.Figure | None:
+def size_curve(document: Document) -> go.Figure | None:
     """Curve of the error of all layers over the bytes of their factors, with this adapter in it."""
     curve = document["curve"]
     if len(curve["bytes"]) < 2:
@@ -222,14 +221,6 @@ def size_curve(document: dict[str, Any]) -> go.Figure | None:
     return styled(drawn, 380)
 
 
-def _place(name: str) -> tuple[int | None, str]:
-    """The depth of a layer, and its kind: the part of its name after the number of its block."""
-    found = _DEPTH.search(name)
-    if found is None:
-        return None, name
-    return int(found[1]), name[found.end() :]
-
-
 # the titles of the tables of layers and of missing tensors on the page
 LAYERS: Final = (
     "layer",
@@ -245,11 +236,8 @@ LAYERS: Final = (
 MISSING: Final = ("tensor", "share of the change", "why")
 
 
-def extract_page(document: dict[str, Any]) -> str:
+def extract_page(document: Document) -> str:
     """The HTML report of an extraction.
-
-    Args:
-        document: The document of `Extraction.to_dict()`.
 
     Returns:
         A page that needs no other file: styles and script are inside.
@@ -259,7 +247,7 @@ def extract_page(document: dict[str, Any]) -> str:
     notes = "".join(f'<p class="message">{escape(note)}</p>' for note in document["notes"])
     curves = [size_curve(document), layer_spectra(layers)]
     cards = "".join(f'<div class="card">{draw(curve)}</div>' for curve in curves if curve)
-    rows, missing = layer_rows(document), missing_rows(document)
+    rows, missing = layer_rows(document), missing_rows(document, MOST_MISSING)
     return frame(
         title=f"Adapter {document['folder']}",
         body=f"""
@@ -293,16 +281,10 @@ HEADER: Final = ("layer", "rank", "relative error", "recorded")
 """Titles of the columns of `verify_rows`."""
 MOST_NAMED: Final = 5
 """Names in a sentence of the verdict."""
-MOST_UNCOVERED: Final = 20
-"""Rows of the table of uncovered tensors in the terminal."""
 
 
-def verify_rows(document: dict[str, Any]) -> list[tuple[str, ...]]:
-    """One row for each adapted layer.
-
-    Args:
-        document: The document of `Verification.to_dict()`.
-    """
+def verify_rows(document: Document) -> list[tuple[str, ...]]:
+    """One row for each adapted layer."""
     return [
         (
             one["name"],
@@ -314,22 +296,7 @@ def verify_rows(document: dict[str, Any]) -> list[tuple[str, ...]]:
     ]
 
 
-def uncovered_rows(document: dict[str, Any]) -> list[tuple[str, ...]]:
-    """One row for each changed tensor that is not in the adapter, the largest change first."""
-    missing = document["uncovered"]
-    rows = [
-        (
-            one["name"],
-            "" if one["delta_norm"] is None else f"{one['share_of_delta']:.2%}",
-            one["why"],
-        )
-        for one in missing[:MOST_UNCOVERED]
-    ]
-    more = len(missing) - len(rows)
-    return [*rows, (f"and {more} more", "", "")] if more else rows
-
-
-def verify_verdict(document: dict[str, Any]) -> list[str]:
+def verify_verdict(document: Document) -> list[str]:
     """Sentences on what does not fit, what is above the tolerance, and the error of the whole."""
     larger = [one["name"] for one in document["layers"] if not one["fits"]]
     different = [one["name"] for one in document["values"] if not one["fits"]]

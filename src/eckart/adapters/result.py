@@ -5,14 +5,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final, final
+from typing import Final, final
 
 import numpy as np
 
-from eckart.adapters.coverage import TensorPair
 from eckart.adapters.layer import LayerFigures
 from eckart.adapters.placement import Way
-from eckart.adapters.survey import TensorRecord
+from eckart.adapters.settings import Document
+from eckart.adapters.tensor_pairs import TensorPair
 from eckart.arrays import Array
 from eckart.checkpoints.peft import Adapter, AdapterDType, LeftOut, adapter_bytes
 from eckart.engine.result import Grade
@@ -24,23 +24,31 @@ FEWEST_VALUES: Final = 64
 """Singular values of a layer that a document holds at least, as far as they are known."""
 
 
+FIRST_STAGE: Final = "first"
+"""Stage of the factors before a budget is shared, or of all factors without one."""
+
+
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TensorReport:
-    """The treatment of one tensor in the adapter.
+class TensorRecord:
+    """The record of one tensor, and of its treatment in the adapter.
 
     Fields:
+        number: Number of the tensor, under which its work is stored.
         pair: Names, shape and way of the tensor.
-        delta_norm: ‖W_tuned − W_base‖_F; None where one of the two is missing.
+        delta_norm: ‖W_tuned − W_base‖_F; 0 if unchanged, None where one of the two is missing.
+        figures: Figures of a changed layer that becomes factors, also at rank 0; else None.
+        stage: Stage under which its factors are stored.
         error: Norm of the part of the change that the adapter lacks; None if `delta_norm` is.
-        figures: Figures of a factored layer, also of one left out at rank 0; else None.
         nbytes: Bytes of the tensor in the adapter.
     """
 
+    number: int
     pair: TensorPair
     delta_norm: float | None
-    error: float | None
     figures: LayerFigures | None = None
+    stage: str = FIRST_STAGE
+    error: float | None = None
     nbytes: int = 0
 
     @property
@@ -50,9 +58,9 @@ class TensorReport:
             return "left out"
         return UNCHANGED if self.delta_norm == 0 else str(self.pair.way)
 
-    def to_dict(self, total: float) -> dict[str, Any]:
+    def to_dict(self, total: float) -> Document:
         """The report as plain numbers and text; `total` is the norm of the whole change."""
-        document: dict[str, Any] = {
+        document: Document = {
             # PEFT adapts modules, and saves parameters
             "name": self.pair.module if self.pair.way is Way.FACTORS else self.pair.name,
             "state": self.state,
@@ -64,6 +72,7 @@ class TensorReport:
         }
         figures = self.figures
         if figures is not None:
+            shown = max(FEWEST_VALUES, 2 * figures.rank)
             document |= {
                 "kind": str(self.pair.kind),
                 "rank": figures.rank,
@@ -72,10 +81,17 @@ class TensorReport:
                 "gap": figures.gap,
                 "weighted_error": figures.weighted_error,
                 "relative_change": figures.delta_norm / (figures.weight_norm or 1.0),
-                "singular_values": list(figures.spectrum.leading[: _shown(figures.rank)]),
+                "singular_values": list(figures.spectrum.leading[:shown]),
                 "seconds": figures.seconds,
             }
         return document
+
+
+def relative_error(records: Iterable[TensorRecord]) -> float:
+    """The part of the change of some tensors that the adapter lacks, by norms; 0 of no change."""
+    known = tuple(records)
+    total = math.hypot(*(one.delta_norm or 0.0 for one in known))
+    return math.hypot(*(one.error or 0.0 for one in known)) / total if total else 0.0
 
 
 @final
@@ -86,7 +102,7 @@ class Extraction:
     Fields:
         base, tuned: Paths of the two checkpoints, as given.
         folder: Folder of the adapter.
-        tensors: Reports on all tensors of either checkpoint.
+        tensors: Records of all tensors of either checkpoint.
         settings: Settings that repeat the job.
         notes: Sentences that a user should read.
         curve: Rate–distortion curve; see `size_curve`.
@@ -97,10 +113,10 @@ class Extraction:
     base: str
     tuned: str
     folder: Path
-    tensors: tuple[TensorReport, ...]
-    settings: dict[str, Any]
+    tensors: tuple[TensorRecord, ...]
+    settings: Document
     notes: tuple[str, ...]
-    curve: dict[str, Any]
+    curve: Document
     command: str = ""
     seconds: float = 0.0
 
@@ -110,7 +126,7 @@ class Extraction:
         return "success"
 
     @property
-    def layers(self) -> tuple[TensorReport, ...]:
+    def layers(self) -> tuple[TensorRecord, ...]:
         """The layers with factors."""
         return tuple(one for one in self.tensors if one.figures and one.figures.rank)
 
@@ -122,15 +138,14 @@ class Extraction:
     @property
     def relative_error(self) -> float:
         """The norm of the part of the change that the adapter lacks, relative to the whole."""
-        total = self.delta_norm
-        return math.hypot(*(one.error or 0.0 for one in self.tensors)) / total if total else 0.0
+        return relative_error(self.tensors)
 
     @property
     def nbytes(self) -> int:
         """Bytes of all tensors of the adapter."""
         return sum(one.nbytes for one in self.tensors)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Document:
         """The result as plain numbers and text: the document of `report.json` and `--json`."""
         total = self.delta_norm
         changed = [one for one in self.tensors if one.state != UNCHANGED]
@@ -147,7 +162,7 @@ class Extraction:
             "notes": list(self.notes),
             "delta_norm": total,
             "relative_error": self.relative_error,
-            "relative_error_of_layers": _relative(one for one in self.tensors if one.figures),
+            "relative_error_of_layers": relative_error(one for one in self.tensors if one.figures),
             "bytes": self.nbytes,
             "factor_bytes": sum(one.nbytes for one in self.layers),
             "curve": self.curve,
@@ -156,58 +171,41 @@ class Extraction:
         }
 
 
-def _shown(rank: int) -> int:
-    """The number of singular values that a document holds of a layer of this rank."""
-    return max(FEWEST_VALUES, 2 * rank)
-
-
-def reports(
-    findings: Iterable[TensorRecord], adapter: Adapter, left: Iterable[LeftOut], dtype: AdapterDType
-) -> Iterator[TensorReport]:
-    """The reports on all tensors, for the adapter as it is written."""
-    ranks: dict[str, int] = {}
-    biased: set[str] = set()
-    for layer in adapter.layers:
-        ranks[layer.module] = layer.rank
-        if layer.bias is not None:
-            biased.add(layer.module)
+def assess_records(
+    records: Iterable[TensorRecord], adapter: Adapter, left: Iterable[LeftOut], dtype: AdapterDType
+) -> Iterator[TensorRecord]:
+    """The records with their errors and bytes in the adapter as it is written."""
+    layers = {one.module: (one.rank, one.bias is not None) for one in adapter.layers}
     dropped = {one.name: f"the profile has no place for it: {one.reason}" for one in left}
-    for one in findings:
+    for one in records:
         pair, nbytes = one.pair, 0
+        rank, has_bias = layers.get(pair.module, (0, False))
         covered = pair.name in adapter.saved
         if covered:
             nbytes = adapter.saved[pair.name].nbytes
-        elif pair.way is Way.BIAS and pair.module in biased:
+        elif pair.way is Way.BIAS and has_bias:
             covered, nbytes = True, 4 * math.prod(pair.shape)  # biases are stored in float32
         # biases and saved values are those of the fine-tune
         error = 0.0 if covered else one.delta_norm
-        if pair.way is Way.FACTORS and one.figures and pair.module in ranks:
-            error = one.figures.error
-            nbytes = adapter_bytes(pair.shape, ranks[pair.module], dtype)
+        if pair.way is Way.FACTORS and one.figures and rank:
+            error, nbytes = one.figures.error, adapter_bytes(pair.shape, rank, dtype)
         why = dropped.get(pair.module if pair.way is Way.FACTORS else pair.name)
         if why is not None:
             pair = replace(pair, way=Way.NONE, why=why)
-        yield TensorReport(
+        yield replace(
+            one,
             pair=pair,
-            delta_norm=one.delta_norm,
             error=None if one.delta_norm is None else error,
             figures=None if why else one.figures,
             nbytes=nbytes,
         )
 
 
-def _relative(layers: Iterable[TensorReport]) -> float:
-    """The error of all factored layers together, relative to their change."""
-    listed = list(layers)
-    total = math.hypot(*(one.delta_norm or 0.0 for one in listed))
-    return math.hypot(*(one.error or 0.0 for one in listed)) / total if total else 0.0
-
-
 POINTS: Final = 24
 """Points of the rate–distortion curve, evenly spaced in the logarithm of the rank."""
 
 
-def size_curve(layers: Sequence[TensorReport], dtype: AdapterDType) -> dict[str, Any]:
+def size_curve(layers: Sequence[TensorRecord], dtype: AdapterDType) -> Document:
     """The rate–distortion curve: relative errors over bytes, with shared and uniform ranks.
 
     The squared error is ‖ΔW‖² minus the squares of the kept singular values, so the curve ends

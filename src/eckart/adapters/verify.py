@@ -1,34 +1,183 @@
-"""Verifying that an adapter is the difference of two models."""
+"""Verifying that an adapter is the difference of two models, tensor by tensor."""
 
 import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from os import PathLike
-from pathlib import Path
 from typing import Final, final
 
 import numpy as np
 
-from eckart.adapters.alignment import Alignment, place
-from eckart.adapters.assembly import is_input_table
-from eckart.adapters.coverage import Coverage, Patterns, TensorPair, cover
-from eckart.adapters.delta import Delta, digits, subtract
+from eckart.adapters.adapter_builder import is_input_table
+from eckart.adapters.alignment import Alignment, align
 from eckart.adapters.documents import read_report
-from eckart.adapters.sources import HEAD, is_unchanged, open_pair
-from eckart.adapters.survey import read_ahead
-from eckart.adapters.verification import LayerCheck, Uncovered, ValueCheck, Verification
+from eckart.adapters.model_pair import HEAD, Delta, digits, is_unchanged, open_pair, subtract
+from eckart.adapters.settings import Document, Patterns
+from eckart.adapters.tensor_pairs import StoredPair, TensorPair, cover, read_ahead
 from eckart.arguments import as_path, check_number
-from eckart.arrays import FLOAT32, Array
-from eckart.checkpoints.peft import read_adapter
+from eckart.arrays import FLOAT32, Array, rounding
+from eckart.checkpoints.peft import AdaptedLayer, matrix_shape, read_adapter
 from eckart.checkpoints.peft.adapter import Tensor
+from eckart.engine.result import Grade
 from eckart.errors import ArgumentError
-from eckart.factors import Factors
 from eckart.objectives import residual_norm
 from eckart.progress import Watch, unwatched
 
+SAME: Final = 1e-3
+"""Share by which an error may exceed the recorded one, since machines sum in different orders."""
+LAYER_KEYS: Final = (
+    *("name", "shape", "rank", "delta_norm", "share_of_delta", "error", "relative_error"),
+    *("recorded_error", "fits"),
+)
+VALUE_KEYS: Final = ("name", "share_of_delta", "error", "fits", "why")
+UNCOVERED_KEYS: Final = ("name", "delta_norm", "share_of_delta", "why")
+"""Keys of the documents of a layer, of a value, and of a change that is not covered, in order."""
 DIFFERENT: Final = "its values are not those of the fine-tune"
 """Reason why a bias or a saved value does not fit."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorCheck:
+    """One tensor of the adapter compared with the change of the model, or a change it lacks.
+
+    Fields:
+        name: Name of the module of a layer with factors, else of the tensor.
+        delta_norm: Distance ‖ΔW‖_F of the fine-tune from the base; None if one of them lacks it.
+        error: Distance of base + adapter from the fine-tune.
+        why: Reason why values do not fit, or why a change is not covered, if known; or empty.
+        layer: The factors, as they are in the file; None of values and of what is not covered.
+        recorded: Relative error of the factors that eckart wrote beside the adapter, or None.
+    """
+
+    name: str
+    delta_norm: float | None
+    error: float
+    why: str = ""
+    layer: AdaptedLayer | None = None
+    recorded: float | None = None
+
+    @property
+    def relative_error(self) -> float | None:
+        """‖ΔW − B·A‖ / ‖ΔW‖; None if only the adapter changes the weight."""
+        return _relative(self.error, self.delta_norm or 0.0)
+
+    @property
+    def fits(self) -> bool:
+        """Whether the error is at most the recorded one, up to rounding, or the values agree."""
+        if self.layer is None or self.recorded is None:
+            return not self.why
+        # the second term is for recorded errors at the level of rounding
+        most = self.recorded * (1 + SAME) + rounding(matrix_shape(self.layer.shape), FLOAT32)
+        return self.relative_error is not None and self.relative_error <= most
+
+    def to_dict(self, total: float, *keys: str) -> Document:
+        """Some figures as plain numbers and text; `total` is the norm of the whole change."""
+        share = ((self.delta_norm or 0.0) / total) ** 2 if total else 0.0
+        document: Document = {
+            "name": self.name,
+            "delta_norm": self.delta_norm,
+            "share_of_delta": share,
+            "error": self.error,
+            "relative_error": self.relative_error,
+            "recorded_error": self.recorded,
+            "fits": self.fits,
+            "why": self.why,
+        }
+        if self.layer is not None:
+            document |= {"shape": list(self.layer.shape), "rank": self.layer.rank}
+        return {key: document[key] for key in keys}
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """The result of `verify_adapter`.
+
+    Fields:
+        adapter, base, tuned: Paths of the adapter and the two models, as given.
+        layers: Checks of the adapted weights.
+        values: Checks of biases and saved values.
+        uncovered: Tensors that changed and are not in the adapter, which loses all of that change.
+        unknown: Names of tensors that the adapter changes and the models lack.
+        misfits: Sentences on tensors that are in both and do not fit together.
+        delta_norm: ‖W_tuned − W_base‖ over all tensors that both models have.
+        tolerance: Largest relative error to accept, or None.
+        notes: Sentences that a user should read.
+        seconds: Duration of the whole job.
+    """
+
+    adapter: str
+    base: str
+    tuned: str
+    layers: tuple[TensorCheck, ...]
+    values: tuple[TensorCheck, ...]
+    uncovered: tuple[TensorCheck, ...]
+    unknown: tuple[str, ...]
+    misfits: tuple[str, ...]
+    delta_norm: float
+    tolerance: float | None
+    notes: tuple[str, ...]
+    seconds: float
+
+    @property
+    def relative_error(self) -> float | None:
+        """The norm of the difference between adapter and change, relative to the whole change."""
+        checks = (*self.layers, *self.values, *self.uncovered)
+        return _relative(math.hypot(*(one.error for one in checks)), self.delta_norm)
+
+    @property
+    def fits(self) -> bool:
+        """Whether nothing contradicts the two models or the record beside the adapter."""
+        checks = (*self.layers, *self.values)
+        return not self.unknown and not self.misfits and all(one.fits for one in checks)
+
+    @property
+    def short(self) -> tuple[str, ...]:
+        """Names of the layers above the tolerance; "" stands for the whole change."""
+        if self.tolerance is None:
+            return ()
+        errors = {one.name: one.relative_error for one in self.layers}
+        # no tensor has an empty name
+        errors |= {"": self.relative_error}
+        most = self.tolerance
+        return tuple(name for name, error in errors.items() if error is None or error > most)
+
+    @property
+    def grade(self) -> Grade:
+        """Failed if the adapter does not fit, short if a tolerance is not met, else success."""
+        if not self.fits:
+            return "failed"
+        return "short" if self.short else "success"
+
+    def to_dict(self) -> Document:
+        """The result as plain numbers and text."""
+        total = self.delta_norm
+        missing = sorted(self.uncovered, key=lambda one: -(one.delta_norm or 0.0))
+        return {
+            "adapter": self.adapter,
+            "base": self.base,
+            "tuned": self.tuned,
+            "grade": self.grade,
+            "seconds": self.seconds,
+            "delta_norm": total,
+            "relative_error": self.relative_error,
+            "tolerance": self.tolerance,
+            "short": list(self.short),
+            "unknown": list(self.unknown),
+            "misfits": list(self.misfits),
+            "layers": [one.to_dict(total, *LAYER_KEYS) for one in self.layers],
+            "values": [one.to_dict(total, *VALUE_KEYS) for one in self.values],
+            "uncovered": [one.to_dict(total, *UNCOVERED_KEYS) for one in missing],
+            "notes": list(self.notes),
+        }
+
+
+def _relative(error: float, norm: float) -> float | None:
+    if norm == 0:
+        return 0.0 if error == 0 else None
+    return error / norm
 
 
 def verify_adapter(
@@ -78,27 +227,36 @@ def verify_adapter(
     coverage = cover(before, after, Patterns())
     # tensors of the base alone are not in the fine-tune, and are listed at the end
     pairs = [pair for pair in coverage.tensors if pair.tuned is not None]
-    shapes = {pair.name: pair.shape for pair in pairs}
-    placing = place(content, shapes, coverage.placement)
-    checks = _Checks(placing=placing, recorded=_recorded(folder))
-    with watch("Verifying", sum(math.prod(pair.shape) for pair in pairs)) as report:
-        for pair, first, second in read_ahead(before, after, pairs):
-            assert second is not None
-            checks.add(pair, first, second)
-            report(second.size, said=pair.name)
-    unplaced = checks.shared(tied=coverage.placement.is_tied)
+    alignment = align(content, {pair.name: pair.shape for pair in pairs}, coverage.placement)
+    report = read_report(folder) or {"tensors": []}
+    recorded = {
+        one["name"]: float(one["relative_error"]) for one in report["tensors"] if one.get("rank")
+    }
+    checks = _Checks(alignment=alignment, recorded=recorded)
+    with watch("Verifying", sum(math.prod(pair.shape) for pair in pairs)) as progress:
+        for stored in read_ahead(before, after, pairs):
+            checks.add(stored)
+            progress(math.prod(stored[0].shape), said=stored[0].name)
+    tied = coverage.placement.is_tied
+    unplaced = checks.unplaced(tied=tied)
+    for pair in coverage.tensors:
+        if pair.tuned is None:
+            checks.miss(pair, None)
+    notes = [said for said in (coverage.matching.prefix(), alignment.prefix) if said]
+    if tied:
+        notes.append("The head is the table of the vocabulary, so the two count once.")
     return Verification(
         adapter=str(adapter),
         base=str(base),
         tuned=str(tuned),
         layers=tuple(checks.layers),
         values=tuple(checks.values),
-        uncovered=(*checks.uncovered, *_only_in_base(coverage)),
-        unknown=(*placing.unknown, *placing.apart, *unplaced),
-        misfits=(*placing.misfits, *checks.misfits),
+        uncovered=tuple(checks.uncovered),
+        unknown=(*alignment.unknown, *alignment.apart, *unplaced),
+        misfits=(*alignment.misfits, *checks.misfits),
         delta_norm=math.sqrt(checks.squares),
         tolerance=tolerance,
-        notes=tuple(_notes(coverage, placing)),
+        notes=tuple(notes),
         seconds=time.perf_counter() - began,
     )
 
@@ -108,57 +266,65 @@ def verify_adapter(
 class _Checks:
     """The results of the checks, collected over the pairs of tensors."""
 
-    placing: Alignment
+    alignment: Alignment
     recorded: Mapping[str, float]
-    layers: list[LayerCheck] = field(default_factory=list[LayerCheck])
-    values: list[ValueCheck] = field(default_factory=list[ValueCheck])
-    uncovered: list[Uncovered] = field(default_factory=list[Uncovered])
+    layers: list[TensorCheck] = field(default_factory=list[TensorCheck])
+    values: list[TensorCheck] = field(default_factory=list[TensorCheck])
+    uncovered: list[TensorCheck] = field(default_factory=list[TensorCheck])
     misfits: list[str] = field(default_factory=list[str])
     squares: float = 0.0
 
-    def add(self, pair: TensorPair, before: Tensor | None, after: Tensor) -> None:
-        """Check one tensor."""
+    def add(self, stored: StoredPair) -> None:
+        """Check one tensor of the fine-tune."""
+        pair, before, after = stored
+        assert after is not None
+        names = pair.base, pair.tuned
         delta = None
         if pair.has_delta and before is not None:
-            delta = subtract(pair, before, after)
-        norm = math.sqrt(delta.matrix.squared_norm()) if delta else 0.0
+            delta = subtract(names, before, after)
+        norm = delta.norm if delta else 0.0
         self.squares += norm**2
-        saved = self.placing.saved.get(pair.name)
-        adapted = pair.name in self.placing.layers
+        saved = self.alignment.saved.get(pair.name)
+        adapted = pair.name in self.alignment.layers
         if adapted and saved is not None and saved.shape == after.shape:
             # PEFT saves the table beneath the factors of an embedding, and they are added to it
-            delta = subtract(pair, saved, after)
-            self._layer(pair, delta, math.sqrt(delta.matrix.squared_norm()) if delta else 0.0)
+            self._layer(pair, subtract(names, saved, after))
         elif saved is not None:
             self._saved(pair, saved, after, norm)
         elif adapted and pair.has_delta:
-            self._layer(pair, delta, norm)
+            self._layer(pair, delta)
         elif adapted:
             self.misfits.append(f"'{pair.name}' cannot be adapted: {pair.why}.")
-        elif pair.name in self.placing.biases and before is not None:
-            self._bias(pair, self.placing.biases[pair.name], before, after, norm)
+        elif pair.name in self.alignment.biases and before is not None:
+            self._bias(pair, self.alignment.biases[pair.name], before, after, norm)
         elif not pair.has_delta or norm:
-            known = norm if pair.has_delta else None
-            self.uncovered.append(Uncovered(name=pair.name, delta_norm=known, why=pair.why))
+            self.miss(pair, norm if pair.has_delta else None)
 
-    def shared(self, *, tied: bool) -> Iterator[str]:
+    def miss(self, pair: TensorPair, norm: float | None) -> None:
+        """Note a change that the adapter lacks."""
+        check = TensorCheck(name=pair.name, delta_norm=norm, error=norm or 0.0, why=pair.why)
+        self.uncovered.append(check)
+
+    def unplaced(self, *, tied: bool) -> Iterator[str]:
         """The names of saved values without a place in the model; a tied head is in its table."""
-        for name, values in self.placing.unplaced.items():
-            tables = [own for own in self.placing.saved if is_input_table(own)]
+        saved = self.alignment.saved
+        for name, values in self.alignment.unplaced.items():
+            tables = [own for own in saved if is_input_table(own)]
             if not tied or name != HEAD or not tables:
                 yield name
-            elif not is_unchanged(values, self.placing.saved[tables[0]]):
+            elif not is_unchanged(values, saved[tables[0]]):
                 self.misfits.append(f"'{name}' and '{tables[0]}' are one table and differ.")
 
-    def _layer(self, pair: TensorPair, delta: Delta | None, norm: float) -> None:
-        layer = self.placing.layers[pair.name]
+    def _layer(self, pair: TensorPair, delta: Delta | None) -> None:
+        layer = self.alignment.layers[pair.name]
+        # without a change the error is ‖B·A‖
+        error = math.sqrt(layer.factors.squared_norm()) if delta is None else 0.0
         self.layers.append(
-            LayerCheck(
+            TensorCheck(
                 name=layer.module,
-                shape=layer.shape,
-                rank=layer.rank,
-                delta_norm=norm,
-                error=_error(delta, layer.factors),
+                delta_norm=delta.norm if delta else 0.0,
+                error=residual_norm(delta.matrix, layer.factors) if delta else error,
+                layer=layer,
                 recorded=self.recorded.get(layer.module),
             )
         )
@@ -169,10 +335,8 @@ class _Checks:
             return
         # PEFT keeps saved values in float32 even if the model is in bfloat16
         fits = is_unchanged(saved, after) or is_unchanged(saved.astype(after.dtype), after)
-        rest = None if fits else subtract(pair, saved, after)
-        error = math.sqrt(rest.matrix.squared_norm()) if rest else 0.0
-        why = "" if fits else DIFFERENT
-        self.values.append(ValueCheck(name=pair.name, delta_norm=norm, error=error, why=why))
+        rest = None if fits else subtract((pair.base, pair.tuned), saved, after)
+        self._value(pair, norm, rest.norm if rest else 0.0, fits=fits)
 
     def _bias(
         self, pair: TensorPair, change: Array, before: Tensor, after: Tensor, norm: float
@@ -182,36 +346,8 @@ class _Checks:
         scale = float(np.linalg.norm(wide) + np.linalg.norm(narrow))
         # rounding to its dtype moves a bias by at most this share of its size
         fits = error <= 2.0 ** -min(digits(after.dtype), digits(FLOAT32)) * scale
+        self._value(pair, norm, error, fits=fits)
+
+    def _value(self, pair: TensorPair, norm: float, error: float, *, fits: bool) -> None:
         why = "" if fits else DIFFERENT
-        self.values.append(ValueCheck(name=pair.name, delta_norm=norm, error=error, why=why))
-
-
-def _error(delta: Delta | None, factors: Factors) -> float:
-    """The norm ‖ΔW − B·A‖, which is ‖B·A‖ for an unchanged tensor."""
-    if delta is None:
-        return math.sqrt(factors.squared_norm())
-    return residual_norm(delta.matrix, factors)
-
-
-def _recorded(folder: Path) -> dict[str, float]:
-    """The relative errors that eckart recorded beside an adapter, by module."""
-    report = read_report(folder) or {"tensors": []}
-    return {
-        str(one["name"]): float(one["relative_error"])
-        for one in report["tensors"]
-        if one.get("rank") and isinstance(one.get("relative_error"), int | float)
-    }
-
-
-def _only_in_base(coverage: Coverage) -> Iterator[Uncovered]:
-    for pair in coverage.tensors:
-        if pair.tuned is None:
-            yield Uncovered(name=pair.name, delta_norm=None, why=pair.why)
-
-
-def _notes(coverage: Coverage, placing: Alignment) -> Iterator[str]:
-    for said in (coverage.matching.prefix(), placing.prefix):
-        if said:
-            yield said
-    if coverage.placement.is_tied:
-        yield "The head is the table of the vocabulary, so the two count once."
+        self.values.append(TensorCheck(name=pair.name, delta_norm=norm, error=error, why=why))

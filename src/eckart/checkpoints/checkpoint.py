@@ -5,15 +5,19 @@ from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, cast, final
-
-import numpy.typing as npt
+from typing import Any, Final, final
 
 from eckart.arguments import as_path
-from eckart.checkpoints.folder import CONFIG, SAFE, find_weights
+from eckart.checkpoints.folder import CONFIG, SAFE, JsonObject, find_weights
 from eckart.checkpoints.pickled import PickledFile
-from eckart.checkpoints.safetensors_file import open_safetensors
-from eckart.checkpoints.shard import SafetensorsDtype, Shard, TensorInfo, fingerprint
+from eckart.checkpoints.safetensors_file import (
+    SafetensorsDtype,
+    Shard,
+    Tensor,
+    TensorInfo,
+    fingerprint,
+    open_safetensors,
+)
 from eckart.errors import FormatError
 from eckart.files.reading import read_steadily, reading
 
@@ -35,7 +39,7 @@ class Checkpoint:
 
     path: Path
     tensors: Mapping[str, TensorInfo]
-    config: Mapping[str, Any]
+    config: JsonObject
     shards: Mapping[Path, Shard]
 
     @property
@@ -47,7 +51,7 @@ class Checkpoint:
         """The tensor with the most bytes, and of several such tensors the first."""
         return max(self.tensors.values(), key=lambda tensor: tensor.nbytes)
 
-    def read(self, name: str) -> npt.NDArray[Any]:
+    def read(self, name: str) -> Tensor:
         """Read a tensor in its stored dtype (for bfloat16 that of ml_dtypes) into a new array.
 
         Any number of threads may read at once.
@@ -56,7 +60,6 @@ class Checkpoint:
             FormatError: If there is no such tensor, NumPy lacks its dtype, such as the float8
                 formats, or the file has changed since the checkpoint was opened.
             MatrixError: If the tensor does not fit into memory.
-            StorageError: If the system refuses to read the file.
 
         Cost:
             One read of the bytes of the tensor.
@@ -81,9 +84,6 @@ class Checkpoint:
         changed the middle of a tensor. It misses an edit that leaves those pages unchanged, such as
         one of single rows of an embedding. It does not depend on the place of the folder or on
         times.
-
-        Raises:
-            StorageError: If the system refuses to read a file.
 
         Cost:
             Reads 4 KiB for each tensor.
@@ -111,7 +111,6 @@ def open_checkpoint(path: str | PathLike[str]) -> Checkpoint:
         FormatError: If a file is damaged or missing, an index names a file elsewhere, two
             files hold the same tensor, or there are no weights.
         MissingExtra: If the checkpoint was written by PyTorch and PyTorch is not installed.
-        StorageError: If the system refuses to read a file.
 
     Cost:
         Reads the headers only.
@@ -180,7 +179,6 @@ METHODS: Final = {
     "hqq": "HQQ",
 }
 """Values of `quantization_config.quant_method` and the usual spelling of these methods."""
-
 TRACES: Final = (
     ("GPTQ", frozenset({"qweight", "qzeros", "scales", "g_idx"})),
     ("AWQ", frozenset({"qweight", "qzeros", "scales"})),
@@ -192,19 +190,12 @@ TRACES: Final = (
     ("HQQ", frozenset({"W_q"})),
 )
 """Last words of tensor names by which a method is recognised; the most specific sets come first."""
-
 DTYPES: Final = {
-    SafetensorsDtype.F8_E4M3: "fp8",
-    SafetensorsDtype.F8_E5M2: "fp8",
-    SafetensorsDtype.F8_E4M3FNUZ: "fp8",
-    SafetensorsDtype.F8_E5M2FNUZ: "fp8",
-    SafetensorsDtype.F8_E8M0: "MX",
-    SafetensorsDtype.F6_E2M3: "MX",
-    SafetensorsDtype.F6_E3M2: "MX",
-    SafetensorsDtype.F4: "MX",
+    dtype: "fp8" if dtype.startswith(("F8_E4", "F8_E5")) else "MX"
+    for dtype in SafetensorsDtype
+    if dtype.bits < 8 or dtype.startswith("F8_")
 }
 """Dtypes by which quantised weights are recognised."""
-
 INTEGERS: Final = frozenset(dtype for dtype in SafetensorsDtype if dtype[0] in "IU")
 """Dtypes of matrices whose scales are kept elsewhere."""
 MLX: Final = frozenset({"bits", "group_size"})
@@ -219,29 +210,24 @@ def quantisation(checkpoint: Checkpoint) -> str | None:
     return _configured(checkpoint.config) or _traced(checkpoint)
 
 
-def _configured(config: Mapping[str, Any]) -> str | None:
+def _configured(config: JsonObject) -> str | None:
     """The method that the config names, for the model or for its part for text."""
     # models of images and text keep the config of the part for text within their own
-    nested = config.get("text_config")
-    for owner in (config, nested if isinstance(nested, dict) else {}):
+    for owner in (config, config.get("text_config")):
+        known: JsonObject = owner if isinstance(owner, Mapping) else {}
         for key in ("quantization_config", "compression_config"):
-            claim = cast("Mapping[str, Any]", owner).get(key)
+            claim = known.get(key)
             if isinstance(claim, dict) and claim:
-                return _method(cast("Mapping[str, Any]", claim))
-        claim = cast("Mapping[str, Any]", owner).get("quantization")
+                method: Any = claim.get("quant_method")
+                if isinstance(method, str):  # an unknown name stays as it is
+                    return METHODS.get(method.lower(), method)
+                # bitsandbytes wrote these settings before `quant_method` existed
+                bits = claim.get("load_in_4bit") or claim.get("load_in_8bit")
+                return "bitsandbytes" if bits else "an unnamed method"
+        claim = known.get("quantization")
         if isinstance(claim, dict) and claim.keys() >= MLX:
             return "MLX"
     return None
-
-
-def _method(claim: Mapping[str, Any]) -> str:
-    """The usual spelling of the method in a setting; an unknown name stays as it is."""
-    method = claim.get("quant_method")
-    if not isinstance(method, str):
-        # bitsandbytes wrote these settings before `quant_method` existed
-        bits = claim.get("load_in_4bit") or claim.get("load_in_8bit")
-        return "bitsandbytes" if bits else "an unnamed method"
-    return METHODS.get(method.lower(), method)
 
 
 def _traced(checkpoint: Checkpoint) -> str | None:

@@ -6,11 +6,13 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any, Final, final
+from typing import Any, Final, TypeAlias, final
 
 from eckart.errors import ArgumentError, FormatError
 from eckart.files.reading import damaged, read_object
 
+JsonObject: TypeAlias = Mapping[str, Any]
+"""The contents of a file of JSON that holds an object, such as `config.json`."""
 _NUMBERED: Final = re.compile(r"(?P<stem>.*)-[0-9]{5}-of-(?P<total>[0-9]{5})(?P<suffix>\.\w+)")
 
 
@@ -27,30 +29,11 @@ class Index:
     path: Path
     files: Mapping[str, str]
 
-    def shards(self) -> tuple[Path, ...]:
-        """The files, each once, sorted by name.
-
-        Raises:
-            FormatError: If a file is missing.
-        """
-        folder = self.path.parent
-        shards = tuple(folder / name for name in sorted(set(self.files.values())))
-        missing = [shard.name for shard in shards if not shard.is_file()]
-        if missing:
-            raise missing_shards(missing, folder, self.path.name)
-        return shards
-
     def check(self, tensors: Mapping[str, Path]) -> None:
         """Refuse shards that lack a tensor which the index promises.
 
         A tensor that the index does not name is no error: libraries that load a checkpoint take all
         tensors of its files, and so does eckart.
-
-        Args:
-            tensors: The file that really holds each tensor, by name of the tensor.
-
-        Raises:
-            FormatError: If a tensor is not in the file that the index names.
         """
         for tensor, name in self.files.items():
             if tensor not in tensors or tensors[tensor].name != name:
@@ -72,11 +55,7 @@ def missing_shards(missing: Sequence[str], folder: Path, told_by: str) -> Format
 
 
 def check_numbers(names: Sequence[str], folder: Path) -> None:
-    """Refuse numbered files, such as 1 of 3, if others of their series are missing.
-
-    Raises:
-        FormatError: If a file is missing.
-    """
+    """Refuse numbered files, such as 1 of 3, if others of their series are missing."""
     for name in names:
         match = _NUMBERED.fullmatch(name)
         if match is None:
@@ -94,28 +73,24 @@ def read_index(path: Path, suffix: str) -> Index:
     """Read the index of a checkpoint, which may name only files of a suffix in its own folder.
 
     A file may itself be a link to another place, as in the cache of the Hub.
-
-    Raises:
-        FormatError: If the index is damaged, or names a file elsewhere.
-        StorageError: If the system refuses to read the index.
     """
     claim: Any = read_object(path).get("weight_map")
     if not isinstance(claim, dict) or not claim:
         raise damaged(path, "it has no weight_map")
     for name in claim.values():
-        if not isinstance(name, str) or not _is_plain(name) or not name.endswith(suffix):
+        # backslashes separate folders on Windows only, so a name is taken apart both ways
+        is_plain = (
+            isinstance(name, str)
+            and name.isprintable()
+            and (name == PurePosixPath(name).name == PureWindowsPath(name).name)
+        )
+        if not is_plain or not name.endswith(suffix):
             raise FormatError(
                 f"{path} names {str(name)[:100]!r}, which is no {suffix} file in its folder.",
                 hint="Do not trust this checkpoint; download it again from its source.",
                 code="unsafe-index",
             )
     return Index(path=path, files=claim)
-
-
-def _is_plain(name: str) -> bool:
-    """Whether a text is the name of a file, and on no system a path to another folder."""
-    # backslashes separate folders on Windows only, so a name is taken apart both ways
-    return name.isprintable() and name == PurePosixPath(name).name == PureWindowsPath(name).name
 
 
 SAFE: Final = ".safetensors"
@@ -139,7 +114,7 @@ class Weights:
 
     files: tuple[Path, ...]
     index: Index | None
-    config: Mapping[str, Any]
+    config: JsonObject
 
 
 def find_weights(path: Path) -> Weights:
@@ -154,7 +129,6 @@ def find_weights(path: Path) -> Weights:
     Raises:
         ArgumentError: If the path does not exist, or its suffix is unknown.
         FormatError: If the folder holds no weights, or not all files that its index names.
-        StorageError: If the system refuses to read the folder.
     """
     if path.is_dir():
         files, index = _in_folder(path)
@@ -189,7 +163,11 @@ def _in_folder(folder: Path) -> tuple[tuple[Path, ...], Index | None]:
         # several indices of other names are ambiguous, and none of them is taken
         if standard or len(indices) == 1:
             index = read_index(folder / (standard or indices)[0], suffix)
-            return index.shards(), index
+            shards = tuple(folder / name for name in sorted(set(index.files.values())))
+            missing = [shard.name for shard in shards if not shard.is_file()]
+            if missing:
+                raise missing_shards(missing, folder, index.path.name)
+            return shards, index
         # safetensors without an index are taken together; files of PyTorch need one
         if suffix == SAFE and safe:
             check_numbers(safe, folder)
@@ -201,7 +179,7 @@ def _in_folder(folder: Path) -> tuple[tuple[Path, ...], Index | None]:
     )
 
 
-def _config(folder: Path) -> Mapping[str, Any]:
+def _config(folder: Path) -> JsonObject:
     """The contents of `config.json`, whose architectures are names; {} if there is none."""
     path = folder / CONFIG
     config = read_object(path) if path.is_file() else {}
@@ -216,10 +194,8 @@ WEIGHTS: Final = frozenset(
     {".bin", ".ckpt", ".gguf", ".h5", ".msgpack", ".onnx", ".ot", ".pt", ".pth", ".safetensors"}
 )
 """Suffixes of weights, including the same weights for other programs."""
-
 LARGEST: Final = 100_000_000
 """The most bytes of a file or a folder that is copied: settings and vocabularies are smaller."""
-
 OTHERS: Final = frozenset({"README.md", "adapter_config.json", "report.json", "trainer_state.json"})
 """Files that concern the source itself or its training, and are not copied."""
 PASSING: Final = ("checkpoint-", "runs", "onnx", "openvino", "global_step", "__pycache__")
@@ -228,23 +204,15 @@ INDEX: Final = ".index.json"
 
 
 def copy_companions(
-    source: Path, target: Path, changes: Mapping[str, Any]
+    source: Path, target: Path, changes: JsonObject
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Copy what a model's folder holds beside its weights: small files, and folders of them.
 
     A folder may hold weights of its own, such as the layers that sentence-transformers adds after
     the model; it is copied completely.
 
-    Args:
-        source: The folder of a checkpoint.
-        target: An existing folder.
-        changes: Settings of `config.json` that have other values in the copy.
-
     Returns:
         Names of what was copied, and of what was left out because it is too large.
-
-    Raises:
-        StorageError: If the system refuses, within a block of `whole_file`; otherwise OSError.
     """
     copied: list[str] = []
     left: list[str] = []

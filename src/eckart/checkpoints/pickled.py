@@ -13,12 +13,12 @@ from threading import Lock
 from typing import Any, Final, cast, final
 
 import numpy as np
-import numpy.typing as npt
 
-from eckart.checkpoints.shard import (
+from eckart.checkpoints.safetensors_file import (
     PAGE,
     SAMPLES,
     SafetensorsDtype,
+    Tensor,
     TensorInfo,
     changed,
     stamp,
@@ -28,20 +28,8 @@ from eckart.errors import FormatError, MissingExtra
 from eckart.files.reading import damaged, reading
 
 NAMES: Final = {
-    "torch.float64": SafetensorsDtype.F64,
-    "torch.float32": SafetensorsDtype.F32,
-    "torch.float16": SafetensorsDtype.F16,
-    "torch.bfloat16": SafetensorsDtype.BF16,
-    "torch.complex64": SafetensorsDtype.C64,
-    "torch.int64": SafetensorsDtype.I64,
-    "torch.int32": SafetensorsDtype.I32,
-    "torch.int16": SafetensorsDtype.I16,
-    "torch.int8": SafetensorsDtype.I8,
-    "torch.uint64": SafetensorsDtype.U64,
-    "torch.uint32": SafetensorsDtype.U32,
-    "torch.uint16": SafetensorsDtype.U16,
-    "torch.uint8": SafetensorsDtype.U8,
-    "torch.bool": SafetensorsDtype.BOOL,
+    # those that NumPy has bear the same names in PyTorch
+    **{f"torch.{dtype.numpy.name}": dtype for dtype in SafetensorsDtype if dtype.numpy is not None},
     "torch.float8_e4m3fn": SafetensorsDtype.F8_E4M3,
     "torch.float8_e4m3fnuz": SafetensorsDtype.F8_E4M3FNUZ,
     "torch.float8_e5m2": SafetensorsDtype.F8_E5M2,
@@ -49,7 +37,6 @@ NAMES: Final = {
     "torch.float8_e8m0fnu": SafetensorsDtype.F8_E8M0,
 }
 """Dtypes of PyTorch and their counterparts in safetensors."""
-
 MAPPED_BYTES: Final = 2**26
 """Bytes that are read from a file before it is mapped anew, to release the memory of its pages."""
 
@@ -69,7 +56,6 @@ class PickledFile:
         ArgumentError: If there is no such file.
         FormatError: If the file is damaged, or holds anything but tensors by name.
         MissingExtra: If PyTorch is not installed.
-        StorageError: If the system refuses to read the file.
 
     Cost:
         The file is mapped, and mapped anew whenever 64 MiB of it have been read, because the pages
@@ -87,18 +73,13 @@ class PickledFile:
         self.tensors: Mapping[str, TensorInfo] = {
             name: _info(name, tensor, path) for name, tensor in self._held.items()
         }
-        self._is_mapped = _is_mapped(path)
+        # since PyTorch 1.6 it is a zip archive, which can be mapped
+        self._is_mapped = zipfile.is_zipfile(path)
         self._touched = 0
         self._lock = Lock()
 
-    def read(self, name: str, /) -> npt.NDArray[Any]:
-        """Read a tensor in its stored dtype into a new array in C order.
-
-        Raises:
-            FormatError: If NumPy lacks the dtype, or the file has changed since it was opened.
-            MatrixError: If the tensor does not fit into memory.
-            StorageError: If the system refuses to read the file.
-        """
+    def read(self, name: str, /) -> Tensor:
+        """Read a tensor in its stored dtype into a new array in C order."""
         known = self.tensors[name]
         if known.dtype.numpy is None:
             raise unreadable(name, known.dtype, self.path)
@@ -133,17 +114,6 @@ class PickledFile:
             return self._held[known.name]
 
 
-def _is_mapped(path: Path) -> bool:
-    """Whether a file can be mapped: since PyTorch 1.6 it is a zip archive."""
-    return zipfile.is_zipfile(path)
-
-
-def _is_stored(path: Path) -> bool:
-    """Whether all entries of an archive are stored without compression."""
-    with zipfile.ZipFile(path) as archive:
-        return all(entry.compress_type == zipfile.ZIP_STORED for entry in archive.infolist())
-
-
 def _tensors(path: Path) -> dict[str, Any]:
     """The dictionary of tensors, mapped if the format allows it."""
     try:
@@ -171,11 +141,14 @@ def _tensors(path: Path) -> dict[str, Any]:
 
 def _loaded(torch: Any, path: Path) -> object:
     """What the weights-only reader of PyTorch makes of the file."""
-    mapped = _is_mapped(path)
+    mapped = zipfile.is_zipfile(path)
     try:
         # in a mapped file the bytes of a compressed entry would be taken for numbers
-        if mapped and not _is_stored(path):
-            raise ValueError("it is compressed, which PyTorch does not do")
+        if mapped:
+            with zipfile.ZipFile(path) as archive:
+                kinds = {entry.compress_type for entry in archive.infolist()}
+            if kinds - {zipfile.ZIP_STORED}:
+                raise ValueError("it is compressed, which PyTorch does not do")
         # files before PyTorch 1.6 are no archives and cannot be mapped
         return torch.load(path, weights_only=True, mmap=mapped, map_location="cpu")
     except pickle.UnpicklingError as error:

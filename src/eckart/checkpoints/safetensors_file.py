@@ -1,104 +1,195 @@
-"""A safetensors file: its header, of which every claim is checked, its layout, and its tensors."""
+"""A file of a checkpoint, and one of safetensors: its header, of which every claim is checked."""
 
-import json
+import hashlib
 import math
 import os
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum, unique
 from pathlib import Path
-from typing import Any, BinaryIO, Final, NamedTuple, TypeGuard, cast, final
+from typing import Any, BinaryIO, Final, Protocol, TypeAlias, TypeGuard, cast, final
 
+import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
-from eckart.checkpoints.shard import (
-    PAGE,
-    SAMPLES,
-    SafetensorsDtype,
-    TensorInfo,
-    changed,
-    stamp,
-    unreadable,
-)
 from eckart.errors import FormatError
 from eckart.files.reading import LARGEST_DOCUMENT_BYTES, damaged, parse_object, reading
 
-LENGTH: Final = 8
-"""Bytes of the number at the beginning of the file, the length of the header."""
+Tensor: TypeAlias = npt.NDArray[Any]
+"""An array of any dtype in which weights are stored, bfloat16 included."""
 
-METADATA: Final = "__metadata__"
-"""The key of the header that names no tensor, but holds texts."""
-DIMENSIONS: Final = 64
-"""The most dimensions of an array of NumPy."""
 
-POINTER: Final = b"version https://git-lfs"
-"""The beginning of a pointer file of Git LFS, which stands in the place of the weights."""
+@unique
+class SafetensorsDtype(StrEnum):
+    """A dtype of the format, in the order in which the safetensors library writes tensors.
+
+    Example:
+        >>> SafetensorsDtype("BF16").bits, SafetensorsDtype.F4.nbytes((3, 4))
+        (16, 6)
+    """
+
+    U64 = "U64"
+    I64 = "I64"
+    F64 = "F64"
+    C64 = "C64"
+    F32 = "F32"
+    U32 = "U32"
+    I32 = "I32"
+    BF16 = "BF16"
+    F16 = "F16"
+    U16 = "U16"
+    I16 = "I16"
+    F8_E5M2FNUZ = "F8_E5M2FNUZ"
+    F8_E4M3FNUZ = "F8_E4M3FNUZ"
+    F8_E8M0 = "F8_E8M0"
+    F8_E4M3 = "F8_E4M3"
+    F8_E5M2 = "F8_E5M2"
+    I8 = "I8"
+    U8 = "U8"
+    F6_E3M2 = "F6_E3M2"
+    F6_E2M3 = "F6_E2M3"
+    F4 = "F4"
+    BOOL = "BOOL"
+
+    @property
+    def bits(self) -> int:
+        """Number of bits of one entry."""
+        if self is SafetensorsDtype.BOOL:  # the only name without its number of bits
+            return 8
+        # the number in the name is that of the bits: BF16, F8_E4M3
+        return int(self.value.partition("_")[0].lstrip("BFCIU"))
+
+    @property
+    def numpy(self) -> np.dtype[Any] | None:
+        """The dtype of NumPy; None for the floats of 8 bits and less that NumPy lacks."""
+        return _NUMPY.get(self)
+
+    @property
+    def is_weight(self) -> bool:
+        """Whether eckart factors weights of this dtype: float16, bfloat16, float32 or float64."""
+        return self in _WEIGHTS
+
+    def nbytes(self, shape: tuple[int, ...]) -> int:
+        """Number of bytes of a tensor; entries smaller than a byte are packed."""
+        # entries of 4 or 6 bits share bytes, so the bits are summed first
+        return math.prod(shape) * self.bits // 8
+
+
+def stored_dtype(dtype: np.dtype[Any]) -> SafetensorsDtype | None:
+    """The dtype of the format for a NumPy dtype; None if the format has none.
+
+    Example:
+        >>> stored_dtype(np.dtype("float16")), stored_dtype(np.dtype("complex128"))
+        (<SafetensorsDtype.F16: 'F16'>, None)
+    """
+    return next((stored for stored, known in _NUMPY.items() if known == dtype), None)
+
+
+_NUMPY: Final[dict[SafetensorsDtype, np.dtype[Any]]] = {
+    # little-endian, as the format prescribes, whatever the machine
+    **{
+        dtype: np.dtype(f"<{dtype[0].lower()}{dtype.bits // 8}")
+        for dtype in SafetensorsDtype
+        if re.fullmatch(r"[UIFC](8|16|32|64)", dtype)
+    },
+    SafetensorsDtype.BF16: np.dtype(ml_dtypes.bfloat16),
+    SafetensorsDtype.BOOL: np.dtype("?"),
+}
+_WEIGHTS: Final = frozenset(
+    {SafetensorsDtype.F16, SafetensorsDtype.BF16, SafetensorsDtype.F32, SafetensorsDtype.F64}
+)
+
+PAGE: Final = 4096
+"""Bytes of a page, the unit that is sampled."""
+SAMPLES: Final = 4096
+"""The most pages from which the fingerprint of a file is made."""
+
+
+def fingerprint(path: Path, samples: Iterable[tuple[int, int]]) -> str:
+    """The size of a file and the SHA-256 of chosen bytes, as `SIZE:DIGEST`."""
+    digest = hashlib.sha256()
+    with reading(path), path.open("rb", buffering=0) as file:
+        for start, stop in samples:
+            file.seek(start)
+            digest.update(file.read(stop - start))
+        return f"{path.stat().st_size}:{digest.hexdigest()}"
 
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Header:
-    """The header of a safetensors file.
+class TensorInfo:
+    """What a checkpoint tells about one tensor before it is read.
 
     Fields:
-        tensors: Records of the tensors by name, in the order of the file.
-        starts: Position of the first byte of each tensor in the file.
-        metadata: Texts by name, such as format: pt.
-        nbytes: Bytes of the header, including the number before it.
+        name: Name of the tensor, such as `model.layers.0.mlp.up_proj.weight`.
+        dtype: Stored dtype.
+        shape: Length of each dimension; () is a single number.
+        nbytes: Number of stored bytes.
+        file: The file that holds the tensor.
     """
 
-    tensors: Mapping[str, TensorInfo]
-    starts: Mapping[str, int]
-    metadata: Mapping[str, str]
-    nbytes: int
-
-
-class _Entry(NamedTuple):
-    """The claim of the header about one tensor; bytes are counted from the end of the header."""
-
-    start: int
-    stop: int
     name: str
     dtype: SafetensorsDtype
     shape: tuple[int, ...]
+    nbytes: int
+    file: Path
 
 
-def read_header(path: Path) -> Header:
-    """Read the header of a safetensors file, and check that every claim fits the file.
+class Shard(Protocol):
+    """A file of a checkpoint, whose tensors are read one at a time."""
 
-    The tensors fill what follows the header without a gap or an overlap, as the format requires,
-    so that no tensor is larger than the file.
+    @property
+    def path(self) -> Path:
+        """Path of the file."""
+        ...
 
-    Raises:
-        ArgumentError: If there is no such file.
-        FormatError: If the file is damaged, truncated, or not a safetensors file.
-        StorageError: If the system refuses to read the file.
+    @property
+    def tensors(self) -> Mapping[str, TensorInfo]:
+        """The tensors by name, in the order of the file."""
+        ...
 
-    Cost:
-        Reads only the header, which has at most 100 MB.
+    def read(self, name: str, /) -> Tensor:
+        """Read a tensor in its stored dtype into a new array."""
+        ...
 
-    Reference:
-        The format: https://github.com/huggingface/safetensors, "Format".
-    """
-    with reading(path), path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        document = parse_object(_text(file, size, path), path)
-        nbytes = file.tell()
-    metadata = _metadata(document.pop(METADATA, None) or {}, path)
-    entries = sorted(_entry(name, claim, path) for name, claim in document.items())
-    _check_tiling(entries, size - nbytes, path)
-    tensors = {
-        entry.name: TensorInfo(
-            name=entry.name,
-            dtype=entry.dtype,
-            shape=entry.shape,
-            nbytes=entry.stop - entry.start,
-            file=path,
-        )
-        for entry in entries
-    }
-    starts = {entry.name: nbytes + entry.start for entry in entries}
-    return Header(tensors=tensors, starts=starts, metadata=metadata, nbytes=nbytes)
+    def samples(self) -> Iterable[tuple[int, int]]:
+        """Ranges of bytes for the fingerprint of the file, as pairs of start and stop."""
+        ...
+
+
+def stamp(status: os.stat_result) -> tuple[int, int, int]:
+    """What changes when a file is replaced or edited: its inode, size and time of modification."""
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def unreadable(tensor: str, dtype: object, path: Path) -> FormatError:
+    """The error for a tensor in a dtype that eckart lists but cannot read."""
+    return FormatError(
+        f"The tensor {tensor!r} of {path} is {dtype}, which eckart does not read.",
+        hint="Give a checkpoint in float16, bfloat16, float32 or float64.",
+        code="unsupported-dtype",
+    )
+
+
+def changed(path: Path) -> FormatError:
+    """The error for a file that was replaced or edited after its tensors were listed."""
+    return FormatError(
+        f"{path} has changed since it was opened.",
+        hint="Start again when it is written whole.",
+        code="changed-file",
+    )
+
+
+LENGTH: Final = 8
+"""Bytes of the number at the beginning of the file, the length of the header."""
+METADATA: Final = "__metadata__"
+"""The key of the header that names no tensor, but holds texts."""
+DIMENSIONS: Final = 64
+"""The most dimensions of an array of NumPy."""
+POINTER: Final = b"version https://git-lfs"
+"""The beginning of a pointer file of Git LFS, which stands in the place of the weights."""
 
 
 def _text(file: BinaryIO, size: int, path: Path) -> bytes:
@@ -120,15 +211,8 @@ def _text(file: BinaryIO, size: int, path: Path) -> bytes:
     return file.read(length)
 
 
-def _metadata(claim: object, path: Path) -> dict[str, str]:
-    """The metadata, of which all values are texts."""
-    if not isinstance(claim, dict) or not all(isinstance(text, str) for text in claim.values()):
-        raise damaged(path, f"{METADATA} is no object of texts")
-    return cast("dict[str, str]", claim)
-
-
-def _entry(name: str, claim: object, path: Path) -> _Entry:
-    """One entry of the header, whose dtype, shape and number of bytes agree."""
+def _entry(name: str, claim: object, path: Path) -> tuple[int, TensorInfo]:
+    """The first byte, counted from the end of the header, and record of a tensor, which agree."""
     label = f"the tensor {name[:100]!r}"
     fields: Mapping[str, Any] = claim if isinstance(claim, dict) else {}
     dtype, shape, offsets = (fields.get(key) for key in ("dtype", "shape", "data_offsets"))
@@ -149,7 +233,8 @@ def _entry(name: str, claim: object, path: Path) -> _Entry:
     bits = math.prod(shape) * SafetensorsDtype(dtype).bits
     if bits != 8 * (stop - start):
         raise damaged(path, f"{label} takes {bits / 8:g} bytes, its data_offsets {stop - start}")
-    return _Entry(start, stop, name, SafetensorsDtype(dtype), tuple(shape))
+    own, nbytes = SafetensorsDtype(dtype), stop - start
+    return start, TensorInfo(name=name, dtype=own, shape=tuple(shape), nbytes=nbytes, file=path)
 
 
 def _are_sizes(claim: object) -> TypeGuard[list[int]]:
@@ -159,127 +244,16 @@ def _are_sizes(claim: object) -> TypeGuard[list[int]]:
     )
 
 
-def _check_tiling(entries: list[_Entry], available: int, path: Path) -> None:
+def _check_tiling(entries: Sequence[tuple[int, TensorInfo]], available: int, path: Path) -> None:
     """Refuse tensors that overlap, leave a gap, or do not end where the file ends."""
     end = 0
-    for entry in entries:
-        if entry.start != end:
-            kind = "overlaps the one before" if entry.start < end else "leaves a gap before it"
-            raise damaged(path, f"the tensor {entry.name[:100]!r} {kind}")
-        end = entry.stop
+    for start, tensor in entries:
+        if start != end:
+            kind = "overlaps the one before" if start < end else "leaves a gap before it"
+            raise damaged(path, f"the tensor {tensor.name[:100]!r} {kind}")
+        end += tensor.nbytes
     if end != available:
         raise damaged(path, f"its tensors take {end} bytes, {available} follow the header")
-
-
-_RANKS: Final = {dtype: rank for rank, dtype in enumerate(SafetensorsDtype)}
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TensorLayout:
-    """The dtype and the shape of a tensor that will be written."""
-
-    dtype: SafetensorsDtype
-    shape: tuple[int, ...]
-
-    @property
-    def nbytes(self) -> int:
-        """Number of bytes in the file."""
-        return self.dtype.nbytes(self.shape)
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileLayout:
-    """The layout of one file of a checkpoint.
-
-    Fields:
-        name: Name of the file.
-        tensors: Layouts of the tensors by name, in the order of the file.
-        header: All bytes before the first tensor.
-    """
-
-    name: str
-    tensors: Mapping[str, TensorLayout]
-    header: bytes
-
-
-def lay_out(
-    tensors: Mapping[str, TensorLayout], shard_bytes: int | None, metadata: Mapping[str, str]
-) -> tuple[FileLayout, ...]:
-    """Divide tensors among files of bounded size.
-
-    A file is closed before the tensor that would make it larger than `shard_bytes`; a tensor
-    that is larger gets a file of its own. Within a file tensors are in the order of the safetensors
-    library: by dtype, those of more bits first, then by name.
-
-    Args:
-        tensors: Layouts of all tensors by name; neighbours stay together where possible.
-        shard_bytes: The most bytes of the tensors of a file; None gives a single file.
-        metadata: Texts for the header of each file.
-
-    Example:
-        >>> small = TensorLayout(dtype=SafetensorsDtype.F32, shape=(2, 2))
-        >>> [file.name for file in lay_out({"a": small, "b": small}, 16, {})]
-        ['model-00001-of-00002.safetensors', 'model-00002-of-00002.safetensors']
-    """
-    files = _divided(tensors, shard_bytes)
-    # the names that transformers gives to shards
-    names = [f"model-{i:05}-of-{len(files):05}.safetensors" for i in range(1, len(files) + 1)]
-    if len(files) == 1:
-        names = ["model.safetensors"]
-    return tuple(
-        FileLayout(name=name, tensors=ordered, header=_header(ordered, metadata))
-        for name, ordered in zip(names, map(_ordered, files), strict=True)
-    )
-
-
-def index_document(files: Iterable[FileLayout]) -> dict[str, Any]:
-    """The contents of `model.safetensors.index.json` for these files."""
-    held = [(name, tensor, file) for file in files for name, tensor in file.tensors.items()]
-    return {
-        "metadata": {"total_size": sum(tensor.nbytes for _, tensor, _ in held)},
-        "weight_map": {name: file.name for name, _, file in sorted(held, key=lambda row: row[0])},
-    }
-
-
-def _divided(
-    tensors: Mapping[str, TensorLayout], shard_bytes: int | None
-) -> list[dict[str, TensorLayout]]:
-    """The tensors of each file, in the given order."""
-    files: list[dict[str, TensorLayout]] = [{}]
-    held = 0
-    for name, tensor in tensors.items():
-        if files[-1] and shard_bytes is not None and held + tensor.nbytes > shard_bytes:
-            files.append({})
-            held = 0
-        files[-1][name] = tensor
-        held += tensor.nbytes
-    return files
-
-
-def _ordered(tensors: Mapping[str, TensorLayout]) -> dict[str, TensorLayout]:
-    """The tensors of a file in the order of the safetensors library."""
-    names = sorted(tensors, key=lambda name: (_RANKS[tensors[name].dtype], name))
-    return {name: tensors[name] for name in names}
-
-
-def _header(tensors: Mapping[str, TensorLayout], metadata: Mapping[str, str]) -> bytes:
-    """The bytes of a header: its length, and the JSON object padded with blanks."""
-    document: dict[str, Any] = {METADATA: dict(sorted(metadata.items()))} if metadata else {}
-    stop = 0
-    for name, tensor in tensors.items():
-        start, stop = stop, stop + tensor.nbytes
-        document[name] = {
-            "dtype": tensor.dtype.value,
-            "shape": tensor.shape,
-            "data_offsets": (start, stop),
-        }
-    # compact and in UTF-8, byte for byte as the library writes it
-    text = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
-    # a multiple of 8 bytes, so that the first tensor is aligned for every dtype
-    text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(LENGTH, "little") + text
 
 
 @final
@@ -289,7 +263,9 @@ class SafetensorsFile:
 
     Fields:
         path: The file.
-        header: The header of the file.
+        tensors: Records of the tensors by name, in the order of the file.
+        starts: Position of the first byte of each tensor in the file.
+        header_bytes: Bytes of the header, including the number before it.
         opened: The stamp of the file when its header was read.
 
     Cost:
@@ -298,21 +274,13 @@ class SafetensorsFile:
     """
 
     path: Path
-    header: Header
+    tensors: Mapping[str, TensorInfo]
+    starts: Mapping[str, int]
+    header_bytes: int
     opened: tuple[int, int, int]
 
-    @property
-    def tensors(self) -> Mapping[str, TensorInfo]:
-        """Records of the tensors by name, in the order of the file."""
-        return self.header.tensors
-
-    def read(self, name: str, /) -> npt.NDArray[Any]:
+    def read(self, name: str, /) -> Tensor:
         """Read a tensor in its stored dtype into a new array.
-
-        Raises:
-            FormatError: If NumPy lacks the dtype, or the file has changed since it was opened.
-            MatrixError: If the tensor does not fit into memory.
-            StorageError: If the system refuses to read the file.
 
         Cost:
             One read of the bytes of the tensor; other threads run meanwhile.
@@ -328,7 +296,7 @@ class SafetensorsFile:
             array = np.empty(math.prod(tensor.shape), dtype)
             # bfloat16 has no buffer to read into, so the bytes go to a view of integers
             remaining = array.view(np.uint8).data
-            file.seek(self.header.starts[name])
+            file.seek(self.starts[name])
             # one system call reads at most 2 GiB
             while remaining and (count := file.readinto(remaining)):
                 remaining = remaining[count:]
@@ -338,23 +306,45 @@ class SafetensorsFile:
 
     def samples(self) -> Iterable[tuple[int, int]]:
         """The header, and a page from the middle of each tensor."""
-        yield 0, self.header.nbytes
+        yield 0, self.header_bytes
         tensors = tuple(self.tensors.values())
         # rounded up, so that at most 4096 tensors are sampled; without tensors a step of 1
         for tensor in tensors[:: -(-len(tensors) // SAMPLES) or 1]:
-            middle = self.header.starts[tensor.name] + max(0, tensor.nbytes - PAGE) // 2
+            middle = self.starts[tensor.name] + max(0, tensor.nbytes - PAGE) // 2
             yield middle, middle + min(tensor.nbytes, PAGE)
 
 
 def open_safetensors(path: Path) -> SafetensorsFile:
-    """Read and check the header of a safetensors file.
+    """Read the header of a safetensors file, and check that every claim fits the file.
+
+    The tensors fill what follows the header without a gap or an overlap, as the format requires,
+    so that no tensor is larger than the file.
 
     Raises:
         ArgumentError: If there is no such file.
-        FormatError: If the file is damaged.
-        StorageError: If the system refuses to read the file.
+        FormatError: If the file is damaged, truncated, or not a safetensors file.
+
+    Cost:
+        Reads only the header, which has at most 100 MB.
+
+    Reference:
+        The format: https://github.com/huggingface/safetensors, "Format".
     """
     # the stamp is taken first, so that a change while the header is read is noticed
     with reading(path):
         opened = stamp(path.stat())
-    return SafetensorsFile(path=path, header=read_header(path), opened=opened)
+    with reading(path), path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        document = parse_object(_text(file, size, path), path)
+        nbytes = file.tell()
+    metadata: Any = document.pop(METADATA, None) or {}
+    if not isinstance(metadata, dict) or not all(isinstance(x, str) for x in metadata.values()):
+        raise damaged(path, f"{METADATA} is no object of texts")
+    entries = [_entry(name, claim, path) for name, claim in document.items()]
+    entries.sort(key=lambda entry: (entry[0], entry[1].nbytes, entry[1].name))
+    _check_tiling(entries, size - nbytes, path)
+    tensors = {tensor.name: tensor for _, tensor in entries}
+    starts = {tensor.name: nbytes + start for start, tensor in entries}
+    return SafetensorsFile(
+        path=path, tensors=tensors, starts=starts, header_bytes=nbytes, opened=opened
+    )

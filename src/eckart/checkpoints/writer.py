@@ -1,23 +1,130 @@
 """Writing a checkpoint to safetensors files, one tensor at a time."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, final
 
 import numpy as np
-import numpy.typing as npt
 
 from eckart.checkpoints.folder import SAFE
-from eckart.checkpoints.safetensors_file import FileLayout, TensorLayout, index_document, lay_out
+from eckart.checkpoints.safetensors_file import (
+    LENGTH,
+    METADATA,
+    SafetensorsDtype,
+    Tensor,
+)
+
+_RANKS: Final = {dtype: rank for rank, dtype in enumerate(SafetensorsDtype)}
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorLayout:
+    """The dtype and the shape of a tensor that will be written."""
+
+    dtype: SafetensorsDtype
+    shape: tuple[int, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Number of bytes in the file."""
+        return self.dtype.nbytes(self.shape)
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileLayout:
+    """The layout of one file of a checkpoint.
+
+    Fields:
+        name: Name of the file.
+        tensors: Layouts of the tensors by name, in the order of the file.
+        header: All bytes before the first tensor.
+    """
+
+    name: str
+    tensors: Mapping[str, TensorLayout]
+    header: bytes
+
+
+def lay_out(
+    tensors: Mapping[str, TensorLayout], shard_bytes: int | None, metadata: Mapping[str, str]
+) -> tuple[FileLayout, ...]:
+    """Divide tensors among files of bounded size.
+
+    A file is closed before the tensor that would make it larger than `shard_bytes`; a tensor
+    that is larger gets a file of its own. Within a file tensors are in the order of the safetensors
+    library: by dtype, those of more bits first, then by name.
+
+    Example:
+        >>> small = TensorLayout(dtype=SafetensorsDtype.F32, shape=(2, 2))
+        >>> [file.name for file in lay_out({"a": small, "b": small}, 16, {})]
+        ['model-00001-of-00002.safetensors', 'model-00002-of-00002.safetensors']
+    """
+    files = _divided(tensors, shard_bytes)
+    # the names that transformers gives to shards
+    names = [f"model-{i:05}-of-{len(files):05}.safetensors" for i in range(1, len(files) + 1)]
+    if len(files) == 1:
+        names = ["model.safetensors"]
+    layouts: list[FileLayout] = []
+    for name, own in zip(names, files, strict=True):
+        # the order of the safetensors library
+        order = sorted(own, key=lambda tensor: (_RANKS[own[tensor].dtype], tensor))
+        ordered = {tensor: own[tensor] for tensor in order}
+        header = _header(ordered, metadata)
+        layouts.append(FileLayout(name=name, tensors=ordered, header=header))
+    return tuple(layouts)
+
+
+def index_document(files: Iterable[FileLayout]) -> dict[str, Any]:
+    """The contents of `model.safetensors.index.json` for these files."""
+    held = [(name, tensor, file) for file in files for name, tensor in file.tensors.items()]
+    return {
+        "metadata": {"total_size": sum(tensor.nbytes for _, tensor, _ in held)},
+        "weight_map": {name: file.name for name, _, file in sorted(held, key=lambda row: row[0])},
+    }
+
+
+def _divided(
+    tensors: Mapping[str, TensorLayout], shard_bytes: int | None
+) -> list[dict[str, TensorLayout]]:
+    """The tensors of each file, in the given order."""
+    files: list[dict[str, TensorLayout]] = [{}]
+    held = 0
+    for name, tensor in tensors.items():
+        if files[-1] and shard_bytes is not None and held + tensor.nbytes > shard_bytes:
+            files.append({})
+            held = 0
+        files[-1][name] = tensor
+        held += tensor.nbytes
+    return files
+
+
+def _header(tensors: Mapping[str, TensorLayout], metadata: Mapping[str, str]) -> bytes:
+    """The bytes of a header: its length, and the JSON object padded with blanks."""
+    document: dict[str, Any] = {METADATA: dict(sorted(metadata.items()))} if metadata else {}
+    stop = 0
+    for name, tensor in tensors.items():
+        start, stop = stop, stop + tensor.nbytes
+        document[name] = {
+            "dtype": tensor.dtype.value,
+            "shape": tensor.shape,
+            "data_offsets": (start, stop),
+        }
+    # compact and in UTF-8, byte for byte as the library writes it
+    text = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
+    # a multiple of 8 bytes, so that the first tensor is aligned for every dtype
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(LENGTH, "little") + text
+
 
 SHARD_BYTES: Final = 5 * 10**9
 """The most bytes of a file, if the caller does not say."""
-
 PYTORCH: Final = {"format": "pt"}
 """The metadata that the loader of transformers looks for."""
-
 BLOCK_BYTES: Final = 2**24
 """Bytes of an array that is not contiguous which are copied at once."""
 INDEX: Final = "model.safetensors.index.json"
@@ -70,16 +177,8 @@ class CheckpointWriter:
         self._begin(self._files[0])
         return self
 
-    def write(self, name: str, array: npt.NDArray[Any]) -> None:
-        """Write the next tensor.
-
-        Args:
-            name: The next name of `order`.
-            array: The tensor, with exactly the dtype and the shape that were announced.
-
-        Raises:
-            ValueError: If this is not the tensor that was announced.
-        """
+    def write(self, name: str, array: Tensor) -> None:
+        """Write the next tensor."""
         file = self._file_of[name]
         announced = file.tensors[name]
         if self.order[self._written] != name:
@@ -115,7 +214,7 @@ class CheckpointWriter:
         self._stream.write(file.header)
 
 
-def _blocks(array: npt.NDArray[Any]) -> Iterator[memoryview]:
+def _blocks(array: Tensor) -> Iterator[memoryview]:
     """Yield the bytes of an array in C order, without copying more than a block."""
     if array.flags.c_contiguous:
         yield array.reshape(-1).view(np.uint8).data

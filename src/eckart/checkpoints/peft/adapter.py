@@ -1,19 +1,18 @@
-"""An adapter in memory: the layers that it changes, their factors, and the orientation of these."""
+"""An adapter in memory: its layers, the orientation of their factors, and names of experts."""
 
 import math
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any, Final, TypeAlias, final
+from typing import Final, final
 
 import numpy as np
-import numpy.typing as npt
 
 from eckart.arrays import Array
+from eckart.checkpoints.safetensors_file import Tensor
 from eckart.errors import MatrixError
 from eckart.factors import Factors
-
-Tensor: TypeAlias = npt.NDArray[Any]
 
 
 class Kind(StrEnum):
@@ -59,16 +58,18 @@ class AdaptedLayer:
     bias: Array | None = None
 
     def __post_init__(self) -> None:
-        axes = len(self.shape)
+        axes, wrong = len(self.shape), ""
         if axes < 3 if self.kind is Kind.CONVOLUTION else axes != 2:
-            raise _misfit(self.module, f"a {self.kind} weight cannot have the shape {self.shape}")
-        if self.factors.shape != matrix_shape(self.shape):
-            raise _misfit(
-                self.module, f"factors of {self.factors.shape} are not of a weight of {self.shape}"
-            )
-        if self.bias is not None and self.bias.shape != (self.outputs,):
-            raise _misfit(
-                self.module, f"a bias of {self.bias.shape} does not fit {self.outputs} outputs"
+            wrong = f"a {self.kind} weight cannot have the shape {self.shape}"
+        elif self.factors.shape != matrix_shape(self.shape):
+            wrong = f"factors of {self.factors.shape} are not of a weight of {self.shape}"
+        elif self.bias is not None and self.bias.shape != (self.outputs,):
+            wrong = f"a bias of {self.bias.shape} does not fit {self.outputs} outputs"
+        if wrong:
+            raise MatrixError(
+                f"The layer '{self.module}' of the adapter does not fit: {wrong}.",
+                hint="Give factors in the orientation of the stored weight.",
+                code="shapes-differ",
             )
 
     @property
@@ -80,10 +81,6 @@ class AdaptedLayer:
     def outputs(self) -> int:
         """Number of outputs, the length of the bias."""
         return _outputs(self.kind, self.shape)
-
-
-def _no_tensors() -> Mapping[str, Tensor]:
-    return {}
 
 
 @final
@@ -109,7 +106,7 @@ class Adapter:
     """
 
     layers: Sequence[AdaptedLayer]
-    saved: Mapping[str, Tensor] = field(default_factory=_no_tensors)
+    saved: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
     tied: bool = False
     experts: bool = False
     base_name: str | None = None
@@ -176,14 +173,6 @@ def split_parameter(name: str) -> tuple[str, str]:
     return module, parameter
 
 
-def _misfit(module: str, what: str) -> MatrixError:
-    return MatrixError(
-        f"The layer '{module}' of the adapter does not fit: {what}.",
-        hint="Give factors in the orientation of the stored weight.",
-        code="shapes-differ",
-    )
-
-
 # names that PEFT gives to the tensors of a layer, B first
 EMBEDDING_PAIR: Final = ("lora_embedding_B", "lora_embedding_A")
 PAIR: Final = ("lora_B.weight", "lora_A.weight")
@@ -224,11 +213,7 @@ def stored_tensors(layer: Outline, factors: Factors) -> dict[str, Array]:
 
 
 def factors_of(kind: Kind, pair: Mapping[str, Array]) -> tuple[Factors, tuple[int, ...]]:
-    """Factors in the orientation of the stored weight, and its shape; reverses `stored_tensors`.
-
-    Raises:
-        MatrixError: If the two tensors do not fit together, or hold NaN or infinity.
-    """
+    """Factors in the orientation of the stored weight, and its shape; reverses `stored_tensors`."""
     names = EMBEDDING_PAIR if kind is Kind.EMBEDDING else PAIR
     B, A = (pair[name] for name in names)
     shape = (B.shape[0], *A.shape[1:])
@@ -236,3 +221,153 @@ def factors_of(kind: Kind, pair: Mapping[str, Array]) -> tuple[Factors, tuple[in
     if kind in (Kind.TRANSPOSED, Kind.EMBEDDING):
         return Factors(A.T, B.T), shape[::-1]
     return Factors(B, A), shape
+
+
+PREFIX: Final = "base_model.model."
+"""The prefix that PEFT adds to the names of a model."""
+_WRAPPER: Final = r"(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\."
+"""Parts of names from torch.compile, FSDP and activation checkpointing, which wrap modules."""
+
+# torch.compile, FSDP and PEFT may wrap one another, in any order
+_WRAPPED: Final = re.compile(
+    rf"^(?:{_WRAPPER}|module\.)*(?:{re.escape(PREFIX)})*|(?<=\.){_WRAPPER}"
+)
+
+
+def unwrap(name: str) -> str:
+    """The name of a tensor or a module without the parts that wrappers add.
+
+    Example:
+        >>> unwrap("module.base_model.model.layers.0._orig_mod.q_proj.weight")
+        'layers.0.q_proj.weight'
+        >>> unwrap("_orig_mod._fsdp_wrapped_module.module.norm.weight")
+        'norm.weight'
+    """
+    return _WRAPPED.sub("", name)
+
+
+SEEING: Final = (
+    (re.compile(r"^language_model\.lm_head\b"), "lm_head"),
+    (re.compile(r"^language_model\.model\b"), "model.language_model"),
+    (re.compile(r"^(?=(?:vision_tower|multi_modal_projector|vision_embed_tokens)\b)"), "model."),
+)
+"""Names of models with images in transformers 4, and their names since transformers 5."""
+
+
+def since(name: str) -> str:
+    """The name that a module or parameter has since transformers 5.
+
+    Example:
+        >>> since("language_model.model.layers.0.self_attn.q_proj")
+        'model.language_model.layers.0.self_attn.q_proj'
+    """
+    for pattern, replacement in SEEING:
+        name = pattern.sub(replacement, name)
+    return name
+
+
+def also(names: Iterable[str]) -> list[str]:
+    """The names, and for a model with images also their names since transformers 5.
+
+    Example:
+        >>> also(["model.layers.0.self_attn.q_proj"])
+        ['model.layers.0.self_attn.q_proj']
+    """
+    known = list(names)
+    # only names of transformers 4 begin so
+    if not any(name.startswith("language_model.model.") for name in known):
+        return known
+    return sorted({*known, *map(since, known)})
+
+
+GATE_UP: Final = "gate_up_proj"
+DOWN: Final = "down_proj"
+FUSED: Final = {
+    "gate_proj": GATE_UP,
+    "up_proj": GATE_UP,
+    "down_proj": DOWN,
+    # names of Mixtral: w1 is gate_proj, w3 is up_proj and w2 is down_proj
+    "w1": GATE_UP,
+    "w3": GATE_UP,
+    "w2": DOWN,
+}
+"""Projections of an expert in a checkpoint, and the parameters that hold them in the model."""
+ROUTER: Final = "gate"
+"""Last name of the layer that chooses the experts."""
+PARTS: Final = ({"gate_proj", "up_proj", "down_proj"}, {"w1", "w3", "w2"})
+"""All projections of an expert, in both layouts of names."""
+OUTPUTS: Final = ({"down_proj"}, {"w2"})
+"""The projection that is a parameter of its own in the model, so it may be adapted alone."""
+_EXPERT: Final = re.compile(r"(?P<block>.+\.experts)\.(?P<number>\d+)\.(?P<projection>[^.]+)")
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Expert:
+    """The parts of the name of one projection of one expert.
+
+    Fields:
+        block: Name of the module that holds the experts, in the checkpoint.
+        number: Number of the expert, counted from 0.
+        projection: Name of the projection, such as `gate_proj`.
+    """
+
+    block: str
+    number: int
+    projection: str
+
+    @property
+    def parameter(self) -> str:
+        """Full name of the parameter of the running model that holds this projection."""
+        return f"{live_name(self.block)}.{FUSED.get(self.projection, self.projection)}"
+
+
+def expert_of(module: str) -> Expert | None:
+    """The expert to which a module of a checkpoint belongs; None if it belongs to none.
+
+    Example:
+        >>> expert_of("model.layers.0.block_sparse_moe.experts.7.w1").parameter
+        'model.layers.0.mlp.experts.gate_up_proj'
+        >>> expert_of("model.layers.0.mlp.gate_proj")
+    """
+    match = _EXPERT.fullmatch(module)
+    return match and Expert(match["block"], int(match["number"]), match["projection"])
+
+
+def live_name(module: str) -> str:
+    """The name of a module in the running model: blocks of Mixtral have another name on disk."""
+    return module.replace(".block_sparse_moe.", ".mlp.")
+
+
+def is_taken_for_an_expert(module: str) -> bool:
+    """Whether PEFT would mistake a layer for a part of an expert because of its name."""
+    name = module.rpartition(".")[2]
+    return expert_of(module) is None and (name == ROUTER or name in FUSED)
+
+
+def uniform_groups(modules: Iterable[str]) -> list[tuple[str, ...]]:
+    """The groups of expert layers that must share one rank, sorted.
+
+    All `gate_proj` and `up_proj` of a layer form one group, and all its `down_proj` another; the
+    ranks of different layers may differ.
+
+    Example:
+        >>> uniform_groups(["mlp.experts.0.up_proj", "mlp.experts.0.gate_proj", "q_proj"])
+        [('mlp.experts.0.gate_proj', 'mlp.experts.0.up_proj')]
+    """
+    groups: dict[str, list[str]] = {}
+    for module in sorted(modules):
+        expert = expert_of(module)
+        if expert is not None:
+            groups.setdefault(expert.parameter, []).append(module)
+    return [tuple(group) for _, group in sorted(groups.items())]
+
+
+def pad_experts(adapter: Adapter) -> Adapter:
+    """The adapter with its experts padded with zeros, where they must share a rank."""
+    ranks = {layer.module: layer.rank for layer in adapter.layers}
+    for group in uniform_groups(ranks):
+        ranks |= dict.fromkeys(group, max(ranks[module] for module in group))
+    # padded with zeros: the product B·A stays what it is
+    padded = (replace(one, factors=one.factors.pad(ranks[one.module])) for one in adapter.layers)
+    return replace(adapter, layers=tuple(padded))

@@ -8,28 +8,28 @@ from typing import Any, Final, final
 
 from eckart.checkpoints.peft.adapter import (
     BIAS,
+    FUSED,
+    GATE_UP,
+    OUTPUTS,
+    PARTS,
     AdaptedLayer,
     Adapter,
     Kind,
     Outline,
-    split_parameter,
-)
-from eckart.checkpoints.peft.experts import (
-    GATE_UP,
     also,
     expert_of,
     is_taken_for_an_expert,
     live_name,
     since,
+    split_parameter,
+    uniform_groups,
 )
 from eckart.errors import MatrixError
 
 TABLES: Final = frozenset({"embed_tokens", "lm_head", "wte", "word_embeddings", "embed_out"})
 """Last names of the modules that share one table in a tied model."""
-
 ENSURED: Final = frozenset({"embed_tokens", "lm_head"})
 """The modules whose tie PEFT keeps; for others `ensure_weight_tying` only causes a warning."""
-
 HEADS: Final = {
     "SEQ_CLS": ("classifier", "score"),
     "TOKEN_CLS": ("classifier", "score"),
@@ -143,10 +143,13 @@ def configuration(
         "task_type": _task(adapter, saved, layers),
         "use_rslora": False,
     }
-    tables = {*saved.modules, *modules}
+    tables, endings = {*saved.modules, *modules}, tuple(f".{module}" for module in modules)
     optional = {
         "ensure_weight_tying": adapter.tied and any(_last(name) in ENSURED for name in tables),
-        "exclude_modules": _mistaken(modules, base_modules),
+        # modules that PEFT would adapt too, since it compares the ends of names
+        "exclude_modules": sorted(
+            name for name in base_modules if name.endswith(endings) and name not in modules
+        ),
         "lora_bias": any(layer.has_bias for layer in layers),
         "target_parameters": parameters,
     }
@@ -156,12 +159,7 @@ def configuration(
 
 
 def check_layers(adapter: Adapter, layers: Sequence[Outline]) -> None:
-    """Refuse an adapter that PEFT would load wrongly, or not at all.
-
-    Raises:
-        MatrixError: If no layer is adapted, one is adapted twice, some layers change their bias
-            and others cannot, or one half of a tied table is changed without the other.
-    """
+    """Refuse an adapter that PEFT would load wrongly, or not at all."""
     names = Counter(layer.module for layer in layers)
     twice = [name for name, count in names.items() if count > 1]
     if not names or twice:
@@ -179,9 +177,6 @@ def check_saved(saved: SavedNames, modules: Collection[str]) -> None:
 
     PEFT replaces every module whose name ends with that of a saved one, and then lacks the values
     of the others.
-
-    Raises:
-        MatrixError: If `modules` has such a module, or a value belongs to no module.
     """
     for module in saved.modules:
         if not module:
@@ -197,6 +192,46 @@ def check_saved(saved: SavedNames, modules: Collection[str]) -> None:
                 hint=f"Save the values of '{alike[0]}' as well.",
                 code="saved-by-mistake",
             )
+
+
+def check_experts(layers: Sequence[Outline]) -> None:
+    """Refuse expert layers that PEFT cannot stack: of other names, incomplete, or of two ranks."""
+    blocks: dict[str, dict[int, set[str]]] = {}
+    for layer in layers:
+        expert = expert_of(layer.module)
+        if expert is None:
+            continue
+        if layer.kind is not Kind.LINEAR or expert.projection not in FUSED:
+            raise _refused(f"'{layer.module}' is none of a mixture that PEFT loads")
+        blocks.setdefault(expert.block, {}).setdefault(expert.number, set()).add(expert.projection)
+    for block, experts in blocks.items():
+        _check_complete(block, experts)
+    ranks = {layer.module: layer.rank for layer in layers}
+    for group in uniform_groups(ranks):
+        different = sorted({ranks[module] for module in group})
+        if len(different) > 1:
+            listed = ", ".join(str(rank) for rank in different)
+            raise _refused(f"'{group[0]}' and its kin have the ranks {listed}, not one")
+
+
+def _check_complete(block: str, experts: Mapping[int, set[str]]) -> None:
+    projections = experts[min(experts)]
+    if projections not in (*PARTS, *OUTPUTS):
+        wanted = next((parts for parts in PARTS if parts >= projections), PARTS[0])
+        lacking = " and ".join(sorted(wanted - projections))
+        raise _refused(f"the experts of '{block}' lack {lacking}")
+    # PEFT stacks all experts, so those that are missing cannot be left out
+    for number in range(max(experts) + 1):
+        if experts.get(number) != projections:
+            raise _refused(f"'{block}.{number}' lacks what other experts of the layer have")
+
+
+def _refused(what: str) -> MatrixError:
+    return MatrixError(
+        f"PEFT cannot stack these experts: {what}.",
+        hint="Pad the factors of all experts of a layer with zeros to one rank, or leave out all.",
+        code="experts-differ",
+    )
 
 
 def has_experts(layers: Sequence[Outline]) -> bool:
@@ -243,12 +278,6 @@ def _task(adapter: Adapter, saved: SavedNames, layers: Sequence[Outline]) -> str
         module in saved.modules and _last(module) in heads for module in beneath
     )
     return adapter.task_type if whole or not heads else None
-
-
-def _mistaken(modules: Sequence[str], base_modules: Collection[str]) -> list[str]:
-    """The modules of the base that PEFT would adapt too, since it compares the ends of names."""
-    endings = tuple(f".{module}" for module in modules)
-    return sorted(name for name in base_modules if name.endswith(endings) and name not in modules)
 
 
 def _check_biases(adapter: Adapter, layers: Sequence[Outline]) -> None:
@@ -322,15 +351,15 @@ class LeftOut:
 
 
 def portable(adapter: Adapter) -> tuple[Adapter, tuple[LeftOut, ...]]:
-    """The linear layers of an adapter with one rank, padded with zeros, and what is left out.
-
-    Raises:
-        MatrixError: If no layer is left.
-    """
+    """The linear layers of an adapter with one rank, padded with zeros, and what is left out."""
     kept: list[AdaptedLayer] = []
     left: list[LeftOut] = []
     for layer in adapter.layers:
-        reason = _reason(layer)
+        reason = REASONS.get(layer.kind)
+        if expert_of(layer.module) is not None:
+            reason = "an expert"
+        if _last(layer.module) in TABLES:
+            reason = "a head or a table of the vocabulary"
         if reason is None:
             kept.append(replace(layer, bias=None))
         else:
@@ -351,12 +380,3 @@ def portable(adapter: Adapter) -> tuple[Adapter, tuple[LeftOut, ...]]:
     rank = max(layer.rank for layer in kept)
     layers = tuple(replace(layer, factors=layer.factors.pad(rank)) for layer in kept)
     return replace(adapter, layers=layers, saved={}, in_place=frozenset(), tied=False), tuple(left)
-
-
-def _reason(layer: AdaptedLayer) -> str | None:
-    """The reason why a layer is left out; None if it is kept."""
-    if layer.module.rpartition(".")[2] in TABLES:
-        return "a head or a table of the vocabulary"
-    if expert_of(layer.module) is not None:
-        return "an expert"
-    return REASONS.get(layer.kind)

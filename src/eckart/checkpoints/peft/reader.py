@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from eckart.arrays import FLOAT32, Array
+from eckart.checkpoints.folder import JsonObject
 from eckart.checkpoints.peft.adapter import (
     BIAS,
     BIAS_TENSOR,
@@ -17,14 +18,16 @@ from eckart.checkpoints.peft.adapter import (
     Adapter,
     Kind,
     Tensor,
+    expert_of,
     factors_of,
+    live_name,
     split_parameter,
+    unwrap,
 )
 from eckart.checkpoints.peft.configuration import ENSURED
-from eckart.checkpoints.peft.experts import expert_of, live_name, unwrapped
 from eckart.checkpoints.peft.scaling import Scaling, check_plain, flag, scaling_of
 from eckart.checkpoints.peft.writer import CONFIGURATION, DTYPES, TENSORS, AdapterDType
-from eckart.checkpoints.safetensors_file import read_header
+from eckart.checkpoints.safetensors_file import open_safetensors
 from eckart.errors import ArgumentError, EckartError, FormatError
 from eckart.files.archives import open_tensors, read_tensor
 from eckart.files.reading import damaged, read_object, read_steadily, reading
@@ -74,26 +77,22 @@ def _read(folder: Path, transposed: Collection[str] | None) -> Adapter:
         _layer(module, groups[module], scaling, module in transposed, path)
         for module in sorted(groups)
     )
+    texts = {key: value for key, value in document.items() if isinstance(value, str)}
     return Adapter(
         layers=layers,
         saved=saved,
         tied=document.get("ensure_weight_tying") is True,
         experts=bool(scaling.parameters) or any(map(expert_of, groups)),
-        base_name=_text(document, "base_model_name_or_path"),
-        task_type=_text(document, "task_type"),
+        base_name=texts.get("base_model_name_or_path"),
+        task_type=texts.get("task_type"),
         in_place=_in_place(saved, groups, document),
         excluded=_names(document, "exclude_modules"),
     )
 
 
 def factor_dtype(folder: Path) -> AdapterDType:
-    """The dtype in which the factors of an adapter are stored; float32 if dtypes differ.
-
-    Raises:
-        ArgumentError: If the file does not exist.
-        FormatError: If the file is damaged.
-    """
-    tensors = read_header(folder / TENSORS).tensors
+    """The dtype in which the factors of an adapter are stored; float32 if dtypes differ."""
+    tensors = open_safetensors(folder / TENSORS).tensors
     known = {tensor.dtype.numpy for name, tensor in tensors.items() if _MARK in name}
     found: list[AdapterDType] = [name for name, dtype in DTYPES.items() if known == {dtype}]
     return found[0] if found else "float32"
@@ -118,18 +117,13 @@ def _document(path: Path) -> dict[str, Any]:
     return read_object(path)
 
 
-def _text(document: Mapping[str, Any], key: str) -> str | None:
-    value = document.get(key)
-    return value if isinstance(value, str) else None
-
-
-def _names(document: Mapping[str, Any], key: str) -> tuple[str, ...]:
+def _names(document: JsonObject, key: str) -> tuple[str, ...]:
     value = document.get(key)
     return tuple(map(str, value)) if isinstance(value, list) else ()
 
 
 def _in_place(
-    saved: Collection[str], adapted: Collection[str], document: Mapping[str, Any]
+    saved: Collection[str], adapted: Collection[str], document: JsonObject
 ) -> frozenset[str]:
     """Names of saved values that PEFT puts into the base itself.
 
@@ -159,7 +153,7 @@ def _tensors(path: Path) -> dict[str, Tensor]:
             hint="Load it with PEFT and save it again: that writes safetensors.",
             code="pickled",
         )
-    read_header(path)  # it recognises a pointer of Git LFS, which the library calls damaged
+    open_safetensors(path)  # it recognises a pointer of Git LFS, which the library calls damaged
     with reading(path), open_tensors(path) as file:
         return {name: read_tensor(file, name, path) for name in file.keys()}  # noqa: SIM118 the handle is no dict
 
@@ -181,7 +175,7 @@ def _sorted(
                 hint="Gather the parameters before the adapter is saved.",
                 code="empty-tensor",
             )
-        bare = unwrapped(wrapper.sub("", _NAMED.sub("", name)))
+        bare = unwrap(wrapper.sub("", _NAMED.sub("", name)))
         if ".original_module." in bare:  # the values of the base that a saved module replaces
             continue
         module, mark, last = bare.partition(_MARK)
@@ -216,11 +210,7 @@ def _check_once(known: Mapping[str, Tensor], name: str, tensor: Tensor, path: Pa
 
 
 def _only_one(names: Collection[str], path: Path) -> str:
-    """The name of the only adapter in a file; "default" if it is left out, as PEFT does.
-
-    Raises:
-        FormatError: If the file holds factors of several adapters.
-    """
+    """The name of the only adapter in a file; "default" if it is left out, as PEFT does."""
     found = {match[1] or match[2] for match in map(_NAMED.search, names) if match}
     if len(found) > 1:
         raise FormatError(

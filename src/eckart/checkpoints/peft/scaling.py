@@ -8,7 +8,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, cast, final
 
-from eckart.checkpoints.peft.experts import GATE_UP, expert_of, live_name
+from eckart.checkpoints.folder import JsonObject
+from eckart.checkpoints.peft.adapter import GATE_UP, expert_of, live_name
 from eckart.errors import FormatError
 from eckart.files.reading import damaged
 
@@ -79,7 +80,6 @@ _OTHERS: Final = {
     "trainable_token_indices": "trainable tokens",
 }
 """Settings with which the change of a weight is not scale·B·A, and the names of their methods."""
-
 _STARTS: Final = ("pissa", "olora", "loftq", "corda", "lora_ga")
 """Initialisations that change the weights of the base as well."""
 
@@ -108,16 +108,7 @@ class Scaling:
     parameters: tuple[str, ...]
 
     def factor(self, module: str, *, rank: int, path: Path) -> float:
-        """The scale of a layer.
-
-        Args:
-            module: Name of the module.
-            rank: Rank of its tensors.
-            path: File of the tensors, for the error.
-
-        Raises:
-            FormatError: If the rank of the tensors differs from that of the settings.
-        """
+        """The scale of a layer."""
         name = self._name(module)
         # gate_proj and up_proj of an expert are stacked; a plain layer may have the same name
         stacked = 2 if expert_of(module) and name.endswith(f".{GATE_UP}") else 1
@@ -144,17 +135,16 @@ class Scaling:
         return any(parameter == name or parameter.endswith(f".{name}") for name in self.parameters)
 
 
-def scaling_of(document: Mapping[str, Any], path: Path) -> Scaling:
-    """The scaling that a configuration describes; PEFT's defaults apply to missing settings.
-
-    Raises:
-        FormatError: If a rank, an alpha or a pattern is invalid.
-    """
+def scaling_of(document: JsonObject, path: Path) -> Scaling:
+    """The scaling that a configuration describes; PEFT's defaults apply to missing settings."""
     ranks = _patterns(document, "rank_pattern", path)
     for pattern, rank in ranks.items():
         _check_rank(rank, f"rank_pattern of {pattern}", path)
     rank = document.get("r", 8)
     _check_rank(rank, "r", path)
+    parameters: Any = document.get("target_parameters") or []
+    if not isinstance(parameters, list):
+        raise damaged(path, "target_parameters is no list")
     return Scaling(
         rank=int(rank),
         alpha=_number(document.get("lora_alpha", 8), "lora_alpha", path),
@@ -162,28 +152,20 @@ def scaling_of(document: Mapping[str, Any], path: Path) -> Scaling:
         alphas=_patterns(document, "alpha_pattern", path),
         root=flag(document, "use_rslora", path),
         bias=flag(document, "lora_bias", path),
-        parameters=_parameters(document, path),
+        parameters=tuple(map(str, parameters)),
     )
 
 
-def flag(document: Mapping[str, Any], key: str, path: Path) -> bool:
-    """A setting that is on or off; a missing one is off.
-
-    Raises:
-        FormatError: If the setting is anything else, which PEFT would take for on.
-    """
+def flag(document: JsonObject, key: str, path: Path) -> bool:
+    """A setting that is on or off; a missing one is off."""
     value = document.get(key)
     if value not in (None, False, True):
         raise damaged(path, f"{key} is {value!r}")
     return bool(value)
 
 
-def check_plain(document: Mapping[str, Any], path: Path) -> None:
-    """Refuse an adapter whose change of a weight is not scale·B·A.
-
-    Raises:
-        FormatError: If it is not; the message names the method that it is.
-    """
+def check_plain(document: JsonObject, path: Path) -> None:
+    """Refuse an adapter whose change of a weight is not scale·B·A."""
     what = next((name for key, name in _OTHERS.items() if document.get(key)), None)
     start = document.get("init_lora_weights", True)
     if isinstance(start, str) and start.lower().startswith(_STARTS):
@@ -215,14 +197,7 @@ def _first(patterns: Mapping[str, float], name: str, otherwise: float) -> float:
     return otherwise
 
 
-def _parameters(document: Mapping[str, Any], path: Path) -> tuple[str, ...]:
-    names = document.get("target_parameters") or []
-    if not isinstance(names, list):
-        raise damaged(path, "target_parameters is no list")
-    return tuple(map(str, cast("list[Any]", names)))
-
-
-def _patterns(document: Mapping[str, Any], key: str, path: Path) -> dict[str, float]:
+def _patterns(document: JsonObject, key: str, path: Path) -> dict[str, float]:
     """Numbers by pattern; patterns that are invalid or take too long to match are refused."""
     patterns = document.get(key) or {}
     if not isinstance(patterns, dict):

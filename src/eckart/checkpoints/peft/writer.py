@@ -1,10 +1,11 @@
 """Writing an adapter as PEFT reads it: rounded factors, biases, a configuration and one file."""
 
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias, cast, final
+from typing import Any, Final, Literal, NamedTuple, TypeAlias, cast, final
 
 import ml_dtypes
 import numpy as np
@@ -13,11 +14,13 @@ from eckart.arrays import FLOAT32, Array, DType
 from eckart.checkpoints.peft.adapter import (
     BIAS,
     BIAS_TENSOR,
+    PREFIX,
     AdaptedLayer,
     Adapter,
     Kind,
     Outline,
     Tensor,
+    expert_of,
     matrix_shape,
     outline,
     stored_shapes,
@@ -25,15 +28,14 @@ from eckart.checkpoints.peft.adapter import (
 )
 from eckart.checkpoints.peft.configuration import (
     SavedNames,
+    check_experts,
     check_layers,
     check_saved,
     configuration,
     saved_names,
 )
-from eckart.checkpoints.peft.experts import PREFIX, check_experts, expert_of
-from eckart.checkpoints.safetensors_file import TensorLayout
-from eckart.checkpoints.shard import stored_dtype
-from eckart.checkpoints.writer import CheckpointWriter
+from eckart.checkpoints.safetensors_file import stored_dtype
+from eckart.checkpoints.writer import CheckpointWriter, TensorLayout
 from eckart.errors import FormatError, MatrixError
 from eckart.factors import Factors
 from eckart.files import whole_file, write_text
@@ -57,7 +59,7 @@ def adapter_bytes(shape: tuple[int, ...], rank: int, dtype: AdapterDType = "floa
     return rank * sum(matrix_shape(shape)) * DTYPES[dtype].itemsize
 
 
-def stored_factors(layer: AdaptedLayer, dtype: AdapterDType = "float32") -> Factors:
+def round_factors(layer: AdaptedLayer, dtype: AdapterDType = "float32") -> Factors:
     """The factors of a layer as they will be read back, in float32.
 
     Both factors contain √σ, which makes their largest entries as small as possible. Rounding each
@@ -72,20 +74,21 @@ def stored_factors(layer: AdaptedLayer, dtype: AdapterDType = "float32") -> Fact
         Two thin QR factorisations and a singular value decomposition of rank × rank.
     """
     balanced = layer.factors.balance()
-    B, A = rounded(balanced.B, dtype), rounded(balanced.A, dtype)
-    if not (np.isfinite(B).all() and np.isfinite(A).all()):
-        raise _out_of_range(layer.module, dtype, "too large")
-    factors = Factors(B, A)
-    # float32 and bfloat16 reach down to 1e-38; a product of such entries is 0 in both anyway
-    if dtype == "float16" and _change(balanced, factors) > 2 * float(np.finfo(np.float16).eps):
-        raise _out_of_range(layer.module, dtype, "too small")
-    return factors
-
-
-def rounded(X: Array, dtype: AdapterDType) -> Array:
-    """X as it is read back, in float32; entries that are too large for the dtype are infinite."""
+    # as they are read back: entries that are too large for the dtype are infinite
     with np.errstate(over="ignore", under="ignore"):
-        return X.astype(DTYPES[dtype]).astype(FLOAT32)
+        B, A = (X.astype(DTYPES[dtype]).astype(FLOAT32) for X in (balanced.B, balanced.A))
+    is_finite = bool(np.isfinite(B).all() and np.isfinite(A).all())
+    factors = Factors(B, A) if is_finite else None
+    most = 2 * float(np.finfo(np.float16).eps)
+    # float32 and bfloat16 reach down to 1e-38; a product of such entries is 0 in both anyway
+    if factors is None or (dtype == "float16" and _change(balanced, factors) > most):
+        wrong = "too large" if factors is None else "too small"
+        raise MatrixError(
+            f"The factors of '{layer.module}' are {wrong} for {dtype}.",
+            hint="Store the adapter in float32 or bfloat16.",
+            code="out-of-range",
+        )
+    return factors
 
 
 def _change(exact: Factors, near: Factors) -> float:
@@ -96,14 +99,6 @@ def _change(exact: Factors, near: Factors) -> float:
     B = np.hstack([exact.B - near.B, near.B])
     A = np.vstack([exact.A, exact.A - near.A])
     return float(np.sqrt(Factors(B, A).squared_norm() / size))
-
-
-def _out_of_range(module: str, dtype: AdapterDType, how: str) -> MatrixError:
-    return MatrixError(
-        f"The factors of '{module}' are {how} for {dtype}.",
-        hint="Store the adapter in float32 or bfloat16.",
-        code="out-of-range",
-    )
 
 
 @final
@@ -120,7 +115,7 @@ class Biases:
     saved: Mapping[str, Tensor]
 
 
-def changed_biases(
+def compare_biases(
     adapted: Mapping[str, Kind],
     base: Mapping[str, Tensor],
     tuned: Mapping[str, Tensor],
@@ -135,16 +130,10 @@ def changed_biases(
     biases; otherwise new values are stored, which PEFT puts in the place of those of the base.
     Biases of modules that are not adapted are always stored as new values.
 
-    Args:
-        adapted: Kinds of the adapted modules by name.
-        base: Biases of the base by full name of the parameter.
-        tuned: Biases of the fine-tune by the same names.
-        experts: Whether the base is a mixture of experts.
-
     Example:
         A model in which not every adapted layer has a bias, like Qwen2:
 
-        >>> changed_biases({"q": Kind.LINEAR, "o": Kind.LINEAR}, base={"q.bias": np.zeros(1)},
+        >>> compare_biases({"q": Kind.LINEAR, "o": Kind.LINEAR}, base={"q.bias": np.zeros(1)},
         ...                tuned={"q.bias": np.ones(1)}).saved
         {'q.bias': array([1.])}
     """
@@ -170,19 +159,6 @@ def changed_biases(
     )
 
 
-def with_biases(
-    adapter: Adapter, base: Mapping[str, Tensor], tuned: Mapping[str, Tensor]
-) -> Adapter:
-    """The adapter with every bias that differs between two models, stored by `changed_biases`."""
-    adapted = {layer.module: layer.kind for layer in adapter.layers}
-    biases = changed_biases(adapted, base, tuned, experts=adapter.experts)
-    layers = tuple(
-        replace(layer, bias=biases.changes.get(layer.module, layer.bias))
-        for layer in adapter.layers
-    )
-    return replace(adapter, layers=layers, saved={**adapter.saved, **biases.saved})
-
-
 CONFIGURATION: Final = "adapter_config.json"
 TENSORS: Final = "adapter_model.safetensors"
 
@@ -196,7 +172,7 @@ def write_adapter(
 ) -> None:
     """Write an adapter that PEFT loads, unmerged and merged alike, without a warning.
 
-    The factors are balanced and rounded as `stored_factors` says, with alpha = r, so that the
+    The factors are balanced and rounded as `round_factors` says, with alpha = r, so that the
     scale is 1. Changes of biases are stored in float32, and new values in their own dtype. The same
     adapter gives the same bytes: no time, path or version is written.
 
@@ -212,7 +188,6 @@ def write_adapter(
         MatrixError: If PEFT could not load the adapter, or would load it wrongly; or if the factors
             do not fit into `dtype`.
         FormatError: If new values have a dtype that the file cannot hold.
-        StorageError: If the system refuses to write.
 
     Cost:
         Each layer is read twice from `adapter.layers`, once for its shape and once for its
@@ -220,7 +195,16 @@ def write_adapter(
     """
     document, entries = _described(adapter, dtype, base_modules)
     folder.mkdir(parents=True, exist_ok=True)
-    layouts = {name: entry.layout(folder / TENSORS) for name, entry in entries.items()}
+    layouts: dict[str, TensorLayout] = {}
+    for name, entry in entries.items():
+        stored = stored_dtype(entry.dtype)
+        if stored is None:
+            raise FormatError(
+                f"{folder / TENSORS} cannot hold '{name}', which is {entry.dtype}.",
+                hint="Convert it to float32.",
+                code="unsupported-dtype",
+            )
+        layouts[name] = TensorLayout(dtype=stored, shape=entry.shape)
     with (
         whole_file(folder / TENSORS, force=True) as temporary,
         CheckpointWriter(temporary, layouts) as writer,
@@ -231,13 +215,10 @@ def write_adapter(
         write_text(temporary, json.dumps(document, indent=2) + "\n")
 
 
-def described_adapter(
+def describe_adapter(
     adapter: Adapter, *, base_modules: Collection[str] = ()
 ) -> tuple[dict[str, Any], dict[str, tuple[int, ...]]]:
     """The configuration of an adapter and the shapes of the tensors that its file will hold.
-
-    Raises:
-        MatrixError: If PEFT could not load the adapter, as in `write_adapter`.
 
     Cost:
         Each layer is read once, for its shape.
@@ -246,58 +227,12 @@ def described_adapter(
     return document, {name: entry.shape for name, entry in entries.items()}
 
 
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Entry:
+class _Entry(NamedTuple):
     """One tensor of the file; `make` computes it when it is written."""
 
-    name: str
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
     make: Callable[[], Tensor]
-
-    def layout(self, path: Path) -> TensorLayout:
-        """The dtype and shape of the tensor in the file."""
-        stored = stored_dtype(self.dtype)
-        if stored is None:
-            raise FormatError(
-                f"{path} cannot hold '{self.name}', which is {self.dtype}.",
-                hint="Convert it to float32.",
-                code="unsupported-dtype",
-            )
-        return TensorLayout(dtype=stored, shape=self.shape)
-
-
-@final
-@dataclass(slots=True)
-class _Rounded:
-    """The tensors of the layer that is being written; its two factors are computed together."""
-
-    layers: Sequence[AdaptedLayer]
-    dtype: AdapterDType
-    position: int = -1
-    tensors: dict[str, Array] = field(default_factory=dict[str, Array])
-
-    def tensor(self, position: int, name: str) -> Array:
-        """A tensor of a layer, in the dtype of the file."""
-        # the file is sorted by name, so both factors of a layer are written together
-        if position != self.position:
-            layer = self.layers[position]
-            factors = stored_factors(layer, self.dtype)
-            self.tensors = stored_tensors(outline(layer), factors)
-            self.position = position
-        return self.tensors[name].astype(DTYPES[self.dtype])
-
-    def bias(self, position: int) -> Array:
-        """The change of the bias of a layer."""
-        layer = self.layers[position]
-        if layer.bias is None or not np.isfinite(layer.bias).all():
-            raise MatrixError(
-                f"The change of the bias of '{layer.module}' holds NaN or infinity.",
-                hint="Give finite numbers only.",
-                code="not-finite",
-            )
-        return layer.bias.astype(FLOAT32)
 
 
 def _described(
@@ -310,47 +245,49 @@ def _described(
     check_experts(layers)
     check_saved(saved, {*base_modules, *(layer.module for layer in layers)})
     document = configuration(adapter, layers, saved, {*base_modules, *adapter.excluded})
-    return document, {entry.name: entry for entry in _entries(adapter, layers, saved, dtype)}
+    return document, dict(_entries(adapter, layers, saved, dtype))
 
 
 def _entries(
     adapter: Adapter, layers: list[Outline], saved: SavedNames, dtype: AdapterDType
-) -> Iterator[_Entry]:
+) -> Iterator[tuple[str, _Entry]]:
     """Yield the tensors of the file: factors and biases layer by layer, then new values."""
-    rounded = _Rounded(adapter.layers, dtype)
+
+    # the file is sorted by name, so both factors of a layer are written together
+    @lru_cache(maxsize=1)
+    def factors(position: int) -> dict[str, Array]:
+        layer = adapter.layers[position]
+        return stored_tensors(outline(layer), round_factors(layer, dtype))
+
+    def factor(position: int, name: str) -> Tensor:
+        return factors(position)[name].astype(DTYPES[dtype])
+
     for position, layer in enumerate(layers):
         stem = f"{PREFIX}{layer.module}"
         for name, shape in stored_shapes(layer).items():
-            yield _Entry(
-                name=f"{stem}.{name}",
-                dtype=DTYPES[dtype],
-                shape=shape,
-                # defaults bind the values of this turn of the loop
-                make=lambda position=position, name=name: rounded.tensor(position, name),
-            )
+            yield f"{stem}.{name}", _Entry(DTYPES[dtype], shape, partial(factor, position, name))
         if layer.has_bias:
-            yield _Entry(
-                name=f"{stem}.{BIAS_TENSOR}",
-                dtype=FLOAT32,
-                shape=(layer.outputs,),
-                make=lambda position=position: rounded.bias(position),
-            )
-    for parameter, key in saved.keys.items():
-        tensor = adapter.saved[parameter]
-        yield _Entry(
-            name=f"{PREFIX}{key}",
-            dtype=tensor.dtype,
-            shape=tensor.shape,
-            make=lambda parameter=parameter: _saved(adapter, parameter),
-        )
+            make = partial(_bias, adapter, position)
+            yield f"{stem}.{BIAS_TENSOR}", _Entry(FLOAT32, (layer.outputs,), make)
+    for name, key in saved.keys.items():
+        tensor = adapter.saved[name]
+        yield f"{PREFIX}{key}", _Entry(tensor.dtype, tensor.shape, partial(_saved, adapter, name))
 
 
-def _saved(adapter: Adapter, parameter: str) -> Tensor:
-    tensor = adapter.saved[parameter]
+def _bias(adapter: Adapter, position: int) -> Tensor:
+    layer = adapter.layers[position]
+    assert layer.bias is not None
+    what = f"The change of the bias of '{layer.module}' holds"
+    return _finite(layer.bias, what).astype(FLOAT32)
+
+
+def _saved(adapter: Adapter, name: str) -> Tensor:
+    return _finite(adapter.saved[name], f"The saved values of '{name}' hold")
+
+
+def _finite(tensor: Tensor, what: str) -> Tensor:
     if not np.isfinite(tensor).all():
         raise MatrixError(
-            f"The saved values of '{parameter}' hold NaN or infinity.",
-            hint="Give finite numbers only.",
-            code="not-finite",
+            f"{what} NaN or infinity.", hint="Give finite numbers only.", code="not-finite"
         )
     return tensor

@@ -12,15 +12,14 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any, Final
 
+from eckart.checkpoints.folder import JsonObject
 from eckart.checkpoints.peft import Kind
-from eckart.checkpoints.running.model import REFUSED, Module, Running
+from eckart.checkpoints.running import REFUSED, Module, Running
 
 PLAIN: Final = frozenset({"FalconLinear"})
 """Classes with their own `forward` that computes the same as the one of their base class."""
-
 HARMLESS: Final = ("dtype", "device", "shape", "size", "is_meta", "ndim", "requires_grad")
 """Attributes of a weight that may be read without using its numbers."""
-
 _READ: Final = re.compile(
     r"(?<!isinstance\()self((?:\.\w+(?:\[[^\]]*\])?)+)\.(?:weight|bias|stride|kernel_size|padding|dilation|"
     rf"in_channels|out_channels|num_embeddings|padding_idx)\b(?!\.(?:{'|'.join(HARMLESS)})\b)"
@@ -163,16 +162,13 @@ def _below(name: str, module: Any, step: str) -> list[tuple[str, Any]]:
 
 STACKED: Final = frozenset({"mixtral", "qwen2_moe"})
 """Layouts of experts that PEFT can stack."""
-
 MOST: Final = 10_000
 """The most layers, experts or stages of a model: building more would take too long."""
 _COUNT: Final = re.compile(r"layers?$|depths?$|num_.*(?:block|stage|expert)|n_.*expert")
-
 QUANTISED: Final = "quantization_config"
 FLOAT: Final = "__float__"
 BACKBONE: Final = "use_pretrained_backbone"
 """The setting with which a model loads weights of its own while it is built."""
-
 TASKS: Final = {
     "ForCausalLM": "CAUSAL_LM",
     "LMHeadModel": "CAUSAL_LM",
@@ -184,14 +180,11 @@ TASKS: Final = {
 """Endings of the names of architectures, and the names of their tasks in PEFT."""
 
 
-def running_model(*configs: Mapping[str, Any]) -> Running | None:
+def running_model(*configs: JsonObject) -> Running | None:
     """The model that the first usable config describes; None if no config is usable.
 
     Only classes of transformers itself are built. Code that comes with a model is never executed,
     and no hub is contacted.
-
-    Args:
-        configs: Contents of `config.json`, the preferred one first.
 
     Cost:
         The import of transformers, and some milliseconds for each layer of the model.
@@ -209,7 +202,7 @@ def running_model(*configs: Mapping[str, Any]) -> Running | None:
     return None
 
 
-def _built(config: Mapping[str, Any]) -> Running:
+def _built(config: JsonObject) -> Running:
     """The model of a config; any error if transformers cannot build it."""
     import torch
     import transformers
@@ -223,13 +216,16 @@ def _built(config: Mapping[str, Any]) -> Running:
         network = architecture(settings)
     _without_numbers(network.eval())
     state = network.state_dict()
+    names: dict[int, list[str]] = {}
+    for name, parameter in network.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(name)
     return Running(
         source=f"transformers {version('transformers')}",
         network=network,
         shapes={name: tuple(tensor.shape) for name, tensor in state.items()},
         modules=modules_of(network, state),
         names=frozenset(name for name, _ in network.named_modules(remove_duplicate=False)),
-        ties=_ties(network),
+        ties=tuple(tuple(group) for group in names.values() if len(group) > 1),
         stacks=_stacks(settings.model_type),
         task=task_of(network),
         rename=_renaming(network, state),
@@ -257,14 +253,6 @@ def task_of(network: Any) -> str | None:
     if task == "SEQ_2_SEQ_LM" and not network.config.is_encoder_decoder:
         return None
     return task
-
-
-def _ties(network: Any) -> tuple[tuple[str, ...], ...]:
-    """Groups of names that stand for one parameter."""
-    names: dict[int, list[str]] = {}
-    for name, parameter in network.named_parameters(remove_duplicate=False):
-        names.setdefault(id(parameter), []).append(name)
-    return tuple(tuple(group) for group in names.values() if len(group) > 1)
 
 
 def _stacks(model_type: str) -> bool:
@@ -305,7 +293,7 @@ def _renaming(
     return rename
 
 
-def _is_bounded(config: Mapping[str, Any]) -> bool:
+def _is_bounded(config: JsonObject) -> bool:
     """Whether the counts in a config are bounded, so that the model is built in a short time."""
     return all(
         _is_bounded(setting)
@@ -315,24 +303,22 @@ def _is_bounded(config: Mapping[str, Any]) -> bool:
     )
 
 
-def _without_weights(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The config without settings that would make transformers load or convert weights."""
-    kept: dict[str, Any] = {}
-    for key, setting in config.items():
-        if isinstance(setting, dict) and key != QUANTISED:
-            kept[key] = _without_weights(setting)
-        elif key != QUANTISED:
-            kept[key] = False if key == BACKBONE else setting
-    return {key: _number(setting) for key, setting in kept.items()}
+def _without_weights(setting: Any) -> Any:
+    """A setting without the parts that would make transformers load or convert weights.
 
-
-def _number(setting: Any) -> Any:
-    """A setting with floats in the place of objects, as transformers writes infinity and NaN."""
+    Objects become the floats for which they stand: transformers writes infinity and NaN so.
+    """
     if isinstance(setting, list):
-        return [_number(one) for one in setting]
-    if isinstance(setting, dict) and setting.keys() == {FLOAT}:
+        return [_without_weights(one) for one in setting]
+    if not isinstance(setting, dict):
+        return setting
+    if setting.keys() == {FLOAT}:
         return float(setting[FLOAT])
-    return setting
+    return {
+        key: False if key == BACKBONE else _without_weights(one)
+        for key, one in setting.items()
+        if key != QUANTISED
+    }
 
 
 @contextlib.contextmanager

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, final
 
-from eckart.checkpoints.running.building import alone
-from eckart.checkpoints.running.model import Running
+from eckart.checkpoints.folder import JsonObject
+from eckart.checkpoints.running import Running
+from eckart.checkpoints.running_builder import alone
 
 LENGTH: Final = 10
 """Tokens of a random text."""
@@ -89,25 +90,21 @@ class Inputs:
 
     def _shaped(self, name: str) -> list[Callable[[], Any]]:
         """Ways to make an input of numbers whose sizes the config states."""
+        if name == "bbox":
+            return [lambda: self._zeros(1, LENGTH, 4)]
         width = self._setting("hidden_size", "d_model", "model_in_dim") or 32
         bins = self._setting("num_mel_bins", "feature_size", "mel_bins", "input_dim") or 80
         length = 2 * (self._setting("max_source_positions") or 50)
         steps = self._setting("context_length") or 32
         channels = self._setting("num_input_channels", "input_size") or 1
+        sound = self._setting("max_length") or length
         shapes = {
             "input_features": [(1, bins, length), (1, length, bins), (1, 1, length, bins)],
-            "input_values": [
-                (1, SAMPLES),
-                (1, 1, SAMPLES),
-                (1, self._setting("max_length") or length, bins),
-            ],
-            "inputs_embeds": [(1, LENGTH, width)],
-            "hidden_states": [(1, LENGTH, width)],
-            "spectrogram": [(1, LENGTH, width)],
+            "input_values": [(1, SAMPLES), (1, 1, SAMPLES), (1, sound, bins)],
             "past_values": [(1, steps, channels), (1, steps)],
         }.get(name, [])
-        if name == "bbox":
-            return [lambda: self._zeros(1, LENGTH, 4)]
+        if name in ("inputs_embeds", "hidden_states", "spectrogram"):
+            shapes = [(1, LENGTH, width)]
         return [lambda shape=shape: self._drawn(*shape) for shape in shapes]
 
     def _pictures(self, *, video: bool) -> list[Callable[[], Any]]:
@@ -158,7 +155,7 @@ class Inputs:
         return torch.zeros(*shape, dtype=torch.int64)
 
 
-def _numbers(settings: Mapping[str, Any]) -> Iterator[int]:
+def _numbers(settings: JsonObject) -> Iterator[int]:
     """Yield the special tokens of a config, which stand for something other than text."""
     for key, setting in settings.items():
         if isinstance(setting, dict):
@@ -174,9 +171,6 @@ def answers(network: Any, like: Any = None) -> Any:
         network: The model.
         like: That model without an adapter, which tells what inputs the model takes; None if
             the model has no adapter.
-
-    Raises:
-        Exception: Any error, if the model needs inputs of another kind.
     """
     import torch
 
@@ -204,18 +198,9 @@ def forward_distances(
     It is ‖f(base + adapter) − f(tuned)‖ / ‖f(base) − f(tuned)‖ for the outputs f of one pass: 0 is
     right and 1 is no effect.
 
-    Args:
-        running: The model of the fine-tune.
-        base: Folder of the base.
-        tuned: Folder of the fine-tune.
-        adapter: Folder of the adapter.
-
     Returns:
         The distance with the adapter loaded, and with the adapter merged; None if the outputs of
         base and fine-tune do not differ.
-
-    Raises:
-        Exception: Any error, if a model cannot be loaded or run.
 
     Cost:
         Two models in memory in float32, and four passes.
@@ -224,9 +209,9 @@ def forward_distances(
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        plain, _ = loaded_network(running, tuned)
+        plain, _ = load_network(running, tuned)
         wanted = answers(plain)
-        network, _ = loaded_network(running, base)
+        network, _ = load_network(running, base)
         change = float((answers(network) - wanted).norm())
         if not change:
             return None
@@ -237,14 +222,11 @@ def forward_distances(
     return loaded / change, merged / change
 
 
-def loaded_network(running: Running, folder: Path) -> tuple[Any, list[str]]:
+def load_network(running: Running, folder: Path) -> tuple[Any, list[str]]:
     """Load the weights of a folder in float32.
 
     Returns:
         The network, and the names of its parameters that the folder lacks or has in another shape.
-
-    Raises:
-        Exception: Any error, if the weights cannot be loaded.
 
     Cost:
         The network in memory.

@@ -1,33 +1,34 @@
-"""Assembling the factored layers into an adapter, and checking that PEFT loads it."""
+"""Building an adapter from the factored layers, and checking that PEFT loads it."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, final, overload
+from typing import Final, final, overload
 
 import numpy as np
-import numpy.typing as npt
 
 from eckart.adapters.layer import as_adapted
+from eckart.adapters.layer_runner import LayerRunner
+from eckart.adapters.model_pair import HEAD
 from eckart.adapters.placement import Placement, Way
-from eckart.adapters.sources import HEAD
-from eckart.adapters.survey import LayerRunner, TensorRecord
+from eckart.adapters.result import TensorRecord
 from eckart.arrays import FLOAT32, Array
 from eckart.checkpoints import Checkpoint
+from eckart.checkpoints.forward import forward_distances
 from eckart.checkpoints.peft import (
     AdaptedLayer,
     Adapter,
     Kind,
-    changed_biases,
-    described_adapter,
+    compare_biases,
+    describe_adapter,
     matrix_shape,
     uniform_groups,
-    unwrapped,
+    unwrap,
 )
-from eckart.checkpoints.peft.experts import expert_of
-from eckart.checkpoints.running import can_attach, forward_distances, unattached
-from eckart.checkpoints.running.building import TASKS
+from eckart.checkpoints.peft.adapter import Tensor, expert_of
+from eckart.checkpoints.running import can_attach, sentence_of, unattached
+from eckart.checkpoints.running_builder import TASKS
 from eckart.errors import MatrixError
 from eckart.factors import Factors
 
@@ -43,13 +44,13 @@ class _Layers(Sequence[AdaptedLayer]):
     So the factors of all layers are never in memory at once.
     """
 
-    survey: LayerRunner
-    findings: tuple[TensorRecord, ...]
+    runner: LayerRunner
+    records: tuple[TensorRecord, ...]
     ranks: Mapping[str, int]
     biases: Mapping[str, Array]
 
     def __len__(self) -> int:
-        return len(self.findings)
+        return len(self.records)
 
     @overload
     def __getitem__(self, place: int) -> AdaptedLayer: ...
@@ -58,112 +59,95 @@ class _Layers(Sequence[AdaptedLayer]):
     def __getitem__(self, place: int | slice) -> AdaptedLayer | Sequence[AdaptedLayer]:
         if isinstance(place, slice):
             return [self[number] for number in range(len(self))[place]]
-        finding = self.findings[place]
-        pair, rank = finding.pair, self.ranks[finding.pair.module]
-        if finding.figures is None or finding.figures.rank == 0:
+        record = self.records[place]
+        pair, rank = record.pair, self.ranks[record.pair.module]
+        if record.figures is None or record.figures.rank == 0:
             # unchanged, but an expert of a group or the one layer that PEFT asks for
             rows, columns = matrix_shape(pair.shape)
             factors = Factors(np.zeros((rows, rank), FLOAT32), np.zeros((rank, columns), FLOAT32))
         else:
             # zeros up to the rank of its group, if it is an expert
-            factors = self.survey.factors(finding).factors.pad(rank)
+            factors = self.runner.factors(record).factors.pad(rank)
         return as_adapted(pair, factors, self.biases.get(pair.module))
 
 
-def assemble(
-    survey: LayerRunner,
-    findings: Sequence[TensorRecord],
-    placement: Placement,
-    *,
-    base_name: str | None,
-) -> Adapter:
-    """Assemble the adapter from the records of all tensors.
+def build_adapter(runner: LayerRunner, records: Sequence[TensorRecord]) -> Adapter:
+    """Build the adapter from the records of all tensors.
 
     Experts that must share one rank are padded with zeros to their largest rank, and unchanged
     ones among them get factors of zeros. If only values are saved, one layer gets factors of
     zeros, because PEFT loads no adapter without an adapted layer.
 
-    Args:
-        survey: Runner over the layers of the two checkpoints.
-        findings: Records of all tensors, in order.
-        placement: Names of the tensors in the running model.
-        base_name: Name of the base that the adapter states, or None.
-
     Cost:
         Reads biases and saved values; factors are read when the adapter is written.
     """
+    placement = runner.coverage.placement
     ranks = {
         one.pair.module: one.figures.rank
-        for one in findings
+        for one in records
         if one.figures is not None and one.figures.rank
     }
-    factored = {one.pair.module: one for one in findings if one.pair.way is Way.FACTORS}
+    factored = {one.pair.module: one for one in records if one.pair.way is Way.FACTORS}
     for group in uniform_groups(factored):
         most = max(ranks.get(module, 0) for module in group)
         if most:
             ranks |= dict.fromkeys(group, most)
     if not ranks:
-        ranks = _one_of_zeros(findings)
+        ranks = _one_of_zeros(records)
     chosen = tuple(factored[module] for module in factored if module in ranks)
     kinds = {one.pair.module: one.pair.kind or Kind.LINEAR for one in chosen}
-    base_biases, tuned_biases = _biases(survey, findings, ranks)
-    experts = _has_experts(survey.tuned) or _has_experts(survey.base)
-    biases = changed_biases(kinds, base_biases, tuned_biases, experts=experts)
-    saved = {**_saved(survey.tuned, findings, tied=placement.is_ensured), **biases.saved}
-    in_place = {one.pair.name for one in findings if one.pair.in_place}
+    base_biases, tuned_biases = _biases(runner, records, ranks)
+    experts = _has_experts(runner.tuned) or _has_experts(runner.base)
+    biases = compare_biases(kinds, base_biases, tuned_biases, experts=experts)
+    saved = {**_saved(runner.tuned, records, tied=placement.is_ensured), **biases.saved}
+    in_place = {one.pair.name for one in records if one.pair.in_place}
     return Adapter(
-        layers=_Layers(survey, chosen, ranks, biases.changes),
+        layers=_Layers(runner, chosen, ranks, biases.changes),
         saved=saved,
         tied=placement.is_ensured,
         experts=experts,
-        base_name=base_name,
-        task_type=_task(placement, survey),
+        base_name=runner.settings.base_name,
+        task_type=_task(placement, runner),
         in_place=in_place & saved.keys(),
     )
 
 
-def _one_of_zeros(findings: Sequence[TensorRecord]) -> dict[str, int]:
+def _one_of_zeros(records: Sequence[TensorRecord]) -> dict[str, int]:
     """Rank 1 for the smallest layer, preferably a linear one, if any value has changed."""
-    if not any(one.delta_norm != 0 and one.pair.way in (Way.SAVED, Way.BIAS) for one in findings):
-        return {}
-    plain = [
-        one.pair
-        for one in findings
+    values = [one for one in records if one.pair.way in (Way.SAVED, Way.BIAS)]
+    layers = [
+        (one.pair.kind is not Kind.LINEAR, math.prod(one.pair.shape), number)
+        for number, one in enumerate(records)
         if one.pair.way is Way.FACTORS and one.pair.has_delta and not expert_of(one.pair.module)
     ]
-    smallest = min(
-        plain,
-        key=lambda pair: (pair.kind is not Kind.LINEAR, math.prod(pair.shape)),
-        default=None,
-    )
-    return {} if smallest is None else {smallest.module: 1}
+    if not layers or not any(one.delta_norm != 0 for one in values):
+        return {}
+    return {records[min(layers)[-1]].pair.module: 1}
 
 
 def _biases(
-    survey: LayerRunner, findings: Sequence[TensorRecord], ranks: Mapping[str, int]
+    runner: LayerRunner, records: Sequence[TensorRecord], ranks: Mapping[str, int]
 ) -> tuple[dict[str, Array], dict[str, Array]]:
     """Biases of the base and the fine-tune that changed or belong to an adapted layer."""
     before: dict[str, Array] = {}
     after: dict[str, Array] = {}
-    for one in findings:
+    for one in records:
         pair = one.pair
         needed = one.delta_norm or pair.module in ranks
         if pair.way is Way.BIAS and needed and pair.base and pair.tuned:
-            before[pair.name] = survey.base.read(pair.base)
-            after[pair.name] = survey.tuned.read(pair.tuned)
+            before[pair.name] = runner.base.read(pair.base)
+            after[pair.name] = runner.tuned.read(pair.tuned)
     return before, after
 
 
-def _saved(
-    tuned: Checkpoint, findings: Sequence[TensorRecord], *, tied: bool
-) -> dict[str, npt.NDArray[Any]]:
+def _saved(tuned: Checkpoint, records: Sequence[TensorRecord], *, tied: bool) -> dict[str, Tensor]:
     """New values that are saved whole: all parameters of a module of which one has changed."""
-    changed = [one.pair for one in findings if one.pair.way is Way.SAVED and one.delta_norm != 0]
+    changed = [one.pair for one in records if one.pair.way is Way.SAVED and one.delta_norm != 0]
     modules = {pair.module for pair in changed if not pair.in_place}
     alone = {pair.name for pair in changed if pair.in_place}
     saved = {
         one.pair.name: tuned.read(one.pair.tuned)
-        for one in findings
+        for one in records
         if one.pair.tuned and (one.pair.module in modules or one.pair.name in alone)
     }
     tables = [name for name in saved if is_input_table(name)]
@@ -180,15 +164,15 @@ def is_input_table(name: str) -> bool:
 
 def _has_experts(checkpoint: Checkpoint) -> bool:
     """Whether PEFT would take the model for a mixture of experts, which it reads in the config."""
-    names = (unwrapped(name).rpartition(".")[0] for name in checkpoint.tensors)
+    names = (unwrap(name).rpartition(".")[0] for name in checkpoint.tensors)
     return any(checkpoint.config.get(key) for key in EXPERTS) or bool(uniform_groups(names))
 
 
-def _task(placement: Placement, survey: LayerRunner) -> str | None:
+def _task(placement: Placement, runner: LayerRunner) -> str | None:
     """PEFT's name of the task, from the name of the class if there is no running model."""
     if placement.running is not None:
         return placement.running.task
-    for checkpoint in (survey.tuned, survey.base):
+    for checkpoint in (runner.tuned, runner.base):
         for architecture in checkpoint.config.get("architectures") or ():
             for ending, task in TASKS.items():
                 # classes of that task need not have an encoder: only the running model tells
@@ -201,43 +185,27 @@ TRIALS: Final = 3
 """Attempts to attach the adapter: as planned; with refused layers saved whole; without them."""
 
 
-def assembled(
-    survey: LayerRunner,
-    findings: Sequence[TensorRecord],
-    placement: Placement,
-    *,
-    base_name: str | None,
-    check: bool,
+def build_checked_adapter(
+    runner: LayerRunner, records: Sequence[TensorRecord]
 ) -> tuple[Adapter, Sequence[TensorRecord]]:
-    """Assemble the adapter, check that PEFT loads it, and return it with the final records.
+    """Build the adapter, check that PEFT loads it, and return it with the final records.
 
     A tensor whose factors PEFT does not load is saved whole, and left out if that fails too.
-
-    Args:
-        survey: Runner over the layers of the two checkpoints.
-        findings: Records of all tensors, in order.
-        placement: Names of the tensors in the running model.
-        base_name: Name of the base that the adapter states, or None.
-        check: Whether to attach the adapter to the running model, if it is known and PEFT is
-            installed.
-
-    Raises:
-        MatrixError: If PEFT does not load the adapter after all attempts.
+    Nothing is checked without the running model or PEFT, or if the settings leave the check out.
 
     Cost:
-        The cost of `assemble` and `unattached`.
+        The cost of `build_adapter` and `unattached`.
     """
-    found = findings
+    placement = runner.coverage.placement
+    running = placement.running if runner.settings.check and can_attach() else None
+    found = records
     wrong: Mapping[str, str] = {}
     for _ in range(TRIALS):
-        adapter = assemble(survey, found, placement, base_name=base_name)
-        running = placement.running
-        if not check or running is None or not can_attach():
-            return adapter, found
+        adapter = build_adapter(runner, found)
         # PEFT attaches no adapter without a layer; the caller refuses it with a reason
-        if not adapter.layers:
+        if running is None or not adapter.layers:
             return adapter, found
-        wrong = unattached(running, *described_adapter(adapter, base_modules=placement.modules))
+        wrong = unattached(running, *describe_adapter(adapter, base_modules=placement.modules))
         if not wrong:
             return adapter, found
         found = [_otherwise(one, wrong) for one in found]
@@ -256,9 +224,7 @@ def forward_note(placement: Placement, base: Path, tuned: Path, adapter: Path) -
     try:
         found = forward_distances(placement.running, base, tuned, adapter)
     except Exception as error:  # a model may refuse random inputs with any error of its own
-        # one line of the message is enough for a note, and some errors have no message
-        reason = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
-        return f"No pass through the models could be made: {reason}."
+        return f"No pass through the models could be made: {sentence_of(error)}."
     if found is None:
         return "One pass through the base and the fine-tune shows no difference between them."
     loaded, merged = found
@@ -268,17 +234,17 @@ def forward_note(placement: Placement, base: Path, tuned: Path, adapter: Path) -
     )
 
 
-def _otherwise(finding: TensorRecord, wrong: Mapping[str, str]) -> TensorRecord:
+def _otherwise(record: TensorRecord, wrong: Mapping[str, str]) -> TensorRecord:
     """The record of a tensor with another way, if PEFT does not load it in the present one."""
-    pair = finding.pair
+    pair = record.pair
     above = (name for name in wrong if name and f"{pair.module}.".startswith(f"{name}."))
     reason = wrong.get(pair.name)
     if pair.way is not Way.BIAS:
         reason = next((wrong[name] for name in above), reason)
     if reason is None or pair.way is Way.NONE:
-        return finding
+        return record
     # these have no other way: values in place already, biases, and stacked experts
     hopeless = pair.in_place or pair.way is Way.BIAS or expert_of(pair.module) is not None
     way = Way.NONE if hopeless else Way.SAVED
     changed = replace(pair, way=way, kind=None, in_place=way is Way.SAVED, why=reason)
-    return replace(finding, pair=changed, figures=None)
+    return replace(record, pair=changed, figures=None)

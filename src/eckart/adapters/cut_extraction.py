@@ -2,18 +2,18 @@
 
 import math
 import time
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, cast, final
+from typing import Final, final
 
 import numpy as np
 
 from eckart.adapters.budget import LayerDemand, share_out
-from eckart.adapters.choice import NOISE, OF_WEIGHT, LayerRanks
-from eckart.adapters.documents import read_report, write_page
-from eckart.adapters.truncate import least_columns, with_ranks
+from eckart.adapters.documents import read_report, write_documents
+from eckart.adapters.join_and_truncate import least_columns, with_ranks
+from eckart.adapters.layer import as_written
+from eckart.adapters.settings import NOISE, OF_WEIGHT, Document, LayerRanks
 from eckart.arrays import FLOAT64, Array
 from eckart.checkpoints.peft import (
     AdaptedLayer,
@@ -45,7 +45,17 @@ class _Known:
 
     layer: AdaptedLayer
     values: Array
-    figures: Mapping[str, Any]
+    figures: Document
+
+    @property
+    def delta_norm(self) -> float:
+        """‖ΔW‖."""
+        return float(self.figures["delta_norm"])
+
+    @property
+    def weight_norm(self) -> float:
+        """‖W‖, since the relative change is ‖ΔW‖ / ‖W‖."""
+        return self.delta_norm / (float(self.figures["relative_change"]) or 1.0)
 
     @property
     def least(self) -> int:
@@ -54,23 +64,15 @@ class _Known:
 
     def error(self, rank: int) -> float:
         """‖ΔW − B·A‖ at a smaller rank, from the recorded error and the dropped singular values."""
-        norm = float(self.figures["delta_norm"])
-        before = float(self.figures["relative_error"]) * norm
+        before = float(self.figures["relative_error"]) * self.delta_norm
         # the residual of an SVD is orthogonal to the kept components, so the squares add
         return math.hypot(before, float(np.linalg.norm(self.values[rank:])))
 
 
 def extract_again(
     adapter: Path, out: Path, ranks: LayerRanks, *, command: str = "", force: bool = False
-) -> dict[str, Any]:
-    """Write a smaller adapter from one that eckart extracted.
-
-    Args:
-        adapter: Folder of the extracted adapter, which holds its `report.json`.
-        out: Folder of the new adapter.
-        ranks: Rule for the new ranks; "noise" is refused, because it needs the models.
-        command: Command line that the report names for repeating the job, or empty.
-        force: Whether to overwrite `out`.
+) -> Document:
+    """Write a smaller adapter from one that eckart extracted, whose `report.json` is beside it.
 
     Returns:
         The document of the new adapter, in the form of `Extraction.to_dict`.
@@ -78,7 +80,6 @@ def extract_again(
     Raises:
         ArgumentError: If the rule asks for more than the adapter holds.
         FormatError: If the folder holds no adapter with the report of an extraction.
-        StorageError: If the system refuses to write.
 
     Cost:
         Two thin QR factorisations of the factors of each layer.
@@ -93,9 +94,14 @@ def extract_again(
             code="no-report",
         )
     stored = read_adapter(adapter)
-    with _as_written(adapter), whole_file(out, force=force) as temporary:
-        # a cast, because `read_report` has checked that it is one of the three
-        dtype = cast("AdapterDType", report["settings"]["dtype"])
+    altered = FormatError(
+        f"The report in {adapter} is not as eckart wrote it.",
+        hint="Extract from the models again, or use eckart truncate.",
+        code="no-report",
+    )
+    # an error of eckart says already what is wrong
+    with as_written(altered, but=(EckartError,)), whole_file(out, force=force) as temporary:
+        dtype: AdapterDType = report["settings"]["dtype"]
         known = _known(stored, report, adapter)
         smaller = with_ranks(stored, _ranks(known, ranks, dtype))
         document = _document(report, known, smaller, dtype)
@@ -106,38 +112,27 @@ def extract_again(
             "notes": [*report["notes"], NOTE.format(name=adapter.name)],
         }
         write_adapter(temporary, smaller, dtype)
-        write_page(document, temporary)
+        write_documents(document, temporary)
     return document
 
 
-@contextmanager
-def _as_written(adapter: Path) -> Generator[None, None, None]:
-    """Raise one FormatError for whatever an altered report makes the code raise."""
-    try:
-        yield
-    except EckartError:  # it says already what is wrong
-        raise
-    except (LookupError, AttributeError, TypeError, ValueError, ArithmeticError) as error:
-        raise FormatError(
-            f"The report in {adapter} is not as eckart wrote it.",
-            hint="Extract from the models again, or use eckart truncate.",
-            code="no-report",
-        ) from error
-
-
-def _known(stored: Adapter, report: Mapping[str, Any], path: Path) -> dict[str, _Known]:
+def _known(stored: Adapter, report: Document, path: Path) -> dict[str, _Known]:
     figures = {one["name"]: one for one in report["tensors"]}
-    known: dict[str, _Known] = {}
-    for layer in stored.layers:
-        if layer.module not in figures or "relative_error" not in figures[layer.module]:
-            raise FormatError(
-                f"The report in {path} does not know the layer '{layer.module}'.",
-                hint="Extract from the models again.",
-                code="no-report",
-            )
-        values = layer.factors.singular_values()
-        known[layer.module] = _Known(layer=layer, values=values, figures=figures[layer.module])
-    return known
+    lost = next(
+        (x.module for x in stored.layers if "relative_error" not in figures.get(x.module, {})), None
+    )
+    if lost is not None:
+        raise FormatError(
+            f"The report in {path} does not know the layer '{lost}'.",
+            hint="Extract from the models again.",
+            code="no-report",
+        )
+    return {
+        one.module: _Known(
+            layer=one, values=one.factors.singular_values(), figures=figures[one.module]
+        )
+        for one in stored.layers
+    }
 
 
 def _ranks(known: Mapping[str, _Known], ranks: LayerRanks, dtype: AdapterDType) -> dict[str, int]:
@@ -148,10 +143,8 @@ def _ranks(known: Mapping[str, _Known], ranks: LayerRanks, dtype: AdapterDType) 
             hint="Give BASE and TUNED.",
             code="needs-models",
         )
-    if ranks.is_shared:
-        chosen = _shared(known, ranks, dtype)
-    else:
-        chosen = {module: _rank(one, ranks) for module, one in known.items()}
+    rule = _share_budget(known, ranks, dtype) if ranks.is_shared else {}
+    chosen = rule or {module: _rank(one, ranks) for module, one in known.items()}
     # PEFT stacks these experts into one tensor, which has one rank
     for group in uniform_groups(known):
         chosen |= dict.fromkeys(group, max(chosen[module] for module in group))
@@ -165,21 +158,13 @@ def _rank(one: _Known, ranks: LayerRanks) -> int:
     if own is not None:
         return own
     wanted = ranks.rank if isinstance(ranks.rank, int) else _within(one, ranks)
-    rows, columns = matrix_shape(one.layer.shape)
     # a changed bias is stored with its layer, so that keeps one column
-    return max(ranks.limited(module, wanted, (rows, columns)), one.least)
+    return max(ranks.limit(module, wanted, matrix_shape(one.layer.shape)), one.least)
 
 
 def _within(one: _Known, ranks: LayerRanks) -> int:
-    """The smallest rank whose error is within the tolerance.
-
-    Raises:
-        ArgumentError: If even the stored rank is not within it.
-    """
-    norm = float(one.figures["delta_norm"])
-    if ranks.of == OF_WEIGHT:
-        # relative_change is ‖ΔW‖ / ‖W‖, so this turns ‖ΔW‖ into ‖W‖
-        norm /= float(one.figures["relative_change"]) or 1.0
+    """The smallest rank whose error is within the tolerance; refused if the stored one is not."""
+    norm = one.weight_norm if ranks.of == OF_WEIGHT else one.delta_norm
     allowed = (ranks.tolerance or 0.0) * norm
     if one.error(one.layer.rank) > allowed:
         raise ArgumentError(
@@ -191,37 +176,35 @@ def _within(one: _Known, ranks: LayerRanks) -> int:
     return next(rank for rank in range(one.layer.rank + 1) if one.error(rank) <= allowed)
 
 
-def _shared(known: Mapping[str, _Known], ranks: LayerRanks, dtype: AdapterDType) -> dict[str, int]:
+def _share_budget(
+    known: Mapping[str, _Known], ranks: LayerRanks, dtype: AdapterDType
+) -> dict[str, int]:
     """The ranks within a budget; a ratio is a share of the bytes of the layers in float32."""
     # the report does not tell in which dtype the models were stored
     whole = sum(4 * math.prod(one.layer.shape) for one in known.values())
     budget = ranks.budget if ranks.budget is not None else int((ranks.ratio or 0.0) * whole)
-    claims = [
-        LayerDemand(
-            module=module,
-            shape=one.layer.shape,
-            gains=_weight(one, ranks) * np.square(one.values.astype(FLOAT64)),
-            least=max(ranks.least, one.least),
-            fixed=ranks.override(module),
+    demands: list[LayerDemand] = []
+    for module, one in known.items():
+        # gains are squared errors, so relative ones are divided by ‖W‖²
+        scale = 1 / one.weight_norm**2 if ranks.relative and one.weight_norm else 1.0
+        demands.append(
+            LayerDemand(
+                module=module,
+                shape=one.layer.shape,
+                gains=scale * np.square(one.values.astype(FLOAT64)),
+                least=max(ranks.least, one.least),
+                fixed=ranks.override(module),
+            )
         )
-        for module, one in known.items()
-    ]
-    return share_out(claims, budget, dtype, multiple=ranks.multiple, most=ranks.most)
-
-
-def _weight(one: _Known, ranks: LayerRanks) -> float:
-    """The factor on the squared error of a layer: 1/‖W‖² for relative errors, else 1."""
-    # ‖W‖, since relative_change is ‖ΔW‖ / ‖W‖
-    norm = float(one.figures["delta_norm"]) / (float(one.figures["relative_change"]) or 1.0)
-    return 1 / norm**2 if ranks.relative and norm else 1.0
+    return share_out(demands, budget, dtype, multiple=ranks.multiple, most=ranks.most)
 
 
 def _document(
-    report: Mapping[str, Any], known: Mapping[str, _Known], smaller: Adapter, dtype: AdapterDType
-) -> dict[str, Any]:
+    report: Document, known: Mapping[str, _Known], smaller: Adapter, dtype: AdapterDType
+) -> Document:
     """The report of the extraction with the figures of the smaller layers put in."""
     ranks = {layer.module: layer.rank for layer in smaller.layers}
-    tensors: list[dict[str, Any]] = []
+    tensors: list[Document] = []
     squares, of_layers, total_of_layers = 0.0, 0.0, 0.0
     for one in report["tensors"]:
         figures = dict(one)

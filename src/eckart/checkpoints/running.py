@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any, Final, final
 
-from eckart.checkpoints.peft import PREFIX, Kind, unwrapped
-from eckart.checkpoints.peft.experts import since
+from eckart.checkpoints.folder import JsonObject
+from eckart.checkpoints.peft import PREFIX, Kind, unwrap
+from eckart.checkpoints.peft.adapter import since
 
 EXPERTS: Final = ".experts."
 """A part of the names that single experts have in a checkpoint."""
@@ -80,7 +81,7 @@ class Running:
 
     def uses(self, stored: Iterable[str]) -> dict[str, Use]:
         """Where each tensor of a checkpoint goes in this model."""
-        bare = {name: unwrapped(name) for name in stored}
+        bare = {name: unwrap(name) for name in stored}
         found = self.rename(bare.values())
         return {name: self._use(own, *found[own]) for name, own in bare.items()}
 
@@ -98,31 +99,16 @@ TRANSPOSED_IN: Final = frozenset({"gpt2", "openai-gpt", "imagegpt", "decision_tr
 """`model_type` of models whose layers are the Conv1D of transformers, with transposed weights."""
 CONV1D: Final = frozenset({"c_attn", "c_proj", "c_fc", "q_attn"})
 """Last names of the layers that are a Conv1D in these models."""
-
 PREFIXES: Final = {
-    "albert": "albert",
+    **{same: same for same in ("albert", "bert", "deberta", "distilbert", "electra", "gpt_neox")},
+    **{same: same for same in ("mpnet", "roberta", "vit")},
+    **dict.fromkeys(("bloom", "falcon", "gpt2", "gpt_neo", "gptj", "mpt"), "transformer"),
+    **dict.fromkeys(("camembert", "xlm-roberta"), "roberta"),
     "bart": "model",
-    "bert": "bert",
-    "bloom": "transformer",
-    "camembert": "roberta",
-    "deberta": "deberta",
     "deberta-v2": "deberta",
-    "distilbert": "distilbert",
-    "electra": "electra",
-    "falcon": "transformer",
-    "gpt2": "transformer",
-    "gpt_neo": "transformer",
-    "gpt_neox": "gpt_neox",
-    "gptj": "transformer",
-    "mpt": "transformer",
-    "mpnet": "mpnet",
     "openai-gpt": "transformer",
-    "roberta": "roberta",
-    "vit": "vit",
-    "xlm-roberta": "roberta",
 }
 """Name of the module that holds the headless model in a model with a head, by `model_type`."""
-
 PATCHED: Final = frozenset(
     {"vit", "deit", "beit", "audio-spectrogram-transformer", "ijepa", "vit_msn", "vivit"}
 )
@@ -142,10 +128,8 @@ REFUSED: Final = {
     for model_type in ("falcon_h1", "mamba", "mamba2", "falcon_mamba", "nemotron_h")
 }
 """Last names of modules that PEFT refuses to adapt, because kernels read their weights."""
-
 HEADS: Final = ("lm_head.", "classifier.", "score.", "cls.", "qa_outputs.")
 """Beginnings of the names of heads, which stand beside the headless model."""
-
 RENAMED: Final = (
     (re.compile(r"\.gamma$"), ".weight"),
     (re.compile(r"\.beta$"), ".bias"),
@@ -155,7 +139,6 @@ TIED: Final = re.compile(
     r"embed_tokens|wte|embed_in|shared|tokens_embed|word_embeddings|embeddings|embed_tokens\.\d+"
 )
 """Last names of embedding tables that a model may use under another name too."""
-
 WITH_HEAD: Final = (
     "ForCausalLM",
     "ForConditionalGeneration",
@@ -164,7 +147,6 @@ WITH_HEAD: Final = (
     "LMHeadModel",
 )
 """Endings of the names of architectures with a head over the vocabulary."""
-
 _TABLE: Final = re.compile(
     r"embed(?!ding_hidden_mapping).*|.*embeddings?|tokens_embed|positions_embed|wte|wpe|shared|"
     r"relative_attention_bias"
@@ -176,12 +158,12 @@ _READ: Final = re.compile(
 """Modules whose weight other modules read, or whose output is not that of their kind."""
 
 
-def rename(stored: Iterable[str], config: Mapping[str, Any]) -> dict[str, Use]:
+def rename(stored: Iterable[str], config: JsonObject) -> dict[str, Use]:
     """Where each tensor of a checkpoint goes, by fixed rules, without transformers."""
     names = list(stored)
     kind = str(config.get("model_type", ""))
     architecture = str((config.get("architectures") or [""])[0])
-    bare = {name: unwrapped(name) for name in names}
+    bare = {name: unwrap(name) for name in names}
     for pattern, replacement in RENAMED:
         bare = {name: pattern.sub(replacement, own) for name, own in bare.items()}
     # a model of text and images keeps its language model under another name since transformers 5
@@ -225,7 +207,7 @@ def is_table(module: str) -> bool:
     return _TABLE.fullmatch(module.rpartition(".")[2]) is not None
 
 
-def may_be_tied(module: str, config: Mapping[str, Any], names: Collection[str]) -> bool:
+def may_be_tied(module: str, config: JsonObject, names: Collection[str]) -> bool:
     """Whether the model may use a table under another name too, so that factors would be wrong."""
     if not TIED.fullmatch(module.rpartition(".")[2]) or config.get("tie_word_embeddings") is False:
         return False
@@ -243,7 +225,7 @@ def is_read(module: str, names: Collection[str], model_type: str) -> bool:
     return attends or refused or _READ.fullmatch(module) is not None
 
 
-def convolves(name: str, shapes: Mapping[str, tuple[int, ...]], config: Mapping[str, Any]) -> bool:
+def convolves(name: str, shapes: Mapping[str, tuple[int, ...]], config: JsonObject) -> bool:
     """Whether a weight of three or more axes belongs to a plain convolution.
 
     The weight of a transposed convolution has its outputs on the second axis, which shows in a bias
@@ -268,17 +250,12 @@ def can_attach() -> bool:
 
 
 def unattached(
-    running: Running, document: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]
+    running: Running, document: JsonObject, shapes: Mapping[str, tuple[int, ...]]
 ) -> dict[str, str]:
     """The modules of an adapter that PEFT would not load as intended, each with the reason.
 
     The adapter is attached to the model on the meta device: every tensor has to find its place,
     and every adapted module its tensors.
-
-    Args:
-        running: The model.
-        document: The configuration of the adapter.
-        shapes: Shapes of the tensors in the file of the adapter, by name.
 
     Returns:
         Reasons by module; {} if PEFT loads everything. The name "" stands for the whole adapter.
@@ -290,21 +267,24 @@ def unattached(
     try:
         return _lost(running, document, shapes)
     except Exception as error:  # PEFT refuses a module with errors of any kind
-        said = _sentence(error)
+        said = sentence_of(error)
     found: dict[str, str] = {}
-    for names in _alike(document["target_modules"]).values():
+    alike: dict[str, list[str]] = {}
+    for name in sorted(document["target_modules"]):
+        alike.setdefault(re.sub(r"\d+", "0", name), []).append(name)
+    for names in alike.values():
         # one module stands for all whose names differ only by numbers
         alone = {**document, "target_modules": names[:1], "modules_to_save": None}
         alone.pop("target_parameters", None)
         try:
             _lost(running, alone, {})
         except Exception as error:
-            found |= dict.fromkeys(names, _sentence(error))
+            found |= dict.fromkeys(names, sentence_of(error))
     return found or {"": said}
 
 
 def _lost(
-    running: Running, document: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]
+    running: Running, document: JsonObject, shapes: Mapping[str, tuple[int, ...]]
 ) -> dict[str, str]:
     """Attach an adapter to a copy of the model, and return the modules with misplaced tensors."""
     import torch
@@ -324,15 +304,11 @@ def _lost(
             return {}
         tensors = {name: torch.empty(shape) for name, shape in shapes.items()}
         result = set_peft_model_state_dict(attached, tensors)
+    missing = [key for key in result.missing_keys if _OWN.search(key)]  # not those of the base
     return {
-        **{_module(key): "PEFT finds no tensors for it" for key in _own(result.missing_keys)},
+        **{_module(key): "PEFT finds no tensors for it" for key in missing},
         **{_module(key): "PEFT finds no place for it" for key in result.unexpected_keys},
     }
-
-
-def _own(keys: Collection[str]) -> list[str]:
-    """The names of tensors that belong to the adapter, and not to the base."""
-    return [key for key in keys if _OWN.search(key)]
 
 
 def _module(key: str) -> str:
@@ -340,14 +316,6 @@ def _module(key: str) -> str:
     return _REST.sub("", key.removeprefix(PREFIX))
 
 
-def _alike(names: Collection[str]) -> dict[str, list[str]]:
-    """Names grouped so that those of a group differ only by numbers."""
-    groups: dict[str, list[str]] = {}
-    for name in sorted(names):
-        groups.setdefault(re.sub(r"\d+", "0", name), []).append(name)
-    return groups
-
-
-def _sentence(error: Exception) -> str:
+def sentence_of(error: Exception) -> str:
     """The text of an error in one line, or its class if it has no text."""
     return " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__

@@ -1,0 +1,395 @@
+"""Running over all tensors, each read once and ahead: its change, the norm of that, its factors.
+
+Finished work is stored beside the adapter that is being made, so that a killed job can go on.
+"""
+
+import json
+import math
+import shutil
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, final
+
+from eckart.adapters.calibrate import Calibration
+from eckart.adapters.layer import (
+    FactoredLayer,
+    LayerChange,
+    LayerFigures,
+    RankArguments,
+    as_written,
+    finite,
+)
+from eckart.adapters.model_pair import Delta, noise_edge, subtract
+from eckart.adapters.placement import Way
+from eckart.adapters.result import FIRST_STAGE, TensorRecord
+from eckart.adapters.settings import NOISE, OF_WEIGHT, Document, Settings
+from eckart.adapters.tensor_pairs import (
+    Coverage,
+    StoredPair,
+    TensorPair,
+    read_ahead,
+    side_by_side,
+)
+from eckart.checkpoints import Checkpoint
+from eckart.checkpoints.peft import matrix_shape
+from eckart.checkpoints.peft.adapter import Tensor
+from eckart.errors import ArgumentError, FormatError
+from eckart.files import (
+    beside,
+    check_apart,
+    named_path,
+    read_factor_file,
+    whole_file,
+    write_factors,
+    write_text,
+)
+from eckart.files.outputs import SIGNED, check_kind, strangers
+from eckart.files.outputs import UNFINISHED as SETTINGS
+from eckart.files.reading import read_object, refused
+from eckart.progress import Report
+from eckart.ranks import AboveThreshold
+
+DRAFT: Final = "adapter"
+"""Name of the folder, within that of the unfinished work, to which the adapter is written."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class ResumeStore:
+    """The folder of unfinished work beside the adapter that is being made.
+
+    Every file in it is written whole or not at all, so that a job that was killed at any moment
+    can go on: a tensor that has a file is finished.
+
+    Fields:
+        folder: Path of the folder.
+    """
+
+    folder: Path
+
+    @staticmethod
+    def beside(adapter: Path) -> "ResumeStore":
+        """The store that belongs to the folder of an adapter."""
+        return ResumeStore(beside(adapter, f"{named_path(adapter).name}.unfinished"))
+
+    def check(self, inputs: Sequence[Path | None]) -> None:
+        """Refuse a folder that holds an input of the job or files that eckart did not write."""
+        check_apart(self.folder, inputs)
+        check_kind(self.folder, is_folder=True)
+
+    def begin(self, settings: Document, *, resume: bool, force: bool) -> None:
+        """Make the folder, or check that an existing one belongs to the same job.
+
+        Raises:
+            ArgumentError: If there is unfinished work and neither `resume` nor `force` is set, or
+                it belongs to another job.
+        """
+        settings = {**settings, **SIGNED}
+        if force and not resume:
+            self.remove()
+        if not self.folder.exists():
+            try:
+                self.folder.mkdir()
+            except OSError as error:
+                raise refused(error, self.folder, "write") from error
+            self._write(SETTINGS, settings)
+            return
+        if not resume:
+            raise ArgumentError(
+                f"{self.folder} holds the unfinished work of an earlier run.",
+                hint="Go on with `resume=True`, or begin again with `force=True`.",
+                code="unfinished-work",
+            )
+        # without settings the job was killed before it did any work
+        known = self._read(SETTINGS) or settings
+        different = sorted(name for name in settings if known.get(name) != settings[name])
+        if different:
+            raise ArgumentError(
+                f"The unfinished work in {self.folder} is of another job: "
+                f"{' and '.join(different)} {'differs' if len(different) == 1 else 'differ'}.",
+                hint="Give what it was begun with, or begin again with `force=True`.",
+                code="another-job",
+            )
+        self._write(SETTINGS, settings)
+
+    def note(self, record: TensorRecord) -> None:
+        """Store the record of a tensor without factors."""
+        figures = record.figures and record.figures.to_dict()
+        # file names have the form that `eckart.files.outputs.WORK` knows as eckart's
+        document = {"delta_norm": record.delta_norm, "figures": figures}
+        self._write(f"{record.number:05d}.json", document)
+
+    def load_note(self, number: int, pair: TensorPair) -> TensorRecord | None:
+        """The record that `note` stored, or None if it did not."""
+        name = f"{number:05d}.json"
+        note = self._read(name)
+        if note is None:
+            return None
+        with self._as_written(name):
+            norm, figures = note["delta_norm"], note["figures"]
+            return TensorRecord(
+                number=number,
+                pair=pair,
+                delta_norm=None if norm is None else finite(norm),
+                figures=None if figures is None else LayerFigures.from_dict(figures),
+            )
+
+    def keep(self, number: int, layer: FactoredLayer, stage: str) -> None:
+        """Store a factored layer under a stage."""
+        path = self._factors(number, stage)
+        write_factors(path, {"": layer.factors}, layer.figures.to_dict(), force=True)
+
+    def load_layer(self, number: int, stage: str, shape: tuple[int, ...]) -> FactoredLayer | None:
+        """The layer that `keep` stored under a stage, or None if it did not."""
+        path = self._factors(number, stage)
+        if not path.exists():
+            return None
+        file = read_factor_file(path)
+        with self._as_written(path.name):
+            figures = LayerFigures.from_dict(dict(file.document))
+            factors = file.parts[""]
+            # a layer that a budget leaves out keeps its factors beside figures of rank 0
+            if figures.rank not in (0, factors.rank) or factors.shape != matrix_shape(shape):
+                raise ValueError("the factors are of another layer")
+        return FactoredLayer(factors=factors, figures=figures)
+
+    @contextmanager
+    def draft(self, place: Path) -> Generator[Path, None, None]:
+        """Give a folder to write the adapter to, which is moved to `place` at the end.
+
+        It lies within the unfinished work, so that a draft that a killed process left is removed
+        with it.
+        """
+        folder = self.folder / DRAFT
+        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            yield folder
+            folder.rename(place)
+        except BaseException:  # Ctrl-C too leaves no half-written draft
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+
+    def remove(self) -> None:
+        """Remove the folder, its settings last, because without them the rest cannot be trusted."""
+        # files of others are never removed
+        if strangers(self.folder):
+            return
+        if self.folder.is_dir():
+            for path in self.folder.iterdir():
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                elif path.name != SETTINGS:
+                    path.unlink(missing_ok=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _factors(self, number: int, stage: str) -> Path:
+        return self.folder / f"{number:05d}.{stage}.safetensors"
+
+    def _write(self, name: str, document: Document) -> None:
+        with whole_file(self.folder / name, force=True) as temporary:
+            write_text(temporary, json.dumps(document, allow_nan=False))
+
+    def _read(self, name: str) -> Document | None:
+        path = self.folder / name
+        if not path.exists():
+            return None
+        with self._as_written(name):
+            return read_object(path)
+
+    def _as_written(self, name: str) -> AbstractContextManager[None]:
+        damage = f"{self.folder / name} is damaged."
+        hint = "Begin again with `force=True`."
+        return as_written(FormatError(damage, hint=hint, code="damaged-file"))
+
+
+ENTRIES_WORKED_ON_ALONE: Final = 2**25
+"""Entries above which a tensor is worked on alone, by all threads of BLAS."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerRunner:
+    """The runner over all tensors of two checkpoints, which stores finished work.
+
+    Fields:
+        base, tuned: The opened checkpoints.
+        coverage: All tensors.
+        settings: Settings of the extraction.
+        caps: Ranks, by module, that layers are factored with at first, where a budget is shared.
+        work: Store of finished work.
+        calibration: Second moments of inputs, or None.
+    """
+
+    base: Checkpoint
+    tuned: Checkpoint
+    coverage: Coverage
+    settings: Settings
+    caps: Mapping[str, int]
+    work: ResumeStore
+    calibration: Calibration | None
+
+    def entries(self) -> int:
+        """The number of entries of all tensors."""
+        return sum(math.prod(pair.shape) for pair in self.coverage.tensors)
+
+    def records(self, report: Report) -> list[TensorRecord]:
+        """The records of all tensors, in order; tensors that earlier runs finished are not read."""
+        pairs = dict(enumerate(self.coverage.tensors))
+        found: dict[int, TensorRecord] = {}
+
+        def add(record: TensorRecord | None) -> None:
+            if record is not None:
+                report(math.prod(record.pair.shape), said=record.pair.name)
+                found[record.number] = record
+
+        # finished tensors count in the progress too
+        for number, pair in pairs.items():
+            add(self._known(number, pair))
+        missing = [(number, pair) for number, pair in pairs.items() if number not in found]
+        for record in self._each(missing, self._run):
+            add(record)
+        return [found[number] for number in pairs]
+
+    def factors(self, record: TensorRecord) -> FactoredLayer:
+        """The factors of a layer, read from the store."""
+        layer = self.work.load_layer(record.number, record.stage, record.pair.shape)
+        assert layer is not None
+        return layer
+
+    def at_stage(self, record: TensorRecord, stage: str, rank: int) -> TensorRecord | None:
+        """The record of a layer that an earlier run stored under a stage at this rank, or None."""
+        layer = self.work.load_layer(record.number, stage, record.pair.shape)
+        if layer is None or layer.figures.rank != rank:
+            return None
+        return replace(record, figures=layer.figures, stage=stage)
+
+    def resize(
+        self, records: Sequence[TensorRecord], ranks: Mapping[int, int], stage: str
+    ) -> Iterator[TensorRecord]:
+        """The records of layers at other ranks, in any order, stored under the given stage."""
+        by_number = {record.number: record for record in records}
+
+        def work(number: int, stored: StoredPair) -> TensorRecord:
+            change = self._change(stored)
+            assert change is not None
+            record, rank = by_number[number], ranks[number]
+            layer = self.factors(record)
+            if rank == 0:
+                # the factors stay in the file: a pair of rank 0 does not exist
+                layer = replace(layer, figures=change.without_factors(layer.figures))
+            elif rank > layer.factors.rank:
+                # the components beyond the factored ones are not known
+                layer = change.factor({"rank": rank})
+            elif rank < layer.factors.rank:
+                layer = change.cut(layer, rank)
+            self.work.keep(number, layer, stage)
+            return replace(record, figures=layer.figures, stage=stage)
+
+        yield from self._each([(one.number, one.pair) for one in records], work)
+
+    def _each(
+        self,
+        tensors: Sequence[tuple[int, TensorPair]],
+        work: Callable[[int, StoredPair], TensorRecord],
+    ) -> Iterator[TensorRecord]:
+        """The result of the work on each tensor and its number, small ones side by side.
+
+        Which tensors are small depends only on their shapes, and so do the bits of their factors.
+        """
+        small: list[tuple[int, TensorPair]] = []
+        large: list[tuple[int, TensorPair]] = []
+        for one in tensors:
+            is_large = math.prod(one[1].shape) > ENTRIES_WORKED_ON_ALONE
+            (large if is_large else small).append(one)
+        reading = read_ahead(self.base, self.tuned, [pair for _, pair in small])
+        numbered = zip([number for number, _ in small], reading, strict=True)
+        yield from side_by_side(lambda given: work(*given), numbered)
+        for number, pair in large:  # not read ahead, which would hold a second large pair
+            yield work(number, next(read_ahead(self.base, self.tuned, [pair])))
+
+    def _change(self, stored: StoredPair) -> LayerChange | None:
+        """The change of a tensor that both checkpoints have; None if there is none."""
+        pair, before, after = stored
+        assert before is not None
+        assert after is not None
+        delta = subtract((pair.base, pair.tuned), before, after)
+        if delta is None:
+            return None
+        return LayerChange(
+            pair=pair,
+            delta=delta,
+            objective=self.calibration and self.calibration.objective(pair),
+            dtype=self.settings.dtype,
+            seed=self.settings.seed,
+        )
+
+    def _known(self, number: int, pair: TensorPair) -> TensorRecord | None:
+        # a tensor without factors has a note, any other a file of factors
+        record = self.work.load_note(number, pair)
+        layer = None if record else self.work.load_layer(number, FIRST_STAGE, pair.shape)
+        if layer is None:
+            return record
+        norm = layer.figures.delta_norm
+        return TensorRecord(number=number, pair=pair, delta_norm=norm, figures=layer.figures)
+
+    def _run(self, number: int, stored: StoredPair) -> TensorRecord:
+        """Subtract one tensor, factor its change if it is to become factors, and store the work."""
+        pair, _, after = stored
+        record = TensorRecord(number=number, pair=pair, delta_norm=None)
+        if pair.has_delta:
+            change = self._change(stored)
+            record = replace(record, delta_norm=change.delta.norm if change else 0.0)
+            if change and after is not None and pair.way is Way.FACTORS:
+                layer = self._factor(change, after)
+                figures = layer.figures if layer else change.without_factors()
+                record = replace(record, figures=figures)
+                if layer is not None:
+                    self.work.keep(number, layer, FIRST_STAGE)
+                    return record
+        self.work.note(record)
+        return record
+
+    def _factor(self, change: LayerChange, after: Tensor) -> FactoredLayer | None:
+        """The layer at the rank that its rule chooses; None if that is 0."""
+        module, ranks, shape = change.pair.module, self.settings.ranks, change.delta.matrix.shape
+        own = ranks.override(module)
+        if own is None and ranks.is_shared:
+            return change.factor({"rank": self.caps[module]})
+        edge = None
+        if own is None and ranks.rank == NOISE:
+            edge = noise_edge(after.reshape(matrix_shape(after.shape)))
+        chosen = self._rank(module, change.delta, edge)
+        if chosen is None:
+            return None
+        layer = change.factor(chosen)
+        rank = layer.factors.rank
+        # `factorize` keeps at least one component, even if no singular value is above the noise
+        if edge is not None and max(layer.figures.spectrum.leading, default=0.0) <= edge:
+            rank = 0
+        limited = ranks.limit(module, rank, shape)
+        if limited == layer.factors.rank:
+            return layer
+        # a least rank or a multiple asks for more components than the rule
+        if limited > layer.factors.rank:
+            return change.factor({"rank": limited})
+        return change.cut(layer, limited) if limited else None
+
+    def _rank(self, module: str, delta: Delta, edge: float | None) -> RankArguments | None:
+        """The arguments of `factorize` that choose the rank of a layer; None for rank 0."""
+        ranks, shape = self.settings.ranks, delta.matrix.shape
+        own = ranks.override(module)
+        if own is not None:
+            return {"rank": min(own, *shape)} if own > 0 else None
+        if ranks.tolerance is not None:
+            # `factorize` takes tolerances relative to ‖ΔW‖
+            scale = delta.weight_norm / delta.norm if ranks.of == OF_WEIGHT else 1.0
+            # the error without factors is ‖ΔW‖, which is within such a tolerance
+            if ranks.tolerance * scale >= 1:
+                return {"rank": 1} if ranks.least else None
+            return {"tolerance": ranks.tolerance * scale}
+        if edge is not None:
+            return {"rank": AboveThreshold(edge)}
+        assert isinstance(ranks.rank, int)  # a budget is shared, and names no rank
+        return {"rank": ranks.limit(module, ranks.rank, shape)}
