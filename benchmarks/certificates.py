@@ -135,7 +135,7 @@ def findings(place: Place) -> list[TensorRecord]:
 def products_only() -> None:
     """Nobody may compute all singular values, however small W is."""
     certificates.SMALL = certificates.LARGEST_EXACT = 0
-    import_module("eckart.factorization").FAST_EXACT = 0
+    import_module("eckart.factorization").FAST_SIDE = 0
 
 
 def matrix(place: Place) -> Array:
