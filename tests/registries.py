@@ -6,6 +6,7 @@ import numpy as np
 
 import eckart
 import market
+from eckart.factor.factor_command import SOLVERS as solvers
 from eckart.matrices import Dense, Difference, Matrix, Rescaled, Sparse, Transposed
 from eckart.solvers import Solver
 from eckart.solvers.starts import GivenStart, Start
@@ -50,11 +51,9 @@ KINDS: dict[str, tuple[Matrix, np.ndarray]] = {
     "transposed sparse": (Transposed(Sparse(DENSE_AND_SPARSE)), DENSE_AND_SPARSE.toarray().T),
 }
 SOLVERS: dict[str, Solver] = {
-    "svd": eckart.ExactSVD(),
-    "krylov": eckart.BlockKrylov(),
+    # every solver of the command line, with its defaults
+    **{name: entry.make({}) for name, entry in solvers.items()},
     "gd": eckart.GradientDescent(epochs=4000),
-    "scaled-gd": eckart.ScaledGradientDescent(),
-    "single-pass": eckart.SinglePass(),
     "gd with momentum": eckart.GradientDescent(epochs=4000, momentum=0.5),
 }
 

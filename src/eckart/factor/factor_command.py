@@ -44,13 +44,13 @@ class SolverEntry:
 
     Fields:
         words: Description for `--help`.
-        name: Name of the class in `eckart.solvers`, which is not imported for `--help`.
+        place: Module in `eckart.solvers` and class, which are not imported for `--help`.
         settings: Options that are fields of the class.
         starts: Whether the solver begins at given factors, so that it has the options of a start.
     """
 
     words: str
-    name: str
+    place: str
     settings: tuple[str, ...] = ()
     starts: bool = False
 
@@ -62,27 +62,28 @@ class SolverEntry:
     def make(self, given: Options) -> Any:
         """The solver, made with those of the given options that it has."""
         # imported here, so that `--help` does not wait for the solvers
-        solver = getattr(import_module("eckart.solvers"), self.name)
-        return solver(**{name: given[name] for name in self.settings if name in given})
+        module, solver = self.place.split(":")
+        made = getattr(import_module(f"eckart.solvers.{module}"), solver)
+        return made(**{name: given[name] for name in self.settings if name in given})
 
 
 # by the name that `--solver` takes, in the order of `--help`
 SOLVERS: Final = {
-    "svd": SolverEntry("exact decomposition", "ExactSVD"),
-    "krylov": SolverEntry("block Krylov iteration", "BlockKrylov", ("memory",)),
+    "svd": SolverEntry("exact decomposition", "svd:ExactSVD"),
+    "krylov": SolverEntry("block Krylov iteration", "krylov:BlockKrylov", ("memory",)),
     "gd": SolverEntry(
         "gradient descent",
-        "GradientDescent",
+        "gradient:GradientDescent",
         ("learning_rate", "epochs", "momentum", "stop_early"),
         starts=True,
     ),
     "scaled-gd": SolverEntry(
         "scaled gradient descent",
-        "ScaledGradientDescent",
+        "scaled_gradient:ScaledGradientDescent",
         ("learning_rate", "epochs", "stop_early"),
         starts=True,
     ),
-    "single-pass": SolverEntry("sketches of one pass", "SinglePass", ("width",)),
+    "single-pass": SolverEntry("sketches of one pass", "single_pass:SinglePass", ("width",)),
 }
 
 
