@@ -6,7 +6,7 @@ import numpy as np
 
 import eckart
 import market
-from eckart.factor.factor_command import SOLVERS as solvers
+from eckart.factor import factor_command
 from eckart.matrices import Dense, Difference, Matrix, Rescaled, Sparse, Transposed
 from eckart.solvers import Solver
 from eckart.solvers.starts import GivenStart, Start
@@ -52,7 +52,7 @@ KINDS: dict[str, tuple[Matrix, np.ndarray]] = {
 }
 SOLVERS: dict[str, Solver] = {
     # every solver of the command line, with its defaults
-    **{name: entry.make({}) for name, entry in solvers.items()},
+    **{name: entry.make({}) for name, entry in factor_command.SOLVERS.items()},
     "gd": eckart.GradientDescent(epochs=4000),
     "gd with momentum": eckart.GradientDescent(epochs=4000, momentum=0.5),
 }
