@@ -134,8 +134,8 @@ def answers(seed: int, *, who: tuple[str, ...], sizes: tuple[int, ...]) -> list[
 
 def products_only() -> None:
     """Nobody may compute all singular values first, or all of WᵀW, however small W is."""
-    certificates.SMALL = certificates.LARGEST_EXACT = 0
-    component_solver.EXACT_WORK = component_solver.BLOCKS_OF_A_GRAM = 0
+    certificates.SMALL_SIDE = certificates.EXACT_SIDE = 0
+    component_solver.EXACT_OPERATIONS = component_solver.GRAM_BLOCKS = 0
     warnings.simplefilter("ignore")
 
 

@@ -271,7 +271,7 @@ MADE = {"Certificate", "Diverged", "EckartError", "Extraction", "Factorization",
 """What eckart makes and a person does not, and the protocol of a matrix."""
 
 ASKED = {
-    "steps", "settled", "suggested_rate", "width",  # a solver, by the loop
+    "steps", "resolved", "suggested_rate", "width",  # a solver, by the loop
     "solve",  # the way to solve the rows, by the solver
     "choose", "enough", "explain",  # a rank rule, by the solver
     "transform", "transform_factors", "restore_factors",

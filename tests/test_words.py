@@ -35,7 +35,7 @@ def test_descriptions_stand_alone_and_names_are_those_of_the_field(path):
 
 
 TERMINAL = ("commands.py", "_command.py", "options.py", "main.py", "html.py", "demo.py",
-            "console.py", "documents.py", "factor/report.py")  # fmt: skip
+            "console.py", "documents.py", "factor/report.py", "settings.py")  # fmt: skip
 """Ends of the names of files that belong to the command line, or write one, or a style sheet."""
 FLAG = re.compile(r"(?<![\w-])--(?:[a-z]|$)")
 

@@ -36,12 +36,12 @@ dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.fixture(autouse=True)
 def products_only(monkeypatch):
     """Nobody may compute all singular values, however small W is."""
-    monkeypatch.setattr(certificates, "SMALL", 0)
-    monkeypatch.setattr(certificates, "LARGEST_EXACT", 0)
+    monkeypatch.setattr(certificates, "SMALL_SIDE", 0)
+    monkeypatch.setattr(certificates, "EXACT_SIDE", 0)
     monkeypatch.setattr(import_module("eckart.factorization"), "FAST_SIDE", 0)
     chosen = import_module("eckart.engine.component_solver")
-    monkeypatch.setattr(chosen, "EXACT_WORK", 0)
-    monkeypatch.setattr(chosen, "BLOCKS_OF_A_GRAM", 0)
+    monkeypatch.setattr(chosen, "EXACT_OPERATIONS", 0)
+    monkeypatch.setattr(chosen, "GRAM_BLOCKS", 0)
 
 
 class Drawn:

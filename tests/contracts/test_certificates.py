@@ -25,8 +25,8 @@ spectra = pytest.mark.parametrize("name", market.SPECTRA)
 @pytest.fixture(autouse=True)
 def products_only(monkeypatch):
     """Nobody may compute all singular values, however small W is."""
-    monkeypatch.setattr(certificates, "SMALL", 0)
-    monkeypatch.setattr(certificates, "LARGEST_EXACT", 0)
+    monkeypatch.setattr(certificates, "SMALL_SIDE", 0)
+    monkeypatch.setattr(certificates, "EXACT_SIDE", 0)
 
 
 def of(name: str, shape: str, dtype: type, seed: int) -> np.ndarray:

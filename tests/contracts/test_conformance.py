@@ -23,8 +23,8 @@ dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.fixture(autouse=True)
 def products_only(monkeypatch):
     """Nobody may compute all singular values, however small W is."""
-    monkeypatch.setattr(certificates, "SMALL", 0)
-    monkeypatch.setattr(certificates, "LARGEST_EXACT", 0)
+    monkeypatch.setattr(certificates, "SMALL_SIDE", 0)
+    monkeypatch.setattr(certificates, "EXACT_SIDE", 0)
     monkeypatch.setattr(import_module("eckart.factorization"), "FAST_SIDE", 0)
 
 

@@ -52,7 +52,7 @@ def test_the_transposed_product_is_the_adjoint(kind):
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_products_with_a_large_sparse_matrix_are_the_same_bits_on_any_threads(threads, monkeypatch):
-    monkeypatch.setattr(sparse, "LITTLE", 0)
+    monkeypatch.setattr(sparse, "ONE_THREAD_PRODUCTS", 0)
     stored = scipy.sparse.random_array(
         (3000, 700), density=0.05, rng=np.random.default_rng(1)
     ).tolil()

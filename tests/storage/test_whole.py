@@ -129,7 +129,7 @@ def test_the_second_of_two_writers_waits(tmp_path):
         thread.start()
     for thread in threads:
         thread.join()
-    assert set(users) <= set(load_model(model).data.users.listed())
+    assert set(users) <= set(load_model(model).data.users.to_list())
     assert names(tmp_path) == ["m"]
 
 

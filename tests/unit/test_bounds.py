@@ -94,7 +94,7 @@ def test_what_lies_outside_is_bounded_and_not_by_much_more(name):
 def test_certificates_from_products_hold_for_every_solver_and_for_bad_factors(
     name, shape, dtype, monkeypatch
 ):
-    monkeypatch.setattr(certificates, "SMALL", 0)  # as if the matrix were large
+    monkeypatch.setattr(certificates, "SMALL_SIDE", 0)  # as if the matrix were large
     for seed in range(5):
         W = market.with_spectrum(market.SPECTRA[name], *market.SHAPES[shape], seed).astype(dtype)
         best = market.optimum(W, 4)

@@ -152,7 +152,7 @@ def test_a_row_that_the_sample_missed_is_found():
 
 
 def test_what_the_gram_solver_knows_bounds_the_best_error(monkeypatch):
-    monkeypatch.setattr(certificates, "SMALL", 0)  # as if the matrix were large
+    monkeypatch.setattr(certificates, "SMALL_SIDE", 0)  # as if the matrix were large
     W = np.random.default_rng(0).standard_normal((300, 40))
     step = next(GramSVD().steps(Problem(W=Dense(W), rank=3, start=None)))
     proof = certificates.certify(W, step.factors(), evidence=step.evidence())
@@ -270,7 +270,7 @@ def test_the_solver_is_chosen_by_the_shape():
 @pytest.mark.parametrize("centre", [True, False])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_sparse_matrix_of_few_rows_is_taken_from_their_side(centre, dtype, monkeypatch):
-    monkeypatch.setattr(components_module, "EXACT_WORK", 0)
+    monkeypatch.setattr(components_module, "EXACT_OPERATIONS", 0)
     drawn = np.random.default_rng(0)
     X = drawn.standard_normal((150, 3)) @ drawn.standard_normal((3, 700))
     X = np.where(drawn.random(X.shape) < 0.1, X, 0.0).astype(dtype)
@@ -292,7 +292,7 @@ def test_a_sparse_matrix_of_few_rows_is_taken_from_their_side(centre, dtype, mon
 
 
 def test_what_a_sparse_matrix_of_few_rows_has_no_more_of_is_zero(monkeypatch):
-    monkeypatch.setattr(components_module, "EXACT_WORK", 0)
+    monkeypatch.setattr(components_module, "EXACT_OPERATIONS", 0)
     X = np.zeros((40, 90))
     X[3, 4], X[5, 6] = 2.0, 1.0
     found = components(standardised(scipy.sparse.csr_array(X), centre=False), 4)

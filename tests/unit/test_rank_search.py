@@ -19,8 +19,8 @@ PLACES = np.arange(1, 301)
 @pytest.fixture(autouse=True)
 def no_spectrum(monkeypatch):
     """Nobody may compute all singular values, however small W is."""
-    monkeypatch.setattr(certificates, "SMALL", 0)
-    monkeypatch.setattr(certificates, "LARGEST_EXACT", 0)
+    monkeypatch.setattr(certificates, "SMALL_SIDE", 0)
+    monkeypatch.setattr(certificates, "EXACT_SIDE", 0)
     monkeypatch.setattr(import_module("eckart.factorization"), "FAST_SIDE", 0)
 
 

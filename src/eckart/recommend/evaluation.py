@@ -106,7 +106,7 @@ def split(
         MatrixError: If there are too few interactions.
 
     Example:
-        >>> from eckart.recommend.interactions import read_interactions
+        >>> from eckart.recommend.interaction_tables import read_interactions
         >>> data = read_interactions({"user": [1, 1, 1, 2], "item": [1, 2, 3, 1],
         ...                           "time": [3, 2, 1, 0]})
         >>> len(split(data, "last").test)

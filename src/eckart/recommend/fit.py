@@ -216,7 +216,7 @@ def fit_recommender(
             visible,
             settings,
             start=start,
-            on_step=on_step or each_step(report),
+            on_step=each_step(report) if on_step is None else on_step,
             keep_interrupted=True,
         )
     if fit.run.outcome.grade != "success":
