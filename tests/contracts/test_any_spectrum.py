@@ -114,6 +114,17 @@ def test_components_are_near_the_best_on_any_spectrum_or_say_that_they_are_not(d
         values_of_lapack(run, W)
 
 
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("many", [5, 24])
+def test_equal_values_of_exact_rank_are_no_larger_than_they_are(many, seed):
+    generator = np.random.default_rng(seed)
+    U, V = (np.linalg.qr(generator.standard_normal((150, many)))[0] for _ in range(2))
+    W = U @ V.T
+    run = components(standardised(W, centre=False), 1, seed=seed)
+    assert run.recipe.solver["name"] == "krylov"
+    values_of_lapack(run, W)
+
+
 def test_no_bound_is_above_the_optimum_where_eigenvalues_round_by_more_than_they_rise():
     case = draw(Random([7240, 1]), sizes=SIZES)
     W = case.matrix()

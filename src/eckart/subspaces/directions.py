@@ -233,6 +233,8 @@ def largest_singular_value(W: Matrix) -> float:
 
 SHARP_EPS: Final = 30
 """Ritz values above this many eps·λ₁ are accurate enough to divide by."""
+EPS_ROOT: Final = math.sqrt(float(np.finfo(FLOAT64).eps))
+"""Error of the shortest length, as a share of the longest, if both are roots of eigenvalues."""
 
 
 def leading_directions(
@@ -261,9 +263,9 @@ def leading_directions(
     values, G = evidence.ritz()
     largest = float(values[0])
     squares, E = np.linalg.eigh(evidence.rest)
-    noise = rounding(W.shape, W.dtype) * largest
+    least = rounding(W.shape, W.dtype) * largest
     # shorter directions of the rest are rounding, and orthonormalising would enlarge them
-    kept = squares > noise**2
+    kept = squares > least**2
     lengths, E = np.sqrt(squares[kept]), E[:, kept]
     L = lengths[:, np.newaxis] * (E.T @ evidence.tail) @ G  # in coordinates of Ritz vectors
     sharp = values > SHARP_EPS * float(np.finfo(W.dtype).eps) * largest
@@ -275,6 +277,12 @@ def leading_directions(
     if kept.any():
         outside = put((E / lengths) @ P[width:], W.dtype)
         A = A + outside.T @ rest.T
+        # L has the rounding of W, and of lengths that are known from their squares
+        doubt = float(np.finfo(W.dtype).eps) * largest + EPS_ROOT * float(lengths[-1])
+        noise = 2 * doubt * np.linalg.norm(P[width:], axis=0)
+        ritz = np.pad(values, (0, max(0, rank - width)))[: len(found)]
+        # what is no more than that says nothing, and a Ritz value is a bound without it
+        found = np.sort(np.where(found - ritz > noise, found, ritz))[::-1]
     bounds = np.pad(found.astype(FLOAT64), (0, rank - len(found)))
     return directed(_polish(A, W), W.namespace), np.maximum(bounds, 0.0)
 
