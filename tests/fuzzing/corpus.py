@@ -21,6 +21,12 @@ GIF = bytes.fromhex(
     "474946383761 0500ff00800000 000000000000 2c00720000050005000008 0b0001081c48b0a041820101003b"
 )
 """Forty bytes that say where a picture of millions of pixels has a small one."""
+TIFF = bytes.fromhex(
+    "49492a00080000000a00000104000100000001000000010104000100000003cd0000020103000100000010000000"
+    "0301030001000000010000000601030001000000010000001101040001000000860000001201030001000000080000"
+    "001601040001000000030000001701040001000000060000001c0103000100000001000000000043000000cb000000"
+)
+"""A picture whose list of pages leads to one that has no size."""
 HEADER = b"\x93NUMPY\x01\x00"
 
 
@@ -163,7 +169,15 @@ def hdf5() -> dict[str, Files]:
     named = io.BytesIO()
     with h5py.File(named, "w") as file:
         file["kind"], file["W"] = np.dtype("f4"), seeds.W
+    alone, filled = io.BytesIO(), io.BytesIO()
+    with h5py.File(alone, "w") as file:
+        file["kind"] = np.dtype("f4")
+    with h5py.File(filled, "w") as file:
+        file["W"] = np.arange(6).reshape(3, 2)
+        file["W"].attrs["_FillValue"] = np.nan
     return {
+        "nothing but a type with a name": {"t.h5": alone.getvalue()},
+        "a fill value that no number of it can be": {"t.h5": filled.getvalue()},
         "a heap that never ends": {"t.h5ad": bytes(heap)},
         "names of members that are none": {"t.h5": content.replace(b"SNOD", b"ODDS")},
         "a type with a name": {"t.h5": named.getvalue()},
@@ -178,6 +192,10 @@ def zarr_folders() -> dict[str, Files]:
     return {
         "a folder of something else": {**group, "t.zarr/notes/a.txt": b"x"},
         "two versions at once": {**older, **array},
+        "chunks without their array": {
+            "t.zarr/zarr.json": as_json({"attributes": {}, "zarr_format": 3, "node_type": "group"}),
+            "t.zarr/W/c/0/0": b"x",
+        },
         "chunks of no rows": {**array, "t.zarr/zarr.json": as_json(document)},
     }
 
@@ -191,6 +209,7 @@ def pictures() -> dict[str, Files]:
     return {
         "EXIF that is cut off": {"p.png": content[:place] + b"\xff" + content[place + 1 :]},
         "more pixels than bytes can stand for": {"p.png": GIF},
+        "a second page without its size": {"p.png": TIFF},
     }
 
 

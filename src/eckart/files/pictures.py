@@ -2,10 +2,11 @@
 
 import base64
 import io
+import struct
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -20,6 +21,17 @@ SELECTABLE: frozenset[str] = frozenset()
 PNG = b"\x89PNG\r\n\x1a\n"
 FREE_PIXELS = 2**20
 """Pixels that any picture may claim: some formats pack a single colour into almost no bytes."""
+WRONG: Final = (
+    SyntaxError,
+    ValueError,
+    EOFError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    struct.error,
+)
+"""Errors that Pillow's readers raise for damaged files, besides an OSError without a number."""
 CHANNELS = {"L": ("",), "I;16": ("",), "RGB": ("R", "G", "B"), "RGBA": ("R", "G", "B", "alpha")}
 
 
@@ -48,7 +60,7 @@ def read(path: Path, selection: Selection) -> Contents:
         ) from error
     except EckartError:
         raise
-    except (UnidentifiedImageError, SyntaxError, ValueError, EOFError) as error:
+    except (UnidentifiedImageError, *WRONG) as error:
         raise damaged(path, error) from error
     except OSError as error:
         if error.errno is not None:  # Pillow raises OSError without a number for broken pictures
