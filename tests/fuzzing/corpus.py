@@ -277,9 +277,14 @@ def adapters() -> dict[str, Files]:
         "tensors that are none": {"tensors": [1]},
         "notes that are none": {"notes": 7},
     }
+    configuration = json.loads(own["adapter_config.json"])
+    configuration["alpha_pattern"] = {"q_proj": 10**400}
     return {
-        f"a report of {what}": {**own, "report.json": as_json({**report, **change})}
-        for what, change in wrong.items()
+        "a whole number beyond floats": {**own, "adapter_config.json": as_json(configuration)},
+        **{
+            f"a report of {what}": {**own, "report.json": as_json({**report, **change})}
+            for what, change in wrong.items()
+        },
     }
 
 

@@ -39,11 +39,18 @@ def whole_number(name: str, value: object, *, least: int = 1, code: str | None =
     )
 
 
+def _is_finite(value: Real) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond the range of floats
+        return False
+
+
 def finite_number(name: str, value: object) -> float:
     """Check that a value is a finite number; returns it as an int or a float."""
-    if type(value) is bool or not isinstance(value, Real) or not math.isfinite(value):
+    if type(value) is bool or not isinstance(value, Real) or not _is_finite(value):
         raise ArgumentError(
-            f"The {name.replace('_', ' ')} is {value!r}.",
+            f"The {name.replace('_', ' ')} is {repr(value)[:30]}.",
             hint="Give a finite number.",
             code=f"bad-{name.replace('_', '-')}",
         )

@@ -2,6 +2,7 @@
 
 import math
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -213,10 +214,15 @@ def _patterns(document: JsonObject, key: str, path: Path) -> dict[str, float]:
     return {pattern: _number(value, key, path) for pattern, value in found.items()}
 
 
+LARGEST: Final = sys.float_info.max
+"""Largest number that a float holds."""
+
+
 def _number(value: object, what: str, path: Path) -> float:
     """A finite number; True and False are instances of int, and are refused."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise damaged(path, f"{what} is {value!r}")
+    # compared, because `isfinite` fails for whole numbers beyond the range of floats
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST:
+        raise damaged(path, f"{what} is {repr(value)[:30]}")
     return float(value)
 
 
