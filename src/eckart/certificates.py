@@ -31,8 +31,7 @@ SMALL_SIDE: Final = 1000
 EXACT_SIDE: Final = 3000
 """Largest min(rows, columns) for which all singular values are computed."""
 KNOWN_SHARE: Final = {FLOAT32: 1e-3, FLOAT64: 1e-8}
-"""Relative accuracy from which the loss of a solver replaces a measurement: in float32 the 0.1 %
-within which an answer is called near the best."""
+"""Accuracy from which a solver's loss is taken for the error; 0.1 % is called near the best."""
 EQUAL_SHARE: Final = 1e-9
 """Sums of squares in float64 with a larger relative difference belong to different matrices."""
 ROUGH_SHARE: Final = 1e-2
@@ -60,8 +59,7 @@ class Certificate:
         best_possible_error: A lower bound on the error of every pair of this rank; None where it is
             not known.
         gap: error / best_possible_error − 1, at least 0; None where nothing bounds it.
-        failure_probability: Probability that `best_possible_error` is too large; 0 where nothing is
-            random.
+        failure_probability: Probability that `best_possible_error` is too large; 0 if sure.
         method: How the figures were obtained.
         regularized_gap: Relative excess of the penalised error over known entries above its
             minimum over all ranks; None where it is not known.

@@ -103,3 +103,32 @@ def test_an_iteration_that_somebody_else_wrote_and_that_diverges_is_no_answer():
     assert raised.value.partial.outcome is eckart.Outcome.DIVERGED
     with pytest.raises(eckart.EckartError, match="at its first step"):
         eckart.factorize(np.eye(4), 2, solver=Alternating(growth=1e9))
+
+
+class Growing:
+    """A subspace that grows without end, as somebody else would write it."""
+
+    blocks = 3
+
+    def steps(self, problem):
+        solver = eckart.GradientDescent(learning_rate=1e-3)
+        start = eckart.Factors(np.ones((problem.W.shape[0], 1)), np.ones((1, problem.W.shape[1])))
+        return solver.steps(replace(problem, start=start))
+
+    def settings(self):
+        return {"name": "growing"}
+
+
+def test_the_blocks_of_a_solver_that_somebody_else_wrote_limit_its_steps():
+    with pytest.warns(eckart.ConvergenceWarning):
+        run = eckart.factorize(np.eye(4), 1, solver=Growing())
+    assert len(run.history) == Growing.blocks
+
+
+def test_an_iteration_that_somebody_else_wrote_for_given_factors_says_what_to_derive_it_from():
+    class Own(Growing):
+        def suggested_rate(self, problem):
+            return "Try another."
+
+    with pytest.raises(eckart.ArgumentError, match="IterativeSolver"):
+        eckart.factorize(np.eye(4), 1, solver=Own())

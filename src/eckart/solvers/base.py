@@ -203,7 +203,8 @@ class ForeignSolver(Solver):
     """A solver that is derived from none of these classes.
 
     Fields:
-        given: Any object with `steps` and `settings`; `epochs` and `stop_early` limit its steps.
+        given: Any object with `steps` and `settings`; `epochs` or `blocks`, the largest number of
+            steps, and `stop_early` limit it.
     """
 
     given: Any
@@ -214,7 +215,7 @@ class ForeignSolver(Solver):
 
     def limits(self) -> Limits:
         """Return the limits that the object has."""
-        most = getattr(self.given, "epochs", None)
+        most = getattr(self.given, "epochs", getattr(self.given, "blocks", None))
         return Limits(steps=most, stop_early=getattr(self.given, "stop_early", True))
 
     def settings(self) -> dict[str, Any]:
@@ -226,10 +227,17 @@ def as_solver(given: object) -> Solver:
     """Return a solver as one of these classes.
 
     Raises:
-        ArgumentError: If the object has no `steps` or no `settings`.
+        ArgumentError: If the object has no `steps` or no `settings`, or begins at given factors and
+            is not derived from `IterativeSolver`.
     """
     if isinstance(given, Solver):
         return given
+    if hasattr(given, "suggested_rate"):
+        raise ArgumentError(
+            f"The solver {type(given).__name__} needs given factors, but is no IterativeSolver.",
+            hint="Derive it from eckart.solvers.IterativeSolver.",
+            code="bad-solver",
+        )
     if not (hasattr(given, "steps") and hasattr(given, "settings")):
         raise ArgumentError(
             f"The solver is {given!r}, which is none.",
