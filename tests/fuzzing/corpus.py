@@ -100,6 +100,10 @@ def archives() -> dict[str, Files]:
         "a format that is a number": _archive(**{**sparse, "format": np.array(1.5)}),
         "a format that is a list": _archive(**{**sparse, "format": np.array([b"csr"])}),
         "a thousand million empty rows": _archive(**tall),
+        "indices that are no Unicode": _no_unicode(
+            {**sparse, "indices": np.array("xx")}, "indices"
+        ),
+        "a format that is no Unicode": _no_unicode({**sparse, "format": np.array("xx")}, "format"),
         **{
             f"a reduction of {what}": {
                 **reduction,
@@ -112,6 +116,14 @@ def archives() -> dict[str, Files]:
             for what, text in _documents().items()
         },
     }
+
+
+def _no_unicode(arrays: dict[str, Any], name: str) -> Files:
+    """An archive in which one text of two letters is beyond the last character of Unicode."""
+    text = np.array("xx").tobytes()
+    files = _archive(**arrays)
+    member = f"W.npz!/{name}.npy"
+    return {**files, member: files[member].replace(text, b"\xff\xff\xff\x01" + text[4:])}
 
 
 def _archive(eckart: bytes | None = None, **arrays: np.ndarray) -> Files:

@@ -20,12 +20,10 @@ from eckart.checkpoints.safetensors_file import (
     SafetensorsDtype,
     Tensor,
     TensorInfo,
-    changed,
-    stamp,
     unreadable,
 )
 from eckart.errors import FormatError, MissingExtra
-from eckart.files.reading import damaged, reading
+from eckart.files.reading import changed, damaged, reading, stamp
 
 NAMES: Final = {
     # those that NumPy has bear the same names in PyTorch

@@ -15,7 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 from eckart.errors import FormatError
-from eckart.files.reading import LARGEST_DOCUMENT_BYTES, damaged, parse_object, reading
+from eckart.files.reading import (
+    LARGEST_DOCUMENT_BYTES,
+    changed,
+    damaged,
+    parse_object,
+    reading,
+    stamp,
+)
 
 Tensor: TypeAlias = npt.NDArray[Any]
 """An array of any dtype in which weights are stored, bfloat16 included."""
@@ -159,26 +166,12 @@ class Shard(Protocol):
         ...
 
 
-def stamp(status: os.stat_result) -> tuple[int, int, int]:
-    """What changes when a file is replaced or edited: its inode, size and time of modification."""
-    return status.st_ino, status.st_size, status.st_mtime_ns
-
-
 def unreadable(tensor: str, dtype: object, path: Path) -> FormatError:
     """The error for a tensor in a dtype that eckart lists but cannot read."""
     return FormatError(
         f"The tensor {tensor!r} of {path} is {dtype}, which eckart does not read.",
         hint="Give a checkpoint in float16, bfloat16, float32 or float64.",
         code="unsupported-dtype",
-    )
-
-
-def changed(path: Path) -> FormatError:
-    """The error for a file that was replaced or edited after its tensors were listed."""
-    return FormatError(
-        f"{path} has changed since it was opened.",
-        hint="Start again when it is written whole.",
-        code="changed-file",
     )
 
 

@@ -6,6 +6,7 @@ The weights of a `.safetensors` may be in float16, bfloat16, float32 or float64.
 import json
 import lzma
 import struct
+import sys
 import zipfile
 import zlib
 from collections.abc import Generator, Mapping
@@ -215,7 +216,12 @@ def _header(archive: Any, name: str, path: Path) -> tuple[tuple[int, ...], np.dt
 def _sparse(path: Path, archive: Any) -> Sparse:
     """The sparse matrix of an archive, whose parts are checked before and after SciPy reads it."""
     for name in archive.files:
-        _header(archive, name, path)
+        dtype = _header(archive, name, path)[1]
+        # a text with characters that Unicode has not lets Python fail wherever it is used
+        if dtype.kind == "U":
+            code_points = np.dtype("u4").newbyteorder(dtype.byteorder)
+            if np.any(np.frombuffer(archive[name].tobytes(), code_points) > sys.maxunicode):
+                raise damaged(path, f"{name} holds text that is no Unicode")
     try:
         stored: Any = scipy.sparse.load_npz(path)
         if hasattr(stored, "check_format"):

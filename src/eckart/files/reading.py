@@ -4,7 +4,7 @@ import errno
 import json
 import os
 import stat
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -42,14 +42,27 @@ DEFLATE_RATIO: Final = 1032
 
 @contextmanager
 def reading(path: Path) -> Generator[None, None, None]:
-    """Turn an error of the system while `path` is read into one sentence.
+    """Turn an error while `path` is read into one sentence, and refuse a file that changes.
 
     Raises:
-        ArgumentError: If there is no such file, or it is a pipe or a device, which may block or
-            have no end.
+        ArgumentError: If there is no such file, or it is a pipe or a device.
+        FormatError: If the file was replaced or edited meanwhile; this goes before every other
+            error, since what was found may be half old and half new.
         StorageError: If the system refuses to read the file.
         MatrixError: If the file does not fit into memory.
     """
+    check = unchanged([path])
+    try:
+        with _errors_of_system(path):
+            yield
+    except Exception:
+        check()
+        raise
+    check()
+
+
+@contextmanager
+def _errors_of_system(path: Path) -> Generator[None, None, None]:
     try:
         # a pipe would be waited for; a folder may be a set of files
         if path.exists() and not path.is_file() and not path.is_dir():
@@ -72,6 +85,46 @@ def reading(path: Path) -> Generator[None, None, None]:
             hint="Save the matrix as .npy, which is mapped instead of read.",
             code="too-large",
         ) from error
+
+
+def stamp(status: os.stat_result) -> tuple[int, int, int]:
+    """What changes when a file is replaced or edited: its inode, size and time of modification."""
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def unchanged(paths: Iterable[Path]) -> Callable[[], None]:
+    """A function that raises an error if one of these files is another than now.
+
+    A file that is read more than once would be half old and half new.
+
+    Raises:
+        FormatError: By the function, if a file was replaced, edited or removed.
+    """
+    stamps = {path: _stamp_at(path) for path in paths}
+
+    def check() -> None:
+        for path, before in stamps.items():
+            if _stamp_at(path) != before:
+                raise changed(path)
+
+    return check
+
+
+def changed(path: Path) -> FormatError:
+    """The error for a file that was replaced or edited after it was opened."""
+    return FormatError(
+        f"{path} has changed since it was opened.",
+        hint="Start again when it is written whole.",
+        code="changed-file",
+    )
+
+
+def _stamp_at(path: Path) -> tuple[int, int, int] | None:
+    """The stamp of a file; None for anything else, such as a folder, and where there is nothing."""
+    with suppress(OSError, ValueError):
+        status = path.stat()
+        return stamp(status) if stat.S_ISREG(status.st_mode) else None
+    return None
 
 
 def check_regular(path: Path) -> None:
@@ -97,7 +150,7 @@ def read_steadily(folder: Path, read: Callable[[], T]) -> T:
         before = _identity(folder)
         try:
             found = read()
-        except (EckartError, OSError):
+        except Exception:  # a folder half old and half new may raise anything
             if _identity(folder) == before:
                 raise
         else:
@@ -189,8 +242,8 @@ def read_object(path: Path) -> dict[str, Any]:
         FormatError: If the file holds anything else, or names a key twice.
         StorageError: If the system refuses to read the file.
     """
-    with reading(path), path.open("rb") as file:
-        # one handle for the size and the text, so that both are of the same file
+    # one handle for the size and the text, so that both are of one file, whatever replaces it
+    with _errors_of_system(path), path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         if size > LARGEST_DOCUMENT_BYTES:
             raise damaged(path, f"it has {size} bytes, more than {LARGEST_DOCUMENT_BYTES}")

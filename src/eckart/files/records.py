@@ -234,6 +234,46 @@ class PositionReader:
         del self._rows
 
 
+@final
+class UnchangedRows:
+    """Rows of files that are refused once the files have changed, as a `RowSource`.
+
+    Args:
+        source: The rows.
+        check: Function that raises an error if the files have changed; it is called before and
+            after every pass.
+    """
+
+    def __init__(self, source: RowSource, check: Callable[[], None]) -> None:
+        self.source, self.check = source, check
+        self.shape, self.dtype = source.shape, source.dtype
+        self.nbytes, self.held, self.lead = source.nbytes, source.held, source.lead
+
+    def open(self) -> RowReader:
+        """Open a reader at the first row."""
+        self.check()
+        return _UnchangedReader(self.source.open(), self.shape[0], self.check)
+
+
+@final
+class _UnchangedReader:
+    def __init__(self, reader: RowReader, rows: int, check: Callable[[], None]) -> None:
+        self._reader, self._left, self._check = reader, rows, check
+        self.close = reader.close
+
+    def read(self, out: Array, /) -> int:
+        """Fill `out` from its top with the next rows; the files are checked behind the last row."""
+        try:
+            count = self._reader.read(out)
+        except Exception:
+            self._check()
+            raise
+        self._left -= count
+        if self._left <= 0 or not count:
+            self._check()
+        return count
+
+
 def check_sparse(path: object, shape: Sequence[int], entries: int) -> None:
     """Refuse a sparse matrix whose shape would take far more memory than its entries.
 

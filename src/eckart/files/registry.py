@@ -3,6 +3,7 @@
 import difflib
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib import import_module
 from os import PathLike
 from pathlib import Path
@@ -12,8 +13,8 @@ from eckart.arguments import as_path
 from eckart.errors import ArgumentError, MatrixError
 from eckart.factors import Factors
 from eckart.files.outputs import check_output, is_there, located
-from eckart.files.reading import check_regular, reading
-from eckart.files.records import Contents, FactorFile, Selection, Table
+from eckart.files.reading import check_regular, reading, unchanged
+from eckart.files.records import Contents, FactorFile, Selection, Table, UnchangedRows
 from eckart.files.writing import settle, whole_file
 from eckart.matrices import Matrix
 
@@ -266,7 +267,9 @@ def open_table(path: Path, selection: Selection | None = None) -> Table:
             raise FileNotFoundError(str(path))
         if not path.is_dir():
             check_regular(path)
-        return module.open_rows(path, chosen)
+        check = unchanged(path.rglob("*") if path.is_dir() else [path])
+        table = module.open_rows(path, chosen)
+    return replace(table, source=UnchangedRows(table.source, check))
 
 
 def _kind(path: Path) -> str:
