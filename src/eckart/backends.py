@@ -3,7 +3,8 @@
 Arrays as tall or as wide as W stay where W is; small ones (rank × rank) are always NumPy arrays.
 """
 
-from typing import Any, Final, Protocol, cast, final
+from abc import ABC, abstractmethod
+from typing import Any, Final, final
 
 import array_api_compat
 import numpy as np
@@ -13,56 +14,64 @@ from eckart.arrays import FLOAT32, FLOAT64, Array, DType, inner, working_array, 
 from eckart.errors import MatrixError
 
 
-class Namespace(Protocol):
-    """An array module and a device; operators, `.T` and slices work on arrays of every module."""
+class Namespace(ABC):
+    """An array module and a device; operators, `.T` and slices work on arrays of every module.
 
+    Args:
+        module: The array module.
+    """
+
+    def __init__(self, module: Any) -> None:
+        self._xp = module
+
+    @abstractmethod
     def put(self, X: Array, dtype: DType, /) -> Array:
-        """Move a NumPy array to this namespace, in `dtype`."""
-        ...
+        """Move a NumPy array to this namespace, in `dtype`; it is not copied if it is there."""
 
+    @abstractmethod
     def get(self, X: Array, /) -> Array:
         """Return an array of this namespace as a NumPy array."""
-        ...
 
+    @abstractmethod
     def astype(self, X: Array, dtype: DType, /) -> Array:
         """Convert the array to `dtype`; it is not copied if it has that dtype already."""
-        ...
 
+    @abstractmethod
     def zeros(self, shape: tuple[int, int], dtype: DType, /) -> Array:
         """Return an array of zeros."""
-        ...
 
+    @abstractmethod
     def gram(self, X: Array, Y: Array, /) -> Array:
         """XᵀY, computed in float64, as a NumPy array."""
-        ...
 
+    @abstractmethod
     def inner(self, X: Array, Y: Array, /) -> float:
         """⟨X, Y⟩ = Σ X_ij·Y_ij, summed in float64."""
-        ...
 
+    @abstractmethod
     def squares(self, X: Array, /) -> float:
         """ΣX_ij², summed in float64."""
-        ...
+
+    @abstractmethod
+    def scaled(self, X: Array, /) -> tuple[Array, int]:
+        """Return X·2^−exponent, whose largest entry is near 1, and the exponent."""
+
+    @abstractmethod
+    def svd(self, X: Array, /) -> tuple[Array, Array, Array]:
+        """The reduced decomposition X = U·S·Vt; S is a NumPy array."""
 
     def is_finite(self, X: Array, /) -> bool:
         """Whether no entry is NaN or infinite."""
-        ...
+        return bool(self._xp.all(self._xp.isfinite(X)))
 
     def concatenate(self, blocks: list[Array], /) -> Array:
         """Join blocks of rows into one array."""
-        ...
+        return self._xp.concat(blocks, axis=0)
 
     def qr(self, X: Array, /) -> tuple[Array, Array]:
-        """The reduced QR factorisation X = Q·R."""
-        ...
-
-    def scaled(self, X: Array, /) -> tuple[Array, int]:
-        """Return X·2^−exponent, whose largest entry is near 1, and the exponent."""
-        ...
-
-    def svd(self, X: Array, /) -> tuple[Array, Array, Array]:
-        """The reduced decomposition X = U·S·Vt; S is a NumPy array."""
-        ...
+        """The reduced QR factorisation X = Q·R, by LAPACK or the library of the device."""
+        Q, R = self._xp.linalg.qr(X)
+        return Q, R
 
 
 PARTIAL_SQUARES: Final = 256
@@ -70,8 +79,11 @@ PARTIAL_SQUARES: Final = 256
 
 
 @final
-class NumPy:
+class NumPy(Namespace):
     """NumPy arrays in memory."""
+
+    def __init__(self) -> None:
+        super().__init__(np)
 
     def put(self, X: Array, dtype: DType, /) -> Array:
         """Return the array in `dtype`."""
@@ -81,9 +93,7 @@ class NumPy:
         """Return the array unchanged."""
         return X
 
-    def astype(self, X: Array, dtype: DType, /) -> Array:
-        """Convert the array to `dtype`, as `put` does."""
-        return X.astype(dtype, copy=False)
+    astype = put  # in memory nothing else can change
 
     def zeros(self, shape: tuple[int, int], dtype: DType, /) -> Array:
         """Return an array of zeros."""
@@ -121,19 +131,6 @@ class NumPy:
             rest = flat[whole:].astype(FLOAT64, copy=False)
             return float(sums.sum()) + float(np.dot(rest, rest))
 
-    def is_finite(self, X: Array, /) -> bool:
-        """Whether no entry is NaN or infinite."""
-        return bool(np.isfinite(X).all())
-
-    def concatenate(self, blocks: list[Array], /) -> Array:
-        """Join blocks of rows into one array."""
-        return np.concatenate(blocks)
-
-    def qr(self, X: Array, /) -> tuple[Array, Array]:
-        """The reduced QR factorisation X = Q·R by LAPACK."""
-        Q, R = np.linalg.qr(X)
-        return Q, R
-
     def scaled(self, X: Array, /) -> tuple[Array, int]:
         """Return X·2^−exponent and the exponent; no digit changes."""
         return scaled(X)
@@ -144,7 +141,7 @@ class NumPy:
 
 
 @final
-class OnDevice:
+class OnDevice(Namespace):
     """Arrays of PyTorch or CuPy, used through the array API standard, on one device.
 
     Args:
@@ -152,7 +149,7 @@ class OnDevice:
     """
 
     def __init__(self, example: Any) -> None:
-        self._xp: Any = array_api_compat.array_namespace(example)
+        super().__init__(array_api_compat.array_namespace(example))
         self._device: Any = array_api_compat.device(example)
 
     def __eq__(self, other: object) -> bool:
@@ -196,19 +193,6 @@ class OnDevice:
         """ΣX_ij² in float64 on the device."""
         return self.inner(X, X)
 
-    def is_finite(self, X: Array, /) -> bool:
-        """Whether no entry is NaN or infinite."""
-        return bool(self._xp.all(self._xp.isfinite(X)))
-
-    def concatenate(self, blocks: list[Array], /) -> Array:
-        """Join blocks of rows into one array on the device."""
-        return self._xp.concat(blocks, axis=0)
-
-    def qr(self, X: Array, /) -> tuple[Array, Array]:
-        """X = Q·R by the library of the device."""
-        Q, R = self._xp.linalg.qr(X)
-        return Q, R
-
     def scaled(self, X: Array, /) -> tuple[Array, int]:
         """Return X·2^−exponent, computed on the device, and the exponent."""
         exponent = int(np.frexp(float(self._xp.max(self._xp.abs(X))))[1])
@@ -242,7 +226,7 @@ def is_on_device(X: object) -> bool:
 def dtype_of(X: Any) -> DType:
     """The NumPy dtype of a float32 or float64 array of any module."""
     if isinstance(X, np.ndarray):
-        return cast("DType", X.dtype)
+        return X.dtype
     return FLOAT32 if str(X.dtype).endswith("float32") else FLOAT64
 
 

@@ -6,7 +6,7 @@ from typing import Final, final
 
 import numpy as np
 
-from eckart.arrays import FLOAT32, FLOAT64, Array, DType
+from eckart.arrays import FLOAT32, FLOAT64, Array
 from eckart.errors import MatrixError
 from eckart.factors import Factors
 from eckart.matrices.dense import as_matrix
@@ -78,11 +78,9 @@ class Transposed(View):
         array([[1., 2.]])
     """
 
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Shape (rows, columns)."""
-        rows, columns = self.source.shape
-        return columns, rows
+    def __init__(self, source: Matrix) -> None:
+        super().__init__(source)
+        self.shape = source.shape[1], source.shape[0]
 
     def times(self, X: Array, /) -> Array:
         """Wᵀ·X."""
@@ -208,16 +206,9 @@ class Difference(View):
             )
         self._second = second
         self._squared_norm = squared_norm
-
-    @property
-    def dtype(self) -> DType:
-        """The wider dtype of the two."""
-        return np.result_type(self.source.dtype, self._second.dtype)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of both matrices."""
-        return self.source.nbytes + self._second.nbytes
+        # the wider of both, and their bytes together
+        self.dtype = np.result_type(first.dtype, second.dtype)
+        self.nbytes = first.nbytes + second.nbytes
 
     @property
     def passes(self) -> int:

@@ -8,16 +8,16 @@ from typing import Any, cast, final
 import numpy.typing as npt
 import scipy.sparse
 
-from eckart.arrays import Array, DType
+from eckart.arrays import Array
 from eckart.backends import HOST, as_working, dtype_of, is_on_device, namespace_of, placed
 from eckart.errors import MatrixError
 from eckart.matrices.derived import check_shape
-from eckart.matrices.protocol import Matrix, block_rows, sum_of_squares
+from eckart.matrices.protocol import Matrix, Products, block_rows
 from eckart.matrices.sparse import Sparse
 
 
 @final
-class Dense:
+class Dense(Products):
     """A two-dimensional array as a `Matrix`.
 
     Args:
@@ -38,24 +38,12 @@ class Dense:
 
     def __init__(self, array: npt.ArrayLike, *, stored_bytes: int | None = None) -> None:
         values = as_working(array)
-        check_shape(tuple(values.shape))
+        self.shape = check_shape(tuple(values.shape))
         self.array = values  # (rows, columns)
-        self.namespace = namespace_of(values)
+        self.dtype, self.namespace = dtype_of(values), namespace_of(values)
         # a float16 or integer array counts as it was given, not as it is computed
         self.nbytes = stored_bytes or getattr(array, "nbytes", values.nbytes)
         self.passes = 0
-        self._squared_norm: float | None = None
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Shape (rows, columns)."""
-        rows, columns = self.array.shape
-        return rows, columns
-
-    @property
-    def dtype(self) -> DType:
-        """Dtype of the products and the blocks, float32 or float64."""
-        return dtype_of(self.array)
 
     def times(self, X: Array, /) -> Array:
         """W·X, of shape (rows, k)."""
@@ -67,10 +55,6 @@ class Dense:
         self.passes += 1
         return (self._own(Y).T @ self.array).T  # the faster order in BLAS
 
-    def gram_times(self, X: Array, /) -> Array:
-        """Wᵀ·(W·X), of shape (columns, k). Two passes over memory."""
-        return self.transposed_times(self.times(X))
-
     def row_blocks(self, rows: int | None = None, /) -> Iterator[Array]:
         """Iterate over blocks of consecutive rows, which are not copied."""
         self.passes += 1
@@ -80,19 +64,15 @@ class Dense:
 
     def squared_norm(self) -> float:
         """‖W‖²_F, summed in float64."""
-        if self._squared_norm is None:
-            if self.namespace is HOST and self.array.flags.c_contiguous:  # no temporary is made
-                self.passes += 1
-                self._squared_norm = HOST.squares(self.array)
-            else:
-                self._squared_norm = sum_of_squares(self)
-        return self._squared_norm
+        own = self.namespace is HOST and self.array.flags.c_contiguous
+        if self._squared_norm is None and own:  # no temporary is made
+            self.passes += 1
+            self._squared_norm = HOST.squares(self.array)
+        return super().squared_norm()
 
     def _own(self, X: Array) -> Array:
         """Move X to the namespace and the dtype of W."""
         return placed(X, self.namespace, self.dtype)
-
-    __matmul__ = times
 
 
 def as_matrix(W: object, /) -> Matrix:

@@ -75,44 +75,21 @@ def block_rows(columns: int) -> int:
     return max(1, BLOCK_BYTES // (8 * max(1, columns)))
 
 
-class View(ABC):
-    """Base of a matrix that is formed from another only in its products.
+class Products(ABC):
+    """Base of a matrix: what follows from its products and its blocks of rows.
 
-    Shape, dtype, namespace, bytes and passes are those of the other.
-
-    Args:
-        source: W, of shape (rows, columns).
+    Fields:
+        shape: Shape (rows, columns).
+        dtype: Dtype of the products and the blocks, float32 or float64.
+        namespace: Array module and device of the products and the blocks.
+        nbytes: Bytes of W as it is stored.
     """
 
+    shape: tuple[int, int]
+    dtype: DType
+    namespace: Namespace
+    nbytes: int
     _squared_norm: float | None = None
-
-    def __init__(self, source: Matrix) -> None:
-        self.source = source
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Shape (rows, columns)."""
-        return self.source.shape
-
-    @property
-    def dtype(self) -> DType:
-        """Dtype of W, float32 or float64."""
-        return self.source.dtype
-
-    @property
-    def namespace(self) -> Namespace:
-        """Array module and device of W."""
-        return self.source.namespace
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of W."""
-        return self.source.nbytes
-
-    @property
-    def passes(self) -> int:
-        """Number of passes over W so far."""
-        return self.source.passes
 
     @abstractmethod
     def times(self, X: Array, /) -> Array:
@@ -138,6 +115,26 @@ class View(ABC):
 
     def __matmul__(self, X: Array) -> Array:
         return self.times(X)
+
+
+class View(Products):
+    """Base of a matrix that is formed from another only in its products.
+
+    Shape, dtype, namespace, bytes and passes are those of the other.
+
+    Args:
+        source: W, of shape (rows, columns).
+    """
+
+    def __init__(self, source: Matrix) -> None:
+        self.source = source
+        self.shape, self.dtype = source.shape, source.dtype
+        self.namespace, self.nbytes = source.namespace, source.nbytes
+
+    @property
+    def passes(self) -> int:
+        """Number of passes over W so far."""
+        return self.source.passes
 
 
 def sum_of_squares(W: Matrix) -> float:

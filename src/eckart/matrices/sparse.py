@@ -7,10 +7,10 @@ from typing import Any, Final, final
 import numpy as np
 import scipy.sparse
 
-from eckart.arrays import FLOAT64, Array, DType, working_dtype
+from eckart.arrays import FLOAT64, Array, working_dtype
 from eckart.backends import HOST
 from eckart.matrices.derived import check_shape
-from eckart.matrices.protocol import block_rows
+from eckart.matrices.protocol import Products, block_rows
 from eckart.threads import in_threads
 
 PIECES: Final = 8
@@ -24,7 +24,7 @@ ONE_THREAD_PRODUCTS: Final = 2**24
 
 
 @final
-class Sparse:
+class Sparse(Products):
     """A SciPy sparse matrix or array as a `Matrix`; entries that are not stored are zero.
 
     Args:
@@ -44,9 +44,8 @@ class Sparse:
     """
 
     def __init__(self, stored: Any) -> None:
-        check_shape(stored.shape)
-        dtype = working_dtype(stored.dtype)
-        compressed: Any = scipy.sparse.csr_array(stored, dtype=dtype)
+        self.shape, self.dtype = check_shape(stored.shape), working_dtype(stored.dtype)
+        compressed: Any = scipy.sparse.csr_array(stored, dtype=self.dtype)
         # duplicates would be counted twice in ‖W‖² and in the entries
         if not compressed.has_canonical_format:
             if stored.format == "csr":  # its arrays are the caller's, and may be read-only
@@ -55,25 +54,10 @@ class Sparse:
             compressed.sum_duplicates()
         self.stored = compressed  # (rows, columns)
         self.namespace = HOST
+        arrays = compressed.data, compressed.indices, compressed.indptr
+        self.nbytes = sum(array.nbytes for array in arrays)
         self.passes = 0
-        self._squared_norm: float | None = None
         self._cut: dict[int, list[tuple[int, Any]]] = {}
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Shape (rows, columns)."""
-        rows, columns = self.stored.shape
-        return rows, columns
-
-    @property
-    def dtype(self) -> DType:
-        """Dtype of the stored entries, float32 or float64."""
-        return self.stored.dtype
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the stored entries and their indices."""
-        return self.stored.data.nbytes + self.stored.indices.nbytes + self.stored.indptr.nbytes
 
     def times(self, X: Array, /) -> Array:
         """W·X, of shape (rows, k); in float64 if X is."""
@@ -104,10 +88,6 @@ class Sparse:
             np.add(*both, out=result[:, column : column + SLICE_COLUMNS])
         return result
 
-    def gram_times(self, X: Array, /) -> Array:
-        """Wᵀ·(W·X), of shape (columns, k). Two passes over memory."""
-        return self.transposed_times(self.times(X))
-
     def row_blocks(self, rows: int | None = None, /) -> Iterator[Array]:
         """Iterate over dense blocks of consecutive rows."""
         self.passes += 1
@@ -135,11 +115,8 @@ class Sparse:
 
         The entries are not copied.
         """
-        if count not in self._cut:
-            self._cut[count] = self._cut_evenly(count)
-        return self._cut[count]
-
-    def _cut_evenly(self, count: int) -> list[tuple[int, Any]]:
+        if count in self._cut:
+            return self._cut[count]
         stored, columns = self.stored, self.shape[1]
         shares = np.linspace(0, stored.nnz, count + 1)[1:-1]
         # pieces end with a row: a row that is cut would need a sum over pieces
@@ -152,6 +129,5 @@ class Sparse:
             # slices of the arrays are views; only the row pointers are new
             own = (*entries, stored.indptr[start : stop + 1] - first)
             pieces.append((start, scipy.sparse.csr_array(own, shape=(stop - start, columns))))
+        self._cut[count] = pieces
         return pieces
-
-    __matmul__ = times

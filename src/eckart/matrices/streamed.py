@@ -9,10 +9,10 @@ from typing import Any, Final, Protocol, final
 import numpy as np
 
 from eckart.arrays import PAGE, Array, DType, own_pages
-from eckart.backends import HOST, Namespace
+from eckart.backends import HOST
 from eckart.errors import MatrixError
 from eckart.matrices.derived import check_shape
-from eckart.matrices.protocol import sum_of_squares
+from eckart.matrices.protocol import Products
 
 BUFFERS: Final = 2
 """Number of blocks in memory: one is filled while the other is used."""
@@ -70,7 +70,7 @@ class RowSource(Protocol):
 
 
 @final
-class Streamed:
+class Streamed(Products):
     """Rows of one file or several as a `Matrix`, of which two blocks are in memory.
 
     Args:
@@ -86,11 +86,10 @@ class Streamed:
     """
 
     def __init__(self, source: RowSource, *, memory: int = 2**30) -> None:
-        rows, columns = check_shape(source.shape)
-        self.source = source
-        self.memory = memory
+        rows, columns = self.shape = check_shape(source.shape)
+        self.source, self.memory = source, memory
+        self.dtype, self.nbytes, self.namespace = source.dtype, source.nbytes, HOST
         self.passes = 0
-        self._squared_norm: float | None = None
         row = columns * source.dtype.itemsize
         buffers = max(int(MEMORY_SHARE * memory) - source.held, int(LEAST_SHARE * memory))
         share = min(MOST_BLOCK_BYTES, buffers // BUFFERS)
@@ -101,26 +100,6 @@ class Streamed:
                 hint=f"Allow at least {math.ceil(64 * row / MEMORY_SHARE * BUFFERS / 1e6)} MB.",
                 code="memory-too-small",
             )
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Shape (rows, columns)."""
-        return self.source.shape
-
-    @property
-    def dtype(self) -> DType:
-        """Dtype of the rows, float32 or float64."""
-        return self.source.dtype
-
-    @property
-    def namespace(self) -> Namespace:
-        """The namespace of NumPy."""
-        return HOST
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the numbers in the files."""
-        return self.source.nbytes
 
     @property
     def most_columns(self) -> int:
@@ -158,14 +137,6 @@ class Streamed:
         blocks = _read_ahead(self.source, height)
         # taller blocks than the buffers are joined in memory of their own
         yield from _join_blocks(blocks, rows) if rows and rows > height else blocks
-
-    def squared_norm(self) -> float:
-        """‖W‖²_F, summed in float64."""
-        if self._squared_norm is None:
-            self._squared_norm = sum_of_squares(self)
-        return self._squared_norm
-
-    __matmul__ = times
 
 
 def _whole_pages(height: int, row: int) -> int:
