@@ -1,10 +1,10 @@
-"""Checks that an argument is a number, a whole number, a flag, a list or a path."""
+"""Checks that an argument is a number, a number of bytes, a flag, a list or a path."""
 
 import math
 import operator
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from eckart.errors import ArgumentError
 
@@ -25,6 +25,34 @@ def check_number(name: str, number: Any) -> float:
         if not math.isnan(found):
             return found
     raise _wrong(name, number, "Give a number.")
+
+
+def check_positive(name: str, number: Any) -> None:
+    """Refuse a number that is not above 0, or infinite.
+
+    Raises:
+        ArgumentError: If it is; the code is "bad-" and the name.
+    """
+    if not 0 < check_number(name, number) < math.inf:
+        raise ArgumentError(
+            f"The {name} is {number}.",
+            hint="Give a positive number.",
+            code=f"bad-{name.replace(' ', '-')}",
+        )
+
+
+def check_open_unit(name: str, number: float) -> None:
+    """Refuse a number that is not between 0 and 1.
+
+    Raises:
+        ArgumentError: If it is not; the message and the code name it.
+    """
+    if not 0 < check_number(name, number) < 1:
+        raise ArgumentError(
+            f"The {name} is {number}.",
+            hint=f"Give a {name} between 0 and 1.",
+            code=f"bad-{name}",
+        )
 
 
 def check_whole(name: str, number: Any) -> int:
@@ -53,6 +81,40 @@ def check_flag(name: str, flag: Any) -> bool:
     raise _wrong(name, flag, "Give True or False.")
 
 
+def byte_count(text: int | str) -> int:
+    """Return the number of bytes that text such as "10MB", "2GiB" or "4096" names.
+
+    Raises:
+        ArgumentError: If the text is not a number of bytes.
+
+    Example:
+        >>> byte_count("10MB"), byte_count("2 KiB")
+        (10000000, 2048)
+    """
+    if not isinstance(text, str):
+        return check_whole("number of bytes", text)
+    number = text.strip().rstrip("BbIiKkMmGgTt ")
+    unit = text.strip()[len(number) :].strip().lower()
+    scales = {"": 1, "b": 1}
+    for power, letter in enumerate("kmgt", start=1):
+        scales |= {
+            letter: 1000**power,
+            f"{letter}b": 1000**power,
+            f"{letter}ib": 1024**power,
+        }
+    try:
+        size = float(number) * scales[unit]
+    except (ValueError, KeyError):
+        size = math.nan
+    if not math.isfinite(size):
+        raise ArgumentError(
+            f"'{text}' is not a number of bytes.",
+            hint="Write it like 10MB or 512KiB.",
+            code="bad-bytes",
+        )
+    return int(size)
+
+
 def is_one_of(word: Any, words: Collection[str]) -> bool:
     """Whether `word` is a string and one of `words`."""
     return isinstance(word, str) and word in words
@@ -65,7 +127,7 @@ def check_list(name: str, values: Any) -> list[Any]:
         ArgumentError: If it is anything else; the code is "bad-" and the name.
     """
     if isinstance(values, list | tuple):
-        return list(cast("list[Any]", values))
+        return list(values)
     raise _wrong(name, values, "Give a list.")
 
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Final, cast, final
+from typing import Any, Final, final
 
 import numpy as np
 import numpy.typing as npt
@@ -203,9 +203,9 @@ def certify(
     return proof.scaled(1 / factor)
 
 
-def _all_of(W: Matrix, singular_values: object) -> Array:
+def _all_of(W: Matrix, singular_values: npt.ArrayLike) -> Array:
     """Sort the singular values that were given, and check that they are those of W."""
-    values = working_array(cast("npt.ArrayLike", singular_values))
+    values = working_array(singular_values)
     count, squared_norm = min(W.shape), W.squared_norm()
     if values.shape == (count,) and not values.min() < 0:
         exact = values.astype(FLOAT64)

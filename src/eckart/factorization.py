@@ -5,11 +5,11 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from os import PathLike
-from typing import Final, cast
+from typing import Final
 
 import numpy as np
 
-from eckart.arguments import check_flag, check_number
+from eckart.arguments import check_flag, check_positive
 from eckart.arrays import FLOAT32, FLOAT64, Array, Randomness, as_randomness
 from eckart.certificates import EXACT_SIDE, spectrum
 from eckart.completion.base import EntriesSolver
@@ -17,8 +17,8 @@ from eckart.completion.entries import Entries
 from eckart.completion.objective import Observed
 from eckart.completion.run import factorize_observed
 from eckart.engine import Factorization, Recipe
-from eckart.engine.loop import in_units, run_loop
-from eckart.engine.proof import explain, explain_rank, prove
+from eckart.engine.loop import Loop, in_units
+from eckart.engine.proof import explain, explain_quality, explain_rank, run_and_prove
 from eckart.engine.result import deliver
 from eckart.errors import ArgumentError, MatrixError
 from eckart.factors import Factors
@@ -36,7 +36,7 @@ from eckart.solvers import (
     SubspaceSolver,
 )
 from eckart.solvers.base import as_solver
-from eckart.solvers.starts import GivenStart, Start, as_start
+from eckart.solvers.starts import GivenStart, LoRAStart, Start, as_start
 from eckart.subspaces import PROBES_SHARE, FailureBudget
 
 FAST_SIDE: Final = 1000
@@ -136,7 +136,7 @@ def factorize(
             hint="Give Entries, or a sparse matrix with the objective Observed().",
             code="needs-entries",
         )
-    randomness, first = as_randomness(seed), as_start(start)
+    randomness, first = as_randomness(seed), None if start is None else as_start(start)
     matrix = _matrix(W)
     asked = rank_rule(rank, tolerance, budget, ratio, matrix.nbytes)
     # a matrix may have been read before this call
@@ -155,15 +155,8 @@ def factorize(
     values = spectrum(transformed) if rule.needs_spectrum else None
     growing = _growing(rule, values, transformed, solver)
     chosen = RANK_GUESS if growing else rule.choose(transformed.shape, transformed.dtype, values)
-    solver, problem, initial = _begin(
-        solver or default_solver(transformed, chosen),
-        transformed,
-        chosen,
-        first,
-        randomness,
-        growing,
-        given=start is not None,
-    )
+    solver = solver or default_solver(transformed, chosen)
+    solver, problem, initial = _begin(solver, transformed, chosen, first, randomness, growing)
     recipe = Recipe.of(
         solver=solver.settings(),
         rank_rule=asked.describe(),
@@ -174,22 +167,23 @@ def factorize(
         shape=matrix.shape,
         dtype=matrix.dtype,
     )
-    loop, ending = run_loop(solver, problem, time_limit, in_units(on_step, exponent))
+    loop = Loop(solver, problem, time_limit, in_units(on_step, exponent))
     # the rest of the failure probability belongs to the probes that a solver multiplies along
-    probing = FailureBudget(1 - PROBES_SHARE)
-    proof, values, ending = prove(
-        transformed, loop, ending, values, accuracy, probing, bound=certificate
+    unit, probing = 2.0**-exponent, FailureBudget(1 - PROBES_SHARE)
+    proof, values, ending = run_and_prove(
+        transformed, loop, values, accuracy, probing, bound=certificate
     )
     # explain_rank may make further tests, whose failure probability is added below
     spent = probing.failure
-    unit = 2.0**-exponent
     why = explain_rank(asked, transformed, values, ending, probing, unit) if certificate else ""
     proof = proof.scaled(unit, failure=probing.failure - spent)
     # the reverse of both transforms above, in reverse order
-    factors = objective.restore_factors(ending.factors()).scaled(unit)
+    factors = objective.restore_factors(ending.step.factors()).scaled(unit)
     history = tuple(record.scaled(unit) for record in ending.history)
     values = None if values is None else _unscale(values, exponent)
-    ended = explain(ending.outcome, factors, history, proof, values, ending.excess)
+    ended = explain(
+        ending.outcome, history, explain_quality(factors, proof, values), ending.step.excess
+    )
     result = Factorization(
         factors=factors,
         outcome=ending.outcome,
@@ -197,12 +191,12 @@ def factorize(
         history=history,
         certificate=proof,
         recipe=recipe,
-        estimated_gap=ending.excess,
+        estimated_gap=ending.step.excess,
         singular_values=values,
         passes=matrix.passes - read_before,
         seconds=time.perf_counter() - began,
     )
-    return deliver(result, lambda: _slower(solver, problem), stacklevel=3)
+    return deliver(result, lambda: solver.suggested_rate(problem), stacklevel=3)
 
 
 def default_solver(W: Matrix, rank: int) -> Solver:
@@ -218,20 +212,18 @@ def _begin(
     solver: Solver,
     W: Matrix,
     rank: int,
-    first: Start,
+    first: Start | None,
     randomness: Randomness,
     rule: GrowingRule | None,
-    *,
-    given: bool,
 ) -> tuple[Solver, Problem, Start | None]:
     """Return the solver with its defaults filled in, the problem, and the start or None."""
     if isinstance(solver, IterativeSolver):
-        initial = first.resolved(W)
+        initial = (first or LoRAStart()).resolved(W)
         factors = initial.factors(W, rank, randomness).on(W.namespace)
         _check_start(factors, W, solver)
         problem = Problem(W=W, rank=rank, start=factors)
         return solver.resolved(problem), problem, initial
-    if given:
+    if first is not None:
         raise ArgumentError(
             "A start was given to a solver that uses none.",
             hint="Leave it out, or choose an iterative solver such as gd.",
@@ -240,18 +232,11 @@ def _begin(
     return solver, Problem(W=W, rank=rank, start=None, rule=rule, randomness=randomness), None
 
 
-def _slower(solver: Solver, problem: Problem) -> str:
-    """Say what to do about a loss that grew without bound."""
-    if isinstance(solver, IterativeSolver):
-        return solver.suggested_rate(problem)
-    return "Leave the solver out, or give it smaller steps."
-
-
 def _matrix(W: object) -> Matrix:
     if isinstance(W, str | PathLike):
         from eckart.files import read_matrix
 
-        return read_matrix(cast("str | PathLike[str]", W))
+        return read_matrix(W)
     return as_matrix(W)
 
 
@@ -314,12 +299,8 @@ def _check_arguments(
             f"on_step is {on_step!r}.", hint="Give a function of one step.", code="bad-on-step"
         )
     for name, target in (("accuracy", accuracy), ("time limit", time_limit)):
-        if target is not None and not 0 < check_number(name, target) < math.inf:
-            raise ArgumentError(
-                f"The {name} is {target}.",
-                hint="Give a positive number.",
-                code=f"bad-{name.replace(' ', '-')}",
-            )
+        if target is not None:
+            check_positive(name, target)
     if accuracy is not None and not certificate:
         raise ArgumentError(
             "An accuracy is proven by the certificate that is left out.",

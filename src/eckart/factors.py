@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from os import PathLike
-from typing import Any, Final, cast, final
+from typing import Any, Final, final
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +37,12 @@ class Factors:
             array of PyTorch or CuPy stays on its device.
         A: Array of shape (rank, columns): `lora_A` of a LoRA, the item factors of a recommender.
 
+    Fields:
+        shape: Shape (rows, columns) of B·A.
+        rank: Number of columns of B and of rows of A.
+        dtype: Dtype of both factors, float32 or float64.
+        nbytes: Bytes of both factors.
+
     Raises:
         MatrixError: If B and A do not fit together, are empty or hold NaN or infinity.
 
@@ -56,6 +62,10 @@ class Factors:
 
     B: Array  # (rows, rank)
     A: Array  # (rank, columns)
+    shape: tuple[int, int]
+    rank: int
+    dtype: DType
+    nbytes: int
 
     def __init__(self, B: npt.ArrayLike, A: npt.ArrayLike) -> None:
         left, right = _bring_together(B, A)
@@ -80,38 +90,27 @@ class Factors:
                 code="not-finite",
             )
         dtype = np.result_type(dtype_of(left), dtype_of(right))
-        # a frozen dataclass allows no assignment
-        object.__setattr__(self, "B", namespace.astype(left, dtype))
-        object.__setattr__(self, "A", namespace.astype(right, dtype))
+        B, A = namespace.astype(left, dtype), namespace.astype(right, dtype)
+        known: dict[str, Any] = {
+            "B": B,
+            "A": A,
+            "shape": (B.shape[0], A.shape[1]),
+            "rank": B.shape[1],
+            "dtype": dtype,
+            "nbytes": B.nbytes + A.nbytes,
+        }
+        for name, value in known.items():
+            # a frozen dataclass allows no assignment
+            object.__setattr__(self, name, value)
 
     def __repr__(self) -> str:
         rows, columns = self.shape
         return f"Factors({rows} × {columns}, rank {self.rank}, {self.dtype})"
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """Shape (rows, columns) of B·A."""
-        return self.B.shape[0], self.A.shape[1]
-
-    @property
-    def rank(self) -> int:
-        """Number of columns of B and of rows of A."""
-        return self.B.shape[1]
-
-    @property
-    def dtype(self) -> DType:
-        """Dtype of both factors, float32 or float64."""
-        return dtype_of(self.B)
-
-    @property
     def namespace(self) -> Namespace:
         """Array module and device of both factors."""
         return namespace_of(self.B)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of both factors."""
-        return self.B.nbytes + self.A.nbytes
 
     @property
     def passes(self) -> int:
@@ -310,7 +309,7 @@ class Factors:
         return placed(array, here, dtype_of(array) if here is HOST else self.dtype)
 
 
-def as_factors(given: object) -> Factors:
+def as_factors(given: Any) -> Factors:
     """Return `Factors`, or a pair (B, A), as `Factors`.
 
     Raises:
@@ -319,9 +318,8 @@ def as_factors(given: object) -> Factors:
     """
     if isinstance(given, Factors):
         return given
-    if isinstance(given, tuple | list) and len(cast("list[Any]", given)) == 2:
-        B, A = cast("list[Any]", given)
-        return Factors(B, A)
+    if isinstance(given, tuple | list) and len(given) == 2:
+        return Factors(*given)
     raise ArgumentError(
         f"The factors are a {type(given).__name__}.",
         hint="Give Factors or a pair (B, A); eckart.read_factors(path) reads those of a file.",

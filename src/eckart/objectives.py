@@ -16,19 +16,19 @@ from eckart.matrices import Difference, Matrix, Product, Sparse
 
 
 class Objective(Protocol):
-    """An error that is the Frobenius norm of W − B·A in some transformed coordinates."""
+    """An error that is the Frobenius norm of W − B·A, perhaps in some transformed coordinates."""
 
     def transform(self, W: Matrix, /) -> Matrix:
         """The matrix whose best rank-r factors in the Frobenius norm minimise this error."""
-        ...
+        return W
 
     def transform_factors(self, factors: Factors, /) -> Factors:
         """Transform factors of W to factors of the transformed matrix."""
-        ...
+        return factors
 
     def restore_factors(self, factors: Factors, /) -> Factors:
         """Transform factors of the transformed matrix back to factors of W."""
-        ...
+        return factors
 
     def settings(self) -> dict[str, Any]:
         """Return the name and the settings, for the recipe."""
@@ -37,25 +37,13 @@ class Objective(Protocol):
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entire:
+class Entire(Objective):
     """The squared error over all entries, ‖W − B·A‖²_F.
 
     Example:
         >>> Entire().settings()
         {'name': 'entire'}
     """
-
-    def transform(self, W: Matrix, /) -> Matrix:
-        """Return W itself."""
-        return W
-
-    def transform_factors(self, factors: Factors, /) -> Factors:
-        """Return the factors themselves."""
-        return factors
-
-    def restore_factors(self, factors: Factors, /) -> Factors:
-        """Return the factors themselves."""
-        return factors
 
     def settings(self) -> dict[str, Any]:
         """Return the name and the settings, for the recipe."""

@@ -109,7 +109,10 @@ def test_a_pair_and_factors_are_a_given_start_and_nothing_is_the_start_of_adapte
         start = as_start(given)
         assert isinstance(start, GivenStart)
         np.testing.assert_array_equal(start.given.B, B)
-    assert as_start(None) == LoRAStart()
+    solver = eckart.GradientDescent(epochs=2, stop_early=False)
+    recipe = eckart.factorize(np.ones((4, 3)), 1, solver=solver).recipe
+    assert recipe.start is not None
+    assert recipe.start["name"] == "lora"
 
 
 @pytest.mark.parametrize(

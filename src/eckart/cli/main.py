@@ -125,8 +125,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _fail(error: BaseException, words: list[str], *, as_json: bool) -> int:
     """Print the error if anything can be printed, and return the exit status."""
-    is_stream = _is_of_stream(error)
     said, status = _as_error(error)
+    # an error of writing the answer to stdout, and not of a file
+    is_stream = isinstance(error, OSError) and said is not error and not error.filename
     # Python flushes stdout again at exit, and would fail with a second error
     if is_stream:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 kept until exit
@@ -139,11 +140,6 @@ def _fail(error: BaseException, words: list[str], *, as_json: bool) -> int:
     except OSError as broken:
         return _fail(broken, words, as_json=False)
     return status
-
-
-def _is_of_stream(error: BaseException) -> bool:
-    """Whether an error is that of writing the answer to stdout, and not of a file."""
-    return isinstance(error, OSError) and not isinstance(error, EckartError) and not error.filename
 
 
 def _as_error(error: BaseException) -> tuple[EckartError, int]:

@@ -12,7 +12,7 @@ from eckart.completion.base import EntriesProblem, EntriesSolver, make_step
 from eckart.completion.sweeps import FactorTables, NormalEquations, RowSolver
 from eckart.errors import ArgumentError
 from eckart.solvers import Solver, Step
-from eckart.solvers.base import Limits, check_count
+from eckart.solvers.base import check_count
 from eckart.threads import one_blas_thread
 
 SCRATCH_NUMBERS: Final = 2**18
@@ -200,10 +200,6 @@ class AlternatingLeastSquares(EntriesSolver):
                 loss = tables.sweep(solver)
             # the caller may keep a step while the next sweep overwrites the tables
             yield make_step(number, loss, tables.snapshot())
-
-    def limits(self) -> Limits:
-        """Return the epochs, and whether to stop before them."""
-        return Limits(steps=self.epochs, stop_early=self.stop_early)
 
     def settings(self) -> dict[str, Any]:
         """Return the name and the settings, for the recipe."""

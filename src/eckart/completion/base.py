@@ -17,7 +17,6 @@ from eckart.completion.objective import Observed
 from eckart.errors import ArgumentError
 from eckart.factors import Factors
 from eckart.solvers import Solver, Step
-from eckart.solvers.base import Limits
 from eckart.threads import in_threads
 
 PIECES: Final = 32
@@ -76,10 +75,6 @@ class EntriesSolver(Solver):
     @abstractmethod
     def steps(self, problem: EntriesProblem, /) -> Iterator[Step]:
         """Yield steps without end from the start of the problem."""
-
-    @abstractmethod
-    def limits(self) -> Limits:
-        """Return when the loop over the steps ends."""
 
 
 def make_step(

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import numpy as np
 import scipy.sparse
@@ -16,8 +16,8 @@ from eckart.completion.base import EntriesProblem, EntriesSolver, known_error
 from eckart.completion.entries import Entries
 from eckart.completion.objective import Observed
 from eckart.engine import Factorization, Recipe
-from eckart.engine.loop import run_loop
-from eckart.engine.proof import explain_known
+from eckart.engine.loop import Loop
+from eckart.engine.proof import explain
 from eckart.engine.result import deliver
 from eckart.errors import ArgumentError, MatrixError
 from eckart.factors import Factors, check_rank
@@ -81,15 +81,16 @@ def factorize_observed(
         shape=entries.shape,
         dtype=FLOAT32,
     )
-    ending = run_loop(solver, problem, time_limit, on_step)[1]
-    fitted = cast(
-        "BiasedFactors | PosteriorSamples", ending.approximation and ending.approximation()
-    )
+    ending = Loop(solver, problem, time_limit, on_step).run()
+    assert ending.step.approximation is not None  # solvers of known entries form one
+    fitted = ending.step.approximation()
     proof = certify_known(entries, objective, fitted, bound=bound)
+    each = proof.error / math.sqrt(len(entries))
+    quality = f"The known entries are met to {each:.4g} (RMSE)."
     result = Factorization(
         factors=fitted.factors,
         outcome=ending.outcome,
-        message=explain_known(ending.outcome, ending.history, proof, len(entries)),
+        message=explain(ending.outcome, ending.history, quality),
         history=ending.history,
         certificate=proof,
         recipe=recipe,
@@ -141,11 +142,11 @@ def make_start(
     return BiasedFactors(mean, *nothing, Factors(np.zeros((rows, rank), FLOAT32), A.T))
 
 
-def _as_entries(W: object) -> Entries:
+def _as_entries(W: Any) -> Entries:
     if isinstance(W, Entries):
         return W
     if scipy.sparse.issparse(W):
-        return Entries.of_sparse(cast("Any", W))
+        return Entries.of_sparse(W)
     raise MatrixError(
         f"Which entries of a {type(W).__name__} are known cannot be seen.",
         hint="Give Entries.of(rows, columns, values), or a SciPy sparse matrix.",

@@ -9,7 +9,7 @@ from typing import ClassVar, final
 import numpy as np
 
 from eckart.approximations import BiasedFactors
-from eckart.arguments import check_number
+from eckart.arguments import check_number, check_positive
 from eckart.arrays import FLOAT32, FLOAT64, Array
 from eckart.completion.base import (
     EntriesProblem,
@@ -22,7 +22,7 @@ from eckart.completion.base import (
 from eckart.errors import ArgumentError
 from eckart.factors import Factors
 from eckart.solvers import Step
-from eckart.solvers.base import Limits, check_count
+from eckart.solvers.base import check_count
 
 FIRST_SIZE = 0.1
 """Standard deviation of initial factors, times rank^¼, so that B·A has one size at any rank."""
@@ -68,12 +68,7 @@ class StochasticGradient(EntriesSolver):
     stop_early: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 < check_number("learning rate", self.learning_rate) < math.inf:
-            raise ArgumentError(
-                f"The learning rate is {self.learning_rate}.",
-                hint="Give a positive number.",
-                code="bad-learning-rate",
-            )
+        check_positive("learning rate", self.learning_rate)
         if not 0 < check_number("decay", self.decay) <= 1:
             raise ArgumentError(
                 f"The decay is {self.decay}.",
@@ -119,10 +114,6 @@ class StochasticGradient(EntriesSolver):
             loss = known_error(problem.entries, objective, fitted)[0]
             loss += float(row_ridge @ _squares(B, unit)) + float(column_ridge @ _squares(A, unit))
             yield make_step(number, loss, fitted)
-
-    def limits(self) -> Limits:
-        """Return the epochs, and whether to stop before them."""
-        return Limits(steps=self.epochs, stop_early=self.stop_early)
 
     def _start(self, problem: EntriesProblem, unit: float) -> tuple[Array, Array]:
         """Return B and Aᵀ with biases; both are drawn at random if the B of the start is 0."""

@@ -138,17 +138,19 @@ def refine(W: Matrix, side: Matrix, ending: LoopResult) -> tuple[Array, Array, f
     Cost:
         None if squaring lost nothing; otherwise a pass over W for each quantity computed again.
     """
-    assert ending.directions is not None
-    A, squares = ending.directions() if side is W else _right_directions(W, ending.directions()[0])
+    assert ending.step.directions is not None
+    A, squares = (
+        ending.step.directions() if side is W else _right_directions(W, ending.step.directions()[0])
+    )
     A, squares = A[: ending.rank], squares[: ending.rank]
-    if ending.singular_values is not None:
-        errors = tail_errors(ending.singular_values)
+    if ending.step.singular_values is not None:
+        errors = tail_errors(ending.step.singular_values)
         return A, squares, float(errors[min(len(squares), len(errors) - 1)])
     if squares[-1] < LOST_SHARE[W.dtype] * squares[0]:
         space = A
-        if side is W and ending.evidence is not None:
+        if side is W and ending.step.evidence is not None:
             # A may be half a step ahead of the space, so it is no part of V
-            both = W.namespace.concatenate([ending.evidence().V.T, A])
+            both = W.namespace.concatenate([ending.step.evidence().V.T, A])
             space = W.namespace.qr(both.T)[0].T
         A, squares = _ritz_rows(W, space, len(A))
     error = _error(W, A, squares)

@@ -18,7 +18,7 @@ from eckart.engine.component_solver import (
     refine,
     suits_gram,
 )
-from eckart.engine.loop import LoopResult, in_units, run_loop
+from eckart.engine.loop import Loop, LoopResult, in_units
 from eckart.engine.result import SUCCESS_GAP, Outcome, Recipe, Record
 from eckart.matrices import Matrix, Transposed, is_streamed, rescaled
 from eckart.ranks import RANK_GUESS, GrowingRule, rank_rule
@@ -135,7 +135,7 @@ def components(
 
     def run(chosen: Solver, side: Matrix) -> LoopResult:
         problem = component_problem(side, guess, rule, chosen, randomness)
-        return run_loop(chosen, problem, time_limit, on_step)[1]
+        return Loop(chosen, problem, time_limit, on_step).run()
 
     chosen = solver or component_solver(
         W, guess, residual, searched=searched, certificate=certificate
@@ -144,12 +144,12 @@ def components(
     if _is_unsure(ending, chosen, W, asked=solver is not None) and suits_gram(W):
         chosen, side = GramSVD(), W if W.shape[0] >= W.shape[1] else Transposed(W)
         ending = run(chosen, side)
-    if ending.directions is None or ending.outcome is Outcome.INTERRUPTED:
+    if ending.step.directions is None or ending.outcome is Outcome.INTERRUPTED:
         # without directions there is nothing that could be returned
         raise KeyboardInterrupt
     if isinstance(chosen, ExactSVD) and rule.needs_spectrum:
         # all directions were computed, and the rule chooses now
-        ending = replace(ending, rank=rule.choose(W.shape, W.dtype, ending.singular_values))
+        ending = replace(ending, rank=rule.choose(W.shape, W.dtype, ending.step.singular_values))
     A, squares, error = refine(W, side, ending)
     spectrum = _known_squares(ending, squares)
     proof = _proof(W, side, len(squares), error, ending, bound=certificate)
@@ -184,22 +184,22 @@ def _is_unsure(ending: LoopResult, solver: Solver, W: Matrix, *, asked: bool) ->
 
     A run that came to a limit is accepted if the user chose the solver.
     """
-    if isinstance(solver, GramSVD | ExactSVD) or ending.directions is None:
+    if isinstance(solver, GramSVD | ExactSVD) or ending.step.directions is None:
         return False
     if ending.outcome in LIMITS:
         return ending.outcome is Outcome.EPOCH_LIMIT and not asked
     by_error = isinstance(solver, BlockKrylov) and solver.residual is None
     separated = ending.outcome in {Outcome.RESOLVED, Outcome.WHOLE} or by_error
-    return not separated or hides(ending.directions()[1], W)
+    return not separated or hides(ending.step.directions()[1], W)
 
 
 def _known_squares(ending: LoopResult, squares: Array) -> Array:
     """The leading squared singular values: those of the components, and others known to a tenth."""
-    if ending.singular_values is not None:
-        return np.square(ending.singular_values.astype(FLOAT64))
-    if ending.evidence is None:
+    if ending.step.singular_values is not None:
+        return np.square(ending.step.singular_values.astype(FLOAT64))
+    if ending.step.evidence is None:
         return np.maximum(squares, 0.0)
-    evidence = ending.evidence()
+    evidence = ending.step.evidence()
     values, G = evidence.ritz()
     residuals = np.linalg.norm(evidence.root() @ G, axis=0)
     # every value before the first one that is not known
@@ -214,11 +214,11 @@ def _proof(
     """Certify an error against the best possible one, from sums of squared singular values."""
     norm, best = math.sqrt(W.squared_norm()), None
     failure, how = 0.0, "the best possible error is not known"
-    if ending.singular_values is not None:
-        best = exact_bound(W, rank, ending.singular_values)
+    if ending.step.singular_values is not None:
+        best = exact_bound(W, rank, ending.step.singular_values)
         how = "best possible error from all singular values (LAPACK)"
-    elif ending.evidence is not None:
-        best, failure, how = _bound(side, rank, ending.evidence(), bound=bound)
+    elif ending.step.evidence is not None:
+        best, failure, how = _bound(side, rank, ending.step.evidence(), bound=bound)
     exact = error <= rounding(W.shape, W.dtype) * norm
     method = EXACT if exact else f"error from ‖W‖² and the σ² kept; {how}"
     return Certificate.of(error, norm, best, exact=exact, failure=failure, method=method)

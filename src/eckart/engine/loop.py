@@ -9,14 +9,11 @@ from typing import Final, Protocol, final
 
 import numpy as np
 
-from eckart.approximations import BiasedFactors, PosteriorSamples
-from eckart.arrays import Array, DType
+from eckart.arrays import DType
 from eckart.engine.result import Outcome, Record
 from eckart.errors import ArgumentError
-from eckart.factors import Factors
 from eckart.solvers import SinglePass, Solver, Step, SubspaceSolver
 from eckart.solvers.ritz import is_complete, is_near
-from eckart.subspaces import RitzData
 
 CONVERGED_GAIN: Final = 1e-6
 """Gain of the last window of steps, as a share of the loss, up to which it has converged."""
@@ -47,18 +44,9 @@ class LoopResult:
 
     outcome: Outcome
     rank: int
-    factors: Callable[[], Factors]
-    approximation: Callable[[], BiasedFactors | PosteriorSamples] | None
+    step: Step
+    loss: float | None  # ‖W − B·A‖²_F of a step with Ritz data; None if it has none
     history: tuple[Record, ...]
-    singular_values: Array | None
-    evidence: Callable[[], RitzData] | None
-    directions: Callable[[], tuple[Array, Array]] | None = None
-    excess: float | None = None
-
-    @property
-    def loss(self) -> float | None:
-        """‖W − B·A‖²_F from the products of the solver, if it has Ritz data too; else None."""
-        return self.history[-1].loss if self.evidence is not None else None
 
 
 class StoppableProblem(Protocol):
@@ -177,13 +165,9 @@ class Loop:
             outcome=outcome,
             rank=step.rank or self._problem.rank,
             # formed at most once, because forming them may take a pass over W
-            factors=cache(step.factors),
-            approximation=step.approximation,
+            step=replace(step, factors=cache(step.factors)),
+            loss=None if step.evidence is None else step.loss,
             history=tuple(self._history),
-            singular_values=step.singular_values,
-            evidence=step.evidence,
-            directions=step.directions,
-            excess=step.excess,
         )
 
     def _verdict(self) -> Outcome | None:
@@ -320,17 +304,6 @@ def has_diverged(loss: float | None, highest_sound: float) -> bool:
 
 def _loss(record: Record) -> float:
     return math.inf if record.loss is None else record.loss
-
-
-def run_loop(
-    solver: Solver,
-    problem: StoppableProblem,
-    time_limit: float | None,
-    on_step: Callable[[Step], None] | None,
-) -> tuple[Loop, LoopResult]:
-    """Run a solver on a problem; return the loop, which can take further steps, and its result."""
-    loop = Loop(solver, problem, time_limit, on_step)
-    return loop, loop.run()
 
 
 def in_units(

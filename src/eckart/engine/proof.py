@@ -37,17 +37,16 @@ FURTHER_STEP_GAP: Final = 2e-2
 """Largest certified gap that needs no further step if no accuracy is asked for."""
 
 
-def prove(
+def run_and_prove(
     W: Matrix,
     loop: Loop,
-    ending: LoopResult,
     values: Array | None,
     accuracy: float | None,
     probing: FailureBudget,
     *,
     bound: bool,
 ) -> tuple[Certificate, Array | None, LoopResult]:
-    """Return the certificate, the singular values used, and the result of the loop after both.
+    """Run a loop; return the certificate, the singular values used, and the result after both.
 
     All of them belong to the transformed matrix, whose error is the one of the objective.
 
@@ -55,27 +54,28 @@ def prove(
     long as they narrow the gap: the bound is sharp only once every singular value near that of the
     rank is inside the space, which takes longer than a small error.
     """
+    ending = loop.run()
     if values is None:
-        values = ending.singular_values
+        values = ending.step.singular_values
     if not bound or ending.outcome in (Outcome.DIVERGED, Outcome.INTERRUPTED):
-        return certify(W, ending.factors(), loss=ending.loss, bound=False), values, ending
+        return certify(W, ending.step.factors(), loss=ending.loss, bound=False), values, ending
     try:
         if values is None and min(W.shape) <= SMALL_SIDE:
             values = spectrum(W)
-        if values is None and ending.evidence is not None:
+        if values is None and ending.step.evidence is not None:
             ending = (
                 _prove_further(W, loop, ending)
                 if accuracy is None
                 else _widen(W, loop, ending, accuracy, probing)
             )
-        evidence = None if ending.evidence is None else ending.evidence()
+        evidence = None if ending.step.evidence is None else ending.step.evidence()
         proof = certify(
-            W, ending.factors(), values, evidence=evidence, probing=probing, loss=ending.loss
+            W, ending.step.factors(), values, evidence=evidence, probing=probing, loss=ending.loss
         )
     except KeyboardInterrupt:
         # Ctrl-C during the certificate: the factors are complete, so they are returned
         ending = replace(ending, outcome=Outcome.INTERRUPTED)
-        return certify(W, ending.factors(), bound=False), values, ending
+        return certify(W, ending.step.factors(), bound=False), values, ending
     return proof, values, replace(ending, outcome=_outcome(ending, proof, values, accuracy))
 
 
@@ -128,9 +128,9 @@ def _narrow(
 
 def _gap_by(bound: Callable[..., float | None], ending: LoopResult) -> float:
     """The gap from the loss of the solver, which is accurate enough to decide about a step."""
-    if ending.evidence is None or ending.loss is None:
+    if ending.step.evidence is None or ending.loss is None:
         return 0.0
-    best = bound(rank=ending.rank, evidence=ending.evidence())
+    best = bound(rank=ending.rank, evidence=ending.step.evidence())
     return math.inf if not best else max(0.0, math.sqrt(ending.loss) / best - 1)
 
 
@@ -171,7 +171,7 @@ def explain_rank(
     `W` is the transformed matrix and `values` all its singular values, if they are known; `unit` is
     the scale of W relative to it, for the figures in the text.
     """
-    evidence = ending.evidence() if ending.evidence is not None else None
+    evidence = ending.step.evidence() if ending.step.evidence is not None else None
     if isinstance(rule, NoiseThreshold | AboveThreshold):
         total = W.squared_norm() * unit * unit
         if values is not None:
@@ -207,18 +207,16 @@ def _smallest(
 
 def explain(
     outcome: Outcome,
-    factors: Factors,
     history: tuple[Record, ...],
-    certificate: Certificate,
-    singular_values: Array | None,
+    quality: str,
     estimated_gap: float | None = None,
 ) -> str:
-    """Say where a run stopped, why, and what would lower its loss further."""
+    """Say where a run stopped, why, how good that is, and what would lower its loss further."""
     # no step of a sketch has a loss
     sketched = all(record.loss is None for record in history)
     sentences = [
         _ending(outcome, history, estimated_gap),
-        _quality(factors, certificate, singular_values),
+        quality,
         WIDER if outcome is Outcome.FAR and sketched else HINTS.get(outcome, ""),
     ]
     return " ".join(sentence for sentence in sentences if sentence)
@@ -230,20 +228,6 @@ HINTS: Final = {
     Outcome.STALLED: "Give the matrix in float64, or subtract what is far larger than the rest.",
     Outcome.FAR: "Begin elsewhere (another seed or start), or take the solver svd or krylov.",
 }
-
-
-def explain_known(
-    outcome: Outcome, history: tuple[Record, ...], certificate: Certificate, known: int
-) -> str:
-    """Say how a run over known entries ended, and its root mean squared error."""
-    each = certificate.error / math.sqrt(known)
-    sentences = [
-        _ending(outcome, history, None),
-        f"The known entries are met to {each:.4g} (RMSE).",
-    ]
-    if outcome is Outcome.EPOCH_LIMIT:
-        sentences.append(HINTS[outcome])
-    return " ".join(sentences)
 
 
 def _ending(outcome: Outcome, history: tuple[Record, ...], estimated_gap: float | None) -> str:
@@ -278,7 +262,10 @@ def _share(gap: float | None) -> str:
     return "0.01 %" if gap <= 1e-4 else f"{100 * gap:.2g} %"
 
 
-def _quality(factors: Factors, certificate: Certificate, singular_values: Array | None) -> str:
+def explain_quality(
+    factors: Factors, certificate: Certificate, singular_values: Array | None
+) -> str:
+    """Say how far factors are from the best ones of their rank."""
     if certificate.method == EXACT:
         return f"B·A equals W to rounding: rank {factors.rank} is enough."
     best, gap = certificate.best_possible_error, certificate.gap

@@ -272,14 +272,14 @@ def centred(W: object, /) -> Centred:
         (2.0, [2.0, 5.0])
     """
     matrix = as_matrix(W)
-    means = column_means(matrix)
+    means = _column_means(matrix)
     if not np.isfinite(means).all():
         check_entries(matrix)  # its error names the entry
     norm = _sparse_norm(matrix, means) if isinstance(matrix, Sparse) else None
     return Centred(matrix, matrix.namespace.put(means, matrix.dtype), squared_norm=norm)
 
 
-def column_means(W: Matrix) -> Array:
+def _column_means(W: Matrix) -> Array:
     """Mean of each column, of shape (columns,), in float64. One pass."""
     rows, columns = W.shape
     if isinstance(W, Sparse):

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import suppress
 from os import PathLike, fspath
-from typing import Any, cast, final
+from typing import Any, final
 
 import numpy.typing as npt
 import scipy.sparse
@@ -75,7 +75,7 @@ class Dense(Products):
         return placed(X, self.namespace, self.dtype)
 
 
-def as_matrix(W: object, /) -> Matrix:
+def as_matrix(W: Any, /) -> Matrix:
     """Return an array, memory map, SciPy sparse matrix, data frame or rows as a `Matrix`.
 
     A `Matrix`, such as `Factors`, is returned unchanged.
@@ -88,12 +88,12 @@ def as_matrix(W: object, /) -> Matrix:
         (1, 3)
     """
     if is_on_device(W):  # asked first: a tensor may refuse the questions of the protocol
-        return Dense(cast("Any", W))
+        return Dense(W)
     if isinstance(W, Matrix):
         return W
     if isinstance(W, str | PathLike):
         raise MatrixError(
-            f"This is the path {fspath(cast('str | PathLike[str]', W))!r}, no matrix.",
+            f"This is the path {fspath(W)!r}, no matrix.",
             hint="Read the file first: eckart.read_matrix(path).",
             code="not-a-matrix",
         )
@@ -104,4 +104,4 @@ def as_matrix(W: object, /) -> Matrix:
     if hasattr(frame, "to_coo"):
         with suppress(ValueError):  # if the value that is left out is not zero
             return Sparse(frame.to_coo())
-    return Dense(W)  # pyright: ignore[reportArgumentType] NumPy says what it cannot read
+    return Dense(W)  # NumPy says what it cannot read

@@ -79,7 +79,7 @@ def check_entries(W: Matrix) -> None:
             row, column = _place(block, int(bad[0]))
             raise MatrixError(
                 f"The entry at row {start + row}, column {column} (counted from 0) "
-                f"is {_name(float(values.flat[bad[0]]))}.",
+                f"is {'NaN (a missing value)' if np.isnan(values.flat[bad[0]]) else 'infinite'}.",
                 hint="Fill or remove the entries that are not finite numbers.",
                 code="not-finite",
             )
@@ -132,7 +132,3 @@ def thumbnail(W: Matrix, most: int = 256) -> Array:
         np.add.at(sums, cells, narrow)
         start += len(block)
     return sums / np.outer(np.diff(row_edges), np.diff(column_edges))
-
-
-def _name(value: float) -> str:
-    return "NaN (a missing value)" if np.isnan(value) else "infinite"

@@ -18,11 +18,17 @@ SUMS_PER_DIRECTION: Final = 8
 """Number of random sums for each direction that is wanted of them."""
 POWER_ITERATIONS: Final = 3
 """Number of power iterations with (SW)ᵀ(SW); they cost a fraction of products with W."""
+PROBE_COLUMNS: Final = 32
+"""Number of probes: a product with so few columns takes little longer than with one."""
+PROBE_KEY: Final = 0xEC4A88
+"""Philox key of the probes, which are independent of every solver, whatever its seed."""
 
 
 @final
 class Compression:
     """S·W, with one Gaussian entry in each column of S, computed while rows of W arrive in blocks.
+
+    S·W gives initial directions; WᵀW·Ω is for a bound on the energy outside of them.
 
     Args:
         rows: Number of rows of W.
@@ -30,16 +36,23 @@ class Compression:
         height: Number of rows of S·W; at most `rows`.
         dtype: Dtype of W.
         randomness: Source of the Gaussian entries.
+        probes: Ω, of shape (columns, p), to compute WᵀW·Ω too.
 
     Cost:
-        2 operations for each entry of W; memory height·columns numbers.
+        2 operations for each entry of W, and 4·p with probes; memory height·columns numbers.
 
     Reference:
         Clarkson, Woodruff (2013), Low rank approximation and regression in input sparsity time.
     """
 
     def __init__(
-        self, rows: int, columns: int, height: int, dtype: DType, randomness: Randomness
+        self,
+        rows: int,
+        columns: int,
+        height: int,
+        dtype: DType,
+        randomness: Randomness,
+        probes: Array | None = None,
     ) -> None:
         height = max(1, min(height, rows))
         self._edges = np.arange(1, height + 1) * rows // height
@@ -47,9 +60,14 @@ class Compression:
         self._seen = 0
         self.rows: Array = np.zeros((height, columns), dtype)
         self._ones = np.zeros(height)  # S·1
+        self._probes = probes
+        self._products = np.zeros((0 if probes is None else probes.shape[1], columns))
 
     def add(self, block: Array) -> None:
         """Add the next block of rows."""
+        if self._probes is not None:
+            # transposed: the faster order in BLAS, as in `Dense`
+            self._products += (block @ self._probes).T @ block
         numbers = np.asarray(self._randomness.standard_normal(len(block))).astype(block.dtype)
         start = 0
         while start < len(block):
@@ -85,44 +103,9 @@ class Compression:
             X = np.linalg.qr(((small @ X).T @ small).T)[0]
         return X
 
-
-PROBE_COLUMNS: Final = 32
-"""Number of probes: a product with so few columns takes little longer than with one."""
-PROBE_KEY: Final = 0xEC4A88
-"""Philox key of the probes, which are independent of every solver, whatever its seed."""
-
-
-@final
-class Sketching:
-    """S·W for initial directions, and WᵀW·Ω for a bound on the energy outside of them.
-
-    Args:
-        compression: Compression that receives the rows of W.
-        width: Number of directions that are wanted of it.
-        probes: Ω, of shape (columns, p); None omits WᵀW·Ω.
-    """
-
-    def __init__(self, compression: Compression, width: int, probes: Array | None) -> None:
-        self._compression = compression
-        self._width = width
-        self._probes = probes
-        self._products = None if probes is None else np.zeros(probes.T.shape)
-
-    def add(self, block: Array) -> None:
-        """Add the next block of rows."""
-        self._compression.add(block)
-        if self._probes is not None and self._products is not None:
-            # transposed: the faster order in BLAS, as in `Dense`
-            self._products += (block @ self._probes).T @ block
-
-    def first(self, shift: Array, scales: Array | None) -> Array:
-        """Orthonormal columns near the leading directions of (W − 1·shiftᵀ)/scales."""
-        self._compression.move(shift, scales)
-        return self._compression.directions(self._width)
-
     def probed(self, rows: int, sums: Array, shift: Array) -> Array | None:
         """(W − 1·shiftᵀ)ᵀ(W − 1·shiftᵀ)·Ω; `sums` holds the sums of the columns of W."""
-        if self._probes is None or self._products is None:
+        if self._probes is None:
             return None
         drawn = self._probes.T.astype(FLOAT64)
         # (W − 1·sᵀ)ᵀ(W − 1·sᵀ) = WᵀW − sums·sᵀ − s·(sums − rows·s)ᵀ
@@ -181,7 +164,9 @@ def moments_of(W: Matrix, *, centre: bool, scale: bool) -> Moments:
     """Compute the moments of a matrix in memory, about the mean of its first rows."""
     rows, columns = W.shape
     sums, squares, energy = np.zeros(columns), np.zeros(columns), 0.0
-    first = pivot_of(W) if centre or scale else np.zeros(columns)
+    first = np.zeros(columns)
+    if centre or scale:
+        first = _far_means(W.namespace.get(next(iter(W.row_blocks(64)))))
     near = not first.any()
     # sums about a point near the rows keep the digits that a large mean would take
     pivot = first.astype(W.dtype)
@@ -196,11 +181,6 @@ def moments_of(W: Matrix, *, centre: bool, scale: bool) -> Moments:
                 squares += column_squares(block)
             energy += HOST.squares(block)
     return _finish(rows, pivot.astype(FLOAT64), sums, squares, energy, centre=centre, scale=scale)
-
-
-def pivot_of(W: Matrix) -> Array:
-    """Pivot near the rows: the mean of the first rows in each column far from 0, else 0."""
-    return _far_means(W.namespace.get(next(iter(W.row_blocks(64)))))
 
 
 def _far_means(rows: Array) -> Array:
@@ -320,12 +300,15 @@ def sparse_moments(W: Sparse, *, centre: bool, scale: bool) -> Moments:
 
 
 def streamed_moments(
-    W: Streamed, sketching: Sketching | None, *, centre: bool, scale: bool
+    W: Streamed, sketch: Compression | None, width: int, *, centre: bool, scale: bool
 ) -> Moments:
-    """Compute the moments of a streamed matrix, and WᵀW or a sketch, in one pass about a pivot."""
+    """Compute the moments of a streamed matrix, and WᵀW or a sketch, in one pass about a pivot.
+
+    `width` is the number of directions that are wanted of the sketch.
+    """
     rows, columns = W.shape
     pivot, sums, squares = np.zeros(columns, W.dtype), np.zeros(columns), np.zeros(columns)
-    total, energy, sure = np.zeros((columns, columns) if sketching is None else (0, 0)), 0.0, True
+    total, energy, sure = np.zeros((columns, columns) if sketch is None else (0, 0)), 0.0, True
     low, high = sure_range(W.dtype)
     high *= RANGE_SHARE  # a product with probes is larger than the sum of squares
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
@@ -333,14 +316,14 @@ def streamed_moments(
             sums += np.ones(len(block), W.dtype) @ block
             own = column_squares(block) if scale else None
             squares += 0.0 if own is None else own
-            if sketching is None:
+            if sketch is None:
                 product = block.T @ block
                 total += product
                 in_range = _is_in_range(product, own)
                 energy += float(np.trace(product)) if in_range else HOST.squares(block)
                 sure = sure and in_range
             else:
-                sketching.add(block)
+                sketch.add(block)
                 added = HOST.squares(block)
                 sure = sure and low < added < high
                 energy += added
@@ -349,9 +332,10 @@ def streamed_moments(
     away = pivot.astype(FLOAT64)
     found = _finish(rows, away, sums, squares, energy, centre=centre, scale=scale)
     shift = sums / rows if centre else -away  # from the pivot to the means, or to 0
-    if sketching is not None:
-        probed = sketching.probed(rows, sums, shift) if sure else None
-        return replace(found, first=sketching.first(shift, found.scales), probed=probed)
+    if sketch is not None:
+        probed = sketch.probed(rows, sums, shift) if sure else None
+        sketch.move(shift, found.scales)
+        return replace(found, first=sketch.directions(width), probed=probed)
     if not sure:  # the caller computes WᵀW from blocks that are rescaled first
         return found
     # (X − 1·sᵀ)ᵀ(X − 1·sᵀ) for the blocks X less the pivot

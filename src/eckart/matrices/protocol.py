@@ -2,8 +2,10 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Protocol, runtime_checkable
+
+import numpy as np
 
 from eckart.arrays import Array, DType
 from eckart.backends import Namespace
@@ -141,3 +143,12 @@ def sum_of_squares(W: Matrix) -> float:
     """‖W‖²_F in float64, block by block. One pass."""
     # fsum, so that thousands of blocks add no rounding error
     return math.fsum(W.namespace.squares(block) for block in W.row_blocks())
+
+
+def transposed_by_blocks(W: Matrix, blocks: Iterable[Array], Y: Array) -> Array:
+    """Wᵀ·Y in memory, from blocks of rows: products in the dtype of W, their sum in float64."""
+    total, start = np.zeros((Y.shape[1], W.shape[1])), 0
+    for block in blocks:
+        total += Y[start : start + len(block)].astype(W.dtype, copy=False).T @ block
+        start += len(block)
+    return total.T.astype(W.dtype)

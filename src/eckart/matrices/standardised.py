@@ -1,7 +1,7 @@
 """Matrices whose columns are centred and scaled in their products, and Gram matrices WᵀW."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any, Final, final
 
@@ -17,7 +17,6 @@ from eckart.matrices.moments import (
     SUMS_PER_DIRECTION,
     Compression,
     Moments,
-    Sketching,
     gaussian_probes,
     moments_of,
     scaled_gram,
@@ -25,7 +24,7 @@ from eckart.matrices.moments import (
     streamed_moments,
     tall_rows,
 )
-from eckart.matrices.protocol import Matrix, View
+from eckart.matrices.protocol import Matrix, View, transposed_by_blocks
 from eckart.matrices.sparse import Sparse
 from eckart.matrices.streamed import Streamed
 
@@ -53,7 +52,6 @@ class Standardised(View):
     def __init__(self, source: Matrix, moments: Moments, *, explicit: bool = False) -> None:
         super().__init__(source)
         self.moments = moments
-        self._own = source.namespace.put
         with np.errstate(over="ignore"):
             shift = moments.means if moments.scales is None else moments.means / moments.scales
             far = source.shape[0] * float(np.square(shift).sum())
@@ -72,12 +70,7 @@ class Standardised(View):
     def transposed_times(self, Y: Array, /) -> Array:
         """The product of its transpose with Y, of shape (columns, k)."""
         if self._explicit:
-            total = np.zeros((Y.shape[1], self.shape[1]))
-            start = 0
-            for block in self._buffered():
-                total += self._put(Y[start : start + len(block)]).T @ block
-                start += len(block)
-            return total.T.astype(self.dtype)
+            return transposed_by_blocks(self, self._buffered(), Y)
         ones = self._put(np.ones((1, len(Y))))
         product = self.source.transposed_times(Y) - self._put(self._means()).T @ (ones @ Y)
         return self._divide(product)
@@ -197,14 +190,11 @@ class Standardised(View):
 
     def covariance(self, height: int | None = None) -> Array:
         """The Gram matrix, summed over blocks in float64. One pass."""
-        total = np.zeros((self.shape[1], self.shape[1]))
         if self._explicit:
-            for block in self._buffered():
-                total += block.T @ block
-            return total
+            return _summed_grams(self, self._buffered())
         means, scales = self.moments.means, self.moments.scales
-        for block in self.source.row_blocks(height or tall_rows(self.shape[1])):
-            total += block.T @ block
+        blocks = self.source.row_blocks(height or tall_rows(self.shape[1]))
+        total = _summed_grams(self, blocks)
         # (W − 1·mᵀ)ᵀ(W − 1·mᵀ) = WᵀW − rows·m·mᵀ
         total -= self.shape[0] * np.outer(means, means)
         return scaled_gram(total, scales)
@@ -258,7 +248,7 @@ class Standardised(View):
         return self.moments.means[np.newaxis]
 
     def _put(self, X: Array) -> Array:
-        return self._own(X, self.dtype)
+        return self.namespace.put(X, self.dtype)
 
     def _scale(self, X: Array) -> Array:
         """diag(1/scales)·X."""
@@ -329,8 +319,8 @@ def measured(
     """Do the work of `standardised` without the check that the entries are finite."""
     if isinstance(matrix, Streamed):
         wide = matrix.shape[1] > min(GRAM_COLUMNS, matrix.most_columns)
-        beside = _sketching(matrix, width, seed, scale=scale) if wide or not whole else None
-        found = streamed_moments(matrix, beside, centre=centre, scale=scale)
+        beside = _compression(matrix, width, seed, scale=scale) if wide or not whole else None
+        found = streamed_moments(matrix, beside, width, centre=centre, scale=scale)
         if beside is None and found.gram is None and 0 < found.energy < math.inf:
             # squares leave the range of the dtype, so that blocks are rescaled to near 1 first
             exponent = -int(np.frexp(math.sqrt(found.energy))[1])
@@ -344,13 +334,13 @@ def measured(
     return Standardised(matrix, found)
 
 
-def _sketching(W: Streamed, width: int, seed: Any, *, scale: bool) -> Sketching:
+def _compression(W: Streamed, width: int, seed: Any, *, scale: bool) -> Compression:
     """Return a sketch that fits its share of the memory; no probes if deviations are unknown."""
     rows, columns = W.shape
     most = int(SKETCH_MEMORY_SHARE * W.memory) // (columns * W.dtype.itemsize)
     height = min(SUMS_PER_DIRECTION * width, most)
-    compression = Compression(rows, columns, height, W.dtype, seed)
-    return Sketching(compression, width, None if scale else gaussian_probes(columns, W.dtype))
+    probes = None if scale else gaussian_probes(columns, W.dtype)
+    return Compression(rows, columns, height, W.dtype, seed, probes)
 
 
 def gram(W: Matrix) -> Array:
@@ -359,10 +349,13 @@ def gram(W: Matrix) -> Array:
         return W.moments.gram
     if isinstance(W, Standardised) and W.namespace is HOST and not isinstance(W.source, Sparse):
         return W.covariance()
-    columns = W.shape[1]
-    total = np.zeros((columns, columns))
-    for block in W.row_blocks(tall_rows(columns)):
-        # each block in the dtype of W, the sum over blocks in float64
+    return _summed_grams(W, W.row_blocks(tall_rows(W.shape[1])))
+
+
+def _summed_grams(W: Matrix, blocks: Iterable[Array]) -> Array:
+    """Σ XᵀX over blocks X of rows: each product in the dtype of W, the sum in float64."""
+    total = np.zeros((W.shape[1], W.shape[1]))
+    for block in blocks:
         total += W.namespace.get(block.T @ block)
     return total
 
@@ -387,12 +380,8 @@ def gram_products(W: Matrix, X: Array, count: int) -> tuple[Array, Array]:
 
 def deflated_gram(W: Matrix, A: Array) -> Array:
     """ΠWᵀWΠ in float64 with Π = I − AᵀA: each row is projected before the product. One pass."""
-    columns = W.shape[1]
-    total, own = np.zeros((columns, columns)), W.namespace.put(A, W.dtype)
-    for block in W.row_blocks(tall_rows(columns)):
-        left = block - (block @ own.T) @ own
-        total += W.namespace.get(left.T @ left)
-    return total
+    own, blocks = W.namespace.put(A, W.dtype), W.row_blocks(tall_rows(W.shape[1]))
+    return _summed_grams(W, (block - (block @ own.T) @ own for block in blocks))
 
 
 def is_streamed(W: Matrix) -> bool:

@@ -12,7 +12,7 @@ from eckart.arrays import PAGE, Array, DType, own_pages
 from eckart.backends import HOST
 from eckart.errors import MatrixError
 from eckart.matrices.derived import check_shape
-from eckart.matrices.protocol import Products
+from eckart.matrices.protocol import Products, transposed_by_blocks
 
 BUFFERS: Final = 2
 """Number of blocks in memory: one is filled while the other is used."""
@@ -114,13 +114,7 @@ class Streamed(Products):
 
     def transposed_times(self, Y: Array, /) -> Array:
         """Wᵀ·Y, of shape (columns, k)."""
-        total = np.zeros((Y.shape[1], self.shape[1]))
-        start = 0
-        for block in self.row_blocks():
-            # each product in the dtype of W, the sum over blocks in float64
-            total += Y[start : start + len(block)].astype(self.dtype, copy=False).T @ block
-            start += len(block)
-        return total.T.astype(self.dtype)
+        return transposed_by_blocks(self, self.row_blocks(), Y)
 
     def gram_times(self, X: Array, /) -> Array:
         """Wᵀ·(W·X), of shape (columns, k). One pass."""

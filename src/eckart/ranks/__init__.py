@@ -1,15 +1,18 @@
 """Rank rules and budgets: the number of columns. Arithmetic only; nothing here reads W."""
 
-from eckart.ranks.choice import AboveThreshold, NoiseThreshold, noise_threshold, rank_rule
+from eckart.arguments import byte_count, check_open_unit
 from eckart.ranks.rules import (
     RANK_GUESS,
+    AboveThreshold,
     GivenRank,
     GrowingRule,
+    NoiseThreshold,
     RankRule,
     WithinBytes,
     WithinTolerance,
-    byte_count,
-    check_open_unit,
+    check_one_way,
+    noise_threshold,
+    rank_rule,
     tail_errors,
 )
 
@@ -23,6 +26,7 @@ __all__ = [
     "WithinBytes",
     "WithinTolerance",
     "byte_count",
+    "check_one_way",
     "check_open_unit",
     "noise_threshold",
     "rank_rule",

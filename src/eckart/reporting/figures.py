@@ -252,8 +252,6 @@ def matrices(part: Document, *, photograph: bool) -> go.Figure:
     low = min(pictures["W"].min(), pictures["BA"].min())
     high = max(pictures["W"].max(), pictures["BA"].max())
     low, high = (low, high) if low < high else (low - 1, high + 1)  # a constant matrix has no scale
-    # symmetric limits, so that 0 is the middle of the diverging colours
-    most = float(np.abs(pictures["residual"]).max()) or 1.0
     few = _prints_numbers(pictures["W"])
     titles = ("W", "B·A", "W − B·A")
     sheet = make_subplots(1, 3, subplot_titles=titles, horizontal_spacing=0.09)
@@ -265,7 +263,7 @@ def matrices(part: Document, *, photograph: bool) -> go.Figure:
     looks: tuple[Look, ...] = (
         {**shared, "showscale": False},
         {**shared, "colorbar": _bar(0.642)},
-        {**_diverging(few, "RdBu"), "zmin": -most, "zmax": most, "colorbar": _bar(1.005)},
+        _diverging(pictures["residual"], "RdBu", 1.005),
     )
     for place, (picture, look) in enumerate(zip(pictures.values(), looks, strict=True), start=1):
         sheet.add_trace(_heatmap(picture, (rows, columns), **look), 1, place)
@@ -297,10 +295,7 @@ def factors(part: Document) -> go.Figure:
         horizontal_spacing=0.16,
     )
     for place, (picture, shape) in enumerate(((B, (rows, rank)), (A, (rank, columns))), start=1):
-        most = float(np.abs(picture).max()) or 1.0
-        scale = _diverging(_prints_numbers(picture), "PuOr")
-        bar = _bar(0.342 if place == 1 else 1.005)
-        look = {**scale, "zmin": -most, "zmax": most, "colorbar": bar}
+        look = _diverging(picture, "PuOr", 0.342 if place == 1 else 1.005)
         sheet.add_trace(_heatmap(picture, shape, **look), 1, place)
         sheet.update_yaxes(dtick=_whole(shape[0]), col=place)
         sheet.update_xaxes(dtick=_whole(shape[1]), col=place)
@@ -328,8 +323,11 @@ def _bar(x: float) -> Look:
     return {"thickness": 10, "outlinewidth": 0, "exponentformat": "e", **place}
 
 
-def _diverging(few: bool, scale: str) -> Look:
-    return {"colorscale": LIGHT_DIVERGING if few else scale}
+def _diverging(picture: Picture, scale: str, x: float) -> Look:
+    # symmetric limits, so that 0 is the middle of the diverging colours
+    most = float(np.abs(picture).max()) or 1.0
+    colours = LIGHT_DIVERGING if _prints_numbers(picture) else scale
+    return {"colorscale": colours, "zmin": -most, "zmax": most, "colorbar": _bar(x)}
 
 
 def _whole(entries: int) -> int | None:

@@ -142,6 +142,15 @@ class Limits:
     stop_early: bool = True
     residual: float | None = None
 
+    @classmethod
+    def of(cls, solver: object) -> "Limits":
+        """The limits in the fields of a solver: `epochs` or `blocks`, `stop_early`, `residual`."""
+        return cls(
+            steps=getattr(solver, "epochs", getattr(solver, "blocks", None)),
+            stop_early=getattr(solver, "stop_early", True),
+            residual=getattr(solver, "residual", None),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Solver(ABC):
@@ -155,8 +164,13 @@ class Solver(ABC):
         """Yield steps towards a solution: one for a closed form, endlessly for an iteration."""
 
     def limits(self) -> Limits:
-        """Return when the loop over the steps ends."""
-        return Limits()
+        """Return when the loop over the steps ends, by the fields that `Limits.of` reads."""
+        return Limits.of(self)
+
+    def suggested_rate(self, problem: Any, /) -> str:
+        """Return one sentence on what to do about a loss that grew without bound."""
+        del problem
+        return "Leave the solver out, or give it smaller steps."
 
     def settings(self) -> dict[str, Any]:
         """Return the name and the fields, for the recipe."""
@@ -175,26 +189,14 @@ class IterativeSolver(Solver):
     __slots__ = ()
 
     @abstractmethod
-    def limits(self) -> Limits:
-        """Return when the loop over the steps ends."""
-
-    @abstractmethod
     def resolved(self, problem: Problem, /) -> "IterativeSolver":
         """Return the solver with defaults filled in from the problem."""
-
-    @abstractmethod
-    def suggested_rate(self, problem: Problem, /) -> str:
-        """Return one sentence that names a learning rate for this problem, after a divergence."""
 
 
 class SubspaceSolver(Solver):
     """A solver of a whole matrix whose subspace grows, so that its loss never rises."""
 
     __slots__ = ()
-
-    @abstractmethod
-    def limits(self) -> Limits:
-        """Return when the loop over the steps ends."""
 
 
 @final
@@ -215,8 +217,7 @@ class ForeignSolver(Solver):
 
     def limits(self) -> Limits:
         """Return the limits that the object has."""
-        most = getattr(self.given, "epochs", getattr(self.given, "blocks", None))
-        return Limits(steps=most, stop_early=getattr(self.given, "stop_early", True))
+        return Limits.of(self.given)
 
     def settings(self) -> dict[str, Any]:
         """Return the settings of the object."""

@@ -12,7 +12,7 @@ from eckart.arrays import Array, Randomness
 from eckart.errors import ArgumentError, MatrixError
 from eckart.matrices import Matrix, Rescaled, Standardised, standardised
 from eckart.ranks import check_open_unit
-from eckart.solvers.base import Limits, Problem, Step, SubspaceSolver, check_count
+from eckart.solvers.base import Problem, Step, SubspaceSolver, check_count
 from eckart.solvers.ritz import excess, project, ritz_step
 from eckart.subspaces import (
     FAILURE_PROBABILITY,
@@ -24,7 +24,8 @@ from eckart.subspaces import (
 )
 from eckart.subspaces.bounds import eigenpairs
 from eckart.subspaces.directions import orthonormal, random_array
-from eckart.subspaces.krylov import WIDTH_MULTIPLE
+from eckart.subspaces.krylov import whole_width
+from eckart.subspaces.power_probes import largest_ritz
 
 MOST_COLUMNS: Final = 4096
 """Largest number of columns for which a second matrix of columns² is small beside W."""
@@ -104,10 +105,6 @@ class Davidson(SubspaceSolver):
         check_count("blocks", self.blocks)
         check_open_unit("residual", self.residual)
 
-    def limits(self) -> Limits:
-        """Return the largest number of blocks, and the residual to stop at."""
-        return Limits(steps=self.blocks, stop_early=self.stop_early, residual=self.residual)
-
     def steps(self, problem: Problem, /) -> Iterator[Step]:
         """Yield one step for each product, until the space holds every column or all of W.
 
@@ -186,7 +183,7 @@ class Davidson(SubspaceSolver):
     @staticmethod
     def _width(W: Matrix, rank: int) -> int:
         """Number of columns of a product, probes not included."""
-        return min(W.shape[1], _round_up(rank + EXTRA_COLUMNS + PROBE_COLUMNS) - PROBE_COLUMNS)
+        return min(W.shape[1], whole_width(rank + EXTRA_COLUMNS + PROBE_COLUMNS) - PROBE_COLUMNS)
 
     @classmethod
     def suits(cls, W: Matrix, rank: int) -> bool:
@@ -206,11 +203,6 @@ def _sample(W: Standardised, count: int, randomness: Randomness) -> Array:
     """Gram matrix of `count` random rows, scaled to all rows."""
     few = W.few_rows(count, randomness)
     return (few.covariance(count) * (W.shape[0] / count)).astype(W.dtype)
-
-
-def _round_up(width: int) -> int:
-    """The next width for which products are fast."""
-    return -(-width // WIDTH_MULTIPLE) * WIDTH_MULTIPLE
 
 
 def _predict(sample: SampledGram, space: SearchSpace, width: int, rank: int) -> tuple[Array, float]:
@@ -283,9 +275,8 @@ def _probe_step(
     width, (count, cases) = X.shape[1], probes
     along = space.probes
     beside = along.beside(W, space.V, X)
-    count = (
-        _round_up(width + PROBE_COLUMNS + count) - width - PROBE_COLUMNS
-    )  # more probes at the same cost
+    # more probes at the same cost
+    count = whole_width(width + PROBE_COLUMNS + count) - width - PROBE_COLUMNS
     drawn = randomness.standard_normal((len(X), count)).astype(W.dtype)
     # one half product gives the Ritz values, the residuals and the bound outside
     inner = W.gram_of(np.hstack([X, drawn, beside]))
@@ -302,7 +293,9 @@ def _probe_step(
     # a direction outside a W of lower rank has σ² = 0
     own = np.where(squares > 0, squares, squares[0] or 1.0)
     loss = max(0.0, W.squared_norm() - float(squares.sum()))
-    least = max(along.least_by(W, beside, inner[outer:, outer:]), along.least())
+    # the next product would give the same lower bound at twice the cost
+    here = largest_ritz(W.namespace.gram(beside, beside), inner[outer:, outer:])
+    least = max(here, along.least())
     tail = float(np.maximum(every[rank:], 0.0).sum())
     known = (every, np.pad(np.square(lengths), (0, len(every) - rank)))
     return Step(

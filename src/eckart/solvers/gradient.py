@@ -14,7 +14,7 @@ from eckart.arrays import Array, inner
 from eckart.errors import ArgumentError
 from eckart.factors import Factors
 from eckart.matrices import Matrix
-from eckart.solvers.base import IterativeSolver, Limits, Problem, Step, check_count, start_of
+from eckart.solvers.base import IterativeSolver, Problem, Step, check_count, start_of
 from eckart.subspaces import largest_singular_value
 
 
@@ -110,10 +110,6 @@ class GradientDescent(IterativeSolver):
         if self.momentum:
             descent += self.momentum * last
         return descent
-
-    def limits(self) -> Limits:
-        """Return the epochs, and whether to stop before them."""
-        return Limits(steps=self.epochs, stop_early=self.stop_early)
 
     def resolved(self, problem: Problem, /) -> "GradientDescent":
         """Return the solver with the learning rate that it uses."""

@@ -11,10 +11,10 @@ from eckart.factors import Factors
 from eckart.matrices import Matrix, is_streamed
 from eckart.objectives import residual_norm
 from eckart.ranks import byte_count, check_open_unit
-from eckart.solvers.base import Limits, Problem, Step, SubspaceSolver, check_count
+from eckart.solvers.base import Problem, Step, SubspaceSolver, check_count
 from eckart.solvers.ritz import is_missing, ritz_step
 from eckart.subspaces import KrylovSpace, PowerProbes, gaussian_columns, hidden
-from eckart.subspaces.krylov import WIDTH_MULTIPLE
+from eckart.subspaces.krylov import WIDTH_MULTIPLE, whole_width
 
 RESTART_WIDTHS: Final = 5
 """Width of the space, in multiples of rank + oversampling, at which it is restarted."""
@@ -117,10 +117,6 @@ class BlockKrylov(SubspaceSolver):
         if self.memory is not None:
             byte_count(self.memory)
 
-    def limits(self) -> Limits:
-        """Return the largest number of blocks, and the residual to stop at."""
-        return Limits(steps=self.blocks, stop_early=self.stop_early, residual=self.residual)
-
     def steps(self, problem: Problem, /) -> Iterator[Step]:
         """Yield one step for each block once the space is wide enough, until it holds all of W."""
         W, search = problem.W, _RankSearch(problem)
@@ -165,10 +161,8 @@ class BlockKrylov(SubspaceSolver):
         column = self._column(W)
         if self.memory is not None:
             return byte_count(self.memory) // column
-        most = max(
-            RESTART_WIDTHS * (rank + self.oversampling), RESTART_BLOCKS * self.width(W, rank)
-        )
-        return max(most, W.nbytes // SPARE_PART // column)
+        several = RESTART_WIDTHS * (rank + self.oversampling)
+        return max(several, RESTART_BLOCKS * self.width(W, rank), W.nbytes // SPARE_PART // column)
 
     def _column(self, W: Matrix) -> int:
         """Bytes of a column of the space, in V and in Y."""
@@ -177,19 +171,13 @@ class BlockKrylov(SubspaceSolver):
     def _block(self, W: Matrix, rank: int, most: int) -> int:
         """Number of columns of the first block: few enough that three blocks fit."""
         least, wide = rank + self.oversampling, self.width(W, rank) + PROBE_COLUMNS
-        together = (
-            max(-(-(least + PROBE_COLUMNS) // WIDTH_MULTIPLE), wide // WIDTH_MULTIPLE)
-            * WIDTH_MULTIPLE
-        )
+        together = max(whole_width(least + PROBE_COLUMNS), wide - wide % WIDTH_MULTIPLE)
         return max(1, min(together - PROBE_COLUMNS, max(least, most // 3), *W.shape))
 
     def width(self, W: Matrix, rank: int) -> int:
         """Number of columns of a block if neither the size of W nor the memory limits it."""
-        if is_streamed(W):
-            return max(
-                rank + self.oversampling, min(STREAMED_COLUMNS, 2 * rank + self.oversampling)
-            )
-        return max(rank + self.oversampling, min(WIDE_COLUMNS, 2 * rank + self.oversampling))
+        most = STREAMED_COLUMNS if is_streamed(W) else WIDE_COLUMNS
+        return max(rank + self.oversampling, min(most, 2 * rank + self.oversampling))
 
     def _later(self, W: Matrix, rank: int, block: int) -> int:
         """Number of columns of a block once the space is wide enough for the rank."""

@@ -53,18 +53,14 @@ def ritz_step(
     """
     every, basis = space.ritz(rank)
     values, G = every[:rank], basis[:, :rank]
-    hides = (
-        0.0 if space.squares_nothing else EIGENVALUE_EPS * float(np.finfo(FLOAT64).eps) * values[0]
-    )
-    tail = float(np.maximum(every[rank:] - hides, 0.0).sum())
+    lost = EIGENVALUE_EPS * float(np.finfo(FLOAT64).eps) * values[0]
+    others = every[rank:] - (0.0 if space.squares_nothing else lost)
+    tail = float(np.maximum(others, 0.0).sum())
     evidence = space.evidence()
     outside = evidence.tail @ basis
     lengths = np.einsum("ij,ij->j", outside, evidence.rest @ outside)
     squares = lengths[:rank]
-    unsure = (RESIDUAL_EPS * float(np.finfo(W.dtype).eps)) ** 2 * rounding_squares(
-        evidence.H, values, G
-    )
-    clear = _above_rounding(values, squares, unsure, W)
+    unsure, clear = _rounding_of(W, evidence.H, (values, G), squares)
     gain = float((squares[clear] / values[clear]).sum())
     # formed at most once, and only if somebody asks
     directions = cache(partial(leading_directions, evidence, space.rest, rank, W))
@@ -200,12 +196,13 @@ def _half_step(W: Matrix, formed: Callable[[], Factors]) -> Factors:
     return Factors(Q @ (U * namespace.put(S, W.dtype)), Vt)
 
 
-def _above_rounding(
-    values: Array, squares: Array, unsure: Array, W: Matrix
-) -> npt.NDArray[np.bool_]:
-    """Which residuals are more than rounding; the others would make A worse, not better."""
+def _rounding_of(
+    W: Matrix, H: Array, ritz: tuple[Array, Array], squares: Array
+) -> tuple[Array, npt.NDArray[np.bool_]]:
+    """The rounding of squared residuals, and which are more; others would make A worse."""
     share = (RESIDUAL_EPS * float(np.finfo(W.dtype).eps)) ** 2
-    return (values > share * values[0]) & (squares > unsure)
+    unsure = share * rounding_squares(H, *ritz)
+    return unsure, (ritz[0] > share * ritz[0][0]) & (squares > unsure)
 
 
 def _factors(
@@ -224,10 +221,7 @@ def _factors(
     values, G = found[:rank], basis[:, :rank]
     outside = evidence.tail @ G
     squares = np.einsum("ij,ij->j", outside, evidence.rest @ outside)
-    unsure = (RESIDUAL_EPS * float(np.finfo(W.dtype).eps)) ** 2 * rounding_squares(
-        evidence.H, values, G
-    )
-    clear = _above_rounding(values, squares, unsure, W)
+    _, clear = _rounding_of(W, evidence.H, (values, G), squares)
     # the inner `where` avoids a warning for the values that are not used
     correction = np.where(clear, outside / np.where(clear, values, 1.0), 0.0)
     missing = rank - G.shape[1]

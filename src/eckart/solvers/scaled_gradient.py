@@ -13,7 +13,7 @@ from eckart.backends import svd
 from eckart.errors import ArgumentError
 from eckart.factors import Factors
 from eckart.matrices import Matrix
-from eckart.solvers.base import IterativeSolver, Limits, Problem, Step, check_count, start_of
+from eckart.solvers.base import IterativeSolver, Problem, Step, check_count, start_of
 
 DEFAULT_RATE: Final = 2 / 3
 """Default learning rate: near the optimum the scaled curvature lies between 1 and 2, so that every
@@ -94,10 +94,6 @@ class ScaledGradientDescent(IterativeSolver):
                 loss=max(loss, 0.0) if math.isfinite(loss) else math.inf,
                 factors=partial(Factors, B, A),
             )
-
-    def limits(self) -> Limits:
-        """Return the epochs, and whether to stop before them."""
-        return Limits(steps=self.epochs, stop_early=self.stop_early)
 
     def resolved(self, problem: Problem, /) -> "ScaledGradientDescent":
         """Return the solver with the learning rate that it uses."""

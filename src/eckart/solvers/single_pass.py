@@ -12,7 +12,7 @@ from eckart.arrays import FLOAT64, Array, DType, Randomness, as_dtype, as_random
 from eckart.backends import HOST, Namespace, as_working, namespace_of
 from eckart.errors import ArgumentError, MatrixError
 from eckart.factors import Factors, check_rank
-from eckart.matrices import Matrix, Sparse
+from eckart.matrices import Sparse
 from eckart.matrices.protocol import block_rows
 from eckart.solvers.base import DirectSolver, Problem, Step, check_count
 
@@ -75,11 +75,8 @@ class Sketch:
     ) -> None:
         check_whole("number of columns", columns)
         check_rank(rank, most=columns, what=f"a matrix of {columns} columns")
-        wide = (
-            DIRECTIONS_PER_RANK * rank + EXTRA_DIRECTIONS
-            if width is None
-            else check_whole("width", width)
-        )
+        wide = DIRECTIONS_PER_RANK * rank + EXTRA_DIRECTIONS
+        wide = wide if width is None else check_whole("width", width)
         if wide < rank:
             raise ArgumentError(
                 f"A sketch of width {wide} is narrower than the rank {rank}.",
@@ -130,7 +127,14 @@ class Sketch:
         with np.errstate(over="ignore", invalid="ignore", under="ignore"):
             Y = block @ self._right[:, : self.width]
             across = block @ self._right[:, self.width :]
-            self._check_finite(Y, across)
+            # every number of a row takes part in its products
+            if not (namespace.is_finite(Y) and namespace.is_finite(across)):
+                raise MatrixError(
+                    f"A number in the rows from {self.rows} on (counted from 0) is not finite, or "
+                    f"beyond {self.dtype}.",
+                    hint="Fill or remove the entries that are not finite numbers.",
+                    code="not-finite",
+                )
             left = namespace.put(self._drawn(self._rows, block.shape[0]), self.dtype)
             X = (block.T @ left[:, : self.width]).T
             self._X = X if self._X is None else self._X + X
@@ -195,16 +199,6 @@ class Sketch:
             if sparse:
                 return scipy.sparse.csr_array(block, dtype=self.dtype), namespace
             return namespace.astype(block, self.dtype), namespace
-
-    def _check_finite(self, *products: Array) -> None:
-        """Refuse rows whose products are not finite: every number of a row takes part in them."""
-        if not all(self._namespace.is_finite(product) for product in products):
-            raise MatrixError(
-                f"A number in the rows from {self.rows} on (counted from 0) is not finite, or "
-                f"beyond {self.dtype}.",
-                hint="Fill or remove the entries that are not finite numbers.",
-                code="not-finite",
-            )
 
     def _middle(self, Q: Array, P: Array) -> Array:
         """Solve (ΦQ)·C·(PᵀΨ) = Z for C by least squares, in float64."""
@@ -273,11 +267,7 @@ class SinglePass(DirectSolver):
         """Yield one step; its loss is not known, because that would take another pass."""
         W, rank = problem.W, problem.rank
         sketch = Sketch(W.shape[1], rank, width=self.width, dtype=W.dtype, seed=problem.randomness)
-        for rows in _rows(W):
+        # blocks of a sparse W stay sparse
+        for rows in W.stored_blocks() if isinstance(W, Sparse) else W.row_blocks():
             sketch.add(rows)
         yield Step(number=0, loss=None, factors=sketch.factors)
-
-
-def _rows(W: Matrix) -> Iterator[Any]:
-    """Iterate over blocks of rows; those of a sparse W stay sparse."""
-    return W.stored_blocks() if isinstance(W, Sparse) else W.row_blocks()

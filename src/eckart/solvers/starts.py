@@ -160,13 +160,11 @@ def default_sigma(W: Matrix, gaussian: Literal["A", "B"] = "A") -> float:
 
 
 def as_start(start: object) -> Start:
-    """Return `Factors`, a pair (B, A), a `Start` or None (a `LoRAStart`) as a `Start`.
+    """Return `Factors`, a pair (B, A) or a `Start` as a `Start`.
 
     Raises:
         ArgumentError: If it is none of these.
     """
-    if start is None:
-        return LoRAStart()
     if isinstance(start, Start):
         return start
     if isinstance(start, Factors | tuple | list):

@@ -82,11 +82,13 @@ class RitzData:
         if self.lost is None:
             return known
         # (x + y)ᵀ(x + y) ⪯ (1 + c)·xᵀx + (1 + 1/c)·yᵀy for every c > 0
-        share = float(np.linalg.norm(self.lost)) / max(
-            float(np.linalg.norm(known)), SMALLEST_NORMAL
-        )
-        share = min(max(share, LEAST_WEIGHT), 1 / LEAST_WEIGHT)
+        length = max(float(np.linalg.norm(known)), SMALLEST_NORMAL)
+        share = _weight(float(np.linalg.norm(self.lost)) / length)
         return np.vstack([math.sqrt(1 + share) * known, math.sqrt(1 + 1 / share) * self.lost])
+
+
+def _weight(share: float) -> float:
+    return min(max(share, LEAST_WEIGHT), 1 / LEAST_WEIGHT)
 
 
 def rounding_squares(H: Array, values: Array, G: Array) -> Array:
@@ -105,18 +107,13 @@ def eigenpairs(H: Array) -> tuple[Array, Array]:
     return values[::-1], G[:, ::-1]
 
 
-def never(_bound: float) -> bool:
-    """Return False: no bound is sharp enough, so that all products are made."""
-    return False
-
-
 def outside_bound(
     W: Matrix,
     V: Array,
     failure: float,
     randomness: Randomness,
     *,
-    enough: Callable[[float], bool] = never,
+    enough: Callable[[float], bool] | None = None,
 ) -> float:
     """An upper bound ν on ‖W(I − VVᵀ)‖² (spectral), wrong with probability at most `failure`.
 
@@ -151,7 +148,7 @@ def outside_bound(
         longest = float((logarithms + sizes).max())
         # ‖E‖² from ‖E‖^(2q+1)
         best = min(best, math.exp(2 * (slack + longest) / (2 * power + 1)))
-        if enough(best):
+        if enough is not None and enough(best):
             break
     return best
 
@@ -191,13 +188,8 @@ def rise_bound(
     if rounding > 0:  # (x + y)ᵀ(x + y) ⪯ (1 + c)·xᵀx + (1 + 1/c)·yᵀy for every c > 0
         weights = 1 / np.maximum(values[:rank], SMALLEST_NORMAL)
         known = float(np.einsum("ij,ij->j", S, S)[:rank] @ weights)
-        share = min(
-            max(
-                math.sqrt(float(unsure[:rank] @ weights) / max(known, SMALLEST_NORMAL)),
-                LEAST_WEIGHT,
-            ),
-            1 / LEAST_WEIGHT,
-        )
+        doubt = float(unsure[:rank] @ weights)
+        share = _weight(math.sqrt(doubt / max(known, SMALLEST_NORMAL)))
         S, unsure = math.sqrt(1 + share) * S, (1 + 1 / share) * unsure
     leading, squares = values[:rank], np.einsum("ij,ij->j", S, S)[:rank]
     least = rank * outside

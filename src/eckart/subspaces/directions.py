@@ -119,10 +119,8 @@ def first_directions(W: Matrix, count: int, randomness: Randomness) -> Array:
     Reference:
         Halko, Martinsson, Tropp (2011), algorithm 4.4.
     """
-    rows, height = (
-        W.shape[0],
-        max(ROWS_PER_DIRECTION * count, min(4 * ROWS_PER_DIRECTION * count, FEW_ROWS)),
-    )
+    rows, height = W.shape[0], ROWS_PER_DIRECTION * count
+    height = max(height, min(4 * height, FEW_ROWS))
     if not _is_laid_out(W) or rows < LEAST_COMPRESSION * height:
         return W.transposed_times(random_array(rows, count, W.dtype, randomness, W.namespace))
     small = compress(W, height, randomness)

@@ -33,6 +33,11 @@ SQUARED_SHARE: Final = 1e-11
 Gram matrix in float64 would be more than a thousandth of them."""
 
 
+def whole_width(width: int) -> int:
+    """The next width for which products are fast."""
+    return -(-width // WIDTH_MULTIPLE) * WIDTH_MULTIPLE
+
+
 def ritz_of_products(Y: Array, namespace: Namespace) -> tuple[Array, Array]:
     """The squared singular values of Y = W·V, and its right singular vectors, with error eps·σ₁.
 
@@ -251,7 +256,7 @@ class KrylovSpace(RitzSpace):
         wanted = 1 + int(np.searchsorted(np.cumsum(promised), GAIN_SHARE * promised.sum()))
         probes = 0 if self.probes is None else self.probes.count
         # rounded up, so that block and probes together are a multiple of 16
-        count = min(count, -(-(wanted + probes) // WIDTH_MULTIPLE) * WIDTH_MULTIPLE - probes)
+        count = min(count, whole_width(wanted + probes) - probes)
         turned = own @ self._namespace.put(E, self._W.dtype)
         return turned[:, :count], (turned[:, count:], E[:, count:].T @ tail)
 

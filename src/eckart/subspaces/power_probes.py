@@ -182,14 +182,7 @@ class PowerProbes:
         X, self._columns = self._columns, project_out(product, V)
         self.power += 1
         self._products += 1
-        self._ritz = _largest_ritz(W.namespace.gram(X, X), W.namespace.gram(X, self._columns))
-
-    def least_by(self, W: Matrix, X: Array, inner: Array) -> float:
-        """The lower bound `least` from (W·X)ᵀ(W·X) alone, for the columns X of `beside`.
-
-        The next product would give the same bound at twice the cost.
-        """
-        return _largest_ritz(W.namespace.gram(X, X), inner)
+        self._ritz = largest_ritz(W.namespace.gram(X, X), W.namespace.gram(X, self._columns))
 
     def outside(self, W: Matrix) -> tuple[float | None, float]:
         """Return `least` (None before the second power: it is far too small) and `estimate`."""
@@ -209,14 +202,16 @@ class PowerProbes:
 
         # the quantile of χ² with p degrees of freedom
         surely = 2 * float(gammaincinv(self.count / 2, allowed))
-        squared = float(np.linalg.eigvalsh(self._gram(W))[-1]) / surely
+        squared = (
+            float(np.linalg.eigvalsh(W.namespace.gram(self._columns, self._columns))[-1]) / surely
+        )
         return self._root(squared, 2 * self.power)
 
     def estimate(self, W: Matrix) -> float:
         """An estimate of ‖W(I − VVᵀ)‖², rather above it; infinite before the first product."""
         if self.power == 0:
             return math.inf
-        gram = self._gram(W)
+        gram = W.namespace.gram(self._columns, self._columns)
         # pairs i ≠ j only: the squares on the diagonal are biased upwards
         apart = float(np.square(gram).sum() - np.square(np.diag(gram)).sum())
         apart /= self.count * (self.count - 1)
@@ -227,9 +222,6 @@ class PowerProbes:
     def least(self) -> float:
         """A lower bound on ‖W(I − VVᵀ)‖²; 0 before the first product."""
         return self._ritz
-
-    def _gram(self, W: Matrix) -> Array:
-        return W.namespace.gram(self._columns, self._columns)
 
     @staticmethod
     def _longest(W: Matrix, X: Array) -> float:
@@ -249,7 +241,7 @@ def gaussian_columns(W: Matrix, count: int) -> Array:
     return W.namespace.put(generator.standard_normal((W.shape[1], count)), W.dtype)
 
 
-def _largest_ritz(gram: Array, inner: Array) -> float:
+def largest_ritz(gram: Array, inner: Array) -> float:
     """The largest t with det(inner − t·gram) = 0, in the independent part of the columns."""
     squares, E = np.linalg.eigh(gram)
     kept = squares > INDEPENDENT_SQUARE * squares[-1]

@@ -9,7 +9,7 @@ import numpy as np
 from eckart.arrays import Array
 from eckart.backends import HOST
 from eckart.matrices import Matrix
-from eckart.subspaces.bounds import RitzData, eigenpairs
+from eckart.subspaces.bounds import RitzData, eigenpairs, project_out
 from eckart.subspaces.directions import orthonormal
 from eckart.subspaces.power_probes import PowerProbes
 
@@ -60,9 +60,9 @@ class RitzSpace(ABC):
         return self._Yt[: self.width].T
 
     @property
-    @abstractmethod
     def squares_nothing(self) -> bool:
         """Whether the Ritz values come from W·V itself, not from its Gram matrix."""
+        return False
 
     @abstractmethod
     def ritz(self, rank: int = 1) -> tuple[Array, Array]:
@@ -138,11 +138,6 @@ class SearchSpace(RitzSpace):
         product = W.gram_times(both)
         probes.take(W, product[:, count:], self._namespace.concatenate([self._Vt, Q.T]).T)
         return product[:, :count]
-
-    @property
-    def squares_nothing(self) -> bool:
-        """False: the Ritz values come from a Gram matrix."""
-        return False
 
     def ritz(self, rank: int = 1) -> tuple[Array, Array]:
         """Return the Ritz values of WᵀW, descending, and their vectors G in coordinates of V."""
@@ -228,6 +223,6 @@ class SampledGram:
 
     def predict_residual(self, space: SearchSpace, X: Array, rank: int) -> float:
         """Predict the largest norm of the residuals of the first `rank` columns of X."""
-        new = X[:, :rank] - space.V @ (space.V.T @ X[:, :rank])
+        new = project_out(X[:, :rank], space.V)
         squares = np.einsum("ij,ij->j", new, self._M @ new)
         return self._error * math.sqrt(max(0.0, float(squares.max(initial=0.0))))

@@ -35,9 +35,7 @@ def answer_json(command: str, result: dict[str, Any]) -> None:
     # notes of the library name parameters, which are options here
     if isinstance(result.get("notes"), list):
         result = {**result, "notes": [spelled(one, _command()) for one in result["notes"]]}
-    document = {"schema": 1, "command": command, "result": result}
-    # NaN is no JSON, and no figure of a result may be NaN
-    click.echo(json.dumps(document, allow_nan=False, ensure_ascii=False))
+    _print_document(command, result=result)
 
 
 def answer_rows(rows: Sequence[tuple[str, str]], title: str = "") -> None:
@@ -133,9 +131,7 @@ def fail(
     message, hint = (spelled(text, options) for text in (error.message, error.hint))
     if as_json:
         fields = {"code": error.code, "message": message, "hint": hint}
-        click.echo(
-            json.dumps({"schema": 1, "command": command, "error": fields}, ensure_ascii=False)
-        )
+        _print_document(command, error=fields)
         return
     _print_aside(f"error: {escape(message, KEPT)}")
     if hint:
@@ -180,6 +176,12 @@ def _command() -> click.Command | None:
     """Return the command that is running, or None."""
     context = click.get_current_context(silent=True)
     return None if context is None else context.command
+
+
+def _print_document(command: str, **said: dict[str, Any]) -> None:
+    document = {"schema": 1, "command": command, **said}
+    # NaN is no JSON, and no figure of a result may be NaN
+    click.echo(json.dumps(document, allow_nan=False, ensure_ascii=False))
 
 
 def _print_aside(text: str) -> None:
