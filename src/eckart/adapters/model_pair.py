@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any, Final, cast, final
+from typing import Any, Final, final
 
 import ml_dtypes
 import numpy as np
@@ -290,7 +290,7 @@ def widen(stored: Tensor) -> Array:
     """The stored array in float32, exactly for float16 and bfloat16; float64 stays float64."""
     if stored.dtype == BFLOAT16:  # the upper half of a float32: shifting is ten times as fast
         wide = np.ascontiguousarray(stored).view(np.uint16).astype(np.uint32) << np.uint32(16)
-        return cast("Array", wide.view(np.float32))
+        return wide.view(np.float32)
     return stored if stored.dtype == FLOAT64 else stored.astype(FLOAT32)
 
 

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Final, TypeAlias, cast, final
+from typing import Annotated, Any, Final, TypeAlias, final
 
 from eckart.arguments import check_number, check_whole, is_one_of
 from eckart.checkpoints.peft import AdapterDType
@@ -152,7 +152,7 @@ class LayerRanks:
         overrides: Any = self.overrides  # callers without a type checker may pass anything
         if not isinstance(overrides, Mapping):
             raise _bad("ranks by pattern", overrides, "a dictionary of patterns and ranks")
-        for pattern, rank in cast("Mapping[Any, Any]", overrides).items():
+        for pattern, rank in overrides.items():
             if not isinstance(pattern, str) or check_whole("rank of a pattern", rank) < 0:
                 raise _bad("rank of a pattern", rank, "text and a whole number from 0")
         for name in ("least", "most", "multiple"):

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from importlib import import_module
 from pathlib import Path
 from threading import Lock
-from typing import Any, Final, cast, final
+from typing import Any, Final, final
 
 import numpy as np
 
@@ -126,18 +126,17 @@ def _tensors(path: Path) -> dict[str, Any]:
     # checkpoints of training frameworks hold the weights under "state_dict" beside other state
     state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else loaded
     if not isinstance(state, dict) or not all(
-        isinstance(name, str) and isinstance(tensor, torch.Tensor)
-        for name, tensor in cast("dict[object, object]", state).items()
+        isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in state.items()
     ):
         raise FormatError(
             f"{path} holds something other than tensors by name.",
             hint="Save the weights alone: torch.save(model.state_dict(), path).",
             code="not-weights",
         )
-    return cast("dict[str, Any]", state)
+    return state
 
 
-def _loaded(torch: Any, path: Path) -> object:
+def _loaded(torch: Any, path: Path) -> Any:
     """What the weights-only reader of PyTorch makes of the file."""
     mapped = zipfile.is_zipfile(path)
     try:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum, unique
 from pathlib import Path
-from typing import Any, BinaryIO, Final, Protocol, TypeAlias, TypeGuard, cast, final
+from typing import Any, BinaryIO, Final, Protocol, TypeAlias, TypeGuard, final
 
 import ml_dtypes
 import numpy as np
@@ -230,10 +230,10 @@ def _entry(name: str, claim: object, path: Path) -> tuple[int, TensorInfo]:
     return start, TensorInfo(name=name, dtype=own, shape=tuple(shape), nbytes=nbytes, file=path)
 
 
-def _are_sizes(claim: object) -> TypeGuard[list[int]]:
+def _are_sizes(claim: Any) -> TypeGuard[list[int]]:
     # isinstance(True, int) holds, so the type itself is compared
     return isinstance(claim, list) and all(
-        type(size) is int and 0 <= size < 2**63 for size in cast("list[object]", claim)
+        type(size) is int and 0 <= size < 2**63 for size in claim
     )
 
 

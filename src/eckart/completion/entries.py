@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final, cast, final
+from typing import Any, Final, final
 
 import numpy as np
 import numpy.typing as npt
@@ -267,11 +267,11 @@ class Entries:
 
 
 def _shape(shape: Any) -> tuple[int, int]:
-    if not isinstance(shape, tuple | list) or len(cast("list[Any]", shape)) != 2:
+    if not isinstance(shape, tuple | list) or len(shape) != 2:
         raise ArgumentError(
             f"The shape is {shape!r}.", hint="Give (rows, columns), or nothing.", code="bad-shape"
         )
-    rows, columns = cast("list[Any]", shape)
+    rows, columns = shape
     return check_whole("number of rows", rows), check_whole("number of columns", columns)
 
 

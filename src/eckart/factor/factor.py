@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, cast, final
+from typing import Any, Final, final
 
 import numpy as np
 
@@ -266,7 +266,7 @@ def run_factorize(W: Matrix, **arguments: Any) -> Factorization:
             return interrupted.partial
 
 
-def start_of(part: Part, start: object) -> object:
+def start_of(part: Part, start: Any) -> object:
     """The start of one part, which a mapping of starts holds under the name of the part.
 
     Raises:
@@ -274,7 +274,7 @@ def start_of(part: Part, start: object) -> object:
     """
     if not isinstance(start, dict):
         return start
-    return choose_part(cast("dict[str, Factors]", start), part.name, "The start")
+    return choose_part(start, part.name, "The start")
 
 
 def worst(grades: Iterable[Grade]) -> Grade:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from eckart.arguments import check_flag
 from eckart.errors import ArgumentError
@@ -101,8 +101,7 @@ def _listed(folder: Path, found: set[str]) -> Mapping[str, str | None]:
     """
     files = _document(folder / MARKER).get("files")
     if isinstance(files, dict):
-        known = cast("dict[str, Any]", files)
-        return {name: str(identity) for name, identity in known.items()}
+        return {name: str(identity) for name, identity in files.items()}
     if _document(folder / UNFINISHED).items() >= SIGNED.items():
         return dict.fromkeys(name for name in found if WORK.fullmatch(name))
     return {}
@@ -115,7 +114,7 @@ def _document(path: Path) -> dict[str, Any]:
         found = json.loads(path.read_text(encoding="utf-8") if is_file else "")
     except (OSError, ValueError, RecursionError):
         return {}
-    return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
+    return found if isinstance(found, dict) else {}
 
 
 def _below(folder: Path) -> Iterator[Path]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from importlib import import_module
 from os import PathLike
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeVar, cast
+from typing import Any, Final, Protocol, TypeVar
 
 from eckart.arguments import as_path
 from eckart.errors import ArgumentError, MatrixError
@@ -279,4 +279,5 @@ def _kind(path: Path) -> str:
 
 
 def _module(name: str) -> Format:
-    return cast("Format", import_module(f"eckart.files.{name}"))
+    module: Any = import_module(f"eckart.files.{name}")
+    return module

@@ -1,7 +1,7 @@
 """Ids in the canonical form in which they are compared, and their coding by numbers."""
 
 from collections.abc import Iterable, Sized
-from typing import Any, Final, TypeAlias, cast, final
+from typing import Any, Final, TypeAlias, final
 
 import numpy as np
 import numpy.typing as npt
@@ -25,17 +25,17 @@ def column_of(values: Column, what: str = "ids") -> tuple[Column, bool]:
     is_one = isinstance(values, str | bytes) or getattr(values, "ndim", 1) == 0
     if is_one or not isinstance(values, Iterable):
         raise _bad(f"The {what} are {type(values).__name__}, which is no column.", what)
-    listed = values if isinstance(values, Sized) else list(cast("Iterable[Any]", values))
+    listed = values if isinstance(values, Sized) else list(values)
     try:
         return pa.array(listed), False
     # Arrow has no whole numbers beyond 64 bits: such ids are held as text
     except OverflowError:
-        texts = [str(one) for one in cast("Iterable[Any]", listed) if isinstance(one, int)]
+        texts = [str(one) for one in listed if isinstance(one, int)]
         if len(texts) == len(listed):
             return pa.array(texts), True
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, TypeError, ValueError):
         pass  # several types, or one that Arrow does not know
-    return _one_by_one(list(cast("Iterable[Any]", listed)), what), False
+    return _one_by_one(list(listed), what), False
 
 
 def _one_by_one(listed: list[Any], what: str) -> Column:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, cast, final
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, final
 
 from eckart.errors import ArgumentError
 
@@ -76,8 +76,8 @@ def _check_truth(name: str, value: object) -> bool:
     )
 
 
-def _check_scale(name: str, value: object) -> Scale:
-    given = cast("list[object]", list(value)) if isinstance(value, tuple | list) else []
+def _check_scale(name: str, value: Any) -> Scale:
+    given = list(value) if isinstance(value, tuple | list) else []
     ends = [finite_number(name, end) for end in given]
     if len(ends) == 2 and ends[0] < ends[1]:
         return ends[0], ends[1]

@@ -1,7 +1,7 @@
 """`Vocabulary`: ids of users or items, of any type, and the rows or columns they stand for."""
 
 from dataclasses import dataclass
-from typing import Any, TypeAlias, cast, final
+from typing import Any, TypeAlias, final
 
 import numpy as np
 import numpy.typing as npt
@@ -92,7 +92,7 @@ class Vocabulary:
     def at(self, place: int) -> Id:
         """The id at a place."""
         found = self.ids[place].as_py()
-        return int(found) if self.whole else cast("Id", found)
+        return int(found) if self.whole else found
 
     def to_list(self, places: npt.ArrayLike | None = None) -> list[Id]:
         """The ids at some places, or all ids, in order."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Final, cast, final
+from typing import Any, Final, final
 
 from eckart.checkpoints.folder import JsonObject
 from eckart.checkpoints.peft.adapter import GATE_UP, expert_of, live_name
@@ -210,8 +210,7 @@ def _patterns(document: JsonObject, key: str, path: Path) -> dict[str, float]:
             check_cost(pattern)
         except (re.error, RecursionError, OverflowError) as error:
             raise damaged(path, f"'{pattern[:100]}' of {key} is no pattern: {error}") from error
-    found = cast(dict[str, Any], patterns)
-    return {pattern: _number(value, key, path) for pattern, value in found.items()}
+    return {pattern: _number(value, key, path) for pattern, value in patterns.items()}
 
 
 LARGEST: Final = sys.float_info.max
@@ -226,6 +225,6 @@ def _number(value: object, what: str, path: Path) -> float:
     return float(value)
 
 
-def _check_rank(value: object, what: str, path: Path) -> None:
-    if _number(value, what, path) < 1 or value != int(cast(float, value)):
+def _check_rank(value: Any, what: str, path: Path) -> None:
+    if _number(value, what, path) < 1 or value != int(value):
         raise damaged(path, f"{what} is {value!r}")
