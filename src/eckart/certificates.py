@@ -256,7 +256,8 @@ def _certify_scaled(
         found = evidence or _gather_evidence(matrix, factors.rank)
         best, failure = _bound_below(matrix, factors.rank, found, probing)
         if loss is not None and hidden(matrix) > ROUNDING_SHARE * loss:
-            best = _larger(best, _measured_bound(matrix, factors.rank, found, error * (1 - doubt)))
+            direct = _measured_bound(matrix, factors.rank, found, error * (1 - doubt))
+            best = max(filter(None, (best, direct)), default=None)
         how = "best possible error bounded by products with W (Weyl)"
     method = EXACT if exact else f"{measured}; {how}"
     return Certificate.of(error, norm, best, exact=exact, failure=failure, method=method)
@@ -325,12 +326,8 @@ def _bound_below(
         return carried, evidence.failure
     probing = probing or FailureBudget()
     tested = probable_bound(W, rank, evidence, probing)
-    return _larger(carried, tested), evidence.failure + probing.failure
-
-
-def _larger(*bounds: float | None) -> float | None:
-    """The largest of the bounds that are not None, or None."""
-    return max((bound for bound in bounds if bound is not None), default=None)
+    best = max(filter(None, (carried, tested)), default=None)
+    return best, evidence.failure + probing.failure
 
 
 def _measured_bound(W: Matrix, rank: int, evidence: RitzData, error: float) -> float | None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from eckart.errors import MatrixError
 from eckart.matrices import Dense, Difference, Sparse, as_matrix, derived
 from eckart.matrices.derived import check_entries, dense, thumbnail
-from eckart.matrices.protocol import sum_of_squares
+from eckart.matrices.protocol import Products
 from tolerances import agree, close, rounding
 
 
@@ -45,7 +45,7 @@ def test_a_thumbnail_whose_cells_span_several_blocks_is_the_same(monkeypatch):
 
 def test_squares_of_float32_are_summed_in_float64():
     W = np.full((100, 100), 1e20, np.float32)  # its squares are beyond float32
-    assert agree(sum_of_squares(Dense(W)), 1e4 * float(W[0, 0]) ** 2)
+    assert agree(Products.squared_norm(Dense(W)), 1e4 * float(W[0, 0]) ** 2)
 
 
 def test_a_dense_copy_beyond_memory_is_refused_by_its_size(monkeypatch):

@@ -282,7 +282,8 @@ def explain_quality(
     noise = rounding(factors.shape, singular_values.dtype)
     present = int(np.count_nonzero(singular_values > noise * float(singular_values[0])))
     # the lowest loss of this rank in singular values, such as "σ₃² = 2.35664"
-    first, second = (f"σ{_subscript(rank + place)}²" for place in (1, 2))
+    below = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
+    first, second = (f"σ{str(rank + place).translate(below)}²" for place in (1, 2))
     terms = first if present <= rank + 1 else f"{first} + {second} + …"
     floor = f"{terms} = {float(errors[rank]) ** 2:.6g}"
     # a smaller one would be shown as 0.00%
@@ -302,7 +303,3 @@ def explain_quality(
 
 def _figure(loss: float) -> str:
     return f"{loss:.4f}" if 1e-2 <= loss < 100 else f"{loss:.6g}"
-
-
-def _subscript(number: int) -> str:
-    return str(number).translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉"))

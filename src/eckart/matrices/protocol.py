@@ -112,7 +112,9 @@ class Products(ABC):
     def squared_norm(self) -> float:
         """The squared Frobenius norm, summed in float64 and kept."""
         if self._squared_norm is None:
-            self._squared_norm = sum_of_squares(self)
+            squares = (self.namespace.squares(block) for block in self.row_blocks())
+            # fsum, so that thousands of blocks add no rounding error
+            self._squared_norm = math.fsum(squares)
         return self._squared_norm
 
     def __matmul__(self, X: Array) -> Array:
@@ -137,12 +139,6 @@ class View(Products):
     def passes(self) -> int:
         """Number of passes over W so far."""
         return self.source.passes
-
-
-def sum_of_squares(W: Matrix) -> float:
-    """‖W‖²_F in float64, block by block. One pass."""
-    # fsum, so that thousands of blocks add no rounding error
-    return math.fsum(W.namespace.squares(block) for block in W.row_blocks())
 
 
 def transposed_by_blocks(W: Matrix, blocks: Iterable[Array], Y: Array) -> Array:

@@ -20,7 +20,7 @@ def factor_table(document: Document) -> list[tuple[str, str]]:
         ("shape", _shape(parts)),
         ("rank", ", ".join(_distinct(str(part["rank"]) for part in parts))),
         ("solver", _solvers(parts)),
-        ("relative error", _error(document)),
+        ("relative error", _zero_or(document, document["relative_error"])),
         ("best possible", _best(document)),
         ("share of the optimum", share(document["share_of_optimum"])),
         (
@@ -169,14 +169,12 @@ def _shape(parts: list[Document]) -> str:
     return f"{', '.join(shapes)} in {len(named)} parts ({names})"
 
 
-def _error(document: Document) -> str:
-    return "0, to rounding" if _exact(document) else figure(document["relative_error"])
-
-
-def _exact(document: Document) -> bool:
+def _zero_or(document: Document, number: float | None) -> str:
+    """A figure of a document, or 0 if all its parts are exact to rounding."""
     every = all(part["certificate"]["gap"] == 0 for part in document["parts"])
     # gap 0 alone is also that of an exact optimum with an error
-    return every and document["relative_error"] < 1e-6
+    is_exact = every and document["relative_error"] < 1e-6
+    return "0, to rounding" if is_exact else figure(number)
 
 
 def _solvers(parts: list[Document]) -> str:
@@ -209,7 +207,7 @@ def _best(document: Document) -> str:
         return "not known"
     if not error:
         return "0"
-    return "0, to rounding" if _exact(document) else figure(_relative_best(document))
+    return _zero_or(document, _relative_best(document))
 
 
 def _relative_best(document: Document) -> float | None:

@@ -4,7 +4,6 @@ import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import ClassVar, final
 
 import numpy as np
@@ -85,13 +84,13 @@ class GradientDescent(IterativeSolver):
         rate = self.resolved(problem).learning_rate or math.nan
         unit = _unit(W)  # B = √unit·B', A = √unit·A': no product overflows in float32
         B, A = start.B / math.sqrt(unit), start.A / math.sqrt(unit)  # (rows, rank), (rank, columns)
-        small, gram = partial(_small, W, unit), W.namespace.gram
+        root, put, gram = math.sqrt(unit), W.namespace.put, W.namespace.gram
         V_B, V_A = 0 * B, 0 * A  # the last updates, in the namespace of W
         P, H_B, H_A = W.times(A.T), gram(B, B), gram(A.T, A.T)
         for number in itertools.count():
             Q = W.transposed_times(B)  # (columns, rank)
-            V_B = self._update(P - B @ small(H_A), 2 * rate, V_B)
-            V_A = self._update(Q.T - small(H_B) @ A, 2 * rate, V_A)
+            V_B = self._update(P - B @ put(unit * H_A, W.dtype), 2 * rate, V_B)
+            V_A = self._update(Q.T - put(unit * H_B, W.dtype) @ A, 2 * rate, V_A)
             # new arrays: the step before keeps the old ones
             B, A = B + V_B, A + V_A
             P, H_B, H_A = W.times(A.T), gram(B, B), gram(A.T, A.T)
@@ -100,7 +99,7 @@ class GradientDescent(IterativeSolver):
             yield Step(
                 number=number,
                 loss=max(loss, 0.0) if math.isfinite(loss) else math.inf,
-                factors=partial(_factors, B, A, math.sqrt(unit)),
+                factors=lambda B=B, A=A: Factors(B * root, A * root),
             )
 
     def _update(self, descent: Array, twice_rate: float, last: Array) -> Array:
@@ -154,15 +153,6 @@ def _unit(W: Matrix) -> float:
     """The power of four nearest to ‖W‖: its root is exact, so that scaling changes no digit."""
     norm = math.sqrt(W.squared_norm())
     return 4.0 ** round(math.log(norm, 4)) if norm > 0 else 1.0
-
-
-def _small(W: Matrix, unit: float, H: Array) -> Array:
-    """Return unit·H in the namespace of W."""
-    return W.namespace.put(unit * H, W.dtype)
-
-
-def _factors(B: Array, A: Array, scale: float) -> Factors:
-    return Factors(B * scale, A * scale)
 
 
 def _two_digits_below(number: float) -> float:

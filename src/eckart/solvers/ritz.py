@@ -139,21 +139,14 @@ def excess(
     """
     if outside is None or math.isinf(outside):
         return None
-    left = _largest_rise(*ritz, outside, rank) - sure
+    values, squares = ritz
+    # any may rise to a leading one: a missing direction may be half in the space, as a smaller one
+    risen = np.sort(values + rise(values, squares, outside))[::-1]
+    left = float((risen[:rank] - values[:rank]).sum()) - sure
     best = max(loss - left - hidden(W), tail)
     if left <= ROUNDED_SQUARES * float(np.finfo(W.dtype).eps) ** 2 * W.squared_norm():
         return 0.0
     return math.sqrt(1 + left / best) - 1 if best > 0 else math.inf
-
-
-def _largest_rise(values: Array, squares: Array, outside: float, rank: int) -> float:
-    """How far the leading squared singular values may be above the leading Ritz values, in sum.
-
-    Any Ritz value may rise to a leading one: a missing direction may be half in the space, as a
-    smaller Ritz value.
-    """
-    risen = np.sort(values + rise(values, squares, outside))[::-1]
-    return float((risen[:rank] - values[:rank]).sum())
 
 
 def _residual(

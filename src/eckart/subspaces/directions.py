@@ -1,7 +1,7 @@
 """Orthonormal directions: from any others, from a compression of W, or the leading ones."""
 
 import math
-from typing import Final, TypeGuard
+from typing import Final
 
 import numpy as np
 
@@ -121,7 +121,8 @@ def first_directions(W: Matrix, count: int, randomness: Randomness) -> Array:
     """
     rows, height = W.shape[0], ROWS_PER_DIRECTION * count
     height = max(height, min(4 * height, FEW_ROWS))
-    if not _is_laid_out(W) or rows < LEAST_COMPRESSION * height:
+    is_short = rows < LEAST_COMPRESSION * height or W.namespace is not HOST
+    if is_short or not isinstance(W, Dense) or not W.array.flags.c_contiguous:
         return W.transposed_times(random_array(rows, count, W.dtype, randomness, W.namespace))
     small = compress(W, height, randomness)
     start = random_array(len(small), count, W.dtype, randomness, W.namespace)
@@ -130,10 +131,6 @@ def first_directions(W: Matrix, count: int, randomness: Randomness) -> Array:
     for turned in (small, small.T):
         rest = turned @ whiten(rest, W.namespace)[0]
     return rest
-
-
-def _is_laid_out(W: Matrix) -> TypeGuard[Dense]:
-    return isinstance(W, Dense) and W.namespace is HOST and W.array.flags.c_contiguous
 
 
 def compress(W: Dense, height: int, randomness: Randomness) -> Array:
