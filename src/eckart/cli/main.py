@@ -126,8 +126,10 @@ def main(arguments: list[str] | None = None) -> int:
 def _fail(error: BaseException, words: list[str], *, as_json: bool) -> int:
     """Print the error if anything can be printed, and return the exit status."""
     said, status = _as_error(error)
-    # an error of writing the answer to stdout, and not of a file
-    is_stream = isinstance(error, OSError) and said is not error and not error.filename
+    # an error of the system that is of no file is one of writing the answer to stdout
+    is_stream = (
+        isinstance(error, OSError) and not isinstance(error, EckartError) and not error.filename
+    )
     # Python flushes stdout again at exit, and would fail with a second error
     if is_stream:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 kept until exit
