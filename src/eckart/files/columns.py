@@ -1,8 +1,8 @@
 """Columns of tables: conversion between Arrow and NumPy, choice by name, and rows of batches."""
 
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, final
@@ -12,10 +12,9 @@ import pyarrow as pa
 import pyarrow.csv as arrow_csv
 
 from eckart.arrays import FLOAT32, FLOAT64, Array, DType
-from eckart.errors import EckartError, MatrixError
-from eckart.files.reading import damaged
+from eckart.errors import MatrixError
+from eckart.files.reading import unpacking
 from eckart.files.records import ArrowColumn, ArrowTable, ArrowType
-from eckart.matrices import RowReader
 
 BROKEN: Final = (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError)
 """Errors of Arrow for a damaged file: invalid bytes, types that only such bytes name, and names
@@ -38,23 +37,9 @@ class _Compute:
 pc: Final = _Compute()
 
 
-@contextmanager
-def arrow_reading(path: Path) -> Generator[None, None, None]:
-    """Turn an error of Arrow while `path` is read into one sentence.
-
-    Arrow raises OSError also for pages and headers that it cannot unpack; only an error of the
-    system has a number.
-    """
-    try:
-        yield
-    except EckartError:  # a StorageError is an OSError without a number too
-        raise
-    except BROKEN as error:
-        raise damaged(path, error) from error
-    except OSError as error:
-        if error.errno is not None:
-            raise
-        raise damaged(path, error) from error
+def arrow_reading(path: Path) -> AbstractContextManager[None]:
+    """Turn an error of Arrow while `path` is read into one sentence."""
+    return unpacking(path, *BROKEN)
 
 
 def numbers(column: ArrowColumn, dtype: DType) -> Array:
@@ -231,40 +216,14 @@ def arrow_writer(
 
 
 @final
-class Batches:
-    """Columns of numbers from batches, as a `RowSource`.
+class BatchReader:
+    """A `RowReader` of batches of columns of numbers, of Arrow or as arrays.
 
     Args:
         path: Path of the file, for messages.
-        shape: Number of rows and of columns.
-        dtype: Dtype of the rows, float32 or float64.
-        opened: Function that begins the batches anew, of Arrow or as arrays.
-        held: Bytes of the largest batch, and of the memory that is needed to make it.
+        batches: The batches.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        shape: tuple[int, int],
-        dtype: DType,
-        opened: Callable[[], Iterator[ArrowTable | Array]],
-        held: int = 0,
-    ) -> None:
-        self.path = path
-        self.shape = shape
-        self.dtype = dtype
-        self.nbytes = shape[0] * shape[1] * dtype.itemsize
-        self.held = held
-        self.lead = 0
-        self._opened = opened
-
-    def open(self) -> RowReader:
-        """Open a reader at the first batch."""
-        return _Reader(self.path, self._opened())
-
-
-@final
-class _Reader:
     def __init__(self, path: Path, batches: Iterator[ArrowTable | Array]) -> None:
         self._path = path
         self._batches = batches
@@ -276,7 +235,8 @@ class _Reader:
         while done < len(out):
             if self._batch is None or not len(self._batch):
                 self._batch = None  # releases one batch before the next is made
-                self._batch = self._next()
+                with arrow_reading(self._path):
+                    self._batch = next(self._batches, None)
                 if self._batch is None:
                     break
             done += self._take(out[done:])
@@ -298,10 +258,6 @@ class _Reader:
     def close(self) -> None:
         """Release the batches."""
         self._batches, self._batch = iter(()), None
-
-    def _next(self) -> ArrowTable | Array | None:
-        with arrow_reading(self._path):
-            return next(self._batches, None)
 
 
 def keep_numbers(

@@ -12,8 +12,8 @@ import scipy.io
 import scipy.sparse
 
 from eckart.arrays import Array
-from eckart.errors import EckartError, MatrixError
-from eckart.files.reading import DEFLATE_RATIO, damaged
+from eckart.errors import MatrixError
+from eckart.files.reading import DEFLATE_RATIO, damaged, unpacking
 from eckart.files.records import Contents, Part, Selection, check_sparse, only_part
 from eckart.matrices import Dense, Matrix, Sparse
 from eckart.matrices.derived import dense
@@ -35,7 +35,7 @@ def read(path: Path, selection: Selection) -> Contents:
     """
     del selection
     notes: tuple[str, ...] = ()
-    try:
+    with unpacking(path, OverflowError, EOFError, gzip.BadGzipFile, zlib.error, ValueError):
         rows, columns, entries, kind, field, symmetry = _header(path)
         if field == "complex":
             raise MatrixError(
@@ -53,10 +53,6 @@ def read(path: Path, selection: Selection) -> Contents:
             numbers, notes = _with_values(path, numbers, entries, field)
             check_sparse(path, (rows, columns), entries)
             matrix = Sparse(_coordinates(path, numbers, (rows, columns), symmetry))
-    except EckartError:
-        raise
-    except (OverflowError, EOFError, gzip.BadGzipFile, zlib.error, ValueError) as error:
-        raise damaged(path, error) from error
     return Contents(parts=(Part(name="", matrix=matrix),), notes=notes)
 
 

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from eckart.arrays import Array, DType, own_pages
 from eckart.errors import FormatError, MatrixError
 from eckart.files.columns import (
-    Batches,
+    BatchReader,
     arrow_reading,
     is_number,
     is_words,
@@ -25,7 +25,16 @@ from eckart.files.columns import (
     write_blocks,
 )
 from eckart.files.reading import damaged
-from eckart.files.records import ArrowTable, ArrowType, Contents, Part, Selection, Table, only_part
+from eckart.files.records import (
+    ArrowTable,
+    ArrowType,
+    Contents,
+    Part,
+    Rows,
+    Selection,
+    Table,
+    only_part,
+)
 from eckart.matrices import Dense, Matrix
 
 SELECTABLE = frozenset({"columns", "index"})
@@ -251,7 +260,6 @@ def open_rows(path: Path, selection: Selection) -> Table:
     dtype = narrow_dtype([kind for kind in types if not pa.types.is_null(kind)] or list(types))
     held = len(kept) * (tallest * dtype.itemsize if tallest <= LOW_ROWS else PAGES_BYTES)
     held += KEPT_BYTES + FOOTER_RATIO * footer
-    batches = partial(_number_batches, numbers, dtype)
     names = [first.names[place] for place in beside]
     if others and selection.names is None:
         notes = (*notes, _left_out(path, sorted(others)))
@@ -261,7 +269,12 @@ def open_rows(path: Path, selection: Selection) -> Table:
     if parted:
         notes = (*notes, f"{path.name}: {', '.join(parted)} of the names of its folders left out.")
     return Table(
-        source=Batches(path, (rows, len(kept)), dtype, batches, held),
+        source=Rows(
+            shape=(rows, len(kept)),
+            dtype=dtype,
+            open=lambda: BatchReader(path, _number_batches(numbers, dtype)),
+            held=held,
+        ),
         names=tuple(first.names[place] for place in kept),
         notes=notes,
         along=partial(_batches, along, names) if beside else None,

@@ -11,8 +11,8 @@ from typing import Any, Final
 import numpy as np
 
 from eckart.arrays import FLOAT32
-from eckart.errors import EckartError, MatrixError
-from eckart.files.reading import DEFLATE_RATIO, damaged
+from eckart.errors import MatrixError
+from eckart.files.reading import DEFLATE_RATIO, damaged, unpacking
 from eckart.files.records import Contents, Part, Selection
 from eckart.matrices import Dense, Matrix
 from eckart.matrices.derived import dense
@@ -39,10 +39,11 @@ def read(path: Path, selection: Selection) -> Contents:
     """Read one part per channel in float32, which holds 16 bits exactly, turned as EXIF says."""
     del selection
     # factoring asks this module whether a file is a picture, and most files are none
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, ImageOps
 
     try:
-        with warnings.catch_warnings(action="ignore"):  # about metadata, which eckart does not use
+        # the warnings are about metadata, which eckart does not use
+        with unpacking(path, *WRONG), warnings.catch_warnings(action="ignore"):
             # Pillow only warns of a picture up to twice its limit, and here that is an error
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as opened:
@@ -58,14 +59,6 @@ def read(path: Path, selection: Selection) -> Contents:
             hint="Scale it down first.",
             code="too-large",
         ) from error
-    except EckartError:
-        raise
-    except (UnidentifiedImageError, *WRONG) as error:
-        raise damaged(path, error) from error
-    except OSError as error:
-        if error.errno is not None:  # Pillow raises OSError without a number for broken pictures
-            raise
-        raise damaged(path, error) from error
     channels = values[..., None] if values.ndim == 2 else values
     parts = (
         Part(

@@ -87,6 +87,31 @@ def _errors_of_system(path: Path) -> Generator[None, None, None]:
         ) from error
 
 
+@contextmanager
+def unpacking(path: Path, *broken: type[Exception]) -> Generator[None, None, None]:
+    """Turn an error of a library that unpacks `path` into one sentence.
+
+    Libraries raise OSError also for what they cannot unpack; only one of the system has a number.
+
+    Args:
+        path: The file.
+        broken: The other errors that the library raises for a damaged file.
+
+    Raises:
+        FormatError: If the file is damaged.
+    """
+    try:
+        yield
+    except EckartError:  # a StorageError is an OSError without a number too
+        raise
+    except broken as error:
+        raise damaged(path, error) from error
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise damaged(path, error) from error
+
+
 def stamp(status: os.stat_result) -> tuple[int, int, int]:
     """What changes when a file is replaced or edited: its inode, size and time of modification."""
     return status.st_ino, status.st_size, status.st_mtime_ns

@@ -14,7 +14,7 @@ from eckart.errors import ArgumentError, MatrixError
 from eckart.factors import Factors
 from eckart.files.outputs import check_output, is_there, located
 from eckart.files.reading import check_regular, reading, unchanged
-from eckart.files.records import Contents, FactorFile, Selection, Table, UnchangedRows
+from eckart.files.records import Contents, FactorFile, Selection, Table
 from eckart.files.writing import settle, whole_file
 from eckart.matrices import Matrix
 
@@ -269,7 +269,7 @@ def open_table(path: Path, selection: Selection | None = None) -> Table:
             check_regular(path)
         check = unchanged(path.rglob("*") if path.is_dir() else [path])
         table = module.open_rows(path, chosen)
-    return replace(table, source=UnchangedRows(table.source, check))
+    return replace(table, source=table.source.unchanged(check))
 
 
 def _kind(path: Path) -> str:

@@ -12,7 +12,7 @@ from eckart.arrays import FLOAT64
 from eckart.errors import FormatError, MatrixError
 from eckart.factors import Factors
 from eckart.files.columns import (
-    Batches,
+    BatchReader,
     arrow_reading,
     keep_numbers,
     select,
@@ -21,7 +21,7 @@ from eckart.files.columns import (
 )
 from eckart.files.factor_files import from_arrays, to_arrays
 from eckart.files.reading import check_regular, read_object
-from eckart.files.records import Contents, FactorFile, Part, Selection, Table, only_part
+from eckart.files.records import Contents, FactorFile, Part, Rows, Selection, Table, only_part
 from eckart.files.text.survey import NumberText, read_numbers
 from eckart.files.writing import write_text
 from eckart.matrices import Dense, Matrix
@@ -39,7 +39,7 @@ def read(path: Path, selection: Selection) -> Contents:
         table.check(positions)
         W = np.empty((table.count, len(positions)))
         # filled batch by batch, so that the whole text is never in memory
-        Batches(path, W.shape, W.dtype, partial(table.batches, positions)).open().read(W)
+        BatchReader(path, table.batches(positions)).read(W)
     return Contents(parts=(Part(name="", matrix=Dense(W)),), notes=(*table.notes, *notes))
 
 
@@ -108,9 +108,13 @@ def open_rows(path: Path, selection: Selection) -> Table:
         kept, notes = _row_columns(table, selection, beside)
         table.check(kept)
     names = tuple(table.names[place] for place in kept)
-    held = KEPT_BYTES + HELD_BLOCKS * table.text.block
     return Table(
-        source=Batches(path, (table.count, len(kept)), FLOAT64, partial(table.batches, kept), held),
+        source=Rows(
+            shape=(table.count, len(kept)),
+            dtype=FLOAT64,
+            open=lambda: BatchReader(path, table.batches(kept)),
+            held=KEPT_BYTES + HELD_BLOCKS * table.text.block,
+        ),
         names=names if table.text.header else None,
         notes=(*table.notes, *notes),
         passes=table.passes,
