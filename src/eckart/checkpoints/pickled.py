@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from importlib import import_module
 from pathlib import Path
 from threading import Lock
-from typing import Any, Final, cast, final
+from typing import Any, Final, final
 
 import numpy as np
 
@@ -94,7 +94,7 @@ class PickledFile:
             return np.array(tensor.numpy(), known.dtype.numpy)
 
     def samples(self) -> Iterable[tuple[int, int]]:
-        """Pages at equal distances, and the last page: the format has no header to sample."""
+        """Ranges for the fingerprint: pages at equal distances, and the last, without a header."""
         size = self.path.stat().st_size
         step = max(PAGE, size // SAMPLES)
         # the last page may overlap the one before it
@@ -124,20 +124,19 @@ def _tensors(path: Path) -> dict[str, Any]:
         ) from error
     loaded = _loaded(torch, path)
     # checkpoints of training frameworks hold the weights under "state_dict" beside other state
-    state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else loaded
+    state: Any = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else loaded
     if not isinstance(state, dict) or not all(
-        isinstance(name, str) and isinstance(tensor, torch.Tensor)
-        for name, tensor in cast("dict[object, object]", state).items()
+        isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in state.items()
     ):
         raise FormatError(
             f"{path} holds something other than tensors by name.",
             hint="Save the weights alone: torch.save(model.state_dict(), path).",
             code="not-weights",
         )
-    return cast("dict[str, Any]", state)
+    return state
 
 
-def _loaded(torch: Any, path: Path) -> object:
+def _loaded(torch: Any, path: Path) -> Any:
     """What the weights-only reader of PyTorch makes of the file."""
     mapped = zipfile.is_zipfile(path)
     try:

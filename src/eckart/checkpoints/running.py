@@ -294,8 +294,7 @@ def _lost(
     settings = {key: value for key, value in document.items() if key != "peft_type"}
     # an adapter that was attached changes the network, so each attempt has a copy of its own
     network = copy.deepcopy(running.network)
-    with warnings.catch_warnings(), torch.device("meta"):
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"), torch.device("meta"):
         config = LoraConfig(**settings)
         attach = MODEL_TYPE_TO_PEFT_MODEL_MAPPING.get(str(document["task_type"]), PeftModel)
         attached = attach(network, config)

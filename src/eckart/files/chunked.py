@@ -25,29 +25,19 @@ from eckart.files.hierarchy import (
     names_of_columns,
     sparse_members,
 )
-from eckart.files.reading import DEFLATE_RATIO, damaged, unpacking
+from eckart.files.reading import DEFLATE_RATIO, UNEXPECTED, damaged, unpacking
 from eckart.files.records import PositionReader, Rows, Selection, Table, check_sparse
 
 Integers: TypeAlias = npt.NDArray[np.int64]
 SELECTABLE = frozenset({"tensor"})
 KEPT_BYTES: Final = {"h5py": 20 * 2**20, "zarr": 36 * 2**20}
 """Bytes that each package keeps of what it reads, whatever the array."""
-BROKEN: Final = (
-    OSError,
-    ValueError,
-    LookupError,
-    TypeError,
-    RuntimeError,
-    ArithmeticError,
-    EOFError,
-    zlib.error,
-)
+BROKEN: Final = (*UNEXPECTED, OSError, RuntimeError, zlib.error)
 """Errors that h5py, Zarr and their codecs raise for a damaged file."""
 PIECE_BYTES: Final = 2**20
 """Bytes of whole rows that are held at once to take some of their columns."""
 UNCHECKED_BYTES: Final = 2**26
 """Bytes that a part of a sparse matrix may claim, however little of it is stored."""
-PACKAGES: Final = {".zarr": "zarr", ".h5": "h5py", ".hdf5": "h5py", ".h5ad": "h5py"}
 
 
 @final
@@ -65,18 +55,18 @@ class _Pieces:
         """Some columns of the same rows, in the order of their positions in `places`."""
         row = self.shape[1] * self.dtype.itemsize
         height = max(1, min(self.height, PIECE_BYTES // max(1, row)))
-        return replace(
-            self,
-            rows=lambda start, stop: self.rows(start, stop)[:, places],
-            shape=(self.shape[0], len(places)),
-            height=height,
-            held=self.held + height * row,
+        return _Pieces(
+            lambda start, stop: self.rows(start, stop)[:, places],
+            (self.shape[0], len(places)),
+            self.dtype,
+            height,
+            self.held + height * row,
         )
 
 
 def open_rows(path: Path, selection: Selection) -> Table:
     """Open the rows of the named or only matrix; of an AnnData those of X, with names of genes."""
-    package = _package(PACKAGES[path.suffix.lower()])
+    package = _package("zarr" if path.suffix.lower() == ".zarr" else "h5py")
     with unpacking(path, *BROKEN):
         with warnings.catch_warnings(action="ignore"):  # Zarr warns of other files in its folder
             file: Node
@@ -175,13 +165,8 @@ def _check_places(indices: Integers, starts: Integers, below: int, path: Path) -
 
 
 def _chunked_array(stored: Node, kept: int, path: Path) -> _Pieces:
-    """The rows of a dataset of two dimensions; packed numbers are decoded.
-
-    Args:
-        stored: The dataset; one of MATLAB, which stores columns first, is transposed.
-        kept: Bytes that the package keeps besides one row of chunks.
-        path: Path of the file, for messages.
-    """
+    """The rows of a dataset of two dimensions; packed numbers are decoded."""
+    # MATLAB stores columns first
     turned, packing = is_turned(stored), Packing.of(stored, path)
     rows, columns = map(int, stored.shape[::-1] if turned else stored.shape)
 

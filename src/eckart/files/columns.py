@@ -22,6 +22,11 @@ that are no text.
 """
 
 
+NUMBERS: Final = ("integer", "floating", "boolean", "decimal", "null")
+WORDS: Final = ("string", "large_string", "string_view", "dictionary")
+"""Types of Arrow that hold numbers, and types that hold words."""
+
+
 @final
 class _Compute:
     """The functions of `pyarrow.compute`, imported when the first of them is called.
@@ -106,14 +111,12 @@ def text_column(texts: list[str]) -> ArrowColumn:
     return pa.Array.from_buffers(pa.string(), len(texts), buffers)
 
 
-def select(names: list[str], columns: tuple[str, ...] | None, path: object) -> list[int]:
-    """Positions of the requested columns, or of all columns.
+def select(names: list[str], columns: tuple[str, ...], path: object) -> list[int]:
+    """Positions of the requested columns.
 
     A name that several columns share has to be given once for each of them. Blanks around the name
     of a column may be left out.
     """
-    if columns is None:
-        return list(range(len(names)))
     places: dict[str, list[int]] = {}
     for place, name in enumerate(names):
         places.setdefault(name, []).append(place)
@@ -143,24 +146,13 @@ def is_number(kind: ArrowType) -> bool:
         >>> is_number(pa.decimal128(5, 2)), is_number(pa.duration("s"))
         (True, False)
     """
-    return bool(
-        pa.types.is_integer(kind)
-        or pa.types.is_floating(kind)
-        or pa.types.is_boolean(kind)
-        or pa.types.is_decimal(kind)
-        or pa.types.is_null(kind)
-        or getattr(kind, "extension_name", "") == "arrow.bool8"
-    )
+    known = any(getattr(pa.types, f"is_{one}")(kind) for one in NUMBERS)
+    return known or getattr(kind, "extension_name", "") == "arrow.bool8"
 
 
 def is_words(kind: ArrowType) -> bool:
     """Whether an Arrow type holds text or categories."""
-    return bool(
-        pa.types.is_string(kind)
-        or pa.types.is_large_string(kind)
-        or pa.types.is_string_view(kind)
-        or pa.types.is_dictionary(kind)
-    )
+    return any(getattr(pa.types, f"is_{one}")(kind) for one in WORDS)
 
 
 def narrow_dtype(types: list[ArrowType]) -> DType:
@@ -258,6 +250,18 @@ class BatchReader:
     def close(self) -> None:
         """Release the batches."""
         self._batches, self._batch = iter(()), None
+
+
+def beside_index(count: int, left_out: set[int], index: object, path: Path) -> list[int]:
+    """Positions of `count` columns without those that are left out, of which some are an index."""
+    kept = [place for place in range(count) if place not in left_out]
+    if index and not kept:
+        raise MatrixError(
+            f"{path} has no column beside the index.",
+            hint="Use `index=False`, or give a table of numbers.",
+            code="empty",
+        )
+    return kept
 
 
 def keep_numbers(

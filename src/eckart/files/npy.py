@@ -16,41 +16,36 @@ import numpy as np
 
 from eckart.arrays import PAGE, Array, own_pages, working_dtype
 from eckart.errors import EckartError, FormatError
-from eckart.files.reading import damaged
+from eckart.files.reading import UNEXPECTED, damaged
 from eckart.files.records import Contents, Part, PositionReader, Rows, Selection, Table, only_part
 from eckart.matrices import Dense, Matrix, RowReader
 from eckart.matrices.derived import check_shape
 
 SELECTABLE: frozenset[str] = frozenset()
 MAGIC = b"\x93NUMPY"
-WRONG: Final = (
-    ValueError,
-    EOFError,
-    TypeError,
-    KeyError,
-    IndexError,
-    OverflowError,
-    SyntaxError,
-    RecursionError,
-    MemoryError,
-    tokenize.TokenError,
-)
+WRONG: Final = (*UNEXPECTED, SyntaxError, RecursionError, MemoryError, tokenize.TokenError)
 """Errors that NumPy raises for a damaged header, which it parses as a literal of Python."""
 
 
 def read(path: Path, selection: Selection) -> Contents:
     """Map the array; the file stays open as long as the array is used."""
     del selection
-    return Contents(parts=(Part(name="", matrix=Dense(load(path, path))),))
+    return Contents(parts=(Part(name="", matrix=Dense(_mapped(path))),))
 
 
-def load(file: Any, path: Path) -> Any:
-    """Map the array of a `.npy` file, or read it from an open file."""
+def _mapped(path: Path) -> Any:
+    """The array, unless its header promises more than the file holds: that overflows in NumPy."""
     with header_reading(path):
-        if file is path:
-            _check_fits(path)
-        # only a path can be mapped; members of an archive are read
-        return np.load(file, mmap_mode="r" if file is path else None, allow_pickle=False)
+        with path.open("rb") as file:
+            # without the magic bytes NumPy's own error says what is wrong
+            if file.read(len(MAGIC)) == MAGIC:
+                file.seek(0)
+                shape, dtype = header_of(file)
+                left = path.stat().st_size - file.tell()
+                # objects have no fixed size; they are refused as pickled
+                if not dtype.hasobject and not fits(shape, dtype.itemsize, left):
+                    raise damaged(path, "its header promises more numbers than it holds")
+        return np.load(path, mmap_mode="r", allow_pickle=False)
 
 
 @contextmanager
@@ -79,19 +74,6 @@ def header_of(file: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
     if not all(type(length) is int for length in shape):
         raise ValueError(f"its shape is {shape}")
     return shape, dtype
-
-
-def _check_fits(path: Path) -> None:
-    """Refuse a header that promises more than the file holds: the size may overflow in NumPy."""
-    with path.open("rb") as file:
-        if file.read(len(MAGIC)) != MAGIC:
-            return  # NumPy's own error says what is wrong
-        file.seek(0)
-        shape, dtype = header_of(file)
-        left = path.stat().st_size - file.tell()
-    # objects have no fixed size; they are refused as pickled
-    if not dtype.hasobject and not fits(shape, dtype.itemsize, left):
-        raise damaged(path, "its header promises more numbers than it holds")
 
 
 def unreadable(path: Path, error: Exception) -> FormatError:
@@ -178,9 +160,8 @@ class UncachedFile:
         last = first + max(0, len(view) - first) // PAGE * PAGE
         congruent = (target.ctypes.data - place) % PAGE == 0
         # O_DIRECT needs aligned addresses, in the file and in memory
-        if self._straight is None or not congruent or last == first:
-            return _filled(self._file, view, place)
-        if self._has(place + first, place + last):
+        direct = self._straight is not None and congruent and last > first
+        if not direct or self._has(place + first, place + last):
             return _filled(self._file, view, place)
         done = _filled(self._file, view[:first], place)
         if done == first:
@@ -262,7 +243,7 @@ CACHED_BYTES: Final = 2**31
 def open_rows(path: Path, selection: Selection) -> Table:
     """Open the rows of the array."""
     selection.check_unnamed(path)
-    array = load(path, path)
+    array = _mapped(path)
     check_shape(array.shape)
     if not fits(array.shape, array.dtype.itemsize, path.stat().st_size):
         raise damaged(path, "its header promises more numbers than it holds")
@@ -276,7 +257,7 @@ def open_rows(path: Path, selection: Selection) -> Table:
 
 def _mapped_rows(path: Path) -> PositionReader:
     """Rows of an array in Fortran order: columns are contiguous, so rows are taken from a map."""
-    array = load(path, path)
+    array = _mapped(path)
     return PositionReader(lambda start, stop: array[start:stop], max(1, len(array)))
 
 

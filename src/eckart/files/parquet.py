@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Final, final
+from typing import Any, Final, final
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +15,7 @@ from eckart.errors import FormatError, MatrixError
 from eckart.files.columns import (
     BatchReader,
     arrow_reading,
+    beside_index,
     is_number,
     is_words,
     keep_numbers,
@@ -102,12 +103,12 @@ class ParquetColumns:
     def index(self) -> set[int]:
         """Positions of the columns that pandas wrote for the index of a data frame."""
         try:
-            written: object = (self._schema.pandas_metadata or {}).get("index_columns", [])
+            written: Any = (self._schema.pandas_metadata or {}).get("index_columns", [])
         except (ValueError, AttributeError, RecursionError):  # the metadata is not from pandas
             written = []
         # pandas describes a range as a dictionary, which no column holds
-        stored = {name for name in written if isinstance(name, str)} \
-            if isinstance(written, list) else set[str]()  # fmt: skip
+        listed = written if isinstance(written, list) else []
+        stored = {name for name in listed if isinstance(name, str)}
         return {
             position
             for position, name in enumerate(self.names)
@@ -183,17 +184,12 @@ def _keep(
     file: ParquetColumns, selection: Selection, path: Path
 ) -> tuple[list[int], tuple[str, ...]]:
     """Positions of the columns to keep, and notes on an index that is left out."""
-    keep = select(file.names, selection.columns, path)
     notes: tuple[str, ...] = ()
     if selection.columns is None:
         index, notes = index_of(file, selection.index, path)
-        keep = [place for place in keep if place not in index]
-        if index and not keep:
-            raise MatrixError(
-                f"{path} has no column beside the index.",
-                hint="Use `index=False`, or give a table of numbers.",
-                code="empty",
-            )
+        keep = beside_index(len(file.names), index, index, path)
+    else:
+        keep = select(file.names, selection.columns, path)
     text = [place for place in keep if not is_number(file.types[place])]
     if text:
         listed = ", ".join(f"{file.names[place]} ({file.types[place]})" for place in text[:10])

@@ -12,7 +12,7 @@ import numpy as np
 
 from eckart.arrays import FLOAT32
 from eckart.errors import MatrixError
-from eckart.files.reading import DEFLATE_RATIO, damaged, unpacking
+from eckart.files.reading import DEFLATE_RATIO, UNEXPECTED, damaged, unpacking
 from eckart.files.records import Contents, Part, Selection
 from eckart.matrices import Dense, Matrix
 from eckart.matrices.derived import dense
@@ -21,16 +21,7 @@ SELECTABLE: frozenset[str] = frozenset()
 PNG = b"\x89PNG\r\n\x1a\n"
 FREE_PIXELS = 2**20
 """Pixels that any picture may claim: some formats pack a single colour into almost no bytes."""
-WRONG: Final = (
-    SyntaxError,
-    ValueError,
-    EOFError,
-    TypeError,
-    LookupError,
-    ArithmeticError,
-    AttributeError,
-    struct.error,
-)
+WRONG: Final = (*UNEXPECTED, SyntaxError, AttributeError, struct.error)
 """Errors that Pillow's readers raise for damaged files, besides an OSError without a number."""
 CHANNELS = {"L": ("",), "I;16": ("",), "RGB": ("R", "G", "B"), "RGBA": ("R", "G", "B", "alpha")}
 

@@ -36,6 +36,8 @@ LARGEST_DOCUMENT_BYTES: Final = 100_000_000
 
 No index of a checkpoint comes near it.
 """
+UNEXPECTED: Final = (ValueError, TypeError, LookupError, ArithmeticError, EOFError)
+"""Errors that any library may raise for data that it did not expect."""
 DEFLATE_RATIO: Final = 1032
 """The largest ratio of DEFLATE: a header that claims more than this of its file is false."""
 
@@ -95,7 +97,7 @@ def unpacking(path: Path, *broken: type[Exception]) -> Generator[None, None, Non
 
     Args:
         path: The file.
-        broken: The other errors that the library raises for a damaged file.
+        broken: The errors that the library raises for a damaged file.
 
     Raises:
         FormatError: If the file is damaged.

@@ -89,7 +89,6 @@ OTHERS: Final = {
     **dict.fromkeys((".xls", ".xlsx", ".ods"), "Save its sheet as .csv."),
 }
 """Hints for files of other kinds, by suffix."""
-PICTURES: Final = frozenset(suffix for suffix, name in MATRICES.items() if name == "pictures")
 
 
 def suffix_of(path: Path) -> str:
@@ -107,7 +106,7 @@ def suffix_of(path: Path) -> str:
 
 def is_picture(path: Path) -> bool:
     """Whether the suffix is that of a picture."""
-    return suffix_of(path) in PICTURES
+    return MATRICES.get(suffix_of(path)) == "pictures"
 
 
 def check_input(path: Path, selection: Selection) -> None:
@@ -129,21 +128,13 @@ def check_input(path: Path, selection: Selection) -> None:
 
 
 def check_matrix_output(path: Path, *, force: bool, inputs: Sequence[Path | None] = ()) -> None:
-    """Refuse a path to which no matrix can be written.
-
-    Raises:
-        ArgumentError: If the suffix is unknown, or in the cases of `check_output`.
-    """
+    """Refuse a path to which no matrix can be written, by its suffix or by `check_output`."""
     format_of(path, MATRICES, "write a matrix to")
     check_output(path, force=force, inputs=inputs)
 
 
 def read_parts(path: str | PathLike[str], selection: Selection | None = None) -> Contents:
-    """Read the matrices of a file in the format of its suffix.
-
-    Raises:
-        EckartError: As for `read_matrix`.
-    """
+    """Read the matrices of a file in the format of its suffix, as `read_matrix` does."""
     source, chosen = as_path(path), selection or Selection()
     settle(source)
     check_input(source, chosen)
@@ -248,7 +239,7 @@ def open_table(path: Path, selection: Selection | None = None) -> Table:
 
     Raises:
         MissingExtra: If the package that reads the file is not installed.
-        EckartError: As for `read_matrix`.
+        EckartError: In all cases in which `read_matrix` raises one.
     """
     kind = _kind(path)
     if kind not in READERS:

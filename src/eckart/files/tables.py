@@ -195,11 +195,7 @@ def parquet_columns(path: Path) -> Iterator[tuple[str, ArrowColumn]]:
 
 
 def check_table_output(path: Path, *, force: bool, inputs: Sequence[Path | None] = ()) -> None:
-    """Refuse a path to which no table can be written.
-
-    Raises:
-        ArgumentError: If the suffix is unknown, or in the cases of `check_output`.
-    """
+    """Refuse a path to which no table can be written, by its suffix or by `check_output`."""
     if path.suffix.lower() not in (".parquet", ".csv", ".tsv", ".jsonl", ".ndjson"):
         raise ArgumentError(
             f"eckart cannot write a table to {path.name}.",

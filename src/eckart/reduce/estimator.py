@@ -98,8 +98,7 @@ class LowRankReducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         del y
         checked = self._checked(X, reset=True)
         # warned below instead, with the stack level of the caller
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
+        with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
             reduction, found = fit_pca(
                 checked,
                 **self._choice(checked.shape),
