@@ -63,8 +63,8 @@ class Inputs:
             and name != "self"
         ]
         coded = getattr(self.network.config, "is_encoder_decoder", False)
-        wanted = dict.fromkeys([*mains, *asked, *(["decoder_input_ids"] if coded else [])])
-        first = [name for name in wanted if name in names]
+        wanted: list[str] = [*mains, *asked, *(["decoder_input_ids"] if coded else [])]
+        first = [name for name in dict.fromkeys(wanted) if name in names]
         more = [name for name in _OPTIONAL if name in names and name not in first]
         chosen = [first, *([*first, name] for name in more), [*first, *more]]
         tried = itertools.chain.from_iterable(map(self._alternatives, chosen))
@@ -166,10 +166,7 @@ def _numbers(settings: JsonObject) -> Iterator[int]:
 def answers(network: Any, like: Any = None) -> Any:
     """The outputs of a model for small random inputs, as one row of numbers.
 
-    Args:
-        network: The model.
-        like: That model without an adapter, which tells what inputs the model takes; None if
-            the model has no adapter.
+    A model with an adapter takes the inputs of one `like` it without adapter.
     """
     import torch
 

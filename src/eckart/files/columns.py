@@ -209,12 +209,7 @@ def arrow_writer(
 
 @final
 class BatchReader:
-    """A `RowReader` of batches of columns of numbers, of Arrow or as arrays.
-
-    Args:
-        path: Path of the file, for messages.
-        batches: The batches.
-    """
+    """A `RowReader` of batches of columns of numbers, of Arrow or as arrays."""
 
     def __init__(self, path: Path, batches: Iterator[ArrowTable | Array]) -> None:
         self._path = path
@@ -269,14 +264,9 @@ def keep_numbers(
 ) -> tuple[list[int], tuple[str, ...]]:
     """Positions of the columns of numbers, and a note on those that are left out.
 
-    Args:
-        path: The file.
-        names: Names of all columns.
-        taken: Positions of columns that are an index, empty, or read beside the numbers.
-        why: What each other column that holds no numbers holds, by its position.
-
-    Raises:
-        MatrixError: If no column is left.
+    Columns that are `taken` are an index, empty, or read beside the numbers; `why` tells by
+    position what each other column that holds no numbers holds. If no column is left it is an
+    error.
     """
     shown = ", ".join(f"{names[place]}: {held}" for place, held in list(why.items())[:10])
     shown += " …" * (len(why) > 10)

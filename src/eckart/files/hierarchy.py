@@ -174,9 +174,10 @@ def found_matrix(opened: Node, name: str | None, path: Path) -> tuple[str, Node]
         node = matrices[place] if place in matrices else _below(opened, place)
         if node is not None and _is_matrix(node):
             return place, node
-        held = "" if node is None else ", but a group of this name"
-        if hasattr(node, "dtype"):
-            held = f", but an array of shape {_shape(node)} of {node.dtype}"
+        held = ""
+        if node is not None:
+            array = hasattr(node, "dtype") and f"an array of shape {_shape(node)} of {node.dtype}"
+            held = f", but {array or 'a group of this name'}"
         wrong, code = f"has no matrix '{name}'{held}", "no-such-tensor"
         raise FormatError(f"{path} {wrong}.", hint=_listed(opened, matrices), code=code)
     # matrices of the top level are the data; those in groups belong to them, unless there are none

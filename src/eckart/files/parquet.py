@@ -115,18 +115,13 @@ class ParquetColumns:
             if name in stored or name.startswith(INDEX)
         }
 
-    def read(self, positions: Sequence[int]) -> ArrowTable:
-        """Read some columns as an Arrow table, in this order."""
+    def read(self, positions: Sequence[int], group: int | None = None) -> ArrowTable:
+        """Read some columns as an Arrow table, in this order; of a row group without threads."""
         # `ParquetFile` itself takes names, and several columns may have one name
-        found = self._file.reader.read_all(column_indices=self._under(positions), use_threads=True)
-        return _plain(found)
-
-    def read_group(self, group: int, positions: Sequence[int]) -> ArrowTable:
-        """Read some columns of one row group as an Arrow table, without threads."""
-        found = self._file.reader.read_row_group(
-            group, column_indices=self._under(positions), use_threads=False
-        )
-        return _plain(found)
+        reader, places = self._file.reader, self._under(positions)
+        if group is None:
+            return _plain(reader.read_all(column_indices=places, use_threads=True))
+        return _plain(reader.read_row_group(group, column_indices=places, use_threads=False))
 
     def batches(
         self, height: int, positions: Sequence[int], groups: Sequence[int] | None = None
@@ -388,7 +383,7 @@ def _in_columns(opened: ParquetColumns, group: int, places: list[int], dtype: DT
     # one row per column in memory, so that each column is written contiguously
     values = own_pages((len(places), opened.heights[group]), dtype)
     for start in range(0, len(places), COLUMNS_AT_ONCE):
-        part = opened.read_group(group, places[start : start + COLUMNS_AT_ONCE])
+        part = opened.read(places[start : start + COLUMNS_AT_ONCE], group)
         # a damaged file may hold another number of rows than its footer says
         if part.num_rows != opened.heights[group]:
             raise pa.ArrowInvalid(f"row group {group} has {part.num_rows} rows, not as it says")

@@ -77,10 +77,7 @@ def is_deep(channel: Matrix) -> bool:
 def write(path: Path, parts: Mapping[str, Matrix], *, deep: bool | None = None) -> None:
     """Write channels as a picture, rounded and clipped to the range of their bits.
 
-    Args:
-        path: The file to write.
-        parts: The channels by name.
-        deep: Whether grey has 16 bits; None decides by the brightest pixel.
+    `deep` says whether grey has 16 bits; None decides by the brightest pixel.
     """
     picture = _picture(parts, deep)
     if path.suffix.lower() in (".jpg", ".jpeg"):

@@ -91,13 +91,9 @@ def _errors_of_system(path: Path) -> Generator[None, None, None]:
 
 @contextmanager
 def unpacking(path: Path, *broken: type[Exception]) -> Generator[None, None, None]:
-    """Turn an error of a library that unpacks `path` into one sentence.
+    """Turn the errors that a library raises while it unpacks a broken file into one sentence.
 
     Libraries raise OSError also for what they cannot unpack; only one of the system has a number.
-
-    Args:
-        path: The file.
-        broken: The errors that the library raises for a damaged file.
 
     Raises:
         FormatError: If the file is damaged.
@@ -240,11 +236,7 @@ def _identity(folder: Path) -> tuple[int, int] | None:
 
 
 def parse_object(text: bytes, path: Path) -> dict[str, Any]:
-    """Parse a text that is one JSON object.
-
-    Args:
-        text: The text in UTF-8.
-        path: The file that the text comes from, for the message.
+    """Parse a text in UTF-8 that is one JSON object, and comes from a file.
 
     Raises:
         FormatError: If the text is anything else, or names a key twice.
@@ -263,12 +255,7 @@ def parse_object(text: bytes, path: Path) -> dict[str, Any]:
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """Read a file that is one JSON object.
-
-    Raises:
-        FormatError: If the file holds anything else, or names a key twice.
-        StorageError: If the system refuses to read the file.
-    """
+    """Read a file that is one JSON object, as `parse_object` parses it."""
     # one handle for the size and the text, so that both are of one file, whatever replaces it
     with _errors_of_system(path), path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size

@@ -62,14 +62,9 @@ class Selection:
         return (*self.ids, *colour)
 
     def check(self, understood: frozenset[str], suffix: str) -> None:
-        """Refuse a field that means nothing for a format.
+        """Refuse a field that is set and means nothing for the format of a suffix.
 
-        Args:
-            understood: Those of `columns`, `header`, `index` and `tensor` that the format knows.
-            suffix: Suffix of the file, for the message.
-
-        Raises:
-            ArgumentError: If another one of them is set.
+        Of `columns`, `header`, `index` and `tensor` a format understands only some.
         """
         for name in ("columns", "header", "index", "tensor"):
             if getattr(self, name) is not None and name not in understood:

@@ -187,12 +187,7 @@ def write_matrices(
 
 
 def choose_part(parts: Mapping[str, T], name: str | None, whole: object) -> T:
-    """The part of a name, or the only one.
-
-    Args:
-        parts: All parts by name.
-        name: Name of the part to take; None takes the only one.
-        whole: The file or object that has the parts, for the message.
+    """The part of a name, or if that is None the only one; `whole` is what has the parts.
 
     Raises:
         MatrixError: If there is no such part, or there are several and none was named.

@@ -111,9 +111,6 @@ def read_columns(path: Path, head: TableHead, wanted: Mapping[int, Kind]) -> Arr
         path: The table.
         head: Head of the table, from `table_head`.
         wanted: Positions of the columns and the kind of each.
-
-    Returns:
-        An Arrow table.
     """
     with reading(path), arrow_reading(path):
         if head.text is not None:

@@ -171,14 +171,7 @@ DRAWN_COMPONENTS: Final = 6
 
 
 def reduce_page(document: Document) -> str:
-    """The HTML report of a reduction.
-
-    Args:
-        document: The result of `Reduced.report_document()`.
-
-    Returns:
-        A self-contained HTML page with styles, scripts and figures inside.
-    """
+    """The HTML report of `Reduced.report_document()`, with styles, scripts and figures inside."""
     rows, columns = document["shape"]
     points = scatter(document)
     drawn = "".join(

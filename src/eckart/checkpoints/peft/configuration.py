@@ -102,15 +102,11 @@ def configuration(
     saved: SavedNames,
     base_modules: Collection[str] = (),
 ) -> dict[str, Any]:
-    """The configuration of an adapter, with its keys sorted.
+    """The configuration of an adapter, with its keys sorted; its layers themselves are not read.
 
-    Args:
-        adapter: The adapter, of which only names and flags are read, not the layers.
-        layers: Outlines of its layers.
-        saved: Where its new values are stored.
-        base_modules: Names of all modules of the base. Those that PEFT would adapt by mistake,
-            because their name ends like that of an adapted one, are excluded by name. If the names
-            are unknown, names of transformers 4 are written together with those of transformers 5.
+    Of the modules of the base, those that PEFT would adapt by mistake, because their name ends like
+    that of an adapted one, are excluded by name. If the modules are unknown, names of
+    transformers 4 are written together with those of transformers 5.
     """
     ranks, parameters = _ranks(layers, mixture=adapter.experts or has_experts(layers))
     modules = sorted(ranks.keys() - parameters)

@@ -63,11 +63,7 @@ def index_of(table: NumberText, index: bool | None) -> tuple[int, list[str]]:
     """The number of leading columns that are an index, and notes on them.
 
     The index is the leading columns without a name if other columns have names; otherwise it is
-    the first column, if that holds words.
-
-    Args:
-        table: The table.
-        index: Whether the table has an index; None finds out.
+    the first column, if that holds words. `index` says whether there is one; None finds out.
     """
     unnamed, name = table.unnamed, table.text.sample.path.name
     if index is not None:
