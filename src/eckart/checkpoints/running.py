@@ -130,10 +130,7 @@ REFUSED: Final = {
 """Last names of modules that PEFT refuses to adapt, because kernels read their weights."""
 HEADS: Final = ("lm_head.", "classifier.", "score.", "cls.", "qa_outputs.")
 """Beginnings of the names of heads, which stand beside the headless model."""
-RENAMED: Final = (
-    (re.compile(r"\.gamma$"), ".weight"),
-    (re.compile(r"\.beta$"), ".bias"),
-)
+RENAMED: Final = ((re.compile(r"\.gamma$"), ".weight"), (re.compile(r"\.beta$"), ".bias"))
 """Names of the parameters of a normalisation in old checkpoints, and their names in the model."""
 TIED: Final = re.compile(
     r"embed_tokens|wte|embed_in|shared|tokens_embed|word_embeddings|embeddings|embed_tokens\.\d+"

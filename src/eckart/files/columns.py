@@ -188,13 +188,8 @@ def arrow_writer(
 ) -> Any:
     """A writer of Arrow, which closes its file as a context manager.
 
-    Args:
-        path: The file to write; its own suffix does not matter.
-        schema: Schema of all tables.
-        suffix: `.parquet`, `.csv` or `.tsv`.
-        header: Whether a text file begins with the names of the columns.
-        dictionary: Whether values of a Parquet file that repeat are written once, or of which
-            columns.
+    The format is that of `suffix`, whatever that of the path. `dictionary` says whether values of a
+    Parquet file that repeat are written once, or of which columns.
     """
     if suffix == ".parquet":
         import pyarrow.parquet as pq  # text is read and written without it

@@ -184,7 +184,8 @@ def found_matrix(opened: Node, name: str | None, path: Path) -> tuple[str, Node]
     above = {place: node for place, node in matrices.items() if "/" not in place} or matrices
     wrong = f"holds {len(above) or 'no'} matrices"
     if is_annotated(opened):
-        above, wrong = {place: matrices[place] for place in ("X",) if place in matrices}, "has no X"
+        wrong = "has no X"
+        above = {place: node for place, node in matrices.items() if place == "X"}
     if len(above) == 1:
         return next(iter(above.items()))
     raise FormatError(f"{path} {wrong}.", hint=_listed(opened, matrices), code="tensor-not-chosen")

@@ -45,7 +45,9 @@ def read(path: Path, selection: Selection) -> Contents:
             )
         count = _stored(rows, columns, symmetry) if kind == "array" else entries
         # the claims are checked before memory is taken for the numbers
-        _check_size(path, count, kind)
+        available = path.stat().st_size * (DEFLATE_RATIO if path.suffix.lower() == ".gz" else 1)
+        if count * FEWEST_BYTES[kind] > available + 4096:
+            raise damaged(path, "its header promises more entries than the file holds")
         numbers = _numbers(path)
         if kind == "array":
             matrix: Matrix = Dense(_array(path, numbers, (rows, columns), symmetry))
@@ -161,10 +163,3 @@ def _stored(rows: int, columns: int, symmetry: str) -> int:
         return rows * columns
     # the diagonal of a skew-symmetric matrix is zero and is not stored
     return rows * (rows + 1) // 2 - (rows if symmetry == "skew-symmetric" else 0)
-
-
-def _check_size(path: Path, count: int, kind: str) -> None:
-    """Refuse a header that promises more entries than the bytes of the file can hold."""
-    available = path.stat().st_size * (DEFLATE_RATIO if path.suffix.lower() == ".gz" else 1)
-    if count * FEWEST_BYTES[kind] > available + 4096:
-        raise damaged(path, "its header promises more entries than the file holds")

@@ -161,9 +161,7 @@ def check_regular(path: Path) -> None:
 def read_steadily(folder: Path, read: Callable[[], T]) -> T:
     """Read a folder so that the result is all from before or all from after a replacement of it.
 
-    Args:
-        folder: The folder.
-        read: Function that reads the folder; it is called again if the folder was replaced.
+    The function `read` is called again if the folder was replaced meanwhile.
 
     Raises:
         StorageError: If the folder is replaced at every attempt.

@@ -77,9 +77,7 @@ def check_table(path: Path) -> None:
 def table_head(path: Path, known: frozenset[str]) -> TableHead:
     """Read the names of the columns of a table, and find the dialect of a text file.
 
-    Args:
-        path: The table.
-        known: Names that a header would hold, in lower case and without punctuation.
+    A header would hold some of the `known` names, which are in lower case, without punctuation.
 
     Raises:
         EckartError: If the table cannot be read, or has no columns.

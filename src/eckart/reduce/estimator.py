@@ -272,10 +272,9 @@ class LowRankReducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         self.explained_variance_ = reduction.variances
         self.explained_variance_ratio_ = reduction.shares
         self.singular_values_ = np.sqrt(np.maximum(reduction.squares[:rank], 0.0))
-        self.mean_ = reduction.means.astype(reduction.dtype)
-        self.scale_ = (
-            None if reduction.scales is None else reduction.scales.astype(self.mean_.dtype)
-        )
+        dtype, scales = reduction.dtype, reduction.scales
+        self.mean_ = reduction.means.astype(dtype)
+        self.scale_ = None if scales is None else scales.astype(dtype)
         left = min(rows, columns) - rank
         unexplained = (reduction.error if error is None else error) ** 2
         self.noise_variance_ = unexplained / (rows - 1) / left if left > 0 else 0.0

@@ -231,15 +231,14 @@ def reduce_file(
         "loadings": loadings_path(output),
         "model": model_path(output),
     }
-    others: list[Path] = []
-    for file in files.values():
-        check_output(file, force=force, inputs=[path, *others])
+    outputs = tuple(files.values())
+    for place, file in enumerate(outputs):
         # the outputs must differ from one another too
-        others.append(file)
+        check_output(file, force=force, inputs=[path, *outputs[:place]])
     W = job.open(selection)
     with watch("Reducing", None) as report:
         reduction, found = fit_pca(W, names=job.table.names, on_step=each_step(report), **choice)
-    with whole_files(tuple(files.values()), force=force) as (scores, loadings, model):
+    with whole_files(outputs, force=force) as (scores, loadings, model):
         sample = job.write_scores(scores, suffix, reduction, inverse=False, counted=False)
         # after the scores were written, which is a pass too
         passes = job.table.passes + W.passes
