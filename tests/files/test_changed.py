@@ -11,7 +11,7 @@ import zarr
 
 from eckart.errors import EckartError, FormatError
 from eckart.files import read_matrix
-from eckart.files.columns import Batches
+from eckart.files.columns import BatchReader
 from eckart.files.reading import read_steadily
 from eckart.files.registry import open_table
 from eckart.files.text.survey import NumberText
@@ -82,7 +82,7 @@ def replaced(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "before", [(NumberText, "check"), (Batches, "open")], ids=["check", "open"]
+    "before", [(NumberText, "check"), (BatchReader, "__init__")], ids=["check", "open"]
 )
 @pytest.mark.parametrize("later", LATER)
 def test_a_table_replaced_between_two_passes_is_refused(replaced, later, before):

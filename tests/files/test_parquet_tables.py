@@ -166,7 +166,7 @@ def test_columns_are_read_in_the_order_in_which_they_are_asked_for(tmp_path):
     path = written(tmp_path, {"a": [1, 2], "b": [3, 4], "c": [5, 6]})
     with ParquetColumns(path) as file:
         assert file.read([2, 0]).column_names == ["c", "a"]
-        assert file.read_group(0, [2, 0]).column_names == ["c", "a"]
+        assert file.read([2, 0], 0).column_names == ["c", "a"]
         assert [batch.schema.names for batch in file.batches(9, [2, 0])] == [["c", "a"]]
 
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from eckart.arrays import FLOAT32, PAGE, own_pages
 from eckart.files import npy
-from eckart.files.npy import ArrayFile, UncachedFile
+from eckart.files.npy import UncachedFile
+from eckart.files.registry import open_table
 from eckart.matrices import Streamed
 
 
@@ -114,7 +115,7 @@ def test_a_matrix_is_the_same_read_past_the_cache(tmp_path, monkeypatch, dtype, 
     W = np.random.default_rng(1).standard_normal((900, columns)).astype(dtype)
     np.save(tmp_path / "w.npy", W)
     dropped(tmp_path / "w.npy")
-    streamed = Streamed(ArrayFile(tmp_path / "w.npy"), memory=4_000_000)
+    streamed = Streamed(open_table(tmp_path / "w.npy").source, memory=4_000_000)
     for _ in range(2):
         read = np.concatenate([block.copy() for block in streamed.row_blocks()])
         np.testing.assert_array_equal(read, W.astype(streamed.dtype))
@@ -132,7 +133,7 @@ def test_rows_of_any_dtype_are_read_straight(tmp_path, monkeypatch, stored):
         return True
 
     monkeypatch.setattr(UncachedFile, "_has", has)
-    streamed = Streamed(ArrayFile(tmp_path / "w.npy"), memory=8_000_000)
+    streamed = Streamed(open_table(tmp_path / "w.npy").source, memory=8_000_000)
     # only what begins at the same byte of a page in the file and in memory is asked for
     assert sum(1 for _ in streamed.row_blocks()) == len(asked)
 
@@ -141,7 +142,7 @@ def test_blocks_begin_at_the_same_byte_of_a_page(tmp_path, monkeypatch):
     monkeypatch.setattr(npy, "CACHED_BYTES", 0)
     W = np.ones((1000, 1000), np.float32)
     np.save(tmp_path / "w.npy", W)
-    streamed = Streamed(ArrayFile(tmp_path / "w.npy"), memory=4_000_000)
+    streamed = Streamed(open_table(tmp_path / "w.npy").source, memory=4_000_000)
     assert streamed.height >= 128
     assert streamed.height * W.strides[0] % PAGE == 0
     assert {block.ctypes.data % PAGE for block in streamed.row_blocks()} == {streamed.source.lead}

@@ -7,7 +7,6 @@ from eckart.checkpoints.checkpoint import Checkpoint as Checkpoint
 from eckart.checkpoints.checkpoint import open_checkpoint as open_checkpoint
 from eckart.checkpoints.checkpoint import quantisation as quantisation
 from eckart.checkpoints.safetensors_file import SafetensorsDtype as SafetensorsDtype
-from eckart.checkpoints.safetensors_file import TensorInfo as TensorInfo
 from eckart.checkpoints.safetensors_file import stored_dtype as stored_dtype
 from eckart.checkpoints.writer import CheckpointWriter as CheckpointWriter
 from eckart.checkpoints.writer import TensorLayout as TensorLayout

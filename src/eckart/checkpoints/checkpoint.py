@@ -5,21 +5,24 @@ from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, final
+from typing import Any, Final, TypeAlias, final
 
 from eckart.arguments import as_path
 from eckart.checkpoints.folder import CONFIG, SAFE, JsonObject, find_weights
 from eckart.checkpoints.pickled import PickledFile
 from eckart.checkpoints.safetensors_file import (
     SafetensorsDtype,
-    Shard,
+    SafetensorsFile,
     Tensor,
     TensorInfo,
-    fingerprint,
     open_safetensors,
 )
 from eckart.errors import FormatError
+from eckart.files.outputs import fingerprint
 from eckart.files.reading import read_steadily, reading
+
+Shard: TypeAlias = SafetensorsFile | PickledFile
+"""A file of a checkpoint, whose tensors are read one at a time."""
 
 
 @final
@@ -88,12 +91,15 @@ class Checkpoint:
         Cost:
             Reads 4 KiB for each tensor.
         """
-        prints = {
-            path.name: fingerprint(path, shard.samples()) for path, shard in self.shards.items()
-        }
+        prints: dict[str, str] = {}
+        for path, shard in self.shards.items():
+            with reading(path):
+                prints[path.name] = fingerprint(path, shard.samples())
         if self.config:
             config = (self.path if self.path.is_dir() else self.path.parent) / CONFIG
-            prints[CONFIG] = fingerprint(config, ((0, config.stat().st_size),))
+            size = config.stat().st_size
+            with reading(config):
+                prints[CONFIG] = fingerprint(config, [(0, size)])
         return prints
 
 
@@ -122,19 +128,18 @@ def open_checkpoint(path: str | PathLike[str]) -> Checkpoint:
 
 def _opened(source: Path) -> Checkpoint:
     with reading(source):
-        weights = find_weights(source)
+        files, index, config = find_weights(source)
         shards = [
-            open_safetensors(file) if file.suffix == SAFE else PickledFile(file)
-            for file in weights.files
+            open_safetensors(file) if file.suffix == SAFE else PickledFile(file) for file in files
         ]
-    tensors = _union(shards, source, weights.index.files if weights.index else {})
-    if weights.index is not None:
-        weights.index.check({name: tensor.file for name, tensor in tensors.items()})
+    tensors = _union(shards, source, index.files if index else {})
+    if index is not None:
+        index.check({name: tensor.file for name, tensor in tensors.items()})
     return Checkpoint(
         path=source,
         # nothing can be changed through the record of a checkpoint
         tensors=MappingProxyType(tensors),
-        config=MappingProxyType(dict(weights.config)),
+        config=MappingProxyType(dict(config)),
         shards=MappingProxyType({shard.path: shard for shard in shards}),
     )
 
@@ -147,18 +152,15 @@ def _union(
     for shard in shards:
         for name, tensor in shard.tensors.items():
             # two files may hold one tensor, and only an index can say which of them counts
-            if name in tensors and name in files:
-                if files[name] == shard.path.name:
-                    tensors[name] = tensor
-                continue
-            if name in tensors:
+            if name not in tensors or files.get(name) == shard.path.name:
+                tensors[name] = tensor
+            elif name not in files:
                 raise FormatError(
                     f"The tensor {name!r} is both in {tensors[name].file} and "
                     f"in {shard.path.name}.",
                     hint="Keep the files of one checkpoint in a folder, and no others.",
                     code="duplicate-tensor",
                 )
-            tensors[name] = tensor
     if not tensors:
         raise FormatError(
             f"{source} holds no tensors.",

@@ -101,23 +101,7 @@ ALONE: Final = ("model.safetensors", "pytorch_model.bin")
 """Names of files that hold the whole checkpoint of their folder."""
 
 
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Weights:
-    """The files of a checkpoint.
-
-    Fields:
-        files: The files, all of safetensors or all of PyTorch.
-        index: The index that names the file of each tensor; None if there is none.
-        config: Contents of `config.json`; {} if there is none.
-    """
-
-    files: tuple[Path, ...]
-    index: Index | None
-    config: JsonObject
-
-
-def find_weights(path: Path) -> Weights:
+def find_weights(path: Path) -> tuple[tuple[Path, ...], Index | None, JsonObject]:
     """Find the files of the checkpoint that a path names.
 
     In a folder the first of these is taken, which is the order of transformers:
@@ -126,13 +110,16 @@ def find_weights(path: Path) -> Weights:
     `pytorch_model.bin.index.json`. If `path` is a file, only this file is taken, with the config of
     its folder if its name is that of a whole checkpoint.
 
+    Returns:
+        The files, all of safetensors or all of PyTorch; the index that names the file of each
+        tensor, or None; and the contents of `config.json`, {} if there is none.
+
     Raises:
         ArgumentError: If the path does not exist, or its suffix is unknown.
         FormatError: If the folder holds no weights, or not all files that its index names.
     """
     if path.is_dir():
-        files, index = _in_folder(path)
-        return Weights(files=files, index=index, config=_config(path))
+        return (*_in_folder(path), _config(path))
     if not path.exists():
         raise ArgumentError(
             f"There is no checkpoint {path}.",
@@ -145,8 +132,7 @@ def find_weights(path: Path) -> Weights:
             hint=f"Give a folder, or a file that ends in {', '.join((SAFE, *PICKLED))}.",
             code="unknown-suffix",
         )
-    config = _config(path.parent) if path.name in ALONE else {}
-    return Weights(files=(path,), index=None, config=config)
+    return (path,), None, _config(path.parent) if path.name in ALONE else {}
 
 
 def _in_folder(folder: Path) -> tuple[tuple[Path, ...], Index | None]:

@@ -62,10 +62,9 @@ class Inputs:
             and parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
             and name != "self"
         ]
-        first = list(dict.fromkeys([*(name for name in mains if name in names), *asked]))
-        if getattr(self.network.config, "is_encoder_decoder", False):
-            first = list(dict.fromkeys([*first, "decoder_input_ids"]))
-        first = [name for name in first if name in names]
+        coded = getattr(self.network.config, "is_encoder_decoder", False)
+        wanted: list[str] = [*mains, *asked, *(["decoder_input_ids"] if coded else [])]
+        first = [name for name in dict.fromkeys(wanted) if name in names]
         more = [name for name in _OPTIONAL if name in names and name not in first]
         chosen = [first, *([*first, name] for name in more), [*first, *more]]
         tried = itertools.chain.from_iterable(map(self._alternatives, chosen))
@@ -85,13 +84,13 @@ class Inputs:
         if name.startswith("pixel_values"):
             return self._pictures(video=name.endswith("videos"))
         if name.endswith("mask"):
-            return [lambda: self._zeros(1, LENGTH) + 1]
+            return [lambda: self._filled(1, 1, LENGTH)]
         return self._shaped(name)
 
     def _shaped(self, name: str) -> list[Callable[[], Any]]:
         """Ways to make an input of numbers whose sizes the config states."""
         if name == "bbox":
-            return [lambda: self._zeros(1, LENGTH, 4)]
+            return [lambda: self._filled(0, 1, LENGTH, 4)]
         width = self._setting("hidden_size", "d_model", "model_in_dim") or 32
         bins = self._setting("num_mel_bins", "feature_size", "mel_bins", "input_dim") or 80
         length = 2 * (self._setting("max_source_positions") or 50)
@@ -149,10 +148,10 @@ class Inputs:
 
         return torch.randn(*shape, generator=self.generator)
 
-    def _zeros(self, *shape: int) -> Any:
+    def _filled(self, value: int, *shape: int) -> Any:
         import torch
 
-        return torch.zeros(*shape, dtype=torch.int64)
+        return torch.full(shape, value)
 
 
 def _numbers(settings: JsonObject) -> Iterator[int]:
@@ -167,10 +166,7 @@ def _numbers(settings: JsonObject) -> Iterator[int]:
 def answers(network: Any, like: Any = None) -> Any:
     """The outputs of a model for small random inputs, as one row of numbers.
 
-    Args:
-        network: The model.
-        like: That model without an adapter, which tells what inputs the model takes; None if
-            the model has no adapter.
+    A model with an adapter takes the inputs of one `like` it without adapter.
     """
     import torch
 
@@ -207,8 +203,7 @@ def forward_distances(
     """
     from peft import PeftModel
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"):
         plain, _ = load_network(running, tuned)
         wanted = answers(plain)
         network, _ = load_network(running, base)

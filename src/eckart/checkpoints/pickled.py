@@ -94,7 +94,7 @@ class PickledFile:
             return np.array(tensor.numpy(), known.dtype.numpy)
 
     def samples(self) -> Iterable[tuple[int, int]]:
-        """Pages at equal distances, and the last page: the format has no header to sample."""
+        """Ranges for the fingerprint: pages at equal distances, and the last, without a header."""
         size = self.path.stat().st_size
         step = max(PAGE, size // SAMPLES)
         # the last page may overlap the one before it
@@ -124,7 +124,7 @@ def _tensors(path: Path) -> dict[str, Any]:
         ) from error
     loaded = _loaded(torch, path)
     # checkpoints of training frameworks hold the weights under "state_dict" beside other state
-    state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else loaded
+    state: Any = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else loaded
     if not isinstance(state, dict) or not all(
         isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in state.items()
     ):

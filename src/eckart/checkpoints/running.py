@@ -130,10 +130,7 @@ REFUSED: Final = {
 """Last names of modules that PEFT refuses to adapt, because kernels read their weights."""
 HEADS: Final = ("lm_head.", "classifier.", "score.", "cls.", "qa_outputs.")
 """Beginnings of the names of heads, which stand beside the headless model."""
-RENAMED: Final = (
-    (re.compile(r"\.gamma$"), ".weight"),
-    (re.compile(r"\.beta$"), ".bias"),
-)
+RENAMED: Final = ((re.compile(r"\.gamma$"), ".weight"), (re.compile(r"\.beta$"), ".bias"))
 """Names of the parameters of a normalisation in old checkpoints, and their names in the model."""
 TIED: Final = re.compile(
     r"embed_tokens|wte|embed_in|shared|tokens_embed|word_embeddings|embeddings|embed_tokens\.\d+"
@@ -294,8 +291,7 @@ def _lost(
     settings = {key: value for key, value in document.items() if key != "peft_type"}
     # an adapter that was attached changes the network, so each attempt has a copy of its own
     network = copy.deepcopy(running.network)
-    with warnings.catch_warnings(), torch.device("meta"):
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"), torch.device("meta"):
         config = LoraConfig(**settings)
         attach = MODEL_TYPE_TO_PEFT_MODEL_MAPPING.get(str(document["task_type"]), PeftModel)
         attached = attach(network, config)

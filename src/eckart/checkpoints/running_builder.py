@@ -116,7 +116,7 @@ def _kind(module: Any) -> Kind | None:
 
 def _read_modules(network: Any) -> Iterator[str]:
     """Yield the names of modules whose weight another module reads instead of calling them."""
-    is_split = getattr(network.config, "pretraining_tp", None) not in (None, 1)
+    is_split = getattr(network.config, _SPLIT, None) not in (None, 1)
     for name, module in network.named_modules(remove_duplicate=False):
         for path in _paths_read(type(module), is_split):
             found = [(name, module)]
@@ -206,6 +206,7 @@ def _built(config: JsonObject) -> Running:
     """The model of a config; any error if transformers cannot build it."""
     import torch
     import transformers
+    from transformers import conversion_mapping
 
     architecture = getattr(transformers, str(config["architectures"][0]))
     if not issubclass(architecture, transformers.PreTrainedModel):
@@ -216,6 +217,8 @@ def _built(config: JsonObject) -> Running:
         network = architecture(settings)
     _without_numbers(network.eval())
     state = network.state_dict()
+    # a private table, which another version of transformers may lack
+    layouts = getattr(conversion_mapping, "_MODEL_TO_CONVERSION_PATTERN", {})
     names: dict[int, list[str]] = {}
     for name, parameter in network.named_parameters(remove_duplicate=False):
         names.setdefault(id(parameter), []).append(name)
@@ -226,7 +229,8 @@ def _built(config: JsonObject) -> Running:
         modules=modules_of(network, state),
         names=frozenset(name for name, _ in network.named_modules(remove_duplicate=False)),
         ties=tuple(tuple(group) for group in names.values() if len(group) > 1),
-        stacks=_stacks(settings.model_type),
+        # PEFT stacks the experts of a type, or of one that shares its layout
+        stacks=layouts.get(settings.model_type, settings.model_type) in STACKED,
         task=task_of(network),
         rename=_renaming(network, state),
     )
@@ -253,15 +257,6 @@ def task_of(network: Any) -> str | None:
     if task == "SEQ_2_SEQ_LM" and not network.config.is_encoder_decoder:
         return None
     return task
-
-
-def _stacks(model_type: str) -> bool:
-    """Whether PEFT stacks the experts of a model: its type, or the type whose layout it shares."""
-    from transformers import conversion_mapping
-
-    # a private table, which another version of transformers may lack
-    known = getattr(conversion_mapping, "_MODEL_TO_CONVERSION_PATTERN", {})
-    return known.get(model_type, model_type) in STACKED
 
 
 def _renaming(
@@ -333,8 +328,7 @@ def alone() -> Generator[None, None, None]:
     constants.HF_HUB_OFFLINE = True
     said.disable_progress_bar()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"):
             yield
     finally:
         constants.HF_HUB_OFFLINE = offline

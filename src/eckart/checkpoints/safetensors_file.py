@@ -1,6 +1,5 @@
 """A file of a checkpoint, and one of safetensors: its header, of which every claim is checked."""
 
-import hashlib
 import math
 import os
 import re
@@ -8,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum, unique
 from pathlib import Path
-from typing import Any, BinaryIO, Final, Protocol, TypeAlias, TypeGuard, final
+from typing import Any, BinaryIO, Final, TypeAlias, TypeGuard, final
 
 import ml_dtypes
 import numpy as np
@@ -114,16 +113,6 @@ SAMPLES: Final = 4096
 """The most pages from which the fingerprint of a file is made."""
 
 
-def fingerprint(path: Path, samples: Iterable[tuple[int, int]]) -> str:
-    """The size of a file and the SHA-256 of chosen bytes, as `SIZE:DIGEST`."""
-    digest = hashlib.sha256()
-    with reading(path), path.open("rb", buffering=0) as file:
-        for start, stop in samples:
-            file.seek(start)
-            digest.update(file.read(stop - start))
-        return f"{path.stat().st_size}:{digest.hexdigest()}"
-
-
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TensorInfo:
@@ -142,28 +131,6 @@ class TensorInfo:
     shape: tuple[int, ...]
     nbytes: int
     file: Path
-
-
-class Shard(Protocol):
-    """A file of a checkpoint, whose tensors are read one at a time."""
-
-    @property
-    def path(self) -> Path:
-        """Path of the file."""
-        ...
-
-    @property
-    def tensors(self) -> Mapping[str, TensorInfo]:
-        """The tensors by name, in the order of the file."""
-        ...
-
-    def read(self, name: str, /) -> Tensor:
-        """Read a tensor in its stored dtype into a new array."""
-        ...
-
-    def samples(self) -> Iterable[tuple[int, int]]:
-        """Ranges of bytes for the fingerprint of the file, as pairs of start and stop."""
-        ...
 
 
 def unreadable(tensor: str, dtype: object, path: Path) -> FormatError:
@@ -232,9 +199,7 @@ def _entry(name: str, claim: object, path: Path) -> tuple[int, TensorInfo]:
 
 def _are_sizes(claim: Any) -> TypeGuard[list[int]]:
     # isinstance(True, int) holds, so the type itself is compared
-    return isinstance(claim, list) and all(
-        type(size) is int and 0 <= size < 2**63 for size in claim
-    )
+    return isinstance(claim, list) and all(type(one) is int and 0 <= one < 2**63 for one in claim)
 
 
 def _check_tiling(entries: Sequence[tuple[int, TensorInfo]], available: int, path: Path) -> None:
@@ -273,11 +238,7 @@ class SafetensorsFile:
     opened: tuple[int, int, int]
 
     def read(self, name: str, /) -> Tensor:
-        """Read a tensor in its stored dtype into a new array.
-
-        Cost:
-            One read of the bytes of the tensor; other threads run meanwhile.
-        """
+        """Read a tensor in its stored dtype into a new array; other threads run meanwhile."""
         tensor = self.tensors[name]
         dtype = tensor.dtype.numpy
         if dtype is None:
@@ -298,7 +259,7 @@ class SafetensorsFile:
         return array.reshape(tensor.shape)
 
     def samples(self) -> Iterable[tuple[int, int]]:
-        """The header, and a page from the middle of each tensor."""
+        """Ranges for the fingerprint: the header, and a page from the middle of each tensor."""
         yield 0, self.header_bytes
         tensors = tuple(self.tensors.values())
         # rounded up, so that at most 4096 tensors are sampled; without tensors a step of 1

@@ -1,7 +1,7 @@
 """Writing a checkpoint to safetensors files, one tensor at a time."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -10,12 +10,7 @@ from typing import Any, Final, Self, final
 import numpy as np
 
 from eckart.checkpoints.folder import SAFE
-from eckart.checkpoints.safetensors_file import (
-    LENGTH,
-    METADATA,
-    SafetensorsDtype,
-    Tensor,
-)
+from eckart.checkpoints.safetensors_file import LENGTH, METADATA, SafetensorsDtype, Tensor
 
 _RANKS: Final = {dtype: rank for rank, dtype in enumerate(SafetensorsDtype)}
 
@@ -64,7 +59,14 @@ def lay_out(
         >>> [file.name for file in lay_out({"a": small, "b": small}, 16, {})]
         ['model-00001-of-00002.safetensors', 'model-00002-of-00002.safetensors']
     """
-    files = _divided(tensors, shard_bytes)
+    files: list[dict[str, TensorLayout]] = [{}]
+    held = 0
+    for name, tensor in tensors.items():
+        if files[-1] and shard_bytes is not None and held + tensor.nbytes > shard_bytes:
+            files.append({})
+            held = 0
+        files[-1][name] = tensor
+        held += tensor.nbytes
     # the names that transformers gives to shards
     names = [f"model-{i:05}-of-{len(files):05}.safetensors" for i in range(1, len(files) + 1)]
     if len(files) == 1:
@@ -77,30 +79,6 @@ def lay_out(
         header = _header(ordered, metadata)
         layouts.append(FileLayout(name=name, tensors=ordered, header=header))
     return tuple(layouts)
-
-
-def index_document(files: Iterable[FileLayout]) -> dict[str, Any]:
-    """The contents of `model.safetensors.index.json` for these files."""
-    held = [(name, tensor, file) for file in files for name, tensor in file.tensors.items()]
-    return {
-        "metadata": {"total_size": sum(tensor.nbytes for _, tensor, _ in held)},
-        "weight_map": {name: file.name for name, _, file in sorted(held, key=lambda row: row[0])},
-    }
-
-
-def _divided(
-    tensors: Mapping[str, TensorLayout], shard_bytes: int | None
-) -> list[dict[str, TensorLayout]]:
-    """The tensors of each file, in the given order."""
-    files: list[dict[str, TensorLayout]] = [{}]
-    held = 0
-    for name, tensor in tensors.items():
-        if files[-1] and shard_bytes is not None and held + tensor.nbytes > shard_bytes:
-            files.append({})
-            held = 0
-        files[-1][name] = tensor
-        held += tensor.nbytes
-    return files
 
 
 def _header(tensors: Mapping[str, TensorLayout], metadata: Mapping[str, str]) -> bytes:
@@ -203,7 +181,10 @@ class CheckpointWriter:
             raise ValueError(f"{self.order[self._written]} was announced and not written")
         # several files need an index, which is written when all of them are complete
         if error is None and len(self._files) > 1:
-            text = json.dumps(index_document(self._files), indent=2, ensure_ascii=False)
+            size = sum(file.tensors[name].nbytes for name, file in self._file_of.items())
+            places = {name: file.name for name, file in sorted(self._file_of.items())}
+            document = {"metadata": {"total_size": size}, "weight_map": places}
+            text = json.dumps(document, indent=2, ensure_ascii=False)
             (self._target / INDEX).write_text(f"{text}\n", encoding="utf-8")
 
     def _begin(self, file: FileLayout) -> None:

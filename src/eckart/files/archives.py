@@ -17,11 +17,11 @@ from typing import Any, Final
 import numpy as np
 import scipy.sparse
 
-from eckart.errors import EckartError, FormatError
+from eckart.errors import FormatError
 from eckart.factors import Factors
 from eckart.files.factor_files import from_arrays, to_arrays
 from eckart.files.npy import fits, header_of, header_reading, pickled
-from eckart.files.reading import DEFLATE_RATIO, damaged, parse_object, reading
+from eckart.files.reading import DEFLATE_RATIO, damaged, parse_object, reading, unpacking
 from eckart.files.records import Contents, FactorFile, Part, Selection, check_sparse, choose_array
 from eckart.matrices import Dense, Matrix, Sparse
 from eckart.matrices.derived import dense
@@ -154,21 +154,15 @@ def _matrix_of_npz(path: Path, tensor: str | None) -> Matrix:
 @contextmanager
 def _open_npz(path: Path) -> Generator[Any, None, None]:
     """Open an archive, and turn every error of a damaged one into one sentence."""
-    try:
-        with (
-            header_reading(path),
-            path.open("rb") as file,
-            np.load(file, allow_pickle=False) as archive,
-        ):
-            if not hasattr(archive, "files"):
-                raise damaged(path, "it is not an archive of arrays")
-            yield archive
-    except BROKEN as error:
-        raise damaged(path, error) from error
-    except OSError as error:  # bzip2 raises one without a number for damaged data
-        if isinstance(error, EckartError) or error.errno is not None:
-            raise
-        raise damaged(path, error) from error
+    with (
+        unpacking(path, *BROKEN),
+        header_reading(path),
+        path.open("rb") as file,
+        np.load(file, allow_pickle=False) as archive,
+    ):
+        if not hasattr(archive, "files"):
+            raise damaged(path, "it is not an archive of arrays")
+        yield archive
 
 
 def _shapes(archive: Any, path: Path, wanted: str | None) -> dict[str, tuple[int, ...]]:

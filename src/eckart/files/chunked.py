@@ -2,17 +2,19 @@
 
 import warnings
 import zlib
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, final
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse
 
-from eckart.arrays import Array, working_dtype
-from eckart.errors import EckartError, MissingExtra
+from eckart.arrays import Array, DType, working_dtype
+from eckart.errors import MissingExtra
 from eckart.files.columns import select
 from eckart.files.hierarchy import (
     Node,
@@ -23,57 +25,66 @@ from eckart.files.hierarchy import (
     names_of_columns,
     sparse_members,
 )
-from eckart.files.reading import DEFLATE_RATIO, damaged
-from eckart.files.records import PIECE_BYTES, RowsByPosition, Selection, Table, check_sparse
+from eckart.files.reading import DEFLATE_RATIO, UNEXPECTED, damaged, unpacking
+from eckart.files.records import PositionReader, Rows, Selection, Table, check_sparse
 
 Integers: TypeAlias = npt.NDArray[np.int64]
 SELECTABLE = frozenset({"tensor"})
 KEPT_BYTES: Final = {"h5py": 20 * 2**20, "zarr": 36 * 2**20}
 """Bytes that each package keeps of what it reads, whatever the array."""
-BROKEN: Final = (
-    OSError,
-    ValueError,
-    LookupError,
-    TypeError,
-    RuntimeError,
-    ArithmeticError,
-    EOFError,
-    zlib.error,
-)
+BROKEN: Final = (*UNEXPECTED, OSError, RuntimeError, zlib.error)
 """Errors that h5py, Zarr and their codecs raise for a damaged file."""
+PIECE_BYTES: Final = 2**20
+"""Bytes of whole rows that are held at once to take some of their columns."""
 UNCHECKED_BYTES: Final = 2**26
 """Bytes that a part of a sparse matrix may claim, however little of it is stored."""
-PACKAGES: Final = {".zarr": "zarr", ".h5": "h5py", ".hdf5": "h5py", ".h5ad": "h5py"}
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _Pieces:
+    """Rows that a function reads from one position up to another, as a `PositionReader` does."""
+
+    rows: Callable[[int, int], Array]
+    shape: tuple[int, int]
+    dtype: DType
+    height: int
+    held: int
+
+    def select(self, places: list[int]) -> "_Pieces":
+        """Some columns of the same rows, in the order of their positions in `places`."""
+        row = self.shape[1] * self.dtype.itemsize
+        height = max(1, min(self.height, PIECE_BYTES // max(1, row)))
+        return _Pieces(
+            lambda start, stop: self.rows(start, stop)[:, places],
+            (self.shape[0], len(places)),
+            self.dtype,
+            height,
+            self.held + height * row,
+        )
 
 
 def open_rows(path: Path, selection: Selection) -> Table:
     """Open the rows of the named or only matrix; of an AnnData those of X, with names of genes."""
-    package = _package(PACKAGES[path.suffix.lower()])
-    try:
+    package = _package("zarr" if path.suffix.lower() == ".zarr" else "h5py")
+    with unpacking(path, *BROKEN):
         with warnings.catch_warnings(action="ignore"):  # Zarr warns of other files in its folder
-            opened: Node = (
-                package.open(str(path), mode="r")
-                if package.__name__ == "zarr"
-                else _hdf5(package, path)
-            )
-        place, node = found_matrix(opened, selection.tensor, path)
+            file: Node
+            if package.__name__ == "zarr":
+                file = package.open(str(path), mode="r")
+            else:
+                check_heaps(path)
+                file = package.File(path, mode="r")
+        place, node = found_matrix(file, selection.tensor, path)
         source = _source(node, place, path, KEPT_BYTES[package.__name__])
-        names = names_of_columns(opened, place, source.shape[1])
+        names = names_of_columns(file, place, source.shape[1])
         (selection if names is None else replace(selection, columns=None)).check_unnamed(path)
         if names is not None and selection.names is not None:
             places = select(list(names), selection.names, path)
             source, names = source.select(places), tuple(names[one] for one in places)
-    except EckartError:
-        raise
-    except BROKEN as error:
-        raise damaged(path, error) from error
-    return Table(source=source, names=names)
-
-
-def _hdf5(package: Any, path: Path) -> Any:
-    """The open HDF5 file, if its heaps are sound."""
-    check_heaps(path)
-    return package.File(path, mode="r")
+    opened = partial(PositionReader, source.rows, source.height)
+    rows = Rows(shape=source.shape, dtype=source.dtype, open=opened, held=source.held)
+    return Table(source=rows, names=names)
 
 
 def _package(name: str) -> Any:
@@ -87,7 +98,7 @@ def _package(name: str) -> Any:
         ) from error
 
 
-def _source(node: Node, place: str, path: Path, kept: int) -> RowsByPosition:
+def _source(node: Node, place: str, path: Path, kept: int) -> _Pieces:
     """The rows of a matrix, by the way in which it is stored."""
     members = sparse_members(node)
     if members is None:
@@ -153,31 +164,24 @@ def _check_places(indices: Integers, starts: Integers, below: int, path: Path) -
         raise damaged(path, "a place of its sparse matrix lies outside of it")
 
 
-def _chunked_array(stored: Node, kept: int, path: Path) -> RowsByPosition:
-    """The rows of a dataset of two dimensions; packed numbers are decoded.
-
-    Args:
-        stored: The dataset; one of MATLAB, which stores columns first, is transposed.
-        kept: Bytes that the package keeps besides one row of chunks.
-        path: Path of the file, for messages.
-    """
+def _chunked_array(stored: Node, kept: int, path: Path) -> _Pieces:
+    """The rows of a dataset of two dimensions; packed numbers are decoded."""
+    # MATLAB stores columns first
     turned, packing = is_turned(stored), Packing.of(stored, path)
     rows, columns = map(int, stored.shape[::-1] if turned else stored.shape)
 
     def decoded(start: int, stop: int) -> Array:
-        try:
+        with unpacking(path, *BROKEN):
             if turned:
                 return packing.decoded(np.asarray(stored[:, start:stop])).T
             return packing.decoded(np.asarray(stored[start:stop]))
-        except BROKEN as error:
-            raise damaged(path, error) from error
 
     row = max(1, columns * np.dtype(stored.dtype).itemsize)
     chunks = getattr(stored, "chunks", None)
     # rows of chunks are unpacked whole, so they are the unit of reading
     height = max(1, int(chunks[turned]) if chunks else PIECE_BYTES // row)
     held = kept + min(height, rows) * row
-    return RowsByPosition(decoded, (rows, columns), packing.dtype, height, held)
+    return _Pieces(decoded, (rows, columns), packing.dtype, height, held)
 
 
 def _compressed_rows(
@@ -186,22 +190,20 @@ def _compressed_rows(
     starts: Integers,
     shape: tuple[int, int],
     path: Path,
-) -> RowsByPosition:
+) -> _Pieces:
     """The rows of a sparse matrix, in a file or in memory, as dense rows."""
     dtype, ends = working_dtype(np.dtype(data.dtype)), np.asarray(starts).astype(np.int64)
 
     def expanded(start: int, stop: int) -> Array:
         own = ends[start : stop + 1]
         span = slice(int(own[0]), int(own[-1]))
-        try:
+        with unpacking(path, *BROKEN):
             values, places = np.asarray(data[span]), np.asarray(indices[span])
             _check_places(places, own, shape[1], path)
             # relative to the piece, of which SciPy sees nothing before
             parts = values.astype(dtype, copy=False), places, own - own[0]
             piece: Any = scipy.sparse.csr_array(parts, shape=(len(own) - 1, shape[1]))
-        except BROKEN as error:
-            raise error if isinstance(error, EckartError) else damaged(path, error) from error
         return piece.toarray()
 
     held = int(data.nbytes + indices.nbytes) if isinstance(data, np.ndarray) else 0
-    return RowsByPosition(expanded, shape, dtype, max(1, shape[0]), held)
+    return _Pieces(expanded, shape, dtype, max(1, shape[0]), held)

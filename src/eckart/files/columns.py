@@ -1,8 +1,8 @@
 """Columns of tables: conversion between Arrow and NumPy, choice by name, and rows of batches."""
 
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, final
@@ -12,15 +12,19 @@ import pyarrow as pa
 import pyarrow.csv as arrow_csv
 
 from eckart.arrays import FLOAT32, FLOAT64, Array, DType
-from eckart.errors import EckartError, MatrixError
-from eckart.files.reading import damaged
+from eckart.errors import MatrixError
+from eckart.files.reading import unpacking
 from eckart.files.records import ArrowColumn, ArrowTable, ArrowType
-from eckart.matrices import RowReader
 
 BROKEN: Final = (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError)
 """Errors of Arrow for a damaged file: invalid bytes, types that only such bytes name, and names
 that are no text.
 """
+
+
+NUMBERS: Final = ("integer", "floating", "boolean", "decimal", "null")
+WORDS: Final = ("string", "large_string", "string_view", "dictionary")
+"""Types of Arrow that hold numbers, and types that hold words."""
 
 
 @final
@@ -38,23 +42,9 @@ class _Compute:
 pc: Final = _Compute()
 
 
-@contextmanager
-def arrow_reading(path: Path) -> Generator[None, None, None]:
-    """Turn an error of Arrow while `path` is read into one sentence.
-
-    Arrow raises OSError also for pages and headers that it cannot unpack; only an error of the
-    system has a number.
-    """
-    try:
-        yield
-    except EckartError:  # a StorageError is an OSError without a number too
-        raise
-    except BROKEN as error:
-        raise damaged(path, error) from error
-    except OSError as error:
-        if error.errno is not None:
-            raise
-        raise damaged(path, error) from error
+def arrow_reading(path: Path) -> AbstractContextManager[None]:
+    """Turn an error of Arrow while `path` is read into one sentence."""
+    return unpacking(path, *BROKEN)
 
 
 def numbers(column: ArrowColumn, dtype: DType) -> Array:
@@ -121,14 +111,12 @@ def text_column(texts: list[str]) -> ArrowColumn:
     return pa.Array.from_buffers(pa.string(), len(texts), buffers)
 
 
-def select(names: list[str], columns: tuple[str, ...] | None, path: object) -> list[int]:
-    """Positions of the requested columns, or of all columns.
+def select(names: list[str], columns: tuple[str, ...], path: object) -> list[int]:
+    """Positions of the requested columns.
 
     A name that several columns share has to be given once for each of them. Blanks around the name
     of a column may be left out.
     """
-    if columns is None:
-        return list(range(len(names)))
     places: dict[str, list[int]] = {}
     for place, name in enumerate(names):
         places.setdefault(name, []).append(place)
@@ -158,24 +146,13 @@ def is_number(kind: ArrowType) -> bool:
         >>> is_number(pa.decimal128(5, 2)), is_number(pa.duration("s"))
         (True, False)
     """
-    return bool(
-        pa.types.is_integer(kind)
-        or pa.types.is_floating(kind)
-        or pa.types.is_boolean(kind)
-        or pa.types.is_decimal(kind)
-        or pa.types.is_null(kind)
-        or getattr(kind, "extension_name", "") == "arrow.bool8"
-    )
+    known = any(getattr(pa.types, f"is_{one}")(kind) for one in NUMBERS)
+    return known or getattr(kind, "extension_name", "") == "arrow.bool8"
 
 
 def is_words(kind: ArrowType) -> bool:
     """Whether an Arrow type holds text or categories."""
-    return bool(
-        pa.types.is_string(kind)
-        or pa.types.is_large_string(kind)
-        or pa.types.is_string_view(kind)
-        or pa.types.is_dictionary(kind)
-    )
+    return any(getattr(pa.types, f"is_{one}")(kind) for one in WORDS)
 
 
 def narrow_dtype(types: list[ArrowType]) -> DType:
@@ -211,13 +188,8 @@ def arrow_writer(
 ) -> Any:
     """A writer of Arrow, which closes its file as a context manager.
 
-    Args:
-        path: The file to write; its own suffix does not matter.
-        schema: Schema of all tables.
-        suffix: `.parquet`, `.csv` or `.tsv`.
-        header: Whether a text file begins with the names of the columns.
-        dictionary: Whether values of a Parquet file that repeat are written once, or of which
-            columns.
+    The format is that of `suffix`, whatever that of the path. `dictionary` says whether values of a
+    Parquet file that repeat are written once, or of which columns.
     """
     if suffix == ".parquet":
         import pyarrow.parquet as pq  # text is read and written without it
@@ -231,40 +203,9 @@ def arrow_writer(
 
 
 @final
-class Batches:
-    """Columns of numbers from batches, as a `RowSource`.
+class BatchReader:
+    """A `RowReader` of batches of columns of numbers, of Arrow or as arrays."""
 
-    Args:
-        path: Path of the file, for messages.
-        shape: Number of rows and of columns.
-        dtype: Dtype of the rows, float32 or float64.
-        opened: Function that begins the batches anew, of Arrow or as arrays.
-        held: Bytes of the largest batch, and of the memory that is needed to make it.
-    """
-
-    def __init__(
-        self,
-        path: Path,
-        shape: tuple[int, int],
-        dtype: DType,
-        opened: Callable[[], Iterator[ArrowTable | Array]],
-        held: int = 0,
-    ) -> None:
-        self.path = path
-        self.shape = shape
-        self.dtype = dtype
-        self.nbytes = shape[0] * shape[1] * dtype.itemsize
-        self.held = held
-        self.lead = 0
-        self._opened = opened
-
-    def open(self) -> RowReader:
-        """Open a reader at the first batch."""
-        return _Reader(self.path, self._opened())
-
-
-@final
-class _Reader:
     def __init__(self, path: Path, batches: Iterator[ArrowTable | Array]) -> None:
         self._path = path
         self._batches = batches
@@ -276,7 +217,8 @@ class _Reader:
         while done < len(out):
             if self._batch is None or not len(self._batch):
                 self._batch = None  # releases one batch before the next is made
-                self._batch = self._next()
+                with arrow_reading(self._path):
+                    self._batch = next(self._batches, None)
                 if self._batch is None:
                     break
             done += self._take(out[done:])
@@ -299,9 +241,17 @@ class _Reader:
         """Release the batches."""
         self._batches, self._batch = iter(()), None
 
-    def _next(self) -> ArrowTable | Array | None:
-        with arrow_reading(self._path):
-            return next(self._batches, None)
+
+def beside_index(count: int, left_out: set[int], index: object, path: Path) -> list[int]:
+    """Positions of `count` columns without those that are left out, of which some are an index."""
+    kept = [place for place in range(count) if place not in left_out]
+    if index and not kept:
+        raise MatrixError(
+            f"{path} has no column beside the index.",
+            hint="Use `index=False`, or give a table of numbers.",
+            code="empty",
+        )
+    return kept
 
 
 def keep_numbers(
@@ -309,14 +259,9 @@ def keep_numbers(
 ) -> tuple[list[int], tuple[str, ...]]:
     """Positions of the columns of numbers, and a note on those that are left out.
 
-    Args:
-        path: The file.
-        names: Names of all columns.
-        taken: Positions of columns that are an index, empty, or read beside the numbers.
-        why: What each other column that holds no numbers holds, by its position.
-
-    Raises:
-        MatrixError: If no column is left.
+    Columns that are `taken` are an index, empty, or read beside the numbers; `why` tells by
+    position what each other column that holds no numbers holds. If no column is left it is an
+    error.
     """
     shown = ", ".join(f"{names[place]}: {held}" for place, held in list(why.items())[:10])
     shown += " …" * (len(why) > 10)

@@ -54,11 +54,7 @@ class Reshaping:
 
 
 def read_factor_file(path: str | PathLike[str]) -> FactorFile:
-    """Read all factors of a file or folder, and the document that was written with them.
-
-    Raises:
-        EckartError: As for `read_factors`.
-    """
+    """Read all factors of a file or folder as `read_factors` does, and the document beside them."""
     source = as_path(path)
     settle(source)
     with reading(source):
@@ -115,11 +111,7 @@ def write_factors(
 
 
 def check_factor_output(path: Path, *, force: bool, inputs: Sequence[Path | None] = ()) -> None:
-    """Refuse a path to which no factors can be written.
-
-    Raises:
-        ArgumentError: If the suffix is unknown, or in the cases of `check_output`.
-    """
+    """Refuse a path to which no factors can be written, by its suffix or by `check_output`."""
     format_of(path, FACTORS, "write factors to")
     check_output(path, force=force, inputs=inputs, is_folder=suffix_of(path) == "")
 

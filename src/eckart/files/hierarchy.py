@@ -14,6 +14,7 @@ import numpy as np
 from eckart.arrays import FLOAT64, Array, DType, working_dtype
 from eckart.errors import FormatError
 from eckart.files.reading import damaged
+from eckart.files.records import MOST_LISTED
 
 Node: TypeAlias = Any
 """A group or a dataset of h5py or of Zarr, which are optional and have no types in common."""
@@ -85,12 +86,7 @@ class Packing:
 
     @staticmethod
     def of(node: Node, path: Path) -> "Packing":
-        """Read the packing from the attributes of a dataset.
-
-        Args:
-            node: The dataset, of HDF5 or of Zarr.
-            path: Path of its file, for the message.
-        """
+        """Read the packing from the attributes of a dataset."""
         own = np.dtype(node.dtype)
         factor, offset = (
             _single(node, name, default, path)
@@ -152,15 +148,11 @@ def _as_stored(marks: list[object], dtype: np.dtype[Any]) -> Array:
 
 
 def _word(value: object) -> str:
-    # files of HDF5 hold fixed texts as bytes, in any encoding
-    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-    return text.strip().lower()
+    return _text(value).strip().lower()
 
 
 MOST_LEVELS: Final = 8
 """Levels of nested groups that are searched for matrices."""
-MOST_LISTED: Final = 30
-"""Names that a hint lists at most."""
 SPARSE: Final = ({"data", "indices", "indptr"}, {"data", "ir", "jc"})
 """Names of the members of a sparse matrix as SciPy, or as MATLAB writes it."""
 
@@ -182,26 +174,21 @@ def found_matrix(opened: Node, name: str | None, path: Path) -> tuple[str, Node]
         node = matrices[place] if place in matrices else _below(opened, place)
         if node is not None and _is_matrix(node):
             return place, node
-        raise FormatError(
-            f"{path} has no matrix '{name}'{_as_it_is(node)}.",
-            hint=_listed(opened, matrices),
-            code="no-such-tensor",
-        )
-    if is_annotated(opened):
-        if "X" in matrices:
-            return "X", matrices["X"]
-        raise FormatError(
-            f"{path} has no X.", hint=_listed(opened, matrices), code="tensor-not-chosen"
-        )
+        held = ""
+        if node is not None:
+            array = hasattr(node, "dtype") and f"an array of shape {_shape(node)} of {node.dtype}"
+            held = f", but {array or 'a group of this name'}"
+        wrong, code = f"has no matrix '{name}'{held}", "no-such-tensor"
+        raise FormatError(f"{path} {wrong}.", hint=_listed(opened, matrices), code=code)
     # matrices of the top level are the data; those in groups belong to them, unless there are none
     above = {place: node for place, node in matrices.items() if "/" not in place} or matrices
+    wrong = f"holds {len(above) or 'no'} matrices"
+    if is_annotated(opened):
+        wrong = "has no X"
+        above = {place: node for place, node in matrices.items() if place == "X"}
     if len(above) == 1:
         return next(iter(above.items()))
-    raise FormatError(
-        f"{path} holds {len(above) or 'no'} matrices.",
-        hint=_listed(opened, matrices),
-        code="tensor-not-chosen",
-    )
+    raise FormatError(f"{path} {wrong}.", hint=_listed(opened, matrices), code="tensor-not-chosen")
 
 
 def is_annotated(opened: Node) -> bool:
@@ -316,15 +303,6 @@ def _below(group: Node, place: str) -> Node | None:
     return node
 
 
-def _as_it_is(node: Node) -> str:
-    """A description of a node that is no matrix, for a message."""
-    if node is None:
-        return ""
-    if not hasattr(node, "dtype"):
-        return ", but a group of this name"
-    return f", but an array of shape {_shape(node)} of {node.dtype}"
-
-
 def _index_of(var: Node) -> Array | None:
     """The index of a table of an AnnData, as an array of names; None if it has none."""
     if hasattr(var, "dtype"):
@@ -345,8 +323,9 @@ def _index_of(var: Node) -> Array | None:
     return None if values is None else values[:]
 
 
-def _text(name: object) -> str:
-    return name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)
+def _text(value: object) -> str:
+    # files of HDF5 hold fixed texts as bytes, in any encoding
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
 def _listed(opened: Node, matrices: dict[str, Node]) -> str:

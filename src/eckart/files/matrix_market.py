@@ -12,8 +12,8 @@ import scipy.io
 import scipy.sparse
 
 from eckart.arrays import Array
-from eckart.errors import EckartError, MatrixError
-from eckart.files.reading import DEFLATE_RATIO, damaged
+from eckart.errors import MatrixError
+from eckart.files.reading import DEFLATE_RATIO, damaged, unpacking
 from eckart.files.records import Contents, Part, Selection, check_sparse, only_part
 from eckart.matrices import Dense, Matrix, Sparse
 from eckart.matrices.derived import dense
@@ -35,7 +35,7 @@ def read(path: Path, selection: Selection) -> Contents:
     """
     del selection
     notes: tuple[str, ...] = ()
-    try:
+    with unpacking(path, OverflowError, EOFError, gzip.BadGzipFile, zlib.error, ValueError):
         rows, columns, entries, kind, field, symmetry = _header(path)
         if field == "complex":
             raise MatrixError(
@@ -45,7 +45,9 @@ def read(path: Path, selection: Selection) -> Contents:
             )
         count = _stored(rows, columns, symmetry) if kind == "array" else entries
         # the claims are checked before memory is taken for the numbers
-        _check_size(path, count, kind)
+        available = path.stat().st_size * (DEFLATE_RATIO if path.suffix.lower() == ".gz" else 1)
+        if count * FEWEST_BYTES[kind] > available + 4096:
+            raise damaged(path, "its header promises more entries than the file holds")
         numbers = _numbers(path)
         if kind == "array":
             matrix: Matrix = Dense(_array(path, numbers, (rows, columns), symmetry))
@@ -53,10 +55,6 @@ def read(path: Path, selection: Selection) -> Contents:
             numbers, notes = _with_values(path, numbers, entries, field)
             check_sparse(path, (rows, columns), entries)
             matrix = Sparse(_coordinates(path, numbers, (rows, columns), symmetry))
-    except EckartError:
-        raise
-    except (OverflowError, EOFError, gzip.BadGzipFile, zlib.error, ValueError) as error:
-        raise damaged(path, error) from error
     return Contents(parts=(Part(name="", matrix=matrix),), notes=notes)
 
 
@@ -165,10 +163,3 @@ def _stored(rows: int, columns: int, symmetry: str) -> int:
         return rows * columns
     # the diagonal of a skew-symmetric matrix is zero and is not stored
     return rows * (rows + 1) // 2 - (rows if symmetry == "skew-symmetric" else 0)
-
-
-def _check_size(path: Path, count: int, kind: str) -> None:
-    """Refuse a header that promises more entries than the bytes of the file can hold."""
-    available = path.stat().st_size * (DEFLATE_RATIO if path.suffix.lower() == ".gz" else 1)
-    if count * FEWEST_BYTES[kind] > available + 4096:
-        raise damaged(path, "its header promises more entries than the file holds")

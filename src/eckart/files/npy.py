@@ -5,51 +5,47 @@ import os
 import random
 import tokenize
 import warnings
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from io import FileIO
 from pathlib import Path
 from typing import Any, Final, final
 
 import numpy as np
 
-from eckart.arrays import PAGE, Array, DType, own_pages, working_dtype
+from eckart.arrays import PAGE, Array, own_pages, working_dtype
 from eckart.errors import EckartError, FormatError
-from eckart.files.reading import damaged
-from eckart.files.records import Contents, Part, PositionReader, Selection, Table, only_part
+from eckart.files.reading import UNEXPECTED, damaged
+from eckart.files.records import Contents, Part, PositionReader, Rows, Selection, Table, only_part
 from eckart.matrices import Dense, Matrix, RowReader
 from eckart.matrices.derived import check_shape
 
 SELECTABLE: frozenset[str] = frozenset()
 MAGIC = b"\x93NUMPY"
-WRONG: Final = (
-    ValueError,
-    EOFError,
-    TypeError,
-    KeyError,
-    IndexError,
-    OverflowError,
-    SyntaxError,
-    RecursionError,
-    MemoryError,
-    tokenize.TokenError,
-)
+WRONG: Final = (*UNEXPECTED, SyntaxError, RecursionError, MemoryError, tokenize.TokenError)
 """Errors that NumPy raises for a damaged header, which it parses as a literal of Python."""
 
 
 def read(path: Path, selection: Selection) -> Contents:
     """Map the array; the file stays open as long as the array is used."""
     del selection
-    return Contents(parts=(Part(name="", matrix=Dense(load(path, path))),))
+    return Contents(parts=(Part(name="", matrix=Dense(_mapped(path))),))
 
 
-def load(file: Any, path: Path) -> Any:
-    """Map the array of a `.npy` file, or read it from an open file."""
+def _mapped(path: Path) -> Any:
+    """The array, unless its header promises more than the file holds: that overflows in NumPy."""
     with header_reading(path):
-        if file is path:
-            _check_fits(path)
-        # only a path can be mapped; members of an archive are read
-        return np.load(file, mmap_mode="r" if file is path else None, allow_pickle=False)
+        with path.open("rb") as file:
+            # without the magic bytes NumPy's own error says what is wrong
+            if file.read(len(MAGIC)) == MAGIC:
+                file.seek(0)
+                shape, dtype = header_of(file)
+                left = path.stat().st_size - file.tell()
+                # objects have no fixed size; they are refused as pickled
+                if not dtype.hasobject and not fits(shape, dtype.itemsize, left):
+                    raise damaged(path, "its header promises more numbers than it holds")
+        return np.load(path, mmap_mode="r", allow_pickle=False)
 
 
 @contextmanager
@@ -78,19 +74,6 @@ def header_of(file: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
     if not all(type(length) is int for length in shape):
         raise ValueError(f"its shape is {shape}")
     return shape, dtype
-
-
-def _check_fits(path: Path) -> None:
-    """Refuse a header that promises more than the file holds: the size may overflow in NumPy."""
-    with path.open("rb") as file:
-        if file.read(len(MAGIC)) != MAGIC:
-            return  # NumPy's own error says what is wrong
-        file.seek(0)
-        shape, dtype = header_of(file)
-        left = path.stat().st_size - file.tell()
-    # objects have no fixed size; they are refused as pickled
-    if not dtype.hasobject and not fits(shape, dtype.itemsize, left):
-        raise damaged(path, "its header promises more numbers than it holds")
 
 
 def unreadable(path: Path, error: Exception) -> FormatError:
@@ -177,9 +160,8 @@ class UncachedFile:
         last = first + max(0, len(view) - first) // PAGE * PAGE
         congruent = (target.ctypes.data - place) % PAGE == 0
         # O_DIRECT needs aligned addresses, in the file and in memory
-        if self._straight is None or not congruent or last == first:
-            return _filled(self._file, view, place)
-        if self._has(place + first, place + last):
+        direct = self._straight is not None and congruent and last > first
+        if not direct or self._has(place + first, place + last):
             return _filled(self._file, view, place)
         done = _filled(self._file, view[:first], place)
         if done == first:
@@ -261,56 +243,37 @@ CACHED_BYTES: Final = 2**31
 def open_rows(path: Path, selection: Selection) -> Table:
     """Open the rows of the array."""
     selection.check_unnamed(path)
-    return Table(source=ArrayFile(path), names=None)
+    array = _mapped(path)
+    check_shape(array.shape)
+    if not fits(array.shape, array.dtype.itemsize, path.stat().st_size):
+        raise damaged(path, "its header promises more numbers than it holds")
+    size, place, dtype = int(array.nbytes), int(array.offset), working_dtype(array.dtype)
+    opened: Callable[[], RowReader] = partial(_mapped_rows, path)
+    if array.flags.c_contiguous:
+        opened = partial(_Rows, path, array.dtype, place, cached=size <= CACHED_BYTES)
+    source = Rows(shape=array.shape, dtype=dtype, open=opened, stored=size, lead=place % PAGE)
+    return Table(source=source, names=None)
 
 
-@final
-class ArrayFile:
-    """A `.npy` file of two dimensions as a `RowSource`.
-
-    Raises:
-        FormatError: If the file is damaged or pickled.
-        MatrixError: If the array is no matrix.
-    """
-
-    def __init__(self, path: Path) -> None:
-        array = load(path, path)
-        check_shape(array.shape)
-        if not fits(array.shape, array.dtype.itemsize, path.stat().st_size):
-            raise damaged(path, "its header promises more numbers than it holds")
-        self.path = path
-        self.shape: tuple[int, int] = array.shape
-        self.stored: Any = array.dtype
-        self.dtype: DType = working_dtype(array.dtype)
-        self.nbytes = int(array.nbytes)
-        self.held = 0
-        self.by_rows = bool(array.flags.c_contiguous)
-        self.offset = int(array.offset)
-        self.lead = self.offset % PAGE
-
-    def open(self) -> RowReader:
-        """Open a reader at the first row."""
-        if self.by_rows:
-            return _Rows(self)
-        # in Fortran order columns are contiguous, so that rows are taken from a map
-        array = load(self.path, self.path)
-        return PositionReader(lambda start, stop: array[start:stop], max(1, self.shape[0]))
+def _mapped_rows(path: Path) -> PositionReader:
+    """Rows of an array in Fortran order: columns are contiguous, so rows are taken from a map."""
+    array = _mapped(path)
+    return PositionReader(lambda start, stop: array[start:stop], max(1, len(array)))
 
 
 @final
 class _Rows:
-    """Rows of an array in C order, which are contiguous in the file."""
+    """Rows of an array in C order, which are contiguous in the file from a place on."""
 
-    def __init__(self, source: ArrayFile) -> None:
-        self._source = source
-        self._file = UncachedFile(source.path, cached=source.nbytes <= CACHED_BYTES)
-        self._place = source.offset
+    def __init__(self, path: Path, stored: Any, place: int, *, cached: bool) -> None:
+        self._file = UncachedFile(path, cached=cached)
+        self._stored, self._place = stored, place
 
     def read(self, out: Array, /) -> int:
         """Fill `out`; if the stored dtype differs, through an array of that dtype."""
-        own = self._source.stored == out.dtype
+        own = self._stored == out.dtype
         # aligned like the next row in its page, which direct reads need
-        target: Any = out if own else own_pages(out.shape, self._source.stored, self._place % PAGE)
+        target: Any = out if own else own_pages(out.shape, self._stored, self._place % PAGE)
         rows = self._file.fill(target, self._place) // (target.shape[1] * target.itemsize)
         self._place += rows * target.shape[1] * target.itemsize
         if not own:

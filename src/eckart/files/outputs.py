@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -81,16 +81,22 @@ def _identity(path: Path) -> str | None:
     """The size of a file and the SHA-256 of its bytes or chosen pages; None if it is no file."""
     if not path.is_file():
         return None
-    digest, size = hashlib.sha256(), path.stat().st_size
-    with path.open("rb") as file:
-        if size <= PAGES * PAGE:
-            digest.update(file.read())
-        else:
-            # the first page begins at 0 and the last one ends with the file
-            for number in range(PAGES):
-                file.seek((size - PAGE) * number // (PAGES - 1))
-                digest.update(file.read(PAGE))
-    return f"{size}:{digest.hexdigest()}"
+    size = path.stat().st_size
+    if size <= PAGES * PAGE:
+        return fingerprint(path, [(0, size)])
+    # the first page begins at 0 and the last one ends with the file
+    starts = [(size - PAGE) * number // (PAGES - 1) for number in range(PAGES)]
+    return fingerprint(path, [(start, start + PAGE) for start in starts])
+
+
+def fingerprint(path: Path, samples: Iterable[tuple[int, int]]) -> str:
+    """The size of a file and the SHA-256 of chosen ranges of its bytes, as `SIZE:DIGEST`."""
+    digest = hashlib.sha256()
+    with path.open("rb", buffering=0) as file:
+        for start, stop in samples:
+            file.seek(start)
+            digest.update(file.read(stop - start))
+    return f"{path.stat().st_size}:{digest.hexdigest()}"
 
 
 def _listed(folder: Path, found: set[str]) -> Mapping[str, str | None]:
@@ -99,7 +105,7 @@ def _listed(folder: Path, found: set[str]) -> Mapping[str, str | None]:
     They are those of the marker. The folder of a resumable run has no marker, so its files are
     recognised by their names and have the identity None.
     """
-    files = _document(folder / MARKER).get("files")
+    files: Any = _document(folder / MARKER).get("files")
     if isinstance(files, dict):
         return {name: str(identity) for name, identity in files.items()}
     if _document(folder / UNFINISHED).items() >= SIGNED.items():
@@ -186,8 +192,12 @@ def check_apart(path: Path, inputs: Sequence[Path | None]) -> None:
     target = located(path)
     for source in inputs:
         for one in () if source is None else _sources(source):
-            relation = _relation(target, located(one))
-            if relation is not None:
+            place, relation = located(one), ""
+            if any(is_same(above, target) for above in (place, *place.parents)):
+                relation = "is or holds"
+            elif any(is_same(above, place) for above in target.parents):
+                relation = "lies in"
+            if relation:
                 raise ArgumentError(
                     f"{path} {relation} {one}, which is read or written too.",
                     hint="Give another `output`.",
@@ -308,13 +318,6 @@ def is_same(one: Path, other: Path) -> bool:
         return one == other or one.samefile(other)
     except OSError:
         return False
-
-
-def _relation(target: Path, place: Path) -> str | None:
-    """The relation of an output to what is read, in words; None if they are apart."""
-    if any(is_same(above, target) for above in (place, *place.parents)):
-        return "is or holds"
-    return "lies in" if any(is_same(above, place) for above in target.parents) else None
 
 
 def _sources(source: Path) -> Iterator[Path]:

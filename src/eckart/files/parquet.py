@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Final, final
+from typing import Any, Final, final
 
 import numpy as np
 import pyarrow as pa
@@ -13,8 +13,9 @@ import pyarrow.parquet as pq
 from eckart.arrays import Array, DType, own_pages
 from eckart.errors import FormatError, MatrixError
 from eckart.files.columns import (
-    Batches,
+    BatchReader,
     arrow_reading,
+    beside_index,
     is_number,
     is_words,
     keep_numbers,
@@ -25,7 +26,16 @@ from eckart.files.columns import (
     write_blocks,
 )
 from eckart.files.reading import damaged
-from eckart.files.records import ArrowTable, ArrowType, Contents, Part, Selection, Table, only_part
+from eckart.files.records import (
+    ArrowTable,
+    ArrowType,
+    Contents,
+    Part,
+    Rows,
+    Selection,
+    Table,
+    only_part,
+)
 from eckart.matrices import Dense, Matrix
 
 SELECTABLE = frozenset({"columns", "index"})
@@ -93,30 +103,25 @@ class ParquetColumns:
     def index(self) -> set[int]:
         """Positions of the columns that pandas wrote for the index of a data frame."""
         try:
-            written: object = (self._schema.pandas_metadata or {}).get("index_columns", [])
+            written: Any = (self._schema.pandas_metadata or {}).get("index_columns", [])
         except (ValueError, AttributeError, RecursionError):  # the metadata is not from pandas
             written = []
         # pandas describes a range as a dictionary, which no column holds
-        stored = {name for name in written if isinstance(name, str)} \
-            if isinstance(written, list) else set[str]()  # fmt: skip
+        listed = written if isinstance(written, list) else []
+        stored = {name for name in listed if isinstance(name, str)}
         return {
             position
             for position, name in enumerate(self.names)
             if name in stored or name.startswith(INDEX)
         }
 
-    def read(self, positions: Sequence[int]) -> ArrowTable:
-        """Read some columns as an Arrow table, in this order."""
+    def read(self, positions: Sequence[int], group: int | None = None) -> ArrowTable:
+        """Read some columns as an Arrow table, in this order; of a row group without threads."""
         # `ParquetFile` itself takes names, and several columns may have one name
-        found = self._file.reader.read_all(column_indices=self._under(positions), use_threads=True)
-        return _plain(found)
-
-    def read_group(self, group: int, positions: Sequence[int]) -> ArrowTable:
-        """Read some columns of one row group as an Arrow table, without threads."""
-        found = self._file.reader.read_row_group(
-            group, column_indices=self._under(positions), use_threads=False
-        )
-        return _plain(found)
+        reader, places = self._file.reader, self._under(positions)
+        if group is None:
+            return _plain(reader.read_all(column_indices=places, use_threads=True))
+        return _plain(reader.read_row_group(group, column_indices=places, use_threads=False))
 
     def batches(
         self, height: int, positions: Sequence[int], groups: Sequence[int] | None = None
@@ -174,17 +179,12 @@ def _keep(
     file: ParquetColumns, selection: Selection, path: Path
 ) -> tuple[list[int], tuple[str, ...]]:
     """Positions of the columns to keep, and notes on an index that is left out."""
-    keep = select(file.names, selection.columns, path)
     notes: tuple[str, ...] = ()
     if selection.columns is None:
         index, notes = index_of(file, selection.index, path)
-        keep = [place for place in keep if place not in index]
-        if index and not keep:
-            raise MatrixError(
-                f"{path} has no column beside the index.",
-                hint="Use `index=False`, or give a table of numbers.",
-                code="empty",
-            )
+        keep = beside_index(len(file.names), index, index, path)
+    else:
+        keep = select(file.names, selection.columns, path)
     text = [place for place in keep if not is_number(file.types[place])]
     if text:
         listed = ", ".join(f"{file.names[place]} ({file.types[place]})" for place in text[:10])
@@ -251,7 +251,6 @@ def open_rows(path: Path, selection: Selection) -> Table:
     dtype = narrow_dtype([kind for kind in types if not pa.types.is_null(kind)] or list(types))
     held = len(kept) * (tallest * dtype.itemsize if tallest <= LOW_ROWS else PAGES_BYTES)
     held += KEPT_BYTES + FOOTER_RATIO * footer
-    batches = partial(_number_batches, numbers, dtype)
     names = [first.names[place] for place in beside]
     if others and selection.names is None:
         notes = (*notes, _left_out(path, sorted(others)))
@@ -261,7 +260,12 @@ def open_rows(path: Path, selection: Selection) -> Table:
     if parted:
         notes = (*notes, f"{path.name}: {', '.join(parted)} of the names of its folders left out.")
     return Table(
-        source=Batches(path, (rows, len(kept)), dtype, batches, held),
+        source=Rows(
+            shape=(rows, len(kept)),
+            dtype=dtype,
+            open=lambda: BatchReader(path, _number_batches(numbers, dtype)),
+            held=held,
+        ),
         names=tuple(first.names[place] for place in kept),
         notes=notes,
         along=partial(_batches, along, names) if beside else None,
@@ -379,7 +383,7 @@ def _in_columns(opened: ParquetColumns, group: int, places: list[int], dtype: DT
     # one row per column in memory, so that each column is written contiguously
     values = own_pages((len(places), opened.heights[group]), dtype)
     for start in range(0, len(places), COLUMNS_AT_ONCE):
-        part = opened.read_group(group, places[start : start + COLUMNS_AT_ONCE])
+        part = opened.read(places[start : start + COLUMNS_AT_ONCE], group)
         # a damaged file may hold another number of rows than its footer says
         if part.num_rows != opened.heights[group]:
             raise pa.ArrowInvalid(f"row group {group} has {part.num_rows} rows, not as it says")

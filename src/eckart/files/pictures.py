@@ -11,8 +11,8 @@ from typing import Any, Final
 import numpy as np
 
 from eckart.arrays import FLOAT32
-from eckart.errors import EckartError, MatrixError
-from eckart.files.reading import DEFLATE_RATIO, damaged
+from eckart.errors import MatrixError
+from eckart.files.reading import DEFLATE_RATIO, UNEXPECTED, damaged, unpacking
 from eckart.files.records import Contents, Part, Selection
 from eckart.matrices import Dense, Matrix
 from eckart.matrices.derived import dense
@@ -21,16 +21,7 @@ SELECTABLE: frozenset[str] = frozenset()
 PNG = b"\x89PNG\r\n\x1a\n"
 FREE_PIXELS = 2**20
 """Pixels that any picture may claim: some formats pack a single colour into almost no bytes."""
-WRONG: Final = (
-    SyntaxError,
-    ValueError,
-    EOFError,
-    TypeError,
-    LookupError,
-    ArithmeticError,
-    AttributeError,
-    struct.error,
-)
+WRONG: Final = (*UNEXPECTED, SyntaxError, AttributeError, struct.error)
 """Errors that Pillow's readers raise for damaged files, besides an OSError without a number."""
 CHANNELS = {"L": ("",), "I;16": ("",), "RGB": ("R", "G", "B"), "RGBA": ("R", "G", "B", "alpha")}
 
@@ -39,10 +30,11 @@ def read(path: Path, selection: Selection) -> Contents:
     """Read one part per channel in float32, which holds 16 bits exactly, turned as EXIF says."""
     del selection
     # factoring asks this module whether a file is a picture, and most files are none
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, ImageOps
 
     try:
-        with warnings.catch_warnings(action="ignore"):  # about metadata, which eckart does not use
+        # the warnings are about metadata, which eckart does not use
+        with unpacking(path, *WRONG), warnings.catch_warnings(action="ignore"):
             # Pillow only warns of a picture up to twice its limit, and here that is an error
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as opened:
@@ -58,14 +50,6 @@ def read(path: Path, selection: Selection) -> Contents:
             hint="Scale it down first.",
             code="too-large",
         ) from error
-    except EckartError:
-        raise
-    except (UnidentifiedImageError, *WRONG) as error:
-        raise damaged(path, error) from error
-    except OSError as error:
-        if error.errno is not None:  # Pillow raises OSError without a number for broken pictures
-            raise
-        raise damaged(path, error) from error
     channels = values[..., None] if values.ndim == 2 else values
     parts = (
         Part(
@@ -93,10 +77,7 @@ def is_deep(channel: Matrix) -> bool:
 def write(path: Path, parts: Mapping[str, Matrix], *, deep: bool | None = None) -> None:
     """Write channels as a picture, rounded and clipped to the range of their bits.
 
-    Args:
-        path: The file to write.
-        parts: The channels by name.
-        deep: Whether grey has 16 bits; None decides by the brightest pixel.
+    `deep` says whether grey has 16 bits; None decides by the brightest pixel.
     """
     picture = _picture(parts, deep)
     if path.suffix.lower() in (".jpg", ".jpeg"):

@@ -36,6 +36,8 @@ LARGEST_DOCUMENT_BYTES: Final = 100_000_000
 
 No index of a checkpoint comes near it.
 """
+UNEXPECTED: Final = (ValueError, TypeError, LookupError, ArithmeticError, EOFError)
+"""Errors that any library may raise for data that it did not expect."""
 DEFLATE_RATIO: Final = 1032
 """The largest ratio of DEFLATE: a header that claims more than this of its file is false."""
 
@@ -85,6 +87,27 @@ def _errors_of_system(path: Path) -> Generator[None, None, None]:
             hint="Save the matrix as .npy, which is mapped instead of read.",
             code="too-large",
         ) from error
+
+
+@contextmanager
+def unpacking(path: Path, *broken: type[Exception]) -> Generator[None, None, None]:
+    """Turn the errors that a library raises while it unpacks a broken file into one sentence.
+
+    Libraries raise OSError also for what they cannot unpack; only one of the system has a number.
+
+    Raises:
+        FormatError: If the file is damaged.
+    """
+    try:
+        yield
+    except EckartError:  # a StorageError is an OSError without a number too
+        raise
+    except broken as error:
+        raise damaged(path, error) from error
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise damaged(path, error) from error
 
 
 def stamp(status: os.stat_result) -> tuple[int, int, int]:
@@ -138,9 +161,7 @@ def check_regular(path: Path) -> None:
 def read_steadily(folder: Path, read: Callable[[], T]) -> T:
     """Read a folder so that the result is all from before or all from after a replacement of it.
 
-    Args:
-        folder: The folder.
-        read: Function that reads the folder; it is called again if the folder was replaced.
+    The function `read` is called again if the folder was replaced meanwhile.
 
     Raises:
         StorageError: If the folder is replaced at every attempt.
@@ -213,11 +234,7 @@ def _identity(folder: Path) -> tuple[int, int] | None:
 
 
 def parse_object(text: bytes, path: Path) -> dict[str, Any]:
-    """Parse a text that is one JSON object.
-
-    Args:
-        text: The text in UTF-8.
-        path: The file that the text comes from, for the message.
+    """Parse a text in UTF-8 that is one JSON object, and comes from a file.
 
     Raises:
         FormatError: If the text is anything else, or names a key twice.
@@ -236,12 +253,7 @@ def parse_object(text: bytes, path: Path) -> dict[str, Any]:
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """Read a file that is one JSON object.
-
-    Raises:
-        FormatError: If the file holds anything else, or names a key twice.
-        StorageError: If the system refuses to read the file.
-    """
+    """Read a file that is one JSON object, as `parse_object` parses it."""
     # one handle for the size and the text, so that both are of one file, whatever replaces it
     with _errors_of_system(path), path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size

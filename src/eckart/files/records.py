@@ -1,14 +1,14 @@
 """What readers of files take and give: a selection, and the matrices or the rows that it names."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, TypeAlias, final
 
 from eckart.arrays import Array, DType
 from eckart.errors import ArgumentError, FormatError, MatrixError
 from eckart.factors import Factors
-from eckart.matrices import Matrix, RowReader, RowSource
+from eckart.matrices import Matrix, RowReader
 
 ArrowTable: TypeAlias = Any
 """A table or a batch of rows of Arrow, which declares no types."""
@@ -20,8 +20,6 @@ MOST_EMPTY: Final = 2**22
 """Rows and columns, together, that any sparse matrix may have."""
 MOST_EMPTY_PER_ENTRY: Final = 1000
 """Rows and columns that a sparse matrix may have in addition for each of its entries."""
-PIECE_BYTES: Final = 2**20
-"""Bytes of whole rows that are held at once to take some of their columns."""
 MOST_LISTED: Final = 30
 """Names that a hint lists at most."""
 
@@ -64,14 +62,9 @@ class Selection:
         return (*self.ids, *colour)
 
     def check(self, understood: frozenset[str], suffix: str) -> None:
-        """Refuse a field that means nothing for a format.
+        """Refuse a field that is set and means nothing for the format of a suffix.
 
-        Args:
-            understood: Those of `columns`, `header`, `index` and `tensor` that the format knows.
-            suffix: Suffix of the file, for the message.
-
-        Raises:
-            ArgumentError: If another one of them is set.
+        Of `columns`, `header`, `index` and `tensor` a format understands only some.
         """
         for name in ("columns", "header", "index", "tensor"):
             if getattr(self, name) is not None and name not in understood:
@@ -121,6 +114,42 @@ class FactorFile:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """Rows of one file or several, as a `RowSource`.
+
+    Fields:
+        shape: Number of rows and of columns.
+        dtype: Dtype of the rows as they are read, float32 or float64.
+        open: Function that opens a reader at the first row.
+        held: Bytes that a reader holds beside the rows that are asked for.
+        stored: Bytes of the numbers in the files; None if they have the dtype of the rows.
+        lead: Bytes before the first row in its page, for a file that is read page by page.
+    """
+
+    shape: tuple[int, int]
+    dtype: DType
+    open: Callable[[], RowReader]
+    held: int = 0
+    stored: int | None = None
+    lead: int = 0
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the numbers in the files."""
+        return self.stored or self.shape[0] * self.shape[1] * self.dtype.itemsize
+
+    def unchanged(self, check: Callable[[], None]) -> "Rows":
+        """The same rows with a check, before and after every pass, that raises an error."""
+
+        def opened() -> RowReader:
+            check()
+            return _UnchangedReader(self.open(), self.shape[0], check)
+
+        return replace(self, open=opened)
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
     """Rows of numbers, and notes on how they are read.
 
@@ -132,7 +161,7 @@ class Table:
         along: Function that opens the accompanying columns in batches; None if there are none.
     """
 
-    source: RowSource
+    source: Rows
     names: tuple[str, ...] | None
     notes: tuple[str, ...] = ()
     passes: int = 0
@@ -170,49 +199,13 @@ class Companions:
 
 
 @final
-class RowsByPosition:
-    """Rows that are found by their positions, as a `RowSource`.
+class PositionReader:
+    """A `RowReader` of rows that are found by their positions, piece by piece.
 
     Args:
         rows: Function that reads the rows from one position up to another.
-        shape: Number of rows and of columns.
-        dtype: Dtype of the rows, float32 or float64.
         height: Rows of a piece: no read goes beyond the end of one, so that each is unpacked once.
-        held: Bytes that are held beside the rows that are asked for.
     """
-
-    def __init__(
-        self,
-        rows: Callable[[int, int], Array],
-        shape: tuple[int, int],
-        dtype: DType,
-        height: int,
-        held: int,
-    ) -> None:
-        self.rows, self.shape, self.dtype, self.height, self.held = rows, shape, dtype, height, held
-        self.nbytes = shape[0] * shape[1] * dtype.itemsize
-        self.lead = 0
-
-    def select(self, places: list[int]) -> "RowsByPosition":
-        """Some columns of the same rows, in the order of their positions in `places`."""
-        row = self.shape[1] * self.dtype.itemsize
-        height = max(1, min(self.height, PIECE_BYTES // max(1, row)))
-        return RowsByPosition(
-            lambda start, stop: self.rows(start, stop)[:, places],
-            (self.shape[0], len(places)),
-            self.dtype,
-            height,
-            self.held + height * row,
-        )
-
-    def open(self) -> RowReader:
-        """Open a reader at the first row."""
-        return PositionReader(self.rows, self.height)
-
-
-@final
-class PositionReader:
-    """A `RowReader` of rows that are found by their positions, piece by piece."""
 
     def __init__(self, rows: Callable[[int, int], Array], height: int) -> None:
         self._rows, self._height, self._start = rows, height, 0
@@ -232,27 +225,6 @@ class PositionReader:
     def close(self) -> None:
         """Release the rows."""
         del self._rows
-
-
-@final
-class UnchangedRows:
-    """Rows of files that are refused once the files have changed, as a `RowSource`.
-
-    Args:
-        source: The rows.
-        check: Function that raises an error if the files have changed; it is called before and
-            after every pass.
-    """
-
-    def __init__(self, source: RowSource, check: Callable[[], None]) -> None:
-        self.source, self.check = source, check
-        self.shape, self.dtype = source.shape, source.dtype
-        self.nbytes, self.held, self.lead = source.nbytes, source.held, source.lead
-
-    def open(self) -> RowReader:
-        """Open a reader at the first row."""
-        self.check()
-        return _UnchangedReader(self.source.open(), self.shape[0], self.check)
 
 
 @final

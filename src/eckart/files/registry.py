@@ -14,7 +14,7 @@ from eckart.errors import ArgumentError, MatrixError
 from eckart.factors import Factors
 from eckart.files.outputs import check_output, is_there, located
 from eckart.files.reading import check_regular, reading, unchanged
-from eckart.files.records import Contents, FactorFile, Selection, Table, UnchangedRows
+from eckart.files.records import Contents, FactorFile, Selection, Table
 from eckart.files.writing import settle, whole_file
 from eckart.matrices import Matrix
 
@@ -89,7 +89,6 @@ OTHERS: Final = {
     **dict.fromkeys((".xls", ".xlsx", ".ods"), "Save its sheet as .csv."),
 }
 """Hints for files of other kinds, by suffix."""
-PICTURES: Final = frozenset(suffix for suffix, name in MATRICES.items() if name == "pictures")
 
 
 def suffix_of(path: Path) -> str:
@@ -107,7 +106,7 @@ def suffix_of(path: Path) -> str:
 
 def is_picture(path: Path) -> bool:
     """Whether the suffix is that of a picture."""
-    return suffix_of(path) in PICTURES
+    return MATRICES.get(suffix_of(path)) == "pictures"
 
 
 def check_input(path: Path, selection: Selection) -> None:
@@ -129,21 +128,13 @@ def check_input(path: Path, selection: Selection) -> None:
 
 
 def check_matrix_output(path: Path, *, force: bool, inputs: Sequence[Path | None] = ()) -> None:
-    """Refuse a path to which no matrix can be written.
-
-    Raises:
-        ArgumentError: If the suffix is unknown, or in the cases of `check_output`.
-    """
+    """Refuse a path to which no matrix can be written, by its suffix or by `check_output`."""
     format_of(path, MATRICES, "write a matrix to")
     check_output(path, force=force, inputs=inputs)
 
 
 def read_parts(path: str | PathLike[str], selection: Selection | None = None) -> Contents:
-    """Read the matrices of a file in the format of its suffix.
-
-    Raises:
-        EckartError: As for `read_matrix`.
-    """
+    """Read the matrices of a file in the format of its suffix, as `read_matrix` does."""
     source, chosen = as_path(path), selection or Selection()
     settle(source)
     check_input(source, chosen)
@@ -196,12 +187,7 @@ def write_matrices(
 
 
 def choose_part(parts: Mapping[str, T], name: str | None, whole: object) -> T:
-    """The part of a name, or the only one.
-
-    Args:
-        parts: All parts by name.
-        name: Name of the part to take; None takes the only one.
-        whole: The file or object that has the parts, for the message.
+    """The part of a name, or if that is None the only one; `whole` is what has the parts.
 
     Raises:
         MatrixError: If there is no such part, or there are several and none was named.
@@ -248,7 +234,7 @@ def open_table(path: Path, selection: Selection | None = None) -> Table:
 
     Raises:
         MissingExtra: If the package that reads the file is not installed.
-        EckartError: As for `read_matrix`.
+        EckartError: In all cases in which `read_matrix` raises one.
     """
     kind = _kind(path)
     if kind not in READERS:
@@ -269,7 +255,7 @@ def open_table(path: Path, selection: Selection | None = None) -> Table:
             check_regular(path)
         check = unchanged(path.rglob("*") if path.is_dir() else [path])
         table = module.open_rows(path, chosen)
-    return replace(table, source=UnchangedRows(table.source, check))
+    return replace(table, source=table.source.unchanged(check))
 
 
 def _kind(path: Path) -> str:

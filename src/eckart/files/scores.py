@@ -47,12 +47,7 @@ def score_writer(
 ) -> Generator[ScoreWriter, None, None]:
     """Give a function that writes the next rows, and close the file at the end.
 
-    Args:
-        path: The file to write; its own suffix does not matter.
-        suffix: Suffix of the format.
-        shape: Rows and columns of all scores together.
-        names: Names of the columns of scores.
-        dtype: Dtype of the scores.
+    The format is that of `suffix`, whatever that of the path; `shape` is that of all scores.
 
     Raises:
         MatrixError: If the format cannot hold an accompanying column.

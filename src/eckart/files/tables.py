@@ -77,9 +77,7 @@ def check_table(path: Path) -> None:
 def table_head(path: Path, known: frozenset[str]) -> TableHead:
     """Read the names of the columns of a table, and find the dialect of a text file.
 
-    Args:
-        path: The table.
-        known: Names that a header would hold, in lower case and without punctuation.
+    A header would hold some of the `known` names, which are in lower case, without punctuation.
 
     Raises:
         EckartError: If the table cannot be read, or has no columns.
@@ -111,9 +109,6 @@ def read_columns(path: Path, head: TableHead, wanted: Mapping[int, Kind]) -> Arr
         path: The table.
         head: Head of the table, from `table_head`.
         wanted: Positions of the columns and the kind of each.
-
-    Returns:
-        An Arrow table.
     """
     with reading(path), arrow_reading(path):
         if head.text is not None:
@@ -195,11 +190,7 @@ def parquet_columns(path: Path) -> Iterator[tuple[str, ArrowColumn]]:
 
 
 def check_table_output(path: Path, *, force: bool, inputs: Sequence[Path | None] = ()) -> None:
-    """Refuse a path to which no table can be written.
-
-    Raises:
-        ArgumentError: If the suffix is unknown, or in the cases of `check_output`.
-    """
+    """Refuse a path to which no table can be written, by its suffix or by `check_output`."""
     if path.suffix.lower() not in (".parquet", ".csv", ".tsv", ".jsonl", ".ndjson"):
         raise ArgumentError(
             f"eckart cannot write a table to {path.name}.",

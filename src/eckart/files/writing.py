@@ -46,10 +46,8 @@ def whole_file(path: Path, *, force: bool = True) -> Generator[Path, None, None]
 
     Whatever goes wrong, `path` is either what it was before or the whole new content. Runs that
     write the same output take turns. A folder gets a marker that lists its files, by which a later
-    run recognises that it may replace the folder. If `path` is a link, its target is updated.
-
-    Raises:
-        EckartError: As for `whole_files`.
+    run recognises that it may replace the folder. If `path` is a link, its target is updated. The
+    errors are those of `whole_files`.
     """
     with whole_files((path,), force=force) as (temporary,):
         yield temporary

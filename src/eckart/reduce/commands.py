@@ -70,11 +70,7 @@ def reduce(table: Path, **options: Any) -> int:
         columns=column_names(options["columns"]),
         # each column once, in the order given
         ids=tuple(dict.fromkeys(options["ids"])),
-        colour=options["colour"],
-        header=options["header"],
-        index=options["index"],
-        tensor=options["tensor"],
-        memory=options["memory"],
+        **{name: options[name] for name in ("colour", "header", "index", "tensor", "memory")},
     )
     _check_paths(table, options)
     with limited_threads(options["threads"]):

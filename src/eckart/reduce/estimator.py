@@ -98,8 +98,7 @@ class LowRankReducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         del y
         checked = self._checked(X, reset=True)
         # warned below instead, with the stack level of the caller
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
+        with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
             reduction, found = fit_pca(
                 checked,
                 **self._choice(checked.shape),
@@ -273,10 +272,9 @@ class LowRankReducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         self.explained_variance_ = reduction.variances
         self.explained_variance_ratio_ = reduction.shares
         self.singular_values_ = np.sqrt(np.maximum(reduction.squares[:rank], 0.0))
-        self.mean_ = reduction.means.astype(reduction.dtype)
-        self.scale_ = (
-            None if reduction.scales is None else reduction.scales.astype(self.mean_.dtype)
-        )
+        dtype, scales = reduction.dtype, reduction.scales
+        self.mean_ = reduction.means.astype(dtype)
+        self.scale_ = None if scales is None else scales.astype(dtype)
         left = min(rows, columns) - rank
         unexplained = (reduction.error if error is None else error) ** 2
         self.noise_variance_ = unexplained / (rows - 1) / left if left > 0 else 0.0

@@ -332,12 +332,12 @@ def _with_block(old: Reduction, X: Array) -> Reduction:
     n, m = old.rows, len(X)
     means = X.mean(axis=0) if old.centred else np.zeros(X.shape[1])
     around = (X - means) / scales
-    # one row more carries the shift of the mean, the last term of the equation above
-    between = math.sqrt(n * m / (n + m)) * (old.means - means) / scales if old.centred else None
     roots = np.sqrt(old.squares)[:, np.newaxis] * old.A.astype(FLOAT64)
-    stack = [roots, around] if between is None else [roots, around, between[np.newaxis]]
-    added = float(np.square(around).sum())
-    added += 0.0 if between is None else float(np.square(between).sum())
+    stack, added = [roots, around], float(np.square(around).sum())
+    if old.centred:
+        # one row more carries the shift of the mean, the last term of the equation above
+        between = math.sqrt(n * m / (n + m)) * (old.means - means) / scales
+        stack, added = [*stack, between[np.newaxis]], added + float(np.square(between).sum())
     away = None if old.away is None else (n * old.away + m * (X / scales).mean(axis=0)) / (n + m)
     _, S, Vt = svd(np.vstack(stack))
     squares = np.square(S)

@@ -261,9 +261,8 @@ class Fitting:
         start = start or spectral_start(self.entries, rank)
         history: list[Record] = []
         while True:
-            with warnings.catch_warnings():
-                # a round that ends at its limit is not yet a failure to converge
-                warnings.simplefilter("ignore", ConvergenceWarning)
+            # a round that ends at its limit is not yet a failure to converge
+            with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):
                 fit = factorize(
                     self.entries,
                     rank,

@@ -12,21 +12,15 @@ import pyarrow as pa
 from eckart.engine import Components
 from eckart.engine.result import Grade
 from eckart.errors import MatrixError
-from eckart.files import (
-    Selection,
-    beside,
-    check_output,
-    named_path,
-    whole_file,
-    whole_files,
-)
+from eckart.files import Selection, beside, check_output, named_path, whole_file, whole_files
+from eckart.files.archives import write_arrays
 from eckart.files.columns import text_column
 from eckart.files.scores import check_score_suffix, score_writer
 from eckart.matrices import Matrix, Streamed
 from eckart.progress import Watch, each_step, unwatched
 from eckart.reduce import Document
 from eckart.reduce.fit import fit_pca, update
-from eckart.reduce.reduction import Reduction, check_model_path, read_reduction, write_reduction
+from eckart.reduce.reduction import Reduction, check_model_path, read_reduction
 from eckart.reduce.table import (
     ScoreSample,
     missing_in,
@@ -234,26 +228,29 @@ def reduce_file(
     check_score_suffix(output, selection.ids)
     files = {
         "scores": output,
-        "loadings": tables_path(output, "loadings"),
+        "loadings": loadings_path(output),
         "model": model_path(output),
     }
-    others: list[Path] = []
-    for file in files.values():
-        check_output(file, force=force, inputs=[path, *others])
+    outputs = tuple(files.values())
+    for place, file in enumerate(outputs):
         # the outputs must differ from one another too
-        others.append(file)
+        check_output(file, force=force, inputs=[path, *outputs[:place]])
     W = job.open(selection)
     with watch("Reducing", None) as report:
         reduction, found = fit_pca(W, names=job.table.names, on_step=each_step(report), **choice)
-    with whole_files(tuple(files.values()), force=force) as (scores, loadings, model):
+    with whole_files(outputs, force=force) as (scores, loadings, model):
         sample = job.write_scores(scores, suffix, reduction, inverse=False, counted=False)
         # after the scores were written, which is a pass too
         passes = job.table.passes + W.passes
         # the saved reduction tells later where it came from
         said = {"source": str(path), "message": found.message, "passes": passes}
         reduction = replace(reduction, document=said)
-        write_loadings(loadings, reduction, force=force)
-        write_reduction(model, reduction, force=force)
+        columns, names = reduction.A[: reduction.rank].T, list(reduction.score_names)
+        kind = loadings.suffix.lower()
+        # a row for each column of the table, with a value for every component
+        with score_writer(loadings, kind, columns.shape, names, columns.dtype) as write:
+            write(columns, pa.table({"column": text_column(reduction.labels)}))
+        write_arrays(model, reduction.arrays(), reduction.facts())
     return job.result(reduction, files, sample, found)
 
 
@@ -299,7 +296,7 @@ def update_file(
     The output may be the saved reduction itself, with `force`.
 
     Raises:
-        EckartError: As for `project_file`.
+        EckartError: If a file cannot be read or written, or the columns do not fit.
 
     Cost:
         One pass over the new rows.
@@ -315,7 +312,7 @@ def update_file(
             reduction.project(np.zeros((1, W.shape[1])))
         for block in job.blocks(counted=True):
             reduction = update(reduction, block)
-        write_reduction(temporary, reduction, force=force)
+        write_arrays(temporary, reduction.arrays(), reduction.facts())
     # an update writes no scores, so the sample stays empty
     return job.result(reduction, {"model": output}, ScoreSample(reduction.rank, W.shape[0]))
 
@@ -342,23 +339,12 @@ def model_path(output: Path) -> Path:
     return beside(output, f"{named_path(output).stem}.model.npz")
 
 
-def tables_path(output: Path, kind: str) -> Path:
-    """The path of a table that belongs to the scores; a .csv file if the scores are an array.
+def loadings_path(output: Path) -> Path:
+    """The path of the loadings, beside the scores; a .csv file if the scores are an array.
 
     Example:
-        >>> tables_path(Path("scores.npy"), "loadings").name
+        >>> loadings_path(Path("scores.npy")).name
         'scores.loadings.csv'
     """
     suffix = ".csv" if output.suffix.lower() == ".npy" else output.suffix
-    return beside(output, f"{named_path(output).stem}.{kind}{suffix}")
-
-
-def write_loadings(path: Path, reduction: Reduction, *, force: bool) -> None:
-    """Write the loadings: a row for each column of the table, with a value for every component."""
-    columns, names = reduction.A[: reduction.rank].T, list(reduction.score_names)
-    beside = pa.table({"column": text_column(reduction.labels)})
-    with (
-        whole_file(path, force=force) as temporary,
-        score_writer(temporary, path.suffix.lower(), columns.shape, names, columns.dtype) as write,
-    ):
-        write(columns, beside)
+    return beside(output, f"{named_path(output).stem}.loadings{suffix}")

@@ -14,8 +14,7 @@ from eckart.completion.fold_in import fold_in
 from eckart.completion.objective import Observed
 from eckart.errors import ArgumentError, FormatError, MatrixError
 from eckart.factors import Factors
-from eckart.files import whole_file
-from eckart.files.archives import read_arrays, write_arrays
+from eckart.files.archives import read_arrays
 from eckart.files.writing import settle
 from eckart.matrices.moments import FAR_RATIO
 from eckart.reduce import Document
@@ -233,13 +232,6 @@ class Reduction:
         found = np.sqrt(self.variances)
         # a component without variance is left as it is, not divided by 0
         return np.where(found > 0, found, 1.0)
-
-
-def write_reduction(path: Path, reduction: Reduction, *, force: bool) -> None:
-    """Write a reduction to a `.npz` file."""
-    check_model_path(path)
-    with whole_file(path, force=force) as temporary:
-        write_arrays(temporary, reduction.arrays(), reduction.facts())
 
 
 def read_reduction(path: Path) -> Reduction:

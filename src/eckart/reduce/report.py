@@ -59,12 +59,10 @@ def scree(document: Document) -> go.Figure:
     # Plotly would mark fractions of components otherwise
     every = 1 if len(shares) <= MOST_NUMBERS else None
     figure.update_xaxes(title="component", dtick=every, range=[0.5, len(shares) + 0.5])
-    look: Document = {"rangemode": "tozero"}
+    look: Document = {"rangemode": "tozero", "tickformat": ".0%"}
     if wide:
         look = axis(min(positive), max(positive), wide=True)
     figure.update_yaxes({"title": "share of the variance", **look})
-    if not wide:
-        figure.update_yaxes(tickformat=".0%")
     return styled(figure, 380)
 
 
@@ -165,7 +163,7 @@ def _groups(picture: Document, count: int) -> list[tuple[str, Any, Document]]:
 
 def _escaped(text: str) -> str:
     """Text with tags escaped, which Plotly would interpret."""
-    return str(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return escape(text, quote=False)
 
 
 DRAWN_COMPONENTS: Final = 6
@@ -173,14 +171,7 @@ DRAWN_COMPONENTS: Final = 6
 
 
 def reduce_page(document: Document) -> str:
-    """The HTML report of a reduction.
-
-    Args:
-        document: The result of `Reduced.report_document()`.
-
-    Returns:
-        A self-contained HTML page with styles, scripts and figures inside.
-    """
+    """The HTML report of `Reduced.report_document()`, with styles, scripts and figures inside."""
     rows, columns = document["shape"]
     points = scatter(document)
     drawn = "".join(
@@ -190,6 +181,10 @@ def reduce_page(document: Document) -> str:
     notes = "".join(f"<p>{escape(note)}</p>" for note in document["notes"])
     header, lines = component_rows(document)
     seen = len(document["picture"]["points"])
+    again = f"<h2>Run it again</h2><pre>{escape(document['command'])}</pre>"
+    if "recipe" in document:
+        run = {"recipe": document["recipe"], "certificate": document["certificate"], "name": ""}
+        again = origin(document["command"], [run])
     return frame(
         title=document["source"],
         body=f"""
@@ -212,14 +207,6 @@ def reduce_page(document: Document) -> str:
 <div class="pair">{drawn}</div>
 <h2>The components</h2>
 <div class="card wide">{grid(header, lines, [""] * len(lines))}</div>
-{_origin(document)}
+{again}
 """,
     )
-
-
-def _origin(document: Document) -> str:
-    """The section on how to run it again: the command, and the recipe if a run found components."""
-    if "recipe" not in document:
-        return f"<h2>Run it again</h2><pre>{escape(document['command'])}</pre>"
-    run = {"recipe": document["recipe"], "certificate": document["certificate"], "name": ""}
-    return origin(document["command"], [run])

@@ -80,10 +80,7 @@ def _whole_matrix(path: Path, selection: Selection) -> tuple[Table, Matrix]:
 
 def raw_blocks(W: Matrix) -> Iterator[Any]:
     """Blocks of rows as they are stored; those of a sparse matrix are sparse. One pass."""
-    if isinstance(W, Sparse):
-        yield from W.stored_blocks()
-    else:
-        yield from W.row_blocks()
+    return W.stored_blocks() if isinstance(W, Sparse) else W.row_blocks()
 
 
 def missing_in(block: Any) -> int:
@@ -137,11 +134,7 @@ def known_entries(
 ) -> KnownEntries:
     """Collect the known entries of a table whose missing entries are NaN.
 
-    Args:
-        W: The table, of shape (rows, columns).
-        centre: Whether to subtract the means of the columns.
-        scale: Whether to divide the columns by their standard deviations.
-        names: Names of the columns, for messages.
+    The other arguments are those of `fit_pca`.
 
     Cost:
         One pass; 32 bytes for each known entry.
@@ -167,8 +160,10 @@ def known_entries(
     values = around if centre else order.values.astype(FLOAT64)
     if scales is not None:
         values /= scales[order.indices]
-    # a power of two changes no digit
-    unit = _unit(values)
+    # the power of two next above the root mean square, which changes no digit; 1 if all are zero
+    near_one, exponent = scaled(values)
+    size = math.sqrt(float(np.mean(np.square(near_one))))
+    unit = 2.0 ** (exponent + int(np.frexp(size)[1]))
     order = replace(order, values=(values / unit).astype(FLOAT32))
     return KnownEntries(
         entries=Entries(shape=W.shape, by_rows=order),
@@ -177,13 +172,6 @@ def known_entries(
         scales=scales,
         missing=W.shape[0] * columns - len(order.values),
     )
-
-
-def _unit(values: Array) -> float:
-    """The power of two next above the root mean square of the values; 1 if all are zero."""
-    near_one, exponent = scaled(values)
-    size = math.sqrt(float(np.mean(np.square(near_one))))
-    return 2.0 ** (exponent + int(np.frexp(size)[1]))
 
 
 def _by_rows(W: Matrix) -> Compressed:
@@ -227,12 +215,7 @@ SHOWN_COMPONENTS: Final = 3
 
 @final
 class ScoreSample:
-    """A sample of the scores for a figure: every n-th row, with its ids and its colour.
-
-    Args:
-        rank: Number of components.
-        rows: Number of rows that will be added.
-    """
+    """A sample of the scores for a figure: every n-th of `rows`, with its ids and its colour."""
 
     def __init__(self, rank: int, rows: int) -> None:
         # rounded up, so that there are at most MOST_POINTS

@@ -13,7 +13,6 @@ from eckart.checkpoints.peft.configuration import portable as portable
 from eckart.checkpoints.peft.reader import factor_dtype as factor_dtype
 from eckart.checkpoints.peft.reader import read_adapter as read_adapter
 from eckart.checkpoints.peft.writer import AdapterDType as AdapterDType
-from eckart.checkpoints.peft.writer import Biases as Biases
 from eckart.checkpoints.peft.writer import adapter_bytes as adapter_bytes
 from eckart.checkpoints.peft.writer import compare_biases as compare_biases
 from eckart.checkpoints.peft.writer import describe_adapter as describe_adapter

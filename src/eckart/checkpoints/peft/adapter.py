@@ -80,7 +80,7 @@ class AdaptedLayer:
     @property
     def outputs(self) -> int:
         """Number of outputs, the length of the bias."""
-        return _outputs(self.kind, self.shape)
+        return outline(self).outputs
 
 
 @final
@@ -129,12 +129,8 @@ class Outline:
     @property
     def outputs(self) -> int:
         """Number of outputs, the length of the bias."""
-        return _outputs(self.kind, self.shape)
-
-
-def _outputs(kind: Kind, shape: tuple[int, ...]) -> int:
-    # a transposed weight has its outputs on the second axis
-    return shape[1] if kind is Kind.TRANSPOSED else shape[0]
+        # a transposed weight has its outputs on the second axis
+        return self.shape[1 if self.kind is Kind.TRANSPOSED else 0]
 
 
 def outline(layer: AdaptedLayer) -> Outline:

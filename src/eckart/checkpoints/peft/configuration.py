@@ -102,18 +102,14 @@ def configuration(
     saved: SavedNames,
     base_modules: Collection[str] = (),
 ) -> dict[str, Any]:
-    """The configuration of an adapter, with its keys sorted.
+    """The configuration of an adapter, with its keys sorted; its layers themselves are not read.
 
-    Args:
-        adapter: The adapter, of which only names and flags are read, not the layers.
-        layers: Outlines of its layers.
-        saved: Where its new values are stored.
-        base_modules: Names of all modules of the base. Those that PEFT would adapt by mistake,
-            because their name ends like that of an adapted one, are excluded by name. If the names
-            are unknown, names of transformers 4 are written together with those of transformers 5.
+    Of the modules of the base, those that PEFT would adapt by mistake, because their name ends like
+    that of an adapted one, are excluded by name. If the modules are unknown, names of
+    transformers 4 are written together with those of transformers 5.
     """
-    modules, parameters = _targets(layers, mixture=adapter.experts or has_experts(layers))
-    ranks = _ranks(layers, set(parameters))
+    ranks, parameters = _ranks(layers, mixture=adapter.experts or has_experts(layers))
+    modules = sorted(ranks.keys() - parameters)
     counts = Counter(ranks.values())
     usual = max(counts, key=lambda rank: (counts[rank], rank))  # keeps the patterns few
     everywhere = list if base_modules else also
@@ -151,7 +147,7 @@ def configuration(
             name for name in base_modules if name.endswith(endings) and name not in modules
         ),
         "lora_bias": any(layer.has_bias for layer in layers),
-        "target_parameters": parameters,
+        "target_parameters": sorted(parameters),
     }
     # settings that are off are left out: that is PEFT's default for each of them
     document |= {name: setting for name, setting in optional.items() if setting}
@@ -166,7 +162,7 @@ def check_layers(adapter: Adapter, layers: Sequence[Outline]) -> None:
         raise MatrixError(
             f"The adapter adapts '{twice[0]}' twice." if twice else "The adapter adapts no layer.",
             hint="Give each adapted layer once, and at least one.",
-            code="no-layers" if not twice else "layer-twice",
+            code="layer-twice" if twice else "no-layers",
         )
     _check_biases(adapter, layers)
     _check_tie(adapter, names)
@@ -239,34 +235,21 @@ def has_experts(layers: Sequence[Outline]) -> bool:
     return any(expert_of(layer.module) for layer in layers)
 
 
-def _targets(layers: Sequence[Outline], *, mixture: bool) -> tuple[list[str], list[str]]:
-    """Names for `target_modules` and `target_parameters`."""
-    modules: set[str] = set()
+def _ranks(layers: Sequence[Outline], *, mixture: bool) -> tuple[dict[str, int], set[str]]:
+    """Ranks by the name that PEFT compares, and those names that are parameters and no modules."""
+    ranks: dict[str, int] = {}
     parameters: set[str] = set()
     for layer in layers:
-        expert = expert_of(layer.module)
-        if expert is not None:
-            parameters.add(expert.parameter)
-        elif mixture and is_taken_for_an_expert(layer.module):
-            parameters.add(f"{live_name(layer.module)}.weight")
-        else:
-            modules.add(layer.module)
-    return sorted(modules), sorted(parameters)
-
-
-def _ranks(layers: Sequence[Outline], parameters: Collection[str]) -> dict[str, int]:
-    """Ranks by the name that PEFT compares with patterns, that of a module or of a parameter."""
-    ranks: dict[str, int] = {}
-    for layer in layers:
-        expert = expert_of(layer.module)
-        parameter = f"{live_name(layer.module)}.weight"
+        expert, name, rank = expert_of(layer.module), layer.module, layer.rank
         if expert is not None:
             # gate_proj and up_proj of an expert are stacked, each with its own columns of B
-            stacked = 2 if expert.parameter.endswith(GATE_UP) else 1
-            ranks[expert.parameter] = stacked * layer.rank
-        else:
-            ranks[parameter if parameter in parameters else layer.module] = layer.rank
-    return ranks
+            name, rank = expert.parameter, rank * (2 if expert.parameter.endswith(GATE_UP) else 1)
+            parameters.add(name)
+        elif mixture and is_taken_for_an_expert(name):
+            name = f"{live_name(name)}.weight"
+            parameters.add(name)
+        ranks[name] = rank
+    return ranks, parameters
 
 
 def _task(adapter: Adapter, saved: SavedNames, layers: Sequence[Outline]) -> str | None:

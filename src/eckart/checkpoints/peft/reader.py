@@ -25,7 +25,7 @@ from eckart.checkpoints.peft.adapter import (
     unwrap,
 )
 from eckart.checkpoints.peft.configuration import ENSURED
-from eckart.checkpoints.peft.scaling import Scaling, check_plain, flag, scaling_of
+from eckart.checkpoints.peft.scaling import Scaling, check_plain, flag, not_lora, scaling_of
 from eckart.checkpoints.peft.writer import CONFIGURATION, DTYPES, TENSORS, AdapterDType
 from eckart.checkpoints.safetensors_file import open_safetensors
 from eckart.errors import ArgumentError, EckartError, FormatError
@@ -222,15 +222,11 @@ def _only_one(names: Collection[str], path: Path) -> str:
 
 
 def _not_plain(name: str, path: Path) -> FormatError:
-    elsewhere = name.endswith((".lora_down.weight", ".lora_up.weight", _SCALE))
-    return FormatError(
-        f"{path} holds '{name}', which is not of a plain LoRA"
-        + (" as PEFT writes it." if elsewhere else "."),
-        hint="Convert it to the format of PEFT first: its names are those of another program."
-        if elsewhere
-        else "Merge this adapter with PEFT, and extract one from the merged model.",
-        code="not-lora",
-    )
+    what = f"holds '{name}', which is not of a plain LoRA"
+    if not name.endswith((".lora_down.weight", ".lora_up.weight", _SCALE)):
+        return not_lora(path, what)
+    hint = "Convert it to the format of PEFT first: its names are those of another program."
+    return not_lora(path, f"{what} as PEFT writes it", hint)
 
 
 def _check_stacked(modules: Collection[str], scaling: Scaling, path: Path) -> None:
@@ -240,11 +236,7 @@ def _check_stacked(modules: Collection[str], scaling: Scaling, path: Path) -> No
     known = [name for name in (*experts, *weights) if scaling.adapts(name)]
     for ending in scaling.parameters:
         if not any(name == ending or name.endswith(f".{ending}") for name in known):
-            raise FormatError(
-                f"{path} adapts '{ending}', which holds all experts in one tensor.",
-                hint="Merge this adapter with PEFT, and extract one from the merged model.",
-                code="not-lora",
-            )
+            raise not_lora(path, f"adapts '{ending}', which holds all experts in one tensor")
 
 
 def _finite(tensor: Tensor, name: str, path: Path) -> Tensor:
@@ -306,11 +298,8 @@ def _kind(module: str, pair: Mapping[str, Array], transposed: bool, path: Path) 
     kind = _AXES.get(A.ndim)
     # in groups, each output of B sees only a part of the outputs of A
     if kind is Kind.CONVOLUTION and B.ndim > 1 and B.shape[1] < A.shape[0]:
-        raise FormatError(
-            f"{path} adapts '{module}', a convolution in groups.",
-            hint="Load it with PEFT, which cannot merge it either.",
-            code="not-lora",
-        )
+        hint = "Load it with PEFT, which cannot merge it either."
+        raise not_lora(path, f"adapts '{module}', a convolution in groups", hint)
     # B of a convolution is one of 1 × 1, since the kernel is in A
     if kind is None or B.ndim != A.ndim or any(length != 1 for length in B.shape[2:]):
         raise damaged(path, f"the factors of '{module}' have the shapes {B.shape} and {A.shape}")

@@ -83,6 +83,7 @@ _OTHERS: Final = {
 """Settings with which the change of a weight is not scale·B·A, and the names of their methods."""
 _STARTS: Final = ("pissa", "olora", "loftq", "corda", "lora_ga")
 """Initialisations that change the weights of the base as well."""
+MERGE_FIRST: Final = "Merge this adapter with PEFT, and extract one from the merged model."
 
 
 @final
@@ -110,9 +111,12 @@ class Scaling:
 
     def factor(self, module: str, *, rank: int, path: Path) -> float:
         """The scale of a layer."""
-        name = self._name(module)
+        expert = expert_of(module)
+        # PEFT compares patterns with the name of the module, or with that of its parameter
+        parameter = expert.parameter if expert else f"{live_name(module)}.weight"
+        name = parameter if self.adapts(parameter) else module
         # gate_proj and up_proj of an expert are stacked; a plain layer may have the same name
-        stacked = 2 if expert_of(module) and name.endswith(f".{GATE_UP}") else 1
+        stacked = 2 if expert and name.endswith(f".{GATE_UP}") else 1
         wanted = _first(self.ranks, name, self.rank) / stacked
         if wanted != rank:
             raise FormatError(
@@ -124,12 +128,6 @@ class Scaling:
         # stacked projections have twice the rank and twice the alpha of one, hence the same scale
         alpha = _first(self.alphas, name, self.alpha) / stacked
         return alpha / (math.sqrt(rank) if self.root else rank)
-
-    def _name(self, module: str) -> str:
-        """The name that PEFT compares with patterns, that of the module or of its parameter."""
-        expert = expert_of(module)
-        parameter = expert.parameter if expert else f"{live_name(module)}.weight"
-        return parameter if self.adapts(parameter) else module
 
     def adapts(self, parameter: str) -> bool:
         """Whether a parameter is adapted by its own name."""
@@ -173,21 +171,19 @@ def check_plain(document: JsonObject, path: Path) -> None:
         what = f"started by {start}"
     method = document.get("peft_type")
     if method is None:
-        raise FormatError(
-            f"{path} is not of PEFT: it names no peft_type"
-            # MLX writes an adapter_config.json too, with other keys
-            + (", and is of MLX." if "lora_parameters" in document else "."),
-            hint="Convert the adapter to the format of PEFT first.",
-            code="not-lora",
-        )
+        # MLX writes an adapter_config.json too, with other keys
+        other = ", and is of MLX" if "lora_parameters" in document else ""
+        hint = "Convert the adapter to the format of PEFT first."
+        raise not_lora(path, f"is not of PEFT: it names no peft_type{other}", hint)
     if method != "LORA":
         what = str(method)
     if what is not None:
-        raise FormatError(
-            f"{path} is not of a plain LoRA: it is {what}.",
-            hint="Merge this adapter with PEFT, and extract one from the merged model.",
-            code="not-lora",
-        )
+        raise not_lora(path, f"is not of a plain LoRA: it is {what}")
+
+
+def not_lora(path: Path, what: str, hint: str = MERGE_FIRST) -> FormatError:
+    """The error for an adapter that is none of LoRA as PEFT writes it."""
+    return FormatError(f"{path} {what}.", hint=hint, code="not-lora")
 
 
 def _first(patterns: Mapping[str, float], name: str, otherwise: float) -> float:
@@ -200,7 +196,7 @@ def _first(patterns: Mapping[str, float], name: str, otherwise: float) -> float:
 
 def _patterns(document: JsonObject, key: str, path: Path) -> dict[str, float]:
     """Numbers by pattern; patterns that are invalid or take too long to match are refused."""
-    patterns = document.get(key) or {}
+    patterns: Any = document.get(key) or {}
     if not isinstance(patterns, dict):
         raise damaged(path, f"{key} holds no patterns")
     for pattern in patterns:
@@ -225,6 +221,7 @@ def _number(value: object, what: str, path: Path) -> float:
     return float(value)
 
 
-def _check_rank(value: Any, what: str, path: Path) -> None:
-    if _number(value, what, path) < 1 or value != int(value):
+def _check_rank(value: object, what: str, path: Path) -> None:
+    number = _number(value, what, path)
+    if number < 1 or not number.is_integer():
         raise damaged(path, f"{what} is {value!r}")

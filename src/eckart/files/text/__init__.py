@@ -9,11 +9,12 @@ from typing import Any, Final
 import numpy as np
 
 from eckart.arrays import FLOAT64
-from eckart.errors import FormatError, MatrixError
+from eckart.errors import FormatError
 from eckart.factors import Factors
 from eckart.files.columns import (
-    Batches,
+    BatchReader,
     arrow_reading,
+    beside_index,
     keep_numbers,
     select,
     table_of,
@@ -21,7 +22,7 @@ from eckart.files.columns import (
 )
 from eckart.files.factor_files import from_arrays, to_arrays
 from eckart.files.reading import check_regular, read_object
-from eckart.files.records import Contents, FactorFile, Part, Selection, Table, only_part
+from eckart.files.records import Contents, FactorFile, Part, Rows, Selection, Table, only_part
 from eckart.files.text.survey import NumberText, read_numbers
 from eckart.files.writing import write_text
 from eckart.matrices import Dense, Matrix
@@ -39,7 +40,7 @@ def read(path: Path, selection: Selection) -> Contents:
         table.check(positions)
         W = np.empty((table.count, len(positions)))
         # filled batch by batch, so that the whole text is never in memory
-        Batches(path, W.shape, W.dtype, partial(table.batches, positions)).open().read(W)
+        BatchReader(path, table.batches(positions)).read(W)
     return Contents(parts=(Part(name="", matrix=Dense(W)),), notes=(*table.notes, *notes))
 
 
@@ -52,46 +53,30 @@ def write(path: Path, parts: Mapping[str, Matrix]) -> None:
 def _kept(table: NumberText, selection: Selection) -> tuple[list[int], list[str]]:
     """Positions of the columns to keep, and notes on an index that is left out."""
     if selection.columns is not None:
-        return select(table.names, selection.columns, table.path), []
+        return select(table.names, selection.columns, table.text.sample.path), []
     index, notes = index_of(table, selection.index)
-    left_out = table.empty | set(range(index))
-    positions = [place for place in range(len(table.names)) if place not in left_out]
-    if index and not positions:
-        raise MatrixError(
-            f"{table.path} has no column beside the index.",
-            hint="Use `index=False`, or give a table of numbers.",
-            code="empty",
-        )
-    return positions, notes
+    left_out = {*table.empty, *range(index)}
+    return beside_index(len(table.names), left_out, index, table.text.sample.path), notes
 
 
 def index_of(table: NumberText, index: bool | None) -> tuple[int, list[str]]:
     """The number of leading columns that are an index, and notes on them.
 
     The index is the leading columns without a name if other columns have names; otherwise it is
-    the first column, if that holds words.
-
-    Args:
-        table: The table.
-        index: Whether the table has an index; None finds out.
+    the first column, if that holds words. `index` says whether there is one; None finds out.
     """
-    unnamed = table.unnamed
+    unnamed, name = table.unnamed, table.text.sample.path.name
     if index is not None:
         return max(1, unnamed) if index else 0, []
-    name = table.path.name
-    if unnamed == 1:
-        return 1, [
-            f"{name}: the first column, which has no name, is taken as an index "
-            "(`index=False` if not)."
-        ]
-    if unnamed:
-        return unnamed, [
-            f"{name}: the first {unnamed} columns, which have no names, are taken as an index "
-            "(`index=False` if not)."
-        ]
-    if len(table.names) > 1 and table.is_text(0):
-        return 1, [f"{name}: the first column is taken as an index (`index=False` if not)."]
-    return 0, []
+    if unnamed > 1:
+        which = f"{unnamed} columns, which have no names, are"
+    elif unnamed:
+        which = "column, which has no name, is"
+    elif len(table.names) > 1 and table.is_text(0):
+        which = "column is"
+    else:
+        return 0, []
+    return max(1, unnamed), [f"{name}: the first {which} taken as an index (`index=False` if not)."]
 
 
 HELD_BLOCKS: Final = 40
@@ -108,12 +93,16 @@ def open_rows(path: Path, selection: Selection) -> Table:
         kept, notes = _row_columns(table, selection, beside)
         table.check(kept)
     names = tuple(table.names[place] for place in kept)
-    held = KEPT_BYTES + HELD_BLOCKS * table.text.block
     return Table(
-        source=Batches(path, (table.count, len(kept)), FLOAT64, partial(table.batches, kept), held),
+        source=Rows(
+            shape=(table.count, len(kept)),
+            dtype=FLOAT64,
+            open=lambda: BatchReader(path, table.batches(kept)),
+            held=KEPT_BYTES + HELD_BLOCKS * table.text.block,
+        ),
         names=names if table.text.header else None,
         notes=(*table.notes, *notes),
-        passes=table.passes,
+        passes=table.text.passes,
         along=partial(table.beside, beside) if beside else None,
     )
 
@@ -123,7 +112,7 @@ def _row_columns(
 ) -> tuple[list[int], tuple[str, ...]]:
     """Positions of the columns of numbers, and notes on the columns that are left out."""
     if selection.names is not None:
-        return select(table.names, selection.names, table.path), ()
+        return select(table.names, selection.names, table.text.sample.path), ()
     taken = {*beside, *table.empty}
     notes: list[str] = []
     if 0 not in taken and (table.unnamed or not table.is_text(0)):
@@ -132,7 +121,9 @@ def _row_columns(
     text = [
         place for place in range(len(table.names)) if place not in taken and table.is_text(place)
     ]
-    kept, skipped = keep_numbers(table.path, table.names, {*taken, *text}, table.words(text))
+    kept, skipped = keep_numbers(
+        table.text.sample.path, table.names, {*taken, *text}, table.words(text)
+    )
     return kept, (*notes, *skipped)
 
 

@@ -93,14 +93,10 @@ def is_meant(cell: str, decimal: str = ".") -> bool:
     return plain or _IS_GROUPS.fullmatch(cell.strip()) is not None
 
 
-def commas(column: ArrowColumn) -> int:
-    """The number of cells in a column of text that are numbers with a decimal comma."""
-    return _count(_matches(pc.utf8_trim_whitespace(column), _COMMA))
-
-
-def points(column: ArrowColumn) -> int:
-    """The number of cells in a column of text that are numbers with a decimal point."""
-    return _count(_matches(pc.utf8_trim_whitespace(column), _POINT))
+def commas_and_points(column: ArrowColumn) -> tuple[int, int]:
+    """Numbers of the cells for which `has_comma` holds, and of those for which `has_point` does."""
+    trimmed = pc.utf8_trim_whitespace(column)
+    return _count(_matches(trimmed, _COMMA)), _count(_matches(trimmed, _POINT))
 
 
 def odd_and_marks(column: ArrowColumn) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:

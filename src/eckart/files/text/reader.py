@@ -21,13 +21,12 @@ from eckart.files.reading import damaged
 from eckart.files.records import ArrowColumn, ArrowTable, ArrowType
 from eckart.files.text.cells import (
     MISSING,
-    commas,
+    commas_and_points,
     is_mark,
     is_number,
     is_odd,
     numbers,
     odd_and_marks,
-    points,
     with_odd_blanks,
 )
 from eckart.files.text.sample import Sample, cut_records
@@ -129,8 +128,13 @@ class TextRows:
         width = self.sample.width
         if any(row.count(delimiter) != width - 1 for row in rows):
             raise self.located("its lines have different lengths")
-        cells = b"\n".join(rows).replace(delimiter, b"\n") + b"\n" if rows else b""
-        return Flat(cells=one_column(cells, self.decimal), shape=(len(rows), width))
+        cells: ArrowColumn = pa.array([], pa.float64())
+        lines = b"\n".join(rows).replace(delimiter, b"\n")
+        for kind in (pa.float64(), pa.string()) if rows else ():
+            with suppress(pa.ArrowInvalid):
+                cells = one_column(lines, kind, self.decimal).combine_chunks()
+                break
+        return Flat(cells=cells, shape=(len(rows), width))
 
     def located(self, error: Exception | str, numbers: Collection[int] = ()) -> Exception:
         """The error with the number of the line that causes it: another width, or a word."""
@@ -173,11 +177,11 @@ class TextRows:
         """
         if self.sample.delimiter == ",":  # then every comma separates cells
             return
-        with_comma = with_point = False
+        marks = np.zeros(2, np.int64)
         for batch in self.batches(dict.fromkeys(positions, pa.string())):
-            with_comma = with_comma or any(commas(column) for column in batch.columns)
-            with_point = with_point or any(points(column) for column in batch.columns)
-        self.decimal = "," if with_comma and not with_point else "."
+            for column in batch.columns:
+                marks += commas_and_points(column)
+        self.decimal = "," if marks[0] and not marks[1] else "."
 
     def first_words(self, positions: Collection[int]) -> dict[int, tuple[int, str]]:
         """The line and the text of the first cell that is no number, for each of some columns."""
@@ -244,7 +248,12 @@ class TextRows:
                 if not double and b'"' in left:
                     end, open_at = _outside(quoted, left, end)
                 if open_at >= 0 and not piece:
-                    raise self._unclosed(line + left.count(b"\n", 0, open_at) + 1)
+                    wrong = line + left.count(b"\n", 0, open_at) + 1
+                    raise FormatError(
+                        f"{self.sample.path}, line {wrong}: a quote is not closed.",
+                        hint="Close it, or write it twice within a cell in quotes.",
+                        code="damaged-file",
+                    )
                 if end:
                     lines = left[:end]
                     if not double and late.search(lines):
@@ -257,31 +266,22 @@ class TextRows:
                     break
         self.encoding = source.encoding
 
-    def _unclosed(self, line: int) -> FormatError:
-        return FormatError(
-            f"{self.sample.path}, line {line}: a quote is not closed.",
-            hint="Close it, or write it twice within a cell in quotes.",
-            code="damaged-file",
-        )
 
-
-def one_column(lines: bytes, decimal: str = ".") -> ArrowColumn:
-    """Lines as one Arrow array: of numbers, or of text if one of them is no number."""
-    options: dict[str, Any] = {
-        "read_options": arrow_csv.ReadOptions(column_names=["0"], block_size=len(lines) + 1),
-        "parse_options": arrow_csv.ParseOptions(
+def one_column(lines: bytes, kind: ArrowType = None, decimal: str = ".") -> ArrowColumn:
+    """Lines, the last without its end, as one Arrow array of a type; None infers the type."""
+    return arrow_csv.read_csv(
+        pa.BufferReader(lines + b"\n"),
+        read_options=arrow_csv.ReadOptions(column_names=["0"], block_size=len(lines) + 2),
+        parse_options=arrow_csv.ParseOptions(
             delimiter=SEPARATOR.decode(), quote_char=False, ignore_empty_lines=False
         ),
-    }
-    for kind in (pa.float64(), pa.string()) if lines else ():
-        convert: Any = arrow_csv.ConvertOptions(
-            column_types={"0": kind}, null_values=sorted(MISSING), strings_can_be_null=True,
+        convert_options=arrow_csv.ConvertOptions(
+            column_types={} if kind is None else {"0": kind},
+            null_values=sorted(MISSING),
+            strings_can_be_null=True,
             decimal_point=decimal,
-        )  # fmt: skip
-        with suppress(pa.ArrowInvalid):
-            table = arrow_csv.read_csv(pa.BufferReader(lines), convert_options=convert, **options)
-            return table.column(0).combine_chunks()
-    return pa.array([], pa.float64())
+        ),
+    ).column(0)
 
 
 def _outside(quoted: re.Pattern[bytes], text: bytes, end: int) -> tuple[int, int]:
@@ -343,10 +343,6 @@ class CellCounts:
             self.doubtful[place] += odd.sum()
             self.marks[place] += marks.sum()
             self.held[place] += with_odd_blanks(column)
-
-    def end(self) -> None:
-        """Find the columns that Arrow reads by itself: it knows missing values without blanks."""
-        self.plain |= self.numbers == self.held
 
 
 def flat_values(piece: Flat, decimal: str) -> tuple[Array, npt.NDArray[np.bool_]]:

@@ -12,12 +12,7 @@ import pyarrow as pa
 from eckart.arrays import Array
 from eckart.errors import MatrixError
 from eckart.files.records import ArrowTable
-from eckart.files.text.cells import (
-    is_meant,
-    is_missing,
-    is_number,
-    numbers,
-)
+from eckart.files.text.cells import is_meant, is_missing, is_number, numbers
 from eckart.files.text.reader import WIDE_COLUMNS, CellCounts, Flat, TextRows, flat_values
 from eckart.files.text.sample import Sample, read_sample
 
@@ -28,20 +23,16 @@ class NumberText:
     """A text table that was read once, so that its size and its columns are known.
 
     Fields:
-        path: The file.
         text: The rows of the table.
         names: Names of the columns; their positions if there is no header.
         count: Number of rows.
-        passes: Number of passes over the file so far.
         empty: Positions of columns without name and cells, before or behind all others.
         notes: Sentences for the user about how the table is read.
     """
 
-    path: Path
     text: TextRows
     names: list[str]
     count: int
-    passes: int
     empty: frozenset[int]
     notes: tuple[str, ...]
     _counts: CellCounts = field(repr=False)
@@ -139,11 +130,9 @@ def read_numbers(path: Path, header: bool | None, known: tuple[str, ...] = ()) -
             f"all others {'are' if many else 'is'} left out."
         )
     return NumberText(
-        path=path,
         text=text,
         names=sample.names if headed else [str(position) for position in range(sample.width)],
         count=count,
-        passes=text.passes,
         empty=empty,
         notes=tuple(cut),
         _counts=counts,
@@ -176,7 +165,8 @@ def _count(text: TextRows, *, careful: bool) -> tuple[int, CellCounts]:
     for piece in text.pieces(types):
         count += piece.shape[0] if isinstance(piece, Flat) else piece.num_rows
         counts.add(piece, text.decimal)
-    counts.end()
+    # these columns Arrow reads by itself: it knows missing values without blanks
+    counts.plain |= counts.numbers == counts.held
     return count, counts
 
 

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Final, Literal, TypeAlias, final
 
 import pyarrow as pa
-import pyarrow.csv as arrow_csv
 
 from eckart.files.columns import pc
 from eckart.files.records import ArrowColumn, ArrowTable, ArrowType
-from eckart.files.text.cells import MISSING, is_missing, is_number, numbers
-from eckart.files.text.reader import TextRows
+from eckart.files.text.cells import is_missing, is_number, numbers
+from eckart.files.text.reader import TextRows, one_column
 from eckart.files.text.sample import Sample, read_sample
 
 Kind: TypeAlias = Literal["id", "number", "time", "text"]
@@ -41,11 +40,7 @@ def text_head(path: Path, known: frozenset[str]) -> TableHead:
     """Read the names of the columns of a text file, and find its dialect.
 
     The first line is a header if it holds a known name; or if it holds no number, and below it a
-    column holds nothing but numbers.
-
-    Args:
-        path: The file.
-        known: Names that a header would hold, in lower case and without punctuation.
+    column holds nothing but numbers. The `known` names are in lower case, without punctuation.
     """
     sample = read_sample(path)
     header = any(plain(cell) in known for cell in sample.names) or _stands_above(sample)
@@ -68,12 +63,7 @@ def plain(name: str) -> str:
 
 
 def text_columns(rows: TextRows, wanted: Mapping[int, Kind]) -> ArrowTable:
-    """Read some columns of a text file as an Arrow table, named by their positions.
-
-    Args:
-        rows: Rows of the table, from `text_head`.
-        wanted: Positions of the columns and the kind of each.
-    """
+    """Read some columns of a text file as an Arrow table, named by their positions."""
     types = _types(rows.sample, wanted, header=rows.header)
     try:
         return _converted(rows, _together(rows.batches(types), types), wanted)
@@ -88,9 +78,6 @@ def text_blocks(rows: TextRows, wanted: Mapping[int, Kind]) -> Iterator[ArrowTab
     The type of a column of times is that of its block. If a cell is not of the type with which its
     column begins, the table is read again as text, and the rows that were yielded already are
     skipped.
-
-    Cost:
-        Memory for a block of 8 MB of text and for its columns.
     """
     given = passed = 0
     try:
@@ -162,8 +149,8 @@ def _converted(rows: TextRows, table: ArrowTable, wanted: Mapping[int, Kind]) ->
             if pc.any(words).as_py():
                 raise rows.located("a cell is no number", [position])
         # an attribute may be a number, which is then read with its decimal comma
-        elif kind == "text" and rows.decimal == ",":
-            found = _with_points(column)
+        elif kind == "text" and rows.decimal == "," and not pc.any(numbers(column, ",")[1]).as_py():
+            found = pc.replace_substring(column, ",", ".")
         columns[str(position)] = found
     return pa.table(columns)
 
@@ -188,19 +175,4 @@ def _time(column: ArrowColumn) -> ArrowColumn:
     # Arrow infers types only while it parses, so the cells are written as lines and read again
     cells = pc.fill_null(pc.utf8_trim_whitespace(column), "").combine_chunks()
     lines = pc.binary_join(pa.ListArray.from_arrays([0, len(cells)], cells), "\n")[0].as_py()
-    return arrow_csv.read_csv(
-        pa.BufferReader(lines.encode() + b"\n"),
-        read_options=arrow_csv.ReadOptions(column_names=["0"], block_size=len(lines) * 4 + 2),
-        parse_options=arrow_csv.ParseOptions(
-            delimiter="\x1f", quote_char=False, ignore_empty_lines=False
-        ),
-        convert_options=arrow_csv.ConvertOptions(
-            null_values=sorted(MISSING), strings_can_be_null=True
-        ),
-    ).column(0)
-
-
-def _with_points(column: ArrowColumn) -> ArrowColumn:
-    """The column with decimal points for decimal commas, if all of its cells are numbers."""
-    _, words = numbers(column, ",")
-    return column if pc.any(words).as_py() else pc.replace_substring(column, ",", ".")
+    return one_column(lines.encode())
