@@ -3,21 +3,18 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from os import PathLike
-from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, final
 
 import numpy as np
 
 from eckart.errors import MatrixError
-from eckart.files.tables import read_columns, table_head
-from eckart.files.text.table import Kind, TableHead, plain
+from eckart.files.text.table import Kind, plain
 from eckart.recommend.attributes import Attributes, SparseMatrix, is_text, learn_features, matrix_of
 from eckart.recommend.chunked import Column, TableLike
-from eckart.recommend.columns import NAMES, ColumnNames, no_column
+from eckart.recommend.columns import NAMES, ColumnNames, names_in, no_column
 from eckart.recommend.ids import column_of
 from eckart.recommend.interactions import Interactions
-from eckart.recommend.reading import check_lengths, columns_in
+from eckart.recommend.reading import open_table
 from eckart.recommend.vocabulary import Places, Vocabulary
 
 Role: TypeAlias = Literal["user", "item"]
@@ -89,31 +86,37 @@ def read_attributes(
     interactions, or has a usual name; else in the first.
     """
     given = named.known().get(role)
-    opened = _open(data, role, [given or "", *(wanted or ())])
-    names, source = opened.names, opened.source
+    usual = [plain(word) for one in (given or "", *(wanted or ()))
+             for word in (one, one.rpartition(":")[0])]  # fmt: skip
+    # a number names a column by its place and says nothing of a header
+    words = {word for word in usual if word and not word.isdigit()}
+    opened = open_table(data, frozenset((*NAMES[role], "id", *words)), f"the table of {role}s")
+    head, source = opened.head, opened.source
+    names = names_in(head)
     marked = _read_marks(names, wanted, source)
     chosen = [name for name, mark in marked.items() if mark != "id"]
     ids = next((name for name, mark in marked.items() if mark == "id"), None)
     ids = ids or _id_column(names, given, (*NAMES[role], "id"), chosen)
     indices = [name for name in _indices(names) if name not in marked and name != ids]
-    columns = [name for name in chosen or names if name != ids and name not in indices]
+    # each once, since names may repeat
+    columns = [
+        name for name in dict.fromkeys(chosen or names) if name != ids and name not in indices
+    ]
     if not columns:
         raise MatrixError(
             f"{source} has no column beside the ids.",
             hint=f"Give attributes of {role}s beside their ids.",
             code="no-attributes",
         )
-    first, *others = opened.read([names.index(name) for name in (ids, *columns)])
-    check_lengths([first, *others])
-    headless = opened.head is not None and opened.head.names is None
-    untyped = opened.head is not None and opened.head.text is not None
+    kinds: dict[int, Kind] = dict.fromkeys([names.index(name) for name in (ids, *columns)], "text")
+    first, *others = opened.read({**kinds, names.index(ids): "id"})
     held = {
         name: column_of(one, f"values of the column '{name}'")[0]
         for name, one in zip(columns, others, strict=True)
     }
     words = {name for name, mark in marked.items() if mark == "category"}
     # in a typed table digits are text on purpose, as in a code
-    if not untyped:
+    if not opened.untyped:
         words |= {name for name, column in held.items() if is_text(column)}
     return AttributeTable(
         ids=first,
@@ -122,50 +125,17 @@ def read_attributes(
         named=bool(chosen),
         id_column=ids,
         source=source,
-        untyped=untyped,
+        untyped=opened.untyped,
         notes=(
-            *(opened.head.notes if opened.head is not None else ()),
-            *(f"{source} has no header; its ids are taken from column {ids}.",) * headless,
+            *head.notes,
+            *(f"{source} has no header; its ids are taken from column {ids}.",)
+            * (head.names is None),
             *(
                 f"{source}: the column '{name}' is an index as pandas writes it, and is left out."
                 for name in indices
             ),
         ),
     )
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Opened:
-    """A table with the names of its columns, which are in memory or still in a file."""
-
-    names: list[str]
-    source: str
-    path: Path | None = None
-    head: TableHead | None = None
-    held: tuple[Any, ...] = ()
-
-    def read(self, places: list[int]) -> list[Any]:
-        """The columns at some places; the first of them holds ids."""
-        if self.path is None or self.head is None:
-            return [self.held[place] for place in places]
-        kinds: dict[int, Kind] = dict.fromkeys(places, "text")
-        table = read_columns(self.path, self.head, {**kinds, places[0]: "id"})
-        return [table.column(str(place)) for place in places]
-
-
-def _open(data: TableLike, role: Role, named: Sequence[str]) -> _Opened:
-    """Open a table; its first row is a header if it holds a usual name or one that was given."""
-    if not isinstance(data, str | PathLike):
-        names, held = columns_in(data)
-        return _Opened(names=names, source=f"the table of {role}s", held=tuple(held))
-    path = Path(data)
-    words = {plain(word) for one in named for word in (one, one.rpartition(":")[0])}
-    # a number names a column by its place and says nothing of a header
-    words -= {word for word in words if not word or word.isdigit()}
-    head = table_head(path, frozenset((*NAMES[role], "id", *words)))
-    names = list(head.names or [str(place) for place in range(1, head.width + 1)])
-    return _Opened(names=names, source=path.name, path=path, head=head)
 
 
 def _read_marks(names: Sequence[str], wanted: Sequence[str] | None, source: str) -> dict[str, str]:

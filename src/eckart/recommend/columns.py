@@ -101,8 +101,13 @@ class ColumnNames:
         return {**self.usual, **self.given()}
 
 
+def names_in(head: TableHead) -> list[str]:
+    """The names of the columns of a table; without a header their numbers from 1."""
+    return list(head.names or [str(place) for place in range(1, head.width + 1)])
+
+
 def find_columns(
-    head: TableHead, named: ColumnNames, source: str, *, needed: Sequence[str] = ("user", "item")
+    head: TableHead, named: ColumnNames, source: str
 ) -> tuple[dict[str, int], list[str]]:
     """Find the position of each column that a table has.
 
@@ -117,8 +122,7 @@ def find_columns(
         >>> find_columns(head, ColumnNames(), "ratings.csv")
         ({'user': 0, 'item': 1, 'rating': 2}, [])
     """
-    # without a header columns are named by their numbers from 1
-    names = list(head.names or [str(place) for place in range(1, head.width + 1)])
+    names = names_in(head)
     found = _find_named(named, names, source)
     notes: list[str] = []
     if head.names is None:
@@ -129,7 +133,7 @@ def find_columns(
         notes.append(f"{source} has no header; taken as {listed} (name them if not).")
     else:
         notes += _by_name(names, found, source)
-    for role in needed:
+    for role in ("user", "item"):
         if role not in found:
             raise MatrixError(
                 f"{source} has no column that is called like {'an' if role == 'item' else 'a'} "

@@ -171,7 +171,7 @@ def _read(
     else:
         table = read_table(data, named)
     *_, said = place_pairs(table, users, items)
-    read = interactions_of(table, model.feedback, later=True)
+    read = interactions_of(table.blocks(), model.feedback, later=True)
     return align_new(read, users, items), said
 
 

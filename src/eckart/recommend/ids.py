@@ -215,9 +215,13 @@ class Encoder:
         self._codes = Growing(np.int32)
         self._known: Column = None
         self._waiting: list[tuple[Codes, Column]] = []
+        self.large = False
 
-    def add(self, column: Column) -> None:
-        """Add an Arrow array, of the same type as those before it."""
+    def add(self, values: Column) -> None:
+        """Add a column, of the same type as those before it."""
+        column, large = column_of(values)
+        # one block with numbers beyond 64 bits makes the whole column text
+        self.large |= large
         for chunk in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
             coded = self._encode(chunk)
             self._waiting.append((self._codes.add(np.asarray(coded.indices)), coded.dictionary))

@@ -16,7 +16,7 @@ from eckart.recommend.ids import column_of
 from eckart.recommend.interaction_tables import place_pairs
 from eckart.recommend.model import Model
 from eckart.recommend.ranking import Figure, rating_figures
-from eckart.recommend.reading import numbers_of, read_table
+from eckart.recommend.reading import as_numbers, read_table
 from eckart.recommend.vocabulary import Id
 
 
@@ -61,22 +61,10 @@ class Prediction:
             table["title"] = list(self.titles)
         return table
 
-    def _line(self, place: int) -> dict[str, Any]:
-        line: dict[str, Any] = {
-            "user": self.users[place].as_py(),
-            "item": self.items[place].as_py(),
-            "predicted": float(self.predicted[place]),
-        }
-        if self.titles is not None:
-            line["title"] = self.titles[place]
-        if self.deviation is not None:
-            deviation = float(self.deviation[place])
-            # JSON has no NaN
-            line["deviation"] = deviation if np.isfinite(deviation) else None
-        return line
-
     def to_dict(self, most: int = 1000) -> dict[str, Any]:
         """The counts and figures, and the first predictions, as plain values."""
+        columns = {name: values[:most] for name, values in self.columns().items()}
+        columns.pop("rating", None)
         return {
             "pairs": len(self.predicted),
             "unknown_users": self.unknown_users,
@@ -85,7 +73,7 @@ class Prediction:
             "mae": None if self.mae is None else self.mae.value,
             "rmse_error": None if self.rmse is None else self.rmse.error,
             "mae_error": None if self.mae is None else self.mae.error,
-            "predictions": [self._line(place) for place in range(min(most, len(self.predicted)))],
+            "predictions": pa.table(columns).to_pylist(),
             "notes": list(self.notes),
         }
 
@@ -120,7 +108,8 @@ def predict_pairs(
     data = model.data
     rows, columns, said = place_pairs(table, data.users, data.items)
     predicted = model.predict(rows, columns, clip=clip)
-    actual = numbers_of(table, "rating")
+    rated = table.columns.get("rating")
+    actual = None if rated is None else as_numbers(rated, "rating", table.source)
     # one missing rating would make RMSE and MAE NaN
     if actual is not None and not np.isfinite(actual).all():
         row = int(np.argmin(np.isfinite(actual))) + 1

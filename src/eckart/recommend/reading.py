@@ -84,45 +84,74 @@ class Blocks:
     times: Callable[[], Column] | None = None
 
 
-def read_table(
-    data: TableLike,
-    named: ColumnNames | None = None,
-    *,
-    needed: tuple[str, ...] = ("user", "item"),
-) -> Table:
-    """Read the columns of a file, a data frame, an Arrow table or a mapping of columns."""
-    named = named or ColumnNames()
+@final
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Opened:
+    """A table with the names of its columns, which are in memory or still in a file."""
+
+    head: TableHead
+    source: str
+    path: Path | None = None
+    held: tuple[Column, ...] = ()
+
+    @property
+    def untyped(self) -> bool:
+        """Whether it is a text file, where ids have no type."""
+        return self.head.text is not None
+
+    def read(self, wanted: Mapping[int, Kind]) -> list[Column]:
+        """The columns at some places, each of a kind."""
+        if self.path is None:
+            columns = [self.held[place] for place in wanted]
+            _check_lengths(columns)
+            return columns
+        table = read_columns(self.path, self.head, wanted)
+        return [table.column(str(place)) for place in wanted]
+
+
+def open_table(data: TableLike, words: frozenset[str], source: str = "the table") -> Opened:
+    """Open a table; the first row of a text file is a header if it holds one of some words."""
     if isinstance(data, str | PathLike):
         path = Path(data)
-        head = table_head(path, _header_names(named))
-        found, notes = find_columns(head, named, path.name, needed=needed)
-        wanted: dict[int, Kind] = {place: KINDS[role] for role, place in found.items()}
-        with _as_named(head, notes):
-            read = read_columns(path, head, wanted)
-        return Table(
-            columns={role: read.column(str(place)) for role, place in found.items()},
-            source=path.name,
-            untyped=head.text is not None,
-            notes=(*head.notes, *notes),
-        )
-    names, held = columns_in(data)
-    head = TableHead(names=tuple(names), width=len(names))
-    found, notes = find_columns(head, named, "The table", needed=needed)
-    columns = {role: held[place] for role, place in found.items()}
-    check_lengths(columns.values())
-    return Table(columns=columns, source="the table", untyped=False, notes=tuple(notes))
-
-
-def columns_in(data: TableLike) -> tuple[list[str], list[Any]]:
-    """The names and the columns of a data frame, an Arrow table or a mapping of columns."""
+        return Opened(head=table_head(path, words), source=path.name, path=path)
     if isinstance(data, Mapping):
-        columns: list[Any] = [_column(name, values) for name, values in data.items()]
-        return [str(name) for name in data], columns
-    table = _arrow(data)
-    return list(table.schema.names), list(table.columns)
+        names = [str(name) for name in data]
+        held = [_column(name, values) for name, values in data.items()]
+    else:
+        table = _arrow(data)
+        names, held = table.schema.names, table.columns
+    head = TableHead(names=tuple(names), width=len(names))
+    return Opened(head=head, source=source, held=tuple(held))
 
 
-def check_lengths(columns: Iterable[Any]) -> None:
+def _open(
+    data: TableLike, named: ColumnNames | None
+) -> tuple[Opened, dict[str, int], dict[int, Kind], list[str]]:
+    """Open a table of pairs: the place of each role, the kind of each place, and notes."""
+    named = named or ColumnNames()
+    given = {plain(name) for name in named.known().values()}
+    # a number names a column by its place and says nothing of a header
+    words = {name for name in given if name and not name.isdigit()}
+    opened = open_table(data, KNOWN | words)
+    source = "The table" if opened.path is None else opened.source
+    found, notes = find_columns(opened.head, named, source)
+    return opened, found, {place: KINDS[role] for role, place in found.items()}, notes
+
+
+def read_table(data: TableLike, named: ColumnNames | None = None) -> Table:
+    """Read the columns of a file, a data frame, an Arrow table or a mapping of columns."""
+    opened, found, kinds, notes = _open(data, named)
+    with _as_named(opened.head, notes):
+        columns = dict(zip(found, opened.read(kinds), strict=True))
+    return Table(
+        columns=columns,
+        source=opened.source,
+        untyped=opened.untyped,
+        notes=(*opened.head.notes, *notes),
+    )
+
+
+def _check_lengths(columns: Iterable[Any]) -> None:
     """Refuse columns of different lengths."""
     try:
         lengths = {len(column) for column in columns}
@@ -142,22 +171,21 @@ def read_blocks(data: TableLike, named: ColumnNames | None = None) -> Blocks:
     """Read the columns of interactions; a file block by block, with errors as it is read."""
     if not isinstance(data, str | PathLike):
         return read_table(data, named).blocks()
-    path, named = Path(data), named or ColumnNames()
-    head = table_head(path, _header_names(named))
-    found, notes = find_columns(head, named, path.name)
-    wanted: dict[int, Kind] = {place: KINDS[role] for role, place in found.items()}
+    path = Path(data)
+    opened, found, kinds, notes = _open(path, named)
+    head = opened.head
 
     def by_role() -> Iterator[dict[str, Column]]:
         with _as_named(head, notes):
-            for block in column_blocks(path, head, wanted):
+            for block in column_blocks(path, head, kinds):
                 yield {role: block.column(str(place)) for role, place in found.items()}
 
     return Blocks(
         roles=frozenset(found),
         columns=by_role(),
         times=lambda: read_columns(path, head, {found["time"]: "time"}).column(0),
-        source=path.name,
-        untyped=head.text is not None,
+        source=opened.source,
+        untyped=opened.untyped,
         notes=(*head.notes, *notes),
     )
 
@@ -172,18 +200,6 @@ def _as_named(head: TableHead, notes: list[str]) -> Generator[None, None, None]:
         if error.code != "not-numbers" or head.names is not None:
             raise
         raise MatrixError(error.message, hint=" ".join(notes), code=error.code) from error
-
-
-def _header_names(named: ColumnNames) -> frozenset[str]:
-    """Names that identify a header: the usual ones, and those that were given as words."""
-    given = {plain(name) for name in named.known().values()}
-    return KNOWN | {name for name in given if name and not name.isdigit()}
-
-
-def numbers_of(table: Table, role: str) -> Floats | None:
-    """The numbers of the column of ratings or weights; None if there is no such column."""
-    column = table.columns.get(role)
-    return None if column is None else as_numbers(column, role, table.source)
 
 
 def as_numbers(column: Column, role: str, source: str, *, before: int = 0) -> Floats:

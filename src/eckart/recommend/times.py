@@ -13,6 +13,7 @@ from eckart.files.columns import plain_values
 from eckart.files.text.cells import MISSING, numbers
 from eckart.recommend.chunked import Column, Growing, pc
 from eckart.recommend.columns import naming
+from eckart.recommend.ids import column_of
 
 Times: TypeAlias = npt.NDArray[np.int64]
 EARLIEST: Final = np.iinfo(np.int64).min
@@ -330,8 +331,17 @@ class TimeBlocks:
         self._numbers = {np.int64: Growing(np.int64), np.float64: Growing(np.float64)}
         self._texts = list[Any]()
 
-    def add(self, column: Column) -> None:
+    def add(self, values: Column) -> None:
         """Add the times of a block."""
+        try:
+            # dates and missing values of NumPy and pandas are none of Arrow
+            column = column_of(values, "times")[0]
+        except MatrixError as error:
+            raise MatrixError(
+                f"The column of times of {self._source} cannot be read: {error.message}",
+                hint=f"Name another: {naming('time')}.",
+                code="not-numbers",
+            ) from error
         for chunk in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
             plain = plain_times(chunk, self._source)
             self.kinds.add(plain.type)
