@@ -9,9 +9,9 @@ import numpy as np
 
 from eckart.errors import MatrixError
 from eckart.files.text.table import Kind, plain
-from eckart.recommend.attributes import Attributes, SparseMatrix, is_text, learn_features, matrix_of
+from eckart.recommend.attributes import Attributes, is_text, learn_features, matrix_of
 from eckart.recommend.chunked import Column, TableLike
-from eckart.recommend.columns import NAMES, ColumnNames, names_in, no_column
+from eckart.recommend.columns import NAMES, ColumnNames, names_in, no_column, usual_places
 from eckart.recommend.ids import column_of
 from eckart.recommend.interactions import Interactions
 from eckart.recommend.reading import open_table
@@ -170,44 +170,29 @@ def _id_column(
             hint="Give a column of ids and columns of what is known of them.",
             code="no-columns",
         )
-    labels = [plain(name) for name in names]
-    for name in common:
-        if name in labels and names[labels.index(name)] not in chosen:
-            return names[labels.index(name)]
-    return names[0]
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Attached:
-    """Interactions with the attributes of their users and items.
-
-    Fields:
-        data: The interactions; new ids follow those that were known.
-        rows: The places of the rows of each table, by role.
-        notes: What the user should know.
-    """
-
-    data: Interactions
-    rows: Mapping[Role, Places]
-    notes: tuple[str, ...]
+    usual = (names[place] for place in usual_places(names, common))
+    return next((name for name in usual if name not in chosen), names[0])
 
 
 def attach(
     data: Interactions, tables: AttributeTables, named: ColumnNames | None, *, later: bool = False
-) -> Attached:
+) -> tuple[Interactions, Mapping[Role, Places], list[str]]:
     """Replace the attributes of interactions by those of tables.
 
     `later` tables are added to the attributes of a model, with the columns and categories that it
     was fitted with.
+
+    Returns:
+        The interactions, in which new ids follow those that were known; the places of the rows of
+        each table, by role; and what the user should know.
     """
     rows: dict[Role, Places] = {}
     notes: list[str] = []
     for role, source, columns in tables.given():
-        known = data.users if role == "user" else data.items
-        own = data.user_attributes if role == "user" else data.item_attributes
+        known: Vocabulary = getattr(data, f"{role}s")
+        own: Attributes | None = getattr(data, f"{role}_attributes") if later else None
         names = named or ColumnNames()
-        if later and own is not None:
+        if own is not None:
             # a later table is found by the name that the column had at the fit
             if getattr(names, role) is None:
                 names = replace(names, **{role: own.id_column})
@@ -220,55 +205,30 @@ def attach(
             )
         table = read_attributes(source, role, names, columns)
         vocabulary, rows[role] = _extend(known, table, role)
-        if later and own is not None:
-            matrix, remarks = matrix_of(own.features, table.columns, table.source)
-        else:
+        notes += table.notes
+        features = None if own is None else own.features
+        if features is None:
             # new ids come behind the known ones, so without a known id all are behind
-            is_known = bool((rows[role] < len(known)).any())
-            own, matrix, remarks = _learn(table, role, is_known=is_known)
+            if not (rows[role] < len(known)).any():
+                raise MatrixError(
+                    f"None of the {role}s of the interactions is in {table.source}; its ids were "
+                    f"taken from the column '{table.id_column}'.",
+                    hint="Name that column as in the interactions, or mark it: "
+                    f"`{role}_columns=NAME:id`.",
+                    code="no-such-ids",
+                )
+            features, remarks = learn_features(
+                table.columns, table.words, table.source, named=table.named
+            )
+            notes += remarks
+        matrix, remarks = matrix_of(features, table.columns, table.source)
+        notes += remarks
+        # at first still without rows
+        if own is None:
+            own = Attributes(features=features, matrix=matrix[:0], id_column=table.id_column)
         made = own.widen(len(vocabulary)).with_rows_at(rows[role], matrix)
-        if role == "user":
-            data = replace(data, users=vocabulary, user_attributes=made)
-        else:
-            data = replace(data, items=vocabulary, item_attributes=made)
-        notes += [*table.notes, *remarks]
-    return Attached(data=data, rows=rows, notes=tuple(notes))
-
-
-def _learn(
-    table: AttributeTable, role: Role, *, is_known: bool
-) -> tuple[Attributes, SparseMatrix, list[str]]:
-    """Learn attributes, still without rows, from a table; returns also its matrix and notes."""
-    if not is_known:
-        raise MatrixError(
-            f"None of the {role}s of the interactions is in {table.source}; its ids were taken "
-            f"from the column '{table.id_column}'.",
-            hint=f"Name that column as in the interactions, or mark it: `{role}_columns=NAME:id`.",
-            code="no-such-ids",
-        )
-    features, notes = learn_features(table.columns, table.words, table.source, named=table.named)
-    matrix, _ = matrix_of(features, table.columns, table.source)
-    empty = Attributes(features=features, matrix=matrix[:0], id_column=table.id_column)
-    return empty, matrix, notes
-
-
-def summary(data: Interactions) -> dict[str, Any]:
-    """The number of attributes, and of users and items that have them, as plain numbers."""
-    return {
-        f"{role}s": None
-        if own is None
-        else {
-            "columns": [feature.name for feature in own.features],
-            "width": own.width,
-            "known": int(own.known.sum()),
-            "unknown": int((~own.known).sum()),
-            "without_interactions": int((own.known & (counts == 0)).sum()),
-        }
-        for role, own, counts in (
-            ("user", data.user_attributes, data.user_counts()),
-            ("item", data.item_attributes, data.item_counts()),
-        )
-    }
+        data = replace(data, **{f"{role}s": vocabulary, f"{role}_attributes": made})
+    return data, rows, notes
 
 
 def _extend(known: Vocabulary, table: AttributeTable, role: Role) -> tuple[Vocabulary, Places]:

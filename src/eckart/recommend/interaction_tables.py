@@ -1,6 +1,6 @@
 """Tables of interactions, as they are read, checked and compared with what a model knows."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -9,28 +9,13 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from eckart.errors import ArgumentError, MatrixError
-from eckart.recommend.chunked import (
-    Growing,
-    TableLike,
-    take,
-)
+from eckart.recommend.chunked import Column, Growing, TableLike, take
 from eckart.recommend.columns import ColumnNames, naming
 from eckart.recommend.ids import Encoder
 from eckart.recommend.interactions import Interactions, deduplicate, drop_unused_ids
-from eckart.recommend.reading import (
-    Blocks,
-    Table,
-    as_numbers,
-    read_blocks,
-    table_of_matrix,
-)
+from eckart.recommend.reading import Table, as_numbers, read_table, table_of_matrix
 from eckart.recommend.settings import Feedback
-from eckart.recommend.times import (
-    EARLIEST,
-    Clock,
-    TimeBlocks,
-    Times,
-)
+from eckart.recommend.times import EARLIEST, Clock, TimeBlocks, Times
 from eckart.recommend.vocabulary import Places, Vocabulary
 
 FEW_KNOWN: Final = 0.5
@@ -80,9 +65,9 @@ def read_interactions(
     if hasattr(data, "tocoo"):
         clicks = feedback.implicit and not feedback.needs_ratings
         role = "weight" if clicks else "rating"
-        table = table_of_matrix(data, user_ids, item_ids, role).blocks()
+        table = table_of_matrix(data, user_ids, item_ids, role)
     else:
-        table = read_blocks(data, named)
+        table = read_table(data, named, whole=False)
     if "rating" not in table.roles and feedback.needs_ratings:
         raise ArgumentError(
             f"{table.source} has no ratings.",
@@ -92,18 +77,17 @@ def read_interactions(
     return interactions_of(table, feedback, later=later)
 
 
-def interactions_of(blocks: Blocks, feedback: Feedback, *, later: bool = False) -> Interactions:
+def interactions_of(table: Table, feedback: Feedback, *, later: bool = False) -> Interactions:
     """The interactions of a table that was read, whose columns are removed to free their memory.
 
     If they are `later` than a history, ratings that are neither interactions nor dislikes are kept
     with weight 0, so that they replace older ones.
     """
-    notes = list(blocks.notes)
+    notes = list(table.notes)
     # no variable refers to the entries, so the memory of what is sorted or left out is freed at
     # once
     read = deduplicate(
-        _keep_chosen(_check_rows(blocks, feedback.scale, notes), feedback, notes, later=later),
-        notes,
+        _keep_chosen(_check_rows(table, feedback.scale, notes), feedback, notes, later=later), notes
     )
     if read.ratings is not None and len(read) > 1 and np.ptp(read.ratings) == 0:
         notes.append(
@@ -113,12 +97,12 @@ def interactions_of(blocks: Blocks, feedback: Feedback, *, later: bool = False) 
     return replace(read, notes=tuple(notes))
 
 
-def _times(blocks: Blocks, read: TimeBlocks, notes: list[str]) -> tuple[Times | None, Clock | None]:
+def _times(table: Table, read: TimeBlocks, notes: list[str]) -> tuple[Times | None, Clock | None]:
     """Times as whole numbers and the clock that they count by; None if all are missing."""
     # a reader infers the type of each block: only the whole column has one type
-    if len(read.kinds) > 1 and blocks.times is not None:
-        read = TimeBlocks(blocks.source)
-        read.add(blocks.times())
+    if len(read.kinds) > 1 and table.times is not None:
+        read = TimeBlocks(table.source)
+        read.add(table.times())
     if not read.kinds:
         return None, None
     times, clock = read.finish()
@@ -131,33 +115,31 @@ def _times(blocks: Blocks, read: TimeBlocks, notes: list[str]) -> tuple[Times | 
     return times, clock
 
 
-def _check_rows(
-    blocks: Blocks, scale: tuple[float, float] | None, notes: list[str]
-) -> Interactions:
+def _check_rows(table: Table, scale: tuple[float, float] | None, notes: list[str]) -> Interactions:
     """All rows of a table in their order, less those of weight 0.
 
     Cost:
         4 bytes for each id, rating and weight, 8 for each time.
     """
     encoders = {role: Encoder(role) for role in ("user", "item")}
-    numbers = {role: Growing(np.float32) for role in ("rating", "weight") if role in blocks.roles}
-    timed = TimeBlocks(blocks.source) if "time" in blocks.roles else None
+    numbers = {role: Growing(np.float32) for role in ("rating", "weight") if role in table.roles}
+    timed = TimeBlocks(table.source) if "time" in table.roles else None
     # each column is taken out of its block, so that its memory is free once it is coded
-    for columns in blocks.columns:
+    for columns in table.blocks:
         for role, encoder in encoders.items():
             encoder.add(columns.pop(role))
         for role, kept in numbers.items():
-            kept.add(as_numbers(columns.pop(role), role, blocks.source, before=len(kept)))
+            kept.add(as_numbers(columns.pop(role), role, table.source, before=len(kept)))
         if timed is not None:
             timed.add(columns.pop("time"))
     (users, rows), (items, columns) = (
-        Vocabulary.of_codes(encoders.pop(role), untyped=blocks.untyped) for role in ("user", "item")
+        Vocabulary.of_codes(encoders.pop(role), untyped=table.untyped) for role in ("user", "item")
     )
     if not len(rows):
         raise MatrixError(
-            f"{blocks.source} holds no interactions.", hint="Give at least one row.", code="empty"
+            f"{table.source} holds no interactions.", hint="Give at least one row.", code="empty"
         )
-    times, clock = (None, None) if timed is None else _times(blocks, timed, notes)
+    times, clock = (None, None) if timed is None else _times(table, timed, notes)
     held = {role: kept.join() for role, kept in numbers.items()}
     read = Interactions(
         users=users,
@@ -171,12 +153,12 @@ def _check_rows(
     )
     # Arrow's pool keeps the memory that was freed, as much as a block and all ids
     pa.default_memory_pool().release_unused()
-    _check(read, blocks.source, scale)
+    _check(read, table.source, scale)
     if read.weights is not None and not read.weights.all():
         kept = read.weights > 0
         if not kept.any():
             raise MatrixError(
-                f"All weights of {blocks.source} are 0.",
+                f"All weights of {table.source} are 0.",
                 hint="Give weights above 0, or name another column.",
                 code="empty",
             )
@@ -264,18 +246,15 @@ def _refuse(wrong: npt.NDArray[np.bool_], read: Interactions, source: str, what:
 
 
 def place_pairs(
-    table: Table, users: Vocabulary, items: Vocabulary
+    columns: Mapping[str, Column], source: str, users: Vocabulary, items: Vocabulary
 ) -> tuple[Places, Places, list[str]]:
     """The places of the users and of the items of a table, −1 for unknown ones, and notes."""
 
     def places(first: Vocabulary, second: Vocabulary) -> tuple[Places, Places]:
-        return (
-            first.places(table.columns["user"], "user"),
-            second.places(table.columns["item"], "item"),
-        )
+        return first.places(columns["user"], "user"), second.places(columns["item"], "item")
 
     found = places(users, items)
-    return *found, _check_exchange(table.source, found, lambda: places(items, users))
+    return *found, _check_exchange(source, found, lambda: places(items, users))
 
 
 def check_sides(source: str, read: Interactions, users: Vocabulary, items: Vocabulary) -> list[str]:

@@ -106,9 +106,10 @@ def predict_pairs(
     """
     table = read_table(pairs, (named or ColumnNames()).like(model.named))
     data = model.data
-    rows, columns, said = place_pairs(table, data.users, data.items)
+    (held,) = table.blocks
+    rows, columns, said = place_pairs(held, table.source, data.users, data.items)
     predicted = model.predict(rows, columns, clip=clip)
-    rated = table.columns.get("rating")
+    rated = held.get("rating")
     actual = None if rated is None else as_numbers(rated, "rating", table.source)
     # one missing rating would make RMSE and MAE NaN
     if actual is not None and not np.isfinite(actual).all():
@@ -121,7 +122,7 @@ def predict_pairs(
     figures: dict[str, Figure] = {}
     if actual is not None and len(actual):
         figures = rating_figures(predicted, actual, rows)
-    users, items = (column_of(table.columns[role])[0] for role in ("user", "item"))
+    users, items = (column_of(held[role])[0] for role in ("user", "item"))
     titles = None
     if names is not None:
         # as the model spells ids, which is how titles are found

@@ -34,50 +34,21 @@ KINDS: Final[dict[str, Kind]] = {
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """The columns of a table by role, as they were read.
+    """The columns of a table by role, as they are read: at once, or a block of rows at a time.
 
     Fields:
-        columns: Arrow arrays by role: user, item, and rating, weight and time if there are any.
+        roles: The roles of the columns: user, item, and rating, weight and time if there are any.
+        blocks: An iterator over the blocks, each a mapping from role to Arrow array. What is used
+            may be taken out of a block, to free its memory.
         source: Name of the table, for messages.
         untyped: Whether the table is a text file, where ids have no type.
         notes: Notes for the user on how the table was read.
-    """
-
-    columns: dict[str, Column]
-    source: str
-    untyped: bool
-    notes: tuple[str, ...] = ()
-
-    def blocks(self) -> "Blocks":
-        """The table as one block; its columns are removed from it when the block is used."""
-
-        def take_out() -> Iterator[dict[str, Column]]:
-            # taken out, so that each column is freed once it was used
-            yield {role: self.columns.pop(role) for role in tuple(self.columns)}
-
-        return Blocks(
-            roles=frozenset(self.columns),
-            columns=take_out(),
-            source=self.source,
-            untyped=self.untyped,
-            notes=self.notes,
-        )
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Blocks:
-    """The columns of a table by role, a block of rows at a time; other fields as in `Table`.
-
-    Fields:
-        roles: The roles of the columns that the table has.
-        columns: An iterator over the blocks, each a mapping from role to Arrow array.
         times: A function that returns the whole column of times, whose blocks may differ in type;
             None if they cannot.
     """
 
     roles: frozenset[str]
-    columns: Iterator[dict[str, Column]]
+    blocks: Iterator[dict[str, Column]]
     source: str
     untyped: bool
     notes: tuple[str, ...] = ()
@@ -108,6 +79,14 @@ class Opened:
         table = read_columns(self.path, self.head, wanted)
         return [table.column(str(place)) for place in wanted]
 
+    def blocks(self, wanted: Mapping[int, Kind]) -> Iterator[list[Column]]:
+        """The columns, of a file a block of rows at a time, with errors as it is read."""
+        if self.path is None:
+            yield self.read(wanted)
+            return
+        for block in column_blocks(self.path, self.head, wanted):
+            yield [block.column(str(place)) for place in wanted]
+
 
 def open_table(data: TableLike, words: frozenset[str], source: str = "the table") -> Opened:
     """Open a table; the first row of a text file is a header if it holds one of some words."""
@@ -124,30 +103,32 @@ def open_table(data: TableLike, words: frozenset[str], source: str = "the table"
     return Opened(head=head, source=source, held=tuple(held))
 
 
-def _open(
-    data: TableLike, named: ColumnNames | None
-) -> tuple[Opened, dict[str, int], dict[int, Kind], list[str]]:
-    """Open a table of pairs: the place of each role, the kind of each place, and notes."""
+def read_table(data: TableLike, named: ColumnNames | None = None, *, whole: bool = True) -> Table:
+    """Find the columns of a file, a data frame, an Arrow table or a mapping of columns.
+
+    They are read when they are asked for, at once (`whole`) or by blocks.
+    """
     named = named or ColumnNames()
     given = {plain(name) for name in named.known().values()}
     # a number names a column by its place and says nothing of a header
     words = {name for name in given if name and not name.isdigit()}
     opened = open_table(data, KNOWN | words)
-    source = "The table" if opened.path is None else opened.source
-    found, notes = find_columns(opened.head, named, source)
-    return opened, found, {place: KINDS[role] for role, place in found.items()}, notes
+    head = opened.head
+    found, notes = find_columns(head, named, "The table" if opened.path is None else opened.source)
+    kinds: dict[int, Kind] = {place: KINDS[role] for role, place in found.items()}
 
+    def blocks() -> Iterator[dict[str, Column]]:
+        with _as_named(head, notes):
+            for block in [opened.read(kinds)] if whole else opened.blocks(kinds):
+                yield dict(zip(found, block, strict=True))
 
-def read_table(data: TableLike, named: ColumnNames | None = None) -> Table:
-    """Read the columns of a file, a data frame, an Arrow table or a mapping of columns."""
-    opened, found, kinds, notes = _open(data, named)
-    with _as_named(opened.head, notes):
-        columns = dict(zip(found, opened.read(kinds), strict=True))
     return Table(
-        columns=columns,
+        roles=frozenset(found),
+        blocks=blocks(),
         source=opened.source,
         untyped=opened.untyped,
-        notes=(*opened.head.notes, *notes),
+        notes=(*head.notes, *notes),
+        times=lambda: opened.read({found["time"]: "time"})[0],
     )
 
 
@@ -165,29 +146,6 @@ def _check_lengths(columns: Iterable[Any]) -> None:
             hint="Give one entry for each row.",
             code="shapes-differ",
         )
-
-
-def read_blocks(data: TableLike, named: ColumnNames | None = None) -> Blocks:
-    """Read the columns of interactions; a file block by block, with errors as it is read."""
-    if not isinstance(data, str | PathLike):
-        return read_table(data, named).blocks()
-    path = Path(data)
-    opened, found, kinds, notes = _open(path, named)
-    head = opened.head
-
-    def by_role() -> Iterator[dict[str, Column]]:
-        with _as_named(head, notes):
-            for block in column_blocks(path, head, kinds):
-                yield {role: block.column(str(place)) for role, place in found.items()}
-
-    return Blocks(
-        roles=frozenset(found),
-        columns=by_role(),
-        times=lambda: read_columns(path, head, {found["time"]: "time"}).column(0),
-        source=opened.source,
-        untyped=opened.untyped,
-        notes=(*head.notes, *notes),
-    )
 
 
 @contextmanager
@@ -304,15 +262,18 @@ def table_of_matrix(W: Any, user_ids: Any, item_ids: Any, role: str) -> Table:
             hint="Give its real part.",
             code="not-numbers",
         )
-    sides: list[Any] = []
-    for length, ids, what in zip(W.shape, (user_ids, item_ids), ("user", "item"), strict=True):
-        if ids is not None and len(ids) != length:
+    named: list[Column] = []
+    sides = zip(
+        W.shape, (user_ids, item_ids), (entries.row, entries.col), ("user", "item"), strict=True
+    )
+    for length, ids, places, what in sides:
+        if ids is None:
+            named.append(pa.array(places))
+            continue
+        if len(ids) != length:
             # lengths that fit the other way round: the matrix was given as items × users
-            swapped = (
-                user_ids is not None
-                and item_ids is not None
-                and ((len(item_ids), len(user_ids)) == tuple(W.shape))
-            )
+            both = user_ids is not None and item_ids is not None
+            swapped = both and (len(item_ids), len(user_ids)) == tuple(W.shape)
             raise MatrixError(
                 f"The matrix is {W.shape[0]} × {W.shape[1]}, but there are {len(ids)} {what} ids.",
                 hint="Rows are users and columns are items: give its transpose, W.T."
@@ -320,17 +281,12 @@ def table_of_matrix(W: Any, user_ids: Any, item_ids: Any, role: str) -> Table:
                 else "Give one id for each row and column.",
                 code="transposed" if swapped else "shapes-differ",
             )
-        side = None if ids is None else column_of(ids)[0]
+        side = column_of(ids)[0]
         # chunked, since the text of all entries may be too long for one Arrow array
-        plain = side is None or isinstance(side, pa.ChunkedArray)
-        sides.append(side if plain else pa.chunked_array([side]))
-    named = [
-        pa.array(places) if side is None else side.take(pa.array(places))
-        for side, places in zip(sides, (entries.row, entries.col), strict=True)
-    ]
+        whole = side if isinstance(side, pa.ChunkedArray) else pa.chunked_array([side])
+        named.append(whole.take(pa.array(places)))
     data = pa.array(np.asarray(entries.data, np.float64))
+    columns = {"user": named[0], "item": named[1], role: data}
     return Table(
-        columns={"user": named[0], "item": named[1], role: data},
-        source="the matrix",
-        untyped=False,
+        roles=frozenset(columns), blocks=iter([columns]), source="the matrix", untyped=False
     )

@@ -72,10 +72,7 @@ class RegularizationChoice:
 
 
 def choose_regularization(
-    data: Interactions,
-    settings: Settings,
-    *,
-    report: Report = silent,
+    data: Interactions, settings: Settings, *, report: Report = silent
 ) -> RegularizationChoice | None:
     """Choose the λ that predicts a held-out tenth of the interactions best from the others.
 

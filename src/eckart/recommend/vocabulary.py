@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from eckart.errors import MatrixError
 from eckart.recommend.chunked import Column, pc, take
-from eckart.recommend.ids import WHOLE, Encoder, all_of, canonical, without_points
+from eckart.recommend.ids import Encoder, all_of, as_whole, canonical, without_points
 
 Places: TypeAlias = npt.NDArray[np.int32]
 Id: TypeAlias = int | str
@@ -153,13 +153,7 @@ def _normalize(distinct: Column, *, untyped: bool) -> tuple[Any, bool]:
         ids = ids.cast(pa.string()) if pa.types.is_uint64(ids.type) else ids.cast(pa.int64())
     if pa.types.is_int64(ids.type) or not untyped:
         return ids, False
-    if not pc.all(pc.match_substring_regex(ids, WHOLE)).as_py():
-        return ids, False
-    ids = without_points(ids)
-    try:
-        return ids.cast(pa.int64()), False
-    except pa.ArrowInvalid:
-        return ids, True
+    return as_whole(ids)
 
 
 def _number(text: str) -> int | None:
