@@ -243,6 +243,6 @@ class PosteriorSamples:
 def as_biased(approximation: Factors | BiasedFactors | PosteriorSamples) -> BiasedFactors:
     """Return mean, biases and factors: the mean of draws, and zero biases for plain factors."""
     if isinstance(approximation, Factors):
-        nothing = (np.zeros(count, approximation.dtype) for count in approximation.shape)
-        return BiasedFactors(0.0, *nothing, approximation)
+        rows, columns = (np.zeros(count, approximation.dtype) for count in approximation.shape)
+        return BiasedFactors(0.0, rows, columns, approximation)
     return approximation.offset if isinstance(approximation, PosteriorSamples) else approximation

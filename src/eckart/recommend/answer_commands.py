@@ -57,7 +57,7 @@ def top(model: Path, **options: Any) -> int:
     outputs = {name: options[name] for name in ("output", "force")}
     with limited_threads(options["threads"]):
         fitted, names = ask(model, *tables, names=options["names"], **outputs)
-        chosen = {"names": names, "seen": options["seen"]}
+        chosen: dict[str, Any] = {"names": names, "seen": options["seen"]}
         chosen |= {name: _items(options[name], fitted) for name in ("only", "without")}
         answer = _show_lists if options["output"] is None else _write_lists
         return answer(fitted, _users(options, fitted), chosen, options)

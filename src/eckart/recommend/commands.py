@@ -252,8 +252,8 @@ def export(model: Path, output: Path, side: str, force: bool, as_json: bool, qui
     # one number more for the biases, as `Model.vectors` appends them
     width = fitted.offset.rank + fitted.objective.has_biases
     if as_json:
-        document = {"side": side, "vectors": count, "width": width}
-        document["files"] = [str(path) for path in files]
+        names = [str(path) for path in files]
+        document = {"side": side, "vectors": count, "width": width, "files": names}
         console.answer_json("recommend export", document)
     else:
         console.answer_text(f"{count:,} vectors of {width} numbers.")

@@ -118,8 +118,8 @@ def map_cold(
     offset: BiasedFactors,
     data: Interactions,
     side: Side,
+    objective: Observed,
     *,
-    nonnegative: bool,
     learned: tuple[BiasedFactors, Interactions] | None = None,
     places: Numbers | None = None,
 ) -> BiasedFactors:
@@ -143,7 +143,7 @@ def map_cold(
     if not len(here):
         return offset
     found = (attributes.matrix[here] @ weights[:-1] + weights[-1]).astype(FLOAT32)
-    factors = np.maximum(found[:, :-1], 0.0) if nonnegative else found[:, :-1]
+    factors = np.maximum(found[:, :-1], 0.0) if objective.nonnegative else found[:, :-1]
     return solved_anew(offset, side, here, factors, found[:, -1])
 
 
@@ -234,10 +234,9 @@ def _complete(
     if isinstance(found, PosteriorSamples):
         return found
     # items first: where unobserved entries count, the equations of a user hold all items
-    nonnegative = objective.nonnegative
-    offset = map_cold(as_biased(found), data, "columns", nonnegative=nonnegative)
+    offset = map_cold(as_biased(found), data, "columns", objective)
     offset = fold_in(offset, objective, entries, "rows")
-    return map_cold(offset, data, "rows", nonnegative=nonnegative)
+    return map_cold(offset, data, "rows", objective)
 
 
 def _in_file_order(offset: BiasedFactors, _: BiasedFactors) -> BiasedFactors:

@@ -251,14 +251,8 @@ def _solve_side(
     if isinstance(found, PosteriorSamples):
         return found
     # from the factors and attributes of the model alone, so an addition gives the same as the fit
-    return map_cold(
-        found,
-        data,
-        side,
-        nonnegative=model.objective.nonnegative,
-        learned=(model.offset, model.data),
-        places=places,
-    )
+    learned = (model.offset, model.data)
+    return map_cold(found, data, side, objective, learned=learned, places=places)
 
 
 def _without_row(offset: BiasedFactors, place: int, *, pattern: bool) -> BiasedFactors:

@@ -122,6 +122,11 @@ def predict_pairs(
     figures: dict[str, Figure] = {}
     if actual is not None and len(actual):
         figures = rating_figures(predicted, actual, rows)
+    deviation = None
+    if isinstance(model.approximation, PosteriorSamples):
+        known = (rows >= 0) & (columns >= 0)
+        deviation = np.full(len(rows), np.nan)
+        deviation[known] = model.approximation.deviation(rows[known], columns[known])
     users, items = (column_of(held[role])[0] for role in ("user", "item"))
     titles = None
     if names is not None:
@@ -133,7 +138,7 @@ def predict_pairs(
         items=items,
         titles=titles,
         predicted=predicted,
-        deviation=_deviation(model, rows, columns),
+        deviation=deviation,
         actual=actual,
         unknown_users=int((rows < 0).sum()),
         unknown_items=int((columns < 0).sum()),
@@ -141,16 +146,6 @@ def predict_pairs(
         mae=figures.get("mae"),
         notes=(*table.notes, *said),
     )
-
-
-def _deviation(model: Model, rows: Any, columns: Any) -> Array | None:
-    """The standard deviation of each prediction, NaN if the user or item is unknown."""
-    if not isinstance(model.approximation, PosteriorSamples):
-        return None
-    known = (rows >= 0) & (columns >= 0)
-    deviation = np.full(len(rows), np.nan)
-    deviation[known] = model.approximation.deviation(rows[known], columns[known])
-    return deviation
 
 
 @final

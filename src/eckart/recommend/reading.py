@@ -272,8 +272,11 @@ def table_of_matrix(W: Any, user_ids: Any, item_ids: Any, role: str) -> Table:
             continue
         if len(ids) != length:
             # lengths that fit the other way round: the matrix was given as items × users
-            both = user_ids is not None and item_ids is not None
-            swapped = both and (len(item_ids), len(user_ids)) == tuple(W.shape)
+            swapped = (
+                user_ids is not None
+                and item_ids is not None
+                and (len(item_ids), len(user_ids)) == tuple(W.shape)
+            )
             raise MatrixError(
                 f"The matrix is {W.shape[0]} × {W.shape[1]}, but there are {len(ids)} {what} ids.",
                 hint="Rows are users and columns are items: give its transpose, W.T."

@@ -105,19 +105,16 @@ def top_items(
     lists: list[RankedList] = []
     allowed = allowed_items(model, only, without)
     for ranking, popular in rank_users(model, places, k, seen=seen, allowed=allowed):
-        for row in range(len(ranking.users)):
-            place = int(places[len(lists)])
-            known = asked is None or place >= 0
-            user = model.data.users.at(place) if known else asked[len(lists)].as_py()
+        for row, place in enumerate(ranking.users.tolist()):
+            given = None if asked is None else asked[len(lists)].as_py()
+            user = given if place < 0 else model.data.users.at(place)
             lines = _lines(model, ranking, row, names)
             lists.append(RankedList(lines=lines, user=user, popular=bool(popular[row])))
     return lists
 
 
-def _places(model: Model, users: Iterable[object] | None) -> tuple[Places, Column | None]:
-    """The places of some users or all, −1 for unknown; and the given ids, if some are unknown."""
-    if users is None:
-        return np.arange(len(model.data.users), dtype=np.int32), None
+def _places(model: Model, users: Iterable[object]) -> tuple[Places, Column | None]:
+    """The places of users, −1 for unknown; and the given ids, if some are unknown."""
     ids = all_of(users)
     places = model.data.users.places(ids)
     # the ids of known users come from the model, so the given ones are kept only if needed
@@ -272,7 +269,9 @@ def write_top(
     Cost:
         32 MB of scores and one block of the table at a time.
     """
-    places, asked = _places(model, users)
+    places, asked = np.arange(len(model.data.users), dtype=np.int32), None
+    if users is not None:
+        places, asked = _places(model, users)
     allowed = allowed_items(model, only, without)
     lines, popular_users, done = 0, 0, 0
 
